@@ -1,0 +1,1 @@
+"""Adapt: what came of it, and how long each stage took."""

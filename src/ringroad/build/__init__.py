@@ -1,0 +1,1 @@
+"""Build: a change becomes a checked, signed release, and vehicles on the line."""

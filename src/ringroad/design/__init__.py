@@ -1,0 +1,1 @@
+"""Design: a finding becomes a change."""

@@ -1,0 +1,1 @@
+"""Gateways that vehicles and device clients talk to."""

@@ -1,0 +1,1 @@
+"""Values every room shares: errors, ids, clock, facts. Standard library only."""

@@ -1,0 +1,165 @@
+"""The loop on one page: what each stage hands to the next.
+
+A fact says that something happened: who did it, when it happened, when we wrote it down,
+what it is about, and which earlier facts caused it.
+Facts are appended in the transaction that makes them true, and never changed.
+Lead time, waiting, approvals and rework are pure functions of facts (`adapt/lead_time.py`).
+
+::
+
+    signal.observed ─► finding.opened ─► finding.accepted ─► change.proposed ─► change.approved
+          ▲                                                                        │
+          │                                                                        ▼
+    outcome.measured ◄─ campaign.finished ◄─ vehicle.updated ◄─ campaign.* ◄─ release.signed
+                                                                   │               │
+                                              campaign.halted ─────┘               ▼
+                                                (next change)              schedule.replanned, vehicle.born
+
+Invariant: a fact of a lap names at least one cause, except the lap's first signal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from ringroad.kernel.errors import InvalidInput
+
+CAUSES_MAX = 64  # facts; a cause list longer than this belongs into the evidence, not the graph
+
+
+class Stage(StrEnum):
+    """The five stages of a lap, in order."""
+
+    SIGNAL = "signal"
+    DESIGN = "design"
+    BUILD = "build"
+    SHIP = "ship"
+    ADAPT = "adapt"
+
+
+class FactKind(StrEnum):
+    """Everything that can happen. The part before the dot names the thing."""
+
+    SIGNAL_OBSERVED = "signal.observed"
+    FINDING_OPENED = "finding.opened"
+    FINDING_ACCEPTED = "finding.accepted"
+    FINDING_REJECTED = "finding.rejected"
+    CHANGE_PROPOSED = "change.proposed"
+    CHANGE_APPROVED = "change.approved"
+    CHANGE_REJECTED = "change.rejected"
+    PROGRAMME_IMPORTED = "programme.imported"
+    PACKAGE_ADDED = "package.added"
+    RELEASE_CREATED = "release.created"
+    RELEASE_CHECKED = "release.checked"
+    RELEASE_SIGNED = "release.signed"
+    RELEASE_WITHDRAWN = "release.withdrawn"
+    BASELINE_SET = "baseline.set"
+    ORDER_RECEIVED = "order.received"
+    SCHEDULE_REPLANNED = "schedule.replanned"
+    VEHICLE_BORN = "vehicle.born"
+    CAMPAIGN_CREATED = "campaign.created"
+    CAMPAIGN_PLANNED = "campaign.planned"
+    CAMPAIGN_APPROVED = "campaign.approved"
+    CAMPAIGN_STARTED = "campaign.started"
+    CAMPAIGN_WAVE_STARTED = "campaign.wave_started"
+    CAMPAIGN_PAUSED = "campaign.paused"
+    CAMPAIGN_RESUMED = "campaign.resumed"
+    CAMPAIGN_HALTED = "campaign.halted"
+    CAMPAIGN_ABORTED = "campaign.aborted"
+    CAMPAIGN_FINISHED = "campaign.finished"
+    VEHICLE_UPDATED = "vehicle.updated"
+    VEHICLE_UPDATE_FAILED = "vehicle.update_failed"
+    VEHICLE_ROLLED_BACK = "vehicle.rolled_back"
+    VEHICLE_DEADLINE_PASSED = "vehicle.deadline_passed"
+    OUTCOME_MEASURED = "outcome.measured"
+
+
+STAGE_OF: Mapping[FactKind, Stage] = MappingProxyType(
+    {
+        FactKind.SIGNAL_OBSERVED: Stage.SIGNAL,
+        FactKind.FINDING_OPENED: Stage.SIGNAL,
+        FactKind.FINDING_ACCEPTED: Stage.DESIGN,
+        FactKind.FINDING_REJECTED: Stage.DESIGN,
+        FactKind.CHANGE_PROPOSED: Stage.DESIGN,
+        FactKind.CHANGE_APPROVED: Stage.DESIGN,
+        FactKind.CHANGE_REJECTED: Stage.DESIGN,
+        FactKind.PROGRAMME_IMPORTED: Stage.BUILD,
+        FactKind.PACKAGE_ADDED: Stage.BUILD,
+        FactKind.RELEASE_CREATED: Stage.BUILD,
+        FactKind.RELEASE_CHECKED: Stage.BUILD,
+        FactKind.RELEASE_SIGNED: Stage.BUILD,
+        FactKind.RELEASE_WITHDRAWN: Stage.BUILD,
+        FactKind.BASELINE_SET: Stage.BUILD,
+        FactKind.ORDER_RECEIVED: Stage.BUILD,
+        FactKind.SCHEDULE_REPLANNED: Stage.BUILD,
+        FactKind.VEHICLE_BORN: Stage.BUILD,
+        FactKind.CAMPAIGN_CREATED: Stage.SHIP,
+        FactKind.CAMPAIGN_PLANNED: Stage.SHIP,
+        FactKind.CAMPAIGN_APPROVED: Stage.SHIP,
+        FactKind.CAMPAIGN_STARTED: Stage.SHIP,
+        FactKind.CAMPAIGN_WAVE_STARTED: Stage.SHIP,
+        FactKind.CAMPAIGN_PAUSED: Stage.SHIP,
+        FactKind.CAMPAIGN_RESUMED: Stage.SHIP,
+        FactKind.CAMPAIGN_HALTED: Stage.SHIP,
+        FactKind.CAMPAIGN_ABORTED: Stage.SHIP,
+        FactKind.CAMPAIGN_FINISHED: Stage.SHIP,
+        FactKind.VEHICLE_UPDATED: Stage.SHIP,
+        FactKind.VEHICLE_UPDATE_FAILED: Stage.SHIP,
+        FactKind.VEHICLE_ROLLED_BACK: Stage.SHIP,
+        FactKind.VEHICLE_DEADLINE_PASSED: Stage.SHIP,
+        FactKind.OUTCOME_MEASURED: Stage.ADAPT,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One thing that happened.
+
+    Attributes:
+        id: unique, sortable by creation, ``fact_...``.
+        kind: what happened.
+        subject: id of the finding, change, release, campaign, vehicle... it is about.
+        lap_id: the lap it belongs to; None for facts outside any lap (a programme import).
+        causes: ids of earlier facts that led to this one.
+        actor: account, ``rule:<name>``, ``vehicle:<vin>`` or ``system:<process>``.
+        work_started_at: when somebody or something began to work on it; equals `event_at` for instant facts.
+        event_at: when it happened, by the clock of the actor.
+        recorded_at: when the ledger wrote it down; never before the causes' `recorded_at`.
+        body: evidence in JSON types; personal data only as digests.
+    """
+
+    id: str
+    kind: FactKind
+    subject: str
+    lap_id: str | None
+    causes: tuple[str, ...]
+    actor: str
+    work_started_at: datetime
+    event_at: datetime
+    recorded_at: datetime
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse facts that could not be ordered or traced."""
+        for name in ("work_started_at", "event_at", "recorded_at"):
+            if getattr(self, name).tzinfo is None:
+                raise InvalidInput(f"fact {self.kind}: {name} has no time zone", hint="use UTC")
+        if self.event_at < self.work_started_at:
+            raise InvalidInput(f"fact {self.kind}: work_started_at is after event_at")
+        if not self.actor:
+            raise InvalidInput(f"fact {self.kind}: an actor is needed")
+        if len(self.causes) > CAUSES_MAX:
+            raise InvalidInput(f"fact {self.kind}: {len(self.causes)} causes, limit {CAUSES_MAX}")
+        if self.id in self.causes:
+            raise InvalidInput(f"fact {self.kind}: a fact cannot cause itself")
+
+    @property
+    def stage(self) -> Stage:
+        """The stage whose work this fact is."""
+        return STAGE_OF[self.kind]

@@ -1,0 +1,163 @@
+"""What a vehicle and the native gateway say to each other.
+
+Paths, all below ``/uptane/v1``, all over HTTPS, `Authorization: Bearer <device token>` where a VIN is named::
+
+    GET  /image/{file}                     metadata of the Image repository: timestamp.json, 3.root.json, ...
+    GET  /image/targets/{sha256}.{name}    an image; Range is honoured
+    GET  /director/{vin}/{file}            metadata of the vehicle's Director repository
+    GET  /vehicles/{vin}                   Poll -> Command; answered from memory, ETag, 304
+    PUT  /vehicles/{vin}/manifest          signed vehicle version manifest (Uptane 5.4.2.1.1)
+    POST /vehicles/{vin}/reports           ReportBatch -> Acknowledged; durable before it is answered
+
+MQTT topics, user = VIN, password = device token::
+
+    ringroad/v1/{vin}/telemetry            TelemetryBatch, QoS 1, vehicle to server
+    ringroad/v1/{vin}/wake                 empty, server to vehicle: poll now
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from ringroad.kernel.limits import ECUS_MAX, TELEMETRY_BATCH_MAX
+
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+ShortText = Annotated[str, Meta(max_length=2_000)]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of our own messages: frozen, named, unknown fields refused."""
+
+
+class Command(Message, omit_defaults=True):
+    """Answer to a poll: what the vehicle should do next."""
+
+    kind: Literal["none", "update", "cancel"]
+    poll_s: int  # seconds until the next poll
+    action_id: int | None = None
+
+
+VehicleState = Literal[
+    "IDLE", "SYNCING", "AWAITING_CONSENT", "DOWNLOADING", "VERIFYING", "STAGING", "READY", "INSTALLING", "CHECKING",
+    "COMMITTING", "SUCCEEDED", "ROLLING_BACK", "ROLLED_BACK", "ROLLBACK_FAILED", "CANCELLED", "SUPERSEDED", "FAILED",
+]  # fmt: skip
+TERMINAL_STATES = frozenset(
+    {"SUCCEEDED", "ROLLED_BACK", "ROLLBACK_FAILED", "CANCELLED", "SUPERSEDED", "FAILED"}
+)
+
+
+class Report(Message, omit_defaults=True):
+    """One step of an update, told once; `id` is unique per vehicle and survives restarts.
+
+    FAILED means that nothing was installed (verification, precondition); ROLLED_BACK that it was undone.
+    """
+
+    id: Name
+    action_id: int
+    state: VehicleState
+    at: datetime
+    ecu: str = ""  # ECU serial, empty for the whole vehicle
+    ecu_state: str = (
+        ""  # IDLE, STAGING, STAGED, INSTALLING, ACTIVATED, VERIFIED, COMMITTED, ROLLING_BACK, ...
+    )
+    done_bytes: int = 0
+    total_bytes: int = 0
+    code: str = ""  # typed reason, e.g. "hash_mismatch", "precondition"
+    detail: ShortText = ""
+
+
+class ReportBatch(Message):
+    """Reports in the order they happened."""
+
+    reports: Annotated[list[Report], Meta(max_length=1_000)]
+
+
+class Acknowledged(Message):
+    """Ids of reports that are durable now; the vehicle may forget them."""
+
+    ids: list[str]
+
+
+class Sample(Message):
+    """One VSS sample."""
+
+    at: datetime
+    path: Name  # VSS path, e.g. Vehicle.Speed
+    value: float | int | bool | str
+
+
+class FaultEvent(Message, omit_defaults=True):
+    """A DTC's status changed on an ECU."""
+
+    at: datetime
+    ecu: Name  # ECU name in the programme
+    code: Name  # e.g. P0A1F-00
+    status: int  # ISO 14229 DTC status byte
+    software_version: str
+    snapshot: dict[str, Any] = {}
+
+
+class TelemetryBatch(Message, omit_defaults=True):
+    """What a vehicle observed since its last batch; `(vin, batch)` is unique and survives restarts."""
+
+    vin: Name
+    batch: int
+    made_at: datetime
+    software: dict[str, str]  # ECU name -> running software version, for all ECUs
+    release: str = ""  # id of the release the vehicle last committed
+    samples: Annotated[list[Sample], Meta(max_length=TELEMETRY_BATCH_MAX)] = []
+    faults: Annotated[list[FaultEvent], Meta(max_length=TELEMETRY_BATCH_MAX)] = []
+
+
+# Vehicle package ------------------------------------------------------------------------------------
+# Travels inside the Director's signed Targets metadata as the top-level member "vehicle_package",
+# next to the top-level member "vin". Signed metadata keeps unknown members, so these allow them.
+
+
+class SignedMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of what travels inside signed metadata: unknown members are kept by the signer and ignored here."""
+
+
+class UpdateGroup(SignedMessage):
+    """ECUs that are installed together or not at all."""
+
+    name: Name
+    ecus: Annotated[
+        list[str], Meta(min_length=1, max_length=ECUS_MAX)
+    ]  # ECU serials, in order of installation
+    after: list[str] = []  # names of groups that must be committed first
+
+
+class PostCheck(SignedMessage):
+    """What must hold after activation, before commit."""
+
+    ecu: str  # ECU serial
+    kind: Literal["version", "self_test", "no_new_faults"]
+
+
+class VehiclePackage(SignedMessage):
+    """The signed manifest of one release for one vehicle."""
+
+    release_id: Name
+    release_version: Name
+    action_id: int
+    groups: Annotated[list[UpdateGroup], Meta(max_length=ECUS_MAX)]
+    post_checks: list[PostCheck] = []
+    preconditions: list[str] = []  # VSS terms, e.g. "Vehicle.Speed == 0"
+    notes: ShortText = ""
+    rxswin: str = ""
+    rollback: bool = False  # a signed return to the previous release
+
+
+class EcuTarget(SignedMessage):
+    """`custom.ecus[serial]` of a Director target: how this image goes onto this ECU."""
+
+    name: Name  # ECU name in the programme
+    mode: Literal["ab", "inplace"]
+    format: Literal["bin", "ihex", "srec", "mcuboot", "swu"]
+    version: Name

@@ -1,0 +1,1 @@
+"""Ship: a release goes out in a campaign, in waves, behind a gate that fails closed."""

@@ -1,0 +1,1 @@
+"""Signal: what vehicles, customers and plants report becomes a finding."""

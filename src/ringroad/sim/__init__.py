@@ -1,0 +1,1 @@
+"""Simulated vehicles, ECUs, plants and networks around the real code."""

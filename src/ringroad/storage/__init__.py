@@ -1,0 +1,1 @@
+"""Connections, transactions, migrations, the ledger, blobs, streams and the telemetry lake."""

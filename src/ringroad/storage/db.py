@@ -1,0 +1,79 @@
+"""PostgreSQL: connections, transactions, named queries. Nothing about any stage.
+
+psycopg is the one driver, synchronous everywhere: handlers run in threads, workers are loops.
+Store functions take the caller's connection; the shell opens the transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import resources
+from typing import Any
+
+import aiosql
+import psycopg
+from psycopg.rows import DictRow, dict_row
+
+from ringroad.kernel.errors import Conflict, Unavailable
+
+Connection = psycopg.Connection[DictRow]
+
+CONNECT_TIMEOUT_S = 10  # seconds; an embedded server restarts in well under one
+
+
+def connect(url: str) -> Connection:
+    """Open a connection whose rows are dicts and whose statements commit only inside `transaction`.
+
+    Raises:
+        Unavailable: the server does not answer.
+    """
+    try:
+        return psycopg.connect(url, row_factory=dict_row, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S)
+    except psycopg.OperationalError as error:
+        raise Unavailable(
+            "PostgreSQL does not answer", hint="ringroad status shows the engines", detail=str(error)
+        ) from error
+
+
+@contextmanager
+def transaction(conn: Connection) -> Iterator[Connection]:
+    """Run a block in one transaction; foreign errors end here.
+
+    Raises:
+        Conflict: a unique or foreign key says that the world is different than the caller thought.
+        Unavailable: the server went away; nothing was written.
+    """
+    try:
+        with conn.transaction():
+            yield conn
+    except psycopg.errors.IntegrityError as error:
+        name = error.diag.constraint_name or "a constraint"
+        raise Conflict(
+            f"refused by {name}", hint="read it again, then decide again", detail=str(error)
+        ) from error
+    except psycopg.OperationalError as error:
+        raise Unavailable("PostgreSQL went away", hint="try again", detail=str(error)) from error
+
+
+def load_queries(package: str) -> Any:
+    """Load `queries.sql` of a package, for example ``load_queries("ringroad.ship")``.
+
+    Returns:
+        An object with one method per named query: ``SQL.advance_wave(conn, rollout_id=...)``.
+    """
+    text = resources.files(package).joinpath("queries.sql").read_text(encoding="utf-8")
+    return aiosql.from_str(text, "psycopg", mandatory_parameters=False)
+
+
+def expect_one(rows: int, what: str) -> None:
+    """Raise unless a compare-and-set touched exactly one row.
+
+    Raises:
+        Conflict: it moved on since it was read.
+    """
+    if rows != 1:
+        raise Conflict(f"{what} changed", hint="read it again, then decide again")
+
+
+Opener = Callable[[], Connection]

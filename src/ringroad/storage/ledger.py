@@ -1,0 +1,106 @@
+"""The ledger: facts are appended in the transaction that makes them true."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from ringroad.kernel.clock import Ids
+from ringroad.kernel.facts import Fact, FactKind
+from ringroad.storage.db import Connection, load_queries
+
+SQL = load_queries("ringroad.storage")
+
+
+def open_lap(conn: Connection, *, lap_id: str, title: str, now: datetime) -> None:
+    """Open a lap: the frame from a first signal to a measured outcome."""
+    SQL.insert_lap(conn, lap_id=lap_id, title=title, opened_at=now)
+
+
+def append_fact(
+    conn: Connection,
+    ids: Ids,
+    *,
+    kind: FactKind,
+    subject: str,
+    actor: str,
+    now: datetime,
+    lap_id: str | None = None,
+    causes: Sequence[str] = (),
+    event_at: datetime | None = None,
+    work_started_at: datetime | None = None,
+    body: Mapping[str, Any] | None = None,
+) -> Fact:
+    """Append one fact inside the caller's transaction and return it.
+
+    Raises:
+        InvalidInput: the fact could not be ordered or traced.
+    """
+    event_at = event_at or now
+    fact = Fact(
+        id=ids.new("fact"),
+        kind=kind,
+        subject=subject,
+        lap_id=lap_id,
+        causes=tuple(causes),
+        actor=actor,
+        work_started_at=work_started_at or event_at,
+        event_at=event_at,
+        recorded_at=now,
+        body=dict(body or {}),
+    )
+    SQL.insert_fact(
+        conn,
+        id=fact.id,
+        kind=fact.kind.value,
+        stage=fact.stage.value,
+        subject=fact.subject,
+        lap_id=fact.lap_id,
+        causes=list(fact.causes),
+        actor=fact.actor,
+        work_started_at=fact.work_started_at,
+        event_at=fact.event_at,
+        recorded_at=fact.recorded_at,
+        body=Jsonb(dict(fact.body)),
+    )
+    SQL.notify_fact(conn, payload=f"{fact.kind.value} {fact.subject}"[:200])
+    return fact
+
+
+def read_facts(
+    conn: Connection,
+    *,
+    lap_id: str | None = None,
+    subject: str | None = None,
+    after_seq: int = 0,
+    rows_max: int = 10_000,
+) -> list[Fact]:
+    """Return facts in the order they were recorded, of one lap or about one subject."""
+    return [
+        _fact(row)
+        for row in SQL.facts(conn, lap_id=lap_id, subject=subject, after_seq=after_seq, rows_max=rows_max)
+    ]
+
+
+def latest_fact(conn: Connection, *, kind: FactKind, subject: str) -> Fact | None:
+    """Return the newest fact of a kind about a subject: what the next fact names as its cause."""
+    row = SQL.latest_fact(conn, kind=kind.value, subject=subject)
+    return _fact(row) if row else None
+
+
+def _fact(row: Mapping[str, Any]) -> Fact:
+    return Fact(
+        id=row["id"],
+        kind=FactKind(row["kind"]),
+        subject=row["subject"],
+        lap_id=row["lap_id"],
+        causes=tuple(row["causes"]),
+        actor=row["actor"],
+        work_started_at=row["work_started_at"],
+        event_at=row["event_at"],
+        recorded_at=row["recorded_at"],
+        body=row["body"],
+    )

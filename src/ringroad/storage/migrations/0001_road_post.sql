@@ -1,0 +1,1 @@
+-- Nothing to tighten after the first code is out.

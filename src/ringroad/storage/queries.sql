@@ -1,0 +1,20 @@
+-- name: insert_lap!
+INSERT INTO lap (id, title, opened_at) VALUES (:lap_id, :title, :opened_at);
+
+-- name: insert_fact!
+INSERT INTO fact (id, kind, stage, subject, lap_id, causes, actor, work_started_at, event_at, recorded_at, body)
+VALUES (:id, :kind, :stage, :subject, :lap_id, :causes, :actor, :work_started_at, :event_at, :recorded_at, :body);
+
+-- name: notify_fact$
+SELECT pg_notify('ringroad_fact', :payload);
+
+-- name: facts
+SELECT * FROM fact
+ WHERE (:lap_id::text IS NULL OR lap_id = :lap_id)
+   AND (:subject::text IS NULL OR subject = :subject)
+   AND seq > :after_seq
+ ORDER BY seq
+ LIMIT :rows_max;
+
+-- name: latest_fact^
+SELECT * FROM fact WHERE kind = :kind AND subject = :subject ORDER BY seq DESC LIMIT 1;

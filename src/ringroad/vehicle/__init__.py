@@ -1,0 +1,1 @@
+"""The in-vehicle process: orchestrator, update agents, diagnostics, collector."""
