@@ -34,7 +34,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of our own messages: frozen, named, unknown fields refused."""
 
 
-class Command(Message, omit_defaults=True):
+class Command(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Answer to a poll: what the vehicle should do next."""
 
     kind: Literal["none", "update", "cancel"]
@@ -51,7 +51,7 @@ TERMINAL_STATES = frozenset(
 )
 
 
-class Report(Message, omit_defaults=True):
+class Report(Message, frozen=True, kw_only=True, omit_defaults=True):
     """One step of an update, told once; `id` is unique per vehicle and survives restarts.
 
     FAILED means that nothing was installed (verification, precondition); ROLLED_BACK that it was undone.
@@ -71,19 +71,19 @@ class Report(Message, omit_defaults=True):
     detail: ShortText = ""
 
 
-class ReportBatch(Message):
+class ReportBatch(Message, frozen=True, kw_only=True):
     """Reports in the order they happened."""
 
     reports: Annotated[list[Report], Meta(max_length=1_000)]
 
 
-class Acknowledged(Message):
+class Acknowledged(Message, frozen=True, kw_only=True):
     """Ids of reports that are durable now; the vehicle may forget them."""
 
     ids: list[str]
 
 
-class Sample(Message):
+class Sample(Message, frozen=True, kw_only=True):
     """One VSS sample."""
 
     at: datetime
@@ -91,7 +91,7 @@ class Sample(Message):
     value: float | int | bool | str
 
 
-class FaultEvent(Message, omit_defaults=True):
+class FaultEvent(Message, frozen=True, kw_only=True, omit_defaults=True):
     """A DTC's status changed on an ECU."""
 
     at: datetime
@@ -102,7 +102,7 @@ class FaultEvent(Message, omit_defaults=True):
     snapshot: dict[str, Any] = {}
 
 
-class TelemetryBatch(Message, omit_defaults=True):
+class TelemetryBatch(Message, frozen=True, kw_only=True, omit_defaults=True):
     """What a vehicle observed since its last batch; `(vin, batch)` is unique and survives restarts."""
 
     vin: Name
@@ -123,7 +123,7 @@ class SignedMessage(msgspec.Struct, frozen=True, kw_only=True):
     """Base of what travels inside signed metadata: unknown members are kept by the signer and ignored here."""
 
 
-class UpdateGroup(SignedMessage):
+class UpdateGroup(SignedMessage, frozen=True, kw_only=True):
     """ECUs that are installed together or not at all."""
 
     name: Name
@@ -133,14 +133,14 @@ class UpdateGroup(SignedMessage):
     after: list[str] = []  # names of groups that must be committed first
 
 
-class PostCheck(SignedMessage):
+class PostCheck(SignedMessage, frozen=True, kw_only=True):
     """What must hold after activation, before commit."""
 
     ecu: str  # ECU serial
     kind: Literal["version", "self_test", "no_new_faults"]
 
 
-class VehiclePackage(SignedMessage):
+class VehiclePackage(SignedMessage, frozen=True, kw_only=True):
     """The signed manifest of one release for one vehicle."""
 
     release_id: Name
@@ -154,7 +154,7 @@ class VehiclePackage(SignedMessage):
     rollback: bool = False  # a signed return to the previous release
 
 
-class EcuTarget(SignedMessage):
+class EcuTarget(SignedMessage, frozen=True, kw_only=True):
     """`custom.ecus[serial]` of a Director target: how this image goes onto this ECU."""
 
     name: Name  # ECU name in the programme
