@@ -328,3 +328,26 @@ CREATE TABLE outcome (
     measured_at timestamptz NOT NULL,
     UNIQUE (campaign_id, finding_id)
 );
+
+-- Coherence of the gateways' read model ----------------------------------------------------------
+-- Every change of a vehicle or an assignment draws a number and wakes the listeners, whoever made it.
+CREATE SEQUENCE gateway_change;
+ALTER TABLE vehicle ADD COLUMN changed_seq bigint NOT NULL DEFAULT nextval('gateway_change');
+ALTER TABLE assignment ADD COLUMN changed_seq bigint NOT NULL DEFAULT nextval('gateway_change');
+CREATE INDEX vehicle_changed_idx ON vehicle (changed_seq);
+CREATE INDEX assignment_changed_idx ON assignment (changed_seq);
+CREATE FUNCTION draw_gateway_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.changed_seq := nextval('gateway_change');
+    RETURN NEW;
+END $$;
+CREATE TRIGGER vehicle_changed BEFORE UPDATE ON vehicle FOR EACH ROW EXECUTE FUNCTION draw_gateway_change();
+CREATE TRIGGER assignment_changed BEFORE UPDATE ON assignment FOR EACH ROW EXECUTE FUNCTION draw_gateway_change();
+CREATE FUNCTION wake_gateways() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('ringroad_gateway', '');
+    RETURN NULL;
+END $$;
+CREATE TRIGGER vehicle_wakes AFTER INSERT OR UPDATE ON vehicle FOR EACH STATEMENT EXECUTE FUNCTION wake_gateways();
+CREATE TRIGGER assignment_wakes AFTER INSERT OR UPDATE ON assignment
+    FOR EACH STATEMENT EXECUTE FUNCTION wake_gateways();

@@ -1,0 +1,42 @@
+-- name: change_seq$
+SELECT last_value FROM gateway_change;
+
+-- name: devices
+SELECT vin, gateway, token_sha256, attributes = '{}'::jsonb AS config_wanted, changed_seq
+  FROM vehicle WHERE changed_seq > :after_seq;
+
+-- name: assignments
+SELECT a.action_id, a.vin, a.state, a.changed_seq, c.release_id, v.variant
+  FROM assignment a
+  JOIN campaign c ON c.id = a.campaign_id
+  JOIN vehicle v ON v.vin = a.vin
+ WHERE a.changed_seq > :after_seq
+   AND (:after_seq > 0 OR a.state IN ('offered', 'active', 'cancelling'))
+   AND NOT EXISTS (SELECT 1 FROM device_report r
+                    WHERE r.action_id = a.action_id AND r.kind = 'closed' AND r.applied_at IS NULL)
+ ORDER BY a.changed_seq;
+
+-- name: bundle_packages
+SELECT p.id, p.ecu, p.name, p.version, p.filename, p.image_sha256, p.image_bytes
+  FROM release r, jsonb_each_text(r.document -> 'variants' -> :variant) AS chosen (ecu, package_id)
+  JOIN software_package p ON p.id = chosen.package_id
+ WHERE r.id = :release_id
+ ORDER BY p.ecu;
+
+-- name: image_by_id^
+SELECT filename, image_sha256, image_bytes FROM software_package WHERE id = :id AND filename = :filename;
+
+-- name: image_by_name^
+SELECT filename, image_sha256, image_bytes FROM software_package WHERE filename = :filename AND image_sha256 = :sha256;
+
+-- name: metadata_latest$
+SELECT bytes FROM repository_metadata
+ WHERE repository = :repository AND vin = :vin AND role = :role ORDER BY version DESC LIMIT 1;
+
+-- name: metadata_version$
+SELECT bytes FROM repository_metadata
+ WHERE repository = :repository AND vin = :vin AND role = :role AND version = :version;
+
+-- name: ecu_inventory
+SELECT serial, name, hardware_id, public_key, key_id, is_primary
+  FROM ecu WHERE vin = :vin AND removed_at IS NULL ORDER BY serial;
