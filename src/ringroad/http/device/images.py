@@ -1,0 +1,69 @@
+"""Images over HTTP: whole or by range, so that a vehicle that was cut off goes on where it stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+from typing import Protocol
+
+from ringroad.http.device.wire import Scope, Send, header, parse_range, send_error
+from ringroad.kernel.errors import InvalidInput
+
+CHUNK_BYTES = 256 * 1024  # bytes read and sent at a time
+DIGESTS_KEPT = 256  # images whose sha1 and md5 stay known
+
+
+class Blobs(Protocol):
+    """What is needed of the blob store."""
+
+    def read_range(self, sha256: str, *, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`."""
+        ...
+
+
+async def send_image(scope: Scope, send: Send, blobs: Blobs, *, sha256: str, size: int) -> None:
+    """Answer GET or HEAD on an image. The body is streamed; memory per download is two chunks."""
+    first, last, status = 0, size - 1, 200
+    etag = b'"%b"' % sha256.encode()
+    text = header(scope, b"range")
+    if_range = header(scope, b"if-range")
+    if text is not None and if_range in (None, etag):
+        try:
+            asked = parse_range(text.decode("latin-1"), size)
+        except InvalidInput as error:
+            headers = [(b"content-range", b"bytes */%d" % size)]
+            await send_error(send, 416, error.code, error.message, headers=headers)
+            return
+        if asked is not None:
+            (first, last), status = asked, 206
+    headers = [
+        (b"content-type", b"application/octet-stream"),
+        (b"content-length", b"%d" % (last - first + 1)),
+        (b"accept-ranges", b"bytes"),
+        (b"etag", etag),
+        (b"cache-control", b"private, immutable, max-age=31536000"),
+    ]
+    if status == 206:
+        headers.append((b"content-range", b"bytes %d-%d/%d" % (first, last, size)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    if scope["method"] == "HEAD":
+        await send({"type": "http.response.body", "body": b""})
+        return
+    offset = first
+    while offset <= last:
+        length = min(CHUNK_BYTES, last - offset + 1)
+        chunk = await asyncio.to_thread(blobs.read_range, sha256, offset=offset, length=length)
+        offset += len(chunk)
+        await send({"type": "http.response.body", "body": chunk, "more_body": offset <= last})
+
+
+@functools.lru_cache(maxsize=DIGESTS_KEPT)
+def legacy_digests(blobs: Blobs, sha256: str, size: int) -> tuple[str, str]:
+    """Return sha1 and md5 of an image, which DDI clients insist on; integrity rests on sha256 and signatures."""
+    sha1, md5 = hashlib.sha1(usedforsecurity=False), hashlib.md5(usedforsecurity=False)
+    for offset in range(0, size, CHUNK_BYTES):
+        chunk = blobs.read_range(sha256, offset=offset, length=min(CHUNK_BYTES, size - offset))
+        sha1.update(chunk)
+        md5.update(chunk)
+    return sha1.hexdigest(), md5.hexdigest()

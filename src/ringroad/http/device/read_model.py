@@ -1,0 +1,107 @@
+"""What the gateways know by heart: one small entry per vehicle, kept fresh from the database.
+
+Not a cache: a poll that is not answered from here is not answered at all.
+When the feed from the database breaks the model is dropped, and polls get 503 until it is whole again,
+because an old offer must never be handed out (a halted campaign would go on).
+
+Invariant: an action that was closed here is never offered again, whatever the database still says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """The one thing a vehicle is asked to do."""
+
+    action_id: int
+    kind: Literal["update", "cancel"]
+    release_id: str
+    variant: str
+
+
+class Device:
+    """One vehicle as the gateways see it. Mutable and slotted: a million of these must fit."""
+
+    __slots__ = ("closed_action_id", "config_wanted", "ddi", "offer", "token_sha256")
+
+    def __init__(self, token_sha256: bytes, *, ddi: bool, config_wanted: bool) -> None:
+        self.token_sha256 = token_sha256
+        self.ddi = ddi
+        self.config_wanted = config_wanted
+        self.offer: Offer | None = None
+        self.closed_action_id = 0
+
+    def knows(self, token: bytes) -> bool:
+        """Tell in constant time whether `token` is this device's."""
+        return hmac.compare_digest(hashlib.sha256(token).digest(), self.token_sha256)
+
+    def close(self, action_id: int) -> None:
+        """Never offer this action again; it was reported as ended and that report is durable."""
+        self.closed_action_id = max(self.closed_action_id, action_id)
+        if self.offer is not None and self.offer.action_id <= self.closed_action_id:
+            self.offer = None
+
+
+class ReadModel:
+    """All devices by VIN, and how far along the change feed they are."""
+
+    def __init__(self) -> None:
+        self.devices: dict[str, Device] = {}
+        self.fresh = False
+        self.device_seq = 0
+        self.assignment_seq = 0
+
+    def drop(self) -> None:
+        """Forget everything: the feed broke, so nothing here can be trusted."""
+        self.fresh = False
+        self.device_seq = 0
+        self.assignment_seq = 0
+        self.devices.clear()
+
+    def fold_devices(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Take over vehicles that are new or changed."""
+        for row in rows:
+            device = self.devices.get(row["vin"])
+            if device is None:
+                self.devices[row["vin"]] = Device(
+                    bytes(row["token_sha256"]),
+                    ddi=row["gateway"] == "ddi",
+                    config_wanted=row["config_wanted"],
+                )
+            else:
+                device.token_sha256 = bytes(row["token_sha256"])
+                device.ddi = row["gateway"] == "ddi"
+                device.config_wanted = row["config_wanted"]
+            self.device_seq = max(self.device_seq, row["changed_seq"])
+
+    def fold_assignments(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Take over what vehicles are asked to do, in the order it changed."""
+        for row in rows:
+            self.assignment_seq = max(self.assignment_seq, row["changed_seq"])
+            device = self.devices.get(row["vin"])
+            if device is None:
+                continue
+            offer = decide_offer(row)
+            if offer is not None and device.closed_action_id < offer.action_id:
+                device.offer = offer
+            elif offer is None and device.offer is not None and device.offer.action_id == row["action_id"]:
+                device.offer = None
+
+
+def decide_offer(row: dict[str, Any]) -> Offer | None:
+    """Decide what an assignment means for its vehicle; everything that is not open is no offer."""
+    match row["state"]:
+        case "offered" | "active":
+            kind: Literal["update", "cancel"] = "update"
+        case "cancelling":
+            kind = "cancel"
+        case _:
+            return None
+    return Offer(action_id=row["action_id"], kind=kind, release_id=row["release_id"], variant=row["variant"])

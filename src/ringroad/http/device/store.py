@@ -1,0 +1,184 @@
+"""What the gateways read from and write to PostgreSQL. Nothing here decides.
+
+Feedback is group-committed: many devices' reports share one transaction, and each is answered after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+import psycopg
+import structlog
+from psycopg.types.json import Jsonb
+
+from ringroad.http.device.read_model import ReadModel
+from ringroad.kernel.errors import Unavailable
+from ringroad.storage.db import Connection, load_queries
+
+SQL = load_queries("ringroad.http.device")
+log = structlog.get_logger()
+
+FLUSH_EVERY_S = 0.005  # seconds; measured: durable feedback becomes cheaper than one statement each
+FLUSH_ROWS_MAX = 1_000  # rows per transaction
+QUEUE_ROWS_MAX = 50_000  # rows waiting; beyond it devices are asked to come back later
+SEQ_SLACK = 1_000  # numbers drawn by transactions that commit out of order
+DEBOUNCE_S = 0.05  # seconds; a burst of changes is read once
+RELOAD_S = 30.0  # seconds; a belt for the braces of NOTIFY
+RETRY_S = 0.5  # seconds between attempts to reach the database again
+
+INSERT_REPORTS = """
+WITH given AS (
+    SELECT * FROM unnest(%s::text[], %s::text[], %s::int[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::jsonb[])
+        AS row (vin, dedupe_key, action_id, kind, event_at, received_at, body)
+)
+INSERT INTO device_report (vin, dedupe_key, action_id, kind, event_at, received_at, body)
+SELECT * FROM given
+ON CONFLICT (vin, dedupe_key) DO NOTHING
+"""
+UPDATE_ATTRIBUTES = """
+UPDATE vehicle SET attributes = CASE %(mode)s
+    WHEN 'replace' THEN %(data)s
+    WHEN 'remove' THEN attributes - ARRAY(SELECT jsonb_object_keys(%(data)s))
+    ELSE attributes || %(data)s END
+ WHERE vin = %(vin)s
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewReport:
+    """One report on its way into `device_report`."""
+
+    vin: str
+    dedupe_key: str
+    action_id: int | None
+    kind: str  # progress, closed, cancel, config
+    event_at: datetime
+    received_at: datetime
+    body: dict[str, Any]
+
+
+class ReportWriter:
+    """Group commit: `write` returns when the report is durable, or raises."""
+
+    def __init__(self, database_url: str) -> None:
+        self._url = database_url
+        self._waiting: list[tuple[NewReport, asyncio.Future[None]]] = []
+        self._wake = asyncio.Event()
+        self._conn: psycopg.AsyncConnection[Any] | None = None
+
+    async def write(self, reports: list[NewReport]) -> None:
+        """Make reports durable; a repeated one is stored once.
+
+        Raises:
+            Unavailable: the queue is full or the database does not answer; nothing was acknowledged.
+        """
+        if len(self._waiting) + len(reports) > QUEUE_ROWS_MAX:
+            raise Unavailable("too many reports are waiting", hint="come back later", code="overload")
+        loop = asyncio.get_running_loop()
+        futures = []
+        for report in reports:
+            future: asyncio.Future[None] = loop.create_future()
+            self._waiting.append((report, future))
+            futures.append(future)
+        self._wake.set()
+        await asyncio.gather(*futures)
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(FLUSH_EVERY_S)
+            self._wake.clear()
+            while self._waiting:
+                batch, self._waiting = self._waiting[:FLUSH_ROWS_MAX], self._waiting[FLUSH_ROWS_MAX:]
+                await self._flush(batch)
+
+    async def _flush(self, batch: list[tuple[NewReport, asyncio.Future[None]]]) -> None:
+        try:
+            if self._conn is None or self._conn.closed:
+                self._conn = await psycopg.AsyncConnection.connect(self._url, autocommit=True)
+            async with self._conn.transaction():
+                await self._insert(self._conn, [report for report, _ in batch])
+        except (psycopg.Error, OSError) as error:
+            if self._conn is not None:
+                await self._conn.close()
+                self._conn = None
+            refusal = Unavailable("the report could not be stored", hint="send it again", detail=str(error))
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(refusal)
+        else:
+            for _, future in batch:
+                if not future.done():
+                    future.set_result(None)
+
+    @staticmethod
+    async def _insert(conn: psycopg.AsyncConnection[Any], reports: list[NewReport]) -> None:
+        await conn.execute(
+            INSERT_REPORTS,
+            (
+                [r.vin for r in reports],
+                [r.dedupe_key for r in reports],
+                [r.action_id for r in reports],
+                [r.kind for r in reports],
+                [r.event_at for r in reports],
+                [r.received_at for r in reports],
+                [Jsonb(r.body, dumps=orjson.dumps) for r in reports],
+            ),
+        )
+        for report in reports:
+            if report.kind == "config":
+                data = Jsonb(report.body["data"])
+                await conn.execute(
+                    UPDATE_ATTRIBUTES, {"mode": report.body["mode"], "data": data, "vin": report.vin}
+                )
+
+
+async def keep_fresh(model: ReadModel, open_connection: Callable[[], Connection]) -> None:
+    """Follow the change feed until cancelled; drop the model whenever the feed breaks."""
+    while True:
+        try:
+            await _follow(model, open_connection)
+        except (psycopg.Error, Unavailable, OSError) as error:
+            model.drop()
+            log.warning("read model dropped", reason=str(error).split("\n", maxsplit=1)[0])
+            await asyncio.sleep(RETRY_S)
+
+
+async def _follow(model: ReadModel, open_connection: Callable[[], Connection]) -> None:
+    conn = await asyncio.to_thread(open_connection)
+    try:
+        await asyncio.to_thread(_listen, conn)
+        await asyncio.to_thread(_load, conn, model)
+        model.fresh = True
+        log.info("read model loaded", devices=len(model.devices))
+        while True:
+            if await asyncio.to_thread(_woken, conn):
+                await asyncio.sleep(DEBOUNCE_S)
+            await asyncio.to_thread(_load, conn, model)
+    finally:
+        with contextlib.suppress(psycopg.Error):
+            conn.close()
+
+
+def _listen(conn: Connection) -> None:
+    conn.execute("LISTEN ringroad_gateway")
+
+
+def _woken(conn: Connection) -> bool:
+    return any(True for _ in conn.notifies(timeout=RELOAD_S, stop_after=1))
+
+
+def _load(conn: Connection, model: ReadModel) -> None:
+    first = model.device_seq == 0 and not model.devices
+    with conn.transaction():
+        model.fold_devices(SQL.devices(conn, after_seq=0 if first else max(0, model.device_seq - SEQ_SLACK)))
+        model.fold_assignments(
+            SQL.assignments(conn, after_seq=0 if first else max(1, model.assignment_seq - SEQ_SLACK))
+        )
