@@ -1,0 +1,1 @@
+"""Update agents: one way of putting software onto one kind of ECU, behind one Protocol."""

@@ -1,0 +1,273 @@
+"""What the orchestrator asks of an ECU: seven verbs, each safe to repeat.
+
+An agent owns one ECU. It keeps nothing in memory that a restart may lose: every verb reads the ECU first,
+so that "already so" is a success and the orchestrator's journal stays the only truth.
+
+A refusal of the ECU, a bad image or a dead connection is a value (`Failed`), never an exception:
+the orchestrator decides what follows. Only a bug raises.
+
+=========  ==============================================  ===============================================
+verb       A/B ECU (`AbAgent`)                             in-place ECU (`UdsInplaceAgent`)
+=========  ==============================================  ===============================================
+prepare    fill and check the inactive bank                check image, hardware, counter, ECU; change nothing
+install    check that the bank still holds the image       erase, transfer, check memory and dependencies
+activate   boot the other bank on trial                    start the application
+verify     version, digest, self-test, new faults          the same
+commit     confirm the bank; counter advances              counter advances
+rollback   back to the old bank, no image needed           flash the image given (the backup)
+inventory  what runs, what is staged, faults               the same
+=========  ==============================================  ===============================================
+
+Invariant: `prepare` never changes what the ECU runs; the anti-rollback counter advances only in `commit`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Protocol
+
+from ringroad.protocol.vehicle import EcuTarget
+
+Progress = Callable[[int, int], None]  # (done_bytes, total_bytes); cheap, called once per block
+CheckKind = Literal["version", "self_test", "no_new_faults"]  # as in protocol.vehicle.PostCheck
+
+
+class Reason(StrEnum):
+    """Why a verb failed; travels to the server as `Report.code`."""
+
+    UNREACHABLE = "unreachable"  # no answer, or the connection broke; the same call may work later
+    BUSY = "busy"  # the ECU asked to be left alone for now
+    LOCKED_OUT = "locked_out"  # too many wrong keys; wait for the ECU's delay
+    ACCESS_DENIED = "access_denied"  # the security key was refused
+    SERIAL_MISMATCH = "serial_mismatch"  # another ECU answers at this address
+    WRONG_HARDWARE = "wrong_hardware"
+    COUNTER_TOO_LOW = "counter_too_low"  # older than the ECU's committed release counter
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    IMAGE_MALFORMED = "image_malformed"  # Intel HEX or S-record that does not decode
+    HASH_MISMATCH = "hash_mismatch"  # the source's bytes are not the signed ones
+    TOO_LARGE = "too_large"  # for the ECU's bank
+    PRECONDITION = "precondition"  # the ECU refuses to be programmed now
+    NO_BACKUP = "no_backup"  # an in-place ECU cannot go back without an image
+    NOT_STAGED = "not_staged"  # activate or install before the image is there
+    NOT_ACTIVE = "not_active"  # verify or commit while another image runs
+    ALREADY_COMMITTED = "already_committed"  # roll forward with a new release
+    ERASE_FAILED = "erase_failed"
+    TRANSFER_FAILED = "transfer_failed"
+    CHECK_FAILED = "check_failed"  # the ECU's own check of its memory said no
+    DEPENDENCY_FAILED = "dependency_failed"  # checkProgrammingDependencies said no
+    BOOT_FAILED = "boot_failed"  # the ECU came back in its bootloader or in the old bank
+    VERSION_MISMATCH = "version_mismatch"
+    SELF_TEST_FAILED = "self_test_failed"
+    NEW_FAULTS = "new_faults"
+    ECU_REFUSED = "ecu_refused"  # any other negative response; `detail` names it
+
+
+RETRYABLE = frozenset(
+    {Reason.UNREACHABLE, Reason.BUSY, Reason.LOCKED_OUT, Reason.PRECONDITION, Reason.TRANSFER_FAILED}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The verb's effect holds and is durable on the ECU.
+
+    Attributes:
+        already: it held before; nothing was changed.
+    """
+
+    already: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The verb's effect does not hold.
+
+    Attributes:
+        reason: typed.
+        detail: for people; names the negative response, the fault codes or the versions.
+    """
+
+    reason: Reason
+    detail: str = ""
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same verb may succeed later without another image or a person."""
+        return self.reason in RETRYABLE
+
+
+Outcome = Done | Failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EcuImage:
+    """One image for one ECU, as the verified metadata describe it.
+
+    Attributes:
+        serial: the ECU this image is for.
+        target: `custom.ecus[serial]` of the Director target.
+        filename: target name in the Image repository.
+        sha256: of the whole file, 64 hexadecimal characters.
+        length_bytes: of the whole file.
+        release_counter: `custom.must_match.release_counter`.
+        hardware_ids: `custom.must_match.hardware_ids`; the ECU's must be among them.
+    """
+
+    serial: str
+    target: EcuTarget
+    filename: str
+    sha256: str
+    length_bytes: int
+    release_counter: int
+    hardware_ids: tuple[str, ...]
+
+
+class ImageSource(Protocol):
+    """Bytes of an image by offset; a file in the vehicle, memory in tests, a range request elsewhere."""
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset`, fewer only at the end.
+
+        Raises:
+            OSError: the bytes cannot be read now.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """An image in a local file."""
+
+    path: Path
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset`. Raises: OSError."""
+        # A read of a local block is shorter than handing it to a thread and back.
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(descriptor, size, offset)
+        finally:
+            os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class BytesSource:
+    """An image in memory."""
+
+    data: bytes
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset`."""
+        return self.data[offset : offset + size]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Software:
+    """One image on an ECU, as the ECU reports it after hashing its own memory."""
+
+    version: str
+    sha256: str
+    release_counter: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One fault code on an ECU: display form such as ``P0A1F-00`` and the ISO 14229 status byte."""
+
+    code: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EcuInventory:
+    """What an ECU says about itself.
+
+    Attributes:
+        serial: F18C.
+        hardware_id: F191.
+        mode: ``bootloader`` when no valid application runs.
+        running: the software that runs; None in the bootloader.
+        trial: the running bank reverts at the next reset unless committed.
+        staged: the valid image in the inactive bank of an A/B ECU.
+        committed_counter: highest release counter ever committed; older images are refused.
+        faults: stored fault codes.
+    """
+
+    serial: str
+    hardware_id: str
+    mode: Literal["application", "bootloader"]
+    running: Software | None
+    trial: bool
+    staged: Software | None
+    committed_counter: int
+    faults: tuple[Fault, ...]
+
+
+class UpdateAgent(Protocol):
+    """The verbs. Each may be called again at any time, after any restart of the ECU or of the caller."""
+
+    async def prepare(self, image: EcuImage, source: ImageSource, *, progress: Progress) -> Outcome:
+        """Do all that leaves the running software alone: stage an A/B bank, check an in-place ECU."""
+        ...
+
+    async def install(self, image: EcuImage, source: ImageSource, *, progress: Progress) -> Outcome:
+        """Put the image where it can be activated. In place: the old software is gone from here on."""
+        ...
+
+    async def activate(self, image: EcuImage) -> Outcome:
+        """Make the image run; on an A/B ECU on trial. Done(already=True) when it runs already."""
+        ...
+
+    async def verify(
+        self,
+        image: EcuImage,
+        checks: frozenset[CheckKind],
+        *,
+        known_faults: frozenset[str] = frozenset(),
+    ) -> Outcome:
+        """Check the running software: always the digest, and what `checks` names.
+
+        Args:
+            image: what should run.
+            checks: of the vehicle package for this ECU.
+            known_faults: display codes present before the update (`EcuInventory.faults`), not held against it.
+        """
+        ...
+
+    async def commit(self, image: EcuImage) -> Outcome:
+        """Make the running image permanent and advance the anti-rollback counter."""
+        ...
+
+    async def rollback(
+        self,
+        image: EcuImage,
+        *,
+        backup: EcuImage | None = None,
+        source: ImageSource | None = None,
+        progress: Progress,
+    ) -> Outcome:
+        """Undo an uncommitted update, so that `image` no longer runs.
+
+        Args:
+            image: the image to get rid of; when it does not run and is not due to, this is already done.
+            backup: for an in-place ECU the image that ran before; ignored by A/B ECUs.
+            source: bytes of `backup`.
+            progress: as in `install`.
+        """
+        ...
+
+    async def inventory(self) -> EcuInventory | Failed:
+        """Ask the ECU what it is and what it runs."""
+        ...
+
+    async def close(self) -> None:
+        """Drop the connection. The next verb opens it again."""
+        ...
+
+
+def no_progress(done_bytes: int, total_bytes: int) -> None:
+    """Ignore progress."""
