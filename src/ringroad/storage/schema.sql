@@ -1,0 +1,530 @@
+-- Made from migrations/ by tests/migration; do not edit.
+CREATE FUNCTION public.draw_gateway_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    NEW.changed_seq := nextval('gateway_change');
+    RETURN NEW;
+END $$;
+CREATE FUNCTION public.fact_is_append_only() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'the ledger is append-only' USING ERRCODE = 'integrity_constraint_violation';
+END $$;
+CREATE FUNCTION public.wake_gateways() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM pg_notify('ringroad_gateway', '');
+    RETURN NULL;
+END $$;
+CREATE TABLE public.access_token (
+    token_sha256 bytea NOT NULL,
+    account_name text NOT NULL,
+    kind text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    CONSTRAINT access_token_kind_check CHECK ((kind = ANY (ARRAY['one_time'::text, 'session'::text, 'api'::text])))
+);
+CREATE TABLE public.account (
+    name text NOT NULL,
+    role text NOT NULL,
+    password_hash text,
+    created_at timestamp with time zone NOT NULL,
+    disabled_at timestamp with time zone,
+    CONSTRAINT account_role_check CHECK ((role = ANY (ARRAY['viewer'::text, 'operator'::text, 'approver'::text, 'admin'::text])))
+);
+CREATE SEQUENCE public.gateway_change
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+CREATE TABLE public.assignment (
+    action_id integer NOT NULL,
+    campaign_id text NOT NULL,
+    vin text NOT NULL,
+    wave integer NOT NULL,
+    kind text DEFAULT 'update'::text NOT NULL,
+    state text DEFAULT 'pending'::text NOT NULL,
+    state_detail text DEFAULT ''::text NOT NULL,
+    previous_release_id text,
+    offered_at timestamp with time zone,
+    deadline_at timestamp with time zone,
+    last_report_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    generation integer DEFAULT 1 NOT NULL,
+    changed_seq bigint DEFAULT nextval('public.gateway_change'::regclass) NOT NULL,
+    CONSTRAINT assignment_kind_check CHECK ((kind = 'update'::text)),
+    CONSTRAINT assignment_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'offered'::text, 'active'::text, 'cancelling'::text, 'installed'::text, 'failed'::text, 'rolled_back'::text, 'cancelled'::text, 'expired'::text])))
+);
+ALTER TABLE public.assignment ALTER COLUMN action_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.assignment_action_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.blocked_option (
+    programme_id text NOT NULL,
+    option text NOT NULL,
+    reason text NOT NULL,
+    since timestamp with time zone NOT NULL
+);
+CREATE TABLE public.campaign (
+    id text NOT NULL,
+    name text NOT NULL,
+    release_id text NOT NULL,
+    lap_id text,
+    state text NOT NULL,
+    state_reason text DEFAULT ''::text NOT NULL,
+    wave integer DEFAULT 0 NOT NULL,
+    plan_id text,
+    generation integer DEFAULT 1 NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT campaign_state_check CHECK ((state = ANY (ARRAY['draft'::text, 'planned'::text, 'approved'::text, 'running'::text, 'paused'::text, 'halted'::text, 'aborted'::text, 'finished'::text])))
+);
+CREATE TABLE public.campaign_plan (
+    id text NOT NULL,
+    campaign_id text NOT NULL,
+    generation integer NOT NULL,
+    parent_id text,
+    document jsonb NOT NULL,
+    findings jsonb NOT NULL,
+    made_by text NOT NULL,
+    made_at timestamp with time zone NOT NULL,
+    approved_by text,
+    approved_at timestamp with time zone
+);
+CREATE TABLE public.change (
+    id text NOT NULL,
+    finding_id text NOT NULL,
+    lap_id text NOT NULL,
+    title text NOT NULL,
+    ecu text NOT NULL,
+    target text NOT NULL,
+    state text NOT NULL,
+    generation integer DEFAULT 1 NOT NULL,
+    proposed_by text NOT NULL,
+    approved_by text,
+    proposed_at timestamp with time zone NOT NULL,
+    approved_at timestamp with time zone,
+    CONSTRAINT change_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'approved'::text, 'rejected'::text, 'done'::text])))
+);
+CREATE TABLE public.complaint (
+    id text NOT NULL,
+    source text NOT NULL,
+    make text NOT NULL,
+    model text NOT NULL,
+    model_year integer,
+    component text NOT NULL,
+    vin_prefix text DEFAULT ''::text NOT NULL,
+    occurred_on date,
+    received_on date,
+    text text NOT NULL,
+    row_sha256 text NOT NULL,
+    imported_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.device_report (
+    id bigint NOT NULL,
+    vin text NOT NULL,
+    dedupe_key text NOT NULL,
+    action_id integer,
+    kind text NOT NULL,
+    event_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    body jsonb NOT NULL,
+    applied_at timestamp with time zone
+);
+ALTER TABLE public.device_report ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.device_report_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.ecu (
+    vin text NOT NULL,
+    serial text NOT NULL,
+    name text NOT NULL,
+    hardware_id text NOT NULL,
+    public_key jsonb NOT NULL,
+    key_id text NOT NULL,
+    is_primary boolean NOT NULL,
+    added_at timestamp with time zone NOT NULL,
+    removed_at timestamp with time zone
+);
+CREATE TABLE public.ecu_installed (
+    vin text NOT NULL,
+    serial text NOT NULL,
+    filename text NOT NULL,
+    version text NOT NULL,
+    image_sha256 text NOT NULL,
+    reported_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.fact (
+    seq bigint NOT NULL,
+    id text NOT NULL,
+    kind text NOT NULL,
+    stage text NOT NULL,
+    subject text NOT NULL,
+    lap_id text,
+    causes text[] DEFAULT '{}'::text[] NOT NULL,
+    actor text NOT NULL,
+    work_started_at timestamp with time zone NOT NULL,
+    event_at timestamp with time zone NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    body jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT fact_check CHECK ((work_started_at <= event_at)),
+    CONSTRAINT fact_stage_check CHECK ((stage = ANY (ARRAY['signal'::text, 'design'::text, 'build'::text, 'ship'::text, 'adapt'::text])))
+);
+ALTER TABLE public.fact ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.fact_seq_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.finding (
+    id text NOT NULL,
+    lap_id text NOT NULL,
+    title text NOT NULL,
+    programme_id text NOT NULL,
+    ecu text NOT NULL,
+    software_version text NOT NULL,
+    fault_code text NOT NULL,
+    state text NOT NULL,
+    evidence jsonb NOT NULL,
+    generation integer DEFAULT 1 NOT NULL,
+    opened_at timestamp with time zone NOT NULL,
+    CONSTRAINT finding_state_check CHECK ((state = ANY (ARRAY['open'::text, 'accepted'::text, 'rejected'::text, 'closed'::text])))
+);
+CREATE TABLE public.gate_decision (
+    id bigint NOT NULL,
+    campaign_id text NOT NULL,
+    wave integer NOT NULL,
+    decision text NOT NULL,
+    reason text NOT NULL,
+    facts jsonb NOT NULL,
+    policy jsonb NOT NULL,
+    decided_at timestamp with time zone NOT NULL
+);
+ALTER TABLE public.gate_decision ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.gate_decision_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.lap (
+    id text NOT NULL,
+    title text NOT NULL,
+    opened_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.line_baseline (
+    programme_id text NOT NULL,
+    release_id text NOT NULL,
+    generation integer DEFAULT 1 NOT NULL,
+    set_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.line_schedule (
+    id text NOT NULL,
+    programme_id text NOT NULL,
+    generation integer NOT NULL,
+    parent_id text,
+    cause text NOT NULL,
+    document jsonb NOT NULL,
+    replan_latency_us bigint NOT NULL,
+    made_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.outcome (
+    id text NOT NULL,
+    campaign_id text NOT NULL,
+    finding_id text NOT NULL,
+    lap_id text NOT NULL,
+    verdict text NOT NULL,
+    measure jsonb NOT NULL,
+    measured_at timestamp with time zone NOT NULL,
+    CONSTRAINT outcome_verdict_check CHECK ((verdict = ANY (ARRAY['better'::text, 'worse'::text, 'unknown'::text])))
+);
+CREATE TABLE public.plant_order (
+    id text NOT NULL,
+    programme_id text NOT NULL,
+    variant text NOT NULL,
+    options text[] DEFAULT '{}'::text[] NOT NULL,
+    region text DEFAULT ''::text NOT NULL,
+    rush boolean DEFAULT false NOT NULL,
+    due_at timestamp with time zone,
+    state text DEFAULT 'open'::text NOT NULL,
+    vin text,
+    received_at timestamp with time zone NOT NULL,
+    CONSTRAINT plant_order_state_check CHECK ((state = ANY (ARRAY['open'::text, 'building'::text, 'born'::text, 'cancelled'::text])))
+);
+CREATE TABLE public.programme (
+    id text NOT NULL,
+    digest text NOT NULL,
+    source text NOT NULL,
+    document jsonb NOT NULL,
+    generation integer DEFAULT 1 NOT NULL,
+    imported_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.quarantine (
+    id bigint NOT NULL,
+    source text NOT NULL,
+    locator text NOT NULL,
+    reason text NOT NULL,
+    raw bytea NOT NULL,
+    received_at timestamp with time zone NOT NULL
+);
+ALTER TABLE public.quarantine ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.quarantine_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.release (
+    id text NOT NULL,
+    programme_id text NOT NULL,
+    name text NOT NULL,
+    version text NOT NULL,
+    state text NOT NULL,
+    change_id text,
+    lap_id text,
+    document jsonb NOT NULL,
+    findings jsonb DEFAULT '[]'::jsonb NOT NULL,
+    generation integer DEFAULT 1 NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    signed_at timestamp with time zone,
+    CONSTRAINT release_state_check CHECK ((state = ANY (ARRAY['draft'::text, 'checked'::text, 'signed'::text, 'withdrawn'::text])))
+);
+CREATE TABLE public.repository_metadata (
+    repository text NOT NULL,
+    vin text DEFAULT ''::text NOT NULL,
+    role text NOT NULL,
+    version integer NOT NULL,
+    bytes bytea NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    written_at timestamp with time zone NOT NULL,
+    CONSTRAINT repository_metadata_repository_check CHECK ((repository = ANY (ARRAY['image'::text, 'director'::text]))),
+    CONSTRAINT repository_metadata_version_check CHECK ((0 < version))
+);
+CREATE TABLE public.schema_migration (
+    name text NOT NULL,
+    digest text NOT NULL,
+    applied_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.software_package (
+    id text NOT NULL,
+    programme_id text NOT NULL,
+    ecu text NOT NULL,
+    name text NOT NULL,
+    version text NOT NULL,
+    filename text NOT NULL,
+    format text NOT NULL,
+    hardware_ids text[] NOT NULL,
+    image_sha256 text NOT NULL,
+    image_sha512 text NOT NULL,
+    image_bytes bigint NOT NULL,
+    release_counter integer NOT NULL,
+    facts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    requires jsonb DEFAULT '[]'::jsonb NOT NULL,
+    added_at timestamp with time zone NOT NULL,
+    CONSTRAINT software_package_format_check CHECK ((format = ANY (ARRAY['bin'::text, 'ihex'::text, 'srec'::text, 'mcuboot'::text, 'swu'::text]))),
+    CONSTRAINT software_package_image_bytes_check CHECK ((0 < image_bytes)),
+    CONSTRAINT software_package_release_counter_check CHECK ((0 <= release_counter))
+);
+CREATE TABLE public.vehicle (
+    vin text NOT NULL,
+    programme_id text NOT NULL,
+    variant text NOT NULL,
+    region text DEFAULT ''::text NOT NULL,
+    tags text[] DEFAULT '{}'::text[] NOT NULL,
+    gateway text NOT NULL,
+    token_sha256 bytea NOT NULL,
+    primary_serial text NOT NULL,
+    attributes jsonb DEFAULT '{}'::jsonb NOT NULL,
+    release_id text,
+    blocked_reason text,
+    born_at timestamp with time zone NOT NULL,
+    generation integer DEFAULT 1 NOT NULL,
+    changed_seq bigint DEFAULT nextval('public.gateway_change'::regclass) NOT NULL,
+    CONSTRAINT vehicle_gateway_check CHECK ((gateway = ANY (ARRAY['native'::text, 'ddi'::text]))),
+    CONSTRAINT vehicle_vin_check CHECK ((length(vin) = 17))
+);
+CREATE TABLE public.vehicle_manifest (
+    id bigint NOT NULL,
+    vin text NOT NULL,
+    digest text NOT NULL,
+    body bytea NOT NULL,
+    received_at timestamp with time zone NOT NULL
+);
+ALTER TABLE public.vehicle_manifest ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.vehicle_manifest_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+ALTER TABLE ONLY public.access_token
+    ADD CONSTRAINT access_token_pkey PRIMARY KEY (token_sha256);
+ALTER TABLE ONLY public.account
+    ADD CONSTRAINT account_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.assignment
+    ADD CONSTRAINT assignment_campaign_id_vin_key UNIQUE (campaign_id, vin);
+ALTER TABLE ONLY public.assignment
+    ADD CONSTRAINT assignment_pkey PRIMARY KEY (action_id);
+ALTER TABLE ONLY public.blocked_option
+    ADD CONSTRAINT blocked_option_pkey PRIMARY KEY (programme_id, option);
+ALTER TABLE ONLY public.campaign
+    ADD CONSTRAINT campaign_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.campaign_plan
+    ADD CONSTRAINT campaign_plan_campaign_id_generation_key UNIQUE (campaign_id, generation);
+ALTER TABLE ONLY public.campaign_plan
+    ADD CONSTRAINT campaign_plan_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.change
+    ADD CONSTRAINT change_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.complaint
+    ADD CONSTRAINT complaint_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.device_report
+    ADD CONSTRAINT device_report_once UNIQUE (vin, dedupe_key);
+ALTER TABLE ONLY public.device_report
+    ADD CONSTRAINT device_report_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.ecu_installed
+    ADD CONSTRAINT ecu_installed_pkey PRIMARY KEY (vin, serial);
+ALTER TABLE ONLY public.ecu
+    ADD CONSTRAINT ecu_pkey PRIMARY KEY (vin, serial);
+ALTER TABLE ONLY public.fact
+    ADD CONSTRAINT fact_id_key UNIQUE (id);
+ALTER TABLE ONLY public.fact
+    ADD CONSTRAINT fact_pkey PRIMARY KEY (seq);
+ALTER TABLE ONLY public.finding
+    ADD CONSTRAINT finding_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.gate_decision
+    ADD CONSTRAINT gate_decision_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.lap
+    ADD CONSTRAINT lap_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.line_baseline
+    ADD CONSTRAINT line_baseline_pkey PRIMARY KEY (programme_id);
+ALTER TABLE ONLY public.line_schedule
+    ADD CONSTRAINT line_schedule_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.line_schedule
+    ADD CONSTRAINT line_schedule_programme_id_generation_key UNIQUE (programme_id, generation);
+ALTER TABLE ONLY public.outcome
+    ADD CONSTRAINT outcome_campaign_id_finding_id_key UNIQUE (campaign_id, finding_id);
+ALTER TABLE ONLY public.outcome
+    ADD CONSTRAINT outcome_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.plant_order
+    ADD CONSTRAINT plant_order_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.programme
+    ADD CONSTRAINT programme_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.quarantine
+    ADD CONSTRAINT quarantine_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.quarantine
+    ADD CONSTRAINT quarantine_source_locator_key UNIQUE (source, locator);
+ALTER TABLE ONLY public.release
+    ADD CONSTRAINT release_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.release
+    ADD CONSTRAINT release_programme_id_version_key UNIQUE (programme_id, version);
+ALTER TABLE ONLY public.repository_metadata
+    ADD CONSTRAINT repository_metadata_pkey PRIMARY KEY (repository, vin, role, version);
+ALTER TABLE ONLY public.schema_migration
+    ADD CONSTRAINT schema_migration_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.software_package
+    ADD CONSTRAINT software_package_filename_key UNIQUE (filename);
+ALTER TABLE ONLY public.software_package
+    ADD CONSTRAINT software_package_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.software_package
+    ADD CONSTRAINT software_package_programme_id_ecu_version_key UNIQUE (programme_id, ecu, version);
+ALTER TABLE ONLY public.vehicle_manifest
+    ADD CONSTRAINT vehicle_manifest_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.vehicle_manifest
+    ADD CONSTRAINT vehicle_manifest_vin_digest_key UNIQUE (vin, digest);
+ALTER TABLE ONLY public.vehicle
+    ADD CONSTRAINT vehicle_pkey PRIMARY KEY (vin);
+CREATE INDEX assignment_campaign_idx ON public.assignment USING btree (campaign_id, wave, state);
+CREATE INDEX assignment_changed_idx ON public.assignment USING btree (changed_seq);
+CREATE INDEX assignment_open_idx ON public.assignment USING btree (vin) WHERE (state = ANY (ARRAY['offered'::text, 'active'::text, 'cancelling'::text]));
+CREATE INDEX device_report_unapplied_idx ON public.device_report USING btree (id) WHERE (applied_at IS NULL);
+CREATE INDEX fact_kind_idx ON public.fact USING btree (kind, seq);
+CREATE INDEX fact_lap_idx ON public.fact USING btree (lap_id, seq);
+CREATE INDEX fact_subject_idx ON public.fact USING btree (subject, seq);
+CREATE UNIQUE INDEX finding_live_key ON public.finding USING btree (programme_id, ecu, software_version, fault_code) WHERE (state = ANY (ARRAY['open'::text, 'accepted'::text]));
+CREATE INDEX vehicle_changed_idx ON public.vehicle USING btree (changed_seq);
+CREATE TRIGGER assignment_changed BEFORE UPDATE ON public.assignment FOR EACH ROW EXECUTE FUNCTION public.draw_gateway_change();
+CREATE TRIGGER assignment_wakes AFTER INSERT OR UPDATE ON public.assignment FOR EACH STATEMENT EXECUTE FUNCTION public.wake_gateways();
+CREATE TRIGGER fact_append_only BEFORE DELETE OR UPDATE ON public.fact FOR EACH ROW EXECUTE FUNCTION public.fact_is_append_only();
+CREATE TRIGGER fact_no_truncate BEFORE TRUNCATE ON public.fact FOR EACH STATEMENT EXECUTE FUNCTION public.fact_is_append_only();
+CREATE TRIGGER vehicle_changed BEFORE UPDATE ON public.vehicle FOR EACH ROW EXECUTE FUNCTION public.draw_gateway_change();
+CREATE TRIGGER vehicle_wakes AFTER INSERT OR UPDATE ON public.vehicle FOR EACH STATEMENT EXECUTE FUNCTION public.wake_gateways();
+ALTER TABLE ONLY public.access_token
+    ADD CONSTRAINT access_token_account_name_fkey FOREIGN KEY (account_name) REFERENCES public.account(name);
+ALTER TABLE ONLY public.assignment
+    ADD CONSTRAINT assignment_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
+ALTER TABLE ONLY public.assignment
+    ADD CONSTRAINT assignment_vin_fkey FOREIGN KEY (vin) REFERENCES public.vehicle(vin);
+ALTER TABLE ONLY public.blocked_option
+    ADD CONSTRAINT blocked_option_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.campaign
+    ADD CONSTRAINT campaign_lap_id_fkey FOREIGN KEY (lap_id) REFERENCES public.lap(id);
+ALTER TABLE ONLY public.campaign_plan
+    ADD CONSTRAINT campaign_plan_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
+ALTER TABLE ONLY public.campaign_plan
+    ADD CONSTRAINT campaign_plan_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES public.campaign_plan(id);
+ALTER TABLE ONLY public.campaign
+    ADD CONSTRAINT campaign_release_id_fkey FOREIGN KEY (release_id) REFERENCES public.release(id);
+ALTER TABLE ONLY public.change
+    ADD CONSTRAINT change_finding_id_fkey FOREIGN KEY (finding_id) REFERENCES public.finding(id);
+ALTER TABLE ONLY public.change
+    ADD CONSTRAINT change_lap_id_fkey FOREIGN KEY (lap_id) REFERENCES public.lap(id);
+ALTER TABLE ONLY public.ecu_installed
+    ADD CONSTRAINT ecu_installed_vin_serial_fkey FOREIGN KEY (vin, serial) REFERENCES public.ecu(vin, serial);
+ALTER TABLE ONLY public.ecu
+    ADD CONSTRAINT ecu_vin_fkey FOREIGN KEY (vin) REFERENCES public.vehicle(vin);
+ALTER TABLE ONLY public.fact
+    ADD CONSTRAINT fact_lap_id_fkey FOREIGN KEY (lap_id) REFERENCES public.lap(id);
+ALTER TABLE ONLY public.finding
+    ADD CONSTRAINT finding_lap_id_fkey FOREIGN KEY (lap_id) REFERENCES public.lap(id);
+ALTER TABLE ONLY public.finding
+    ADD CONSTRAINT finding_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.gate_decision
+    ADD CONSTRAINT gate_decision_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
+ALTER TABLE ONLY public.line_baseline
+    ADD CONSTRAINT line_baseline_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.line_baseline
+    ADD CONSTRAINT line_baseline_release_id_fkey FOREIGN KEY (release_id) REFERENCES public.release(id);
+ALTER TABLE ONLY public.line_schedule
+    ADD CONSTRAINT line_schedule_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES public.line_schedule(id);
+ALTER TABLE ONLY public.line_schedule
+    ADD CONSTRAINT line_schedule_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.outcome
+    ADD CONSTRAINT outcome_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
+ALTER TABLE ONLY public.outcome
+    ADD CONSTRAINT outcome_finding_id_fkey FOREIGN KEY (finding_id) REFERENCES public.finding(id);
+ALTER TABLE ONLY public.outcome
+    ADD CONSTRAINT outcome_lap_id_fkey FOREIGN KEY (lap_id) REFERENCES public.lap(id);
+ALTER TABLE ONLY public.plant_order
+    ADD CONSTRAINT plant_order_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.release
+    ADD CONSTRAINT release_lap_id_fkey FOREIGN KEY (lap_id) REFERENCES public.lap(id);
+ALTER TABLE ONLY public.release
+    ADD CONSTRAINT release_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.software_package
+    ADD CONSTRAINT software_package_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.vehicle_manifest
+    ADD CONSTRAINT vehicle_manifest_vin_fkey FOREIGN KEY (vin) REFERENCES public.vehicle(vin);
+ALTER TABLE ONLY public.vehicle
+    ADD CONSTRAINT vehicle_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.vehicle
+    ADD CONSTRAINT vehicle_release_id_fkey FOREIGN KEY (release_id) REFERENCES public.release(id);

@@ -1,0 +1,74 @@
+"""Real engines for tests: one PostgreSQL and one NATS server per session, started when first asked for.
+
+`pg_url` is a fresh, migrated database per test, copied from a template.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from ringroad.kernel.clock import SystemClock
+from ringroad.storage.db import connect
+from ringroad.storage.migrate import migrate
+from ringroad.storage.postgres import Postgres
+
+TEMPLATE = "ringroad_template"
+
+
+@pytest.fixture(scope="session")
+def engine_folder() -> Iterator[Path]:
+    """A folder with a short path, open for passing through, so that sockets and accounts work."""
+    folder = Path(tempfile.mkdtemp(prefix="ringroad-test-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(engine_folder: Path) -> Iterator[Postgres]:
+    """The session's PostgreSQL, with a migrated template; not durable, for speed."""
+    server = Postgres(
+        home=engine_folder / "postgres",
+        clock=SystemClock(),
+        config={
+            "fsync": "off",
+            "full_page_writes": "off",
+            "synchronous_commit": "off",
+            "max_connections": "50",
+        },
+        may_create_account=False,
+    )
+    server.start()
+    with psycopg.connect(server.url("postgres"), autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {TEMPLATE}")
+    with connect(server.url(TEMPLATE)) as template:
+        migrate(template, now=SystemClock().now())
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def pg_url(postgres: Postgres) -> Iterator[str]:
+    """URL of a fresh, migrated database; dropped after the test."""
+    name = f"test_{uuid4().hex[:16]}"
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
+        yield postgres.url(name)
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def pg_url_empty(postgres: Postgres) -> Iterator[str]:
+    """URL of a fresh database without any table; dropped after the test."""
+    name = f"test_{uuid4().hex[:16]}"
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name}")
+        yield postgres.url(name)
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
