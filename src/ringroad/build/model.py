@@ -1,0 +1,226 @@
+"""The values of the build stage: programme, packages, releases, findings of a check.
+
+Not here: how they are read (`programme.py`, `images/`), decided (`release.py`) or kept (`store.py`).
+
+Invariant: all values are frozen; a `Programme` that exists was valid when it was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+Storage = Literal["ab", "inplace"]
+Agent = Literal["ab", "uds", "ddi"]
+ImageFormat = Literal["bin", "ihex", "srec", "mcuboot", "swu"]
+ReleaseState = Literal["draft", "checked", "signed", "withdrawn"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ecu:
+    """One kind of control unit of a programme."""
+
+    name: str
+    hardware_id: str
+    bus: str
+    os: str
+    security: str
+    storage: Storage
+    storage_bytes: int  # bytes one bank (A/B) or the application area (in place) holds
+    supplier: str
+    primary: bool
+    agent: Agent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """What is built under one name: its ECUs, and the options that may be ordered with it."""
+
+    name: str
+    ecus: tuple[str, ...]
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Station:
+    """One station of the line."""
+
+    name: str
+    cycle_s: int  # seconds per vehicle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """At most `p` of any `q` successive vehicles may have the option, or be of the variant so named.
+
+    Source: CSPLib prob001.
+    """
+
+    option: str
+    p: int
+    q: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One assembly line: stations in order, and what they can bear."""
+
+    name: str
+    stations: tuple[Station, ...]
+    ratios: tuple[Ratio, ...]
+
+    @property
+    def takt_s(self) -> int:
+        """Seconds between two vehicles: the slowest station's cycle."""
+        return max(station.cycle_s for station in self.stations)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programme:
+    """A vehicle programme, as `programme.toml` says it."""
+
+    id: str
+    name: str
+    variants: Mapping[str, Variant]
+    ecus: Mapping[str, Ecu]
+    line: Line
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the JSON form that `programme.document` holds."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "variants": {
+                name: {"ecus": list(variant.ecus), "options": list(variant.options)}
+                for name, variant in self.variants.items()
+            },
+            "ecus": {
+                name: {
+                    "hardware_id": ecu.hardware_id,
+                    "bus": ecu.bus,
+                    "os": ecu.os,
+                    "security": ecu.security,
+                    "storage": ecu.storage,
+                    "supplier": ecu.supplier,
+                    "primary": ecu.primary,
+                    "agent": ecu.agent,
+                    "storage_bytes": ecu.storage_bytes,
+                }
+                for name, ecu in self.ecus.items()
+            },
+            "line": {
+                "name": self.line.name,
+                "stations": [{"name": s.name, "cycle_s": s.cycle_s} for s in self.line.stations],
+                "ratios": [{"option": r.option, "p": r.p, "q": r.q} for r in self.line.ratios],
+            },
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Programme:
+        """Return the programme that `to_document` wrote; the database keeps only valid ones."""
+        line = document["line"]
+        return cls(
+            id=document["id"],
+            name=document["name"],
+            variants={
+                name: Variant(name=name, ecus=tuple(body["ecus"]), options=tuple(body["options"]))
+                for name, body in document["variants"].items()
+            },
+            ecus={name: Ecu(name=name, **body) for name, body in document["ecus"].items()},
+            line=Line(
+                name=line["name"],
+                stations=tuple(Station(**station) for station in line["stations"]),
+                ratios=tuple(Ratio(**ratio) for ratio in line["ratios"]),
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement:
+    """A package works only next to another ECU's software in this range."""
+
+    ecu: str
+    range: str  # for example ">=1.2, <2"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """A software package: one image for one ECU of one programme. A row of `software_package`."""
+
+    id: str
+    programme_id: str
+    ecu: str
+    name: str
+    version: str
+    filename: str  # the Uptane target name
+    format: ImageFormat
+    hardware_ids: tuple[str, ...]
+    image_sha256: str  # hex; also the blob's name
+    image_sha512: str
+    image_bytes: int  # bytes of the file
+    release_counter: int
+    facts: Mapping[str, Any] = field(default_factory=dict)  # what was read from the image
+    requires: tuple[Requirement, ...] = ()
+    added_at: datetime
+
+    @property
+    def storage_bytes(self) -> int:
+        """Bytes the image takes on the ECU: text formats are stored decoded, all others as they are."""
+        if self.format in ("ihex", "srec"):
+            return int(self.facts.get("length", self.image_bytes))
+        return self.image_bytes
+
+
+class Severity(StrEnum):
+    """Does a problem stop the release?"""
+
+    BLOCKING = "blocking"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One finding of a check, for a person to act on."""
+
+    severity: Severity
+    code: str
+    message: str
+    hint: str = ""
+
+    def to_document(self) -> dict[str, str]:
+        """Return the JSON form kept in `release.findings`."""
+        return {
+            "severity": self.severity.value,
+            "code": self.code,
+            "message": self.message,
+            "hint": self.hint,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A row of `release`."""
+
+    id: str
+    programme_id: str
+    name: str
+    version: str
+    state: ReleaseState
+    change_id: str | None
+    lap_id: str | None
+    document: Mapping[str, Any]
+    findings: tuple[Problem, ...]
+    generation: int
+    created_by: str
+    created_at: datetime
+    signed_at: datetime | None
+
+    @property
+    def package_ids(self) -> tuple[str, ...]:
+        """All packages of all variants, each once, in a stable order."""
+        return tuple(
+            sorted({package for ecus in self.document["variants"].values() for package in ecus.values()})
+        )

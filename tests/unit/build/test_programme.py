@@ -1,0 +1,187 @@
+"""programme.toml is read whole or refused with every problem and its line."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringroad.build.model import Programme
+from ringroad.build.programme import PROBLEMS_MAX, find_problems, read_programme
+from ringroad.build.toml_lines import locate
+from ringroad.kernel.errors import InvalidInput
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "road" / "programme.toml"
+
+SMALL = """\
+[programme]
+id = "small"
+name = "Small"
+
+[ecus.gw]
+hardware_id = "gw-1"
+bus = "DoIP"
+os = "Linux"
+security = "uptane"
+storage = "ab"
+storage_bytes = 1000
+supplier = "Aster"
+agent = "ab"
+primary = true
+
+[ecus.body]
+hardware_id = "body-1"
+bus = "CAN"
+os = "Zephyr"
+security = "mcuboot"
+storage = "inplace"
+storage_bytes = 1000
+supplier = "Aster"
+agent = "uds"
+
+[variants.one]
+ecus = ["gw", "body"]
+options = ["roof"]
+
+[line]
+name = "Line"
+
+[[line.stations]]
+name = "start"
+cycle_s = 60
+
+[[line.ratios]]
+option = "roof"
+p = 1
+q = 2
+"""
+
+
+def line_of(text: str) -> int:
+    return next(number for number, row in enumerate(SMALL.split("\n"), 1) if row == text)
+
+
+def test_the_example_has_the_vehicles_of_the_road() -> None:
+    programme = read_programme(EXAMPLE.read_text())
+    premium = [programme.ecus[name] for name in programme.variants["premium"].ecus]
+    assert len(programme.variants["city"].ecus) == 4
+    assert len(premium) == 33
+    assert sum(ecu.storage == "ab" for ecu in premium) == 18
+    assert len({ecu.os for ecu in premium}) == 12
+    assert {ecu.bus for ecu in premium} == {"DoIP", "CAN", "CAN FD", "HTTP"}
+    assert len({ecu.security for ecu in premium}) == 4
+    assert len({ecu.supplier for ecu in premium}) == 5
+    assert [programme.ecus[name].agent for name in programme.variants["box"].ecus] == ["ddi"]
+
+
+def test_a_programme_survives_its_json_form() -> None:
+    programme = read_programme(EXAMPLE.read_text())
+    assert Programme.from_document(json.loads(json.dumps(programme.to_document()))) == programme
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ('storage = "inplace"', 'storage = "inplac"', 21, "did you mean 'inplace'"),
+        (
+            'supplier = "Aster"\nagent = "uds"',
+            'suplier = "Aster"\nagent = "uds"',
+            23,
+            "did you mean 'supplier'",
+        ),
+        ('agent = "uds"', 'agent = "ab"', 24, "cannot serve storage 'inplace'"),
+        (
+            'storage_bytes = 1000\nsupplier = "Aster"\nagent = "uds"',
+            'storage_bytes = "1 kB"\nsupplier = "Aster"\nagent = "uds"',
+            22,
+            "must be a whole number, not a text",
+        ),
+        ("primary = true\n", "", 26, "exactly one primary ECU, found none"),
+        (
+            'ecus = ["gw", "body"]',
+            'ecus = [\n  "gw",\n  "bodi",\n]',
+            29,
+            "unknown ECU 'bodi'; did you mean 'body'",
+        ),
+        ('ecus = ["gw", "body"]', 'ecus = ["gw"]', 16, "ECU 'body' is in no variant"),
+        ("p = 1", "p = 3", 39, "p must not exceed q"),
+        ("cycle_s = 60", "cycle_s = 0", 35, "between 1 and 86400"),
+        ("cycle_s = 60", "cycle_s = true", 35, "must be a whole number, not true or false"),
+        ('option = "roof"', 'option = "rof"', 38, "did you mean 'roof'"),
+        ("[line]\n", "[lime]\n", 30, "did you mean 'line'"),
+        ('name = "Small"', 'name = "Small', 3, "not TOML"),
+        ("[ecus.body]", "[ecus.Body]", 16, "small letters"),
+    ],
+)
+def test_a_problem_is_named_with_its_line(old: str, new: str, line: int, words: str) -> None:
+    assert SMALL.count(old) == 1
+    programme, problems = find_problems(SMALL.replace(old, new))
+    assert programme is None
+    assert any(problem.line == line and words in problem.message for problem in problems), problems
+
+
+def test_all_problems_are_reported_at_once_in_order_and_at_most_fifty() -> None:
+    many = SMALL + "".join(f"[ecus.e{number}]\n" for number in range(20))
+    with pytest.raises(InvalidInput) as caught:
+        read_programme(many, filename="p.toml")
+    rows = caught.value.message.split("\n")
+    assert rows[0].startswith("p.toml has 180 problems")
+    assert len(rows) == PROBLEMS_MAX + 2
+    assert rows[-1] == "... and 130 more"
+    numbers = [int(row.split(":")[1]) for row in rows[1:-1]]
+    assert numbers == sorted(numbers)
+
+
+def test_an_empty_file_and_a_huge_one_are_refused() -> None:
+    assert {problem.message for problem in find_problems("")[1]} >= {
+        "[programme] is missing",
+        "[line] is missing",
+    }
+    assert "larger" in find_problems("#" * 2_000_000)[1][0].message
+
+
+def test_strings_comments_and_nested_brackets_do_not_mislead_the_locator() -> None:
+    source = 'a = """x\n[not.a.table]\nb = 1\n"""\n# [c]\nlist = [\n  "]", # ]\n  [1, 2],\n]\n[t."x.y"]\nk.l = {m = "}"}\n[[t.z]]\n[[t.z]]\nq=1\n'
+    tomllib.loads(source)
+    found = locate(source)
+    assert found.line_of(("list",)) == 6
+    assert found.line_of(("t", "x.y")) == 10
+    assert found.line_of(("t", "x.y", "k", "l", "m")) == 11
+    assert found.line_of(("t", "z", 1, "q")) == 14
+    assert found.line_of(("nowhere",)) == 1
+
+
+@given(st.text(alphabet="[]{}=\"'#.,\n\\ abc1_-", max_size=80))
+def test_the_locator_ends_on_every_text_that_is_toml(source: str) -> None:
+    try:
+        parsed = tomllib.loads(source)
+    except tomllib.TOMLDecodeError:
+        return
+    found = locate(source)
+    for key in parsed:
+        assert 1 <= found.line_of((key,)) <= source.count("\n") + 1
+        assert (key,) in found.lines
+
+
+@given(
+    st.recursive(
+        st.one_of(st.booleans(), st.integers(), st.text(max_size=5)),
+        lambda inner: st.lists(inner, max_size=3),
+        max_leaves=5,
+    )
+)
+def test_a_value_of_any_type_is_refused_with_words_and_never_with_a_crash(value: object) -> None:
+    text = json.dumps(value, ensure_ascii=False)
+    for key in (
+        'storage_bytes = 1000\nsupplier = "Aster"\nagent = "uds"',
+        'ecus = ["gw", "body"]',
+        'name = "Line"',
+    ):
+        name = key.split(" = ", 1)[0]
+        _, problems = find_problems(SMALL.replace(key, f"{name} = {text}", 1))
+        for problem in problems:
+            assert problem.line >= 1
