@@ -1,0 +1,300 @@
+"""DoIP of ISO 13400-2: the frames, and an asyncio TCP channel for one ECU.
+
+The codec half (`encode`, `FrameParser`) does no I/O and is shared with the virtual ECU's server.
+
+Invariant: a frame longer than `PAYLOAD_BYTES_MAX` or with a broken header ends the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final
+
+from ringroad.kernel.errors import InvalidInput, Unavailable
+from ringroad.vehicle.uds import PENDING_SILENCE_S_MAX, PENDING_TOTAL_S_MAX, SUPPRESS_BIT, answers, is_pending
+
+PORT: Final = 13400
+VERSION: Final = 0x02  # ISO 13400-2:2012; 0xFF is the wildcard of vehicle identification
+HEADER_BYTES: Final = 8
+PAYLOAD_BYTES_MAX: Final = 1024 * 1024  # bytes; the largest UDS message we negotiate is 65,535
+TESTER_ADDRESS: Final = 0x0E00
+
+
+class PayloadType(IntEnum):
+    """Payload types. Source: ISO 13400-2, table 17."""
+
+    GENERIC_NACK = 0x0000
+    IDENTIFICATION_REQUEST = 0x0001
+    IDENTIFICATION_REQUEST_EID = 0x0002
+    IDENTIFICATION_REQUEST_VIN = 0x0003
+    IDENTIFICATION_RESPONSE = 0x0004
+    ROUTING_ACTIVATION_REQUEST = 0x0005
+    ROUTING_ACTIVATION_RESPONSE = 0x0006
+    ALIVE_CHECK_REQUEST = 0x0007
+    ALIVE_CHECK_RESPONSE = 0x0008
+    ENTITY_STATUS_REQUEST = 0x4001
+    ENTITY_STATUS_RESPONSE = 0x4002
+    POWER_MODE_REQUEST = 0x4003
+    POWER_MODE_RESPONSE = 0x4004
+    DIAGNOSTIC_MESSAGE = 0x8001
+    DIAGNOSTIC_ACK = 0x8002
+    DIAGNOSTIC_NACK = 0x8003
+
+
+class HeaderNack(IntEnum):
+    """Why a frame was not looked into."""
+
+    INCORRECT_PATTERN = 0x00
+    UNKNOWN_PAYLOAD_TYPE = 0x01
+    MESSAGE_TOO_LARGE = 0x02
+    OUT_OF_MEMORY = 0x03
+    INVALID_PAYLOAD_LENGTH = 0x04
+
+
+class DiagnosticNack(IntEnum):
+    """Why a diagnostic message was not delivered."""
+
+    INVALID_SOURCE_ADDRESS = 0x02
+    UNKNOWN_TARGET_ADDRESS = 0x03
+    MESSAGE_TOO_LARGE = 0x04
+    TARGET_UNREACHABLE = 0x06
+
+
+class BadHeader(InvalidInput):
+    """The bytes are not DoIP, or too many. `nack` is the answer the other side gets."""
+
+    def __init__(self, nack: HeaderNack) -> None:
+        super().__init__(f"not a DoIP frame we take: {nack.name.lower()}")
+        self.nack = nack
+
+
+def encode(payload_type: int, payload: bytes, *, version: int = VERSION) -> bytes:
+    """Return one frame: generic header and payload."""
+    return (
+        bytes((version, version ^ 0xFF))
+        + payload_type.to_bytes(2, "big")
+        + len(payload).to_bytes(4, "big")
+        + payload
+    )
+
+
+def encode_diagnostic(source: int, target: int, uds: bytes) -> bytes:
+    """Return the frame of one UDS message."""
+    return (
+        b"\x02\xfd\x80\x01"
+        + (len(uds) + 4).to_bytes(4, "big")
+        + source.to_bytes(2, "big")
+        + target.to_bytes(2, "big")
+        + uds
+    )
+
+
+@dataclass(slots=True)
+class FrameParser:
+    """Cuts a byte stream into frames; sans I/O."""
+
+    _buffer: bytearray = field(default_factory=bytearray)
+
+    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+        """Take received bytes; return the complete frames as (payload type, payload).
+
+        Raises:
+            BadHeader: synchronisation is lost; the connection must be closed.
+        """
+        buffer = self._buffer
+        buffer += data
+        frames: list[tuple[int, bytes]] = []
+        start = 0
+        while len(buffer) - start >= HEADER_BYTES:
+            if buffer[start] ^ buffer[start + 1] != 0xFF:
+                raise BadHeader(HeaderNack.INCORRECT_PATTERN)
+            length = int.from_bytes(buffer[start + 4 : start + 8], "big")
+            if length > PAYLOAD_BYTES_MAX:
+                raise BadHeader(HeaderNack.MESSAGE_TOO_LARGE)
+            end = start + HEADER_BYTES + length
+            if len(buffer) < end:
+                break
+            payload_type = buffer[start + 2] << 8 | buffer[start + 3]
+            frames.append((payload_type, bytes(memoryview(buffer)[start + HEADER_BYTES : end])))
+            start = end
+        if start:
+            del buffer[:start]
+        return frames
+
+
+class DoipChannel:
+    """A `UdsChannel` over one DoIP TCP connection.
+
+    Args:
+        host: address of the DoIP entity.
+        port: TCP port.
+        ecu_address: logical address of the ECU.
+        tester_address: ours.
+        connect_s_max: s for connecting and routing activation.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        ecu_address: int,
+        tester_address: int = TESTER_ADDRESS,
+        connect_s_max: float = 5.0,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._ecu_address = ecu_address
+        self._tester_address = tester_address
+        self._connect_s_max = connect_s_max
+        self._wire: _Wire | None = None
+
+    async def connect(self) -> None:
+        """Connect and activate routing. Raises: Unavailable."""
+        if self._wire is not None and not self._wire.lost:
+            return
+        await self.close()
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._connect_s_max):
+                _, wire = await loop.create_connection(
+                    lambda: _Wire(self._tester_address, self._ecu_address), self._host, self._port
+                )
+                self._wire = wire
+                activation = self._tester_address.to_bytes(2, "big") + bytes(5)
+                wire.send(encode(PayloadType.ROUTING_ACTIVATION_REQUEST, activation))
+                code = await wire.next_activation()
+        except (OSError, TimeoutError) as error:
+            await self.close()
+            raise Unavailable(
+                f"no DoIP entity answers at {self._host}:{self._port}",
+                code="connection_lost",
+                detail=str(error),
+            ) from error
+        if code != 0x10:
+            await self.close()
+            raise Unavailable(f"routing activation was refused with 0x{code:02X}", code="connection_lost")
+
+    async def request(self, payload: bytes, *, timeout_s: float) -> bytes:
+        """Send one request and return its final response. Raises: Unavailable."""
+        await self.connect()
+        wire = self._wire
+        if wire is None:
+            raise Unavailable("the connection was closed", code="connection_lost")
+        wire.forget()
+        wire.send(encode_diagnostic(self._tester_address, self._ecu_address, payload))
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + PENDING_TOTAL_S_MAX
+        deadline = loop.time() + timeout_s
+        while True:
+            try:
+                async with asyncio.timeout_at(min(deadline, give_up_at)):
+                    response = await wire.next_response()
+            except TimeoutError as error:
+                raise Unavailable(
+                    f"no answer to service 0x{payload[0]:02X} in time", code="timeout"
+                ) from error
+            except ConnectionError as error:
+                await self.close()
+                raise Unavailable(
+                    "the ECU closed the connection", code="connection_lost", detail=str(error)
+                ) from error
+            if is_pending(payload, response):
+                deadline = loop.time() + PENDING_SILENCE_S_MAX
+            elif answers(payload, response):
+                return response
+
+    async def notify(self, payload: bytes) -> None:
+        """Send a request whose positive response is suppressed. Raises: Unavailable."""
+        await self.connect()
+        if self._wire is not None:
+            suppressed = payload[:1] + bytes((payload[1] | SUPPRESS_BIT,)) + payload[2:]
+            self._wire.send(encode_diagnostic(self._tester_address, self._ecu_address, suppressed))
+
+    async def close(self) -> None:
+        """Drop the connection."""
+        if self._wire is not None:
+            self._wire.abort()
+            self._wire = None
+
+
+class _Wire(asyncio.Protocol):
+    """Frames in, responses out, over one TCP connection."""
+
+    def __init__(self, tester_address: int, ecu_address: int) -> None:
+        self._from_ecu = ecu_address.to_bytes(2, "big") + tester_address.to_bytes(2, "big")
+        self._tester = tester_address
+        self._parser = FrameParser()
+        self._responses: deque[bytes] = deque()
+        self._activation: int | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._transport: asyncio.Transport | None = None
+        self.lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.Transport):
+            self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            frames = self._parser.feed(data)
+        except BadHeader:
+            self.abort()
+            return
+        for payload_type, payload in frames:
+            match payload_type:
+                case PayloadType.DIAGNOSTIC_MESSAGE if payload[:4] == self._from_ecu and len(payload) > 4:
+                    self._responses.append(payload[4:])
+                case PayloadType.ROUTING_ACTIVATION_RESPONSE if len(payload) > 4:
+                    self._activation = payload[4]
+                case PayloadType.ALIVE_CHECK_REQUEST:
+                    self.send(encode(PayloadType.ALIVE_CHECK_RESPONSE, self._tester.to_bytes(2, "big")))
+                case PayloadType.DIAGNOSTIC_NACK | PayloadType.GENERIC_NACK:
+                    self.abort()
+                case _:
+                    pass
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self.lost = True
+        self._wake()
+
+    def send(self, frame: bytes) -> None:
+        if self._transport is not None and not self.lost:
+            self._transport.write(frame)
+
+    def forget(self) -> None:
+        """Drop answers to earlier requests."""
+        self._responses.clear()
+
+    def abort(self) -> None:
+        self.lost = True
+        if self._transport is not None:
+            self._transport.abort()
+        self._wake()
+
+    async def next_response(self) -> bytes:
+        while not self._responses:
+            await self._wait()
+        return self._responses.popleft()
+
+    async def next_activation(self) -> int:
+        while self._activation is None:
+            await self._wait()
+        return self._activation
+
+    async def _wait(self) -> None:
+        if self.lost:
+            raise ConnectionResetError("closed by the other side")
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
