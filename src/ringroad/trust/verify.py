@@ -1,0 +1,256 @@
+"""Full verification of both repositories, as a conversation without any I/O.
+
+`refresh` is a generator: it yields the file it needs next and is sent the bytes, or None when the repository
+has no such file. HTTP clients, simulations and fuzzers drive the same code.
+
+The procedure, Uptane 2.1 section 5.4.4.2:
+
+1. Time: an earlier time than the last complete refresh is never believed.
+2. Director: Root, Timestamp, Snapshot, Targets; the Targets are for this vehicle and for ECUs it has.
+3. Image repository: Root, Timestamp, Snapshot, Targets. Always, also when the Director has nothing new.
+4. Every image the Director names is in the Image repository with the same length, hashes, hardware ids and
+   release counter, fits the ECU's hardware, and is not below the release counter the ECU committed.
+5. The vehicle package and the targets cover the same ECUs.
+
+Invariant: what is returned was vouched for by both repositories, for this vehicle, for that hardware, now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+
+from ringroad.kernel.errors import Unavailable, Untrusted
+from ringroad.kernel.limits import METADATA_BYTES_MAX
+from ringroad.protocol.vehicle import VehiclePackage
+from ringroad.trust.attacks import Attack, refuse
+from ringroad.trust.metadata import TIMESTAMP_BYTES_MAX, RepositoryName, Target, Targets
+from ringroad.trust.repository import ROOT_ROTATIONS_MAX, TrustedRepository
+from ringroad.trust.state import RefreshResult, TrustState, VehicleInventory, VerifiedTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRequest:
+    """A file the verifier needs next.
+
+    Attributes:
+        repository: from where.
+        filename: for example ``3.root.json``.
+        bytes_max: stop reading there; more is an endless-data attack.
+    """
+
+    repository: RepositoryName
+    filename: str
+    bytes_max: int
+
+
+class RefreshRefused(Untrusted):
+    """A refresh met an attack.
+
+    Attributes:
+        state: what was verified before; persist it, so that progress such as a new root is not lost.
+    """
+
+    def __init__(self, cause: Untrusted, *, state: TrustState) -> None:
+        super().__init__(cause.message, hint=cause.hint, code=cause.code, detail=cause.detail)
+        self.state = state
+
+
+Refresh = Generator[FileRequest, bytes | None, RefreshResult]
+
+
+def refresh(state: TrustState, *, vin: str, now: datetime, inventory: VehicleInventory) -> Refresh:
+    """Verify everything both repositories say now.
+
+    Args:
+        state: from `provision` or from the last refresh.
+        vin: of this vehicle.
+        now: from a secure time source, UTC.
+        inventory: the ECUs of this vehicle with the release counters they committed.
+
+    Yields:
+        The next file that is needed; send its bytes, or None when the repository has no such file.
+
+    Returns:
+        What to install, and the state to persist first.
+
+    Raises:
+        RefreshRefused: an attack; its code names which.
+        Unavailable: a file that must exist was not there (`drop_request`).
+    """
+    now = max(now, state.verified_at)
+    director = TrustedRepository(
+        state.director,
+        name="director",
+        now=now,
+        vin=vin,
+        check_targets=partial(check_director, inventory=inventory),
+    )
+    image = TrustedRepository(state.image, name="image", now=now, check_targets=check_image_repository)
+    try:
+        director_targets = yield from _refresh_one(director)
+        image_targets = yield from _refresh_one(image)
+        targets = match_targets(director_targets, image_targets, inventory)
+    except Untrusted as error:
+        raise RefreshRefused(
+            error, state=replace(state, director=director.state, image=image.state)
+        ) from error
+    return RefreshResult(
+        state=TrustState(image=image.state, director=director.state, verified_at=now),
+        targets=targets,
+        vehicle_package=director_targets.vehicle_package,
+        targets_version=director_targets.version,
+        changed=director.state.targets != state.director.targets,
+    )
+
+
+def match_targets(
+    director: Targets, image: Targets, inventory: VehicleInventory
+) -> Mapping[str, VerifiedTarget]:
+    """Return, by ECU serial, the images that both repositories vouch for.
+
+    Raises:
+        Untrusted: `arbitrary_software` when the repositories disagree, `wrong_hardware`, `rollback` for a
+            release counter below the committed one, `unknown_ecu`, `repeated_ecu`, `partial_bundle`.
+
+    Source: Uptane 2.1 section 5.4.4.2 step 10; section 5.4.3.3 for hardware id and release counter.
+    """
+    check_director(director, inventory=inventory)
+    ecus = inventory.by_serial()
+    found: dict[str, VerifiedTarget] = {}
+    for filename, target in director.targets.items():
+        _check_consensus(filename, target, image)
+        must_match = target.custom.must_match
+        for serial, ecu_target in target.custom.ecus.items():
+            ecu = ecus[serial]
+            if ecu.hardware_id not in must_match.hardware_ids:
+                raise refuse(Attack.WRONG_HARDWARE, f"{filename} is not for the hardware of ECU {serial}")
+            if must_match.release_counter < ecu.release_counter:
+                raise refuse(
+                    Attack.ROLLBACK,
+                    f"{filename}: release counter {must_match.release_counter}, "
+                    f"ECU {serial} committed {ecu.release_counter}",
+                )
+            found[serial] = VerifiedTarget(
+                serial=serial,
+                filename=filename,
+                length=target.length,
+                sha256=target.hashes.sha256,
+                sha512=target.hashes.sha512,
+                hardware_ids=tuple(must_match.hardware_ids),
+                release_counter=must_match.release_counter,
+                ecu_target=ecu_target,
+            )
+    return found
+
+
+def check_director(targets: Targets, *, inventory: VehicleInventory) -> None:
+    """Check what the Director's Targets say about this vehicle's ECUs.
+
+    Raises:
+        Untrusted: `unknown_ecu`, `repeated_ecu`, `partial_bundle`.
+
+    Source: Uptane 2.1 section 5.4.4.6 steps 7 to 9.
+    """
+    known = inventory.by_serial()
+    targeted: set[str] = set()
+    for filename, target in targets.targets.items():
+        if not target.custom.ecus:
+            raise refuse(Attack.PARTIAL_BUNDLE, f"{filename} is for no ECU")
+        for serial in target.custom.ecus:
+            if serial not in known:
+                raise refuse(Attack.UNKNOWN_ECU, f"ECU {serial} is not in this vehicle")
+            if serial in targeted:
+                raise refuse(Attack.REPEATED_ECU, f"ECU {serial} is told to install two images")
+            targeted.add(serial)
+    if targets.vehicle_package is None:
+        if targeted:
+            raise refuse(Attack.PARTIAL_BUNDLE, "targets without a vehicle package")
+        return
+    _check_package(targets.vehicle_package, targeted=targeted, known=set(known))
+
+
+def check_image_repository(targets: Targets) -> None:
+    """Check that the Image repository speaks of images only, never of a vehicle.
+
+    Raises:
+        Untrusted: `malformed`.
+    """
+    if targets.vehicle_package is not None or any(one.custom.ecus for one in targets.targets.values()):
+        raise refuse(Attack.MALFORMED, "the Image repository speaks of one vehicle")
+
+
+def _refresh_one(repository: TrustedRepository) -> Generator[FileRequest, bytes | None, Targets]:
+    for _ in range(ROOT_ROTATIONS_MAX):
+        raw = yield _request(repository, f"{repository.root.version + 1}.root.json", METADATA_BYTES_MAX)
+        if raw is None:
+            break
+        repository.update_root(raw)
+    else:
+        raise refuse(Attack.ENDLESS_DATA, f"more than {ROOT_ROTATIONS_MAX} new roots in one refresh")
+    repository.finish_roots()
+    repository.update_timestamp((yield from _must(repository, "timestamp.json", TIMESTAMP_BYTES_MAX)))
+    snapshot = repository.current_snapshot()
+    if snapshot is None:
+        info = repository.snapshot_info
+        snapshot = yield from _must(repository, f"{info.version}.snapshot.json", info.length)
+    repository.update_snapshot(snapshot)
+    targets = repository.current_targets()
+    if targets is None:
+        info = repository.targets_info
+        targets = yield from _must(repository, f"{info.version}.targets.json", info.length)
+    return repository.update_targets(targets)
+
+
+def _must(
+    repository: TrustedRepository, filename: str, bytes_max: int
+) -> Generator[FileRequest, bytes | None, bytes]:
+    raw = yield _request(repository, filename, bytes_max)
+    if raw is None:
+        raise Unavailable(
+            f"the {repository.name} repository has no {filename}",
+            code="drop_request",
+            hint="the next poll tries again",
+        )
+    return raw
+
+
+def _request(repository: TrustedRepository, filename: str, bytes_max: int) -> FileRequest:
+    return FileRequest(repository=repository.name, filename=filename, bytes_max=bytes_max)
+
+
+def _check_consensus(filename: str, target: Target, image: Targets) -> None:
+    vouched = image.targets.get(filename)
+    if vouched is None:
+        raise refuse(Attack.ARBITRARY_SOFTWARE, f"{filename} is not in the Image repository")
+    if (vouched.length, vouched.hashes) != (target.length, target.hashes):
+        raise refuse(Attack.ARBITRARY_SOFTWARE, f"{filename} is another image in the Image repository")
+    if vouched.custom.must_match != target.custom.must_match:
+        raise refuse(
+            Attack.ARBITRARY_SOFTWARE,
+            f"{filename} has another hardware id or counter in the Image repository",
+        )
+
+
+def _check_package(package: VehiclePackage, *, targeted: set[str], known: set[str]) -> None:
+    """Check that every targeted ECU is in exactly one group, and that the groups can be ordered."""
+    grouped = [serial for group in package.groups for serial in group.ecus]
+    if len(set(grouped)) != len(grouped):
+        raise refuse(Attack.REPEATED_ECU, "an ECU is in two update groups")
+    if set(grouped) != targeted:
+        raise refuse(Attack.PARTIAL_BUNDLE, "the update groups and the targets name different ECUs")
+    if not {check.ecu for check in package.post_checks} <= known:
+        raise refuse(Attack.UNKNOWN_ECU, "a check after the update names an ECU that is not in this vehicle")
+    names = [group.name for group in package.groups]
+    if len(set(names)) != len(names):
+        raise refuse(Attack.PARTIAL_BUNDLE, "two update groups have one name")
+    waiting = {group.name: set(group.after) for group in package.groups}
+    while waiting:
+        free = {name for name, after in waiting.items() if waiting.keys().isdisjoint(after)}
+        if not free:
+            raise refuse(Attack.PARTIAL_BUNDLE, "the update groups wait for each other")
+        waiting = {name: after for name, after in waiting.items() if name not in free}
+    if not {name for group in package.groups for name in group.after} <= set(names):
+        raise refuse(Attack.PARTIAL_BUNDLE, "an update group waits for one that does not exist")
