@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,7 @@ class Gateways:
         blobs: Blobs,
         clock: Clock,
         open_connection: Callable[[], Connection],
+        borrow: Callable[[], AbstractContextManager[Connection]],
         apply_manifest: native.ApplyManifest | None = None,
     ) -> None:
         self.config = config
@@ -72,7 +74,8 @@ class Gateways:
         self.model = ReadModel()
         self.writer = ReportWriter(config.database_url)
         self._open_connection = open_connection
-        self._native = native.NativeGateway(self, open_connection, apply_manifest)
+        self._borrow = borrow
+        self._native = native.NativeGateway(self, borrow, apply_manifest)
         self._bundles: dict[tuple[str, str], list[ddi.Artifact]] = {}
         self._idle_poll = ddi.render_poll(
             Device(b"", ddi=True, config_wanted=False), base="", poll_s=config.poll_s
@@ -197,7 +200,7 @@ class Gateways:
         return self._bundles[key]
 
     def _read_bundle(self, release_id: str, variant: str) -> list[ddi.Artifact]:
-        with self._open_connection() as conn:
+        with self._borrow() as conn:
             rows = list(SQL.bundle_packages(conn, release_id=release_id, variant=variant))
         artifacts = []
         for row in rows:

@@ -8,7 +8,7 @@ import hashlib
 from typing import Protocol
 
 from ringroad.http.device.wire import Scope, Send, header, parse_range, send_error
-from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.errors import Corrupt, InvalidInput
 
 CHUNK_BYTES = 256 * 1024  # bytes read and sent at a time
 DIGESTS_KEPT = 256  # images whose sha1 and md5 stay known
@@ -16,6 +16,8 @@ DIGESTS_KEPT = 256  # images whose sha1 and md5 stay known
 
 class Blobs(Protocol):
     """What is needed of the blob store."""
+
+    def __hash__(self) -> int: ...
 
     def read_range(self, sha256: str, *, offset: int, length: int) -> bytes:
         """Return up to `length` bytes from `offset`."""
@@ -53,17 +55,33 @@ async def send_image(scope: Scope, send: Send, blobs: Blobs, *, sha256: str, siz
     offset = first
     while offset <= last:
         length = min(CHUNK_BYTES, last - offset + 1)
-        chunk = await asyncio.to_thread(blobs.read_range, sha256, offset=offset, length=length)
+        chunk = await asyncio.to_thread(read_some, blobs, sha256, offset=offset, length=length)
         offset += len(chunk)
         await send({"type": "http.response.body", "body": chunk, "more_body": offset <= last})
+
+
+def read_some(blobs: Blobs, sha256: str, *, offset: int, length: int) -> bytes:
+    """Return 1 to `length` bytes of an image.
+
+    Raises:
+        Corrupt: the blob is shorter than the database says.
+    """
+    chunk = blobs.read_range(sha256, offset=offset, length=length)
+    if not chunk:
+        raise Corrupt(
+            f"image {sha256[:12]} ends at byte {offset}", hint="restore the blob store, then upload it again"
+        )
+    return chunk
 
 
 @functools.lru_cache(maxsize=DIGESTS_KEPT)
 def legacy_digests(blobs: Blobs, sha256: str, size: int) -> tuple[str, str]:
     """Return sha1 and md5 of an image, which DDI clients insist on; integrity rests on sha256 and signatures."""
     sha1, md5 = hashlib.sha1(usedforsecurity=False), hashlib.md5(usedforsecurity=False)
-    for offset in range(0, size, CHUNK_BYTES):
-        chunk = blobs.read_range(sha256, offset=offset, length=min(CHUNK_BYTES, size - offset))
+    offset = 0
+    while offset < size:
+        chunk = read_some(blobs, sha256, offset=offset, length=min(CHUNK_BYTES, size - offset))
         sha1.update(chunk)
         md5.update(chunk)
+        offset += len(chunk)
     return sha1.hexdigest(), md5.hexdigest()

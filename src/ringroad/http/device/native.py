@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -42,11 +43,11 @@ class NativeGateway:
     def __init__(
         self,
         gateways: Gateways,
-        open_connection: Callable[[], Connection],
+        borrow: Callable[[], AbstractContextManager[Connection]],
         apply_manifest: ApplyManifest | None,
     ) -> None:
         self._gateways = gateways
-        self._open_connection = open_connection
+        self._borrow = borrow
         self._apply_manifest = apply_manifest
         self._kept: OrderedDict[tuple[str, str, str, int], bytes] = OrderedDict()
         self._kept_bytes = 0
@@ -138,7 +139,7 @@ class NativeGateway:
     def _store_manifest(self, vin: str, body: bytes) -> None:
         if self._apply_manifest is None:
             raise NotFound("this gateway takes no manifests")
-        with self._open_connection() as conn:
+        with self._borrow() as conn:
             self._apply_manifest(conn, vin, body, self._gateways.clock.now())
 
     async def _image(self, scope: Scope, send: Send, filename: str) -> None:
@@ -153,7 +154,7 @@ class NativeGateway:
         )
 
     def _read_image_row(self, sha256: str, filename: str) -> Any:
-        with self._open_connection() as conn:
+        with self._borrow() as conn:
             return SQL.image_by_name(conn, sha256=sha256, filename=filename)
 
     async def _metadata(self, send: Send, repository: str, vin: str, filename: str) -> None:
@@ -172,7 +173,7 @@ class NativeGateway:
         await send_bytes(send, 200, body)
 
     def _read_metadata(self, repository: str, vin: str, role: str, version: int) -> bytes | None:
-        with self._open_connection() as conn:
+        with self._borrow() as conn:
             if version:
                 found = SQL.metadata_version(conn, repository=repository, vin=vin, role=role, version=version)
             else:

@@ -29,6 +29,7 @@ FLUSH_ROWS_MAX = 1_000  # rows per transaction
 QUEUE_ROWS_MAX = 50_000  # rows waiting; beyond it devices are asked to come back later
 SEQ_SLACK = 1_000  # numbers drawn by transactions that commit out of order
 DEBOUNCE_S = 0.05  # seconds; a burst of changes is read once
+LISTEN_S = 1.0  # seconds one wait for a notification may take; bounds how long a stop takes
 RELOAD_S = 30.0  # seconds; a belt for the braces of NOTIFY
 RETRY_S = 0.5  # seconds between attempts to reach the database again
 
@@ -91,13 +92,16 @@ class ReportWriter:
 
     async def run(self) -> None:
         """Write until cancelled."""
-        while True:
-            await self._wake.wait()
-            await asyncio.sleep(FLUSH_EVERY_S)
-            self._wake.clear()
-            while self._waiting:
-                batch, self._waiting = self._waiting[:FLUSH_ROWS_MAX], self._waiting[FLUSH_ROWS_MAX:]
-                await self._flush(batch)
+        try:
+            while True:
+                await self._wake.wait()
+                await asyncio.sleep(FLUSH_EVERY_S)
+                self._wake.clear()
+                while self._waiting:
+                    batch, self._waiting = self._waiting[:FLUSH_ROWS_MAX], self._waiting[FLUSH_ROWS_MAX:]
+                    await self._flush(batch)
+        finally:
+            await self._disconnect()
 
     async def _flush(self, batch: list[tuple[NewReport, asyncio.Future[None]]]) -> None:
         try:
@@ -106,9 +110,7 @@ class ReportWriter:
             async with self._conn.transaction():
                 await self._insert(self._conn, [report for report, _ in batch])
         except (psycopg.Error, OSError) as error:
-            if self._conn is not None:
-                await self._conn.close()
-                self._conn = None
+            await self._disconnect()
             refusal = Unavailable("the report could not be stored", hint="send it again", detail=str(error))
             for _, future in batch:
                 if not future.done():
@@ -117,6 +119,11 @@ class ReportWriter:
             for _, future in batch:
                 if not future.done():
                     future.set_result(None)
+
+    async def _disconnect(self) -> None:
+        if self._conn is not None:
+            await self._conn.close()
+            self._conn = None
 
     @staticmethod
     async def _insert(conn: psycopg.AsyncConnection[Any], reports: list[NewReport]) -> None:
@@ -158,9 +165,13 @@ async def _follow(model: ReadModel, open_connection: Callable[[], Connection]) -
         await asyncio.to_thread(_load, conn, model)
         model.fresh = True
         log.info("read model loaded", devices=len(model.devices))
+        quiet_s = 0.0
         while True:
             if await asyncio.to_thread(_woken, conn):
                 await asyncio.sleep(DEBOUNCE_S)
+            elif (quiet_s := quiet_s + LISTEN_S) < RELOAD_S:
+                continue
+            quiet_s = 0.0
             await asyncio.to_thread(_load, conn, model)
     finally:
         with contextlib.suppress(psycopg.Error):
@@ -172,7 +183,7 @@ def _listen(conn: Connection) -> None:
 
 
 def _woken(conn: Connection) -> bool:
-    return any(True for _ in conn.notifies(timeout=RELOAD_S, stop_after=1))
+    return any(True for _ in conn.notifies(timeout=LISTEN_S, stop_after=1))
 
 
 def _load(conn: Connection, model: ReadModel) -> None:

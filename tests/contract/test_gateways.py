@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import httpx
+import msgspec
+import psycopg
+import pytest
+
+from ringroad.protocol.vehicle import Acknowledged, Command
+from support.gateways import TOKEN, VIN, FolderBlobs, add_vehicle, eventually, fill, rows, serving
+
+pytestmark = pytest.mark.engines
+IMAGE = bytes(range(256)) * 4_000
+DDI = {"Authorization": f"TargetToken {TOKEN}"}
+NATIVE = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> FolderBlobs:
+    return FolderBlobs(tmp_path)
+
+
+def closed(finished: str) -> dict[str, object]:
+    return {
+        "id": "1",
+        "status": {"execution": "closed", "result": {"finished": finished}, "details": ["done"]},
+    }
+
+
+def test_a_ddi_device_polls_downloads_and_reports(pg_url: str, blobs: FolderBlobs) -> None:
+    action = fill(pg_url, blobs, IMAGE)
+    with serving(pg_url, blobs) as origin, httpx.Client(headers=DDI) as client:
+        base = f"{origin}/DEFAULT/controller/v1/{VIN}"
+        links = client.get(base).json()["_links"]
+        assert client.put(links["configData"]["href"], json={"data": {"hw": "1"}}).status_code == 200
+        assert "configData" not in client.get(base).json()["_links"]
+        document = client.get(links["deploymentBase"]["href"]).json()
+        file = document["deployment"]["chunks"][0]["artifacts"][0]
+        assert file["hashes"]["sha1"] == hashlib.sha1(IMAGE).hexdigest()  # noqa: S324
+        href = file["_links"]["download-http"]["href"]
+        assert client.get(href).content == IMAGE
+        tail = client.get(href, headers={"Range": "bytes=1000-"})
+        assert (tail.status_code, tail.content) == (206, IMAGE[1000:])
+        assert client.get(href, headers={"Range": f"bytes={len(IMAGE)}-"}).status_code == 416
+        assert client.head(href).headers["content-length"] == str(len(IMAGE))
+        assert client.get(file["_links"]["md5sum"]["href"]).text.startswith(file["hashes"]["md5"])
+        feedback = f"{base}/deploymentBase/{action}/feedback"
+        for _ in range(3):  # repeated verbatim, counted once
+            assert client.post(feedback, json={"status": {"execution": "proceeding"}}).status_code == 200
+        assert client.post(feedback, json=closed("success")).status_code == 200
+        assert client.post(feedback, json=closed("success")).status_code == 410
+        assert "deploymentBase" not in client.get(base).json()["_links"]
+    kinds = [row["kind"] for row in rows(pg_url, "SELECT kind FROM device_report ORDER BY id")]
+    assert kinds == ["config", "progress", "closed"]
+    assert rows(pg_url, "SELECT attributes FROM vehicle")[0]["attributes"] == {"hw": "1"}
+
+
+@pytest.mark.parametrize(
+    "token", ["", "Bearer x", "TargetToken", "TargetToken wrong", f"GatewayToken {TOKEN}"]
+)
+def test_a_wrong_token_learns_nothing(pg_url: str, blobs: FolderBlobs, token: str) -> None:
+    fill(pg_url, blobs, IMAGE)
+    with serving(pg_url, blobs) as origin:
+        known = httpx.get(f"{origin}/DEFAULT/controller/v1/{VIN}", headers={"Authorization": token})
+        unknown = httpx.get(f"{origin}/DEFAULT/controller/v1/NOBODY", headers={"Authorization": token})
+    assert (
+        (known.status_code, known.content) == (unknown.status_code, unknown.content) == (401, known.content)
+    )
+
+
+def test_feedback_for_a_foreign_or_unknown_action_is_refused(pg_url: str, blobs: FolderBlobs) -> None:
+    action = fill(pg_url, blobs, IMAGE)
+    with psycopg.connect(pg_url, autocommit=True) as conn:
+        add_vehicle(conn, "WRRDEM00000000002", "other", "ddi")
+    with serving(pg_url, blobs) as origin:
+        other = f"{origin}/DEFAULT/controller/v1/WRRDEM00000000002/deploymentBase/{action}/feedback"
+        headers = {"Authorization": "TargetToken other"}
+        assert httpx.post(other, json=closed("success"), headers=headers).status_code == 404
+        mine = f"{origin}/DEFAULT/controller/v1/{VIN}/deploymentBase/{action + 1}/feedback"
+        assert httpx.post(mine, json=closed("success"), headers=DDI).status_code == 404
+        for body in (b"{", b"[]", b"{}", b'{"status":{}}', b"\xff" * 10):
+            url = f"{origin}/DEFAULT/controller/v1/{VIN}/deploymentBase/{action}/feedback"
+            assert httpx.post(url, content=body, headers=DDI).status_code == 400
+        assert httpx.post(url, content=b" " * 300_000, headers=DDI).status_code == 400
+    assert rows(pg_url, "SELECT * FROM device_report") == []
+
+
+def test_a_cancel_reaches_the_device_and_is_acknowledged(pg_url: str, blobs: FolderBlobs) -> None:
+    action = fill(pg_url, blobs, IMAGE)
+    with serving(pg_url, blobs) as origin, httpx.Client(headers=DDI) as client:
+        base = f"{origin}/DEFAULT/controller/v1/{VIN}"
+        assert "deploymentBase" in client.get(base).json()["_links"]
+        with psycopg.connect(pg_url, autocommit=True) as conn:
+            conn.execute("UPDATE assignment SET state = 'cancelling'")
+        href = eventually(lambda: client.get(base).json()["_links"].get("cancelAction"), within_s=2)["href"]
+        assert client.get(href).json() == {"id": str(action), "cancelAction": {"stopId": str(action)}}
+        assert client.post(f"{href}/feedback", json=closed("success")).status_code == 200
+    assert [row["kind"] for row in rows(pg_url, "SELECT kind FROM device_report")] == ["cancel"]
+
+
+def test_a_lost_database_feed_stops_offers_until_it_is_whole_again(pg_url: str, blobs: FolderBlobs) -> None:
+    fill(pg_url, blobs, IMAGE)
+    with serving(pg_url, blobs) as origin, httpx.Client(headers=DDI) as client:
+        base = f"{origin}/DEFAULT/controller/v1/{VIN}"
+        assert client.get(base).status_code == 200
+        with psycopg.connect(pg_url, autocommit=True) as conn:
+            conn.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        refused = eventually(lambda: client.get(base).status_code == 503, within_s=3)
+        assert refused
+        assert eventually(lambda: client.get(base).status_code == 200)
+        assert client.put(f"{base}/configData", json={"data": {}}).status_code in (200, 503)
+
+
+def test_a_native_vehicle_polls_and_reports_once(pg_url: str, blobs: FolderBlobs) -> None:
+    action = fill(pg_url, blobs, IMAGE, gateway="native")
+    with serving(pg_url, blobs) as origin, httpx.Client(headers=NATIVE) as client:
+        url = f"{origin}/uptane/v1/vehicles/{VIN}"
+        answer = client.get(url)
+        assert msgspec.json.decode(answer.content, type=Command) == Command(
+            kind="update", poll_s=1, action_id=action
+        )
+        assert client.get(url, headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+        report = {"id": "r1", "action_id": action, "state": "DOWNLOADING", "at": "2026-11-23T00:00:00Z"}
+        last = {"id": "r2", "action_id": action, "state": "SUCCEEDED", "at": "2026-11-23T00:00:01Z"}
+        for _ in range(2):
+            sent = client.post(f"{url}/reports", json={"reports": [report, last]})
+            assert msgspec.json.decode(sent.content, type=Acknowledged).ids == ["r1", "r2"]
+        assert client.get(url).json()["kind"] == "none"
+        naive = {**report, "id": "r3", "at": "2026-11-23T00:00:00"}
+        assert client.post(f"{url}/reports", json={"reports": [naive]}).status_code == 400
+        assert client.post(f"{url}/reports", json={"reports": [{**report, "extra": 1}]}).status_code == 400
+        sha = hashlib.sha256(IMAGE).hexdigest()
+        assert client.get(f"{origin}/uptane/v1/image/targets/{sha}.fw-2.swu").content == IMAGE
+        for name in ("../../etc/passwd", f"{sha}.other", "timestamp.json"):
+            assert client.get(f"{origin}/uptane/v1/image/targets/{name}").status_code == 404
+    assert [row["kind"] for row in rows(pg_url, "SELECT kind FROM device_report ORDER BY id")] == [
+        "progress",
+        "closed",
+    ]
+
+
+def test_metadata_is_served_by_version_and_the_director_only_to_its_vehicle(
+    pg_url: str, blobs: FolderBlobs
+) -> None:
+    fill(pg_url, blobs, IMAGE, gateway="native")
+    with psycopg.connect(pg_url, autocommit=True) as conn:
+        for repository, vin, role, version in [
+            ("image", "", "root", 1), ("image", "", "timestamp", 1), ("image", "", "timestamp", 2),
+            ("director", "", "root", 1), ("director", VIN, "targets", 3),
+        ]:  # fmt: skip
+            conn.execute(
+                "INSERT INTO repository_metadata VALUES (%s, %s, %s, %s, %s, now(), now())",
+                (repository, vin, role, version, f"{repository}-{role}-{version}".encode()),
+            )
+    with serving(pg_url, blobs) as origin:
+        base = f"{origin}/uptane/v1"
+        assert httpx.get(f"{base}/image/timestamp.json").text == "image-timestamp-2"
+        assert httpx.get(f"{base}/image/1.root.json").text == "image-root-1"
+        for name in ("root.json", "2.root.json", "0.root.json", "1.timestamp.json", "1.ROOT.json"):
+            assert httpx.get(f"{base}/image/{name}").status_code == 404, name
+        assert httpx.get(f"{base}/director/{VIN}/3.targets.json").status_code == 401
+        assert httpx.get(f"{base}/director/{VIN}/3.targets.json", headers=NATIVE).text == "director-targets-3"
+        assert httpx.get(f"{base}/director/{VIN}/1.root.json", headers=NATIVE).text == "director-root-1"

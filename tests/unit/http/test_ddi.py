@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringroad.http.device import ddi
+from ringroad.http.device.read_model import Device, Offer, ReadModel
+from ringroad.http.device.wire import parse_range
+from ringroad.kernel.errors import InvalidInput
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+BASE = "https://srv/DEFAULT/controller/v1/veh-1"
+OFFER = Offer(action_id=17, kind="update", release_id="release_1", variant="city")
+
+
+def device(offer: Offer | None = None, *, config_wanted: bool = False) -> Device:
+    made = Device(b"\0" * 32, ddi=True, config_wanted=config_wanted)
+    made.offer = offer
+    return made
+
+
+def status(**result: Any) -> dict[str, Any]:
+    return {"status": {"execution": "proceeding", "result": {"finished": "none", **result}}}
+
+
+@pytest.mark.parametrize(
+    ("poll_s", "text"), [(0, "00:00:01"), (5, "00:00:05"), (300, "00:05:00"), (10**9, "23:59:59")]
+)
+def test_sleep_is_eight_characters(poll_s: int, text: str) -> None:
+    assert ddi.sleep_text(poll_s) == text
+
+
+def test_an_idle_device_is_offered_nothing() -> None:
+    answer = orjson.loads(ddi.render_poll(device(), base=BASE, poll_s=300))
+    assert answer == {"config": {"polling": {"sleep": "00:05:00"}}, "_links": {}}
+
+
+def test_exactly_one_of_update_and_cancel_is_offered() -> None:
+    update = orjson.loads(ddi.render_poll(device(OFFER, config_wanted=True), base=BASE, poll_s=5))["_links"]
+    assert set(update) == {"deploymentBase", "configData"}
+    cancel = Offer(action_id=17, kind="cancel", release_id="r", variant="city")
+    assert orjson.loads(ddi.render_poll(device(cancel), base=BASE, poll_s=5))["_links"] == {
+        "cancelAction": {"href": f"{BASE}/cancelAction/17"}  # no query: SWUpdate posts to href + /feedback
+    }
+
+
+def test_update_is_never_skip_and_the_id_is_text() -> None:
+    artifact = ddi.Artifact(
+        module_id="pkg_1",
+        part="bApp",
+        name="fw",
+        version="2",
+        filename="fw.swu",
+        size=3,
+        sha256="a",
+        sha1="b",
+        md5="c",
+    )
+    document = orjson.loads(ddi.render_deployment(OFFER, [artifact], base=BASE))
+    assert document["id"] == "17"
+    assert document["deployment"]["update"] == "forced"
+    file = document["deployment"]["chunks"][0]["artifacts"][0]
+    assert file["_links"]["download"] == file["_links"]["download-http"]
+    assert set(file["hashes"]) == {"sha1", "md5", "sha256"}
+    assert isinstance(file["size"], int)
+
+
+@pytest.mark.parametrize(
+    ("progress", "expected"),
+    [
+        (None, (None, None)),
+        ({}, (None, None)),
+        ({"percentage": 40}, (40, 100)),
+        ({"percentage": 400}, (100, 100)),
+        ({"cnt": 2, "of": 5}, (2, 5)),
+        ({"cnt": 7, "of": 5}, (5, 5)),
+        ({"cnt": 2, "of": 0}, (None, None)),
+        ({"cnt": True, "of": 5}, (None, None)),
+        ("half", (None, None)),
+    ],
+)
+def test_progress_is_read_as_clients_send_it(
+    progress: object, expected: tuple[int | None, int | None]
+) -> None:
+    feedback = ddi.parse_feedback(status(progress=progress), now=NOW)
+    assert (feedback.done, feedback.total) == expected
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"status": "closed"},
+        {"status": {"execution": "finished"}},
+        {"status": {"execution": ["closed"]}},
+        {"status": {"execution": "closed", "result": {"finished": "yes"}}},
+        {"status": {"execution": "closed", "details": {"a": 1}}},
+    ],
+)
+def test_feedback_without_a_usable_status_is_refused(document: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        ddi.parse_feedback(document, now=NOW)
+
+
+def test_details_are_bounded() -> None:
+    document = {"status": {"execution": "closed", "details": ["x" * 5_000] * 500}}
+    feedback = ddi.parse_feedback(document, now=NOW)
+    assert len(feedback.details) == ddi.DETAILS_MAX
+    assert len(feedback.details[0]) == ddi.DETAIL_CHARS_MAX
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda x: st.lists(x) | st.dictionaries(st.text(), x),
+        max_leaves=20,
+    )
+)
+def test_no_feedback_crashes_the_parser(value: Any) -> None:
+    for document in (
+        value,
+        {"status": value},
+        {"status": {"execution": "closed", "result": value, "details": value}},
+    ):
+        if isinstance(document, dict):
+            try:
+                ddi.parse_feedback({**document, "timestamp": value}, now=NOW)
+            except InvalidInput:
+                continue
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1", 1),
+        ("2147483647", 2**31 - 1),
+        ("2147483648", None),
+        ("0", None),
+        ("-1", None),
+        ("٣", None),
+        ("a1", None),
+        ("", None),
+    ],
+)
+def test_action_ids_fit_a_c_int(text: str, number: int | None) -> None:
+    assert ddi.parse_action_id(text) == number
+
+
+def test_config_data_takes_text_pairs_and_refuses_the_rest() -> None:
+    assert ddi.parse_config_data({"data": {"hw": "2"}}) == ("merge", {"hw": "2"})
+    with pytest.raises(InvalidInput):
+        ddi.parse_config_data({"mode": "drop", "data": {}})
+    with pytest.raises(InvalidInput):
+        ddi.parse_config_data({"data": {str(i): "x" for i in range(101)}})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("bytes=0-9", (0, 9)), ("bytes=90-", (90, 99)), ("bytes=-10", (90, 99)), ("bytes=95-200", (95, 99)),
+        ("bytes=-500", (0, 99)), ("bytes=0-1,3-4", None), ("items=0-1", None), ("bytes=5-3", None), ("bytes=-", None),
+    ],
+)  # fmt: skip
+def test_ranges(text: str, expected: tuple[int, int] | None) -> None:
+    assert parse_range(text, 100) == expected
+
+
+@pytest.mark.parametrize("text", ["bytes=100-", "bytes=100-200", "bytes=-0"])
+def test_ranges_outside_are_refused(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        parse_range(text, 100)
+
+
+def row(seq: int, state: str, action_id: int = 17) -> dict[str, Any]:
+    return {
+        "vin": "V",
+        "changed_seq": seq,
+        "state": state,
+        "action_id": action_id,
+        "release_id": "r",
+        "variant": "v",
+    }
+
+
+def model() -> ReadModel:
+    made = ReadModel()
+    made.fold_devices(
+        [{"vin": "V", "token_sha256": b"\0" * 32, "gateway": "ddi", "config_wanted": False, "changed_seq": 1}]
+    )
+    return made
+
+
+def test_a_closed_action_is_never_offered_again_though_the_database_lags() -> None:
+    known = model()
+    known.fold_assignments([row(2, "offered")])
+    known.devices["V"].close(17)
+    known.fold_assignments([row(3, "active")])
+    assert known.devices["V"].offer is None
+
+
+@pytest.mark.parametrize(
+    "state", ["pending", "installed", "failed", "rolled_back", "cancelled", "expired", "unheard-of"]
+)
+def test_only_open_assignments_are_offered(state: str) -> None:
+    known = model()
+    known.fold_assignments([row(2, "offered"), row(3, state)])
+    assert known.devices["V"].offer is None
+
+
+def test_an_old_action_ending_does_not_take_a_new_offer_away() -> None:
+    known = model()
+    known.fold_assignments([row(2, "offered", 18), row(3, "expired", 17)])
+    offer = known.devices["V"].offer
+    assert offer is not None
+    assert offer.action_id == 18
+
+
+def test_dropping_the_model_forgets_every_offer() -> None:
+    known = model()
+    known.fold_assignments([row(2, "offered")])
+    known.drop()
+    assert not known.devices
+    assert not known.fresh
