@@ -1,0 +1,195 @@
+"""Check a campaign plan: findings that block, warn or inform. Pure.
+
+Not the planner: it judges the finished plan and facts the planner does not know, so that a fault in one
+is seen by the other.
+
+Invariant: a plan with a blocking finding never becomes current.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ringroad.ship.model import PlanFinding, ReleaseFacts, Severity
+from ringroad.ship.plan import Plan, digest_targets
+
+WAVE_1_PERMILLE_MAX = 100  # a first wave larger than a tenth of the fleet is hardly a trial
+WAVE_1_VEHICLES_FREE = 20  # vehicles; a first wave this small is never too large
+REASONS_NAMED_MAX = 10  # reasons per finding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckFacts:
+    """What else is true while the plan is checked. Vehicles, by campaign."""
+
+    open_elsewhere: Mapping[str, int] = field(default_factory=dict)  # in campaigns that are under way
+    cancelling_elsewhere: Mapping[str, int] = field(default_factory=dict)  # answer to a cancel is awaited
+
+
+def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[PlanFinding, ...]:
+    """List findings, the most severe first."""
+    findings = [
+        *_check_release(plan, release),
+        *_check_targets(plan),
+        *_check_rollback(plan),
+        *_check_waves(plan),
+        *_check_time(plan),
+        *_check_elsewhere(facts),
+    ]
+    order = list(Severity)
+    return tuple(sorted(findings, key=lambda item: order.index(item.severity)))
+
+
+def blocks(findings: Sequence[PlanFinding]) -> bool:
+    """Tell whether any finding keeps the plan from becoming current."""
+    return any(finding.severity is Severity.BLOCKING for finding in findings)
+
+
+def _check_release(plan: Plan, release: ReleaseFacts) -> list[PlanFinding]:
+    findings = []
+    if release.id != plan.release_id:
+        findings.append(_block("release_differs", f"the plan is for {plan.release_id}, not {release.id}"))
+    if release.state != "signed":
+        findings.append(
+            _block(
+                "release_not_signed",
+                f"release {release.version} is {release.state}",
+                hint="sign it: ringroad release sign",
+            )
+        )
+    if digest_targets(plan.targets) != plan.targets_sha256:
+        findings.append(_block("targets_changed", "the vehicles are not those the plan was made for"))
+    return findings
+
+
+def _check_targets(plan: Plan) -> list[PlanFinding]:
+    findings = []
+    matches = plan.count("match")
+    if matches == 0:
+        findings.append(
+            _block(
+                "no_targets", "no vehicle would be updated", hint="preview the query; see the reasons below"
+            )
+        )
+    for verdict, severity, what in (
+        ("mismatch", Severity.WARNING, "do not fit the release"),
+        ("unknown", Severity.WARNING, "are not known well enough"),
+        ("already_installed", Severity.INFO, "already have it"),
+    ):
+        reasons = Counter(target.reason for target in plan.targets if target.verdict == verdict)
+        if reasons:
+            named = ", ".join(
+                f"{reason or 'same images'} ({count})"
+                for reason, count in reasons.most_common(REASONS_NAMED_MAX)
+            )
+            code = f"vehicles_{verdict}"
+            findings.append(
+                PlanFinding(
+                    severity=severity, code=code, message=f"{reasons.total()} vehicles {what}: {named}"
+                )
+            )
+    dealt = Counter(target.wave for target in plan.targets if target.verdict == "match")
+    strangers = any(target.wave and target.verdict != "match" for target in plan.targets)
+    if (
+        strangers
+        or tuple(dealt[wave + 1] for wave in range(len(plan.wave_vehicles))) != plan.wave_vehicles
+        or dealt[0]
+    ):
+        findings.append(_block("waves_differ", "the waves do not hold exactly the matching vehicles"))
+    return findings
+
+
+def _check_rollback(plan: Plan) -> list[PlanFinding]:
+    return [
+        _block(
+            "no_rollback_image",
+            f"{count} vehicles run an image on in-place ECU {ecu} that cannot be fetched again",
+            hint="add the package they run, or leave these vehicles out",
+        )
+        for ecu, count in plan.no_rollback_image.items()
+    ]
+
+
+def _check_waves(plan: Plan) -> list[PlanFinding]:
+    if not plan.wave_vehicles:
+        return []
+    findings = []
+    first, total = plan.wave_vehicles[0], sum(plan.wave_vehicles)
+    if first > max(WAVE_1_VEHICLES_FREE, total * WAVE_1_PERMILLE_MAX // 1000):
+        findings.append(
+            _warn(
+                "wave_1_large", f"wave 1 has {first} of {total} vehicles", hint="start with at most a tenth"
+            )
+        )
+    if len(plan.wave_vehicles) == 1 and total > 1:
+        findings.append(
+            _warn("one_wave", "all vehicles are in one wave: the gate can only halt, not hold back")
+        )
+    gate = plan.request.gate
+    small = [number for number, size in enumerate(plan.wave_vehicles[:-1], 1) if size < gate.reports_min]
+    if small:
+        findings.append(
+            _warn(
+                "wave_below_reports_min",
+                f"wave {small[0]} has fewer vehicles than reports_min {gate.reports_min}: all of them must report",
+            )
+        )
+    if gate.failed_permille_max == 1000:
+        findings.append(_block("gate_cannot_halt", "failed_permille_max 1000 never halts"))
+    if gate.silence_s_max < gate.soak_s:
+        findings.append(
+            _warn(
+                "silence_below_soak", "silence_s_max is shorter than soak_s: a quiet wave can never advance"
+            )
+        )
+    return findings
+
+
+def _check_time(plan: Plan) -> list[PlanFinding]:
+    findings = []
+    request, estimate = plan.request, plan.install_s_estimate
+    if request.window_s is not None and request.window_s < estimate:
+        findings.append(
+            _block(
+                "window_too_short",
+                f"the window of {request.window_s} s is shorter than the estimated installation of {estimate} s",
+            )
+        )
+    if request.vehicle_deadline_s < estimate:
+        findings.append(
+            _warn(
+                "deadline_short",
+                f"vehicles have {request.vehicle_deadline_s} s, the installation is estimated at {estimate} s",
+            )
+        )
+    return findings
+
+
+def _check_elsewhere(facts: CheckFacts) -> list[PlanFinding]:
+    findings = [
+        _block(
+            "other_open_campaign",
+            f"{count} vehicles are in campaign {campaign}",
+            hint="finish or abort it first, or leave them out",
+        )
+        for campaign, count in sorted(facts.open_elsewhere.items())
+    ]
+    findings.extend(
+        PlanFinding(
+            severity=Severity.INFO,
+            code="cancel_awaited",
+            message=f"{count} vehicles still have to confirm the cancel of campaign {campaign}; they start after it",
+        )
+        for campaign, count in sorted(facts.cancelling_elsewhere.items())
+    )
+    return findings
+
+
+def _block(code: str, message: str, *, hint: str = "") -> PlanFinding:
+    return PlanFinding(severity=Severity.BLOCKING, code=code, message=message, hint=hint)
+
+
+def _warn(code: str, message: str, *, hint: str = "") -> PlanFinding:
+    return PlanFinding(severity=Severity.WARNING, code=code, message=message, hint=hint)

@@ -1,0 +1,154 @@
+"""Values of the ship stage: what a campaign knows of vehicles, releases and actions. No I/O.
+
+Facts are read by `store`, judged by `plan`, `check`, `gate`, `report` and `director`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class CampaignState(StrEnum):
+    """Where a campaign stands. `halted`, `aborted` and `finished` are final."""
+
+    DRAFT = "draft"
+    PLANNED = "planned"
+    APPROVED = "approved"
+    RUNNING = "running"
+    PAUSED = "paused"
+    HALTED = "halted"
+    ABORTED = "aborted"
+    FINISHED = "finished"
+
+
+class AssignmentState(StrEnum):
+    """Where one vehicle stands in one action."""
+
+    PENDING = "pending"  # its wave was not released, or another action is still open on the vehicle
+    OFFERED = "offered"  # the gateway tells the vehicle; no report yet
+    ACTIVE = "active"  # the vehicle reported work on it
+    CANCELLING = "cancelling"  # the vehicle is told to stop; its answer is awaited
+    INSTALLED = "installed"  # confirmed by the manifest, or by a closed/success over DDI
+    FAILED = "failed"  # nothing was installed
+    ROLLED_BACK = "rolled_back"  # installed and undone
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"  # the deadline passed without an outcome; silence is an outcome
+
+
+OPEN_STATES = frozenset({AssignmentState.OFFERED, AssignmentState.ACTIVE, AssignmentState.CANCELLING})
+CLOSED_STATES = frozenset(AssignmentState) - OPEN_STATES - {AssignmentState.PENDING}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EcuFacts:
+    """One ECU of one vehicle and the image it last reported; None where it never did."""
+
+    name: str
+    serial: str
+    hardware_id: str
+    is_primary: bool = False
+    filename: str | None = None
+    version: str | None = None
+    image_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VehicleFacts:
+    """What is known of one vehicle: identity, place, tags and last known configuration."""
+
+    vin: str
+    programme_id: str
+    variant: str
+    region: str = ""
+    gateway: str = "native"
+    release_id: str | None = None
+    blocked_reason: str | None = None
+    tags: tuple[str, ...] = ()
+    attributes: Mapping[str, Any] = NOTHING
+    born_at: datetime | None = None
+    ecus: Mapping[str, EcuFacts] = field(default_factory=dict)  # by ECU name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageFacts:
+    """One software package as far as shipping needs it."""
+
+    id: str
+    ecu: str
+    version: str
+    filename: str
+    format: str
+    hardware_ids: tuple[str, ...]
+    image_sha256: str
+    image_sha512: str
+    image_bytes: int
+    release_counter: int
+    requires: tuple[tuple[str, str], ...] = ()  # (ECU name, version range)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EcuDesign:
+    """What the programme says of an ECU."""
+
+    storage: str  # "ab" or "inplace"
+    hardware_id: str = ""
+    agent: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """ECUs, by name, that are installed together or not at all."""
+
+    name: str
+    ecus: tuple[str, ...]
+    after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseFacts:
+    """One release, its packages resolved, and the programme's ECUs."""
+
+    id: str
+    programme_id: str
+    version: str
+    state: str
+    lap_id: str | None = None
+    variants: Mapping[str, Mapping[str, PackageFacts]]  # variant -> ECU name -> package
+    groups: tuple[Group, ...] = ()
+    post_checks: tuple[tuple[str, str], ...] = ()  # (ECU name, kind)
+    preconditions: tuple[str, ...] = ()
+    notes: str = ""
+    rxswin: str = ""
+    ecus: Mapping[str, EcuDesign] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownImages:
+    """Images the programme has packages for: what can be fetched again, and at which counter."""
+
+    counter_of: Mapping[str, int] = field(default_factory=dict)  # image sha256 -> release counter
+
+
+class Severity(StrEnum):
+    """What a finding does to the plan."""
+
+    BLOCKING = "blocking"
+    WARNING = "warning"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFinding:
+    """One thing the checker says about a plan."""
+
+    severity: Severity
+    code: str
+    message: str
+    hint: str = ""
