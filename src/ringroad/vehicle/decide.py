@@ -1,0 +1,325 @@
+"""What the orchestrator does next: a pure function of the journal and of a few facts.
+
+The rules it holds (their numbers are those of docs/concepts/orchestrator.md):
+
+1. The journal is the only memory: nothing but `CampaignState` and `Facts` is looked at.
+2. One commit point per update group: `Moved(COMMITTING)`. Before it every failure leads to ROLLING_BACK,
+   after it nothing does.
+3. Order: everything staged and every backup verified first, then in-place ECUs, then A/B ECUs, the orchestrator's
+   own ECU last; groups by `after`.
+4. An ECU on trial goes back at its next reset: checks and commits activate again first (`Check`, `Commit`).
+5. Anti-rollback counters advance only in `Commit`.
+6. Unknown, missing or exchanged ECUs end the campaign in SYNCING (`plan.make_plan`).
+7. Preconditions hold before each ECU is touched; an ECU whose flashing began is finished first.
+8. Tries are bounded; ROLLBACK_FAILED blocks the vehicle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, assert_never
+
+from ringroad.kernel.errors import Corrupt
+from ringroad.protocol.vehicle import Command, UpdateGroup, VehicleState
+from ringroad.trust.state import VerifiedTarget
+from ringroad.vehicle.preconditions import Refusal
+from ringroad.vehicle.states import (
+    BEFORE_INSTALLING,
+    TOUCHED,
+    CampaignState,
+    EcuState,
+    Entry,
+    Moved,
+    Noted,
+    Opened,
+    Plan,
+)
+
+ECU_TRIES_MAX: Final = 3  # per ECU and state; flashing an ECU more often than this wears it and helps nobody
+ROLLBACK_TRIES_MAX: Final = 8  # per ECU; giving up needs a workshop, so try longer than going forward
+SYNC_TRIES_MAX: Final = 3  # for answers that are wrong, not for a network that is away
+IMAGE_TRIES_MAX: Final = 2  # downloads of an image whose bytes were wrong
+CHECKING_RESTARTS_MAX: Final = 3  # an update under which the vehicle keeps restarting is a bad update
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the world says now.
+
+    Attributes:
+        now: the time.
+        command: the server's newest word; None before the first poll.
+        stored: digests of the images that are whole in the store.
+        refusal: the precondition that does not hold, or None.
+        may_download: consent to fetch.
+        may_install: consent to install.
+    """
+
+    now: datetime
+    command: Command | None
+    stored: frozenset[str]
+    refusal: Refusal | None
+    may_download: bool
+    may_install: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Nothing to do until the server says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Something is missing; look again later, and tell the server why, once."""
+
+    code: str
+    detail: str
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Only the journal changes."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """Verify both repositories, ask every ECU, make the plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """Fetch an image into the store."""
+
+    target: VerifiedTarget
+
+
+@dataclass(frozen=True, slots=True)
+class CheckImages:
+    """Read every image of the plan back from the store and hash it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Stage an A/B ECU, or check that an in-place ECU will take its image."""
+
+    serial: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFaults:
+    """Write down the faults that are there before anything is installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """Install and activate on one ECU."""
+
+    serial: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Activate again, then verify one ECU and run its post-checks."""
+
+    serial: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Activate again, then make the image permanent on one ECU."""
+
+    serial: str
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    """Bring one ECU back to what it ran before."""
+
+    serial: str
+
+
+Step = (
+    Rest
+    | Wait
+    | Write
+    | Sync
+    | Download
+    | CheckImages
+    | Prepare
+    | ReadFaults
+    | Install
+    | Check
+    | Commit
+    | RollBack
+)
+
+
+def next_step(state: CampaignState, facts: Facts) -> Step:
+    """Return what to do now.
+
+    Raises:
+        Corrupt: the journal says something that no run of this function leads to.
+    """
+    interrupting = _obey_server(state, facts)
+    if interrupting is not None:
+        return interrupting
+    match state.state:
+        case "SYNCING":
+            if state.plan is None:
+                return Sync()
+            if not state.plan.ecus:
+                return _move("SUCCEEDED", facts, code="already_installed")
+            return _move("AWAITING_CONSENT", facts)
+        case "AWAITING_CONSENT":
+            if not facts.may_download:
+                return Wait("consent", "waiting for consent to download", "download")
+            return _move("DOWNLOADING", facts)
+        case "DOWNLOADING":
+            for target in _plan(state).images():
+                if target.sha256 not in facts.stored:
+                    return Download(target)
+            return _move("VERIFYING", facts)
+        case "VERIFYING":
+            # `CheckImages` removes a bad image from the store and goes on to STAGING if there was none.
+            return CheckImages()
+        case "STAGING":
+            return _stage(state, facts)
+        case "READY":
+            return _begin(state, facts)
+        case "INSTALLING":
+            return _install(state, facts)
+        case "CHECKING":
+            return _check(state, facts)
+        case "COMMITTING":
+            return _commit(state, facts)
+        case "ROLLING_BACK":
+            return _roll_back(state, facts)
+        case "IDLE" | "SUCCEEDED" | "ROLLED_BACK" | "ROLLBACK_FAILED" | "CANCELLED" | "SUPERSEDED" | "FAILED":
+            return Rest()
+        case _:
+            assert_never(state.state)
+
+
+def install_order(plan: Plan, group: UpdateGroup) -> tuple[str, ...]:
+    """Return the serials of `group` in the order they are installed (rule 3)."""
+    ranked = sorted(
+        group.ecus,
+        # `sorted` is stable: within a rank the signed order of the group stands.
+        key=lambda serial: (plan.ecu(serial).primary, not plan.ecu(serial).in_place),
+    )
+    return tuple(ranked)
+
+
+def _obey_server(state: CampaignState, facts: Facts) -> Step | None:
+    command = facts.command
+    if command is None or command.action_id is None or command.kind == "none":
+        return None
+    if state.resting:
+        if state.blocked or command.action_id in state.finished:
+            return None
+        return Write(Opened(action_id=command.action_id, at=facts.now))
+    same = command.action_id == state.action_id
+    if command.kind == "update" and not same and state.state in BEFORE_INSTALLING:
+        return _move("SUPERSEDED", facts, code="superseded", detail=f"by action {command.action_id}")
+    if command.kind == "cancel" and same:
+        if state.state in BEFORE_INSTALLING:
+            return _move("CANCELLED", facts, code="cancelled")
+        if not state.cancel_refused:
+            return Write(
+                Noted(code="cancel_refused", at=facts.now, detail=f"too late: the vehicle is {state.state}")
+            )
+    return None
+
+
+def _stage(state: CampaignState, facts: Facts) -> Step:
+    for ecu in _plan(state).ecus:
+        if state.ecus[ecu.serial] is EcuState.FAILED:
+            return _move("FAILED", facts, code=state.code, detail=state.detail)
+        if state.ecus[ecu.serial] is EcuState.IDLE:
+            return Prepare(ecu.serial)
+    return _move("READY", facts)
+
+
+def _begin(state: CampaignState, facts: Facts) -> Step:
+    if not facts.may_install:
+        return Wait("consent", "waiting for consent to install", "install")
+    if facts.refusal is not None:
+        return Wait("precondition", facts.refusal.text, facts.refusal.term)
+    if state.known_faults is None:
+        return ReadFaults()
+    return _move("INSTALLING", facts)
+
+
+def _install(state: CampaignState, facts: Facts) -> Step:
+    group = _group(state)
+    for serial in install_order(_plan(state), group):
+        match state.ecus[serial]:
+            case EcuState.FAILED:
+                return _move("ROLLING_BACK", facts, code=state.code, detail=state.detail)
+            case EcuState.INSTALLING:
+                return Install(serial)  # rule 7: what began is finished, whatever the preconditions say now
+            case EcuState.STAGED:
+                if facts.refusal is not None:
+                    return Wait("precondition", facts.refusal.text, facts.refusal.term)
+                return Install(serial)
+            case _:
+                continue
+    return _move("CHECKING", facts)
+
+
+def _check(state: CampaignState, facts: Facts) -> Step:
+    group = _group(state)
+    if state.restarts > CHECKING_RESTARTS_MAX:
+        return _move("ROLLING_BACK", facts, code="restarts", detail="the vehicle restarted again and again")
+    for serial in install_order(_plan(state), group):
+        if state.ecus[serial] is EcuState.FAILED:
+            return _move("ROLLING_BACK", facts, code=state.code, detail=state.detail)
+        if state.ecus[serial] is EcuState.ACTIVATED:
+            return Check(serial)
+    return _move("COMMITTING", facts)
+
+
+def _commit(state: CampaignState, facts: Facts) -> Step:
+    group = state.group()
+    if group is None:
+        return _move("SUCCEEDED", facts)
+    left = [s for s in install_order(_plan(state), group) if state.ecus[s] is not EcuState.COMMITTED]
+    if all(state.ecus[serial] is EcuState.STAGED for serial in left):
+        return _move("INSTALLING", facts)  # the next group
+    return Commit(left[0])
+
+
+def _roll_back(state: CampaignState, facts: Facts) -> Step:
+    group = _group(state)
+    order = install_order(_plan(state), group)
+    failed: list[str] = []
+    for serial in reversed(order):
+        if state.ecus[serial] not in TOUCHED:
+            continue
+        if state.tries.get(f"rollback:{serial}", 0) < ROLLBACK_TRIES_MAX:
+            return RollBack(serial)
+        failed.append(serial)
+    if failed:
+        return _move("ROLLBACK_FAILED", facts, code="rollback_failed", detail=f"ECUs {', '.join(failed)}")
+    return _move("ROLLED_BACK", facts, code=state.code, detail=state.detail)
+
+
+def _move(state: VehicleState, facts: Facts, *, code: str = "", detail: str = "") -> Write:
+    return Write(Moved(state=state, at=facts.now, code=code, detail=detail))
+
+
+def _plan(state: CampaignState) -> Plan:
+    if state.plan is None:
+        raise Corrupt(f"the journal says {state.state} but holds no plan", code="journal_corrupt")
+    return state.plan
+
+
+def _group(state: CampaignState) -> UpdateGroup:
+    group = state.group()
+    if group is None:
+        raise Corrupt(f"the journal says {state.state} but every group is committed", code="journal_corrupt")
+    return group

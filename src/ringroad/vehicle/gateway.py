@@ -1,0 +1,229 @@
+"""The vehicle's side of the native gateway: HTTPS, our own CA only, nothing trusted that it brings.
+
+What it fetches is believed only after `trust` verified it.
+Every failure of the network is `Unavailable`; nothing here retries, so that the one loop that does
+(`orchestrator`) sees each failure.
+
+Paths: `protocol/vehicle.py`.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+import httpx
+import msgspec
+
+from ringroad.kernel.clock import Clock
+from ringroad.kernel.errors import Forbidden, InvalidInput, NotFound, RingroadError, Unavailable, Untrusted
+from ringroad.kernel.vin import Vin
+from ringroad.protocol.vehicle import Acknowledged, Command, Report, ReportBatch
+from ringroad.trust.state import VerifiedTarget
+from ringroad.trust.verify import FileRequest
+from ringroad.vehicle.images import CHUNK_BYTES, ImageStore, PartialImage
+
+PREFIX: Final = "/uptane/v1"
+ANSWER_BYTES_MAX: Final = 256 * 1024  # bytes; of a poll or an acknowledgement of 1000 reports
+TIMEOUT_S: Final = 20.0  # s; to connect, and between two pieces of an answer
+POOL_CONNECTIONS_MAX: Final = 4  # per vehicle with a client of its own
+SPEED_BYTES_S_MIN: Final = (
+    1_000  # bytes/s; slower than any link we support: a slow-retrieval attack (Uptane 4.3)
+)
+SPEED_GRACE_S: Final = 30.0  # s; before the speed is judged
+
+S = TypeVar("S", Command, Acknowledged)
+Progress = Callable[[int, int], None]  # (done_bytes, total_bytes)
+
+
+def tls_context(ca_file: Path) -> ssl.SSLContext:
+    """Return a client context that trusts the certificate authority in `ca_file` and no other.
+
+    Raises:
+        InvalidInput: the file is missing or holds no certificate.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_verify_locations(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidInput(f"{ca_file} is not a CA certificate", hint="see ca_file in config.toml") from error
+    return context
+
+
+def new_client(server_url: str, *, ca_file: Path) -> httpx.AsyncClient:
+    """Return a client for one server; many vehicles in one process may share it.
+
+    Raises:
+        InvalidInput: the CA file cannot be used.
+    """
+    return httpx.AsyncClient(
+        base_url=server_url,
+        verify=tls_context(ca_file),
+        timeout=TIMEOUT_S,
+        trust_env=False,  # a proxy from the environment would see the vehicle's token
+        follow_redirects=False,
+        limits=httpx.Limits(max_connections=POOL_CONNECTIONS_MAX, keepalive_expiry=120),
+    )
+
+
+class Gateway:
+    """One vehicle's conversation with the native gateway."""
+
+    def __init__(self, client: httpx.AsyncClient, *, vin: Vin, token: str, clock: Clock) -> None:
+        self._client = client
+        self._vin = vin
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._clock = clock
+        self._etag = ""
+        self._command = Command(kind="none", poll_s=60)
+
+    async def poll(self) -> Command:
+        """Return what the server wants; an unchanged answer costs a 304.
+
+        Raises:
+            Unavailable, Forbidden, NotFound: see `_failure`.
+        """
+        headers = {**self._headers, "If-None-Match": self._etag} if self._etag else self._headers
+        url = f"{PREFIX}/vehicles/{self._vin}"
+        async with self._request("GET", url, headers=headers) as response:
+            if response.status_code == httpx.codes.NOT_MODIFIED:
+                return self._command
+            body = await _read(response, bytes_max=ANSWER_BYTES_MAX)
+        self._command = _decode(body, Command)
+        self._etag = response.headers.get("etag", "")
+        return self._command
+
+    async def fetch(self, request: FileRequest) -> bytes | None:
+        """Return a metadata file, or None if the repository has none of that name.
+
+        Raises:
+            Untrusted: more bytes than asked for.
+            Unavailable, Forbidden: see `_failure`.
+        """
+        owner = "image" if request.repository == "image" else f"director/{self._vin}"
+        url = f"{PREFIX}/{owner}/{request.filename}"
+        try:
+            async with self._request("GET", url, headers=self._headers) as response:
+                return await _read(response, bytes_max=request.bytes_max)
+        except NotFound:
+            return None
+
+    async def download(self, target: VerifiedTarget, store: ImageStore, *, progress: Progress) -> None:
+        """Fetch the image of `target` into `store`, going on where an earlier try ended.
+
+        Raises:
+            Untrusted: the bytes are not the signed ones; what arrived was dropped.
+            Unavailable: the connection broke or is too slow; what arrived is kept.
+            NotFound: the repository does not have the image.
+        """
+        url = f"{PREFIX}/image/targets/{target.sha256}.{target.filename}"
+        with store.resume(target) as image:
+            if not image.whole:
+                headers = {"Accept-Encoding": "identity"}
+                if image.done_bytes:
+                    headers["Range"] = f"bytes={image.done_bytes}-"
+                async with self._request("GET", url, headers=headers) as response:
+                    if image.done_bytes and not _continues(response, image.done_bytes):
+                        image.restart()
+                    await self._receive(response, image, target.length, progress)
+            image.finish()
+
+    async def send_reports(self, reports: list[Report]) -> frozenset[str]:
+        """Send reports and return the ids of those that the server made durable.
+
+        Raises:
+            Unavailable, Forbidden, InvalidInput: see `_failure`.
+        """
+        url = f"{PREFIX}/vehicles/{self._vin}/reports"
+        content = msgspec.json.encode(ReportBatch(reports=reports))
+        async with self._request("POST", url, headers=self._headers, content=content) as response:
+            body = await _read(response, bytes_max=ANSWER_BYTES_MAX)
+        return frozenset(_decode(body, Acknowledged).ids)
+
+    async def put_manifest(self, manifest: bytes) -> None:
+        """Upload a signed vehicle version manifest.
+
+        Raises:
+            Unavailable, Forbidden, InvalidInput: see `_failure`.
+        """
+        url = f"{PREFIX}/vehicles/{self._vin}/manifest"
+        async with self._request("PUT", url, headers=self._headers, content=manifest):
+            return
+
+    async def _receive(
+        self, response: httpx.Response, image: PartialImage, length_bytes: int, progress: Progress
+    ) -> None:
+        started_s, received_bytes = self._clock.monotonic_s(), 0
+        async for chunk in response.aiter_bytes(CHUNK_BYTES):
+            image.write(chunk)
+            received_bytes += len(chunk)
+            progress(image.done_bytes, length_bytes)
+            elapsed_s = self._clock.monotonic_s() - started_s
+            if elapsed_s > SPEED_GRACE_S and received_bytes < elapsed_s * SPEED_BYTES_S_MIN:
+                raise Unavailable(
+                    f"{received_bytes} bytes in {elapsed_s:.0f} s is too slow", code="slow_retrieval"
+                )
+        if not image.whole:
+            raise Unavailable(f"the download ended at byte {image.done_bytes} of {length_bytes}")
+
+    @asynccontextmanager
+    async def _request(
+        self, method: str, url: str, *, headers: dict[str, str], content: bytes | None = None
+    ) -> AsyncIterator[httpx.Response]:
+        """Send a request and give the open answer, good or 304."""
+        try:
+            async with self._client.stream(method, url, headers=headers, content=content) as response:
+                failure = _failure(response.status_code, url)
+                if failure is not None:
+                    raise failure
+                yield response
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                f"the server cannot be reached: {type(error).__name__}", code="offline", detail=str(error)
+            ) from error
+
+
+def _failure(status: int, url: str) -> RingroadError | None:
+    """Return the error of an HTTP status, or None if it is an answer."""
+    if status < 300 or status == httpx.codes.NOT_MODIFIED:
+        return None
+    match status:
+        case 401 | 403:
+            return Forbidden(
+                "the server refuses this vehicle", hint="is token_file the one it was born with?"
+            )
+        case 404:
+            return NotFound(f"the server has no {url.rpartition('/')[2]}")
+        case 408 | 425 | 429:
+            return Unavailable(f"the server asks to wait ({status})")
+        case _ if status >= 500:
+            return Unavailable(f"the server has a problem of its own ({status})")
+        case _:
+            return InvalidInput(f"the server refuses the request ({status})", code=f"http_{status}")
+
+
+def _continues(response: httpx.Response, offset: int) -> bool:
+    """Say whether the answer begins at `offset`; a server may also send the whole file again."""
+    range_header: str = response.headers.get("content-range", "")
+    return response.status_code == httpx.codes.PARTIAL_CONTENT and range_header.startswith(f"bytes {offset}-")
+
+
+async def _read(response: httpx.Response, *, bytes_max: int) -> bytes:
+    parts, size = [], 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > bytes_max:
+            raise Untrusted(f"an answer of more than {bytes_max} bytes", code="endless_data")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _decode(body: bytes, shape: type[S]) -> S:
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.MsgspecError as error:
+        raise Unavailable("the server's answer cannot be read", detail=str(error)) from error

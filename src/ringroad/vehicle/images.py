@@ -1,0 +1,197 @@
+"""The vehicle's image store: a bounded folder of files named by their SHA-256.
+
+``images/{sha256}`` is whole and was verified when it was written; ``images/{sha256}.part`` is a download under way.
+
+Invariants:
+    * A file gets its final name only after every byte was hashed and is durable.
+    * What a running campaign needs is never dropped to make room.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Final
+
+from ringroad.kernel.errors import Unavailable, Untrusted
+from ringroad.trust.image import ImageVerifier, verify_image
+from ringroad.trust.state import VerifiedTarget
+from ringroad.vehicle.agents.base import FileSource
+from ringroad.vehicle.files import Durability, sync_folder, write_all
+
+CHUNK_BYTES: Final = 256 * 1024
+STORE_BYTES_MAX: Final = 2 * 1024**3  # bytes; default bound, the configuration may say otherwise
+_PART: Final = ".part"
+
+
+class ImageStore:
+    """A folder of images."""
+
+    def __init__(self, folder: Path, *, bytes_max: int = STORE_BYTES_MAX, durability: Durability) -> None:
+        self._folder = folder
+        self._bytes_max = bytes_max
+        self._durability: Durability = durability
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def stored(self) -> frozenset[str]:
+        """Return the digests of the whole images."""
+        return frozenset(path.name for path in self._folder.iterdir() if not path.name.endswith(_PART))
+
+    def source(self, sha256: str) -> FileSource:
+        """Return the bytes of a whole image."""
+        return FileSource(self._folder / sha256)
+
+    def verify(self, target: VerifiedTarget) -> None:
+        """Read an image back and compare it with what was signed; drop it if it differs.
+
+        Raises:
+            Untrusted: it is not the image that was signed.
+            Unavailable: it cannot be read.
+        """
+        path = self._folder / target.sha256
+        try:
+            verify_image(target, _chunks(path))
+        except Untrusted:
+            path.unlink(missing_ok=True)
+            raise
+        except OSError as error:
+            raise Unavailable(
+                f"image {target.filename} cannot be read: {error.strerror}", code="disk"
+            ) from error
+
+    def reserve(self, target: VerifiedTarget, *, keep: Collection[str]) -> None:
+        """Make room for `target` by dropping the longest unused images that are not in `keep`.
+
+        Raises:
+            Unavailable: even then it would not fit.
+        """
+        part = self._folder / f"{target.sha256}{_PART}"
+        needed = target.length - (part.stat().st_size if part.exists() else 0)
+        wanted = {target.sha256, *keep}
+        files = sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        used = sum(path.stat().st_size for path in files)
+        for path in files:
+            if used + needed <= self._bytes_max:
+                return
+            if path.name.removesuffix(_PART) not in wanted:
+                used -= path.stat().st_size
+                path.unlink()
+        if used + needed > self._bytes_max:
+            raise Unavailable(
+                f"{target.filename} needs {needed} bytes, the image store has {self._bytes_max - used} left",
+                hint="raise store_bytes_max in config.toml",
+                code="store_full",
+            )
+
+    def resume(self, target: VerifiedTarget) -> PartialImage:
+        """Open the download of `target`, hashing what is there already.
+
+        Raises:
+            Unavailable: the disk cannot be used.
+        """
+        return PartialImage(self._folder, target, durability=self._durability)
+
+
+class PartialImage:
+    """A download under way. Use as a context manager; leaving early keeps what arrived."""
+
+    def __init__(self, folder: Path, target: VerifiedTarget, *, durability: Durability) -> None:
+        self._folder = folder
+        self._target = target
+        self._durability: Durability = durability
+        self._part = folder / f"{target.sha256}{_PART}"
+        try:
+            self._descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _disk(error) from error
+        try:
+            self._verifier = self._hash_present()
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    @property
+    def done_bytes(self) -> int:
+        """Bytes that are here."""
+        return self._verifier.done_bytes
+
+    @property
+    def whole(self) -> bool:
+        """Whether every byte is here."""
+        return self._verifier.done_bytes == self._target.length
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes.
+
+        Raises:
+            Untrusted: more bytes than were signed; the download is dropped.
+            Unavailable: the disk is full; what arrived before stays.
+        """
+        try:
+            self._verifier.update(chunk)
+        except Untrusted:
+            self.drop()
+            raise
+        try:
+            write_all(self._descriptor, chunk)
+        except OSError as error:
+            raise _disk(error) from error
+
+    def finish(self) -> None:
+        """Check every digest and give the file its name.
+
+        Raises:
+            Untrusted: these are not the signed bytes; the download is dropped.
+            Unavailable: the disk cannot be used.
+        """
+        try:
+            self._verifier.finish()
+        except Untrusted:
+            self.drop()
+            raise
+        try:
+            if self._durability == "fsync":
+                os.fsync(self._descriptor)
+            self._part.replace(self._folder / self._target.sha256)
+            sync_folder(self._folder, durability=self._durability)
+        except OSError as error:
+            raise _disk(error) from error
+
+    def drop(self) -> None:
+        """Forget what arrived; the next try begins at byte 0."""
+        self._part.unlink(missing_ok=True)
+
+    def restart(self) -> None:
+        """Begin at byte 0 again, for a server that does not honour ranges."""
+        os.ftruncate(self._descriptor, 0)
+        self._verifier = ImageVerifier(self._target)
+
+    def __enter__(self) -> PartialImage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def _hash_present(self) -> ImageVerifier:
+        verifier = ImageVerifier(self._target)
+        if os.fstat(self._descriptor).st_size > self._target.length:
+            os.ftruncate(self._descriptor, 0)  # cannot be a beginning of this image
+            return verifier
+        offset = 0
+        while chunk := os.pread(self._descriptor, CHUNK_BYTES, offset):
+            verifier.update(chunk)
+            offset += len(chunk)
+        return verifier
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _disk(error: OSError) -> Unavailable:
+    hint = "free some space" if error.errno == errno.ENOSPC else "look at the disk"
+    return Unavailable(f"the image store cannot be used: {error.strerror}", hint=hint, code="disk")

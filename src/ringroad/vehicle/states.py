@@ -1,0 +1,410 @@
+"""What the journal says: entries, and the state they add up to.
+
+`fold` is the only way to a `CampaignState`; a restart folds the journal again and knows what the process knew.
+Nothing here reads an ECU, a file or a clock.
+
+Invariants:
+    * Before the entry ``Moved(COMMITTING)`` an update group may be undone; after it, never.
+    * A finished action is not started again.
+    * After ``ROLLBACK_FAILED`` no campaign starts until a technician unblocks the vehicle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final, assert_never
+
+import msgspec
+
+from ringroad.kernel.errors import Corrupt
+from ringroad.protocol.vehicle import (
+    TERMINAL_STATES,
+    PostCheck,
+    Report,
+    UpdateGroup,
+    VehicleState,
+)
+from ringroad.trust.state import VerifiedTarget
+from ringroad.vehicle.agents.base import EcuImage
+
+FINISHED_KEPT: Final = 64  # actions; the server stops offering one long before 64 others
+DETAIL_CHARS_MAX: Final = 2_000  # as `ShortText`
+
+BEFORE_INSTALLING: Final[frozenset[VehicleState]] = frozenset(
+    {"SYNCING", "AWAITING_CONSENT", "DOWNLOADING", "VERIFYING", "STAGING", "READY"}
+)
+RESTING: Final[frozenset[str]] = TERMINAL_STATES | {"IDLE"}
+RESET_TRIES_ON: Final[frozenset[VehicleState]] = frozenset(
+    {"INSTALLING", "CHECKING", "COMMITTING", "ROLLING_BACK"}
+)
+
+
+class EcuState(StrEnum):
+    """Where one ECU stands in the running campaign."""
+
+    IDLE = "IDLE"
+    STAGED = "STAGED"
+    INSTALLING = "INSTALLING"
+    ACTIVATED = "ACTIVATED"
+    VERIFIED = "VERIFIED"
+    COMMITTED = "COMMITTED"
+    ROLLING_BACK = "ROLLING_BACK"
+    ROLLED_BACK = "ROLLED_BACK"
+    FAILED = "FAILED"
+
+
+TOUCHED: Final = frozenset(
+    {EcuState.INSTALLING, EcuState.ACTIVATED, EcuState.VERIFIED, EcuState.ROLLING_BACK, EcuState.FAILED}
+)
+
+
+class EcuPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What will happen to one ECU, decided once, in SYNCING."""
+
+    target: VerifiedTarget
+    from_version: str
+    from_sha256: str  # what it runs before; empty if the bootloader answered
+    backup: VerifiedTarget | None = None  # for an in-place ECU
+    primary: bool = False
+
+    @property
+    def serial(self) -> str:
+        """The ECU's serial."""
+        return self.target.serial
+
+    @property
+    def image(self) -> EcuImage:
+        """The image as the agents know it."""
+        return image_of(self.target)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether flashing destroys what runs."""
+        return self.target.ecu_target.mode == "inplace"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a restart needs to finish or undo the campaign, without the network."""
+
+    release_id: str
+    release_version: str
+    groups: tuple[UpdateGroup, ...]  # in the order they are installed, already installed ECUs left out
+    ecus: tuple[EcuPlan, ...]
+    post_checks: tuple[PostCheck, ...] = ()
+    preconditions: tuple[str, ...] = ()
+
+    def ecu(self, serial: str) -> EcuPlan:
+        """Return the plan of one ECU. Raises: Corrupt, if the plan does not name it."""
+        for ecu in self.ecus:
+            if ecu.serial == serial:
+                return ecu
+        raise Corrupt(f"the plan does not know ECU {serial}")
+
+    def images(self) -> tuple[VerifiedTarget, ...]:
+        """Every image that must be in the store before anything is installed, backups included."""
+        wanted = [ecu.target for ecu in self.ecus]
+        wanted += [ecu.backup for ecu in self.ecus if ecu.backup is not None]
+        return tuple({target.sha256: target for target in wanted}.values())
+
+
+def image_of(target: VerifiedTarget) -> EcuImage:
+    """Return a verified target as the agents know it."""
+    return EcuImage(
+        serial=target.serial, target=target.ecu_target, filename=target.filename, sha256=target.sha256,
+        length_bytes=target.length, release_counter=target.release_counter, hardware_ids=target.hardware_ids,
+    )  # fmt: skip
+
+
+# Entries --------------------------------------------------------------------------------------------
+
+
+class _Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of the journal's entries."""
+
+
+class Born(_Entry, frozen=True, tag=True):
+    """First entry of a journal."""
+
+    epoch: str  # makes report ids unique even if the folder is made anew
+    at: datetime
+
+
+class Started(_Entry, frozen=True, tag=True):
+    """The orchestrator was started while a campaign was under way."""
+
+    at: datetime
+
+
+class Opened(_Entry, frozen=True, tag=True):
+    """The server asked for an update; SYNCING begins."""
+
+    action_id: int
+    at: datetime
+
+
+class Planned(_Entry, frozen=True, tag=True):
+    """Both repositories were verified and the plan made."""
+
+    plan: Plan
+    at: datetime
+
+
+class Moved(_Entry, frozen=True, tag=True):
+    """The vehicle's campaign state changed."""
+
+    state: VehicleState
+    at: datetime
+    code: str = ""
+    detail: str = ""
+
+
+class EcuMoved(_Entry, frozen=True, tag=True):
+    """One ECU's state changed."""
+
+    serial: str
+    state: EcuState
+    at: datetime
+    code: str = ""
+    detail: str = ""
+
+
+class FaultsKnown(_Entry, frozen=True, tag=True):
+    """Fault codes present before anything was installed, by ECU serial."""
+
+    faults: dict[str, tuple[str, ...]]
+    at: datetime
+
+
+class Tried(_Entry, frozen=True, tag=True):
+    """Something failed and will be tried again; counted, so that tries are bounded."""
+
+    what: str
+    at: datetime
+    code: str = ""
+    detail: str = ""
+
+
+class Noted(_Entry, frozen=True, tag=True):
+    """Something worth telling that changes nothing, for example why nothing is being installed."""
+
+    code: str
+    at: datetime
+    about: str = ""  # what it is about without its changing values: told again only when this changes
+    detail: str = ""
+
+
+class Unblocked(_Entry, frozen=True, tag=True):
+    """A technician made the vehicle whole after ROLLBACK_FAILED."""
+
+    at: datetime
+
+
+class Compacted(_Entry, frozen=True, tag=True):
+    """Everything that earlier entries still mean; written only between campaigns."""
+
+    epoch: str
+    at: datetime
+    state: VehicleState
+    release_id: str
+    finished: tuple[int, ...]
+    installed: dict[str, VerifiedTarget]
+
+
+Entry = (
+    Born | Started | Opened | Planned | Moved | EcuMoved | FaultsKnown | Tried | Noted | Unblocked | Compacted
+)
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Entry)
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """Return the journal payload of `entry`."""
+    return _ENCODER.encode(entry)
+
+
+def decode_entry(payload: bytes) -> Entry:
+    """Return the entry of a journal payload.
+
+    Raises:
+        Corrupt: it passed its checksum, but this version does not know what it means.
+    """
+    try:
+        entry: Entry = _DECODER.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise Corrupt(
+            f"a journal record cannot be read: {error}",
+            hint="it was probably written by a newer version; start that one",
+            code="journal_unknown",
+        ) from error
+    return entry
+
+
+# State ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CampaignState:
+    """What the journal adds up to.
+
+    Attributes:
+        epoch: of the journal.
+        state: of the vehicle.
+        action_id: of the running or last campaign.
+        plan: of the running campaign, once made.
+        ecus: state by serial of the ECUs in `plan`.
+        tries: failed tries by what was tried; starts anew where a new phase does.
+        restarts: starts of the orchestrator since the vehicle's state last changed.
+        code: typed reason of the last state change or of the ECU that failed since.
+        detail: the same for people.
+        noted: code and subject of the last note in this state.
+        notes: how many notes there were in this state.
+        known_faults: codes by serial from before the installation; None until they were read.
+        cancel_refused: the server was told that its cancel came too late.
+        finished: actions that ended, newest last.
+        release_id: of the release last committed.
+        installed: the image last committed by serial, for later backups.
+    """
+
+    epoch: str = ""
+    state: VehicleState = "IDLE"
+    action_id: int | None = None
+    plan: Plan | None = None
+    ecus: Mapping[str, EcuState] = field(default_factory=lambda: MappingProxyType({}))
+    tries: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    restarts: int = 0
+    code: str = ""
+    detail: str = ""
+    noted: tuple[str, str] = ("", "")
+    notes: int = 0
+    known_faults: Mapping[str, tuple[str, ...]] | None = None
+    cancel_refused: bool = False
+    finished: tuple[int, ...] = ()
+    release_id: str = ""
+    installed: Mapping[str, VerifiedTarget] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def blocked(self) -> bool:
+        """Whether a technician is needed."""
+        return self.state == "ROLLBACK_FAILED"
+
+    @property
+    def resting(self) -> bool:
+        """Whether no campaign is under way."""
+        return self.state in RESTING
+
+    def group(self) -> UpdateGroup | None:
+        """Return the update group at work: the first that is not wholly committed."""
+        if self.plan is None:
+            return None
+        for group in self.plan.groups:
+            if any(self.ecus[serial] is not EcuState.COMMITTED for serial in group.ecus):
+                return group
+        return None
+
+
+def fold(state: CampaignState, entry: Entry) -> CampaignState:
+    """Return the state after `entry`."""
+    match entry:
+        case Born(epoch=epoch):
+            return replace(state, epoch=epoch)
+        case Started():
+            return _after_start(state)
+        case Opened(action_id=action_id):
+            return CampaignState(
+                epoch=state.epoch, state="SYNCING", action_id=action_id, finished=state.finished,
+                release_id=state.release_id, installed=state.installed,
+            )  # fmt: skip
+        case Planned(plan=plan):
+            return replace(state, plan=plan, ecus={ecu.serial: EcuState.IDLE for ecu in plan.ecus})
+        case Moved():
+            return _after_move(state, entry)
+        case EcuMoved():
+            return _after_ecu_move(state, entry)
+        case FaultsKnown(faults=faults):
+            return replace(state, known_faults=MappingProxyType(faults))
+        case Tried(what=what):
+            return replace(state, tries={**state.tries, what: state.tries.get(what, 0) + 1})
+        case Noted(code=code, about=about):
+            refused = state.cancel_refused or code == "cancel_refused"
+            return replace(state, noted=(code, about), notes=state.notes + 1, cancel_refused=refused)
+        case Unblocked():
+            return replace(state, state="IDLE", code="", detail="")
+        case Compacted():
+            return CampaignState(
+                epoch=entry.epoch, state=entry.state, finished=entry.finished,
+                action_id=entry.finished[-1] if entry.finished else None,
+                release_id=entry.release_id, installed=MappingProxyType(entry.installed),
+            )  # fmt: skip
+        case _:
+            assert_never(entry)
+
+
+def compacted(state: CampaignState, *, at: datetime) -> Compacted:
+    """Return the entry that says all that a resting `state` still means."""
+    return Compacted(
+        epoch=state.epoch, at=at, state=state.state, release_id=state.release_id,
+        finished=state.finished, installed=dict(state.installed),
+    )  # fmt: skip
+
+
+def report_of(sequence: int, entry: Entry, after: CampaignState) -> Report | None:
+    """Return what the server is told about `entry`, or None.
+
+    The id is the journal's epoch and the record's number: the same record always makes the same report, so one
+    that is sent again after a restart is recognised.
+    """
+    if after.action_id is None:
+        return None
+    match entry:
+        case Opened(at=at):
+            ecu, ecu_state, code, detail = "", "", "", ""
+        case Moved(at=at, code=code, detail=detail) | Noted(at=at, code=code, detail=detail):
+            ecu, ecu_state = "", ""
+        case Tried(at=at, code=code, detail=detail):
+            ecu, ecu_state = "", ""
+        case EcuMoved(at=at, serial=ecu, state=state, code=code, detail=detail):
+            ecu_state = str(state)
+        case _:
+            return None
+    return Report(
+        id=f"{after.epoch}.{sequence}", action_id=after.action_id, state=after.state, at=at,
+        ecu=ecu, ecu_state=ecu_state, code=code, detail=detail[:DETAIL_CHARS_MAX],
+    )  # fmt: skip
+
+
+def _after_start(state: CampaignState) -> CampaignState:
+    """Forget what a power cut undoes: ECUs on trial have gone back, so what was verified runs no more."""
+    ecus = state.ecus
+    if state.state == "CHECKING":
+        ecus = {
+            serial: EcuState.ACTIVATED if ecu is EcuState.VERIFIED else ecu for serial, ecu in ecus.items()
+        }
+    return replace(state, ecus=ecus, restarts=state.restarts + 1)
+
+
+def _after_move(state: CampaignState, entry: Moved) -> CampaignState:
+    moved = replace(
+        state, state=entry.state, code=entry.code, detail=entry.detail, restarts=0, noted=("", ""), notes=0,
+        tries=MappingProxyType({}) if entry.state in RESET_TRIES_ON else state.tries,
+    )  # fmt: skip
+    if entry.state not in TERMINAL_STATES or state.action_id is None:
+        return moved
+    finished = (*state.finished, state.action_id)[-FINISHED_KEPT:]
+    if entry.state == "SUCCEEDED" and state.plan is not None:
+        return replace(moved, finished=finished, release_id=state.plan.release_id)
+    return replace(moved, finished=finished)
+
+
+def _after_ecu_move(state: CampaignState, entry: EcuMoved) -> CampaignState:
+    moved = replace(state, ecus={**state.ecus, entry.serial: entry.state})
+    if entry.state is EcuState.FAILED:
+        return replace(moved, code=entry.code, detail=entry.detail)
+    if entry.state is EcuState.COMMITTED and state.plan is not None:
+        installed = {**state.installed, entry.serial: state.plan.ecu(entry.serial).target}
+        return replace(moved, installed=installed)
+    return moved
