@@ -1,0 +1,343 @@
+"""The telemetry lake: Parquet files that are only ever added, read as sets of rows that count once.
+
+Three tables below one folder, partitioned by date::
+
+    samples/date=2026-11-23/seq-000000000001-000000000512.parquet    VSS samples
+    faults/date=.../...                                               fault code changes
+    exposure/date=.../...                                             which software an ECU ran, as observed
+
+Times are integer microseconds since 1970 UTC, so that every engine reads the same number.
+
+Not here: what the rows mean for a decision (`measures.py`), and who may be in them (`signal/ingest.py`).
+
+Invariants:
+    A file appears whole or not at all, under a name that follows from the stream sequence it holds.
+    The same row, delivered or compacted any number of times, is read once: its key is (vin, batch, index).
+    Late rows land in the partition of their own date; nothing is dropped for being late.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ibis
+import pyarrow as pa
+import pyarrow.parquet as pq
+from duckdb import Error as DuckDbError
+from duckdb import IOException
+
+from ringroad.kernel.errors import Corrupt, InvalidInput, Unavailable
+
+READ_ATTEMPTS_MAX = 5  # a compaction may take a file away between listing and reading it
+ROWS_PER_GROUP_MAX = 128 * 1024  # rows; DuckDB reads row groups in parallel
+ZSTD_LEVEL = 3  # measured: 1.4 to 1.9 bytes per row, 5 million rows a second
+DUCKDB_THREADS = 2
+DUCKDB_MEMORY = "1GB"
+COMPACT_FILES_MIN = 16  # files per partition before they are merged
+COMPACT_BYTES_MAX = 256 * 1024**2  # bytes; larger files are left alone
+KEY = ("vin", "batch", "index")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_NAME = re.compile(r"(?:seq|compact)-(\d{12})-(\d{12})\.parquet")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleRow:
+    """One VSS sample. `clock` says whether its time can be believed: ok, late, ahead, unset."""
+
+    vin: str
+    batch: int
+    index: int
+    programme: str
+    variant: str
+    at_us: int
+    path: str
+    kind: str  # float, int, bool, text
+    number: float | None
+    text: str | None
+    clock: str
+    received_us: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultRow:
+    """One change of a fault code's status."""
+
+    vin: str
+    batch: int
+    index: int
+    programme: str
+    variant: str
+    at_us: int
+    ecu: str
+    code: str
+    status: int
+    software_version: str
+    snapshot: str  # JSON
+    clock: str
+    received_us: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExposureRow:
+    """An ECU was seen to run a software version at `at_us`, with data reaching back to `since_us`."""
+
+    vin: str
+    batch: int
+    index: int
+    programme: str
+    variant: str
+    at_us: int
+    since_us: int
+    ecu: str
+    software_version: str
+    release: str
+    clock: str
+    received_us: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """What one or more messages became."""
+
+    samples: tuple[SampleRow, ...] = ()
+    faults: tuple[FaultRow, ...] = ()
+    exposure: tuple[ExposureRow, ...] = ()
+
+
+_INT, _TEXT, _REAL = pa.int64(), pa.string(), pa.float64()
+_HEAD = [
+    ("vin", _TEXT),
+    ("batch", _INT),
+    ("index", _INT),
+    ("programme", _TEXT),
+    ("variant", _TEXT),
+    ("at_us", _INT),
+]
+_TAIL = [("clock", _TEXT), ("received_us", _INT), ("seq", _INT)]
+SCHEMAS: Mapping[str, pa.Schema] = {
+    "samples": pa.schema(
+        [*_HEAD, ("path", _TEXT), ("kind", _TEXT), ("number", _REAL), ("text", _TEXT), *_TAIL]
+    ),
+    "faults": pa.schema(
+        [
+            *_HEAD,
+            ("ecu", _TEXT),
+            ("code", _TEXT),
+            ("status", _INT),
+            ("software_version", _TEXT),
+            ("snapshot", _TEXT),
+            *_TAIL,
+        ]
+    ),
+    "exposure": pa.schema(
+        [*_HEAD, ("since_us", _INT), ("ecu", _TEXT), ("software_version", _TEXT), ("release", _TEXT), *_TAIL]
+    ),
+}
+
+
+def to_us(at: datetime) -> int:
+    """Return whole microseconds since 1970 UTC."""
+    return (at - EPOCH) // timedelta(microseconds=1)
+
+
+def from_us(at_us: int) -> datetime:
+    """Return the time of `at_us`."""
+    return EPOCH + timedelta(microseconds=at_us)
+
+
+class View:
+    """The lake's tables as Ibis expressions, each row once."""
+
+    def __init__(self, backend: Any, tables: Mapping[str, Any]) -> None:
+        self._backend = backend
+        self._tables = tables
+
+    def table(self, name: str) -> Any:
+        """Return the expression of `samples`, `faults` or `exposure`, duplicates removed.
+
+        Of equal keys the first delivered wins, so that a later message cannot rewrite history.
+        """
+        raw = self._tables[name]
+        ranked = raw.mutate(
+            copy=ibis.row_number().over(
+                group_by=[raw[key] for key in KEY], order_by=[raw.seq, raw.received_us]
+            )
+        )
+        return ranked.filter(ranked.copy == 0).drop("copy")
+
+    def raw(self, name: str) -> Any:
+        """Return the expression of a table as it was delivered, duplicates included."""
+        return self._tables[name]
+
+    def rows(self, expression: Any) -> list[dict[str, Any]]:
+        """Run one expression and return its rows."""
+        result: list[dict[str, Any]] = self._backend.to_pyarrow(expression).to_pylist()
+        return result
+
+
+def sql_of(expression: Any) -> str:
+    """Return the SQL text of an expression, as evidence of what was asked."""
+    return str(ibis.to_sql(expression, dialect="duckdb"))
+
+
+class Lake:
+    """The lake below one folder. Many readers, one writer (the worker)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def write(self, rows: Rows, *, first_seq: int, last_seq: int) -> list[Path]:
+        """Make rows durable; when this returns, the sender's copy may go.
+
+        The file names follow from the sequence range, so that a redelivered range rewrites the same files.
+
+        Returns:
+            The files written, one per table and date.
+
+        Raises:
+            InvalidInput: the range is not a range.
+            Unavailable: the disk is full or read-only; nothing was lost, the range can be written again.
+        """
+        if not 0 <= first_seq <= last_seq:
+            raise InvalidInput(f"{first_seq}..{last_seq} is not a sequence range")
+        written = []
+        name = f"seq-{first_seq:012d}-{last_seq:012d}.parquet"
+        for table, items in (("samples", rows.samples), ("faults", rows.faults), ("exposure", rows.exposure)):
+            for date, part in _by_date(items).items():
+                path = self.root / table / f"date={date}" / name
+                _write_atomically(path, pa.Table.from_pylist(part, schema=SCHEMAS[table]))
+                written.append(path)
+        return written
+
+    def files(self, table: str) -> list[Path]:
+        """Return the files of a table, in the order of their names."""
+        if table not in SCHEMAS:
+            raise InvalidInput(f"no table {table!r} in the lake", hint=", ".join(SCHEMAS))
+        return sorted(
+            path for path in (self.root / table).glob("date=*/*.parquet") if _NAME.fullmatch(path.name)
+        )
+
+    def read(self, question: Callable[[View], T]) -> T:
+        """Ask a question of the lake as it is now; a file that is compacted away meanwhile is not missed.
+
+        Raises:
+            Unavailable: files kept moving.
+            Corrupt: a file does not read back.
+        """
+        for _ in range(READ_ATTEMPTS_MAX):
+            listed = {table: self.files(table) for table in SCHEMAS}
+            backend = ibis.duckdb.connect(threads=DUCKDB_THREADS, memory_limit=DUCKDB_MEMORY)
+            try:
+                return question(
+                    View(backend, {name: _attach(backend, name, files) for name, files in listed.items()})
+                )
+            except (IOException, FileNotFoundError) as error:
+                if all(path.exists() for files in listed.values() for path in files):
+                    raise Unavailable(
+                        "the lake cannot be read", hint="look at the disk", detail=str(error)
+                    ) from error
+            except DuckDbError as error:
+                raise Corrupt(
+                    "a file of the lake does not read back",
+                    hint="ringroad doctor names it",
+                    detail=str(error),
+                ) from error
+            finally:
+                backend.disconnect()
+        raise Unavailable("the lake kept changing", hint="try again")
+
+    def compact(self, *, files_min: int = COMPACT_FILES_MIN) -> int:
+        """Merge the small files of each partition that has many; return how many files went away.
+
+        The merged file appears before its parts go: a cut in between leaves duplicates, which count once.
+
+        Raises:
+            Unavailable: the disk is full or read-only.
+        """
+        gone = 0
+        for table in SCHEMAS:
+            partitions: dict[Path, list[Path]] = {}
+            for path in self.files(table):
+                if path.stat().st_size < COMPACT_BYTES_MAX:
+                    partitions.setdefault(path.parent, []).append(path)
+            for parent, parts in partitions.items():
+                if len(parts) >= max(2, files_min):
+                    gone += _merge(table, parent, parts)
+        return gone
+
+
+def _merge(table: str, parent: Path, parts: Sequence[Path]) -> int:
+    ranges = [match.groups() for path in parts if (match := _NAME.fullmatch(path.name))]
+    first = min(int(low) for low, _ in ranges)
+    last = max(int(high) for _, high in ranges)
+    merged = pa.concat_tables(pq.read_table(path, schema=SCHEMAS[table], partitioning=None) for path in parts)
+    merged = merged.sort_by(
+        [("vin", "ascending"), ("at_us", "ascending"), ("batch", "ascending"), ("index", "ascending")]
+    )
+    target = parent / f"compact-{first:012d}-{last:012d}.parquet"
+    _write_atomically(target, merged)
+    for path in parts:
+        if path != target:
+            path.unlink(missing_ok=True)
+    return sum(1 for path in parts if path != target)
+
+
+def _attach(backend: Any, name: str, files: Sequence[Path]) -> Any:
+    if not files:
+        return backend.create_table(f"{name}_files", SCHEMAS[name].empty_table(), temp=True)
+    return backend.read_parquet(
+        [str(path) for path in files], table_name=f"{name}_files", hive_partitioning=False, union_by_name=True
+    )
+
+
+def _by_date(items: Iterable[SampleRow | FaultRow | ExposureRow]) -> dict[str, list[dict[str, Any]]]:
+    """Partition by the row's own date, or by the date of receipt where its clock cannot be believed."""
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for item in items:
+        at_us = item.at_us if item.clock in {"ok", "late"} else item.received_us
+        parts.setdefault(from_us(at_us).date().isoformat(), []).append(asdict(item))
+    for part in parts.values():
+        part.sort(key=lambda row: (row["vin"], row["at_us"], row["batch"], row["index"]))
+    return parts
+
+
+def _write_atomically(path: Path, table: pa.Table) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as stream:
+            pq.write_table(
+                table,
+                stream,
+                compression="zstd",
+                compression_level=ZSTD_LEVEL,
+                row_group_size=ROWS_PER_GROUP_MAX,
+            )
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        # The rename itself must survive a power cut: sync the folder, and its parents when they may be new.
+        for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
+            _sync_folder(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise Unavailable("the lake cannot be written", hint="look at the disk", detail=str(error)) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
