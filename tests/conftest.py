@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ import psycopg
 import pytest
 
 from ringroad.kernel.clock import SystemClock
+from ringroad.storage.broker import Broker, ensure_stream
 from ringroad.storage.db import connect
 from ringroad.storage.migrate import migrate
 from ringroad.storage.postgres import Postgres
@@ -72,3 +75,26 @@ def pg_url_empty(postgres: Postgres) -> Iterator[str]:
         conn.execute(f"CREATE DATABASE {name}")
         yield postgres.url(name)
         conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def broker(engine_folder: Path) -> Iterator[Broker]:
+    """The session's NATS server, with the telemetry stream."""
+    server = Broker(home=engine_folder / "nats", clock=SystemClock(), port=free_port(), mqtt_port=free_port())
+    server.start()
+    asyncio.run(ensure_stream(server.url(), retention_h=1, bytes_max=64 * 1024**2))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def nats_url(broker: Broker) -> str:
+    """URL of the session's NATS server. It is shared: use subjects, VINs and durable names of your own."""
+    return broker.url()
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

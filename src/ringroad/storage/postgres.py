@@ -11,7 +11,6 @@ Invariants:
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import signal
@@ -38,6 +37,7 @@ from ringroad.storage.process import (
     log_since,
     socket_folder,
     spawn,
+    write_private,
 )
 
 MAJOR = 18
@@ -173,8 +173,8 @@ class Postgres:
         fresh.mkdir(mode=0o700)
         run_as.own(fresh)
         password = secrets.token_urlsafe(24)
-        _write_private(password_file, password)
-        _write_private(handed, password)
+        write_private(password_file, password)
+        write_private(handed, password)
         run_as.own(handed)
         command = [
             *run_as.prefix,
@@ -356,15 +356,3 @@ def _pid_in(lock: Path) -> int | None:
         return int(lock.read_text(encoding="utf-8").split("\n", 1)[0])
     except (OSError, ValueError):
         return None
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a secret that only its owner can read, from the first byte on."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as sink:
-        sink.write(text + "\n")
-        sink.flush()
-        os.fsync(sink.fileno())
-    temporary.replace(path)

