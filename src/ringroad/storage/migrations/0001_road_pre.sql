@@ -105,6 +105,7 @@ CREATE TABLE repository_metadata (     -- Image repository (vin = '') and Direct
     written_at timestamptz NOT NULL,
     PRIMARY KEY (repository, vin, role, version)
 );
+CREATE INDEX repository_metadata_expiry_idx ON repository_metadata (expires_at) WHERE role = 'timestamp';
 CREATE TABLE line_baseline (           -- what vehicles at the end of the line are flashed with
     programme_id text PRIMARY KEY REFERENCES programme (id),
     release_id text NOT NULL REFERENCES release (id),

@@ -1,0 +1,113 @@
+"""What has to be signed next. Pure: no clock, no database, no keys.
+
+Invariant: a file is signed again before it expires, and never while its content and expiry are still good.
+
+Lifetimes follow the Uptane Deployment Best Practices (key management): Root about a year, the Timestamp about a
+day. A freeze attack is bounded by the shortest, so only the Timestamp has to be short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from ringroad.kernel.errors import Conflict, InvalidInput
+from ringroad.protocol.vehicle import VehiclePackage
+from ringroad.trust.canonical import encode_canonical
+from ringroad.trust.metadata import File, Snapshot, Targets, Timestamp
+from ringroad.trust.sign import DirectorTarget, ImageTarget, build_director_targets, image_targets_of
+
+ROOT_LIFETIME: Final = timedelta(days=365)
+IMAGE_TARGETS_LIFETIME: Final = timedelta(
+    days=180
+)  # offline keys come out twice a year when nothing is released
+DIRECTOR_TARGETS_LIFETIME: Final = timedelta(days=30)
+SNAPSHOT_LIFETIME: Final = timedelta(days=30)
+TIMESTAMP_LIFETIME: Final = timedelta(days=1)
+
+Need = Literal["nothing", "timestamp", "snapshot", "targets"]  # each includes the ones before it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentSet:
+    """The newest signed files of one repository."""
+
+    targets: File[Targets]
+    snapshot: File[Snapshot]
+    timestamp: File[Timestamp]
+
+
+def is_due(expires_at: datetime, *, lifetime: timedelta, now: datetime) -> bool:
+    """Say whether less than half of a file's lifetime is left."""
+    return expires_at <= now + lifetime / 2
+
+
+def decide_need(
+    current: CurrentSet | None, *, content_changed: bool, targets_lifetime: timedelta, now: datetime
+) -> Need:
+    """Decide which files of a repository must be signed again."""
+    if current is None or content_changed:
+        return "targets"
+    if is_due(current.targets.expires_at, lifetime=targets_lifetime, now=now):
+        return "targets"
+    if is_due(current.snapshot.expires_at, lifetime=SNAPSHOT_LIFETIME, now=now):
+        return "snapshot"
+    if is_due(current.timestamp.expires_at, lifetime=TIMESTAMP_LIFETIME, now=now):
+        return "timestamp"
+    return "nothing"
+
+
+def merge_images(
+    published: Targets | None, added: Sequence[ImageTarget], *, withdrawn: Collection[str] = ()
+) -> tuple[ImageTarget, ...]:
+    """Return all images of the next Image Targets, in order of file name.
+
+    Raises:
+        Conflict: a file name was published with another content; names are never used twice.
+    """
+    images = {image.filename: image for image in (image_targets_of(published) if published else ())}
+    for image in added:
+        if images.setdefault(image.filename, image) != image:
+            raise Conflict(
+                f"{image.filename} was published with another content",
+                hint="give the new build a new version",
+            )
+    return tuple(images[name] for name in sorted(images) if name not in withdrawn)
+
+
+def check_published(published: Targets | None, targets: Sequence[DirectorTarget]) -> None:
+    """Refuse to sign for a vehicle what the vehicle would refuse to install.
+
+    Raises:
+        InvalidInput: an image is not in the Image repository exactly as it is given here.
+    """
+    images = {image.filename: image for image in (image_targets_of(published) if published else ())}
+    for target in targets:
+        if images.get(target.filename) != target.image():
+            raise InvalidInput(
+                f"{target.filename} is not in the signed Image repository as given",
+                hint="sign the release first",
+            )
+
+
+def director_content_changed(
+    current: CurrentSet | None,
+    *,
+    vin: str,
+    targets: Sequence[DirectorTarget],
+    vehicle_package: VehiclePackage | None,
+) -> bool:
+    """Say whether a vehicle's signed Targets say something else than is wanted now."""
+    if current is None:
+        return True
+    signed = current.targets.signed
+    wanted = build_director_targets(
+        version=signed.version,
+        expires=current.targets.expires_at,
+        vin=vin,
+        vehicle_package=vehicle_package,
+        targets=targets,
+    )
+    return encode_canonical(wanted.to_dict()) != current.targets.signed_bytes
