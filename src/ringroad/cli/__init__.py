@@ -1,1 +1,124 @@
-"""The command line; where everything is wired together."""
+"""The command line; where everything is wired together.
+
+`COMMANDS` is the table: one line per top-level command, its module loaded only when it is used.
+A module exposes `command` (or `group`), any click command; options `--json` and error printing are added here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import click
+
+from ringroad.cli.errors import EXIT_STATUS, exit_status, print_error
+from ringroad.kernel.errors import RingroadError
+
+# name: (module, attribute, one line for --help)
+COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
+    {
+        "up": ("ringroad.cli.engines", "up", "Start everything, and keep it running."),
+        "down": ("ringroad.cli.engines", "down", "Stop what `up` started."),
+        "status": ("ringroad.cli.engines", "status", "Show what runs and whether it is well."),
+        "doctor": ("ringroad.cli.doctor", "command", "Find out what is missing, and how to mend it."),
+        "settings": ("ringroad.cli.doctor", "settings", "Show every setting and its value."),
+        "serve": ("ringroad.cli.serve", "command", "Run the HTTP server (started by `up`)."),
+        "work": ("ringroad.cli.work", "command", "Run the worker (started by `up`)."),
+        "keys": ("ringroad.cli.keys", "group", "Signing keys."),
+        "programme": ("ringroad.cli.programme", "group", "Vehicle programmes."),
+        "package": ("ringroad.cli.package", "group", "Software packages."),
+        "release": ("ringroad.cli.release", "group", "Releases: create, check, sign."),
+        "plant": ("ringroad.cli.plant", "group", "The plant line: orders, schedule, births."),
+        "campaign": ("ringroad.cli.campaign", "group", "Campaigns: plan, approve, run."),
+        "vehicle": ("ringroad.cli.vehicle", "group", "Vehicles: list, show, run one."),
+        "finding": ("ringroad.cli.finding", "group", "Findings and changes."),
+        "complaint": ("ringroad.cli.complaint", "group", "Complaints: import, list."),
+        "outcome": ("ringroad.cli.outcome", "group", "Outcomes and lead times."),
+        "account": ("ringroad.cli.account", "group", "Accounts and tokens."),
+        "demo": ("ringroad.cli.demo", "command", "One whole lap, on real engines."),
+    }
+)
+
+
+class LazyGroup(click.Group):
+    """Loads a command's module when the command is named, and gives each command `--json`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's form
+        """Return the names whose modules are there."""
+        return [name for name, (module, _, _) in COMMANDS.items() if importlib.util.find_spec(module)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's form
+        """Return a command, or None when there is none of that name."""
+        row = COMMANDS.get(cmd_name)
+        if row is None or importlib.util.find_spec(row[0]) is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(row[0]), row[1])
+        add_json(command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List commands without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][2]) for name in self.list_commands(ctx)])
+
+
+def add_json(command: click.Command) -> None:
+    """Add `--json` to a command and to all below it, once."""
+    if not any(isinstance(each, click.Option) and "--json" in each.opts for each in command.params):
+        command.params.append(
+            click.Option(
+                ["--json"], is_flag=True, expose_value=False, callback=_want_json, help="Answer in JSON."
+            )
+        )
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            add_json(below)
+
+
+def _want_json(ctx: click.Context, _option: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's form
+    if value and ctx.obj is not None:
+        ctx.obj.json = True
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file instead of ./ringroad.toml.")
+@click.option("--var", type=click.Path(path_type=Path), help="Folder for everything Ringroad stores.")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+@click.version_option(package_name="ringroad", prog_name="ringroad")
+@click.pass_context
+def cli(ctx: click.Context, config: Path | None, var: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click's form
+    """A vehicle maker's whole loop: signal, design, build, ship, adapt."""
+    ctx.obj.config = config or (Path(env) if (env := ctx.obj.env.get("RINGROAD_CONFIG")) else None)
+    ctx.obj.overrides = {"var": var}
+    ctx.obj.json = as_json
+
+
+def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
+    """Run one command line and return its exit status. A `RingroadError` never shows a traceback."""
+    from ringroad.cli.shell import Shell  # noqa: PLC0415 - `ringroad --version` needs no database driver
+
+    shell = Shell(env=env)
+    try:
+        result: Any = cli.main(list(arguments), prog_name="ringroad", standalone_mode=False, obj=shell)
+    except RingroadError as error:
+        print_error(error, as_json=shell.json)
+        return exit_status(error)
+    except click.ClickException as error:
+        error.show()
+        return EXIT_STATUS["invalid_input"]
+    except (click.Abort, KeyboardInterrupt):
+        return 130  # 128 + SIGINT, as shells expect
+    except BrokenPipeError:
+        return 141  # 128 + SIGPIPE: whoever read our output has enough
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """Run the program."""
+    sys.exit(run(sys.argv[1:], os.environ))

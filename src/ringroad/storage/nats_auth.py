@@ -18,7 +18,8 @@ import contextlib
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,7 +33,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import InvalidInput, RingroadError, Untrusted
 from ringroad.kernel.vin import Vin, parse_vin
-from ringroad.storage.db import Opener, load_queries
+from ringroad.storage.db import Connection, Opener, load_queries
 
 SUBJECT = "$SYS.REQ.USER.AUTH"
 QUEUE = "ringroad-auth"  # several answering processes share the work
@@ -121,7 +122,7 @@ def decode_request(token: bytes) -> Login:
             connection_kind=str(info.get("type", "")),
             user=str(options.get("user", "")),
             password=str(options.get("pass", "")),
-            client_id=str(info.get("mqtt_client", "")),
+            client_id=str(info.get("mqtt_id", "")),
         )
     except (InvalidSignature, msgspec.DecodeError, ValueError, LookupError, TypeError, InvalidInput) as error:
         raise Untrusted("unreadable login question", detail=repr(error)) from error
@@ -182,9 +183,10 @@ def vehicle_permissions(vin: str) -> dict[str, Any]:
     }
 
 
-def lookup_in(opener: Opener) -> Lookup:
-    """Return a lookup in the vehicle table, on one connection that is opened again when it breaks."""
-    held: list[Any] = []
+@contextmanager
+def lookup_in(opener: Opener) -> Iterator[Lookup]:
+    """Give a lookup in the vehicle table, on one connection that is opened again when it breaks."""
+    held: list[Connection] = []
 
     def lookup(vins: Sequence[str]) -> Mapping[str, bytes]:
         if not held or held[0].closed:
@@ -196,7 +198,11 @@ def lookup_in(opener: Opener) -> Lookup:
             raise
         return {row["vin"]: bytes(row["token_sha256"]) for row in rows}
 
-    return lookup
+    try:
+        yield lookup
+    finally:
+        for conn in held:
+            conn.close()
 
 
 async def serve_logins(
@@ -207,8 +213,18 @@ async def serve_logins(
     clock: Clock,
     ids: Ids,
     stop: asyncio.Event,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Answer logins until `stop` is set. A broken database answers nobody; the vehicles try again.
+
+    Args:
+        nats_url: with a user that the server's `auth_users` names.
+        key: whose public half the server's `issuer` names.
+        lookup: called on a thread.
+        clock: for the time of issue.
+        ids: for token ids.
+        stop: ends the service.
+        ready: called once questions will reach us.
 
     Raises:
         Unavailable: NATS does not answer at the start.
@@ -225,6 +241,7 @@ async def serve_logins(
     try:
         await connection.subscribe(SUBJECT, queue=QUEUE, cb=take)
         await connection.flush()
+        ready()
         ended = asyncio.create_task(stop.wait())
         while not stop.is_set():
             first = asyncio.create_task(waiting.get())

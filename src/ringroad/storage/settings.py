@@ -100,7 +100,9 @@ class Settings:
         """Refuse values outside their limits."""
         for each in table():
             value = getattr(self, each.name)
-            if (each.least is not None and value < each.least) or (each.most is not None and each.most < value):
+            if (each.least is not None and value < each.least) or (
+                each.most is not None and each.most < value
+            ):
                 top = "" if each.most is None else f" and at most {each.most}"
                 raise InvalidInput(f"{each.name} is {value}; it must be at least {each.least}{top}")
         if self.log_level not in {"debug", "info", "warning", "error"}:
