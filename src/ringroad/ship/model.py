@@ -152,3 +152,22 @@ class PlanFinding:
     code: str
     message: str
     hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    """One campaign as it is stored."""
+
+    id: str
+    name: str
+    release_id: str
+    lap_id: str | None
+    state: CampaignState
+    state_reason: str
+    state_at: datetime | None
+    wave: int
+    plan_id: str | None
+    generation: int
+    created_by: str
+    created_at: datetime
+    finished_at: datetime | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -68,6 +69,32 @@ def append_fact(
     )
     SQL.notify_fact(conn, payload=f"{fact.kind.value} {fact.subject}"[:200])
     return fact
+
+
+def append_facts(conn: Connection, facts: Sequence[Fact]) -> None:
+    """Append many facts inside the caller's transaction, in their order: what one batch made true."""
+    if not facts:
+        return
+    columns = "id, kind, stage, subject, lap_id, causes, actor, work_started_at, event_at, recorded_at, body"
+    with conn.cursor() as cursor, cursor.copy(f"COPY fact ({columns}) FROM STDIN") as copy:
+        for fact in facts:
+            copy.write_row(
+                (
+                    fact.id,
+                    fact.kind.value,
+                    fact.stage.value,
+                    fact.subject,
+                    fact.lap_id,
+                    list(fact.causes),
+                    fact.actor,
+                    fact.work_started_at,
+                    fact.event_at,
+                    fact.recorded_at,
+                    Jsonb(dict(fact.body)),
+                )
+            )
+    for kind, count in Counter(fact.kind for fact in facts).items():
+        SQL.notify_fact(conn, payload=f"{kind.value} {count}")
 
 
 def read_facts(

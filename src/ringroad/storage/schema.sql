@@ -48,16 +48,20 @@ CREATE TABLE public.assignment (
     vin text NOT NULL,
     wave integer NOT NULL,
     kind text DEFAULT 'update'::text NOT NULL,
+    release_id text,
     state text DEFAULT 'pending'::text NOT NULL,
     state_detail text DEFAULT ''::text NOT NULL,
     previous_release_id text,
+    released_at timestamp with time zone,
+    bundle text DEFAULT ''::text NOT NULL,
     offered_at timestamp with time zone,
     deadline_at timestamp with time zone,
     last_report_at timestamp with time zone,
     finished_at timestamp with time zone,
     generation integer DEFAULT 1 NOT NULL,
     changed_seq bigint DEFAULT nextval('public.gateway_change'::regclass) NOT NULL,
-    CONSTRAINT assignment_kind_check CHECK ((kind = 'update'::text)),
+    CONSTRAINT assignment_bundle_check CHECK ((bundle = ANY (ARRAY[''::text, 'issued'::text, 'withdrawn'::text]))),
+    CONSTRAINT assignment_kind_check CHECK ((kind = ANY (ARRAY['update'::text, 'rollback'::text]))),
     CONSTRAINT assignment_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'offered'::text, 'active'::text, 'cancelling'::text, 'installed'::text, 'failed'::text, 'rolled_back'::text, 'cancelled'::text, 'expired'::text])))
 );
 ALTER TABLE public.assignment ALTER COLUMN action_id ADD GENERATED ALWAYS AS IDENTITY (
@@ -81,6 +85,7 @@ CREATE TABLE public.campaign (
     lap_id text,
     state text NOT NULL,
     state_reason text DEFAULT ''::text NOT NULL,
+    state_at timestamp with time zone,
     wave integer DEFAULT 0 NOT NULL,
     plan_id text,
     generation integer DEFAULT 1 NOT NULL,
@@ -100,6 +105,14 @@ CREATE TABLE public.campaign_plan (
     made_at timestamp with time zone NOT NULL,
     approved_by text,
     approved_at timestamp with time zone
+);
+CREATE TABLE public.campaign_target (
+    plan_id text NOT NULL,
+    vin text NOT NULL,
+    verdict text NOT NULL,
+    reason text NOT NULL,
+    wave integer NOT NULL,
+    CONSTRAINT campaign_target_verdict_check CHECK ((verdict = ANY (ARRAY['match'::text, 'already_installed'::text, 'mismatch'::text, 'unknown'::text])))
 );
 CREATE TABLE public.change (
     id text NOT NULL,
@@ -139,7 +152,8 @@ CREATE TABLE public.device_report (
     event_at timestamp with time zone NOT NULL,
     received_at timestamp with time zone NOT NULL,
     body jsonb NOT NULL,
-    applied_at timestamp with time zone
+    applied_at timestamp with time zone,
+    outcome text DEFAULT ''::text NOT NULL
 );
 ALTER TABLE public.device_report ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.device_report_id_seq
@@ -382,7 +396,7 @@ ALTER TABLE ONLY public.access_token
 ALTER TABLE ONLY public.account
     ADD CONSTRAINT account_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY public.assignment
-    ADD CONSTRAINT assignment_campaign_id_vin_key UNIQUE (campaign_id, vin);
+    ADD CONSTRAINT assignment_campaign_id_vin_kind_key UNIQUE (campaign_id, vin, kind);
 ALTER TABLE ONLY public.assignment
     ADD CONSTRAINT assignment_pkey PRIMARY KEY (action_id);
 ALTER TABLE ONLY public.blocked_option
@@ -393,6 +407,8 @@ ALTER TABLE ONLY public.campaign_plan
     ADD CONSTRAINT campaign_plan_campaign_id_generation_key UNIQUE (campaign_id, generation);
 ALTER TABLE ONLY public.campaign_plan
     ADD CONSTRAINT campaign_plan_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.campaign_target
+    ADD CONSTRAINT campaign_target_pkey PRIMARY KEY (plan_id, vin);
 ALTER TABLE ONLY public.change
     ADD CONSTRAINT change_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.complaint
@@ -455,7 +471,10 @@ ALTER TABLE ONLY public.vehicle
     ADD CONSTRAINT vehicle_pkey PRIMARY KEY (vin);
 CREATE INDEX assignment_campaign_idx ON public.assignment USING btree (campaign_id, wave, state);
 CREATE INDEX assignment_changed_idx ON public.assignment USING btree (changed_seq);
-CREATE INDEX assignment_open_idx ON public.assignment USING btree (vin) WHERE (state = ANY (ARRAY['offered'::text, 'active'::text, 'cancelling'::text]));
+CREATE INDEX assignment_deadline_idx ON public.assignment USING btree (deadline_at) WHERE (state = ANY (ARRAY['offered'::text, 'active'::text, 'cancelling'::text]));
+CREATE UNIQUE INDEX assignment_one_open ON public.assignment USING btree (vin) WHERE (state = ANY (ARRAY['offered'::text, 'active'::text, 'cancelling'::text]));
+CREATE INDEX assignment_waiting_idx ON public.assignment USING btree (campaign_id, vin) WHERE ((state = 'pending'::text) AND (released_at IS NOT NULL));
+CREATE INDEX assignment_withdraw_idx ON public.assignment USING btree (vin) WHERE ((bundle = 'issued'::text) AND (state = ANY (ARRAY['pending'::text, 'failed'::text, 'rolled_back'::text, 'cancelled'::text, 'expired'::text])));
 CREATE INDEX device_report_unapplied_idx ON public.device_report USING btree (id) WHERE (applied_at IS NULL);
 CREATE INDEX fact_kind_idx ON public.fact USING btree (kind, seq);
 CREATE INDEX fact_lap_idx ON public.fact USING btree (lap_id, seq);
@@ -474,6 +493,8 @@ ALTER TABLE ONLY public.access_token
 ALTER TABLE ONLY public.assignment
     ADD CONSTRAINT assignment_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
 ALTER TABLE ONLY public.assignment
+    ADD CONSTRAINT assignment_release_id_fkey FOREIGN KEY (release_id) REFERENCES public.release(id);
+ALTER TABLE ONLY public.assignment
     ADD CONSTRAINT assignment_vin_fkey FOREIGN KEY (vin) REFERENCES public.vehicle(vin);
 ALTER TABLE ONLY public.blocked_option
     ADD CONSTRAINT blocked_option_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
@@ -485,6 +506,8 @@ ALTER TABLE ONLY public.campaign_plan
     ADD CONSTRAINT campaign_plan_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES public.campaign_plan(id);
 ALTER TABLE ONLY public.campaign
     ADD CONSTRAINT campaign_release_id_fkey FOREIGN KEY (release_id) REFERENCES public.release(id);
+ALTER TABLE ONLY public.campaign_target
+    ADD CONSTRAINT campaign_target_plan_id_fkey FOREIGN KEY (plan_id) REFERENCES public.campaign_plan(id);
 ALTER TABLE ONLY public.change
     ADD CONSTRAINT change_finding_id_fkey FOREIGN KEY (finding_id) REFERENCES public.finding(id);
 ALTER TABLE ONLY public.change

@@ -6,7 +6,7 @@ SELECT vin, gateway, token_sha256, attributes = '{}'::jsonb AS config_wanted, ch
   FROM vehicle WHERE changed_seq > :after_seq;
 
 -- name: assignments
-SELECT a.action_id, a.vin, a.state, a.changed_seq, c.release_id, v.variant
+SELECT a.action_id, a.vin, a.state, a.changed_seq, coalesce(a.release_id, c.release_id) AS release_id, v.variant
   FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
   JOIN vehicle v ON v.vin = a.vin

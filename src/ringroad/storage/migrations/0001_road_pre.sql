@@ -199,6 +199,7 @@ CREATE TABLE campaign (
     state text NOT NULL CHECK (state IN
         ('draft', 'planned', 'approved', 'running', 'paused', 'halted', 'aborted', 'finished')),
     state_reason text NOT NULL DEFAULT '',
+    state_at timestamptz,              -- since when; a pause does not use up deadlines
     wave integer NOT NULL DEFAULT 0,   -- current wave, 1-based; 0 before the first
     plan_id text,                      -- the current plan
     generation integer NOT NULL DEFAULT 1,
@@ -211,7 +212,7 @@ CREATE TABLE campaign_plan (           -- immutable; edits make a child
     campaign_id text NOT NULL REFERENCES campaign (id),
     generation integer NOT NULL,
     parent_id text REFERENCES campaign_plan (id),
-    document jsonb NOT NULL,           -- query, waves, gate policy, deadline, targets with reasons
+    document jsonb NOT NULL,           -- request, waves, counts, reasons, digest of its campaign_target rows
     findings jsonb NOT NULL,           -- of the checker
     made_by text NOT NULL,
     made_at timestamptz NOT NULL,
@@ -219,26 +220,43 @@ CREATE TABLE campaign_plan (           -- immutable; edits make a child
     approved_at timestamptz,
     UNIQUE (campaign_id, generation)
 );
+CREATE TABLE campaign_target (         -- the vehicles of a plan, each with its verdict; never changed
+    plan_id text NOT NULL REFERENCES campaign_plan (id),
+    vin text NOT NULL,
+    verdict text NOT NULL CHECK (verdict IN ('match', 'already_installed', 'mismatch', 'unknown')),
+    reason text NOT NULL,
+    wave integer NOT NULL,             -- 0: takes no part
+    PRIMARY KEY (plan_id, vin)
+);
 CREATE TABLE assignment (              -- one vehicle in one campaign; action_id is what DDI calls action
     action_id integer GENERATED ALWAYS AS IDENTITY (MINVALUE 1 MAXVALUE 2147483647) PRIMARY KEY,
     campaign_id text NOT NULL REFERENCES campaign (id),
     vin text NOT NULL REFERENCES vehicle (vin),
     wave integer NOT NULL,
-    kind text NOT NULL DEFAULT 'update' CHECK (kind IN ('update')),
+    kind text NOT NULL DEFAULT 'update' CHECK (kind IN ('update', 'rollback')),
+    release_id text REFERENCES release (id),  -- what to install; NULL: the campaign's
     state text NOT NULL DEFAULT 'pending' CHECK (state IN
         ('pending', 'offered', 'active', 'cancelling',
          'installed', 'failed', 'rolled_back', 'cancelled', 'expired')),
     state_detail text NOT NULL DEFAULT '',
     previous_release_id text,
+    released_at timestamptz,           -- its wave was released; offered once its Director bundle is signed
+    bundle text NOT NULL DEFAULT '' CHECK (bundle IN ('', 'issued', 'withdrawn')),  -- native vehicles only
     offered_at timestamptz,
     deadline_at timestamptz,
     last_report_at timestamptz,
     finished_at timestamptz,
     generation integer NOT NULL DEFAULT 1,
-    UNIQUE (campaign_id, vin)
+    UNIQUE (campaign_id, vin, kind)
 );
-CREATE INDEX assignment_open_idx ON assignment (vin)
+CREATE UNIQUE INDEX assignment_one_open ON assignment (vin)
     WHERE state IN ('offered', 'active', 'cancelling');
+CREATE INDEX assignment_deadline_idx ON assignment (deadline_at)
+    WHERE state IN ('offered', 'active', 'cancelling');
+CREATE INDEX assignment_waiting_idx ON assignment (campaign_id, vin)
+    WHERE state = 'pending' AND released_at IS NOT NULL;
+CREATE INDEX assignment_withdraw_idx ON assignment (vin)
+    WHERE bundle = 'issued' AND state IN ('pending', 'failed', 'rolled_back', 'cancelled', 'expired');
 CREATE INDEX assignment_campaign_idx ON assignment (campaign_id, wave, state);
 CREATE TABLE device_report (           -- every acknowledged report, once
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -250,6 +268,7 @@ CREATE TABLE device_report (           -- every acknowledged report, once
     received_at timestamptz NOT NULL,
     body jsonb NOT NULL,
     applied_at timestamptz,            -- when the worker folded it into assignment
+    outcome text NOT NULL DEFAULT '',  -- applied, or why not: closed, unknown_action, no_action
     CONSTRAINT device_report_once UNIQUE (vin, dedupe_key)
 );
 CREATE INDEX device_report_unapplied_idx ON device_report (id) WHERE applied_at IS NULL;

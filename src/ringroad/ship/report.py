@@ -1,0 +1,149 @@
+"""What one device report does to an action. Pure.
+
+Reports come from two gateways in two vocabularies; `read_evidence` makes one of them, `decide_report`
+applies it to the action's state.
+
+Invariants:
+    An outcome is final: no report moves a closed action.
+    A native vehicle's word that it succeeded does not close its action; its signed manifest does.
+    What cannot be read changes nothing and is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from ringroad.protocol.vehicle import TERMINAL_STATES
+from ringroad.ship.model import CLOSED_STATES, AssignmentState
+
+DETAIL_CHARS_MAX = 500  # characters of a vehicle's own words kept on the action
+
+
+class Evidence(StrEnum):
+    """What a report says, in one vocabulary."""
+
+    PROGRESS = "progress"
+    CLAIMED = "claimed"  # native: installed, the manifest will confirm it
+    CONFIRMED = "confirmed"  # DDI: closed with success
+    FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
+    BLOCKED = "blocked"  # the roll-back failed; the vehicle needs service
+    CANCELLED = "cancelled"
+    CANCEL_REJECTED = "cancel_rejected"
+    NONE = "none"  # nothing about an action
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """The action takes a new state or detail."""
+
+    state: AssignmentState
+    detail: str
+    blocks_vehicle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The report is kept as evidence and changes nothing."""
+
+    reason: str
+
+
+_NATIVE = {
+    "SUCCEEDED": Evidence.CLAIMED,
+    "FAILED": Evidence.FAILED,
+    "ROLLED_BACK": Evidence.ROLLED_BACK,
+    "ROLLBACK_FAILED": Evidence.BLOCKED,
+    "CANCELLED": Evidence.CANCELLED,
+    "SUPERSEDED": Evidence.CANCELLED,
+    "IDLE": Evidence.NONE,
+}
+_OUTCOME = {
+    Evidence.CONFIRMED: AssignmentState.INSTALLED,
+    Evidence.FAILED: AssignmentState.FAILED,
+    Evidence.BLOCKED: AssignmentState.FAILED,
+    Evidence.ROLLED_BACK: AssignmentState.ROLLED_BACK,
+    Evidence.CANCELLED: AssignmentState.CANCELLED,
+}
+
+
+def read_evidence(kind: str, body: Mapping[str, Any]) -> tuple[Evidence, str]:
+    """Return what a stored report says, and the vehicle's own words.
+
+    Args:
+        kind: of the `device_report` row: progress, closed, cancel or config.
+        body: as the gateway wrote it; ``gateway`` tells the vocabulary.
+    """
+    if kind == "config":
+        return Evidence.NONE, ""
+    if body.get("gateway") == "ddi":
+        return _ddi(kind, body)
+    state = body.get("state")
+    if not isinstance(state, str):
+        return Evidence.NONE, ""
+    about_ecu = bool(body.get("ecu"))
+    evidence = Evidence.PROGRESS if about_ecu else _NATIVE.get(state, Evidence.PROGRESS)
+    shown = state if not (about_ecu and state in TERMINAL_STATES) else "INSTALLING"
+    parts = [shown, _percent(body.get("done_bytes"), body.get("total_bytes"))]
+    parts += [str(body.get(name) or "") for name in ("ecu", "ecu_state", "code", "detail")]
+    return evidence, " ".join(part for part in parts if part)[:DETAIL_CHARS_MAX]
+
+
+def decide_report(state: AssignmentState | None, evidence: Evidence, detail: str) -> Move | Refused:
+    """Apply one piece of evidence.
+
+    Args:
+        state: of the action named by the report; None when this vehicle has no such action.
+        evidence: what the report says.
+        detail: the vehicle's own words.
+    """
+    if evidence is Evidence.NONE:
+        return Refused("no_action")
+    if state is None:
+        return Refused("unknown_action")
+    if state in CLOSED_STATES:
+        return Refused("closed")
+    if evidence in _OUTCOME:
+        return Move(state=_OUTCOME[evidence], detail=detail, blocks_vehicle=evidence is Evidence.BLOCKED)
+    if evidence is Evidence.CLAIMED:
+        keeps = AssignmentState.CANCELLING if state is AssignmentState.CANCELLING else AssignmentState.ACTIVE
+        return Move(state=keeps, detail="SUCCEEDED, manifest awaited")
+    if state is AssignmentState.CANCELLING and evidence is not Evidence.CANCEL_REJECTED:
+        return Move(state=AssignmentState.CANCELLING, detail=detail)
+    return Move(state=AssignmentState.ACTIVE, detail=detail)
+
+
+def _ddi(kind: str, body: Mapping[str, Any]) -> tuple[Evidence, str]:
+    """Read DDI feedback; closed without a result is no success, whatever other servers make of it."""
+    execution, finished = body.get("execution"), body.get("finished")
+    details = body.get("details")
+    words = " ".join(str(line) for line in details) if isinstance(details, list) else ""
+    detail = " ".join(
+        part for part in (str(execution), _percent(body.get("done"), body.get("total")), words) if part
+    )
+    detail = detail[:DETAIL_CHARS_MAX]
+    if kind == "cancel":
+        if execution == "closed":
+            return (Evidence.FAILED if finished == "failure" else Evidence.CANCELLED), detail
+        return (Evidence.CANCEL_REJECTED if execution == "rejected" else Evidence.PROGRESS), detail
+    match execution, finished:
+        case "closed", "success":
+            return Evidence.CONFIRMED, detail
+        case "closed", "failure":
+            return Evidence.FAILED, detail
+        case "closed", _:
+            return Evidence.FAILED, f"closed without a result {words}"[:DETAIL_CHARS_MAX]
+        case "canceled", _:
+            return Evidence.CANCELLED, detail
+        case str(), _:
+            return Evidence.PROGRESS, detail
+    return Evidence.NONE, ""
+
+
+def _percent(done: object, total: object) -> str:
+    if not isinstance(done, int) or not isinstance(total, int) or total <= 0:
+        return ""
+    return f"{min(100, max(0, done) * 100 // total)} %"
