@@ -13,10 +13,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from ringroad.kernel.errors import Conflict, InvalidInput
+from ringroad.kernel.errors import Conflict, InvalidInput, Untrusted
 from ringroad.protocol.vehicle import VehiclePackage
 from ringroad.trust.canonical import encode_canonical
-from ringroad.trust.metadata import File, Snapshot, Targets, Timestamp
+from ringroad.trust.metadata import (
+    File,
+    RoleName,
+    Root,
+    S,
+    Snapshot,
+    Targets,
+    Timestamp,
+    check_signatures,
+)
 from ringroad.trust.sign import DirectorTarget, ImageTarget, build_director_targets, image_targets_of
 
 ROOT_LIFETIME: Final = timedelta(days=365)
@@ -45,18 +54,49 @@ def is_due(expires_at: datetime, *, lifetime: timedelta, now: datetime) -> bool:
 
 
 def decide_need(
-    current: CurrentSet | None, *, content_changed: bool, targets_lifetime: timedelta, now: datetime
+    current: CurrentSet | None,
+    *,
+    root: Root,
+    content_changed: bool,
+    targets_lifetime: timedelta,
+    now: datetime,
 ) -> Need:
-    """Decide which files of a repository must be signed again."""
+    """Decide which files of a repository must be signed again: changed, near expiry, or by rotated keys."""
     if current is None or content_changed:
         return "targets"
-    if is_due(current.targets.expires_at, lifetime=targets_lifetime, now=now):
-        return "targets"
-    if is_due(current.snapshot.expires_at, lifetime=SNAPSHOT_LIFETIME, now=now):
-        return "snapshot"
-    if is_due(current.timestamp.expires_at, lifetime=TIMESTAMP_LIFETIME, now=now):
-        return "timestamp"
+    steps: tuple[tuple[Need, datetime, timedelta, bool], ...] = (
+        (
+            "targets",
+            current.targets.expires_at,
+            targets_lifetime,
+            is_signed(current.targets, root, "targets"),
+        ),
+        (
+            "snapshot",
+            current.snapshot.expires_at,
+            SNAPSHOT_LIFETIME,
+            is_signed(current.snapshot, root, "snapshot"),
+        ),
+        (
+            "timestamp",
+            current.timestamp.expires_at,
+            TIMESTAMP_LIFETIME,
+            is_signed(current.timestamp, root, "timestamp"),
+        ),
+    )
+    for need, expires_at, lifetime, signed in steps:
+        if not signed or is_due(expires_at, lifetime=lifetime, now=now):
+            return need
     return "nothing"
+
+
+def is_signed(file: File[S], root: Root, role: RoleName) -> bool:
+    """Say whether a root's keys for a role signed a file; they did not after the role's keys were rotated."""
+    try:
+        check_signatures(file, root=root, role=role)
+    except Untrusted:
+        return False
+    return True
 
 
 def merge_images(

@@ -27,6 +27,10 @@ DELETE FROM repository_metadata
      OR (role = 'snapshot' AND version < :snapshot_version - 1));
 
 -- name: expiring
-SELECT repository, vin FROM repository_metadata
- WHERE role = 'timestamp' AND expires_at <= :before
+-- Due, or written before the newest root, whose keys may be others.
+SELECT repository, vin FROM repository_metadata AS stamp
+ WHERE role = 'timestamp'
+   AND (expires_at <= :before
+        OR written_at < (SELECT max(root.written_at) FROM repository_metadata AS root
+                          WHERE root.repository = stamp.repository AND root.vin = '' AND root.role = 'root'))
  ORDER BY expires_at, repository, vin LIMIT :rows_max;

@@ -27,6 +27,7 @@ from ringroad.build.repository.decide import (
     decide_need,
     director_content_changed,
     is_due,
+    is_signed,
     merge_images,
 )
 from ringroad.kernel.errors import Conflict, Corrupt, InvalidInput, NotFound, Untrusted
@@ -140,6 +141,7 @@ def pending_targets(
     if (
         current
         and unchanged
+        and is_signed(current.targets, _root(conn, "image"), "targets")
         and not is_due(current.targets.expires_at, lifetime=IMAGE_TARGETS_LIFETIME, now=now)
     ):
         return None
@@ -208,7 +210,14 @@ def issue_director_bundle(
     check_published(image.targets.signed if image else None, targets)
     current = _current(conn, "director", vin)
     changed = director_content_changed(current, vin=vin, targets=targets, vehicle_package=vehicle_package)
-    need = decide_need(current, content_changed=changed, targets_lifetime=DIRECTOR_TARGETS_LIFETIME, now=now)
+    root = _root(conn, "director")
+    need = decide_need(
+        current,
+        root=root,
+        content_changed=changed,
+        targets_lifetime=DIRECTOR_TARGETS_LIFETIME,
+        now=now,
+    )
     if current and need != "targets":
         return _renew(conn, signers, "director", vin, current=current, need=need, now=now)
     unsigned = sign.build_director_targets(
@@ -218,7 +227,6 @@ def issue_director_bundle(
         vehicle_package=vehicle_package,
         targets=targets,
     )
-    root = _root(conn, "director")
     file = _checked(sign.sign(unsigned, [signers.director_targets]), Targets, root, "targets")
     _insert(conn, "director", vin, "targets", file, now=now)
     return _sign_above(conn, signers, "director", vin, root=root, current=current, targets=file, now=now)
@@ -227,9 +235,13 @@ def issue_director_bundle(
 def refresh_expiring(
     conn: Connection, signers: OnlineSigners, *, now: datetime, rows_max: int = EXPIRING_ROWS_MAX
 ) -> int:
-    """Sign again what has less than half of its life left; return how many repositories were renewed.
+    """Sign again what has less than half of its life left, or was signed under an older root.
 
-    Call it again while it returns `rows_max`. Image Targets are never renewed here: their keys are offline.
+    Call it again while it returns more than 0, then now and then.
+    Image Targets are never renewed here: their keys are offline.
+
+    Returns:
+        How many repositories were renewed.
     """
     renewed = 0
     for row in list(SQL.expiring(conn, before=now + TIMESTAMP_LIFETIME / 2, rows_max=rows_max)):
@@ -239,7 +251,13 @@ def refresh_expiring(
         if current is None:
             raise Corrupt(f"the {repository} repository has a Timestamp without the rest")
         need = decide_need(
-            current, content_changed=False, targets_lifetime=DIRECTOR_TARGETS_LIFETIME, now=now
+            current,
+            root=_root(conn, repository),
+            content_changed=False,
+            targets_lifetime=DIRECTOR_TARGETS_LIFETIME
+            if repository == "director"
+            else IMAGE_TARGETS_LIFETIME,
+            now=now,
         )
         if need == "targets":
             if repository == "director":
@@ -247,6 +265,8 @@ def refresh_expiring(
                 renewed += 1
                 continue
             need = "snapshot"
+        if need == "nothing":
+            need = "timestamp"  # written before the newest root: say again that it still holds
         renewed += _renew(conn, signers, repository, vin, current=current, need=need, now=now).changed
     return renewed
 
