@@ -1,0 +1,1 @@
+"""Virtual ECUs: real UDS servers with persistent flash, fault memory and fault scripts; not mocks."""

@@ -1,0 +1,523 @@
+"""The virtual ECU: bytes of a UDS request in, bytes of its responses out; no socket, no thread, no sleep.
+
+Sessions, security access, identifiers, resets and fault memory are here; flashing is in `programming.py`,
+what goes wrong on the wire in `port.py`, DoIP in `server.py`.
+
+Invariants:
+    - every request gets the response ISO 14229-1 asks for, or none where it says so;
+    - all that survives a power cycle is on the medium, so `power_on` may be called at any time;
+    - version and digest are reported only for a bank whose content was hashed at this start.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from ringroad.kernel.clock import Clock
+from ringroad.kernel.errors import InvalidInput
+from ringroad.sim.vecu.fault_memory import FaultMemory, Snapshot, StoredFault, read_dtc_information
+from ringroad.sim.vecu.flash import Bank, Flash, LayoutName, decide_boot
+from ringroad.sim.vecu.medium import Medium
+from ringroad.sim.vecu.programming import NegativeReply, Programmer
+from ringroad.sim.vecu.script import Script, draw_bytes, draw_permille
+from ringroad.vehicle.agents.wire import BankStatus, Did, Layout, Mode, Rid, SlotStatus, Swap
+from ringroad.vehicle.uds import SUPPRESS_BIT, Nrc, Session, dtc_bytes, dtc_display, hmac_key
+
+SEED_BYTES: Final = 16
+KEY_TRIES_MAX: Final = 3
+BOOT_SOFTWARE: Final = b"RINGROAD-BOOT-1.0"
+_TIMING: Final = b"\x00\x32\x01\xf4"  # P2 50 ms, P2* 5,000 ms
+_NOT_WHEN_FUNCTIONAL: Final = frozenset({0x11, 0x12, 0x31, 0x7E, 0x7F})
+_WITH_SUB_FUNCTION: Final = frozenset({0x10, 0x11, 0x19, 0x27, 0x28, 0x29, 0x31, 0x3E, 0x85})
+_SWAP: Final = {"none": Swap.NONE, "test": Swap.TEST, "trial": Swap.TRIAL}
+_EXTENDED: Final = frozenset({Session.EXTENDED, Session.PROGRAMMING})
+_PROGRAMMING: Final = frozenset({Session.PROGRAMMING})
+_ANY: Final = frozenset(Session)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EcuConfig:
+    """What an ECU is. Checked when made.
+
+    Attributes:
+        serial: F18C, at most 255 characters of ASCII.
+        hardware_id: F191.
+        vin: F190.
+        layout: ``ab`` (two banks) or ``inplace`` (one bank and a bootloader).
+        bank_bytes: capacity of one bank.
+        secret: for the security key, see `vehicle.uds.hmac_key`.
+        block_bytes: longest TransferData request, at most 65,535.
+        erase_pending: "response pending" answers before an erase is done.
+        s3_s: session timeout.
+        key_delay_s: lockout after `KEY_TRIES_MAX` wrong keys.
+        supported_faults: display codes for 19 0A.
+    """
+
+    serial: str
+    hardware_id: str
+    vin: str
+    layout: LayoutName
+    bank_bytes: int = 1 << 20
+    secret: bytes = b"ringroad"
+    block_bytes: int = 65_535
+    erase_pending: int = 1
+    s3_s: float = 5.0
+    key_delay_s: float = 10.0
+    supported_faults: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be put into a response."""
+        if not 8 <= self.block_bytes <= 65_535:
+            raise InvalidInput("block_bytes must be between 8 and 65535")
+        if not 0 < self.bank_bytes <= 1 << 32:
+            raise InvalidInput("bank_bytes must be between 1 and 4 GiB")
+        if not 0 <= self.erase_pending <= 1000:
+            raise InvalidInput("erase_pending must be between 0 and 1000")
+        for name in ("serial", "hardware_id", "vin"):
+            if not (value := getattr(self, name)).isascii() or not 0 < len(value) < 256:
+                raise InvalidInput(f"{name} must be 1 to 255 ASCII characters")
+        for code in self.supported_faults:
+            dtc_bytes(code)
+
+
+class VirtualEcu:
+    """One ECU on one medium.
+
+    Args:
+        config: what it is.
+        medium: its flash; blank is an ECU as it leaves its supplier.
+        clock: for session and lockout times.
+        script: what goes wrong.
+        seed: of every draw.
+    """
+
+    __slots__ = (
+        "_clock", "_derive", "_last_request_s", "_locked_until_s", "_seed_count", "_seed_sent", "_session",
+        "_snapshot", "_unlocked", "config", "faults", "flash", "mode", "programmer", "reset_due", "script", "seed",
+    )  # fmt: skip
+
+    def __init__(
+        self, config: EcuConfig, medium: Medium, *, clock: Clock, script: Script | None = None, seed: int = 0
+    ) -> None:
+        self.config = config
+        self.script = script or Script()
+        self.seed = seed
+        self.flash = Flash(medium, layout=config.layout, bank_bytes=config.bank_bytes)
+        self.faults = FaultMemory(self.flash.faults)
+        self.programmer = Programmer(
+            self.flash, hardware_id=config.hardware_id, block_bytes=config.block_bytes
+        )
+        self.mode = Mode.BOOTLOADER
+        self.reset_due = False
+        self._clock = clock
+        self._derive = hmac_key(config.secret)
+        self._session = Session.DEFAULT
+        self._unlocked = False
+        self._seed_sent = b""
+        self._seed_count = 0
+        self._last_request_s = 0.0
+        self._locked_until_s = 0.0
+        self._snapshot = Snapshot()
+
+    # Life ------------------------------------------------------------------------------------------
+
+    def power_on(self) -> None:
+        """Start from what the flash holds, as after a reset or a power cut.
+
+        Raises:
+            Corrupt: the flash is not this ECU's.
+            PowerCut: the script cuts power while the bootloader writes; call again.
+        """
+        self.flash.load()
+        self.faults.load()
+        state = self.flash.state
+        booted = decide_boot(state, runnable=tuple(self._starts(i) for i in range(len(state.banks))))
+        self.flash.store(booted.state)
+        self._enter(Mode.APPLICATION if booted.application else Mode.BOOTLOADER)
+        self._last_request_s = self._clock.monotonic_s()
+        # An ECU cannot know how long it was off, so a lockout starts anew.
+        locked = booted.state.key_failures >= KEY_TRIES_MAX
+        self._locked_until_s = self._last_request_s + self.config.key_delay_s if locked else 0.0
+        if self.mode is Mode.APPLICATION:
+            self.run_cycle()
+
+    def run_cycle(self, snapshot: Snapshot | None = None) -> tuple[StoredFault, ...]:
+        """Run one operation cycle of the application; return the faults whose status changed.
+
+        Args:
+            snapshot: surroundings stored with each failure, and with those of later starts.
+        """
+        if snapshot is not None:
+            self._snapshot = snapshot
+        running = self.running
+        if running is None or running.signed is None:
+            return ()
+        sha256 = running.signed.sha256
+        cycle = self.faults.begin_cycle(sha256)
+        failed = [
+            fault.code
+            for fault in self.script.behaviour(sha256).faults
+            if cycle >= fault.first_cycle
+            and draw_permille(self.seed, self.config.serial, sha256, fault.code, cycle) < fault.rate_permille
+        ]
+        return self.faults.end_cycle(failed, self._snapshot)
+
+    @property
+    def running(self) -> Bank | None:
+        """The bank whose application runs."""
+        state = self.flash.state
+        return state.banks[state.active] if self.mode is Mode.APPLICATION else None
+
+    def status(self) -> SlotStatus:
+        """Return what `Did.SLOT_STATE` reports."""
+        state = self.flash.state
+        return SlotStatus(
+            layout=Layout.AB if state.layout == "ab" else Layout.INPLACE,
+            mode=self.mode,
+            swap=_SWAP[state.swap],
+            active=state.active,
+            committed_counter=state.committed_counter,
+            capacity_bytes=state.bank_bytes,
+            banks=tuple(self._bank_status(bank) for bank in state.banks),
+        )
+
+    # Requests --------------------------------------------------------------------------------------
+
+    def handle(self, request: bytes, *, functional: bool = False) -> list[bytes]:
+        """Answer one UDS request.
+
+        Args:
+            request: service and data.
+            functional: addressed to all ECUs; some refusals are then not answered.
+
+        Returns:
+            Responses in order, "response pending" first. When `reset_due` is set afterwards,
+            the caller sends them and then calls `power_on`.
+
+        Raises:
+            PowerCut: the script cut power in a write; nothing is answered, call `power_on`.
+        """
+        if not request:
+            return []
+        self._time_out()
+        service = request[0]
+        handler = _SERVICES.get(service)
+        pending: list[bytes] = []
+        try:
+            if handler is None:
+                raise NegativeReply(Nrc.SERVICE_NOT_SUPPORTED)
+            needs, handle = handler
+            if self._session not in needs:
+                raise NegativeReply(Nrc.SERVICE_NOT_SUPPORTED_IN_ACTIVE_SESSION)
+            if service in _WITH_SUB_FUNCTION and len(request) < 2:
+                raise NegativeReply(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
+            response = handle(self, request)
+            if request[:4] == b"\x31\x01\xff\x00":
+                pending = [bytes((0x7F, service, Nrc.RESPONSE_PENDING))] * self.config.erase_pending
+        except NegativeReply as refusal:
+            if functional and refusal.nrc in _NOT_WHEN_FUNCTIONAL:
+                return []
+            return [bytes((0x7F, service, refusal.nrc))]
+        finally:
+            self._last_request_s = self._clock.monotonic_s()
+        if service in _WITH_SUB_FUNCTION and request[1] & SUPPRESS_BIT and not pending:
+            return []
+        return [*pending, response]
+
+    def _session_control(self, request: bytes) -> bytes:
+        _exactly(request, 2)
+        wanted = request[1] & 0x7F
+        if wanted not in {1, 2, 3}:
+            raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
+        session = Session(wanted)
+        if session is Session.PROGRAMMING:
+            if self._session is Session.DEFAULT:
+                raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED_IN_ACTIVE_SESSION)
+            if self.mode is Mode.APPLICATION and self.config.layout == "inplace":
+                self._enter(Mode.BOOTLOADER)  # the application makes way for the bootloader
+        elif self._session is Session.PROGRAMMING and self._bootloader_may_leave():
+            self.reset_due = True
+        self._enter_session(session)
+        return bytes((0x50, session)) + _TIMING
+
+    def _reset(self, request: bytes) -> bytes:
+        _exactly(request, 2)
+        if request[1] & 0x7F not in {1, 3}:
+            raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
+        self.reset_due = True
+        return bytes((0x51, request[1] & 0x7F))
+
+    def _clear_faults(self, request: bytes) -> bytes:
+        _exactly(request, 4)
+        if request[1:] == b"\xff\xff\xff":
+            self.faults.clear(None)
+        elif self.faults.find(request[1:]) is not None:
+            self.faults.clear(dtc_display(request[1:]))
+        else:
+            raise NegativeReply(Nrc.REQUEST_OUT_OF_RANGE)
+        return b"\x54"
+
+    def _read_faults(self, request: bytes) -> bytes:
+        if request[1] & 0x7F not in {0x01, 0x02, 0x04, 0x06, 0x0A}:
+            raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
+        try:
+            response = read_dtc_information(self.faults, request, self.config.supported_faults)
+        except KeyError as error:
+            raise NegativeReply(Nrc.REQUEST_OUT_OF_RANGE) from error
+        if response is None:
+            raise NegativeReply(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
+        return response
+
+    def _read_data(self, request: bytes) -> bytes:
+        if len(request) < 3 or len(request) % 2 == 0:
+            raise NegativeReply(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
+        parts = [b"\x62"]
+        for at in range(1, len(request), 2):
+            data = self._data(request[at] << 8 | request[at + 1])
+            if data is not None:
+                parts.append(request[at : at + 2] + data)
+        if len(parts) == 1:
+            raise NegativeReply(Nrc.REQUEST_OUT_OF_RANGE)
+        return b"".join(parts)
+
+    def _data(self, did: int) -> bytes | None:
+        signed = self.running.signed if self.running is not None else None
+        match did:
+            case Did.VIN:
+                return self.config.vin.encode()
+            case Did.SERIAL:
+                return self.config.serial.encode()
+            case Did.HARDWARE:
+                return self.config.hardware_id.encode()
+            case Did.BOOT_SOFTWARE:
+                return BOOT_SOFTWARE
+            case Did.ACTIVE_SESSION:
+                return bytes((self._session,))
+            case Did.SLOT_STATE:
+                return self.status().encode()
+            case Did.COMMITTED_COUNTER:
+                return self.flash.state.committed_counter.to_bytes(4, "big")
+            case Did.FINGERPRINT_READ:
+                return bytes.fromhex(self.flash.state.fingerprint)
+            case Did.SOFTWARE_VERSION | Did.SOFTWARE_VERSION_OEM if signed is not None:
+                told = self.script.behaviour(signed.sha256).reports_version or signed.version
+                return told.encode()
+            case Did.SOFTWARE_NUMBER if signed is not None:
+                return signed.sha256[:16].encode()
+            case Did.IMAGE_SHA256 if signed is not None:
+                return bytes.fromhex(signed.sha256)
+            case _:
+                return None
+
+    def _security(self, request: bytes) -> bytes:
+        level = request[1] & 0x7F
+        if level == 1:
+            _exactly(request, 2)
+            if self._unlocked:
+                return b"\x67\x01" + bytes(SEED_BYTES)
+            if self._clock.monotonic_s() < self._locked_until_s:
+                raise NegativeReply(Nrc.REQUIRED_TIME_DELAY_NOT_EXPIRED)
+            self._seed_count += 1
+            labels = (self.config.serial, self.flash.state.boots, self._seed_count)
+            self._seed_sent = draw_bytes(self.seed, SEED_BYTES, "seed", *labels)
+            return b"\x67\x01" + self._seed_sent
+        if level != 2:
+            raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
+        if not self._seed_sent:
+            raise NegativeReply(Nrc.REQUEST_SEQUENCE_ERROR)
+        expected = self._derive(1, self._seed_sent)
+        self._seed_sent = b""
+        state = self.flash.state
+        if hmac.compare_digest(request[2:], expected):
+            self._unlocked = True
+            if state.key_failures:
+                self.flash.store(msgspec.structs.replace(state, key_failures=0))
+            return b"\x67\x02"
+        failures = state.key_failures + 1
+        self.flash.store(msgspec.structs.replace(state, key_failures=failures))
+        if failures >= KEY_TRIES_MAX:
+            self._locked_until_s = self._clock.monotonic_s() + self.config.key_delay_s
+            raise NegativeReply(Nrc.EXCEEDED_NUMBER_OF_ATTEMPTS)
+        raise NegativeReply(Nrc.INVALID_KEY)
+
+    def _communication(self, request: bytes) -> bytes:
+        _exactly(request, 3)
+        if request[1] & 0x7F > 3:
+            raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
+        if request[2] & 0x0F not in {1, 2, 3}:
+            raise NegativeReply(Nrc.REQUEST_OUT_OF_RANGE)
+        return bytes((0x68, request[1] & 0x7F))
+
+    def _authentication(self, request: bytes) -> bytes:
+        # Keys are checked by 0x27 here: 08 says that no certificate exchange is configured.
+        match request[1] & 0x7F:
+            case 0x00:
+                return b"\x69\x00\x10"
+            case 0x08:
+                return b"\x69\x08\x00"
+            case _:
+                raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
+
+    def _write_data(self, request: bytes) -> bytes:
+        if len(request) < 4:
+            raise NegativeReply(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
+        did, data = request[1] << 8 | request[2], request[3:]
+        if did not in {Did.FINGERPRINT_WRITE, Did.IDENTITY}:
+            raise NegativeReply(Nrc.REQUEST_OUT_OF_RANGE)
+        self._needs_unlock()
+        if did == Did.IDENTITY:
+            self.programmer.identify(data)
+        elif len(data) > 64:
+            raise NegativeReply(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
+        else:
+            self.flash.store(msgspec.structs.replace(self.flash.state, fingerprint=data.hex()))
+        return b"\x6e" + request[1:3]
+
+    def _routine(self, request: bytes) -> bytes:
+        if len(request) < 4:
+            raise NegativeReply(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
+        if request[1] & 0x7F != 1:
+            raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
+        rid, option = request[2] << 8 | request[3], request[4:]
+        return b"\x71\x01" + request[2:4] + self._run_routine(rid, option)
+
+    def _run_routine(self, rid: int, option: bytes) -> bytes:
+        programmer = self.programmer
+        match rid:
+            case Rid.CHECK_PRECONDITIONS:
+                return b"\x00" if self.script.preconditions == "ok" else b"\x01"
+            case Rid.STATUS:
+                return self.status().encode()
+            case Rid.SELF_TEST:
+                return self._self_test()
+            case Rid.ACTIVATE:
+                self._needs_unlock()
+                return programmer.activate()
+            case Rid.COMMIT:
+                self._needs_unlock()
+                return programmer.commit()
+            case Rid.ROLLBACK:
+                self._needs_unlock()
+                return programmer.rollback()
+            case Rid.ERASE | Rid.CHECK_MEMORY | Rid.CHECK_DEPENDENCIES:
+                if self._session is not Session.PROGRAMMING:
+                    raise NegativeReply(Nrc.CONDITIONS_NOT_CORRECT)
+                self._needs_unlock()
+                if rid == Rid.ERASE:
+                    return programmer.erase(option)
+                if rid == Rid.CHECK_MEMORY:
+                    return programmer.check_memory(option)
+                return programmer.check_dependencies()
+            case _:
+                raise NegativeReply(Nrc.REQUEST_OUT_OF_RANGE)
+
+    def _self_test(self) -> bytes:
+        running = self.running
+        if running is None or running.signed is None:
+            raise NegativeReply(Nrc.CONDITIONS_NOT_CORRECT)
+        return b"\x00" if self.script.behaviour(running.signed.sha256).self_test == "pass" else b"\x01"
+
+    def _download(self, request: bytes) -> bytes:
+        self._needs_unlock()
+        return self.programmer.request_download(request)
+
+    def _transfer(self, request: bytes) -> bytes:
+        return self.programmer.transfer_data(request)
+
+    def _transfer_exit(self, request: bytes) -> bytes:  # noqa: ARG002 - its parameters are the supplier's
+        return self.programmer.transfer_exit()
+
+    def _tester_present(self, request: bytes) -> bytes:
+        _exactly(request, 2)
+        if request[1] & 0x7F:
+            raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
+        return b"\x7e\x00"
+
+    def _fault_setting(self, request: bytes) -> bytes:
+        if request[1] & 0x7F not in {1, 2}:
+            raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
+        self.faults.enabled = request[1] & 0x7F == 1
+        return bytes((0x85 | 0x40, request[1] & 0x7F))
+
+    # State -----------------------------------------------------------------------------------------
+
+    def _starts(self, index: int) -> bool:
+        signed = self.flash.state.banks[index].signed
+        return (
+            signed is not None
+            and self.script.behaviour(signed.sha256).boot == "ok"
+            and self.flash.runnable(index)
+        )
+
+    def _enter(self, mode: Mode) -> None:
+        self.mode = mode
+        self.reset_due = False
+        self.programmer.forget(running=mode is Mode.APPLICATION)
+        self._enter_session(Session.DEFAULT)
+
+    def _enter_session(self, session: Session) -> None:
+        # Any change of session locks the ECU again; ISO 14229-1, 10.4.1.
+        self._session = session
+        self._unlocked = False
+        self._seed_sent = b""
+        if session is Session.DEFAULT:
+            self.faults.enabled = True
+
+    def _bootloader_may_leave(self) -> bool:
+        state = self.flash.state
+        return self.mode is Mode.BOOTLOADER and state.banks[state.active].valid
+
+    def _time_out(self) -> None:
+        idle_s = self._clock.monotonic_s() - self._last_request_s
+        if self._session is Session.DEFAULT or idle_s < self.config.s3_s:
+            return
+        if self._session is Session.PROGRAMMING and self._bootloader_may_leave():
+            self.power_on()
+        self._enter_session(Session.DEFAULT)
+        self.programmer.forget(running=self.mode is Mode.APPLICATION)
+
+    def _needs_unlock(self) -> None:
+        if not self._unlocked:
+            raise NegativeReply(Nrc.SECURITY_ACCESS_DENIED)
+
+    def _bank_status(self, bank: Bank) -> BankStatus:
+        signed = bank.signed
+        if signed is None:
+            return BankStatus(valid=False, version="", sha256=bytes(32), release_counter=0)
+        told = self.script.behaviour(signed.sha256).reports_version if bank.valid else ""
+        return BankStatus(
+            valid=bank.valid,
+            version=told or signed.version,
+            sha256=bytes.fromhex(signed.sha256),
+            release_counter=signed.release_counter,
+        )
+
+
+def _exactly(request: bytes, length_bytes: int) -> None:
+    if len(request) != length_bytes:
+        raise NegativeReply(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
+
+
+_Handler = Callable[[VirtualEcu, bytes], bytes]
+_SERVICES: Final[dict[int, tuple[frozenset[Session], _Handler]]] = {
+    0x10: (_ANY, VirtualEcu._session_control),
+    0x11: (_ANY, VirtualEcu._reset),
+    0x14: (_ANY, VirtualEcu._clear_faults),
+    0x19: (_ANY, VirtualEcu._read_faults),
+    0x22: (_ANY, VirtualEcu._read_data),
+    0x27: (_EXTENDED, VirtualEcu._security),
+    0x28: (_EXTENDED, VirtualEcu._communication),
+    0x29: (_ANY, VirtualEcu._authentication),
+    0x2E: (_PROGRAMMING, VirtualEcu._write_data),
+    0x31: (_EXTENDED, VirtualEcu._routine),
+    0x34: (_PROGRAMMING, VirtualEcu._download),
+    0x36: (_PROGRAMMING, VirtualEcu._transfer),
+    0x37: (_PROGRAMMING, VirtualEcu._transfer_exit),
+    0x3E: (_ANY, VirtualEcu._tester_present),
+    0x85: (_EXTENDED, VirtualEcu._fault_setting),
+}

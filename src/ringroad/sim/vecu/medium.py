@@ -1,0 +1,214 @@
+"""What a virtual ECU's flash is made of: a file, memory, and a wrapper that loses power at the n-th write.
+
+Erased bytes read as 0xFF. A write is visible to later reads at once; `sync` makes it survive the machine.
+A `kill -9` of the process loses nothing written; a cut inside a write leaves a part of it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final, Protocol
+
+from ringroad.kernel.errors import RingroadError, Unavailable
+
+PAGE_BYTES: Final = 4096
+ERASED: Final = b"\xff"
+
+
+class PowerCut(RingroadError):  # noqa: N818 - an event, not a mistake
+    """The ECU lost power in the middle of a write."""
+
+    kind = "power_cut"
+
+
+class Medium(Protocol):
+    """Bytes that survive a power cycle."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes."""
+        ...
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Store bytes. Raises: PowerCut (part of them is stored)."""
+        ...
+
+    def erase(self, offset: int, size: int) -> None:
+        """Set bytes to 0xFF. Raises: PowerCut (part of them is erased)."""
+        ...
+
+    def sync(self) -> None:
+        """Wait until all writes are durable."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the storage."""
+        ...
+
+
+class FileMedium:
+    """Flash in one file, as large as what was written so far.
+
+    Args:
+        path: made when missing.
+        fsync: False leaves durability against a crash of the machine to the operating system.
+    """
+
+    def __init__(self, path: Path, *, fsync: bool = True) -> None:
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Unavailable(f"the flash file {path} cannot be opened: {error.strerror}") from error
+        self._fsync = fsync
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes; what was never written reads as erased."""
+        data = os.pread(self._file, size, offset)
+        return data + ERASED * (size - len(data))
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Store bytes."""
+        end = os.fstat(self._file).st_size
+        if end < offset:  # a hole in a file would read as zeros, not as erased flash
+            self.erase(end, offset - end)
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._file, view, offset)
+            view = view[written:]
+            offset += written
+
+    def erase(self, offset: int, size: int) -> None:
+        """Set bytes to 0xFF."""
+        chunk = ERASED * min(size, 1 << 20)
+        while size > 0:
+            written = os.pwrite(self._file, chunk[:size], offset)
+            offset += written
+            size -= written
+
+    def sync(self) -> None:
+        """Wait until all writes are durable."""
+        if self._fsync:
+            os.fdatasync(self._file)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+class MemoryMedium:
+    """Flash in memory. Equal pages of many ECUs are kept once when they share a `pool`.
+
+    Args:
+        pool: page content -> the one copy of it; one dictionary per fleet.
+    """
+
+    __slots__ = ("_open", "_pages", "_pool")
+
+    def __init__(self, pool: dict[bytes, bytes] | None = None) -> None:
+        self._pool = {} if pool is None else pool
+        self._pages: dict[int, bytes] = {}  # trailing erased bytes are not kept
+        self._open: dict[int, bytearray] = {}  # pages written since the last sync
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes."""
+        parts = []
+        while size > 0:
+            page, start = divmod(offset, PAGE_BYTES)
+            count = min(size, PAGE_BYTES - start)
+            content = self._open.get(page) or self._pages.get(page, b"")
+            part = bytes(content[start : start + count])
+            parts.append(part if len(part) == count else part.ljust(count, ERASED))
+            offset += count
+            size -= count
+        return b"".join(parts)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Store bytes."""
+        at = 0
+        while at < len(data):
+            page, start = divmod(offset + at, PAGE_BYTES)
+            count = min(len(data) - at, PAGE_BYTES - start)
+            content = self._open.get(page)
+            if content is None:
+                content = bytearray(self._pages.pop(page, b"").ljust(PAGE_BYTES, ERASED))
+                self._open[page] = content
+            content[start : start + count] = data[at : at + count]
+            at += count
+
+    def erase(self, offset: int, size: int) -> None:
+        """Set bytes to 0xFF; whole pages are dropped."""
+        while size > 0:
+            page, start = divmod(offset, PAGE_BYTES)
+            count = min(size, PAGE_BYTES - start)
+            if count == PAGE_BYTES:
+                self._open.pop(page, None)
+                self._pages.pop(page, None)
+            elif page in self._open or page in self._pages:
+                self.write(offset, ERASED * count)
+            offset += count
+            size -= count
+
+    def sync(self) -> None:
+        """Pool the pages written since the last time."""
+        for page, content in self._open.items():
+            frozen = bytes(content).rstrip(ERASED)
+            if frozen:
+                self._pages[page] = self._pool.setdefault(frozen, frozen)
+        self._open.clear()
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class TornMedium:
+    """Loses power inside the n-th write or erase from now, having done a part of it.
+
+    Args:
+        medium: what is written to.
+        cut_at_write: 1 is the next write or erase; None never.
+        keep_permille: how much of that write is done, 0 to 1000.
+    """
+
+    __slots__ = ("_medium", "cut_at_write", "keep_permille", "writes")
+
+    def __init__(self, medium: Medium, *, cut_at_write: int | None, keep_permille: int = 500) -> None:
+        self._medium = medium
+        self.cut_at_write = cut_at_write
+        self.keep_permille = keep_permille
+        self.writes = 0
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes."""
+        return self._medium.read(offset, size)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Store bytes. Raises: PowerCut."""
+        kept = self._kept(len(data))
+        if kept is None:
+            self._medium.write(offset, data)
+            return
+        self._medium.write(offset, data[:kept])
+        self._medium.sync()
+        raise PowerCut(f"power was cut at write {self.writes}")
+
+    def erase(self, offset: int, size: int) -> None:
+        """Set bytes to 0xFF. Raises: PowerCut."""
+        kept = self._kept(size)
+        if kept is None:
+            self._medium.erase(offset, size)
+            return
+        self._medium.erase(offset, kept)
+        self._medium.sync()
+        raise PowerCut(f"power was cut at erase {self.writes}")
+
+    def sync(self) -> None:
+        """Wait until all writes are durable."""
+        self._medium.sync()
+
+    def close(self) -> None:
+        """Let go of the storage."""
+        self._medium.close()
+
+    def _kept(self, size: int) -> int | None:
+        self.writes += 1
+        return size * self.keep_permille // 1000 if self.writes == self.cut_at_write else None
