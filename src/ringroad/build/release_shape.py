@@ -1,0 +1,94 @@
+"""Has a release document the shape it must have? Types and known members only, no meaning.
+
+Invariant: after an empty answer every other check may index the document without care.
+"""
+
+# ruff: noqa: PERF401 - one append per rule reads as the rule; the lists are short
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, get_args
+
+import msgspec
+
+from ringroad.build.model import Problem, Severity
+from ringroad.kernel.limits import ECUS_MAX
+from ringroad.protocol.vehicle import PostCheck
+
+POST_CHECK_KINDS: Final = get_args(msgspec.structs.fields(PostCheck)[1].type)
+NOTES_CHARS_MAX: Final = 2_000  # protocol.vehicle.ShortText
+PRECONDITIONS_MAX: Final = 64
+_GROUPS_MAX: Final = ECUS_MAX
+
+
+def check_shape(document: Mapping[str, Any]) -> list[Problem]:
+    """Return a blocking problem for each member that is missing, unknown or of another type."""
+    checks: dict[str, Callable[[object], bool]] = {
+        "variants": lambda value: _mapping(value, lambda ecus: _mapping(ecus, _text)),
+        "untouched": lambda value: _mapping(value, _texts),
+        "groups": lambda value: _rows(
+            value, {"name": _text, "ecus": _texts, "after": _texts}, {"name", "ecus"}
+        ),
+        "post_checks": lambda value: _rows(value, {"ecu": _text, "kind": _kind}, {"ecu", "kind"}),
+        "preconditions": lambda value: _texts(value) and len(value) <= PRECONDITIONS_MAX,  # type: ignore[arg-type]
+        "notes": lambda value: isinstance(value, str) and len(value) <= NOTES_CHARS_MAX,
+        "rxswin": lambda value: isinstance(value, str) and len(value) <= NOTES_CHARS_MAX,
+    }
+    found: list[Problem] = []
+    for name in ("variants", "groups"):
+        if name not in document:
+            found.append(_problem("missing", f"the release document has no {name!r}"))
+    for name, value in document.items():
+        if name not in checks:
+            found.append(_problem("unknown_member", f"the release document has an unknown member {name!r}"))
+        elif name == "post_checks" and _rows(value, {"ecu": _text, "kind": _text}, {"ecu", "kind"}):
+            bad = sorted({row["kind"] for row in value if not _kind(row["kind"])})
+            if bad:
+                known = ", ".join(POST_CHECK_KINDS)
+                found.append(
+                    _problem("unknown_post_check", f"unknown post-check {', '.join(bad)}; known are {known}")
+                )
+        elif not checks[name](value):
+            found.append(
+                _problem(
+                    "malformed", f"{name!r} does not have the shape that docs/reference/programme.md gives"
+                )
+            )
+    return found
+
+
+def _problem(code: str, message: str) -> Problem:
+    return Problem(severity=Severity.BLOCKING, code=code, message=message)
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 200
+
+
+def _kind(value: object) -> bool:
+    return value in POST_CHECK_KINDS
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and len(value) <= ECUS_MAX and all(_text(item) for item in value)
+
+
+def _mapping(value: object, inner: Callable[[object], bool]) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and len(value) <= ECUS_MAX
+        and all(_text(key) and inner(item) for key, item in value.items())
+    )
+
+
+def _rows(value: object, members: Mapping[str, Callable[[object], bool]], needed: set[str]) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= _GROUPS_MAX
+        and all(
+            isinstance(row, Mapping)
+            and needed <= set(row)
+            and all(name in members and members[name](item) for name, item in row.items())
+            for row in value
+        )
+    )

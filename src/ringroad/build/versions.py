@@ -1,0 +1,102 @@
+"""Compare software versions and read ranges such as ``>=1.2, <2``.
+
+One order for what image formats carry: dotted numbers, then an optional pre-release (``-rc1``, lower
+than the bare version), then an optional build number (``+4``, higher; MCUboot compares it too).
+
+Invariant: the order is total over `parse_version`'s results; an unreadable version is an error, never "equal".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from ringroad.kernel.errors import InvalidInput
+
+VERSION_CHARS_MAX: Final = 100
+CLAUSES_MAX: Final = 16
+
+_VERSION = re.compile(r"v?(\d{1,18}(?:\.\d{1,18}){0,7})(?:-([0-9A-Za-z.-]+))?(?:\+([0-9A-Za-z.-]+))?", re.ASCII)
+_CLAUSE = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*(\S+)\s*")
+
+Part = tuple[int, int, str]  # numbers sort before words
+VersionKey = tuple[tuple[int, ...], int, tuple[Part, ...], tuple[Part, ...]]
+
+
+def parse_version(text: str) -> VersionKey:
+    """Return a key that sorts as versions do; ``1.2`` equals ``1.2.0``.
+
+    Raises:
+        InvalidInput: it does not start with dotted numbers.
+    """
+    match = _VERSION.fullmatch(text) if len(text) <= VERSION_CHARS_MAX else None
+    if match is None:
+        raise InvalidInput(
+            f"{text[:VERSION_CHARS_MAX]!r} is no version",
+            code="version_invalid",
+            hint="dotted numbers, then -pre and +build if needed: 1.2.0-rc1+4",
+        )
+    numbers = [int(number) for number in match[1].split(".")]
+    while len(numbers) > 1 and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers), 0 if match[2] else 1, _parts(match[2]), _parts(match[3])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionRange:
+    """All clauses must hold; no clause at all holds for every version."""
+
+    clauses: tuple[tuple[str, VersionKey], ...]
+
+    def holds(self, version: str) -> bool:
+        """Tell whether `version` is in the range.
+
+        Raises:
+            InvalidInput: it is no version.
+        """
+        key = parse_version(version)
+        return all(_compare(sign, key, wanted) for sign, wanted in self.clauses)
+
+
+def parse_range(text: str) -> VersionRange:
+    """Read comma-separated clauses of ``>=``, ``<=``, ``==``, ``!=``, ``>``, ``<``; ``*`` is any version.
+
+    Raises:
+        InvalidInput: not a range.
+    """
+    if text.strip() == "*":
+        return VersionRange(clauses=())
+    clauses: list[tuple[str, VersionKey]] = []
+    for part in text.split(",", CLAUSES_MAX):
+        match = _CLAUSE.fullmatch(part)
+        if match is None:
+            raise InvalidInput(
+                f"{part.strip()[:60]!r} is no version range", code="range_invalid", hint='e.g. ">=1.2, <2"'
+            )
+        clauses.append((match[1], parse_version(match[2])))
+    return VersionRange(clauses=tuple(clauses))
+
+
+def _parts(text: str | None) -> tuple[Part, ...]:
+    if not text:
+        return ()
+    return tuple(
+        (0, int(part), "") if part.isascii() and part.isdigit() else (1, 0, part) for part in text.split(".")
+    )
+
+
+def _compare(sign: str, key: VersionKey, wanted: VersionKey) -> bool:
+    match sign:
+        case ">=":
+            return key >= wanted
+        case "<=":
+            return key <= wanted
+        case ">":
+            return key > wanted
+        case "<":
+            return key < wanted
+        case "==":
+            return key == wanted
+        case _:
+            return key != wanted
