@@ -25,7 +25,11 @@ def blobs(tmp_path: Path) -> FolderBlobs:
 def closed(finished: str) -> dict[str, object]:
     return {
         "id": "1",
-        "status": {"execution": "closed", "result": {"finished": finished}, "details": ["done"]},
+        "status": {
+            "execution": "closed",
+            "result": {"finished": finished},
+            "details": ["done", "nul \0 and \\u0000 stay harmless"],
+        },
     }
 
 

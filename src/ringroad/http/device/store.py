@@ -25,7 +25,7 @@ SQL = load_queries("ringroad.http.device")
 log = structlog.get_logger()
 
 FLUSH_EVERY_S = 0.005  # seconds; measured: durable feedback becomes cheaper than one statement each
-FLUSH_ROWS_MAX = 1_000  # rows per transaction
+FLUSH_WRITES_MAX = 1_000  # devices' writes per transaction
 QUEUE_ROWS_MAX = 50_000  # rows waiting; beyond it devices are asked to come back later
 SEQ_SLACK = 1_000  # numbers drawn by transactions that commit out of order
 DEBOUNCE_S = 0.05  # seconds; a burst of changes is read once
@@ -33,13 +33,11 @@ LISTEN_S = 1.0  # seconds one wait for a notification may take; bounds how long 
 RELOAD_S = 30.0  # seconds; a belt for the braces of NOTIFY
 RETRY_S = 0.5  # seconds between attempts to reach the database again
 
+# One parameter for the whole batch: adapting arrays value by value cost more than everything else together.
 INSERT_REPORTS = """
-WITH given AS (
-    SELECT * FROM unnest(%s::text[], %s::text[], %s::int[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::jsonb[])
-        AS row (vin, dedupe_key, action_id, kind, event_at, received_at, body)
-)
 INSERT INTO device_report (vin, dedupe_key, action_id, kind, event_at, received_at, body)
-SELECT * FROM given
+SELECT * FROM jsonb_to_recordset(%s::jsonb)
+    AS given (vin text, dedupe_key text, action_id int, kind text, event_at timestamptz, received_at timestamptz, body jsonb)
 ON CONFLICT (vin, dedupe_key) DO NOTHING
 """
 UPDATE_ATTRIBUTES = """
@@ -69,7 +67,8 @@ class ReportWriter:
 
     def __init__(self, database_url: str) -> None:
         self._url = database_url
-        self._waiting: list[tuple[NewReport, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[list[NewReport], asyncio.Future[None]]] = []
+        self._rows = 0
         self._wake = asyncio.Event()
         self._conn: psycopg.AsyncConnection[Any] | None = None
 
@@ -79,16 +78,13 @@ class ReportWriter:
         Raises:
             Unavailable: the queue is full or the database does not answer; nothing was acknowledged.
         """
-        if len(self._waiting) + len(reports) > QUEUE_ROWS_MAX:
+        if self._rows + len(reports) > QUEUE_ROWS_MAX:
             raise Unavailable("too many reports are waiting", hint="come back later", code="overload")
-        loop = asyncio.get_running_loop()
-        futures = []
-        for report in reports:
-            future: asyncio.Future[None] = loop.create_future()
-            self._waiting.append((report, future))
-            futures.append(future)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((reports, future))
+        self._rows += len(reports)
         self._wake.set()
-        await asyncio.gather(*futures)
+        await future
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -98,17 +94,19 @@ class ReportWriter:
                 await asyncio.sleep(FLUSH_EVERY_S)
                 self._wake.clear()
                 while self._waiting:
-                    batch, self._waiting = self._waiting[:FLUSH_ROWS_MAX], self._waiting[FLUSH_ROWS_MAX:]
+                    batch, self._waiting = self._waiting[:FLUSH_WRITES_MAX], self._waiting[FLUSH_WRITES_MAX:]
                     await self._flush(batch)
         finally:
             await self._disconnect()
 
-    async def _flush(self, batch: list[tuple[NewReport, asyncio.Future[None]]]) -> None:
+    async def _flush(self, batch: list[tuple[list[NewReport], asyncio.Future[None]]]) -> None:
+        reports = [report for some, _ in batch for report in some]
+        self._rows -= len(reports)
         try:
             if self._conn is None or self._conn.closed:
                 self._conn = await psycopg.AsyncConnection.connect(self._url, autocommit=True)
             async with self._conn.transaction():
-                await self._insert(self._conn, [report for report, _ in batch])
+                await self._insert(self._conn, reports)
         except (psycopg.Error, OSError) as error:
             await self._disconnect()
             refusal = Unavailable("the report could not be stored", hint="send it again", detail=str(error))
@@ -127,18 +125,10 @@ class ReportWriter:
 
     @staticmethod
     async def _insert(conn: psycopg.AsyncConnection[Any], reports: list[NewReport]) -> None:
-        await conn.execute(
-            INSERT_REPORTS,
-            (
-                [r.vin for r in reports],
-                [r.dedupe_key for r in reports],
-                [r.action_id for r in reports],
-                [r.kind for r in reports],
-                [r.event_at for r in reports],
-                [r.received_at for r in reports],
-                [Jsonb(r.body, dumps=orjson.dumps) for r in reports],
-            ),
-        )
+        document = orjson.dumps(reports)  # dataclasses and times as they are
+        if b"\\u0000" in document:
+            document = orjson.dumps(_without_nul(orjson.loads(document)))
+        await conn.execute(INSERT_REPORTS, (document.decode(),))
         for report in reports:
             if report.kind == "config":
                 data = Jsonb(report.body["data"])
@@ -193,3 +183,14 @@ def _load(conn: Connection, model: ReadModel) -> None:
         model.fold_assignments(
             SQL.assignments(conn, after_seq=0 if first else max(1, model.assignment_seq - SEQ_SLACK))
         )
+
+
+def _without_nul(value: Any) -> Any:
+    """Drop the one character that PostgreSQL cannot keep in a text."""
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, list):
+        return [_without_nul(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+    return value

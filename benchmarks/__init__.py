@@ -1,0 +1,1 @@
+"""Measurements of this machine, side by side with peers in one run. Never a timed test."""

@@ -1,0 +1,25 @@
+"""`python -m benchmarks [NAME ...]`: run benchmarks, print their figures, keep them in results/latest.json."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from benchmarks.figures import keep, show
+
+BENCHMARKS = ("gateway", "demo")  # each a module with `run() -> list[Figure]`
+
+
+def main() -> None:
+    names = sys.argv[1:] or BENCHMARKS
+    unknown = set(names) - set(BENCHMARKS)
+    if unknown:
+        sys.exit(f"error: no benchmark {', '.join(sorted(unknown))}\nhint: one of {', '.join(BENCHMARKS)}")
+    for name in names:
+        figures = importlib.import_module(f"benchmarks.{name}").run()
+        keep(figures, command=f"make bench ARGS={name}")
+        show(figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""Polls and feedback per CPU-second of our DDI gateway, and of goosebit, under one load generator."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psycopg
+
+from benchmarks.figures import Figure
+from benchmarks.load import cpu_s, descendants, drive, rss_bytes
+from ringroad.kernel.clock import SystemClock
+from ringroad.storage.db import connect
+from ringroad.storage.migrate import migrate
+from ringroad.storage.postgres import Postgres
+
+VEHICLES = 100_000
+POLLS = 60_000
+FEEDBACKS = 20_000
+OPEN_ACTIONS = 2_000
+GOOSEBIT_POLLS = 1_500
+GOOSEBIT = "goosebit==0.2.12"
+CONNECTIONS = 64
+TOKEN = "bench-token"  # noqa: S105 - of vehicles that exist for a minute
+
+
+def vin(number: int) -> str:
+    return f"WRRBENCH{number:09d}"
+
+
+def run() -> list[Figure]:
+    folder = Path(tempfile.mkdtemp(prefix="ringroad-bench-"))
+    folder.chmod(0o711)
+    server = Postgres(home=folder / "postgres", clock=SystemClock(), may_create_account=False)
+    server.start()
+    try:
+        with connect(server.url()) as conn:
+            migrate(conn, now=SystemClock().now())
+        with gateway(server.url()) as (pid, port):
+            empty_rss = rss_bytes(pid)
+            del port
+        actions = fill(server.url())
+        with gateway(server.url()) as (pid, port):
+            vehicle_bytes = (rss_bytes(pid) - empty_rss) / VEHICLES
+            poll_us = measure(pid, port, polls(POLLS), POLLS)
+            assert server.process is not None
+            feedback_us = measure(pid, port, feedbacks(actions), FEEDBACKS, also=server.process.pid)
+            with psycopg.connect(server.url()) as conn:
+                (stored,) = conn.execute("SELECT count(*) FROM device_report").fetchone() or (0,)
+            if stored != FEEDBACKS:
+                raise RuntimeError(f"{FEEDBACKS} reports were acknowledged, {stored} are stored")
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+    peer_us = goosebit()
+    figures = [
+        Figure(name="gateway.poll.cpu_us", value=poll_us, unit="µs CPU per poll", target=60, better="lower",
+               note=f"{VEHICLES:,} vehicles registered in PostgreSQL, one worker"),
+        Figure(name="gateway.feedback.cpu_us", value=feedback_us, unit="µs CPU, Python and PostgreSQL", target=130,
+               better="lower", note="durable before it is answered (fsync on)"),
+        Figure(name="gateway.vehicle_bytes", value=vehicle_bytes, unit="bytes per vehicle", target=1024, better="lower"),
+    ]  # fmt: skip
+    if peer_us is not None:
+        figures.append(
+            Figure(name="gateway.poll.ratio_goosebit", value=peer_us / poll_us, unit="x goosebit's polls per CPU-second",
+                   target=60, better="higher", note=f"{GOOSEBIT} {peer_us:,.0f} µs per poll in the same run")
+        )  # fmt: skip
+    return figures
+
+
+def measure(pid: int, port: int, requests: Iterator[bytes], count: int, *, also: int | None = None) -> float:
+    """Return CPU microseconds per request of a server, and of another with all its children."""
+
+    def spent() -> float:
+        return cpu_s([pid]) + (sum(cpu_s([child]) for child in descendants(also)) if also else 0.0)
+
+    before = spent()
+    answered = asyncio.run(drive(port, requests, connections=CONNECTIONS))
+    used_s = spent() - before
+    if answered != count:
+        raise RuntimeError(f"{count} requests, {answered} answers")
+    return used_s * 1e6 / count
+
+
+def polls(count: int) -> Iterator[bytes]:
+    for number in range(count):
+        name = vin(OPEN_ACTIONS + number * 7_919 % (VEHICLES - OPEN_ACTIONS))  # spread over the idle ones
+        yield (
+            f"GET /DEFAULT/controller/v1/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            f"Authorization: TargetToken {TOKEN}\r\n\r\n"
+        ).encode()
+
+
+def feedbacks(actions: dict[str, int]) -> Iterator[bytes]:
+    names = list(actions)
+    for number in range(FEEDBACKS):
+        name = names[number % len(names)]
+        result = {"finished": "none", "progress": {"cnt": number, "of": FEEDBACKS}}
+        body = json.dumps(
+            {"status": {"execution": "proceeding", "result": result, "details": [f"step {number}"]}}
+        )
+        yield (
+            f"POST /DEFAULT/controller/v1/{name}/deploymentBase/{actions[name]}/feedback HTTP/1.1\r\n"
+            f"Host: 127.0.0.1\r\nAuthorization: TargetToken {TOKEN}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}"
+        ).encode()
+
+
+def fill(url: str) -> dict[str, int]:
+    """Register the vehicles, give some of them an open action; return those actions by VIN."""
+    token = hashlib.sha256(TOKEN.encode()).digest()
+    with psycopg.connect(url) as conn:
+        conn.execute(
+            "INSERT INTO programme (id, digest, source, document, imported_at) VALUES ('p', '', '', '{}', now());"
+            "INSERT INTO release (id, programme_id, name, version, state, document, created_by, created_at)"
+            " VALUES ('release_1', 'p', 'r', '1', 'signed', '{}', 'bench', now());"
+            "INSERT INTO campaign (id, name, release_id, state, created_by, created_at)"
+            " VALUES ('campaign_1', 'c', 'release_1', 'running', 'bench', now())"
+        )
+        columns = "vin, programme_id, variant, gateway, token_sha256, primary_serial, born_at, attributes"
+        with conn.cursor().copy(f"COPY vehicle ({columns}) FROM STDIN") as copy:
+            for number in range(VEHICLES):
+                copy.write_row((vin(number), "p", "box", "ddi", token, "S", "2026-01-01", '{"hw": "1"}'))
+        rows = conn.execute(
+            "INSERT INTO assignment (campaign_id, vin, wave, state)"
+            " SELECT 'campaign_1', vin, 1, 'offered' FROM vehicle ORDER BY vin LIMIT %s RETURNING vin, action_id",
+            (OPEN_ACTIONS,),
+        ).fetchall()
+        conn.execute("ANALYZE")
+    return dict(rows)
+
+
+@contextlib.contextmanager
+def gateway(url: str) -> Iterator[tuple[int, int]]:
+    """Run our gateway as one process; yield its pid and port."""
+    with process([sys.executable, "-m", "benchmarks.gateway_process"], {"BENCH_DATABASE_URL": url}) as child:
+        assert child.stdout is not None
+        port = int(child.stdout.readline())
+        yield child.pid, port
+
+
+@contextlib.contextmanager
+def process(
+    command: list[str], env: dict[str, str], cwd: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(command, env={**os.environ, **env}, cwd=cwd, stdout=subprocess.PIPE) as child:
+        try:
+            yield child
+        finally:
+            child.terminate()
+
+
+def goosebit() -> float | None:
+    """Return goosebit's CPU microseconds per poll on its SQLite default, or None where it cannot be installed."""
+    home = Path(".bench/goosebit").absolute()
+    python = home / "venv/bin/python"
+    try:
+        if not python.exists():
+            subprocess.run([sys.executable, "-m", "uv", "venv", "-q", str(home / "venv")], check=True)
+            subprocess.run(
+                [sys.executable, "-m", "uv", "pip", "install", "-q", "-p", str(python), GOOSEBIT], check=True
+            )
+    except subprocess.CalledProcessError:
+        print(f"skipped: {GOOSEBIT} cannot be installed here, so there is no ratio")
+        return None
+    work = Path(tempfile.mkdtemp(prefix="goosebit-"))
+    try:
+        return _measure_goosebit(python, work)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _measure_goosebit(python: Path, work: Path) -> float:
+    site = next((python.parent.parent / "lib").glob("python*/site-packages"))
+    (work / "pyproject.toml").write_text(
+        f'[tool.aerich]\ntortoise_orm = "goosebit.db.config.TORTOISE_CONF"\n'
+        f'location = "{site}/goosebit/db/migrations"\nsrc_folder = "./."\n'
+    )
+    (work / "goosebit.yaml").write_text(
+        f"db_uri: sqlite:///{work}/db.sqlite3\nartifacts_dir: {work}/artifacts\n"
+        "logging:\n  version: 1\n  disable_existing_loggers: true\n"
+    )
+    env = {
+        "GOOSEBIT_SETTINGS": str(work / "goosebit.yaml"),
+        "GOOSEBIT_DB_URI": f"sqlite:///{work}/db.sqlite3",
+    }
+    subprocess.run(
+        [python, "-m", "aerich", "upgrade"],
+        cwd=work,
+        env={**os.environ, **env},
+        check=True,
+        capture_output=True,
+    )
+    port = 60_057
+    command = [str(python), "-m", "uvicorn", "goosebit:app", "--host", "127.0.0.1", "--port", str(port),
+               "--log-level", "error", "--no-access-log"]  # fmt: skip
+    with process(command, env, cwd=work) as child:
+        url = f"http://127.0.0.1:{port}/DEFAULT/controller/v1"
+        for _ in range(100):
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{url}/bench-0").status_code == 200:
+                    break
+            time.sleep(0.2)
+        for number in range(20):  # known devices, as ours are
+            httpx.get(f"{url}/bench-{number}")
+            httpx.put(f"{url}/bench-{number}/configData", json={"data": {"hw_boardname": "default"}})
+        requests = (
+            f"GET /DEFAULT/controller/v1/bench-{n % 20} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+            for n in range(GOOSEBIT_POLLS)
+        )
+        return measure(child.pid, port, requests, GOOSEBIT_POLLS)

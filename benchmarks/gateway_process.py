@@ -1,0 +1,54 @@
+"""The gateway alone in one process, as the server runs it: uvicorn, uvloop, httptools, one worker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+import structlog
+import uvicorn
+import uvloop
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool
+
+from ringroad.http.device.app import GatewayConfig, Gateways
+from ringroad.kernel.clock import SystemClock
+from ringroad.storage.db import Connection, connect
+
+
+class NoBlobs:
+    """Nothing is downloaded here."""
+
+    def read_range(self, sha256: str, *, offset: int, length: int) -> bytes:
+        raise FileNotFoundError(sha256)
+
+
+async def main() -> None:
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    url = os.environ["BENCH_DATABASE_URL"]
+    pool: ConnectionPool[Connection] = ConnectionPool(
+        url, min_size=1, max_size=4, kwargs={"autocommit": True, "row_factory": dict_row}, open=True
+    )
+    gateways = Gateways(
+        GatewayConfig(database_url=url, poll_s=300, poll_active_s=5),
+        blobs=NoBlobs(), clock=SystemClock(),
+        open_connection=lambda: connect(url), borrow=pool.connection,
+    )  # fmt: skip
+    await gateways.start()
+    server = uvicorn.Server(
+        uvicorn.Config(
+            gateways, port=0, lifespan="off", log_level="warning", access_log=False, http="httptools"
+        )
+    )
+    serve = asyncio.create_task(server.serve())
+    while not (server.started and gateways.model.fresh):  # noqa: ASYNC110 - others' conditions
+        await asyncio.sleep(0.02)
+    print(server.servers[0].sockets[0].getsockname()[1], flush=True)
+    await serve
+    await gateways.stop()
+    pool.close()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
