@@ -214,6 +214,14 @@ def install_order(plan: Plan, group: UpdateGroup) -> tuple[str, ...]:
     return tuple(ranked)
 
 
+def wants_other(state: CampaignState, command: Command | None) -> bool:
+    """Say whether the server wants something else than the campaign under way, while that can still be had."""
+    if command is None or state.state not in BEFORE_INSTALLING:
+        return False
+    same = command.action_id == state.action_id
+    return (command.kind == "cancel" and same) or (command.kind == "update" and not same)
+
+
 def _obey_server(state: CampaignState, facts: Facts) -> Step | None:
     command = facts.command
     if command is None or command.action_id is None or command.kind == "none":
@@ -222,16 +230,13 @@ def _obey_server(state: CampaignState, facts: Facts) -> Step | None:
         if state.blocked or command.action_id in state.finished:
             return None
         return Write(Opened(action_id=command.action_id, at=facts.now))
-    same = command.action_id == state.action_id
-    if command.kind == "update" and not same and state.state in BEFORE_INSTALLING:
-        return _move("SUPERSEDED", facts, code="superseded", detail=f"by action {command.action_id}")
-    if command.kind == "cancel" and same:
-        if state.state in BEFORE_INSTALLING:
+    if wants_other(state, command):
+        if command.kind == "cancel":
             return _move("CANCELLED", facts, code="cancelled")
-        if not state.cancel_refused:
-            return Write(
-                Noted(code="cancel_refused", at=facts.now, detail=f"too late: the vehicle is {state.state}")
-            )
+        return _move("SUPERSEDED", facts, code="superseded", detail=f"by action {command.action_id}")
+    if command.kind == "cancel" and command.action_id == state.action_id and not state.cancel_refused:
+        detail = f"too late: the vehicle is {state.state}"
+        return Write(Noted(code="cancel_refused", at=facts.now, detail=detail))
     return None
 
 

@@ -54,27 +54,29 @@ def tls_context(ca_file: Path) -> ssl.SSLContext:
     return context
 
 
-def new_client(server_url: str, *, ca_file: Path) -> httpx.AsyncClient:
-    """Return a client for one server; many vehicles in one process may share it.
+def new_client(*, ca_file: Path, connections_max: int = POOL_CONNECTIONS_MAX) -> httpx.AsyncClient:
+    """Return a client that trusts one authority; many vehicles in one process may share it.
 
     Raises:
         InvalidInput: the CA file cannot be used.
     """
     return httpx.AsyncClient(
-        base_url=server_url,
         verify=tls_context(ca_file),
         timeout=TIMEOUT_S,
         trust_env=False,  # a proxy from the environment would see the vehicle's token
         follow_redirects=False,
-        limits=httpx.Limits(max_connections=POOL_CONNECTIONS_MAX, keepalive_expiry=120),
+        limits=httpx.Limits(max_connections=connections_max, keepalive_expiry=120),
     )
 
 
 class Gateway:
     """One vehicle's conversation with the native gateway."""
 
-    def __init__(self, client: httpx.AsyncClient, *, vin: Vin, token: str, clock: Clock) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, *, vin: Vin, token: str, clock: Clock, server_url: str
+    ) -> None:
         self._client = client
+        self._prefix = f"{server_url.rstrip('/')}{PREFIX}"
         self._vin = vin
         self._headers = {"Authorization": f"Bearer {token}"}
         self._clock = clock
@@ -88,7 +90,7 @@ class Gateway:
             Unavailable, Forbidden, NotFound: see `_failure`.
         """
         headers = {**self._headers, "If-None-Match": self._etag} if self._etag else self._headers
-        url = f"{PREFIX}/vehicles/{self._vin}"
+        url = f"{self._prefix}/vehicles/{self._vin}"
         async with self._request("GET", url, headers=headers) as response:
             if response.status_code == httpx.codes.NOT_MODIFIED:
                 return self._command
@@ -105,7 +107,7 @@ class Gateway:
             Unavailable, Forbidden: see `_failure`.
         """
         owner = "image" if request.repository == "image" else f"director/{self._vin}"
-        url = f"{PREFIX}/{owner}/{request.filename}"
+        url = f"{self._prefix}/{owner}/{request.filename}"
         try:
             async with self._request("GET", url, headers=self._headers) as response:
                 return await _read(response, bytes_max=request.bytes_max)
@@ -120,7 +122,7 @@ class Gateway:
             Unavailable: the connection broke or is too slow; what arrived is kept.
             NotFound: the repository does not have the image.
         """
-        url = f"{PREFIX}/image/targets/{target.sha256}.{target.filename}"
+        url = f"{self._prefix}/image/targets/{target.sha256}.{target.filename}"
         with store.resume(target) as image:
             if not image.whole:
                 headers = {"Accept-Encoding": "identity"}
@@ -138,7 +140,7 @@ class Gateway:
         Raises:
             Unavailable, Forbidden, InvalidInput: see `_failure`.
         """
-        url = f"{PREFIX}/vehicles/{self._vin}/reports"
+        url = f"{self._prefix}/vehicles/{self._vin}/reports"
         content = msgspec.json.encode(ReportBatch(reports=reports))
         async with self._request("POST", url, headers=self._headers, content=content) as response:
             body = await _read(response, bytes_max=ANSWER_BYTES_MAX)
@@ -150,7 +152,7 @@ class Gateway:
         Raises:
             Unavailable, Forbidden, InvalidInput: see `_failure`.
         """
-        url = f"{PREFIX}/vehicles/{self._vin}/manifest"
+        url = f"{self._prefix}/vehicles/{self._vin}/manifest"
         async with self._request("PUT", url, headers=self._headers, content=manifest):
             return
 

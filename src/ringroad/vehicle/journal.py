@@ -41,7 +41,13 @@ class Record:
 
 
 class Journal:
-    """An open journal file. One writer: the data folder's lock sees to that."""
+    """An open journal file. One writer: the data folder's lock sees to that.
+
+    Attributes:
+        records: those read when it was opened and appended since, until `forget`.
+        sequence: number of the newest record; 0 when there is none.
+        count: records in the file.
+    """
 
     def __init__(self, path: Path, *, durability: Durability, hook: RecordHook | None = None) -> None:
         """Open or create the journal at `path` and drop a torn last record.
@@ -66,11 +72,12 @@ class Journal:
         except OSError as error:
             _refuse_disk(error)
         self._good_bytes = good_bytes
+        self.sequence = self.records[-1].sequence if self.records else 0
+        self.count = len(self.records)
 
-    @property
-    def sequence(self) -> int:
-        """Number of the newest record; 0 when there is none."""
-        return self.records[-1].sequence if self.records else 0
+    def forget(self) -> None:
+        """Drop the payloads from memory, once they were read; the file keeps them."""
+        self.records = []
 
     def append(self, payload: bytes) -> Record:
         """Make `payload` the newest record and wait until it is durable.
@@ -94,6 +101,7 @@ class Journal:
             _refuse_disk(error)
         self._good_bytes += len(line)
         self.records.append(record)
+        self.sequence, self.count = record.sequence, self.count + 1
         if self._hook is not None:
             self._hook("after")
         return record
@@ -116,6 +124,7 @@ class Journal:
             _refuse_disk(error)
         self._good_bytes = len(line)
         self.records = [record]
+        self.sequence, self.count = record.sequence, 1
         if self._hook is not None:
             self._hook("after")
         return record

@@ -1,0 +1,192 @@
+"""``config.toml`` of a vehicle's data folder: read, checked and written.
+
+Paths in it are relative to the folder, so that the folder can be moved.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+from securesystemslib.signer import CryptoSigner
+
+from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.limits import ECUS_MAX, IMAGE_BYTES_MAX
+from ringroad.kernel.vin import Vin, parse_vin
+from ringroad.protocol.vehicle import EcuTarget, Name, Sha256
+from ringroad.trust.keys import key_from_pem
+from ringroad.trust.state import TrustState, VerifiedTarget, provision
+from ringroad.vehicle.files import Durability, replace_file
+from ringroad.vehicle.images import STORE_BYTES_MAX
+from ringroad.vehicle.plan import EcuOnBoard
+
+CONFIG_NAME: Final = "config.toml"
+
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+
+
+class FactoryImage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The image an ECU left the plant with; the way back from the first update of an in-place ECU."""
+
+    filename: Name
+    length: Annotated[int, Meta(ge=1, le=IMAGE_BYTES_MAX)]
+    sha256: Sha256
+    sha512: Annotated[str, Meta(pattern="^[0-9a-f]{128}$")]
+    version: Name
+    format: Literal["bin", "ihex", "srec", "mcuboot", "swu"]
+    release_counter: Annotated[int, Meta(ge=0)] = 0
+
+
+class EcuConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One ECU: who it is and where it answers."""
+
+    name: Name
+    serial: Name
+    hardware_id: Name
+    mode: Literal["ab", "inplace"]
+    host: str  # of its DoIP entity
+    port: Port
+    logical_address: Annotated[int, Meta(ge=0, le=0xFFFF)]
+    key_file: str  # PEM, signs this ECU's version reports
+    security_secret_file: str = ""  # for UDS SecurityAccess
+    primary: bool = False
+    factory: FactoryImage | None = None
+
+
+class VehicleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One vehicle."""
+
+    vin: str
+    server_url: str
+    ca_file: str = "ca.pem"
+    token_file: str = "token"  # noqa: S105 - a file name
+    image_root_file: str = "image.root.json"
+    director_root_file: str = "director.root.json"
+    mqtt_host: str = ""  # empty: no telemetry
+    mqtt_port: Port = 1883
+    consent: Literal["auto", "ask"] = "auto"
+    signals_file: str = "signals.json"
+    telemetry_s: Annotated[float, Meta(gt=0)] = 60.0  # s; between two telemetry batches
+    store_bytes_max: Annotated[int, Meta(gt=0)] = STORE_BYTES_MAX
+    retry_base_s: Annotated[float, Meta(gt=0)] = 1.0
+    ecus: Annotated[tuple[EcuConfig, ...], Meta(min_length=1, max_length=ECUS_MAX)]
+
+    def __post_init__(self) -> None:
+        """Refuse vehicles that could not be told apart or have no Primary."""
+        parse_vin(self.vin)
+        if len({ecu.serial for ecu in self.ecus}) != len(self.ecus):
+            raise InvalidInput("two ECUs have the same serial")
+        if sum(ecu.primary for ecu in self.ecus) != 1:
+            raise InvalidInput("exactly one ECU is the Primary", hint="set primary = true on one of them")
+
+
+def read_config(folder: Path) -> VehicleConfig:
+    """Return the configuration in `folder`.
+
+    Raises:
+        InvalidInput: it is missing, not TOML, or a setting is wrong or unknown.
+    """
+    path = folder / CONFIG_NAME
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text("utf-8")), VehicleConfig)
+    except OSError as error:
+        raise InvalidInput(
+            f"{path} cannot be read: {error.strerror}", hint="is this a vehicle folder?"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise InvalidInput(f"{path}: {error}") from error
+
+
+def write_config(folder: Path, config: VehicleConfig, *, durability: Durability) -> None:
+    """Write `config` into `folder`, so that `read_config` gives it back.
+
+    Raises:
+        Unavailable: the disk cannot be written.
+    """
+    fields: dict[str, Any] = msgspec.to_builtins(config)
+    ecus = fields.pop("ecus")
+    lines = _table(fields)
+    for ecu in ecus:
+        factory = ecu.pop("factory", None)
+        lines += ["", "[[ecus]]", *_table(ecu)]
+        if factory is not None:
+            lines += ["", "[ecus.factory]", *_table(factory)]
+    replace_file(folder / CONFIG_NAME, ("\n".join(lines) + "\n").encode(), durability=durability)
+
+
+def on_board(config: VehicleConfig) -> tuple[EcuOnBoard, ...]:
+    """Return the ECUs of `config` as the orchestrator knows them."""
+    return tuple(
+        EcuOnBoard(
+            name=ecu.name,
+            serial=ecu.serial,
+            hardware_id=ecu.hardware_id,
+            mode=ecu.mode,
+            primary=ecu.primary,
+            factory=_factory_target(ecu),
+        )
+        for ecu in config.ecus
+    )
+
+
+def read_keys(folder: Path, config: VehicleConfig) -> dict[str, CryptoSigner]:
+    """Return each ECU's signer, by serial.
+
+    Raises:
+        InvalidInput: a key file is missing or not a key.
+    """
+    return {ecu.serial: key_from_pem(read_secret(folder / ecu.key_file)) for ecu in config.ecus}
+
+
+def read_roots(folder: Path, config: VehicleConfig) -> TrustState:
+    """Return the trust a new vehicle starts with.
+
+    Raises:
+        InvalidInput: a root file is missing.
+        Untrusted: a root is not signed by itself.
+    """
+    return provision(
+        image_root=read_secret(folder / config.image_root_file),
+        director_root=read_secret(folder / config.director_root_file),
+    )
+
+
+def read_secret(path: Path) -> bytes:
+    """Return a file of the data folder. Raises: InvalidInput, if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}", hint="see config.toml") from error
+
+
+def read_token(folder: Path, config: VehicleConfig) -> str:
+    """Return the device token. Raises: InvalidInput, if it is missing or empty."""
+    token = read_secret(folder / config.token_file).decode("ascii", "replace").strip()
+    if not token:
+        raise InvalidInput(f"{config.token_file} is empty", hint="it holds the device token")
+    return token
+
+
+def vin_of(config: VehicleConfig) -> Vin:
+    """Return the VIN, which `VehicleConfig` checked."""
+    return parse_vin(config.vin)
+
+
+def _factory_target(ecu: EcuConfig) -> VerifiedTarget | None:
+    image = ecu.factory
+    if image is None:
+        return None
+    return VerifiedTarget(
+        serial=ecu.serial, filename=image.filename, length=image.length, sha256=image.sha256,
+        sha512=image.sha512, hardware_ids=(ecu.hardware_id,), release_counter=image.release_counter,
+        ecu_target=EcuTarget(name=ecu.name, mode=ecu.mode, format=image.format, version=image.version),
+    )  # fmt: skip
+
+
+def _table(fields: dict[str, Any]) -> list[str]:
+    # A JSON string, number or boolean is a TOML one as well.
+    return [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()]

@@ -1,0 +1,442 @@
+"""Carries out the steps that `decide` chooses. No choice is made here but how long to wait after a failure.
+
+Every effect can be repeated: a restart runs the step again that the journal does not show as finished.
+
+Invariant: an effect begins only after the record that announces it is durable, and the next begins only after the
+record of its end is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, assert_never
+
+from ringroad.kernel.clock import Clock
+from ringroad.kernel.errors import Corrupt, NotFound, RingroadError, Unavailable, Untrusted
+from ringroad.kernel.vin import Vin
+from ringroad.protocol.vehicle import Report
+from ringroad.trust.state import EcuIdentity, RefreshResult, TrustState, VehicleInventory, VerifiedTarget
+from ringroad.trust.verify import RefreshRefused, refresh
+from ringroad.vehicle import decide
+from ringroad.vehicle.agents.base import (
+    RETRYABLE,
+    Done,
+    EcuInventory,
+    Failed,
+    Outcome,
+    Reason,
+    UpdateAgent,
+    no_progress,
+)
+from ringroad.vehicle.backoff import backoff_s
+from ringroad.vehicle.ecus import Ecus
+from ringroad.vehicle.files import Durability, replace_file
+from ringroad.vehicle.gateway import Gateway
+from ringroad.vehicle.images import ImageStore
+from ringroad.vehicle.memory import Memory
+from ringroad.vehicle.plan import Refused, make_plan
+from ringroad.vehicle.states import (
+    EcuMoved,
+    EcuPlan,
+    EcuState,
+    FaultsKnown,
+    Moved,
+    Noted,
+    Plan,
+    Planned,
+    Tried,
+    image_of,
+)
+
+TRUST_NAME: Final = "trust.state"
+LOOK_AGAIN_S: Final = 2.0  # s; between two looks at preconditions and consent
+NOTES_MAX: Final = 50  # notes per state; a term that flickers must not fill the disk
+COMMIT_NOTES_MAX: Final = (
+    20  # journaled failures of one commit; it is tried for ever, but not written for ever
+)
+PROGRESS_S: Final = 1.0  # s; between two progress reports
+BIG_BYTES: Final = (
+    4 * 1024**2
+)  # bytes; hashing more than this would hold up the other vehicles of the process
+NETWORK_CODES: Final = frozenset(
+    {"offline", "unavailable", "slow_retrieval"}
+)  # the network's, not the campaign's
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the server changed its mind during a download
+    """The server wants something else; stop downloading."""
+
+
+class Executor:
+    """Carries out steps for one vehicle."""
+
+    def __init__(
+        self,
+        *,
+        vin: Vin,
+        folder: Path,
+        memory: Memory,
+        ecus: Ecus,
+        gateway: Gateway,
+        images: ImageStore,
+        trust: TrustState,
+        clock: Clock,
+        fraction: Callable[[], float],
+        durability: Durability,
+        retry_base_s: float,
+        interrupted: Callable[[], bool],
+    ) -> None:
+        self._vin = vin
+        self._folder = folder
+        self._memory = memory
+        self._ecus = ecus
+        self._gateway = gateway
+        self._images = images
+        self.trust = trust
+        self._clock = clock
+        self._fraction = fraction
+        self._durability: Durability = durability
+        self._retry_base_s = retry_base_s
+        self._interrupted = interrupted
+        self._network_failures = 0
+        self._progress_at_s = 0.0
+
+    async def execute(self, step: decide.Step) -> float | None:
+        """Carry out `step`.
+
+        Returns:
+            Seconds until the next look; None to rest until something happens.
+
+        Raises:
+            Corrupt: the journal contradicts itself.
+            Unavailable: the disk cannot be written.
+        """
+        match step:
+            case decide.Rest():
+                self._memory.compact()
+                return None
+            case decide.Wait(code=code, detail=detail, about=about):
+                self._note(code, detail, about)
+                return LOOK_AGAIN_S
+            case decide.Write(entry=entry):
+                self._memory.write(entry)
+                return 0.0
+            case decide.Sync():
+                return await self._sync()
+            case decide.Download(target=target):
+                return await self._download(target)
+            case decide.CheckImages():
+                return await self._check_images()
+            case decide.Prepare(serial=serial):
+                return await self._prepare(serial)
+            case decide.ReadFaults():
+                return await self._read_faults()
+            case decide.Install(serial=serial):
+                return await self._install(serial)
+            case decide.Check(serial=serial):
+                return await self._check(serial)
+            case decide.Commit(serial=serial):
+                return await self._commit(serial)
+            case decide.RollBack(serial=serial):
+                return await self._roll_back(serial)
+            case _:
+                assert_never(step)
+
+    def stored(self) -> frozenset[str]:
+        """Return the digests of the images that are whole in the store; looked up only while it matters."""
+        return self._images.stored() if self._memory.state.state == "DOWNLOADING" else frozenset()
+
+    # Getting ready -------------------------------------------------------------------------------
+
+    async def _sync(self) -> float:
+        inventory = await self._ecus.inventories()
+        try:
+            result = await self._refresh(inventory)
+        except RefreshRefused as error:
+            self._keep_trust(error.state)
+            return self._end(error.code, error.message)
+        except RingroadError as error:
+            return self._after_network(error, what="sync", tries_max=decide.SYNC_TRIES_MAX)
+        self._network_failures = 0
+        self._keep_trust(result.state)
+        package = result.vehicle_package
+        if package is None or package.action_id != self._memory.state.action_id:
+            detail = "the Director does not speak of this action yet"
+            return self._try_again("sync", "stale_director", detail, tries_max=decide.SYNC_TRIES_MAX)
+        plan = make_plan(
+            package, result.targets, ecus=self._ecus.on_board, inventory=inventory,
+            installed=self._memory.state.installed,
+        )  # fmt: skip
+        if isinstance(plan, Refused):
+            if plan.code in RETRYABLE:
+                return self._try_again("sync", plan.code, plan.detail, tries_max=decide.SYNC_TRIES_MAX)
+            return self._end(plan.code, plan.detail)
+        self._memory.write(Planned(plan=plan, at=self._clock.now()))
+        return 0.0
+
+    async def _refresh(self, inventory: dict[str, EcuInventory | Failed]) -> RefreshResult:
+        conversation = refresh(
+            self.trust,
+            vin=self._vin,
+            now=self._clock.now(),
+            inventory=VehicleInventory(
+                ecus=tuple(
+                    EcuIdentity(
+                        serial=ecu.serial,
+                        hardware_id=ecu.hardware_id,
+                        release_counter=self._committed_counter(ecu.serial, inventory[ecu.serial]),
+                    )
+                    for ecu in self._ecus.on_board
+                )
+            ),
+        )
+        try:
+            request = next(conversation)
+            while True:
+                request = conversation.send(await self._gateway.fetch(request))
+        except StopIteration as finished:
+            result: RefreshResult = finished.value
+            return result
+
+    def _committed_counter(self, serial: str, answer: EcuInventory | Failed) -> int:
+        installed = self._memory.state.installed.get(serial)
+        known = installed.release_counter if installed is not None else 0
+        return known if isinstance(answer, Failed) else max(known, answer.committed_counter)
+
+    def _keep_trust(self, trust: TrustState) -> None:
+        if trust != self.trust:
+            replace_file(self._folder / TRUST_NAME, trust.to_bytes(), durability=self._durability)
+            self.trust = trust
+
+    async def _download(self, target: VerifiedTarget) -> float:
+        what = f"image:{target.sha256}"
+        keep = {one.sha256 for one in self._plan().images()}
+        try:
+            self._images.reserve(target, keep=keep)
+            await self._gateway.download(target, self._images, progress=self._downloading(target.serial))
+        except Interrupted:
+            return 0.0
+        except Untrusted as error:
+            return self._try_again(what, error.code, error.message, tries_max=decide.IMAGE_TRIES_MAX)
+        except NotFound as error:
+            is_backup = all(ecu.target.sha256 != target.sha256 for ecu in self._plan().ecus)
+            return self._end("no_backup" if is_backup else "image_missing", error.message)
+        except RingroadError as error:
+            return self._after_network(error, what=what, tries_max=decide.IMAGE_TRIES_MAX)
+        self._network_failures = 0
+        return 0.0
+
+    async def _check_images(self) -> float:
+        for target in self._plan().images():
+            try:
+                if target.length > BIG_BYTES:
+                    await asyncio.to_thread(self._images.verify, target)
+                else:
+                    self._images.verify(target)
+            except (Untrusted, Unavailable) as error:
+                what = f"image:{target.sha256}"
+                if self._memory.state.tries.get(what, 0) + 1 >= decide.IMAGE_TRIES_MAX:
+                    return self._end(error.code, error.message)
+                now = self._clock.now()
+                self._memory.write(Tried(what=what, at=now, code=error.code, detail=error.message))
+                self._memory.write(Moved(state="DOWNLOADING", at=now, code=error.code))
+                return 0.0
+        self._memory.write(Moved(state="STAGING", at=self._clock.now()))
+        return 0.0
+
+    async def _prepare(self, serial: str) -> float:
+        ecu = self._plan().ecu(serial)
+        async with self._ecus.agent(serial) as agent:
+            outcome = await agent.prepare(
+                ecu.image, self._images.source(ecu.target.sha256), progress=self._progress(serial)
+            )
+        return self._after_verb(outcome, what=f"prepare:{serial}", serial=serial, done=EcuState.STAGED)
+
+    async def _read_faults(self) -> float:
+        faults: dict[str, tuple[str, ...]] = {}
+        for ecu in self._plan().ecus:
+            answer = await self._ecus.inventory(ecu.serial)
+            if isinstance(answer, Failed):
+                return self._try_again("faults", answer.reason, answer.detail, tries_max=decide.ECU_TRIES_MAX)
+            running = answer.running.sha256 if answer.running is not None else ""
+            if ecu.in_place and running != ecu.from_sha256:
+                return self._end("changed_meanwhile", f"ECU {ecu.serial} no longer runs what it ran")
+            faults[ecu.serial] = tuple(fault.code for fault in answer.faults)
+        self._memory.write(FaultsKnown(faults=faults, at=self._clock.now()))
+        return 0.0
+
+    # Installing ----------------------------------------------------------------------------------
+
+    async def _install(self, serial: str) -> float:
+        ecu = self._plan().ecu(serial)
+        if self._memory.state.ecus[serial] is not EcuState.INSTALLING:
+            self._move_ecu(serial, EcuState.INSTALLING)
+        async with self._ecus.agent(serial) as agent:
+            outcome = await self._install_with(agent, ecu)
+        return self._after_verb(outcome, what=f"install:{serial}", serial=serial, done=EcuState.ACTIVATED)
+
+    async def _install_with(self, agent: UpdateAgent, ecu: EcuPlan) -> Outcome:
+        source = self._images.source(ecu.target.sha256)
+        progress = self._progress(ecu.serial)
+        outcome = await agent.install(ecu.image, source, progress=progress)
+        if isinstance(outcome, Failed) and outcome.reason is Reason.NOT_STAGED:
+            # READY may last for days; whatever used the inactive bank meanwhile has to give it back.
+            outcome = await agent.prepare(ecu.image, source, progress=progress)
+            if isinstance(outcome, Done):
+                outcome = await agent.install(ecu.image, source, progress=progress)
+        if isinstance(outcome, Done):
+            outcome = await agent.activate(ecu.image)
+        return outcome
+
+    async def _check(self, serial: str) -> float:
+        ecu = self._plan().ecu(serial)
+        checks = frozenset(check.kind for check in self._plan().post_checks if check.ecu == serial)
+        known = (self._memory.state.known_faults or {}).get(serial, ())
+        async with self._ecus.agent(serial) as agent:
+            # An ECU on trial may have gone back since: rule 4.
+            outcome = await agent.activate(ecu.image)
+            if isinstance(outcome, Done):
+                outcome = await agent.verify(ecu.image, checks, known_faults=frozenset(known))
+        return self._after_verb(outcome, what=f"check:{serial}", serial=serial, done=EcuState.VERIFIED)
+
+    async def _commit(self, serial: str) -> float:
+        ecu = self._plan().ecu(serial)
+        async with self._ecus.agent(serial) as agent:
+            outcome = await agent.activate(ecu.image)
+            if isinstance(outcome, Failed) and outcome.reason is not Reason.UNREACHABLE:
+                outcome = await self._install_with(agent, ecu)  # only forward from here: rule 2
+            if isinstance(outcome, Done):
+                outcome = await agent.commit(ecu.image)
+        if isinstance(outcome, Done):
+            self._move_ecu(serial, EcuState.COMMITTED)
+            return 0.0
+        what = f"commit:{serial}"
+        tries = self._memory.state.tries.get(what, 0) + 1
+        if tries <= COMMIT_NOTES_MAX:
+            self._tried(what, outcome.reason, outcome.detail)
+        return self._backoff(tries)
+
+    async def _roll_back(self, serial: str) -> float:
+        ecu = self._plan().ecu(serial)
+        if self._memory.state.ecus[serial] is not EcuState.ROLLING_BACK:
+            self._move_ecu(serial, EcuState.ROLLING_BACK)
+        async with self._ecus.agent(serial) as agent:
+            outcome = await agent.rollback(
+                ecu.image,
+                backup=image_of(ecu.backup) if ecu.backup is not None else None,
+                source=self._images.source(ecu.backup.sha256) if ecu.backup is not None else None,
+                progress=no_progress,
+            )
+            if isinstance(outcome, Done):
+                outcome = _runs_old(ecu, await agent.inventory())
+        if isinstance(outcome, Done):
+            self._move_ecu(serial, EcuState.ROLLED_BACK)
+            return 0.0
+        what = f"rollback:{serial}"
+        self._tried(what, outcome.reason, outcome.detail)
+        return self._backoff(self._memory.state.tries[what])
+
+    # Writing down --------------------------------------------------------------------------------
+
+    def _after_verb(self, outcome: Outcome, *, what: str, serial: str, done: EcuState) -> float:
+        if isinstance(outcome, Done):
+            self._move_ecu(serial, done)
+            return 0.0
+        tries = self._memory.state.tries.get(what, 0) + 1
+        if outcome.retryable and tries < decide.ECU_TRIES_MAX:
+            self._tried(what, outcome.reason, outcome.detail)
+            return self._backoff(tries)
+        self._move_ecu(serial, EcuState.FAILED, code=outcome.reason, detail=outcome.detail)
+        return 0.0
+
+    def _after_network(self, error: RingroadError, *, what: str, tries_max: int) -> float:
+        """Wait after a failed exchange; only what is not the network's fault counts as a try."""
+        if isinstance(error, Corrupt):
+            raise error
+        if isinstance(error, Untrusted):
+            return self._end(error.code, error.message)
+        if error.code in NETWORK_CODES:
+            self._note(error.code, error.message, "")
+            self._network_failures += 1
+            return self._backoff(self._network_failures)
+        return self._try_again(what, error.code, error.message, tries_max=tries_max)
+
+    def _try_again(self, what: str, code: str, detail: str, *, tries_max: int) -> float:
+        tries = self._memory.state.tries.get(what, 0) + 1
+        if tries >= tries_max:
+            return self._end(code, detail)
+        self._tried(what, code, detail)
+        return self._backoff(tries)
+
+    def _end(self, code: str, detail: str) -> float:
+        """End the campaign with nothing installed."""
+        self._memory.write(Moved(state="FAILED", at=self._clock.now(), code=code, detail=detail))
+        return 0.0
+
+    def _tried(self, what: str, code: str, detail: str) -> None:
+        self._memory.write(Tried(what=what, at=self._clock.now(), code=code, detail=detail))
+
+    def _note(self, code: str, detail: str, about: str) -> None:
+        state = self._memory.state
+        if state.noted != (code, about) and state.notes < NOTES_MAX:
+            self._memory.write(Noted(code=code, at=self._clock.now(), about=about, detail=detail))
+
+    def _move_ecu(self, serial: str, state: EcuState, *, code: str = "", detail: str = "") -> None:
+        now = self._clock.now()
+        self._memory.write(EcuMoved(serial=serial, state=state, at=now, code=code, detail=detail))
+
+    def _backoff(self, failures: int) -> float:
+        return backoff_s(failures, fraction=self._fraction(), base_s=self._retry_base_s)
+
+    def _plan(self) -> Plan:
+        plan = self._memory.state.plan
+        if plan is None:
+            raise Corrupt("the journal holds no plan", code="journal_corrupt")
+        return plan
+
+    def _downloading(self, serial: str) -> Callable[[int, int], None]:
+        report = self._progress(serial)
+
+        def progress(done_bytes: int, total_bytes: int) -> None:
+            report(done_bytes, total_bytes)
+            if self._interrupted():
+                raise Interrupted
+
+        return progress
+
+    def _progress(self, serial: str) -> Callable[[int, int], None]:
+        state = self._memory.state
+
+        def progress(done_bytes: int, total_bytes: int) -> None:
+            now_s = self._clock.monotonic_s()
+            if now_s - self._progress_at_s < PROGRESS_S or state.action_id is None:
+                return
+            self._progress_at_s = now_s
+            self._memory.outbox.put_progress(
+                Report(
+                    # The same bytes after a restart are the same report.
+                    id=f"{state.epoch}.{state.action_id}.{state.state}.{serial}.{done_bytes}",
+                    action_id=state.action_id,
+                    state=state.state,
+                    at=self._clock.now(),
+                    ecu=serial,
+                    ecu_state=str(self._memory.state.ecus.get(serial, "")),
+                    done_bytes=done_bytes,
+                    total_bytes=total_bytes,
+                )
+            )
+
+        return progress
+
+
+def _runs_old(ecu: EcuPlan, answer: EcuInventory | Failed) -> Outcome:
+    """Say whether an ECU runs for good what it ran before, by its own hash of its own memory."""
+    if isinstance(answer, Failed):
+        return answer
+    expected = ecu.from_sha256 or (ecu.backup.sha256 if ecu.backup is not None else "")
+    running = answer.running.sha256 if answer.running is not None else ""
+    if running == expected and not answer.trial:
+        return Done()
+    return Failed(reason=Reason.BOOT_FAILED, detail=f"runs {running[:12] or 'nothing'} after the rollback")

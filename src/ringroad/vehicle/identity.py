@@ -1,0 +1,138 @@
+"""The vehicle's signed word about itself: the vehicle version manifest, and when it is due.
+
+One is sent at the first start and after every campaign.
+Each ECU's report is signed with that ECU's key, the whole with the Primary's.
+
+Source: Uptane 2.1 sections 5.4.2.1.1 and 5.4.2.1.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from securesystemslib.signer import CryptoSigner
+
+from ringroad.kernel.errors import Corrupt, Unavailable
+from ringroad.kernel.vin import Vin
+from ringroad.trust.attacks import Attack
+from ringroad.trust.manifest import build_ecu_report, build_manifest
+from ringroad.trust.state import VerifiedTarget
+from ringroad.vehicle.agents.base import EcuInventory, Failed
+from ringroad.vehicle.files import Durability, replace_file
+from ringroad.vehicle.plan import EcuOnBoard
+from ringroad.vehicle.states import CampaignState
+
+MANIFEST_NAME: Final = "manifest.state"
+
+
+class ManifestState(msgspec.Struct, frozen=True, kw_only=True):
+    """What must not be forgotten between manifests."""
+
+    counter: int = 0  # of the newest report signed; never used twice
+    told: str = ""  # the state of affairs the server last accepted a manifest of
+
+
+class ManifestBook:
+    """The counter of manifests and what was told, in one small file."""
+
+    def __init__(self, folder: Path, *, durability: Durability) -> None:
+        """Read the file.
+
+        Raises:
+            Corrupt: it does not read back.
+        """
+        self._path = folder / MANIFEST_NAME
+        self._durability: Durability = durability
+        self._state = ManifestState()
+        if self._path.exists():
+            try:
+                self._state = msgspec.json.decode(self._path.read_bytes(), type=ManifestState)
+            except msgspec.MsgspecError as error:
+                raise Corrupt(
+                    f"{MANIFEST_NAME} does not read back", hint="the vehicle needs a service"
+                ) from error
+
+    def due(self, state: CampaignState) -> bool:
+        """Say whether the server has not seen a manifest since the last campaign ended."""
+        return state.resting and self._state.told != _affairs(state)
+
+    def next_counter(self) -> int:
+        """Return a number higher than any before, durably taken."""
+        self._put(ManifestState(counter=self._state.counter + 1, told=self._state.told))
+        return self._state.counter
+
+    def accepted(self, state: CampaignState) -> None:
+        """Note that the server has the manifest of `state`."""
+        self._put(ManifestState(counter=self._state.counter, told=_affairs(state)))
+
+    def _put(self, state: ManifestState) -> None:
+        replace_file(self._path, msgspec.json.encode(state), durability=self._durability)
+        self._state = state
+
+
+def sign_manifest(
+    *,
+    vin: Vin,
+    ecus: tuple[EcuOnBoard, ...],
+    inventory: Mapping[str, EcuInventory | Failed],
+    state: CampaignState,
+    keys: Mapping[str, CryptoSigner],
+    counter: int,
+    now: datetime,
+) -> bytes:
+    """Return the signed manifest of what every ECU runs.
+
+    Args:
+        vin: of the vehicle.
+        ecus: all of them.
+        inventory: what each of them answered, by serial.
+        state: of the orchestrator; knows which images were installed, and an attack that ended the last campaign.
+        keys: each ECU's signer, by serial.
+        counter: from `ManifestBook.next_counter`.
+        now: UTC.
+
+    Raises:
+        Unavailable: an ECU does not answer, or runs an image that nobody knows; a manifest that leaves one out
+            would be refused.
+    """
+    attack = state.code if state.code in set(Attack) else ""
+    reports = []
+    for ecu in ecus:
+        image = _running_image(ecu, inventory[ecu.serial], state)
+        reports.append(
+            build_ecu_report(
+                keys[ecu.serial],
+                serial=ecu.serial,
+                filename=image.filename,
+                length=image.length,
+                sha256=image.sha256,
+                sha512=image.sha512,
+                latest_time=now,
+                counter=counter,
+                attacks_detected=attack if ecu.primary else "",
+            )
+        )
+    primary = next(ecu.serial for ecu in ecus if ecu.primary)
+    return build_manifest(keys[primary], vin=vin, primary_serial=primary, reports=reports)
+
+
+def _running_image(ecu: EcuOnBoard, answer: EcuInventory | Failed, state: CampaignState) -> VerifiedTarget:
+    if isinstance(answer, Failed):
+        raise Unavailable(f"{ecu.name} does not answer: {answer.reason}", code="manifest_incomplete")
+    running = answer.running.sha256 if answer.running is not None else ""
+    known = [state.installed.get(ecu.serial), ecu.factory]
+    if state.plan is not None and ecu.serial in state.ecus:
+        planned = state.plan.ecu(ecu.serial)
+        known += [planned.target, planned.backup]
+    for image in known:
+        if image is not None and image.sha256 == running:
+            return image
+    raise Unavailable(f"{ecu.name} runs an unknown image {running[:12]}", code="manifest_unknown_image")
+
+
+def _affairs(state: CampaignState) -> str:
+    return f"{state.epoch} {state.action_id} {state.state}"

@@ -1,0 +1,111 @@
+"""The orchestrator's memory: journal, the state it adds up to, and the reports that follow from it.
+
+Invariant: `state` is always what the journal on disk folds to; nothing is remembered beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from ringroad.kernel.clock import Clock, Ids
+from ringroad.vehicle.files import Durability
+from ringroad.vehicle.journal import Journal, RecordHook, parse_records
+from ringroad.vehicle.outbox import Outbox
+from ringroad.vehicle.states import (
+    Born,
+    CampaignState,
+    Entry,
+    Started,
+    compacted,
+    decode_entry,
+    encode_entry,
+    fold,
+    report_of,
+)
+
+JOURNAL_NAME: Final = "journal"
+COMPACT_RECORDS_MIN: Final = 100  # below this, rewriting costs more than it saves
+
+Observer = Callable[[Entry, CampaignState], None]
+
+
+class Memory:
+    """The journal of one vehicle, open for writing."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clock: Clock,
+        ids: Ids,
+        durability: Durability,
+        hook: RecordHook | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        """Open the journal, fold it, and note that the orchestrator was started.
+
+        Raises:
+            Corrupt: the journal is damaged or from a newer version.
+            Unavailable: the disk cannot be used.
+        """
+        self._clock = clock
+        self._observer = observer
+        self._journal = Journal(folder / JOURNAL_NAME, durability=durability, hook=hook)
+        self.state = CampaignState()
+        entries = [(record.sequence, decode_entry(record.payload)) for record in self._journal.records]
+        if not entries:
+            born = Born(epoch=ids.new("journal"), at=clock.now())
+            entries = [(self._journal.append(encode_entry(born)).sequence, born)]
+        self.outbox = Outbox(folder, epoch=_epoch(entries[0][1]), durability=durability)
+        for sequence, entry in entries:
+            self.state = fold(self.state, entry)
+            self.outbox.put(sequence, report_of(sequence, entry, self.state))
+        self._journal.forget()
+        if not self.state.resting:
+            self.write(Started(at=clock.now()))
+
+    @property
+    def sequence(self) -> int:
+        """Number of the newest record."""
+        return self._journal.sequence
+
+    def write(self, entry: Entry) -> None:
+        """Make `entry` durable, then true.
+
+        Raises:
+            Unavailable: the disk is full; nothing changed.
+        """
+        record = self._journal.append(encode_entry(entry))
+        self.state = fold(self.state, entry)
+        self.outbox.put(record.sequence, report_of(record.sequence, entry, self.state))
+        self._journal.forget()
+        if self._observer is not None:
+            self._observer(entry, self.state)
+
+    def compact(self) -> None:
+        """Shorten the journal, if no campaign is under way and every report has arrived."""
+        if self.state.resting and self.outbox.settled and self._journal.count > COMPACT_RECORDS_MIN:
+            self._journal.compact(encode_entry(compacted(self.state, at=self._clock.now())))
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._journal.close()
+
+
+def read_state(folder: Path) -> CampaignState:
+    """Return what a vehicle's journal says, without taking part: for `ringroad vehicle status`.
+
+    Raises:
+        Corrupt: the journal is damaged or from a newer version.
+        OSError: there is none.
+    """
+    state = CampaignState()
+    for record in parse_records((folder / JOURNAL_NAME).read_bytes())[0]:
+        state = fold(state, decode_entry(record.payload))
+    return state
+
+
+def _epoch(first: Entry) -> str:
+    return fold(CampaignState(), first).epoch

@@ -1,0 +1,317 @@
+"""The orchestrator of one vehicle: two loops over one memory.
+
+The *campaign* loop asks `decide.next_step` what to do and lets `execute` do it.
+The *uplink* loop polls the server, sends reports until they are acknowledged, and uploads manifests.
+Neither waits for the other: a vehicle that is offline goes on installing, and one that installs still answers.
+
+Invariant: the server's word reaches the campaign only through `Facts`, and only `decide` acts on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+from securesystemslib.signer import CryptoSigner
+
+from ringroad.kernel.clock import Clock, Ids
+from ringroad.kernel.errors import Corrupt, RingroadError
+from ringroad.kernel.vin import Vin
+from ringroad.protocol.vehicle import Command
+from ringroad.trust.state import TrustState
+from ringroad.vehicle.agents.base import UpdateAgent
+from ringroad.vehicle.backoff import backoff_s
+from ringroad.vehicle.decide import Facts, Step, next_step, wants_other
+from ringroad.vehicle.ecus import Ecus
+from ringroad.vehicle.execute import TRUST_NAME, Executor
+from ringroad.vehicle.files import Durability, FolderLock
+from ringroad.vehicle.gateway import Gateway
+from ringroad.vehicle.identity import ManifestBook, sign_manifest
+from ringroad.vehicle.images import STORE_BYTES_MAX, ImageStore
+from ringroad.vehicle.journal import RecordHook
+from ringroad.vehicle.memory import Memory, Observer
+from ringroad.vehicle.plan import EcuOnBoard
+from ringroad.vehicle.preconditions import Refusal, evaluate_all, parse_expression
+from ringroad.vehicle.signals import SignalSource
+from ringroad.vehicle.states import CampaignState, Entry, Unblocked
+
+POLL_S_MIN: Final = 1  # s; a server that asks for less is not obeyed
+POLL_S_MAX: Final = 24 * 3600  # s
+MANIFEST_AGAIN_S: Final = 60.0  # s; after a manifest that could not be made or was refused
+IMAGES_NAME: Final = "images"
+
+_log = structlog.get_logger(__name__)
+
+Consent = Callable[[int], tuple[bool, bool]]  # action id -> (may download, may install)
+
+
+def always_consent(_: int) -> tuple[bool, bool]:
+    """Agree to everything, for vehicles whose owner agreed in advance and for plants."""
+    return True, True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vehicle:
+    """What an orchestrator is given.
+
+    Attributes:
+        vin: of the vehicle.
+        folder: its data folder.
+        ecus: on board, exactly one of them the Primary.
+        agents: by ECU serial.
+        keys: each ECU's signer, by serial.
+        roots: trust to start from, used only if the folder holds none yet.
+        gateway: to the server.
+        signals: VSS samples for preconditions.
+        consent: what the driver agreed to.
+        clock: real or simulated.
+        ids: for the journal's epoch.
+        fraction: random numbers in [0, 1) for jitter.
+        durability: of every file in `folder`.
+        hook: around every journal record.
+        observer: told of every entry after it is durable.
+        retry_base_s: first delay after a failure.
+        store_bytes_max: bound of the image store.
+    """
+
+    vin: Vin
+    folder: Path
+    ecus: Sequence[EcuOnBoard]
+    agents: Mapping[str, UpdateAgent]
+    keys: Mapping[str, CryptoSigner]
+    roots: TrustState
+    gateway: Gateway
+    signals: SignalSource
+    clock: Clock
+    ids: Ids
+    fraction: Callable[[], float]
+    consent: Consent = always_consent
+    durability: Durability = "fsync"
+    hook: RecordHook | None = None
+    observer: Observer | None = None
+    retry_base_s: float = 1.0
+    store_bytes_max: int = STORE_BYTES_MAX
+
+
+class Orchestrator:
+    """One running orchestrator. The data folder is locked from the moment it is made until `close`."""
+
+    def __init__(self, vehicle: Vehicle) -> None:
+        """Lock the folder and read the journal.
+
+        Raises:
+            Conflict: another orchestrator runs on the folder.
+            Corrupt: a file in the folder does not read back.
+            Unavailable: the disk cannot be used.
+        """
+        self._vehicle = vehicle
+        self._lock = FolderLock(vehicle.folder)
+        try:
+            self._open()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _open(self) -> None:
+        vehicle = self._vehicle
+        self.ecus = Ecus(vehicle.ecus, vehicle.agents)
+        self._command: Command | None = None
+        self._campaign_wake = asyncio.Event()
+        self._uplink_wake = asyncio.Event()
+        self._uplink_failures = 0
+        self._next_poll_s = 0.0
+        self.link_error = ""
+        self.manifest_error = ""
+        self._manifest_at_s = 0.0
+        self._manifests = ManifestBook(vehicle.folder, durability=vehicle.durability)
+        trust_file = vehicle.folder / TRUST_NAME
+        trust = TrustState.from_bytes(trust_file.read_bytes()) if trust_file.exists() else vehicle.roots
+        self._memory = Memory(
+            vehicle.folder, clock=vehicle.clock, ids=vehicle.ids, durability=vehicle.durability,
+            hook=vehicle.hook, observer=self._observe,
+        )  # fmt: skip
+        self._executor = Executor(
+            vin=vehicle.vin, folder=vehicle.folder, memory=self._memory, ecus=self.ecus,
+            gateway=vehicle.gateway, trust=trust, clock=vehicle.clock, fraction=vehicle.fraction,
+            images=ImageStore(
+                vehicle.folder / IMAGES_NAME, bytes_max=vehicle.store_bytes_max, durability=vehicle.durability
+            ),
+            durability=vehicle.durability, retry_base_s=vehicle.retry_base_s,
+            interrupted=lambda: wants_other(self.state, self._command),
+        )  # fmt: skip
+
+    @property
+    def state(self) -> CampaignState:
+        """What the journal adds up to."""
+        return self._memory.state
+
+    def wake(self) -> None:
+        """Poll now: the server said that there is something new."""
+        self._next_poll_s = 0.0
+        self._uplink_failures = 0
+        self._uplink_wake.set()
+
+    def unblock(self) -> None:
+        """Let the vehicle take part again after a technician mended a failed rollback."""
+        if self.state.blocked:
+            self._memory.write(Unblocked(at=self._vehicle.clock.now()))
+
+    async def run(self) -> None:
+        """Run both loops until cancelled.
+
+        Raises:
+            Corrupt: the journal contradicts itself; a person must look.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._campaign_loop())
+            tasks.create_task(self._uplink_loop())
+
+    async def step(self) -> float | None:
+        """Decide and carry out one step.
+
+        Returns:
+            Seconds until the next look; None if there is nothing to do until the server says otherwise.
+        """
+        return await self._executor.execute(self._decide())
+
+    async def exchange(self) -> None:
+        """Say what has to be said and hear what the server wants, once.
+
+        Raises:
+            RingroadError: it could not be said or heard; nothing is lost.
+        """
+        await self._send_reports()
+        command = await self._vehicle.gateway.poll()
+        if command != self._command:
+            self._command = command
+            self._campaign_wake.set()
+        await self._upload_manifest()
+
+    async def close(self) -> None:
+        """Drop connections, close the journal, free the folder."""
+        await self.ecus.close()
+        self._memory.close()
+        self._lock.close()
+
+    # Campaign ------------------------------------------------------------------------------------
+
+    async def _campaign_loop(self) -> None:
+        while True:
+            self._campaign_wake.clear()
+            try:
+                delay_s = await self.step()
+            except Corrupt:
+                raise
+            except RingroadError as error:
+                # A full disk: nothing was decided on what could not be written down. Look again later.
+                _log.warning(
+                    "vehicle.step_failed", vin=self._vehicle.vin, code=error.code, reason=error.message
+                )
+                delay_s = backoff_s(1, fraction=self._vehicle.fraction(), base_s=POLL_S_MIN * 10)
+            if delay_s:
+                await _wait(self._campaign_wake, delay_s)
+            elif delay_s is None:
+                await self._campaign_wake.wait()
+            else:
+                await asyncio.sleep(0)  # let the uplink speak between two steps
+
+    def _decide(self) -> Step:
+        state, vehicle = self.state, self._vehicle
+        now = vehicle.clock.now()
+        may_download, may_install = vehicle.consent(state.action_id or 0)
+        return next_step(
+            state,
+            Facts(
+                now=now, command=self._command, stored=self._executor.stored(),
+                refusal=self._refusal(state), may_download=may_download, may_install=may_install,
+            ),
+        )  # fmt: skip
+
+    def _refusal(self, state: CampaignState) -> Refusal | None:
+        if state.plan is None or state.state not in {"READY", "INSTALLING"}:
+            return None
+        now = self._vehicle.clock.now()
+        samples = {sample.path: sample for sample in self._vehicle.signals.read(now)}
+        expressions = [parse_expression(text) for text in state.plan.preconditions]
+        return evaluate_all(expressions, samples, now=now)
+
+    def _observe(self, entry: Entry, state: CampaignState) -> None:
+        if self._uplink_failures == 0:  # while the server is away, news must not shorten the back-off
+            self._uplink_wake.set()
+        if self._vehicle.observer is not None:
+            self._vehicle.observer(entry, state)
+
+    # Uplink --------------------------------------------------------------------------------------
+
+    async def _uplink_loop(self) -> None:
+        while True:
+            self._uplink_wake.clear()
+            await _wait(self._uplink_wake, await self._exchange_safely())
+
+    async def _exchange_safely(self) -> float:
+        """Exchange what is due, and return the seconds until the next exchange."""
+        vehicle = self._vehicle
+        now_s = vehicle.clock.monotonic_s()
+        try:
+            if now_s >= self._next_poll_s:
+                await self.exchange()
+                poll_s = self._command.poll_s if self._command is not None else POLL_S_MIN
+                # Up to a tenth earlier, so that a fleet that was started together drifts apart.
+                spread = 1 - vehicle.fraction() / 10
+                self._next_poll_s = now_s + min(max(poll_s, POLL_S_MIN), POLL_S_MAX) * spread
+            else:
+                await self._send_reports()
+                await self._upload_manifest()
+        except Corrupt:
+            raise
+        except RingroadError as error:
+            self._uplink_failures += 1
+            self.link_error = error.message
+            _log.debug("vehicle.uplink_failed", vin=vehicle.vin, code=error.code, reason=error.message)
+            return backoff_s(self._uplink_failures, fraction=vehicle.fraction(), base_s=vehicle.retry_base_s)
+        self._uplink_failures = 0
+        self.link_error = ""
+        return max(self._next_poll_s - vehicle.clock.monotonic_s(), 0.0)
+
+    async def _send_reports(self) -> None:
+        while batch := self._memory.outbox.batch():
+            acknowledged = await self._vehicle.gateway.send_reports(batch)
+            self._memory.outbox.acknowledge(acknowledged)
+            if not acknowledged.intersection(report.id for report in batch):
+                return  # the server keeps none of them for now; the next exchange tries again
+
+    async def _upload_manifest(self) -> None:
+        state, vehicle = self.state, self._vehicle
+        now_s = vehicle.clock.monotonic_s()
+        # The server should know how the campaign ended before it sees what came of it.
+        if not self._manifests.due(state) or not self._memory.outbox.settled or now_s < self._manifest_at_s:
+            return
+        inventory = await self.ecus.inventories()
+        try:
+            manifest = sign_manifest(
+                vin=vehicle.vin, ecus=self.ecus.on_board, inventory=inventory, state=state, keys=vehicle.keys,
+                counter=self._manifests.next_counter(), now=vehicle.clock.now(),
+            )  # fmt: skip
+            await vehicle.gateway.put_manifest(manifest)
+        except Corrupt:
+            raise
+        except RingroadError as error:
+            # An ECU that is away must not keep the vehicle from hearing the server.
+            self.manifest_error = error.message
+            self._manifest_at_s = now_s + MANIFEST_AGAIN_S
+            _log.info("vehicle.manifest_failed", vin=vehicle.vin, code=error.code, reason=error.message)
+            return
+        self.manifest_error = ""
+        self._manifests.accepted(state)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

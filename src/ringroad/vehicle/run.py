@@ -1,0 +1,238 @@
+"""Runs one vehicle: orchestrator, collector and their tasks, wired together.
+
+One process may run many: they may share an HTTP client, and a simulated vehicle may do without fsync.
+An idle vehicle costs one poll per `poll_s`, one MQTT ping per two minutes and one telemetry batch per
+`telemetry_s`; nothing else wakes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import httpx
+import msgspec
+import structlog
+from securesystemslib.signer import CryptoSigner
+
+from ringroad.kernel.clock import Clock, Ids
+from ringroad.kernel.errors import RingroadError
+from ringroad.protocol.vehicle import FaultEvent, Sample
+from ringroad.trust.state import TrustState
+from ringroad.vehicle.agents.base import Failed, UpdateAgent
+from ringroad.vehicle.collector import Broker, Collector, TelemetryQueue
+from ringroad.vehicle.config import VehicleConfig, on_board, read_keys, read_roots, read_token, vin_of
+from ringroad.vehicle.files import Durability
+from ringroad.vehicle.gateway import Gateway, new_client
+from ringroad.vehicle.journal import RecordHook
+from ringroad.vehicle.memory import Observer
+from ringroad.vehicle.orchestrator import Consent, Orchestrator, Vehicle, always_consent
+from ringroad.vehicle.signals import SignalSource
+
+TELEMETRY_NAME: Final = "telemetry"
+CONSENT_NAME: Final = "consent.json"
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a vehicle needs from the process that runs it.
+
+    Attributes:
+        clock: real or simulated.
+        ids: for the journal's epoch.
+        fraction: random numbers in [0, 1) for jitter.
+        agents: by ECU serial.
+        signals: VSS samples.
+        client: shared HTTP client, or None for one of its own from the configuration.
+        keys: each ECU's signer by serial, or None to read them from the folder.
+        roots: trust to start from, or None to read it from the folder.
+        durability: of every file in the data folder.
+        hook: around every journal record.
+        observer: told of every journal entry.
+    """
+
+    clock: Clock
+    ids: Ids
+    fraction: Callable[[], float]
+    agents: Mapping[str, UpdateAgent]
+    signals: SignalSource
+    client: httpx.AsyncClient | None = None
+    keys: Mapping[str, CryptoSigner] | None = None
+    roots: TrustState | None = None
+    durability: Durability = "fsync"
+    hook: RecordHook | None = None
+    observer: Observer | None = None
+
+
+async def run_vehicle(folder: Path, config: VehicleConfig, surroundings: Surroundings) -> None:
+    """Run one vehicle until cancelled.
+
+    Args:
+        folder: its data folder.
+        config: from `read_config`, or made by a simulation.
+        surroundings: clock, agents and what may be shared.
+
+    Raises:
+        Conflict: another orchestrator runs on the folder.
+        InvalidInput: the configuration names a file that is missing or wrong.
+        Corrupt: a file of the folder does not read back.
+        Unavailable: the disk cannot be used.
+    """
+    async with open_vehicle(folder, config, surroundings) as orchestrator, asyncio.TaskGroup() as tasks:
+        tasks.create_task(orchestrator.run())
+        if config.mqtt_host:
+            tasks.create_task(_telemetry(folder, config, surroundings, orchestrator))
+
+
+@asynccontextmanager
+async def open_vehicle(
+    folder: Path, config: VehicleConfig, surroundings: Surroundings
+) -> AsyncIterator[Orchestrator]:
+    """Give the orchestrator of a vehicle without running it; for tests and single steps.
+
+    Raises:
+        See `run_vehicle`.
+    """
+    given = surroundings.client
+    client = given or new_client(ca_file=folder / config.ca_file)
+    try:
+        gateway = Gateway(
+            client, vin=vin_of(config), token=read_token(folder, config), clock=surroundings.clock,
+            server_url=config.server_url,
+        )  # fmt: skip
+        orchestrator = Orchestrator(
+            Vehicle(
+                vin=vin_of(config),
+                folder=folder,
+                ecus=on_board(config),
+                agents=surroundings.agents,
+                keys=surroundings.keys or read_keys(folder, config),
+                roots=surroundings.roots or read_roots(folder, config),
+                gateway=gateway,
+                signals=surroundings.signals,
+                consent=_consent(folder, config, surroundings.clock),
+                clock=surroundings.clock,
+                ids=surroundings.ids,
+                fraction=surroundings.fraction,
+                durability=surroundings.durability,
+                hook=surroundings.hook,
+                observer=surroundings.observer,
+                retry_base_s=config.retry_base_s,
+                store_bytes_max=config.store_bytes_max,
+            )
+        )
+        try:
+            yield orchestrator
+        finally:
+            await orchestrator.close()
+    finally:
+        if given is None:
+            await client.aclose()
+
+
+# Consent --------------------------------------------------------------------------------------------
+
+
+class ConsentGiven(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the driver agreed to; written by `ringroad vehicle consent`."""
+
+    action_id: int
+    install: bool
+    expires_at: datetime
+
+
+def _consent(folder: Path, config: VehicleConfig, clock: Clock) -> Consent:
+    if config.consent == "auto":
+        return always_consent
+
+    def asked(action_id: int) -> tuple[bool, bool]:
+        try:
+            given = msgspec.json.decode((folder / CONSENT_NAME).read_bytes(), type=ConsentGiven)
+        except (OSError, msgspec.MsgspecError):
+            return False, False
+        valid = given.action_id == action_id and clock.now() < given.expires_at
+        return valid, valid and given.install
+
+    return asked
+
+
+# Telemetry ------------------------------------------------------------------------------------------
+
+
+async def _telemetry(
+    folder: Path, config: VehicleConfig, surroundings: Surroundings, orchestrator: Orchestrator
+) -> None:
+    queue = TelemetryQueue(folder / TELEMETRY_NAME, durability=surroundings.durability)
+    collector = Collector(
+        vin=vin_of(config), queue=queue, clock=surroundings.clock, fraction=surroundings.fraction
+    )
+    broker = Broker(host=config.mqtt_host, port=config.mqtt_port, token=read_token(folder, config))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(collector.run(broker, wake=orchestrator.wake))
+        tasks.create_task(_observe(config, surroundings, orchestrator, collector))
+
+
+async def _observe(
+    config: VehicleConfig, surroundings: Surroundings, orchestrator: Orchestrator, collector: Collector
+) -> None:
+    """Collect a batch every `telemetry_s`: the samples, and the fault codes whose status changed."""
+    watch = FaultWatch(orchestrator)
+    # A fleet that was started together should not speak together.
+    await asyncio.sleep(config.telemetry_s * surroundings.fraction())
+    while True:
+        now = surroundings.clock.now()
+        samples = surroundings.signals.read(now)
+        try:
+            faults = await watch.look(samples, now=now)
+            collector.collect(
+                samples, faults, software=dict(watch.software), release=orchestrator.state.release_id
+            )
+        except RingroadError as error:
+            _log.warning("vehicle.telemetry_failed", vin=config.vin, code=error.code, reason=error.message)
+        await asyncio.sleep(config.telemetry_s)
+
+
+class FaultWatch:
+    """Remembers each ECU's fault codes and tells what changed since the last look.
+
+    After a restart every stored fault is told once more; the server sees the same status and changes nothing.
+    """
+
+    def __init__(self, orchestrator: Orchestrator) -> None:
+        self._orchestrator = orchestrator
+        self._known: dict[str, dict[str, int]] = {}
+        self.software: dict[str, str] = {}
+
+    async def look(self, samples: Sequence[Sample], *, now: datetime) -> list[FaultEvent]:
+        """Ask every ECU that is not being updated, and return the changes with a snapshot of `samples`."""
+        if not self._orchestrator.state.resting:
+            return []  # an ECU that is being flashed has no faults worth telling
+        events: list[FaultEvent] = []
+        snapshot = {sample.path: sample.value for sample in samples}
+        answers = await self._orchestrator.ecus.inventories()
+        for ecu in self._orchestrator.ecus.on_board:
+            answer = answers[ecu.serial]
+            if isinstance(answer, Failed):
+                continue
+            version = answer.running.version if answer.running is not None else ""
+            self.software[ecu.name] = version
+            current = {fault.code: fault.status for fault in answer.faults}
+            before = self._known.get(ecu.serial, {})
+            gone = {code: 0 for code in before if code not in current}
+            for code, status in {**current, **gone}.items():
+                if before.get(code) != status:
+                    events.append(
+                        FaultEvent(
+                            at=now, ecu=ecu.name, code=code, status=status,
+                            software_version=version, snapshot=snapshot,
+                        )
+                    )  # fmt: skip
+            self._known[ecu.serial] = current
+        return events

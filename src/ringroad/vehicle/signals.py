@@ -1,0 +1,48 @@
+"""Where VSS samples come from, and a source that reads them from a file.
+
+Any bus, broker or simulation can be a source; the orchestrator reads it for preconditions, the collector for
+telemetry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from ringroad.kernel.limits import TELEMETRY_BATCH_MAX
+from ringroad.protocol.vehicle import Sample
+
+FILE_BYTES_MAX: Final = 256 * 1024  # bytes; a thousand samples are about 80 kB
+
+
+class SignalSource(Protocol):
+    """Gives the vehicle's current samples."""
+
+    def read(self, now: datetime) -> Sequence[Sample]:
+        """Return the newest sample of each path, at most `TELEMETRY_BATCH_MAX`."""
+        ...
+
+
+class FileSignals:
+    """Samples from a JSON file ``{"Vehicle.Speed": 0, ...}``, which another process keeps current.
+
+    A file that is missing or unreadable gives no samples, and so refuses every precondition.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self, now: datetime) -> Sequence[Sample]:
+        """Return one sample per entry, stamped with `now`: the file says what is true now."""
+        try:
+            if self._path.stat().st_size > FILE_BYTES_MAX:
+                return []
+            values = msgspec.json.decode(self._path.read_bytes(), type=dict[str, float | int | bool | str])
+        except (OSError, msgspec.MsgspecError):
+            return []
+        named = list(values.items())[:TELEMETRY_BATCH_MAX]
+        return [Sample(at=now, path=path, value=value) for path, value in named]
