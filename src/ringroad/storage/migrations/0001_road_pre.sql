@@ -109,6 +109,7 @@ CREATE INDEX repository_metadata_expiry_idx ON repository_metadata (expires_at) 
 CREATE TABLE line_baseline (           -- what vehicles at the end of the line are flashed with
     programme_id text PRIMARY KEY REFERENCES programme (id),
     release_id text NOT NULL REFERENCES release (id),
+    packages jsonb NOT NULL DEFAULT '{}',  -- {variant: {ecu: package id}}, complete: this release over earlier baselines
     generation integer NOT NULL DEFAULT 1,
     set_at timestamptz NOT NULL
 );
@@ -316,9 +317,11 @@ CREATE TABLE finding (
     software_version text NOT NULL,
     fault_code text NOT NULL,
     state text NOT NULL CHECK (state IN ('open', 'accepted', 'rejected', 'closed')),
+    state_reason text NOT NULL DEFAULT '',
     evidence jsonb NOT NULL,           -- query, counts, population, confidence
     generation integer NOT NULL DEFAULT 1,
-    opened_at timestamptz NOT NULL
+    opened_at timestamptz NOT NULL,
+    closed_at timestamptz              -- rejected or closed; earlier evidence is spent
 );
 CREATE UNIQUE INDEX finding_live_key ON finding (programme_id, ecu, software_version, fault_code)
     WHERE state IN ('open', 'accepted');
@@ -330,6 +333,7 @@ CREATE TABLE change (
     ecu text NOT NULL,                 -- component
     target text NOT NULL,              -- what must be true afterwards, readable
     state text NOT NULL CHECK (state IN ('proposed', 'approved', 'rejected', 'done')),
+    state_reason text NOT NULL DEFAULT '',
     generation integer NOT NULL DEFAULT 1,
     proposed_by text NOT NULL,
     approved_by text,

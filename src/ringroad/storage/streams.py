@@ -1,0 +1,209 @@
+"""JetStream: the telemetry stream and its one durable consumer. Nothing about what the messages mean.
+
+The MQTT topic ``ringroad/v1/<vin>/telemetry`` is the subject ``ringroad.v1.<vin>.telemetry`` here.
+The stream keeps a message until the lake has it (work-queue retention) and, when it is full, refuses new ones
+rather than forget old ones: the vehicle then keeps its own copy.
+
+Invariant: a message is acknowledged to the stream only after its handler returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import nats
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+from nats.js.errors import Error as JetStreamError
+from nats.js.errors import NotFoundError
+
+from ringroad.kernel.errors import RingroadError, Unavailable
+
+STREAM = "TELEMETRY"
+SUBJECT = "ringroad.v1.*.telemetry"
+CONSUMER = "lake"
+STREAM_BYTES_MAX = 4 * 1024**3  # bytes; hours of a large fleet while the lake is away
+MESSAGE_BYTES_MAX = 1024**2  # bytes; the broker's own default
+MESSAGES_PER_PULL_MAX = 512
+PULL_WAIT_S = 1.0  # seconds a pull waits for its first message
+GATHER_WAIT_S = 0.1  # seconds more, to fill one file rather than many
+ACK_WAIT_S = 30.0  # seconds; a worker that died gives its messages back after this
+ACK_PENDING_MAX = 4 * MESSAGES_PER_PULL_MAX
+RETRY_S_FIRST = 0.5
+RETRY_S_MAX = 15.0
+CONNECT_S_MAX = 5
+
+LOG = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamMessage:
+    """One stored message; `seq` and `received_at` are the same at every delivery."""
+
+    subject: str
+    payload: bytes
+    seq: int
+    received_at: datetime
+    deliveries: int
+
+
+Handler = Callable[[Sequence[StreamMessage]], None]
+
+
+async def ensure_telemetry_stream(js: JetStreamContext, *, bytes_max: int = STREAM_BYTES_MAX) -> None:
+    """Create the stream where it is missing, or bring its size limit up to date."""
+    config = StreamConfig(
+        name=STREAM,
+        subjects=[SUBJECT],
+        retention=RetentionPolicy.WORK_QUEUE,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.NEW,
+        max_bytes=bytes_max,
+        max_msg_size=MESSAGE_BYTES_MAX,
+    )
+    try:
+        info = await js.stream_info(STREAM)
+    except NotFoundError:
+        await js.add_stream(config)
+    else:
+        if info.config.max_bytes != bytes_max:
+            await js.update_stream(config)
+
+
+async def consume_telemetry(
+    nats_url: str,
+    handle: Handler,
+    stop: asyncio.Event,
+    *,
+    ack_wait_s: float = ACK_WAIT_S,
+) -> None:
+    """Pull messages in batches, hand each batch over in a thread, acknowledge it when that returned.
+
+    Goes on through lost connections, restarts of the broker and handlers that cannot work for now:
+    what was not acknowledged is delivered again.
+
+    Args:
+        nats_url: for example ``nats://server:secret@127.0.0.1:4222``.
+        handle: makes a batch durable; raises `RingroadError` when it could not.
+        stop: set it to end after the batch in hand.
+        ack_wait_s: after how long an unacknowledged message is delivered again.
+    """
+    retry_s = RETRY_S_FIRST
+    while not stop.is_set():
+        try:
+            client = await nats.connect(
+                nats_url, connect_timeout=CONNECT_S_MAX, allow_reconnect=False, error_cb=_ignore
+            )
+            try:
+                await _pull(client, handle, stop, ack_wait_s=ack_wait_s)
+            finally:
+                await client.close()
+            retry_s = RETRY_S_FIRST
+        except (NatsError, JetStreamError, OSError, TimeoutError, RingroadError) as error:
+            detail = error.detail if isinstance(error, RingroadError) else ""
+            LOG.warning("telemetry waits", error=repr(error), detail=detail, retry_s=retry_s)
+            await _pause(stop, retry_s)
+            retry_s = min(RETRY_S_MAX, retry_s * 2)
+
+
+async def waiting_messages(nats_url: str) -> int:
+    """Return how many telemetry messages the lake does not have yet.
+
+    Raises:
+        Unavailable: the broker does not answer, or has no such stream.
+    """
+    try:
+        client = await nats.connect(
+            nats_url, connect_timeout=CONNECT_S_MAX, allow_reconnect=False, error_cb=_ignore
+        )
+        try:
+            return int((await client.jetstream().stream_info(STREAM)).state.messages)
+        finally:
+            await client.close()
+    except (NatsError, JetStreamError, OSError, TimeoutError) as error:
+        raise Unavailable(
+            "the telemetry stream does not answer",
+            hint="ringroad status shows the engines",
+            detail=repr(error),
+        ) from error
+
+
+async def _pull(client: Client, handle: Handler, stop: asyncio.Event, *, ack_wait_s: float) -> None:
+    """Go on until `stop`, or until the connection is lost or the handler fails."""
+    js = client.jetstream()
+    await _ensure_consumer(js, ack_wait_s=ack_wait_s)
+    subscription = await js.pull_subscribe_bind(consumer=CONSUMER, stream=STREAM)
+    while not stop.is_set():
+        if not client.is_connected:
+            raise Unavailable("the connection to NATS was lost")
+        try:
+            messages = await subscription.fetch(1, timeout=PULL_WAIT_S)
+        except NatsTimeoutError:
+            continue
+        with contextlib.suppress(NatsTimeoutError):  # only one was there
+            messages += await subscription.fetch(MESSAGES_PER_PULL_MAX - 1, timeout=GATHER_WAIT_S)
+        try:
+            await asyncio.to_thread(handle, sorted(map(_stored, messages), key=lambda item: item.seq))
+        except RingroadError:
+            for message in messages:
+                await message.nak(delay=RETRY_S_FIRST)
+            raise
+        for message in messages:
+            await message.ack()
+        await client.flush()
+
+
+async def _ensure_consumer(js: JetStreamContext, *, ack_wait_s: float) -> None:
+    try:
+        await js.consumer_info(STREAM, CONSUMER)
+    except NotFoundError:
+        await js.add_consumer(
+            STREAM,
+            ConsumerConfig(
+                durable_name=CONSUMER,
+                filter_subject=SUBJECT,
+                deliver_policy=DeliverPolicy.ALL,
+                ack_policy=AckPolicy.EXPLICIT,
+                ack_wait=ack_wait_s,
+                max_ack_pending=ACK_PENDING_MAX,
+            ),
+        )
+
+
+def _stored(message: Msg) -> StreamMessage:
+    meta = message.metadata
+    return StreamMessage(
+        subject=message.subject,
+        payload=message.data,
+        seq=meta.sequence.stream,
+        received_at=meta.timestamp,
+        deliveries=meta.num_delivered or 1,
+    )
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+async def _ignore(_error: Exception) -> None:
+    """Lost connections are seen where they are used."""
