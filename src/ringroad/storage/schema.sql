@@ -122,6 +122,7 @@ CREATE TABLE public.change (
     ecu text NOT NULL,
     target text NOT NULL,
     state text NOT NULL,
+    state_reason text DEFAULT ''::text NOT NULL,
     generation integer DEFAULT 1 NOT NULL,
     proposed_by text NOT NULL,
     approved_by text,
@@ -215,9 +216,11 @@ CREATE TABLE public.finding (
     software_version text NOT NULL,
     fault_code text NOT NULL,
     state text NOT NULL,
+    state_reason text DEFAULT ''::text NOT NULL,
     evidence jsonb NOT NULL,
     generation integer DEFAULT 1 NOT NULL,
     opened_at timestamp with time zone NOT NULL,
+    closed_at timestamp with time zone,
     CONSTRAINT finding_state_check CHECK ((state = ANY (ARRAY['open'::text, 'accepted'::text, 'rejected'::text, 'closed'::text])))
 );
 CREATE TABLE public.gate_decision (
@@ -246,6 +249,7 @@ CREATE TABLE public.lap (
 CREATE TABLE public.line_baseline (
     programme_id text NOT NULL,
     release_id text NOT NULL,
+    packages jsonb DEFAULT '{}'::jsonb NOT NULL,
     generation integer DEFAULT 1 NOT NULL,
     set_at timestamp with time zone NOT NULL
 );
