@@ -109,8 +109,10 @@ def decide_report(state: AssignmentState | None, evidence: Evidence, detail: str
     if evidence in _OUTCOME:
         return Move(state=_OUTCOME[evidence], detail=detail, blocks_vehicle=evidence is Evidence.BLOCKED)
     if evidence is Evidence.CLAIMED:
-        keeps = AssignmentState.CANCELLING if state is AssignmentState.CANCELLING else AssignmentState.ACTIVE
-        return Move(state=keeps, detail="SUCCEEDED, manifest awaited")
+        keeps = state in (AssignmentState.CANCELLING, AssignmentState.PENDING)
+        return Move(state=state if keeps else AssignmentState.ACTIVE, detail="SUCCEEDED, manifest awaited")
+    if state is AssignmentState.PENDING:  # withheld by a pause after the vehicle had heard of it
+        return Move(state=AssignmentState.PENDING, detail=detail)
     if state is AssignmentState.CANCELLING and evidence is not Evidence.CANCEL_REJECTED:
         return Move(state=AssignmentState.CANCELLING, detail=detail)
     return Move(state=AssignmentState.ACTIVE, detail=detail)

@@ -1,0 +1,354 @@
+-- Reading ----------------------------------------------------------------------------------------
+-- name: release_row^
+SELECT r.id, r.programme_id, r.version, r.state, r.lap_id, r.document, p.document AS programme_document
+  FROM release r JOIN programme p ON p.id = r.programme_id
+ WHERE r.id = :release_id;
+
+-- name: programme_packages
+SELECT id, ecu, version, filename, format, hardware_ids, image_sha256, image_sha512, image_bytes,
+       release_counter, requires
+  FROM software_package WHERE programme_id = :programme_id;
+
+-- name: image_counters
+SELECT image_sha256, max(release_counter) AS release_counter
+  FROM software_package WHERE programme_id = :programme_id GROUP BY image_sha256;
+
+-- name: vehicle_facts
+SELECT v.vin, v.programme_id, v.variant, v.region, v.gateway, v.release_id, v.blocked_reason, v.tags,
+       v.attributes, v.born_at, e.ecus
+  FROM vehicle v
+  LEFT JOIN LATERAL (
+      SELECT json_object_agg(ecu.name, json_build_object(
+                 'name', ecu.name, 'serial', ecu.serial, 'hardware_id', ecu.hardware_id,
+                 'is_primary', ecu.is_primary, 'filename', i.filename, 'version', i.version,
+                 'image_sha256', i.image_sha256))::text AS ecus
+        FROM ecu LEFT JOIN ecu_installed i ON i.vin = ecu.vin AND i.serial = ecu.serial
+       WHERE ecu.vin = v.vin AND ecu.removed_at IS NULL) e ON true
+ WHERE (:programme_id::text IS NULL OR v.programme_id = :programme_id)
+   AND (:vins::text[] IS NULL OR v.vin = ANY (:vins));
+
+-- name: vocabulary^
+SELECT ARRAY(SELECT id FROM programme) AS programmes,
+       ARRAY(SELECT DISTINCT jsonb_object_keys(document -> 'variants') FROM programme
+              WHERE jsonb_typeof(document -> 'variants') = 'object') AS variants,
+       ARRAY(SELECT DISTINCT jsonb_object_keys(document -> 'ecus') FROM programme
+              WHERE jsonb_typeof(document -> 'ecus') = 'object') AS ecus,
+       ARRAY(SELECT DISTINCT region FROM vehicle) AS regions,
+       ARRAY(SELECT DISTINCT unnest(tags) FROM vehicle) AS tags;
+
+-- name: busy_vehicles
+SELECT c.id AS campaign_id, c.state AS campaign_state, count(*) AS vehicles
+  FROM assignment a JOIN campaign c ON c.id = a.campaign_id
+ WHERE a.vin = ANY (:vins) AND a.campaign_id <> :campaign_id
+   AND a.state IN ('pending', 'offered', 'active', 'cancelling')
+ GROUP BY c.id, c.state;
+
+-- name: campaign^
+SELECT id, name, release_id, lap_id, state, state_reason, state_at, wave, plan_id, generation, created_by,
+       created_at, finished_at
+  FROM campaign WHERE id = :campaign_id;
+
+-- name: campaigns
+SELECT id, name, release_id, lap_id, state, state_reason, state_at, wave, plan_id, generation, created_by,
+       created_at, finished_at
+  FROM campaign
+ WHERE (:states::text[] IS NULL OR state = ANY (:states)) AND id < coalesce(:before_id, 'd')
+ ORDER BY id DESC LIMIT :rows_max;
+
+-- name: plan^
+SELECT * FROM campaign_plan WHERE id = :plan_id;
+
+-- name: plan_targets
+SELECT vin, verdict, reason, wave FROM campaign_target
+ WHERE plan_id = :plan_id AND (:verdict::text IS NULL OR verdict = :verdict) AND vin > :after_vin
+ ORDER BY vin LIMIT :rows_max;
+
+-- name: campaign_assignments
+SELECT action_id, campaign_id, vin, wave, kind, state, state_detail, released_at, offered_at, deadline_at,
+       last_report_at, finished_at, release_id, previous_release_id
+  FROM assignment
+ WHERE campaign_id = :campaign_id AND (:state::text IS NULL OR state = :state) AND vin > :after_vin
+ ORDER BY vin, kind LIMIT :rows_max;
+
+-- name: wave_counts
+SELECT wave, count(*) AS targeted,
+       count(*) FILTER (WHERE state = 'installed') AS installed,
+       count(*) FILTER (WHERE state = 'failed') AS failed,
+       count(*) FILTER (WHERE state = 'rolled_back') AS rolled_back,
+       count(*) FILTER (WHERE state = 'expired' AND last_report_at IS NOT NULL) AS lost,
+       count(*) FILTER (WHERE state = 'expired' AND last_report_at IS NULL) AS silent,
+       count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
+       count(*) FILTER (WHERE state = 'pending') AS pending,
+       count(*) FILTER (WHERE state IN ('active', 'cancelling')) AS active,
+       max(last_report_at) AS newest_report_at
+  FROM assignment WHERE campaign_id = :campaign_id AND kind = 'update'
+ GROUP BY wave ORDER BY wave;
+
+-- name: nth_outcome_at$
+SELECT finished_at FROM assignment
+ WHERE campaign_id = :campaign_id AND wave = :wave AND kind = 'update'
+   AND (state IN ('installed', 'failed', 'rolled_back') OR state = 'expired' AND last_report_at IS NOT NULL)
+ ORDER BY finished_at LIMIT 1 OFFSET :skip;
+
+-- Campaigns --------------------------------------------------------------------------------------
+-- name: insert_campaign!
+INSERT INTO campaign (id, name, release_id, lap_id, state, state_at, created_by, created_at)
+VALUES (:id, :name, :release_id, :lap_id, 'draft', :now, :actor, :now);
+
+-- name: insert_plan!
+INSERT INTO campaign_plan (id, campaign_id, generation, parent_id, document, findings, made_by, made_at)
+SELECT :id, :campaign_id, 1 + count(*), :parent_id, :document, :findings, :actor, :now
+  FROM campaign_plan WHERE campaign_id = :campaign_id;
+
+-- name: make_plan_current!
+UPDATE campaign SET plan_id = :plan_id, state = 'planned', state_at = :now, generation = generation + 1
+ WHERE id = :campaign_id AND generation = :generation AND state IN ('draft', 'planned', 'approved');
+
+-- name: move_campaign!
+UPDATE campaign SET state = :state, state_reason = :reason, state_at = :now, generation = generation + 1,
+       finished_at = CASE WHEN :state = 'finished' THEN :now ELSE finished_at END
+ WHERE id = :campaign_id AND generation = :generation AND state = ANY (:from_states);
+
+-- name: approve_plan!
+UPDATE campaign_plan SET approved_by = :actor, approved_at = :now
+ WHERE id = :plan_id AND campaign_id = :campaign_id;
+
+-- name: insert_assignments!
+INSERT INTO assignment (campaign_id, vin, wave, previous_release_id, release_id)
+SELECT :campaign_id, t.vin, t.wave, v.release_id, :release_id
+  FROM campaign_target t JOIN vehicle v ON v.vin = t.vin
+ WHERE t.plan_id = :plan_id AND t.verdict = 'match'
+ ORDER BY t.wave, t.vin;
+
+-- name: set_wave!
+UPDATE campaign SET wave = :wave, generation = generation + 1
+ WHERE id = :campaign_id AND generation = :generation AND state = 'running' AND wave = :wave - 1;
+
+-- name: release_wave!
+UPDATE assignment SET released_at = :now, generation = generation + 1
+ WHERE campaign_id = :campaign_id AND wave = :wave AND state = 'pending' AND released_at IS NULL;
+
+-- name: offer_ddi!
+UPDATE assignment a
+   SET state = 'offered', offered_at = :now, generation = generation + 1,
+       deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
+  FROM vehicle v
+ WHERE a.campaign_id = :campaign_id AND a.state = 'pending' AND a.released_at IS NOT NULL
+   AND v.vin = a.vin AND v.gateway = 'ddi'
+   AND NOT EXISTS (SELECT 1 FROM assignment o
+                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'));
+
+-- name: withhold_offers!
+UPDATE assignment SET state = 'pending', deadline_at = NULL, generation = generation + 1
+ WHERE campaign_id = :campaign_id AND state = 'offered';
+
+-- name: extend_deadlines!
+UPDATE assignment SET deadline_at = deadline_at + make_interval(secs => :seconds), generation = generation + 1
+ WHERE campaign_id = :campaign_id AND state IN ('active', 'cancelling') AND deadline_at IS NOT NULL;
+
+-- name: cancel_pending!
+UPDATE assignment SET state = 'cancelled', state_detail = :reason, finished_at = :now, generation = generation + 1
+ WHERE campaign_id = :campaign_id AND state = 'pending' AND offered_at IS NULL;
+
+-- name: cancel_open!
+UPDATE assignment SET state = 'cancelling', state_detail = :reason, generation = generation + 1,
+       deadline_at = coalesce(deadline_at, :now::timestamptz + make_interval(secs => :deadline_s))
+ WHERE campaign_id = :campaign_id
+   AND (state IN ('offered', 'active') OR state = 'pending' AND offered_at IS NOT NULL);
+
+-- name: insert_gate_decision!
+INSERT INTO gate_decision (campaign_id, wave, decision, reason, facts, policy, decided_at)
+VALUES (:campaign_id, :wave, :decision, :reason, :facts, :policy, :now);
+
+-- name: last_gate_decision^
+SELECT decision, reason FROM gate_decision
+ WHERE campaign_id = :campaign_id AND wave = :wave ORDER BY id DESC LIMIT 1;
+
+-- name: gate_decisions
+SELECT id, wave, decision, reason, facts, policy, decided_at FROM gate_decision
+ WHERE campaign_id = :campaign_id ORDER BY id DESC LIMIT :rows_max;
+
+-- name: wave_fact_id$
+SELECT id FROM fact
+ WHERE subject = :campaign_id AND kind = 'campaign.wave_started' AND (body ->> 'wave')::int = :wave
+ ORDER BY seq DESC LIMIT 1;
+
+-- name: vehicle_fact_ids
+SELECT id FROM fact
+ WHERE kind = ANY (:kinds) AND body ->> 'campaign_id' = :campaign_id
+ ORDER BY seq DESC LIMIT :rows_max;
+
+-- name: notify_assignment$
+SELECT pg_notify('ringroad_assignment', :campaign_id);
+
+-- Reports ----------------------------------------------------------------------------------------
+-- name: try_lock$
+SELECT pg_try_advisory_xact_lock(:key);
+
+-- name: unapplied_reports
+SELECT id, vin, action_id, kind, event_at, received_at, body
+  FROM device_report WHERE applied_at IS NULL ORDER BY id LIMIT :rows_max;
+
+-- name: lock_actions
+SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
+       coalesce(a.release_id, c.release_id) AS release_id, a.previous_release_id, c.lap_id
+  FROM assignment a JOIN campaign c ON c.id = a.campaign_id
+ WHERE a.action_id = ANY (:action_ids) ORDER BY a.action_id FOR UPDATE OF a;
+
+-- name: apply_moves!
+UPDATE assignment a
+   SET state = m.state, state_detail = m.detail, last_report_at = m.at,
+       finished_at = CASE WHEN m.closed THEN m.at END,
+       generation = a.generation + 1
+  FROM unnest(:action_ids::int[], :states::text[], :details::text[], :ats::timestamptz[], :closed::bool[])
+       AS m (action_id, state, detail, at, closed)
+ WHERE a.action_id = m.action_id;
+
+-- name: mark_applied!
+UPDATE device_report r SET applied_at = :now, outcome = m.outcome
+  FROM unnest(:ids::bigint[], :outcomes::text[]) AS m (id, outcome)
+ WHERE r.id = m.id;
+
+-- name: block_vehicles!
+UPDATE vehicle SET blocked_reason = 'ROLLBACK_FAILED', generation = generation + 1 WHERE vin = ANY (:vins);
+
+-- name: set_vehicle_releases!
+UPDATE vehicle v SET release_id = m.release_id, generation = v.generation + 1
+  FROM unnest(:vins::text[], :release_ids::text[]) AS m (vin, release_id)
+ WHERE v.vin = m.vin AND v.release_id IS DISTINCT FROM m.release_id;
+
+-- name: set_installed_from_release!
+INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at)
+SELECT e.vin, e.serial, p.filename, p.version, p.image_sha256, :now
+  FROM unnest(:vins::text[], :release_ids::text[]) AS m (vin, release_id)
+  JOIN vehicle v ON v.vin = m.vin AND v.gateway = 'ddi'
+  JOIN release r ON r.id = m.release_id
+ CROSS JOIN LATERAL jsonb_each_text(r.document -> 'variants' -> v.variant) AS chosen (ecu, package_id)
+  JOIN software_package p ON p.id = chosen.package_id
+  JOIN ecu e ON e.vin = m.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
+    ON CONFLICT (vin, serial) DO UPDATE
+       SET filename = excluded.filename, version = excluded.version, image_sha256 = excluded.image_sha256,
+           reported_at = excluded.reported_at;
+
+-- name: expire_deadlines
+UPDATE assignment a
+   SET state = 'expired', finished_at = :now, generation = a.generation + 1,
+       state_detail = CASE WHEN a.last_report_at IS NULL THEN 'never answered'
+                           ELSE 'silent after: ' || a.state_detail END
+  FROM campaign c
+ WHERE c.id = a.campaign_id AND c.state <> 'paused'
+   AND a.action_id IN (SELECT action_id FROM assignment
+                        WHERE deadline_at <= :now AND state IN ('offered', 'active', 'cancelling')
+                        ORDER BY deadline_at LIMIT :rows_max FOR UPDATE SKIP LOCKED)
+RETURNING a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.offered_at, a.last_report_at, a.deadline_at,
+          coalesce(a.release_id, c.release_id) AS release_id, c.lap_id;
+
+-- Manifests --------------------------------------------------------------------------------------
+-- name: insert_manifest!
+INSERT INTO vehicle_manifest (vin, digest, body, received_at) VALUES (:vin, :digest, :body, :now)
+    ON CONFLICT (vin, digest) DO NOTHING;
+
+-- name: lock_vehicle^
+SELECT vin, variant, release_id, gateway FROM vehicle WHERE vin = :vin FOR UPDATE;
+
+-- name: set_installed!
+INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at)
+SELECT e.vin, e.serial, m.filename, coalesce(p.version, 'unknown'), m.sha256, :now
+  FROM unnest(:serials::text[], :filenames::text[], :sha256s::text[]) AS m (serial, filename, sha256)
+  JOIN ecu e ON e.vin = :vin AND e.serial = m.serial
+  LEFT JOIN software_package p ON p.filename = m.filename AND p.image_sha256 = m.sha256
+    ON CONFLICT (vin, serial) DO UPDATE
+       SET filename = excluded.filename, version = excluded.version, image_sha256 = excluded.image_sha256,
+           reported_at = excluded.reported_at;
+
+-- name: vehicle_action^
+SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
+       coalesce(a.release_id, c.release_id) AS release_id, a.previous_release_id, c.lap_id,
+       c.state AS campaign_state
+  FROM assignment a JOIN campaign c ON c.id = a.campaign_id
+ WHERE a.vin = :vin AND a.offered_at IS NOT NULL
+   AND (a.state IN ('pending', 'offered', 'active', 'cancelling')
+        OR a.action_id = (SELECT max(action_id) FROM assignment WHERE vin = :vin AND offered_at IS NOT NULL))
+ ORDER BY (a.state IN ('offered', 'active', 'cancelling')) DESC, a.action_id DESC LIMIT 1
+   FOR UPDATE OF a;
+
+-- name: missing_targets$
+SELECT count(*) FROM assignment a
+  JOIN campaign c ON c.id = a.campaign_id
+  JOIN release r ON r.id = c.release_id
+  JOIN release wanted ON wanted.id = coalesce(a.release_id, c.release_id)
+  JOIN vehicle v ON v.vin = a.vin
+ CROSS JOIN LATERAL jsonb_each_text(wanted.document -> 'variants' -> v.variant) AS chosen (ecu, package_id)
+  LEFT JOIN software_package p ON p.id = chosen.package_id
+  LEFT JOIN ecu e ON e.vin = a.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
+  LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
+ WHERE a.action_id = :action_id
+   AND (a.kind = 'update' OR r.document -> 'variants' -> v.variant ? chosen.ecu)
+   AND (i.image_sha256 IS DISTINCT FROM p.image_sha256 OR i.filename IS DISTINCT FROM p.filename);
+
+-- name: count_targets$
+SELECT count(*) FROM assignment a
+  JOIN campaign c ON c.id = a.campaign_id
+  JOIN release wanted ON wanted.id = coalesce(a.release_id, c.release_id)
+  JOIN vehicle v ON v.vin = a.vin
+ CROSS JOIN LATERAL jsonb_each_text(wanted.document -> 'variants' -> v.variant)
+ WHERE a.action_id = :action_id;
+
+-- name: touch_action!
+UPDATE assignment SET last_report_at = :now WHERE action_id = :action_id;
+
+-- name: close_action!
+UPDATE assignment SET state = :state, state_detail = :detail, finished_at = :now, last_report_at = :now,
+       generation = generation + 1
+ WHERE action_id = :action_id;
+
+-- name: inventory
+SELECT serial, public_key, is_primary FROM ecu WHERE vin = :vin AND removed_at IS NULL ORDER BY serial;
+
+-- name: last_manifest$
+SELECT body FROM vehicle_manifest WHERE vin = :vin ORDER BY id DESC LIMIT 1;
+
+-- Director bundles -------------------------------------------------------------------------------
+-- name: waiting_for_bundle
+SELECT a.action_id, a.vin, a.kind, a.campaign_id, c.release_id AS campaign_release_id,
+       coalesce(a.release_id, c.release_id) AS release_id,
+       (p.document -> 'request' ->> 'vehicle_deadline_s')::int AS deadline_s
+  FROM assignment a
+  JOIN campaign c ON c.id = a.campaign_id
+  JOIN campaign_plan p ON p.id = c.plan_id
+  JOIN vehicle v ON v.vin = a.vin
+ WHERE a.state = 'pending' AND a.released_at IS NOT NULL AND v.gateway = 'native'
+   AND (c.state = 'running' OR a.kind = 'rollback')
+   AND NOT EXISTS (SELECT 1 FROM assignment o
+                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
+ ORDER BY a.action_id LIMIT :rows_max FOR UPDATE OF a SKIP LOCKED;
+
+-- name: offer_native!
+UPDATE assignment SET state = 'offered', bundle = 'issued', offered_at = :now, generation = generation + 1,
+       deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
+ WHERE action_id = :action_id AND state = 'pending';
+
+-- name: refuse_action!
+UPDATE assignment SET state = 'failed', state_detail = :reason, finished_at = :now, generation = generation + 1
+ WHERE action_id = :action_id AND state = 'pending';
+
+-- name: to_withdraw
+SELECT a.action_id, a.vin FROM assignment a
+ WHERE a.bundle = 'issued' AND a.state IN ('pending', 'failed', 'rolled_back', 'cancelled', 'expired')
+ ORDER BY a.vin LIMIT :rows_max FOR UPDATE OF a SKIP LOCKED;
+
+-- name: newer_bundle$
+SELECT EXISTS (SELECT 1 FROM assignment
+                WHERE vin = :vin AND action_id <> :action_id AND bundle = 'issued'
+                  AND (action_id > :action_id OR state IN ('offered', 'active', 'cancelling')));
+
+-- name: mark_withdrawn!
+UPDATE assignment SET bundle = 'withdrawn' WHERE action_id = :action_id;
+
+-- name: insert_returns!
+INSERT INTO assignment (campaign_id, vin, wave, kind, release_id, previous_release_id, released_at)
+SELECT a.campaign_id, a.vin, a.wave, 'rollback', a.previous_release_id, :release_id, :now
+  FROM assignment a
+ WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.state = 'installed'
+   AND a.previous_release_id IS NOT NULL
+    ON CONFLICT (campaign_id, vin, kind) DO NOTHING;

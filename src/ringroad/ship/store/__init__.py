@@ -1,0 +1,87 @@
+"""The ship stage's I/O: campaigns, reports, manifests and bundles in PostgreSQL.
+
+Functions take the caller's connection and return frozen values; the caller opens the transaction, except
+where a docstring says that a function does.
+"""
+
+from ringroad.ship.store.bundles import (
+    PendingBundle,
+    Withdrawal,
+    bundles_to_issue,
+    bundles_to_withdraw,
+    mark_issued,
+    mark_refused,
+    mark_withdrawn,
+)
+from ringroad.ship.store.campaigns import (
+    abort,
+    apply_decision,
+    approve,
+    create_campaign,
+    halt,
+    offer_waiting,
+    pause,
+    record_gate_decision,
+    release_wave,
+    resume,
+    save_plan,
+    start,
+)
+from ringroad.ship.store.reading import (
+    count_busy,
+    list_assignments,
+    list_campaigns,
+    list_gate_decisions,
+    list_targets,
+    preview_query,
+    read_campaign,
+    read_images,
+    read_plan,
+    read_release,
+    read_vehicle,
+    read_vehicles,
+    read_vocabulary,
+    read_wave_progress,
+    read_waves,
+)
+from ringroad.ship.store.reports import apply_manifest, expire_deadlines, fold_reports
+
+__all__ = [
+    "PendingBundle",
+    "Withdrawal",
+    "abort",
+    "apply_decision",
+    "apply_manifest",
+    "approve",
+    "bundles_to_issue",
+    "bundles_to_withdraw",
+    "count_busy",
+    "create_campaign",
+    "expire_deadlines",
+    "fold_reports",
+    "halt",
+    "list_assignments",
+    "list_campaigns",
+    "list_gate_decisions",
+    "list_targets",
+    "mark_issued",
+    "mark_refused",
+    "mark_withdrawn",
+    "offer_waiting",
+    "pause",
+    "preview_query",
+    "read_campaign",
+    "read_images",
+    "read_plan",
+    "read_release",
+    "read_vehicle",
+    "read_vehicles",
+    "read_vocabulary",
+    "read_wave_progress",
+    "read_waves",
+    "record_gate_decision",
+    "release_wave",
+    "resume",
+    "save_plan",
+    "start",
+]

@@ -1,0 +1,81 @@
+"""Director bundles: which native vehicles need one, and what came of it.
+
+Signing is `build`'s and the joining is `loop`'s; here are only the rows.
+
+Invariant: a native vehicle is offered an action in the transaction that stores its signed bundle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ringroad.kernel.clock import Ids
+from ringroad.ship.model import AssignmentState
+from ringroad.ship.store.reading import SQL
+from ringroad.ship.store.reports import append_outcome
+from ringroad.storage.db import Connection, expect_one
+
+BUNDLES_MAX = 100  # vehicles per transaction; the rows stay locked while they are signed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingBundle:
+    """A native vehicle whose wave is released and that has no other open action."""
+
+    action_id: int
+    vin: str
+    kind: str  # update or rollback
+    campaign_id: str
+    campaign_release_id: str
+    release_id: str  # to be installed
+    deadline_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """A native vehicle whose bundle names an action that is no longer offered."""
+
+    action_id: int
+    vin: str
+    superseded: bool  # a newer bundle stands; there is nothing to sign
+
+
+def bundles_to_issue(conn: Connection, *, rows_max: int = BUNDLES_MAX) -> list[PendingBundle]:
+    """Lock and return vehicles that wait for a bundle; inside a transaction of the caller."""
+    return [PendingBundle(**row) for row in SQL.waiting_for_bundle(conn, rows_max=rows_max)]
+
+
+def mark_issued(conn: Connection, bundle: PendingBundle, *, now: datetime) -> None:
+    """Offer the action: its bundle is stored in this transaction.
+
+    Raises:
+        Conflict: the action is not waiting any more.
+    """
+    rows = SQL.offer_native(conn, action_id=bundle.action_id, deadline_s=bundle.deadline_s, now=now)
+    expect_one(rows, f"action {bundle.action_id}")
+    SQL.notify_assignment(conn, campaign_id=bundle.campaign_id)
+
+
+def mark_refused(conn: Connection, ids: Ids, bundle: PendingBundle, *, reason: str, now: datetime) -> None:
+    """Close an action that cannot be expressed for this vehicle: nothing was installed."""
+    rows = SQL.refuse_action(conn, action_id=bundle.action_id, reason=reason, now=now)
+    expect_one(rows, f"action {bundle.action_id}")
+    append_outcome(conn, ids, bundle.action_id, AssignmentState.FAILED, reason=reason, now=now)
+
+
+def bundles_to_withdraw(conn: Connection, *, rows_max: int = BUNDLES_MAX) -> list[Withdrawal]:
+    """Lock and return vehicles whose bundle must be replaced by an empty one."""
+    return [
+        Withdrawal(
+            action_id=row["action_id"],
+            vin=row["vin"],
+            superseded=bool(SQL.newer_bundle(conn, vin=row["vin"], action_id=row["action_id"])),
+        )
+        for row in SQL.to_withdraw(conn, rows_max=rows_max)
+    ]
+
+
+def mark_withdrawn(conn: Connection, withdrawal: Withdrawal) -> None:
+    """Note that the vehicle's Director repository no longer names the action."""
+    SQL.mark_withdrawn(conn, action_id=withdrawal.action_id)

@@ -1,0 +1,439 @@
+"""A campaign's life: every transition a compare-and-set, with its fact in the same transaction.
+
+::
+
+    draft ──► planned ──► approved ──► running ◄──► paused
+                 ▲            │           │            │
+                 └────────────┘           ├──► finished│
+                    a new plan            └──► halted, aborted
+
+Invariants:
+    A caller with an older generation changes nothing and gets `Conflict`.
+    A stored plan is never changed; the current one carries no blocking finding.
+    A vehicle has at most one open action, over all campaigns (index `assignment_one_open`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, assert_never
+
+import msgspec
+from psycopg.types.json import Jsonb
+
+from ringroad.kernel.clock import Ids
+from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput
+from ringroad.kernel.facts import Fact, FactKind
+from ringroad.ship.check import blocks
+from ringroad.ship.gate import Advance, Finish, GateDecision, GatePolicy, Halt, Hold, WaveFacts
+from ringroad.ship.model import Campaign, CampaignState, PlanFinding
+from ringroad.ship.plan import Plan
+from ringroad.ship.store.reading import SQL, SavedPlan, count_busy, read_campaign, read_plan
+from ringroad.storage.db import Connection, expect_one
+from ringroad.storage.ledger import append_fact, latest_fact
+
+NAME_CHARS_MAX = 200  # characters
+REASON_CHARS_MAX = 500  # characters
+CANCEL_DEADLINE_S = 86_400  # seconds a withheld vehicle has to confirm a cancel
+HARM_FACTS_NAMED_MAX = 16  # facts named as causes of a halt; the gate decision holds the counts
+_HARM = (FactKind.VEHICLE_UPDATE_FAILED, FactKind.VEHICLE_ROLLED_BACK, FactKind.VEHICLE_DEADLINE_PASSED)
+
+
+def create_campaign(
+    conn: Connection, ids: Ids, *, name: str, release_id: str, lap_id: str | None, actor: str, now: datetime
+) -> Campaign:
+    """Create a campaign in draft for a release.
+
+    Raises:
+        InvalidInput: the name is empty or too long.
+        Conflict: there is no such release.
+    """
+    if not 0 < len(name.strip()) <= NAME_CHARS_MAX:
+        raise InvalidInput(f"a campaign's name has 1 to {NAME_CHARS_MAX} characters")
+    campaign_id = ids.new("campaign")
+    SQL.insert_campaign(
+        conn, id=campaign_id, name=name.strip(), release_id=release_id, lap_id=lap_id, actor=actor, now=now
+    )
+    campaign = read_campaign(conn, campaign_id)
+    cause = latest_fact(conn, kind=FactKind.RELEASE_SIGNED, subject=release_id)
+    _append(
+        conn, ids, campaign, FactKind.CAMPAIGN_CREATED, actor=actor, now=now,
+        causes=[cause.id] if cause else [], body={"name": campaign.name, "release_id": release_id},
+    )  # fmt: skip
+    return campaign
+
+
+def save_plan(
+    conn: Connection,
+    ids: Ids,
+    campaign: Campaign,
+    plan: Plan,
+    findings: Sequence[PlanFinding],
+    *,
+    actor: str,
+    now: datetime,
+) -> SavedPlan:
+    """Store a plan; make it current by compare-and-set unless a finding blocks.
+
+    A plan that is blocked is kept, so that a person can read why, and changes nothing else.
+    A new plan takes an earlier approval away.
+
+    Raises:
+        Conflict: the campaign moved on, or has started.
+    """
+    plan_id = ids.new("plan")
+    SQL.insert_plan(
+        conn,
+        id=plan_id,
+        campaign_id=campaign.id,
+        parent_id=campaign.plan_id,
+        document=Jsonb(plan_document(plan)),
+        findings=Jsonb(msgspec.to_builtins(findings)),
+        actor=actor,
+        now=now,
+    )
+    with (
+        conn.cursor() as cursor,
+        cursor.copy("COPY campaign_target (plan_id, vin, verdict, reason, wave) FROM STDIN") as copy,
+    ):
+        for target in plan.targets:
+            copy.write_row((plan_id, target.vin, target.verdict, target.reason, target.wave))
+    blocked = blocks(findings)
+    if not blocked:
+        rows = SQL.make_plan_current(
+            conn, campaign_id=campaign.id, generation=campaign.generation, plan_id=plan_id, now=now
+        )
+        expect_one(rows, f"campaign {campaign.id}")
+    body = {
+        "plan_id": plan_id,
+        "vehicles": plan.count("match"),
+        "waves": list(plan.wave_vehicles),
+        "blocked": blocked,
+        "findings": sorted({finding.code for finding in findings}),
+    }
+    _append(
+        conn, ids, campaign, FactKind.CAMPAIGN_PLANNED, actor=actor, now=now, body=body,
+        causes=_latest(conn, campaign.id, FactKind.CAMPAIGN_CREATED),
+    )  # fmt: skip
+    return read_plan(conn, plan_id)
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """Return what is stored of a plan beside its targets, in JSON types."""
+    verdicts = ("match", "already_installed", "mismatch", "unknown")
+    return {
+        "release_id": plan.release_id,
+        "release_version": plan.release_version,
+        "request": msgspec.to_builtins(plan.request),
+        "facts_as_of": plan.facts_as_of.isoformat(),
+        "wave_vehicles": list(plan.wave_vehicles),
+        "counts": {verdict: plan.count(verdict) for verdict in verdicts},  # type: ignore[arg-type]
+        "not_selected": dict(plan.not_selected),
+        "install_s_estimate": plan.install_s_estimate,
+        "targets_sha256": plan.targets_sha256,
+    }
+
+
+def approve(
+    conn: Connection,
+    ids: Ids,
+    *,
+    campaign_id: str,
+    generation: int,
+    actor: str,
+    four_eyes: bool,
+    now: datetime,
+) -> Campaign:
+    """Approve the current plan. That the actor may approve at all is the caller's to check.
+
+    Raises:
+        Forbidden: `four_eyes`, and the actor made the plan.
+        Conflict: the campaign moved on, or has no plan to approve.
+    """
+    campaign = read_campaign(conn, campaign_id)
+    plan = _current_plan(conn, campaign)
+    if four_eyes and actor == plan.made_by:
+        raise Forbidden("the maker of a plan cannot approve it", hint="ask another approver")
+    moved = _move(conn, campaign, generation, to=CampaignState.APPROVED, of=(CampaignState.PLANNED,), now=now)
+    SQL.approve_plan(conn, plan_id=plan.id, campaign_id=campaign_id, actor=actor, now=now)
+    _append(
+        conn, ids, moved, FactKind.CAMPAIGN_APPROVED, actor=actor, now=now, body={"plan_id": plan.id},
+        causes=_latest(conn, campaign_id, FactKind.CAMPAIGN_PLANNED),
+    )  # fmt: skip
+    return moved
+
+
+def start(
+    conn: Connection, ids: Ids, *, campaign_id: str, generation: int, actor: str, now: datetime
+) -> Campaign:
+    """Start an approved campaign: its vehicles are assigned and the first wave is released.
+
+    Raises:
+        Conflict: the campaign moved on, or vehicles went to another campaign since the plan was made.
+    """
+    campaign = read_campaign(conn, campaign_id)
+    plan = _current_plan(conn, campaign)
+    moved = _move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.APPROVED,), now=now)
+    SQL.insert_assignments(conn, campaign_id=campaign_id, plan_id=plan.id, release_id=campaign.release_id)
+    vins = [
+        row["vin"] for row in conn.execute("SELECT vin FROM assignment WHERE campaign_id = %s", [campaign_id])
+    ]
+    busy = count_busy(conn, campaign_id, vins).open_elsewhere
+    if busy:
+        raise Conflict(
+            f"{sum(busy.values())} vehicles are in {', '.join(sorted(busy)[:5])} by now", hint="plan again"
+        )
+    _append(
+        conn, ids, moved, FactKind.CAMPAIGN_STARTED, actor=actor, now=now, body={"vehicles": len(vins)},
+        causes=_latest(conn, campaign_id, FactKind.CAMPAIGN_APPROVED),
+    )  # fmt: skip
+    return release_wave(conn, ids, moved, actor=actor, now=now)
+
+
+def release_wave(conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, now: datetime) -> Campaign:
+    """Release the wave after the current one; vehicles on DDI are offered it at once.
+
+    Native vehicles are offered it when their Director bundle is signed (`bundles.py`).
+
+    Raises:
+        Conflict: the campaign moved on or does not run.
+    """
+    wave = campaign.wave + 1
+    rows = SQL.set_wave(conn, campaign_id=campaign.id, wave=wave, generation=campaign.generation)
+    expect_one(rows, f"campaign {campaign.id}")
+    vehicles = SQL.release_wave(conn, campaign_id=campaign.id, wave=wave, now=now)
+    previous = _latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED)
+    _append(
+        conn, ids, campaign, FactKind.CAMPAIGN_WAVE_STARTED, actor=actor, now=now,
+        causes=previous or _latest(conn, campaign.id, FactKind.CAMPAIGN_STARTED),
+        body={"wave": wave, "vehicles": vehicles},
+    )  # fmt: skip
+    offer_waiting(conn, campaign, now=now)
+    return read_campaign(conn, campaign.id)
+
+
+def offer_waiting(conn: Connection, campaign: Campaign, *, now: datetime) -> int:
+    """Offer released vehicles on DDI that have no other open action; return how many."""
+    plan = _current_plan(conn, campaign)
+    offered: int = SQL.offer_ddi(
+        conn, campaign_id=campaign.id, now=now, deadline_s=plan.request.vehicle_deadline_s
+    )
+    if offered:
+        SQL.notify_assignment(conn, campaign_id=campaign.id)
+    return offered
+
+
+def pause(
+    conn: Connection, ids: Ids, *, campaign_id: str, generation: int, actor: str, reason: str, now: datetime
+) -> Campaign:
+    """Pause: no wave is released, no offer stands; vehicles that already work on it go on.
+
+    Raises:
+        Conflict: the campaign moved on or does not run.
+    """
+    campaign = read_campaign(conn, campaign_id)
+    moved = _move(
+        conn,
+        campaign,
+        generation,
+        to=CampaignState.PAUSED,
+        of=(CampaignState.RUNNING,),
+        reason=reason,
+        now=now,
+    )
+    SQL.withhold_offers(conn, campaign_id=campaign_id)
+    SQL.notify_assignment(conn, campaign_id=campaign_id)
+    _append(
+        conn, ids, moved, FactKind.CAMPAIGN_PAUSED, actor=actor, now=now, body={"reason": moved.state_reason},
+        causes=_latest(conn, campaign_id, FactKind.CAMPAIGN_WAVE_STARTED),
+    )  # fmt: skip
+    return moved
+
+
+def resume(
+    conn: Connection, ids: Ids, *, campaign_id: str, generation: int, actor: str, now: datetime
+) -> Campaign:
+    """Go on after a pause; deadlines move by the time the pause took.
+
+    Raises:
+        Conflict: the campaign moved on or is not paused.
+    """
+    campaign = read_campaign(conn, campaign_id)
+    moved = _move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.PAUSED,), now=now)
+    paused_s = max(0.0, (now - (campaign.state_at or now)).total_seconds())
+    SQL.extend_deadlines(conn, campaign_id=campaign_id, seconds=paused_s)
+    offer_waiting(conn, moved, now=now)
+    _append(
+        conn, ids, moved, FactKind.CAMPAIGN_RESUMED, actor=actor, now=now, body={"paused_s": round(paused_s)},
+        causes=_latest(conn, campaign_id, FactKind.CAMPAIGN_PAUSED),
+    )  # fmt: skip
+    return moved
+
+
+def abort(
+    conn: Connection, ids: Ids, *, campaign_id: str, generation: int, actor: str, reason: str, now: datetime
+) -> Campaign:
+    """Abort for good: nothing more is offered, open vehicles are told to cancel.
+
+    Raises:
+        Conflict: the campaign moved on or has ended.
+    """
+    campaign = read_campaign(conn, campaign_id)
+    before = (
+        CampaignState.DRAFT, CampaignState.PLANNED, CampaignState.APPROVED, CampaignState.RUNNING,
+        CampaignState.PAUSED,
+    )  # fmt: skip
+    moved = _move(conn, campaign, generation, to=CampaignState.ABORTED, of=before, reason=reason, now=now)
+    _withdraw(conn, campaign_id, reason="campaign aborted", now=now)
+    _append(
+        conn, ids, moved, FactKind.CAMPAIGN_ABORTED, actor=actor, now=now, body={"reason": moved.state_reason},
+        causes=_latest(conn, campaign_id, FactKind.CAMPAIGN_WAVE_STARTED)
+        or _latest(conn, campaign_id, FactKind.CAMPAIGN_CREATED),
+    )  # fmt: skip
+    return moved
+
+
+def halt(
+    conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, reason: str, now: datetime
+) -> Campaign:
+    """Halt on evidence: as abort, with the failures as causes; returns if the plan says so.
+
+    Raises:
+        Conflict: the campaign moved on or does not run.
+    """
+    running = (CampaignState.RUNNING, CampaignState.PAUSED)
+    moved = _move(
+        conn, campaign, campaign.generation, to=CampaignState.HALTED, of=running, reason=reason, now=now
+    )
+    _withdraw(conn, campaign.id, reason=f"campaign halted: {reason}", now=now)
+    plan = _current_plan(conn, campaign)
+    returns = 0
+    if plan.request.rollback_installed:
+        returns = SQL.insert_returns(conn, campaign_id=campaign.id, release_id=campaign.release_id, now=now)
+    kinds = [kind.value for kind in _HARM]
+    rows = SQL.vehicle_fact_ids(conn, kinds=kinds, campaign_id=campaign.id, rows_max=HARM_FACTS_NAMED_MAX)
+    _append(
+        conn, ids, moved, FactKind.CAMPAIGN_HALTED, actor=actor, now=now,
+        body={"reason": reason, "wave": campaign.wave, "returns": returns},
+        causes=[*_latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED), *(row["id"] for row in rows)],
+    )  # fmt: skip
+    return moved
+
+
+def record_gate_decision(
+    conn: Connection,
+    campaign: Campaign,
+    decision: GateDecision,
+    *,
+    policy: GatePolicy,
+    wave: WaveFacts,
+    released: WaveFacts,
+    now: datetime,
+) -> bool:
+    """Append what the gate decided, with all it saw; a repeated `Hold` is written once.
+
+    Returns:
+        Whether a row was written.
+    """
+    name = type(decision).__name__.lower()
+    last = SQL.last_gate_decision(conn, campaign_id=campaign.id, wave=campaign.wave)
+    if isinstance(decision, Hold) and last and (last["decision"], last["reason"]) == (name, decision.reason):
+        return False
+    facts = {"wave": msgspec.to_builtins(wave), "released": msgspec.to_builtins(released)}
+    SQL.insert_gate_decision(
+        conn, campaign_id=campaign.id, wave=campaign.wave, decision=name, reason=decision.reason,
+        facts=Jsonb(facts), policy=Jsonb(msgspec.to_builtins(policy)), now=now,
+    )  # fmt: skip
+    return True
+
+
+def apply_decision(
+    conn: Connection, ids: Ids, campaign: Campaign, decision: GateDecision, *, actor: str, now: datetime
+) -> Campaign:
+    """Make `decision` true; there is nothing left to choose here.
+
+    Raises:
+        Conflict: the campaign moved on since `campaign` was read.
+    """
+    match decision:
+        case Advance():
+            return release_wave(conn, ids, campaign, actor=actor, now=now)
+        case Halt(reason):
+            return halt(conn, ids, campaign, actor=actor, reason=reason, now=now)
+        case Finish():
+            return _finish(conn, ids, campaign, actor=actor, now=now)
+        case Hold():
+            return campaign
+    assert_never(decision)
+
+
+def _finish(conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, now: datetime) -> Campaign:
+    running = (CampaignState.RUNNING,)
+    moved = _move(conn, campaign, campaign.generation, to=CampaignState.FINISHED, of=running, now=now)
+    updated = SQL.vehicle_fact_ids(
+        conn, kinds=[FactKind.VEHICLE_UPDATED.value], campaign_id=campaign.id, rows_max=1
+    )
+    counts = {row["wave"]: row["installed"] for row in SQL.wave_counts(conn, campaign_id=campaign.id)}
+    _append(
+        conn, ids, moved, FactKind.CAMPAIGN_FINISHED, actor=actor, now=now,
+        body={"installed": sum(counts.values()), "installed_by_wave": list(counts.values())},
+        causes=[*_latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED), *(row["id"] for row in updated)],
+    )  # fmt: skip
+    return moved
+
+
+def _withdraw(conn: Connection, campaign_id: str, *, reason: str, now: datetime) -> None:
+    SQL.cancel_pending(conn, campaign_id=campaign_id, reason=reason, now=now)
+    SQL.cancel_open(conn, campaign_id=campaign_id, reason=reason, now=now, deadline_s=CANCEL_DEADLINE_S)
+    SQL.notify_assignment(conn, campaign_id=campaign_id)
+
+
+def _move(
+    conn: Connection,
+    campaign: Campaign,
+    generation: int,
+    *,
+    to: CampaignState,
+    of: Sequence[CampaignState],
+    now: datetime,
+    reason: str = "",
+) -> Campaign:
+    if campaign.state not in of:
+        raise Conflict(
+            f"campaign {campaign.id} is {campaign.state}, it cannot become {to}", code="campaign_state"
+        )
+    rows = SQL.move_campaign(
+        conn, campaign_id=campaign.id, generation=generation, state=to.value,
+        from_states=[state.value for state in of], reason=reason[:REASON_CHARS_MAX], now=now,
+    )  # fmt: skip
+    expect_one(rows, f"campaign {campaign.id}")
+    return read_campaign(conn, campaign.id)
+
+
+def _current_plan(conn: Connection, campaign: Campaign) -> SavedPlan:
+    if campaign.plan_id is None:
+        raise Conflict(f"campaign {campaign.id} has no plan", hint="plan it first")
+    return read_plan(conn, campaign.plan_id)
+
+
+def _latest(conn: Connection, campaign_id: str, kind: FactKind) -> list[str]:
+    fact = latest_fact(conn, kind=kind, subject=campaign_id)
+    return [fact.id] if fact else []
+
+
+def _append(
+    conn: Connection,
+    ids: Ids,
+    campaign: Campaign,
+    kind: FactKind,
+    *,
+    actor: str,
+    now: datetime,
+    causes: Sequence[str],
+    body: dict[str, Any],
+) -> Fact:
+    return append_fact(
+        conn, ids, kind=kind, subject=campaign.id, actor=actor, now=now, lap_id=campaign.lap_id,
+        causes=causes, body=body,
+    )  # fmt: skip

@@ -1,0 +1,283 @@
+"""Reading facts for the ship stage's decisions, and lists for people. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from ringroad.kernel.errors import Corrupt, NotFound
+from ringroad.kernel.limits import PAGE_ROWS_MAX
+from ringroad.ship.check import CheckFacts
+from ringroad.ship.gate import WaveFacts
+from ringroad.ship.match import Preview, Vocabulary, preview
+from ringroad.ship.model import (
+    Campaign,
+    CampaignState,
+    EcuDesign,
+    EcuFacts,
+    Group,
+    KnownImages,
+    PackageFacts,
+    ReleaseFacts,
+    VehicleFacts,
+)
+from ringroad.ship.plan import PlanRequest
+from ringroad.ship.query import parse_query
+from ringroad.storage.db import Connection, load_queries
+
+SQL = load_queries("ringroad.ship")
+
+STREAM_ROWS = 5_000  # vehicles per round trip; 33 ECUs each are 30 MB
+_ECUS = msgspec.json.Decoder(dict[str, EcuFacts])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedPlan:
+    """A stored plan without its targets; those are read by page."""
+
+    id: str
+    campaign_id: str
+    generation: int
+    parent_id: str | None
+    request: PlanRequest
+    document: Mapping[str, Any]
+    findings: tuple[Mapping[str, Any], ...]
+    made_by: str
+    made_at: datetime
+    approved_by: str | None
+    approved_at: datetime | None
+
+    @property
+    def waves(self) -> int:
+        """How many waves the plan has."""
+        return len(self.document["wave_vehicles"])
+
+
+def read_campaign(conn: Connection, campaign_id: str) -> Campaign:
+    """Return one campaign.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = SQL.campaign(conn, campaign_id=campaign_id)
+    if row is None:
+        raise NotFound(f"no campaign {campaign_id[:80]!r}")
+    return _campaign(row)
+
+
+def list_campaigns(
+    conn: Connection,
+    *,
+    states: Sequence[CampaignState] | None = None,
+    before_id: str | None = None,
+    rows_max: int = PAGE_ROWS_MAX,
+) -> list[Campaign]:
+    """Return campaigns, the newest first, older than `before_id`."""
+    names = None if states is None else [state.value for state in states]
+    rows = SQL.campaigns(conn, states=names, before_id=before_id, rows_max=min(rows_max, PAGE_ROWS_MAX))
+    return [_campaign(row) for row in rows]
+
+
+def read_plan(conn: Connection, plan_id: str) -> SavedPlan:
+    """Return one plan.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = SQL.plan(conn, plan_id=plan_id)
+    if row is None:
+        raise NotFound(f"no plan {plan_id[:80]!r}")
+    request = msgspec.convert(row["document"]["request"], PlanRequest)
+    return SavedPlan(request=request, **{**row, "findings": tuple(row["findings"])})
+
+
+def list_targets(
+    conn: Connection,
+    plan_id: str,
+    *,
+    verdict: str | None = None,
+    after_vin: str = "",
+    rows_max: int = PAGE_ROWS_MAX,
+) -> list[dict[str, Any]]:
+    """Return a page of a plan's vehicles: vin, verdict, reason, wave."""
+    rows_max = min(rows_max, PAGE_ROWS_MAX)
+    return list(
+        SQL.plan_targets(conn, plan_id=plan_id, verdict=verdict, after_vin=after_vin, rows_max=rows_max)
+    )
+
+
+def list_assignments(
+    conn: Connection,
+    campaign_id: str,
+    *,
+    state: str | None = None,
+    after_vin: str = "",
+    rows_max: int = PAGE_ROWS_MAX,
+) -> list[dict[str, Any]]:
+    """Return a page of a campaign's vehicles with their state and its detail."""
+    rows_max = min(rows_max, PAGE_ROWS_MAX)
+    return list(
+        SQL.campaign_assignments(
+            conn, campaign_id=campaign_id, state=state, after_vin=after_vin, rows_max=rows_max
+        )
+    )
+
+
+def list_gate_decisions(
+    conn: Connection, campaign_id: str, *, rows_max: int = PAGE_ROWS_MAX
+) -> list[dict[str, Any]]:
+    """Return what the gate decided, the newest first, each with the facts and the policy it saw."""
+    return list(SQL.gate_decisions(conn, campaign_id=campaign_id, rows_max=min(rows_max, PAGE_ROWS_MAX)))
+
+
+def read_release(conn: Connection, release_id: str) -> ReleaseFacts:
+    """Return a release with its packages resolved.
+
+    Raises:
+        NotFound: there is none.
+        Corrupt: it names a package that is not there.
+    """
+    row = SQL.release_row(conn, release_id=release_id)
+    if row is None:
+        raise NotFound(f"no release {release_id[:80]!r}")
+    document, programme = row["document"], row["programme_document"]
+    packages = {
+        package["id"]: _package(package)
+        for package in SQL.programme_packages(conn, programme_id=row["programme_id"])
+    }
+    try:
+        variants = {
+            variant: {ecu: packages[package_id] for ecu, package_id in chosen.items()}
+            for variant, chosen in document.get("variants", {}).items()
+        }
+    except KeyError as error:
+        raise Corrupt(f"release {release_id} names package {error}, which is not there") from error
+    return ReleaseFacts(
+        id=row["id"],
+        programme_id=row["programme_id"],
+        version=row["version"],
+        state=row["state"],
+        lap_id=row["lap_id"],
+        variants=variants,
+        groups=tuple(
+            Group(name=group["name"], ecus=tuple(group["ecus"]), after=tuple(group.get("after", ())))
+            for group in document.get("groups", ())
+        ),
+        post_checks=tuple((check["ecu"], check["kind"]) for check in document.get("post_checks", ())),
+        preconditions=tuple(document.get("preconditions", ())),
+        notes=document.get("notes") or "",
+        rxswin=document.get("rxswin") or "",
+        ecus={
+            name: EcuDesign(
+                storage=ecu.get("storage", "inplace"),
+                hardware_id=ecu.get("hardware_id", ""),
+                agent=ecu.get("agent", ""),
+            )
+            for name, ecu in programme.get("ecus", {}).items()
+        },
+    )
+
+
+def read_images(conn: Connection, programme_id: str) -> KnownImages:
+    """Return the images the programme has packages for."""
+    rows = SQL.image_counters(conn, programme_id=programme_id)
+    return KnownImages(counter_of={row["image_sha256"]: row["release_counter"] for row in rows})
+
+
+def read_vehicles(
+    conn: Connection, *, programme_id: str | None = None, vins: Sequence[str] | None = None
+) -> Iterator[VehicleFacts]:
+    """Yield vehicles with their last known configuration, a page in memory at a time.
+
+    Inside a transaction of the caller, which it needs for its cursor.
+    """
+    given = {"programme_id": programme_id, "vins": None if vins is None else list(vins)}
+    with conn.cursor(name="ship_vehicles") as cursor:
+        cursor.itersize = STREAM_ROWS
+        cursor.execute(SQL.vehicle_facts.sql, given)
+        for row in cursor:
+            ecus = row.pop("ecus")
+            row["tags"] = tuple(row["tags"])
+            yield VehicleFacts(ecus=_ECUS.decode(ecus) if ecus else {}, **row)
+
+
+def read_vehicle(conn: Connection, vin: str) -> VehicleFacts:
+    """Return one vehicle; inside a transaction of the caller.
+
+    Raises:
+        NotFound: there is none.
+    """
+    for vehicle in read_vehicles(conn, vins=[vin]):
+        return vehicle
+    raise NotFound(f"no vehicle {vin[:40]!r}")
+
+
+def read_vocabulary(conn: Connection) -> Vocabulary:
+    """Return the names a query can be checked against."""
+    row = SQL.vocabulary(conn)
+    return Vocabulary(**{name: frozenset(values) for name, values in row.items()})
+
+
+def preview_query(conn: Connection, query: str, *, programme_id: str | None = None) -> Preview:
+    """Count who matches a query and who does not, and why; inside a transaction of the caller.
+
+    Raises:
+        QueryError: the query cannot be read.
+    """
+    parsed = parse_query(query)
+    vocabulary = read_vocabulary(conn)
+    return preview(parsed, read_vehicles(conn, programme_id=programme_id), vocabulary=vocabulary)
+
+
+def count_busy(conn: Connection, campaign_id: str, vins: Sequence[str]) -> CheckFacts:
+    """Count vehicles that another campaign has not finished with."""
+    open_elsewhere: dict[str, int] = {}
+    cancelling: dict[str, int] = {}
+    for row in SQL.busy_vehicles(conn, campaign_id=campaign_id, vins=list(vins)):
+        ended = row["campaign_state"] in (CampaignState.HALTED, CampaignState.ABORTED)
+        (cancelling if ended else open_elsewhere)[row["campaign_id"]] = row["vehicles"]
+    return CheckFacts(open_elsewhere=open_elsewhere, cancelling_elsewhere=cancelling)
+
+
+def read_wave_progress(conn: Connection, campaign_id: str) -> list[dict[str, Any]]:
+    """Return counts of vehicles by wave and outcome, for people."""
+    return list(SQL.wave_counts(conn, campaign_id=campaign_id))
+
+
+def read_waves(conn: Connection, campaign: Campaign, *, reports_min: int) -> tuple[WaveFacts, WaveFacts]:
+    """Return the facts of the current wave and of all waves released so far."""
+    rows = [row for row in SQL.wave_counts(conn, campaign_id=campaign.id) if row["wave"] <= campaign.wave]
+    current = [row for row in rows if row["wave"] == campaign.wave]
+    targeted = sum(row["targeted"] for row in current)
+    since = SQL.nth_outcome_at(
+        conn, campaign_id=campaign.id, wave=campaign.wave, skip=max(0, min(reports_min, targeted) - 1)
+    )
+    return _wave_facts(current, since), _wave_facts(rows, since)
+
+
+def _wave_facts(rows: Sequence[Mapping[str, Any]], since: datetime | None) -> WaveFacts:
+    newest = [row["newest_report_at"] for row in rows if row["newest_report_at"] is not None]
+    names = ("targeted", "installed", "failed", "rolled_back", "lost", "silent", "cancelled")
+    return WaveFacts(
+        newest_report_at=max(newest, default=None),
+        evidence_since=since,
+        **{f"vehicles_{name}": sum(row[name] for row in rows) for name in names},
+    )
+
+
+def _campaign(row: Mapping[str, Any]) -> Campaign:
+    return Campaign(**{**row, "state": CampaignState(row["state"])})
+
+
+def _package(row: Mapping[str, Any]) -> PackageFacts:
+    return PackageFacts(
+        **{
+            **row,
+            "hardware_ids": tuple(row["hardware_ids"]),
+            "requires": tuple((item["ecu"], item["range"]) for item in row["requires"]),
+        }
+    )

@@ -1,0 +1,279 @@
+"""Device reports, deadlines and manifests folded into actions, once each.
+
+Invariants:
+    A report is folded in the transaction that marks it; a crash before the commit folds it again, once.
+    One folder at a time (an advisory lock), so that one vehicle's reports are applied in their order.
+    Every outcome of a vehicle is a fact, caused by the wave that reached it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from ringroad.kernel.clock import Ids
+from ringroad.kernel.errors import NotFound
+from ringroad.kernel.facts import Fact, FactKind
+from ringroad.ship.model import CLOSED_STATES, AssignmentState
+from ringroad.ship.report import Move, Refused, decide_report, read_evidence
+from ringroad.ship.store.reading import SQL
+from ringroad.storage.db import Connection
+from ringroad.storage.ledger import append_facts
+from ringroad.trust.manifest import VehicleManifest
+
+FOLD_LOCK = 0x52494E47_00000001  # advisory lock of the one folder
+FOLD_ROWS_MAX = 5_000  # reports per transaction; half a second of work
+EXPIRE_ROWS_MAX = 5_000  # vehicles per transaction
+
+_FACT_OF = {
+    AssignmentState.INSTALLED: FactKind.VEHICLE_UPDATED,
+    AssignmentState.FAILED: FactKind.VEHICLE_UPDATE_FAILED,
+    AssignmentState.ROLLED_BACK: FactKind.VEHICLE_ROLLED_BACK,
+    AssignmentState.EXPIRED: FactKind.VEHICLE_DEADLINE_PASSED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folded:
+    """What one call of `fold_reports` did."""
+
+    read: int = 0
+    applied: int = 0
+    refused: int = 0
+    busy: bool = False  # another folder is at work
+
+
+class ManifestResult(StrEnum):
+    """What a manifest did to the vehicle's action."""
+
+    REPEATED = "repeated"  # the same bytes were accepted before
+    RECORDED = "recorded"  # configuration noted, no action closed
+    INSTALLED = "installed"  # every target of the action is shown
+    FELL_BACK = "fell_back"  # was confirmed, and is gone again
+
+
+@dataclass(slots=True)
+class _Action:
+    """One action while its reports are folded."""
+
+    row: Mapping[str, Any]
+    state: AssignmentState
+    detail: str = ""
+    at: datetime | None = None
+    event_at: datetime | None = None
+    moved: bool = field(default=False)
+
+
+def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = FOLD_ROWS_MAX) -> Folded:
+    """Fold the oldest unapplied reports into their actions; inside a transaction of the caller.
+
+    Unknown, foreign and closed actions are refused; the report stays, with the reason in `outcome`.
+    """
+    if not SQL.try_lock(conn, key=FOLD_LOCK):
+        return Folded(busy=True)
+    reports = list(SQL.unapplied_reports(conn, rows_max=rows_max))
+    if not reports:
+        return Folded()
+    action_ids = sorted({row["action_id"] for row in reports if row["action_id"] is not None})
+    actions = {
+        row["action_id"]: _Action(row=row, state=AssignmentState(row["state"]))
+        for row in SQL.lock_actions(conn, action_ids=action_ids)
+    }
+    outcomes: list[str] = []
+    blocked: set[str] = set()
+    for report in reports:
+        action = actions.get(report["action_id"])
+        if action and (action.row["vin"] != report["vin"] or action.row["offered_at"] is None):
+            action = None  # foreign, or never offered to anybody
+        evidence, detail = read_evidence(report["kind"], report["body"])
+        decision = decide_report(action.state if action else None, evidence, detail)
+        match decision:
+            case Refused(reason):
+                outcomes.append(reason)
+            case Move() if action:
+                outcomes.append("applied")
+                action.state, action.detail, action.moved = decision.state, decision.detail, True
+                action.at = report["received_at"]
+                action.event_at = min(report["event_at"], report["received_at"])
+                if decision.blocks_vehicle:
+                    blocked.add(report["vin"])
+    moved = [action for action in actions.values() if action.moved]
+    _write_moves(conn, ids, moved, now=now)
+    if blocked:
+        SQL.block_vehicles(conn, vins=sorted(blocked))
+    SQL.mark_applied(conn, now=now, ids=[row["id"] for row in reports], outcomes=outcomes)
+    applied = sum(outcome == "applied" for outcome in outcomes)
+    return Folded(read=len(reports), applied=applied, refused=len(reports) - applied)
+
+
+def expire_deadlines(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = EXPIRE_ROWS_MAX) -> int:
+    """Close actions whose deadline passed without an outcome; inside a transaction of the caller."""
+    rows = list(SQL.expire_deadlines(conn, now=now, rows_max=rows_max))
+    _append_outcomes(
+        conn,
+        ids,
+        [
+            (row, AssignmentState.EXPIRED, row["deadline_at"], {"heard": row["last_report_at"] is not None})
+            for row in rows
+        ],
+        now=now,
+    )
+    for campaign_id in sorted({row["campaign_id"] for row in rows}):
+        SQL.notify_assignment(conn, campaign_id=campaign_id)
+    return len(rows)
+
+
+def apply_manifest(
+    conn: Connection, ids: Ids, *, manifest: VehicleManifest, body: bytes, now: datetime
+) -> ManifestResult:
+    """Take over a verified vehicle version manifest; inside a transaction of the caller.
+
+    1. The same bytes again change nothing.
+    2. What each known ECU runs becomes its last known configuration.
+    3. The vehicle's action is installed when every one of its targets is shown, and only then; the release
+       becomes the vehicle's.
+    4. A confirmed action whose images are gone while its campaign runs counts as rolled back.
+    5. A manifest after the deadline updates the vehicle's release; the outcome stays.
+
+    Raises:
+        NotFound: there is no such vehicle.
+    """
+    vin = manifest.vin
+    vehicle = SQL.lock_vehicle(conn, vin=vin)
+    if vehicle is None:
+        raise NotFound("no such vehicle")
+    if SQL.insert_manifest(conn, vin=vin, digest=manifest.digest, body=body, now=now) == 0:  # 1
+        return ManifestResult.REPEATED
+    reports = manifest.reports
+    SQL.set_installed(  # 2
+        conn,
+        vin=vin,
+        now=now,
+        serials=list(reports),
+        filenames=[report.installed_image.filename for report in reports.values()],
+        sha256s=[report.installed_image.hashes.sha256 for report in reports.values()],
+    )
+    row = SQL.vehicle_action(conn, vin=vin)
+    if row is None:
+        return ManifestResult.RECORDED
+    return _settle_action(conn, ids, row, vehicle_release=vehicle["release_id"], now=now)
+
+
+def append_outcome(
+    conn: Connection, ids: Ids, action_id: int, state: AssignmentState, *, reason: str, now: datetime
+) -> None:
+    """Append the fact of an outcome that was decided here, not by the vehicle."""
+    rows = SQL.lock_actions(conn, action_ids=[action_id])
+    _append_outcomes(conn, ids, [(row, state, now, {"detail": reason}) for row in rows], now=now)
+
+
+def _settle_action(
+    conn: Connection, ids: Ids, row: Mapping[str, Any], *, vehicle_release: str | None, now: datetime
+) -> ManifestResult:
+    action_id, vin, state = row["action_id"], row["vin"], AssignmentState(row["state"])
+    shown = SQL.missing_targets(conn, action_id=action_id) == 0 and SQL.count_targets(
+        conn, action_id=action_id
+    )
+    if state is AssignmentState.INSTALLED:
+        if not shown and row["campaign_state"] in ("running", "paused"):  # 4
+            _close(conn, ids, row, AssignmentState.ROLLED_BACK, "fell back after it was confirmed", now=now)
+            SQL.set_vehicle_releases(conn, vins=[vin], release_ids=[row["previous_release_id"]])
+            return ManifestResult.FELL_BACK
+        SQL.touch_action(conn, action_id=action_id, now=now)
+        return ManifestResult.RECORDED
+    if not shown:
+        if state not in CLOSED_STATES:
+            SQL.touch_action(conn, action_id=action_id, now=now)
+        return ManifestResult.RECORDED
+    if state in CLOSED_STATES:  # 5
+        if vehicle_release != row["release_id"]:
+            SQL.set_vehicle_releases(conn, vins=[vin], release_ids=[row["release_id"]])
+            late = (row, AssignmentState.INSTALLED, now, {"late": True})
+            _append_outcomes(conn, ids, [late], now=now)
+        return ManifestResult.RECORDED
+    _close(conn, ids, row, AssignmentState.INSTALLED, "confirmed by manifest", now=now)  # 3
+    SQL.set_vehicle_releases(conn, vins=[vin], release_ids=[row["release_id"]])
+    return ManifestResult.INSTALLED
+
+
+def _close(
+    conn: Connection,
+    ids: Ids,
+    row: Mapping[str, Any],
+    state: AssignmentState,
+    detail: str,
+    *,
+    now: datetime,
+) -> None:
+    SQL.close_action(conn, action_id=row["action_id"], state=state.value, detail=detail, now=now)
+    _append_outcomes(conn, ids, [(row, state, now, {"detail": detail})], now=now)
+    SQL.notify_assignment(conn, campaign_id=row["campaign_id"])
+
+
+def _write_moves(conn: Connection, ids: Ids, moved: Sequence[_Action], *, now: datetime) -> None:
+    if not moved:
+        return
+    SQL.apply_moves(
+        conn,
+        action_ids=[action.row["action_id"] for action in moved],
+        states=[action.state.value for action in moved],
+        details=[action.detail for action in moved],
+        ats=[action.at for action in moved],
+        closed=[action.state in CLOSED_STATES for action in moved],
+    )
+    installed = [action for action in moved if action.state is AssignmentState.INSTALLED]
+    if installed:  # only DDI confirms by report; its vehicles have no manifest
+        vins = [action.row["vin"] for action in installed]
+        releases = [action.row["release_id"] for action in installed]
+        SQL.set_installed_from_release(conn, vins=vins, release_ids=releases, now=now)
+        SQL.set_vehicle_releases(conn, vins=vins, release_ids=releases)
+    _append_outcomes(
+        conn,
+        ids,
+        [(action.row, action.state, action.event_at or now, {"detail": action.detail}) for action in moved],
+        now=now,
+    )
+    for campaign_id in sorted({action.row["campaign_id"] for action in moved}):
+        SQL.notify_assignment(conn, campaign_id=campaign_id)
+
+
+def _append_outcomes(
+    conn: Connection,
+    ids: Ids,
+    outcomes: Iterable[tuple[Mapping[str, Any], AssignmentState, datetime, Mapping[str, Any]]],
+    *,
+    now: datetime,
+) -> None:
+    """Append one fact per vehicle that reached an outcome, caused by the wave that reached it."""
+    causes: dict[tuple[str, int], list[str]] = {}
+    facts = []
+    for row, state, at, more in outcomes:
+        kind = _FACT_OF.get(state)
+        if kind is None:
+            continue
+        if row["kind"] == "rollback" and state is AssignmentState.INSTALLED:
+            kind = FactKind.VEHICLE_ROLLED_BACK  # a signed return that worked
+        wave = (row["campaign_id"], row["wave"])
+        if wave not in causes:
+            found = SQL.wave_fact_id(conn, campaign_id=wave[0], wave=wave[1])
+            causes[wave] = [found] if found else []
+        event_at = min(at, now)  # a vehicle's clock may be ahead of ours
+        body = {"campaign_id": row["campaign_id"], "wave": row["wave"], "action_id": row["action_id"]}
+        facts.append(
+            Fact(
+                id=ids.new("fact"),
+                kind=kind,
+                subject=row["vin"],
+                lap_id=row["lap_id"],
+                causes=tuple(causes[wave]),
+                actor=f"vehicle:{row['vin']}" if state is not AssignmentState.EXPIRED else "rule:deadline",
+                work_started_at=min(row["offered_at"] or event_at, event_at),
+                event_at=event_at,
+                recorded_at=now,
+                body={**body, "release_id": row["release_id"], **more},
+            )
+        )
+    append_facts(conn, facts)
