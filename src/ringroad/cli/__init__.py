@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "plant": ("ringroad.cli.plant", "group", "The plant line: orders, schedule, births."),
         "campaign": ("ringroad.cli.campaign", "group", "Campaigns: plan, approve, run."),
         "vehicle": ("ringroad.cli.vehicle", "group", "Vehicles: list, show, run one."),
+        "vecu": ("ringroad.cli.vecu", "group", "Virtual ECUs: run one."),
         "finding": ("ringroad.cli.finding", "group", "Findings and changes."),
         "complaint": ("ringroad.cli.complaint", "group", "Complaints: import, list."),
         "outcome": ("ringroad.cli.outcome", "group", "Outcomes and lead times."),

@@ -80,8 +80,6 @@ class NegativeResponse(RingroadError):  # noqa: N818 - the standard's word
         name: of the code, for example ``"SECURITY_ACCESS_DENIED"``, or ``"NRC_99"`` for an unknown one.
     """
 
-    kind = "negative_response"
-
     def __init__(self, service: int, nrc: int) -> None:
         self.service = service
         self.nrc = nrc

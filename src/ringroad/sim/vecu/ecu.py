@@ -12,21 +12,19 @@ Invariants:
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from ringroad.kernel.clock import Clock
-from ringroad.kernel.errors import InvalidInput
+from ringroad.sim.vecu.config import EcuConfig
 from ringroad.sim.vecu.fault_memory import FaultMemory, Snapshot, StoredFault, read_dtc_information
-from ringroad.sim.vecu.flash import Bank, Flash, LayoutName, decide_boot
+from ringroad.sim.vecu.flash import Bank, Flash, decide_boot
 from ringroad.sim.vecu.medium import Medium
 from ringroad.sim.vecu.programming import NegativeReply, Programmer
 from ringroad.sim.vecu.script import Script, draw_bytes, draw_permille
 from ringroad.vehicle.agents.wire import BankStatus, Did, Layout, Mode, Rid, SlotStatus, Swap
-from ringroad.vehicle.uds import SUPPRESS_BIT, Nrc, Session, dtc_bytes, dtc_display, hmac_key
+from ringroad.vehicle.uds import SUPPRESS_BIT, Nrc, Session, dtc_display, hmac_key
 
 SEED_BYTES: Final = 16
 KEY_TRIES_MAX: Final = 3
@@ -40,49 +38,23 @@ _PROGRAMMING: Final = frozenset({Session.PROGRAMMING})
 _ANY: Final = frozenset(Session)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EcuConfig:
-    """What an ECU is. Checked when made.
-
-    Attributes:
-        serial: F18C, at most 255 characters of ASCII.
-        hardware_id: F191.
-        vin: F190.
-        layout: ``ab`` (two banks) or ``inplace`` (one bank and a bootloader).
-        bank_bytes: capacity of one bank.
-        secret: for the security key, see `vehicle.uds.hmac_key`.
-        block_bytes: longest TransferData request, at most 65,535.
-        erase_pending: "response pending" answers before an erase is done.
-        s3_s: session timeout.
-        key_delay_s: lockout after `KEY_TRIES_MAX` wrong keys.
-        supported_faults: display codes for 19 0A.
-    """
-
-    serial: str
-    hardware_id: str
-    vin: str
-    layout: LayoutName
-    bank_bytes: int = 1 << 20
-    secret: bytes = b"ringroad"
-    block_bytes: int = 65_535
-    erase_pending: int = 1
-    s3_s: float = 5.0
-    key_delay_s: float = 10.0
-    supported_faults: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse what could not be put into a response."""
-        if not 8 <= self.block_bytes <= 65_535:
-            raise InvalidInput("block_bytes must be between 8 and 65535")
-        if not 0 < self.bank_bytes <= 1 << 32:
-            raise InvalidInput("bank_bytes must be between 1 and 4 GiB")
-        if not 0 <= self.erase_pending <= 1000:
-            raise InvalidInput("erase_pending must be between 0 and 1000")
-        for name in ("serial", "hardware_id", "vin"):
-            if not (value := getattr(self, name)).isascii() or not 0 < len(value) < 256:
-                raise InvalidInput(f"{name} must be 1 to 255 ASCII characters")
-        for code in self.supported_faults:
-            dtc_bytes(code)
+_NEEDS: Final[dict[int, frozenset[Session]]] = {
+    0x10: _ANY,
+    0x11: _ANY,
+    0x14: _ANY,
+    0x19: _ANY,
+    0x22: _ANY,
+    0x27: _EXTENDED,
+    0x28: _EXTENDED,
+    0x29: _ANY,
+    0x2E: _PROGRAMMING,
+    0x31: _EXTENDED,
+    0x34: _PROGRAMMING,
+    0x36: _PROGRAMMING,
+    0x37: _PROGRAMMING,
+    0x3E: _ANY,
+    0x85: _EXTENDED,
+}
 
 
 class VirtualEcu:
@@ -206,17 +178,15 @@ class VirtualEcu:
             return []
         self._time_out()
         service = request[0]
-        handler = _SERVICES.get(service)
         pending: list[bytes] = []
         try:
-            if handler is None:
+            if service not in _NEEDS:
                 raise NegativeReply(Nrc.SERVICE_NOT_SUPPORTED)
-            needs, handle = handler
-            if self._session not in needs:
+            if self._session not in _NEEDS[service]:
                 raise NegativeReply(Nrc.SERVICE_NOT_SUPPORTED_IN_ACTIVE_SESSION)
             if service in _WITH_SUB_FUNCTION and len(request) < 2:
                 raise NegativeReply(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
-            response = handle(self, request)
+            response = self._serve(request)
             if request[:4] == b"\x31\x01\xff\x00":
                 pending = [bytes((0x7F, service, Nrc.RESPONSE_PENDING))] * self.config.erase_pending
         except NegativeReply as refusal:
@@ -229,6 +199,40 @@ class VirtualEcu:
             return []
         return [*pending, response]
 
+    def _serve(self, request: bytes) -> bytes:
+        match request[0]:
+            case 0x36:
+                return self.programmer.transfer_data(request)
+            case 0x37:
+                return self.programmer.transfer_exit()
+            case 0x34:
+                self._needs_unlock()
+                return self.programmer.request_download(request)
+            case 0x10:
+                return self._session_control(request)
+            case 0x11:
+                return self._reset(request)
+            case 0x14:
+                return self._clear_faults(request)
+            case 0x19:
+                return self._read_faults(request)
+            case 0x22:
+                return self._read_data(request)
+            case 0x27:
+                return self._security(request)
+            case 0x28:
+                return _communication(request)
+            case 0x29:
+                return _authentication(request)
+            case 0x2E:
+                return self._write_data(request)
+            case 0x31:
+                return self._routine(request)
+            case 0x3E:
+                return _tester_present(request)
+            case _:
+                return self._fault_setting(request)
+
     def _session_control(self, request: bytes) -> bytes:
         _exactly(request, 2)
         wanted = request[1] & 0x7F
@@ -240,7 +244,7 @@ class VirtualEcu:
                 raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED_IN_ACTIVE_SESSION)
             if self.mode is Mode.APPLICATION and self.config.layout == "inplace":
                 self._enter(Mode.BOOTLOADER)  # the application makes way for the bootloader
-        elif self._session is Session.PROGRAMMING and self._bootloader_may_leave():
+        elif session is Session.DEFAULT and self._leaves_bootloader():
             self.reset_due = True
         self._enter_session(session)
         return bytes((0x50, session)) + _TIMING
@@ -345,24 +349,6 @@ class VirtualEcu:
             raise NegativeReply(Nrc.EXCEEDED_NUMBER_OF_ATTEMPTS)
         raise NegativeReply(Nrc.INVALID_KEY)
 
-    def _communication(self, request: bytes) -> bytes:
-        _exactly(request, 3)
-        if request[1] & 0x7F > 3:
-            raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
-        if request[2] & 0x0F not in {1, 2, 3}:
-            raise NegativeReply(Nrc.REQUEST_OUT_OF_RANGE)
-        return bytes((0x68, request[1] & 0x7F))
-
-    def _authentication(self, request: bytes) -> bytes:
-        # Keys are checked by 0x27 here: 08 says that no certificate exchange is configured.
-        match request[1] & 0x7F:
-            case 0x00:
-                return b"\x69\x00\x10"
-            case 0x08:
-                return b"\x69\x08\x00"
-            case _:
-                raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
-
     def _write_data(self, request: bytes) -> bytes:
         if len(request) < 4:
             raise NegativeReply(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
@@ -422,22 +408,6 @@ class VirtualEcu:
             raise NegativeReply(Nrc.CONDITIONS_NOT_CORRECT)
         return b"\x00" if self.script.behaviour(running.signed.sha256).self_test == "pass" else b"\x01"
 
-    def _download(self, request: bytes) -> bytes:
-        self._needs_unlock()
-        return self.programmer.request_download(request)
-
-    def _transfer(self, request: bytes) -> bytes:
-        return self.programmer.transfer_data(request)
-
-    def _transfer_exit(self, request: bytes) -> bytes:  # noqa: ARG002 - its parameters are the supplier's
-        return self.programmer.transfer_exit()
-
-    def _tester_present(self, request: bytes) -> bytes:
-        _exactly(request, 2)
-        if request[1] & 0x7F:
-            raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
-        return b"\x7e\x00"
-
     def _fault_setting(self, request: bytes) -> bytes:
         if request[1] & 0x7F not in {1, 2}:
             raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
@@ -457,29 +427,29 @@ class VirtualEcu:
     def _enter(self, mode: Mode) -> None:
         self.mode = mode
         self.reset_due = False
-        self.programmer.forget(running=mode is Mode.APPLICATION)
         self._enter_session(Session.DEFAULT)
 
     def _enter_session(self, session: Session) -> None:
         # Any change of session locks the ECU again; ISO 14229-1, 10.4.1.
         self._session = session
         self._unlocked = False
+        self.programmer.forget(running=self.mode is Mode.APPLICATION)
         self._seed_sent = b""
         if session is Session.DEFAULT:
             self.faults.enabled = True
 
-    def _bootloader_may_leave(self) -> bool:
+    def _leaves_bootloader(self) -> bool:
         state = self.flash.state
-        return self.mode is Mode.BOOTLOADER and state.banks[state.active].valid
+        in_programming = self._session is Session.PROGRAMMING
+        return in_programming and self.mode is Mode.BOOTLOADER and state.banks[state.active].valid
 
     def _time_out(self) -> None:
         idle_s = self._clock.monotonic_s() - self._last_request_s
         if self._session is Session.DEFAULT or idle_s < self.config.s3_s:
             return
-        if self._session is Session.PROGRAMMING and self._bootloader_may_leave():
+        if self._leaves_bootloader():
             self.power_on()
         self._enter_session(Session.DEFAULT)
-        self.programmer.forget(running=self.mode is Mode.APPLICATION)
 
     def _needs_unlock(self) -> None:
         if not self._unlocked:
@@ -503,21 +473,28 @@ def _exactly(request: bytes, length_bytes: int) -> None:
         raise NegativeReply(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
 
 
-_Handler = Callable[[VirtualEcu, bytes], bytes]
-_SERVICES: Final[dict[int, tuple[frozenset[Session], _Handler]]] = {
-    0x10: (_ANY, VirtualEcu._session_control),
-    0x11: (_ANY, VirtualEcu._reset),
-    0x14: (_ANY, VirtualEcu._clear_faults),
-    0x19: (_ANY, VirtualEcu._read_faults),
-    0x22: (_ANY, VirtualEcu._read_data),
-    0x27: (_EXTENDED, VirtualEcu._security),
-    0x28: (_EXTENDED, VirtualEcu._communication),
-    0x29: (_ANY, VirtualEcu._authentication),
-    0x2E: (_PROGRAMMING, VirtualEcu._write_data),
-    0x31: (_EXTENDED, VirtualEcu._routine),
-    0x34: (_PROGRAMMING, VirtualEcu._download),
-    0x36: (_PROGRAMMING, VirtualEcu._transfer),
-    0x37: (_PROGRAMMING, VirtualEcu._transfer_exit),
-    0x3E: (_ANY, VirtualEcu._tester_present),
-    0x85: (_EXTENDED, VirtualEcu._fault_setting),
-}
+def _communication(request: bytes) -> bytes:
+    _exactly(request, 3)
+    if request[1] & 0x7F > 3:
+        raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
+    if request[2] & 0x0F not in {1, 2, 3}:
+        raise NegativeReply(Nrc.REQUEST_OUT_OF_RANGE)
+    return bytes((0x68, request[1] & 0x7F))
+
+
+def _authentication(request: bytes) -> bytes:
+    # Keys are checked by 0x27 here: 08 says that no certificate exchange is configured.
+    match request[1] & 0x7F:
+        case 0x00:
+            return b"\x69\x00\x10"
+        case 0x08:
+            return b"\x69\x08\x00"
+        case _:
+            raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
+
+
+def _tester_present(request: bytes) -> bytes:
+    _exactly(request, 2)
+    if request[1] & 0x7F:
+        raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
+    return b"\x7e\x00"

@@ -19,8 +19,6 @@ ERASED: Final = b"\xff"
 class PowerCut(RingroadError):  # noqa: N818 - an event, not a mistake
     """The ECU lost power in the middle of a write."""
 
-    kind = "power_cut"
-
 
 class Medium(Protocol):
     """Bytes that survive a power cycle."""

@@ -1,0 +1,141 @@
+"""What a virtual ECU is, and the file that describes one server process.
+
+The file's tables and keys are listed in docs/reference/vecu.md; unknown ones stop the start.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from ringroad.kernel.errors import InvalidInput
+from ringroad.sim.vecu.flash import LayoutName
+from ringroad.vehicle.uds import dtc_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EcuConfig:
+    """What an ECU is. Checked when made.
+
+    Attributes:
+        serial: F18C, at most 255 characters of ASCII.
+        hardware_id: F191.
+        vin: F190.
+        layout: ``ab`` (two banks) or ``inplace`` (one bank and a bootloader).
+        bank_bytes: capacity of one bank.
+        secret: for the security key, see `vehicle.uds.hmac_key`.
+        block_bytes: longest TransferData request, at most 65,535.
+        erase_pending: "response pending" answers before an erase is done.
+        s3_s: session timeout.
+        key_delay_s: lockout after `KEY_TRIES_MAX` wrong keys.
+        supported_faults: display codes for 19 0A.
+    """
+
+    serial: str
+    hardware_id: str
+    vin: str
+    layout: LayoutName
+    bank_bytes: int = 1 << 20
+    secret: bytes = b"ringroad"
+    block_bytes: int = 65_535
+    erase_pending: int = 1
+    s3_s: float = 5.0
+    key_delay_s: float = 10.0
+    supported_faults: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be put into a response."""
+        if not 8 <= self.block_bytes <= 65_535:
+            raise InvalidInput("block_bytes must be between 8 and 65535")
+        if not 0 < self.bank_bytes <= 1 << 32:
+            raise InvalidInput("bank_bytes must be between 1 and 4 GiB")
+        if not 0 <= self.erase_pending <= 1000:
+            raise InvalidInput("erase_pending must be between 0 and 1000")
+        for name in ("serial", "hardware_id", "vin"):
+            if not (value := getattr(self, name)).isascii() or not 0 < len(value) < 256:
+                raise InvalidInput(f"{name} must be 1 to 255 ASCII characters")
+        for code in self.supported_faults:
+            dtc_bytes(code)
+
+
+class _EcuTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    serial: str
+    hardware_id: str
+    vin: str
+    layout: Literal["ab", "inplace"]
+    bank_bytes: int = 1 << 20
+    secret_hex: str = b"ringroad".hex()
+    block_bytes: int = 65_535
+    erase_pending: int = 1
+    s3_s: float = 5.0
+    key_delay_s: float = 10.0
+    supported_faults: tuple[str, ...] = ()
+
+
+class ServerTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a server process is reached and where it keeps its flash. Paths are relative to the file."""
+
+    flash: str
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    port_file: str = ""
+    logical_address: Annotated[int, Meta(ge=1, le=0xFFFF)] = 0x1001
+    script: str = ""
+    seed: int = 0
+    fsync: bool = True
+    cycle_s: Annotated[float, Meta(ge=0)] = 0.0  # s between operation cycles; 0: only at each start
+    pending_ms: Annotated[int, Meta(ge=0, le=60_000)] = 0  # between "response pending" and the answer
+    identification: bool = False  # also answer vehicle identification over UDP, on the same port number
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    ecu: _EcuTable
+    server: ServerTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """One server process: the ECU, how it is served, and the folder its paths start from."""
+
+    ecu: EcuConfig
+    server: ServerTable
+    folder: Path
+
+    def path(self, name: str) -> Path:
+        """Return a path of the file, relative to the file's folder."""
+        return self.folder / name
+
+
+def read_config(path: Path) -> ServerConfig:
+    """Return the configuration in a TOML file.
+
+    Raises:
+        InvalidInput: the file is missing, is not TOML, or has a wrong or unknown key.
+    """
+    try:
+        parsed = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), type=_File)
+        secret = bytes.fromhex(parsed.ecu.secret_hex)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, ValueError) as error:
+        raise InvalidInput(f"{path}: {error}", hint="see docs/reference/vecu.md") from error
+    table = parsed.ecu
+    ecu = EcuConfig(
+        serial=table.serial,
+        hardware_id=table.hardware_id,
+        vin=table.vin,
+        layout=table.layout,
+        bank_bytes=table.bank_bytes,
+        secret=secret,
+        block_bytes=table.block_bytes,
+        erase_pending=table.erase_pending,
+        s3_s=table.s3_s,
+        key_delay_s=table.key_delay_s,
+        supported_faults=table.supported_faults,
+    )
+    return ServerConfig(ecu=ecu, server=parsed.server, folder=path.parent)

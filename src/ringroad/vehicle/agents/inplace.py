@@ -1,0 +1,178 @@
+"""Update agent of an in-place ECU: one bank and a bootloader, flashed by UDS.
+
+Procedure of `install`, reference in-vehicle 2.4:
+
+1. 10 03, routine 0203: may it be programmed now?
+2. 85 02, 28 03 on all other ECUs (`EcuAccess.quiet`).
+3. 10 02, then 27: the bootloader answers, unlocked.
+4. 2E F15A and identity, FF00 erase, 34 36 37 per segment, 0202 check, FF01 dependencies.
+
+`activate` is 11 01 and waiting; afterwards the other ECUs may talk again.
+When power was cut after the last block, the bank still holds the image: then only step 4's checks are run.
+"""
+
+from __future__ import annotations
+
+from ringroad.vehicle.agents.base import (
+    CheckKind,
+    Done,
+    EcuImage,
+    EcuInventory,
+    Failed,
+    ImageSource,
+    Outcome,
+    Progress,
+    Reason,
+)
+from ringroad.vehicle.agents.session import (
+    EcuAccess,
+    EcuSession,
+    Refusal,
+    guarded,
+    is_committed,
+    require_layout,
+)
+from ringroad.vehicle.agents.wire import Layout, Mode, Rid, SlotStatus
+from ringroad.vehicle.segments import FlashImage
+from ringroad.vehicle.uds import NegativeResponse, Session, UdsChannel
+
+
+class UdsInplaceAgent:
+    """An `UpdateAgent` for one in-place ECU behind one channel."""
+
+    def __init__(self, channel: UdsChannel, access: EcuAccess) -> None:
+        self._ecu = EcuSession(channel, access)
+
+    async def prepare(self, image: EcuImage, source: ImageSource, *, progress: Progress) -> Outcome:
+        """Check image, ECU and preconditions; change nothing."""
+        return await guarded(self._prepare(image, source, progress))
+
+    async def install(self, image: EcuImage, source: ImageSource, *, progress: Progress) -> Outcome:
+        """Flash the image; the old one is gone from the erase on."""
+        return await guarded(self._install(image, source, progress))
+
+    async def activate(self, image: EcuImage) -> Outcome:
+        """Start the application."""
+        return await guarded(self._activate(image))
+
+    async def verify(
+        self,
+        image: EcuImage,
+        checks: frozenset[CheckKind],
+        *,
+        known_faults: frozenset[str] = frozenset(),
+    ) -> Outcome:
+        """Check the running software."""
+        return await guarded(self._ecu.verify(image, checks, known_faults))
+
+    async def commit(self, image: EcuImage) -> Outcome:
+        """Advance the anti-rollback counter to the running image's."""
+        return await guarded(self._ecu.commit(image))
+
+    async def rollback(
+        self,
+        image: EcuImage,
+        *,
+        backup: EcuImage | None = None,
+        source: ImageSource | None = None,
+        progress: Progress,
+    ) -> Outcome:
+        """Flash the backup, start and check it."""
+        return await guarded(self._rollback(image, backup, source, progress))
+
+    async def inventory(self) -> EcuInventory | Failed:
+        """Ask the ECU what it is and what it runs."""
+        return await guarded(self._ecu.inventory())
+
+    async def close(self) -> None:
+        """Drop the connection."""
+        await self._ecu.channel.close()
+
+    async def _prepare(self, image: EcuImage, source: ImageSource, progress: Progress) -> Outcome:
+        status = await self._status()
+        if _holds(status, image):
+            return Done(already=True)
+        content = await self._ecu.check_image(image, source, status)
+        if status.mode is Mode.APPLICATION:
+            await self._check_preconditions()
+        progress(content.length_bytes, content.length_bytes)
+        return Done()
+
+    async def _install(self, image: EcuImage, source: ImageSource, progress: Progress) -> Outcome:
+        status = await self._status()
+        if _holds(status, image):
+            return Done(already=True)
+        content = await self._ecu.check_image(image, source, status)
+        if status.mode is Mode.APPLICATION:
+            await self._check_preconditions()  # 1
+        await self._quiet(on=False)  # 2
+        try:
+            await self._ecu.unlock(Session.PROGRAMMING)  # 3
+            if not await self._finish_interrupted(status, image, content):
+                await self._ecu.flash(image, source, content, progress=progress)  # 4
+        finally:
+            await self._quiet(on=True)
+        progress(content.length_bytes, content.length_bytes)
+        return Done()
+
+    async def _finish_interrupted(self, status: SlotStatus, image: EcuImage, content: FlashImage) -> bool:
+        """Run only the checks when the bank may already hold the whole image."""
+        bank = status.banks[0]
+        if bank.valid or bank.sha256.hex() != image.sha256:
+            return False
+        try:
+            await self._ecu.name_image(image, content)
+            await self._ecu.check_content(content)
+        except (NegativeResponse, Refusal):
+            return False
+        return True
+
+    async def _activate(self, image: EcuImage) -> Outcome:
+        status = await self._status()
+        if not _holds(status, image):
+            return Failed(reason=Reason.NOT_STAGED, detail="the ECU does not hold this image")
+        if status.mode is Mode.APPLICATION:
+            return Done(already=True)
+        status = await self._ecu.restart()
+        if status.mode is not Mode.APPLICATION:
+            return Failed(reason=Reason.BOOT_FAILED, detail="the ECU stays in its bootloader")
+        return Done()
+
+    async def _rollback(
+        self, image: EcuImage, backup: EcuImage | None, source: ImageSource | None, progress: Progress
+    ) -> Outcome:
+        status = await self._status()
+        if is_committed(status, image) and (backup is None or backup.sha256 != image.sha256):
+            return Failed(reason=Reason.ALREADY_COMMITTED, detail="roll forward with a new release")
+        untouched = status.mode is Mode.APPLICATION and not _holds(status, image)
+        if untouched and (backup is None or _holds(status, backup)):
+            return Done(already=True)
+        if backup is None or source is None:
+            return Failed(reason=Reason.NO_BACKUP)
+        installed = await self._install(backup, source, progress)
+        if isinstance(installed, Failed):
+            return installed
+        started = await self._activate(backup)
+        if isinstance(started, Failed):
+            return started
+        checked = await self._ecu.verify(backup, frozenset(), frozenset())
+        return checked if isinstance(checked, Failed) else Done()
+
+    async def _check_preconditions(self) -> None:
+        await self._ecu.uds.session(Session.EXTENDED)
+        if await self._ecu.uds.routine(Rid.CHECK_PRECONDITIONS) != b"\x00":
+            raise Refusal(Reason.PRECONDITION, "the ECU refuses to be programmed now")
+
+    async def _quiet(self, *, on: bool) -> None:
+        if self._ecu.access.quiet is not None:
+            await self._ecu.access.quiet(on)
+
+    async def _status(self) -> SlotStatus:
+        status = await self._ecu.status()
+        require_layout(status, Layout.INPLACE)
+        return status
+
+
+def _holds(status: SlotStatus, image: EcuImage) -> bool:
+    bank = status.banks[0]
+    return bank.valid and bank.sha256.hex() == image.sha256
