@@ -82,7 +82,7 @@ def broker(engine_folder: Path) -> Iterator[Broker]:
     """The session's NATS server, with the telemetry stream."""
     server = Broker(home=engine_folder / "nats", clock=SystemClock(), port=free_port(), mqtt_port=free_port())
     server.start()
-    asyncio.run(ensure_stream(server.url(), retention_h=1, bytes_max=64 * 1024**2))
+    asyncio.run(ensure_stream(server.url(), bytes_max=64 * 1024**2, many_consumers=True))
     yield server
     server.stop()
 

@@ -20,7 +20,8 @@ from urllib.parse import quote
 
 import nats
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from nats.js.api import DiscardPolicy, StorageType, StreamConfig
+from nats.aio.client import Client
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from ringroad.kernel.clock import Clock
@@ -205,10 +206,33 @@ class Broker:
         write_private(self.config_file, text)
 
 
-async def ensure_stream(url: str, *, retention_h: int, bytes_max: int) -> None:
-    """Create the telemetry stream, or bring its limits up to date. Works on any NATS server.
+async def open_connection(url: str) -> Client:
+    """Connect once: no second try, nothing printed.
 
-    Messages are refused when the stream is full, never dropped from its end: the sender keeps them.
+    Raises:
+        OSError: nobody listens.
+        nats.errors.Error: refused.
+    """
+    return await nats.connect(
+        url,
+        connect_timeout=5,
+        allow_reconnect=False,
+        max_reconnect_attempts=1,
+        reconnect_time_wait=0.01,
+        error_cb=_ignore,
+    )
+
+
+async def ensure_stream(url: str, *, bytes_max: int, many_consumers: bool = False) -> None:
+    """Create the telemetry stream, or bring its size up to date. Works on any NATS server with JetStream.
+
+    A message stays until its consumer acknowledged it. A full stream refuses new messages rather than forget
+    old ones: the vehicle keeps its own copy.
+
+    Args:
+        url: of the server.
+        bytes_max: what the stream may take on disk.
+        many_consumers: keep messages after the first consumer had them, so that others can read them too.
 
     Raises:
         Unavailable: the server does not answer or has no JetStream.
@@ -217,12 +241,12 @@ async def ensure_stream(url: str, *, retention_h: int, bytes_max: int) -> None:
         name=STREAM,
         subjects=[SUBJECT],
         storage=StorageType.FILE,
-        max_age=retention_h * 3600,
+        retention=RetentionPolicy.LIMITS if many_consumers else RetentionPolicy.WORK_QUEUE,
         max_bytes=bytes_max,
         discard=DiscardPolicy.NEW,
     )
     try:
-        connection = await nats.connect(url, connect_timeout=5, allow_reconnect=False)
+        connection = await open_connection(url)
         try:
             context = connection.jetstream()
             try:
@@ -303,7 +327,7 @@ async def _wait_ready(url: str, process: subprocess.Popen[bytes], clock: Clock) 
     deadline_s = clock.monotonic_s() + START_S_MAX
     while clock.monotonic_s() < deadline_s and process.poll() is None:
         try:
-            connection = await nats.connect(url, connect_timeout=2, allow_reconnect=False, error_cb=_ignore)
+            connection = await open_connection(url)
             try:
                 await connection.jetstream().account_info()
             finally:

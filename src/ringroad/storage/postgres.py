@@ -130,7 +130,7 @@ class Postgres:
             self.log.parent.mkdir(exist_ok=True)
             run_as = choose_run_as(
                 binary=binaries / "postgres",
-                folder=self._owner_folder(),
+                folder=self.data,
                 may_create_account=self.may_create_account,
             )
             self.note = run_as.note
@@ -160,9 +160,6 @@ class Postgres:
         command = command_of(pid)
         ours = command and Path(command[0]).name == "postgres" and str(self.data) in command
         return pid if ours else None
-
-    def _owner_folder(self) -> Path:
-        return self.data if self.data.exists() else self.home
 
     def _initialise(self, binaries: Path, run_as: RunAs) -> None:
         """Run initdb beside the data folder, then rename: a killed initdb leaves nothing half made."""

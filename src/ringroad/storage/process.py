@@ -198,6 +198,7 @@ def spawn(
     log: Path,
     run_as: RunAs | None = None,
     env: Mapping[str, str] | None = None,
+    cwd: Path = Path("/"),
 ) -> subprocess.Popen[bytes]:
     """Start a process in its own session (so that Ctrl-C reaches only us), output appended to `log`.
 
@@ -214,7 +215,7 @@ def spawn(
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                cwd="/",
+                cwd=cwd,
                 start_new_session=True,
                 env={**os.environ, **(env or {})},
                 **run_as.popen(),

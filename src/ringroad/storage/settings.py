@@ -80,14 +80,8 @@ class Settings:
         365, "Days until Root and the Image repository's Targets must be signed again.", least=1, most=3_650
     )
     session_h: int = _setting(12, "Hours a console login lasts.", least=1, most=720)
-    one_time_token_min: int = _setting(
-        60, "Minutes in which the printed admin token may be used.", least=1, most=1_440
-    )
-    telemetry_retention_h: int = _setting(
-        168, "Hours the telemetry stream keeps messages after the lake has them.", least=1, most=8_760
-    )
     telemetry_bytes_max: int = _setting(
-        8 * 1024**3,
+        4 * 1024**3,
         "Bytes the telemetry stream may take on disk; new messages are refused beyond.",
         least=1024**2,
     )

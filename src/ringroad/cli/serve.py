@@ -1,0 +1,122 @@
+"""`ringroad serve`: the HTTP server process. Started by `ringroad up`; can run alone against external engines.
+
+One application on two ports: plain HTTP on loopback for console, API and DDI, HTTPS for the native gateway.
+The same process answers the vehicles' MQTT logins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import os
+import signal
+from typing import Any
+
+import click
+import uvicorn
+
+from ringroad.cli.shell import Shell
+from ringroad.kernel.errors import RingroadError, Unavailable
+from ringroad.storage.broker import check_port
+from ringroad.storage.db import connect
+from ringroad.storage.endpoints import embedded_broker
+from ringroad.storage.nats_auth import lookup_in, serve_logins
+from ringroad.storage.pki import ensure_pki
+from ringroad.storage.settings import Settings
+
+PARENT_S = 0.5  # seconds between two looks whether `ringroad up` still lives
+SHUTDOWN_S_MAX = 5  # seconds for open requests; a resumable download goes on elsewhere
+BACKLOG = 4_096  # connections waiting to be accepted; a fleet wakes up together
+
+
+@click.command("serve")
+@click.option("--parent", type=int, help="End when this process is gone.")
+@click.pass_obj
+def command(shell: Shell, parent: int | None) -> None:
+    """Run the HTTP server (started by `up`)."""
+    settings = shell.resolved()
+    check_port(settings.http_host, settings.http_port, setting="http_port")
+    check_port(settings.http_host, settings.https_port, setting="https_port")
+    application = load_app(settings)
+    asyncio.run(_serve(shell, settings, application, parent))
+
+
+def load_app(settings: Settings) -> Any:
+    """Make the ASGI application."""
+    return importlib.import_module("ringroad.http.app").create_app(settings)
+
+
+async def _serve(shell: Shell, settings: Settings, application: Any, parent: int | None) -> None:
+    pki = ensure_pki(settings.pki, names=settings.cert_names, now=shell.clock.now())
+    common: dict[str, Any] = {
+        "host": settings.http_host,
+        "log_level": "warning",
+        "access_log": False,
+        "backlog": BACKLOG,
+        "timeout_graceful_shutdown": SHUTDOWN_S_MAX,
+        "server_header": False,
+    }
+    plain = _Server(uvicorn.Config(application, port=settings.http_port, lifespan="on", **common))
+    tls = _Server(
+        uvicorn.Config(
+            application,
+            port=settings.https_port,
+            lifespan="off",  # the application starts once, for both ports
+            ssl_certfile=pki.server_certificate,
+            ssl_keyfile=pki.server_key,
+            **common,
+        )
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    servers = [asyncio.create_task(plain.serve())]
+    while not plain.started and not servers[0].done():  # noqa: ASYNC110 - uvicorn offers a flag only
+        await asyncio.sleep(0.01)
+    servers.append(asyncio.create_task(tls.serve()))
+    async with contextlib.AsyncExitStack() as stack:
+        logins = asyncio.create_task(_logins(shell, settings, stop, stack))
+        watch = asyncio.create_task(_watch_parent(parent, stop))
+        ended = asyncio.create_task(stop.wait())
+        await asyncio.wait({ended, *servers}, return_when=asyncio.FIRST_COMPLETED)
+        stop.set()
+        tls.should_exit = plain.should_exit = True
+        await asyncio.gather(*servers, logins, watch)
+    if not (plain.started and tls.started):
+        raise Unavailable("the HTTP server did not start", hint="see the lines above")
+
+
+async def _logins(
+    shell: Shell, settings: Settings, stop: asyncio.Event, stack: contextlib.AsyncExitStack
+) -> None:
+    """Answer MQTT logins when the broker is ours; go on when NATS is not there yet."""
+    if shell.settings().nats_url:
+        return  # an external broker has its own users, or its own answering service
+    lookup = stack.enter_context(lookup_in(lambda: connect(settings.database_url)))
+    key = embedded_broker(settings, shell.clock).login_key()
+    while not stop.is_set():
+        with contextlib.suppress(OSError, RingroadError):
+            await serve_logins(
+                settings.nats_url, key=key, lookup=lookup, clock=shell.clock, ids=shell.ids, stop=stop
+            )
+        if not stop.is_set():
+            await asyncio.sleep(PARENT_S)
+
+
+async def _watch_parent(parent: int | None, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        if parent is not None and os.getppid() != parent:
+            stop.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), PARENT_S)
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves signals to us: there are two of them in one process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        """Do nothing; `_serve` has the handlers."""
+        yield

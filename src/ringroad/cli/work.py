@@ -1,0 +1,37 @@
+"""`ringroad work`: the worker process: telemetry, reports, the reconciler, detection. Started by `ringroad up`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import threading
+
+import click
+
+from ringroad.cli.keys import load_online_signers
+from ringroad.cli.shell import Shell
+
+PARENT_S = 0.5  # seconds between two looks whether `ringroad up` still lives
+
+
+@click.command("work")
+@click.option("--parent", type=int, help="End when this process is gone.")
+@click.pass_obj
+def command(shell: Shell, parent: int | None) -> None:
+    """Run the worker (started by `up`)."""
+    settings = shell.resolved()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    threading.Thread(target=_watch_parent, args=(parent, stop), daemon=True).start()
+    keys = settings.var / "keys"
+    importlib.import_module("ringroad.loop.worker").run(
+        settings, stop, load_signers=lambda: load_online_signers(keys)
+    )
+
+
+def _watch_parent(parent: int | None, stop: threading.Event) -> None:
+    while not stop.wait(PARENT_S):
+        if parent is not None and os.getppid() != parent:
+            stop.set()
