@@ -1,0 +1,298 @@
+"""The end of a simulated line: ECUs are made, flashed through the real update agents, and become a vehicle.
+
+What comes out is a vehicle data folder that `ringroad vehicle run` takes as it is, and the registration
+that the server needs. Keys are made here, in the "plant", and only their public halves leave the folder.
+
+Invariant: a vehicle that is returned runs the baseline on every ECU; an agent's refusal stops the line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from ringroad.kernel.clock import Clock
+from ringroad.kernel.errors import Unavailable
+from ringroad.kernel.vin import Vin, parse_vin
+from ringroad.protocol.vehicle import EcuTarget
+from ringroad.sim.vecu.config import EcuConfig as VecuConfig
+from ringroad.sim.vecu.medium import FileMedium, Medium
+from ringroad.sim.vecu.memory import MemoryChannel
+from ringroad.sim.vecu.port import EcuPort
+from ringroad.sim.vecu.script import Script
+from ringroad.trust.keys import key_from_seed, key_id, private_pem, public_key_dict
+from ringroad.vehicle.agents.ab import AbAgent
+from ringroad.vehicle.agents.base import BytesSource, EcuImage, Failed, UpdateAgent, no_progress
+from ringroad.vehicle.agents.inplace import UdsInplaceAgent
+from ringroad.vehicle.agents.session import EcuAccess
+from ringroad.vehicle.config import EcuConfig, FactoryImage, VehicleConfig, write_config
+from ringroad.vehicle.files import Durability
+from ringroad.vehicle.uds import hmac_key
+
+SECRET_BYTES = 16  # of an ECU's UDS security access
+TOKEN_BYTES = 24  # of a vehicle's device token
+FLASH = "flash"  # folder with one file per ECU
+_CHECK_DIGITS = "0123456789X"
+_VIN_VALUES = {
+    **{str(digit): digit for digit in range(10)},
+    **dict(zip("ABCDEFGH", range(1, 9), strict=True)),
+    **dict(zip("JKLMN", range(1, 6), strict=True)),
+    "P": 7,
+    "R": 9,
+    **dict(zip("STUVWXYZ", range(2, 10), strict=True)),
+}
+_VIN_WEIGHTS = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselinePackage:
+    """One software package of the baseline, with its bytes."""
+
+    ecu: str
+    filename: str
+    version: str
+    format: Literal["bin", "ihex", "srec", "mcuboot", "swu"]
+    image: bytes
+    release_counter: int
+    hardware_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blueprint:
+    """What is to be built: ECUs as the programme has them, and the baseline.
+
+    Attributes:
+        ecus: name -> the programme's table of that ECU (hardware_id, storage, storage_bytes, primary, ...).
+        packages: ECU name -> package; ECUs without one leave the line blank, which the agents refuse later.
+    """
+
+    programme_id: str
+    variant: str
+    region: str
+    release_id: str
+    ecus: Mapping[str, Mapping[str, Any]]
+    packages: Mapping[str, BaselinePackage]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Where the vehicle will live: addresses and trust anchors written into its folder."""
+
+    server_url: str
+    mqtt_host: str
+    mqtt_port: int
+    ca_pem: bytes
+    image_root: bytes
+    director_root: bytes
+    telemetry_s: float = 60.0
+    retry_base_s: float = 1.0
+
+
+@dataclass(slots=True, kw_only=True)
+class BornVehicle:
+    """A vehicle that left the line: its folder, its ECUs still powered, its registration."""
+
+    vin: Vin
+    folder: Path
+    config: VehicleConfig
+    ports: dict[str, EcuPort]  # by serial
+    agents: dict[str, UpdateAgent]  # by serial
+    registration: dict[str, Any]
+
+
+def make_vin(number: int, *, maker: str = "WRR", year_code: str = "T") -> Vin:
+    """Return the VIN of a serial number, with its check digit.
+
+    Source: ISO 3779; 49 CFR 565.15 for the check digit.
+    """
+    body = f"{maker}DEM12{year_code}A{number:06d}"  # maker 3, descriptor 5, [check 1], year, plant, serial 6
+    draft = body[:8] + "0" + body[8:]
+    total = sum(_VIN_VALUES[char] * weight for char, weight in zip(draft, _VIN_WEIGHTS, strict=True))
+    return parse_vin(draft[:8] + _CHECK_DIGITS[total % 11] + draft[9:])
+
+
+async def assemble(
+    folder: Path,
+    vin: Vin,
+    blueprint: Blueprint,
+    surroundings: Surroundings,
+    *,
+    clock: Clock,
+    secret: Callable[[int], bytes],
+    script: Script | None = None,
+    seed: int = 0,
+    medium: Callable[[str], Medium] | None = None,
+    durability: Durability = "fsync",
+) -> BornVehicle:
+    """Build one vehicle: make its ECUs, flash the baseline through the agents, write its folder.
+
+    Args:
+        folder: the vehicle's data folder; made.
+        vin: its identity.
+        blueprint: what it is.
+        surroundings: where it will live.
+        clock: for the ECUs' session times.
+        secret: random bytes by count, for keys and token.
+        script: how images behave on its ECUs.
+        seed: of every draw of its ECUs.
+        medium: flash by ECU serial; default files in the folder, which survive the process.
+        durability: of the folder's files.
+
+    Raises:
+        Unavailable: an agent refused the baseline; the message names ECU and reason.
+    """
+    _make_folders(folder)
+    flash = medium or (
+        lambda serial: FileMedium(folder / FLASH / f"{serial}.bin", fsync=durability == "fsync")
+    )
+    ports: dict[str, EcuPort] = {}
+    agents: dict[str, UpdateAgent] = {}
+    ecus: list[EcuConfig] = []
+    registered: list[dict[str, Any]] = []
+    for number, (name, table) in enumerate(blueprint.ecus.items()):
+        serial = f"{vin[-6:]}-{number:02d}-{name}"[:64]
+        security = secret(SECRET_BYTES)
+        ports[serial] = EcuPort(
+            VecuConfig(
+                serial=serial, hardware_id=table["hardware_id"], vin=vin, layout=table["storage"],
+                bank_bytes=table["storage_bytes"], secret=security, erase_pending=0,
+            ),
+            flash(serial), clock=clock, script=script, seed=seed,
+        )  # fmt: skip
+        agents[serial] = make_agent(table["storage"], ports[serial], security)
+        signer = key_from_seed(secret(32))
+        _write_private(folder / f"{serial}.pem", private_pem(signer))
+        _write_private(folder / f"{serial}.secret", security)
+        package = blueprint.packages.get(name)
+        if package is not None:
+            await flash_baseline(agents[serial], serial, name, table["storage"], package)
+        public = public_key_dict(signer)
+        registered.append(
+            {"serial": serial, "name": name, "hardware_id": table["hardware_id"], "public_key": public,
+             "key_id": key_id(public), "is_primary": bool(table["primary"])}
+        )  # fmt: skip
+        ecus.append(_ecu_config(serial, name, number, table, package))
+    config = VehicleConfig(
+        vin=vin, server_url=surroundings.server_url, mqtt_host=surroundings.mqtt_host,
+        mqtt_port=surroundings.mqtt_port, telemetry_s=surroundings.telemetry_s,
+        retry_base_s=surroundings.retry_base_s, ecus=tuple(ecus),
+    )  # fmt: skip
+    token = secret(TOKEN_BYTES).hex()
+    _write_private(folder / config.token_file, token.encode())
+    (folder / config.ca_file).write_bytes(surroundings.ca_pem)
+    (folder / config.image_root_file).write_bytes(surroundings.image_root)
+    (folder / config.director_root_file).write_bytes(surroundings.director_root)
+    (folder / config.signals_file).write_bytes(msgspec.json.encode(PARKED))
+    write_config(folder, config, durability=durability)
+    registration = _registration(vin, blueprint, registered, token)
+    return BornVehicle(
+        vin=vin, folder=folder, config=config, ports=ports, agents=agents, registration=registration
+    )
+
+
+# A parked, charged vehicle: what preconditions usually ask for.
+PARKED: dict[str, float | int | bool | str] = {
+    "Vehicle.Speed": 0,
+    "Vehicle.Powertrain.Transmission.IsParkLockEngaged": True,
+    "Vehicle.LowVoltageBattery.CurrentVoltage": 12.7,
+    "Vehicle.Powertrain.TractionBattery.StateOfCharge.Current": 76.0,
+}
+
+
+def make_agent(storage: str, port: EcuPort, security: bytes, serial: str = "") -> UpdateAgent:
+    """Return the agent for an ECU in this process."""
+    access = EcuAccess(serial=serial or port.ecu.config.serial, derive=hmac_key(security))
+    channel = MemoryChannel(port)
+    return AbAgent(channel, access) if storage == "ab" else UdsInplaceAgent(channel, access)
+
+
+async def flash_baseline(
+    agent: UpdateAgent, serial: str, name: str, storage: Literal["ab", "inplace"], package: BaselinePackage
+) -> None:
+    """Put a package onto a blank ECU, in the order the orchestrator would.
+
+    Raises:
+        Unavailable: the agent refused; the message names ECU and reason.
+    """
+    image = EcuImage(
+        serial=serial,
+        target=EcuTarget(name=name, mode=storage, format=package.format, version=package.version),
+        filename=package.filename,
+        sha256=hashlib.sha256(package.image).hexdigest(),
+        length_bytes=len(package.image),
+        release_counter=package.release_counter,
+        hardware_ids=package.hardware_ids,
+    )
+    source = BytesSource(package.image)
+    outcome = await agent.prepare(image, source, progress=no_progress)
+    if not isinstance(outcome, Failed):
+        outcome = await agent.install(image, source, progress=no_progress)
+    if not isinstance(outcome, Failed):
+        outcome = await agent.activate(image)
+    if not isinstance(outcome, Failed):
+        outcome = await agent.verify(image, frozenset({"version"}))
+    if not isinstance(outcome, Failed):
+        outcome = await agent.commit(image)
+    if isinstance(outcome, Failed):
+        raise Unavailable(
+            f"end of line: {name} refused {package.filename}: {outcome.reason}",
+            hint=outcome.detail,
+            code=outcome.reason,
+        )
+
+
+def _ecu_config(
+    serial: str, name: str, number: int, table: Mapping[str, Any], package: BaselinePackage | None
+) -> EcuConfig:
+    factory = None
+    if package is not None:
+        factory = FactoryImage(
+            filename=package.filename, length=len(package.image), version=package.version, format=package.format,
+            sha256=hashlib.sha256(package.image).hexdigest(), sha512=hashlib.sha512(package.image).hexdigest(),
+            release_counter=package.release_counter,
+        )  # fmt: skip
+    return EcuConfig(
+        name=name, serial=serial, hardware_id=table["hardware_id"], mode=table["storage"], host="127.0.0.1",
+        port=13400, logical_address=0x1000 + number, key_file=f"{serial}.pem",
+        security_secret_file=f"{serial}.secret", primary=bool(table["primary"]), factory=factory,
+    )  # fmt: skip
+
+
+def _registration(
+    vin: Vin, blueprint: Blueprint, ecus: Sequence[dict[str, Any]], token: str
+) -> dict[str, Any]:
+    installed = []
+    for ecu in ecus:
+        package = blueprint.packages.get(ecu["name"])
+        if package is not None:
+            installed.append(
+                {"serial": ecu["serial"], "filename": package.filename, "version": package.version,
+                 "image_sha256": hashlib.sha256(package.image).hexdigest()}
+            )  # fmt: skip
+    return {
+        "vin": vin,
+        "programme_id": blueprint.programme_id,
+        "variant": blueprint.variant,
+        "region": blueprint.region,
+        "release_id": blueprint.release_id,
+        "gateway": "native",
+        "token_sha256": hashlib.sha256(token.encode()).hexdigest(),
+        "ecus": list(ecus),
+        "installed": installed,
+    }
+
+
+def _make_folders(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    (folder / FLASH).mkdir(exist_ok=True)
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(data)

@@ -1,0 +1,104 @@
+"""Many vehicles in one process: each a running orchestrator over its own virtual ECUs.
+
+The real code runs: journal, verification, agents, telemetry. Simulated are the roads: operation cycles of
+the ECUs, in which scripted images raise faults.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import httpx
+import structlog
+
+from ringroad.kernel.clock import Clock, Ids
+from ringroad.kernel.errors import RingroadError
+from ringroad.sim.assembly import BornVehicle
+from ringroad.sim.vecu.script import draw_permille
+from ringroad.vehicle.run import Surroundings, run_vehicle
+from ringroad.vehicle.signals import FileSignals
+
+RESTART_S = 0.5  # seconds before a vehicle whose process ended is started again
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Fleet:
+    """Vehicles that live in this process.
+
+    Attributes:
+        clock: shared.
+        ids: shared.
+        seed: of the jitter, so that the same seed gives the same order of polls.
+        client: HTTP client shared by all vehicles.
+        cycle_s: seconds between two operation cycles of an ECU.
+    """
+
+    clock: Clock
+    ids: Ids
+    seed: int
+    client: httpx.AsyncClient
+    cycle_s: float = 1.0
+    vehicles: dict[str, BornVehicle] = field(default_factory=dict)
+    tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+    def start(self, vehicle: BornVehicle) -> None:
+        """Let a vehicle drive off the line."""
+        self.vehicles[vehicle.vin] = vehicle
+        self.tasks[vehicle.vin] = asyncio.create_task(self._live(vehicle), name=vehicle.vin)
+
+    async def stop(self) -> None:
+        """End all vehicles, as a process that is killed would."""
+        for task in self.tasks.values():
+            task.cancel()
+        for task in self.tasks.values():
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self.tasks.clear()
+
+    async def _live(self, vehicle: BornVehicle) -> None:
+        """Run one vehicle; a crash is what a power cycle would be: it starts again from its folder."""
+        surroundings = Surroundings(
+            clock=self.clock,
+            ids=self.ids,
+            fraction=_fractions(self.seed, vehicle.vin),
+            agents=vehicle.agents,
+            signals=FileSignals(vehicle.folder / vehicle.config.signals_file),
+            client=self.client,
+            durability="buffered",  # simulated: this machine's disk is not the vehicle's
+        )
+        while True:
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(run_vehicle(vehicle.folder, vehicle.config, surroundings))
+                    tasks.create_task(self._drive(vehicle))
+            except* (RingroadError, OSError) as group:
+                for error in group.exceptions:
+                    _log.warning("vehicle.restarts", vin=vehicle.vin, reason=str(error))
+            await asyncio.sleep(RESTART_S)
+
+    async def _drive(self, vehicle: BornVehicle) -> None:
+        """Let every ECU run its operation cycles, a little apart from the other vehicles."""
+        await asyncio.sleep(self.cycle_s * draw_permille(self.seed, vehicle.vin) / 1000)
+        while True:
+            for port in vehicle.ports.values():
+                if port.alive:
+                    port.ecu.run_cycle()
+                await asyncio.sleep(0)
+            await asyncio.sleep(self.cycle_s)
+
+
+def _fractions(seed: int, vin: str) -> Callable[[], float]:
+    """Return a source of numbers in [0, 1) that depends on seed, vehicle and count alone."""
+    count = 0
+
+    def fraction() -> float:
+        nonlocal count
+        count += 1
+        return draw_permille(seed, vin, count) / 1000
+
+    return fraction

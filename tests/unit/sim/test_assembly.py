@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from ringroad.kernel.clock import SystemClock
+from ringroad.kernel.errors import Unavailable
+from ringroad.sim.assembly import BaselinePackage, Blueprint, Surroundings, assemble, make_vin
+from ringroad.sim.vecu.medium import MemoryMedium
+from ringroad.sim.vecu.script import draw_bytes
+from ringroad.vehicle.agents.base import EcuInventory
+from ringroad.vehicle.config import read_config, read_keys
+
+IMAGE = bytes(range(256)) * 64
+HOME = Surroundings(
+    server_url="https://127.0.0.1:8443",
+    mqtt_host="",
+    mqtt_port=1883,
+    ca_pem=b"ca",
+    image_root=b"i",
+    director_root=b"d",
+)
+
+
+def package(ecu: str, *, hardware: str = "hw-1", image: bytes = IMAGE) -> BaselinePackage:
+    return BaselinePackage(
+        ecu=ecu,
+        filename=f"{ecu}-1.bin",
+        version="1.0.0",
+        format="bin",
+        image=image,
+        release_counter=1,
+        hardware_ids=(hardware,),
+    )
+
+
+def blueprint(**packages: BaselinePackage) -> Blueprint:
+    ecus = {
+        "gateway": {"hardware_id": "hw-1", "storage": "ab", "storage_bytes": 1 << 16, "primary": True},
+        "brake": {"hardware_id": "hw-1", "storage": "inplace", "storage_bytes": 1 << 16, "primary": False},
+    }
+    return Blueprint(
+        programme_id="p", variant="city", region="EU", release_id="release_1", ecus=ecus, packages=packages
+    )
+
+
+def test_vins_have_their_check_digit() -> None:
+    assert make_vin(1) == "WRRDEM121TA000001"
+    assert len({make_vin(number) for number in range(500)}) == 500
+
+
+def test_a_vehicle_leaves_the_line_with_the_baseline_on_every_ecu(tmp_path: Path) -> None:
+    async def build() -> None:
+        born = await assemble(
+            tmp_path,
+            make_vin(1),
+            blueprint(gateway=package("gateway"), brake=package("brake")),
+            HOME,
+            clock=SystemClock(),
+            secret=lambda size: draw_bytes(1, size, "x"),
+            medium=lambda _: MemoryMedium(),
+        )
+        for agent in born.agents.values():
+            inventory = await agent.inventory()
+            assert isinstance(inventory, EcuInventory)
+            assert inventory.running is not None
+            assert inventory.running.sha256 == hashlib.sha256(IMAGE).hexdigest()
+            assert (inventory.trial, inventory.committed_counter) == (False, 1)
+        config = read_config(tmp_path)
+        assert config == born.config
+        assert set(read_keys(tmp_path, config)) == set(born.agents)
+        assert len(born.registration["installed"]) == 2
+        assert "token" not in born.registration
+        assert (tmp_path / "token").stat().st_mode & 0o077 == 0
+
+    asyncio.run(build())
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (package("brake", hardware="hw-other"), "wrong_hardware"),
+        (package("brake", image=bytes(1 << 17)), "too_large"),
+    ],
+)
+def test_a_refused_baseline_stops_the_line(tmp_path: Path, bad: BaselinePackage, reason: str) -> None:
+    with pytest.raises(Unavailable) as refusal:
+        asyncio.run(
+            assemble(
+                tmp_path,
+                make_vin(1),
+                blueprint(gateway=package("gateway"), brake=bad),
+                HOME,
+                clock=SystemClock(),
+                secret=lambda size: draw_bytes(1, size, "x"),
+                medium=lambda _: MemoryMedium(),
+            )
+        )
+    assert refusal.value.code == reason
