@@ -37,6 +37,5 @@ SELECT bytes FROM repository_metadata
 SELECT bytes FROM repository_metadata
  WHERE repository = :repository AND vin = :vin AND role = :role AND version = :version;
 
--- name: ecu_inventory
-SELECT serial, name, hardware_id, public_key, key_id, is_primary
-  FROM ecu WHERE vin = :vin AND removed_at IS NULL ORDER BY serial;
+-- name: lock_vehicle$
+SELECT vin FROM vehicle WHERE vin = :vin FOR UPDATE;
