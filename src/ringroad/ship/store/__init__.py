@@ -4,6 +4,7 @@ Functions take the caller's connection and return frozen values; the caller open
 where a docstring says that a function does.
 """
 
+from ringroad.ship.model import Campaign
 from ringroad.ship.store.bundles import (
     PendingBundle,
     Withdrawal,
@@ -36,6 +37,7 @@ from ringroad.ship.store.reading import (
     preview_query,
     read_campaign,
     read_images,
+    read_inventory,
     read_plan,
     read_release,
     read_vehicle,
@@ -47,6 +49,7 @@ from ringroad.ship.store.reading import (
 from ringroad.ship.store.reports import apply_manifest, expire_deadlines, fold_reports
 
 __all__ = [
+    "Campaign",
     "PendingBundle",
     "Withdrawal",
     "abort",
@@ -72,6 +75,7 @@ __all__ = [
     "preview_query",
     "read_campaign",
     "read_images",
+    "read_inventory",
     "read_plan",
     "read_release",
     "read_vehicle",

@@ -216,6 +216,12 @@ def read_vehicle(conn: Connection, vin: str) -> VehicleFacts:
     raise NotFound(f"no vehicle {vin[:40]!r}")
 
 
+def read_inventory(conn: Connection, vin: str) -> tuple[list[dict[str, Any]], bytes | None]:
+    """Return a vehicle's ECUs with their keys, and its last accepted manifest as it was received."""
+    last = SQL.last_manifest(conn, vin=vin)
+    return list(SQL.inventory(conn, vin=vin)), None if last is None else bytes(last)
+
+
 def read_vocabulary(conn: Connection) -> Vocabulary:
     """Return the names a query can be checked against."""
     row = SQL.vocabulary(conn)

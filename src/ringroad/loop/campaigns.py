@@ -1,0 +1,74 @@
+"""Plan a campaign: load facts, plan, check, make current. What the API, the CLI and the demo call.
+
+The decisions are `ship.plan` and `ship.check`; the writes are `ship.store`; the order is here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from psycopg.errors import SerializationFailure
+
+from ringroad.kernel.clock import Ids
+from ringroad.kernel.errors import Conflict
+from ringroad.ship import store
+from ringroad.ship.check import check_plan
+from ringroad.ship.plan import PlanRequest, make_plan
+from ringroad.ship.store.reading import SavedPlan
+from ringroad.storage.db import Connection, transaction
+
+
+def create_campaign(
+    conn: Connection, ids: Ids, *, name: str, release_id: str, actor: str, now: datetime
+) -> store.Campaign:
+    """Create a campaign in draft; it belongs to the lap of its release.
+
+    Raises:
+        NotFound: there is no such release.
+        InvalidInput: the name is empty or too long.
+    """
+    with transaction(conn):
+        release = store.read_release(conn, release_id)
+        return store.create_campaign(
+            conn, ids, name=name, release_id=release.id, lap_id=release.lap_id, actor=actor, now=now
+        )
+
+
+def plan_campaign(
+    conn: Connection,
+    ids: Ids,
+    *,
+    campaign_id: str,
+    generation: int,
+    request: PlanRequest,
+    actor: str,
+    now: datetime,
+) -> SavedPlan:
+    """Plan over the vehicles as they are known now; the plan becomes current unless a finding blocks.
+
+    Returns:
+        The stored plan with its findings; blocked plans are returned too, and are not current.
+
+    Raises:
+        NotFound: there is no such campaign.
+        QueryError: the query cannot be read.
+        Conflict: the campaign moved on since `generation`, or has started.
+    """
+    with transaction(conn):
+        # One snapshot for all facts: vehicles, packages and other campaigns are judged as of one moment.
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        campaign = store.read_campaign(conn, campaign_id)
+        if campaign.generation != generation:
+            raise Conflict(f"campaign {campaign_id} changed", hint="read it again, then decide again")
+        release = store.read_release(conn, campaign.release_id)
+        images = store.read_images(conn, release.programme_id)
+        vehicles = store.read_vehicles(conn, programme_id=release.programme_id)
+        plan = make_plan(request, release, vehicles, images, now=now)
+        vins = [target.vin for target in plan.targets if target.wave]
+        findings = check_plan(plan, release, store.count_busy(conn, campaign_id, vins))
+        try:
+            return store.save_plan(conn, ids, campaign, plan, findings, actor=actor, now=now)
+        except SerializationFailure as error:
+            raise Conflict(
+                f"campaign {campaign_id} changed", hint="read it again, then decide again", detail=str(error)
+            ) from error

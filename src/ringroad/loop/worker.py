@@ -1,0 +1,217 @@
+"""The worker process: reconciler, telemetry ingest, detection and metadata renewal, each in its own thread.
+
+Every thread survives a restart of the database or the broker: it reports once, waits with growing pauses and
+goes on; all end within seconds of the stop event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+import structlog
+
+from ringroad.build.repository.store import OnlineSigners, refresh_expiring
+from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds
+from ringroad.kernel.errors import NotFound, RingroadError
+from ringroad.loop.bundles import signing_with
+from ringroad.loop.reconciler import tick
+from ringroad.signal.store import detect_now, run_ingest
+from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.lake import Lake
+from ringroad.storage.settings import Settings
+
+LOG = structlog.get_logger(__name__)
+
+RETRY_S_FIRST = 0.2  # seconds
+RETRY_S_MAX = 10.0  # seconds
+DETECT_S = 5.0  # seconds between two looks for rising faults
+RENEW_S = 60.0  # seconds between two looks for metadata that nears its end
+SIGNERS_S = 5.0  # seconds between two looks for online keys that are not there yet
+SHARE_MAX = 4  # a round may take a fifth of the time: wait at least four times what it took
+STOP_LOOK_S = 0.2  # seconds between two looks at the stop event
+JOIN_S_MAX = 8.0  # seconds a thread gets to end
+CHANNELS = ("ringroad_fact", "ringroad_report", "ringroad_assignment")
+
+LoadSigners = Callable[[], OnlineSigners]
+Job = Callable[[Connection, datetime], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What the threads share."""
+
+    settings: Settings
+    stop: threading.Event
+    clock: Clock
+    ids: Ids
+    load_signers: LoadSigners | None
+
+
+def run(
+    settings: Settings,
+    stop: threading.Event,
+    *,
+    load_signers: LoadSigners | None = None,
+    clock: Clock | None = None,
+    ids: Ids | None = None,
+) -> None:
+    """Work until `stop` is set.
+
+    Args:
+        settings: with every engine's address filled in.
+        stop: set it to end.
+        load_signers: reads the online keys; tried again until it succeeds. Without keys native vehicles wait.
+        clock: the machine's, unless given.
+        ids: the machine's, unless given.
+    """
+    tools = Tools(
+        settings=settings,
+        stop=stop,
+        clock=clock or SystemClock(),
+        ids=ids or SystemIds(),
+        load_signers=load_signers,
+    )
+    lake = Lake(settings.lake)
+    threads = [
+        threading.Thread(target=target, args=(tools, *more), name=name, daemon=True)
+        for name, target, more in (
+            ("reconciler", _reconcile, ()),
+            ("ingest", _ingest, (lake,)),
+            ("detect", _detect, (lake,)),
+        )
+    ]
+    for thread in threads:
+        thread.start()
+    LOG.info("worker started", threads=[thread.name for thread in threads])
+    stop.wait()
+    for thread in threads:
+        thread.join(JOIN_S_MAX)
+    LOG.info("worker stopped", late=[thread.name for thread in threads if thread.is_alive()])
+
+
+def keep_going(tools: Tools, name: str, body: Callable[[], None]) -> None:
+    """Run `body` until it returns with `stop` set; when it fails, log why, wait longer each time, run it again."""
+    retry_s = RETRY_S_FIRST
+    while not tools.stop.is_set():
+        started_s = tools.clock.monotonic_s()
+        try:
+            body()
+        except (RingroadError, psycopg.Error, OSError) as error:
+            detail = error.detail if isinstance(error, RingroadError) else ""
+            LOG.warning("waiting", thread=name, error=str(error), detail=detail, retry_s=retry_s)
+        except Exception:  # a fault of ours in one thread must not stop the others
+            LOG.exception("thread failed", thread=name, retry_s=retry_s)
+        if tools.clock.monotonic_s() - started_s > RETRY_S_MAX:
+            retry_s = RETRY_S_FIRST  # it had worked for a while
+        tools.stop.wait(retry_s)
+        retry_s = min(RETRY_S_MAX, retry_s * 2)
+
+
+def _reconcile(tools: Tools) -> None:
+    signers: list[OnlineSigners] = []  # filled once; the keys of a running worker do not change
+
+    def body() -> None:
+        with closing(_open(tools)) as conn, closing(_open(tools)) as listener:
+            for channel in CHANNELS:
+                listener.execute(f"LISTEN {channel}")
+            _rounds(tools, conn, listener, signers)
+
+    keep_going(tools, "reconciler", body)
+
+
+def _rounds(tools: Tools, conn: Connection, listener: Connection, signers: list[OnlineSigners]) -> None:
+    interval_s = tools.settings.worker_interval_ms / 1000
+    next_keys_s = next_renewal_s = 0.0
+    while not tools.stop.is_set():
+        started_s = tools.clock.monotonic_s()
+        if not signers and next_keys_s <= started_s:
+            next_keys_s = started_s + SIGNERS_S
+            signers += _load(tools)
+        issue = signing_with(signers[0]) if signers else None
+        done = tick(conn, tools.ids, now=tools.clock.now(), issue=issue)
+        if signers and next_renewal_s <= started_s:
+            next_renewal_s = started_s + RENEW_S
+            _renew(tools, conn, signers[0])
+        took_s = tools.clock.monotonic_s() - started_s
+        if not done.idle:
+            LOG.info("round", took_ms=round(took_s * 1000), **_counts(done))
+        tools.stop.wait(min(1.0, took_s * SHARE_MAX))
+        _wait_for_news(tools, listener, interval_s)
+
+
+def _wait_for_news(tools: Tools, listener: Connection, seconds: float) -> None:
+    """Sleep until something is notified or the interval is over; drop what queued up, once is enough."""
+    for _ in listener.notifies(timeout=seconds, stop_after=1):
+        break
+    for _ in listener.notifies(timeout=0):
+        if tools.stop.is_set():
+            return
+
+
+def _counts(done: Any) -> dict[str, object]:
+    return {
+        "reports": done.reports_applied,
+        "refused": done.reports_refused,
+        "expired": done.expired,
+        "offered": done.offered,
+        "bundles": done.bundles,
+        "withdrawn": done.withdrawn,
+        "decisions": [type(decision).__name__.lower() for _, decision in done.decisions],
+    }
+
+
+def _load(tools: Tools) -> list[OnlineSigners]:
+    if tools.load_signers is None:
+        return []
+    try:
+        return [tools.load_signers()]
+    except NotFound as error:
+        LOG.warning("no online keys, native vehicles wait", detail=error.message, hint=error.hint)
+        return []
+
+
+def _renew(tools: Tools, conn: Connection, signers: OnlineSigners) -> None:
+    try:
+        for _ in range(10):
+            with transaction(conn):
+                if not refresh_expiring(conn, signers, now=tools.clock.now()):
+                    return
+    except NotFound as error:  # no root is published yet
+        LOG.debug("nothing to renew", detail=error.message)
+
+
+def _ingest(tools: Tools, lake: Lake) -> None:
+    async def until_stopped() -> None:
+        stop = asyncio.Event()
+        task = asyncio.create_task(
+            run_ingest(
+                tools.settings.nats_url, lake, lambda: connect(tools.settings.database_url), stop, tools.clock
+            )
+        )
+        while not (tools.stop.is_set() or task.done()):  # noqa: ASYNC110 - the event is a thread's
+            await asyncio.sleep(STOP_LOOK_S)
+        stop.set()
+        await asyncio.wait_for(task, JOIN_S_MAX)
+
+    keep_going(tools, "ingest", lambda: asyncio.run(until_stopped()))
+
+
+def _detect(tools: Tools, lake: Lake) -> None:
+    def body() -> None:
+        with closing(_open(tools)) as conn:
+            while not tools.stop.wait(DETECT_S):
+                for finding in detect_now(conn, lake, tools.ids, tools.clock):
+                    LOG.info("finding opened", finding_id=finding.id)
+
+    keep_going(tools, "detect", body)
+
+
+def _open(tools: Tools) -> Connection:
+    return connect(tools.settings.database_url)
