@@ -53,6 +53,16 @@ class SystemIds:
         return f"{prefix}_{encode_ulid(time.time_ns() // 1_000_000, secrets.randbits(80))}"
 
 
+def new_secret(size_bytes: int) -> bytes:
+    """Return fresh random bytes for tokens and salts; never written to a log or stored as they are."""
+    return secrets.token_bytes(size_bytes)
+
+
+def system_fraction() -> float:
+    """Return a random number in [0, 1), for jitter."""
+    return secrets.randbits(53) / (1 << 53)
+
+
 def encode_ulid(time_ms: int, random_80: int) -> str:
     """Encode milliseconds since 1970 and 80 bits as 26 lower-case characters."""
     value = (time_ms & (1 << 48) - 1) << 80 | random_80

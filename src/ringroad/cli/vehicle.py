@@ -1,0 +1,222 @@
+"""`ringroad vehicle`: run one vehicle from its data folder, look at it, speak for its driver or its workshop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from ringroad.kernel.clock import Clock, system_fraction
+from ringroad.kernel.errors import Conflict, InvalidInput
+from ringroad.vehicle.config import VehicleConfig, read_config
+from ringroad.vehicle.connect import connect_agents
+from ringroad.vehicle.files import FolderLock, replace_file
+from ringroad.vehicle.journal import RecordHook, crash_after
+from ringroad.vehicle.memory import Memory, read_state
+from ringroad.vehicle.run import CONSENT_NAME, ConsentGiven, Surroundings, run_vehicle
+from ringroad.vehicle.signals import FileSignals
+from ringroad.vehicle.states import CampaignState, EcuMoved, Entry, Moved, Noted, Opened, Tried, Unblocked
+
+if TYPE_CHECKING:
+    from ringroad.cli.shell import Shell
+
+CRASH_VARIABLE = "RINGROAD_CRASH_AFTER_RECORD"
+
+_DATA = click.option(
+    "--data", "folder", required=True, type=click.Path(path_type=Path), help="The vehicle's data folder."
+)
+
+
+@click.group("vehicle")
+def group() -> None:
+    """One vehicle: run it, look at it, agree to an update."""
+
+
+@group.command("run")
+@_DATA
+@click.pass_obj
+def run(shell: Shell, folder: Path) -> None:
+    """Run the vehicle in the foreground until it is told to end; Ctrl-C at any moment is safe."""
+    config = read_config(folder)
+    surroundings = Surroundings(
+        clock=shell.clock,
+        ids=shell.ids,
+        fraction=system_fraction,
+        agents=connect_agents(folder, config),
+        signals=FileSignals(folder / config.signals_file),
+        hook=_crash_hook(shell.env.get(CRASH_VARIABLE, "")),
+        observer=_narrator(shell, config),
+    )
+    shell.say(f"vehicle {config.vin} with {len(config.ecus)} ECUs, server {config.server_url}")
+    asyncio.run(_until_told(folder, config, surroundings))
+
+
+@group.command("status")
+@_DATA
+@click.pass_obj
+def status(shell: Shell, folder: Path) -> None:
+    """Show what the vehicle's journal says; works while it runs and while it does not."""
+    config = read_config(folder)
+    try:
+        state = read_state(folder)
+    except FileNotFoundError:
+        state = CampaignState()
+    value = _status(config, state, running=_is_running(folder))
+    shell.show(value, text=_status_text(value))
+
+
+@group.command("consent")
+@_DATA
+@click.argument("action_id", type=int)
+@click.option("--download-only", is_flag=True, help="Agree to the download, not yet to the installation.")
+@click.option("--hours", default=72, show_default=True, help="How long the agreement holds.")
+@click.pass_obj
+def consent(shell: Shell, folder: Path, action_id: int, download_only: bool, hours: int) -> None:  # noqa: FBT001 - click's form
+    """Agree to update ACTION_ID, as its driver; for vehicles with consent = "ask"."""
+    read_config(folder)
+    if not 1 <= hours <= 24 * 365:
+        raise InvalidInput("hours must be between 1 and 8760")
+    given = ConsentGiven(
+        action_id=action_id,
+        install=not download_only,
+        expires_at=shell.clock.now() + timedelta(hours=hours),
+    )
+    replace_file(folder / CONSENT_NAME, msgspec.json.encode(given), durability="fsync")
+    what = "downloading" if download_only else "downloading and installing"
+    shell.show(given, text=f"agreed to {what} update {action_id} until {given.expires_at:%Y-%m-%d %H:%M} UTC")
+
+
+@group.command("unblock")
+@_DATA
+@click.pass_obj
+def unblock(shell: Shell, folder: Path) -> None:
+    """Let a vehicle take part again after ROLLBACK_FAILED, once a technician mended it."""
+    read_config(folder)
+    lock = FolderLock(folder)
+    try:
+        memory = Memory(folder, clock=shell.clock, ids=shell.ids, durability="fsync")
+        try:
+            if not memory.state.blocked:
+                raise Conflict(f"the vehicle is not blocked; it is {memory.state.state}")
+            memory.write(Unblocked(at=shell.clock.now()))
+        finally:
+            memory.close()
+    finally:
+        lock.close()
+    shell.show({"state": "IDLE"}, text="unblocked")
+
+
+async def _until_told(folder: Path, config: VehicleConfig, surroundings: Surroundings) -> None:
+    task = asyncio.create_task(run_vehicle(folder, config, surroundings))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        return
+    except ExceptionGroup as group_:
+        # One cause is enough for the person who reads it; `RingroadError`s carry their own hint.
+        raise _first(group_) from None
+
+
+def _first(group_: ExceptionGroup[Exception]) -> Exception:
+    found: Exception = group_
+    while isinstance(found, ExceptionGroup):
+        found = found.exceptions[0]
+    return found
+
+
+def _crash_hook(text: str) -> RecordHook | None:
+    if not text:
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise InvalidInput(f"{CRASH_VARIABLE} must be a positive number, not {text!r}")
+    return crash_after(int(text))
+
+
+def _narrator(shell: Shell, config: VehicleConfig) -> Callable[[Entry, CampaignState], None]:
+    """Return an observer that tells each step in one line."""
+    names = {ecu.serial: ecu.name for ecu in config.ecus}
+
+    def tell(entry: Entry, state: CampaignState) -> None:
+        line = _line(entry, state, names)
+        if line:
+            shell.say(f"{_time(shell.clock)}  {line}")
+
+    return tell
+
+
+def _line(entry: Entry, state: CampaignState, names: dict[str, str]) -> str:
+    match entry:
+        case Opened(action_id=action_id):
+            return f"SYNCING        update {action_id}"
+        case Moved(state=moved, code=code, detail=detail):
+            return f"{moved:<14} {code} {detail}".rstrip()
+        case EcuMoved(serial=serial, state=ecu_state, code=code, detail=detail):
+            return f"{state.state:<14} {names.get(serial, serial)}: {ecu_state} {code} {detail}".rstrip()
+        case Noted(code=code, detail=detail) | Tried(code=code, detail=detail):
+            return f"{state.state:<14} {code}: {detail}"
+        case _:
+            return ""
+
+
+def _time(clock: Clock) -> str:
+    return clock.now().strftime("%H:%M:%S")
+
+
+def _is_running(folder: Path) -> bool:
+    try:
+        FolderLock(folder).close()
+    except Conflict:
+        return True
+    return False
+
+
+def _status(config: VehicleConfig, state: CampaignState, *, running: bool) -> dict[str, Any]:
+    return {
+        "vin": config.vin,
+        "running": running,
+        "state": state.state,
+        "action_id": state.action_id,
+        "code": state.code or state.noted[0],
+        "detail": state.detail or state.noted[1],
+        "release_id": state.release_id,
+        "blocked": state.blocked,
+        "ecus": [
+            {
+                "name": ecu.name,
+                "serial": ecu.serial,
+                "mode": ecu.mode,
+                "state": str(state.ecus.get(ecu.serial, "IDLE")),
+                "committed": _committed(ecu.serial, state) or (ecu.factory.version if ecu.factory else ""),
+            }
+            for ecu in config.ecus
+        ],
+    }
+
+
+def _committed(serial: str, state: CampaignState) -> str:
+    installed = state.installed.get(serial)
+    return installed.ecu_target.version if installed is not None else ""
+
+
+def _status_text(value: dict[str, Any]) -> str:
+    action = f", update {value['action_id']}" if value["action_id"] is not None else ""
+    lines = [
+        f"{value['vin']}  {value['state']}{action}  ({'running' if value['running'] else 'not running'})",
+        *([f"  {value['code']}: {value['detail']}"] if value["code"] else []),
+        *(["  a technician is needed: ringroad vehicle unblock"] if value["blocked"] else []),
+    ]
+    width = max(len(ecu["name"]) for ecu in value["ecus"])
+    lines += [
+        f"  {ecu['name']:<{width}}  {ecu['mode']:<7}  {ecu['committed'] or '-':<12}  {ecu['state']}"
+        for ecu in value["ecus"]
+    ]
+    return "\n".join(lines)
