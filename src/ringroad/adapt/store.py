@@ -1,0 +1,278 @@
+"""The adapt stage's I/O: outcomes measured and recorded, laps timed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+from psycopg.types.json import Jsonb
+
+from ringroad.adapt.lead_time import lap_report
+from ringroad.adapt.model import LapReport, Outcome, Verdict, VerdictPolicy
+from ringroad.adapt.verdict import decide_verdict, verdict_body, versions_of
+from ringroad.kernel.clock import Ids
+from ringroad.kernel.errors import Conflict, Corrupt, NotFound
+from ringroad.kernel.facts import Fact, FactKind
+from ringroad.kernel.limits import PAGE_ROWS_MAX
+from ringroad.storage.db import Connection, expect_one, load_queries, transaction
+from ringroad.storage.lake import Lake, to_us
+from ringroad.storage.ledger import append_fact, latest_fact, read_facts
+from ringroad.storage.measures import Measurement, Window, measure_faults
+
+SQL = load_queries("ringroad.adapt")
+LOG = structlog.get_logger(__name__)
+
+ACTOR = "system:outcome"
+FACTS_PER_LAP_MAX = 1_000_000
+_ENDED = {
+    "finished": FactKind.CAMPAIGN_FINISHED,
+    "halted": FactKind.CAMPAIGN_HALTED,
+    "aborted": FactKind.CAMPAIGN_ABORTED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lap:
+    """One run round the loop."""
+
+    id: str
+    title: str
+    opened_at: datetime
+
+
+def measure_outcome(
+    conn: Connection,
+    lake: Lake,
+    ids: Ids,
+    *,
+    campaign_id: str,
+    finding_id: str,
+    now: datetime,
+    actor: str = ACTOR,
+    policy: VerdictPolicy | None = None,
+    record_unknown: bool = True,
+    work_started_at: datetime | None = None,
+) -> Verdict:
+    """Take the finding's measure again on the campaign's software, and record what came of it.
+
+    A better verdict closes the finding and its approved changes. An unknown one can be measured again later.
+
+    Args:
+        conn: the record.
+        lake: what the vehicles sent.
+        ids: source of ids.
+        campaign_id: an ended campaign.
+        finding_id: the finding it answered.
+        now: time of the measure.
+        actor: who measures.
+        policy: what a verdict must show; tick and gap are the finding's own where it has them.
+        record_unknown: False waits without a trace while nothing can be said yet.
+        work_started_at: when work on the measure began.
+
+    Raises:
+        NotFound: there is no such campaign or finding.
+        Conflict: the campaign has not ended, is of another lap, or the verdict is recorded already.
+        Unavailable: the lake cannot be read now.
+    """
+    rule = policy or VerdictPolicy()
+    finding, campaign = SQL.finding(conn, finding_id=finding_id), SQL.campaign(conn, campaign_id=campaign_id)
+    if finding is None:
+        raise NotFound(f"there is no finding {finding_id!r}")
+    if campaign is None:
+        raise NotFound(f"there is no campaign {campaign_id!r}")
+    if campaign["state"] not in _ENDED:
+        raise Conflict(f"campaign {campaign_id} is {campaign['state']}", hint="measure when it has ended")
+    if campaign["lap_id"] != finding["lap_id"]:
+        raise Conflict(f"campaign {campaign_id} does not answer finding {finding_id}")
+    before_now = SQL.outcome_of(conn, campaign_id=campaign_id, finding_id=finding_id)
+    if before_now is not None and before_now["verdict"] != "unknown":
+        raise Conflict(f"the outcome of {campaign_id} for {finding_id} is recorded already")
+    versions = tuple(
+        row["version"] for row in SQL.new_versions(conn, campaign_id=campaign_id, ecu=finding["ecu"])
+    )
+    window = _window(finding, rule, now=now)
+    measurement = measure_faults(lake, window)
+    verdict = _decide(finding, measurement, rule, versions=versions, until_us=window.until_us)
+    if verdict.word == "unknown" and not record_unknown:
+        LOG.info("outcome waits", campaign=campaign_id, finding=finding_id, reason=verdict.reason)
+        return verdict
+    measure = {
+        **verdict_body(verdict),
+        "new_versions": list(versions),
+        "window": {"since_us": window.since_us, "until_us": window.until_us, "tick_us": window.tick_us},
+        "queries": dict(measurement.queries),
+    }
+    with transaction(conn):
+        _record(
+            conn,
+            ids,
+            verdict,
+            measure,
+            finding=finding,
+            campaign=campaign,
+            actor=actor,
+            now=now,
+            work_started_at=work_started_at,
+        )
+    LOG.info("outcome measured", campaign=campaign_id, finding=finding_id, verdict=verdict.word)
+    return verdict
+
+
+def due_outcomes(conn: Connection, *, rows_max: int = 100) -> list[tuple[str, str]]:
+    """Return (campaign, finding) pairs whose campaign finished and whose verdict is missing or unknown."""
+    return [
+        (row["campaign_id"], row["finding_id"])
+        for row in SQL.due_outcomes(conn, rows_max=min(rows_max, PAGE_ROWS_MAX))
+    ]
+
+
+def list_outcomes(
+    conn: Connection,
+    *,
+    finding_id: str | None = None,
+    campaign_id: str | None = None,
+    lap_id: str | None = None,
+    before_id: str | None = None,
+    rows_max: int = 100,
+) -> list[Outcome]:
+    """Return outcomes, newest first; pass the last id on for the next page."""
+    return [
+        Outcome(**row)
+        for row in SQL.outcomes(
+            conn,
+            finding_id=finding_id,
+            campaign_id=campaign_id,
+            lap_id=lap_id,
+            before_id=before_id,
+            rows_max=min(rows_max, PAGE_ROWS_MAX),
+        )
+    ]
+
+
+def get_outcome(conn: Connection, outcome_id: str) -> Outcome:
+    """Return one outcome with its measure.
+
+    Raises:
+        NotFound: there is none with this id.
+    """
+    row = SQL.outcome(conn, outcome_id=outcome_id)
+    if row is None:
+        raise NotFound(f"there is no outcome {outcome_id!r}")
+    return Outcome(**row)
+
+
+def list_laps(conn: Connection, *, before_id: str | None = None, rows_max: int = 100) -> list[Lap]:
+    """Return laps, newest first; pass the last id on for the next page."""
+    return [Lap(**row) for row in SQL.laps(conn, before_id=before_id, rows_max=min(rows_max, PAGE_ROWS_MAX))]
+
+
+def get_lap(conn: Connection, lap_id: str) -> Lap:
+    """Return one lap.
+
+    Raises:
+        NotFound: there is none with this id.
+    """
+    row = SQL.lap(conn, lap_id=lap_id)
+    if row is None:
+        raise NotFound(f"there is no lap {lap_id!r}")
+    return Lap(**row)
+
+
+def lap_facts(conn: Connection, lap_id: str) -> list[Fact]:
+    """Return all facts of a lap in the order they were recorded."""
+    return read_facts(conn, lap_id=lap_id, rows_max=FACTS_PER_LAP_MAX)
+
+
+def get_lap_report(conn: Connection, lap_id: str, *, now: datetime) -> LapReport:
+    """Time one lap from its facts.
+
+    Raises:
+        NotFound: there is no such lap.
+        InvalidInput: it has no facts yet.
+    """
+    get_lap(conn, lap_id)
+    return lap_report(lap_facts(conn, lap_id), now)
+
+
+def _window(finding: Mapping[str, Any], policy: VerdictPolicy, *, now: datetime) -> Window:
+    """Measure as the finding was measured, from where its rise began until now."""
+    evidence = finding["evidence"]
+    asked = evidence.get("policy", {})
+    since_us = evidence.get("measured_from_us")
+    if not isinstance(since_us, int):
+        raise Corrupt(f"the evidence of finding {finding['id']} does not say from when it was measured")
+    return Window(
+        programme=finding["programme_id"],
+        since_us=since_us,
+        until_us=max(to_us(now), since_us) + 1,
+        tick_us=int(asked.get("tick_s", policy.tick_s)) * 1_000_000,
+        gap_us=int(asked.get("gap_s", policy.gap_s)) * 1_000_000,
+        ecu=finding["ecu"],
+    )
+
+
+def _decide(
+    finding: Mapping[str, Any],
+    measurement: Measurement,
+    policy: VerdictPolicy,
+    *,
+    versions: tuple[str, ...],
+    until_us: int,
+) -> Verdict:
+    ecu, code, affected = finding["ecu"], finding["fault_code"], finding["software_version"]
+    before = versions_of(measurement.counts, ecu=ecu, code=code, versions={affected})
+    after = versions_of(measurement.counts, ecu=ecu, code=code, versions=set(versions) - {affected})
+    return decide_verdict(policy, before[0] if before else None, after, until_us=until_us)
+
+
+def _record(
+    conn: Connection,
+    ids: Ids,
+    verdict: Verdict,
+    measure: Mapping[str, Any],
+    *,
+    finding: Mapping[str, Any],
+    campaign: Mapping[str, Any],
+    actor: str,
+    now: datetime,
+    work_started_at: datetime | None,
+) -> None:
+    finding_id, campaign_id = finding["id"], campaign["id"]
+    rows = SQL.put_outcome(
+        conn,
+        id=ids.new("outcome"),
+        campaign_id=campaign_id,
+        finding_id=finding_id,
+        lap_id=finding["lap_id"],
+        verdict=verdict.word,
+        measure=Jsonb(dict(measure)),
+        now=now,
+    )
+    expect_one(rows, f"the outcome of {campaign_id} for {finding_id}")
+    outcome_id = SQL.outcome_of(conn, campaign_id=campaign_id, finding_id=finding_id)["id"]
+    causes = [
+        latest_fact(conn, kind=_ENDED[campaign["state"]], subject=campaign_id),
+        latest_fact(conn, kind=FactKind.FINDING_OPENED, subject=finding_id),
+    ]
+    append_fact(
+        conn,
+        ids,
+        kind=FactKind.OUTCOME_MEASURED,
+        subject=outcome_id,
+        actor=actor,
+        now=now,
+        lap_id=finding["lap_id"],
+        causes=[fact.id for fact in causes if fact is not None],
+        work_started_at=work_started_at,
+        body={**verdict_body(verdict), "campaign_id": campaign_id, "finding_id": finding_id},
+    )
+    if verdict.word == "better" and finding["state"] == "accepted":
+        reason = f"better after {campaign_id}"
+        rows = SQL.close_finding(
+            conn, finding_id=finding_id, generation=finding["generation"], reason=reason, now=now
+        )
+        expect_one(rows, f"finding {finding_id}")
+        SQL.finish_changes(conn, finding_id=finding_id, reason=reason)
