@@ -1,7 +1,7 @@
 """Canonical JSON: one value has one byte form, and no other form is read.
 
 Not a general JSON reader: numbers are integers that every JSON library keeps exactly, strings are NFC without
-control characters, and nesting is bounded.
+control characters, and nesting is bounded by orjson at 254.
 Under these rules sorted compact JSON by orjson has the same bytes as securesystemslib's OLPC form, so stock
 TUF clients verify what we sign.
 
@@ -13,6 +13,7 @@ Source: Uptane 2.1 section 5.2 (RFC 5198 strings); TUF 1.0.31 section 4.2.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Any, Final
 
@@ -21,8 +22,11 @@ import orjson
 from ringroad.kernel.errors import InvalidInput
 from ringroad.trust.attacks import Attack, refuse
 
-DEPTH_MAX: Final = 16  # nested containers; Targets metadata needs 8
 INTEGER_MAX: Final = 2**53 - 1  # the largest integer that JavaScript clients keep exactly, RFC 8259 section 6
+_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
+# A number with a point or an exponent; inside a string it may be harmless. One pattern per first character,
+# because the regular expression engine jumps to a literal ten times faster than to a set.
+_FRACTIONS: Final = tuple(re.compile(first + rb"-?[0-9]+[.eE]") for first in (rb":", rb",", rb"\[", rb"\A"))
 
 
 def encode_canonical(value: Any) -> bytes:
@@ -30,15 +34,23 @@ def encode_canonical(value: Any) -> bytes:
 
     Raises:
         InvalidInput: a float, a control character, text that is not NFC, a key that is not text, an integer
-            beyond 2**53 - 1, or nesting deeper than 16.
+            beyond 2**53 - 1, any other type, or nesting deeper than orjson's limit of 254.
     """
-    problem = _problem(value)
-    if problem:
-        raise InvalidInput(f"not canonical JSON: {problem}", code="not_canonical")
     try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        raw = orjson.dumps(value, option=_OPTIONS)
     except TypeError as error:
         raise InvalidInput("not canonical JSON", code="not_canonical", detail=str(error)) from error
+    # orjson also writes dates, tuples and NaN; those do not read back as what they were.
+    if _looks_unusual(raw) or orjson.loads(raw) != value:
+        problem = _problem(value)
+        if problem:
+            raise InvalidInput(f"not canonical JSON: {problem}", code="not_canonical")
+    return raw
+
+
+def encode_decoded(value: Any) -> bytes:
+    """Return the canonical form of a part of what `decode_canonical` returned, without checking it again."""
+    return orjson.dumps(value, option=_OPTIONS)
 
 
 def decode_canonical(raw: bytes, *, bytes_max: int) -> Any:
@@ -52,42 +64,42 @@ def decode_canonical(raw: bytes, *, bytes_max: int) -> Any:
         raise refuse(Attack.ENDLESS_DATA, f"{len(raw)} bytes, limit {bytes_max}")
     try:
         value = orjson.loads(raw)
-    except (orjson.JSONDecodeError, RecursionError) as error:
-        raise refuse(Attack.MALFORMED, "this is not JSON", detail=str(error)) from error
-    try:
-        again = encode_canonical(value)
-    except InvalidInput as error:
-        raise refuse(Attack.MALFORMED, error.message, detail=error.detail) from error
+        again = orjson.dumps(value, option=_OPTIONS)
+    except (TypeError, ValueError) as error:
+        raise refuse(Attack.MALFORMED, "this is not canonical JSON", detail=str(error)) from error
     if again != raw:
         raise refuse(Attack.MALFORMED, "not canonical JSON: duplicate keys, spaces or unsorted keys")
+    problem = _problem(value) if _looks_unusual(raw) else ""
+    if problem:
+        raise refuse(Attack.MALFORMED, f"not canonical JSON: {problem}")
     return value
+
+
+def _looks_unusual(raw: bytes) -> bool:
+    """Say whether sorted compact JSON may hold escapes, text outside of ASCII, or fractions."""
+    return (
+        not raw.isascii()
+        or b"\\" in raw
+        or b"\x7f" in raw
+        or any(fraction.search(raw) for fraction in _FRACTIONS)
+    )
 
 
 def _problem(value: Any) -> str:
     """Say what keeps a value from having a canonical form; empty when nothing does."""
-    waiting: list[tuple[Any, int]] = [(value, 0)]
+    waiting: list[Any] = [value]
     while waiting:
-        item, depth = waiting.pop()
+        item = waiting.pop()
         if isinstance(item, str):
             problem = _text_problem(item)
             if problem:
                 return problem
-        elif item is None or isinstance(item, bool):
-            continue
-        elif isinstance(item, int):
-            if abs(item) > INTEGER_MAX:
-                return "an integer beyond 2**53 - 1"
-        elif isinstance(item, dict | list):
-            if depth == DEPTH_MAX:
-                return f"nested deeper than {DEPTH_MAX}"
-            if isinstance(item, dict):
-                if not all(isinstance(key, str) for key in item):
-                    return "a key that is not text"
-                waiting.extend((key, depth) for key in item)
-                waiting.extend((inner, depth + 1) for inner in item.values())
-            else:
-                waiting.extend((inner, depth + 1) for inner in item)
-        else:
+        elif isinstance(item, dict):
+            waiting.extend(item)
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+        elif item is not None and not isinstance(item, int):
             return f"a value of type {type(item).__name__}"
     return ""
 

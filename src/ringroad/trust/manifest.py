@@ -26,7 +26,7 @@ from securesystemslib.signer import CryptoSigner
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.limits import ECUS_MAX, IMAGE_BYTES_MAX, MANIFEST_BYTES_MAX
 from ringroad.trust.attacks import Attack, refuse
-from ringroad.trust.canonical import INTEGER_MAX, decode_canonical, encode_canonical
+from ringroad.trust.canonical import INTEGER_MAX, decode_canonical, encode_canonical, encode_decoded
 from ringroad.trust.keys import PublicKey, check_public_key, key_id, verifies
 from ringroad.trust.metadata import EXPIRES, KeyId, Serial, Shape, TargetHashes, check_filename, parse_time
 
@@ -272,7 +272,7 @@ def _manifest(
 def _check_sealed(envelope: _Envelope, ecu: InventoryKey) -> None:
     check_public_key(ecu.key)
     expected = key_id(ecu.key)
-    data = encode_canonical(envelope.signed)
+    data = encode_decoded(envelope.signed)
     digest = hashlib.sha256(data).hexdigest()
     for signature in envelope.signatures:
         if (

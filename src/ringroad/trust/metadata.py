@@ -20,7 +20,7 @@ from msgspec import Meta
 from ringroad.kernel.limits import ECUS_MAX, IMAGE_BYTES_MAX, METADATA_BYTES_MAX
 from ringroad.protocol.vehicle import EcuTarget, Sha256, VehiclePackage
 from ringroad.trust.attacks import Attack, refuse
-from ringroad.trust.canonical import INTEGER_MAX, decode_canonical, encode_canonical
+from ringroad.trust.canonical import INTEGER_MAX, decode_canonical, encode_decoded
 from ringroad.trust.keys import PublicKey, check_public_key, key_id, verifies
 
 RepositoryName = Literal["image", "director"]
@@ -222,7 +222,7 @@ def parse_file(raw: bytes, shape: type[S], *, bytes_max: int = METADATA_BYTES_MA
     return File(
         raw=raw,
         signed=signed,
-        signed_bytes=encode_canonical(document["signed"]),
+        signed_bytes=encode_decoded(document["signed"]),
         signatures=by_key,
         expires_at=parse_time(signed.expires),
     )
