@@ -36,6 +36,3 @@ SELECT bytes FROM repository_metadata
 -- name: metadata_version$
 SELECT bytes FROM repository_metadata
  WHERE repository = :repository AND vin = :vin AND role = :role AND version = :version;
-
--- name: lock_vehicle$
-SELECT vin FROM vehicle WHERE vin = :vin FOR UPDATE;

@@ -33,6 +33,8 @@ LISTEN_S = 1.0  # seconds one wait for a notification may take; bounds how long 
 RELOAD_S = 30.0  # seconds; a belt for the braces of NOTIFY
 RETRY_S = 0.5  # seconds between attempts to reach the database again
 
+WAKING = frozenset({"closed", "cancel"})  # kinds that the worker should fold at once
+
 # One parameter for the whole batch: adapting arrays value by value cost more than everything else together.
 INSERT_REPORTS = """
 INSERT INTO device_report (vin, dedupe_key, action_id, kind, event_at, received_at, body)
@@ -129,6 +131,8 @@ class ReportWriter:
         if b"\\u0000" in document:
             document = orjson.dumps(_without_nul(orjson.loads(document)))
         await conn.execute(INSERT_REPORTS, (document.decode(),))
+        if any(report.kind in WAKING for report in reports):
+            await conn.execute("SELECT pg_notify('ringroad_report', '')")
         for report in reports:
             if report.kind == "config":
                 data = Jsonb(report.body["data"])
