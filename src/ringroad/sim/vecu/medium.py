@@ -165,18 +165,23 @@ class TornMedium:
         medium: what is written to.
         cut_at_write: 1 is the next write or erase; None never.
         keep_permille: how much of that write is done, 0 to 1000.
+        stays_dark: power does not come back: every later access is cut too.
     """
 
-    __slots__ = ("_medium", "cut_at_write", "keep_permille", "writes")
+    __slots__ = ("_medium", "_stays_dark", "cut_at_write", "keep_permille", "writes")
 
-    def __init__(self, medium: Medium, *, cut_at_write: int | None, keep_permille: int = 500) -> None:
+    def __init__(
+        self, medium: Medium, *, cut_at_write: int | None, keep_permille: int = 500, stays_dark: bool = False
+    ) -> None:
+        self._stays_dark = stays_dark
         self._medium = medium
         self.cut_at_write = cut_at_write
         self.keep_permille = keep_permille
         self.writes = 0
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return `size` bytes."""
+        """Return `size` bytes. Raises: PowerCut (it stays dark)."""
+        self._check_light()
         return self._medium.read(offset, size)
 
     def write(self, offset: int, data: bytes) -> None:
@@ -207,6 +212,11 @@ class TornMedium:
         """Let go of the storage."""
         self._medium.close()
 
+    def _check_light(self) -> None:
+        if self._stays_dark and self.cut_at_write is not None and self.writes >= self.cut_at_write:
+            raise PowerCut("there is no power")
+
     def _kept(self, size: int) -> int | None:
+        self._check_light()
         self.writes += 1
         return size * self.keep_permille // 1000 if self.writes == self.cut_at_write else None

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from ringroad.kernel.clock import Clock
-from ringroad.kernel.errors import Corrupt
 from ringroad.sim.vecu.config import EcuConfig
 from ringroad.sim.vecu.ecu import VirtualEcu
 from ringroad.sim.vecu.medium import Medium, PowerCut, TornMedium
@@ -59,21 +58,26 @@ class EcuPort:
         torn = self.script.torn_write
         self.medium = medium
         if torn is not None:
-            self.medium = TornMedium(medium, cut_at_write=torn.at, keep_permille=torn.keep_permille)
+            self.medium = TornMedium(
+                medium,
+                cut_at_write=torn.at,
+                keep_permille=torn.keep_permille,
+                stays_dark=torn.stays_dark,
+            )
         self.ecu = VirtualEcu(config, self.medium, clock=clock, script=self.script, seed=seed)
         self.alive = True
         self._seen = [0] * len(self.script.transport)
         self.power_cycle()
 
     def power_cycle(self) -> None:
-        """Take power away and give it back."""
+        """Take power away and give it back; an ECU that cannot start any more is dead."""
         for _ in range(BOOTS_MAX):
             try:
                 self.ecu.power_on()
                 return
             except PowerCut:
                 continue
-        raise Corrupt("the ECU loses power at every start")
+        self.alive = False
 
     def exchange(self, request: bytes, *, functional: bool = False) -> list[Step]:
         """Let the ECU answer one request; return what the wire does about it."""

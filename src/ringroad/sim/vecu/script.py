@@ -73,10 +73,17 @@ class Trouble(_Strict, frozen=True, kw_only=True):
 
 
 class TornWrite(_Strict, frozen=True, kw_only=True):
-    """Power is lost inside the n-th flash write or erase after the start."""
+    """Power is lost inside the n-th flash write or erase after the start.
+
+    Attributes:
+        at: 1 is the first write.
+        keep_permille: how much of that write is done.
+        stays_dark: the ECU does not come back in this process; else it restarts at once.
+    """
 
     at: Annotated[int, Meta(ge=1)]
     keep_permille: Permille = 500
+    stays_dark: bool = False
 
 
 class Script(_Strict, frozen=True, kw_only=True):
