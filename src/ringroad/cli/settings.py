@@ -34,10 +34,11 @@ def read_settings(
         InvalidInput: an unknown setting, or a value that does not fit.
         NotFound: `file` was named and is not there.
     """
+    kinds = {row.name: row.kind for row in table()}
     values: dict[str, Any] = {}
     values |= _from_file(file)
     values |= _from_env(env)
-    values |= {name: value for name, value in (overrides or {}).items() if value is not None}
+    values |= {name: kinds[name](value) for name, value in (overrides or {}).items() if value is not None}
     return Settings(**values)
 
 

@@ -1,0 +1,171 @@
+"""`ringroad doctor`: what is missing, and how to mend it. `ringroad settings`: every setting and its value.
+
+Doctor only looks; it changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import click
+
+from ringroad.cli.settings import settings_page
+from ringroad.cli.shell import Shell
+from ringroad.cli.supervisor import check_var, read_state
+from ringroad.kernel.errors import RingroadError, Unavailable
+from ringroad.storage.broker import HOST, check_home, check_port, find_server
+from ringroad.storage.db import connect
+from ringroad.storage.endpoints import embedded_broker, embedded_postgres, resolve
+from ringroad.storage.migrate import load_migrations, plan_migrations, read_applied
+from ringroad.storage.postgres import check_data_folder, find_binaries
+from ringroad.storage.settings import Settings, table
+
+FREE_BYTES_MIN = 1024**3  # bytes; one generation of images and a day of telemetry
+VERSION_S_MAX = 20  # seconds a program may take to say its version
+UNWELL = 7  # as `unavailable` in cli/errors.py
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    text: str
+    hint: str = ""
+
+
+@click.command("doctor")
+@click.pass_obj
+def command(shell: Shell) -> int:
+    """Find out what is missing, and how to mend it; exit status 7 when something is."""
+    checks = list(examine(shell))
+    lines: list[str] = []
+    for check in checks:
+        lines.append(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<12}{check.text}")
+        lines += [f"      hint: {check.hint}"] if check.hint and not check.ok else []
+    shell.show(checks, text="\n".join(lines))
+    return 0 if all(check.ok for check in checks) else UNWELL
+
+
+@click.command("settings")
+@click.option("--page", is_flag=True, help="Write the reference page in Markdown.")
+@click.pass_obj
+def settings(shell: Shell, page: bool) -> None:  # noqa: FBT001 - click's form
+    """Show every setting and its value; secrets as stars."""
+    if page:
+        click.echo(settings_page(), nl=False)
+        return
+    current = shell.settings()
+    shown = {row.name: row.show(getattr(current, row.name)) for row in table()}
+    shell.show(shown, text="\n".join(f"{name:<22}{value}" for name, value in shown.items()))
+
+
+def examine(shell: Shell) -> Iterator[Check]:
+    """Yield one check after the other, each independent of those before."""
+    try:
+        current = shell.settings()
+    except RingroadError as error:
+        yield Check(name="settings", ok=False, text=error.message, hint=error.hint)
+        return
+    yield Check(name="settings", ok=True, text="all known")
+    running = bool(read_state(current))
+    yield _check("python", _python)
+    if not current.database_url:
+        yield _check("postgres", lambda: _version(find_binaries() / "postgres"))
+        yield _check("data", lambda: _data_folder(current, shell))
+    if not current.nats_url:
+        yield _check("nats", lambda: _version(find_server()))
+        yield _check("streams", lambda: _streams_folder(current, shell))
+    yield _check("var", lambda: _var(current.var))
+    if not running:
+        yield from _ports(current)
+    yield _check("schema", lambda: _schema(current, running=running))
+    yield _check("keys", lambda: _keys(current))
+
+
+def _check(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name=name, ok=True, text=look())
+    except RingroadError as error:
+        return Check(name=name, ok=False, text=error.message, hint=error.hint)
+    except OSError as error:
+        return Check(name=name, ok=False, text=str(error))
+
+
+def _python() -> str:
+    return ".".join(map(str, sys.version_info[:3]))
+
+
+def _version(program: Path) -> str:
+    try:
+        done = subprocess.run(
+            [str(program), "--version"], check=True, capture_output=True, text=True, timeout=VERSION_S_MAX
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise Unavailable(
+            f"{program} does not run", hint="install its wheel again", detail=str(error)
+        ) from error
+    return done.stdout.strip()
+
+
+def _data_folder(current: Settings, shell: Shell) -> str:
+    data = embedded_postgres(current, shell.clock).data
+    check_data_folder(data)
+    return f"{data}" if data.exists() else "made at the first start"
+
+
+def _streams_folder(current: Settings, shell: Shell) -> str:
+    home = embedded_broker(current, shell.clock).home
+    check_home(home)
+    return f"{home}" if home.exists() else "made at the first start"
+
+
+def _var(var: Path) -> str:
+    check_var(var)
+    folder = var.resolve()
+    while not folder.exists():
+        folder = folder.parent
+    if not os.access(folder, os.W_OK):
+        raise Unavailable(f"{folder} cannot be written by you", hint="choose another folder with --var")
+    free = shutil.disk_usage(folder).free
+    if free < FREE_BYTES_MIN:
+        raise Unavailable(
+            f"only {free // 1024**2} MiB are free in {folder}",
+            hint="free some space, or choose another with --var",
+        )
+    return f"{var}, {free // 1024**3} GiB free"
+
+
+def _ports(current: Settings) -> Iterator[Check]:
+    ports = [("http_port", current.http_host), ("https_port", current.http_host)]
+    if not current.nats_url:
+        ports += [("nats_port", HOST), ("mqtt_port", current.mqtt_host)]
+    for name, host in ports:
+        yield _check(name, partial(_port, host, getattr(current, name), name))
+
+
+def _port(host: str, port: int, name: str) -> str:
+    check_port(host, port, setting=name)
+    return f"{port} is free"
+
+
+def _schema(current: Settings, *, running: bool) -> str:
+    if not running and not current.database_url:
+        return "looked at while Ringroad runs"
+    with connect(resolve(current).database_url) as conn:
+        pending = plan_migrations(load_migrations(), read_applied(conn))
+    return f"{len(pending)} migrations to apply at the next start" if pending else "up to date"
+
+
+def _keys(current: Settings) -> str:
+    if not current.keys_online.is_dir() or not any(current.keys_online.iterdir()):
+        raise Unavailable("no signing keys yet", hint="make them with: ringroad keys init")
+    return str(current.keys_online)
