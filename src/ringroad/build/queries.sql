@@ -1,0 +1,177 @@
+-- name: programme^
+SELECT * FROM programme WHERE id = :programme_id;
+
+-- name: programmes
+SELECT * FROM programme ORDER BY id LIMIT :rows_max;
+
+-- name: insert_programme!
+INSERT INTO programme (id, digest, source, document, imported_at)
+VALUES (:programme_id, :digest, :source, :document, :now)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: update_programme!
+UPDATE programme SET digest = :digest, source = :source, document = :document, imported_at = :now,
+       generation = generation + 1
+ WHERE id = :programme_id AND generation = :generation;
+
+-- name: ecus_on_the_road
+SELECT DISTINCT v.variant, e.name, e.hardware_id
+  FROM vehicle v JOIN ecu e ON e.vin = v.vin AND e.removed_at IS NULL
+ WHERE v.programme_id = :programme_id;
+
+-- name: insert_package!
+INSERT INTO software_package (id, programme_id, ecu, name, version, filename, format, hardware_ids, image_sha256,
+       image_sha512, image_bytes, release_counter, facts, requires, added_at)
+VALUES (:id, :programme_id, :ecu, :name, :version, :filename, :format, :hardware_ids, :image_sha256,
+       :image_sha512, :image_bytes, :release_counter, :facts, :requires, :now)
+ON CONFLICT (programme_id, ecu, version) DO NOTHING;
+
+-- name: package^
+SELECT * FROM software_package WHERE id = :package_id;
+
+-- name: package_of_version^
+SELECT * FROM software_package WHERE programme_id = :programme_id AND ecu = :ecu AND version = :version;
+
+-- name: packages
+SELECT * FROM software_package
+ WHERE (:programme_id::text IS NULL OR programme_id = :programme_id)
+   AND (:ecu::text IS NULL OR ecu = :ecu)
+   AND id > :after_id
+ ORDER BY id LIMIT :rows_max;
+
+-- name: packages_by_id
+SELECT * FROM software_package WHERE id = ANY(:package_ids::text[]) ORDER BY id;
+
+-- name: signed_counters
+SELECT p.ecu, max(p.release_counter) AS counter
+  FROM release r
+  CROSS JOIN LATERAL jsonb_each(r.document -> 'variants') v
+  CROSS JOIN LATERAL jsonb_each_text(v.value) e
+  JOIN software_package p ON p.id = e.value
+ WHERE r.programme_id = :programme_id AND r.signed_at IS NOT NULL
+ GROUP BY p.ecu;
+
+-- name: running_versions
+SELECT DISTINCT e.name AS ecu, i.version
+  FROM vehicle v
+  JOIN ecu e ON e.vin = v.vin AND e.removed_at IS NULL
+  JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
+ WHERE v.programme_id = :programme_id
+UNION
+SELECT p.ecu, p.version
+  FROM line_baseline b
+  CROSS JOIN LATERAL jsonb_each(b.packages) v
+  CROSS JOIN LATERAL jsonb_each_text(v.value) e
+  JOIN software_package p ON p.id = e.value
+ WHERE b.programme_id = :programme_id
+ORDER BY 1, 2;
+
+-- name: insert_release!
+INSERT INTO release (id, programme_id, name, version, state, change_id, lap_id, document, created_by, created_at)
+VALUES (:release_id, :programme_id, :name, :version, 'draft', :change_id, :lap_id, :document, :actor, :now);
+
+-- name: release^
+SELECT * FROM release WHERE id = :release_id;
+
+-- name: release_for_update^
+SELECT * FROM release WHERE id = :release_id FOR UPDATE;
+
+-- name: releases
+SELECT * FROM release
+ WHERE (:programme_id::text IS NULL OR programme_id = :programme_id) AND id > :after_id
+ ORDER BY id LIMIT :rows_max;
+
+-- name: revise_release!
+UPDATE release SET document = :document, state = 'draft', findings = '[]', generation = generation + 1
+ WHERE id = :release_id AND generation = :generation AND state IN ('draft', 'checked');
+
+-- name: keep_findings!
+UPDATE release SET findings = :findings, state = :state, generation = generation + 1
+ WHERE id = :release_id AND generation = :generation AND state IN ('draft', 'checked');
+
+-- name: mark_signed!
+UPDATE release SET state = 'signed', signed_at = :now, generation = generation + 1
+ WHERE id = :release_id AND generation = :generation AND state = 'checked';
+
+-- name: withdraw!
+UPDATE release SET state = 'withdrawn', generation = generation + 1
+ WHERE id = :release_id AND generation = :generation AND state <> 'withdrawn';
+
+-- name: baseline^
+SELECT * FROM line_baseline WHERE programme_id = :programme_id;
+
+-- name: baseline_of_release$
+SELECT count(*) FROM line_baseline WHERE release_id = :release_id;
+
+-- name: insert_baseline!
+INSERT INTO line_baseline (programme_id, release_id, packages, set_at)
+VALUES (:programme_id, :release_id, :packages, :now)
+ON CONFLICT (programme_id) DO NOTHING;
+
+-- name: update_baseline!
+UPDATE line_baseline SET release_id = :release_id, packages = :packages, set_at = :now, generation = generation + 1
+ WHERE programme_id = :programme_id AND generation = :generation;
+
+-- name: vehicle^
+SELECT * FROM vehicle WHERE vin = :vin;
+
+-- name: vehicle_ecus
+SELECT * FROM ecu WHERE vin = :vin AND removed_at IS NULL ORDER BY serial;
+
+-- name: insert_vehicle!
+INSERT INTO vehicle (vin, programme_id, variant, region, tags, gateway, token_sha256, primary_serial, release_id, born_at)
+VALUES (:vin, :programme_id, :variant, :region, :tags, :gateway, :token_sha256, :primary_serial, :release_id, :now)
+ON CONFLICT (vin) DO NOTHING;
+
+-- name: insert_ecu!
+INSERT INTO ecu (vin, serial, name, hardware_id, public_key, key_id, is_primary, added_at)
+VALUES (:vin, :serial, :name, :hardware_id, :public_key, :key_id, :is_primary, :now);
+
+-- name: insert_installed!
+INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at)
+VALUES (:vin, :serial, :filename, :version, :image_sha256, :now);
+
+-- name: finish_order!
+UPDATE plant_order SET state = 'born', vin = :vin WHERE id = :order_id AND state IN ('open', 'building');
+
+-- name: insert_order!
+INSERT INTO plant_order (id, programme_id, variant, options, region, rush, due_at, received_at)
+VALUES (:order_id, :programme_id, :variant, :options, :region, :rush, :due_at, :now);
+
+-- name: order^
+SELECT * FROM plant_order WHERE id = :order_id;
+
+-- name: waiting_orders
+SELECT * FROM plant_order WHERE programme_id = :programme_id AND state IN ('open', 'building')
+ ORDER BY received_at, id LIMIT :rows_max;
+
+-- name: orders
+SELECT * FROM plant_order WHERE programme_id = :programme_id ORDER BY received_at DESC, id DESC LIMIT :rows_max;
+
+-- name: start_order!
+UPDATE plant_order SET state = 'building' WHERE id = :order_id AND state = 'open';
+
+-- name: reopen_order!
+UPDATE plant_order SET state = 'open' WHERE id = :order_id AND state = 'building';
+
+-- name: cancel_order!
+UPDATE plant_order SET state = 'cancelled' WHERE id = :order_id AND state = 'open';
+
+-- name: block_option!
+INSERT INTO blocked_option (programme_id, option, reason, since) VALUES (:programme_id, :option, :reason, :now)
+ON CONFLICT (programme_id, option) DO NOTHING;
+
+-- name: unblock_option!
+DELETE FROM blocked_option WHERE programme_id = :programme_id AND option = :option;
+
+-- name: blocked_options
+SELECT * FROM blocked_option WHERE programme_id = :programme_id ORDER BY option;
+
+-- name: current_schedule^
+SELECT * FROM line_schedule WHERE programme_id = :programme_id ORDER BY generation DESC LIMIT 1;
+
+-- name: insert_schedule!
+INSERT INTO line_schedule (id, programme_id, generation, parent_id, cause, document, replan_latency_us, made_at)
+SELECT :schedule_id, :programme_id, :generation + 1, :parent_id, :cause, :document, :replan_latency_us, :now
+ WHERE :generation = coalesce((SELECT max(generation) FROM line_schedule WHERE programme_id = :programme_id), 0)
+ON CONFLICT (programme_id, generation) DO NOTHING;
