@@ -23,6 +23,16 @@ from ringroad.build.repository.store import (
     read_metadata,
     refresh_expiring,
 )
+from ringroad.cli.keys import (
+    KeyCounts,
+    KeyFolders,
+    init_keys,
+    install_all_roots,
+    load_offline_signers,
+    load_online_signers,
+    rotate_role,
+)
+from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import Conflict, Corrupt, InvalidInput, NotFound, Untrusted
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.trust import sign
@@ -123,6 +133,51 @@ def test_a_vehicle_verifies_what_was_published(conn: Connection) -> None:
     result = drive(conn, fresh_state(conn))
     assert set(result.targets) == {"brake-serial", "body-serial"}
     assert result.vehicle_package == package("brake", "body")
+
+
+def test_keys_from_files_sign_what_a_vehicle_verifies_before_and_after_a_rotation(
+    pg_url: str, tmp_path: Path
+) -> None:
+    folders = KeyFolders(public=tmp_path / "keys", offline=tmp_path / "offline")
+    init_keys(folders, root=KeyCounts(keys=3, threshold=2), image_targets=KeyCounts(keys=3, threshold=2))
+    now = SystemClock().now()
+    with connect(pg_url) as conn:
+        install_all_roots(conn, folders.public, now=now)
+        payload = pending_targets(conn, packages=IMAGES, now=now)
+        assert payload is not None
+        signed = sign.add_signatures(
+            payload, load_offline_signers(folders, repository="image", role="targets")
+        )
+        accept_image_targets(conn, load_online_signers(folders.public), signed, now=now)
+        issue_director_bundle(
+            conn,
+            load_online_signers(folders.public),
+            vin=VIN,
+            targets=BUNDLE,
+            vehicle_package=package("brake", "body"),
+            now=now,
+        )
+        state = drive(conn, fresh_state(conn), now=now).state
+        rotate_role(folders, repository="director", role="targets")
+        rotate_role(folders, repository="image", role="snapshot")
+        later = now + timedelta(minutes=1)
+        install_all_roots(conn, folders.public, now=later)
+        install_all_roots(conn, folders.public, now=later)
+        assert refresh_expiring(conn, load_online_signers(folders.public), now=later) == 2
+        assert set(drive(conn, state, now=later).targets) == {"brake-serial", "body-serial"}
+
+
+def test_rotated_image_targets_keys_ask_for_a_new_signature(conn: Connection) -> None:
+    publish(conn)
+    assert pending_targets(conn, packages=[], now=NOW) is None
+    rotated = Repo("image", generation={"targets": "new"})
+    install_root(conn, repository="image", raw=rotated.put_root(2), now=NOW)
+    payload = pending_targets(conn, packages=[], now=NOW)
+    assert payload is not None
+    with pytest.raises(Untrusted):
+        accept_image_targets(conn, online(), sign.add_signatures(payload, IMAGE.signers("targets")), now=NOW)
+    signed = sign.add_signatures(payload, rotated.signers("targets"))
+    assert accept_image_targets(conn, online(), signed, now=NOW).targets == 2
 
 
 def test_a_stock_tuf_client_audits_the_image_repository(conn: Connection, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import secrets
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,10 +24,11 @@ import click
 from securesystemslib.signer import CryptoSigner
 
 from ringroad.build.repository.decide import ROOT_LIFETIME
-from ringroad.build.repository.store import OnlineSigners
+from ringroad.build.repository.store import OnlineSigners, install_root
 from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, Unavailable
 from ringroad.kernel.limits import METADATA_BYTES_MAX
+from ringroad.storage.db import Connection
 from ringroad.trust import sign
 from ringroad.trust.keys import key_from_pem, key_from_seed, private_pem
 from ringroad.trust.metadata import ROLES, RepositoryName, RoleName, Root, check_signatures, parse_file
@@ -319,6 +321,19 @@ def read_roots(public: Path, repository: RepositoryName) -> list[bytes]:
     if not found:
         raise NotFound(f"no {repository} root in {folder}", hint="ringroad keys init makes one")
     return [found[version].read_bytes() for version in sorted(found)]
+
+
+def install_all_roots(conn: Connection, public: Path, *, now: datetime) -> None:
+    """Install every root below ``var/keys`` that the database does not have yet.
+
+    Raises:
+        NotFound: no keys were made.
+        Untrusted: a root does not verify.
+        Conflict: the database has another root of the same version: it belongs to other keys.
+    """
+    for repository in REPOSITORIES:
+        for raw in read_roots(public, repository):
+            install_root(conn, repository=repository, raw=raw, now=now)
 
 
 def read_newest_root(public: Path, repository: RepositoryName) -> Root:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
+from securesystemslib.signer import CryptoSigner
 
 from ringroad.kernel.errors import Corrupt, InvalidInput, Unavailable, Untrusted
 from ringroad.kernel.limits import METADATA_BYTES_MAX
@@ -93,6 +94,23 @@ def rollback_targets_inside_a_newer_snapshot(world: World) -> None:
     director(world, version=2, snapshot_version=4, timestamp_version=4)
 
 
+def rollback_targets_announced_but_never_fetched(world: World) -> None:
+    rollback_targets_inside_a_newer_snapshot(world)
+    world.state = replace(world.state, director=replace(world.state.director, targets=b""))
+
+
+def rollback_snapshot_announced_but_never_fetched(world: World) -> None:
+    world.publish(3)
+    world.run()
+    director(world, version=3, snapshot_version=2, timestamp_version=4)
+    world.state = replace(world.state, director=replace(world.state.director, snapshot=b""))
+
+
+def equivocate_snapshot_announced_but_never_fetched(world: World) -> None:
+    equivocate_snapshot(world)
+    world.state = replace(world.state, director=replace(world.state.director, snapshot=b""))
+
+
 def rollback_release_counter(world: World) -> None:
     old = [target("brake", release_counter=0), target("body")]
     images(world, *old)
@@ -125,6 +143,13 @@ def mix_snapshot(world: World) -> None:
     world.director.files["2.snapshot.json"] = old[: len(world.director.files["2.snapshot.json"])]
 
 
+def mix_two_files_of_one_version(world: World) -> None:
+    director(world, targets=[], vehicle_package=None)
+    other = world.director.files["2.snapshot.json"]
+    director(world)
+    world.director.files["2.snapshot.json"] = other
+
+
 def mix_targets(world: World) -> None:
     director(world, version=2)
     first = world.director.files["2.targets.json"]
@@ -151,14 +176,20 @@ def arbitrary_unsigned(world: World) -> None:
     director(world)
 
 
+def take_over(world: World, *, also: Iterable[CryptoSigner] = ()) -> None:
+    """Let an attacker serve a root of its own, and everything else signed by the keys in it."""
+    stolen = list(also)
+    world.director = Repo("director", vin=VIN, suffix="-attacker")
+    world.director.put_root(2, also=stolen)
+    director(world)
+
+
 def arbitrary_root(world: World) -> None:
-    attacker = Repo("director", vin=VIN, suffix="-attacker")
-    world.director.files["2.root.json"] = attacker.put_root(2)
+    take_over(world)
 
 
 def arbitrary_root_with_one_stolen_key(world: World) -> None:
-    attacker = Repo("director", vin=VIN, suffix="-attacker")
-    world.director.files["2.root.json"] = attacker.put_root(2, also=world.director.signers("root")[:1])
+    take_over(world, also=world.director.signers("root")[:1])
 
 
 def arbitrary_root_not_signed_by_its_own_keys(world: World) -> None:
@@ -309,6 +340,9 @@ ATTACKS: list[tuple[Callable[[World], None], Attack]] = [
     (rollback_timestamp, Attack.ROLLBACK),
     (rollback_snapshot, Attack.ROLLBACK),
     (rollback_targets_inside_a_newer_snapshot, Attack.ROLLBACK),
+    (rollback_targets_announced_but_never_fetched, Attack.ROLLBACK),
+    (rollback_snapshot_announced_but_never_fetched, Attack.ROLLBACK),
+    (equivocate_snapshot_announced_but_never_fetched, Attack.EQUIVOCATION),
     (rollback_release_counter, Attack.ROLLBACK),
     (rollback_root, Attack.ROLLBACK),
     (skip_a_root, Attack.ROLLBACK),
@@ -316,6 +350,7 @@ ATTACKS: list[tuple[Callable[[World], None], Attack]] = [
     (equivocate_snapshot, Attack.EQUIVOCATION),
     (equivocate_targets, Attack.EQUIVOCATION),
     (mix_snapshot, Attack.MIX_AND_MATCH),
+    (mix_two_files_of_one_version, Attack.MIX_AND_MATCH),
     (mix_targets, Attack.MIX_AND_MATCH),
     (endless_timestamp, Attack.ENDLESS_DATA),
     (endless_snapshot, Attack.ENDLESS_DATA),
