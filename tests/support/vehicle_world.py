@@ -43,8 +43,9 @@ from ringroad.vehicle.agents.base import (
     Progress,
     Reason,
     Software,
+    UpdateAgent,
 )
-from ringroad.vehicle.config import EcuConfig, FactoryImage, VehicleConfig
+from ringroad.vehicle.config import EcuConfig, FactoryImage, VehicleConfig, on_board
 from ringroad.vehicle.memory import Observer
 from ringroad.vehicle.orchestrator import Orchestrator
 from ringroad.vehicle.run import Surroundings, open_vehicle
@@ -495,7 +496,7 @@ class World:
                 clock=self.clock,
                 ids=self.ids,
                 fraction=lambda: 0.5,
-                agents={ecu.serial: ecu for ecu in self.ecus.values()},
+                agents=self.agents(),
                 signals=self.signals,
                 client=client,
                 keys=self.keys,
@@ -506,6 +507,14 @@ class World:
             )
             async with open_vehicle(self.folder, self.config, surroundings) as orchestrator:
                 yield orchestrator
+
+    def factory(self, serial: str) -> VerifiedTarget:
+        """The image an ECU left the plant with."""
+        return next(ecu.factory for ecu in on_board(self.config) if ecu.serial == serial and ecu.factory)
+
+    def agents(self) -> dict[str, UpdateAgent]:
+        """The agents that the orchestrator is given, by serial."""
+        return {ecu.serial: ecu for ecu in self.ecus.values()}
 
     async def drive(self, *, until: Callable[[Orchestrator], bool] | None = None) -> str:
         """Run to rest, or until `until`; return the state. Power may go on the way."""
@@ -551,12 +560,3 @@ class World:
             if not report.ecu and (not told or told[-1] != report.state):
                 told.append(report.state)
         return told
-
-
-def as_target(target: sign.DirectorTarget) -> VerifiedTarget:
-    """The same target as the verifier returns it."""
-    return VerifiedTarget(
-        serial=target.serial, filename=target.filename, length=target.length, sha256=target.sha256,
-        sha512=target.sha512, hardware_ids=target.hardware_ids, release_counter=target.release_counter,
-        ecu_target=target.ecu_target,
-    )  # fmt: skip

@@ -323,12 +323,14 @@ class Executor:
         if self._memory.state.ecus[serial] is not EcuState.ROLLING_BACK:
             self._move_ecu(serial, EcuState.ROLLING_BACK)
         async with self._ecus.agent(serial) as agent:
-            outcome = await agent.rollback(
-                ecu.image,
-                backup=image_of(ecu.backup) if ecu.backup is not None else None,
-                source=self._images.source(ecu.backup.sha256) if ecu.backup is not None else None,
-                progress=no_progress,
-            )
+            outcome: Outcome = Done(already=True)
+            if ecu.from_sha256 != ecu.target.sha256 or not ecu.in_place:
+                outcome = await agent.rollback(
+                    ecu.image,
+                    backup=image_of(ecu.backup) if ecu.backup is not None else None,
+                    source=self._images.source(ecu.backup.sha256) if ecu.backup is not None else None,
+                    progress=no_progress,
+                )
             if isinstance(outcome, Done):
                 outcome = _runs_old(ecu, await agent.inventory())
         if isinstance(outcome, Done):

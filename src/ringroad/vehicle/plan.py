@@ -142,7 +142,8 @@ def _plan_ecu(
         return None
     backup = None
     if ecu.mode == "inplace":
-        known = [one for one in (installed, ecu.factory) if one is not None]
+        # It may run the new image already, not yet committed: then that is what it goes back to.
+        known = [one for one in (installed, ecu.factory, target if runs_it else None) if one is not None]
         backup = next((one for one in known if running is not None and one.sha256 == running.sha256), None)
         if backup is None and running is None and known:
             backup = known[0]  # the bootloader answers: the newest image known is the way back

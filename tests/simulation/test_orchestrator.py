@@ -1,0 +1,368 @@
+"""A whole vehicle against a whole server: what it does, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from ringroad.kernel.errors import Conflict, Unavailable
+from ringroad.protocol.vehicle import Command, PostCheck, UpdateGroup
+from ringroad.vehicle.agents.base import Failed, Fault, Reason
+from ringroad.vehicle.decide import ECU_TRIES_MAX
+from ringroad.vehicle.memory import read_state
+from ringroad.vehicle.orchestrator import Orchestrator
+from support.uptane import OTHER_VIN
+from support.vehicle_world import STEPS_MAX, World, content_of, director_target
+
+HAPPY = [
+    "SYNCING", "AWAITING_CONSENT", "DOWNLOADING", "VERIFYING", "STAGING", "READY", "INSTALLING", "CHECKING",
+    "COMMITTING", "SUCCEEDED",
+]  # fmt: skip
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "vehicle")
+
+
+def drive(world: World) -> str:
+    return asyncio.run(world.drive())
+
+
+def last_code(world: World) -> str:
+    return next(one.code for one in reversed(list(world.server.reports.values())) if not one.ecu)
+
+
+def test_an_update_passes_through_every_state_and_tells_the_server_each_of_them(world: World) -> None:
+    world.order()
+    assert drive(world) == "SUCCEEDED"
+    assert world.states() == HAPPY
+    assert world.versions() == {"2.0.0"}
+    manifest = world.server.manifests[-1]
+    assert {report.installed_image.filename for report in manifest.reports.values()} == {
+        f"{name}-2.0.0.bin" for name in world.ecus
+    }
+
+
+def test_a_vehicle_without_orders_rests_and_has_told_who_it_is(world: World) -> None:
+    assert drive(world) == "IDLE"
+    assert len(world.server.manifests) == 1
+    assert not world.server.reports
+
+
+def test_in_place_ecus_are_flashed_before_ab_ecus_flip_and_the_primary_is_last(world: World) -> None:
+    world.order()
+    drive(world)
+    installing = [
+        one.ecu for one in world.server.reports.values() if one.ecu_state == "INSTALLING"
+    ]  # fmt: skip
+    assert installing == ["brake-serial", "body-serial", "adas-serial", "central-serial"]
+
+
+def test_a_failed_check_rolls_the_whole_group_back_in_reverse_order(world: World) -> None:
+    world.order()
+    world.ecus["brake"].bad_versions.add("2.0.0")
+    assert drive(world) == "ROLLED_BACK"
+    assert world.versions() == {"1.0.0"}
+    assert last_code(world) == "self_test_failed"
+    undone = [one.ecu for one in world.server.reports.values() if one.ecu_state == "ROLLED_BACK"]
+    assert undone == ["central-serial", "adas-serial", "body-serial", "brake-serial"]
+    assert {ecu.counter for ecu in world.ecus.values()} == {1}
+
+
+def test_a_fault_that_was_there_before_is_not_held_against_the_update(world: World) -> None:
+    world.ecus["body"].faults.append(Fault(code="B1234-00", status=8))
+    world.order()
+    assert drive(world) == "SUCCEEDED"
+
+
+def test_a_fault_that_appears_with_the_update_undoes_it(world: World) -> None:
+    world.order()
+    world.ecus["body"].answers["activate"] = []
+    world.observer = lambda entry, _: (
+        world.ecus["body"].faults.append(Fault(code="B1234-00", status=8))
+        if getattr(entry, "state", "") == "CHECKING"
+        else None
+    )
+    assert drive(world) == "ROLLED_BACK"
+    assert last_code(world) == "new_faults"
+
+
+def test_an_image_that_was_tampered_with_is_refused_before_any_ecu_is_touched(world: World) -> None:
+    world.order()
+    for name in [name for name in world.server.images if name.endswith("brake-2.0.0.bin")]:
+        world.server.images[name] = b"x" + world.server.images[name][1:]
+    assert drive(world) == "FAILED"
+    assert last_code(world) == "arbitrary_software"
+    assert world.versions() == {"1.0.0"}
+    assert not any("install" in ecu.verbs or "prepare" in ecu.verbs for ecu in world.ecus.values())
+
+
+def test_metadata_for_another_vehicle_is_refused(world: World) -> None:
+    world.order(vin=OTHER_VIN)
+    assert drive(world) == "FAILED"
+    assert last_code(world) == "wrong_vehicle"
+
+
+def test_an_exchanged_ecu_is_refused_before_anything_is_downloaded(world: World) -> None:
+    world.order()
+    world.ecus["brake"].answering_serial = "somebody-else"
+    assert drive(world) == "FAILED"
+    assert last_code(world) == "serial_mismatch"
+    assert not [path for _, path, _ in world.server.asked if "/targets/" in path]
+
+
+def test_an_in_place_ecu_whose_old_image_is_gone_is_refused(world: World) -> None:
+    for name in [name for name in world.server.images if name.endswith("body-1.0.0.bin")]:
+        del world.server.images[name]
+    world.order()
+    assert drive(world) == "FAILED"
+    assert last_code(world) == "no_backup"
+    assert not any("install" in ecu.verbs for ecu in world.ecus.values())
+
+
+def test_a_precondition_that_does_not_hold_is_named_with_its_value_and_holds_the_update(world: World) -> None:
+    world.order()
+    world.signals.values["Vehicle.Speed"] = 42
+
+    def waited(orchestrator: Orchestrator) -> bool:
+        return orchestrator.state.noted[0] == "precondition"
+
+    assert asyncio.run(world.drive(until=waited)) == "READY"
+    told = [one for one in world.server.reports.values() if one.code == "precondition"]
+    assert [one.detail for one in told] == ["Vehicle.Speed == 0, but the value is 42"]
+    world.signals.values["Vehicle.Speed"] = 0
+    assert drive(world) == "SUCCEEDED"
+
+
+def test_driving_off_between_two_ecus_pauses_the_installation(world: World) -> None:
+    world.order()
+
+    def drive_off(entry: object, _: object) -> None:
+        if getattr(entry, "state", "") == "ACTIVATED":
+            world.signals.values["Vehicle.Speed"] = 30
+
+    world.observer = drive_off
+
+    def paused(orchestrator: Orchestrator) -> bool:
+        return orchestrator.state.noted[0] == "precondition"
+
+    assert asyncio.run(world.drive(until=paused)) == "INSTALLING"
+    assert [ecu.name for ecu in world.ecus.values() if "install" in ecu.verbs] == ["brake"]
+    world.observer = None
+    world.signals.values["Vehicle.Speed"] = 0
+    assert drive(world) == "SUCCEEDED"
+
+
+def cancel_when(world: World, state: str) -> None:
+    def observe(entry: object, _: object) -> None:
+        if getattr(entry, "state", "") == state:
+            world.server.command = Command(kind="cancel", poll_s=1, action_id=1)
+
+    world.observer = observe
+
+
+@pytest.mark.parametrize(
+    "state", ["SYNCING", "AWAITING_CONSENT", "DOWNLOADING", "VERIFYING", "STAGING", "READY"]
+)
+def test_a_cancel_before_installing_is_obeyed(world: World, state: str) -> None:
+    world.order()
+    if state == "SYNCING":
+        world.server.command = Command(kind="cancel", poll_s=1, action_id=1)
+    cancel_when(world, state)
+    assert drive(world) == "CANCELLED"
+    assert world.versions() == {"1.0.0"}
+
+
+@pytest.mark.parametrize("state", ["INSTALLING", "CHECKING", "COMMITTING"])
+def test_a_cancel_after_installing_began_is_refused_and_said_so_once(world: World, state: str) -> None:
+    world.order()
+    cancel_when(world, state)
+    assert drive(world) == "SUCCEEDED"
+    assert [one.code for one in world.server.reports.values()].count("cancel_refused") == 1
+
+
+def test_a_newer_order_supersedes_one_that_waits(world: World) -> None:
+    world.order()
+    world.signals.values["Vehicle.Speed"] = 42
+    asyncio.run(world.drive(until=lambda orchestrator: orchestrator.state.state == "READY"))
+    world.signals.values["Vehicle.Speed"] = 0
+    world.order(action_id=2, version="3.0.0", counter=3)
+    assert drive(world) == "SUCCEEDED"
+    assert "SUPERSEDED" in world.states()
+    assert world.versions() == {"3.0.0"}
+
+
+def test_a_second_update_uses_the_first_as_its_backup(world: World) -> None:
+    world.order()
+    drive(world)
+    world.order(action_id=2, version="3.0.0", counter=3)
+    world.ecus["adas"].bad_versions.add("3.0.0")
+    assert drive(world) == "ROLLED_BACK"
+    assert world.versions() == {"2.0.0"}
+
+
+def test_a_finished_order_is_not_started_again(world: World) -> None:
+    world.order()
+    drive(world)
+    count = len(world.server.reports)
+    assert drive(world) == "SUCCEEDED"
+    assert len(world.server.reports) == count
+
+
+def test_a_connection_that_breaks_is_tried_again_a_bounded_number_of_times(world: World) -> None:
+    gone = Failed(reason=Reason.UNREACHABLE)
+    world.order()
+    world.ecus["adas"].answers["install"] = [gone] * (ECU_TRIES_MAX - 1)
+    assert drive(world) == "SUCCEEDED"
+    world.order(action_id=2, version="3.0.0", counter=3)
+    world.ecus["adas"].answers["install"] = [gone] * ECU_TRIES_MAX
+    assert drive(world) == "ROLLED_BACK"
+    assert world.versions() == {"2.0.0"}
+
+
+def test_after_the_commit_point_trouble_never_undoes_the_update(world: World) -> None:
+    world.order()
+    world.ecus["body"].answers["commit"] = [Failed(reason=Reason.UNREACHABLE)] * 40
+    assert drive(world) == "SUCCEEDED"
+    assert world.versions() == {"2.0.0"}
+    assert "ROLLING_BACK" not in world.states()
+
+
+def test_a_rollback_that_fails_blocks_the_vehicle_until_a_technician_comes(world: World) -> None:
+    world.order()
+    world.ecus["adas"].bad_versions.add("2.0.0")
+    world.ecus["brake"].answers["rollback"] = [Failed(reason=Reason.TRANSFER_FAILED)] * 50
+    assert drive(world) == "ROLLBACK_FAILED"
+    assert {name for name, ecu in world.ecus.items() if ecu.running and ecu.running.version == "1.0.0"} == {
+        "central", "adas", "body",
+    }  # fmt: skip
+    world.order(action_id=2, version="3.0.0", counter=3)
+    assert drive(world) == "ROLLBACK_FAILED"
+    assert read_state(world.folder).blocked
+
+
+def test_a_group_waits_for_the_one_it_names_and_keeps_what_that_one_committed(world: World) -> None:
+    groups = [
+        UpdateGroup(name="chassis", ecus=["brake-serial", "body-serial"], after=["brain"]),
+        UpdateGroup(name="brain", ecus=["central-serial", "adas-serial"]),
+    ]
+    world.order(groups=groups)
+    world.ecus["body"].bad_versions.add("2.0.0")
+    assert drive(world) == "ROLLED_BACK"
+    running = {name: ecu.running.version for name, ecu in world.ecus.items() if ecu.running}
+    assert running == {"central": "2.0.0", "adas": "2.0.0", "brake": "1.0.0", "body": "1.0.0"}
+    assert world.ecus["central"].counter == 2
+    assert world.ecus["brake"].counter == 1
+
+
+def test_two_orchestrators_on_one_folder_are_refused(world: World) -> None:
+    async def twice() -> None:
+        async with world.boot():
+            with pytest.raises(Conflict, match="another orchestrator"):
+                async with world.boot():
+                    pass
+
+    asyncio.run(twice())
+
+
+def test_reports_made_while_the_server_is_away_arrive_later_once_each(world: World) -> None:
+    world.order()
+
+    async def offline_from_staging() -> None:
+        async with world.boot() as orchestrator:
+            for _ in range(STEPS_MAX):
+                if orchestrator.state.state not in {
+                    "STAGING",
+                    "READY",
+                    "INSTALLING",
+                    "CHECKING",
+                    "COMMITTING",
+                }:
+                    await orchestrator.exchange()
+                if await orchestrator.step() is None:
+                    return
+
+    asyncio.run(offline_from_staging())
+    told = len(world.server.reports)
+    assert drive(world) == "SUCCEEDED"
+    assert len(world.server.reports) > told or world.states()[-1] == "SUCCEEDED"
+    assert world.states() == HAPPY
+
+
+def test_an_ecu_that_already_runs_the_image_is_left_alone(world: World) -> None:
+    world.order()
+    drive(world)
+    world.server.command = Command(kind="update", poll_s=1, action_id=2)
+    world.order(action_id=2)
+    installs = {name: ecu.verbs.count("install") for name, ecu in world.ecus.items()}
+    assert drive(world) == "SUCCEEDED"
+    assert last_code(world) == "already_installed"
+    assert {name: ecu.verbs.count("install") for name, ecu in world.ecus.items()} == installs
+
+
+def test_an_image_below_the_committed_counter_is_refused(world: World) -> None:
+    world.order()
+    world.ecus["adas"].counter = 9
+    assert drive(world) == "FAILED"
+    assert last_code(world) == "rollback"
+
+
+def test_only_the_checks_the_package_names_are_run(world: World) -> None:
+    world.order(checks=[PostCheck(ecu="adas-serial", kind="self_test")])
+    world.ecus["brake"].bad_versions.add("2.0.0")
+    assert drive(world) == "SUCCEEDED"
+
+
+def test_a_download_goes_on_where_it_broke(world: World) -> None:
+    world.order(size=200_000)
+    target = director_target(world.ecus["brake"], "2.0.0", 2, size=200_000)
+    content = content_of("brake", "2.0.0", 200_000)
+    part = world.folder / "images" / f"{target.sha256}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(content[:150_000])
+    assert drive(world) == "SUCCEEDED"
+    ranges = [span for _, path, span in world.server.asked if path.endswith("brake-2.0.0.bin")]
+    assert ranges == ["bytes=150000-"]
+
+
+def test_a_partial_download_of_wrong_bytes_is_dropped_and_fetched_whole(world: World) -> None:
+    world.order()
+    target = director_target(world.ecus["brake"], "2.0.0", 2)
+    part = world.folder / "images" / f"{target.sha256}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"garbage")
+    assert drive(world) == "SUCCEEDED"
+    ranges = [span for _, path, span in world.server.asked if path.endswith("brake-2.0.0.bin")]
+    assert ranges == ["bytes=7-", ""]
+
+
+def test_a_store_that_is_too_small_ends_the_campaign_before_installing(world: World) -> None:
+    world.order(size=50_000)
+    world.config = type(world.config)(
+        vin=world.config.vin, server_url="http://server", ecus=world.config.ecus, store_bytes_max=60_000
+    )
+    assert drive(world) == "FAILED"
+    assert last_code(world) == "store_full"
+    assert world.versions() == {"1.0.0"}
+
+
+def test_a_full_disk_stops_a_step_and_loses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.order()
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    async def run() -> str:
+        async with world.boot() as orchestrator:
+            await orchestrator.exchange()
+            with monkeypatch.context() as disk:
+                disk.setattr("os.write", full)
+                with pytest.raises(Unavailable, match="No space"):
+                    await orchestrator.step()
+            return str(orchestrator.state.state)
+
+    assert asyncio.run(run()) == "IDLE"
+    assert drive(world) == "SUCCEEDED"
