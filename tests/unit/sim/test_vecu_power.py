@@ -79,7 +79,7 @@ async def inventory(agent: UpdateAgent) -> EcuInventory:
 @pytest.mark.parametrize("keep_permille", [0, 371, 1000])
 def test_a_cut_in_any_write_leaves_an_ecu_that_runs_old_or_new_or_can_be_flashed(
     mode: Mode,
-    stays_dark: bool,
+    stays_dark: bool,  # noqa: FBT001
     keep_permille: int,
 ) -> None:
     async def cut_everywhere() -> set[str]:

@@ -66,9 +66,7 @@ class FileMedium:
 
     def write(self, offset: int, data: bytes) -> None:
         """Store bytes."""
-        end = os.fstat(self._file).st_size
-        if end < offset:  # a hole in a file would read as zeros, not as erased flash
-            self.erase(end, offset - end)
+        self._fill_hole(offset)
         view = memoryview(data)
         while view:
             written = os.pwrite(self._file, view, offset)
@@ -77,11 +75,18 @@ class FileMedium:
 
     def erase(self, offset: int, size: int) -> None:
         """Set bytes to 0xFF."""
+        self._fill_hole(offset)
         chunk = ERASED * min(size, 1 << 20)
         while size > 0:
             written = os.pwrite(self._file, chunk[:size], offset)
             offset += written
             size -= written
+
+    def _fill_hole(self, offset: int) -> None:
+        # A hole in a file would read as zeros, not as erased flash.
+        end = os.fstat(self._file).st_size
+        if end < offset:
+            self.erase(end, offset - end)
 
     def sync(self) -> None:
         """Wait until all writes are durable."""

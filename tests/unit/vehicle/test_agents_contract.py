@@ -1,0 +1,434 @@
+"""Every verb of every agent, over memory and over DoIP: the same behaviour, each call safe to repeat."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from ringroad.kernel.clock import SystemClock
+from ringroad.protocol.vehicle import EcuTarget
+from ringroad.sim.vecu.config import EcuConfig, ServerConfig, ServerTable
+from ringroad.sim.vecu.medium import MemoryMedium
+from ringroad.sim.vecu.memory import MemoryChannel
+from ringroad.sim.vecu.port import EcuPort
+from ringroad.sim.vecu.script import Behaviour, FaultRate, Script, Trouble
+from ringroad.sim.vecu.server import VecuServer
+from ringroad.vehicle.agents.ab import AbAgent
+from ringroad.vehicle.agents.base import (
+    BytesSource,
+    CheckKind,
+    Done,
+    EcuImage,
+    EcuInventory,
+    Failed,
+    Outcome,
+    Reason,
+    UpdateAgent,
+    no_progress,
+)
+from ringroad.vehicle.agents.inplace import UdsInplaceAgent
+from ringroad.vehicle.agents.session import EcuAccess
+from ringroad.vehicle.doip import DoipChannel
+from ringroad.vehicle.uds import UdsChannel, hmac_key
+
+Mode = Literal["ab", "inplace"]
+Wire = Literal["memory", "tcp"]
+OLD, NEW = b"old firmware " * 4000, b"new firmware " * 4100
+ALL_CHECKS: frozenset[CheckKind] = frozenset({"version", "self_test", "no_new_faults"})
+SECRET = b"a secret"
+
+
+def image_of(data: bytes, mode: Mode, counter: int) -> EcuImage:
+    return EcuImage(
+        serial="SN1",
+        target=EcuTarget(name="ecu", mode=mode, format="bin", version=f"{counter}.0"),
+        filename="firmware.bin",
+        sha256=hashlib.sha256(data).hexdigest(),
+        length_bytes=len(data),
+        release_counter=counter,
+        hardware_ids=("HW0", "HW1"),
+    )
+
+
+@dataclass
+class Car:
+    """One ECU with OLD committed, its agent, and a way to take its power."""
+
+    agent: UpdateAgent
+    port: EcuPort
+    mode: Mode
+
+    async def stage(self, data: bytes = NEW, counter: int = 2) -> Outcome:
+        wanted = image_of(data, self.mode, counter)
+        prepared = await self.agent.prepare(wanted, BytesSource(data), progress=no_progress)
+        if isinstance(prepared, Failed):
+            return prepared
+        return await self.agent.install(wanted, BytesSource(data), progress=no_progress)
+
+    async def bring_to(self, data: bytes, counter: int) -> None:
+        wanted = image_of(data, self.mode, counter)
+        assert isinstance(await self.stage(data, counter), Done)
+        assert isinstance(await self.agent.activate(wanted), Done)
+        assert isinstance(await self.agent.commit(wanted), Done)
+
+    async def roll_back(self) -> Outcome:
+        return await self.agent.rollback(
+            image_of(NEW, self.mode, 2),
+            backup=image_of(OLD, self.mode, 1),
+            source=BytesSource(OLD),
+            progress=no_progress,
+        )
+
+    async def inventory(self) -> EcuInventory:
+        found = await self.agent.inventory()
+        assert isinstance(found, EcuInventory)
+        return found
+
+    async def version(self) -> str:
+        running = (await self.inventory()).running
+        return running.version if running else "bootloader"
+
+
+Story = Callable[[Car], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Runs a story against one mode on one wire."""
+
+    mode: Mode
+    wire: Wire
+    folder: Path
+
+    def run(self, story: Story, *, script: Script | None = None, blank: bool = False) -> None:
+        asyncio.run(asyncio.wait_for(self._run(story, script, blank=blank), 30))
+
+    async def _run(self, story: Story, script: Script | None, *, blank: bool) -> None:
+        config = EcuConfig(
+            serial="SN1",
+            hardware_id="HW1",
+            vin="WRR00000000000001",
+            layout=self.mode,
+            bank_bytes=100_000,
+            secret=SECRET,
+            block_bytes=1026,
+        )
+        server: VecuServer | None = None
+        channel: UdsChannel
+        if self.wire == "tcp":
+            table = ServerTable(flash="flash.bin", fsync=False, pending_ms=1)
+            settings = ServerConfig(ecu=config, server=table, folder=self.folder)
+            server = VecuServer(settings, clock=SystemClock())
+            port = server.port
+            channel = DoipChannel("127.0.0.1", await server.start(), ecu_address=table.logical_address)
+        else:
+            port = EcuPort(config, MemoryMedium(), clock=SystemClock())
+            channel = MemoryChannel(port)
+        access = EcuAccess(serial="SN1", derive=hmac_key(SECRET), timeout_s=0.3, restart_s_max=0.5)
+        agent = AbAgent(channel, access) if self.mode == "ab" else UdsInplaceAgent(channel, access)
+        car = Car(agent=agent, port=port, mode=self.mode)
+        try:
+            if not blank:
+                await car.bring_to(OLD, 1)
+            if script is not None:
+                trouble_at(port, script)
+            await story(car)
+        finally:
+            await agent.close()
+            if server is not None:
+                await server.close()
+
+
+def trouble_at(port: EcuPort, script: Script) -> None:
+    """From now on the ECU follows another script."""
+    port.script = script
+    port.ecu.script = script
+    port._seen = [0] * len(script.transport)
+
+
+@pytest.fixture(params=["ab", "inplace"])
+def mode(request: pytest.FixtureRequest) -> Mode:
+    chosen: Mode = request.param
+    return chosen
+
+
+@pytest.fixture(params=["memory", "tcp"])
+def bench(request: pytest.FixtureRequest, mode: Mode, tmp_path: Path) -> Bench:
+    return Bench(mode=mode, wire=request.param, folder=tmp_path)
+
+
+def test_a_whole_update_ends_committed_and_every_verb_may_be_repeated(bench: Bench) -> None:
+    async def story(car: Car) -> None:
+        wanted = image_of(NEW, car.mode, 2)
+        source = BytesSource(NEW)
+        seen: list[tuple[int, int]] = []
+        for _ in range(2):
+            assert isinstance(
+                await car.agent.prepare(wanted, source, progress=lambda *step: seen.append(step)), Done
+            )
+        assert await car.version() == "1.0"
+        for _ in range(2):
+            assert isinstance(
+                await car.agent.install(wanted, source, progress=lambda *step: seen.append(step)), Done
+            )
+        assert seen[-1] == (len(NEW), len(NEW))
+        assert isinstance(await car.agent.activate(wanted), Done)
+        assert await car.agent.activate(wanted) == Done(already=True)
+        for _ in range(2):
+            assert isinstance(await car.agent.verify(wanted, ALL_CHECKS), Done)
+        assert (await car.inventory()).committed_counter == 1
+        assert await car.agent.commit(wanted) == Done()
+        assert await car.agent.commit(wanted) == Done(already=True)
+        found = await car.inventory()
+        assert (found.running and found.running.version, found.committed_counter, found.trial) == (
+            "2.0",
+            2,
+            False,
+        )
+
+    bench.run(story)
+
+
+def test_an_ecu_as_it_left_its_supplier_can_be_brought_to_life(bench: Bench) -> None:
+    async def story(car: Car) -> None:
+        assert await car.version() == "bootloader"
+        await car.bring_to(NEW, 2)
+        assert await car.version() == "2.0"
+
+    bench.run(story, blank=True)
+
+
+def test_a_rollback_before_the_commit_brings_the_old_software_back(bench: Bench) -> None:
+    async def story(car: Car) -> None:
+        assert isinstance(await car.stage(), Done)
+        assert isinstance(await car.agent.activate(image_of(NEW, car.mode, 2)), Done)
+        assert await car.roll_back() == Done()
+        assert await car.roll_back() == Done(already=True)
+        found = await car.inventory()
+        assert (found.running and found.running.version, found.committed_counter) == ("1.0", 1)
+
+    bench.run(story)
+
+
+def test_a_rollback_of_an_update_that_never_began_is_done_already(bench: Bench) -> None:
+    async def story(car: Car) -> None:
+        assert await car.roll_back() == Done(already=True)
+
+    bench.run(story)
+
+
+def test_a_committed_update_is_not_rolled_back(bench: Bench) -> None:
+    async def story(car: Car) -> None:
+        await car.bring_to(NEW, 2)
+        outcome = await car.roll_back()
+        assert isinstance(outcome, Failed)
+        assert outcome.reason is Reason.ALREADY_COMMITTED
+        assert await car.version() == "2.0"
+
+    bench.run(story)
+
+
+def test_a_lost_trial_is_activated_again_before_it_is_committed(mode: Mode, tmp_path: Path) -> None:
+    if mode == "inplace":
+        return  # nothing reverts by itself there
+
+    async def story(car: Car) -> None:
+        wanted = image_of(NEW, car.mode, 2)
+        await car.stage()
+        await car.agent.activate(wanted)
+        car.port.power_cycle()
+        refused = await car.agent.commit(wanted)
+        assert isinstance(refused, Failed)
+        assert refused.reason is Reason.NOT_ACTIVE
+        assert await car.agent.activate(wanted) == Done()
+        assert await car.agent.commit(wanted) == Done()
+
+    Bench(mode=mode, wire="memory", folder=tmp_path).run(story)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"hardware_ids": ("HW9",)}, Reason.WRONG_HARDWARE),
+        ({"release_counter": 0}, Reason.COUNTER_TOO_LOW),
+        ({"sha256": "0" * 64}, Reason.HASH_MISMATCH),
+        ({"length_bytes": len(NEW) + 1}, Reason.HASH_MISMATCH),
+        ({"length_bytes": len(NEW) - 1}, Reason.HASH_MISMATCH),
+    ],
+)
+def test_an_image_that_may_not_go_there_is_refused_and_nothing_changes(
+    bench: Bench, change: dict[str, object], reason: Reason
+) -> None:
+    async def story(car: Car) -> None:
+        wanted = replace(image_of(NEW, car.mode, 2), **change)  # type: ignore[arg-type]
+        for verb in (car.agent.prepare, car.agent.install):
+            outcome = await verb(wanted, BytesSource(NEW), progress=no_progress)
+            assert isinstance(outcome, Failed)
+            assert outcome.reason is reason
+        assert await car.version() == "1.0"
+
+    bench.run(story)
+
+
+def test_what_is_too_large_or_not_flashable_is_refused(bench: Bench) -> None:
+    async def story(car: Car) -> None:
+        huge = bytes(100_001)
+        outcome = await car.stage(huge)
+        assert isinstance(outcome, Failed)
+        assert outcome.reason is Reason.TOO_LARGE
+        for file_format, reason in (("swu", Reason.UNSUPPORTED_FORMAT), ("ihex", Reason.IMAGE_MALFORMED)):
+            target = EcuTarget(name="ecu", mode=car.mode, format=file_format, version="2.0")  # type: ignore[arg-type]
+            wanted = replace(image_of(NEW, car.mode, 2), target=target)
+            refused = await car.agent.prepare(wanted, BytesSource(NEW), progress=no_progress)
+            assert isinstance(refused, Failed)
+            assert refused.reason is reason
+
+    bench.run(story)
+
+
+def test_a_wrong_secret_is_refused_and_then_locked_out(bench: Bench) -> None:
+    async def story(car: Car) -> None:
+        session = car.agent._ecu  # type: ignore[attr-defined]
+        session.access = replace(session.access, derive=hmac_key(b"wrong"))
+        reasons = []
+        for _ in range(4):
+            outcome = await car.stage()
+            assert isinstance(outcome, Failed)
+            reasons.append(outcome.reason)
+        assert reasons == [
+            Reason.ACCESS_DENIED,
+            Reason.ACCESS_DENIED,
+            Reason.LOCKED_OUT,
+            Reason.LOCKED_OUT,
+        ]
+
+    bench.run(story)
+
+
+def test_another_ecu_at_the_address_is_not_touched(bench: Bench) -> None:
+    async def story(car: Car) -> None:
+        session = car.agent._ecu  # type: ignore[attr-defined]
+        session.access = replace(session.access, serial="SN2")
+        outcome = await car.stage()
+        assert isinstance(outcome, Failed)
+        assert outcome.reason is Reason.SERIAL_MISMATCH
+
+    bench.run(story)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        (Behaviour(self_test="fail"), Reason.SELF_TEST_FAILED),
+        (Behaviour(reports_version="9.9"), Reason.VERSION_MISMATCH),
+        (Behaviour(faults=(FaultRate(code="P0A1F-00", rate_permille=1000),)), Reason.NEW_FAULTS),
+    ],
+)
+def test_a_bad_image_is_seen_by_the_checks_and_can_be_rolled_back(
+    bench: Bench, behaviour: Behaviour, reason: Reason
+) -> None:
+    async def story(car: Car) -> None:
+        wanted = image_of(NEW, car.mode, 2)
+        await car.stage()
+        await car.agent.activate(wanted)
+        outcome = await car.agent.verify(wanted, ALL_CHECKS)
+        assert isinstance(outcome, Failed)
+        assert outcome.reason is reason
+        assert isinstance(await car.agent.verify(wanted, frozenset()), Done)
+        if reason is Reason.NEW_FAULTS:
+            known = frozenset({"P0A1F-00"})
+            assert isinstance(await car.agent.verify(wanted, ALL_CHECKS, known_faults=known), Done)
+        assert await car.roll_back() == Done()
+        assert await car.version() == "1.0"
+
+    bench.run(story, script=Script(images={hashlib.sha256(NEW).hexdigest(): behaviour}))
+
+
+def test_an_image_that_does_not_start_is_reported_and_rolled_back(bench: Bench) -> None:
+    async def story(car: Car) -> None:
+        await car.stage()
+        outcome = await car.agent.activate(image_of(NEW, car.mode, 2))
+        assert isinstance(outcome, Failed)
+        assert outcome.reason in {Reason.BOOT_FAILED, Reason.NOT_STAGED}
+        assert isinstance(await car.roll_back(), Done)
+        assert await car.version() == "1.0"
+
+    bench.run(story, script=Script(images={hashlib.sha256(NEW).hexdigest(): Behaviour(boot="loop")}))
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Trouble(kind="drop_response", service=0x36, at=3),
+        Trouble(kind="drop_request", service=0x36, at=3, times=2),
+        Trouble(kind="duplicate", service=0x36, at=2, times=5),
+        Trouble(kind="duplicate", service=0x22, times=3),
+        Trouble(kind="delay", service=0x36, at=4, delay_ms=20),
+        Trouble(kind="nrc", service=0x36, at=5, nrc=0x21, times=3),
+        Trouble(kind="nrc", service=0x36, at=5, nrc=0x73),
+        Trouble(kind="nrc", service=0x36, at=5, nrc=0x72),
+        Trouble(kind="reset", service=0x36, at=9),
+        Trouble(kind="hang_up", service=0x36, at=9),
+    ],
+    ids=lambda trouble: f"{trouble.kind}-{trouble.service:02x}-{trouble.nrc:02x}",
+)
+def test_trouble_on_the_wire_is_survived(bench: Bench, trouble: Trouble) -> None:
+    async def story(car: Car) -> None:
+        assert isinstance(await car.stage(), Done)
+        assert isinstance(await car.agent.activate(image_of(NEW, car.mode, 2)), Done)
+        assert await car.version() == "2.0"
+
+    bench.run(story, script=Script(transport=(trouble,)))
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        (Trouble(kind="die", service=0x36, at=3), Reason.UNREACHABLE),
+        (Trouble(kind="nrc", service=0x34, nrc=0x70, times=9), Reason.ECU_REFUSED),
+        (Trouble(kind="nrc", service=0x36, nrc=0x21, times=999), Reason.BUSY),
+        (Trouble(kind="nrc", service=0x31, nrc=0x22, times=9), Reason.ECU_REFUSED),
+    ],
+)
+def test_trouble_that_stays_is_a_typed_failure(bench: Bench, trouble: Trouble, reason: Reason) -> None:
+    async def story(car: Car) -> None:
+        outcome = await car.stage()
+        assert isinstance(outcome, Failed)
+        assert outcome.reason is reason
+
+    bench.run(story, script=Script(transport=(trouble,)))
+
+
+def test_an_ecu_that_refuses_to_be_programmed_is_left_alone(tmp_path: Path) -> None:
+    async def story(car: Car) -> None:
+        outcome = await car.stage()
+        assert isinstance(outcome, Failed)
+        assert (outcome.reason, outcome.retryable) == (Reason.PRECONDITION, True)
+        assert await car.version() == "1.0"
+
+    Bench(mode="inplace", wire="memory", folder=tmp_path).run(story, script=Script(preconditions="refuse"))
+
+
+def test_a_check_that_was_cut_off_is_finished_without_flashing_again(tmp_path: Path) -> None:
+    async def story(car: Car) -> None:
+        wanted = image_of(NEW, "inplace", 2)
+        # The second routine of a flash is the check: the ECU dies there, and is replaced by itself.
+        trouble_at(car.port, Script(transport=(Trouble(kind="die", service=0x31, at=3),)))
+        broken = await car.agent.install(wanted, BytesSource(NEW), progress=no_progress)
+        assert isinstance(broken, Failed)
+        assert broken.reason is Reason.UNREACHABLE
+        car.port.alive = True
+        car.port.power_cycle()
+        assert await car.version() == "bootloader"
+        trouble_at(car.port, Script(transport=(Trouble(kind="die", service=0x34),)))
+        assert await car.agent.install(wanted, BytesSource(NEW), progress=no_progress) == Done()
+        assert await car.agent.activate(wanted) == Done()
+        assert await car.version() == "2.0"
+
+    Bench(mode="inplace", wire="memory", folder=tmp_path).run(story)
