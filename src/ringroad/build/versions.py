@@ -17,7 +17,9 @@ from ringroad.kernel.errors import InvalidInput
 VERSION_CHARS_MAX: Final = 100
 CLAUSES_MAX: Final = 16
 
-_VERSION = re.compile(r"v?(\d{1,18}(?:\.\d{1,18}){0,7})(?:-([0-9A-Za-z.-]+))?(?:\+([0-9A-Za-z.-]+))?", re.ASCII)
+_VERSION = re.compile(
+    r"v?(\d{1,18}(?:\.\d{1,18}){0,7})(?:-([0-9A-Za-z.-]+))?(?:\+([0-9A-Za-z.-]+))?", re.ASCII
+)
 _CLAUSE = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*(\S+)\s*")
 
 Part = tuple[int, int, str]  # numbers sort before words

@@ -1,0 +1,338 @@
+"""Orders, blocked parts and schedules of a line in PostgreSQL.
+
+The caller opens the transaction.
+
+Invariant: schedules are immutable and numbered without gaps; one decided on an old generation is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from psycopg.types.json import Jsonb
+
+from ringroad.build.plan_line import ITERATIONS_DEFAULT, Cause, Order, ScheduleDocument, decide_schedule
+from ringroad.build.store import get_baseline, get_programme
+from ringroad.build.store_packages import SQL, causes_of
+from ringroad.kernel.clock import Clock, Ids
+from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
+from ringroad.kernel.facts import FactKind
+from ringroad.kernel.limits import PAGE_ROWS_MAX
+from ringroad.storage.db import Connection, expect_one
+from ringroad.storage.ledger import append_fact, latest_fact
+
+ORDERS_MAX: Final = 10_000  # waiting orders read at once; a schedule takes the first 2,000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """A schedule as kept; the current one has the highest generation."""
+
+    id: str
+    programme_id: str
+    generation: int
+    parent_id: str | None
+    cause: Cause
+    document: ScheduleDocument
+    replan_latency_us: int  # trigger seen to plan current
+    made_at: datetime
+
+
+def add_order(
+    conn: Connection,
+    ids: Ids,
+    *,
+    programme_id: str,
+    variant: str,
+    actor: str,
+    now: datetime,
+    options: Sequence[str] = (),
+    region: str = "",
+    rush: bool = False,
+    due_at: datetime | None = None,
+) -> Order:
+    """Take an order.
+
+    Raises:
+        NotFound: no such programme.
+        InvalidInput: no such variant, or an option that the variant does not offer.
+    """
+    found = get_programme(conn, programme_id).programme.variants.get(variant)
+    if found is None:
+        raise InvalidInput(f"programme {programme_id} has no variant {variant!r}")
+    unknown = sorted(set(options) - set(found.options))
+    if unknown:
+        offered = ", ".join(found.options) or "none"
+        raise InvalidInput(
+            f"variant {variant} does not offer {', '.join(unknown)}", hint=f"options: {offered}"
+        )
+    order_id = ids.new("order")
+    SQL.insert_order(
+        conn,
+        order_id=order_id,
+        programme_id=programme_id,
+        variant=variant,
+        options=sorted(set(options)),
+        region=region,
+        rush=rush,
+        due_at=due_at,
+        now=now,
+    )
+    append_fact(
+        conn,
+        ids,
+        kind=FactKind.ORDER_RECEIVED,
+        subject=order_id,
+        actor=actor,
+        now=now,
+        body={"programme_id": programme_id, "variant": variant, "rush": rush},
+    )
+    return get_order(conn, order_id)
+
+
+def get_order(conn: Connection, order_id: str) -> Order:
+    """Return an order. Raises: NotFound."""
+    row = SQL.order(conn, order_id=order_id)
+    if row is None:
+        raise NotFound(f"there is no order {order_id!r}")
+    return _order(row)
+
+
+def list_orders(conn: Connection, *, programme_id: str, rows_max: int = PAGE_ROWS_MAX) -> list[Order]:
+    """Return the newest orders of a programme, whatever their state."""
+    rows = SQL.orders(conn, programme_id=programme_id, rows_max=min(rows_max, PAGE_ROWS_MAX))
+    return [_order(row) for row in rows]
+
+
+def waiting_orders(conn: Connection, *, programme_id: str) -> list[Order]:
+    """Return open and building orders in order of receipt."""
+    return [_order(row) for row in SQL.waiting_orders(conn, programme_id=programme_id, rows_max=ORDERS_MAX)]
+
+
+def start_order(conn: Connection, *, order_id: str) -> None:
+    """Note that a car entered the line. Raises: Conflict if its order is not open."""
+    expect_one(SQL.start_order(conn, order_id=order_id), f"order {order_id}")
+
+
+def reopen_order(conn: Connection, *, order_id: str) -> None:
+    """Put an order back whose car left the line unfinished. Raises: Conflict if it is not building."""
+    expect_one(SQL.reopen_order(conn, order_id=order_id), f"order {order_id}")
+
+
+def cancel_order(conn: Connection, *, order_id: str) -> None:
+    """Cancel an order. Raises: Conflict if it is no longer open."""
+    expect_one(SQL.cancel_order(conn, order_id=order_id), f"order {order_id}")
+
+
+def block_option(conn: Connection, *, programme_id: str, option: str, reason: str, now: datetime) -> bool:
+    """Block an option or a variant: its parts are missing or bad.
+
+    Returns:
+        False if it was blocked before.
+
+    Raises:
+        NotFound: no such programme.
+        InvalidInput: no reason, or the programme has no such option or variant.
+    """
+    variants = get_programme(conn, programme_id).programme.variants
+    known = set(variants) | {item for variant in variants.values() for item in variant.options}
+    if option not in known:
+        raise InvalidInput(f"programme {programme_id} has no option or variant {option!r}")
+    if not reason.strip():
+        raise InvalidInput("a block needs a reason")
+    rows: int = SQL.block_option(conn, programme_id=programme_id, option=option, reason=reason, now=now)
+    return rows == 1
+
+
+def unblock_option(conn: Connection, *, programme_id: str, option: str) -> bool:
+    """Lift a block. Returns: False if there was none."""
+    rows: int = SQL.unblock_option(conn, programme_id=programme_id, option=option)
+    return rows == 1
+
+
+def blocked_options(conn: Connection, *, programme_id: str) -> dict[str, str]:
+    """Return blocked options and variants with the reason."""
+    return {row["option"]: row["reason"] for row in SQL.blocked_options(conn, programme_id=programme_id)}
+
+
+def current_schedule(conn: Connection, programme_id: str) -> Schedule | None:
+    """Return the schedule with the highest generation, or None before the first."""
+    row = SQL.current_schedule(conn, programme_id=programme_id)
+    if row is None:
+        return None
+    return Schedule(
+        id=row["id"],
+        programme_id=row["programme_id"],
+        generation=row["generation"],
+        parent_id=row["parent_id"],
+        cause=row["cause"],
+        document=ScheduleDocument.from_document(row["document"]),
+        replan_latency_us=row["replan_latency_us"],
+        made_at=row["made_at"],
+    )
+
+
+def save_schedule(
+    conn: Connection,
+    ids: Ids,
+    *,
+    programme_id: str,
+    generation: int,
+    cause: Cause,
+    document: ScheduleDocument,
+    replan_latency_us: int,
+    actor: str,
+    now: datetime,
+    order_id: str | None = None,
+    work_started_at: datetime | None = None,
+) -> Schedule:
+    """Make a schedule current.
+
+    Args:
+        conn: a connection in a transaction.
+        ids: makes the ids.
+        programme_id: whose line.
+        generation: of the schedule it was decided against; 0 for the first.
+        cause: what triggered it.
+        document: the plan.
+        replan_latency_us: from the trigger until now.
+        actor: who or what replanned.
+        now: when.
+        order_id: the order that triggered it, if one did.
+        work_started_at: when the trigger was seen.
+
+    Raises:
+        Conflict: another schedule became current since `generation`.
+    """
+    parent = current_schedule(conn, programme_id)
+    schedule_id = ids.new("schedule")
+    rows = SQL.insert_schedule(
+        conn,
+        schedule_id=schedule_id,
+        programme_id=programme_id,
+        generation=generation,
+        parent_id=parent.id if parent else None,
+        cause=cause,
+        document=Jsonb(document.to_document()),
+        replan_latency_us=replan_latency_us,
+        now=now,
+    )
+    expect_one(rows, f"the schedule of {programme_id}")
+    causes = causes_of(
+        conn,
+        [
+            (FactKind.BASELINE_SET, programme_id),
+            (FactKind.ORDER_RECEIVED, order_id),
+            (FactKind.SCHEDULE_REPLANNED, programme_id),
+        ],
+    )
+    # Only a new release makes a schedule part of a lap: orders and parts come and go outside of it.
+    baseline = latest_fact(conn, kind=FactKind.BASELINE_SET, subject=programme_id)
+    append_fact(
+        conn,
+        ids,
+        kind=FactKind.SCHEDULE_REPLANNED,
+        subject=programme_id,
+        actor=actor,
+        now=now,
+        lap_id=baseline.lap_id if baseline and cause == "new_release" else None,
+        causes=causes,
+        work_started_at=work_started_at,
+        body={
+            "schedule_id": schedule_id,
+            "generation": generation + 1,
+            "cause": cause,
+            "replan_latency_us": replan_latency_us,
+            "cars": len(document.sequence),
+            "held": len(document.held),
+            "violations": document.violations,
+            "blocked": dict(document.blocked),
+        },
+    )
+    return Schedule(
+        id=schedule_id,
+        programme_id=programme_id,
+        generation=generation + 1,
+        parent_id=parent.id if parent else None,
+        cause=cause,
+        document=document,
+        replan_latency_us=replan_latency_us,
+        made_at=now,
+    )
+
+
+def replan(
+    conn: Connection,
+    ids: Ids,
+    clock: Clock,
+    *,
+    programme_id: str,
+    cause: Cause,
+    actor: str,
+    triggered_s: float,
+    triggered_at: datetime | None = None,
+    order_id: str | None = None,
+    seed: int = 1,
+    iterations_max: int = ITERATIONS_DEFAULT,
+) -> Schedule:
+    """Load the facts, decide a schedule and make it current, measuring the latency.
+
+    Args:
+        conn: a connection in a transaction.
+        ids: makes the ids.
+        clock: measures the latency.
+        programme_id: whose line.
+        cause: what triggered it.
+        actor: who or what replans.
+        triggered_s: `clock.monotonic_s()` when the trigger was seen.
+        triggered_at: wall time of the same moment.
+        order_id: the order that triggered it, if one did.
+        seed: of the search.
+        iterations_max: its budget.
+
+    Raises:
+        NotFound: no such programme.
+        Conflict: another replan was faster; read again and decide again.
+    """
+    line = get_programme(conn, programme_id).programme.line
+    current = current_schedule(conn, programme_id)
+    orders = waiting_orders(conn, programme_id=programme_id)
+    baseline = get_baseline(conn, programme_id)
+    before = current.document.sequence if current else ()
+    building = {order.id for order in orders if order.state == "building"}
+    frozen = [order_id for order_id in before if order_id in building]
+    frozen += sorted(building - set(frozen))
+    document = decide_schedule(
+        orders,
+        line,
+        blocked_options(conn, programme_id=programme_id),
+        baseline.release_id if baseline else None,
+        frozen,
+        seed=seed,
+        now=clock.now(),
+        parent=before,
+        iterations_max=iterations_max,
+    )
+    latency_us = round((clock.monotonic_s() - triggered_s) * 1_000_000)
+    if latency_us < 0:
+        raise Conflict("the trigger is younger than the clock", hint="pass the clock's own monotonic_s()")
+    return save_schedule(
+        conn,
+        ids,
+        programme_id=programme_id,
+        generation=current.generation if current else 0,
+        cause=cause,
+        document=document,
+        replan_latency_us=latency_us,
+        actor=actor,
+        now=clock.now(),
+        order_id=order_id,
+        work_started_at=triggered_at,
+    )
+
+
+def _order(row: Mapping[str, Any]) -> Order:
+    return Order(**{**row, "options": tuple(row["options"])})
