@@ -19,8 +19,8 @@ class Blobs(Protocol):
 
     def __hash__(self) -> int: ...
 
-    def read_range(self, sha256: str, *, offset: int, length: int) -> bytes:
-        """Return up to `length` bytes from `offset`."""
+    def read_range(self, sha256: str, *, start: int, length: int) -> bytes:
+        """Return up to `length` bytes from `start`."""
         ...
 
 
@@ -66,7 +66,7 @@ def read_some(blobs: Blobs, sha256: str, *, offset: int, length: int) -> bytes:
     Raises:
         Corrupt: the blob is shorter than the database says.
     """
-    chunk = blobs.read_range(sha256, offset=offset, length=length)
+    chunk = blobs.read_range(sha256, start=offset, length=length)
     if not chunk:
         raise Corrupt(
             f"image {sha256[:12]} ends at byte {offset}", hint="restore the blob store, then upload it again"

@@ -1,0 +1,144 @@
+"""Accounts and tokens. A token is shown once, in the answer that makes it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Router
+from msgspec import Meta
+
+from ringroad.http import accounts_store as store
+from ringroad.http.auth import API_TOKEN_S, ONE_TIME_S, Account, Role
+from ringroad.http.context import Context
+from ringroad.http.login import log_in
+from ringroad.http.routes import Done, route
+from ringroad.storage.db import transaction
+
+AccountName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._\-]{0,63}$")]
+Secret = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00\ud800-\udfff]+$")]
+
+
+class AccountView(msgspec.Struct, frozen=True, kw_only=True):
+    """An account, without secrets."""
+
+    name: str
+    role: Role
+    created_at: datetime
+    disabled_at: datetime | None
+    has_password: bool
+    api_tokens: int
+
+
+class Me(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is calling."""
+
+    name: str
+    role: Role
+    via: str
+
+
+class NewAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An account to create."""
+
+    name: AccountName
+    role: Role
+
+
+class AccountChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to change; what is not named stays."""
+
+    role: Role | None = None
+    disabled: bool | None = None
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """A fresh token; it cannot be read again."""
+
+    account: str
+    token: str
+    expires_in_s: int
+
+
+class Login(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Name and password, for an API token."""
+
+    name: AccountName
+    password: Secret
+
+
+@route("GET", "/me", role=Role.VIEWER, tag="accounts")
+def get_me(request: Request[Account, str, Any]) -> Me:
+    """Say who is calling."""
+    return Me(name=request.user.name, role=request.user.role, via=request.user.via)
+
+
+@route("GET", "/accounts", role=Role.ADMIN, tag="accounts")
+def list_accounts(ctx: Context) -> list[AccountView]:
+    """List all accounts."""
+    with ctx.connection() as conn:
+        return msgspec.convert(store.list_accounts(conn), list[AccountView])
+
+
+@route("POST", "/accounts", role=Role.ADMIN, tag="accounts", status=201, errors=[409])
+def create_account(ctx: Context, data: NewAccount) -> Token:
+    """Create an account and return the one-time token with which its owner sets a password."""
+    now = ctx.clock.now()
+    with ctx.connection() as conn, transaction(conn):
+        store.create_account(conn, name=data.name, role=data.role, now=now)
+        token = store.issue_token(
+            conn, name=data.name, kind="one_time", now=now, life_s=ONE_TIME_S, secret=ctx.secret
+        )
+    return Token(account=data.name, token=token, expires_in_s=ONE_TIME_S)
+
+
+@route("PATCH", "/accounts/{name:str}", role=Role.ADMIN, tag="accounts", errors=[404, 422])
+def change_account(ctx: Context, name: AccountName, data: AccountChange) -> Done:
+    """Change an account's role, lock or unlock it; a locked one loses its tokens at once."""
+    with ctx.connection() as conn:
+        store.change_account(conn, name=name, role=data.role, disabled=data.disabled, now=ctx.clock.now())
+    return Done(id=name)
+
+
+@route("POST", "/tokens", role=Role.VIEWER, tag="accounts", status=201)
+def create_token(ctx: Context, request: Request[Account, str, Any]) -> Token:
+    """Make an API token for the calling account."""
+    with ctx.connection() as conn:
+        token = store.issue_token(
+            conn,
+            name=request.user.name,
+            kind="api",
+            now=ctx.clock.now(),
+            life_s=API_TOKEN_S,
+            secret=ctx.secret,
+        )
+    return Token(account=request.user.name, token=token, expires_in_s=API_TOKEN_S)
+
+
+@route("DELETE", "/tokens", role=Role.VIEWER, tag="accounts")
+def revoke_tokens(ctx: Context, request: Request[Account, str, Any]) -> Done:
+    """Forget every token and session of the calling account."""
+    with ctx.connection() as conn:
+        store.revoke_all(conn, request.user.name)
+    return Done(id=request.user.name, state="signed_out")
+
+
+@route("POST", "/login", role=Role.VIEWER, tag="accounts", public=True, status=201, errors=[429])
+def login_for_token(ctx: Context, request: Request[Any, Any, Any], data: Login) -> Token:
+    """Exchange name and password for an API token."""
+    address = request.client.host if request.client else ""
+    account = log_in(ctx, name=data.name, password=data.password, address=address)
+    with ctx.connection() as conn:
+        token = store.issue_token(
+            conn, name=account.name, kind="api", now=ctx.clock.now(), life_s=API_TOKEN_S, secret=ctx.secret
+        )
+    return Token(account=account.name, token=token, expires_in_s=API_TOKEN_S)
+
+
+router = Router(
+    "/",
+    route_handlers=[
+        get_me, list_accounts, create_account, change_account, create_token, revoke_tokens, login_for_token,
+    ],
+)  # fmt: skip

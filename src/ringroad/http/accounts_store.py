@@ -1,0 +1,143 @@
+"""Accounts and tokens in PostgreSQL. Only hashes of secrets are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from ringroad.http import auth
+from ringroad.http.auth import Account, Role
+from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
+from ringroad.storage.db import Connection, load_queries, transaction
+
+SQL = load_queries("ringroad.http")
+Secret = Callable[[int], bytes]
+
+
+def create_account(conn: Connection, *, name: str, role: Role, now: datetime) -> None:
+    """Create an account without a password; `issue_token` of kind one_time lets its owner set one.
+
+    Raises:
+        Conflict: the name is taken.
+    """
+    if SQL.insert_account(conn, name=name, role=role.value, created_at=now) != 1:
+        raise Conflict(f"there is an account {name!r} already", hint="choose another name")
+
+
+def ensure_account(conn: Connection, *, name: str, role: Role, now: datetime) -> None:
+    """Create an account unless it is there."""
+    SQL.insert_account(conn, name=name, role=role.value, created_at=now)
+
+
+def issue_token(conn: Connection, *, name: str, kind: str, now: datetime, life_s: int, secret: Secret) -> str:
+    """Store a fresh token for an account and return it; it cannot be read again.
+
+    Args:
+        conn: the caller's connection.
+        name: account.
+        kind: one_time, session or api.
+        now: time of issue.
+        life_s: seconds until it expires.
+        secret: source of random bytes.
+
+    Raises:
+        NotFound: no such account, or it is disabled.
+    """
+    token = auth.render_token(secret(auth.TOKEN_BYTES), {"api": "rr", "one_time": "once"}.get(kind, "s"))
+    rows = SQL.insert_token(
+        conn,
+        token_sha256=auth.token_digest(token),
+        account_name=name,
+        kind=kind,
+        created_at=now,
+        expires_at=now + timedelta(seconds=life_s),
+    )
+    if rows != 1:
+        raise NotFound(f"no account {name!r}", hint="ringroad account list")
+    return token
+
+
+def issue_one_time_token(
+    conn: Connection, *, name: str = "admin", role: Role = Role.ADMIN, now: datetime, secret: Secret
+) -> str:
+    """Make sure of an account and return a token that sets its password once, on /login."""
+    with transaction(conn):
+        ensure_account(conn, name=name, role=role, now=now)
+        SQL.delete_tokens(conn, account_name=name, kind="one_time")
+        return issue_token(conn, name=name, kind="one_time", now=now, life_s=auth.ONE_TIME_S, secret=secret)
+
+
+def has_password(conn: Connection, name: str) -> bool:
+    """Say whether somebody set a password for an account: the first login has happened."""
+    return bool(SQL.password_hash(conn, name=name))
+
+
+def account_of_token(
+    conn: Connection, token: str, *, kinds: tuple[str, ...], now: datetime
+) -> Account | None:
+    """Return whose token this is; None for unknown, expired, of another kind, or a disabled account."""
+    row = SQL.account_of_token(conn, token_sha256=auth.token_digest(token), kinds=list(kinds), now=now)
+    return Account(name=row["name"], role=Role(row["role"]), via=row["kind"]) if row else None
+
+
+def check_password(conn: Connection, *, name: str, password: str) -> Account | None:
+    """Return the account if the password is right."""
+    row = SQL.account_for_login(conn, name=name)
+    if not auth.verify_password(password, row["password_hash"] if row else None) or row is None:
+        return None
+    return Account(name=row["name"], role=Role(row["role"]), via="session")
+
+
+def set_first_password(
+    conn: Connection, *, token: str, password: str, now: datetime, secret: Secret
+) -> Account | None:
+    """Consume a one-time token and set its account's password; None if the token is no good (any more).
+
+    Raises:
+        InvalidInput: the password is too short; the token stays usable.
+    """
+    hashed = auth.hash_password(password, secret(auth.SALT_BYTES))
+    with transaction(conn):
+        account = account_of_token(conn, token, kinds=("one_time",), now=now)
+        if account is None or SQL.use_token(conn, token_sha256=auth.token_digest(token), now=now) != 1:
+            return None
+        SQL.set_password(conn, name=account.name, password_hash=hashed)
+        SQL.delete_tokens(conn, account_name=account.name, kind="session")
+    return account
+
+
+def revoke_token(conn: Connection, token: str) -> None:
+    """Forget one token."""
+    SQL.delete_token(conn, token_sha256=auth.token_digest(token))
+
+
+def revoke_all(conn: Connection, name: str) -> None:
+    """Forget every token of an account."""
+    SQL.delete_tokens(conn, account_name=name, kind=None)
+
+
+def list_accounts(conn: Connection) -> list[dict[str, Any]]:
+    """Return all accounts, without secrets."""
+    return list(SQL.accounts(conn))
+
+
+def change_account(
+    conn: Connection, *, name: str, role: Role | None, disabled: bool | None, now: datetime
+) -> None:
+    """Change role or lock an account; a locked one loses its tokens at once.
+
+    Raises:
+        NotFound: no such account.
+        InvalidInput: nobody could administer any more.
+    """
+    with transaction(conn):
+        rows = SQL.update_account(
+            conn, name=name, role=role.value if role else None, disabled=disabled, now=now
+        )
+        if rows != 1:
+            raise NotFound(f"no account {name!r}", hint="ringroad account list")
+        if not SQL.admins(conn):
+            raise InvalidInput("this would leave no admin", hint="make somebody else admin first")
+        if disabled:
+            revoke_all(conn, name)

@@ -1,0 +1,188 @@
+"""The one ASGI entry: gateways by path prefix, everything else is the management API and the console.
+
+`create_app` wires; it decides nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from litestar import Litestar, Router
+from litestar.di import Provide
+from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException
+from litestar.middleware import DefineMiddleware
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.static_files import create_static_files_router
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+import ringroad
+from ringroad.http import (
+    accounts,
+    adapt,
+    build,
+    build_packages,
+    design,
+    errors,
+    health,
+    ledger,
+    live,
+    ship,
+    signal,
+)
+from ringroad.http.console import pages
+from ringroad.http.context import Context, make_context
+from ringroad.http.device import app as device
+from ringroad.http.middleware import COOKIE, Authenticate, Envelope
+from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds
+from ringroad.kernel.errors import RingroadError
+from ringroad.kernel.limits import REQUEST_BYTES_MAX
+from ringroad.loop.manifests import accept_manifest
+from ringroad.storage.blobs import Blobs
+from ringroad.storage.db import connect
+from ringroad.storage.settings import Settings
+
+STATIC = Path(__file__).with_name("static")
+_DDI = re.compile(r"/[A-Za-z0-9_-]{1,64}/controller/v1/")
+_NATIVE = "/uptane/v1/"
+
+
+class Gateways(Protocol):
+    """Both gateways as one ASGI application with a lifetime (`ringroad.http.device.app.Gateways`)."""
+
+    async def start(self) -> None:
+        """Begin to follow the database."""
+        ...
+
+    async def stop(self) -> None:
+        """End; nothing is acknowledged after."""
+        ...
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request of a device."""
+        ...
+
+
+def create_app(
+    settings: Settings, *, clock: Clock | None = None, ids: Ids | None = None, with_gateways: bool = True
+) -> ASGIApp:
+    """Return the server's ASGI application.
+
+    Args:
+        settings: of the installation, with `database_url` resolved.
+        clock: time; None: the machine's.
+        ids: new ids; None: the machine's.
+        with_gateways: False: device paths answer 404.
+    """
+    clock, ids = clock or SystemClock(), ids or SystemIds()
+    ctx = make_context(settings, clock=clock, ids=ids)
+    gateways = _make_gateways(ctx) if with_gateways else None
+    management = Envelope(create_management(ctx, gateways), clock)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if gateways is not None and scope["type"] == ScopeType.HTTP:
+            path = scope["path"]
+            if path.startswith(_NATIVE) or _DDI.match(path):
+                await gateways(scope, receive, send)
+                return
+        await management(scope, receive, send)
+
+    return app
+
+
+def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
+    """Return the management API and console; its lifespan opens and closes everything that is shared."""
+
+    async def start(app: Litestar) -> None:
+        app.state.ctx = ctx
+        ctx.pool.open(wait=False)
+        await ctx.feed.start()
+        if gateways is not None:
+            await gateways.start()
+
+    async def stop(_app: Litestar) -> None:
+        await ctx.feed.stop()
+        if gateways is not None:
+            await gateways.stop()
+        ctx.pool.close()
+
+    api = Router(
+        "/api/v1",
+        route_handlers=[
+            signal.router, design.router, build.router, build_packages.router, ship.router, adapt.router,
+            ledger.router, accounts.router,
+        ],
+    )  # fmt: skip
+    static = create_static_files_router(
+        "/static",
+        directories=[STATIC],
+        opt={"public": True},
+        include_in_schema=False,
+        cache_control=None,
+    )
+    return Litestar(
+        route_handlers=[api, static, *health.handlers, *live.handlers, *pages.handlers],
+        dependencies={"ctx": Provide(lambda: ctx, sync_to_thread=False)},
+        middleware=[DefineMiddleware(Authenticate)],
+        exception_handlers={
+            RingroadError: errors.handle_ours,
+            HTTPException: errors.handle_framework,
+            Exception: errors.handle_foreign,
+        },
+        openapi_config=_openapi(),
+        on_startup=[start],
+        on_shutdown=[stop],
+        request_max_body_size=REQUEST_BYTES_MAX,
+        signature_types=[Context],
+        logging_config=None,
+        pdb_on_exception=False,
+    )
+
+
+class _Images:
+    """The blob store as the gateways see it."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+
+    def read_range(self, sha256: str, *, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`."""
+        return self._blobs.read_range(sha256, start=offset, length=length)
+
+
+def _make_gateways(ctx: Context) -> Gateways:
+    config = device.GatewayConfig(
+        database_url=ctx.settings.database_url,
+        poll_s=ctx.settings.poll_s,
+        poll_active_s=ctx.settings.poll_busy_s,
+    )
+    return device.Gateways(
+        config,
+        blobs=_Images(ctx.blobs),
+        clock=ctx.clock,
+        open_connection=lambda: connect(ctx.settings.database_url),
+        borrow=ctx.connection,
+        apply_manifest=partial(accept_manifest, ctx.ids),
+    )
+
+
+def _openapi() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="Ringroad management API",
+        version=ringroad.__version__,
+        path="/api/v1",
+        render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        components=Components(
+            security_schemes={
+                "bearer": SecurityScheme(type="http", scheme="bearer", description="An API token"),
+                "session": SecurityScheme(
+                    type="apiKey", name=COOKIE, security_scheme_in="cookie", description="A browser session"
+                ),
+            }
+        ),
+    )

@@ -1,0 +1,147 @@
+"""Who may do what: roles, password hashes, tokens, throttling. Pure; `accounts_store.py` does the I/O.
+
+Not here: reading requests (`middleware.py`), the login page (`console/session.py`).
+
+Invariants: a secret is stored only as a hash; comparisons take constant time; an unknown account costs
+as much time as a wrong password.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from threading import BoundedSemaphore, Lock
+
+from ringroad.kernel.errors import Forbidden, InvalidInput
+
+# OWASP Password Storage Cheat Sheet: N=2^15, r=8, p=3 is one of its equivalent settings; 32 MiB, 0.2 s.
+SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**15, 8, 3
+SCRYPT_BYTES_MAX = 64 * 1024**2  # bytes one hash may use
+HASHES_AT_ONCE = 2  # scrypt calls; more would let strangers fill the memory
+SALT_BYTES = 16
+TOKEN_BYTES = 32
+PASSWORD_CHARS_MIN = 12  # NIST SP 800-63B asks for 8 at least
+PASSWORD_CHARS_MAX = 256  # a longer one only costs time
+ONE_TIME_S = 24 * 3600  # seconds a first-login token lives
+API_TOKEN_S = 90 * 24 * 3600  # seconds an API token lives
+
+_hashing = BoundedSemaphore(HASHES_AT_ONCE)
+
+
+class Role(StrEnum):
+    """What an account may do; each includes those before it."""
+
+    VIEWER = "viewer"  # sees everything, changes nothing
+    OPERATOR = "operator"  # imports, creates, starts, pauses
+    APPROVER = "approver"  # approves changes and campaigns, signs releases
+    ADMIN = "admin"  # accounts
+
+
+_RANK = {role: rank for rank, role in enumerate(Role)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Who is calling."""
+
+    name: str
+    role: Role
+    via: str  # session, api
+
+    def may(self, role: Role) -> bool:
+        """Say whether this account has at least `role`."""
+        return _RANK[role] <= _RANK[self.role]
+
+    def require(self, role: Role) -> None:
+        """Raise unless this account has at least `role`.
+
+        Raises:
+            Forbidden: it has not.
+        """
+        if not self.may(role):
+            raise Forbidden(f"this needs the role {role}", hint=f"{self.name} is {self.role}; ask an admin")
+
+
+def hash_password(password: str, salt: bytes) -> str:
+    """Return ``scrypt$N$r$p$salt$hash``.
+
+    Raises:
+        InvalidInput: shorter or longer than allowed.
+    """
+    if not PASSWORD_CHARS_MIN <= len(password) <= PASSWORD_CHARS_MAX:
+        raise InvalidInput(
+            f"a password has {PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters",
+            hint="three or four random words do well",
+        )
+    digest = _scrypt(password, salt, SCRYPT_N, SCRYPT_R, SCRYPT_P)
+    parts = (base64.b64encode(part).decode() for part in (salt, digest))
+    return "$".join(("scrypt", str(SCRYPT_N), str(SCRYPT_R), str(SCRYPT_P), *parts))
+
+
+def verify_password(password: str, stored: str | None) -> bool:
+    """Compare a password with a stored hash; None costs the same time and is never right."""
+    if stored is None or len(password) > PASSWORD_CHARS_MAX:
+        _scrypt("", b"\0" * SALT_BYTES, SCRYPT_N, SCRYPT_R, SCRYPT_P)
+        return False
+    _, n, r, p, salt, digest = stored.split("$")
+    given = _scrypt(password, base64.b64decode(salt), int(n), int(r), int(p))
+    return hmac.compare_digest(given, base64.b64decode(digest))
+
+
+def render_token(secret: bytes, prefix: str) -> str:
+    """Return a token as its holder sees it, for example ``rr_8Qd...``; the prefix helps secret scanners."""
+    return f"{prefix}_{base64.urlsafe_b64encode(secret).rstrip(b'=').decode()}"
+
+
+def token_digest(token: str) -> bytes:
+    """Return what is stored of a token. 256 random bits need no salt and no slow hash."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _scrypt(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
+    with _hashing:
+        return hashlib.scrypt(password.encode(), salt=salt, n=n, r=r, p=p, maxmem=SCRYPT_BYTES_MAX, dklen=32)
+
+
+class Throttle:
+    """Counts failed logins per name and per address; the wait doubles with each failure after the fifth.
+
+    In memory, bounded, oldest forgotten first: a restart forgives, and strangers cannot fill it.
+    """
+
+    FREE = 5  # failures without a wait
+    WAIT_S_MAX = 900  # seconds
+    KEYS_MAX = 10_000
+
+    def __init__(self) -> None:
+        self._failures: OrderedDict[str, tuple[int, datetime]] = OrderedDict()
+        self._lock = Lock()
+
+    def wait_s(self, key: str, *, now: datetime) -> int:
+        """Return the seconds that `key` must still wait; 0: it may try."""
+        with self._lock:
+            count, last = self._failures.get(key, (0, now))
+        if count < self.FREE:
+            return 0
+        wait = min(self.WAIT_S_MAX, 2 << min(count - self.FREE, 20))
+        return int(max(0, wait - (now - last) // timedelta(seconds=1)))
+
+    def failed(self, key: str, *, now: datetime) -> None:
+        """Count one failure."""
+        with self._lock:
+            count, last = self._failures.pop(key, (0, now))
+            if (now - last).total_seconds() > self.WAIT_S_MAX:
+                count = 0
+            self._failures[key] = (count + 1, now)
+            while len(self._failures) > self.KEYS_MAX:
+                self._failures.popitem(last=False)
+
+    def succeeded(self, key: str) -> None:
+        """Forget the failures of `key`."""
+        with self._lock:
+            self._failures.pop(key, None)

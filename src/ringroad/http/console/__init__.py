@@ -1,0 +1,1 @@
+"""The console: pages rendered on the server, live by server-sent events."""

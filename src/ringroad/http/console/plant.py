@@ -1,0 +1,79 @@
+"""The plant line's page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Response
+
+from ringroad.http import reading
+from ringroad.http.console.render import chart, page
+from ringroad.http.console.shared import Req, asked, shown, url_of
+from ringroad.http.context import Context
+from ringroad.http.views_build import ScheduleView
+
+SEQUENCE_SHOWN = 200  # vehicles
+
+
+@shown("/plant")
+def plant_page(ctx: Context, request: Req) -> Response[str]:
+    """Stations, sequence, schedule, replan latency, orders."""
+    with ctx.connection() as conn:
+        programmes = reading.programmes(conn)
+        wanted = asked(request, "programme_id")["programme_id"]
+        programme = next((p for p in programmes if p.id == wanted), programmes[0] if programmes else None)
+        values: dict[str, Any] = {"line": {}}
+        if programme is not None:
+            schedules = reading.schedules(conn, programme.id)
+            ids = _sequence(schedules)
+            known = {order.id: order for order in reading.orders(conn, ids=ids, limit=1000)} if ids else {}
+            baseline = reading.baseline(conn, programme.id)
+            states = reading.orders_by_state(conn, programme.id)
+            values = {
+                "line": programme.document.get("line") or {},
+                "schedules": schedules,
+                "schedule": schedules[0] if schedules else None,
+                "sequence": [known[i] for i in ids if i in known],
+                "blocked": reading.blocked_options(conn, programme.id),
+                "orders": reading.orders(conn, programme_id=programme.id, limit=30),
+                "chart": _latency_chart(schedules),
+                "figures": [
+                    (baseline.version if baseline else "none", "release on the line",
+                     f"/releases/{baseline.release_id}" if baseline else "/releases"),
+                    (states.get("open", 0), "orders open", "/plant"),
+                    (states.get("building", 0), "being built", "/plant"),
+                    (states.get("born", 0), "born", "/facts?kind=vehicle.born"),
+                    (_milliseconds(schedules[0].replan_latency_us) if schedules else "–", "last replan",
+                     "/facts?kind=schedule.replanned"),
+                    (schedules[0].generation if schedules else 0, "schedules made",
+                     "/facts?kind=schedule.replanned"),
+                ],
+            }  # fmt: skip
+    return page(
+        "plant.html", account=request.user, url=url_of(request), programmes=programmes, programme=programme,
+        **values,
+    )  # fmt: skip
+
+
+def _sequence(schedules: list[ScheduleView]) -> list[str]:
+    if not schedules:
+        return []
+    sequence = schedules[0].document.get("sequence") or []
+    ids = [item.get("order_id", "") if isinstance(item, dict) else str(item) for item in sequence]
+    return ids[:SEQUENCE_SHOWN]
+
+
+def _milliseconds(microseconds: int) -> str:
+    return f"{microseconds / 1000:.1f} ms" if microseconds < 1_000_000 else f"{microseconds / 1e6:.2f} s"
+
+
+def _latency_chart(schedules: list[ScheduleView]) -> str:
+    ordered = list(reversed(schedules))
+    return chart(
+        [f"{s.generation} {s.cause.replace('_', ' ')}" for s in ordered],
+        [{"name": "Replan latency", "data": [round(s.replan_latency_us / 1000, 2) for s in ordered]}],
+        unit="ms",
+    )
+
+
+handlers = [plant_page]

@@ -1,0 +1,215 @@
+"""Pages of the ship stage: fleet, vehicle, campaigns, campaign; and releases, which they ship."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Any
+from urllib.parse import urlencode
+
+from litestar import Response
+
+from ringroad.http import reading
+from ringroad.http.auth import Account, Role
+from ringroad.http.console.render import chart, page, segments
+from ringroad.http.console.shared import ROWS, Req, asked, shown, url_of
+from ringroad.http.console.why import why_not_updating
+from ringroad.http.context import Context
+from ringroad.http.views import CampaignView, FleetVersion, WaveCount
+from ringroad.http.views_build import ReleaseView
+
+OPEN = ("pending", "offered", "active", "cancelling")
+BAD = ("failed", "rolled_back", "expired")
+
+
+@shown("/fleet")
+def fleet_page(ctx: Context, request: Req) -> Response[str]:
+    """Vehicles, filtered, and the versions on the road."""
+    q = asked(request, "q", "programme_id", "variant", "release_id", "state")
+    text = request.query_params.get("offset", "0")
+    offset = int(text) if text.isdecimal() and len(text) < 7 else 0
+    with ctx.connection() as conn:
+        values: dict[str, Any] = {
+            "o": reading.overview(conn),
+            "vehicles": reading.vehicles(conn, **q, limit=ROWS, offset=offset),
+            "variants": reading.variants(conn),
+            "releases": reading.releases(conn, state="signed"),
+            "chart": _versions_chart(reading.fleet_versions(conn)),
+        }
+    kept = {name: value for name, value in q.items() if value}
+    return page(
+        "fleet.html", account=request.user, url=url_of(request), q=q, offset=offset, **values,
+        newer=f"/fleet?{urlencode({**kept, 'offset': max(0, offset - ROWS)})}",
+        older=f"/fleet?{urlencode({**kept, 'offset': offset + ROWS})}",
+    )  # fmt: skip
+
+
+@shown("/fleet/{vin:str}")
+def vehicle_page(ctx: Context, request: Req, vin: str) -> Response[str]:
+    """One vehicle: ECUs, history, reports, and why it is not updating."""
+    with ctx.connection() as conn:
+        v = reading.one(reading.vehicles(conn, vin=vin), f"vehicle {vin}")
+        history = reading.assignments(conn, vin=vin)
+        values: dict[str, Any] = {
+            "ecus": reading.vehicle_ecus(conn, vin),
+            "attributes": reading.vehicle_attributes(conn, vin),
+            "reports": reading.vehicle_reports(conn, vin, limit=50),
+        }
+    why = why_not_updating(v, history[0] if history else None, now=ctx.clock.now())
+    return page(
+        "vehicle.html", account=request.user, url=url_of(request), v=v, history=history, why=why, **values
+    )
+
+
+@shown("/campaigns")
+def campaigns_page(ctx: Context, request: Req) -> Response[str]:
+    """Campaigns."""
+    with ctx.connection() as conn:
+        campaigns = reading.campaigns(conn, limit=ROWS)
+        releases = reading.releases(conn, state="signed")
+    return page(
+        "campaigns.html", account=request.user, url=url_of(request), campaigns=campaigns, releases=releases
+    )
+
+
+@shown("/campaigns/{campaign_id:str}")
+def campaign_page(ctx: Context, request: Req, campaign_id: str) -> Response[str]:
+    """One campaign: progress, waves, gate, plan, vehicles, controls."""
+    state = asked(request, "state")["state"]
+    with ctx.connection() as conn:
+        c = reading.one(reading.campaigns(conn, campaign_id=campaign_id), f"campaign {campaign_id}")
+        plans = reading.campaign_plans(conn, campaign_id)
+        counts = reading.campaign_progress(conn, campaign_id)
+        values: dict[str, Any] = {
+            "gate": reading.gate_decisions(conn, campaign_id, limit=20),
+            "vehicles": reading.assignments(conn, campaign_id=campaign_id, state=state, limit=ROWS),
+        }
+    plan = next((item for item in plans if item.id == c.plan_id), plans[0] if plans else None)
+    policy = (plan.document.get("request") or plan.document).get("gate") if plan else None
+    return page(
+        "campaign.html", account=request.user, url=url_of(request), c=c, plans=plans, plan=plan,
+        policy=policy, waves=waves(counts), state=state, figures=_figures(c, counts),
+        controls=campaign_controls(c, request.user), **values,
+    )  # fmt: skip
+
+
+@shown("/releases")
+def releases_page(ctx: Context, request: Req) -> Response[str]:
+    """Releases and packages."""
+    with ctx.connection() as conn:
+        releases = reading.releases(conn, limit=ROWS)
+        packages = reading.packages(conn, limit=ROWS)
+    return page(
+        "releases.html", account=request.user, url=url_of(request), releases=releases, packages=packages
+    )
+
+
+@shown("/releases/{release_id:str}")
+def release_page(ctx: Context, request: Req, release_id: str) -> Response[str]:
+    """One release: what it installs, and what the check found."""
+    with ctx.connection() as conn:
+        r = reading.one(reading.releases(conn, release_id=release_id), f"release {release_id}")
+        known = {k.id: k for k in reading.packages(conn, programme_id=r.programme_id, limit=1000)}
+    variants = {
+        variant: {ecu: known.get(package_id) for ecu, package_id in sorted(ecus.items())}
+        for variant, ecus in (r.document.get("variants") or {}).items()
+    }
+    return page(
+        "release.html", account=request.user, url=url_of(request), r=r, variants=variants,
+        controls=release_controls(r, request.user),
+    )  # fmt: skip
+
+
+def waves(counts: Iterable[WaveCount]) -> list[dict[str, Any]]:
+    """Return one bar per wave."""
+    made = []
+    for wave, rows in groupby(counts, key=lambda row: row.wave):
+        by_state = {row.state: row.vehicles for row in rows}
+        installed = by_state.get("installed", 0)
+        failed = sum(by_state.get(state, 0) for state in BAD)
+        under_way = sum(by_state.get(state, 0) for state in ("offered", "active", "cancelling"))
+        total = sum(by_state.values())
+        rest = total - installed - failed - under_way
+        made.append({
+            "wave": wave,
+            "text": f"{installed} of {total} installed" + (f", {failed} failed" if failed else ""),
+            "segments": segments((
+                ("f-ship", installed, f"{installed} installed"),
+                ("f-run", under_way, f"{under_way} under way"),
+                ("f-bad", failed, f"{failed} failed, rolled back or silent"),
+                ("f-idle", rest, f"{rest} waiting or withdrawn"),
+            )),
+        })  # fmt: skip
+    return made
+
+
+def campaign_controls(c: CampaignView, account: Account) -> list[dict[str, str]]:
+    """Return what this account may do with a campaign in this state."""
+    offers: list[dict[str, str]] = []
+    if c.state == "planned" and account.may(Role.APPROVER):
+        offers.append({"verb": "approve", "text": "Approve plan", "tone": "primary", "ask": ""})
+    if account.may(Role.OPERATOR):
+        if c.state == "approved":
+            offers.append({"verb": "start", "text": "Start", "tone": "primary", "ask": ""})
+        if c.state == "running":
+            offers.append({"verb": "pause", "text": "Pause", "tone": "", "ask": ""})
+        if c.state == "paused":
+            offers.append({"verb": "resume", "text": "Resume", "tone": "primary", "ask": ""})
+        if c.state in {"planned", "approved", "running", "paused"}:
+            ask = "Abort this campaign? It cannot be resumed; vehicles that have not begun are withdrawn."
+            offers.append({"verb": "abort", "text": "Abort", "tone": "danger", "ask": ask})
+    return offers
+
+
+def release_controls(r: ReleaseView, account: Account) -> list[dict[str, str]]:
+    """Return what this account may do with a release in this state."""
+    offers: list[dict[str, str]] = []
+    path = f"/api/v1/releases/{r.id}"
+    if r.state in {"draft", "checked"} and account.may(Role.OPERATOR):
+        offers.append({"verb": f"{path}/check", "text": "Check", "tone": "primary", "ask": ""})
+    if r.state == "signed" and account.may(Role.APPROVER):
+        if not r.on_line:
+            offers.append(
+                {"verb": f"{path}/baseline", "text": "Make current on the line", "tone": "", "ask": ""}
+            )
+        ask = "Withdraw this release? No vehicle will be offered it any more."
+        offers.append({"verb": f"{path}/withdraw", "text": "Withdraw", "tone": "danger", "ask": ask})
+    return offers
+
+
+def _figures(c: CampaignView, counts: list[WaveCount]) -> list[tuple[int, str, str]]:
+    here = f"/campaigns/{c.id}"
+
+    def total(*states: str) -> int:
+        return sum(row.vehicles for row in counts if row.state in states)
+
+    return [
+        (c.vehicles, "vehicles", here),
+        (total("installed"), "installed", f"{here}?state=installed"),
+        (total("active"), "working on it", f"{here}?state=active"),
+        (total("offered"), "offered", f"{here}?state=offered"),
+        (total("pending"), "waiting", f"{here}?state=pending"),
+        (total("failed"), "failed", f"{here}?state=failed"),
+        (total("rolled_back"), "rolled back", f"{here}?state=rolled_back"),
+        (total("expired"), "silent past deadline", f"{here}?state=expired"),
+    ]
+
+
+def _versions_chart(versions: list[FleetVersion]) -> str:
+    names = list(dict.fromkeys(item.version for item in versions))
+    series = [
+        {
+            "name": variant,
+            "data": [
+                sum(item.vehicles for item in versions if item.version == name and item.variant == variant)
+                for name in names
+            ],
+        }
+        for variant in dict.fromkeys(item.variant for item in versions)
+    ]
+    return chart(names, series, unit="vehicles", stack=True, horizontal=True, integer=True)
+
+
+handlers = [
+    fleet_page, vehicle_page, campaigns_page, campaign_page, releases_page, release_page,
+]  # fmt: skip

@@ -1,0 +1,77 @@
+"""Why is this vehicle not updating? Facts in, one plain answer out. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ringroad.http.console.render import short, words
+from ringroad.http.views import AssignmentView, VehicleView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Why:
+    """The answer: what, in which tone, and what to do next."""
+
+    title: str
+    text: str
+    tone: str  # ok, warn, bad, or nothing
+    next: str = ""
+
+
+def why_not_updating(v: VehicleView, a: AssignmentView | None, *, now: datetime) -> Why:
+    """Explain a vehicle's state from its newest assignment."""
+    title = "Why it is not updating"
+    if v.blocked_reason:
+        return Why(
+            title=title,
+            text=f"The vehicle is blocked: {v.blocked_reason}.",
+            tone="bad",
+            next="Nothing is offered to a blocked vehicle. Look at its reports, mend it, then unblock it.",
+        )
+    if a is None:
+        return Why(title=title, text="No campaign has taken in this vehicle.", tone="")
+    detail = f" It says: {words(a.state_detail)}." if a.state_detail else ""
+    match a.state:
+        case "pending":
+            return Why(title=title, text=_pending(a), tone="warn")
+        case "offered":
+            late = a.deadline_at is not None and a.deadline_at < now
+            text = f"Offered {short(a.offered_at) if a.offered_at else ''}; the vehicle has not answered yet."
+            return Why(
+                title=title,
+                text=text + (" Its deadline has passed." if late else ""),
+                tone="warn",
+                next="A vehicle answers at its next poll. One that is parked without network stays silent.",
+            )
+        case "active":
+            return Why(
+                title="It is updating", text=f"The vehicle works on {a.release_version}.{detail}", tone="ok"
+            )
+        case "cancelling":
+            return Why(
+                title=title, text="The offer was withdrawn; the vehicle's answer is awaited.", tone="warn"
+            )
+        case "installed":
+            return Why(title="It is up to date", text=f"It confirmed {a.release_version}.", tone="ok")
+        case "expired":
+            return Why(title=title, text=f"It gave no outcome before its deadline.{detail}", tone="bad")
+        case "failed" | "rolled_back":
+            verb = "undid" if a.state == "rolled_back" else "could not install"
+            return Why(
+                title=title,
+                text=f"It {verb} {a.release_version} and runs what it ran before.{detail}",
+                tone="bad",
+                next="The reports below show the step that failed.",
+            )
+    return Why(title=title, text=f"Its last offer ended: {words(a.state)}.{detail}", tone="")
+
+
+def _pending(a: AssignmentView) -> str:
+    if a.campaign_state in {"halted", "aborted", "finished"}:
+        return f"Its campaign is {a.campaign_state}; wave {a.wave} will not start."
+    if a.campaign_state == "paused":
+        return f"Its campaign is paused; it is in wave {a.wave}."
+    if a.state_detail:
+        return f"It waits in wave {a.wave}: {words(a.state_detail)}."
+    return f"It waits for wave {a.wave}, which starts when the gate has good evidence from those before."

@@ -1,0 +1,73 @@
+"""What every handler gets: a pool, a clock, ids, settings, the live feed of facts. Made once per server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool
+
+from ringroad.http.auth import Throttle
+from ringroad.http.events import FactFeed
+from ringroad.kernel.clock import Clock, Ids, new_secret
+from ringroad.storage.blobs import Blobs
+from ringroad.storage.db import Connection
+from ringroad.storage.settings import Settings
+
+POOL_CONNECTIONS_MAX = 12  # of PostgreSQL's 100; worker and gateways need some too
+POOL_WAIT_S = 5.0  # seconds a handler waits for a connection before it answers 503
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The server's lifetime, passed to handlers as the dependency `ctx`."""
+
+    settings: Settings
+    clock: Clock
+    ids: Ids
+    pool: ConnectionPool[Connection]
+    feed: FactFeed
+    throttle: Throttle
+    blobs: Blobs
+    secret: Callable[[int], bytes] = new_secret
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Borrow a connection; statements commit by themselves unless the caller opens a transaction."""
+        with self.pool.connection() as conn:
+            yield conn
+
+    @property
+    def scratch(self) -> Path:
+        """Folder where uploads are spooled."""
+        folder = self.settings.var / "uploads"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def make_context(settings: Settings, *, clock: Clock, ids: Ids) -> Context:
+    """Return a context whose pool is still closed."""
+    kwargs: dict[str, Any] = {"autocommit": True, "row_factory": dict_row, "connect_timeout": 5}
+    pool: ConnectionPool[Connection] = ConnectionPool(
+        settings.database_url,
+        kwargs=kwargs,
+        min_size=1,
+        max_size=POOL_CONNECTIONS_MAX,
+        timeout=POOL_WAIT_S,
+        check=ConnectionPool.check_connection,
+        open=False,
+        name="management",
+    )
+    return Context(
+        settings=settings,
+        clock=clock,
+        ids=ids,
+        pool=pool,
+        feed=FactFeed(settings.database_url),
+        throttle=Throttle(),
+        blobs=Blobs(settings.blob_url or settings.blobs.absolute().as_uri()),
+    )

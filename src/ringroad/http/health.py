@@ -1,0 +1,31 @@
+"""Is the server up, and does its database answer? The only API operation that needs no account."""
+
+from __future__ import annotations
+
+import msgspec
+from litestar import Response
+
+from ringroad.http.auth import Role
+from ringroad.http.context import Context
+from ringroad.http.routes import route
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """What a load balancer wants to know."""
+
+    status: str  # ok, degraded
+    database: bool
+
+
+@route("GET", "/health", role=Role.VIEWER, tag="health", public=True)
+def get_health(ctx: Context) -> Response[Health]:
+    """Answer 200 while everything works and 503 while the database does not."""
+    try:
+        with ctx.pool.connection(timeout=1.0) as conn:
+            conn.execute("SELECT 1")
+    except Exception:  # noqa: BLE001 - whatever is wrong, the answer is the same
+        return Response(Health(status="degraded", database=False), status_code=503)
+    return Response(Health(status="ok", database=True))
+
+
+handlers = [get_health]

@@ -1,0 +1,64 @@
+"""Logging in, throttled: shared by the login page and the API."""
+
+from __future__ import annotations
+
+from ringroad.http import accounts_store as store
+from ringroad.http.auth import Account
+from ringroad.http.context import Context
+from ringroad.http.errors import TooMany, Unauthenticated
+
+
+def log_in(ctx: Context, *, name: str, password: str, address: str) -> Account:
+    """Return the account if the password is right.
+
+    Raises:
+        Unauthenticated: it is not, or there is no such account; the answer does not say which.
+        TooMany: too many failures from this address or for this name.
+    """
+    _wait(ctx, name, address)
+    with ctx.connection() as conn:
+        account = store.check_password(conn, name=name, password=password)
+    if account is None:
+        _failed(ctx, name, address)
+        raise Unauthenticated(
+            "name or password is wrong", hint="an admin can reset it: ringroad account reset"
+        )
+    ctx.throttle.succeeded(f"name {name}")
+    return account
+
+
+def first_login(ctx: Context, *, token: str, password: str, address: str) -> Account:
+    """Consume a one-time token and set its account's password.
+
+    Raises:
+        Unauthenticated: the token is unknown, used or expired.
+        InvalidInput: the password is too short; the token stays usable.
+        TooMany: too many failures from this address.
+    """
+    _wait(ctx, "", address)
+    with ctx.connection() as conn:
+        account = store.set_first_password(
+            conn, token=token, password=password, now=ctx.clock.now(), secret=ctx.secret
+        )
+    if account is None:
+        _failed(ctx, "", address)
+        raise Unauthenticated(
+            "this one-time token is used or expired", hint="ringroad account reset prints a new one"
+        )
+    return account
+
+
+def _wait(ctx: Context, name: str, address: str) -> None:
+    now = ctx.clock.now()
+    wait_s = max(ctx.throttle.wait_s(key, now=now) for key in _keys(name, address))
+    if wait_s:
+        raise TooMany("too many failed logins", wait_s=wait_s)
+
+
+def _failed(ctx: Context, name: str, address: str) -> None:
+    for key in _keys(name, address):
+        ctx.throttle.failed(key, now=ctx.clock.now())
+
+
+def _keys(name: str, address: str) -> tuple[str, ...]:
+    return (f"address {address}", f"name {name}") if name else (f"address {address}",)

@@ -1,0 +1,251 @@
+-- name: insert_account!
+INSERT INTO account (name, role, created_at) VALUES (:name, :role, :created_at) ON CONFLICT DO NOTHING;
+
+-- name: insert_token!
+INSERT INTO access_token (token_sha256, account_name, kind, created_at, expires_at)
+SELECT :token_sha256, name, :kind, :created_at, :expires_at FROM account
+ WHERE name = :account_name AND disabled_at IS NULL;
+
+-- name: account_of_token^
+SELECT a.name, a.role, t.kind
+  FROM access_token t JOIN account a ON a.name = t.account_name
+ WHERE t.token_sha256 = :token_sha256 AND t.kind = ANY(:kinds::text[]) AND :now < t.expires_at
+   AND (t.kind <> 'one_time' OR t.used_at IS NULL) AND a.disabled_at IS NULL;
+
+-- name: account_for_login^
+SELECT name, role, password_hash FROM account WHERE name = :name AND disabled_at IS NULL;
+
+-- name: password_hash$
+SELECT password_hash FROM account WHERE name = :name;
+
+-- name: use_token!
+UPDATE access_token SET used_at = :now WHERE token_sha256 = :token_sha256 AND used_at IS NULL;
+
+-- name: set_password!
+UPDATE account SET password_hash = :password_hash WHERE name = :name;
+
+-- name: delete_token!
+DELETE FROM access_token WHERE token_sha256 = :token_sha256;
+
+-- name: delete_tokens!
+DELETE FROM access_token WHERE account_name = :account_name AND (:kind::text IS NULL OR kind = :kind);
+
+-- name: accounts
+SELECT a.name, a.role, a.created_at, a.disabled_at, a.password_hash IS NOT NULL AS has_password,
+       count(t.*) FILTER (WHERE t.kind = 'api' AND t.expires_at > now()) AS api_tokens
+  FROM account a LEFT JOIN access_token t ON t.account_name = a.name
+ GROUP BY a.name ORDER BY a.name;
+
+-- name: update_account!
+UPDATE account
+   SET role = coalesce(:role::text, role),
+       disabled_at = CASE :disabled::boolean WHEN true THEN coalesce(disabled_at, :now) WHEN false THEN NULL
+                     ELSE disabled_at END
+ WHERE name = :name;
+
+-- name: admins$
+SELECT count(*) FROM account WHERE role = 'admin' AND disabled_at IS NULL;
+
+-- Read models of the console: joins across stages, never written here. -----------------------------
+
+-- name: overview^
+SELECT
+    (SELECT count(*) FROM finding WHERE state = 'open') AS findings_open,
+    (SELECT count(*) FROM complaint) AS complaints,
+    (SELECT count(*) FROM quarantine) AS quarantined,
+    (SELECT count(*) FROM change WHERE state = 'proposed') AS changes_proposed,
+    (SELECT count(*) FROM change WHERE state = 'approved') AS changes_approved,
+    (SELECT count(*) FROM release WHERE state IN ('draft', 'checked')) AS releases_open,
+    (SELECT count(*) FROM release WHERE state = 'signed') AS releases_signed,
+    (SELECT count(*) FROM plant_order WHERE state IN ('open', 'building')) AS orders_open,
+    (SELECT count(*) FROM campaign WHERE state IN ('running', 'paused', 'halted')) AS campaigns_open,
+    (SELECT count(*) FROM assignment WHERE state IN ('offered', 'active', 'cancelling')) AS vehicles_updating,
+    (SELECT count(*) FROM outcome) AS outcomes,
+    (SELECT count(*) FROM outcome WHERE verdict = 'better') AS outcomes_better,
+    (SELECT count(*) FROM vehicle) AS vehicles,
+    (SELECT count(*) FROM vehicle WHERE blocked_reason IS NOT NULL) AS vehicles_blocked,
+    (SELECT count(*) FROM lap) AS laps,
+    (SELECT coalesce(max(seq), 0) FROM fact) AS facts;
+
+-- name: facts_latest
+SELECT seq, id, kind, stage, subject, lap_id, causes, actor, work_started_at, event_at, recorded_at, body
+  FROM fact
+ WHERE (:subject::text IS NULL OR subject = :subject)
+   AND (:lap_id::text IS NULL OR lap_id = :lap_id)
+   AND (:stage::text IS NULL OR stage = :stage)
+   AND (:kind::text IS NULL OR kind = :kind)
+   AND (:fact_id::text IS NULL OR id = :fact_id OR :fact_id = ANY (causes))
+   AND (:before_seq::bigint IS NULL OR seq < :before_seq)
+ ORDER BY seq DESC LIMIT :rows_max;
+
+-- name: laps
+SELECT l.id, l.title, l.opened_at, f.title AS finding_title, f.id AS finding_id, f.state AS finding_state,
+       (SELECT verdict FROM outcome o WHERE o.lap_id = l.id ORDER BY measured_at DESC LIMIT 1) AS verdict,
+       (SELECT kind FROM fact WHERE lap_id = l.id ORDER BY seq DESC LIMIT 1) AS latest_kind
+  FROM lap l LEFT JOIN finding f ON f.lap_id = l.id
+ WHERE (:lap_id::text IS NULL OR l.id = :lap_id)
+ ORDER BY l.opened_at DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: vehicles
+SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_id, v.blocked_reason, v.born_at,
+       r.version AS release_version, r.name AS release_name,
+       a.action_id, a.campaign_id, a.state AS update_state, a.last_report_at,
+       (SELECT count(*) FROM ecu e WHERE e.vin = v.vin AND e.removed_at IS NULL) AS ecus
+  FROM vehicle v
+  LEFT JOIN release r ON r.id = v.release_id
+  LEFT JOIN LATERAL (SELECT * FROM assignment x WHERE x.vin = v.vin ORDER BY x.action_id DESC LIMIT 1) a ON true
+ WHERE (:q::text IS NULL OR position(upper(:q) IN v.vin) > 0)
+   AND (:programme_id::text IS NULL OR v.programme_id = :programme_id)
+   AND (:variant::text IS NULL OR v.variant = :variant)
+   AND (:release_id::text IS NULL OR v.release_id IS NOT DISTINCT FROM nullif(:release_id, 'none'))
+   AND (:state::text IS NULL
+        OR CASE :state WHEN 'blocked' THEN v.blocked_reason IS NOT NULL
+                       WHEN 'updating' THEN a.state IN ('offered', 'active', 'cancelling')
+                       WHEN 'failed' THEN a.state IN ('failed', 'rolled_back', 'expired')
+                       ELSE v.blocked_reason IS NULL
+                            AND (a.state IS NULL OR a.state IN ('pending', 'installed', 'cancelled')) END)
+   AND (:vin::text IS NULL OR v.vin = :vin)
+ ORDER BY v.vin LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: vehicles_count$
+SELECT count(*) FROM vehicle;
+
+-- name: fleet_versions
+SELECT coalesce(r.version, 'not reported') AS version, v.release_id, v.variant, count(*) AS vehicles
+  FROM vehicle v LEFT JOIN release r ON r.id = v.release_id
+ GROUP BY 1, 2, 3, r.created_at ORDER BY r.created_at NULLS FIRST, 3 LIMIT 200;
+
+-- name: variants
+SELECT DISTINCT variant FROM vehicle ORDER BY 1 LIMIT 200;
+
+-- name: vehicle_attributes^
+SELECT attributes, primary_serial, generation FROM vehicle WHERE vin = :vin;
+
+-- name: vehicle_ecus
+SELECT e.serial, e.name, e.hardware_id, e.is_primary, e.added_at, e.removed_at,
+       i.version, i.filename, i.image_sha256, i.reported_at,
+       p.document -> 'ecus' -> e.name ->> 'bus' AS bus, p.document -> 'ecus' -> e.name ->> 'os' AS os,
+       p.document -> 'ecus' -> e.name ->> 'supplier' AS supplier,
+       p.document -> 'ecus' -> e.name ->> 'storage' AS storage
+  FROM ecu e JOIN vehicle v ON v.vin = e.vin JOIN programme p ON p.id = v.programme_id
+  LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
+ WHERE e.vin = :vin AND e.removed_at IS NULL
+ ORDER BY e.is_primary DESC, e.name LIMIT 500;
+
+-- name: assignments
+SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kind, a.state, a.state_detail,
+       a.offered_at, a.deadline_at, a.last_report_at, a.finished_at, c.state AS campaign_state,
+       r.version AS release_version
+  FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN release r ON r.id = c.release_id
+ WHERE (:campaign_id::text IS NULL OR a.campaign_id = :campaign_id)
+   AND (:vin::text IS NULL OR a.vin = :vin)
+   AND (:wave::integer IS NULL OR a.wave = :wave)
+   AND (:state::text IS NULL OR a.state = :state)
+ ORDER BY a.action_id DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: vehicle_reports
+SELECT id, action_id, kind, event_at, received_at, body, applied_at
+  FROM device_report WHERE vin = :vin ORDER BY id DESC LIMIT :rows_max;
+
+-- name: campaigns
+SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
+       c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
+       count(a.*) AS vehicles, count(a.*) FILTER (WHERE a.state = 'installed') AS installed,
+       count(a.*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired')) AS failed
+  FROM campaign c JOIN release r ON r.id = c.release_id LEFT JOIN assignment a ON a.campaign_id = c.id AND a.kind = 'update'
+ WHERE (:campaign_id::text IS NULL OR c.id = :campaign_id)
+   AND (:state::text IS NULL OR c.state = :state)
+ GROUP BY c.id, r.version, r.name
+ ORDER BY c.created_at DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: campaign_progress
+SELECT wave, state, count(*) AS vehicles, max(last_report_at) AS newest_report_at
+  FROM assignment WHERE campaign_id = :campaign_id AND kind = 'update' GROUP BY wave, state ORDER BY wave, state;
+
+-- name: campaign_plans
+SELECT id, generation, parent_id, document, findings, made_by, made_at, approved_by, approved_at
+  FROM campaign_plan WHERE campaign_id = :campaign_id ORDER BY generation DESC LIMIT :rows_max;
+
+-- name: gate_decisions
+SELECT id, campaign_id, wave, decision, reason, facts, policy, decided_at
+  FROM gate_decision WHERE campaign_id = :campaign_id ORDER BY id DESC LIMIT :rows_max;
+
+-- name: findings
+SELECT f.id, f.lap_id, f.title, f.programme_id, f.ecu, f.software_version, f.fault_code, f.state, f.evidence,
+       f.generation, f.opened_at, c.id AS change_id, c.state AS change_state, o.verdict
+  FROM finding f
+  LEFT JOIN LATERAL (SELECT id, state FROM change x WHERE x.finding_id = f.id
+                      ORDER BY proposed_at DESC LIMIT 1) c ON true
+  LEFT JOIN LATERAL (SELECT verdict FROM outcome x WHERE x.finding_id = f.id
+                      ORDER BY measured_at DESC LIMIT 1) o ON true
+ WHERE (:finding_id::text IS NULL OR f.id = :finding_id) AND (:state::text IS NULL OR f.state = :state)
+ ORDER BY f.opened_at DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: changes
+SELECT c.id, c.finding_id, c.lap_id, c.title, c.ecu, c.target, c.state, c.generation, c.proposed_by,
+       c.approved_by, c.proposed_at, c.approved_at, f.title AS finding_title,
+       (SELECT array_agg(r.id ORDER BY r.created_at) FROM release r WHERE r.change_id = c.id) AS release_ids
+  FROM change c JOIN finding f ON f.id = c.finding_id
+ WHERE (:change_id::text IS NULL OR c.id = :change_id) AND (:state::text IS NULL OR c.state = :state)
+   AND (:finding_id::text IS NULL OR c.finding_id = :finding_id)
+ ORDER BY c.proposed_at DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: programmes
+SELECT id, digest, document, generation, imported_at FROM programme
+ WHERE (:programme_id::text IS NULL OR id = :programme_id)
+ ORDER BY id LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: packages
+SELECT id, programme_id, ecu, name, version, filename, format, hardware_ids, image_sha256, image_bytes,
+       release_counter, facts, requires, added_at
+  FROM software_package
+ WHERE (:programme_id::text IS NULL OR programme_id = :programme_id) AND (:ecu::text IS NULL OR ecu = :ecu)
+   AND (:package_id::text IS NULL OR id = :package_id)
+ ORDER BY added_at DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: releases
+SELECT r.id, r.programme_id, r.name, r.version, r.state, r.change_id, r.lap_id, r.document, r.findings,
+       r.generation, r.created_by, r.created_at, r.signed_at,
+       (SELECT count(*) FROM vehicle v WHERE v.release_id = r.id) AS vehicles,
+       EXISTS (SELECT FROM line_baseline b WHERE b.release_id = r.id) AS on_line
+  FROM release r
+ WHERE (:release_id::text IS NULL OR r.id = :release_id) AND (:state::text IS NULL OR r.state = :state)
+   AND (:programme_id::text IS NULL OR r.programme_id = :programme_id)
+ ORDER BY r.created_at DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: orders
+SELECT id, programme_id, variant, options, region, rush, due_at, state, vin, received_at FROM plant_order
+ WHERE (:programme_id::text IS NULL OR programme_id = :programme_id) AND (:state::text IS NULL OR state = :state)
+   AND (:ids::text[] IS NULL OR id = ANY (:ids::text[]))
+ ORDER BY received_at DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: orders_by_state
+SELECT state, count(*) AS orders FROM plant_order WHERE programme_id = :programme_id GROUP BY state;
+
+-- name: schedules
+SELECT id, programme_id, generation, parent_id, cause, document, replan_latency_us, made_at
+  FROM line_schedule WHERE programme_id = :programme_id ORDER BY generation DESC LIMIT :rows_max;
+
+-- name: blocked_options
+SELECT programme_id, option, reason, since FROM blocked_option WHERE programme_id = :programme_id ORDER BY option;
+
+-- name: baseline^
+SELECT b.release_id, b.generation, b.set_at, r.version, r.name
+  FROM line_baseline b JOIN release r ON r.id = b.release_id WHERE b.programme_id = :programme_id;
+
+-- name: outcomes
+SELECT o.id, o.campaign_id, o.finding_id, o.lap_id, o.verdict, o.measure, o.measured_at,
+       f.title AS finding_title, c.name AS campaign_name
+  FROM outcome o JOIN finding f ON f.id = o.finding_id JOIN campaign c ON c.id = o.campaign_id
+ WHERE (:lap_id::text IS NULL OR o.lap_id = :lap_id) AND (:finding_id::text IS NULL OR o.finding_id = :finding_id)
+ ORDER BY o.measured_at DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: complaints
+SELECT id, source, make, model, model_year, component, vin_prefix, occurred_on, received_on, text, imported_at
+  FROM complaint WHERE (:component::text IS NULL OR position(upper(:component) IN upper(component)) > 0)
+ ORDER BY received_on DESC NULLS LAST, id LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: quarantined
+SELECT id, source, locator, reason, raw, received_at FROM quarantine
+ WHERE (:source::text IS NULL OR source = :source)
+ ORDER BY id DESC LIMIT :rows_max OFFSET :rows_skip;

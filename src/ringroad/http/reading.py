@@ -1,0 +1,317 @@
+"""Read models, read: joins across stages for list operations and pages. Nothing is written here.
+
+Each function takes the caller's connection and returns the structs of `views.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from ringroad.http.accounts_store import SQL
+from ringroad.http.views import (
+    AssignmentView,
+    CampaignView,
+    ChangeView,
+    EcuView,
+    FactView,
+    FindingView,
+    FleetVersion,
+    GateDecisionView,
+    LapView,
+    Overview,
+    PlanView,
+    ReportView,
+    VehicleView,
+    WaveCount,
+)
+from ringroad.http.views_build import (
+    Baseline,
+    BlockedOption,
+    ComplaintView,
+    OrderView,
+    OutcomeView,
+    PackageView,
+    ProgrammeView,
+    QuarantineView,
+    ReleaseView,
+    ScheduleView,
+)
+from ringroad.kernel.errors import NotFound
+from ringroad.storage.db import Connection
+
+T = TypeVar("T")
+
+RAW_BYTES_SHOWN = 2_000  # bytes of a quarantined row
+
+
+def one(rows: list[T], what: str) -> T:
+    """Return the only row.
+
+    Raises:
+        NotFound: there is none.
+    """
+    if not rows:
+        raise NotFound(f"no {what}", hint="check the id")
+    return rows[0]
+
+
+def overview(conn: Connection) -> Overview:
+    """Return the counts of the Loop page."""
+    return msgspec.convert(SQL.overview(conn), Overview)
+
+
+def facts(
+    conn: Connection,
+    *,
+    subject: str | None = None,
+    lap_id: str | None = None,
+    stage: str | None = None,
+    kind: str | None = None,
+    fact_id: str | None = None,
+    before_seq: int | None = None,
+    limit: int = 100,
+) -> list[FactView]:
+    """Return facts, newest first; `fact_id` returns that fact and what it caused."""
+    rows = SQL.facts_latest(
+        conn, subject=subject, lap_id=lap_id, stage=stage, kind=kind, fact_id=fact_id,
+        before_seq=before_seq, rows_max=limit,
+    )  # fmt: skip
+    return _all(rows, FactView)
+
+
+def laps(conn: Connection, *, lap_id: str | None = None, limit: int = 100, offset: int = 0) -> list[LapView]:
+    """Return laps, newest first."""
+    return _all(SQL.laps(conn, lap_id=lap_id, rows_max=limit, rows_skip=offset), LapView)
+
+
+def vehicles(
+    conn: Connection,
+    *,
+    vin: str | None = None,
+    q: str | None = None,
+    programme_id: str | None = None,
+    variant: str | None = None,
+    release_id: str | None = None,
+    state: str | None = None,
+    limit: int = 100,
+    offset: int = 0,
+) -> list[VehicleView]:
+    """Return vehicles by VIN; `q` is any part of a VIN."""
+    rows = SQL.vehicles(
+        conn, vin=vin, q=q, programme_id=programme_id, variant=variant, release_id=release_id, state=state,
+        rows_max=limit, rows_skip=offset,
+    )  # fmt: skip
+    return _all(rows, VehicleView)
+
+
+def variants(conn: Connection) -> list[str]:
+    """Return the variants that exist on the road."""
+    return [row["variant"] for row in SQL.variants(conn)]
+
+
+def fleet_versions(conn: Connection) -> list[FleetVersion]:
+    """Return how many vehicles run which release."""
+    return _all(SQL.fleet_versions(conn), FleetVersion)
+
+
+def vehicle_attributes(conn: Connection, vin: str) -> dict[str, Any]:
+    """Return what the vehicle said about itself."""
+    row = SQL.vehicle_attributes(conn, vin=vin)
+    return dict(row["attributes"]) if row else {}
+
+
+def vehicle_ecus(conn: Connection, vin: str) -> list[EcuView]:
+    """Return the ECUs of a vehicle, the Primary first."""
+    return _all(SQL.vehicle_ecus(conn, vin=vin), EcuView)
+
+
+def vehicle_reports(conn: Connection, vin: str, *, limit: int = 100) -> list[ReportView]:
+    """Return the newest reports of a vehicle."""
+    return _all(SQL.vehicle_reports(conn, vin=vin, rows_max=limit), ReportView)
+
+
+def assignments(
+    conn: Connection,
+    *,
+    campaign_id: str | None = None,
+    vin: str | None = None,
+    wave: int | None = None,
+    state: str | None = None,
+    limit: int = 100,
+    offset: int = 0,
+) -> list[AssignmentView]:
+    """Return assignments, newest first."""
+    rows = SQL.assignments(
+        conn, campaign_id=campaign_id, vin=vin, wave=wave, state=state, rows_max=limit, rows_skip=offset
+    )
+    return _all(rows, AssignmentView)
+
+
+def campaigns(
+    conn: Connection,
+    *,
+    campaign_id: str | None = None,
+    state: str | None = None,
+    limit: int = 100,
+    offset: int = 0,
+) -> list[CampaignView]:
+    """Return campaigns, newest first."""
+    rows = SQL.campaigns(conn, campaign_id=campaign_id, state=state, rows_max=limit, rows_skip=offset)
+    return _all(rows, CampaignView)
+
+
+def campaign_progress(conn: Connection, campaign_id: str) -> list[WaveCount]:
+    """Return vehicles per wave and state."""
+    return _all(SQL.campaign_progress(conn, campaign_id=campaign_id), WaveCount)
+
+
+def campaign_plans(conn: Connection, campaign_id: str, *, limit: int = 50) -> list[PlanView]:
+    """Return plans, newest first."""
+    return _all(SQL.campaign_plans(conn, campaign_id=campaign_id, rows_max=limit), PlanView)
+
+
+def gate_decisions(conn: Connection, campaign_id: str, *, limit: int = 100) -> list[GateDecisionView]:
+    """Return gate decisions, newest first."""
+    return _all(SQL.gate_decisions(conn, campaign_id=campaign_id, rows_max=limit), GateDecisionView)
+
+
+def findings(
+    conn: Connection,
+    *,
+    finding_id: str | None = None,
+    state: str | None = None,
+    limit: int = 100,
+    offset: int = 0,
+) -> list[FindingView]:
+    """Return findings, newest first."""
+    rows = SQL.findings(conn, finding_id=finding_id, state=state, rows_max=limit, rows_skip=offset)
+    return _all(rows, FindingView)
+
+
+def changes(
+    conn: Connection,
+    *,
+    change_id: str | None = None,
+    finding_id: str | None = None,
+    state: str | None = None,
+    limit: int = 100,
+    offset: int = 0,
+) -> list[ChangeView]:
+    """Return changes, newest first."""
+    rows = SQL.changes(
+        conn, change_id=change_id, finding_id=finding_id, state=state, rows_max=limit, rows_skip=offset
+    )
+    return _all(rows, ChangeView)
+
+
+def programmes(
+    conn: Connection, *, programme_id: str | None = None, limit: int = 100, offset: int = 0
+) -> list[ProgrammeView]:
+    """Return vehicle programmes."""
+    rows = SQL.programmes(conn, programme_id=programme_id, rows_max=limit, rows_skip=offset)
+    return _all(rows, ProgrammeView)
+
+
+def packages(
+    conn: Connection,
+    *,
+    package_id: str | None = None,
+    programme_id: str | None = None,
+    ecu: str | None = None,
+    limit: int = 100,
+    offset: int = 0,
+) -> list[PackageView]:
+    """Return software packages, newest first."""
+    rows = SQL.packages(
+        conn, package_id=package_id, programme_id=programme_id, ecu=ecu, rows_max=limit, rows_skip=offset
+    )
+    return _all(rows, PackageView)
+
+
+def releases(
+    conn: Connection,
+    *,
+    release_id: str | None = None,
+    programme_id: str | None = None,
+    state: str | None = None,
+    limit: int = 100,
+    offset: int = 0,
+) -> list[ReleaseView]:
+    """Return releases, newest first."""
+    rows = SQL.releases(
+        conn, release_id=release_id, programme_id=programme_id, state=state, rows_max=limit, rows_skip=offset
+    )
+    return _all(rows, ReleaseView)
+
+
+def orders(
+    conn: Connection,
+    *,
+    programme_id: str | None = None,
+    state: str | None = None,
+    ids: list[str] | None = None,
+    limit: int = 100,
+    offset: int = 0,
+) -> list[OrderView]:
+    """Return orders, newest first."""
+    rows = SQL.orders(conn, programme_id=programme_id, state=state, ids=ids, rows_max=limit, rows_skip=offset)
+    return _all(rows, OrderView)
+
+
+def orders_by_state(conn: Connection, programme_id: str) -> dict[str, int]:
+    """Return how many orders are in which state."""
+    return {row["state"]: row["orders"] for row in SQL.orders_by_state(conn, programme_id=programme_id)}
+
+
+def schedules(conn: Connection, programme_id: str, *, limit: int = 60) -> list[ScheduleView]:
+    """Return line schedules; the first is current."""
+    return _all(SQL.schedules(conn, programme_id=programme_id, rows_max=limit), ScheduleView)
+
+
+def blocked_options(conn: Connection, programme_id: str) -> list[BlockedOption]:
+    """Return options that cannot be built now."""
+    return _all(SQL.blocked_options(conn, programme_id=programme_id), BlockedOption)
+
+
+def baseline(conn: Connection, programme_id: str) -> Baseline | None:
+    """Return what new vehicles are flashed with, if that is settled."""
+    row = SQL.baseline(conn, programme_id=programme_id)
+    return msgspec.convert(row, Baseline) if row else None
+
+
+def outcomes(
+    conn: Connection,
+    *,
+    lap_id: str | None = None,
+    finding_id: str | None = None,
+    limit: int = 100,
+    offset: int = 0,
+) -> list[OutcomeView]:
+    """Return measured outcomes, newest first."""
+    rows = SQL.outcomes(conn, lap_id=lap_id, finding_id=finding_id, rows_max=limit, rows_skip=offset)
+    return _all(rows, OutcomeView)
+
+
+def complaints(
+    conn: Connection, *, component: str | None = None, limit: int = 100, offset: int = 0
+) -> list[ComplaintView]:
+    """Return complaints, newest first; `component` is any part of its name."""
+    return _all(SQL.complaints(conn, component=component, rows_max=limit, rows_skip=offset), ComplaintView)
+
+
+def quarantined(
+    conn: Connection, *, source: str | None = None, limit: int = 100, offset: int = 0
+) -> list[QuarantineView]:
+    """Return rows that could not be read, newest first; unreadable bytes are shown as U+FFFD."""
+    rows = [
+        {**row, "raw": bytes(row["raw"])[:RAW_BYTES_SHOWN].decode("utf-8", "replace")}
+        for row in SQL.quarantined(conn, source=source, rows_max=limit, rows_skip=offset)
+    ]
+    return _all(rows, QuarantineView)
+
+
+def _all(rows: Iterable[Mapping[str, Any]], kind: type[T]) -> list[T]:
+    return msgspec.convert(list(rows), list[kind])  # type: ignore[valid-type]

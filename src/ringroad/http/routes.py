@@ -1,0 +1,120 @@
+"""How management routes are declared: role, errors, threads and tags in one place, so that none is forgotten."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from litestar import delete, get, patch, post, put
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
+
+from ringroad.http.auth import Role
+from ringroad.http.errors import ErrorBody
+from ringroad.kernel.limits import PAGE_ROWS_MAX
+
+T = TypeVar("T")
+
+_DESCRIPTIONS = {
+    400: "The request is malformed",
+    401: "Nobody is signed in",
+    403: "The account may not do this",
+    404: "There is no such thing",
+    409: "It moved on, or exists already",
+    413: "The body is too large",
+    422: "Well-formed, and wrong",
+    429: "Too many attempts",
+    503: "Something we need does not answer; try again",
+}
+_METHODS: dict[str, Callable[..., Any]] = {
+    "GET": get,
+    "POST": post,
+    "PUT": put,
+    "PATCH": patch,
+    "DELETE": delete,
+}
+
+NAME_PATTERN = r"^[^\x00-\x1f\x7f\ud800-\udfff]{1,200}$"
+
+Limit = Annotated[int, Parameter(ge=1, le=PAGE_ROWS_MAX, description="Rows to return")]
+Offset = Annotated[int, Parameter(ge=0, le=1_000_000, description="Rows to skip")]
+Name = Annotated[str | None, Parameter(pattern=NAME_PATTERN, description="Only rows with exactly this")]
+InState = Annotated[
+    str | None, Parameter(query="state", pattern=NAME_PATTERN, description="Only rows in this state")
+]
+Id = Annotated[str, Parameter(pattern=r"^[A-Za-z0-9_.:\-]{1,200}$", description="Its id")]
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a command: what it was about."""
+
+    id: str
+    state: str = "done"
+
+
+def needs(role: Role) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:
+    """Return a guard for a role; `Authenticate` ran before it."""
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+        connection.user.require(role)
+
+    return guard
+
+
+def route(
+    method: str,
+    path: str,
+    *,
+    role: Role,
+    tag: str,
+    errors: Sequence[int] = (),
+    public: bool = False,
+    status: int = 200,
+    body_bytes_max: int | None = None,
+    media_type: str | None = None,
+) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
+    """Declare one API operation.
+
+    Args:
+        method: GET, POST, PUT, PATCH or DELETE.
+        path: below /api/v1.
+        role: least role that may call it.
+        tag: stage, for the documentation.
+        errors: statuses besides 400, 401, 403 and 503 that it may answer with.
+        public: True if nobody need be signed in.
+        status: of success.
+        body_bytes_max: limit of the body where it differs from the application's.
+        media_type: of success, where it is not JSON.
+    """
+    codes = sorted({400, 401, 403, 503, *errors})
+    extra: dict[str, Any] = {} if body_bytes_max is None else {"request_max_body_size": body_bytes_max}
+    if media_type is not None:
+        extra["media_type"] = media_type
+
+    def declare(handler: Callable[..., Any]) -> HTTPRouteHandler:
+        made: HTTPRouteHandler = _METHODS[method](
+            path,
+            guards=[] if public else [needs(role)],
+            opt={"public": public, "role": role.value},
+            tags=[tag],
+            status_code=status,
+            operation_id=handler.__name__,
+            sync_to_thread=None if _is_async(handler) else True,
+            security=[] if public else [{"bearer": []}, {"session": []}],
+            responses={
+                code: ResponseSpec(ErrorBody, description=_DESCRIPTIONS[code], generate_examples=False)
+                for code in codes
+            },
+            **extra,
+        )(handler)
+        return made
+
+    return declare
+
+
+def _is_async(handler: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(handler)

@@ -1,0 +1,143 @@
+"""Ship: campaigns and vehicles."""
+
+from __future__ import annotations
+
+from litestar import Router
+
+from ringroad.http import reading
+from ringroad.http.auth import Role
+from ringroad.http.context import Context
+from ringroad.http.routes import Id, InState, Limit, Name, Offset, route
+from ringroad.http.views import (
+    AssignmentView,
+    CampaignView,
+    EcuView,
+    FleetVersion,
+    GateDecisionView,
+    PlanView,
+    ReportView,
+    VehicleView,
+    WaveCount,
+)
+
+
+@route("GET", "/vehicles", role=Role.VIEWER, tag="ship")
+def list_vehicles(
+    ctx: Context,
+    *,
+    q: Name = None,
+    programme_id: Name = None,
+    variant: Name = None,
+    release_id: Name = None,
+    in_state: InState = None,
+    limit: Limit = 100,
+    offset: Offset = 0,
+) -> list[VehicleView]:
+    """List vehicles by VIN; `q` is any part of a VIN."""
+    with ctx.connection() as conn:
+        return reading.vehicles(
+            conn,
+            q=q,
+            programme_id=programme_id,
+            variant=variant,
+            release_id=release_id,
+            state=in_state,
+            limit=limit,
+            offset=offset,
+        )
+
+
+@route("GET", "/vehicles/{vin:str}", role=Role.VIEWER, tag="ship", errors=[404])
+def get_vehicle(ctx: Context, *, vin: Id) -> VehicleView:
+    """Read a vehicle with its newest assignment."""
+    with ctx.connection() as conn:
+        return reading.one(reading.vehicles(conn, vin=vin), f"vehicle {vin}")
+
+
+@route("GET", "/campaigns", role=Role.VIEWER, tag="ship")
+def list_campaigns(
+    ctx: Context,
+    *,
+    in_state: InState = None,
+    limit: Limit = 100,
+    offset: Offset = 0,
+) -> list[CampaignView]:
+    """List campaigns, newest first."""
+    with ctx.connection() as conn:
+        return reading.campaigns(conn, state=in_state, limit=limit, offset=offset)
+
+
+@route("GET", "/campaigns/{campaign_id:str}", role=Role.VIEWER, tag="ship", errors=[404])
+def get_campaign(ctx: Context, *, campaign_id: Id) -> CampaignView:
+    """Read a campaign with its counts."""
+    with ctx.connection() as conn:
+        return reading.one(reading.campaigns(conn, campaign_id=campaign_id), f"campaign {campaign_id}")
+
+
+@route("GET", "/fleet/versions", role=Role.VIEWER, tag="ship")
+def list_fleet_versions(ctx: Context) -> list[FleetVersion]:
+    """Count vehicles per release and variant."""
+    with ctx.connection() as conn:
+        return reading.fleet_versions(conn)
+
+
+@route("GET", "/vehicles/{vin:str}/ecus", role=Role.VIEWER, tag="ship")
+def list_ecus(ctx: Context, *, vin: Id) -> list[EcuView]:
+    """List a vehicle's ECUs and what they run."""
+    with ctx.connection() as conn:
+        return reading.vehicle_ecus(conn, vin)
+
+
+@route("GET", "/vehicles/{vin:str}/reports", role=Role.VIEWER, tag="ship")
+def list_reports(ctx: Context, *, vin: Id, limit: Limit = 100) -> list[ReportView]:
+    """List a vehicle's newest reports."""
+    with ctx.connection() as conn:
+        return reading.vehicle_reports(conn, vin, limit=limit)
+
+
+@route("GET", "/vehicles/{vin:str}/assignments", role=Role.VIEWER, tag="ship")
+def list_vehicle_assignments(
+    ctx: Context, *, vin: Id, limit: Limit = 100, offset: Offset = 0
+) -> list[AssignmentView]:
+    """List the campaigns a vehicle was in, newest first."""
+    with ctx.connection() as conn:
+        return reading.assignments(conn, vin=vin, limit=limit, offset=offset)
+
+
+@route("GET", "/campaigns/{campaign_id:str}/assignments", role=Role.VIEWER, tag="ship")
+def list_campaign_assignments(
+    ctx: Context, *, campaign_id: Id, in_state: InState = None, limit: Limit = 100, offset: Offset = 0
+) -> list[AssignmentView]:
+    """List a campaign's vehicles."""
+    with ctx.connection() as conn:
+        return reading.assignments(conn, campaign_id=campaign_id, state=in_state, limit=limit, offset=offset)
+
+
+@route("GET", "/campaigns/{campaign_id:str}/progress", role=Role.VIEWER, tag="ship")
+def get_progress(ctx: Context, *, campaign_id: Id) -> list[WaveCount]:
+    """Count a campaign's vehicles per wave and state."""
+    with ctx.connection() as conn:
+        return reading.campaign_progress(conn, campaign_id)
+
+
+@route("GET", "/campaigns/{campaign_id:str}/plans", role=Role.VIEWER, tag="ship")
+def list_plans(ctx: Context, *, campaign_id: Id, limit: Limit = 20) -> list[PlanView]:
+    """List a campaign's plans, newest first, with the checker's findings."""
+    with ctx.connection() as conn:
+        return reading.campaign_plans(conn, campaign_id, limit=limit)
+
+
+@route("GET", "/campaigns/{campaign_id:str}/gate-decisions", role=Role.VIEWER, tag="ship")
+def list_gate_decisions(ctx: Context, *, campaign_id: Id, limit: Limit = 100) -> list[GateDecisionView]:
+    """List what the gate decided, on which evidence, newest first."""
+    with ctx.connection() as conn:
+        return reading.gate_decisions(conn, campaign_id, limit=limit)
+
+
+router = Router(
+    "/",
+    route_handlers=[
+        list_vehicles, get_vehicle, list_campaigns, get_campaign, list_fleet_versions, list_ecus, list_reports,
+        list_vehicle_assignments, list_campaign_assignments, get_progress, list_plans, list_gate_decisions,
+    ],
+)  # fmt: skip

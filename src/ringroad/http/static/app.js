@@ -1,0 +1,140 @@
+// The console's behaviour: live refresh, forms that call the management API, charts, copy, theme.
+// Everything that is shown was rendered by the server; this file decides nothing.
+"use strict";
+
+const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+// Live refresh: facts mark the page stale; it is read again at most once a second, in place.
+const REFRESH_MS = 1000;
+const SAFETY_NET_MS = 15000; // progress that makes no fact, and streams that were lost
+let refreshAt = 0, refreshTimer = null;
+
+function refreshSoon() {
+  if (refreshTimer || !document.getElementById("live")) return;
+  const wait = Math.max(0, refreshAt + REFRESH_MS - Date.now());
+  refreshTimer = setTimeout(() => {
+    refreshTimer = null;
+    refreshAt = Date.now();
+    htmx.trigger("#live", "refresh");
+  }, wait);
+}
+
+function followEvents() {
+  const lamp = document.querySelector(".live");
+  if (!lamp) return;
+  const say = (state, text) => { lamp.dataset.state = state; lamp.textContent = text; };
+  const source = new EventSource("/api/v1/events");
+  source.addEventListener("hello", () => { say("live", "Live"); });
+  source.addEventListener("resync", () => { say("live", "Live"); refreshSoon(); });
+  source.addEventListener("fact", (event) => { pulse(event.data); refreshSoon(); });
+  source.onerror = () => say("lost", "Reconnecting…");
+  addEventListener("pagehide", () => source.close());
+  setInterval(() => { if (!document.hidden) refreshSoon(); }, SAFETY_NET_MS);
+}
+
+const STAGE_OF = { signal: "signal", finding: "signal", change: "design", programme: "build", package: "build", release: "build",
+  baseline: "build", order: "build", schedule: "build", campaign: "ship", vehicle: "ship", outcome: "adapt" };
+function pulse(text) {
+  const stop = document.querySelector(`.stop.st-${STAGE_OF[text.split(".")[0]]}`);
+  if (!stop) return;
+  stop.classList.remove("pulse");
+  void stop.offsetWidth;
+  stop.classList.add("pulse");
+}
+
+// What a person opened or drew stays as it is when the page is read again.
+Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => !(name === "open" || (name === "class" && node.matches(".stop")));
+Idiomorph.defaults.callbacks.beforeNodeMorphed = (before, after) => {
+  if (!(before instanceof Element) || !before.matches(".chart")) return true;
+  if (before.dataset.chart !== after.dataset.chart) { before.dataset.chart = after.dataset.chart; draw(before); }
+  return false;
+};
+Idiomorph.defaults.ignoreActiveValue = true;
+
+// Forms with data-api send JSON to the management API and show its error and hint beside the button.
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (!form.matches("[data-api]")) return;
+  event.preventDefault();
+  const ask = event.submitter?.dataset.confirm;
+  if (ask && !confirm(ask)) return;
+  const alert = form.querySelector("[role=alert]");
+  const body = {};
+  for (const [name, value] of new FormData(form)) {
+    if (value === "" && form.elements[name].dataset.optional !== undefined) continue;
+    const kind = form.elements[name].dataset.type;
+    body[name] = kind === "int" ? Number(value) : kind === "json" ? JSON.parse(value) : value;
+  }
+  const button = event.submitter;
+  if (button) button.disabled = true;
+  if (alert) alert.textContent = "";
+  try {
+    const answer = await fetch(event.submitter?.getAttribute("formaction") || form.getAttribute("action"), {
+      method: form.dataset.method || "POST",
+      headers: { "Content-Type": "application/json", "X-Ringroad": "console" },
+      body: JSON.stringify(body),
+    });
+    const data = await answer.json().catch(() => ({}));
+    if (answer.status === 401) { location.href = "/login"; return; }
+    if (!answer.ok) {
+      const { message = "The server refused", hint = "" } = data.error || {};
+      if (alert) alert.textContent = hint ? `${message} — ${hint}` : message; else toast(message);
+      return;
+    }
+    if (form.dataset.show) { toast(""); document.getElementById(form.dataset.show).textContent = data.token || data.id; }
+    else if (form.dataset.next) { location.href = form.dataset.next.replace("{id}", data.id); return; }
+    toast(form.dataset.done || "Done");
+    refreshAt = 0;
+    refreshSoon();
+  } catch (error) {
+    if (alert) alert.textContent = error instanceof SyntaxError ? "This is not valid JSON" : "The server did not answer";
+  } finally {
+    if (button) button.disabled = false;
+  }
+});
+
+function toast(text) {
+  const box = document.getElementById("toast");
+  box.textContent = text;
+  if (text) setTimeout(() => { if (box.textContent === text) box.textContent = ""; }, 4000);
+}
+
+document.addEventListener("click", async (event) => {
+  const copy = event.target.closest("[data-copy]");
+  if (copy) { await navigator.clipboard?.writeText(copy.dataset.copy); toast(`Copied ${copy.dataset.copy}`); }
+  if (event.target.closest("[data-theme-toggle]")) {
+    const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    localStorage.setItem("ringroad-theme", next);
+    document.documentElement.dataset.theme = next;
+    $$(".chart").forEach(draw);
+  }
+});
+
+// Charts: the server gives rows, this gives them the page's colours. Tooltips are drawn on the canvas,
+// because the content policy forbids inline styles.
+function draw(element) {
+  const spec = JSON.parse(element.dataset.chart);
+  const ink = css("--ink"), soft = css("--soft"), line = css("--line");
+  const colours = ["--s4", "--s3", "--s1", "--s5", "--s2", "--run", "--bad", "--idle"].map(css);
+  const chart = echarts.getInstanceByDom(element) || echarts.init(element);
+  const category = { type: "category", data: spec.categories, axisLabel: { color: soft, hideOverlap: true }, axisLine: { lineStyle: { color: line } }, axisTick: { show: false } };
+  const value = { type: "value", name: spec.unit, nameTextStyle: { color: soft, align: spec.horizontal ? "right" : "left" }, minInterval: spec.integer ? 1 : 0, axisLabel: { color: soft }, splitLine: { lineStyle: { color: line } } };
+  chart.setOption({
+    animation: false,
+    color: colours,
+    textStyle: { fontFamily: "Inter, sans-serif", color: ink },
+    grid: { left: 8, right: 16, top: spec.series.length > 1 ? 40 : 30, bottom: 6, containLabel: true },
+    tooltip: { trigger: "axis", renderMode: "richText", axisPointer: { type: spec.kind === "line" ? "line" : "shadow" }, backgroundColor: css("--surface"), borderColor: line, textStyle: { color: ink } },
+    legend: spec.series.length > 1 ? { top: 0, right: 8, textStyle: { color: soft }, itemHeight: 10, itemWidth: 14 } : undefined,
+    xAxis: spec.horizontal ? value : category,
+    yAxis: spec.horizontal ? { ...category, inverse: true } : value,
+    series: spec.series.map((one) => ({ name: one.name, type: spec.kind, data: one.data, stack: spec.stack ? "all" : undefined, barMaxWidth: 26,
+      symbolSize: 6, itemStyle: one.tone ? { color: css(`--${one.tone}`) } : undefined, lineStyle: one.tone ? { color: css(`--${one.tone}`) } : undefined })),
+    aria: { enabled: true },
+  }, true);
+}
+addEventListener("resize", () => $$(".chart").forEach((element) => echarts.getInstanceByDom(element)?.resize()));
+document.addEventListener("htmx:afterSettle", () => $$(".chart").filter((element) => !echarts.getInstanceByDom(element)).forEach(draw));
+
+document.addEventListener("DOMContentLoaded", () => { $$(".chart").forEach(draw); followEvents(); });

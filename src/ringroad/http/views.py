@@ -1,0 +1,239 @@
+"""The shapes of read models: what list operations answer and pages show. `reading.py` fills them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of read models."""
+
+
+class Overview(View, frozen=True, kw_only=True):
+    """Counts for the Loop page."""
+
+    findings_open: int
+    complaints: int
+    quarantined: int
+    changes_proposed: int
+    changes_approved: int
+    releases_open: int
+    releases_signed: int
+    orders_open: int
+    campaigns_open: int
+    vehicles_updating: int
+    outcomes: int
+    outcomes_better: int
+    vehicles: int
+    vehicles_blocked: int
+    laps: int
+    facts: int  # sequence number of the newest fact
+
+
+class FactView(View, frozen=True, kw_only=True):
+    """One fact of the ledger."""
+
+    seq: int
+    id: str
+    kind: str
+    stage: str
+    subject: str
+    lap_id: str | None
+    causes: list[str]
+    actor: str
+    work_started_at: datetime
+    event_at: datetime
+    recorded_at: datetime
+    body: dict[str, Any]
+
+
+class LapView(View, frozen=True, kw_only=True):
+    """A lap in a list."""
+
+    id: str
+    title: str
+    opened_at: datetime
+    finding_id: str | None
+    finding_title: str | None
+    finding_state: str | None
+    verdict: str | None
+    latest_kind: str | None
+
+
+class VehicleView(View, frozen=True, kw_only=True):
+    """A vehicle in a list, with its newest assignment."""
+
+    vin: str
+    programme_id: str
+    variant: str
+    region: str
+    tags: list[str]
+    gateway: str
+    release_id: str | None
+    release_version: str | None
+    release_name: str | None
+    blocked_reason: str | None
+    born_at: datetime
+    action_id: int | None
+    campaign_id: str | None
+    update_state: str | None
+    last_report_at: datetime | None
+    ecus: int
+
+
+class EcuView(View, frozen=True, kw_only=True):
+    """An ECU of a vehicle and what it runs."""
+
+    serial: str
+    name: str
+    hardware_id: str
+    is_primary: bool
+    added_at: datetime
+    removed_at: datetime | None
+    version: str | None
+    filename: str | None
+    image_sha256: str | None
+    reported_at: datetime | None
+    bus: str | None
+    os: str | None
+    supplier: str | None
+    storage: str | None
+
+
+class AssignmentView(View, frozen=True, kw_only=True):
+    """One vehicle in one campaign."""
+
+    action_id: int
+    campaign_id: str
+    campaign_name: str
+    campaign_state: str
+    release_version: str
+    vin: str
+    wave: int
+    kind: str
+    state: str
+    state_detail: str
+    offered_at: datetime | None
+    deadline_at: datetime | None
+    last_report_at: datetime | None
+    finished_at: datetime | None
+
+
+class ReportView(View, frozen=True, kw_only=True):
+    """One acknowledged report of a vehicle."""
+
+    id: int
+    action_id: int | None
+    kind: str
+    event_at: datetime
+    received_at: datetime
+    applied_at: datetime | None
+    body: dict[str, Any]
+
+
+class FleetVersion(View, frozen=True, kw_only=True):
+    """Vehicles of one variant on one release."""
+
+    version: str
+    release_id: str | None
+    variant: str
+    vehicles: int
+
+
+class CampaignView(View, frozen=True, kw_only=True):
+    """A campaign with its counts."""
+
+    id: str
+    name: str
+    release_id: str
+    release_version: str
+    release_name: str
+    lap_id: str | None
+    state: str
+    state_reason: str
+    wave: int
+    plan_id: str | None
+    generation: int
+    created_by: str
+    created_at: datetime
+    finished_at: datetime | None
+    vehicles: int
+    installed: int
+    failed: int
+
+
+class WaveCount(View, frozen=True, kw_only=True):
+    """Vehicles of one wave in one state."""
+
+    wave: int
+    state: str
+    vehicles: int
+    newest_report_at: datetime | None
+
+
+class PlanView(View, frozen=True, kw_only=True):
+    """An immutable campaign plan and what the checker found."""
+
+    id: str
+    generation: int
+    parent_id: str | None
+    document: dict[str, Any]
+    findings: Any
+    made_by: str
+    made_at: datetime
+    approved_by: str | None
+    approved_at: datetime | None
+
+
+class GateDecisionView(View, frozen=True, kw_only=True):
+    """What the gate decided, on which evidence, under which policy."""
+
+    id: int
+    campaign_id: str
+    wave: int
+    decision: str
+    reason: str
+    facts: dict[str, Any]
+    policy: dict[str, Any]
+    decided_at: datetime
+
+
+class FindingView(View, frozen=True, kw_only=True):
+    """A finding with its evidence and what came of it."""
+
+    id: str
+    lap_id: str
+    title: str
+    programme_id: str
+    ecu: str
+    software_version: str
+    fault_code: str
+    state: str
+    evidence: dict[str, Any]
+    generation: int
+    opened_at: datetime
+    change_id: str | None
+    change_state: str | None
+    verdict: str | None
+
+
+class ChangeView(View, frozen=True, kw_only=True):
+    """A change and the releases made for it."""
+
+    id: str
+    finding_id: str
+    finding_title: str
+    lap_id: str
+    title: str
+    ecu: str
+    target: str
+    state: str
+    generation: int
+    proposed_by: str
+    approved_by: str | None
+    proposed_at: datetime
+    approved_at: datetime | None
+    release_ids: list[str] | None

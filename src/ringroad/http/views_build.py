@@ -1,0 +1,145 @@
+"""The shapes of read models of build, plant, signals and outcomes; the other half of `views.py`."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+from ringroad.http.views import View
+
+
+class ProgrammeView(View, frozen=True, kw_only=True):
+    """A vehicle programme as it was imported."""
+
+    id: str
+    digest: str
+    document: dict[str, Any]
+    generation: int
+    imported_at: datetime
+
+
+class PackageView(View, frozen=True, kw_only=True):
+    """A software package and what was read from its image."""
+
+    id: str
+    programme_id: str
+    ecu: str
+    name: str
+    version: str
+    filename: str
+    format: str
+    hardware_ids: list[str]
+    image_sha256: str
+    image_bytes: int
+    release_counter: int
+    facts: dict[str, Any]
+    requires: list[Any]
+    added_at: datetime
+
+
+class ReleaseView(View, frozen=True, kw_only=True):
+    """A release, its document and the findings of its last check."""
+
+    id: str
+    programme_id: str
+    name: str
+    version: str
+    state: str
+    change_id: str | None
+    lap_id: str | None
+    document: dict[str, Any]
+    findings: Any
+    generation: int
+    created_by: str
+    created_at: datetime
+    signed_at: datetime | None
+    vehicles: int
+    on_line: bool
+
+
+class OrderView(View, frozen=True, kw_only=True):
+    """One ordered vehicle."""
+
+    id: str
+    programme_id: str
+    variant: str
+    options: list[str]
+    region: str
+    rush: bool
+    due_at: datetime | None
+    state: str
+    vin: str | None
+    received_at: datetime
+
+
+class ScheduleView(View, frozen=True, kw_only=True):
+    """An immutable line schedule; the newest is current."""
+
+    id: str
+    programme_id: str
+    generation: int
+    parent_id: str | None
+    cause: str
+    document: dict[str, Any]
+    replan_latency_us: int
+    made_at: datetime
+
+
+class BlockedOption(View, frozen=True, kw_only=True):
+    """An option the line cannot build now."""
+
+    programme_id: str
+    option: str
+    reason: str
+    since: datetime
+
+
+class Baseline(View, frozen=True, kw_only=True):
+    """The release that new vehicles are flashed with."""
+
+    release_id: str
+    name: str
+    version: str
+    generation: int
+    set_at: datetime
+
+
+class OutcomeView(View, frozen=True, kw_only=True):
+    """What came of a campaign for a finding."""
+
+    id: str
+    campaign_id: str
+    campaign_name: str
+    finding_id: str
+    finding_title: str
+    lap_id: str
+    verdict: str
+    measure: dict[str, Any]
+    measured_at: datetime
+
+
+class ComplaintView(View, frozen=True, kw_only=True):
+    """One imported complaint."""
+
+    id: str
+    source: str
+    make: str
+    model: str
+    model_year: int | None
+    component: str
+    vin_prefix: str
+    occurred_on: date | None
+    received_on: date | None
+    text: str
+    imported_at: datetime
+
+
+class QuarantineView(View, frozen=True, kw_only=True):
+    """A row that could not be read, and why."""
+
+    id: int
+    source: str
+    locator: str
+    reason: str
+    raw: str
+    received_at: datetime
