@@ -20,7 +20,7 @@ from ringroad.storage.db import Connection, connect
 class NoBlobs:
     """Nothing is downloaded here."""
 
-    def read_range(self, sha256: str, *, offset: int, length: int) -> bytes:
+    def read_range(self, sha256: str, *, start: int, length: int) -> bytes:
         raise FileNotFoundError(sha256)
 
 

@@ -78,9 +78,9 @@ def test_it_refuses_and_says_so(pg_url: str, folder: Path, tmp_path: Path, fault
 class SlowBlobs(FolderBlobs):
     """A store far away, so that there is time to cancel."""
 
-    def read_range(self, sha256: str, *, offset: int, length: int) -> bytes:
+    def read_range(self, sha256: str, *, start: int, length: int) -> bytes:
         time.sleep(0.1)
-        return super().read_range(sha256, offset=offset, length=min(length, 32_768))
+        return super().read_range(sha256, start=start, length=min(length, 32_768))
 
 
 def test_it_obeys_a_cancel_during_the_download(pg_url: str, folder: Path, tmp_path: Path) -> None:

@@ -33,9 +33,9 @@ class FolderBlobs:
 
     folder: Path
 
-    def read_range(self, sha256: str, *, offset: int, length: int) -> bytes:
+    def read_range(self, sha256: str, *, start: int, length: int) -> bytes:
         with (self.folder / sha256).open("rb") as file:
-            file.seek(offset)
+            file.seek(start)
             return file.read(length)
 
     def put(self, data: bytes) -> str:
