@@ -86,11 +86,18 @@ class VarFolder:
             raise folder_error(error, var) from error
 
     def write_state(self, state: dict[str, Any]) -> None:
-        """Say who runs, for `status` and `down`."""
+        """Say who runs, for `status` and `down`.
+
+        Raises:
+            Unavailable: the disk is full or read-only.
+        """
         path = self._settings.run / "state.json"
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(state), encoding="utf-8")
-        temporary.replace(path)
+        try:
+            temporary.write_text(json.dumps(state), encoding="utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            raise folder_error(error, path) from error
 
     def release(self) -> None:
         """Let go; the lock file stays, since removing it would let two in."""
@@ -176,8 +183,8 @@ class Supervisor:
         self._check()
         self._var.claim()
         self._orphan_pids = self._orphans()
-        self._write_state()
         try:
+            self._write_state()
             self._end_orphans()
             self._start_engines()
             return self._start_processes()
@@ -299,15 +306,16 @@ class Supervisor:
 
     def _start_again(self, child: Child, now_s: float) -> None:
         try:
-            child.process = child.start()
+            if child.process is None or child.process.poll() is not None:
+                child.process = child.start()
+                child.started_s = now_s
+            self._write_state()
             child.again_s = None
-            child.started_s = now_s
         except RingroadError as error:
             wait_s = BACKOFF_S[min(child.deaths, len(BACKOFF_S) - 1)]
             child.deaths += 1
             child.again_s = now_s + wait_s
             self._say(f"{child.name}: {error.message}; next try in {wait_s:g} s")
-        self._write_state()
 
     def _end_child(self, child: Child, process: subprocess.Popen[bytes]) -> None:
         if child.name == "postgres" and self.postgres is not None:
