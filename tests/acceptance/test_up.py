@@ -1,0 +1,441 @@
+"""`ringroad up` as a person meets it: it starts, ends, survives kills, and refuses with one clear message."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nats
+import psycopg
+import pytest
+
+from ringroad.cli.errors import EXIT_STATUS
+from ringroad.cli.settings import read_settings
+from ringroad.cli.supervisor import end_supervisor, look, read_state
+from ringroad.kernel.clock import SystemClock
+from ringroad.storage.endpoints import resolve
+from ringroad.storage.process import command_of, is_alive
+from ringroad.storage.settings import Settings
+
+pytestmark = pytest.mark.engines
+
+START_S_MAX = 90  # seconds; the machine may be shared
+TELEMETRY = "ringroad.v1.RRTEST00000000001.telemetry"
+
+
+def free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+@dataclass
+class Installation:
+    """One var folder with ports of its own."""
+
+    folder: Path
+    var: Path
+    env: dict[str, str]
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "ringroad.cli", "--var", str(self.var), *words]
+
+    def run(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*words),
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env=self.env | env,
+            timeout=START_S_MAX,
+        )
+
+    def up(self) -> subprocess.CompletedProcess[str]:
+        done = self.run("up", "--engines-only", "--detach")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def settings(self) -> Settings:
+        return read_settings(file=None, env=self.env, overrides={"var": self.var})
+
+    def status(self) -> dict[str, Any]:
+        """What `ringroad status` looks at, without the cost of a process."""
+        health, state = look(self.settings()), read_state(self.settings())
+        well = all(word == "ok" for word in health.values())
+        return {
+            "well": well,
+            "health": health,
+            "pids": {"supervisor": state.get("pid")} | state.get("children", {}),
+        }
+
+    def wait_well(self) -> dict[str, Any]:
+        for _ in range(300):
+            told = self.status()
+            if told["well"]:
+                return told
+            time.sleep(0.1)
+        raise AssertionError(told)
+
+    def database_url(self) -> str:
+        return resolve(self.settings()).database_url
+
+    def nats_url(self) -> str:
+        return resolve(self.settings()).nats_url
+
+
+def installation(folder: Path) -> Installation:
+    nats_port, mqtt, http, https = free_ports(4)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RINGROAD_")}
+    env |= {
+        "RINGROAD_NATS_PORT": str(nats_port),
+        "RINGROAD_MQTT_PORT": str(mqtt),
+        "RINGROAD_HTTP_PORT": str(http),
+        "RINGROAD_HTTPS_PORT": str(https),
+    }
+    return Installation(folder=folder, var=folder / "var", env=env)
+
+
+@pytest.fixture(scope="module")
+def seed() -> Iterator[Path]:
+    """A var folder that was started and ended once."""
+    folder = Path(tempfile.mkdtemp(prefix="ringroad-up-"))  # 0700: as root, nobody else gets in
+    made = installation(folder)
+    made.up()
+    assert made.run("down").returncode == 0
+    yield made.var
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Iterator[Installation]:
+    """An installation that was never started."""
+    made = installation(tmp_path)
+    yield made
+    if read_state(made.settings()):
+        end_supervisor(made.settings(), SystemClock())
+
+
+@pytest.fixture
+def old(new: Installation, seed: Path) -> Installation:
+    """An installation that was started before."""
+    subprocess.run(["cp", "-a", str(seed), str(new.var)], check=True, timeout=60)
+    return new
+
+
+def refused(done: subprocess.CompletedProcess[str], kind: str, *words: str) -> None:
+    """One message, one hint, the right status, no traceback."""
+    assert done.returncode == EXIT_STATUS[kind], done.stdout + done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert [line.split(":")[0] for line in lines] == ["error", "hint"], done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def write_row(url: str, title: str) -> None:
+    with psycopg.connect(url) as conn:
+        conn.execute("INSERT INTO lap (id, title, opened_at) VALUES (%s, %s, now())", (title, title))
+
+
+def read_rows(url: str) -> list[str]:
+    with psycopg.connect(url) as conn:
+        return [row[0] for row in conn.execute("SELECT title FROM lap ORDER BY title").fetchall()]
+
+
+def publish(url: str, count: int) -> None:
+    async def run() -> None:
+        connection = await nats.connect(url)
+        for number in range(count):
+            await connection.jetstream().publish(TELEMETRY, str(number).encode())
+        await connection.close()
+
+    asyncio.run(run())
+
+
+def stored(url: str) -> int:
+    async def run() -> int:
+        connection = await nats.connect(url)
+        info = await connection.jetstream().stream_info("TELEMETRY")
+        await connection.close()
+        return int(info.state.messages)
+
+    return asyncio.run(run())
+
+
+def test_up_says_where_the_console_is_and_gives_a_token_that_is_stored_as_a_hash(old: Installation) -> None:
+    told = old.up().stdout
+    assert f"http://127.0.0.1:{old.env['RINGROAD_HTTP_PORT']}/" in told
+    token = next(line.split()[1] for line in told.splitlines() if line.strip().startswith("token"))
+    with psycopg.connect(old.database_url()) as conn:
+        found = conn.execute(
+            "SELECT role, kind FROM access_token JOIN account ON name = account_name WHERE token_sha256 = sha256(%s)",
+            (token.encode(),),
+        ).fetchall()
+    assert found == [("admin", "one_time")]
+    assert old.wait_well()["health"] == {"supervisor": "ok", "postgres": "ok", "nats": "ok"}
+    told = json.loads(old.run("--json", "status").stdout)
+    assert told["well"]
+    assert told["health"]["nats"] == "ok"
+    assert old.run("down").returncode == 0
+    assert old.run("status").returncode == EXIT_STATUS["unavailable"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_everything_cleanly(old: Installation, how: signal.Signals) -> None:
+    old.up()
+    pids = old.wait_well()["pids"]
+    os.kill(pids["supervisor"], how)
+    for _ in range(200):
+        if not any(is_alive(pid) for pid in pids.values()):
+            break
+        time.sleep(0.1)
+    assert not any(is_alive(pid) for pid in pids.values())
+    assert not (old.var / "postgres" / "data" / "postmaster.pid").exists()
+    assert "shut down" in (old.var / "postgres" / "log" / "postgres.log").read_text()
+
+
+def test_killed_engines_are_started_again_without_loss(old: Installation) -> None:
+    old.up()
+    write_row(old.database_url(), "before")
+    publish(old.nats_url(), 20)
+    for name in ("postgres", "nats"):
+        pid = old.wait_well()["pids"][name]
+        os.kill(pid, signal.SIGKILL)
+        for _ in range(100):
+            if old.status()["pids"].get(name) != pid:
+                break
+            time.sleep(0.1)
+    old.wait_well()
+    write_row(old.database_url(), "later")
+    publish(old.nats_url(), 1)
+    assert read_rows(old.database_url()) == ["before", "later"]
+    assert stored(old.nats_url()) == 21
+
+
+def test_after_everything_is_killed_the_next_start_goes_on_without_loss(old: Installation) -> None:
+    old.up()
+    write_row(old.database_url(), "kept")
+    publish(old.nats_url(), 20)
+    pids = old.wait_well()["pids"]
+    for name in ("supervisor", "postgres", "nats"):
+        os.kill(pids[name], signal.SIGKILL)
+    old.up()
+    assert read_rows(old.database_url()) == ["kept"]
+    assert stored(old.nats_url()) == 20
+
+
+def test_after_the_supervisor_is_killed_the_next_start_takes_over_its_engines(old: Installation) -> None:
+    old.up()
+    write_row(old.database_url(), "kept")
+    pids = old.wait_well()["pids"]
+    os.kill(pids["supervisor"], signal.SIGKILL)
+    assert not old.status()["well"]
+    old.up()
+    assert not is_alive(pids["postgres"])
+    assert not is_alive(pids["nats"])
+    assert read_rows(old.database_url()) == ["kept"]
+
+
+def test_a_lock_file_that_names_a_strange_process_does_not_stop_the_start(old: Installation) -> None:
+    lock = old.var / "postgres" / "data" / "postmaster.pid"
+    lock.write_text(f"{os.getpid()}\n{lock.parent}\n0\n5432\n\n\n0 0\nready\n")
+    old.up()
+    assert old.wait_well()["health"]["postgres"] == "ok"
+
+
+def test_a_second_up_is_refused_and_the_first_goes_on(old: Installation) -> None:
+    old.up()
+    pids = old.wait_well()["pids"]
+    refused(old.run("up", "--engines-only"), "conflict", "already runs", "ringroad down")
+    assert old.wait_well()["pids"] == pids
+
+
+@pytest.mark.parametrize("name", ["HTTP_PORT", "HTTPS_PORT"])
+def test_a_port_of_ours_in_use_is_told_before_anything_is_made(new: Installation, name: str) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", int(new.env[f"RINGROAD_{name}"])))
+        other.listen()
+        refused(new.run("up"), "conflict", "in use", name.lower())
+    assert not new.var.exists()
+
+
+@pytest.mark.parametrize("name", ["NATS_PORT", "MQTT_PORT"])
+def test_a_port_of_the_broker_in_use_ends_what_was_started(old: Installation, name: str) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", int(old.env[f"RINGROAD_{name}"])))
+        other.listen()
+        done = old.run("--json", "up", "--engines-only")
+        assert done.returncode == EXIT_STATUS["conflict"]
+        assert json.loads(done.stderr.splitlines()[-1])["error"]["code"] == "port_in_use"
+    assert not (old.var / "postgres" / "data" / "postmaster.pid").exists()
+    old.up()
+
+
+def test_a_database_port_in_use_is_told(old: Installation) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        done = old.run("--json", "up", "--engines-only", RINGROAD_DATABASE_PORT=str(other.getsockname()[1]))
+    assert done.returncode == EXIT_STATUS["conflict"]
+    assert json.loads(done.stderr.splitlines()[-1])["error"]["code"] == "port_in_use"
+
+
+def test_a_foreign_var_folder_is_left_alone(new: Installation) -> None:
+    new.var.mkdir()
+    (new.var / "thesis.txt").write_text("years of work")
+    before = contents(new.var)
+    for words in (("up",), ("up", "--detach"), ("up", "--engines-only")):
+        refused(new.run(*words), "conflict", "not a Ringroad folder", "nothing was changed")
+    assert contents(new.var) == before
+
+
+def test_a_file_in_the_place_of_the_var_folder_is_left_alone(new: Installation) -> None:
+    new.var.write_text("a file")
+    refused(new.run("up", "--engines-only"), "conflict", "not a Ringroad folder")
+    assert new.var.read_text() == "a file"
+
+
+@pytest.mark.parametrize("engine", ["postgres/data", "nats"])
+def test_a_foreign_engine_folder_is_left_alone(new: Installation, engine: str) -> None:
+    (new.var / engine).mkdir(parents=True)
+    (new.var / "RINGROAD").write_text("{}")
+    (new.var / engine / "thesis.txt").write_text("years of work")
+    before = contents(new.var)
+    refused(new.run("up", "--engines-only"), "conflict", "nothing was changed")
+    assert contents(new.var) == before
+
+
+def test_data_of_another_postgresql_are_left_alone_with_a_way_out(old: Installation) -> None:
+    version = old.var / "postgres" / "data" / "PG_VERSION"
+    version.write_text("16\n")
+    before = contents(old.var)
+    refused(old.run("up", "--engines-only"), "conflict", "PostgreSQL 16", "pg_dump", "restore")
+    assert contents(old.var) == before
+    doctor = old.run("doctor")
+    assert doctor.returncode == EXIT_STATUS["unavailable"]
+    assert "pg_dump" in doctor.stdout
+    version.write_text("18\n")
+    old.up()
+
+
+def test_data_with_a_part_missing_are_left_alone(old: Installation) -> None:
+    (old.var / "postgres" / "data" / "global" / "pg_control").unlink()
+    before = contents(old.var)
+    refused(old.run("up", "--engines-only"), "corrupt", "lacks parts", "backup")
+    assert contents(old.var) == before
+
+
+def test_data_with_damaged_bytes_stop_the_start(old: Installation) -> None:
+    control = old.var / "postgres" / "data" / "global" / "pg_control"
+    raw = bytearray(control.read_bytes())
+    raw[16:80] = bytes(64)
+    control.write_bytes(raw)
+    done = old.run("--json", "up", "--engines-only")
+    assert done.returncode == EXIT_STATUS["corrupt"], done.stderr
+    assert json.loads(done.stderr.splitlines()[-1])["error"]["code"] == "data_corrupt"
+    assert control.read_bytes() == bytes(raw)
+
+
+def test_a_newer_database_is_left_alone(old: Installation) -> None:
+    old.up()
+    with psycopg.connect(old.database_url()) as conn:
+        conn.execute("INSERT INTO schema_migration VALUES ('0099_from_the_future_pre.sql', 'x', now())")
+    write_row(old.database_url(), "kept")
+    assert old.run("down").returncode == 0
+    done = old.run("--json", "up", "--engines-only")
+    assert done.returncode == EXIT_STATUS["conflict"]
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert error["code"] == "database_newer"
+    assert error["hint"]
+    assert not (old.var / "postgres" / "data" / "postmaster.pid").exists()
+
+
+def test_an_unknown_setting_stops_the_start(new: Installation) -> None:
+    refused(new.run("up", RINGROAD_HTTP_PROT="1"), "invalid_input", "RINGROAD_HTTP_PORT")
+    (new.folder / "ringroad.toml").write_text("pol_s = 5\n")
+    refused(new.run("up"), "invalid_input", "pol_s", "did you mean poll_s?")
+    assert not new.var.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(new: Installation) -> None:
+    new.var = Path("/proc/ringroad")
+    refused(new.run("up", "--engines-only"), "unavailable", "cannot write to", "--var")
+
+
+def in_small_world(made: Installation, mount: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run with a file system of its own mounted on the var folder; works for root and for others."""
+    made.var.mkdir()
+    script = f'mount -t tmpfs {mount} && shift && exec "$@"'
+    wrapped = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", str(made.var)]
+    probe = subprocess.run(
+        [*wrapped, "true"], check=False, capture_output=True, cwd=made.folder, env=made.env, timeout=10
+    )
+    if probe.returncode != 0:
+        pytest.skip("this machine allows no user namespaces with mounts")
+    return subprocess.run(
+        [*wrapped, *made.command(*words)],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=made.folder,
+        env=made.env,
+        timeout=START_S_MAX,
+    )
+
+
+@pytest.mark.parametrize("size", ["4k", "12m"])  # before the first file; in the middle of initdb
+def test_a_full_disk_is_one_clear_error(new: Installation, size: str) -> None:
+    done = in_small_world(new, f'-o size={size} tmpfs "$1"', "--json", "up", "--engines-only")
+    assert done.returncode == EXIT_STATUS["unavailable"], done.stderr
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert error["code"] == "cannot_write"
+    assert "space" in error["message"] + error["hint"]
+
+
+def test_a_read_only_disk_is_one_clear_error(new: Installation) -> None:
+    done = in_small_world(new, '-o ro tmpfs "$1"', "up", "--engines-only")
+    refused(done, "unavailable", "ead-only", "--var")
+
+
+def test_a_long_path_does_not_matter(old: Installation) -> None:
+    deep = old.folder / ("d" * 120) / ("e" * 40)
+    deep.mkdir(parents=True)
+    old.var = old.var.rename(deep / "var")
+    old.up()
+    assert old.wait_well()["well"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has the choice")
+def test_as_root_the_database_runs_as_nobody_special(old: Installation) -> None:
+    old.up()
+    pid = old.wait_well()["pids"]["postgres"]
+    assert "postgres" in command_of(pid)[0]
+    user = next(
+        line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("CapEff")
+    )
+    assert int(user.split()[1], 16) == 0
+
+
+def test_nobody_but_us_can_read_the_secrets(seed: Path) -> None:
+    for name in ("postgres/password", "nats/password", "nats/login.key", "pki/ca.key", "pki/server.key"):
+        assert (seed / name).stat().st_mode & 0o077 == 0, name
