@@ -584,3 +584,30 @@ def test_matching_alone_refuses_what_a_refresh_refuses() -> None:
     with pytest.raises(Untrusted) as refused:
         match_targets(director_targets, image_targets, VehicleInventory(ecus=world.inventory.ecus[:1]))
     assert refused.value.code == "unknown_ecu"
+
+
+@pytest.mark.parametrize("role", ["timestamp", "snapshot", "root"])
+def test_the_key_of_another_role_does_not_sign_targets(role: str) -> None:
+    world = make_world()
+    stolen = sign.build_director_targets(
+        version=2, expires=UNTIL, vin=VIN, vehicle_package=package("brake"), targets=[target("brake")]
+    )
+    raw = sign.sign(stolen, world.director.signers(role))
+    world.director.files["2.targets.json"] = raw
+    snapshot = sign.build_snapshot(version=2, expires=UNTIL, targets_version=2, targets_raw=raw, vin=VIN)
+    world.director.put_snapshot(sign.sign(snapshot, world.director.signers("snapshot")), 2)
+    with pytest.raises(Untrusted) as refused:
+        world.run()
+    assert refused.value.code == "arbitrary_software"
+
+
+def test_a_root_that_gives_one_key_to_two_roles_is_refused() -> None:
+    repo = Repo("image")
+    good = repo.put_root(1)
+
+    def bend(signed: dict[str, Any]) -> None:
+        signed["roles"]["snapshot"] = signed["roles"]["timestamp"]
+
+    with pytest.raises(Untrusted) as refused:
+        provision(image_root=repo.bent(good, "root", bend), director_root=good)
+    assert refused.value.code == "malformed"
