@@ -9,10 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class CampaignState(StrEnum):
@@ -71,7 +68,7 @@ class VehicleFacts:
     release_id: str | None = None
     blocked_reason: str | None = None
     tags: tuple[str, ...] = ()
-    attributes: Mapping[str, Any] = NOTHING
+    attributes: Mapping[str, Any] = field(default_factory=dict)
     born_at: datetime | None = None
     ecus: Mapping[str, EcuFacts] = field(default_factory=dict)  # by ECU name
 

@@ -128,9 +128,19 @@ UPDATE campaign SET wave = :wave, generation = generation + 1
 UPDATE assignment SET released_at = :now, generation = generation + 1
  WHERE campaign_id = :campaign_id AND wave = :wave AND state = 'pending' AND released_at IS NULL;
 
+-- name: release_and_offer_ddi!
+UPDATE assignment a
+   SET released_at = :now, state = 'offered', offered_at = :now, generation = a.generation + 1,
+       deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
+  FROM vehicle v
+ WHERE a.campaign_id = :campaign_id AND a.wave = :wave AND a.state = 'pending' AND a.released_at IS NULL
+   AND v.vin = a.vin AND v.gateway = 'ddi'
+   AND NOT EXISTS (SELECT 1 FROM assignment o
+                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'));
+
 -- name: offer_ddi!
 UPDATE assignment a
-   SET state = 'offered', offered_at = :now, generation = generation + 1,
+   SET state = 'offered', offered_at = :now, generation = a.generation + 1,
        deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
   FROM vehicle v
  WHERE a.campaign_id = :campaign_id AND a.state = 'pending' AND a.released_at IS NOT NULL

@@ -29,6 +29,7 @@ from ringroad.ship.store.campaigns import (
     start,
 )
 from ringroad.ship.store.reading import (
+    SavedPlan,
     count_busy,
     list_assignments,
     list_campaigns,
@@ -51,6 +52,7 @@ from ringroad.ship.store.reports import apply_manifest, expire_deadlines, fold_r
 __all__ = [
     "Campaign",
     "PendingBundle",
+    "SavedPlan",
     "Withdrawal",
     "abort",
     "apply_decision",

@@ -202,14 +202,18 @@ def release_wave(conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, 
     wave = campaign.wave + 1
     rows = SQL.set_wave(conn, campaign_id=campaign.id, wave=wave, generation=campaign.generation)
     expect_one(rows, f"campaign {campaign.id}")
-    vehicles = SQL.release_wave(conn, campaign_id=campaign.id, wave=wave, now=now)
+    deadline_s = _current_plan(conn, campaign).request.vehicle_deadline_s
+    vehicles = SQL.release_and_offer_ddi(
+        conn, campaign_id=campaign.id, wave=wave, now=now, deadline_s=deadline_s
+    )
+    vehicles += SQL.release_wave(conn, campaign_id=campaign.id, wave=wave, now=now)
     previous = _latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED)
     _append(
         conn, ids, campaign, FactKind.CAMPAIGN_WAVE_STARTED, actor=actor, now=now,
         causes=previous or _latest(conn, campaign.id, FactKind.CAMPAIGN_STARTED),
         body={"wave": wave, "vehicles": vehicles},
     )  # fmt: skip
-    offer_waiting(conn, campaign, now=now)
+    SQL.notify_assignment(conn, campaign_id=campaign.id)
     return read_campaign(conn, campaign.id)
 
 

@@ -151,7 +151,7 @@ def read_release(conn: Connection, release_id: str) -> ReleaseFacts:
     }
     try:
         variants = {
-            variant: {ecu: packages[package_id] for ecu, package_id in chosen.items()}
+            variant: {ecu: packages[package_id] for ecu, package_id in sorted(chosen.items())}
             for variant, chosen in document.get("variants", {}).items()
         }
     except KeyError as error:

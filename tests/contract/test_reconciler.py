@@ -1,0 +1,445 @@
+"""Whole campaigns over a real PostgreSQL: plan, waves, gate, reports, deadlines, halts, crashes."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ringroad.kernel.errors import Conflict
+from ringroad.kernel.facts import FactKind
+from ringroad.loop.reconciler import evaluate, tick
+from ringroad.ship import store
+from ringroad.ship.gate import Advance, Finish, GatePolicy, Halt
+from ringroad.ship.model import CampaignState
+from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.ledger import read_facts
+from support.fleet import CountingIds, Story, add_vehicles, fill_programme
+
+pytestmark = pytest.mark.engines
+
+
+@pytest.fixture
+def conn(pg_url: str) -> Iterator[Connection]:
+    with closing(connect(pg_url)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def story(conn: Connection) -> Story:
+    ids = CountingIds()
+    fill_programme(conn, ids, versions=("1.0.0", "2.0.0", "3.0.0"))
+    return Story(conn, ids)
+
+
+def success(story: Story) -> int:
+    offered = story.vehicles("offered")
+    for action in offered:
+        story.ddi(action, "closed", "success", kind="closed")
+    return len(offered)
+
+
+def test_a_good_campaign_reaches_every_vehicle_wave_by_wave(story: Story) -> None:
+    add_vehicles(story.conn, range(20))
+    plan = story.start(waves=(4, 6))
+    assert plan.document["wave_vehicles"] == [4, 6, 10]
+    sizes = []
+    for _ in range(3):
+        sizes.append(success(story))
+        story.later(5)
+        round_ = story.tick()
+        assert len(round_.decisions) == 1
+    assert sizes == [4, 6, 10]
+    campaign = story.campaign()
+    assert campaign.state is CampaignState.FINISHED
+    assert isinstance(round_.decisions[0][1], Finish)
+    assert len(story.vehicles("installed")) == 20
+    assert story.facts(FactKind.VEHICLE_UPDATED) == 20
+    releases = story.conn.execute("SELECT DISTINCT release_id FROM vehicle").fetchall()
+    assert releases == [{"release_id": "release_2.0.0"}]
+    installed = story.conn.execute("SELECT DISTINCT version FROM ecu_installed").fetchall()
+    assert installed == [{"version": "2.0.0"}]
+    assert story.tick().idle
+
+
+def test_every_fact_of_the_campaign_names_its_cause_and_lap(story: Story) -> None:
+    add_vehicles(story.conn, range(6))
+    story.start(waves=(2,))
+    for _ in range(2):
+        success(story)
+        story.later(5)
+        story.tick()
+    facts = {fact.id: fact for fact in read_facts(story.conn, lap_id="lap_1")}
+    kinds = [fact.kind for fact in facts.values()]
+    assert kinds[-1] is FactKind.CAMPAIGN_FINISHED
+    for fact in facts.values():
+        if fact.kind is not FactKind.RELEASE_SIGNED:
+            assert fact.causes, fact.kind
+            assert all(cause in facts for cause in fact.causes)
+    updated = next(fact for fact in facts.values() if fact.kind is FactKind.VEHICLE_UPDATED)
+    assert facts[updated.causes[0]].kind is FactKind.CAMPAIGN_WAVE_STARTED
+    assert facts[updated.causes[0]].body["wave"] == updated.body["wave"]
+
+
+def test_a_bad_first_wave_halts_and_the_rest_is_never_offered(story: Story) -> None:
+    add_vehicles(story.conn, range(20))
+    story.start(waves=(4,))
+    first = story.vehicles("offered")
+    story.ddi(first[0], "closed", "failure", kind="closed")
+    story.later(5)
+    ((_, decision),) = story.tick().decisions
+    assert decision == Halt("too_many_failures")
+    assert story.campaign().state is CampaignState.HALTED
+    states = [action.state for action in story.vehicles()]
+    assert sorted(states) == ["cancelled"] * 16 + ["cancelling"] * 3 + ["failed"]
+    for action in story.vehicles("cancelling"):
+        story.ddi(action, "closed", "success", kind="cancel")
+    story.tick()
+    assert len(story.vehicles("cancelled")) == 19
+    (halted,) = [f for f in read_facts(story.conn) if f.kind is FactKind.CAMPAIGN_HALTED]
+    causes = {fact.kind for fact in read_facts(story.conn) if fact.id in halted.causes}
+    assert causes == {FactKind.CAMPAIGN_WAVE_STARTED, FactKind.VEHICLE_UPDATE_FAILED}
+
+
+def test_silent_vehicles_hold_the_wave_and_become_an_outcome_at_their_deadline(story: Story) -> None:
+    add_vehicles(story.conn, range(10))
+    gate = GatePolicy(failed_permille_max=100, reports_min=4, silence_s_max=86_400, silent_permille_max=250)
+    story.start(waves=(4,), gate=gate)
+    for action in story.vehicles("offered")[:2]:
+        story.ddi(action, "closed", "success", kind="closed")
+    story.later(60)
+    assert story.tick().decisions == ()
+    assert store.list_gate_decisions(story.conn, story.campaign_id)[0]["reason"] == "too_few_reports"
+    story.later(3_600)
+    assert story.tick().expired == 2
+    assert {action.state_detail for action in story.vehicles("expired")} == {"never answered"}
+    assert story.facts(FactKind.VEHICLE_DEADLINE_PASSED) == 2
+    assert story.campaign().wave == 1  # two of four silent: above 250 permille, and never enough reports
+    assert story.campaign().state is CampaignState.RUNNING
+
+
+def test_a_vehicle_that_goes_silent_while_installing_counts_as_failed(story: Story) -> None:
+    add_vehicles(story.conn, range(10))
+    story.start(waves=(4,))
+    story.ddi(story.vehicles("offered")[0], "proceeding")
+    story.tick()
+    assert [action.state for action in story.vehicles() if action.state == "active"] == ["active"]
+    story.later(3_601)
+    ((_, decision),) = story.tick().decisions
+    assert decision == Halt("too_many_failures")
+
+
+def test_a_pause_withholds_offers_and_resuming_moves_deadlines(story: Story) -> None:
+    add_vehicles(story.conn, range(8))
+    story.start(waves=(4,))
+    busy = story.vehicles("offered")[0]
+    story.ddi(busy, "proceeding")
+    story.tick()
+    generation = story.campaign().generation
+    with transaction(story.conn):
+        store.pause(
+            story.conn, story.ids, campaign_id=story.campaign_id, generation=generation, actor="ann",
+            reason="holiday", now=story.now,
+        )  # fmt: skip
+    assert story.vehicles("offered") == []
+    assert [action.vin for action in story.vehicles("active")] == [busy.vin]
+    story.later(100_000)
+    assert story.tick().expired == 0
+    with transaction(story.conn):
+        store.resume(
+            story.conn, story.ids, campaign_id=story.campaign_id, generation=generation + 1, actor="ann",
+            now=story.now,
+        )  # fmt: skip
+    assert len(story.vehicles("offered")) == 3
+    assert story.vehicles("active")[0].deadline_at == busy.deadline_at + timedelta(seconds=100_000)
+    assert story.tick().expired == 0
+
+
+def test_a_report_during_a_pause_is_kept_and_a_failure_counts(story: Story) -> None:
+    add_vehicles(story.conn, range(8))
+    story.start(waves=(4,))
+    heard, other = story.vehicles("offered")[:2]
+    with transaction(story.conn):
+        store.pause(
+            story.conn, story.ids, campaign_id=story.campaign_id, generation=story.campaign().generation,
+            actor="ann", reason="", now=story.now,
+        )  # fmt: skip
+    story.ddi(heard, "proceeding")
+    story.ddi(other, "closed", "failure", kind="closed")
+    story.tick()
+    states = {action.vin: action for action in story.vehicles()}
+    assert (states[heard.vin].state, states[heard.vin].last_report_at) == ("pending", story.now)
+    assert states[other.vin].state == "failed"
+
+
+def test_an_abort_cancels_what_is_open(story: Story) -> None:
+    add_vehicles(story.conn, range(8))
+    story.start(waves=(4,))
+    with transaction(story.conn):
+        store.abort(
+            story.conn, story.ids, campaign_id=story.campaign_id, generation=story.campaign().generation,
+            actor="ann", reason="wrong release", now=story.now,
+        )  # fmt: skip
+    assert story.campaign().state is CampaignState.ABORTED
+    assert len(story.vehicles("cancelling")) == 4
+    assert len(story.vehicles("cancelled")) == 4
+    story.ddi(story.vehicles("cancelling")[0], "closed", "success", kind="closed")  # it was faster
+    story.tick()
+    assert len(story.vehicles("installed")) == 1
+
+
+def test_repeated_foreign_unknown_and_late_reports_change_nothing_and_are_kept(story: Story) -> None:
+    add_vehicles(story.conn, range(8))
+    story.start(waves=(4,))
+    action, other = story.vehicles("offered")[:2]
+    for _ in range(3):
+        story.ddi(action, "closed", "success", kind="closed", key="same")
+    story.ddi(action, "closed", "failure", kind="closed", key="after")
+    foreign = type(action)(**{**vars(action), "vin": other.vin})
+    story.ddi(foreign, "closed", "failure", kind="closed", key="foreign")
+    waiting = story.vehicles("pending")[0]
+    story.ddi(waiting, "closed", "failure", kind="closed", key="never offered")
+    unknown = type(action)(vin=action.vin, action_id=999_999)
+    story.ddi(unknown, "closed", "failure", kind="closed", key="unknown")
+    story.report(action, {"gateway": "ddi"}, key="malformed")
+    story.report(action, {}, kind="config", key="config")
+    story.later(1)
+    done = story.tick()
+    assert (done.reports_applied, done.reports_refused) == (1, 6)
+    rows = story.conn.execute("SELECT dedupe_key, outcome FROM device_report ORDER BY id").fetchall()
+    assert {row["dedupe_key"]: row["outcome"] for row in rows} == {
+        "same": "applied",
+        "after": "closed",
+        "foreign": "unknown_action",
+        "never offered": "unknown_action",
+        "unknown": "unknown_action",
+        "malformed": "no_action",
+        "config": "no_action",
+    }
+    assert len(story.vehicles("installed")) == 1
+    assert story.facts(FactKind.VEHICLE_UPDATED) == 1
+    assert story.tick().idle
+
+
+def test_an_older_generation_is_refused(story: Story) -> None:
+    add_vehicles(story.conn, range(8))
+    story.start(waves=(2, 2))
+    old = story.campaign()
+    success(story)
+    story.later(1)
+    story.tick()
+    moved = story.campaign()
+    assert (moved.wave, moved.generation) == (2, old.generation + 1)
+    for decision in (Advance(), Halt("late"), Finish()):
+        with pytest.raises(Conflict), transaction(story.conn):
+            store.apply_decision(story.conn, story.ids, old, decision, actor="test", now=story.now)
+    assert story.campaign() == moved
+
+
+def test_two_reconcilers_at_once_make_each_move_once(story: Story, pg_url: str) -> None:
+    add_vehicles(story.conn, range(300))
+    story.start(waves=(100, 100))
+    success(story)
+    story.later(1)
+    failures: list[BaseException] = []
+    start = threading.Barrier(4)
+
+    def reconcile(number: int) -> None:
+        ids = CountingIds(1_000_000 * (number + 1))
+        try:
+            with closing(connect(pg_url)) as conn:
+                start.wait(10)
+                for _ in range(4):
+                    tick(conn, ids, now=story.now)
+        except BaseException as error:  # noqa: BLE001 - shown by the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=reconcile, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    assert story.facts(FactKind.VEHICLE_UPDATED) == 100
+    assert story.facts(FactKind.CAMPAIGN_WAVE_STARTED) == 2
+    assert story.campaign().wave == 2
+    assert len(story.vehicles("offered")) == 100
+
+
+class Died(Exception):  # noqa: N818 - stands for a killed process
+    pass
+
+
+@pytest.mark.parametrize("statement", range(1, 26))
+def test_a_crash_at_any_statement_of_a_round_leaves_consistent_facts(
+    story: Story, pg_url: str, statement: int
+) -> None:
+    add_vehicles(story.conn, range(6))
+    story.start(waves=(2,))
+    success(story)
+    story.later(1)
+    executed = 0
+
+    with closing(connect(pg_url)) as dying:
+        backend = dying.info.backend_pid
+
+        def kill_at(*_: Any) -> None:
+            nonlocal executed
+            executed += 1
+            if executed == statement:
+                story.conn.execute("SELECT pg_terminate_backend(%s, 5000)", [backend])
+
+        class Killing(type(dying.cursor())):  # type: ignore[misc]
+            def execute(self, *args: Any, **more: Any) -> Any:
+                kill_at()
+                return super().execute(*args, **more)
+
+        dying.cursor_factory = Killing
+        # The connection is gone in the middle; what counts is what is left behind.
+        with contextlib.suppress(Exception):
+            tick(dying, CountingIds(500_000), now=story.now)
+        assert dying.closed or executed < statement
+        assert executed > 18 or dying.closed
+    counts = {state: len(story.vehicles(state)) for state in ("installed", "offered", "pending")}
+    assert counts["installed"] == story.facts(FactKind.VEHICLE_UPDATED)
+    assert story.campaign().wave == story.facts(FactKind.CAMPAIGN_WAVE_STARTED)
+    unapplied = story.conn.execute(
+        "SELECT count(*) AS n FROM device_report WHERE applied_at IS NULL"
+    ).fetchone()
+    assert unapplied == {"n": 2 - counts["installed"]}
+    story.tick()
+    success(story)
+    story.later(1)
+    story.tick()
+    assert story.campaign().state is CampaignState.FINISHED
+    assert story.facts(FactKind.VEHICLE_UPDATED) == 6
+
+
+def test_native_vehicles_are_offered_only_with_a_signed_bundle(story: Story) -> None:
+    vins = add_vehicles(story.conn, range(4), gateway="native")
+    story.start(waves=(4,))
+    tick(story.conn, story.ids, now=story.now, issue=None)
+    assert story.vehicles("offered") == []
+    assert story.tick().bundles == 4
+    assert sorted(content["vin"] for content in story.issued) == sorted(vins)
+    package = story.issued[0]["vehicle_package"]
+    assert [group.name for group in package.groups] == ["chassis", "head"]
+    assert {target.ecu_target.mode for target in story.issued[0]["targets"]} == {"inplace", "ab"}
+    assert len(story.vehicles("offered")) == 4
+    action = story.vehicles("offered")[0]
+    story.native(action, "SUCCEEDED", kind="closed")
+    story.tick()
+    (claimed,) = story.vehicles("active")  # its word alone does not close the action
+    assert claimed.state_detail == "SUCCEEDED, manifest awaited"
+
+
+def test_a_rolled_back_native_vehicle_halts_and_its_bundle_is_withdrawn(story: Story) -> None:
+    add_vehicles(story.conn, range(4), gateway="native")
+    story.start(waves=(4,))
+    story.tick()
+    story.native(story.vehicles("offered")[0], "ROLLED_BACK", kind="closed")
+    story.issued.clear()
+    done = story.tick()
+    assert done.decisions[0][1] == Halt("too_many_failures")
+    assert done.withdrawn == 1
+    assert (story.issued[0]["vehicle_package"], story.issued[0]["targets"]) == (None, ())
+    assert story.facts(FactKind.VEHICLE_ROLLED_BACK) == 1
+
+
+def test_after_a_halt_a_return_waits_for_a_release_with_a_counter_that_may_be_installed(story: Story) -> None:
+    add_vehicles(story.conn, range(4), gateway="native")
+    story.start(waves=(4,), rollback_installed=True, gate=GatePolicy(failed_permille_max=300, reports_min=2))
+    story.tick()
+    good, bad = story.vehicles("offered")[:2]
+    confirm(story, good.vin)
+    story.native(bad, "ROLLED_BACK", kind="closed")
+    story.later(1)
+    assert story.tick().decisions[0][1] == Halt("too_many_failures")
+    (answer,) = story.vehicles(kind="rollback")
+    # release 1.0.0 has counter 1, the vehicle committed 2: the maker must sign a new release
+    assert (answer.vin, answer.state, answer.state_detail) == (good.vin, "failed", "release_counter: brake")
+
+
+def test_after_a_halt_a_return_is_signed_where_counters_allow_it(story: Story) -> None:
+    story.conn.execute("UPDATE software_package SET release_counter = 2")
+    add_vehicles(story.conn, range(4), gateway="native")
+    story.start(waves=(4,), rollback_installed=True, gate=GatePolicy(failed_permille_max=300, reports_min=2))
+    story.tick()
+    good, bad = story.vehicles("offered")[:2]
+    confirm(story, good.vin)
+    story.native(bad, "ROLLBACK_FAILED", kind="closed")
+    story.issued.clear()
+    story.later(1)
+    story.tick()
+    (answer,) = story.vehicles(kind="rollback")
+    assert (answer.state, answer.release_id) == ("offered", "release_1.0.0")
+    package = next(c["vehicle_package"] for c in story.issued if c["vin"] == good.vin)
+    assert (package.rollback, package.release_id, package.action_id) == (
+        True,
+        "release_1.0.0",
+        answer.action_id,
+    )
+    blocked = story.conn.execute("SELECT vin FROM vehicle WHERE blocked_reason IS NOT NULL").fetchall()
+    assert blocked == [{"vin": bad.vin}]
+    confirm(story, good.vin, version="1.0.0")
+    assert story.vehicles(kind="rollback")[0].state == "installed"
+    row = story.conn.execute("SELECT release_id FROM vehicle WHERE vin = %s", [good.vin]).fetchone()
+    assert row == {"release_id": "release_1.0.0"}
+
+
+def test_a_second_campaign_waits_for_vehicles_that_still_have_to_confirm_a_cancel(story: Story) -> None:
+    add_vehicles(story.conn, range(4))
+    story.start(waves=(4,))
+    story.ddi(story.vehicles("offered")[0], "closed", "failure", kind="closed")
+    story.later(1)
+    story.tick()
+    waiting = story.vehicles("cancelling")
+    story.start(release="release_3.0.0", waves=(4,))
+    assert (len(story.vehicles("offered")), len(story.vehicles("pending"))) == (1, 3)
+    for action in waiting:
+        story.ddi(action, "closed", "success", kind="cancel")
+    story.later(1)
+    assert story.tick().offered == 3
+
+
+def test_the_gate_records_what_it_saw_so_that_it_can_be_replayed(story: Story) -> None:
+    add_vehicles(story.conn, range(8))
+    story.start(waves=(4,))
+    story.tick()
+    story.tick()
+    success(story)
+    story.later(1)
+    story.tick()
+    newest, oldest = store.list_gate_decisions(story.conn, story.campaign_id)
+    assert (oldest["decision"], oldest["reason"]) == ("hold", "too_few_reports")  # once, not per round
+    assert newest["decision"] == "advance"
+    assert newest["facts"]["wave"]["vehicles_installed"] == 4
+    assert newest["policy"]["reports_min"] == 2
+
+
+def test_a_campaign_that_does_not_run_is_not_evaluated(story: Story) -> None:
+    add_vehicles(story.conn, range(4))
+    story.plan()
+    with pytest.raises(Conflict), transaction(story.conn):
+        evaluate(story.conn, story.ids, story.campaign_id, now=story.now)
+
+
+def confirm(
+    story: Story, vin: str, *, version: str = "2.0.0", ecus: tuple[str, ...] = ("brake", "head")
+) -> Any:
+    """Apply a verified manifest that shows `version` on the named ECUs."""
+    from support.manifests import manifest_of  # noqa: PLC0415
+
+    with transaction(story.conn):
+        return store.apply_manifest(
+            story.conn,
+            story.ids,
+            manifest=manifest_of(story.conn, vin, version, ecus),
+            body=b"{}",
+            now=story.now,
+        )
