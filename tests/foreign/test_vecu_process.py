@@ -1,0 +1,273 @@
+"""Virtual ECU processes: clients we did not write flash one, and `kill -9` at any time loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib
+import importlib.resources
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import udsoncan
+import udsoncan.configs
+from udsoncan.client import Client
+from udsoncan.exceptions import NegativeResponseException
+
+from ringroad.protocol.vehicle import EcuTarget
+from ringroad.vehicle.agents.ab import AbAgent
+from ringroad.vehicle.agents.base import BytesSource, Done, EcuImage, EcuInventory, UpdateAgent, no_progress
+from ringroad.vehicle.agents.inplace import UdsInplaceAgent
+from ringroad.vehicle.agents.session import EcuAccess
+from ringroad.vehicle.agents.wire import Identity
+from ringroad.vehicle.doip import DoipChannel
+from ringroad.vehicle.segments import decode_text, flash_image
+from ringroad.vehicle.uds import hmac_key
+
+pytestmark = pytest.mark.foreign
+
+Mode = Literal["ab", "inplace"]
+SECRET = bytes.fromhex("00112233445566778899aabbccddeeff")
+START_S_MAX = 20.0
+ADDRESS = 0x1001
+
+
+def firmware(name: str = "default") -> bytes:
+    package = f"zephyr_4_4_0_hci_usb_nrf52840dk_{name}"
+    return (importlib.resources.files(package) / "firmware.hex").read_bytes()
+
+
+@dataclass
+class EcuProcess:
+    """One `ringroad vecu run` and its folder."""
+
+    folder: Path
+    mode: Mode
+    process: subprocess.Popen[bytes] | None = None
+    port: int = 0
+
+    def start(self) -> None:
+        port_file = self.folder / "port"
+        port_file.unlink(missing_ok=True)
+        config = self.folder / "ecu.toml"
+        config.write_text(
+            f"""
+[ecu]
+serial = "SN1"
+hardware_id = "HW1"
+vin = "WRR00000000000001"
+layout = "{self.mode}"
+bank_bytes = 1048576
+secret_hex = "{SECRET.hex()}"
+block_bytes = 4095
+supported_faults = ["P0A1F-00"]
+
+[server]
+flash = "flash.bin"
+port_file = "port"
+script = "script.json"
+fsync = false
+pending_ms = 20
+""",
+            encoding="utf-8",
+        )
+        script = self.folder / "script.json"
+        if not script.exists():
+            script.write_text("{}", encoding="utf-8")
+        command = [sys.executable, "-m", "ringroad.cli", "vecu", "run", "--config", str(config)]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + START_S_MAX
+        while not port_file.exists():
+            assert self.process.poll() is None, "the ECU ended at once"
+            assert time.monotonic() < deadline, "the ECU did not start"
+            time.sleep(0.02)
+        self.port = int(port_file.read_text(encoding="ascii"))
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(5)
+            self.process = None
+
+    def agent(self) -> UpdateAgent:
+        channel = DoipChannel("127.0.0.1", self.port, ecu_address=ADDRESS)
+        access = EcuAccess(serial="SN1", derive=hmac_key(SECRET), restart_s_max=0.2)
+        return AbAgent(channel, access) if self.mode == "ab" else UdsInplaceAgent(channel, access)
+
+
+@pytest.fixture(params=["ab", "inplace"])
+def ecu(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EcuProcess]:
+    process = EcuProcess(folder=tmp_path, mode=request.param)
+    yield process
+    process.kill()
+
+
+def image_of(data: bytes, mode: Mode, counter: int) -> EcuImage:
+    return EcuImage(
+        serial="SN1",
+        target=EcuTarget(name="ecu", mode=mode, format="ihex", version=f"{counter}.0"),
+        filename="firmware.hex",
+        sha256=hashlib.sha256(data).hexdigest(),
+        length_bytes=len(data),
+        release_counter=counter,
+        hardware_ids=("HW1",),
+    )
+
+
+class Raw(udsoncan.DidCodec):
+    """Bytes as they are."""
+
+    def encode(self, *data: Any) -> bytes:
+        return bytes(data[0])
+
+    def decode(self, string_bin: bytes) -> bytes:
+        return string_bin
+
+    def __len__(self) -> int:
+        raise udsoncan.DidCodec.ReadAllRemainingData
+
+
+@contextmanager
+def client_of(ecu: EcuProcess) -> Iterator[tuple[Any, Any]]:
+    """doipclient's wire and udsoncan's client, which have no types."""
+    doip: Any = importlib.import_module("doipclient")
+    connectors: Any = importlib.import_module("doipclient.connectors")
+    wire = doip.DoIPClient("127.0.0.1", ADDRESS, tcp_port=ecu.port, client_ip_address="127.0.0.1")
+    config: Any = dict(udsoncan.configs.default_client_config)
+    config["data_identifiers"] = dict.fromkeys(
+        (0xF190, 0xF18C, 0xF191, 0xF195, 0xF15A, 0xF15B, 0xFD00, 0xFD01, 0xFD02), Raw
+    )
+    config["security_algo"] = lambda level, seed, params: hmac_key(params)(level, seed)
+    config["security_algo_params"] = SECRET
+    config["request_timeout"] = 5
+    try:
+        with Client(connectors.DoIPClientUDSConnector(wire), config=config) as client:
+            yield wire, client
+    finally:
+        wire.close()
+
+
+def test_udsoncan_and_doipclient_read_unlock_flash_and_read_back_a_real_image(ecu: EcuProcess) -> None:
+    data = firmware()
+    content = flash_image(decode_text("ihex", data))
+    behaviour = {"faults": [{"code": "P0A1F-00", "rate_permille": 1000}]}
+    script = {"images": {hashlib.sha256(data).hexdigest(): behaviour}}
+    (ecu.folder / "script.json").write_text(json.dumps(script), encoding="utf-8")
+    ecu.start()
+    with client_of(ecu) as (wire, client):
+        assert client.read_data_by_identifier_first(0xF190) == b"WRR00000000000001"
+        assert wire.request_alive_check().source_address == ADDRESS
+        client.change_session(3)
+        assert client.routine_control(0x0203, 1).service_data.routine_status_record == b"\x00"
+        client.change_session(2)
+        with pytest.raises(NegativeResponseException) as refused:
+            client.request_download(udsoncan.MemoryLocation(0, 8, 32, 32))
+        assert refused.value.response.code == 0x33
+        client.unlock_security_access(1)
+        client.write_data_by_identifier(0xF15A, b"udsoncan")
+        identity = Identity(
+            version="7.0",
+            sha256=hashlib.sha256(data).digest(),
+            content_sha256=content.content_sha256,
+            release_counter=7,
+            hardware_id="HW1",
+        )
+        client.write_data_by_identifier(0xFD02, identity.encode())
+        client.routine_control(0xFF00, 1)
+        for segment in content.segments:
+            assert segment.data is not None
+            answer = client.request_download(
+                udsoncan.MemoryLocation(segment.address, segment.length_bytes, 32, 32)
+            )
+            size = answer.service_data.max_length - 2
+            for index, at in enumerate(range(0, segment.length_bytes, size), start=1):
+                client.transfer_data(index & 0xFF, segment.data[at : at + size])
+            client.request_transfer_exit()
+        checked = client.routine_control(0x0202, 1, content.content_sha256)
+        assert checked.service_data.routine_status_record == b"\x00"
+        assert client.routine_control(0xFF01, 1).service_data.routine_status_record == b"\x00"
+        if ecu.mode == "ab":
+            client.routine_control(0x0301, 1)
+        client.ecu_reset(1)
+    with client_of(ecu) as (_, client):
+        assert client.read_data_by_identifier_first(0xF195) == b"7.0"
+        assert client.read_data_by_identifier_first(0xFD00) == hashlib.sha256(data).digest()
+        assert client.read_data_by_identifier_first(0xF15B) == b"udsoncan"
+        found = client.get_dtc_by_status_mask(0x08).service_data
+        assert [(dtc.id, dtc.status.get_byte_as_int()) for dtc in found.dtcs] == [(0x0A1F00, 0x2F)]
+        client.clear_dtc(0xFFFFFF)
+        assert client.get_dtc_by_status_mask(0x08).service_data.dtcs == []
+
+
+def test_three_wrong_keys_lock_udsoncan_out(ecu: EcuProcess) -> None:
+    ecu.start()
+    codes = []
+    with client_of(ecu) as (_, client):
+        client.change_session(3)
+        client.set_config("security_algo_params", b"wrong")
+        for _ in range(4):
+            with pytest.raises(NegativeResponseException) as refused:
+                client.unlock_security_access(1)
+            codes.append(refused.value.response.code)
+    assert codes == [0x35, 0x35, 0x36, 0x37]
+
+
+@pytest.mark.parametrize("part", [40, 95])
+def test_a_killed_process_loses_nothing_and_is_flashed_again(ecu: EcuProcess, part: int) -> None:
+    old, new = firmware("legacy"), firmware()
+
+    async def update(data: bytes, counter: int) -> None:
+        agent, wanted = ecu.agent(), image_of(data, ecu.mode, counter)
+        source = BytesSource(data)
+        assert isinstance(await agent.prepare(wanted, source, progress=no_progress), Done)
+        assert isinstance(await agent.install(wanted, source, progress=no_progress), Done)
+        assert isinstance(await agent.activate(wanted), Done)
+        assert isinstance(await agent.verify(wanted, frozenset({"version"})), Done)
+        assert isinstance(await agent.commit(wanted), Done)
+        await agent.close()
+
+    async def update_until_killed() -> None:
+        agent, wanted = ecu.agent(), image_of(new, ecu.mode, 2)
+        source = BytesSource(new)
+
+        def kill_at(done: int, total: int) -> None:
+            if done * 100 >= part * total:
+                ecu.kill()
+
+        verb = agent.prepare if ecu.mode == "ab" else agent.install
+        outcome = await verb(wanted, source, progress=kill_at)
+        assert not isinstance(outcome, Done)
+        await agent.close()
+
+    async def inventory() -> EcuInventory:
+        agent = ecu.agent()
+        found = await agent.inventory()
+        await agent.close()
+        assert isinstance(found, EcuInventory)
+        return found
+
+    ecu.start()
+    asyncio.run(update(old, 1))
+    asyncio.run(update_until_killed())
+    ecu.start()
+    found = asyncio.run(inventory())
+    if ecu.mode == "ab":
+        assert found.running is not None
+        assert found.running.version == "1.0"
+    else:
+        assert found.mode == "bootloader"
+    assert found.committed_counter == 1
+    asyncio.run(update(new, 2))
+    ecu.kill()
+    ecu.start()
+    found = asyncio.run(inventory())
+    assert found.running is not None
+    assert (found.running.version, found.committed_counter) == ("2.0", 2)
