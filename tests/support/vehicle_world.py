@@ -286,9 +286,11 @@ class DeskSignals:
 class Server:
     """The native gateway, as one ASGI application over two signed repositories."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, now: datetime = NOW) -> None:
+        self.until = now + timedelta(days=30)
         self.director, self.image = Repo("director", vin=VIN), Repo("image")
-        self.image_root, self.director_root = self.image.put_root(1), self.director.put_root(1)
+        self.image_root = self.image.put_root(1, expires=self.until)
+        self.director_root = self.director.put_root(1, expires=self.until)
         self.images: dict[str, bytes] = {}
         self.listed: list[sign.ImageTarget] = []
         self.command = Command(kind="none", poll_s=1)
@@ -364,17 +366,19 @@ class Server:
 
     def publish(self, package: VehiclePackage, targets: list[sign.DirectorTarget], *, vin: str = VIN) -> None:
         self.version += 1
-        until = NOW + timedelta(days=30)
+        until = self.until
         self.director.vin = vin
         self.image.put(
             sign.build_image_targets(version=self.version, expires=until, targets=self.listed),
             version=self.version,
+            expires=until,
         )
         self.director.put(
             sign.build_director_targets(
                 version=self.version, expires=until, vin=vin, vehicle_package=package, targets=targets
             ),
             version=self.version,
+            expires=until,
         )
         self.command = Command(kind="update", poll_s=1, action_id=package.action_id)
 
@@ -412,13 +416,14 @@ class World:
         ecus: Sequence[tuple[str, Literal["ab", "inplace"]]] = (
             ("central", "ab"), ("adas", "ab"), ("brake", "inplace"), ("body", "inplace"),
         ),
+        now: datetime = NOW,
     ) -> None:  # fmt: skip
         self.folder = folder
         self.power = Power()
         self.clock = DeskClock()
         self.ids = DeskIds()
         self.signals = DeskSignals()
-        self.server = Server()
+        self.server = Server(now=now)
         self.server.clock = self.clock.now
         self.ecus = {name: desk_ecu(name, mode, self.power) for name, mode in ecus}
         self.keys = {ecu.serial: seeded(ecu.serial) for ecu in self.ecus.values()}
@@ -560,3 +565,12 @@ class World:
             if not report.ecu and (not told or told[-1] != report.state):
                 told.append(report.state)
         return told
+
+
+def as_verified(target: sign.DirectorTarget) -> VerifiedTarget:
+    """The same target as the verifier returns it."""
+    return VerifiedTarget(
+        serial=target.serial, filename=target.filename, length=target.length, sha256=target.sha256,
+        sha512=target.sha512, hardware_ids=target.hardware_ids, release_counter=target.release_counter,
+        ecu_target=target.ecu_target,
+    )  # fmt: skip

@@ -24,7 +24,7 @@ from ringroad.kernel.vin import Vin
 from ringroad.protocol.vehicle import Acknowledged, Command, Report, ReportBatch
 from ringroad.trust.state import VerifiedTarget
 from ringroad.trust.verify import FileRequest
-from ringroad.vehicle.images import CHUNK_BYTES, ImageStore, PartialImage
+from ringroad.vehicle.images import ImageStore, PartialImage
 
 PREFIX: Final = "/uptane/v1"
 ANSWER_BYTES_MAX: Final = 256 * 1024  # bytes; of a poll or an acknowledgement of 1000 reports
@@ -160,7 +160,8 @@ class Gateway:
         self, response: httpx.Response, image: PartialImage, length_bytes: int, progress: Progress
     ) -> None:
         started_s, received_bytes = self._clock.monotonic_s(), 0
-        async for chunk in response.aiter_bytes(CHUNK_BYTES):
+        # As they arrive: a chunk size would hold back bytes that a broken connection then loses.
+        async for chunk in response.aiter_bytes():
             image.write(chunk)
             received_bytes += len(chunk)
             progress(image.done_bytes, length_bytes)
