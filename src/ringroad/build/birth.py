@@ -91,21 +91,31 @@ def register_vehicle(
         raise InvalidInput(f"{len(tags)} tags, limit {TAGS_MAX}")
     primary = next(ecu for ecu in ecus if ecu.is_primary)
     rows = SQL.insert_vehicle(
-        conn,
-        vin=vin,
-        programme_id=programme_id,
-        variant=variant,
-        region=region,
-        tags=sorted(set(tags)),
-        gateway=gateway,
-        token_sha256=token_sha256,
-        primary_serial=primary.serial,
-        release_id=release_id,
-        now=now,
-    )
+        conn, vin=vin, programme_id=programme_id, variant=variant, region=region, tags=sorted(set(tags)),
+        gateway=gateway, token_sha256=token_sha256, primary_serial=primary.serial, release_id=release_id, now=now,
+    )  # fmt: skip
     if rows == 0:
         _same_or_conflict(conn, vin, token_sha256, ecus)
         return False
+    _check_baseline(conn, programme_id, release_id)
+    _check_installed(baseline_targets(conn, programme_id, variant), ecus, installed)
+    _write_ecus(conn, vin, ecus, installed, now=now)
+    if order_id is not None and SQL.finish_order(conn, order_id=order_id, vin=vin) != 1:
+        raise Conflict(f"order {order_id} is not open or building", hint="read the orders again")
+    causes = [
+        fact
+        for kind in (FactKind.BASELINE_SET, FactKind.SCHEDULE_REPLANNED)
+        if (fact := latest_fact(conn, kind=kind, subject=programme_id))
+    ]
+    append_fact(
+        conn, ids, kind=FactKind.VEHICLE_BORN, subject=vin, actor=actor, now=now, lap_id=causes[0].lap_id,
+        causes=[fact.id for fact in causes], work_started_at=work_started_at,
+        body={"variant": variant, "release_id": release_id, "ecus": len(ecus), "order_id": order_id},
+    )  # fmt: skip
+    return True
+
+
+def _check_baseline(conn: Connection, programme_id: str, release_id: str) -> None:
     baseline = get_baseline(conn, programme_id)
     if baseline is None or baseline.release_id != release_id:
         current = baseline.release_id if baseline else "none"
@@ -114,46 +124,21 @@ def register_vehicle(
             code="baseline_moved",
             hint="flash again",
         )
-    _check_installed(baseline_targets(conn, programme_id, variant), ecus, installed)
+
+
+def _write_ecus(
+    conn: Connection, vin: str, ecus: Sequence[NewEcu], installed: Sequence[Installed], *, now: datetime
+) -> None:
     for ecu in ecus:
         SQL.insert_ecu(
-            conn,
-            vin=vin,
-            serial=ecu.serial,
-            name=ecu.name,
-            hardware_id=ecu.hardware_id,
-            public_key=Jsonb(dict(ecu.public_key)),
-            key_id=ecu.key_id,
-            is_primary=ecu.is_primary,
-            now=now,
-        )
+            conn, vin=vin, serial=ecu.serial, name=ecu.name, hardware_id=ecu.hardware_id,
+            public_key=Jsonb(dict(ecu.public_key)), key_id=ecu.key_id, is_primary=ecu.is_primary, now=now,
+        )  # fmt: skip
     for image in installed:
         SQL.insert_installed(
-            conn,
-            vin=vin,
-            serial=image.serial,
-            filename=image.filename,
-            version=image.version,
-            image_sha256=image.image_sha256,
-            now=now,
-        )
-    if order_id is not None and SQL.finish_order(conn, order_id=order_id, vin=vin) != 1:
-        raise Conflict(f"order {order_id} is not open or building", hint="read the orders again")
-    baseline_fact = latest_fact(conn, kind=FactKind.BASELINE_SET, subject=programme_id)
-    schedule_fact = latest_fact(conn, kind=FactKind.SCHEDULE_REPLANNED, subject=programme_id)
-    append_fact(
-        conn,
-        ids,
-        kind=FactKind.VEHICLE_BORN,
-        subject=vin,
-        actor=actor,
-        now=now,
-        lap_id=baseline_fact.lap_id if baseline_fact else None,
-        causes=[fact.id for fact in (baseline_fact, schedule_fact) if fact],
-        work_started_at=work_started_at,
-        body={"variant": variant, "release_id": release_id, "ecus": len(ecus), "order_id": order_id},
-    )
-    return True
+            conn, vin=vin, serial=image.serial, filename=image.filename, version=image.version,
+            image_sha256=image.image_sha256, now=now,
+        )  # fmt: skip
 
 
 def _check_ecus(variant: Variant, hardware: Mapping[str, str], ecus: Sequence[NewEcu]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from ringroad.build.model import Line
@@ -19,6 +19,8 @@ from ringroad.kernel.errors import InvalidInput
 ITERATIONS_DEFAULT: Final = 1_500  # about 0.2 s for 200 cars
 RUSH_WEIGHT: Final = 20  # lateness cost per position for a rush order, which is due at once
 DUE_WEIGHT: Final = 10  # per position behind the due time
+
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 Cause = Literal["new_release", "blocked_part", "rush_order", "new_orders"]
 
@@ -133,24 +135,7 @@ def decide_schedule(
     if len(by_id) != len(orders):
         raise InvalidInput("an order stands twice in the list")
     fixed = [order_id for order_id in dict.fromkeys(frozen) if order_id in by_id]
-    held: list[HeldOrder] = []
-    free: list[Order] = []
-    for order in orders:
-        if order.id in fixed:
-            continue
-        reason = _hold_reason(order, blocked, baseline)
-        if reason:
-            held.append(HeldOrder(order_id=order.id, reason=reason))
-        else:
-            free.append(order)
-    free.sort(
-        key=lambda order: (
-            not order.rush,
-            order.due_at or datetime.max.replace(tzinfo=now.tzinfo),
-            order.received_at,
-            order.id,
-        )
-    )
+    free, held = _sort_out([order for order in orders if order.id not in fixed], blocked, baseline)
     room = max(0, CARS_MAX - len(fixed))
     held += [HeldOrder(order_id=order.id, reason="the schedule is full") for order in free[room:]]
     placed = [*(by_id[order_id] for order_id in fixed), *free[:room]]
@@ -179,6 +164,22 @@ def decide_schedule(
         seed=seed,
         iterations=found.iterations,
     )
+
+
+def _sort_out(
+    orders: Sequence[Order], blocked: Mapping[str, str], baseline: str | None
+) -> tuple[list[Order], list[HeldOrder]]:
+    """Return what may be built, most urgent first, and what is held back."""
+    free: list[Order] = []
+    held: list[HeldOrder] = []
+    for order in orders:
+        reason = _hold_reason(order, blocked, baseline)
+        if reason:
+            held.append(HeldOrder(order_id=order.id, reason=reason))
+        else:
+            free.append(order)
+    free.sort(key=lambda order: (not order.rush, order.due_at or _NEVER, order.received_at, order.id))
+    return free, held
 
 
 def _hold_reason(order: Order, blocked: Mapping[str, str], baseline: str | None) -> str:

@@ -155,34 +155,20 @@ def add_package(
         raise InvalidInput(f"a {image.format} image has no version of its own", hint="give one")
     parse_version(version)
     counter = _agree("release_counter", release_counter, image.security_counter)
-    if len(requires) > REQUIRES_MAX:
-        raise InvalidInput(f"{len(requires)} requirements, limit {REQUIRES_MAX}")
-    for requirement in requires:
-        parse_range(requirement.range)
+    _check_requires(requires)
     filename = filename or f"{programme_id}-{ecu}-{version}.{_SUFFIX[image.format]}"
     if not _FILENAME.fullmatch(filename):
         raise InvalidInput(
             f"{filename[:200]!r} is no filename", hint="letters, digits and . _ + -, up to 151"
         )
+    fits = hardware_ids if hardware_ids is not None else [programme.ecus[ecu].hardware_id]
     package_id = ids.new("pkg")
     rows = SQL.insert_package(
-        conn,
-        id=package_id,
-        programme_id=programme_id,
-        ecu=ecu,
-        name=name,
-        version=version,
-        filename=filename,
-        format=image.format,
-        hardware_ids=list(hardware_ids if hardware_ids is not None else [programme.ecus[ecu].hardware_id]),
-        image_sha256=image.sha256,
-        image_sha512=image.sha512,
-        image_bytes=image.file_bytes,
-        release_counter=counter or 0,
-        facts=Jsonb(image.to_document()),
-        requires=Jsonb([{"ecu": requirement.ecu, "range": requirement.range} for requirement in requires]),
-        now=now,
-    )
+        conn, id=package_id, programme_id=programme_id, ecu=ecu, name=name, version=version, filename=filename,
+        format=image.format, hardware_ids=list(fits), image_sha256=image.sha256, image_sha512=image.sha512,
+        image_bytes=image.file_bytes, release_counter=counter or 0, facts=Jsonb(image.to_document()),
+        requires=Jsonb([{"ecu": item.ecu, "range": item.range} for item in requires]), now=now,
+    )  # fmt: skip
     if rows == 0:
         stored = package_of(SQL.package_of_version(conn, programme_id=programme_id, ecu=ecu, version=version))
         if stored.image_sha256 != image.sha256:
@@ -191,19 +177,11 @@ def add_package(
             )
         return stored
     append_fact(
-        conn,
-        ids,
-        kind=FactKind.PACKAGE_ADDED,
-        subject=package_id,
-        actor=actor,
-        now=now,
-        lap_id=lap_of(conn, change_id, lap_id),
-        work_started_at=work_started_at,
-        causes=causes_of(
-            conn, [(FactKind.CHANGE_APPROVED, change_id), (FactKind.PROGRAMME_IMPORTED, programme_id)]
-        ),
+        conn, ids, kind=FactKind.PACKAGE_ADDED, subject=package_id, actor=actor, now=now,
+        lap_id=lap_of(conn, change_id, lap_id), work_started_at=work_started_at,
+        causes=causes_of(conn, [(FactKind.CHANGE_APPROVED, change_id), (FactKind.PROGRAMME_IMPORTED, programme_id)]),
         body={"ecu": ecu, "version": version, "sha256": image.sha256, "format": image.format},
-    )
+    )  # fmt: skip
     return get_package(conn, package_id)
 
 
@@ -280,6 +258,13 @@ def _keep_the_road(conn: Connection, programme: Programme) -> None:
                 f"vehicles on the road have hardware {row['hardware_id']!r} as {row['name']}, the file says {ecu.hardware_id!r}",
                 hint="give the new hardware a new ECU name",
             )
+
+
+def _check_requires(requires: Sequence[Requirement]) -> None:
+    if len(requires) > REQUIRES_MAX:
+        raise InvalidInput(f"{len(requires)} requirements, limit {REQUIRES_MAX}")
+    for requirement in requires:
+        parse_range(requirement.range)
 
 
 def _agree(name: str, typed: Any, own: Any) -> Any:

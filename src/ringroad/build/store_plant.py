@@ -208,60 +208,43 @@ def save_schedule(
         Conflict: another schedule became current since `generation`.
     """
     parent = current_schedule(conn, programme_id)
-    schedule_id = ids.new("schedule")
+    schedule = Schedule(
+        id=ids.new("schedule"), programme_id=programme_id, generation=generation + 1,
+        parent_id=parent.id if parent else None, cause=cause, document=document,
+        replan_latency_us=replan_latency_us, made_at=now,
+    )  # fmt: skip
     rows = SQL.insert_schedule(
-        conn,
-        schedule_id=schedule_id,
-        programme_id=programme_id,
-        generation=generation,
-        parent_id=parent.id if parent else None,
-        cause=cause,
-        document=Jsonb(document.to_document()),
-        replan_latency_us=replan_latency_us,
-        now=now,
-    )
+        conn, schedule_id=schedule.id, programme_id=programme_id, generation=generation,
+        parent_id=schedule.parent_id, cause=cause, document=Jsonb(document.to_document()),
+        replan_latency_us=replan_latency_us, now=now,
+    )  # fmt: skip
     expect_one(rows, f"the schedule of {programme_id}")
-    causes = causes_of(
-        conn,
-        [
-            (FactKind.BASELINE_SET, programme_id),
-            (FactKind.ORDER_RECEIVED, order_id),
-            (FactKind.SCHEDULE_REPLANNED, programme_id),
-        ],
-    )
+    causes = [
+        (FactKind.BASELINE_SET, programme_id),
+        (FactKind.ORDER_RECEIVED, order_id),
+        (FactKind.SCHEDULE_REPLANNED, programme_id),
+    ]
     # Only a new release makes a schedule part of a lap: orders and parts come and go outside of it.
     baseline = latest_fact(conn, kind=FactKind.BASELINE_SET, subject=programme_id)
     append_fact(
-        conn,
-        ids,
-        kind=FactKind.SCHEDULE_REPLANNED,
-        subject=programme_id,
-        actor=actor,
-        now=now,
+        conn, ids, kind=FactKind.SCHEDULE_REPLANNED, subject=programme_id, actor=actor, now=now,
         lap_id=baseline.lap_id if baseline and cause == "new_release" else None,
-        causes=causes,
-        work_started_at=work_started_at,
-        body={
-            "schedule_id": schedule_id,
-            "generation": generation + 1,
-            "cause": cause,
-            "replan_latency_us": replan_latency_us,
-            "cars": len(document.sequence),
-            "held": len(document.held),
-            "violations": document.violations,
-            "blocked": dict(document.blocked),
-        },
-    )
-    return Schedule(
-        id=schedule_id,
-        programme_id=programme_id,
-        generation=generation + 1,
-        parent_id=parent.id if parent else None,
-        cause=cause,
-        document=document,
-        replan_latency_us=replan_latency_us,
-        made_at=now,
-    )
+        causes=causes_of(conn, causes), work_started_at=work_started_at, body=_evidence(schedule),
+    )  # fmt: skip
+    return schedule
+
+
+def _evidence(schedule: Schedule) -> dict[str, Any]:
+    return {
+        "schedule_id": schedule.id,
+        "generation": schedule.generation,
+        "cause": schedule.cause,
+        "replan_latency_us": schedule.replan_latency_us,
+        "cars": len(schedule.document.sequence),
+        "held": len(schedule.document.held),
+        "violations": schedule.document.violations,
+        "blocked": dict(schedule.document.blocked),
+    }
 
 
 def replan(

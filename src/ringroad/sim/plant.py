@@ -1,0 +1,343 @@
+"""A plant that runs: cars move through the line's stations and are born at its end.
+
+The line is paced: every takt all cars move on by one station, the next order of the current schedule
+enters, and the car behind the last station is flashed with the line's baseline and registered.
+Stations are simulated; ECUs, update agents, keys and the registration are the real ones (`assembly.py`).
+
+What it asks of the server goes through a `Registrar`; the shell gives it one over HTTP.
+
+Invariant: only the newest schedule moves cars; an older generation never replaces a newer one. A car
+that could not be flashed or registered is not born: its order goes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
+
+import structlog
+
+from ringroad.kernel.clock import Clock
+from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, RingroadError, Unavailable
+from ringroad.kernel.vin import Vin
+from ringroad.sim.assembly import Blueprint, BornVehicle, Surroundings, assemble, make_vin
+from ringroad.sim.box import build_box
+from ringroad.sim.vecu.medium import Medium
+from ringroad.sim.vecu.script import Script
+from ringroad.vehicle.files import Durability
+
+BIRTH_TRIES_MAX: Final = (
+    3  # a baseline that moves more often than this while one car is flashed is no baseline
+)
+IDLE_TAKTS_MAX: Final = 1_000_000  # a run with nothing to do ends at last
+VINS_SKIPPED_MAX: Final = 1_000_000
+
+BORN: Final = "born.json"  # in a vehicle's folder: order and registration, written once the server has it
+_BUILT: Final = "built.json"  # the same, before
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineOrder:
+    """One order as the line sees it."""
+
+    id: str
+    variant: str
+    region: str = ""
+    state: Literal["open", "building"] = "open"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineSchedule:
+    """The current schedule: what to build next, and with which release."""
+
+    generation: int
+    orders: tuple[LineOrder, ...]  # in sequence, the ones on the line included
+    release_id: str | None  # the line's baseline
+
+
+class Registrar(Protocol):
+    """What a plant asks of the server. Every call may raise Unavailable; the line then stands still."""
+
+    async def current_schedule(self) -> LineSchedule | None:
+        """Return the newest schedule, or None before the first."""
+        ...
+
+    async def blueprint(self, *, variant: str, region: str) -> Blueprint:
+        """Return the variant's ECUs and the baseline's packages with their images, as they are now."""
+        ...
+
+    async def start_order(self, order_id: str) -> None:
+        """Note that a car entered the line. Raises: Conflict if its order is not open any more."""
+        ...
+
+    async def reopen_order(self, order_id: str) -> None:
+        """Put an order back whose car left the line unfinished."""
+        ...
+
+    async def register(self, registration: Mapping[str, Any], *, order_id: str) -> None:
+        """Register a new vehicle. Raises: Conflict with code ``baseline_moved`` if it must be flashed again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Birth:
+    """A vehicle that left the line."""
+
+    vin: Vin
+    order_id: str
+    variant: str
+    release_id: str
+    folder: Path
+    registration: Mapping[str, Any]
+    vehicle: BornVehicle | None  # None for a SWUpdate box, which has no virtual ECU of ours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlantSettings:
+    """How a plant runs.
+
+    Attributes:
+        folder: vehicle folders are made in it, one per VIN.
+        stations: of the line.
+        takt_s: seconds between two vehicles.
+        time_factor: simulated seconds per real second; 60 builds an hour's cars in a minute.
+        seed: of every draw of the ECUs.
+        durability: of the vehicle folders.
+    """
+
+    folder: Path
+    stations: int
+    takt_s: float
+    time_factor: float = 1.0
+    seed: int = 0
+    durability: Durability = "fsync"
+
+    def __post_init__(self) -> None:
+        """Refuse a line that could not move."""
+        if self.stations < 1 or self.takt_s <= 0 or self.time_factor <= 0:
+            raise InvalidInput("a line needs a station, and takt_s and time_factor above 0")
+
+
+@dataclass(slots=True, kw_only=True)
+class Plant:
+    """One running line.
+
+    Attributes:
+        settings: how it runs.
+        registrar: the server.
+        surroundings: where the vehicles will live.
+        clock: for the ECUs.
+        secret: random bytes by count, for keys and tokens.
+        vin_numbers: serial numbers to use; those whose folder exists are skipped.
+        on_birth: told of each vehicle, after it is registered.
+        sleep: waits real seconds.
+        script: how images behave on the ECUs.
+        medium: flash by ECU serial; default files in the vehicle's folder.
+    """
+
+    settings: PlantSettings
+    registrar: Registrar
+    surroundings: Surroundings
+    clock: Clock
+    secret: Callable[[int], bytes]
+    vin_numbers: Iterator[int]
+    on_birth: Callable[[Birth], Awaitable[None]]
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    script: Script | None = None
+    medium: Callable[[str], Medium] | None = None
+    schedule: LineSchedule | None = None
+    line: list[LineOrder | None] = field(default_factory=list)  # station 0 first
+    unregistered: dict[str, Birth] = field(default_factory=dict)  # by order: built, answer not seen
+    born: int = 0
+
+    async def run(self, *, stop: asyncio.Event | None = None, births_max: int | None = None) -> int:
+        """Move the line takt by takt; return how many vehicles were born.
+
+        Args:
+            stop: ends the run at the next takt; cars on the line stay `building` and are taken up again.
+            births_max: ends the run after so many births.
+        """
+        for _ in range(IDLE_TAKTS_MAX):
+            if (stop is not None and stop.is_set()) or (births_max is not None and self.born >= births_max):
+                break
+            try:
+                await self.takt()
+            except Unavailable as error:
+                _log.warning("plant.stands", reason=error.code, detail=error.message)
+            await self.sleep(self.settings.takt_s / self.settings.time_factor)
+        return self.born
+
+    async def takt(self) -> None:
+        """Move every car on by one station, let one in and one out.
+
+        Raises:
+            Unavailable: the server does not answer; nothing moved.
+        """
+        await self.read_schedule()
+        if not self.line:
+            self.line = [None] * self.settings.stations
+        leaving = self.line[-1]
+        if leaving is not None:
+            await self._finish(leaving)
+            self.line[-1] = None  # only now: what raised Unavailable is tried again at the next takt
+        entering = await self._next_order()
+        self.line = [entering, *self.line[:-1]]
+
+    async def read_schedule(self) -> bool:
+        """Take up the current schedule if it is newer; return whether it was."""
+        found = await self.registrar.current_schedule()
+        if found is None or (self.schedule is not None and found.generation <= self.schedule.generation):
+            return False
+        _log.info("plant.schedule", generation=found.generation, orders=len(found.orders))
+        self.schedule = found
+        return True
+
+    async def _next_order(self) -> LineOrder | None:
+        """Return the first order of the schedule that is not on the line and may still be built."""
+        if self.schedule is None or self.schedule.release_id is None:
+            return None
+        on_line = {order.id for order in self.line if order is not None}
+        waiting = [order for order in self.schedule.orders if order.id not in on_line]
+        for order in waiting:
+            self._forget(order)
+            if order.state == "building":  # a run before this one ended with it on the line
+                return order
+            try:
+                await self.registrar.start_order(order.id)
+            except (Conflict, NotFound) as error:
+                _log.info("plant.order_skipped", order=order.id, reason=error.code)
+                continue
+            return order
+        return None
+
+    def _forget(self, order: LineOrder) -> None:
+        """Strike an order from the schedule in memory: it was tried, whatever came of it."""
+        if self.schedule is not None:
+            left = tuple(other for other in self.schedule.orders if other.id != order.id)
+            self.schedule = LineSchedule(
+                generation=self.schedule.generation, orders=left, release_id=self.schedule.release_id
+            )
+
+    async def _finish(self, order: LineOrder) -> None:
+        """Flash and register the car; if that cannot be done, put its order back.
+
+        Raises:
+            Unavailable: the server does not answer; the car waits, and so does its registration.
+        """
+        try:
+            birth = await self._give_birth(order)
+        except Unavailable:
+            raise
+        except RingroadError as error:
+            _log.error("plant.not_born", order=order.id, reason=error.code, detail=error.message)
+            try:
+                await self.registrar.reopen_order(order.id)
+            except (Conflict, NotFound) as refused:
+                _log.warning("plant.not_reopened", order=order.id, reason=refused.code)
+            return
+        self.born += 1
+        _log.info(
+            "plant.born", vin=birth.vin, order=order.id, variant=order.variant, release=birth.release_id
+        )
+        await self.on_birth(birth)
+
+    async def _give_birth(self, order: LineOrder) -> Birth:
+        """Build until the registered release is still the line's baseline.
+
+        Raises:
+            Conflict: the baseline moved on each try, or the order or VIN is taken.
+            InvalidInput: an ECU refused the baseline.
+            Unavailable: the server does not answer.
+        """
+        for _ in range(BIRTH_TRIES_MAX):
+            birth = self.unregistered.get(order.id) or await self._build(order)
+            self.unregistered[order.id] = (
+                birth  # an answer may be lost: registering this one again is harmless
+            )
+            try:
+                await self.registrar.register(birth.registration, order_id=order.id)
+            except Unavailable:
+                raise
+            except RingroadError as error:
+                self._scrap(order.id)
+                if error.code != "baseline_moved":
+                    raise
+                _log.info("plant.flash_again", order=order.id, vin=birth.vin)
+            else:
+                del self.unregistered[order.id]
+                (birth.folder / _BUILT).rename(birth.folder / BORN)
+                return birth
+        raise Conflict("the baseline keeps moving", code="baseline_moved")
+
+    def _scrap(self, order_id: str) -> None:
+        birth = self.unregistered.pop(order_id)
+        shutil.rmtree(birth.folder, ignore_errors=True)
+
+    async def _build(self, order: LineOrder) -> Birth:
+        """Build one car and note in its folder what it is, so that a restart can register it."""
+        plan = await self.registrar.blueprint(variant=order.variant, region=order.region)
+        missing = sorted(set(plan.ecus) - set(plan.packages))
+        if missing:
+            raise Conflict(
+                f"the baseline has no software for {', '.join(missing)}", code="baseline_incomplete"
+            )
+        vin = self._next_vin()
+        folder = self.settings.folder / vin
+        try:
+            registration, vehicle = await self._flash(plan, vin, folder)
+        except RingroadError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise InvalidInput(
+                error.message, code=error.code, hint=error.hint, detail=error.detail
+            ) from error
+        note = {"order_id": order.id, "registration": registration}
+        (folder / _BUILT).write_text(json.dumps(note, indent=1), encoding="utf-8")
+        return Birth(
+            vin=vin, order_id=order.id, variant=order.variant, release_id=plan.release_id, folder=folder,
+            registration=registration, vehicle=vehicle,
+        )  # fmt: skip
+
+    async def _flash(
+        self, plan: Blueprint, vin: Vin, folder: Path
+    ) -> tuple[dict[str, Any], BornVehicle | None]:
+        if any(table["agent"] == "ddi" for table in plan.ecus.values()):
+            return build_box(folder, vin, plan, self.surroundings, secret=self.secret), None
+        vehicle = await assemble(
+            folder, vin, plan, self.surroundings, clock=self.clock, secret=self.secret, script=self.script,
+            seed=self.settings.seed, medium=self.medium, durability=self.settings.durability,
+        )  # fmt: skip
+        return vehicle.registration, vehicle
+
+    async def recover(self) -> None:
+        """After a restart: register what was built but perhaps not registered, and scrap what is half built.
+
+        Raises:
+            Unavailable: the server does not answer; nothing was scrapped that may be registered.
+        """
+        for folder in sorted(self.settings.folder.glob("*/")):
+            if (folder / BORN).exists():
+                continue
+            if not (folder / _BUILT).exists():
+                shutil.rmtree(folder)
+                continue
+            note = json.loads((folder / _BUILT).read_text("utf-8"))
+            try:
+                await self.registrar.register(note["registration"], order_id=note["order_id"])
+                (folder / _BUILT).rename(folder / BORN)
+            except (Conflict, NotFound, InvalidInput) as error:
+                _log.info("plant.scrapped", vin=folder.name, reason=error.code)
+                shutil.rmtree(folder)
+
+    def _next_vin(self) -> Vin:
+        for _ in range(VINS_SKIPPED_MAX):
+            vin = make_vin(next(self.vin_numbers))
+            if not (self.settings.folder / vin).exists():
+                return vin
+        raise Conflict("no serial number is free", code="vins_exhausted")
