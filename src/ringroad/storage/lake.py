@@ -18,6 +18,7 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,11 +27,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+import duckdb
 import ibis
 import pyarrow as pa
 import pyarrow.parquet as pq
-from duckdb import Error as DuckDbError
-from duckdb import IOException
 
 from ringroad.kernel.errors import Corrupt, InvalidInput, Unavailable
 
@@ -116,6 +116,7 @@ class Rows:
 
 
 _INT, _TEXT, _REAL = pa.int64(), pa.string(), pa.float64()
+_TYPES = {_INT: ("int64", "BIGINT"), _TEXT: ("string", "VARCHAR"), _REAL: ("float64", "DOUBLE")}
 _HEAD = [
     ("vin", _TEXT),
     ("batch", _INT),
@@ -157,18 +158,17 @@ def from_us(at_us: int) -> datetime:
 
 
 class View:
-    """The lake's tables as Ibis expressions, each row once."""
+    """The lake's tables as Ibis expressions, each row once, answered by one DuckDB connection."""
 
-    def __init__(self, backend: Any, tables: Mapping[str, Any]) -> None:
-        self._backend = backend
-        self._tables = tables
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
 
     def table(self, name: str) -> Any:
         """Return the expression of `samples`, `faults` or `exposure`, duplicates removed.
 
         Of equal keys the first delivered wins, so that a later message cannot rewrite history.
         """
-        raw = self._tables[name]
+        raw = self.raw(name)
         ranked = raw.mutate(
             copy=ibis.row_number().over(
                 group_by=[raw[key] for key in KEY], order_by=[raw.seq, raw.received_us]
@@ -178,11 +178,12 @@ class View:
 
     def raw(self, name: str) -> Any:
         """Return the expression of a table as it was delivered, duplicates included."""
-        return self._tables[name]
+        return _unbound(name)
 
     def rows(self, expression: Any) -> list[dict[str, Any]]:
         """Run one expression and return its rows."""
-        result: list[dict[str, Any]] = self._backend.to_pyarrow(expression).to_pylist()
+        # Compiled here and run by DuckDB itself: ibis 12 calls methods that DuckDB 2 deprecates.
+        result: list[dict[str, Any]] = self._connection.sql(sql_of(expression)).to_arrow_table().to_pylist()
         return result
 
 
@@ -237,24 +238,24 @@ class Lake:
         """
         for _ in range(READ_ATTEMPTS_MAX):
             listed = {table: self.files(table) for table in SCHEMAS}
-            backend = ibis.duckdb.connect(threads=DUCKDB_THREADS, memory_limit=DUCKDB_MEMORY)
+            connection = duckdb.connect(config={"threads": DUCKDB_THREADS, "memory_limit": DUCKDB_MEMORY})
             try:
-                return question(
-                    View(backend, {name: _attach(backend, name, files) for name, files in listed.items()})
-                )
-            except (IOException, FileNotFoundError) as error:
+                for table, files in listed.items():
+                    _attach(connection, table, files)
+                return question(View(connection))
+            except (duckdb.IOException, FileNotFoundError) as error:
                 if all(path.exists() for files in listed.values() for path in files):
                     raise Unavailable(
                         "the lake cannot be read", hint="look at the disk", detail=str(error)
                     ) from error
-            except DuckDbError as error:
+            except duckdb.Error as error:
                 raise Corrupt(
                     "a file of the lake does not read back",
                     hint="ringroad doctor names it",
                     detail=str(error),
                 ) from error
             finally:
-                backend.disconnect()
+                connection.close()
         raise Unavailable("the lake kept changing", hint="try again")
 
     def compact(self, *, files_min: int = COMPACT_FILES_MIN) -> int:
@@ -293,12 +294,20 @@ def _merge(table: str, parent: Path, parts: Sequence[Path]) -> int:
     return sum(1 for path in parts if path != target)
 
 
-def _attach(backend: Any, name: str, files: Sequence[Path]) -> Any:
-    if not files:
-        return backend.create_table(f"{name}_files", SCHEMAS[name].empty_table(), temp=True)
-    return backend.read_parquet(
-        [str(path) for path in files], table_name=f"{name}_files", hive_partitioning=False, union_by_name=True
-    )
+def _attach(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path]) -> None:
+    """Give the files of a table a name in SQL; a table without files is an empty one."""
+    if files:
+        paths = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
+        source = f"SELECT * FROM read_parquet([{paths}], hive_partitioning = false, union_by_name = true)"  # noqa: S608 - our own file names, quoted
+        connection.execute(f'CREATE VIEW "{name}_files" AS {source}')
+        return
+    columns = ", ".join(f'"{field.name}" {_TYPES[field.type][1]}' for field in SCHEMAS[name])
+    connection.execute(f'CREATE TABLE "{name}_files" ({columns})')
+
+
+def _unbound(name: str) -> Any:
+    """Return the table as an expression that any engine can compile."""
+    return ibis.table({field.name: _TYPES[field.type][0] for field in SCHEMAS[name]}, name=f"{name}_files")
 
 
 def _by_date(items: Iterable[SampleRow | FaultRow | ExposureRow]) -> dict[str, list[dict[str, Any]]]:
@@ -331,7 +340,8 @@ def _write_atomically(path: Path, table: pa.Table) -> None:
         for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
             _sync_folder(folder)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise Unavailable("the lake cannot be written", hint="look at the disk", detail=str(error)) from error
 
 
