@@ -154,6 +154,8 @@ class Plant:
     medium: Callable[[str], Medium] | None = None
     schedule: LineSchedule | None = None
     line: list[LineOrder | None] = field(default_factory=list)  # station 0 first
+    left: set[str] = field(default_factory=set)  # orders born here that an older schedule may still name
+    asked: str | None = None  # the order whose start was asked for and not answered
     unregistered: dict[str, Birth] = field(default_factory=dict)  # by order: built, answer not seen
     born: int = 0
 
@@ -197,25 +199,36 @@ class Plant:
             return False
         _log.info("plant.schedule", generation=found.generation, orders=len(found.orders))
         self.schedule = found
+        self.left &= {order.id for order in found.orders}
         return True
 
     async def _next_order(self) -> LineOrder | None:
         """Return the first order of the schedule that is not on the line and may still be built."""
         if self.schedule is None or self.schedule.release_id is None:
             return None
-        on_line = {order.id for order in self.line if order is not None}
-        waiting = [order for order in self.schedule.orders if order.id not in on_line]
+        gone = {order.id for order in self.line if order is not None} | self.left
+        waiting = [order for order in self.schedule.orders if order.id not in gone]
         for order in waiting:
-            self._forget(order)
-            if order.state == "building":  # a run before this one ended with it on the line
+            # `building` before it entered: a run before this one ended with it on the line.
+            if order.state == "building" or await self._start(order):
+                self._forget(order)
                 return order
-            try:
-                await self.registrar.start_order(order.id)
-            except (Conflict, NotFound) as error:
-                _log.info("plant.order_skipped", order=order.id, reason=error.code)
-                continue
-            return order
+            self._forget(order)
         return None
+
+    async def _start(self, order: LineOrder) -> bool:
+        """Return whether the order may enter. Raises: Unavailable, and the order is asked for again."""
+        asked_before, self.asked = self.asked == order.id, order.id
+        try:
+            await self.registrar.start_order(order.id)
+        except (Conflict, NotFound) as error:
+            self.asked = None
+            if asked_before and isinstance(error, Conflict):
+                return True  # the first answer was lost: it is building because of us, or registering will say no
+            _log.info("plant.order_skipped", order=order.id, reason=error.code)
+            return False
+        self.asked = None
+        return True
 
     def _forget(self, order: LineOrder) -> None:
         """Strike an order from the schedule in memory: it was tried, whatever came of it."""
@@ -243,6 +256,7 @@ class Plant:
                 _log.warning("plant.not_reopened", order=order.id, reason=refused.code)
             return
         self.born += 1
+        self.left.add(order.id)
         _log.info(
             "plant.born", vin=birth.vin, order=order.id, variant=order.variant, release=birth.release_id
         )

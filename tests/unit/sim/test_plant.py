@@ -1,0 +1,299 @@
+"""A plant against a server we can make slow, forgetful or changeable."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from ringroad.kernel.clock import SystemClock
+from ringroad.kernel.errors import Conflict, InvalidInput, Unavailable
+from ringroad.sim.assembly import BaselinePackage, Blueprint, Surroundings
+from ringroad.sim.plant import BORN, Birth, LineOrder, LineSchedule, Plant, PlantSettings
+from ringroad.sim.vecu.medium import MemoryMedium
+
+HOME = Surroundings(
+    server_url="https://127.0.0.1:8443",
+    mqtt_host="",
+    mqtt_port=1883,
+    ca_pem=b"ca",
+    image_root=b"i",
+    director_root=b"d",
+)
+ECUS: dict[str, dict[str, Any]] = {
+    "gateway": {
+        "hardware_id": "gw-1",
+        "storage": "ab",
+        "storage_bytes": 1 << 14,
+        "primary": True,
+        "agent": "ab",
+    },
+    "body": {
+        "hardware_id": "body-1",
+        "storage": "inplace",
+        "storage_bytes": 1 << 14,
+        "primary": False,
+        "agent": "uds",
+    },
+}
+BOX: dict[str, dict[str, Any]] = {
+    "telebox": {
+        "hardware_id": "default:1.0",
+        "storage": "ab",
+        "storage_bytes": 1 << 14,
+        "primary": True,
+        "agent": "ddi",
+    }
+}
+
+
+def package(ecu: str, hardware_id: str, version: str, **changes: Any) -> BaselinePackage:
+    found = BaselinePackage(
+        ecu=ecu, filename=f"{ecu}-{version}.bin", version=version, format="bin", image=f"{ecu} {version}".encode() * 50,
+        release_counter=1, hardware_ids=(hardware_id,),
+    )  # fmt: skip
+    return replace(found, **changes)
+
+
+@dataclass(slots=True)
+class Server:
+    """What the plant asks, answered from memory; faults are scripted."""
+
+    generation: int = 1
+    orders: list[str] = field(default_factory=list)
+    variant: str = "city"
+    release_id: str | None = "release_1"
+    version: str = "1"
+    states: dict[str, str] = field(default_factory=dict)
+    registered: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    away: list[str] = field(default_factory=list)  # calls that fail once, in order
+    lose_answers: int = 0
+    bad_hardware: bool = False
+    moves_after_blueprint: int = 0
+
+    def _answer(self, call: str) -> None:
+        if self.away and self.away[0] == call:
+            self.away.pop(0)
+            raise Unavailable("no answer")
+
+    async def current_schedule(self) -> LineSchedule | None:
+        self._answer("current_schedule")
+        waiting = [name for name in self.orders if self.states.get(name, "open") in ("open", "building")]
+        orders = [
+            LineOrder(id=name, variant=self.variant, state=cast("Any", self.states.get(name, "open")))
+            for name in waiting
+        ]
+        return LineSchedule(generation=self.generation, orders=tuple(orders), release_id=self.release_id)
+
+    async def blueprint(self, *, variant: str, region: str) -> Blueprint:
+        self._answer("blueprint")
+        ecus = BOX if variant == "box" else ECUS
+        packages = {
+            name: package(name, "other" if self.bad_hardware else table["hardware_id"], self.version)
+            for name, table in ecus.items()
+        }
+        found = Blueprint(
+            programme_id="p",
+            variant=variant,
+            region=region,
+            release_id=self.release_id or "",
+            ecus=ecus,
+            packages=packages,
+        )
+        if self.moves_after_blueprint:
+            self.moves_after_blueprint -= 1
+            self.release_id, self.version = f"{self.release_id}+", f"{self.version}.1"
+        return found
+
+    async def start_order(self, order_id: str) -> None:
+        self._answer("start_order")
+        if self.states.get(order_id, "open") != "open":
+            raise Conflict("not open")
+        self.states[order_id] = "building"
+
+    async def reopen_order(self, order_id: str) -> None:
+        self.states[order_id] = "open"
+
+    async def register(self, registration: Mapping[str, Any], *, order_id: str) -> None:
+        self._answer("register")
+        vin = registration["vin"]
+        if vin not in self.registered:
+            if registration["release_id"] != self.release_id:
+                raise Conflict("moved", code="baseline_moved")
+            if self.states.get(order_id) != "building":
+                raise Conflict("order gone")
+            self.registered[vin] = registration
+            self.states[order_id] = "born"
+        if self.lose_answers:
+            self.lose_answers -= 1
+            raise Unavailable("answer lost")
+
+
+def secrets() -> Iterator[bytes]:
+    for number in count():
+        yield number.to_bytes(4, "big") * 16
+
+
+def make_plant(
+    folder: Path, server: Server, births: list[Birth], *, stations: int = 2, first: int = 1
+) -> Plant:
+    async def on_birth(birth: Birth) -> None:
+        births.append(birth)
+
+    async def sleep(_: float) -> None:
+        await asyncio.sleep(0)
+
+    source = secrets()
+    return Plant(
+        settings=PlantSettings(folder=folder, stations=stations, takt_s=60, time_factor=600, durability="buffered"),
+        registrar=server, surroundings=HOME, clock=SystemClock(), secret=lambda size: next(source)[:size],
+        vin_numbers=count(first), on_birth=on_birth, sleep=sleep, medium=lambda serial: MemoryMedium(),  # noqa: ARG005
+    )  # fmt: skip
+
+
+def run(plant: Plant, takts: int) -> None:
+    async def go() -> None:
+        for _ in range(takts):
+            try:
+                await plant.takt()
+            except Unavailable:
+                continue
+
+    asyncio.run(go())
+
+
+def test_cars_move_one_station_per_takt_and_are_born_in_sequence(tmp_path: Path) -> None:
+    server, births = Server(orders=["a", "b", "c"]), list[Birth]()
+    plant = make_plant(tmp_path, server, births, stations=3)
+    run(plant, 1)
+    assert [order.id if order else "" for order in plant.line] == ["a", "", ""]
+    run(plant, 2)
+    assert [order.id if order else "" for order in plant.line] == ["c", "b", "a"]
+    assert births == []
+    run(plant, 3)
+    assert [birth.order_id for birth in births] == ["a", "b", "c"]
+    assert set(server.registered) == {birth.vin for birth in births}
+    assert all((birth.folder / BORN).exists() for birth in births)
+    assert births[0].vehicle is not None
+
+
+def test_a_run_ends_after_the_births_it_was_asked_for(tmp_path: Path) -> None:
+    births = list[Birth]()
+    plant = make_plant(tmp_path, Server(orders=["a", "b", "c"]), births)
+    assert asyncio.run(plant.run(births_max=2)) == 2
+    stop = asyncio.Event()
+    stop.set()
+    assert asyncio.run(plant.run(stop=stop)) == 2
+
+
+def test_only_a_newer_schedule_is_taken_up_and_the_line_keeps_its_cars(tmp_path: Path) -> None:
+    server, births = Server(generation=5, orders=["a", "b", "c"]), list[Birth]()
+    plant = make_plant(tmp_path, server, births)
+    run(plant, 1)
+    server.generation, server.orders = 4, ["x"]
+    run(plant, 1)
+    assert [order.id if order else "" for order in plant.line] == ["b", "a"]
+    server.generation, server.orders = 6, ["a", "b", "rush", "c"]
+    run(plant, 1)
+    assert [order.id if order else "" for order in plant.line] == ["rush", "b"]
+    assert [birth.order_id for birth in births] == ["a"]
+
+
+def test_no_baseline_no_cars(tmp_path: Path) -> None:
+    plant = make_plant(tmp_path, Server(orders=["a"], release_id=None), [])
+    run(plant, 3)
+    assert plant.line == [None, None]
+
+
+def test_a_cancelled_order_is_skipped(tmp_path: Path) -> None:
+    server = Server(orders=["a", "b"])
+    plant = make_plant(tmp_path, server, [])
+    asyncio.run(plant.read_schedule())
+    server.states["a"] = "cancelled"
+    run(plant, 1)
+    assert [order.id if order else "" for order in plant.line] == ["b", ""]
+
+
+def test_a_baseline_that_moves_while_a_car_is_flashed_means_flashing_again(tmp_path: Path) -> None:
+    births = list[Birth]()
+    server = Server(orders=["a"], moves_after_blueprint=1)
+    run(make_plant(tmp_path, server, births), 3)
+    assert [birth.release_id for birth in births] == ["release_1+"]
+    assert [folder.name for folder in tmp_path.iterdir()] == [births[0].vin]
+    assert births[0].registration["installed"][0]["version"] == "1.1"
+
+
+def test_a_baseline_that_keeps_moving_sends_the_order_back(tmp_path: Path) -> None:
+    births = list[Birth]()
+    server = Server(orders=["a"], moves_after_blueprint=9)
+    run(make_plant(tmp_path, server, births), 3)
+    assert (births, server.states["a"], list(tmp_path.iterdir())) == ([], "open", [])
+
+
+def test_an_ecu_that_refuses_the_baseline_stops_this_car_and_not_the_line(tmp_path: Path) -> None:
+    births = list[Birth]()
+    server = Server(orders=["a", "b"], bad_hardware=True)
+    plant = make_plant(tmp_path, server, births)
+    run(plant, 3)
+    assert (births, server.states["a"], list(tmp_path.iterdir())) == ([], "open", [])
+    server.bad_hardware = False
+    run(plant, 1)
+    assert [birth.order_id for birth in births] == ["b"]
+
+
+@pytest.mark.parametrize("call", ["current_schedule", "start_order", "blueprint", "register"])
+def test_while_the_server_is_away_the_line_stands_and_nothing_is_lost(tmp_path: Path, call: str) -> None:
+    births = list[Birth]()
+    server = Server(orders=["a", "b"], away=[call, call])
+    run(make_plant(tmp_path, server, births), 8)
+    assert [birth.order_id for birth in births] == ["a", "b"]
+    assert set(server.registered) == {folder.name for folder in tmp_path.iterdir()}
+
+
+def test_a_lost_answer_does_not_make_a_second_vehicle(tmp_path: Path) -> None:
+    births = list[Birth]()
+    server = Server(orders=["a"], lose_answers=2)
+    run(make_plant(tmp_path, server, births), 6)
+    assert len(births) == len(server.registered) == 1
+    assert [folder.name for folder in tmp_path.iterdir()] == list(server.registered)
+
+
+def test_after_a_restart_cars_on_the_line_are_built_and_lost_answers_settled(tmp_path: Path) -> None:
+    births = list[Birth]()
+    server = Server(orders=["a", "b", "c"], lose_answers=1)
+    run(make_plant(tmp_path, server, births), 3)
+    assert (births, len(server.registered)) == ([], 1)
+    (tmp_path / "half-built").mkdir()
+    second = make_plant(tmp_path, server, births)
+    asyncio.run(second.recover())
+    run(second, 4)
+    assert {birth.order_id for birth in births} == {"b", "c"}
+    assert {folder.name for folder in tmp_path.iterdir()} == set(server.registered)
+    assert all((folder / BORN).exists() for folder in tmp_path.iterdir())
+
+
+def test_a_box_gets_its_identity_and_its_factory_image(tmp_path: Path) -> None:
+    births = list[Birth]()
+    server = Server(orders=["a"], variant="box")
+    run(make_plant(tmp_path, server, births), 3)
+    (birth,) = births
+    assert birth.vehicle is None
+    assert birth.registration["gateway"] == "ddi"
+    assert (birth.folder / "factory.swu").read_bytes() == b"telebox 1" * 50
+    assert (birth.folder / "token").stat().st_mode & 0o077 == 0
+    note = json.loads((birth.folder / BORN).read_text())
+    assert (note["order_id"], note["registration"]["vin"]) == ("a", birth.vin)
+    assert (birth.folder / "token").read_text() not in json.dumps(note)
+
+
+def test_a_line_that_cannot_move_is_refused() -> None:
+    changes: list[dict[str, Any]] = [{"stations": 0}, {"takt_s": 0.0}, {"time_factor": -1.0}]
+    for settings in changes:
+        with pytest.raises(InvalidInput):
+            PlantSettings(folder=Path(), **({"stations": 1, "takt_s": 1.0} | settings))
