@@ -20,7 +20,7 @@ VERSION_CHARS_MAX = 100  # characters; the longest seen in the field is a git de
 RANGE_TERMS_MAX = 8  # comparisons per range
 _DIGITS_MAX = 18  # digits per number; keeps a hostile version from becoming a huge integer
 
-_VERSION = re.compile(r"[vV]?(\d+(?:\.\d+)*)(?:-([0-9A-Za-z.-]+))?(?:\+([0-9A-Za-z.-]+))?")
+_VERSION = re.compile(r"[vV]?(\d+(?:\.\d+)*)(?:-([0-9A-Za-z.-]+))?(?:\+([0-9A-Za-z.-]+))?", re.ASCII)
 _RANGE_TERM = re.compile(r"\s*(<=|>=|==|!=|=|<|>)?\s*([^\s<>=!,]+)\s*")
 
 Identifiers = tuple[tuple[int, int, str], ...]

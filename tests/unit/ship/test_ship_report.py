@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringroad.ship.model import CLOSED_STATES, AssignmentState
+from ringroad.ship.report import Evidence, Move, Refused, decide_report, read_evidence
+
+S = AssignmentState
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "expected", "detail"),
+    [
+        ("closed", {"gateway": "ddi", "execution": "closed", "finished": "success"}, Evidence.CONFIRMED, "closed"),
+        ("closed", {"gateway": "ddi", "execution": "closed", "finished": "failure", "details": ["HASH mismatch"]},
+         Evidence.FAILED, "closed HASH mismatch"),
+        ("closed", {"gateway": "ddi", "execution": "closed", "finished": "none"}, Evidence.FAILED, "closed without"),
+        ("progress", {"gateway": "ddi", "execution": "proceeding", "done": 1, "total": 4}, Evidence.PROGRESS, "25 %"),
+        ("progress", {"gateway": "ddi", "execution": "rejected"}, Evidence.PROGRESS, "rejected"),
+        ("closed", {"gateway": "ddi", "execution": "canceled"}, Evidence.CANCELLED, "canceled"),
+        ("cancel", {"gateway": "ddi", "execution": "closed", "finished": "success"}, Evidence.CANCELLED, "closed"),
+        ("cancel", {"gateway": "ddi", "execution": "closed", "finished": "failure"}, Evidence.FAILED, "closed"),
+        ("cancel", {"gateway": "ddi", "execution": "rejected"}, Evidence.CANCEL_REJECTED, "rejected"),
+        ("cancel", {"gateway": "ddi", "execution": "canceled"}, Evidence.PROGRESS, "canceled"),
+        ("progress", {"gateway": "ddi"}, Evidence.NONE, ""),
+        ("config", {"mode": "merge"}, Evidence.NONE, ""),
+        ("progress", {"gateway": "native", "state": "DOWNLOADING", "done_bytes": 5, "total_bytes": 10},
+         Evidence.PROGRESS, "DOWNLOADING 50 %"),
+        ("closed", {"gateway": "native", "state": "SUCCEEDED"}, Evidence.CLAIMED, "SUCCEEDED"),
+        ("progress", {"gateway": "native", "state": "SUCCEEDED", "ecu": "S1", "ecu_state": "COMMITTED"},
+         Evidence.PROGRESS, "INSTALLING S1 COMMITTED"),
+        ("closed", {"gateway": "native", "state": "FAILED", "code": "precondition"}, Evidence.FAILED, "precondition"),
+        ("closed", {"gateway": "native", "state": "ROLLED_BACK"}, Evidence.ROLLED_BACK, "ROLLED_BACK"),
+        ("closed", {"gateway": "native", "state": "ROLLBACK_FAILED"}, Evidence.BLOCKED, "ROLLBACK_FAILED"),
+        ("closed", {"gateway": "native", "state": "SUPERSEDED"}, Evidence.CANCELLED, "SUPERSEDED"),
+        ("progress", {"gateway": "native", "state": 7}, Evidence.NONE, ""),
+        ("progress", {}, Evidence.NONE, ""),
+    ],
+)  # fmt: skip
+def test_both_gateways_are_read_into_one_vocabulary(
+    kind: str, body: dict[str, Any], expected: Evidence, detail: str
+) -> None:
+    evidence, words = read_evidence(kind, body)
+    assert evidence is expected
+    assert detail in words
+
+
+@pytest.mark.parametrize(
+    ("state", "evidence", "expected"),
+    [
+        (S.OFFERED, Evidence.PROGRESS, S.ACTIVE),
+        (S.OFFERED, Evidence.CLAIMED, S.ACTIVE),
+        (S.ACTIVE, Evidence.CONFIRMED, S.INSTALLED),
+        (S.ACTIVE, Evidence.FAILED, S.FAILED),
+        (S.ACTIVE, Evidence.ROLLED_BACK, S.ROLLED_BACK),
+        (S.ACTIVE, Evidence.BLOCKED, S.FAILED),
+        (S.CANCELLING, Evidence.PROGRESS, S.CANCELLING),
+        (S.CANCELLING, Evidence.CLAIMED, S.CANCELLING),
+        (S.CANCELLING, Evidence.CANCELLED, S.CANCELLED),
+        (S.CANCELLING, Evidence.CANCEL_REJECTED, S.ACTIVE),
+        (S.CANCELLING, Evidence.CONFIRMED, S.INSTALLED),
+        (S.PENDING, Evidence.PROGRESS, S.PENDING),
+        (S.PENDING, Evidence.FAILED, S.FAILED),
+    ],
+)
+def test_moves(state: AssignmentState, evidence: Evidence, expected: AssignmentState) -> None:
+    move = decide_report(state, evidence, "words")
+    assert isinstance(move, Move)
+    assert move.state is expected
+    assert move.blocks_vehicle is (evidence is Evidence.BLOCKED)
+
+
+@given(st.sampled_from(sorted(CLOSED_STATES)), st.sampled_from(Evidence))
+def test_an_outcome_is_final(state: AssignmentState, evidence: Evidence) -> None:
+    assert isinstance(decide_report(state, evidence, ""), Refused)
+
+
+@given(st.sampled_from(AssignmentState), st.sampled_from(Evidence))
+def test_only_a_confirmation_installs(state: AssignmentState, evidence: Evidence) -> None:
+    decision = decide_report(state, evidence, "")
+    if isinstance(decision, Move) and decision.state is S.INSTALLED:
+        assert evidence is Evidence.CONFIRMED
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+NAMES = st.sampled_from(
+    ["gateway", "state", "execution", "finished", "details", "done", "total", "ecu", "detail"]
+)
+VALUES = JSON | st.sampled_from(["ddi", "native", "closed", "success", "FAILED", "canceled"])
+
+
+@given(st.sampled_from(["progress", "closed", "cancel", "config", "other"]), st.dictionaries(NAMES, VALUES))
+def test_no_report_makes_the_reader_fail(kind: str, body: dict[str, Any]) -> None:
+    evidence, words = read_evidence(kind, body)
+    assert isinstance(evidence, Evidence)
+    assert len(words) <= 500
