@@ -6,16 +6,21 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import aiomqtt
 import nats
+import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 from ringroad.kernel.clock import SystemClock, SystemIds
-from ringroad.storage.broker import STREAM, Broker
+from ringroad.storage.broker import STREAM, Broker, ensure_stream
 from ringroad.storage.db import connect
 from ringroad.storage.nats_auth import lookup_in, serve_logins
 
@@ -59,6 +64,12 @@ def logins(broker: Broker, pg_url: str) -> Iterator[None]:
         thread.join(timeout=10)
     assert not thread.is_alive()
     loop.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def client(
@@ -189,3 +200,72 @@ def test_nobody_comes_in_while_nobody_answers(broker: Broker) -> None:
                 pass
 
     asyncio.run(run())
+
+
+def test_an_acknowledged_message_outlives_a_kill(tmp_path: Path) -> None:
+    """Pipelined QoS 1, `kill -9` right after the last acknowledgement: every message is in the stream."""
+    count = 300
+    key_of = {VIN: hashlib.sha256(TOKEN.encode()).digest()}
+    server = Broker(home=tmp_path / "nats", clock=SystemClock(), port=free_port(), mqtt_port=free_port())
+    server.start()
+    asyncio.run(ensure_stream(server.url(), bytes_max=2**26))
+
+    async def run() -> None:
+        stop, ready = asyncio.Event(), asyncio.Event()
+        service = serve_logins(
+            server.url(),
+            key=server.login_key(),
+            lookup=lambda _vins: key_of,
+            clock=SystemClock(),
+            ids=SystemIds(),
+            stop=stop,
+            ready=ready.set,
+        )
+        answering = asyncio.create_task(service)
+        await ready.wait()
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        acknowledged: set[int] = set()
+        vehicle = paho.Client(CallbackAPIVersion.VERSION2, client_id=VIN)
+        vehicle.username_pw_set(VIN, TOKEN)
+        vehicle.max_inflight_messages_set(100)
+
+        def on_publish(_client: object, _data: object, number: int, *_rest: object) -> None:
+            acknowledged.add(number)
+            if len(acknowledged) == count:
+                assert server.process is not None
+                os.kill(server.process.pid, signal.SIGKILL)
+                loop.call_soon_threadsafe(done.set_result, None)
+
+        vehicle.on_publish = on_publish
+        vehicle.connect("127.0.0.1", server.mqtt_port)
+        vehicle.loop_start()
+        for number in range(count):
+            vehicle.publish(f"ringroad/v1/{VIN}/telemetry", str(number).encode(), qos=1)
+        await asyncio.wait_for(done, 60)
+        vehicle.loop_stop()
+        stop.set()
+        await answering
+
+    asyncio.run(run())
+    assert server.process is not None
+    server.process.wait(10)
+    server.start()
+    try:
+        assert asyncio.run(distinct(server)) == {str(number).encode() for number in range(count)}
+    finally:
+        server.stop()
+
+
+async def distinct(server: Broker) -> set[bytes]:
+    """The different messages in the telemetry stream."""
+    connection = await nats.connect(server.url())
+    try:
+        context = connection.jetstream()
+        held = (await context.stream_info(STREAM)).state
+        return {
+            (await context.get_msg(STREAM, seq)).data or b""
+            for seq in range(held.first_seq, held.last_seq + 1)
+        }
+    finally:
+        await connection.close()

@@ -21,7 +21,7 @@ from urllib.parse import quote
 import nats
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from nats.aio.client import Client
-from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from ringroad.kernel.clock import Clock
@@ -39,6 +39,12 @@ from ringroad.storage.process import (
 
 STREAM = "TELEMETRY"
 SUBJECT = "ringroad.v1.*.telemetry"
+MQTT_STREAM = "$MQTT_msgs"  # NATS's own name for where it keeps QoS 1 messages
+MQTT_SUBJECT = "$MQTT.msgs.ringroad.v1.*.telemetry"
+KEEPER = "ringroad-keeper"
+KEPT_BYTES = 64 * 1024**2  # bytes; above the 10,000 messages that NATS may hold in memory for one stream
+REPLAY_BATCH = 256  # messages
+REPLAY_WAIT_S = 1.0  # seconds for the next batch
 USER = "server"
 HOST = "127.0.0.1"
 START_S_MAX = 60.0  # seconds; reading the streams back after a crash
@@ -148,6 +154,7 @@ class Broker:
             self._write_files()
         except OSError as error:
             raise folder_error(error, self.home) from error
+        unclean = (self.home / "nats.pid").exists()  # `stop` removes it
         self._end_leftover()
         check_port(HOST, self.port, setting="nats_port")
         check_port(self.mqtt_host, self.mqtt_port, setting="mqtt_port")
@@ -158,6 +165,9 @@ class Broker:
             text = log_since(self.log, offset)
             self.stop()
             raise explain(text, self.home)
+        asyncio.run(keep_acknowledged(self.url()))
+        if unclean:
+            asyncio.run(replay_acknowledged(self.url()))
 
     def stop(self) -> None:
         """End the server; clients are told, streams are closed (SIGTERM)."""
@@ -167,6 +177,7 @@ class Broker:
         if self.process is not None:
             self.process.wait(timeout=10)
             self.process = None
+        (self.home / "nats.pid").unlink(missing_ok=True)
 
     def pid(self) -> int | None:
         """Return the server's process id if it runs on this folder, by whomever it was started."""
@@ -263,6 +274,68 @@ async def ensure_stream(url: str, *, bytes_max: int, many_consumers: bool = Fals
             hint="ringroad status shows the engines",
             detail=repr(error),
         ) from error
+
+
+async def keep_acknowledged(url: str) -> None:
+    """Make NATS store a vehicle's message before it acknowledges it, and keep the newest ones.
+
+    NATS acknowledges an MQTT message once its own stream `$MQTT_msgs` has it, and does not wait for ours:
+    killed at that moment, it lost up to 33 of 1,000 acknowledged messages. With nobody interested it does not
+    even store them. Our consumer is that interest; it never acknowledges, so that `replay_acknowledged` finds
+    the messages again.
+    """
+    connection = await open_connection(url)
+    try:
+        context = connection.jetstream()
+        config = StreamConfig(
+            name=MQTT_STREAM,
+            subjects=["$MQTT.msgs.>"],
+            storage=StorageType.FILE,
+            retention=RetentionPolicy.INTEREST,
+            max_bytes=KEPT_BYTES,
+            discard=DiscardPolicy.OLD,
+        )
+        try:
+            await context.stream_info(MQTT_STREAM)
+        except NotFoundError:
+            await context.add_stream(config)
+        try:
+            await context.consumer_info(MQTT_STREAM, KEEPER)
+        except NotFoundError:
+            await context.add_consumer(
+                MQTT_STREAM, ConsumerConfig(durable_name=KEEPER, filter_subject=MQTT_SUBJECT)
+            )
+    finally:
+        await connection.close()
+
+
+async def replay_acknowledged(url: str) -> int:
+    """After an unclean end, put the newest acknowledged messages into the telemetry stream again.
+
+    Most are there already; the lake counts a vehicle's batch once. Returns how many were put.
+    """
+    connection = await open_connection(url)
+    try:
+        context = connection.jetstream()
+        kept = await context.stream_info(MQTT_STREAM)
+        try:
+            await context.stream_info(STREAM)
+        except NotFoundError:
+            return 0
+        config = ConsumerConfig(filter_subject=MQTT_SUBJECT, ack_policy=AckPolicy.NONE, inactive_threshold=60)
+        reader = await context.pull_subscribe(MQTT_SUBJECT, stream=MQTT_STREAM, config=config)
+        count = 0
+        while count < kept.state.messages:
+            try:
+                messages = await reader.fetch(REPLAY_BATCH, timeout=REPLAY_WAIT_S)
+            except nats.errors.TimeoutError:
+                break
+            for message in messages:
+                await context.publish(message.subject.removeprefix("$MQTT.msgs."), message.data)
+            count += len(messages)
+        return count
+    finally:
+        await connection.close()
 
 
 def check_home(home: Path) -> None:
