@@ -102,6 +102,7 @@ class BornVehicle:
     config: VehicleConfig
     ports: dict[str, EcuPort]  # by serial
     agents: dict[str, UpdateAgent]  # by serial
+    bank_bytes: dict[str, int]  # by serial
     registration: dict[str, Any]
 
 
@@ -191,7 +192,13 @@ async def assemble(
     write_config(folder, config, durability=durability)
     registration = _registration(vin, blueprint, registered, token)
     return BornVehicle(
-        vin=vin, folder=folder, config=config, ports=ports, agents=agents, registration=registration
+        vin=vin,
+        folder=folder,
+        config=config,
+        ports=ports,
+        agents=agents,
+        bank_bytes={serial: port.ecu.config.bank_bytes for serial, port in ports.items()},
+        registration=registration,
     )
 
 

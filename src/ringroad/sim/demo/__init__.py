@@ -1,0 +1,1 @@
+"""The demo: one whole lap on real engines, told step by step."""

@@ -1,0 +1,161 @@
+"""Vehicles of the demo that are real processes: one per ECU, one per orchestrator, one per SWUpdate client.
+
+A process that ends, however it ends, is started again from what is on its disk: a power cycle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from ringroad.kernel.errors import Unavailable
+from ringroad.sim.assembly import FLASH, BornVehicle
+from ringroad.sim.vecu.script import Script
+from ringroad.vehicle.config import EcuConfig, write_config
+
+START_S_MAX = 30.0  # seconds an ECU process may take to print its port
+RESTART_S = 0.3  # seconds a vehicle is without power
+END_S_MAX = 5.0  # seconds a process gets to end
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Processes:
+    """Child processes that are started again when they die, and ended together."""
+
+    restarts: int = 0
+    running: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def keep(self, name: str, command: list[str], *, log: Path, env: Mapping[str, str] | None = None) -> None:
+        """Start a process and start it again whenever it ends, until `stop`."""
+        task = asyncio.create_task(self._keep(name, command, log, env), name=name)
+        self._tasks.add(task)
+
+    def follow(self, name: str, life: asyncio.Task[None]) -> None:
+        """End this task with the processes."""
+        life.set_name(name)
+        self._tasks.add(life)
+
+    async def stop(self) -> None:
+        """End all processes, the newest first."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._tasks.clear()
+
+    async def _keep(self, name: str, command: list[str], log: Path, env: Mapping[str, str] | None) -> None:
+        while True:
+            async with self.started(name, command, log=log, env=env) as process:
+                await process.wait()
+            self.restarts += 1
+            _log.info("process.restarts", name=name, code=process.returncode)
+            await asyncio.sleep(RESTART_S)
+
+    @asynccontextmanager
+    async def started(
+        self, name: str, command: list[str], *, log: Path, env: Mapping[str, str] | None = None
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run a process for the length of a block."""
+        with log.open("ab") as out:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env={**os.environ, **(env or {})},
+            )
+        self.running[name] = process
+        try:
+            yield process
+        finally:
+            self.running.pop(name, None)
+            if process.returncode is None:
+                process.terminate()
+                try:
+                    await asyncio.wait_for(process.wait(), END_S_MAX)
+                except TimeoutError:
+                    process.kill()
+                    await process.wait()
+
+
+async def run_as_processes(
+    vehicle: BornVehicle, processes: Processes, *, script: Script, seed: int, cycle_s: float
+) -> None:
+    """Take a vehicle out of this process: each ECU becomes a server on loopback, the orchestrator a process.
+
+    Raises:
+        Unavailable: an ECU's server did not start.
+    """
+    folder = vehicle.folder
+    for port in vehicle.ports.values():
+        port.medium.close()
+    vehicle.ports.clear()
+    script_path = folder / "script.json"
+    script_path.write_bytes(msgspec.json.encode(script))
+    ecus = []
+    for ecu in vehicle.config.ecus:
+        name = f"{vehicle.vin}/{ecu.name}"
+        table = _ecu_table(vehicle, ecu, seed=seed, cycle_s=cycle_s)
+        path = folder / f"{ecu.serial}.toml"
+        path.write_text(table, encoding="utf-8")
+        command = [sys.executable, "-m", "ringroad.cli", "vecu", "run", "--config", str(path)]
+        processes.keep(name, command, log=folder / f"{ecu.serial}.log")
+        ecus.append((ecu, folder / f"{ecu.serial}.port"))
+    placed = []
+    for ecu, port_file in ecus:
+        tcp_port = await _read_port(port_file)
+        path = folder / f"{ecu.serial}.toml"  # from now on always this port, also after a restart
+        path.write_text(path.read_text("utf-8").replace("port = 0", f"port = {tcp_port}"), encoding="utf-8")
+        placed.append(msgspec.structs.replace(ecu, port=tcp_port))
+    config = msgspec.structs.replace(vehicle.config, ecus=tuple(placed))
+    write_config(folder, config, durability="fsync")
+    command = [sys.executable, "-m", "ringroad.cli", "vehicle", "run", "--data", str(folder)]
+    processes.keep(vehicle.vin, command, log=folder / "vehicle.log")
+
+
+def _ecu_table(vehicle: BornVehicle, ecu: EcuConfig, *, seed: int, cycle_s: float) -> str:
+    serial = ecu.serial
+    secret = (vehicle.folder / f"{serial}.secret").read_bytes().hex()
+    return "\n".join(
+        (
+            "[ecu]",
+            f'serial = "{serial}"',
+            f'hardware_id = "{ecu.hardware_id}"',
+            f'vin = "{vehicle.vin}"',
+            f'layout = "{ecu.mode}"',
+            f"bank_bytes = {vehicle.bank_bytes[serial]}",
+            f'secret_hex = "{secret}"',
+            "erase_pending = 0",
+            "",
+            "[server]",
+            f'flash = "{FLASH}/{serial}.bin"',
+            "port = 0",
+            f'port_file = "{serial}.port"',
+            f"logical_address = {ecu.logical_address}",
+            'script = "script.json"',
+            f"seed = {seed}",
+            f"cycle_s = {cycle_s}",
+            "",
+        )
+    )
+
+
+async def _read_port(path: Path) -> int:
+    for _ in range(int(START_S_MAX / 0.05)):
+        with contextlib.suppress(OSError, ValueError):
+            return int(await asyncio.to_thread(path.read_text, "ascii"))
+        await asyncio.sleep(0.05)
+    raise Unavailable(f"the ECU of {path.name} did not start", hint=f"see {path.with_suffix('.log')}")
