@@ -50,7 +50,7 @@ def test_a_power_cut_at_any_step_of_a_bad_update_ends_in_the_old_release(tmp_pat
     assert asyncio.run(every_cut(tmp_path, bad=True)) == {"ROLLED_BACK"}
 
 
-@pytest.mark.parametrize("second", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("second", [1, 3, 8])
 def test_a_second_power_cut_during_recovery_changes_nothing_of_that(tmp_path: Path, second: int) -> None:
-    assert asyncio.run(every_cut(tmp_path, bad=False, stride=3, second=second)) == {"SUCCEEDED"}
-    assert asyncio.run(every_cut(tmp_path / "bad", bad=True, stride=4, second=second)) == {"ROLLED_BACK"}
+    assert asyncio.run(every_cut(tmp_path, bad=False, stride=4, second=second)) == {"SUCCEEDED"}
+    assert asyncio.run(every_cut(tmp_path / "bad", bad=True, stride=5, second=second)) == {"ROLLED_BACK"}

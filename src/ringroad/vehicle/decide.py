@@ -38,7 +38,9 @@ from ringroad.vehicle.states import (
 
 ECU_TRIES_MAX: Final = 3  # per ECU and state; flashing an ECU more often than this wears it and helps nobody
 ROLLBACK_TRIES_MAX: Final = 8  # per ECU; giving up needs a workshop, so try longer than going forward
-SYNC_TRIES_MAX: Final = 3  # for answers that are wrong, not for a network that is away
+SYNC_TRIES_MAX: Final = (
+    8  # about two minutes; for answers that are wrong or late, not for a network that is away
+)
 IMAGE_TRIES_MAX: Final = 2  # downloads of an image whose bytes were wrong
 CHECKING_RESTARTS_MAX: Final = 3  # an update under which the vehicle keeps restarting is a bad update
 

@@ -17,6 +17,7 @@ from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import Corrupt, NotFound, RingroadError, Unavailable, Untrusted
 from ringroad.kernel.vin import Vin
 from ringroad.protocol.vehicle import Report
+from ringroad.trust.attacks import Attack
 from ringroad.trust.state import EcuIdentity, RefreshResult, TrustState, VehicleInventory, VerifiedTarget
 from ringroad.trust.verify import RefreshRefused, refresh
 from ringroad.vehicle import decide
@@ -156,6 +157,9 @@ class Executor:
             result = await self._refresh(inventory)
         except RefreshRefused as error:
             self._keep_trust(error.state)
+            if error.code == Attack.FREEZE:
+                # Expired metadata never installs, but the next may be fresh: those are other bytes.
+                return self._try_again("sync", error.code, error.message, tries_max=decide.SYNC_TRIES_MAX)
             return self._end(error.code, error.message)
         except RingroadError as error:
             return self._after_network(error, what="sync", tries_max=decide.SYNC_TRIES_MAX)

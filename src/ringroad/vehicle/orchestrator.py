@@ -42,6 +42,7 @@ from ringroad.vehicle.states import CampaignState, Entry, Unblocked
 POLL_S_MIN: Final = 1  # s; a server that asks for less is not obeyed
 POLL_S_MAX: Final = 24 * 3600  # s
 MANIFEST_AGAIN_S: Final = 60.0  # s; after a manifest that could not be made or was refused
+GATHER_S: Final = 0.2  # s; one request for the reports of quick steps, instead of one each
 IMAGES_NAME: Final = "images"
 
 _log = structlog.get_logger(__name__)
@@ -250,7 +251,9 @@ class Orchestrator:
     async def _uplink_loop(self) -> None:
         while True:
             self._uplink_wake.clear()
-            await _wait(self._uplink_wake, await self._exchange_safely())
+            woken = await _wait(self._uplink_wake, await self._exchange_safely())
+            if woken and self._vehicle.clock.monotonic_s() < self._next_poll_s:
+                await asyncio.sleep(GATHER_S)
 
     async def _exchange_safely(self) -> float:
         """Exchange what is due, and return the seconds until the next exchange."""
@@ -309,9 +312,10 @@ class Orchestrator:
         self._manifests.accepted(state)
 
 
-async def _wait(event: asyncio.Event, seconds: float) -> None:
+async def _wait(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for `event`, at most `seconds`; say whether it came."""
     try:
         async with asyncio.timeout(seconds):
-            await event.wait()
+            return await event.wait()
     except TimeoutError:
-        return
+        return False

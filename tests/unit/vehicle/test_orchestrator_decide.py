@@ -1,0 +1,263 @@
+"""Random walks through `next_step`: whatever happens, in whatever order, the rules hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random
+from typing import assert_never
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ringroad.kernel.errors import Corrupt
+from ringroad.protocol.vehicle import Command, EcuTarget, UpdateGroup
+from ringroad.trust.state import VerifiedTarget
+from ringroad.vehicle import decide
+from ringroad.vehicle.decide import Facts, next_step
+from ringroad.vehicle.preconditions import Refusal
+from ringroad.vehicle.states import (
+    BEFORE_INSTALLING,
+    CampaignState,
+    EcuMoved,
+    EcuPlan,
+    EcuState,
+    Entry,
+    FaultsKnown,
+    Moved,
+    Noted,
+    Opened,
+    Plan,
+    Planned,
+    Started,
+    Tried,
+    compacted,
+    decode_entry,
+    encode_entry,
+    fold,
+    report_of,
+)
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+STEPS_MAX = 2_000
+
+
+def target(serial: str, mode: str, version: str) -> VerifiedTarget:
+    return VerifiedTarget(
+        serial=serial, filename=f"{serial}.bin", length=1, sha256=f"{serial}-{version}", sha512="",
+        hardware_ids=("hw",), release_counter=1,
+        ecu_target=EcuTarget(name=serial, mode="ab" if mode == "ab" else "inplace", format="bin", version=version),
+    )  # fmt: skip
+
+
+def ecu(serial: str, mode: str) -> EcuPlan:
+    old = target(serial, mode, "1")
+    return EcuPlan(
+        target=target(serial, mode, "2"), from_version="1", from_sha256=old.sha256,
+        backup=old if mode == "inplace" else None, primary=serial == "a",
+    )  # fmt: skip
+
+
+PLAN = Plan(
+    release_id="r",
+    release_version="2",
+    groups=(
+        UpdateGroup(name="one", ecus=["a", "b"]),
+        UpdateGroup(name="two", ecus=["c", "d"], after=["one"]),
+    ),
+    ecus=(ecu("a", "ab"), ecu("b", "inplace"), ecu("c", "ab"), ecu("d", "inplace")),
+)
+
+
+@dataclass
+class Walk:
+    """A journal that grows under random luck."""
+
+    random: Random
+    trouble: float
+    state: CampaignState
+    entries: list[Entry]
+    stored: frozenset[str] = frozenset()
+    command: Command | None = None
+
+    def write(self, entry: Entry) -> None:
+        self.check(entry)
+        self.entries.append(entry)
+        self.state = fold(self.state, entry)
+
+    def check(self, entry: Entry) -> None:
+        before = self.state
+        if isinstance(entry, Moved):
+            if entry.state in {"CANCELLED", "SUPERSEDED"}:
+                assert before.state in BEFORE_INSTALLING
+            if entry.state in {"ROLLING_BACK", "FAILED"}:
+                assert before.state != "COMMITTING"
+            if entry.state == "COMMITTING":
+                group = before.group()
+                assert group is not None
+                assert {before.ecus[serial] for serial in group.ecus} == {EcuState.VERIFIED}
+        if isinstance(entry, EcuMoved) and entry.state is EcuState.COMMITTED:
+            assert before.state == "COMMITTING"
+        if isinstance(entry, EcuMoved) and entry.state is EcuState.INSTALLING:
+            assert before.state == "INSTALLING"
+            assert self.stored >= {image.sha256 for image in PLAN.images()}
+            assert EcuState.IDLE not in before.ecus.values()
+            if entry.serial in {"c", "d"}:
+                assert {before.ecus["a"], before.ecus["b"]} == {EcuState.COMMITTED}
+
+    def facts(self) -> Facts:
+        unlucky = self.random.random() < self.trouble
+        refusal = Refusal(term="Vehicle.Speed == 0", value="42") if unlucky else None
+        return Facts(
+            now=NOW, command=self.command, stored=self.stored, refusal=refusal,
+            may_download=not unlucky, may_install=not unlucky,
+        )  # fmt: skip
+
+    def verb(self, serial: str, what: str, done: EcuState) -> None:
+        if self.random.random() >= self.trouble:
+            self.write(EcuMoved(serial=serial, state=done, at=NOW))
+        elif self.random.random() < 0.5 or self.state.state in {"ROLLING_BACK", "COMMITTING"}:
+            self.write(Tried(what=f"{what}:{serial}", at=NOW, code="unreachable"))
+        else:
+            self.write(EcuMoved(serial=serial, state=EcuState.FAILED, at=NOW, code="check_failed"))
+
+    def step(self) -> bool:
+        """Carry one step out, with luck or without; return whether there is more to do."""
+        step = next_step(self.state, self.facts())
+        match step:
+            case decide.Rest():
+                return False
+            case decide.Wait():
+                pass
+            case decide.Write(entry=entry):
+                self.write(entry)
+            case decide.Sync():
+                self.write(Planned(plan=PLAN, at=NOW))
+            case decide.Download(target=wanted):
+                self.stored |= {wanted.sha256}
+            case decide.CheckImages():
+                self.write(Moved(state="STAGING", at=NOW))
+            case decide.Prepare(serial=serial):
+                self.verb(serial, "prepare", EcuState.STAGED)
+            case decide.ReadFaults():
+                self.write(FaultsKnown(faults={}, at=NOW))
+            case decide.Install(serial=serial):
+                if self.state.ecus[serial] is not EcuState.INSTALLING:
+                    self.write(EcuMoved(serial=serial, state=EcuState.INSTALLING, at=NOW))
+                self.verb(serial, "install", EcuState.ACTIVATED)
+            case decide.Check(serial=serial):
+                self.verb(serial, "check", EcuState.VERIFIED)
+            case decide.Commit(serial=serial):
+                self.verb(serial, "commit", EcuState.COMMITTED)
+            case decide.RollBack(serial=serial):
+                if self.state.ecus[serial] is not EcuState.ROLLING_BACK:
+                    self.write(EcuMoved(serial=serial, state=EcuState.ROLLING_BACK, at=NOW))
+                self.verb(serial, "rollback", EcuState.ROLLED_BACK)
+            case _:
+                assert_never(step)
+        return True
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([0.0, 0.1, 0.3, 0.6]))
+def test_any_luck_ends_in_a_state_that_is_all_old_or_all_new_per_group(seed: int, trouble: float) -> None:
+    walk = Walk(random=Random(seed), trouble=trouble, state=CampaignState(epoch="e"), entries=[])
+    walk.command = Command(kind="update", poll_s=1, action_id=1)
+    for _ in range(STEPS_MAX):
+        if walk.random.random() < trouble / 10:
+            walk.write(Started(at=NOW))
+        if walk.random.random() < trouble / 20:
+            walk.command = Command(kind="cancel", poll_s=1, action_id=1)
+        if not walk.step():
+            break
+    else:
+        pytest.fail(f"still {walk.state.state}")
+    state = walk.state
+    for group in PLAN.groups:
+        ends = {state.ecus.get(serial, EcuState.IDLE) for serial in group.ecus}
+        committed = ends == {EcuState.COMMITTED}
+        undone = ends <= {EcuState.IDLE, EcuState.STAGED, EcuState.ROLLED_BACK, EcuState.FAILED}
+        assert committed or undone or state.state == "ROLLBACK_FAILED", ends
+    if trouble == 0.0:
+        assert state.state == "SUCCEEDED"
+    assert state.finished == (1,)
+
+
+@given(st.integers(0, 2**32))
+def test_a_journal_that_is_read_again_says_the_same(seed: int) -> None:
+    walk = Walk(random=Random(seed), trouble=0.3, state=CampaignState(epoch="e"), entries=[])
+    walk.command = Command(kind="update", poll_s=1, action_id=1)
+    for _ in range(200):
+        if not walk.step():
+            break
+    again = CampaignState(epoch="e")
+    reports = []
+    for sequence, entry in enumerate(walk.entries):
+        again = fold(again, decode_entry(encode_entry(entry)))
+        reports.append(report_of(sequence, entry, again))
+    assert again == walk.state
+    ids = [report.id for report in reports if report is not None]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_summary_of_a_journal_says_what_still_matters() -> None:
+    walk = Walk(random=Random(1), trouble=0.0, state=CampaignState(epoch="e"), entries=[])
+    walk.command = Command(kind="update", poll_s=1, action_id=1)
+    while walk.step():
+        pass
+    short = fold(CampaignState(), decode_entry(encode_entry(compacted(walk.state, at=NOW))))
+    assert (short.epoch, short.state, short.finished, short.release_id) == ("e", "SUCCEEDED", (1,), "r")
+    assert short.installed == walk.state.installed
+    assert next_step(short, walk.facts()) == decide.Rest()
+
+
+def test_a_blocked_vehicle_starts_nothing() -> None:
+    state = CampaignState(epoch="e", state="ROLLBACK_FAILED", action_id=1, finished=(1,))
+    facts = Facts(
+        now=NOW, command=Command(kind="update", poll_s=1, action_id=2), stored=frozenset(), refusal=None,
+        may_download=True, may_install=True,
+    )  # fmt: skip
+    assert next_step(state, facts) == decide.Rest()
+
+
+def test_a_cancel_of_an_update_that_was_never_seen_is_answered() -> None:
+    walk = Walk(random=Random(1), trouble=0.0, state=CampaignState(epoch="e"), entries=[])
+    walk.command = Command(kind="cancel", poll_s=1, action_id=7)
+    while walk.step():
+        pass
+    assert [type(entry) for entry in walk.entries] == [Opened, Moved]
+    assert walk.state.state == "CANCELLED"
+
+
+def test_a_vehicle_that_keeps_restarting_under_an_update_undoes_it() -> None:
+    state = CampaignState(epoch="e")
+    walk = Walk(random=Random(1), trouble=0.0, state=state, entries=[])
+    walk.command = Command(kind="update", poll_s=1, action_id=1)
+    while walk.state.state != "CHECKING":
+        walk.step()
+    for _ in range(decide.CHECKING_RESTARTS_MAX + 1):
+        walk.write(Started(at=NOW))
+    walk.step()
+    assert (walk.state.state, walk.state.code) == ("ROLLING_BACK", "restarts")
+
+
+def test_a_restart_forgets_what_was_verified() -> None:
+    verified = CampaignState(
+        state="CHECKING", plan=PLAN, ecus={"a": EcuState.VERIFIED, "b": EcuState.ACTIVATED}
+    )
+    assert set(fold(verified, Started(at=NOW)).ecus.values()) == {EcuState.ACTIVATED}
+
+
+def test_a_journal_without_its_plan_is_corrupt() -> None:
+    facts = Walk(random=Random(1), trouble=0.0, state=CampaignState(), entries=[]).facts()
+    with pytest.raises(Corrupt):
+        next_step(CampaignState(state="INSTALLING", action_id=1), facts)
+    with pytest.raises(Corrupt, match="cannot be read"):
+        decode_entry(b'{"type":"FromTheFuture"}')
+
+
+def test_a_note_that_flickers_is_one_note_per_subject() -> None:
+    state = fold(CampaignState(), Noted(code="precondition", about="Speed == 0", detail="42", at=NOW))
+    assert state.noted == ("precondition", "Speed == 0")
+    assert fold(state, Moved(state="INSTALLING", at=NOW)).noted == ("", "")
