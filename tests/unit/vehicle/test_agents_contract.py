@@ -387,6 +387,26 @@ def test_trouble_on_the_wire_is_survived(bench: Bench, trouble: Trouble) -> None
     bench.run(story, script=Script(transport=(trouble,)))
 
 
+def test_an_ecu_that_restarts_between_two_blocks_is_flashed_from_the_start(bench: Bench) -> None:
+    async def story(car: Car) -> None:
+        wanted = image_of(NEW, car.mode, 2)
+        restarts: list[int] = []
+
+        def restart_once(done: int, _total: int) -> None:
+            if done > len(NEW) // 2 and not restarts:
+                restarts.append(done)
+                car.port.power_cycle()
+
+        for verb in (car.agent.prepare, car.agent.install):
+            outcome = await verb(wanted, BytesSource(NEW), progress=restart_once)
+            assert isinstance(outcome, Done)
+        assert restarts
+        assert isinstance(await car.agent.activate(wanted), Done)
+        assert await car.version() == "2.0"
+
+    bench.run(story)
+
+
 @pytest.mark.parametrize(
     ("trouble", "reason"),
     [

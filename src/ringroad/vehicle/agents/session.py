@@ -44,6 +44,8 @@ TRANSFER_TRIES_MAX: Final = 3  # whole downloads, from erase on, in one call of 
 CONFIRMED_FAULT: Final = 0x08
 
 T = TypeVar("T")
+# An ECU that restarted between two requests knows nothing of session or download any more.
+_FORGOTTEN: Final = frozenset({Nrc.REQUEST_SEQUENCE_ERROR, Nrc.SERVICE_NOT_SUPPORTED_IN_ACTIVE_SESSION})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,7 +353,7 @@ def require_layout(status: SlotStatus, layout: Layout) -> None:
 def _again(error: RingroadError) -> bool:
     if not isinstance(error, NegativeResponse):
         return error.code in {"timeout", "connection_lost"}
-    return reason_of(error) is Reason.TRANSFER_FAILED or error.nrc == Nrc.REQUEST_SEQUENCE_ERROR
+    return reason_of(error) is Reason.TRANSFER_FAILED or error.nrc in _FORGOTTEN
 
 
 def _software(bank: BankStatus | None) -> Software | None:
