@@ -273,6 +273,33 @@ def test_a_fix_is_laid_over_the_baseline_before_it(conn: Connection) -> None:
         store.withdraw(conn, IDS, release_id=second.id, generation=3, reason="x", **WHO)
 
 
+def test_a_variant_without_software_is_not_built_and_the_others_are(conn: Connection) -> None:
+    document = whole_document(conn, "1.0")
+    del document["variants"]["box"]
+    document["untouched"] = {"box": ["telebox"]}
+    document["groups"][0]["ecus"].remove("telebox")
+    document["post_checks"] = []
+    assert set(baseline(conn, sign(conn, create(conn, document))).packages) == {"city", "premium"}
+    with pytest.raises(NotFound):
+        store.baseline_targets(conn, "roadster", "box")
+    box = store_plant.add_order(conn, IDS, programme_id="roadster", variant="box", **WHO)
+    city = store_plant.add_order(conn, IDS, programme_id="roadster", variant="city", **WHO)
+    clock = SystemClock()
+    found = store_plant.replan(
+        conn,
+        IDS,
+        clock,
+        programme_id="roadster",
+        cause="new_orders",
+        actor="a",
+        triggered_s=clock.monotonic_s(),
+    ).document
+    assert found.sequence == (city.id,)
+    assert [(held.order_id, held.reason) for held in found.held] == [
+        (box.id, "box is blocked: the baseline has no software for it")
+    ]
+
+
 def newborn(conn: Connection, release_id: str, **changes: Any) -> dict[str, Any]:
     programme = store.get_programme(conn, "roadster").programme
     targets = store.baseline_targets(conn, "roadster", "city")

@@ -55,7 +55,7 @@ class Baseline:
 
     programme_id: str
     release_id: str
-    packages: Mapping[str, Mapping[str, str]]  # variant -> ECU name -> package id
+    packages: Mapping[str, Mapping[str, str]]  # variant -> ECU name -> package id; complete or absent
     generation: int
     set_at: datetime
 
@@ -355,14 +355,18 @@ def set_baseline(
     for name, variant in programme.variants.items():
         old = before["packages"].get(name, {}) if before else {}
         merged = old | release.document["variants"].get(name, {})
-        packages[name] = {ecu: merged[ecu] for ecu in variant.ecus if ecu in merged}
         missing = [ecu for ecu in variant.ecus if ecu not in merged]
+        if not merged:
+            continue  # the line does not build this variant; `replan` holds its orders back
         if missing:
             raise Conflict(
                 f"vehicles of variant {name} would leave the line without software on {', '.join(missing[:5])}",
                 code="baseline_incomplete",
-                hint="the first baseline must be a release that covers every ECU",
+                hint="the first baseline of a variant must be a release that covers all its ECUs",
             )
+        packages[name] = {ecu: merged[ecu] for ecu in variant.ecus}
+    if not packages:
+        raise Conflict("the release has software for no variant", code="baseline_incomplete")
     given = {"programme_id": programme_id, "release_id": release_id, "packages": Jsonb(packages), "now": now}
     if generation == 0:
         rows = SQL.insert_baseline(conn, **given)

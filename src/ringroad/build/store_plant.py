@@ -280,7 +280,7 @@ def replan(
         NotFound: no such programme.
         Conflict: another replan was faster; read again and decide again.
     """
-    line = get_programme(conn, programme_id).programme.line
+    programme = get_programme(conn, programme_id).programme
     current = current_schedule(conn, programme_id)
     orders = waiting_orders(conn, programme_id=programme_id)
     baseline = get_baseline(conn, programme_id)
@@ -288,10 +288,12 @@ def replan(
     building = {order.id for order in orders if order.state == "building"}
     frozen = [order_id for order_id in before if order_id in building]
     frozen += sorted(building - set(frozen))
+    bare = set(programme.variants) - set(baseline.packages) if baseline else set()
+    blocked = blocked_options(conn, programme_id=programme_id)
     document = decide_schedule(
         orders,
-        line,
-        blocked_options(conn, programme_id=programme_id),
+        programme.line,
+        dict.fromkeys(sorted(bare), "the baseline has no software for it") | blocked,
         baseline.release_id if baseline else None,
         frozen,
         seed=seed,

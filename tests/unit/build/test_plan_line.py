@@ -1,0 +1,137 @@
+"""The line's schedule: what is held back, what comes first, and that nothing is lost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ringroad.build.model import Line, Ratio, Station
+from ringroad.build.plan_line import Order, ScheduleDocument, decide_schedule
+from ringroad.build.sequence import count_violations
+from ringroad.kernel.errors import InvalidInput
+
+NOW = datetime(2026, 11, 23, 6, tzinfo=UTC)
+LINE = Line(
+    name="l",
+    stations=(Station(name="a", cycle_s=60), Station(name="b", cycle_s=50)),
+    ratios=(Ratio(option="roof", p=1, q=2), Ratio(option="premium", p=2, q=3)),
+)
+
+
+def order(number: int, **changes: Any) -> Order:
+    base = Order(
+        id=f"o{number:03d}", programme_id="p", variant="city", received_at=NOW + timedelta(seconds=number)
+    )
+    return replace(base, **changes)
+
+
+def decide(orders: list[Order], **changes: Any) -> ScheduleDocument:
+    given: dict[str, Any] = {
+        "blocked": {},
+        "baseline": "release_1",
+        "frozen": [],
+        "seed": 1,
+        "now": NOW,
+    } | changes
+    blocked, baseline, frozen = given.pop("blocked"), given.pop("baseline"), given.pop("frozen")
+    return decide_schedule(orders, LINE, blocked, baseline, frozen, **given)
+
+
+MIXED = [
+    order(n, options=("roof",) if n % 2 else (), variant="premium" if n % 3 else "city") for n in range(30)
+]
+
+
+def test_all_orders_are_placed_without_violations_where_that_is_possible() -> None:
+    found = decide(MIXED)
+    assert sorted(found.sequence) == [item.id for item in MIXED]
+    by_id = {item.id: item.features for item in MIXED}
+    assert count_violations([by_id[id_] for id_ in found.sequence], LINE.ratios) == found.violations == 0
+
+
+@pytest.mark.parametrize(
+    ("blocked", "held", "reason"),
+    [
+        ({"roof": "glass cracks"}, 15, "roof is blocked: glass cracks"),
+        ({"premium": "no seats"}, 20, "premium is blocked: no seats"),
+        ({"wheels": "x"}, 0, ""),
+    ],
+)
+def test_blocked_parts_hold_orders_back_with_the_reason(
+    blocked: dict[str, str], held: int, reason: str
+) -> None:
+    found = decide(MIXED, blocked=blocked)
+    assert (len(found.held), {item.reason for item in found.held}) == (held, {reason} if reason else set())
+    assert len(found.sequence) == 30 - held
+
+
+def test_without_a_baseline_nothing_is_built() -> None:
+    found = decide(MIXED, baseline=None)
+    assert (found.sequence, len(found.held)) == ((), 30)
+
+
+def test_cars_on_the_line_keep_their_places_even_if_blocked() -> None:
+    found = decide(MIXED, frozen=["o005", "o001", "gone"], blocked={"roof": "x"})
+    assert (found.sequence[:2], found.frozen) == (("o005", "o001"), 2)
+
+
+def test_a_rush_order_overtakes_and_a_due_one_is_in_time() -> None:
+    rush = order(90, rush=True)
+    due = order(91, due_at=NOW + timedelta(seconds=110 + 5 * 60))
+    late = order(92, due_at=NOW)
+    found = decide([*MIXED, rush, due, late])
+    assert found.sequence.index("o090") <= 2
+    assert found.sequence.index("o091") <= 5
+    assert (found.late_orders, found.violations) == (1, 0)
+
+
+def test_an_order_twice_is_refused() -> None:
+    with pytest.raises(InvalidInput):
+        decide([order(1), order(1)])
+
+
+def test_more_orders_than_a_schedule_holds_wait() -> None:
+    found = decide([order(n) for n in range(2_005)], iterations_max=0)
+    assert (len(found.sequence), {item.reason for item in found.held}) == (2_000, {"the schedule is full"})
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.sampled_from(["city", "premium"]),
+            st.booleans(),
+            st.booleans(),
+            st.none() | st.integers(-100, 5000),
+        ),
+        max_size=12,
+    ),
+    blocked=st.sets(st.sampled_from(["roof", "premium", "city"])),
+    frozen=st.lists(st.integers(0, 12), max_size=4),
+)
+def test_every_order_is_placed_or_held_once_and_the_same_facts_give_the_same_schedule(
+    rows: list[tuple[str, bool, bool, int | None]], blocked: set[str], frozen: list[int]
+) -> None:
+    orders = [
+        order(
+            n, variant=variant, options=("roof",) if roof else (), rush=rush,
+            due_at=None if due is None else NOW + timedelta(seconds=due),
+        )
+        for n, (variant, roof, rush, due) in enumerate(rows)
+    ]  # fmt: skip
+    given_facts: dict[str, Any] = {
+        "blocked": dict.fromkeys(blocked, "x"), "frozen": [f"o{n:03d}" for n in frozen], "iterations_max": 40
+    }  # fmt: skip
+    found = decide(orders, **given_facts)
+    assert sorted([*found.sequence, *(item.order_id for item in found.held)]) == [item.id for item in orders]
+    for item in orders:
+        if item.id in found.sequence[found.frozen :]:
+            assert not item.features & blocked
+    assert decide(orders, **given_facts) == found
+    assert ScheduleDocument.from_document(json.loads(json.dumps(found.to_document()))) == found
