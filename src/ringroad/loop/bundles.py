@@ -126,13 +126,8 @@ def _decide(known: _Known, bundle: store.PendingBundle, vehicle: VehicleFacts) -
 def _issue(conn: Connection, issue: IssueBundle, content: Content, *, now: datetime) -> str:
     """Sign one bundle; return why it cannot be, or nothing."""
     try:
-        issue(
-            conn,
-            vin=content.vin,
-            targets=content.targets,
-            vehicle_package=content.package,
-            now=now,
-        )
+        with conn.transaction():  # a savepoint: a refused bundle leaves nothing of itself
+            issue(conn, vin=content.vin, targets=content.targets, vehicle_package=content.package, now=now)
     except InvalidInput as error:
         return f"not signable: {error.message}"[:200]
     return ""

@@ -1,6 +1,6 @@
-"""The worker process: reconciler, telemetry ingest, detection and metadata renewal, each in its own thread.
+"""The worker process: reconciler with metadata renewal, telemetry ingest, detection and verdicts.
 
-Every thread survives a restart of the database or the broker: it reports once, waits with growing pauses and
+Each is a thread. Every thread survives a restart of the database or the broker: it reports once, waits with growing pauses and
 goes on; all end within seconds of the stop event.
 """
 
@@ -21,6 +21,7 @@ from ringroad.build.repository.store import OnlineSigners, refresh_expiring
 from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds
 from ringroad.kernel.errors import NotFound, RingroadError
 from ringroad.loop.bundles import signing_with
+from ringroad.loop.outcomes import measure_due
 from ringroad.loop.reconciler import tick
 from ringroad.signal.store import detect_now, run_ingest
 from ringroad.storage.db import Connection, connect, transaction
@@ -209,6 +210,7 @@ def _detect(tools: Tools, lake: Lake) -> None:
             while not tools.stop.wait(DETECT_S):
                 for finding in detect_now(conn, lake, tools.ids, tools.clock):
                     LOG.info("finding opened", finding_id=finding.id)
+                measure_due(conn, lake, tools.ids, tools.clock)
 
     keep_going(tools, "detect", body)
 

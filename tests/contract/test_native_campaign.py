@@ -1,0 +1,124 @@
+"""A native vehicle through a campaign with real keys: signed bundle out, signed manifest in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import partial
+
+import msgspec
+import pytest
+from psycopg.types.json import Jsonb
+
+from ringroad.build.repository.store import (
+    OnlineSigners,
+    accept_image_targets,
+    install_roots,
+    pending_targets,
+    read_metadata,
+)
+from ringroad.kernel.errors import Untrusted
+from ringroad.loop.bundles import signing_with
+from ringroad.loop.manifests import accept_manifest
+from ringroad.loop.reconciler import tick
+from ringroad.ship import store
+from ringroad.ship.model import CampaignState
+from ringroad.storage.db import Connection, connect, transaction
+from ringroad.trust import sign
+from ringroad.trust.keys import public_key_dict
+from ringroad.trust.manifest import build_ecu_report, build_manifest
+from support.fleet import T0, CountingIds, Story, add_vehicles, fill_programme, vin
+from support.uptane import Repo, seeded
+
+pytestmark = pytest.mark.engines
+IMAGE, DIRECTOR = Repo("image"), Repo("director", vin=vin(0))
+SIGNERS = OnlineSigners(
+    image_snapshot=IMAGE.signers("snapshot")[0],
+    image_timestamp=IMAGE.signers("timestamp")[0],
+    director_targets=DIRECTOR.signers("targets")[0],
+    director_snapshot=DIRECTOR.signers("snapshot")[0],
+    director_timestamp=DIRECTOR.signers("timestamp")[0],
+)
+
+
+@pytest.fixture
+def conn(pg_url: str) -> Iterator[Connection]:
+    with connect(pg_url) as opened:
+        yield opened
+
+
+def publish(conn: Connection) -> None:
+    expires = T0 + timedelta(days=400)
+    with transaction(conn):
+        install_roots(
+            conn, image_root=IMAGE.put_root(1, expires=expires), director_root=DIRECTOR.put_root(1, expires=expires),
+            now=T0,
+        )  # fmt: skip
+    images = [
+        sign.ImageTarget(
+            filename=package.filename, length=package.image_bytes, sha256=package.image_sha256,
+            sha512=package.image_sha512, hardware_ids=package.hardware_ids, release_counter=package.release_counter,
+        )
+        for package in store.read_release(conn, "release_2.0.0").variants["city"].values()
+    ]  # fmt: skip
+    payload = pending_targets(conn, packages=images, now=T0)
+    assert payload is not None
+    accept_image_targets(conn, SIGNERS, sign.add_signatures(payload, IMAGE.signers("targets")), now=T0)
+
+
+def manifest(conn: Connection, *, counter: int, at: object = T0) -> bytes:
+    """What the vehicle signs after installing everything the Director listed."""
+    targets = msgspec.json.decode(
+        read_metadata(conn, repository="director", vin=vin(0), filename="1.targets.json")
+    )
+    reports = [
+        build_ecu_report(
+            seeded(serial), serial=serial, filename=filename, length=target["length"],
+            sha256=target["hashes"]["sha256"], sha512=target["hashes"]["sha512"], latest_time=T0, counter=counter,
+        )
+        for filename, target in targets["signed"]["targets"].items()
+        for serial in target["custom"]["ecus"]
+    ]  # fmt: skip
+    return build_manifest(seeded("head-0"), vin=vin(0), primary_serial="head-0", reports=reports)
+
+
+def test_a_native_vehicle_is_updated_by_signed_bundle_and_signed_manifest(conn: Connection) -> None:
+    ids = CountingIds()
+    fill_programme(conn, ids)
+    add_vehicles(conn, range(1), gateway="native")
+    for serial in ("head-0", "brake-0"):
+        conn.execute(
+            "UPDATE ecu SET public_key = %s WHERE serial = %s",
+            [Jsonb(public_key_dict(seeded(serial))), serial],
+        )
+    publish(conn)
+    story = Story(conn, ids)
+    story.start(waves=(1,))
+    assert tick(conn, ids, now=story.now, issue=signing_with(SIGNERS)).bundles == 1
+    (action,) = story.vehicles("offered")
+    accept = partial(accept_manifest, ids)
+    raw = manifest(conn, counter=1)
+    forged = raw.replace(b'"counter":1', b'"counter":2')
+    with pytest.raises(Untrusted):
+        accept(conn, action.vin, forged, story.now)
+    assert story.vehicles("installed") == []
+    for _ in range(2):  # the answer was lost, the vehicle sends it again
+        accept(conn, action.vin, raw, story.now)
+    assert [one.vin for one in story.vehicles("installed")] == [vin(0)]
+    story.later(1)
+    tick(conn, ids, now=story.now, issue=signing_with(SIGNERS))
+    assert story.campaign().state is CampaignState.FINISHED
+
+
+def test_a_vehicle_whose_image_is_not_published_is_refused_with_the_reason(conn: Connection) -> None:
+    ids = CountingIds()
+    fill_programme(conn, ids)
+    add_vehicles(conn, range(1), gateway="native")
+    publish(conn)
+    conn.execute("UPDATE software_package SET image_sha512 = repeat('0', 128) WHERE id = 'pkg_brake_2.0.0'")
+    story = Story(conn, ids)
+    story.start(waves=(1,))
+    tick(conn, ids, now=story.now, issue=signing_with(SIGNERS))
+    (action,) = story.vehicles()
+    assert action.state == "failed"
+    assert action.state_detail.startswith("not signable: ")
