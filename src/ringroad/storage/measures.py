@@ -165,7 +165,7 @@ def cells_expression(view: View, window: Window) -> Any:
         from_us=ibis.greatest(parts.start_us, parts.tick * tick_us),
         to_us=ibis.least(parts.end_us, (parts.tick + 1) * tick_us),
     )
-    total = parts.group_by(key).agg(total_us=(parts.to_us - parts.from_us).sum().cast("int64"))
+    total = parts.group_by(key).agg(total_us=(parts.to_us - parts.from_us).sum())
     failed = parts.join(
         first,
         [parts[name] == first[name] for name in ("vin", "variant", "ecu", "software_version")],
@@ -173,8 +173,8 @@ def cells_expression(view: View, window: Window) -> Any:
     failed = failed.filter(failed.fault_us < failed.to_us)
     lost = failed.group_by([*key, "code"]).agg(
         # The microsecond of the fault itself was still at risk.
-        lost_us=(failed.to_us - ibis.greatest(failed.from_us, failed.fault_us + 1)).sum().cast("int64"),
-        faulted=(failed.fault_us >= failed.from_us).sum().cast("int64"),
+        lost_us=(failed.to_us - ibis.greatest(failed.from_us, failed.fault_us + 1)).sum(),
+        faulted=(failed.fault_us >= failed.from_us).sum(),
     )
     codes = first.select("ecu", "code").distinct()
     grid = total.join(codes, [total.ecu == codes.ecu]).select(
@@ -229,8 +229,8 @@ def _counts(answers: Mapping[str, list[dict[str, Any]]]) -> tuple[FaultCount, ..
             Cell(
                 tick=row["tick"],
                 stratum=row["variant"],
-                faulted=row["faulted"],
-                exposure_us=row["exposure_us"],
+                faulted=int(row["faulted"]),
+                exposure_us=int(row["exposure_us"]),  # DuckDB sums 64-bit integers into 128 bits
             )
         )
     counts = []

@@ -1,7 +1,7 @@
-"""JetStream: the telemetry stream and its one durable consumer. Nothing about what the messages mean.
+"""JetStream: the one durable consumer of the telemetry stream. Nothing about what the messages mean.
 
 The MQTT topic ``ringroad/v1/<vin>/telemetry`` is the subject ``ringroad.v1.<vin>.telemetry`` here.
-The stream keeps a message until the lake has it (work-queue retention) and, when it is full, refuses new ones
+The stream (`broker.ensure_stream`) keeps a message until the lake has it and, when it is full, refuses new ones
 rather than forget old ones: the vehicle then keeps its own copy.
 
 Invariant: a message is acknowledged to the stream only after its handler returned.
@@ -15,32 +15,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import nats
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
-from nats.js.api import (
-    AckPolicy,
-    ConsumerConfig,
-    DeliverPolicy,
-    DiscardPolicy,
-    RetentionPolicy,
-    StorageType,
-    StreamConfig,
-)
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
 from ringroad.kernel.errors import RingroadError, Unavailable
+from ringroad.storage.broker import STREAM, SUBJECT, open_connection
 
-STREAM = "TELEMETRY"
-SUBJECT = "ringroad.v1.*.telemetry"
 CONSUMER = "lake"
-STREAM_BYTES_MAX = 4 * 1024**3  # bytes; hours of a large fleet while the lake is away
-MESSAGE_BYTES_MAX = 1024**2  # bytes; the broker's own default
 MESSAGES_PER_PULL_MAX = 512
 PULL_WAIT_S = 1.0  # seconds a pull waits for its first message
 GATHER_WAIT_S = 0.1  # seconds more, to fill one file rather than many
@@ -48,7 +36,6 @@ ACK_WAIT_S = 30.0  # seconds; a worker that died gives its messages back after t
 ACK_PENDING_MAX = 4 * MESSAGES_PER_PULL_MAX
 RETRY_S_FIRST = 0.5
 RETRY_S_MAX = 15.0
-CONNECT_S_MAX = 5
 
 LOG = structlog.get_logger(__name__)
 
@@ -65,26 +52,6 @@ class StreamMessage:
 
 
 Handler = Callable[[Sequence[StreamMessage]], None]
-
-
-async def ensure_telemetry_stream(js: JetStreamContext, *, bytes_max: int = STREAM_BYTES_MAX) -> None:
-    """Create the stream where it is missing, or bring its size limit up to date."""
-    config = StreamConfig(
-        name=STREAM,
-        subjects=[SUBJECT],
-        retention=RetentionPolicy.WORK_QUEUE,
-        storage=StorageType.FILE,
-        discard=DiscardPolicy.NEW,
-        max_bytes=bytes_max,
-        max_msg_size=MESSAGE_BYTES_MAX,
-    )
-    try:
-        info = await js.stream_info(STREAM)
-    except NotFoundError:
-        await js.add_stream(config)
-    else:
-        if info.config.max_bytes != bytes_max:
-            await js.update_stream(config)
 
 
 async def consume_telemetry(
@@ -108,9 +75,7 @@ async def consume_telemetry(
     retry_s = RETRY_S_FIRST
     while not stop.is_set():
         try:
-            client = await nats.connect(
-                nats_url, connect_timeout=CONNECT_S_MAX, allow_reconnect=False, error_cb=_ignore
-            )
+            client = await open_connection(nats_url)
             try:
                 await _pull(client, handle, stop, ack_wait_s=ack_wait_s)
             finally:
@@ -130,11 +95,14 @@ async def waiting_messages(nats_url: str) -> int:
         Unavailable: the broker does not answer, or has no such stream.
     """
     try:
-        client = await nats.connect(
-            nats_url, connect_timeout=CONNECT_S_MAX, allow_reconnect=False, error_cb=_ignore
-        )
+        client = await open_connection(nats_url)
         try:
-            return int((await client.jetstream().stream_info(STREAM)).state.messages)
+            js = client.jetstream()
+            try:
+                info = await js.consumer_info(STREAM, CONSUMER)
+            except NotFoundError:  # nobody consumed yet: everything waits
+                return int((await js.stream_info(STREAM)).state.messages)
+            return int(info.num_pending or 0) + int(info.num_ack_pending or 0)
         finally:
             await client.close()
     except (NatsError, JetStreamError, OSError, TimeoutError) as error:
@@ -203,7 +171,3 @@ async def _pause(stop: asyncio.Event, seconds: float) -> None:
         await asyncio.wait_for(stop.wait(), seconds)
     except TimeoutError:
         return
-
-
-async def _ignore(_error: Exception) -> None:
-    """Lost connections are seen where they are used."""
