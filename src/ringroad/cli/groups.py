@@ -1,0 +1,109 @@
+"""What all client groups share: `--server`, a client for each command, paging, examples in `--help`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+import click
+
+from ringroad.cli.client import Client, open_client
+from ringroad.cli.shell import Shell
+from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.limits import PAGE_ROWS_MAX
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+EXIT_NO: Final = 1  # the answer is "no": a check that blocks, a campaign that halted
+_META: Final = "ringroad.server"
+
+
+def _remember(ctx: click.Context, _option: click.Parameter, value: str) -> None:
+    if value:
+        ctx.meta[_META] = value
+
+
+class ClientGroup(click.Group):
+    """A group whose commands talk to a server: each gets `--server`."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command, and `--server` to it unless it has commands of its own."""
+        if not isinstance(cmd, click.Group):
+            cmd.params.append(
+                click.Option(
+                    ["--server"],
+                    metavar="URL",
+                    envvar="RINGROAD_SERVER",
+                    expose_value=False,
+                    callback=_remember,
+                    help="A server elsewhere, also by RINGROAD_SERVER; default: the one in the settings.",
+                )
+            )
+        super().add_command(cmd, name)
+
+
+def with_client(function: Callable[Concatenate[Shell, Client, P], R]) -> Callable[P, R]:
+    """Hand the command its shell and an open client."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        shell: Shell = click.get_current_context().obj
+        with open_client(shell.settings(), env=shell.env, server=server_of()) as client:
+            return function(shell, client, *args, **kwargs)
+
+    return run
+
+
+def server_of() -> str:
+    """Return the address that was named on the command line or in the environment."""
+    return str(click.get_current_context().meta.get(_META, ""))
+
+
+def example(*lines: str) -> str:
+    """Return the end of a command's help: how it is used, not re-wrapped."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def limited(default: int = 50) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add `--limit` and `--offset`."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option("--offset", type=click.IntRange(0), default=0, help="Rows to skip."),
+            click.option(
+                "--limit",
+                type=click.IntRange(1, PAGE_ROWS_MAX),
+                default=default,
+                show_default=True,
+                help="Rows to show.",
+            ),
+        ):
+            function = option(function)
+        return function
+
+    return add
+
+
+def show_page(shell: Shell, rows: list[Any], *, text: str, limit: int, offset: int = 0) -> None:
+    """Answer with a list; say when there may be more."""
+    shell.show(rows, text=text)
+    if len(rows) == limit and not shell.json:
+        click.echo(f"the first {limit}; more with --offset {offset + limit}", err=True)
+
+
+def read_text(path: Path, *, bytes_max: int) -> str:
+    """Return a text file that a person named. Raises: InvalidInput."""
+    try:
+        with path.open("rb") as source:
+            raw = source.read(bytes_max + 1)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+    if len(raw) > bytes_max:
+        raise InvalidInput(f"{path} is larger than {bytes_max} bytes")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} is not UTF-8 text") from error

@@ -1,0 +1,81 @@
+"""`ringroad programme`: vehicle programmes."""
+
+from __future__ import annotations
+
+import click
+
+from ringroad.cli.client import Client
+from ringroad.cli.groups import ClientGroup, example, limited, show_page, with_client
+from ringroad.cli.shell import Shell
+from ringroad.cli.tables import details, exactly, table, when
+
+
+@click.group("programme", cls=ClientGroup)
+def group() -> None:
+    """Vehicle programmes: variants, ECUs and the line, from one file."""
+
+
+@group.command("list", epilog=example("ringroad programme list"))
+@limited()
+@with_client
+def list_programmes(shell: Shell, client: Client, *, limit: int, offset: int) -> None:
+    """List vehicle programmes."""
+    rows = client.get("/programmes", limit=limit, offset=offset)
+    text = table(
+        ("id", "name", "variants", "ecus", "generation", "imported"),
+        (
+            (
+                row["id"],
+                row["document"]["name"],
+                len(row["document"]["variants"]),
+                len(row["document"]["ecus"]),
+                row["generation"],
+                when(row["imported_at"]),
+            )
+            for row in rows
+        ),
+        empty="no programme yet; ringroad programme import FILE",
+    )
+    show_page(shell, rows, text=text, limit=limit, offset=offset)
+
+
+@group.command("show", epilog=example("ringroad programme show road"))
+@click.argument("programme")
+@with_client
+def show(shell: Shell, client: Client, *, programme: str) -> None:
+    """Show a programme's variants, ECUs and line."""
+    row = client.get(f"/programmes/{programme}")
+    document = row["document"]
+    line = document["line"]
+    ecus = table(
+        ("ecu", "hardware", "bus", "os", "storage", "agent", "supplier", "variants"),
+        (
+            (
+                name + (" *" if ecu["primary"] else ""),
+                ecu["hardware_id"],
+                ecu["bus"],
+                ecu["os"],
+                ecu["storage"],
+                ecu["agent"],
+                ecu["supplier"],
+                [each for each, variant in document["variants"].items() if name in variant["ecus"]],
+            )
+            for name, ecu in document["ecus"].items()
+        ),
+    )
+    head = details(
+        (
+            ("programme", row["id"]),
+            ("name", document["name"]),
+            (
+                "variants",
+                [f"{name} ({len(each['ecus'])} ECUs)" for name, each in document["variants"].items()],
+            ),
+            ("line", f"{line['name']}, {len(line['stations'])} stations"),
+            ("ratios", [f"{each['option']} {each['p']} of {each['q']}" for each in line["ratios"]]),
+            ("generation", row["generation"]),
+            ("imported", exactly(row["imported_at"])),
+            ("digest", row["digest"]),
+        )
+    )
+    shell.show(row, text=f"{head}\n\n{ecus}\n* Primary")
