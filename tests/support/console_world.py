@@ -146,12 +146,18 @@ class World:
         open_lap(self.conn, lap_id=self.lap_id, title="Battery fault P0A1F rises on 2.0.0", now=self.at(0))
         self.finding_id, self.change_id = self.ids.new("finding"), self.ids.new("change")
         evidence = {
-            "suspect": {"software_versions": ["2.0.0"], "vehicles_exposed": 48, "vehicles_with_fault": 11,
-                        "exposure_us": 412 * 3600 * 10**6},
-            "control": {"software_versions": ["1.9.4"], "vehicles_exposed": 40, "vehicles_with_fault": 1,
-                        "exposure_us": 377 * 3600 * 10**6},
-            "ratio_milli": 10_066, "low_milli": 1_840, "against": "other_versions",
-            "query": "SELECT programme, ecu, version, code, count(*) FROM fault GROUP BY ALL",
+            "rule": "rising-faults",
+            "against": "other_versions",
+            "control_versions": ["1.9.4"],
+            "population": {"vehicles_exposed": 48, "vehicles_with_fault": 11, "exposure_us": 412 * 3600 * 10**6},
+            "versions": [
+                {"software_version": "2.0.0", "vehicles_exposed": 48, "vehicles_with_fault": 11,
+                 "exposure_us": 412 * 3600 * 10**6},
+                {"software_version": "1.9.4", "vehicles_exposed": 40, "vehicles_with_fault": 1,
+                 "exposure_us": 377 * 3600 * 10**6},
+            ],
+            "ratio": {"point_milli": 10_066, "low_milli": 1_840, "high_milli": 55_000},
+            "queries": {"faults": "SELECT ecu, code, count(*) FROM fault GROUP BY ALL"},
         }  # fmt: skip
         self._run(
             "INSERT INTO finding (id, lap_id, title, programme_id, ecu, software_version, fault_code, state, evidence,"

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import os
 import signal
+from functools import partial
 from typing import Any
 
 import click
 import uvicorn
 
+from ringroad.cli.keys import load_online_signers
 from ringroad.cli.shell import Shell
+from ringroad.http.app import create_app
 from ringroad.kernel.errors import RingroadError, Unavailable
 from ringroad.storage.broker import check_port
 from ringroad.storage.db import connect
@@ -44,7 +46,7 @@ def command(shell: Shell, parent: int | None) -> None:
 
 def load_app(settings: Settings) -> Any:
     """Make the ASGI application."""
-    return importlib.import_module("ringroad.http.app").create_app(settings)
+    return create_app(settings, load_signers=partial(load_online_signers, settings.var / "keys"))
 
 
 async def _serve(shell: Shell, settings: Settings, application: Any, parent: int | None) -> None:

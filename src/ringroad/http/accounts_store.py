@@ -117,6 +117,11 @@ def revoke_all(conn: Connection, name: str) -> None:
     SQL.delete_tokens(conn, account_name=name, kind=None)
 
 
+def count_approvers(conn: Connection) -> int:
+    """Return how many accounts may approve: with one, four eyes cannot be asked for."""
+    return int(SQL.approvers(conn))
+
+
 def list_accounts(conn: Connection) -> list[dict[str, Any]]:
     """Return all accounts, without secrets."""
     return list(SQL.accounts(conn))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from datetime import datetime
+
+import msgspec
 from litestar import Router
 
+from ringroad.adapt import store
 from ringroad.http import reading
 from ringroad.http.auth import Role
 from ringroad.http.context import Context
-from ringroad.http.routes import Limit, Name, Offset, route
+from ringroad.http.routes import Id, Limit, Name, Offset, route
 from ringroad.http.views import LapView
 from ringroad.http.views_build import OutcomeView
 
@@ -38,4 +43,56 @@ def list_outcomes(
         return reading.outcomes(conn, lap_id=lap_id, finding_id=finding_id, limit=limit, offset=offset)
 
 
-router = Router("/", route_handlers=[list_laps, list_outcomes])
+class StageTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """What one stage took, in microseconds."""
+
+    stage: str
+    elapsed_us: int
+    working_us: int
+    waiting_us: int
+    visits: int
+    censored: bool  # still running
+
+
+class ApprovalCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Decisions that were asked for."""
+
+    given: int
+    refused: int
+    pending: int
+    waiting_us: int
+
+
+class ReworkCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What had to be done again."""
+
+    releases_again: int
+    campaigns_halted: int
+    vehicles_rolled_back: int
+    updates_failed: int
+    replans: int
+
+
+class LapTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """A lap, timed from its facts."""
+
+    lap_id: str
+    started_at: datetime
+    ended_at: datetime | None
+    measured_to: datetime
+    elapsed_us: int
+    stages: list[StageTimes]
+    approvals: ApprovalCounts
+    rework: ReworkCounts
+    milestones: dict[str, datetime]
+
+
+@route("GET", "/laps/{lap_id:str}", role=Role.VIEWER, tag="adapt", errors=[404, 422])
+def get_lap_report(ctx: Context, lap_id: Id) -> LapTimes:
+    """Time a lap: lead time per stage, working against waiting, approvals, rework."""
+    with ctx.connection() as conn:
+        report = store.get_lap_report(conn, lap_id, now=ctx.clock.now())
+    return msgspec.convert(dataclasses.asdict(report), LapTimes)
+
+
+router = Router("/", route_handlers=[list_laps, get_lap_report, list_outcomes])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,16 +23,19 @@ from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 import ringroad
+from ringroad.build.repository.store import OnlineSigners
 from ringroad.http import (
     accounts,
     adapt,
     build,
     build_packages,
+    campaigns,
     design,
     errors,
     health,
     ledger,
     live,
+    plant,
     ship,
     signal,
 )
@@ -43,7 +47,6 @@ from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds
 from ringroad.kernel.errors import RingroadError
 from ringroad.kernel.limits import REQUEST_BYTES_MAX
 from ringroad.loop.manifests import accept_manifest
-from ringroad.storage.blobs import Blobs
 from ringroad.storage.db import connect
 from ringroad.storage.settings import Settings
 
@@ -69,7 +72,12 @@ class Gateways(Protocol):
 
 
 def create_app(
-    settings: Settings, *, clock: Clock | None = None, ids: Ids | None = None, with_gateways: bool = True
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    ids: Ids | None = None,
+    load_signers: Callable[[], OnlineSigners] | None = None,
+    with_gateways: bool = True,
 ) -> ASGIApp:
     """Return the server's ASGI application.
 
@@ -77,10 +85,11 @@ def create_app(
         settings: of the installation, with `database_url` resolved.
         clock: time; None: the machine's.
         ids: new ids; None: the machine's.
+        load_signers: reads the online role keys when a signature is handed in; None: it is refused.
         with_gateways: False: device paths answer 404.
     """
     clock, ids = clock or SystemClock(), ids or SystemIds()
-    ctx = make_context(settings, clock=clock, ids=ids)
+    ctx = make_context(settings, clock=clock, ids=ids, load_signers=load_signers)
     gateways = _make_gateways(ctx) if with_gateways else None
     management = Envelope(create_management(ctx, gateways), clock)
 
@@ -114,7 +123,7 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
     api = Router(
         "/api/v1",
         route_handlers=[
-            signal.router, design.router, build.router, build_packages.router, ship.router, adapt.router,
+            signal.router, design.router, build.router, build_packages.router, plant.router, ship.router, campaigns.router, adapt.router,
             ledger.router, accounts.router,
         ],
     )  # fmt: skip
@@ -144,17 +153,6 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
     )
 
 
-class _Images:
-    """The blob store as the gateways see it."""
-
-    def __init__(self, blobs: Blobs) -> None:
-        self._blobs = blobs
-
-    def read_range(self, sha256: str, *, offset: int, length: int) -> bytes:
-        """Return up to `length` bytes from `offset`."""
-        return self._blobs.read_range(sha256, start=offset, length=length)
-
-
 def _make_gateways(ctx: Context) -> Gateways:
     config = device.GatewayConfig(
         database_url=ctx.settings.database_url,
@@ -163,7 +161,7 @@ def _make_gateways(ctx: Context) -> Gateways:
     )
     return device.Gateways(
         config,
-        blobs=_Images(ctx.blobs),
+        blobs=ctx.blobs,
         clock=ctx.clock,
         open_connection=lambda: connect(ctx.settings.database_url),
         borrow=ctx.connection,

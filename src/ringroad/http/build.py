@@ -1,14 +1,40 @@
-"""Build: programmes, releases, the line."""
+"""Build: programmes and releases. Packages are in `build_packages.py`, the line in `plant.py`."""
 
 from __future__ import annotations
 
-from litestar import Router
+from typing import Annotated, Any
 
+import msgspec
+from litestar import Router
+from msgspec import Meta
+
+from ringroad.build import store, store_packages
+from ringroad.build.model import Package
+from ringroad.build.repository import store as repository
 from ringroad.http import reading
 from ringroad.http.auth import Role
 from ringroad.http.context import Context
-from ringroad.http.routes import Id, InState, Limit, Name, Offset, route
-from ringroad.http.views_build import BlockedOption, OrderView, ProgrammeView, ReleaseView, ScheduleView
+from ringroad.http.routes import (
+    TEXT_PATTERN,
+    Approve,
+    Command,
+    Generation,
+    Id,
+    InState,
+    Limit,
+    Name,
+    Offset,
+    Ref,
+    Req,
+    Stop,
+    Title,
+    route,
+)
+from ringroad.http.views_build import ProgrammeView, ReleaseView
+from ringroad.kernel.errors import InvalidInput, Unavailable
+from ringroad.kernel.limits import METADATA_BYTES_MAX
+from ringroad.storage.db import Connection
+from ringroad.trust.sign import ImageTarget
 
 
 @route("GET", "/programmes", role=Role.VIEWER, tag="build")
@@ -51,37 +77,149 @@ def get_release(ctx: Context, *, release_id: Id) -> ReleaseView:
         return reading.one(reading.releases(conn, release_id=release_id), f"release {release_id}")
 
 
-@route("GET", "/orders", role=Role.VIEWER, tag="build")
-def list_orders(
-    ctx: Context,
-    *,
-    programme_id: Name = None,
-    in_state: InState = None,
-    limit: Limit = 100,
-    offset: Offset = 0,
-) -> list[OrderView]:
-    """List orders, newest first."""
-    with ctx.connection() as conn:
-        return reading.orders(conn, programme_id=programme_id, state=in_state, limit=limit, offset=offset)
+class NewProgramme(Command, frozen=True, kw_only=True):
+    """A programme file as it is."""
+
+    source: Annotated[str, Meta(min_length=1, max_length=1_000_000, pattern=TEXT_PATTERN)]
+    generation: Generation = None
 
 
-@route("GET", "/programmes/{programme_id:str}/schedules", role=Role.VIEWER, tag="build")
-def list_schedules(ctx: Context, *, programme_id: Id, limit: Limit = 20) -> list[ScheduleView]:
-    """List line schedules of a programme; the first is current."""
-    with ctx.connection() as conn:
-        return reading.schedules(conn, programme_id, limit=limit)
+class NewRelease(Command, frozen=True, kw_only=True):
+    """A release to create; the document names packages per variant, groups and checks."""
+
+    programme_id: Ref
+    name: Title
+    version: Title
+    document: dict[str, Any]
+    change_id: Ref | None = None
 
 
-@route("GET", "/programmes/{programme_id:str}/blocked-options", role=Role.VIEWER, tag="build")
-def list_blocked_options(ctx: Context, *, programme_id: Id) -> list[BlockedOption]:
-    """List options that the line cannot build now."""
-    with ctx.connection() as conn:
-        return reading.blocked_options(conn, programme_id)
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """Image Targets metadata for the offline keys to sign."""
+
+    release_id: str
+    payload: str  # the metadata file, unsigned
+    needed: bool  # False: everything is published already
+
+
+class Signature(Command, frozen=True, kw_only=True):
+    """The signed metadata file; empty if nothing was pending."""
+
+    signed: Annotated[str, Meta(max_length=METADATA_BYTES_MAX, pattern=r"^[^\x00\ud800-\udfff]*$")]
+    generation: Generation = None
+
+
+@route("POST", "/programmes", role=Role.OPERATOR, tag="build", errors=[409, 422])
+def import_programme(ctx: Context, request: Req, data: NewProgramme) -> ProgrammeView:
+    """Import a programme file; every problem is named with its line."""
+    with ctx.transaction() as conn:
+        made = store_packages.import_programme(
+            conn, ctx.ids, source=data.source, actor=request.user.name, now=ctx.clock.now(),
+            generation=data.generation,
+        )  # fmt: skip
+        programme_id = made.programme.id
+        return reading.one(reading.programmes(conn, programme_id=programme_id), f"programme {programme_id}")
+
+
+@route("POST", "/releases", role=Role.OPERATOR, tag="build", status=201, errors=[404, 409, 422])
+def create_release(ctx: Context, request: Req, data: NewRelease) -> ReleaseView:
+    """Create a release as a draft."""
+    with ctx.transaction() as conn:
+        made = store.create_release(
+            conn, ctx.ids, programme_id=data.programme_id, name=data.name, version=data.version,
+            document=data.document, actor=request.user.name, now=ctx.clock.now(), change_id=data.change_id,
+        )  # fmt: skip
+        return _release(conn, made.id)
+
+
+@route("POST", "/releases/{release_id:str}/check", role=Role.OPERATOR, tag="build", errors=[404, 409])
+def check_release(ctx: Context, request: Req, release_id: Id, data: Approve) -> ReleaseView:
+    """Check a release as a whole; its findings are in the answer."""
+    with ctx.transaction() as conn:
+        generation = data.generation or store.get_release(conn, release_id).generation
+        store.check_release(
+            conn, ctx.ids, release_id=release_id, generation=generation, actor=request.user.name,
+            now=ctx.clock.now(),
+        )  # fmt: skip
+        return _release(conn, release_id)
+
+
+@route(
+    "GET",
+    "/releases/{release_id:str}/pending-targets",
+    role=Role.APPROVER,
+    tag="build",
+    errors=[404, 409, 422],
+)
+def get_pending_targets(ctx: Context, release_id: Id) -> Pending:
+    """Return what the offline keys must sign so that this release's images are published."""
+    with ctx.transaction() as conn:
+        release = store.get_release(conn, release_id)
+        packages = store_packages.packages_by_id(conn, release.package_ids)
+        payload = repository.pending_targets(
+            conn, packages=[_image(package) for package in packages.values()], now=ctx.clock.now()
+        )
+    return Pending(release_id=release_id, payload=(payload or b"").decode(), needed=payload is not None)
+
+
+@route(
+    "POST", "/releases/{release_id:str}/signature", role=Role.APPROVER, tag="build", errors=[404, 409, 422]
+)
+def sign_release(ctx: Context, request: Req, release_id: Id, data: Signature) -> ReleaseView:
+    """Publish Image Targets that the offline keys signed, and mark the release as signed."""
+    if ctx.load_signers is None:
+        raise Unavailable("this server has no online keys", hint="ringroad keys init")
+    signers, now = ctx.load_signers(), ctx.clock.now()
+    with ctx.transaction() as conn:
+        release = store.get_release(conn, release_id)
+        if data.signed:
+            version = repository.accept_image_targets(conn, signers, data.signed.encode(), now=now).targets
+        else:
+            packages = store_packages.packages_by_id(conn, release.package_ids)
+            if (
+                repository.pending_targets(conn, packages=[_image(p) for p in packages.values()], now=now)
+                is not None
+            ):
+                raise InvalidInput("these images are not published yet", hint="sign the pending targets")
+            version = reading.image_targets_version(conn)
+        store.mark_signed(
+            conn, ctx.ids, release_id=release_id, generation=data.generation or release.generation,
+            actor=request.user.name, now=now, image_targets_version=version,
+        )  # fmt: skip
+        return _release(conn, release_id)
+
+
+@route("POST", "/releases/{release_id:str}/withdraw", role=Role.APPROVER, tag="build", errors=[404, 409, 422])
+def withdraw_release(ctx: Context, request: Req, release_id: Id, data: Stop) -> ReleaseView:
+    """Withdraw a release: no campaign and no line may take it any more."""
+    with ctx.transaction() as conn:
+        generation = data.generation or store.get_release(conn, release_id).generation
+        store.withdraw(
+            conn, ctx.ids, release_id=release_id, generation=generation, reason=data.reason,
+            actor=request.user.name, now=ctx.clock.now(),
+        )  # fmt: skip
+        return _release(conn, release_id)
+
+
+def _release(conn: Connection, release_id: str) -> ReleaseView:
+    return reading.one(reading.releases(conn, release_id=release_id), f"release {release_id}")
+
+
+def _image(package: Package) -> ImageTarget:
+    return ImageTarget(
+        filename=package.filename,
+        length=package.image_bytes,
+        sha256=package.image_sha256,
+        sha512=package.image_sha512,
+        hardware_ids=package.hardware_ids,
+        release_counter=package.release_counter,
+    )
 
 
 router = Router(
     "/",
     route_handlers=[
-        list_programmes, get_programme, list_releases, get_release, list_orders, list_schedules, list_blocked_options,
+        list_programmes, get_programme, list_releases, get_release, import_programme, create_release,
+        check_release, get_pending_targets, sign_release, withdraw_release,
     ],
 )  # fmt: skip

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from litestar import Router
+import re
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
 
+import msgspec
+from anyio import to_thread
+from litestar import Router
+from litestar.params import Parameter
+
+from ringroad.build import store_packages
+from ringroad.build.images import read_image
+from ringroad.build.model import Requirement
 from ringroad.http import reading
 from ringroad.http.auth import Role
 from ringroad.http.context import Context
-from ringroad.http.routes import Id, Limit, Name, Offset, route
+from ringroad.http.routes import NAME_PATTERN, Id, Limit, Name, Offset, Req, route
+from ringroad.http.uploads import spooled
 from ringroad.http.views_build import PackageView
+from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.limits import IMAGE_BYTES_MAX
+
+Wanted = Annotated[str, Parameter(pattern=NAME_PATTERN)]
+Counter = Annotated[int | None, Parameter(ge=0, le=2**31 - 1)]
+Format = Annotated[Literal["bin", "ihex", "srec", "mcuboot", "swu"] | None, Parameter(query="format")]
 
 
 @route("GET", "/packages", role=Role.VIEWER, tag="build")
@@ -32,4 +50,77 @@ def get_package(ctx: Context, *, package_id: Id) -> PackageView:
         return reading.one(reading.packages(conn, package_id=package_id), f"package {package_id}")
 
 
-router = Router("/", route_handlers=[list_packages, get_package])
+class PackageInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What is said of an image besides its bytes."""
+
+    programme_id: str
+    ecu: str
+    name: str
+    version: str | None
+    filename: str | None
+    release_counter: int | None
+    declared_format: str | None
+    requires: str | None
+    change_id: str | None
+
+
+@route(
+    "POST", "/packages", role=Role.OPERATOR, tag="build", status=201, errors=[404, 409, 413, 422],
+    body_bytes_max=IMAGE_BYTES_MAX, upload="application/octet-stream",
+)  # fmt: skip
+async def add_package(
+    ctx: Context,
+    request: Req,
+    *,
+    programme_id: Wanted,
+    ecu: Wanted,
+    name: Wanted,
+    version: Name = None,
+    filename: Name = None,
+    release_counter: Counter = None,
+    image_format: Format = None,
+    requires: Annotated[
+        str | None,
+        Parameter(
+            pattern=r"^[A-Za-z0-9_\-]+[<>=!~].*$", max_length=2000, description="ecu>=1.2,<2; separated by ;"
+        ),
+    ] = None,
+    change_id: Name = None,
+) -> PackageView:
+    """Upload an image, streamed; its version, addresses and hash are read from it where its format has them."""
+    info = PackageInfo(
+        programme_id=programme_id, ecu=ecu, name=name, version=version, filename=filename,
+        release_counter=release_counter, declared_format=image_format, requires=requires, change_id=change_id,
+    )  # fmt: skip
+    async with spooled(ctx, request, bytes_max=IMAGE_BYTES_MAX) as path:
+        return await to_thread.run_sync(partial(_add, ctx, path, info, request.user.name))
+
+
+def _add(ctx: Context, path: Path, info: PackageInfo, actor: str) -> PackageView:
+    started = ctx.clock.now()
+    image = read_image(path, declared_format=info.declared_format)
+    requires = [parse_requirement(item) for item in (info.requires or "").split(";") if item.strip()]
+    ctx.blobs.put_file(path, expected_sha256=image.sha256)
+    with ctx.transaction() as conn:
+        made = store_packages.add_package(
+            conn, ctx.ids, programme_id=info.programme_id, ecu=info.ecu, name=info.name, image=image,
+            actor=actor, now=ctx.clock.now(), version=info.version, filename=info.filename,
+            release_counter=info.release_counter, requires=requires, change_id=info.change_id,
+            work_started_at=started,
+        )  # fmt: skip
+        return reading.one(reading.packages(conn, package_id=made.id), f"package {made.id}")
+
+
+def parse_requirement(text: str) -> Requirement:
+    """Read ``"gateway>=1.2,<2"``.
+
+    Raises:
+        InvalidInput: there is no ECU or no range.
+    """
+    match = re.fullmatch(r"\s*([A-Za-z0-9_-]+)\s*([<>=!~].*)", text)
+    if match is None:
+        raise InvalidInput(f"{text[:80]!r} is no requirement", hint="for example gateway>=1.2,<2")
+    return Requirement(ecu=match[1], range=match[2].strip())
+
+
+router = Router("/", route_handlers=[list_packages, get_package, add_package])

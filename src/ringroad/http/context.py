@@ -11,11 +11,12 @@ from typing import Any
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
+from ringroad.build.repository.store import OnlineSigners
 from ringroad.http.auth import Throttle
 from ringroad.http.events import FactFeed
 from ringroad.kernel.clock import Clock, Ids, new_secret
 from ringroad.storage.blobs import Blobs
-from ringroad.storage.db import Connection
+from ringroad.storage.db import Connection, transaction
 from ringroad.storage.settings import Settings
 
 POOL_CONNECTIONS_MAX = 12  # of PostgreSQL's 100; worker and gateways need some too
@@ -33,12 +34,19 @@ class Context:
     feed: FactFeed
     throttle: Throttle
     blobs: Blobs
+    load_signers: Callable[[], OnlineSigners] | None = None  # None: this server cannot publish
     secret: Callable[[int], bytes] = new_secret
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """Borrow a connection; statements commit by themselves unless the caller opens a transaction."""
         with self.pool.connection() as conn:
+            yield conn
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Borrow a connection and run the block in one transaction."""
+        with self.pool.connection() as conn, transaction(conn):
             yield conn
 
     @property
@@ -49,7 +57,9 @@ class Context:
         return folder
 
 
-def make_context(settings: Settings, *, clock: Clock, ids: Ids) -> Context:
+def make_context(
+    settings: Settings, *, clock: Clock, ids: Ids, load_signers: Callable[[], OnlineSigners] | None = None
+) -> Context:
     """Return a context whose pool is still closed."""
     kwargs: dict[str, Any] = {"autocommit": True, "row_factory": dict_row, "connect_timeout": 5}
     pool: ConnectionPool[Connection] = ConnectionPool(
@@ -69,5 +79,6 @@ def make_context(settings: Settings, *, clock: Clock, ids: Ids) -> Context:
         pool=pool,
         feed=FactFeed(settings.database_url),
         throttle=Throttle(),
+        load_signers=load_signers,
         blobs=Blobs(settings.blob_url or settings.blobs.absolute().as_uri()),
     )

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from litestar import Router
 
+from ringroad.design import store
 from ringroad.http import reading
 from ringroad.http.auth import Role
 from ringroad.http.context import Context
-from ringroad.http.routes import Id, InState, Limit, Name, Offset, route
+from ringroad.http.routes import (
+    Approve,
+    Command,
+    Done,
+    Generation,
+    Id,
+    InState,
+    Limit,
+    Name,
+    Offset,
+    Reason,
+    Req,
+    Text,
+    Title,
+    route,
+)
 from ringroad.http.views import ChangeView, FindingView
 
 
@@ -52,4 +68,78 @@ def get_change(ctx: Context, *, change_id: Id) -> ChangeView:
         return reading.one(reading.changes(conn, change_id=change_id), f"change {change_id}")
 
 
-router = Router("/", route_handlers=[list_findings, get_finding, list_changes, get_change])
+class Accept(Command, frozen=True, kw_only=True):
+    """Accept a finding and propose the change that answers it."""
+
+    title: Title
+    target: Text  # what must be true afterwards
+    ecu: Title | None = None  # None: the finding's
+    generation: Generation = None
+
+
+@route("POST", "/findings/{finding_id:str}/accept", role=Role.OPERATOR, tag="design", errors=[404, 409, 422])
+def accept_finding(ctx: Context, request: Req, finding_id: Id, data: Accept) -> Done:
+    """Accept a finding into a proposed change; the answer names the change."""
+    now = ctx.clock.now()
+    with ctx.transaction() as conn:
+        finding = reading.one(reading.findings(conn, finding_id=finding_id), f"finding {finding_id}")
+        store.accept_finding(
+            conn, ctx.ids, finding_id=finding_id, generation=data.generation or finding.generation,
+            actor=request.user.name, now=now,
+        )  # fmt: skip
+        change = store.propose_change(
+            conn, ctx.ids, finding_id=finding_id, title=data.title, ecu=data.ecu or finding.ecu,
+            target=data.target, actor=request.user.name, now=now,
+        )  # fmt: skip
+    return Done(id=change.id, state=change.state)
+
+
+@route("POST", "/findings/{finding_id:str}/reject", role=Role.OPERATOR, tag="design", errors=[404, 409, 422])
+def reject_finding(ctx: Context, request: Req, finding_id: Id, data: Reason) -> Done:
+    """Reject a finding, with the reason."""
+    with ctx.transaction() as conn:
+        finding = reading.one(reading.findings(conn, finding_id=finding_id), f"finding {finding_id}")
+        store.reject_finding(
+            conn, ctx.ids, finding_id=finding_id, generation=data.generation or finding.generation,
+            actor=request.user.name, now=ctx.clock.now(), reason=data.reason,
+        )  # fmt: skip
+    return Done(id=finding_id, state="rejected")
+
+
+@route("POST", "/changes/{change_id:str}/approve", role=Role.APPROVER, tag="design", errors=[404, 409, 422])
+def approve_change(ctx: Context, request: Req, change_id: Id, data: Approve) -> Done:
+    """Approve a proposed change."""
+    with ctx.transaction() as conn:
+        change = reading.one(reading.changes(conn, change_id=change_id), f"change {change_id}")
+        store.approve_change(
+            conn, ctx.ids, change_id=change_id, generation=data.generation or change.generation,
+            actor=request.user.name, now=ctx.clock.now(),
+        )  # fmt: skip
+    return Done(id=change_id, state="approved")
+
+
+@route("POST", "/changes/{change_id:str}/reject", role=Role.APPROVER, tag="design", errors=[404, 409, 422])
+def reject_change(ctx: Context, request: Req, change_id: Id, data: Reason) -> Done:
+    """Reject a proposed change, with the reason."""
+    with ctx.transaction() as conn:
+        change = reading.one(reading.changes(conn, change_id=change_id), f"change {change_id}")
+        store.reject_change(
+            conn, ctx.ids, change_id=change_id, generation=data.generation or change.generation,
+            actor=request.user.name, now=ctx.clock.now(), reason=data.reason,
+        )  # fmt: skip
+    return Done(id=change_id, state="rejected")
+
+
+router = Router(
+    "/",
+    route_handlers=[
+        list_findings,
+        get_finding,
+        list_changes,
+        get_change,
+        accept_finding,
+        reject_finding,
+        approve_change,
+        reject_change,
+    ],
+)

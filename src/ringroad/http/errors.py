@@ -5,6 +5,7 @@ Foreign exceptions end here: what is not ours becomes a 500 without its text.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
@@ -117,7 +118,8 @@ def handle_foreign(request: Request[Any, Any, Any], error: Exception) -> Respons
             kind="unavailable", code="unavailable", message="the database does not answer", hint="try again"
         )
         return _body(503, detail, {"Retry-After": str(RETRY_AFTER_S)})
-    log.error("request failed", path=request.url.path, exc_info=error)
+    trace = "".join(traceback.format_exception(error))  # without local variables: they may hold secrets
+    log.error("request failed", path=request.url.path, trace=trace)
     detail = ErrorDetail(
         kind="error", code="error", message="the server failed", hint="the server's log says why"
     )

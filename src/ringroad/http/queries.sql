@@ -249,3 +249,9 @@ SELECT id, source, make, model, model_year, component, vin_prefix, occurred_on, 
 SELECT id, source, locator, reason, raw, received_at FROM quarantine
  WHERE (:source::text IS NULL OR source = :source)
  ORDER BY id DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: approvers$
+SELECT count(*) FROM account WHERE role IN ('approver', 'admin') AND disabled_at IS NULL;
+
+-- name: image_targets_version$
+SELECT coalesce(max(version), 0) FROM repository_metadata WHERE repository = 'image' AND role = 'targets';

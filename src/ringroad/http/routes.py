@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import msgspec
-from litestar import delete, get, patch, post, put
+from litestar import Request, delete, get, patch, post, put
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from litestar.params import Parameter
+from msgspec import Meta
 
-from ringroad.http.auth import Role
+from ringroad.http.auth import Account, Role
 from ringroad.http.errors import ErrorBody
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 
-T = TypeVar("T")
+Req = Request[Account, str, Any]
 
 _DESCRIPTIONS = {
     400: "The request is malformed",
@@ -40,6 +43,8 @@ _METHODS: dict[str, Callable[..., Any]] = {
 
 NAME_PATTERN = r"^[^\x00-\x1f\x7f\ud800-\udfff]{1,200}$"
 
+TEXT_PATTERN = r"^[^\x00\ud800-\udfff]*[^\s\x00\ud800-\udfff][^\x00\ud800-\udfff]*$"
+
 Limit = Annotated[int, Parameter(ge=1, le=PAGE_ROWS_MAX, description="Rows to return")]
 Offset = Annotated[int, Parameter(ge=0, le=1_000_000, description="Rows to skip")]
 Name = Annotated[str | None, Parameter(pattern=NAME_PATTERN, description="Only rows with exactly this")]
@@ -47,6 +52,36 @@ InState = Annotated[
     str | None, Parameter(query="state", pattern=NAME_PATTERN, description="Only rows in this state")
 ]
 Id = Annotated[str, Parameter(pattern=r"^[A-Za-z0-9_.:\-]{1,200}$", description="Its id")]
+
+
+Generation = Annotated[int, Meta(ge=1, le=2**31 - 1, description="As it was read; none: as it is now")] | None
+Text = Annotated[str, Meta(min_length=1, max_length=2_000, pattern=TEXT_PATTERN)]
+Title = Annotated[str, Meta(min_length=1, max_length=200, pattern=TEXT_PATTERN)]
+Ref = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:\-]{1,200}$")]
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of request bodies: unknown fields are refused."""
+
+
+class Reason(Command, frozen=True, kw_only=True):
+    """Why, for the ledger."""
+
+    reason: Text
+    generation: Generation = None
+
+
+class Approve(Command, frozen=True, kw_only=True):
+    """Do it to what was read."""
+
+    generation: Generation = None
+
+
+class Stop(Command, frozen=True, kw_only=True):
+    """Stop it, and say why. Without a generation it never fails for being late."""
+
+    reason: Text = "by hand"
+    generation: Generation = None
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +110,7 @@ def route(
     public: bool = False,
     status: int = 200,
     body_bytes_max: int | None = None,
-    media_type: str | None = None,
+    upload: str | None = None,
 ) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
     """Declare one API operation.
 
@@ -88,12 +123,12 @@ def route(
         public: True if nobody need be signed in.
         status: of success.
         body_bytes_max: limit of the body where it differs from the application's.
-        media_type: of success, where it is not JSON.
+        upload: media type of a body that the handler streams itself.
     """
     codes = sorted({400, 401, 403, 503, *errors})
     extra: dict[str, Any] = {} if body_bytes_max is None else {"request_max_body_size": body_bytes_max}
-    if media_type is not None:
-        extra["media_type"] = media_type
+    if upload is not None:
+        extra["operation_class"] = _upload_operation(upload)
 
     def declare(handler: Callable[..., Any]) -> HTTPRouteHandler:
         made: HTTPRouteHandler = _METHODS[method](
@@ -118,3 +153,17 @@ def route(
 
 def _is_async(handler: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(handler)
+
+
+def _upload_operation(media_type: str) -> type[Operation]:
+    """Return an operation that documents a body which the framework does not parse."""
+
+    @dataclass
+    class Upload(Operation):
+        def __post_init__(self) -> None:
+            schema = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+            self.request_body = RequestBody(
+                required=True, content={media_type: OpenAPIMediaType(schema=schema)}
+            )
+
+    return Upload

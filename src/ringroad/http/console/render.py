@@ -31,8 +31,8 @@ TONES: Mapping[str, str] = {
     **dict.fromkeys(
         ("signed", "installed", "finished", "advance", "finish", "better", "approved", "done", "born", "current",
          "accepted", "ready"), "ok"),
-    **dict.fromkeys(("running", "active", "offered", "building", "planned", "checked", "info", "proposed"), "run"),
-    **dict.fromkeys(("paused", "hold", "warning", "unknown", "cancelling", "open", "expired", "rush"), "warn"),
+    **dict.fromkeys(("running", "active", "offered", "building", "planned", "checked", "info", "proposed", "open"), "run"),
+    **dict.fromkeys(("paused", "hold", "warning", "unknown", "cancelling", "expired", "rush"), "warn"),
     **dict.fromkeys(
         ("halted", "halt", "failed", "rolled_back", "aborted", "blocked", "blocking", "worse", "withdrawn",
          "locked", "error"), "bad"),

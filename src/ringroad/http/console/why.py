@@ -31,7 +31,7 @@ def why_not_updating(v: VehicleView, a: AssignmentView | None, *, now: datetime)
         )
     if a is None:
         return Why(title=title, text="No campaign has taken in this vehicle.", tone="")
-    detail = f" It says: {words(a.state_detail)}." if a.state_detail else ""
+    detail = f" It says: {a.state_detail}." if a.state_detail else ""
     match a.state:
         case "pending":
             return Why(title=title, text=_pending(a), tone="warn")
@@ -73,5 +73,5 @@ def _pending(a: AssignmentView) -> str:
     if a.campaign_state == "paused":
         return f"Its campaign is paused; it is in wave {a.wave}."
     if a.state_detail:
-        return f"It waits in wave {a.wave}: {words(a.state_detail)}."
+        return f"It waits in wave {a.wave}: {a.state_detail}."
     return f"It waits for wave {a.wave}, which starts when the gate has good evidence from those before."

@@ -119,12 +119,12 @@ function draw(element) {
   const colours = ["--s4", "--s3", "--s1", "--s5", "--s2", "--run", "--bad", "--idle"].map(css);
   const chart = echarts.getInstanceByDom(element) || echarts.init(element);
   const category = { type: "category", data: spec.categories, axisLabel: { color: soft, hideOverlap: true }, axisLine: { lineStyle: { color: line } }, axisTick: { show: false } };
-  const value = { type: "value", name: spec.unit, nameTextStyle: { color: soft, align: spec.horizontal ? "right" : "left" }, minInterval: spec.integer ? 1 : 0, axisLabel: { color: soft }, splitLine: { lineStyle: { color: line } } };
+  const value = { type: "value", name: spec.unit, nameLocation: spec.horizontal ? "middle" : "end", nameGap: spec.horizontal ? 26 : 12, nameTextStyle: { color: soft, align: spec.horizontal ? "center" : "left" }, minInterval: spec.integer ? 1 : 0, axisLabel: { color: soft }, splitLine: { lineStyle: { color: line } } };
   chart.setOption({
     animation: false,
     color: colours,
     textStyle: { fontFamily: "Inter, sans-serif", color: ink },
-    grid: { left: 8, right: 16, top: spec.series.length > 1 ? 40 : 30, bottom: 6, containLabel: true },
+    grid: { left: 8, right: 16, top: spec.series.length > 1 ? 34 : spec.horizontal ? 6 : 30, bottom: spec.horizontal ? 24 : 6, containLabel: true },
     tooltip: { trigger: "axis", renderMode: "richText", axisPointer: { type: spec.kind === "line" ? "line" : "shadow" }, backgroundColor: css("--surface"), borderColor: line, textStyle: { color: ink } },
     legend: spec.series.length > 1 ? { top: 0, right: 8, textStyle: { color: soft }, itemHeight: 10, itemWidth: 14 } : undefined,
     xAxis: spec.horizontal ? value : category,

@@ -1,0 +1,222 @@
+"""Ship: what people do with campaigns. The reconciler does the rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Router
+from msgspec import Meta
+
+from ringroad.http import accounts_store
+from ringroad.http.auth import Role
+from ringroad.http.context import Context
+from ringroad.http.routes import (
+    TEXT_PATTERN,
+    Approve,
+    Command,
+    Done,
+    Generation,
+    Id,
+    Ref,
+    Req,
+    Stop,
+    Text,
+    Title,
+    route,
+)
+from ringroad.loop import campaigns
+from ringroad.ship import store
+from ringroad.ship.gate import DURATION_S_MAX, GatePolicy
+from ringroad.ship.match import NotSelected, match_vehicle
+from ringroad.ship.plan import PlanRequest, WaveSize
+from ringroad.ship.query import parse_query
+
+PREVIEW_VINS = 100  # VINs named in a preview
+
+
+class NewCampaign(Command, frozen=True, kw_only=True):
+    """A campaign to create, as a draft."""
+
+    name: Title
+    release_id: Ref
+
+
+class Wave(Command, frozen=True, kw_only=True):
+    """A wave's size: vehicles, or permille of all matches. Exactly one."""
+
+    vehicles: Annotated[int, Meta(ge=1, le=1_000_000_000)] | None = None
+    permille: Annotated[int, Meta(ge=1, le=1000)] | None = None
+
+
+class Gate(Command, frozen=True, kw_only=True):
+    """What each wave must show before the next one starts."""
+
+    failed_permille_max: Annotated[int, Meta(ge=0, le=1000)] = 20
+    reports_min: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1
+    soak_s: Annotated[int, Meta(ge=0, le=DURATION_S_MAX)] = 0
+    silence_s_max: Annotated[int, Meta(ge=1, le=DURATION_S_MAX)] = 86_400
+    silent_permille_max: Annotated[int, Meta(ge=0, le=1000)] = 500
+
+
+class NewPlan(Command, frozen=True, kw_only=True):
+    """Which vehicles, in which waves, behind which gate."""
+
+    query: Text
+    waves: Annotated[list[Wave], Meta(max_length=50)] = msgspec.field(
+        default_factory=lambda: [Wave(permille=20), Wave(permille=200)]
+    )
+    gate: Gate = Gate()
+    vehicle_deadline_s: Annotated[int, Meta(ge=1, le=DURATION_S_MAX)] = 7 * 86_400
+    seed: Annotated[str, Meta(min_length=1, max_length=200, pattern=TEXT_PATTERN)] = "1"
+    rollback_installed: bool = False
+    generation: Generation = None
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored plan; blocked ones are kept but not current."""
+
+    id: str
+    plan_id: str
+    current: bool
+    document: dict[str, Any]
+    findings: list[dict[str, Any]]
+
+
+class Query(Command, frozen=True, kw_only=True):
+    """A query over the vehicles of a programme."""
+
+    query: Text
+    programme_id: Ref
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
+    """Who matches a query, who does not, and which term leaves them out."""
+
+    matches: int
+    vins: list[str]  # the first hundred
+    left_out: dict[str, int]
+
+
+@route("POST", "/campaigns", role=Role.OPERATOR, tag="ship", status=201, errors=[404, 409, 422])
+def create_campaign(ctx: Context, request: Req, data: NewCampaign) -> Done:
+    """Create a campaign in draft; it belongs to the lap of its release."""
+    with ctx.connection() as conn:
+        made = campaigns.create_campaign(
+            conn, ctx.ids, name=data.name, release_id=data.release_id, actor=request.user.name,
+            now=ctx.clock.now(),
+        )  # fmt: skip
+    return Done(id=made.id, state=made.state)
+
+
+@route("POST", "/vehicles/preview", role=Role.VIEWER, tag="ship", errors=[422])
+def preview_query(ctx: Context, data: Query) -> Preview:
+    """Try a query: who matches, who does not, and why."""
+    node = parse_query(data.query)
+    vins: list[str] = []
+    left_out: Counter[str] = Counter()
+    matches = 0
+    with ctx.connection() as conn:
+        for vehicle in store.read_vehicles(conn, programme_id=data.programme_id):
+            outcome = match_vehicle(node, vehicle)
+            if isinstance(outcome, NotSelected):
+                left_out[outcome.term] += 1
+                continue
+            matches += 1
+            if len(vins) < PREVIEW_VINS:
+                vins.append(vehicle.vin)
+    return Preview(matches=matches, vins=vins, left_out=dict(left_out))
+
+
+@route("POST", "/campaigns/{campaign_id:str}/plan", role=Role.OPERATOR, tag="ship", errors=[404, 409, 422])
+def plan_campaign(ctx: Context, request: Req, campaign_id: Id, data: NewPlan) -> Planned:
+    """Plan over the vehicles as they are known now; the checker's findings are in the answer."""
+    wanted = PlanRequest(
+        query=data.query,
+        waves=tuple(WaveSize(vehicles=wave.vehicles, permille=wave.permille) for wave in data.waves),
+        gate=GatePolicy(**msgspec.structs.asdict(data.gate)),
+        vehicle_deadline_s=data.vehicle_deadline_s,
+        seed=data.seed,
+        rollback_installed=data.rollback_installed,
+    )
+    with ctx.connection() as conn:
+        generation = data.generation or store.read_campaign(conn, campaign_id).generation
+        plan = campaigns.plan_campaign(
+            conn, ctx.ids, campaign_id=campaign_id, generation=generation, request=wanted,
+            actor=request.user.name, now=ctx.clock.now(),
+        )  # fmt: skip
+        current = store.read_campaign(conn, campaign_id).plan_id == plan.id
+    return Planned(
+        id=campaign_id, plan_id=plan.id, current=current, document=dict(plan.document),
+        findings=[dict(item) for item in plan.findings],
+    )  # fmt: skip
+
+
+@route("POST", "/campaigns/{campaign_id:str}/approve", role=Role.APPROVER, tag="ship", errors=[404, 409])
+def approve_campaign(ctx: Context, request: Req, campaign_id: Id, data: Approve) -> Done:
+    """Approve the current plan; its maker cannot, unless they are the only one who may."""
+    with ctx.transaction() as conn:
+        generation = data.generation or store.read_campaign(conn, campaign_id).generation
+        moved = store.approve(
+            conn, ctx.ids, campaign_id=campaign_id, generation=generation, actor=request.user.name,
+            four_eyes=accounts_store.count_approvers(conn) > 1, now=ctx.clock.now(),
+        )  # fmt: skip
+    return Done(id=campaign_id, state=moved.state)
+
+
+@route("POST", "/campaigns/{campaign_id:str}/start", role=Role.OPERATOR, tag="ship", errors=[404, 409])
+def start_campaign(ctx: Context, request: Req, campaign_id: Id, data: Approve) -> Done:
+    """Start an approved campaign with its first wave."""
+    with ctx.transaction() as conn:
+        generation = data.generation or store.read_campaign(conn, campaign_id).generation
+        moved = store.start(
+            conn, ctx.ids, campaign_id=campaign_id, generation=generation, actor=request.user.name,
+            now=ctx.clock.now(),
+        )  # fmt: skip
+    return Done(id=campaign_id, state=moved.state)
+
+
+@route("POST", "/campaigns/{campaign_id:str}/pause", role=Role.OPERATOR, tag="ship", errors=[404, 409])
+def pause_campaign(ctx: Context, request: Req, campaign_id: Id, data: Stop) -> Done:
+    """Offer nothing more until resumed; vehicles at work go on."""
+    with ctx.transaction() as conn:
+        generation = data.generation or store.read_campaign(conn, campaign_id).generation
+        moved = store.pause(
+            conn, ctx.ids, campaign_id=campaign_id, generation=generation, actor=request.user.name,
+            reason=data.reason, now=ctx.clock.now(),
+        )  # fmt: skip
+    return Done(id=campaign_id, state=moved.state)
+
+
+@route("POST", "/campaigns/{campaign_id:str}/resume", role=Role.OPERATOR, tag="ship", errors=[404, 409])
+def resume_campaign(ctx: Context, request: Req, campaign_id: Id, data: Approve) -> Done:
+    """Go on with a paused campaign."""
+    with ctx.transaction() as conn:
+        generation = data.generation or store.read_campaign(conn, campaign_id).generation
+        moved = store.resume(
+            conn, ctx.ids, campaign_id=campaign_id, generation=generation, actor=request.user.name,
+            now=ctx.clock.now(),
+        )  # fmt: skip
+    return Done(id=campaign_id, state=moved.state)
+
+
+@route("POST", "/campaigns/{campaign_id:str}/abort", role=Role.OPERATOR, tag="ship", errors=[404, 409])
+def abort_campaign(ctx: Context, request: Req, campaign_id: Id, data: Stop) -> Done:
+    """End a campaign for good; vehicles that have not begun are withdrawn."""
+    with ctx.transaction() as conn:
+        generation = data.generation or store.read_campaign(conn, campaign_id).generation
+        moved = store.abort(
+            conn, ctx.ids, campaign_id=campaign_id, generation=generation, actor=request.user.name,
+            reason=data.reason, now=ctx.clock.now(),
+        )  # fmt: skip
+    return Done(id=campaign_id, state=moved.state)
+
+
+router = Router(
+    "/",
+    route_handlers=[
+        create_campaign, preview_query, plan_campaign, approve_campaign, start_campaign, pause_campaign,
+        resume_campaign, abort_campaign,
+    ],
+)  # fmt: skip

@@ -1,0 +1,244 @@
+"""Build: the plant line: orders, schedules, blocks, the baseline, births."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Router
+from msgspec import Meta
+
+from ringroad.build import store, store_packages, store_plant
+from ringroad.build.birth import Installed, NewEcu, register_vehicle
+from ringroad.build.plan_line import Cause
+from ringroad.http import reading
+from ringroad.http.auth import Role
+from ringroad.http.context import Context
+from ringroad.http.routes import (
+    TEXT_PATTERN,
+    Approve,
+    Command,
+    Done,
+    Id,
+    InState,
+    Limit,
+    Name,
+    Offset,
+    Ref,
+    Req,
+    Text,
+    Title,
+    route,
+)
+from ringroad.http.views_build import BlockedOption, OrderView, ScheduleView
+
+Option = Annotated[str, Meta(min_length=1, max_length=100, pattern=TEXT_PATTERN)]
+Short = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00\ud800-\udfff]*$")]
+Hex = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+@route("GET", "/orders", role=Role.VIEWER, tag="build")
+def list_orders(
+    ctx: Context,
+    *,
+    programme_id: Name = None,
+    in_state: InState = None,
+    limit: Limit = 100,
+    offset: Offset = 0,
+) -> list[OrderView]:
+    """List orders, newest first."""
+    with ctx.connection() as conn:
+        return reading.orders(conn, programme_id=programme_id, state=in_state, limit=limit, offset=offset)
+
+
+@route("GET", "/programmes/{programme_id:str}/schedules", role=Role.VIEWER, tag="build")
+def list_schedules(ctx: Context, *, programme_id: Id, limit: Limit = 20) -> list[ScheduleView]:
+    """List line schedules of a programme; the first is current."""
+    with ctx.connection() as conn:
+        return reading.schedules(conn, programme_id, limit=limit)
+
+
+@route("GET", "/programmes/{programme_id:str}/blocked-options", role=Role.VIEWER, tag="build")
+def list_blocked_options(ctx: Context, *, programme_id: Id) -> list[BlockedOption]:
+    """List options that the line cannot build now."""
+    with ctx.connection() as conn:
+        return reading.blocked_options(conn, programme_id)
+
+
+class NewOrder(Command, frozen=True, kw_only=True):
+    """A vehicle to build."""
+
+    programme_id: Ref
+    variant: Title
+    options: Annotated[list[Option], Meta(max_length=100)] = msgspec.field(default_factory=list)
+    region: Short = ""
+    rush: bool = False
+    due_at: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+class Block(Command, frozen=True, kw_only=True):
+    """An option whose parts are missing or bad."""
+
+    option: Option
+    reason: Text
+
+
+class Unblock(Command, frozen=True, kw_only=True):
+    """An option that can be built again."""
+
+    option: Option
+
+
+class BornEcu(Command, frozen=True, kw_only=True):
+    """One ECU of a new vehicle and what the plant put on it."""
+
+    serial: Title
+    name: Title
+    hardware_id: Title
+    public_key: dict[str, Any]
+    key_id: Title
+    is_primary: bool
+    filename: Title
+    version: Title
+    image_sha256: Hex
+
+
+class NewVehicle(Command, frozen=True, kw_only=True):
+    """A vehicle at the end of the line."""
+
+    vin: Annotated[str, Meta(pattern=r"^[A-HJ-NPR-Z0-9]{17}$")]
+    programme_id: Ref
+    variant: Title
+    gateway: Literal["native", "ddi"]
+    token_sha256: Hex  # of the device token; the token itself stays in the vehicle
+    ecus: Annotated[list[BornEcu], Meta(min_length=1, max_length=256)]
+    release_id: Ref
+    region: Short = ""
+    tags: Annotated[list[Option], Meta(max_length=100)] = msgspec.field(default_factory=list)
+    order_id: Ref | None = None
+
+
+@route("POST", "/orders", role=Role.OPERATOR, tag="build", status=201, errors=[404, 409, 422])
+def add_order(ctx: Context, request: Req, data: NewOrder) -> OrderView:
+    """Order a vehicle; the line replans at once."""
+    triggered_s, now = ctx.clock.monotonic_s(), ctx.clock.now()
+    with ctx.transaction() as conn:
+        order = store_plant.add_order(
+            conn, ctx.ids, programme_id=data.programme_id, variant=data.variant, actor=request.user.name,
+            now=now, options=data.options, region=data.region, rush=data.rush, due_at=data.due_at,
+        )  # fmt: skip
+    cause: Cause = "rush_order" if data.rush else "new_orders"
+    _replan(
+        ctx,
+        data.programme_id,
+        cause,
+        request=request,
+        triggered_s=triggered_s,
+        triggered_at=now,
+        order_id=order.id,
+    )
+    with ctx.connection() as conn:
+        return reading.one(reading.orders(conn, ids=[order.id]), f"order {order.id}")
+
+
+@route(
+    "POST",
+    "/programmes/{programme_id:str}/blocked-options",
+    role=Role.OPERATOR,
+    tag="build",
+    errors=[404, 409, 422],
+)
+def block_option(ctx: Context, request: Req, programme_id: Id, data: Block) -> Done:
+    """Block an option; orders with it wait, and the line replans."""
+    triggered_s, now = ctx.clock.monotonic_s(), ctx.clock.now()
+    with ctx.transaction() as conn:
+        store_plant.block_option(
+            conn, programme_id=programme_id, option=data.option, reason=data.reason, now=now
+        )
+    _replan(ctx, programme_id, "blocked_part", request=request, triggered_s=triggered_s, triggered_at=now)
+    return Done(id=data.option, state="blocked")
+
+
+@route(
+    "POST",
+    "/programmes/{programme_id:str}/unblocked-options",
+    role=Role.OPERATOR,
+    tag="build",
+    errors=[404, 409, 422],
+)
+def unblock_option(ctx: Context, request: Req, programme_id: Id, data: Unblock) -> Done:
+    """Let the line build an option again, and replan."""
+    triggered_s, now = ctx.clock.monotonic_s(), ctx.clock.now()
+    with ctx.transaction() as conn:
+        store_packages.get_programme(conn, programme_id)
+        store_plant.unblock_option(conn, programme_id=programme_id, option=data.option)
+    _replan(ctx, programme_id, "blocked_part", request=request, triggered_s=triggered_s, triggered_at=now)
+    return Done(id=data.option, state="unblocked")
+
+
+@route("POST", "/releases/{release_id:str}/baseline", role=Role.APPROVER, tag="build", errors=[404, 409, 422])
+def set_baseline(ctx: Context, request: Req, release_id: Id, data: Approve) -> Done:
+    """Make a signed release what new vehicles are flashed with; the line replans."""
+    triggered_s, now = ctx.clock.monotonic_s(), ctx.clock.now()
+    with ctx.transaction() as conn:
+        release = store.get_release(conn, release_id)
+        current = store.get_baseline(conn, release.programme_id)
+        generation = data.generation or (current.generation if current else 0)
+        store.set_baseline(
+            conn, ctx.ids, programme_id=release.programme_id, release_id=release_id, generation=generation,
+            actor=request.user.name, now=now,
+        )  # fmt: skip
+    _replan(
+        ctx, release.programme_id, "new_release", request=request, triggered_s=triggered_s, triggered_at=now
+    )
+    return Done(id=release_id, state="baseline")
+
+
+@route("POST", "/vehicles", role=Role.OPERATOR, tag="build", status=201, errors=[404, 409, 422])
+def bear_vehicle(ctx: Context, request: Req, data: NewVehicle) -> Done:
+    """Put a vehicle on record at the end of the line; exactly the same again is fine."""
+    with ctx.transaction() as conn:
+        new = register_vehicle(
+            conn, ctx.ids, vin=data.vin, programme_id=data.programme_id, variant=data.variant,
+            gateway=data.gateway, token_sha256=bytes.fromhex(data.token_sha256),
+            ecus=[
+                NewEcu(serial=e.serial, name=e.name, hardware_id=e.hardware_id, public_key=e.public_key,
+                       key_id=e.key_id, is_primary=e.is_primary)
+                for e in data.ecus
+            ],
+            release_id=data.release_id,
+            installed=[
+                Installed(serial=e.serial, filename=e.filename, version=e.version, image_sha256=e.image_sha256)
+                for e in data.ecus
+            ],
+            actor=request.user.name, now=ctx.clock.now(), region=data.region, tags=data.tags,
+            order_id=data.order_id,
+        )  # fmt: skip
+    return Done(id=data.vin, state="born" if new else "known")
+
+
+def _replan(
+    ctx: Context,
+    programme_id: str,
+    cause: Cause,
+    *,
+    request: Req,
+    triggered_s: float,
+    triggered_at: datetime,
+    order_id: str | None = None,
+) -> None:
+    with ctx.transaction() as conn:
+        store_plant.replan(
+            conn, ctx.ids, ctx.clock, programme_id=programme_id, cause=cause, actor=request.user.name,
+            triggered_s=triggered_s, triggered_at=triggered_at, order_id=order_id,
+        )  # fmt: skip
+
+
+router = Router(
+    "/",
+    route_handlers=[
+        list_orders, list_schedules, list_blocked_options, add_order, block_option, unblock_option,
+        set_baseline, bear_vehicle,
+    ],
+)  # fmt: skip
