@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -24,7 +25,7 @@ import psycopg
 
 from ringroad.http.accounts_store import issue_one_time_token
 from ringroad.kernel.clock import Clock
-from ringroad.kernel.errors import Conflict, NotFound, RingroadError
+from ringroad.kernel.errors import Conflict, NotFound, RingroadError, Unavailable
 from ringroad.storage.broker import Broker, check_home, check_port, ensure_stream
 from ringroad.storage.db import connect
 from ringroad.storage.endpoints import embedded_broker, embedded_postgres, resolve
@@ -39,6 +40,8 @@ MARKER_TEXT = '{"format": 1}\n'
 LOOK_S: Final = 0.25  # seconds between two looks at the children
 BACKOFF_S: Final = (0.2, 1.0, 3.0, 10.0, 30.0)  # seconds before a child is started again
 STEADY_S: Final = 60.0  # seconds after which a child counts as well again
+SERVER_S_MAX: Final = 60.0  # seconds the server has to load its read model and listen
+CONNECT_S_MAX: Final = 2.0  # seconds
 CHILD_END_S: Final = 15.0  # seconds a child has to end
 CHILDREN: Final = (("server", "serve"), ("worker", "work"))
 
@@ -255,6 +258,7 @@ class Supervisor:
             for name, command in CHILDREN:
                 self._say(f"starting {name}")
                 self._add(name, self._starter(name, command))
+            self._wait_for_server()
         self._write_state()
         return {
             "console": f"http://{settings.http_host}:{settings.http_port}/",
@@ -262,6 +266,20 @@ class Supervisor:
             "mqtt": f"{settings.mqtt_host}:{settings.mqtt_port}",
             "token": token,
         }
+
+    def _wait_for_server(self) -> None:
+        """Wait until the console can be opened.
+
+        Raises:
+            Unavailable: the server ended, or takes too long.
+        """
+        process = next(child.process for child in self._children if child.name == "server")
+        deadline_s = self._clock.monotonic_s() + SERVER_S_MAX
+        while not answers(self._settings.http_host, self._settings.http_port):
+            ended = process is None or process.poll() is not None
+            if ended or self._stop.wait(LOOK_S) or deadline_s < self._clock.monotonic_s():
+                log = self._settings.log / "server.log"
+                raise Unavailable("the server did not start", hint=f"see {log}", code="server_failed")
 
     def _start_postgres(self) -> subprocess.Popen[bytes] | None:
         assert self.postgres is not None  # noqa: S101 - our own order of calls
@@ -345,6 +363,15 @@ class Supervisor:
         self._var.write_state({"pid": os.getpid(), "children": pids, "engines_only": self._engines_only})
 
 
+def answers(host: str, port: int) -> bool:
+    """Say whether somebody listens."""
+    try:
+        with socket.create_connection((host, port), timeout=CONNECT_S_MAX):
+            return True
+    except OSError:
+        return False
+
+
 def look(settings: Settings) -> dict[str, str]:
     """Return the health of each part: "ok", or what is wrong with it."""
     state = read_state(settings)
@@ -368,6 +395,8 @@ def look(settings: Settings) -> dict[str, str]:
         for name, _ in CHILDREN:
             pid = state.get("children", {}).get(name)
             health[name] = "ok" if pid and is_alive(pid) else "not running"
+        if health["server"] == "ok" and not answers(settings.http_host, settings.http_port):
+            health["server"] = "does not answer"
     return health
 
 
