@@ -76,6 +76,7 @@ port_file = "port"
 script = "script.json"
 fsync = false
 pending_ms = 20
+identification = true
 """,
             encoding="utf-8",
         )
@@ -140,7 +141,9 @@ def client_of(ecu: EcuProcess) -> Iterator[tuple[Any, Any]]:
     """doipclient's wire and udsoncan's client, which have no types."""
     doip: Any = importlib.import_module("doipclient")
     connectors: Any = importlib.import_module("doipclient.connectors")
-    wire = doip.DoIPClient("127.0.0.1", ADDRESS, tcp_port=ecu.port, client_ip_address="127.0.0.1")
+    wire = doip.DoIPClient(
+        "127.0.0.1", ADDRESS, tcp_port=ecu.port, udp_port=ecu.port, client_ip_address="127.0.0.1"
+    )
     config: Any = dict(udsoncan.configs.default_client_config)
     config["data_identifiers"] = dict.fromkeys(
         (0xF190, 0xF18C, 0xF191, 0xF195, 0xF15A, 0xF15B, 0xFD00, 0xFD01, 0xFD02), Raw
@@ -165,6 +168,8 @@ def test_udsoncan_and_doipclient_read_unlock_flash_and_read_back_a_real_image(ec
     with client_of(ecu) as (wire, client):
         assert client.read_data_by_identifier_first(0xF190) == b"WRR00000000000001"
         assert wire.request_alive_check().source_address == ADDRESS
+        assert wire.request_vehicle_identification(vin="WRR00000000000001").logical_address == ADDRESS
+        assert wire.request_entity_status().node_type == 1
         client.change_session(3)
         assert client.routine_control(0x0203, 1).service_data.routine_status_record == b"\x00"
         client.change_session(2)
