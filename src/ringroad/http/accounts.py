@@ -12,7 +12,7 @@ from msgspec import Meta
 from ringroad.http import accounts_store as store
 from ringroad.http.auth import API_TOKEN_S, ONE_TIME_S, Account, Role
 from ringroad.http.context import Context
-from ringroad.http.login import log_in
+from ringroad.http.login import first_login, log_in
 from ringroad.http.routes import Done, route
 from ringroad.storage.db import transaction
 
@@ -65,6 +65,13 @@ class Login(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Name and password, for an API token."""
 
     name: AccountName
+    password: Secret
+
+
+class FirstLogin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A one-time token and the password to set."""
+
+    token: Secret
     password: Secret
 
 
@@ -136,9 +143,22 @@ def login_for_token(ctx: Context, request: Request[Any, Any, Any], data: Login) 
     return Token(account=account.name, token=token, expires_in_s=API_TOKEN_S)
 
 
+@route("POST", "/first-login", role=Role.VIEWER, tag="accounts", public=True, status=201, errors=[422, 429])
+def first_login_for_token(ctx: Context, request: Request[Any, Any, Any], data: FirstLogin) -> Token:
+    """Spend a one-time token: set the account's password and return an API token."""
+    address = request.client.host if request.client else ""
+    account = first_login(ctx, token=data.token, password=data.password, address=address)
+    with ctx.connection() as conn:
+        token = store.issue_token(
+            conn, name=account.name, kind="api", now=ctx.clock.now(), life_s=API_TOKEN_S, secret=ctx.secret
+        )
+    return Token(account=account.name, token=token, expires_in_s=API_TOKEN_S)
+
+
 router = Router(
     "/",
     route_handlers=[
         get_me, list_accounts, create_account, change_account, create_token, revoke_tokens, login_for_token,
+        first_login_for_token,
     ],
 )  # fmt: skip

@@ -34,6 +34,7 @@ from ringroad.http import (
     errors,
     health,
     ledger,
+    line,
     live,
     plant,
     ship,
@@ -123,7 +124,7 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
     api = Router(
         "/api/v1",
         route_handlers=[
-            signal.router, design.router, build.router, build_packages.router, plant.router, ship.router, campaigns.router, adapt.router,
+            signal.router, design.router, build.router, build_packages.router, plant.router, line.router, ship.router, campaigns.router, adapt.router,
             ledger.router, accounts.router,
         ],
     )  # fmt: skip

@@ -71,7 +71,7 @@ async def run_box(box: Box, processes: Processes) -> None:
                 await asyncio.wait({asyncio.create_task(process.wait())}, timeout=CONFIRM_S)
                 confirm = False
                 continue
-            while process.returncode is None and not await asyncio.to_thread(_contains, log, start):
+            while process.returncode is None and not await asyncio.to_thread(_contains, log, start):  # noqa: ASYNC110
                 await asyncio.sleep(LOOK_S)
             confirm = process.returncode is None
 

@@ -20,12 +20,12 @@ from ringroad.kernel.errors import NotFound, Unavailable
 ZEPHYR = "zephyr_4_4_0_hci_usb_"
 # What the brake ECU runs in each release: three different builds of the same firmware.
 BRAKE = {
+    "0.9.0": ZEPHYR + "nrf5340dk_default",
     "1.0.0": ZEPHYR + "nrf52840dk_default",
     "1.1.0": ZEPHYR + "nrf52840dk_legacy",
     "1.2.0": ZEPHYR + "nrf52840dk_acl_502",
 }
 OTHER_INPLACE = ZEPHYR + "nrf5340dk_default"
-LINUX = {"1.0.0": "old", "1.2.0": "new"}
 TOOL_S_MAX = 60  # seconds one openssl or cpio may take
 
 _CMS = """[req]
@@ -83,25 +83,35 @@ def shared_object(folder: Path, release: str) -> bytes:
     return found[0].read_bytes()
 
 
-def firmware_for(ecus: Mapping[str, Mapping[str, Any]], version: str, folder: Path) -> list[Firmware]:
-    """Return the images of one version for the ECUs that have one; 1.0.0 has one for each native ECU."""
+def firmware_for(
+    ecus: Mapping[str, Mapping[str, Any]], version: str, folder: Path, *, everything: bool
+) -> list[Firmware]:
+    """Return the images that a release brings to native ECUs.
+
+    Args:
+        ecus: the programme's ECUs.
+        version: of the brake's software; the compute ECU gets a new one together with 1.2.0.
+        folder: where the shared objects are.
+        everything: an image for each ECU, as for a first release.
+    """
     made = []
     for name, ecu in ecus.items():
         if ecu["agent"] == "ddi":
             continue
         if name == "brake":
-            module = BRAKE[version]
-            made.append(
-                Firmware(ecu=name, version=version, format="ihex", data=zephyr(module), source=module)
-            )
-        elif version == "1.0.0" and ecu["storage"] == "inplace":
-            data = zephyr(OTHER_INPLACE)
-            made.append(Firmware(ecu=name, version=version, format="ihex", data=data, source=OTHER_INPLACE))
-        elif version in LINUX and ecu["storage"] == "ab" and (version == "1.0.0" or name == "compute"):
-            data = shared_object(folder, LINUX[version])
-            source = f"msgspec shared object, {LINUX[version]} release"
+            made.append(_zephyr(name, version, BRAKE[version]))
+        elif everything and ecu["storage"] == "inplace":
+            made.append(_zephyr(name, version, OTHER_INPLACE))
+        elif everything or (name == "compute" and version == "1.2.0"):
+            release = "old" if everything else "new"
+            source = f"msgspec shared object, {release} release"
+            data = shared_object(folder, release)
             made.append(Firmware(ecu=name, version=version, format="bin", data=data, source=source))
     return made
+
+
+def _zephyr(ecu: str, version: str, module: str) -> Firmware:
+    return Firmware(ecu=ecu, version=version, format="ihex", data=zephyr(module), source=module)
 
 
 # SWUpdate -----------------------------------------------------------------------------------------
