@@ -13,7 +13,9 @@ from ringroad.storage.settings import Settings
 
 def embedded_postgres(settings: Settings, clock: Clock) -> Postgres:
     """Return the embedded PostgreSQL of these settings, not started."""
-    return Postgres(home=settings.postgres_home.resolve(), clock=clock, listen_port=settings.database_port or None)
+    return Postgres(
+        home=settings.postgres_home.resolve(), clock=clock, listen_port=settings.database_port or None
+    )
 
 
 def embedded_broker(settings: Settings, clock: Clock) -> Broker:
