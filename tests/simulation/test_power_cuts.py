@@ -26,6 +26,7 @@ async def every_cut(folder: Path, *, bad: bool, stride: int = 1, second: int = 0
     ends: set[str] = set()
     for cut in range(1, TICKS_MAX, stride):
         world = World(folder / str(cut))
+        world.exchange_every = 7
         world.order()
         if bad:
             world.ecus["brake"].bad_versions.add("2.0.0")

@@ -110,6 +110,7 @@ async def assert_whole(world: RealWorld, state: str) -> None:
 async def cut_at(folder: Path, cut: int, *, bad: str) -> tuple[str, bool]:
     """Return how the update ended, and whether power was really cut."""
     world = RealWorld(folder, bad=bad)
+    world.exchange_every = 7
     await world.build()
     world.order()
     before = world.power.ticks
