@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -425,6 +426,50 @@ def test_the_line_is_replanned_for_orders_blocks_and_releases(conn: Connection) 
             conn, IDS, programme_id="roadster", generation=3, cause="new_orders", document=rushed.document,
             replan_latency_us=1, **WHO,
         )  # fmt: skip
+
+
+def test_two_triggers_at_once_make_two_schedules_in_turn(pg_url: str) -> None:
+    with connect(pg_url) as first, transaction(first):
+        store.import_programme(first, IDS, source=EXAMPLE, **WHO)
+
+    def trigger(number: int) -> int:
+        clock = SystemClock()
+        with connect(pg_url) as mine, transaction(mine):
+            store_plant.add_order(mine, IDS, programme_id="roadster", variant="city", **WHO)
+            return store_plant.replan(
+                mine, IDS, clock, programme_id="roadster", cause="new_orders", actor=f"a{number}",
+                triggered_s=clock.monotonic_s(),
+            ).generation  # fmt: skip
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        assert sorted(pool.map(trigger, range(8), timeout=30)) == list(range(1, 9))
+
+
+def test_two_releases_signed_at_once_cannot_both_pass_the_counter(pg_url: str) -> None:
+    with connect(pg_url) as first, transaction(first):
+        store.import_programme(first, IDS, source=EXAMPLE, **WHO)
+        low = create(first, fix_document(first, "brake", add(first, "brake", "1", counter=1).id), "1")
+        high = create(first, fix_document(first, "brake", add(first, "brake", "2", counter=2).id), "2")
+        for release in (low, high):
+            store.check_release(first, IDS, release_id=release.id, generation=1, **WHO)
+
+    def attempt(release: Release) -> str:
+        try:
+            with connect(pg_url) as mine, transaction(mine):
+                store.mark_signed(
+                    mine, IDS, release_id=release.id, generation=2, image_targets_version=1, **WHO
+                )
+        except Conflict:
+            return "refused"
+        return "signed"
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        with connect(pg_url) as holder, transaction(holder):
+            store.mark_signed(holder, IDS, release_id=high.id, generation=2, image_targets_version=1, **WHO)
+            waiting = pool.submit(attempt, low)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.5)
+        assert waiting.result(timeout=10) == "refused"
 
 
 def test_orders_that_cannot_be_built_are_refused(conn: Connection) -> None:

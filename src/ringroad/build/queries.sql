@@ -1,6 +1,9 @@
 -- name: programme^
 SELECT * FROM programme WHERE id = :programme_id;
 
+-- name: lock_programme$
+SELECT id FROM programme WHERE id = :programme_id FOR NO KEY UPDATE;
+
 -- name: programmes
 SELECT * FROM programme ORDER BY id LIMIT :rows_max;
 
@@ -72,9 +75,6 @@ VALUES (:release_id, :programme_id, :name, :version, 'draft', :change_id, :lap_i
 
 -- name: release^
 SELECT * FROM release WHERE id = :release_id;
-
--- name: release_for_update^
-SELECT * FROM release WHERE id = :release_id FOR UPDATE;
 
 -- name: releases
 SELECT * FROM release

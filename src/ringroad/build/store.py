@@ -251,7 +251,8 @@ def mark_signed(
     release = get_release(conn, release_id)
     if release.state != "checked":
         raise Conflict(f"release {release_id} is {release.state}, not checked", hint="check it first")
-    # Another release may have been signed since the check, and raised a counter.
+    # Another release may have been signed since the check, and raised a counter; one at a time from here.
+    SQL.lock_programme(conn, programme_id=release.programme_id)
     problems = find_problems(conn, release)
     if blocks(problems):
         raise Conflict(f"release {release_id} no longer passes: {problems[0].message}", hint="check it again")

@@ -278,8 +278,9 @@ def replan(
 
     Raises:
         NotFound: no such programme.
-        Conflict: another replan was faster; read again and decide again.
+        Conflict: another schedule became current by `save_schedule`; read again and decide again.
     """
+    SQL.lock_programme(conn, programme_id=programme_id)  # two triggers at once make two schedules, in turn
     programme = get_programme(conn, programme_id).programme
     current = current_schedule(conn, programme_id)
     orders = waiting_orders(conn, programme_id=programme_id)
