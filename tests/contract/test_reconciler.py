@@ -134,6 +134,19 @@ def test_a_vehicle_that_goes_silent_while_installing_counts_as_failed(story: Sto
     assert decision == Halt("too_many_failures")
 
 
+def test_a_vehicle_that_waits_for_consent_until_its_deadline_is_no_harm(story: Story) -> None:
+    add_vehicles(story.conn, range(4), gateway="native")
+    story.start(waves=(2,))
+    story.tick()
+    story.native(story.vehicles("offered")[0], "AWAITING_CONSENT")
+    story.tick()
+    story.later(3_601)
+    assert story.tick().expired == 2
+    assert story.campaign().state is CampaignState.RUNNING
+    details = {action.state_detail for action in story.vehicles("expired")}
+    assert details == {"never answered", "silent after: AWAITING_CONSENT"}
+
+
 def test_a_pause_withholds_offers_and_resuming_moves_deadlines(story: Story) -> None:
     add_vehicles(story.conn, range(8))
     story.start(waves=(4,))

@@ -5,8 +5,8 @@ Pure: no clock, no database, no network. `store` loads the facts and applies the
 Invariants:
     Missing, old or contradictory evidence never yields `Advance`.
     One more failed vehicle never turns `Halt` into something else.
-    A vehicle that went silent after it had begun counts as failed; one that never answered is counted
-    too, against its own limit: silence is an outcome.
+    A vehicle that went silent after it had begun to install counts as failed; one that did not begin is
+    counted too, against its own limit: silence is an outcome.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class GatePolicy:
         reports_min: vehicles with an outcome before a wave may be judged good.
         soak_s: seconds that `reports_min` vehicles must have run the new software.
         silence_s_max: seconds since the newest report of the wave, at most.
-        silent_permille_max: vehicles per 1000 of the wave that never answered within their deadline.
+        silent_permille_max: vehicles per 1000 of the wave that did not begin within their deadline.
     """
 
     failed_permille_max: int = 20
@@ -61,8 +61,8 @@ class WaveFacts:
         vehicles_installed: confirmed, by manifest or by closed/success over DDI.
         vehicles_failed: tried, nothing installed.
         vehicles_rolled_back: installed and undone.
-        vehicles_lost: began, then silent past the deadline.
-        vehicles_silent: never answered within the deadline.
+        vehicles_lost: began to install, then silent past the deadline.
+        vehicles_silent: did not begin within the deadline.
         vehicles_cancelled: withdrawn.
         newest_report_at: when the newest report or manifest of the wave was received.
         evidence_since: when the last of the first `reports_min` outcomes came in; None before.

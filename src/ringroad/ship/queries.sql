@@ -65,7 +65,7 @@ SELECT vin, verdict, reason, wave FROM campaign_target
 
 -- name: campaign_assignments
 SELECT action_id, campaign_id, vin, wave, kind, state, state_detail, released_at, offered_at, deadline_at,
-       last_report_at, finished_at, release_id, previous_release_id
+       began_at, last_report_at, finished_at, release_id, previous_release_id
   FROM assignment
  WHERE campaign_id = :campaign_id AND (:state::text IS NULL OR state = :state) AND vin > :after_vin
  ORDER BY vin, kind LIMIT :rows_max;
@@ -75,8 +75,8 @@ SELECT wave, count(*) AS targeted,
        count(*) FILTER (WHERE state = 'installed') AS installed,
        count(*) FILTER (WHERE state = 'failed') AS failed,
        count(*) FILTER (WHERE state = 'rolled_back') AS rolled_back,
-       count(*) FILTER (WHERE state = 'expired' AND last_report_at IS NOT NULL) AS lost,
-       count(*) FILTER (WHERE state = 'expired' AND last_report_at IS NULL) AS silent,
+       count(*) FILTER (WHERE state = 'expired' AND began_at IS NOT NULL) AS lost,
+       count(*) FILTER (WHERE state = 'expired' AND began_at IS NULL) AS silent,
        count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
        count(*) FILTER (WHERE state = 'pending') AS pending,
        count(*) FILTER (WHERE state IN ('active', 'cancelling')) AS active,
@@ -87,7 +87,7 @@ SELECT wave, count(*) AS targeted,
 -- name: nth_outcome_at$
 SELECT finished_at FROM assignment
  WHERE campaign_id = :campaign_id AND wave = :wave AND kind = 'update'
-   AND (state IN ('installed', 'failed', 'rolled_back') OR state = 'expired' AND last_report_at IS NOT NULL)
+   AND (state IN ('installed', 'failed', 'rolled_back') OR state = 'expired' AND began_at IS NOT NULL)
  ORDER BY finished_at LIMIT 1 OFFSET :skip;
 
 -- Campaigns --------------------------------------------------------------------------------------
@@ -209,9 +209,11 @@ SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
 UPDATE assignment a
    SET state = m.state, state_detail = m.detail, last_report_at = m.at,
        finished_at = CASE WHEN m.closed THEN m.at END,
+       began_at = CASE WHEN m.began THEN coalesce(a.began_at, m.at) ELSE a.began_at END,
        generation = a.generation + 1
-  FROM unnest(:action_ids::int[], :states::text[], :details::text[], :ats::timestamptz[], :closed::bool[])
-       AS m (action_id, state, detail, at, closed)
+  FROM unnest(:action_ids::int[], :states::text[], :details::text[], :ats::timestamptz[], :closed::bool[],
+              :began::bool[])
+       AS m (action_id, state, detail, at, closed, began)
  WHERE a.action_id = m.action_id;
 
 -- name: mark_applied!
@@ -250,7 +252,7 @@ UPDATE assignment a
    AND a.action_id IN (SELECT action_id FROM assignment
                         WHERE deadline_at <= :now AND state IN ('offered', 'active', 'cancelling')
                         ORDER BY deadline_at LIMIT :rows_max FOR UPDATE SKIP LOCKED)
-RETURNING a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.offered_at, a.last_report_at, a.deadline_at,
+RETURNING a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.offered_at, a.began_at, a.deadline_at,
           coalesce(a.release_id, c.release_id) AS release_id, c.lap_id;
 
 -- Manifests --------------------------------------------------------------------------------------

@@ -25,7 +25,8 @@ DETAIL_CHARS_MAX = 500  # characters of a vehicle's own words kept on the action
 class Evidence(StrEnum):
     """What a report says, in one vocabulary."""
 
-    PROGRESS = "progress"
+    PROGRESS = "progress"  # waiting, downloading: nothing was touched yet
+    BEGAN = "began"  # installing: silence after this counts as harm
     CLAIMED = "claimed"  # native: installed, the manifest will confirm it
     CONFIRMED = "confirmed"  # DDI: closed with success
     FAILED = "failed"
@@ -43,6 +44,7 @@ class Move:
     state: AssignmentState
     detail: str
     blocks_vehicle: bool = False
+    began: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,10 @@ _NATIVE = {
     "CANCELLED": Evidence.CANCELLED,
     "SUPERSEDED": Evidence.CANCELLED,
     "IDLE": Evidence.NONE,
+    "INSTALLING": Evidence.BEGAN,
+    "CHECKING": Evidence.BEGAN,
+    "COMMITTING": Evidence.BEGAN,
+    "ROLLING_BACK": Evidence.BEGAN,
 }
 _OUTCOME = {
     Evidence.CONFIRMED: AssignmentState.INSTALLED,
@@ -85,7 +91,9 @@ def read_evidence(kind: str, body: Mapping[str, Any]) -> tuple[Evidence, str]:
     if not isinstance(state, str):
         return Evidence.NONE, ""
     about_ecu = bool(body.get("ecu"))
-    evidence = Evidence.PROGRESS if about_ecu else _NATIVE.get(state, Evidence.PROGRESS)
+    evidence = _NATIVE.get(state, Evidence.PROGRESS)
+    if about_ecu and state in TERMINAL_STATES:
+        evidence = Evidence.BEGAN  # one ECU is done, the vehicle is not
     shown = state if not (about_ecu and state in TERMINAL_STATES) else "INSTALLING"
     parts = [shown, _percent(body.get("done_bytes"), body.get("total_bytes"))]
     parts += [str(body.get(name) or "") for name in ("ecu", "ecu_state", "code", "detail")]
@@ -108,14 +116,19 @@ def decide_report(state: AssignmentState | None, evidence: Evidence, detail: str
         return Refused("closed")
     if evidence in _OUTCOME:
         return Move(state=_OUTCOME[evidence], detail=detail, blocks_vehicle=evidence is Evidence.BLOCKED)
+    began = evidence in (Evidence.BEGAN, Evidence.CLAIMED)
     if evidence is Evidence.CLAIMED:
         keeps = state in (AssignmentState.CANCELLING, AssignmentState.PENDING)
-        return Move(state=state if keeps else AssignmentState.ACTIVE, detail="SUCCEEDED, manifest awaited")
+        return Move(
+            state=state if keeps else AssignmentState.ACTIVE,
+            detail="SUCCEEDED, manifest awaited",
+            began=began,
+        )
     if state is AssignmentState.PENDING:  # withheld by a pause after the vehicle had heard of it
-        return Move(state=AssignmentState.PENDING, detail=detail)
+        return Move(state=AssignmentState.PENDING, detail=detail, began=began)
     if state is AssignmentState.CANCELLING and evidence is not Evidence.CANCEL_REJECTED:
-        return Move(state=AssignmentState.CANCELLING, detail=detail)
-    return Move(state=AssignmentState.ACTIVE, detail=detail)
+        return Move(state=AssignmentState.CANCELLING, detail=detail, began=began)
+    return Move(state=AssignmentState.ACTIVE, detail=detail, began=began)
 
 
 def _ddi(kind: str, body: Mapping[str, Any]) -> tuple[Evidence, str]:
@@ -140,8 +153,10 @@ def _ddi(kind: str, body: Mapping[str, Any]) -> tuple[Evidence, str]:
             return Evidence.FAILED, f"closed without a result {words}"[:DETAIL_CHARS_MAX]
         case "canceled", _:
             return Evidence.CANCELLED, detail
-        case str(), _:
+        case (("download" | "downloaded" | "scheduled" | "rejected"), _):
             return Evidence.PROGRESS, detail
+        case str(), _:
+            return Evidence.BEGAN, detail  # clients do not say more exactly; the careful reading
     return Evidence.NONE, ""
 
 

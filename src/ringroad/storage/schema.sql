@@ -56,6 +56,7 @@ CREATE TABLE public.assignment (
     bundle text DEFAULT ''::text NOT NULL,
     offered_at timestamp with time zone,
     deadline_at timestamp with time zone,
+    began_at timestamp with time zone,
     last_report_at timestamp with time zone,
     finished_at timestamp with time zone,
     generation integer DEFAULT 1 NOT NULL,

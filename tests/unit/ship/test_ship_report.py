@@ -19,7 +19,7 @@ S = AssignmentState
         ("closed", {"gateway": "ddi", "execution": "closed", "finished": "failure", "details": ["HASH mismatch"]},
          Evidence.FAILED, "closed HASH mismatch"),
         ("closed", {"gateway": "ddi", "execution": "closed", "finished": "none"}, Evidence.FAILED, "closed without"),
-        ("progress", {"gateway": "ddi", "execution": "proceeding", "done": 1, "total": 4}, Evidence.PROGRESS, "25 %"),
+        ("progress", {"gateway": "ddi", "execution": "proceeding", "done": 1, "total": 4}, Evidence.BEGAN, "25 %"),
         ("progress", {"gateway": "ddi", "execution": "rejected"}, Evidence.PROGRESS, "rejected"),
         ("closed", {"gateway": "ddi", "execution": "canceled"}, Evidence.CANCELLED, "canceled"),
         ("cancel", {"gateway": "ddi", "execution": "closed", "finished": "success"}, Evidence.CANCELLED, "closed"),
@@ -32,7 +32,10 @@ S = AssignmentState
          Evidence.PROGRESS, "DOWNLOADING 50 %"),
         ("closed", {"gateway": "native", "state": "SUCCEEDED"}, Evidence.CLAIMED, "SUCCEEDED"),
         ("progress", {"gateway": "native", "state": "SUCCEEDED", "ecu": "S1", "ecu_state": "COMMITTED"},
-         Evidence.PROGRESS, "INSTALLING S1 COMMITTED"),
+         Evidence.BEGAN, "INSTALLING S1 COMMITTED"),
+        ("progress", {"gateway": "native", "state": "AWAITING_CONSENT"}, Evidence.PROGRESS, "AWAITING_CONSENT"),
+        ("progress", {"gateway": "native", "state": "INSTALLING"}, Evidence.BEGAN, "INSTALLING"),
+        ("progress", {"gateway": "ddi", "execution": "downloaded"}, Evidence.PROGRESS, "downloaded"),
         ("closed", {"gateway": "native", "state": "FAILED", "code": "precondition"}, Evidence.FAILED, "precondition"),
         ("closed", {"gateway": "native", "state": "ROLLED_BACK"}, Evidence.ROLLED_BACK, "ROLLED_BACK"),
         ("closed", {"gateway": "native", "state": "ROLLBACK_FAILED"}, Evidence.BLOCKED, "ROLLBACK_FAILED"),
@@ -65,12 +68,15 @@ def test_both_gateways_are_read_into_one_vocabulary(
         (S.CANCELLING, Evidence.CONFIRMED, S.INSTALLED),
         (S.PENDING, Evidence.PROGRESS, S.PENDING),
         (S.PENDING, Evidence.FAILED, S.FAILED),
+        (S.PENDING, Evidence.BEGAN, S.PENDING),
+        (S.ACTIVE, Evidence.BEGAN, S.ACTIVE),
     ],
 )
 def test_moves(state: AssignmentState, evidence: Evidence, expected: AssignmentState) -> None:
     move = decide_report(state, evidence, "words")
     assert isinstance(move, Move)
     assert move.state is expected
+    assert move.began is (evidence in (Evidence.BEGAN, Evidence.CLAIMED))
     assert move.blocks_vehicle is (evidence is Evidence.BLOCKED)
 
 

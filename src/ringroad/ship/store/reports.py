@@ -65,6 +65,7 @@ class _Action:
     at: datetime | None = None
     event_at: datetime | None = None
     moved: bool = field(default=False)
+    began: bool = field(default=False)
 
 
 def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = FOLD_ROWS_MAX) -> Folded:
@@ -97,6 +98,7 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
                 outcomes.append("applied")
                 action.state, action.detail, action.moved = decision.state, decision.detail, True
                 action.at = report["received_at"]
+                action.began = action.began or decision.began
                 action.event_at = min(report["event_at"], report["received_at"])
                 if decision.blocks_vehicle:
                     blocked.add(report["vin"])
@@ -116,7 +118,7 @@ def expire_deadlines(conn: Connection, ids: Ids, *, now: datetime, rows_max: int
         conn,
         ids,
         [
-            (row, AssignmentState.EXPIRED, row["deadline_at"], {"heard": row["last_report_at"] is not None})
+            (row, AssignmentState.EXPIRED, row["deadline_at"], {"began": row["began_at"] is not None})
             for row in rows
         ],
         now=now,
@@ -223,6 +225,7 @@ def _write_moves(conn: Connection, ids: Ids, moved: Sequence[_Action], *, now: d
         details=[action.detail for action in moved],
         ats=[action.at for action in moved],
         closed=[action.state in CLOSED_STATES for action in moved],
+        began=[action.began for action in moved],
     )
     installed = [action for action in moved if action.state is AssignmentState.INSTALLED]
     if installed:  # only DDI confirms by report; its vehicles have no manifest

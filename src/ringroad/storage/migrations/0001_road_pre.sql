@@ -245,6 +245,7 @@ CREATE TABLE assignment (              -- one vehicle in one campaign; action_id
     bundle text NOT NULL DEFAULT '' CHECK (bundle IN ('', 'issued', 'withdrawn')),  -- native vehicles only
     offered_at timestamptz,
     deadline_at timestamptz,
+    began_at timestamptz,              -- installation began; silence after that counts as harm
     last_report_at timestamptz,
     finished_at timestamptz,
     generation integer NOT NULL DEFAULT 1,
