@@ -16,7 +16,11 @@ from ringroad.storage.measures import Measurement, Window, measure_faults
 MINUTE_US = 60_000_000
 T0_US = 1_795_000_000_000_000 // (60 * MINUTE_US) * (60 * MINUTE_US)  # a full hour in November 2026
 WINDOW = Window(
-    programme="p1", since_us=T0_US, until_us=T0_US + 600 * MINUTE_US, tick_us=10 * MINUTE_US, gap_us=30 * MINUTE_US
+    programme="p1",
+    since_us=T0_US,
+    until_us=T0_US + 600 * MINUTE_US,
+    tick_us=10 * MINUTE_US,
+    gap_us=30 * MINUTE_US,
 )
 
 
@@ -173,7 +177,9 @@ def test_time_at_risk_ends_at_the_first_fault(tmp_path: Path) -> None:
     assert (count.vehicles_exposed, count.vehicles_with_fault, count.vehicles_outside) == (2, 1, 0)
     assert count.first_fault_us == T0_US + 25 * MINUTE_US
     assert count.exposure_us == (25 + 60) * MINUTE_US + 1
-    assert {cell.tick - T0_US // WINDOW.tick_us: cell.faulted for cell in count.cells if cell.faulted} == {2: 1}
+    assert {cell.tick - T0_US // WINDOW.tick_us: cell.faulted for cell in count.cells if cell.faulted} == {
+        2: 1
+    }
     assert [cell.exposure_us for cell in count.cells][:2] == [20 * MINUTE_US, 20 * MINUTE_US]
 
 
@@ -259,7 +265,15 @@ def test_programmes_do_not_mix_and_bad_clocks_are_counted(tmp_path: Path) -> Non
 
 def test_the_queries_are_kept_as_readable_sql(tmp_path: Path) -> None:
     queries = measure(Lake(tmp_path)).queries
-    assert set(queries) == {"cells", "versions", "reported", "clocks"}
+    assert set(queries) == {
+        "at_risk",
+        "failures",
+        "first_failures",
+        "cells",
+        "versions",
+        "reported",
+        "clocks",
+    }
     assert all(text.lstrip().startswith(("SELECT", "WITH")) for text in queries.values())
 
 

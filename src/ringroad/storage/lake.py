@@ -180,6 +180,11 @@ class View:
         """Return the expression of a table as it was delivered, duplicates included."""
         return _unbound(name)
 
+    def keep(self, name: str, expression: Any) -> Any:
+        """Answer an expression once and return it as a table that further expressions can ask."""
+        self._connection.execute(f'CREATE TEMP TABLE "{name}" AS {sql_of(expression)}')
+        return ibis.table(expression.schema(), name=name)
+
     def rows(self, expression: Any) -> list[dict[str, Any]]:
         """Run one expression and return its rows."""
         # Compiled here and run by DuckDB itself: ibis 12 calls methods that DuckDB 2 deprecates.

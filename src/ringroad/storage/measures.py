@@ -68,17 +68,21 @@ def measure_faults(lake: Lake, window: Window) -> Measurement:
     """
 
     def ask(view: View) -> Measurement:
+        steps = {"at_risk": intervals_expression(view, window), "failures": faults_expression(view, window)}
+        spans, faults = (view.keep(name, step) for name, step in steps.items())
+        steps["first_failures"] = first_faults_expression(spans, faults)
+        first = view.keep("first_failures", steps["first_failures"])
         questions = {
-            "cells": cells_expression(view, window),
-            "versions": versions_expression(view, window),
-            "reported": reported_expression(view, window),
+            "cells": cells_expression(spans, first, tick_us=window.tick_us),
+            "versions": versions_expression(spans),
+            "reported": reported_expression(faults, first),
             "clocks": clocks_expression(view, window),
         }
         answers = {name: view.rows(question) for name, question in questions.items()}
         clocks = {row["believed"]: row["rows"] for row in answers["clocks"]}
         return Measurement(
             counts=_counts(answers),
-            queries={name: sql_of(question) for name, question in questions.items()},
+            queries={name: sql_of(question) for name, question in (steps | questions).items()},
             exposure_rows=clocks.get(True, 0),
             unbelieved_rows=clocks.get(False, 0),
         )
@@ -89,6 +93,9 @@ def measure_faults(lake: Lake, window: Window) -> Measurement:
 def intervals_expression(view: View, window: Window) -> Any:
     """Return the time at risk: one row per vehicle, ECU, version and stretch of observation."""
     seen = view.table("exposure")
+    failing = view.raw("faults")
+    # Only ECUs with a fault row can matter; most never have one.
+    seen = seen.semi_join(failing, seen.ecu == failing.ecu)
     seen = seen.filter(
         seen.programme == window.programme,
         seen.clock.isin(BELIEVED),
@@ -129,9 +136,8 @@ def faults_expression(view: View, window: Window) -> Any:
     return faults if window.ecu is None else faults.filter(faults.ecu == window.ecu)
 
 
-def first_faults_expression(view: View, window: Window) -> Any:
+def first_faults_expression(spans: Any, faults: Any) -> Any:
     """Return each vehicle's first fault per version and code, where it was at risk."""
-    spans, faults = intervals_expression(view, window), faults_expression(view, window)
     met = faults.join(
         spans,
         [
@@ -153,11 +159,9 @@ def first_faults_expression(view: View, window: Window) -> Any:
     return met.group_by("vin", "variant", "ecu", "software_version", "code").agg(fault_us=met.fault_us.min())
 
 
-def cells_expression(view: View, window: Window) -> Any:
+def cells_expression(spans: Any, first: Any, *, tick_us: int) -> Any:
     """Return vehicles with a first fault and time at risk per ECU, version, code, tick and variant."""
-    tick_us = window.tick_us
     key = ["ecu", "software_version", "variant", "tick"]
-    spans, first = intervals_expression(view, window), first_faults_expression(view, window)
     parts = spans.mutate(
         tick=ibis.range(spans.start_us // tick_us, (spans.end_us - 1) // tick_us + 1).unnest()
     )
@@ -189,17 +193,15 @@ def cells_expression(view: View, window: Window) -> Any:
     return cells.order_by([cells.ecu, cells.software_version, cells.code, cells.tick, cells.variant])
 
 
-def versions_expression(view: View, window: Window) -> Any:
+def versions_expression(spans: Any) -> Any:
     """Return how many vehicles were at risk per ECU and version, and when they were last seen."""
-    spans = intervals_expression(view, window)
     return spans.group_by("ecu", "software_version").agg(
         vehicles=spans.vin.nunique(), last_us=spans.end_us.max()
     )
 
 
-def reported_expression(view: View, window: Window) -> Any:
+def reported_expression(faults: Any, first: Any) -> Any:
     """Return how many vehicles reported each code, at risk or not, and how many of them were at risk."""
-    faults, first = faults_expression(view, window), first_faults_expression(view, window)
     key = ["ecu", "software_version", "code"]
     all_of = faults.group_by(key).agg(reporting=faults.vin.nunique())
     counted = first.group_by(key).agg(counted=first.count(), first_us=first.fault_us.min())
