@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import structlog
 
+from ringroad.adapt.model import VerdictPolicy
 from ringroad.adapt.store import due_outcomes, list_outcomes, measure_outcome
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import Conflict
@@ -21,7 +22,9 @@ LOG = structlog.get_logger(__name__)
 UNKNOWN_AFTER_S = 86_400  # seconds after the campaign ended
 
 
-def measure_due(conn: Connection, lake: Lake, ids: Ids, clock: Clock) -> int:
+def measure_due(
+    conn: Connection, lake: Lake, ids: Ids, clock: Clock, *, policy: VerdictPolicy | None = None
+) -> int:
     """Measure every outcome that is due; return how many were recorded.
 
     Raises:
@@ -41,6 +44,7 @@ def measure_due(conn: Connection, lake: Lake, ids: Ids, clock: Clock) -> int:
                 campaign_id=campaign_id,
                 finding_id=finding_id,
                 now=now,
+                policy=policy,
                 record_unknown=waited and not known,
             )
         except Conflict as conflict:  # measured by somebody else meanwhile

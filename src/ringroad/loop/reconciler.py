@@ -32,7 +32,7 @@ LOG = structlog.get_logger(__name__)
 
 ACTOR = "system:reconciler"
 FOLD_BATCHES_MAX = 20  # batches of reports per round; then the gates are looked at again
-ISSUE_BATCHES_MAX = 20  # batches of bundles per round
+ISSUE_BATCHES_MAX = 3  # batches of bundles per round; signing must not keep the gates waiting for long
 CAMPAIGNS_MAX = 1_000  # running at once
 
 

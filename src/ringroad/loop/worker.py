@@ -17,12 +17,14 @@ from typing import Any
 import psycopg
 import structlog
 
+from ringroad.adapt.model import VerdictPolicy
 from ringroad.build.repository.store import OnlineSigners, refresh_expiring
 from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds
 from ringroad.kernel.errors import NotFound, RingroadError
 from ringroad.loop.bundles import signing_with
 from ringroad.loop.outcomes import measure_due
 from ringroad.loop.reconciler import tick
+from ringroad.signal.detect import DetectPolicy
 from ringroad.signal.store import detect_now, run_ingest
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.lake import Lake
@@ -32,10 +34,9 @@ LOG = structlog.get_logger(__name__)
 
 RETRY_S_FIRST = 0.2  # seconds
 RETRY_S_MAX = 10.0  # seconds
-DETECT_S = 5.0  # seconds between two looks for rising faults
 RENEW_S = 60.0  # seconds between two looks for metadata that nears its end
 SIGNERS_S = 5.0  # seconds between two looks for online keys that are not there yet
-SHARE_MAX = 4  # a round may take a fifth of the time: wait at least four times what it took
+SHARE_MAX = 4  # looking in vain may take a fifth of the time: wait four times what it took
 STOP_LOOK_S = 0.2  # seconds between two looks at the stop event
 JOIN_S_MAX = 8.0  # seconds a thread gets to end
 CHANNELS = ("ringroad_fact", "ringroad_report", "ringroad_assignment")
@@ -143,7 +144,8 @@ def _rounds(tools: Tools, conn: Connection, listener: Connection, signers: list[
         took_s = tools.clock.monotonic_s() - started_s
         if not done.idle:
             LOG.info("round", took_ms=round(took_s * 1000), **_counts(done))
-        tools.stop.wait(min(1.0, took_s * SHARE_MAX))
+        if done.idle:
+            tools.stop.wait(min(1.0, took_s * SHARE_MAX))
         _wait_for_news(tools, listener, interval_s)
 
 
@@ -205,12 +207,20 @@ def _ingest(tools: Tools, lake: Lake) -> None:
 
 
 def _detect(tools: Tools, lake: Lake) -> None:
+    given = tools.settings
+    rising = DetectPolicy(
+        tick_s=given.measure_tick_s, gap_s=given.measure_gap_s, exposure_s_min=given.measure_exposure_s_min
+    )
+    verdict = VerdictPolicy(
+        tick_s=given.measure_tick_s, gap_s=given.measure_gap_s, exposure_s_min=given.measure_exposure_s_min
+    )
+
     def body() -> None:
         with closing(_open(tools)) as conn:
-            while not tools.stop.wait(DETECT_S):
-                for finding in detect_now(conn, lake, tools.ids, tools.clock):
+            while not tools.stop.wait(given.detect_every_s):
+                for finding in detect_now(conn, lake, tools.ids, tools.clock, policy=rising):
                     LOG.info("finding opened", finding_id=finding.id)
-                measure_due(conn, lake, tools.ids, tools.clock)
+                measure_due(conn, lake, tools.ids, tools.clock, policy=verdict)
 
     keep_going(tools, "detect", body)
 

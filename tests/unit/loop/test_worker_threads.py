@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from ringroad.kernel.clock import SystemClock, SystemIds
+from ringroad.kernel.errors import Unavailable
+from ringroad.loop import worker
+from ringroad.storage.settings import Settings
+
+
+def tools() -> worker.Tools:
+    return worker.Tools(
+        settings=Settings(var=Path("nowhere")),
+        stop=threading.Event(),
+        clock=SystemClock(),
+        ids=SystemIds(),
+        load_signers=None,
+    )
+
+
+@pytest.mark.parametrize("failure", [Unavailable("gone"), OSError("gone"), RuntimeError("a fault of ours")])
+def test_a_thread_that_fails_goes_on(failure: Exception) -> None:
+    shared, calls = tools(), []
+
+    def body() -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            shared.stop.set()
+            return
+        raise failure
+
+    worker.keep_going(shared, "test", body)
+    assert len(calls) == 3
+
+
+def test_a_stopped_thread_does_nothing() -> None:
+    shared = tools()
+    shared.stop.set()
+    worker.keep_going(shared, "test", lambda: pytest.fail("ran after the stop"))
