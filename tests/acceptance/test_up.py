@@ -232,6 +232,35 @@ def test_killed_engines_are_started_again_without_loss(old: Installation) -> Non
     assert stored(old.nats_url()) == 21
 
 
+def test_a_killed_server_and_worker_are_started_again(old: Installation) -> None:
+    done = old.run("up", "--detach")
+    assert done.returncode == 0, done.stdout + done.stderr
+    before = old.wait_well()["pids"]
+    for name in ("server", "worker"):
+        os.kill(before[name], signal.SIGKILL)
+    for _ in range(300):
+        told = old.status()
+        if told["well"] and all(told["pids"][name] != before[name] for name in ("server", "worker")):
+            break
+        time.sleep(0.1)
+    assert told["well"], told
+    assert told["pids"]["postgres"] == before["postgres"]
+
+
+def test_children_end_when_the_supervisor_is_killed(old: Installation) -> None:
+    done = old.run("up", "--detach")
+    assert done.returncode == 0, done.stdout + done.stderr
+    pids = old.wait_well()["pids"]
+    os.kill(pids["supervisor"], signal.SIGKILL)
+    for _ in range(300):
+        if not is_alive(pids["server"]) and not is_alive(pids["worker"]):
+            break
+        time.sleep(0.1)
+    assert not is_alive(pids["server"])
+    assert not is_alive(pids["worker"])
+    old.up()
+
+
 def test_after_everything_is_killed_the_next_start_goes_on_without_loss(old: Installation) -> None:
     old.up()
     write_row(old.database_url(), "kept")
