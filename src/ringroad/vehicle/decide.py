@@ -218,7 +218,7 @@ def install_order(plan: Plan, group: UpdateGroup) -> tuple[str, ...]:
 
 def wants_other(state: CampaignState, command: Command | None) -> bool:
     """Say whether the server wants something else than the campaign under way, while that can still be had."""
-    if command is None or state.state not in BEFORE_INSTALLING:
+    if command is None or command.action_id in state.finished or state.state not in BEFORE_INSTALLING:
         return False
     same = command.action_id == state.action_id
     return (command.kind == "cancel" and same) or (command.kind == "update" and not same)

@@ -97,7 +97,10 @@ class Journal:
             sync_descriptor(self._descriptor, durability=self._durability)
         except OSError as error:
             # What was written in part would be damage in the middle once the next record follows it.
-            os.ftruncate(self._descriptor, self._good_bytes)
+            try:
+                os.ftruncate(self._descriptor, self._good_bytes)
+            except OSError:
+                self.close()  # better no journal than a damaged one
             _refuse_disk(error)
         self._good_bytes += len(line)
         self.records.append(record)

@@ -84,6 +84,7 @@ async def run_vehicle(folder: Path, config: VehicleConfig, surroundings: Surroun
         InvalidInput: the configuration names a file that is missing or wrong.
         Corrupt: a file of the folder does not read back.
         Unavailable: the disk cannot be used.
+        ExceptionGroup: of such an error, once the vehicle runs.
     """
     async with open_vehicle(folder, config, surroundings) as orchestrator, asyncio.TaskGroup() as tasks:
         tasks.create_task(orchestrator.run())
