@@ -78,18 +78,7 @@ def measure_outcome(
         Unavailable: the lake cannot be read now.
     """
     rule = policy or VerdictPolicy()
-    finding, campaign = SQL.finding(conn, finding_id=finding_id), SQL.campaign(conn, campaign_id=campaign_id)
-    if finding is None:
-        raise NotFound(f"there is no finding {finding_id!r}")
-    if campaign is None:
-        raise NotFound(f"there is no campaign {campaign_id!r}")
-    if campaign["state"] not in _ENDED:
-        raise Conflict(f"campaign {campaign_id} is {campaign['state']}", hint="measure when it has ended")
-    if campaign["lap_id"] != finding["lap_id"]:
-        raise Conflict(f"campaign {campaign_id} does not answer finding {finding_id}")
-    before_now = SQL.outcome_of(conn, campaign_id=campaign_id, finding_id=finding_id)
-    if before_now is not None and before_now["verdict"] != "unknown":
-        raise Conflict(f"the outcome of {campaign_id} for {finding_id} is recorded already")
+    finding, campaign = _measurable(conn, campaign_id=campaign_id, finding_id=finding_id)
     versions = tuple(
         row["version"] for row in SQL.new_versions(conn, campaign_id=campaign_id, ecu=finding["ecu"])
     )
@@ -195,6 +184,25 @@ def get_lap_report(conn: Connection, lap_id: str, *, now: datetime) -> LapReport
     """
     get_lap(conn, lap_id)
     return lap_report(lap_facts(conn, lap_id), now)
+
+
+def _measurable(
+    conn: Connection, *, campaign_id: str, finding_id: str
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return the finding and the ended campaign that answers it, unless the verdict is recorded already."""
+    finding, campaign = SQL.finding(conn, finding_id=finding_id), SQL.campaign(conn, campaign_id=campaign_id)
+    if finding is None:
+        raise NotFound(f"there is no finding {finding_id!r}")
+    if campaign is None:
+        raise NotFound(f"there is no campaign {campaign_id!r}")
+    if campaign["state"] not in _ENDED:
+        raise Conflict(f"campaign {campaign_id} is {campaign['state']}", hint="measure when it has ended")
+    if campaign["lap_id"] != finding["lap_id"]:
+        raise Conflict(f"campaign {campaign_id} does not answer finding {finding_id}")
+    before_now = SQL.outcome_of(conn, campaign_id=campaign_id, finding_id=finding_id)
+    if before_now is not None and before_now["verdict"] != "unknown":
+        raise Conflict(f"the outcome of {campaign_id} for {finding_id} is recorded already")
+    return finding, campaign
 
 
 def _window(finding: Mapping[str, Any], policy: VerdictPolicy, *, now: datetime) -> Window:
