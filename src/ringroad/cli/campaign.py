@@ -1,12 +1,313 @@
-"""`ringroad campaign`: Campaigns."""
+"""`ringroad campaign`: take a release to vehicles in waves, behind a gate."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
-from ringroad.cli.groups import ClientGroup
+from ringroad.cli.campaign_text import campaign_head, gate_text, plan_text, preview_text, waves_text
+from ringroad.cli.campaign_watch import watch_campaign
+from ringroad.cli.client import Client
+from ringroad.cli.groups import EXIT_NO, ClientGroup, example, limited, show_page, with_client
+from ringroad.cli.names import programme_of, read_duration_s, read_permille, read_wave
+from ringroad.cli.shell import Shell
+from ringroad.cli.tables import blocks, problems, table, tail, when
+from ringroad.kernel.errors import NotFound
+
+STATES = ("draft", "planned", "approved", "running", "paused", "halted", "aborted", "finished")
+VEHICLE_STATES = (
+    "pending", "offered", "active", "cancelling", "installed", "failed", "rolled_back", "cancelled", "expired",
+)  # fmt: skip
 
 
 @click.group("campaign", cls=ClientGroup)
 def group() -> None:
-    """Campaigns."""
+    """Campaigns: plan, check, approve, run, watch.
+
+    \b
+    draft -> planned -> approved -> running -> finished
+                                    running <-> paused
+                                    running -> halted (by the gate), aborted (by a person)
+    """  # noqa: D301 - \b is click's sign for "do not wrap"
+
+
+@group.command("create", epilog=example("ringroad campaign create 'Winter, brakes' --release 2.1.0"))
+@click.argument("name")
+@click.option("--release", required=True, help="The signed release that it ships.")
+@with_client
+def create(shell: Shell, client: Client, *, name: str, release: str) -> None:
+    """Create a campaign in draft."""
+    row = client.find("/releases", release, names=("version", "name"))
+    done = client.post("/campaigns", {"name": name, "release_id": row["id"]})
+    short = tail(done["id"])
+    shell.show(
+        done,
+        text=f"campaign {done['id']} is {done['state']}\n"
+        f"next: ringroad campaign plan {short} --query all --wave 10 --wave 25%",
+    )
+
+
+@group.command(
+    "preview",
+    epilog=example(
+        "ringroad campaign preview 'variant = touring and ecu.brake.version < 2.1.0 and region in (NO, SE)'"
+    ),
+)
+@click.argument("query")
+@click.option("--programme", help="The vehicle programme; default: the only one.")
+@with_client
+def preview(shell: Shell, client: Client, *, query: str, programme: str | None) -> None:
+    """Try a QUERY: which vehicles match, which do not, and why."""
+    body = {"query": query, "programme_id": programme_of(client, programme)}
+    found = client.post("/vehicles/preview", body)
+    shell.show(found, text=preview_text(found))
+
+
+@group.command(
+    "plan",
+    epilog=example(
+        "ringroad campaign plan winter --query 'region = NO' --wave 10 --wave 20% \\",
+        "    --failed-max 2% --reports-min 5 --soak 1h --silence-max 1d --deadline 7d",
+    ),
+)
+@click.argument("campaign")
+@click.option("--query", required=True, help="Which vehicles; try it with `campaign preview`.")
+@click.option(
+    "--wave", "waves", multiple=True, help="Vehicles or a share: 20 or 10%; the rest is a last wave."
+)
+@click.option("--failed-max", default="2%", show_default=True, help="Share of failures that halts.")
+@click.option(
+    "--reports-min", type=int, default=1, show_default=True, help="Outcomes before a wave is judged."
+)
+@click.option("--soak", default="0s", show_default=True, help="How long the new software must have run.")
+@click.option("--silence-max", default="1d", show_default=True, help="Age of the newest report, at most.")
+@click.option("--silent-max", default="50%", show_default=True, help="Share that may not answer at all.")
+@click.option("--deadline", default="7d", show_default=True, help="For each vehicle, from its offer.")
+@click.option("--seed", default="1", show_default=True, help="Anything; deals vehicles out to waves.")
+@click.option("--rollback-installed", is_flag=True, help="After a halt, tell updated vehicles to return.")
+@with_client
+def plan(
+    shell: Shell,
+    client: Client,
+    *,
+    campaign: str,
+    query: str,
+    waves: tuple[str, ...],
+    failed_max: str,
+    reports_min: int,
+    soak: str,
+    silence_max: str,
+    silent_max: str,
+    deadline: str,
+    seed: str,
+    rollback_installed: bool,
+) -> int:
+    """Plan over the vehicles as they are known now; exit status 1 when the check blocks the plan."""
+    row = client.find("/campaigns", campaign)
+    body = {
+        "query": query,
+        "gate": {
+            "failed_permille_max": read_permille(failed_max),
+            "reports_min": reports_min,
+            "soak_s": read_duration_s(soak),
+            "silence_s_max": read_duration_s(silence_max),
+            "silent_permille_max": read_permille(silent_max),
+        },
+        "vehicle_deadline_s": read_duration_s(deadline),
+        "seed": seed,
+        "rollback_installed": rollback_installed,
+        "generation": row["generation"],
+    }
+    if waves:
+        body["waves"] = [read_wave(each) for each in waves]
+    made = client.post(f"/campaigns/{row['id']}/plan", body)
+    return _show_plan(shell, made, name=row["name"], short=tail(row["id"]))
+
+
+@group.command("check", epilog=example("ringroad campaign check winter"))
+@click.argument("campaign")
+@with_client
+def check(shell: Shell, client: Client, *, campaign: str) -> int:
+    """Show the newest plan and what the checker says; exit status 1 when it blocks."""
+    row = client.find("/campaigns", campaign)
+    plans = client.get(f"/campaigns/{row['id']}/plans", limit=1)
+    if not plans:
+        raise NotFound(
+            f"{row['name']} has no plan", hint=f"ringroad campaign plan {tail(row['id'])} --query ..."
+        )
+    newest = plans[0] | {"current": plans[0]["id"] == row["plan_id"]}
+    return _show_plan(shell, newest, name=row["name"], short=tail(row["id"]))
+
+
+@group.command("approve", epilog=example("ringroad campaign approve winter"))
+@click.argument("campaign")
+@with_client
+def approve(shell: Shell, client: Client, *, campaign: str) -> None:
+    """Approve the current plan; whoever made it cannot, if somebody else may."""
+    _move(shell, client, campaign, "approve", follow="start")
+
+
+@group.command("start", epilog=example("ringroad campaign start winter --watch"))
+@click.argument("campaign")
+@click.option("--watch", "watching", is_flag=True, help="And watch it until it ends.")
+@with_client
+def start(shell: Shell, client: Client, *, campaign: str, watching: bool) -> int:
+    """Start an approved campaign with its first wave."""
+    done = _move(shell, client, campaign, "start", follow="" if watching else "watch", quiet=watching)
+    return watch_campaign(shell, client, done["id"]) if watching else 0
+
+
+@group.command("pause", epilog=example("ringroad campaign pause winter --reason 'service desk is full'"))
+@click.argument("campaign")
+@click.option("--reason", default="by hand", help="Why, for the record.")
+@with_client
+def pause(shell: Shell, client: Client, *, campaign: str, reason: str) -> None:
+    """Offer nothing more until resumed; vehicles at work go on."""
+    _move(shell, client, campaign, "pause", reason=reason, follow="resume")
+
+
+@group.command("resume", epilog=example("ringroad campaign resume winter"))
+@click.argument("campaign")
+@with_client
+def resume(shell: Shell, client: Client, *, campaign: str) -> None:
+    """Go on with a paused campaign."""
+    _move(shell, client, campaign, "resume", follow="watch")
+
+
+@group.command("abort", epilog=example("ringroad campaign abort winter --reason 'wrong region'"))
+@click.argument("campaign")
+@click.option("--reason", default="by hand", help="Why, for the record.")
+@with_client
+def abort(shell: Shell, client: Client, *, campaign: str, reason: str) -> None:
+    """End a campaign for good; vehicles that have not begun are withdrawn."""
+    _move(shell, client, campaign, "abort", reason=reason)
+
+
+@group.command("watch", epilog=example("ringroad campaign watch winter"))
+@click.argument("campaign")
+@with_client
+def watch(shell: Shell, client: Client, *, campaign: str) -> int:
+    """Show live progress until it ends; exit status 1 when it halts or is aborted.
+
+    Ctrl-C stops the watching, not the campaign.
+    """
+    return watch_campaign(shell, client, client.find("/campaigns", campaign)["id"])
+
+
+@group.command("list", epilog=example("ringroad campaign list --state running"))
+@click.option("--state", type=click.Choice(STATES), help="Only in this state.")
+@limited()
+@with_client
+def list_campaigns(shell: Shell, client: Client, *, state: str | None, limit: int, offset: int) -> None:
+    """List campaigns, newest first."""
+    rows = client.get("/campaigns", state=state, limit=limit, offset=offset)
+    text = table(
+        ("id", "name", "release", "state", "wave", "vehicles", "installed", "failed", "created"),
+        (
+            (
+                tail(row["id"]),
+                row["name"],
+                row["release_version"],
+                row["state"],
+                row["wave"],
+                row["vehicles"],
+                row["installed"],
+                row["failed"],
+                when(row["created_at"]),
+            )
+            for row in rows
+        ),
+        empty="no campaign; ringroad campaign create NAME --release VERSION",
+    )
+    show_page(shell, rows, text=text, limit=limit, offset=offset)
+
+
+@group.command("show", epilog=example("ringroad campaign show winter"))
+@click.argument("campaign")
+@with_client
+def show(shell: Shell, client: Client, *, campaign: str) -> None:
+    """Show a campaign: state, plan, waves, the gate's last word; CAMPAIGN is an id, its end, or the name."""
+    row = client.find("/campaigns", campaign)
+    plans = client.get(f"/campaigns/{row['id']}/plans", limit=1)
+    waves = client.get(f"/campaigns/{row['id']}/progress")
+    decisions = client.get(f"/campaigns/{row['id']}/gate-decisions", limit=1)
+    parts = [
+        campaign_head(row, plans[0] if plans else None),
+        waves_text(waves),
+        gate_text(decisions, last=True),
+    ]
+    value = row | {"plans": plans, "waves": waves, "gate": decisions}
+    shell.show(value, text="\n\n".join(part for part in parts if part))
+
+
+@group.command("vehicles", epilog=example("ringroad campaign vehicles winter --state failed"))
+@click.argument("campaign")
+@click.option("--state", type=click.Choice(VEHICLE_STATES), help="Only in this state.")
+@limited()
+@with_client
+def vehicles(
+    shell: Shell, client: Client, *, campaign: str, state: str | None, limit: int, offset: int
+) -> None:
+    """List a campaign's vehicles and where each stands."""
+    row = client.find("/campaigns", campaign)
+    rows = client.get(f"/campaigns/{row['id']}/assignments", state=state, limit=limit, offset=offset)
+    text = table(
+        ("vin", "action", "wave", "kind", "state", "detail", "offered", "last report"),
+        (
+            (
+                each["vin"],
+                each["action_id"],
+                each["wave"],
+                each["kind"],
+                each["state"],
+                each["state_detail"],
+                when(each["offered_at"]),
+                when(each["last_report_at"]),
+            )
+            for each in rows
+        ),
+        empty="no vehicle; they are assigned when the campaign starts",
+    )
+    show_page(shell, rows, text=text, limit=limit, offset=offset)
+
+
+@group.command("gate", epilog=example("ringroad campaign gate winter"))
+@click.argument("campaign")
+@limited(20)
+@with_client
+def gate(shell: Shell, client: Client, *, campaign: str, limit: int, offset: int) -> None:
+    """List what the gate decided, on which evidence, newest first."""
+    row = client.find("/campaigns", campaign)
+    rows = client.get(f"/campaigns/{row['id']}/gate-decisions", limit=min(limit + offset, 1000))[offset:]
+    show_page(shell, rows, text=gate_text(rows), limit=limit, offset=offset)
+
+
+def _show_plan(shell: Shell, made: Mapping[str, Any], *, name: str, short: str) -> int:
+    found = made["findings"] or []
+    stopped = blocks(found) or not made["current"]
+    verdict = f"{name}: this plan is blocked" if stopped else f"next: ringroad campaign approve {short}"
+    parts = [plan_text(made["document"]), problems(found), verdict]
+    shell.show(made, text="\n\n".join(part for part in parts if part))
+    return EXIT_NO if stopped else 0
+
+
+def _move(
+    shell: Shell,
+    client: Client,
+    campaign: str,
+    verb: str,
+    *,
+    reason: str | None = None,
+    follow: str = "",
+    quiet: bool = False,
+) -> Mapping[str, Any]:
+    row = client.find("/campaigns", campaign)
+    # What stops harm must not fail because somebody else was quicker: those go without a generation.
+    body: dict[str, object] = {"generation": row["generation"]} if reason is None else {"reason": reason}
+    done: Mapping[str, Any] = client.post(f"/campaigns/{row['id']}/{verb}", body)
+    if not quiet:
+        next_ = f"\nnext: ringroad campaign {follow} {tail(row['id'])}" if follow else ""
+        shell.show(done, text=f"{row['name']} is {done['state']}{next_}")
+    return done

@@ -1,12 +1,166 @@
-"""`ringroad fleet`: Vehicles in the field."""
+"""`ringroad fleet`: the vehicles in the field, and why one is not updating."""
 
 from __future__ import annotations
 
-import click
+from collections.abc import Mapping
+from typing import Any
 
-from ringroad.cli.groups import ClientGroup
+import click
+import msgspec
+
+from ringroad.cli.client import Client
+from ringroad.cli.groups import ClientGroup, example, limited, show_page, with_client
+from ringroad.cli.shell import Shell
+from ringroad.cli.tables import details, exactly, table, tail, when
+from ringroad.http.console.why import why_not_updating
+from ringroad.http.views import AssignmentView, VehicleView
 
 
 @click.group("fleet", cls=ClientGroup)
 def group() -> None:
-    """Vehicles in the field."""
+    """Vehicles in the field, and why one is not updating."""
+
+
+@group.command("list", epilog=example("ringroad fleet list --state failed", "ringroad fleet list --vin WRR1"))
+@click.option("--vin", help="Any part of a VIN.")
+@click.option("--programme", help="Only of this programme.")
+@click.option("--variant", help="Only of this variant.")
+@click.option("--release", help="Only those that run this release.")
+@click.option(
+    "--state",
+    type=click.Choice(["blocked", "updating", "failed", "idle"]),
+    help="Only in this state.",
+)
+@limited()
+@with_client
+def list_vehicles(
+    shell: Shell,
+    client: Client,
+    *,
+    vin: str | None,
+    programme: str | None,
+    variant: str | None,
+    release: str | None,
+    state: str | None,
+    limit: int,
+    offset: int,
+) -> None:
+    """List vehicles by VIN, with what they run and do."""
+    release_id = client.find("/releases", release, names=("version", "name"))["id"] if release else None
+    rows = client.get(
+        "/vehicles",
+        q=vin,
+        programme_id=programme,
+        variant=variant,
+        release_id=release_id,
+        state=state,
+        limit=limit,
+        offset=offset,
+    )
+    text = table(
+        ("vin", "variant", "region", "gateway", "release", "update", "last report", "tags"),
+        (
+            (
+                row["vin"],
+                row["variant"],
+                row["region"],
+                row["gateway"],
+                row["release_version"],
+                "blocked" if row["blocked_reason"] else row["update_state"],
+                when(row["last_report_at"]),
+                row["tags"],
+            )
+            for row in rows
+        ),
+        empty="no vehicle",
+    )
+    show_page(shell, rows, text=text, limit=limit, offset=offset)
+
+
+@group.command("show", epilog=example("ringroad fleet show WRR1ZZZ00PA000001"))
+@click.argument("vin")
+@with_client
+def show(shell: Shell, client: Client, *, vin: str) -> None:
+    """Show a vehicle: why it is not updating, its ECUs, its campaigns."""
+    vin = vin.upper()
+    row = client.get(f"/vehicles/{vin}")
+    ecus = client.get(f"/vehicles/{vin}/ecus")
+    assignments = client.get(f"/vehicles/{vin}/assignments", limit=10)
+    newest = msgspec.convert(assignments[0], AssignmentView, strict=False) if assignments else None
+    why = why_not_updating(msgspec.convert(row, VehicleView, strict=False), newest, now=shell.clock.now())
+    value = row | {
+        "why": {"title": why.title, "text": why.text, "next": why.next},
+        "ecu_list": ecus,
+        "assignments": assignments,
+    }
+    parts = [_head(row), "\n".join(part for part in (f"{why.title}: {why.text}", why.next) if part)]
+    parts += [_ecus(ecus), _assignments(assignments)]
+    shell.show(value, text="\n\n".join(part for part in parts if part))
+
+
+@group.command("versions", epilog=example("ringroad fleet versions"))
+@with_client
+def versions(shell: Shell, client: Client) -> None:
+    """Count vehicles per release and variant."""
+    rows = client.get("/fleet/versions")
+    text = table(
+        ("release", "variant", "vehicles"),
+        ((row["version"], row["variant"], row["vehicles"]) for row in rows),
+        empty="no vehicle",
+    )
+    shell.show(rows, text=text)
+
+
+def _head(row: Mapping[str, Any]) -> str:
+    release = f"{row['release_name']} {row['release_version']}" if row["release_version"] else "not reported"
+    return details(
+        (
+            ("vin", row["vin"]),
+            ("programme", f"{row['programme_id']}, {row['variant']}"),
+            ("region", row["region"]),
+            ("tags", row["tags"]),
+            ("gateway", row["gateway"]),
+            ("release", release),
+            ("blocked", row["blocked_reason"]),
+            ("born", exactly(row["born_at"])),
+            ("last report", exactly(row["last_report_at"])),
+        )
+    )
+
+
+def _ecus(rows: list[Mapping[str, Any]]) -> str:
+    return table(
+        ("ecu", "serial", "hardware", "version", "file", "reported"),
+        (
+            (
+                row["name"] + (" *" if row["is_primary"] else ""),
+                row["serial"],
+                row["hardware_id"],
+                row["version"],
+                row["filename"],
+                when(row["reported_at"]),
+            )
+            for row in rows
+        ),
+        empty="",
+    )
+
+
+def _assignments(rows: list[Mapping[str, Any]]) -> str:
+    return table(
+        ("action", "campaign", "kind", "wave", "release", "state", "detail", "finished"),
+        (
+            (
+                row["action_id"],
+                f"{row['campaign_name']} ({tail(row['campaign_id'])})",
+                row["kind"],
+                row["wave"],
+                row["release_version"],
+                row["state"],
+                row["state_detail"],
+                when(row["finished_at"]),
+            )
+            for row in rows
+        ),
+        empty="",
+    )

@@ -1,12 +1,84 @@
-"""`ringroad order`: Orders."""
+"""`ringroad order`: vehicles on order at the plant."""
 
 from __future__ import annotations
 
 import click
 
-from ringroad.cli.groups import ClientGroup
+from ringroad.cli.client import Client
+from ringroad.cli.groups import ClientGroup, example, limited, show_page, with_client
+from ringroad.cli.names import programme_of, read_due
+from ringroad.cli.shell import Shell
+from ringroad.cli.tables import table, tail, when
 
 
 @click.group("order", cls=ClientGroup)
 def group() -> None:
-    """Orders."""
+    """Vehicles on order at the plant."""
+
+
+@group.command("add", epilog=example("ringroad order add --variant touring --option sunroof --rush"))
+@click.option("--variant", required=True, help="What to build.")
+@click.option("--option", "options", multiple=True, help="What is ordered with it; may be repeated.")
+@click.option("--programme", help="The vehicle programme; default: the only one.")
+@click.option("--region", default="", help="Where it goes.")
+@click.option("--due", help="When it must leave the line, for example 2027-01-31.")
+@click.option("--rush", is_flag=True, help="Before all others that are not on the line yet.")
+@with_client
+def add(
+    shell: Shell,
+    client: Client,
+    *,
+    variant: str,
+    options: tuple[str, ...],
+    programme: str | None,
+    region: str,
+    due: str | None,
+    rush: bool,
+) -> None:
+    """Order a vehicle; the line replans."""
+    body: dict[str, object] = {
+        "programme_id": programme_of(client, programme),
+        "variant": variant,
+        "options": list(options),
+        "region": region,
+        "rush": rush,
+    }
+    if due:
+        body["due_at"] = read_due(due)
+    row = client.post("/orders", body)
+    shell.show(row, text=f"order {row['id']}: {_what(row['variant'], row['options'])}, {row['state']}")
+
+
+@group.command("list", epilog=example("ringroad order list --state open"))
+@click.option("--programme", help="Only of this programme.")
+@click.option("--state", help="Only in this state: open, building, built, cancelled.")
+@limited()
+@with_client
+def list_orders(
+    shell: Shell, client: Client, *, programme: str | None, state: str | None, limit: int, offset: int
+) -> None:
+    """List orders, newest first."""
+    rows = client.get("/orders", programme_id=programme, state=state, limit=limit, offset=offset)
+    text = table(
+        ("id", "variant", "options", "region", "rush", "state", "due", "vin", "received"),
+        (
+            (
+                tail(row["id"]),
+                row["variant"],
+                row["options"],
+                row["region"],
+                "rush" if row["rush"] else "",
+                row["state"],
+                when(row["due_at"]),
+                row["vin"],
+                when(row["received_at"]),
+            )
+            for row in rows
+        ),
+        empty="no order; ringroad order add",
+    )
+    show_page(shell, rows, text=text, limit=limit, offset=offset)
+
+
+def _what(variant: str, options: list[str]) -> str:
+    return f"{variant} with {', '.join(options)}" if options else variant

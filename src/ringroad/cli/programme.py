@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from ringroad.build.programme import PROGRAMME_BYTES_MAX, read_programme
 from ringroad.cli.client import Client
-from ringroad.cli.groups import ClientGroup, example, limited, show_page, with_client
+from ringroad.cli.groups import ClientGroup, example, limited, read_text, show_page, with_client
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import details, exactly, table, when
+from ringroad.kernel.errors import NotFound
 
 
 @click.group("programme", cls=ClientGroup)
 def group() -> None:
     """Vehicle programmes: variants, ECUs and the line, from one file."""
+
+
+@group.command("import", epilog=example("ringroad programme import examples/road/programme.toml"))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--replace", is_flag=True, help="Replace what is stored under this id by other content.")
+@with_client
+def import_file(shell: Shell, client: Client, *, file: Path, replace: bool) -> None:
+    """Import a programme from FILE; every problem is named with its line."""
+    source = read_text(file, bytes_max=PROGRAMME_BYTES_MAX)
+    programme = read_programme(source, filename=str(file))  # here, so that problems name this file
+    body: dict[str, object] = {"source": source}
+    if replace:
+        try:
+            body["generation"] = client.get(f"/programmes/{programme.id}")["generation"]
+        except NotFound:
+            shell.say(f"{programme.id} is new")
+    row = client.post("/programmes", body)
+    variants = ", ".join(
+        f"{name} ({len(each['ecus'])} ECUs)" for name, each in row["document"]["variants"].items()
+    )
+    shell.show(row, text=f"programme {row['id']}, generation {row['generation']}: {variants}")
 
 
 @group.command("list", epilog=example("ringroad programme list"))

@@ -1,0 +1,137 @@
+"""How campaigns, plans and gate decisions read on a terminal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from ringroad.cli.tables import details, exactly, span, table, when
+
+Row = Mapping[str, Any]
+
+BAR_CHARS: Final = 30
+VINS_SHOWN: Final = 10
+REASONS_SHOWN: Final = 20
+
+
+def campaign_head(row: Row, plan: Row | None) -> str:
+    """Return what a campaign is and where it stands."""
+    document = plan["document"] if plan else {}
+    approved = f", approved by {plan['approved_by']}" if plan and plan["approved_by"] else ""
+    planned = f"generation {plan['generation']}, made by {plan['made_by']}{approved}" if plan else "none"
+    return details(
+        (
+            ("campaign", row["id"]),
+            ("name", row["name"]),
+            ("release", f"{row['release_name']} {row['release_version']}"),
+            ("state", row["state"] + (f": {row['state_reason'].replace('_', ' ')}" if row["state_reason"] else "")),
+            ("wave", f"{row['wave']} of {len(document.get('wave_vehicles', []))}" if row["wave"] else ""),
+            ("vehicles", f"{row['vehicles']}: {row['installed']} installed, {row['failed']} failed" if row["vehicles"] else ""),
+            ("query", document.get("request", {}).get("query")),
+            ("plan", planned),
+            ("lap", row["lap_id"]),
+            ("created", f"{exactly(row['created_at'])} by {row['created_by']}"),
+            ("finished", exactly(row["finished_at"]) if row["finished_at"] else ""),
+        )
+    )  # fmt: skip
+
+
+def plan_text(document: Row) -> str:
+    """Return whom a plan takes in, whom it leaves out, and its gate."""
+    counts, request = document["counts"], document["request"]
+    gate = request["gate"]
+    head = details(
+        (
+            ("query", request["query"]),
+            ("release", document["release_version"]),
+            ("matches", counts["match"] or "none"),
+            ("up to date", counts["already_installed"]),
+            ("do not fit", counts["mismatch"]),
+            ("not known", counts["unknown"]),
+            ("waves", " + ".join(str(each) for each in document["wave_vehicles"])),
+            ("gate", _policy(gate)),
+            ("deadline", _span(request["vehicle_deadline_s"])),
+            ("install", f"about {_span(document['install_s_estimate'])} per vehicle"),
+        )
+    )
+    reasons = _reasons(document["not_selected"])
+    return f"{head}\n\n{reasons}" if reasons else head
+
+
+def preview_text(found: Row) -> str:
+    """Return who matches a query and which terms leave others out."""
+    left = sum(found["left_out"].values())
+    lines = [f"{found['matches']} of {found['matches'] + left} vehicles match"]
+    vins = found["vins"][:VINS_SHOWN]
+    lines += [f"  {vin}" for vin in vins]
+    if len(vins) < found["matches"]:
+        lines.append(f"  and {found['matches'] - len(vins)} more")
+    reasons = _reasons(found["left_out"])
+    return "\n".join(lines) + (f"\n\n{reasons}" if reasons else "")
+
+
+def waves_text(rows: Sequence[Row]) -> str:
+    """Return one line per wave: a bar, and vehicles by state."""
+    waves: dict[int, dict[str, int]] = {}
+    for row in rows:
+        waves.setdefault(row["wave"], {})[row["state"]] = row["vehicles"]
+    lines = []
+    for wave, states in sorted(waves.items()):
+        words = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in states.items())
+        lines.append(f"wave {wave}  {_bar(states)}  {words}")
+    return "\n".join(lines)
+
+
+def gate_text(rows: Sequence[Row], *, last: bool = False) -> str:
+    """Return gate decisions with the counts that they saw."""
+    if last:
+        return "\n".join(
+            f"gate: {row['decision']} ({row['reason'].replace('_', ' ')}), wave {row['wave']}, {exactly(row['decided_at'])}"
+            for row in rows[:1]
+        )
+    return table(
+        ("at", "wave", "decision", "reason", "evidence"),
+        (
+            (when(row["decided_at"]), row["wave"], row["decision"], row["reason"].replace("_", " "), _counts(row["facts"]))
+            for row in rows
+        ),
+        empty="the gate has not decided yet",
+    )  # fmt: skip
+
+
+def _counts(facts: Row) -> str:
+    wave = facts.get("wave", facts)
+    if not isinstance(wave, Mapping):
+        return ""
+    words = {
+        name.removeprefix("vehicles_").replace("_", " "): count
+        for name, count in wave.items()
+        if name.startswith("vehicles_") and count
+    }
+    return ", ".join(f"{count} {name}" for name, count in words.items())
+
+
+def _policy(gate: Row) -> str:
+    failed = f"{gate['failed_permille_max'] / 10:g} %"
+    soak = f", soak {_span(gate['soak_s'])}" if gate["soak_s"] else ""
+    return f"at most {failed} failed of at least {gate['reports_min']} reports{soak}"
+
+
+def _reasons(left_out: Mapping[str, int]) -> str:
+    rows = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
+    if not rows:
+        return ""
+    return table(("left out", "because not"), ((count, term) for term, count in rows[:REASONS_SHOWN]))
+
+
+def _bar(states: Mapping[str, int]) -> str:
+    total = sum(states.values())
+    done = states.get("installed", 0)
+    bad = sum(states.get(state, 0) for state in ("failed", "rolled_back", "expired"))
+    filled, failed = BAR_CHARS * done // total, -(-BAR_CHARS * bad // total)
+    return f"[{'#' * filled}{'x' * failed}".ljust(BAR_CHARS + 1, ".")[: BAR_CHARS + 1] + "]"
+
+
+def _span(seconds: int) -> str:
+    return span(timedelta(seconds=seconds)).replace(" 0 min", "").replace(" 0 s", "").replace(" 0 h", "")

@@ -1,0 +1,80 @@
+"""Watches a campaign: asks now and then, shows what changed, ends when the campaign ends."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from ringroad.cli.campaign_text import gate_text, waves_text
+from ringroad.cli.client import Client
+from ringroad.cli.groups import EXIT_NO
+from ringroad.cli.shell import Shell
+from ringroad.kernel.errors import Unavailable
+
+INTERVAL_S: Final = 1.0  # seconds between two looks
+SILENT_LOOKS_MAX: Final = 30  # looks in a row without an answer until we give up; a restart takes a few
+ENDED: Final = frozenset({"halted", "aborted", "finished"})
+
+
+def watch_campaign(shell: Shell, client: Client, campaign_id: str) -> int:
+    """Show progress until the campaign ends, and return the exit status.
+
+    A terminal shows the waves in place; elsewhere each change is a line.
+
+    Raises:
+        Unavailable: the server does not answer for half a minute.
+    """
+    in_place = sys.stdout.isatty() and not shell.json
+    height, shown, silent = 0, "", 0
+    while True:
+        try:
+            row = client.get(f"/campaigns/{campaign_id}")
+            waves = client.get(f"/campaigns/{campaign_id}/progress")
+            decisions = client.get(f"/campaigns/{campaign_id}/gate-decisions", limit=1)
+            silent = 0
+        except Unavailable:
+            silent += 1
+            if silent >= SILENT_LOOKS_MAX:
+                raise
+            time.sleep(INTERVAL_S)
+            continue
+        text = "\n".join(
+            part for part in (_line(row), waves_text(waves), gate_text(decisions, last=True)) if part
+        )
+        if in_place:
+            height = _redraw(text, height)
+        elif text != shown and not shell.json:
+            click.echo(f"{shell.clock.now():%H:%M:%S}  {_line(row)}{_states(waves)}")
+        shown = text
+        if row["state"] in ENDED:
+            if shell.json:
+                shell.show(row | {"waves": waves, "gate": decisions}, text="")
+            return 0 if row["state"] == "finished" else EXIT_NO
+        time.sleep(INTERVAL_S)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    reason = f" ({row['state_reason'].replace('_', ' ')})" if row["state_reason"] else ""
+    counts = f"{row['installed']} of {row['vehicles']} installed, {row['failed']} failed"
+    return f"{row['name']}: {row['state']}{reason}, wave {row['wave']}, {counts}"
+
+
+def _states(waves: list[Mapping[str, Any]]) -> str:
+    open_ = {"offered": 0, "active": 0, "cancelling": 0}
+    for wave in waves:
+        if wave["state"] in open_:
+            open_[wave["state"]] += wave["vehicles"]
+    words = [f"{count} {state}" for state, count in open_.items() if count]
+    return f"; {', '.join(words)}" if words else ""
+
+
+def _redraw(text: str, height: int) -> int:
+    """Write over the lines of the last look, and return how many there are now."""
+    up = f"\x1b[{height}A" if height else ""
+    lines = text.split("\n")
+    click.echo(up + "".join(f"\r\x1b[2K{line}\n" for line in lines) + "\x1b[J", nl=False)
+    return len(lines)

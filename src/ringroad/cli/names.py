@@ -1,0 +1,67 @@
+"""What people write for sizes, times and programmes, read into what the API takes."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from ringroad.cli.client import Client
+from ringroad.kernel.errors import InvalidInput, NotFound
+
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_DURATION = re.compile(r"([0-9]{1,9})\s*([smhdw])")
+_SHARE = re.compile(r"([0-9]{1,3})(?:\.([0-9]))?\s*%")
+
+
+def read_duration_s(text: str) -> int:
+    """Return seconds for ``90s``, ``30m``, ``2h``, ``7d`` or ``1w``. Raises: InvalidInput."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise InvalidInput(f"{text[:40]!r} is no length of time", hint="for example 90s, 30m, 2h, 7d")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def read_permille(text: str) -> int:
+    """Return permille for ``2%`` or ``0.5%``. Raises: InvalidInput."""
+    match = _SHARE.fullmatch(text.strip())
+    permille = int(match[1]) * 10 + int(match[2] or 0) if match else -1
+    if not 0 <= permille <= 1000:
+        raise InvalidInput(f"{text[:40]!r} is no share", hint="for example 2% or 0.5%")
+    return permille
+
+
+def read_wave(text: str) -> dict[str, int]:
+    """Return a wave's size for ``20`` (vehicles) or ``10%`` (of all matches). Raises: InvalidInput."""
+    if text.strip().endswith("%"):
+        return {"permille": read_permille(text)}
+    if not text.strip().isdigit():
+        raise InvalidInput(f"{text[:40]!r} is no wave", hint="vehicles or a share, for example 20 or 10%")
+    return {"vehicles": int(text)}
+
+
+def read_due(text: str) -> str:
+    """Return a moment of the API for ``2027-01-31`` or ``2027-01-31T06:00``; UTC if nothing else is said."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidInput(f"{text[:40]!r} is no date", hint="for example 2027-01-31") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
+
+
+def programme_of(client: Client, named: str | None) -> str:
+    """Return the programme that was named, or the only one there is.
+
+    Raises:
+        NotFound: there is none.
+        InvalidInput: there are several and none was named.
+    """
+    if named:
+        return named
+    rows: list[dict[str, Any]] = client.get("/programmes", limit=20)
+    if not rows:
+        raise NotFound("there is no programme yet", hint="ringroad programme import FILE")
+    if len(rows) > 1:
+        ids = ", ".join(row["id"] for row in rows)
+        raise InvalidInput("there are several programmes", hint=f"name one with --programme: {ids}")
+    return str(rows[0]["id"])

@@ -1,0 +1,37 @@
+"""Sends a file and shows how far it is, on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ringroad.cli.client import Client
+from ringroad.kernel.errors import InvalidInput
+
+BAR_BYTES_MIN = 2 * 1024**2  # bytes; a smaller file is there before a bar is drawn
+
+
+def upload(client: Client, path: str, file: Path, *, query: Mapping[str, object]) -> Any:
+    """Send a file as the body of a request.
+
+    Raises:
+        InvalidInput: it cannot be read.
+    """
+    try:
+        with file.open("rb") as source:
+            size_bytes = file.stat().st_size
+            wanted = size_bytes > BAR_BYTES_MIN and sys.stderr.isatty()
+            if not wanted:
+                return client.upload(path, source, size_bytes=size_bytes, progress=_quiet, query=query)
+            with click.progressbar(length=size_bytes, label=file.name, file=sys.stderr) as bar:
+                return client.upload(path, source, size_bytes=size_bytes, progress=bar.update, query=query)
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _quiet(_size_bytes: int) -> None:
+    """Say nothing."""
