@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringroad.build.model import Ratio
-from ringroad.build.sequence import VIOLATION_COST, Car, count_violations, sequence
+from ringroad.build.sequence import VIOLATION_COST, Car, _Search, count_violations, sequence
 from ringroad.kernel.errors import InvalidInput
 
 INSTANCES = Path(__file__).parents[4] / "shared" / "data" / "car_sequencing_csplib" / "data.txt"
@@ -97,6 +98,26 @@ def test_every_result_is_a_permutation_counted_right_and_no_worse_than_the_start
     assert found.order[:frozen] == ids[:frozen]
     assert found.violations * VIOLATION_COST + found.lateness == cost(cars, found.order, ratios)
     assert cost(cars, found.order, ratios) <= cost(cars, ids, ratios)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cars=CARS, ratios=RATIOS, seed=st.integers(0, 9))
+def test_what_the_search_keeps_count_of_is_what_counting_from_scratch_gives(
+    cars: list[Car], ratios: list[Ratio], seed: int
+) -> None:
+    if len(cars) < 2:
+        return
+    search = _Search(cars, ratios, frozen=0, rng=np.random.default_rng(seed))
+    search.place(np.arange(len(cars)))
+    search.improve(30)
+    assert (
+        search.cost == search.cost_of(search.at) == cost(cars, tuple(cars[i].id for i in search.at), ratios)
+    )
+    kept = [array.tolist() for array in (search.more, search.fewer, search.change)]
+    sums = [list(row) for row in search.sums]
+    search.place(search.at)
+    assert [array.tolist() for array in (search.more, search.fewer, search.change)] == kept
+    assert search.sums == sums
 
 
 def test_the_same_seed_gives_the_same_sequence() -> None:
