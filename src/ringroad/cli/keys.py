@@ -25,10 +25,12 @@ from securesystemslib.signer import CryptoSigner
 
 from ringroad.build.repository.decide import ROOT_LIFETIME
 from ringroad.build.repository.store import OnlineSigners, install_root
+from ringroad.cli.supervisor import prepare_var
 from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, Unavailable
 from ringroad.kernel.limits import METADATA_BYTES_MAX
 from ringroad.storage.db import Connection
+from ringroad.storage.settings import Settings
 from ringroad.trust import sign
 from ringroad.trust.keys import key_from_pem, key_from_seed, private_pem
 from ringroad.trust.metadata import ROLES, RepositoryName, RoleName, Root, check_signatures, parse_file
@@ -127,6 +129,7 @@ def init_command(
 ) -> None:
     """Make all keys and the first root of both repositories."""
     folders = KeyFolders(public=var / "keys", offline=offline)
+    prepare_var(Settings(var=var))
     init_keys(
         folders,
         root=KeyCounts(keys=root_keys, threshold=threshold),

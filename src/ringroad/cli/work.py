@@ -9,8 +9,11 @@ import threading
 
 import click
 
-from ringroad.cli.keys import load_online_signers
+from ringroad.build.repository.store import OnlineSigners
+from ringroad.cli.keys import install_all_roots, load_online_signers
 from ringroad.cli.shell import Shell
+from ringroad.storage.db import connect, transaction
+from ringroad.storage.settings import Settings
 
 PARENT_S = 0.5  # seconds between two looks whether `ringroad up` still lives
 
@@ -25,10 +28,24 @@ def command(shell: Shell, parent: int | None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     threading.Thread(target=_watch_parent, args=(parent, stop), daemon=True).start()
-    keys = settings.var / "keys"
     importlib.import_module("ringroad.loop.worker").run(
-        settings, stop, load_signers=lambda: load_online_signers(keys)
+        settings, stop, load_signers=lambda: _publish_keys(shell, settings)
     )
+
+
+def _publish_keys(shell: Shell, settings: Settings) -> OnlineSigners:
+    """Return the online signers, after the roots that name them are in the database.
+
+    Raises:
+        NotFound: no keys were made yet.
+        Untrusted: a root does not verify.
+        Conflict: the database belongs to other keys.
+    """
+    keys = settings.var / "keys"
+    signers = load_online_signers(keys)
+    with connect(settings.database_url) as conn, transaction(conn):
+        install_all_roots(conn, keys, now=shell.clock.now())
+    return signers
 
 
 def _watch_parent(parent: int | None, stop: threading.Event) -> None:

@@ -88,6 +88,24 @@ class Settings:
     worker_interval_ms: int = _setting(
         250, "Milliseconds between two rounds of the worker when nothing wakes it.", least=10, most=60_000
     )
+    detect_every_s: int = _setting(
+        5, "Seconds between two looks for rising faults and due verdicts.", least=1, most=86_400
+    )
+    measure_tick_s: int = _setting(
+        3_600,
+        "Seconds of one tick of the fault measure; finer ticks cancel out shocks better.",
+        least=1,
+        most=86_400,
+    )
+    measure_gap_s: int = _setting(
+        3_600,
+        "Seconds between two observations of a vehicle that still count as time at risk.",
+        least=1,
+        most=604_800,
+    )
+    measure_exposure_s_min: int = _setting(
+        3_600, "Vehicle-seconds at risk that a finding or a verdict needs.", least=1, most=1_000_000_000
+    )
     log_level: str = _setting("info", "How much is logged: debug, info, warning or error.")
 
     def __post_init__(self) -> None:
