@@ -94,6 +94,20 @@ def test_refuses_bad_intel_hex(data: bytes, code: str, words: str) -> None:
     assert (error.code, words in error.message) == (code, True), error.message
 
 
+def ihex_record(address: int, kind: int, data: bytes) -> bytes:
+    body = bytes([len(data)]) + address.to_bytes(2, "big") + bytes([kind]) + data
+    return b":" + (body + bytes([-sum(body) & 0xFF])).hex().upper().encode() + b"\n"
+
+
+def test_segment_addresses_wrap_at_64_kib_and_linear_ones_go_on() -> None:
+    end = ihex_record(0, 1, b"")
+    data = ihex_record(0xFFFE, 0, b"abcd")
+    segment = read_image(ihex_record(0, 2, b"\x10\x00") + data + end)
+    linear = read_image(ihex_record(0, 4, b"\x00\x01") + data + end)
+    assert [(area.start, area.end) for area in segment.ranges] == [(0x10000, 0x10002), (0x1FFFE, 0x20000)]
+    assert [(area.start, area.end) for area in linear.ranges] == [(0x1FFFE, 0x20002)]
+
+
 # S-record ------------------------------------------------------------------------------------------
 
 
