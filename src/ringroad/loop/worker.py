@@ -28,6 +28,7 @@ from ringroad.signal.detect import DetectPolicy
 from ringroad.signal.store import detect_now, run_ingest
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.lake import Lake
+from ringroad.storage.measures import TICKS_MAX
 from ringroad.storage.settings import Settings
 
 LOG = structlog.get_logger(__name__)
@@ -208,8 +209,13 @@ def _ingest(tools: Tools, lake: Lake) -> None:
 
 def _detect(tools: Tools, lake: Lake) -> None:
     given = tools.settings
+    window_s = min(DetectPolicy().window_s, given.measure_tick_s * TICKS_MAX)
     rising = DetectPolicy(
-        tick_s=given.measure_tick_s, gap_s=given.measure_gap_s, exposure_s_min=given.measure_exposure_s_min
+        tick_s=given.measure_tick_s,
+        gap_s=given.measure_gap_s,
+        exposure_s_min=given.measure_exposure_s_min,
+        window_s=window_s,
+        recent_s=max(given.measure_tick_s, min(DetectPolicy().recent_s, window_s // 14)),
     )
     verdict = VerdictPolicy(
         tick_s=given.measure_tick_s, gap_s=given.measure_gap_s, exposure_s_min=given.measure_exposure_s_min

@@ -19,7 +19,6 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import Error as JetStreamError
@@ -123,9 +122,9 @@ async def _pull(client: Client, handle: Handler, stop: asyncio.Event, *, ack_wai
             raise Unavailable("the connection to NATS was lost")
         try:
             messages = await subscription.fetch(1, timeout=PULL_WAIT_S)
-        except NatsTimeoutError:
+        except TimeoutError:  # the client raises its own, which is one, and the plain one under load
             continue
-        with contextlib.suppress(NatsTimeoutError):  # only one was there
+        with contextlib.suppress(TimeoutError):  # only one was there
             messages += await subscription.fetch(MESSAGES_PER_PULL_MAX - 1, timeout=GATHER_WAIT_S)
         try:
             await asyncio.to_thread(handle, sorted(map(_stored, messages), key=lambda item: item.seq))

@@ -11,6 +11,7 @@ Invariant: segments are sorted, do not overlap, and together have at least one b
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from ringroad.kernel.errors import InvalidInput, Untrusted
 from ringroad.vehicle.agents.base import EcuImage, ImageSource
 
 TEXT_BYTES_MAX: Final = 256 * 1024 * 1024  # bytes of a HEX or S-record file; held in memory while decoded
+KEPT_TEXT_BYTES_MAX: Final = 1 << 20  # bytes; decoded images up to this size are kept
+KEPT_TEXTS_MAX: Final = 4  # of them; together below 8 MiB
 SEGMENTS_MAX: Final = 64  # a firmware has a handful; one byte per segment would be an attack
 CHUNK_BYTES: Final = 1024 * 1024  # bytes read at a time
 ADDRESS_MAX: Final = 0xFFFF_FFFF
@@ -125,8 +128,16 @@ def decode_text(file_format: str, text: bytes) -> tuple[Segment, ...]:
     Raises:
         MalformedImage: with the line number.
     """
+    return _decode_kept(file_format, text) if len(text) <= KEPT_TEXT_BYTES_MAX else _decode(file_format, text)
+
+
+def _decode(file_format: str, text: bytes) -> tuple[Segment, ...]:
     records = _ihex_records(text) if file_format == "ihex" else _srec_records(text)
     return _join(records)
+
+
+# An image is decoded when it is prepared and again when it is installed, often for several like ECUs in a row.
+_decode_kept = functools.lru_cache(maxsize=KEPT_TEXTS_MAX)(_decode)
 
 
 def _ihex_records(text: bytes) -> Iterator[tuple[int, bytes]]:
