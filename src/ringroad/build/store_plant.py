@@ -278,7 +278,7 @@ def replan(
 
     Raises:
         NotFound: no such programme.
-        Conflict: another schedule became current by `save_schedule`; read again and decide again.
+        Conflict: another schedule became current by `save_schedule`.
     """
     SQL.lock_programme(conn, programme_id=programme_id)  # two triggers at once make two schedules, in turn
     programme = get_programme(conn, programme_id).programme
@@ -287,8 +287,7 @@ def replan(
     baseline = get_baseline(conn, programme_id)
     before = current.document.sequence if current else ()
     building = {order.id for order in orders if order.state == "building"}
-    frozen = [order_id for order_id in before if order_id in building]
-    frozen += sorted(building - set(frozen))
+    frozen = [*(order_id for order_id in before if order_id in building), *sorted(building - set(before))]
     bare = set(programme.variants) - set(baseline.packages) if baseline else set()
     blocked = blocked_options(conn, programme_id=programme_id)
     document = decide_schedule(
