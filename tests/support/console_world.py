@@ -8,6 +8,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from ringroad.build.plan_line import ScheduleDocument
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.facts import FactKind as K
 from ringroad.storage.db import Connection, transaction
@@ -299,7 +300,7 @@ class World:
             (K.RELEASE_CREATED, self.good, 5.5, "ines", 0.9, {"version": "2.1.1"}),
             (K.RELEASE_SIGNED, self.good, 6.0, "ines", 0.1, {"version": "2.1.1"}),
             (K.CAMPAIGN_STARTED, self.campaign_id, 7.2, "ole", 0, {"wave": 1}),
-            (K.VEHICLE_UPDATED, self.vins[1], 7.5, f"vehicle:{self.vins[1]}", 0.2, {"release": "2.1.1"}),
+            (K.VEHICLE_UPDATED, self.vins[-1], 7.5, f"vehicle:{self.vins[-1]}", 0.2, {"release": "2.1.1"}),
             (K.CAMPAIGN_WAVE_STARTED, self.campaign_id, 7.7, "rule:gate", 0, {"wave": 2}),
         ]
         cause = ""
@@ -334,7 +335,7 @@ class World:
                 "INSERT INTO line_schedule (id, programme_id, generation, parent_id, cause, document, replan_latency_us,"
                 " made_at) VALUES (%s, 'meridian', %s, %s, %s, %s, %s, %s)",
                 schedule_id, generation, parent, cause,
-                Jsonb({"sequence": orders[::-1] if generation % 2 else orders, "violations": 0}),
+                Jsonb(self._schedule(orders[::-1] if generation % 2 else orders)),
                 (48_200, 51_900, 23_400, 18_900, 60_300, 33_100, 41_700)[generation - 1], self.at(generation),
             )  # fmt: skip
             parent = schedule_id
@@ -347,6 +348,13 @@ class World:
             "INSERT INTO blocked_option VALUES ('meridian', 'tow', 'hitch late from Norvik', %s)",
             self.at(2.9),
         )
+
+    def _schedule(self, sequence: list[str]) -> dict[str, Any]:
+        document = ScheduleDocument(
+            sequence=tuple(sequence), held=(), violations=0, late_orders=0, baseline_release_id=self.good,
+            blocked={}, frozen=0, seed=1, iterations=1000,
+        )  # fmt: skip
+        return dict(document.to_document())
 
     def _outside(self) -> None:
         for number in range(9):

@@ -7,17 +7,18 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Router
+from litestar.params import JSONBody
 from msgspec import Meta
 
 from ringroad.http import accounts_store as store
 from ringroad.http.auth import API_TOKEN_S, ONE_TIME_S, Account, Role
-from ringroad.http.context import Context
+from ringroad.http.context import Ctx
 from ringroad.http.login import first_login, log_in
-from ringroad.http.routes import Done, route
+from ringroad.http.routes import Command, Done, route
 from ringroad.storage.db import transaction
 
 AccountName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._\-]{0,63}$")]
-Secret = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00\ud800-\udfff]+$")]
+Secret = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00]+$")]
 
 
 class AccountView(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,14 +40,14 @@ class Me(msgspec.Struct, frozen=True, kw_only=True):
     via: str
 
 
-class NewAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class NewAccount(Command, frozen=True, kw_only=True):
     """An account to create."""
 
     name: AccountName
     role: Role
 
 
-class AccountChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AccountChange(Command, frozen=True, kw_only=True):
     """What to change; what is not named stays."""
 
     role: Role | None = None
@@ -61,14 +62,14 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     expires_in_s: int
 
 
-class Login(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Login(Command, frozen=True, kw_only=True):
     """Name and password, for an API token."""
 
     name: AccountName
     password: Secret
 
 
-class FirstLogin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class FirstLogin(Command, frozen=True, kw_only=True):
     """A one-time token and the password to set."""
 
     token: Secret
@@ -82,14 +83,14 @@ def get_me(request: Request[Account, str, Any]) -> Me:
 
 
 @route("GET", "/accounts", role=Role.ADMIN, tag="accounts")
-def list_accounts(ctx: Context) -> list[AccountView]:
+def list_accounts(ctx: Ctx) -> list[AccountView]:
     """List all accounts."""
     with ctx.connection() as conn:
         return msgspec.convert(store.list_accounts(conn), list[AccountView])
 
 
 @route("POST", "/accounts", role=Role.ADMIN, tag="accounts", status=201, errors=[409])
-def create_account(ctx: Context, data: NewAccount) -> Token:
+def create_account(ctx: Ctx, data: JSONBody[NewAccount]) -> Token:
     """Create an account and return the one-time token with which its owner sets a password."""
     now = ctx.clock.now()
     with ctx.connection() as conn, transaction(conn):
@@ -101,7 +102,7 @@ def create_account(ctx: Context, data: NewAccount) -> Token:
 
 
 @route("PATCH", "/accounts/{name:str}", role=Role.ADMIN, tag="accounts", errors=[404, 422])
-def change_account(ctx: Context, name: AccountName, data: AccountChange) -> Done:
+def change_account(ctx: Ctx, name: AccountName, data: JSONBody[AccountChange]) -> Done:
     """Change an account's role, lock or unlock it; a locked one loses its tokens at once."""
     with ctx.connection() as conn:
         store.change_account(conn, name=name, role=data.role, disabled=data.disabled, now=ctx.clock.now())
@@ -109,7 +110,7 @@ def change_account(ctx: Context, name: AccountName, data: AccountChange) -> Done
 
 
 @route("POST", "/tokens", role=Role.VIEWER, tag="accounts", status=201)
-def create_token(ctx: Context, request: Request[Account, str, Any]) -> Token:
+def create_token(ctx: Ctx, request: Request[Account, str, Any]) -> Token:
     """Make an API token for the calling account."""
     with ctx.connection() as conn:
         token = store.issue_token(
@@ -124,7 +125,7 @@ def create_token(ctx: Context, request: Request[Account, str, Any]) -> Token:
 
 
 @route("DELETE", "/tokens", role=Role.VIEWER, tag="accounts")
-def revoke_tokens(ctx: Context, request: Request[Account, str, Any]) -> Done:
+def revoke_tokens(ctx: Ctx, request: Request[Account, str, Any]) -> Done:
     """Forget every token and session of the calling account."""
     with ctx.connection() as conn:
         store.revoke_all(conn, request.user.name)
@@ -132,7 +133,7 @@ def revoke_tokens(ctx: Context, request: Request[Account, str, Any]) -> Done:
 
 
 @route("POST", "/login", role=Role.VIEWER, tag="accounts", public=True, status=201, errors=[429])
-def login_for_token(ctx: Context, request: Request[Any, Any, Any], data: Login) -> Token:
+def login_for_token(ctx: Ctx, request: Request[Any, Any, Any], data: JSONBody[Login]) -> Token:
     """Exchange name and password for an API token."""
     address = request.client.host if request.client else ""
     account = log_in(ctx, name=data.name, password=data.password, address=address)
@@ -144,7 +145,7 @@ def login_for_token(ctx: Context, request: Request[Any, Any, Any], data: Login) 
 
 
 @route("POST", "/first-login", role=Role.VIEWER, tag="accounts", public=True, status=201, errors=[422, 429])
-def first_login_for_token(ctx: Context, request: Request[Any, Any, Any], data: FirstLogin) -> Token:
+def first_login_for_token(ctx: Ctx, request: Request[Any, Any, Any], data: JSONBody[FirstLogin]) -> Token:
     """Spend a one-time token: set the account's password and return an API token."""
     address = request.client.host if request.client else ""
     account = first_login(ctx, token=data.token, password=data.password, address=address)

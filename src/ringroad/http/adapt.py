@@ -11,7 +11,7 @@ from litestar import Router
 from ringroad.adapt import store
 from ringroad.http import reading
 from ringroad.http.auth import Role
-from ringroad.http.context import Context
+from ringroad.http.context import Ctx
 from ringroad.http.routes import Id, Limit, Name, Offset, route
 from ringroad.http.views import LapView
 from ringroad.http.views_build import OutcomeView
@@ -19,7 +19,7 @@ from ringroad.http.views_build import OutcomeView
 
 @route("GET", "/laps", role=Role.VIEWER, tag="adapt")
 def list_laps(
-    ctx: Context,
+    ctx: Ctx,
     *,
     limit: Limit = 100,
     offset: Offset = 0,
@@ -31,7 +31,7 @@ def list_laps(
 
 @route("GET", "/outcomes", role=Role.VIEWER, tag="adapt")
 def list_outcomes(
-    ctx: Context,
+    ctx: Ctx,
     *,
     lap_id: Name = None,
     finding_id: Name = None,
@@ -88,7 +88,7 @@ class LapTimes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @route("GET", "/laps/{lap_id:str}", role=Role.VIEWER, tag="adapt", errors=[404, 422])
-def get_lap_report(ctx: Context, lap_id: Id) -> LapTimes:
+def get_lap_report(ctx: Ctx, lap_id: Id) -> LapTimes:
     """Time a lap: lead time per stage, working against waiting, approvals, rework."""
     with ctx.connection() as conn:
         report = store.get_lap_report(conn, lap_id, now=ctx.clock.now())

@@ -19,6 +19,7 @@ from litestar.middleware import DefineMiddleware
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.routes import HTTPRoute
 from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp, Receive, Scope, Send
 
@@ -41,9 +42,11 @@ from ringroad.http import (
     signal,
 )
 from ringroad.http.console import pages
+from ringroad.http.console.failure import for_people
 from ringroad.http.context import Context, make_context
 from ringroad.http.device import app as device
 from ringroad.http.middleware import COOKIE, Authenticate, Envelope
+from ringroad.http.routes import commands
 from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds
 from ringroad.kernel.errors import RingroadError
 from ringroad.kernel.limits import REQUEST_BYTES_MAX
@@ -92,7 +95,14 @@ def create_app(
     clock, ids = clock or SystemClock(), ids or SystemIds()
     ctx = make_context(settings, clock=clock, ids=ids, load_signers=load_signers)
     gateways = _make_gateways(ctx) if with_gateways else None
-    management = Envelope(create_management(ctx, gateways), clock)
+    litestar = create_management(ctx, gateways)
+    # The framework's own OPTIONS answer forgets methods that another handler of the same path added.
+    allow = {
+        each.path_format: ", ".join(sorted(each.methods))
+        for each in litestar.routes
+        if isinstance(each, HTTPRoute)
+    }
+    management = Envelope(litestar, clock, allow=allow)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if gateways is not None and scope["type"] == ScopeType.HTTP:
@@ -135,14 +145,14 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
         include_in_schema=False,
         cache_control=None,
     )
-    return Litestar(
+    app = Litestar(
         route_handlers=[api, static, *health.handlers, *live.handlers, *pages.handlers],
         dependencies={"ctx": Provide(lambda: ctx, sync_to_thread=False)},
         middleware=[DefineMiddleware(Authenticate)],
         exception_handlers={
-            RingroadError: errors.handle_ours,
-            HTTPException: errors.handle_framework,
-            Exception: errors.handle_foreign,
+            RingroadError: for_people(errors.handle_ours),
+            HTTPException: for_people(errors.handle_framework),
+            Exception: for_people(errors.handle_foreign),
         },
         openapi_config=_openapi(),
         on_startup=[start],
@@ -152,6 +162,8 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
         logging_config=None,
         pdb_on_exception=False,
     )
+    _close_requests(app)
+    return app
 
 
 def _make_gateways(ctx: Context) -> Gateways:
@@ -170,12 +182,21 @@ def _make_gateways(ctx: Context) -> Gateways:
     )
 
 
+def _close_requests(app: Litestar) -> None:
+    """Say in the document what is true: request bodies refuse unknown fields."""
+    schemas = app.openapi_schema.components.schemas
+    for kind in commands():
+        schema = (schemas or {}).get(kind.__name__)
+        if schema is not None:
+            schema.additional_properties = False
+
+
 def _openapi() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Ringroad management API",
         version=ringroad.__version__,
-        path="/api/v1",
-        render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        path="/api/v1/openapi",  # the framework answers unknown paths below it; ours is /api/v1/openapi.json
+        render_plugins=[JsonRenderPlugin(path="/schema.json")],
         components=Components(
             security_schemes={
                 "bearer": SecurityScheme(type="http", scheme="bearer", description="An API token"),

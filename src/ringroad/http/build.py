@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Router
+from litestar.params import JSONBody
 from msgspec import Meta
 
 from ringroad.build import store, store_packages
@@ -13,7 +14,7 @@ from ringroad.build.model import Package
 from ringroad.build.repository import store as repository
 from ringroad.http import reading
 from ringroad.http.auth import Role
-from ringroad.http.context import Context
+from ringroad.http.context import Ctx
 from ringroad.http.routes import (
     TEXT_PATTERN,
     Approve,
@@ -31,7 +32,7 @@ from ringroad.http.routes import (
     route,
 )
 from ringroad.http.views_build import ProgrammeView, ReleaseView
-from ringroad.kernel.errors import InvalidInput, Unavailable
+from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.kernel.limits import METADATA_BYTES_MAX
 from ringroad.storage.db import Connection
 from ringroad.trust.sign import ImageTarget
@@ -39,7 +40,7 @@ from ringroad.trust.sign import ImageTarget
 
 @route("GET", "/programmes", role=Role.VIEWER, tag="build")
 def list_programmes(
-    ctx: Context,
+    ctx: Ctx,
     *,
     limit: Limit = 100,
     offset: Offset = 0,
@@ -50,7 +51,7 @@ def list_programmes(
 
 
 @route("GET", "/programmes/{programme_id:str}", role=Role.VIEWER, tag="build", errors=[404])
-def get_programme(ctx: Context, *, programme_id: Id) -> ProgrammeView:
+def get_programme(ctx: Ctx, *, programme_id: Id) -> ProgrammeView:
     """Read a programme."""
     with ctx.connection() as conn:
         return reading.one(reading.programmes(conn, programme_id=programme_id), f"programme {programme_id}")
@@ -58,7 +59,7 @@ def get_programme(ctx: Context, *, programme_id: Id) -> ProgrammeView:
 
 @route("GET", "/releases", role=Role.VIEWER, tag="build")
 def list_releases(
-    ctx: Context,
+    ctx: Ctx,
     *,
     programme_id: Name = None,
     in_state: InState = None,
@@ -71,7 +72,7 @@ def list_releases(
 
 
 @route("GET", "/releases/{release_id:str}", role=Role.VIEWER, tag="build", errors=[404])
-def get_release(ctx: Context, *, release_id: Id) -> ReleaseView:
+def get_release(ctx: Ctx, *, release_id: Id) -> ReleaseView:
     """Read a release with the findings of its last check."""
     with ctx.connection() as conn:
         return reading.one(reading.releases(conn, release_id=release_id), f"release {release_id}")
@@ -105,12 +106,12 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
 class Signature(Command, frozen=True, kw_only=True):
     """The signed metadata file; empty if nothing was pending."""
 
-    signed: Annotated[str, Meta(max_length=METADATA_BYTES_MAX, pattern=r"^[^\x00\ud800-\udfff]*$")]
+    signed: Annotated[str, Meta(max_length=METADATA_BYTES_MAX, pattern=r"^[^\x00]*$")]
     generation: Generation = None
 
 
 @route("POST", "/programmes", role=Role.OPERATOR, tag="build", errors=[409, 422])
-def import_programme(ctx: Context, request: Req, data: NewProgramme) -> ProgrammeView:
+def import_programme(ctx: Ctx, request: Req, data: JSONBody[NewProgramme]) -> ProgrammeView:
     """Import a programme file; every problem is named with its line."""
     with ctx.transaction() as conn:
         made = store_packages.import_programme(
@@ -122,7 +123,7 @@ def import_programme(ctx: Context, request: Req, data: NewProgramme) -> Programm
 
 
 @route("POST", "/releases", role=Role.OPERATOR, tag="build", status=201, errors=[404, 409, 422])
-def create_release(ctx: Context, request: Req, data: NewRelease) -> ReleaseView:
+def create_release(ctx: Ctx, request: Req, data: JSONBody[NewRelease]) -> ReleaseView:
     """Create a release as a draft."""
     with ctx.transaction() as conn:
         made = store.create_release(
@@ -133,7 +134,7 @@ def create_release(ctx: Context, request: Req, data: NewRelease) -> ReleaseView:
 
 
 @route("POST", "/releases/{release_id:str}/check", role=Role.OPERATOR, tag="build", errors=[404, 409])
-def check_release(ctx: Context, request: Req, release_id: Id, data: Approve) -> ReleaseView:
+def check_release(ctx: Ctx, request: Req, release_id: Id, data: JSONBody[Approve]) -> ReleaseView:
     """Check a release as a whole; its findings are in the answer."""
     with ctx.transaction() as conn:
         generation = data.generation or store.get_release(conn, release_id).generation
@@ -151,7 +152,7 @@ def check_release(ctx: Context, request: Req, release_id: Id, data: Approve) -> 
     tag="build",
     errors=[404, 409, 422],
 )
-def get_pending_targets(ctx: Context, release_id: Id) -> Pending:
+def get_pending_targets(ctx: Ctx, release_id: Id) -> Pending:
     """Return what the offline keys must sign so that this release's images are published."""
     with ctx.transaction() as conn:
         release = store.get_release(conn, release_id)
@@ -165,10 +166,10 @@ def get_pending_targets(ctx: Context, release_id: Id) -> Pending:
 @route(
     "POST", "/releases/{release_id:str}/signature", role=Role.APPROVER, tag="build", errors=[404, 409, 422]
 )
-def sign_release(ctx: Context, request: Req, release_id: Id, data: Signature) -> ReleaseView:
+def sign_release(ctx: Ctx, request: Req, release_id: Id, data: JSONBody[Signature]) -> ReleaseView:
     """Publish Image Targets that the offline keys signed, and mark the release as signed."""
     if ctx.load_signers is None:
-        raise Unavailable("this server has no online keys", hint="ringroad keys init")
+        raise Conflict("this server has no online keys", hint="ringroad keys init")
     signers, now = ctx.load_signers(), ctx.clock.now()
     with ctx.transaction() as conn:
         release = store.get_release(conn, release_id)
@@ -190,7 +191,7 @@ def sign_release(ctx: Context, request: Req, release_id: Id, data: Signature) ->
 
 
 @route("POST", "/releases/{release_id:str}/withdraw", role=Role.APPROVER, tag="build", errors=[404, 409, 422])
-def withdraw_release(ctx: Context, request: Req, release_id: Id, data: Stop) -> ReleaseView:
+def withdraw_release(ctx: Ctx, request: Req, release_id: Id, data: JSONBody[Stop]) -> ReleaseView:
     """Withdraw a release: no campaign and no line may take it any more."""
     with ctx.transaction() as conn:
         generation = data.generation or store.get_release(conn, release_id).generation

@@ -10,28 +10,28 @@ from typing import Annotated, Literal
 import msgspec
 from anyio import to_thread
 from litestar import Router
-from litestar.params import Parameter
+from litestar.params import Parameter, QueryParameter
 
 from ringroad.build import store_packages
 from ringroad.build.images import read_image
 from ringroad.build.model import Requirement
 from ringroad.http import reading
 from ringroad.http.auth import Role
-from ringroad.http.context import Context
+from ringroad.http.context import Context, Ctx
 from ringroad.http.routes import NAME_PATTERN, Id, Limit, Name, Offset, Req, route
 from ringroad.http.uploads import spooled
 from ringroad.http.views_build import PackageView
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.limits import IMAGE_BYTES_MAX
 
-Wanted = Annotated[str, Parameter(pattern=NAME_PATTERN)]
+Wanted = Annotated[str, Parameter(pattern=NAME_PATTERN, min_length=1, max_length=200)]
 Counter = Annotated[int | None, Parameter(ge=0, le=2**31 - 1)]
-Format = Annotated[Literal["bin", "ihex", "srec", "mcuboot", "swu"] | None, Parameter(query="format")]
+Format = Annotated[Literal["bin", "ihex", "srec", "mcuboot", "swu"] | None, QueryParameter(name="format")]
 
 
 @route("GET", "/packages", role=Role.VIEWER, tag="build")
 def list_packages(
-    ctx: Context,
+    ctx: Ctx,
     *,
     programme_id: Name = None,
     ecu: Name = None,
@@ -44,7 +44,7 @@ def list_packages(
 
 
 @route("GET", "/packages/{package_id:str}", role=Role.VIEWER, tag="build", errors=[404])
-def get_package(ctx: Context, *, package_id: Id) -> PackageView:
+def get_package(ctx: Ctx, *, package_id: Id) -> PackageView:
     """Read a package and what was read from its image."""
     with ctx.connection() as conn:
         return reading.one(reading.packages(conn, package_id=package_id), f"package {package_id}")
@@ -69,7 +69,7 @@ class PackageInfo(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes_max=IMAGE_BYTES_MAX, upload="application/octet-stream",
 )  # fmt: skip
 async def add_package(
-    ctx: Context,
+    ctx: Ctx,
     request: Req,
     *,
     programme_id: Wanted,

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Router
+from litestar.params import JSONBody
 from msgspec import Meta
 
 from ringroad.http import accounts_store
 from ringroad.http.auth import Role
-from ringroad.http.context import Context
+from ringroad.http.context import Ctx
 from ringroad.http.routes import (
     TEXT_PATTERN,
     Approve,
@@ -100,7 +101,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @route("POST", "/campaigns", role=Role.OPERATOR, tag="ship", status=201, errors=[404, 409, 422])
-def create_campaign(ctx: Context, request: Req, data: NewCampaign) -> Done:
+def create_campaign(ctx: Ctx, request: Req, data: JSONBody[NewCampaign]) -> Done:
     """Create a campaign in draft; it belongs to the lap of its release."""
     with ctx.connection() as conn:
         made = campaigns.create_campaign(
@@ -111,7 +112,7 @@ def create_campaign(ctx: Context, request: Req, data: NewCampaign) -> Done:
 
 
 @route("POST", "/vehicles/preview", role=Role.VIEWER, tag="ship", errors=[422])
-def preview_query(ctx: Context, data: Query) -> Preview:
+def preview_query(ctx: Ctx, data: JSONBody[Query]) -> Preview:
     """Try a query: who matches, who does not, and why."""
     node = parse_query(data.query)
     vins: list[str] = []
@@ -130,7 +131,7 @@ def preview_query(ctx: Context, data: Query) -> Preview:
 
 
 @route("POST", "/campaigns/{campaign_id:str}/plan", role=Role.OPERATOR, tag="ship", errors=[404, 409, 422])
-def plan_campaign(ctx: Context, request: Req, campaign_id: Id, data: NewPlan) -> Planned:
+def plan_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[NewPlan]) -> Planned:
     """Plan over the vehicles as they are known now; the checker's findings are in the answer."""
     wanted = PlanRequest(
         query=data.query,
@@ -154,7 +155,7 @@ def plan_campaign(ctx: Context, request: Req, campaign_id: Id, data: NewPlan) ->
 
 
 @route("POST", "/campaigns/{campaign_id:str}/approve", role=Role.APPROVER, tag="ship", errors=[404, 409])
-def approve_campaign(ctx: Context, request: Req, campaign_id: Id, data: Approve) -> Done:
+def approve_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Approve]) -> Done:
     """Approve the current plan; its maker cannot, unless they are the only one who may."""
     with ctx.transaction() as conn:
         generation = data.generation or store.read_campaign(conn, campaign_id).generation
@@ -166,7 +167,7 @@ def approve_campaign(ctx: Context, request: Req, campaign_id: Id, data: Approve)
 
 
 @route("POST", "/campaigns/{campaign_id:str}/start", role=Role.OPERATOR, tag="ship", errors=[404, 409])
-def start_campaign(ctx: Context, request: Req, campaign_id: Id, data: Approve) -> Done:
+def start_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Approve]) -> Done:
     """Start an approved campaign with its first wave."""
     with ctx.transaction() as conn:
         generation = data.generation or store.read_campaign(conn, campaign_id).generation
@@ -178,7 +179,7 @@ def start_campaign(ctx: Context, request: Req, campaign_id: Id, data: Approve) -
 
 
 @route("POST", "/campaigns/{campaign_id:str}/pause", role=Role.OPERATOR, tag="ship", errors=[404, 409])
-def pause_campaign(ctx: Context, request: Req, campaign_id: Id, data: Stop) -> Done:
+def pause_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Stop]) -> Done:
     """Offer nothing more until resumed; vehicles at work go on."""
     with ctx.transaction() as conn:
         generation = data.generation or store.read_campaign(conn, campaign_id).generation
@@ -190,7 +191,7 @@ def pause_campaign(ctx: Context, request: Req, campaign_id: Id, data: Stop) -> D
 
 
 @route("POST", "/campaigns/{campaign_id:str}/resume", role=Role.OPERATOR, tag="ship", errors=[404, 409])
-def resume_campaign(ctx: Context, request: Req, campaign_id: Id, data: Approve) -> Done:
+def resume_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Approve]) -> Done:
     """Go on with a paused campaign."""
     with ctx.transaction() as conn:
         generation = data.generation or store.read_campaign(conn, campaign_id).generation
@@ -202,7 +203,7 @@ def resume_campaign(ctx: Context, request: Req, campaign_id: Id, data: Approve) 
 
 
 @route("POST", "/campaigns/{campaign_id:str}/abort", role=Role.OPERATOR, tag="ship", errors=[404, 409])
-def abort_campaign(ctx: Context, request: Req, campaign_id: Id, data: Stop) -> Done:
+def abort_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Stop]) -> Done:
     """End a campaign for good; vehicles that have not begun are withdrawn."""
     with ctx.transaction() as conn:
         generation = data.generation or store.read_campaign(conn, campaign_id).generation

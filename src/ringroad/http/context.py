@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from litestar.di import NamedDependency
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
@@ -82,3 +83,6 @@ def make_context(
         load_signers=load_signers,
         blobs=Blobs(settings.blob_url or settings.blobs.absolute().as_uri()),
     )
+
+
+Ctx = NamedDependency[Context]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from litestar import Router
+from litestar.params import JSONBody
 
 from ringroad.design import store
 from ringroad.http import reading
 from ringroad.http.auth import Role
-from ringroad.http.context import Context
+from ringroad.http.context import Ctx
 from ringroad.http.routes import (
     Approve,
     Command,
@@ -29,7 +30,7 @@ from ringroad.http.views import ChangeView, FindingView
 
 @route("GET", "/findings", role=Role.VIEWER, tag="design")
 def list_findings(
-    ctx: Context,
+    ctx: Ctx,
     *,
     in_state: InState = None,
     limit: Limit = 100,
@@ -41,7 +42,7 @@ def list_findings(
 
 
 @route("GET", "/findings/{finding_id:str}", role=Role.VIEWER, tag="design", errors=[404])
-def get_finding(ctx: Context, *, finding_id: Id) -> FindingView:
+def get_finding(ctx: Ctx, *, finding_id: Id) -> FindingView:
     """Read a finding with its evidence."""
     with ctx.connection() as conn:
         return reading.one(reading.findings(conn, finding_id=finding_id), f"finding {finding_id}")
@@ -49,7 +50,7 @@ def get_finding(ctx: Context, *, finding_id: Id) -> FindingView:
 
 @route("GET", "/changes", role=Role.VIEWER, tag="design")
 def list_changes(
-    ctx: Context,
+    ctx: Ctx,
     *,
     in_state: InState = None,
     finding_id: Name = None,
@@ -62,7 +63,7 @@ def list_changes(
 
 
 @route("GET", "/changes/{change_id:str}", role=Role.VIEWER, tag="design", errors=[404])
-def get_change(ctx: Context, *, change_id: Id) -> ChangeView:
+def get_change(ctx: Ctx, *, change_id: Id) -> ChangeView:
     """Read a change."""
     with ctx.connection() as conn:
         return reading.one(reading.changes(conn, change_id=change_id), f"change {change_id}")
@@ -78,7 +79,7 @@ class Accept(Command, frozen=True, kw_only=True):
 
 
 @route("POST", "/findings/{finding_id:str}/accept", role=Role.OPERATOR, tag="design", errors=[404, 409, 422])
-def accept_finding(ctx: Context, request: Req, finding_id: Id, data: Accept) -> Done:
+def accept_finding(ctx: Ctx, request: Req, finding_id: Id, data: JSONBody[Accept]) -> Done:
     """Accept a finding into a proposed change; the answer names the change."""
     now = ctx.clock.now()
     with ctx.transaction() as conn:
@@ -95,7 +96,7 @@ def accept_finding(ctx: Context, request: Req, finding_id: Id, data: Accept) -> 
 
 
 @route("POST", "/findings/{finding_id:str}/reject", role=Role.OPERATOR, tag="design", errors=[404, 409, 422])
-def reject_finding(ctx: Context, request: Req, finding_id: Id, data: Reason) -> Done:
+def reject_finding(ctx: Ctx, request: Req, finding_id: Id, data: JSONBody[Reason]) -> Done:
     """Reject a finding, with the reason."""
     with ctx.transaction() as conn:
         finding = reading.one(reading.findings(conn, finding_id=finding_id), f"finding {finding_id}")
@@ -107,7 +108,7 @@ def reject_finding(ctx: Context, request: Req, finding_id: Id, data: Reason) -> 
 
 
 @route("POST", "/changes/{change_id:str}/approve", role=Role.APPROVER, tag="design", errors=[404, 409, 422])
-def approve_change(ctx: Context, request: Req, change_id: Id, data: Approve) -> Done:
+def approve_change(ctx: Ctx, request: Req, change_id: Id, data: JSONBody[Approve]) -> Done:
     """Approve a proposed change."""
     with ctx.transaction() as conn:
         change = reading.one(reading.changes(conn, change_id=change_id), f"change {change_id}")
@@ -119,7 +120,7 @@ def approve_change(ctx: Context, request: Req, change_id: Id, data: Approve) -> 
 
 
 @route("POST", "/changes/{change_id:str}/reject", role=Role.APPROVER, tag="design", errors=[404, 409, 422])
-def reject_change(ctx: Context, request: Req, change_id: Id, data: Reason) -> Done:
+def reject_change(ctx: Ctx, request: Req, change_id: Id, data: JSONBody[Reason]) -> Done:
     """Reject a proposed change, with the reason."""
     with ctx.transaction() as conn:
         change = reading.one(reading.changes(conn, change_id=change_id), f"change {change_id}")

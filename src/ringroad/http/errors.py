@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
-from psycopg import OperationalError
+from litestar.response import Redirect
+from psycopg import DataError, OperationalError
 from psycopg_pool import PoolTimeout
 
 from ringroad.kernel.errors import RingroadError
@@ -88,8 +90,11 @@ def to_response(error: RingroadError) -> Response[ErrorBody]:
     return _body(status, detail, headers)
 
 
-def handle_ours(request: Request[Any, Any, Any], error: RingroadError) -> Response[ErrorBody]:
-    """Answer with one of our errors; its detail goes to the log only."""
+def handle_ours(request: Request[Any, Any, Any], error: RingroadError) -> Response[Any]:
+    """Answer with one of our errors; its detail goes to the log only. Pages send strangers to the login."""
+    path = request.url.path
+    if isinstance(error, Unauthenticated) and request.method == "GET" and not path.startswith("/api/"):
+        return Redirect(f"/login?next={quote(path)}", status_code=303)
     if error.detail:
         log.info("refused", path=request.url.path, code=error.code, detail=error.detail)
     return to_response(error)
@@ -118,6 +123,9 @@ def handle_foreign(request: Request[Any, Any, Any], error: Exception) -> Respons
             kind="unavailable", code="unavailable", message="the database does not answer", hint="try again"
         )
         return _body(503, detail, {"Retry-After": str(RETRY_AFTER_S)})
+    if isinstance(error, DataError):
+        detail = ErrorDetail(kind="invalid_input", code="unstorable", message="a value cannot be stored")
+        return _body(422, detail, {})
     trace = "".join(traceback.format_exception(error))  # without local variables: they may hold secrets
     log.error("request failed", path=request.url.path, trace=trace)
     detail = ErrorDetail(

@@ -6,7 +6,7 @@ import msgspec
 from litestar import Response
 
 from ringroad.http.auth import Role
-from ringroad.http.context import Context
+from ringroad.http.context import Ctx
 from ringroad.http.routes import route
 
 
@@ -18,7 +18,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @route("GET", "/health", role=Role.VIEWER, tag="health", public=True)
-def get_health(ctx: Context) -> Response[Health]:
+def get_health(ctx: Ctx) -> Response[Health]:
     """Answer 200 while everything works and 503 while the database does not."""
     try:
         with ctx.pool.connection(timeout=1.0) as conn:

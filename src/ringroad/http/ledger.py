@@ -9,15 +9,15 @@ from litestar.params import Parameter
 
 from ringroad.http import reading
 from ringroad.http.auth import Role
-from ringroad.http.context import Context
+from ringroad.http.context import Ctx
 from ringroad.http.routes import Limit, Name, route
 from ringroad.http.views import FactView, Overview
 
-Seq = Annotated[int | None, Parameter(ge=0, le=2**62, description="Only facts before this sequence number")]
+Seq = Annotated[int, Parameter(ge=0, le=2**53, description="Only facts before this sequence number")]
 
 
 @route("GET", "/overview", role=Role.VIEWER, tag="ledger")
-def get_overview(ctx: Context) -> Overview:
+def get_overview(ctx: Ctx) -> Overview:
     """Count what is open in each stage."""
     with ctx.connection() as conn:
         return reading.overview(conn)
@@ -25,14 +25,14 @@ def get_overview(ctx: Context) -> Overview:
 
 @route("GET", "/facts", role=Role.VIEWER, tag="ledger")
 def list_facts(
-    ctx: Context,
+    ctx: Ctx,
     *,
     subject: Name = None,
     lap_id: Name = None,
     stage: Name = None,
     kind: Name = None,
     fact_id: Name = None,
-    before_seq: Seq = None,
+    before_seq: Seq = 2**53,
     limit: Limit = 100,
 ) -> list[FactView]:
     """List facts, newest first; `fact_id` gives that fact and what it caused."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import msgspec
 from litestar import Router
+from litestar.params import JSONBody
 from litestar.response import Stream
 
 from ringroad.build import store, store_packages, store_plant
 from ringroad.http import reading
 from ringroad.http.auth import Role
-from ringroad.http.context import Context
+from ringroad.http.context import Ctx
 from ringroad.http.routes import Approve, Done, Id, route
 from ringroad.http.views_build import PackageView
 from ringroad.kernel.errors import NotFound
@@ -25,7 +26,7 @@ class LineBaseline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @route("POST", "/orders/{order_id:str}/start", role=Role.OPERATOR, tag="build", errors=[404, 409])
-def start_order(ctx: Context, order_id: Id, data: Approve) -> Done:
+def start_order(ctx: Ctx, order_id: Id, data: JSONBody[Approve]) -> Done:
     """Note that a car entered the line; 409 if its order is not open any more."""
     del data
     with ctx.transaction() as conn:
@@ -35,7 +36,7 @@ def start_order(ctx: Context, order_id: Id, data: Approve) -> Done:
 
 
 @route("POST", "/orders/{order_id:str}/reopen", role=Role.OPERATOR, tag="build", errors=[404, 409])
-def reopen_order(ctx: Context, order_id: Id, data: Approve) -> Done:
+def reopen_order(ctx: Ctx, order_id: Id, data: JSONBody[Approve]) -> Done:
     """Put an order back whose car left the line unfinished."""
     del data
     with ctx.transaction() as conn:
@@ -51,7 +52,7 @@ def reopen_order(ctx: Context, order_id: Id, data: Approve) -> Done:
     tag="build",
     errors=[404],
 )
-def get_line_baseline(ctx: Context, *, programme_id: Id, variant: Id) -> LineBaseline:
+def get_line_baseline(ctx: Ctx, *, programme_id: Id, variant: Id) -> LineBaseline:
     """Return what the line flashes onto a variant now: a package for each ECU."""
     with ctx.transaction() as conn:
         baseline = store.get_baseline(conn, programme_id)
@@ -68,7 +69,7 @@ def get_line_baseline(ctx: Context, *, programme_id: Id, variant: Id) -> LineBas
 
 
 @route("GET", "/packages/{package_id:str}/image", role=Role.VIEWER, tag="build", errors=[404])
-def get_image(ctx: Context, *, package_id: Id) -> Stream:
+def get_image(ctx: Ctx, *, package_id: Id) -> Stream:
     """Download a package's image as it was uploaded."""
     with ctx.connection() as conn:
         package = store_packages.get_package(conn, package_id)

@@ -1,13 +1,15 @@
-"""The stream of live events, as an API operation."""
+"""What the API tells about itself: the stream of live events, and its document."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from litestar import get
 from litestar.response import Stream
 
 from ringroad.http.auth import Role
-from ringroad.http.context import Context
-from ringroad.http.routes import needs
+from ringroad.http.context import Ctx
+from ringroad.http.routes import Req, needs
 
 
 @get(
@@ -16,7 +18,7 @@ from ringroad.http.routes import needs
     include_in_schema=False,  # endless; described in docs/reference/api.md
     sync_to_thread=False,
 )
-def stream_events(ctx: Context) -> Stream:
+def stream_events(ctx: Ctx) -> Stream:
     """Send each new fact's kind and subject as it is recorded."""
     return Stream(
         ctx.feed.stream(),
@@ -25,4 +27,10 @@ def stream_events(ctx: Context) -> Stream:
     )
 
 
-handlers = [stream_events]
+@get("/api/v1/openapi.json", guards=[needs(Role.VIEWER)], include_in_schema=False, sync_to_thread=True)
+def get_document(request: Req) -> dict[str, Any]:
+    """Return the OpenAPI document of this API."""
+    return request.app.openapi_schema.to_schema()
+
+
+handlers = [stream_events, get_document]

@@ -19,6 +19,7 @@ import anyio.to_thread
 import structlog
 from litestar.connection import ASGIConnection
 from litestar.datastructures import MutableScopeHeaders
+from litestar.enums import ScopeType
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from psycopg import Error as PsycopgError
@@ -113,12 +114,20 @@ def _lookup(ctx: Context, token: str, via: str) -> Account | None:
 class Envelope:
     """Rule 3 and the log line; the outermost layer of the management application."""
 
-    def __init__(self, app: ASGIApp, clock: Clock) -> None:
+    def __init__(self, app: ASGIApp, clock: Clock, *, allow: Mapping[str, str]) -> None:
+        """Wrap an application; `allow` names the methods of each path template."""
         self.app = app
         self.clock = clock
+        self.allow = allow
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != ScopeType.HTTP:
+            await self.app(scope, receive, send)
+            return
         started_s = self.clock.monotonic_s()
         status = 500
 
@@ -129,6 +138,9 @@ class Envelope:
                 headers = MutableScopeHeaders.from_message(message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
+                if scope["method"] == "OPTIONS" and "allow" in headers:
+                    template = str(scope.get("path_template", ""))
+                    headers["Allow"] = self.allow.get(template, headers["allow"])
                 if not scope["path"].startswith("/static/"):
                     headers["Cache-Control"] = "no-store"
             await send(message)
@@ -139,7 +151,7 @@ class Envelope:
             user = scope.get("user")
             log.info(
                 "request",
-                method=scope.get("method"),
+                method=scope["method"],
                 path=scope["path"],  # never the query: it may hold a one-time token
                 status=status,
                 account=user.name if isinstance(user, Account) else None,

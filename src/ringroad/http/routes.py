@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import msgspec
 from litestar import Request, delete, get, patch, post, put
 from litestar.connection import ASGIConnection
+from litestar.exceptions import ClientException
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
-from litestar.params import Parameter
+from litestar.params import Parameter, QueryParameter
 from msgspec import Meta
 
 from ringroad.http.auth import Account, Role
@@ -41,15 +42,25 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "DELETE": delete,
 }
 
-NAME_PATTERN = r"^[^\x00-\x1f\x7f\ud800-\udfff]{1,200}$"
+NAME_PATTERN = r"^[^\x00]*$"  # PostgreSQL text holds everything else
 
-TEXT_PATTERN = r"^[^\x00\ud800-\udfff]*[^\s\x00\ud800-\udfff][^\x00\ud800-\udfff]*$"
+TEXT_PATTERN = r"^[^\x00]*[^\s\x00][^\x00]*$"  # not blank
 
 Limit = Annotated[int, Parameter(ge=1, le=PAGE_ROWS_MAX, description="Rows to return")]
 Offset = Annotated[int, Parameter(ge=0, le=1_000_000, description="Rows to skip")]
-Name = Annotated[str | None, Parameter(pattern=NAME_PATTERN, description="Only rows with exactly this")]
+Name = Annotated[
+    str | None,
+    Parameter(pattern=NAME_PATTERN, min_length=1, max_length=200, description="Only rows with exactly this"),
+]
 InState = Annotated[
-    str | None, Parameter(query="state", pattern=NAME_PATTERN, description="Only rows in this state")
+    str | None,
+    QueryParameter(
+        name="state",
+        pattern=NAME_PATTERN,
+        min_length=1,
+        max_length=200,
+        description="Only rows in this state",
+    ),
 ]
 Id = Annotated[str, Parameter(pattern=r"^[A-Za-z0-9_.:\-]{1,200}$", description="Its id")]
 
@@ -62,6 +73,11 @@ Ref = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:\-]{1,200}$")]
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of request bodies: unknown fields are refused."""
+
+
+def commands() -> list[type[Command]]:
+    """Return every request body."""
+    return list(Command.__subclasses__())
 
 
 class Reason(Command, frozen=True, kw_only=True):
@@ -131,6 +147,8 @@ def route(
         extra["operation_class"] = _upload_operation(upload)
 
     def declare(handler: Callable[..., Any]) -> HTTPRouteHandler:
+        if "data" in handler.__annotations__:
+            extra["before_request"] = _strict(get_type_hints(handler)["data"])
         made: HTTPRouteHandler = _METHODS[method](
             path,
             guards=[] if public else [needs(role)],
@@ -153,6 +171,24 @@ def route(
 
 def _is_async(handler: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(handler)
+
+
+def _strict(kind: type[msgspec.Struct]) -> Callable[[Request[Any, Any, Any]], Awaitable[None]]:
+    """Return a hook that refuses what the framework would bend into a boolean, such as 0 or "no"."""
+    names = [field.name for field in msgspec.structs.fields(kind) if field.type in {bool, bool | None}]
+
+    async def check(request: Request[Any, Any, Any]) -> None:
+        if not names:
+            return
+        try:
+            body = msgspec.json.decode(await request.body())
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ClientException(detail=f"body: {error}") from error
+        for name in names:
+            if isinstance(body, dict) and not isinstance(body.get(name), bool | None):
+                raise ClientException(detail=f"body: {name} is true or false")
+
+    return check
 
 
 def _upload_operation(media_type: str) -> type[Operation]:

@@ -6,7 +6,7 @@ from litestar import Router
 
 from ringroad.http import reading
 from ringroad.http.auth import Role
-from ringroad.http.context import Context
+from ringroad.http.context import Ctx
 from ringroad.http.routes import Id, InState, Limit, Name, Offset, route
 from ringroad.http.views import (
     AssignmentView,
@@ -23,7 +23,7 @@ from ringroad.http.views import (
 
 @route("GET", "/vehicles", role=Role.VIEWER, tag="ship")
 def list_vehicles(
-    ctx: Context,
+    ctx: Ctx,
     *,
     q: Name = None,
     programme_id: Name = None,
@@ -48,7 +48,7 @@ def list_vehicles(
 
 
 @route("GET", "/vehicles/{vin:str}", role=Role.VIEWER, tag="ship", errors=[404])
-def get_vehicle(ctx: Context, *, vin: Id) -> VehicleView:
+def get_vehicle(ctx: Ctx, *, vin: Id) -> VehicleView:
     """Read a vehicle with its newest assignment."""
     with ctx.connection() as conn:
         return reading.one(reading.vehicles(conn, vin=vin), f"vehicle {vin}")
@@ -56,7 +56,7 @@ def get_vehicle(ctx: Context, *, vin: Id) -> VehicleView:
 
 @route("GET", "/campaigns", role=Role.VIEWER, tag="ship")
 def list_campaigns(
-    ctx: Context,
+    ctx: Ctx,
     *,
     in_state: InState = None,
     limit: Limit = 100,
@@ -68,28 +68,28 @@ def list_campaigns(
 
 
 @route("GET", "/campaigns/{campaign_id:str}", role=Role.VIEWER, tag="ship", errors=[404])
-def get_campaign(ctx: Context, *, campaign_id: Id) -> CampaignView:
+def get_campaign(ctx: Ctx, *, campaign_id: Id) -> CampaignView:
     """Read a campaign with its counts."""
     with ctx.connection() as conn:
         return reading.one(reading.campaigns(conn, campaign_id=campaign_id), f"campaign {campaign_id}")
 
 
 @route("GET", "/fleet/versions", role=Role.VIEWER, tag="ship")
-def list_fleet_versions(ctx: Context) -> list[FleetVersion]:
+def list_fleet_versions(ctx: Ctx) -> list[FleetVersion]:
     """Count vehicles per release and variant."""
     with ctx.connection() as conn:
         return reading.fleet_versions(conn)
 
 
 @route("GET", "/vehicles/{vin:str}/ecus", role=Role.VIEWER, tag="ship")
-def list_ecus(ctx: Context, *, vin: Id) -> list[EcuView]:
+def list_ecus(ctx: Ctx, *, vin: Id) -> list[EcuView]:
     """List a vehicle's ECUs and what they run."""
     with ctx.connection() as conn:
         return reading.vehicle_ecus(conn, vin)
 
 
 @route("GET", "/vehicles/{vin:str}/reports", role=Role.VIEWER, tag="ship")
-def list_reports(ctx: Context, *, vin: Id, limit: Limit = 100) -> list[ReportView]:
+def list_reports(ctx: Ctx, *, vin: Id, limit: Limit = 100) -> list[ReportView]:
     """List a vehicle's newest reports."""
     with ctx.connection() as conn:
         return reading.vehicle_reports(conn, vin, limit=limit)
@@ -97,7 +97,7 @@ def list_reports(ctx: Context, *, vin: Id, limit: Limit = 100) -> list[ReportVie
 
 @route("GET", "/vehicles/{vin:str}/assignments", role=Role.VIEWER, tag="ship")
 def list_vehicle_assignments(
-    ctx: Context, *, vin: Id, limit: Limit = 100, offset: Offset = 0
+    ctx: Ctx, *, vin: Id, limit: Limit = 100, offset: Offset = 0
 ) -> list[AssignmentView]:
     """List the campaigns a vehicle was in, newest first."""
     with ctx.connection() as conn:
@@ -106,7 +106,7 @@ def list_vehicle_assignments(
 
 @route("GET", "/campaigns/{campaign_id:str}/assignments", role=Role.VIEWER, tag="ship")
 def list_campaign_assignments(
-    ctx: Context, *, campaign_id: Id, in_state: InState = None, limit: Limit = 100, offset: Offset = 0
+    ctx: Ctx, *, campaign_id: Id, in_state: InState = None, limit: Limit = 100, offset: Offset = 0
 ) -> list[AssignmentView]:
     """List a campaign's vehicles."""
     with ctx.connection() as conn:
@@ -114,21 +114,21 @@ def list_campaign_assignments(
 
 
 @route("GET", "/campaigns/{campaign_id:str}/progress", role=Role.VIEWER, tag="ship")
-def get_progress(ctx: Context, *, campaign_id: Id) -> list[WaveCount]:
+def get_progress(ctx: Ctx, *, campaign_id: Id) -> list[WaveCount]:
     """Count a campaign's vehicles per wave and state."""
     with ctx.connection() as conn:
         return reading.campaign_progress(conn, campaign_id)
 
 
 @route("GET", "/campaigns/{campaign_id:str}/plans", role=Role.VIEWER, tag="ship")
-def list_plans(ctx: Context, *, campaign_id: Id, limit: Limit = 20) -> list[PlanView]:
+def list_plans(ctx: Ctx, *, campaign_id: Id, limit: Limit = 20) -> list[PlanView]:
     """List a campaign's plans, newest first, with the checker's findings."""
     with ctx.connection() as conn:
         return reading.campaign_plans(conn, campaign_id, limit=limit)
 
 
 @route("GET", "/campaigns/{campaign_id:str}/gate-decisions", role=Role.VIEWER, tag="ship")
-def list_gate_decisions(ctx: Context, *, campaign_id: Id, limit: Limit = 100) -> list[GateDecisionView]:
+def list_gate_decisions(ctx: Ctx, *, campaign_id: Id, limit: Limit = 100) -> list[GateDecisionView]:
     """List what the gate decided, on which evidence, newest first."""
     with ctx.connection() as conn:
         return reading.gate_decisions(conn, campaign_id, limit=limit)

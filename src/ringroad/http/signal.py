@@ -11,7 +11,7 @@ from litestar import Router
 
 from ringroad.http import reading
 from ringroad.http.auth import Role
-from ringroad.http.context import Context
+from ringroad.http.context import Context, Ctx
 from ringroad.http.routes import Limit, Name, Offset, Req, route
 from ringroad.http.uploads import UploadName, spooled
 from ringroad.http.views_build import ComplaintView, QuarantineView
@@ -22,7 +22,7 @@ COMPLAINTS_BYTES_MAX = 2 * 1024**3  # bytes; the whole NHTSA file is 1.5 GB
 
 @route("GET", "/complaints", role=Role.VIEWER, tag="signal")
 def list_complaints(
-    ctx: Context,
+    ctx: Ctx,
     *,
     component: Name = None,
     limit: Limit = 100,
@@ -35,7 +35,7 @@ def list_complaints(
 
 @route("GET", "/quarantine", role=Role.VIEWER, tag="signal")
 def list_quarantine(
-    ctx: Context,
+    ctx: Ctx,
     *,
     source: Name = None,
     limit: Limit = 100,
@@ -59,7 +59,7 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
     "POST", "/complaints/import", role=Role.OPERATOR, tag="signal", errors=[413, 422],
     body_bytes_max=COMPLAINTS_BYTES_MAX, upload="text/tab-separated-values",
 )  # fmt: skip
-async def import_complaints(ctx: Context, request: Req, name: UploadName = "upload.txt") -> Imported:
+async def import_complaints(ctx: Ctx, request: Req, name: UploadName = "upload.txt") -> Imported:
     """Import an NHTSA complaints flat file (tab separated, 49 fields); repeating it changes nothing."""
     async with spooled(ctx, request, bytes_max=COMPLAINTS_BYTES_MAX) as path:
         return await to_thread.run_sync(partial(_import, ctx, path, name))

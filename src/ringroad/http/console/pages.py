@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from litestar import Response
+from litestar.params import FromPath
 
 from ringroad.adapt.lead_time import lap_report
 from ringroad.http import accounts_store, reading
@@ -17,7 +18,7 @@ from ringroad.http.console.plant import handlers as plant_handlers
 from ringroad.http.console.render import page
 from ringroad.http.console.shared import ROWS, Req, asked, shown, url_of
 from ringroad.http.console.ship import handlers as ship_handlers
-from ringroad.http.context import Context
+from ringroad.http.context import Context, Ctx
 from ringroad.http.views import LapView, Overview
 from ringroad.kernel.facts import Stage
 from ringroad.storage.db import Connection
@@ -27,7 +28,7 @@ LAPS_SHOWN = 12  # laps with their bars on the first page
 
 
 @shown("/")
-def loop_page(ctx: Context, request: Req) -> Response[str]:
+def loop_page(ctx: Ctx, request: Req) -> Response[str]:
     """The loop: five stages, laps, latest facts."""
     with ctx.connection() as conn:
         o = reading.overview(conn)
@@ -40,7 +41,7 @@ def loop_page(ctx: Context, request: Req) -> Response[str]:
 
 
 @shown("/laps/{lap_id:str}")
-def lap_page(ctx: Context, request: Req, lap_id: str) -> Response[str]:
+def lap_page(ctx: Ctx, request: Req, lap_id: FromPath[str]) -> Response[str]:
     """One lap with its lead times."""
     with ctx.connection() as conn:
         view = reading.one(reading.laps(conn, lap_id=lap_id), f"lap {lap_id}")
@@ -53,7 +54,7 @@ def lap_page(ctx: Context, request: Req, lap_id: str) -> Response[str]:
 
 
 @shown("/facts")
-def facts_page(ctx: Context, request: Req) -> Response[str]:
+def facts_page(ctx: Ctx, request: Req) -> Response[str]:
     """The ledger."""
     q = asked(request, "subject", "lap_id", "stage", "kind", "fact_id", "before_seq")
     before = q.pop("before_seq")
@@ -70,7 +71,7 @@ def facts_page(ctx: Context, request: Req) -> Response[str]:
 
 
 @shown("/findings")
-def findings_page(ctx: Context, request: Req) -> Response[str]:
+def findings_page(ctx: Ctx, request: Req) -> Response[str]:
     """Findings, changes, and what could not be read."""
     with ctx.connection() as conn:
         values: dict[str, Any] = {
@@ -83,7 +84,7 @@ def findings_page(ctx: Context, request: Req) -> Response[str]:
 
 
 @shown("/findings/{finding_id:str}")
-def finding_page(ctx: Context, request: Req, finding_id: str) -> Response[str]:
+def finding_page(ctx: Ctx, request: Req, finding_id: FromPath[str]) -> Response[str]:
     """One finding with its evidence."""
     with ctx.connection() as conn:
         f = reading.one(reading.findings(conn, finding_id=finding_id), f"finding {finding_id}")
@@ -95,7 +96,7 @@ def finding_page(ctx: Context, request: Req, finding_id: str) -> Response[str]:
 
 
 @shown("/changes/{change_id:str}")
-def change_page(ctx: Context, request: Req, change_id: str) -> Response[str]:
+def change_page(ctx: Ctx, request: Req, change_id: FromPath[str]) -> Response[str]:
     """One change."""
     with ctx.connection() as conn:
         c = reading.one(reading.changes(conn, change_id=change_id), f"change {change_id}")
@@ -103,7 +104,7 @@ def change_page(ctx: Context, request: Req, change_id: str) -> Response[str]:
 
 
 @shown("/accounts", Role.ADMIN)
-def accounts_page(ctx: Context, request: Req) -> Response[str]:
+def accounts_page(ctx: Ctx, request: Req) -> Response[str]:
     """Accounts, for admins."""
     with ctx.connection() as conn:
         accounts = accounts_store.list_accounts(conn)

@@ -9,14 +9,14 @@ from litestar import Response
 from ringroad.http import reading
 from ringroad.http.console.render import chart, page
 from ringroad.http.console.shared import Req, asked, shown, url_of
-from ringroad.http.context import Context
+from ringroad.http.context import Ctx
 from ringroad.http.views_build import ScheduleView
 
 SEQUENCE_SHOWN = 200  # vehicles
 
 
 @shown("/plant")
-def plant_page(ctx: Context, request: Req) -> Response[str]:
+def plant_page(ctx: Ctx, request: Req) -> Response[str]:
     """Stations, sequence, schedule, replan latency, orders."""
     with ctx.connection() as conn:
         programmes = reading.programmes(conn)

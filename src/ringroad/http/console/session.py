@@ -15,7 +15,7 @@ from litestar.response import Redirect
 from ringroad.http import accounts_store as store
 from ringroad.http.auth import Account
 from ringroad.http.console.render import page
-from ringroad.http.context import Context
+from ringroad.http.context import Context, Ctx
 from ringroad.http.errors import TooMany, Unauthenticated
 from ringroad.http.login import first_login, log_in
 from ringroad.http.middleware import COOKIE, require_own_page
@@ -60,7 +60,7 @@ def show_first_login() -> Response[str]:
 @post(
     "/login", opt=PUBLIC, include_in_schema=False, sync_to_thread=True, request_max_body_size=FORM_BYTES_MAX
 )
-def do_login(ctx: Context, request: Request[Any, Any, Any], data: Url) -> Response[Any]:
+def do_login(ctx: Ctx, request: Request[Any, Any, Any], data: Url) -> Response[Any]:
     """Sign in with name and password."""
     require_own_page(request.headers, custom_header=False)
     try:
@@ -77,7 +77,7 @@ def do_login(ctx: Context, request: Request[Any, Any, Any], data: Url) -> Respon
     sync_to_thread=True,
     request_max_body_size=FORM_BYTES_MAX,
 )
-def do_first_login(ctx: Context, request: Request[Any, Any, Any], data: FirstUrl) -> Response[Any]:
+def do_first_login(ctx: Ctx, request: Request[Any, Any, Any], data: FirstUrl) -> Response[Any]:
     """Consume a one-time token, set the password and sign in."""
     require_own_page(request.headers, custom_header=False)
     try:
@@ -90,7 +90,7 @@ def do_first_login(ctx: Context, request: Request[Any, Any, Any], data: FirstUrl
 
 
 @post("/logout", opt={**PUBLIC}, include_in_schema=False, sync_to_thread=True)
-def do_logout(ctx: Context, request: Request[Any, Any, Any]) -> Response[Any]:
+def do_logout(ctx: Ctx, request: Request[Any, Any, Any]) -> Response[Any]:
     """Forget the session."""
     require_own_page(request.headers, custom_header=False)
     token = request.cookies.get(COOKIE, "")

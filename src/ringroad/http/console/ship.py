@@ -8,13 +8,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 from litestar import Response
+from litestar.params import FromPath
 
 from ringroad.http import reading
 from ringroad.http.auth import Account, Role
 from ringroad.http.console.render import chart, page, segments
 from ringroad.http.console.shared import ROWS, Req, asked, shown, url_of
 from ringroad.http.console.why import why_not_updating
-from ringroad.http.context import Context
+from ringroad.http.context import Ctx
 from ringroad.http.views import CampaignView, FleetVersion, WaveCount
 from ringroad.http.views_build import ReleaseView
 
@@ -23,7 +24,7 @@ BAD = ("failed", "rolled_back", "expired")
 
 
 @shown("/fleet")
-def fleet_page(ctx: Context, request: Req) -> Response[str]:
+def fleet_page(ctx: Ctx, request: Req) -> Response[str]:
     """Vehicles, filtered, and the versions on the road."""
     q = asked(request, "q", "programme_id", "variant", "release_id", "state")
     text = request.query_params.get("offset", "0")
@@ -45,7 +46,7 @@ def fleet_page(ctx: Context, request: Req) -> Response[str]:
 
 
 @shown("/fleet/{vin:str}")
-def vehicle_page(ctx: Context, request: Req, vin: str) -> Response[str]:
+def vehicle_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
     """One vehicle: ECUs, history, reports, and why it is not updating."""
     with ctx.connection() as conn:
         v = reading.one(reading.vehicles(conn, vin=vin), f"vehicle {vin}")
@@ -62,7 +63,7 @@ def vehicle_page(ctx: Context, request: Req, vin: str) -> Response[str]:
 
 
 @shown("/campaigns")
-def campaigns_page(ctx: Context, request: Req) -> Response[str]:
+def campaigns_page(ctx: Ctx, request: Req) -> Response[str]:
     """Campaigns."""
     with ctx.connection() as conn:
         campaigns = reading.campaigns(conn, limit=ROWS)
@@ -73,7 +74,7 @@ def campaigns_page(ctx: Context, request: Req) -> Response[str]:
 
 
 @shown("/campaigns/{campaign_id:str}")
-def campaign_page(ctx: Context, request: Req, campaign_id: str) -> Response[str]:
+def campaign_page(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Response[str]:
     """One campaign: progress, waves, gate, plan, vehicles, controls."""
     state = asked(request, "state")["state"]
     with ctx.connection() as conn:
@@ -94,7 +95,7 @@ def campaign_page(ctx: Context, request: Req, campaign_id: str) -> Response[str]
 
 
 @shown("/releases")
-def releases_page(ctx: Context, request: Req) -> Response[str]:
+def releases_page(ctx: Ctx, request: Req) -> Response[str]:
     """Releases and packages."""
     with ctx.connection() as conn:
         releases = reading.releases(conn, limit=ROWS)
@@ -105,7 +106,7 @@ def releases_page(ctx: Context, request: Req) -> Response[str]:
 
 
 @shown("/releases/{release_id:str}")
-def release_page(ctx: Context, request: Req, release_id: str) -> Response[str]:
+def release_page(ctx: Ctx, request: Req, release_id: FromPath[str]) -> Response[str]:
     """One release: what it installs, and what the check found."""
     with ctx.connection() as conn:
         r = reading.one(reading.releases(conn, release_id=release_id), f"release {release_id}")

@@ -1,0 +1,220 @@
+"""The console in headless Chromium: signing in, keyboard, roles, live updates, both themes, both widths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from tests.support.console_server import PASSWORD, add_account, serving
+from tests.support.console_world import World
+
+from ringroad.http.auth import Role
+from ringroad.kernel.clock import SystemClock, SystemIds
+from ringroad.kernel.facts import FactKind
+from ringroad.storage.db import connect, transaction
+from ringroad.storage.ledger import append_fact
+
+pytestmark = [pytest.mark.browser, pytest.mark.engines]
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+WAIT_MS = 15_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        pytest.skip("Chromium is not installed: apt install chromium")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def world(pg_url: str) -> World:
+    add_account(pg_url, "olga", Role.OPERATOR)
+    add_account(pg_url, "vera", Role.VIEWER)
+    add_account(pg_url, "admin", Role.ADMIN)
+    with connect(pg_url) as conn:
+        return World(conn, SystemIds(), now=SystemClock().now(), vehicles=24).build()
+
+
+@pytest.fixture
+def origin(pg_url: str, world: World, tmp_path: Path) -> Iterator[str]:
+    with serving(pg_url, tmp_path) as address:
+        yield address
+
+
+@pytest.fixture
+def page(browser: Browser, origin: str) -> Iterator[Page]:
+    context = browser.new_context(base_url=origin, viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(WAIT_MS)
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on(
+        "console",
+        lambda line: complaints.append(line.text) if "Content Security Policy" in line.text else None,
+    )
+    yield opened
+    context.close()
+    assert complaints == []
+
+
+def sign_in(page: Page, name: str) -> None:
+    page.goto("/login")
+    page.get_by_label("Account").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("status").filter(has_text="Live")).to_be_visible()
+
+
+def test_signing_in_by_keyboard_alone_goes_on_to_the_wanted_page(page: Page) -> None:
+    page.goto("/campaigns")
+    page.keyboard.type("olga")
+    page.keyboard.press("Tab")
+    page.keyboard.type("not the password")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("wrong")
+    page.get_by_label("Password").focus()
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Campaigns", level=1)).to_be_visible()
+
+
+def test_the_first_tab_skips_to_the_content_and_focus_is_always_visible(page: Page) -> None:
+    sign_in(page, "vera")
+    page.goto("/fleet")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline == "solid", page.evaluate("document.activeElement.outerHTML")
+
+
+def test_an_operator_pauses_and_resumes_a_campaign(page: Page, world: World) -> None:
+    sign_in(page, "olga")
+    page.goto(f"/campaigns/{world.campaign_id}")
+    page.get_by_role("button", name="Pause").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+    expect(page.locator(".head .state")).to_have_text("paused")
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+
+
+def test_aborting_asks_first(page: Page, world: World) -> None:
+    sign_in(page, "olga")
+    page.goto(f"/campaigns/{world.campaign_id}")
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="Abort").click()
+    expect(page.locator(".head .state")).to_have_text("running")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Abort").click()
+    expect(page.locator(".head .state")).to_have_text("aborted")
+
+
+def test_a_viewer_sees_everything_and_has_no_controls(page: Page, world: World) -> None:
+    sign_in(page, "vera")
+    for path in (
+        f"/campaigns/{world.campaign_id}",
+        f"/findings/{world.open_finding_id}",
+        f"/releases/{world.good}",
+        "/campaigns",
+    ):
+        page.goto(path)
+        expect(page.locator("main h1")).to_be_visible()
+        expect(page.locator("main form[data-api]")).to_have_count(0)
+    page.goto("/accounts")
+    expect(page.locator("body")).to_contain_text("this needs the role admin")
+
+
+def test_a_finding_is_accepted_into_a_change(page: Page, world: World) -> None:
+    sign_in(page, "olga")
+    page.goto(f"/findings/{world.open_finding_id}")
+    page.get_by_role("button", name="Accept into a change").click()
+    expect(page.locator(".head .state").first).to_have_text("accepted")
+    expect(page.get_by_role("link", name="Fix B1042-13 in display")).to_be_visible()
+
+
+def test_a_new_fact_appears_without_reloading(page: Page, world: World, pg_url: str) -> None:
+    sign_in(page, "vera")
+    page.goto("/")
+    expect(page.get_by_role("status").filter(has_text="Live")).to_be_visible()
+    page.evaluate("window.stillTheSamePage = true")
+    with connect(pg_url) as conn, transaction(conn):
+        append_fact(
+            conn, SystemIds(), kind=FactKind.CAMPAIGN_PAUSED, subject=world.campaign_id, actor="somebody-else",
+            now=SystemClock().now(), body={"reason": "rain"},
+        )  # fmt: skip
+    expect(page.locator(".feed li").first).to_contain_text("somebody-else")
+    assert page.evaluate("window.stillTheSamePage") is True
+
+
+def test_an_opened_detail_stays_open_while_the_page_updates(page: Page, world: World, pg_url: str) -> None:
+    sign_in(page, "vera")
+    page.goto(f"/campaigns/{world.campaign_id}")
+    page.get_by_text("Whole plan").click()
+    with connect(pg_url) as conn:
+        conn.execute("UPDATE campaign SET name = 'Renamed meanwhile' WHERE id = %s", (world.campaign_id,))
+        with transaction(conn):
+            append_fact(
+                conn, SystemIds(), kind=FactKind.CAMPAIGN_PAUSED, subject=world.campaign_id, actor="x",
+                now=SystemClock().now(),
+            )  # fmt: skip
+    expect(page.get_by_role("heading", name="Renamed meanwhile")).to_be_visible()
+    expect(page.locator("details[open]")).to_have_count(1)
+
+
+def test_the_fleet_is_filtered_while_typing_and_the_address_can_be_shared(page: Page, world: World) -> None:
+    sign_in(page, "vera")
+    page.goto("/fleet")
+    page.get_by_label("VIN contains").fill(world.vins[7][-4:])
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody")).to_contain_text(world.vins[7])
+    page.get_by_label("VIN contains").fill("")
+    page.get_by_label("State").select_option("failed")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.reload()
+    expect(page.locator("tbody tr")).to_have_count(1)
+
+
+def test_the_theme_is_the_systems_until_somebody_chooses(browser: Browser, origin: str) -> None:
+    context = browser.new_context(base_url=origin, color_scheme="dark")
+    page = context.new_page()
+    sign_in(page, "vera")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.get_by_role("button", name="Switch between light and dark").click()
+    page.reload()
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 768])
+def test_no_page_is_wider_than_the_window(page: Page, world: World, width: int) -> None:
+    sign_in(page, "admin")
+    page.set_viewport_size({"width": width, "height": 800})
+    for path in (
+        "/", f"/laps/{world.lap_id}", "/fleet", f"/fleet/{world.vins[0]}", "/campaigns", f"/campaigns/{world.campaign_id}",
+        "/plant", "/findings", f"/findings/{world.finding_id}", f"/changes/{world.change_id}", "/releases",
+        f"/releases/{world.good}", "/facts", "/accounts",
+    ):  # fmt: skip
+        page.goto(path)
+        expect(page.locator("main h1")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+def test_nothing_is_fetched_from_elsewhere(page: Page, origin: str) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    sign_in(page, "vera")
+    page.goto("/plant")
+    page.goto("/fleet")
+    assert asked
+    assert [url for url in asked if not url.startswith((origin, "data:"))] == []

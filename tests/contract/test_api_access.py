@@ -1,0 +1,141 @@
+"""Accounts, roles, sessions, cross-site requests and errors of the management API, against the real database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.support.console_server import PASSWORD, add_account, serving
+from tests.support.console_world import World
+
+from ringroad.http import accounts_store
+from ringroad.http.auth import Role
+from ringroad.kernel.clock import SystemClock, SystemIds, new_secret
+from ringroad.storage.db import connect
+
+pytestmark = pytest.mark.engines
+OWN = {"X-Ringroad": "test", "Sec-Fetch-Site": "same-origin"}
+
+
+@pytest.fixture
+def client(pg_url: str, tmp_path: Path) -> Iterator[httpx.Client]:
+    with serving(pg_url, tmp_path) as origin, httpx.Client(base_url=origin) as opened:
+        yield opened
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_a_one_time_token_sets_a_password_once(pg_url: str, client: httpx.Client) -> None:
+    with connect(pg_url) as conn:
+        once = accounts_store.issue_one_time_token(conn, now=SystemClock().now(), secret=new_secret)
+    short = client.post("/login/first", data={"token": once, "password": "short"})
+    assert short.status_code == 422
+    first = client.post("/login/first", data={"token": once, "password": PASSWORD})
+    assert first.status_code == 303
+    cookie = first.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert client.get("/api/v1/me").json() == {"name": "admin", "role": "admin", "via": "session"}
+    again = client.post("/login/first", data={"token": once, "password": "another password"})
+    assert again.status_code == 401
+
+
+def test_a_page_sends_a_stranger_to_the_login(client: httpx.Client) -> None:
+    answer = client.get("/campaigns")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/login?next=/campaigns"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"X-Ringroad": "1", "Sec-Fetch-Site": "cross-site"}, {"X-Ringroad": "1", "Origin": "https://evil.example"},
+     {"Sec-Fetch-Site": "same-origin"}],
+)  # fmt: skip
+def test_another_site_cannot_use_a_session(
+    pg_url: str, client: httpx.Client, headers: dict[str, str]
+) -> None:
+    add_account(pg_url, "admin", Role.ADMIN)
+    client.post("/login", data={"name": "admin", "password": PASSWORD})
+    refused = client.post("/api/v1/tokens", headers=headers)
+    assert refused.status_code == 403
+    assert client.post("/api/v1/tokens", headers=OWN).status_code == 201
+
+
+def test_a_role_does_what_it_may_and_no_more(pg_url: str, client: httpx.Client) -> None:
+    with connect(pg_url) as conn:
+        world = World(conn, SystemIds(), now=SystemClock().now(), vehicles=3).build()
+    viewer, operator = add_account(pg_url, "vera", Role.VIEWER), add_account(pg_url, "olga", Role.OPERATOR)
+    pause = f"/api/v1/campaigns/{world.campaign_id}/pause"
+    assert client.post(pause, headers=bearer(viewer), json={"reason": "look"}).status_code == 403
+    assert client.post(pause, headers=bearer(operator), json={"reason": "look"}).json()["state"] == "paused"
+    assert client.post(pause, headers=bearer(operator), json={"reason": "again"}).status_code == 409
+    assert client.get("/api/v1/accounts", headers=bearer(operator)).status_code == 403
+
+
+def test_guessing_is_slowed_down_and_tells_nothing(pg_url: str, client: httpx.Client) -> None:
+    add_account(pg_url, "admin", Role.ADMIN)
+    known = client.post("/api/v1/login", json={"name": "admin", "password": "wrong password"})
+    unknown = client.post("/api/v1/login", json={"name": "nobody", "password": "wrong password"})
+    assert known.json() == unknown.json()
+    for _ in range(3):
+        client.post("/api/v1/login", json={"name": "admin", "password": "wrong password"})
+    slowed = client.post("/api/v1/login", json={"name": "admin", "password": PASSWORD})
+    assert slowed.status_code == 429
+    assert int(slowed.headers["retry-after"]) > 0
+
+
+def test_a_locked_account_loses_its_tokens_at_once(pg_url: str, client: httpx.Client) -> None:
+    admin, other = add_account(pg_url, "admin", Role.ADMIN), add_account(pg_url, "olga", Role.OPERATOR)
+    assert client.get("/api/v1/me", headers=bearer(other)).status_code == 200
+    locked = client.patch("/api/v1/accounts/olga", headers=bearer(admin), json={"disabled": True})
+    assert locked.status_code == 200
+    assert client.get("/api/v1/me", headers=bearer(other)).status_code == 401
+    last = client.patch("/api/v1/accounts/admin", headers=bearer(admin), json={"disabled": True})
+    assert last.status_code == 422
+    assert client.get("/api/v1/me", headers=bearer(admin)).status_code == 200
+
+
+def test_errors_have_one_shape_and_name_no_internals(pg_url: str, client: httpx.Client) -> None:
+    token = bearer(add_account(pg_url, "admin", Role.ADMIN))
+    for method, path, body, status, kind in (
+        ("GET", "/api/v1/campaigns/none", None, 404, "not_found"),
+        ("GET", "/api/v1/nothing", None, 404, "not_found"),
+        ("PUT", "/api/v1/campaigns", {}, 405, "invalid_input"),
+        ("POST", "/api/v1/campaigns", {"name": "x"}, 400, "invalid_input"),
+        ("POST", "/api/v1/campaigns", {"name": "x", "release_id": "r", "more": 1}, 400, "invalid_input"),
+        ("POST", "/api/v1/programmes", {"source": "not = [toml"}, 422, "invalid_input"),
+    ):
+        answer = client.request(method, path, headers=token, json=body)
+        assert (answer.status_code, answer.json()["error"]["kind"]) == (status, kind), (
+            method,
+            path,
+            answer.text,
+        )
+        assert set(answer.json()["error"]) == {"kind", "code", "message", "hint"}
+
+
+def test_every_answer_forbids_inline_scripts_and_frames(client: httpx.Client) -> None:
+    for path in ("/login", "/api/v1/me", "/static/app.js"):
+        headers = client.get(path).headers
+        assert "script-src 'self'" in headers["content-security-policy"]
+        assert "unsafe-inline" not in headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_an_image_is_streamed_read_and_refused_when_empty(pg_url: str, client: httpx.Client) -> None:
+    with connect(pg_url) as conn:
+        World(conn, SystemIds(), now=SystemClock().now(), vehicles=1)._programme()
+    token = bearer(add_account(pg_url, "admin", Role.ADMIN))
+    given = {"programme_id": "meridian", "ecu": "display", "name": "display", "version": "9.0.0"}
+    empty = client.post("/api/v1/packages", params=given, headers=token, content=b"")
+    assert empty.status_code == 422
+    made = client.post("/api/v1/packages", params=given, headers=token, content=b"\x01\x02" * 40_000)
+    assert made.status_code == 201, made.text
+    assert made.json()["image_bytes"] == 80_000
+    other = client.post("/api/v1/packages", params=given, headers=token, content=b"\x03" * 80_000)
+    assert other.status_code == 409
