@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Annotated, Any
 
 import msgspec
@@ -30,11 +29,7 @@ from ringroad.http.routes import (
 from ringroad.loop import campaigns
 from ringroad.ship import store
 from ringroad.ship.gate import DURATION_S_MAX, GatePolicy
-from ringroad.ship.match import NotSelected, match_vehicle
 from ringroad.ship.plan import PlanRequest, WaveSize
-from ringroad.ship.query import parse_query
-
-PREVIEW_VINS = 100  # VINs named in a preview
 
 
 class NewCampaign(Command, frozen=True, kw_only=True):
@@ -92,12 +87,22 @@ class Query(Command, frozen=True, kw_only=True):
     programme_id: Ref
 
 
+class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
+    """Vehicles that one term of the query leaves out."""
+
+    term: str
+    vehicles: int
+    examples: list[tuple[str, str]]  # VIN, and what it has instead
+
+
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
     """Who matches a query, who does not, and which term leaves them out."""
 
     matches: int
-    vins: list[str]  # the first hundred
-    left_out: dict[str, int]
+    not_selected: int
+    vins: list[str]  # the first twenty
+    left_out: list[LeftOut]
+    warnings: list[str]  # names that nothing has
 
 
 @route("POST", "/campaigns", role=Role.OPERATOR, tag="ship", status=201, errors=[404, 409, 422])
@@ -114,20 +119,18 @@ def create_campaign(ctx: Ctx, request: Req, data: JSONBody[NewCampaign]) -> Done
 @route("POST", "/vehicles/preview", role=Role.VIEWER, tag="ship", errors=[422])
 def preview_query(ctx: Ctx, data: JSONBody[Query]) -> Preview:
     """Try a query: who matches, who does not, and why."""
-    node = parse_query(data.query)
-    vins: list[str] = []
-    left_out: Counter[str] = Counter()
-    matches = 0
-    with ctx.connection() as conn:
-        for vehicle in store.read_vehicles(conn, programme_id=data.programme_id):
-            outcome = match_vehicle(node, vehicle)
-            if isinstance(outcome, NotSelected):
-                left_out[outcome.term] += 1
-                continue
-            matches += 1
-            if len(vins) < PREVIEW_VINS:
-                vins.append(vehicle.vin)
-    return Preview(matches=matches, vins=vins, left_out=dict(left_out))
+    with ctx.transaction() as conn:
+        found = store.preview_query(conn, data.query, programme_id=data.programme_id)
+    return Preview(
+        matches=found.selected,
+        not_selected=found.not_selected,
+        vins=list(found.selected_examples),
+        left_out=[
+            LeftOut(term=reason.term, vehicles=reason.vehicles, examples=list(reason.examples))
+            for reason in found.reasons
+        ],
+        warnings=list(found.warnings),
+    )
 
 
 @route("POST", "/campaigns/{campaign_id:str}/plan", role=Role.OPERATOR, tag="ship", errors=[404, 409, 422])

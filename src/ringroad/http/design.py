@@ -20,6 +20,7 @@ from ringroad.http.routes import (
     Name,
     Offset,
     Reason,
+    Ref,
     Req,
     Text,
     Title,
@@ -107,6 +108,26 @@ def reject_finding(ctx: Ctx, request: Req, finding_id: Id, data: JSONBody[Reason
     return Done(id=finding_id, state="rejected")
 
 
+class NewChange(Command, frozen=True, kw_only=True):
+    """Another change for an accepted finding."""
+
+    finding_id: Ref
+    title: Title
+    ecu: Title
+    target: Text  # what must be true afterwards
+
+
+@route("POST", "/changes", role=Role.OPERATOR, tag="design", status=201, errors=[404, 409, 422])
+def propose_change(ctx: Ctx, request: Req, data: JSONBody[NewChange]) -> Done:
+    """Propose another change for a finding that was accepted before."""
+    with ctx.transaction() as conn:
+        change = store.propose_change(
+            conn, ctx.ids, finding_id=data.finding_id, title=data.title, ecu=data.ecu, target=data.target,
+            actor=request.user.name, now=ctx.clock.now(),
+        )  # fmt: skip
+    return Done(id=change.id, state=change.state)
+
+
 @route("POST", "/changes/{change_id:str}/approve", role=Role.APPROVER, tag="design", errors=[404, 409, 422])
 def approve_change(ctx: Ctx, request: Req, change_id: Id, data: JSONBody[Approve]) -> Done:
     """Approve a proposed change."""
@@ -140,6 +161,7 @@ router = Router(
         get_change,
         accept_finding,
         reject_finding,
+        propose_change,
         approve_change,
         reject_change,
     ],

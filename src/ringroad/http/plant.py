@@ -177,6 +177,19 @@ def unblock_option(ctx: Ctx, request: Req, programme_id: Id, data: JSONBody[Unbl
     return Done(id=data.option, state="unblocked")
 
 
+@route(
+    "POST", "/programmes/{programme_id:str}/replan", role=Role.OPERATOR, tag="build", errors=[404, 409, 422]
+)
+def replan_line(ctx: Ctx, request: Req, programme_id: Id) -> ScheduleView:
+    """Plan the line again over the orders as they are now."""
+    triggered_s, now = ctx.clock.monotonic_s(), ctx.clock.now()
+    with ctx.connection() as conn:
+        store_packages.get_programme(conn, programme_id)
+    _replan(ctx, programme_id, "new_orders", request=request, triggered_s=triggered_s, triggered_at=now)
+    with ctx.connection() as conn:
+        return reading.one(reading.schedules(conn, programme_id, limit=1), f"schedule of {programme_id}")
+
+
 @route("POST", "/releases/{release_id:str}/baseline", role=Role.APPROVER, tag="build", errors=[404, 409, 422])
 def set_baseline(ctx: Ctx, request: Req, release_id: Id, data: JSONBody[Approve]) -> Done:
     """Make a signed release what new vehicles are flashed with; the line replans."""
@@ -239,6 +252,6 @@ router = Router(
     "/",
     route_handlers=[
         list_orders, list_schedules, list_blocked_options, add_order, block_option, unblock_option,
-        set_baseline, bear_vehicle,
+        set_baseline, replan_line, bear_vehicle,
     ],
 )  # fmt: skip
