@@ -221,7 +221,7 @@ class World:
                 self.fixed.append(vin)
                 self._run("UPDATE vehicle SET release_id = %s WHERE vin = %s", self.good, vin)
         self._run(
-            "UPDATE vehicle SET blocked_reason = 'ROLLBACK_FAILED on brake' WHERE vin = %s", self.vins[30]
+            "UPDATE vehicle SET blocked_reason = 'ROLLBACK_FAILED on brake' WHERE vin = %s", self.vins[-1]
         )
         for index, (state, code) in enumerate(
             (("DOWNLOADING", ""), ("INSTALLING", ""), ("ROLLED_BACK", "self_test"))

@@ -29,7 +29,7 @@ def for_people(handler: Handler) -> Handler:
         shown = page(
             "error.html",
             url=path,
-            status=answer.status_code,
+            status=answer.status_code or 500,
             message=detail.message,
             hint=detail.hint,
             code=status,
