@@ -51,7 +51,7 @@ def login(shell: Shell, *, name: str | None, one_time: str | None, password_file
             one_time = sys.stdin.readline().strip()
         if one_time:
             password = _password(password_file, "New password (12 characters or more)", confirm=True)
-            made = client.post("/login/first", {"token": one_time, "password": password})
+            made = client.post("/first-login", {"token": one_time, "password": password})
         else:
             name = name or click.prompt("Name", err=True)
             password = _password(password_file, "Password", confirm=False)

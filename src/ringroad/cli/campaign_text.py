@@ -61,14 +61,19 @@ def plan_text(document: Row) -> str:
 
 def preview_text(found: Row) -> str:
     """Return who matches a query and which terms leave others out."""
-    left = sum(found["left_out"].values())
-    lines = [f"{found['matches']} of {found['matches'] + left} vehicles match"]
+    lines = [f"{found['matches']} of {found['matches'] + found['not_selected']} vehicles match"]
     vins = found["vins"][:VINS_SHOWN]
     lines += [f"  {vin}" for vin in vins]
     if len(vins) < found["matches"]:
         lines.append(f"  and {found['matches'] - len(vins)} more")
-    reasons = _reasons(found["left_out"])
-    return "\n".join(lines) + (f"\n\n{reasons}" if reasons else "")
+    rows = found["left_out"][:REASONS_SHOWN]
+    reasons = table(
+        ("left out", "because not", "for example"),
+        ((row["vehicles"], row["term"], ": ".join(row["examples"][0])) for row in rows),
+        empty="",
+    )
+    parts = ["\n".join(lines), reasons, "\n".join(f"warning: {each}" for each in found["warnings"])]
+    return "\n\n".join(part for part in parts if part)
 
 
 def waves_text(rows: Sequence[Row]) -> str:

@@ -72,9 +72,9 @@ class Client:
         RingroadError: what the server said.
     """
 
-    def __init__(self, address: Address, *, token: str, http: httpx.Client) -> None:
+    def __init__(self, address: Address, *, token: str | None, http: httpx.Client) -> None:
         self.address = address
-        self._token = token
+        self._token = token  # None: this is a login, and what the server says of it is exact
         self._http = http
 
     def get(self, path: str, **query: object) -> Any:
@@ -170,7 +170,7 @@ class Client:
                 f"the connection to {self.address.url} broke", hint="try again", detail=str(error)
             ) from error
         if not response.is_success:
-            raise error_of(response.status_code, response.content, signed_in=bool(self._token))
+            raise error_of(response.status_code, response.content, token=self._token)
         return response
 
     def _decode(self, response: httpx.Response) -> Any:
@@ -202,7 +202,7 @@ def open_client(
         InvalidInput: the address is not one, or would send the token in the clear.
     """
     address = find_address(settings, server)
-    token = "" if anonymous else env.get("RINGROAD_TOKEN", "") or tokens_of(settings, env, address).get()
+    token = None if anonymous else env.get("RINGROAD_TOKEN", "") or tokens_of(settings, env, address).get()
     verify: ssl.SSLContext | bool = False
     if address.url.startswith("https:"):
         verify = ssl.create_default_context()
@@ -247,8 +247,14 @@ def tokens_of(settings: Settings, env: Mapping[str, str], address: Address) -> T
     return find_tokens(settings, env, url=address.url, local=address.local)
 
 
-def error_of(status: int, content: bytes, *, signed_in: bool) -> RingroadError:
-    """Return our error for an answer that is not a success. Pure."""
+def error_of(status: int, content: bytes, *, token: str | None) -> RingroadError:
+    """Return our error for an answer that is not a success. Pure.
+
+    Args:
+        status: of the answer.
+        content: of the answer.
+        token: that was sent; empty: none was at hand; None: none was wanted.
+    """
     try:
         fields = msgspec.json.decode(content)["error"]
         kind, code, message = str(fields["kind"]), str(fields["code"]), str(fields["message"])
@@ -257,9 +263,10 @@ def error_of(status: int, content: bytes, *, signed_in: bool) -> RingroadError:
         hint = "is --server right?"
         return Unavailable(f"the server answered {status}, not like Ringroad", hint=hint)
     if kind == "unauthenticated":
-        if signed_in and not hint:
-            message, hint = "the token is not valid any more", LOGIN_HINT
-        return Forbidden(message, hint=hint or LOGIN_HINT, code="unauthenticated")
+        if token is not None:
+            message = "the token is not valid any more" if token else "nobody is signed in"
+            hint = LOGIN_HINT
+        return Forbidden(message, hint=hint, code="unauthenticated")
     return _KINDS.get(kind, RingroadError)(message, hint=hint, code=code)
 
 

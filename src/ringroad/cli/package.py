@@ -9,9 +9,11 @@ import click
 from ringroad.cli.client import Client
 from ringroad.cli.groups import ClientGroup, example, limited, show_page, with_client
 from ringroad.cli.names import programme_of
+from ringroad.cli.release_file import find_package
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import details, exactly, size, table, tail, when
 from ringroad.cli.uploads import upload
+from ringroad.kernel.limits import PAGE_ROWS_MAX
 
 
 @click.group("package", cls=ClientGroup)
@@ -88,16 +90,16 @@ def list_packages(
     """List software packages, newest first."""
     rows = client.get("/packages", programme_id=programme, ecu=ecu, limit=limit, offset=offset)
     text = table(
-        ("id", "ecu", "version", "name", "format", "size", "counter", "added"),
+        ("id", "ecu", "version", "format", "size", "counter", "file", "added"),
         (
             (
                 tail(row["id"]),
                 row["ecu"],
                 row["version"],
-                row["name"],
                 row["format"],
                 size(row["image_bytes"]),
                 row["release_counter"],
+                row["filename"],
                 when(row["added_at"]),
             )
             for row in rows
@@ -107,14 +109,12 @@ def list_packages(
     show_page(shell, rows, text=text, limit=limit, offset=offset)
 
 
-@group.command(
-    "show", epilog=example("ringroad package show brake-2.1.0.hex", "ringroad package show 7k3mfq2a")
-)
+@group.command("show", epilog=example("ringroad package show brake@2.1.0", "ringroad package show 7k3mfq2a"))
 @click.argument("package")
 @with_client
 def show(shell: Shell, client: Client, *, package: str) -> None:
-    """Show a package and what was read from its image; PACKAGE is an id, its end, or the file name."""
-    row = client.find("/packages", package, names=("filename",))
+    """Show a package and what was read from its image; PACKAGE is ECU@VERSION, an id, or the end of one."""
+    row = find_package(package, client.get("/packages", limit=PAGE_ROWS_MAX))
     needs = [f"{each['ecu']} {each['range']}" for each in row["requires"]]
     text = details(
         (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,7 +12,7 @@ from ringroad.build.programme import PROGRAMME_BYTES_MAX, read_programme
 from ringroad.cli.client import Client
 from ringroad.cli.groups import ClientGroup, example, limited, read_text, show_page, with_client
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import details, exactly, table, when
+from ringroad.cli.tables import counted, details, exactly, table, when
 from ringroad.kernel.errors import NotFound
 
 
@@ -34,9 +36,7 @@ def import_file(shell: Shell, client: Client, *, file: Path, replace: bool) -> N
         except NotFound:
             shell.say(f"{programme.id} is new")
     row = client.post("/programmes", body)
-    variants = ", ".join(
-        f"{name} ({len(each['ecus'])} ECUs)" for name, each in row["document"]["variants"].items()
-    )
+    variants = ", ".join(_variants(row["document"]))
     shell.show(row, text=f"programme {row['id']}, generation {row['generation']}: {variants}")
 
 
@@ -85,18 +85,17 @@ def show(shell: Shell, client: Client, *, programme: str) -> None:
                 ecu["supplier"],
                 [each for each, variant in document["variants"].items() if name in variant["ecus"]],
             )
-            for name, ecu in document["ecus"].items()
+            for name, ecu in sorted(
+                document["ecus"].items(), key=lambda item: (not item[1]["primary"], item[0])
+            )
         ),
     )
     head = details(
         (
             ("programme", row["id"]),
             ("name", document["name"]),
-            (
-                "variants",
-                [f"{name} ({len(each['ecus'])} ECUs)" for name, each in document["variants"].items()],
-            ),
-            ("line", f"{line['name']}, {len(line['stations'])} stations"),
+            ("variants", _variants(document)),
+            ("line", f"{line['name']}, {counted(len(line['stations']), 'station')}"),
             ("ratios", [f"{each['option']} {each['p']} of {each['q']}" for each in line["ratios"]]),
             ("generation", row["generation"]),
             ("imported", exactly(row["imported_at"])),
@@ -104,3 +103,8 @@ def show(shell: Shell, client: Client, *, programme: str) -> None:
         )
     )
     shell.show(row, text=f"{head}\n\n{ecus}\n* Primary")
+
+
+def _variants(document: Mapping[str, Any]) -> list[str]:
+    counts = {name: len(each["ecus"]) for name, each in document["variants"].items()}
+    return [f"{name} ({counted(count, 'ECU')})" for name, count in counts.items()]

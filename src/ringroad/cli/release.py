@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -161,7 +163,7 @@ def sign_release(
     row = client.find("/releases", release, names=NAMES)
     if row["state"] not in {"checked", "signed"}:
         raise Conflict(
-            f"{row['name']} {row['version']} is {row['state']}",
+            f"{row['name']} {row['version']} is {row['state']}; only a checked release can be signed",
             hint=f"ringroad release check {tail(row['id'])}",
         )
     if signed is not None:
@@ -183,6 +185,10 @@ def sign_release(
         return
     _show_targets(client, row, payload)
     if not yes:
+        if not sys.stdin.isatty():
+            raise InvalidInput(
+                "there is no terminal to ask on", hint="look at the images above, then add --yes"
+            )
         click.confirm("Sign these images?", abort=True, err=True)
     folders = _folders(shell, offline)
     passphrase = _first_line(passphrase_file)
@@ -257,13 +263,11 @@ def show(shell: Shell, client: Client, *, release: str) -> None:
             for ecu, package_id in ecus.items()
         ),
     )
-    untouched = [
-        f"{variant}: {', '.join(ecus)}" for variant, ecus in document.get("untouched", {}).items() if ecus
-    ]
+    untouched = [_untouched(*each) for each in document.get("untouched", {}).items() if each[1]]
     parts = [
         head,
         lines,
-        "\n".join(f"untouched  {each}" for each in untouched),
+        "\n".join(untouched),
         problems(row["findings"] or []),
     ]
     shell.show(row, text="\n\n".join(part for part in parts if part))
@@ -307,6 +311,11 @@ def _summary(row: Mapping[str, Any]) -> str:
         for variant, ecus in document["variants"].items()
     ]
     return "\n".join([f"{row['name']} {row['version']}, {row['state']}", *lines])
+
+
+def _untouched(variant: str, ecus: list[str]) -> str:
+    label = f"untouched  {variant}: "
+    return textwrap.fill(", ".join(ecus), 100, initial_indent=label, subsequent_indent=" " * len(label))
 
 
 def _group(group_: Mapping[str, Any]) -> str:

@@ -57,7 +57,7 @@ def document_of_file(content: Mapping[str, Any], packages: Rows) -> dict[str, An
         InvalidInput: a package's name fits several, or it is for another ECU.
     """
     variants = {
-        variant: {ecu: _package(f"{word}", packages, ecu=ecu)["id"] for ecu, word in ecus.items()}
+        variant: {ecu: find_package(f"{word}", packages, ecu=ecu)["id"] for ecu, word in ecus.items()}
         for variant, ecus in content["variants"].items()
     }
     rest = {key: value for key, value in content.items() if key not in HEAD and key != "variants"}
@@ -95,7 +95,7 @@ def document_of_options(
     """
     chosen: dict[str, str] = {}
     for word in words:
-        package = _package(word, packages)
+        package = find_package(word, packages)
         if package["ecu"] in chosen:
             raise InvalidInput(f"two packages are for {package['ecu']}")
         chosen[package["ecu"]] = package["id"]
@@ -110,6 +110,38 @@ def document_of_options(
         ],
     }
     return document | ({"notes": notes} if notes else {}) | ({"rxswin": rxswin} if rxswin else {})
+
+
+def find_package(word: str, packages: Rows, *, ecu: str = "") -> Mapping[str, Any]:
+    """Return the one package that `word` names.
+
+    Args:
+        word: ``ECU@VERSION``, an id, the end of one; only a version where `ecu` is known.
+        packages: to look in.
+        ecu: that it must be for; empty: any.
+
+    Raises:
+        NotFound: no package fits.
+        InvalidInput: several do, or it is for another ECU.
+    """
+    wanted_ecu, _, version = word.rpartition("@")
+    found = [row for row in packages if row["id"] == word]
+    if not found and (wanted_ecu or ecu):
+        found = [row for row in packages if row["ecu"] == (wanted_ecu or ecu) and row["version"] == version]
+    if not found and len(word) >= TAIL_CHARS_MIN:
+        found = [row for row in packages if row["id"].endswith(word)]
+    where = f"{ecu} " if ecu else ""
+    if not found:
+        raise NotFound(
+            f"there is no package {where}{word}",
+            hint="ECU@VERSION or an id; ringroad package list shows all",
+        )
+    if len(found) > 1:
+        ids = ", ".join(str(row["id"]) for row in found[:5])
+        raise InvalidInput(f"{len(found)} packages are called {where}{word}", hint=f"use an id: {ids}")
+    if ecu and found[0]["ecu"] != ecu:
+        raise InvalidInput(f"package {word} is for {found[0]['ecu']}, not for {ecu}")
+    return found[0]
 
 
 def _groups(texts: Iterable[str]) -> list[dict[str, Any]]:
@@ -131,25 +163,3 @@ def _pair(text: str, form: str) -> tuple[str, str]:
     if not (left.strip() and sign and right.strip()):
         raise InvalidInput(f"{text[:60]!r} is not {form}")
     return left.strip(), right.strip()
-
-
-def _package(word: str, packages: Rows, *, ecu: str = "") -> Mapping[str, Any]:
-    """Return the one package that `word` names; newest first is not enough when two fit."""
-    wanted_ecu, _, version = word.rpartition("@")
-    found = [row for row in packages if row["id"] == word]
-    if not found and (wanted_ecu or ecu):
-        found = [row for row in packages if row["ecu"] == (wanted_ecu or ecu) and row["version"] == version]
-    if not found and len(word) >= TAIL_CHARS_MIN:
-        found = [row for row in packages if row["id"].endswith(word)]
-    where = f"{ecu} " if ecu else ""
-    if not found:
-        raise NotFound(
-            f"there is no package {where}{word}",
-            hint="ECU@VERSION or an id; ringroad package list shows all",
-        )
-    if len(found) > 1:
-        ids = ", ".join(str(row["id"]) for row in found[:5])
-        raise InvalidInput(f"{len(found)} packages are called {where}{word}", hint=f"use an id: {ids}")
-    if ecu and found[0]["ecu"] != ecu:
-        raise InvalidInput(f"package {word} is for {found[0]['ecu']}, not for {ecu}")
-    return found[0]

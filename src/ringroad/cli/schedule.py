@@ -11,7 +11,7 @@ from ringroad.cli.client import Client
 from ringroad.cli.groups import ClientGroup, example, with_client
 from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import details, exactly, table, tail
+from ringroad.cli.tables import counted, details, exactly, table, tail
 from ringroad.kernel.errors import NotFound
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 
@@ -81,7 +81,7 @@ def _current(client: Client, programme: str) -> dict[str, Any]:
 def _latency(row: Mapping[str, Any]) -> str:
     document = row["document"]
     return (
-        f"schedule {row['generation']}: {len(document['sequence'])} cars, {len(document['held'])} held, "
+        f"schedule {row['generation']}: {counted(len(document['sequence']), 'car')}, {len(document['held'])} held, "
         f"replanned in {row['replan_latency_us'] / 1000:.1f} ms"
     )
 
