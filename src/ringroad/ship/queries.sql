@@ -284,6 +284,11 @@ SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
  ORDER BY (a.state IN ('offered', 'active', 'cancelling')) DESC, a.action_id DESC LIMIT 1
    FOR UPDATE OF a;
 
+-- name: vehicle_denies$
+SELECT EXISTS (SELECT FROM device_report r
+                WHERE r.action_id = :action_id AND r.kind = 'closed' AND r.body ->> 'gateway' = 'native'
+                  AND r.body ->> 'state' <> 'SUCCEEDED');
+
 -- name: missing_targets$
 SELECT count(*) FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id

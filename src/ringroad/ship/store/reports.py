@@ -196,6 +196,9 @@ def _settle_action(
             late = (row, AssignmentState.INSTALLED, now, {"late": True})
             _append_outcomes(conn, ids, [late], now=now)
         return ManifestResult.RECORDED
+    if SQL.vehicle_denies(conn, action_id=action_id):
+        # It shows the images and says that the update failed (its way back was blocked): the report decides.
+        return ManifestResult.RECORDED
     _close(conn, ids, row, AssignmentState.INSTALLED, "confirmed by manifest", now=now)  # 3
     SQL.set_vehicle_releases(conn, vins=[vin], release_ids=[row["release_id"]])
     return ManifestResult.INSTALLED

@@ -142,7 +142,10 @@ class UdsInplaceAgent:
         self, image: EcuImage, backup: EcuImage | None, source: ImageSource | None, progress: Progress
     ) -> Outcome:
         status = await self._status()
-        if is_committed(status, image) and (backup is None or backup.sha256 != image.sha256):
+        if is_committed(status, image) and (
+            # Counters that are alike tell nothing; the orchestrator's journal knows that nothing was committed.
+            backup is not None and backup.release_counter < status.committed_counter
+        ):
             return Failed(reason=Reason.ALREADY_COMMITTED, detail="roll forward with a new release")
         untouched = status.mode is Mode.APPLICATION and not _holds(status, image)
         if untouched and (backup is None or _holds(status, backup)):
