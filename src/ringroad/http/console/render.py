@@ -55,6 +55,11 @@ def brief(identifier: str) -> str:
     return f"{kind} …{rest[-ID_CHARS_SHOWN:]}" if len(rest) == 26 else identifier
 
 
+def who(actor: str) -> str:
+    """Return an actor for a line in a list; a vehicle is named by the line's subject already."""
+    return "the vehicle" if actor.startswith("vehicle:") else actor
+
+
 def short(at: datetime) -> str:
     """Return a time for a table; the whole one, with seconds, is its title."""
     return at.astimezone(UTC).strftime("%d %b %H:%M:%S UTC")
@@ -147,7 +152,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for each in (tone, words, brief, short, utc, span, pretty, gist, shares):
+    for each in (tone, words, brief, who, short, utc, span, pretty, gist, shares):
         env.filters[each.__name__] = each
     return env
 
