@@ -40,6 +40,7 @@ from ringroad.http import (
     plant,
     ship,
     signal,
+    telemetry,
 )
 from ringroad.http.console import pages
 from ringroad.http.console.failure import for_people
@@ -134,7 +135,8 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
     api = Router(
         "/api/v1",
         route_handlers=[
-            signal.router, design.router, build.router, build_packages.router, plant.router, line.router, ship.router, campaigns.router, adapt.router,
+            signal.router,
+            telemetry.router, design.router, build.router, build_packages.router, plant.router, line.router, ship.router, campaigns.router, adapt.router,
             ledger.router, accounts.router,
         ],
     )  # fmt: skip
