@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import free_port
-from support.cli_story import PROGRAMME, Terminal, serving
 
+from conftest import free_port
 from ringroad.storage.settings import Settings
+from support.cli_story import PROGRAMME, Terminal, serving
 
 pytestmark = pytest.mark.engines
 
@@ -129,4 +129,4 @@ def _steady(t: Terminal) -> str:
     text = re.sub(r"in( +)\d+\.\d ms", r"in\1N ms", text)
     text = re.sub(r"\bonce_\S+", "TOKEN", text)
     text = text.replace(str(t.folder), "HERE").replace(str(t.settings.http_port), "PORT")
-    return re.sub(r"[ ]+$", "", text, flags=re.M)
+    return re.sub(r"[ ]+$", "", text, flags=re.MULTILINE)

@@ -161,7 +161,10 @@ def sign_release(
 ) -> None:
     """Sign the release's images with the offline keys at hand and publish them."""
     row = client.find("/releases", release, names=NAMES)
-    if row["state"] not in {"checked", "signed"}:
+    if row["state"] == "signed":
+        shell.show(row, text=f"{row['name']} {row['version']} is signed already")
+        return
+    if row["state"] != "checked":
         raise Conflict(
             f"{row['name']} {row['version']} is {row['state']}; only a checked release can be signed",
             hint=f"ringroad release check {tail(row['id'])}",
