@@ -20,7 +20,7 @@ from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.storage.db import Connection, expect_one, load_queries, transaction
 from ringroad.storage.lake import Lake, to_us
 from ringroad.storage.ledger import append_fact, latest_fact, read_facts
-from ringroad.storage.measures import Measurement, Window, measure_faults
+from ringroad.storage.measures import TICKS_MAX, Measurement, Window, measure_faults
 
 SQL = load_queries("ringroad.adapt")
 LOG = structlog.get_logger(__name__)
@@ -212,11 +212,14 @@ def _window(finding: Mapping[str, Any], policy: VerdictPolicy, *, now: datetime)
     since_us = evidence.get("measured_from_us")
     if not isinstance(since_us, int):
         raise Corrupt(f"the evidence of finding {finding['id']} does not say from when it was measured")
+    until_us = max(to_us(now), since_us) + 1
+    tick_us = int(asked.get("tick_s", policy.tick_s)) * 1_000_000
     return Window(
         programme=finding["programme_id"],
         since_us=since_us,
-        until_us=max(to_us(now), since_us) + 1,
-        tick_us=int(asked.get("tick_s", policy.tick_s)) * 1_000_000,
+        until_us=until_us,
+        # A campaign may take long: rather coarser ticks than no verdict.
+        tick_us=max(tick_us, -(-(until_us - since_us) // TICKS_MAX)),
         gap_us=int(asked.get("gap_s", policy.gap_s)) * 1_000_000,
         ecu=finding["ecu"],
     )

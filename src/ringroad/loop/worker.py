@@ -209,7 +209,7 @@ def _ingest(tools: Tools, lake: Lake) -> None:
 
 def _detect(tools: Tools, lake: Lake) -> None:
     given = tools.settings
-    window_s = min(DetectPolicy().window_s, given.measure_tick_s * TICKS_MAX)
+    window_s = min(DetectPolicy().window_s, given.measure_tick_s * TICKS_MAX // 2)
     rising = DetectPolicy(
         tick_s=given.measure_tick_s,
         gap_s=given.measure_gap_s,
