@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ringroad.cli.campaign_text import plan_text, waves_text
+from ringroad.cli.names import read_due, read_duration_s, read_permille, read_wave
+from ringroad.cli.release_file import document_of_file, document_of_options, find_package, read_file
+from ringroad.cli.tables import details, problems, size, table, tail
+from ringroad.kernel.errors import InvalidInput, NotFound
+
+PROGRAMME: dict[str, Any] = {
+    "variants": {
+        "city": {"ecus": ["brake", "gateway"]},
+        "touring": {"ecus": ["brake", "display", "gateway"]},
+        "box": {"ecus": ["telebox"]},
+    },
+    "ecus": {
+        "brake": {"primary": False},
+        "display": {"primary": False},
+        "gateway": {"primary": True},
+        "telebox": {"primary": True},
+    },
+}
+PACKAGES = [
+    {"id": "pkg_01m8312pb4k2eph4whv28xqjxy", "ecu": "brake", "version": "1.0.0"},
+    {"id": "pkg_01m8312qrbh1bmz53jdg3vh4s7", "ecu": "brake", "version": "1.1.0"},
+    {"id": "pkg_01m8312s5r0vy3183mbkpstsvm", "ecu": "gateway", "version": "1.0.0"},
+    {"id": "pkg_01m8312s5r0vy3183mbkaaaaaa", "ecu": "display", "version": "3.0.0"},
+    {"id": "pkg_01m8312s5r0vy3183mbkbbbbbb", "ecu": "display", "version": "3.0.0"},
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("30m", 1800), ("2h", 7200), ("7d", 604_800), ("1w", 604_800), (" 0s", 0)],
+)
+def test_a_length_of_time_is_read(text: str, seconds: int) -> None:
+    assert read_duration_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "90", "s", "-1s", "1.5h", "1y", "1h30m", "1 000s", "٣s"])
+def test_another_length_of_time_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        read_duration_s(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "permille"), [("2%", 20), ("0.5%", 5), ("100%", 1000), ("0%", 0), (" 10 % ", 100)]
+)
+def test_a_share_is_read(text: str, permille: int) -> None:
+    assert read_permille(text) == permille
+
+
+@pytest.mark.parametrize("text", ["", "2", "101%", "100.1%", "-1%", "0.05%", "a%"])
+def test_another_share_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        read_permille(text)
+
+
+def test_a_wave_is_vehicles_or_a_share() -> None:
+    assert read_wave("20") == {"vehicles": 20}
+    assert read_wave("2.5%") == {"permille": 25}
+    with pytest.raises(InvalidInput):
+        read_wave("all")
+
+
+def test_a_date_without_a_zone_is_utc() -> None:
+    assert read_due("2027-01-31") == "2027-01-31T00:00:00+00:00"
+    assert read_due("2027-01-31T06:00+02:00") == "2027-01-31T06:00:00+02:00"
+    with pytest.raises(InvalidInput):
+        read_due("31.1.2027")
+
+
+@pytest.mark.parametrize(
+    ("word", "ecu", "end"),
+    [
+        ("brake@1.0.0", "", "28xqjxy"),
+        ("1.1.0", "brake", "3vh4s7"),
+        ("gateway@1.0.0", "gateway", "pstsvm"),
+        ("pkg_01m8312pb4k2eph4whv28xqjxy", "", "28xqjxy"),
+        ("aaaaaa", "display", "aaaaaa"),
+    ],
+)
+def test_a_package_is_found(word: str, ecu: str, end: str) -> None:
+    assert find_package(word, PACKAGES, ecu=ecu)["id"].endswith(end)
+
+
+@pytest.mark.parametrize(
+    ("word", "ecu", "error"),
+    [
+        ("brake@7", "", NotFound),
+        ("1.0.0", "", NotFound),  # a version alone names nothing
+        ("xy", "", NotFound),  # an end of an id has four characters at least
+        ("", "brake", NotFound),
+        ("display@3.0.0", "", InvalidInput),  # two have this version
+        ("brake@1.0.0", "gateway", InvalidInput),  # for another ECU
+    ],
+)
+def test_a_package_that_is_not_one_is_refused(word: str, ecu: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        find_package(word, PACKAGES, ecu=ecu)
+
+
+def test_packages_go_to_every_variant_with_their_ecu_and_the_rest_is_untouched() -> None:
+    document = document_of_options(
+        PROGRAMME, PACKAGES, words=["gateway@1.0.0", "brake@1.1.0"], groups=[], post_checks=["brake=version"]
+    )
+    brake, gateway = PACKAGES[1]["id"], PACKAGES[2]["id"]
+    assert document == {
+        "variants": {
+            "city": {"brake": brake, "gateway": gateway},
+            "touring": {"brake": brake, "gateway": gateway},
+        },
+        "untouched": {"city": [], "touring": ["display"], "box": ["telebox"]},
+        "groups": [{"name": "all", "ecus": ["brake", "gateway"]}],  # the Primary last
+        "post_checks": [{"ecu": "brake", "kind": "version"}],
+    }
+
+
+def test_groups_are_installed_in_the_order_given() -> None:
+    document = document_of_options(
+        PROGRAMME, PACKAGES, words=["brake@1.1.0", "gateway@1.0.0"], groups=["chassis=brake", "last=gateway"],
+        post_checks=[], notes="n", rxswin="r",
+    )  # fmt: skip
+    assert document["groups"] == [
+        {"name": "chassis", "ecus": ["brake"], "after": []},
+        {"name": "last", "ecus": ["gateway"], "after": ["chassis"]},
+    ]
+    assert (document["notes"], document["rxswin"]) == ("n", "r")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"words": ["brake@1.0.0", "brake@1.1.0"]},
+        {"words": ["brake@1.0.0"], "groups": ["chassis"]},
+        {"words": ["brake@1.0.0"], "groups": ["=brake"]},
+        {"words": ["brake@1.0.0"], "post_checks": ["brake="]},
+    ],
+)
+def test_options_that_contradict_or_cannot_be_read_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        document_of_options(PROGRAMME, PACKAGES, **{"groups": [], "post_checks": [], **options})
+
+
+def test_a_release_file_is_read_as_toml_or_json() -> None:
+    toml = 'name = "W"\nversion = "2"\n[variants.city]\nbrake = "1.1.0"\n'
+    json = '{"name": "W", "version": "2", "variants": {"city": {"brake": "1.1.0"}}}'
+    assert read_file(toml, filename="w.toml") == read_file(json, filename="w.json")
+    assert document_of_file(read_file(toml, filename="w.toml"), PACKAGES) == {
+        "variants": {"city": {"brake": PACKAGES[1]["id"]}},
+        "groups": [{"name": "all", "ecus": ["brake"]}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "filename"),
+    [
+        ("name = ", "w.toml"),
+        ("{", "w.json"),
+        ("[]", "w.json"),
+        ('version = "2"', "w.toml"),
+        ('name = "W"\nversion = "2"\nvariants = 3', "w.toml"),
+        ('name = "W"\nversion = "2"\nvariants.city = "brake"', "w.toml"),
+        ('name = "W"\nversion = "2"\nvarients = {}\nvariants = {}', "w.toml"),
+    ],
+)
+def test_another_release_file_is_refused(text: str, filename: str) -> None:
+    with pytest.raises(InvalidInput, match=filename):
+        read_file(text, filename=filename)
+
+
+def test_a_table_is_straight_and_numbers_stand_right() -> None:
+    assert table(("name", "count"), [("a", 9), ("bcd efg", 10), (None, 100)]) == (
+        "NAME     COUNT\na            9\nbcd efg     10\n-          100"
+    )
+    assert table(("name",), [], empty="none yet") == "none yet"
+
+
+def test_a_cell_never_breaks_its_table() -> None:
+    lines = table(("text",), [("one\ntwo\t three",), ("x" * 500,)]).splitlines()
+    assert lines[1] == "one two three"
+    assert len(lines) == 3
+    assert len(lines[2]) == 60
+
+
+def test_empty_details_are_left_out() -> None:
+    assert details([("a", 1), ("long", ""), ("b", None), ("c", []), ("dd", False)]) == "a   1\ndd  no"
+
+
+def test_blocking_problems_come_first() -> None:
+    found = [
+        {"severity": "warning", "code": "w", "message": "so so", "hint": ""},
+        {"severity": "blocking", "code": "b", "message": "bad", "hint": "mend it"},
+    ]
+    assert problems(found).splitlines()[0] == "blocking  bad  [b]"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1_250_000_000, "1.25 GB")]
+)
+def test_sizes_are_shown_for_people(count: int, text: str) -> None:
+    assert size(count) == text
+
+
+def test_the_end_of_an_id_is_shown_and_nothing_else_is_cut() -> None:
+    assert tail("pkg_01m8312pb4k2eph4whv28xqjxy") == "v28xqjxy"
+    assert tail("roadster") == "roadster"
+    assert tail(None) == "-"
+
+
+@pytest.mark.parametrize(
+    ("states", "bar"),
+    [
+        ({"installed": 4}, "#" * 30),
+        ({"installed": 1, "pending": 1}, "#" * 15 + "." * 15),
+        ({"failed": 1, "installed": 999}, "#" * 29 + "x"),  # one failure is never rounded away
+        ({"expired": 2, "rolled_back": 1, "failed": 1}, "x" * 30),
+        ({"offered": 3}, "." * 30),
+    ],
+)
+def test_a_wave_is_drawn_with_its_failures(states: dict[str, int], bar: str) -> None:
+    rows = [{"wave": 1, "state": state, "vehicles": count} for state, count in states.items()]
+    assert f"[{bar}]" in waves_text(rows)
+
+
+def test_a_plan_without_matches_says_none() -> None:
+    document = {
+        "release_version": "1", "counts": {"match": 0, "already_installed": 1, "mismatch": 0, "unknown": 0},
+        "wave_vehicles": [], "not_selected": {"region = NO": 3}, "install_s_estimate": 90,
+        "request": {
+            "query": "q", "vehicle_deadline_s": 604_800,
+            "gate": {"failed_permille_max": 5, "reports_min": 2, "soak_s": 3600},
+        },
+    }  # fmt: skip
+    text = plan_text(document)
+    assert "matches     none" in text
+    assert "at most 0.5 % failed of at least 2 reports, soak 1 h" in text
+    assert "region = NO" in text
