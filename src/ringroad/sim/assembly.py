@@ -158,25 +158,14 @@ async def assemble(
     for number, (name, table) in enumerate(blueprint.ecus.items()):
         serial = f"{vin[-6:]}-{number:02d}-{name}"[:64]
         security = secret(SECRET_BYTES)
-        ports[serial] = EcuPort(
-            VecuConfig(
-                serial=serial, hardware_id=table["hardware_id"], vin=vin, layout=table["storage"],
-                bank_bytes=table["storage_bytes"], secret=security, erase_pending=0,
-            ),
-            flash(serial), clock=clock, script=script, seed=seed,
-        )  # fmt: skip
-        agents[serial] = make_agent(table["storage"], ports[serial], security)
-        signer = key_from_seed(secret(32))
-        _write_private(folder / f"{serial}.pem", private_pem(signer))
         _write_private(folder / f"{serial}.secret", security)
+        ecu = _vecu_config(vin, serial, table, security)
+        ports[serial] = EcuPort(ecu, flash(serial), clock=clock, script=script, seed=seed)
+        agents[serial] = make_agent(table["storage"], ports[serial], security)
         package = blueprint.packages.get(name)
         if package is not None:
             await flash_baseline(agents[serial], serial, name, table["storage"], package)
-        public = public_key_dict(signer)
-        registered.append(
-            {"serial": serial, "name": name, "hardware_id": table["hardware_id"], "public_key": public,
-             "key_id": key_id(public), "is_primary": bool(table["primary"])}
-        )  # fmt: skip
+        registered.append(_make_identity(folder, serial, name, table, secret(32)))
         ecus.append(_ecu_config(serial, name, number, table, package))
     config = VehicleConfig(
         vin=vin, server_url=surroundings.server_url, mqtt_host=surroundings.mqtt_host,
@@ -184,12 +173,7 @@ async def assemble(
         retry_base_s=surroundings.retry_base_s, ecus=tuple(ecus),
     )  # fmt: skip
     token = secret(TOKEN_BYTES).hex()
-    _write_private(folder / config.token_file, token.encode())
-    (folder / config.ca_file).write_bytes(surroundings.ca_pem)
-    (folder / config.image_root_file).write_bytes(surroundings.image_root)
-    (folder / config.director_root_file).write_bytes(surroundings.director_root)
-    (folder / config.signals_file).write_bytes(msgspec.json.encode(PARKED))
-    write_config(folder, config, durability=durability)
+    _write_folder(folder, config, surroundings, token, durability=durability)
     registration = _registration(vin, blueprint, registered, token)
     return BornVehicle(
         vin=vin,
@@ -292,6 +276,46 @@ def _registration(
         "ecus": list(ecus),
         "installed": installed,
     }
+
+
+def _vecu_config(vin: Vin, serial: str, table: Mapping[str, Any], security: bytes) -> VecuConfig:
+    return VecuConfig(
+        serial=serial,
+        hardware_id=table["hardware_id"],
+        vin=vin,
+        layout=table["storage"],
+        bank_bytes=table["storage_bytes"],
+        secret=security,
+        erase_pending=0,
+    )
+
+
+def _make_identity(
+    folder: Path, serial: str, name: str, table: Mapping[str, Any], key_seed: bytes
+) -> dict[str, Any]:
+    """Make an ECU's key; return what the server shall know of it."""
+    signer = key_from_seed(key_seed)
+    _write_private(folder / f"{serial}.pem", private_pem(signer))
+    public = public_key_dict(signer)
+    return {
+        "serial": serial,
+        "name": name,
+        "hardware_id": table["hardware_id"],
+        "public_key": public,
+        "key_id": key_id(public),
+        "is_primary": bool(table["primary"]),
+    }
+
+
+def _write_folder(
+    folder: Path, config: VehicleConfig, surroundings: Surroundings, token: str, *, durability: Durability
+) -> None:
+    _write_private(folder / config.token_file, token.encode())
+    (folder / config.ca_file).write_bytes(surroundings.ca_pem)
+    (folder / config.image_root_file).write_bytes(surroundings.image_root)
+    (folder / config.director_root_file).write_bytes(surroundings.director_root)
+    (folder / config.signals_file).write_bytes(msgspec.json.encode(PARKED))
+    write_config(folder, config, durability=durability)
 
 
 def _make_folders(folder: Path) -> None:

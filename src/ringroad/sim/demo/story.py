@@ -34,6 +34,7 @@ GATE = {
     "silence_s_max": 60,
     "silent_permille_max": 100,
 }
+TELL_S = 3.0  # seconds between two lines about one wave
 LOOK_S = 0.25  # seconds between two looks at the server
 
 
@@ -254,19 +255,22 @@ class Story:
             name, release_id, query=f"programme = {PROGRAMME}", waves=WAVES, gate=GATE, seed=str(self.seed)
         )
         self.say("ship", f"campaign {name}: planned, checked, approved by a second person, started")
-        told = (0, "")
+        told, told_s = (0, ""), 0.0
 
         async def look() -> dict[str, Any] | None:
-            nonlocal told
+            nonlocal told, told_s
             now = await self.server.campaign(campaign_id)
             counts = await self.server.counts(campaign_id)
             line = ", ".join(
                 f"{count} {state}" for state, count in sorted(counts.items()) if state != "pending"
             )
-            if (now["wave"], line) != told and line:
-                told = (now["wave"], line)
+            ended = now["state"] in {"halted", "finished", "aborted"}
+            news = bool(line) and (now["wave"], line) != told
+            pause = now["wave"] == told[0] and self.clock.monotonic_s() - told_s < TELL_S
+            if news and (ended or not pause):
+                told, told_s = (now["wave"], line), self.clock.monotonic_s()
                 self.say("ship", f"  wave {now['wave']}: {line}")
-            return now if now["state"] in {"halted", "finished", "aborted"} else None
+            return now if ended else None
 
         ended = await until(look, within_s=120, what=f"the end of campaign {name}")
         self.say("ship", f"campaign {name}: {ended['state']} {ended.get('state_reason', '')}".rstrip())

@@ -287,11 +287,15 @@ class EcuSession:
         return Done()
 
     async def commit(self, image: EcuImage) -> Outcome:
-        """Confirm what runs, if it is the image."""
+        """Confirm what runs, if it is the image, and clear the faults of what ran before.
+
+        Without the clearing the old software's confirmed faults would be told of the new version.
+        """
         status = await self.status()
         running = status.running
         if running is None or running.sha256.hex() != image.sha256:
             return Failed(reason=Reason.NOT_ACTIVE, detail="another image runs; activate again")
+        await self.uds.clear_faults()
         if is_committed(status, image):
             return Done(already=True)
         await self.unlock(Session.EXTENDED)
