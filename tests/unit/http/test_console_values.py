@@ -1,0 +1,105 @@
+"""The pure parts of console and accounts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringroad.http import auth
+from ringroad.http.auth import Account, Role, Throttle
+from ringroad.http.console.render import brief, segments, span
+from ringroad.http.console.session import safe_path
+from ringroad.http.events import render_event
+from ringroad.kernel.errors import Forbidden, InvalidInput
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+SALT = b"s" * auth.SALT_BYTES
+
+
+def test_a_password_is_verified_and_nothing_else_is() -> None:
+    stored = auth.hash_password("correct horse battery", SALT)
+    assert "correct" not in stored
+    assert auth.verify_password("correct horse battery", stored)
+    assert not auth.verify_password("correct horse batterY", stored)
+    assert not auth.verify_password("correct horse battery", None)
+
+
+@pytest.mark.parametrize("password", ["", "short", "x" * (auth.PASSWORD_CHARS_MAX + 1)])
+def test_a_password_has_a_length(password: str) -> None:
+    with pytest.raises(InvalidInput):
+        auth.hash_password(password, SALT)
+
+
+@pytest.mark.parametrize(
+    ("held", "needed", "may"),
+    [(Role.VIEWER, Role.VIEWER, True), (Role.VIEWER, Role.OPERATOR, False), (Role.OPERATOR, Role.APPROVER, False),
+     (Role.APPROVER, Role.OPERATOR, True), (Role.ADMIN, Role.APPROVER, True)],
+)  # fmt: skip
+def test_each_role_includes_those_before_it(held: Role, needed: Role, *, may: bool) -> None:
+    account = Account(name="a", role=held, via="api")
+    assert account.may(needed) is may
+    if not may:
+        with pytest.raises(Forbidden):
+            account.require(needed)
+
+
+def test_the_wait_doubles_is_bounded_and_passes() -> None:
+    throttle = Throttle()
+    waits = []
+    for _ in range(20):
+        waits.append(throttle.wait_s("name x", now=NOW))
+        throttle.failed("name x", now=NOW)
+    assert waits[:8] == [0, 0, 0, 0, 0, 2, 4, 8]
+    assert max(waits) == Throttle.WAIT_S_MAX
+    assert throttle.wait_s("name y", now=NOW) == 0
+    assert throttle.wait_s("name x", now=NOW + timedelta(seconds=Throttle.WAIT_S_MAX)) == 0
+
+
+def test_strangers_cannot_fill_the_throttle() -> None:
+    throttle = Throttle()
+    for number in range(Throttle.KEYS_MAX + 10):
+        throttle.failed(f"name {number}", now=NOW)
+    assert len(throttle._failures) == Throttle.KEYS_MAX
+
+
+@pytest.mark.parametrize(
+    ("given_path", "expected"),
+    [("/fleet?state=failed", "/fleet?state=failed"), ("//evil.example", "/"), ("/\\evil.example", "/"),
+     ("https://evil.example/", "/"), ("javascript:alert(1)", "/"), ("/a\nb", "/"), ("", "/")],
+)  # fmt: skip
+def test_a_login_goes_on_to_this_site_only(given_path: str, expected: str) -> None:
+    assert safe_path(given_path) == expected
+
+
+@given(st.lists(st.floats(min_value=0, max_value=1e9), max_size=20))
+def test_bar_segments_fill_the_bar_and_never_overlap(sizes: list[float]) -> None:
+    made = segments([("c", size, "") for size in sizes])
+    ends = 0.0
+    for part in made:
+        assert abs(part["x"] - ends) < 0.1 * len(sizes)
+        ends = part["x"] + part["width"]
+    assert not made or abs(ends - 1000) < 0.1 * len(sizes)
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [(timedelta(seconds=2.34), "2.3 s"), (timedelta(seconds=59), "59 s"), (timedelta(minutes=61), "1 h 1 min"),
+     (timedelta(days=3, hours=2), "3 d 2 h"), (timedelta(), "0.0 s")],
+)  # fmt: skip
+def test_lengths_of_time_read_well(length: timedelta, expected: str) -> None:
+    assert span(length) == expected
+
+
+def test_ids_are_shortened_and_vins_are_not() -> None:
+    assert brief("campaign_01j9zzzzzzzzzzzzzzzzabcdef") == "campaign …zzabcdef"
+    assert brief("WRRZZZ90000000001") == "WRRZZZ90000000001"
+
+
+@given(st.text())
+def test_an_event_cannot_be_split_by_its_payload(payload: str) -> None:
+    event = render_event(payload)
+    assert event.count("\n") == 3
+    assert "\r" not in event
