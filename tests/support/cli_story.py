@@ -127,7 +127,7 @@ class Terminal:
     def ask(self, *words: str, status: int = 0) -> Result:
         """Run one command and insist on its exit status."""
         self.capture.readouterr()
-        got = run(["--var", str(self.settings.var), *words], self._env())
+        got = run(["--var", str(self.settings.var), *words], self.environment())
         said = self.capture.readouterr()
         assert got == status, f"ringroad {' '.join(words)}: {got}\n{said.out}\n{said.err}"
         return Result(status=got, out=said.out, err=said.err)
@@ -178,7 +178,8 @@ class Terminal:
             assert answer.status_code == 201, answer.text
         return vins
 
-    def _env(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """Return what a command sees of its surroundings."""
         fixed = {
             "RINGROAD_DATABASE_URL": self.settings.database_url,
             "RINGROAD_HTTP_PORT": str(self.settings.http_port),

@@ -38,24 +38,24 @@ def campaign_head(row: Row, plan: Row | None) -> str:
 
 
 def plan_text(document: Row) -> str:
-    """Return whom a plan takes in, whom it leaves out, and its gate."""
-    counts, request = document["counts"], document["request"]
-    gate = request["gate"]
+    """Return whom a plan takes in, whom it leaves out, and its gate; patient with documents of older versions."""
+    counts, request = document.get("counts", {}), document["request"]
+    estimate_s = document.get("install_s_estimate")
     head = details(
         (
             ("query", request["query"]),
-            ("release", document["release_version"]),
-            ("matches", counts["match"] or "none"),
-            ("up to date", counts["already_installed"]),
-            ("do not fit", counts["mismatch"]),
-            ("not known", counts["unknown"]),
+            ("release", document.get("release_version")),
+            ("matches", counts.get("match") or "none"),
+            ("up to date", counts.get("already_installed")),
+            ("do not fit", counts.get("mismatch")),
+            ("not known", counts.get("unknown")),
             ("waves", " + ".join(str(each) for each in document["wave_vehicles"])),
-            ("gate", _policy(gate)),
-            ("deadline", _span(request["vehicle_deadline_s"])),
-            ("install", f"about {_span(document['install_s_estimate'])} per vehicle"),
+            ("gate", _policy(request["gate"])),
+            ("deadline", _span(request["vehicle_deadline_s"]) if "vehicle_deadline_s" in request else ""),
+            ("install", f"about {_span(estimate_s)} per vehicle" if estimate_s else ""),
         )
     )
-    reasons = _reasons(document["not_selected"])
+    reasons = _reasons(document.get("not_selected", {}))
     return f"{head}\n\n{reasons}" if reasons else head
 
 

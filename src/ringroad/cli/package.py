@@ -12,7 +12,7 @@ from ringroad.cli.names import programme_of
 from ringroad.cli.release_file import find_package
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import details, exactly, size, table, tail, when
-from ringroad.cli.uploads import upload
+from ringroad.cli.uploads import check_file, upload
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 
 
@@ -60,6 +60,7 @@ def add(
     change: str | None,
 ) -> None:
     """Add the image in FILE; version, addresses and hash are read from it where its format has them."""
+    check_file(file)
     query = {
         "programme_id": programme_of(client, programme),
         "ecu": ecu,

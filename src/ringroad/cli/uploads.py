@@ -15,6 +15,15 @@ from ringroad.kernel.errors import InvalidInput
 BAR_BYTES_MIN = 2 * 1024**2  # bytes; a smaller file is there before a bar is drawn
 
 
+def check_file(file: Path) -> None:
+    """Refuse a file that cannot be read, before anything is asked of the server. Raises: InvalidInput."""
+    try:
+        with file.open("rb"):
+            return
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be read: {error.strerror}") from error
+
+
 def upload(client: Client, path: str, file: Path, *, query: Mapping[str, object]) -> Any:
     """Send a file as the body of a request.
 

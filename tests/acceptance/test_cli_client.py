@@ -1,0 +1,253 @@
+"""The command line against a real server: refusals and their exit statuses, JSON, sign-in, watching, Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from conftest import free_port
+from ringroad.cli.keys import KeyCounts, KeyFolders, init_keys
+from ringroad.kernel.clock import SystemIds
+from ringroad.storage.db import Connection, connect
+from ringroad.storage.settings import Settings
+from support.cli_story import PASSWORD, PROGRAMME, Terminal, serving
+from support.console_world import World
+
+pytestmark = pytest.mark.engines
+
+
+@pytest.fixture
+def terminal(
+    pg_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Terminal]:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(
+        var=tmp_path / "var",
+        database_url=pg_url,
+        http_port=free_port(),
+        keys_offline=tmp_path / "keys-offline",
+    )
+    with serving(settings):
+        signed_in = Terminal(settings=settings, folder=tmp_path, capture=capsys)
+        signed_in.sign_in()
+        yield signed_in
+
+
+@pytest.fixture
+def conn(pg_url: str) -> Iterator[Connection]:
+    with connect(pg_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def world(conn: Connection) -> World:
+    return World(conn, SystemIds(), now=datetime.now(UTC), vehicles=12).build()
+
+
+def test_each_class_of_refusal_has_its_exit_status(terminal: Terminal) -> None:
+    t = terminal
+    broken = t.file("broken.toml", PROGRAMME.replace('bus = "DoIP"', 'buss = "DoIP"', 1))
+    said = t("programme", "import", broken, status=2).err
+    assert re.search(r"broken\.toml:\d+: unknown key 'buss' in \[ecus\.gateway\]; did you mean 'bus'", said)
+    assert "cannot be read" in t("package", "add", "nowhere.bin", "--ecu", "brake", status=2).err
+    t("release", "show", "nothing", status=3)
+    t(
+        "package", "add", t.file("a.bin", b"a"), "--ecu", "brake", "--version", "1", status=3
+    )  # no programme yet
+    good = t.file("programme.toml", PROGRAMME)
+    t("programme", "import", good)
+    other = t.file("other.toml", PROGRAMME.replace('name = "Meridian"', 'name = "Other"'))
+    assert "hint" in t("programme", "import", other, status=4).err
+    t("programme", "import", other, "--replace")
+    t("programme", "list", "--server", f"http://127.0.0.1:{free_port()}", status=7)
+    t("programme", "list", "--server", "http://ringroad.example.com", status=2)
+
+
+def test_an_error_is_one_json_object_when_asked(terminal: Terminal) -> None:
+    result = terminal("release", "show", "nothing", "--json", status=3)
+    assert result.out == ""
+    assert result.error["kind"] == "not_found"
+    assert result.error["hint"]
+
+
+def test_a_viewer_may_look_and_nothing_else(terminal: Terminal) -> None:
+    t = terminal
+    token = t("--json", "account", "create", "ole", "--role", "viewer").value["token"]
+    t("account", "login", "--one-time", token, "--password-file", t.file("password", PASSWORD))
+    assert t("--json", "account", "whoami").value["role"] == "viewer"
+    t("programme", "list")
+    t("programme", "import", t.file("programme.toml", PROGRAMME), status=5)
+    t("account", "list", status=5)
+    t(
+        "account", "login", "--one-time", token, "--password-file", t.file("password", PASSWORD), status=5
+    )  # spent
+
+
+def test_a_locked_account_loses_its_token_at_once(terminal: Terminal) -> None:
+    t = terminal
+    one_time = t("--json", "account", "create", "ole", "--role", "viewer").value["token"]
+    admin = t.token()
+    t("account", "login", "--one-time", one_time, "--password-file", t.file("password", PASSWORD))
+    t.env["RINGROAD_TOKEN"] = admin  # the environment wins over the stored token
+    assert t("--json", "account", "whoami").value["name"] == "admin"
+    t("account", "change", "ole", "--lock")
+    del t.env["RINGROAD_TOKEN"]
+    assert "not valid any more" in t("account", "whoami", status=5).err
+
+
+def test_the_token_is_kept_for_its_owner_and_never_shown(terminal: Terminal) -> None:
+    t = terminal
+    path = t.settings.var / "run" / "tokens.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    shown = t("--json", "account", "login", "--name", "admin", "--password-file", str(t.folder / "password"))
+    assert t.token() not in shown.out + shown.err
+    assert t.token() not in t("account", "whoami").out
+    t("account", "login", "--name", "admin", "--password-file", t.file("wrong", "wrong"), status=5)
+    t("account", "whoami")  # a failed login leaves the old one
+    t("account", "logout")
+    t("account", "whoami", status=5)
+    t("account", "login", "--name", "admin", status=2)  # there is no terminal to ask on
+
+
+def test_signing_with_foreign_keys_is_refused_as_untrusted(terminal: Terminal) -> None:
+    t = terminal
+    release = _release(t)
+    counts = KeyCounts(keys=1, threshold=1)
+    foreign = KeyFolders(public=t.folder / "foreign-public", offline=t.folder / "foreign")
+    init_keys(foreign, root=counts, image_targets=counts)
+    pending = str(t.folder / "pending.json")
+    t("release", "sign", release, "--export", pending)
+    t("release", "sign", release, "--export", pending, status=4)  # a file is never overwritten
+    signed = str(t.folder / "signed.json")
+    t("keys", "sign-targets", pending, "--out", signed, "--var", str(t.folder / "none"), status=3)
+    t("release", "sign", release, "--signed", pending, status=6)  # nobody signed it
+    t(
+        "keys", "sign-targets", pending, "--out", signed, "--var", str(t.settings.var),
+        "--offline", str(t.settings.keys_offline),
+    )  # fmt: skip
+    assert t("--json", "release", "sign", release, "--signed", signed).value["state"] == "signed"
+    assert "already" in t("release", "sign", release, "--yes").out
+
+
+def test_nothing_is_signed_without_being_asked(terminal: Terminal) -> None:
+    release = _release(terminal)
+    result = terminal("release", "sign", release, status=2)
+    assert "this release" in result.err  # what would be signed is shown first
+    assert terminal("--json", "release", "show", release).value["state"] == "checked"
+
+
+def test_a_blocked_release_says_why_and_exits_with_no(terminal: Terminal) -> None:
+    t = terminal
+    t("programme", "import", t.file("programme.toml", PROGRAMME))
+    t("package", "add", t.file("a.bin", b"brake" * 50), "--ecu", "brake", "--version", "1.0.0")
+    file = t.file("half.toml", 'name = "Half"\nversion = "1"\n[variants.city]\nbrake = "1.0.0"\n')
+    t("release", "create", file)
+    result = t("release", "check", "Half", status=1)
+    assert "blocking" in result.out
+    assert "cannot be signed" in result.out
+    assert t("--json", "release", "check", "Half", status=1).value["state"] == "draft"
+    t("release", "sign", "Half", "--yes", status=4)
+
+
+def test_every_list_and_show_answers_in_json(terminal: Terminal, world: World) -> None:
+    for words in (
+        ("programme", "list"), ("programme", "show", "meridian"), ("package", "list"), ("release", "list"),
+        ("release", "show", "2.1.1"), ("order", "list"), ("schedule", "show"), ("finding", "list"),
+        ("finding", "show", world.finding_id), ("change", "list"), ("change", "show", world.change_id),
+        ("campaign", "list"), ("campaign", "show", world.campaign_id), ("campaign", "check", world.campaign_id),
+        ("campaign", "vehicles", world.campaign_id), ("campaign", "gate", world.campaign_id), ("fleet", "list"),
+        ("fleet", "versions"), ("fleet", "show", world.vins[0]), ("lap", "list"), ("lap", "show", world.lap_id),
+        ("complaint", "list"), ("complaint", "quarantine"), ("account", "list"), ("account", "whoami"),
+    ):  # fmt: skip
+        assert terminal(*words, "--json").value, words
+        assert terminal(*words).out.strip(), words
+
+
+def test_a_thing_is_named_by_id_end_of_id_or_name(terminal: Terminal, world: World) -> None:
+    t = terminal
+    for word in (world.campaign_id, world.campaign_id[-8:], "Second fix, battery 2.1.1"):
+        assert t("--json", "campaign", "show", word).value["id"] == world.campaign_id
+    t("campaign", "show", world.campaign_id[-3:], status=3)  # too short to be meant
+    assert "called 'Meridian'" in t("release", "show", "Meridian", status=2).err  # three are
+
+
+def test_a_finding_becomes_an_approved_change(terminal: Terminal, world: World) -> None:
+    t = terminal
+    words = ["--title", "Restart less", "--target", "B1042-13 below 1 per 1000 h"]
+    change = t("--json", "finding", "accept", world.open_finding_id, *words).value["id"]
+    t("change", "approve", change, status=5)  # whoever proposed it cannot
+    token = t("--json", "account", "create", "ines", "--role", "approver").value["token"]
+    t("account", "login", "--one-time", token, "--password-file", t.file("password", PASSWORD))
+    t("change", "approve", "Restart less")
+    assert t("--json", "change", "show", change).value["approved_by"] == "ines"
+    t("change", "propose", "--finding", world.open_finding_id, "--title", "Also", "--target", "none left")
+    t("change", "reject", "Also", "--reason", "one is enough")
+
+
+def test_the_line_is_blocked_and_replanned(terminal: Terminal, world: World) -> None:
+    t = terminal
+    before = t("--json", "schedule", "show").value["generation"]
+    assert "is blocked" in t("schedule", "block", "sunroof", "--reason", "glass is late").out
+    assert "sunroof (glass is late)" in t("schedule", "show").out
+    t("schedule", "unblock", "sunroof")
+    assert t("--json", "schedule", "replan").value["generation"] == before + 3
+
+
+def test_complaints_are_imported_and_bad_rows_are_told(terminal: Terminal) -> None:
+    row = "\t".join(["1", "10000001", "MAKER", "MERIDIAN", "CITY", "2026", *[""] * 43])
+    result = terminal("complaint", "import", terminal.file("my complaints.txt", f"{row}\nshort\trow\n"))
+    assert "2 rows" in result.out
+    assert "quarantine" in result.out
+    assert "fields" in terminal("complaint", "quarantine").out
+
+
+def test_watching_ends_with_the_campaign(terminal: Terminal, world: World, conn: Connection) -> None:
+    def finish() -> None:
+        time.sleep(1.5)
+        with connect(terminal.settings.database_url) as other:
+            other.execute("UPDATE campaign SET state = 'finished' WHERE id = %s", (world.campaign_id,))
+
+    thread = threading.Thread(target=finish)
+    thread.start()
+    result = terminal("campaign", "watch", world.campaign_id)
+    thread.join()
+    lines = result.out.splitlines()
+    assert "running, wave 2" in lines[0]
+    assert "finished" in lines[-1]
+    assert terminal("--json", "campaign", "watch", world.halted_id, status=1).value["state"] == "halted"
+
+
+def test_ctrl_c_ends_the_watching_and_not_the_campaign(terminal: Terminal, world: World) -> None:
+    words = [sys.executable, "-m", "ringroad.cli", "--var", str(terminal.settings.var), "campaign", "watch"]
+    process = subprocess.Popen(
+        [*words, world.campaign_id], env=dict(os.environ) | terminal.environment(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert "running" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err.strip() == ""
+    assert terminal("--json", "campaign", "show", world.campaign_id).value["state"] == "running"
+
+
+def _release(t: Terminal) -> str:
+    t("programme", "import", t.file("programme.toml", PROGRAMME))
+    for ecu in ("brake", "gateway", "display"):
+        t("package", "add", t.file(f"{ecu}.bin", ecu.encode() * 99), "--ecu", ecu, "--version", "1.0.0")
+    words = [word for ecu in ("brake", "gateway", "display") for word in ("--package", f"{ecu}@1.0.0")]
+    made = t("--json", "release", "create", "--name", "First", "--version", "1.0.0", *words).value
+    t("release", "check", made["id"])
+    return str(made["id"])
