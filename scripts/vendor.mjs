@@ -9,7 +9,7 @@ const FILES = [
   ["htmx.org", "LICENSE", "htmx.LICENSE"],
   ["idiomorph", "dist/idiomorph-ext.min.js", "idiomorph-ext.min.js"],
   ["idiomorph", "LICENSE", "idiomorph.LICENSE"],
-  ["echarts", "dist/echarts.simple.min.js", "echarts.simple.min.js"],
+  ["echarts", "dist/echarts.common.min.js", "echarts.common.min.js"],
   ["echarts", "LICENSE", "echarts.LICENSE"],
   ["echarts", "NOTICE", "echarts.NOTICE"],
   ["@fontsource-variable/inter", "files/inter-latin-wght-normal.woff2", "inter-latin.woff2"],
