@@ -32,11 +32,14 @@ def _s(microseconds: int, width: int = 9) -> str:
 
 
 def _measure(measure: Mapping[str, Any]) -> str:
+    """Return both arms of the measure as a person would say them."""
     parts = []
     for arm in ("before", "after"):
         counts = measure.get(arm)
         if isinstance(counts, Mapping):
+            versions = ", ".join(counts.get("software_versions", ()))
             parts.append(
-                f"{arm} " + ", ".join(f"{key} {value}" for key, value in counts.items() if value is not None)
+                f"{arm} ({versions}) {counts['vehicles_with_fault']} of {counts['vehicles_exposed']} vehicles"
+                f" failed in {counts['exposure_us'] / 1e6:,.0f} vehicle-seconds"
             )
     return "; ".join(parts) or str(measure)
