@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from tests.support.console_server import PASSWORD, add_account, serving
-from tests.support.console_world import World
 
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.facts import FactKind
 from ringroad.storage.db import connect, transaction
 from ringroad.storage.ledger import append_fact
+from support.console_server import PASSWORD, add_account, serving
+from support.console_world import World
 
 pytestmark = [pytest.mark.browser, pytest.mark.engines]
 CHROMIUM = Path("/usr/bin/chromium")

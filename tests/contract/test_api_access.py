@@ -7,13 +7,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.support.console_server import PASSWORD, add_account, serving
-from tests.support.console_world import World
 
 from ringroad.http import accounts_store
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds, new_secret
 from ringroad.storage.db import connect
+from support.console_server import PASSWORD, add_account, serving
+from support.console_world import World
 
 pytestmark = pytest.mark.engines
 OWN = {"X-Ringroad": "test", "Sec-Fetch-Site": "same-origin"}

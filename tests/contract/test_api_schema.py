@@ -8,12 +8,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.support.console_server import add_account, serving
-from tests.support.console_world import World
 
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.storage.db import connect
+from support.console_server import add_account, serving
+from support.console_world import World
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.support.console_server import add_account, serving
 
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock
 from ringroad.storage.lake import Lake, Rows, SampleRow, to_us
+from support.console_server import add_account, serving
 
 pytestmark = pytest.mark.engines
 VIN = "WRRZZZ90000000001"
