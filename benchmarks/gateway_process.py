@@ -38,7 +38,13 @@ async def main() -> None:
     await gateways.start()
     server = uvicorn.Server(
         uvicorn.Config(
-            gateways, port=0, lifespan="off", log_level="warning", access_log=False, http="httptools"
+            gateways,
+            port=0,
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            http="httptools",
+            proxy_headers=False,
         )
     )
     serve = asyncio.create_task(server.serve())

@@ -58,6 +58,7 @@ async def _serve(shell: Shell, settings: Settings, application: Any, parent: int
         "backlog": BACKLOG,
         "timeout_graceful_shutdown": SHUTDOWN_S_MAX,
         "server_header": False,
+        "proxy_headers": False,  # an address a client claims is not one to throttle by
     }
     plain = _Server(uvicorn.Config(application, port=settings.http_port, lifespan="on", **common))
     tls = _Server(
