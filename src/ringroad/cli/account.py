@@ -44,7 +44,10 @@ def group() -> None:
 )
 @click.pass_obj
 def login(shell: Shell, *, name: str | None, one_time: str | None, password_file: Path | None) -> None:
-    """Sign in; the API token is kept in a file that only you can read, and never shown."""
+    """Sign in.
+
+    The API token is kept in a file that only you can read, and never shown.
+    """
     settings = shell.settings()
     with open_client(settings, env=shell.env, server=server_of(), anonymous=True) as client:
         if one_time == "-":
@@ -96,7 +99,10 @@ def whoami(shell: Shell, client: Client) -> None:
 )
 @with_client
 def create(shell: Shell, client: Client, *, name: str, role: str) -> None:
-    """Create an account and print the one-time token with which its owner sets a password."""
+    """Create an account and print its one-time token.
+
+    Its owner sets a password with it.
+    """
     made = client.post("/accounts", {"name": name, "role": role})
     shell.show(
         made,
@@ -150,7 +156,10 @@ def list_all(shell: Shell, client: Client) -> None:
 @group.command("token", epilog=example("RINGROAD_TOKEN=$(ringroad account token) ringroad campaign list"))
 @with_client
 def token(shell: Shell, client: Client) -> None:
-    """Make another API token for your account, for a script, and print it: the one time it is shown."""
+    """Make another API token for your account, for a script.
+
+    It is printed now, and never again.
+    """
     made = client.post("/tokens")
     shell.show(made, text=made["token"])
 

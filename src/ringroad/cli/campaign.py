@@ -104,7 +104,10 @@ def plan(
     seed: str,
     rollback_installed: bool,
 ) -> int:
-    """Plan over the vehicles as they are known now; exit status 1 when the check blocks the plan."""
+    """Plan over the vehicles as they are known now.
+
+    Exit status 1 when the check blocks the plan.
+    """
     row = client.find("/campaigns", campaign)
     body = {
         "query": query,
@@ -130,7 +133,10 @@ def plan(
 @click.argument("campaign")
 @with_client
 def check(shell: Shell, client: Client, *, campaign: str) -> int:
-    """Show the newest plan and what the checker says; exit status 1 when it blocks."""
+    """Show the newest plan and what the checker says.
+
+    Exit status 1 when it blocks.
+    """
     row = client.find("/campaigns", campaign)
     plans = client.get(f"/campaigns/{row['id']}/plans", limit=1)
     if not plans:
@@ -145,7 +151,10 @@ def check(shell: Shell, client: Client, *, campaign: str) -> int:
 @click.argument("campaign")
 @with_client
 def approve(shell: Shell, client: Client, *, campaign: str) -> None:
-    """Approve the current plan; whoever made it cannot, if somebody else may."""
+    """Approve the current plan.
+
+    Whoever made it cannot, if somebody else may.
+    """
     _move(shell, client, campaign, "approve", follow="start")
 
 
@@ -181,7 +190,10 @@ def resume(shell: Shell, client: Client, *, campaign: str) -> None:
 @click.option("--reason", default="by hand", help="Why, for the record.")
 @with_client
 def abort(shell: Shell, client: Client, *, campaign: str, reason: str) -> None:
-    """End a campaign for good; vehicles that have not begun are withdrawn."""
+    """End a campaign for good.
+
+    Vehicles that have not begun are withdrawn.
+    """
     _move(shell, client, campaign, "abort", reason=reason)
 
 
@@ -189,8 +201,9 @@ def abort(shell: Shell, client: Client, *, campaign: str, reason: str) -> None:
 @click.argument("campaign")
 @with_client
 def watch(shell: Shell, client: Client, *, campaign: str) -> int:
-    """Show live progress until it ends; exit status 1 when it halts or is aborted.
+    """Show live progress until it ends.
 
+    Exit status 1 when it halts or is aborted.
     Ctrl-C stops the watching, not the campaign.
     """
     return watch_campaign(shell, client, client.find("/campaigns", campaign)["id"])
@@ -228,7 +241,10 @@ def list_campaigns(shell: Shell, client: Client, *, state: str | None, limit: in
 @click.argument("campaign")
 @with_client
 def show(shell: Shell, client: Client, *, campaign: str) -> None:
-    """Show a campaign: state, plan, waves, the gate's last word; CAMPAIGN is an id, its end, or the name."""
+    """Show a campaign: state, plan, waves, the gate's last word.
+
+    CAMPAIGN is an id, its end, or the name.
+    """
     row = client.find("/campaigns", campaign)
     plans = client.get(f"/campaigns/{row['id']}/plans", limit=1)
     waves = client.get(f"/campaigns/{row['id']}/progress")

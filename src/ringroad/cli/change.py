@@ -29,7 +29,10 @@ def group() -> None:
 @click.option("--ecu", help="Where; default: the finding's ECU.")
 @with_client
 def propose(shell: Shell, client: Client, *, finding: str, title: str, target: str, ecu: str | None) -> None:
-    """Propose another change for an accepted finding; the first comes with `finding accept`."""
+    """Propose another change for an accepted finding.
+
+    The first comes with `ringroad finding accept`.
+    """
     row = client.find("/findings", finding, names=NAMES)
     body = {"finding_id": row["id"], "title": title, "target": target, "ecu": ecu or row["ecu"]}
     done = client.post("/changes", body)
@@ -43,7 +46,10 @@ def propose(shell: Shell, client: Client, *, finding: str, title: str, target: s
 @click.argument("change")
 @with_client
 def approve(shell: Shell, client: Client, *, change: str) -> None:
-    """Approve a proposed change; packages and releases can be made for it."""
+    """Approve a proposed change.
+
+    Then packages and releases can be made for it.
+    """
     row = client.find("/changes", change, names=NAMES)
     done = client.post(f"/changes/{row['id']}/approve", {"generation": row["generation"]})
     shell.show(done, text=f"change {done['id']} is {done['state']}")

@@ -23,7 +23,10 @@ def group() -> None:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @with_client
 def import_file(shell: Shell, client: Client, *, file: Path) -> None:
-    """Import an NHTSA complaints flat file (tab separated, 49 fields); again is no change."""
+    """Import an NHTSA complaints flat file.
+
+    Tab separated, 49 fields. The same rows again are no change.
+    """
     name = re.sub(r"[^A-Za-z0-9_.+-]", "_", file.name)[:150]
     done = upload(client, "/complaints/import", file, query={"name": name})
     text = f"{done['rows']} rows: {done['new']} new, {done['duplicates']} known, {done['quarantined']} quarantined"

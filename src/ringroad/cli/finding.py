@@ -54,7 +54,10 @@ def list_findings(shell: Shell, client: Client, *, state: str | None, limit: int
 @click.argument("finding")
 @with_client
 def show(shell: Shell, client: Client, *, finding: str) -> None:
-    """Show a finding with its evidence; FINDING is an id, its end, or the title."""
+    """Show a finding with its evidence.
+
+    FINDING is an id, its end, or the title.
+    """
     row = client.find("/findings", finding, names=("title",))
     text = details(
         (

@@ -46,7 +46,7 @@ def list_laps(shell: Shell, client: Client, *, limit: int, offset: int) -> None:
 @click.argument("lap")
 @with_client
 def show(shell: Shell, client: Client, *, lap: str) -> None:
-    """Show lead times per stage, working against waiting, rework and the outcome."""
+    """Show lead times per stage, rework and the outcome."""
     lap_id = lap if lap.startswith("lap_") else client.find("/laps", lap, names=("title",))["id"]
     report = client.get(f"/laps/{lap_id}")
     outcomes = client.get("/outcomes", lap_id=lap_id, limit=20)

@@ -59,7 +59,10 @@ def add(
     requires: tuple[str, ...],
     change: str | None,
 ) -> None:
-    """Add the image in FILE; version, addresses and hash are read from it where its format has them."""
+    """Add the image in FILE.
+
+    Version, addresses and hash are read from it where its format has them.
+    """
     check_file(file)
     query = {
         "programme_id": programme_of(client, programme),
@@ -114,7 +117,10 @@ def list_packages(
 @click.argument("package")
 @with_client
 def show(shell: Shell, client: Client, *, package: str) -> None:
-    """Show a package and what was read from its image; PACKAGE is ECU@VERSION, an id, or the end of one."""
+    """Show a package and what was read from its image.
+
+    PACKAGE is ECU@VERSION, an id, or the end of one.
+    """
     row = find_package(package, client.get("/packages", limit=PAGE_ROWS_MAX))
     needs = [f"{each['ecu']} {each['range']}" for each in row["requires"]]
     text = details(

@@ -48,7 +48,13 @@ def cli_page() -> str:
     """Return the reference page of all commands, in Markdown."""
     rows = [f"| {EXIT_STATUS[kind]} | `{kind}`: {text} |" for kind, text in MEANING.items()]
     rows += ["| 130 | ended by Ctrl-C |", "| 141 | whoever read the output had enough |"]
-    root = click.Context(cli, info_name="ringroad", terminal_width=WIDTH_CHARS, max_content_width=WIDTH_CHARS)
+    root = click.Context(
+        cli,
+        info_name="ringroad",
+        terminal_width=WIDTH_CHARS,
+        max_content_width=WIDTH_CHARS,
+        **cli.context_settings,
+    )
     parts = [HEAD + "\n".join(rows) + "\n"]
     for name in cli.list_commands(root):
         command = cli.get_command(root, name)

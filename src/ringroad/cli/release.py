@@ -66,7 +66,10 @@ def create(
     notes: str,
     rxswin: str,
 ) -> None:
-    """Create a release as a draft, from FILE (TOML or JSON) or from options."""
+    """Create a release as a draft.
+
+    From FILE (TOML or JSON), or from options.
+    """
     if file is not None:
         if packages or groups or post_checks or notes or rxswin:
             raise InvalidInput("a release comes from a file or from options, not from both")
@@ -102,7 +105,10 @@ def create(
 @click.argument("release")
 @with_client
 def check(shell: Shell, client: Client, *, release: str) -> int:
-    """Check a release as a whole; exit status 1 when something blocks it."""
+    """Check a release as a whole.
+
+    Exit status 1 when something blocks it.
+    """
     row = client.find("/releases", release, names=NAMES)
     row = client.post(f"/releases/{row['id']}/check", {"generation": row["generation"]})
     found = row["findings"] or []
@@ -159,7 +165,11 @@ def sign_release(
     signed: Path | None,
     yes: bool,
 ) -> None:
-    """Sign the release's images with the offline keys at hand and publish them."""
+    """Sign its images with the offline keys, and publish them.
+
+    What will be signed is shown first.
+    With fewer keys at hand than the threshold, export it, have it signed, and hand it in.
+    """
     row = client.find("/releases", release, names=NAMES)
     if row["state"] == "signed":
         shell.show(row, text=f"{row['name']} {row['version']} is signed already")
@@ -235,7 +245,10 @@ def list_releases(
 @click.argument("release")
 @with_client
 def show(shell: Shell, client: Client, *, release: str) -> None:
-    """Show a release: packages per variant, groups, findings; RELEASE is an id, its end, a version or a name."""
+    """Show a release: packages per variant, groups, findings.
+
+    RELEASE is an id, its end, a version or a name.
+    """
     row = client.find("/releases", release, names=NAMES)
     packages = {each["id"]: each for each in _packages_of(client, row["programme_id"])}
     document = row["document"]

@@ -43,7 +43,10 @@ def show(shell: Shell, client: Client, *, programme: str | None, cars: int) -> N
 @click.option("--reason", required=True, help="Why, for the record.")
 @with_client
 def block(shell: Shell, client: Client, *, option: str, programme: str | None, reason: str) -> None:
-    """Hold back orders with OPTION (or of the variant so named); the line replans."""
+    """Hold back orders with OPTION; the line replans.
+
+    OPTION may also be a variant.
+    """
     programme = programme_of(client, programme)
     done = client.post(f"/programmes/{programme}/blocked-options", {"option": option, "reason": reason})
     shell.show(done, text=f"{option} is blocked\n{_latency(_current(client, programme))}")

@@ -151,7 +151,7 @@ def test_tokens_lie_with_our_installation_or_else_with_the_person(tmp_path: Path
 def test_every_client_command_shows_an_example_that_the_command_line_can_read() -> None:
     shown = 0
     for name in CLIENT_GROUPS:
-        group = cli.get_command(click.Context(cli), name)
+        group = cli.get_command(click.Context(cli, **cli.context_settings), name)
         assert isinstance(group, click.Group)
         for words, command in _leaves(group, ("ringroad", name)):
             lines = _joined(command.epilog or "")
@@ -210,7 +210,7 @@ def _parse(line: str) -> None:
     words = words[words.index("ringroad", 1 if "=" in words[0] else 0) + 1 :]
     words = [word.rstrip(")") for word in words] if "$(" in line else words
     command: click.Command = cli
-    ctx = click.Context(cli, info_name="ringroad")
+    ctx = click.Context(cli, info_name="ringroad", **cli.context_settings)
     while isinstance(command, click.Group):
         found = command.get_command(ctx, words.pop(0))
         assert found is not None, line
