@@ -124,13 +124,26 @@ def test_signing_with_foreign_keys_is_refused_as_untrusted(terminal: Terminal) -
     t = terminal
     release = _release(t)
     counts = KeyCounts(keys=1, threshold=1)
-    foreign = KeyFolders(public=t.folder / "foreign-public", offline=t.folder / "foreign")
+    (t.folder / "other").mkdir()
+    foreign = KeyFolders(public=t.folder / "other" / "keys", offline=t.folder / "foreign")
     init_keys(foreign, root=counts, image_targets=counts)
     pending = str(t.folder / "pending.json")
     t("release", "sign", release, "--export", pending)
     t("release", "sign", release, "--export", pending, status=4)  # a file is never overwritten
     signed = str(t.folder / "signed.json")
-    t("keys", "sign-targets", pending, "--out", signed, "--var", str(t.folder / "none"), status=3)
+    stolen = str(t.folder / "stolen.json")
+    t(
+        "keys",
+        "sign-targets",
+        pending,
+        "--out",
+        stolen,
+        "--var",
+        str(t.folder / "other"),
+        "--offline",
+        str(foreign.offline),
+    )
+    t("release", "sign", release, "--signed", stolen, status=6)
     t("release", "sign", release, "--signed", pending, status=6)  # nobody signed it
     t(
         "keys", "sign-targets", pending, "--out", signed, "--var", str(t.settings.var),
@@ -158,6 +171,17 @@ def test_a_blocked_release_says_why_and_exits_with_no(terminal: Terminal) -> Non
     assert "cannot be signed" in result.out
     assert t("--json", "release", "check", "Half", status=1).value["state"] == "draft"
     t("release", "sign", "Half", "--yes", status=4)
+
+
+def test_a_blocked_plan_says_why_and_exits_with_no(terminal: Terminal, world: World) -> None:
+    t = terminal
+    t("campaign", "create", "Nobody", "--release", "2.1.1")
+    result = t("campaign", "plan", "Nobody", "--query", "region = XX", status=1)
+    assert "matches     none" in result.out
+    assert "blocking" in result.out
+    assert "column" in t("campaign", "plan", "Nobody", "--query", "region = ", status=2).err
+    t("campaign", "approve", "Nobody", status=4)
+    t("campaign", "start", "Nobody", status=4)
 
 
 def test_every_list_and_show_answers_in_json(terminal: Terminal, world: World) -> None:
