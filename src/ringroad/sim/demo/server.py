@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx
@@ -14,8 +14,9 @@ from ringroad.sim.demo.firmware import Firmware
 from ringroad.sim.plant import LineOrder, LineSchedule
 
 TIMEOUT_S = 30.0
-RETRIES_MAX = 40  # a server that was killed is back within seconds
+RETRIES_MAX = 120  # a server that was killed is back within seconds, its database may take longer
 RETRY_S = 0.5
+ORDERS_MAX = 1_000  # one page
 
 _ERRORS: Mapping[int, type[RingroadError]] = {
     400: InvalidInput,
@@ -29,8 +30,14 @@ _ERRORS: Mapping[int, type[RingroadError]] = {
 }
 
 
+Done = Callable[[], Awaitable[Any]]
+
+
 class Api:
     """One person's access to the management API.
+
+    A server or database that is away is waited for. A command whose answer was lost may have been done: it is sent
+    again only where doing it twice changes nothing, or after a look at the server that says it was not.
 
     Args:
         client: with the server's address.
@@ -47,32 +54,64 @@ class Api:
         """Read."""
         return (await self._send("GET", path, params=params)).json()
 
-    async def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Do."""
-        return (await self._send("POST", path, json=dict(body or {}))).json()
+    async def post(
+        self, path: str, body: Mapping[str, Any] | None = None, *, done: Done | None = None
+    ) -> Any:
+        """Do.
+
+        Args:
+            path: below /api/v1.
+            body: the command.
+            done: for commands that must not be done twice; looks whether it was done, and returns what the
+                answer would have been, or None.
+        """
+        if done is None:
+            return (await self._send("POST", path, json=dict(body or {}))).json()
+        for attempt in range(RETRIES_MAX):
+            try:
+                return await self.post_once(path, body)
+            except Unavailable:
+                if attempt == RETRIES_MAX - 1:
+                    raise
+            await self._sleep(RETRY_S)
+            found = await done()
+            if found is not None:
+                return found
+        raise Unavailable("the server does not answer")
+
+    async def post_once(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Do, and leave it to the caller what a lost answer means.
+
+        Raises:
+            Unavailable: it may have been done or not.
+        """
+        return (await self._send("POST", path, attempts_max=1, json=dict(body or {}))).json()
 
     async def upload(self, path: str, data: bytes, **params: Any) -> Any:
-        """Send a file."""
+        """Send a file; the same file twice changes nothing."""
         return (await self._send("POST", path, params=params, content=data)).json()
 
     async def download(self, path: str) -> bytes:
         """Get a file."""
         return (await self._send("GET", path)).content
 
-    async def _send(self, method: str, path: str, **given: Any) -> httpx.Response:
-        """Send a request; a read is repeated while the server is away.
+    async def _send(
+        self, method: str, path: str, *, attempts_max: int = RETRIES_MAX, **given: Any
+    ) -> httpx.Response:
+        """Send a request, again while the server is away.
 
         Raises:
             RingroadError: by the status of the answer.
         """
-        for attempt in range(RETRIES_MAX):
+        for attempt in range(attempts_max):
+            last = attempt == attempts_max - 1
             try:
                 answer = await self._client.request(method, f"/api/v1{path}", headers=self._headers, **given)
             except httpx.TransportError as error:
-                if attempt == RETRIES_MAX - 1:
+                if last:
                     raise Unavailable("the server does not answer", detail=str(error)) from error
             else:
-                if answer.status_code != 503 or attempt == RETRIES_MAX - 1:
+                if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or last:
                     _check(answer)
                     return answer
             await self._sleep(RETRY_S)
@@ -102,6 +141,7 @@ class Server:
         self._operator = operator
         self._approver = approver
         self._images: dict[str, bytes] = {}  # by sha256: the plant's own store
+        self._orders: set[str] = set()  # ids of orders that were placed
 
     # Build ------------------------------------------------------------------------------------------
 
@@ -130,7 +170,12 @@ class Server:
         }  # fmt: skip
         if change_id:
             body["change_id"] = change_id
-        return dict(await self._operator.post("/releases", body))
+
+        async def made() -> Any:
+            releases = await self._operator.get("/releases", programme_id=programme_id)
+            return next((one for one in releases if one["version"] == version), None)
+
+        return dict(await self._operator.post("/releases", body, done=made))
 
     async def check_release(self, release_id: str) -> None:
         """Check a release as a whole.
@@ -149,7 +194,12 @@ class Server:
         """Fetch what is to be signed, sign it with the offline keys, publish it."""
         pending = await self._approver.get(f"/releases/{release_id}/pending-targets")
         signed = sign(pending["payload"].encode()).decode() if pending["needed"] else ""
-        await self._approver.post(f"/releases/{release_id}/signature", {"signed": signed})
+
+        async def is_signed() -> Any:
+            release = await self._approver.get(f"/releases/{release_id}")
+            return release if release["state"] == "signed" else None
+
+        await self._approver.post(f"/releases/{release_id}/signature", {"signed": signed}, done=is_signed)
 
     async def set_baseline(self, release_id: str) -> None:
         """Make a release what the line flashes."""
@@ -157,9 +207,17 @@ class Server:
 
     async def add_order(self, programme_id: str, *, variant: str, region: str, rush: bool) -> None:
         """Order a vehicle."""
-        await self._operator.post(
-            "/orders", {"programme_id": programme_id, "variant": variant, "region": region, "rush": rush}
+
+        async def placed() -> Any:
+            orders = await self._operator.get("/orders", programme_id=programme_id, limit=ORDERS_MAX)
+            return next((one for one in orders if one["id"] not in self._orders), None)
+
+        order = await self._operator.post(
+            "/orders",
+            {"programme_id": programme_id, "variant": variant, "region": region, "rush": rush},
+            done=placed,
         )
+        self._orders.add(order["id"])
 
     async def schedule(self, programme_id: str) -> dict[str, Any]:
         """Return the current line schedule."""
@@ -173,11 +231,17 @@ class Server:
 
     async def accept_finding(self, finding: Mapping[str, Any], *, title: str, target: str) -> dict[str, Any]:
         """Accept a finding into a change, and let the other person approve it."""
+
+        async def proposed() -> Any:
+            changes = await self._operator.get("/changes", finding_id=finding["id"])
+            return changes[0] if changes else None
+
         made = await self._operator.post(
-            f"/findings/{finding['id']}/accept", {"title": title, "target": target}
+            f"/findings/{finding['id']}/accept", {"title": title, "target": target}, done=proposed
         )
-        await self._approver.post(f"/changes/{made['id']}/approve")
-        return dict(await self._operator.get(f"/changes/{made['id']}"))
+        path = f"/changes/{made['id']}"
+        await self._approver.post(f"{path}/approve", done=self._left(path, "proposed"))
+        return dict(await self._operator.get(path))
 
     async def outcomes(self, finding_id: str) -> list[dict[str, Any]]:
         """List outcomes of a finding."""
@@ -204,17 +268,32 @@ class Server:
         Raises:
             InvalidInput: the checker blocks the plan.
         """
-        made = await self._operator.post("/campaigns", {"name": name, "release_id": release_id})
+
+        async def created() -> Any:
+            campaigns = await self._operator.get("/campaigns")
+            return next((one for one in campaigns if one["release_id"] == release_id), None)
+
+        made = await self._operator.post("/campaigns", {"name": name, "release_id": release_id}, done=created)
+        path = f"/campaigns/{made['id']}"
         plan = await self._operator.post(
-            f"/campaigns/{made['id']}/plan",
+            f"{path}/plan",
             {"query": query, "waves": waves, "gate": dict(gate), "vehicle_deadline_s": 600, "seed": seed},
         )
         if not plan["current"]:
             blocking = [one["message"] for one in plan["findings"] if one.get("severity") == "blocking"]
             raise InvalidInput(f"the plan is blocked: {'; '.join(blocking)}")
-        await self._approver.post(f"/campaigns/{made['id']}/approve")
-        await self._operator.post(f"/campaigns/{made['id']}/start")
+        await self._approver.post(f"{path}/approve", done=self._left(path, "draft", "planned"))
+        await self._operator.post(f"{path}/start", done=self._left(path, "approved"))
         return str(made["id"])
+
+    def _left(self, path: str, *states: str) -> Done:
+        """Return a look at whether what is at `path` has left these states."""
+
+        async def look() -> Any:
+            found = await self._operator.get(path)
+            return None if found["state"] in states else found
+
+        return look
 
     async def campaign(self, campaign_id: str) -> dict[str, Any]:
         """Read a campaign."""
@@ -272,7 +351,7 @@ class PlantApi:
             return None
         document = found[0]["document"]
         wanted: list[str] = document["sequence"]
-        orders = await self._api.get("/orders", programme_id=self._programme_id, limit=1_000)
+        orders = await self._api.get("/orders", programme_id=self._programme_id, limit=ORDERS_MAX)
         known = {order["id"]: order for order in orders}
         return LineSchedule(
             generation=found[0]["generation"],
@@ -295,11 +374,11 @@ class PlantApi:
 
     async def start_order(self, order_id: str) -> None:
         """Note that a car entered the line."""
-        await self._api.post(f"/orders/{order_id}/start")
+        await self._api.post_once(f"/orders/{order_id}/start")  # the plant knows what a lost answer means
 
     async def reopen_order(self, order_id: str) -> None:
         """Put an order back whose car left the line unfinished."""
-        await self._api.post(f"/orders/{order_id}/reopen")
+        await self._api.post_once(f"/orders/{order_id}/reopen")
 
     async def register(self, registration: Mapping[str, Any], *, order_id: str) -> None:
         """Register a new vehicle."""
@@ -309,7 +388,7 @@ class PlantApi:
             {**ecu, **{key: installed[ecu["serial"]][key] for key in ("filename", "version", "image_sha256")}}
             for ecu in body["ecus"]
         ]
-        await self._api.post("/vehicles", body)
+        await self._api.post_once("/vehicles", body)
 
 
 async def sign_up(client: httpx.AsyncClient, *, one_time: str, password: str) -> str:
