@@ -216,6 +216,7 @@ def _parse(line: str) -> None:
         assert found is not None, line
         command = found
     try:
-        command.make_parser(ctx).parse_args(words)
+        _, left, _ = command.make_parser(click.Context(command, parent=ctx)).parse_args(words)
+        assert not left, f"{line}: {left} is too much"
     except click.UsageError as error:
         raise RingroadError(f"{line}: {error}") from error
