@@ -23,11 +23,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from ringroad.kernel.limits import ECUS_MAX, TELEMETRY_BATCH_MAX
+from ringroad.kernel.limits import ACTION_ID_MAX, ECUS_MAX, TELEMETRY_BATCH_MAX
 
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 ShortText = Annotated[str, Meta(max_length=2_000)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Word = Annotated[str, Meta(max_length=200)]
+ActionId = Annotated[int, Meta(ge=1, le=ACTION_ID_MAX)]
+Bytes = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # what every JSON library keeps exactly
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,16 +61,16 @@ class Report(Message, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     id: Name
-    action_id: int
+    action_id: ActionId
     state: VehicleState
     at: datetime
-    ecu: str = ""  # ECU serial, empty for the whole vehicle
-    ecu_state: str = (
+    ecu: Word = ""  # ECU serial, empty for the whole vehicle
+    ecu_state: Word = (
         ""  # IDLE, STAGING, STAGED, INSTALLING, ACTIVATED, VERIFIED, COMMITTED, ROLLING_BACK, ...
     )
-    done_bytes: int = 0
-    total_bytes: int = 0
-    code: str = ""  # typed reason, e.g. "hash_mismatch", "precondition"
+    done_bytes: Bytes = 0
+    total_bytes: Bytes = 0
+    code: Word = ""  # typed reason, e.g. "hash_mismatch", "precondition"
     detail: ShortText = ""
 
 

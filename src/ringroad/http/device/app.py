@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 import structlog
 
 from ringroad.http.device import ddi, native
@@ -33,7 +34,7 @@ from ringroad.http.device.wire import (
     send_refusal,
 )
 from ringroad.kernel.clock import Clock
-from ringroad.kernel.errors import NotFound, RingroadError
+from ringroad.kernel.errors import Forbidden, NotFound, RingroadError, Unavailable
 from ringroad.kernel.limits import FEEDBACK_BYTES_MAX
 from ringroad.storage.db import Connection
 
@@ -108,6 +109,9 @@ class Gateways:
         except RingroadError as error:
             log.info("device refused", path=path, code=error.code, reason=error.message, detail=error.detail)
             await send_refusal(send, error)
+        except psycopg.Error as error:  # only before an answer has begun: images need no database by then
+            log.warning("database unavailable", path=path, detail=str(error))
+            await send_refusal(send, Unavailable("the database does not answer", hint="come back"))
 
     # DDI ------------------------------------------------------------------------------------------
 
@@ -119,6 +123,9 @@ class Gateways:
         device = await self.authenticate(scope, send, parts[4], scheme=b"TargetToken ")
         if device is None:
             return
+        if not device.ddi:
+            # Here a bare word closes an action; a native vehicle must show its ECUs' signed manifest.
+            raise Forbidden("this vehicle speaks Uptane, not DDI", hint="/uptane/v1", code="wrong_gateway")
         method = scope["method"]
         if len(parts) == 5 and method == "GET":
             if device.offer is None and not device.config_wanted:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import orjson
 
 from ringroad.http.device.read_model import Device, Offer
+from ringroad.http.device.wire import storable_time
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.limits import ACTION_ID_MAX
 
@@ -201,7 +202,7 @@ def _count(value: object) -> int | None:
 def _event_at(timestamp: object, *, now: datetime) -> datetime:
     """Return the device's own time in milliseconds where it makes sense, else the time of receipt."""
     if isinstance(timestamp, int) and not isinstance(timestamp, bool) and 0 < timestamp < TIMESTAMP_MS_MAX:
-        return datetime.fromtimestamp(timestamp / 1000, UTC)
+        return storable_time(datetime.fromtimestamp(timestamp / 1000, UTC), now=now)
     return now
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from ringroad.http.device.images import send_image
 from ringroad.http.device.store import SQL, NewReport
-from ringroad.http.device.wire import JSON, Receive, Scope, Send, header, read_body, send_bytes
+from ringroad.http.device.wire import JSON, Receive, Scope, Send, header, read_body, send_bytes, storable_time
 from ringroad.kernel.errors import InvalidInput, NotFound
 from ringroad.kernel.limits import MANIFEST_BYTES_MAX, REQUEST_BYTES_MAX
 from ringroad.protocol.vehicle import TERMINAL_STATES, Acknowledged, Command, ReportBatch
@@ -115,7 +115,7 @@ class NativeGateway:
                 NewReport(
                     vin=vin, dedupe_key=report.id, action_id=report.action_id,
                     kind="closed" if report.state in TERMINAL_STATES and not report.ecu else "progress",
-                    event_at=report.at, received_at=now, body={"gateway": "native", **content},
+                    event_at=storable_time(report.at, now=now), received_at=now, body={"gateway": "native", **content},
                 )
             )  # fmt: skip
         if rows:

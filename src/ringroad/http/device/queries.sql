@@ -13,7 +13,7 @@ SELECT a.action_id, a.vin, a.state, a.changed_seq, coalesce(a.release_id, c.rele
  WHERE a.changed_seq > :after_seq
    AND (:after_seq > 0 OR a.state IN ('offered', 'active', 'cancelling'))
    AND NOT EXISTS (SELECT 1 FROM device_report r
-                    WHERE r.action_id = a.action_id AND r.kind = 'closed' AND r.applied_at IS NULL)
+                    WHERE r.action_id = a.action_id AND r.vin = a.vin AND r.kind = 'closed' AND r.applied_at IS NULL)
  ORDER BY a.changed_seq;
 
 -- name: bundle_packages

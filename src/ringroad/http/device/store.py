@@ -17,8 +17,9 @@ import psycopg
 import structlog
 from psycopg.types.json import Jsonb
 
+from ringroad.http.device.ddi import ATTRIBUTES_MAX
 from ringroad.http.device.read_model import ReadModel
-from ringroad.kernel.errors import Unavailable
+from ringroad.kernel.errors import InvalidInput, RingroadError, Unavailable
 from ringroad.storage.db import Connection, load_queries
 
 SQL = load_queries("ringroad.http.device")
@@ -48,6 +49,8 @@ UPDATE vehicle SET attributes = CASE %(mode)s
     WHEN 'remove' THEN attributes - ARRAY(SELECT jsonb_object_keys(%(data)s))
     ELSE attributes || %(data)s END
  WHERE vin = %(vin)s
+   AND (%(mode)s <> 'merge' OR %(attributes_max)s >=
+        (SELECT count(*) FROM jsonb_object_keys(attributes || %(data)s)))
 """
 
 
@@ -65,7 +68,10 @@ class NewReport:
 
 
 class ReportWriter:
-    """Group commit: `write` returns when the report is durable, or raises."""
+    """Group commit: `write` returns when the report is durable, or raises.
+
+    Invariant: what one device sent never keeps another's report from being stored.
+    """
 
     def __init__(self, database_url: str) -> None:
         self._url = database_url
@@ -78,6 +84,7 @@ class ReportWriter:
         """Make reports durable; a repeated one is stored once.
 
         Raises:
+            InvalidInput: these reports cannot be stored; sending them again will not help.
             Unavailable: the queue is full or the database does not answer; nothing was acknowledged.
         """
         if self._rows + len(reports) > QUEUE_ROWS_MAX:
@@ -102,28 +109,34 @@ class ReportWriter:
             await self._disconnect()
 
     async def _flush(self, batch: list[tuple[list[NewReport], asyncio.Future[None]]]) -> None:
-        reports = [report for some, _ in batch for report in some]
-        self._rows -= len(reports)
+        self._rows -= sum(len(some) for some, _ in batch)
+        refusal = await self._store([report for some, _ in batch for report in some])
+        if isinstance(refusal, InvalidInput) and len(batch) > 1:
+            for some, future in batch:  # one of them is to blame: each for itself
+                _settle(future, await self._store(some))
+            return
+        for _, future in batch:
+            _settle(future, refusal)
+
+    async def _store(self, reports: list[NewReport]) -> RingroadError | None:
+        """Write in one transaction; return why it could not be done. Never raises: the next batch must go on."""
         try:
             if self._conn is None or self._conn.closed:
                 self._conn = await psycopg.AsyncConnection.connect(self._url, autocommit=True)
             async with self._conn.transaction():
                 await self._insert(self._conn, reports)
-        except (psycopg.Error, OSError) as error:
+        except (psycopg.DataError, orjson.JSONEncodeError) as error:
+            return InvalidInput("the report cannot be stored", code="unstorable", detail=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it was, nothing was acknowledged
             await self._disconnect()
-            refusal = Unavailable("the report could not be stored", hint="send it again", detail=str(error))
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(refusal)
-        else:
-            for _, future in batch:
-                if not future.done():
-                    future.set_result(None)
+            return Unavailable("the report could not be stored", hint="send it again", detail=str(error))
+        return None
 
     async def _disconnect(self) -> None:
-        if self._conn is not None:
-            await self._conn.close()
-            self._conn = None
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            with contextlib.suppress(psycopg.Error, OSError):
+                await conn.close()
 
     @staticmethod
     async def _insert(conn: psycopg.AsyncConnection[Any], reports: list[NewReport]) -> None:
@@ -135,10 +148,22 @@ class ReportWriter:
             await conn.execute("SELECT pg_notify('ringroad_report', '')")
         for report in reports:
             if report.kind == "config":
-                data = Jsonb(report.body["data"])
-                await conn.execute(
-                    UPDATE_ATTRIBUTES, {"mode": report.body["mode"], "data": data, "vin": report.vin}
-                )
+                given = {
+                    "mode": report.body["mode"],
+                    "data": Jsonb(_without_nul(report.body["data"])),
+                    "vin": report.vin,
+                    "attributes_max": ATTRIBUTES_MAX,
+                }
+                await conn.execute(UPDATE_ATTRIBUTES, given)
+
+
+def _settle(future: asyncio.Future[None], refusal: RingroadError | None) -> None:
+    if future.done():  # its client went away
+        return
+    if refusal is None:
+        future.set_result(None)
+    else:
+        future.set_exception(refusal)
 
 
 async def keep_fresh(model: ReadModel, open_connection: Callable[[], Connection]) -> None:

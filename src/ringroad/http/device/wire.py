@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -15,6 +17,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
+BODY_S_MAX = 60.0  # seconds for a whole body; 16 MiB at 270 kB/s
+# Years that every clock, database and time zone on the way can hold; a vehicle's clock can say anything.
+EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
@@ -63,12 +68,25 @@ STATUS = {
 }
 
 
+def storable_time(at: datetime, *, now: datetime) -> datetime:
+    """Return a device's own time where it can be stored and read back, else the time of receipt."""
+    return at if EARLIEST <= at <= LATEST else now
+
+
 async def read_body(receive: Receive, *, bytes_max: int) -> bytes:
     """Read a request body.
 
     Raises:
-        InvalidInput: longer than `bytes_max`, or the client went away.
+        InvalidInput: longer than `bytes_max`, too slow, or the client went away.
     """
+    try:
+        async with asyncio.timeout(BODY_S_MAX):
+            return await _read_body(receive, bytes_max=bytes_max)
+    except TimeoutError as error:
+        raise InvalidInput(f"the request took longer than {BODY_S_MAX:g} s", code="too_slow") from error
+
+
+async def _read_body(receive: Receive, *, bytes_max: int) -> bytes:
     chunks = []
     size = 0
     while True:
