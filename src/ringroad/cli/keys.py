@@ -129,11 +129,16 @@ def init_command(
 ) -> None:
     """Make all keys and the first root of both repositories."""
     folders = KeyFolders(public=var / "keys", offline=offline)
+    root, image_targets = (
+        KeyCounts(keys=root_keys, threshold=threshold),
+        KeyCounts(keys=targets_keys, threshold=targets_threshold),
+    )
+    refuse_used(folders)
     prepare_var(Settings(var=var))
     init_keys(
         folders,
-        root=KeyCounts(keys=root_keys, threshold=threshold),
-        image_targets=KeyCounts(keys=targets_keys, threshold=targets_threshold),
+        root=root,
+        image_targets=image_targets,
         passphrase=_read_passphrase(passphrase_file),
     )
     rows = describe_keys(folders)
@@ -198,6 +203,20 @@ def rotate_command(
     )
 
 
+def refuse_used(folders: KeyFolders) -> None:
+    """Refuse folders that hold something.
+
+    Raises:
+        Conflict: one does; nothing was changed.
+    """
+    for folder in (folders.public, folders.offline):
+        if folder.exists() and any(folder.iterdir()):
+            raise Conflict(
+                f"{folder} is not empty",
+                hint="keys are never overwritten; name another folder or move this one",
+            )
+
+
 def init_keys(
     folders: KeyFolders, *, root: KeyCounts, image_targets: KeyCounts, passphrase: bytes = b""
 ) -> None:
@@ -207,12 +226,7 @@ def init_keys(
         Conflict: there are keys already; nothing was changed.
         Unavailable: a folder cannot be written.
     """
-    for folder in (folders.public, folders.offline):
-        if folder.exists() and any(folder.iterdir()):
-            raise Conflict(
-                f"{folder} is not empty",
-                hint="keys are never overwritten; name another folder or move this one",
-            )
+    refuse_used(folders)
     now = SystemClock().now()
     staged = KeyFolders(public=_staging(folders.public), offline=_staging(folders.offline))
     try:
