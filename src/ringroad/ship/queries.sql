@@ -285,7 +285,7 @@ SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
    FOR UPDATE OF a;
 
 -- name: vehicle_denies$
-SELECT EXISTS (SELECT FROM device_report r
+SELECT EXISTS (SELECT FROM device_report r JOIN assignment a ON a.action_id = r.action_id AND a.vin = r.vin
                 WHERE r.action_id = :action_id AND r.kind = 'closed' AND r.body ->> 'gateway' = 'native'
                   AND r.body ->> 'state' <> 'SUCCEEDED');
 

@@ -266,7 +266,8 @@ def _append_outcomes(
         if wave not in causes:
             found = SQL.wave_fact_id(conn, campaign_id=wave[0], wave=wave[1])
             causes[wave] = [found] if found else []
-        event_at = min(at, now)  # a vehicle's clock may be ahead of ours
+        # A vehicle's clock may be ahead of ours, or never have been set: nothing ends before it was offered.
+        event_at = max(min(at, now), min(row["offered_at"] or at, now))
         body = {"campaign_id": row["campaign_id"], "wave": row["wave"], "action_id": row["action_id"]}
         facts.append(
             Fact(
