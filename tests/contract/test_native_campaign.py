@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from contextlib import closing
+from datetime import datetime, timedelta
 from functools import partial
 
 import msgspec
@@ -27,7 +29,7 @@ from ringroad.storage.db import Connection, connect, transaction
 from ringroad.trust import sign
 from ringroad.trust.keys import public_key_dict
 from ringroad.trust.manifest import build_ecu_report, build_manifest
-from support.fleet import T0, CountingIds, Story, add_vehicles, fill_programme, vin
+from support.fleet import T0, CountingIds, Story, add_vehicles, fill_programme, vin, wait_for_locks
 from support.uptane import Repo, seeded
 
 pytestmark = pytest.mark.engines
@@ -66,7 +68,7 @@ def publish(conn: Connection) -> None:
     accept_image_targets(conn, SIGNERS, sign.add_signatures(payload, IMAGE.signers("targets")), now=T0)
 
 
-def manifest(conn: Connection, *, counter: int, at: object = T0) -> bytes:
+def manifest(conn: Connection, *, counter: int, at: datetime = T0) -> bytes:
     """What the vehicle signs after installing everything the Director listed."""
     targets = msgspec.json.decode(
         read_metadata(conn, repository="director", vin=vin(0), filename="1.targets.json")
@@ -74,7 +76,7 @@ def manifest(conn: Connection, *, counter: int, at: object = T0) -> bytes:
     reports = [
         build_ecu_report(
             seeded(serial), serial=serial, filename=filename, length=target["length"],
-            sha256=target["hashes"]["sha256"], sha512=target["hashes"]["sha512"], latest_time=T0, counter=counter,
+            sha256=target["hashes"]["sha256"], sha512=target["hashes"]["sha512"], latest_time=at, counter=counter,
         )
         for filename, target in targets["signed"]["targets"].items()
         for serial in target["custom"]["ecus"]
@@ -108,6 +110,42 @@ def test_a_native_vehicle_is_updated_by_signed_bundle_and_signed_manifest(conn: 
     story.later(1)
     tick(conn, ids, now=story.now, issue=signing_with(SIGNERS))
     assert story.campaign().state is CampaignState.FINISHED
+
+
+def test_of_two_manifests_at_once_with_one_counter_one_is_a_replay(conn: Connection, pg_url: str) -> None:
+    ids = CountingIds()
+    fill_programme(conn, ids)
+    add_vehicles(conn, range(1), gateway="native")
+    for serial in ("head-0", "brake-0"):
+        conn.execute(
+            "UPDATE ecu SET public_key = %s WHERE serial = %s",
+            [Jsonb(public_key_dict(seeded(serial))), serial],
+        )
+    publish(conn)
+    story = Story(conn, ids)
+    story.start(waves=(1,))
+    tick(conn, ids, now=story.now, issue=signing_with(SIGNERS))
+    both = [manifest(conn, counter=1, at=T0), manifest(conn, counter=1, at=T0 - timedelta(seconds=1))]
+    refused: list[str] = []
+
+    def send(raw: bytes) -> None:
+        with closing(connect(pg_url)) as other:
+            try:
+                accept_manifest(ids, other, vin(0), raw, story.now)
+            except Untrusted as error:
+                refused.append(error.code)
+
+    threads = [threading.Thread(target=send, args=(raw,)) for raw in both]
+    with transaction(conn):  # holds both up at the vehicle
+        conn.execute("SELECT 1 FROM vehicle FOR UPDATE")
+        for thread in threads:
+            thread.start()
+        wait_for_locks(conn, 2)
+    for thread in threads:
+        thread.join(30)
+    assert refused == ["replay"]
+    row = conn.execute("SELECT count(*) AS n FROM vehicle_manifest").fetchone()
+    assert row == {"n": 1}
 
 
 def test_a_vehicle_whose_image_is_not_published_is_refused_with_the_reason(conn: Connection) -> None:

@@ -405,6 +405,101 @@ def test_after_a_halt_a_return_is_signed_where_counters_allow_it(story: Story) -
     assert row == {"release_id": "release_1.0.0"}
 
 
+def test_a_vehicle_that_waits_twice_does_not_keep_the_others_from_their_bundles(story: Story) -> None:
+    story.conn.execute("UPDATE software_package SET release_counter = 2")
+    vins = add_vehicles(story.conn, range(4), gateway="native")
+    story.start(waves=(2,), rollback_installed=True, gate=GatePolicy(failed_permille_max=300, reports_min=2))
+    story.tick()
+    good, bad = story.vehicles("offered")
+    confirm(story, good.vin)
+    story.native(bad, "ROLLED_BACK", kind="closed")
+    story.later(1)
+    tick(story.conn, story.ids, now=story.now, issue=None)  # halted; the keys are away, nothing is signed yet
+    halted = story.campaign_id
+    assert [action.state for action in story.vehicles(kind="rollback")] == ["pending"]
+    story.start(release="release_3.0.0", waves=(4,))
+    assert story.tick().bundles == 4
+    assert len(story.vehicles("offered")) == 3  # of the new campaign
+    story.campaign_id = halted
+    (answer,) = story.vehicles(kind="rollback")
+    assert (answer.vin, answer.state) == (good.vin, "offered")  # the older action first
+    assert good.vin in vins
+
+
+def test_vehicles_on_ddi_are_told_to_return_too(story: Story) -> None:
+    story.conn.execute("UPDATE software_package SET release_counter = 2")
+    add_vehicles(story.conn, range(4))
+    story.start(waves=(4,), rollback_installed=True, gate=GatePolicy(failed_permille_max=300, reports_min=2))
+    good, bad = story.vehicles("offered")[:2]
+    story.ddi(good, "closed", "success", kind="closed")
+    story.ddi(bad, "closed", "failure", kind="closed")
+    story.later(1)
+    story.tick()
+    (answer,) = story.vehicles(kind="rollback")
+    assert (answer.vin, answer.state, answer.release_id) == (good.vin, "offered", "release_1.0.0")
+    assert story.issued == []  # nothing is signed for them
+    story.ddi(answer, "closed", "success", kind="closed")
+    story.tick()
+    row = story.conn.execute("SELECT release_id FROM vehicle WHERE vin = %s", [good.vin]).fetchone()
+    assert row == {"release_id": "release_1.0.0"}
+
+
+def test_a_withdrawn_release_halts_its_campaign(story: Story) -> None:
+    add_vehicles(story.conn, range(8))
+    story.start(waves=(2,))
+    success(story)
+    story.conn.execute("UPDATE release SET state = 'withdrawn' WHERE id = 'release_2.0.0'")
+    story.later(1)
+    ((_, decision),) = story.tick().decisions
+    assert decision == Halt("release_withdrawn")
+    assert (len(story.vehicles("installed")), len(story.vehicles("cancelled"))) == (2, 6)
+
+
+def test_nothing_good_is_decided_and_nobody_is_late_while_reports_wait(story: Story) -> None:
+    add_vehicles(story.conn, range(6))
+    story.start(waves=(3,), gate=GatePolicy(failed_permille_max=999, reports_min=1))
+    success(story)
+    story.later(3_601)
+    done = tick(story.conn, story.ids, now=story.now, reports_max=1)
+    assert (done.reports_applied, done.expired, done.decisions) == (1, 0, ())
+    assert store.list_gate_decisions(story.conn, story.campaign_id)[0]["reason"] == "reports_waiting"
+    done = story.tick()
+    assert (done.reports_applied, done.expired) == (2, 0)
+    assert len(story.vehicles("installed")) == 3
+    assert story.campaign().wave == 2
+
+
+def test_deadlines_of_a_paused_campaign_do_not_keep_others_from_theirs(story: Story) -> None:
+    add_vehicles(story.conn, range(6))
+    story.start(query="variant = city", waves=(3,))
+    for action in story.vehicles("offered"):
+        story.ddi(action, "proceeding")
+    story.tick()
+    with transaction(story.conn):
+        store.pause(
+            story.conn, story.ids, campaign_id=story.campaign_id, generation=story.campaign().generation,
+            actor="ann", reason="", now=story.now,
+        )  # fmt: skip
+    story.later(1)
+    story.start(release="release_3.0.0", query="variant = premium", waves=(3,))
+    story.later(3_601)
+    with transaction(story.conn):
+        assert store.expire_deadlines(story.conn, story.ids, now=story.now, rows_max=3) == 3
+    assert len(story.vehicles("expired")) == 3
+
+
+def test_a_failed_roll_back_blocks_the_vehicle_even_after_the_action_was_closed(story: Story) -> None:
+    add_vehicles(story.conn, range(2), gateway="native")
+    story.start(waves=(2,))
+    story.tick()
+    action = story.vehicles("offered")[0]
+    confirm(story, action.vin)
+    story.native(action, "ROLLBACK_FAILED", kind="closed")
+    story.tick()
+    blocked = story.conn.execute("SELECT vin FROM vehicle WHERE blocked_reason IS NOT NULL").fetchall()
+    assert blocked == [{"vin": action.vin}]
+
+
 def test_a_second_campaign_waits_for_vehicles_that_still_have_to_confirm_a_cancel(story: Story) -> None:
     add_vehicles(story.conn, range(4))
     story.start(waves=(4,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -19,7 +20,7 @@ from ringroad.ship.plan import PlanRequest, WaveSize
 from ringroad.ship.query import QueryError
 from ringroad.ship.store.reports import ManifestResult
 from ringroad.storage.db import Connection, connect, transaction
-from support.fleet import CountingIds, Story, add_vehicles, fill_programme, vin
+from support.fleet import CountingIds, Story, add_vehicles, fill_programme, vin, wait_for_locks
 from support.manifests import manifest_of
 
 pytestmark = pytest.mark.engines
@@ -203,6 +204,86 @@ def test_a_manifest_closes_the_action_only_when_every_target_is_shown(story: Sto
     row = story.conn.execute("SELECT release_id FROM vehicle WHERE vin = %s", [name]).fetchone()
     assert row == {"release_id": "release_2.0.0"}
     assert story.facts(FactKind.VEHICLE_UPDATED) == 1
+
+
+def test_a_vehicle_that_shows_every_image_and_says_its_roll_back_failed_is_not_installed(
+    story: Story,
+) -> None:
+    add_vehicles(story.conn, range(2), gateway="native")
+    story.start(waves=(2,))
+    story.tick()
+    hurt, well = story.vehicles("offered")
+    story.native(hurt, "ROLLBACK_FAILED", kind="closed")
+    story.native(well, "SUCCEEDED", kind="closed")
+    assert confirm(story, hurt.vin) is ManifestResult.RECORDED  # its report is not even folded yet
+    assert confirm(story, well.vin) is ManifestResult.INSTALLED
+    story.tick()
+    states = {action.vin: action.state for action in story.vehicles()}
+    assert states == {hurt.vin: "failed", well.vin: "installed"}
+    row = story.conn.execute(
+        "SELECT release_id, blocked_reason FROM vehicle WHERE vin = %s", [hurt.vin]
+    ).fetchone()
+    assert row == {"release_id": "release_1.0.0", "blocked_reason": "ROLLBACK_FAILED"}
+
+
+@pytest.mark.parametrize("moment", ["start", "resume"])
+def test_a_campaign_of_a_withdrawn_release_neither_starts_nor_goes_on(story: Story, moment: str) -> None:
+    add_vehicles(story.conn, range(4))
+    story.plan()
+    conn, ids, name, now = story.conn, story.ids, story.campaign_id, story.now
+    with transaction(conn):
+        store.approve(conn, ids, campaign_id=name, generation=2, actor="ben", four_eyes=True, now=now)
+    if moment == "resume":
+        with transaction(conn):
+            moved = store.start(conn, ids, campaign_id=name, generation=3, actor="ann", now=now)
+            store.pause(
+                conn, ids, campaign_id=name, generation=moved.generation, actor="ann", reason="", now=now
+            )
+    before = story.campaign()
+    conn.execute("UPDATE release SET state = 'withdrawn' WHERE id = 'release_2.0.0'")
+    move = store.start if moment == "start" else store.resume
+    with pytest.raises(Conflict, match="not signed any more"), transaction(conn):
+        move(conn, ids, campaign_id=name, generation=before.generation, actor="ann", now=now)
+    assert story.campaign() == before
+    assert story.vehicles("offered") == []
+
+
+def test_two_campaigns_that_start_at_once_do_not_take_the_same_vehicles(story: Story, pg_url: str) -> None:
+    add_vehicles(story.conn, range(4))
+    names = []
+    for release in ("release_2.0.0", "release_3.0.0"):
+        story.plan(release=release)
+        names.append(story.campaign_id)
+        with transaction(story.conn):
+            store.approve(
+                story.conn, story.ids, campaign_id=story.campaign_id, generation=2, actor="ben", four_eyes=True,
+                now=story.now,
+            )  # fmt: skip
+    started: list[str] = []
+    refused: list[str] = []
+
+    def start(name: str) -> None:
+        with closing(connect(pg_url)) as other:
+            try:
+                with transaction(other):
+                    store.start(
+                        other, CountingIds(1_000_000 * (1 + names.index(name))), campaign_id=name, generation=3,
+                        actor="ann", now=story.now,
+                    )  # fmt: skip
+                started.append(name)
+            except Conflict as conflict:
+                refused.append(conflict.message)
+
+    threads = [threading.Thread(target=start, args=(name,)) for name in names]
+    with transaction(story.conn):  # holds both up until they are where they would not see each other
+        story.conn.execute("SELECT 1 FROM campaign FOR UPDATE")
+        for thread in threads:
+            thread.start()
+        wait_for_locks(story.conn, 2)
+    for thread in threads:
+        thread.join(30)
+    assert (len(started), len(refused)) == (1, 1)
+    assert "4 vehicles" in refused[0]
 
 
 def test_the_same_manifest_again_changes_nothing(story: Story) -> None:

@@ -130,6 +130,18 @@ def add_vehicles(
     return [vin(number) for number in chosen]
 
 
+def wait_for_locks(conn: Connection, count: int) -> None:
+    """Return when `count` connections to this database wait for a lock; fail after ten seconds."""
+    asked = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    for _ in range(500):
+        conn.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees what it saw first
+        row = conn.execute(asked).fetchone()
+        if row and row["n"] >= count:
+            return
+        conn.execute("SELECT pg_sleep(0.02)")
+    raise AssertionError(f"no {count} connections wait for a lock")
+
+
 class Story:
     """One campaign and its vehicles, told step by step with a clock of its own."""
 

@@ -93,7 +93,7 @@ def issue_waiting(conn: Connection, ids: Ids, issue: IssueBundle, *, now: dateti
         for bundle in waiting:
             content = _decide(known, bundle, vehicles[bundle.vin])
             if isinstance(content, Content):
-                refused = _issue(conn, issue, content, now=now)
+                refused = _issue(conn, issue, content, now=now) if bundle.gateway == "native" else ""
                 if not refused:
                     store.mark_issued(conn, bundle, now=now)
                     continue

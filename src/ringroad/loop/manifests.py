@@ -31,6 +31,8 @@ def accept_manifest(ids: Ids, conn: Connection, vin: str, raw: bytes, now: datet
         NotFound: there is no such vehicle.
     """
     with transaction(conn):
+        # Two manifests at once are judged in turn: the second is compared with the first, not beside it.
+        store.lock_vehicle(conn, vin)
         inventory, last = store.read_inventory(conn, vin)
         if last is not None and hashlib.sha256(last).digest() == hashlib.sha256(raw).digest():
             return  # a retry after a lost answer

@@ -7,7 +7,8 @@
 
 Each step is its own transactions, so that a crash between any two leaves consistent facts and the next
 round goes on. Two reconcilers at once are safe: folding takes a lock, decisions compare generations,
-bundles lock their rows; who comes second finds nothing to do.
+bundles lock their rows; who comes second finds nothing to do. Nothing good is decided, and no deadline is held
+against a vehicle, while acknowledged reports wait to be folded.
 
 Not here: what to decide (`ship.gate`), how to sign (`build.repository`).
 """
@@ -25,13 +26,14 @@ from ringroad.loop.bundles import IssueBundle, issue_waiting, withdraw_closed
 from ringroad.ship import store
 from ringroad.ship.gate import GateDecision, decide_gate
 from ringroad.ship.model import Campaign, CampaignState
-from ringroad.ship.store.reports import EXPIRE_ROWS_MAX, FOLD_ROWS_MAX
+from ringroad.ship.store.reports import EXPIRE_ROWS_MAX, FOLD_ROWS_MAX, Folded
 from ringroad.storage.db import Connection, transaction
 
 LOG = structlog.get_logger(__name__)
 
 ACTOR = "system:reconciler"
-FOLD_BATCHES_MAX = 20  # batches of reports per round; then the gates are looked at again
+REPORTS_MAX = 20 * FOLD_ROWS_MAX  # per round; then the gates are looked at again
+EXPIRE_BATCHES_MAX = 20  # batches of vehicles per round
 ISSUE_BATCHES_MAX = 3  # batches of bundles per round; signing must not keep the gates waiting for long
 CAMPAIGNS_MAX = 1_000  # running at once
 
@@ -54,7 +56,14 @@ class Round:
         return self == Round()
 
 
-def tick(conn: Connection, ids: Ids, *, now: datetime, issue: IssueBundle | None = None) -> Round:
+def tick(
+    conn: Connection,
+    ids: Ids,
+    *,
+    now: datetime,
+    issue: IssueBundle | None = None,
+    reports_max: int = REPORTS_MAX,
+) -> Round:
     """Do one round.
 
     Args:
@@ -62,16 +71,21 @@ def tick(conn: Connection, ids: Ids, *, now: datetime, issue: IssueBundle | None
         ids: for facts.
         now: the server's time.
         issue: signs Director bundles; without it native vehicles wait, which is safe.
+        reports_max: reports folded in this round; with more than that waiting, nothing good is decided.
 
     Raises:
         Unavailable: the database went away; what was committed stays, the next round does the rest.
     """
-    applied, refused = _fold(conn, ids, now=now)
-    expired = _expire(conn, ids, now=now)
+    folded = _fold(conn, ids, now=now, reports_max=reports_max)
+    if folded.busy:  # another reconciler is at work: it decides, with all reports counted
+        return Round(reports_applied=folded.applied, reports_refused=folded.refused)
+    # Too much at once: nobody has missed a deadline, and no wave is good, while acknowledged reports wait.
+    waiting = folded.read == reports_max
+    expired = 0 if waiting else _expire(conn, ids, now=now)
     decisions = []
     offered = 0
     for campaign in store.list_campaigns(conn, states=[CampaignState.RUNNING], rows_max=CAMPAIGNS_MAX):
-        decision = _decide(conn, ids, campaign, now=now)
+        decision = _decide(conn, ids, campaign, now=now, reports_waiting=waiting)
         if decision is not None:
             decisions.append((campaign.id, decision))
         offered += _offer(conn, campaign.id, now=now)
@@ -80,8 +94,8 @@ def tick(conn: Connection, ids: Ids, *, now: datetime, issue: IssueBundle | None
         bundles = _issue(conn, ids, issue, now=now)
         withdrawn = withdraw_closed(conn, issue, now=now)
     return Round(
-        reports_applied=applied,
-        reports_refused=refused,
+        reports_applied=folded.applied,
+        reports_refused=folded.refused,
         expired=expired,
         decisions=tuple(decisions),
         offered=offered,
@@ -90,8 +104,17 @@ def tick(conn: Connection, ids: Ids, *, now: datetime, issue: IssueBundle | None
     )
 
 
-def evaluate(conn: Connection, ids: Ids, campaign_id: str, *, now: datetime) -> GateDecision:
+def evaluate(
+    conn: Connection, ids: Ids, campaign_id: str, *, now: datetime, reports_waiting: bool = False
+) -> GateDecision:
     """Let the gate decide on one running campaign and make it true, in the caller's transaction.
+
+    Args:
+        conn: a connection in a transaction.
+        ids: for facts.
+        campaign_id: which.
+        now: the server's time.
+        reports_waiting: acknowledged reports are not folded yet; then nothing good may be concluded.
 
     Raises:
         Conflict: the campaign moved on meanwhile; nothing was written.
@@ -102,7 +125,15 @@ def evaluate(conn: Connection, ids: Ids, campaign_id: str, *, now: datetime) -> 
     plan = store.read_plan(conn, campaign.plan_id)
     policy = plan.request.gate
     wave, released = store.read_waves(conn, campaign, reports_min=policy.reports_min)
-    decision = decide_gate(policy, wave, released, last_wave=plan.waves <= campaign.wave, now=now)
+    decision = decide_gate(
+        policy,
+        wave,
+        released,
+        last_wave=plan.waves <= campaign.wave,
+        now=now,
+        withdrawn=store.is_withdrawn(conn, campaign),
+        reports_waiting=reports_waiting,
+    )
     written = store.record_gate_decision(
         conn, campaign, decision, policy=policy, wave=wave, released=released, now=now
     )
@@ -121,12 +152,14 @@ def evaluate(conn: Connection, ids: Ids, campaign_id: str, *, now: datetime) -> 
     return decision
 
 
-def _decide(conn: Connection, ids: Ids, campaign: Campaign, *, now: datetime) -> GateDecision | None:
+def _decide(
+    conn: Connection, ids: Ids, campaign: Campaign, *, now: datetime, reports_waiting: bool
+) -> GateDecision | None:
     """Evaluate one campaign; somebody else's move in between is not an error."""
     try:
         with transaction(conn):
             before = campaign.generation
-            decision = evaluate(conn, ids, campaign.id, now=now)
+            decision = evaluate(conn, ids, campaign.id, now=now, reports_waiting=reports_waiting)
             changed = store.read_campaign(conn, campaign.id).generation != before
     except Conflict as conflict:
         LOG.info("campaign moved on", campaign_id=campaign.id, detail=conflict.message)
@@ -145,21 +178,27 @@ def _offer(conn: Connection, campaign_id: str, *, now: datetime) -> int:
         return 0
 
 
-def _fold(conn: Connection, ids: Ids, *, now: datetime) -> tuple[int, int]:
-    applied = refused = 0
-    for _ in range(FOLD_BATCHES_MAX):
+def _fold(conn: Connection, ids: Ids, *, now: datetime, reports_max: int) -> Folded:
+    """Fold batch after batch; return the sums, and whether somebody else is at it."""
+    total = Folded()
+    while total.read < reports_max and not total.busy:
+        rows_max = min(FOLD_ROWS_MAX, reports_max - total.read)
         with transaction(conn):
-            folded = store.fold_reports(conn, ids, now=now)
-        applied += folded.applied
-        refused += folded.refused
-        if folded.read < FOLD_ROWS_MAX:
+            folded = store.fold_reports(conn, ids, now=now, rows_max=rows_max)
+        total = Folded(
+            read=total.read + folded.read,
+            applied=total.applied + folded.applied,
+            refused=total.refused + folded.refused,
+            busy=folded.busy,
+        )
+        if folded.read < rows_max:
             break
-    return applied, refused
+    return total
 
 
 def _expire(conn: Connection, ids: Ids, *, now: datetime) -> int:
     total = 0
-    for _ in range(FOLD_BATCHES_MAX):
+    for _ in range(EXPIRE_BATCHES_MAX):
         with transaction(conn):
             expired = store.expire_deadlines(conn, ids, now=now)
         total += expired

@@ -132,12 +132,19 @@ GateDecision = Advance | Hold | Halt | Finish
 
 
 def decide_gate(
-    policy: GatePolicy, wave: WaveFacts, released: WaveFacts, *, last_wave: bool, now: datetime
+    policy: GatePolicy,
+    wave: WaveFacts,
+    released: WaveFacts,
+    *,
+    last_wave: bool,
+    now: datetime,
+    withdrawn: bool = False,
+    reports_waiting: bool = False,
 ) -> GateDecision:
     """Decide on the current wave.
 
-    1. Harm first, on the wave and on all released so far: old evidence of harm still halts.
-    2. Evidence that contradicts itself or the clock holds.
+    1. A withdrawn release halts, and harm: on the wave and on all released so far; old harm is still harm.
+    2. Evidence that contradicts itself or the clock, or that is not all counted yet, holds.
     3. The last wave finishes when every vehicle has an outcome and the soak is over; it cannot advance.
     4. Enough outcomes, at most the size of the wave.
     5. Not too many vehicles that never answered.
@@ -152,9 +159,15 @@ def decide_gate(
         released: facts of every wave released so far, the current one included.
         last_wave: whether the plan has no further wave.
         now: the server's time.
+        withdrawn: whether the release may not go out any more.
+        reports_waiting: whether acknowledged reports are not in the facts yet.
     """
+    if withdrawn:  # 1
+        return Halt("release_withdrawn")
     if _too_much_harm(policy, wave) or _too_much_harm(policy, released):  # 1
         return Halt("too_many_failures")
+    if reports_waiting:  # 2
+        return Hold("reports_waiting")
     if (
         wave.contradictory or released.contradictory or released.vehicles_targeted < wave.vehicles_targeted
     ):  # 2

@@ -109,6 +109,12 @@ UPDATE campaign SET state = :state, state_reason = :reason, state_at = :now, gen
        finished_at = CASE WHEN :state = 'finished' THEN :now ELSE finished_at END
  WHERE id = :campaign_id AND generation = :generation AND state = ANY (:from_states);
 
+-- name: release_state$
+SELECT state FROM release WHERE id = :release_id FOR SHARE;
+
+-- name: lock_start$
+SELECT pg_advisory_xact_lock(:key);
+
 -- name: approve_plan!
 UPDATE campaign_plan SET approved_by = :actor, approved_at = :now
  WHERE id = :plan_id AND campaign_id = :campaign_id;
@@ -248,10 +254,11 @@ UPDATE assignment a
        state_detail = CASE WHEN a.last_report_at IS NULL THEN 'never answered'
                            ELSE 'silent after: ' || a.state_detail END
   FROM campaign c
- WHERE c.id = a.campaign_id AND c.state <> 'paused'
-   AND a.action_id IN (SELECT action_id FROM assignment
-                        WHERE deadline_at <= :now AND state IN ('offered', 'active', 'cancelling')
-                        ORDER BY deadline_at LIMIT :rows_max FOR UPDATE SKIP LOCKED)
+ WHERE c.id = a.campaign_id
+   AND a.action_id IN (SELECT due.action_id FROM assignment due JOIN campaign its ON its.id = due.campaign_id
+                        WHERE due.deadline_at <= :now AND due.state IN ('offered', 'active', 'cancelling')
+                          AND its.state <> 'paused'
+                        ORDER BY due.deadline_at LIMIT :rows_max FOR UPDATE OF due SKIP LOCKED)
 RETURNING a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.offered_at, a.began_at, a.deadline_at,
           coalesce(a.release_id, c.release_id) AS release_id, c.lap_id;
 
@@ -261,7 +268,7 @@ INSERT INTO vehicle_manifest (vin, digest, body, received_at) VALUES (:vin, :dig
     ON CONFLICT (vin, digest) DO NOTHING;
 
 -- name: lock_vehicle^
-SELECT vin, variant, release_id, gateway FROM vehicle WHERE vin = :vin FOR UPDATE;
+SELECT release_id FROM vehicle WHERE vin = :vin FOR UPDATE;
 
 -- name: set_installed!
 INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at)
@@ -327,21 +334,21 @@ SELECT body FROM vehicle_manifest WHERE vin = :vin ORDER BY id DESC LIMIT 1;
 
 -- Director bundles -------------------------------------------------------------------------------
 -- name: waiting_for_bundle
-SELECT a.action_id, a.vin, a.kind, a.campaign_id, c.release_id AS campaign_release_id,
+SELECT a.action_id, a.vin, a.kind, v.gateway, a.campaign_id, c.release_id AS campaign_release_id,
        coalesce(a.release_id, c.release_id) AS release_id,
        (p.document -> 'request' ->> 'vehicle_deadline_s')::int AS deadline_s
   FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
   JOIN campaign_plan p ON p.id = c.plan_id
   JOIN vehicle v ON v.vin = a.vin
- WHERE a.state = 'pending' AND a.released_at IS NOT NULL AND v.gateway = 'native'
-   AND (c.state = 'running' OR a.kind = 'rollback')
+ WHERE a.state = 'pending' AND a.released_at IS NOT NULL
+   AND (c.state = 'running' AND v.gateway = 'native' OR a.kind = 'rollback')
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
  ORDER BY a.action_id LIMIT :rows_max FOR UPDATE OF a SKIP LOCKED;
 
--- name: offer_native!
-UPDATE assignment SET state = 'offered', bundle = 'issued', offered_at = :now, generation = generation + 1,
+-- name: offer_issued!
+UPDATE assignment SET state = 'offered', bundle = :bundle, offered_at = :now, generation = generation + 1,
        deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
  WHERE action_id = :action_id AND state = 'pending';
 

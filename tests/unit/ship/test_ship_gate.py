@@ -169,3 +169,25 @@ def test_no_evidence_never_advances(policy: GatePolicy, facts: WaveFacts, last: 
         dataclasses.replace(facts, evidence_since=None),
     ):
         assert not isinstance(decide(bare, policy, last_wave=last), Advance)
+
+
+@pytest.mark.parametrize("last_wave", [False, True])
+def test_a_withdrawn_release_halts_whatever_the_evidence(*, last_wave: bool) -> None:
+    good = wave(100)
+    decision = decide_gate(POLICY, good, good, last_wave=last_wave, now=NOW, withdrawn=True)
+    assert decision == Halt("release_withdrawn")
+
+
+@pytest.mark.parametrize(
+    ("facts", "last_wave", "expected"),
+    [
+        (wave(100), False, Hold("reports_waiting")),
+        (wave(100, of=100), True, Hold("reports_waiting")),
+        (wave(98, 2), False, Halt("too_many_failures")),
+    ],
+)
+def test_while_reports_wait_only_harm_is_decided_on(
+    facts: WaveFacts, *, last_wave: bool, expected: GateDecision
+) -> None:
+    decision = decide_gate(POLICY, facts, facts, last_wave=last_wave, now=NOW, reports_waiting=True)
+    assert decision == expected

@@ -20,6 +20,7 @@ from ringroad.ship.store.campaigns import (
     approve,
     create_campaign,
     halt,
+    is_withdrawn,
     offer_waiting,
     pause,
     record_gate_decision,
@@ -47,7 +48,7 @@ from ringroad.ship.store.reading import (
     read_wave_progress,
     read_waves,
 )
-from ringroad.ship.store.reports import apply_manifest, expire_deadlines, fold_reports
+from ringroad.ship.store.reports import apply_manifest, expire_deadlines, fold_reports, lock_vehicle
 
 __all__ = [
     "Campaign",
@@ -65,10 +66,12 @@ __all__ = [
     "expire_deadlines",
     "fold_reports",
     "halt",
+    "is_withdrawn",
     "list_assignments",
     "list_campaigns",
     "list_gate_decisions",
     "list_targets",
+    "lock_vehicle",
     "mark_issued",
     "mark_refused",
     "mark_withdrawn",

@@ -21,11 +21,12 @@ BUNDLES_MAX = 100  # vehicles per transaction; the rows stay locked while they a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingBundle:
-    """A native vehicle whose wave is released and that has no other open action."""
+    """A native vehicle whose wave is released, or any vehicle told to return; it has no other open action."""
 
     action_id: int
     vin: str
     kind: str  # update or rollback
+    gateway: str  # over DDI nothing is signed
     campaign_id: str
     campaign_release_id: str
     release_id: str  # to be installed
@@ -42,17 +43,29 @@ class Withdrawal:
 
 
 def bundles_to_issue(conn: Connection, *, rows_max: int = BUNDLES_MAX) -> list[PendingBundle]:
-    """Lock and return vehicles that wait for a bundle; inside a transaction of the caller."""
-    return [PendingBundle(**row) for row in SQL.waiting_for_bundle(conn, rows_max=rows_max)]
+    """Lock and return vehicles that wait for a bundle, each once; inside a transaction of the caller.
+
+    A vehicle may wait twice: to return from a halted campaign and for the next one. The older action goes first.
+    """
+    first: dict[str, PendingBundle] = {}
+    for row in SQL.waiting_for_bundle(conn, rows_max=rows_max):
+        first.setdefault(row["vin"], PendingBundle(**row))
+    return list(first.values())
 
 
 def mark_issued(conn: Connection, bundle: PendingBundle, *, now: datetime) -> None:
-    """Offer the action: its bundle is stored in this transaction.
+    """Offer the action; a native vehicle's bundle is stored in this transaction.
 
     Raises:
         Conflict: the action is not waiting any more.
     """
-    rows = SQL.offer_native(conn, action_id=bundle.action_id, deadline_s=bundle.deadline_s, now=now)
+    rows = SQL.offer_issued(
+        conn,
+        action_id=bundle.action_id,
+        bundle="issued" if bundle.gateway == "native" else "",
+        deadline_s=bundle.deadline_s,
+        now=now,
+    )
     expect_one(rows, f"action {bundle.action_id}")
     SQL.notify_assignment(conn, campaign_id=bundle.campaign_id)
 

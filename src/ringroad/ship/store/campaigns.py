@@ -36,6 +36,7 @@ from ringroad.storage.ledger import append_fact, latest_fact
 NAME_CHARS_MAX = 200  # characters
 REASON_CHARS_MAX = 500  # characters
 CANCEL_DEADLINE_S = 86_400  # seconds a withheld vehicle has to confirm a cancel
+START_LOCK = 0x52494E47_00000002  # advisory lock: two starts at once would not see each other's vehicles
 HARM_FACTS_NAMED_MAX = 16  # facts named as causes of a halt; the gate decision holds the counts
 _HARM = (FactKind.VEHICLE_UPDATE_FAILED, FactKind.VEHICLE_ROLLED_BACK, FactKind.VEHICLE_DEADLINE_PASSED)
 
@@ -170,9 +171,12 @@ def start(
     """Start an approved campaign: its vehicles are assigned and the first wave is released.
 
     Raises:
-        Conflict: the campaign moved on, or vehicles went to another campaign since the plan was made.
+        Conflict: the campaign moved on, its release was withdrawn, or vehicles went to another campaign since
+            the plan was made.
     """
+    SQL.lock_start(conn, key=START_LOCK)
     campaign = read_campaign(conn, campaign_id)
+    _refuse_withdrawn(conn, campaign)
     plan = _current_plan(conn, campaign)
     moved = _move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.APPROVED,), now=now)
     SQL.insert_assignments(conn, campaign_id=campaign_id, plan_id=plan.id, release_id=campaign.release_id)
@@ -261,9 +265,10 @@ def resume(
     """Go on after a pause; deadlines move by the time the pause took.
 
     Raises:
-        Conflict: the campaign moved on or is not paused.
+        Conflict: the campaign moved on or is not paused, or its release was withdrawn.
     """
     campaign = read_campaign(conn, campaign_id)
+    _refuse_withdrawn(conn, campaign)
     moved = _move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.PAUSED,), now=now)
     paused_s = max(0.0, (now - (campaign.state_at or now)).total_seconds())
     SQL.extend_deadlines(conn, campaign_id=campaign_id, seconds=paused_s)
@@ -323,6 +328,11 @@ def halt(
         causes=[*_latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED), *(row["id"] for row in rows)],
     )  # fmt: skip
     return moved
+
+
+def is_withdrawn(conn: Connection, campaign: Campaign) -> bool:
+    """Tell whether the campaign's release may not go out any more; it stays so to the end of the transaction."""
+    return bool(SQL.release_state(conn, release_id=campaign.release_id) != "signed")
 
 
 def record_gate_decision(
@@ -413,6 +423,15 @@ def _move(
     )  # fmt: skip
     expect_one(rows, f"campaign {campaign.id}")
     return read_campaign(conn, campaign.id)
+
+
+def _refuse_withdrawn(conn: Connection, campaign: Campaign) -> None:
+    if is_withdrawn(conn, campaign):
+        raise Conflict(
+            f"release {campaign.release_id} is not signed any more",
+            code="release_not_signed",
+            hint="abort the campaign",
+        )
 
 
 def _current_plan(conn: Connection, campaign: Campaign) -> SavedPlan:

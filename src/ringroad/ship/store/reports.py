@@ -18,7 +18,7 @@ from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import NotFound
 from ringroad.kernel.facts import Fact, FactKind
 from ringroad.ship.model import CLOSED_STATES, AssignmentState
-from ringroad.ship.report import Move, Refused, decide_report, read_evidence
+from ringroad.ship.report import Evidence, Move, Refused, decide_report, read_evidence
 from ringroad.ship.store.reading import SQL
 from ringroad.storage.db import Connection
 from ringroad.storage.ledger import append_facts
@@ -94,6 +94,8 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
         match decision:
             case Refused(reason):
                 outcomes.append(reason)
+                if action and evidence is Evidence.BLOCKED:
+                    blocked.add(report["vin"])  # whatever became of the action: the vehicle needs service
             case Move() if action:
                 outcomes.append("applied")
                 action.state, action.detail, action.moved = decision.state, decision.detail, True
@@ -144,9 +146,7 @@ def apply_manifest(
         NotFound: there is no such vehicle.
     """
     vin = manifest.vin
-    vehicle = SQL.lock_vehicle(conn, vin=vin)
-    if vehicle is None:
-        raise NotFound("no such vehicle")
+    vehicle_release = lock_vehicle(conn, vin)
     if SQL.insert_manifest(conn, vin=vin, digest=manifest.digest, body=body, now=now) == 0:  # 1
         return ManifestResult.REPEATED
     reports = manifest.reports
@@ -161,7 +161,20 @@ def apply_manifest(
     row = SQL.vehicle_action(conn, vin=vin)
     if row is None:
         return ManifestResult.RECORDED
-    return _settle_action(conn, ids, row, vehicle_release=vehicle["release_id"], now=now)
+    return _settle_action(conn, ids, row, vehicle_release=vehicle_release, now=now)
+
+
+def lock_vehicle(conn: Connection, vin: str) -> str | None:
+    """Keep a vehicle's row to the end of the caller's transaction; return its last confirmed release.
+
+    Raises:
+        NotFound: there is no such vehicle.
+    """
+    vehicle = SQL.lock_vehicle(conn, vin=vin)
+    if vehicle is None:
+        raise NotFound("no such vehicle")
+    release_id: str | None = vehicle["release_id"]
+    return release_id
 
 
 def append_outcome(
