@@ -113,14 +113,20 @@ class Journal:
         """Replace every record by one that says the same, with the next number.
 
         Raises:
-            Unavailable: the disk is full; the journal is as before.
+            Unavailable: the disk is full and the journal as before; or the new file took its place but cannot be
+                used: then the journal is closed, and a restart reads it.
         """
         if self._hook is not None:
             self._hook("before")
         record = Record(sequence=self.sequence + 1, payload=payload)
         line = encode_record(record)
-        replace_file(self._path, line, durability=self._durability)
-        os.close(self._descriptor)
+        try:
+            replace_file(self._path, line, durability=self._durability)
+        except Unavailable:
+            if not self._is_current():
+                self.close()  # what is appended to a file without a name would be gone after a restart
+            raise
+        self.close()
         try:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         except OSError as error:
@@ -131,6 +137,12 @@ class Journal:
         if self._hook is not None:
             self._hook("after")
         return record
+
+    def _is_current(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), self._path.stat())
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Close the file. Calling it twice is harmless."""

@@ -223,6 +223,40 @@ def test_a_rollback_of_an_update_that_never_began_is_done_already(bench: Bench) 
     bench.run(story)
 
 
+def test_a_commit_clears_the_faults_of_the_software_that_ran_before(bench: Bench) -> None:
+    async def story(car: Car) -> None:
+        old, new = image_of(OLD, car.mode, 1), image_of(NEW, car.mode, 2)
+        fails = Behaviour(faults=(FaultRate(code="P0A1F-00", rate_permille=1000),))
+        trouble_at(car.port, Script(images={old.sha256: fails}))
+        car.port.ecu.run_cycle()
+        known = frozenset(fault.code for fault in (await car.inventory()).faults)
+        assert known == {"P0A1F-00"}
+        assert isinstance(await car.stage(), Done)
+        assert isinstance(await car.agent.activate(new), Done)
+        assert isinstance(await car.agent.verify(new, ALL_CHECKS, known_faults=known), Done)
+        assert {fault.code for fault in (await car.inventory()).faults} == known  # until it is for good
+        assert await car.agent.commit(new) == Done()
+        assert (await car.inventory()).faults == ()
+
+    bench.run(story)
+
+
+def test_an_update_with_the_same_counter_can_be_undone_before_it_is_committed(bench: Bench) -> None:
+    async def story(car: Car) -> None:
+        wanted = image_of(NEW, car.mode, 1)
+        assert isinstance(await car.stage(counter=1), Done)
+        assert isinstance(await car.agent.activate(wanted), Done)
+        undone = await car.agent.rollback(
+            wanted, backup=image_of(OLD, car.mode, 1), source=BytesSource(OLD), progress=no_progress
+        )
+        assert undone == Done()
+        found = await car.inventory()
+        assert found.running is not None
+        assert (found.running.sha256, found.trial) == (hashlib.sha256(OLD).hexdigest(), False)
+
+    bench.run(story)
+
+
 def test_a_committed_update_is_not_rolled_back(bench: Bench) -> None:
     async def story(car: Car) -> None:
         await car.bring_to(NEW, 2)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +90,29 @@ def test_a_compaction_that_was_cut_off_leaves_the_old_records(tmp_path: Path) ->
     (tmp_path / "journal.new").write_bytes(b"half a lin")
     assert payloads(tmp_path) == [b"one", b"two"]
     assert not (tmp_path / "journal.new").exists()
+
+
+@pytest.mark.parametrize("moment", ["sync of the folder", "opening"])
+def test_after_a_compaction_that_failed_half_way_nothing_is_appended_to_a_lost_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    made = journal(tmp_path)
+    made.append(b"one")
+    real = os.open
+
+    def broken(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_DIRECTORY if moment == "sync of the folder" else flags & os.O_APPEND:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path, flags, mode)
+
+    with monkeypatch.context() as disk:
+        disk.setattr("os.open", broken)
+        with pytest.raises(Unavailable, match="Input/output error"):
+            made.compact(b"all of it")
+    with pytest.raises(Unavailable):
+        made.append(b"two")
+    made.close()
+    assert payloads(tmp_path) == [b"all of it"]
 
 
 def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
