@@ -81,12 +81,12 @@ def account_of_token(
     return Account(name=row["name"], role=Role(row["role"]), via=row["kind"]) if row else None
 
 
-def check_password(conn: Connection, *, name: str, password: str) -> Account | None:
-    """Return the account if the password is right."""
+def read_login(conn: Connection, *, name: str) -> tuple[Account, str | None] | None:
+    """Return an account and its password's hash; None if there is no such account, or it is disabled."""
     row = SQL.account_for_login(conn, name=name)
-    if not auth.verify_password(password, row["password_hash"] if row else None) or row is None:
+    if row is None:
         return None
-    return Account(name=row["name"], role=Role(row["role"]), via="session")
+    return Account(name=row["name"], role=Role(row["role"]), via="session"), row["password_hash"]
 
 
 def set_first_password(
@@ -94,16 +94,20 @@ def set_first_password(
 ) -> Account | None:
     """Consume a one-time token and set its account's password; None if the token is no good (any more).
 
+    Every older token and session of the account ends: whoever knew the old password may hold some.
+
     Raises:
         InvalidInput: the password is too short; the token stays usable.
     """
+    if account_of_token(conn, token, kinds=("one_time",), now=now) is None:
+        return None  # before the slow hash: strangers must not make us work
     hashed = auth.hash_password(password, secret(auth.SALT_BYTES))
     with transaction(conn):
         account = account_of_token(conn, token, kinds=("one_time",), now=now)
         if account is None or SQL.use_token(conn, token_sha256=auth.token_digest(token), now=now) != 1:
             return None
         SQL.set_password(conn, name=account.name, password_hash=hashed)
-        SQL.delete_tokens(conn, account_name=account.name, kind="session")
+        revoke_all(conn, account.name)
     return account
 
 

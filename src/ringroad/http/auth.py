@@ -3,7 +3,7 @@
 Not here: reading requests (`middleware.py`), the login page (`console/session.py`).
 
 Invariants: a secret is stored only as a hash; comparisons take constant time; an unknown account costs
-as much time as a wrong password.
+as much time as a wrong password; strangers who guess cannot use up the server's threads or memory.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from threading import BoundedSemaphore, Lock
 
+from ringroad.http.errors import TooMany
 from ringroad.kernel.errors import Forbidden, InvalidInput
 
 # OWASP Password Storage Cheat Sheet: N=2^15, r=8, p=3 is one of its equivalent settings; 32 MiB, 0.2 s.
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**15, 8, 3
 SCRYPT_BYTES_MAX = 64 * 1024**2  # bytes one hash may use
 HASHES_AT_ONCE = 2  # scrypt calls; more would let strangers fill the memory
+HASHES_WAITING_MAX = 8  # scrypt calls under way or waiting; each holds one of the server's 40 threads
 SALT_BYTES = 16
 TOKEN_BYTES = 32
 PASSWORD_CHARS_MIN = 12  # NIST SP 800-63B asks for 8 at least
@@ -31,6 +33,7 @@ ONE_TIME_S = 24 * 3600  # seconds a first-login token lives
 API_TOKEN_S = 90 * 24 * 3600  # seconds an API token lives
 
 _hashing = BoundedSemaphore(HASHES_AT_ONCE)
+_waiting = BoundedSemaphore(HASHES_WAITING_MAX)
 
 
 class Role(StrEnum):
@@ -72,6 +75,7 @@ def hash_password(password: str, salt: bytes) -> str:
 
     Raises:
         InvalidInput: shorter or longer than allowed.
+        TooMany: too many are being hashed already.
     """
     if not PASSWORD_CHARS_MIN <= len(password) <= PASSWORD_CHARS_MAX:
         raise InvalidInput(
@@ -84,7 +88,11 @@ def hash_password(password: str, salt: bytes) -> str:
 
 
 def verify_password(password: str, stored: str | None) -> bool:
-    """Compare a password with a stored hash; None costs the same time and is never right."""
+    """Compare a password with a stored hash; None costs the same time and is never right.
+
+    Raises:
+        TooMany: too many are being hashed already.
+    """
     if stored is None or len(password) > PASSWORD_CHARS_MAX:
         _scrypt("", b"\0" * SALT_BYTES, SCRYPT_N, SCRYPT_R, SCRYPT_P)
         return False
@@ -104,8 +112,15 @@ def token_digest(token: str) -> bytes:
 
 
 def _scrypt(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
-    with _hashing:
-        return hashlib.scrypt(password.encode(), salt=salt, n=n, r=r, p=p, maxmem=SCRYPT_BYTES_MAX, dklen=32)
+    if not _waiting.acquire(blocking=False):
+        raise TooMany("too many people are signing in", wait_s=2)
+    try:
+        with _hashing:
+            return hashlib.scrypt(
+                password.encode(), salt=salt, n=n, r=r, p=p, maxmem=SCRYPT_BYTES_MAX, dklen=32
+            )
+    finally:
+        _waiting.release()
 
 
 class Throttle:

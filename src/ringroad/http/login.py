@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ringroad.http import accounts_store as store
-from ringroad.http.auth import Account
+from ringroad.http.auth import Account, verify_password
 from ringroad.http.context import Context
 from ringroad.http.errors import TooMany, Unauthenticated
 
@@ -16,9 +16,10 @@ def log_in(ctx: Context, *, name: str, password: str, address: str) -> Account:
         TooMany: too many failures from this address or for this name.
     """
     _wait(ctx, name, address)
-    with ctx.connection() as conn:
-        account = store.check_password(conn, name=name, password=password)
-    if account is None:
+    with ctx.connection() as conn:  # given back before the slow hash
+        known = store.read_login(conn, name=name)
+    account, stored = known or (None, None)
+    if not verify_password(password, stored) or account is None:
         _failed(ctx, name, address)
         raise Unauthenticated(
             "name or password is wrong", hint="an admin can reset it: ringroad account reset"

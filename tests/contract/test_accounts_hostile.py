@@ -1,0 +1,83 @@
+"""Accounts under attack: what a reset ends, what guessing costs, which routes anybody may use."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+
+import httpx
+import pytest
+
+from ringroad.http import accounts_store, auth
+from ringroad.http.auth import Role
+from ringroad.http.errors import TooMany
+from ringroad.kernel.clock import SystemClock, new_secret
+from ringroad.storage.db import connect
+from support.console_server import PASSWORD, add_account, serving
+
+pytestmark = pytest.mark.engines
+
+
+@pytest.fixture
+def client(pg_url: str, tmp_path: Path) -> Iterator[httpx.Client]:
+    with serving(pg_url, tmp_path) as origin, httpx.Client(base_url=origin, timeout=30) as opened:
+        yield opened
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_a_reset_ends_every_older_token(pg_url: str, client: httpx.Client) -> None:
+    stolen = add_account(pg_url, "admin", Role.ADMIN)
+    with connect(pg_url) as conn:
+        once = accounts_store.issue_one_time_token(conn, now=SystemClock().now(), secret=new_secret)
+    fresh = client.post("/api/v1/first-login", json={"token": once, "password": "another good password"})
+    assert fresh.status_code == 201
+    assert client.get("/api/v1/me", headers=bearer(stolen)).status_code == 401
+    assert client.get("/api/v1/me", headers=bearer(fresh.json()["token"])).status_code == 200
+
+
+def test_an_unknown_one_time_token_costs_no_slow_hash(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hashed(_password: str, _salt: bytes) -> str:
+        raise AssertionError("a stranger made us hash")
+
+    monkeypatch.setattr(auth, "hash_password", hashed)
+    answer = client.post("/api/v1/first-login", json={"token": "once_x", "password": PASSWORD})
+    assert answer.status_code == 401
+
+
+def test_many_guesses_at_once_do_not_keep_the_others_from_working(pg_url: str, client: httpx.Client) -> None:
+    token = add_account(pg_url, "admin", Role.ADMIN)
+    answers: list[int] = []
+
+    def guess(number: int) -> None:
+        body = {"name": f"nobody{number}", "password": "wrong password"}
+        answers.append(httpx.post(f"{client.base_url}/api/v1/login", json=body, timeout=60).status_code)
+
+    threads = [threading.Thread(target=guess, args=(number,)) for number in range(40)]
+    for thread in threads:
+        thread.start()
+    started_s = monotonic()
+    statuses = [client.get("/api/v1/me", headers=bearer(token)).status_code for _ in range(5)]
+    took_s = monotonic() - started_s
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 5
+    assert took_s < 5
+    assert set(answers) <= {401, 429}
+
+
+def test_no_more_passwords_are_hashed_at_once_than_there_is_memory_for() -> None:
+    for _ in range(auth.HASHES_WAITING_MAX):
+        assert auth._waiting.acquire(blocking=False)
+    try:
+        with pytest.raises(TooMany):
+            auth.verify_password("x", None)
+    finally:
+        for _ in range(auth.HASHES_WAITING_MAX):
+            auth._waiting.release()
