@@ -29,6 +29,7 @@ from ringroad.storage.settings import Settings
 
 PARENT_S = 0.5  # seconds between two looks whether `ringroad up` still lives
 SHUTDOWN_S_MAX = 5  # seconds for open requests; a resumable download goes on elsewhere
+KEEP_ALIVE_S = 20  # seconds an idle connection stays; a vehicle that is being updated speaks more often
 BACKLOG = 4_096  # connections waiting to be accepted; a fleet wakes up together
 
 
@@ -56,6 +57,7 @@ async def _serve(shell: Shell, settings: Settings, application: Any, parent: int
         "log_level": "warning",
         "access_log": False,
         "backlog": BACKLOG,
+        "timeout_keep_alive": KEEP_ALIVE_S,
         "timeout_graceful_shutdown": SHUTDOWN_S_MAX,
         "server_header": False,
         "proxy_headers": False,  # an address a client claims is not one to throttle by

@@ -82,13 +82,19 @@ class Processes:
             yield process
         finally:
             self.running.pop(name, None)
-            if process.returncode is None:
-                process.terminate()
-                try:
-                    await asyncio.wait_for(process.wait(), END_S_MAX)
-                except TimeoutError:
-                    process.kill()
-                    await process.wait()
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself, and nobody was told yet
+                await _end(process)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), END_S_MAX)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
 
 
 async def run_as_processes(

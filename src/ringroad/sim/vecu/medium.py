@@ -14,6 +14,7 @@ from ringroad.kernel.errors import RingroadError, Unavailable
 
 PAGE_BYTES: Final = 4096
 ERASED: Final = b"\xff"
+INVERTED: Final = bytes(255 - value for value in range(256))
 
 
 class PowerCut(RingroadError):  # noqa: N818 - an event, not a mistake
@@ -47,6 +48,8 @@ class Medium(Protocol):
 class FileMedium:
     """Flash in one file, as large as what was written so far.
 
+    The file holds every bit inverted: a hole, which reads as zeros and takes no room, then is erased flash.
+
     Args:
         path: made when missing.
         fsync: False leaves durability against a crash of the machine to the operating system.
@@ -61,32 +64,28 @@ class FileMedium:
 
     def read(self, offset: int, size: int) -> bytes:
         """Return `size` bytes; what was never written reads as erased."""
-        data = os.pread(self._file, size, offset)
+        data = os.pread(self._file, size, offset).translate(INVERTED)
         return data + ERASED * (size - len(data))
 
     def write(self, offset: int, data: bytes) -> None:
         """Store bytes."""
-        self._fill_hole(offset)
+        self._put(offset, data.translate(INVERTED))
+
+    def erase(self, offset: int, size: int) -> None:
+        """Set bytes to 0xFF; behind the end of the file they are."""
+        size = min(size, os.fstat(self._file).st_size - offset)
+        while size > 0:
+            part = bytes(min(size, 1 << 20))
+            self._put(offset, part)
+            offset += len(part)
+            size -= len(part)
+
+    def _put(self, offset: int, data: bytes) -> None:
         view = memoryview(data)
         while view:
             written = os.pwrite(self._file, view, offset)
             view = view[written:]
             offset += written
-
-    def erase(self, offset: int, size: int) -> None:
-        """Set bytes to 0xFF."""
-        self._fill_hole(offset)
-        chunk = ERASED * min(size, 1 << 20)
-        while size > 0:
-            written = os.pwrite(self._file, chunk[:size], offset)
-            offset += written
-            size -= written
-
-    def _fill_hole(self, offset: int) -> None:
-        # A hole in a file would read as zeros, not as erased flash.
-        end = os.fstat(self._file).st_size
-        if end < offset:
-            self.erase(end, offset - end)
 
     def sync(self) -> None:
         """Wait until all writes are durable."""
