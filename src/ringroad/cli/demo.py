@@ -23,7 +23,7 @@ import structlog
 
 from ringroad.cli.keys import KeyCounts, KeyFolders, init_keys, load_offline_signers
 from ringroad.cli.shell import Shell
-from ringroad.cli.supervisor import prepare_var
+from ringroad.cli.supervisor import end_supervisor, prepare_var, read_state
 from ringroad.kernel.clock import new_secret
 from ringroad.kernel.errors import Conflict, InvalidInput, Unavailable
 from ringroad.sim.assembly import Surroundings
@@ -90,12 +90,16 @@ def command(  # noqa: PLR0917 - click's form
     if not source.exists():
         raise InvalidInput(f"{source} is not here", hint="run the demo in the checkout's folder")
     place = Place(folder=folder.absolute(), ports=free_ports())
+    if (place.folder / MARKER).exists() and read_state(Settings(var=place.var)):
+        end_supervisor(Settings(var=place.var), shell.clock)  # of a demo that was killed
     empty(place.folder)
     started_s = shell.clock.monotonic_s()
 
     def say(stage: str, text: str) -> None:
         click.echo(f"{shell.clock.monotonic_s() - started_s:6.1f}s  {stage:<7} {text}", err=shell.json)
 
+    # A demo that is asked to end ends its vehicles and engines too.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger("warning"),
         logger_factory=structlog.PrintLoggerFactory((place.folder / "demo.log").open("w", encoding="utf-8")),
