@@ -2,7 +2,7 @@
 
 Three tables below one folder, partitioned by date::
 
-    samples/date=2026-11-23/seq-000000000001-000000000512.parquet    VSS samples
+    samples/date=2026-11-23/seq-000000000001-000000000512-1f0c9ad2b3e4.parquet    VSS samples
     faults/date=.../...                                               fault code changes
     exposure/date=.../...                                             which software an ECU ran, as observed
 
@@ -11,7 +11,8 @@ Times are integer microseconds since 1970 UTC, so that every engine reads the sa
 Not here: what the rows mean for a decision (`measures.py`), and who may be in them (`signal/ingest.py`).
 
 Invariants:
-    A file appears whole or not at all, under a name that follows from the stream sequence it holds.
+    A file appears whole or not at all, under a name that follows from the stream sequence and the bytes it holds:
+        a delivery in another grouping, or from a stream that began anew, never takes another's place.
     The same row, delivered or compacted any number of times, is read once: its key is (vin, batch, index).
     Late rows land in the partition of their own date; nothing is dropped for being late.
 """
@@ -19,6 +20,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -44,7 +46,7 @@ COMPACT_BYTES_MAX = 256 * 1024**2  # bytes; larger files are left alone
 KEY = ("vin", "batch", "index")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_NAME = re.compile(r"(?:seq|compact)-(\d{12})-(\d{12})\.parquet")
+_NAME = re.compile(r"(?:seq|compact)-(\d{12})-(\d{12})(?:-[0-9a-f]{12})?\.parquet")
 T = TypeVar("T")
 
 
@@ -206,7 +208,8 @@ class Lake:
     def write(self, rows: Rows, *, first_seq: int, last_seq: int) -> list[Path]:
         """Make rows durable; when this returns, the sender's copy may go.
 
-        The file names follow from the sequence range, so that a redelivered range rewrites the same files.
+        The file names follow from the sequence range and the content, so that the same delivery again rewrites
+        the same files, and no other delivery does.
 
         Returns:
             The files written, one per table and date.
@@ -218,12 +221,11 @@ class Lake:
         if not 0 <= first_seq <= last_seq:
             raise InvalidInput(f"{first_seq}..{last_seq} is not a sequence range")
         written = []
-        name = f"seq-{first_seq:012d}-{last_seq:012d}.parquet"
+        name = f"seq-{first_seq:012d}-{last_seq:012d}"
         for table, items in (("samples", rows.samples), ("faults", rows.faults), ("exposure", rows.exposure)):
             for date, part in _by_date(items).items():
-                path = self.root / table / f"date={date}" / name
-                _write_atomically(path, pa.Table.from_pylist(part, schema=SCHEMAS[table]))
-                written.append(path)
+                rows_table = pa.Table.from_pylist(part, schema=SCHEMAS[table])
+                written.append(_write_atomically(self.root / table / f"date={date}", name, rows_table))
         return written
 
     def files(self, table: str) -> list[Path]:
@@ -291,8 +293,7 @@ def _merge(table: str, parent: Path, parts: Sequence[Path]) -> int:
     merged = merged.sort_by(
         [("vin", "ascending"), ("at_us", "ascending"), ("batch", "ascending"), ("index", "ascending")]
     )
-    target = parent / f"compact-{first:012d}-{last:012d}.parquet"
-    _write_atomically(target, merged)
+    target = _write_atomically(parent, f"compact-{first:012d}-{last:012d}", merged)
     for path in parts:
         if path != target:
             path.unlink(missing_ok=True)
@@ -326,10 +327,10 @@ def _by_date(items: Iterable[SampleRow | FaultRow | ExposureRow]) -> dict[str, l
     return parts
 
 
-def _write_atomically(path: Path, table: pa.Table) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _write_atomically(folder: Path, name: str, table: pa.Table) -> Path:
+    temporary = folder / f".{name}.{os.getpid()}.tmp"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as stream:
             pq.write_table(
                 table,
@@ -340,14 +341,18 @@ def _write_atomically(path: Path, table: pa.Table) -> None:
             )
             stream.flush()
             os.fsync(stream.fileno())
+        with temporary.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        path = folder / f"{name}-{digest[:12]}.parquet"
         temporary.replace(path)
         # The rename itself must survive a power cut: sync the folder, and its parents when they may be new.
-        for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
-            _sync_folder(folder)
+        for changed in (folder, folder.parent, folder.parent.parent):
+            _sync_folder(changed)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise Unavailable("the lake cannot be written", hint="look at the disk", detail=str(error)) from error
+    return path
 
 
 def _sync_folder(folder: Path) -> None:
