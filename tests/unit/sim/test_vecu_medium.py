@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringroad.sim.vecu.medium import ERASED, FileMedium, MemoryMedium
@@ -16,6 +16,7 @@ STEPS = st.lists(
 )
 
 
+@settings(deadline=None, max_examples=60)  # a shared machine may be slow
 @given(steps=STEPS)
 def test_a_file_holds_what_memory_holds(
     steps: list[tuple[bool, int, bytes]], tmp_path_factory: pytest.TempPathFactory
