@@ -58,7 +58,7 @@ SELECT
     (SELECT count(*) FROM release WHERE state IN ('draft', 'checked')) AS releases_open,
     (SELECT count(*) FROM release WHERE state = 'signed') AS releases_signed,
     (SELECT count(*) FROM plant_order WHERE state IN ('open', 'building')) AS orders_open,
-    (SELECT count(*) FROM campaign WHERE state IN ('running', 'paused', 'halted')) AS campaigns_open,
+    (SELECT count(*) FROM campaign WHERE state IN ('planned', 'approved', 'running', 'paused')) AS campaigns_open,
     (SELECT count(*) FROM assignment WHERE state IN ('offered', 'active', 'cancelling')) AS vehicles_updating,
     (SELECT count(*) FROM outcome) AS outcomes,
     (SELECT count(*) FROM outcome WHERE verdict = 'better') AS outcomes_better,
