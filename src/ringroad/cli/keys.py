@@ -25,6 +25,7 @@ from securesystemslib.signer import CryptoSigner
 
 from ringroad.build.repository.decide import ROOT_LIFETIME
 from ringroad.build.repository.store import OnlineSigners, install_root
+from ringroad.cli.keys_payload import describe, read_request
 from ringroad.cli.supervisor import prepare_var
 from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, Unavailable
@@ -166,21 +167,46 @@ def show_command(*, var: Path, offline: Path, as_json: bool) -> None:
 @_passphrase
 @click.argument("payload", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Signed file.")
+@click.option(
+    "--previous",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Image Targets that were signed last; nothing in them may get another content.",
+)
 def sign_targets_command(
-    *, var: Path, offline: Path, as_json: bool, passphrase_file: Path | None, payload: Path, out: Path
+    *,
+    var: Path,
+    offline: Path,
+    as_json: bool,
+    passphrase_file: Path | None,
+    payload: Path,
+    out: Path,
+    previous: Path | None,
 ) -> None:
-    """Add signatures by the Image Targets keys in the offline folder to a payload."""
+    """Add signatures by the Image Targets keys in the offline folder to a payload.
+
+    Shows all that the signatures will vouch for.
+    """
+    raw = _read_metadata(payload)
+    request = read_request(
+        raw, previous=_read_metadata(previous) if previous else None, now=SystemClock().now()
+    )
+    if not as_json:
+        for line in describe(request):
+            click.echo(line)
     folders = KeyFolders(public=var / "keys", offline=offline)
     signers = load_offline_signers(
         folders, repository="image", role="targets", passphrase=_read_passphrase(passphrase_file)
     )
-    if payload.stat().st_size > METADATA_BYTES_MAX:
-        raise InvalidInput(f"{payload} is larger than any metadata file")
-    _write(out, sign.add_signatures(payload.read_bytes(), signers), mode=0o644)
+    _write(out, sign.add_signatures(raw, signers), mode=0o644)
     keyids = [signer.public_key.keyid for signer in signers]
-    click.echo(
-        json.dumps({"file": str(out), "keyids": keyids}) if as_json else f"{out}: {len(keyids)} signatures"
-    )
+    told = {
+        "file": str(out),
+        "keyids": keyids,
+        "version": request.version,
+        "new": request.new,
+        "gone": request.gone,
+    }
+    click.echo(json.dumps(told) if as_json else f"{out}: {len(keyids)} signatures")
 
 
 @group.command("rotate")
@@ -448,6 +474,12 @@ def _staging(folder: Path) -> Path:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _read_metadata(path: Path) -> bytes:
+    if path.stat().st_size > METADATA_BYTES_MAX:
+        raise InvalidInput(f"{path} is larger than any metadata file")
+    return path.read_bytes()
 
 
 def _read_passphrase(path: Path | None) -> bytes:
