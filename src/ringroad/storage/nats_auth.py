@@ -269,7 +269,7 @@ async def _answer_batch(
             log.warning("login_unreadable", detail=error.detail)
     known: Mapping[str, bytes] = {}
     try:
-        known = await asyncio.to_thread(lookup, [login.user for _, login in logins])
+        known = await asyncio.to_thread(lookup, [login.user for _, login in logins if _is_vin(login.user)])
     except Exception as error:  # noqa: BLE001 - any failure of the database means: nobody comes in now
         detail = error.detail if isinstance(error, RingroadError) else repr(error)
         log.error("login_lookup_failed", detail=detail)  # noqa: TRY400 - one line per decision
