@@ -32,6 +32,7 @@ from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import Unavailable, Untrusted
 from ringroad.kernel.vin import parse_vin
 from ringroad.protocol.vehicle import Command
+from ringroad.sim.assembly import keep_signals
 from ringroad.sim.vecu.config import EcuConfig as VecuConfig
 from ringroad.sim.vecu.config import ServerConfig, ServerTable
 from ringroad.sim.vecu.server import VecuServer
@@ -128,6 +129,7 @@ class Bench:
         (folder / "image.root.json").write_bytes(world.server.image_root)
         (folder / "director.root.json").write_bytes(world.server.director_root)
         (folder / "signals.json").write_text('{"Vehicle.Speed": 0}')
+        self.signals = asyncio.run_coroutine_threadsafe(keep_signals(folder / "signals.json"), self.loop)
         self.run(self.build())
 
     def run(self, work: Any) -> Any:
@@ -168,6 +170,7 @@ class Bench:
         )
 
     def close(self) -> None:
+        self.signals.cancel()
         for server in self.servers:
             self.run(server.close())
         self.loop.call_soon_threadsafe(self.loop.stop)

@@ -8,6 +8,7 @@ Invariant: a vehicle that is returned runs the baseline on every ECU; an agent's
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -186,6 +187,8 @@ async def assemble(
     )
 
 
+SIGNALS_S = 15.0  # seconds between two signs of life of what writes a vehicle's signals
+
 # A parked, charged vehicle: what preconditions usually ask for.
 PARKED: dict[str, float | int | bool | str] = {
     "Vehicle.Speed": 0,
@@ -327,3 +330,10 @@ def _make_folders(folder: Path) -> None:
 def _write_private(path: Path, data: bytes) -> None:
     path.touch(mode=0o600)
     path.write_bytes(data)
+
+
+async def keep_signals(path: Path) -> None:
+    """Keep a vehicle's signals current until cancelled, as the gateway ECU of a parked vehicle does."""
+    while True:
+        await asyncio.to_thread(path.touch)
+        await asyncio.sleep(SIGNALS_S)

@@ -16,7 +16,7 @@ import structlog
 
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import RingroadError
-from ringroad.sim.assembly import BornVehicle
+from ringroad.sim.assembly import BornVehicle, keep_signals
 from ringroad.sim.vecu.script import draw_permille
 from ringroad.vehicle.run import Surroundings, run_vehicle
 from ringroad.vehicle.signals import FileSignals
@@ -76,6 +76,7 @@ class Fleet:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(run_vehicle(vehicle.folder, vehicle.config, surroundings))
                     tasks.create_task(self._drive(vehicle))
+                    tasks.create_task(keep_signals(vehicle.folder / vehicle.config.signals_file))
             except* (RingroadError, OSError) as group:
                 for error in group.exceptions:
                     _log.warning("vehicle.restarts", vin=vehicle.vin, reason=str(error))

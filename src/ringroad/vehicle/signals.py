@@ -15,7 +15,9 @@ import msgspec
 
 from ringroad.kernel.limits import TELEMETRY_BATCH_MAX
 from ringroad.protocol.vehicle import Sample
+from ringroad.vehicle.preconditions import SAMPLE_AGE_S_MAX
 
+FILE_AGE_S_MAX: Final = SAMPLE_AGE_S_MAX  # s since it was written or touched
 FILE_BYTES_MAX: Final = 256 * 1024  # bytes; a thousand samples are about 80 kB
 
 
@@ -30,7 +32,8 @@ class SignalSource(Protocol):
 class FileSignals:
     """Samples from a JSON file ``{"Vehicle.Speed": 0, ...}``, which another process keeps current.
 
-    A file that is missing or unreadable gives no samples, and so refuses every precondition.
+    A file that is missing, unreadable, or was not written for `FILE_AGE_S_MAX` gives no samples, and so refuses
+    every precondition: whoever kept it current is gone, and the vehicle may be driving by now.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +42,8 @@ class FileSignals:
     def read(self, now: datetime) -> Sequence[Sample]:
         """Return one sample per entry, stamped with `now`: the file says what is true now."""
         try:
-            if self._path.stat().st_size > FILE_BYTES_MAX:
+            status = self._path.stat()
+            if status.st_size > FILE_BYTES_MAX or abs(now.timestamp() - status.st_mtime) > FILE_AGE_S_MAX:
                 return []
             values = msgspec.json.decode(self._path.read_bytes(), type=dict[str, float | int | bool | str])
         except (OSError, msgspec.MsgspecError):

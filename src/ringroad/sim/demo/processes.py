@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from ringroad.kernel.errors import Unavailable
-from ringroad.sim.assembly import FLASH, BornVehicle
+from ringroad.sim.assembly import FLASH, BornVehicle, keep_signals
 from ringroad.sim.vecu.script import Script
 from ringroad.vehicle.config import EcuConfig, write_config
 
@@ -130,6 +130,8 @@ async def run_as_processes(
     write_config(folder, config, durability="fsync")
     command = [sys.executable, "-m", "ringroad.cli", "vehicle", "run", "--data", str(folder)]
     processes.keep(vehicle.vin, command, log=folder / "vehicle.log")
+    signals = asyncio.create_task(keep_signals(folder / config.signals_file))
+    processes.follow(f"{vehicle.vin}/signals", signals)
 
 
 def _ecu_table(vehicle: BornVehicle, ecu: EcuConfig, *, seed: int, cycle_s: float) -> str:
