@@ -120,6 +120,27 @@ def test_aborting_asks_first(page: Page, world: World) -> None:
     expect(page.locator(".head .state")).to_have_text("aborted")
 
 
+def test_what_is_approved_is_what_was_seen(page: Page, world: World, pg_url: str) -> None:
+    with connect(pg_url) as conn:
+        conn.execute(
+            "UPDATE change SET state = 'proposed', approved_by = NULL WHERE id = %s", [world.change_id]
+        )
+        sign_in(page, "admin")
+        page.goto(f"/changes/{world.change_id}")
+        button = page.get_by_role("button", name="Approve")
+        expect(button).to_be_visible()
+        conn.execute(
+            "UPDATE change SET generation = generation + 1"
+        )  # another proposal, behind this page's back
+        button.click()
+        expect(page.get_by_role("alert")).not_to_be_empty()
+        page.reload()
+        page.get_by_role("button", name="Approve").click()
+        expect(page.get_by_role("button", name="Approve")).to_have_count(0)
+        row = conn.execute("SELECT state FROM change WHERE id = %s", [world.change_id]).fetchone()
+    assert row == {"state": "approved"}
+
+
 def test_a_viewer_sees_everything_and_has_no_controls(page: Page, world: World) -> None:
     sign_in(page, "vera")
     for path in (

@@ -61,7 +61,7 @@ document.addEventListener("submit", async (event) => {
   if (ask && !confirm(ask)) return;
   const alert = form.querySelector("[role=alert]");
   const body = {};
-  for (const [name, value] of new FormData(form)) {
+  for (const [name, value] of new FormData(form, event.submitter)) { // a button may say what was seen
     if (value === "" && form.elements[name].dataset.optional !== undefined) continue;
     const kind = form.elements[name].dataset.type;
     body[name] = kind === "int" ? Number(value) : kind === "json" ? JSON.parse(value) : value;
