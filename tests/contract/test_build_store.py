@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import append_fact, latest_fact, open_lap, read_facts
+from support.fleet import wait_for_locks
 
 pytestmark = pytest.mark.engines
 
@@ -193,6 +196,23 @@ def test_a_release_goes_from_draft_to_signed_and_its_facts_are_a_chain(conn: Con
     assert {fact.lap_id for fact in (created, checked, signed)} == {"lap_1"}
 
 
+def test_the_release_after_a_halt_names_the_halt_as_its_cause(conn: Connection) -> None:
+    open_lap(conn, lap_id="lap_1", title="a lap", now=NOW)
+    append_fact(
+        conn, IDS, kind=FactKind.CHANGE_APPROVED, subject="change_1", actor="a", now=NOW, lap_id="lap_1"
+    )
+    create(conn, whole_document(conn, "1.0"), change_id="change_1")
+    halted = append_fact(
+        conn, IDS, kind=FactKind.CAMPAIGN_HALTED, subject="campaign_1", actor="a", now=NOW, lap_id="lap_1"
+    )
+    second = create(conn, whole_document(conn, "1.1"), "1.1", change_id="change_1")
+    (created,) = read_facts(conn, subject=second.id)
+    assert created.causes[0] == halted.id
+    assert len(created.causes) == 37
+    outside = create(conn, whole_document(conn, "1.2"), "1.2")
+    assert halted.id not in read_facts(conn, subject=outside.id)[0].causes
+
+
 def test_a_release_that_does_not_pass_stays_a_draft_and_cannot_be_signed(conn: Connection) -> None:
     document = whole_document(conn, "1.0")
     del document["variants"]["city"]["brake"]
@@ -249,6 +269,38 @@ def test_a_withdrawn_release_goes_nowhere(conn: Connection) -> None:
         baseline(conn, release)
     with pytest.raises(Conflict):
         store.withdraw(conn, IDS, release_id=release.id, generation=4, reason="again", **WHO)
+
+
+def test_a_release_is_not_withdrawn_and_made_the_baseline_at_once(pg_url: str) -> None:
+    with connect(pg_url) as first, transaction(first):
+        store.import_programme(first, IDS, source=EXAMPLE, **WHO)
+        release = sign(first, create(first, whole_document(first, "1.0")))
+    refused: list[str] = []
+
+    def attempt(work: Callable[[Connection], object]) -> None:
+        with closing(connect(pg_url)) as other:
+            try:
+                with transaction(other):
+                    work(other)
+            except Conflict as conflict:
+                refused.append(conflict.message)
+
+    works: list[Callable[[Connection], object]] = [
+        lambda other: store.withdraw(other, IDS, release_id=release.id, generation=3, reason="bad", **WHO),
+        lambda other: baseline(other, release),
+    ]
+    threads = [threading.Thread(target=attempt, args=(work,)) for work in works]
+    with connect(pg_url) as holder:
+        with transaction(holder):  # holds both up before they look
+            holder.execute("SELECT 1 FROM programme FOR NO KEY UPDATE")
+            for thread in threads:
+                thread.start()
+            wait_for_locks(holder, 2)
+        for thread in threads:
+            thread.join(30)
+        assert len(refused) == 1
+        is_baseline = store.get_baseline(holder, "roadster") is not None
+        assert (store.get_release(holder, release.id).state == "withdrawn") is not is_baseline
 
 
 # Baseline and birth --------------------------------------------------------------------------------

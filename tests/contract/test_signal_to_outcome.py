@@ -50,7 +50,7 @@ from ringroad.signal.store import (
 from ringroad.storage.broker import STREAM
 from ringroad.storage.db import Connection, connect
 from ringroad.storage.lake import Lake
-from ringroad.storage.ledger import append_fact, read_facts
+from ringroad.storage.ledger import append_fact, latest_fact, read_facts
 from ringroad.storage.streams import CONSUMER, StreamMessage, waiting_messages
 
 pytestmark = pytest.mark.engines
@@ -116,9 +116,7 @@ def batch(vin: str, number: int, at: datetime, version: str, *, faulty: bool = F
 
 def stored(payload: bytes, seq: int, at: datetime, *, vin: str | None = None) -> StreamMessage:
     name = vin or json.loads(payload)["vin"]
-    return StreamMessage(
-        subject=f"ringroad.v1.{name}.telemetry", payload=payload, seq=seq, received_at=at, deliveries=1
-    )
+    return StreamMessage(subject=f"ringroad.v1.{name}.telemetry", payload=payload, seq=seq, received_at=at)
 
 
 def drive(
@@ -231,6 +229,48 @@ def test_acceptance_and_approval_need_the_right_people_and_the_right_generation(
     assert [item.state for item in list_changes(conn, finding_id=finding.id)] == ["rejected", "approved"]
     facts = read_facts(conn, lap_id=finding.lap_id)
     assert all(fact.causes for fact in facts[1:])
+
+
+def test_a_change_after_a_halt_names_the_halt_as_its_cause(conn: Connection, tmp_path: Path) -> None:
+    ids, clock = ScriptedIds(), ScriptedClock(T0)
+    finding = open_one(conn, Lake(tmp_path), ids, clock)
+    accept_finding(conn, ids, finding_id=finding.id, generation=1, actor="ada", now=clock.at)
+    halted = append_fact(
+        conn, ids, kind=FactKind.CAMPAIGN_HALTED, subject="campaign_1", actor="a", now=clock.at,
+        lap_id=finding.lap_id,
+    )  # fmt: skip
+    change = propose_change(
+        conn,
+        ids,
+        finding_id=finding.id,
+        title="Again",
+        ecu="brake",
+        target="No P1",
+        actor="ada",
+        now=clock.at,
+    )
+    (proposed,) = read_facts(conn, subject=change.id)
+    accepted = latest_fact(conn, kind=FactKind.FINDING_ACCEPTED, subject=finding.id)
+    assert accepted
+    assert proposed.causes == (accepted.id, halted.id)
+
+
+def test_an_outcome_that_stays_unknown_keeps_no_other_waiting(conn: Connection, tmp_path: Path) -> None:
+    ids, clock, lake = ScriptedIds(), ScriptedClock(T0), Lake(tmp_path)
+    finding = open_one(conn, lake, ids, clock)
+    accept_finding(conn, ids, finding_id=finding.id, generation=1, actor="ada", now=clock.at)
+    ship(conn, ids, finding, version="2.0", at=clock.at)
+    conn.execute(
+        "INSERT INTO campaign (id, name, release_id, lap_id, state, created_by, created_at)"
+        " SELECT 'campaign_2', name, release_id, lap_id, state, created_by, created_at FROM campaign"
+    )
+    conn.execute("UPDATE campaign SET state = 'finished'")
+    later = T0 + 1_300 * MINUTE
+    for name in ("campaign_1", "campaign_2", "campaign_1"):
+        assert due_outcomes(conn, rows_max=1) == [(name, finding.id)]
+        verdict = measure_outcome(conn, lake, ids, campaign_id=name, finding_id=finding.id, now=later)
+        assert verdict.word == "unknown"
+        later += MINUTE
 
 
 def ship(conn: Connection, ids: ScriptedIds, finding: Finding, *, version: str, at: datetime) -> None:

@@ -49,7 +49,7 @@ SELECT c.id AS campaign_id, f.id AS finding_id
   JOIN finding f ON f.lap_id = c.lap_id AND f.state = 'accepted'
   LEFT JOIN outcome o ON o.campaign_id = c.id AND o.finding_id = f.id
  WHERE c.state = 'finished' AND (o.id IS NULL OR o.verdict = 'unknown')
- ORDER BY c.id, f.id LIMIT :rows_max;
+ ORDER BY o.measured_at NULLS FIRST, c.id, f.id LIMIT :rows_max;  -- those that stay unknown keep nobody waiting
 
 -- name: lap^
 SELECT id, title, opened_at FROM lap WHERE id = :lap_id;

@@ -36,10 +36,10 @@ from ringroad.build.store_packages import (
 from ringroad.build.versions import parse_version
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
-from ringroad.kernel.facts import FactKind
+from ringroad.kernel.facts import CAUSES_MAX, FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.storage.db import Connection, expect_one
-from ringroad.storage.ledger import append_fact, latest_fact
+from ringroad.storage.ledger import append_fact, latest_fact, latest_setback
 
 __all__ = [
     "Baseline", "StoredProgramme", "add_package", "baseline_targets", "check_release", "create_release",
@@ -105,6 +105,7 @@ def create_release(
     )
     release = get_release(conn, release_id)
     packages = [(FactKind.PACKAGE_ADDED, package_id) for package_id in release.package_ids]
+    setback = latest_setback(conn, lap_id)
     append_fact(
         conn,
         ids,
@@ -114,10 +115,17 @@ def create_release(
         now=now,
         lap_id=lap_id,
         work_started_at=work_started_at,
-        causes=causes_of(
-            conn,
-            [(FactKind.CHANGE_APPROVED, change_id), *packages, (FactKind.PROGRAMME_IMPORTED, programme_id)],
-        ),
+        causes=[
+            *([setback.id] if setback else []),
+            *causes_of(
+                conn,
+                [
+                    (FactKind.CHANGE_APPROVED, change_id),
+                    (FactKind.PROGRAMME_IMPORTED, programme_id),
+                    *packages,
+                ],
+            ),
+        ][:CAUSES_MAX],
         body={"version": version, "packages": len(packages)},
     )
     return release
@@ -286,6 +294,7 @@ def withdraw(
     if not reason.strip():
         raise InvalidInput("a withdrawal needs a reason")
     release = get_release(conn, release_id)
+    SQL.lock_programme(conn, programme_id=release.programme_id)  # else it may become the baseline meanwhile
     if SQL.baseline_of_release(conn, release_id=release_id):
         raise Conflict(f"release {release_id} is the line's baseline", hint="set another baseline first")
     expect_one(SQL.withdraw(conn, release_id=release_id, generation=generation), f"release {release_id}")
@@ -345,6 +354,7 @@ def set_baseline(
         NotFound: no such programme or release.
         Conflict: not signed, of another programme, or an ECU would leave the line without software.
     """
+    SQL.lock_programme(conn, programme_id=programme_id)  # else the release may be withdrawn meanwhile
     programme = get_programme(conn, programme_id).programme
     release = get_release(conn, release_id)
     if release.state != "signed" or release.programme_id != programme_id:

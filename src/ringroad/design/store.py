@@ -5,7 +5,7 @@ Every write compares the generation the caller saw, and appends its fact in the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -26,7 +26,7 @@ from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.storage.db import Connection, expect_one, load_queries, transaction
-from ringroad.storage.ledger import append_fact, latest_fact
+from ringroad.storage.ledger import append_fact, latest_fact, latest_setback
 
 SQL = load_queries("ringroad.design")
 
@@ -162,10 +162,9 @@ def propose_change(
     target: str,
     actor: str,
     now: datetime,
-    causes: Sequence[str] = (),
     work_started_at: datetime | None = None,
 ) -> Change:
-    """Propose a change that answers an accepted finding.
+    """Propose a change that answers an accepted finding, and what became of the change before it.
 
     Args:
         conn: the record.
@@ -176,7 +175,6 @@ def propose_change(
         target: what must be true afterwards, readable.
         actor: who proposes.
         now: time of the proposal.
-        causes: further facts that led to it, for example the halt of an earlier campaign.
         work_started_at: when work on the proposal began.
 
     Raises:
@@ -214,7 +212,10 @@ def propose_change(
             actor=actor,
             now=now,
             lap_id=finding.lap_id,
-            causes=[*_cause(conn, FactKind.FINDING_ACCEPTED, finding_id), *causes],
+            causes=[
+                *_cause(conn, FactKind.FINDING_ACCEPTED, finding_id),
+                *([setback.id] if (setback := latest_setback(conn, finding.lap_id)) else []),
+            ],
             work_started_at=work_started_at,
             body={"finding_id": finding_id, "title": title, "ecu": ecu, "target": target},
         )

@@ -15,6 +15,8 @@ from ringroad.storage.db import Connection, load_queries
 
 SQL = load_queries("ringroad.storage")
 
+_SETBACKS = (FactKind.CAMPAIGN_HALTED, FactKind.CAMPAIGN_ABORTED, FactKind.OUTCOME_MEASURED)
+
 
 def open_lap(conn: Connection, *, lap_id: str, title: str, now: datetime) -> None:
     """Open a lap: the frame from a first signal to a measured outcome."""
@@ -116,6 +118,16 @@ def latest_fact(conn: Connection, *, kind: FactKind, subject: str) -> Fact | Non
     """Return the newest fact of a kind about a subject: what the next fact names as its cause."""
     row = SQL.latest_fact(conn, kind=kind.value, subject=subject)
     return _fact(row) if row else None
+
+
+def latest_setback(conn: Connection, lap_id: str | None) -> Fact | None:
+    """Return the newest fact that sent a lap back to work: what the next change and the next release answer.
+
+    A campaign that was stopped, or an outcome that was not better. None in a lap that went straight on.
+    """
+    row = SQL.latest_of_lap(conn, lap_id=lap_id, kinds=[kind.value for kind in _SETBACKS])
+    fact = _fact(row) if row else None
+    return None if fact is not None and fact.body.get("verdict") == "better" else fact
 
 
 def _fact(row: Mapping[str, Any]) -> Fact:

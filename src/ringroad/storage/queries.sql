@@ -19,5 +19,8 @@ SELECT * FROM fact
 -- name: latest_fact^
 SELECT * FROM fact WHERE kind = :kind AND subject = :subject ORDER BY seq DESC LIMIT 1;
 
+-- name: latest_of_lap^
+SELECT * FROM fact WHERE lap_id = :lap_id AND kind = ANY (:kinds) ORDER BY seq DESC LIMIT 1;
+
 -- name: vehicle_token_digests
 SELECT vin, token_sha256 FROM vehicle WHERE vin = ANY(:vins);

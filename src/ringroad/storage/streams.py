@@ -47,7 +47,6 @@ class StreamMessage:
     payload: bytes
     seq: int
     received_at: datetime
-    deliveries: int
 
 
 Handler = Callable[[Sequence[StreamMessage]], None]
@@ -161,7 +160,6 @@ def _stored(message: Msg) -> StreamMessage:
         payload=message.data,
         seq=meta.sequence.stream,
         received_at=meta.timestamp,
-        deliveries=meta.num_delivered or 1,
     )
 
 
