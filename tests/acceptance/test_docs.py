@@ -1,0 +1,248 @@
+"""The documentation is true: links lead somewhere, commands and settings exist, sessions run as written."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import selectors
+import shutil
+import subprocess
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from conftest import free_port
+from ringroad.storage.settings import table
+from support.docs_pages import (
+    ROOT,
+    Step,
+    anchors,
+    commands,
+    fences,
+    links,
+    missing_line,
+    pages,
+    problem_with,
+    prose,
+    steps,
+    words_of,
+)
+
+NAMES = [str(page.relative_to(ROOT)) for page in pages()]
+# Run in this order, in one folder: a page may stand on what those before it made.
+SESSIONS = [
+    "README.md",
+    "docs/howto/packages-and-releases.md",
+    "docs/howto/plant.md",
+    "docs/howto/campaigns.md",
+    "docs/howto/console.md",
+    "docs/howto/run-the-engines.md",
+]
+PASSWORD = "correct horse battery staple"
+COMMAND_S_MAX = 60
+# Read by the command line, the vehicle or the tests themselves; they are no settings.
+VARIABLES = {
+    "RINGROAD_CONFIG", "RINGROAD_SERVER", "RINGROAD_TOKEN", "RINGROAD_CRASH_AFTER_RECORD", "RINGROAD_WRITE_SCHEMA",
+}  # fmt: skip
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+# What is written exists ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_link_leads_somewhere(name: str) -> None:
+    text = text_of(name)
+    for link in links(text):
+        file, _, anchor = link.partition("#")
+        target = (ROOT / name).parent / file if file else ROOT / name
+        assert target.exists(), f"{link} leads nowhere"
+        if anchor:
+            assert anchor in anchors(target.read_text(encoding="utf-8")), f"{link} has no such heading"
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    seen, todo = set[Path](), [ROOT / "README.md"]
+    while todo:
+        page = todo.pop()
+        if page in seen or page.suffix != ".md":
+            continue
+        seen.add(page)
+        found = [link.partition("#")[0] for link in links(page.read_text(encoding="utf-8"))]
+        todo += [(page.parent / link).resolve() for link in found if link]
+    assert sorted(str(page.relative_to(ROOT)) for page in set(pages()) - seen) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_exists_with_its_options(name: str) -> None:
+    assert [found for words in commands(text_of(name)) if (found := problem_with(words))] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_exists(name: str) -> None:
+    text = text_of(name)
+    known = {f"RINGROAD_{row.name.upper()}" for row in table()} | VARIABLES
+    assert set(re.findall(r"\bRINGROAD_[A-Z_]+\b", text)) <= known
+    for fence in fences(text):
+        if fence.language == "toml" and any(line.startswith("database_url") for line in fence.lines):
+            assert set(tomllib.loads("\n".join(fence.lines))) <= {row.name for row in table()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_make_target_exists(name: str) -> None:
+    text = text_of(name)
+    code = "\n".join(
+        ["\n".join(fence.lines) for fence in fences(text)] + re.findall(r"`([^`\n]+)`", prose(text))
+    )
+    targets = set(re.findall(r"^([a-z][a-z-]*):", text_of("Makefile"), flags=re.MULTILINE))
+    assert set(re.findall(r"^(?:\$ )?make ([a-z][a-z-]*)", code, flags=re.MULTILINE)) <= targets
+
+
+def test_every_decision_stands_in_the_index_with_its_title() -> None:
+    index = text_of("docs/adr/README.md")
+    for path in sorted((ROOT / "docs" / "adr").glob("[0-9]*.md")):
+        number, title = path.name[:4], path.read_text(encoding="utf-8").split("\n", 1)[0]
+        assert re.fullmatch(rf"# {number} [^:].*", title), f"{path.name} begins with {title!r}"
+        assert f"[{number}]({path.name})" in index
+
+
+# The readers above find what is wrong --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("up --detach", ""),
+        ("--var FOLDER up", ""),
+        ("release baseline set 1.0.0", ""),
+        ("release nonsense", "there is no `ringroad release nonsense`"),
+        ("nonsense --help", "there is no `ringroad nonsense`"),
+        ("up --nonsense", "`ringroad up` has no option --nonsense"),
+        ("keys init --root-keys=8", ""),
+        ("campaign preview 'a = 1' | head --nonsense", ""),
+    ],
+)
+def test_a_wrong_command_is_found(line: str, problem: str) -> None:
+    assert problem_with(words_of(line)) == problem
+
+
+@pytest.mark.parametrize(
+    ("expected", "printed", "missing"),
+    [
+        (["release 1.0.0 is signed"], "x\nrelease 2.0.0 is signed\n", ""),
+        (["a", "b"], "b\na\n", "b"),
+        (["package pkg_01"], "package\n", "package pkg_01"),
+        (["is signed"], "is not signed", "is signed"),
+    ],
+)
+def test_a_missing_line_is_found(expected: list[str], printed: str, missing: str) -> None:
+    assert missing_line(expected, printed) == missing
+
+
+# Sessions run as written ---------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class Reader:
+    """A person who types what the pages say, in one folder, with a terminal for passwords."""
+
+    folder: Path
+    env: dict[str, str]
+    token: str = ""
+    typed: list[str] = field(default_factory=list)
+
+    def follow(self, step: Step) -> None:
+        """Type one command; check its exit status and the lines that the page shows."""
+        command = re.sub(r"\bonce_\S+", self.token or "once_none", step.command)
+        status, printed = self._type(command)
+        tokens = re.findall(r"\bonce_[\w-]{20,}", printed)
+        self.token = tokens[-1] if tokens else self.token
+        refused = any(line.startswith("error:") for line in step.output)
+        assert (status != 0) == refused, f"$ {command}\n{printed}\nexit status {status}"
+        missing = missing_line(step.output, printed)
+        assert not missing, f"$ {command}\n{printed}\ndoes not show: {missing}"
+
+    def _type(self, command: str) -> tuple[int, str]:
+        ours, theirs = pty.openpty()
+        try:
+            with subprocess.Popen(
+                ["bash", "-c", command], cwd=self.folder, env=self.env, stdin=theirs, stdout=theirs, stderr=theirs,
+                start_new_session=True,
+            ) as process:  # fmt: skip
+                os.close(theirs)
+                try:
+                    printed = _converse(ours)
+                    return process.wait(COMMAND_S_MAX), printed
+                finally:
+                    process.kill()
+        finally:
+            os.close(ours)
+
+
+def _converse(terminal: int) -> str:
+    """Read what is printed until nobody holds the terminal; whenever a password is asked for, type it."""
+    printed = b""
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(terminal, selectors.EVENT_READ)
+        while waiting.select(COMMAND_S_MAX):
+            try:
+                chunk = os.read(terminal, 65_536)
+            except OSError:  # EIO: the last process closed it
+                chunk = b""
+            if not chunk:
+                return printed.decode()
+            printed += chunk
+            if re.search(rb"(assword|confirmation)[^\n]*: $", printed):
+                os.write(terminal, PASSWORD.encode() + b"\n")
+    raise AssertionError(f"nothing more within {COMMAND_S_MAX} s after:\n{printed.decode()}")
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[Reader]:
+    folder = Path(tempfile.mkdtemp(prefix="ringroad-docs-"))
+    folder.chmod(0o711)  # PostgreSQL may run under an account of its own
+    for name in ("examples", ".firmware", ".venv"):
+        (folder / name).symlink_to(ROOT / name)
+    ports = ("http_port", "https_port", "nats_port", "mqtt_port")
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RINGROAD_")}
+    env |= {f"RINGROAD_{name.upper()}": str(free_port()) for name in ports}
+    env |= {"HOME": str(folder), "PATH": f"{ROOT / '.venv' / 'bin'}:{env['PATH']}", "COLUMNS": "120"}
+    yield Reader(folder=folder, env=env)
+    subprocess.run(
+        ["ringroad", "down"], cwd=folder, env=env, check=False, timeout=COMMAND_S_MAX, capture_output=True
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.engines
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # a machine that is busy with other things
+@pytest.mark.parametrize("name", SESSIONS)
+def test_a_session_runs_as_written(reader: Reader, name: str) -> None:
+    found = [step for fence in fences(text_of(name)) if fence.runs for step in steps(fence)]
+    assert found, "this page has nothing to run"
+    for step in found:
+        reader.follow(step)
+
+
+def test_no_page_with_a_session_is_forgotten() -> None:
+    assert {name for name in NAMES if any(fence.runs for fence in fences(text_of(name)))} == set(SESSIONS) | {
+        "docs/howto/keys.md"
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # a machine that is busy with other things
+def test_the_page_about_keys_runs_as_written_without_a_server(reader: Reader, tmp_path: Path) -> None:
+    alone = Reader(folder=tmp_path, env=reader.env)
+    for fence in fences(text_of("docs/howto/keys.md")):
+        for step in steps(fence) if fence.runs else ():
+            alone.follow(step)
