@@ -216,14 +216,41 @@ def serving(place: Place) -> Iterator[str]:
     Raises:
         Unavailable: it did not start.
     """
+    process, token = _start_engines(place)
+    try:
+        yield token
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _start_engines(place: Place) -> tuple[subprocess.Popen[str], str]:
+    """Start them; once more with other ports when somebody else took one since it was found free."""
+    log = place.folder / "up.log"
+    for last in (False, True):
+        process = _launch(place, log)
+        try:
+            return process, _token(process, log)
+        except Unavailable as error:
+            process.terminate()
+            process.wait(30)
+            if last or "is in use" not in error.hint:
+                raise
+            place.ports.update(free_ports(usual=False))
+    raise Unavailable("the engines did not start")
+
+
+def _launch(place: Place, log: Path) -> subprocess.Popen[str]:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RINGROAD_")},
         **{f"RINGROAD_{name.upper()}": str(value) for name, value in {**PACE, **place.ports}.items()},
     }
     command_line = [sys.executable, "-m", "ringroad.cli", "--var", str(place.var), "up"]
-    log = place.folder / "up.log"
     with log.open("wb") as out:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command_line,
             env=environment,
             stdout=subprocess.PIPE,
@@ -231,14 +258,6 @@ def serving(place: Place) -> Iterator[str]:
             text=True,
             start_new_session=True,
         )
-    try:
-        yield _token(process, log)
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 def _token(process: subprocess.Popen[str], log: Path) -> str:
@@ -252,11 +271,11 @@ def _token(process: subprocess.Popen[str], log: Path) -> str:
     raise Unavailable("the engines did not start", hint=log.read_text("utf-8").strip()[-500:] or f"see {log}")
 
 
-def free_ports() -> dict[str, int]:
+def free_ports(*, usual: bool = True) -> dict[str, int]:
     """Return the usual ports where they are free, others where they are not."""
     found: dict[str, int] = {}
-    for name, usual in PORTS.items():
-        for wanted in (usual, 0):
+    for name, number in PORTS.items():
+        for wanted in (number, 0) if usual else (0,):
             with socket.socket() as probe, contextlib.suppress(OSError):
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(("127.0.0.1", wanted))
