@@ -153,6 +153,24 @@ def test_signing_with_foreign_keys_is_refused_as_untrusted(terminal: Terminal) -
     assert "already" in t("release", "sign", release, "--yes").out
 
 
+def test_an_old_signature_does_not_pass_for_that_of_a_new_release(terminal: Terminal) -> None:
+    t = terminal
+    pending, signed = str(t.folder / "pending.json"), str(t.folder / "signed.json")
+    first = _release(t)
+    t("release", "sign", first, "--export", pending)
+    t(
+        "keys", "sign-targets", pending, "--out", signed, "--var", str(t.settings.var),
+        "--offline", str(t.settings.keys_offline),
+    )  # fmt: skip
+    t("release", "sign", first, "--signed", signed)
+    t("package", "add", t.file("brake2.bin", b"never signed" * 9), "--ecu", "brake", "--version", "2.0.0")
+    words = ("--package", "brake@2.0.0", "--package", "gateway@1.0.0", "--package", "display@1.0.0")
+    made = t("--json", "release", "create", "--name", "Second", "--version", "2.0.0", *words).value
+    t("release", "check", made["id"])
+    t("release", "sign", made["id"], "--signed", signed, status=2)  # valid, published, and of other images
+    assert t("--json", "release", "show", made["id"]).value["state"] == "checked"
+
+
 def test_nothing_is_signed_without_being_asked(terminal: Terminal) -> None:
     release = _release(terminal)
     result = terminal("release", "sign", release, status=2)

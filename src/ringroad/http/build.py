@@ -173,16 +173,13 @@ def sign_release(ctx: Ctx, request: Req, release_id: Id, data: JSONBody[Signatur
     signers, now = ctx.load_signers(), ctx.clock.now()
     with ctx.transaction() as conn:
         release = store.get_release(conn, release_id)
+        images = [_image(p) for p in store_packages.packages_by_id(conn, release.package_ids).values()]
         if data.signed:
-            version = repository.accept_image_targets(conn, signers, data.signed.encode(), now=now).targets
-        else:
-            packages = store_packages.packages_by_id(conn, release.package_ids)
-            if (
-                repository.pending_targets(conn, packages=[_image(p) for p in packages.values()], now=now)
-                is not None
-            ):
-                raise InvalidInput("these images are not published yet", hint="sign the pending targets")
-            version = reading.image_targets_version(conn)
+            repository.accept_image_targets(conn, signers, data.signed.encode(), now=now)
+        elif repository.pending_targets(conn, packages=images, now=now) is not None:
+            raise InvalidInput("these images are not published yet", hint="sign the pending targets")
+        # A valid signature is not enough: it may be of other images, even of those published long ago.
+        version = repository.require_published(conn, images)
         store.mark_signed(
             conn, ctx.ids, release_id=release_id, generation=data.generation or release.generation,
             actor=request.user.name, now=now, image_targets_version=version,

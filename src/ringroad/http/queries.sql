@@ -252,6 +252,3 @@ SELECT id, source, locator, reason, raw, received_at FROM quarantine
 
 -- name: approvers$
 SELECT count(*) FROM account WHERE role IN ('approver', 'admin') AND disabled_at IS NULL;
-
--- name: image_targets_version$
-SELECT coalesce(max(version), 0) FROM repository_metadata WHERE repository = 'image' AND role = 'targets';

@@ -247,11 +247,6 @@ def releases(
     return _all(rows, ReleaseView)
 
 
-def image_targets_version(conn: Connection) -> int:
-    """Return the version of the published Image Targets; 0 before the first."""
-    return int(SQL.image_targets_version(conn))
-
-
 def orders(
     conn: Connection,
     *,

@@ -117,17 +117,17 @@ def merge_images(
     return tuple(images[name] for name in sorted(images) if name not in withdrawn)
 
 
-def check_published(published: Targets | None, targets: Sequence[DirectorTarget]) -> None:
-    """Refuse to sign for a vehicle what the vehicle would refuse to install.
+def check_published(published: Targets | None, images: Sequence[ImageTarget]) -> None:
+    """Refuse what the offline keys did not sign: a vehicle would refuse to install it, a line would flash it.
 
     Raises:
         InvalidInput: an image is not in the Image repository exactly as it is given here.
     """
-    images = {image.filename: image for image in (image_targets_of(published) if published else ())}
-    for target in targets:
-        if images.get(target.filename) != target.image():
+    known = {image.filename: image for image in (image_targets_of(published) if published else ())}
+    for image in images:
+        if known.get(image.filename) != image:
             raise InvalidInput(
-                f"{target.filename} is not in the signed Image repository as given",
+                f"{image.filename} is not in the signed Image repository as given",
                 hint="sign the release first",
             )
 

@@ -186,6 +186,17 @@ def accept_image_targets(
     return _sign_above(conn, signers, "image", "", root=root, current=current, targets=file, now=now)
 
 
+def require_published(conn: Connection, images: Sequence[ImageTarget]) -> int:
+    """Make sure that the offline keys signed these images; return the version of the Image Targets that say so.
+
+    Raises:
+        InvalidInput: an image is not published exactly as it is given, or nothing is.
+    """
+    current = _current(conn, "image", "")
+    check_published(current.targets.signed if current else None, images)
+    return current.targets.signed.version if current else 0
+
+
 def issue_director_bundle(
     conn: Connection,
     signers: OnlineSigners,
@@ -207,7 +218,7 @@ def issue_director_bundle(
     """
     _lock(conn, "director", vin)
     image = _current(conn, "image", "") if targets else None
-    check_published(image.targets.signed if image else None, targets)
+    check_published(image.targets.signed if image else None, [target.image() for target in targets])
     current = _current(conn, "director", vin)
     changed = director_content_changed(current, vin=vin, targets=targets, vehicle_package=vehicle_package)
     root = _root(conn, "director")
