@@ -13,6 +13,7 @@ from ringroad.vehicle.agents.base import Failed, Fault, Reason
 from ringroad.vehicle.decide import ECU_TRIES_MAX
 from ringroad.vehicle.memory import read_state
 from ringroad.vehicle.orchestrator import Orchestrator
+from ringroad.vehicle.run import FaultWatch
 from support.uptane import OTHER_VIN
 from support.vehicle_world import STEPS_MAX, World, content_of, director_target
 
@@ -366,3 +367,18 @@ def test_a_full_disk_stops_a_step_and_loses_nothing(world: World, monkeypatch: p
 
     assert asyncio.run(run()) == "IDLE"
     assert drive(world) == "SUCCEEDED"
+
+
+def test_a_fault_is_told_again_until_it_was_stored(world: World) -> None:
+    world.ecus["brake"].faults = [Fault(code="P0A1F-00", status=9)]
+
+    async def look() -> list[list[str]]:
+        async with world.boot() as orchestrator:
+            watch, found = FaultWatch(orchestrator), []
+            for stored in (False, True, True):  # the disk was full at first
+                found.append([event.code for event in await watch.look([], now=world.clock.now())])
+                if stored:
+                    watch.told()
+            return found
+
+    assert asyncio.run(look()) == [["P0A1F-00"], ["P0A1F-00"], []]

@@ -195,24 +195,28 @@ async def _observe(
             collector.collect(
                 samples, faults, software=dict(watch.software), release=orchestrator.state.release_id
             )
+            watch.told()
         except RingroadError as error:
             _log.warning("vehicle.telemetry_failed", vin=config.vin, code=error.code, reason=error.message)
         await asyncio.sleep(config.telemetry_s)
 
 
 class FaultWatch:
-    """Remembers each ECU's fault codes and tells what changed since the last look.
+    """Remembers each ECU's fault codes and tells what changed since the last time it was told.
 
+    A change that could not be stored (`told` was not called) is told again.
     After a restart every stored fault is told once more; the server sees the same status and changes nothing.
     """
 
     def __init__(self, orchestrator: Orchestrator) -> None:
         self._orchestrator = orchestrator
-        self._known: dict[str, dict[str, int]] = {}
+        self._known: dict[str, dict[str, int]] = {}  # told
+        self._seen: dict[str, dict[str, int]] = {}
         self.software: dict[str, str] = {}
 
     async def look(self, samples: Sequence[Sample], *, now: datetime) -> list[FaultEvent]:
         """Ask every ECU that is not being updated, and return the changes with a snapshot of `samples`."""
+        self._seen = dict(self._known)
         if not self._orchestrator.state.resting:
             return []  # an ECU that is being flashed has no faults worth telling
         events: list[FaultEvent] = []
@@ -235,5 +239,9 @@ class FaultWatch:
                             software_version=version, snapshot=snapshot,
                         )
                     )  # fmt: skip
-            self._known[ecu.serial] = current
+            self._seen[ecu.serial] = current
         return events
+
+    def told(self) -> None:
+        """Note that what the last look returned is durable."""
+        self._known = self._seen
