@@ -143,6 +143,9 @@ def check_var(var: Path) -> None:
 def prepare_var(settings: Settings) -> None:
     """Make the var folder, or make sure that it is ours.
 
+    Its parts are for our eyes only: telemetry is personal, images are secrets of suppliers. The folder itself
+    can be passed through, for PostgreSQL may run under an account of its own.
+
     Raises:
         Conflict: foreign; nothing was changed.
         Unavailable: it cannot be written.
@@ -153,8 +156,8 @@ def prepare_var(settings: Settings) -> None:
         var.mkdir(parents=True, exist_ok=True)
         if not (var / MARKER).exists():
             (var / MARKER).write_text(MARKER_TEXT, encoding="ascii")
-        for folder in (settings.run, settings.log, settings.blobs):
-            folder.mkdir(exist_ok=True)
+        for folder in (settings.run, settings.log, settings.blobs, settings.lake):
+            folder.mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
         raise folder_error(error, var) from error
 

@@ -54,7 +54,7 @@ class Context:
     def scratch(self) -> Path:
         """Folder where uploads are spooled."""
         folder = self.settings.var / "uploads"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
 
 
