@@ -456,12 +456,18 @@ def test_the_line_is_replanned_for_orders_blocks_and_releases(conn: Connection) 
     first = full.document.sequence[0]
     store_plant.start_order(conn, order_id=first)
     assert store_plant.block_option(
-        conn, programme_id="roadster", option="sunroof", reason="glass cracks", now=NOW
+        conn, IDS, programme_id="roadster", option="sunroof", reason="glass cracks", **WHO
     )
     blocked = replan("blocked_part")
+    told = latest_fact(conn, kind=FactKind.OPTION_BLOCKED, subject="roadster")
+    replanned = latest_fact(conn, kind=FactKind.SCHEDULE_REPLANNED, subject="roadster")
+    assert told
+    assert replanned
+    assert (told.actor, told.body) == ("tester", {"option": "sunroof", "reason": "glass cracks"})
+    assert replanned.causes[0] == told.id
     assert blocked.document.sequence[0] == first
     assert {held.reason for held in blocked.document.held} == {"sunroof is blocked: glass cracks"}
-    assert store_plant.unblock_option(conn, programme_id="roadster", option="sunroof")
+    assert store_plant.unblock_option(conn, IDS, programme_id="roadster", option="sunroof", **WHO)
     rush = store_plant.add_order(
         conn, IDS, programme_id="roadster", variant="city", rush=True, due_at=NOW + timedelta(hours=1), **WHO
     )
@@ -532,7 +538,10 @@ def test_orders_that_cannot_be_built_are_refused(conn: Connection) -> None:
     with pytest.raises(InvalidInput):
         store_plant.add_order(conn, IDS, programme_id="roadster", variant="sport", **WHO)
     with pytest.raises(InvalidInput):
-        store_plant.block_option(conn, programme_id="roadster", option="wings", reason="none made", now=NOW)
+        store_plant.block_option(
+            conn, IDS, programme_id="roadster", option="wings", reason="none made", **WHO
+        )
+    assert latest_fact(conn, kind=FactKind.OPTION_BLOCKED, subject="roadster") is None
     order = store_plant.add_order(conn, IDS, programme_id="roadster", variant="city", **WHO)
     store_plant.cancel_order(conn, order_id=order.id)
     with pytest.raises(Conflict):

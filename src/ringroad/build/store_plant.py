@@ -127,7 +127,9 @@ def cancel_order(conn: Connection, *, order_id: str) -> None:
     expect_one(SQL.cancel_order(conn, order_id=order_id), f"order {order_id}")
 
 
-def block_option(conn: Connection, *, programme_id: str, option: str, reason: str, now: datetime) -> bool:
+def block_option(
+    conn: Connection, ids: Ids, *, programme_id: str, option: str, reason: str, actor: str, now: datetime
+) -> bool:
     """Block an option or a variant: its parts are missing or bad.
 
     Returns:
@@ -143,14 +145,26 @@ def block_option(conn: Connection, *, programme_id: str, option: str, reason: st
         raise InvalidInput(f"programme {programme_id} has no option or variant {option!r}")
     if not reason.strip():
         raise InvalidInput("a block needs a reason")
-    rows: int = SQL.block_option(conn, programme_id=programme_id, option=option, reason=reason, now=now)
-    return rows == 1
+    if SQL.block_option(conn, programme_id=programme_id, option=option, reason=reason, now=now) != 1:
+        return False
+    append_fact(
+        conn, ids, kind=FactKind.OPTION_BLOCKED, subject=programme_id, actor=actor, now=now,
+        body={"option": option, "reason": reason},
+    )  # fmt: skip
+    return True
 
 
-def unblock_option(conn: Connection, *, programme_id: str, option: str) -> bool:
+def unblock_option(
+    conn: Connection, ids: Ids, *, programme_id: str, option: str, actor: str, now: datetime
+) -> bool:
     """Lift a block. Returns: False if there was none."""
-    rows: int = SQL.unblock_option(conn, programme_id=programme_id, option=option)
-    return rows == 1
+    if SQL.unblock_option(conn, programme_id=programme_id, option=option) != 1:
+        return False
+    append_fact(
+        conn, ids, kind=FactKind.OPTION_UNBLOCKED, subject=programme_id, actor=actor, now=now,
+        causes=causes_of(conn, [(FactKind.OPTION_BLOCKED, programme_id)]), body={"option": option},
+    )  # fmt: skip
+    return True
 
 
 def blocked_options(conn: Connection, *, programme_id: str) -> dict[str, str]:
@@ -229,9 +243,19 @@ def save_schedule(
     append_fact(
         conn, ids, kind=FactKind.SCHEDULE_REPLANNED, subject=programme_id, actor=actor, now=now,
         lap_id=baseline.lap_id if baseline and cause == "new_release" else None,
-        causes=causes_of(conn, causes), work_started_at=work_started_at, body=_evidence(schedule),
+        causes=[*_block_behind(conn, schedule), *causes_of(conn, causes)], work_started_at=work_started_at, body=_evidence(schedule),
     )  # fmt: skip
     return schedule
+
+
+def _block_behind(conn: Connection, schedule: Schedule) -> list[str]:
+    """Return the newest fact about a blocked part, if that is what the line was replanned for."""
+    if schedule.cause != "blocked_part":
+        return []
+    kinds = (FactKind.OPTION_BLOCKED, FactKind.OPTION_UNBLOCKED)
+    facts = [latest_fact(conn, kind=kind, subject=schedule.programme_id) for kind in kinds]
+    newest = max((fact for fact in facts if fact), key=lambda fact: (fact.recorded_at, fact.id), default=None)
+    return [newest.id] if newest else []
 
 
 def _evidence(schedule: Schedule) -> dict[str, Any]:

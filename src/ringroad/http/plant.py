@@ -32,6 +32,7 @@ from ringroad.http.routes import (
     route,
 )
 from ringroad.http.views_build import BlockedOption, OrderView, ScheduleView
+from ringroad.storage.db import Connection
 
 Option = str
 Short = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")]
@@ -128,16 +129,11 @@ def add_order(ctx: Ctx, request: Req, data: JSONBody[NewOrder]) -> OrderView:
             conn, ctx.ids, programme_id=data.programme_id, variant=data.variant, actor=request.user.name,
             now=now, options=data.options, region=data.region, rush=data.rush, due_at=data.due_at,
         )  # fmt: skip
-    cause: Cause = "rush_order" if data.rush else "new_orders"
-    _replan(
-        ctx,
-        data.programme_id,
-        cause,
-        request=request,
-        triggered_s=triggered_s,
-        triggered_at=now,
-        order_id=order.id,
-    )
+        cause: Cause = "rush_order" if data.rush else "new_orders"
+        _replan(
+            conn, ctx, data.programme_id, cause, request=request, triggered_s=triggered_s, triggered_at=now,
+            order_id=order.id,
+        )  # fmt: skip
     with ctx.connection() as conn:
         return reading.one(reading.orders(conn, ids=[order.id]), f"order {order.id}")
 
@@ -154,9 +150,18 @@ def block_option(ctx: Ctx, request: Req, programme_id: Id, data: JSONBody[Block]
     triggered_s, now = ctx.clock.monotonic_s(), ctx.clock.now()
     with ctx.transaction() as conn:
         store_plant.block_option(
-            conn, programme_id=programme_id, option=data.option, reason=data.reason, now=now
+            conn, ctx.ids, programme_id=programme_id, option=data.option, reason=data.reason,
+            actor=request.user.name, now=now,
+        )  # fmt: skip
+        _replan(
+            conn,
+            ctx,
+            programme_id,
+            "blocked_part",
+            request=request,
+            triggered_s=triggered_s,
+            triggered_at=now,
         )
-    _replan(ctx, programme_id, "blocked_part", request=request, triggered_s=triggered_s, triggered_at=now)
     return Done(id=data.option, state="blocked")
 
 
@@ -172,8 +177,18 @@ def unblock_option(ctx: Ctx, request: Req, programme_id: Id, data: JSONBody[Unbl
     triggered_s, now = ctx.clock.monotonic_s(), ctx.clock.now()
     with ctx.transaction() as conn:
         store_packages.get_programme(conn, programme_id)
-        store_plant.unblock_option(conn, programme_id=programme_id, option=data.option)
-    _replan(ctx, programme_id, "blocked_part", request=request, triggered_s=triggered_s, triggered_at=now)
+        store_plant.unblock_option(
+            conn, ctx.ids, programme_id=programme_id, option=data.option, actor=request.user.name, now=now
+        )
+        _replan(
+            conn,
+            ctx,
+            programme_id,
+            "blocked_part",
+            request=request,
+            triggered_s=triggered_s,
+            triggered_at=now,
+        )
     return Done(id=data.option, state="unblocked")
 
 
@@ -183,9 +198,11 @@ def unblock_option(ctx: Ctx, request: Req, programme_id: Id, data: JSONBody[Unbl
 def replan_line(ctx: Ctx, request: Req, programme_id: Id) -> ScheduleView:
     """Plan the line again over the orders as they are now."""
     triggered_s, now = ctx.clock.monotonic_s(), ctx.clock.now()
-    with ctx.connection() as conn:
+    with ctx.transaction() as conn:
         store_packages.get_programme(conn, programme_id)
-    _replan(ctx, programme_id, "new_orders", request=request, triggered_s=triggered_s, triggered_at=now)
+        _replan(
+            conn, ctx, programme_id, "new_orders", request=request, triggered_s=triggered_s, triggered_at=now
+        )
     with ctx.connection() as conn:
         return reading.one(reading.schedules(conn, programme_id, limit=1), f"schedule of {programme_id}")
 
@@ -202,9 +219,10 @@ def set_baseline(ctx: Ctx, request: Req, release_id: Id, data: JSONBody[Approve]
             conn, ctx.ids, programme_id=release.programme_id, release_id=release_id, generation=generation,
             actor=request.user.name, now=now,
         )  # fmt: skip
-    _replan(
-        ctx, release.programme_id, "new_release", request=request, triggered_s=triggered_s, triggered_at=now
-    )
+        _replan(
+            conn, ctx, release.programme_id, "new_release", request=request, triggered_s=triggered_s,
+            triggered_at=now,
+        )  # fmt: skip
     return Done(id=release_id, state="baseline")
 
 
@@ -232,6 +250,7 @@ def bear_vehicle(ctx: Ctx, request: Req, data: JSONBody[NewVehicle]) -> Done:
 
 
 def _replan(
+    conn: Connection,
     ctx: Context,
     programme_id: str,
     cause: Cause,
@@ -241,11 +260,11 @@ def _replan(
     triggered_at: datetime,
     order_id: str | None = None,
 ) -> None:
-    with ctx.transaction() as conn:
-        store_plant.replan(
-            conn, ctx.ids, ctx.clock, programme_id=programme_id, cause=cause, actor=request.user.name,
-            triggered_s=triggered_s, triggered_at=triggered_at, order_id=order_id,
-        )  # fmt: skip
+    """Replan in the transaction of the trigger: the line never runs on a schedule that has not seen it."""
+    store_plant.replan(
+        conn, ctx.ids, ctx.clock, programme_id=programme_id, cause=cause, actor=request.user.name,
+        triggered_s=triggered_s, triggered_at=triggered_at, order_id=order_id,
+    )  # fmt: skip
 
 
 router = Router(

@@ -60,6 +60,8 @@ class FactKind(StrEnum):
     RELEASE_WITHDRAWN = "release.withdrawn"
     BASELINE_SET = "baseline.set"
     ORDER_RECEIVED = "order.received"
+    OPTION_BLOCKED = "option.blocked"
+    OPTION_UNBLOCKED = "option.unblocked"
     SCHEDULE_REPLANNED = "schedule.replanned"
     VEHICLE_BORN = "vehicle.born"
     CAMPAIGN_CREATED = "campaign.created"
@@ -96,6 +98,8 @@ STAGE_OF: Mapping[FactKind, Stage] = MappingProxyType(
         FactKind.RELEASE_WITHDRAWN: Stage.BUILD,
         FactKind.BASELINE_SET: Stage.BUILD,
         FactKind.ORDER_RECEIVED: Stage.BUILD,
+        FactKind.OPTION_BLOCKED: Stage.BUILD,
+        FactKind.OPTION_UNBLOCKED: Stage.BUILD,
         FactKind.SCHEDULE_REPLANNED: Stage.BUILD,
         FactKind.VEHICLE_BORN: Stage.BUILD,
         FactKind.CAMPAIGN_CREATED: Stage.SHIP,
