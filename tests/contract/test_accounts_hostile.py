@@ -81,3 +81,22 @@ def test_no_more_passwords_are_hashed_at_once_than_there_is_memory_for() -> None
     finally:
         for _ in range(auth.HASHES_WAITING_MAX):
             auth._waiting.release()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[" * 50_000, b'{"name":"admin","password":"\\ud800 twelve characters"}'],
+    ids=["nested", "surrogate"],
+)
+def test_a_strange_body_from_a_stranger_is_his_mistake_not_ours(client: httpx.Client, body: bytes) -> None:
+    for path in ("/api/v1/login", "/api/v1/first-login"):
+        answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code in (400, 422), answer.text
+        assert answer.json()["error"]["kind"] == "invalid_input"
+
+
+def test_a_deeply_nested_programme_is_refused(pg_url: str, client: httpx.Client) -> None:
+    token = add_account(pg_url, "admin", Role.ADMIN)
+    deep = {"source": "a = " + "[" * 20_000 + "]" * 20_000}
+    answer = client.post("/api/v1/programmes", json=deep, headers=bearer(token))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "nested_too_deep")

@@ -126,6 +126,9 @@ def handle_foreign(request: Request[Any, Any, Any], error: Exception) -> Respons
     if isinstance(error, DataError):
         detail = ErrorDetail(kind="invalid_input", code="unstorable", message="a value cannot be stored")
         return _body(422, detail, {})
+    if isinstance(error, RecursionError):  # whatever parsed it: nothing of ours nests a hundred deep
+        message = "the request is nested too deep"
+        return _body(422, ErrorDetail(kind="invalid_input", code="nested_too_deep", message=message), {})
     trace = "".join(traceback.format_exception(error))  # without local variables: they may hold secrets
     log.error("request failed", path=request.url.path, trace=trace)
     detail = ErrorDetail(
