@@ -19,6 +19,7 @@ import uvicorn
 from ringroad.cli.keys import load_online_signers
 from ringroad.cli.shell import Shell
 from ringroad.http.app import create_app
+from ringroad.http.wire_limits import BoundedProtocol
 from ringroad.kernel.errors import RingroadError, Unavailable
 from ringroad.storage.broker import check_port
 from ringroad.storage.db import connect
@@ -54,6 +55,8 @@ async def _serve(shell: Shell, settings: Settings, application: Any, parent: int
     pki = ensure_pki(settings.pki, names=settings.cert_names, now=shell.clock.now())
     common: dict[str, Any] = {
         "host": settings.http_host,
+        "http": BoundedProtocol,
+        "ws": "none",
         "log_level": "warning",
         "access_log": False,
         "backlog": BACKLOG,
