@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import click
 import httpx
 import structlog
 
+from ringroad.cli.engines import READY
 from ringroad.cli.keys import KeyCounts, KeyFolders, init_keys, load_offline_signers
 from ringroad.cli.shell import Shell
 from ringroad.cli.supervisor import end_supervisor, prepare_var, read_state
@@ -38,7 +40,7 @@ from ringroad.trust.sign import add_signatures
 from ringroad.vehicle.gateway import new_client
 
 MARKER = "RINGROAD-DEMO"  # a folder with a file of this name may be emptied by the next demo
-READY_S_MAX = 120.0  # seconds for the engines to start
+READY_LOOK_S = 0.05  # seconds between two looks whether the engines have started
 CYCLE_S = 1.0  # seconds between two operation cycles of an ECU
 TELEMETRY_S = 2.0  # seconds between two telemetry batches of a vehicle
 CONNECTIONS_MAX = 40  # of all vehicles together
@@ -227,7 +229,7 @@ def serving(place: Place) -> Iterator[str]:
             process.kill()
 
 
-def _start_engines(place: Place) -> tuple[subprocess.Popen[str], str]:
+def _start_engines(place: Place) -> tuple[subprocess.Popen[bytes], str]:
     """Start them; once more with other ports when somebody else took one since it was found free."""
     log = place.folder / "up.log"
     for last in (False, True):
@@ -243,31 +245,31 @@ def _start_engines(place: Place) -> tuple[subprocess.Popen[str], str]:
     raise Unavailable("the engines did not start")
 
 
-def _launch(place: Place, log: Path) -> subprocess.Popen[str]:
+def _launch(place: Place, log: Path) -> subprocess.Popen[bytes]:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RINGROAD_")},
         **{f"RINGROAD_{name.upper()}": str(value) for name, value in {**PACE, **place.ports}.items()},
     }
     command_line = [sys.executable, "-m", "ringroad.cli", "--var", str(place.var), "up"]
-    with log.open("wb") as out:
-        return subprocess.Popen(
-            command_line,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=out,
-            text=True,
-            start_new_session=True,
-        )
+    log.unlink(missing_ok=True)
+    log.touch(mode=0o600)  # it holds the token
+    with log.open("ab") as out:
+        return subprocess.Popen(command_line, env=environment, stdout=out, stderr=out, start_new_session=True)
 
 
-def _token(process: subprocess.Popen[str], log: Path) -> str:
-    token = ""
-    for line in process.stdout or ():
-        words = line.split()
-        if words[:1] == ["token"]:
-            token = words[1]
-        if line.startswith("ready"):
-            return token
+def _token(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Wait until everything runs; return the one-time token.
+
+    Raises:
+        Unavailable: it ended instead; the hint is what it said.
+    """
+    ended = False
+    while not ended:
+        ended = process.poll() is not None
+        told = log.read_text("utf-8")
+        if f"\n{READY}" in told:
+            return next(line.split()[1] for line in told.splitlines() if line.split()[:1] == ["token"])
+        time.sleep(READY_LOOK_S)
     raise Unavailable("the engines did not start", hint=log.read_text("utf-8").strip()[-500:] or f"see {log}")
 
 
