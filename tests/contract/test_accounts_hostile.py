@@ -13,6 +13,7 @@ import pytest
 from ringroad.http import accounts_store, auth
 from ringroad.http.auth import Role
 from ringroad.http.errors import TooMany
+from ringroad.http.events import CLIENTS_PER_ACCOUNT_MAX
 from ringroad.kernel.clock import SystemClock, new_secret
 from ringroad.storage.db import connect
 from support.console_server import PASSWORD, add_account, serving
@@ -100,3 +101,22 @@ def test_a_deeply_nested_programme_is_refused(pg_url: str, client: httpx.Client)
     deep = {"source": "a = " + "[" * 20_000 + "]" * 20_000}
     answer = client.post("/api/v1/programmes", json=deep, headers=bearer(token))
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "nested_too_deep")
+
+
+def test_one_account_cannot_take_every_live_page(pg_url: str, client: httpx.Client) -> None:
+    token = add_account(pg_url, "vera", Role.VIEWER)
+    opened, begun = [], []
+    try:
+        statuses = []
+        for _ in range(CLIENTS_PER_ACCOUNT_MAX + 1):
+            request = client.build_request("GET", "/api/v1/events", headers=bearer(token))
+            answer = httpx.Client(timeout=10).send(request, stream=True)
+            opened.append(answer)
+            statuses.append(answer.status_code)
+            if answer.status_code == 200:
+                begun.append(answer.iter_raw())  # kept, or it would hang up
+                next(begun[-1])
+        assert statuses == [200] * CLIENTS_PER_ACCOUNT_MAX + [429]
+    finally:
+        for answer in opened:
+            answer.close()

@@ -20,6 +20,7 @@ log = structlog.get_logger()
 
 CHANNEL = "ringroad_fact"
 CLIENTS_MAX = 500  # open pages; each costs one queue and one socket
+CLIENTS_PER_ACCOUNT_MAX = 20  # open pages of one account; a person has a handful of tabs
 QUEUE_MAX = 256  # events a client may lag behind
 HEARTBEAT_S = 15.0  # seconds; proxies close what is silent for 30
 STREAM_S_MAX = 3_600.0  # seconds; then the browser reconnects and is authenticated again
@@ -33,7 +34,7 @@ class FactFeed:
 
     def __init__(self, database_url: str) -> None:
         self._url = database_url
-        self._clients: set[asyncio.Queue[str]] = set()
+        self._clients: dict[asyncio.Queue[str], str] = {}  # and whose each is
         self._task: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
 
@@ -52,16 +53,20 @@ class FactFeed:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    async def stream(self) -> AsyncIterator[str]:
-        """Yield encoded events until the client leaves, the server stops or the hour is over.
+    def stream(self, account: str) -> AsyncIterator[str]:
+        """Return encoded events until the client leaves, the server stops or the hour is over.
 
         Raises:
-            TooMany: too many pages are open already.
+            TooMany: too many pages are open already, by this account or by all.
         """
-        if len(self._clients) >= CLIENTS_MAX:
+        own = sum(holder == account for holder in self._clients.values())
+        if len(self._clients) >= CLIENTS_MAX or own >= CLIENTS_PER_ACCOUNT_MAX:
             raise TooMany("too many live pages are open", wait_s=30)
+        return self._stream(account)
+
+    async def _stream(self, account: str) -> AsyncIterator[str]:
         queue: asyncio.Queue[str] = asyncio.Queue(QUEUE_MAX)
-        self._clients.add(queue)
+        self._clients[queue] = account
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + STREAM_S_MAX
         try:
@@ -73,7 +78,7 @@ class FactFeed:
                     event = ": still here\n\n"
                 yield event
         finally:
-            self._clients.discard(queue)
+            self._clients.pop(queue, None)
 
     async def _listen(self) -> None:
         while True:

@@ -18,10 +18,10 @@ from ringroad.http.routes import Req, needs
     include_in_schema=False,  # endless; described in docs/reference/api.md
     sync_to_thread=False,
 )
-def stream_events(ctx: Ctx) -> Stream:
+def stream_events(ctx: Ctx, request: Req) -> Stream:
     """Send each new fact's kind and subject as it is recorded."""
     return Stream(
-        ctx.feed.stream(),
+        ctx.feed.stream(request.user.name),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no", "Cache-Control": "no-store"},
     )
