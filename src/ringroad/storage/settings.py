@@ -67,18 +67,6 @@ class Settings:
     poll_busy_s: int = _setting(
         5, "Seconds between two polls of a vehicle with an update open.", least=1, most=86_400
     )
-    director_expiry_h: int = _setting(
-        24, "Hours until a vehicle's Director metadata must be signed again.", least=1, most=8_760
-    )
-    timestamp_expiry_h: int = _setting(
-        24, "Hours until the Image repository's Timestamp must be signed again.", least=1, most=8_760
-    )
-    snapshot_expiry_h: int = _setting(
-        168, "Hours until the Image repository's Snapshot must be signed again.", least=1, most=8_760
-    )
-    offline_expiry_d: int = _setting(
-        365, "Days until Root and the Image repository's Targets must be signed again.", least=1, most=3_650
-    )
     session_h: int = _setting(12, "Hours a console login lasts.", least=1, most=720)
     telemetry_bytes_max: int = _setting(
         4 * 1024**3,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,16 @@ def test_every_setting_is_in_the_table_with_help() -> None:
     assert [row.name for row in rows] == [each.name for each in dataclasses.fields(Settings)]
     assert all(row.help.endswith(".") for row in rows)
     assert all(row.least is not None for row in rows if row.kind is int)
+
+
+def test_every_setting_is_read_by_something() -> None:
+    sources = [path.read_text("utf-8") for path in (Path(__file__).parents[3] / "src").rglob("*.py")]
+    unread = [
+        item.name
+        for item in dataclasses.fields(Settings)
+        if not any(re.search(rf"\.{item.name}\b", text) for text in sources)
+    ]
+    assert unread == []
 
 
 def test_the_page_is_what_the_table_says() -> None:
