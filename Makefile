@@ -17,13 +17,14 @@ $(STAMP): requirements.lock pyproject.toml
 	  { echo "error: Python 3.11 or newer is needed, $(PYTHON) is older" >&2; echo "hint: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv venv -q --allow-existing --python $(PYTHON) $(VENV) && \
-	  VIRTUAL_ENV=$(VENV) uv pip sync -q --require-hashes requirements.lock && \
+	  VIRTUAL_ENV=$(VENV) uv pip sync -q --compile-bytecode --require-hashes requirements.lock && \
 	  VIRTUAL_ENV=$(VENV) uv pip install -q --no-deps --no-build-isolation -e . ; \
 	else \
 	  $(PYTHON) -m venv $(VENV) || { echo "hint: on Debian, apt install python3-venv" >&2; exit 1; }; \
 	  $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock && \
 	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . ; \
 	fi
+	@$(BIN)/python -m compileall -q src || true # a dozen processes start in a demo; none should compile
 	@touch $(STAMP)
 
 # Real shared objects of two released versions: the Linux-class ECUs' firmware in the demo.
