@@ -130,10 +130,8 @@ def init_command(
 ) -> None:
     """Make all keys and the first root of both repositories."""
     folders = KeyFolders(public=var / "keys", offline=offline)
-    root, image_targets = (
-        KeyCounts(keys=root_keys, threshold=threshold),
-        KeyCounts(keys=targets_keys, threshold=targets_threshold),
-    )
+    root = KeyCounts(keys=root_keys, threshold=threshold)
+    image_targets = KeyCounts(keys=targets_keys, threshold=targets_threshold)
     refuse_used(folders)
     prepare_var(Settings(var=var))
     init_keys(
