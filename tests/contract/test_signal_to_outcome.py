@@ -32,6 +32,7 @@ from ringroad.design.store import (
 from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind, Stage
+from ringroad.loop.acceptance import accept_findings
 from ringroad.signal.detect import DetectPolicy
 from ringroad.signal.ingest import IngestLimits
 from ringroad.signal.model import Finding
@@ -439,3 +440,20 @@ SAMPLE = Path(__file__).parents[3] / "shared/data/nhtsa_complaints_sample/nhtsa-
 def test_real_complaints_are_imported(conn: Connection) -> None:
     report = import_complaints(conn, SAMPLE, now=T0)
     assert (report.rows, report.new + report.duplicates, report.quarantined) == (101, 101, 0)
+
+
+def test_a_rule_accepts_strong_evidence_into_a_change_that_a_person_must_approve(
+    conn: Connection, tmp_path: Path
+) -> None:
+    ids, clock, lake = ScriptedIds(), ScriptedClock(T0), Lake(tmp_path)
+    finding = open_one(conn, lake, ids, clock)
+    now = clock.at
+    weak = AcceptRule(name="rising", log_e_micronats_min=10**9, vehicles_with_fault_min=1)
+    assert accept_findings(conn, ids, weak, now=now) == []
+    rule = AcceptRule(name="rising", log_e_micronats_min=5_000_000, vehicles_with_fault_min=5)
+    (change_id,) = accept_findings(conn, ids, rule, now=now)
+    change = get_change(conn, change_id)
+    assert (change.state, change.proposed_by, change.ecu) == ("proposed", "rule:rising", finding.ecu)
+    with pytest.raises(Forbidden):
+        approve_change(conn, ids, change_id=change_id, generation=1, actor="rule:rising", now=now)
+    assert accept_findings(conn, ids, rule, now=now) == []

@@ -19,8 +19,10 @@ import structlog
 
 from ringroad.adapt.model import VerdictPolicy
 from ringroad.build.repository.store import OnlineSigners, refresh_expiring
+from ringroad.design.model import AcceptRule
 from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds
 from ringroad.kernel.errors import NotFound, RingroadError
+from ringroad.loop.acceptance import accept_findings
 from ringroad.loop.bundles import signing_with
 from ringroad.loop.outcomes import measure_due
 from ringroad.loop.reconciler import tick
@@ -33,6 +35,7 @@ from ringroad.storage.settings import Settings
 
 LOG = structlog.get_logger(__name__)
 
+ACCEPT_LOG_E_MICRONATS = 9_210_341  # an e-value of 10,000: one finding in so many would be chance
 RETRY_S_FIRST = 0.2  # seconds
 RETRY_S_MAX = 10.0  # seconds
 RENEW_S = 60.0  # seconds between two looks for metadata that nears its end
@@ -221,11 +224,23 @@ def _detect(tools: Tools, lake: Lake) -> None:
         tick_s=given.measure_tick_s, gap_s=given.measure_gap_s, exposure_s_min=given.measure_exposure_s_min
     )
 
+    rule = None
+    if given.accept_ratio_milli_min:
+        rule = AcceptRule(
+            name="rising-faults",
+            log_e_micronats_min=ACCEPT_LOG_E_MICRONATS,
+            vehicles_with_fault_min=rising.faulty_vehicles_min,
+            ratio_low_milli_min=given.accept_ratio_milli_min,
+        )
+
     def body() -> None:
         with closing(_open(tools)) as conn:
             while not tools.stop.wait(given.detect_every_s):
                 for finding in detect_now(conn, lake, tools.ids, tools.clock, policy=rising):
                     LOG.info("finding opened", finding_id=finding.id)
+                if rule is not None:
+                    for change_id in accept_findings(conn, tools.ids, rule, now=tools.clock.now()):
+                        LOG.info("accepted by rule", rule=rule.name, change_id=change_id)
                 measure_due(conn, lake, tools.ids, tools.clock, policy=verdict)
 
     keep_going(tools, "detect", body)

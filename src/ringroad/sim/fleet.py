@@ -45,6 +45,7 @@ class Fleet:
     cycle_s: float = 1.0
     vehicles: dict[str, BornVehicle] = field(default_factory=dict)
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    stopping: bool = False
 
     def start(self, vehicle: BornVehicle) -> None:
         """Let a vehicle drive off the line."""
@@ -53,6 +54,7 @@ class Fleet:
 
     async def stop(self) -> None:
         """End all vehicles, as a process that is killed would."""
+        self.stopping = True  # a vehicle that fails in this moment may swallow its cancel
         for task in self.tasks.values():
             task.cancel()
         for task in self.tasks.values():
@@ -71,7 +73,7 @@ class Fleet:
             client=self.client,
             durability="buffered",  # simulated: this machine's disk is not the vehicle's
         )
-        while True:
+        while not self.stopping:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(run_vehicle(vehicle.folder, vehicle.config, surroundings))

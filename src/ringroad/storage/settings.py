@@ -94,6 +94,13 @@ class Settings:
     measure_exposure_s_min: int = _setting(
         3_600, "Vehicle-seconds at risk that a finding or a verdict needs.", least=1, most=1_000_000_000
     )
+    accept_ratio_milli_min: int = _setting(
+        0,
+        "A rule accepts findings whose fault rate is surely at least this many thousandths of normal, and proposes"
+        " the change; a person approves it. 0: people accept findings.",
+        least=0,
+        most=1_000_000,
+    )
     log_level: str = _setting("info", "How much is logged: debug, info, warning or error.")
 
     def __post_init__(self) -> None:
