@@ -31,6 +31,7 @@ positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409",
 PUBLIC = {"/api/v1/login", "/api/v1/first-login", "/health"}
 
 
+@pytest.mark.timeout(300)
 def test_every_operation_keeps_what_its_schema_says(pg_url: str, tmp_path: Path) -> None:
     token = add_account(pg_url, "admin", Role.ADMIN)
     with connect(pg_url) as conn:

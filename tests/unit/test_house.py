@@ -42,7 +42,7 @@ def test_no_module_is_named_like_a_library_it_uses() -> None:
 
 def test_no_file_names_a_registry_or_a_path_of_one_machine() -> None:
     words = ("index" + "-url", '"resolved' + '"', "files.python" + "hosted.org", "registry.npm" + "js.org")
-    here = {str(ROOT), str(ROOT.parent) + "/"} - {"/", "//"}
+    here = {str(ROOT) + "/"} if len(ROOT.parts) > 2 else set()
     for path in tracked():
         if path.suffix in {".lock", ".toml", ".json", ".md", ".py", ".sh", ""} and "static/vendor" not in str(
             path
