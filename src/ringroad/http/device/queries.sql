@@ -1,6 +1,3 @@
--- name: change_seq$
-SELECT last_value FROM gateway_change;
-
 -- name: devices
 SELECT vin, gateway, token_sha256, attributes = '{}'::jsonb AS config_wanted, changed_seq
   FROM vehicle WHERE changed_seq > :after_seq;
@@ -22,9 +19,6 @@ SELECT p.id, p.ecu, p.name, p.version, p.filename, p.image_sha256, p.image_bytes
   JOIN software_package p ON p.id = chosen.package_id
  WHERE r.id = :release_id
  ORDER BY p.ecu;
-
--- name: image_by_id^
-SELECT filename, image_sha256, image_bytes FROM software_package WHERE id = :id AND filename = :filename;
 
 -- name: image_by_name^
 SELECT filename, image_sha256, image_bytes FROM software_package WHERE filename = :filename AND image_sha256 = :sha256;
