@@ -15,8 +15,8 @@ from typing import Any, Final
 from ringroad.build.model import Package, Problem, Programme, Severity
 from ringroad.build.release_groups import check_groups
 from ringroad.build.release_shape import check_shape
-from ringroad.build.versions import parse_range
 from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.versions import parse_range
 
 PROBLEMS_MAX: Final = 200  # kept with the release; a person reads the first ten
 
@@ -196,9 +196,9 @@ def _check_requirements(
 def _unmet(label: str, wanted: str, versions: Sequence[str]) -> list[Problem]:
     try:
         accepted = parse_range(wanted)
-        bad = [version for version in versions if not accepted.holds(version)]
     except InvalidInput as error:
         return [blocking("dependency_unreadable", f"{label}: {error.message}", error.hint)]
+    bad = [version for version in versions if not accepted.holds(version)]
     return [blocking("dependency_unmet", f"{label}, but there is {', '.join(bad[:5])}")] if bad else []
 
 

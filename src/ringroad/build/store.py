@@ -33,11 +33,11 @@ from ringroad.build.store_packages import (
     list_programmes,
     packages_by_id,
 )
-from ringroad.build.versions import parse_version
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import CAUSES_MAX, FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
+from ringroad.kernel.versions import parse_version
 from ringroad.storage.db import Connection, expect_one
 from ringroad.storage.ledger import append_fact, latest_fact, latest_setback
 

@@ -20,11 +20,11 @@ from ringroad.build.images.facts import ImageFacts
 from ringroad.build.model import Package, Programme, Requirement
 from ringroad.build.programme import read_programme
 from ringroad.build.rows import package_of
-from ringroad.build.versions import parse_range, parse_version
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import CAUSES_MAX, FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
+from ringroad.kernel.versions import parse_range, parse_version
 from ringroad.storage.db import Connection, expect_one, load_queries
 from ringroad.storage.ledger import append_fact, latest_fact
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import assert_never
 
+from ringroad.kernel.versions import COMPARE, version_key
 from ringroad.ship.model import VehicleFacts
 from ringroad.ship.query import Both, Either, Everything, Field, Negation, Node, Term, terms_of
-from ringroad.ship.version import COMPARE, version_key
 
 REASONS_MAX = 100  # distinct reasons kept in a preview; the rest is counted as "other"
 EXAMPLES_MAX = 20  # vehicles per reason

@@ -19,11 +19,11 @@ from datetime import datetime
 from typing import Literal
 
 from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.versions import parse_range
 from ringroad.ship.gate import DURATION_S_MAX, VEHICLES_MAX, GatePolicy
 from ringroad.ship.match import NotSelected, ReasonTally, match_vehicle
 from ringroad.ship.model import KnownImages, PackageFacts, ReleaseFacts, VehicleFacts
 from ringroad.ship.query import parse_query
-from ringroad.ship.version import satisfies
 
 WAVES_MAX = 50  # waves per campaign
 SEED_CHARS_MAX = 200  # characters
@@ -221,7 +221,7 @@ def _judge_requirements(vehicle: VehicleFacts, packages: Mapping[str, PackageFac
             version = coming.version if coming else there.version if there else None
             if there is None:
                 return Judgement(verdict="mismatch", reason=f"requires: {package.ecu} needs {name} {wanted}")
-            if version is None or (fits := satisfies(version, wanted)) is None:
+            if version is None or (fits := parse_range(wanted).holds(version)) is None:
                 return Judgement(verdict="unknown", reason=f"requires: version of {name} not known")
             if not fits:
                 return Judgement(verdict="mismatch", reason=f"requires: {package.ecu} needs {name} {wanted}")

@@ -25,7 +25,7 @@ from datetime import date
 from typing import Literal
 
 from ringroad.kernel.errors import InvalidInput
-from ringroad.ship.version import version_key
+from ringroad.kernel.versions import version_key
 
 QUERY_CHARS_MAX = 256 * 1024  # characters; ten thousand VINs in a list
 TERMS_MAX = 200  # terms per query

@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 
 from ringroad.build.model import Ecu, Line, Package, Programme, Requirement, Severity, Station, Variant
 from ringroad.build.release import blocks, check_release
-from ringroad.build.versions import parse_range, parse_version
-from ringroad.kernel.errors import InvalidInput
 
 Document = dict[str, Any]
 
@@ -185,48 +183,3 @@ def test_the_primary_belongs_last_and_each_ecu_deserves_a_check() -> None:
 )
 def test_no_document_of_any_shape_passes_by_accident_or_crashes(document: Document) -> None:
     assert blocks(check_release(PROGRAMME, document, PACKAGES, {}, {}))
-
-
-# Versions ------------------------------------------------------------------------------------------
-
-
-def test_versions_sort() -> None:
-    order = [
-        "0.9",
-        "1.0-alpha",
-        "1.0-rc.1",
-        "1.0-rc.2",
-        "1.0-rc.10",
-        "1.0",
-        "1.0+4",
-        "1.0+10",
-        "1.0.1",
-        "1.2",
-        "1.10",
-        "2",
-    ]
-    assert sorted(set(order), key=parse_version) == order
-    assert parse_version("1.2") == parse_version("1.2.0") == parse_version("v1.2")
-
-
-@pytest.mark.parametrize(
-    ("text", "version", "expected"),
-    [(">=1.2, <2", "1.9.9", True), (">=1.2, <2", "2.0", False), ("==1.0", "1.0.0", True), ("!=1.0", "1.0", False),
-     (">1.0", "1.0+1", True), ("<=1", "1.0-rc1", True), ("*", "0", True)],
-)  # fmt: skip
-def test_ranges(text: str, version: str, *, expected: bool) -> None:
-    assert parse_range(text).holds(version) is expected
-
-
-@pytest.mark.parametrize("text", ["", "1.2", ">=", ">= x", "^1.2", ">=1,,<2", "~=1.0"])
-def test_an_unreadable_range_is_an_error(text: str) -> None:
-    with pytest.raises(InvalidInput):
-        parse_range(text)
-
-
-@given(
-    st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){0,3}(-[a-z0-9]{1,4})?(\+[0-9]{1,3})?", fullmatch=True),
-    st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){0,3}", fullmatch=True),
-)
-def test_a_range_and_its_opposite_never_both_hold(left: str, right: str) -> None:
-    assert parse_range(f"<{right}").holds(left) is not parse_range(f">={right}").holds(left)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.versions import CLAUSES_MAX
 from ringroad.ship.check import CheckFacts, blocks, check_plan
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.model import (
@@ -100,6 +101,9 @@ def needing(ecu: str, wanted: str) -> ReleaseFacts:
         (car(), needing("seat", ">=1.1"), "mismatch", "requires: head needs seat >=1.1"),
         (car(), needing("roof", ">=1.1"), "mismatch", "requires: head needs roof >=1.1"),
         (car(version="odd"), needing("seat", ">=1.1"), "unknown", "requires: version of seat not known"),
+        (car(version="odd"), needing("seat", "*"), "unknown", "requires: version of seat not known"),
+        (car(), needing("seat", "*"), "match", ""),
+        (car(), needing("seat", ",".join([">=0.1"] * CLAUSES_MAX)), "match", ""),
         (car(), needing("head", ">=2"), "match", ""),  # comes with the release
     ],
 )  # fmt: skip
