@@ -45,8 +45,8 @@ SEED = int(os.environ.get("RINGROAD_KILLS", "2"))  # of the story and of the kil
 EARLY = ("programme roadster", "release 2026.1:", "line: .* release 2026.1", "release 2026.2:")
 LATE = (
     "vehicles drive", "finding:", "change approved", "campaign first fix: planned", "campaign first fix: halted",
-    "campaign second fix: planned", "wave 1:.* installed", "wave 2:.* installed", "wave 3:.* installed",
-    "campaign second fix: finished",
+    "campaign second fix: planned", "second fix: wave 1 begins", "second fix: wave 2 begins",
+    "second fix: wave 3 begins", "campaign second fix: finished",
 )  # fmt: skip
 VICTIMS = (
     ("server", EARLY), ("worker", EARLY), ("postgres", EARLY), ("nats", EARLY[2:] + LATE), ("server", LATE),

@@ -255,11 +255,14 @@ class Story:
             name, release_id, query=f"programme = {PROGRAMME}", waves=WAVES, gate=GATE, seed=str(self.seed)
         )
         self.say("ship", f"campaign {name}: planned, checked, approved by a second person, started")
-        told, told_s = (0, ""), 0.0
+        begun, told, told_s = 0, (0, ""), 0.0
 
         async def look() -> dict[str, Any] | None:
-            nonlocal told, told_s
+            nonlocal begun, told, told_s
             now = await self.server.campaign(campaign_id)
+            for wave in range(begun + 1, now["wave"] + 1):  # each once, also one that was over between two looks
+                self.say("ship", f"  {name}: wave {wave} begins")
+            begun = now["wave"]
             counts = await self.server.counts(campaign_id)
             line = ", ".join(
                 f"{count} {state}" for state, count in sorted(counts.items()) if state != "pending"
