@@ -260,7 +260,9 @@ class Story:
         async def look() -> dict[str, Any] | None:
             nonlocal begun, told, told_s
             now = await self.server.campaign(campaign_id)
-            for wave in range(begun + 1, now["wave"] + 1):  # each once, also one that was over between two looks
+            for wave in range(
+                begun + 1, now["wave"] + 1
+            ):  # each once, also one that was over between two looks
                 self.say("ship", f"  {name}: wave {wave} begins")
             begun = now["wave"]
             counts = await self.server.counts(campaign_id)
