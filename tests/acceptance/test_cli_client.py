@@ -202,6 +202,38 @@ def test_a_blocked_plan_says_why_and_exits_with_no(terminal: Terminal, world: Wo
     t("campaign", "start", "Nobody", status=4)
 
 
+def test_a_plan_made_while_a_person_reads_another_is_not_approved(terminal: Terminal, world: World) -> None:
+    t = terminal
+    t("campaign", "create", "Slow", "--release", "2.1.1")
+    t("campaign", "plan", "Slow", "--query", "all", "--wave", "1")
+    assert "no terminal" in t("campaign", "approve", "Slow", status=2).err
+    here, there = os.openpty()
+    words = [
+        sys.executable,
+        "-m",
+        "ringroad.cli",
+        "--var",
+        str(t.settings.var),
+        "campaign",
+        "approve",
+        "Slow",
+    ]
+    process = subprocess.Popen(
+        words, env=dict(os.environ) | t.environment(), stdin=there, stdout=there, stderr=there
+    )
+    os.close(there)
+    shown = b""
+    while b"Approve this plan" not in shown:  # pytest-timeout ends a wait in vain
+        shown += os.read(here, 4096)
+    assert b"made by admin" in shown
+    t("campaign", "plan", "Slow", "--query", "all", "--wave", "2")
+    os.write(here, b"y\n")
+    assert process.wait(timeout=20) == 4
+    os.close(here)
+    assert t("--json", "campaign", "show", "Slow").value["state"] == "planned"
+    t("campaign", "approve", "Slow", "--yes")
+
+
 def test_every_list_and_show_answers_in_json(terminal: Terminal, world: World) -> None:
     for words in (
         ("programme", "list"), ("programme", "show", "meridian"), ("package", "list"), ("release", "list"),
@@ -228,10 +260,12 @@ def test_a_finding_becomes_an_approved_change(terminal: Terminal, world: World) 
     t = terminal
     words = ["--title", "Restart less", "--target", "B1042-13 below 1 per 1000 h"]
     change = t("--json", "finding", "accept", world.open_finding_id, *words).value["id"]
-    t("change", "approve", change, status=5)  # whoever proposed it cannot
+    t("change", "approve", change, "--yes", status=5)  # whoever proposed it cannot
     token = t("--json", "account", "create", "ines", "--role", "approver").value["token"]
     t("account", "login", "--one-time", token, "--password-file", t.file("password", PASSWORD))
-    t("change", "approve", "Restart less")
+    unasked = t("change", "approve", "Restart less", status=2)
+    assert "B1042-13 below 1 per 1000 h" in unasked.err  # what would be approved is shown first
+    t("change", "approve", "Restart less", "--yes")
     assert t("--json", "change", "show", change).value["approved_by"] == "ines"
     t("change", "propose", "--finding", world.open_finding_id, "--title", "Also", "--target", "none left")
     t("change", "reject", "Also", "--reason", "one is enough")

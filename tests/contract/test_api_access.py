@@ -76,6 +76,23 @@ def test_a_role_does_what_it_may_and_no_more(pg_url: str, client: httpx.Client) 
     assert client.get("/api/v1/accounts", headers=bearer(operator)).status_code == 403
 
 
+def test_an_approval_says_what_it_saw(pg_url: str, client: httpx.Client) -> None:
+    with connect(pg_url) as conn:
+        world = World(conn, SystemIds(), now=SystemClock().now(), vehicles=3).build()
+        conn.execute("UPDATE change SET state = 'proposed', approved_by = NULL, generation = 2")
+    headers = bearer(add_account(pg_url, "vic", Role.APPROVER))
+    for path in (f"/api/v1/campaigns/{world.campaign_id}", f"/api/v1/changes/{world.change_id}"):
+        before = client.get(path, headers=headers).json()
+        for body in ({}, {"generation": None}, {"generation": 0}, {"generation": "2"}):
+            answer = client.post(f"{path}/approve", headers=headers, json=body)
+            assert answer.status_code == 400, (path, body, answer.text)
+        stale = client.post(f"{path}/approve", headers=headers, json={"generation": 1})
+        assert stale.status_code == 409, (path, stale.text)
+        assert client.get(path, headers=headers).json() == before
+    done = client.post(f"/api/v1/changes/{world.change_id}/approve", headers=headers, json={"generation": 2})
+    assert done.json()["state"] == "approved"
+
+
 def test_guessing_is_slowed_down_and_tells_nothing(pg_url: str, client: httpx.Client) -> None:
     add_account(pg_url, "admin", Role.ADMIN)
     known = client.post("/api/v1/login", json={"name": "admin", "password": "wrong password"})

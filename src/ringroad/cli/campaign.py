@@ -10,11 +10,12 @@ import click
 from ringroad.cli.campaign_text import campaign_head, gate_text, plan_text, preview_text, waves_text
 from ringroad.cli.campaign_watch import watch_campaign
 from ringroad.cli.client import Client
-from ringroad.cli.groups import EXIT_NO, ClientGroup, example, limited, show_page, with_client
+from ringroad.cli.groups import EXIT_NO, ClientGroup, confirm, example, limited, show_page, with_client
 from ringroad.cli.names import programme_of, read_duration_s, read_permille, read_wave
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import blocks, problems, table, tail, when
-from ringroad.kernel.errors import NotFound
+from ringroad.kernel.errors import Conflict, NotFound
+from ringroad.kernel.limits import PAGE_ROWS_MAX
 
 STATES = ("draft", "planned", "approved", "running", "paused", "halted", "aborted", "finished")
 VEHICLE_STATES = (
@@ -149,13 +150,29 @@ def check(shell: Shell, client: Client, *, campaign: str) -> int:
 
 @group.command("approve", epilog=example("ringroad campaign approve winter"))
 @click.argument("campaign")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @with_client
-def approve(shell: Shell, client: Client, *, campaign: str) -> None:
+def approve(shell: Shell, client: Client, *, campaign: str, yes: bool) -> None:
     """Approve the current plan.
 
-    Whoever made it cannot, if somebody else may.
+    What will be approved is shown first; a plan made since then is not approved by it.
+    Whoever made the plan cannot approve it, if somebody else may.
     """
-    _move(shell, client, campaign, "approve", follow="start")
+    row = client.find("/campaigns", campaign)
+    plans = client.get(f"/campaigns/{row['id']}/plans", limit=PAGE_ROWS_MAX)
+    current = next((each for each in plans if each["id"] == row["plan_id"]), None)
+    if current is None:
+        raise Conflict(
+            f"{row['name']} has no plan that could be approved",
+            hint=f"ringroad campaign check {tail(row['id'])}",
+        )
+    click.echo(f"plan generation {current['generation']}, made by {current['made_by']}", err=True)
+    click.echo(
+        "\n\n".join(filter(None, (plan_text(current["document"]), problems(current["findings"] or [])))),
+        err=True,
+    )
+    confirm(f"Approve this plan of {row['name']}?", yes=yes)
+    _move(shell, client, row, "approve", follow="start")
 
 
 @group.command("start", epilog=example("ringroad campaign start winter --watch"))
@@ -164,7 +181,8 @@ def approve(shell: Shell, client: Client, *, campaign: str) -> None:
 @with_client
 def start(shell: Shell, client: Client, *, campaign: str, watching: bool) -> int:
     """Start an approved campaign with its first wave."""
-    done = _move(shell, client, campaign, "start", follow="" if watching else "watch", quiet=watching)
+    row = client.find("/campaigns", campaign)
+    done = _move(shell, client, row, "start", follow="" if watching else "watch", quiet=watching)
     return watch_campaign(shell, client, done["id"]) if watching else 0
 
 
@@ -174,7 +192,7 @@ def start(shell: Shell, client: Client, *, campaign: str, watching: bool) -> int
 @with_client
 def pause(shell: Shell, client: Client, *, campaign: str, reason: str) -> None:
     """Offer nothing more until resumed; vehicles at work go on."""
-    _move(shell, client, campaign, "pause", reason=reason, follow="resume")
+    _move(shell, client, client.find("/campaigns", campaign), "pause", reason=reason, follow="resume")
 
 
 @group.command("resume", epilog=example("ringroad campaign resume winter"))
@@ -182,7 +200,7 @@ def pause(shell: Shell, client: Client, *, campaign: str, reason: str) -> None:
 @with_client
 def resume(shell: Shell, client: Client, *, campaign: str) -> None:
     """Go on with a paused campaign."""
-    _move(shell, client, campaign, "resume", follow="watch")
+    _move(shell, client, client.find("/campaigns", campaign), "resume", follow="watch")
 
 
 @group.command("abort", epilog=example("ringroad campaign abort winter --reason 'wrong region'"))
@@ -194,7 +212,7 @@ def abort(shell: Shell, client: Client, *, campaign: str, reason: str) -> None:
 
     Vehicles that have not begun are withdrawn.
     """
-    _move(shell, client, campaign, "abort", reason=reason)
+    _move(shell, client, client.find("/campaigns", campaign), "abort", reason=reason)
 
 
 @group.command("watch", epilog=example("ringroad campaign watch winter"))
@@ -312,14 +330,13 @@ def _show_plan(shell: Shell, made: Mapping[str, Any], *, name: str, short: str) 
 def _move(
     shell: Shell,
     client: Client,
-    campaign: str,
+    row: Mapping[str, Any],
     verb: str,
     *,
     reason: str | None = None,
     follow: str = "",
     quiet: bool = False,
 ) -> Mapping[str, Any]:
-    row = client.find("/campaigns", campaign)
     # What stops harm must not fail because somebody else was quicker: those go without a generation.
     body: dict[str, object] = {"generation": row["generation"]} if reason is None else {"reason": reason}
     done: Mapping[str, Any] = client.post(f"/campaigns/{row['id']}/{verb}", body)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from ringroad.cli.client import Client
-from ringroad.cli.groups import ClientGroup, example, limited, show_page, with_client
+from ringroad.cli.groups import ClientGroup, confirm, example, limited, show_page, with_client
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import details, exactly, table, tail, when
 
@@ -44,13 +47,17 @@ def propose(shell: Shell, client: Client, *, finding: str, title: str, target: s
 
 @group.command("approve", epilog=example("ringroad change approve 7k3mfq2a"))
 @click.argument("change")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @with_client
-def approve(shell: Shell, client: Client, *, change: str) -> None:
+def approve(shell: Shell, client: Client, *, change: str, yes: bool) -> None:
     """Approve a proposed change.
 
+    What will be approved is shown first.
     Then packages and releases can be made for it.
     """
     row = client.find("/changes", change, names=NAMES)
+    click.echo(_details(row), err=True)
+    confirm("Approve this change?", yes=yes)
     done = client.post(f"/changes/{row['id']}/approve", {"generation": row["generation"]})
     shell.show(done, text=f"change {done['id']} is {done['state']}")
 
@@ -106,8 +113,12 @@ def list_changes(
 def show(shell: Shell, client: Client, *, change: str) -> None:
     """Show a change; CHANGE is an id, its end, or the title."""
     row = client.find("/changes", change, names=NAMES)
+    shell.show(row, text=_details(row))
+
+
+def _details(row: Mapping[str, Any]) -> str:
     approved = f"{exactly(row['approved_at'])} by {row['approved_by']}" if row["approved_at"] else ""
-    text = details(
+    return details(
         (
             ("change", row["id"]),
             ("title", row["title"]),
@@ -121,4 +132,3 @@ def show(shell: Shell, client: Client, *, change: str) -> None:
             ("releases", row["release_ids"]),
         )
     )
-    shell.show(row, text=text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -92,6 +93,22 @@ def show_page(shell: Shell, rows: list[Any], *, text: str, limit: int, offset: i
     shell.show(rows, text=text)
     if len(rows) == limit and not shell.json:
         click.echo(f"the first {limit}; more with --offset {offset + limit}", err=True)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask, after what it is about was shown; `yes` was said on the command line.
+
+    Raises:
+        InvalidInput: there is nobody to ask.
+        Abort: the answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidInput(
+            "there is no terminal to ask on", hint="look at what is shown above, then add --yes"
+        )
+    click.confirm(question, abort=True, err=True)
 
 
 def read_text(path: Path, *, bytes_max: int) -> str:

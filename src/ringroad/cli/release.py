@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,16 @@ from typing import Any
 import click
 
 from ringroad.cli.client import Client
-from ringroad.cli.groups import EXIT_NO, ClientGroup, example, limited, read_text, show_page, with_client
+from ringroad.cli.groups import (
+    EXIT_NO,
+    ClientGroup,
+    confirm,
+    example,
+    limited,
+    read_text,
+    show_page,
+    with_client,
+)
 from ringroad.cli.keys import KeyFolders, load_offline_signers
 from ringroad.cli.names import programme_of
 from ringroad.cli.release_file import document_of_file, document_of_options, read_file
@@ -197,12 +205,7 @@ def sign_release(
         )
         return
     _show_targets(client, row, payload)
-    if not yes:
-        if not sys.stdin.isatty():
-            raise InvalidInput(
-                "there is no terminal to ask on", hint="look at the images above, then add --yes"
-            )
-        click.confirm("Sign these images?", abort=True, err=True)
+    confirm("Sign these images?", yes=yes)
     folders = _folders(shell, offline)
     passphrase = _first_line(passphrase_file)
     signers = load_offline_signers(folders, repository="image", role="targets", passphrase=passphrase)

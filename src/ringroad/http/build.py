@@ -17,9 +17,9 @@ from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
 from ringroad.http.routes import (
     TEXT_PATTERN,
-    Approve,
     Command,
     Generation,
+    Go,
     Id,
     InState,
     Limit,
@@ -134,7 +134,7 @@ def create_release(ctx: Ctx, request: Req, data: JSONBody[NewRelease]) -> Releas
 
 
 @route("POST", "/releases/{release_id:str}/check", role=Role.OPERATOR, tag="build", errors=[404, 409])
-def check_release(ctx: Ctx, request: Req, release_id: Id, data: JSONBody[Approve]) -> ReleaseView:
+def check_release(ctx: Ctx, request: Req, release_id: Id, data: JSONBody[Go]) -> ReleaseView:
     """Check a release as a whole; its findings are in the answer."""
     with ctx.transaction() as conn:
         generation = data.generation or store.get_release(conn, release_id).generation

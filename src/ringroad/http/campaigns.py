@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -11,13 +13,14 @@ from msgspec import Meta
 
 from ringroad.http import accounts_store
 from ringroad.http.auth import Role
-from ringroad.http.context import Ctx
+from ringroad.http.context import Context, Ctx
 from ringroad.http.routes import (
     TEXT_PATTERN,
     Approve,
     Command,
     Done,
     Generation,
+    Go,
     Id,
     Ref,
     Req,
@@ -29,7 +32,9 @@ from ringroad.http.routes import (
 from ringroad.loop import campaigns
 from ringroad.ship import store
 from ringroad.ship.gate import DURATION_S_MAX, GatePolicy
+from ringroad.ship.model import Campaign
 from ringroad.ship.plan import PlanRequest, WaveSize
+from ringroad.storage.db import Connection
 
 
 class NewCampaign(Command, frozen=True, kw_only=True):
@@ -160,59 +165,45 @@ def plan_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[NewPla
 @route("POST", "/campaigns/{campaign_id:str}/approve", role=Role.APPROVER, tag="ship", errors=[404, 409])
 def approve_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Approve]) -> Done:
     """Approve the current plan; its maker cannot, unless they are the only one who may."""
-    with ctx.transaction() as conn:
-        generation = data.generation or store.read_campaign(conn, campaign_id).generation
-        moved = store.approve(
-            conn, ctx.ids, campaign_id=campaign_id, generation=generation, actor=request.user.name,
-            four_eyes=accounts_store.count_approvers(conn) > 1, now=ctx.clock.now(),
-        )  # fmt: skip
-    return Done(id=campaign_id, state=moved.state)
+
+    def approve(conn: Connection, *args: Any, **given: Any) -> Campaign:
+        return store.approve(conn, *args, four_eyes=accounts_store.count_approvers(conn) > 1, **given)
+
+    return _move(ctx, request, campaign_id, data.generation, approve)
 
 
 @route("POST", "/campaigns/{campaign_id:str}/start", role=Role.OPERATOR, tag="ship", errors=[404, 409])
-def start_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Approve]) -> Done:
+def start_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Go]) -> Done:
     """Start an approved campaign with its first wave."""
-    with ctx.transaction() as conn:
-        generation = data.generation or store.read_campaign(conn, campaign_id).generation
-        moved = store.start(
-            conn, ctx.ids, campaign_id=campaign_id, generation=generation, actor=request.user.name,
-            now=ctx.clock.now(),
-        )  # fmt: skip
-    return Done(id=campaign_id, state=moved.state)
+    return _move(ctx, request, campaign_id, data.generation, store.start)
 
 
 @route("POST", "/campaigns/{campaign_id:str}/pause", role=Role.OPERATOR, tag="ship", errors=[404, 409])
 def pause_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Stop]) -> Done:
     """Offer nothing more until resumed; vehicles at work go on."""
-    with ctx.transaction() as conn:
-        generation = data.generation or store.read_campaign(conn, campaign_id).generation
-        moved = store.pause(
-            conn, ctx.ids, campaign_id=campaign_id, generation=generation, actor=request.user.name,
-            reason=data.reason, now=ctx.clock.now(),
-        )  # fmt: skip
-    return Done(id=campaign_id, state=moved.state)
+    return _move(ctx, request, campaign_id, data.generation, partial(store.pause, reason=data.reason))
 
 
 @route("POST", "/campaigns/{campaign_id:str}/resume", role=Role.OPERATOR, tag="ship", errors=[404, 409])
-def resume_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Approve]) -> Done:
+def resume_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Go]) -> Done:
     """Go on with a paused campaign."""
-    with ctx.transaction() as conn:
-        generation = data.generation or store.read_campaign(conn, campaign_id).generation
-        moved = store.resume(
-            conn, ctx.ids, campaign_id=campaign_id, generation=generation, actor=request.user.name,
-            now=ctx.clock.now(),
-        )  # fmt: skip
-    return Done(id=campaign_id, state=moved.state)
+    return _move(ctx, request, campaign_id, data.generation, store.resume)
 
 
 @route("POST", "/campaigns/{campaign_id:str}/abort", role=Role.OPERATOR, tag="ship", errors=[404, 409])
 def abort_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Stop]) -> Done:
     """End a campaign for good; vehicles that have not begun are withdrawn."""
+    return _move(ctx, request, campaign_id, data.generation, partial(store.abort, reason=data.reason))
+
+
+def _move(
+    ctx: Context, request: Req, campaign_id: str, generation: int | None, act: Callable[..., Campaign]
+) -> Done:
+    """Do `act` to the campaign as it was read, or as it is now if no generation is given."""
     with ctx.transaction() as conn:
-        generation = data.generation or store.read_campaign(conn, campaign_id).generation
-        moved = store.abort(
-            conn, ctx.ids, campaign_id=campaign_id, generation=generation, actor=request.user.name,
-            reason=data.reason, now=ctx.clock.now(),
+        moved = act(
+            conn, ctx.ids, campaign_id=campaign_id, actor=request.user.name, now=ctx.clock.now(),
+            generation=generation or store.read_campaign(conn, campaign_id).generation,
         )  # fmt: skip
     return Done(id=campaign_id, state=moved.state)
 

@@ -132,12 +132,11 @@ def propose_change(ctx: Ctx, request: Req, data: JSONBody[NewChange]) -> Done:
 def approve_change(ctx: Ctx, request: Req, change_id: Id, data: JSONBody[Approve]) -> Done:
     """Approve a proposed change."""
     with ctx.transaction() as conn:
-        change = reading.one(reading.changes(conn, change_id=change_id), f"change {change_id}")
-        store.approve_change(
-            conn, ctx.ids, change_id=change_id, generation=data.generation or change.generation,
-            actor=request.user.name, now=ctx.clock.now(),
+        change = store.approve_change(
+            conn, ctx.ids, change_id=change_id, generation=data.generation, actor=request.user.name,
+            now=ctx.clock.now(),
         )  # fmt: skip
-    return Done(id=change_id, state="approved")
+    return Done(id=change_id, state=change.state)
 
 
 @route("POST", "/changes/{change_id:str}/reject", role=Role.APPROVER, tag="design", errors=[404, 409, 422])

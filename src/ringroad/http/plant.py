@@ -17,9 +17,9 @@ from ringroad.http import reading
 from ringroad.http.auth import Role
 from ringroad.http.context import Context, Ctx
 from ringroad.http.routes import (
-    Approve,
     Command,
     Done,
+    Go,
     Id,
     InState,
     Limit,
@@ -208,7 +208,7 @@ def replan_line(ctx: Ctx, request: Req, programme_id: Id) -> ScheduleView:
 
 
 @route("POST", "/releases/{release_id:str}/baseline", role=Role.APPROVER, tag="build", errors=[404, 409, 422])
-def set_baseline(ctx: Ctx, request: Req, release_id: Id, data: JSONBody[Approve]) -> Done:
+def set_baseline(ctx: Ctx, request: Req, release_id: Id, data: JSONBody[Go]) -> Done:
     """Make a signed release what new vehicles are flashed with; the line replans."""
     triggered_s, now = ctx.clock.monotonic_s(), ctx.clock.now()
     with ctx.transaction() as conn:

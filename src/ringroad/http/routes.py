@@ -65,6 +65,7 @@ InState = Annotated[
 Id = Annotated[str, Parameter(pattern=r"^[A-Za-z0-9_.:\-]{1,200}$", description="Its id")]
 
 
+Seen = Annotated[int, Meta(ge=1, le=2**31 - 1, description="As it was read")]
 Generation = Annotated[int, Meta(ge=1, le=2**31 - 1, description="As it was read; none: as it is now")] | None
 Text = Annotated[str, Meta(min_length=1, max_length=2_000, pattern=TEXT_PATTERN)]
 Title = Annotated[str, Meta(min_length=1, max_length=200, pattern=TEXT_PATTERN)]
@@ -88,7 +89,13 @@ class Reason(Command, frozen=True, kw_only=True):
 
 
 class Approve(Command, frozen=True, kw_only=True):
-    """Do it to what was read."""
+    """Approve what was read, and nothing that took its place since."""
+
+    generation: Seen
+
+
+class Go(Command, frozen=True, kw_only=True):
+    """Do it; with a generation, only to what was read."""
 
     generation: Generation = None
 

@@ -240,7 +240,7 @@ class Server:
             f"/findings/{finding['id']}/accept", {"title": title, "target": target}, done=proposed
         )
         path = f"/changes/{made['id']}"
-        await self._approver.post(f"{path}/approve", done=self._left(path, "proposed"))
+        await self._approve(path, "proposed")
         return dict(await self._operator.get(path))
 
     async def outcomes(self, finding_id: str) -> list[dict[str, Any]]:
@@ -282,9 +282,15 @@ class Server:
         if not plan["current"]:
             blocking = [one["message"] for one in plan["findings"] if one.get("severity") == "blocking"]
             raise InvalidInput(f"the plan is blocked: {'; '.join(blocking)}")
-        await self._approver.post(f"{path}/approve", done=self._left(path, "draft", "planned"))
+        await self._approve(path, "draft", "planned")
         await self._operator.post(f"{path}/start", done=self._left(path, "approved"))
         return str(made["id"])
+
+    async def _approve(self, path: str, *states: str) -> None:
+        """Let the other person read what is at `path`, and approve exactly that."""
+        seen = await self._approver.get(path)
+        body = {"generation": seen["generation"]}
+        await self._approver.post(f"{path}/approve", body, done=self._left(path, *states))
 
     def _left(self, path: str, *states: str) -> Done:
         """Return a look at whether what is at `path` has left these states."""
