@@ -12,78 +12,22 @@ Rule 4 of the reference: `activate` may be called again after an unwanted reset 
 from __future__ import annotations
 
 from ringroad.vehicle.agents.base import (
-    CheckKind,
     Done,
     EcuImage,
-    EcuInventory,
     Failed,
     ImageSource,
     Outcome,
     Progress,
     Reason,
 )
-from ringroad.vehicle.agents.session import (
-    EcuAccess,
-    EcuSession,
-    Refusal,
-    guarded,
-    is_committed,
-    require_layout,
-)
+from ringroad.vehicle.agents.session import Refusal, is_committed, require_layout
+from ringroad.vehicle.agents.verbs import UdsAgent
 from ringroad.vehicle.agents.wire import Layout, Rid, SlotStatus, Swap
-from ringroad.vehicle.uds import Session, UdsChannel
+from ringroad.vehicle.uds import Session
 
 
-class AbAgent:
-    """An `UpdateAgent` for one A/B ECU behind one channel."""
-
-    def __init__(self, channel: UdsChannel, access: EcuAccess) -> None:
-        self._ecu = EcuSession(channel, access)
-
-    async def prepare(self, image: EcuImage, source: ImageSource, *, progress: Progress) -> Outcome:
-        """Stage the image into the inactive bank."""
-        return await guarded(self._prepare(image, source, progress))
-
-    async def install(self, image: EcuImage, source: ImageSource, *, progress: Progress) -> Outcome:
-        """Make sure that the image is staged; stage it again when the bank was lost."""
-        return await guarded(self._prepare(image, source, progress))
-
-    async def activate(self, image: EcuImage) -> Outcome:
-        """Boot the staged image on trial."""
-        return await guarded(self._activate(image))
-
-    async def verify(
-        self,
-        image: EcuImage,
-        checks: frozenset[CheckKind],
-        *,
-        known_faults: frozenset[str] = frozenset(),
-    ) -> Outcome:
-        """Check the running software."""
-        return await guarded(self._ecu.verify(image, checks, known_faults))
-
-    async def commit(self, image: EcuImage) -> Outcome:
-        """Confirm the running bank."""
-        return await guarded(self._ecu.commit(image))
-
-    async def rollback(
-        self,
-        image: EcuImage,
-        *,
-        backup: EcuImage | None = None,  # noqa: ARG002 - the old bank is the backup
-        source: ImageSource | None = None,  # noqa: ARG002
-        progress: Progress,  # noqa: ARG002
-    ) -> Outcome:
-        """Go back to the bank that ran before."""
-        return await guarded(self._rollback(image))
-
-    async def inventory(self) -> EcuInventory | Failed:
-        """Ask the ECU what it is and what it runs."""
-        return await guarded(self._ecu.inventory())
-
-    async def close(self) -> None:
-        """Drop the connection."""
-        await self._ecu.channel.close()
+class AbAgent(UdsAgent):
+    """An `UpdateAgent` for one A/B ECU."""
 
     async def _prepare(self, image: EcuImage, source: ImageSource, progress: Progress) -> Outcome:
         status = await self._status()
@@ -96,6 +40,9 @@ class AbAgent:
         await self._ecu.flash(image, source, content, progress=progress)
         await self._ecu.uds.session(Session.DEFAULT)
         return Done()
+
+    # The bank may have been lost since it was staged; then it is filled again.
+    _install = _prepare
 
     async def _activate(self, image: EcuImage) -> Outcome:
         status = await self._status()
@@ -110,7 +57,13 @@ class AbAgent:
             return Failed(reason=Reason.BOOT_FAILED, detail="the ECU came back with its old software")
         return Done()
 
-    async def _rollback(self, image: EcuImage) -> Outcome:
+    async def _rollback(
+        self,
+        image: EcuImage,
+        backup: EcuImage | None,  # noqa: ARG002 - the old bank is the backup
+        source: ImageSource | None,  # noqa: ARG002
+        progress: Progress,  # noqa: ARG002
+    ) -> Outcome:
         status = await self._status()
         if is_committed(status, image):
             return Failed(reason=Reason.ALREADY_COMMITTED, detail="roll forward with a new release")

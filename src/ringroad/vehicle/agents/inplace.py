@@ -14,79 +14,23 @@ When power was cut after the last block, the bank still holds the image: then on
 from __future__ import annotations
 
 from ringroad.vehicle.agents.base import (
-    CheckKind,
     Done,
     EcuImage,
-    EcuInventory,
     Failed,
     ImageSource,
     Outcome,
     Progress,
     Reason,
 )
-from ringroad.vehicle.agents.session import (
-    EcuAccess,
-    EcuSession,
-    Refusal,
-    guarded,
-    is_committed,
-    require_layout,
-)
+from ringroad.vehicle.agents.session import Refusal, is_committed, require_layout
+from ringroad.vehicle.agents.verbs import UdsAgent
 from ringroad.vehicle.agents.wire import Layout, Mode, Rid, SlotStatus
 from ringroad.vehicle.segments import FlashImage
-from ringroad.vehicle.uds import NegativeResponse, Session, UdsChannel
+from ringroad.vehicle.uds import NegativeResponse, Session
 
 
-class UdsInplaceAgent:
-    """An `UpdateAgent` for one in-place ECU behind one channel."""
-
-    def __init__(self, channel: UdsChannel, access: EcuAccess) -> None:
-        self._ecu = EcuSession(channel, access)
-
-    async def prepare(self, image: EcuImage, source: ImageSource, *, progress: Progress) -> Outcome:
-        """Check image, ECU and preconditions; change nothing."""
-        return await guarded(self._prepare(image, source, progress))
-
-    async def install(self, image: EcuImage, source: ImageSource, *, progress: Progress) -> Outcome:
-        """Flash the image; the old one is gone from the erase on."""
-        return await guarded(self._install(image, source, progress))
-
-    async def activate(self, image: EcuImage) -> Outcome:
-        """Start the application."""
-        return await guarded(self._activate(image))
-
-    async def verify(
-        self,
-        image: EcuImage,
-        checks: frozenset[CheckKind],
-        *,
-        known_faults: frozenset[str] = frozenset(),
-    ) -> Outcome:
-        """Check the running software."""
-        return await guarded(self._ecu.verify(image, checks, known_faults))
-
-    async def commit(self, image: EcuImage) -> Outcome:
-        """Advance the anti-rollback counter to the running image's."""
-        return await guarded(self._ecu.commit(image))
-
-    async def rollback(
-        self,
-        image: EcuImage,
-        *,
-        backup: EcuImage | None = None,
-        source: ImageSource | None = None,
-        progress: Progress,
-    ) -> Outcome:
-        """Flash the backup, start and check it."""
-        return await guarded(self._rollback(image, backup, source, progress))
-
-    async def inventory(self) -> EcuInventory | Failed:
-        """Ask the ECU what it is and what it runs."""
-        return await guarded(self._ecu.inventory())
-
-    async def close(self) -> None:
-        """Drop the connection."""
-        await self._ecu.channel.close()
+class UdsInplaceAgent(UdsAgent):
+    """An `UpdateAgent` for one in-place ECU."""
 
     async def _prepare(self, image: EcuImage, source: ImageSource, progress: Progress) -> Outcome:
         status = await self._status()

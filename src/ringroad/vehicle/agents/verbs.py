@@ -1,0 +1,87 @@
+"""The seven verbs over UDS: what agents of A/B and of in-place ECUs have in common.
+
+A subclass says how an ECU of its kind is staged, installed, activated and rolled back;
+every verb ends here in a value, whatever the ECU or its connection did (`guarded`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from ringroad.vehicle.agents.base import (
+    CheckKind,
+    EcuImage,
+    EcuInventory,
+    Failed,
+    ImageSource,
+    Outcome,
+    Progress,
+)
+from ringroad.vehicle.agents.session import EcuAccess, EcuSession, guarded
+from ringroad.vehicle.uds import UdsChannel
+
+
+class UdsAgent(ABC):
+    """An `UpdateAgent` for one ECU behind one channel."""
+
+    def __init__(self, channel: UdsChannel, access: EcuAccess) -> None:
+        self._ecu = EcuSession(channel, access)
+
+    async def prepare(self, image: EcuImage, source: ImageSource, *, progress: Progress) -> Outcome:
+        """Do all that leaves the running software alone."""
+        return await guarded(self._prepare(image, source, progress))
+
+    async def install(self, image: EcuImage, source: ImageSource, *, progress: Progress) -> Outcome:
+        """Put the image where it can be activated."""
+        return await guarded(self._install(image, source, progress))
+
+    async def activate(self, image: EcuImage) -> Outcome:
+        """Make the image run."""
+        return await guarded(self._activate(image))
+
+    async def verify(
+        self,
+        image: EcuImage,
+        checks: frozenset[CheckKind],
+        *,
+        known_faults: frozenset[str] = frozenset(),
+    ) -> Outcome:
+        """Check the running software."""
+        return await guarded(self._ecu.verify(image, checks, known_faults))
+
+    async def commit(self, image: EcuImage) -> Outcome:
+        """Make the running image permanent."""
+        return await guarded(self._ecu.commit(image))
+
+    async def rollback(
+        self,
+        image: EcuImage,
+        *,
+        backup: EcuImage | None = None,
+        source: ImageSource | None = None,
+        progress: Progress,
+    ) -> Outcome:
+        """Go back to what ran before."""
+        return await guarded(self._rollback(image, backup, source, progress))
+
+    async def inventory(self) -> EcuInventory | Failed:
+        """Ask the ECU what it is and what it runs."""
+        return await guarded(self._ecu.inventory())
+
+    async def close(self) -> None:
+        """Drop the connection."""
+        await self._ecu.channel.close()
+
+    @abstractmethod
+    async def _prepare(self, image: EcuImage, source: ImageSource, progress: Progress) -> Outcome: ...
+
+    @abstractmethod
+    async def _install(self, image: EcuImage, source: ImageSource, progress: Progress) -> Outcome: ...
+
+    @abstractmethod
+    async def _activate(self, image: EcuImage) -> Outcome: ...
+
+    @abstractmethod
+    async def _rollback(
+        self, image: EcuImage, backup: EcuImage | None, source: ImageSource | None, progress: Progress
+    ) -> Outcome: ...
