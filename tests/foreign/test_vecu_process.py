@@ -23,11 +23,10 @@ from udsoncan.client import Client
 from udsoncan.exceptions import NegativeResponseException
 
 from ringroad.protocol.vehicle import EcuTarget
-from ringroad.vehicle.agents.ab import AbAgent
 from ringroad.vehicle.agents.base import BytesSource, Done, EcuImage, EcuInventory, UpdateAgent, no_progress
-from ringroad.vehicle.agents.inplace import UdsInplaceAgent
 from ringroad.vehicle.agents.session import EcuAccess
 from ringroad.vehicle.agents.wire import Identity
+from ringroad.vehicle.connect import make_agent
 from ringroad.vehicle.doip import DoipChannel
 from ringroad.vehicle.segments import decode_text, flash_image
 from ringroad.vehicle.uds import hmac_key
@@ -101,7 +100,7 @@ identification = true
     def agent(self) -> UpdateAgent:
         channel = DoipChannel("127.0.0.1", self.port, ecu_address=ADDRESS)
         access = EcuAccess(serial="SN1", derive=hmac_key(SECRET), restart_s_max=0.2)
-        return AbAgent(channel, access) if self.mode == "ab" else UdsInplaceAgent(channel, access)
+        return make_agent(self.mode, channel, access)
 
 
 @pytest.fixture(params=["ab", "inplace"])

@@ -16,7 +16,7 @@ from ringroad.sim.vecu.memory import MemoryChannel
 from ringroad.sim.vecu.port import EcuPort
 from ringroad.sim.vecu.script import Behaviour, Script
 from ringroad.vehicle.agents.base import BytesSource, Done, EcuInventory, UpdateAgent, no_progress
-from ringroad.vehicle.connect import make_agent
+from ringroad.vehicle.connect import make_agents
 from ringroad.vehicle.states import image_of
 from support.vehicle_world import VIN, Power, World, content_of, director_target
 
@@ -67,7 +67,8 @@ class RealWorld(World):
             )  # fmt: skip
 
     def agents(self) -> dict[str, UpdateAgent]:
-        return {ecu.serial: make_agent(ecu, MemoryChannel(self.ports[ecu.name])) for ecu in self.config.ecus}
+        channels = {ecu.serial: MemoryChannel(self.ports[ecu.name]) for ecu in self.config.ecus}
+        return make_agents(self.config.ecus, channels, secrets={})
 
     async def build(self) -> None:
         """Flash the factory's images, as the plant does."""

@@ -136,14 +136,16 @@ class Bench:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=60)
 
     async def build(self) -> None:
+        agents = connect_agents(self.folder, self.config)
         for ecu in self.config.ecus:
             image = image_of(self.world.factory(ecu.serial))
             source = BytesSource(content_of(ecu.name, "1.0.0"))
-            agent = connect_agents(self.folder, self.config)[ecu.serial]
+            agent = agents[ecu.serial]
             for verb in (agent.prepare, agent.install):
                 assert isinstance(await verb(image, source, progress=no_progress), Done)
             assert isinstance(await agent.activate(image), Done)
             assert isinstance(await agent.commit(image), Done)
+        for agent in agents.values():
             await agent.close()
 
     def versions(self) -> set[str]:

@@ -27,11 +27,10 @@ from ringroad.sim.vecu.memory import MemoryChannel
 from ringroad.sim.vecu.port import EcuPort
 from ringroad.sim.vecu.script import Script
 from ringroad.trust.keys import key_from_seed, key_id, private_pem, public_key_dict
-from ringroad.vehicle.agents.ab import AbAgent
 from ringroad.vehicle.agents.base import BytesSource, EcuImage, Failed, UpdateAgent, no_progress
-from ringroad.vehicle.agents.inplace import UdsInplaceAgent
 from ringroad.vehicle.agents.session import EcuAccess
 from ringroad.vehicle.config import EcuConfig, FactoryImage, VehicleConfig, write_config
+from ringroad.vehicle.connect import make_agent, make_agents
 from ringroad.vehicle.files import Durability
 from ringroad.vehicle.uds import hmac_key
 
@@ -153,7 +152,7 @@ async def assemble(
         lambda serial: FileMedium(folder / FLASH / f"{serial}.bin", fsync=durability == "fsync")
     )
     ports: dict[str, EcuPort] = {}
-    agents: dict[str, UpdateAgent] = {}
+    secrets: dict[str, bytes] = {}
     ecus: list[EcuConfig] = []
     registered: list[dict[str, Any]] = []
     for number, (name, table) in enumerate(blueprint.ecus.items()):
@@ -162,10 +161,11 @@ async def assemble(
         _write_private(folder / f"{serial}.secret", security)
         ecu = _vecu_config(vin, serial, table, security)
         ports[serial] = EcuPort(ecu, flash(serial), clock=clock, script=script, seed=seed)
-        agents[serial] = make_agent(table["storage"], ports[serial], security)
+        secrets[serial] = security
         package = blueprint.packages.get(name)
         if package is not None:
-            await flash_baseline(agents[serial], serial, name, table["storage"], package)
+            agent = _line_agent(ports[serial])
+            await flash_baseline(agent, serial, name, table["storage"], package)
         registered.append(_make_identity(folder, serial, name, table, secret(32)))
         ecus.append(_ecu_config(serial, name, number, table, package))
     config = VehicleConfig(
@@ -181,7 +181,9 @@ async def assemble(
         folder=folder,
         config=config,
         ports=ports,
-        agents=agents,
+        agents=make_agents(
+            ecus, {serial: MemoryChannel(port) for serial, port in ports.items()}, secrets=secrets
+        ),
         bank_bytes={serial: port.ecu.config.bank_bytes for serial, port in ports.items()},
         registration=registration,
     )
@@ -198,11 +200,11 @@ PARKED: dict[str, float | int | bool | str] = {
 }
 
 
-def make_agent(storage: str, port: EcuPort, security: bytes, serial: str = "") -> UpdateAgent:
-    """Return the agent for an ECU in this process."""
-    access = EcuAccess(serial=serial or port.ecu.config.serial, derive=hmac_key(security))
-    channel = MemoryChannel(port)
-    return AbAgent(channel, access) if storage == "ab" else UdsInplaceAgent(channel, access)
+def _line_agent(port: EcuPort) -> UpdateAgent:
+    """Return the agent for an ECU that is on no bus yet: nobody else has to be still while it is flashed."""
+    ecu = port.ecu.config
+    access = EcuAccess(serial=ecu.serial, derive=hmac_key(ecu.secret))
+    return make_agent(ecu.layout, MemoryChannel(port), access)
 
 
 async def flash_baseline(

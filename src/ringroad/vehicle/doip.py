@@ -14,13 +14,14 @@ from enum import IntEnum
 from typing import Final
 
 from ringroad.kernel.errors import InvalidInput, Unavailable
-from ringroad.vehicle.uds import PENDING_SILENCE_S_MAX, PENDING_TOTAL_S_MAX, SUPPRESS_BIT, answers, is_pending
+from ringroad.vehicle.uds import PENDING_SILENCE_S_MAX, PENDING_TOTAL_S_MAX, answers, is_pending, suppressed
 
 PORT: Final = 13400
 VERSION: Final = 0x02  # ISO 13400-2:2012; 0xFF is the wildcard of vehicle identification
 HEADER_BYTES: Final = 8
 PAYLOAD_BYTES_MAX: Final = 1024 * 1024  # bytes; the largest UDS message we negotiate is 65,535
 TESTER_ADDRESS: Final = 0x0E00
+FUNCTIONAL_ADDRESS: Final = 0xE400  # every ECU behind the entity; ISO 13400-2, table 13
 
 
 class PayloadType(IntEnum):
@@ -151,12 +152,16 @@ class DoipChannel:
         self._tester_address = tester_address
         self._connect_s_max = connect_s_max
         self._wire: _Wire | None = None
+        self._connecting = asyncio.Lock()  # `notify` may come while a request opens the connection
 
     async def connect(self) -> None:
         """Connect and activate routing. Raises: Unavailable."""
-        if self._wire is not None and not self._wire.lost:
-            return
-        await self.close()
+        async with self._connecting:
+            if self._wire is None or self._wire.lost:
+                await self.close()
+                await self._open()
+
+    async def _open(self) -> None:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_s_max):
@@ -207,12 +212,12 @@ class DoipChannel:
             elif answers(payload, response):
                 return response
 
-    async def notify(self, payload: bytes) -> None:
+    async def notify(self, payload: bytes, *, functional: bool = False) -> None:
         """Send a request whose positive response is suppressed. Raises: Unavailable."""
         await self.connect()
         if self._wire is not None:
-            suppressed = payload[:1] + bytes((payload[1] | SUPPRESS_BIT,)) + payload[2:]
-            self._wire.send(encode_diagnostic(self._tester_address, self._ecu_address, suppressed))
+            target = FUNCTIONAL_ADDRESS if functional else self._ecu_address
+            self._wire.send(encode_diagnostic(self._tester_address, target, suppressed(payload)))
 
     async def close(self) -> None:
         """Drop the connection."""

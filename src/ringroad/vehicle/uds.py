@@ -142,13 +142,26 @@ class UdsChannel(Protocol):
         """
         ...
 
-    async def notify(self, payload: bytes) -> None:
-        """Send a request whose positive response is suppressed. Raises: Unavailable."""
+    async def notify(self, payload: bytes, *, functional: bool = False) -> None:
+        """Send a request whose positive response is suppressed; may be called while a request is under way.
+
+        Args:
+            payload: service and sub-function at least; the suppress bit is set here.
+            functional: to the address that means every ECU behind this channel.
+
+        Raises:
+            Unavailable: there is no connection.
+        """
         ...
 
     async def close(self) -> None:
         """Drop the connection; `connect` opens it again."""
         ...
+
+
+def suppressed(payload: bytes) -> bytes:
+    """Return a request that asks for no positive response."""
+    return payload[:1] + bytes((payload[1] | SUPPRESS_BIT,)) + payload[2:]
 
 
 def is_pending(request: bytes, response: bytes) -> bool:
@@ -211,7 +224,7 @@ class UdsClient:
 
     async def tester_present(self) -> None:
         """TesterPresent (0x3E), no answer wanted: keeps the session from timing out."""
-        await self.channel.notify(b"\x3e\x80")
+        await self.channel.notify(b"\x3e\x00")
 
     async def unlock(self, derive: KeyDeriver, *, level: int = 1) -> None:
         """SecurityAccess (0x27): seed, key. Nothing is sent when the ECU answers with a zero seed."""
@@ -230,14 +243,6 @@ class UdsClient:
     async def routine(self, rid: int, option: bytes = b"") -> bytes:
         """RoutineControl (0x31), start; returns the status record."""
         return (await self.call(b"\x31\x01" + rid.to_bytes(2, "big") + option))[4:]
-
-    async def communication(self, *, enabled: bool) -> None:
-        """CommunicationControl (0x28) for normal messages."""
-        await self.call(b"\x28\x00\x01" if enabled else b"\x28\x03\x01")
-
-    async def fault_setting(self, *, enabled: bool) -> None:
-        """ControlDTCSetting (0x85)."""
-        await self.call(b"\x85\x01" if enabled else b"\x85\x02")
 
     async def faults(self, *, status_mask: int = 0x08) -> list[tuple[str, int]]:
         """ReadDTCInformation (0x19 02): (display code, status byte) of codes matching the mask."""

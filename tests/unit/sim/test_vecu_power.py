@@ -17,10 +17,9 @@ from ringroad.sim.vecu.medium import MemoryMedium, PowerCut, TornMedium
 from ringroad.sim.vecu.memory import MemoryChannel
 from ringroad.sim.vecu.port import EcuPort
 from ringroad.sim.vecu.script import Script, TornWrite
-from ringroad.vehicle.agents.ab import AbAgent
 from ringroad.vehicle.agents.base import BytesSource, Done, EcuImage, EcuInventory, UpdateAgent, no_progress
-from ringroad.vehicle.agents.inplace import UdsInplaceAgent
 from ringroad.vehicle.agents.session import EcuAccess
+from ringroad.vehicle.connect import make_agent
 from ringroad.vehicle.uds import hmac_key
 
 Mode = Literal["ab", "inplace"]
@@ -52,7 +51,7 @@ def start(medium: MemoryMedium, mode: Mode, torn: TornWrite | None = None) -> tu
     port = EcuPort(config, medium, clock=SystemClock(), script=Script(torn_write=torn), seed=1)
     access = EcuAccess(serial="SN1", derive=hmac_key(config.secret), restart_s_max=0.0)
     channel = MemoryChannel(port)
-    return port, AbAgent(channel, access) if mode == "ab" else UdsInplaceAgent(channel, access)
+    return port, make_agent(mode, channel, access)
 
 
 async def update(agent: UpdateAgent, data: bytes, mode: Mode, counter: int) -> bool:

@@ -14,6 +14,7 @@ from ringroad.sim.vecu.ecu import VirtualEcu
 from ringroad.sim.vecu.flash import LayoutName
 from ringroad.sim.vecu.medium import MemoryMedium
 from ringroad.sim.vecu.script import Behaviour, FaultRate, Script
+from ringroad.sim.vecu.simple import Communication
 from ringroad.vehicle.agents.wire import Identity, Mode, SlotStatus, Swap
 from ringroad.vehicle.segments import content_digest
 from ringroad.vehicle.uds import dtc_bytes, hmac_key
@@ -146,7 +147,12 @@ def download_request(length_bytes: int, address: int = 0) -> bytes:
         ([EXTENDED], b"\x31\x02\x02\x03", 0x12),
         ([EXTENDED], b"\x31\x01\x03\x02", 0x33),
         ([EXTENDED], b"\x31\x01\x03\x05", 0x22),  # nothing runs that could test itself
+        ([], b"\x28\x03\x01", 0x7F),
+        ([], b"\x85\x02", 0x7F),
+        ([EXTENDED], b"\x28\x03", 0x13),
+        ([EXTENDED], b"\x28\x04\x01", 0x12),
         ([EXTENDED], b"\x28\x03\x09", 0x31),
+        ([EXTENDED], b"\x85\x02\x12\x34\x56", 0x31),  # one group of faults: all or none here
         ([EXTENDED], b"\x85\x03", 0x12),
         ([EXTENDED, PROGRAMMING], ERASE, 0x33),
         ([EXTENDED, PROGRAMMING], download_request(8), 0x33),
@@ -389,6 +395,43 @@ def test_no_fault_is_stored_while_fault_setting_is_off() -> None:
     assert bench.ecu.run_cycle() == ()
     bench.ask(b"\x85\x01")
     assert [fault.code for fault in bench.ecu.run_cycle()] == ["P0A1F-00"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (b"\x28\x03\x01", Communication.NONE),
+        (b"\x28\x01\x01", Communication.RECEIVE_ONLY),
+        (b"\x28\x02\x03", Communication.SEND_ONLY),
+        (b"\x28\x03\x02", Communication.BOTH),  # network management alone
+    ],
+)
+def test_a_tester_says_which_messages_are_sent_and_received(request_: bytes, expected: Communication) -> None:
+    bench = Bench()
+    bench.ask(EXTENDED)
+    assert bench.ask(request_) == b"\x68" + request_[1:2]
+    assert bench.ecu.communication is expected
+    assert bench.ask(b"\x28\x00\x03") == b"\x68\x00"
+    assert bench.ecu.communication is Communication.BOTH
+
+
+@pytest.mark.parametrize("end", ["default session", "no tester", "reset", "power cut"])
+def test_what_a_tester_switched_off_is_on_again_without_one(end: str) -> None:
+    bench = Bench()
+    for request_ in (b"\x10\x83", b"\x85\x82", b"\x28\x83\x01"):
+        assert bench.ecu.handle(request_, functional=True) == []
+    assert (bench.ecu.faults.enabled, bench.ecu.communication) == (False, Communication.NONE)
+    match end:
+        case "default session":
+            bench.ask(b"\x10\x01")
+        case "no tester":
+            bench.clock.seconds += 5.0
+            bench.ask(b"\x3e\x80")
+        case "reset":
+            bench.ask(b"\x11\x01")
+        case _:
+            bench.start()
+    assert (bench.ecu.faults.enabled, bench.ecu.communication) == (True, Communication.BOTH)
 
 
 def test_the_same_seed_draws_the_same_faults() -> None:

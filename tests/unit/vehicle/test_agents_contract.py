@@ -19,7 +19,6 @@ from ringroad.sim.vecu.memory import MemoryChannel
 from ringroad.sim.vecu.port import EcuPort
 from ringroad.sim.vecu.script import Behaviour, FaultRate, Script, Trouble
 from ringroad.sim.vecu.server import VecuServer
-from ringroad.vehicle.agents.ab import AbAgent
 from ringroad.vehicle.agents.base import (
     BytesSource,
     CheckKind,
@@ -32,8 +31,8 @@ from ringroad.vehicle.agents.base import (
     UpdateAgent,
     no_progress,
 )
-from ringroad.vehicle.agents.inplace import UdsInplaceAgent
 from ringroad.vehicle.agents.session import EcuAccess
+from ringroad.vehicle.connect import make_agent
 from ringroad.vehicle.doip import DoipChannel
 from ringroad.vehicle.uds import UdsChannel, hmac_key
 
@@ -131,7 +130,7 @@ class Bench:
             port = EcuPort(config, MemoryMedium(), clock=SystemClock())
             channel = MemoryChannel(port)
         access = EcuAccess(serial="SN1", derive=hmac_key(SECRET), timeout_s=0.3, restart_s_max=0.5)
-        agent = AbAgent(channel, access) if self.mode == "ab" else UdsInplaceAgent(channel, access)
+        agent = make_agent(self.mode, channel, access)
         car = Car(agent=agent, port=port, mode=self.mode)
         try:
             if not blank:

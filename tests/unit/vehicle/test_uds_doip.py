@@ -49,7 +49,7 @@ class Scripted:
             raise answer
         return answer
 
-    async def notify(self, payload: bytes) -> None:
+    async def notify(self, payload: bytes, *, functional: bool = False) -> None:
         self.sent.append(payload)
 
     async def close(self) -> None:

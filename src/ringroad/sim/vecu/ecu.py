@@ -23,6 +23,13 @@ from ringroad.sim.vecu.flash import Bank, Flash, decide_boot
 from ringroad.sim.vecu.medium import Medium
 from ringroad.sim.vecu.programming import NegativeReply, Programmer
 from ringroad.sim.vecu.script import Script, draw_bytes, draw_permille
+from ringroad.sim.vecu.simple import (
+    Communication,
+    authentication,
+    communication_control,
+    exactly,
+    tester_present,
+)
 from ringroad.vehicle.agents.wire import BankStatus, Did, Layout, Mode, Rid, SlotStatus, Swap
 from ringroad.vehicle.uds import SUPPRESS_BIT, Nrc, Session, dtc_display, hmac_key
 
@@ -69,7 +76,7 @@ class VirtualEcu:
     """
 
     __slots__ = (
-        "_clock", "_derive", "_last_request_s", "_locked_until_s", "_seed_count", "_seed_sent", "_session",
+        "_clock", "_communication", "_derive", "_last_request_s", "_locked_until_s", "_seed_count", "_seed_sent", "_session",
         "_snapshot", "_unlocked", "config", "faults", "flash", "mode", "programmer", "reset_due", "script", "seed",
     )  # fmt: skip
 
@@ -95,6 +102,7 @@ class VirtualEcu:
         self._last_request_s = 0.0
         self._locked_until_s = 0.0
         self._snapshot = Snapshot()
+        self._communication = Communication.BOTH
 
     # Life ------------------------------------------------------------------------------------------
 
@@ -144,6 +152,11 @@ class VirtualEcu:
         """The bank whose application runs."""
         state = self.flash.state
         return state.banks[state.active] if self.mode is Mode.APPLICATION else None
+
+    @property
+    def communication(self) -> Communication:
+        """What the ECU does with normal messages."""
+        return self._communication
 
     def status(self) -> SlotStatus:
         """Return what `Did.SLOT_STATE` reports."""
@@ -221,20 +234,20 @@ class VirtualEcu:
             case 0x27:
                 return self._security(request)
             case 0x28:
-                return _communication(request)
+                return self._communication_control(request)
             case 0x29:
-                return _authentication(request)
+                return authentication(request)
             case 0x2E:
                 return self._write_data(request)
             case 0x31:
                 return self._routine(request)
             case 0x3E:
-                return _tester_present(request)
+                return tester_present(request)
             case _:
                 return self._fault_setting(request)
 
     def _session_control(self, request: bytes) -> bytes:
-        _exactly(request, 2)
+        exactly(request, 2)
         wanted = request[1] & 0x7F
         if wanted not in {1, 2, 3}:
             raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
@@ -250,14 +263,14 @@ class VirtualEcu:
         return bytes((0x50, session)) + _TIMING
 
     def _reset(self, request: bytes) -> bytes:
-        _exactly(request, 2)
+        exactly(request, 2)
         if request[1] & 0x7F not in {1, 3}:
             raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
         self.reset_due = True
         return bytes((0x51, request[1] & 0x7F))
 
     def _clear_faults(self, request: bytes) -> bytes:
-        _exactly(request, 4)
+        exactly(request, 4)
         if request[1:] == b"\xff\xff\xff":
             self.faults.clear(None)
         elif self.faults.find(request[1:]) is not None:
@@ -321,7 +334,7 @@ class VirtualEcu:
     def _security(self, request: bytes) -> bytes:
         level = request[1] & 0x7F
         if level == 1:
-            _exactly(request, 2)
+            exactly(request, 2)
             if self._unlocked:
                 return b"\x67\x01" + bytes(SEED_BYTES)
             if self._clock.monotonic_s() < self._locked_until_s:
@@ -408,9 +421,15 @@ class VirtualEcu:
             raise NegativeReply(Nrc.CONDITIONS_NOT_CORRECT)
         return b"\x00" if self.script.behaviour(running.signed.sha256).self_test == "pass" else b"\x01"
 
+    def _communication_control(self, request: bytes) -> bytes:
+        self._communication = communication_control(request, self._communication)
+        return bytes((0x68, request[1] & 0x7F))
+
     def _fault_setting(self, request: bytes) -> bytes:
         if request[1] & 0x7F not in {1, 2}:
             raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
+        if request[2:] not in {b"", b"\xff\xff\xff"}:  # all groups or none; we have no others
+            raise NegativeReply(Nrc.REQUEST_OUT_OF_RANGE)
         self.faults.enabled = request[1] & 0x7F == 1
         return bytes((0x85 | 0x40, request[1] & 0x7F))
 
@@ -435,8 +454,9 @@ class VirtualEcu:
         self._unlocked = False
         self.programmer.forget(running=self.mode is Mode.APPLICATION)
         self._seed_sent = b""
-        if session is Session.DEFAULT:
+        if session is Session.DEFAULT:  # what was switched off for a tester is on without one
             self.faults.enabled = True
+            self._communication = Communication.BOTH
 
     def _leaves_bootloader(self) -> bool:
         state = self.flash.state
@@ -466,35 +486,3 @@ class VirtualEcu:
             sha256=bytes.fromhex(signed.sha256),
             release_counter=signed.release_counter,
         )
-
-
-def _exactly(request: bytes, length_bytes: int) -> None:
-    if len(request) != length_bytes:
-        raise NegativeReply(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
-
-
-def _communication(request: bytes) -> bytes:
-    _exactly(request, 3)
-    if request[1] & 0x7F > 3:
-        raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
-    if request[2] & 0x0F not in {1, 2, 3}:
-        raise NegativeReply(Nrc.REQUEST_OUT_OF_RANGE)
-    return bytes((0x68, request[1] & 0x7F))
-
-
-def _authentication(request: bytes) -> bytes:
-    # Keys are checked by 0x27 here: 08 says that no certificate exchange is configured.
-    match request[1] & 0x7F:
-        case 0x00:
-            return b"\x69\x00\x10"
-        case 0x08:
-            return b"\x69\x08\x00"
-        case _:
-            raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
-
-
-def _tester_present(request: bytes) -> bytes:
-    _exactly(request, 2)
-    if request[1] & 0x7F:
-        raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
-    return b"\x7e\x00"

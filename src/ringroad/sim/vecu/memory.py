@@ -10,7 +10,7 @@ import asyncio
 
 from ringroad.kernel.errors import Unavailable
 from ringroad.sim.vecu.port import EcuPort, HangUp, Reply
-from ringroad.vehicle.uds import SUPPRESS_BIT, answers, is_pending
+from ringroad.vehicle.uds import answers, is_pending, suppressed
 
 
 class MemoryChannel:
@@ -47,9 +47,9 @@ class MemoryChannel:
         code = "connection_lost" if hung_up else "timeout"
         raise Unavailable(f"no answer to service 0x{payload[0]:02X}", code=code)
 
-    async def notify(self, payload: bytes) -> None:
+    async def notify(self, payload: bytes, *, functional: bool = False) -> None:
         """Send a request whose positive response is suppressed."""
-        self._port.exchange(payload[:1] + bytes((payload[1] | SUPPRESS_BIT,)) + payload[2:])
+        self._port.exchange(suppressed(payload), functional=functional)
 
     async def close(self) -> None:
         """Nothing to drop."""

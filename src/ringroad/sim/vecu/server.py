@@ -18,6 +18,7 @@ from ringroad.sim.vecu.medium import FileMedium, PowerCut
 from ringroad.sim.vecu.port import EcuPort, Reply, Step
 from ringroad.sim.vecu.script import Script, read_script
 from ringroad.vehicle.doip import (
+    FUNCTIONAL_ADDRESS,
     PAYLOAD_BYTES_MAX,
     BadHeader,
     DiagnosticNack,
@@ -32,7 +33,6 @@ from ringroad.vehicle.uds import NEGATIVE, Nrc
 CONNECTIONS_MAX: Final = 8
 ACTIVATION_S_MAX: Final = 2.0  # T_TCP_Initial_Inactivity
 INACTIVITY_S_MAX: Final = 300.0  # T_TCP_General_Inactivity
-FUNCTIONAL_ADDRESS: Final = 0xE400
 ROUTING_ACTIVATED: Final = 0x10
 ROUTING_SOCKETS_IN_USE: Final = 0x01
 ROUTING_UNKNOWN_TYPE: Final = 0x06

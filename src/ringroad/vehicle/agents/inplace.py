@@ -3,11 +3,11 @@
 Procedure of `install`, reference in-vehicle 2.4:
 
 1. 10 03, routine 0203: may it be programmed now?
-2. 85 02, 28 03 on all other ECUs (`EcuAccess.quiet`).
+2. 85 02, 28 03 to all other ECUs (`quiet.Silence`).
 3. 10 02, then 27: the bootloader answers, unlocked.
 4. 2E F15A and identity, FF00 erase, 34 36 37 per segment, 0202 check, FF01 dependencies.
 
-`activate` is 11 01 and waiting; afterwards the other ECUs may talk again.
+`activate` is 11 01 and waiting; only then, or when the flash failed, the other ECUs may talk again.
 When power was cut after the last block, the bank still holds the image: then only step 4's checks are run.
 """
 
@@ -49,13 +49,16 @@ class UdsInplaceAgent(UdsAgent):
         content = await self._ecu.check_image(image, source, status)
         if status.mode is Mode.APPLICATION:
             await self._check_preconditions()  # 1
-        await self._quiet(on=False)  # 2
+        silence = self._ecu.access.silence
+        if silence is not None:
+            await silence.begin(image.serial)  # 2
         try:
             await self._ecu.unlock(Session.PROGRAMMING)  # 3
             if not await self._finish_interrupted(status, image, content):
                 await self._ecu.flash(image, source, content, progress=progress)  # 4
-        finally:
-            await self._quiet(on=True)
+        except BaseException:
+            await self._end_silence()
+            raise
         progress(content.length_bytes, content.length_bytes)
         return Done()
 
@@ -72,6 +75,12 @@ class UdsInplaceAgent(UdsAgent):
         return True
 
     async def _activate(self, image: EcuImage) -> Outcome:
+        try:
+            return await self._start(image)
+        finally:
+            await self._end_silence()
+
+    async def _start(self, image: EcuImage) -> Outcome:
         status = await self._status()
         if not _holds(status, image):
             return Failed(reason=Reason.NOT_STAGED, detail="the ECU does not hold this image")
@@ -83,6 +92,14 @@ class UdsInplaceAgent(UdsAgent):
         return Done()
 
     async def _rollback(
+        self, image: EcuImage, backup: EcuImage | None, source: ImageSource | None, progress: Progress
+    ) -> Outcome:
+        try:
+            return await self._bring_back(image, backup, source, progress)
+        finally:
+            await self._end_silence()
+
+    async def _bring_back(
         self, image: EcuImage, backup: EcuImage | None, source: ImageSource | None, progress: Progress
     ) -> Outcome:
         status = await self._status()
@@ -110,9 +127,9 @@ class UdsInplaceAgent(UdsAgent):
         if await self._ecu.uds.routine(Rid.CHECK_PRECONDITIONS) != b"\x00":
             raise Refusal(Reason.PRECONDITION, "the ECU refuses to be programmed now")
 
-    async def _quiet(self, *, on: bool) -> None:
-        if self._ecu.access.quiet is not None:
-            await self._ecu.access.quiet(on)
+    async def _end_silence(self) -> None:
+        if self._ecu.access.silence is not None:
+            await self._ecu.access.silence.end()
 
     async def _status(self) -> SlotStatus:
         status = await self._ecu.status()

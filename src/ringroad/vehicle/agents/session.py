@@ -27,6 +27,7 @@ from ringroad.vehicle.agents.base import (
     Reason,
     Software,
 )
+from ringroad.vehicle.agents.quiet import Silence
 from ringroad.vehicle.agents.wire import BankStatus, Did, Identity, Layout, Mode, Rid, SlotStatus, Swap
 from ringroad.vehicle.segments import FlashImage, MalformedImage, Segment, open_image
 from ringroad.vehicle.uds import (
@@ -58,8 +59,7 @@ class EcuAccess:
         fingerprint: written before flashing (F15A); who flashed, at most 64 bytes.
         timeout_s: for a first answer.
         restart_s_max: s an ECU may take to answer after a reset.
-        quiet: called with False before an in-place ECU is flashed and True afterwards, to send
-            85 and 28 to all *other* ECUs; None when the ECU is alone on its bus.
+        silence: of the other ECUs while an in-place one is flashed; None when it is alone on its bus.
     """
 
     serial: str
@@ -67,7 +67,7 @@ class EcuAccess:
     fingerprint: bytes = b"ringroad"
     timeout_s: float = 2.0
     restart_s_max: float = RESTART_S_MAX
-    quiet: Callable[[bool], Awaitable[None]] | None = None
+    silence: Silence | None = None
 
 
 class Refusal(Exception):  # noqa: N818 - travels from a step to its verb, never further

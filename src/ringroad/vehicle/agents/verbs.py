@@ -70,6 +70,8 @@ class UdsAgent(ABC):
 
     async def close(self) -> None:
         """Drop the connection."""
+        if self._ecu.access.silence is not None:
+            await self._ecu.access.silence.close()
         await self._ecu.channel.close()
 
     @abstractmethod
