@@ -280,6 +280,22 @@ def test_the_line_is_blocked_and_replanned(terminal: Terminal, world: World) -> 
     assert t("--json", "schedule", "replan").value["generation"] == before + 3
 
 
+def test_an_order_is_cancelled_once_and_leaves_the_schedule(terminal: Terminal, world: World) -> None:
+    t = terminal
+    order = t("--json", "order", "add", "--variant", "city").value["id"]
+    held = t("--json", "schedule", "show").value["document"]["held"]  # this line has no software yet
+    assert order in [each["order_id"] for each in held]
+    t("order", "cancel", order, status=2)  # no reason
+    assert t("order", "cancel", order[-8:], "--reason", "customer withdrew").out.endswith("city, cancelled\n")
+    assert "cancelled" in t("order", "cancel", order, "--reason", "again", status=4).err
+    after = t("--json", "schedule", "show").value
+    assert order not in [each["order_id"] for each in after["document"]["held"]]
+    assert after["cause"] == "order_cancelled"
+    building = t("--json", "order", "list", "--state", "building").value[0]["id"]
+    t("order", "cancel", building, "--reason", "too late", status=4)
+    t("order", "cancel", "order_00000000000000000000000000", "--reason", "never was", status=3)
+
+
 def test_complaints_are_imported_and_bad_rows_are_told(terminal: Terminal) -> None:
     row = "\t".join(["1", "10000001", "MAKER", "MERIDIAN", "CITY", "2026", *[""] * 43])
     result = terminal("complaint", "import", terminal.file("my complaints.txt", f"{row}\nshort\trow\n"))

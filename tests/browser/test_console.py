@@ -12,7 +12,7 @@ from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.facts import FactKind
 from ringroad.storage.db import connect, transaction
-from ringroad.storage.ledger import append_fact
+from ringroad.storage.ledger import append_fact, latest_fact
 from support.console_server import PASSWORD, add_account, serving
 from support.console_world import World
 
@@ -120,6 +120,22 @@ def test_aborting_asks_first(page: Page, world: World) -> None:
     expect(page.locator(".head .state")).to_have_text("aborted")
 
 
+def test_an_order_is_cancelled_with_a_reason(page: Page, world: World, pg_url: str) -> None:
+    sign_in(page, "olga")
+    page.goto("/plant")
+    button = page.get_by_role("button", name="Cancel order_").first
+    order_id = str(button.get_attribute("aria-label")).removeprefix("Cancel ")
+    button.click()  # without a reason nothing is sent
+    page.get_by_label("Reason, to cancel an order").fill("customer withdrew")
+    page.once("dialog", lambda dialog: dialog.accept())
+    button.click()
+    expect(page.get_by_role("button", name=f"Cancel {order_id}")).to_have_count(0)
+    with connect(pg_url) as conn:
+        told = latest_fact(conn, kind=FactKind.ORDER_CANCELLED, subject=order_id)
+    assert told
+    assert (told.actor, told.body["reason"]) == ("olga", "customer withdrew")
+
+
 def test_what_is_approved_is_what_was_seen(page: Page, world: World, pg_url: str) -> None:
     with connect(pg_url) as conn:
         conn.execute(
@@ -148,6 +164,7 @@ def test_a_viewer_sees_everything_and_has_no_controls(page: Page, world: World) 
         f"/findings/{world.open_finding_id}",
         f"/releases/{world.good}",
         "/campaigns",
+        "/plant",
     ):
         page.goto(path)
         expect(page.locator("main h1")).to_be_visible()

@@ -389,7 +389,9 @@ def test_a_vehicle_is_born_once_with_the_baseline_and_its_order(conn: Connection
     (fact,) = read_facts(conn, subject=VIN)
     set_fact = latest_fact(conn, kind=FactKind.BASELINE_SET, subject="roadster")
     assert set_fact
-    assert fact.causes == (set_fact.id,)
+    received = latest_fact(conn, kind=FactKind.ORDER_RECEIVED, subject=order.id)
+    assert received
+    assert fact.causes == (set_fact.id, received.id)
     with pytest.raises(Conflict, match="another vehicle"):
         birth.register_vehicle(conn, IDS, **(given | {"token_sha256": b"u" * 32}))
     # What drives on the road cannot be edited out of the programme.
@@ -454,7 +456,7 @@ def test_the_line_is_replanned_for_orders_blocks_and_releases(conn: Connection) 
     assert full.document.violations == 0
     assert full.replan_latency_us > 0
     first = full.document.sequence[0]
-    store_plant.start_order(conn, order_id=first)
+    store_plant.start_order(conn, IDS, order_id=first, **WHO)
     assert store_plant.block_option(
         conn, IDS, programme_id="roadster", option="sunroof", reason="glass cracks", **WHO
     )
@@ -543,7 +545,36 @@ def test_orders_that_cannot_be_built_are_refused(conn: Connection) -> None:
         )
     assert latest_fact(conn, kind=FactKind.OPTION_BLOCKED, subject="roadster") is None
     order = store_plant.add_order(conn, IDS, programme_id="roadster", variant="city", **WHO)
-    store_plant.cancel_order(conn, order_id=order.id)
+    with pytest.raises(InvalidInput, match="reason"):
+        store_plant.cancel_order(conn, IDS, order_id=order.id, reason=" ", **WHO)
+    cancelled = store_plant.cancel_order(conn, IDS, order_id=order.id, reason="withdrew", **WHO)
+    assert cancelled.state == "cancelled"
     with pytest.raises(Conflict):
-        store_plant.start_order(conn, order_id=order.id)
+        store_plant.start_order(conn, IDS, order_id=order.id, **WHO)
     assert store_plant.waiting_orders(conn, programme_id="roadster") == []
+
+
+def test_an_order_moves_only_from_where_it_may_and_each_move_is_a_fact_caused_by_the_one_before(
+    conn: Connection,
+) -> None:
+    order = store_plant.add_order(conn, IDS, programme_id="roadster", variant="city", **WHO)
+    given: dict[str, Any] = {"order_id": order.id, **WHO}
+    with pytest.raises(Conflict, match="is open, it cannot become open"):
+        store_plant.reopen_order(conn, IDS, **given)
+    store_plant.start_order(conn, IDS, **given)
+    with pytest.raises(Conflict, match="building"):
+        store_plant.start_order(conn, IDS, **given)
+    with pytest.raises(Conflict, match="building"):  # its car is on the line
+        store_plant.cancel_order(conn, IDS, reason="withdrew", **given)
+    store_plant.reopen_order(conn, IDS, **given)
+    store_plant.cancel_order(conn, IDS, reason="withdrew", **given)
+    with pytest.raises(Conflict, match="cancelled"):
+        store_plant.reopen_order(conn, IDS, **given)
+    with pytest.raises(NotFound):
+        store_plant.start_order(conn, IDS, order_id="order_none", **WHO)
+    facts = read_facts(conn, subject=order.id)
+    assert [fact.kind.value for fact in facts] == [
+        "order.received", "order.started", "order.reopened", "order.cancelled",
+    ]  # fmt: skip
+    assert [fact.causes for fact in facts[1:]] == [(fact.id,) for fact in facts[:-1]]
+    assert facts[-1].body["reason"] == "withdrew"

@@ -19,7 +19,7 @@ from ringroad.sim.assembly import BaselinePackage, Blueprint, Surroundings
 from ringroad.sim.plant import Birth, LineOrder, LineSchedule, Plant, PlantSettings
 from ringroad.sim.vecu.medium import MemoryMedium
 from ringroad.storage.db import Connection, connect, transaction
-from ringroad.storage.ledger import read_facts
+from ringroad.storage.ledger import latest_fact, read_facts
 
 pytestmark = pytest.mark.engines
 
@@ -77,10 +77,12 @@ class StoreRegistrar:
         )  # fmt: skip
 
     async def start_order(self, order_id: str) -> None:
-        store_plant.start_order(self.conn, order_id=order_id)
+        with transaction(self.conn):
+            store_plant.start_order(self.conn, IDS, order_id=order_id, actor="system:plant", now=CLOCK.now())
 
     async def reopen_order(self, order_id: str) -> None:
-        store_plant.reopen_order(self.conn, order_id=order_id)
+        with transaction(self.conn):
+            store_plant.reopen_order(self.conn, IDS, order_id=order_id, actor="system:plant", now=CLOCK.now())
 
     async def register(self, registration: Mapping[str, Any], *, order_id: str) -> None:
         given = dict(registration)
@@ -158,4 +160,7 @@ def test_vehicles_of_both_variants_leave_the_line_with_real_firmware(
     assert store_plant.waiting_orders(conn, programme_id="roadster") == []
     for item in births:
         (fact,) = read_facts(conn, subject=item.vin)
-        assert (fact.kind, len(fact.causes)) == (FactKind.VEHICLE_BORN, 2)
+        assert fact.kind is FactKind.VEHICLE_BORN
+        started = latest_fact(conn, kind=FactKind.ORDER_STARTED, subject=item.order_id)
+        assert started
+        assert (len(fact.causes), fact.causes[-1]) == (3, started.id)

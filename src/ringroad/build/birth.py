@@ -22,7 +22,7 @@ from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.vin import parse_vin
 from ringroad.storage.db import Connection
-from ringroad.storage.ledger import append_fact, latest_fact
+from ringroad.storage.ledger import append_fact, last_of, latest_fact
 
 TAGS_MAX: Final = 64
 SERIAL_CHARS_MAX: Final = 200
@@ -102,6 +102,7 @@ def register_vehicle(
     _write_ecus(conn, vin, ecus, installed, now=now)
     if order_id is not None and SQL.finish_order(conn, order_id=order_id, vin=vin) != 1:
         raise Conflict(f"order {order_id} is not open or building", hint="read the orders again")
+    ordered = last_of(conn, order_id) if order_id else []
     causes = [
         fact
         for kind in (FactKind.BASELINE_SET, FactKind.SCHEDULE_REPLANNED)
@@ -109,7 +110,7 @@ def register_vehicle(
     ]
     append_fact(
         conn, ids, kind=FactKind.VEHICLE_BORN, subject=vin, actor=actor, now=now, lap_id=causes[0].lap_id,
-        causes=[fact.id for fact in causes], work_started_at=work_started_at,
+        causes=[*(fact.id for fact in causes), *ordered], work_started_at=work_started_at,
         body={"variant": variant, "release_id": release_id, "ecus": len(ecus), "order_id": order_id},
     )  # fmt: skip
     return True

@@ -22,7 +22,7 @@ DUE_WEIGHT: Final = 10  # per position behind the due time
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
-Cause = Literal["new_release", "blocked_part", "rush_order", "new_orders"]
+Cause = Literal["new_release", "blocked_part", "rush_order", "new_orders", "order_cancelled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

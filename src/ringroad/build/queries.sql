@@ -148,14 +148,8 @@ SELECT * FROM plant_order WHERE programme_id = :programme_id AND state IN ('open
 -- name: orders
 SELECT * FROM plant_order WHERE programme_id = :programme_id ORDER BY received_at DESC, id DESC LIMIT :rows_max;
 
--- name: start_order!
-UPDATE plant_order SET state = 'building' WHERE id = :order_id AND state = 'open';
-
--- name: reopen_order!
-UPDATE plant_order SET state = 'open' WHERE id = :order_id AND state = 'building';
-
--- name: cancel_order!
-UPDATE plant_order SET state = 'cancelled' WHERE id = :order_id AND state = 'open';
+-- name: move_order!
+UPDATE plant_order SET state = :state WHERE id = :order_id AND state = :before;
 
 -- name: block_option!
 INSERT INTO blocked_option (programme_id, option, reason, since) VALUES (:programme_id, :option, :reason, :now)

@@ -24,7 +24,6 @@ from ringroad.build.store_packages import (
     SQL,
     StoredProgramme,
     add_package,
-    causes_of,
     get_package,
     get_programme,
     import_programme,
@@ -39,7 +38,7 @@ from ringroad.kernel.facts import CAUSES_MAX, FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.kernel.versions import parse_version
 from ringroad.storage.db import Connection, expect_one
-from ringroad.storage.ledger import append_fact, latest_fact, latest_setback
+from ringroad.storage.ledger import append_fact, causes_of, latest_fact, latest_setback
 
 __all__ = [
     "Baseline", "StoredProgramme", "add_package", "baseline_targets", "check_release", "create_release",

@@ -22,11 +22,11 @@ from ringroad.build.programme import read_programme
 from ringroad.build.rows import package_of
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
-from ringroad.kernel.facts import CAUSES_MAX, FactKind
+from ringroad.kernel.facts import FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.kernel.versions import parse_range, parse_version
 from ringroad.storage.db import Connection, expect_one, load_queries
-from ringroad.storage.ledger import append_fact, latest_fact
+from ringroad.storage.ledger import append_fact, causes_of, latest_fact
 
 SQL = load_queries("ringroad.build")
 
@@ -223,14 +223,6 @@ def lap_of(conn: Connection, change_id: str | None, lap_id: str | None) -> str |
         return lap_id
     approved = latest_fact(conn, kind=FactKind.CHANGE_APPROVED, subject=change_id)
     return approved.lap_id if approved else None
-
-
-def causes_of(conn: Connection, wanted: Sequence[tuple[FactKind, str | None]]) -> list[str]:
-    """Return the ids of the newest fact of each kind and subject that exists."""
-    facts = [
-        latest_fact(conn, kind=kind, subject=subject) for kind, subject in wanted[:CAUSES_MAX] if subject
-    ]
-    return [fact.id for fact in facts if fact]
 
 
 # Helpers ---

@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from psycopg.types.json import Jsonb
 
 from ringroad.build.plan_line import ITERATIONS_DEFAULT, Cause, Order, ScheduleDocument, decide_schedule
 from ringroad.build.store import get_baseline, get_programme
-from ringroad.build.store_packages import SQL, causes_of
+from ringroad.build.store_packages import SQL
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.storage.db import Connection, expect_one
-from ringroad.storage.ledger import append_fact, latest_fact
+from ringroad.storage.ledger import append_fact, causes_of, last_of, latest_fact
 
 ORDERS_MAX: Final = 10_000  # waiting orders read at once; a schedule takes the first 2,000
 
@@ -112,19 +112,43 @@ def waiting_orders(conn: Connection, *, programme_id: str) -> list[Order]:
     return [_order(row) for row in SQL.waiting_orders(conn, programme_id=programme_id, rows_max=ORDERS_MAX)]
 
 
-def start_order(conn: Connection, *, order_id: str) -> None:
-    """Note that a car entered the line. Raises: Conflict if its order is not open."""
-    expect_one(SQL.start_order(conn, order_id=order_id), f"order {order_id}")
+def start_order(conn: Connection, ids: Ids, *, order_id: str, actor: str, now: datetime) -> None:
+    """Note that a car entered the line.
+
+    Raises:
+        NotFound: no such order.
+        Conflict: it is not open.
+    """
+    _move_order(conn, ids, order_id, to="building", kind=FactKind.ORDER_STARTED, actor=actor, now=now)
 
 
-def reopen_order(conn: Connection, *, order_id: str) -> None:
-    """Put an order back whose car left the line unfinished. Raises: Conflict if it is not building."""
-    expect_one(SQL.reopen_order(conn, order_id=order_id), f"order {order_id}")
+def reopen_order(conn: Connection, ids: Ids, *, order_id: str, actor: str, now: datetime) -> None:
+    """Put an order back whose car left the line unfinished.
+
+    Raises:
+        NotFound: no such order.
+        Conflict: it is not building.
+    """
+    _move_order(conn, ids, order_id, to="open", kind=FactKind.ORDER_REOPENED, actor=actor, now=now)
 
 
-def cancel_order(conn: Connection, *, order_id: str) -> None:
-    """Cancel an order. Raises: Conflict if it is no longer open."""
-    expect_one(SQL.cancel_order(conn, order_id=order_id), f"order {order_id}")
+def cancel_order(
+    conn: Connection, ids: Ids, *, order_id: str, reason: str, actor: str, now: datetime
+) -> Order:
+    """Cancel an order whose car is not on the line.
+
+    Raises:
+        NotFound: no such order.
+        InvalidInput: no reason.
+        Conflict: it is not open.
+    """
+    if not reason.strip():
+        raise InvalidInput("a cancellation needs a reason")
+    body = {"reason": reason.strip()}
+    _move_order(
+        conn, ids, order_id, to="cancelled", kind=FactKind.ORDER_CANCELLED, actor=actor, now=now, body=body
+    )
+    return get_order(conn, order_id)
 
 
 def block_option(
@@ -235,7 +259,7 @@ def save_schedule(
     expect_one(rows, f"the schedule of {programme_id}")
     causes = [
         (FactKind.BASELINE_SET, programme_id),
-        (FactKind.ORDER_RECEIVED, order_id),
+        (FactKind.ORDER_CANCELLED if cause == "order_cancelled" else FactKind.ORDER_RECEIVED, order_id),
         (FactKind.SCHEDULE_REPLANNED, programme_id),
     ]
     # Only a new release makes a schedule part of a lap: orders and parts come and go outside of it.
@@ -341,6 +365,32 @@ def replan(
         order_id=order_id,
         work_started_at=triggered_at,
     )
+
+
+def _move_order(
+    conn: Connection,
+    ids: Ids,
+    order_id: str,
+    *,
+    to: Literal["open", "building", "cancelled"],
+    kind: FactKind,
+    actor: str,
+    now: datetime,
+    body: Mapping[str, str] | None = None,
+) -> None:
+    """Move an order from the only state it may come from, with its fact."""
+    order = get_order(conn, order_id)
+    before = "building" if to == "open" else "open"
+    if SQL.move_order(conn, order_id=order_id, before=before, state=to) != 1:
+        raise Conflict(
+            f"order {order_id} is {order.state}, it cannot become {to}",
+            code="order_state",
+            hint="read the orders again",
+        )
+    append_fact(
+        conn, ids, kind=kind, subject=order_id, actor=actor, now=now, causes=last_of(conn, order_id),
+        body={"programme_id": order.programme_id, "variant": order.variant, **(body or {})},
+    )  # fmt: skip
 
 
 def _order(row: Mapping[str, Any]) -> Order:

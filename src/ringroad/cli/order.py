@@ -49,9 +49,23 @@ def add(
     shell.show(row, text=f"order {row['id']}: {_what(row['variant'], row['options'])}, {row['state']}")
 
 
+@group.command("cancel", epilog=example("ringroad order cancel 7k3mfq2a --reason 'customer withdrew'"))
+@click.argument("order")
+@click.option("--reason", required=True, help="Why, for the record.")
+@with_client
+def cancel(shell: Shell, client: Client, *, order: str, reason: str) -> None:
+    """Cancel an order whose car is not on the line; the line replans.
+
+    ORDER is an id or its end.
+    """
+    order_id = order if order.startswith("order_") else client.find("/orders", order)["id"]
+    row = client.post(f"/orders/{order_id}/cancel", {"reason": reason})
+    shell.show(row, text=f"order {row['id']}: {_what(row['variant'], row['options'])}, {row['state']}")
+
+
 @group.command("list", epilog=example("ringroad order list --state open"))
 @click.option("--programme", help="Only of this programme.")
-@click.option("--state", help="Only in this state: open, building, built, cancelled.")
+@click.option("--state", help="Only in this state: open, building, born, cancelled.")
 @limited()
 @with_client
 def list_orders(

@@ -11,7 +11,7 @@ from ringroad.build import store, store_packages, store_plant
 from ringroad.http import reading
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
-from ringroad.http.routes import Done, Go, Id, route
+from ringroad.http.routes import Done, Go, Id, Req, route
 from ringroad.http.views_build import PackageView
 from ringroad.kernel.errors import NotFound
 
@@ -26,22 +26,24 @@ class LineBaseline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @route("POST", "/orders/{order_id:str}/start", role=Role.OPERATOR, tag="build", errors=[404, 409])
-def start_order(ctx: Ctx, order_id: Id, data: JSONBody[Go]) -> Done:
+def start_order(ctx: Ctx, request: Req, order_id: Id, data: JSONBody[Go]) -> Done:
     """Note that a car entered the line; 409 if its order is not open any more."""
     del data
     with ctx.transaction() as conn:
-        store_plant.get_order(conn, order_id)
-        store_plant.start_order(conn, order_id=order_id)
+        store_plant.start_order(
+            conn, ctx.ids, order_id=order_id, actor=request.user.name, now=ctx.clock.now()
+        )
     return Done(id=order_id, state="building")
 
 
 @route("POST", "/orders/{order_id:str}/reopen", role=Role.OPERATOR, tag="build", errors=[404, 409])
-def reopen_order(ctx: Ctx, order_id: Id, data: JSONBody[Go]) -> Done:
+def reopen_order(ctx: Ctx, request: Req, order_id: Id, data: JSONBody[Go]) -> Done:
     """Put an order back whose car left the line unfinished."""
     del data
     with ctx.transaction() as conn:
-        store_plant.get_order(conn, order_id)
-        store_plant.reopen_order(conn, order_id=order_id)
+        store_plant.reopen_order(
+            conn, ctx.ids, order_id=order_id, actor=request.user.name, now=ctx.clock.now()
+        )
     return Done(id=order_id, state="open")
 
 

@@ -78,6 +78,12 @@ class NewOrder(Command, frozen=True, kw_only=True):
     due_at: Annotated[datetime, Meta(tz=True)] | None = None
 
 
+class CancelOrder(Command, frozen=True, kw_only=True):
+    """Why it is not wanted any more."""
+
+    reason: Text
+
+
 class Block(Command, frozen=True, kw_only=True):
     """An option whose parts are missing or bad."""
 
@@ -136,6 +142,22 @@ def add_order(ctx: Ctx, request: Req, data: JSONBody[NewOrder]) -> OrderView:
         )  # fmt: skip
     with ctx.connection() as conn:
         return reading.one(reading.orders(conn, ids=[order.id]), f"order {order.id}")
+
+
+@route("POST", "/orders/{order_id:str}/cancel", role=Role.OPERATOR, tag="build", errors=[404, 409, 422])
+def cancel_order(ctx: Ctx, request: Req, order_id: Id, data: JSONBody[CancelOrder]) -> OrderView:
+    """Cancel an order whose car is not on the line; the line replans."""
+    triggered_s, now = ctx.clock.monotonic_s(), ctx.clock.now()
+    with ctx.transaction() as conn:
+        order = store_plant.cancel_order(
+            conn, ctx.ids, order_id=order_id, reason=data.reason, actor=request.user.name, now=now
+        )
+        _replan(
+            conn, ctx, order.programme_id, "order_cancelled", request=request, triggered_s=triggered_s,
+            triggered_at=now, order_id=order_id,
+        )  # fmt: skip
+    with ctx.connection() as conn:
+        return reading.one(reading.orders(conn, ids=[order_id]), f"order {order_id}")
 
 
 @route(
@@ -270,7 +292,7 @@ def _replan(
 router = Router(
     "/",
     route_handlers=[
-        list_orders, list_schedules, list_blocked_options, add_order, block_option, unblock_option,
+        list_orders, list_schedules, list_blocked_options, add_order, cancel_order, block_option, unblock_option,
         set_baseline, replan_line, bear_vehicle,
     ],
 )  # fmt: skip

@@ -60,6 +60,9 @@ class FactKind(StrEnum):
     RELEASE_WITHDRAWN = "release.withdrawn"
     BASELINE_SET = "baseline.set"
     ORDER_RECEIVED = "order.received"
+    ORDER_STARTED = "order.started"
+    ORDER_REOPENED = "order.reopened"
+    ORDER_CANCELLED = "order.cancelled"
     OPTION_BLOCKED = "option.blocked"
     OPTION_UNBLOCKED = "option.unblocked"
     SCHEDULE_REPLANNED = "schedule.replanned"
@@ -98,6 +101,9 @@ STAGE_OF: Mapping[FactKind, Stage] = MappingProxyType(
         FactKind.RELEASE_WITHDRAWN: Stage.BUILD,
         FactKind.BASELINE_SET: Stage.BUILD,
         FactKind.ORDER_RECEIVED: Stage.BUILD,
+        FactKind.ORDER_STARTED: Stage.BUILD,
+        FactKind.ORDER_REOPENED: Stage.BUILD,
+        FactKind.ORDER_CANCELLED: Stage.BUILD,
         FactKind.OPTION_BLOCKED: Stage.BUILD,
         FactKind.OPTION_UNBLOCKED: Stage.BUILD,
         FactKind.SCHEDULE_REPLANNED: Stage.BUILD,

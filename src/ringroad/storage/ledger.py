@@ -10,7 +10,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from ringroad.kernel.clock import Ids
-from ringroad.kernel.facts import Fact, FactKind
+from ringroad.kernel.facts import CAUSES_MAX, Fact, FactKind
 from ringroad.storage.db import Connection, load_queries
 
 SQL = load_queries("ringroad.storage")
@@ -118,6 +118,20 @@ def latest_fact(conn: Connection, *, kind: FactKind, subject: str) -> Fact | Non
     """Return the newest fact of a kind about a subject: what the next fact names as its cause."""
     row = SQL.latest_fact(conn, kind=kind.value, subject=subject)
     return _fact(row) if row else None
+
+
+def causes_of(conn: Connection, wanted: Sequence[tuple[FactKind, str | None]]) -> list[str]:
+    """Return the ids of the newest fact of each kind and subject that exists, `CAUSES_MAX` at most."""
+    facts = [
+        latest_fact(conn, kind=kind, subject=subject) for kind, subject in wanted[:CAUSES_MAX] if subject
+    ]
+    return [fact.id for fact in facts if fact]
+
+
+def last_of(conn: Connection, subject: str) -> list[str]:
+    """Return the id of the newest fact about a subject, whatever its kind: the cause of the one that follows it."""
+    row = SQL.latest_about(conn, subject=subject)
+    return [row["id"]] if row else []
 
 
 def latest_setback(conn: Connection, lap_id: str | None) -> Fact | None:

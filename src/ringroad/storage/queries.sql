@@ -19,6 +19,9 @@ SELECT * FROM fact
 -- name: latest_fact^
 SELECT * FROM fact WHERE kind = :kind AND subject = :subject ORDER BY seq DESC LIMIT 1;
 
+-- name: latest_about^
+SELECT * FROM fact WHERE subject = :subject ORDER BY seq DESC LIMIT 1;
+
 -- name: latest_of_lap^
 SELECT * FROM fact WHERE lap_id = :lap_id AND kind = ANY (:kinds) ORDER BY seq DESC LIMIT 1;
 
