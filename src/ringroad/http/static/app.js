@@ -8,7 +8,8 @@ const css = (name) => getComputedStyle(document.documentElement).getPropertyValu
 // Live refresh: facts mark the page stale; it is read again at most once a second, in place.
 const REFRESH_MS = 1000;
 const SAFETY_NET_MS = 15000; // progress that makes no fact, and streams that were lost
-let refreshAt = 0, refreshTimer = null;
+let refreshAt = 0,
+  refreshTimer = null;
 
 function refreshSoon() {
   if (refreshTimer || !document.getElementById("live")) return;
@@ -23,18 +24,43 @@ function refreshSoon() {
 function followEvents() {
   const lamp = document.querySelector(".live");
   if (!lamp) return;
-  const say = (state, text) => { lamp.dataset.state = state; lamp.textContent = text; };
+  const say = (state, text) => {
+    lamp.dataset.state = state;
+    lamp.textContent = text;
+  };
   const source = new EventSource("/api/v1/events");
-  source.addEventListener("hello", () => { say("live", "Live"); });
-  source.addEventListener("resync", () => { say("live", "Live"); refreshSoon(); });
-  source.addEventListener("fact", (event) => { pulse(event.data); refreshSoon(); });
+  source.addEventListener("hello", () => {
+    say("live", "Live");
+  });
+  source.addEventListener("resync", () => {
+    say("live", "Live");
+    refreshSoon();
+  });
+  source.addEventListener("fact", (event) => {
+    pulse(event.data);
+    refreshSoon();
+  });
   source.onerror = () => say("lost", "Reconnecting…");
   addEventListener("pagehide", () => source.close());
-  setInterval(() => { if (!document.hidden) refreshSoon(); }, SAFETY_NET_MS);
+  setInterval(() => {
+    if (!document.hidden) refreshSoon();
+  }, SAFETY_NET_MS);
 }
 
-const STAGE_OF = { signal: "signal", finding: "signal", change: "design", programme: "build", package: "build", release: "build",
-  baseline: "build", order: "build", schedule: "build", campaign: "ship", vehicle: "ship", outcome: "adapt" };
+const STAGE_OF = {
+  signal: "signal",
+  finding: "signal",
+  change: "design",
+  programme: "build",
+  package: "build",
+  release: "build",
+  baseline: "build",
+  order: "build",
+  schedule: "build",
+  campaign: "ship",
+  vehicle: "ship",
+  outcome: "adapt",
+};
 function pulse(text) {
   const stop = document.querySelector(`.stop.st-${STAGE_OF[text.split(".")[0]]}`);
   if (!stop) return;
@@ -44,10 +70,14 @@ function pulse(text) {
 }
 
 // What a person opened or drew stays as it is when the page is read again.
-Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => !(name === "open" || (name === "class" && node.matches(".stop")));
+Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) =>
+  !(name === "open" || (name === "class" && node.matches(".stop")));
 Idiomorph.defaults.callbacks.beforeNodeMorphed = (before, after) => {
   if (!(before instanceof Element) || !before.matches(".chart")) return true;
-  if (before.dataset.chart !== after.dataset.chart) { before.dataset.chart = after.dataset.chart; draw(before); }
+  if (before.dataset.chart !== after.dataset.chart) {
+    before.dataset.chart = after.dataset.chart;
+    draw(before);
+  }
   return false;
 };
 Idiomorph.defaults.ignoreActiveValue = true;
@@ -61,7 +91,8 @@ document.addEventListener("submit", async (event) => {
   if (ask && !confirm(ask)) return;
   const alert = form.querySelector("[role=alert]");
   const body = {};
-  for (const [name, value] of new FormData(form, event.submitter)) { // a button may say what was seen
+  for (const [name, value] of new FormData(form, event.submitter)) {
+    // a button may say what was seen
     if (value === "" && form.elements[name].dataset.optional !== undefined) continue;
     const kind = form.elements[name].dataset.type;
     body[name] = kind === "int" ? Number(value) : kind === "json" ? JSON.parse(value) : value;
@@ -76,19 +107,30 @@ document.addEventListener("submit", async (event) => {
       body: JSON.stringify(body),
     });
     const data = await answer.json().catch(() => ({}));
-    if (answer.status === 401) { location.href = "/login"; return; }
-    if (!answer.ok) {
-      const { message = "The server refused", hint = "" } = data.error || {};
-      if (alert) alert.textContent = hint ? `${message} — ${hint}` : message; else toast(message);
+    if (answer.status === 401) {
+      location.href = "/login";
       return;
     }
-    if (form.dataset.show) { toast(""); document.getElementById(form.dataset.show).textContent = data.token || data.id; }
-    else if (form.dataset.next) { location.href = form.dataset.next.replace("{id}", data.id); return; }
+    if (!answer.ok) {
+      const { message = "The server refused", hint = "" } = data.error || {};
+      if (alert) alert.textContent = hint ? `${message} — ${hint}` : message;
+      else toast(message);
+      return;
+    }
+    if (form.dataset.show) {
+      toast("");
+      document.getElementById(form.dataset.show).textContent = data.token || data.id;
+    } else if (form.dataset.next) {
+      location.href = form.dataset.next.replace("{id}", data.id);
+      return;
+    }
     toast(form.dataset.done || "Done");
     refreshAt = 0;
     refreshSoon();
   } catch (error) {
-    if (alert) alert.textContent = error instanceof SyntaxError ? "This is not valid JSON" : "The server did not answer";
+    if (alert)
+      alert.textContent =
+        error instanceof SyntaxError ? "This is not valid JSON" : "The server did not answer";
   } finally {
     if (button) button.disabled = false;
   }
@@ -97,12 +139,18 @@ document.addEventListener("submit", async (event) => {
 function toast(text) {
   const box = document.getElementById("toast");
   box.textContent = text;
-  if (text) setTimeout(() => { if (box.textContent === text) box.textContent = ""; }, 4000);
+  if (text)
+    setTimeout(() => {
+      if (box.textContent === text) box.textContent = "";
+    }, 4000);
 }
 
 document.addEventListener("click", async (event) => {
   const copy = event.target.closest("[data-copy]");
-  if (copy) { await navigator.clipboard?.writeText(copy.dataset.copy); toast(`Copied ${copy.dataset.copy}`); }
+  if (copy) {
+    await navigator.clipboard?.writeText(copy.dataset.copy);
+    toast(`Copied ${copy.dataset.copy}`);
+  }
   if (event.target.closest("[data-theme-toggle]")) {
     const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
     localStorage.setItem("ringroad-theme", next);
@@ -115,26 +163,79 @@ document.addEventListener("click", async (event) => {
 // because the content policy forbids inline styles.
 function draw(element) {
   const spec = JSON.parse(element.dataset.chart);
-  const ink = css("--ink"), soft = css("--soft"), line = css("--line");
+  const ink = css("--ink"),
+    soft = css("--soft"),
+    line = css("--line");
   const colours = ["--s4", "--s3", "--s1", "--s5", "--s2", "--run", "--bad", "--idle"].map(css);
   const chart = echarts.getInstanceByDom(element) || echarts.init(element);
-  const category = { type: "category", data: spec.categories, axisLabel: { color: soft, hideOverlap: true }, axisLine: { lineStyle: { color: line } }, axisTick: { show: false } };
-  const value = { type: "value", name: spec.unit, nameLocation: spec.horizontal ? "middle" : "end", nameGap: spec.horizontal ? 26 : 12, nameTextStyle: { color: soft, align: spec.horizontal ? "center" : "left" }, minInterval: spec.integer ? 1 : 0, axisLabel: { color: soft }, splitLine: { lineStyle: { color: line } } };
-  chart.setOption({
-    animation: false,
-    color: colours,
-    textStyle: { fontFamily: "Inter, sans-serif", color: ink },
-    grid: { left: 8, right: 16, top: spec.series.length > 1 ? 34 : spec.horizontal ? 6 : 30, bottom: spec.horizontal ? 24 : 6, containLabel: true },
-    tooltip: { trigger: "axis", renderMode: "richText", axisPointer: { type: spec.kind === "line" ? "line" : "shadow" }, backgroundColor: css("--surface"), borderColor: line, textStyle: { color: ink } },
-    legend: spec.series.length > 1 ? { top: 0, right: 8, textStyle: { color: soft }, itemHeight: 10, itemWidth: 14 } : undefined,
-    xAxis: spec.horizontal ? value : category,
-    yAxis: spec.horizontal ? { ...category, inverse: true } : value,
-    series: spec.series.map((one) => ({ name: one.name, type: spec.kind, data: one.data, stack: spec.stack ? "all" : undefined, barMaxWidth: 26,
-      symbolSize: 6, itemStyle: one.tone ? { color: css(`--${one.tone}`) } : undefined, lineStyle: one.tone ? { color: css(`--${one.tone}`) } : undefined })),
-    aria: { enabled: true },
-  }, true);
+  const category = {
+    type: "category",
+    data: spec.categories,
+    axisLabel: { color: soft, hideOverlap: true },
+    axisLine: { lineStyle: { color: line } },
+    axisTick: { show: false },
+  };
+  const value = {
+    type: "value",
+    name: spec.unit,
+    nameLocation: spec.horizontal ? "middle" : "end",
+    nameGap: spec.horizontal ? 26 : 12,
+    nameTextStyle: { color: soft, align: spec.horizontal ? "center" : "left" },
+    minInterval: spec.integer ? 1 : 0,
+    axisLabel: { color: soft },
+    splitLine: { lineStyle: { color: line } },
+  };
+  chart.setOption(
+    {
+      animation: false,
+      color: colours,
+      textStyle: { fontFamily: "Inter, sans-serif", color: ink },
+      grid: {
+        left: 8,
+        right: 16,
+        top: spec.series.length > 1 ? 34 : spec.horizontal ? 6 : 30,
+        bottom: spec.horizontal ? 24 : 6,
+        containLabel: true,
+      },
+      tooltip: {
+        trigger: "axis",
+        renderMode: "richText",
+        axisPointer: { type: spec.kind === "line" ? "line" : "shadow" },
+        backgroundColor: css("--surface"),
+        borderColor: line,
+        textStyle: { color: ink },
+      },
+      legend:
+        spec.series.length > 1
+          ? { top: 0, right: 8, textStyle: { color: soft }, itemHeight: 10, itemWidth: 14 }
+          : undefined,
+      xAxis: spec.horizontal ? value : category,
+      yAxis: spec.horizontal ? { ...category, inverse: true } : value,
+      series: spec.series.map((one) => ({
+        name: one.name,
+        type: spec.kind,
+        data: one.data,
+        stack: spec.stack ? "all" : undefined,
+        barMaxWidth: 26,
+        symbolSize: 6,
+        itemStyle: one.tone ? { color: css(`--${one.tone}`) } : undefined,
+        lineStyle: one.tone ? { color: css(`--${one.tone}`) } : undefined,
+      })),
+      aria: { enabled: true },
+    },
+    true,
+  );
 }
-addEventListener("resize", () => $$(".chart").forEach((element) => echarts.getInstanceByDom(element)?.resize()));
-document.addEventListener("htmx:afterSettle", () => $$(".chart").filter((element) => !echarts.getInstanceByDom(element)).forEach(draw));
+addEventListener("resize", () =>
+  $$(".chart").forEach((element) => echarts.getInstanceByDom(element)?.resize()),
+);
+document.addEventListener("htmx:afterSettle", () =>
+  $$(".chart")
+    .filter((element) => !echarts.getInstanceByDom(element))
+    .forEach(draw),
+);
 
-document.addEventListener("DOMContentLoaded", () => { $$(".chart").forEach(draw); followEvents(); });
+document.addEventListener("DOMContentLoaded", () => {
+  $$(".chart").forEach(draw);
+  followEvents();
+});
