@@ -106,6 +106,55 @@ def test_a_bad_first_wave_halts_and_the_rest_is_never_offered(story: Story) -> N
     assert causes == {FactKind.CAMPAIGN_WAVE_STARTED, FactKind.VEHICLE_UPDATE_FAILED}
 
 
+def batches(story: Story) -> list[tuple[str, int, str]]:
+    """The facts about many vehicles at once: what, how many, and the kind of what caused it."""
+    facts = {fact.id: fact for fact in read_facts(story.conn)}
+    return [
+        (fact.kind.value.removeprefix("vehicles."), fact.body["vehicles"], facts[fact.causes[0]].kind.value)
+        for fact in facts.values()
+        if fact.kind.value.startswith("vehicles.")
+    ]
+
+
+def test_offers_cancels_and_what_becomes_of_them_are_facts_that_name_their_actions(story: Story) -> None:
+    add_vehicles(story.conn, range(20))
+    story.start(waves=(4,))
+    first, second, *_ = offered = story.vehicles("offered")
+    story.ddi(second, "proceeding")
+    story.tick()
+    story.ddi(first, "closed", "failure", kind="closed")
+    story.later(5)
+    story.tick()
+    for action in story.vehicles("cancelling"):
+        story.ddi(action, "closed", "success", kind="cancel")
+    story.tick()
+    assert batches(story) == [
+        ("offered", 4, "campaign.wave_started"),
+        ("active", 1, "campaign.wave_started"),
+        ("cancelled", 16, "campaign.halted"),
+        ("cancelling", 3, "campaign.halted"),
+        ("cancelled", 3, "campaign.wave_started"),
+    ]
+    told = [fact for fact in read_facts(story.conn, subject=story.campaign_id) if "actions" in fact.body]
+    numbers = sorted(action.action_id for action in offered)
+    assert told[0].body["actions"] == f"{numbers[0]}-{numbers[-1]}"
+    assert told[1].body["actions"] == str(second.action_id)
+    assert {fact.lap_id for fact in told} == {"lap_1"}
+
+
+def test_a_pause_and_what_it_withholds_are_facts_and_so_is_the_offer_after_it(story: Story) -> None:
+    add_vehicles(story.conn, range(8))
+    story.start(waves=(4,))
+    for move, more in ((store.pause, {"reason": "holiday"}), (store.resume, {})):
+        with transaction(story.conn):
+            move(
+                story.conn, story.ids, campaign_id=story.campaign_id, actor="ann", now=story.now,
+                generation=story.campaign().generation, **more,
+            )  # fmt: skip
+    assert batches(story)[1:] == [("withheld", 4, "campaign.paused"), ("offered", 4, "campaign.resumed")]
+    assert {fact.actor for fact in read_facts(story.conn, subject=story.campaign_id)[-2:]} == {"ann"}
+
+
 def test_silent_vehicles_hold_the_wave_and_become_an_outcome_at_their_deadline(story: Story) -> None:
     add_vehicles(story.conn, range(10))
     gate = GatePolicy(failed_permille_max=100, reports_min=4, silence_s_max=86_400, silent_permille_max=250)
@@ -288,7 +337,7 @@ class Died(Exception):  # noqa: N818 - stands for a killed process
     pass
 
 
-@pytest.mark.parametrize("statement", range(1, 26))
+@pytest.mark.parametrize("statement", range(1, 35))
 def test_a_crash_at_any_statement_of_a_round_leaves_consistent_facts(
     story: Story, pg_url: str, statement: int
 ) -> None:
@@ -317,7 +366,7 @@ def test_a_crash_at_any_statement_of_a_round_leaves_consistent_facts(
         with contextlib.suppress(Exception):
             tick(dying, CountingIds(500_000), now=story.now)
         assert dying.closed or executed < statement
-        assert executed > 18 or dying.closed
+        assert executed > 26 or dying.closed
     counts = {state: len(story.vehicles(state)) for state in ("installed", "offered", "pending")}
     assert counts["installed"] == story.facts(FactKind.VEHICLE_UPDATED)
     assert story.campaign().wave == story.facts(FactKind.CAMPAIGN_WAVE_STARTED)
@@ -344,6 +393,8 @@ def test_native_vehicles_are_offered_only_with_a_signed_bundle(story: Story) -> 
     assert [group.name for group in package.groups] == ["chassis", "head"]
     assert {target.ecu_target.mode for target in story.issued[0]["targets"]} == {"inplace", "ab"}
     assert len(story.vehicles("offered")) == 4
+    (offered,) = batches(story)
+    assert offered == ("offered", 4, "campaign.wave_started")
     action = story.vehicles("offered")[0]
     story.native(action, "SUCCEEDED", kind="closed")
     story.tick()
@@ -399,6 +450,7 @@ def test_after_a_halt_a_return_is_signed_where_counters_allow_it(story: Story) -
     )
     blocked = story.conn.execute("SELECT vin FROM vehicle WHERE blocked_reason IS NOT NULL").fetchall()
     assert blocked == [{"vin": bad.vin}]
+    assert batches(story)[-1] == ("offered", 1, "campaign.halted")
     confirm(story, good.vin, version="1.0.0")
     assert story.vehicles(kind="rollback")[0].state == "installed"
     row = story.conn.execute("SELECT release_id FROM vehicle WHERE vin = %s", [good.vin]).fetchone()
@@ -498,6 +550,11 @@ def test_a_failed_roll_back_blocks_the_vehicle_even_after_the_action_was_closed(
     story.tick()
     blocked = story.conn.execute("SELECT vin FROM vehicle WHERE blocked_reason IS NOT NULL").fetchall()
     assert blocked == [{"vin": action.vin}]
+    *_, updated, told = read_facts(story.conn, subject=action.vin)
+    assert (told.kind, told.causes, told.lap_id) == (FactKind.VEHICLE_BLOCKED, (updated.id,), "lap_1")
+    story.native(action, "ROLLBACK_FAILED", kind="closed", key="said again")
+    story.tick()
+    assert story.facts(FactKind.VEHICLE_BLOCKED) == 1
 
 
 def test_a_second_campaign_waits_for_vehicles_that_still_have_to_confirm_a_cancel(story: Story) -> None:

@@ -43,7 +43,11 @@ class Stage(StrEnum):
 
 
 class FactKind(StrEnum):
-    """Everything that can happen. The part before the dot names the thing."""
+    """Everything that can happen. The part before the dot names the thing.
+
+    ``vehicles.`` is what happened to many vehicles of one campaign at once: one fact, about the campaign, that names
+    their actions.
+    """
 
     SIGNAL_OBSERVED = "signal.observed"
     FINDING_OPENED = "finding.opened"
@@ -81,6 +85,12 @@ class FactKind(StrEnum):
     VEHICLE_UPDATE_FAILED = "vehicle.update_failed"
     VEHICLE_ROLLED_BACK = "vehicle.rolled_back"
     VEHICLE_DEADLINE_PASSED = "vehicle.deadline_passed"
+    VEHICLE_BLOCKED = "vehicle.blocked"
+    VEHICLES_OFFERED = "vehicles.offered"
+    VEHICLES_ACTIVE = "vehicles.active"
+    VEHICLES_WITHHELD = "vehicles.withheld"
+    VEHICLES_CANCELLING = "vehicles.cancelling"
+    VEHICLES_CANCELLED = "vehicles.cancelled"
     OUTCOME_MEASURED = "outcome.measured"
 
 
@@ -122,6 +132,12 @@ STAGE_OF: Mapping[FactKind, Stage] = MappingProxyType(
         FactKind.VEHICLE_UPDATE_FAILED: Stage.SHIP,
         FactKind.VEHICLE_ROLLED_BACK: Stage.SHIP,
         FactKind.VEHICLE_DEADLINE_PASSED: Stage.SHIP,
+        FactKind.VEHICLE_BLOCKED: Stage.SHIP,
+        FactKind.VEHICLES_OFFERED: Stage.SHIP,
+        FactKind.VEHICLES_ACTIVE: Stage.SHIP,
+        FactKind.VEHICLES_WITHHELD: Stage.SHIP,
+        FactKind.VEHICLES_CANCELLING: Stage.SHIP,
+        FactKind.VEHICLES_CANCELLED: Stage.SHIP,
         FactKind.OUTCOME_MEASURED: Stage.ADAPT,
     }
 )

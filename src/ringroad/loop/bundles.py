@@ -16,6 +16,7 @@ from ringroad.protocol.vehicle import VehiclePackage
 from ringroad.ship import store
 from ringroad.ship.director import Content, NoContent, decide_content, decide_return
 from ringroad.ship.model import KnownImages, ReleaseFacts, VehicleFacts
+from ringroad.ship.store.batches import RECONCILER
 from ringroad.storage.db import Connection, transaction
 from ringroad.trust.sign import DirectorTarget
 
@@ -90,16 +91,19 @@ def issue_waiting(conn: Connection, ids: Ids, issue: IssueBundle, *, now: dateti
             for vehicle in store.read_vehicles(conn, vins=[bundle.vin for bundle in waiting])
         }
         known = _Known(conn)
+        issued = []
         for bundle in waiting:
             content = _decide(known, bundle, vehicles[bundle.vin])
             if isinstance(content, Content):
                 refused = _issue(conn, issue, content, now=now) if bundle.gateway == "native" else ""
                 if not refused:
                     store.mark_issued(conn, bundle, now=now)
+                    issued.append(bundle)
                     continue
                 content = NoContent(refused)
             LOG.warning("no bundle", vin=bundle.vin, action_id=bundle.action_id, reason=content.reason)
             store.mark_refused(conn, ids, bundle, reason=content.reason, now=now)
+        store.append_issued(conn, ids, issued, actor=RECONCILER, now=now)
     return len(waiting)
 
 

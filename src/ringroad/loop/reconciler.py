@@ -26,12 +26,12 @@ from ringroad.loop.bundles import IssueBundle, issue_waiting, withdraw_closed
 from ringroad.ship import store
 from ringroad.ship.gate import GateDecision, decide_gate
 from ringroad.ship.model import Campaign, CampaignState
+from ringroad.ship.store.batches import RECONCILER
 from ringroad.ship.store.reports import EXPIRE_ROWS_MAX, FOLD_ROWS_MAX, Folded
 from ringroad.storage.db import Connection, transaction
 
 LOG = structlog.get_logger(__name__)
 
-ACTOR = "system:reconciler"
 REPORTS_MAX = 20 * FOLD_ROWS_MAX  # per round; then the gates are looked at again
 EXPIRE_BATCHES_MAX = 20  # batches of vehicles per round
 ISSUE_BATCHES_MAX = 3  # batches of bundles per round; signing must not keep the gates waiting for long
@@ -88,7 +88,7 @@ def tick(
         decision = _decide(conn, ids, campaign, now=now, reports_waiting=waiting)
         if decision is not None:
             decisions.append((campaign.id, decision))
-        offered += _offer(conn, campaign.id, now=now)
+        offered += _offer(conn, ids, campaign.id, now=now)
     bundles = withdrawn = 0
     if issue is not None:
         bundles = _issue(conn, ids, issue, now=now)
@@ -137,7 +137,7 @@ def evaluate(
     written = store.record_gate_decision(
         conn, campaign, decision, policy=policy, wave=wave, released=released, now=now
     )
-    store.apply_decision(conn, ids, campaign, decision, actor=ACTOR, now=now)
+    store.apply_decision(conn, ids, campaign, decision, actor=RECONCILER, now=now)
     if written:
         LOG.info(
             "gate",
@@ -167,13 +167,13 @@ def _decide(
     return decision if changed else None
 
 
-def _offer(conn: Connection, campaign_id: str, *, now: datetime) -> int:
+def _offer(conn: Connection, ids: Ids, campaign_id: str, *, now: datetime) -> int:
     try:
         with transaction(conn):
             campaign = store.read_campaign(conn, campaign_id)
             if campaign.state is not CampaignState.RUNNING:
                 return 0
-            return store.offer_waiting(conn, campaign, now=now)
+            return store.offer_waiting(conn, ids, campaign, actor=RECONCILER, now=now)
     except Conflict:  # a vehicle got another action between our look and our write
         return 0
 

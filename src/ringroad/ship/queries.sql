@@ -134,7 +134,8 @@ UPDATE campaign SET wave = :wave, generation = generation + 1
 UPDATE assignment SET released_at = :now, generation = generation + 1
  WHERE campaign_id = :campaign_id AND wave = :wave AND state = 'pending' AND released_at IS NULL;
 
--- name: release_and_offer_ddi!
+-- name: release_and_offer_ddi$
+WITH moved AS (
 UPDATE assignment a
    SET released_at = :now, state = 'offered', offered_at = :now, generation = a.generation + 1,
        deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
@@ -142,9 +143,12 @@ UPDATE assignment a
  WHERE a.campaign_id = :campaign_id AND a.wave = :wave AND a.state = 'pending' AND a.released_at IS NULL
    AND v.vin = a.vin AND v.gateway = 'ddi'
    AND NOT EXISTS (SELECT 1 FROM assignment o
-                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'));
+                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
+RETURNING a.action_id)
+SELECT array_agg(action_id) FROM moved;
 
--- name: offer_ddi!
+-- name: offer_ddi$
+WITH moved AS (
 UPDATE assignment a
    SET state = 'offered', offered_at = :now, generation = a.generation + 1,
        deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
@@ -152,25 +156,36 @@ UPDATE assignment a
  WHERE a.campaign_id = :campaign_id AND a.state = 'pending' AND a.released_at IS NOT NULL
    AND v.vin = a.vin AND v.gateway = 'ddi'
    AND NOT EXISTS (SELECT 1 FROM assignment o
-                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'));
+                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
+RETURNING a.action_id)
+SELECT array_agg(action_id) FROM moved;
 
--- name: withhold_offers!
+-- name: withhold_offers$
+WITH moved AS (
 UPDATE assignment SET state = 'pending', deadline_at = NULL, generation = generation + 1
- WHERE campaign_id = :campaign_id AND state = 'offered';
+ WHERE campaign_id = :campaign_id AND state = 'offered'
+RETURNING action_id)
+SELECT array_agg(action_id) FROM moved;
 
 -- name: extend_deadlines!
 UPDATE assignment SET deadline_at = deadline_at + make_interval(secs => :seconds), generation = generation + 1
  WHERE campaign_id = :campaign_id AND state IN ('active', 'cancelling') AND deadline_at IS NOT NULL;
 
--- name: cancel_pending!
+-- name: cancel_pending$
+WITH moved AS (
 UPDATE assignment SET state = 'cancelled', state_detail = :reason, finished_at = :now, generation = generation + 1
- WHERE campaign_id = :campaign_id AND state = 'pending' AND offered_at IS NULL;
+ WHERE campaign_id = :campaign_id AND kind = 'update' AND state = 'pending' AND offered_at IS NULL
+RETURNING action_id)
+SELECT array_agg(action_id) FROM moved;
 
--- name: cancel_open!
+-- name: cancel_open$
+WITH moved AS (
 UPDATE assignment SET state = 'cancelling', state_detail = :reason, generation = generation + 1,
        deadline_at = coalesce(deadline_at, :now::timestamptz + make_interval(secs => :deadline_s))
  WHERE campaign_id = :campaign_id
-   AND (state IN ('offered', 'active') OR state = 'pending' AND offered_at IS NOT NULL);
+   AND (state IN ('offered', 'active') OR state = 'pending' AND offered_at IS NOT NULL)
+RETURNING action_id)
+SELECT array_agg(action_id) FROM moved;
 
 -- name: insert_gate_decision!
 INSERT INTO gate_decision (campaign_id, wave, decision, reason, facts, policy, decided_at)
@@ -227,8 +242,9 @@ UPDATE device_report r SET applied_at = :now, outcome = m.outcome
   FROM unnest(:ids::bigint[], :outcomes::text[]) AS m (id, outcome)
  WHERE r.id = m.id;
 
--- name: block_vehicles!
-UPDATE vehicle SET blocked_reason = 'ROLLBACK_FAILED', generation = generation + 1 WHERE vin = ANY (:vins);
+-- name: block_vehicles
+UPDATE vehicle SET blocked_reason = :reason, generation = generation + 1
+ WHERE vin = ANY (:vins) AND blocked_reason IS NULL RETURNING vin;
 
 -- name: set_vehicle_releases!
 UPDATE vehicle v SET release_id = m.release_id, generation = v.generation + 1
@@ -334,8 +350,8 @@ SELECT body FROM vehicle_manifest WHERE vin = :vin ORDER BY id DESC LIMIT 1;
 
 -- Director bundles -------------------------------------------------------------------------------
 -- name: waiting_for_bundle
-SELECT a.action_id, a.vin, a.kind, v.gateway, a.campaign_id, c.release_id AS campaign_release_id,
-       coalesce(a.release_id, c.release_id) AS release_id,
+SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
+       c.release_id AS campaign_release_id, coalesce(a.release_id, c.release_id) AS release_id,
        (p.document -> 'request' ->> 'vehicle_deadline_s')::int AS deadline_s
   FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id

@@ -59,6 +59,7 @@ const STAGE_OF = {
   schedule: "build",
   campaign: "ship",
   vehicle: "ship",
+  vehicles: "ship",
   outcome: "adapt",
 };
 function pulse(text) {

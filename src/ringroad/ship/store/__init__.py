@@ -8,6 +8,7 @@ from ringroad.ship.model import Campaign
 from ringroad.ship.store.bundles import (
     PendingBundle,
     Withdrawal,
+    append_issued,
     bundles_to_issue,
     bundles_to_withdraw,
     mark_issued,
@@ -56,6 +57,7 @@ __all__ = [
     "SavedPlan",
     "Withdrawal",
     "abort",
+    "append_issued",
     "apply_decision",
     "apply_manifest",
     "approve",

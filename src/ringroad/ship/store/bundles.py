@@ -7,11 +7,14 @@ Invariant: a native vehicle is offered an action in the transaction that stores 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from ringroad.kernel.clock import Ids
+from ringroad.kernel.facts import FactKind
 from ringroad.ship.model import AssignmentState
+from ringroad.ship.store.batches import append_by_wave
 from ringroad.ship.store.reading import SQL
 from ringroad.ship.store.reports import append_outcome
 from ringroad.storage.db import Connection, expect_one
@@ -26,8 +29,10 @@ class PendingBundle:
     action_id: int
     vin: str
     kind: str  # update or rollback
+    wave: int
     gateway: str  # over DDI nothing is signed
     campaign_id: str
+    lap_id: str | None
     campaign_release_id: str
     release_id: str  # to be installed
     deadline_s: int
@@ -54,7 +59,7 @@ def bundles_to_issue(conn: Connection, *, rows_max: int = BUNDLES_MAX) -> list[P
 
 
 def mark_issued(conn: Connection, bundle: PendingBundle, *, now: datetime) -> None:
-    """Offer the action; a native vehicle's bundle is stored in this transaction.
+    """Offer the action; a native vehicle's bundle is stored in this transaction, and so is `append_issued`'s fact.
 
     Raises:
         Conflict: the action is not waiting any more.
@@ -68,6 +73,14 @@ def mark_issued(conn: Connection, bundle: PendingBundle, *, now: datetime) -> No
     )
     expect_one(rows, f"action {bundle.action_id}")
     SQL.notify_assignment(conn, campaign_id=bundle.campaign_id)
+
+
+def append_issued(
+    conn: Connection, ids: Ids, bundles: Sequence[PendingBundle], *, actor: str, now: datetime
+) -> None:
+    """Append that these actions were offered."""
+    rows = [asdict(bundle) for bundle in bundles]
+    append_by_wave(conn, ids, FactKind.VEHICLES_OFFERED, rows, actor=actor, now=now)
 
 
 def mark_refused(conn: Connection, ids: Ids, bundle: PendingBundle, *, reason: str, now: datetime) -> None:

@@ -29,13 +29,13 @@ from ringroad.ship.check import blocks
 from ringroad.ship.gate import Advance, Finish, GateDecision, GatePolicy, Halt, Hold, WaveFacts
 from ringroad.ship.model import Campaign, CampaignState, PlanFinding
 from ringroad.ship.plan import Plan
+from ringroad.ship.store.batches import append_batch, withdraw, withhold
 from ringroad.ship.store.reading import SQL, SavedPlan, count_busy, read_campaign, read_plan
 from ringroad.storage.db import Connection, expect_one
 from ringroad.storage.ledger import append_fact, latest_fact
 
 NAME_CHARS_MAX = 200  # characters
 REASON_CHARS_MAX = 500  # characters
-CANCEL_DEADLINE_S = 86_400  # seconds a withheld vehicle has to confirm a cancel
 START_LOCK = 0x52494E47_00000002  # advisory lock: two starts at once would not see each other's vehicles
 HARM_FACTS_NAMED_MAX = 16  # facts named as causes of a halt; the gate decision holds the counts
 _HARM = (FactKind.VEHICLE_UPDATE_FAILED, FactKind.VEHICLE_ROLLED_BACK, FactKind.VEHICLE_DEADLINE_PASSED)
@@ -207,29 +207,56 @@ def release_wave(conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, 
     rows = SQL.set_wave(conn, campaign_id=campaign.id, wave=wave, generation=campaign.generation)
     expect_one(rows, f"campaign {campaign.id}")
     deadline_s = _current_plan(conn, campaign).request.vehicle_deadline_s
-    vehicles = SQL.release_and_offer_ddi(
-        conn, campaign_id=campaign.id, wave=wave, now=now, deadline_s=deadline_s
+    offered = (
+        SQL.release_and_offer_ddi(conn, campaign_id=campaign.id, wave=wave, now=now, deadline_s=deadline_s)
+        or []
     )
-    vehicles += SQL.release_wave(conn, campaign_id=campaign.id, wave=wave, now=now)
+    waiting = SQL.release_wave(conn, campaign_id=campaign.id, wave=wave, now=now)
     previous = _latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED)
-    _append(
+    started = _append(
         conn, ids, campaign, FactKind.CAMPAIGN_WAVE_STARTED, actor=actor, now=now,
         causes=previous or _latest(conn, campaign.id, FactKind.CAMPAIGN_STARTED),
-        body={"wave": wave, "vehicles": vehicles},
+        body={"wave": wave, "vehicles": len(offered) + waiting},
+    )  # fmt: skip
+    append_batch(
+        conn, ids, FactKind.VEHICLES_OFFERED, offered, campaign_id=campaign.id, lap_id=campaign.lap_id,
+        actor=actor, now=now, causes=[started.id], body={"wave": wave},
     )  # fmt: skip
     SQL.notify_assignment(conn, campaign_id=campaign.id)
     return read_campaign(conn, campaign.id)
 
 
-def offer_waiting(conn: Connection, campaign: Campaign, *, now: datetime) -> int:
-    """Offer released vehicles on DDI that have no other open action; return how many."""
+def offer_waiting(
+    conn: Connection,
+    ids: Ids,
+    campaign: Campaign,
+    *,
+    actor: str,
+    now: datetime,
+    causes: Sequence[str] | None = None,
+) -> int:
+    """Offer released vehicles on DDI that have no other open action; return how many.
+
+    Args:
+        conn: a connection in a transaction.
+        ids: for facts.
+        campaign: a running one.
+        actor: who or what offers.
+        now: the server's time.
+        causes: of the offers; by default the wave that runs.
+    """
     plan = _current_plan(conn, campaign)
-    offered: int = SQL.offer_ddi(
-        conn, campaign_id=campaign.id, now=now, deadline_s=plan.request.vehicle_deadline_s
+    offered: list[int] = (
+        SQL.offer_ddi(conn, campaign_id=campaign.id, now=now, deadline_s=plan.request.vehicle_deadline_s)
+        or []
     )
     if offered:
+        append_batch(
+            conn, ids, FactKind.VEHICLES_OFFERED, offered, campaign_id=campaign.id, lap_id=campaign.lap_id,
+            actor=actor, now=now, causes=causes or _latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED),
+        )  # fmt: skip
         SQL.notify_assignment(conn, campaign_id=campaign.id)
-    return offered
+    return len(offered)
 
 
 def pause(
@@ -250,12 +277,11 @@ def pause(
         reason=reason,
         now=now,
     )
-    SQL.withhold_offers(conn, campaign_id=campaign_id)
-    SQL.notify_assignment(conn, campaign_id=campaign_id)
-    _append(
+    paused = _append(
         conn, ids, moved, FactKind.CAMPAIGN_PAUSED, actor=actor, now=now, body={"reason": moved.state_reason},
         causes=_latest(conn, campaign_id, FactKind.CAMPAIGN_WAVE_STARTED),
     )  # fmt: skip
+    withhold(conn, ids, moved, paused, now=now)
     return moved
 
 
@@ -272,11 +298,11 @@ def resume(
     moved = _move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.PAUSED,), now=now)
     paused_s = max(0.0, (now - (campaign.state_at or now)).total_seconds())
     SQL.extend_deadlines(conn, campaign_id=campaign_id, seconds=paused_s)
-    offer_waiting(conn, moved, now=now)
-    _append(
+    resumed = _append(
         conn, ids, moved, FactKind.CAMPAIGN_RESUMED, actor=actor, now=now, body={"paused_s": round(paused_s)},
         causes=_latest(conn, campaign_id, FactKind.CAMPAIGN_PAUSED),
     )  # fmt: skip
+    offer_waiting(conn, ids, moved, actor=actor, now=now, causes=[resumed.id])
     return moved
 
 
@@ -294,12 +320,12 @@ def abort(
         CampaignState.PAUSED,
     )  # fmt: skip
     moved = _move(conn, campaign, generation, to=CampaignState.ABORTED, of=before, reason=reason, now=now)
-    _withdraw(conn, campaign_id, reason="campaign aborted", now=now)
-    _append(
+    aborted = _append(
         conn, ids, moved, FactKind.CAMPAIGN_ABORTED, actor=actor, now=now, body={"reason": moved.state_reason},
         causes=_latest(conn, campaign_id, FactKind.CAMPAIGN_WAVE_STARTED)
         or _latest(conn, campaign_id, FactKind.CAMPAIGN_CREATED),
     )  # fmt: skip
+    withdraw(conn, ids, moved, aborted, reason="campaign aborted", now=now)
     return moved
 
 
@@ -315,18 +341,18 @@ def halt(
     moved = _move(
         conn, campaign, campaign.generation, to=CampaignState.HALTED, of=running, reason=reason, now=now
     )
-    _withdraw(conn, campaign.id, reason=f"campaign halted: {reason}", now=now)
     plan = _current_plan(conn, campaign)
     returns = 0
     if plan.request.rollback_installed:
         returns = SQL.insert_returns(conn, campaign_id=campaign.id, release_id=campaign.release_id, now=now)
     kinds = [kind.value for kind in _HARM]
     rows = SQL.vehicle_fact_ids(conn, kinds=kinds, campaign_id=campaign.id, rows_max=HARM_FACTS_NAMED_MAX)
-    _append(
+    halted = _append(
         conn, ids, moved, FactKind.CAMPAIGN_HALTED, actor=actor, now=now,
         body={"reason": reason, "wave": campaign.wave, "returns": returns},
         causes=[*_latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED), *(row["id"] for row in rows)],
     )  # fmt: skip
+    withdraw(conn, ids, moved, halted, reason=f"campaign halted: {reason}", now=now)
     return moved
 
 
@@ -395,12 +421,6 @@ def _finish(conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, now: 
         causes=[*_latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED), *(row["id"] for row in updated)],
     )  # fmt: skip
     return moved
-
-
-def _withdraw(conn: Connection, campaign_id: str, *, reason: str, now: datetime) -> None:
-    SQL.cancel_pending(conn, campaign_id=campaign_id, reason=reason, now=now)
-    SQL.cancel_open(conn, campaign_id=campaign_id, reason=reason, now=now, deadline_s=CANCEL_DEADLINE_S)
-    SQL.notify_assignment(conn, campaign_id=campaign_id)
 
 
 def _move(

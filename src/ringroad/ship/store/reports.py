@@ -19,15 +19,22 @@ from ringroad.kernel.errors import NotFound
 from ringroad.kernel.facts import Fact, FactKind
 from ringroad.ship.model import CLOSED_STATES, AssignmentState
 from ringroad.ship.report import Evidence, Move, Refused, decide_report, read_evidence
+from ringroad.ship.store.batches import RECONCILER, append_by_wave, wave_fact_id
 from ringroad.ship.store.reading import SQL
 from ringroad.storage.db import Connection
-from ringroad.storage.ledger import append_facts
+from ringroad.storage.ledger import append_fact, append_facts, last_of
 from ringroad.trust.manifest import VehicleManifest
 
 FOLD_LOCK = 0x52494E47_00000001  # advisory lock of the one folder
 FOLD_ROWS_MAX = 5_000  # reports per transaction; half a second of work
 EXPIRE_ROWS_MAX = 5_000  # vehicles per transaction
 
+BLOCKED = "ROLLBACK_FAILED"
+
+_BATCH_OF = {
+    AssignmentState.ACTIVE: FactKind.VEHICLES_ACTIVE,
+    AssignmentState.CANCELLED: FactKind.VEHICLES_CANCELLED,
+}
 _FACT_OF = {
     AssignmentState.INSTALLED: FactKind.VEHICLE_UPDATED,
     AssignmentState.FAILED: FactKind.VEHICLE_UPDATE_FAILED,
@@ -84,7 +91,7 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
         for row in SQL.lock_actions(conn, action_ids=action_ids)
     }
     outcomes: list[str] = []
-    blocked: set[str] = set()
+    blocked: dict[str, _Action] = {}
     for report in reports:
         action = actions.get(report["action_id"])
         if action and (action.row["vin"] != report["vin"] or action.row["offered_at"] is None):
@@ -95,7 +102,7 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
             case Refused(reason):
                 outcomes.append(reason)
                 if action and evidence is Evidence.BLOCKED:
-                    blocked.add(report["vin"])  # whatever became of the action: the vehicle needs service
+                    blocked[report["vin"]] = action  # whatever became of it: the vehicle needs service
             case Move() if action:
                 outcomes.append("applied")
                 action.state, action.detail, action.moved = decision.state, decision.detail, True
@@ -103,11 +110,10 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
                 action.began = action.began or decision.began
                 action.event_at = min(report["event_at"], report["received_at"])
                 if decision.blocks_vehicle:
-                    blocked.add(report["vin"])
+                    blocked[report["vin"]] = action
     moved = [action for action in actions.values() if action.moved]
     _write_moves(conn, ids, moved, now=now)
-    if blocked:
-        SQL.block_vehicles(conn, vins=sorted(blocked))
+    _block(conn, ids, blocked, now=now)
     SQL.mark_applied(conn, now=now, ids=[row["id"] for row in reports], outcomes=outcomes)
     applied = sum(outcome == "applied" for outcome in outcomes)
     return Folded(read=len(reports), applied=applied, refused=len(reports) - applied)
@@ -249,6 +255,18 @@ def _write_moves(conn: Connection, ids: Ids, moved: Sequence[_Action], *, now: d
         releases = [action.row["release_id"] for action in installed]
         SQL.set_installed_from_release(conn, vins=vins, release_ids=releases, now=now)
         SQL.set_vehicle_releases(conn, vins=vins, release_ids=releases)
+    for state, kind in _BATCH_OF.items():
+        into = [action for action in moved if action.state is state and action.row["state"] != state]
+        newest = max((action.event_at for action in into if action.event_at), default=now)
+        append_by_wave(
+            conn,
+            ids,
+            kind,
+            [action.row for action in into],
+            actor=RECONCILER,
+            now=now,
+            event_at=min(newest, now),
+        )
     _append_outcomes(
         conn,
         ids,
@@ -257,6 +275,19 @@ def _write_moves(conn: Connection, ids: Ids, moved: Sequence[_Action], *, now: d
     )
     for campaign_id in sorted({action.row["campaign_id"] for action in moved}):
         SQL.notify_assignment(conn, campaign_id=campaign_id)
+
+
+def _block(conn: Connection, ids: Ids, blocked: Mapping[str, _Action], *, now: datetime) -> None:
+    """Keep vehicles whose roll-back failed from every further campaign; once each."""
+    if not blocked:
+        return
+    for row in list(SQL.block_vehicles(conn, vins=sorted(blocked), reason=BLOCKED)):
+        vin, action = row["vin"], blocked[row["vin"]]
+        append_fact(
+            conn, ids, kind=FactKind.VEHICLE_BLOCKED, subject=vin, actor=f"vehicle:{vin}", now=now,
+            lap_id=action.row["lap_id"], causes=last_of(conn, vin),
+            body={"reason": BLOCKED, "campaign_id": action.row["campaign_id"], "action_id": action.row["action_id"]},
+        )  # fmt: skip
 
 
 def _append_outcomes(
@@ -277,7 +308,7 @@ def _append_outcomes(
             kind = FactKind.VEHICLE_ROLLED_BACK  # a signed return that worked
         wave = (row["campaign_id"], row["wave"])
         if wave not in causes:
-            found = SQL.wave_fact_id(conn, campaign_id=wave[0], wave=wave[1])
+            found = wave_fact_id(conn, *wave)
             causes[wave] = [found] if found else []
         # A vehicle's clock may be ahead of ours, or never have been set: nothing ends before it was offered.
         event_at = max(min(at, now), min(row["offered_at"] or at, now))
