@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import Final
 
 from ringroad.kernel.errors import InvalidInput, Unavailable
-from ringroad.vehicle.uds import PENDING_SILENCE_S_MAX, PENDING_TOTAL_S_MAX, answers, is_pending, suppressed
+from ringroad.vehicle.uds import final_response, suppressed
 
 PORT: Final = 13400
 VERSION: Final = 0x02  # ISO 13400-2:2012; 0xFF is the wildcard of vehicle identification
@@ -191,26 +191,13 @@ class DoipChannel:
             raise Unavailable("the connection was closed", code="connection_lost")
         wire.forget()
         wire.send(encode_diagnostic(self._tester_address, self._ecu_address, payload))
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + PENDING_TOTAL_S_MAX
-        deadline = loop.time() + timeout_s
-        while True:
-            try:
-                async with asyncio.timeout_at(min(deadline, give_up_at)):
-                    response = await wire.next_response()
-            except TimeoutError as error:
-                raise Unavailable(
-                    f"no answer to service 0x{payload[0]:02X} in time", code="timeout"
-                ) from error
-            except ConnectionError as error:
-                await self.close()
-                raise Unavailable(
-                    "the ECU closed the connection", code="connection_lost", detail=str(error)
-                ) from error
-            if is_pending(payload, response):
-                deadline = loop.time() + PENDING_SILENCE_S_MAX
-            elif answers(payload, response):
-                return response
+        try:
+            return await final_response(payload, wire.next_response, timeout_s=timeout_s)
+        except ConnectionError as error:
+            await self.close()
+            raise Unavailable(
+                "the ECU closed the connection", code="connection_lost", detail=str(error)
+            ) from error
 
     async def notify(self, payload: bytes, *, functional: bool = False) -> None:
         """Send a request whose positive response is suppressed. Raises: Unavailable."""

@@ -20,6 +20,9 @@ from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, RingroadEr
 
 PENDING_SILENCE_S_MAX: Final = 10.0  # s between two "response pending"; P2* is 5 s by default, doubled
 PENDING_TOTAL_S_MAX: Final = 1_800.0  # s of "response pending" for one request; erasing the largest bank
+COMING_S: Final = (
+    0.5  # s between two looks at an answer that is on its way in; its transport ends it if it stops
+)
 BUSY_TRIES_MAX: Final = 10  # busyRepeatRequest answers in a row
 BUSY_PAUSE_S: Final = 0.05
 BLOCK_TRIES_MAX: Final = 5  # the same block, when its answer is lost
@@ -187,6 +190,42 @@ def answers(request: bytes, response: bytes) -> bool:
         return False
     size = _ECHO_BYTES.get(request[0], 0)
     return response[1 : 1 + size] == request[1 : 1 + size]
+
+
+async def final_response(
+    request: bytes,
+    next_response: Callable[[], Awaitable[bytes]],
+    *,
+    timeout_s: float,
+    is_coming: Callable[[], bool] = lambda: False,
+) -> bytes:
+    """Wait for the response to `request` that is not "pending", and drop what answers anything else.
+
+    Args:
+        request: what was sent.
+        next_response: waits for the next message of the ECU.
+        timeout_s: until the first answer begins.
+        is_coming: whether a message is on its way in, which then may take its time.
+
+    Raises:
+        Unavailable: code ``timeout``; and what `next_response` raises.
+    """
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + PENDING_TOTAL_S_MAX
+    deadline = loop.time() + timeout_s
+    while True:
+        try:
+            async with asyncio.timeout_at(min(deadline, give_up_at)):
+                response = await next_response()
+        except TimeoutError as error:
+            if is_coming() and loop.time() < give_up_at:
+                deadline = loop.time() + COMING_S
+                continue
+            raise Unavailable(f"no answer to service 0x{request[0]:02X} in time", code="timeout") from error
+        if is_pending(request, response):
+            deadline = loop.time() + PENDING_SILENCE_S_MAX
+        elif answers(request, response):
+            return response
 
 
 @dataclass(slots=True, kw_only=True)
