@@ -10,7 +10,7 @@ import pytest
 from ringroad.kernel.errors import Conflict, Unavailable
 from ringroad.protocol.vehicle import Command, PostCheck, UpdateGroup
 from ringroad.vehicle.agents.base import Failed, Fault, Reason
-from ringroad.vehicle.decide import ECU_TRIES_MAX
+from ringroad.vehicle.decide import COMMIT_INSTALLS_MAX, COMMIT_TRIES_MAX, ECU_TRIES_MAX
 from ringroad.vehicle.memory import read_state
 from ringroad.vehicle.orchestrator import Orchestrator
 from ringroad.vehicle.run import FaultWatch
@@ -230,6 +230,30 @@ def test_after_the_commit_point_trouble_never_undoes_the_update(world: World) ->
     assert drive(world) == "SUCCEEDED"
     assert world.versions() == {"2.0.0"}
     assert "ROLLING_BACK" not in world.states()
+
+
+def test_an_ecu_that_never_answers_again_blocks_the_vehicle_once_the_others_are_committed(
+    world: World,
+) -> None:
+    world.order()
+    world.ecus["brake"].answers["commit"] = [Failed(reason=Reason.UNREACHABLE)] * 2 * COMMIT_TRIES_MAX
+    assert drive(world) == "ROLLBACK_FAILED"
+    assert last_code(world) == "commit_failed"
+    assert {name: ecu.counter for name, ecu in world.ecus.items()} == {
+        "central": 2, "adas": 2, "brake": 1, "body": 2,
+    }  # fmt: skip
+    assert not any(ecu.trial for ecu in world.ecus.values())
+    assert drive(world) == "ROLLBACK_FAILED"
+
+
+def test_an_ecu_that_keeps_losing_its_image_is_not_flashed_for_ever(world: World) -> None:
+    world.order()
+    asyncio.run(world.drive(until=lambda orchestrator: orchestrator.state.state == "COMMITTING"))
+    brake = world.ecus["brake"]
+    brake.verbs.clear()
+    brake.answers["activate"] = [Failed(reason=Reason.NOT_STAGED)] * 4 * COMMIT_TRIES_MAX
+    assert drive(world) == "ROLLBACK_FAILED"
+    assert brake.verbs.count("install") == COMMIT_INSTALLS_MAX
 
 
 def test_a_rollback_that_fails_blocks_the_vehicle_until_a_technician_comes(world: World) -> None:

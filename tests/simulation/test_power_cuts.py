@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
 
-from support.vehicle_world import World
+from ringroad.vehicle.decide import INSTALLING_RESTARTS_MAX, ROLLBACK_TRIES_MAX
+from ringroad.vehicle.memory import read_state
+from support.vehicle_world import PowerCut, World
 
 TICKS_MAX = 300  # more than any run below needs; the loops end by themselves
 
@@ -49,6 +52,44 @@ def test_a_power_cut_at_any_step_of_a_good_update_ends_in_the_new_release(tmp_pa
 
 def test_a_power_cut_at_any_step_of_a_bad_update_ends_in_the_old_release(tmp_path: Path) -> None:
     assert asyncio.run(every_cut(tmp_path, bad=True)) == {"ROLLED_BACK"}
+
+
+def first_cut_in_a_flash(folder: Path) -> int:
+    """The tick at which power goes while nothing bootable is on an in-place ECU."""
+    for cut in range(1, TICKS_MAX):
+        world = World(folder / str(cut))
+        world.order()
+        world.power.cut_at = cut
+        with contextlib.suppress(PowerCut):
+            asyncio.run(world.drive())
+        if "nothing" in world.versions():
+            return cut
+    pytest.fail("nothing was ever flashed")
+
+
+# Ticks from a start into the middle of a flash: two of each record before it, two of the flash.
+AGAIN, FIRST_ROLLBACK = 4, 8
+
+
+def test_power_that_goes_in_every_try_of_one_flash_ends_in_the_old_release(tmp_path: Path) -> None:
+    world = World(tmp_path / "vehicle")
+    world.order()
+    cuts = [first_cut_in_a_flash(tmp_path), *[AGAIN] * INSTALLING_RESTARTS_MAX]
+    state = asyncio.run(world.live(*cuts))
+    assert state == "ROLLED_BACK"
+    assert_whole(world, state)
+
+
+def test_power_that_goes_in_every_try_of_the_rollback_too_ends_in_a_blocked_vehicle(tmp_path: Path) -> None:
+    world = World(tmp_path / "vehicle")
+    world.order()
+    cuts = [first_cut_in_a_flash(tmp_path), *[AGAIN] * INSTALLING_RESTARTS_MAX]
+    cuts += [FIRST_ROLLBACK, *[AGAIN] * (ROLLBACK_TRIES_MAX - 1)]
+    assert asyncio.run(world.live(*cuts)) == "ROLLBACK_FAILED"
+    assert read_state(world.folder).blocked
+    assert world.versions() == {"1.0.0", "nothing"}
+    told = next(one for one in world.server.reports.values() if one.state == "ROLLBACK_FAILED")
+    assert told.code == "rollback_failed"
 
 
 @pytest.mark.parametrize("second", [1, 3, 8])

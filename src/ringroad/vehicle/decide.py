@@ -11,7 +11,7 @@ The rules it holds (their numbers are those of docs/concepts/orchestrator.md):
 5. Anti-rollback counters advance only in `Commit`.
 6. Unknown, missing or exchanged ECUs end the campaign in SYNCING (`plan.make_plan`).
 7. Preconditions hold before each ECU is touched; an ECU whose flashing began is finished first.
-8. Tries are bounded; ROLLBACK_FAILED blocks the vehicle.
+8. Tries and restarts are bounded; ROLLBACK_FAILED blocks the vehicle.
 """
 
 from __future__ import annotations
@@ -42,7 +42,13 @@ SYNC_TRIES_MAX: Final = (
     8  # about two minutes; for answers that are wrong or late, not for a network that is away
 )
 IMAGE_TRIES_MAX: Final = 2  # downloads of an image whose bytes were wrong
+# Restarts that lead nowhere: with the same ECU under way, or in CHECKING at all.
+STAGING_RESTARTS_MAX: Final = 20  # drives too short to fill one bank; each begins with an erase
+INSTALLING_RESTARTS_MAX: Final = 5  # in the middle of one ECU; power cuts are rare, crashes are not
 CHECKING_RESTARTS_MAX: Final = 3  # an update under which the vehicle keeps restarting is a bad update
+COMMIT_RESTARTS_MAX: Final = 50  # a week of drives with an ECU that does not answer
+COMMIT_TRIES_MAX: Final = 300  # per ECU; a day awake, at the longest back-off of five minutes
+COMMIT_INSTALLS_MAX: Final = 8  # per ECU; as `ROLLBACK_TRIES_MAX`, for flash wears
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +249,8 @@ def _obey_server(state: CampaignState, facts: Facts) -> Step | None:
 
 
 def _stage(state: CampaignState, facts: Facts) -> Step:
+    if state.restarts > STAGING_RESTARTS_MAX:
+        return _move("FAILED", facts, code="restarts", detail="the vehicle restarted again and again")
     for ecu in _plan(state).ecus:
         if state.ecus[ecu.serial] is EcuState.FAILED:
             return _move("FAILED", facts, code=state.code, detail=state.detail)
@@ -267,6 +275,9 @@ def _install(state: CampaignState, facts: Facts) -> Step:
         match state.ecus[serial]:
             case EcuState.FAILED:
                 return _move("ROLLING_BACK", facts, code=state.code, detail=state.detail)
+            case EcuState.INSTALLING if state.restarts > INSTALLING_RESTARTS_MAX:
+                detail = f"the vehicle restarted again and again while {serial} was installed"
+                return _move("ROLLING_BACK", facts, code="restarts", detail=detail)
             case EcuState.INSTALLING:
                 return Install(serial)  # rule 7: what began is finished, whatever the preconditions say now
             case EcuState.STAGED:
@@ -297,7 +308,11 @@ def _commit(state: CampaignState, facts: Facts) -> Step:
     left = [s for s in install_order(_plan(state), group) if state.ecus[s] is not EcuState.COMMITTED]
     if all(state.ecus[serial] is EcuState.STAGED for serial in left):
         return _move("INSTALLING", facts)  # the next group
-    return Commit(left[0])
+    # Those that failed wait: an ECU that never answers must not keep the others on trial.
+    serial = min(left, key=lambda one: state.tries.get(f"commit:{one}", 0))
+    if state.tries.get(f"commit:{serial}", 0) < COMMIT_TRIES_MAX and state.restarts <= COMMIT_RESTARTS_MAX:
+        return Commit(serial)
+    return _move("ROLLBACK_FAILED", facts, code="commit_failed", detail=f"ECUs {', '.join(left)}")
 
 
 def _roll_back(state: CampaignState, facts: Facts) -> Step:

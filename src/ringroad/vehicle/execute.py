@@ -54,9 +54,6 @@ from ringroad.vehicle.states import (
 TRUST_NAME: Final = "trust.state"
 LOOK_AGAIN_S: Final = 2.0  # s; between two looks at preconditions and consent
 NOTES_MAX: Final = 50  # notes per state; a term that flickers must not fill the disk
-COMMIT_NOTES_MAX: Final = (
-    20  # journaled failures of one commit; it is tried for ever, but not written for ever
-)
 PROGRESS_S: Final = 1.0  # s; between two progress reports
 BIG_BYTES: Final = (
     4 * 1024**2
@@ -309,7 +306,13 @@ class Executor:
         ecu = self._plan().ecu(serial)
         async with self._ecus.agent(serial) as agent:
             outcome = await agent.activate(ecu.image)
-            if isinstance(outcome, Failed) and outcome.reason is not Reason.UNREACHABLE:
+            again = f"install:{serial}"
+            if (
+                isinstance(outcome, Failed)
+                and outcome.reason is not Reason.UNREACHABLE
+                and self._memory.state.tries.get(again, 0) < decide.COMMIT_INSTALLS_MAX
+            ):
+                self._tried(again, outcome.reason, outcome.detail)
                 outcome = await self._install_with(agent, ecu)  # only forward from here: rule 2
             if isinstance(outcome, Done):
                 outcome = await agent.commit(ecu.image)
@@ -317,10 +320,8 @@ class Executor:
             self._move_ecu(serial, EcuState.COMMITTED)
             return 0.0
         what = f"commit:{serial}"
-        tries = self._memory.state.tries.get(what, 0) + 1
-        if tries <= COMMIT_NOTES_MAX:
-            self._tried(what, outcome.reason, outcome.detail)
-        return self._backoff(tries)
+        self._tried(what, outcome.reason, outcome.detail)
+        return self._backoff(self._memory.state.tries[what])
 
     async def _roll_back(self, serial: str) -> float:
         ecu = self._plan().ecu(serial)

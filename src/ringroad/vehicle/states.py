@@ -31,6 +31,7 @@ from ringroad.protocol.vehicle import (
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.agents.base import EcuImage
 
+COMMIT_REPORTS_MAX: Final = 20  # failed tries of one commit that the server is told; the rest say the same
 FINISHED_KEPT: Final = 64  # actions; the server stops offering one long before 64 others
 DETAIL_CHARS_MAX: Final = 2_000  # as `ShortText`
 
@@ -57,6 +58,8 @@ class EcuState(StrEnum):
     FAILED = "FAILED"
 
 
+# What a restart cannot undo: from here on restarts are counted anew.
+_LASTING: Final = frozenset({EcuState.STAGED, EcuState.ACTIVATED, EcuState.COMMITTED, EcuState.ROLLED_BACK})
 TOUCHED: Final = frozenset(
     {EcuState.INSTALLING, EcuState.ACTIVATED, EcuState.VERIFIED, EcuState.ROLLING_BACK, EcuState.FAILED}
 )
@@ -257,8 +260,9 @@ class CampaignState:
         action_id: of the running or last campaign.
         plan: of the running campaign, once made.
         ecus: state by serial of the ECUs in `plan`.
-        tries: failed tries by what was tried; starts anew where a new phase does.
-        restarts: starts of the orchestrator since the vehicle's state last changed.
+        tries: failed tries by what was tried; starts anew where a new phase does. A restart in the middle of a
+            rollback is one.
+        restarts: starts of the orchestrator with something under way since it last got further.
         code: typed reason of the last state change or of the ECU that failed since.
         detail: the same for people.
         noted: code and subject of the last note in this state.
@@ -360,6 +364,12 @@ def report_of(sequence: int, entry: Entry, after: CampaignState) -> Report | Non
     """
     if after.action_id is None:
         return None
+    if (
+        isinstance(entry, Tried)
+        and after.state == "COMMITTING"
+        and after.tries[entry.what] > COMMIT_REPORTS_MAX
+    ):
+        return None
     match entry:
         case Opened(at=at):
             ecu, ecu_state, code, detail = "", "", "", ""
@@ -384,7 +394,13 @@ def _after_start(state: CampaignState) -> CampaignState:
         ecus = {
             serial: EcuState.ACTIVATED if ecu is EcuState.VERIFIED else ecu for serial, ecu in ecus.items()
         }
-    return replace(state, ecus=ecus, restarts=state.restarts + 1)
+    tries = dict(state.tries)
+    for serial, ecu in ecus.items():
+        if ecu is EcuState.ROLLING_BACK:
+            tries[f"rollback:{serial}"] = tries.get(f"rollback:{serial}", 0) + 1
+    # Between two ECUs an installation may wait for days, over many an ignition.
+    idle = state.state == "INSTALLING" and EcuState.INSTALLING not in ecus.values()
+    return replace(state, ecus=ecus, tries=tries, restarts=state.restarts + (not idle))
 
 
 def _after_move(state: CampaignState, entry: Moved) -> CampaignState:
@@ -402,6 +418,8 @@ def _after_move(state: CampaignState, entry: Moved) -> CampaignState:
 
 def _after_ecu_move(state: CampaignState, entry: EcuMoved) -> CampaignState:
     moved = replace(state, ecus={**state.ecus, entry.serial: entry.state})
+    if entry.state in _LASTING:
+        moved = replace(moved, restarts=0)
     if entry.state is EcuState.FAILED:
         return replace(moved, code=entry.code, detail=entry.detail)
     if entry.state is EcuState.COMMITTED and state.plan is not None:

@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringroad.kernel.errors import Corrupt
-from ringroad.protocol.vehicle import Command, EcuTarget, UpdateGroup
+from ringroad.protocol.vehicle import Command, EcuTarget, UpdateGroup, VehicleState
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle import decide
 from ringroad.vehicle.decide import Facts, next_step
 from ringroad.vehicle.preconditions import Refusal
 from ringroad.vehicle.states import (
     BEFORE_INSTALLING,
+    COMMIT_REPORTS_MAX,
     CampaignState,
     EcuMoved,
     EcuPlan,
@@ -230,16 +231,105 @@ def test_a_cancel_of_an_update_that_was_never_seen_is_answered() -> None:
     assert walk.state.state == "CANCELLED"
 
 
-def test_a_vehicle_that_keeps_restarting_under_an_update_undoes_it() -> None:
-    state = CampaignState(epoch="e")
-    walk = Walk(random=Random(1), trouble=0.0, state=state, entries=[])
+def walk_to(state: VehicleState, ecu_state: EcuState | None = None) -> Walk:
+    """A campaign without trouble as far as `state`, and on to the first ECU in `ecu_state`."""
+    walk = Walk(random=Random(1), trouble=0.0, state=CampaignState(epoch="e"), entries=[])
     walk.command = Command(kind="update", poll_s=1, action_id=1)
-    while walk.state.state != "CHECKING":
-        walk.step()
-    for _ in range(decide.CHECKING_RESTARTS_MAX + 1):
+    while walk.state.state != state:
+        assert walk.step()
+    if ecu_state is EcuState.INSTALLING:
+        walk.write(EcuMoved(serial="b", state=ecu_state, at=NOW))  # its record, before the effect
+    return walk
+
+
+def restart(walk: Walk, times: int) -> None:
+    for _ in range(times):
         walk.write(Started(at=NOW))
+
+
+@pytest.mark.parametrize(
+    ("state", "under_way", "restarts_max", "end"),
+    [
+        ("STAGING", None, decide.STAGING_RESTARTS_MAX, "FAILED"),
+        ("INSTALLING", EcuState.INSTALLING, decide.INSTALLING_RESTARTS_MAX, "ROLLING_BACK"),
+        ("CHECKING", None, decide.CHECKING_RESTARTS_MAX, "ROLLING_BACK"),
+    ],
+)
+def test_a_vehicle_that_keeps_restarting_under_an_update_gives_it_up(
+    state: VehicleState, under_way: EcuState | None, restarts_max: int, end: str
+) -> None:
+    walk = walk_to(state, under_way)
+    restart(walk, restarts_max)
+    assert not isinstance(next_step(walk.state, walk.facts()), decide.Write)  # it is tried once more
+    restart(walk, 1)
     walk.step()
-    assert (walk.state.state, walk.state.code) == ("ROLLING_BACK", "restarts")
+    assert (walk.state.state, walk.state.code) == (end, "restarts")
+
+
+def test_every_ecu_that_was_finished_gives_the_next_one_all_its_restarts() -> None:
+    walk = walk_to("INSTALLING", EcuState.INSTALLING)
+    restart(walk, decide.INSTALLING_RESTARTS_MAX)
+    walk.write(EcuMoved(serial="b", state=EcuState.ACTIVATED, at=NOW))
+    walk.write(EcuMoved(serial="a", state=EcuState.INSTALLING, at=NOW))
+    restart(walk, decide.INSTALLING_RESTARTS_MAX)
+    assert next_step(walk.state, walk.facts()) == decide.Install("a")
+
+
+def test_a_parked_installation_outlives_any_number_of_ignitions() -> None:
+    walk = walk_to("INSTALLING")
+    restart(walk, 500)
+    walk.write(EcuMoved(serial="b", state=EcuState.INSTALLING, at=NOW))
+    restart(walk, 1)
+    assert next_step(walk.state, walk.facts()) == decide.Install("b")
+
+
+def test_a_restart_in_the_middle_of_a_rollback_is_one_of_its_tries() -> None:
+    walk = walk_to("CHECKING")
+    walk.write(Moved(state="ROLLING_BACK", at=NOW, code="check_failed"))
+    walk.write(EcuMoved(serial="a", state=EcuState.ROLLING_BACK, at=NOW))
+    restart(walk, decide.ROLLBACK_TRIES_MAX - 1)
+    assert next_step(walk.state, walk.facts()) == decide.RollBack("a")
+    restart(walk, 1)
+    assert next_step(walk.state, walk.facts()) == decide.RollBack("b")  # the others are still brought back
+    while walk.step():
+        pass
+    assert (walk.state.state, walk.state.detail) == ("ROLLBACK_FAILED", "ECUs a")
+
+
+@pytest.mark.parametrize("how", ["tries", "restarts"])
+def test_an_ecu_that_never_takes_what_is_committed_ends_in_a_blocked_vehicle(how: str) -> None:
+    walk = walk_to("COMMITTING")
+    walk.write(EcuMoved(serial="b", state=EcuState.COMMITTED, at=NOW))
+    if how == "tries":
+        for _ in range(decide.COMMIT_TRIES_MAX):
+            assert next_step(walk.state, walk.facts()) == decide.Commit("a")
+            walk.write(Tried(what="commit:a", at=NOW, code="unreachable"))
+    else:
+        restart(walk, decide.COMMIT_RESTARTS_MAX)
+        assert next_step(walk.state, walk.facts()) == decide.Commit("a")
+        restart(walk, 1)
+    walk.step()
+    state = walk.state
+    assert (state.state, state.code, state.detail, state.blocked) == (
+        "ROLLBACK_FAILED", "commit_failed", "ECUs a", True,
+    )  # fmt: skip
+
+
+def test_an_ecu_that_does_not_answer_keeps_no_other_from_being_committed() -> None:
+    walk = walk_to("COMMITTING")
+    assert next_step(walk.state, walk.facts()) == decide.Commit("b")
+    walk.write(Tried(what="commit:b", at=NOW, code="unreachable"))
+    assert next_step(walk.state, walk.facts()) == decide.Commit("a")
+
+
+def test_the_server_is_not_told_every_try_of_a_commit() -> None:
+    walk = walk_to("COMMITTING")
+    reports = []
+    for _ in range(decide.COMMIT_TRIES_MAX):
+        entry = Tried(what="commit:a", at=NOW, code="unreachable")
+        walk.write(entry)
+        reports.append(report_of(1, entry, walk.state))
+    assert sum(report is not None for report in reports) == COMMIT_REPORTS_MAX
 
 
 def test_a_restart_forgets_what_was_verified() -> None:
