@@ -7,7 +7,19 @@ import subprocess
 import sys
 
 MEMORY_KIB_MAX = 70 * 1024  # KiB resident after all imports; a small telematics unit has 512 MiB
-FORBIDDEN = ("psycopg", "duckdb", "pyarrow", "numpy", "ibis", "litestar", "nats", "tuf", "can", "jinja2", "uvicorn")
+FORBIDDEN = (
+    "psycopg",
+    "duckdb",
+    "pyarrow",
+    "numpy",
+    "ibis",
+    "litestar",
+    "nats",
+    "tuf",
+    "can",
+    "jinja2",
+    "uvicorn",
+)
 
 PROGRAM = """
 import json, sys
