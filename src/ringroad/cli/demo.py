@@ -100,7 +100,8 @@ def command(  # noqa: PLR0917 - click's form
     def say(stage: str, text: str) -> None:
         click.echo(f"{shell.clock.monotonic_s() - started_s:6.1f}s  {stage:<7} {text}", err=shell.json)
 
-    # A demo that is asked to end ends its vehicles and engines too.
+    # A demo that is asked to end ends its vehicles and engines too, also one that a shell runs in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger("warning"),

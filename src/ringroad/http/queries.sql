@@ -155,6 +155,7 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
   FROM campaign c JOIN release r ON r.id = c.release_id LEFT JOIN assignment a ON a.campaign_id = c.id AND a.kind = 'update'
  WHERE (:campaign_id::text IS NULL OR c.id = :campaign_id)
    AND (:state::text IS NULL OR c.state = :state)
+   AND (:change_id::text IS NULL OR r.change_id = :change_id)
  GROUP BY c.id, r.version, r.name
  ORDER BY c.created_at DESC LIMIT :rows_max OFFSET :rows_skip;
 
@@ -210,6 +211,7 @@ SELECT r.id, r.programme_id, r.name, r.version, r.state, r.change_id, r.lap_id, 
        EXISTS (SELECT FROM line_baseline b WHERE b.release_id = r.id) AS on_line
   FROM release r
  WHERE (:release_id::text IS NULL OR r.id = :release_id) AND (:state::text IS NULL OR r.state = :state)
+   AND (:change_id::text IS NULL OR r.change_id = :change_id)
    AND (:programme_id::text IS NULL OR r.programme_id = :programme_id)
  ORDER BY r.created_at DESC LIMIT :rows_max OFFSET :rows_skip;
 

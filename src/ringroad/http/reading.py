@@ -154,12 +154,15 @@ def campaigns(
     conn: Connection,
     *,
     campaign_id: str | None = None,
+    change_id: str | None = None,
     state: str | None = None,
     limit: int = 100,
     offset: int = 0,
 ) -> list[CampaignView]:
     """Return campaigns, newest first."""
-    rows = SQL.campaigns(conn, campaign_id=campaign_id, state=state, rows_max=limit, rows_skip=offset)
+    rows = SQL.campaigns(
+        conn, campaign_id=campaign_id, change_id=change_id, state=state, rows_max=limit, rows_skip=offset
+    )
     return _all(rows, CampaignView)
 
 
@@ -236,14 +239,16 @@ def releases(
     *,
     release_id: str | None = None,
     programme_id: str | None = None,
+    change_id: str | None = None,
     state: str | None = None,
     limit: int = 100,
     offset: int = 0,
 ) -> list[ReleaseView]:
     """Return releases, newest first."""
     rows = SQL.releases(
-        conn, release_id=release_id, programme_id=programme_id, state=state, rows_max=limit, rows_skip=offset
-    )
+        conn, release_id=release_id, programme_id=programme_id, change_id=change_id, state=state, rows_max=limit,
+        rows_skip=offset,
+    )  # fmt: skip
     return _all(rows, ReleaseView)
 
 

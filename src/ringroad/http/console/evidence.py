@@ -1,32 +1,65 @@
-"""A finding's evidence as a chart and a few numbers. Pure, and patient with documents of older versions."""
+"""A finding's evidence and an outcome's measure as a chart and a few sentences.
+
+Pure, and patient with documents of older versions: what a document does not say is left out.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ringroad.http.console.render import chart
+from ringroad.http.console.render import chart, span, words
 
 HOUR_US = 3_600 * 1_000_000
-DEPTH_MAX = 4  # levels of nesting looked into for plain numbers
-NUMBERS_SHOWN = 14
+LOG_ODDS_SHOWN_MAX = math.log(1_000_000)  # a million to one; more convinces nobody further
 
 
 def evidence_numbers(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the plain values of an evidence document, for a definition list."""
-    found: list[tuple[str, str]] = []
+    """Return what the evidence rests on, for a definition list: (name, value in words)."""
+    population = _mapping(evidence, "population")
+    ratio = _mapping(evidence, "ratio")
+    controls = ", ".join(map(str, evidence.get("control_versions") or ()))
+    found = [
+        ("Rule", _text(evidence.get("rule"))),
+        ("Compared with", " ".join(filter(None, (words(evidence.get("against", "")), controls)))),
+        ("Vehicles watched", _count(population.get("vehicles_exposed"))),
+        ("With the fault", _count(population.get("vehicles_with_fault"))),
+        ("Left out", _count(population.get("vehicles_outside") or None)),
+        ("Time watched, all vehicles", _length(population.get("exposure_us"))),
+        (
+            "How much more often",
+            _interval(ratio.get("point_milli"), ratio.get("low_milli"), ratio.get("high_milli")),
+        ),
+        ("Odds against chance", _odds(evidence.get("log_e_micronats"))),
+        ("Odds asked for", _asked(evidence.get("alpha_ppm"), evidence.get("hypotheses"))),
+        ("First signal", _time(evidence.get("first_signal_us"))),
+        ("Measured from", _time(evidence.get("measured_from_us"))),
+        ("Rows not believed", _count(evidence.get("unbelieved_rows"))),
+    ]
+    return [(name, value) for name, value in found if value]
 
-    def walk(prefix: str, value: object, depth: int) -> None:
-        if isinstance(value, Mapping) and depth < DEPTH_MAX:
-            for key, inner in value.items():
-                walk(f"{prefix} {key}".strip(), inner, depth + 1)
-        elif isinstance(value, int | float | str) and not isinstance(value, bool) and len(str(value)) <= 60:
-            found.append(_plain(prefix, value))
 
-    for key, value in evidence.items():
-        if key not in {"query", "queries", "policy", "window", "counts"}:
-            walk(key, value, 1)
-    return found[:NUMBERS_SHOWN]
+def outcome_rows(measure: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return both arms of an outcome's measure as table rows, before first."""
+    return [
+        {
+            "arm": arm,
+            "software": ", ".join(map(str, counts.get("software_versions") or ())) or "–",
+            "vehicles": _count(counts.get("vehicles_exposed")),
+            "faults": _count(counts.get("vehicles_with_fault")),
+            "exposure": _length(counts.get("exposure_us")),
+        }
+        for arm in ("before", "after")
+        if (counts := _mapping(measure, arm))
+    ]
+
+
+def outcome_ratio(measure: Mapping[str, Any]) -> str:
+    """Return how often the fault comes now against before, with its interval; empty if that is not known."""
+    low, high = (*(measure.get("interval_milli") or ()), None, None)[:2]
+    return _interval(measure.get("ratio_milli"), low, high)
 
 
 def evidence_chart(evidence: Mapping[str, Any]) -> str:
@@ -48,14 +81,57 @@ def evidence_chart(evidence: Mapping[str, Any]) -> str:
     )
 
 
-def _plain(name: str, value: float | str) -> tuple[str, str]:
-    if isinstance(value, str) or name.endswith(("_from_us", "signal_us")):
-        return name, str(value).replace("_", " ")
-    if name.endswith("exposure_us"):
-        return name.removesuffix("_us"), f"{value / HOUR_US:,.1f} vehicle-hours"
-    if name.endswith("_milli"):
-        return name.removesuffix("_milli"), f"{value / 1000:,.2f} ×"
-    return name, f"{value:,}"
+def _mapping(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = document.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str:
+    return words(value) if isinstance(value, str) else ""
+
+
+def _count(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else ""
+
+
+def _length(exposure_us: object) -> str:
+    if not isinstance(exposure_us, int):
+        return ""
+    return span(timedelta(microseconds=exposure_us))
+
+
+def _time(at_us: object) -> str:
+    if not isinstance(at_us, int):
+        return ""
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_us)).strftime(
+        "%Y-%m-%d %H:%M:%S UTC"
+    )
+
+
+def _interval(point_milli: object, low_milli: object, high_milli: object) -> str:
+    times = [
+        f"{value / 1000:,.2f}" if isinstance(value, int) else ""
+        for value in (point_milli, low_milli, high_milli)
+    ]
+    point, low, high = times
+    if not any(times):
+        return ""
+    bounds = f"between {low} and {high} times" if low and high else f"at least {low} times" if low else ""
+    return " · ".join(filter(None, (f"{point} times" if point else "", bounds)))
+
+
+def _odds(log_e_micronats: object) -> str:
+    if not isinstance(log_e_micronats, int):
+        return ""
+    if log_e_micronats > LOG_ODDS_SHOWN_MAX * 1e6:
+        return f"more than {math.exp(LOG_ODDS_SHOWN_MAX):,.0f} to 1"
+    return f"{math.exp(log_e_micronats / 1e6):,.0f} to 1"
+
+
+def _asked(alpha_ppm: object, hypotheses: object) -> str:
+    if not isinstance(alpha_ppm, int) or not isinstance(hypotheses, int) or alpha_ppm < 1:
+        return ""
+    return f"{hypotheses * 1_000_000 / alpha_ppm:,.0f} to 1"
 
 
 def _rate(arm: Mapping[str, Any]) -> float:

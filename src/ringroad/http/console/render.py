@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -92,14 +93,33 @@ def pretty(value: Any) -> str:
     )
 
 
+def release_name(name: str, version: str) -> str:
+    """Return a release's name with its version, once."""
+    return name if version in name.split() else f"{name} {version}"
+
+
 def gist(fact: FactView) -> str:
     """Return one line on a fact: its subject and the plain values of its body."""
     plain = [
-        f"{words(key)} {value}"
+        brief(str(value))
+        if key.endswith("_id") and str(value) != brief(str(value))
+        else f"{words(key)} {value}"
         for key, value in fact.body.items()
-        if isinstance(value, str | int) and not isinstance(value, bool) and len(str(value)) <= 60
+        if isinstance(value, str | int) and not isinstance(value, bool) and 0 < len(str(value)) <= 60
     ]
     return ", ".join((brief(fact.subject), *plain[:3]))
+
+
+def runs(facts: Iterable[FactView]) -> list[dict[str, Any]]:
+    """Put facts of one kind that follow one another into runs, so that a wave of vehicles is one line.
+
+    Returns:
+        for each run its facts in their order, and the first of them.
+    """
+    return [
+        {"facts": together, "first": together[0]}
+        for together in (list(group) for _, group in itertools.groupby(facts, key=lambda fact: fact.kind))
+    ]
 
 
 def segments(parts: Iterable[tuple[str, float, str]]) -> list[dict[str, Any]]:
@@ -152,7 +172,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for each in (tone, words, brief, who, short, utc, span, pretty, gist, shares):
+    for each in (tone, words, brief, who, short, utc, span, pretty, gist, runs, shares, release_name):
         env.filters[each.__name__] = each
     return env
 
