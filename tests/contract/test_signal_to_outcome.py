@@ -338,6 +338,11 @@ def test_a_fixed_fleet_gets_the_verdict_better_and_the_lap_is_timed(conn: Connec
     assert outcome.measure["interval_milli"][1] < 1_000
     assert get_finding(conn, finding.id).state == "closed"
     assert get_change(conn, change.id).state == "done"
+    *_, measured, closed, done = read_facts(conn, lap_id=finding.lap_id)
+    assert [(fact.kind, fact.subject, fact.causes) for fact in (closed, done)] == [
+        (FactKind.FINDING_CLOSED, finding.id, (measured.id,)),
+        (FactKind.CHANGE_DONE, change.id, (measured.id,)),
+    ]
     assert due_outcomes(conn) == []
     report = get_lap_report(conn, finding.lap_id, now=later)
     assert not report.is_open

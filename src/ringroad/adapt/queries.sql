@@ -25,9 +25,9 @@ ON CONFLICT (campaign_id, finding_id) DO UPDATE
 UPDATE finding SET state = 'closed', state_reason = :reason, closed_at = :now, generation = generation + 1
  WHERE id = :finding_id AND generation = :generation AND state = 'accepted';
 
--- name: finish_changes!
+-- name: finish_changes
 UPDATE change SET state = 'done', state_reason = :reason, generation = generation + 1
- WHERE finding_id = :finding_id AND state = 'approved';
+ WHERE finding_id = :finding_id AND state = 'approved' RETURNING id;
 
 -- name: outcome_of^
 SELECT * FROM outcome WHERE campaign_id = :campaign_id AND finding_id = :finding_id;

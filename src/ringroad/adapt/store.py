@@ -19,7 +19,7 @@ from ringroad.kernel.facts import Fact, FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.storage.db import Connection, expect_one, load_queries, transaction
 from ringroad.storage.lake import Lake, to_us
-from ringroad.storage.ledger import append_fact, latest_fact, read_facts
+from ringroad.storage.ledger import append_fact, causes_of, read_facts
 from ringroad.storage.measures import TICKS_MAX, Measurement, Window, measure_faults
 
 SQL = load_queries("ringroad.adapt")
@@ -264,11 +264,7 @@ def _record(
     )
     expect_one(rows, f"the outcome of {campaign_id} for {finding_id}")
     outcome_id = SQL.outcome_of(conn, campaign_id=campaign_id, finding_id=finding_id)["id"]
-    causes = [
-        latest_fact(conn, kind=_ENDED[campaign["state"]], subject=campaign_id),
-        latest_fact(conn, kind=FactKind.FINDING_OPENED, subject=finding_id),
-    ]
-    append_fact(
+    measured = append_fact(
         conn,
         ids,
         kind=FactKind.OUTCOME_MEASURED,
@@ -276,14 +272,29 @@ def _record(
         actor=actor,
         now=now,
         lap_id=finding["lap_id"],
-        causes=[fact.id for fact in causes if fact is not None],
+        causes=causes_of(
+            conn, [(_ENDED[campaign["state"]], campaign_id), (FactKind.FINDING_OPENED, finding_id)]
+        ),
         work_started_at=work_started_at,
         body={**verdict_body(verdict), "campaign_id": campaign_id, "finding_id": finding_id},
     )
     if verdict.word == "better" and finding["state"] == "accepted":
-        reason = f"better after {campaign_id}"
-        rows = SQL.close_finding(
-            conn, finding_id=finding_id, generation=finding["generation"], reason=reason, now=now
-        )
-        expect_one(rows, f"finding {finding_id}")
-        SQL.finish_changes(conn, finding_id=finding_id, reason=reason)
+        _close(conn, ids, finding, measured, reason=f"better after {campaign_id}")
+
+
+def _close(conn: Connection, ids: Ids, finding: Mapping[str, Any], cause: Fact, *, reason: str) -> None:
+    """Close a finding, and its approved changes as done, because of an outcome."""
+    now, finding_id = cause.recorded_at, finding["id"]
+    rows = SQL.close_finding(
+        conn, finding_id=finding_id, generation=finding["generation"], reason=reason, now=now
+    )
+    expect_one(rows, f"finding {finding_id}")
+    done = [row["id"] for row in SQL.finish_changes(conn, finding_id=finding_id, reason=reason)]
+    for kind, subject in [
+        (FactKind.FINDING_CLOSED, finding_id),
+        *((FactKind.CHANGE_DONE, change_id) for change_id in done),
+    ]:
+        append_fact(
+            conn, ids, kind=kind, subject=subject, actor=cause.actor, now=now, lap_id=cause.lap_id,
+            causes=[cause.id], body={"reason": reason},
+        )  # fmt: skip

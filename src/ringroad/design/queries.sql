@@ -15,7 +15,7 @@ UPDATE finding SET state = 'rejected', state_reason = :reason, closed_at = :now,
 
 -- name: reject_proposed_changes
 UPDATE change SET state = 'rejected', state_reason = :reason, generation = generation + 1
- WHERE finding_id = :finding_id AND state = 'proposed' RETURNING id;
+ WHERE finding_id = :finding_id AND state = 'proposed' RETURNING *;
 
 -- name: has_ecu$
 SELECT EXISTS (SELECT 1 FROM programme WHERE id = :programme_id AND document->'ecus' ? :ecu);

@@ -5,7 +5,7 @@ Every write compares the generation the caller saw, and appends its fact in the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,10 +23,10 @@ from ringroad.design.model import (
 )
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
-from ringroad.kernel.facts import FactKind
+from ringroad.kernel.facts import Fact, FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.storage.db import Connection, expect_one, load_queries, transaction
-from ringroad.storage.ledger import append_fact, latest_fact, latest_setback
+from ringroad.storage.ledger import append_fact, causes_of, last_of, latest_setback
 
 SQL = load_queries("ringroad.design")
 
@@ -60,18 +60,10 @@ def accept_finding(
             conn, finding_id=finding_id, generation=generation, reason=_text("reason", reason)
         )
         expect_one(rows, f"finding {finding_id}")
-        append_fact(
-            conn,
-            ids,
-            kind=FactKind.FINDING_ACCEPTED,
-            subject=finding_id,
-            actor=actor,
-            now=now,
-            lap_id=finding.lap_id,
-            causes=_cause(conn, FactKind.FINDING_OPENED, finding_id),
-            work_started_at=work_started_at,
-            body={"reason": reason},
-        )
+        _append(
+            conn, ids, FactKind.FINDING_ACCEPTED, finding, actor=actor, now=now, body={"reason": reason},
+            causes=last_of(conn, finding_id), work_started_at=work_started_at,
+        )  # fmt: skip
 
 
 def reject_finding(
@@ -100,32 +92,16 @@ def reject_finding(
             conn, finding_id=finding_id, generation=generation, reason=_text("reason", reason), now=now
         )
         expect_one(rows, f"finding {finding_id}")
-        fact = append_fact(
-            conn,
-            ids,
-            kind=FactKind.FINDING_REJECTED,
-            subject=finding_id,
-            actor=actor,
-            now=now,
-            lap_id=finding.lap_id,
-            causes=_cause(conn, FactKind.FINDING_OPENED, finding_id),
-            work_started_at=work_started_at,
-            body={"reason": reason},
-        )
-        for row in list(
-            SQL.reject_proposed_changes(conn, finding_id=finding_id, reason="its finding was rejected")
-        ):
-            append_fact(
-                conn,
-                ids,
-                kind=FactKind.CHANGE_REJECTED,
-                subject=row["id"],
-                actor=actor,
-                now=now,
-                lap_id=finding.lap_id,
+        fact = _append(
+            conn, ids, FactKind.FINDING_REJECTED, finding, actor=actor, now=now, body={"reason": reason},
+            causes=last_of(conn, finding_id), work_started_at=work_started_at,
+        )  # fmt: skip
+        why = "its finding was rejected"
+        for row in list(SQL.reject_proposed_changes(conn, finding_id=finding_id, reason=why)):
+            _append(
+                conn, ids, FactKind.CHANGE_REJECTED, _change(row), actor=actor, now=now, body={"reason": why},
                 causes=[fact.id],
-                body={"reason": "its finding was rejected"},
-            )
+            )  # fmt: skip
 
 
 def accept_by_rule(conn: Connection, ids: Ids, rule: AcceptRule, *, now: datetime) -> list[str]:
@@ -204,22 +180,18 @@ def propose_change(
             proposed_by=actor,
             proposed_at=now,
         )
-        append_fact(
-            conn,
-            ids,
-            kind=FactKind.CHANGE_PROPOSED,
-            subject=change_id,
-            actor=actor,
-            now=now,
-            lap_id=finding.lap_id,
+        change = get_change(conn, change_id)
+        setback = latest_setback(conn, finding.lap_id)
+        _append(
+            conn, ids, FactKind.CHANGE_PROPOSED, change, actor=actor, now=now,
             causes=[
-                *_cause(conn, FactKind.FINDING_ACCEPTED, finding_id),
-                *([setback.id] if (setback := latest_setback(conn, finding.lap_id)) else []),
+                *causes_of(conn, [(FactKind.FINDING_ACCEPTED, finding_id)]),
+                *([setback.id] if setback else []),
             ],
             work_started_at=work_started_at,
             body={"finding_id": finding_id, "title": title, "ecu": ecu, "target": target},
-        )
-        return get_change(conn, change_id)
+        )  # fmt: skip
+        return change
 
 
 def approve_change(
@@ -250,18 +222,11 @@ def approve_change(
     with transaction(conn):
         rows = SQL.approve_change(conn, change_id=change_id, generation=generation, actor=actor, now=now)
         expect_one(rows, f"change {change_id}")
-        append_fact(
-            conn,
-            ids,
-            kind=FactKind.CHANGE_APPROVED,
-            subject=change_id,
-            actor=actor,
-            now=now,
-            lap_id=change.lap_id,
-            causes=_cause(conn, FactKind.CHANGE_PROPOSED, change_id),
-            work_started_at=work_started_at,
+        _append(
+            conn, ids, FactKind.CHANGE_APPROVED, change, actor=actor, now=now,
+            causes=last_of(conn, change_id), work_started_at=work_started_at,
             body={"ecu": change.ecu, "target": change.target},
-        )
+        )  # fmt: skip
         return get_change(conn, change_id)
 
 
@@ -280,17 +245,10 @@ def reject_change(
     with transaction(conn):
         rows = SQL.reject_change(conn, change_id=change_id, generation=generation, reason=reason)
         expect_one(rows, f"change {change_id}")
-        append_fact(
-            conn,
-            ids,
-            kind=FactKind.CHANGE_REJECTED,
-            subject=change_id,
-            actor=actor,
-            now=now,
-            lap_id=change.lap_id,
-            causes=_cause(conn, FactKind.CHANGE_PROPOSED, change_id),
-            body={"reason": reason},
-        )
+        _append(
+            conn, ids, FactKind.CHANGE_REJECTED, change, actor=actor, now=now, body={"reason": reason},
+            causes=last_of(conn, change_id),
+        )  # fmt: skip
         return get_change(conn, change_id)
 
 
@@ -338,9 +296,23 @@ def _change(row: Mapping[str, Any]) -> Change:
     return Change(**{name: row[name] for name in Change.__dataclass_fields__})
 
 
-def _cause(conn: Connection, kind: FactKind, subject: str) -> list[str]:
-    fact = latest_fact(conn, kind=kind, subject=subject)
-    return [fact.id] if fact else []
+def _append(
+    conn: Connection,
+    ids: Ids,
+    kind: FactKind,
+    about: FindingView | Change,
+    *,
+    actor: str,
+    now: datetime,
+    causes: Sequence[str],
+    body: Mapping[str, Any],
+    work_started_at: datetime | None = None,
+) -> Fact:
+    """Append what became of a finding or a change, in its lap."""
+    return append_fact(
+        conn, ids, kind=kind, subject=about.id, actor=actor, now=now, lap_id=about.lap_id, causes=causes,
+        work_started_at=work_started_at, body=body,
+    )  # fmt: skip
 
 
 _CHARS_MAX = {"title": TITLE_CHARS_MAX, "target": TARGET_CHARS_MAX, "reason": REASON_CHARS_MAX}

@@ -53,9 +53,11 @@ class FactKind(StrEnum):
     FINDING_OPENED = "finding.opened"
     FINDING_ACCEPTED = "finding.accepted"
     FINDING_REJECTED = "finding.rejected"
+    FINDING_CLOSED = "finding.closed"
     CHANGE_PROPOSED = "change.proposed"
     CHANGE_APPROVED = "change.approved"
     CHANGE_REJECTED = "change.rejected"
+    CHANGE_DONE = "change.done"
     PROGRAMME_IMPORTED = "programme.imported"
     PACKAGE_ADDED = "package.added"
     RELEASE_CREATED = "release.created"
@@ -100,9 +102,11 @@ STAGE_OF: Mapping[FactKind, Stage] = MappingProxyType(
         FactKind.FINDING_OPENED: Stage.SIGNAL,
         FactKind.FINDING_ACCEPTED: Stage.DESIGN,
         FactKind.FINDING_REJECTED: Stage.DESIGN,
+        FactKind.FINDING_CLOSED: Stage.ADAPT,
         FactKind.CHANGE_PROPOSED: Stage.DESIGN,
         FactKind.CHANGE_APPROVED: Stage.DESIGN,
         FactKind.CHANGE_REJECTED: Stage.DESIGN,
+        FactKind.CHANGE_DONE: Stage.ADAPT,
         FactKind.PROGRAMME_IMPORTED: Stage.BUILD,
         FactKind.PACKAGE_ADDED: Stage.BUILD,
         FactKind.RELEASE_CREATED: Stage.BUILD,

@@ -32,7 +32,7 @@ def fact(
     """A fact `minute` minutes into the lap, worked on for `work` minutes before."""
     at = START + timedelta(minutes=minute)
     return Fact(
-        id=f"fact_{kind}_{minute}_{subject}",
+        id=f"fact_{kind}_{minute}_{subject}_{work}",
         kind=kind,
         subject=subject,
         lap_id=lap,
