@@ -299,6 +299,10 @@ class Server:
         self.keys: list[InventoryKey] = []
         self.asked: list[tuple[str, str, str]] = []  # method, path, range
         self.version = 0
+        self.refuses: Callable[[Report], bool] = lambda _: (
+            False
+        )  # reports that make their batch a bad request
+        self.broken = 0  # requests that are answered with 400, whatever they are
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -319,6 +323,9 @@ class Server:
         self, method: str, path: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
         parts = path.removeprefix("/uptane/v1/").split("/")
+        if self.broken:
+            self.broken -= 1
+            return 400, b"", []
         if parts[0] != "image" and headers.get("authorization") != f"Bearer {TOKEN}":
             return 401, b"", []
         match method, parts:
@@ -336,6 +343,8 @@ class Server:
                 return 200, content, [(b"etag", etag.encode())]
             case "POST", ["vehicles", _, "reports"]:
                 batch = msgspec.json.decode(body, type=ReportBatch)
+                if any(self.refuses(one) for one in batch.reports):
+                    return 400, b"", []
                 self.reports.update({one.id: one for one in batch.reports if one.id not in self.reports})
                 return 200, msgspec.json.encode(Acknowledged(ids=[one.id for one in batch.reports])), []
             case "PUT", ["vehicles", _, "manifest"]:

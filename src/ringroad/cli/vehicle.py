@@ -189,6 +189,8 @@ def _status(config: VehicleConfig, state: CampaignState, *, running: bool) -> di
         "detail": state.detail or state.noted[1],
         "release_id": state.release_id,
         "blocked": state.blocked,
+        "reports_refused": state.refused_count,
+        "refused": [msgspec.to_builtins(one) for one in state.refused],
         "ecus": [
             {
                 "name": ecu.name,
@@ -212,6 +214,11 @@ def _status_text(value: dict[str, Any]) -> str:
     lines = [
         f"{value['vin']}  {value['state']}{action}  ({'running' if value['running'] else 'not running'})",
         *([f"  {value['code']}: {value['detail']}"] if value["code"] else []),
+        *(
+            [f"  {value['reports_refused']} reports refused by the server"]
+            if value["reports_refused"]
+            else []
+        ),
         *(["  a technician is needed: ringroad vehicle unblock"] if value["blocked"] else []),
     ]
     width = max(len(ecu["name"]) for ecu in value["ecus"])

@@ -17,6 +17,8 @@ from ringroad.vehicle.states import (
     Born,
     CampaignState,
     Entry,
+    Refused,
+    RefusedReport,
     Started,
     compacted,
     decode_entry,
@@ -60,8 +62,7 @@ class Memory:
             entries = [(self._journal.append(encode_entry(born)).sequence, born)]
         self.outbox = Outbox(folder, epoch=_epoch(entries[0][1]), durability=durability)
         for sequence, entry in entries:
-            self.state = fold(self.state, entry)
-            self.outbox.put(sequence, report_of(sequence, entry, self.state))
+            self._take(sequence, entry)
         self._journal.forget()
         if not self.state.resting:
             self.write(Started(at=clock.now()))
@@ -78,11 +79,24 @@ class Memory:
             Unavailable: the disk is full; nothing changed.
         """
         record = self._journal.append(encode_entry(entry))
-        self.state = fold(self.state, entry)
-        self.outbox.put(record.sequence, report_of(record.sequence, entry, self.state))
+        self._take(record.sequence, entry)
         self._journal.forget()
         if self._observer is not None:
             self._observer(entry, self.state)
+
+    def put_aside(self, code: str) -> None:
+        """Give up telling the server the oldest report, which it refuses as `code`; progress is just forgotten.
+
+        Raises:
+            Unavailable: the disk is full; the report still waits.
+        """
+        oldest = self.outbox.oldest()
+        if oldest is None:
+            self.outbox.forget_progress()
+            return
+        sequence, report = oldest
+        refused = RefusedReport(report=report, code=code, at=self._clock.now())
+        self.write(Refused(sequence=sequence, refused=refused))
 
     def compact(self) -> None:
         """Shorten the journal, if no campaign is under way and every report has arrived."""
@@ -92,6 +106,12 @@ class Memory:
     def close(self) -> None:
         """Close the journal."""
         self._journal.close()
+
+    def _take(self, sequence: int, entry: Entry) -> None:
+        self.state = fold(self.state, entry)
+        self.outbox.put(sequence, report_of(sequence, entry, self.state))
+        if isinstance(entry, Refused):
+            self.outbox.put_aside(entry.sequence)
 
 
 def read_state(folder: Path) -> CampaignState:

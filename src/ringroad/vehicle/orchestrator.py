@@ -19,7 +19,7 @@ import structlog
 from securesystemslib.signer import CryptoSigner
 
 from ringroad.kernel.clock import Clock, Ids
-from ringroad.kernel.errors import Corrupt, RingroadError
+from ringroad.kernel.errors import Corrupt, InvalidInput, RingroadError
 from ringroad.kernel.vin import Vin
 from ringroad.protocol.vehicle import Command
 from ringroad.trust.state import TrustState
@@ -34,6 +34,7 @@ from ringroad.vehicle.identity import ManifestBook, sign_manifest
 from ringroad.vehicle.images import STORE_BYTES_MAX, ImageStore
 from ringroad.vehicle.journal import RecordHook
 from ringroad.vehicle.memory import Memory, Observer
+from ringroad.vehicle.outbox import BATCH_REPORTS_MAX
 from ringroad.vehicle.plan import EcuOnBoard
 from ringroad.vehicle.preconditions import Refusal, evaluate_all, parse_expression
 from ringroad.vehicle.signals import SignalSource
@@ -42,6 +43,7 @@ from ringroad.vehicle.states import CampaignState, Entry, Unblocked
 POLL_S_MIN: Final = 1  # s; a server that asks for less is not obeyed
 POLL_S_MAX: Final = 24 * 3600  # s
 MANIFEST_AGAIN_S: Final = 60.0  # s; after a manifest that could not be made or was refused
+REFUSALS_MAX: Final = 3  # polls in a row at which the server refuses one report, until it is put aside
 GATHER_S: Final = 0.2  # s; one request for the reports of quick steps, instead of one each
 IMAGES_NAME: Final = "images"
 
@@ -124,6 +126,7 @@ class Orchestrator:
         self._campaign_wake = asyncio.Event()
         self._uplink_wake = asyncio.Event()
         self._uplink_failures = 0
+        self._refusals = 0
         self._next_poll_s = 0.0
         self.link_error = ""
         self.manifest_error = ""
@@ -185,11 +188,12 @@ class Orchestrator:
         Raises:
             RingroadError: it could not be said or heard; nothing is lost.
         """
-        await self._send_reports()
+        refusal = await self._send_reports()
         command = await self._vehicle.gateway.poll()
         if command != self._command:
             self._command = command
             self._campaign_wake.set()
+        self._after_sending(refusal)  # counted only of a server that answers otherwise
         await self._upload_manifest()
 
     async def close(self) -> None:
@@ -267,7 +271,8 @@ class Orchestrator:
                 spread = 1 - vehicle.fraction() / 10
                 self._next_poll_s = now_s + min(max(poll_s, POLL_S_MIN), POLL_S_MAX) * spread
             else:
-                await self._send_reports()
+                if not self._refusals:
+                    await self._send_reports()
                 await self._upload_manifest()
         except Corrupt:
             raise
@@ -280,12 +285,30 @@ class Orchestrator:
         self.link_error = ""
         return max(self._next_poll_s - vehicle.clock.monotonic_s(), 0.0)
 
-    async def _send_reports(self) -> None:
-        while batch := self._memory.outbox.batch():
-            acknowledged = await self._vehicle.gateway.send_reports(batch)
-            self._memory.outbox.acknowledge(acknowledged)
-            if not acknowledged.intersection(report.id for report in batch):
-                return  # the server keeps none of them for now; the next exchange tries again
+    async def _send_reports(self) -> InvalidInput | None:
+        """Send what waits; return why the server refuses the oldest report even alone, or None."""
+        outbox, reports_max = self._memory.outbox, BATCH_REPORTS_MAX
+        while batch := outbox.batch(reports_max=reports_max):
+            try:
+                acknowledged = await self._vehicle.gateway.send_reports(batch)
+            except InvalidInput as error:
+                if len(batch) == 1:
+                    return error
+                reports_max = len(batch) // 2  # one of them is wrong; the others shall arrive
+                continue
+            if not outbox.acknowledge(acknowledged):
+                return None  # the server keeps none of them for now; the next exchange tries again
+        return None
+
+    def _after_sending(self, refusal: InvalidInput | None) -> None:
+        self._refusals = self._refusals + 1 if refusal is not None else 0
+        if refusal is None or self._refusals < REFUSALS_MAX:
+            return
+        _log.warning(
+            "vehicle.report_refused", vin=self._vehicle.vin, code=refusal.code, reason=refusal.message
+        )
+        self._memory.put_aside(refusal.code)
+        self._refusals = 0
 
     async def _upload_manifest(self) -> None:
         state, vehicle = self.state, self._vehicle

@@ -4,12 +4,15 @@ The journal is the outbox: every report is made from a journal record (`states.r
 written twice. One small file remembers up to which record the server has acknowledged.
 If that file is lost, reports are sent again under the same ids and the server counts them once.
 
+A report that the server refuses whatever is tried is put aside by a journal record of its own (`states.Refused`).
+
 Progress in bytes is told too, but not kept: the next number says more.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -61,17 +64,33 @@ class Outbox:
         """Take a report of bytes done; it replaces an earlier one of the same ECU."""
         self._progress[report.ecu] = report
 
-    def batch(self) -> list[Report]:
-        """Return the reports to send next, in the order they happened."""
-        waiting = [report for _, report in list(self._waiting)[:BATCH_REPORTS_MAX]]
-        return waiting or list(self._progress.values())[:BATCH_REPORTS_MAX]
+    def oldest(self) -> tuple[int, Report] | None:
+        """Return the report that must arrive first and the number of its record, or None."""
+        return self._waiting[0] if self._waiting else None
 
-    def acknowledge(self, ids: frozenset[str]) -> None:
+    def batch(self, *, reports_max: int = BATCH_REPORTS_MAX) -> list[Report]:
+        """Return the reports to send next, in the order they happened."""
+        waiting = [report for _, report in islice(self._waiting, reports_max)]
+        return waiting or list(self._progress.values())[:reports_max]
+
+    def put_aside(self, sequence: int) -> None:
+        """Wait no longer for the report of journal record `sequence` to arrive."""
+        self._waiting = deque(one for one in self._waiting if one[0] != sequence)
+
+    def forget_progress(self) -> None:
+        """Drop what was to be told of bytes done."""
+        self._progress.clear()
+
+    def acknowledge(self, ids: frozenset[str]) -> bool:
         """Forget what the server made durable.
+
+        Returns:
+            Whether anything was forgotten: what arrived behind a report that did not still waits with it.
 
         Raises:
             Unavailable: the disk is full; the reports will be sent again.
         """
+        before = len(self)
         for ecu in [ecu for ecu, report in self._progress.items() if report.id in ids]:
             del self._progress[ecu]
         newest = self._acknowledged
@@ -81,3 +100,4 @@ class Outbox:
             self._acknowledged = newest
             content = f"{self._epoch} {newest}\n".encode()
             replace_file(self._path, content, durability=self._durability)
+        return len(self) < before

@@ -33,6 +33,8 @@ from ringroad.vehicle.agents.base import EcuImage
 
 COMMIT_REPORTS_MAX: Final = 20  # failed tries of one commit that the server is told; the rest say the same
 FINISHED_KEPT: Final = 64  # actions; the server stops offering one long before 64 others
+REFUSED_KEPT: Final = 32  # reports the server would not take; the newest, for whoever looks into it
+REPORT_REFUSED: Final = "report_refused"  # code of the report that says so
 DETAIL_CHARS_MAX: Final = 2_000  # as `ShortText`
 
 BEFORE_INSTALLING: Final[frozenset[VehicleState]] = frozenset(
@@ -200,6 +202,21 @@ class Noted(_Entry, frozen=True, tag=True):
     detail: str = ""
 
 
+class RefusedReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A report that the server does not take, whatever is tried."""
+
+    report: Report
+    code: str  # as what it was refused
+    at: datetime
+
+
+class Refused(_Entry, frozen=True, tag=True):
+    """The server refused the report of an earlier record again and again; it is put aside, for those behind it."""
+
+    sequence: int  # of the record whose report it is
+    refused: RefusedReport
+
+
 class Unblocked(_Entry, frozen=True, tag=True):
     """A technician made the vehicle whole after ROLLBACK_FAILED."""
 
@@ -215,10 +232,23 @@ class Compacted(_Entry, frozen=True, tag=True):
     release_id: str
     finished: tuple[int, ...]
     installed: dict[str, VerifiedTarget]
+    refused: tuple[RefusedReport, ...] = ()
+    refused_count: int = 0
 
 
 Entry = (
-    Born | Started | Opened | Planned | Moved | EcuMoved | FaultsKnown | Tried | Noted | Unblocked | Compacted
+    Born
+    | Started
+    | Opened
+    | Planned
+    | Moved
+    | EcuMoved
+    | FaultsKnown
+    | Tried
+    | Noted
+    | Refused
+    | Unblocked
+    | Compacted
 )
 
 _ENCODER = msgspec.json.Encoder()
@@ -272,6 +302,8 @@ class CampaignState:
         finished: actions that ended, newest last.
         release_id: of the release last committed.
         installed: the image last committed by serial, for later backups.
+        refused: the newest reports that the server did not take.
+        refused_count: how many there ever were.
     """
 
     epoch: str = ""
@@ -290,6 +322,8 @@ class CampaignState:
     finished: tuple[int, ...] = ()
     release_id: str = ""
     installed: Mapping[str, VerifiedTarget] = field(default_factory=lambda: MappingProxyType({}))
+    refused: tuple[RefusedReport, ...] = ()
+    refused_count: int = 0
 
     @property
     def blocked(self) -> bool:
@@ -322,6 +356,7 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
             return CampaignState(
                 epoch=state.epoch, state="SYNCING", action_id=action_id, finished=state.finished,
                 release_id=state.release_id, installed=state.installed,
+                refused=state.refused, refused_count=state.refused_count,
             )  # fmt: skip
         case Planned(plan=plan):
             return replace(state, plan=plan, ecus={ecu.serial: EcuState.IDLE for ecu in plan.ecus})
@@ -334,8 +369,11 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
         case Tried(what=what):
             return replace(state, tries={**state.tries, what: state.tries.get(what, 0) + 1})
         case Noted(code=code, about=about):
-            refused = state.cancel_refused or code == "cancel_refused"
-            return replace(state, noted=(code, about), notes=state.notes + 1, cancel_refused=refused)
+            too_late = state.cancel_refused or code == "cancel_refused"
+            return replace(state, noted=(code, about), notes=state.notes + 1, cancel_refused=too_late)
+        case Refused(refused=refused):
+            kept = (*state.refused, refused)[-REFUSED_KEPT:]
+            return replace(state, refused=kept, refused_count=state.refused_count + 1)
         case Unblocked():
             return replace(state, state="IDLE", code="", detail="")
         case Compacted():
@@ -343,6 +381,7 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
                 epoch=entry.epoch, state=entry.state, finished=entry.finished,
                 action_id=entry.finished[-1] if entry.finished else None,
                 release_id=entry.release_id, installed=MappingProxyType(entry.installed),
+                refused=entry.refused, refused_count=entry.refused_count,
             )  # fmt: skip
         case _:
             assert_never(entry)
@@ -353,6 +392,7 @@ def compacted(state: CampaignState, *, at: datetime) -> Compacted:
     return Compacted(
         epoch=state.epoch, at=at, state=state.state, release_id=state.release_id,
         finished=state.finished, installed=dict(state.installed),
+        refused=state.refused, refused_count=state.refused_count,
     )  # fmt: skip
 
 
@@ -379,6 +419,10 @@ def report_of(sequence: int, entry: Entry, after: CampaignState) -> Report | Non
             ecu, ecu_state = "", ""
         case EcuMoved(at=at, serial=ecu, state=state, code=code, detail=detail):
             ecu_state = str(state)
+        case Refused(refused=refused) if refused.report.code != REPORT_REFUSED:
+            # Nothing of its content: that is what may be wrong with it. And none about one of these: it would not end.
+            ecu, ecu_state, code, at = "", "", REPORT_REFUSED, refused.at
+            detail = f"report {refused.report.id} was refused as {refused.code}; {after.refused_count} so far"
         case _:
             return None
     return Report(
