@@ -15,10 +15,11 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from ringroad.kernel.clock import SystemClock
 from ringroad.storage.broker import Broker, ensure_stream
-from ringroad.storage.db import connect
+from ringroad.storage.db import Connection, connect
 from ringroad.storage.migrate import migrate
 from ringroad.storage.postgres import Postgres
 
@@ -53,8 +54,20 @@ def postgres(engine_folder: Path) -> Iterator[Postgres]:
         conn.execute(f"CREATE DATABASE {TEMPLATE}")
     with connect(server.url(TEMPLATE)) as template:
         migrate(template, now=SystemClock().now())
+        add_a_column_to_every_table(template)
     yield server
     server.stop()
+
+
+def add_a_column_to_every_table(conn: Connection) -> None:
+    """Make the schema one that a newer release has begun to migrate: code of before must go on over it."""
+    rows = conn.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+    for row in rows:
+        conn.execute(
+            sql.SQL("ALTER TABLE {} ADD COLUMN of_a_newer_release text").format(
+                sql.Identifier(row["tablename"])
+            )
+        )
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ COMMAND_S_MAX = 120
 # Read by the command line, the vehicle or the tests themselves; they are no settings.
 VARIABLES = {
     "RINGROAD_CONFIG", "RINGROAD_SERVER", "RINGROAD_TOKEN", "RINGROAD_CRASH_AFTER_RECORD", "RINGROAD_WRITE_SCHEMA",
+    "RINGROAD_WRITE_BEFORE",
 }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, Corrupt, NotFound
 from ringroad.kernel.facts import Fact, FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
-from ringroad.storage.db import Connection, expect_one, load_queries, transaction
+from ringroad.storage.db import Connection, expect_one, load_queries, of_row, transaction
 from ringroad.storage.lake import Lake, to_us
 from ringroad.storage.ledger import append_fact, causes_of, read_facts
 from ringroad.storage.measures import TICKS_MAX, Measurement, Window, measure_faults
@@ -129,7 +129,7 @@ def list_outcomes(
 ) -> list[Outcome]:
     """Return outcomes, newest first; pass the last id on for the next page."""
     return [
-        Outcome(**row)
+        of_row(Outcome, row)
         for row in SQL.outcomes(
             conn,
             finding_id=finding_id,
@@ -150,7 +150,7 @@ def get_outcome(conn: Connection, outcome_id: str) -> Outcome:
     row = SQL.outcome(conn, outcome_id=outcome_id)
     if row is None:
         raise NotFound(f"there is no outcome {outcome_id!r}")
-    return Outcome(**row)
+    return of_row(Outcome, row)
 
 
 def list_laps(conn: Connection, *, before_id: str | None = None, rows_max: int = 100) -> list[Lap]:

@@ -21,7 +21,7 @@ from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
-from ringroad.storage.db import Connection, expect_one
+from ringroad.storage.db import Connection, expect_one, of_row
 from ringroad.storage.ledger import append_fact, causes_of, last_of, latest_fact
 
 ORDERS_MAX: Final = 10_000  # waiting orders read at once; a schedule takes the first 2,000
@@ -394,4 +394,4 @@ def _move_order(
 
 
 def _order(row: Mapping[str, Any]) -> Order:
-    return Order(**{**row, "options": tuple(row["options"])})
+    return of_row(Order, row, options=tuple(row["options"]))

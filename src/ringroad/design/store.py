@@ -25,7 +25,7 @@ from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
 from ringroad.kernel.facts import Fact, FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
-from ringroad.storage.db import Connection, expect_one, load_queries, transaction
+from ringroad.storage.db import Connection, expect_one, load_queries, of_row, transaction
 from ringroad.storage.ledger import append_fact, causes_of, last_of, latest_setback
 
 SQL = load_queries("ringroad.design")
@@ -112,7 +112,7 @@ def accept_by_rule(conn: Connection, ids: Ids, rule: AcceptRule, *, now: datetim
     """
     accepted = []
     for row in list(SQL.open_findings(conn, rows_max=PAGE_ROWS_MAX)):
-        finding = FindingView(**row)
+        finding = of_row(FindingView, row)
         decision = decide_acceptance(rule, finding)
         if isinstance(decision, Accept):
             accept_finding(
@@ -289,7 +289,7 @@ def _finding(conn: Connection, finding_id: str) -> FindingView:
     row = SQL.finding(conn, finding_id=finding_id)
     if row is None:
         raise NotFound(f"there is no finding {finding_id!r}")
-    return FindingView(**row)
+    return of_row(FindingView, row)
 
 
 def _change(row: Mapping[str, Any]) -> Change:

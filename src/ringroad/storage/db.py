@@ -6,10 +6,11 @@ Store functions take the caller's connection; the shell opens the transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiosql
 import psycopg
@@ -17,7 +18,11 @@ from psycopg.rows import DictRow, dict_row
 
 from ringroad.kernel.errors import Conflict, Unavailable
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Connection = psycopg.Connection[DictRow]
+T = TypeVar("T", bound="DataclassInstance")
 
 CONNECT_TIMEOUT_S = 10  # seconds; an embedded server restarts in well under one
 
@@ -64,6 +69,12 @@ def load_queries(package: str) -> Any:
     """
     text = resources.files(package).joinpath("queries.sql").read_text(encoding="utf-8")
     return aiosql.from_str(text, "psycopg", mandatory_parameters=False)
+
+
+def of_row(kind: type[T], row: Mapping[str, Any], **given: object) -> T:
+    """Make a value of the columns that it has fields for: a schema that a newer release migrates has more."""
+    known = {each.name for each in dataclasses.fields(kind)}
+    return kind(**{name: value for name, value in row.items() if name in known} | given)
 
 
 def expect_one(rows: int, what: str) -> None:

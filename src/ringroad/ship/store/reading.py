@@ -27,7 +27,7 @@ from ringroad.ship.model import (
 )
 from ringroad.ship.plan import PlanRequest
 from ringroad.ship.query import parse_query
-from ringroad.storage.db import Connection, load_queries
+from ringroad.storage.db import Connection, load_queries, of_row
 
 SQL = load_queries("ringroad.ship")
 
@@ -92,7 +92,7 @@ def read_plan(conn: Connection, plan_id: str) -> SavedPlan:
     if row is None:
         raise NotFound(f"no plan {plan_id[:80]!r}")
     request = msgspec.convert(row["document"]["request"], PlanRequest)
-    return SavedPlan(request=request, **{**row, "findings": tuple(row["findings"])})
+    return of_row(SavedPlan, row, request=request, findings=tuple(row["findings"]))
 
 
 def list_targets(
