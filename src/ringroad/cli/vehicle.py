@@ -63,10 +63,7 @@ def run(shell: Shell, folder: Path) -> None:
 def status(shell: Shell, folder: Path) -> None:
     """Show what the vehicle's journal says; works while it runs and while it does not."""
     config = read_config(folder)
-    try:
-        state = read_state(folder)
-    except FileNotFoundError:
-        state = CampaignState()
+    state = read_state(folder)
     value = _status(config, state, running=_is_running(folder))
     shell.show(value, text=_status_text(value))
 

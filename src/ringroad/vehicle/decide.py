@@ -28,6 +28,7 @@ from ringroad.vehicle.states import (
     BEFORE_INSTALLING,
     TOUCHED,
     CampaignState,
+    Declined,
     EcuState,
     Entry,
     Moved,
@@ -235,8 +236,11 @@ def _obey_server(state: CampaignState, facts: Facts) -> Step | None:
     if command is None or command.action_id is None or command.kind == "none":
         return None
     if state.resting:
-        if state.blocked or command.action_id in state.finished:
+        if command.action_id in state.finished:
             return None
+        if state.blocked:
+            detail = f"blocked since {state.code}: {state.detail}"
+            return Write(Declined(action_id=command.action_id, at=facts.now, detail=detail))
         return Write(Opened(action_id=command.action_id, at=facts.now))
     if wants_other(state, command):
         if command.kind == "cancel":

@@ -33,7 +33,7 @@ from ringroad.vehicle.agents.base import (
 )
 from ringroad.vehicle.backoff import backoff_s
 from ringroad.vehicle.ecus import Ecus
-from ringroad.vehicle.files import Durability, replace_file
+from ringroad.vehicle.files import TRUST_NAME, Durability, replace_file
 from ringroad.vehicle.gateway import Gateway
 from ringroad.vehicle.images import ImageStore
 from ringroad.vehicle.memory import Memory
@@ -51,7 +51,6 @@ from ringroad.vehicle.states import (
     image_of,
 )
 
-TRUST_NAME: Final = "trust.state"
 LOOK_AGAIN_S: Final = 2.0  # s; between two looks at preconditions and consent
 NOTES_MAX: Final = 50  # notes per state; a term that flickers must not fill the disk
 PROGRESS_S: Final = 1.0  # s; between two progress reports

@@ -16,6 +16,8 @@ from ringroad.kernel.errors import Conflict, Unavailable
 Durability = Literal["fsync", "buffered"]
 
 LOCK_NAME = "lock"
+TRUST_NAME = "trust.state"
+TELEMETRY_NAME = "telemetry"
 
 
 def replace_file(path: Path, content: bytes, *, durability: Durability) -> None:

@@ -6,13 +6,16 @@ Invariant: `state` is always what the journal on disk folds to; nothing is remem
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from ringroad.kernel.clock import Clock, Ids
-from ringroad.vehicle.files import Durability
+from ringroad.kernel.errors import Corrupt
+from ringroad.vehicle.files import TELEMETRY_NAME, TRUST_NAME, Durability
+from ringroad.vehicle.identity import MANIFEST_NAME
 from ringroad.vehicle.journal import Journal, RecordHook, parse_records
-from ringroad.vehicle.outbox import Outbox
+from ringroad.vehicle.outbox import SENT_NAME, Outbox, report_of
 from ringroad.vehicle.states import (
     Born,
     CampaignState,
@@ -24,10 +27,12 @@ from ringroad.vehicle.states import (
     decode_entry,
     encode_entry,
     fold,
-    report_of,
 )
 
 JOURNAL_NAME: Final = "journal"
+# Made only after the first record of a journal: where one of them is, there was a journal. A plant may fill the
+# image store beforehand, so that is no witness.
+WITNESSES: Final = (TRUST_NAME, MANIFEST_NAME, SENT_NAME, TELEMETRY_NAME)
 COMPACT_RECORDS_MIN: Final = 100  # below this, rewriting costs more than it saves
 
 Observer = Callable[[Entry, CampaignState], None]
@@ -48,8 +53,11 @@ class Memory:
     ) -> None:
         """Open the journal, fold it, and note that the orchestrator was started.
 
+        A journal that vanished from beside other files of the vehicle is not taken for a new vehicle's: what was
+        installed, what is on trial and how it could be undone is unknown. The vehicle begins blocked.
+
         Raises:
-            Corrupt: the journal is damaged or from a newer version.
+            Corrupt: the journal is damaged, from a newer version, or older than what the server acknowledged.
             Unavailable: the disk cannot be used.
         """
         self._clock = clock
@@ -58,9 +66,15 @@ class Memory:
         self.state = CampaignState()
         entries = [(record.sequence, decode_entry(record.payload)) for record in self._journal.records]
         if not entries:
-            born = Born(epoch=ids.new("journal"), at=clock.now())
+            born = Born(epoch=ids.new("journal"), at=clock.now(), beside=_witnesses(folder))
             entries = [(self._journal.append(encode_entry(born)).sequence, born)]
         self.outbox = Outbox(folder, epoch=_epoch(entries[0][1]), durability=durability)
+        if self.outbox.acknowledged > self.sequence:
+            raise Corrupt(
+                f"the journal ends at record {self.sequence}, the server acknowledged {self.outbox.acknowledged}",
+                hint="an older journal was put in its place; a technician must read the ECUs before it is used",
+                code="journal_corrupt",
+            )
         for sequence, entry in entries:
             self._take(sequence, entry)
         self._journal.forget()
@@ -119,12 +133,20 @@ def read_state(folder: Path) -> CampaignState:
 
     Raises:
         Corrupt: the journal is damaged or from a newer version.
-        OSError: there is none.
+        OSError: it cannot be read.
     """
+    path = folder / JOURNAL_NAME
+    records = parse_records(path.read_bytes())[0] if path.exists() else []
     state = CampaignState()
-    for record in parse_records((folder / JOURNAL_NAME).read_bytes())[0]:
+    if not records:
+        return fold(state, Born(epoch="", at=datetime.min.replace(tzinfo=UTC), beside=_witnesses(folder)))
+    for record in records:
         state = fold(state, decode_entry(record.payload))
     return state
+
+
+def _witnesses(folder: Path) -> tuple[str, ...]:
+    return tuple(name for name in WITNESSES if (folder / name).exists())
 
 
 def _epoch(first: Entry) -> str:

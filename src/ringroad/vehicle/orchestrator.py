@@ -27,8 +27,8 @@ from ringroad.vehicle.agents.base import UpdateAgent
 from ringroad.vehicle.backoff import backoff_s
 from ringroad.vehicle.decide import Facts, Step, next_step, wants_other
 from ringroad.vehicle.ecus import Ecus
-from ringroad.vehicle.execute import TRUST_NAME, Executor
-from ringroad.vehicle.files import Durability, FolderLock
+from ringroad.vehicle.execute import Executor
+from ringroad.vehicle.files import TRUST_NAME, Durability, FolderLock
 from ringroad.vehicle.gateway import Gateway
 from ringroad.vehicle.identity import ManifestBook, sign_manifest
 from ringroad.vehicle.images import STORE_BYTES_MAX, ImageStore
@@ -43,9 +43,9 @@ from ringroad.vehicle.states import CampaignState, Entry, Unblocked
 POLL_S_MIN: Final = 1  # s; a server that asks for less is not obeyed
 POLL_S_MAX: Final = 24 * 3600  # s
 MANIFEST_AGAIN_S: Final = 60.0  # s; after a manifest that could not be made or was refused
+IMAGES_NAME: Final = "images"
 REFUSALS_MAX: Final = 3  # polls in a row at which the server refuses one report, until it is put aside
 GATHER_S: Final = 0.2  # s; one request for the reports of quick steps, instead of one each
-IMAGES_NAME: Final = "images"
 
 _log = structlog.get_logger(__name__)
 
@@ -138,6 +138,8 @@ class Orchestrator:
             vehicle.folder, clock=vehicle.clock, ids=vehicle.ids, durability=vehicle.durability,
             hook=vehicle.hook, observer=self._observe,
         )  # fmt: skip
+        if self.state.blocked:
+            _log.error("vehicle.blocked", vin=vehicle.vin, code=self.state.code, reason=self.state.detail)
         self._executor = Executor(
             vin=vehicle.vin, folder=vehicle.folder, memory=self._memory, ecus=self.ecus,
             gateway=vehicle.gateway, trust=trust, clock=vehicle.clock, fraction=vehicle.fraction,

@@ -1,6 +1,6 @@
 """Reports on their way to the server: told until acknowledged, across restarts, each with one id.
 
-The journal is the outbox: every report is made from a journal record (`states.report_of`), so nothing has to be
+The journal is the outbox: every report is made from a journal record (`report_of`), so nothing has to be
 written twice. One small file remembers up to which record the server has acknowledged.
 If that file is lost, reports are sent again under the same ids and the server counts them once.
 
@@ -19,13 +19,32 @@ from typing import Final
 from ringroad.kernel.errors import Corrupt
 from ringroad.protocol.vehicle import Report
 from ringroad.vehicle.files import Durability, replace_file
+from ringroad.vehicle.states import (
+    CampaignState,
+    Declined,
+    EcuMoved,
+    Entry,
+    Moved,
+    Noted,
+    Opened,
+    Refused,
+    Tried,
+)
 
 BATCH_REPORTS_MAX: Final = 200  # reports per request, about 40 kB
 SENT_NAME: Final = "reports.acknowledged"
+COMMIT_REPORTS_MAX: Final = 20  # failed tries of one commit that the server is told; the rest say the same
+DETAIL_CHARS_MAX: Final = 2_000  # as `ShortText`
+REPORT_REFUSED: Final = "report_refused"  # code of the report that says so
+BLOCKED: Final = "blocked"  # code of the answer to every order until a technician came
 
 
 class Outbox:
-    """Reports that the server has not acknowledged, oldest first."""
+    """Reports that the server has not acknowledged, oldest first.
+
+    Attributes:
+        acknowledged: number of the newest journal record whose report the server has, and every one before it.
+    """
 
     def __init__(self, folder: Path, *, epoch: str, durability: Durability) -> None:
         """Read how far the server has acknowledged the journal of `epoch`.
@@ -43,7 +62,7 @@ class Outbox:
         if not number.isdigit():
             raise Corrupt(f"{SENT_NAME} does not read back", hint="remove it: reports are sent once more")
         # Another journal's numbers say nothing about this one's.
-        self._acknowledged = int(number) if of_epoch == epoch else 0
+        self.acknowledged = int(number) if of_epoch == epoch else 0
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._progress)
@@ -55,7 +74,7 @@ class Outbox:
 
     def put(self, sequence: int, report: Report | None) -> None:
         """Take the report of journal record `sequence`, unless it was acknowledged in an earlier life."""
-        if report is not None and sequence > self._acknowledged:
+        if report is not None and sequence > self.acknowledged:
             self._waiting.append((sequence, report))
             # Numbers from before a change of state would make a progress bar jump back.
             self._progress.pop(report.ecu, None)
@@ -93,11 +112,49 @@ class Outbox:
         before = len(self)
         for ecu in [ecu for ecu, report in self._progress.items() if report.id in ids]:
             del self._progress[ecu]
-        newest = self._acknowledged
+        newest = self.acknowledged
         while self._waiting and self._waiting[0][1].id in ids:
             newest = self._waiting.popleft()[0]
-        if newest > self._acknowledged:
-            self._acknowledged = newest
+        if newest > self.acknowledged:
+            self.acknowledged = newest
             content = f"{self._epoch} {newest}\n".encode()
             replace_file(self._path, content, durability=self._durability)
         return len(self) < before
+
+
+def report_of(sequence: int, entry: Entry, after: CampaignState) -> Report | None:
+    """Return what the server is told about `entry`, or None.
+
+    The id is the journal's epoch and the record's number: the same record always makes the same report, so one
+    that is sent again after a restart is recognised.
+    """
+    action_id = entry.action_id if isinstance(entry, Declined) else after.action_id
+    if action_id is None:
+        return None
+    if (
+        isinstance(entry, Tried)
+        and after.state == "COMMITTING"
+        and after.tries[entry.what] > COMMIT_REPORTS_MAX
+    ):
+        return None
+    match entry:
+        case Opened(at=at):
+            ecu, ecu_state, code, detail = "", "", "", ""
+        case Moved(at=at, code=code, detail=detail) | Noted(at=at, code=code, detail=detail):
+            ecu, ecu_state = "", ""
+        case Tried(at=at, code=code, detail=detail):
+            ecu, ecu_state = "", ""
+        case EcuMoved(at=at, serial=ecu, state=state, code=code, detail=detail):
+            ecu_state = str(state)
+        case Refused(refused=refused) if refused.report.code != REPORT_REFUSED:
+            # Nothing of its content: that is what may be wrong with it. And none about one of these: it would not end.
+            ecu, ecu_state, code, at = "", "", REPORT_REFUSED, refused.at
+            detail = f"report {refused.report.id} was refused as {refused.code}; {after.refused_count} so far"
+        case Declined(at=at, detail=detail):
+            ecu, ecu_state, code = "", "", BLOCKED
+        case _:
+            return None
+    return Report(
+        id=f"{after.epoch}.{sequence}", action_id=action_id, state=after.state, at=at,
+        ecu=ecu, ecu_state=ecu_state, code=code, detail=detail[:DETAIL_CHARS_MAX],
+    )  # fmt: skip

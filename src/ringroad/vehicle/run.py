@@ -27,15 +27,16 @@ from ringroad.trust.state import TrustState
 from ringroad.vehicle.agents.base import Failed, UpdateAgent
 from ringroad.vehicle.collector import Broker, Collector, TelemetryQueue
 from ringroad.vehicle.config import VehicleConfig, on_board, read_keys, read_roots, read_token, vin_of
-from ringroad.vehicle.files import Durability
+from ringroad.vehicle.files import TELEMETRY_NAME, Durability
 from ringroad.vehicle.gateway import Gateway, new_client
 from ringroad.vehicle.journal import RecordHook
 from ringroad.vehicle.memory import Observer
 from ringroad.vehicle.orchestrator import Consent, Orchestrator, Vehicle, always_consent
 from ringroad.vehicle.signals import SignalSource
 
-TELEMETRY_NAME: Final = "telemetry"
 CONSENT_NAME: Final = "consent.json"
+BLOCKED_FAULT: Final = "U1F00-00"  # of the Primary while the vehicle is blocked; U1 codes are a maker's own
+BLOCKED_STATUS: Final = 0x09  # test failed, confirmed
 
 _log = structlog.get_logger(__name__)
 
@@ -204,6 +205,8 @@ async def _observe(
 class FaultWatch:
     """Remembers each ECU's fault codes and tells what changed since the last time it was told.
 
+    A blocked vehicle is a fault of its Primary: so it calls home even when nobody orders anything of it.
+
     A change that could not be stored (`told` was not called) is told again.
     After a restart every stored fault is told once more; the server sees the same status and changes nothing.
     """
@@ -229,6 +232,8 @@ class FaultWatch:
             version = answer.running.version if answer.running is not None else ""
             self.software[ecu.name] = version
             current = {fault.code: fault.status for fault in answer.faults}
+            if ecu.primary and self._orchestrator.state.blocked:
+                current[BLOCKED_FAULT] = BLOCKED_STATUS
             before = self._known.get(ecu.serial, {})
             gone = {code: 0 for code in before if code not in current}
             for code, status in {**current, **gone}.items():

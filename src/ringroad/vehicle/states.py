@@ -31,11 +31,9 @@ from ringroad.protocol.vehicle import (
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.agents.base import EcuImage
 
-COMMIT_REPORTS_MAX: Final = 20  # failed tries of one commit that the server is told; the rest say the same
 FINISHED_KEPT: Final = 64  # actions; the server stops offering one long before 64 others
+JOURNAL_MISSING: Final = "journal_missing"  # why a vehicle may be blocked that never failed at anything
 REFUSED_KEPT: Final = 32  # reports the server would not take; the newest, for whoever looks into it
-REPORT_REFUSED: Final = "report_refused"  # code of the report that says so
-DETAIL_CHARS_MAX: Final = 2_000  # as `ShortText`
 
 BEFORE_INSTALLING: Final[frozenset[VehicleState]] = frozenset(
     {"SYNCING", "AWAITING_CONSENT", "DOWNLOADING", "VERIFYING", "STAGING", "READY"}
@@ -136,6 +134,7 @@ class Born(_Entry, frozen=True, tag=True):
 
     epoch: str  # makes report ids unique even if the folder is made anew
     at: datetime
+    beside: tuple[str, ...] = ()  # files of an earlier life: the journal that went with them is lost
 
 
 class Started(_Entry, frozen=True, tag=True):
@@ -217,6 +216,14 @@ class Refused(_Entry, frozen=True, tag=True):
     refused: RefusedReport
 
 
+class Declined(_Entry, frozen=True, tag=True):
+    """The server asked a blocked vehicle for something."""
+
+    action_id: int
+    at: datetime
+    detail: str
+
+
 class Unblocked(_Entry, frozen=True, tag=True):
     """A technician made the vehicle whole after ROLLBACK_FAILED."""
 
@@ -234,6 +241,8 @@ class Compacted(_Entry, frozen=True, tag=True):
     installed: dict[str, VerifiedTarget]
     refused: tuple[RefusedReport, ...] = ()
     refused_count: int = 0
+    code: str = ""
+    detail: str = ""
 
 
 Entry = (
@@ -247,6 +256,7 @@ Entry = (
     | Tried
     | Noted
     | Refused
+    | Declined
     | Unblocked
     | Compacted
 )
@@ -348,6 +358,9 @@ class CampaignState:
 def fold(state: CampaignState, entry: Entry) -> CampaignState:
     """Return the state after `entry`."""
     match entry:
+        case Born(epoch=epoch, beside=beside) if beside:
+            detail = f"no journal beside {', '.join(beside)}"
+            return replace(state, epoch=epoch, state="ROLLBACK_FAILED", code=JOURNAL_MISSING, detail=detail)
         case Born(epoch=epoch):
             return replace(state, epoch=epoch)
         case Started():
@@ -374,6 +387,8 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
         case Refused(refused=refused):
             kept = (*state.refused, refused)[-REFUSED_KEPT:]
             return replace(state, refused=kept, refused_count=state.refused_count + 1)
+        case Declined(action_id=action_id):
+            return replace(state, finished=(*state.finished, action_id)[-FINISHED_KEPT:])
         case Unblocked():
             return replace(state, state="IDLE", code="", detail="")
         case Compacted():
@@ -382,6 +397,7 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
                 action_id=entry.finished[-1] if entry.finished else None,
                 release_id=entry.release_id, installed=MappingProxyType(entry.installed),
                 refused=entry.refused, refused_count=entry.refused_count,
+                code=entry.code, detail=entry.detail,
             )  # fmt: skip
         case _:
             assert_never(entry)
@@ -392,42 +408,7 @@ def compacted(state: CampaignState, *, at: datetime) -> Compacted:
     return Compacted(
         epoch=state.epoch, at=at, state=state.state, release_id=state.release_id,
         finished=state.finished, installed=dict(state.installed),
-        refused=state.refused, refused_count=state.refused_count,
-    )  # fmt: skip
-
-
-def report_of(sequence: int, entry: Entry, after: CampaignState) -> Report | None:
-    """Return what the server is told about `entry`, or None.
-
-    The id is the journal's epoch and the record's number: the same record always makes the same report, so one
-    that is sent again after a restart is recognised.
-    """
-    if after.action_id is None:
-        return None
-    if (
-        isinstance(entry, Tried)
-        and after.state == "COMMITTING"
-        and after.tries[entry.what] > COMMIT_REPORTS_MAX
-    ):
-        return None
-    match entry:
-        case Opened(at=at):
-            ecu, ecu_state, code, detail = "", "", "", ""
-        case Moved(at=at, code=code, detail=detail) | Noted(at=at, code=code, detail=detail):
-            ecu, ecu_state = "", ""
-        case Tried(at=at, code=code, detail=detail):
-            ecu, ecu_state = "", ""
-        case EcuMoved(at=at, serial=ecu, state=state, code=code, detail=detail):
-            ecu_state = str(state)
-        case Refused(refused=refused) if refused.report.code != REPORT_REFUSED:
-            # Nothing of its content: that is what may be wrong with it. And none about one of these: it would not end.
-            ecu, ecu_state, code, at = "", "", REPORT_REFUSED, refused.at
-            detail = f"report {refused.report.id} was refused as {refused.code}; {after.refused_count} so far"
-        case _:
-            return None
-    return Report(
-        id=f"{after.epoch}.{sequence}", action_id=after.action_id, state=after.state, at=at,
-        ecu=ecu, ecu_state=ecu_state, code=code, detail=detail[:DETAIL_CHARS_MAX],
+        refused=state.refused, refused_count=state.refused_count, code=state.code, detail=state.detail,
     )  # fmt: skip
 
 

@@ -16,11 +16,12 @@ from ringroad.protocol.vehicle import Command, EcuTarget, UpdateGroup, VehicleSt
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle import decide
 from ringroad.vehicle.decide import Facts, next_step
+from ringroad.vehicle.outbox import COMMIT_REPORTS_MAX, report_of
 from ringroad.vehicle.preconditions import Refusal
 from ringroad.vehicle.states import (
     BEFORE_INSTALLING,
-    COMMIT_REPORTS_MAX,
     CampaignState,
+    Declined,
     EcuMoved,
     EcuPlan,
     EcuState,
@@ -37,7 +38,6 @@ from ringroad.vehicle.states import (
     decode_entry,
     encode_entry,
     fold,
-    report_of,
 )
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -213,12 +213,21 @@ def test_the_summary_of_a_journal_says_what_still_matters() -> None:
     assert next_step(short, walk.facts()) == decide.Rest()
 
 
-def test_a_blocked_vehicle_starts_nothing() -> None:
-    state = CampaignState(epoch="e", state="ROLLBACK_FAILED", action_id=1, finished=(1,))
+def test_a_blocked_vehicle_starts_nothing_and_says_so_once_per_order() -> None:
+    state = CampaignState(
+        epoch="e", state="ROLLBACK_FAILED", action_id=1, finished=(1,), code="boot_failed", detail="body"
+    )
     facts = Facts(
         now=NOW, command=Command(kind="update", poll_s=1, action_id=2), stored=frozenset(), refusal=None,
         may_download=True, may_install=True,
     )  # fmt: skip
+    step = next_step(state, facts)
+    assert step == decide.Write(Declined(action_id=2, at=NOW, detail="blocked since boot_failed: body"))
+    state = fold(state, step.entry)
+    report = report_of(9, step.entry, state)
+    assert report is not None
+    assert (report.action_id, report.state, report.code) == (2, "ROLLBACK_FAILED", "blocked")
+    assert state.blocked
     assert next_step(state, facts) == decide.Rest()
 
 
