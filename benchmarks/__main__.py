@@ -7,7 +7,7 @@ import sys
 
 from benchmarks.figures import keep, show
 
-BENCHMARKS = ("gateway", "vecu_transfer", "demo")  # each a module with `run() -> list[Figure]`
+BENCHMARKS = ("gateway", "vecu_transfer", "canary", "demo")  # each a module with `run() -> list[Figure]`
 
 
 def main() -> None:

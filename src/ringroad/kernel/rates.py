@@ -138,7 +138,7 @@ def rate_ratio(ticks: Sequence[Tick], *, alpha_ppm: int = 50_000) -> RateRatio:
             break
         high = margin
     return RateRatio(
-        point_milli=_point_milli(kept),
+        point_milli=point_milli(kept),
         low_milli=math.floor(low * 1000),
         high_milli=None if math.isinf(high) else math.ceil(high * 1000),
     )
@@ -160,13 +160,15 @@ def pooled(ticks: Iterable[Tick]) -> Tick:
     )
 
 
-def _point_milli(ticks: Sequence[Tick]) -> int | None:
-    """Mantel-Haenszel estimate: strata weigh by how much they can tell.
+def point_milli(ticks: Iterable[Tick]) -> int | None:
+    """Return the rate ratio over all ticks in thousandths, None without a control failure.
+
+    Mantel-Haenszel estimate: ticks and strata weigh by how much they can tell.
 
     Source: Rothman et al., Modern Epidemiology, person-time rate ratio.
     """
     above = below = 0
-    for tick in ticks:
+    for tick in _informative(ticks):
         total = tick.treated_exposure + tick.control_exposure
         above += (tick.treated * tick.control_exposure << 20) // total
         below += (tick.control * tick.treated_exposure << 20) // total

@@ -1,0 +1,116 @@
+"""How many more vehicles may be offered the update now, so that it can harm only so many? Pure.
+
+A budget of harm instead of a calendar. Vehicles in flight are those that began and whose time of watching is not
+over; what they may suffer beyond the control group is bounded by the evidence so far:
+
+1. Risk: control's risk within one window x (upper bound of the rate ratio - 1), at most 1.
+   Without evidence every vehicle is taken to fail.
+2. Budget: rises from `harmed_first` to `harmed_last` as the upper bound falls from `RATIO_GROSS` to `RATIO_KNOWN`.
+3. At risk at once: budget / risk.
+4. Room: that, less the vehicles in flight; one whose window is half over counts half.
+5. Offers: an offer is begun before the next decision can take effect only with some chance, whose upper bound is
+   learned from the offers so far; without evidence all are taken to begin at once.
+6. More: room / chance, less the offers that are open. Never less than 0: offers that stand are not taken back.
+
+Arrays in, arrays out: for one campaign on the server, for thousands at once in the benchmark.
+
+Invariants:
+    Without evidence at most `harmed_first` vehicles are offered the update.
+    A higher bound of the rate ratio, or more vehicles in flight, never releases more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ringroad.kernel.errors import InvalidInput
+from ringroad.ship.evidence import Array
+
+RATIO_GROSS = 4.0  # rate ratio; while as much as this cannot be excluded, the budget is `harmed_first`
+RATIO_KNOWN = 1.5  # rate ratio; when more than this is excluded, the budget is `harmed_last`
+HARMED_MAX = 1_000_000  # vehicles; a budget above this is none
+RELEASED_MAX = 100_000_000  # vehicles; larger than any fleet, so that a risk of nothing is a number
+BEGUN_SIGMAS = 3.0  # standard deviations by which offers may be begun faster than they were so far: 99.9 %
+BEGUN_PRIOR = 7.0  # offers; 99.9 % bound of how many would have been begun where none was: -ln(0.001)
+SECONDS_MAX = 366 * 86_400  # seconds of a window or a reaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HarmBudget:
+    """How many vehicles the update may harm beyond control before it is stopped, in expectation.
+
+    Attributes:
+        harmed_first: vehicles, while there is no evidence; also the size of the first offer.
+        harmed_last: vehicles, once the rate ratio is known to be at most `RATIO_KNOWN`.
+        reaction_s: seconds from a failure until no vehicle begins any more: its report arrives, it is counted,
+            the halt takes effect.
+    """
+
+    harmed_first: int = 35
+    harmed_last: int = 400
+    reaction_s: int = 8_100
+
+    def __post_init__(self) -> None:
+        """Refuse a budget that shrinks with evidence, or is none."""
+        if not 1 <= self.harmed_first <= self.harmed_last <= HARMED_MAX:
+            raise InvalidInput(f"1 <= harmed_first <= harmed_last <= {HARMED_MAX} is needed")
+        if not 1 <= self.reaction_s <= SECONDS_MAX:
+            raise InvalidInput(f"reaction_s must be between 1 and {SECONDS_MAX}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RampFacts:
+    """What is known when the ramp decides; arrays of one shape, or single numbers as arrays of none.
+
+    Attributes:
+        upper: upper bound of the rate ratio of the worst metric; infinite without evidence.
+        risk: chance that a vehicle is harmed beyond control within its window, at that bound: `excess_risk`.
+        in_flight: vehicles that began, each weighed by the part of its window that is still to come.
+        offered: vehicles with an open offer that they did not begin.
+        begun: offers that were begun so far.
+        offered_s: seconds that offers stood open, summed over vehicles.
+    """
+
+    upper: Array
+    risk: Array
+    in_flight: Array
+    offered: Array
+    begun: Array
+    offered_s: Array
+
+
+def excess_risk(upper: Array, *, control_failed: Array, control_windows: Array) -> Array:
+    """Return the chance that a vehicle is harmed beyond control within one window; 1 without evidence.
+
+    Args:
+        upper: upper bound of the rate ratio.
+        control_failed: vehicles of the control group that failed.
+        control_windows: time at risk of the control group, in windows.
+    """
+    known = np.isfinite(upper) & (control_windows > 0)
+    # One failure more than was seen: a control group that had none yet does not make the update harmless.
+    base = (control_failed + 1.0) / np.where(known, control_windows, 1.0)
+    risk: Array = np.where(known, base * (np.where(known, upper, 1.0) - 1.0), 1.0)
+    return np.clip(risk, 0.0, 1.0)
+
+
+def budget_now(budget: HarmBudget, upper: Array) -> Array:
+    """Return how many vehicles may be harmed beyond control while the rate ratio may be as high as `upper`."""
+    excess = np.clip(upper - 1.0, RATIO_KNOWN - 1.0, RATIO_GROSS - 1.0)
+    share = np.log((RATIO_GROSS - 1.0) / excess) / np.log((RATIO_GROSS - 1.0) / (RATIO_KNOWN - 1.0))
+    now: Array = budget.harmed_first * (budget.harmed_last / budget.harmed_first) ** share
+    return now
+
+
+def decide_release(budget: HarmBudget, facts: RampFacts) -> Array:
+    """Return how many more vehicles to offer the update to, whole numbers of at least 0."""
+    least = budget.harmed_last / RELEASED_MAX
+    at_risk_max = budget_now(budget, facts.upper) / np.maximum(facts.risk, least)  # 1 to 3
+    room = np.maximum(at_risk_max - facts.in_flight, 0.0)  # 4
+    open_for_s = np.maximum(facts.offered_s, 1e-9)
+    hazard = (facts.begun + BEGUN_SIGMAS * np.sqrt(facts.begun) + BEGUN_PRIOR) / open_for_s  # 5
+    chance = -np.expm1(-hazard * budget.reaction_s)
+    more: Array = np.floor(np.maximum(room / chance - facts.offered, 0.0))  # 6
+    return more
