@@ -1,6 +1,7 @@
 """Real engines for tests: one PostgreSQL and one NATS server per session, started when first asked for.
 
-`pg_url` is a fresh, migrated database per test, copied from a template.
+`pg_url` is a fresh, migrated database per test, copied from a template. At its end every change of state that the
+product made there must have come with a fact.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ringroad.storage.broker import Broker, ensure_stream
 from ringroad.storage.db import Connection, connect
 from ringroad.storage.migrate import migrate
 from ringroad.storage.postgres import Postgres
+from support.ledger_watch import changes_without_fact, watch
 
 TEMPLATE = "ringroad_template"
 
@@ -55,6 +57,7 @@ def postgres(engine_folder: Path) -> Iterator[Postgres]:
     with connect(server.url(TEMPLATE)) as template:
         migrate(template, now=SystemClock().now())
         add_a_column_to_every_table(template)
+        watch(template)
     yield server
     server.stop()
 
@@ -77,7 +80,10 @@ def pg_url(postgres: Postgres) -> Iterator[str]:
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as conn:
         conn.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
         yield postgres.url(name)
+        with psycopg.connect(postgres.url(name)) as watched:
+            without_fact = changes_without_fact(watched)
         conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    assert without_fact == [], "a state changed in a transaction that appended no fact"
 
 
 @pytest.fixture

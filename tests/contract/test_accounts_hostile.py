@@ -13,7 +13,7 @@ from ringroad.http import accounts_store, auth
 from ringroad.http.auth import Role
 from ringroad.http.errors import TooMany
 from ringroad.http.events import CLIENTS_PER_ACCOUNT_MAX
-from ringroad.kernel.clock import SystemClock, new_secret
+from ringroad.kernel.clock import SystemClock, SystemIds, new_secret
 from ringroad.storage.db import connect
 from support.console_server import PASSWORD, add_account, serving
 
@@ -33,7 +33,9 @@ def bearer(token: str) -> dict[str, str]:
 def test_a_reset_ends_every_older_token(pg_url: str, client: httpx.Client) -> None:
     stolen = add_account(pg_url, "admin", Role.ADMIN)
     with connect(pg_url) as conn:
-        once = accounts_store.issue_one_time_token(conn, now=SystemClock().now(), secret=new_secret)
+        once = accounts_store.issue_one_time_token(
+            conn, SystemIds(), now=SystemClock().now(), secret=new_secret
+        )
     fresh = client.post("/api/v1/first-login", json={"token": once, "password": "another good password"})
     assert fresh.status_code == 201
     assert client.get("/api/v1/me", headers=bearer(stolen)).status_code == 401

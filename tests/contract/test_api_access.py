@@ -31,7 +31,9 @@ def bearer(token: str) -> dict[str, str]:
 
 def test_a_one_time_token_sets_a_password_once(pg_url: str, client: httpx.Client) -> None:
     with connect(pg_url) as conn:
-        once = accounts_store.issue_one_time_token(conn, now=SystemClock().now(), secret=new_secret)
+        once = accounts_store.issue_one_time_token(
+            conn, SystemIds(), now=SystemClock().now(), secret=new_secret
+        )
     short = client.post("/login/first", data={"token": once, "password": "short"})
     assert short.status_code == 422
     first = client.post("/login/first", data={"token": once, "password": PASSWORD})
@@ -103,6 +105,29 @@ def test_guessing_is_slowed_down_and_tells_nothing(pg_url: str, client: httpx.Cl
     slowed = client.post("/api/v1/login", json={"name": "admin", "password": PASSWORD})
     assert slowed.status_code == 429
     assert int(slowed.headers["retry-after"]) > 0
+
+
+def test_who_may_do_what_is_on_record_and_secrets_are_not(pg_url: str, client: httpx.Client) -> None:
+    admin = bearer(add_account(pg_url, "admin", Role.ADMIN))
+    made = client.post("/api/v1/accounts", headers=admin, json={"name": "ines", "role": "viewer"})
+    once = made.json()["token"]
+    client.post("/api/v1/accounts", headers=admin, json={"name": "ines", "role": "admin"})  # taken: 409
+    client.post("/api/v1/first-login", json={"token": once, "password": PASSWORD})
+    client.post("/api/v1/first-login", json={"token": once, "password": PASSWORD})  # used: 401
+    client.patch("/api/v1/accounts/ines", headers=admin, json={"role": "approver"})
+    client.patch("/api/v1/accounts/ines", headers=admin, json={"disabled": True})
+    client.patch("/api/v1/accounts/admin", headers=admin, json={"role": "viewer"})  # the last admin: 422
+    facts = client.get("/api/v1/facts?subject=ines", headers=admin).json()[::-1]
+    assert [(fact["kind"], fact["actor"], fact["body"]) for fact in facts] == [
+        ("account.created", "admin", {"role": "viewer"}),
+        ("account.password_set", "ines", {}),
+        ("account.changed", "admin", {"role": "approver"}),
+        ("account.changed", "admin", {"disabled": True}),
+    ]
+    assert {fact["stage"] for fact in facts} == {"house"}
+    assert all(fact["causes"] == [facts[0]["id"]] for fact in facts[1:])
+    kinds = [fact["kind"] for fact in client.get("/api/v1/facts?subject=admin", headers=admin).json()]
+    assert kinds == ["account.password_set", "account.created"]
 
 
 def test_a_locked_account_loses_its_tokens_at_once(pg_url: str, client: httpx.Client) -> None:

@@ -24,7 +24,7 @@ from ringroad.cli.keys import KeyCounts, KeyFolders, init_keys, install_all_root
 from ringroad.http.accounts_store import issue_one_time_token
 from ringroad.http.app import create_app
 from ringroad.http.auth import Role
-from ringroad.kernel.clock import SystemClock, new_secret
+from ringroad.kernel.clock import SystemClock, SystemIds, new_secret
 from ringroad.storage.db import connect
 from ringroad.storage.settings import Settings
 
@@ -136,7 +136,7 @@ class Terminal:
         """Sign in as the first admin."""
         with connect(self.settings.database_url) as conn:
             token = issue_one_time_token(
-                conn, name="admin", role=Role.ADMIN, now=SystemClock().now(), secret=new_secret
+                conn, SystemIds(), name="admin", role=Role.ADMIN, now=SystemClock().now(), secret=new_secret
             )
         password = self.folder / "password"
         password.write_text(PASSWORD + "\n")

@@ -13,7 +13,7 @@ import uvicorn
 from ringroad.http import accounts_store
 from ringroad.http.app import create_app
 from ringroad.http.auth import API_TOKEN_S, Role
-from ringroad.kernel.clock import SystemClock, new_secret
+from ringroad.kernel.clock import SystemClock, SystemIds, new_secret
 from ringroad.storage.db import connect
 from ringroad.storage.settings import Settings
 
@@ -45,8 +45,12 @@ def add_account(database_url: str, name: str, role: Role) -> str:
     """Create an account with `PASSWORD`; returns an API token."""
     now = SystemClock().now()
     with connect(database_url) as conn:
-        once = accounts_store.issue_one_time_token(conn, name=name, role=role, now=now, secret=new_secret)
-        accounts_store.set_first_password(conn, token=once, password=PASSWORD, now=now, secret=new_secret)
+        once = accounts_store.issue_one_time_token(
+            conn, SystemIds(), name=name, role=role, now=now, secret=new_secret
+        )
+        accounts_store.set_first_password(
+            conn, SystemIds(), token=once, password=PASSWORD, now=now, secret=new_secret
+        )
         return accounts_store.issue_token(
             conn, name=name, kind="api", now=now, life_s=API_TOKEN_S, secret=new_secret
         )

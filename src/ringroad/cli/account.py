@@ -177,7 +177,7 @@ def reset(shell: Shell, *, name: str) -> None:
         if name not in known:
             raise NotFound(f"there is no account {name!r}", hint="ringroad account list shows all")
         made = issue_one_time_token(
-            conn, name=name, role=known[name], now=shell.clock.now(), secret=new_secret
+            conn, shell.ids, name=name, role=known[name], now=shell.clock.now(), secret=new_secret
         )
     shell.show({"account": name, "token": made}, text=made)
 

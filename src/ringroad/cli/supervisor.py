@@ -24,7 +24,7 @@ from typing import IO, Any, Final
 import psycopg
 
 from ringroad.http.accounts_store import issue_one_time_token
-from ringroad.kernel.clock import Clock
+from ringroad.kernel.clock import Clock, SystemIds
 from ringroad.kernel.errors import Conflict, NotFound, RingroadError, Unavailable
 from ringroad.storage.broker import Broker, check_home, check_port, ensure_stream
 from ringroad.storage.db import connect
@@ -256,7 +256,7 @@ class Supervisor:
         settings = self._settings
         resolved = resolve(settings)
         with connect(resolved.database_url) as conn:
-            token = issue_one_time_token(conn, now=self._clock.now(), secret=secrets.token_bytes)
+            token = issue_one_time_token(conn, SystemIds(), now=self._clock.now(), secret=secrets.token_bytes)
         if not self._engines_only:
             for name, command in CHILDREN:
                 self._say(f"starting {name}")

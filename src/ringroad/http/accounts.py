@@ -90,11 +90,11 @@ def list_accounts(ctx: Ctx) -> list[AccountView]:
 
 
 @route("POST", "/accounts", role=Role.ADMIN, tag="accounts", status=201, errors=[409])
-def create_account(ctx: Ctx, data: JSONBody[NewAccount]) -> Token:
+def create_account(ctx: Ctx, request: Request[Account, str, Any], data: JSONBody[NewAccount]) -> Token:
     """Create an account and return the one-time token with which its owner sets a password."""
     now = ctx.clock.now()
     with ctx.connection() as conn, transaction(conn):
-        store.create_account(conn, name=data.name, role=data.role, now=now)
+        store.create_account(conn, ctx.ids, name=data.name, role=data.role, actor=request.user.name, now=now)
         token = store.issue_token(
             conn, name=data.name, kind="one_time", now=now, life_s=ONE_TIME_S, secret=ctx.secret
         )
@@ -102,10 +102,15 @@ def create_account(ctx: Ctx, data: JSONBody[NewAccount]) -> Token:
 
 
 @route("PATCH", "/accounts/{name:str}", role=Role.ADMIN, tag="accounts", errors=[404, 422])
-def change_account(ctx: Ctx, name: AccountName, data: JSONBody[AccountChange]) -> Done:
+def change_account(
+    ctx: Ctx, request: Request[Account, str, Any], name: AccountName, data: JSONBody[AccountChange]
+) -> Done:
     """Change an account's role, lock or unlock it; a locked one loses its tokens at once."""
     with ctx.connection() as conn:
-        store.change_account(conn, name=name, role=data.role, disabled=data.disabled, now=ctx.clock.now())
+        store.change_account(
+            conn, ctx.ids, name=name, role=data.role, disabled=data.disabled, actor=request.user.name,
+            now=ctx.clock.now(),
+        )  # fmt: skip
     return Done(id=name)
 
 

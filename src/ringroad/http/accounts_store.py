@@ -8,26 +8,41 @@ from typing import Any
 
 from ringroad.http import auth
 from ringroad.http.auth import Account, Role
+from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
+from ringroad.kernel.facts import FactKind
 from ringroad.storage.db import Connection, load_queries, transaction
+from ringroad.storage.ledger import append_fact, causes_of
 
 SQL = load_queries("ringroad.http")
+ON_THIS_MACHINE = "system:up"  # whoever starts the server, or may read its database, makes the first account
 Secret = Callable[[int], bytes]
 
 
-def create_account(conn: Connection, *, name: str, role: Role, now: datetime) -> None:
+def create_account(conn: Connection, ids: Ids, *, name: str, role: Role, actor: str, now: datetime) -> None:
     """Create an account without a password; `issue_token` of kind one_time lets its owner set one.
 
     Raises:
         Conflict: the name is taken.
     """
-    if SQL.insert_account(conn, name=name, role=role.value, created_at=now) != 1:
+    if not ensure_account(conn, ids, name=name, role=role, actor=actor, now=now):
         raise Conflict(f"there is an account {name!r} already", hint="choose another name")
 
 
-def ensure_account(conn: Connection, *, name: str, role: Role, now: datetime) -> None:
-    """Create an account unless it is there."""
-    SQL.insert_account(conn, name=name, role=role.value, created_at=now)
+def ensure_account(conn: Connection, ids: Ids, *, name: str, role: Role, actor: str, now: datetime) -> bool:
+    """Create an account unless it is there; return whether it was not. Inside a transaction of the caller."""
+    if SQL.insert_account(conn, name=name, role=role.value, created_at=now) != 1:
+        return False
+    append_fact(
+        conn,
+        ids,
+        kind=FactKind.ACCOUNT_CREATED,
+        subject=name,
+        actor=actor,
+        now=now,
+        body={"role": role.value},
+    )
+    return True
 
 
 def issue_token(conn: Connection, *, name: str, kind: str, now: datetime, life_s: int, secret: Secret) -> str:
@@ -59,11 +74,17 @@ def issue_token(conn: Connection, *, name: str, kind: str, now: datetime, life_s
 
 
 def issue_one_time_token(
-    conn: Connection, *, name: str = "admin", role: Role = Role.ADMIN, now: datetime, secret: Secret
+    conn: Connection,
+    ids: Ids,
+    *,
+    name: str = "admin",
+    role: Role = Role.ADMIN,
+    now: datetime,
+    secret: Secret,
 ) -> str:
     """Make sure of an account and return a token that sets its password once, on /login."""
     with transaction(conn):
-        ensure_account(conn, name=name, role=role, now=now)
+        ensure_account(conn, ids, name=name, role=role, actor=ON_THIS_MACHINE, now=now)
         SQL.delete_tokens(conn, account_name=name, kind="one_time")
         return issue_token(conn, name=name, kind="one_time", now=now, life_s=auth.ONE_TIME_S, secret=secret)
 
@@ -90,7 +111,7 @@ def read_login(conn: Connection, *, name: str) -> tuple[Account, str | None] | N
 
 
 def set_first_password(
-    conn: Connection, *, token: str, password: str, now: datetime, secret: Secret
+    conn: Connection, ids: Ids, *, token: str, password: str, now: datetime, secret: Secret
 ) -> Account | None:
     """Consume a one-time token and set its account's password; None if the token is no good (any more).
 
@@ -107,6 +128,10 @@ def set_first_password(
         if account is None or SQL.use_token(conn, token_sha256=auth.token_digest(token), now=now) != 1:
             return None
         SQL.set_password(conn, name=account.name, password_hash=hashed)
+        append_fact(
+            conn, ids, kind=FactKind.ACCOUNT_PASSWORD_SET, subject=account.name, actor=account.name, now=now,
+            causes=causes_of(conn, [(FactKind.ACCOUNT_CREATED, account.name)]),
+        )  # fmt: skip
         revoke_all(conn, account.name)
     return account
 
@@ -132,7 +157,14 @@ def list_accounts(conn: Connection) -> list[dict[str, Any]]:
 
 
 def change_account(
-    conn: Connection, *, name: str, role: Role | None, disabled: bool | None, now: datetime
+    conn: Connection,
+    ids: Ids,
+    *,
+    name: str,
+    role: Role | None,
+    disabled: bool | None,
+    actor: str,
+    now: datetime,
 ) -> None:
     """Change role or lock an account; a locked one loses its tokens at once.
 
@@ -148,5 +180,11 @@ def change_account(
             raise NotFound(f"no account {name!r}", hint="ringroad account list")
         if not SQL.admins(conn):
             raise InvalidInput("this would leave no admin", hint="make somebody else admin first")
+        asked = {"role": role.value if role else None, "disabled": disabled}
+        append_fact(
+            conn, ids, kind=FactKind.ACCOUNT_CHANGED, subject=name, actor=actor, now=now,
+            causes=causes_of(conn, [(FactKind.ACCOUNT_CREATED, name)]),
+            body={key: value for key, value in asked.items() if value is not None},
+        )  # fmt: skip
         if disabled:
             revoke_all(conn, name)

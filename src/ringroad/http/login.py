@@ -39,7 +39,7 @@ def first_login(ctx: Context, *, token: str, password: str, address: str) -> Acc
     _wait(ctx, "", address)
     with ctx.connection() as conn:
         account = store.set_first_password(
-            conn, token=token, password=password, now=ctx.clock.now(), secret=ctx.secret
+            conn, ctx.ids, token=token, password=password, now=ctx.clock.now(), secret=ctx.secret
         )
     if account is None:
         _failed(ctx, "", address)

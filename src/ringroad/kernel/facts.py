@@ -29,6 +29,7 @@ from typing import Any
 
 from ringroad.kernel.errors import InvalidInput
 
+HOUSE = "house"
 CAUSES_MAX = 64  # facts; a cause list longer than this belongs into the evidence, not the graph
 
 
@@ -94,9 +95,12 @@ class FactKind(StrEnum):
     VEHICLES_CANCELLING = "vehicles.cancelling"
     VEHICLES_CANCELLED = "vehicles.cancelled"
     OUTCOME_MEASURED = "outcome.measured"
+    ACCOUNT_CREATED = "account.created"
+    ACCOUNT_CHANGED = "account.changed"
+    ACCOUNT_PASSWORD_SET = "account.password_set"  # noqa: S105 - a kind of fact
 
 
-STAGE_OF: Mapping[FactKind, Stage] = MappingProxyType(
+STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
     {
         FactKind.SIGNAL_OBSERVED: Stage.SIGNAL,
         FactKind.FINDING_OPENED: Stage.SIGNAL,
@@ -143,6 +147,9 @@ STAGE_OF: Mapping[FactKind, Stage] = MappingProxyType(
         FactKind.VEHICLES_CANCELLING: Stage.SHIP,
         FactKind.VEHICLES_CANCELLED: Stage.SHIP,
         FactKind.OUTCOME_MEASURED: Stage.ADAPT,
+        FactKind.ACCOUNT_CREATED: None,
+        FactKind.ACCOUNT_CHANGED: None,
+        FactKind.ACCOUNT_PASSWORD_SET: None,
     }
 )
 
@@ -190,6 +197,7 @@ class Fact:
             raise InvalidInput(f"fact {self.kind}: a fact cannot cause itself")
 
     @property
-    def stage(self) -> Stage:
-        """The stage whose work this fact is."""
-        return STAGE_OF[self.kind]
+    def stage(self) -> str:
+        """The stage whose work this fact is; `HOUSE` for what is no stage's: who may do what."""
+        stage = STAGE_OF[self.kind]
+        return stage.value if stage else HOUSE

@@ -97,13 +97,12 @@ def issue_waiting(conn: Connection, ids: Ids, issue: IssueBundle, *, now: dateti
             if isinstance(content, Content):
                 refused = _issue(conn, issue, content, now=now) if bundle.gateway == "native" else ""
                 if not refused:
-                    store.mark_issued(conn, bundle, now=now)
                     issued.append(bundle)
                     continue
                 content = NoContent(refused)
             LOG.warning("no bundle", vin=bundle.vin, action_id=bundle.action_id, reason=content.reason)
             store.mark_refused(conn, ids, bundle, reason=content.reason, now=now)
-        store.append_issued(conn, ids, issued, actor=RECONCILER, now=now)
+        store.mark_issued(conn, ids, issued, actor=RECONCILER, now=now)
     return len(waiting)
 
 

@@ -59,7 +59,7 @@ def append_fact(
         conn,
         id=fact.id,
         kind=fact.kind.value,
-        stage=fact.stage.value,
+        stage=fact.stage,
         subject=fact.subject,
         lap_id=fact.lap_id,
         causes=list(fact.causes),
@@ -84,7 +84,7 @@ def append_facts(conn: Connection, facts: Sequence[Fact]) -> None:
                 (
                     fact.id,
                     fact.kind.value,
-                    fact.stage.value,
+                    fact.stage,
                     fact.subject,
                     fact.lap_id,
                     list(fact.causes),

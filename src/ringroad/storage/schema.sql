@@ -198,7 +198,7 @@ CREATE TABLE public.fact (
     recorded_at timestamp with time zone NOT NULL,
     body jsonb DEFAULT '{}'::jsonb NOT NULL,
     CONSTRAINT fact_check CHECK ((work_started_at <= event_at)),
-    CONSTRAINT fact_stage_check CHECK ((stage = ANY (ARRAY['signal'::text, 'design'::text, 'build'::text, 'ship'::text, 'adapt'::text])))
+    CONSTRAINT fact_stage_check CHECK ((stage = ANY (ARRAY['signal'::text, 'design'::text, 'build'::text, 'ship'::text, 'adapt'::text, 'house'::text])))
 );
 ALTER TABLE public.fact ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.fact_seq_seq
@@ -272,7 +272,7 @@ CREATE TABLE public.outcome (
     verdict text NOT NULL,
     measure jsonb NOT NULL,
     measured_at timestamp with time zone NOT NULL,
-    CONSTRAINT outcome_verdict_check CHECK ((verdict = ANY (ARRAY['better'::text, 'worse'::text, 'unknown'::text])))
+    CONSTRAINT outcome_verdict_check CHECK ((verdict = ANY (ARRAY['better'::text, 'worse'::text, 'recovered'::text, 'not_recovered'::text, 'unknown'::text])))
 );
 CREATE TABLE public.plant_order (
     id text NOT NULL,

@@ -8,7 +8,6 @@ from ringroad.ship.model import Campaign
 from ringroad.ship.store.bundles import (
     PendingBundle,
     Withdrawal,
-    append_issued,
     bundles_to_issue,
     bundles_to_withdraw,
     mark_issued,
@@ -57,7 +56,6 @@ __all__ = [
     "SavedPlan",
     "Withdrawal",
     "abort",
-    "append_issued",
     "apply_decision",
     "apply_manifest",
     "approve",

@@ -58,29 +58,27 @@ def bundles_to_issue(conn: Connection, *, rows_max: int = BUNDLES_MAX) -> list[P
     return list(first.values())
 
 
-def mark_issued(conn: Connection, bundle: PendingBundle, *, now: datetime) -> None:
-    """Offer the action; a native vehicle's bundle is stored in this transaction, and so is `append_issued`'s fact.
-
-    Raises:
-        Conflict: the action is not waiting any more.
-    """
-    rows = SQL.offer_issued(
-        conn,
-        action_id=bundle.action_id,
-        bundle="issued" if bundle.gateway == "native" else "",
-        deadline_s=bundle.deadline_s,
-        now=now,
-    )
-    expect_one(rows, f"action {bundle.action_id}")
-    SQL.notify_assignment(conn, campaign_id=bundle.campaign_id)
-
-
-def append_issued(
+def mark_issued(
     conn: Connection, ids: Ids, bundles: Sequence[PendingBundle], *, actor: str, now: datetime
 ) -> None:
-    """Append that these actions were offered."""
-    rows = [asdict(bundle) for bundle in bundles]
-    append_by_wave(conn, ids, FactKind.VEHICLES_OFFERED, rows, actor=actor, now=now)
+    """Offer the actions; a native vehicle's bundle is stored in this transaction.
+
+    Raises:
+        Conflict: an action is not waiting any more.
+    """
+    for bundle in bundles:
+        rows = SQL.offer_issued(
+            conn,
+            action_id=bundle.action_id,
+            bundle="issued" if bundle.gateway == "native" else "",
+            deadline_s=bundle.deadline_s,
+            now=now,
+        )
+        expect_one(rows, f"action {bundle.action_id}")
+    offered = [asdict(bundle) for bundle in bundles]
+    append_by_wave(conn, ids, FactKind.VEHICLES_OFFERED, offered, actor=actor, now=now)
+    for campaign_id in sorted({bundle.campaign_id for bundle in bundles}):
+        SQL.notify_assignment(conn, campaign_id=campaign_id)
 
 
 def mark_refused(conn: Connection, ids: Ids, bundle: PendingBundle, *, reason: str, now: datetime) -> None:

@@ -1,0 +1,1098 @@
+-- Made by RINGROAD_WRITE_BEFORE=1 pytest tests/migration; do not edit.
+-- file: src/ringroad/adapt/queries.sql
+-- name: finding^
+SELECT id, lap_id, programme_id, ecu, software_version, fault_code, state, evidence, generation, opened_at
+  FROM finding WHERE id = :finding_id;
+
+-- name: campaign^
+SELECT id, release_id, lap_id, state FROM campaign WHERE id = :campaign_id;
+
+-- name: new_versions
+SELECT DISTINCT p.version
+  FROM campaign c
+  JOIN release r ON r.id = c.release_id
+ CROSS JOIN LATERAL jsonb_each(r.document -> 'variants') AS variant (name, packages)
+  JOIN software_package p ON p.id = variant.packages ->> :ecu AND p.ecu = :ecu
+ WHERE c.id = :campaign_id
+ ORDER BY p.version;
+
+-- name: put_outcome!
+INSERT INTO outcome (id, campaign_id, finding_id, lap_id, verdict, measure, measured_at)
+VALUES (:id, :campaign_id, :finding_id, :lap_id, :verdict, :measure, :now)
+ON CONFLICT (campaign_id, finding_id) DO UPDATE
+   SET verdict = EXCLUDED.verdict, measure = EXCLUDED.measure, measured_at = EXCLUDED.measured_at
+ WHERE outcome.verdict = 'unknown';
+
+-- name: close_finding!
+UPDATE finding SET state = 'closed', state_reason = :reason, closed_at = :now, generation = generation + 1
+ WHERE id = :finding_id AND generation = :generation AND state = 'accepted';
+
+-- name: finish_changes
+UPDATE change SET state = 'done', state_reason = :reason, generation = generation + 1
+ WHERE finding_id = :finding_id AND state = 'approved' RETURNING id;
+
+-- name: outcome_of^
+SELECT * FROM outcome WHERE campaign_id = :campaign_id AND finding_id = :finding_id;
+
+-- name: outcome^
+SELECT * FROM outcome WHERE id = :outcome_id;
+
+-- name: outcomes
+SELECT * FROM outcome
+ WHERE (:finding_id::text IS NULL OR finding_id = :finding_id)
+   AND (:campaign_id::text IS NULL OR campaign_id = :campaign_id)
+   AND (:lap_id::text IS NULL OR lap_id = :lap_id)
+   AND (:before_id::text IS NULL OR id < :before_id)
+ ORDER BY id DESC LIMIT :rows_max;
+
+-- name: due_outcomes
+SELECT c.id AS campaign_id, f.id AS finding_id
+  FROM campaign c
+  JOIN finding f ON f.lap_id = c.lap_id AND f.state = 'accepted'
+  LEFT JOIN outcome o ON o.campaign_id = c.id AND o.finding_id = f.id
+ WHERE c.state = 'finished' AND (o.id IS NULL OR o.verdict = 'unknown')
+ ORDER BY o.measured_at NULLS FIRST, c.id, f.id LIMIT :rows_max;  -- those that stay unknown keep nobody waiting
+
+-- name: lap^
+SELECT id, title, opened_at FROM lap WHERE id = :lap_id;
+
+-- name: laps
+SELECT id, title, opened_at FROM lap
+ WHERE (:before_id::text IS NULL OR id < :before_id) ORDER BY id DESC LIMIT :rows_max;
+
+-- file: src/ringroad/build/queries.sql
+-- name: programme^
+SELECT * FROM programme WHERE id = :programme_id;
+
+-- name: lock_programme$
+SELECT id FROM programme WHERE id = :programme_id FOR NO KEY UPDATE;
+
+-- name: programmes
+SELECT * FROM programme ORDER BY id LIMIT :rows_max;
+
+-- name: insert_programme!
+INSERT INTO programme (id, digest, source, document, imported_at)
+VALUES (:programme_id, :digest, :source, :document, :now)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: update_programme!
+UPDATE programme SET digest = :digest, source = :source, document = :document, imported_at = :now,
+       generation = generation + 1
+ WHERE id = :programme_id AND generation = :generation;
+
+-- name: ecus_on_the_road
+SELECT DISTINCT v.variant, e.name, e.hardware_id
+  FROM vehicle v JOIN ecu e ON e.vin = v.vin AND e.removed_at IS NULL
+ WHERE v.programme_id = :programme_id;
+
+-- name: insert_package!
+INSERT INTO software_package (id, programme_id, ecu, name, version, filename, format, hardware_ids, image_sha256,
+       image_sha512, image_bytes, release_counter, facts, requires, added_at)
+VALUES (:id, :programme_id, :ecu, :name, :version, :filename, :format, :hardware_ids, :image_sha256,
+       :image_sha512, :image_bytes, :release_counter, :facts, :requires, :now)
+ON CONFLICT (programme_id, ecu, version) DO NOTHING;
+
+-- name: package^
+SELECT * FROM software_package WHERE id = :package_id;
+
+-- name: package_of_version^
+SELECT * FROM software_package WHERE programme_id = :programme_id AND ecu = :ecu AND version = :version;
+
+-- name: packages
+SELECT * FROM software_package
+ WHERE (:programme_id::text IS NULL OR programme_id = :programme_id)
+   AND (:ecu::text IS NULL OR ecu = :ecu)
+   AND id > :after_id
+ ORDER BY id LIMIT :rows_max;
+
+-- name: packages_by_id
+SELECT * FROM software_package WHERE id = ANY(:package_ids::text[]) ORDER BY id;
+
+-- name: signed_counters
+SELECT p.ecu, max(p.release_counter) AS counter
+  FROM release r
+  CROSS JOIN LATERAL jsonb_each(r.document -> 'variants') v
+  CROSS JOIN LATERAL jsonb_each_text(v.value) e
+  JOIN software_package p ON p.id = e.value
+ WHERE r.programme_id = :programme_id AND r.signed_at IS NOT NULL
+ GROUP BY p.ecu;
+
+-- name: running_versions
+SELECT DISTINCT e.name AS ecu, i.version
+  FROM vehicle v
+  JOIN ecu e ON e.vin = v.vin AND e.removed_at IS NULL
+  JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
+ WHERE v.programme_id = :programme_id
+UNION
+SELECT p.ecu, p.version
+  FROM line_baseline b
+  CROSS JOIN LATERAL jsonb_each(b.packages) v
+  CROSS JOIN LATERAL jsonb_each_text(v.value) e
+  JOIN software_package p ON p.id = e.value
+ WHERE b.programme_id = :programme_id
+ORDER BY 1, 2;
+
+-- name: insert_release!
+INSERT INTO release (id, programme_id, name, version, state, change_id, lap_id, document, created_by, created_at)
+VALUES (:release_id, :programme_id, :name, :version, 'draft', :change_id, :lap_id, :document, :actor, :now);
+
+-- name: release^
+SELECT * FROM release WHERE id = :release_id;
+
+-- name: releases
+SELECT * FROM release
+ WHERE (:programme_id::text IS NULL OR programme_id = :programme_id) AND id > :after_id
+ ORDER BY id LIMIT :rows_max;
+
+-- name: revise_release!
+UPDATE release SET document = :document, state = 'draft', findings = '[]', generation = generation + 1
+ WHERE id = :release_id AND generation = :generation AND state IN ('draft', 'checked');
+
+-- name: keep_findings!
+UPDATE release SET findings = :findings, state = :state, generation = generation + 1
+ WHERE id = :release_id AND generation = :generation AND state IN ('draft', 'checked');
+
+-- name: mark_signed!
+UPDATE release SET state = 'signed', signed_at = :now, generation = generation + 1
+ WHERE id = :release_id AND generation = :generation AND state = 'checked';
+
+-- name: withdraw!
+UPDATE release SET state = 'withdrawn', generation = generation + 1
+ WHERE id = :release_id AND generation = :generation AND state <> 'withdrawn';
+
+-- name: baseline^
+SELECT * FROM line_baseline WHERE programme_id = :programme_id;
+
+-- name: baseline_of_release$
+SELECT count(*) FROM line_baseline WHERE release_id = :release_id;
+
+-- name: insert_baseline!
+INSERT INTO line_baseline (programme_id, release_id, packages, set_at)
+VALUES (:programme_id, :release_id, :packages, :now)
+ON CONFLICT (programme_id) DO NOTHING;
+
+-- name: update_baseline!
+UPDATE line_baseline SET release_id = :release_id, packages = :packages, set_at = :now, generation = generation + 1
+ WHERE programme_id = :programme_id AND generation = :generation;
+
+-- name: vehicle^
+SELECT * FROM vehicle WHERE vin = :vin;
+
+-- name: vehicle_ecus
+SELECT * FROM ecu WHERE vin = :vin AND removed_at IS NULL ORDER BY serial;
+
+-- name: insert_vehicle!
+INSERT INTO vehicle (vin, programme_id, variant, region, tags, gateway, token_sha256, primary_serial, release_id, born_at)
+VALUES (:vin, :programme_id, :variant, :region, :tags, :gateway, :token_sha256, :primary_serial, :release_id, :now)
+ON CONFLICT (vin) DO NOTHING;
+
+-- name: insert_ecu!
+INSERT INTO ecu (vin, serial, name, hardware_id, public_key, key_id, is_primary, added_at)
+VALUES (:vin, :serial, :name, :hardware_id, :public_key, :key_id, :is_primary, :now);
+
+-- name: insert_installed!
+INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at)
+VALUES (:vin, :serial, :filename, :version, :image_sha256, :now);
+
+-- name: finish_order!
+UPDATE plant_order SET state = 'born', vin = :vin WHERE id = :order_id AND state IN ('open', 'building');
+
+-- name: insert_order!
+INSERT INTO plant_order (id, programme_id, variant, options, region, rush, due_at, received_at)
+VALUES (:order_id, :programme_id, :variant, :options, :region, :rush, :due_at, :now);
+
+-- name: order^
+SELECT * FROM plant_order WHERE id = :order_id;
+
+-- name: waiting_orders
+SELECT * FROM plant_order WHERE programme_id = :programme_id AND state IN ('open', 'building')
+ ORDER BY received_at, id LIMIT :rows_max;
+
+-- name: orders
+SELECT * FROM plant_order WHERE programme_id = :programme_id ORDER BY received_at DESC, id DESC LIMIT :rows_max;
+
+-- name: move_order!
+UPDATE plant_order SET state = :state WHERE id = :order_id AND state = :before;
+
+-- name: block_option!
+INSERT INTO blocked_option (programme_id, option, reason, since) VALUES (:programme_id, :option, :reason, :now)
+ON CONFLICT (programme_id, option) DO NOTHING;
+
+-- name: unblock_option!
+DELETE FROM blocked_option WHERE programme_id = :programme_id AND option = :option;
+
+-- name: blocked_options
+SELECT * FROM blocked_option WHERE programme_id = :programme_id ORDER BY option;
+
+-- name: current_schedule^
+SELECT * FROM line_schedule WHERE programme_id = :programme_id ORDER BY generation DESC LIMIT 1;
+
+-- name: insert_schedule!
+INSERT INTO line_schedule (id, programme_id, generation, parent_id, cause, document, replan_latency_us, made_at)
+SELECT :schedule_id, :programme_id, :generation + 1, :parent_id, :cause, :document, :replan_latency_us, :now
+ WHERE :generation = coalesce((SELECT max(generation) FROM line_schedule WHERE programme_id = :programme_id), 0)
+ON CONFLICT (programme_id, generation) DO NOTHING;
+
+-- file: src/ringroad/build/repository/queries.sql
+-- name: lock_repository^
+SELECT pg_advisory_xact_lock(hashtextextended('repository:' || :repository || ':' || :vin, 0));
+
+-- name: latest_metadata^
+SELECT version, bytes, expires_at FROM repository_metadata
+ WHERE repository = :repository AND vin = :vin AND role = :role
+ ORDER BY version DESC LIMIT 1;
+
+-- name: latest_set
+SELECT DISTINCT ON (role) role, version, bytes FROM repository_metadata
+ WHERE repository = :repository AND vin = :vin AND role IN ('timestamp', 'snapshot', 'targets')
+ ORDER BY role, version DESC;
+
+-- name: metadata_bytes$
+SELECT bytes FROM repository_metadata
+ WHERE repository = :repository AND vin = :vin AND role = :role AND version = :version;
+
+-- name: insert_metadata!
+INSERT INTO repository_metadata (repository, vin, role, version, bytes, expires_at, written_at)
+VALUES (:repository, :vin, :role, :version, :bytes, :expires_at, :written_at);
+
+-- name: delete_superseded!
+-- Timestamps have no versioned name, and a Snapshot is asked for only while the Timestamp names it.
+DELETE FROM repository_metadata
+ WHERE repository = :repository AND vin = :vin
+   AND ((role = 'timestamp' AND version < :timestamp_version)
+     OR (role = 'snapshot' AND version < :snapshot_version - 1));
+
+-- name: expiring
+-- Due, or written before the newest root, whose keys may be others.
+SELECT repository, vin FROM repository_metadata AS stamp
+ WHERE role = 'timestamp'
+   AND (expires_at <= :before
+        OR written_at < (SELECT max(root.written_at) FROM repository_metadata AS root
+                          WHERE root.repository = stamp.repository AND root.vin = '' AND root.role = 'root'))
+ ORDER BY expires_at, repository, vin LIMIT :rows_max;
+
+-- file: src/ringroad/design/queries.sql
+-- name: finding^
+SELECT id, lap_id, programme_id, ecu, state, evidence, generation FROM finding WHERE id = :finding_id;
+
+-- name: open_findings
+SELECT id, lap_id, programme_id, ecu, state, evidence, generation FROM finding
+ WHERE state = 'open' ORDER BY id LIMIT :rows_max;
+
+-- name: accept_finding!
+UPDATE finding SET state = 'accepted', state_reason = :reason, generation = generation + 1
+ WHERE id = :finding_id AND generation = :generation AND state = 'open';
+
+-- name: reject_finding!
+UPDATE finding SET state = 'rejected', state_reason = :reason, closed_at = :now, generation = generation + 1
+ WHERE id = :finding_id AND generation = :generation AND state IN ('open', 'accepted');
+
+-- name: reject_proposed_changes
+UPDATE change SET state = 'rejected', state_reason = :reason, generation = generation + 1
+ WHERE finding_id = :finding_id AND state = 'proposed' RETURNING *;
+
+-- name: has_ecu$
+SELECT EXISTS (SELECT 1 FROM programme WHERE id = :programme_id AND document->'ecus' ? :ecu);
+
+-- name: lock_finding$
+SELECT generation FROM finding WHERE id = :finding_id FOR UPDATE;
+
+-- name: count_changes$
+SELECT count(*) FROM change WHERE finding_id = :finding_id;
+
+-- name: insert_change!
+INSERT INTO change (id, finding_id, lap_id, title, ecu, target, state, proposed_by, proposed_at)
+VALUES (:id, :finding_id, :lap_id, :title, :ecu, :target, 'proposed', :proposed_by, :proposed_at);
+
+-- name: approve_change!
+UPDATE change SET state = 'approved', approved_by = :actor, approved_at = :now, generation = generation + 1
+ WHERE id = :change_id AND generation = :generation AND state = 'proposed';
+
+-- name: reject_change!
+UPDATE change SET state = 'rejected', state_reason = :reason, generation = generation + 1
+ WHERE id = :change_id AND generation = :generation AND state IN ('proposed', 'approved');
+
+-- name: change^
+SELECT * FROM change WHERE id = :change_id;
+
+-- name: changes
+SELECT * FROM change
+ WHERE (:state::text IS NULL OR state = :state) AND (:finding_id::text IS NULL OR finding_id = :finding_id)
+   AND (:before_id::text IS NULL OR id < :before_id)
+ ORDER BY id DESC LIMIT :rows_max;
+
+-- file: src/ringroad/http/device/queries.sql
+-- name: devices
+SELECT vin, gateway, token_sha256, attributes = '{}'::jsonb AS config_wanted, changed_seq
+  FROM vehicle WHERE changed_seq > :after_seq;
+
+-- name: assignments
+SELECT a.action_id, a.vin, a.state, a.changed_seq, coalesce(a.release_id, c.release_id) AS release_id, v.variant
+  FROM assignment a
+  JOIN campaign c ON c.id = a.campaign_id
+  JOIN vehicle v ON v.vin = a.vin
+ WHERE a.changed_seq > :after_seq
+   AND (:after_seq > 0 OR a.state IN ('offered', 'active', 'cancelling'))
+   AND NOT EXISTS (SELECT 1 FROM device_report r
+                    WHERE r.action_id = a.action_id AND r.vin = a.vin AND r.kind = 'closed' AND r.applied_at IS NULL)
+ ORDER BY a.changed_seq;
+
+-- name: bundle_packages
+SELECT p.id, p.ecu, p.name, p.version, p.filename, p.image_sha256, p.image_bytes
+  FROM release r, jsonb_each_text(r.document -> 'variants' -> :variant) AS chosen (ecu, package_id)
+  JOIN software_package p ON p.id = chosen.package_id
+ WHERE r.id = :release_id
+ ORDER BY p.ecu;
+
+-- name: image_by_name^
+SELECT filename, image_sha256, image_bytes FROM software_package WHERE filename = :filename AND image_sha256 = :sha256;
+
+-- name: metadata_latest$
+SELECT bytes FROM repository_metadata
+ WHERE repository = :repository AND vin = :vin AND role = :role ORDER BY version DESC LIMIT 1;
+
+-- name: metadata_version$
+SELECT bytes FROM repository_metadata
+ WHERE repository = :repository AND vin = :vin AND role = :role AND version = :version;
+
+-- file: src/ringroad/http/queries.sql
+-- name: insert_account!
+INSERT INTO account (name, role, created_at) VALUES (:name, :role, :created_at) ON CONFLICT DO NOTHING;
+
+-- name: insert_token!
+INSERT INTO access_token (token_sha256, account_name, kind, created_at, expires_at)
+SELECT :token_sha256, name, :kind, :created_at, :expires_at FROM account
+ WHERE name = :account_name AND disabled_at IS NULL;
+
+-- name: account_of_token^
+SELECT a.name, a.role, t.kind
+  FROM access_token t JOIN account a ON a.name = t.account_name
+ WHERE t.token_sha256 = :token_sha256 AND t.kind = ANY(:kinds::text[]) AND :now < t.expires_at
+   AND (t.kind <> 'one_time' OR t.used_at IS NULL) AND a.disabled_at IS NULL;
+
+-- name: account_for_login^
+SELECT name, role, password_hash FROM account WHERE name = :name AND disabled_at IS NULL;
+
+-- name: password_hash$
+SELECT password_hash FROM account WHERE name = :name;
+
+-- name: use_token!
+UPDATE access_token SET used_at = :now WHERE token_sha256 = :token_sha256 AND used_at IS NULL;
+
+-- name: set_password!
+UPDATE account SET password_hash = :password_hash WHERE name = :name;
+
+-- name: delete_token!
+DELETE FROM access_token WHERE token_sha256 = :token_sha256;
+
+-- name: delete_tokens!
+DELETE FROM access_token WHERE account_name = :account_name AND (:kind::text IS NULL OR kind = :kind);
+
+-- name: accounts
+SELECT a.name, a.role, a.created_at, a.disabled_at, a.password_hash IS NOT NULL AS has_password,
+       count(t.*) FILTER (WHERE t.kind = 'api' AND t.expires_at > now()) AS api_tokens
+  FROM account a LEFT JOIN access_token t ON t.account_name = a.name
+ GROUP BY a.name ORDER BY a.name;
+
+-- name: update_account!
+UPDATE account
+   SET role = coalesce(:role::text, role),
+       disabled_at = CASE :disabled::boolean WHEN true THEN coalesce(disabled_at, :now) WHEN false THEN NULL
+                     ELSE disabled_at END
+ WHERE name = :name;
+
+-- name: admins$
+SELECT count(*) FROM account WHERE role = 'admin' AND disabled_at IS NULL;
+
+-- Read models of the console: joins across stages, never written here. -----------------------------
+
+-- name: overview^
+SELECT
+    (SELECT count(*) FROM finding WHERE state = 'open') AS findings_open,
+    (SELECT count(*) FROM complaint) AS complaints,
+    (SELECT count(*) FROM quarantine) AS quarantined,
+    (SELECT count(*) FROM change WHERE state = 'proposed') AS changes_proposed,
+    (SELECT count(*) FROM change WHERE state = 'approved') AS changes_approved,
+    (SELECT count(*) FROM release WHERE state IN ('draft', 'checked')) AS releases_open,
+    (SELECT count(*) FROM release WHERE state = 'signed') AS releases_signed,
+    (SELECT count(*) FROM plant_order WHERE state IN ('open', 'building')) AS orders_open,
+    (SELECT count(*) FROM campaign WHERE state IN ('planned', 'approved', 'running', 'paused')) AS campaigns_open,
+    (SELECT count(*) FROM assignment WHERE state IN ('offered', 'active', 'cancelling')) AS vehicles_updating,
+    (SELECT count(*) FROM outcome) AS outcomes,
+    (SELECT count(*) FROM outcome WHERE verdict = 'better') AS outcomes_better,
+    (SELECT count(*) FROM vehicle) AS vehicles,
+    (SELECT count(*) FROM vehicle WHERE blocked_reason IS NOT NULL) AS vehicles_blocked,
+    (SELECT count(*) FROM lap) AS laps,
+    (SELECT coalesce(max(seq), 0) FROM fact) AS facts;
+
+-- name: facts_latest
+SELECT seq, id, kind, stage, subject, lap_id, causes, actor, work_started_at, event_at, recorded_at, body
+  FROM fact
+ WHERE (:subject::text IS NULL OR subject = :subject)
+   AND (:lap_id::text IS NULL OR lap_id = :lap_id)
+   AND (:stage::text IS NULL OR stage = :stage)
+   AND (:kind::text IS NULL OR kind = :kind)
+   AND (:fact_id::text IS NULL OR id = :fact_id OR :fact_id = ANY (causes))
+   AND (:before_seq::bigint IS NULL OR seq < :before_seq)
+ ORDER BY seq DESC LIMIT :rows_max;
+
+-- name: laps
+SELECT l.id, l.title, l.opened_at, f.title AS finding_title, f.id AS finding_id, f.state AS finding_state,
+       (SELECT verdict FROM outcome o WHERE o.lap_id = l.id ORDER BY measured_at DESC LIMIT 1) AS verdict,
+       (SELECT kind FROM fact WHERE lap_id = l.id ORDER BY seq DESC LIMIT 1) AS latest_kind
+  FROM lap l LEFT JOIN finding f ON f.lap_id = l.id
+ WHERE (:lap_id::text IS NULL OR l.id = :lap_id)
+ ORDER BY l.opened_at DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: vehicles
+SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_id, v.blocked_reason, v.born_at,
+       r.version AS release_version, r.name AS release_name,
+       a.action_id, a.campaign_id, a.state AS update_state, a.last_report_at,
+       (SELECT count(*) FROM ecu e WHERE e.vin = v.vin AND e.removed_at IS NULL) AS ecus
+  FROM vehicle v
+  LEFT JOIN release r ON r.id = v.release_id
+  LEFT JOIN LATERAL (SELECT * FROM assignment x WHERE x.vin = v.vin ORDER BY x.action_id DESC LIMIT 1) a ON true
+ WHERE (:q::text IS NULL OR position(upper(:q) IN v.vin) > 0)
+   AND (:programme_id::text IS NULL OR v.programme_id = :programme_id)
+   AND (:variant::text IS NULL OR v.variant = :variant)
+   AND (:release_id::text IS NULL OR v.release_id IS NOT DISTINCT FROM nullif(:release_id, 'none'))
+   AND (:state::text IS NULL
+        OR CASE :state WHEN 'blocked' THEN v.blocked_reason IS NOT NULL
+                       WHEN 'updating' THEN a.state IN ('offered', 'active', 'cancelling')
+                       WHEN 'failed' THEN a.state IN ('failed', 'rolled_back', 'expired')
+                       ELSE v.blocked_reason IS NULL
+                            AND (a.state IS NULL OR a.state IN ('pending', 'installed', 'cancelled')) END)
+   AND (:vin::text IS NULL OR v.vin = :vin)
+ ORDER BY v.vin LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: vehicles_count$
+SELECT count(*) FROM vehicle;
+
+-- name: fleet_versions
+SELECT coalesce(r.version, 'not reported') AS version, v.release_id, v.variant, count(*) AS vehicles
+  FROM vehicle v LEFT JOIN release r ON r.id = v.release_id
+ GROUP BY 1, 2, 3, r.created_at ORDER BY r.created_at NULLS FIRST, 3 LIMIT 200;
+
+-- name: variants
+SELECT DISTINCT variant FROM vehicle ORDER BY 1 LIMIT 200;
+
+-- name: vehicle_attributes^
+SELECT attributes, primary_serial, generation FROM vehicle WHERE vin = :vin;
+
+-- name: vehicle_ecus
+SELECT e.serial, e.name, e.hardware_id, e.is_primary, e.added_at, e.removed_at,
+       i.version, i.filename, i.image_sha256, i.reported_at,
+       p.document -> 'ecus' -> e.name ->> 'bus' AS bus, p.document -> 'ecus' -> e.name ->> 'os' AS os,
+       p.document -> 'ecus' -> e.name ->> 'supplier' AS supplier,
+       p.document -> 'ecus' -> e.name ->> 'storage' AS storage
+  FROM ecu e JOIN vehicle v ON v.vin = e.vin JOIN programme p ON p.id = v.programme_id
+  LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
+ WHERE e.vin = :vin AND e.removed_at IS NULL
+ ORDER BY e.is_primary DESC, e.name LIMIT 500;
+
+-- name: assignments
+SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kind, a.state, a.state_detail,
+       a.offered_at, a.deadline_at, a.last_report_at, a.finished_at, c.state AS campaign_state,
+       r.version AS release_version
+  FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN release r ON r.id = c.release_id
+ WHERE (:campaign_id::text IS NULL OR a.campaign_id = :campaign_id)
+   AND (:vin::text IS NULL OR a.vin = :vin)
+   AND (:wave::integer IS NULL OR a.wave = :wave)
+   AND (:state::text IS NULL OR a.state = :state)
+ ORDER BY a.action_id DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: vehicle_reports
+SELECT id, action_id, kind, event_at, received_at, body, applied_at
+  FROM device_report WHERE vin = :vin ORDER BY id DESC LIMIT :rows_max;
+
+-- name: campaigns
+SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
+       c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
+       count(a.*) AS vehicles, count(a.*) FILTER (WHERE a.state = 'installed') AS installed,
+       count(a.*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired')) AS failed
+  FROM campaign c JOIN release r ON r.id = c.release_id LEFT JOIN assignment a ON a.campaign_id = c.id AND a.kind = 'update'
+ WHERE (:campaign_id::text IS NULL OR c.id = :campaign_id)
+   AND (:state::text IS NULL OR c.state = :state)
+   AND (:change_id::text IS NULL OR r.change_id = :change_id)
+ GROUP BY c.id, r.version, r.name
+ ORDER BY c.created_at DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: campaign_progress
+SELECT wave, state, count(*) AS vehicles, max(last_report_at) AS newest_report_at
+  FROM assignment WHERE campaign_id = :campaign_id AND kind = 'update' GROUP BY wave, state ORDER BY wave, state;
+
+-- name: campaign_plans
+SELECT id, generation, parent_id, document, findings, made_by, made_at, approved_by, approved_at
+  FROM campaign_plan WHERE campaign_id = :campaign_id ORDER BY generation DESC LIMIT :rows_max;
+
+-- name: gate_decisions
+SELECT id, campaign_id, wave, decision, reason, facts, policy, decided_at
+  FROM gate_decision WHERE campaign_id = :campaign_id ORDER BY id DESC LIMIT :rows_max;
+
+-- name: findings
+SELECT f.id, f.lap_id, f.title, f.programme_id, f.ecu, f.software_version, f.fault_code, f.state, f.evidence,
+       f.generation, f.opened_at, c.id AS change_id, c.state AS change_state, o.verdict
+  FROM finding f
+  LEFT JOIN LATERAL (SELECT id, state FROM change x WHERE x.finding_id = f.id
+                      ORDER BY proposed_at DESC LIMIT 1) c ON true
+  LEFT JOIN LATERAL (SELECT verdict FROM outcome x WHERE x.finding_id = f.id
+                      ORDER BY measured_at DESC LIMIT 1) o ON true
+ WHERE (:finding_id::text IS NULL OR f.id = :finding_id) AND (:state::text IS NULL OR f.state = :state)
+ ORDER BY f.opened_at DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: changes
+SELECT c.id, c.finding_id, c.lap_id, c.title, c.ecu, c.target, c.state, c.generation, c.proposed_by,
+       c.approved_by, c.proposed_at, c.approved_at, f.title AS finding_title,
+       (SELECT array_agg(r.id ORDER BY r.created_at) FROM release r WHERE r.change_id = c.id) AS release_ids
+  FROM change c JOIN finding f ON f.id = c.finding_id
+ WHERE (:change_id::text IS NULL OR c.id = :change_id) AND (:state::text IS NULL OR c.state = :state)
+   AND (:finding_id::text IS NULL OR c.finding_id = :finding_id)
+ ORDER BY c.proposed_at DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: programmes
+SELECT id, digest, document, generation, imported_at FROM programme
+ WHERE (:programme_id::text IS NULL OR id = :programme_id)
+ ORDER BY id LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: packages
+SELECT id, programme_id, ecu, name, version, filename, format, hardware_ids, image_sha256, image_bytes,
+       release_counter, facts, requires, added_at
+  FROM software_package
+ WHERE (:programme_id::text IS NULL OR programme_id = :programme_id) AND (:ecu::text IS NULL OR ecu = :ecu)
+   AND (:package_id::text IS NULL OR id = :package_id)
+ ORDER BY added_at DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: releases
+SELECT r.id, r.programme_id, r.name, r.version, r.state, r.change_id, r.lap_id, r.document, r.findings,
+       r.generation, r.created_by, r.created_at, r.signed_at,
+       (SELECT count(*) FROM vehicle v WHERE v.release_id = r.id) AS vehicles,
+       EXISTS (SELECT FROM line_baseline b WHERE b.release_id = r.id) AS on_line
+  FROM release r
+ WHERE (:release_id::text IS NULL OR r.id = :release_id) AND (:state::text IS NULL OR r.state = :state)
+   AND (:change_id::text IS NULL OR r.change_id = :change_id)
+   AND (:programme_id::text IS NULL OR r.programme_id = :programme_id)
+ ORDER BY r.created_at DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: orders
+SELECT id, programme_id, variant, options, region, rush, due_at, state, vin, received_at FROM plant_order
+ WHERE (:programme_id::text IS NULL OR programme_id = :programme_id) AND (:state::text IS NULL OR state = :state)
+   AND (:ids::text[] IS NULL OR id = ANY (:ids::text[]))
+ ORDER BY received_at DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: orders_by_state
+SELECT state, count(*) AS orders FROM plant_order WHERE programme_id = :programme_id GROUP BY state;
+
+-- name: schedules
+SELECT id, programme_id, generation, parent_id, cause, document, replan_latency_us, made_at
+  FROM line_schedule WHERE programme_id = :programme_id ORDER BY generation DESC LIMIT :rows_max;
+
+-- name: blocked_options
+SELECT programme_id, option, reason, since FROM blocked_option WHERE programme_id = :programme_id ORDER BY option;
+
+-- name: baseline^
+SELECT b.release_id, b.generation, b.set_at, r.version, r.name
+  FROM line_baseline b JOIN release r ON r.id = b.release_id WHERE b.programme_id = :programme_id;
+
+-- name: outcomes
+SELECT o.id, o.campaign_id, o.finding_id, o.lap_id, o.verdict, o.measure, o.measured_at,
+       f.title AS finding_title, c.name AS campaign_name
+  FROM outcome o JOIN finding f ON f.id = o.finding_id JOIN campaign c ON c.id = o.campaign_id
+ WHERE (:lap_id::text IS NULL OR o.lap_id = :lap_id) AND (:finding_id::text IS NULL OR o.finding_id = :finding_id)
+ ORDER BY o.measured_at DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: complaints
+SELECT id, source, make, model, model_year, component, vin_prefix, occurred_on, received_on, text, imported_at
+  FROM complaint WHERE (:component::text IS NULL OR position(upper(:component) IN upper(component)) > 0)
+ ORDER BY received_on DESC NULLS LAST, id LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: quarantined
+SELECT id, source, locator, reason, raw, received_at FROM quarantine
+ WHERE (:source::text IS NULL OR source = :source)
+ ORDER BY id DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: approvers$
+SELECT count(*) FROM account WHERE role IN ('approver', 'admin') AND disabled_at IS NULL;
+
+-- file: src/ringroad/ship/queries.sql
+-- Reading ----------------------------------------------------------------------------------------
+-- name: release_row^
+SELECT r.id, r.programme_id, r.version, r.state, r.lap_id, r.document, p.document AS programme_document
+  FROM release r JOIN programme p ON p.id = r.programme_id
+ WHERE r.id = :release_id;
+
+-- name: programme_packages
+SELECT id, ecu, version, filename, format, hardware_ids, image_sha256, image_sha512, image_bytes,
+       release_counter, requires
+  FROM software_package WHERE programme_id = :programme_id;
+
+-- name: image_counters
+SELECT image_sha256, max(release_counter) AS release_counter
+  FROM software_package WHERE programme_id = :programme_id GROUP BY image_sha256;
+
+-- name: vehicle_facts
+SELECT v.vin, v.programme_id, v.variant, v.region, v.gateway, v.release_id, v.blocked_reason, v.tags,
+       v.attributes, v.born_at, e.ecus
+  FROM vehicle v
+  LEFT JOIN LATERAL (
+      SELECT json_object_agg(ecu.name, json_build_object(
+                 'name', ecu.name, 'serial', ecu.serial, 'hardware_id', ecu.hardware_id,
+                 'is_primary', ecu.is_primary, 'filename', i.filename, 'version', i.version,
+                 'image_sha256', i.image_sha256))::text AS ecus
+        FROM ecu LEFT JOIN ecu_installed i ON i.vin = ecu.vin AND i.serial = ecu.serial
+       WHERE ecu.vin = v.vin AND ecu.removed_at IS NULL) e ON true
+ WHERE (:programme_id::text IS NULL OR v.programme_id = :programme_id)
+   AND (:vins::text[] IS NULL OR v.vin = ANY (:vins));
+
+-- name: vocabulary^
+SELECT ARRAY(SELECT id FROM programme) AS programmes,
+       ARRAY(SELECT DISTINCT jsonb_object_keys(document -> 'variants') FROM programme
+              WHERE jsonb_typeof(document -> 'variants') = 'object') AS variants,
+       ARRAY(SELECT DISTINCT jsonb_object_keys(document -> 'ecus') FROM programme
+              WHERE jsonb_typeof(document -> 'ecus') = 'object') AS ecus,
+       ARRAY(SELECT DISTINCT region FROM vehicle) AS regions,
+       ARRAY(SELECT DISTINCT unnest(tags) FROM vehicle) AS tags;
+
+-- name: busy_vehicles
+SELECT c.id AS campaign_id, c.state AS campaign_state, count(*) AS vehicles
+  FROM assignment a JOIN campaign c ON c.id = a.campaign_id
+ WHERE a.vin = ANY (:vins) AND a.campaign_id <> :campaign_id
+   AND a.state IN ('pending', 'offered', 'active', 'cancelling')
+ GROUP BY c.id, c.state;
+
+-- name: campaign^
+SELECT id, name, release_id, lap_id, state, state_reason, state_at, wave, plan_id, generation, created_by,
+       created_at, finished_at
+  FROM campaign WHERE id = :campaign_id;
+
+-- name: campaigns
+SELECT id, name, release_id, lap_id, state, state_reason, state_at, wave, plan_id, generation, created_by,
+       created_at, finished_at
+  FROM campaign
+ WHERE (:states::text[] IS NULL OR state = ANY (:states)) AND id < coalesce(:before_id, 'd')
+ ORDER BY id DESC LIMIT :rows_max;
+
+-- name: plan^
+SELECT * FROM campaign_plan WHERE id = :plan_id;
+
+-- name: plan_targets
+SELECT vin, verdict, reason, wave FROM campaign_target
+ WHERE plan_id = :plan_id AND (:verdict::text IS NULL OR verdict = :verdict) AND vin > :after_vin
+ ORDER BY vin LIMIT :rows_max;
+
+-- name: campaign_assignments
+SELECT action_id, campaign_id, vin, wave, kind, state, state_detail, released_at, offered_at, deadline_at,
+       began_at, last_report_at, finished_at, release_id, previous_release_id
+  FROM assignment
+ WHERE campaign_id = :campaign_id AND (:state::text IS NULL OR state = :state) AND vin > :after_vin
+ ORDER BY vin, kind LIMIT :rows_max;
+
+-- name: wave_counts
+SELECT wave, count(*) AS targeted,
+       count(*) FILTER (WHERE state = 'installed') AS installed,
+       count(*) FILTER (WHERE state = 'failed') AS failed,
+       count(*) FILTER (WHERE state = 'rolled_back') AS rolled_back,
+       count(*) FILTER (WHERE state = 'expired' AND began_at IS NOT NULL) AS lost,
+       count(*) FILTER (WHERE state = 'expired' AND began_at IS NULL) AS silent,
+       count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
+       count(*) FILTER (WHERE state = 'pending') AS pending,
+       count(*) FILTER (WHERE state IN ('active', 'cancelling')) AS active,
+       max(last_report_at) AS newest_report_at
+  FROM assignment WHERE campaign_id = :campaign_id AND kind = 'update'
+ GROUP BY wave ORDER BY wave;
+
+-- name: nth_outcome_at$
+SELECT finished_at FROM assignment
+ WHERE campaign_id = :campaign_id AND wave = :wave AND kind = 'update'
+   AND (state IN ('installed', 'failed', 'rolled_back') OR state = 'expired' AND began_at IS NOT NULL)
+ ORDER BY finished_at LIMIT 1 OFFSET :skip;
+
+-- Campaigns --------------------------------------------------------------------------------------
+-- name: insert_campaign!
+INSERT INTO campaign (id, name, release_id, lap_id, state, state_at, created_by, created_at)
+VALUES (:id, :name, :release_id, :lap_id, 'draft', :now, :actor, :now);
+
+-- name: insert_plan!
+INSERT INTO campaign_plan (id, campaign_id, generation, parent_id, document, findings, made_by, made_at)
+SELECT :id, :campaign_id, 1 + count(*), :parent_id, :document, :findings, :actor, :now
+  FROM campaign_plan WHERE campaign_id = :campaign_id;
+
+-- name: make_plan_current!
+UPDATE campaign SET plan_id = :plan_id, state = 'planned', state_at = :now, generation = generation + 1
+ WHERE id = :campaign_id AND generation = :generation AND state IN ('draft', 'planned', 'approved');
+
+-- name: move_campaign!
+UPDATE campaign SET state = :state, state_reason = :reason, state_at = :now, generation = generation + 1,
+       finished_at = CASE WHEN :state = 'finished' THEN :now ELSE finished_at END
+ WHERE id = :campaign_id AND generation = :generation AND state = ANY (:from_states);
+
+-- name: release_state$
+SELECT state FROM release WHERE id = :release_id FOR SHARE;
+
+-- name: lock_start$
+SELECT pg_advisory_xact_lock(:key);
+
+-- name: approve_plan!
+UPDATE campaign_plan SET approved_by = :actor, approved_at = :now
+ WHERE id = :plan_id AND campaign_id = :campaign_id;
+
+-- name: insert_assignments!
+INSERT INTO assignment (campaign_id, vin, wave, previous_release_id, release_id)
+SELECT :campaign_id, t.vin, t.wave, v.release_id, :release_id
+  FROM campaign_target t JOIN vehicle v ON v.vin = t.vin
+ WHERE t.plan_id = :plan_id AND t.verdict = 'match'
+ ORDER BY t.wave, t.vin;
+
+-- name: set_wave!
+UPDATE campaign SET wave = :wave, generation = generation + 1
+ WHERE id = :campaign_id AND generation = :generation AND state = 'running' AND wave = :wave - 1;
+
+-- name: release_wave!
+UPDATE assignment SET released_at = :now, generation = generation + 1
+ WHERE campaign_id = :campaign_id AND wave = :wave AND state = 'pending' AND released_at IS NULL;
+
+-- name: release_and_offer_ddi$
+WITH moved AS (
+UPDATE assignment a
+   SET released_at = :now, state = 'offered', offered_at = :now, generation = a.generation + 1,
+       deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
+  FROM vehicle v
+ WHERE a.campaign_id = :campaign_id AND a.wave = :wave AND a.state = 'pending' AND a.released_at IS NULL
+   AND v.vin = a.vin AND v.gateway = 'ddi'
+   AND NOT EXISTS (SELECT 1 FROM assignment o
+                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
+RETURNING a.action_id)
+SELECT array_agg(action_id) FROM moved;
+
+-- name: offer_ddi$
+WITH moved AS (
+UPDATE assignment a
+   SET state = 'offered', offered_at = :now, generation = a.generation + 1,
+       deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
+  FROM vehicle v
+ WHERE a.campaign_id = :campaign_id AND a.state = 'pending' AND a.released_at IS NOT NULL
+   AND v.vin = a.vin AND v.gateway = 'ddi'
+   AND NOT EXISTS (SELECT 1 FROM assignment o
+                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
+RETURNING a.action_id)
+SELECT array_agg(action_id) FROM moved;
+
+-- name: withhold_offers$
+WITH moved AS (
+UPDATE assignment SET state = 'pending', deadline_at = NULL, generation = generation + 1
+ WHERE campaign_id = :campaign_id AND state = 'offered'
+RETURNING action_id)
+SELECT array_agg(action_id) FROM moved;
+
+-- name: extend_deadlines!
+UPDATE assignment SET deadline_at = deadline_at + make_interval(secs => :seconds), generation = generation + 1
+ WHERE campaign_id = :campaign_id AND state IN ('active', 'cancelling') AND deadline_at IS NOT NULL;
+
+-- name: cancel_pending$
+WITH moved AS (
+UPDATE assignment SET state = 'cancelled', state_detail = :reason, finished_at = :now, generation = generation + 1
+ WHERE campaign_id = :campaign_id AND kind = 'update' AND state = 'pending' AND offered_at IS NULL
+RETURNING action_id)
+SELECT array_agg(action_id) FROM moved;
+
+-- name: cancel_open$
+WITH moved AS (
+UPDATE assignment SET state = 'cancelling', state_detail = :reason, generation = generation + 1,
+       deadline_at = coalesce(deadline_at, :now::timestamptz + make_interval(secs => :deadline_s))
+ WHERE campaign_id = :campaign_id
+   AND (state IN ('offered', 'active') OR state = 'pending' AND offered_at IS NOT NULL)
+RETURNING action_id)
+SELECT array_agg(action_id) FROM moved;
+
+-- name: insert_gate_decision!
+INSERT INTO gate_decision (campaign_id, wave, decision, reason, facts, policy, decided_at)
+VALUES (:campaign_id, :wave, :decision, :reason, :facts, :policy, :now);
+
+-- name: last_gate_decision^
+SELECT decision, reason FROM gate_decision
+ WHERE campaign_id = :campaign_id AND wave = :wave ORDER BY id DESC LIMIT 1;
+
+-- name: gate_decisions
+SELECT id, wave, decision, reason, facts, policy, decided_at FROM gate_decision
+ WHERE campaign_id = :campaign_id ORDER BY id DESC LIMIT :rows_max;
+
+-- name: wave_fact_id$
+SELECT id FROM fact
+ WHERE subject = :campaign_id AND kind = 'campaign.wave_started' AND (body ->> 'wave')::int = :wave
+ ORDER BY seq DESC LIMIT 1;
+
+-- name: vehicle_fact_ids
+SELECT id FROM fact
+ WHERE kind = ANY (:kinds) AND body ->> 'campaign_id' = :campaign_id
+ ORDER BY seq DESC LIMIT :rows_max;
+
+-- name: notify_assignment$
+SELECT pg_notify('ringroad_assignment', :campaign_id);
+
+-- Reports ----------------------------------------------------------------------------------------
+-- name: try_lock$
+SELECT pg_try_advisory_xact_lock(:key);
+
+-- name: unapplied_reports
+SELECT id, vin, action_id, kind, event_at, received_at, body
+  FROM device_report WHERE applied_at IS NULL ORDER BY id LIMIT :rows_max;
+
+-- name: lock_actions
+SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
+       coalesce(a.release_id, c.release_id) AS release_id, a.previous_release_id, c.lap_id
+  FROM assignment a JOIN campaign c ON c.id = a.campaign_id
+ WHERE a.action_id = ANY (:action_ids) ORDER BY a.action_id FOR UPDATE OF a;
+
+-- name: apply_moves!
+UPDATE assignment a
+   SET state = m.state, state_detail = m.detail, last_report_at = m.at,
+       finished_at = CASE WHEN m.closed THEN m.at END,
+       began_at = CASE WHEN m.began THEN coalesce(a.began_at, m.at) ELSE a.began_at END,
+       generation = a.generation + 1
+  FROM unnest(:action_ids::int[], :states::text[], :details::text[], :ats::timestamptz[], :closed::bool[],
+              :began::bool[])
+       AS m (action_id, state, detail, at, closed, began)
+ WHERE a.action_id = m.action_id;
+
+-- name: mark_applied!
+UPDATE device_report r SET applied_at = :now, outcome = m.outcome
+  FROM unnest(:ids::bigint[], :outcomes::text[]) AS m (id, outcome)
+ WHERE r.id = m.id;
+
+-- name: block_vehicles
+UPDATE vehicle SET blocked_reason = :reason, generation = generation + 1
+ WHERE vin = ANY (:vins) AND blocked_reason IS NULL RETURNING vin;
+
+-- name: set_vehicle_releases!
+UPDATE vehicle v SET release_id = m.release_id, generation = v.generation + 1
+  FROM unnest(:vins::text[], :release_ids::text[]) AS m (vin, release_id)
+ WHERE v.vin = m.vin AND v.release_id IS DISTINCT FROM m.release_id;
+
+-- name: set_installed_from_release!
+INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at)
+SELECT e.vin, e.serial, p.filename, p.version, p.image_sha256, :now
+  FROM unnest(:vins::text[], :release_ids::text[]) AS m (vin, release_id)
+  JOIN vehicle v ON v.vin = m.vin AND v.gateway = 'ddi'
+  JOIN release r ON r.id = m.release_id
+ CROSS JOIN LATERAL jsonb_each_text(r.document -> 'variants' -> v.variant) AS chosen (ecu, package_id)
+  JOIN software_package p ON p.id = chosen.package_id
+  JOIN ecu e ON e.vin = m.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
+    ON CONFLICT (vin, serial) DO UPDATE
+       SET filename = excluded.filename, version = excluded.version, image_sha256 = excluded.image_sha256,
+           reported_at = excluded.reported_at;
+
+-- name: expire_deadlines
+UPDATE assignment a
+   SET state = 'expired', finished_at = :now, generation = a.generation + 1,
+       state_detail = CASE WHEN a.last_report_at IS NULL THEN 'never answered'
+                           ELSE 'silent after: ' || a.state_detail END
+  FROM campaign c
+ WHERE c.id = a.campaign_id
+   AND a.action_id IN (SELECT due.action_id FROM assignment due JOIN campaign its ON its.id = due.campaign_id
+                        WHERE due.deadline_at <= :now AND due.state IN ('offered', 'active', 'cancelling')
+                          AND its.state <> 'paused'
+                        ORDER BY due.deadline_at LIMIT :rows_max FOR UPDATE OF due SKIP LOCKED)
+RETURNING a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.offered_at, a.began_at, a.deadline_at,
+          coalesce(a.release_id, c.release_id) AS release_id, c.lap_id;
+
+-- Manifests --------------------------------------------------------------------------------------
+-- name: insert_manifest!
+INSERT INTO vehicle_manifest (vin, digest, body, received_at) VALUES (:vin, :digest, :body, :now)
+    ON CONFLICT (vin, digest) DO NOTHING;
+
+-- name: lock_vehicle^
+SELECT release_id FROM vehicle WHERE vin = :vin FOR UPDATE;
+
+-- name: set_installed!
+INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at)
+SELECT e.vin, e.serial, m.filename, coalesce(p.version, 'unknown'), m.sha256, :now
+  FROM unnest(:serials::text[], :filenames::text[], :sha256s::text[]) AS m (serial, filename, sha256)
+  JOIN ecu e ON e.vin = :vin AND e.serial = m.serial
+  LEFT JOIN software_package p ON p.filename = m.filename AND p.image_sha256 = m.sha256
+    ON CONFLICT (vin, serial) DO UPDATE
+       SET filename = excluded.filename, version = excluded.version, image_sha256 = excluded.image_sha256,
+           reported_at = excluded.reported_at;
+
+-- name: vehicle_action^
+SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
+       coalesce(a.release_id, c.release_id) AS release_id, a.previous_release_id, c.lap_id,
+       c.state AS campaign_state
+  FROM assignment a JOIN campaign c ON c.id = a.campaign_id
+ WHERE a.vin = :vin AND a.offered_at IS NOT NULL
+   AND (a.state IN ('pending', 'offered', 'active', 'cancelling')
+        OR a.action_id = (SELECT max(action_id) FROM assignment WHERE vin = :vin AND offered_at IS NOT NULL))
+ ORDER BY (a.state IN ('offered', 'active', 'cancelling')) DESC, a.action_id DESC LIMIT 1
+   FOR UPDATE OF a;
+
+-- name: vehicle_denies$
+SELECT EXISTS (SELECT FROM device_report r JOIN assignment a ON a.action_id = r.action_id AND a.vin = r.vin
+                WHERE r.action_id = :action_id AND r.kind = 'closed' AND r.body ->> 'gateway' = 'native'
+                  AND r.body ->> 'state' <> 'SUCCEEDED');
+
+-- name: missing_targets$
+SELECT count(*) FROM assignment a
+  JOIN campaign c ON c.id = a.campaign_id
+  JOIN release r ON r.id = c.release_id
+  JOIN release wanted ON wanted.id = coalesce(a.release_id, c.release_id)
+  JOIN vehicle v ON v.vin = a.vin
+ CROSS JOIN LATERAL jsonb_each_text(wanted.document -> 'variants' -> v.variant) AS chosen (ecu, package_id)
+  LEFT JOIN software_package p ON p.id = chosen.package_id
+  LEFT JOIN ecu e ON e.vin = a.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
+  LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
+ WHERE a.action_id = :action_id
+   AND (a.kind = 'update' OR r.document -> 'variants' -> v.variant ? chosen.ecu)
+   AND (i.image_sha256 IS DISTINCT FROM p.image_sha256 OR i.filename IS DISTINCT FROM p.filename);
+
+-- name: count_targets$
+SELECT count(*) FROM assignment a
+  JOIN campaign c ON c.id = a.campaign_id
+  JOIN release wanted ON wanted.id = coalesce(a.release_id, c.release_id)
+  JOIN vehicle v ON v.vin = a.vin
+ CROSS JOIN LATERAL jsonb_each_text(wanted.document -> 'variants' -> v.variant)
+ WHERE a.action_id = :action_id;
+
+-- name: touch_action!
+UPDATE assignment SET last_report_at = :now WHERE action_id = :action_id;
+
+-- name: close_action!
+UPDATE assignment SET state = :state, state_detail = :detail, finished_at = :now, last_report_at = :now,
+       generation = generation + 1
+ WHERE action_id = :action_id;
+
+-- name: inventory
+SELECT serial, public_key, is_primary FROM ecu WHERE vin = :vin AND removed_at IS NULL ORDER BY serial;
+
+-- name: last_manifest$
+SELECT body FROM vehicle_manifest WHERE vin = :vin ORDER BY id DESC LIMIT 1;
+
+-- Director bundles -------------------------------------------------------------------------------
+-- name: waiting_for_bundle
+SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
+       c.release_id AS campaign_release_id, coalesce(a.release_id, c.release_id) AS release_id,
+       (p.document -> 'request' ->> 'vehicle_deadline_s')::int AS deadline_s
+  FROM assignment a
+  JOIN campaign c ON c.id = a.campaign_id
+  JOIN campaign_plan p ON p.id = c.plan_id
+  JOIN vehicle v ON v.vin = a.vin
+ WHERE a.state = 'pending' AND a.released_at IS NOT NULL
+   AND (c.state = 'running' AND v.gateway = 'native' OR a.kind = 'rollback')
+   AND NOT EXISTS (SELECT 1 FROM assignment o
+                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
+ ORDER BY a.action_id LIMIT :rows_max FOR UPDATE OF a SKIP LOCKED;
+
+-- name: offer_issued!
+UPDATE assignment SET state = 'offered', bundle = :bundle, offered_at = :now, generation = generation + 1,
+       deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
+ WHERE action_id = :action_id AND state = 'pending';
+
+-- name: refuse_action!
+UPDATE assignment SET state = 'failed', state_detail = :reason, finished_at = :now, generation = generation + 1
+ WHERE action_id = :action_id AND state = 'pending';
+
+-- name: to_withdraw
+SELECT a.action_id, a.vin FROM assignment a
+ WHERE a.bundle = 'issued' AND a.state IN ('pending', 'failed', 'rolled_back', 'cancelled', 'expired')
+ ORDER BY a.vin LIMIT :rows_max FOR UPDATE OF a SKIP LOCKED;
+
+-- name: newer_bundle$
+SELECT EXISTS (SELECT 1 FROM assignment
+                WHERE vin = :vin AND action_id <> :action_id AND bundle = 'issued'
+                  AND (action_id > :action_id OR state IN ('offered', 'active', 'cancelling')));
+
+-- name: mark_withdrawn!
+UPDATE assignment SET bundle = 'withdrawn' WHERE action_id = :action_id;
+
+-- name: insert_returns!
+INSERT INTO assignment (campaign_id, vin, wave, kind, release_id, previous_release_id, released_at)
+SELECT a.campaign_id, a.vin, a.wave, 'rollback', a.previous_release_id, :release_id, :now
+  FROM assignment a
+ WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.state = 'installed'
+   AND a.previous_release_id IS NOT NULL
+    ON CONFLICT (campaign_id, vin, kind) DO NOTHING;
+
+-- file: src/ringroad/signal/queries.sql
+-- name: vehicles
+SELECT vin, programme_id, variant FROM vehicle WHERE vin = ANY (:vins);
+
+-- name: insert_quarantine*!
+INSERT INTO quarantine (source, locator, reason, raw, received_at)
+VALUES (:source, :locator, :reason, :raw, :received_at)
+ON CONFLICT (source, locator) DO NOTHING;
+
+-- name: quarantined
+SELECT id, source, locator, reason, raw, received_at FROM quarantine
+ WHERE (:source::text IS NULL OR source = :source) AND id < :before_id
+ ORDER BY id DESC LIMIT :rows_max;
+
+-- name: quarantine_counts
+SELECT source, split_part(reason, ':', 1) AS reason, count(*) AS rows FROM quarantine GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- name: insert_complaint*!
+INSERT INTO complaint (id, source, make, model, model_year, component, vin_prefix, occurred_on, received_on,
+                       text, row_sha256, imported_at)
+VALUES (:id, :source, :make, :model, :model_year, :component, :vin_prefix, :occurred_on, :received_on,
+        :text, :row_sha256, :imported_at)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: complaints
+SELECT * FROM complaint
+ WHERE (:component::text IS NULL OR component = :component) AND id > :after_id
+ ORDER BY id LIMIT :rows_max;
+
+-- name: complaint_components
+SELECT component, count(*) AS complaints, min(received_on) AS first_on, max(received_on) AS last_on
+  FROM complaint GROUP BY component ORDER BY complaints DESC, component LIMIT :rows_max;
+
+-- name: programmes
+SELECT id FROM programme ORDER BY id;
+
+-- name: lock_detection$
+SELECT pg_advisory_xact_lock(hashtext('ringroad.detect ' || :programme_id));
+
+-- name: finding_keys
+SELECT ecu, software_version, fault_code,
+       bool_or(state IN ('open', 'accepted')) AS live, max(closed_at) AS closed_at
+  FROM finding WHERE programme_id = :programme_id GROUP BY 1, 2, 3;
+
+-- name: insert_finding!
+INSERT INTO finding (id, lap_id, title, programme_id, ecu, software_version, fault_code, state, evidence, opened_at)
+VALUES (:id, :lap_id, :title, :programme_id, :ecu, :software_version, :fault_code, 'open', :evidence, :opened_at);
+
+-- name: findings
+SELECT * FROM finding
+ WHERE (:state::text IS NULL OR state = :state) AND (:programme_id::text IS NULL OR programme_id = :programme_id)
+   AND (:before_id::text IS NULL OR id < :before_id)
+ ORDER BY id DESC LIMIT :rows_max;
+
+-- name: finding^
+SELECT * FROM finding WHERE id = :finding_id;
+
+-- file: src/ringroad/storage/queries.sql
+-- name: insert_lap!
+INSERT INTO lap (id, title, opened_at) VALUES (:lap_id, :title, :opened_at);
+
+-- name: insert_fact!
+INSERT INTO fact (id, kind, stage, subject, lap_id, causes, actor, work_started_at, event_at, recorded_at, body)
+VALUES (:id, :kind, :stage, :subject, :lap_id, :causes, :actor, :work_started_at, :event_at, :recorded_at, :body);
+
+-- name: notify_fact$
+SELECT pg_notify('ringroad_fact', :payload);
+
+-- name: facts
+SELECT * FROM fact
+ WHERE (:lap_id::text IS NULL OR lap_id = :lap_id)
+   AND (:subject::text IS NULL OR subject = :subject)
+   AND seq > :after_seq
+ ORDER BY seq
+ LIMIT :rows_max;
+
+-- name: latest_fact^
+SELECT * FROM fact WHERE kind = :kind AND subject = :subject ORDER BY seq DESC LIMIT 1;
+
+-- name: latest_about^
+SELECT * FROM fact WHERE subject = :subject ORDER BY seq DESC LIMIT 1;
+
+-- name: latest_of_lap^
+SELECT * FROM fact WHERE lap_id = :lap_id AND kind = ANY (:kinds) ORDER BY seq DESC LIMIT 1;
+
+-- name: vehicle_token_digests
+SELECT vin, token_sha256 FROM vehicle WHERE vin = ANY(:vins);

@@ -1,0 +1,112 @@
+"""Every change of state appends its fact in the same transaction: triggers in the tests' database see to it.
+
+`watch` puts triggers on every column of state; they note which statement changed it in which transaction.
+`changes_without_fact` returns the product's own statements whose transaction committed without a fact.
+Statements of tests that set up a world are not the product's, and are not judged.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+import aiosql
+import psycopg
+from psycopg.rows import tuple_row
+
+from support.docs_pages import ROOT
+
+# What decides what happens next. "*" is every column: such a row is written once, or replaced as a whole.
+STATE: dict[str, tuple[str, ...]] = {
+    "account": ("role", "disabled_at", "password_hash"),
+    "assignment": ("state", "released_at", "release_id"),
+    "blocked_option": ("*",),
+    "campaign": ("state", "wave", "plan_id", "lap_id"),
+    "campaign_plan": ("*",),
+    "change": ("state",),
+    "finding": ("state", "evidence"),
+    "line_baseline": ("*",),
+    "line_schedule": ("*",),
+    "outcome": ("verdict",),
+    "plant_order": ("state",),
+    "programme": ("digest",),
+    "release": ("state", "document"),
+    "software_package": ("*",),
+    "vehicle": ("release_id", "blocked_reason"),
+}
+NOT_STATE = {
+    "access_token": "a secret: it ends by itself, and the ledger is read by every viewer",
+    "campaign_target": "part of a plan, whose digest is in the plan",
+    "complaint": "evidence as it came, with its source and time",
+    "device_report": "evidence as it came, with both times",
+    "ecu": "born with its vehicle",
+    "ecu_installed": "what the newest manifest or report says, which are kept",
+    "fact": "the ledger",
+    "gate_decision": "a record of its own, with all that the gate saw; what it changes is the campaign's",
+    "lap": "opened by its finding's fact",
+    "quarantine": "evidence as it came, with the reason",
+    "repository_metadata": "signed, numbered and kept; the act behind it is a release's or a campaign's",
+    "schema_migration": "of the database itself",
+    "vehicle_manifest": "evidence as it came, signed by the vehicle",
+}
+
+_SETUP = """
+CREATE SCHEMA house;
+CREATE TABLE house.change (txid xid8 NOT NULL, what text NOT NULL, statement text NOT NULL);
+CREATE TABLE house.fact (txid xid8 NOT NULL);
+CREATE FUNCTION house.note_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO house.change VALUES (pg_current_xact_id(), TG_TABLE_NAME, current_query());
+    RETURN NULL;
+END $$;
+CREATE FUNCTION house.note_fact() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO house.fact VALUES (pg_current_xact_id());
+    RETURN NULL;
+END $$;
+CREATE TRIGGER house_fact AFTER INSERT ON fact FOR EACH ROW EXECUTE FUNCTION house.note_fact();
+"""
+
+
+def watch(conn: psycopg.Connection[Any]) -> None:
+    """Put the triggers into a migrated database."""
+    conn.execute(_SETUP)
+    for table, columns in STATE.items():
+        moved = " OR ".join(
+            "OLD IS DISTINCT FROM NEW" if name == "*" else f"OLD.{name} IS DISTINCT FROM NEW.{name}"
+            for name in columns
+        )
+        for event, when in (("INSERT OR DELETE", ""), ("UPDATE", f"WHEN ({moved})")):
+            conn.execute(
+                f"CREATE TRIGGER house_{event[0].lower()} AFTER {event} ON {table}"
+                f" FOR EACH ROW {when} EXECUTE FUNCTION house.note_change()"
+            )
+
+
+def changes_without_fact(conn: psycopg.Connection[Any]) -> list[str]:
+    """Return the product's statements that changed a state in a transaction without a fact."""
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        rows = cursor.execute(
+            "SELECT DISTINCT what, statement FROM house.change c"
+            " WHERE NOT EXISTS (SELECT FROM house.fact f WHERE f.txid = c.txid) ORDER BY 1, 2"
+        ).fetchall()
+    found = [(what, own_statements().get(_bare(statement))) for what, statement in rows]
+    return [f"{what}: {name}" for what, name in found if name]
+
+
+@cache
+def own_statements() -> dict[str, str]:
+    """Return the name of every query of the product by its text."""
+    names: dict[str, str] = {}
+    for path in sorted((ROOT / "src").rglob("queries*.sql")):
+        queries = aiosql.from_path(path, "psycopg", mandatory_parameters=False)
+        for name in queries.available_queries:
+            names[_bare(getattr(queries, name).sql)] = f"{path.parent.name} {name}"
+    return names
+
+
+def _bare(statement: str) -> str:
+    """Return a statement without what the driver makes of its parameters."""
+    text = re.sub(r"%\(\w+\)s|\$\d+", "?", statement).replace("%%", "%")
+    return " ".join(text.split()).rstrip("; ")
