@@ -24,7 +24,7 @@ from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.signal import complaints
 from ringroad.signal.detect import DetectPolicy, Key, NoFinding, OpenFinding, decide_finding
 from ringroad.signal.evidence import finding_evidence, finding_title
-from ringroad.signal.ingest import IngestLimits, decide_message, subject_vin
+from ringroad.signal.ingest import DETAIL_CHARS_MAX, IngestLimits, decide_message, subject_vin
 from ringroad.signal.model import (
     Accepted,
     Complaint,
@@ -90,7 +90,11 @@ async def run_ingest(
             lake.compact()
         LOG.info("telemetry landed", duration_ms=int((clock.monotonic_s() - started_s) * 1_000), **landed)
 
-    await consume_telemetry(nats_url, handle, stop, ack_wait_s=ack_wait_s)
+    def put_aside(message: StreamMessage, error: Exception) -> None:
+        with closing(conn_opener()) as conn:
+            give_up(conn, message, error)
+
+    await consume_telemetry(nats_url, handle, stop, give_up=put_aside, ack_wait_s=ack_wait_s)
 
 
 def land(
@@ -107,10 +111,11 @@ def land(
     if not messages:
         return {"messages": 0, "rows": 0, "quarantined": 0}
     vins = sorted({vin for message in messages if (vin := subject_vin(message.subject))})
-    known = {
-        row["vin"]: VehicleRef(vin=row["vin"], programme=row["programme_id"], variant=row["variant"])
-        for row in SQL.vehicles(conn, vins=vins)
-    }
+    with transaction(conn):
+        known = {
+            row["vin"]: VehicleRef(vin=row["vin"], programme=row["programme_id"], variant=row["variant"])
+            for row in SQL.vehicles(conn, vins=vins)
+        }
     accepted: list[Accepted] = []
     refused: list[dict[str, Any]] = []
     for message in messages:
@@ -126,9 +131,7 @@ def land(
             accepted.append(decision)
         else:
             refused.append(
-                _refusal(
-                    TELEMETRY, f"TELEMETRY:{message.seq}", decision, message.payload, message.received_at
-                )
+                _refusal(TELEMETRY, _locator(message), decision, message.payload, message.received_at)
             )
     rows = Rows(
         samples=tuple(row for item in accepted for row in item.rows.samples),
@@ -144,6 +147,19 @@ def land(
         "rows": len(rows.samples) + len(rows.faults) + len(rows.exposure),
         "quarantined": len(refused),
     }
+
+
+def give_up(conn: Connection, message: StreamMessage, error: Exception) -> None:
+    """Put a message that broke us in quarantine, whole: the fault is ours, and it may be wanted once that is mended."""
+    why = Quarantined(reason="handler", detail=f"{type(error).__name__}: {error}"[:DETAIL_CHARS_MAX])
+    row = _refusal(TELEMETRY, _locator(message), why, message.payload, message.received_at)
+    with transaction(conn):
+        SQL.insert_quarantine(conn, [row | {"raw": message.payload}])
+
+
+def _locator(message: StreamMessage) -> str:
+    """Name a message: a stream that began anew counts from 1 again, so its number alone is not enough."""
+    return f"TELEMETRY:{message.seq}@{message.received_at.isoformat()}"
 
 
 # Complaints -------------------------------------------------------------------------------------------

@@ -4,7 +4,10 @@ The MQTT topic ``ringroad/v1/<vin>/telemetry`` is the subject ``ringroad.v1.<vin
 The stream (`broker.ensure_stream`) keeps a message until the lake has it and, when it is full, refuses new ones
 rather than forget old ones: the vehicle then keeps its own copy.
 
-Invariant: a message is acknowledged to the stream only after its handler returned.
+Invariants:
+    A message is acknowledged to the stream only after its handler returned, or after it was given up.
+    A message that breaks the handler is given up after `DELIVERIES_MAX` deliveries and holds up no other; whatever the
+        handler itself cannot do for now (`Unavailable`, `Corrupt`) is nobody's fault, and waited for.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
-from ringroad.kernel.errors import RingroadError, Unavailable
+from ringroad.kernel.errors import Corrupt, RingroadError, Unavailable
 from ringroad.storage.broker import STREAM, SUBJECT, open_connection
 
 CONSUMER = "lake"
@@ -33,6 +36,11 @@ PULL_WAIT_S = 1.0  # seconds a pull waits for its first message
 GATHER_WAIT_S = 0.1  # seconds more, to fill one file rather than many
 ACK_WAIT_S = 30.0  # seconds; a worker that died gives its messages back after this
 ACK_PENDING_MAX = 4 * MESSAGES_PER_PULL_MAX
+DELIVERIES_MAX = 5  # deliveries after which a message that breaks the handler is given up
+BROKEN_TOGETHER_MAX = (
+    8  # messages; when more break it in one pull and none passes, it is the handler that is broken
+)
+BROKEN_RETRY_S = 1.0  # seconds before such a message is delivered again
 RETRY_S_FIRST = 0.5
 RETRY_S_MAX = 15.0
 
@@ -50,6 +58,7 @@ class StreamMessage:
 
 
 Handler = Callable[[Sequence[StreamMessage]], None]
+GiveUp = Callable[[StreamMessage, Exception], None]
 
 
 async def consume_telemetry(
@@ -57,7 +66,9 @@ async def consume_telemetry(
     handle: Handler,
     stop: asyncio.Event,
     *,
+    give_up: GiveUp,
     ack_wait_s: float = ACK_WAIT_S,
+    deliveries_max: int = DELIVERIES_MAX,
 ) -> None:
     """Pull messages in batches, hand each batch over in a thread, acknowledge it when that returned.
 
@@ -66,16 +77,19 @@ async def consume_telemetry(
 
     Args:
         nats_url: for example ``nats://server:secret@127.0.0.1:4222``.
-        handle: makes a batch durable; raises `RingroadError` when it could not.
+        handle: makes a batch durable; raises `Unavailable` when it cannot for now.
         stop: set it to end after the batch in hand.
+        give_up: makes a message that breaks the handler, and why, durable in another place.
         ack_wait_s: after how long an unacknowledged message is delivered again.
+        deliveries_max: after how many deliveries a message that breaks the handler is given up.
     """
     retry_s = RETRY_S_FIRST
     while not stop.is_set():
         try:
             client = await open_connection(nats_url)
             try:
-                await _pull(client, handle, stop, ack_wait_s=ack_wait_s)
+                await _ensure_consumer(client.jetstream(), ack_wait_s=ack_wait_s)
+                await _pull(client, handle, give_up, stop, deliveries_max=deliveries_max)
             finally:
                 await client.close()
             retry_s = RETRY_S_FIRST
@@ -111,11 +125,11 @@ async def waiting_messages(nats_url: str) -> int:
         ) from error
 
 
-async def _pull(client: Client, handle: Handler, stop: asyncio.Event, *, ack_wait_s: float) -> None:
+async def _pull(
+    client: Client, handle: Handler, give_up: GiveUp, stop: asyncio.Event, *, deliveries_max: int
+) -> None:
     """Go on until `stop`, or until the connection is lost or the handler fails."""
-    js = client.jetstream()
-    await _ensure_consumer(js, ack_wait_s=ack_wait_s)
-    subscription = await js.pull_subscribe_bind(consumer=CONSUMER, stream=STREAM)
+    subscription = await client.jetstream().pull_subscribe_bind(consumer=CONSUMER, stream=STREAM)
     while not stop.is_set():
         if not client.is_connected:
             raise Unavailable("the connection to NATS was lost")
@@ -125,15 +139,55 @@ async def _pull(client: Client, handle: Handler, stop: asyncio.Event, *, ack_wai
             continue
         with contextlib.suppress(TimeoutError):  # only one was there
             messages += await subscription.fetch(MESSAGES_PER_PULL_MAX - 1, timeout=GATHER_WAIT_S)
+        messages.sort(key=lambda message: message.metadata.sequence.stream)
         try:
-            await asyncio.to_thread(handle, sorted(map(_stored, messages), key=lambda item: item.seq))
+            broken = await _hand_over(messages, handle)
+            if BROKEN_TOGETHER_MAX < len(broken) == len(messages):
+                raise Unavailable("no telemetry message passes", detail=repr(broken[0][1])) from broken[0][1]
+            for message, error in broken:
+                await _put_aside(message, error, give_up, deliveries_max)
         except RingroadError:
             for message in messages:
-                await message.nak(delay=RETRY_S_FIRST)
+                if not message.is_acked:
+                    await message.nak(delay=RETRY_S_FIRST)
             raise
-        for message in messages:
-            await message.ack()
         await client.flush()
+
+
+async def _hand_over(messages: list[Msg], handle: Handler) -> list[tuple[Msg, Exception]]:
+    """Hand messages over and acknowledge them; halve what breaks the handler until the culprits are alone.
+
+    Returns:
+        The culprits, each with what it broke.
+
+    Raises:
+        Unavailable, Corrupt: the handler cannot work for now, whatever the message.
+    """
+    try:
+        await asyncio.to_thread(handle, [_stored(message) for message in messages])
+    except (Unavailable, Corrupt):
+        raise
+    except Exception as error:  # noqa: BLE001 - any: a fault of ours must not hold up the messages behind
+        if len(messages) == 1:
+            return [(messages[0], error)]
+        half = len(messages) // 2
+        return await _hand_over(messages[:half], handle) + await _hand_over(messages[half:], handle)
+    for message in messages:
+        await message.ack()
+    return []
+
+
+async def _put_aside(message: Msg, error: Exception, give_up: GiveUp, deliveries_max: int) -> None:
+    """Let a message that breaks the handler come again later, or give it up."""
+    stored, deliveries = _stored(message), message.metadata.num_delivered
+    LOG.warning(
+        "telemetry message breaks its handler", seq=stored.seq, deliveries=deliveries, error=repr(error)
+    )
+    if deliveries < deliveries_max:
+        await message.nak(delay=BROKEN_RETRY_S)
+        return
+    await asyncio.to_thread(give_up, stored, error)
+    await message.ack()
 
 
 async def _ensure_consumer(js: JetStreamContext, *, ack_wait_s: float) -> None:
