@@ -226,24 +226,27 @@ def test_a_vehicle_killed_again_and_again_still_ends_the_update_right(bench: Ben
     assert {ecu["committed"] for ecu in status["ecus"]} == {"2.0.0"}
 
 
-def test_a_second_process_on_the_folder_is_refused_with_a_hint(bench: Bench) -> None:
-    first = bench.start()
+def test_of_three_processes_started_at_once_on_one_folder_one_works_and_two_say_why_not(bench: Bench) -> None:
+    bench.world.order()
+    rivals = [bench.start() for _ in range(3)]
     try:
         deadline = time.monotonic() + BOOT_S
-        while not bench.world.server.manifests:
+        while sum(one.poll() is None for one in rivals) > 1:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        second = bench.start()
-        output, _ = second.communicate(timeout=60)
-        assert second.returncode not in {0, CRASH_EXIT_STATUS}
-        assert "another orchestrator" in output
-        assert "hint:" in output
-        assert "Traceback" not in output
+        for loser in [one for one in rivals if one.poll() is not None]:
+            output, _ = loser.communicate(timeout=20)
+            assert loser.returncode not in {0, CRASH_EXIT_STATUS}
+            assert "another orchestrator" in output
+            assert "hint:" in output
+            assert "Traceback" not in output
+        (winner,) = [one for one in rivals if one.poll() is None]
+        assert wait_for_end(bench, winner) == "SUCCEEDED"
+        assert bench.versions() == {"2.0.0"}
     finally:
-        first.send_signal(signal.SIGTERM)
-        assert first.wait(timeout=20) == 0
-        assert first.stdout is not None
-        first.stdout.close()
+        for one in rivals:
+            one.kill()
+            one.communicate(timeout=20)
 
 
 def test_the_configuration_reads_back_as_it_was_written(bench: Bench) -> None:

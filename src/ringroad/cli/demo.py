@@ -35,6 +35,7 @@ from ringroad.sim.demo.server import TIMEOUT_S, Api, Server, sign_up
 from ringroad.sim.demo.story import PROGRAMME, Cast, Story
 from ringroad.sim.fleet import Fleet
 from ringroad.sim.plant import Plant, PlantSettings
+from ringroad.storage.process import leashed
 from ringroad.storage.settings import Settings
 from ringroad.trust.sign import add_signatures
 from ringroad.vehicle.gateway import new_client
@@ -255,7 +256,13 @@ def _launch(place: Place, log: Path) -> subprocess.Popen[bytes]:
     log.unlink(missing_ok=True)
     log.touch(mode=0o600)  # it holds the token
     with log.open("ab") as out:
-        return subprocess.Popen(command_line, env=environment, stdout=out, stderr=out, start_new_session=True)
+        return subprocess.Popen(
+            leashed(command_line, end_with=signal.SIGTERM),
+            env=environment,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
 
 
 def _token(process: subprocess.Popen[bytes], log: Path) -> str:

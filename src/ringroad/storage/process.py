@@ -12,6 +12,7 @@ import pwd
 import signal
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -224,6 +225,39 @@ def spawn(
         raise NotFound(f"{error.filename} is missing", hint="ringroad doctor says how to get it") from error
     except OSError as error:
         raise folder_error(error, log) from error
+
+
+# Runs before the program and is replaced by it. The parent may have died before the leash was on: then there is no
+# signal any more, and the new parent tells.
+_LEASH = """
+import ctypes, os, sys
+how, parent, *command = sys.argv[1:]
+if ctypes.CDLL(None).prctl(1, int(how), 0, 0, 0) != 0:
+    sys.exit("error: this system cannot end a process with its parent")
+if os.getppid() != int(parent):
+    sys.exit("error: the parent is gone")
+try:
+    os.execvp(command[0], command)
+except OSError as error:
+    sys.exit(f"error: {command[0]}: {error.strerror}")
+"""
+
+
+def leashed(command: Sequence[str], *, end_with: signal.Signals) -> list[str]:
+    """Return a command that is ended when we die, even of SIGKILL, which nobody can act upon.
+
+    It must be started from the main thread: Linux watches the thread that started it. What the program itself starts
+    is its own business.
+
+    Args:
+        command: program and arguments; found on PATH.
+        end_with: what the program gets when we are gone.
+
+    Source: prctl(2), PR_SET_PDEATHSIG.
+    """
+    if sys.platform != "linux":
+        return list(command)
+    return [sys.executable, "-I", "-S", "-c", _LEASH, str(int(end_with)), str(os.getpid()), *command]
 
 
 def turn_over(log: Path) -> None:

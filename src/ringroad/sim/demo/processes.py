@@ -1,6 +1,7 @@
 """Vehicles of the demo that are real processes: one per ECU, one per orchestrator, one per SWUpdate client.
 
 A process that ends, however it ends, is started again from what is on its disk: a power cycle.
+When the demo itself is killed they end with it.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,6 +22,7 @@ import structlog
 from ringroad.kernel.errors import Unavailable
 from ringroad.sim.assembly import FLASH, BornVehicle, keep_signals
 from ringroad.sim.vecu.script import Script
+from ringroad.storage.process import leashed
 from ringroad.vehicle.config import EcuConfig, write_config
 
 START_S_MAX = 30.0  # seconds an ECU process may take to print its port
@@ -71,7 +74,7 @@ class Processes:
         """Run a process for the length of a block."""
         with log.open("ab") as out:
             process = await asyncio.create_subprocess_exec(
-                *command,
+                *leashed(command, end_with=signal.SIGKILL),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
