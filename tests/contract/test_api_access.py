@@ -130,6 +130,30 @@ def test_who_may_do_what_is_on_record_and_secrets_are_not(pg_url: str, client: h
     assert kinds == ["account.password_set", "account.created"]
 
 
+def guess(client: httpx.Client, name: str, address: str) -> int:
+    body = {"name": name, "password": "wrong password"}
+    return client.post("/api/v1/login", json=body, headers={"X-Forwarded-For": address}).status_code
+
+
+def test_behind_our_proxy_a_stranger_slows_down_nobody_else(pg_url: str, tmp_path: Path) -> None:
+    add_account(pg_url, "admin", Role.ADMIN)
+    with (
+        serving(pg_url, tmp_path, trusted_proxies="127.0.0.1") as origin,
+        httpx.Client(base_url=origin) as client,
+    ):
+        assert [guess(client, f"name{number}", "203.0.113.9") for number in range(6)] == [401] * 5 + [429]
+        assert guess(client, "name9", "198.51.100.1, 203.0.113.9") == 429  # a forged address is no way out
+        right = {"name": "admin", "password": PASSWORD}
+        assert client.post(
+            "/api/v1/login", json=right, headers={"X-Forwarded-For": "198.51.100.7"}
+        ).is_success
+        assert client.post("/api/v1/login", json=right).is_success  # the proxy itself is never slowed down
+
+
+def test_an_address_that_a_caller_claims_is_not_believed(pg_url: str, client: httpx.Client) -> None:
+    assert [guess(client, f"name{number}", f"203.0.113.{number}") for number in range(6)] == [401] * 5 + [429]
+
+
 def test_a_locked_account_loses_its_tokens_at_once(pg_url: str, client: httpx.Client) -> None:
     admin, other = add_account(pg_url, "admin", Role.ADMIN), add_account(pg_url, "olga", Role.OPERATOR)
     assert client.get("/api/v1/me", headers=bearer(other)).status_code == 200

@@ -22,11 +22,14 @@ START_S = 20.0
 
 
 @contextmanager
-def serving(database_url: str, var: Path) -> Iterator[str]:
+def serving(database_url: str, var: Path, *, trusted_proxies: str = "") -> Iterator[str]:
     """Serve the management API and console; yields the origin."""
-    app = create_app(Settings(var=var, database_url=database_url), with_gateways=False)
+    settings = Settings(var=var, database_url=database_url, trusted_proxies=trusted_proxies)
+    app = create_app(settings, with_gateways=False)
     server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1, lifespan="on")
+        uvicorn.Config(
+            app, port=0, log_level="error", timeout_graceful_shutdown=1, lifespan="on", proxy_headers=False
+        )
     )
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -140,8 +140,7 @@ def revoke_tokens(ctx: Ctx, request: Request[Account, str, Any]) -> Done:
 @route("POST", "/login", role=Role.VIEWER, tag="accounts", public=True, status=201, errors=[429])
 def login_for_token(ctx: Ctx, request: Request[Any, Any, Any], data: JSONBody[Login]) -> Token:
     """Exchange name and password for an API token."""
-    address = request.client.host if request.client else ""
-    account = log_in(ctx, name=data.name, password=data.password, address=address)
+    account = log_in(ctx, request, name=data.name, password=data.password)
     with ctx.connection() as conn:
         token = store.issue_token(
             conn, name=account.name, kind="api", now=ctx.clock.now(), life_s=API_TOKEN_S, secret=ctx.secret
@@ -152,8 +151,7 @@ def login_for_token(ctx: Ctx, request: Request[Any, Any, Any], data: JSONBody[Lo
 @route("POST", "/first-login", role=Role.VIEWER, tag="accounts", public=True, status=201, errors=[422, 429])
 def first_login_for_token(ctx: Ctx, request: Request[Any, Any, Any], data: JSONBody[FirstLogin]) -> Token:
     """Spend a one-time token: set the account's password and return an API token."""
-    address = request.client.host if request.client else ""
-    account = first_login(ctx, token=data.token, password=data.password, address=address)
+    account = first_login(ctx, request, token=data.token, password=data.password)
     with ctx.connection() as conn:
         token = store.issue_token(
             conn, name=account.name, kind="api", now=ctx.clock.now(), life_s=API_TOKEN_S, secret=ctx.secret

@@ -11,14 +11,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from threading import BoundedSemaphore, Lock
 
 from ringroad.http.errors import TooMany
 from ringroad.kernel.errors import Forbidden, InvalidInput
+from ringroad.storage.settings import Network
 
 # OWASP Password Storage Cheat Sheet: N=2^15, r=8, p=3 is one of its equivalent settings; 32 MiB, 0.2 s.
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**15, 8, 3
@@ -31,6 +35,7 @@ PASSWORD_CHARS_MIN = 12  # NIST SP 800-63B asks for 8 at least
 PASSWORD_CHARS_MAX = 256  # a longer one only costs time
 ONE_TIME_S = 24 * 3600  # seconds a first-login token lives
 API_TOKEN_S = 90 * 24 * 3600  # seconds an API token lives
+PROXIES_MAX = 10  # proxies in a row; a longer chain is a mistake
 
 _hashing = BoundedSemaphore(HASHES_AT_ONCE)
 _waiting = BoundedSemaphore(HASHES_WAITING_MAX)
@@ -121,6 +126,45 @@ def _scrypt(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
             )
     finally:
         _waiting.release()
+
+
+def caller_address(peer: str, forwarded: Sequence[str], proxies: Sequence[Network]) -> str:
+    """Return the address that failed logins slow down; empty: none can be told, and a proxy's would be everybody's.
+
+    1. Who is not one of our proxies speaks for itself; what it says of others is not believed.
+    2. Each proxy appends whom it heard. From the right, the first that is not one of our proxies is the caller;
+       what stands left of that is the caller's own word.
+    3. What a proxy of ours wrote and cannot be read names nobody.
+
+    Args:
+        peer: who opened the connection.
+        forwarded: the values of every X-Forwarded-For header, in order.
+        proxies: those whose word is taken.
+    """
+    address = _address(peer)
+    if address is None or not _within(address, proxies):
+        return peer
+    for word in reversed(",".join(forwarded).split(",")[-PROXIES_MAX:]):
+        heard = _address(word.strip())
+        if heard is None:
+            return ""
+        if not _within(heard, proxies):
+            return str(heard)
+    return ""
+
+
+def _address(word: str) -> IPv4Address | IPv6Address | None:
+    """Read an address, with a port or without; a mapped one is the IPv4 address that it is."""
+    match = re.fullmatch(r"\[(.+)\](?::\d+)?|([^:]+):\d+|(.+)", word)
+    try:
+        found = ip_address(next(filter(None, match.groups()))) if match else None
+    except ValueError:
+        return None
+    return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found
+
+
+def _within(address: IPv4Address | IPv6Address, networks: Sequence[Network]) -> bool:
+    return any(address in network for network in networks)
 
 
 class Throttle:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Final
 
 from ringroad.kernel.errors import InvalidInput
+
+Network = IPv4Network | IPv6Network
 
 PORT_MAX: Final = 65_535
 STARS: Final = "********"
@@ -57,6 +60,11 @@ class Settings:
     https_port: int = _setting(8443, "Port of the native gateway, over TLS.", least=1, most=PORT_MAX)
     server_names: str = _setting(
         "localhost,127.0.0.1", "Names and addresses in the server's certificate, separated by commas."
+    )
+    trusted_proxies: str = _setting(
+        "",
+        "Addresses and networks of your reverse proxies, separated by commas. The caller whom one of them names in"
+        " X-Forwarded-For is the one that failed logins slow down. Empty: nobody is believed.",
     )
     keys_offline: Path = _setting(  # noqa: RUF009 - immutable
         Path("keys-offline"), "Folder with the offline signing keys; only the command line opens it."
@@ -114,6 +122,7 @@ class Settings:
                 raise InvalidInput(f"{each.name} is {value}; it must be at least {each.least}{top}")
         if self.log_level not in {"debug", "info", "warning", "error"}:
             raise InvalidInput(f"log_level is {self.log_level[:40]!r}", hint="debug, info, warning or error")
+        _ = self.proxies  # refuses what is no address
         if not self.cert_names:
             raise InvalidInput("server_names is empty", hint="for example localhost,127.0.0.1")
 
@@ -121,6 +130,11 @@ class Settings:
     def cert_names(self) -> tuple[str, ...]:
         """The names and addresses in the server's certificate."""
         return tuple(name.strip() for name in self.server_names.split(",") if name.strip())
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """The networks of `trusted_proxies`."""
+        return tuple(_network(word.strip()) for word in self.trusted_proxies.split(",") if word.strip())
 
     @property
     def postgres_home(self) -> Path:
@@ -189,3 +203,19 @@ def table() -> Iterator[Setting]:
     """Yield every setting, in order."""
     for each in dataclasses.fields(Settings):
         yield Setting(name=each.name, kind=type(each.default), default=each.default, **each.metadata)
+
+
+def _network(word: str) -> Network:
+    try:
+        network = ip_network(word)
+    except ValueError as error:
+        raise InvalidInput(
+            f"trusted_proxies has {word[:80]!r}, which is no address or network",
+            hint="for example 10.0.0.0/24, ::1",
+        ) from error
+    if network.prefixlen == 0:
+        raise InvalidInput(
+            f"trusted_proxies has {word}, which is everybody",
+            hint="name the proxies: callers can write that header too",
+        )
+    return network

@@ -64,7 +64,7 @@ def do_login(ctx: Ctx, request: Request[Any, Any, Any], data: Url) -> Response[A
     """Sign in with name and password."""
     require_own_page(request.headers, custom_header=False)
     try:
-        account = log_in(ctx, name=data.name[:64], password=data.password, address=_address(request))
+        account = log_in(ctx, request, name=data.name[:64], password=data.password)
     except (Unauthenticated, TooMany) as error:
         return _form(first=False, name=data.name[:64], next_path=data.next, error=error)
     return _start_session(ctx, request, account, safe_path(data.next))
@@ -81,9 +81,7 @@ def do_first_login(ctx: Ctx, request: Request[Any, Any, Any], data: FirstUrl) ->
     """Consume a one-time token, set the password and sign in."""
     require_own_page(request.headers, custom_header=False)
     try:
-        account = first_login(
-            ctx, token=data.token.strip(), password=data.password, address=_address(request)
-        )
+        account = first_login(ctx, request, token=data.token.strip(), password=data.password)
     except (Unauthenticated, TooMany, InvalidInput) as error:
         return _form(first=True, token=data.token, error=error)
     return _start_session(ctx, request, account, "/")
@@ -135,10 +133,6 @@ def _form(
         "login.html", url="/login", status=status, first=first, token=token, name=name,
         next=safe_path(next_path), error=text,
     )  # fmt: skip
-
-
-def _address(request: Request[Any, Any, Any]) -> str:
-    return request.client.host if request.client else ""
 
 
 handlers = [show_login, show_first_login, do_login, do_first_login, do_logout]
