@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ringroad.cli.client import Client, find_address, open_client, tokens_of
-from ringroad.cli.groups import ClientGroup, example, read_text, server_of, with_client
+from ringroad.cli.groups import ClientGroup, access_of, account_of, example, read_text, server_of, with_client
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import table, when
 from ringroad.cli.tokens import Entry
@@ -31,6 +31,7 @@ def group() -> None:
     epilog=example(
         "ringroad account login --one-time rr1_...        (the token that `ringroad up` prints; sets a password)",
         "ringroad account login --name ines",
+        "ringroad account login --as ole                  (beside ines, for commands with --as ole)",
     ),
 )
 @click.option("--name", help="Your account; asked for when not given.")
@@ -47,23 +48,25 @@ def login(shell: Shell, *, name: str | None, one_time: str | None, password_file
     """Sign in.
 
     The API token is kept in a file that only you can read, and never shown.
+    With --as, whoever is signed in stays so, and this account is taken where --as names it.
     """
-    settings = shell.settings()
-    with open_client(settings, env=shell.env, server=server_of(), anonymous=True) as client:
+    settings, beside = shell.settings(), account_of()
+    with open_client(access_of(shell, anonymous=True)) as client:
         if one_time == "-":
             one_time = sys.stdin.readline().strip()
         if one_time:
             password = _password(password_file, "New password (12 characters or more)", confirm=True)
             made = client.post("/first-login", {"token": one_time, "password": password})
         else:
-            name = name or click.prompt("Name", err=True)
+            name = name or beside or click.prompt("Name", err=True)
             password = _password(password_file, "Password", confirm=False)
             made = client.post("/login", {"name": name, "password": password})
-        tokens = tokens_of(settings, shell.env, client.address)
+        tokens = tokens_of(settings, shell.env, client.address, account=beside)
         tokens.put(Entry(account=made["account"], token=made["token"]))
         shell.show(
             {"account": made["account"], "server": client.address.url, "expires_in_s": made["expires_in_s"]},
-            text=f"signed in to {client.address.url} as {made['account']}, for {made['expires_in_s'] // DAY_S} days",
+            text=f"signed in to {client.address.url} as {made['account']}, for {made['expires_in_s'] // DAY_S} days"
+            + (f"; use it with --as {made['account']}" if beside else ""),
         )
 
 
@@ -74,10 +77,10 @@ def logout(shell: Shell, *, everywhere: bool) -> None:
     """Forget the token on this machine."""
     settings = shell.settings()
     if everywhere:
-        with open_client(settings, env=shell.env, server=server_of()) as client:
+        with open_client(access_of(shell)) as client:
             client.send("DELETE", "/tokens")
     address = find_address(settings, server_of())
-    known = tokens_of(settings, shell.env, address).drop()
+    known = tokens_of(settings, shell.env, address, account=account_of()).drop()
     shell.show(
         {"signed_out": known or everywhere},
         text="signed out" if known or everywhere else "nobody was signed in",

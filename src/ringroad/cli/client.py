@@ -186,31 +186,61 @@ ULID_CHARS: Final = 26  # characters of an id after its prefix
 TAIL_CHARS_MIN: Final = 4  # characters of an id's end that may stand for it
 
 
-@contextmanager
-def open_client(
-    settings: Settings, *, env: Mapping[str, str], server: str = "", anonymous: bool = False
-) -> Iterator[Client]:
-    """Connect to the server that was named, or to that of these settings.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """A server, whom to be there, and how to know that it is the one.
+
+    Attributes:
+        address: where it is.
+        token: to send; None: a login, which sends none.
+        verify: of its certificate.
+    """
+
+    address: Address
+    token: str | None
+    verify: ssl.SSLContext | bool
+
+
+def find_access(
+    settings: Settings,
+    *,
+    env: Mapping[str, str],
+    server: str = "",
+    account: str = "",
+    anonymous: bool = False,
+) -> Access:
+    """Return how to reach the server that was named, or that of these settings.
 
     Args:
         settings: of this run.
         env: the environment; `RINGROAD_TOKEN` wins over a stored token.
         server: an address from the command line or `RINGROAD_SERVER`; empty: the settings'.
+        account: whose token; wins over the environment. Empty: of whoever is signed in.
         anonymous: send no token.
 
     Raises:
         InvalidInput: the address is not one, or would send the token in the clear.
+        Forbidden: that account is not signed in here.
     """
     address = find_address(settings, server)
-    token = None if anonymous else env.get("RINGROAD_TOKEN", "") or tokens_of(settings, env, address).get()
+    token: str | None = None
+    if not anonymous:
+        given = "" if account else env.get("RINGROAD_TOKEN", "")
+        token = given or tokens_of(settings, env, address, account=account).get()
     verify: ssl.SSLContext | bool = False
     if address.url.startswith("https:"):
         verify = ssl.create_default_context()
         if address.ca is not None:
             verify.load_verify_locations(address.ca)
+    return Access(address=address, token=token, verify=verify)
+
+
+@contextmanager
+def open_client(access: Access) -> Iterator[Client]:
+    """Connect to a server, as `find_access` found it."""
     timeout = httpx.Timeout(ANSWER_S_MAX, connect=CONNECT_S_MAX)
-    with httpx.Client(verify=verify, timeout=timeout, trust_env=False) as http:
-        yield Client(address, token=token, http=http)
+    with httpx.Client(verify=access.verify, timeout=timeout, trust_env=False) as http:
+        yield Client(access.address, token=access.token, http=http)
 
 
 def find_address(settings: Settings, server: str) -> Address:
@@ -242,9 +272,9 @@ def find_address(settings: Settings, server: str) -> Address:
 _ADDRESS_HINT: Final = "for example https://ringroad.example.com:8443"
 
 
-def tokens_of(settings: Settings, env: Mapping[str, str], address: Address) -> Tokens:
-    """Return where the tokens of a server are kept."""
-    return find_tokens(settings, env, url=address.url, local=address.local)
+def tokens_of(settings: Settings, env: Mapping[str, str], address: Address, *, account: str = "") -> Tokens:
+    """Return where the tokens of a server are kept, and which of them is meant."""
+    return find_tokens(settings, env, url=address.url, local=address.local, account=account)
 
 
 def error_of(status: int, content: bytes, *, token: str | None) -> RingroadError:

@@ -28,10 +28,11 @@ from ringroad.cli.shell import Shell
 from ringroad.cli.supervisor import end_supervisor, prepare_var, read_state
 from ringroad.kernel.clock import new_secret
 from ringroad.kernel.errors import Conflict, InvalidInput, Unavailable
+from ringroad.sim.api import TIMEOUT_S, Api
 from ringroad.sim.assembly import Surroundings
 from ringroad.sim.demo.processes import Processes
 from ringroad.sim.demo.report import lap_lines
-from ringroad.sim.demo.server import TIMEOUT_S, Api, Server, sign_up
+from ringroad.sim.demo.server import Server, sign_up
 from ringroad.sim.demo.story import PROGRAMME, Cast, Story
 from ringroad.sim.fleet import Fleet
 from ringroad.sim.plant import Plant, PlantSettings

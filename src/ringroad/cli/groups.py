@@ -10,7 +10,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import click
 
-from ringroad.cli.client import Client, open_client
+from ringroad.cli.client import Access, Client, find_access, open_client
 from ringroad.cli.shell import Shell
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.limits import PAGE_ROWS_MAX
@@ -19,21 +19,21 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 EXIT_NO: Final = 1  # the answer is "no": a check that blocks, a campaign that halted
-_META: Final = "ringroad.server"
+_META: Final = "ringroad."
 
 
-def _remember(ctx: click.Context, _option: click.Parameter, value: str) -> None:
+def _remember(ctx: click.Context, option: click.Parameter, value: str) -> None:
     if value:
-        ctx.meta[_META] = value
+        ctx.meta[f"{_META}{option.name}"] = value
 
 
 class ClientGroup(click.Group):
-    """A group whose commands talk to a server: each gets `--server`."""
+    """A group whose commands talk to a server: each gets `--server` and `--as`."""
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """Add a command, and `--server` to it unless it has commands of its own."""
+        """Add a command, and the options to it unless it has commands of its own."""
         if not isinstance(cmd, click.Group):
-            cmd.params.append(
+            cmd.params += [
                 click.Option(
                     ["--server"],
                     metavar="URL",
@@ -41,8 +41,15 @@ class ClientGroup(click.Group):
                     expose_value=False,
                     callback=_remember,
                     help="A server elsewhere, also by RINGROAD_SERVER; default: the one in the settings.",
-                )
-            )
+                ),
+                click.Option(
+                    ["--as", "account"],
+                    metavar="NAME",
+                    expose_value=False,
+                    callback=_remember,
+                    help="Be this account, which signed in here too; default: who signed in last.",
+                ),
+            ]
         super().add_command(cmd, name)
 
 
@@ -52,15 +59,27 @@ def with_client(function: Callable[Concatenate[Shell, Client, P], R]) -> Callabl
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         shell: Shell = click.get_current_context().obj
-        with open_client(shell.settings(), env=shell.env, server=server_of()) as client:
+        with open_client(access_of(shell)) as client:
             return function(shell, client, *args, **kwargs)
 
     return run
 
 
+def access_of(shell: Shell, *, anonymous: bool = False) -> Access:
+    """Return how this command reaches its server. Raises: InvalidInput, Forbidden."""
+    return find_access(
+        shell.settings(), env=shell.env, server=server_of(), account=account_of(), anonymous=anonymous
+    )
+
+
 def server_of() -> str:
     """Return the address that was named on the command line or in the environment."""
-    return str(click.get_current_context().meta.get(_META, ""))
+    return str(click.get_current_context().meta.get(f"{_META}server", ""))
+
+
+def account_of() -> str:
+    """Return the account that was named with `--as`."""
+    return str(click.get_current_context().meta.get(f"{_META}account", ""))
 
 
 def example(*lines: str) -> str:

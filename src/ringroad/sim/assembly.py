@@ -1,7 +1,8 @@
 """The end of a simulated line: ECUs are made, flashed through the real update agents, and become a vehicle.
 
-What comes out is a vehicle data folder that `ringroad vehicle run` takes as it is, and the registration
-that the server needs. Keys are made here, in the "plant", and only their public halves leave the folder.
+What comes out is a vehicle data folder that `ringroad vehicle run` takes as it is, with a file for each of its
+virtual ECUs, and the registration that the server needs; `power_on` starts the ECUs of such a folder again.
+Keys are made here, in the "plant", and only their public halves leave the folder.
 
 Invariant: a vehicle that is returned runs the baseline on every ECU; an agent's refusal stops the line.
 """
@@ -22,6 +23,9 @@ from ringroad.kernel.errors import Unavailable
 from ringroad.kernel.vin import Vin, parse_vin
 from ringroad.protocol.vehicle import EcuTarget
 from ringroad.sim.vecu.config import EcuConfig as VecuConfig
+from ringroad.sim.vecu.config import ServerTable
+from ringroad.sim.vecu.config import read_config as read_vecu_config
+from ringroad.sim.vecu.config import write_config as write_vecu_config
 from ringroad.sim.vecu.medium import FileMedium, Medium
 from ringroad.sim.vecu.memory import MemoryChannel
 from ringroad.sim.vecu.port import EcuPort
@@ -29,7 +33,7 @@ from ringroad.sim.vecu.script import Script
 from ringroad.trust.keys import key_from_seed, key_id, private_pem, public_key_dict
 from ringroad.vehicle.agents.base import BytesSource, EcuImage, Failed, UpdateAgent, no_progress
 from ringroad.vehicle.agents.session import EcuAccess
-from ringroad.vehicle.config import EcuConfig, FactoryImage, VehicleConfig, write_config
+from ringroad.vehicle.config import EcuConfig, FactoryImage, VehicleConfig, read_config, vin_of, write_config
 from ringroad.vehicle.connect import make_agent, make_agents
 from ringroad.vehicle.files import Durability
 from ringroad.vehicle.uds import hmac_key
@@ -37,6 +41,8 @@ from ringroad.vehicle.uds import hmac_key
 SECRET_BYTES = 16  # of an ECU's UDS security access
 TOKEN_BYTES = 24  # of a vehicle's device token
 FLASH = "flash"  # folder with one file per ECU
+FIRST_ADDRESS = 0x1000  # DoIP logical address of the first ECU; the others follow
+DOIP_PORT = 13400  # ISO 13400-2
 _CHECK_DIGITS = "0123456789X"
 _VIN_VALUES = {
     **{str(digit): digit for digit in range(10)},
@@ -95,15 +101,13 @@ class Surroundings:
 
 @dataclass(slots=True, kw_only=True)
 class BornVehicle:
-    """A vehicle that left the line: its folder, its ECUs still powered, its registration."""
+    """A vehicle that left the line: its folder, and its ECUs under power."""
 
     vin: Vin
     folder: Path
     config: VehicleConfig
     ports: dict[str, EcuPort]  # by serial
     agents: dict[str, UpdateAgent]  # by serial
-    bank_bytes: dict[str, int]  # by serial
-    registration: dict[str, Any]
 
 
 def make_vin(number: int, *, maker: str = "WRR", year_code: str = "T") -> Vin:
@@ -129,7 +133,7 @@ async def assemble(
     seed: int = 0,
     medium: Callable[[str], Medium] | None = None,
     durability: Durability = "fsync",
-) -> BornVehicle:
+) -> tuple[BornVehicle, dict[str, Any]]:
     """Build one vehicle: make its ECUs, flash the baseline through the agents, write its folder.
 
     Args:
@@ -144,6 +148,9 @@ async def assemble(
         medium: flash by ECU serial; default files in the folder, which survive the process.
         durability: of the folder's files.
 
+    Returns:
+        The vehicle, and its registration.
+
     Raises:
         Unavailable: an agent refused the baseline; the message names ECU and reason.
     """
@@ -152,7 +159,6 @@ async def assemble(
         lambda serial: FileMedium(folder / FLASH / f"{serial}.bin", fsync=durability == "fsync")
     )
     ports: dict[str, EcuPort] = {}
-    secrets: dict[str, bytes] = {}
     ecus: list[EcuConfig] = []
     registered: list[dict[str, Any]] = []
     for number, (name, table) in enumerate(blueprint.ecus.items()):
@@ -160,8 +166,11 @@ async def assemble(
         security = secret(SECRET_BYTES)
         _write_private(folder / f"{serial}.secret", security)
         ecu = _vecu_config(vin, serial, table, security)
+        server = ServerTable(
+            flash=f"{FLASH}/{serial}.bin", fsync=durability == "fsync", logical_address=FIRST_ADDRESS + number
+        )
+        write_vecu_config(folder / f"{serial}.toml", ecu, server)
         ports[serial] = EcuPort(ecu, flash(serial), clock=clock, script=script, seed=seed)
-        secrets[serial] = security
         package = blueprint.packages.get(name)
         if package is not None:
             agent = _line_agent(ports[serial])
@@ -175,18 +184,38 @@ async def assemble(
     )  # fmt: skip
     token = secret(TOKEN_BYTES).hex()
     _write_folder(folder, config, surroundings, token, durability=durability)
-    registration = _registration(vin, blueprint, registered, token)
-    return BornVehicle(
-        vin=vin,
-        folder=folder,
-        config=config,
-        ports=ports,
-        agents=make_agents(
-            ecus, {serial: MemoryChannel(port) for serial, port in ports.items()}, secrets=secrets
-        ),
-        bank_bytes={serial: port.ecu.config.bank_bytes for serial, port in ports.items()},
-        registration=registration,
-    )
+    born = BornVehicle(vin=vin, folder=folder, config=config, ports=ports, agents=_agents(ecus, ports))
+    return born, _registration(vin, blueprint, registered, token)
+
+
+def power_on(folder: Path, *, clock: Clock, script: Script | None = None, seed: int = 0) -> BornVehicle:
+    """Give the ECUs of a vehicle's folder power again, in this process.
+
+    Args:
+        folder: as `assemble` left it.
+        clock: for the ECUs' session times.
+        script: how images behave on its ECUs.
+        seed: of every draw of its ECUs.
+
+    Raises:
+        InvalidInput: this is no vehicle's folder, or not one with virtual ECUs.
+        Corrupt: the flash of an ECU does not read back.
+    """
+    config = read_config(folder)
+    ports: dict[str, EcuPort] = {}
+    for ecu in config.ecus:
+        found = read_vecu_config(folder / f"{ecu.serial}.toml")
+        medium = FileMedium(found.path(found.server.flash), fsync=found.server.fsync)
+        ports[ecu.serial] = EcuPort(found.ecu, medium, clock=clock, script=script, seed=seed)
+    agents = _agents(config.ecus, ports)
+    return BornVehicle(vin=vin_of(config), folder=folder, config=config, ports=ports, agents=agents)
+
+
+def _agents(ecus: Sequence[EcuConfig], ports: Mapping[str, EcuPort]) -> dict[str, UpdateAgent]:
+    """Return the agents of all ECUs, which share the vehicle's bus."""
+    channels = {serial: MemoryChannel(port) for serial, port in ports.items()}
+    secrets = {serial: port.ecu.config.secret for serial, port in ports.items()}
+    return make_agents(ecus, channels, secrets=secrets)
 
 
 SIGNALS_S = 15.0  # seconds between two signs of life of what writes a vehicle's signals
@@ -254,7 +283,7 @@ def _ecu_config(
         )  # fmt: skip
     return EcuConfig(
         name=name, serial=serial, hardware_id=table["hardware_id"], mode=table["storage"], host="127.0.0.1",
-        port=13400, logical_address=0x1000 + number, key_file=f"{serial}.pem",
+        port=DOIP_PORT, logical_address=FIRST_ADDRESS + number, key_file=f"{serial}.pem",
         security_secret_file=f"{serial}.secret", primary=bool(table["primary"]), factory=factory,
     )  # fmt: skip
 

@@ -17,7 +17,11 @@ import structlog
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import RingroadError
 from ringroad.sim.assembly import BornVehicle, keep_signals
+from ringroad.sim.vecu.fault_memory import StoredFault
+from ringroad.sim.vecu.medium import PowerCut
+from ringroad.sim.vecu.port import EcuPort
 from ringroad.sim.vecu.script import draw_permille
+from ringroad.vehicle.memory import Observer
 from ringroad.vehicle.run import Surroundings, run_vehicle
 from ringroad.vehicle.signals import FileSignals
 
@@ -36,6 +40,8 @@ class Fleet:
         seed: of the jitter, so that the same seed gives the same order of polls.
         client: HTTP client shared by all vehicles.
         cycle_s: seconds between two operation cycles of an ECU.
+        observe: gives each vehicle's journal an observer.
+        on_fault: told of each fault whose status changed: vehicle, ECU serial, fault.
     """
 
     clock: Clock
@@ -43,6 +49,8 @@ class Fleet:
     seed: int
     client: httpx.AsyncClient
     cycle_s: float = 1.0
+    observe: Callable[[BornVehicle], Observer] | None = None
+    on_fault: Callable[[BornVehicle, str, StoredFault], None] | None = None
     vehicles: dict[str, BornVehicle] = field(default_factory=dict)
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     stopping: bool = False
@@ -72,6 +80,7 @@ class Fleet:
             signals=FileSignals(vehicle.folder / vehicle.config.signals_file),
             client=self.client,
             durability="buffered",  # simulated: this machine's disk is not the vehicle's
+            observer=self.observe(vehicle) if self.observe else None,
         )
         while not self.stopping:
             try:
@@ -88,11 +97,21 @@ class Fleet:
         """Let every ECU run its operation cycles, a little apart from the other vehicles."""
         await asyncio.sleep(self.cycle_s * draw_permille(self.seed, vehicle.vin) / 1000)
         while True:
-            for port in vehicle.ports.values():
+            for serial, port in vehicle.ports.items():
                 if port.alive:
-                    port.ecu.run_cycle()
+                    self._cycle(vehicle, serial, port)
                 await asyncio.sleep(0)
             await asyncio.sleep(self.cycle_s)
+
+    def _cycle(self, vehicle: BornVehicle, serial: str, port: EcuPort) -> None:
+        try:
+            changed = port.ecu.run_cycle()
+        except PowerCut:
+            port.power_cycle()
+            return
+        if self.on_fault is not None:
+            for fault in changed:
+                self.on_fault(vehicle, serial, fault)
 
 
 def _fractions(seed: int, vin: str) -> Callable[[], float]:

@@ -37,8 +37,12 @@ BIRTH_TRIES_MAX: Final = (
 IDLE_TAKTS_MAX: Final = 1_000_000  # a run with nothing to do ends at last
 VINS_SKIPPED_MAX: Final = 1_000_000
 
-BORN: Final = "born.json"  # in a vehicle's folder: order and registration, written once the server has it
-_BUILT: Final = "built.json"  # the same, before
+IDLE_S: Final = 1.0  # real seconds between two looks at the schedule while the line is empty
+
+# In a vehicle's folder, one after the other: what a restart may throw away, what it must register, what is done.
+_STARTED: Final = "started.json"
+_BUILT: Final = "built.json"
+BORN: Final = "born.json"  # order and registration, once the server has it
 
 _log = structlog.get_logger(__name__)
 
@@ -100,6 +104,23 @@ class Birth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """What a restart found of the run before.
+
+    Attributes:
+        registered: built, and now surely on record.
+        scrapped: half built, or no longer wanted by the server.
+    """
+
+    registered: tuple[str, ...] = ()
+    scrapped: tuple[str, ...] = ()
+
+
+def _say_nothing(_order: LineOrder, _error: RingroadError) -> None:
+    """Nobody wants to hear of orders that went back; the log has them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlantSettings:
     """How a plant runs.
 
@@ -137,6 +158,7 @@ class Plant:
         secret: random bytes by count, for keys and tokens.
         vin_numbers: serial numbers to use; those whose folder exists are skipped.
         on_birth: told of each vehicle, after it is registered.
+        on_refused: told of each car that could not be flashed or registered; its order went back.
         sleep: waits real seconds.
         script: how images behave on the ECUs.
         medium: flash by ECU serial; default files in the vehicle's folder.
@@ -149,6 +171,7 @@ class Plant:
     secret: Callable[[int], bytes]
     vin_numbers: Iterator[int]
     on_birth: Callable[[Birth], Awaitable[None]]
+    on_refused: Callable[[LineOrder, RingroadError], None] = _say_nothing
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     script: Script | None = None
     medium: Callable[[str], Medium] | None = None
@@ -159,13 +182,17 @@ class Plant:
     unregistered: dict[str, Birth] = field(default_factory=dict)  # by order: built, answer not seen
     born: int = 0
 
-    async def run(self, *, stop: asyncio.Event | None = None, births_max: int | None = None) -> int:
+    async def run(
+        self, *, stop: asyncio.Event | None = None, births_max: int | None = None, until_empty: bool = False
+    ) -> int:
         """Move the line takt by takt; return how many vehicles were born.
 
         Args:
             stop: ends the run at the next takt; cars on the line stay `building` and are taken up again.
             births_max: ends the run after so many births.
+            until_empty: ends the run when no car is on the line and none may enter.
         """
+        takt_s = self.settings.takt_s / self.settings.time_factor
         for _ in range(IDLE_TAKTS_MAX):
             if (stop is not None and stop.is_set()) or (births_max is not None and self.born >= births_max):
                 break
@@ -173,8 +200,16 @@ class Plant:
                 await self.takt()
             except Unavailable as error:
                 _log.warning("plant.stands", reason=error.code, detail=error.message)
-            await self.sleep(self.settings.takt_s / self.settings.time_factor)
+            else:
+                if until_empty and self.is_empty:
+                    break
+            await self.sleep(max(takt_s, IDLE_S) if self.is_empty else takt_s)
         return self.born
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no car is on the line and none may enter."""
+        return not any(self.line) and not self._waiting()
 
     async def takt(self) -> None:
         """Move every car on by one station, let one in and one out.
@@ -204,17 +239,20 @@ class Plant:
 
     async def _next_order(self) -> LineOrder | None:
         """Return the first order of the schedule that is not on the line and may still be built."""
-        if self.schedule is None or self.schedule.release_id is None:
-            return None
-        gone = {order.id for order in self.line if order is not None} | self.left
-        waiting = [order for order in self.schedule.orders if order.id not in gone]
-        for order in waiting:
+        for order in self._waiting():
             # `building` before it entered: a run before this one ended with it on the line.
             if order.state == "building" or await self._start(order):
                 self._forget(order)
                 return order
             self._forget(order)
         return None
+
+    def _waiting(self) -> list[LineOrder]:
+        """Return the orders that may still enter, in sequence; without a baseline there are none."""
+        if self.schedule is None or self.schedule.release_id is None:
+            return []
+        gone = {order.id for order in self.line if order is not None} | self.left
+        return [order for order in self.schedule.orders if order.id not in gone]
 
     async def _start(self, order: LineOrder) -> bool:
         """Return whether the order may enter. Raises: Unavailable, and the order is asked for again."""
@@ -254,6 +292,7 @@ class Plant:
                 await self.registrar.reopen_order(order.id)
             except (Conflict, NotFound) as refused:
                 _log.warning("plant.not_reopened", order=order.id, reason=refused.code)
+            self.on_refused(order, error)
             return
         self.born += 1
         self.left.add(order.id)
@@ -263,13 +302,14 @@ class Plant:
         await self.on_birth(birth)
 
     async def _give_birth(self, order: LineOrder) -> Birth:
-        """Build until the registered release is still the line's baseline.
+        """Build until the registered release is still the line's baseline, and the VIN nobody else's.
 
         Raises:
-            Conflict: the baseline moved on each try, or the order or VIN is taken.
+            Conflict: that was so on no try, or the order is taken.
             InvalidInput: an ECU refused the baseline.
             Unavailable: the server does not answer.
         """
+        again: RingroadError = Conflict("the car was not tried")
         for _ in range(BIRTH_TRIES_MAX):
             birth = self.unregistered.get(order.id) or await self._build(order)
             self.unregistered[order.id] = (
@@ -281,14 +321,15 @@ class Plant:
                 raise
             except RingroadError as error:
                 self._scrap(order.id)
-                if error.code != "baseline_moved":
+                if error.code not in {"baseline_moved", "vin_taken"}:
                     raise
-                _log.info("plant.flash_again", order=order.id, vin=birth.vin)
+                again = error
+                _log.info("plant.flash_again", order=order.id, vin=birth.vin, reason=error.code)
             else:
                 del self.unregistered[order.id]
                 (birth.folder / _BUILT).rename(birth.folder / BORN)
                 return birth
-        raise Conflict("the baseline keeps moving", code="baseline_moved")
+        raise again
 
     def _scrap(self, order_id: str) -> None:
         birth = self.unregistered.pop(order_id)
@@ -304,6 +345,8 @@ class Plant:
             )
         vin = self._next_vin()
         folder = self.settings.folder / vin
+        folder.mkdir(parents=True)
+        (folder / _STARTED).write_text(json.dumps({"order_id": order.id}), encoding="utf-8")
         try:
             registration, vehicle = await self._flash(plan, vin, folder)
         except RingroadError as error:
@@ -312,7 +355,8 @@ class Plant:
                 error.message, code=error.code, hint=error.hint, detail=error.detail
             ) from error
         note = {"order_id": order.id, "registration": registration}
-        (folder / _BUILT).write_text(json.dumps(note, indent=1), encoding="utf-8")
+        (folder / _STARTED).write_text(json.dumps(note, indent=1), encoding="utf-8")
+        (folder / _STARTED).rename(folder / _BUILT)
         return Birth(
             vin=vin, order_id=order.id, variant=order.variant, release_id=plan.release_id, folder=folder,
             registration=registration, vehicle=vehicle,
@@ -323,31 +367,35 @@ class Plant:
     ) -> tuple[dict[str, Any], BornVehicle | None]:
         if any(table["agent"] == "ddi" for table in plan.ecus.values()):
             return build_box(folder, vin, plan, self.surroundings, secret=self.secret), None
-        vehicle = await assemble(
+        vehicle, registration = await assemble(
             folder, vin, plan, self.surroundings, clock=self.clock, secret=self.secret, script=self.script,
             seed=self.settings.seed, medium=self.medium, durability=self.settings.durability,
         )  # fmt: skip
-        return vehicle.registration, vehicle
+        return registration, vehicle
 
-    async def recover(self) -> None:
+    async def recover(self) -> Recovered:
         """After a restart: register what was built but perhaps not registered, and scrap what is half built.
+
+        Folders that no plant made are left alone.
 
         Raises:
             Unavailable: the server does not answer; nothing was scrapped that may be registered.
         """
-        for folder in sorted(self.settings.folder.glob("*/")):
-            if (folder / BORN).exists():
-                continue
-            if not (folder / _BUILT).exists():
-                shutil.rmtree(folder)
-                continue
+        registered: list[str] = []
+        scrapped = [note.parent.name for note in sorted(self.settings.folder.glob(f"*/{_STARTED}"))]
+        for name in scrapped:
+            shutil.rmtree(self.settings.folder / name)
+        for folder in sorted(note.parent for note in self.settings.folder.glob(f"*/{_BUILT}")):
             note = json.loads((folder / _BUILT).read_text("utf-8"))
             try:
                 await self.registrar.register(note["registration"], order_id=note["order_id"])
                 (folder / _BUILT).rename(folder / BORN)
+                registered.append(folder.name)
             except (Conflict, NotFound, InvalidInput) as error:
                 _log.info("plant.scrapped", vin=folder.name, reason=error.code)
                 shutil.rmtree(folder)
+                scrapped.append(folder.name)
+        return Recovered(registered=tuple(registered), scrapped=tuple(scrapped))
 
     def _next_vin(self) -> Vin:
         for _ in range(VINS_SKIPPED_MAX):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -109,12 +110,12 @@ def write_config(folder: Path, config: VehicleConfig, *, durability: Durability)
     """
     fields: dict[str, Any] = msgspec.to_builtins(config)
     ecus = fields.pop("ecus")
-    lines = _table(fields)
+    lines = toml_table(fields)
     for ecu in ecus:
         factory = ecu.pop("factory", None)
-        lines += ["", "[[ecus]]", *_table(ecu)]
+        lines += ["", "[[ecus]]", *toml_table(ecu)]
         if factory is not None:
-            lines += ["", "[ecus.factory]", *_table(factory)]
+            lines += ["", "[ecus.factory]", *toml_table(factory)]
     replace_file(folder / CONFIG_NAME, ("\n".join(lines) + "\n").encode(), durability=durability)
 
 
@@ -187,6 +188,7 @@ def _factory_target(ecu: EcuConfig) -> VerifiedTarget | None:
     )  # fmt: skip
 
 
-def _table(fields: dict[str, Any]) -> list[str]:
-    # A JSON string, number or boolean is a TOML one as well.
+def toml_table(fields: Mapping[str, Any]) -> list[str]:
+    """Return the lines of one TOML table of strings, numbers, booleans and lists of them."""
+    # A JSON value of these kinds is a TOML one as well.
     return [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()]

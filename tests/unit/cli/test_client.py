@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from ringroad.cli import COMMANDS, cli
-from ringroad.cli.client import Address, error_of, find_address, open_client
+from ringroad.cli.client import Address, error_of, find_access, find_address
 from ringroad.cli.errors import EXIT_STATUS, exit_status
 from ringroad.cli.reference import MEANING, cli_page
 from ringroad.cli.tokens import Entry, Tokens, find_tokens
-from ringroad.kernel.errors import Corrupt, InvalidInput, RingroadError, Unavailable
+from ringroad.kernel.errors import Corrupt, Forbidden, InvalidInput, RingroadError, Unavailable
 from ringroad.storage.settings import Settings
 
 CLIENT_GROUPS = (
@@ -68,8 +68,8 @@ def test_another_address_is_refused(server: str) -> None:
 
 
 def test_an_address_with_a_password_in_it_is_not_repeated_to_a_server() -> None:
-    with pytest.raises(InvalidInput), open_client(Settings(), env={}, server="https://me:secret@host"):
-        pass
+    with pytest.raises(InvalidInput):
+        find_access(Settings(), env={}, server="https://me:secret@host")
 
 
 @pytest.mark.parametrize(
@@ -125,6 +125,38 @@ def test_a_stored_token_is_only_for_its_owner_and_its_server(tmp_path: Path) -> 
     assert (first.get(), second.get()) == ("", "rr_2")
     assert not first.drop()
     assert [path.name for path in first.path.parent.iterdir()] == ["tokens.json"]
+
+
+def test_a_second_account_beside_the_first_is_taken_only_where_it_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    taken, ole, ines = (Tokens(path=path, url="u", account=name) for name in ("", "ole", "ines"))
+    taken.put(Entry(account="ines", token="rr_1"))
+    ole.put(Entry(account="ole", token="rr_2"))
+    assert (taken.get(), ole.get(), ines.get()) == ("rr_1", "rr_2", "rr_1")
+    assert ole.drop()
+    with pytest.raises(Forbidden):
+        ole.get()
+    assert taken.get() == "rr_1"
+
+
+def test_who_signs_in_without_as_is_taken_from_then_on_and_the_other_stays(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    taken, ole, ines = (Tokens(path=path, url="u", account=name) for name in ("", "ole", "ines"))
+    taken.put(Entry(account="ines", token="rr_1"))
+    taken.put(Entry(account="ole", token="rr_2"))
+    assert (taken.get(), ole.get(), ines.get()) == ("rr_2", "rr_2", "rr_1")
+    assert taken.drop()
+    assert (taken.get(), ines.get()) == ("", "rr_1")
+    with pytest.raises(Forbidden):
+        ole.get()
+
+
+def test_a_file_of_an_older_version_knows_whose_token_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    path.write_text('{"u": {"account": "ines", "token": "rr_1"}}')
+    assert Tokens(path=path, url="u", account="ines").get() == "rr_1"
+    assert Tokens(path=path, url="u", account="ines").drop()
+    assert Tokens(path=path, url="u").get() == ""
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"u": {"token": 1}}', b"\xff\xfe"])

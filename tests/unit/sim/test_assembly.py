@@ -7,14 +7,19 @@ from pathlib import Path
 import pytest
 
 from ringroad.kernel.clock import SystemClock
-from ringroad.kernel.errors import Unavailable
-from ringroad.sim.assembly import BaselinePackage, Blueprint, Surroundings, assemble, make_vin
+from ringroad.kernel.errors import InvalidInput, Unavailable
+from ringroad.sim.assembly import BaselinePackage, Blueprint, Surroundings, assemble, make_vin, power_on
 from ringroad.sim.vecu.medium import MemoryMedium
-from ringroad.sim.vecu.script import draw_bytes
+from ringroad.sim.vecu.script import Behaviour, FaultRate, Script, draw_bytes
 from ringroad.vehicle.agents.base import EcuInventory
 from ringroad.vehicle.config import read_config, read_keys
 
 IMAGE = bytes(range(256)) * 64
+RAISES = Script(
+    images={
+        hashlib.sha256(IMAGE).hexdigest(): Behaviour(faults=(FaultRate(code="C0040-64", rate_permille=1000),))
+    }
+)
 HOME = Surroundings(
     server_url="https://127.0.0.1:8443",
     mqtt_host="",
@@ -54,7 +59,7 @@ def test_vins_have_their_check_digit() -> None:
 
 def test_a_vehicle_leaves_the_line_with_the_baseline_on_every_ecu(tmp_path: Path) -> None:
     async def build() -> None:
-        born = await assemble(
+        born, registration = await assemble(
             tmp_path,
             make_vin(1),
             blueprint(gateway=package("gateway"), brake=package("brake")),
@@ -72,11 +77,38 @@ def test_a_vehicle_leaves_the_line_with_the_baseline_on_every_ecu(tmp_path: Path
         config = read_config(tmp_path)
         assert config == born.config
         assert set(read_keys(tmp_path, config)) == set(born.agents)
-        assert len(born.registration["installed"]) == 2
-        assert "token" not in born.registration
+        assert len(registration["installed"]) == 2
+        assert "token" not in registration
         assert (tmp_path / "token").stat().st_mode & 0o077 == 0
 
     asyncio.run(build())
+
+
+def test_a_vehicles_ecus_get_power_again_from_its_folder(tmp_path: Path) -> None:
+    clock = SystemClock()
+
+    async def build() -> None:
+        born, _ = await assemble(
+            tmp_path, make_vin(1), blueprint(gateway=package("gateway"), brake=package("brake")), HOME,
+            clock=clock, secret=lambda size: draw_bytes(1, size, "x"), durability="buffered",
+        )  # fmt: skip
+        again = power_on(tmp_path, clock=clock, script=RAISES, seed=1)
+        assert (again.vin, again.config) == (born.vin, born.config)
+        for serial, port in again.ports.items():
+            assert port.ecu.config == born.ports[serial].ecu.config
+            inventory = await again.agents[serial].inventory()
+            assert isinstance(inventory, EcuInventory)
+            assert inventory.running is not None
+            assert inventory.running.version == "1.0.0"
+            assert [fault.code for fault in inventory.faults] == ["C0040-64"]
+            assert (tmp_path / f"{serial}.toml").stat().st_mode & 0o077 == 0  # it holds a secret
+
+    asyncio.run(build())
+
+
+def test_a_folder_that_is_no_vehicles_gets_no_power(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput):
+        power_on(tmp_path, clock=SystemClock())
 
 
 @pytest.mark.parametrize(

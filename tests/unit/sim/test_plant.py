@@ -14,7 +14,7 @@ import pytest
 
 from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import Conflict, InvalidInput, Unavailable
-from ringroad.sim.assembly import BaselinePackage, Blueprint, Surroundings
+from ringroad.sim.assembly import BaselinePackage, Blueprint, Surroundings, make_vin
 from ringroad.sim.plant import BORN, Birth, LineOrder, LineSchedule, Plant, PlantSettings
 from ringroad.sim.vecu.medium import MemoryMedium
 
@@ -76,6 +76,7 @@ class Server:
     lose_answers: int = 0
     bad_hardware: bool = False
     moves_after_blueprint: int = 0
+    taken: set[str] = field(default_factory=set)  # VINs of somebody else's vehicles
 
     def _answer(self, call: str) -> None:
         if self.away and self.away[0] == call:
@@ -123,6 +124,8 @@ class Server:
     async def register(self, registration: Mapping[str, Any], *, order_id: str) -> None:
         self._answer("register")
         vin = registration["vin"]
+        if vin in self.taken:
+            raise Conflict("another vehicle has it", code="vin_taken")
         if vin not in self.registered:
             if registration["release_id"] != self.release_id:
                 raise Conflict("moved", code="baseline_moved")
@@ -240,8 +243,11 @@ def test_an_ecu_that_refuses_the_baseline_stops_this_car_and_not_the_line(tmp_pa
     births = list[Birth]()
     server = Server(orders=["a", "b"], bad_hardware=True)
     plant = make_plant(tmp_path, server, births)
+    refused = list[tuple[str, str]]()
+    plant.on_refused = lambda order, error: refused.append((order.id, error.code))
     run(plant, 3)
     assert (births, server.states["a"], list(tmp_path.iterdir())) == ([], "open", [])
+    assert refused == [("a", "wrong_hardware")]
     server.bad_hardware = False
     run(plant, 1)
     assert [birth.order_id for birth in births] == ["b"]
@@ -269,13 +275,62 @@ def test_after_a_restart_cars_on_the_line_are_built_and_lost_answers_settled(tmp
     server = Server(orders=["a", "b", "c"], lose_answers=1)
     run(make_plant(tmp_path, server, births), 3)
     assert (births, len(server.registered)) == ([], 1)
-    (tmp_path / "half-built").mkdir()
     second = make_plant(tmp_path, server, births)
-    asyncio.run(second.recover())
+    found = asyncio.run(second.recover())
+    assert (found.registered, found.scrapped) == (tuple(server.registered), ())
     run(second, 4)
     assert {birth.order_id for birth in births} == {"b", "c"}
     assert {folder.name for folder in tmp_path.iterdir()} == set(server.registered)
     assert all((folder / BORN).exists() for folder in tmp_path.iterdir())
+
+
+class PowerCut(Exception):  # noqa: N818 - an event
+    """The plant's process ends here."""
+
+
+def test_a_restart_scraps_what_is_half_built_and_nothing_else(tmp_path: Path) -> None:
+    server, births = Server(orders=["a"]), list[Birth]()
+
+    def dark(_serial: str) -> MemoryMedium:
+        raise PowerCut
+
+    cut = make_plant(tmp_path, server, births)
+    cut.medium = dark
+    with pytest.raises(PowerCut):
+        run(cut, 3)
+    (half_built,) = tmp_path.iterdir()
+    (tmp_path / "mine").mkdir()
+    second = make_plant(tmp_path, server, births)
+    found = asyncio.run(second.recover())
+    assert (found.registered, found.scrapped) == ((), (half_built.name,))
+    assert [folder.name for folder in tmp_path.iterdir()] == ["mine"]
+    run(second, 3)
+    assert [birth.order_id for birth in births] == ["a"]
+
+
+def test_a_run_until_empty_builds_what_may_be_built_and_ends(tmp_path: Path) -> None:
+    births = list[Birth]()
+    server = Server(orders=["a", "b", "c"])
+    server.states["b"] = "cancelled"
+    assert asyncio.run(make_plant(tmp_path, server, births).run(until_empty=True)) == 2
+    assert [birth.order_id for birth in births] == ["a", "c"]
+    assert asyncio.run(make_plant(tmp_path, Server(), births).run(until_empty=True)) == 0
+    bare = Server(orders=["x"], release_id=None)
+    assert asyncio.run(make_plant(tmp_path, bare, births).run(until_empty=True)) == 0
+
+
+def test_a_run_until_empty_waits_for_a_server_that_is_away(tmp_path: Path) -> None:
+    births = list[Birth]()
+    server = Server(orders=["a"], away=["current_schedule", "current_schedule", "register"])
+    assert asyncio.run(make_plant(tmp_path, server, births).run(until_empty=True)) == 1
+
+
+def test_a_vin_that_somebody_else_has_is_not_used(tmp_path: Path) -> None:
+    births = list[Birth]()
+    server = Server(orders=["a"], taken={make_vin(1), make_vin(2)})
+    run(make_plant(tmp_path, server, births), 3)
+    assert [birth.vin for birth in births] == [make_vin(3)]
+    assert [folder.name for folder in tmp_path.iterdir()] == [make_vin(3)]
 
 
 def test_a_box_gets_its_identity_and_its_factory_image(tmp_path: Path) -> None:

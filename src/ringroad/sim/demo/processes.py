@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -20,10 +21,12 @@ import msgspec
 import structlog
 
 from ringroad.kernel.errors import Unavailable
-from ringroad.sim.assembly import FLASH, BornVehicle, keep_signals
+from ringroad.sim.assembly import BornVehicle, keep_signals
+from ringroad.sim.vecu.config import ServerConfig, read_config
+from ringroad.sim.vecu.config import write_config as write_vecu_config
 from ringroad.sim.vecu.script import Script
 from ringroad.storage.process import leashed
-from ringroad.vehicle.config import EcuConfig, write_config
+from ringroad.vehicle.config import write_config
 
 START_S_MAX = 30.0  # seconds an ECU process may take to print its port
 RESTART_S = 0.3  # seconds a vehicle is without power
@@ -114,20 +117,24 @@ async def run_as_processes(
     vehicle.ports.clear()
     script_path = folder / "script.json"
     script_path.write_bytes(msgspec.json.encode(script))
-    ecus = []
+    servers: dict[str, ServerConfig] = {}
     for ecu in vehicle.config.ecus:
-        name = f"{vehicle.vin}/{ecu.name}"
-        table = _ecu_table(vehicle, ecu, seed=seed, cycle_s=cycle_s)
         path = folder / f"{ecu.serial}.toml"
-        path.write_text(table, encoding="utf-8")
+        found = read_config(path)
+        table = msgspec.structs.replace(
+            found.server, port_file=f"{ecu.serial}.port", script=script_path.name, seed=seed, cycle_s=cycle_s
+        )
+        write_vecu_config(path, found.ecu, table)
+        servers[ecu.serial] = dataclasses.replace(found, server=table)
         command = [sys.executable, "-m", "ringroad.cli", "vecu", "run", "--config", str(path)]
-        processes.keep(name, command, log=folder / f"{ecu.serial}.log")
-        ecus.append((ecu, folder / f"{ecu.serial}.port"))
+        processes.keep(f"{vehicle.vin}/{ecu.name}", command, log=folder / f"{ecu.serial}.log")
     placed = []
-    for ecu, port_file in ecus:
-        tcp_port = await _read_port(port_file)
-        path = folder / f"{ecu.serial}.toml"  # from now on always this port, also after a restart
-        path.write_text(path.read_text("utf-8").replace("port = 0", f"port = {tcp_port}"), encoding="utf-8")
+    for ecu in vehicle.config.ecus:
+        found = servers[ecu.serial]
+        tcp_port = await _read_port(found.path(found.server.port_file))
+        # From now on always this port, also after a restart.
+        table = msgspec.structs.replace(found.server, port=tcp_port)
+        write_vecu_config(folder / f"{ecu.serial}.toml", found.ecu, table)
         placed.append(msgspec.structs.replace(ecu, port=tcp_port))
     config = msgspec.structs.replace(vehicle.config, ecus=tuple(placed))
     write_config(folder, config, durability="fsync")
@@ -135,33 +142,6 @@ async def run_as_processes(
     processes.keep(vehicle.vin, command, log=folder / "vehicle.log")
     signals = asyncio.create_task(keep_signals(folder / config.signals_file))
     processes.follow(f"{vehicle.vin}/signals", signals)
-
-
-def _ecu_table(vehicle: BornVehicle, ecu: EcuConfig, *, seed: int, cycle_s: float) -> str:
-    serial = ecu.serial
-    secret = (vehicle.folder / f"{serial}.secret").read_bytes().hex()
-    return "\n".join(
-        (
-            "[ecu]",
-            f'serial = "{serial}"',
-            f'hardware_id = "{ecu.hardware_id}"',
-            f'vin = "{vehicle.vin}"',
-            f'layout = "{ecu.mode}"',
-            f"bank_bytes = {vehicle.bank_bytes[serial]}",
-            f'secret_hex = "{secret}"',
-            "erase_pending = 0",
-            "",
-            "[server]",
-            f'flash = "{FLASH}/{serial}.bin"',
-            "port = 0",
-            f'port_file = "{serial}.port"',
-            f"logical_address = {ecu.logical_address}",
-            'script = "script.json"',
-            f"seed = {seed}",
-            f"cycle_s = {cycle_s}",
-            "",
-        )
-    )
 
 
 async def _read_port(path: Path) -> int:

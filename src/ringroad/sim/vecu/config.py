@@ -5,6 +5,7 @@ The file's tables and keys are listed in docs/reference/vecu.md; unknown ones st
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from msgspec import Meta
 
 from ringroad.kernel.errors import InvalidInput
 from ringroad.sim.vecu.flash import LayoutName
+from ringroad.vehicle.config import toml_table
 from ringroad.vehicle.uds import dtc_bytes
 
 
@@ -119,23 +121,19 @@ def read_config(path: Path) -> ServerConfig:
     """
     try:
         parsed = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), type=_File)
-        secret = bytes.fromhex(parsed.ecu.secret_hex)
+        table = msgspec.structs.asdict(parsed.ecu)
+        secret = bytes.fromhex(table.pop("secret_hex"))
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, ValueError) as error:
         raise InvalidInput(f"{path}: {error}", hint="see docs/reference/vecu.md") from error
-    table = parsed.ecu
-    ecu = EcuConfig(
-        serial=table.serial,
-        hardware_id=table.hardware_id,
-        vin=table.vin,
-        layout=table.layout,
-        bank_bytes=table.bank_bytes,
-        secret=secret,
-        block_bytes=table.block_bytes,
-        erase_pending=table.erase_pending,
-        s3_s=table.s3_s,
-        key_delay_s=table.key_delay_s,
-        supported_faults=table.supported_faults,
-    )
-    return ServerConfig(ecu=ecu, server=parsed.server, folder=path.parent)
+    return ServerConfig(ecu=EcuConfig(secret=secret, **table), server=parsed.server, folder=path.parent)
+
+
+def write_config(path: Path, ecu: EcuConfig, server: ServerTable) -> None:
+    """Write a file that `read_config` gives back; it holds a secret, so only its owner may read it."""
+    table = dataclasses.asdict(ecu)
+    table["secret_hex"] = table.pop("secret").hex()
+    lines = ["[ecu]", *toml_table(table), "", "[server]", *toml_table(msgspec.structs.asdict(server))]
+    path.touch(mode=0o600)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
