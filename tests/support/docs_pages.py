@@ -1,8 +1,8 @@
 """Reads the documentation as a program would: its links, its commands, its settings, its console sessions.
 
 A console block after ``<!-- runs -->`` is run by the tests; lines that begin with ``$ `` are commands, what
-follows is what they print. ``...`` stands for lines left out, and a word with a digit in it for any word:
-ids, times and sizes differ from machine to machine.
+follows is what they print. ``...`` stands for lines left out, a word with a digit in it for any word, a
+length of time for any: ids, times and sizes differ from machine to machine.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ _FENCE = re.compile(r"^```(\w*)\s*$")
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _SPAN = re.compile(r"`([^`\n]+)`")
 _COMMAND = re.compile(r"(?:^|[\s(`|;&])ringroad +(.+)")
+_ESCAPE = re.compile(r"\x1b\[[0-9]*[A-Z]")  # what draws over earlier lines on a terminal
+_SPAN_OF_TIME = re.compile(r"\b\d[\d.]* (?:ms|s|min|h|d)\b(?: \d+ (?:s|min|h)\b)?")
+_ANY_SPAN = "ANY-SPAN"
 _ROOT_OPTIONS = {"--config": 1, "--var": 1, "--json": 0, "--help": 0, "-h": 0, "--version": 0}
 
 
@@ -152,16 +155,19 @@ def steps(fence: Fence) -> list[Step]:
 
 def missing_line(expected: list[str], printed: str) -> str:
     """Return the first expected line that was not printed, in order; or nothing."""
-    lines = iter(printed.replace("\r", "").split("\n"))
+    lines = iter(_ESCAPE.sub("", printed).replace("\r", "").split("\n"))
     for line in expected:
-        pattern = re.compile(r"\s+".join(_word(word) for word in line.split()) + r"\s*")
+        words = _SPAN_OF_TIME.sub(_ANY_SPAN, line).split()
+        pattern = re.compile(r"\s+".join(_word(word) for word in words) + r"\s*")
         if not any(pattern.fullmatch(each.strip()) for each in lines):
             return line
     return ""
 
 
 def _word(word: str) -> str:
-    """A word with a digit stands for any word, dots for the rest of the line."""
+    """A word with a digit stands for any word, a length of time for any, dots for any words."""
     if word == "...":
         return r".*"
+    if word == _ANY_SPAN:
+        return _SPAN_OF_TIME.pattern
     return r"\S+" if re.search(r"\d|\.\.\.$", word) else re.escape(word)

@@ -15,7 +15,7 @@ Invariant: missing or old evidence never yields better.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ringroad.adapt.model import Arm, Verdict, VerdictPolicy, VerdictWord
@@ -129,3 +129,16 @@ def verdict_body(verdict: Verdict) -> dict[str, Any]:
         "interval_milli": [verdict.low_milli, verdict.high_milli],
         "log_e_micronats": verdict.log_e_micronats,
     }
+
+
+def measure_text(body: Mapping[str, Any]) -> str:
+    """Return both arms of a verdict's body as a person would say them."""
+    parts = []
+    for side in ("before", "after"):
+        arm = body.get(side)
+        if isinstance(arm, Mapping):
+            parts.append(
+                f"{side} ({', '.join(arm['software_versions'])}) {arm['vehicles_with_fault']} of"
+                f" {arm['vehicles_exposed']} vehicles failed in {arm['exposure_us'] / 1e6:,.0f} vehicle-seconds"
+            )
+    return "; ".join(parts)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import click
 
 from ringroad.cli.client import Client
-from ringroad.cli.groups import ClientGroup, example, limited, show_page, with_client
+from ringroad.cli.groups import ClientGroup, example, limited, patient, show_page, wait_for, with_client
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import details, exactly, table, tail, when
+from ringroad.cli.tables import details, exactly, span, table, tail, when
+from ringroad.kernel.errors import InvalidInput, NotFound
 
 HOUR_US = 3_600 * 1_000_000
 
@@ -24,11 +26,19 @@ def group() -> None:
 @click.option(
     "--state", type=click.Choice(["open", "accepted", "rejected", "closed"]), help="Only in this state."
 )
+@patient("the first one")
 @limited()
 @with_client
-def list_findings(shell: Shell, client: Client, *, state: str | None, limit: int, offset: int) -> None:
+def list_findings(
+    shell: Shell, client: Client, *, state: str | None, wait: str, limit: int, offset: int
+) -> None:
     """List findings, newest first."""
-    rows = client.get("/findings", state=state, limit=limit, offset=offset)
+
+    def look() -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = client.get("/findings", state=state, limit=limit, offset=offset)
+        return rows
+
+    rows = wait_for(shell, look, wait=wait, what="a finding")
     text = table(
         ("id", "title", "ecu", "version", "fault", "state", "change", "verdict", "opened"),
         (
@@ -83,14 +93,19 @@ def show(shell: Shell, client: Client, *, finding: str) -> None:
         "ringroad finding accept 7k3mfq2a --title 'Debounce wheel speed' --target 'C0035 below 1.1.0'"
     ),
 )
-@click.argument("finding")
+@click.argument("finding", required=False)
 @click.option("--title", required=True, help="The change that answers it.")
 @click.option("--target", required=True, help="What must be true afterwards.")
 @click.option("--ecu", help="Where it is changed; default: the finding's ECU.")
 @with_client
-def accept(shell: Shell, client: Client, *, finding: str, title: str, target: str, ecu: str | None) -> None:
-    """Accept a finding and propose the change that answers it."""
-    row = client.find("/findings", finding, names=("title",))
+def accept(
+    shell: Shell, client: Client, *, finding: str | None, title: str, target: str, ecu: str | None
+) -> None:
+    """Accept a finding and propose the change that answers it.
+
+    FINDING is an id, its end, or the title; default: the only open one.
+    """
+    row = client.find("/findings", finding, names=("title",)) if finding else _only_open(client)
     body = {"title": title, "target": target, "generation": row["generation"]} | ({"ecu": ecu} if ecu else {})
     done = client.post(f"/findings/{row['id']}/accept", body)
     shell.show(
@@ -110,17 +125,29 @@ def reject(shell: Shell, client: Client, *, finding: str, reason: str) -> None:
     shell.show(done, text=f"finding {done['id']} is {done['state']}")
 
 
+def _only_open(client: Client) -> dict[str, Any]:
+    """Return the only open finding. Raises: NotFound, InvalidInput."""
+    rows: list[dict[str, Any]] = client.get("/findings", state="open", limit=20)
+    if not rows:
+        raise NotFound("no finding is open", hint="ringroad finding list shows all")
+    if len(rows) > 1:
+        raise InvalidInput(
+            f"{len(rows)} findings are open", hint=f"name one: {', '.join(tail(row['id']) for row in rows)}"
+        )
+    return rows[0]
+
+
 def _evidence(evidence: Mapping[str, Any]) -> str:
     """Return the counts a person decides on; whatever else there is stands in --json."""
     arms = [arm for arm in evidence.get("versions", []) if isinstance(arm, Mapping)]
     counts = table(
-        ("version", "vehicles", "with fault", "vehicle-hours", "per 1000 h"),
+        ("version", "vehicles", "with fault", "time at risk", "per 1000 h"),
         (
             (
                 arm.get("software_version", ""),
                 arm.get("vehicles_exposed", ""),
                 arm.get("vehicles_with_fault", ""),
-                f"{arm.get('exposure_us', 0) / HOUR_US:.1f}",
+                span(timedelta(microseconds=arm.get("exposure_us", 0))),
                 _rate(arm),
             )
             for arm in arms

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from ringroad.cli.client import Client
+from ringroad.cli.drive import drive
 from ringroad.cli.groups import ClientGroup, example, limited, show_page, with_client
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import details, exactly, table, tail, when
@@ -19,6 +20,9 @@ from ringroad.http.views import AssignmentView, VehicleView
 @click.group("fleet", cls=ClientGroup)
 def group() -> None:
     """Vehicles in the field, and why one is not updating."""
+
+
+group.add_command(drive)
 
 
 @group.command("list", epilog=example("ringroad fleet list --state failed", "ringroad fleet list --vin WRR1"))

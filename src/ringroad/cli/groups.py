@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -11,13 +12,17 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 import click
 
 from ringroad.cli.client import Access, Client, find_access, open_client
+from ringroad.cli.names import read_duration_s
 from ringroad.cli.shell import Shell
-from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.errors import InvalidInput, Unavailable
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+T = TypeVar("T")
+
+LOOK_S: Final = 1.0  # seconds between two looks at the server
 EXIT_NO: Final = 1  # the answer is "no": a check that blocks, a campaign that halted
 _META: Final = "ringroad."
 
@@ -105,6 +110,42 @@ def limited(default: int = 50) -> Callable[[Callable[..., Any]], Callable[..., A
         return function
 
     return add
+
+
+def patient(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add `--wait`, the text of a length of time; empty: do not wait."""
+    return click.option(
+        "--wait", metavar="TIME", default="", help=f"Wait so long for {what}, for example 2m."
+    )
+
+
+def wait_for(shell: Shell, look: Callable[[], T], *, wait: str, what: str) -> T:
+    """Return what `look` finds, once it is something.
+
+    Args:
+        shell: for its clock.
+        look: asks the server; an empty answer is nothing.
+        wait: how long at most, as a person writes it; empty: the first answer is taken, whatever it is.
+        what: is waited for, for the error.
+
+    Raises:
+        Unavailable: it did not come, or the server was silent to the end.
+    """
+    within_s = read_duration_s(wait) if wait else 0
+    until_s = shell.clock.monotonic_s() + within_s
+    while True:
+        is_last = shell.clock.monotonic_s() >= until_s
+        try:
+            found = look()
+        except Unavailable:
+            if is_last:
+                raise
+        else:
+            if found or not wait:
+                return found
+            if is_last:
+                raise Unavailable(f"{what} did not come within {wait}", hint="wait longer, or see why")
+        time.sleep(LOOK_S)
 
 
 def show_page(shell: Shell, rows: list[Any], *, text: str, limit: int, offset: int = 0) -> None:

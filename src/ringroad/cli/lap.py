@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import click
 
+from ringroad.adapt.verdict import measure_text
 from ringroad.cli.client import Client
-from ringroad.cli.groups import ClientGroup, example, limited, show_page, with_client
+from ringroad.cli.groups import ClientGroup, example, limited, patient, show_page, wait_for, with_client
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import details, exactly, span, table, tail, when
+from ringroad.kernel.errors import NotFound
 
 
 @click.group("lap", cls=ClientGroup)
@@ -42,18 +44,38 @@ def list_laps(shell: Shell, client: Client, *, limit: int, offset: int) -> None:
     show_page(shell, rows, text=text, limit=limit, offset=offset)
 
 
-@group.command("show", epilog=example("ringroad lap show 7k3mfq2a"))
-@click.argument("lap")
+@group.command("show", epilog=example("ringroad lap show 7k3mfq2a", "ringroad lap show --wait 2m"))
+@click.argument("lap", required=False)
+@patient("its outcome")
 @with_client
-def show(shell: Shell, client: Client, *, lap: str) -> None:
-    """Show lead times per stage, rework and the outcome."""
-    lap_id = lap if lap.startswith("lap_") else client.find("/laps", lap, names=("title",))["id"]
+def show(shell: Shell, client: Client, *, lap: str | None, wait: str) -> None:
+    """Show lead times per stage, rework and the outcome.
+
+    LAP is an id, its end, or the title; default: the newest.
+    """
+    lap_id = lap if lap and lap.startswith("lap_") else _lap(client, lap)["id"]
+
+    def look() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = client.get("/outcomes", lap_id=lap_id, limit=20)
+        return found
+
+    outcomes = wait_for(shell, look, wait=wait, what="an outcome")
     report = client.get(f"/laps/{lap_id}")
-    outcomes = client.get("/outcomes", lap_id=lap_id, limit=20)
     shell.show(report | {"outcomes": outcomes}, text=_text(report, outcomes))
 
 
-def _text(report: Mapping[str, Any], outcomes: list[Mapping[str, Any]]) -> str:
+def _lap(client: Client, named: str | None) -> dict[str, Any]:
+    """Return the lap that was named, or the newest. Raises: NotFound, InvalidInput."""
+    if named:
+        found: dict[str, Any] = client.find("/laps", named, names=("title",))
+        return found
+    rows: list[dict[str, Any]] = client.get("/laps", limit=1)
+    if not rows:
+        raise NotFound("there is no lap yet", hint="a finding begins one")
+    return rows[0]
+
+
+def _text(report: Mapping[str, Any], outcomes: Sequence[Mapping[str, Any]]) -> str:
     ended = report["ended_at"]
     head = details(
         (
@@ -64,15 +86,14 @@ def _text(report: Mapping[str, Any], outcomes: list[Mapping[str, Any]]) -> str:
         )
     )
     stages = table(
-        ("stage", "took", "working", "waiting", "visits", ""),
+        ("stage", "took", "working", "waiting", "visits"),
         (
             (
-                stage["stage"],
+                stage["stage"] + (" (now)" if stage["censored"] else ""),
                 _span(stage["elapsed_us"]),
                 _span(stage["working_us"]),
                 _span(stage["waiting_us"]),
                 stage["visits"],
-                "still in it" if stage["censored"] else "",
             )
             for stage in report["stages"]
             if stage["visits"]
@@ -85,7 +106,10 @@ def _text(report: Mapping[str, Any], outcomes: list[Mapping[str, Any]]) -> str:
             ("approvals", f"{given}; waited {_span(approvals['waiting_us'])}"),
             ("rework", [f"{name.replace('_', ' ')} {count}" for name, count in rework.items() if count]),
             *(
-                ("outcome", f"{each['verdict']}  {each['campaign_name']}, {exactly(each['measured_at'])}")
+                (
+                    "outcome",
+                    f"{each['verdict']}, by campaign {each['campaign_name']}: {measure_text(each['measure'])}",
+                )
                 for each in outcomes
             ),
         )

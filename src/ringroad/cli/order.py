@@ -10,6 +10,8 @@ from ringroad.cli.names import programme_of, read_due
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import table, tail, when
 
+ORDERS_MAX = 1_000  # by one command
+
 
 @click.group("order", cls=ClientGroup)
 def group() -> None:
@@ -23,6 +25,9 @@ def group() -> None:
 @click.option("--region", default="", help="Where it goes.")
 @click.option("--due", help="When it must leave the line, for example 2027-01-31.")
 @click.option("--rush", is_flag=True, help="Before all others that are not on the line yet.")
+@click.option(
+    "--count", type=click.IntRange(1, ORDERS_MAX), default=1, show_default=True, help="So many of the same."
+)
 @with_client
 def add(
     shell: Shell,
@@ -34,8 +39,9 @@ def add(
     region: str,
     due: str | None,
     rush: bool,
+    count: int,
 ) -> None:
-    """Order a vehicle; the line replans."""
+    """Order a vehicle, or more of the same; the line replans."""
     body: dict[str, object] = {
         "programme_id": programme_of(client, programme),
         "variant": variant,
@@ -45,8 +51,11 @@ def add(
     }
     if due:
         body["due_at"] = read_due(due)
-    row = client.post("/orders", body)
-    shell.show(row, text=f"order {row['id']}: {_what(row['variant'], row['options'])}, {row['state']}")
+    rows = [client.post("/orders", body) for _ in range(count)]
+    text = "\n".join(
+        f"order {row['id']}: {_what(row['variant'], row['options'])}, {row['state']}" for row in rows
+    )
+    shell.show(rows[0] if count == 1 else rows, text=text)
 
 
 @group.command("cancel", epilog=example("ringroad order cancel 7k3mfq2a --reason 'customer withdrew'"))

@@ -91,13 +91,22 @@ def _latency(row: Mapping[str, Any]) -> str:
 
 def _text(row: Mapping[str, Any], orders: Mapping[str, Mapping[str, Any]], cars: int) -> str:
     document = row["document"]
+    # Those that were built since are history; what the page of orders does not have is shown by its id.
+    waiting = [
+        orders.get(each, {"id": each, "state": ""})
+        for each in document["sequence"]
+        if each not in orders or orders[each]["state"] in {"open", "building"}
+    ]
     head = details(
         (
             ("schedule", row["id"]),
             ("generation", row["generation"]),
             ("made", f"{exactly(row['made_at'])}, {row['cause'].replace('_', ' ')}"),
             ("replanned in", f"{row['replan_latency_us'] / 1000:.1f} ms"),
-            ("cars", f"{len(document['sequence'])}, {document['frozen']} of them on the line"),
+            (
+                "cars",
+                f"{len(waiting)}, {sum(order['state'] == 'building' for order in waiting)} of them on the line",
+            ),
             ("held", f"{len(document['held'])}"),
             ("violations", f"{document['violations']}"),
             ("late", f"{document['late_orders']}"),
@@ -108,8 +117,8 @@ def _text(row: Mapping[str, Any], orders: Mapping[str, Mapping[str, Any]], cars:
     sequence = table(
         ("place", "order", "variant", "options", "rush", "state"),
         (
-            (place, *_order(orders.get(each), each))
-            for place, each in enumerate(document["sequence"][:cars], 1)
+            (place, *_order(orders.get(each["id"]), each["id"]))
+            for place, each in enumerate(waiting[:cars], 1)
         ),
         empty="no car is to be built",
     )

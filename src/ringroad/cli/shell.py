@@ -16,16 +16,17 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from ringroad.cli.settings import read_settings
 from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds
-from ringroad.storage.db import Connection, connect
-from ringroad.storage.endpoints import resolve
 from ringroad.storage.settings import Settings
+
+if TYPE_CHECKING:
+    from ringroad.storage.db import Connection
 
 
 @dataclass(kw_only=True)
@@ -62,6 +63,8 @@ class Shell:
         Raises:
             Unavailable: an embedded engine was never started here.
         """
+        from ringroad.storage.endpoints import resolve  # noqa: PLC0415 - most commands only ask the server
+
         return resolve(self.settings())
 
     def connect(self) -> Connection:
@@ -70,6 +73,8 @@ class Shell:
         Raises:
             Unavailable: it does not answer.
         """
+        from ringroad.storage.db import connect  # noqa: PLC0415 - most commands only ask the server
+
         return connect(self.resolved().database_url)
 
     def show(self, value: Any, *, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +64,7 @@ def status(shell: Shell, folder: Path) -> None:
     """Show what the vehicle's journal says; works while it runs and while it does not."""
     config = read_config(folder)
     state = read_state(folder)
-    value = _status(config, state, running=_is_running(folder))
+    value = _status(config, state, running=is_running(folder))
     shell.show(value, text=_status_text(value))
 
 
@@ -143,14 +143,15 @@ def _narrator(shell: Shell, config: VehicleConfig) -> Callable[[Entry, CampaignS
     names = {ecu.serial: ecu.name for ecu in config.ecus}
 
     def tell(entry: Entry, state: CampaignState) -> None:
-        line = _line(entry, state, names)
+        line = journal_line(entry, state, names)
         if line:
             shell.say(f"{_time(shell.clock)}  {line}")
 
     return tell
 
 
-def _line(entry: Entry, state: CampaignState, names: dict[str, str]) -> str:
+def journal_line(entry: Entry, state: CampaignState, names: Mapping[str, str]) -> str:
+    """Return what a journal entry says to a person; empty for those that say nothing. `names`: ECU by serial."""
     match entry:
         case Opened(action_id=action_id):
             return f"SYNCING        update {action_id}"
@@ -168,7 +169,8 @@ def _time(clock: Clock) -> str:
     return clock.now().strftime("%H:%M:%S")
 
 
-def _is_running(folder: Path) -> bool:
+def is_running(folder: Path) -> bool:
+    """Say whether an orchestrator runs on a vehicle's folder."""
     try:
         FolderLock(folder).close()
     except Conflict:

@@ -38,10 +38,19 @@ class Api:
         client: with the server's address.
         token: API token.
         sleep: waits real seconds; a server that restarts is waited for.
+        attempts_max: how often a request is sent while there is no answer.
     """
 
-    def __init__(self, client: httpx.AsyncClient, token: str, sleep: Callable[[float], Any]) -> None:
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        token: str,
+        sleep: Callable[[float], Any],
+        *,
+        attempts_max: int = RETRIES_MAX,
+    ) -> None:
         self._client = client
+        self._attempts_max = attempts_max
         self._headers = {"Authorization": f"Bearer {token}"}
         self._sleep = sleep
 
@@ -91,15 +100,16 @@ class Api:
         return (await self._send("GET", path)).content
 
     async def _send(
-        self, method: str, path: str, *, attempts_max: int = RETRIES_MAX, **given: Any
+        self, method: str, path: str, *, attempts_max: int | None = None, **given: Any
     ) -> httpx.Response:
         """Send a request, again while the server is away.
 
         Raises:
             RingroadError: by the status of the answer.
         """
-        for attempt in range(attempts_max):
-            last = attempt == attempts_max - 1
+        wanted = self._attempts_max if attempts_max is None else attempts_max
+        for attempt in range(wanted):
+            last = attempt == wanted - 1
             try:
                 answer = await self._client.request(method, f"/api/v1{path}", headers=self._headers, **given)
             except httpx.TransportError as error:

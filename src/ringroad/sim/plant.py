@@ -116,8 +116,8 @@ class Recovered:
     scrapped: tuple[str, ...] = ()
 
 
-def _say_nothing(_order: LineOrder, _error: RingroadError) -> None:
-    """Nobody wants to hear of orders that went back; the log has them."""
+def _say_nothing(*_: object) -> None:
+    """Nobody wants to hear of it; the log has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +159,7 @@ class Plant:
         vin_numbers: serial numbers to use; those whose folder exists are skipped.
         on_birth: told of each vehicle, after it is registered.
         on_refused: told of each car that could not be flashed or registered; its order went back.
+        on_stand: told at every takt at which the line stands because the server does not answer.
         sleep: waits real seconds.
         script: how images behave on the ECUs.
         medium: flash by ECU serial; default files in the vehicle's folder.
@@ -172,6 +173,7 @@ class Plant:
     vin_numbers: Iterator[int]
     on_birth: Callable[[Birth], Awaitable[None]]
     on_refused: Callable[[LineOrder, RingroadError], None] = _say_nothing
+    on_stand: Callable[[Unavailable], None] = _say_nothing
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     script: Script | None = None
     medium: Callable[[str], Medium] | None = None
@@ -200,6 +202,7 @@ class Plant:
                 await self.takt()
             except Unavailable as error:
                 _log.warning("plant.stands", reason=error.code, detail=error.message)
+                self.on_stand(error)
             else:
                 if until_empty and self.is_empty:
                     break

@@ -17,7 +17,7 @@ from ringroad.kernel.errors import Corrupt, Forbidden, InvalidInput, RingroadErr
 from ringroad.storage.settings import Settings
 
 CLIENT_GROUPS = (
-    "complaint", "finding", "change", "programme", "package", "release", "order", "schedule", "campaign", "fleet",
+    "complaint", "finding", "change", "programme", "package", "release", "order", "schedule", "plant", "campaign", "fleet",
     "lap", "account",
 )  # fmt: skip
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "cli.md"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ringroad.adapt.verdict import measure_text
+
 
 def lap_lines(result: Mapping[str, Any]) -> list[str]:
     """Return the lines of a finished lap: a table of stages, rework, and the verdict with its numbers."""
@@ -22,24 +24,9 @@ def lap_lines(result: Mapping[str, Any]) -> list[str]:
         f" replans {rework['replans']}"
     )
     outcome = result["outcome"]
-    measure = outcome["measure"]
-    lines.append(f"  verdict {outcome['verdict']}: {_measure(measure)}")
+    lines.append(f"  verdict {outcome['verdict']}: {measure_text(outcome['measure'])}")
     return lines
 
 
 def _s(microseconds: int, width: int = 9) -> str:
     return f"{microseconds / 1e6:>{width - 2}.1f} s"
-
-
-def _measure(measure: Mapping[str, Any]) -> str:
-    """Return both arms of the measure as a person would say them."""
-    parts = []
-    for arm in ("before", "after"):
-        counts = measure.get(arm)
-        if isinstance(counts, Mapping):
-            versions = ", ".join(counts.get("software_versions", ()))
-            parts.append(
-                f"{arm} ({versions}) {counts['vehicles_with_fault']} of {counts['vehicles_exposed']} vehicles"
-                f" failed in {counts['exposure_us'] / 1e6:,.0f} vehicle-seconds"
-            )
-    return "; ".join(parts) or str(measure)

@@ -1,0 +1,274 @@
+"""`ringroad plant`: a simulated plant that builds what the schedule says. Its vehicles are folders."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import httpx
+
+from ringroad.cli.client import Client
+from ringroad.cli.groups import EXIT_NO, ClientGroup, access_of, example, with_client
+from ringroad.cli.names import programme_of
+from ringroad.cli.shell import Shell
+from ringroad.cli.simulated import logging_to_file, run_until_told, shown, vehicles_folder
+from ringroad.cli.tables import counted, tail
+from ringroad.kernel.clock import new_secret
+from ringroad.kernel.errors import Conflict, NotFound, RingroadError
+from ringroad.kernel.limits import PAGE_ROWS_MAX
+from ringroad.sim.api import TIMEOUT_S, Api
+from ringroad.sim.assembly import Surroundings
+from ringroad.sim.plant import Birth, LineOrder, Plant, PlantSettings, Recovered
+from ringroad.sim.registrar import HttpRegistrar
+from ringroad.storage.settings import Settings
+from ringroad.vehicle.files import FolderLock
+
+ATTEMPTS_MAX = 2  # of a request, until the line is said to stand; it is tried again every takt
+FIRST_ROOT = "1.root.json"  # vehicles find their way from there
+NO_ORDER = "no_order"
+
+
+@click.group("plant", cls=ClientGroup)
+def group() -> None:
+    """The simulated plant: builds what the schedule says."""
+
+
+@group.command(
+    "run", epilog=example("ringroad plant run --once", "ringroad plant run --count 10 --speed 600")
+)
+@click.option("--programme", help="The vehicle programme; default: the only one.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="For the vehicles; default: vehicles in the var folder."
+)
+@click.option("--once", is_flag=True, help="End when nothing more may be built; else wait for orders.")
+@click.option("--count", type=click.IntRange(1, 1_000_000), help="End after so many vehicles.")
+@click.option(
+    "--speed", type=click.FloatRange(0.1, 1e6), default=60.0, show_default=True,
+    help="Seconds of the line per second.",
+)  # fmt: skip
+@with_client
+def run(
+    shell: Shell,
+    client: Client,
+    *,
+    programme: str | None,
+    folder: Path | None,
+    once: bool,
+    count: int | None,
+    speed: float,
+) -> int:
+    """Run the line: vehicles enter in sequence and are born at its end.
+
+    Each is flashed with the baseline through the update agents, and becomes a folder.
+    `ringroad fleet drive` lets them drive.
+
+    Ctrl-C ends it; what stands on the line then, or after a kill, is built by the next run.
+    Exit status 1 when a vehicle could not be built.
+    """
+    settings = shell.settings()
+    programme = programme_of(client, programme)
+    home = surroundings(settings, client.address.url)
+    reason = why_nothing(programme, _schedule(client, programme))
+    if reason is not None and (once or count) and reason.code != NO_ORDER:
+        raise reason
+    place = vehicles_folder(settings, folder)
+    line = client.get(f"/programmes/{programme}")["document"]["line"]
+    line_settings = PlantSettings(
+        folder=place,
+        stations=len(line["stations"]),
+        takt_s=max(station["cycle_s"] for station in line["stations"]),
+        time_factor=speed,
+        durability="buffered",
+    )
+    first = 1 + sum(row["vehicles"] for row in client.get("/fleet/versions"))
+    told = _Told(shell=shell, releases=Releases(client))
+    access = access_of(shell)
+    lock = _lock(place)
+    try:
+        stations = counted(line_settings.stations, "station")
+        shell.say(
+            f"{line['name']} of {programme}: {stations}, a vehicle every {line_settings.takt_s / speed:.3g} s"
+        )
+        if reason is not None:
+            shell.say(f"nothing to build{'' if once else ', the line waits'}: {reason.message}")
+
+        async def work(stop: asyncio.Event) -> None:
+            async with httpx.AsyncClient(
+                base_url=access.address.url, verify=access.verify, timeout=TIMEOUT_S, trust_env=False
+            ) as http:
+                api = Api(http, access.token or "", asyncio.sleep, attempts_max=ATTEMPTS_MAX)
+                plant = Plant(
+                    settings=line_settings, registrar=HttpRegistrar(api, programme), surroundings=home,
+                    clock=shell.clock, secret=new_secret, vin_numbers=itertools.count(first), on_birth=told.birth,
+                    on_refused=told.refusal, on_stand=told.stand,
+                )  # fmt: skip
+                told.recovery(await plant.recover())
+                await plant.run(stop=stop, births_max=count, until_empty=once)
+
+        with logging_to_file(settings, "plant"):
+            run_until_told(work)
+    finally:
+        lock.close()
+    held = _held(_schedule(client, programme))
+    value = {"folder": place, "born": told.born, "refused": told.refused, "held": held}
+    shell.show(value, text=_summary(len(told.born), held, place))
+    return EXIT_NO if told.refused else 0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Told:
+    """Tells a person what the plant does, and keeps it for the answer."""
+
+    shell: Shell
+    releases: Releases
+    born: list[dict[str, Any]] = field(default_factory=list)
+    refused: list[dict[str, Any]] = field(default_factory=list)
+    stands: bool = False
+
+    async def birth(self, birth: Birth) -> None:
+        self.stands = False
+        release = self.releases.name_of(birth.release_id)
+        ecus = counted(len(birth.registration["ecus"]), "ECU")
+        self.shell.say(
+            f"{birth.vin}  {birth.variant}  {release}, {ecus} flashed  (order {tail(birth.order_id)})"
+        )
+        self.born.append(
+            {
+                "vin": birth.vin,
+                "order_id": birth.order_id,
+                "variant": birth.variant,
+                "release_id": birth.release_id,
+            }
+        )
+
+    def refusal(self, order: LineOrder, error: RingroadError) -> None:
+        why = f"{error.message} ({error.hint})" if error.hint else error.message
+        self.shell.say(f"order {tail(order.id)} was not built and is open again: {why}")
+        self.refused.append(
+            {"order_id": order.id, "code": error.code, "message": error.message, "hint": error.hint}
+        )
+
+    def stand(self, error: RingroadError) -> None:
+        if not self.stands:
+            self.shell.say(f"the line stands: {error.message}")
+        self.stands = True
+
+    def recovery(self, found: Recovered) -> None:
+        for vin in found.registered:
+            self.shell.say(f"{vin}  was built before and is on record now")
+        for vin in found.scrapped:
+            self.shell.say(f"{vin}  was half built and is scrapped; its order is built again")
+
+
+@dataclass(slots=True)
+class Releases:
+    """What people call releases, asked for once each."""
+
+    client: Client
+    _names: dict[str, str] = field(default_factory=dict)
+
+    def name_of(self, release_id: str) -> str:
+        """Return name and version."""
+        if release_id not in self._names:
+            row = self.client.get(f"/releases/{release_id}")
+            self._names[release_id] = f"{row['name']} {row['version']}"
+        return self._names[release_id]
+
+
+def surroundings(settings: Settings, url: str) -> Surroundings:
+    """Return where vehicles born here will live: addresses of the server, and its roots of trust.
+
+    Raises:
+        NotFound: the roots or the certificate authority are not in the var folder.
+    """
+    host = urlsplit(url).hostname or ""
+    try:
+        return Surroundings(
+            server_url=f"https://{f'[{host}]' if ':' in host else host}:{settings.https_port}",
+            mqtt_host=host,
+            mqtt_port=settings.mqtt_port,
+            ca_pem=(settings.pki / "ca.pem").read_bytes(),
+            image_root=(settings.var / "keys" / "image" / FIRST_ROOT).read_bytes(),
+            director_root=(settings.var / "keys" / "director" / FIRST_ROOT).read_bytes(),
+            telemetry_s=settings.poll_s,
+        )
+    except OSError as error:
+        raise NotFound(
+            f"{error.filename} is not here: {error.strerror}",
+            hint="the plant needs the server's roots of trust: its var/keys without `online`, and var/pki/ca.pem",
+        ) from error
+
+
+def why_nothing(programme: str, schedule: Mapping[str, Any] | None) -> RingroadError | None:
+    """Say why a line has nothing to build, as an error with a hint; None if it has. Pure.
+
+    Args:
+        programme: its name.
+        schedule: the newest, with `open_orders`: how many orders of its sequence wait or are on the line.
+    """
+    if schedule is None:
+        return NotFound(
+            f"{programme} has no schedule yet", hint="order a vehicle: ringroad order add --variant VARIANT"
+        )
+    document = schedule["document"]
+    if document["baseline_release_id"] is None:
+        return Conflict(
+            "the line has no baseline release to flash", hint="set one: ringroad release baseline set VERSION"
+        )
+    if schedule["open_orders"]:
+        return None
+    if document["held"]:
+        return Conflict(
+            f"every open order is held: {hold_text(document['held'])}",
+            hint="ringroad schedule unblock OPTION lifts a block; a baseline must cover the variant",
+        )
+    return Conflict("no order is open", hint="ringroad order add --variant VARIANT", code=NO_ORDER)
+
+
+def hold_text(held: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many orders are held, by reason."""
+    reasons = Counter(each["reason"] for each in held)
+    return "; ".join(f"{counted(count, 'order')}: {reason}" for reason, count in sorted(reasons.items()))
+
+
+def _schedule(client: Client, programme: str) -> dict[str, Any] | None:
+    """Return the newest schedule, with the number of its orders that are not built yet."""
+    rows = client.get(f"/programmes/{programme}/schedules", limit=1)
+    if not rows:
+        return None
+    waiting = {
+        order["id"]
+        for state in ("open", "building")
+        for order in client.get("/orders", programme_id=programme, state=state, limit=PAGE_ROWS_MAX)
+    }
+    return {**rows[0], "open_orders": len(waiting.intersection(rows[0]["document"]["sequence"]))}
+
+
+def _held(schedule: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    return schedule["document"]["held"] if schedule else []
+
+
+def _summary(born: int, held: Sequence[Mapping[str, Any]], place: Path) -> str:
+    lines = [f"{counted(born, 'vehicle')} born, in {shown(place)}"]
+    if held:
+        lines.append(f"held back: {hold_text(held)}")
+    if born:
+        lines.append("next: ringroad fleet drive")
+    return "\n".join(lines)
+
+
+def _lock(place: Path) -> FolderLock:
+    """Be the only plant on a folder. Raises: Conflict, Unavailable."""
+    try:
+        return FolderLock(place)
+    except Conflict as error:
+        raise Conflict(
+            f"a plant already builds in {shown(place)}", hint="end it first, or use another --folder"
+        ) from error

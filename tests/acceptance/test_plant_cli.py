@@ -1,0 +1,188 @@
+"""The simulated plant from the command line, over real HTTP and a real PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from conftest import free_port
+from ringroad.storage.settings import Settings
+from support.cli_story import PROGRAMME, Terminal, serving
+
+pytestmark = pytest.mark.engines
+
+WAIT_S_MAX = 60  # until a plant that was told to end has ended
+FAST = ("--speed", "100000")
+
+
+@pytest.fixture
+def terminal(
+    pg_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Terminal]:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(
+        var=tmp_path / "var",
+        database_url=pg_url,
+        http_port=free_port(),
+        keys_offline=tmp_path / "keys-offline",
+    )
+    with serving(settings):
+        settings.pki.mkdir()
+        (settings.pki / "ca.pem").write_text("the authority that vehicles trust")
+        signed_in = Terminal(settings=settings, folder=tmp_path, capture=capsys)
+        signed_in.sign_in()
+        yield signed_in
+
+
+def set_up(t: Terminal) -> None:
+    """A programme, a release of it that is the line's baseline."""
+    t("programme", "import", t.file("programme.toml", PROGRAMME))
+    release(t, "1.0.0", "gateway", "brake", "display")
+
+
+def release(t: Terminal, version: str, *ecus: str) -> None:
+    for ecu in ecus:
+        image = t.file(f"{ecu}.bin", f"{ecu} {version} ".encode() * 100)
+        t("package", "add", image, "--ecu", ecu, "--version", version)
+    words = [word for ecu in ecus for word in ("--package", f"{ecu}@{version}")]
+    t("release", "create", "--name", "R", "--version", version, *words)
+    t("release", "check", version)
+    t("release", "sign", version, "--yes")
+    t("release", "baseline", "set", version)
+
+
+def folders(t: Terminal) -> dict[str, set[str]]:
+    """Return the names of what lies in each vehicle's folder, by VIN."""
+    return {
+        folder.name: {item.name for item in folder.iterdir()}
+        for folder in (t.settings.var / "vehicles").glob("*/")
+    }
+
+
+def test_what_is_in_the_way_is_said_with_what_to_do(terminal: Terminal) -> None:
+    t = terminal
+    assert "ringroad programme import" in t("plant", "run", "--once", status=3).err
+    t("programme", "import", t.file("programme.toml", PROGRAMME))
+    assert "ringroad order add" in t("plant", "run", "--once", status=3).err
+    t("order", "add", "--variant", "city", "--option", "sunroof")
+    assert "ringroad release baseline set" in t("plant", "run", "--count", "1", status=4).err
+    release(t, "1.0.0", "gateway", "brake", "display")
+    t("schedule", "block", "sunroof", "--reason", "glass is late")
+    said = t("plant", "run", "--once", status=4).err
+    assert "1 order: sunroof is blocked: glass is late" in said
+    assert "ringroad schedule unblock" in said
+    (t.settings.pki / "ca.pem").unlink()
+    assert "ca.pem" in t("plant", "run", "--once", status=3).err
+    t("plant", "run", "--once", "--as", "nobody", status=5)
+    assert not (t.settings.var / "vehicles").exists()
+
+
+def test_a_plant_builds_what_may_be_built_and_says_what_is_held(terminal: Terminal) -> None:
+    t = terminal
+    set_up(t)
+    t("order", "add", "--variant", "city", "--count", "2")
+    t("order", "add", "--variant", "touring", "--option", "sunroof")
+    t("schedule", "block", "sunroof", "--reason", "glass is late")
+    result = t("plant", "run", "--once", *FAST, "--json")
+    assert [born["variant"] for born in result.value["born"]] == ["city", "city"]
+    assert [each["reason"] for each in result.value["held"]] == ["sunroof is blocked: glass is late"]
+    assert result.err.count("R 1.0.0, 2 ECUs flashed") == 2
+    on_record = {row["vin"]: row for row in t.ask("fleet", "list", "--json").value}
+    assert set(on_record) == set(folders(t)) == {born["vin"] for born in result.value["born"]}
+    assert all("born.json" in names for names in folders(t).values())
+    assert "no car is to be built" in t("schedule", "show").out
+    t("schedule", "unblock", "sunroof")
+    assert "1 vehicle born" in t("plant", "run", "--count", "1", *FAST).out
+    assert "0 vehicles born" in t("plant", "run", "--once", *FAST).out
+
+
+def test_a_vehicle_that_refuses_the_baseline_is_told_and_its_order_stays_open(terminal: Terminal) -> None:
+    t = terminal
+    set_up(t)
+    image = t.file("large.bin", bytes(400_000))
+    t("package", "add", image, "--ecu", "brake", "--version", "2.0.0")
+    small = PROGRAMME.replace("storage_bytes = 500000", "storage_bytes = 300000")
+    t("release", "create", "--name", "Large", "--version", "2.0.0", "--package", "brake@2.0.0")
+    t("release", "check", "2.0.0")
+    t("release", "sign", "2.0.0", "--yes")
+    t("release", "baseline", "set", "2.0.0")
+    t("order", "add", "--variant", "city")
+    t("programme", "import", t.file("small.toml", small), "--replace")
+    result = t("plant", "run", "--once", *FAST, "--json", status=1)
+    assert [each["code"] for each in result.value["refused"]] == ["too_large"]
+    assert "is open again" in result.err
+    assert folders(t) == {}
+    assert [row["state"] for row in t.ask("order", "list", "--json").value] == ["open"]
+
+
+def test_a_plant_with_another_folder_takes_vins_that_are_free(terminal: Terminal) -> None:
+    t = terminal
+    set_up(t)
+    t("order", "add", "--variant", "city", "--count", "2")
+    t("plant", "run", "--count", "1", *FAST)
+    t("plant", "run", "--count", "1", "--folder", "elsewhere", *FAST)
+    assert len(t.ask("fleet", "list", "--json").value) == 2
+
+
+@contextmanager
+def running(t: Terminal, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """A plant as a process of its own; it is gone at the end of the block."""
+    command = [sys.executable, "-m", "ringroad.cli", "--var", str(t.settings.var), "plant", "run", *words]
+    with subprocess.Popen(
+        command, env={**os.environ, **t.environment()}, cwd=t.folder, stdout=subprocess.PIPE, text=True
+    ) as plant:
+        try:
+            yield plant
+        finally:
+            plant.kill()
+
+
+def read_until(plant: subprocess.Popen[str], words: str, *, times: int = 1) -> None:
+    assert plant.stdout is not None
+    for _ in range(times):
+        line = plant.stdout.readline()
+        while line and words not in line:
+            line = plant.stdout.readline()
+        assert line, f"the plant ended without saying {words!r}"
+
+
+@pytest.mark.slow
+def test_a_plant_that_is_killed_again_and_again_builds_every_order_once(terminal: Terminal) -> None:
+    t = terminal
+    set_up(t)
+    t("order", "add", "--variant", "city", "--count", "7")
+    for births in (1, 2, 1):
+        with running(t, *FAST) as plant:
+            read_until(plant, "flashed", times=births)
+    result = t("plant", "run", "--once", *FAST, "--json")
+    assert result.value["refused"] == []
+    orders = t.ask("order", "list", "--json").value
+    assert [row["state"] for row in orders] == ["born"] * 7
+    built = folders(t)
+    assert set(built) == {row["vin"] for row in orders}
+    assert all("born.json" in names for names in built.values())
+    notes = [json.loads((t.settings.var / "vehicles" / vin / "born.json").read_text()) for vin in built]
+    assert {note["order_id"] for note in notes} == {row["id"] for row in orders}
+
+
+@pytest.mark.slow
+def test_a_plant_that_waits_is_alone_in_its_folder_takes_new_orders_and_ends_when_told(
+    terminal: Terminal,
+) -> None:
+    t = terminal
+    set_up(t)
+    with running(t) as plant:
+        read_until(plant, "nothing to build, the line waits: no order is open")
+        assert "a plant already builds" in t("plant", "run", status=4).err
+        t("order", "add", "--variant", "city")
+        read_until(plant, "flashed")
+        plant.terminate()
+        read_until(plant, "1 vehicle born")
+        assert plant.wait(WAIT_S_MAX) == 0

@@ -1,0 +1,99 @@
+"""What people write to make vehicles fail, and what they are told when a line has nothing to build."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ringroad.cli.drive import FIRST_CYCLE, PERMILLE_DEFAULT, Fault, read_fault, with_faults
+from ringroad.cli.plant import NO_ORDER, hold_text, why_nothing
+from ringroad.kernel.errors import InvalidInput, NotFound
+from ringroad.sim.vecu.script import Behaviour, FaultRate, Script
+
+PACKAGES = [
+    {"ecu": "brake", "version": "1.0.0", "image_sha256": "a"},
+    {"ecu": "brake", "version": "1.1.0", "image_sha256": "b"},
+    {"ecu": "gateway", "version": "1.1.0", "image_sha256": "c"},
+]
+
+
+def rate(permille: int, code: str = "C0040-64") -> FaultRate:
+    return FaultRate(code=code, rate_permille=permille, first_cycle=FIRST_CYCLE)
+
+
+@pytest.mark.parametrize(
+    ("text", "version", "permille"),
+    [
+        ("brake@1.1.0=C0040-64", "1.1.0", PERMILLE_DEFAULT),
+        ("brake@1.1.0=C0040-64:200", "1.1.0", 200),
+        (" brake@1.2.0-rc.1+4=C0040-64:1000 ", "1.2.0-rc.1+4", 1000),
+        ("brake@1=C0040-64:0", "1", 0),
+    ],
+)
+def test_a_fault_is_read(text: str, version: str, permille: int) -> None:
+    assert read_fault(text) == Fault(ecu="brake", version=version, rate=rate(permille))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "brake", "brake@1.1.0", "brake=C0040-64", "@1.1.0=C0040-64", "brake@1.1.0=", "brake@1.1.0=C0040-64:",
+        "brake@1.1.0=C0040-64:1001", "brake@1.1.0=C0040-64:-1", "brake@1.1.0=C0040-64:5%", "brake@1.1.0=X9999-00",
+        "brake@1.1.0=C0040", "brake@1.1.0=C0040-64 brake@1.0.0=C0040-64",
+    ],
+)  # fmt: skip
+def test_what_is_no_fault_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        read_fault(text)
+    assert "brake@1.1.0=C0040-64" in refusal.value.hint
+
+
+def test_a_fault_is_that_of_the_image_it_names_and_adds_to_the_script() -> None:
+    script = Script(images={"b": Behaviour(self_test="fail", faults=(rate(1, "P0A1F-00"),))})
+    found = with_faults(
+        script, [read_fault("brake@1.1.0=C0040-64:7"), read_fault("gateway@1.1.0=C0040-64:8")], PACKAGES
+    )
+    assert found.images == {
+        "b": Behaviour(self_test="fail", faults=(rate(1, "P0A1F-00"), rate(7))),
+        "c": Behaviour(faults=(rate(8),)),
+    }
+    assert script.behaviour("c") == Behaviour()
+
+
+def test_a_fault_of_software_that_is_not_there_is_refused() -> None:
+    with pytest.raises(NotFound):
+        with_faults(Script(), [read_fault("gateway@1.0.0=C0040-64")], PACKAGES)
+
+
+def schedule(*held: str, baseline: str | None = "release_1", waiting: int = 0) -> dict[str, Any]:
+    reasons = [{"order_id": f"order_{number}", "reason": reason} for number, reason in enumerate(held)]
+    return {"open_orders": waiting, "document": {"baseline_release_id": baseline, "held": reasons}}
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (None, "no schedule yet"),
+        (schedule("x", baseline=None), "no baseline release"),
+        (schedule("sunroof is blocked: glass is late"), "1 order: sunroof is blocked: glass is late"),
+        (schedule(), "no order is open"),
+    ],
+)
+def test_a_line_without_work_says_why_and_what_to_do(found: dict[str, Any] | None, words: str) -> None:
+    reason = why_nothing("meridian", found)
+    assert reason is not None
+    assert words in reason.message
+    assert "ringroad" in reason.hint
+    assert (reason.code == NO_ORDER) == (words == "no order is open")
+
+
+@pytest.mark.parametrize("held", [(), ("sunroof is blocked: glass is late",)])
+def test_a_line_with_work_has_nothing_in_the_way(held: tuple[str, ...]) -> None:
+    assert why_nothing("meridian", schedule(*held, waiting=1)) is None
+
+
+def test_held_orders_are_counted_by_reason() -> None:
+    held = schedule("b", "a", "b")["document"]["held"]
+    assert hold_text(held) == "1 order: a; 2 orders: b"
+    assert hold_text([]) == ""
