@@ -46,7 +46,7 @@ SESSIONS = [
     "docs/howto/run-the-engines.md",
 ]
 PASSWORD = "correct horse battery staple"
-COMMAND_S_MAX = 150
+COMMAND_S_MAX = 330
 END_S_MAX, LOOK_S = 20.0, 0.1
 # Read by the command line, the vehicle or the tests themselves; they are no settings.
 VARIABLES = {
