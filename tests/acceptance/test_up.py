@@ -25,6 +25,7 @@ from ringroad.cli.errors import EXIT_STATUS
 from ringroad.cli.settings import read_settings
 from ringroad.cli.supervisor import end_supervisor, look, read_state
 from ringroad.kernel.clock import SystemClock
+from ringroad.storage.blobs import Blobs
 from ringroad.storage.endpoints import resolve
 from ringroad.storage.process import command_of, is_alive
 from ringroad.storage.settings import Settings
@@ -366,6 +367,24 @@ def test_data_of_another_postgresql_are_left_alone_with_a_way_out(old: Installat
     assert "pg_dump" in doctor.stdout
     version.write_text("18\n")
     old.up()
+
+
+def test_doctor_finds_and_removes_what_no_package_names(old: Installation) -> None:
+    old.up()
+    orphan = Blobs(old.settings().blobs.as_uri()).put([b"of a refused upload"])
+    piece = old.settings().uploads / "tmp1"
+    piece.parent.mkdir()
+    piece.write_bytes(b"of an upload that broke")
+    path = old.settings().blobs / orphan.sha256[:2] / orphan.sha256
+    assert "removed 0 B in 0 images" in old.run("doctor", "--tidy").stdout  # they may be in use
+    for each in (path, piece):
+        os.utime(each, (0, 0))
+    assert "19 B in 1 image that no package names" in old.run("doctor").stdout
+    assert path.exists()
+    told = old.run("doctor", "--tidy").stdout
+    assert "removed 19 B in 1 image that no package names, and 1 piece of broken uploads" in told
+    assert not path.exists()
+    assert not piece.exists()
 
 
 def test_data_with_a_part_missing_are_left_alone(old: Installation) -> None:

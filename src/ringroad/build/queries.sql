@@ -45,6 +45,21 @@ SELECT * FROM software_package
 -- name: packages_by_id
 SELECT * FROM software_package WHERE id = ANY(:package_ids::text[]) ORDER BY id;
 
+-- name: image_names
+SELECT DISTINCT image_sha256 FROM software_package;
+
+-- name: hold_images$
+SELECT pg_advisory_lock_shared(hashtext('ringroad.images'));
+
+-- name: let_images_go$
+SELECT pg_advisory_unlock_shared(hashtext('ringroad.images'));
+
+-- name: own_images$
+SELECT pg_try_advisory_lock(hashtext('ringroad.images'));
+
+-- name: disown_images$
+SELECT pg_advisory_unlock(hashtext('ringroad.images'));
+
 -- name: signed_counters
 SELECT p.ecu, max(p.release_counter) AS counter
   FROM release r

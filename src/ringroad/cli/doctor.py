@@ -1,6 +1,6 @@
 """`ringroad doctor`: what is missing, and how to mend it. `ringroad settings`: every setting and its value.
 
-Doctor only looks; it changes nothing.
+Doctor only looks, unless it is asked to tidy up.
 """
 
 from __future__ import annotations
@@ -9,17 +9,21 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import click
 
+from ringroad.build.store_images import look_at_images, sweep_images
+from ringroad.build.sweep import UNNAMED_S_MIN
 from ringroad.cli.settings import settings_page
 from ringroad.cli.shell import Shell
 from ringroad.cli.supervisor import check_var, read_state
-from ringroad.kernel.errors import RingroadError, Unavailable
+from ringroad.cli.tables import counted, size
+from ringroad.kernel.errors import Corrupt, RingroadError, Unavailable
+from ringroad.storage.blobs import Blobs, Stored
 from ringroad.storage.broker import HOST, check_home, check_port, find_server
 from ringroad.storage.db import connect
 from ringroad.storage.endpoints import embedded_broker, embedded_postgres, resolve
@@ -43,9 +47,17 @@ class Check:
 
 
 @click.command("doctor")
+@click.option(
+    "--tidy", is_flag=True, help="Remove images that no package names, and pieces of broken uploads."
+)
 @click.pass_obj
-def command(shell: Shell) -> int:
-    """Find out what is missing, and how to mend it; exit status 7 when something is."""
+def command(shell: Shell, tidy: bool) -> int:  # noqa: FBT001 - click's form
+    """Find out what is missing, and how to mend it; exit status 7 when something is.
+
+    Only what is older than a day is tidied up, and nothing while an image is being stored.
+    """
+    if tidy:
+        _tidy(shell)
     checks = list(examine(shell))
     lines: list[str] = []
     for check in checks:
@@ -88,6 +100,8 @@ def examine(shell: Shell) -> Iterator[Check]:
     if not running:
         yield from _ports(current)
     yield _check("schema", lambda: _schema(current, running=running))
+    if running or current.database_url:
+        yield _check("images", lambda: _images(shell))
     yield _check("keys", lambda: _keys(current))
 
 
@@ -163,6 +177,37 @@ def _schema(current: Settings, *, running: bool) -> str:
     with connect(resolve(current).database_url) as conn:
         pending = plan_migrations(load_migrations(), read_applied(conn))
     return f"{len(pending)} migrations to apply at the next start" if pending else "up to date"
+
+
+def _images(shell: Shell) -> str:
+    settings = shell.resolved()
+    with connect(settings.database_url) as conn:
+        found = look_at_images(conn, Blobs(settings.blob_url), now=shell.clock.now())
+    if found.missing:
+        raise Corrupt(
+            f"{counted(len(found.missing), 'image')} of packages not in the store, for example {found.missing[0]}",
+            hint="restore it from a backup, or add the same image again: ringroad package add",
+        )
+    unnamed = f", {_unnamed(found.unnamed)}: ringroad doctor --tidy" if found.unnamed else ""
+    return f"{counted(found.named, 'image')} of packages{unnamed}"
+
+
+def _unnamed(images: Sequence[Stored]) -> str:
+    return (
+        f"{size(sum(each.bytes for each in images))} in {counted(len(images), 'image')} that no package names"
+    )
+
+
+def _tidy(shell: Shell) -> None:
+    settings, now = shell.resolved(), shell.clock.now()
+    with connect(settings.database_url) as conn:
+        swept = sweep_images(conn, Blobs(settings.blob_url), now=now)
+    pieces = [
+        path for path in settings.uploads.glob("*") if path.stat().st_mtime < now.timestamp() - UNNAMED_S_MIN
+    ]
+    for path in pieces:
+        path.unlink(missing_ok=True)
+    shell.say(f"removed {_unnamed(swept.unnamed)}, and {counted(len(pieces), 'piece')} of broken uploads")
 
 
 def _keys(current: Settings) -> str:

@@ -12,7 +12,7 @@ from anyio import to_thread
 from litestar import Router
 from litestar.params import Parameter, QueryParameter
 
-from ringroad.build import store_packages
+from ringroad.build import store_images, store_packages
 from ringroad.build.images import read_image
 from ringroad.build.model import Requirement
 from ringroad.http import reading
@@ -23,6 +23,7 @@ from ringroad.http.uploads import spooled
 from ringroad.http.views_build import PackageView
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.limits import IMAGE_BYTES_MAX
+from ringroad.storage.db import connect, transaction
 
 Wanted = Annotated[str, Parameter(pattern=NAME_PATTERN, min_length=1, max_length=200)]
 Counter = Annotated[int | None, Parameter(ge=0, le=2**31 - 1)]
@@ -100,15 +101,20 @@ def _add(ctx: Context, path: Path, info: PackageInfo, actor: str) -> PackageView
     started = ctx.clock.now()
     image = read_image(path, declared_format=info.declared_format)
     requires = [parse_requirement(item) for item in (info.requires or "").split(";") if item.strip()]
-    ctx.blobs.put_file(path, expected_sha256=image.sha256)
-    with ctx.transaction() as conn:
-        made = store_packages.add_package(
-            conn, ctx.ids, programme_id=info.programme_id, ecu=info.ecu, name=info.name, image=image,
-            actor=actor, now=ctx.clock.now(), version=info.version, filename=info.filename,
-            release_counter=info.release_counter, requires=requires, change_id=info.change_id,
-            work_started_at=started,
-        )  # fmt: skip
-        return reading.one(reading.packages(conn, package_id=made.id), f"package {made.id}")
+    add = partial(
+        store_packages.add_package, ids=ctx.ids, programme_id=info.programme_id, ecu=info.ecu, name=info.name,
+        image=image, actor=actor, now=ctx.clock.now(), version=info.version, filename=info.filename,
+        release_counter=info.release_counter, requires=requires, change_id=info.change_id,
+        work_started_at=started,
+    )  # fmt: skip
+    # A connection of its own: storing takes as long as the store does, and the pool is for those who do not wait.
+    with connect(ctx.settings.database_url) as conn, store_images.storing(conn):
+        with transaction(conn), conn.transaction(force_rollback=True):
+            add(conn)  # and taken back: whatever refuses the package does so before its image is stored
+        ctx.blobs.put_file(path, expected_sha256=image.sha256)
+        with transaction(conn):
+            made = add(conn)
+            return reading.one(reading.packages(conn, package_id=made.id), f"package {made.id}")
 
 
 def parse_requirement(text: str) -> Requirement:

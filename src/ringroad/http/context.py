@@ -53,7 +53,7 @@ class Context:
     @property
     def scratch(self) -> Path:
         """Folder where uploads are spooled."""
-        folder = self.settings.var / "uploads"
+        folder = self.settings.uploads
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
 

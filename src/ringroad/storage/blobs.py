@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -36,6 +37,15 @@ class Blob:
     sha256: str  # hex
     sha512: str  # hex
     bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A blob as the store lists it."""
+
+    sha256: str  # hex
+    bytes: int
+    stored_at: datetime
 
 
 class Blobs:
@@ -124,6 +134,27 @@ class Blobs:
     def exists(self, sha256: str) -> bool:
         """Say whether a blob is there."""
         return self.size(sha256) is not None
+
+    def listed(self) -> Iterator[Stored]:
+        """Yield every blob; what else lies in the store is left out.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        with _translated(self._root):
+            for page in obstore.list(self._store):
+                for entry in page:
+                    sha256 = entry["path"].rpartition("/")[2]
+                    if _SHA256.fullmatch(sha256) and entry["path"] == _key(sha256):
+                        yield Stored(sha256=sha256, bytes=entry["size"], stored_at=entry["last_modified"])
+
+    def delete(self, sha256: str) -> None:
+        """Remove a blob; one that is gone already is no error. Raises: Unavailable."""
+        try:
+            with _translated(self._root):
+                obstore.delete(self._store, _key(sha256))
+        except NotFound:
+            return
 
     def read(self, sha256: str) -> Iterator[bytes]:
         """Yield a blob's bytes; they can be trusted only once the iterator ended without an error.

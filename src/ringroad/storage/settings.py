@@ -152,6 +152,11 @@ class Settings:
         return self.var / "blobs"
 
     @property
+    def uploads(self) -> Path:
+        """Where uploads wait while they are read."""
+        return self.var / "uploads"
+
+    @property
     def lake(self) -> Path:
         """The telemetry lake's folder."""
         return self.var / "lake"
