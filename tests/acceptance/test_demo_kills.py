@@ -36,7 +36,7 @@ pytestmark = [
 ]
 
 GOLDEN = Path(__file__).with_name("golden") / "demo.txt"
-VEHICLES = 20
+VEHICLES = 50  # as many as `make demo`
 LATER = 3  # born after the fix
 LAP_S_MAX = 450.0  # seconds; the machine may be shared
 SEED = int(os.environ.get("RINGROAD_KILLS", "2"))  # of the story and of the kills

@@ -170,3 +170,30 @@ def test_a_wrong_token_keeps_everything(broker: Broker, logins: None, tmp_path: 
         return len(queue)
 
     assert asyncio.run(run()) == 2
+
+
+def test_a_collector_that_is_ended_while_it_fails_ends(broker: Broker, logins: None, tmp_path: Path) -> None:
+    """Its task group fails by a batch that vanished; the cancel comes so many turns of the loop later."""
+
+    async def end_after(turns: int) -> bool:
+        folder = tmp_path / str(turns)
+        fill(folder, VINS[1], 1)
+        queue = TelemetryQueue(folder, durability="fsync")
+        for batch in folder.glob("0*"):
+            batch.unlink()
+        collector = Collector(vin=parse_vin(VINS[1]), queue=queue, clock=SystemClock(), fraction=lambda: 0.1)
+        loop = asyncio.get_running_loop()
+
+        def later(left: int) -> None:
+            if left:
+                loop.call_soon(later, left - 1)
+            else:
+                task.cancel()
+
+        address = Address(host="127.0.0.1", port=broker.mqtt_port, token=TOKEN)
+        task = asyncio.create_task(collector.run(address, wake=lambda: later(turns)))
+        ended, _ = await asyncio.wait({task}, timeout=20)
+        task.cancel()
+        return bool(ended) and task.cancelled()
+
+    assert [turns for turns in range(8) if not asyncio.run(end_after(turns))] == []

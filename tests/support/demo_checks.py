@@ -32,8 +32,8 @@ NUMBERS = (
 WITHOUT_BOXES = (
     ("34 packages", "33 packages"),
     ("3 packages", "2 packages"),
-    ("12 vehicles, 158 ECUs", "10 vehicles, 156 ECUs"),
-    ("22 vehicles drive", "20 vehicles drive"),
+    ("27 vehicles, 218 ECUs", "25 vehicles, 216 ECUs"),
+    ("52 vehicles drive", "50 vehicles drive"),
 )
 
 

@@ -216,10 +216,9 @@ class Collector:
                     self.online = True
                     failures = 0
                     await self._serve(client, wake)
-            except* (aiomqtt.MqttError, OSError, TimeoutError, RingroadError) as group:
+            except (aiomqtt.MqttError, OSError, TimeoutError, RingroadError) as error:
                 failures += 1
-                reason = str(group.exceptions[0])
-                _log.debug("vehicle.telemetry_offline", vin=self._vin, reason=reason)
+                _log.debug("vehicle.telemetry_offline", vin=self._vin, reason=str(error))
             finally:
                 self.online = False
             await asyncio.sleep(backoff_s(failures, fraction=self._fraction()))
@@ -233,9 +232,16 @@ class Collector:
     async def _serve(self, client: aiomqtt.Client, wake: Callable[[], None]) -> None:
         await client.subscribe(f"ringroad/v1/{self._vin}/wake", qos=1)
         wake()  # what the server said while we were away was said to nobody
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._drain(client))
-            tasks.create_task(_listen(client, wake))
+        # No task group: one that fails in the moment it is cancelled forgets the cancel, and we would serve on.
+        tasks = [asyncio.create_task(self._drain(client)), asyncio.create_task(_listen(client, wake))]
+        try:
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in ended:
+            task.result()
 
     async def _drain(self, client: aiomqtt.Client) -> None:
         topic = f"ringroad/v1/{self._vin}/telemetry"
