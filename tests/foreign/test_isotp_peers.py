@@ -14,7 +14,7 @@ import can
 import isotp
 import pytest
 
-from ringroad.kernel.errors import InvalidInput, Unavailable
+from ringroad.kernel.errors import Unavailable
 from ringroad.vehicle.isotp.channel import IsotpEndpoint
 from ringroad.vehicle.isotp.model import Address, IsotpSettings
 from ringroad.vehicle.python_can import PythonCanBus
@@ -171,10 +171,3 @@ def test_a_peer_that_is_not_there_is_a_time_out() -> None:
 def test_an_interface_that_cannot_be_opened_is_unavailable() -> None:
     with pytest.raises(Unavailable):
         asyncio.run(PythonCanBus("no_such_interface", "can0").open())
-
-
-def test_two_links_on_one_identifier_are_refused() -> None:
-    bus = PythonCanBus("virtual", uuid4().hex)
-    IsotpEndpoint(bus, BASE, lambda _: None).attach()
-    with pytest.raises(InvalidInput):
-        IsotpEndpoint(bus, BASE, lambda _: None).attach()

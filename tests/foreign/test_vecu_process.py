@@ -17,31 +17,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-import udsoncan
-import udsoncan.configs
 from udsoncan.client import Client
 from udsoncan.exceptions import NegativeResponseException
 
 from ringroad.protocol.vehicle import EcuTarget
 from ringroad.vehicle.agents.base import BytesSource, Done, EcuImage, EcuInventory, UpdateAgent, no_progress
 from ringroad.vehicle.agents.session import EcuAccess
-from ringroad.vehicle.agents.wire import Identity
 from ringroad.vehicle.connect import make_agent
 from ringroad.vehicle.doip import DoipChannel
-from ringroad.vehicle.segments import decode_text, flash_image
 from ringroad.vehicle.uds import hmac_key
+from support.udsoncan_flash import SECRET, client_config, faulty, firmware, flash, look_at_what_runs
 
 pytestmark = pytest.mark.foreign
 
 Mode = Literal["ab", "inplace"]
-SECRET = bytes.fromhex("00112233445566778899aabbccddeeff")
 START_S_MAX = 20.0
 ADDRESS = 0x1001
-
-
-def firmware(name: str = "default") -> bytes:
-    package = f"zephyr_4_4_0_hci_usb_nrf52840dk_{name}"
-    return (importlib.resources.files(package) / "firmware.hex").read_bytes()
 
 
 @dataclass
@@ -122,19 +113,6 @@ def image_of(data: bytes, mode: Mode, counter: int) -> EcuImage:
     )
 
 
-class Raw(udsoncan.DidCodec):
-    """Bytes as they are."""
-
-    def encode(self, *data: Any) -> bytes:
-        return bytes(data[0])
-
-    def decode(self, string_bin: bytes) -> bytes:
-        return string_bin
-
-    def __len__(self) -> int:
-        raise udsoncan.DidCodec.ReadAllRemainingData
-
-
 @contextmanager
 def client_of(ecu: EcuProcess) -> Iterator[tuple[Any, Any]]:
     """doipclient's wire and udsoncan's client, which have no types."""
@@ -143,15 +121,8 @@ def client_of(ecu: EcuProcess) -> Iterator[tuple[Any, Any]]:
     wire = doip.DoIPClient(
         "127.0.0.1", ADDRESS, tcp_port=ecu.port, udp_port=ecu.port, client_ip_address="127.0.0.1"
     )
-    config: Any = dict(udsoncan.configs.default_client_config)
-    config["data_identifiers"] = dict.fromkeys(
-        (0xF190, 0xF18C, 0xF191, 0xF195, 0xF15A, 0xF15B, 0xFD00, 0xFD01, 0xFD02), Raw
-    )
-    config["security_algo"] = lambda level, seed, params: hmac_key(params)(level, seed)
-    config["security_algo_params"] = SECRET
-    config["request_timeout"] = 5
     try:
-        with Client(connectors.DoIPClientUDSConnector(wire), config=config) as client:
+        with Client(connectors.DoIPClientUDSConnector(wire), config=client_config()) as client:
             yield wire, client
     finally:
         wire.close()
@@ -159,56 +130,15 @@ def client_of(ecu: EcuProcess) -> Iterator[tuple[Any, Any]]:
 
 def test_udsoncan_and_doipclient_read_unlock_flash_and_read_back_a_real_image(ecu: EcuProcess) -> None:
     data = firmware()
-    content = flash_image(decode_text("ihex", data))
-    behaviour = {"faults": [{"code": "P0A1F-00", "rate_permille": 1000}]}
-    script = {"images": {hashlib.sha256(data).hexdigest(): behaviour}}
-    (ecu.folder / "script.json").write_text(json.dumps(script), encoding="utf-8")
+    (ecu.folder / "script.json").write_text(json.dumps(faulty(data)), encoding="utf-8")
     ecu.start()
     with client_of(ecu) as (wire, client):
-        assert client.read_data_by_identifier_first(0xF190) == b"WRR00000000000001"
         assert wire.request_alive_check().source_address == ADDRESS
         assert wire.request_vehicle_identification(vin="WRR00000000000001").logical_address == ADDRESS
         assert wire.request_entity_status().node_type == 1
-        client.change_session(3)
-        assert client.routine_control(0x0203, 1).service_data.routine_status_record == b"\x00"
-        client.change_session(2)
-        with pytest.raises(NegativeResponseException) as refused:
-            client.request_download(udsoncan.MemoryLocation(0, 8, 32, 32))
-        assert refused.value.response.code == 0x33
-        client.unlock_security_access(1)
-        client.write_data_by_identifier(0xF15A, b"udsoncan")
-        identity = Identity(
-            version="7.0",
-            sha256=hashlib.sha256(data).digest(),
-            content_sha256=content.content_sha256,
-            release_counter=7,
-            hardware_id="HW1",
-        )
-        client.write_data_by_identifier(0xFD02, identity.encode())
-        client.routine_control(0xFF00, 1)
-        for segment in content.segments:
-            assert segment.data is not None
-            answer = client.request_download(
-                udsoncan.MemoryLocation(segment.address, segment.length_bytes, 32, 32)
-            )
-            size = answer.service_data.max_length - 2
-            for index, at in enumerate(range(0, segment.length_bytes, size), start=1):
-                client.transfer_data(index & 0xFF, segment.data[at : at + size])
-            client.request_transfer_exit()
-        checked = client.routine_control(0x0202, 1, content.content_sha256)
-        assert checked.service_data.routine_status_record == b"\x00"
-        assert client.routine_control(0xFF01, 1).service_data.routine_status_record == b"\x00"
-        if ecu.mode == "ab":
-            client.routine_control(0x0301, 1)
-        client.ecu_reset(1)
+        flash(client, data, ecu.mode)
     with client_of(ecu) as (_, client):
-        assert client.read_data_by_identifier_first(0xF195) == b"7.0"
-        assert client.read_data_by_identifier_first(0xFD00) == hashlib.sha256(data).digest()
-        assert client.read_data_by_identifier_first(0xF15B) == b"udsoncan"
-        found = client.get_dtc_by_status_mask(0x08).service_data
-        assert [(dtc.id, dtc.status.get_byte_as_int()) for dtc in found.dtcs] == [(0x0A1F00, 0x2F)]
-        client.clear_dtc(0xFFFFFF)
-        assert client.get_dtc_by_status_mask(0x08).service_data.dtcs == []
+        look_at_what_runs(client, data)
 
 
 def test_three_wrong_keys_lock_udsoncan_out(ecu: EcuProcess) -> None:

@@ -33,11 +33,13 @@ from ringroad.kernel.errors import Unavailable, Untrusted
 from ringroad.kernel.vin import parse_vin
 from ringroad.protocol.vehicle import Command
 from ringroad.sim.assembly import keep_signals
+from ringroad.sim.canserver import BusConfig, BusServer
 from ringroad.sim.vecu.config import EcuConfig as VecuConfig
 from ringroad.sim.vecu.config import ServerConfig, ServerTable
 from ringroad.sim.vecu.server import VecuServer
 from ringroad.trust.keys import private_pem
 from ringroad.vehicle.agents.base import BytesSource, Done, EcuInventory, no_progress
+from ringroad.vehicle.canway import CanWay
 from ringroad.vehicle.config import read_config, write_config
 from ringroad.vehicle.connect import connect_agents
 from ringroad.vehicle.gateway import Gateway, new_client
@@ -96,7 +98,7 @@ def serving(app: Any, folder: Path) -> Iterator[str]:
 
 
 class Bench:
-    """A vehicle folder, two virtual ECUs on loopback in a thread, and a server."""
+    """A vehicle folder, two virtual ECUs in a thread, one by DoIP and one on CAN FD, and a server."""
 
     def __init__(self, folder: Path, url: str, world: World) -> None:
         self.folder, self.world = folder, world
@@ -105,13 +107,18 @@ class Bench:
         self.thread.start()
         ecus = []
         self.servers: list[VecuServer] = []
+        self.bus = BusServer(BusConfig(kind="canfd", bit_rate=0), folder)
+        channel = f"127.0.0.1:{self.run(self.bus.start())}"
         for number, ecu in enumerate(world.config.ecus):
+            way = CanWay(bus="canfd", channel=channel, request_id=0x18DA01F1, response_id=0x18DAF101)
+            can = way if ecu.mode == "inplace" else None
             config = ServerConfig(
                 ecu=VecuConfig(
                     serial=ecu.serial, hardware_id=ecu.hardware_id, vin=VIN, layout=ecu.mode, bank_bytes=8_192
                 ),
                 server=ServerTable(flash=f"{ecu.name}.flash", fsync=False, logical_address=0x1001 + number),
                 folder=folder,
+                can=can,
             )  # fmt: skip
             server = VecuServer(config, clock=SystemClock())
             self.servers.append(server)
@@ -119,7 +126,12 @@ class Bench:
             (folder / f"{ecu.name}.pem").write_bytes(private_pem(world.keys[ecu.serial]))
             ecus.append(
                 msgspec.structs.replace(
-                    ecu, port=port, logical_address=0x1001 + number, key_file=f"{ecu.name}.pem"
+                    ecu,
+                    host="" if can else "127.0.0.1",
+                    port=port or 13400,
+                    can=can,
+                    logical_address=0x1001 + number,
+                    key_file=f"{ecu.name}.pem",
                 )
             )
         self.config = msgspec.structs.replace(
@@ -175,6 +187,7 @@ class Bench:
         self.signals.cancel()
         for server in self.servers:
             self.run(server.close())
+        self.run(self.bus.close())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(timeout=10)
         self.loop.close()

@@ -25,6 +25,12 @@ VARIANTS_MAX: Final = 64
 OPTIONS_MAX: Final = 64  # per variant; car-sequencing instances have up to 26
 STATIONS_MAX: Final = 500  # a long final assembly line has about 300
 STORAGE_BYTES_MAX: Final = 64 * 1024**3  # bytes; infotainment eMMC
+BUSES: Final = (
+    "DoIP",
+    "CAN",
+    "CAN FD",
+    "HTTP",
+)  # an ECU's transport; HTTP is for DDI clients and for nodes without UDS
 RATIO_Q_MAX: Final = 100  # vehicles
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -244,7 +250,7 @@ def _ecu(reader: _Reader, name: str, body: Mapping[str, Any]) -> Ecu:
     return Ecu(
         name=name,
         hardware_id=reader.text(body, path, "hardware_id"),
-        bus=reader.text(body, path, "bus"),
+        bus=reader.choice(body, path, "bus", BUSES),
         os=reader.text(body, path, "os"),
         security=reader.text(body, path, "security"),
         storage=cast("Any", storage),

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ringroad.sim.canserver import BusConfig, BusServer, read_bus_config
 from ringroad.sim.vecu.config import ServerConfig, read_config
 from ringroad.sim.vecu.server import VecuServer
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from ringroad.cli.shell import Shell
 
 
@@ -29,19 +32,65 @@ def run(shell: Shell, path: Path) -> None:
     asyncio.run(_serve(shell, read_config(path)))
 
 
-async def _serve(shell: Shell, config: ServerConfig) -> None:
-    server = VecuServer(config, clock=shell.clock)
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
+@group.command("bus")
+@click.option("--config", "path", required=True, type=click.Path(path_type=Path), help="The bus's TOML file.")
+@click.pass_obj
+def bus(shell: Shell, path: Path) -> None:
+    """Run one CAN bus until it is told to end; ECUs and testers connect to it."""
+    asyncio.run(_carry(shell, read_bus_config(path), path.parent))
+
+
+async def _carry(shell: Shell, config: BusConfig, folder: Path) -> None:
+    server = BusServer(config, folder)
+    stopped = _until_stopped()
     try:
         port = await server.start()
-        ecu = config.ecu
+        pace = f"at {config.bit_rate} bit/s" if config.bit_rate else "as fast as the machine"
         shell.show(
-            {"serial": ecu.serial, "host": config.server.host, "port": port},
-            text=f"{ecu.serial} ({ecu.layout}) listens on {config.server.host}:{port}",
+            {"kind": config.kind, "host": config.host, "port": port, "bit_rate": config.bit_rate},
+            text=f"{config.kind} bus on {config.host}:{port}, {pace}",
         )
         await stopped.wait()
     finally:
         await server.close()
+
+
+def _until_stopped() -> asyncio.Event:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    return stopped
+
+
+async def _serve(shell: Shell, config: ServerConfig) -> None:
+    server = VecuServer(config, clock=shell.clock)
+    stopped = _until_stopped()
+    ecu, way = config.ecu, config.can
+    try:
+        if way is None:
+            port = await server.start()
+            shell.show(
+                {"serial": ecu.serial, "host": config.server.host, "port": port},
+                text=f"{ecu.serial} ({ecu.layout}) listens on {config.server.host}:{port}",
+            )
+        elif await _first(server.start(), stopped):
+            shell.show(
+                {"serial": ecu.serial, "bus": way.bus, "channel": way.channel, "request_id": way.request_id},
+                text=f"{ecu.serial} ({ecu.layout}) answers 0x{way.request_id:X} on the {way.bus} bus {way.channel}",
+            )
+        await stopped.wait()
+    finally:
+        await server.close()
+
+
+async def _first(work: Coroutine[Any, Any, object], stopped: asyncio.Event) -> bool:
+    """Do `work` unless the process is told to end before that: a bus may never come."""
+    tasks = [asyncio.create_task(work), asyncio.create_task(stopped.wait())]
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    if tasks[0] in done:
+        tasks[0].result()
+    return tasks[0] in done

@@ -14,12 +14,12 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from ringroad.kernel.clock import Clock
-from ringroad.kernel.errors import Unavailable
+from ringroad.kernel.errors import InvalidInput, Unavailable
 from ringroad.kernel.vin import Vin, parse_vin
 from ringroad.protocol.vehicle import EcuTarget
 from ringroad.sim.vecu.config import EcuConfig as VecuConfig
@@ -33,6 +33,7 @@ from ringroad.sim.vecu.script import Script
 from ringroad.trust.keys import key_from_seed, key_id, private_pem, public_key_dict
 from ringroad.vehicle.agents.base import BytesSource, EcuImage, Failed, UpdateAgent, no_progress
 from ringroad.vehicle.agents.session import EcuAccess
+from ringroad.vehicle.canway import CanWay
 from ringroad.vehicle.config import EcuConfig, FactoryImage, VehicleConfig, read_config, vin_of, write_config
 from ringroad.vehicle.connect import make_agent, make_agents
 from ringroad.vehicle.files import Durability
@@ -43,6 +44,14 @@ TOKEN_BYTES = 24  # of a vehicle's device token
 FLASH = "flash"  # folder with one file per ECU
 FIRST_ADDRESS = 0x1000  # DoIP logical address of the first ECU; the others follow
 DOIP_PORT = 13400  # ISO 13400-2
+TESTER: Final = 0xF1  # address of the vehicle's tester on CAN. Source: ISO 15765-4
+CAN_BLOCK_BYTES: Final = (
+    4_095  # longest request of an ECU on CAN; a longer one would keep the others off the bus
+)
+CAN_BUSES: Final[dict[str, Literal["can", "canfd"]]] = {
+    "CAN": "can",
+    "CAN FD": "canfd",
+}  # a programme's words
 _CHECK_DIGITS = "0123456789X"
 _VIN_VALUES = {
     **{str(digit): digit for digit in range(10)},
@@ -169,7 +178,7 @@ async def assemble(
         server = ServerTable(
             flash=f"{FLASH}/{serial}.bin", fsync=durability == "fsync", logical_address=FIRST_ADDRESS + number
         )
-        write_vecu_config(folder / f"{serial}.toml", ecu, server)
+        write_vecu_config(folder / f"{serial}.toml", ecu, server, _can_way(table["bus"], number))
         ports[serial] = EcuPort(ecu, flash(serial), clock=clock, script=script, seed=seed)
         package = blueprint.packages.get(name)
         if package is not None:
@@ -281,10 +290,26 @@ def _ecu_config(
             sha256=hashlib.sha256(package.image).hexdigest(), sha512=hashlib.sha512(package.image).hexdigest(),
             release_counter=package.release_counter,
         )  # fmt: skip
+    can = _can_way(table["bus"], number)
     return EcuConfig(
-        name=name, serial=serial, hardware_id=table["hardware_id"], mode=table["storage"], host="127.0.0.1",
-        port=DOIP_PORT, logical_address=FIRST_ADDRESS + number, key_file=f"{serial}.pem",
-        security_secret_file=f"{serial}.secret", primary=bool(table["primary"]), factory=factory,
+        name=name, serial=serial, hardware_id=table["hardware_id"], mode=table["storage"],
+        host="" if can else "127.0.0.1", port=DOIP_PORT, logical_address=FIRST_ADDRESS + number, can=can,
+        key_file=f"{serial}.pem", security_secret_file=f"{serial}.secret", primary=bool(table["primary"]),
+        factory=factory,
+    )  # fmt: skip
+
+
+def _can_way(bus: str, number: int) -> CanWay | None:
+    """Return the way to an ECU on a CAN bus of the programme; which process the bus is, who starts it knows."""
+    kind = CAN_BUSES.get(bus)
+    if kind is None:
+        return None
+    # Normal fixed addressing as of ISO 15765-2: 29 bits with target and source.
+    if number >= TESTER:
+        raise InvalidInput("a simulated CAN bus has room for 240 ECUs")
+    return CanWay(
+        bus=kind, channel="127.0.0.1:29536", request_id=0x18DA_0000 | number << 8 | TESTER,
+        response_id=0x18DA_0000 | TESTER << 8 | number, functional_id=0x18DB_33F1,
     )  # fmt: skip
 
 
@@ -320,6 +345,7 @@ def _vecu_config(vin: Vin, serial: str, table: Mapping[str, Any], security: byte
         layout=table["storage"],
         bank_bytes=table["storage_bytes"],
         secret=security,
+        block_bytes=CAN_BLOCK_BYTES if table["bus"] in CAN_BUSES else 65_535,
         erase_pending=0,
     )
 

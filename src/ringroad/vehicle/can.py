@@ -7,6 +7,7 @@ Identifiers are numbers as SocketCAN has them: bit 31 marks 29-bit ones, so that
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
@@ -27,25 +28,52 @@ Received = Callable[[Sequence[bytes]], None]  # payloads of one identifier, in t
 Confirmed = Callable[[int], None]  # how many more of the frames that were handed over are on the bus
 
 
+class Listeners:
+    """Who hears which identifiers at one controller."""
+
+    __slots__ = ("_by_id",)
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, tuple[Received, ...]] = {}
+
+    def __bool__(self) -> bool:
+        """Whether anybody hears anything."""
+        return bool(self._by_id)
+
+    def add(self, can_id: int, received: Received) -> None:
+        """Hear frames with this identifier."""
+        self._by_id[can_id] = (*self._by_id.get(can_id, ()), received)
+
+    def remove(self, can_id: int, received: Received) -> None:
+        """Hear them no more."""
+        left = tuple(each for each in self._by_id.get(can_id, ()) if each != received)
+        if left:
+            self._by_id[can_id] = left
+        else:
+            self._by_id.pop(can_id, None)
+
+    def hear(self, can_id: int, frames: Sequence[bytes]) -> None:
+        """Tell frames to those who hear their identifier."""
+        for received in self._by_id.get(can_id, ()):
+            received(frames)
+
+
 class CanBus(Protocol):
     """One controller on one bus. Calls come from the event loop, and so do its callbacks.
 
     Attributes:
         fd: frames are CAN FD.
+        listeners: who hears what.
+        turn: held by the one request that is under way. Requests win arbitration over most responses, so that
+            two at once would keep a third ECU from answering for as long as they last.
     """
 
     fd: bool
+    listeners: Listeners
+    turn: asyncio.Lock
 
     async def open(self) -> None:
         """Be on the bus; nothing to do when already so. Raises: Unavailable."""
-        ...
-
-    def listen(self, can_id: int, received: Received) -> None:
-        """Hear frames with this identifier. Raises: InvalidInput, when somebody here does already."""
-        ...
-
-    def ignore(self, can_id: int) -> None:
-        """Hear them no more."""
         ...
 
     async def leave(self) -> None:

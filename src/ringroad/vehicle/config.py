@@ -21,6 +21,8 @@ from ringroad.kernel.vin import Vin, parse_vin
 from ringroad.protocol.vehicle import EcuTarget, Name, Sha256
 from ringroad.trust.keys import key_from_pem
 from ringroad.trust.state import TrustState, VerifiedTarget, provision
+from ringroad.vehicle.canway import CanWay
+from ringroad.vehicle.doip import PORT
 from ringroad.vehicle.files import Durability, replace_file
 from ringroad.vehicle.images import STORE_BYTES_MAX
 from ringroad.vehicle.plan import EcuOnBoard
@@ -43,19 +45,27 @@ class FactoryImage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class EcuConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One ECU: who it is and where it answers."""
+    """One ECU: who it is and where it answers, at a DoIP entity or on a CAN bus."""
 
     name: Name
     serial: Name
     hardware_id: Name
     mode: Literal["ab", "inplace"]
-    host: str  # of its DoIP entity
-    port: Port
-    logical_address: Annotated[int, Meta(ge=0, le=0xFFFF)]
+    host: str = ""  # of its DoIP entity
+    port: Port = PORT
+    logical_address: Annotated[int, Meta(ge=0, le=0xFFFF)] = 0
+    can: CanWay | None = None
     key_file: str  # PEM, signs this ECU's version reports
     security_secret_file: str = ""  # for UDS SecurityAccess
     primary: bool = False
     factory: FactoryImage | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an ECU that cannot be reached, or in two ways."""
+        if bool(self.host) is (self.can is not None):
+            raise InvalidInput(
+                f"{self.name} needs one way to it", hint="host of its DoIP entity, or a table [ecus.can]"
+            )
 
 
 class VehicleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,6 +91,11 @@ class VehicleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         parse_vin(self.vin)
         if len({ecu.serial for ecu in self.ecus}) != len(self.ecus):
             raise InvalidInput("two ECUs have the same serial")
+        ways = [ecu.can for ecu in self.ecus if ecu.can is not None]
+        if len({way.place() for way in ways}) != len(ways):
+            raise InvalidInput(
+                "two ECUs answer with the same CAN identifier", hint="response_id, for each its own"
+            )
         if sum(ecu.primary for ecu in self.ecus) != 1:
             raise InvalidInput("exactly one ECU is the Primary", hint="set primary = true on one of them")
 
@@ -112,10 +127,10 @@ def write_config(folder: Path, config: VehicleConfig, *, durability: Durability)
     ecus = fields.pop("ecus")
     lines = toml_table(fields)
     for ecu in ecus:
-        factory = ecu.pop("factory", None)
+        tables = {name: ecu.pop(name) for name in ("can", "factory") if ecu.get(name) is not None}
         lines += ["", "[[ecus]]", *toml_table(ecu)]
-        if factory is not None:
-            lines += ["", "[ecus.factory]", *toml_table(factory)]
+        for name, table in tables.items():
+            lines += ["", f"[ecus.{name}]", *toml_table(table)]
     replace_file(folder / CONFIG_NAME, ("\n".join(lines) + "\n").encode(), durability=durability)
 
 
@@ -189,6 +204,10 @@ def _factory_target(ecu: EcuConfig) -> VerifiedTarget | None:
 
 
 def toml_table(fields: Mapping[str, Any]) -> list[str]:
-    """Return the lines of one TOML table of strings, numbers, booleans and lists of them."""
+    """Return the lines of one TOML table of strings, numbers, booleans and lists of them; None is left out."""
     # A JSON value of these kinds is a TOML one as well.
-    return [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()]
+    return [
+        f"{name} = {json.dumps(value, ensure_ascii=False)}"
+        for name, value in fields.items()
+        if value is not None
+    ]

@@ -1,4 +1,6 @@
-"""Update agents for the ECUs of a configuration: UDS over DoIP, one connection per ECU, opened when first used.
+"""Update agents for the ECUs of a configuration: UDS over DoIP or over ISO-TP.
+
+A DoIP ECU has a connection of its own; those on one CAN bus share a controller. Each is opened when first used.
 
 The agents of one vehicle share the silence that an in-place flash needs of the other ECUs.
 """
@@ -14,8 +16,10 @@ from ringroad.vehicle.agents.base import UpdateAgent
 from ringroad.vehicle.agents.inplace import UdsInplaceAgent
 from ringroad.vehicle.agents.quiet import Silence
 from ringroad.vehicle.agents.session import EcuAccess
+from ringroad.vehicle.can import CanBus
 from ringroad.vehicle.config import EcuConfig, VehicleConfig, read_secret
 from ringroad.vehicle.doip import DoipChannel
+from ringroad.vehicle.isotp.channel import IsotpChannel
 from ringroad.vehicle.uds import UdsChannel, hmac_key
 
 DEVELOPMENT_SECRET: Final = b"ringroad"  # of virtual ECUs whose configuration names no other
@@ -29,13 +33,30 @@ def connect_agents(folder: Path, config: VehicleConfig) -> dict[str, UpdateAgent
     """
     return make_agents(
         config.ecus,
-        {ecu.serial: DoipChannel(ecu.host, ecu.port, ecu_address=ecu.logical_address) for ecu in config.ecus},
+        connect_channels(config.ecus),
         secrets={
             ecu.serial: read_secret(folder / ecu.security_secret_file)
             for ecu in config.ecus
             if ecu.security_secret_file
         },
     )
+
+
+def connect_channels(ecus: Sequence[EcuConfig]) -> dict[str, UdsChannel]:
+    """Return the way to each ECU, by serial. ECUs on one bus share the vehicle's controller on it."""
+    buses: dict[tuple[str, str, bool], CanBus] = {}
+    channels: dict[str, UdsChannel] = {}
+    for ecu in ecus:
+        way = ecu.can
+        if way is None:
+            channels[ecu.serial] = DoipChannel(ecu.host, ecu.port, ecu_address=ecu.logical_address)
+        else:
+            place = (way.interface, way.channel, way.fd)
+            bus = buses.get(place)
+            if bus is None:
+                bus = buses[place] = way.make_bus()
+            channels[ecu.serial] = IsotpChannel(bus, way.tester(), functional_id=way.functional())
+    return channels
 
 
 def make_agents(

@@ -15,12 +15,12 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from ringroad.kernel.errors import InvalidInput, Unavailable
-from ringroad.vehicle.can import EXTENDED
+from ringroad.vehicle.can import EXTENDED, Listeners
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ringroad.vehicle.can import Confirmed, Received
+    from ringroad.vehicle.can import Confirmed
 
 RECEIVE_S: Final = 0.1  # s a thread sleeps in the driver before it looks whether it shall end
 SEND_S: Final = 0.5  # s a driver may take for one frame; below N_As
@@ -47,7 +47,8 @@ class PythonCanBus:
         self._bus: Any = None
         self._threads: list[threading.Thread] = []
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
-        self._listeners: dict[int, Received] = {}
+        self.listeners = Listeners()
+        self.turn = asyncio.Lock()
         self._gate = asyncio.Lock()
         self._lost = threading.Event()
 
@@ -58,20 +59,10 @@ class PythonCanBus:
                 await asyncio.to_thread(self._close)
                 await self._open()
 
-    def listen(self, can_id: int, received: Received) -> None:
-        """Hear frames with this identifier. Raises: InvalidInput."""
-        if can_id in self._listeners:
-            raise InvalidInput(f"two listeners for CAN identifier 0x{can_id & ~EXTENDED:X}")
-        self._listeners[can_id] = received
-
-    def ignore(self, can_id: int) -> None:
-        """Hear them no more."""
-        self._listeners.pop(can_id, None)
-
     async def leave(self) -> None:
         """Close the interface, if nothing is heard here any more."""
         async with self._gate:
-            if not self._listeners:
+            if not self.listeners:
                 await asyncio.to_thread(self._close)
 
     def send(self, can_id: int, frames: Sequence[bytes], confirmed: Confirmed) -> None:
@@ -154,6 +145,4 @@ class PythonCanBus:
 
     def _heard(self, batch: list[tuple[int, bytes]]) -> None:
         for can_id, frames in groupby(batch, key=itemgetter(0)):
-            listener = self._listeners.get(can_id)
-            if listener is not None:
-                listener([data for _, data in frames])
+            self.listeners.hear(can_id, [data for _, data in frames])

@@ -198,6 +198,7 @@ async def final_response(
     *,
     timeout_s: float,
     is_coming: Callable[[], bool] = lambda: False,
+    on_pending: Callable[[], None] = lambda: None,
 ) -> bytes:
     """Wait for the response to `request` that is not "pending", and drop what answers anything else.
 
@@ -206,6 +207,7 @@ async def final_response(
         next_response: waits for the next message of the ECU.
         timeout_s: until the first answer begins.
         is_coming: whether a message is on its way in, which then may take its time.
+        on_pending: called when the ECU asks for patience.
 
     Raises:
         Unavailable: code ``timeout``; and what `next_response` raises.
@@ -223,6 +225,7 @@ async def final_response(
                 continue
             raise Unavailable(f"no answer to service 0x{request[0]:02X} in time", code="timeout") from error
         if is_pending(request, response):
+            on_pending()
             deadline = loop.time() + PENDING_SILENCE_S_MAX
         elif answers(request, response):
             return response

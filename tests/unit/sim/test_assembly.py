@@ -9,6 +9,7 @@ import pytest
 from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import InvalidInput, Unavailable
 from ringroad.sim.assembly import BaselinePackage, Blueprint, Surroundings, assemble, make_vin, power_on
+from ringroad.sim.vecu.config import read_config as read_vecu_config
 from ringroad.sim.vecu.medium import MemoryMedium
 from ringroad.sim.vecu.script import Behaviour, FaultRate, Script, draw_bytes
 from ringroad.vehicle.agents.base import EcuInventory
@@ -44,8 +45,20 @@ def package(ecu: str, *, hardware: str = "hw-1", image: bytes = IMAGE) -> Baseli
 
 def blueprint(**packages: BaselinePackage) -> Blueprint:
     ecus = {
-        "gateway": {"hardware_id": "hw-1", "storage": "ab", "storage_bytes": 1 << 16, "primary": True},
-        "brake": {"hardware_id": "hw-1", "storage": "inplace", "storage_bytes": 1 << 16, "primary": False},
+        "gateway": {
+            "hardware_id": "hw-1",
+            "bus": "DoIP",
+            "storage": "ab",
+            "storage_bytes": 1 << 16,
+            "primary": True,
+        },
+        "brake": {
+            "hardware_id": "hw-1",
+            "bus": "CAN",
+            "storage": "inplace",
+            "storage_bytes": 1 << 16,
+            "primary": False,
+        },
     }
     return Blueprint(
         programme_id="p", variant="city", region="EU", release_id="release_1", ecus=ecus, packages=packages
@@ -78,6 +91,11 @@ def test_a_vehicle_leaves_the_line_with_the_baseline_on_every_ecu(tmp_path: Path
         assert config == born.config
         assert set(read_keys(tmp_path, config)) == set(born.agents)
         assert len(registration["installed"]) == 2
+        ways = {ecu.name: ecu.can for ecu in config.ecus}
+        assert ways["gateway"] is None
+        assert ways["brake"] is not None
+        assert (ways["brake"].bus, ways["brake"].request_id) == ("can", 0x18DA01F1)
+        assert read_vecu_config(tmp_path / f"{config.ecus[1].serial}.toml").can == ways["brake"]
         assert "token" not in registration
         assert (tmp_path / "token").stat().st_mode & 0o077 == 0
 

@@ -29,6 +29,7 @@ HOME = Surroundings(
 ECUS: dict[str, dict[str, Any]] = {
     "gateway": {
         "hardware_id": "gw-1",
+        "bus": "DoIP",
         "storage": "ab",
         "storage_bytes": 1 << 14,
         "primary": True,
@@ -36,6 +37,7 @@ ECUS: dict[str, dict[str, Any]] = {
     },
     "body": {
         "hardware_id": "body-1",
+        "bus": "CAN FD",
         "storage": "inplace",
         "storage_bytes": 1 << 14,
         "primary": False,
@@ -45,6 +47,7 @@ ECUS: dict[str, dict[str, Any]] = {
 BOX: dict[str, dict[str, Any]] = {
     "telebox": {
         "hardware_id": "default:1.0",
+        "bus": "HTTP",
         "storage": "ab",
         "storage_bytes": 1 << 14,
         "primary": True,

@@ -1,4 +1,4 @@
-"""Every verb of every agent, over memory and over DoIP: the same behaviour, each call safe to repeat."""
+"""Every verb of every agent, over memory, DoIP, CAN and CAN FD: the same behaviour, each call safe to repeat."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import pytest
 
 from ringroad.kernel.clock import SystemClock
 from ringroad.protocol.vehicle import EcuTarget
+from ringroad.sim.canbus import VirtualBus
+from ringroad.sim.vecu.can import CanFace
 from ringroad.sim.vecu.config import EcuConfig, ServerConfig, ServerTable
 from ringroad.sim.vecu.medium import MemoryMedium
 from ringroad.sim.vecu.memory import MemoryChannel
@@ -34,10 +36,12 @@ from ringroad.vehicle.agents.base import (
 from ringroad.vehicle.agents.session import EcuAccess
 from ringroad.vehicle.connect import make_agent
 from ringroad.vehicle.doip import DoipChannel
+from ringroad.vehicle.isotp.channel import IsotpChannel
+from ringroad.vehicle.isotp.model import Address, IsotpSettings
 from ringroad.vehicle.uds import UdsChannel, hmac_key
 
 Mode = Literal["ab", "inplace"]
-Wire = Literal["memory", "tcp"]
+Wire = Literal["memory", "tcp", "can", "canfd"]
 OLD, NEW = b"old firmware " * 4000, b"new firmware " * 4100
 ALL_CHECKS: frozenset[CheckKind] = frozenset({"version", "self_test", "no_new_faults"})
 SECRET = b"a secret"
@@ -119,6 +123,7 @@ class Bench:
             block_bytes=1026,
         )
         server: VecuServer | None = None
+        face: CanFace | None = None
         channel: UdsChannel
         if self.wire == "tcp":
             table = ServerTable(flash="flash.bin", fsync=False, pending_ms=1)
@@ -129,6 +134,8 @@ class Bench:
         else:
             port = EcuPort(config, MemoryMedium(), clock=SystemClock())
             channel = MemoryChannel(port)
+            if self.wire != "memory":
+                channel, face = await on_a_bus(port, fd=self.wire == "canfd")
         access = EcuAccess(serial="SN1", derive=hmac_key(SECRET), timeout_s=0.3, restart_s_max=0.5)
         agent = make_agent(self.mode, channel, access)
         car = Car(agent=agent, port=port, mode=self.mode)
@@ -142,6 +149,20 @@ class Bench:
             await agent.close()
             if server is not None:
                 await server.close()
+            if face is not None:
+                await face.close()
+
+
+async def on_a_bus(port: EcuPort, *, fd: bool) -> tuple[IsotpChannel, CanFace]:
+    """A bus as fast as the machine, the ECU on it, and the vehicle's way to it."""
+    bus = VirtualBus(fd=fd)
+    tester = IsotpSettings(
+        address=Address.normal(0x7E0, 0x7E8), frame_bytes=64 if fd else 8, n_bs_ms=200, n_cr_ms=200
+    )
+    ecu = replace(tester, address=Address.normal(0x7E8, 0x7E0))
+    face = CanFace(port, bus.controller(), ecu, functional_id=0x7DF, pending_s=0.001)
+    await face.start()
+    return IsotpChannel(bus.controller(), tester, functional_id=0x7DF), face
 
 
 def trouble_at(port: EcuPort, script: Script) -> None:
@@ -157,7 +178,7 @@ def mode(request: pytest.FixtureRequest) -> Mode:
     return chosen
 
 
-@pytest.fixture(params=["memory", "tcp"])
+@pytest.fixture(params=["memory", "tcp", "can", "canfd"])
 def bench(request: pytest.FixtureRequest, mode: Mode, tmp_path: Path) -> Bench:
     return Bench(mode=mode, wire=request.param, folder=tmp_path)
 

@@ -1,4 +1,4 @@
-"""Vehicles of the demo that are real processes: one per ECU, one per orchestrator, one per SWUpdate client.
+"""Vehicles of the demo that are real processes: one per ECU and CAN bus, one per orchestrator, one per SWUpdate client.
 
 A process that ends, however it ends, is started again from what is on its disk: a power cycle.
 When the demo itself is killed they end with it.
@@ -22,6 +22,7 @@ import structlog
 
 from ringroad.kernel.errors import Unavailable
 from ringroad.sim.assembly import BornVehicle, keep_signals
+from ringroad.sim.canserver import BusConfig, write_bus_config
 from ringroad.sim.vecu.config import ServerConfig, read_config
 from ringroad.sim.vecu.config import write_config as write_vecu_config
 from ringroad.sim.vecu.script import Script
@@ -117,6 +118,7 @@ async def run_as_processes(
     vehicle.ports.clear()
     script_path = folder / "script.json"
     script_path.write_bytes(msgspec.json.encode(script))
+    channels = await _start_buses(vehicle, processes)
     servers: dict[str, ServerConfig] = {}
     for ecu in vehicle.config.ecus:
         path = folder / f"{ecu.serial}.toml"
@@ -124,14 +126,18 @@ async def run_as_processes(
         table = msgspec.structs.replace(
             found.server, port_file=f"{ecu.serial}.port", script=script_path.name, seed=seed, cycle_s=cycle_s
         )
-        write_vecu_config(path, found.ecu, table)
-        servers[ecu.serial] = dataclasses.replace(found, server=table)
+        can = found.can and msgspec.structs.replace(found.can, channel=channels[found.can.bus])
+        write_vecu_config(path, found.ecu, table, can)
+        servers[ecu.serial] = dataclasses.replace(found, server=table, can=can)
         command = [sys.executable, "-m", "ringroad.cli", "vecu", "run", "--config", str(path)]
         processes.keep(f"{vehicle.vin}/{ecu.name}", command, log=folder / f"{ecu.serial}.log")
     placed = []
     for ecu in vehicle.config.ecus:
         found = servers[ecu.serial]
         tcp_port = await _read_port(found.path(found.server.port_file))
+        if found.can is not None:
+            placed.append(msgspec.structs.replace(ecu, can=found.can))
+            continue
         # From now on always this port, also after a restart.
         table = msgspec.structs.replace(found.server, port=tcp_port)
         write_vecu_config(folder / f"{ecu.serial}.toml", found.ecu, table)
@@ -142,6 +148,24 @@ async def run_as_processes(
     processes.keep(vehicle.vin, command, log=folder / "vehicle.log")
     signals = asyncio.create_task(keep_signals(folder / config.signals_file))
     processes.follow(f"{vehicle.vin}/signals", signals)
+
+
+async def _start_buses(vehicle: BornVehicle, processes: Processes) -> dict[str, str]:
+    """Start a process per kind of CAN bus that the vehicle has; return where each is, by kind.
+
+    The buses are as fast as the machine: a story is not told at 500 kbit/s.
+    """
+    channels: dict[str, str] = {}
+    for kind in sorted({ecu.can.bus for ecu in vehicle.config.ecus if ecu.can is not None}):
+        path, port_file = vehicle.folder / f"{kind}.toml", vehicle.folder / f"{kind}.port"
+        table = BusConfig(kind=kind, port_file=port_file.name, bit_rate=0)
+        write_bus_config(path, table)
+        command = [sys.executable, "-m", "ringroad.cli", "vecu", "bus", "--config", str(path)]
+        processes.keep(f"{vehicle.vin}/{kind}", command, log=vehicle.folder / f"{kind}.log")
+        port = await _read_port(port_file)
+        write_bus_config(path, msgspec.structs.replace(table, port=port))  # also after a restart
+        channels[kind] = f"127.0.0.1:{port}"
+    return channels
 
 
 async def _read_port(path: Path) -> int:

@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from ringroad.kernel.errors import InvalidInput
 from ringroad.sim.vecu.flash import LayoutName
+from ringroad.vehicle.canway import CanWay
 from ringroad.vehicle.config import toml_table
 from ringroad.vehicle.uds import dtc_bytes
 
@@ -98,15 +99,20 @@ class ServerTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ecu: _EcuTable
     server: ServerTable
+    can: CanWay | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
-    """One server process: the ECU, how it is served, and the folder its paths start from."""
+    """One server process: the ECU, how it is served, and the folder its paths start from.
+
+    With a way over CAN the ECU is on that bus, and serves no DoIP.
+    """
 
     ecu: EcuConfig
     server: ServerTable
     folder: Path
+    can: CanWay | None = None
 
     def path(self, name: str) -> Path:
         """Return a path of the file, relative to the file's folder."""
@@ -127,13 +133,16 @@ def read_config(path: Path) -> ServerConfig:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, ValueError) as error:
         raise InvalidInput(f"{path}: {error}", hint="see docs/reference/vecu.md") from error
-    return ServerConfig(ecu=EcuConfig(secret=secret, **table), server=parsed.server, folder=path.parent)
+    ecu = EcuConfig(secret=secret, **table)
+    return ServerConfig(ecu=ecu, server=parsed.server, folder=path.parent, can=parsed.can)
 
 
-def write_config(path: Path, ecu: EcuConfig, server: ServerTable) -> None:
+def write_config(path: Path, ecu: EcuConfig, server: ServerTable, can: CanWay | None = None) -> None:
     """Write a file that `read_config` gives back; it holds a secret, so only its owner may read it."""
     table = dataclasses.asdict(ecu)
     table["secret_hex"] = table.pop("secret").hex()
     lines = ["[ecu]", *toml_table(table), "", "[server]", *toml_table(msgspec.structs.asdict(server))]
+    if can is not None:
+        lines += ["", "[can]", *toml_table(msgspec.structs.asdict(can))]
     path.touch(mode=0o600)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""One virtual ECU as a DoIP server: TCP for diagnostics, UDP for identification when asked for.
+"""One virtual ECU as a server: on a CAN bus, or DoIP with TCP for diagnostics and, when asked for, UDP for identification.
 
 Source: ISO 13400-2 (frames, routing activation, diagnostic messages, alive check, entity status).
 
@@ -13,10 +13,13 @@ from typing import Final, cast
 
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import Unavailable
+from ringroad.sim.canserver import write_port
+from ringroad.sim.vecu.can import CanFace
 from ringroad.sim.vecu.config import ServerConfig
 from ringroad.sim.vecu.medium import FileMedium, PowerCut
 from ringroad.sim.vecu.port import EcuPort, Reply, Step
 from ringroad.sim.vecu.script import Script, read_script
+from ringroad.vehicle.canway import CanWay
 from ringroad.vehicle.doip import (
     FUNCTIONAL_ADDRESS,
     PAYLOAD_BYTES_MAX,
@@ -57,9 +60,30 @@ class VecuServer:
         self._tcp: asyncio.Server | None = None
         self._udp: asyncio.BaseTransport | None = None
         self._cycles: asyncio.Task[None] | None = None
+        self._can: CanFace | None = None
 
     async def start(self) -> int:
-        """Listen; return the TCP port. Raises: Unavailable (the port is taken)."""
+        """Listen, or join the bus; return the TCP port, 0 on CAN. Raises: Unavailable (the port is taken)."""
+        server = self.config.server
+        number = await self._listen() if self.config.can is None else await self._join(self.config.can)
+        if server.cycle_s:
+            self._cycles = asyncio.create_task(self._run_cycles(server.cycle_s))
+        if server.port_file:
+            write_port(self.config.path(server.port_file), number)
+        return number
+
+    async def _join(self, way: CanWay) -> int:
+        self._can = CanFace(
+            self.port,
+            way.make_bus(),
+            way.ecu(),
+            functional_id=way.functional(),
+            pending_s=self.config.server.pending_ms / 1000,
+        )
+        await self._can.start()
+        return 0
+
+    async def _listen(self) -> int:
         server = self.config.server
         loop = asyncio.get_running_loop()
         try:
@@ -73,13 +97,6 @@ class VecuServer:
             self._udp, _ = await loop.create_datagram_endpoint(
                 lambda: _Identification(self), local_addr=(server.host, number)
             )
-        if server.cycle_s:
-            self._cycles = asyncio.create_task(self._run_cycles(server.cycle_s))
-        if server.port_file:
-            path = self.config.path(server.port_file)
-            part = path.with_suffix(path.suffix + ".part")
-            part.write_text(f"{number}\n", encoding="ascii")
-            part.replace(path)
         return number
 
     async def close(self) -> None:
@@ -88,6 +105,8 @@ class VecuServer:
             self._cycles.cancel()
             with suppress(asyncio.CancelledError):
                 await self._cycles
+        if self._can is not None:
+            await self._can.close()
         if self._udp is not None:
             self._udp.close()
         if self._tcp is not None:

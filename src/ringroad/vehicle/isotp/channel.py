@@ -48,15 +48,15 @@ class IsotpEndpoint:
         return self._link.receiving
 
     def attach(self) -> None:
-        """Hear the bus. Raises: InvalidInput, when somebody on this controller does already."""
+        """Hear the bus."""
         if not self.attached:
-            self._bus.listen(self._address.rx_id, self._heard)
+            self._bus.listeners.add(self._address.rx_id, self._heard)
             self.attached = True
 
     def detach(self) -> None:
         """Leave the bus; what was on its way breaks off."""
         if self.attached:
-            self._bus.ignore(self._address.rx_id)
+            self._bus.listeners.remove(self._address.rx_id, self._heard)
             self.attached = False
         if self._timer is not None:
             self._timer.cancel()
@@ -160,11 +160,27 @@ class IsotpChannel:
     async def request(self, payload: bytes, *, timeout_s: float) -> bytes:
         """Send one request and return its final response. Raises: Unavailable."""
         await self.connect()
-        self._responses.clear()
-        await self._endpoint.send(payload)
-        return await final_response(
-            payload, self._next, timeout_s=timeout_s, is_coming=lambda: self._endpoint.receiving
-        )
+        turn, ours = self._bus.turn, True
+        await turn.acquire()
+
+        def give_way() -> None:
+            nonlocal ours
+            if ours:
+                ours = False
+                turn.release()
+
+        try:
+            self._responses.clear()
+            await self._endpoint.send(payload)
+            return await final_response(
+                payload,
+                self._next,
+                timeout_s=timeout_s,
+                is_coming=lambda: self._endpoint.receiving,
+                on_pending=give_way,
+            )
+        finally:
+            give_way()
 
     async def notify(self, payload: bytes, *, functional: bool = False) -> None:
         """Send a request whose positive response is suppressed. Raises: Unavailable."""
@@ -200,4 +216,5 @@ class IsotpChannel:
 
 
 def _now_us() -> int:
-    return int(asyncio.get_running_loop().time() * 1e6)
+    # Rounded, so that a timer that fires is never found to be a fraction too early, again and again.
+    return round(asyncio.get_running_loop().time() * 1e6)
