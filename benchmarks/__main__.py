@@ -7,11 +7,18 @@ import sys
 
 from benchmarks.figures import keep, show
 
-BENCHMARKS = ("gateway", "vecu_transfer", "canary", "demo")  # each a module with `run() -> list[Figure]`
+BENCHMARKS = (
+    "gateway",
+    "vecu_transfer",
+    "canary",
+    "demo",
+    "powercut",
+)  # each a module with `run() -> list[Figure]`
+LONG = frozenset({"powercut"})  # half an hour of CPU: only when named
 
 
 def main() -> None:
-    names = sys.argv[1:] or BENCHMARKS
+    names = sys.argv[1:] or [name for name in BENCHMARKS if name not in LONG]
     unknown = set(names) - set(BENCHMARKS)
     if unknown:
         sys.exit(f"error: no benchmark {', '.join(sorted(unknown))}\nhint: one of {', '.join(BENCHMARKS)}")

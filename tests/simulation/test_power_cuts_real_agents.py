@@ -1,138 +1,99 @@
-"""The same power cuts with the real update agents and the real virtual ECUs: UDS, flash pages and all.
+"""Power goes with the real update agents and the real virtual ECUs: UDS, flash pages and all.
 
-Power goes at every journal record and at every write or erase of an ECU's flash.
+It goes before, in the middle of and after every journal record and every write or erase of an ECU's flash.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import random
 from pathlib import Path
 
 import pytest
 
-from ringroad.sim.vecu.config import EcuConfig
-from ringroad.sim.vecu.medium import MemoryMedium
-from ringroad.sim.vecu.memory import MemoryChannel
-from ringroad.sim.vecu.port import EcuPort
-from ringroad.sim.vecu.script import Behaviour, Script
-from ringroad.vehicle.agents.base import BytesSource, Done, EcuInventory, UpdateAgent, no_progress
-from ringroad.vehicle.connect import make_agents
-from ringroad.vehicle.states import image_of
-from support.vehicle_world import VIN, Power, World, content_of, director_target
+from support.power_cuts import KEEPS, VARIANTS, Ecu, Lab, Scenario, Variant
 
-TICKS_MAX = 2_000
+FOUR: tuple[Ecu, ...] = (("central", "ab"), ("adas", "ab"), ("brake", "inplace"), ("body", "inplace"))
+SEED = int(
+    os.environ.get("RINGROAD_CUTS", "1")
+)  # of what is drawn where trying everything would take too long
 
 
-class TickingMedium:
-    """Flash that counts its writes as durable steps."""
-
-    def __init__(self, power: Power) -> None:
-        self._flash = MemoryMedium()
-        self._power = power
-
-    def read(self, offset: int, size: int) -> bytes:
-        return self._flash.read(offset, size)
-
-    def write(self, offset: int, data: bytes) -> None:
-        self._power.tick()
-        self._flash.write(offset, data)
-
-    def erase(self, offset: int, size: int) -> None:
-        self._power.tick()
-        self._flash.erase(offset, size)
-
-    def sync(self) -> None:
-        self._flash.sync()
-
-    def close(self) -> None:
-        self._flash.close()
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """A line per request of thousands of lives is most of the time and helps nobody."""
+    caplog.set_level(logging.WARNING, "httpx")
 
 
-class RealWorld(World):
-    """The vehicle of `World`, with virtual ECUs in the place of the simulated ones."""
-
-    def __init__(self, folder: Path, *, bad: str = "") -> None:
-        super().__init__(folder)
-        self.ports: dict[str, EcuPort] = {}
-        for name, ecu in self.ecus.items():
-            target = director_target(ecu, "2.0.0", 2)
-            broken = {target.sha256: Behaviour(self_test="fail")} if name == bad else {}
-            self.ports[name] = EcuPort(
-                EcuConfig(
-                    serial=ecu.serial, hardware_id=f"{name}-hw", vin=VIN, layout=ecu.mode, bank_bytes=8_192
-                ),
-                TickingMedium(self.power),
-                clock=self.clock,
-                script=Script(images=broken),
-            )  # fmt: skip
-
-    def agents(self) -> dict[str, UpdateAgent]:
-        channels = {ecu.serial: MemoryChannel(self.ports[ecu.name]) for ecu in self.config.ecus}
-        return make_agents(self.config.ecus, channels, secrets={})
-
-    async def build(self) -> None:
-        """Flash the factory's images, as the plant does."""
-        for ecu in self.config.ecus:
-            target = director_target(self.ecus[ecu.name], "1.0.0", 1)
-            image = image_of(self.factory(ecu.serial))
-            source = BytesSource(content_of(ecu.name, "1.0.0"))
-            agent = self.agents()[ecu.serial]
-            assert target.sha256 == image.sha256
-            for outcome in (
-                await agent.prepare(image, source, progress=no_progress),
-                await agent.install(image, source, progress=no_progress),
-                await agent.activate(image),
-                await agent.commit(image),
-            ):
-                assert isinstance(outcome, Done), outcome
-
-    def reset(self) -> None:
-        for port in self.ports.values():
-            port.power_cycle()
-
-    async def running(self) -> dict[str, tuple[str, bool, int]]:
-        """Version, trial and committed counter of every ECU, asked over UDS."""
-        found = {}
-        for serial, agent in self.agents().items():
-            answer = await agent.inventory()
-            assert isinstance(answer, EcuInventory), answer
-            version = answer.running.version if answer.running else "nothing"
-            found[serial] = (version, answer.trial, answer.committed_counter)
-        return found
+def assert_whole(scenarios: list[Scenario]) -> None:
+    torn = [str(one) for one in scenarios if one.problem]
+    assert not torn, f"{len(torn)} of {len(scenarios)} (seed {SEED}), for example {torn[:3]}"
 
 
-async def assert_whole(world: RealWorld, state: str) -> None:
-    expected = ("2.0.0", False, 2) if state == "SUCCEEDED" else ("1.0.0", False, 1)
-    assert set((await world.running()).values()) == {expected}
-    world.reset()
-    assert set((await world.running()).values()) == {expected}
+def one_keep(number: int) -> tuple[int, ...]:
+    """Nothing, half or all of a step, in turn; `make bench ARGS=powercut` tries all three in each."""
+    return (KEEPS[number % len(KEEPS)],)
 
 
-async def cut_at(folder: Path, cut: int, *, bad: str) -> tuple[str, bool]:
-    """Return how the update ended, and whether power was really cut."""
-    world = RealWorld(folder, bad=bad)
-    world.exchange_every = 7
-    await world.build()
-    world.order()
-    before = world.power.ticks
-    state = await world.live(cut)
-    await assert_whole(world, state)
-    return state, world.power.ticks - before >= cut
-
-
-async def every_cut(folder: Path, *, bad: str, stride: int, first: int = 1) -> set[str]:
-    ends: set[str] = set()
-    for cut in range(first, TICKS_MAX, stride):
-        state, was_cut = await cut_at(folder / str(cut), cut, bad=bad)
-        ends.add(state)
-        if not was_cut:
-            return ends
-    pytest.fail(f"power was still being cut after {TICKS_MAX} steps")
+async def every_cut(folder: Path, variant: Variant, *, keeps: tuple[int, ...] = ()) -> list[Scenario]:
+    lab = Lab(folder=folder, variant=variant, ecus=FOUR)
+    await lab.prepare()
+    return [
+        scenario
+        for picture in lab.pictures
+        for keep in keeps or one_keep(picture.number)
+        async for scenario in lab.cut(picture, keep)
+    ]
 
 
 def test_a_power_cut_in_journal_or_flash_of_a_good_update_ends_in_the_new_release(tmp_path: Path) -> None:
-    assert asyncio.run(every_cut(tmp_path, bad="", stride=3)) == {"SUCCEEDED"}
+    scenarios = asyncio.run(every_cut(tmp_path, "good", keeps=KEEPS))
+    assert_whole(scenarios)
+    assert {one.state for one in scenarios} == {"SUCCEEDED"}
 
 
-def test_a_power_cut_in_journal_or_flash_of_a_bad_update_ends_in_the_old_release(tmp_path: Path) -> None:
-    assert asyncio.run(every_cut(tmp_path, bad="brake", stride=3, first=2)) == {"ROLLED_BACK"}
+@pytest.mark.parametrize("variant", ["bad", "dead"])
+def test_a_power_cut_in_journal_or_flash_of_a_bad_update_ends_in_the_old_release(
+    tmp_path: Path, variant: Variant
+) -> None:
+    scenarios = asyncio.run(every_cut(tmp_path, variant))
+    assert_whole(scenarios)
+    assert {one.state for one in scenarios} == {"ROLLED_BACK"}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_one_ecu_that_loses_its_power_in_any_write_leaves_the_vehicle_all_old_or_all_new(
+    tmp_path: Path, variant: Variant
+) -> None:
+    async def story() -> list[Scenario]:
+        lab = Lab(folder=tmp_path, variant=variant, ecus=FOUR)
+        await lab.prepare()
+        return [
+            await lab.cut_one_ecu(number, keep) for number in lab.flash_steps for keep in one_keep(number)
+        ]
+
+    assert_whole(asyncio.run(story()))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_vehicle_of_33_ecus_survives_cuts_in_the_update_and_in_the_recovery(
+    tmp_path: Path, variant: Variant
+) -> None:
+    """A few of the 20,000 scenarios of `make bench ARGS=powercut`, spread over the whole update."""
+    draw = random.Random(SEED)
+
+    async def story() -> list[Scenario]:
+        lab = Lab(folder=tmp_path, variant=variant)
+        await lab.prepare()
+        assert len(lab.ecus) == 33
+        stride = len(lab.pictures) // 9
+        found = []
+        for picture in lab.pictures[draw.randrange(stride) :: stride]:
+            found += [one async for one in lab.cut(picture, draw.choice(KEEPS), second_cuts=1, draw=draw)]
+        for number in draw.sample(lab.flash_steps, 3):
+            found.append(await lab.cut_one_ecu(number, draw.choice(KEEPS)))
+        return found
+
+    assert_whole(asyncio.run(story()))
