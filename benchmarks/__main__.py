@@ -10,6 +10,8 @@ from benchmarks.figures import keep, show
 BENCHMARKS = (
     "gateway",
     "vecu_transfer",
+    "doip",
+    "isotp",
     "canary",
     "demo",
     "powercut",

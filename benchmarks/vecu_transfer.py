@@ -85,27 +85,33 @@ def theirs(port: int, data: bytes) -> float:
     return seconds
 
 
-def run() -> list[Figure]:
+def pair(block_bytes: int) -> tuple[float, float]:
+    """Return MiB/s of our client and of doipclient, against the same ECU process."""
     data = bytes(range(256)) * (OWN_MIB << 12)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        config = folder / "ecu.toml"
+        config.write_text(CONFIG.format(bank_bytes=len(data), block_bytes=block_bytes), encoding="utf-8")
+        command = [sys.executable, "-m", "ringroad.cli", "vecu", "run", "--config", str(config)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            while not (folder / "port").exists():
+                if process.poll() is not None:
+                    raise RuntimeError("the virtual ECU ended at once")
+                time.sleep(0.05)
+            port = int((folder / "port").read_text(encoding="ascii"))
+            own = OWN_MIB / asyncio.run(ours(port, data))
+            other = OTHER_MIB / theirs(port, data[: OTHER_MIB << 20])
+        finally:
+            process.terminate()
+            process.wait(10)
+    return own, other
+
+
+def run() -> list[Figure]:
     figures = []
     for block_bytes in (4095, 65535):
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            config = folder / "ecu.toml"
-            config.write_text(CONFIG.format(bank_bytes=len(data), block_bytes=block_bytes), encoding="utf-8")
-            command = [sys.executable, "-m", "ringroad.cli", "vecu", "run", "--config", str(config)]
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-            try:
-                while not (folder / "port").exists():
-                    if process.poll() is not None:
-                        raise RuntimeError("the virtual ECU ended at once")
-                    time.sleep(0.05)
-                port = int((folder / "port").read_text(encoding="ascii"))
-                own = OWN_MIB / asyncio.run(ours(port, data))
-                other = OTHER_MIB / theirs(port, data[: OTHER_MIB << 20])
-            finally:
-                process.terminate()
-                process.wait(10)
+        own, other = pair(block_bytes)
         note = f"doipclient {other:.1f} MiB/s in the same run, {own / other:.1f} times slower"
         figures.append(
             Figure(
