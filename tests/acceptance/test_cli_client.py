@@ -20,26 +20,15 @@ from conftest import free_port
 from ringroad.cli.keys import KeyCounts, KeyFolders, init_keys
 from ringroad.kernel.clock import SystemIds
 from ringroad.storage.db import Connection, connect
-from ringroad.storage.settings import Settings
-from support.cli_story import PASSWORD, PROGRAMME, Terminal, serving
+from support.cli_story import PASSWORD, PROGRAMME, Terminal, at_a_terminal
 from support.console_world import World
 
 pytestmark = pytest.mark.engines
 
 
 @pytest.fixture
-def terminal(
-    pg_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Terminal]:
-    monkeypatch.chdir(tmp_path)
-    settings = Settings(
-        var=tmp_path / "var",
-        database_url=pg_url,
-        http_port=free_port(),
-        keys_offline=tmp_path / "keys-offline",
-    )
-    with serving(settings):
-        signed_in = Terminal(settings=settings, folder=tmp_path, capture=capsys)
+def terminal(pg_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Terminal]:
+    with at_a_terminal(tmp_path, pg_url=pg_url, capture=capsys) as signed_in:
         signed_in.sign_in()
         yield signed_in
 
@@ -269,6 +258,65 @@ def test_a_finding_becomes_an_approved_change(terminal: Terminal, world: World) 
     assert t("--json", "change", "show", change).value["approved_by"] == "ines"
     t("change", "propose", "--finding", world.open_finding_id, "--title", "Also", "--target", "none left")
     t("change", "reject", "Also", "--reason", "one is enough")
+
+
+def test_two_people_at_one_terminal_approve_what_the_other_one_proposed(
+    terminal: Terminal, world: World
+) -> None:
+    t = terminal
+    words = ["--title", "Restart less", "--target", "B1042-13 below 1 per 1000 h"]
+    change = t("--json", "finding", "accept", *words).value["id"]
+    assert (
+        t("--json", "change", "show", change).value["finding_id"] == world.open_finding_id
+    )  # the only open one
+    one_time = t("--json", "account", "create", "ines", "--role", "approver").value["token"]
+    password = t.file("password", PASSWORD)
+    t("account", "login", "--as", "ines", "--one-time", one_time, "--password-file", password)
+    assert t("--json", "account", "whoami").value["name"] == "admin"
+    t.env["RINGROAD_TOKEN"] = t.token()  # the command line wins over the environment
+    assert t("--json", "account", "whoami", "--as", "ines").value["name"] == "ines"
+    t("change", "approve", "Restart less", "--as", "ines", "--yes")
+    t("account", "logout", "--as", "ines")
+    assert "ringroad account login --as ines" in t("account", "whoami", "--as", "ines", status=5).err
+    assert t("--json", "account", "whoami").value["name"] == "admin"
+
+
+def test_what_is_waited_for_is_shown_or_its_absence_is_an_error(terminal: Terminal) -> None:
+    t = terminal
+    t("finding", "list")
+    assert "did not come within 1s" in t("finding", "list", "--wait", "1s", status=7).err
+    t("finding", "list", "--wait", "soon", status=2)
+    assert "no finding is open" in t("finding", "accept", "--title", "x", "--target", "y", status=3).err
+    assert "no lap yet" in t("lap", "show", "--wait", "1s", status=3).err
+
+
+def test_what_is_there_is_not_waited_for(terminal: Terminal, world: World) -> None:
+    t = terminal
+    assert t("--json", "finding", "list", "--wait", "1h").value
+    laps = t("--json", "lap", "list").value
+    assert t("--json", "lap", "show").value["lap_id"] == laps[0]["id"]
+    assert "an outcome did not come within 1s" in t("lap", "show", world.lap_id, "--wait", "1s", status=7).err
+
+
+def test_vehicles_that_cannot_drive_are_told(terminal: Terminal) -> None:
+    t = terminal
+    t("fleet", "drive", "--fault", "brake", status=2)
+    t("fleet", "drive", "--fault", "brake@1.1.0=C0040-64", status=3)
+    t("fleet", "drive", "--script", "nowhere.json", status=2)
+    t("fleet", "drive", "--cycle", "often", status=2)
+    words = [sys.executable, "-m", "ringroad.cli", "--var", str(t.settings.var), "fleet", "drive"]
+    with subprocess.Popen(
+        words, env=dict(os.environ) | t.environment(), cwd=t.folder, text=True, stdout=subprocess.PIPE
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert "drive until Ctrl-C" in process.stdout.readline()
+            assert "ringroad plant run bears some" in process.stdout.readline()
+            process.terminate()
+            assert process.stdout.read() == "0 vehicles parked\n"
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
 
 
 def test_the_line_is_blocked_and_replanned(terminal: Terminal, world: World) -> None:

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import free_port
-from ringroad.storage.settings import Settings
-from support.cli_story import PROGRAMME, Terminal, serving
+from support.cli_story import PROGRAMME, Terminal, at_a_terminal
 
 pytestmark = pytest.mark.engines
 
@@ -21,18 +19,9 @@ TIMES = re.compile(r"20\d\d-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?( UTC|Z)?")
 
 
 @pytest.fixture
-def terminal(
-    pg_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Terminal]:
-    monkeypatch.chdir(tmp_path)
-    settings = Settings(
-        var=tmp_path / "var",
-        database_url=pg_url,
-        http_port=free_port(),
-        keys_offline=tmp_path / "keys-offline",
-    )
-    with serving(settings):
-        yield Terminal(settings=settings, folder=tmp_path, capture=capsys)
+def terminal(pg_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Terminal]:
+    with at_a_terminal(tmp_path, pg_url=pg_url, capture=capsys) as found:
+        yield found
 
 
 def test_from_a_programme_to_a_running_campaign(terminal: Terminal) -> None:

@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import free_port
-from ringroad.storage.settings import Settings
-from support.cli_story import PROGRAMME, Terminal, serving
+from support.cli_story import PROGRAMME, Terminal, at_a_terminal
 
 pytestmark = pytest.mark.engines
 
@@ -23,20 +21,10 @@ FAST = ("--speed", "100000")
 
 
 @pytest.fixture
-def terminal(
-    pg_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Terminal]:
-    monkeypatch.chdir(tmp_path)
-    settings = Settings(
-        var=tmp_path / "var",
-        database_url=pg_url,
-        http_port=free_port(),
-        keys_offline=tmp_path / "keys-offline",
-    )
-    with serving(settings):
-        settings.pki.mkdir()
-        (settings.pki / "ca.pem").write_text("the authority that vehicles trust")
-        signed_in = Terminal(settings=settings, folder=tmp_path, capture=capsys)
+def terminal(pg_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Terminal]:
+    with at_a_terminal(tmp_path, pg_url=pg_url, capture=capsys) as signed_in:
+        signed_in.settings.pki.mkdir()
+        (signed_in.settings.pki / "ca.pem").write_text("the authority that vehicles trust")
         signed_in.sign_in()
         yield signed_in
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import threading
@@ -19,6 +20,7 @@ import pytest
 import structlog
 import uvicorn
 
+from conftest import free_port
 from ringroad.cli import run
 from ringroad.cli.keys import KeyCounts, KeyFolders, init_keys, install_all_roots, load_online_signers
 from ringroad.http.accounts_store import issue_one_time_token
@@ -187,6 +189,16 @@ class Terminal:
             "HOME": str(self.folder),
         }
         return fixed | self.env
+
+
+@contextmanager
+def at_a_terminal(folder: Path, *, pg_url: str, capture: pytest.CaptureFixture[str]) -> Iterator[Terminal]:
+    """A server of its own in `folder`, and somebody at a terminal there who has not signed in yet."""
+    settings = Settings(
+        var=folder / "var", database_url=pg_url, http_port=free_port(), keys_offline=folder / "keys-offline"
+    )
+    with contextlib.chdir(folder), serving(settings):
+        yield Terminal(settings=settings, folder=folder, capture=capture)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from ringroad.vehicle.states import CampaignState, EcuMoved, Entry, Moved
 LOOK_S: Final = 1.0  # seconds between two looks for vehicles that were born meanwhile
 CONNECTIONS_MAX: Final = 40  # of all vehicles together
 PERMILLE_DEFAULT: Final = 50  # of operation cycles
-FIRST_CYCLE: Final = 4  # in which a fault may occur: until then a vehicle has said that it has none
+FIRST_CYCLE: Final = 10  # in which a fault may occur: by then a vehicle has said that it has none
 _FAULT = re.compile(r"([^@=\s]+)@([^@=\s]+)=([^@=:\s]+)(?::(\d{1,4}))?")
 
 
