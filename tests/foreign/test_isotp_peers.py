@@ -22,7 +22,10 @@ from ringroad.vehicle.python_can import PythonCanBus
 pytestmark = pytest.mark.foreign
 
 SECONDS = 20.0
-BASE = IsotpSettings(address=Address.normal(0x7E0, 0x7E8))
+PATIENCE_MS = 10_000  # of both sides: on a busy machine a thread may be late
+BASE = IsotpSettings(
+    address=Address.normal(0x7E0, 0x7E8), n_as_ms=PATIENCE_MS, n_bs_ms=PATIENCE_MS, n_cr_ms=PATIENCE_MS
+)
 PEER = isotp.Address(isotp.AddressingMode.Normal_11bits, txid=0x7E8, rxid=0x7E0)
 
 
@@ -79,7 +82,14 @@ CASES = (
 @contextmanager
 def peer(case: Case, channel: str, on_error: Callable[[Exception], None] | None = None) -> Iterator[None]:
     """can-isotp on the virtual bus, answering each message with its bytes in reverse order."""
-    params = {"max_frame_size": 70_000, "can_fd": case.fd, "bitrate_switch": case.fd, **dict(case.params)}
+    params = {
+        "max_frame_size": 70_000,
+        "rx_flowcontrol_timeout": PATIENCE_MS,
+        "rx_consecutive_frame_timeout": PATIENCE_MS,
+        "can_fd": case.fd,
+        "bitrate_switch": case.fd,
+        **dict(case.params),
+    }
     with can.Bus(interface="virtual", channel=channel) as bus:
         stack = isotp.CanStack(bus, address=case.address, params=params, error_handler=on_error)
         stack.start()

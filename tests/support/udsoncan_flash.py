@@ -43,7 +43,8 @@ def client_config() -> Any:
     )
     config["security_algo"] = lambda level, seed, params: hmac_key(params)(level, seed)
     config["security_algo_params"] = SECRET
-    config["request_timeout"] = 20
+    # can-isotp sends in the background, so that udsoncan counts the sending of a block as waiting for its answer.
+    config |= {"request_timeout": 60, "p2_timeout": 30, "p2_star_timeout": 30, "use_server_timing": False}
     return config
 
 
