@@ -1,4 +1,4 @@
-"""The gateway alone in one process, as the server runs it: uvicorn, uvloop, httptools, one worker."""
+"""The gateway alone in one process, set up as `ringroad serve` sets it up."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
 from ringroad.http.device.app import GatewayConfig, Gateways
+from ringroad.http.serving import UVICORN
 from ringroad.kernel.clock import SystemClock
 from ringroad.storage.db import Connection, connect
 
@@ -31,22 +32,12 @@ async def main() -> None:
         url, min_size=1, max_size=4, kwargs={"autocommit": True, "row_factory": dict_row}, open=True
     )
     gateways = Gateways(
-        GatewayConfig(database_url=url, poll_s=300, poll_active_s=5),
+        GatewayConfig(poll_s=300, poll_active_s=5),
         blobs=NoBlobs(), clock=SystemClock(),
         open_connection=lambda: connect(url), borrow=pool.connection,
     )  # fmt: skip
     await gateways.start()
-    server = uvicorn.Server(
-        uvicorn.Config(
-            gateways,
-            port=0,
-            lifespan="off",
-            log_level="warning",
-            access_log=False,
-            http="httptools",
-            proxy_headers=False,
-        )
-    )
+    server = uvicorn.Server(uvicorn.Config(gateways, port=0, lifespan="off", **UVICORN))
     serve = asyncio.create_task(server.serve())
     while not (server.started and gateways.model.fresh):  # noqa: ASYNC110 - others' conditions
         await asyncio.sleep(0.02)

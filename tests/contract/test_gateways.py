@@ -8,7 +8,10 @@ import msgspec
 import psycopg
 import pytest
 
+from ringroad.http.app import create_app
+from ringroad.http.device.wire import Answer, Request
 from ringroad.protocol.vehicle import Acknowledged, Command
+from ringroad.storage.settings import Settings
 from support.gateways import TOKEN, VIN, FolderBlobs, add_vehicle, eventually, fill, rows, serving
 
 pytestmark = pytest.mark.engines
@@ -146,6 +149,16 @@ def test_a_native_vehicle_polls_and_reports_once(pg_url: str, blobs: FolderBlobs
         "progress",
         "closed",
     ]
+
+
+def test_the_server_answers_polls_and_reports_express(pg_url: str, tmp_path: Path) -> None:
+    app = create_app(Settings(var=tmp_path, database_url=pg_url))
+    refused: list[Answer] = []
+    for path, scheme in (("/DEFAULT/controller/v1/V", "TargetToken"), ("/uptane/v1/vehicles/V", "Bearer")):
+        assert path.encode().startswith(app.express_paths)
+        headers = [(b"authorization", f"{scheme} x".encode())]
+        assert app.express(Request(method="GET", path=path, headers=headers, scheme="http"), refused.append)
+    assert [answer.status for answer in refused] == [503, 503]  # nothing is known yet
 
 
 def test_metadata_is_served_by_version_and_the_director_only_to_its_vehicle(

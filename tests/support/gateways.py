@@ -14,12 +14,14 @@ from typing import Any
 
 import psycopg
 import uvicorn
+import uvloop
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
 from ringroad.http.device.app import GatewayConfig, Gateways
 from ringroad.http.device.native import ApplyManifest
+from ringroad.http.serving import UVICORN
 from ringroad.kernel.clock import SystemClock
 from ringroad.storage.db import Connection, connect
 
@@ -100,18 +102,16 @@ def serving(
         url, min_size=1, max_size=4, kwargs={"autocommit": True, "row_factory": dict_row}, open=True
     )
     gateways = Gateways(
-        GatewayConfig(database_url=url, poll_s=poll_s, poll_active_s=1),
+        GatewayConfig(poll_s=poll_s, poll_active_s=1),
         blobs=blobs,
         clock=SystemClock(),
         open_connection=lambda: connect(url),
         borrow=pool.connection,
         apply_manifest=apply_manifest,
     )
-    server = uvicorn.Server(
-        uvicorn.Config(gateways, port=0, lifespan="off", log_level="warning", access_log=False)
-    )
+    server = uvicorn.Server(uvicorn.Config(gateways, port=0, lifespan="off", **UVICORN))
     ready = threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(_run(gateways, server, ready)), daemon=True)
+    thread = threading.Thread(target=lambda: uvloop.run(_run(gateways, server, ready)), daemon=True)
     thread.start()
     assert ready.wait(20), "the gateway did not start"
     port = server.servers[0].sockets[0].getsockname()[1]

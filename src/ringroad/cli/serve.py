@@ -15,11 +15,12 @@ from typing import Any
 
 import click
 import uvicorn
+import uvloop
 
 from ringroad.cli.keys import load_online_signers
 from ringroad.cli.shell import Shell
 from ringroad.http.app import create_app
-from ringroad.http.wire_limits import BoundedProtocol
+from ringroad.http.serving import UVICORN
 from ringroad.kernel.errors import RingroadError, Unavailable
 from ringroad.storage.broker import check_port
 from ringroad.storage.db import connect
@@ -29,9 +30,6 @@ from ringroad.storage.pki import ensure_pki
 from ringroad.storage.settings import Settings
 
 PARENT_S = 0.5  # seconds between two looks whether `ringroad up` still lives
-SHUTDOWN_S_MAX = 5  # seconds for open requests; a resumable download goes on elsewhere
-KEEP_ALIVE_S = 20  # seconds an idle connection stays; a vehicle that is being updated speaks more often
-BACKLOG = 4_096  # connections waiting to be accepted; a fleet wakes up together
 
 
 @click.command("serve")
@@ -43,7 +41,7 @@ def command(shell: Shell, parent: int | None) -> None:
     check_port(settings.http_host, settings.http_port, setting="http_port")
     check_port(settings.http_host, settings.https_port, setting="https_port")
     application = load_app(settings)
-    asyncio.run(_serve(shell, settings, application, parent))
+    uvloop.run(_serve(shell, settings, application, parent))
 
 
 def load_app(settings: Settings) -> Any:
@@ -53,18 +51,7 @@ def load_app(settings: Settings) -> Any:
 
 async def _serve(shell: Shell, settings: Settings, application: Any, parent: int | None) -> None:
     pki = ensure_pki(settings.pki, names=settings.cert_names, now=shell.clock.now())
-    common: dict[str, Any] = {
-        "host": settings.http_host,
-        "http": BoundedProtocol,
-        "ws": "none",
-        "log_level": "warning",
-        "access_log": False,
-        "backlog": BACKLOG,
-        "timeout_keep_alive": KEEP_ALIVE_S,
-        "timeout_graceful_shutdown": SHUTDOWN_S_MAX,
-        "server_header": False,
-        "proxy_headers": False,  # an address a client claims is not one to throttle by
-    }
+    common = {**UVICORN, "host": settings.http_host}
     plain = _Server(uvicorn.Config(application, port=settings.http_port, lifespan="on", **common))
     tls = _Server(
         uvicorn.Config(

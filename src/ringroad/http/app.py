@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from litestar import Litestar, Router
 from litestar.di import Provide
@@ -21,7 +21,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import HTTPRoute
 from litestar.static_files import create_static_files_router
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp
 
 import ringroad
 from ringroad.build.repository.store import OnlineSigners
@@ -45,7 +45,7 @@ from ringroad.http import (
 from ringroad.http.console import pages
 from ringroad.http.console.failure import for_people
 from ringroad.http.context import Context, make_context
-from ringroad.http.device import app as device
+from ringroad.http.device.app import GatewayConfig, Gateways
 from ringroad.http.middleware import COOKIE, Authenticate, Envelope
 from ringroad.http.routes import commands
 from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds
@@ -60,22 +60,6 @@ _DDI = re.compile(r"/[A-Za-z0-9_-]{1,64}/controller/v1/")
 _NATIVE = "/uptane/v1/"
 
 
-class Gateways(Protocol):
-    """Both gateways as one ASGI application with a lifetime (`ringroad.http.device.app.Gateways`)."""
-
-    async def start(self) -> None:
-        """Begin to follow the database."""
-        ...
-
-    async def stop(self) -> None:
-        """End; nothing is acknowledged after."""
-        ...
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer one request of a device."""
-        ...
-
-
 def create_app(
     settings: Settings,
     *,
@@ -83,7 +67,7 @@ def create_app(
     ids: Ids | None = None,
     load_signers: Callable[[], OnlineSigners] | None = None,
     with_gateways: bool = True,
-) -> ASGIApp:
+) -> Application:
     """Return the server's ASGI application.
 
     Args:
@@ -105,15 +89,27 @@ def create_app(
     }
     management = Envelope(litestar, clock, allow=allow)
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if gateways is not None and scope["type"] == ScopeType.HTTP:
+    return Application(management, gateways)
+
+
+class Application:
+    """Gateways by path prefix; everything else is management. What the gateways answer express, it does too."""
+
+    def __init__(self, management: ASGIApp, gateways: Gateways | None) -> None:
+        self._management = management
+        self._gateways = gateways
+        if gateways is not None:
+            self.express_paths = gateways.express_paths
+            self.express = gateways.express
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request."""
+        if self._gateways is not None and scope["type"] == ScopeType.HTTP:
             path = scope["path"]
             if path.startswith(_NATIVE) or _DDI.match(path):
-                await gateways(scope, receive, send)
+                await self._gateways(scope, receive, send)
                 return
-        await management(scope, receive, send)
-
-    return app
+        await self._management(scope, receive, send)
 
 
 def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
@@ -169,12 +165,11 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
 
 
 def _make_gateways(ctx: Context) -> Gateways:
-    config = device.GatewayConfig(
-        database_url=ctx.settings.database_url,
+    config = GatewayConfig(
         poll_s=ctx.settings.poll_s,
         poll_active_s=ctx.settings.poll_busy_s,
     )
-    return device.Gateways(
+    return Gateways(
         config,
         blobs=ctx.blobs,
         clock=ctx.clock,

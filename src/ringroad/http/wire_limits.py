@@ -51,8 +51,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """End the head."""
-        self._in_head = False
-        self._stop_timer()
+        self._end_head()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -60,6 +59,10 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self._in_head = self._ended = True
         self._head_bytes = 0
+
+    def _end_head(self) -> None:
+        self._in_head = False
+        self._stop_timer()
 
     def _start_timer(self) -> None:
         self._head_timer = self.loop.call_later(self.head_s_max, self._too_slow)

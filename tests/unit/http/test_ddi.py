@@ -13,7 +13,6 @@ from ringroad.http.device.read_model import Device, Offer, ReadModel
 from ringroad.http.device.wire import parse_range
 from ringroad.kernel.errors import InvalidInput
 
-NOW = datetime(2026, 11, 23, tzinfo=UTC)
 BASE = "https://srv/DEFAULT/controller/v1/veh-1"
 OFFER = Offer(action_id=17, kind="update", release_id="release_1", variant="city")
 
@@ -87,7 +86,7 @@ def test_update_is_never_skip_and_the_id_is_text() -> None:
 def test_progress_is_read_as_clients_send_it(
     progress: object, expected: tuple[int | None, int | None]
 ) -> None:
-    feedback = ddi.parse_feedback(status(progress=progress), now=NOW)
+    feedback = ddi.parse_feedback(status(progress=progress))
     assert (feedback.done, feedback.total) == expected
 
 
@@ -99,17 +98,35 @@ def test_progress_is_read_as_clients_send_it(
         {"status": {"execution": "finished"}},
         {"status": {"execution": ["closed"]}},
         {"status": {"execution": "closed", "result": {"finished": "yes"}}},
+        {"status": {"execution": "closed", "result": {"finished": ["success"]}}},
         {"status": {"execution": "closed", "details": {"a": 1}}},
     ],
 )
 def test_feedback_without_a_usable_status_is_refused(document: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
-        ddi.parse_feedback(document, now=NOW)
+        ddi.parse_feedback(document)
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "expected"),
+    [
+        (1_795_392_000_000, datetime(2026, 11, 23, tzinfo=UTC)),
+        (None, None),
+        (0, None),
+        (True, None),
+        (-1, None),
+        ("1795392000000", None),
+        (253_402_300_799_000, None),  # the end of the year 9999, which a time zone east of us cannot hold
+        (86_399_999, None),  # a clock that was never set
+    ],
+)
+def test_a_time_that_makes_no_sense_is_none(timestamp: object, expected: datetime | None) -> None:
+    assert ddi.parse_feedback({**status(), "timestamp": timestamp}).event_at == expected
 
 
 def test_details_are_bounded() -> None:
     document = {"status": {"execution": "closed", "details": ["x" * 5_000] * 500}}
-    feedback = ddi.parse_feedback(document, now=NOW)
+    feedback = ddi.parse_feedback(document)
     assert len(feedback.details) == ddi.DETAILS_MAX
     assert len(feedback.details[0]) == ddi.DETAIL_CHARS_MAX
 
@@ -129,7 +146,7 @@ def test_no_feedback_crashes_the_parser(value: Any) -> None:
     ):
         if isinstance(document, dict):
             try:
-                ddi.parse_feedback({**document, "timestamp": value}, now=NOW)
+                ddi.parse_feedback({**document, "timestamp": value})
             except InvalidInput:
                 continue
 

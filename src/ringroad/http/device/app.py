@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 import structlog
@@ -22,16 +21,19 @@ from ringroad.http.device.images import Blobs, legacy_digests, send_image
 from ringroad.http.device.read_model import Device, Offer, ReadModel
 from ringroad.http.device.store import SQL, NewReport, ReportWriter, keep_fresh
 from ringroad.http.device.wire import (
-    JSON,
+    COME_BACK,
+    Answer,
     Receive,
+    Reply,
+    Request,
     Scope,
     Send,
     header,
     parse_json_object,
+    problem,
     read_body,
-    send_bytes,
-    send_error,
-    send_refusal,
+    refusal,
+    send_answer,
 )
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import Forbidden, NotFound, RingroadError, Unavailable
@@ -41,16 +43,19 @@ from ringroad.storage.db import Connection
 log = structlog.get_logger()
 
 TENANT = "DEFAULT"
+NATIVE = "/uptane/v1/"
 BUNDLES_KEPT = 1_000  # (release, variant) pairs whose artifacts stay known
 _HOST = re.compile(r"[A-Za-z0-9.\-:\[\]]{1,255}")
-_RETRY = [(b"retry-after", b"5")]
+_ABOUT = frozenset({"deploymentBase", "cancelAction"})
+_DONE = Answer(200, b"")
+_CLOSED = problem(410, "gone", "this action is closed")
+_STARTING = problem(503, "starting", "the gateway is reading its vehicles", COME_BACK, hint="come back")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayConfig:
     """What the gateways are told at start."""
 
-    database_url: str
     poll_s: int  # seconds between polls of an idle vehicle
     poll_active_s: int  # seconds between polls while it has something to do
     public_url: str = ""  # origin in links; empty: the Host the device used
@@ -58,6 +63,8 @@ class GatewayConfig:
 
 class Gateways:
     """Both gateways and what they share: read model, report writer, blobs."""
+
+    express_paths: tuple[bytes, ...] = (b"/DEFAULT/controller/v1/", b"/uptane/v1/vehicles/")
 
     def __init__(
         self,
@@ -73,14 +80,13 @@ class Gateways:
         self.blobs = blobs
         self.clock = clock
         self.model = ReadModel()
-        self.writer = ReportWriter(config.database_url)
+        self.writer = ReportWriter(open_connection, clock=clock)
         self._open_connection = open_connection
         self._borrow = borrow
         self._native = native.NativeGateway(self, borrow, apply_manifest)
         self._bundles: dict[tuple[str, str], list[ddi.Artifact]] = {}
-        self._idle_poll = ddi.render_poll(
-            Device(b"", ddi=True, config_wanted=False), base="", poll_s=config.poll_s
-        )
+        idle = Device(b"", ddi=True, config_wanted=False)
+        self._idle_poll = Answer(200, ddi.render_poll(idle, base="", poll_s=config.poll_s))
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -98,92 +104,145 @@ class Gateways:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
+    def express(self, request: Request, reply: Reply) -> bool:
+        """Answer a poll at once and a report when it is durable; everything else is left to ASGI.
+
+        Returns:
+            Whether it is one of those; if so `reply` is called once, now or later, in this thread.
+        """
+        try:
+            if request.path.startswith(NATIVE):
+                return self._native.express(request, reply)
+            return self._express_ddi(request, reply)
+        except RingroadError as error:
+            reply(self.refuse(request.path, error))
+            return True
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request of a device."""
         path: str = scope["path"]
+        request = Request(method=scope["method"], path=path, headers=scope["headers"], scheme=scope["scheme"])
         try:
-            if path.startswith("/uptane/v1/"):
-                await self._native.answer(scope, receive, send, path[11:].split("/"))
+            if path.startswith(NATIVE):
+                answer = await self._native.answer(request, scope, receive, send)
             else:
-                await self._answer_ddi(scope, receive, send, path.split("/"))
+                answer = await self._answer_ddi(request, scope, receive, send)
         except RingroadError as error:
-            log.info("device refused", path=path, code=error.code, reason=error.message, detail=error.detail)
-            await send_refusal(send, error)
+            answer = self.refuse(path, error)
         except psycopg.Error as error:  # only before an answer has begun: images need no database by then
             log.warning("database unavailable", path=path, detail=str(error))
-            await send_refusal(send, Unavailable("the database does not answer", hint="come back"))
+            answer = refusal(Unavailable("the database does not answer", hint="come back"))
+        if answer is not None:
+            await send_answer(send, answer)
 
-    # DDI ------------------------------------------------------------------------------------------
+    @staticmethod
+    def refuse(path: str, error: RingroadError) -> Answer:
+        """Log and return what an error of ours means to a device."""
+        log.info("device refused", path=path, code=error.code, reason=error.message, detail=error.detail)
+        return refusal(error)
 
-    async def _answer_ddi(self, scope: Scope, receive: Receive, send: Send, parts: list[str]) -> None:
-        # "", tenant, "controller", "v1", id, ...
-        if len(parts) < 5 or parts[1] != TENANT:
-            await send_error(send, 404, "not_found", "no such tenant", hint=f"the tenant is {TENANT}")
-            return
-        device = await self.authenticate(scope, send, parts[4], scheme=b"TargetToken ")
-        if device is None:
-            return
-        if not device.ddi:
-            # Here a bare word closes an action; a native vehicle must show its ECUs' signed manifest.
-            raise Forbidden("this vehicle speaks Uptane, not DDI", hint="/uptane/v1", code="wrong_gateway")
-        method = scope["method"]
-        if len(parts) == 5 and method == "GET":
-            if device.offer is None and not device.config_wanted:
-                await send_bytes(send, 200, self._idle_poll)
-                return
-            poll_s = self.config.poll_s if device.offer is None else self.config.poll_active_s
-            body = ddi.render_poll(device, base=self._base(scope, parts[4]), poll_s=poll_s)
-            await send_bytes(send, 200, body)
-            return
-        match (method, parts[5:]):
-            case ("PUT", ["configData"]):
-                await self._config_data(receive, send, parts[4], device)
-            case ("GET", ["deploymentBase", action]):
-                await self._deployment(scope, send, parts[4], device, action)
-            case ("POST", ["deploymentBase", action, "feedback"]):
-                await self._feedback(receive, send, parts[4], device, action, about="update")
-            case ("GET", ["cancelAction", action]):
-                offer = self._offer(device, action, "cancel")
-                await send_bytes(send, 200, ddi.render_cancel(offer.action_id))
-            case ("POST", ["cancelAction", action, "feedback"]):
-                await self._feedback(receive, send, parts[4], device, action, about="cancel")
-            case ("PUT", ["installedBase"]):
-                await read_body(receive, bytes_max=FEEDBACK_BYTES_MAX)
-                await send_bytes(send, 200, b"")
-            case ("GET" | "HEAD", ["softwaremodules", module, "artifacts", filename]):
-                await self._artifact(scope, send, device, module, filename)
-            case _:
-                await send_error(send, 404, "not_found", "no such DDI resource")
+    async def settled(self, request: Request) -> Answer:
+        """Return what `express` answers to a poll or report whose body is whole."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
-    async def authenticate(self, scope: Scope, send: Send, vin: str, *, scheme: bytes) -> Device | None:
-        """Return the device behind a request, or answer why not and return None.
+        def reply(answer: Answer) -> None:
+            if not future.done():  # its client went away
+                future.set_result(answer)
+
+        if not self.express(request, reply):
+            raise NotFound("no such resource")
+        return await future
+
+    def authenticate(self, request: Request, vin: str, *, scheme: bytes) -> Device | Answer:
+        """Return the device behind a request, or why not.
 
         A wrong token and an unknown device get the same answer.
         """
         if not self.model.fresh:
-            await send_error(
-                send, 503, "starting", "the gateway is reading its vehicles", hint="come back", headers=_RETRY
-            )
-            return None
-        value = header(scope, b"authorization") or b""
+            return _STARTING
+        value = header(request.headers, b"authorization") or b""
         device = self.model.devices.get(vin)
         token = value[len(scheme) :] if value[: len(scheme)].lower() == scheme.lower() else b""
         if device is None or not token or len(token) > 512 or not device.knows(token):
-            await send_error(
-                send, 401, "unauthorized", "unknown device or wrong token",
-                hint=f"Authorization: {scheme.decode()}<device token>",
-                headers=[(b"www-authenticate", scheme.strip())],
+            return problem(
+                401, "unauthorized", "unknown device or wrong token",
+                (b"www-authenticate", scheme.strip()), hint=f"Authorization: {scheme.decode()}<device token>",
             )  # fmt: skip
-            return None
         return device
 
-    def _base(self, scope: Scope, vin: str) -> str:
+    # DDI ------------------------------------------------------------------------------------------
+
+    def _express_ddi(self, request: Request, reply: Reply) -> bool:
+        # "", tenant, "controller", "v1", id, ...
+        match request.method, request.path.split("/"):
+            case "GET", ["", tenant, _, _, vin] if tenant == TENANT:
+                device = self._ddi_device(request, vin)
+                reply(device if isinstance(device, Answer) else self._poll(request, vin, device))
+            case "POST", ["", tenant, _, _, vin, about, action, "feedback"] if (
+                tenant == TENANT and about in _ABOUT
+            ):
+                device = self._ddi_device(request, vin)
+                if isinstance(device, Answer):
+                    reply(device)
+                else:
+                    self._feedback(request, reply, vin, device, about=about, action=action)
+            case _:
+                return False
+        return True
+
+    def _ddi_device(self, request: Request, vin: str) -> Device | Answer:
+        device = self.authenticate(request, vin, scheme=b"TargetToken ")
+        if isinstance(device, Device) and not device.ddi:
+            # Here a bare word closes an action; a native vehicle must show its ECUs' signed manifest.
+            raise Forbidden("this vehicle speaks Uptane, not DDI", hint="/uptane/v1", code="wrong_gateway")
+        return device
+
+    async def _answer_ddi(
+        self, request: Request, scope: Scope, receive: Receive, send: Send
+    ) -> Answer | None:
+        parts = request.path.split("/")
+        if len(parts) < 5 or parts[1] != TENANT:
+            return problem(404, "not_found", "no such tenant", hint=f"the tenant is {TENANT}")
+        vin = parts[4]
+        device = self._ddi_device(request, vin)
+        if isinstance(device, Answer):
+            return device
+        match (request.method, parts[5:]):
+            case ("GET", []):
+                return await self.settled(request)
+            case ("PUT", ["configData"]):
+                body = await read_body(receive, bytes_max=FEEDBACK_BYTES_MAX)
+                return await self._config_data(body, vin, device)
+            case ("GET", ["deploymentBase", action]):
+                offer = self._offer(device, action, "update")
+                artifacts = await self._artifacts(offer)
+                return Answer(200, ddi.render_deployment(offer, artifacts, base=self._base(request, vin)))
+            case ("GET", ["cancelAction", action]):
+                return Answer(200, ddi.render_cancel(self._offer(device, action, "cancel").action_id))
+            case ("POST", ["deploymentBase" | "cancelAction", _, "feedback"]):
+                request.body = await read_body(receive, bytes_max=FEEDBACK_BYTES_MAX)
+                return await self.settled(request)
+            case ("PUT", ["installedBase"]):
+                await read_body(receive, bytes_max=FEEDBACK_BYTES_MAX)
+                return _DONE
+            case ("GET" | "HEAD", ["softwaremodules", module, "artifacts", filename]):
+                return await self._artifact(scope, send, device, module, filename)
+            case _:
+                return problem(404, "not_found", "no such DDI resource")
+
+    def _poll(self, request: Request, vin: str, device: Device) -> Answer:
+        if device.offer is None and not device.config_wanted:
+            return self._idle_poll
+        poll_s = self.config.poll_s if device.offer is None else self.config.poll_active_s
+        return Answer(200, ddi.render_poll(device, base=self._base(request, vin), poll_s=poll_s))
+
+    def _base(self, request: Request, vin: str) -> str:
         origin = self.config.public_url
         if not origin:
-            host = (header(scope, b"host") or b"").decode("latin-1")
+            host = (header(request.headers, b"host") or b"").decode("latin-1")
             if not _HOST.fullmatch(host):
                 host = "localhost"
-            origin = f"{scope['scheme']}://{host}"
+            origin = f"{request.scheme}://{host}"
         return f"{origin}/{TENANT}/controller/v1/{vin}"
 
     @staticmethod
@@ -192,11 +251,6 @@ class Gateways:
         if device.offer is None or device.offer.action_id != number or device.offer.kind != kind:
             raise NotFound("this device has no such action")
         return device.offer
-
-    async def _deployment(self, scope: Scope, send: Send, vin: str, device: Device, action: str) -> None:
-        offer = self._offer(device, action, "update")
-        artifacts = await self._artifacts(offer)
-        await send_bytes(send, 200, ddi.render_deployment(offer, artifacts, base=self._base(scope, vin)))
 
     async def _artifacts(self, offer: Offer) -> list[ddi.Artifact]:
         key = (offer.release_id, offer.variant)
@@ -221,68 +275,67 @@ class Gateways:
             )  # fmt: skip
         return artifacts
 
-    async def _artifact(self, scope: Scope, send: Send, device: Device, module: str, filename: str) -> None:
+    async def _artifact(
+        self, scope: Scope, send: Send, device: Device, module: str, filename: str
+    ) -> Answer | None:
         wanted = filename.removesuffix(".MD5SUM")
         if device.offer is None:
             raise NotFound("this device has nothing to download")
         for artifact in await self._artifacts(device.offer):
             if artifact.module_id == module and artifact.filename == wanted:
-                if wanted != filename:
-                    text = f"{artifact.md5}  {artifact.filename}\n".encode()
-                    await send_bytes(send, 200, text, [(b"content-type", b"text/plain")])
-                else:
-                    await send_image(scope, send, self.blobs, sha256=artifact.sha256, size=artifact.size)
-                return
+                if wanted == filename:
+                    return await send_image(
+                        scope, send, self.blobs, sha256=artifact.sha256, size=artifact.size
+                    )
+                text = f"{artifact.md5}  {artifact.filename}\n".encode()
+                return Answer(200, text, ((b"content-type", b"text/plain"),))
         raise NotFound("this device has no such artifact")
 
-    async def _config_data(self, receive: Receive, send: Send, vin: str, device: Device) -> None:
-        body = await read_body(receive, bytes_max=FEEDBACK_BYTES_MAX)
+    async def _config_data(self, body: bytes, vin: str, device: Device) -> Answer:
         mode, data = ddi.parse_config_data(parse_json_object(body))
-        now = self.clock.now()
-        report = NewReport(
-            vin=vin, dedupe_key=ddi.dedupe_key(f"config:{now.isoformat()}", 0, body), action_id=None,
-            kind="config", event_at=now, received_at=now, body={"mode": mode, "data": data},
-        )  # fmt: skip
+        key = ddi.dedupe_key(f"config:{self.clock.now().isoformat()}", 0, body)
+        report = NewReport(vin=vin, dedupe_key=key, kind="config", body={"mode": mode, "data": data})
         await self.writer.write([report])
         device.config_wanted = False
         # 200 and nothing else: SWUpdate takes 204 for an error and never installs.
-        await send_bytes(send, 200, b"")
+        return _DONE
 
-    async def _feedback(
-        self, receive: Receive, send: Send, vin: str, device: Device, action: str, *, about: str
+    def _feedback(
+        self, request: Request, reply: Reply, vin: str, device: Device, *, about: str, action: str
     ) -> None:
-        body = await read_body(receive, bytes_max=FEEDBACK_BYTES_MAX)
         number = ddi.parse_action_id(action)
         if number is not None and number <= device.closed_action_id:
-            await send_error(send, 410, "gone", "this action is closed")
+            reply(_CLOSED)
             return
         if device.offer is None or device.offer.action_id != number:
             raise NotFound("this device has no such action")
-        now = self.clock.now()
-        feedback = ddi.parse_feedback(parse_json_object(body), now=now)
-        closes = feedback.closes if about == "update" else feedback.execution == "closed"
-        kind = "cancel" if about == "cancel" else "closed" if closes else "progress"
-        await self.writer.write([self._report(vin, number, kind, feedback, body, now=now)])
-        if closes:
-            device.close(number)
-        await send_bytes(send, 200, b"")
+        body = bytes(request.body)
+        feedback = ddi.parse_feedback(parse_json_object(body))
+        cancel = about == "cancelAction"
+        closes = feedback.execution == "closed" if cancel else feedback.closes
+        kind = "cancel" if cancel else "closed" if closes else "progress"
+
+        def settle(error: RingroadError | None) -> None:
+            if error is None and closes:
+                device.close(number)
+            reply(_DONE if error is None else self.refuse(request.path, error))
+
+        self.writer.put([self._report(vin, number, kind, feedback, body)], settle)
 
     @staticmethod
-    def _report(
-        vin: str, action_id: int, kind: str, feedback: ddi.Feedback, body: bytes, *, now: Any
-    ) -> NewReport:
+    def _report(vin: str, action_id: int, kind: str, feedback: ddi.Feedback, body: bytes) -> NewReport:
         content = {
             "gateway": "ddi",
             "execution": feedback.execution,
             "finished": feedback.finished,
             "done": feedback.done,
             "total": feedback.total,
-            "details": list(feedback.details),
+            "details": feedback.details,
         }
         return NewReport(
             vin=vin, dedupe_key=ddi.dedupe_key(kind, action_id, body), action_id=action_id, kind=kind,
-            event_at=feedback.event_at, received_at=now, body=content,
+            event_at=feedback.event_at, body=content,
         )  # fmt: skip
 
 
-__all__ = ["JSON", "GatewayConfig", "Gateways"]
+__all__ = ["GatewayConfig", "Gateways"]

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
+import msgspec
 import orjson
 
 from ringroad.http.device.read_model import Device, Offer
@@ -45,16 +46,15 @@ class Artifact:
     md5: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Feedback:
-    """A device's word on an action, normalised."""
+class Feedback(msgspec.Struct, frozen=True, kw_only=True):
+    """A device's word on an action, normalised. A msgspec value, because one is made for every feedback."""
 
     execution: str
     finished: str
     done: int | None
     total: int | None
     details: tuple[str, ...]
-    event_at: datetime
+    event_at: datetime | None  # by its own clock, where that makes sense
 
     @property
     def closes(self) -> bool:
@@ -144,7 +144,7 @@ def parse_action_id(text: str) -> int | None:
     return number if 0 < number <= ACTION_ID_MAX else None
 
 
-def parse_feedback(document: dict[str, Any], *, now: datetime) -> Feedback:
+def parse_feedback(document: dict[str, Any]) -> Feedback:
     """Read feedback as real clients send it.
 
     Tolerated, because seen on the wire: `id` as number or string, `time` instead of `timestamp`,
@@ -163,7 +163,7 @@ def parse_feedback(document: dict[str, Any], *, now: datetime) -> Feedback:
         )
     result = status.get("result")
     finished = result.get("finished", "none") if isinstance(result, dict) else "none"
-    if finished not in FINISHED:
+    if not isinstance(finished, str) or finished not in FINISHED:
         raise InvalidInput(f"unknown result.finished {str(finished)[:40]!r}", hint="success, failure or none")
     done, total = _progress(result.get("progress") if isinstance(result, dict) else None)
     details = status.get("details") or []
@@ -171,39 +171,37 @@ def parse_feedback(document: dict[str, Any], *, now: datetime) -> Feedback:
         details = [details]
     if not isinstance(details, list):
         raise InvalidInput("details must be a list of texts")
-    lines = tuple(str(line)[:DETAIL_CHARS_MAX] for line in details[:DETAILS_MAX])
+    lines = tuple([str(line)[:DETAIL_CHARS_MAX] for line in details[:DETAILS_MAX]])
     return Feedback(
         execution=execution,
         finished=finished,
         done=done,
         total=total,
         details=lines,
-        event_at=_event_at(document.get("timestamp"), now=now),
+        event_at=_event_at(document.get("timestamp")),
     )
 
 
 def _progress(progress: object) -> tuple[int | None, int | None]:
     if not isinstance(progress, dict):
         return None, None
-    percentage = _count(progress.get("percentage"))
-    if percentage is not None:
+    percentage = progress.get("percentage")
+    if _is_count(percentage):
         return min(percentage, 100), 100
-    count, of = _count(progress.get("cnt")), _count(progress.get("of"))
-    if count is None or not of:
+    count, of = progress.get("cnt"), progress.get("of")
+    if not _is_count(count) or not _is_count(of) or of == 0:
         return None, None
     return min(count, of), of
 
 
-def _count(value: object) -> int | None:
-    usable = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
-    return value if usable and isinstance(value, int) else None
+def _is_count(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < 2**53  # a bool is no count
 
 
-def _event_at(timestamp: object, *, now: datetime) -> datetime:
-    """Return the device's own time in milliseconds where it makes sense, else the time of receipt."""
-    if isinstance(timestamp, int) and not isinstance(timestamp, bool) and 0 < timestamp < TIMESTAMP_MS_MAX:
-        return storable_time(datetime.fromtimestamp(timestamp / 1000, UTC), now=now)
-    return now
+def _event_at(timestamp: object) -> datetime | None:
+    if type(timestamp) is int and 0 < timestamp < TIMESTAMP_MS_MAX:  # milliseconds
+        return storable_time(datetime.fromtimestamp(timestamp / 1000, UTC))
+    return None
 
 
 def parse_config_data(document: dict[str, Any]) -> tuple[str, dict[str, str]]:

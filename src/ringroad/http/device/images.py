@@ -7,7 +7,7 @@ import functools
 import hashlib
 from typing import Protocol
 
-from ringroad.http.device.wire import Scope, Send, header, parse_range, send_error
+from ringroad.http.device.wire import Answer, Scope, Send, header, parse_range, problem
 from ringroad.kernel.errors import Corrupt, InvalidInput
 
 CHUNK_BYTES = 256 * 1024  # bytes read and sent at a time
@@ -24,19 +24,21 @@ class Blobs(Protocol):
         ...
 
 
-async def send_image(scope: Scope, send: Send, blobs: Blobs, *, sha256: str, size: int) -> None:
-    """Answer GET or HEAD on an image. The body is streamed; memory per download is two chunks."""
+async def send_image(scope: Scope, send: Send, blobs: Blobs, *, sha256: str, size: int) -> Answer | None:
+    """Answer GET or HEAD on an image. The body is streamed; memory per download is two chunks.
+
+    Returns:
+        The answer still to be sent when there is nothing to stream.
+    """
     first, last, status = 0, size - 1, 200
     etag = b'"%b"' % sha256.encode()
-    text = header(scope, b"range")
-    if_range = header(scope, b"if-range")
+    text = header(scope["headers"], b"range")
+    if_range = header(scope["headers"], b"if-range")
     if text is not None and if_range in (None, etag):
         try:
             asked = parse_range(text.decode("latin-1"), size)
         except InvalidInput as error:
-            headers = [(b"content-range", b"bytes */%d" % size)]
-            await send_error(send, 416, error.code, error.message, headers=headers)
-            return
+            return problem(416, error.code, error.message, (b"content-range", b"bytes */%d" % size))
         if asked is not None:
             (first, last), status = asked, 206
     headers = [
@@ -51,13 +53,14 @@ async def send_image(scope: Scope, send: Send, blobs: Blobs, *, sha256: str, siz
     await send({"type": "http.response.start", "status": status, "headers": headers})
     if scope["method"] == "HEAD":
         await send({"type": "http.response.body", "body": b""})
-        return
+        return None
     offset = first
     while offset <= last:
         length = min(CHUNK_BYTES, last - offset + 1)
         chunk = await asyncio.to_thread(read_some, blobs, sha256, offset=offset, length=length)
         offset += len(chunk)
         await send({"type": "http.response.body", "body": chunk, "more_body": offset <= last})
+    return None
 
 
 def read_some(blobs: Blobs, sha256: str, *, offset: int, length: int) -> bytes:

@@ -18,8 +18,19 @@ import msgspec
 
 from ringroad.http.device.images import send_image
 from ringroad.http.device.store import SQL, NewReport
-from ringroad.http.device.wire import JSON, Receive, Scope, Send, header, read_body, send_bytes, storable_time
-from ringroad.kernel.errors import InvalidInput, NotFound
+from ringroad.http.device.wire import (
+    JSON,
+    Answer,
+    Receive,
+    Reply,
+    Request,
+    Scope,
+    Send,
+    header,
+    read_body,
+    storable_time,
+)
+from ringroad.kernel.errors import InvalidInput, NotFound, RingroadError
 from ringroad.kernel.limits import MANIFEST_BYTES_MAX, REQUEST_BYTES_MAX
 from ringroad.protocol.vehicle import TERMINAL_STATES, Acknowledged, Command, ReportBatch
 from ringroad.storage.db import Connection
@@ -30,6 +41,7 @@ if TYPE_CHECKING:
 
 ApplyManifest = Callable[[Connection, str, bytes, datetime], None]
 
+IDLE_ETAG = b'"idle"'
 METADATA_KEPT_BYTES = 64 * 1024**2  # bytes of versioned metadata kept in memory
 _METADATA_FILE = re.compile(r"(?:([1-9][0-9]{0,8})\.)?([a-z][a-z0-9_-]{0,63})\.json")
 _IMAGE_FILE = re.compile(r"([0-9a-f]{64})\.([A-Za-z0-9][A-Za-z0-9._+-]{0,199})")
@@ -51,61 +63,74 @@ class NativeGateway:
         self._apply_manifest = apply_manifest
         self._kept: OrderedDict[tuple[str, str, str, int], bytes] = OrderedDict()
         self._kept_bytes = 0
-        self._idle = _ENCODER.encode(Command(kind="none", poll_s=gateways.config.poll_s))
+        idle = _ENCODER.encode(Command(kind="none", poll_s=gateways.config.poll_s))
+        self._idle = Answer(200, idle, (JSON, (b"etag", IDLE_ETAG)))
 
-    async def answer(self, scope: Scope, receive: Receive, send: Send, parts: list[str]) -> None:
-        """Answer one request; `parts` is the path below the prefix."""
-        match (scope["method"], parts):
-            case ("GET", ["vehicles", vin]):
-                await self._poll(scope, send, vin)
+    def express(self, request: Request, reply: Reply) -> bool:
+        """Answer a poll or a batch of reports; see `Gateways.express`."""
+        match request.method, request.path.split("/"):
+            case "GET", ["", "uptane", "v1", "vehicles", vin]:
+                device = self._device(request, vin)
+                reply(device if isinstance(device, Answer) else self._poll(request, device))
+            case "POST", ["", "uptane", "v1", "vehicles", vin, "reports"]:
+                device = self._device(request, vin)
+                if isinstance(device, Answer):
+                    reply(device)
+                else:
+                    self._reports(request, reply, vin, device)
+            case _:
+                return False
+        return True
+
+    async def answer(self, request: Request, scope: Scope, receive: Receive, send: Send) -> Answer | None:
+        """Answer one request, unless it was streamed."""
+        match (request.method, request.path.split("/")[3:]):
+            case ("GET", ["vehicles", _]):
+                return await self._gateways.settled(request)
             case ("POST", ["vehicles", vin, "reports"]):
-                await self._reports(scope, receive, send, vin)
+                device = self._device(request, vin)
+                if isinstance(device, Answer):
+                    return device
+                request.body = await read_body(receive, bytes_max=REQUEST_BYTES_MAX)
+                return await self._gateways.settled(request)
             case ("PUT", ["vehicles", vin, "manifest"]):
-                await self._manifest(scope, receive, send, vin)
+                return await self._manifest(request, receive, vin)
             case ("GET" | "HEAD", ["image", "targets", filename]):
-                await self._image(scope, send, filename)
+                return await self._image(scope, send, filename)
             case ("GET", ["image", filename]):
-                await self._metadata(send, "image", "", filename)
+                return await self._metadata("image", "", filename)
             case ("GET", ["director", vin, filename]):
-                if await self._device(scope, send, vin) is not None:
-                    # Every vehicle has its own Director metadata but the Root, which is one for all.
-                    owner = "" if filename.endswith("root.json") else vin
-                    await self._metadata(send, "director", owner, filename)
+                device = self._device(request, vin)
+                if isinstance(device, Answer):
+                    return device
+                # Every vehicle has its own Director metadata but the Root, which is one for all.
+                return await self._metadata(
+                    "director", "" if filename.endswith("root.json") else vin, filename
+                )
             case _:
                 raise NotFound("no such resource of the native gateway")
 
-    async def _device(self, scope: Scope, send: Send, vin: str) -> Device | None:
-        return await self._gateways.authenticate(scope, send, vin, scheme=b"Bearer ")
+    def _device(self, request: Request, vin: str) -> Device | Answer:
+        return self._gateways.authenticate(request, vin, scheme=b"Bearer ")
 
-    async def _poll(self, scope: Scope, send: Send, vin: str) -> None:
-        device = await self._device(scope, send, vin)
-        if device is None:
-            return
+    def _poll(self, request: Request, device: Device) -> Answer:
         offer = device.offer
         if offer is None:
-            body, etag = self._idle, b'"idle"'
+            etag, answer = IDLE_ETAG, self._idle
         else:
             etag = b'"%b-%d"' % (offer.kind.encode(), offer.action_id)
-            body = _ENCODER.encode(
-                Command(
-                    kind=offer.kind, action_id=offer.action_id, poll_s=self._gateways.config.poll_active_s
-                )
-            )
-        if header(scope, b"if-none-match") == etag:
-            await send_bytes(send, 304, b"", [(b"etag", etag)])
-            return
-        await send_bytes(send, 200, body, [JSON, (b"etag", etag)])
+            poll_s = self._gateways.config.poll_active_s
+            command = Command(kind=offer.kind, action_id=offer.action_id, poll_s=poll_s)
+            answer = Answer(200, _ENCODER.encode(command), (JSON, (b"etag", etag)))
+        if header(request.headers, b"if-none-match") == etag:
+            return Answer(304, b"", ((b"etag", etag),))
+        return answer
 
-    async def _reports(self, scope: Scope, receive: Receive, send: Send, vin: str) -> None:
-        device = await self._device(scope, send, vin)
-        if device is None:
-            return
-        body = await read_body(receive, bytes_max=REQUEST_BYTES_MAX)
+    def _reports(self, request: Request, reply: Reply, vin: str, device: Device) -> None:
         try:
-            batch = _DECODER.decode(body)
+            batch = _DECODER.decode(request.body)
         except msgspec.MsgspecError as error:
             raise InvalidInput(f"not a report batch: {error}") from error
-        now = self._gateways.clock.now()
         rows = []
         for report in batch.reports:
             if report.at.tzinfo is None:
@@ -115,26 +140,39 @@ class NativeGateway:
                 NewReport(
                     vin=vin, dedupe_key=report.id, action_id=report.action_id,
                     kind="closed" if report.state in TERMINAL_STATES and not report.ecu else "progress",
-                    event_at=storable_time(report.at, now=now), received_at=now, body={"gateway": "native", **content},
+                    event_at=storable_time(report.at), body={"gateway": "native", **content},
                 )
             )  # fmt: skip
+
+        def settle(error: RingroadError | None) -> None:
+            if error is not None:
+                reply(self._gateways.refuse(request.path, error))
+                return
+            for row in rows:
+                if (
+                    row.kind == "closed"
+                    and row.action_id is not None
+                    and self._offered(device, row.action_id)
+                ):
+                    device.close(row.action_id)
+            reply(Answer(200, _ENCODER.encode(Acknowledged(ids=[r.id for r in batch.reports]))))
+
         if rows:
-            await self._gateways.writer.write(rows)
-        for row in rows:
-            if row.kind == "closed" and row.action_id is not None and self._offered(device, row.action_id):
-                device.close(row.action_id)
-        await send_bytes(send, 200, _ENCODER.encode(Acknowledged(ids=[r.id for r in batch.reports])))
+            self._gateways.writer.put(rows, settle)
+        else:
+            settle(None)
 
     @staticmethod
     def _offered(device: Device, action_id: int) -> bool:
         return device.offer is not None and device.offer.action_id == action_id
 
-    async def _manifest(self, scope: Scope, receive: Receive, send: Send, vin: str) -> None:
-        if await self._device(scope, send, vin) is None:
-            return
+    async def _manifest(self, request: Request, receive: Receive, vin: str) -> Answer:
+        device = self._device(request, vin)
+        if isinstance(device, Answer):
+            return device
         body = await read_body(receive, bytes_max=MANIFEST_BYTES_MAX)
         await asyncio.to_thread(self._store_manifest, vin, body)
-        await send_bytes(send, 200, b'{"accepted":true}')
+        return Answer(200, b'{"accepted":true}')
 
     def _store_manifest(self, vin: str, body: bytes) -> None:
         if self._apply_manifest is None:
@@ -142,14 +180,14 @@ class NativeGateway:
         with self._borrow() as conn:
             self._apply_manifest(conn, vin, body, self._gateways.clock.now())
 
-    async def _image(self, scope: Scope, send: Send, filename: str) -> None:
+    async def _image(self, scope: Scope, send: Send, filename: str) -> Answer | None:
         parsed = _IMAGE_FILE.fullmatch(filename)
         if parsed is None:
             raise NotFound("no such image", hint="images are named <sha256>.<filename>")
         row = await asyncio.to_thread(self._read_image_row, parsed[1], parsed[2])
         if row is None:
             raise NotFound("no such image")
-        await send_image(
+        return await send_image(
             scope, send, self._gateways.blobs, sha256=row["image_sha256"], size=row["image_bytes"]
         )
 
@@ -157,7 +195,7 @@ class NativeGateway:
         with self._borrow() as conn:
             return SQL.image_by_name(conn, sha256=sha256, filename=filename)
 
-    async def _metadata(self, send: Send, repository: str, vin: str, filename: str) -> None:
+    async def _metadata(self, repository: str, vin: str, filename: str) -> Answer:
         parsed = _METADATA_FILE.fullmatch(filename)
         if parsed is None or (parsed[1] is None) != (parsed[2] == "timestamp"):
             raise NotFound("no such metadata", hint="<version>.<role>.json, or timestamp.json")
@@ -170,7 +208,7 @@ class NativeGateway:
                 raise NotFound("no such metadata")
             if version:
                 self._keep(key, body)
-        await send_bytes(send, 200, body)
+        return Answer(200, body)
 
     def _read_metadata(self, repository: str, vin: str, role: str, version: int) -> bytes | None:
         with self._borrow() as conn:

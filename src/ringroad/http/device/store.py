@@ -7,25 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-import orjson
+import msgspec
 import psycopg
 import structlog
 from psycopg.types.json import Jsonb
 
 from ringroad.http.device.ddi import ATTRIBUTES_MAX
 from ringroad.http.device.read_model import ReadModel
+from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import InvalidInput, RingroadError, Unavailable
-from ringroad.storage.db import Connection, load_queries
+from ringroad.storage.db import Connection, Opener, load_queries
 
 SQL = load_queries("ringroad.http.device")
 log = structlog.get_logger()
+_ENCODER = msgspec.json.Encoder()
+Settle = Callable[[RingroadError | None], None]
 
-FLUSH_EVERY_S = 0.005  # seconds; measured: durable feedback becomes cheaper than one statement each
+FLUSH_EVERY_S = 0.01  # seconds; a commit costs 300 µs, so it should be shared; no vehicle waits for 10 ms
 FLUSH_WRITES_MAX = 1_000  # devices' writes per transaction
 QUEUE_ROWS_MAX = 50_000  # rows waiting; beyond it devices are asked to come back later
 SEQ_SLACK = 1_000  # numbers drawn by transactions that commit out of order
@@ -39,10 +42,13 @@ WAKING = frozenset({"closed", "cancel"})  # kinds that the worker should fold at
 # One parameter for the whole batch: adapting arrays value by value cost more than everything else together.
 INSERT_REPORTS = """
 INSERT INTO device_report (vin, dedupe_key, action_id, kind, event_at, received_at, body)
-SELECT * FROM jsonb_to_recordset(%s::jsonb)
-    AS given (vin text, dedupe_key text, action_id int, kind text, event_at timestamptz, received_at timestamptz, body jsonb)
+SELECT vin, dedupe_key, action_id, kind, coalesce(event_at, %(now)s), %(now)s, body
+  FROM jsonb_to_recordset(%(reports)s::jsonb)
+    AS given (vin text, dedupe_key text, action_id int, kind text, event_at timestamptz, body jsonb)
 ON CONFLICT (vin, dedupe_key) DO NOTHING
 """
+# One statement, so that it needs no transaction around it: two round trips less.
+INSERT_AND_WAKE = f"WITH stored AS ({INSERT_REPORTS}) SELECT pg_notify('ringroad_report', '')"
 UPDATE_ATTRIBUTES = """
 UPDATE vehicle SET attributes = CASE %(mode)s
     WHEN 'replace' THEN %(data)s
@@ -54,46 +60,74 @@ UPDATE vehicle SET attributes = CASE %(mode)s
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewReport:
-    """One report on its way into `device_report`."""
+class NewReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One report on its way into `device_report`. A msgspec value: made and encoded in a tenth of the time."""
 
     vin: str
     dedupe_key: str
-    action_id: int | None
     kind: str  # progress, closed, cancel, config
-    event_at: datetime
-    received_at: datetime
     body: dict[str, Any]
+    action_id: int | None = None
+    event_at: datetime | None = None  # None: when it was received
+
+
+class _Waiting(NamedTuple):
+    """What one device handed in at once, and whom to tell."""
+
+    rows: bytes  # JSON objects separated by commas
+    size: int  # reports
+    wakes: bool
+    configs: tuple[NewReport, ...]
+    settle: Settle
 
 
 class ReportWriter:
-    """Group commit: `write` returns when the report is durable, or raises.
+    """Group commit: whoever hands in reports is told when they are durable, or why not.
 
     Invariant: what one device sent never keeps another's report from being stored.
     """
 
-    def __init__(self, database_url: str) -> None:
-        self._url = database_url
-        self._waiting: list[tuple[list[NewReport], asyncio.Future[None]]] = []
+    def __init__(self, open_connection: Opener, *, clock: Clock) -> None:
+        self._open_connection = open_connection
+        self._clock = clock
+        self._waiting: list[_Waiting] = []
         self._rows = 0
         self._wake = asyncio.Event()
-        self._conn: psycopg.AsyncConnection[Any] | None = None
+        self._conn: Connection | None = None
+
+    def put(self, reports: list[NewReport], settle: Settle) -> None:
+        """Make reports durable, then call `settle` with None, or with what kept them from being stored.
+
+        A repeated report is stored once.
+
+        Raises:
+            InvalidInput: these reports cannot be stored; sending them again will not help.
+            Unavailable: the queue is full; nothing was taken.
+        """
+        if self._rows + len(reports) > QUEUE_ROWS_MAX:
+            raise Unavailable("too many reports are waiting", hint="come back later", code="overload")
+        rows, wakes = [], False
+        configs: tuple[NewReport, ...] = ()
+        for report in reports:
+            rows.append(_encode(report))
+            wakes = wakes or report.kind in WAKING
+            if report.kind == "config":
+                configs = (*configs, report)
+        self._waiting.append(_Waiting(b",".join(rows), len(reports), wakes, configs, settle))
+        self._rows += len(reports)
+        self._wake.set()
 
     async def write(self, reports: list[NewReport]) -> None:
-        """Make reports durable; a repeated one is stored once.
+        """Return when reports are durable.
 
         Raises:
             InvalidInput: these reports cannot be stored; sending them again will not help.
             Unavailable: the queue is full or the database does not answer; nothing was acknowledged.
         """
-        if self._rows + len(reports) > QUEUE_ROWS_MAX:
-            raise Unavailable("too many reports are waiting", hint="come back later", code="overload")
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((reports, future))
-        self._rows += len(reports)
-        self._wake.set()
-        await future
+        future: asyncio.Future[RingroadError | None] = asyncio.get_running_loop().create_future()
+        self.put(reports, lambda error: None if future.done() else future.set_result(error))
+        if (error := await future) is not None:
+            raise error
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -106,67 +140,80 @@ class ReportWriter:
                     batch, self._waiting = self._waiting[:FLUSH_WRITES_MAX], self._waiting[FLUSH_WRITES_MAX:]
                     await self._flush(batch)
         finally:
-            await self._disconnect()
+            self._disconnect()
 
-    async def _flush(self, batch: list[tuple[list[NewReport], asyncio.Future[None]]]) -> None:
-        self._rows -= sum(len(some) for some, _ in batch)
-        refusal = await self._store([report for some, _ in batch for report in some])
+    async def _flush(self, batch: list[_Waiting]) -> None:
+        self._rows -= sum([each.size for each in batch])
+        refusal = await asyncio.to_thread(self._store, batch)
         if isinstance(refusal, InvalidInput) and len(batch) > 1:
-            for some, future in batch:  # one of them is to blame: each for itself
-                _settle(future, await self._store(some))
+            for each in batch:  # one of them is to blame: each for itself
+                _settle(each.settle, await asyncio.to_thread(self._store, [each]))
             return
-        for _, future in batch:
-            _settle(future, refusal)
+        for each in batch:
+            _settle(each.settle, refusal)
 
-    async def _store(self, reports: list[NewReport]) -> RingroadError | None:
-        """Write in one transaction; return why it could not be done. Never raises: the next batch must go on."""
+    def _store(self, batch: list[_Waiting]) -> RingroadError | None:
+        """Write in one transaction; return why it could not be done. Never raises: the next batch must go on.
+
+        In a thread: one hop for a batch costs less than psycopg's waiting on the event loop.
+        """
+        configs = [report for each in batch for report in each.configs]
+        statement = INSERT_AND_WAKE if any([each.wakes for each in batch]) else INSERT_REPORTS  # noqa: C419
+        document = b"[%b]" % b",".join([each.rows for each in batch])
+        given = {"now": self._clock.now(), "reports": document.decode()}
         try:
             if self._conn is None or self._conn.closed:
-                self._conn = await psycopg.AsyncConnection.connect(self._url, autocommit=True)
-            async with self._conn.transaction():
-                await self._insert(self._conn, reports)
-        except (psycopg.DataError, orjson.JSONEncodeError) as error:
+                self._conn = self._open_connection()
+            if configs:
+                with self._conn.transaction():
+                    self._conn.execute(statement, given)
+                    _update_attributes(self._conn, configs)
+            else:  # one statement is one transaction
+                self._conn.execute(statement, given, prepare=True)
+        except psycopg.DataError as error:
             return InvalidInput("the report cannot be stored", code="unstorable", detail=str(error))
         except Exception as error:  # noqa: BLE001 - whatever it was, nothing was acknowledged
-            await self._disconnect()
+            self._disconnect()
             return Unavailable("the report could not be stored", hint="send it again", detail=str(error))
         return None
 
-    async def _disconnect(self) -> None:
+    def _disconnect(self) -> None:
         conn, self._conn = self._conn, None
         if conn is not None:
             with contextlib.suppress(psycopg.Error, OSError):
-                await conn.close()
-
-    @staticmethod
-    async def _insert(conn: psycopg.AsyncConnection[Any], reports: list[NewReport]) -> None:
-        document = orjson.dumps(reports)  # dataclasses and times as they are
-        if b"\\u0000" in document:
-            document = orjson.dumps(_without_nul(orjson.loads(document)))
-        await conn.execute(INSERT_REPORTS, (document.decode(),))
-        if any(report.kind in WAKING for report in reports):
-            await conn.execute("SELECT pg_notify('ringroad_report', '')")
-        for report in reports:
-            if report.kind == "config":
-                given = {
-                    "mode": report.body["mode"],
-                    "data": Jsonb(_without_nul(report.body["data"])),
-                    "vin": report.vin,
-                    "attributes_max": ATTRIBUTES_MAX,
-                }
-                await conn.execute(UPDATE_ATTRIBUTES, given)
+                conn.close()
 
 
-def _settle(future: asyncio.Future[None], refusal: RingroadError | None) -> None:
-    if future.done():  # its client went away
-        return
-    if refusal is None:
-        future.set_result(None)
-    else:
-        future.set_exception(refusal)
+def _update_attributes(conn: Connection, configs: list[NewReport]) -> None:
+    for report in configs:
+        given = {
+            "mode": report.body["mode"],
+            "data": Jsonb(_without_nul(report.body["data"])),
+            "vin": report.vin,
+            "attributes_max": ATTRIBUTES_MAX,
+        }
+        conn.execute(UPDATE_ATTRIBUTES, given)
 
 
-async def keep_fresh(model: ReadModel, open_connection: Callable[[], Connection]) -> None:
+def _encode(report: NewReport) -> bytes:
+    try:
+        row = _ENCODER.encode(report)
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput("the report cannot be stored", code="unstorable", detail=str(error)) from error
+    if b"\\u0000" in row:
+        row = _ENCODER.encode(_without_nul(msgspec.json.decode(row)))
+    return row
+
+
+def _settle(settle: Settle, refusal: RingroadError | None) -> None:
+    """Tell one; that it cannot be told is no reason to keep it from the others."""
+    try:
+        settle(refusal)
+    except Exception:
+        log.exception("a report was settled and its answer failed")
+
+
+async def keep_fresh(model: ReadModel, open_connection: Opener) -> None:
     """Follow the change feed until cancelled; drop the model whenever the feed breaks."""
     while True:
         try:
@@ -177,11 +224,12 @@ async def keep_fresh(model: ReadModel, open_connection: Callable[[], Connection]
             await asyncio.sleep(RETRY_S)
 
 
-async def _follow(model: ReadModel, open_connection: Callable[[], Connection]) -> None:
+async def _follow(model: ReadModel, open_connection: Opener) -> None:
     conn = await asyncio.to_thread(open_connection)
     try:
         await asyncio.to_thread(_listen, conn)
         await asyncio.to_thread(_load, conn, model)
+        gc.freeze()  # a million small objects that live as long as we do: no collection need visit them
         model.fresh = True
         log.info("read model loaded", devices=len(model.devices))
         quiet_s = 0.0

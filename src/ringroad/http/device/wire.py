@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -14,47 +15,69 @@ from ringroad.kernel.errors import InvalidInput, RingroadError
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
+Header = tuple[bytes, bytes]
 
-JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
+JSON: Final[Header] = (b"content-type", b"application/json")
+AS_JSON: Final[tuple[Header, ...]] = (JSON,)
+COME_BACK: Final[Header] = (b"retry-after", b"5")
 BODY_S_MAX = 60.0  # seconds for a whole body; 16 MiB at 270 kB/s
 # Years that every clock, database and time zone on the way can hold; a vehicle's clock can say anything.
 EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
-def header(scope: Scope, name: bytes) -> bytes | None:
+class Request:
+    """One request of a device, with its body whole. Slotted and mutable: one is made for every poll."""
+
+    __slots__ = ("body", "headers", "method", "path", "scheme")
+
+    def __init__(
+        self, *, method: str, path: str, headers: Iterable[Header], scheme: str, body: bytes | bytearray = b""
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.scheme = scheme
+        self.body = body
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer with its body whole. Header names are lower case; the length is added on the way out."""
+
+    status: int
+    body: bytes
+    headers: tuple[Header, ...] = AS_JSON
+
+
+Reply = Callable[[Answer], None]
+
+
+def header(headers: Iterable[Header], name: bytes) -> bytes | None:
     """Return the first header of that lower-case name."""
-    for key, value in scope["headers"]:
+    for key, value in headers:
         if key == name:
             return bytes(value)
     return None
 
 
-async def send_bytes(send: Send, status: int, body: bytes, headers: Headers | None = None) -> None:
-    """Answer with a whole body."""
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [(b"content-length", str(len(body)).encode()), *(headers or [JSON])],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
+async def send_answer(send: Send, answer: Answer) -> None:
+    """Answer through ASGI."""
+    length = (b"content-length", b"%d" % len(answer.body))
+    await send({"type": "http.response.start", "status": answer.status, "headers": [length, *answer.headers]})
+    await send({"type": "http.response.body", "body": answer.body})
 
 
-async def send_error(
-    send: Send, status: int, code: str, message: str, *, hint: str = "", headers: Headers | None = None
-) -> None:
-    """Answer with our error body, the same as the management API's."""
+def problem(status: int, code: str, message: str, *headers: Header, hint: str = "") -> Answer:
+    """Return an answer with our error body, the same as the management API's."""
     body = orjson.dumps({"error": {"code": code, "message": message, "hint": hint}})
-    await send_bytes(send, status, body, [JSON, *(headers or [])])
+    return Answer(status, body, (JSON, *headers))
 
 
-async def send_refusal(send: Send, error: RingroadError) -> None:
-    """Answer with what an error of ours means to a device."""
+def refusal(error: RingroadError) -> Answer:
+    """Return what an error of ours means to a device."""
     status = STATUS.get(error.kind, 500)
-    headers = [(b"retry-after", b"5")] if status == 503 else []
-    await send_error(send, status, error.code, error.message, hint=error.hint, headers=headers)
+    headers = (COME_BACK,) if status == 503 else ()
+    return problem(status, error.code, error.message, *headers, hint=error.hint)
 
 
 STATUS = {
@@ -68,9 +91,9 @@ STATUS = {
 }
 
 
-def storable_time(at: datetime, *, now: datetime) -> datetime:
-    """Return a device's own time where it can be stored and read back, else the time of receipt."""
-    return at if EARLIEST <= at <= LATEST else now
+def storable_time(at: datetime) -> datetime | None:
+    """Return a device's own time where it can be stored and read back."""
+    return at if EARLIEST <= at <= LATEST else None
 
 
 async def read_body(receive: Receive, *, bytes_max: int) -> bytes:
@@ -83,7 +106,12 @@ async def read_body(receive: Receive, *, bytes_max: int) -> bytes:
         async with asyncio.timeout(BODY_S_MAX):
             return await _read_body(receive, bytes_max=bytes_max)
     except TimeoutError as error:
-        raise InvalidInput(f"the request took longer than {BODY_S_MAX:g} s", code="too_slow") from error
+        raise too_slow() from error
+
+
+def too_slow() -> InvalidInput:
+    """Return what a body that dawdles is answered with."""
+    return InvalidInput(f"the request took longer than {BODY_S_MAX:g} s", code="too_slow")
 
 
 async def _read_body(receive: Receive, *, bytes_max: int) -> bytes:
