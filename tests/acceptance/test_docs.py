@@ -39,6 +39,11 @@ NAMES = [str(page.relative_to(ROOT)) for page in pages()]
 # Run in this order, in one folder: a page may stand on what those before it made.
 SESSIONS = [
     "README.md",
+    "docs/howto/use-the-command-line.md",
+    "docs/howto/findings-and-changes.md",
+    "docs/howto/run-a-vehicle.md",
+    "docs/howto/signals.md",
+    "docs/howto/virtual-ecu.md",
     "docs/howto/packages-and-releases.md",
     "docs/howto/plant.md",
     "docs/howto/campaigns.md",

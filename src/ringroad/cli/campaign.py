@@ -302,7 +302,9 @@ def vehicles(
             )
             for each in rows
         ),
-        empty="no vehicle; they are assigned when the campaign starts",
+        empty="no vehicle in this state"
+        if state
+        else "no vehicle; they are assigned when the campaign starts",
     )
     show_page(shell, rows, text=text, limit=limit, offset=offset)
 
