@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringroad.kernel.errors import InvalidInput, Unavailable
@@ -37,6 +37,7 @@ def test_a_frame_takes_the_time_of_its_bits(can_id: int, size: int, fd: bool, bi
 
 
 @given(st.sampled_from(DATA_BYTES), st.sampled_from(DATA_BYTES), st.booleans())
+@settings(deadline=None)
 def test_more_bytes_never_take_less_time(one: int, other: int, fd: bool) -> None:  # noqa: FBT001
     few, many = sorted((one, other))
     if not fd:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringroad.kernel.errors import InvalidInput, Unavailable
@@ -33,6 +33,7 @@ FRAMES = st.lists(
 
 
 @given(FRAMES, st.integers(1, 40))
+@settings(deadline=None)
 def test_frames_go_there_and_back_in_any_pieces(frames: list[tuple[int, bytes]], piece: int) -> None:
     stream = BANNER + b"".join(encode_frames(each, [data], fd=len(data) > 8) for each, data in frames)
     parser, found = FrameParser(), []
@@ -61,6 +62,7 @@ def test_what_is_no_such_stream_is_refused(stream: bytes) -> None:
 
 
 @given(st.lists(st.binary(max_size=100), max_size=8))
+@settings(deadline=None)
 def test_no_bytes_break_the_parser(pieces: list[bytes]) -> None:
     parser = FrameParser()
     parser.feed(BANNER)

@@ -164,6 +164,7 @@ def test_addresses_become_identifiers(address: Address, tx_id: int, rx_id: int) 
 
 
 @given(st.integers(0, 127_000))
+@settings(deadline=None)
 def test_a_gap_is_a_byte_or_refused(st_min_us: int) -> None:
     if st_min_us % 1000 == 0 or (st_min_us % 100 == 0 and 100 <= st_min_us <= 900):
         assert decode_st_min(encode_st_min(st_min_us)) == st_min_us
