@@ -216,11 +216,11 @@ def next_step(state: CampaignState, facts: Facts) -> Step:
 def install_order(plan: Plan, group: UpdateGroup) -> tuple[str, ...]:
     """Return the serials of `group` in the order they are installed (rule 3)."""
     ranked = sorted(
-        group.ecus,
+        (plan.ecu(serial) for serial in group.ecus),
         # `sorted` is stable: within a rank the signed order of the group stands.
-        key=lambda serial: (plan.ecu(serial).primary, not plan.ecu(serial).in_place),
+        key=lambda ecu: (ecu.primary, not ecu.in_place),
     )
-    return tuple(ranked)
+    return tuple(ecu.serial for ecu in ranked)
 
 
 def wants_other(state: CampaignState, command: Command | None) -> bool:

@@ -103,7 +103,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def ecu(self, serial: str) -> EcuPlan:
         """Return the plan of one ECU. Raises: Corrupt, if the plan does not name it."""
         for ecu in self.ecus:
-            if ecu.serial == serial:
+            if ecu.target.serial == serial:
                 return ecu
         raise Corrupt(f"the plan does not know ECU {serial}")
 
