@@ -17,6 +17,7 @@ from support.demo_checks import (
     check_lap,
     check_nothing_lost,
     check_processes,
+    check_setback,
     check_vehicles,
     story_of,
     waves_of,
@@ -63,6 +64,7 @@ def test_the_demo_tells_one_whole_lap(folder: Path) -> None:
         check_campaigns(run)
         check_vehicles(run, native=VEHICLES + LATER, boxes=boxes)
         check_lap(run)
+        check_setback(run)
         check_processes(run, apart=2)
         check_nothing_lost(run)
         supervised = [pid for each in run.pids().values() for pid in each]

@@ -16,7 +16,7 @@ import nats
 import pytest
 from psycopg.types.json import Jsonb
 
-from ringroad.adapt.model import VerdictPolicy
+from ringroad.adapt.model import Due, VerdictPolicy
 from ringroad.adapt.store import due_outcomes, get_lap_report, list_laps, list_outcomes, measure_outcome
 from ringroad.design.model import AcceptRule, ApprovalPolicy
 from ringroad.design.store import (
@@ -48,10 +48,11 @@ from ringroad.signal.store import (
     list_quarantine,
     run_ingest,
 )
+from ringroad.signal.store_setbacks import answer_setbacks
 from ringroad.storage.broker import STREAM
 from ringroad.storage.db import Connection, connect
 from ringroad.storage.lake import Lake
-from ringroad.storage.ledger import append_fact, latest_fact, read_facts
+from ringroad.storage.ledger import append_fact, latest_fact, open_lap, read_facts
 from ringroad.storage.streams import CONSUMER, StreamMessage, waiting_messages
 
 pytestmark = pytest.mark.engines
@@ -268,10 +269,14 @@ def test_an_outcome_that_stays_unknown_keeps_no_other_waiting(conn: Connection, 
     conn.execute("UPDATE campaign SET state = 'finished'")
     later = T0 + 1_300 * MINUTE
     for name in ("campaign_1", "campaign_2", "campaign_1"):
-        assert due_outcomes(conn, rows_max=1) == [(name, finding.id)]
+        assert due_outcomes(conn, rows_max=1) == [due(name, finding)]
         verdict = measure_outcome(conn, lake, ids, campaign_id=name, finding_id=finding.id, now=later)
         assert verdict.word == "unknown"
         later += MINUTE
+
+
+def due(campaign_id: str, finding: Finding) -> Due:
+    return Due(campaign_id=campaign_id, finding_id=finding.id, measure="faults")
 
 
 def ship(conn: Connection, ids: ScriptedIds, finding: Finding, *, version: str, at: datetime) -> None:
@@ -323,7 +328,7 @@ def test_a_fixed_fleet_gets_the_verdict_better_and_the_lap_is_timed(conn: Connec
     with pytest.raises(Conflict):  # still running
         measure_outcome(conn, lake, ids, **asked)
     conn.execute("UPDATE campaign SET state = 'finished'")
-    assert due_outcomes(conn) == [("campaign_1", finding.id)]
+    assert due_outcomes(conn) == [due("campaign_1", finding)]
     assert measure_outcome(conn, lake, ids, record_unknown=False, **asked).reason == "after_missing"
     assert list_outcomes(conn) == []
     assert measure_outcome(conn, lake, ids, **asked).word == "unknown"
@@ -352,6 +357,101 @@ def test_a_fixed_fleet_gets_the_verdict_better_and_the_lap_is_timed(conn: Connec
     assert [lap.id for lap in list_laps(conn)] == [finding.lap_id]
     with pytest.raises(NotFound):
         get_lap_report(conn, "lap_none", now=later)
+
+
+def make_it_worse(
+    conn: Connection, lake: Lake, ids: ScriptedIds, clock: ScriptedClock
+) -> tuple[Finding, str]:
+    """A fix that made it worse: a finding, its change carried out, every vehicle of the new version with the fault."""
+    finding = open_one(conn, lake, ids, clock)
+    accept_finding(conn, ids, finding_id=finding.id, generation=1, actor="ada", now=clock.at)
+    change = propose_change(
+        conn, ids, finding_id=finding.id, title="Fix", ecu="brake", target="No P1", actor="ada", now=clock.at
+    )
+    approve_change(conn, ids, change_id=change.id, generation=1, actor="bob", now=clock.at)
+    ship(conn, ids, finding, version="2.0", at=T0 + 670 * MINUTE)
+    conn.execute("UPDATE campaign SET state = 'finished'")
+    drive(conn, lake, start_minute=800, minutes=20, version="2.0", faulty=40, seq=10_000)
+    clock.at = T0 + 830 * MINUTE
+    return finding, change.id
+
+
+def measure(conn: Connection, lake: Lake, ids: ScriptedIds, finding: Finding, at: datetime) -> str:
+    return measure_outcome(conn, lake, ids, campaign_id="campaign_1", finding_id=finding.id, now=at).word
+
+
+def test_a_worse_outcome_opens_a_finding_about_the_new_version_in_the_next_lap(
+    conn: Connection, tmp_path: Path
+) -> None:
+    ids, clock, lake = ScriptedIds(), ScriptedClock(T0), Lake(tmp_path)
+    finding, change_id = make_it_worse(conn, lake, ids, clock)
+    assert answer_setbacks(conn, ids, now=clock.at) == []  # nothing was measured yet
+    assert measure(conn, lake, ids, finding, clock.at) == "worse"
+    assert get_change(conn, change_id).state == "done"
+    clock.at += MINUTE
+    (next_id,) = answer_setbacks(conn, ids, now=clock.at)
+    opened = get_finding(conn, next_id)
+    assert (opened.ecu, opened.software_version, opened.fault_code) == ("brake", "2.0", "P1")
+    assert opened.title.startswith("P1 on brake with software 2.0: ")
+    assert opened.evidence["population"] == {
+        "vehicles_exposed": 40, "vehicles_with_fault": 40, "exposure_us": 40 * 600_000_000,
+    }  # fmt: skip
+    assert opened.evidence["ratio"]["low_milli"] > 1_000
+    assert "SELECT" in opened.evidence["queries"]["cells"]
+    assert opened.evidence["policy"] == finding.evidence["policy"]
+    closed = get_finding(conn, finding.id)
+    assert (closed.state, closed.state_reason) == ("closed", f"worse after campaign_1; goes on as {next_id}")
+    # The old lap ended with its outcome, the new one began with it.
+    outcome = latest_fact(conn, kind=FactKind.OUTCOME_MEASURED, subject=list_outcomes(conn)[0].id)
+    assert outcome
+    signal, told = read_facts(conn, lap_id=opened.lap_id)
+    assert (signal.causes, told.causes) == ((outcome.id,), (signal.id, outcome.id))
+    assert opened.lap_id != finding.lap_id
+    assert get_lap_report(conn, finding.lap_id, now=clock.at).ended_at == outcome.event_at
+    later = get_lap_report(conn, opened.lap_id, now=clock.at + MINUTE)
+    assert (later.started_at, later.is_open) == (outcome.event_at, True)
+    # Neither the next look nor the detector opens it again.
+    assert answer_setbacks(conn, ids, now=clock.at) == []
+    assert detect_now(conn, lake, ids, clock, policy=POLICY) == []
+    assert len(list_findings(conn)) == 2
+
+
+def test_a_worse_outcome_of_a_version_that_was_found_already_is_noted_there(
+    conn: Connection, tmp_path: Path
+) -> None:
+    ids, clock, lake = ScriptedIds(), ScriptedClock(T0), Lake(tmp_path)
+    finding, _ = make_it_worse(conn, lake, ids, clock)
+    open_lap(conn, lap_id="lap_2", title="found already", now=clock.at)  # the detector was faster
+    conn.execute(
+        "INSERT INTO finding (id, lap_id, title, programme_id, ecu, software_version, fault_code, state, evidence,"
+        " opened_at) SELECT 'finding_2', 'lap_2', title, programme_id, ecu, '2.0', fault_code, 'open', evidence, opened_at"
+        " FROM finding"
+    )
+    found = get_finding(conn, "finding_2")
+    assert measure(conn, lake, ids, finding, clock.at) == "worse"
+    assert answer_setbacks(conn, ids, now=clock.at) == []
+    outcome = latest_fact(conn, kind=FactKind.OUTCOME_MEASURED, subject=list_outcomes(conn)[0].id)
+    assert outcome
+    assert read_facts(conn, lap_id=found.lap_id)[-1].causes == (outcome.id,)
+    assert get_finding(conn, finding.id).state_reason == f"worse after campaign_1; goes on as {found.id}"
+    assert {item.id for item in list_findings(conn)} == {finding.id, found.id}
+    assert answer_setbacks(conn, ids, now=clock.at) == []
+
+
+def test_an_unknown_or_better_outcome_opens_nothing(conn: Connection, tmp_path: Path) -> None:
+    ids, clock, lake = ScriptedIds(), ScriptedClock(T0), Lake(tmp_path)
+    finding = open_one(conn, lake, ids, clock)
+    accept_finding(conn, ids, finding_id=finding.id, generation=1, actor="ada", now=clock.at)
+    ship(conn, ids, finding, version="2.0", at=T0 + 670 * MINUTE)
+    conn.execute("UPDATE campaign SET state = 'finished'")
+    clock.at = T0 + 1_300 * MINUTE
+    for expected, state in (("unknown", "accepted"), ("better", "closed")):
+        assert measure(conn, lake, ids, finding, clock.at) == expected
+        assert answer_setbacks(conn, ids, now=clock.at) == []
+        assert get_finding(conn, finding.id).state == state
+        drive(conn, lake, start_minute=700, minutes=600, version="2.0", faulty=0, seq=10_000)
+    assert len(list_findings(conn)) == 1
+    assert len(list_laps(conn)) == 1
 
 
 def test_the_stream_lands_in_the_lake_once_and_bad_messages_in_quarantine(

@@ -120,6 +120,21 @@ def check_lap(run: Demo) -> None:
     assert once.count(FactKind.CAMPAIGN_STARTED) == once.count(FactKind.RELEASE_SIGNED) == 2
 
 
+def check_setback(run: Demo) -> None:
+    """The halt was the next signal: it opened the finding again; and its vehicles were counted, all recovered."""
+    facts = rows(run, "SELECT id, kind, causes, body FROM fact ORDER BY seq")
+    by_id = {row["id"]: row for row in facts}
+    (reopened,) = [row for row in facts if row["kind"] == FactKind.FINDING_REOPENED]
+    assert FactKind.CAMPAIGN_HALTED in _kinds_behind(by_id, reopened["id"])
+    (halted,) = rows(
+        run,
+        "SELECT o.verdict, o.measure FROM outcome o JOIN campaign c ON c.id = o.campaign_id WHERE c.state = 'halted'",
+    )
+    vehicles = halted["measure"]["vehicles"]
+    assert (halted["verdict"], vehicles["not_recovered"], vehicles["unknown"]) == ("recovered", 0, 0)
+    assert vehicles["recovered"] > 0
+
+
 def check_processes(run: Demo, *, apart: int) -> None:
     """The vehicles that are processes of their own took part in the second campaign, and so did the boxes."""
     folders = {path.parent.name for path in (run.folder / "vehicles").glob("*/script.json")}

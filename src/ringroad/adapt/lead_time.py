@@ -6,7 +6,9 @@ A lap is always in exactly one stage. It starts at its first signal and moves on
       ship ──last vehicle.updated before campaign.finished──► adapt ──outcome.measured──► end
 
 and goes back when work has to be done again: `campaign.halted` or `campaign.aborted` to build, `change.proposed` to
-design, another `release.signed` to ship. An outcome after which work goes on did not end the lap.
+design, another `release.signed` to ship. An outcome after which work goes on did not end the lap; what became of the
+vehicles of a stopped campaign is no outcome of the lap. A finding that is opened again asks for a decision, and moves
+nothing: the change that was approved for it may be built anew meanwhile.
 
 Working time is the union of the intervals ``[work_started_at, event_at]`` of the lap's facts; the rest is waiting.
 
@@ -18,7 +20,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -29,11 +31,10 @@ from ringroad.kernel.facts import Fact, FactKind, Stage
 K = FactKind
 FACTS_MAX = 1_000_000  # facts of one lap; one per vehicle and update
 
-_DECISIONS: Mapping[FactKind, tuple[FactKind, FactKind | None]] = {
-    K.FINDING_OPENED: (K.FINDING_ACCEPTED, K.FINDING_REJECTED),
-    K.CHANGE_PROPOSED: (K.CHANGE_APPROVED, K.CHANGE_REJECTED),
-    K.CAMPAIGN_PLANNED: (K.CAMPAIGN_APPROVED, None),
-}  # request -> (yes, no)
+_ASKS = frozenset({K.FINDING_OPENED, K.FINDING_REOPENED, K.CHANGE_PROPOSED, K.CAMPAIGN_PLANNED})
+_YES = frozenset({K.FINDING_ACCEPTED, K.CHANGE_APPROVED, K.CAMPAIGN_APPROVED})
+_NO = frozenset({K.FINDING_REJECTED, K.CHANGE_REJECTED})
+_MOOT = frozenset({K.FINDING_CLOSED, K.CHANGE_DONE})  # nobody need decide any more
 _BACK_TO_BUILD = frozenset({K.CAMPAIGN_HALTED, K.CAMPAIGN_ABORTED})
 _US = timedelta(microseconds=1)
 
@@ -104,46 +105,6 @@ def covered_us(spans: Sequence[Span], *, start: datetime, end: datetime) -> int:
     )
 
 
-def censored_quantile_us(durations: Iterable[tuple[int, bool]], *, permille: int) -> int | None:
-    """Return a quantile of durations of which some are still running.
-
-    Args:
-        durations: microseconds, and whether the duration is censored (still running).
-        permille: 500 is the median.
-
-    Returns:
-        The shortest time by which that share was over, or None if not enough of them are over to say.
-
-    Source: Kaplan and Meier (1958); at equal times, ends come before censorings.
-    """
-    ordered = sorted(durations, key=lambda item: (item[0], item[1]))
-    at_risk = len(ordered)
-    above, below = 1, 1  # survival as an exact fraction
-    for duration_us, is_censored in ordered:
-        if not is_censored:
-            above, below = above * (at_risk - 1), below * at_risk
-            if (below - above) * 1000 >= permille * below:
-                return duration_us
-        at_risk -= 1
-    return None
-
-
-def stage_quantiles_us(reports: Sequence[LapReport], *, permille: int) -> dict[Stage, int | None]:
-    """Return a quantile of the elapsed time per stage over many laps, open ones included as censored."""
-    return {
-        stage: censored_quantile_us(
-            [
-                (item.elapsed_us, item.censored)
-                for report in reports
-                for item in report.stages
-                if item.stage is stage and item.visits
-            ],
-            permille=permille,
-        )
-        for stage in Stage
-    }
-
-
 def _visits(
     ordered: Sequence[Fact], *, start: datetime, now: datetime
 ) -> tuple[list[_Visit], datetime | None]:
@@ -175,7 +136,7 @@ def _visits(
                 move(Stage.BUILD, at)
             case K.CHANGE_PROPOSED if stage in {Stage.BUILD, Stage.SHIP, Stage.ADAPT}:
                 move(Stage.DESIGN, at)
-            case K.OUTCOME_MEASURED if stage in {Stage.SHIP, Stage.ADAPT}:
+            case K.OUTCOME_MEASURED if _is_of_lap(fact) and stage in {Stage.SHIP, Stage.ADAPT}:
                 if stage is Stage.SHIP:
                     move(Stage.ADAPT, last_updated or at)
                 ended_at = at
@@ -202,19 +163,19 @@ def _stage_report(
 
 
 def _approvals(ordered: Sequence[Fact], *, end: datetime) -> Approvals:
-    """Pair each request with the next decision about the same subject."""
+    """Pair each request with the next decision about the same subject; one that became moot kept nobody waiting."""
     given = refused = 0
     waits: list[Span] = []
-    requests: dict[tuple[FactKind, str], datetime] = {}
+    requests: dict[str, datetime] = {}  # by subject; an id says by itself what it is of
     for fact in ordered:
-        if fact.kind in _DECISIONS:
-            requests[fact.kind, fact.subject] = fact.event_at
-        for request, (yes, no) in _DECISIONS.items():
-            if fact.kind not in {yes, no}:
-                continue
-            given += fact.kind is yes
-            refused += fact.kind is no
-            asked_at = requests.pop((request, fact.subject), None)
+        if fact.kind in _ASKS:
+            requests[fact.subject] = fact.event_at
+        elif fact.kind in _MOOT:
+            requests.pop(fact.subject, None)
+        elif fact.kind in _YES | _NO:
+            given += fact.kind in _YES
+            refused += fact.kind in _NO
+            asked_at = requests.pop(fact.subject, None)
             if asked_at is not None:
                 waits.append((asked_at, max(asked_at, fact.work_started_at)))
     waits += [(asked_at, max(asked_at, end)) for asked_at in requests.values()]
@@ -237,6 +198,11 @@ def _rework(ordered: Sequence[Fact]) -> Rework:
     )
 
 
+def _is_of_lap(fact: Fact) -> bool:
+    """Tell an outcome of the lap from what became of the vehicles of a campaign that was stopped on the way."""
+    return fact.body.get("measure") != "recovery"
+
+
 def _milestones(ordered: Sequence[Fact], *, start: datetime) -> dict[str, datetime]:
     named = {
         K.FINDING_OPENED: "finding_opened",
@@ -250,7 +216,7 @@ def _milestones(ordered: Sequence[Fact], *, start: datetime) -> dict[str, dateti
     milestones = {"first_signal": start}
     for fact in ordered:
         name = named.get(fact.kind)
-        if name:
+        if name and _is_of_lap(fact):
             milestones.setdefault(f"first_{name}", fact.event_at)
             milestones[f"last_{name}"] = fact.event_at
     return milestones

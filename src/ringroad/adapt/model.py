@@ -11,6 +11,7 @@ from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.facts import Stage
 
 VerdictWord = Literal["better", "worse", "unknown"]
+RecoveryWord = Literal["recovered", "not_recovered", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,56 @@ class Verdict:
     low_milli: int
     high_milli: int | None
     log_e_micronats: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """What became of the vehicles that a stopped campaign had reached; see `recovery.py` for the five ends.
+
+    Attributes:
+        word: recovered, not_recovered or unknown.
+        reason: a stable word where the word alone says too little, else empty.
+    """
+
+    word: RecoveryWord
+    reason: str
+    recovered: int
+    not_recovered: int
+    unknown: int
+    kept: int
+    untouched: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateCounts:
+    """Outcomes of one campaign: vehicles that were harmed, of those that gave an outcome."""
+
+    harmed: int  # failed, rolled back, or lost while installing
+    reported: int
+
+    def __post_init__(self) -> None:
+        """Refuse counts that contradict each other."""
+        if not 0 <= self.harmed <= self.reported:
+            raise InvalidInput("harmed vehicles are some of those that reported")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateVerdict:
+    """Whether a campaign did better than the one that was halted."""
+
+    word: Literal["better", "unknown"]
+    reason: str
+    before: UpdateCounts
+    after: UpdateCounts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """An outcome that is to be measured: the fault rate again, the vehicles' recovery, or the updates themselves."""
+
+    campaign_id: str
+    finding_id: str
+    measure: Literal["faults", "recovery", "updates"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ ON CONFLICT (campaign_id, finding_id) DO UPDATE
 
 -- name: close_finding!
 UPDATE finding SET state = 'closed', state_reason = :reason, closed_at = :now, generation = generation + 1
- WHERE id = :finding_id AND generation = :generation AND state = 'accepted';
+ WHERE id = :finding_id AND generation = :generation AND state IN ('open', 'accepted');
 
 -- name: finish_changes
 UPDATE change SET state = 'done', state_reason = :reason, generation = generation + 1
@@ -31,9 +31,6 @@ UPDATE change SET state = 'done', state_reason = :reason, generation = generatio
 
 -- name: outcome_of^
 SELECT * FROM outcome WHERE campaign_id = :campaign_id AND finding_id = :finding_id;
-
--- name: outcome^
-SELECT * FROM outcome WHERE id = :outcome_id;
 
 -- name: outcomes
 SELECT * FROM outcome
@@ -44,12 +41,48 @@ SELECT * FROM outcome
  ORDER BY id DESC LIMIT :rows_max;
 
 -- name: due_outcomes
-SELECT c.id AS campaign_id, f.id AS finding_id
+SELECT c.id AS campaign_id, f.id AS finding_id,
+       CASE WHEN c.state <> 'finished' THEN 'recovery'
+            WHEN f.evidence ->> 'rule' = 'halted-campaign' THEN 'updates' ELSE 'faults' END AS measure
   FROM campaign c
-  JOIN finding f ON f.lap_id = c.lap_id AND f.state = 'accepted'
+  JOIN finding f ON f.lap_id = c.lap_id OR c.lap_id IS NULL AND f.evidence ->> 'campaign_id' = c.id
   LEFT JOIN outcome o ON o.campaign_id = c.id AND o.finding_id = f.id
- WHERE c.state = 'finished' AND (o.id IS NULL OR o.verdict = 'unknown')
+ WHERE (o.id IS NULL OR o.verdict = 'unknown')
+   AND (c.state = 'finished' AND f.state IN ('open', 'accepted')
+        OR c.state IN ('halted', 'aborted')
+           AND EXISTS (SELECT FROM assignment a WHERE a.campaign_id = c.id AND a.offered_at IS NOT NULL))
  ORDER BY o.measured_at NULLS FIRST, c.id, f.id LIMIT :rows_max;  -- those that stay unknown keep nobody waiting
+
+-- name: recovery_groups
+SELECT a.state, a.began_at IS NOT NULL AS began, v.blocked_reason IS NOT NULL AS blocked,
+       v.gateway = 'native' AS native, back.state AS return_state,
+       CASE WHEN told.received_at IS NULL THEN 'none' WHEN targets.shown = targets.named THEN 'release'
+            ELSE 'other' END AS shown,
+       count(*) AS vehicles
+  FROM assignment a
+  JOIN campaign c ON c.id = a.campaign_id
+  JOIN release r ON r.id = c.release_id
+  JOIN vehicle v ON v.vin = a.vin
+  LEFT JOIN assignment back ON back.campaign_id = a.campaign_id AND back.vin = a.vin AND back.kind = 'rollback'
+  LEFT JOIN LATERAL (
+      SELECT max(m.received_at) AS received_at FROM vehicle_manifest m
+       WHERE m.vin = a.vin AND a.finished_at <= m.received_at) told ON true
+  LEFT JOIN LATERAL (
+      SELECT count(*) AS named,
+             count(*) FILTER (WHERE i.image_sha256 = p.image_sha256 AND i.filename = p.filename) AS shown
+        FROM jsonb_each_text(r.document -> 'variants' -> v.variant) AS chosen (ecu, package_id)
+        LEFT JOIN software_package p ON p.id = chosen.package_id
+        LEFT JOIN ecu e ON e.vin = a.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
+        LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial) targets ON true
+ WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.offered_at IS NOT NULL
+ GROUP BY 1, 2, 3, 4, 5, 6;
+
+-- name: update_counts^
+SELECT count(*) FILTER (WHERE state IN ('failed', 'rolled_back')
+                           OR state = 'expired' AND began_at IS NOT NULL) AS harmed,
+       count(*) FILTER (WHERE state IN ('failed', 'rolled_back', 'installed')
+                           OR state = 'expired' AND began_at IS NOT NULL) AS reported
+  FROM assignment WHERE campaign_id = :campaign_id AND kind = 'update';
 
 -- name: lap^
 SELECT id, title, opened_at FROM lap WHERE id = :lap_id;

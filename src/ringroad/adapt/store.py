@@ -11,7 +11,23 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from ringroad.adapt.lead_time import lap_report
-from ringroad.adapt.model import LapReport, Outcome, Verdict, VerdictPolicy
+from ringroad.adapt.model import (
+    Due,
+    LapReport,
+    Outcome,
+    Recovery,
+    UpdateCounts,
+    UpdateVerdict,
+    Verdict,
+    VerdictPolicy,
+)
+from ringroad.adapt.recovery import (
+    VehicleGroup,
+    decide_recovery,
+    decide_updates,
+    recovery_body,
+    updates_body,
+)
 from ringroad.adapt.verdict import decide_verdict, verdict_body, versions_of
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, Corrupt, NotFound
@@ -27,6 +43,8 @@ LOG = structlog.get_logger(__name__)
 
 ACTOR = "system:outcome"
 FACTS_PER_LAP_MAX = 1_000_000
+FINISHED = frozenset({"finished"})
+STOPPED = frozenset({"halted", "aborted"})
 _ENDED = {
     "finished": FactKind.CAMPAIGN_FINISHED,
     "halted": FactKind.CAMPAIGN_HALTED,
@@ -58,13 +76,14 @@ def measure_outcome(
 ) -> Verdict:
     """Take the finding's measure again on the campaign's software, and record what came of it.
 
-    A better verdict closes the finding and its approved changes. An unknown one can be measured again later.
+    A better verdict closes the finding; after a better or worse one its approved changes are done.
+    An unknown one can be measured again later.
 
     Args:
         conn: the record.
         lake: what the vehicles sent.
         ids: source of ids.
-        campaign_id: an ended campaign.
+        campaign_id: a finished campaign.
         finding_id: the finding it answered.
         now: time of the measure.
         actor: who measures.
@@ -74,11 +93,11 @@ def measure_outcome(
 
     Raises:
         NotFound: there is no such campaign or finding.
-        Conflict: the campaign has not ended, is of another lap, or the verdict is recorded already.
+        Conflict: the campaign has not finished, is of another lap, or the verdict is recorded already.
         Unavailable: the lake cannot be read now.
     """
     rule = policy or VerdictPolicy()
-    finding, campaign = _measurable(conn, campaign_id=campaign_id, finding_id=finding_id)
+    finding, campaign = _measurable(conn, campaign_id=campaign_id, finding_id=finding_id, of=FINISHED)
     versions = tuple(
         row["version"] for row in SQL.new_versions(conn, campaign_id=campaign_id, ecu=finding["ecu"])
     )
@@ -88,34 +107,91 @@ def measure_outcome(
     if verdict.word == "unknown" and not record_unknown:
         LOG.info("outcome waits", campaign=campaign_id, finding=finding_id, reason=verdict.reason)
         return verdict
+    body = verdict_body(verdict)
     measure = {
-        **verdict_body(verdict),
+        **body,
         "new_versions": list(versions),
+        "versions": _by_version(finding, measurement),
         "window": {"since_us": window.since_us, "until_us": window.until_us, "tick_us": window.tick_us},
         "queries": dict(measurement.queries),
     }
     with transaction(conn):
         _record(
-            conn,
-            ids,
-            verdict,
-            measure,
-            finding=finding,
-            campaign=campaign,
-            actor=actor,
-            now=now,
+            conn, ids, body, measure, finding=finding, campaign=campaign, actor=actor, now=now,
             work_started_at=work_started_at,
-        )
-    LOG.info("outcome measured", campaign=campaign_id, finding=finding_id, verdict=verdict.word)
+        )  # fmt: skip
     return verdict
 
 
-def due_outcomes(conn: Connection, *, rows_max: int = 100) -> list[tuple[str, str]]:
-    """Return (campaign, finding) pairs whose campaign finished and whose verdict is missing or unknown."""
-    return [
-        (row["campaign_id"], row["finding_id"])
-        for row in SQL.due_outcomes(conn, rows_max=min(rows_max, PAGE_ROWS_MAX))
-    ]
+def measure_recovery(
+    conn: Connection,
+    ids: Ids,
+    *,
+    campaign_id: str,
+    finding_id: str,
+    now: datetime,
+    actor: str = ACTOR,
+    record_unknown: bool = True,
+) -> Recovery:
+    """Count what became of the vehicles of a campaign that was stopped, and record it.
+
+    Args:
+        conn: the record.
+        ids: source of ids.
+        campaign_id: a halted or aborted campaign.
+        finding_id: the finding of its lap, or that it opened.
+        now: time of the count.
+        actor: who counts.
+        record_unknown: False waits without a trace while a vehicle is not heard of yet.
+
+    Raises:
+        NotFound: there is no such campaign or finding.
+        Conflict: the campaign was not stopped, is of another lap, or the outcome is recorded already.
+    """
+    finding, campaign = _measurable(conn, campaign_id=campaign_id, finding_id=finding_id, of=STOPPED)
+    with transaction(conn):
+        groups = [VehicleGroup(**row) for row in SQL.recovery_groups(conn, campaign_id=campaign_id)]
+        recovery = decide_recovery(groups)
+        if recovery.word != "unknown" or record_unknown:
+            body = recovery_body(recovery)
+            _record(conn, ids, body, body, finding=finding, campaign=campaign, actor=actor, now=now)
+    return recovery
+
+
+def measure_updates(
+    conn: Connection,
+    ids: Ids,
+    *,
+    campaign_id: str,
+    finding_id: str,
+    now: datetime,
+    actor: str = ACTOR,
+    record_unknown: bool = True,
+) -> UpdateVerdict:
+    """Compare a finished campaign with the one whose halt opened the finding, and record what came of it.
+
+    Raises:
+        NotFound: there is no such campaign or finding.
+        Conflict: the campaign did not finish, is of another lap, or the outcome is recorded already.
+        Corrupt: the finding's evidence does not say what was harmed.
+    """
+    finding, campaign = _measurable(conn, campaign_id=campaign_id, finding_id=finding_id, of=FINISHED)
+    seen = finding["evidence"].get("updates", {})
+    if not all(isinstance(seen.get(name), int) for name in ("harmed", "reported")):
+        raise Corrupt(f"the evidence of finding {finding_id} does not say what was harmed")
+    with transaction(conn):
+        counts = SQL.update_counts(conn, campaign_id=campaign_id)
+        before = UpdateCounts(harmed=seen["harmed"], reported=seen["reported"])
+        verdict = decide_updates(before, UpdateCounts(**counts))
+        if verdict.word != "unknown" or record_unknown:
+            body = updates_body(verdict)
+            _record(conn, ids, body, body, finding=finding, campaign=campaign, actor=actor, now=now)
+    return verdict
+
+
+def due_outcomes(conn: Connection, *, rows_max: int = 100) -> list[Due]:
+    """Return what is to be measured: of campaigns that ended, those whose outcome is missing or unknown."""
+    return [Due(**row) for row in SQL.due_outcomes(conn, rows_max=min(rows_max, PAGE_ROWS_MAX))]
 
 
 def list_outcomes(
@@ -139,18 +215,6 @@ def list_outcomes(
             rows_max=min(rows_max, PAGE_ROWS_MAX),
         )
     ]
-
-
-def get_outcome(conn: Connection, outcome_id: str) -> Outcome:
-    """Return one outcome with its measure.
-
-    Raises:
-        NotFound: there is none with this id.
-    """
-    row = SQL.outcome(conn, outcome_id=outcome_id)
-    if row is None:
-        raise NotFound(f"there is no outcome {outcome_id!r}")
-    return of_row(Outcome, row)
 
 
 def list_laps(conn: Connection, *, before_id: str | None = None, rows_max: int = 100) -> list[Lap]:
@@ -187,7 +251,7 @@ def get_lap_report(conn: Connection, lap_id: str, *, now: datetime) -> LapReport
 
 
 def _measurable(
-    conn: Connection, *, campaign_id: str, finding_id: str
+    conn: Connection, *, campaign_id: str, finding_id: str, of: frozenset[str]
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Return the finding and the ended campaign that answers it, unless the verdict is recorded already."""
     finding, campaign = SQL.finding(conn, finding_id=finding_id), SQL.campaign(conn, campaign_id=campaign_id)
@@ -195,9 +259,10 @@ def _measurable(
         raise NotFound(f"there is no finding {finding_id!r}")
     if campaign is None:
         raise NotFound(f"there is no campaign {campaign_id!r}")
-    if campaign["state"] not in _ENDED:
+    if campaign["state"] not in of:
         raise Conflict(f"campaign {campaign_id} is {campaign['state']}", hint="measure when it has ended")
-    if campaign["lap_id"] != finding["lap_id"]:
+    opened_by = finding["evidence"].get("campaign_id") if campaign["lap_id"] is None else None
+    if campaign["lap_id"] != finding["lap_id"] and opened_by != campaign_id:
         raise Conflict(f"campaign {campaign_id} does not answer finding {finding_id}")
     before_now = SQL.outcome_of(conn, campaign_id=campaign_id, finding_id=finding_id)
     if before_now is not None and before_now["verdict"] != "unknown":
@@ -239,26 +304,41 @@ def _decide(
     return decide_verdict(policy, before[0] if before else None, after, until_us=until_us)
 
 
+def _by_version(finding: Mapping[str, Any], measurement: Measurement) -> list[dict[str, Any]]:
+    """Return the counts of the finding's fault on every version that was observed, as its evidence has them."""
+    return [
+        {
+            "software_version": count.software_version,
+            "vehicles_exposed": count.vehicles_exposed,
+            "vehicles_with_fault": count.vehicles_with_fault,
+            "exposure_us": count.exposure_us,
+        }
+        for count in measurement.counts
+        if (count.ecu, count.fault_code) == (finding["ecu"], finding["fault_code"])
+    ]
+
+
 def _record(
     conn: Connection,
     ids: Ids,
-    verdict: Verdict,
+    body: Mapping[str, Any],
     measure: Mapping[str, Any],
     *,
     finding: Mapping[str, Any],
     campaign: Mapping[str, Any],
     actor: str,
     now: datetime,
-    work_started_at: datetime | None,
+    work_started_at: datetime | None = None,
 ) -> None:
-    finding_id, campaign_id = finding["id"], campaign["id"]
+    """Write an outcome with its fact, and what follows for the finding and its changes."""
+    finding_id, campaign_id, word = finding["id"], campaign["id"], body["verdict"]
     rows = SQL.put_outcome(
         conn,
         id=ids.new("outcome"),
         campaign_id=campaign_id,
         finding_id=finding_id,
         lap_id=finding["lap_id"],
-        verdict=verdict.word,
+        verdict=word,
         measure=Jsonb(dict(measure)),
         now=now,
     )
@@ -276,25 +356,36 @@ def _record(
             conn, [(_ENDED[campaign["state"]], campaign_id), (FactKind.FINDING_OPENED, finding_id)]
         ),
         work_started_at=work_started_at,
-        body={**verdict_body(verdict), "campaign_id": campaign_id, "finding_id": finding_id},
+        body={**body, "campaign_id": campaign_id, "finding_id": finding_id},
     )
-    if verdict.word == "better" and finding["state"] == "accepted":
-        _close(conn, ids, finding, measured, reason=f"better after {campaign_id}")
+    reason = f"{word} after {campaign_id}"
+    if word == "better" and finding["state"] in {"open", "accepted"}:
+        _close(conn, ids, finding, measured, reason=reason)
+    if word in {"better", "worse"}:  # either way the changes were carried out
+        _finish_changes(conn, ids, finding, measured, reason=reason)
+    LOG.info("outcome measured", campaign=campaign_id, finding=finding_id, verdict=word)
 
 
 def _close(conn: Connection, ids: Ids, finding: Mapping[str, Any], cause: Fact, *, reason: str) -> None:
-    """Close a finding, and its approved changes as done, because of an outcome."""
+    """Close a finding because of an outcome."""
     now, finding_id = cause.recorded_at, finding["id"]
     rows = SQL.close_finding(
         conn, finding_id=finding_id, generation=finding["generation"], reason=reason, now=now
     )
     expect_one(rows, f"finding {finding_id}")
-    done = [row["id"] for row in SQL.finish_changes(conn, finding_id=finding_id, reason=reason)]
-    for kind, subject in [
-        (FactKind.FINDING_CLOSED, finding_id),
-        *((FactKind.CHANGE_DONE, change_id) for change_id in done),
-    ]:
-        append_fact(
-            conn, ids, kind=kind, subject=subject, actor=cause.actor, now=now, lap_id=cause.lap_id,
-            causes=[cause.id], body={"reason": reason},
-        )  # fmt: skip
+    _append(conn, ids, FactKind.FINDING_CLOSED, finding_id, cause, reason=reason)
+
+
+def _finish_changes(
+    conn: Connection, ids: Ids, finding: Mapping[str, Any], cause: Fact, *, reason: str
+) -> None:
+    """Note that the approved changes of a finding are done."""
+    for row in list(SQL.finish_changes(conn, finding_id=finding["id"], reason=reason)):
+        _append(conn, ids, FactKind.CHANGE_DONE, row["id"], cause, reason=reason)
+
+
+def _append(conn: Connection, ids: Ids, kind: FactKind, subject: str, cause: Fact, *, reason: str) -> None:
+    append_fact(
+        conn, ids, kind=kind, subject=subject, actor=cause.actor, now=cause.recorded_at, lap_id=cause.lap_id,
+        causes=[cause.id], body={"reason": reason},
+    )  # fmt: skip

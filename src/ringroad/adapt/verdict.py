@@ -121,6 +121,7 @@ def verdict_body(verdict: Verdict) -> dict[str, Any]:
         }
 
     return {
+        "measure": "faults",
         "verdict": verdict.word,
         "reason": verdict.reason,
         "before": arm(verdict.before),
@@ -132,11 +133,19 @@ def verdict_body(verdict: Verdict) -> dict[str, Any]:
 
 
 def measure_text(body: Mapping[str, Any]) -> str:
-    """Return both arms of a verdict's body as a person would say them."""
+    """Return the numbers of an outcome as a person would say them, whichever measure it was."""
+    vehicles = body.get("vehicles")
+    if isinstance(vehicles, Mapping):
+        counts = [f"{count:,} {name.replace('_', ' ')}" for name, count in vehicles.items() if count]
+        return ", ".join(counts) or "no vehicle was reached"
     parts = []
     for side in ("before", "after"):
         arm = body.get(side)
-        if isinstance(arm, Mapping):
+        if isinstance(arm, Mapping) and "vehicles_harmed" in arm:
+            parts.append(
+                f"{side} {arm['vehicles_harmed']} of {arm['vehicles_reported']} vehicles were harmed"
+            )
+        elif isinstance(arm, Mapping):
             parts.append(
                 f"{side} ({', '.join(arm['software_versions'])}) {arm['vehicles_with_fault']} of"
                 f" {arm['vehicles_exposed']} vehicles failed in {arm['exposure_us'] / 1e6:,.0f} vehicle-seconds"

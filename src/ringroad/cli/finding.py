@@ -73,7 +73,7 @@ def show(shell: Shell, client: Client, *, finding: str) -> None:
         (
             ("finding", row["id"]),
             ("title", row["title"]),
-            ("state", row["state"]),
+            ("state", f"{row['state']}: {row['state_reason']}" if row["state_reason"] else row["state"]),
             ("programme", row["programme_id"]),
             ("ecu", f"{row['ecu']} {row['software_version']}"),
             ("fault", row["fault_code"]),

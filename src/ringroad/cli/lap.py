@@ -108,7 +108,7 @@ def _text(report: Mapping[str, Any], outcomes: Sequence[Mapping[str, Any]]) -> s
             *(
                 (
                     "outcome",
-                    f"{each['verdict']}, by campaign {each['campaign_name']}: {measure_text(each['measure'])}",
+                    f"{each['verdict'].replace('_', ' ')}, by campaign {each['campaign_name']}: {measure_text(each['measure'])}",
                 )
                 for each in outcomes
             ),

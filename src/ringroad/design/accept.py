@@ -32,6 +32,8 @@ def decide_acceptance(rule: AcceptRule, finding: FindingView) -> Accept | LeaveT
     """Decide on one finding."""
     if finding.state != "open":
         return LeaveToPerson(reason="not_open")
+    if finding.was_answered:  # and opened again: what the rule would propose has been tried
+        return LeaveToPerson(reason="answered_before")
     if rule.ecus and finding.ecu not in rule.ecus:
         return LeaveToPerson(reason="other_component")
     log_e = _integer(finding.evidence, "log_e_micronats")

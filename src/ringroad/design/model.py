@@ -27,6 +27,7 @@ class FindingView:
     state: str
     evidence: Mapping[str, Any]
     generation: int
+    was_answered: bool = False  # by a change already, which did not help
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

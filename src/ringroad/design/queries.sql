@@ -1,9 +1,12 @@
 -- name: finding^
-SELECT id, lap_id, programme_id, ecu, state, evidence, generation FROM finding WHERE id = :finding_id;
+SELECT id, lap_id, programme_id, ecu, state, evidence, generation,
+       EXISTS (SELECT FROM change c WHERE c.finding_id = finding.id) AS was_answered
+  FROM finding WHERE id = :finding_id;
 
 -- name: open_findings
-SELECT id, lap_id, programme_id, ecu, state, evidence, generation FROM finding
- WHERE state = 'open' ORDER BY id LIMIT :rows_max;
+SELECT id, lap_id, programme_id, ecu, state, evidence, generation,
+       EXISTS (SELECT FROM change c WHERE c.finding_id = finding.id) AS was_answered
+  FROM finding WHERE state = 'open' ORDER BY id LIMIT :rows_max;
 
 -- name: accept_finding!
 UPDATE finding SET state = 'accepted', state_reason = :reason, generation = generation + 1

@@ -35,12 +35,15 @@ def list_outcomes(
     *,
     lap_id: Name = None,
     finding_id: Name = None,
+    campaign_id: Name = None,
     limit: Limit = 100,
     offset: Offset = 0,
 ) -> list[OutcomeView]:
-    """List outcomes, newest first."""
+    """List outcomes, newest first: verdicts, and what became of the vehicles of campaigns that were stopped."""
     with ctx.connection() as conn:
-        return reading.outcomes(conn, lap_id=lap_id, finding_id=finding_id, limit=limit, offset=offset)
+        return reading.outcomes(
+            conn, lap_id=lap_id, finding_id=finding_id, campaign_id=campaign_id, limit=limit, offset=offset
+        )
 
 
 class StageTimes(msgspec.Struct, frozen=True, kw_only=True):

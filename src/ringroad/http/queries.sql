@@ -80,7 +80,9 @@ SELECT seq, id, kind, stage, subject, lap_id, causes, actor, work_started_at, ev
 
 -- name: laps
 SELECT l.id, l.title, l.opened_at, f.title AS finding_title, f.id AS finding_id, f.state AS finding_state,
-       (SELECT verdict FROM outcome o WHERE o.lap_id = l.id ORDER BY measured_at DESC LIMIT 1) AS verdict,
+       (SELECT verdict FROM outcome o
+         WHERE o.lap_id = l.id AND (o.measure ->> 'measure') IS DISTINCT FROM 'recovery'
+         ORDER BY measured_at DESC LIMIT 1) AS verdict,
        (SELECT kind FROM fact WHERE lap_id = l.id ORDER BY seq DESC LIMIT 1) AS latest_kind
   FROM lap l LEFT JOIN finding f ON f.lap_id = l.id
  WHERE (:lap_id::text IS NULL OR l.id = :lap_id)
@@ -106,9 +108,6 @@ SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_
                             AND (a.state IS NULL OR a.state IN ('pending', 'installed', 'cancelled')) END)
    AND (:vin::text IS NULL OR v.vin = :vin)
  ORDER BY v.vin LIMIT :rows_max OFFSET :rows_skip;
-
--- name: vehicles_count$
-SELECT count(*) FROM vehicle;
 
 -- name: fleet_versions
 SELECT coalesce(r.version, 'not reported') AS version, v.release_id, v.variant, count(*) AS vehicles
@@ -172,12 +171,13 @@ SELECT id, campaign_id, wave, decision, reason, facts, policy, decided_at
   FROM gate_decision WHERE campaign_id = :campaign_id ORDER BY id DESC LIMIT :rows_max;
 
 -- name: findings
-SELECT f.id, f.lap_id, f.title, f.programme_id, f.ecu, f.software_version, f.fault_code, f.state, f.evidence,
-       f.generation, f.opened_at, c.id AS change_id, c.state AS change_state, o.verdict
+SELECT f.id, f.lap_id, f.title, f.programme_id, f.ecu, f.software_version, f.fault_code, f.state,
+       f.state_reason, f.evidence, f.generation, f.opened_at, c.id AS change_id, c.state AS change_state, o.verdict
   FROM finding f
   LEFT JOIN LATERAL (SELECT id, state FROM change x WHERE x.finding_id = f.id
                       ORDER BY proposed_at DESC LIMIT 1) c ON true
-  LEFT JOIN LATERAL (SELECT verdict FROM outcome x WHERE x.finding_id = f.id
+  LEFT JOIN LATERAL (SELECT verdict FROM outcome x
+                      WHERE x.finding_id = f.id AND (x.measure ->> 'measure') IS DISTINCT FROM 'recovery'
                       ORDER BY measured_at DESC LIMIT 1) o ON true
  WHERE (:finding_id::text IS NULL OR f.id = :finding_id) AND (:state::text IS NULL OR f.state = :state)
  ORDER BY f.opened_at DESC LIMIT :rows_max OFFSET :rows_skip;
@@ -240,6 +240,7 @@ SELECT o.id, o.campaign_id, o.finding_id, o.lap_id, o.verdict, o.measure, o.meas
        f.title AS finding_title, c.name AS campaign_name
   FROM outcome o JOIN finding f ON f.id = o.finding_id JOIN campaign c ON c.id = o.campaign_id
  WHERE (:lap_id::text IS NULL OR o.lap_id = :lap_id) AND (:finding_id::text IS NULL OR o.finding_id = :finding_id)
+   AND (:campaign_id::text IS NULL OR o.campaign_id = :campaign_id)
  ORDER BY o.measured_at DESC LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: complaints

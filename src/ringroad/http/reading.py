@@ -292,11 +292,14 @@ def outcomes(
     *,
     lap_id: str | None = None,
     finding_id: str | None = None,
+    campaign_id: str | None = None,
     limit: int = 100,
     offset: int = 0,
 ) -> list[OutcomeView]:
     """Return measured outcomes, newest first."""
-    rows = SQL.outcomes(conn, lap_id=lap_id, finding_id=finding_id, rows_max=limit, rows_skip=offset)
+    rows = SQL.outcomes(
+        conn, lap_id=lap_id, finding_id=finding_id, campaign_id=campaign_id, rows_max=limit, rows_skip=offset
+    )
     return _all(rows, OutcomeView)
 
 

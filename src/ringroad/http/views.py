@@ -212,6 +212,7 @@ class FindingView(View, frozen=True, kw_only=True):
     software_version: str
     fault_code: str
     state: str
+    state_reason: str
     evidence: dict[str, Any]
     generation: int
     opened_at: datetime

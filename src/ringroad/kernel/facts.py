@@ -11,11 +11,11 @@ Lead time, waiting, approvals and rework are pure functions of facts (`adapt/lea
           ▲                                                                        │
           │                                                                        ▼
     outcome.measured ◄─ campaign.finished ◄─ vehicle.updated ◄─ campaign.* ◄─ release.signed
-                                                                   │               │
-                                              campaign.halted ─────┘               ▼
-                                                (next change)              schedule.replanned, vehicle.born
+          │                                                        │               │
+          └─► worse: the next lap's signal    campaign.halted ◄────┘               ▼
+                                  └─► finding.reopened             schedule.replanned, vehicle.born
 
-Invariant: a fact of a lap names at least one cause, except the lap's first signal.
+Invariant: a fact of a lap names at least one cause, except the first signal of a lap that nothing caused.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from typing import Any
 from ringroad.kernel.errors import InvalidInput
 
 HOUSE = "house"
+HALTED_CAMPAIGN = "halted-campaign"  # the rule in the evidence of a finding that a halted campaign opened
 CAUSES_MAX = 64  # facts; a cause list longer than this belongs into the evidence, not the graph
 
 
@@ -52,6 +53,7 @@ class FactKind(StrEnum):
 
     SIGNAL_OBSERVED = "signal.observed"
     FINDING_OPENED = "finding.opened"
+    FINDING_REOPENED = "finding.reopened"
     FINDING_ACCEPTED = "finding.accepted"
     FINDING_REJECTED = "finding.rejected"
     FINDING_CLOSED = "finding.closed"
@@ -104,6 +106,7 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
     {
         FactKind.SIGNAL_OBSERVED: Stage.SIGNAL,
         FactKind.FINDING_OPENED: Stage.SIGNAL,
+        FactKind.FINDING_REOPENED: Stage.SIGNAL,
         FactKind.FINDING_ACCEPTED: Stage.DESIGN,
         FactKind.FINDING_REJECTED: Stage.DESIGN,
         FactKind.FINDING_CLOSED: Stage.ADAPT,

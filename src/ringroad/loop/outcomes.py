@@ -1,16 +1,23 @@
-"""Measure what came of finished campaigns: `ship` says which ended, `adapt` measures and records.
+"""Measure what came of campaigns that ended: `ship` says which ended, `adapt` measures and records.
 
 Invariant: a verdict that cannot be given yet leaves no trace; after a day it is recorded once as unknown.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import assert_never
 
 import structlog
 
-from ringroad.adapt.model import VerdictPolicy
-from ringroad.adapt.store import due_outcomes, list_outcomes, measure_outcome
+from ringroad.adapt.model import Due, VerdictPolicy
+from ringroad.adapt.store import (
+    due_outcomes,
+    list_outcomes,
+    measure_outcome,
+    measure_recovery,
+    measure_updates,
+)
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import Conflict
 from ringroad.ship import store
@@ -31,26 +38,56 @@ def measure_due(
         Unavailable: the lake or the record does not answer; the next call does the rest.
     """
     recorded = 0
-    for campaign_id, finding_id in due_outcomes(conn):
+    for due in due_outcomes(conn):
         now = clock.now()
-        ended = store.read_campaign(conn, campaign_id).finished_at or now
-        known = bool(list_outcomes(conn, campaign_id=campaign_id, finding_id=finding_id, rows_max=1))
-        waited = timedelta(seconds=UNKNOWN_AFTER_S) < now - ended
+        campaign = store.read_campaign(conn, due.campaign_id)
+        ended = campaign.finished_at or campaign.state_at or now
+        asked = {"campaign_id": due.campaign_id, "finding_id": due.finding_id}
+        known = bool(list_outcomes(conn, **asked, rows_max=1))
+        unknown_too = timedelta(seconds=UNKNOWN_AFTER_S) < now - ended and not known
         try:
-            verdict = measure_outcome(
+            word = _measure(conn, lake, ids, due, now=now, policy=policy, record_unknown=unknown_too)
+        except Conflict as conflict:  # measured by somebody else meanwhile
+            LOG.info("outcome moved on", campaign_id=due.campaign_id, detail=conflict.message)
+            continue
+        recorded += word != "unknown" or unknown_too
+    return recorded
+
+
+def _measure(
+    conn: Connection,
+    lake: Lake,
+    ids: Ids,
+    due: Due,
+    *,
+    now: datetime,
+    policy: VerdictPolicy | None,
+    record_unknown: bool,
+) -> str:
+    """Take the measure that is due; return its word."""
+    campaign_id, finding_id = due.campaign_id, due.finding_id
+    match due.measure:
+        case "faults":
+            return measure_outcome(
+                conn, lake, ids, campaign_id=campaign_id, finding_id=finding_id, now=now, policy=policy,
+                record_unknown=record_unknown,
+            ).word  # fmt: skip
+        case "recovery":
+            return measure_recovery(
                 conn,
-                lake,
                 ids,
                 campaign_id=campaign_id,
                 finding_id=finding_id,
                 now=now,
-                policy=policy,
-                record_unknown=waited and not known,
-            )
-        except Conflict as conflict:  # measured by somebody else meanwhile
-            LOG.info("outcome moved on", campaign_id=campaign_id, detail=conflict.message)
-            continue
-        if verdict.word != "unknown" or (waited and not known):
-            recorded += 1
-            LOG.info("outcome", campaign_id=campaign_id, finding_id=finding_id, verdict=verdict.word)
-    return recorded
+                record_unknown=record_unknown,
+            ).word
+        case "updates":
+            return measure_updates(
+                conn,
+                ids,
+                campaign_id=campaign_id,
+                finding_id=finding_id,
+                now=now,
+                record_unknown=record_unknown,
+            ).word
+    assert_never(due.measure)

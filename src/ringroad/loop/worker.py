@@ -28,6 +28,7 @@ from ringroad.loop.outcomes import measure_due
 from ringroad.loop.reconciler import tick
 from ringroad.signal.detect import DetectPolicy
 from ringroad.signal.store import detect_now, run_ingest
+from ringroad.signal.store_setbacks import answer_setbacks
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.lake import Lake
 from ringroad.storage.measures import TICKS_MAX
@@ -242,6 +243,7 @@ def _detect(tools: Tools, lake: Lake) -> None:
                     for change_id in accept_findings(conn, tools.ids, rule, now=tools.clock.now()):
                         LOG.info("accepted by rule", rule=rule.name, change_id=change_id)
                 measure_due(conn, lake, tools.ids, tools.clock, policy=verdict)
+                answer_setbacks(conn, tools.ids, now=tools.clock.now())
 
     keep_going(tools, "detect", body)
 

@@ -53,3 +53,37 @@ SELECT * FROM finding
 
 -- name: finding^
 SELECT * FROM finding WHERE id = :finding_id;
+
+-- Setbacks -----------------------------------------------------------------------------------------
+-- name: setbacks
+-- Not those of a finding that was closed since: what closed it answered them.
+SELECT s.id AS fact_id, s.kind, s.event_at, s.body, o.measure, c.id AS campaign_id, c.name AS campaign_name,
+       r.programme_id, f.id, f.lap_id, f.ecu, f.software_version, f.fault_code, f.state, f.generation,
+       f.evidence -> 'policy' AS policy,
+       (SELECT jsonb_object_agg(p.ecu, p.version)
+          FROM jsonb_each(r.document -> 'variants') AS variant (name, packages)
+         CROSS JOIN LATERAL jsonb_each_text(variant.packages) AS chosen (ecu, package_id)
+          JOIN software_package p ON p.id = chosen.package_id) AS ecus
+  FROM fact s
+  LEFT JOIN outcome o ON s.kind = 'outcome.measured' AND o.id = s.subject
+  JOIN campaign c ON c.id = coalesce(o.campaign_id, s.subject)
+  JOIN release r ON r.id = c.release_id
+  LEFT JOIN finding f ON f.lap_id = s.lap_id
+ WHERE (s.kind = 'campaign.halted'
+        OR s.kind = 'outcome.measured' AND s.body ->> 'verdict' IN ('worse', 'not_recovered'))
+   AND (:fact_id::text IS NULL OR s.id = :fact_id)
+   AND (f.closed_at IS NULL OR f.closed_at <= s.recorded_at)
+   AND s.id NOT IN (SELECT unnest(answer.causes) FROM fact answer WHERE answer.kind = 'signal.observed')
+ ORDER BY s.seq LIMIT :rows_max;
+
+-- name: live_findings
+SELECT id, lap_id, ecu, software_version, fault_code, state, generation FROM finding
+ WHERE programme_id = :programme_id AND state IN ('open', 'accepted');
+
+-- name: reopen_finding!
+UPDATE finding SET state = 'open', state_reason = :reason, closed_at = NULL, generation = generation + 1
+ WHERE id = :finding_id AND generation = :generation AND state <> 'open';
+
+-- name: close_for_next!
+UPDATE finding SET state = 'closed', state_reason = :reason, closed_at = :now, generation = generation + 1
+ WHERE id = :finding_id AND generation = :generation AND state IN ('open', 'accepted');

@@ -15,7 +15,9 @@ from ringroad.storage.db import Connection, load_queries
 
 SQL = load_queries("ringroad.storage")
 
-_SETBACKS = (FactKind.CAMPAIGN_HALTED, FactKind.CAMPAIGN_ABORTED, FactKind.OUTCOME_MEASURED)
+_SETBACKS = (
+    FactKind.CAMPAIGN_HALTED, FactKind.CAMPAIGN_ABORTED, FactKind.FINDING_REOPENED, FactKind.OUTCOME_MEASURED,
+)  # fmt: skip
 
 
 def open_lap(conn: Connection, *, lap_id: str, title: str, now: datetime) -> None:
@@ -137,9 +139,10 @@ def last_of(conn: Connection, subject: str) -> list[str]:
 def latest_setback(conn: Connection, lap_id: str | None) -> Fact | None:
     """Return the newest fact that sent a lap back to work: what the next change and the next release answer.
 
-    A campaign that was stopped, or an outcome that was not better. None in a lap that went straight on.
+    A campaign that was stopped, the finding that was opened again for it, or an outcome that was not better.
+    None in a lap that went straight on.
     """
-    row = SQL.latest_of_lap(conn, lap_id=lap_id, kinds=[kind.value for kind in _SETBACKS])
+    row = SQL.latest_setback(conn, lap_id=lap_id, kinds=[kind.value for kind in _SETBACKS])
     fact = _fact(row) if row else None
     return None if fact is not None and fact.body.get("verdict") == "better" else fact
 

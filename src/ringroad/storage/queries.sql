@@ -22,8 +22,11 @@ SELECT * FROM fact WHERE kind = :kind AND subject = :subject ORDER BY seq DESC L
 -- name: latest_about^
 SELECT * FROM fact WHERE subject = :subject ORDER BY seq DESC LIMIT 1;
 
--- name: latest_of_lap^
-SELECT * FROM fact WHERE lap_id = :lap_id AND kind = ANY (:kinds) ORDER BY seq DESC LIMIT 1;
+-- name: latest_setback^
+-- What became of the vehicles of a stopped campaign neither sends a lap back nor ends it.
+SELECT * FROM fact
+ WHERE lap_id = :lap_id AND kind = ANY (:kinds) AND (body ->> 'measure') IS DISTINCT FROM 'recovery'
+ ORDER BY seq DESC LIMIT 1;
 
 -- name: vehicle_token_digests
 SELECT vin, token_sha256 FROM vehicle WHERE vin = ANY(:vins);

@@ -71,6 +71,8 @@ def test_anything_less_waits_for_a_person(evidence: dict[str, Any], reason: str)
 
 def test_a_rule_decides_only_on_open_findings_of_its_components() -> None:
     assert decide_acceptance(RULE, replace(FINDING, state="rejected")) == LeaveToPerson(reason="not_open")
+    again = replace(FINDING, was_answered=True)
+    assert decide_acceptance(RULE, again) == LeaveToPerson(reason="answered_before")
     narrow = replace(RULE, ecus=frozenset({"radio"}))
     assert decide_acceptance(narrow, FINDING) == LeaveToPerson(reason="other_component")
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ringroad.adapt.verdict import measure_text
 from ringroad.http.console.render import chart, span, words
 
 HOUR_US = 3_600 * 1_000_000
@@ -52,7 +53,7 @@ def outcome_rows(measure: Mapping[str, Any]) -> list[dict[str, str]]:
             "exposure": _length(counts.get("exposure_us")),
         }
         for arm in ("before", "after")
-        if (counts := _mapping(measure, arm))
+        if "vehicles_exposed" in (counts := _mapping(measure, arm))
     ]
 
 
@@ -60,6 +61,11 @@ def outcome_ratio(measure: Mapping[str, Any]) -> str:
     """Return how often the fault comes now against before, with its interval; empty if that is not known."""
     low, high = (*(measure.get("interval_milli") or ()), None, None)[:2]
     return _interval(measure.get("ratio_milli"), low, high)
+
+
+def outcome_counts(measure: Mapping[str, Any]) -> str:
+    """Return what became of vehicles, in words, where the measure was not of a fault; else empty."""
+    return measure_text(measure) if measure.get("measure") in {"recovery", "updates"} else ""
 
 
 def evidence_chart(evidence: Mapping[str, Any]) -> str:

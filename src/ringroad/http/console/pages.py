@@ -12,11 +12,11 @@ from ringroad.adapt.lead_time import lap_report
 from ringroad.http import accounts_store, reading
 from ringroad.http.auth import Role
 from ringroad.http.console import session
-from ringroad.http.console.evidence import evidence_chart, evidence_numbers, outcome_ratio, outcome_rows
+from ringroad.http.console.evidence import evidence_chart, evidence_numbers
 from ringroad.http.console.lap_bars import LapBar, lap_bar
 from ringroad.http.console.plant import handlers as plant_handlers
 from ringroad.http.console.render import page
-from ringroad.http.console.shared import ROWS, Req, asked, shown, url_of
+from ringroad.http.console.shared import ROWS, Req, asked, outcomes_shown, shown, url_of
 from ringroad.http.console.ship import handlers as ship_handlers
 from ringroad.http.context import Context, Ctx
 from ringroad.http.views import LapView, Overview
@@ -47,7 +47,7 @@ def lap_page(ctx: Ctx, request: Req, lap_id: FromPath[str]) -> Response[str]:
         view = reading.one(reading.laps(conn, lap_id=lap_id), f"lap {lap_id}")
         lap = _lap(ctx, conn, view)
         facts = reading.facts(conn, lap_id=lap_id, limit=ROWS)
-        outcomes = _outcomes(conn, lap_id=lap_id)
+        outcomes = outcomes_shown(conn, lap_id=lap_id)
     return page(
         "lap.html", account=request.user, url=url_of(request), lap=lap, facts=facts, outcomes=outcomes
     )
@@ -89,7 +89,7 @@ def finding_page(ctx: Ctx, request: Req, finding_id: FromPath[str]) -> Response[
     with ctx.connection() as conn:
         f = reading.one(reading.findings(conn, finding_id=finding_id), f"finding {finding_id}")
         changes = reading.changes(conn, finding_id=finding_id)
-        outcomes = _outcomes(conn, finding_id=finding_id)
+        outcomes = outcomes_shown(conn, finding_id=finding_id)
     return page(
         "finding.html", account=request.user, url=url_of(request), f=f, changes=changes, outcomes=outcomes,
         chart=evidence_chart(f.evidence), numbers=evidence_numbers(f.evidence),
@@ -103,7 +103,7 @@ def change_page(ctx: Ctx, request: Req, change_id: FromPath[str]) -> Response[st
         c = reading.one(reading.changes(conn, change_id=change_id), f"change {change_id}")
         releases = reading.releases(conn, change_id=change_id)
         campaigns = reading.campaigns(conn, change_id=change_id)
-        outcomes = _outcomes(conn, finding_id=c.finding_id)
+        outcomes = outcomes_shown(conn, finding_id=c.finding_id)
     return page(
         "change.html", account=request.user, url=url_of(request), c=c, releases=releases, campaigns=campaigns,
         outcomes=outcomes,
@@ -116,15 +116,6 @@ def accounts_page(ctx: Ctx, request: Req) -> Response[str]:
     with ctx.connection() as conn:
         accounts = accounts_store.list_accounts(conn)
     return page("accounts.html", account=request.user, url=url_of(request), accounts=accounts)
-
-
-def _outcomes(
-    conn: Connection, *, lap_id: str | None = None, finding_id: str | None = None
-) -> list[dict[str, Any]]:
-    return [
-        {"view": view, "rows": outcome_rows(view.measure), "ratio": outcome_ratio(view.measure)}
-        for view in reading.outcomes(conn, lap_id=lap_id, finding_id=finding_id)
-    ]
 
 
 def _lap(ctx: Context, conn: Connection, view: LapView) -> LapBar:

@@ -30,12 +30,12 @@ ADMIN_NAV = ("Admin", (("/accounts", "Accounts", ""),))
 
 TONES: Mapping[str, str] = {
     **dict.fromkeys(
-        ("signed", "installed", "finished", "advance", "finish", "better", "approved", "done", "born", "current",
+        ("signed", "installed", "finished", "advance", "finish", "better", "recovered", "approved", "done", "born", "current",
          "accepted", "ready"), "ok"),
     **dict.fromkeys(("running", "active", "offered", "building", "planned", "checked", "info", "proposed", "open"), "run"),
     **dict.fromkeys(("paused", "hold", "warning", "unknown", "cancelling", "expired", "rush"), "warn"),
     **dict.fromkeys(
-        ("halted", "halt", "failed", "rolled_back", "aborted", "blocked", "blocking", "worse", "withdrawn",
+        ("halted", "halt", "failed", "rolled_back", "aborted", "blocked", "blocking", "worse", "not_recovered", "withdrawn",
          "locked", "error"), "bad"),
 }  # fmt: skip
 

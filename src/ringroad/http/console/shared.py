@@ -7,8 +7,11 @@ from typing import Any
 
 from litestar import Request, get
 
+from ringroad.http import reading
 from ringroad.http.auth import Account, Role
+from ringroad.http.console.evidence import outcome_counts, outcome_ratio, outcome_rows
 from ringroad.http.routes import needs
+from ringroad.storage.db import Connection
 
 Req = Request[Account, str, Any]
 ROWS = 100  # rows of a list on a page
@@ -17,6 +20,25 @@ ROWS = 100  # rows of a list on a page
 def shown(path: str, role: Role = Role.VIEWER) -> Callable[[Callable[..., Any]], Any]:
     """Declare a page."""
     return get(path, guards=[needs(role)], include_in_schema=False, sync_to_thread=True)
+
+
+def outcomes_shown(
+    conn: Connection,
+    *,
+    lap_id: str | None = None,
+    finding_id: str | None = None,
+    campaign_id: str | None = None,
+) -> list[dict[str, Any]]:
+    """Return outcomes of a lap, a finding or a campaign as a page shows them, the newest first."""
+    return [
+        {
+            "view": view,
+            "rows": outcome_rows(view.measure),
+            "ratio": outcome_ratio(view.measure),
+            "counts": outcome_counts(view.measure),
+        }
+        for view in reading.outcomes(conn, lap_id=lap_id, finding_id=finding_id, campaign_id=campaign_id)
+    ]
 
 
 def url_of(request: Req) -> str:

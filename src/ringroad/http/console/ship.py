@@ -13,7 +13,7 @@ from litestar.params import FromPath
 from ringroad.http import reading
 from ringroad.http.auth import Account, Role
 from ringroad.http.console.render import chart, page, segments
-from ringroad.http.console.shared import ROWS, Req, asked, shown, url_of
+from ringroad.http.console.shared import ROWS, Req, asked, outcomes_shown, shown, url_of
 from ringroad.http.console.why import why_not_updating
 from ringroad.http.context import Ctx
 from ringroad.http.views import CampaignView, FleetVersion, WaveCount
@@ -84,6 +84,7 @@ def campaign_page(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Respons
         values: dict[str, Any] = {
             "gate": reading.gate_decisions(conn, campaign_id, limit=20),
             "vehicles": reading.assignments(conn, campaign_id=campaign_id, state=state, limit=ROWS),
+            "outcomes": outcomes_shown(conn, campaign_id=campaign_id),
         }
     plan = next((item for item in plans if item.id == c.plan_id), plans[0] if plans else None)
     policy = (plan.document.get("request") or plan.document).get("gate") if plan else None

@@ -15,6 +15,7 @@ Invariants:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, assert_never
@@ -345,11 +346,14 @@ def halt(
     returns = 0
     if plan.request.rollback_installed:
         returns = SQL.insert_returns(conn, campaign_id=campaign.id, release_id=campaign.release_id, now=now)
+    harm: Counter[str] = Counter()
+    for row in SQL.wave_counts(conn, campaign_id=campaign.id):
+        harm.update({name: row[name] for name in ("installed", "failed", "rolled_back", "lost", "silent")})
     kinds = [kind.value for kind in _HARM]
     rows = SQL.vehicle_fact_ids(conn, kinds=kinds, campaign_id=campaign.id, rows_max=HARM_FACTS_NAMED_MAX)
     halted = _append(
         conn, ids, moved, FactKind.CAMPAIGN_HALTED, actor=actor, now=now,
-        body={"reason": reason, "wave": campaign.wave, "returns": returns},
+        body={"reason": reason, "wave": campaign.wave, "returns": returns, "vehicles": dict(harm)},
         causes=[*_latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED), *(row["id"] for row in rows)],
     )  # fmt: skip
     withdraw(conn, ids, moved, halted, reason=f"campaign halted: {reason}", now=now)

@@ -319,7 +319,7 @@ class Story:
 
         async def look() -> dict[str, Any] | None:
             outcomes = await self.server.outcomes(finding["id"])
-            final = [one for one in outcomes if one["verdict"] != "unknown"]
+            final = [one for one in outcomes if one["verdict"] in {"better", "worse"}]
             return final[0] if final else None
 
         outcome = await until(look, within_s=90, what="a verdict")

@@ -1,0 +1,135 @@
+"""What became of the vehicles of a campaign that was stopped, and did the next one do better. Pure.
+
+Each vehicle that was offered the release is one of these:
+
+1. *untouched*: nothing was installed on it.
+2. *kept*: it runs the release for good, and the plan did not ask for it back.
+3. *recovered*: it runs again what it ran before. A native vehicle shows that in a signed manifest made after the action
+   ended; over DDI the vehicle's report is all there is.
+4. *not recovered*: its roll-back or its signed return failed, or it says that it rolled back and shows the release.
+5. *unknown*: it still works on it, or nothing was heard of it since.
+
+One vehicle that did not recover is enough for the word; then one that is unknown.
+
+Invariants:
+    A vehicle of which nothing is known is never recovered.
+    Every vehicle is counted once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ringroad.adapt.model import Recovery, UpdateCounts, UpdateVerdict
+from ringroad.kernel.errors import InvalidInput
+
+End = Literal["untouched", "kept", "recovered", "not_recovered", "unknown"]
+
+_OPEN = frozenset({"pending", "offered", "active", "cancelling"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VehicleGroup:
+    """Vehicles of which the same is known.
+
+    Attributes:
+        vehicles: how many.
+        state: of their action in the stopped campaign.
+        began: they began to install.
+        blocked: their roll-back failed; they need service.
+        native: they prove what they run by manifest.
+        shown: what a manifest since the end of the action showed: the release, something else, or there was none.
+        return_state: of the signed return, None where none was asked for.
+    """
+
+    vehicles: int
+    state: str
+    began: bool
+    blocked: bool
+    native: bool
+    shown: Literal["none", "release", "other"]
+    return_state: str | None
+
+    def __post_init__(self) -> None:
+        """Refuse counts that are none."""
+        if self.vehicles < 1:
+            raise InvalidInput("a group has at least one vehicle")
+
+
+def decide_recovery(groups: Iterable[VehicleGroup]) -> Recovery:
+    """Decide what became of a stopped campaign's vehicles."""
+    counts: dict[End, int] = dict.fromkeys(("untouched", "kept", "recovered", "not_recovered", "unknown"), 0)
+    for group in groups:
+        counts[_end_of(group)] += group.vehicles
+    if counts["not_recovered"]:
+        return Recovery(word="not_recovered", reason="", **counts)
+    if counts["unknown"]:
+        return Recovery(word="unknown", reason="not_heard_of", **counts)
+    touched = counts["recovered"] + counts["kept"]
+    return Recovery(word="recovered", reason="" if touched else "none_touched", **counts)
+
+
+def decide_updates(before: UpdateCounts, after: UpdateCounts) -> UpdateVerdict:
+    """Decide whether a campaign that finished did better than the one whose halt opened the finding.
+
+    The gate judged the finished one with enough and fresh outcomes (`ship/gate.py`), so the shares are compared as they
+    are: a lower share of harmed vehicles is better, anything else is unknown, and without outcomes nothing is said.
+    """
+    if not before.harmed:
+        return UpdateVerdict(word="unknown", reason="before_missing", before=before, after=after)
+    if not after.reported:
+        return UpdateVerdict(word="unknown", reason="after_missing", before=before, after=after)
+    if after.harmed * before.reported < before.harmed * after.reported:
+        return UpdateVerdict(word="better", reason="", before=before, after=after)
+    return UpdateVerdict(word="unknown", reason="not_distinguishable", before=before, after=after)
+
+
+def recovery_body(recovery: Recovery) -> dict[str, Any]:
+    """Return what became of the vehicles in JSON types, for the outcome and its fact."""
+    return {
+        "measure": "recovery",
+        "verdict": recovery.word,
+        "reason": recovery.reason,
+        "vehicles": {
+            "recovered": recovery.recovered,
+            "not_recovered": recovery.not_recovered,
+            "unknown": recovery.unknown,
+            "kept": recovery.kept,
+            "untouched": recovery.untouched,
+        },
+    }
+
+
+def updates_body(verdict: UpdateVerdict) -> dict[str, Any]:
+    """Return the comparison of two campaigns in JSON types, for the outcome and its fact."""
+    return {
+        "measure": "updates",
+        "verdict": verdict.word,
+        "reason": verdict.reason,
+        **{
+            name: {"vehicles_harmed": side.harmed, "vehicles_reported": side.reported}
+            for name, side in (("before", verdict.before), ("after", verdict.after))
+        },
+    }
+
+
+def _end_of(group: VehicleGroup) -> End:
+    if group.blocked:
+        return "not_recovered"
+    if group.state in _OPEN:
+        return "unknown"
+    if group.state == "installed":
+        if group.return_state is None:
+            return "kept"
+        if group.return_state in _OPEN:
+            return "unknown"
+        return "recovered" if group.return_state == "installed" else "not_recovered"
+    if not group.began and group.state != "rolled_back":
+        return "untouched"
+    if group.native:
+        if group.shown == "release":  # late, or against its own word
+            return "kept" if group.state == "expired" else "not_recovered"
+        return "recovered" if group.shown == "other" else "unknown"
+    return "unknown" if group.state == "expired" else "recovered"
