@@ -9,109 +9,26 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nats
 import psycopg
 import pytest
 
 from ringroad.cli.errors import EXIT_STATUS
-from ringroad.cli.settings import read_settings
-from ringroad.cli.supervisor import end_supervisor, look, read_state
+from ringroad.cli.supervisor import end_supervisor, read_state
 from ringroad.kernel.clock import SystemClock
 from ringroad.storage.blobs import Blobs
-from ringroad.storage.endpoints import resolve
 from ringroad.storage.process import command_of, is_alive
-from ringroad.storage.settings import Settings
 from support.gateways import eventually
+from support.installations import START_S_MAX, Installation, installation, refused
 
 pytestmark = pytest.mark.engines
 
-START_S_MAX = 90  # seconds; the machine may be shared
 TELEMETRY = "ringroad.v1.RRTEST00000000001.telemetry"
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
-@dataclass
-class Installation:
-    """One var folder with ports of its own."""
-
-    folder: Path
-    var: Path
-    env: dict[str, str]
-
-    def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "ringroad.cli", "--var", str(self.var), *words]
-
-    def run(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*words),
-            check=False,
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            env=self.env | env,
-            timeout=START_S_MAX,
-        )
-
-    def up(self) -> subprocess.CompletedProcess[str]:
-        done = self.run("up", "--engines-only", "--detach")
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done
-
-    def settings(self) -> Settings:
-        return read_settings(file=None, env=self.env, overrides={"var": self.var})
-
-    def status(self) -> dict[str, Any]:
-        """What `ringroad status` looks at, without the cost of a process."""
-        health, state = look(self.settings()), read_state(self.settings())
-        well = all(word == "ok" for word in health.values())
-        return {
-            "well": well,
-            "health": health,
-            "pids": {"supervisor": state.get("pid")} | state.get("children", {}),
-        }
-
-    def wait_well(self) -> dict[str, Any]:
-        for _ in range(300):
-            told = self.status()
-            if told["well"]:
-                return told
-            time.sleep(0.1)
-        raise AssertionError(told)
-
-    def database_url(self) -> str:
-        return resolve(self.settings()).database_url
-
-    def nats_url(self) -> str:
-        return resolve(self.settings()).nats_url
-
-
-def installation(folder: Path) -> Installation:
-    nats_port, mqtt, http, https = free_ports(4)
-    env = {name: value for name, value in os.environ.items() if not name.startswith("RINGROAD_")}
-    env |= {
-        "RINGROAD_NATS_PORT": str(nats_port),
-        "RINGROAD_MQTT_PORT": str(mqtt),
-        "RINGROAD_HTTP_PORT": str(http),
-        "RINGROAD_HTTPS_PORT": str(https),
-    }
-    return Installation(folder=folder, var=folder / "var", env=env)
 
 
 @pytest.fixture(scope="module")
@@ -139,15 +56,6 @@ def old(new: Installation, seed: Path) -> Installation:
     """An installation that was started before."""
     subprocess.run(["cp", "-a", str(seed), str(new.var)], check=True, timeout=60)
     return new
-
-
-def refused(done: subprocess.CompletedProcess[str], kind: str, *words: str) -> None:
-    """One message, one hint, the right status, no traceback."""
-    assert done.returncode == EXIT_STATUS[kind], done.stdout + done.stderr
-    lines = done.stderr.strip().splitlines()
-    assert [line.split(":")[0] for line in lines] == ["error", "hint"], done.stderr
-    for word in words:
-        assert word in done.stderr
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -419,6 +327,37 @@ def test_a_newer_database_is_left_alone(old: Installation) -> None:
     assert not (old.var / "postgres" / "data" / "postmaster.pid").exists()
 
 
+@pytest.mark.parametrize(
+    ("damage", "kind", "word"),
+    [
+        ("run/state.json=[]", None, ""),  # nobody's word
+        ('run/state.json={"pid": "x"}', None, ""),
+        ("RINGROAD={}", "conflict", "another version"),
+        ("nats/login.key=zz", "corrupt", "login.key is no key"),
+        ("postgres/password=", "conflict", "password"),
+        ("nats/jetstream/**/obs/ringroad-keeper/*=zz", "corrupt", "cannot read its streams"),
+        ("nats/jetstream/**/obs/lake/*=zz", "corrupt", "place in the telemetry stream"),
+    ],
+)
+def test_a_damaged_var_folder_is_one_clear_error(
+    old: Installation, damage: str, kind: str | None, word: str
+) -> None:
+    pattern, _, text = damage.partition("=")
+    damaged = [path for path in old.var.glob(pattern) if path.is_file()] or [old.var / pattern]
+    for path in damaged:
+        path.write_text(text)
+    if kind is None:
+        old.up()
+        return
+    done = old.run("--json", "up", "--engines-only")
+    assert done.returncode == EXIT_STATUS[kind], done.stderr
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert word in error["message"]
+    assert error["hint"]
+    assert not (old.var / "nats" / "nats.pid").exists()  # nothing is left running
+    assert all(path.read_text() == text for path in damaged if path.parent.name != "lake")
+
+
 def test_an_unknown_setting_stops_the_start(new: Installation) -> None:
     refused(new.run("up", RINGROAD_HTTP_PROT="1"), "invalid_input", "RINGROAD_HTTP_PORT")
     (new.folder / "ringroad.toml").write_text("pol_s = 5\n")
@@ -452,7 +391,8 @@ def in_small_world(made: Installation, mount: str, *words: str) -> subprocess.Co
     )
 
 
-@pytest.mark.parametrize("size", ["4k", "12m"])  # before the first file; in the middle of initdb
+# before the first file; in the middle of initdb; all but what the telemetry stream may take
+@pytest.mark.parametrize("size", ["4k", "12m", "200m"])
 def test_a_full_disk_is_one_clear_error(new: Installation, size: str) -> None:
     done = in_small_world(new, f'-o size={size} tmpfs "$1"', "--json", "up", "--engines-only")
     assert done.returncode == EXIT_STATUS["unavailable"], done.stderr

@@ -18,6 +18,7 @@ import click
 
 from ringroad.build.store_images import look_at_images, sweep_images
 from ringroad.build.sweep import UNNAMED_S_MIN
+from ringroad.cli.external import external_checks
 from ringroad.cli.settings import settings_page
 from ringroad.cli.shell import Shell
 from ringroad.cli.supervisor import check_var, read_state
@@ -96,6 +97,8 @@ def examine(shell: Shell) -> Iterator[Check]:
     if not current.nats_url:
         yield _check("nats", lambda: _version(find_server()))
         yield _check("streams", lambda: _streams_folder(current, shell))
+    for name, look in external_checks(current).items():
+        yield _check(name, look)
     yield _check("var", lambda: _var(current.var))
     if not running:
         yield from _ports(current)

@@ -23,6 +23,7 @@ from typing import IO, Any, Final
 
 import psycopg
 
+from ringroad.cli.external import external_checks
 from ringroad.http.accounts_store import issue_one_time_token
 from ringroad.kernel.clock import Clock, SystemIds
 from ringroad.kernel.errors import Conflict, NotFound, RingroadError, Unavailable
@@ -34,6 +35,7 @@ from ringroad.storage.pki import ensure_pki
 from ringroad.storage.postgres import Postgres, check_data_folder
 from ringroad.storage.process import command_of, end, folder_error, is_alive, spawn
 from ringroad.storage.settings import Settings
+from ringroad.storage.streams import ensure_consumer
 
 MARKER = "RINGROAD"  # a file of this name says that a var folder is ours
 MARKER_TEXT = '{"format": 1}\n'
@@ -113,9 +115,9 @@ def read_state(settings: Settings) -> dict[str, Any]:
     """Return who runs; empty when nobody does."""
     try:
         state: dict[str, Any] = json.loads((settings.run / "state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        pid = int(state["pid"])
+    except (OSError, ValueError, TypeError, KeyError):  # whoever wrote that is not a supervisor that runs
         return {}
-    pid = int(state.get("pid", 0))
     return state if pid and is_alive(pid) and "ringroad" in " ".join(command_of(pid)) else {}
 
 
@@ -129,7 +131,13 @@ def check_var(var: Path) -> None:
     try:
         if not var.exists():
             return
-        foreign = not var.is_dir() or (not (var / MARKER).is_file() and any(var.iterdir()))
+        marker = var / MARKER
+        foreign = not var.is_dir() or (not marker.is_file() and any(var.iterdir()))
+        newer = (
+            not foreign
+            and marker.is_file()
+            and marker.read_text(errors="replace").strip() != MARKER_TEXT.strip()
+        )
     except OSError as error:
         raise folder_error(error, var) from error
     if foreign:
@@ -137,6 +145,12 @@ def check_var(var: Path) -> None:
             f"{var} is not a Ringroad folder",
             hint="nothing was changed; choose an empty or new folder with --var",
             code="foreign_folder",
+        )
+    if newer:
+        raise Conflict(
+            f"{var} is laid out by another version of Ringroad",
+            hint="nothing was changed; install the version that was used last, or a newer one",
+            code="folder_newer",
         )
 
 
@@ -231,6 +245,8 @@ class Supervisor:
             check_data_folder(self.postgres.data)
         if self.broker is not None:
             check_home(self.broker.home)
+        for look in external_checks(self._settings).values():
+            look()
         if not self._engines_only and not self._orphans():
             check_port(self._settings.http_host, self._settings.http_port, setting="http_port")
             check_port(self._settings.http_host, self._settings.https_port, setting="https_port")
@@ -250,6 +266,7 @@ class Supervisor:
         if applied:
             self._say(f"applied {len(applied)} migrations")
         asyncio.run(ensure_stream(resolved.nats_url, bytes_max=self._settings.telemetry_bytes_max))
+        asyncio.run(ensure_consumer(resolved.nats_url))
         ensure_pki(self._settings.pki, names=self._settings.cert_names, now=self._clock.now())
 
     def _start_processes(self) -> dict[str, str]:
@@ -352,7 +369,7 @@ class Supervisor:
         try:
             state = json.loads((self._settings.run / "state.json").read_text(encoding="utf-8"))
             pids = [int(pid) for pid in state["children"].values()]
-        except (OSError, ValueError, KeyError, AttributeError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return []
         mark = str(self._settings.var.resolve())
         return [pid for pid in pids if is_alive(pid) and mark in " ".join(command_of(pid))]

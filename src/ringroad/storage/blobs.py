@@ -135,6 +135,11 @@ class Blobs:
         """Say whether a blob is there."""
         return self.size(sha256) is not None
 
+    def check(self) -> None:
+        """Make sure that the store answers. Raises: NotFound, it is no store; Unavailable."""
+        with _translated(self._root):
+            next(iter(obstore.list(self._store, chunk_size=1)), None)
+
     def listed(self) -> Iterator[Stored]:
         """Yield every blob; what else lies in the store is left out.
 

@@ -25,7 +25,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolic
 from nats.js.errors import NotFoundError
 
 from ringroad.kernel.clock import Clock
-from ringroad.kernel.errors import Conflict, NotFound, RingroadError, Unavailable
+from ringroad.kernel.errors import Conflict, Corrupt, NotFound, RingroadError, Unavailable
 from ringroad.storage.nats_auth import ACCOUNT, public_nkey
 from ringroad.storage.process import (
     command_of,
@@ -50,6 +50,7 @@ HOST = "127.0.0.1"
 START_S_MAX = 60.0  # seconds; reading the streams back after a crash
 READY_S = 0.03  # seconds between two looks
 LOGIN_S_MAX = 5  # seconds NATS waits for our answer to a login
+NO_ROOM = 10047  # NATS's code: storage resources exceeded
 PAYLOAD_BYTES_MAX = 1024**2  # bytes; a telemetry batch of 1,000 samples is 120 kB
 RECORDS_MAX_IN_FLIGHT = 1_024  # MQTT messages to one vehicle not yet acknowledged
 
@@ -137,15 +138,22 @@ class Broker:
 
     def login_key(self) -> Ed25519PrivateKey:
         """Return the key that signs answers to logins."""
-        return Ed25519PrivateKey.from_private_bytes(
-            bytes.fromhex((self.home / "login.key").read_text().strip())
-        )
+        path = self.home / "login.key"
+        try:
+            return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(path.read_text().strip()))
+        except ValueError as error:
+            raise Corrupt(
+                f"{path} is no key",
+                hint="nothing was changed; restore it from a backup, or remove it: a new one is made",
+                code="data_corrupt",
+            ) from error
 
     def start(self) -> None:
         """Start the server and wait until it answers with JetStream ready.
 
         Raises:
             Conflict: a port is in use, or the folder is not ours.
+            Corrupt: the streams do not read back.
             Unavailable: the disk is full or read-only, or the server does not come up.
         """
         program = find_server()
@@ -160,14 +168,27 @@ class Broker:
         check_port(self.mqtt_host, self.mqtt_port, setting="mqtt_port")
         offset = self.log.stat().st_size if self.log.exists() else 0
         self.process = spawn([str(program), "-c", str(self.config_file)], log=self.log)
-        write_private(self.home / "nats.pid", str(self.process.pid))
-        if not asyncio.run(_wait_ready(self.url(), self.process, self.clock)):
-            text = log_since(self.log, offset)
-            self.stop()
-            raise explain(text, self.home)
-        asyncio.run(keep_acknowledged(self.url()))
-        if unclean:
-            asyncio.run(replay_acknowledged(self.url()))
+        try:
+            write_private(self.home / "nats.pid", str(self.process.pid))
+            if not asyncio.run(_wait_ready(self.url(), self.process, self.clock)):
+                raise explain(log_since(self.log, offset), self.home)
+            asyncio.run(keep_acknowledged(self.url()))
+            if unclean:
+                asyncio.run(replay_acknowledged(self.url()))
+        except BaseException as error:
+            self.stop()  # nobody else knows of it yet
+            if isinstance(error, nats.js.errors.ServerError):
+                raise Corrupt(
+                    f"NATS cannot read its streams in {self.home}",
+                    hint=f"restore a backup, or move {self.home} away: vehicles send again what they still have",
+                    code="data_corrupt",
+                    detail=repr(error),
+                ) from error
+            if isinstance(error, OSError):
+                raise folder_error(error, self.home) from error
+            if isinstance(error, nats.errors.Error | nats.js.errors.Error):
+                raise explain(log_since(self.log, offset), self.home) from error
+            raise
 
     def stop(self) -> None:
         """End the server; clients are told, streams are closed (SIGTERM)."""
@@ -246,7 +267,7 @@ async def ensure_stream(url: str, *, bytes_max: int, many_consumers: bool = Fals
         many_consumers: keep messages after the first consumer had them, so that others can read them too.
 
     Raises:
-        Unavailable: the server does not answer or has no JetStream.
+        Unavailable: the server does not answer, has no JetStream, or not the room.
     """
     config = StreamConfig(
         name=STREAM,
@@ -269,6 +290,13 @@ async def ensure_stream(url: str, *, bytes_max: int, many_consumers: bool = Fals
         finally:
             await connection.close()
     except (OSError, nats.errors.Error, nats.js.errors.Error) as error:
+        if getattr(error, "err_code", None) == NO_ROOM:
+            raise Unavailable(
+                f"NATS has no room for {bytes_max // 1024**2} MiB of telemetry",
+                hint="free some space, or set a smaller telemetry_bytes_max",
+                code="cannot_write",
+                detail=repr(error),
+            ) from error
         raise Unavailable(
             "NATS does not answer, or has no JetStream",
             hint="ringroad status shows the engines",

@@ -16,7 +16,7 @@ import aiosql
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from ringroad.kernel.errors import Conflict, Unavailable
+from ringroad.kernel.errors import Conflict, InvalidInput, Unavailable
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Connection = psycopg.Connection[DictRow]
 T = TypeVar("T", bound="DataclassInstance")
 
+URL_HINT = "check database_url: postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 CONNECT_TIMEOUT_S = 10  # seconds; an embedded server restarts in well under one
 
 
@@ -32,9 +33,12 @@ def connect(url: str) -> Connection:
 
     Raises:
         Unavailable: the server does not answer.
+        InvalidInput: `url` is no address of one.
     """
     try:
         return psycopg.connect(url, row_factory=dict_row, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S)
+    except psycopg.ProgrammingError as error:  # its text may quote a part of the password
+        raise InvalidInput("database_url is no address of a PostgreSQL", hint=URL_HINT) from error
     except psycopg.OperationalError as error:
         raise Unavailable(
             "PostgreSQL does not answer", hint="ringroad status shows the engines", detail=str(error)

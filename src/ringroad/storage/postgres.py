@@ -61,6 +61,9 @@ CONFIG: Mapping[str, str] = {
 }
 
 
+PASSWORD_REFUSED = ("password authentication failed", "no password supplied")
+
+
 def find_binaries() -> Path:
     """Return the folder with `postgres` and `initdb` of the major version we were written for.
 
@@ -111,7 +114,9 @@ class Postgres:
     def url(self, database: str = DATABASE) -> str:
         """Return the connection URL, password included."""
         port = self.listen_port or PORT
-        password = quote((self.home / "password").read_text(encoding="ascii").strip(), safe="")
+        password = quote(
+            (self.home / "password").read_text(encoding="ascii", errors="replace").strip(), safe=""
+        )
         host = quote(str(socket_folder(self.home / "run")), safe="")
         return f"postgresql://{USER}:{password}@/{database}?host={host}&port={port}"
 
@@ -136,6 +141,11 @@ class Postgres:
             self.note = run_as.note
             if not self.data.exists():
                 self._initialise(binaries, run_as)
+            elif not (self.home / "password").exists():
+                raise Conflict(
+                    f"{self.home / 'password'} is missing beside its data",
+                    hint="put the file of the same backup back",
+                )
             self._end_leftover()
             run_as.own(socket_folder(self.home / "run"))
         except OSError as error:
@@ -248,7 +258,7 @@ class Postgres:
                 with psycopg.connect(self.url("postgres"), connect_timeout=5):
                     return True
             except psycopg.OperationalError as error:
-                if "password authentication failed" in str(error):
+                if any(word in str(error) for word in PASSWORD_REFUSED):
                     process.send_signal(signal.SIGINT)
                     process.wait(timeout=60)
                     raise Conflict(

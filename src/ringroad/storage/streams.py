@@ -25,7 +25,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import Error as JetStreamError
-from nats.js.errors import NotFoundError
+from nats.js.errors import NotFoundError, ServerError
 
 from ringroad.kernel.errors import Corrupt, RingroadError, Unavailable
 from ringroad.storage.broker import STREAM, SUBJECT, open_connection
@@ -98,6 +98,34 @@ async def consume_telemetry(
             LOG.warning("telemetry waits", error=repr(error), detail=detail, retry_s=retry_s)
             await _pause(stop, retry_s)
             retry_s = min(RETRY_S_MAX, retry_s * 2)
+
+
+async def ensure_consumer(nats_url: str) -> None:
+    """Make the lake's place in the stream, so that a start says at once when it cannot be read.
+
+    Raises:
+        Corrupt: the broker cannot read it.
+        Unavailable: the broker does not answer.
+    """
+    try:
+        client = await open_connection(nats_url)
+        try:
+            await _ensure_consumer(client.jetstream(), ack_wait_s=ACK_WAIT_S)
+        finally:
+            await client.close()
+    except ServerError as error:
+        raise Corrupt(
+            "NATS cannot read its place in the telemetry stream",
+            hint=f"see its log; restore a backup, or remove its consumer {CONSUMER}: what the lake has counts once",
+            code="data_corrupt",
+            detail=repr(error),
+        ) from error
+    except (NatsError, JetStreamError, OSError, TimeoutError) as error:
+        raise Unavailable(
+            "the telemetry stream does not answer",
+            hint="ringroad status shows the engines",
+            detail=repr(error),
+        ) from error
 
 
 async def waiting_messages(nats_url: str) -> int:
