@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ringroad.kernel.errors import Conflict, Unavailable
@@ -406,3 +407,33 @@ def test_a_fault_is_told_again_until_it_was_stored(world: World) -> None:
             return found
 
     assert asyncio.run(look()) == [["P0A1F-00"], ["P0A1F-00"], []]
+
+
+class Breaks(httpx.AsyncBaseTransport):
+    """A connection that breaks in the moment its request is cancelled, as one under TLS may."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.set()
+        try:
+            await asyncio.sleep(3_600)
+        except asyncio.CancelledError:
+            raise httpx.ReadError("connection reset", request=request) from None
+        raise AssertionError("nobody waits an hour")
+
+
+def test_a_vehicle_that_is_told_to_end_ends_though_its_connection_breaks_in_that_moment(world: World) -> None:
+    async def end() -> bool:
+        world.transport = breaks = Breaks()
+        async with world.boot() as orchestrator:
+            life = asyncio.create_task(orchestrator.run())
+            await breaks.asked.wait()
+            life.cancel()
+            await asyncio.wait({life}, timeout=10)
+            ended = life.done()
+            life.cancel()
+            return ended
+
+    assert asyncio.run(end())

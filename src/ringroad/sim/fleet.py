@@ -7,7 +7,6 @@ the ECUs, in which scripted images raise faults.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -25,6 +24,7 @@ from ringroad.vehicle.memory import Observer
 from ringroad.vehicle.run import Surroundings, run_vehicle
 from ringroad.vehicle.signals import FileSignals
 
+STOP_S_MAX = 15.0  # seconds until a vehicle that does not end is left to the end of the process
 RESTART_S = 0.5  # seconds before a vehicle whose process ended is started again
 
 _log = structlog.get_logger(__name__)
@@ -65,9 +65,13 @@ class Fleet:
         self.stopping = True  # a vehicle that fails in this moment may swallow its cancel
         for task in self.tasks.values():
             task.cancel()
-        for task in self.tasks.values():
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        if self.tasks:
+            ended, late = await asyncio.wait(self.tasks.values(), timeout=STOP_S_MAX)
+            for task in ended:
+                if not task.cancelled():
+                    task.result()
+            if late:
+                _log.warning("vehicle.late", vins=sorted(task.get_name() for task in late))
         self.tasks.clear()
 
     async def _live(self, vehicle: BornVehicle) -> None:

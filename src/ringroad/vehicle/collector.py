@@ -29,6 +29,7 @@ from ringroad.kernel.limits import TELEMETRY_BATCH_MAX
 from ringroad.kernel.vin import Vin
 from ringroad.protocol.vehicle import FaultEvent, Sample, TelemetryBatch
 from ringroad.vehicle.backoff import backoff_s
+from ringroad.vehicle.ending import end_if_cancelled
 from ringroad.vehicle.files import Durability, replace_file
 
 QUEUE_BYTES_MAX: Final = 8 * 1024**2  # bytes; a week offline at one small batch a minute
@@ -221,6 +222,7 @@ class Collector:
                 _log.debug("vehicle.telemetry_offline", vin=self._vin, reason=str(error))
             finally:
                 self.online = False
+            end_if_cancelled()
             await asyncio.sleep(backoff_s(failures, fraction=self._fraction()))
 
     def _connect(self, broker: Broker) -> aiomqtt.Client:
@@ -231,6 +233,7 @@ class Collector:
 
     async def _serve(self, client: aiomqtt.Client, wake: Callable[[], None]) -> None:
         await client.subscribe(f"ringroad/v1/{self._vin}/wake", qos=1)
+        end_if_cancelled()
         wake()  # what the server said while we were away was said to nobody
         # No task group: one that fails in the moment it is cancelled forgets the cancel, and we would serve on.
         tasks = [asyncio.create_task(self._drain(client)), asyncio.create_task(_listen(client, wake))]
@@ -251,6 +254,7 @@ class Collector:
                 number, content = oldest
                 await client.publish(topic, content, qos=1, timeout=PUBLISH_S_MAX)
                 self._queue.acknowledge(number)
+            end_if_cancelled()
             await self._stored.wait()
 
 

@@ -27,6 +27,7 @@ from ringroad.vehicle.agents.base import UpdateAgent
 from ringroad.vehicle.backoff import backoff_s
 from ringroad.vehicle.decide import Facts, Step, next_step, wants_other
 from ringroad.vehicle.ecus import Ecus
+from ringroad.vehicle.ending import end_if_cancelled
 from ringroad.vehicle.execute import Executor
 from ringroad.vehicle.files import TRUST_NAME, Durability, FolderLock
 from ringroad.vehicle.gateway import Gateway
@@ -219,6 +220,7 @@ class Orchestrator:
                     "vehicle.step_failed", vin=self._vehicle.vin, code=error.code, reason=error.message
                 )
                 delay_s = backoff_s(1, fraction=self._vehicle.fraction(), base_s=POLL_S_MIN * 10)
+            end_if_cancelled()
             if delay_s:
                 await _wait(self._campaign_wake, delay_s)
             elif delay_s is None:
@@ -257,7 +259,9 @@ class Orchestrator:
     async def _uplink_loop(self) -> None:
         while True:
             self._uplink_wake.clear()
-            woken = await _wait(self._uplink_wake, await self._exchange_safely())
+            pause_s = await self._exchange_safely()
+            end_if_cancelled()
+            woken = await _wait(self._uplink_wake, pause_s)
             if woken and self._vehicle.clock.monotonic_s() < self._next_poll_s:
                 await asyncio.sleep(GATHER_S)
 

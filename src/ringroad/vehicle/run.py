@@ -27,6 +27,7 @@ from ringroad.trust.state import TrustState
 from ringroad.vehicle.agents.base import Failed, UpdateAgent
 from ringroad.vehicle.collector import Broker, Collector, TelemetryQueue
 from ringroad.vehicle.config import VehicleConfig, on_board, read_keys, read_roots, read_token, vin_of
+from ringroad.vehicle.ending import end_if_cancelled
 from ringroad.vehicle.files import TELEMETRY_NAME, Durability
 from ringroad.vehicle.gateway import Gateway, new_client
 from ringroad.vehicle.journal import RecordHook
@@ -199,6 +200,7 @@ async def _observe(
             watch.told()
         except RingroadError as error:
             _log.warning("vehicle.telemetry_failed", vin=config.vin, code=error.code, reason=error.message)
+        end_if_cancelled()
         await asyncio.sleep(config.telemetry_s)
 
 
