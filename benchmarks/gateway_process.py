@@ -32,7 +32,7 @@ async def main() -> None:
         url, min_size=1, max_size=4, kwargs={"autocommit": True, "row_factory": dict_row}, open=True
     )
     gateways = Gateways(
-        GatewayConfig(poll_s=300, poll_active_s=5),
+        GatewayConfig(poll_s=300, poll_active_s=5, reports_per_min_max=1_000),
         blobs=NoBlobs(), clock=SystemClock(),
         open_connection=lambda: connect(url), borrow=pool.connection,
     )  # fmt: skip

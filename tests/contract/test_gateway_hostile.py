@@ -10,7 +10,7 @@ import httpx
 import psycopg
 import pytest
 
-from ringroad.kernel.clock import SystemIds
+from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.ship.store.reports import fold_reports
 from ringroad.storage.db import connect, transaction
 from support.gateways import TOKEN, VIN, FolderBlobs, add_vehicle, eventually, fill, rows, serving
@@ -117,6 +117,63 @@ def test_a_report_about_anothers_action_does_not_withhold_its_offer(pg_url: str,
     with serving(pg_url, blobs) as origin:  # a gateway that starts now reads it all from the database
         poll = httpx.get(f"{origin}/uptane/v1/vehicles/{VIN}", headers=NATIVE).json()
         assert (poll["kind"], poll["action_id"]) == ("update", action)
+
+
+class Clock(SystemClock):
+    """A clock whose minutes the test turns."""
+
+    minute = 100
+
+    def monotonic_s(self) -> float:
+        return self.minute * 60 + 20.0
+
+
+def test_a_vehicle_that_reports_too_much_is_asked_to_wait_and_no_other(
+    pg_url: str, blobs: FolderBlobs
+) -> None:
+    action = fill(pg_url, blobs, IMAGE, gateway="native")
+    with psycopg.connect(pg_url, autocommit=True) as conn:
+        add_vehicle(conn, OTHER, OTHER_TOKEN, "native")
+    clock = Clock()
+    with serving(pg_url, blobs, clock=clock, reports_per_min_max=3) as origin, httpx.Client() as client:
+
+        def send(name: str, *, vin: str = VIN, count: int = 1) -> int:
+            url = f"{origin}/uptane/v1/vehicles/{vin}/reports"
+            reports = [report(f"{name}{number}", action) for number in range(count)]
+            answer = client.post(
+                url, json={"reports": reports}, headers=NATIVE if vin == VIN else OTHER_NATIVE
+            )
+            if answer.status_code == 429:
+                assert answer.headers["retry-after"] == "40"
+                assert answer.json()["error"]["code"] == "too_many"
+            return answer.status_code
+
+        assert [send(name) for name in "abcd"] == [200, 200, 200, 429]
+        manifest = f"{origin}/uptane/v1/vehicles/{VIN}/manifest"
+        assert client.put(manifest, content=b"{}", headers=NATIVE).status_code == 429
+        assert send("e", vin=OTHER) == 200
+        assert client.get(f"{origin}/uptane/v1/vehicles/{VIN}", headers=NATIVE).status_code == 200
+        clock.minute += 1
+        assert [send("f", count=5), send("g")] == [200, 429]  # what has gathered may be told at once
+        clock.minute += 1
+        assert send("d") == 200
+    stored = {row["dedupe_key"] for row in rows(pg_url, "SELECT dedupe_key FROM device_report")}
+    assert stored == {"a0", "b0", "c0", "e0", "f0", "f1", "f2", "f3", "f4", "d0"}
+
+
+def test_a_ddi_device_that_reports_too_much_is_asked_to_wait(pg_url: str, blobs: FolderBlobs) -> None:
+    action = fill(pg_url, blobs, IMAGE)
+    body = {"status": {"execution": "proceeding"}}
+    limited = serving(pg_url, blobs, clock=Clock(), reports_per_min_max=2)
+    with limited as origin, httpx.Client(headers=DDI) as client:
+        base = f"{origin}/DEFAULT/controller/v1/{VIN}"
+        feedback = f"{base}/deploymentBase/{action}/feedback"
+        assert client.put(f"{base}/configData", json={"data": {"hw": "1"}}).status_code == 200
+        assert client.post(feedback, json=body).status_code == 200
+        assert client.post(feedback, json=body).status_code == 429
+        assert client.put(f"{base}/configData", json={"data": {"hw": "2"}}).status_code == 429
+        assert client.get(base).status_code == 200
+    assert len(rows(pg_url, "SELECT * FROM device_report")) == 2
 
 
 def test_a_body_that_never_ends_is_given_up(

@@ -22,7 +22,7 @@ from psycopg_pool import ConnectionPool
 from ringroad.http.device.app import GatewayConfig, Gateways
 from ringroad.http.device.native import ApplyManifest
 from ringroad.http.serving import UVICORN
-from ringroad.kernel.clock import SystemClock
+from ringroad.kernel.clock import Clock, SystemClock
 from ringroad.storage.db import Connection, connect
 
 VIN = "WRRDEM00000000001"
@@ -95,16 +95,22 @@ def rows(url: str, query: str) -> list[dict[str, Any]]:
 
 @contextmanager
 def serving(
-    url: str, blobs: FolderBlobs, *, apply_manifest: ApplyManifest | None = None, poll_s: int = 2
+    url: str,
+    blobs: FolderBlobs,
+    *,
+    apply_manifest: ApplyManifest | None = None,
+    poll_s: int = 2,
+    clock: Clock | None = None,
+    reports_per_min_max: int = 1_000,
 ) -> Iterator[str]:
     """Run the gateways until the block ends; yield their origin."""
     pool: ConnectionPool[Connection] = ConnectionPool(
         url, min_size=1, max_size=4, kwargs={"autocommit": True, "row_factory": dict_row}, open=True
     )
     gateways = Gateways(
-        GatewayConfig(poll_s=poll_s, poll_active_s=1),
+        GatewayConfig(poll_s=poll_s, poll_active_s=1, reports_per_min_max=reports_per_min_max),
         blobs=blobs,
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         open_connection=lambda: connect(url),
         borrow=pool.connection,
         apply_manifest=apply_manifest,

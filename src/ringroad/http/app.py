@@ -168,6 +168,7 @@ def _make_gateways(ctx: Context) -> Gateways:
     config = GatewayConfig(
         poll_s=ctx.settings.poll_s,
         poll_active_s=ctx.settings.poll_busy_s,
+        reports_per_min_max=ctx.settings.reports_per_min_max,
     )
     return Gateways(
         config,

@@ -75,6 +75,12 @@ class Settings:
     poll_busy_s: int = _setting(
         5, "Seconds between two polls of a vehicle with an update open.", least=1, most=86_400
     )
+    reports_per_min_max: int = _setting(
+        6_000,
+        "Reports that one vehicle may hand in during a minute; beyond, it is asked to wait. Counted by each server.",
+        least=1,
+        most=1_000_000,
+    )
     session_h: int = _setting(12, "Hours a console login lasts.", least=1, most=720)
     telemetry_bytes_max: int = _setting(
         4 * 1024**3,

@@ -237,6 +237,19 @@ def test_an_old_action_ending_does_not_take_a_new_offer_away() -> None:
     assert offer.action_id == 18
 
 
+@pytest.mark.parametrize(
+    ("minutes", "taken"),
+    [
+        ([1, 1, 1, 1], [True, True, False, False]),
+        ([1, 1, 2, 2, 2], [True, True, True, True, False]),
+        ([7, 9, 9, 9, 7], [True, True, True, False, True]),
+    ],
+)
+def test_a_device_may_report_so_often_in_each_minute(minutes: list[int], taken: list[bool]) -> None:
+    asking = device()
+    assert [asking.spend(minute=minute, reports_max=2) for minute in minutes] == taken
+
+
 def test_dropping_the_model_forgets_every_offer() -> None:
     known = model()
     known.fold_assignments([row(2, "offered")])

@@ -58,6 +58,7 @@ class GatewayConfig:
 
     poll_s: int  # seconds between polls of an idle vehicle
     poll_active_s: int  # seconds between polls while it has something to do
+    reports_per_min_max: int  # of one vehicle; beyond, it is asked to wait
     public_url: str = ""  # origin in links; empty: the Host the device used
 
 
@@ -87,6 +88,7 @@ class Gateways:
         self._bundles: dict[tuple[str, str], list[ddi.Artifact]] = {}
         idle = Device(b"", ddi=True, config_wanted=False)
         self._idle_poll = Answer(200, ddi.render_poll(idle, base="", poll_s=config.poll_s))
+        self._minute = 0  # one object for all devices that report in it
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -170,6 +172,18 @@ class Gateways:
             )  # fmt: skip
         return device
 
+    def limit(self, device: Device) -> Answer | None:
+        """Count a message with reports; return what a device is answered that sends too many."""
+        seconds = int(self.clock.monotonic_s())
+        if seconds // 60 != self._minute:
+            self._minute = seconds // 60
+        if device.spend(minute=self._minute, reports_max=self.config.reports_per_min_max):
+            return None
+        return problem(
+            429, "too_many", "this vehicle reports too much", (b"retry-after", b"%d" % (60 - seconds % 60)),
+            hint=f"at most {self.config.reports_per_min_max} reports a minute; send it again later",
+        )  # fmt: skip
+
     # DDI ------------------------------------------------------------------------------------------
 
     def _express_ddi(self, request: Request, reply: Reply) -> bool:
@@ -184,6 +198,8 @@ class Gateways:
                 device = self._ddi_device(request, vin)
                 if isinstance(device, Answer):
                     reply(device)
+                elif (wait := self.limit(device)) is not None:
+                    reply(wait)
                 else:
                     self._feedback(request, reply, vin, device, about=about, action=action)
             case _:
@@ -211,6 +227,8 @@ class Gateways:
             case ("GET", []):
                 return await self.settled(request)
             case ("PUT", ["configData"]):
+                if (wait := self.limit(device)) is not None:
+                    return wait
                 body = await read_body(receive, bytes_max=FEEDBACK_BYTES_MAX)
                 return await self._config_data(body, vin, device)
             case ("GET", ["deploymentBase", action]):

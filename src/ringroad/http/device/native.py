@@ -76,6 +76,8 @@ class NativeGateway:
                 device = self._device(request, vin)
                 if isinstance(device, Answer):
                     reply(device)
+                elif (wait := self._gateways.limit(device)) is not None:
+                    reply(wait)
                 else:
                     self._reports(request, reply, vin, device)
             case _:
@@ -131,6 +133,7 @@ class NativeGateway:
             batch = _DECODER.decode(request.body)
         except msgspec.MsgspecError as error:
             raise InvalidInput(f"not a report batch: {error}") from error
+        device.reports += max(0, len(batch.reports) - 1)  # the message itself was counted as one
         rows = []
         for report in batch.reports:
             if report.at.tzinfo is None:
@@ -170,6 +173,8 @@ class NativeGateway:
         device = self._device(request, vin)
         if isinstance(device, Answer):
             return device
+        if (wait := self._gateways.limit(device)) is not None:
+            return wait
         body = await read_body(receive, bytes_max=MANIFEST_BYTES_MAX)
         await asyncio.to_thread(self._store_manifest, vin, body)
         return Answer(200, b'{"accepted":true}')

@@ -29,7 +29,7 @@ class Offer:
 class Device:
     """One vehicle as the gateways see it. Mutable and slotted: a million of these must fit."""
 
-    __slots__ = ("closed_action_id", "config_wanted", "ddi", "offer", "token_sha256")
+    __slots__ = ("closed_action_id", "config_wanted", "ddi", "minute", "offer", "reports", "token_sha256")
 
     def __init__(self, token_sha256: bytes, *, ddi: bool, config_wanted: bool) -> None:
         self.token_sha256 = token_sha256
@@ -37,10 +37,21 @@ class Device:
         self.config_wanted = config_wanted
         self.offer: Offer | None = None
         self.closed_action_id = 0
+        self.minute = 0  # the one in which it reported last
+        self.reports = 0  # since that minute began
 
     def knows(self, token: bytes) -> bool:
         """Tell in constant time whether `token` is this device's."""
         return hmac.compare_digest(hashlib.sha256(token).digest(), self.token_sha256)
+
+    def spend(self, *, minute: int, reports_max: int) -> bool:
+        """Count one more report of this minute; tell whether it may be taken."""
+        if self.minute != minute:
+            self.minute, self.reports = minute, 0
+        if self.reports >= reports_max:
+            return False
+        self.reports += 1
+        return True
 
     def close(self, action_id: int) -> None:
         """Never offer this action again; it was reported as ended and that report is durable."""
