@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ringroad.http.device.images import send_image
+from ringroad.http.device.shared_reads import SharedReads
 from ringroad.http.device.store import SQL, NewReport
 from ringroad.http.device.wire import (
     JSON,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from ringroad.http.device.app import Gateways
     from ringroad.http.device.read_model import Device
 
+MetadataKey = tuple[str, str, str, int]  # repository, VIN or empty, role, version (0: the newest)
 ApplyManifest = Callable[[Connection, str, bytes, datetime], None]
 
 IDLE_ETAG = b'"idle"'
@@ -61,8 +63,9 @@ class NativeGateway:
         self._gateways = gateways
         self._borrow = borrow
         self._apply_manifest = apply_manifest
-        self._kept: OrderedDict[tuple[str, str, str, int], bytes] = OrderedDict()
+        self._kept: OrderedDict[MetadataKey, bytes] = OrderedDict()
         self._kept_bytes = 0
+        self._metadata_reads = SharedReads(self._read_metadata)
         idle = _ENCODER.encode(Command(kind="none", poll_s=gateways.config.poll_s))
         self._idle = Answer(200, idle, (JSON, (b"etag", IDLE_ETAG)))
 
@@ -208,22 +211,23 @@ class NativeGateway:
         key = (repository, vin, parsed[2], version)
         body = self._kept.get(key)
         if body is None:
-            body = await asyncio.to_thread(self._read_metadata, *key)
+            body = await self._metadata_reads.get(key)
             if body is None:
                 raise NotFound("no such metadata")
             if version:
                 self._keep(key, body)
         return Answer(200, body)
 
-    def _read_metadata(self, repository: str, vin: str, role: str, version: int) -> bytes | None:
+    def _read_metadata(self, asked: Sequence[MetadataKey]) -> dict[MetadataKey, bytes]:
+        repositories, vins, roles, versions = map(list, zip(*asked, strict=True))
         with self._borrow() as conn:
-            if version:
-                found = SQL.metadata_version(conn, repository=repository, vin=vin, role=role, version=version)
-            else:
-                found = SQL.metadata_latest(conn, repository=repository, vin=vin, role=role)
-        return None if found is None else bytes(found)
+            rows = SQL.metadata(conn, repositories=repositories, vins=vins, roles=roles, versions=versions)
+            return {
+                (row["repository"], row["vin"], row["role"], row["version"]): bytes(row["bytes"])
+                for row in rows
+            }
 
-    def _keep(self, key: tuple[str, str, str, int], body: bytes) -> None:
+    def _keep(self, key: MetadataKey, body: bytes) -> None:
         """Versioned metadata never changes; keep what fits, drop the oldest."""
         self._kept[key] = body
         self._kept_bytes += len(body)

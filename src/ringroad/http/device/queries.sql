@@ -23,10 +23,14 @@ SELECT p.id, p.ecu, p.name, p.version, p.filename, p.image_sha256, p.image_bytes
 -- name: image_by_name^
 SELECT filename, image_sha256, image_bytes FROM software_package WHERE filename = :filename AND image_sha256 = :sha256;
 
--- name: metadata_latest$
-SELECT bytes FROM repository_metadata
- WHERE repository = :repository AND vin = :vin AND role = :role ORDER BY version DESC LIMIT 1;
-
--- name: metadata_version$
-SELECT bytes FROM repository_metadata
- WHERE repository = :repository AND vin = :vin AND role = :role AND version = :version;
+-- name: metadata
+-- One row per question that has an answer; version 0 asks for the newest.
+SELECT asked.repository, asked.vin, asked.role, asked.version, found.bytes
+  FROM unnest(:repositories::text[], :vins::text[], :roles::text[], :versions::int[])
+       AS asked (repository, vin, role, version)
+ CROSS JOIN LATERAL (
+       SELECT m.version, m.bytes FROM repository_metadata m
+        WHERE m.repository = asked.repository AND m.vin = asked.vin AND m.role = asked.role
+          AND m.version <= coalesce(nullif(asked.version, 0), 2147483647)
+        ORDER BY m.version DESC LIMIT 1) AS found
+ WHERE asked.version IN (0, found.version);
