@@ -53,7 +53,8 @@ from ringroad.storage.broker import STREAM
 from ringroad.storage.db import Connection, connect
 from ringroad.storage.lake import Lake
 from ringroad.storage.ledger import append_fact, latest_fact, open_lap, read_facts
-from ringroad.storage.streams import CONSUMER, StreamMessage, waiting_messages
+from ringroad.storage.streams import CONSUMER, StreamMessage
+from support.telemetry import waiting_messages
 
 pytestmark = pytest.mark.engines
 

@@ -24,8 +24,8 @@ from ringroad.storage.streams import (
     Handler,
     StreamMessage,
     consume_telemetry,
-    waiting_messages,
 )
+from support.telemetry import waiting_messages
 
 pytestmark = pytest.mark.engines
 

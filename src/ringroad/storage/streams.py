@@ -128,31 +128,6 @@ async def ensure_consumer(nats_url: str) -> None:
         ) from error
 
 
-async def waiting_messages(nats_url: str) -> int:
-    """Return how many telemetry messages the lake does not have yet.
-
-    Raises:
-        Unavailable: the broker does not answer, or has no such stream.
-    """
-    try:
-        client = await open_connection(nats_url)
-        try:
-            js = client.jetstream()
-            try:
-                info = await js.consumer_info(STREAM, CONSUMER)
-            except NotFoundError:  # nobody consumed yet: everything waits
-                return int((await js.stream_info(STREAM)).state.messages)
-            return int(info.num_pending or 0) + int(info.num_ack_pending or 0)
-        finally:
-            await client.close()
-    except (NatsError, JetStreamError, OSError, TimeoutError) as error:
-        raise Unavailable(
-            "the telemetry stream does not answer",
-            hint="ringroad status shows the engines",
-            detail=repr(error),
-        ) from error
-
-
 async def _pull(
     client: Client, handle: Handler, give_up: GiveUp, stop: asyncio.Event, *, deliveries_max: int
 ) -> None:

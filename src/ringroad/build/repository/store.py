@@ -309,12 +309,6 @@ def read_metadata(conn: Connection, *, repository: RepositoryName, vin: str, fil
     return bytes(found)
 
 
-def read_root_version(conn: Connection, *, repository: RepositoryName) -> int:
-    """Return the version of the newest installed root; 0 when there is none."""
-    row = SQL.latest_metadata(conn, repository=repository, vin="", role="root")
-    return int(row["version"]) if row else 0
-
-
 def _renew_director_targets(
     conn: Connection, signers: OnlineSigners, vin: str, current: CurrentSet, *, now: datetime
 ) -> None:
