@@ -18,6 +18,7 @@ from psycopg.rows import tuple_row
 from support.docs_pages import ROOT
 
 # What decides what happens next. "*" is every column: such a row is written once, or replaced as a whole.
+# Columns that are not named follow from these (times, details), or are what a vehicle said of itself.
 STATE: dict[str, tuple[str, ...]] = {
     "account": ("role", "disabled_at", "password_hash"),
     "assignment": ("state", "released_at", "release_id"),

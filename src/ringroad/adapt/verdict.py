@@ -22,6 +22,8 @@ from ringroad.adapt.model import Arm, Verdict, VerdictPolicy, VerdictWord
 from ringroad.kernel.fault_counts import FaultCount, split_ticks
 from ringroad.kernel.rates import Tick, log_e_above, log_e_below, pooled, rate_ratio, rejects
 
+_ENDS = ("recovered", "not_recovered", "unknown", "kept", "untouched")  # of vehicles, as they are told
+
 
 def decide_verdict(
     policy: VerdictPolicy,
@@ -136,7 +138,7 @@ def measure_text(body: Mapping[str, Any]) -> str:
     """Return the numbers of an outcome as a person would say them, whichever measure it was."""
     vehicles = body.get("vehicles")
     if isinstance(vehicles, Mapping):
-        counts = [f"{count:,} {name.replace('_', ' ')}" for name, count in vehicles.items() if count]
+        counts = [f"{vehicles[name]:,} {name.replace('_', ' ')}" for name in _ENDS if vehicles.get(name)]
         return ", ".join(counts) or "no vehicle was reached"
     parts = []
     for side in ("before", "after"):
