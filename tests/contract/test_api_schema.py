@@ -31,7 +31,7 @@ positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409",
 PUBLIC = {"/api/v1/login", "/api/v1/first-login", "/health"}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(480)
 def test_every_operation_keeps_what_its_schema_says(pg_url: str, tmp_path: Path) -> None:
     token = add_account(pg_url, "admin", Role.ADMIN)
     with connect(pg_url) as conn:
@@ -42,9 +42,10 @@ def test_every_operation_keeps_what_its_schema_says(pg_url: str, tmp_path: Path)
         command = [
             str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(config), "run",
             f"{origin}/api/v1/openapi.json", "-H", f"Authorization: Bearer {token}", "--seed", "1",
-            "--workers", "2", "--exclude-operation-id", "revoke_tokens",  # it would sign the run out
+            # Python 3.11 counts how deep ast.parse is over all threads: two workers now and then end in a SystemError.
+            "--workers", "1", "--exclude-operation-id", "revoke_tokens",  # it would sign the run out
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=420, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
