@@ -13,6 +13,7 @@ BENCHMARKS = (
     "doip",
     "isotp",
     "canary",
+    "sequence",
     "demo",
     "powercut",
 )  # each a module with `run() -> list[Figure]`

@@ -56,12 +56,23 @@ class Station:
 class Ratio:
     """At most `p` of any `q` successive vehicles may have the option, or be of the variant so named.
 
+    A soft one yields to due times and paint batches.
+
     Source: CSPLib prob001.
     """
 
     option: str
     p: int
     q: int
+    soft: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paint:
+    """The paint shop before the line: options that are colours, and how many of one may follow each other."""
+
+    colours: tuple[str, ...]
+    batch_max: int  # vehicles; then the guns are cleaned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +82,7 @@ class Line:
     name: str
     stations: tuple[Station, ...]
     ratios: tuple[Ratio, ...]
+    paint: Paint | None = None
 
     @property
     def takt_s(self) -> int:
@@ -114,8 +126,12 @@ class Programme:
             "line": {
                 "name": self.line.name,
                 "stations": [{"name": s.name, "cycle_s": s.cycle_s} for s in self.line.stations],
-                "ratios": [{"option": r.option, "p": r.p, "q": r.q} for r in self.line.ratios],
-            },
+                "ratios": [
+                    {"option": r.option, "p": r.p, "q": r.q} | ({"soft": True} if r.soft else {})
+                    for r in self.line.ratios
+                ],
+            }
+            | ({"paint": _paint(self.line.paint)} if self.line.paint else {}),
         }
 
     @classmethod
@@ -134,8 +150,15 @@ class Programme:
                 name=line["name"],
                 stations=tuple(Station(**station) for station in line["stations"]),
                 ratios=tuple(Ratio(**ratio) for ratio in line["ratios"]),
+                paint=Paint(colours=tuple(line["paint"]["colours"]), batch_max=line["paint"]["batch_max"])
+                if "paint" in line
+                else None,
             ),
         )
+
+
+def _paint(paint: Paint) -> dict[str, Any]:
+    return {"colours": list(paint.colours), "batch_max": paint.batch_max}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

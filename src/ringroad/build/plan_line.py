@@ -1,28 +1,31 @@
 """What does the line build next? Orders, ratios, blocked parts and the baseline in; an immutable schedule out.
 
-Pure: no clock, no database; the seed is an argument, so the same facts give the same schedule.
+Pure: no clock, no database. The running sequence is repaired at once, with numpy alone; the search for a
+better one (`improve_line.py`) follows in the worker.
 
 Invariant: an order is held back, with a reason, rather than built with a blocked part or without software.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from ringroad.build.model import Line
-from ringroad.build.sequence import CARS_MAX, Car, sequence
+from ringroad.build.sequence.count import count_cost
+from ringroad.build.sequence.problem import CARS_MAX, Car, Level, Problem
+from ringroad.build.sequence.repair import greedy, repair
 from ringroad.kernel.errors import InvalidInput
 
-ITERATIONS_DEFAULT: Final = 1_500  # about 0.2 s for 200 cars
-RUSH_WEIGHT: Final = 20  # lateness cost per position for a rush order, which is due at once
-DUE_WEIGHT: Final = 10  # per position behind the due time
+RUSH_WEIGHT: Final = 2  # lateness cost per position for a rush order, which is due next
+DUE_WEIGHT: Final = 1  # per position behind the due time
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
-Cause = Literal["new_release", "blocked_part", "rush_order", "new_orders", "order_cancelled"]
+Cause = Literal["new_release", "blocked_part", "rush_order", "new_orders", "order_cancelled", "improved"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +69,11 @@ class ScheduleDocument:
         baseline_release_id: what vehicles of this schedule are flashed with.
         blocked: option to reason.
         frozen: orders at the head that did not move.
-        seed: of the search.
-        iterations: of the search.
+        seed: of the search; 0 for a sequence that was only repaired.
+        iterations: moves that the search priced.
+        soft_violations: the same of ratios that may be broken.
+        paint_changes: times that the colour changes.
+        moved: vehicles whose order among the others is not that of the schedule before.
     """
 
     sequence: tuple[str, ...]
@@ -77,8 +83,11 @@ class ScheduleDocument:
     baseline_release_id: str | None
     blocked: Mapping[str, str] = field(default_factory=dict)
     frozen: int
-    seed: int
-    iterations: int
+    seed: int = 0
+    iterations: int = 0
+    soft_violations: int = 0
+    paint_changes: int = 0
+    moved: int = 0
 
     def to_document(self) -> dict[str, Any]:
         """Return the JSON form kept in `line_schedule.document`."""
@@ -92,6 +101,9 @@ class ScheduleDocument:
             "frozen": self.frozen,
             "seed": self.seed,
             "iterations": self.iterations,
+            "soft_violations": self.soft_violations,
+            "paint_changes": self.paint_changes,
+            "moved": self.moved,
         }
 
     @classmethod
@@ -110,12 +122,10 @@ def decide_schedule(
     baseline: str | None,
     frozen: Sequence[str],
     *,
-    seed: int,
     now: datetime,
     parent: Sequence[str] = (),
-    iterations_max: int = ITERATIONS_DEFAULT,
 ) -> ScheduleDocument:
-    """Decide the line's next schedule.
+    """Decide the line's next schedule: the running sequence, repaired.
 
     Args:
         orders: open and building ones, in order of receipt.
@@ -123,13 +133,11 @@ def decide_schedule(
         blocked: option or variant to the reason why no car with it can be built.
         baseline: the release that vehicles are flashed with; None holds everything back.
         frozen: ids of orders that are on the line, in their order; they keep it, blocked or not.
-        seed: of the search.
         now: start of the sequence, for due times.
-        parent: the sequence before, as one starting point.
-        iterations_max: budget of the search.
+        parent: the sequence before; what stays of it keeps its order.
 
     Raises:
-        InvalidInput: an order twice, or more budget than allowed.
+        InvalidInput: an order stands twice.
     """
     by_id = {order.id: order for order in orders}
     if len(by_id) != len(orders):
@@ -139,31 +147,83 @@ def decide_schedule(
     room = max(0, CARS_MAX - len(fixed))
     held += [HeldOrder(order_id=order.id, reason="the schedule is full") for order in free[room:]]
     placed = [*(by_id[order_id] for order_id in fixed), *free[:room]]
-    cars = [_car(order, line, now=now) for order in placed]
-    found = sequence(
-        cars,
-        line.ratios,
-        frozen=len(fixed),
-        iterations_max=iterations_max,
-        seed=seed,
-        start=_warm_start(placed, len(fixed), parent),
+    problem = line_problem(placed, line, frozen=len(fixed), now=now)
+    running = _running(placed, len(fixed), parent)
+    found = repair(problem, running) if len(fixed) < len(running) else greedy(problem)
+    sequence = tuple(problem.cars[index].id for index in found)
+    return measured(
+        problem,
+        by_id,
+        line,
+        now=now,
+        document=ScheduleDocument(
+            sequence=sequence,
+            held=tuple(sorted(held, key=lambda item: item.order_id)),
+            violations=0,
+            late_orders=0,
+            baseline_release_id=baseline,
+            blocked=dict(blocked),
+            frozen=len(fixed),
+            moved=count_moved(parent, sequence),
+        ),
     )
+
+
+def line_problem(
+    placed: Sequence[Order], line: Line, *, frozen: int, now: datetime, homes: Mapping[str, int] | None = None
+) -> Problem:
+    """Return what the line asks of a sequence.
+
+    Args:
+        placed: orders to be placed; the first `frozen` keep their places.
+        line: stations, ratios and paint.
+        frozen: orders that do not move.
+        now: when the first of them leaves the first station.
+        homes: where the running plan has an order.
+    """
+    return Problem(
+        cars=tuple(
+            _car(order, line, now=now, first=frozen, home=(homes or {}).get(order.id)) for order in placed
+        ),
+        ratios=line.ratios,
+        frozen=frozen,
+        batch_max=line.paint.batch_max if line.paint else 0,
+    )
+
+
+def measured(
+    problem: Problem,
+    orders: Mapping[str, Order],
+    line: Line,
+    *,
+    now: datetime,
+    document: ScheduleDocument,
+) -> ScheduleDocument:
+    """Return a schedule with what its sequence costs, counted from scratch."""
+    cost = count_cost(problem, document.sequence)
     late = sum(
         1
-        for position, order_id in enumerate(found.order)
-        if (due := by_id[order_id].due_at) is not None and _position(due, line, now=now) < position
+        for position, order_id in enumerate(document.sequence)
+        if (due := orders[order_id].due_at) is not None and _position(due, line, now=now) < position
     )
-    return ScheduleDocument(
-        sequence=found.order,
-        held=tuple(sorted(held, key=lambda item: item.order_id)),
-        violations=found.violations,
+    return replace(
+        document,
+        violations=cost[Level.OVERLONG] + cost[Level.RATIOS],
         late_orders=late,
-        baseline_release_id=baseline,
-        blocked=dict(blocked),
-        frozen=len(fixed),
-        seed=seed,
-        iterations=found.iterations,
+        soft_violations=cost[Level.SOFT_RATIOS],
+        paint_changes=cost[Level.PAINT],
     )
+
+
+def count_moved(before: Sequence[str], after: Sequence[str]) -> int:
+    """Count vehicles of both sequences that have to be taken out to leave the others in the same order."""
+    rank = {order_id: place for place, order_id in enumerate(before)}
+    places = [rank[order_id] for order_id in after if order_id in rank]
+    ends: list[int] = []  # ends[n]: the smallest last place of a rising run of n + 1 vehicles
+    for place in places:
+        at = bisect_left(ends, place)
+        ends[at : at + 1] = [place]
+    return len(places) - len(ends)
 
 
 def _sort_out(
@@ -189,13 +249,20 @@ def _hold_reason(order: Order, blocked: Mapping[str, str], baseline: str | None)
     return f"{stops[0]} is blocked: {blocked[stops[0]]}" if stops else ""
 
 
-def _car(order: Order, line: Line, *, now: datetime) -> Car:
+def _car(order: Order, line: Line, *, now: datetime, first: int, home: int | None) -> Car:
+    weight, due = 0, 0
     if order.rush:
-        return Car(id=order.id, features=order.features, lateness_weight=RUSH_WEIGHT, due_position=0)
-    if order.due_at is not None:
-        due = _position(order.due_at, line, now=now)
-        return Car(id=order.id, features=order.features, lateness_weight=DUE_WEIGHT, due_position=due)
-    return Car(id=order.id, features=order.features)
+        weight, due = RUSH_WEIGHT, first
+    elif order.due_at is not None:
+        weight, due = DUE_WEIGHT, _position(order.due_at, line, now=now)
+    return Car(
+        id=order.id,
+        features=order.features,
+        colour=next((option for option in order.options if line.paint and option in line.paint.colours), ""),
+        lateness_weight=weight,
+        due_position=due,
+        home=home,
+    )
 
 
 def _position(due_at: datetime, line: Line, *, now: datetime) -> int:
@@ -204,8 +271,8 @@ def _position(due_at: datetime, line: Line, *, now: datetime) -> int:
     return max(-1, int(((due_at - now).total_seconds() - through_s) // line.takt_s))
 
 
-def _warm_start(placed: Sequence[Order], frozen: int, parent: Sequence[str]) -> list[int]:
-    """Keep the parent's order for those still there; new ones follow, rush first as they were sorted."""
+def _running(placed: Sequence[Order], frozen: int, parent: Sequence[str]) -> list[int]:
+    """Return the indices of the frozen orders, then of those that the parent has, in its order."""
     rank = {order_id: place for place, order_id in enumerate(parent)}
-    free = range(frozen, len(placed))
-    return [*range(frozen), *sorted(free, key=lambda index: (rank.get(placed[index].id, len(rank)), index))]
+    known = [index for index in range(frozen, len(placed)) if placed[index].id in rank]
+    return [*range(frozen), *sorted(known, key=lambda index: rank[placed[index].id])]

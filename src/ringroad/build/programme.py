@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar, cast
 
-from ringroad.build.model import Ecu, Line, Programme, Ratio, Station, Variant
+from ringroad.build.model import Ecu, Line, Paint, Programme, Ratio, Station, Variant
+from ringroad.build.sequence.problem import CARS_MAX
 from ringroad.build.toml_lines import Path, TomlLines, locate
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.limits import ECUS_MAX
@@ -274,7 +275,7 @@ def _variant(reader: _Reader, name: str, body: Mapping[str, Any]) -> Variant:
 def _line(reader: _Reader, raw: Mapping[str, Any]) -> Line:
     body = reader.table(raw, (), "line")
     path: Path = ("line",)
-    reader.known(body, path, ("name", "stations", "ratios"))
+    reader.known(body, path, ("name", "stations", "ratios", "paint"))
     stations: list[Station] = []
     ratios: list[Ratio] = []
     if body:
@@ -288,14 +289,26 @@ def _line(reader: _Reader, raw: Mapping[str, Any]) -> Line:
             )
         for index, row in enumerate(reader.rows(body, path, "ratios", OPTIONS_MAX, least=0)):
             at = ("line", "ratios", index)
-            reader.known(row, at, ("option", "p", "q"))
+            reader.known(row, at, ("option", "p", "q", "soft"))
             p = reader.whole(row, at, "p", 1, RATIO_Q_MAX)
             q = reader.whole(row, at, "q", 1, RATIO_Q_MAX)
             if q < p:
                 reader.say((*at, "p"), f"{p} of {q} successive vehicles is no limit: p must not exceed q")
-            ratios.append(Ratio(option=reader.text(row, at, "option"), p=p, q=q))
+            soft = reader.flag(row, at, "soft")
+            ratios.append(Ratio(option=reader.text(row, at, "option"), p=p, q=q, soft=soft))
     name = reader.text(body, path, "name") if body else ""
-    return Line(name=name, stations=tuple(stations), ratios=tuple(ratios))
+    paint = _paint(reader, body) if "paint" in body else None
+    return Line(name=name, stations=tuple(stations), ratios=tuple(ratios), paint=paint)
+
+
+def _paint(reader: _Reader, line: Mapping[str, Any]) -> Paint:
+    path: Path = ("line", "paint")
+    body = reader.table(line, ("line",), "paint")
+    reader.known(body, path, ("colours", "batch_max"))
+    return Paint(
+        colours=reader.names(body, path, "colours", OPTIONS_MAX, least=1),
+        batch_max=reader.whole(body, path, "batch_max", 1, CARS_MAX),
+    )
 
 
 def _cross_check(
@@ -331,6 +344,15 @@ def _cross_check(
             close = difflib.get_close_matches(ratio.option, options, n=1)
             advice = f"; did you mean {close[0]!r}?" if close else ""
             reader.say(at, f"{ratio.option!r} is no variant and no option of one{advice}")
+    for colour in line.paint.colours if line.paint else ():
+        if colour not in options:
+            close = difflib.get_close_matches(colour, options, n=1)
+            advice = f"; did you mean {close[0]!r}?" if close else ""
+            reader.say(
+                ("line", "paint", "colours"),
+                f"colour {colour!r} is no option of a variant{advice}",
+                text=colour,
+            )
 
 
 def _dotted(path: Path) -> str:

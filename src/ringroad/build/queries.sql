@@ -184,3 +184,6 @@ INSERT INTO line_schedule (id, programme_id, generation, parent_id, cause, docum
 SELECT :schedule_id, :programme_id, :generation + 1, :parent_id, :cause, :document, :replan_latency_us, :now
  WHERE :generation = coalesce((SELECT max(generation) FROM line_schedule WHERE programme_id = :programme_id), 0)
 ON CONFLICT (programme_id, generation) DO NOTHING;
+
+-- name: current_generations
+SELECT programme_id, max(generation) AS generation FROM line_schedule GROUP BY programme_id ORDER BY programme_id;

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from psycopg.types.json import Jsonb
 
-from ringroad.build.plan_line import ITERATIONS_DEFAULT, Cause, Order, ScheduleDocument, decide_schedule
+from ringroad.build.plan_line import Cause, Order, ScheduleDocument, decide_schedule
 from ringroad.build.store import get_baseline, get_programme
 from ringroad.build.store_packages import SQL
 from ringroad.kernel.clock import Clock, Ids
@@ -291,6 +291,7 @@ def _evidence(schedule: Schedule) -> dict[str, Any]:
         "cars": len(schedule.document.sequence),
         "held": len(schedule.document.held),
         "violations": schedule.document.violations,
+        "moved": schedule.document.moved,
         "blocked": dict(schedule.document.blocked),
     }
 
@@ -306,8 +307,6 @@ def replan(
     triggered_s: float,
     triggered_at: datetime | None = None,
     order_id: str | None = None,
-    seed: int = 1,
-    iterations_max: int = ITERATIONS_DEFAULT,
 ) -> Schedule:
     """Load the facts, decide a schedule and make it current, measuring the latency.
 
@@ -321,8 +320,6 @@ def replan(
         triggered_s: `clock.monotonic_s()` when the trigger was seen.
         triggered_at: wall time of the same moment.
         order_id: the order that triggered it, if one did.
-        seed: of the search.
-        iterations_max: its budget.
 
     Raises:
         NotFound: no such programme.
@@ -344,10 +341,8 @@ def replan(
         dict.fromkeys(sorted(bare), "the baseline has no software for it") | blocked,
         baseline.release_id if baseline else None,
         frozen,
-        seed=seed,
         now=clock.now(),
         parent=before,
-        iterations_max=iterations_max,
     )
     latency_us = round((clock.monotonic_s() - triggered_s) * 1_000_000)
     if latency_us < 0:

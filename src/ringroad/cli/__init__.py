@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "order": ("ringroad.cli.order", "group", "Build: vehicles on order."),
         "schedule": ("ringroad.cli.schedule", "group", "Build: the line's schedule."),
         "plant": ("ringroad.cli.plant", "group", "Build: a simulated plant; builds what is scheduled."),
+        "sequence": ("ringroad.cli.sequence", "group", "Build: solve published line sequences."),
         "campaign": ("ringroad.cli.campaign", "group", "Ship: campaigns; plan, approve, run, watch."),
         "fleet": ("ringroad.cli.fleet", "group", "Ship: vehicles, and why one is not updating."),
         "lap": ("ringroad.cli.lap", "group", "Adapt: laps, lead times, outcomes."),

@@ -1,4 +1,4 @@
-"""The worker process: reconciler with metadata renewal, telemetry ingest, detection and verdicts.
+"""The worker process: reconciler with metadata renewal, telemetry ingest, detection and verdicts, the planner of lines.
 
 Each is a thread. Every thread survives a restart of the database or the broker: it reports once, waits with growing pauses and
 goes on; all end within seconds of the stop event.
@@ -25,6 +25,7 @@ from ringroad.kernel.errors import NotFound, RingroadError
 from ringroad.loop.acceptance import accept_findings
 from ringroad.loop.bundles import signing_with
 from ringroad.loop.outcomes import measure_due
+from ringroad.loop.planning import improve_changed
 from ringroad.loop.reconciler import tick
 from ringroad.signal.detect import DetectPolicy
 from ringroad.signal.store import detect_now, run_ingest
@@ -42,6 +43,7 @@ RETRY_S_MAX = 10.0  # seconds
 RENEW_S = 60.0  # seconds between two looks for metadata that nears its end
 SIGNERS_S = 5.0  # seconds between two looks for online keys that are not there yet
 SHARE_MAX = 4  # looking in vain may take a fifth of the time: wait four times what it took
+PLAN_S = 0.5  # seconds between two looks for new schedules
 STOP_LOOK_S = 0.2  # seconds between two looks at the stop event
 JOIN_S_MAX = 8.0  # seconds a thread gets to end
 CHANNELS = ("ringroad_fact", "ringroad_report", "ringroad_assignment")
@@ -92,6 +94,7 @@ def run(
             ("reconciler", _reconcile, ()),
             ("ingest", _ingest, (lake,)),
             ("detect", _detect, (lake,)),
+            ("plan", _plan, ()),
         )
     ]
     for thread in threads:
@@ -246,6 +249,18 @@ def _detect(tools: Tools, lake: Lake) -> None:
                 answer_setbacks(conn, tools.ids, now=tools.clock.now())
 
     keep_going(tools, "detect", body)
+
+
+def _plan(tools: Tools) -> None:
+    seen: dict[str, int] = {}
+
+    def body() -> None:
+        with closing(_open(tools)) as conn:
+            while not tools.stop.wait(PLAN_S):
+                for made in improve_changed(conn, tools.ids, tools.clock, seen):
+                    LOG.info("schedule improved", programme_id=made.programme_id, generation=made.generation)
+
+    keep_going(tools, "plan", body)
 
 
 def _open(tools: Tools) -> Connection:

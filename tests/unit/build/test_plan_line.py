@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringroad.build.model import Line, Ratio, Station
-from ringroad.build.plan_line import Order, ScheduleDocument, decide_schedule
-from ringroad.build.sequence import count_violations
+from ringroad.build.improve_line import FREEZE_VEHICLES, improve_schedule
+from ringroad.build.model import Line, Paint, Ratio, Station
+from ringroad.build.plan_line import Order, ScheduleDocument, count_moved, decide_schedule
+from ringroad.build.sequence.count import count_violations
 from ringroad.kernel.errors import InvalidInput
 
 NOW = datetime(2026, 11, 23, 6, tzinfo=UTC)
@@ -36,7 +37,6 @@ def decide(orders: list[Order], **changes: Any) -> ScheduleDocument:
         "blocked": {},
         "baseline": "release_1",
         "frozen": [],
-        "seed": 1,
         "now": NOW,
     } | changes
     blocked, baseline, frozen = given.pop("blocked"), given.pop("baseline"), given.pop("frozen")
@@ -97,8 +97,66 @@ def test_an_order_twice_is_refused() -> None:
 
 
 def test_more_orders_than_a_schedule_holds_wait() -> None:
-    found = decide([order(n) for n in range(2_005)], iterations_max=0)
+    found = decide([order(n) for n in range(2_005)])
     assert (len(found.sequence), {item.reason for item in found.held}) == (2_000, {"the schedule is full"})
+
+
+def test_what_stays_of_the_running_sequence_keeps_its_order() -> None:
+    before = decide(MIXED)
+    after = decide([*MIXED, order(90, variant="premium")], parent=before.sequence)
+    assert [order_id for order_id in after.sequence if order_id != "o090"] == list(before.sequence)
+    assert (after.moved, after.violations) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "moved"),
+    [
+        ("abcd", "abcd", 0),
+        ("abcd", "bcda", 1),
+        ("abcd", "dcba", 3),
+        ("abcd", "xbay", 1),
+        ("", "ab", 0),
+        ("ab", "", 0),
+    ],
+)
+def test_moved_are_the_vehicles_to_take_out_so_that_the_others_keep_their_order(
+    before: str, after: str, moved: int
+) -> None:
+    assert count_moved(list(before), list(after)) == moved
+
+
+PAINTED = replace(LINE, ratios=(), paint=Paint(colours=("red", "blue"), batch_max=4))
+
+
+def test_vehicles_of_a_colour_are_painted_together() -> None:
+    orders = [order(n, options=("red" if n % 2 else "blue",)) for n in range(8)]
+    found = decide_schedule(orders, PAINTED, {}, "release_1", [], now=NOW)
+    assert (found.paint_changes, found.violations) == (1, 0)
+    tight = replace(PAINTED, paint=Paint(colours=("red", "blue"), batch_max=2))
+    found = decide_schedule(orders, tight, {}, "release_1", [], now=NOW)
+    assert (found.paint_changes, found.violations) == (3, 0)
+
+
+# A better schedule ---
+
+
+@pytest.mark.timeout(400)  # the first search on a machine compiles
+def test_a_search_betters_a_schedule_and_leaves_what_is_about_to_enter() -> None:
+    orders = [order(n, options=("roof",) if n < 15 else ()) for n in range(30)]
+    bad = decide(orders, parent=[f"o{n:03d}" for n in range(30)], frozen=[f"o{n:03d}" for n in range(30)])
+    orders[0] = replace(orders[0], state="building")
+    better = improve_schedule(bad, orders, LINE, now=NOW, seed=1, moves_max=60_000)
+    assert better is not None
+    assert better.sequence[: 1 + FREEZE_VEHICLES] == bad.sequence[: 1 + FREEZE_VEHICLES]
+    assert sorted(better.sequence) == sorted(bad.sequence)
+    assert better.violations < 14
+    assert (better.frozen, better.iterations > 0, better.moved > 0) == (1, True, True)
+    assert better == improve_schedule(bad, orders, LINE, now=NOW, seed=1, moves_max=60_000)
+
+
+def test_a_schedule_that_cannot_be_better_is_left_alone() -> None:
+    assert improve_schedule(decide(MIXED), MIXED, LINE, now=NOW, seed=1) is None
+    assert improve_schedule(decide([]), [], LINE, now=NOW, seed=1) is None
 
 
 @settings(max_examples=40, deadline=None)
@@ -126,7 +184,7 @@ def test_every_order_is_placed_or_held_once_and_the_same_facts_give_the_same_sch
         for n, (variant, roof, rush, due) in enumerate(rows)
     ]  # fmt: skip
     given_facts: dict[str, Any] = {
-        "blocked": dict.fromkeys(blocked, "x"), "frozen": [f"o{n:03d}" for n in frozen], "iterations_max": 40
+        "blocked": dict.fromkeys(blocked, "x"), "frozen": [f"o{n:03d}" for n in frozen]
     }  # fmt: skip
     found = decide(orders, **given_facts)
     assert sorted([*found.sequence, *(item.order_id for item in found.held)]) == [item.id for item in orders]

@@ -1,0 +1,131 @@
+"""The planner in the worker: a running schedule becomes better, and never over what happened meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ringroad.build import store, store_plant
+from ringroad.build.plan_line import ScheduleDocument
+from ringroad.build.store_improve import load_running, save_improved
+from ringroad.kernel.clock import SystemClock, SystemIds
+from ringroad.kernel.errors import Conflict, NotFound
+from ringroad.kernel.facts import FactKind
+from ringroad.loop import worker
+from ringroad.loop.planning import improve_changed
+from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.ledger import latest_fact
+from ringroad.storage.settings import Settings
+
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(400)]  # the first search on a machine compiles
+
+EXAMPLE = (Path(__file__).parents[2] / "examples" / "road" / "programme.toml").read_text()
+CLOCK, IDS = SystemClock(), SystemIds()
+
+
+@pytest.fixture
+def conn(pg_url: str) -> Iterator[Connection]:
+    with closing(connect(pg_url)) as connection:
+        yield connection
+
+
+@pytest.fixture
+def bad(conn: Connection) -> store_plant.Schedule:
+    """A schedule with all vehicles that have a sunroof at its head: eleven violated windows."""
+    with transaction(conn):
+        store.import_programme(conn, IDS, source=EXAMPLE, actor="tester", now=CLOCK.now())
+        orders = [
+            store_plant.add_order(
+                conn, IDS, programme_id="roadster", variant="city", actor="tester", now=CLOCK.now(),
+                options=["sunroof"] if number < 12 else [],
+            )
+            for number in range(24)
+        ]  # fmt: skip
+        return save(conn, [order.id for order in orders], generation=0)
+
+
+def save(conn: Connection, sequence: list[str], *, generation: int) -> store_plant.Schedule:
+    document = ScheduleDocument(
+        sequence=tuple(sequence), held=(), violations=11, late_orders=0, baseline_release_id=None, frozen=0
+    )
+    return store_plant.save_schedule(
+        conn, IDS, programme_id="roadster", generation=generation, cause="new_orders", document=document,
+        replan_latency_us=1, actor="tester", now=CLOCK.now(),
+    )  # fmt: skip
+
+
+def test_a_schedule_is_bettered_once_and_the_fact_names_the_one_before(
+    conn: Connection, bad: store_plant.Schedule
+) -> None:
+    seen: dict[str, int] = {}
+    (made,) = improve_changed(conn, IDS, CLOCK, seen)
+    assert (made.generation, made.cause, made.parent_id) == (2, "improved", bad.id)
+    assert made.document.violations < 4
+    assert sorted(made.document.sequence) == sorted(bad.document.sequence)
+    assert store_plant.current_schedule(conn, "roadster") == made
+    fact = latest_fact(conn, kind=FactKind.SCHEDULE_REPLANNED, subject="roadster")
+    assert fact
+    assert (fact.actor, fact.body["cause"], fact.body["moved"] > 0) == ("system:planner", "improved", True)
+    assert improve_changed(conn, IDS, CLOCK, seen) == []
+
+
+def test_an_answer_is_refused_when_another_schedule_overtook_it(
+    conn: Connection, bad: store_plant.Schedule
+) -> None:
+    running = load_running(conn, "roadster")
+    with transaction(conn):
+        save(conn, list(bad.document.sequence), generation=1)
+    with pytest.raises(Conflict), transaction(conn):
+        save_improved(
+            conn,
+            IDS,
+            CLOCK,
+            running=running,
+            document=running.schedule.document,
+            triggered_s=CLOCK.monotonic_s(),
+        )
+
+
+def test_an_answer_is_refused_when_a_car_entered_that_it_has_later(
+    conn: Connection, bad: store_plant.Schedule
+) -> None:
+    running = load_running(conn, "roadster")
+    sequence = bad.document.sequence
+    with transaction(conn):
+        store_plant.start_order(conn, IDS, order_id=sequence[0], actor="tester", now=CLOCK.now())
+    better = ScheduleDocument.from_document(
+        running.schedule.document.to_document() | {"sequence": [*sequence[1:], sequence[0]]}
+    )
+    with pytest.raises(Conflict, match="entered the line"), transaction(conn):
+        save_improved(conn, IDS, CLOCK, running=running, document=better, triggered_s=CLOCK.monotonic_s())
+    assert store_plant.current_schedule(conn, "roadster") == bad
+
+
+def test_without_a_schedule_there_is_nothing_to_load(conn: Connection) -> None:
+    assert improve_changed(conn, IDS, CLOCK, {}) == []
+    with pytest.raises(NotFound):
+        load_running(conn, "roadster")
+
+
+def test_the_worker_betters_a_schedule_by_itself(
+    conn: Connection, bad: store_plant.Schedule, pg_url: str, tmp_path: Path
+) -> None:
+    stop = threading.Event()
+    settings = Settings(var=tmp_path, database_url=pg_url, nats_url="nats://127.0.0.1:9")
+    thread = threading.Thread(target=worker.run, args=(settings, stop), daemon=True)
+    thread.start()
+    try:
+        end = time.monotonic() + 120
+        while (current := store_plant.current_schedule(conn, "roadster")) == bad:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+    finally:
+        stop.set()
+        thread.join(15)
+    assert current is not None
+    assert current.cause == "improved"
