@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -370,25 +371,36 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(new: Installation) -
     refused(new.run("up", "--engines-only"), "unavailable", "cannot write to", "--var")
 
 
-def in_small_world(made: Installation, mount: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run with a file system of its own mounted on the var folder; works for root and for others."""
+def in_small_world(
+    made: Installation, mount: str, *words: str, steps: str = 'shift && exec "$@"'
+) -> subprocess.CompletedProcess[str]:
+    """Run with a file system of its own mounted on the var folder, $1; works for root and for others."""
     made.var.mkdir()
-    script = f'mount -t tmpfs {mount} && shift && exec "$@"'
-    wrapped = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", str(made.var)]
-    probe = subprocess.run(
-        [*wrapped, "true"], check=False, capture_output=True, cwd=made.folder, env=made.env, timeout=10
-    )
-    if probe.returncode != 0:
+
+    def run(script: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
+        alone = [
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            f"mount -t tmpfs {mount} && {script}",
+        ]
+        command = [*alone, "sh", str(made.var), *made.command(*words)]
+        return subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=made.folder,
+            env=made.env,
+            timeout=timeout_s,
+        )
+
+    if run("true", 10).returncode != 0:
         pytest.skip("this machine allows no user namespaces with mounts")
-    return subprocess.run(
-        [*wrapped, *made.command(*words)],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=made.folder,
-        env=made.env,
-        timeout=START_S_MAX,
-    )
+    return run(steps, 2 * START_S_MAX)
 
 
 # before the first file; in the middle of initdb; all but what the telemetry stream may take
@@ -399,6 +411,28 @@ def test_a_full_disk_is_one_clear_error(new: Installation, size: str) -> None:
     error = json.loads(done.stderr.splitlines()[-1])["error"]
     assert error["code"] == "cannot_write"
     assert "space" in error["message"] + error["hint"]
+
+
+@pytest.mark.parametrize(
+    ("then", "word"),
+    [
+        ('head -c 999m /dev/zero >"$1/fill" 2>/dev/null; true', "No space left"),
+        ('mount -o remount,ro "$1"', "ead-only"),
+    ],
+)
+def test_a_disk_that_fills_up_or_fails_later_is_one_clear_error_and_nothing_is_lost(
+    new: Installation, seed: Path, then: str, word: str
+) -> None:
+    up, down = shlex.join(new.command("up", "--engines-only")), shlex.join(new.command("down"))
+    steps = (
+        f'cp -a {seed}/. "$1" && {{ {then}; }} && {{ {up}; echo "ended with $?"; }}'
+        f' && mount -o remount,rw "$1" && rm -f "$1/fill" && {up} --detach && {down}'
+    )
+    done = in_small_world(new, '-o size=400m tmpfs "$1"', steps=steps)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"ended with {EXIT_STATUS['unavailable']}" in done.stdout
+    assert [line.split(":")[0] for line in done.stderr.strip().splitlines()] == ["error", "hint"], done.stderr
+    assert word in done.stderr
 
 
 def test_a_read_only_disk_is_one_clear_error(new: Installation) -> None:

@@ -50,6 +50,7 @@ HOST = "127.0.0.1"
 START_S_MAX = 60.0  # seconds; reading the streams back after a crash
 READY_S = 0.03  # seconds between two looks
 LOGIN_S_MAX = 5  # seconds NATS waits for our answer to a login
+SETTLED = ("subjects", "storage", "retention", "max_bytes", "discard")  # what we say of the telemetry stream
 NO_ROOM = 10047  # NATS's code: storage resources exceeded
 PAYLOAD_BYTES_MAX = 1024**2  # bytes; a telemetry batch of 1,000 samples is 120 kB
 RECORDS_MAX_IN_FLIGHT = 1_024  # MQTT messages to one vehicle not yet acknowledged
@@ -282,11 +283,13 @@ async def ensure_stream(url: str, *, bytes_max: int, many_consumers: bool = Fals
         try:
             context = connection.jetstream()
             try:
-                await context.stream_info(STREAM)
+                found = (await context.stream_info(STREAM)).config
             except NotFoundError:
                 await context.add_stream(config)
             else:
-                await context.update_stream(config)
+                # NATS wants the room again for every update, even for one that changes nothing.
+                if any(getattr(found, name) != getattr(config, name) for name in SETTLED):
+                    await context.update_stream(config)
         finally:
             await connection.close()
     except (OSError, nats.errors.Error, nats.js.errors.Error) as error:
