@@ -19,7 +19,7 @@ from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import Conflict
 from ringroad.storage.broker import Broker, find_server
 from ringroad.storage.db import connect
-from ringroad.storage.migrate import load_migrations, migrate
+from ringroad.storage.migrate import load_migrations, migrate, plan_migrations, read_applied
 from support.cli_story import PASSWORD, PROGRAMME
 from support.gateways import eventually
 from support.installations import Installation, installation, refused
@@ -87,6 +87,22 @@ def test_everything_works_on_engines_of_somebody_else(
     assert new.run("status").returncode == 0
     assert new.run("down").returncode == 0
     publish(other_nats, b"they are not ours to end")
+
+
+@pytest.mark.engines
+def test_the_second_half_of_a_migration_waits_while_the_release_before_still_runs(
+    new: Installation, pg_url_empty: str
+) -> None:
+    new.env["RINGROAD_DATABASE_URL"] = pg_url_empty
+    with connect(pg_url_empty) as conn:
+        migrate(conn, now=SystemClock().now(), available=load_migrations()[:-2])
+    for more in (["--pre-only"], ["--pre-only"], []):
+        done = new.run("up", "--engines-only", "--detach", *more)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert new.run("down").returncode == 0
+        with connect(pg_url_empty) as conn:
+            missing = plan_migrations(load_migrations(), read_applied(conn))
+        assert [each.is_post for each in missing] == ([True] if more else [])
 
 
 def publish(url: str, payload: bytes) -> None:

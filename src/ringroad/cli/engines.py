@@ -22,16 +22,22 @@ READY = "ready"  # the line that says a start is complete
 @click.command("up")
 @click.option("--engines-only", is_flag=True, help="PostgreSQL, NATS and migrations; no server, no worker.")
 @click.option("--detach", is_flag=True, help="Return once everything runs.")
+@click.option(
+    "--pre-only",
+    is_flag=True,
+    help="Leave out the newest migration's second half, while the release before runs on the same database.",
+)
 @click.pass_obj
-def up(shell: Shell, engines_only: bool, detach: bool) -> None:  # noqa: FBT001 - click's form
+def up(shell: Shell, engines_only: bool, detach: bool, pre_only: bool) -> None:  # noqa: FBT001 - click's form
     """Start everything, and keep it running until Ctrl-C."""
     settings = shell.settings()
     if detach:
-        _detach(shell, engines_only=engines_only)
+        _detach(shell, engines_only=engines_only, pre_only=pre_only)
         return
     supervisor = Supervisor(
-        settings=settings, clock=shell.clock, say=shell.say, engines_only=engines_only, config=shell.config
-    )
+        settings=settings, clock=shell.clock, say=shell.say, engines_only=engines_only, config=shell.config,
+        pre_only=pre_only,
+    )  # fmt: skip
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: supervisor.ask_to_stop())
     told = supervisor.start()
@@ -74,13 +80,14 @@ def status(shell: Shell) -> int:
     return 0 if well else STATUS_UNWELL
 
 
-def _detach(shell: Shell, *, engines_only: bool) -> None:
+def _detach(shell: Shell, *, engines_only: bool, pre_only: bool) -> None:
     """Start `up` in a session of its own, and show what it says until it is ready."""
     settings = shell.settings()
     words = [sys.executable, "-m", "ringroad.cli"]
     words += ["--config", str(shell.config)] if shell.config else []
     words += ["--var", str(settings.var), *(["--json"] if shell.json else []), "up"]
     words += ["--engines-only"] if engines_only else []
+    words += ["--pre-only"] if pre_only else []
     prepare_var(settings)
     log = settings.log / "up.log"
     log.touch(mode=0o600)  # it holds the token

@@ -180,13 +180,21 @@ class Supervisor:
     """One `ringroad up`, from start to end."""
 
     def __init__(
-        self, *, settings: Settings, clock: Clock, say: Say, engines_only: bool, config: Path | None
+        self,
+        *,
+        settings: Settings,
+        clock: Clock,
+        say: Say,
+        engines_only: bool,
+        config: Path | None,
+        pre_only: bool = False,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._say = say
         self._engines_only = engines_only
         self._config = config
+        self._pre_only = pre_only  # code of the release before still runs on the same database
         self._var = VarFolder(settings)
         self._children: list[Child] = []
         self._stop = threading.Event()
@@ -262,7 +270,7 @@ class Supervisor:
             self._add("nats", self._start_broker)
         resolved = resolve(self._settings)
         with connect(resolved.database_url) as conn:
-            applied = migrate(conn, now=self._clock.now())
+            applied = migrate(conn, now=self._clock.now(), pre_only=self._pre_only)
         if applied:
             self._say(f"applied {len(applied)} migrations")
         asyncio.run(ensure_stream(resolved.nats_url, bytes_max=self._settings.telemetry_bytes_max))
