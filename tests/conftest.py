@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from ringroad.kernel.clock import SystemClock
@@ -26,6 +27,10 @@ from ringroad.storage.postgres import Postgres
 from support.ledger_watch import changes_without_fact, watch
 
 TEMPLATE = "ringroad_template"
+
+# A shared machine may be slow; what a test draws does not depend on it.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 
 @pytest.fixture(scope="session")

@@ -109,6 +109,20 @@ def test_an_operator_pauses_and_resumes_a_campaign(page: Page, world: World) -> 
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
 
 
+def test_a_campaign_shows_how_updated_vehicles_fare_against_the_control_group(
+    page: Page, world: World
+) -> None:
+    sign_in(page, "vera")
+    page.goto(f"/campaigns/{world.campaign_id}")
+    panel = page.locator("section", has=page.get_by_role("heading", name="Compared with the control group"))
+    row = panel.get_by_role("row").filter(has_text="fault")
+    expect(row).to_contain_text("0.80 times · between 0.31 and 1.90 times")
+    expect(row).to_contain_text("400 to 1")
+    expect(panel.locator(".chart canvas")).to_be_visible()
+    expect(page.locator("dl.facts")).to_contain_text("at most 1.25 times the control group")
+    expect(page.locator("dl.facts")).not_to_contain_text("failed permille max")
+
+
 def test_aborting_asks_first(page: Page, world: World) -> None:
     sign_in(page, "olga")
     page.goto(f"/campaigns/{world.campaign_id}")

@@ -6,11 +6,13 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 from psycopg.types.json import Jsonb
 
 from ringroad.build.plan_line import ScheduleDocument
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.facts import FactKind as K
+from ringroad.ship.guard import SequentialPolicy
 from ringroad.storage.db import Connection, transaction
 from ringroad.storage.ledger import append_fact, open_lap
 
@@ -235,6 +237,8 @@ class World:
         for wave, decision, reason in ((1, "hold", "too_few_reports"), (1, "advance", "evidence_good")):
             self._gate(self.campaign_id, wave, decision, reason, 7.4 + (decision == "advance") * 0.3)
         self._gate(self.halted_id, 1, "halt", "too_many_failures", 4.4)
+        for number, high_milli in enumerate((None, 4_100, 1_900), 1):
+            self._reading(number, high_milli)
 
     def _campaign(self, name: str, release_id: str, state: str, reason: str, *, wave: int) -> str:
         campaign_id, plan_id = self.ids.new("campaign"), self.ids.new("plan")
@@ -244,12 +248,14 @@ class World:
             " created_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 'ole', %s)",
             campaign_id, name, release_id, self.lap_id, state, reason, wave, plan_id, self.at(hours),
         )  # fmt: skip
-        request = {
+        request: dict[str, Any] = {
             "query": "variant in (city, touring) and region != US",
             "gate": {"failed_permille_max": 100, "reports_min": 4, "soak_s": 600, "silence_s_max": 86_400,
                      "silent_permille_max": 500},
             "waves": [{"vehicles": 5}, {"vehicles": 15}],
         }  # fmt: skip
+        if state == "running":
+            request["gate"]["sequential"] = msgspec.to_builtins(SequentialPolicy())
         findings = [{"severity": "warning", "code": "no_rollback_image", "message": "1 vehicle has a brake image that cannot be fetched again",
                      "hint": "upload brake 1.9.4"}]  # fmt: skip
         self._run(
@@ -270,6 +276,21 @@ class World:
             campaign_id, vin, wave, state, "" if state == "installed" else detail, self.old, offered,
             offered + timedelta(days=7) if offered else None, offered + timedelta(minutes=9) if offered else None,
             self.at(hours + 0.3) if ended else None,
+        )  # fmt: skip
+
+    def _reading(self, number: int, high_milli: int | None) -> None:
+        readings = [
+            {
+                "metric": metric, "log_e_micronats": -400_000, "limit_micronats": 5_991_465, "point_milli": 800 + number,
+                "low_milli": 310, "high_milli": high_milli, "treated": 4 * number, "control": 5 * number,
+                "treated_exposure": 10**9 * number, "control_exposure": 10**9 * number,
+            }
+            for metric in ("fault", "silence")
+        ]  # fmt: skip
+        self._run(
+            "INSERT INTO gate_reading (campaign_id, through_us, last_tick_id, readings, policy, read_at)"
+            " VALUES (%s, %s, 0, %s, '{}', %s)",
+            self.campaign_id, number, Jsonb(readings), self.at(7.3 + number / 4),
         )  # fmt: skip
 
     def _gate(self, campaign_id: str, wave: int, decision: str, reason: str, hours: float) -> None:

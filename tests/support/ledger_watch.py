@@ -45,6 +45,8 @@ NOT_STATE = {
     "ecu_installed": "what the newest manifest or report says, which are kept",
     "fact": "the ledger",
     "gate_decision": "a record of its own, with all that the gate saw; what it changes is the campaign's",
+    "gate_reading": "computed from gate_tick; what follows from it is a gate decision",
+    "gate_tick": "counts out of the lake, which keeps their rows",
     "lap": "opened by its finding's fact",
     "quarantine": "evidence as it came, with the reason",
     "repository_metadata": "signed, numbered and kept; the act behind it is a release's or a campaign's",

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ringroad.cli.campaign_guard import guard_body, guarded, readings_text
 from ringroad.cli.campaign_text import campaign_head, gate_text, plan_text, preview_text, waves_text
 from ringroad.cli.campaign_watch import watch_campaign
 from ringroad.cli.client import Client
@@ -71,6 +72,7 @@ def preview(shell: Shell, client: Client, *, query: str, programme: str | None) 
     epilog=example(
         "ringroad campaign plan winter --query 'region = NO' --wave 10 --wave 20% \\",
         "    --failed-max 2% --reports-min 5 --soak 1h --silence-max 1d --deadline 7d",
+        "ringroad campaign plan winter --query all --control 20000 --harm 35-400",
     ),
 )
 @click.argument("campaign")
@@ -88,10 +90,12 @@ def preview(shell: Shell, client: Client, *, query: str, programme: str | None) 
 @click.option("--deadline", default="7d", show_default=True, help="For each vehicle, from its offer.")
 @click.option("--seed", default="1", show_default=True, help="Anything; deals vehicles out to waves.")
 @click.option("--rollback-installed", is_flag=True, help="After a halt, tell updated vehicles to return.")
+@guarded
 @with_client
 def plan(
     shell: Shell,
     client: Client,
+    /,
     *,
     campaign: str,
     query: str,
@@ -104,13 +108,16 @@ def plan(
     deadline: str,
     seed: str,
     rollback_installed: bool,
+    **guard: Any,
 ) -> int:
     """Plan over the vehicles as they are known now.
+
+    With --control some vehicles are held back, drawn by lot; the campaign halts when the updated ones fare worse.
 
     Exit status 1 when the check blocks the plan.
     """
     row = client.find("/campaigns", campaign)
-    body = {
+    body: dict[str, Any] = {
         "query": query,
         "gate": {
             "failed_permille_max": read_permille(failed_max),
@@ -124,6 +131,10 @@ def plan(
         "rollback_installed": rollback_installed,
         "generation": row["generation"],
     }
+    asked = guard_body(guard)
+    if "sequential" in asked:
+        body["gate"]["sequential"] = asked.pop("sequential")
+    body |= asked
     if waves:
         body["waves"] = [read_wave(each) for each in waves]
     made = client.post(f"/campaigns/{row['id']}/plan", body)
@@ -318,6 +329,33 @@ def gate(shell: Shell, client: Client, *, campaign: str, limit: int, offset: int
     row = client.find("/campaigns", campaign)
     rows = client.get(f"/campaigns/{row['id']}/gate-decisions", limit=min(limit + offset, 1000))[offset:]
     show_page(shell, rows, text=gate_text(rows), limit=limit, offset=offset)
+
+
+@group.command(
+    "evidence",
+    epilog=example("ringroad campaign evidence winter", "ringroad campaign evidence winter --replay"),
+)
+@click.argument("campaign")
+@click.option("--replay", is_flag=True, help="Compute the newest reading again from its counts, and compare.")
+@limited(20)
+@with_client
+def evidence(shell: Shell, client: Client, *, campaign: str, replay: bool, limit: int, offset: int) -> int:
+    """Show how updated vehicles fare against the control group: rate ratios, with 95 % bounds at any time.
+
+    Exit status 1 when a replay comes out otherwise.
+    """
+    row = client.find("/campaigns", campaign)
+    path = f"/campaigns/{row['id']}/readings"
+    rows = client.get(path, limit=min(limit + offset, PAGE_ROWS_MAX))[offset:]
+    if not replay:
+        show_page(shell, rows, text=readings_text(rows), limit=limit, offset=offset)
+        return 0
+    if not rows:
+        raise NotFound(f"nothing was read of {row['name']} yet")
+    found = client.get(f"{path}/{rows[0]['id']}/replay")
+    words = "comes out of its counts again" if found["same"] else "does not come out of its counts again"
+    shell.show(found, text=f"reading {found['id']} {words}")
+    return 0 if found["same"] else EXIT_NO
 
 
 def _show_plan(shell: Shell, made: Mapping[str, Any], *, name: str, short: str) -> int:

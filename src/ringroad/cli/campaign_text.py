@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
+from ringroad.cli.campaign_guard import guard_policy
 from ringroad.cli.tables import details, exactly, span, table, when
 
 Row = Mapping[str, Any]
@@ -49,7 +50,14 @@ def plan_text(document: Row) -> str:
             ("up to date", counts.get("already_installed")),
             ("do not fit", counts.get("mismatch")),
             ("not known", counts.get("unknown")),
-            ("waves", " + ".join(str(each) for each in document["wave_vehicles"])),
+            ("control", counts.get("control") or ""),
+            (
+                "waves",
+                " + ".join(str(each) for each in document["wave_vehicles"])
+                if not request.get("ramp")
+                else "",
+            ),
+            *guard_policy(request),
             ("gate", _policy(request["gate"])),
             ("deadline", _span(request["vehicle_deadline_s"]) if "vehicle_deadline_s" in request else ""),
             ("install", f"about {_span(estimate_s)} per vehicle" if estimate_s else ""),
@@ -118,6 +126,10 @@ def _counts(facts: Row) -> str:
 
 
 def _policy(gate: Row) -> str:
+    if gate.get("sequential"):
+        return f"at least {gate['reports_min']} reports" + (
+            f", soak {_span(gate['soak_s'])}" if gate["soak_s"] else ""
+        )
     failed = f"{gate['failed_permille_max'] / 10:g} %"
     soak = f", soak {_span(gate['soak_s'])}" if gate["soak_s"] else ""
     return f"at most {failed} failed of at least {gate['reports_min']} reports{soak}"

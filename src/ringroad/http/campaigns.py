@@ -32,8 +32,22 @@ from ringroad.http.routes import (
 from ringroad.loop import campaigns
 from ringroad.ship import store
 from ringroad.ship.gate import DURATION_S_MAX, GatePolicy
+from ringroad.ship.guard import (
+    ALPHA_PPM_MAX,
+    DEFAULT_METRICS,
+    MARGIN_MILLI_MAX,
+    PATH_CHARS_MAX,
+    SECONDS_MAX,
+    TICK_S_MAX,
+    WEIGHT_MAX,
+    Metric,
+    MetricName,
+    SequentialPolicy,
+    default_margin_milli,
+)
 from ringroad.ship.model import Campaign
 from ringroad.ship.plan import PlanRequest, WaveSize
+from ringroad.ship.ramp import HARMED_MAX, HarmBudget
 from ringroad.storage.db import Connection
 
 
@@ -51,6 +65,53 @@ class Wave(Command, frozen=True, kw_only=True):
     permille: Annotated[int, Meta(ge=1, le=1000)] | None = None
 
 
+class GuardMetric(Command, frozen=True, kw_only=True):
+    """One thing that must not get worse; the margin is the metric's own unless given."""
+
+    name: MetricName
+    margin_milli: Annotated[int, Meta(ge=1_000, le=MARGIN_MILLI_MAX)] | None = None
+    weight: Annotated[int, Meta(ge=1, le=WEIGHT_MAX)] = 1
+    path: Annotated[str, Meta(max_length=PATH_CHARS_MAX)] = ""
+    at_least_milli: Annotated[int, Meta(ge=0, le=2**53)] = 1_000
+
+
+class Sequential(Command, frozen=True, kw_only=True):
+    """Evidence against a control group: what must not get worse, and how it is observed."""
+
+    alpha_ppm: Annotated[int, Meta(ge=1, le=ALPHA_PPM_MAX)] = 10_000
+    metrics: Annotated[list[GuardMetric], Meta(min_length=1, max_length=len(MetricName))] = msgspec.field(
+        default_factory=lambda: [GuardMetric(name=metric.name) for metric in DEFAULT_METRICS]
+    )
+    window_s: Annotated[int, Meta(ge=1, le=SECONDS_MAX)] = 86_400
+    tick_s: Annotated[int, Meta(ge=1, le=TICK_S_MAX)] = 900
+    late_s: Annotated[int, Meta(ge=0, le=SECONDS_MAX)] = 3_600
+    gap_s: Annotated[int, Meta(ge=1, le=SECONDS_MAX)] = 3_600
+    quiet_s: Annotated[int, Meta(ge=1, le=SECONDS_MAX)] = 43_200
+
+    def policy(self) -> SequentialPolicy:
+        """Return the policy that is asked for.
+
+        Raises:
+            InvalidInput: it could not halt, or not keep its promise.
+        """
+        metrics = tuple(
+            Metric(
+                **msgspec.structs.asdict(metric)
+                | {"margin_milli": metric.margin_milli or default_margin_milli(metric.name)}
+            )
+            for metric in self.metrics
+        )
+        return SequentialPolicy(**msgspec.structs.asdict(self) | {"metrics": metrics})
+
+
+class Ramp(Command, frozen=True, kw_only=True):
+    """A budget of harm that sets the pace instead of waves; vehicles."""
+
+    harmed_first: Annotated[int, Meta(ge=1, le=HARMED_MAX)] = 35
+    harmed_last: Annotated[int, Meta(ge=1, le=HARMED_MAX)] = 400
+    reaction_s: Annotated[int, Meta(ge=1, le=SECONDS_MAX)] = 8_100
+
+
 class Gate(Command, frozen=True, kw_only=True):
     """What each wave must show before the next one starts."""
 
@@ -59,6 +120,7 @@ class Gate(Command, frozen=True, kw_only=True):
     soak_s: Annotated[int, Meta(ge=0, le=DURATION_S_MAX)] = 0
     silence_s_max: Annotated[int, Meta(ge=1, le=DURATION_S_MAX)] = 86_400
     silent_permille_max: Annotated[int, Meta(ge=0, le=1000)] = 500
+    sequential: Sequential | None = None
 
 
 class NewPlan(Command, frozen=True, kw_only=True):
@@ -72,6 +134,8 @@ class NewPlan(Command, frozen=True, kw_only=True):
     vehicle_deadline_s: Annotated[int, Meta(ge=1, le=DURATION_S_MAX)] = 7 * 86_400
     seed: Annotated[str, Meta(min_length=1, max_length=200, pattern=TEXT_PATTERN)] = "1"
     rollback_installed: bool = False
+    control: Wave | None = None
+    ramp: Ramp | None = None
     generation: Generation = None
 
 
@@ -143,11 +207,16 @@ def plan_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[NewPla
     """Plan over the vehicles as they are known now; the checker's findings are in the answer."""
     wanted = PlanRequest(
         query=data.query,
-        waves=tuple(WaveSize(vehicles=wave.vehicles, permille=wave.permille) for wave in data.waves),
-        gate=GatePolicy(**msgspec.structs.asdict(data.gate)),
+        waves=tuple(_size(wave) for wave in data.waves),
+        gate=GatePolicy(
+            **msgspec.structs.asdict(data.gate)
+            | {"sequential": data.gate.sequential.policy() if data.gate.sequential else None}
+        ),
         vehicle_deadline_s=data.vehicle_deadline_s,
         seed=data.seed,
         rollback_installed=data.rollback_installed,
+        control=_size(data.control) if data.control else None,
+        ramp=HarmBudget(**msgspec.structs.asdict(data.ramp)) if data.ramp else None,
     )
     with ctx.connection() as conn:
         generation = data.generation or store.read_campaign(conn, campaign_id).generation
@@ -206,6 +275,10 @@ def _move(
             generation=generation or store.read_campaign(conn, campaign_id).generation,
         )  # fmt: skip
     return Done(id=campaign_id, state=moved.state)
+
+
+def _size(wave: Wave) -> WaveSize:
+    return WaveSize(vehicles=wave.vehicles, permille=wave.permille)
 
 
 router = Router(

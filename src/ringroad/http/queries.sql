@@ -170,6 +170,10 @@ SELECT id, generation, parent_id, document, findings, made_by, made_at, approved
 SELECT id, campaign_id, wave, decision, reason, facts, policy, decided_at
   FROM gate_decision WHERE campaign_id = :campaign_id ORDER BY id DESC LIMIT :rows_max;
 
+-- name: gate_readings
+SELECT id, campaign_id, through_us, readings, refused, read_at
+  FROM gate_reading WHERE campaign_id = :campaign_id ORDER BY id DESC LIMIT :rows_max;
+
 -- name: findings
 SELECT f.id, f.lap_id, f.title, f.programme_id, f.ecu, f.software_version, f.fault_code, f.state,
        f.state_reason, f.evidence, f.generation, f.opened_at, c.id AS change_id, c.state AS change_state, o.verdict

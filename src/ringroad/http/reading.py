@@ -23,6 +23,7 @@ from ringroad.http.views import (
     LapView,
     Overview,
     PlanView,
+    ReadingView,
     ReportView,
     VehicleView,
     WaveCount,
@@ -179,6 +180,11 @@ def campaign_plans(conn: Connection, campaign_id: str, *, limit: int = 50) -> li
 def gate_decisions(conn: Connection, campaign_id: str, *, limit: int = 100) -> list[GateDecisionView]:
     """Return gate decisions, newest first."""
     return _all(SQL.gate_decisions(conn, campaign_id=campaign_id, rows_max=limit), GateDecisionView)
+
+
+def gate_readings(conn: Connection, campaign_id: str, *, limit: int = 100) -> list[ReadingView]:
+    """Return readings against the control group, newest first."""
+    return _all(SQL.gate_readings(conn, campaign_id=campaign_id, rows_max=limit), ReadingView)
 
 
 def findings(

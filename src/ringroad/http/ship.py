@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from litestar import Router
 
 from ringroad.http import reading
@@ -15,10 +16,15 @@ from ringroad.http.views import (
     FleetVersion,
     GateDecisionView,
     PlanView,
+    ReadingView,
+    ReplayView,
     ReportView,
     VehicleView,
     WaveCount,
 )
+from ringroad.ship.store.evidence import read_reading, replay
+
+NUMBER_CHARS_MAX = 18  # digits that fit into 64 bits
 
 
 @route("GET", "/vehicles", role=Role.VIEWER, tag="ship")
@@ -134,10 +140,39 @@ def list_gate_decisions(ctx: Ctx, *, campaign_id: Id, limit: Limit = 100) -> lis
         return reading.gate_decisions(conn, campaign_id, limit=limit)
 
 
+@route("GET", "/campaigns/{campaign_id:str}/readings", role=Role.VIEWER, tag="ship")
+def list_readings(ctx: Ctx, *, campaign_id: Id, limit: Limit = 100) -> list[ReadingView]:
+    """List what was read of updated vehicles against the control group, newest first."""
+    with ctx.connection() as conn:
+        return reading.gate_readings(conn, campaign_id, limit=limit)
+
+
+@route(
+    "GET",
+    "/campaigns/{campaign_id:str}/readings/{reading_id:str}/replay",
+    role=Role.VIEWER,
+    tag="ship",
+    errors=[404],
+)
+def replay_reading(ctx: Ctx, *, campaign_id: Id, reading_id: Id) -> ReplayView:
+    """Compute a reading again from the counts it had, and compare."""
+    with ctx.connection() as conn:
+        number = int(reading_id) if reading_id.isdecimal() and len(reading_id) <= NUMBER_CHARS_MAX else 0
+        saved = read_reading(conn, campaign_id, number)
+        computed = replay(conn, campaign_id, saved)
+    return ReplayView(
+        id=saved.id,
+        stored=msgspec.to_builtins(saved.readings),
+        computed=msgspec.to_builtins(computed),
+        same=computed == saved.readings,
+    )
+
+
 router = Router(
     "/",
     route_handlers=[
         list_vehicles, get_vehicle, list_campaigns, get_campaign, list_fleet_versions, list_ecus, list_reports,
         list_vehicle_assignments, list_campaign_assignments, get_progress, list_plans, list_gate_decisions,
+        list_readings, replay_reading,
     ],
 )  # fmt: skip

@@ -201,6 +201,29 @@ class GateDecisionView(View, frozen=True, kw_only=True):
     decided_at: datetime
 
 
+class ReadingView(View, frozen=True, kw_only=True):
+    """What every metric said of a campaign at one time, updated vehicles against the control group.
+
+    Ratios in thousandths; `through_us` is until when it knows what happened, microseconds since 1970.
+    """
+
+    id: int
+    campaign_id: str
+    through_us: int
+    readings: list[dict[str, Any]]
+    refused: str
+    read_at: datetime
+
+
+class ReplayView(View, frozen=True, kw_only=True):
+    """A reading as it was stored, and as it comes out of its counts again."""
+
+    id: int
+    stored: list[dict[str, Any]]
+    computed: list[dict[str, Any]]
+    same: bool
+
+
 class FindingView(View, frozen=True, kw_only=True):
     """A finding with its evidence and what came of it."""
 

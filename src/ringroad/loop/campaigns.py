@@ -14,6 +14,7 @@ from ringroad.kernel.errors import Conflict
 from ringroad.ship import store
 from ringroad.ship.check import check_plan
 from ringroad.ship.plan import PlanRequest, make_plan
+from ringroad.ship.store.evidence import read_past
 from ringroad.ship.store.reading import SavedPlan
 from ringroad.storage.db import Connection, transaction
 
@@ -63,8 +64,9 @@ def plan_campaign(
         release = store.read_release(conn, campaign.release_id)
         images = store.read_images(conn, release.programme_id)
         vehicles = store.read_vehicles(conn, programme_id=release.programme_id)
-        plan = make_plan(request, release, vehicles, images, now=now)
-        vins = [target.vin for target in plan.targets if target.wave]
+        past = read_past(conn, release.programme_id)
+        plan = make_plan(request, release, vehicles, images, now=now, past=past)
+        vins = [target.vin for target in plan.targets if target.wave or target.verdict == "control"]
         findings = check_plan(plan, release, store.count_busy(conn, campaign_id, vins))
         try:
             return store.save_plan(conn, ids, campaign, plan, findings, actor=actor, now=now)

@@ -16,7 +16,7 @@ Not here: what to decide (`ship.gate`), how to sign (`build.repository`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -27,6 +27,7 @@ from ringroad.ship import store
 from ringroad.ship.gate import GateDecision, decide_gate
 from ringroad.ship.model import Campaign, CampaignState
 from ringroad.ship.store.batches import RECONCILER
+from ringroad.ship.store.evidence import read_evidence, read_ramp
 from ringroad.ship.store.reports import EXPIRE_ROWS_MAX, FOLD_ROWS_MAX, Folded
 from ringroad.storage.db import Connection, transaction
 
@@ -125,6 +126,10 @@ def evaluate(
     plan = store.read_plan(conn, campaign.plan_id)
     policy = plan.request.gate
     wave, released = store.read_waves(conn, campaign, reports_min=policy.reports_min)
+    evidence = read_evidence(conn, campaign, plan)
+    known_at = evidence.read_at if evidence and evidence.read_at else now
+    late_s = policy.sequential.late_s if policy.sequential else 0
+    ramp = read_ramp(conn, campaign, plan, through=known_at - timedelta(seconds=late_s), now=now)
     decision = decide_gate(
         policy,
         wave,
@@ -133,9 +138,19 @@ def evaluate(
         now=now,
         withdrawn=store.is_withdrawn(conn, campaign),
         reports_waiting=reports_waiting,
+        evidence=evidence,
+        ramp=ramp,
     )
     written = store.record_gate_decision(
-        conn, campaign, decision, policy=policy, wave=wave, released=released, now=now
+        conn,
+        campaign,
+        decision,
+        policy=policy,
+        wave=wave,
+        released=released,
+        now=now,
+        evidence=evidence,
+        ramp=ramp,
     )
     store.apply_decision(conn, ids, campaign, decision, actor=RECONCILER, now=now)
     if written:

@@ -1,4 +1,4 @@
-"""The worker process: reconciler with metadata renewal, telemetry ingest, detection and verdicts, the planner of lines.
+"""The worker process: reconciler and metadata renewal, telemetry ingest, detection and verdicts, plans of lines, evidence.
 
 Each is a thread. Every thread survives a restart of the database or the broker: it reports once, waits with growing pauses and
 goes on; all end within seconds of the stop event.
@@ -24,6 +24,7 @@ from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds
 from ringroad.kernel.errors import NotFound, RingroadError
 from ringroad.loop.acceptance import accept_findings
 from ringroad.loop.bundles import signing_with
+from ringroad.loop.evidence import read_due
 from ringroad.loop.outcomes import measure_due
 from ringroad.loop.planning import improve_changed
 from ringroad.loop.reconciler import tick
@@ -42,6 +43,7 @@ RETRY_S_FIRST = 0.2  # seconds
 RETRY_S_MAX = 10.0  # seconds
 RENEW_S = 60.0  # seconds between two looks for metadata that nears its end
 SIGNERS_S = 5.0  # seconds between two looks for online keys that are not there yet
+EVIDENCE_LOOK_S = 1.0  # seconds between two looks for campaigns whose next tick is over
 SHARE_MAX = 4  # looking in vain may take a fifth of the time: wait four times what it took
 PLAN_S = 0.5  # seconds between two looks for new schedules
 STOP_LOOK_S = 0.2  # seconds between two looks at the stop event
@@ -95,6 +97,7 @@ def run(
             ("ingest", _ingest, (lake,)),
             ("detect", _detect, (lake,)),
             ("plan", _plan, ()),
+            ("evidence", _evidence, (lake,)),
         )
     ]
     for thread in threads:
@@ -261,6 +264,15 @@ def _plan(tools: Tools) -> None:
                     LOG.info("schedule improved", programme_id=made.programme_id, generation=made.generation)
 
     keep_going(tools, "plan", body)
+
+
+def _evidence(tools: Tools, lake: Lake) -> None:
+    def body() -> None:
+        with closing(_open(tools)) as conn:
+            while not tools.stop.wait(EVIDENCE_LOOK_S):
+                read_due(conn, lake, now=tools.clock.now())
+
+    keep_going(tools, "evidence", body)
 
 
 def _open(tools: Tools) -> Connection:

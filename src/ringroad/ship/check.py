@@ -18,6 +18,8 @@ from ringroad.ship.plan import Plan, digest_targets
 WAVE_1_PERMILLE_MAX = 100  # a first wave larger than a tenth of the fleet is hardly a trial
 WAVE_1_VEHICLES_FREE = 20  # vehicles; a first wave this small is never too large
 REASONS_NAMED_MAX = 10  # reasons per finding
+CONTROL_VEHICLES_MIN = 20_000  # vehicles; fewer see a rise from 0.5 % to 1 % late: benchmarks/canary.py
+CONTROL_PERMILLE_MIN = 5  # of all matches; the larger of the two is advised
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,7 @@ def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[Pl
         *_check_targets(plan),
         *_check_rollback(plan),
         *_check_waves(plan),
+        *_check_control(plan),
         *_check_time(plan),
         *_check_elsewhere(facts),
     ]
@@ -94,6 +97,8 @@ def _check_targets(plan: Plan) -> list[PlanFinding]:
     strangers = any(target.wave and target.verdict != "match" for target in plan.targets)
     if (
         strangers
+        or len({target.rank for target in plan.targets if target.rank})
+        != dealt.total() + plan.count("control")
         or tuple(dealt[wave + 1] for wave in range(len(plan.wave_vehicles))) != plan.wave_vehicles
         or dealt[0]
     ):
@@ -116,6 +121,11 @@ def _check_waves(plan: Plan) -> list[PlanFinding]:
     if not plan.wave_vehicles:
         return []
     findings = []
+    gate = plan.request.gate
+    if gate.sequential is None and gate.failed_permille_max == 1000:
+        findings.append(_block("gate_cannot_halt", "failed_permille_max 1000 never halts"))
+    if plan.request.ramp is not None:
+        return findings
     first, total = plan.wave_vehicles[0], sum(plan.wave_vehicles)
     if first > max(WAVE_1_VEHICLES_FREE, total * WAVE_1_PERMILLE_MAX // 1000):
         findings.append(
@@ -127,7 +137,6 @@ def _check_waves(plan: Plan) -> list[PlanFinding]:
         findings.append(
             _warn("one_wave", "all vehicles are in one wave: the gate can only halt, not hold back")
         )
-    gate = plan.request.gate
     small = [number for number, size in enumerate(plan.wave_vehicles[:-1], 1) if size < gate.reports_min]
     if small:
         findings.append(
@@ -136,13 +145,46 @@ def _check_waves(plan: Plan) -> list[PlanFinding]:
                 f"wave {small[0]} has fewer vehicles than reports_min {gate.reports_min}: all of them must report",
             )
         )
-    if gate.failed_permille_max == 1000:
-        findings.append(_block("gate_cannot_halt", "failed_permille_max 1000 never halts"))
     if gate.silence_s_max < gate.soak_s:
         findings.append(
             _warn(
                 "silence_below_soak", "silence_s_max is shorter than soak_s: a quiet wave can never advance"
             )
+        )
+    return findings
+
+
+def _check_control(plan: Plan) -> list[PlanFinding]:
+    held, total = plan.count("control"), plan.count("control") + plan.count("match")
+    sequential = plan.request.gate.sequential
+    if sequential is None or not sequential.compared:
+        return (
+            [_warn("control_unused", f"{held} vehicles are held back, and no metric is compared with them")]
+            if held
+            else []
+        )
+    names = ", ".join(metric.name for metric in sequential.compared)
+    advised = max(CONTROL_VEHICLES_MIN, total * CONTROL_PERMILLE_MIN // 1000)
+    if not held:
+        return [
+            _block(
+                "no_control_group",
+                f"nobody is held back to compare {names} with",
+                hint=f"a control group of {advised} vehicles, or of 20 % of a small fleet",
+            )
+        ]
+    findings = []
+    if held < advised:
+        findings.append(
+            _warn(
+                "control_group_small",
+                f"{held} vehicles are held back; with fewer than {advised} a small rise is seen late or not at all",
+                hint="hold back more, or expect only gross regressions to halt",
+            )
+        )
+    if total < 2 * held:
+        findings.append(
+            _warn("control_group_large", f"{held} of {total} vehicles do not get the update by this campaign")
         )
     return findings
 

@@ -1,6 +1,8 @@
-"""The wave gate: may a campaign go on to its next wave?
+"""The gate: may a campaign go on?
 
 Pure: no clock, no database, no network. `store` loads the facts and applies the answer.
+Two kinds of policy: rules on the outcomes of installations, and beyond them evidence against a control group that
+was held back (`guard.py`), which also may set the pace (`ramp.py`).
 
 Invariants:
     Missing, old or contradictory evidence never yields `Advance`.
@@ -11,14 +13,19 @@ Invariants:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 
 from ringroad.kernel.errors import InvalidInput
+from ringroad.ship.guard import Past, Reading, SequentialPolicy, read_installations
+from ringroad.ship.ramp import HarmBudget, RampState, decide_growth
 
 CLOCK_SKEW_S_MAX = 300  # seconds; evidence newer than this from now is contradictory
 DURATION_S_MAX = 10 * 365 * 86_400  # seconds; no campaign outlives its vehicles' first decade
 VEHICLES_MAX = 1_000_000_000  # vehicles; ten times the largest fleet
+READING_TICKS_MAX = 4  # ticks after which a reading is old; one may be missed while the lake is busy
+READING_SLACK_S = 60  # seconds on top, for ticks of a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +38,8 @@ class GatePolicy:
         soak_s: seconds that `reports_min` vehicles must have run the new software.
         silence_s_max: seconds since the newest report of the wave, at most.
         silent_permille_max: vehicles per 1000 of the wave that did not begin within their deadline.
+        sequential: evidence against a control group, which then takes the place of `failed_permille_max`; None
+            leaves it at the rules.
     """
 
     failed_permille_max: int = 20
@@ -38,6 +47,12 @@ class GatePolicy:
     soak_s: int = 0
     silence_s_max: int = 86_400
     silent_permille_max: int = 500
+    sequential: SequentialPolicy | None = None
+
+    @property
+    def kind(self) -> str:
+        """Either ``rules`` or ``sequential``."""
+        return "rules" if self.sequential is None else "sequential"
 
     def __post_init__(self) -> None:
         """Refuse a policy that could not be met or could not fail."""
@@ -66,6 +81,7 @@ class WaveFacts:
         vehicles_cancelled: withdrawn.
         newest_report_at: when the newest report or manifest of the wave was received.
         evidence_since: when the last of the first `reports_min` outcomes came in; None before.
+        newest_outcome_at: when the newest outcome came in; None before.
     """
 
     vehicles_targeted: int
@@ -77,6 +93,7 @@ class WaveFacts:
     vehicles_cancelled: int = 0
     newest_report_at: datetime | None = None
     evidence_since: datetime | None = None
+    newest_outcome_at: datetime | None = None
 
     @property
     def harmed(self) -> int:
@@ -100,10 +117,52 @@ class WaveFacts:
         return min(counts) < 0 or self.open < 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is known from the comparison with the control group.
+
+    Attributes:
+        id: of the newest reading; 0 before there is one.
+        readings: one per compared metric, of the newest reading.
+        read_at: when they were read.
+        refused: the metric by which any reading so far refused the update; empty while none did.
+        past: how installations of earlier campaigns ended, by metric.
+    """
+
+    id: int = 0
+    readings: tuple[Reading, ...] = ()
+    read_at: datetime | None = None
+    refused: str = ""
+    past: Mapping[str, Past] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ramp:
+    """A campaign that grows by a budget of harm instead of in waves.
+
+    Attributes:
+        budget: of the plan.
+        state: where it stands.
+        used: id of the reading that released vehicles last; each does so once.
+    """
+
+    budget: HarmBudget
+    state: RampState
+    used: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Advance:
     """Release the next wave."""
 
+    reason: str = "evidence_good"
+
+
+@dataclass(frozen=True, slots=True)
+class Grow:
+    """Release this many more vehicles of the current wave."""
+
+    vehicles: int
     reason: str = "evidence_good"
 
 
@@ -128,7 +187,7 @@ class Finish:
     reason: str = "every_outcome_known"
 
 
-GateDecision = Advance | Hold | Halt | Finish
+GateDecision = Advance | Grow | Hold | Halt | Finish
 
 
 def decide_gate(
@@ -140,16 +199,21 @@ def decide_gate(
     now: datetime,
     withdrawn: bool = False,
     reports_waiting: bool = False,
+    evidence: Evidence | None = None,
+    ramp: Ramp | None = None,
 ) -> GateDecision:
     """Decide on the current wave.
 
     1. A withdrawn release halts, and harm: on the wave and on all released so far; old harm is still harm.
+       Where there is a sequential policy, harm is what its metrics refuse.
     2. Evidence that contradicts itself or the clock, or that is not all counted yet, holds.
     3. The last wave finishes when every vehicle has an outcome and the soak is over; it cannot advance.
+       Where vehicles are compared with a control group, not before the newest was watched for its whole window.
     4. Enough outcomes, at most the size of the wave.
+       A ramp grows instead, as far as its budget allows, once per reading, on fresh readings only.
     5. Not too many vehicles that never answered.
     6. The soak is over.
-    7. The newest report is fresh.
+    7. The newest report is fresh, and so are the readings, of every metric.
 
     Integers only: a limit that was just met must not depend on rounding.
 
@@ -161,11 +225,14 @@ def decide_gate(
         now: the server's time.
         withdrawn: whether the release may not go out any more.
         reports_waiting: whether acknowledged reports are not in the facts yet.
+        evidence: for a sequential policy; without it nothing good is decided.
+        ramp: of a campaign that grows by a budget of harm.
     """
     if withdrawn:  # 1
         return Halt("release_withdrawn")
-    if _too_much_harm(policy, wave) or _too_much_harm(policy, released):  # 1
-        return Halt("too_many_failures")
+    harm = _harm(policy, wave, released, evidence)  # 1
+    if harm:
+        return Halt(harm)
     if reports_waiting:  # 2
         return Hold("reports_waiting")
     if (
@@ -176,11 +243,10 @@ def decide_gate(
         return Hold("empty_wave")
     if any(_is_future(at, now) for at in (wave.newest_report_at, wave.evidence_since)):
         return Hold("evidence_from_the_future")
+    if ramp is not None and ramp.state.left:  # 4
+        return _grow(policy, ramp, evidence, now=now)
     if last_wave:  # 3
-        if released.open:
-            return Hold("outcomes_awaited")
-        soaking = wave.evidence_since is not None and not _is_past(wave.evidence_since, policy.soak_s, now)
-        return Hold("soaking") if soaking else Finish()
+        return _end(policy, wave, released, evidence, now=now)
     if wave.reported < min(policy.reports_min, wave.vehicles_targeted):  # 4
         return Hold("too_few_reports")
     if policy.silent_permille_max * wave.vehicles_targeted < wave.vehicles_silent * 1000:  # 5
@@ -191,7 +257,93 @@ def decide_gate(
         wave.newest_report_at is None or timedelta(seconds=policy.silence_s_max) < now - wave.newest_report_at
     ):  # 7
         return Hold("evidence_too_old")
-    return Advance()
+    missing = _not_fresh(policy, evidence, now=now) or _not_known(policy, evidence)
+    return Hold(missing) if missing else Advance()
+
+
+def installation_readings(
+    policy: SequentialPolicy, released: WaveFacts, past: Mapping[str, Past]
+) -> tuple[Reading, ...]:
+    """Read how installations went in all released waves, against the past."""
+    return read_installations(
+        policy,
+        past,
+        installed=released.vehicles_installed,
+        failed=released.vehicles_failed + released.vehicles_lost,
+        rolled_back=released.vehicles_rolled_back,
+    )
+
+
+def _harm(policy: GatePolicy, wave: WaveFacts, released: WaveFacts, evidence: Evidence | None) -> str:
+    """Return why the campaign must stop, or an empty text."""
+    if policy.sequential is None:
+        bad = _too_much_harm(policy, wave) or _too_much_harm(policy, released)
+        return "too_many_failures" if bad else ""
+    known = evidence or Evidence()
+    if known.refused:
+        return f"worse_than_control: {known.refused}"
+    if released.contradictory:
+        return ""
+    refused = [
+        reading.metric
+        for reading in installation_readings(policy.sequential, released, known.past)
+        if reading.exceeded
+    ]
+    return f"worse_than_before: {refused[0]}" if refused else ""
+
+
+def _end(
+    policy: GatePolicy, wave: WaveFacts, released: WaveFacts, evidence: Evidence | None, *, now: datetime
+) -> GateDecision:
+    if released.open:
+        return Hold("outcomes_awaited")
+    if wave.evidence_since is not None and not _is_past(wave.evidence_since, policy.soak_s, now):
+        return Hold("soaking")
+    unseen = _not_fresh(policy, evidence, now=now) or _watching(policy, released, evidence)
+    return Hold(unseen) if unseen else Finish()
+
+
+def _grow(policy: GatePolicy, ramp: Ramp, evidence: Evidence | None, *, now: datetime) -> GateDecision:
+    """A metric that is not known yet needs no hold here: without evidence every vehicle is taken to fail."""
+    missing = _not_fresh(policy, evidence, now=now)
+    if missing or evidence is None or policy.sequential is None:
+        return Hold(missing or "no_reading")
+    if evidence.id <= ramp.used:
+        return Hold("budget_in_flight")
+    window_us = policy.sequential.window_s * 1_000_000
+    more = decide_growth(ramp.budget, evidence.readings, ramp.state, window_us=window_us)
+    return Grow(more) if more else Hold("budget_in_flight")
+
+
+def _not_fresh(policy: GatePolicy, evidence: Evidence | None, *, now: datetime) -> str:
+    """Return why the comparison with the control group cannot be relied on now, or an empty text."""
+    if policy.sequential is None or not policy.sequential.compared:
+        return ""
+    if evidence is None or evidence.read_at is None:
+        return "no_reading"
+    stale_s = READING_TICKS_MAX * policy.sequential.tick_s + READING_SLACK_S
+    if _is_future(evidence.read_at, now):
+        return "evidence_from_the_future"
+    if timedelta(seconds=stale_s) < now - evidence.read_at:
+        return "reading_too_old"
+    return ""
+
+
+def _watching(policy: GatePolicy, released: WaveFacts, evidence: Evidence | None) -> str:
+    """Return why the newest update was not watched for long enough yet, or an empty text."""
+    sequential, newest = policy.sequential, released.newest_outcome_at
+    if sequential is None or not sequential.compared or newest is None:
+        return ""
+    read_at = evidence.read_at if evidence else None
+    watched_s = sequential.window_s + sequential.late_s
+    return "" if read_at is not None and _is_past(newest, watched_s, read_at) else "watching"
+
+
+def _not_known(policy: GatePolicy, evidence: Evidence | None) -> str:
+    """Name a metric of which one arm was never observed, or return an empty text."""
+    read = {reading.metric for reading in (evidence.readings if evidence else ()) if reading.known}
+    compared = policy.sequential.compared if policy.sequential else ()
+    return next((f"not_known: {metric.name}" for metric in compared if metric.name not in read), "")
 
 
 def _too_much_harm(policy: GatePolicy, facts: WaveFacts) -> bool:

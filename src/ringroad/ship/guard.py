@@ -23,7 +23,7 @@ Invariants:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -41,7 +41,10 @@ HISTORY_PERMILLE = 100  # weight of history in the e-value of what has no contro
 PAST_PPM_MAX = 20_000  # millionths; 2 %, the most that the rules accept unless told otherwise
 MARGIN_MILLI_MAX = 100_000  # thousandths; a hundred times as many is no margin
 WEIGHT_MAX = 1_000
-METRICS_MAX = 20
+PATH_CHARS_MAX = 200  # characters of a VSS path
+ALPHA_PPM_MAX = 200_000  # millionths; one false halt in five is no promise
+TICK_S_MAX = 86_400  # seconds; a day's weather does not cancel out
+SECONDS_MAX = 90 * 86_400  # seconds of a window, a delay or a gap
 
 
 class MetricName(StrEnum):
@@ -58,6 +61,9 @@ class MetricName(StrEnum):
 
 HISTORY = frozenset({MetricName.INSTALL_FAILED, MetricName.ROLLED_BACK})
 MEANS = frozenset({MetricName.BOOT_TIME, MetricName.ENERGY})
+SAMPLED = MEANS | {MetricName.BOOT_LOOP}  # read from samples of a VSS path
+# What a ramp counts as harm. Silence comes half a day late and is mostly parking: it halts, it sets no pace.
+HARM = frozenset({MetricName.FAULT, MetricName.BOOT_LOOP})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,18 +75,93 @@ class Metric:
         margin_milli: how many times the control's rate, the past share or the control's mean is still acceptable,
             in thousandths.
         weight: share of the error budget, relative to the other metrics.
+        path: VSS path whose samples are read, for `SAMPLED` metrics.
+        at_least_milli: a sample of this or more is the event, for boot loops; thousandths.
     """
 
     name: MetricName
     margin_milli: int
     weight: int = 1
+    path: str = ""
+    at_least_milli: int = 1_000
 
     def __post_init__(self) -> None:
-        """Refuse margins that would accuse a better update, and weights that leave nothing."""
+        """Refuse margins that would accuse a better update, weights that leave nothing, samples from nowhere."""
+        if bool(self.path) != (self.name in SAMPLED):
+            raise InvalidInput(
+                f"{self.name} is {'read from a VSS path' if not self.path else 'not read from a path'}"
+            )
+        if len(self.path) > PATH_CHARS_MAX:
+            raise InvalidInput(f"path is longer than {PATH_CHARS_MAX} characters")
         if not 1_000 <= self.margin_milli <= MARGIN_MILLI_MAX:
             raise InvalidInput(f"margin_milli must be between 1000 and {MARGIN_MILLI_MAX}")
         if not 1 <= self.weight <= WEIGHT_MAX:
             raise InvalidInput(f"weight must be between 1 and {WEIGHT_MAX}")
+
+
+def default_margin_milli(name: MetricName) -> int:
+    """Return the margin of a metric unless another is given: wide for the past, narrow for a mean."""
+    return 3_000 if name in HISTORY else 1_100 if name in MEANS else 1_250
+
+
+DEFAULT_METRICS = tuple(
+    Metric(name=name, margin_milli=default_margin_milli(name))
+    for name in (
+        MetricName.INSTALL_FAILED,
+        MetricName.ROLLED_BACK,
+        MetricName.FAULT,
+        MetricName.SILENCE,
+    )
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequentialPolicy:
+    """What must not get worse, and how it is observed. Checked when it is made, so that a stored one is valid.
+
+    Attributes:
+        alpha_ppm: chance in millionths that an update within its margins is halted, over the whole campaign.
+        metrics: what is watched; each at most once.
+        window_s: seconds after the update for which a vehicle is watched.
+        tick_s: seconds of one comparison; the finer, the better shocks cancel out.
+        late_s: seconds after the end of a tick until it is read, so that vehicles have sent.
+        gap_s: seconds between two observations of a vehicle that still count as one stretch.
+        quiet_s: seconds without a message after which a vehicle is silent.
+    """
+
+    alpha_ppm: int = 10_000
+    metrics: tuple[Metric, ...] = DEFAULT_METRICS
+    window_s: int = 86_400
+    tick_s: int = 900
+    late_s: int = 3_600
+    gap_s: int = 3_600
+    quiet_s: int = 43_200
+
+    def __post_init__(self) -> None:
+        """Refuse a policy that could not halt, or not keep its promise."""
+        if not 0 < self.alpha_ppm <= ALPHA_PPM_MAX:
+            raise InvalidInput(f"alpha_ppm must be between 1 and {ALPHA_PPM_MAX}")
+        names = [metric.name for metric in self.metrics]
+        if not names or len(set(names)) != len(names):
+            raise InvalidInput("each metric once, at least one")
+        if not 1 <= self.tick_s <= min(TICK_S_MAX, self.window_s):
+            raise InvalidInput(f"tick_s must be between 1 and {TICK_S_MAX}, and not above window_s")
+        for name in ("window_s", "gap_s", "quiet_s"):
+            if not 1 <= getattr(self, name) <= SECONDS_MAX:
+                raise InvalidInput(f"{name} must be between 1 and {SECONDS_MAX}")
+        if not 0 <= self.late_s <= SECONDS_MAX:
+            raise InvalidInput(f"late_s must be between 0 and {SECONDS_MAX}")
+        if self.quiet_s >= self.window_s and MetricName.SILENCE in names:
+            raise InvalidInput("quiet_s must be below window_s", hint="or leave the metric silence out")
+
+    @property
+    def compared(self) -> tuple[Metric, ...]:
+        """The metrics that need a control group."""
+        return tuple(metric for metric in self.metrics if metric.name not in HISTORY)
+
+    def limit(self, metric: Metric) -> int:
+        """From which log e-value, in micronats, a metric halts."""
+        return limit_micronats(self.alpha_ppm, self.metrics, metric)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,13 +241,16 @@ def limit_micronats(alpha_ppm: int, metrics: Sequence[Metric], metric: Metric) -
     return math.ceil(math.log(1_000_000 * total / (alpha_ppm * metric.weight)) * 1_000_000)
 
 
-def read_rate(metric: Metric, ticks: Sequence[Tick], *, limit: int) -> Reading:
+def read_rate(
+    metric: Metric, ticks: Sequence[Tick], *, limit: int, exposure: tuple[int, int] | None = None
+) -> Reading:
     """Read a metric that is counted in both arms.
 
     Args:
         metric: which.
         ticks: concurrent counts per tick and stratum, in any order.
         limit: from `limit_micronats`.
+        exposure: of both arms, where the ticks tell some of it twice; their sums unless given.
     """
     scale = Scale(metric.margin_milli)
     # In one order, so that sums of floating numbers are the same whatever the order of the ticks.
@@ -175,6 +259,7 @@ def read_rate(metric: Metric, ticks: Sequence[Tick], *, limit: int) -> Reading:
     swapped = scale.log_likelihood(counts.swapped()).sum(axis=0)
     high = float(scale.upper(evidence, alpha_ppm=BOUND_PPM))
     total = pooled(ticks)
+    treated_exposure, control_exposure = exposure or (total.treated_exposure, total.control_exposure)
     return Reading(
         metric=metric.name,
         log_e_micronats=_micronats(scale.log_e(evidence)),
@@ -184,8 +269,8 @@ def read_rate(metric: Metric, ticks: Sequence[Tick], *, limit: int) -> Reading:
         high_milli=math.ceil(high * 1_000) if math.isfinite(high) else None,
         treated=total.treated,
         control=total.control,
-        treated_exposure=total.treated_exposure,
-        control_exposure=total.control_exposure,
+        treated_exposure=treated_exposure,
+        control_exposure=control_exposure,
     )
 
 
@@ -218,6 +303,32 @@ def read_history(metric: Metric, *, failed: int, tried: int, past: Past, limit: 
         treated_exposure=tried,
         control_exposure=0,
     )
+
+
+def read_installations(
+    policy: SequentialPolicy, past: Mapping[str, Past], *, installed: int, failed: int, rolled_back: int
+) -> tuple[Reading, ...]:
+    """Read how the installations themselves went, against the past.
+
+    Args:
+        policy: of the campaign.
+        past: how earlier ones ended, by metric; a metric without a past is judged as if never tried.
+        installed: vehicles of all released waves that have the new software.
+        failed: vehicles that do not have it because the installation failed, or that were lost over it.
+        rolled_back: vehicles that had it, and went back.
+    """
+    counts = {
+        MetricName.INSTALL_FAILED: (failed, installed + failed + rolled_back),
+        MetricName.ROLLED_BACK: (rolled_back, installed + rolled_back),
+    }
+    return tuple(
+        read_history(
+            metric, failed=counts[metric.name][0], tried=counts[metric.name][1],
+            past=past.get(metric.name, Past(failed=0, tried=0)), limit=policy.limit(metric),
+        )
+        for metric in policy.metrics
+        if metric.name in HISTORY
+    )  # fmt: skip
 
 
 def read_mean(metric: Metric, cells: Sequence[MeanCell], *, limit: int) -> Reading:

@@ -3,6 +3,8 @@
 The plan says for each vehicle the query selects whether it is a match, already has the software, does not
 fit, or is not known well enough, and why; it deals the matches out to waves.
 
+A control group may be held back: dealt out first, by the same lot, and told nothing.
+
 Invariants:
     A vehicle is a match only if every ECU the release touches is known, present and of a fitting hardware.
     The wave of a vehicle depends on seed, stratum and VIN, never on the order in which vehicles arrive.
@@ -21,9 +23,11 @@ from typing import Literal
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.versions import parse_range
 from ringroad.ship.gate import DURATION_S_MAX, VEHICLES_MAX, GatePolicy
+from ringroad.ship.guard import HARM, Past
 from ringroad.ship.match import NotSelected, ReasonTally, match_vehicle
 from ringroad.ship.model import KnownImages, PackageFacts, ReleaseFacts, VehicleFacts
 from ringroad.ship.query import parse_query
+from ringroad.ship.ramp import HarmBudget
 
 WAVES_MAX = 50  # waves per campaign
 SEED_CHARS_MAX = 200  # characters
@@ -35,7 +39,7 @@ INSTALL_S_PER_MB = {"ab": 0.05, "inplace": 1.0}
 INSTALL_S_PER_ECU = {"ab": 15, "inplace": 60}
 
 Stratum = Literal["variant", "region", "gateway"]
-Verdict = Literal["match", "already_installed", "mismatch", "unknown"]
+Verdict = Literal["match", "control", "already_installed", "mismatch", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,10 @@ class WaveSize:
         if self.permille is not None and not 1 <= self.permille <= 1000:
             raise InvalidInput("wave permille must be between 1 and 1000")
 
+    def of(self, total: int) -> int:
+        """Return how many of `total` vehicles that is, at least one."""
+        return self.vehicles if self.vehicles is not None else max(1, total * (self.permille or 0) // 1000)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRequest:
@@ -68,6 +76,8 @@ class PlanRequest:
         seed: anything; deals vehicles out to waves.
         stratify_by: each wave has the same share of each variant, region, gateway.
         rollback_installed: after a halt, vehicles that have the release are told to return.
+        control: how many of the matches are held back, to compare the others with; None for nobody.
+        ramp: a budget of harm that sets the pace instead of waves; None for waves.
     """
 
     query: str
@@ -78,6 +88,8 @@ class PlanRequest:
     seed: str = "1"
     stratify_by: tuple[Stratum, ...] = ("variant", "region")
     rollback_installed: bool = False
+    control: WaveSize | None = None
+    ramp: HarmBudget | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could not be carried out."""
@@ -89,6 +101,12 @@ class PlanRequest:
             raise InvalidInput(f"window_s must be between 1 and {DURATION_S_MAX}")
         if len(self.seed) > SEED_CHARS_MAX:
             raise InvalidInput(f"seed is longer than {SEED_CHARS_MAX} characters")
+        harm = self.gate.sequential and {metric.name for metric in self.gate.sequential.metrics} & HARM
+        if self.ramp is not None and not harm:
+            raise InvalidInput(
+                "a budget of harm needs a sequential gate with a metric that counts harm",
+                hint=f"one of {', '.join(sorted(HARM))}",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +119,23 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One selected vehicle in the plan; wave 0 means that it takes no part."""
+    """One selected vehicle in the plan; wave 0 means that it takes no part. `rank` is its place in the lot."""
 
     vin: str
     verdict: Verdict
     reason: str = ""
     wave: int = 0
+    rank: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deal:
+    """How matches were dealt out: who is held back, the wave (from 1) and place in the lot of all others."""
+
+    control: frozenset[str]
+    wave_of: Mapping[str, int]
+    rank_of: Mapping[str, int]
+    wave_vehicles: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +154,7 @@ class Plan:
     ]  # vehicles by in-place ECU whose running image cannot be fetched again
     install_s_estimate: int  # of the slowest variant
     targets_sha256: str
+    past: Mapping[str, Past] = field(default_factory=dict)  # how earlier installations ended, by metric
 
     def count(self, verdict: Verdict) -> int:
         """Vehicles with this verdict."""
@@ -138,8 +168,17 @@ def make_plan(
     images: KnownImages,
     *,
     now: datetime,
+    past: Mapping[str, Past] | None = None,
 ) -> Plan:
     """Plan a campaign over the vehicles of the release's programme.
+
+    Args:
+        request: what is asked for.
+        release: what is to be installed.
+        vehicles: those of the programme.
+        images: what can be fetched again.
+        now: the server's time.
+        past: how installations of earlier campaigns ended, by metric; what a sequential gate compares with.
 
     Raises:
         QueryError: the query cannot be read.
@@ -159,9 +198,16 @@ def make_plan(
         if judgement.verdict == "match":
             strata[_stratum(request.stratify_by, vehicle)].append(vehicle.vin)
             unbacked.update(ecus_without_rollback(vehicle, release, images))
-    wave_of, sizes = deal_waves(request.waves, strata, seed=request.seed)
+    sizes = () if request.ramp else request.waves
+    dealt = deal_waves(sizes, strata, seed=request.seed, control=request.control)
     targets = tuple(
-        Target(vin=vin, verdict=judgement.verdict, reason=judgement.reason, wave=wave_of.get(vin, 0))
+        Target(
+            vin=vin,
+            verdict="control" if vin in dealt.control else judgement.verdict,
+            reason=judgement.reason,
+            wave=dealt.wave_of.get(vin, 0),
+            rank=dealt.rank_of.get(vin, 0),
+        )
         for vin, judgement in sorted(judged, key=lambda pair: pair[0])
     )
     return Plan(
@@ -169,12 +215,13 @@ def make_plan(
         release_version=release.version,
         request=request,
         facts_as_of=now,
-        wave_vehicles=sizes,
+        wave_vehicles=dealt.wave_vehicles,
         targets=targets,
         not_selected=left_out.counts(),
         no_rollback_image=dict(sorted(unbacked.items())),
         install_s_estimate=estimate_install_s(release),
         targets_sha256=digest_targets(targets),
+        past=past or {},
     )
 
 
@@ -243,15 +290,16 @@ def ecus_without_rollback(
 
 
 def deal_waves(
-    sizes: Sequence[WaveSize], strata: Mapping[tuple[str, ...], Sequence[str]], *, seed: str
-) -> tuple[dict[str, int], tuple[int, ...]]:
-    """Deal vehicles out to waves so that each wave has about the same share of each stratum.
+    sizes: Sequence[WaveSize],
+    strata: Mapping[tuple[str, ...], Sequence[str]],
+    *,
+    seed: str,
+    control: WaveSize | None = None,
+) -> Deal:
+    """Deal vehicles out so that the control group and each wave have about the same share of each stratum.
 
     Within a stratum vehicles are ordered by hash(seed, VIN); their relative rank orders them across
-    strata; waves are cut from that order.
-
-    Returns:
-        wave (1-based) by VIN, and vehicles per wave; empty waves are dropped.
+    strata; the control group, then waves are cut from that order. Empty waves are dropped.
     """
     ranked: list[tuple[int, bytes, str]] = []
     for vins in strata.values():
@@ -262,17 +310,23 @@ def deal_waves(
             for rank, (digest, vin) in enumerate(hashed)
         )
     ranked.sort()
-    total, taken = len(ranked), 0
+    lot = [vin for _, _, vin in ranked]
+    held = control.of(len(lot)) if control and lot else 0
+    taken = min(held, len(lot))
     wave_of: dict[str, int] = {}
     counts: list[int] = []
-    for size in (*sizes, WaveSize(vehicles=max(1, total))):
-        wanted = size.vehicles if size.vehicles is not None else max(1, total * (size.permille or 0) // 1000)
-        part = ranked[taken : taken + wanted]
+    for size in (*sizes, WaveSize(vehicles=max(1, len(lot)))):
+        part = lot[taken : taken + size.of(len(lot))]
         if part:
             counts.append(len(part))
-            wave_of.update((vin, len(counts)) for _, _, vin in part)
+            wave_of.update((vin, len(counts)) for vin in part)
             taken += len(part)
-    return wave_of, tuple(counts)
+    return Deal(
+        control=frozenset(lot[:held]),
+        wave_of=wave_of,
+        rank_of={vin: rank for rank, vin in enumerate(lot, 1)},
+        wave_vehicles=tuple(counts),
+    )
 
 
 def estimate_install_s(release: ReleaseFacts) -> int:
@@ -292,7 +346,9 @@ def digest_targets(targets: Iterable[Target]) -> str:
     """Return the SHA-256 that binds the plan document to its list of vehicles."""
     digest = hashlib.sha256()
     for target in targets:
-        digest.update(f"{target.vin}\t{target.verdict}\t{target.reason}\t{target.wave}\n".encode())
+        digest.update(
+            f"{target.vin}\t{target.verdict}\t{target.reason}\t{target.wave}\t{target.rank}\n".encode()
+        )
     return digest.hexdigest()
 
 

@@ -21,12 +21,15 @@ Invariants:
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ringroad.kernel.errors import InvalidInput
 from ringroad.ship.evidence import Array
+from ringroad.ship.guard import HARM, Reading
 
 RATIO_GROSS = 4.0  # rate ratio; while as much as this cannot be excluded, the budget is `harmed_first`
 RATIO_KNOWN = 1.5  # rate ratio; when more than this is excluded, the budget is `harmed_last`
@@ -79,6 +82,66 @@ class RampFacts:
     offered: Array
     begun: Array
     offered_s: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RampState:
+    """Where one campaign stands on its ramp. Whole numbers, as they are stored with the decision.
+
+    Attributes:
+        begun: vehicles that began, whatever became of them.
+        offered: vehicles with an offer that they did not begin, or that is being made.
+        offered_s: seconds that offers stood open, summed over vehicles.
+        in_flight_milli: thousandths of vehicles: each that began counts by the part of its window not read yet.
+        left: vehicles that were not released yet.
+    """
+
+    begun: int
+    offered: int
+    offered_s: int
+    in_flight_milli: int
+    left: int
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be true."""
+        if min(self.begun, self.offered, self.offered_s, self.in_flight_milli, self.left) < 0:
+            raise InvalidInput("a ramp counts vehicles and seconds, none below 0")
+
+
+def decide_growth(
+    budget: HarmBudget, readings: Sequence[Reading], state: RampState, *, window_us: int
+) -> int:
+    """Return how many more vehicles of one campaign to release; 0 while the budget is in flight.
+
+    Args:
+        budget: of the plan.
+        readings: the newest of each metric; those that count harm set the pace, their risks added up.
+        state: where the campaign stands.
+        window_us: microseconds for which a vehicle is watched.
+    """
+    upper, risk = 0.0, 0.0
+    for reading in readings:
+        if reading.metric in HARM:
+            high = math.inf if reading.high_milli is None else reading.high_milli / 1_000
+            upper = max(upper, high)
+            risk += float(
+                excess_risk(
+                    np.asarray(high),
+                    control_failed=np.asarray(float(reading.control)),
+                    control_windows=np.asarray(reading.control_exposure / window_us),
+                )
+            )
+    if not any(reading.metric in HARM for reading in readings):
+        upper, risk = math.inf, 1.0
+    facts = RampFacts(
+        upper=np.asarray(upper),
+        risk=np.asarray(min(1.0, risk)),
+        in_flight=np.asarray(state.in_flight_milli / 1_000),
+        offered=np.asarray(float(state.offered)),
+        begun=np.asarray(float(state.begun)),
+        offered_s=np.asarray(float(state.offered_s)),
+    )
+    return min(state.left, int(decide_release(budget, facts)))
 
 
 def excess_risk(upper: Array, *, control_failed: Array, control_windows: Array) -> Array:

@@ -165,12 +165,15 @@ class View:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
-    def table(self, name: str) -> Any:
+    def table(self, name: str, *, since_us: int | None = None) -> Any:
         """Return the expression of `samples`, `faults` or `exposure`, duplicates removed.
 
         Of equal keys the first delivered wins, so that a later message cannot rewrite history.
+        With `since_us` only rows from then on are read at all.
         """
         raw = self.raw(name)
+        if since_us is not None:
+            raw = raw.filter(raw.at_us >= since_us)
         ranked = raw.mutate(
             copy=ibis.row_number().over(
                 group_by=[raw[key] for key in KEY], order_by=[raw.seq, raw.received_us]
@@ -186,6 +189,11 @@ class View:
         """Answer an expression once and return it as a table that further expressions can ask."""
         self._connection.execute(f'CREATE TEMP TABLE "{name}" AS {sql_of(expression)}')
         return ibis.table(expression.schema(), name=name)
+
+    def add(self, name: str, rows: pa.Table) -> Any:
+        """Give rows that are not of the lake a name in this view, and return them as a table to join with."""
+        self._connection.register(name, rows)
+        return ibis.table(ibis.Schema.from_pyarrow(rows.schema), name=name)
 
     def rows(self, expression: Any) -> list[dict[str, Any]]:
         """Run one expression and return its rows."""

@@ -113,7 +113,8 @@ CREATE TABLE public.campaign_target (
     verdict text NOT NULL,
     reason text NOT NULL,
     wave integer NOT NULL,
-    CONSTRAINT campaign_target_verdict_check CHECK ((verdict = ANY (ARRAY['match'::text, 'already_installed'::text, 'mismatch'::text, 'unknown'::text])))
+    rank integer DEFAULT 0 NOT NULL,
+    CONSTRAINT campaign_target_verdict_check CHECK ((verdict = ANY (ARRAY['match'::text, 'control'::text, 'already_installed'::text, 'mismatch'::text, 'unknown'::text])))
 );
 CREATE TABLE public.change (
     id text NOT NULL,
@@ -236,6 +237,41 @@ CREATE TABLE public.gate_decision (
 );
 ALTER TABLE public.gate_decision ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.gate_decision_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.gate_reading (
+    id bigint NOT NULL,
+    campaign_id text NOT NULL,
+    through_us bigint NOT NULL,
+    last_tick_id bigint NOT NULL,
+    readings jsonb NOT NULL,
+    policy jsonb NOT NULL,
+    refused text DEFAULT ''::text NOT NULL,
+    read_at timestamp with time zone NOT NULL
+);
+ALTER TABLE public.gate_reading ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.gate_reading_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.gate_tick (
+    id bigint NOT NULL,
+    campaign_id text NOT NULL,
+    metric text NOT NULL,
+    tick bigint NOT NULL,
+    stratum text NOT NULL,
+    counts jsonb NOT NULL,
+    recorded_at timestamp with time zone NOT NULL
+);
+ALTER TABLE public.gate_tick ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.gate_tick_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -434,6 +470,12 @@ ALTER TABLE ONLY public.finding
     ADD CONSTRAINT finding_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.gate_decision
     ADD CONSTRAINT gate_decision_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.gate_reading
+    ADD CONSTRAINT gate_reading_campaign_id_through_us_key UNIQUE (campaign_id, through_us);
+ALTER TABLE ONLY public.gate_reading
+    ADD CONSTRAINT gate_reading_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.gate_tick
+    ADD CONSTRAINT gate_tick_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.lap
     ADD CONSTRAINT lap_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.line_baseline
@@ -485,6 +527,7 @@ CREATE INDEX fact_kind_idx ON public.fact USING btree (kind, seq);
 CREATE INDEX fact_lap_idx ON public.fact USING btree (lap_id, seq);
 CREATE INDEX fact_subject_idx ON public.fact USING btree (subject, seq);
 CREATE UNIQUE INDEX finding_live_key ON public.finding USING btree (programme_id, ecu, software_version, fault_code) WHERE (state = ANY (ARRAY['open'::text, 'accepted'::text]));
+CREATE INDEX gate_tick_campaign_idx ON public.gate_tick USING btree (campaign_id, metric, tick);
 CREATE INDEX repository_metadata_expiry_idx ON public.repository_metadata USING btree (expires_at) WHERE (role = 'timestamp'::text);
 CREATE INDEX vehicle_changed_idx ON public.vehicle USING btree (changed_seq);
 CREATE TRIGGER assignment_changed BEFORE UPDATE ON public.assignment FOR EACH ROW EXECUTE FUNCTION public.draw_gateway_change();
@@ -529,6 +572,10 @@ ALTER TABLE ONLY public.finding
     ADD CONSTRAINT finding_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.gate_decision
     ADD CONSTRAINT gate_decision_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
+ALTER TABLE ONLY public.gate_reading
+    ADD CONSTRAINT gate_reading_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
+ALTER TABLE ONLY public.gate_tick
+    ADD CONSTRAINT gate_tick_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
 ALTER TABLE ONLY public.line_baseline
     ADD CONSTRAINT line_baseline_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.line_baseline

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringroad.kernel.errors import InvalidInput
@@ -31,6 +31,7 @@ def summed(scale: Scale, of: Counts) -> Array:
     return total
 
 
+@settings(max_examples=40, deadline=None)  # a shared machine may be slow
 @given(
     st.lists(st.tuples(count, count, exposure, exposure), max_size=6), st.sampled_from([1_000, 1_250, 3_000])
 )
@@ -53,6 +54,7 @@ def test_a_tick_without_both_arms_or_without_events_says_nothing(
     assert not Scale(1_250).log_likelihood(counts(row)).any()
 
 
+@settings(max_examples=40, deadline=None)  # a shared machine may be slow
 @given(count, count, exposure, exposure)
 def test_one_more_failure_never_lowers_the_e_value_or_the_bound(
     k_t: int, k_c: int, e_t: int, e_c: int

@@ -101,7 +101,7 @@ def test_the_last_wave_waits_for_earlier_waves() -> None:
     [{"failed_permille_max": -1}, {"failed_permille_max": 1_001}, {"reports_min": 0}, {"soak_s": -1},
      {"silence_s_max": 0}, {"silent_permille_max": 1_001}, {"reports_min": 10**10}],
 )  # fmt: skip
-def test_a_policy_that_makes_no_sense_cannot_be_made(given: dict[str, int]) -> None:
+def test_a_policy_that_makes_no_sense_cannot_be_made(given: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         GatePolicy(**given)
 
@@ -121,7 +121,7 @@ AGES = st.none() | st.integers(-1_000, 1_000).map(lambda age_s: NOW - timedelta(
 @st.composite
 def waves(draw: st.DrawFn) -> WaveFacts:
     names = ("installed", "failed", "rolled_back", "lost", "silent", "cancelled")
-    counts = {f"vehicles_{name}": draw(COUNTS) for name in names}
+    counts: dict[str, Any] = {f"vehicles_{name}": draw(COUNTS) for name in names}
     targeted = sum(counts.values()) + draw(st.integers(-5, 40))
     return WaveFacts(
         vehicles_targeted=targeted, newest_report_at=draw(AGES), evidence_since=draw(AGES), **counts

@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.versions import CLAUSES_MAX
 from ringroad.ship.check import CheckFacts, blocks, check_plan
 from ringroad.ship.gate import GatePolicy
+from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
 from ringroad.ship.model import (
     EcuDesign,
     EcuFacts,
@@ -33,8 +34,13 @@ from ringroad.ship.plan import (
     judge_vehicle,
     make_plan,
 )
+from ringroad.ship.ramp import HarmBudget
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+SEQUENTIAL = GatePolicy(sequential=SequentialPolicy())
+INSTALLS_ONLY = GatePolicy(
+    sequential=SequentialPolicy(metrics=(Metric(name=MetricName.ROLLED_BACK, margin_milli=3_000),))
+)
 
 
 def package(ecu: str, version: str = "2.0.0", counter: int = 2, **more: Any) -> PackageFacts:
@@ -140,7 +146,9 @@ def test_every_vehicle_gets_one_wave_and_each_wave_its_share_of_each_stratum(
     strata: dict[tuple[str, ...], list[str]] = {
         (name,): [f"{name}{number}" for number in range(count)] for name, count in strata_sizes.items()
     }
-    wave_of, counts = deal_waves([WaveSize(vehicles=size) for size in sizes], strata, seed=seed)
+    dealt = deal_waves([WaveSize(vehicles=size) for size in sizes], strata, seed=seed)
+    wave_of, counts = dealt.wave_of, dealt.wave_vehicles
+    assert not dealt.control
     total = sum(strata_sizes.values())
     assert sum(counts) == len(wave_of) == total
     assert all(count > 0 for count in counts)
@@ -150,6 +158,51 @@ def test_every_vehicle_gets_one_wave_and_each_wave_its_share_of_each_stratum(
     for name, count in strata_sizes.items():
         first = sum(wave_of[vin] == 1 for vin in strata[(name,)])
         assert abs(first - counts[0] * count / total) <= len(strata_sizes) + 1
+
+
+@settings(max_examples=40, deadline=None)  # a shared machine may be slow
+@given(
+    st.dictionaries(st.sampled_from("ab"), st.integers(1, 60), min_size=1),
+    st.integers(1, 80),
+    st.text(max_size=3),
+)
+def test_the_control_group_is_drawn_by_the_same_lot_and_its_share_is_that_of_each_stratum(
+    strata_sizes: dict[str, int], held: int, seed: str
+) -> None:
+    strata: dict[tuple[str, ...], list[str]] = {
+        (name,): [f"{name}{number}" for number in range(count)] for name, count in strata_sizes.items()
+    }
+    dealt = deal_waves([WaveSize(vehicles=5)], strata, seed=seed, control=WaveSize(vehicles=held))
+    total = sum(strata_sizes.values())
+    assert len(dealt.control) == min(held, total)
+    assert dealt.control.isdisjoint(dealt.wave_of)
+    assert len(dealt.control) + len(dealt.wave_of) == total == len(set(dealt.rank_of.values()))
+    for name, count in strata_sizes.items():
+        mine = sum(vin in dealt.control for vin in strata[(name,)])
+        assert abs(mine - len(dealt.control) * count / total) <= len(strata_sizes) + 1
+    backwards = {key: vins[::-1] for key, vins in reversed(strata.items())}
+    assert dealt == deal_waves([WaveSize(vehicles=5)], backwards, seed=seed, control=WaveSize(vehicles=held))
+
+
+def test_a_plan_holds_a_control_group_back_and_names_it() -> None:
+    found = plan(
+        [car(number) for number in range(50)], control=WaveSize(permille=200), waves=(WaveSize(vehicles=4),)
+    )
+    assert (found.count("control"), found.count("match"), found.wave_vehicles) == (10, 40, (4, 36))
+    held = {target.vin: target.wave for target in found.targets if target.verdict == "control"}
+    assert set(held.values()) == {0}
+    other = plan([car(number) for number in range(50)], control=WaveSize(permille=200), seed="2")
+    assert held.keys() != {target.vin for target in other.targets if target.verdict == "control"}
+
+
+def test_a_campaign_with_a_budget_of_harm_has_one_wave_in_the_order_of_the_lot() -> None:
+    cars = [car(number) for number in range(50)]
+    found = plan(cars, ramp=HarmBudget(), control=WaveSize(vehicles=10), gate=SEQUENTIAL)
+    assert found.wave_vehicles == (40,)
+    ranks = sorted(target.rank for target in found.targets if target.wave)
+    assert ranks == list(range(11, 51))
+    by_rank = [target.vin for target in sorted(found.targets, key=lambda each: each.rank)]
+    assert by_rank != sorted(by_rank)
 
 
 def test_waves_by_permille_and_the_rest() -> None:
@@ -170,6 +223,8 @@ def test_waves_by_permille_and_the_rest() -> None:
         lambda: PlanRequest(query="all", vehicle_deadline_s=0),
         lambda: PlanRequest(query="all", window_s=0),
         lambda: PlanRequest(query="all", seed="x" * 201),
+        lambda: PlanRequest(query="all", ramp=HarmBudget()),  # nothing to set the pace by
+        lambda: PlanRequest(query="all", ramp=HarmBudget(), gate=INSTALLS_ONLY),
     ],
 )
 def test_a_request_that_cannot_be_carried_out_cannot_be_made(make: Any) -> None:
@@ -209,6 +264,12 @@ CARS = [car(number) for number in range(60)]
         (plan(CARS, window_s=60), release(), {}, "window_too_short", B),
         (plan(CARS, vehicle_deadline_s=60), release(), {}, "deadline_short", W),
         (plan(CARS), release(), {"open_elsewhere": {"campaign_1": 3}}, "other_open_campaign", B),
+        (plan(CARS, gate=SEQUENTIAL), release(), {}, "no_control_group", B),
+        (plan(CARS, gate=SEQUENTIAL, control=WaveSize(vehicles=20)), release(), {}, "control_group_small", W),
+        (plan(CARS, gate=SEQUENTIAL, control=WaveSize(vehicles=40)), release(), {}, "control_group_large", W),
+        (plan(CARS, control=WaveSize(vehicles=20)), release(), {}, "control_unused", W),
+        (plan(CARS, control=WaveSize(vehicles=20), gate=INSTALLS_ONLY), release(), {}, "control_unused", W),
+        (plan(CARS, control=WaveSize(vehicles=60)), release(), {}, "no_targets", B),
         (plan(CARS), release(), {"cancelling_elsewhere": {"campaign_1": 3}}, "cancel_awaited", I),
     ],
 )  # fmt: skip
@@ -221,11 +282,20 @@ def test_the_checker_finds(
     )
 
 
+def test_a_ramp_needs_no_first_wave_that_is_small() -> None:
+    found = plan(CARS, gate=SEQUENTIAL, control=WaveSize(vehicles=20), ramp=HarmBudget(harmed_first=1))
+    assert codes(found) == {"control_group_small": W}
+
+
 def test_the_checker_does_not_trust_the_planner() -> None:
     good = plan(CARS)
     moved = (dataclasses.replace(good.targets[0], wave=1 + good.targets[0].wave % 2), *good.targets[1:])
     forged = dataclasses.replace(good, targets=moved)
     assert codes(forged) == {"targets_changed": B, "waves_differ": B}
+    twice = (dataclasses.replace(good.targets[0], rank=good.targets[1].rank), *good.targets[1:])
+    assert codes(dataclasses.replace(good, targets=twice)) == {"targets_changed": B, "waves_differ": B}
+    dealt_twice = dataclasses.replace(good, targets=twice, targets_sha256=digest_targets(twice))
+    assert codes(dealt_twice) == {"waves_differ": B}
     stranger = (*good.targets, Target(vin="Z", verdict="mismatch", reason="x", wave=1))
     sneaked = dataclasses.replace(good, targets=stranger, targets_sha256=digest_targets(stranger))
     assert codes(sneaked)["waves_differ"] is B

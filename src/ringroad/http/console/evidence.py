@@ -31,9 +31,9 @@ def evidence_numbers(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Time watched, all vehicles", _length(population.get("exposure_us"))),
         (
             "How much more often",
-            _interval(ratio.get("point_milli"), ratio.get("low_milli"), ratio.get("high_milli")),
+            interval(ratio.get("point_milli"), ratio.get("low_milli"), ratio.get("high_milli")),
         ),
-        ("Odds against chance", _odds(evidence.get("log_e_micronats"))),
+        ("Odds against chance", odds(evidence.get("log_e_micronats"))),
         ("Odds asked for", _asked(evidence.get("alpha_ppm"), evidence.get("hypotheses"))),
         ("First signal", _time(evidence.get("first_signal_us"))),
         ("Measured from", _time(evidence.get("measured_from_us"))),
@@ -60,7 +60,7 @@ def outcome_rows(measure: Mapping[str, Any]) -> list[dict[str, str]]:
 def outcome_ratio(measure: Mapping[str, Any]) -> str:
     """Return how often the fault comes now against before, with its interval; empty if that is not known."""
     low, high = (*(measure.get("interval_milli") or ()), None, None)[:2]
-    return _interval(measure.get("ratio_milli"), low, high)
+    return interval(measure.get("ratio_milli"), low, high)
 
 
 def outcome_counts(measure: Mapping[str, Any]) -> str:
@@ -114,7 +114,8 @@ def _time(at_us: object) -> str:
     )
 
 
-def _interval(point_milli: object, low_milli: object, high_milli: object) -> str:
+def interval(point_milli: object, low_milli: object, high_milli: object) -> str:
+    """Return a ratio with its bounds, in thousandths, in words; empty if nothing is known of it."""
     times = [
         f"{value / 1000:,.2f}" if isinstance(value, int) else ""
         for value in (point_milli, low_milli, high_milli)
@@ -126,7 +127,8 @@ def _interval(point_milli: object, low_milli: object, high_milli: object) -> str
     return " · ".join(filter(None, (f"{point} times" if point else "", bounds)))
 
 
-def _odds(log_e_micronats: object) -> str:
+def odds(log_e_micronats: object) -> str:
+    """Return an e-value as odds against chance."""
     if not isinstance(log_e_micronats, int):
         return ""
     if log_e_micronats > LOG_ODDS_SHOWN_MAX * 1e6:

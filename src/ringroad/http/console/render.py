@@ -30,7 +30,7 @@ ADMIN_NAV = ("Admin", (("/accounts", "Accounts", ""),))
 
 TONES: Mapping[str, str] = {
     **dict.fromkeys(
-        ("signed", "installed", "finished", "advance", "finish", "better", "recovered", "approved", "done", "born", "current",
+        ("signed", "installed", "finished", "advance", "grow", "finish", "better", "recovered", "approved", "done", "born", "current",
          "accepted", "ready"), "ok"),
     **dict.fromkeys(("running", "active", "offered", "building", "planned", "checked", "info", "proposed", "open"), "run"),
     **dict.fromkeys(("paused", "hold", "warning", "unknown", "cancelling", "expired", "rush"), "warn"),

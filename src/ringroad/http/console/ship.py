@@ -12,6 +12,7 @@ from litestar.params import FromPath
 
 from ringroad.http import reading
 from ringroad.http.auth import Account, Role
+from ringroad.http.console.guard import gate_lines, reading_chart, reading_rows
 from ringroad.http.console.render import chart, page, segments
 from ringroad.http.console.shared import ROWS, Req, asked, outcomes_shown, shown, url_of
 from ringroad.http.console.why import why_not_updating
@@ -21,6 +22,7 @@ from ringroad.http.views_build import ReleaseView
 
 OPEN = ("pending", "offered", "active", "cancelling")
 BAD = ("failed", "rolled_back", "expired")
+READINGS_SHOWN = 300  # three days of quarters of an hour
 
 
 @shown("/fleet")
@@ -83,14 +85,16 @@ def campaign_page(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Respons
         counts = reading.campaign_progress(conn, campaign_id)
         values: dict[str, Any] = {
             "gate": reading.gate_decisions(conn, campaign_id, limit=20),
+            "readings": reading.gate_readings(conn, campaign_id, limit=READINGS_SHOWN),
             "vehicles": reading.assignments(conn, campaign_id=campaign_id, state=state, limit=ROWS),
             "outcomes": outcomes_shown(conn, campaign_id=campaign_id),
         }
     plan = next((item for item in plans if item.id == c.plan_id), plans[0] if plans else None)
-    policy = (plan.document.get("request") or plan.document).get("gate") if plan else None
     return page(
         "campaign.html", account=request.user, url=url_of(request), c=c, plans=plans, plan=plan,
-        policy=policy, waves=waves(counts), state=state, figures=_figures(c, counts),
+        policy=gate_lines(plan.document) if plan else [], waves=waves(counts), state=state,
+        figures=_figures(c, counts), compared=reading_rows(values["readings"]),
+        ratio_chart=reading_chart(values["readings"]),
         controls=campaign_controls(c, request.user), **values,
     )  # fmt: skip
 

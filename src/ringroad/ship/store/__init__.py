@@ -21,10 +21,8 @@ from ringroad.ship.store.campaigns import (
     create_campaign,
     halt,
     is_withdrawn,
-    offer_waiting,
     pause,
     record_gate_decision,
-    release_wave,
     resume,
     save_plan,
     start,
@@ -49,6 +47,7 @@ from ringroad.ship.store.reading import (
     read_waves,
 )
 from ringroad.ship.store.reports import apply_manifest, expire_deadlines, fold_reports, lock_vehicle
+from ringroad.ship.store.waves import offer_waiting, release_wave
 
 __all__ = [
     "Campaign",

@@ -25,15 +25,35 @@ from psycopg.types.json import Jsonb
 
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput
-from ringroad.kernel.facts import Fact, FactKind
+from ringroad.kernel.facts import FactKind
 from ringroad.ship.check import blocks
-from ringroad.ship.gate import Advance, Finish, GateDecision, GatePolicy, Halt, Hold, WaveFacts
+from ringroad.ship.gate import (
+    Advance,
+    Evidence,
+    Finish,
+    GateDecision,
+    GatePolicy,
+    Grow,
+    Halt,
+    Hold,
+    Ramp,
+    WaveFacts,
+)
 from ringroad.ship.model import Campaign, CampaignState, PlanFinding
 from ringroad.ship.plan import Plan
-from ringroad.ship.store.batches import append_batch, withdraw, withhold
+from ringroad.ship.store.batches import withdraw, withhold
 from ringroad.ship.store.reading import SQL, SavedPlan, count_busy, read_campaign, read_plan
+from ringroad.ship.store.waves import (
+    append_of,
+    current_plan,
+    grow,
+    latest,
+    offer_waiting,
+    release_wave,
+    start_ramp,
+)
 from ringroad.storage.db import Connection, expect_one
-from ringroad.storage.ledger import append_fact, latest_fact
+from ringroad.storage.ledger import latest_fact
 
 NAME_CHARS_MAX = 200  # characters
 REASON_CHARS_MAX = 500  # characters
@@ -59,7 +79,7 @@ def create_campaign(
     )
     campaign = read_campaign(conn, campaign_id)
     cause = latest_fact(conn, kind=FactKind.RELEASE_SIGNED, subject=release_id)
-    _append(
+    append_of(
         conn, ids, campaign, FactKind.CAMPAIGN_CREATED, actor=actor, now=now,
         causes=[cause.id] if cause else [], body={"name": campaign.name, "release_id": release_id},
     )  # fmt: skip
@@ -97,10 +117,10 @@ def save_plan(
     )
     with (
         conn.cursor() as cursor,
-        cursor.copy("COPY campaign_target (plan_id, vin, verdict, reason, wave) FROM STDIN") as copy,
+        cursor.copy("COPY campaign_target (plan_id, vin, verdict, reason, wave, rank) FROM STDIN") as copy,
     ):
         for target in plan.targets:
-            copy.write_row((plan_id, target.vin, target.verdict, target.reason, target.wave))
+            copy.write_row((plan_id, target.vin, target.verdict, target.reason, target.wave, target.rank))
     blocked = blocks(findings)
     if not blocked:
         rows = SQL.make_plan_current(
@@ -114,16 +134,16 @@ def save_plan(
         "blocked": blocked,
         "findings": sorted({finding.code for finding in findings}),
     }
-    _append(
+    append_of(
         conn, ids, campaign, FactKind.CAMPAIGN_PLANNED, actor=actor, now=now, body=body,
-        causes=_latest(conn, campaign.id, FactKind.CAMPAIGN_CREATED),
+        causes=latest(conn, campaign.id, FactKind.CAMPAIGN_CREATED),
     )  # fmt: skip
     return read_plan(conn, plan_id)
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
     """Return what is stored of a plan beside its targets, in JSON types."""
-    verdicts = ("match", "already_installed", "mismatch", "unknown")
+    verdicts = ("match", "control", "already_installed", "mismatch", "unknown")
     return {
         "release_id": plan.release_id,
         "release_version": plan.release_version,
@@ -134,6 +154,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "not_selected": dict(plan.not_selected),
         "install_s_estimate": plan.install_s_estimate,
         "targets_sha256": plan.targets_sha256,
+        "past": msgspec.to_builtins(plan.past),
     }
 
 
@@ -154,14 +175,14 @@ def approve(
         Conflict: the campaign moved on, or has no plan to approve.
     """
     campaign = read_campaign(conn, campaign_id)
-    plan = _current_plan(conn, campaign)
+    plan = current_plan(conn, campaign)
     if four_eyes and actor == plan.made_by:
         raise Forbidden("the maker of a plan cannot approve it", hint="ask another approver")
     moved = _move(conn, campaign, generation, to=CampaignState.APPROVED, of=(CampaignState.PLANNED,), now=now)
     SQL.approve_plan(conn, plan_id=plan.id, campaign_id=campaign_id, actor=actor, now=now)
-    _append(
+    append_of(
         conn, ids, moved, FactKind.CAMPAIGN_APPROVED, actor=actor, now=now, body={"plan_id": plan.id},
-        causes=_latest(conn, campaign_id, FactKind.CAMPAIGN_PLANNED),
+        causes=latest(conn, campaign_id, FactKind.CAMPAIGN_PLANNED),
     )  # fmt: skip
     return moved
 
@@ -178,7 +199,7 @@ def start(
     SQL.lock_start(conn, key=START_LOCK)
     campaign = read_campaign(conn, campaign_id)
     _refuse_withdrawn(conn, campaign)
-    plan = _current_plan(conn, campaign)
+    plan = current_plan(conn, campaign)
     moved = _move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.APPROVED,), now=now)
     SQL.insert_assignments(conn, campaign_id=campaign_id, plan_id=plan.id, release_id=campaign.release_id)
     vins = [
@@ -189,75 +210,13 @@ def start(
         raise Conflict(
             f"{sum(busy.values())} vehicles are in {', '.join(sorted(busy)[:5])} by now", hint="plan again"
         )
-    _append(
+    append_of(
         conn, ids, moved, FactKind.CAMPAIGN_STARTED, actor=actor, now=now, body={"vehicles": len(vins)},
-        causes=_latest(conn, campaign_id, FactKind.CAMPAIGN_APPROVED),
+        causes=latest(conn, campaign_id, FactKind.CAMPAIGN_APPROVED),
     )  # fmt: skip
+    if plan.request.ramp is not None:
+        return start_ramp(conn, ids, moved, plan.request.ramp, vehicles=len(vins), actor=actor, now=now)
     return release_wave(conn, ids, moved, actor=actor, now=now)
-
-
-def release_wave(conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, now: datetime) -> Campaign:
-    """Release the wave after the current one; vehicles on DDI are offered it at once.
-
-    Native vehicles are offered it when their Director bundle is signed (`bundles.py`).
-
-    Raises:
-        Conflict: the campaign moved on or does not run.
-    """
-    wave = campaign.wave + 1
-    rows = SQL.set_wave(conn, campaign_id=campaign.id, wave=wave, generation=campaign.generation)
-    expect_one(rows, f"campaign {campaign.id}")
-    deadline_s = _current_plan(conn, campaign).request.vehicle_deadline_s
-    offered = (
-        SQL.release_and_offer_ddi(conn, campaign_id=campaign.id, wave=wave, now=now, deadline_s=deadline_s)
-        or []
-    )
-    waiting = SQL.release_wave(conn, campaign_id=campaign.id, wave=wave, now=now)
-    previous = _latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED)
-    started = _append(
-        conn, ids, campaign, FactKind.CAMPAIGN_WAVE_STARTED, actor=actor, now=now,
-        causes=previous or _latest(conn, campaign.id, FactKind.CAMPAIGN_STARTED),
-        body={"wave": wave, "vehicles": len(offered) + waiting},
-    )  # fmt: skip
-    append_batch(
-        conn, ids, FactKind.VEHICLES_OFFERED, offered, campaign_id=campaign.id, lap_id=campaign.lap_id,
-        actor=actor, now=now, causes=[started.id], body={"wave": wave},
-    )  # fmt: skip
-    SQL.notify_assignment(conn, campaign_id=campaign.id)
-    return read_campaign(conn, campaign.id)
-
-
-def offer_waiting(
-    conn: Connection,
-    ids: Ids,
-    campaign: Campaign,
-    *,
-    actor: str,
-    now: datetime,
-    causes: Sequence[str] | None = None,
-) -> int:
-    """Offer released vehicles on DDI that have no other open action; return how many.
-
-    Args:
-        conn: a connection in a transaction.
-        ids: for facts.
-        campaign: a running one.
-        actor: who or what offers.
-        now: the server's time.
-        causes: of the offers; by default the wave that runs.
-    """
-    plan = _current_plan(conn, campaign)
-    offered: list[int] = (
-        SQL.offer_ddi(conn, campaign_id=campaign.id, now=now, deadline_s=plan.request.vehicle_deadline_s)
-        or []
-    )
-    if offered:
-        append_batch(
-            conn, ids, FactKind.VEHICLES_OFFERED, offered, campaign_id=campaign.id, lap_id=campaign.lap_id,
-            actor=actor, now=now, causes=causes or _latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED),
-        )  # fmt: skip
-        SQL.notify_assignment(conn, campaign_id=campaign.id)
-    return len(offered)
 
 
 def pause(
@@ -278,9 +237,9 @@ def pause(
         reason=reason,
         now=now,
     )
-    paused = _append(
+    paused = append_of(
         conn, ids, moved, FactKind.CAMPAIGN_PAUSED, actor=actor, now=now, body={"reason": moved.state_reason},
-        causes=_latest(conn, campaign_id, FactKind.CAMPAIGN_WAVE_STARTED),
+        causes=latest(conn, campaign_id, FactKind.CAMPAIGN_WAVE_STARTED),
     )  # fmt: skip
     withhold(conn, ids, moved, paused, now=now)
     return moved
@@ -299,9 +258,9 @@ def resume(
     moved = _move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.PAUSED,), now=now)
     paused_s = max(0.0, (now - (campaign.state_at or now)).total_seconds())
     SQL.extend_deadlines(conn, campaign_id=campaign_id, seconds=paused_s)
-    resumed = _append(
+    resumed = append_of(
         conn, ids, moved, FactKind.CAMPAIGN_RESUMED, actor=actor, now=now, body={"paused_s": round(paused_s)},
-        causes=_latest(conn, campaign_id, FactKind.CAMPAIGN_PAUSED),
+        causes=latest(conn, campaign_id, FactKind.CAMPAIGN_PAUSED),
     )  # fmt: skip
     offer_waiting(conn, ids, moved, actor=actor, now=now, causes=[resumed.id])
     return moved
@@ -321,10 +280,10 @@ def abort(
         CampaignState.PAUSED,
     )  # fmt: skip
     moved = _move(conn, campaign, generation, to=CampaignState.ABORTED, of=before, reason=reason, now=now)
-    aborted = _append(
+    aborted = append_of(
         conn, ids, moved, FactKind.CAMPAIGN_ABORTED, actor=actor, now=now, body={"reason": moved.state_reason},
-        causes=_latest(conn, campaign_id, FactKind.CAMPAIGN_WAVE_STARTED)
-        or _latest(conn, campaign_id, FactKind.CAMPAIGN_CREATED),
+        causes=latest(conn, campaign_id, FactKind.CAMPAIGN_WAVE_STARTED)
+        or latest(conn, campaign_id, FactKind.CAMPAIGN_CREATED),
     )  # fmt: skip
     withdraw(conn, ids, moved, aborted, reason="campaign aborted", now=now)
     return moved
@@ -342,7 +301,7 @@ def halt(
     moved = _move(
         conn, campaign, campaign.generation, to=CampaignState.HALTED, of=running, reason=reason, now=now
     )
-    plan = _current_plan(conn, campaign)
+    plan = current_plan(conn, campaign)
     returns = 0
     if plan.request.rollback_installed:
         returns = SQL.insert_returns(conn, campaign_id=campaign.id, release_id=campaign.release_id, now=now)
@@ -351,10 +310,10 @@ def halt(
         harm.update({name: row[name] for name in ("installed", "failed", "rolled_back", "lost", "silent")})
     kinds = [kind.value for kind in _HARM]
     rows = SQL.vehicle_fact_ids(conn, kinds=kinds, campaign_id=campaign.id, rows_max=HARM_FACTS_NAMED_MAX)
-    halted = _append(
+    halted = append_of(
         conn, ids, moved, FactKind.CAMPAIGN_HALTED, actor=actor, now=now,
         body={"reason": reason, "wave": campaign.wave, "returns": returns, "vehicles": dict(harm)},
-        causes=[*_latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED), *(row["id"] for row in rows)],
+        causes=[*latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED), *(row["id"] for row in rows)],
     )  # fmt: skip
     withdraw(conn, ids, moved, halted, reason=f"campaign halted: {reason}", now=now)
     return moved
@@ -374,6 +333,8 @@ def record_gate_decision(
     wave: WaveFacts,
     released: WaveFacts,
     now: datetime,
+    evidence: Evidence | None = None,
+    ramp: Ramp | None = None,
 ) -> bool:
     """Append what the gate decided, with all it saw; a repeated `Hold` is written once.
 
@@ -384,7 +345,12 @@ def record_gate_decision(
     last = SQL.last_gate_decision(conn, campaign_id=campaign.id, wave=campaign.wave)
     if isinstance(decision, Hold) and last and (last["decision"], last["reason"]) == (name, decision.reason):
         return False
-    facts = {"wave": msgspec.to_builtins(wave), "released": msgspec.to_builtins(released)}
+    facts = {
+        "wave": msgspec.to_builtins(wave),
+        "released": msgspec.to_builtins(released),
+        **({"evidence": msgspec.to_builtins(evidence)} if evidence else {}),
+        **({"ramp": msgspec.to_builtins(ramp)} if ramp else {}),
+    }
     SQL.insert_gate_decision(
         conn, campaign_id=campaign.id, wave=campaign.wave, decision=name, reason=decision.reason,
         facts=Jsonb(facts), policy=Jsonb(msgspec.to_builtins(policy)), now=now,
@@ -403,6 +369,8 @@ def apply_decision(
     match decision:
         case Advance():
             return release_wave(conn, ids, campaign, actor=actor, now=now)
+        case Grow(vehicles):
+            return grow(conn, ids, campaign, vehicles=vehicles, actor=actor, now=now)
         case Halt(reason):
             return halt(conn, ids, campaign, actor=actor, reason=reason, now=now)
         case Finish():
@@ -419,10 +387,10 @@ def _finish(conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, now: 
         conn, kinds=[FactKind.VEHICLE_UPDATED.value], campaign_id=campaign.id, rows_max=1
     )
     counts = {row["wave"]: row["installed"] for row in SQL.wave_counts(conn, campaign_id=campaign.id)}
-    _append(
+    append_of(
         conn, ids, moved, FactKind.CAMPAIGN_FINISHED, actor=actor, now=now,
         body={"installed": sum(counts.values()), "installed_by_wave": list(counts.values())},
-        causes=[*_latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED), *(row["id"] for row in updated)],
+        causes=[*latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED), *(row["id"] for row in updated)],
     )  # fmt: skip
     return moved
 
@@ -456,31 +424,3 @@ def _refuse_withdrawn(conn: Connection, campaign: Campaign) -> None:
             code="release_not_signed",
             hint="abort the campaign",
         )
-
-
-def _current_plan(conn: Connection, campaign: Campaign) -> SavedPlan:
-    if campaign.plan_id is None:
-        raise Conflict(f"campaign {campaign.id} has no plan", hint="plan it first")
-    return read_plan(conn, campaign.plan_id)
-
-
-def _latest(conn: Connection, campaign_id: str, kind: FactKind) -> list[str]:
-    fact = latest_fact(conn, kind=kind, subject=campaign_id)
-    return [fact.id] if fact else []
-
-
-def _append(
-    conn: Connection,
-    ids: Ids,
-    campaign: Campaign,
-    kind: FactKind,
-    *,
-    actor: str,
-    now: datetime,
-    causes: Sequence[str],
-    body: dict[str, Any],
-) -> Fact:
-    return append_fact(
-        conn, ids, kind=kind, subject=campaign.id, actor=actor, now=now, lap_id=campaign.lap_id,
-        causes=causes, body=body,
-    )  # fmt: skip

@@ -266,10 +266,14 @@ def read_waves(conn: Connection, campaign: Campaign, *, reports_min: int) -> tup
 
 
 def _wave_facts(rows: Sequence[Mapping[str, Any]], since: datetime | None) -> WaveFacts:
-    newest = [row["newest_report_at"] for row in rows if row["newest_report_at"] is not None]
+    newest, ended = (
+        max((row[name] for row in rows if row[name] is not None), default=None)
+        for name in ("newest_report_at", "newest_outcome_at")
+    )
     names = ("targeted", "installed", "failed", "rolled_back", "lost", "silent", "cancelled")
     return WaveFacts(
-        newest_report_at=max(newest, default=None),
+        newest_report_at=newest,
+        newest_outcome_at=ended,
         evidence_since=since,
         **{f"vehicles_{name}": sum(row[name] for row in rows) for name in names},
     )

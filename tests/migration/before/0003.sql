@@ -25,7 +25,7 @@ ON CONFLICT (campaign_id, finding_id) DO UPDATE
 
 -- name: close_finding!
 UPDATE finding SET state = 'closed', state_reason = :reason, closed_at = :now, generation = generation + 1
- WHERE id = :finding_id AND generation = :generation AND state = 'accepted';
+ WHERE id = :finding_id AND generation = :generation AND state IN ('open', 'accepted');
 
 -- name: finish_changes
 UPDATE change SET state = 'done', state_reason = :reason, generation = generation + 1
@@ -33,9 +33,6 @@ UPDATE change SET state = 'done', state_reason = :reason, generation = generatio
 
 -- name: outcome_of^
 SELECT * FROM outcome WHERE campaign_id = :campaign_id AND finding_id = :finding_id;
-
--- name: outcome^
-SELECT * FROM outcome WHERE id = :outcome_id;
 
 -- name: outcomes
 SELECT * FROM outcome
@@ -46,12 +43,48 @@ SELECT * FROM outcome
  ORDER BY id DESC LIMIT :rows_max;
 
 -- name: due_outcomes
-SELECT c.id AS campaign_id, f.id AS finding_id
+SELECT c.id AS campaign_id, f.id AS finding_id,
+       CASE WHEN c.state <> 'finished' THEN 'recovery'
+            WHEN f.evidence ->> 'rule' = 'halted-campaign' THEN 'updates' ELSE 'faults' END AS measure
   FROM campaign c
-  JOIN finding f ON f.lap_id = c.lap_id AND f.state = 'accepted'
+  JOIN finding f ON f.lap_id = c.lap_id OR c.lap_id IS NULL AND f.evidence ->> 'campaign_id' = c.id
   LEFT JOIN outcome o ON o.campaign_id = c.id AND o.finding_id = f.id
- WHERE c.state = 'finished' AND (o.id IS NULL OR o.verdict = 'unknown')
+ WHERE (o.id IS NULL OR o.verdict = 'unknown')
+   AND (c.state = 'finished' AND f.state IN ('open', 'accepted')
+        OR c.state IN ('halted', 'aborted')
+           AND EXISTS (SELECT FROM assignment a WHERE a.campaign_id = c.id AND a.offered_at IS NOT NULL))
  ORDER BY o.measured_at NULLS FIRST, c.id, f.id LIMIT :rows_max;  -- those that stay unknown keep nobody waiting
+
+-- name: recovery_groups
+SELECT a.state, a.began_at IS NOT NULL AS began, v.blocked_reason IS NOT NULL AS blocked,
+       v.gateway = 'native' AS native, back.state AS return_state,
+       CASE WHEN told.received_at IS NULL THEN 'none' WHEN targets.shown = targets.named THEN 'release'
+            ELSE 'other' END AS shown,
+       count(*) AS vehicles
+  FROM assignment a
+  JOIN campaign c ON c.id = a.campaign_id
+  JOIN release r ON r.id = c.release_id
+  JOIN vehicle v ON v.vin = a.vin
+  LEFT JOIN assignment back ON back.campaign_id = a.campaign_id AND back.vin = a.vin AND back.kind = 'rollback'
+  LEFT JOIN LATERAL (
+      SELECT max(m.received_at) AS received_at FROM vehicle_manifest m
+       WHERE m.vin = a.vin AND a.finished_at <= m.received_at) told ON true
+  LEFT JOIN LATERAL (
+      SELECT count(*) AS named,
+             count(*) FILTER (WHERE i.image_sha256 = p.image_sha256 AND i.filename = p.filename) AS shown
+        FROM jsonb_each_text(r.document -> 'variants' -> v.variant) AS chosen (ecu, package_id)
+        LEFT JOIN software_package p ON p.id = chosen.package_id
+        LEFT JOIN ecu e ON e.vin = a.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
+        LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial) targets ON true
+ WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.offered_at IS NOT NULL
+ GROUP BY 1, 2, 3, 4, 5, 6;
+
+-- name: update_counts^
+SELECT count(*) FILTER (WHERE state IN ('failed', 'rolled_back')
+                           OR state = 'expired' AND began_at IS NOT NULL) AS harmed,
+       count(*) FILTER (WHERE state IN ('failed', 'rolled_back', 'installed')
+                           OR state = 'expired' AND began_at IS NOT NULL) AS reported
+  FROM assignment WHERE campaign_id = :campaign_id AND kind = 'update';
 
 -- name: lap^
 SELECT id, title, opened_at FROM lap WHERE id = :lap_id;
@@ -107,6 +140,21 @@ SELECT * FROM software_package
 
 -- name: packages_by_id
 SELECT * FROM software_package WHERE id = ANY(:package_ids::text[]) ORDER BY id;
+
+-- name: image_names
+SELECT DISTINCT image_sha256 FROM software_package;
+
+-- name: hold_images$
+SELECT pg_advisory_lock_shared(hashtext('ringroad.images'));
+
+-- name: let_images_go$
+SELECT pg_advisory_unlock_shared(hashtext('ringroad.images'));
+
+-- name: own_images$
+SELECT pg_try_advisory_lock(hashtext('ringroad.images'));
+
+-- name: disown_images$
+SELECT pg_advisory_unlock(hashtext('ringroad.images'));
 
 -- name: signed_counters
 SELECT p.ecu, max(p.release_counter) AS counter
@@ -233,6 +281,9 @@ SELECT :schedule_id, :programme_id, :generation + 1, :parent_id, :cause, :docume
  WHERE :generation = coalesce((SELECT max(generation) FROM line_schedule WHERE programme_id = :programme_id), 0)
 ON CONFLICT (programme_id, generation) DO NOTHING;
 
+-- name: current_generations
+SELECT programme_id, max(generation) AS generation FROM line_schedule GROUP BY programme_id ORDER BY programme_id;
+
 -- file: src/ringroad/build/repository/queries.sql
 -- name: lock_repository^
 SELECT pg_advisory_xact_lock(hashtextextended('repository:' || :repository || ':' || :vin, 0));
@@ -273,11 +324,14 @@ SELECT repository, vin FROM repository_metadata AS stamp
 
 -- file: src/ringroad/design/queries.sql
 -- name: finding^
-SELECT id, lap_id, programme_id, ecu, state, evidence, generation FROM finding WHERE id = :finding_id;
+SELECT id, lap_id, programme_id, ecu, state, evidence, generation,
+       EXISTS (SELECT FROM change c WHERE c.finding_id = finding.id) AS was_answered
+  FROM finding WHERE id = :finding_id;
 
 -- name: open_findings
-SELECT id, lap_id, programme_id, ecu, state, evidence, generation FROM finding
- WHERE state = 'open' ORDER BY id LIMIT :rows_max;
+SELECT id, lap_id, programme_id, ecu, state, evidence, generation,
+       EXISTS (SELECT FROM change c WHERE c.finding_id = finding.id) AS was_answered
+  FROM finding WHERE state = 'open' ORDER BY id LIMIT :rows_max;
 
 -- name: accept_finding!
 UPDATE finding SET state = 'accepted', state_reason = :reason, generation = generation + 1
@@ -347,13 +401,17 @@ SELECT p.id, p.ecu, p.name, p.version, p.filename, p.image_sha256, p.image_bytes
 -- name: image_by_name^
 SELECT filename, image_sha256, image_bytes FROM software_package WHERE filename = :filename AND image_sha256 = :sha256;
 
--- name: metadata_latest$
-SELECT bytes FROM repository_metadata
- WHERE repository = :repository AND vin = :vin AND role = :role ORDER BY version DESC LIMIT 1;
-
--- name: metadata_version$
-SELECT bytes FROM repository_metadata
- WHERE repository = :repository AND vin = :vin AND role = :role AND version = :version;
+-- name: metadata
+-- One row per question that has an answer; version 0 asks for the newest.
+SELECT asked.repository, asked.vin, asked.role, asked.version, found.bytes
+  FROM unnest(:repositories::text[], :vins::text[], :roles::text[], :versions::int[])
+       AS asked (repository, vin, role, version)
+ CROSS JOIN LATERAL (
+       SELECT m.version, m.bytes FROM repository_metadata m
+        WHERE m.repository = asked.repository AND m.vin = asked.vin AND m.role = asked.role
+          AND m.version <= coalesce(nullif(asked.version, 0), 2147483647)
+        ORDER BY m.version DESC LIMIT 1) AS found
+ WHERE asked.version IN (0, found.version);
 
 -- file: src/ringroad/http/queries.sql
 -- name: insert_account!
@@ -438,7 +496,9 @@ SELECT seq, id, kind, stage, subject, lap_id, causes, actor, work_started_at, ev
 
 -- name: laps
 SELECT l.id, l.title, l.opened_at, f.title AS finding_title, f.id AS finding_id, f.state AS finding_state,
-       (SELECT verdict FROM outcome o WHERE o.lap_id = l.id ORDER BY measured_at DESC LIMIT 1) AS verdict,
+       (SELECT verdict FROM outcome o
+         WHERE o.lap_id = l.id AND (o.measure ->> 'measure') IS DISTINCT FROM 'recovery'
+         ORDER BY measured_at DESC LIMIT 1) AS verdict,
        (SELECT kind FROM fact WHERE lap_id = l.id ORDER BY seq DESC LIMIT 1) AS latest_kind
   FROM lap l LEFT JOIN finding f ON f.lap_id = l.id
  WHERE (:lap_id::text IS NULL OR l.id = :lap_id)
@@ -464,9 +524,6 @@ SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_
                             AND (a.state IS NULL OR a.state IN ('pending', 'installed', 'cancelled')) END)
    AND (:vin::text IS NULL OR v.vin = :vin)
  ORDER BY v.vin LIMIT :rows_max OFFSET :rows_skip;
-
--- name: vehicles_count$
-SELECT count(*) FROM vehicle;
 
 -- name: fleet_versions
 SELECT coalesce(r.version, 'not reported') AS version, v.release_id, v.variant, count(*) AS vehicles
@@ -530,12 +587,13 @@ SELECT id, campaign_id, wave, decision, reason, facts, policy, decided_at
   FROM gate_decision WHERE campaign_id = :campaign_id ORDER BY id DESC LIMIT :rows_max;
 
 -- name: findings
-SELECT f.id, f.lap_id, f.title, f.programme_id, f.ecu, f.software_version, f.fault_code, f.state, f.evidence,
-       f.generation, f.opened_at, c.id AS change_id, c.state AS change_state, o.verdict
+SELECT f.id, f.lap_id, f.title, f.programme_id, f.ecu, f.software_version, f.fault_code, f.state,
+       f.state_reason, f.evidence, f.generation, f.opened_at, c.id AS change_id, c.state AS change_state, o.verdict
   FROM finding f
   LEFT JOIN LATERAL (SELECT id, state FROM change x WHERE x.finding_id = f.id
                       ORDER BY proposed_at DESC LIMIT 1) c ON true
-  LEFT JOIN LATERAL (SELECT verdict FROM outcome x WHERE x.finding_id = f.id
+  LEFT JOIN LATERAL (SELECT verdict FROM outcome x
+                      WHERE x.finding_id = f.id AND (x.measure ->> 'measure') IS DISTINCT FROM 'recovery'
                       ORDER BY measured_at DESC LIMIT 1) o ON true
  WHERE (:finding_id::text IS NULL OR f.id = :finding_id) AND (:state::text IS NULL OR f.state = :state)
  ORDER BY f.opened_at DESC LIMIT :rows_max OFFSET :rows_skip;
@@ -598,6 +656,7 @@ SELECT o.id, o.campaign_id, o.finding_id, o.lap_id, o.verdict, o.measure, o.meas
        f.title AS finding_title, c.name AS campaign_name
   FROM outcome o JOIN finding f ON f.id = o.finding_id JOIN campaign c ON c.id = o.campaign_id
  WHERE (:lap_id::text IS NULL OR o.lap_id = :lap_id) AND (:finding_id::text IS NULL OR o.finding_id = :finding_id)
+   AND (:campaign_id::text IS NULL OR o.campaign_id = :campaign_id)
  ORDER BY o.measured_at DESC LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: complaints
@@ -1066,6 +1125,40 @@ SELECT * FROM finding
 -- name: finding^
 SELECT * FROM finding WHERE id = :finding_id;
 
+-- Setbacks -----------------------------------------------------------------------------------------
+-- name: setbacks
+-- Not those of a finding that was closed since: what closed it answered them.
+SELECT s.id AS fact_id, s.kind, s.event_at, s.body, o.measure, c.id AS campaign_id, c.name AS campaign_name,
+       r.programme_id, f.id, f.lap_id, f.ecu, f.software_version, f.fault_code, f.state, f.generation,
+       f.evidence -> 'policy' AS policy,
+       (SELECT jsonb_object_agg(p.ecu, p.version)
+          FROM jsonb_each(r.document -> 'variants') AS variant (name, packages)
+         CROSS JOIN LATERAL jsonb_each_text(variant.packages) AS chosen (ecu, package_id)
+          JOIN software_package p ON p.id = chosen.package_id) AS ecus
+  FROM fact s
+  LEFT JOIN outcome o ON s.kind = 'outcome.measured' AND o.id = s.subject
+  JOIN campaign c ON c.id = coalesce(o.campaign_id, s.subject)
+  JOIN release r ON r.id = c.release_id
+  LEFT JOIN finding f ON f.lap_id = s.lap_id
+ WHERE (s.kind = 'campaign.halted'
+        OR s.kind = 'outcome.measured' AND s.body ->> 'verdict' IN ('worse', 'not_recovered'))
+   AND (:fact_id::text IS NULL OR s.id = :fact_id)
+   AND (f.closed_at IS NULL OR f.closed_at <= s.recorded_at)
+   AND s.id NOT IN (SELECT unnest(answer.causes) FROM fact answer WHERE answer.kind = 'signal.observed')
+ ORDER BY s.seq LIMIT :rows_max;
+
+-- name: live_findings
+SELECT id, lap_id, ecu, software_version, fault_code, state, generation FROM finding
+ WHERE programme_id = :programme_id AND state IN ('open', 'accepted');
+
+-- name: reopen_finding!
+UPDATE finding SET state = 'open', state_reason = :reason, closed_at = NULL, generation = generation + 1
+ WHERE id = :finding_id AND generation = :generation AND state <> 'open';
+
+-- name: close_for_next!
+UPDATE finding SET state = 'closed', state_reason = :reason, closed_at = :now, generation = generation + 1
+ WHERE id = :finding_id AND generation = :generation AND state IN ('open', 'accepted');
+
 -- file: src/ringroad/storage/queries.sql
 -- name: insert_lap!
 INSERT INTO lap (id, title, opened_at) VALUES (:lap_id, :title, :opened_at);
@@ -1091,8 +1184,11 @@ SELECT * FROM fact WHERE kind = :kind AND subject = :subject ORDER BY seq DESC L
 -- name: latest_about^
 SELECT * FROM fact WHERE subject = :subject ORDER BY seq DESC LIMIT 1;
 
--- name: latest_of_lap^
-SELECT * FROM fact WHERE lap_id = :lap_id AND kind = ANY (:kinds) ORDER BY seq DESC LIMIT 1;
+-- name: latest_setback^
+-- What became of the vehicles of a stopped campaign neither sends a lap back nor ends it.
+SELECT * FROM fact
+ WHERE lap_id = :lap_id AND kind = ANY (:kinds) AND (body ->> 'measure') IS DISTINCT FROM 'recovery'
+ ORDER BY seq DESC LIMIT 1;
 
 -- name: vehicle_token_digests
 SELECT vin, token_sha256 FROM vehicle WHERE vin = ANY(:vins);

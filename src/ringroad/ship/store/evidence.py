@@ -1,0 +1,230 @@
+"""What a sequential gate counts and reads: rows that are only ever added."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from psycopg.types.json import Jsonb
+
+from ringroad.kernel.arm_counts import CONTROL, TREATED
+from ringroad.kernel.errors import Conflict, NotFound
+from ringroad.ship.gate import Evidence, Ramp
+from ringroad.ship.guard import MetricName, Past, Reading, SequentialPolicy
+from ringroad.ship.model import Campaign
+from ringroad.ship.ramp import HarmBudget, RampState
+from ringroad.ship.store.reading import SQL, SavedPlan
+from ringroad.ship.ticks import TickRow, readings_of
+from ringroad.storage.db import Connection
+from ringroad.storage.lake import from_us, to_us
+
+LAST_ID = 2**63 - 1  # all rows
+PAST_CAMPAIGNS_MAX = 20  # finished campaigns of a programme that tell how installations usually end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedReading:
+    """One stored reading: what all metrics said at one time, and over which counts."""
+
+    id: int
+    through_us: int
+    last_tick_id: int
+    readings: tuple[Reading, ...]
+    policy: SequentialPolicy
+    refused: str
+    read_at: datetime
+
+
+def read_past(conn: Connection, programme_id: str) -> dict[str, Past]:
+    """Return how installations of the programme's finished campaigns ended, by metric."""
+    row = SQL.past_installations(conn, programme_id=programme_id, campaigns_max=PAST_CAMPAIGNS_MAX)
+    installed, failed, rolled_back = row["installed"], row["failed"], row["rolled_back"]
+    return {
+        MetricName.INSTALL_FAILED: Past(failed=failed, tried=installed + failed + rolled_back),
+        MetricName.ROLLED_BACK: Past(failed=rolled_back, tried=installed + rolled_back),
+    }
+
+
+def compared_campaigns(conn: Connection, *, rows_max: int) -> list[str]:
+    """Return campaigns under way whose gate compares with a control group; paused ones too, for their harm."""
+    return [row["id"] for row in SQL.compared_campaigns(conn, rows_max=rows_max)]
+
+
+def read_episodes(
+    conn: Connection, campaign: Campaign, plan: SavedPlan, *, since_us: int, started_us: int, until_us: int
+) -> list[dict[str, Any]]:
+    """Return who was watched from when to when, in both arms: rows for `storage.arms.episodes_table`.
+
+    An updated vehicle is watched for one window from its confirmed update; a vehicle of the control group for
+    one window after the other since the campaign began.
+
+    Args:
+        conn: a connection.
+        campaign: a running one.
+        plan: its plan, with a sequential gate.
+        since_us: episodes that were over by then are left out; microseconds since 1970.
+        started_us: when the campaign began.
+        until_us: no episode begins from then on.
+    """
+    policy = plan.request.gate.sequential
+    if policy is None:
+        return []
+    window_us = policy.window_s * 1_000_000
+    by = plan.request.stratify_by
+    episodes = []
+    for row in SQL.updated_vehicles(conn, campaign_id=campaign.id, since=from_us(since_us - window_us)):
+        from_ = to_us(row["finished_at"])
+        episodes.append(_episode(row, by, TREATED, from_, from_ + window_us))
+    first = max(0, (since_us - started_us) // window_us)
+    last = (until_us - started_us) // window_us
+    for row in SQL.control_vehicles(conn, plan_id=plan.id):
+        episodes += [
+            _episode(row, by, CONTROL, started_us + each * window_us, started_us + (each + 1) * window_us)
+            for each in range(first, last + 1)
+        ]
+    return episodes
+
+
+def read_ticks(
+    conn: Connection, campaign_id: str, *, since_tick: int = 0, last_id: int = LAST_ID
+) -> tuple[list[TickRow], int]:
+    """Return the recorded rows from a tick on, up to an id, and the newest id among them (0 without any)."""
+    rows, newest = [], 0
+    for row in SQL.gate_ticks(conn, campaign_id=campaign_id, since_tick=since_tick, last_id=last_id):
+        newest = max(newest, row["id"])
+        rows.append(
+            TickRow(
+                metric=MetricName(row["metric"]),
+                tick=row["tick"],
+                stratum=row["stratum"],
+                counts=tuple(row["counts"]),
+            )
+        )
+    return rows, newest
+
+
+def record_reading(
+    conn: Connection,
+    campaign_id: str,
+    policy: SequentialPolicy,
+    fresh: Iterable[TickRow],
+    *,
+    through_us: int,
+    now: datetime,
+) -> SavedReading:
+    """Append the fresh counts and what all counts together say, in the caller's transaction.
+
+    Raises:
+        Conflict: somebody else read the same stretch; nothing may be kept.
+    """
+    given = [
+        {"metric": row.metric, "tick": row.tick, "stratum": row.stratum, "counts": row.counts}
+        for row in fresh
+    ]
+    SQL.insert_gate_ticks(conn, campaign_id=campaign_id, rows=Jsonb(given), now=now)
+    rows, last_tick_id = read_ticks(conn, campaign_id)
+    readings = readings_of(policy, rows)
+    refused = next((reading.metric for reading in readings if reading.exceeded), "")
+    reading_id = SQL.insert_gate_reading(
+        conn, campaign_id=campaign_id, through_us=through_us, last_tick_id=last_tick_id, refused=refused, now=now,
+        readings=Jsonb(msgspec.to_builtins(readings)), policy=Jsonb(msgspec.to_builtins(policy)),
+    )  # fmt: skip
+    if reading_id is None:
+        raise Conflict(f"the evidence of {campaign_id} was read by somebody else", hint="read it again")
+    return SavedReading(
+        id=reading_id, through_us=through_us, last_tick_id=last_tick_id, readings=readings, policy=policy,
+        refused=refused, read_at=now,
+    )  # fmt: skip
+
+
+def newest_reading(conn: Connection, campaign_id: str) -> SavedReading | None:
+    """Return the newest reading of a campaign; None before the first."""
+    row = SQL.newest_reading(conn, campaign_id=campaign_id)
+    return None if row is None else _reading(row)
+
+
+def read_reading(conn: Connection, campaign_id: str, reading_id: int) -> SavedReading:
+    """Return one reading of a campaign.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = SQL.reading(conn, campaign_id=campaign_id, reading_id=reading_id)
+    if row is None:
+        raise NotFound(f"no reading {reading_id} of campaign {campaign_id[:80]!r}")
+    return _reading(row)
+
+
+def replay(conn: Connection, campaign_id: str, saved: SavedReading) -> tuple[Reading, ...]:
+    """Compute a reading again from the counts that it had."""
+    rows, _ = read_ticks(conn, campaign_id, last_id=saved.last_tick_id)
+    return readings_of(saved.policy, rows)
+
+
+def read_evidence(conn: Connection, campaign: Campaign, plan: SavedPlan) -> Evidence | None:
+    """Return what the gate may know; None where it has rules only."""
+    if plan.request.gate.sequential is None:
+        return None
+    past = msgspec.convert(plan.document.get("past", {}), dict[str, Past])
+    row = SQL.newest_reading(conn, campaign_id=campaign.id)
+    if row is None:
+        return Evidence(past=past)
+    saved = _reading(row)
+    return Evidence(
+        id=saved.id,
+        readings=saved.readings,
+        read_at=saved.read_at,
+        refused=row["ever_refused"] or "",
+        past=past,
+    )
+
+
+def read_ramp(
+    conn: Connection, campaign: Campaign, plan: SavedPlan, *, through: datetime, now: datetime
+) -> Ramp | None:
+    """Return where a campaign stands on its ramp; None where it has waves.
+
+    Args:
+        conn: a connection.
+        campaign: a running one.
+        plan: its plan.
+        through: until when the newest reading knows what happened.
+        now: the server's time.
+    """
+    budget: HarmBudget | None = plan.request.ramp
+    policy = plan.request.gate.sequential
+    if budget is None or policy is None:
+        return None
+    row = SQL.ramp_state(conn, campaign_id=campaign.id, through=through, window_s=policy.window_s, now=now)
+    return Ramp(
+        budget=budget,
+        state=RampState(**row),
+        used=SQL.newest_growth(conn, campaign_id=campaign.id) or 0,
+    )
+
+
+def _reading(row: Mapping[str, Any]) -> SavedReading:
+    return SavedReading(
+        id=row["id"],
+        through_us=row["through_us"],
+        last_tick_id=row["last_tick_id"],
+        readings=msgspec.convert(row["readings"], tuple[Reading, ...]),
+        policy=msgspec.convert(row["policy"], SequentialPolicy),
+        refused=row["refused"],
+        read_at=row["read_at"],
+    )
+
+
+def _episode(
+    row: Mapping[str, Any], by: Sequence[str], arm: str, from_us_: int, to_us_: int
+) -> dict[str, Any]:
+    return {
+        "vin": row["vin"],
+        "arm": arm,
+        "stratum": "/".join(str(row[name]) for name in by),
+        "from_us": from_us_,
+        "to_us": to_us_,
+    }

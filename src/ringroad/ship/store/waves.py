@@ -1,0 +1,171 @@
+"""Releasing vehicles: wave by wave, or as many as a budget of harm allows.
+
+What is released is offered: over DDI at once, natively when the Director bundle is signed (`bundles.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from ringroad.kernel.clock import Ids
+from ringroad.kernel.errors import Conflict
+from ringroad.kernel.facts import Fact, FactKind
+from ringroad.ship.model import Campaign
+from ringroad.ship.ramp import HarmBudget, RampState, decide_growth
+from ringroad.ship.store.batches import append_batch
+from ringroad.ship.store.reading import SQL, SavedPlan, read_campaign, read_plan
+from ringroad.storage.db import Connection, expect_one
+from ringroad.storage.ledger import append_fact, latest_fact
+
+
+def release_wave(conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, now: datetime) -> Campaign:
+    """Release the wave after the current one; vehicles on DDI are offered it at once.
+
+    Native vehicles are offered it when their Director bundle is signed (`bundles.py`).
+
+    Raises:
+        Conflict: the campaign moved on or does not run.
+    """
+    wave = campaign.wave + 1
+    rows = SQL.set_wave(conn, campaign_id=campaign.id, wave=wave, generation=campaign.generation)
+    expect_one(rows, f"campaign {campaign.id}")
+    deadline_s = current_plan(conn, campaign).request.vehicle_deadline_s
+    offered = (
+        SQL.release_and_offer_ddi(conn, campaign_id=campaign.id, wave=wave, now=now, deadline_s=deadline_s)
+        or []
+    )
+    waiting = SQL.release_wave(conn, campaign_id=campaign.id, wave=wave, now=now)
+    previous = latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED)
+    started = append_of(
+        conn, ids, campaign, FactKind.CAMPAIGN_WAVE_STARTED, actor=actor, now=now,
+        causes=previous or latest(conn, campaign.id, FactKind.CAMPAIGN_STARTED),
+        body={"wave": wave, "vehicles": len(offered) + waiting},
+    )  # fmt: skip
+    append_batch(
+        conn, ids, FactKind.VEHICLES_OFFERED, offered, campaign_id=campaign.id, lap_id=campaign.lap_id,
+        actor=actor, now=now, causes=[started.id], body={"wave": wave},
+    )  # fmt: skip
+    SQL.notify_assignment(conn, campaign_id=campaign.id)
+    return read_campaign(conn, campaign.id)
+
+
+def offer_waiting(
+    conn: Connection,
+    ids: Ids,
+    campaign: Campaign,
+    *,
+    actor: str,
+    now: datetime,
+    causes: Sequence[str] | None = None,
+) -> int:
+    """Offer released vehicles on DDI that have no other open action; return how many.
+
+    Args:
+        conn: a connection in a transaction.
+        ids: for facts.
+        campaign: a running one.
+        actor: who or what offers.
+        now: the server's time.
+        causes: of the offers; by default the wave that runs.
+    """
+    plan = current_plan(conn, campaign)
+    offered: list[int] = (
+        SQL.offer_ddi(conn, campaign_id=campaign.id, now=now, deadline_s=plan.request.vehicle_deadline_s)
+        or []
+    )
+    if offered:
+        append_batch(
+            conn, ids, FactKind.VEHICLES_OFFERED, offered, campaign_id=campaign.id, lap_id=campaign.lap_id,
+            actor=actor, now=now, causes=causes or latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED),
+        )  # fmt: skip
+        SQL.notify_assignment(conn, campaign_id=campaign.id)
+    return len(offered)
+
+
+def start_ramp(
+    conn: Connection,
+    ids: Ids,
+    campaign: Campaign,
+    budget: HarmBudget,
+    *,
+    vehicles: int,
+    actor: str,
+    now: datetime,
+) -> Campaign:
+    """Start the one wave of a campaign that grows by a budget of harm, with as many as may be harmed unseen.
+
+    Raises:
+        Conflict: the campaign moved on or does not run.
+    """
+    rows = SQL.set_wave(conn, campaign_id=campaign.id, wave=1, generation=campaign.generation)
+    expect_one(rows, f"campaign {campaign.id}")
+    nothing = RampState(begun=0, offered=0, offered_s=0, in_flight_milli=0, left=vehicles)
+    first = decide_growth(budget, (), nothing, window_us=1)
+    released = SQL.release_some(conn, campaign_id=campaign.id, wave=1, vehicles=first, now=now)
+    append_of(
+        conn, ids, campaign, FactKind.CAMPAIGN_WAVE_STARTED, actor=actor, now=now,
+        causes=latest(conn, campaign.id, FactKind.CAMPAIGN_STARTED), body={"wave": 1, "vehicles": released},
+    )  # fmt: skip
+    moved = read_campaign(conn, campaign.id)
+    offer_waiting(conn, ids, moved, actor=actor, now=now)
+    SQL.notify_assignment(conn, campaign_id=campaign.id)
+    return moved
+
+
+def grow(
+    conn: Connection, ids: Ids, campaign: Campaign, *, vehicles: int, actor: str, now: datetime
+) -> Campaign:
+    """Release more vehicles of the current wave, in the order of the lot.
+
+    Raises:
+        Conflict: the campaign moved on or does not run.
+    """
+    rows = SQL.touch_running(conn, campaign_id=campaign.id, generation=campaign.generation)
+    expect_one(rows, f"campaign {campaign.id}")
+    released = SQL.release_some(conn, campaign_id=campaign.id, wave=campaign.wave, vehicles=vehicles, now=now)
+    grown = append_of(
+        conn, ids, campaign, FactKind.CAMPAIGN_GREW, actor=actor, now=now,
+        causes=latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED),
+        body={"wave": campaign.wave, "vehicles": released},
+    )  # fmt: skip
+    moved = read_campaign(conn, campaign.id)
+    offer_waiting(conn, ids, moved, actor=actor, now=now, causes=[grown.id])
+    SQL.notify_assignment(conn, campaign_id=campaign.id)
+    return moved
+
+
+def current_plan(conn: Connection, campaign: Campaign) -> SavedPlan:
+    """Return the plan a campaign carries out.
+
+    Raises:
+        Conflict: it has none.
+    """
+    if campaign.plan_id is None:
+        raise Conflict(f"campaign {campaign.id} has no plan", hint="plan it first")
+    return read_plan(conn, campaign.plan_id)
+
+
+def latest(conn: Connection, campaign_id: str, kind: FactKind) -> list[str]:
+    """Return the id of the newest fact of this kind about a campaign, as causes: one or none."""
+    fact = latest_fact(conn, kind=kind, subject=campaign_id)
+    return [fact.id] if fact else []
+
+
+def append_of(
+    conn: Connection,
+    ids: Ids,
+    campaign: Campaign,
+    kind: FactKind,
+    *,
+    actor: str,
+    now: datetime,
+    causes: Sequence[str],
+    body: dict[str, Any],
+) -> Fact:
+    """Append a fact about a campaign, in its lap."""
+    return append_fact(
+        conn, ids, kind=kind, subject=campaign.id, actor=actor, now=now, lap_id=campaign.lap_id,
+        causes=causes, body=body,
+    )  # fmt: skip

@@ -1,0 +1,113 @@
+"""A control group on the command line: options read, evidence told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from ringroad.cli.campaign_guard import guard_body, guard_policy, read_metric, readings_text
+from ringroad.kernel.errors import InvalidInput
+from ringroad.ship.gate import GatePolicy
+from ringroad.ship.guard import SequentialPolicy
+from ringroad.ship.plan import PlanRequest
+from ringroad.ship.ramp import HarmBudget
+
+NAMES = ("control", "alpha", "window", "tick", "late", "gap", "quiet", "harm", "reaction")
+
+
+def options(**given: Any) -> dict[str, Any]:
+    return {**dict.fromkeys(NAMES), "metric": (), **given}
+
+
+def test_without_options_nothing_is_asked() -> None:
+    assert guard_body(options()) == {}
+
+
+def test_a_control_group_makes_the_gate_sequential_with_its_defaults() -> None:
+    assert guard_body(options(control="2%")) == {"control": {"permille": 20}, "sequential": {}}
+
+
+def test_every_option_is_read() -> None:
+    given = options(
+        control="20000", alpha="0.5%", window="2d", tick="5m", late="30m", gap="1h", quiet="6h", harm="10-50",
+        reaction="2h", metric=("fault=1.5", "boot_time=1.1@Vehicle.BootTime"),
+    )  # fmt: skip
+    assert guard_body(given) == {
+        "control": {"vehicles": 20_000},
+        "ramp": {"harmed_first": 10, "harmed_last": 50, "reaction_s": 7_200},
+        "sequential": {
+            "alpha_ppm": 5_000, "window_s": 172_800, "tick_s": 300, "late_s": 1_800, "gap_s": 3_600, "quiet_s": 21_600,
+            "metrics": [
+                {"name": "fault", "margin_milli": 1_500},
+                {"name": "boot_time", "margin_milli": 1_100, "path": "Vehicle.BootTime"},
+            ],
+        },
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"alpha": "1%"},  # no control group
+        {"metric": ("fault",)},
+        {"harm": "35-400"},
+        {"control": "20", "reaction": "2h"},  # no budget
+        {"control": "20", "harm": "35"},
+        {"control": "20", "harm": "-5"},
+        {"control": "20", "alpha": "one"},
+        {"control": "20", "window": "long"},
+        {"control": "some"},
+    ],
+)
+def test_what_cannot_be_read_or_needs_more_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        guard_body(options(**given))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Fault", "fault=", "fault=much", "fault=1.25@", "fault 1.25", "fault=1.2345"]
+)
+def test_a_metric_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        read_metric(text)
+
+
+def test_a_plan_tells_what_is_compared_and_at_which_pace() -> None:
+    request = msgspec.to_builtins(
+        PlanRequest(query="all", gate=GatePolicy(sequential=SequentialPolicy()), ramp=HarmBudget())
+    )
+    told = dict(guard_policy(request))
+    assert told["compared"] == (
+        "install failed x 3, rolled back x 3, fault x 1.25, silence x 1.25; a good update halts with 1 %"
+    )
+    assert told["pace"] == "at most 35, later 400 vehicles harmed in flight"
+    assert guard_policy({"gate": {"soak_s": 1}}) == []
+
+
+def reading(**more: Any) -> dict[str, Any]:
+    each = {
+        "metric": "fault", "treated": 12, "control": 4, "point_milli": 3_000, "low_milli": 1_400, "high_milli": None,
+        "log_e_micronats": 2_302_585, "limit_micronats": 4_605_171, **more,
+    }  # fmt: skip
+    return {"read_at": "2026-11-23T08:00:00Z", "refused": "", "readings": [each]}
+
+
+def test_readings_are_told_with_their_bounds() -> None:
+    text = readings_text([reading(), reading(point_milli=None, low_milli=0)])
+    assert "1.40 and ?" in text
+    assert "3.00 (1.40 to ?)" in text
+    assert "? (0.00 to ?)" in text
+    assert " 10" in text
+    assert "refused" not in text
+
+
+def test_a_refusal_is_told_and_an_absurd_e_value_is_bounded() -> None:
+    text = readings_text([reading(log_e_micronats=10**10) | {"refused": "fault"}])
+    assert "refused by fault" in text
+    assert "> 5e+08" in text
+
+
+def test_nothing_read_is_told() -> None:
+    assert "nothing was read yet" in readings_text([])

@@ -1,0 +1,78 @@
+"""What a campaign's page says of its control group."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from ringroad.http.console.guard import gate_lines, reading_chart, reading_rows
+from ringroad.http.views import ReadingView
+from ringroad.ship.gate import GatePolicy
+from ringroad.ship.guard import SequentialPolicy
+from ringroad.ship.plan import PlanRequest, WaveSize
+from ringroad.ship.ramp import HarmBudget
+
+NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+
+
+def reading(number: int, *metrics: str, **more: Any) -> ReadingView:
+    each = {
+        "log_e_micronats": 0, "limit_micronats": 5_991_465, "point_milli": 1_000, "low_milli": 500,
+        "high_milli": 2_000, "treated": 1_234, "control": 5, **more,
+    }  # fmt: skip
+    return ReadingView(
+        id=number, campaign_id="c", through_us=number, refused="", read_at=NOW + timedelta(hours=number),
+        readings=[{"metric": metric, **each} for metric in metrics],
+    )  # fmt: skip
+
+
+def test_the_gate_of_a_plan_is_told_in_words() -> None:
+    request = PlanRequest(
+        query="all",
+        gate=GatePolicy(sequential=SequentialPolicy()),
+        ramp=HarmBudget(),
+        control=WaveSize(vehicles=5),
+    )
+    told = dict(gate_lines({"request": msgspec.to_builtins(request)}))
+    assert told["fault"] == "at most 1.25 times the control group"
+    assert told["install failed"] == "at most 3 times the past"
+    assert told["a good update halts in"] == "1 % of campaigns"
+    assert told["harmed at most"] == "35 vehicles in flight, later 400"
+    assert "failed permille max" not in told
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{}, {"request": {}}, {"gate": {"soak_s": 5}}, {"request": {"gate": {"soak_s": 5, "sequential": None}}}],
+)
+def test_documents_of_older_versions_are_told_as_far_as_they_go(document: dict[str, Any]) -> None:
+    assert gate_lines(document) in ([], [("soak s", "5")])
+
+
+def test_the_newest_reading_is_a_table() -> None:
+    rows = reading_rows([reading(2, "fault", "boot_loop"), reading(1, "fault")])
+    assert [row["metric"] for row in rows] == ["fault", "boot loop"]
+    assert rows[0]["ratio"] == "1.00 times · between 0.50 and 2.00 times"
+    assert (rows[0]["updated"], rows[0]["odds"], rows[0]["asked"]) == ("1,234", "1 to 1", "400 to 1")
+    assert not rows[0]["refused"]
+    (row,) = reading_rows([reading(1, "fault", log_e_micronats=5_991_465)])
+    assert row["refused"]
+    (row,) = reading_rows([reading(1, "fault", point_milli=None, low_milli=0, high_milli=None)])
+    assert row["ratio"] == "at least 0.00 times"
+    assert reading_rows([]) == []
+
+
+def test_the_chart_runs_from_old_to_new_and_leaves_out_what_is_not_known() -> None:
+    readings = [
+        reading(2, "fault", high_milli=99_000),
+        reading(1, "fault", point_milli=None, high_milli=None),
+    ]
+    spec = json.loads(reading_chart(readings))
+    assert spec["categories"] == ["23 Nov 09:00:00 UTC", "23 Nov 10:00:00 UTC"]
+    assert [one["data"] for one in spec["series"]] == [[None, 1.0], [None, 10.0], [0.5, 0.5]]
+    assert reading_chart(readings[:1]) == ""
+    assert reading_chart([reading(2), reading(1)]) == ""
