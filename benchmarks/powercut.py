@@ -69,14 +69,16 @@ def run() -> list[Figure]:
             lab = prepared(folder, variant)
             cuts += len(lab.pictures) * len(KEEPS)
             ecu_cuts += len(lab.flash_steps) * len(KEEPS)
-    second_cuts = (
-        1.2 * (SCENARIOS - cuts - ecu_cuts) / cuts
-    )  # second cuts per first one; not every recovery is as long as is thought
+    # Per first cut; not every recovery is as long as `Lab.cut` thinks.
+    second_cuts = 1.2 * (SCENARIOS - cuts - ecu_cuts) / cuts
     with ProcessPoolExecutor() as pool:
         work = [
             pool.submit(part, variant, number, second_cuts) for number in range(PARTS) for variant in VARIANTS
         ]
-        found = [one for each in work for one in each.result()]
+        found = []
+        for done, each in enumerate(work, start=1):
+            found += each.result()
+            print(f"part {done} of {len(work)}: {len(found)} scenarios", file=sys.stderr, flush=True)
     took_s = time.perf_counter() - started_s
     torn = [scenario for _, scenario in found if scenario.problem]
     for scenario in torn[:SHOWN_MAX]:

@@ -122,6 +122,7 @@ class Steps:
         self.ecu_cut: tuple[int, int] | None = (
             None  # number of the step in which one ECU loses power, and its part
         )
+        self.ecu_was_cut = False
         self.pictures: list[Picture] = []
         self.take: Callable[[int, Step], Picture] | None = None
         self.journal: Callable[[], bytes] = lambda: b""
@@ -144,6 +145,7 @@ class Steps:
         if self.take is not None and self.wanted(self.ticks):
             self.pictures.append(self.take(self.ticks, step))
         if self.ecu_cut is not None and self.ticks == self.ecu_cut[0] and isinstance(step, FlashStep):
+            self.ecu_was_cut = True
             return self.ecu_cut[1]
         return 1_001
 
@@ -360,6 +362,7 @@ class Lab:
     base: Vehicle = field(init=False)
     pictures: list[Picture] = field(init=False)
     built: Picture = field(init=False)
+    update_steps: int = field(init=False)
     _count: int = 0
 
     async def prepare(self) -> None:
@@ -370,14 +373,15 @@ class Lab:
         self.built = self.base.picture(0, JournalStep(before=b"", after=b""))
         self.base.steps.wanted = lambda _: True
         state = await self.base.drive()
+        self.update_steps = self.base.steps.ticks
         problem = await self.base.torn(state)
         assert not problem, problem
         self.pictures = self.base.steps.pictures
 
     @property
     def flash_steps(self) -> list[int]:
-        """Numbers of the writes and erases."""
-        return [picture.number for picture in self.pictures if isinstance(picture.step, FlashStep)]
+        """Numbers of the update's own writes and erases; behind them come those of one more start."""
+        return [one.number for one in self.pictures[: self.update_steps] if isinstance(one.step, FlashStep)]
 
     async def cut(
         self,
@@ -407,8 +411,9 @@ class Lab:
         (world.folder / "journal").unlink()
         world.power_on()
         world.steps.ticks, world.steps.ecu_cut = 0, (number, keep_permille)
-        label = f"one ECU, {keep_permille} of 1000 of step {number}"
-        return await self._end(world, await world.drive(), label)
+        state = await world.drive()
+        assert world.steps.ecu_was_cut, f"step {number} is no flash write any more"
+        return await self._end(world, state, f"one ECU, {keep_permille} of 1000 of step {number}")
 
     async def _end(self, world: Vehicle, state: str, *cuts: str) -> Scenario:
         world.steps.wanted = lambda _: False
