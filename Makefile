@@ -44,13 +44,14 @@ demo: $(STAMP) firmware ## one whole lap on real engines; the console stays up (
 	@$(BIN)/ringroad demo $(if $(ONCE),--once) $(if $(SEED),--seed $(SEED))
 
 test: $(STAMP) firmware check ## every check and every test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP) ## format, lint, types, imports, docs
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m pytest -q tests/acceptance/test_docs.py -m "not slow"
 
 format: $(STAMP) ## rewrite sources in the house format
 	@$(BIN)/ruff format .
