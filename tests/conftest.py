@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -31,6 +32,9 @@ TEMPLATE = "ringroad_template"
 # A shared machine may be slow; what a test draws does not depend on it.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
+
+# A shell ignores Ctrl-C for what it runs in the background, and a process hands that on to its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
