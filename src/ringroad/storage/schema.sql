@@ -12,11 +12,20 @@ CREATE FUNCTION public.fact_is_append_only() RETURNS trigger
 BEGIN
     RAISE EXCEPTION 'the ledger is append-only' USING ERRCODE = 'integrity_constraint_violation';
 END $$;
+CREATE FUNCTION public.note_gateway_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF coalesce(current_setting('ringroad.changed_from', true), '') = '' THEN  -- the transaction's first change
+        PERFORM set_config('ringroad.changed_from', nextval('gateway_change')::text, true);
+    END IF;
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.wake_gateways() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
-    PERFORM pg_notify('ringroad_gateway', '');
+    PERFORM pg_notify('ringroad_gateway', coalesce(current_setting('ringroad.changed_from', true), ''));
     RETURN NULL;
 END $$;
 CREATE TABLE public.access_token (
@@ -531,10 +540,12 @@ CREATE INDEX gate_tick_campaign_idx ON public.gate_tick USING btree (campaign_id
 CREATE INDEX repository_metadata_expiry_idx ON public.repository_metadata USING btree (expires_at) WHERE (role = 'timestamp'::text);
 CREATE INDEX vehicle_changed_idx ON public.vehicle USING btree (changed_seq);
 CREATE TRIGGER assignment_changed BEFORE UPDATE ON public.assignment FOR EACH ROW EXECUTE FUNCTION public.draw_gateway_change();
+CREATE TRIGGER assignment_notes BEFORE INSERT OR UPDATE ON public.assignment FOR EACH STATEMENT EXECUTE FUNCTION public.note_gateway_change();
 CREATE TRIGGER assignment_wakes AFTER INSERT OR UPDATE ON public.assignment FOR EACH STATEMENT EXECUTE FUNCTION public.wake_gateways();
 CREATE TRIGGER fact_append_only BEFORE DELETE OR UPDATE ON public.fact FOR EACH ROW EXECUTE FUNCTION public.fact_is_append_only();
 CREATE TRIGGER fact_no_truncate BEFORE TRUNCATE ON public.fact FOR EACH STATEMENT EXECUTE FUNCTION public.fact_is_append_only();
 CREATE TRIGGER vehicle_changed BEFORE UPDATE ON public.vehicle FOR EACH ROW EXECUTE FUNCTION public.draw_gateway_change();
+CREATE TRIGGER vehicle_notes BEFORE INSERT OR UPDATE ON public.vehicle FOR EACH STATEMENT EXECUTE FUNCTION public.note_gateway_change();
 CREATE TRIGGER vehicle_wakes AFTER INSERT OR UPDATE ON public.vehicle FOR EACH STATEMENT EXECUTE FUNCTION public.wake_gateways();
 ALTER TABLE ONLY public.access_token
     ADD CONSTRAINT access_token_account_name_fkey FOREIGN KEY (account_name) REFERENCES public.account(name);

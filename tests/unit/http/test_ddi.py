@@ -237,6 +237,16 @@ def test_an_old_action_ending_does_not_take_a_new_offer_away() -> None:
     assert offer.action_id == 18
 
 
+@pytest.mark.parametrize("closing", [(17, "OTHER"), (16, "V"), (18, "V")])
+def test_what_another_ended_or_ended_before_takes_no_offer_away(closing: tuple[int, str]) -> None:
+    known = model()
+    known.fold_assignments([row(2, "offered", 17)])
+    known.fold_closings([closing])
+    assert known.devices["V"].offer is not None
+    known.fold_closings([(17, "V")])
+    assert known.devices["V"].offer is None
+
+
 @pytest.mark.parametrize(
     ("minutes", "taken"),
     [

@@ -66,14 +66,12 @@ class ReadModel:
     def __init__(self) -> None:
         self.devices: dict[str, Device] = {}
         self.fresh = False
-        self.device_seq = 0
-        self.assignment_seq = 0
+        self.seq = 0  # the highest change number seen
 
     def drop(self) -> None:
         """Forget everything: the feed broke, so nothing here can be trusted."""
         self.fresh = False
-        self.device_seq = 0
-        self.assignment_seq = 0
+        self.seq = 0
         self.devices.clear()
 
     def fold_devices(self, rows: Iterable[dict[str, Any]]) -> None:
@@ -90,12 +88,12 @@ class ReadModel:
                 device.token_sha256 = bytes(row["token_sha256"])
                 device.ddi = row["gateway"] == "ddi"
                 device.config_wanted = row["config_wanted"]
-            self.device_seq = max(self.device_seq, row["changed_seq"])
+            self.seq = max(self.seq, row["changed_seq"])
 
     def fold_assignments(self, rows: Iterable[dict[str, Any]]) -> None:
         """Take over what vehicles are asked to do, in the order it changed."""
         for row in rows:
-            self.assignment_seq = max(self.assignment_seq, row["changed_seq"])
+            self.seq = max(self.seq, row["changed_seq"])
             device = self.devices.get(row["vin"])
             if device is None:
                 continue
@@ -104,6 +102,13 @@ class ReadModel:
                 device.offer = offer
             elif offer is None and device.offer is not None and device.offer.action_id == row["action_id"]:
                 device.offer = None
+
+    def fold_closings(self, closed: Iterable[tuple[int, str]]) -> None:
+        """Take over which actions vehicles ended at another gateway; the database may not know it yet."""
+        for action_id, vin in closed:
+            device = self.devices.get(vin)
+            if device is not None and device.offer is not None and device.offer.action_id == action_id:
+                device.close(action_id)
 
 
 def decide_offer(row: dict[str, Any]) -> Offer | None:

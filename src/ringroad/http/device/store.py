@@ -18,6 +18,7 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from ringroad.http.device.ddi import ATTRIBUTES_MAX
+from ringroad.http.device.notices import Closing, closing_notices, parse_notice
 from ringroad.http.device.read_model import ReadModel
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import InvalidInput, RingroadError, Unavailable
@@ -31,10 +32,10 @@ Settle = Callable[[RingroadError | None], None]
 FLUSH_EVERY_S = 0.01  # seconds; a commit costs 300 µs, so it should be shared; no vehicle waits for 10 ms
 FLUSH_WRITES_MAX = 1_000  # devices' writes per transaction
 QUEUE_ROWS_MAX = 50_000  # rows waiting; beyond it devices are asked to come back later
-SEQ_SLACK = 1_000  # numbers drawn by transactions that commit out of order
+SEQ_SLACK = 1_000  # numbers looked at again where nobody told from which on
 DEBOUNCE_S = 0.05  # seconds; a burst of changes is read once
 LISTEN_S = 1.0  # seconds one wait for a notification may take; bounds how long a stop takes
-RELOAD_S = 30.0  # seconds; a belt for the braces of NOTIFY
+RELOAD_S = 30.0  # seconds; a belt for the braces of NOTIFY, which tells of every committed change
 RETRY_S = 0.5  # seconds between attempts to reach the database again
 
 WAKING = frozenset({"closed", "cancel"})  # kinds that the worker should fold at once
@@ -48,7 +49,11 @@ SELECT vin, dedupe_key, action_id, kind, coalesce(event_at, %(now)s), %(now)s, b
 ON CONFLICT (vin, dedupe_key) DO NOTHING
 """
 # One statement, so that it needs no transaction around it: two round trips less.
-INSERT_AND_WAKE = f"WITH stored AS ({INSERT_REPORTS}) SELECT pg_notify('ringroad_report', '')"
+INSERT_AND_WAKE = f"""
+WITH stored AS ({INSERT_REPORTS})
+SELECT pg_notify('ringroad_report', ''), count(pg_notify('ringroad_gateway', notice))
+  FROM unnest(%(notices)s::text[]) AS notice
+"""  # noqa: S608 - of constants
 UPDATE_ATTRIBUTES = """
 UPDATE vehicle SET attributes = CASE %(mode)s
     WHEN 'replace' THEN %(data)s
@@ -77,6 +82,7 @@ class _Waiting(NamedTuple):
     rows: bytes  # JSON objects separated by commas
     size: int  # reports
     wakes: bool
+    closes: tuple[Closing, ...]
     configs: tuple[NewReport, ...]
     settle: Settle
 
@@ -107,13 +113,16 @@ class ReportWriter:
         if self._rows + len(reports) > QUEUE_ROWS_MAX:
             raise Unavailable("too many reports are waiting", hint="come back later", code="overload")
         rows, wakes = [], False
+        closes: tuple[Closing, ...] = ()
         configs: tuple[NewReport, ...] = ()
         for report in reports:
             rows.append(_encode(report))
             wakes = wakes or report.kind in WAKING
-            if report.kind == "config":
+            if report.kind == "closed" and report.action_id is not None:
+                closes = (*closes, (report.action_id, report.vin))
+            elif report.kind == "config":
                 configs = (*configs, report)
-        self._waiting.append(_Waiting(b",".join(rows), len(reports), wakes, configs, settle))
+        self._waiting.append(_Waiting(b",".join(rows), len(reports), wakes, closes, configs, settle))
         self._rows += len(reports)
         self._wake.set()
 
@@ -160,7 +169,10 @@ class ReportWriter:
         configs = [report for each in batch for report in each.configs]
         statement = INSERT_AND_WAKE if any([each.wakes for each in batch]) else INSERT_REPORTS  # noqa: C419
         document = b"[%b]" % b",".join([each.rows for each in batch])
-        given = {"now": self._clock.now(), "reports": document.decode()}
+        given = {
+            "now": self._clock.now(), "reports": document.decode(),
+            "notices": closing_notices([each for waiting in batch for each in waiting.closes]),
+        }  # fmt: skip
         try:
             if self._conn is None or self._conn.closed:
                 self._conn = self._open_connection()
@@ -228,18 +240,25 @@ async def _follow(model: ReadModel, open_connection: Opener) -> None:
     conn = await asyncio.to_thread(open_connection)
     try:
         await asyncio.to_thread(_listen, conn)
-        await asyncio.to_thread(_load, conn, model)
+        await asyncio.to_thread(_load, conn, model, after_seq=0)
         gc.freeze()  # a million small objects that live as long as we do: no collection need visit them
         model.fresh = True
         log.info("read model loaded", devices=len(model.devices))
         quiet_s = 0.0
         while True:
-            if await asyncio.to_thread(_woken, conn):
+            told = [parse_notice(payload) for payload in await asyncio.to_thread(_notices, conn)]
+            quiet_s = 0.0 if told else quiet_s + LISTEN_S
+            for notice in told:
+                model.fold_closings(notice.closed)
+            froms = [model.seq - SEQ_SLACK if each.changed_from is None else each.changed_from - 1
+                     for each in told if not each.closed]  # fmt: skip
+            if froms:
                 await asyncio.sleep(DEBOUNCE_S)
-            elif (quiet_s := quiet_s + LISTEN_S) < RELOAD_S:
+            elif quiet_s < RELOAD_S:
                 continue
             quiet_s = 0.0
-            await asyncio.to_thread(_load, conn, model)
+            after_seq = min(froms, default=model.seq - SEQ_SLACK)
+            await asyncio.to_thread(_load, conn, model, after_seq=max(1, after_seq))
     finally:
         with contextlib.suppress(psycopg.Error):
             conn.close()
@@ -249,17 +268,15 @@ def _listen(conn: Connection) -> None:
     conn.execute("LISTEN ringroad_gateway")
 
 
-def _woken(conn: Connection) -> bool:
-    return any(True for _ in conn.notifies(timeout=LISTEN_S, stop_after=1))
+def _notices(conn: Connection) -> list[str]:
+    return [notify.payload for notify in conn.notifies(timeout=LISTEN_S, stop_after=1)]
 
 
-def _load(conn: Connection, model: ReadModel) -> None:
-    first = model.device_seq == 0 and not model.devices
+def _load(conn: Connection, model: ReadModel, *, after_seq: int) -> None:
+    """Read what changed after a number; 0: everything."""
     with conn.transaction():
-        model.fold_devices(SQL.devices(conn, after_seq=0 if first else max(0, model.device_seq - SEQ_SLACK)))
-        model.fold_assignments(
-            SQL.assignments(conn, after_seq=0 if first else max(1, model.assignment_seq - SEQ_SLACK))
-        )
+        model.fold_devices(SQL.devices(conn, after_seq=after_seq))
+        model.fold_assignments(SQL.assignments(conn, after_seq=after_seq))
 
 
 def _without_nul(value: Any) -> Any:

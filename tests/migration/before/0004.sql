@@ -586,6 +586,10 @@ SELECT id, generation, parent_id, document, findings, made_by, made_at, approved
 SELECT id, campaign_id, wave, decision, reason, facts, policy, decided_at
   FROM gate_decision WHERE campaign_id = :campaign_id ORDER BY id DESC LIMIT :rows_max;
 
+-- name: gate_readings
+SELECT id, campaign_id, through_us, readings, refused, read_at
+  FROM gate_reading WHERE campaign_id = :campaign_id ORDER BY id DESC LIMIT :rows_max;
+
 -- name: findings
 SELECT f.id, f.lap_id, f.title, f.programme_id, f.ecu, f.software_version, f.fault_code, f.state,
        f.state_reason, f.evidence, f.generation, f.opened_at, c.id AS change_id, c.state AS change_state, o.verdict
@@ -713,9 +717,13 @@ SELECT ARRAY(SELECT id FROM programme) AS programmes,
 
 -- name: busy_vehicles
 SELECT c.id AS campaign_id, c.state AS campaign_state, count(*) AS vehicles
-  FROM assignment a JOIN campaign c ON c.id = a.campaign_id
- WHERE a.vin = ANY (:vins) AND a.campaign_id <> :campaign_id
-   AND a.state IN ('pending', 'offered', 'active', 'cancelling')
+  FROM (SELECT campaign_id, vin FROM assignment
+         WHERE vin = ANY (:vins) AND state IN ('pending', 'offered', 'active', 'cancelling')
+        UNION  -- a control group is held back from everybody while it is compared with
+        SELECT c.id, t.vin FROM campaign_target t JOIN campaign c ON c.plan_id = t.plan_id
+         WHERE t.vin = ANY (:vins) AND t.verdict = 'control' AND c.state IN ('running', 'paused')) AS busy
+  JOIN campaign c ON c.id = busy.campaign_id
+ WHERE c.id <> :campaign_id
  GROUP BY c.id, c.state;
 
 -- name: campaign^
@@ -755,7 +763,7 @@ SELECT wave, count(*) AS targeted,
        count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
        count(*) FILTER (WHERE state = 'pending') AS pending,
        count(*) FILTER (WHERE state IN ('active', 'cancelling')) AS active,
-       max(last_report_at) AS newest_report_at
+       max(last_report_at) AS newest_report_at, max(finished_at) AS newest_outcome_at
   FROM assignment WHERE campaign_id = :campaign_id AND kind = 'update'
  GROUP BY wave ORDER BY wave;
 
@@ -799,11 +807,22 @@ INSERT INTO assignment (campaign_id, vin, wave, previous_release_id, release_id)
 SELECT :campaign_id, t.vin, t.wave, v.release_id, :release_id
   FROM campaign_target t JOIN vehicle v ON v.vin = t.vin
  WHERE t.plan_id = :plan_id AND t.verdict = 'match'
- ORDER BY t.wave, t.vin;
+ ORDER BY t.wave, t.rank, t.vin;  -- action numbers in the order of the lot
 
 -- name: set_wave!
 UPDATE campaign SET wave = :wave, generation = generation + 1
  WHERE id = :campaign_id AND generation = :generation AND state = 'running' AND wave = :wave - 1;
+
+-- name: touch_running!
+UPDATE campaign SET generation = generation + 1
+ WHERE id = :campaign_id AND generation = :generation AND state = 'running';
+
+-- name: release_some!
+UPDATE assignment SET released_at = :now, generation = generation + 1
+ WHERE action_id IN (SELECT action_id FROM assignment
+                      WHERE campaign_id = :campaign_id AND wave = :wave AND kind = 'update'
+                        AND state = 'pending' AND released_at IS NULL
+                      ORDER BY action_id LIMIT :vehicles);
 
 -- name: release_wave!
 UPDATE assignment SET released_at = :now, generation = generation + 1
@@ -873,6 +892,75 @@ SELECT decision, reason FROM gate_decision
 -- name: gate_decisions
 SELECT id, wave, decision, reason, facts, policy, decided_at FROM gate_decision
  WHERE campaign_id = :campaign_id ORDER BY id DESC LIMIT :rows_max;
+
+-- name: newest_growth$
+SELECT (facts -> 'evidence' ->> 'id')::bigint FROM gate_decision
+ WHERE campaign_id = :campaign_id AND decision = 'grow' ORDER BY id DESC LIMIT 1;
+
+-- name: ramp_state^
+SELECT count(*) FILTER (WHERE state = 'pending' AND released_at IS NULL) AS left,
+       count(*) FILTER (WHERE released_at IS NOT NULL AND state IN ('pending', 'offered')) AS offered,
+       count(*) FILTER (WHERE begun) AS begun,
+       coalesce(sum(extract(epoch FROM
+           CASE WHEN state = 'offered' THEN :now ELSE coalesce(began_at, finished_at, last_report_at, :now) END
+           - offered_at)) FILTER (WHERE offered_at IS NOT NULL AND state <> 'pending'), 0)::bigint AS offered_s,
+       coalesce(sum(CASE WHEN state = 'installed' THEN
+           1000 * greatest(0, least(1, 1 - extract(epoch FROM :through - finished_at) / :window_s))
+           ELSE 1000 END) FILTER (WHERE state IN ('active', 'cancelling', 'installed')), 0)::bigint AS in_flight_milli
+  FROM (SELECT *, state NOT IN ('pending', 'offered', 'cancelled')
+                  AND NOT (state = 'expired' AND began_at IS NULL) AS begun
+          FROM assignment WHERE campaign_id = :campaign_id AND kind = 'update') AS a;
+
+-- name: past_installations^
+SELECT count(*) FILTER (WHERE a.state = 'installed') AS installed,
+       count(*) FILTER (WHERE a.state = 'failed' OR a.state = 'expired' AND a.began_at IS NOT NULL) AS failed,
+       count(*) FILTER (WHERE a.state = 'rolled_back') AS rolled_back
+  FROM assignment a
+  JOIN (SELECT c.id FROM campaign c JOIN release r ON r.id = c.release_id
+         WHERE r.programme_id = :programme_id AND c.state = 'finished'
+         ORDER BY c.id DESC LIMIT :campaigns_max) AS earlier ON earlier.id = a.campaign_id
+ WHERE a.kind = 'update';
+
+-- Evidence against the control group -------------------------------------------------------------
+-- name: compared_campaigns
+SELECT c.id FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id
+ WHERE c.state IN ('running', 'paused')
+   AND jsonb_typeof(p.document -> 'request' -> 'gate' -> 'sequential') = 'object'
+ ORDER BY c.id LIMIT :rows_max;
+
+-- name: updated_vehicles
+SELECT a.vin, a.finished_at, v.variant, v.region, v.gateway
+  FROM assignment a JOIN vehicle v ON v.vin = a.vin
+ WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.state = 'installed' AND a.finished_at > :since;
+
+-- name: control_vehicles
+SELECT t.vin, v.variant, v.region, v.gateway
+  FROM campaign_target t JOIN vehicle v ON v.vin = t.vin
+ WHERE t.plan_id = :plan_id AND t.verdict = 'control';
+
+-- name: gate_ticks
+SELECT id, metric, tick, stratum, counts FROM gate_tick
+ WHERE campaign_id = :campaign_id AND tick >= :since_tick AND id <= :last_id ORDER BY id;
+
+-- name: insert_gate_ticks!
+INSERT INTO gate_tick (campaign_id, metric, tick, stratum, counts, recorded_at)
+SELECT :campaign_id, given.metric, given.tick, given.stratum, given.counts, :now
+  FROM jsonb_to_recordset(:rows) AS given (metric text, tick bigint, stratum text, counts jsonb);
+
+-- name: insert_gate_reading$
+INSERT INTO gate_reading (campaign_id, through_us, last_tick_id, readings, policy, refused, read_at)
+VALUES (:campaign_id, :through_us, :last_tick_id, :readings, :policy, :refused, :now)
+    ON CONFLICT (campaign_id, through_us) DO NOTHING RETURNING id;
+
+-- name: reading^
+SELECT id, campaign_id, through_us, last_tick_id, readings, policy, refused, read_at
+  FROM gate_reading WHERE campaign_id = :campaign_id AND id = :reading_id;
+
+-- name: newest_reading^
+SELECT id, campaign_id, through_us, last_tick_id, readings, policy, refused, read_at,
+       (SELECT r.refused FROM gate_reading r
+         WHERE r.campaign_id = :campaign_id AND r.refused <> '' ORDER BY r.id LIMIT 1) AS ever_refused
+  FROM gate_reading WHERE campaign_id = :campaign_id ORDER BY id DESC LIMIT 1;
 
 -- name: wave_fact_id$
 SELECT id FROM fact
