@@ -14,6 +14,7 @@ BENCHMARKS = (
     "isotp",
     "canary",
     "sequence",
+    "twin",
     "demo",
     "powercut",
 )  # each a module with `run() -> list[Figure]`

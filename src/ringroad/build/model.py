@@ -8,7 +8,7 @@ Invariant: all values are frozen; a `Programme` that exists was valid when it wa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
@@ -44,19 +44,60 @@ class Variant:
     options: tuple[str, ...]
 
 
+BUFFER_DEFAULT = 1  # vehicles; a place between two stations
+SPREAD_PERMILLE_DEFAULT = 50  # manual work of one content varies by about 5 %
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Station:
-    """One station of the line."""
+    """One station of the line, as the twin sees it. What is left out does not happen.
+
+    Attributes:
+        name: of the station.
+        cycle_s: seconds per vehicle.
+        extra_s: seconds more for an option or a variant.
+        buffer: vehicles that may wait before it.
+        spread_permille: standard deviation of its times, in thousandths of their mean.
+        transfer_s: seconds from the station before.
+        uptime_s: mean seconds between two breakdowns.
+        repair_s: mean seconds of a breakdown.
+        rework_permille: vehicles of 1,000 that its gate refuses.
+        rework_s: seconds of repair.
+        rework_to: station that a repaired vehicle comes back to; "" for this one.
+        operators: pool of people who work here.
+        carriers: pool of vehicles that bring vehicles here.
+        return_s: seconds a carrier needs to come back.
+    """
 
     name: str
-    cycle_s: int  # seconds per vehicle
+    cycle_s: int
+    extra_s: Mapping[str, int] = field(default_factory=dict)
+    buffer: int = BUFFER_DEFAULT
+    spread_permille: int = SPREAD_PERMILLE_DEFAULT
+    transfer_s: int = 0
+    uptime_s: int = 0
+    repair_s: int = 0
+    rework_permille: int = 0
+    rework_s: int = 0
+    rework_to: str = ""
+    operators: str = ""
+    carriers: str = ""
+    return_s: int = 0
+
+    def to_document(self) -> dict[str, Any]:
+        """Return its JSON form, without what is as it is by default."""
+        plain = Station(name=self.name, cycle_s=self.cycle_s)
+        named = [each.name for each in fields(self)]
+        kept = {name: getattr(self, name) for name in named if getattr(self, name) != getattr(plain, name)}
+        return {"name": self.name, "cycle_s": self.cycle_s} | kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
     """At most `p` of any `q` successive vehicles may have the option, or be of the variant so named.
 
-    A soft one yields to due times and paint batches.
+    A soft one yields to due times and paint batches. In the twin, `p` crews serve it at its station, each for the
+    takts of `q` vehicles: a violated window makes the line wait.
 
     Source: CSPLib prob001.
     """
@@ -65,6 +106,7 @@ class Ratio:
     p: int
     q: int
     soft: bool = False
+    station: str = ""  # where; "" for the first one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +125,7 @@ class Line:
     stations: tuple[Station, ...]
     ratios: tuple[Ratio, ...]
     paint: Paint | None = None
+    pools: Mapping[str, int] = field(default_factory=dict)  # operators and carriers that stations share
 
     @property
     def takt_s(self) -> int:
@@ -125,13 +168,16 @@ class Programme:
             },
             "line": {
                 "name": self.line.name,
-                "stations": [{"name": s.name, "cycle_s": s.cycle_s} for s in self.line.stations],
+                "stations": [station.to_document() for station in self.line.stations],
                 "ratios": [
-                    {"option": r.option, "p": r.p, "q": r.q} | ({"soft": True} if r.soft else {})
+                    {"option": r.option, "p": r.p, "q": r.q}
+                    | ({"soft": True} if r.soft else {})
+                    | ({"station": r.station} if r.station else {})
                     for r in self.line.ratios
                 ],
             }
-            | ({"paint": _paint(self.line.paint)} if self.line.paint else {}),
+            | ({"paint": _paint(self.line.paint)} if self.line.paint else {})
+            | ({"pools": dict(self.line.pools)} if self.line.pools else {}),
         }
 
     @classmethod
@@ -153,6 +199,7 @@ class Programme:
                 paint=Paint(colours=tuple(line["paint"]["colours"]), batch_max=line["paint"]["batch_max"])
                 if "paint" in line
                 else None,
+                pools=line.get("pools", {}),
             ),
         )
 

@@ -10,21 +10,19 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar, cast
 
-from ringroad.build.model import Ecu, Line, Paint, Programme, Ratio, Station, Variant
-from ringroad.build.sequence.problem import CARS_MAX
-from ringroad.build.toml_lines import Path, TomlLines, locate
+from ringroad.build.model import Ecu, Line, Programme, Variant
+from ringroad.build.programme_line import OPTIONS_MAX, check_line, read_line
+from ringroad.build.toml_lines import Path, locate
+from ringroad.build.toml_reader import ProgrammeProblem, Reader
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.limits import ECUS_MAX
 
 PROGRAMME_BYTES_MAX: Final = 1024**2  # bytes; 256 ECUs take 80 kB
 PROBLEMS_MAX: Final = 50  # reported at once; more than a screen helps nobody
 VARIANTS_MAX: Final = 64
-OPTIONS_MAX: Final = 64  # per variant; car-sequencing instances have up to 26
-STATIONS_MAX: Final = 500  # a long final assembly line has about 300
 STORAGE_BYTES_MAX: Final = 64 * 1024**3  # bytes; infotainment eMMC
 BUSES: Final = (
     "DoIP",
@@ -32,21 +30,8 @@ BUSES: Final = (
     "CAN FD",
     "HTTP",
 )  # an ECU's transport; HTTP is for DDI clients and for nodes without UDS
-RATIO_Q_MAX: Final = 100  # vehicles
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_LABEL_CHARS_MAX: Final = 100
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProgrammeProblem:
-    """One thing wrong in the file."""
-
-    line: int
-    message: str
-
-    def __str__(self) -> str:
-        return f"line {self.line}: {self.message}"
 
 
 def read_programme(source: str, *, filename: str = "programme.toml") -> Programme:
@@ -85,106 +70,13 @@ def find_problems(source: str) -> tuple[Programme | None, tuple[ProgrammeProblem
         match = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
         line = int(match[1]) if match else source.count("\n") + 1
         return None, (ProgrammeProblem(line=line, message=f"not TOML: {error}"),)
-    reader = _Reader(lines=locate(source.replace("\r\n", "\n")))
+    reader = Reader(lines=locate(source.replace("\r\n", "\n")))
     programme = _programme(reader, raw)
     problems = tuple(sorted(reader.problems, key=lambda problem: problem.line))
     return (None, problems) if problems or programme is None else (programme, ())
 
 
-@dataclass(slots=True, kw_only=True)
-class _Reader:
-    """Collects problems with their lines while values are taken out of the parsed tables."""
-
-    lines: TomlLines
-    problems: list[ProgrammeProblem] = field(default_factory=list)
-
-    def say(self, path: Path, message: str, *, text: str = "") -> None:
-        self.problems.append(ProgrammeProblem(line=self.lines.line_of(path, text=text), message=message))
-
-    def table(self, parent: Mapping[str, Any], path: Path, key: str) -> dict[str, Any]:
-        value = parent.get(key)
-        if not isinstance(value, dict):
-            word = "is missing" if value is None else "must be a table"
-            self.say((*path, key), f"[{_dotted((*path, key))}] {word}")
-            return {}
-        return cast("dict[str, Any]", value)
-
-    def known(self, table: Mapping[str, Any], path: Path, names: Iterable[str]) -> None:
-        names = list(names)
-        for key in table:
-            if key not in names:
-                close = difflib.get_close_matches(key, names, n=1)
-                advice = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(names)}"
-                self.say((*path, key), f"unknown key {key!r} in [{_dotted(path) or 'the file'}]{advice}")
-
-    def text(self, table: Mapping[str, Any], path: Path, key: str) -> str:
-        value = self._take(table, path, key, str, "a text")
-        if isinstance(value, str) and not 0 < len(value.strip()) <= _LABEL_CHARS_MAX:
-            self.say((*path, key), f"{key!r} must have 1 to {_LABEL_CHARS_MAX} characters")
-        return value if isinstance(value, str) else ""
-
-    def choice(self, table: Mapping[str, Any], path: Path, key: str, allowed: tuple[str, ...]) -> str:
-        value = self._take(table, path, key, str, "a text")
-        if isinstance(value, str) and value not in allowed:
-            close = difflib.get_close_matches(value, allowed, n=1)
-            advice = f"; did you mean {close[0]!r}?" if close else ""
-            self.say((*path, key), f"{key!r} is {value!r}; it must be one of {', '.join(allowed)}{advice}")
-        return value if isinstance(value, str) else ""
-
-    def whole(self, table: Mapping[str, Any], path: Path, key: str, least: int, most: int) -> int:
-        value = self._take(table, path, key, int, "a whole number")
-        if not isinstance(value, int):
-            return least
-        if not least <= value <= most:
-            self.say((*path, key), f"{key!r} is {value}; it must be between {least} and {most}")
-        return value
-
-    def flag(self, table: Mapping[str, Any], path: Path, key: str) -> bool:
-        return self._take(table, path, key, bool, "true or false") is True if key in table else False
-
-    def names(
-        self, table: Mapping[str, Any], path: Path, key: str, most: int, *, least: int
-    ) -> tuple[str, ...]:
-        if key not in table and least == 0:
-            return ()
-        value = self._take(table, path, key, list, "a list of texts")
-        if not isinstance(value, list):
-            return ()
-        items = [item for item in value if isinstance(item, str)]
-        if len(items) != len(value):
-            self.say((*path, key), f"{key!r} must hold texts only")
-        if not least <= len(value) <= most:
-            self.say((*path, key), f"{key!r} has {len(value)} entries; it must have {least} to {most}")
-        for item in sorted({item for item in items if items.count(item) > 1}):
-            self.say((*path, key), f"{item!r} stands twice in {key!r}", text=item)
-        return tuple(items)
-
-    def rows(
-        self, table: Mapping[str, Any], path: Path, key: str, most: int, *, least: int
-    ) -> list[dict[str, Any]]:
-        value = table.get(key, [])
-        if not isinstance(value, list) or any(not isinstance(row, dict) for row in value):
-            self.say((*path, key), f"[[{_dotted((*path, key))}]] must be a list of tables")
-            return []
-        if not least <= len(value) <= most:
-            self.say(
-                (*path, key),
-                f"[[{_dotted((*path, key))}]] stands {len(value)} times; {least} to {most} allowed",
-            )
-        return value
-
-    def _take(self, table: Mapping[str, Any], path: Path, key: str, kind: type, word: str) -> object:
-        value: object = table.get(key)
-        if value is None:
-            self.say(path, f"[{_dotted(path)}] has no {key!r}")
-            return None
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            self.say((*path, key), f"{key!r} must be {word}, not {_toml_word(value)}")
-            return None
-        return value
-
-
-def _programme(reader: _Reader, raw: Mapping[str, Any]) -> Programme | None:
+def _programme(reader: Reader, raw: Mapping[str, Any]) -> Programme | None:
     reader.known(raw, (), ("programme", "ecus", "variants", "line"))
     head = reader.table(raw, (), "programme")
     reader.known(head, ("programme",), ("id", "name"))
@@ -196,7 +88,7 @@ def _programme(reader: _Reader, raw: Mapping[str, Any]) -> Programme | None:
             reader.say(("programme", "id"), f"id {programme_id!r}: {_NAME_RULE}")
     ecus = _each(reader, raw, "ecus", ECUS_MAX, _ecu)
     variants = _each(reader, raw, "variants", VARIANTS_MAX, _variant)
-    line = _line(reader, raw)
+    line = read_line(reader, raw)
     _cross_check(reader, ecus, variants, line)
     if reader.problems:
         return None
@@ -210,11 +102,11 @@ T = TypeVar("T")
 
 
 def _each(
-    reader: _Reader,
+    reader: Reader,
     raw: Mapping[str, Any],
     key: str,
     most: int,
-    make: Callable[[_Reader, str, Mapping[str, Any]], T],
+    make: Callable[[Reader, str, Mapping[str, Any]], T],
 ) -> dict[str, T]:
     table = reader.table(raw, (), key)
     if most < len(table):
@@ -230,7 +122,7 @@ def _each(
     return made
 
 
-def _ecu(reader: _Reader, name: str, body: Mapping[str, Any]) -> Ecu:
+def _ecu(reader: Reader, name: str, body: Mapping[str, Any]) -> Ecu:
     path: Path = ("ecus", name)
     known = (
         "hardware_id",
@@ -262,7 +154,7 @@ def _ecu(reader: _Reader, name: str, body: Mapping[str, Any]) -> Ecu:
     )
 
 
-def _variant(reader: _Reader, name: str, body: Mapping[str, Any]) -> Variant:
+def _variant(reader: Reader, name: str, body: Mapping[str, Any]) -> Variant:
     path: Path = ("variants", name)
     reader.known(body, path, ("ecus", "options"))
     return Variant(
@@ -272,47 +164,8 @@ def _variant(reader: _Reader, name: str, body: Mapping[str, Any]) -> Variant:
     )
 
 
-def _line(reader: _Reader, raw: Mapping[str, Any]) -> Line:
-    body = reader.table(raw, (), "line")
-    path: Path = ("line",)
-    reader.known(body, path, ("name", "stations", "ratios", "paint"))
-    stations: list[Station] = []
-    ratios: list[Ratio] = []
-    if body:
-        for index, row in enumerate(reader.rows(body, path, "stations", STATIONS_MAX, least=1)):
-            at: Path = ("line", "stations", index)
-            reader.known(row, at, ("name", "cycle_s"))
-            stations.append(
-                Station(
-                    name=reader.text(row, at, "name"), cycle_s=reader.whole(row, at, "cycle_s", 1, 86_400)
-                )
-            )
-        for index, row in enumerate(reader.rows(body, path, "ratios", OPTIONS_MAX, least=0)):
-            at = ("line", "ratios", index)
-            reader.known(row, at, ("option", "p", "q", "soft"))
-            p = reader.whole(row, at, "p", 1, RATIO_Q_MAX)
-            q = reader.whole(row, at, "q", 1, RATIO_Q_MAX)
-            if q < p:
-                reader.say((*at, "p"), f"{p} of {q} successive vehicles is no limit: p must not exceed q")
-            soft = reader.flag(row, at, "soft")
-            ratios.append(Ratio(option=reader.text(row, at, "option"), p=p, q=q, soft=soft))
-    name = reader.text(body, path, "name") if body else ""
-    paint = _paint(reader, body) if "paint" in body else None
-    return Line(name=name, stations=tuple(stations), ratios=tuple(ratios), paint=paint)
-
-
-def _paint(reader: _Reader, line: Mapping[str, Any]) -> Paint:
-    path: Path = ("line", "paint")
-    body = reader.table(line, ("line",), "paint")
-    reader.known(body, path, ("colours", "batch_max"))
-    return Paint(
-        colours=reader.names(body, path, "colours", OPTIONS_MAX, least=1),
-        batch_max=reader.whole(body, path, "batch_max", 1, CARS_MAX),
-    )
-
-
 def _cross_check(
-    reader: _Reader, ecus: Mapping[str, Ecu], variants: Mapping[str, Variant], line: Line
+    reader: Reader, ecus: Mapping[str, Ecu], variants: Mapping[str, Variant], line: Line
 ) -> None:
     """What no table can know alone: names that point elsewhere, one Primary per variant, unused things."""
     for name, variant in variants.items():
@@ -334,31 +187,4 @@ def _cross_check(
         if name not in used:
             reader.say(("ecus", name), f"ECU {name!r} is in no variant")
     options = {option for variant in variants.values() for option in variant.options} | set(variants)
-    seen: set[str] = set()
-    for index, ratio in enumerate(line.ratios):
-        at: Path = ("line", "ratios", index, "option")
-        if ratio.option in seen:
-            reader.say(at, f"option {ratio.option!r} has two ratios")
-        seen.add(ratio.option)
-        if ratio.option and ratio.option not in options:
-            close = difflib.get_close_matches(ratio.option, options, n=1)
-            advice = f"; did you mean {close[0]!r}?" if close else ""
-            reader.say(at, f"{ratio.option!r} is no variant and no option of one{advice}")
-    for colour in line.paint.colours if line.paint else ():
-        if colour not in options:
-            close = difflib.get_close_matches(colour, options, n=1)
-            advice = f"; did you mean {close[0]!r}?" if close else ""
-            reader.say(
-                ("line", "paint", "colours"),
-                f"colour {colour!r} is no option of a variant{advice}",
-                text=colour,
-            )
-
-
-def _dotted(path: Path) -> str:
-    return ".".join(str(part) for part in path)
-
-
-def _toml_word(value: object) -> str:
-    words = {bool: "true or false", int: "a number", float: "a number with a point", str: "a text"}
-    return words.get(type(value), "a list" if isinstance(value, list) else "a table")
+    check_line(reader, line, options)

@@ -61,6 +61,40 @@ q = 2
 """
 
 
+# All that a line may have besides.
+WHOLE = (
+    SMALL.replace('options = ["roof"]', 'options = ["roof", "red", "blue"]')
+    + """\
+soft = true
+station = "end"
+
+[line.paint]
+colours = ["red", "blue"]
+batch_max = 10
+
+[line.pools]
+fitters = 3
+agvs = 2
+
+[[line.stations]]
+name = "end"
+cycle_s = 50
+extra_s = {roof = 20, one = 5}
+buffer = 3
+spread_permille = 120
+transfer_s = 10
+return_s = 8
+uptime_s = 3600
+repair_s = 300
+rework_permille = 50
+rework_s = 600
+rework_to = "start"
+operators = "fitters"
+carriers = "agvs"
+"""
+)
+
+
 def line_of(text: str) -> int:
     return next(number for number, row in enumerate(SMALL.split("\n"), 1) if row == text)
 
@@ -78,9 +112,68 @@ def test_the_example_has_the_vehicles_of_the_road() -> None:
     assert [programme.ecus[name].agent for name in programme.variants["box"].ecus] == ["ddi"]
 
 
-def test_a_programme_survives_its_json_form() -> None:
-    programme = read_programme(EXAMPLE.read_text())
+@pytest.mark.parametrize("source", [EXAMPLE.read_text(), SMALL, WHOLE])
+def test_a_programme_survives_its_json_form(source: str) -> None:
+    programme = read_programme(source)
     assert Programme.from_document(json.loads(json.dumps(programme.to_document()))) == programme
+
+
+def test_what_the_line_has_besides_is_read_and_what_is_left_out_does_not_happen() -> None:
+    line = read_programme(WHOLE).line
+    start, end = line.stations
+    assert (start.buffer, start.spread_permille, start.uptime_s, start.operators) == (1, 50, 0, "")
+    assert (end.buffer, end.extra_s, end.rework_to, end.carriers) == (
+        3,
+        {"roof": 20, "one": 5},
+        "start",
+        "agvs",
+    )
+    assert line.pools == {"fitters": 3, "agvs": 2}
+    assert line.paint is not None
+    assert (line.paint.colours, line.paint.batch_max) == (("red", "blue"), 10)
+    assert (line.ratios[0].soft, line.ratios[0].station) == (True, "end")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("buffer = 3", "buffer = 0", "'buffer' is 0; it must be between 1"),
+        ("spread_permille = 120", "spread_permille = 9999", "between 0 and 2000"),
+        ("repair_s = 300\n", "", "station 'end': 'uptime_s' and 'repair_s' go together"),
+        ("rework_s = 600\n", "", "station 'end': 'rework_permille' and 'rework_s' go together"),
+        ('rework_to = "start"', 'rework_to = "stat"', "'stat' is no station; did you mean 'start'"),
+        ('name = "start"', 'name = "end"', "station 'end' stands twice"),
+        ('operators = "fitters"', 'operators = "fitter"', "no pool in [line.pools]; did you mean 'fitters'"),
+        ('carriers = "agvs"', 'carriers = "x"', "'x' is no pool"),
+        (
+            "{roof = 20, one = 5}",
+            "{rof = 20}",
+            "'rof' is no variant and no option of one; did you mean 'roof'",
+        ),
+        ("{roof = 20, one = 5}", "{roof = 0}", "'roof' is 0; it must be between 1"),
+        ("{roof = 20, one = 5}", "7", "must be a table"),
+        ("fitters = 3", "fitters = 0", "'fitters' is 0"),
+        ('station = "end"', 'station = "ende"', "'ende' is no station; did you mean 'end'"),
+        ("soft = true", "soft = 1", "'soft' must be true or false"),
+        ('colours = ["red", "blue"]', 'colours = ["rot"]', "'rot' is no option of a variant"),
+        ('colours = ["red", "blue"]', "colours = []", "it must have 1 to"),
+        ("batch_max = 10", "batch_max = 0", "'batch_max' is 0"),
+    ],
+)
+def test_what_cannot_be_in_a_line_is_named(old: str, new: str, words: str) -> None:
+    assert WHOLE.count(old) == 1
+    programme, problems = find_problems(WHOLE.replace(old, new))
+    assert programme is None
+    assert any(words in problem.message for problem in problems), problems
+
+
+def test_a_gate_does_not_send_vehicles_on_to_a_station_behind_it() -> None:
+    source = SMALL.replace(
+        "cycle_s = 60", 'cycle_s = 60\nrework_permille = 1\nrework_s = 1\nrework_to = "end"'
+    )
+    source += '[[line.stations]]\nname = "end"\ncycle_s = 1\n'
+    _, problems = find_problems(source)
+    assert ["'start' sends refused vehicles on to 'end'" in problem.message for problem in problems] == [True]
 
 
 @pytest.mark.parametrize(

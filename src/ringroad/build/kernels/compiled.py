@@ -21,6 +21,8 @@ import numba
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_NJIT: Any = numba.njit  # its stubs do not know every option
+
 
 def cache_folder(prefix: Path, *, writable: Callable[[Path], bool]) -> Path | None:
     """Return where machine code is kept, or None if it cannot be.
@@ -54,4 +56,12 @@ def is_kept() -> bool:
 
 def compiled(function: F) -> F:
     """Return `function` as machine code, made at its first call."""
-    return cast("F", numba.njit(cache=_FOLDER is not None, nogil=True, forceinline=True)(function))
+    return cast("F", _NJIT(cache=_FOLDER is not None, nogil=True)(function))
+
+
+def part(function: F) -> F:
+    """Return a part of a compiled function, which makes no arrays and no views of any.
+
+    numba need not count references to the arrays such a part is given, which makes small ones ten times faster.
+    """
+    return cast("F", _NJIT(cache=_FOLDER is not None, nogil=True, _nrt=False, forceinline=True)(function))

@@ -14,8 +14,7 @@ Functions share these arrays of 64-bit whole numbers, with columns named below:
 - `hurt`: windows that cost something, as option * cars + start; the last entry is their number
 - `spot[option, start]`: where in `hurt` a window is
 
-They are few and apart, not in one tuple: numba counts references to each array it takes out of a tuple, which
-made the search five times slower.
+They are few and apart, not in one tuple, of which each use costs a reference.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ringroad.build.kernels.compiled import compiled
+from ringroad.build.kernels.compiled import part
 
 Ints = NDArray[np.int64]
 Seed = NDArray[np.uint64]
@@ -59,7 +58,7 @@ PAINT: Final = 3
 STABILITY: Final = 4
 
 
-@compiled
+@part
 def draw(seed: Seed) -> int:
     """Return the next 64 random bits. Source: Marsaglia (2003), xorshift64."""
     bits = seed[0]
@@ -70,13 +69,13 @@ def draw(seed: Seed) -> int:
     return bits
 
 
-@compiled
+@part
 def below(seed: Seed, limit: int) -> int:
     """Return a random whole number from 0 to limit - 1."""
     return np.int64(((np.uint64(draw(seed)) >> np.uint64(32)) * np.uint64(limit)) >> np.uint64(32))
 
 
-@compiled
+@part
 def put(cars: Ints, line: Ints, place: Ints, position: int, car: int) -> None:
     """Set a car to a position."""
     line[AT, position] = car
@@ -84,7 +83,7 @@ def put(cars: Ints, line: Ints, place: Ints, position: int, car: int) -> None:
     place[car] = position
 
 
-@compiled
+@part
 def add(rules: Ints, sums: Ints, hurt: Ints, spot: Ints, option: int, start: int, step: int) -> None:
     """Change the count of one window, and keep the list of those that cost something."""
     before = sums[option, start]
@@ -107,7 +106,7 @@ def add(rules: Ints, sums: Ints, hurt: Ints, spot: Ints, option: int, start: int
 # Exchanges ---
 
 
-@compiled
+@part
 def _windows(rules: Ints, sums: Ints, option: int, low: int, high: int, step: int) -> int:
     """Return what the windows that start from low to high would cost more, each with `step` more cars."""
     more = 0
@@ -117,7 +116,7 @@ def _windows(rules: Ints, sums: Ints, option: int, low: int, high: int, step: in
     return more
 
 
-@compiled
+@part
 def _swap_ratios(
     cars: Ints, rules: Ints, need: Ints, line: Ints, sums: Ints, low: int, high: int, i: int, j: int
 ) -> int:
@@ -135,7 +134,7 @@ def _swap_ratios(
     return more
 
 
-@compiled
+@part
 def apply_swap(
     cars: Ints, rules: Ints, need: Ints, line: Ints, place: Ints, sums: Ints, hurt: Ints, spot: Ints,
     i: int, j: int,
@@ -157,7 +156,7 @@ def apply_swap(
 # Stretches ---
 
 
-@compiled
+@part
 def propose(line: Ints, a: int, b: int, how: int) -> None:
     """Write what the stretch a to b would become: 0 turned round, 1 the last one first, 2 the first one last."""
     for position in range(a, b + 1):
@@ -169,7 +168,7 @@ def propose(line: Ints, a: int, b: int, how: int) -> None:
             line[NEW, position] = line[AT, a if position == b else position + 1]
 
 
-@compiled
+@part
 def _steps(cars: Ints, need: Ints, line: Ints, option: int, a: int, b: int) -> bool:
     """Write how many more cars with the option the new stretch has before each position; say if any."""
     total, changed = 0, False
@@ -181,7 +180,7 @@ def _steps(cars: Ints, need: Ints, line: Ints, option: int, a: int, b: int) -> b
     return changed
 
 
-@compiled
+@part
 def _stretch_ratios(
     cars: Ints, rules: Ints, need: Ints, line: Ints, sums: Ints, low: int, high: int, a: int, b: int
 ) -> int:
@@ -199,7 +198,7 @@ def _stretch_ratios(
     return more
 
 
-@compiled
+@part
 def apply_stretch(
     cars: Ints, rules: Ints, need: Ints, line: Ints, place: Ints, sums: Ints, hurt: Ints, spot: Ints,
     a: int, b: int,
@@ -220,7 +219,7 @@ def apply_stretch(
 # Times and places: a sum over cars ---
 
 
-@compiled
+@part
 def _where(cars: Ints, what: int, car: int, position: int) -> int:
     """Return what a car costs at a position, by its times or by its place in the running plan."""
     if what == STABILITY:
@@ -229,7 +228,7 @@ def _where(cars: Ints, what: int, car: int, position: int) -> int:
     return late + cars[car, EARLY] * max(0, cars[car, READY] - position)
 
 
-@compiled
+@part
 def sum_of(cars: Ints, line: Ints, what: int, frozen: int) -> int:
     """Return what all cars that may move cost at their places."""
     total = 0
@@ -238,7 +237,7 @@ def sum_of(cars: Ints, line: Ints, what: int, frozen: int) -> int:
     return total
 
 
-@compiled
+@part
 def _sum_change(cars: Ints, line: Ints, what: int, i: int, j: int, is_swap: bool) -> int:
     if is_swap:
         mine, other = line[AT, i], line[AT, j]
@@ -254,7 +253,7 @@ def _sum_change(cars: Ints, line: Ints, what: int, i: int, j: int, is_swap: bool
 # Paint ---
 
 
-@compiled
+@part
 def _over(line: Ints, cars: int, batch: int, first: int, last: int) -> tuple[int, int]:
     """Return the cars beyond the limit in all batches that have a position from first to last, and their end."""
     start, over = first, 0
@@ -269,7 +268,7 @@ def _over(line: Ints, cars: int, batch: int, first: int, last: int) -> tuple[int
     return over, start
 
 
-@compiled
+@part
 def _changes(line: Ints, cars: int, low: int, high: int) -> int:
     """Count the positions from low to high whose colour is not the one before."""
     found = 0
@@ -279,7 +278,7 @@ def _changes(line: Ints, cars: int, low: int, high: int) -> int:
     return found
 
 
-@compiled
+@part
 def paint_of(line: Ints, cars: int, what: int, batch: int, a: int, b: int, c: int, d: int) -> int:
     """Return what the paint costs around the positions a to b and, if c is not below 0, c to d behind them."""
     if what == PAINT:
@@ -294,7 +293,7 @@ def paint_of(line: Ints, cars: int, what: int, batch: int, a: int, b: int, c: in
     return over
 
 
-@compiled
+@part
 def _paint_swap(line: Ints, cars: int, what: int, batch: int, i: int, j: int) -> int:
     mine, other = line[SHADE, i], line[SHADE, j]
     if mine == other:
@@ -306,7 +305,7 @@ def _paint_swap(line: Ints, cars: int, what: int, batch: int, i: int, j: int) ->
     return after - before
 
 
-@compiled
+@part
 def _paint_stretch(cars: Ints, line: Ints, what: int, batch: int, a: int, b: int) -> int:
     changed = False
     for position in range(a, b + 1):
@@ -325,7 +324,7 @@ def _paint_stretch(cars: Ints, line: Ints, what: int, batch: int, a: int, b: int
 # Any move ---
 
 
-@compiled
+@part
 def price_move(
     cars: Ints, rules: Ints, need: Ints, line: Ints, sums: Ints,
     what: int, low: int, high: int, batch: int, i: int, j: int, is_swap: bool,

@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ringroad.build.kernels.compiled import compiled
+from ringroad.build.kernels.compiled import compiled, part
 from ringroad.build.kernels.moves import (
     AT,
     DUE,
@@ -100,7 +100,7 @@ def place_all(
             cost[level] = paint_of(line, count, what, fixed[BATCH], low, count - 1, -1, -1)
 
 
-@compiled
+@part
 def _hurts(cars: Ints, line: Ints, what: int, position: int) -> bool:
     """Say whether the car at a position costs something on a level that is a sum over cars, or paint."""
     car = line[AT, position]
@@ -113,7 +113,7 @@ def _hurts(cars: Ints, line: Ints, what: int, position: int) -> bool:
     return position > 0 and line[SHADE, position] != line[SHADE, position - 1]
 
 
-@compiled
+@part
 def _pick(
     cars: Ints, rules: Ints, line: Ints, hurt: Ints, seed: Seed,
     what: int, low: int, high: int, frozen: int,
@@ -138,7 +138,7 @@ def _pick(
     return position
 
 
-@compiled
+@part
 def _partner(
     cars: Ints, line: Ints, place: Ints, groups: Ints, group_from: Ints, seed: Seed,
     what: int, frozen: int, i: int,
@@ -155,7 +155,7 @@ def _partner(
     return frozen + below(seed, cars.shape[0] - frozen)
 
 
-@compiled
+@part
 def _judge(
     cars: Ints, rules: Ints, need: Ints, levels: Ints, fixed: Ints, line: Ints, sums: Ints,
     seed: Seed, heat: NDArray[np.float64], i: int, j: int, is_swap: bool,
@@ -174,7 +174,7 @@ def _judge(
     return True
 
 
-@compiled
+@part
 def _is_less(one: Ints, other: Ints) -> bool:
     for level in range(one.shape[0]):
         if one[level] != other[level]:

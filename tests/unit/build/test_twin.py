@@ -1,0 +1,307 @@
+"""The twin: two kernels and SimPy give the same times; luck is the same for every plan; a judge that fails closed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ringroad.build.model import Line as PlantLine
+from ringroad.build.model import Ratio, Station
+from ringroad.build.plan_line import Order
+from ringroad.build.twin.arrays import line_arrays
+from ringroad.build.twin.judge import judge
+from ringroad.build.twin.run import REPLICATIONS_MAX, replicate
+from ringroad.kernel.errors import InvalidInput
+from support.simpy_line import Line, by_events, by_flow, simulate
+
+pytestmark = pytest.mark.timeout(400)  # the first call compiles, once per machine
+
+NOW = datetime(2026, 11, 23, 6, tzinfo=UTC)
+
+
+def random_line(seed: int, *, full: bool, vehicles: int = 40, stations: int = 5) -> Line:
+    """A line by chance; with `full`, all that the heap kernel knows. Times are so odd that none falls together."""
+    rng = np.random.default_rng(seed)
+    none: list[list[float]] = [[] for _ in range(stations)]
+    line = Line(
+        order=rng.permutation(vehicles).tolist(),
+        work=rng.gamma(9, 60 / 9, (vehicles, stations)),
+        release=np.sort(rng.uniform(0, 60 * vehicles, vehicles)).tolist() if seed % 2 else [0.0] * vehicles,
+        places=rng.integers(1, 5, stations).tolist(),
+        transfer=rng.uniform(1, 9, stations).tolist(),
+        returns=rng.uniform(1, 9, stations).tolist(),
+        pools=[2, 1, 2],
+        operators=[-1] * stations,
+        carriers=[-1] * stations,
+        bad=np.zeros((vehicles, stations), dtype=np.int64),
+        rework=rng.uniform(50, 200, stations).tolist(),
+        rework_to=[int(rng.integers(0, station + 1)) for station in range(stations)],
+        up=none,
+        down=none,
+        crews=sorted(
+            (
+                (int(rng.integers(0, stations)), int(rng.integers(1, 3)), float(rng.uniform(60, 200)),
+                 set(np.flatnonzero(rng.random(vehicles) < 0.4).tolist()))
+                for _ in range(2)
+            ), key=lambda crew: crew[0],
+        ),
+    )  # fmt: skip
+    if full:
+        line.operators = rng.choice([-1, 0, 1], stations).tolist()
+        line.carriers = [-1, *rng.choice([-1, 2], stations - 1).tolist()]
+        line.bad = (rng.random((vehicles, stations)) < 0.1) * rng.integers(1, 3, (vehicles, stations))
+        line.up = [rng.exponential(400, 30).tolist() if rng.random() < 0.6 else [] for _ in range(stations)]
+        line.down = [rng.exponential(120, len(up)).tolist() for up in line.up]
+    return line
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_flow_line_has_the_same_times_in_both_kernels_and_in_simpy(seed: int) -> None:
+    line = random_line(seed, full=False)
+    expected, _ = simulate(line)
+    np.testing.assert_array_equal(by_flow(line), expected)
+    np.testing.assert_array_equal(by_events(line)[0], expected)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_breakdowns_rework_operators_and_carriers_are_as_in_simpy(seed: int) -> None:
+    line = random_line(seed, full=True)
+    expected, _ = simulate(line)
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(
+        by_events(line)[0], expected, rtol=0, atol=1e-9
+    )  # seconds; sums in another order
+
+
+def plain(work: list[list[float]], **changes: Any) -> Line:
+    stations = len(work[0])
+    none: list[list[float]] = [[] for _ in range(stations)]
+    base: dict[str, Any] = {
+        "order": list(range(len(work))), "work": np.array(work), "release": [0.0] * len(work),
+        "places": [2] * stations, "transfer": [0.0] * stations, "returns": [0.0] * stations, "pools": [1],
+        "operators": [-1] * stations, "carriers": [-1] * stations,
+        "bad": np.zeros((len(work), stations), dtype=np.int64), "rework": [5.0] * stations,
+        "rework_to": list(range(stations)), "up": none, "down": none, "crews": [],
+    }  # fmt: skip
+    return Line(**base | changes)
+
+
+@pytest.mark.parametrize(
+    ("line", "finish"),
+    [
+        (plain([[1, 1], [1, 1], [1, 1]]), [2, 3, 4]),
+        (plain([[1, 9], [1, 1], [1, 1], [1, 1]], places=[2, 1]), [10, 11, 12, 13]),
+        (plain([[1, 1], [1, 1]], release=[0.0, 7.0]), [2, 9]),
+        (plain([[1, 1], [1, 1]], transfer=[2.0, 3.0]), [7, 8]),
+        (plain([[1], [1], [1]], crews=[(0, 1, 4.0, {0, 1, 2})]), [1, 5, 9]),
+        (plain([[1], [1], [1]], crews=[(0, 2, 4.0, {0, 1, 2})]), [1, 2, 5]),
+        (plain([[1], [1], [1]], crews=[(0, 1, 4.0, {0, 2})]), [1, 2, 5]),
+    ],
+)
+def test_small_lines_have_the_times_one_finds_by_hand(line: Line, finish: list[float]) -> None:
+    for found in (by_flow(line), by_events(line)[0], simulate(line)[0]):
+        assert found.tolist() == finish
+
+
+@pytest.mark.parametrize(
+    ("line", "finish"),
+    [
+        (plain([[4], [4]], up=[[3.0]], down=[[10.0]]), [14, 18]),
+        (plain([[4], [4]], up=[[1.0, 1.0]], down=[[1.0, 1.0]]), [6, 10]),
+        (plain([[2], [2], [2]], bad=np.array([[1], [0], [0]])), [9, 4, 6]),
+        (plain([[2, 2], [2, 2]], operators=[0, 0], transfer=[0.0, 0.5]), [6, 8]),
+        (plain([[1, 1], [1, 1]], carriers=[-1, 0], transfer=[0.0, 2.0], returns=[0.0, 3.0]), [4, 9]),
+    ],
+)
+def test_breakdowns_rework_operators_and_carriers_cost_what_one_finds_by_hand(
+    line: Line, finish: list[float]
+) -> None:
+    for found in (by_events(line)[0], simulate(line)[0]):
+        assert found.tolist() == finish
+
+
+# From the programme's line to many runs ---
+
+STATIONS = (
+    Station(name="a", cycle_s=60, spread_permille=100),
+    Station(name="b", cycle_s=55, extra_s={"roof": 20}, buffer=2),
+)
+LINE = PlantLine(name="l", stations=STATIONS, ratios=(Ratio(option="roof", p=1, q=3),))
+FULL = replace(
+    LINE,
+    stations=(
+        replace(STATIONS[0], operators="fitters", uptime_s=3_600, repair_s=300),
+        replace(STATIONS[1], operators="fitters", carriers="agvs", transfer_s=10, return_s=10,
+                rework_permille=50, rework_s=200, rework_to="a"),
+    ),
+    pools={"fitters": 2, "agvs": 1},
+)  # fmt: skip
+
+
+def orders(count: int, *, roofs: int = 0) -> list[Order]:
+    return [
+        Order(
+            id=f"o{n}", programme_id="p", variant="v", options=("roof",) if n < roofs else (), received_at=NOW
+        )
+        for n in range(count)
+    ]
+
+
+def runs(line: PlantLine, plans: list[list[int]], **changes: Any) -> Any:
+    given: dict[str, Any] = {"on_line": 0, "replications": 120, "seed": 1, "threads": 2} | changes
+    roofs = given.pop("roofs", 0)
+    return replicate(line_arrays(line, orders(len(plans[0]), roofs=roofs)), plans, **given)
+
+
+@pytest.mark.parametrize("line", [LINE, FULL])
+def test_the_same_plan_has_the_same_luck_on_any_number_of_threads_and_another_seed_another(
+    line: PlantLine,
+) -> None:
+    plan = list(range(30))
+    found = runs(line, [plan, plan], roofs=10)
+    np.testing.assert_array_equal(found[:, 0], found[:, 1])
+    np.testing.assert_array_equal(found, runs(line, [plan, plan], roofs=10, threads=1))
+    assert not np.array_equal(found, runs(line, [plan, plan], roofs=10, seed=2))
+    assert np.isfinite(found).all()
+    assert len({float(each) for each in found[:, 0, 29]}) > 100
+
+
+def test_a_vehicle_keeps_its_luck_at_another_place() -> None:
+    alone = replace(LINE, stations=(replace(STATIONS[0], buffer=50),), ratios=())
+    plan = list(range(20))
+    forward, backward = runs(alone, [plan, plan[::-1]])[:, 0], runs(alone, [plan, plan[::-1]])[:, 1]
+    np.testing.assert_allclose(forward.max(axis=1), backward.max(axis=1), atol=60)
+    first = runs(alone, [plan])[:, 0, 0]
+    np.testing.assert_allclose(first, runs(alone, [[1, 0, *plan[2:]]])[:, 0, 0] - 60, atol=40)
+
+
+def test_times_have_the_mean_and_spread_of_their_station() -> None:
+    one = replace(LINE, stations=(replace(STATIONS[0], cycle_s=50),), ratios=())
+    found = runs(one, [[0]], replications=20_000)[:, 0, 0]
+    assert found.mean() == pytest.approx(50, rel=0.005)
+    assert found.std() == pytest.approx(5, rel=0.03)
+
+
+def test_breakdowns_and_rework_happen_as_often_as_they_should() -> None:
+    down = replace(
+        LINE, stations=(replace(STATIONS[0], spread_permille=0, uptime_s=900, repair_s=100),), ratios=()
+    )
+    assert (runs(down, [[0]], replications=20_000)[:, 0, 0] > 60).mean() == pytest.approx(60 / 900, rel=0.1)
+    bad = replace(
+        LINE,
+        stations=(replace(STATIONS[0], spread_permille=0, rework_permille=200, rework_s=300),),
+        ratios=(),
+    )
+    assert (runs(bad, [[0]], replications=20_000)[:, 0, 0] > 60).mean() == pytest.approx(0.2, rel=0.05)
+
+
+def test_a_violated_ratio_makes_the_line_wait_and_a_kept_one_does_not() -> None:
+    calm = replace(LINE, stations=(Station(name="a", cycle_s=60, spread_permille=0),))
+    bunched, spread = list(range(9)), [0, 3, 4, 1, 5, 6, 2, 7, 8]
+    found = runs(calm, [bunched, spread], roofs=3, replications=1)
+    assert found[0, 1].max() == 9 * 60
+    assert found[0, 0].max() > 9 * 60
+
+
+def test_vehicles_on_the_line_entered_before_now() -> None:
+    calm = replace(LINE, stations=(Station(name="a", cycle_s=60, spread_permille=0),), ratios=())
+    assert runs(calm, [[0, 1, 2]], on_line=2, replications=1)[0, 0].tolist() == [-60, 0, 60]
+
+
+def test_extra_work_is_in_the_mean_and_a_shared_pool_in_the_plan() -> None:
+    arrays = line_arrays(FULL, orders(2, roofs=1))
+    assert arrays.mean.tolist() == [[60, 75], [60, 55]]
+    assert arrays.plan.tolist() == [[2, 0, -1, 0], [3, 0, 1, 0]]
+    assert (arrays.needs_events, line_arrays(LINE, []).needs_events) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("plans", "changes"),
+    [
+        ([[0, 0]], {}),
+        ([[0]], {}),
+        ([[0, 1, 2]], {}),
+        ([[0, 1]], {"replications": -1}),
+        ([[0, 1]], {"replications": REPLICATIONS_MAX + 1}),
+    ],
+)
+def test_runs_that_cannot_be_are_refused(plans: list[list[int]], changes: dict[str, Any]) -> None:
+    given: dict[str, Any] = {"on_line": 0, "replications": 1, "seed": 1, "threads": 1} | changes
+    with pytest.raises(InvalidInput):
+        replicate(line_arrays(LINE, orders(2)), plans, **given)
+
+
+def test_a_line_without_stations_or_with_too_many_vehicles_has_no_twin() -> None:
+    with pytest.raises(InvalidInput):
+        line_arrays(replace(LINE, stations=()), orders(1))
+    with pytest.raises(InvalidInput):
+        line_arrays(LINE, orders(1) * 10_001)
+
+
+# The judge ---
+
+TAKT_S = 60.0
+CALM = np.full((1_000, 2), 1_000.0)
+
+
+def verdict(new: Any, *, running: Any = CALM, due: tuple[float, float] = (np.inf, 1_100.0)) -> Any:
+    return judge(running, new, due, ["a", "b"], takt_s=TAKT_S)
+
+
+def shifted(share: float, seconds: float, *, vehicle: int = 1) -> Any:
+    found = CALM.copy()
+    found[: int(1_000 * share), vehicle] += seconds
+    return found
+
+
+@pytest.mark.parametrize(
+    ("new", "expected"),
+    [
+        (CALM, (True, 1000, ())),  # no difference to see: it costs less as counted
+        (CALM - 500, (True, 1000, ())),
+        (CALM + 61, (False, 0, ())),  # the line ends later
+        (CALM + 60, (True, 1000, ())),  # by no more than a takt
+        (shifted(0.1, 300, vehicle=0), (True, 900, ())),
+        (shifted(0.101, 300, vehicle=0), (False, 899, ())),
+        (shifted(0.05, 300), (True, 950, ())),  # late in few runs
+        (shifted(0.2, 300), (False, 800, ("b",))),
+        (shifted(0.2, 110), (False, 800, ("b",))),
+    ],
+)
+def test_a_plan_is_released_if_it_is_better_often_enough_and_breaks_no_due_time(
+    new: Any, expected: tuple[bool, int, tuple[str, ...]]
+) -> None:
+    found = verdict(new)
+    assert (found.released, found.better_permille, found.broken) == expected
+    assert found.reason
+
+
+def test_less_lateness_is_worth_a_longer_line() -> None:
+    running, new = CALM.copy(), CALM.copy()
+    running[:, 1] = 1_500  # 400 late
+    new[:, 0] = 1_700  # the line ends later, nobody waits for that one
+    found = verdict(new, running=running)
+    assert (found.released, found.late_s, found.end_s) == (True, (400, 0), (1_500, 1_700))
+
+
+def test_one_broken_due_time_is_enough_to_refuse() -> None:
+    running = CALM.copy()
+    running[:, 0] = 9_000
+    found = judge(running, CALM + 101, (5_000.0, 1_100.0), ["a", "b"], takt_s=TAKT_S)
+    assert (found.released, found.better_permille, found.broken) == (False, 1000, ("b",))
+    assert found.reason == "1 in time now would be late at the 0.9 quantile: b"
+
+
+@pytest.mark.parametrize("new", [CALM[:99], np.full((1_000, 2), np.nan), np.full((1_000, 2), np.inf)])
+def test_a_twin_that_did_not_run_through_releases_nothing(new: Any) -> None:
+    assert not judge(CALM[: len(new)], new, (np.inf, np.inf), ["a", "b"], takt_s=TAKT_S).released
+    assert not judge(new, CALM[: len(new)], (np.inf, np.inf), ["a", "b"], takt_s=TAKT_S).released
+
+
+def test_an_empty_line_is_no_worse() -> None:
+    none = np.zeros((1_000, 0))
+    assert judge(none, none, [], [], takt_s=TAKT_S).released
