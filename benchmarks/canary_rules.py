@@ -57,10 +57,10 @@ class MannWhitney:
         self._hour.append(counts)
         if len(self._hour) < round(1 / TICK_H):
             return np.zeros(self._u.size, dtype=bool)
-        treated = sum(c.treated for c in self._hour) / np.maximum(
-            sum(c.treated_exposure for c in self._hour), 1
+        treated, control, treated_exposure, control_exposure = np.sum(
+            [(c.treated, c.control, c.treated_exposure, c.control_exposure) for c in self._hour], axis=0
         )
-        control = sum(c.control for c in self._hour) / sum(c.control_exposure for c in self._hour)
+        treated, control = treated / np.maximum(treated_exposure, 1), control / control_exposure
         self._hour.clear()
         n = self._hours
         self._treated[:, n], self._control[:, n] = treated, control

@@ -1,0 +1,35 @@
+"""The benchmark's campaigns, a few of each: what the policy promises must not be lost on the way.
+
+The figures themselves come from `make bench ARGS=canary`; here a seed is fixed and the limits are the targets.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from benchmarks.canary import POLICIES, simulate
+from benchmarks.canary_fleet import BAD_2, BAD_5, COLD, DEAD, GOOD, Update
+
+OURS = POLICIES["ours, harm budget"]
+SEED = 1
+
+
+@pytest.mark.parametrize(("update", "median", "p95"), [(BAD_2, 40, 60), (BAD_5, 60, 90)])
+def test_a_bad_update_harms_few(update: Update, median: float, p95: float) -> None:
+    outcome = simulate(OURS, update, replicates=200, seed=SEED)
+    assert np.isfinite(outcome.halted_h).all()
+    assert np.median(outcome.harmed) <= median
+    assert np.quantile(outcome.harmed, 0.95) <= p95
+
+
+def test_a_dead_update_meets_no_more_than_fifty_vehicles() -> None:
+    outcome = simulate(OURS, DEAD, replicates=400, seed=SEED)
+    assert np.isfinite(outcome.halted_h).all()
+    assert outcome.exposed.max() <= 50
+
+
+@pytest.mark.parametrize("update", [GOOD, COLD])
+def test_a_good_update_is_hardly_ever_halted_and_is_out_in_five_days(update: Update) -> None:
+    outcome = simulate(OURS, update, replicates=60, seed=SEED)
+    assert np.isfinite(outcome.halted_h).sum() <= 3  # at 1 % more would come once in 2,000 seeds
+    assert np.median(outcome.to_90_h) <= 120
