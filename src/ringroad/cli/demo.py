@@ -25,7 +25,7 @@ import structlog
 from ringroad.cli.engines import READY
 from ringroad.cli.keys import KeyCounts, KeyFolders, init_keys, load_offline_signers
 from ringroad.cli.shell import Shell
-from ringroad.cli.supervisor import end_supervisor, prepare_var, read_state
+from ringroad.cli.supervisor import DEMO, end_supervisor, prepare_var, read_state
 from ringroad.kernel.clock import new_secret
 from ringroad.kernel.errors import Conflict, InvalidInput, Unavailable
 from ringroad.sim.api import TIMEOUT_S, Api
@@ -78,7 +78,7 @@ class Place:
     "--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True, help="Which story is told."
 )
 @click.option("--vehicles", type=click.IntRange(20, 500), default=50, show_default=True, help="In the field.")
-@click.option("--folder", type=click.Path(path_type=Path), default=Path("var/demo"), show_default=True)
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("var") / DEMO, show_default=True)
 @click.option("--firmware", type=click.Path(path_type=Path), default=Path(".firmware"), show_default=True)
 @click.pass_obj
 def command(  # noqa: PLR0917 - click's form

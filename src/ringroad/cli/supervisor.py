@@ -38,6 +38,9 @@ from ringroad.storage.settings import Settings
 from ringroad.storage.streams import ensure_consumer
 
 MARKER = "RINGROAD"  # a file of this name says that a var folder is ours
+DEMO = (
+    "demo"  # folder in var that `ringroad demo` uses unless told otherwise; a var that holds only it is new
+)
 MARKER_TEXT = '{"format": 1}\n'
 LOOK_S: Final = 0.25  # seconds between two looks at the children
 BACKOFF_S: Final = (0.2, 1.0, 3.0, 10.0, 30.0)  # seconds before a child is started again
@@ -132,7 +135,9 @@ def check_var(var: Path) -> None:
         if not var.exists():
             return
         marker = var / MARKER
-        foreign = not var.is_dir() or (not marker.is_file() and any(var.iterdir()))
+        foreign = not var.is_dir() or (
+            not marker.is_file() and any(path.name != DEMO for path in var.iterdir())
+        )
         newer = (
             not foreign
             and marker.is_file()
