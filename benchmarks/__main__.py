@@ -9,6 +9,7 @@ from benchmarks.figures import keep, show
 
 BENCHMARKS = (
     "gateway",
+    "gateway_million",
     "vecu_transfer",
     "doip",
     "isotp",
