@@ -61,25 +61,32 @@ def part(variant: Variant, number: int, second_cuts: float) -> list[tuple[int, S
     return found
 
 
-def run() -> list[Figure]:
-    started_s = time.perf_counter()
+def plan() -> float:
+    """Second cuts per first one, so that all together are a little more than `SCENARIOS`."""
     cuts = ecu_cuts = 0
     for variant in VARIANTS:
         with scratch() as folder:
             lab = prepared(folder, variant)
             cuts += len(lab.pictures) * len(KEEPS)
             ecu_cuts += len(lab.flash_steps) * len(KEEPS)
-    # Per first cut; not every recovery is as long as `Lab.cut` thinks.
-    second_cuts = 1.2 * (SCENARIOS - cuts - ecu_cuts) / cuts
+    return 1.2 * (SCENARIOS - cuts - ecu_cuts) / cuts  # not every recovery is as long as `Lab.cut` thinks
+
+
+def run() -> list[Figure]:
+    started_s = time.perf_counter()
+    second_cuts = plan()
+    found = []
     with ProcessPoolExecutor() as pool:
         work = [
             pool.submit(part, variant, number, second_cuts) for number in range(PARTS) for variant in VARIANTS
         ]
-        found = []
         for done, each in enumerate(work, start=1):
             found += each.result()
             print(f"part {done} of {len(work)}: {len(found)} scenarios", file=sys.stderr, flush=True)
-    took_s = time.perf_counter() - started_s
+    return figures_of(found, took_s=time.perf_counter() - started_s)
+
+
+def figures_of(found: list[tuple[int, Scenario]], *, took_s: float) -> list[Figure]:
     torn = [scenario for _, scenario in found if scenario.problem]
     for scenario in torn[:SHOWN_MAX]:
         print(f"torn: {scenario}")
