@@ -45,8 +45,7 @@ USER = "ringroad"
 DATABASE = "ringroad"
 PORT = 5432  # names the socket; a TCP port only when `listen` is set
 START_S_MAX = 120.0  # seconds; replaying the log after a crash is the slow case
-START_TRIES_MAX = 20  # a killed server's children hold its memory for up to some seconds
-TRY_S = 0.25  # seconds between two tries
+TRY_S = 0.25  # seconds between two tries while a killed server's children still hold its memory
 READY_S = 0.03  # seconds between two looks
 
 # Small machine, durable: a vehicle's report is on disk before it is answered.
@@ -212,23 +211,30 @@ class Postgres:
         fresh.rename(self.data)
 
     def _end_leftover(self) -> None:
-        """End a server whose supervisor was killed; forget one that is gone but left its lock file."""
+        """End a server whose supervisor was killed; forget one that is gone but left its lock files.
+
+        PostgreSQL itself believes a lock file for as long as its process id is taken: by a killed server whom its
+        parent has not buried yet, or by a stranger.
+        """
         pid = self.pid()
         if pid is not None:
             end(pid, ask=signal.SIGINT, clock=self.clock, ask_s=60.0)
-        lock = self.data / "postmaster.pid"
-        written = _pid_in(lock)
-        if written is not None and (not is_alive(written) or self.pid() is None):
-            lock.unlink(missing_ok=True)
+        if self.pid() is None:
+            (self.data / "postmaster.pid").unlink(missing_ok=True)
+            self._socket_lock().unlink(missing_ok=True)
+
+    def _socket_lock(self) -> Path:
+        return socket_folder(self.home / "run") / f".s.PGSQL.{self.listen_port or PORT}.lock"
 
     def _launch(self, binaries: Path, run_as: RunAs) -> None:
-        for attempt in range(START_TRIES_MAX):
+        deadline_s = self.clock.monotonic_s() + START_S_MAX
+        while True:
             offset = self.log.stat().st_size if self.log.exists() else 0
             self.process = spawn(self._command(binaries), log=self.log, run_as=run_as)
             if self._wait_ready(self.process):
                 return
             text = log_since(self.log, offset)
-            if "pre-existing shared memory block" not in text or attempt == START_TRIES_MAX - 1:
+            if "pre-existing shared memory block" not in text or deadline_s < self.clock.monotonic_s():
                 self.process = None
                 raise explain(text, where=self.home)
             time.sleep(TRY_S)
@@ -353,8 +359,11 @@ def explain(text: str, *, where: Path) -> RingroadError:
             code="data_corrupt",
             detail=text,
         )
+    said = [line.partition("FATAL:")[2].strip() for line in text.splitlines() if "FATAL:" in line]
     return Unavailable(
-        "PostgreSQL did not start", hint=f"see {where / 'log' / 'postgres.log'}", detail=text[-4000:]
+        f"PostgreSQL did not start: {said[-1]}" if said else "PostgreSQL did not start",
+        hint=f"see {where / 'log' / 'postgres.log'}",
+        detail=text[-4000:],
     )
 
 
