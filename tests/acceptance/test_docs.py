@@ -242,7 +242,12 @@ def reader() -> Iterator[Reader]:
     ports = ("http_port", "https_port", "nats_port", "mqtt_port")
     env = {name: value for name, value in os.environ.items() if not name.startswith("RINGROAD_")}
     env |= {f"RINGROAD_{name.upper()}": str(free_port()) for name in ports}
-    env |= {"HOME": str(folder), "PATH": f"{ROOT / '.venv' / 'bin'}:{env['PATH']}", "COLUMNS": "120"}
+    env |= {
+        "HOME": str(folder),
+        "PATH": f"{ROOT / '.venv' / 'bin'}:{env['PATH']}",
+        "COLUMNS": "120",
+        "TERM": "xterm",
+    }
     person = Reader(folder=folder, env=env)
     yield person
     person.end()

@@ -24,12 +24,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ringroad.adapt.model import Approvals, LapReport, Rework, StageReport
+from ringroad.adapt.model import Approval, Approvals, LapReport, Rework, StageReport
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.facts import Fact, FactKind, Stage
 
 K = FactKind
 FACTS_MAX = 1_000_000  # facts of one lap; one per vehicle and update
+APPROVALS_NAMED_MAX = 100  # decisions; people make a handful per lap, who reads more reads the facts
 
 _ASKS = frozenset({K.FINDING_OPENED, K.FINDING_REOPENED, K.CHANGE_PROPOSED, K.CAMPAIGN_PLANNED})
 _YES = frozenset({K.FINDING_ACCEPTED, K.CHANGE_APPROVED, K.CAMPAIGN_APPROVED})
@@ -166,21 +167,35 @@ def _approvals(ordered: Sequence[Fact], *, end: datetime) -> Approvals:
     """Pair each request with the next decision about the same subject; one that became moot kept nobody waiting."""
     given = refused = 0
     waits: list[Span] = []
-    requests: dict[str, datetime] = {}  # by subject; an id says by itself what it is of
+    requests: dict[str, Fact] = {}  # by subject; an id says by itself what it is of
+    each: list[Approval] = []
     for fact in ordered:
         if fact.kind in _ASKS:
-            requests[fact.subject] = fact.event_at
+            requests[fact.subject] = fact
         elif fact.kind in _MOOT:
             requests.pop(fact.subject, None)
         elif fact.kind in _YES | _NO:
             given += fact.kind in _YES
             refused += fact.kind in _NO
-            asked_at = requests.pop(fact.subject, None)
-            if asked_at is not None:
-                waits.append((asked_at, max(asked_at, fact.work_started_at)))
-    waits += [(asked_at, max(asked_at, end)) for asked_at in requests.values()]
-    waiting_us = sum((stop - start) // _US for start, stop in union(waits))
-    return Approvals(given=given, refused=refused, pending=len(requests), waiting_us=waiting_us)
+            each.append(_approval(fact, "given" if fact.kind in _YES else "refused"))
+            asked = requests.pop(fact.subject, None)
+            if asked is not None:
+                waits.append((asked.event_at, max(asked.event_at, fact.work_started_at)))
+    waits += [(asked.event_at, max(asked.event_at, end)) for asked in requests.values()]
+    each += [_approval(asked, "pending") for asked in requests.values()]
+    return Approvals(
+        given=given,
+        refused=refused,
+        pending=len(requests),
+        waiting_us=sum((stop - start) // _US for start, stop in union(waits)),
+        each=tuple(each[-APPROVALS_NAMED_MAX:]),
+    )
+
+
+def _approval(fact: Fact, verdict: str) -> Approval:
+    return Approval(
+        kind=fact.kind.value, subject=fact.subject, actor=fact.actor, at=fact.event_at, verdict=verdict
+    )
 
 
 def _rework(ordered: Sequence[Fact]) -> Rework:

@@ -160,13 +160,41 @@ class StageReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """One decision that the lap needed.
+
+    Attributes:
+        kind: of the fact that is the decision; while it is pending, of the fact that asks for it.
+        subject: what was decided on: a finding, a change, a campaign.
+        actor: who decided or, while it is pending, asked.
+        at: when.
+        verdict: given, refused or pending.
+    """
+
+    kind: str
+    subject: str
+    actor: str
+    at: datetime
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Approvals:
-    """Decisions of a person or rule that the lap needed."""
+    """Decisions of a person or rule that the lap needed.
+
+    Attributes:
+        given: how many said yes.
+        refused: how many said no.
+        pending: how many are still asked for.
+        waiting_us: from the request until work on the decision began; overlapping waits count once.
+        each: which ones these are, in order; the latest `APPROVALS_NAMED_MAX` of them.
+    """
 
     given: int
     refused: int
     pending: int
-    waiting_us: int  # from the request until work on the decision began; overlapping waits count once
+    waiting_us: int
+    each: tuple[Approval, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from ringroad.cli.campaign_text import gate_text, waves_text
 from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO
 from ringroad.cli.shell import Shell
+from ringroad.cli.tables import can_redraw
 from ringroad.kernel.errors import Unavailable
 
 INTERVAL_S: Final = 1.0  # seconds between two looks
@@ -23,12 +24,12 @@ ENDED: Final = frozenset({"halted", "aborted", "finished"})
 def watch_campaign(shell: Shell, client: Client, campaign_id: str) -> int:
     """Show progress until the campaign ends, and return the exit status.
 
-    A terminal shows the waves in place; elsewhere each change is a line.
+    A terminal shows the waves in place; elsewhere, or with TERM=dumb, each change is a line.
 
     Raises:
         Unavailable: the server does not answer for half a minute.
     """
-    in_place = sys.stdout.isatty() and not shell.json
+    in_place = can_redraw(sys.stdout) and not shell.json
     height, shown, silent = 0, "", 0
     while True:
         try:

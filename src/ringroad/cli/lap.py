@@ -104,6 +104,7 @@ def _text(report: Mapping[str, Any], outcomes: Sequence[Mapping[str, Any]]) -> s
     tail_ = details(
         (
             ("approvals", f"{given}; waited {_span(approvals['waiting_us'])}"),
+            *(("", _approval(each)) for each in approvals["each"]),
             ("rework", [f"{name.replace('_', ' ')} {count}" for name, count in rework.items() if count]),
             *(
                 (
@@ -115,6 +116,12 @@ def _text(report: Mapping[str, Any], outcomes: Sequence[Mapping[str, Any]]) -> s
         )
     )
     return f"{head}\n\n{stages}\n\n{tail_}"
+
+
+def _approval(each: Mapping[str, Any]) -> str:
+    """Return which decision one of those counted was."""
+    what = f"{each['kind'].replace('.', ' ').replace('_', ' ')} by {each['actor']}, {exactly(each['at'])}"
+    return f"{what}: waits for a decision" if each["verdict"] == "pending" else what
 
 
 def _span(microseconds: int) -> str:

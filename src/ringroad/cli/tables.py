@@ -1,10 +1,11 @@
-"""How lists and single things look on a terminal. Pure."""
+"""How lists and single things look on a terminal. Pure, but for the question what kind of terminal it is."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 TAIL_CHARS: Final = 8  # random characters of an id that are shown; the console shows the same
 CELL_CHARS_MAX: Final = 60  # characters of one cell; the whole text is in `show` and in --json
@@ -89,6 +90,11 @@ def problems(found: Sequence[Mapping[str, Any]]) -> str:
 def blocks(found: Sequence[Mapping[str, Any]]) -> bool:
     """Say whether a check found something that stops."""
     return any(each["severity"] == "blocking" for each in found)
+
+
+def can_redraw(stream: TextIO) -> bool:
+    """Say whether what was written to a stream can be written over: it is a terminal that moves its cursor."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:

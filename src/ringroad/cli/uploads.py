@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ringroad.cli.client import Client
+from ringroad.cli.tables import can_redraw
 from ringroad.kernel.errors import InvalidInput
 
 BAR_BYTES_MIN = 2 * 1024**2  # bytes; a smaller file is there before a bar is drawn
@@ -33,8 +34,7 @@ def upload(client: Client, path: str, file: Path, *, query: Mapping[str, object]
     try:
         with file.open("rb") as source:
             size_bytes = file.stat().st_size
-            wanted = size_bytes > BAR_BYTES_MIN and sys.stderr.isatty()
-            if not wanted:
+            if size_bytes <= BAR_BYTES_MIN or not can_redraw(sys.stderr):
                 return client.upload(path, source, size_bytes=size_bytes, progress=_quiet, query=query)
             with click.progressbar(length=size_bytes, label=file.name, file=sys.stderr) as bar:
                 return client.upload(path, source, size_bytes=size_bytes, progress=bar.update, query=query)

@@ -57,6 +57,16 @@ class StageTimes(msgspec.Struct, frozen=True, kw_only=True):
     censored: bool  # still running
 
 
+class ApprovalView(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision; while it is pending, the fact that asks for it."""
+
+    kind: str  # of the fact
+    subject: str
+    actor: str
+    at: datetime
+    verdict: str  # given, refused or pending
+
+
 class ApprovalCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Decisions that were asked for."""
 
@@ -64,6 +74,7 @@ class ApprovalCounts(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     pending: int
     waiting_us: int
+    each: list[ApprovalView]  # the latest hundred
 
 
 class ReworkCounts(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringroad.adapt.lead_time import (
+    APPROVALS_NAMED_MAX,
     covered_us,
     lap_report,
     union,
@@ -129,6 +130,11 @@ def test_a_straight_lap_is_exact() -> None:
     # accepted: 10..25, approved: 50..58, campaign: 105..114
     assert report.approvals.waiting_us == (15 + 8 + 9) * MINUTE_US
     assert (report.approvals.given, report.approvals.refused, report.approvals.pending) == (3, 0, 0)
+    assert [(each.kind, each.verdict) for each in report.approvals.each] == [
+        ("finding.accepted", "given"),
+        ("change.approved", "given"),
+        ("campaign.approved", "given"),
+    ]
     assert report.rework.releases_again == report.rework.campaigns_halted == 0
     assert {item.visits for item in report.stages} == {1}
     assert not any(item.censored for item in report.stages)
@@ -203,6 +209,10 @@ def test_an_open_lap_is_counted_up_to_now_and_censored() -> None:
     assert minutes(report)["design"][0] == 65
     assert [item.stage for item in report.stages if item.censored] == [Stage.DESIGN]
     assert report.approvals.pending == 1
+    assert [(each.kind, each.verdict) for each in report.approvals.each] == [
+        ("finding.accepted", "given"),
+        ("change.proposed", "pending"),
+    ]
     assert report.approvals.waiting_us == (15 + 25) * MINUTE_US
     assert report.elapsed_us == 75 * MINUTE_US
 
@@ -227,6 +237,20 @@ def test_a_rejected_finding_ends_its_lap() -> None:
     assert not report.is_open
     assert report.elapsed_us == 25 * MINUTE_US
     assert report.approvals.refused == 1
+    assert [(each.kind, each.verdict) for each in report.approvals.each] == [("finding.rejected", "refused")]
+
+
+def test_many_decisions_are_all_counted_and_the_latest_are_named() -> None:
+    facts = [
+        fact(K.CAMPAIGN_APPROVED, 80 + count, subject=f"campaign_{count}")
+        for count in range(APPROVALS_NAMED_MAX + 20)
+    ]
+    approvals = lap_report([*STRAIGHT[:2], *facts], FAR).approvals
+    assert approvals.given == APPROVALS_NAMED_MAX + 20
+    assert approvals.each[-1].verdict == "pending"  # the finding
+    assert [each.subject for each in approvals.each[:-1]] == [
+        f"campaign_{count}" for count in range(21, APPROVALS_NAMED_MAX + 20)
+    ]
 
 
 @pytest.mark.parametrize(

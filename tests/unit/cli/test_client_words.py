@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from ringroad.cli.campaign_text import plan_text, waves_text
 from ringroad.cli.names import read_due, read_duration_s, read_permille, read_wave
 from ringroad.cli.release_file import document_of_file, document_of_options, find_package, read_file
-from ringroad.cli.tables import details, problems, size, table, tail
+from ringroad.cli.tables import can_redraw, details, problems, size, table, tail
 from ringroad.kernel.errors import InvalidInput, NotFound
 
 PROGRAMME: dict[str, Any] = {
@@ -30,6 +31,29 @@ PACKAGES = [
     {"id": "pkg_01m8312s5r0vy3183mbkaaaaaa", "ecu": "display", "version": "3.0.0"},
     {"id": "pkg_01m8312s5r0vy3183mbkbbbbbb", "ecu": "display", "version": "3.0.0"},
 ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "term", "moves"),
+    [
+        (Terminal(), "xterm", True),
+        (Terminal(), "dumb", False),
+        (Terminal(), None, False),
+        (io.StringIO(), "xterm", False),
+    ],
+)
+def test_only_a_terminal_that_moves_its_cursor_is_written_over(
+    stream: io.StringIO, term: str | None, monkeypatch: pytest.MonkeyPatch, *, moves: bool
+) -> None:
+    monkeypatch.delenv("TERM", raising=False)
+    if term is not None:
+        monkeypatch.setenv("TERM", term)
+    assert can_redraw(stream) is moves
 
 
 @pytest.mark.parametrize(

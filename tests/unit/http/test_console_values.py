@@ -8,15 +8,47 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ringroad.adapt.lead_time import lap_report
 from ringroad.http import auth
 from ringroad.http.auth import Account, Role, Throttle
+from ringroad.http.console.lap_bars import lap_bar
+from ringroad.http.console.plant import held_back
 from ringroad.http.console.render import brief, segments, span
 from ringroad.http.console.session import safe_path
 from ringroad.http.events import render_event
+from ringroad.http.views import LapView
 from ringroad.kernel.errors import Forbidden, InvalidInput
+from ringroad.kernel.facts import Fact, FactKind
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 SALT = b"s" * auth.SALT_BYTES
+
+
+def test_held_orders_are_counted_by_reason() -> None:
+    blocked = [{"order_id": f"order_{count}", "reason": "tow_bar is blocked"} for count in range(3)]
+    assert held_back({"held": [{"order_id": "order_9", "reason": "no baseline"}, *blocked]}) == [
+        (3, "tow_bar is blocked"),
+        (1, "no baseline"),
+    ]
+    assert held_back({"held": []}) == held_back({}) == []
+
+
+def test_a_lap_is_shown_since_its_first_signal() -> None:
+    signalled, opened = (
+        Fact(
+            id=f"fact_{minute}", kind=kind, subject="x", lap_id="lap_1", causes=(), actor="test", work_started_at=at,
+            event_at=at, recorded_at=at, body={},
+        )
+        for minute, kind in ((0, FactKind.SIGNAL_OBSERVED), (10, FactKind.FINDING_OPENED))
+        for at in [NOW - timedelta(minutes=30 - minute)]
+    )  # fmt: skip
+    view = LapView(
+        id="lap_1", title="t", opened_at=opened.event_at, finding_id=None, finding_title=None, finding_state=None,
+        verdict=None, latest_kind=None,
+    )  # fmt: skip
+    bar = lap_bar(view, lap_report([signalled, opened], NOW))
+    assert bar.started_at == signalled.event_at < view.opened_at
+    assert lap_bar(view, None).started_at == view.opened_at
 
 
 def test_a_password_is_verified_and_nothing_else_is() -> None:

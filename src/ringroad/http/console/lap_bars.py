@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from ringroad.adapt.model import LapReport
@@ -25,6 +25,7 @@ class LapBar:
     """A lap, ready to draw."""
 
     view: LapView
+    started_at: datetime  # the lap's first signal
     rows: tuple[StageTime, ...]
     segments: list[dict[str, Any]]
     total: timedelta
@@ -56,4 +57,12 @@ def lap_bar(view: LapView, report: LapReport | None) -> LapBar:
         )
     total = sum((row.working + row.waiting for row in rows), timedelta())
     label = "; ".join(f"{row.stage} {span(row.working)} working, {span(row.waiting)} waiting" for row in rows)
-    return LapBar(view=view, rows=rows, segments=segments(parts), total=total, label=label, report=report)
+    return LapBar(
+        view=view,
+        started_at=report.started_at if report else view.opened_at,
+        rows=rows,
+        segments=segments(parts),
+        total=total,
+        label=label,
+        report=report,
+    )

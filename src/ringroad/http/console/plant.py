@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from litestar import Response
@@ -33,6 +35,7 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
                 "line": programme.document.get("line") or {},
                 "schedules": schedules,
                 "schedule": schedules[0] if schedules else None,
+                "held": held_back(schedules[0].document) if schedules else [],
                 "sequence": [known[i] for i in ids if i in known],
                 "blocked": reading.blocked_options(conn, programme.id),
                 "orders": reading.orders(conn, programme_id=programme.id, limit=30),
@@ -53,6 +56,14 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
         "plant.html", account=request.user, url=url_of(request), programmes=programmes, programme=programme,
         **values,
     )  # fmt: skip
+
+
+def held_back(document: Mapping[str, Any]) -> list[tuple[int, str]]:
+    """Return how many orders a schedule left out of its sequence, by reason, most first. Pure."""
+    reasons = Counter(str(each["reason"]) for each in document.get("held") or [])
+    return [
+        (count, reason) for reason, count in sorted(reasons.items(), key=lambda each: (-each[1], each[0]))
+    ]
 
 
 def _sequence(schedules: list[ScheduleView]) -> list[str]:

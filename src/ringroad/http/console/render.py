@@ -31,12 +31,12 @@ ADMIN_NAV = ("Admin", (("/accounts", "Accounts", ""),))
 TONES: Mapping[str, str] = {
     **dict.fromkeys(
         ("signed", "installed", "finished", "advance", "grow", "finish", "better", "recovered", "approved", "done", "born", "current",
-         "accepted", "ready"), "ok"),
+         "accepted", "ready", "given"), "ok"),
     **dict.fromkeys(("running", "active", "offered", "building", "planned", "checked", "info", "proposed", "open"), "run"),
-    **dict.fromkeys(("paused", "hold", "warning", "unknown", "cancelling", "expired", "rush"), "warn"),
+    **dict.fromkeys(("paused", "hold", "warning", "unknown", "cancelling", "expired", "rush", "held", "pending"), "warn"),
     **dict.fromkeys(
         ("halted", "halt", "failed", "rolled_back", "aborted", "blocked", "blocking", "worse", "not_recovered", "withdrawn",
-         "locked", "error"), "bad"),
+         "locked", "error", "refused"), "bad"),
 }  # fmt: skip
 
 
