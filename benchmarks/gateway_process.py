@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
 from ringroad.http.device.app import GatewayConfig, Gateways
+from ringroad.http.device.steering import PollPolicy
 from ringroad.http.serving import UVICORN
 from ringroad.kernel.clock import SystemClock
 from ringroad.storage.db import Connection, connect
@@ -33,7 +34,7 @@ async def main() -> None:
         url, min_size=1, max_size=4, kwargs={"autocommit": True, "row_factory": dict_row}, open=True
     )
     gateways = Gateways(
-        GatewayConfig(poll_s=300, poll_active_s=5, reports_per_min_max=1_000),
+        GatewayConfig(polls=PollPolicy(poll_s=300, poll_busy_s=5), reports_per_min_max=1_000),
         blobs=NoBlobs(), clock=SystemClock(),
         open_connection=lambda: connect(url), borrow=pool.connection,
     )  # fmt: skip

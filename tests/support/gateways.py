@@ -21,6 +21,7 @@ from psycopg_pool import ConnectionPool
 
 from ringroad.http.device.app import GatewayConfig, Gateways
 from ringroad.http.device.native import ApplyManifest
+from ringroad.http.device.steering import PollPolicy
 from ringroad.http.serving import UVICORN
 from ringroad.kernel.clock import Clock, SystemClock
 from ringroad.storage.db import Connection, connect
@@ -108,7 +109,9 @@ def serving(
         url, min_size=1, max_size=4, kwargs={"autocommit": True, "row_factory": dict_row}, open=True
     )
     gateways = Gateways(
-        GatewayConfig(poll_s=poll_s, poll_active_s=1, reports_per_min_max=reports_per_min_max),
+        GatewayConfig(
+            polls=PollPolicy(poll_s=poll_s, poll_busy_s=1), reports_per_min_max=reports_per_min_max
+        ),
         blobs=blobs,
         clock=clock or SystemClock(),
         open_connection=lambda: connect(url),

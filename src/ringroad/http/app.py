@@ -46,6 +46,7 @@ from ringroad.http.console import pages
 from ringroad.http.console.failure import for_people
 from ringroad.http.context import Context, make_context
 from ringroad.http.device.app import GatewayConfig, Gateways
+from ringroad.http.device.steering import PollPolicy
 from ringroad.http.middleware import COOKIE, Authenticate, Envelope
 from ringroad.http.routes import commands
 from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds
@@ -165,11 +166,14 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
 
 
 def _make_gateways(ctx: Context) -> Gateways:
+    settings = ctx.settings
     config = GatewayConfig(
-        poll_s=ctx.settings.poll_s,
-        poll_active_s=ctx.settings.poll_busy_s,
-        reports_per_min_max=ctx.settings.reports_per_min_max,
-    )
+        polls=PollPolicy(
+            poll_s=settings.poll_s, poll_busy_s=settings.poll_busy_s, poll_soon_s=settings.poll_soon_s,
+            poll_s_max=settings.poll_s_max, polls_per_s_max=settings.polls_per_s_max,
+        ),
+        reports_per_min_max=settings.reports_per_min_max,
+    )  # fmt: skip
     return Gateways(
         config,
         blobs=ctx.blobs,

@@ -24,7 +24,9 @@ from ringroad.http.device.wire import Answer, Header, Request, problem
 from ringroad.http.wire_limits import BoundedProtocol
 
 EXPRESS_BYTES_MAX: Final = 60_000  # bytes of a body; uvicorn stops reading for ASGI at 65,536
-LINES_KEPT: Final = 256  # sets of header lines that stay rendered; there are a dozen, and one per open action
+LINES_KEPT: Final = (
+    256  # sets of header lines that stay rendered; a dozen, and one per thing to do and interval told
+)
 _SERVER_FAULT = problem(500, "error", "the server made a mistake", hint="see its log")
 
 

@@ -70,10 +70,31 @@ class Settings:
         Path("keys-offline"), "Folder with the offline signing keys; only the command line opens it."
     )
     poll_s: int = _setting(
-        60, "Seconds between two polls of a vehicle that has nothing to do.", least=1, most=86_400
+        60,
+        "Seconds between two polls of a vehicle that has nothing to do, as long as polls_per_s_max allows it.",
+        least=1,
+        most=86_400,
     )
     poll_busy_s: int = _setting(
         5, "Seconds between two polls of a vehicle with an update open.", least=1, most=86_400
+    )
+    poll_soon_s: int = _setting(
+        30,
+        "Seconds between two polls of a vehicle that was chosen for an update and has no offer yet.",
+        least=1,
+        most=86_400,
+    )
+    poll_s_max: int = _setting(
+        3_600,
+        "Seconds that a vehicle is told to wait at most, however large the fleet or the load; poll_s if that is more.",
+        least=1,
+        most=86_400,
+    )
+    polls_per_s_max: int = _setting(
+        4_000,
+        "Polls a second of all vehicles together. Where they would be more, every vehicle is told to poll less often.",
+        least=1,
+        most=1_000_000,
     )
     reports_per_min_max: int = _setting(
         6_000,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ringroad.http.device import ddi
 from ringroad.http.device.read_model import Device, Offer, ReadModel
+from ringroad.http.device.steering import Need
 from ringroad.http.device.wire import parse_range
 from ringroad.kernel.errors import InvalidInput
 
@@ -201,6 +202,7 @@ def row(seq: int, state: str, action_id: int = 17) -> dict[str, Any]:
         "action_id": action_id,
         "release_id": "r",
         "variant": "v",
+        "chosen": state == "pending",
     }
 
 
@@ -266,3 +268,19 @@ def test_dropping_the_model_forgets_every_offer() -> None:
     known.drop()
     assert not known.devices
     assert not known.fresh
+
+
+def test_the_model_counts_what_vehicles_wait_for() -> None:
+    known = model()
+    assert known.vehicles == [1, 0, 0]
+    known.fold_assignments([row(2, "pending")])
+    assert (known.vehicles, known.devices["V"].need) == ([0, 1, 0], Need.CHOSEN)
+    known.fold_assignments([row(3, "offered")])
+    known.fold_assignments([row(4, "active")])
+    assert (known.vehicles, known.devices["V"].need) == ([0, 0, 1], Need.OFFERED)
+    known.devices["V"].close(17)
+    assert (known.vehicles, known.devices["V"].need) == ([0, 0, 1], Need.IDLE)  # nobody folded its report yet
+    known.fold_assignments([row(5, "offered"), row(6, "installed"), row(6, "installed")])
+    assert (known.vehicles, known.devices["V"].need) == ([1, 0, 0], Need.IDLE)
+    known.drop()
+    assert known.vehicles == [0, 0, 0]

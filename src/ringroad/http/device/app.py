@@ -19,6 +19,7 @@ import structlog
 from ringroad.http.device import ddi, native
 from ringroad.http.device.images import Blobs, legacy_digests, send_image
 from ringroad.http.device.read_model import Device, Offer, ReadModel
+from ringroad.http.device.steering import PollPolicy, Steering
 from ringroad.http.device.store import SQL, NewReport, ReportWriter, keep_fresh
 from ringroad.http.device.wire import (
     COME_BACK,
@@ -56,8 +57,7 @@ _STARTING = problem(503, "starting", "the gateway is reading its vehicles", COME
 class GatewayConfig:
     """What the gateways are told at start."""
 
-    poll_s: int  # seconds between polls of an idle vehicle
-    poll_active_s: int  # seconds between polls while it has something to do
+    polls: PollPolicy
     reports_per_min_max: int  # of one vehicle; beyond, it is asked to wait
     public_url: str = ""  # origin in links; empty: the Host the device used
 
@@ -81,13 +81,12 @@ class Gateways:
         self.blobs = blobs
         self.clock = clock
         self.model = ReadModel()
+        self.steering = Steering(config.polls, clock=clock, vehicles=self.model.vehicles)
         self.writer = ReportWriter(open_connection, clock=clock)
         self._open_connection = open_connection
         self._borrow = borrow
         self._native = native.NativeGateway(self, borrow, apply_manifest)
         self._bundles: dict[tuple[str, str], list[ddi.Artifact]] = {}
-        idle = Device(b"", ddi=True, config_wanted=False)
-        self._idle_poll = Answer(200, ddi.render_poll(idle, base="", poll_s=config.poll_s))
         self._minute = 0  # one object for all devices that report in it
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -249,9 +248,9 @@ class Gateways:
                 return problem(404, "not_found", "no such DDI resource")
 
     def _poll(self, request: Request, vin: str, device: Device) -> Answer:
+        poll_s = self.steering.wait_s(vin, device.need)
         if device.offer is None and not device.config_wanted:
-            return self._idle_poll
-        poll_s = self.config.poll_s if device.offer is None else self.config.poll_active_s
+            return ddi.idle_answer(poll_s)
         return Answer(200, ddi.render_poll(device, base=self._base(request, vin), poll_s=poll_s))
 
     def _base(self, request: Request, vin: str) -> str:

@@ -9,19 +9,21 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal, TypeGuard
 
 import msgspec
 import orjson
 
 from ringroad.http.device.read_model import Device, Offer
-from ringroad.http.device.wire import storable_time
+from ringroad.http.device.wire import Answer, storable_time
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.limits import ACTION_ID_MAX
 
 DETAILS_MAX = 100  # lines kept of one feedback
 DETAIL_CHARS_MAX = 1_000  # characters kept of one line
 ATTRIBUTES_MAX = 100  # per device
+IDLE_ANSWERS_KEPT = 8_192  # one per second of waiting; some 200 bytes each
 TIMESTAMP_MS_MAX = 253_402_300_799_000  # the year 9999
 
 Execution = Literal[
@@ -66,6 +68,13 @@ def sleep_text(poll_s: int) -> str:
     """Return seconds as HH:MM:SS, 8 characters, as clients parse it; 1 s to 23:59:59."""
     poll_s = min(max(poll_s, 1), 86_399)
     return f"{poll_s // 3600:02}:{poll_s // 60 % 60:02}:{poll_s % 60:02}"
+
+
+@lru_cache(maxsize=IDLE_ANSWERS_KEPT)
+def idle_answer(poll_s: int) -> Answer:
+    """Return what a device is answered that has nothing to do; nearly every poll is one of these."""
+    idle = Device(b"", ddi=True, config_wanted=False)
+    return Answer(200, render_poll(idle, base="", poll_s=poll_s))
 
 
 def render_poll(device: Device, *, base: str, poll_s: int) -> bytes:

@@ -18,6 +18,7 @@ import msgspec
 
 from ringroad.http.device.images import send_image
 from ringroad.http.device.shared_reads import SharedReads
+from ringroad.http.device.steering import is_told
 from ringroad.http.device.store import SQL, NewReport
 from ringroad.http.device.wire import (
     JSON,
@@ -43,10 +44,10 @@ if TYPE_CHECKING:
 MetadataKey = tuple[str, str, str, int]  # repository, VIN or empty, role, version (0: the newest)
 ApplyManifest = Callable[[Connection, str, bytes, datetime], None]
 
-IDLE_ETAG = b'"idle"'
 METADATA_KEPT_BYTES = 64 * 1024**2  # bytes of versioned metadata kept in memory
 _METADATA_FILE = re.compile(r"(?:([1-9][0-9]{0,8})\.)?([a-z][a-z0-9_-]{0,63})\.json")
 _IMAGE_FILE = re.compile(r"([0-9a-f]{64})\.([A-Za-z0-9][A-Za-z0-9._+-]{0,199})")
+_POLL_ETAG = re.compile(rb'"([a-z]+(?:-[0-9]+)?)-([0-9]{1,5})"')  # what to do, and when to come again
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(ReportBatch)
 
@@ -66,15 +67,13 @@ class NativeGateway:
         self._kept: OrderedDict[MetadataKey, bytes] = OrderedDict()
         self._kept_bytes = 0
         self._metadata_reads = SharedReads(self._read_metadata)
-        idle = _ENCODER.encode(Command(kind="none", poll_s=gateways.config.poll_s))
-        self._idle = Answer(200, idle, (JSON, (b"etag", IDLE_ETAG)))
 
     def express(self, request: Request, reply: Reply) -> bool:
         """Answer a poll or a batch of reports; see `Gateways.express`."""
         match request.method, request.path.split("/"):
             case "GET", ["", "uptane", "v1", "vehicles", vin]:
                 device = self._device(request, vin)
-                reply(device if isinstance(device, Answer) else self._poll(request, device))
+                reply(device if isinstance(device, Answer) else self._poll(request, vin, device))
             case "POST", ["", "uptane", "v1", "vehicles", vin, "reports"]:
                 device = self._device(request, vin)
                 if isinstance(device, Answer):
@@ -118,18 +117,19 @@ class NativeGateway:
     def _device(self, request: Request, vin: str) -> Device | Answer:
         return self._gateways.authenticate(request, vin, scheme=b"Bearer ")
 
-    def _poll(self, request: Request, device: Device) -> Answer:
+    def _poll(self, request: Request, vin: str, device: Device) -> Answer:
         offer = device.offer
-        if offer is None:
-            etag, answer = IDLE_ETAG, self._idle
-        else:
-            etag = b'"%b-%d"' % (offer.kind.encode(), offer.action_id)
-            poll_s = self._gateways.config.poll_active_s
-            command = Command(kind=offer.kind, action_id=offer.action_id, poll_s=poll_s)
-            answer = Answer(200, _ENCODER.encode(command), (JSON, (b"etag", etag)))
-        if header(request.headers, b"if-none-match") == etag:
-            return Answer(304, b"", ((b"etag", etag),))
-        return answer
+        poll_s = self._gateways.steering.wait_s(vin, device.need)
+        what = b"idle" if offer is None else b"%b-%d" % (offer.kind.encode(), offer.action_id)
+        known = _POLL_ETAG.fullmatch(header(request.headers, b"if-none-match") or b"")
+        if known is not None and known[1] == what and is_told(int(known[2]), poll_s):
+            return Answer(304, b"", ((b"etag", known[0]),))
+        command = (
+            Command(kind="none", poll_s=poll_s)
+            if offer is None
+            else Command(kind=offer.kind, action_id=offer.action_id, poll_s=poll_s)
+        )
+        return Answer(200, _ENCODER.encode(command), (JSON, (b"etag", b'"%b-%d"' % (what, poll_s))))
 
     def _reports(self, request: Request, reply: Reply, vin: str, device: Device) -> None:
         try:

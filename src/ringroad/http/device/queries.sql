@@ -3,13 +3,14 @@ SELECT vin, gateway, token_sha256, attributes = '{}'::jsonb AS config_wanted, ch
   FROM vehicle WHERE changed_seq > :after_seq;
 
 -- name: assignments
-SELECT a.action_id, a.vin, a.state, a.changed_seq, coalesce(a.release_id, c.release_id) AS release_id, v.variant
+SELECT a.action_id, a.vin, a.state, a.changed_seq, coalesce(a.release_id, c.release_id) AS release_id, v.variant,
+       a.state = 'pending' AND c.state = 'running' AS chosen
   FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
   JOIN vehicle v ON v.vin = a.vin
  WHERE a.changed_seq > :after_seq
-   AND (a.state <> 'pending' OR a.offered_at IS NOT NULL)
-   AND (:after_seq > 0 OR a.state IN ('offered', 'active', 'cancelling'))
+   AND (a.state <> 'pending' OR a.released_at IS NOT NULL OR a.offered_at IS NOT NULL)
+   AND (:after_seq > 0 OR a.state IN ('offered', 'active', 'cancelling') OR a.state = 'pending' AND c.state = 'running')
    AND NOT EXISTS (SELECT 1 FROM device_report r
                     WHERE r.action_id = a.action_id AND r.vin = a.vin AND r.kind = 'closed' AND r.applied_at IS NULL)
  ORDER BY a.changed_seq;

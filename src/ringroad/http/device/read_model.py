@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ringroad.http.device.steering import Need
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
@@ -29,16 +31,26 @@ class Offer:
 class Device:
     """One vehicle as the gateways see it. Mutable and slotted: a million of these must fit."""
 
-    __slots__ = ("closed_action_id", "config_wanted", "ddi", "minute", "offer", "reports", "token_sha256")
+    __slots__ = (
+        "closed_action_id", "config_wanted", "ddi", "minute", "offer", "reports", "stored_need", "token_sha256",
+    )  # fmt: skip
 
     def __init__(self, token_sha256: bytes, *, ddi: bool, config_wanted: bool) -> None:
         self.token_sha256 = token_sha256
         self.ddi = ddi
         self.config_wanted = config_wanted
         self.offer: Offer | None = None
+        self.stored_need = Need.IDLE  # by the database; an offer that was closed here is still one there
         self.closed_action_id = 0
         self.minute = 0  # the one in which it reported last
         self.reports = 0  # since that minute began
+
+    @property
+    def need(self) -> Need:
+        """What it waits for."""
+        if self.offer is not None:
+            return Need.OFFERED
+        return Need.CHOSEN if self.stored_need is Need.CHOSEN else Need.IDLE
 
     def knows(self, token: bytes) -> bool:
         """Tell in constant time whether `token` is this device's."""
@@ -65,6 +77,7 @@ class ReadModel:
 
     def __init__(self) -> None:
         self.devices: dict[str, Device] = {}
+        self.vehicles = [0] * len(Need)  # how many there are of each need, by the database
         self.fresh = False
         self.seq = 0  # the highest change number seen
 
@@ -73,6 +86,7 @@ class ReadModel:
         self.fresh = False
         self.seq = 0
         self.devices.clear()
+        self.vehicles[:] = [0] * len(Need)
 
     def fold_devices(self, rows: Iterable[dict[str, Any]]) -> None:
         """Take over vehicles that are new or changed."""
@@ -84,6 +98,7 @@ class ReadModel:
                     ddi=row["gateway"] == "ddi",
                     config_wanted=row["config_wanted"],
                 )
+                self.vehicles[Need.IDLE] += 1
             else:
                 device.token_sha256 = bytes(row["token_sha256"])
                 device.ddi = row["gateway"] == "ddi"
@@ -100,8 +115,10 @@ class ReadModel:
             offer = decide_offer(row)
             if offer is not None and device.closed_action_id < offer.action_id:
                 device.offer = offer
-            elif offer is None and device.offer is not None and device.offer.action_id == row["action_id"]:
+                self._note(device, Need.OFFERED)
+            elif offer is None and (device.offer is None or device.offer.action_id == row["action_id"]):
                 device.offer = None
+                self._note(device, Need.CHOSEN if row["chosen"] else Need.IDLE)
 
     def fold_closings(self, closed: Iterable[tuple[int, str]]) -> None:
         """Take over which actions vehicles ended at another gateway; the database may not know it yet."""
@@ -109,6 +126,11 @@ class ReadModel:
             device = self.devices.get(vin)
             if device is not None and device.offer is not None and device.offer.action_id == action_id:
                 device.close(action_id)
+
+    def _note(self, device: Device, need: Need) -> None:
+        self.vehicles[device.stored_need] -= 1
+        self.vehicles[need] += 1
+        device.stored_need = need
 
 
 def decide_offer(row: dict[str, Any]) -> Offer | None:

@@ -1,0 +1,69 @@
+"""When vehicles are told to poll again, over both gateways and the real read model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from support.gateways import TOKEN, VIN, FolderBlobs, add_vehicle, eventually, fill, serving
+
+pytestmark = pytest.mark.engines
+IDLE, NATIVE = "WRRDEM00000000002", "WRRDEM00000000003"
+
+
+def ddi_sleep_s(origin: str, vin: str) -> int:
+    url = f"{origin}/DEFAULT/controller/v1/{vin}"
+    text = httpx.get(url, headers={"Authorization": f"TargetToken {TOKEN}"}).json()["config"]["polling"][
+        "sleep"
+    ]
+    hours, minutes, seconds = map(int, text.split(":"))
+    return hours * 3_600 + minutes * 60 + seconds
+
+
+def test_a_vehicle_polls_sooner_the_nearer_its_update_is(pg_url: str, tmp_path: Path) -> None:
+    blobs = FolderBlobs(tmp_path)
+    fill(pg_url, blobs, b"image")
+    with psycopg.connect(pg_url, autocommit=True) as conn:
+        add_vehicle(conn, IDLE, TOKEN, "ddi")
+        with serving(pg_url, blobs, poll_s=600) as origin:
+            assert ddi_sleep_s(origin, VIN) == 1
+            assert 300 <= ddi_sleep_s(origin, IDLE) < 900
+            insert = "INSERT INTO assignment (campaign_id, vin, wave, released_at) VALUES ('campaign_1', %s, 1, {})"
+            conn.execute(insert.format("NULL"), (IDLE,))
+            assert 300 <= ddi_sleep_s(origin, IDLE) < 900  # its wave has not begun
+            conn.execute("UPDATE assignment SET released_at = now() WHERE vin = %s", (IDLE,))
+            assert eventually(lambda: 15 <= ddi_sleep_s(origin, IDLE) < 45)
+            conn.execute("UPDATE assignment SET state = 'cancelled' WHERE vin = %s", (IDLE,))
+            assert eventually(lambda: 300 <= ddi_sleep_s(origin, IDLE) < 900)
+        conn.execute("UPDATE assignment SET state = 'pending' WHERE vin = %s", (IDLE,))
+        with serving(pg_url, blobs, poll_s=600) as origin:  # a start reads it too
+            assert 15 <= ddi_sleep_s(origin, IDLE) < 45
+        conn.execute("UPDATE campaign SET state = 'paused'")
+        with serving(pg_url, blobs, poll_s=600) as origin:
+            assert 300 <= ddi_sleep_s(origin, IDLE) < 900  # who knows for how long
+
+
+def test_a_native_vehicle_is_told_another_interval_though_nothing_else_changed(
+    pg_url: str, tmp_path: Path
+) -> None:
+    blobs = FolderBlobs(tmp_path)
+    fill(pg_url, blobs, b"image")
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with psycopg.connect(pg_url, autocommit=True) as conn:
+        add_vehicle(conn, NATIVE, TOKEN, "native")
+    with serving(pg_url, blobs, poll_s=86_400) as origin:
+        url = f"{origin}/uptane/v1/vehicles/{NATIVE}"
+        first = httpx.get(url, headers=headers)
+        assert 43_200 <= first.json()["poll_s"] < 3 * 43_200
+
+        def again(etag: str) -> httpx.Response:
+            return httpx.get(url, headers={**headers, "If-None-Match": etag})
+
+        assert again(first.headers["etag"]).status_code == 304
+        stale = '"idle-60"'  # what a server told that was set otherwise
+        assert again(stale).json() == {**first.json(), "poll_s": again(stale).json()["poll_s"]}
+        for foreign in ('"idle"', '"idle-"', '"idle-999999"', '"update-1-60"', "*", "", 'W/"idle-60"'):
+            assert again(foreign).status_code == 200
