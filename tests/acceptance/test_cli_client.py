@@ -73,21 +73,29 @@ def test_an_error_is_one_json_object_when_asked(terminal: Terminal) -> None:
 def test_a_viewer_may_look_and_nothing_else(terminal: Terminal) -> None:
     t = terminal
     token = t("--json", "account", "create", "ole", "--role", "viewer").value["token"]
-    t("account", "login", "--one-time", token, "--password-file", t.file("password", PASSWORD))
+    t("account", "login", "--one-time", "--password-file", t.file("password", PASSWORD), piped=token)
     assert t("--json", "account", "whoami").value["role"] == "viewer"
     t("programme", "list")
     t("programme", "import", t.file("programme.toml", PROGRAMME), status=5)
     t("account", "list", status=5)
-    t(
-        "account", "login", "--one-time", token, "--password-file", t.file("password", PASSWORD), status=5
-    )  # spent
+    spent = ("account", "login", "--one-time", "--password-file", t.file("password", PASSWORD))
+    t(*spent, piped=token, status=5)
+    assert "no one-time token" in t(*spent, status=2).err
+    t(*spent, token, status=2)  # not as a word of the command: everybody who lists processes would see it
 
 
 def test_a_locked_account_loses_its_token_at_once(terminal: Terminal) -> None:
     t = terminal
     one_time = t("--json", "account", "create", "ole", "--role", "viewer").value["token"]
     admin = t.token()
-    t("account", "login", "--one-time", one_time, "--password-file", t.file("password", PASSWORD))
+    t(
+        "account",
+        "login",
+        "--one-time",
+        "--password-file",
+        t.file("password", PASSWORD),
+        piped=f"{one_time}\n",
+    )
     t.env["RINGROAD_TOKEN"] = admin  # the environment wins over the stored token
     assert t("--json", "account", "whoami").value["name"] == "admin"
     t("account", "change", "ole", "--lock")
@@ -251,7 +259,7 @@ def test_a_finding_becomes_an_approved_change(terminal: Terminal, world: World) 
     change = t("--json", "finding", "accept", world.open_finding_id, *words).value["id"]
     t("change", "approve", change, "--yes", status=5)  # whoever proposed it cannot
     token = t("--json", "account", "create", "ines", "--role", "approver").value["token"]
-    t("account", "login", "--one-time", token, "--password-file", t.file("password", PASSWORD))
+    t("account", "login", "--one-time", "--password-file", t.file("password", PASSWORD), piped=token)
     unasked = t("change", "approve", "Restart less", status=2)
     assert "B1042-13 below 1 per 1000 h" in unasked.err  # what would be approved is shown first
     t("change", "approve", "Restart less", "--yes")
@@ -271,7 +279,7 @@ def test_two_people_at_one_terminal_approve_what_the_other_one_proposed(
     )  # the only open one
     one_time = t("--json", "account", "create", "ines", "--role", "approver").value["token"]
     password = t.file("password", PASSWORD)
-    t("account", "login", "--as", "ines", "--one-time", one_time, "--password-file", password)
+    t("account", "login", "--as", "ines", "--one-time", "--password-file", password, piped=one_time)
     assert t("--json", "account", "whoami").value["name"] == "admin"
     t.env["RINGROAD_TOKEN"] = t.token()  # the command line wins over the environment
     assert t("--json", "account", "whoami", "--as", "ines").value["name"] == "ines"

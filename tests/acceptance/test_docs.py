@@ -175,7 +175,7 @@ class Reader:
 
     def follow(self, step: Step) -> None:
         """Type one command; check its exit status and the lines that the page shows."""
-        command = re.sub(r"\bonce_\S+", self.token or "once_none", step.command)
+        command = step.command
         status, printed = self._type(command)
         tokens = re.findall(r"\bonce_[\w-]{20,}", printed)
         self.token = tokens[-1] if tokens else self.token
@@ -197,7 +197,7 @@ class Reader:
                 if lasting:
                     self.background.append(process.pid)
                 try:
-                    printed = _converse(ours)
+                    printed = _converse(ours, token=self.token)
                     return process.wait(COMMAND_S_MAX), printed
                 finally:
                     process.kill()
@@ -215,8 +215,8 @@ class Reader:
                 time.sleep(LOOK_S)
 
 
-def _converse(terminal: int) -> str:
-    """Read what is printed until nobody holds the terminal; whenever a password is asked for, type it."""
+def _converse(terminal: int, *, token: str) -> str:
+    """Read what is printed until nobody holds the terminal; type the password or the token that is asked for."""
     printed = b""
     with selectors.DefaultSelector() as waiting:
         waiting.register(terminal, selectors.EVENT_READ)
@@ -230,6 +230,8 @@ def _converse(terminal: int) -> str:
             printed += chunk
             if re.search(rb"(assword|confirmation)[^\n]*: $", printed):
                 os.write(terminal, PASSWORD.encode() + b"\n")
+            elif re.search(rb"One-time token: $", printed):
+                os.write(terminal, token.encode() + b"\n")
     raise AssertionError(f"nothing more within {COMMAND_S_MAX} s after:\n{printed.decode()}")
 
 

@@ -21,8 +21,10 @@ import pytest
 
 from ringroad.cli.errors import EXIT_STATUS
 from ringroad.cli.supervisor import end_supervisor, read_state
-from ringroad.kernel.clock import SystemClock
+from ringroad.http import accounts_store
+from ringroad.kernel.clock import SystemClock, SystemIds, new_secret
 from ringroad.storage.blobs import Blobs
+from ringroad.storage.db import connect
 from ringroad.storage.process import command_of, is_alive
 from support.gateways import eventually
 from support.installations import START_S_MAX, Installation, installation, refused
@@ -107,8 +109,16 @@ def test_up_says_where_the_console_is_and_gives_a_token_that_is_stored_as_a_hash
     told = json.loads(old.run("--json", "status").stdout)
     assert told["well"]
     assert told["health"]["nats"] == "ok"
+    with connect(old.database_url()) as record:
+        accounts_store.set_first_password(
+            record, SystemIds(), token=token, password="correct horse battery", now=SystemClock().now(),
+            secret=new_secret,
+        )  # fmt: skip
     assert old.run("down").returncode == 0
     assert old.run("status").returncode == EXIT_STATUS["unavailable"]
+    again = old.up().stdout  # the token was used: there is no other one, and a word on how to make one
+    assert "token" not in again
+    assert "ringroad account reset admin" in again
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

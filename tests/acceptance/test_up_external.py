@@ -118,11 +118,11 @@ def add_a_package(made: Installation, token: str) -> None:
     for name, text in (("password", PASSWORD), ("programme.toml", PROGRAMME), ("brake.bin", "brake" * 99)):
         (made.folder / name).write_text(text)
     for words in (
-        ("account", "login", "--one-time", token, "--password-file", "password"),
+        ("account", "login", "--one-time", "--password-file", "password"),
         ("programme", "import", "programme.toml"),
         ("package", "add", "brake.bin", "--ecu", "brake", "--version", "1.0.0"),
     ):
-        done = made.run(*words)
+        done = made.run(*words, piped=token)
         assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -40,6 +41,28 @@ def test_a_reset_ends_every_older_token(pg_url: str, client: httpx.Client) -> No
     assert fresh.status_code == 201
     assert client.get("/api/v1/me", headers=bearer(stolen)).status_code == 401
     assert client.get("/api/v1/me", headers=bearer(fresh.json()["token"])).status_code == 200
+
+
+def test_a_start_gives_a_token_until_an_admin_who_may_sign_in_has_a_password(pg_url: str) -> None:
+    who: dict[str, Any] = {"now": SystemClock().now(), "secret": new_secret}
+    with connect(pg_url) as conn:
+        assert accounts_store.issue_first_token(conn, SystemIds(), **who)
+        once = accounts_store.issue_first_token(conn, SystemIds(), **who)  # nobody used the one before
+        assert once
+        account = accounts_store.set_first_password(conn, SystemIds(), token=once, password=PASSWORD, **who)
+        assert account
+        assert account.name == "admin"
+        assert accounts_store.issue_first_token(conn, SystemIds(), **who) is None
+        reset = accounts_store.issue_one_time_token(conn, SystemIds(), **who)
+        assert accounts_store.issue_first_token(conn, SystemIds(), **who) is None
+        kinds = ("one_time",)
+        assert accounts_store.account_of_token(conn, reset, kinds=kinds, now=who["now"])  # a start leaves it
+
+
+def test_only_an_admin_counts_as_one(pg_url: str) -> None:
+    add_account(pg_url, "vera", Role.VIEWER)
+    with connect(pg_url) as conn:
+        assert accounts_store.issue_first_token(conn, SystemIds(), now=SystemClock().now(), secret=new_secret)
 
 
 def test_an_unknown_one_time_token_costs_no_slow_hash(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import logging
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -110,6 +112,16 @@ class Result:
         return msgspec.json.decode(self.err.strip().splitlines()[-1])["error"]
 
 
+@contextmanager
+def patch_stdin(text: str) -> Iterator[None]:
+    """Let a command in this process read `text` as one whose standard input is a pipe."""
+    before, sys.stdin = sys.stdin, io.StringIO(text)
+    try:
+        yield
+    finally:
+        sys.stdin = before
+
+
 @dataclass(kw_only=True)
 class Terminal:
     """Runs commands as a person would, in one folder."""
@@ -120,16 +132,17 @@ class Terminal:
     env: dict[str, str] = field(default_factory=dict)
     transcript: list[str] = field(default_factory=list)
 
-    def __call__(self, *words: str, status: int = 0) -> Result:
+    def __call__(self, *words: str, status: int = 0, piped: str = "") -> Result:
         """Run one command, insist on its exit status, and write both down."""
-        result = self.ask(*words, status=status)
+        result = self.ask(*words, status=status, piped=piped)
         self.transcript.append(_entry(words, result.err, result.out, status))
         return result
 
-    def ask(self, *words: str, status: int = 0) -> Result:
-        """Run one command and insist on its exit status."""
+    def ask(self, *words: str, status: int = 0, piped: str = "") -> Result:
+        """Run one command, with `piped` on its standard input, and insist on its exit status."""
         self.capture.readouterr()
-        got = run(["--var", str(self.settings.var), *words], self.environment())
+        with patch_stdin(piped):
+            got = run(["--var", str(self.settings.var), *words], self.environment())
         said = self.capture.readouterr()
         assert got == status, f"ringroad {' '.join(words)}: {got}\n{said.out}\n{said.err}"
         return Result(status=got, out=said.out, err=said.err)
@@ -142,7 +155,7 @@ class Terminal:
             )
         password = self.folder / "password"
         password.write_text(PASSWORD + "\n")
-        self("account", "login", "--one-time", token, "--password-file", str(password))
+        self("account", "login", "--one-time", "--password-file", str(password), piped=token)
 
     def file(self, name: str, content: bytes | str) -> str:
         """Write a file and return its path."""

@@ -41,7 +41,7 @@ class Installation:
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "ringroad.cli", "--var", str(self.var), *words]
 
-    def run(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, piped: str = "", **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.command(*words),
             check=False,
@@ -49,6 +49,7 @@ class Installation:
             text=True,
             cwd=self.folder,
             env=self.env | env,
+            input=piped,
             timeout=START_S_MAX,
         )
 

@@ -18,6 +18,7 @@ from ringroad.kernel.clock import new_secret
 from ringroad.kernel.errors import InvalidInput, NotFound
 
 DAY_S = 86_400
+TOKEN_CHARS_MAX = 1_000  # characters of a line; a one-time token has 48
 ROLES = click.Choice([role.value for role in Role])
 
 
@@ -29,22 +30,23 @@ def group() -> None:
 @group.command(
     "login",
     epilog=example(
-        "ringroad account login --one-time rr1_...        (the token that `ringroad up` prints; sets a password)",
+        "ringroad account login --one-time                (asks for the token that `ringroad up` prints; sets a password)",
         "ringroad account login --name ines",
         "ringroad account login --as ole                  (beside ines, for commands with --as ole)",
     ),
 )
 @click.option("--name", help="Your account; asked for when not given.")
 @click.option(
-    "--one-time", metavar="TOKEN", help="A one-time token: sets your password; '-' reads it from a line."
-)
+    "--one-time", is_flag=True,
+    help="With a one-time token: sets your password. The token is asked for, or is the first line of standard input.",
+)  # fmt: skip
 @click.option(
     "--password-file",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="Take the password from the first line of this file instead of asking.",
 )
 @click.pass_obj
-def login(shell: Shell, *, name: str | None, one_time: str | None, password_file: Path | None) -> None:
+def login(shell: Shell, *, name: str | None, one_time: bool, password_file: Path | None) -> None:
     """Sign in.
 
     The API token is kept in a file that only you can read, and never shown.
@@ -52,11 +54,10 @@ def login(shell: Shell, *, name: str | None, one_time: str | None, password_file
     """
     settings, beside = shell.settings(), account_of()
     with open_client(access_of(shell, anonymous=True)) as client:
-        if one_time == "-":
-            one_time = sys.stdin.readline().strip()
         if one_time:
+            once = _one_time_token()
             password = _password(password_file, "New password (12 characters or more)", confirm=True)
-            made = client.post("/first-login", {"token": one_time, "password": password})
+            made = client.post("/first-login", {"token": once, "password": password})
         else:
             name = name or beside or click.prompt("Name", err=True)
             password = _password(password_file, "Password", confirm=False)
@@ -110,7 +111,7 @@ def create(shell: Shell, client: Client, *, name: str, role: str) -> None:
     shell.show(
         made,
         text=f"account {name}, {role}\none-time token, for {name} only: {made['token']}\n"
-        f"{name} signs in with: ringroad account login --one-time -    (or on the console)",
+        f"{name} signs in with: ringroad account login --one-time    (or on the console)",
     )
 
 
@@ -183,6 +184,18 @@ def reset(shell: Shell, *, name: str) -> None:
             conn, shell.ids, name=name, role=known[name], now=shell.clock.now(), secret=new_secret
         )
     shell.show({"account": name, "token": made}, text=made)
+
+
+def _one_time_token() -> str:
+    """Read a one-time token. Never from the command line: whoever lists the processes would see it."""
+    if sys.stdin.isatty():
+        return str(click.prompt("One-time token", hide_input=True, err=True)).strip()
+    token = sys.stdin.readline(TOKEN_CHARS_MAX).strip()
+    if not token:
+        raise InvalidInput(
+            "there is no one-time token on standard input", hint="pipe it in, or use a terminal"
+        )
+    return token
 
 
 def _password(file: Path | None, prompt: str, *, confirm: bool) -> str:

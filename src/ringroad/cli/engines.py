@@ -44,7 +44,9 @@ def up(shell: Shell, engines_only: bool, detach: bool, pre_only: bool) -> None: 
     lines = [
         "",
         f"  console   {told['console']}",
-        f"  token     {told['token']}   (once, as admin)",
+        f"  token     {told['token']}   (once, as admin)"
+        if told["token"]
+        else "  login     as before; a lost password: ringroad account reset admin",
         f"  gateway   {told['gateway']}   CA: {settings.pki / 'ca.pem'}",
         f"  mqtt      {told['mqtt']}",
         "",

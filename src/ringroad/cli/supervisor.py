@@ -24,7 +24,7 @@ from typing import IO, Any, Final
 import psycopg
 
 from ringroad.cli.external import external_checks
-from ringroad.http.accounts_store import issue_one_time_token
+from ringroad.http.accounts_store import issue_first_token
 from ringroad.kernel.clock import Clock, SystemIds
 from ringroad.kernel.errors import Conflict, NotFound, RingroadError, Unavailable
 from ringroad.storage.broker import Broker, check_home, check_port, ensure_stream
@@ -207,8 +207,8 @@ class Supervisor:
         self.postgres: Postgres | None = None if settings.database_url else embedded_postgres(settings, clock)
         self.broker: Broker | None = None if settings.nats_url else embedded_broker(settings, clock)
 
-    def start(self) -> dict[str, str]:
-        """Bring everything up and return what a person needs to know.
+    def start(self) -> dict[str, str | None]:
+        """Bring everything up and return what a person needs to know; no token once an admin has a password.
 
         Raises:
             RingroadError: it could not be started; what was started is ended again.
@@ -282,11 +282,11 @@ class Supervisor:
         asyncio.run(ensure_consumer(resolved.nats_url))
         ensure_pki(self._settings.pki, names=self._settings.cert_names, now=self._clock.now())
 
-    def _start_processes(self) -> dict[str, str]:
+    def _start_processes(self) -> dict[str, str | None]:
         settings = self._settings
         resolved = resolve(settings)
         with connect(resolved.database_url) as conn:
-            token = issue_one_time_token(conn, SystemIds(), now=self._clock.now(), secret=secrets.token_bytes)
+            token = issue_first_token(conn, SystemIds(), now=self._clock.now(), secret=secrets.token_bytes)
         if not self._engines_only:
             for name, command in CHILDREN:
                 self._say(f"starting {name}")

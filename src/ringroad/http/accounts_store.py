@@ -89,9 +89,11 @@ def issue_one_time_token(
         return issue_token(conn, name=name, kind="one_time", now=now, life_s=auth.ONE_TIME_S, secret=secret)
 
 
-def has_password(conn: Connection, name: str) -> bool:
-    """Say whether somebody set a password for an account: the first login has happened."""
-    return bool(SQL.password_hash(conn, name=name))
+def issue_first_token(conn: Connection, ids: Ids, *, now: datetime, secret: Secret) -> str | None:
+    """Return a one-time token for the first admin; None once an admin who may sign in has a password."""
+    if SQL.admins_with_password(conn):
+        return None
+    return issue_one_time_token(conn, ids, now=now, secret=secret)
 
 
 def account_of_token(

@@ -15,8 +15,8 @@ SELECT a.name, a.role, t.kind
 -- name: account_for_login^
 SELECT name, role, password_hash FROM account WHERE name = :name AND disabled_at IS NULL;
 
--- name: password_hash$
-SELECT password_hash FROM account WHERE name = :name;
+-- name: admins_with_password$
+SELECT count(*) FROM account WHERE role = 'admin' AND disabled_at IS NULL AND password_hash IS NOT NULL;
 
 -- name: use_token!
 UPDATE access_token SET used_at = :now WHERE token_sha256 = :token_sha256 AND used_at IS NULL;
