@@ -243,6 +243,20 @@ def test_an_old_generation_a_foreign_change_and_a_bad_shape_are_refused(conn: Co
         create(conn, document | {"packges": {}}, "2.0")
 
 
+@pytest.mark.parametrize(
+    ("ended", "word"), [(FactKind.CHANGE_DONE, "done"), (FactKind.CHANGE_REJECTED, "rejected")]
+)
+def test_nothing_is_built_for_a_change_that_has_ended(conn: Connection, ended: FactKind, word: str) -> None:
+    document = whole_document(conn, "1.0")
+    for kind in (FactKind.CHANGE_PROPOSED, FactKind.CHANGE_APPROVED):
+        append_fact(conn, IDS, kind=kind, subject="change_1", actor="a", now=NOW)
+    create(conn, document, change_id="change_1")
+    append_fact(conn, IDS, kind=ended, subject="change_1", actor="a", now=NOW)
+    with pytest.raises(Conflict, match=f"{word} already") as refused:
+        create(conn, document, "1.1", change_id="change_1")
+    assert "propose another change" in refused.value.hint
+
+
 def test_a_counter_that_rose_after_the_check_stops_the_signature(conn: Connection) -> None:
     sign(conn, create(conn, whole_document(conn, "1.0", counter=1)))
     old = create(conn, fix_document(conn, "brake", add(conn, "brake", "1.1", counter=1).id), "1.1")

@@ -38,7 +38,7 @@ from ringroad.kernel.facts import CAUSES_MAX, FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.kernel.versions import parse_version
 from ringroad.storage.db import Connection, expect_one
-from ringroad.storage.ledger import append_fact, causes_of, latest_fact, latest_setback
+from ringroad.storage.ledger import append_fact, causes_of, latest_setback, read_facts
 
 __all__ = [
     "Baseline", "StoredProgramme", "add_package", "baseline_targets", "check_release", "create_release",
@@ -81,13 +81,13 @@ def create_release(
     Raises:
         NotFound: no such programme.
         InvalidInput: the document does not have a release's shape.
-        Conflict: the version exists, or the change it belongs to is not approved.
+        Conflict: the version exists, or the change it belongs to is not approved, or not any more.
     """
     get_programme(conn, programme_id)
     parse_version(version)
     _refuse_shape(document)
-    if change_id is not None and latest_fact(conn, kind=FactKind.CHANGE_APPROVED, subject=change_id) is None:
-        raise Conflict(f"change {change_id} is not approved", hint="approve it first")
+    if change_id is not None:
+        _refuse_change(conn, change_id)
     release_id = ids.new("release")
     lap_id = lap_of(conn, change_id, lap_id)
     SQL.insert_release(
@@ -429,6 +429,25 @@ def baseline_targets(conn: Connection, programme_id: str, variant: str) -> dict[
 
 
 # Helpers ---
+
+
+def _refuse_change(conn: Connection, change_id: str) -> None:
+    """Refuse a change that nothing may be built for. Raises: Conflict."""
+    said = [fact.kind for fact in read_facts(conn, subject=change_id) if fact.kind in _CHANGE_STATES]
+    match said[-1] if said else None:
+        case FactKind.CHANGE_APPROVED:
+            return
+        case FactKind.CHANGE_DONE | FactKind.CHANGE_REJECTED as last:
+            word = "done" if last is FactKind.CHANGE_DONE else "rejected"
+            raise Conflict(
+                f"change {change_id} is {word} already",
+                hint="propose another change (ringroad change propose), or release without one",
+            )
+        case _:
+            raise Conflict(f"change {change_id} is not approved", hint="approve it first")
+
+
+_CHANGE_STATES = frozenset({FactKind.CHANGE_APPROVED, FactKind.CHANGE_DONE, FactKind.CHANGE_REJECTED})
 
 
 def _refuse_shape(document: Mapping[str, Any]) -> None:

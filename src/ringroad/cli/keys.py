@@ -420,7 +420,7 @@ def _load(
     if not signers:
         raise NotFound(
             f"no private key of {repository}-{role} in {folders.of(repository, role)}",
-            hint="ringroad keys show lists which keys are where",
+            hint="--offline names another folder; keys elsewhere sign a file: ringroad release sign --export",
         )
     return signers
 

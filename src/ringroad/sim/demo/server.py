@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -190,16 +190,22 @@ class Server:
         """Read a campaign."""
         return dict(await self._operator.get(f"/campaigns/{campaign_id}"))
 
-    async def counts(self, campaign_id: str) -> dict[str, int]:
-        """Return how many vehicles of a campaign are in each state."""
-        counts: Counter[str] = Counter()
-        for row in await self._operator.get(f"/campaigns/{campaign_id}/progress"):
-            counts[row["state"]] += row["vehicles"]
-        return dict(counts)
+    async def counts(self, campaign_id: str, *, wave: int | None = None) -> dict[str, int]:
+        """Return how many vehicles of a campaign, or of one of its waves, are in each state."""
+        return count_states(await self._operator.get(f"/campaigns/{campaign_id}/progress"), wave=wave)
 
     def registrar(self, programme_id: str) -> HttpRegistrar:
         """Return the plant's access."""
         return HttpRegistrar(self._operator, programme_id)
+
+
+def count_states(rows: Sequence[Mapping[str, Any]], *, wave: int | None) -> dict[str, int]:
+    """Add up the vehicles of a campaign by state; `wave` None: of all waves. Pure."""
+    counts: Counter[str] = Counter()
+    for row in rows:
+        if wave in {None, row["wave"]}:
+            counts[row["state"]] += row["vehicles"]
+    return dict(counts)
 
 
 async def sign_up(client: httpx.AsyncClient, *, one_time: str, password: str) -> str:

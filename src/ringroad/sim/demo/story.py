@@ -265,7 +265,7 @@ class Story:
             ):  # each once, also one that was over between two looks
                 self.say("ship", f"  {name}: wave {wave} begins")
             begun = now["wave"]
-            counts = await self.server.counts(campaign_id)
+            counts = await self.server.counts(campaign_id, wave=now["wave"])
             line = ", ".join(
                 f"{count} {state}" for state, count in sorted(counts.items()) if state != "pending"
             )
