@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import nats
 import psycopg
 import pytest
@@ -73,6 +74,8 @@ def test_everything_works_on_engines_of_somebody_else(
         eventually(
             lambda: record.execute("SELECT reason FROM quarantine").fetchone() is not None, within_s=30
         )
+    health = httpx.get(f"http://127.0.0.1:{new.env['RINGROAD_HTTP_PORT']}/health", timeout=30).json()
+    assert health == {"status": "ok", "database": True, "express": True}
     token = next(line.split()[1] for line in done.stdout.splitlines() if line.strip().startswith("token"))
     add_a_package(new, token)
     assert len([path for path in (new.folder / "store").rglob("*") if path.is_file()]) == 1

@@ -21,7 +21,7 @@ OWN = {"X-Ringroad": "test", "Sec-Fetch-Site": "same-origin"}
 
 @pytest.fixture
 def client(pg_url: str, tmp_path: Path) -> Iterator[httpx.Client]:
-    with serving(pg_url, tmp_path) as origin, httpx.Client(base_url=origin) as opened:
+    with serving(pg_url, tmp_path) as origin, httpx.Client(base_url=origin, timeout=30) as opened:
         yield opened
 
 
@@ -44,6 +44,25 @@ def test_a_one_time_token_sets_a_password_once(pg_url: str, client: httpx.Client
     assert client.get("/api/v1/me").json() == {"name": "admin", "role": "admin", "via": "session"}
     again = client.post("/login/first", data={"token": once, "password": "another password"})
     assert again.status_code == 401
+
+
+@pytest.mark.parametrize(("trusted", "secure"), [("127.0.0.1", True), ("192.0.2.1", False)])
+def test_the_cookie_is_for_tls_alone_when_a_trusted_proxy_ends_it(
+    pg_url: str, tmp_path: Path, trusted: str, *, secure: bool
+) -> None:
+    add_account(pg_url, "vera", Role.VIEWER)
+    form = {"name": "vera", "password": PASSWORD}
+    with serving(pg_url, tmp_path, trusted_proxies=trusted) as origin:
+        answer = httpx.post(f"{origin}/login", data=form, headers={"X-Forwarded-Proto": "https"}, timeout=30)
+        assert answer.status_code == 303
+        assert ("Secure" in answer.headers["set-cookie"]) is secure
+        plain = httpx.post(f"{origin}/login", data=form, timeout=30)
+        assert "Secure" not in plain.headers["set-cookie"]
+
+
+def test_health_tells_of_the_database_and_of_a_missing_express_way(client: httpx.Client) -> None:
+    answer = client.get("/health")  # no gateways here, and so nothing to be express about
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "database": True, "express": False})
 
 
 def test_a_page_sends_a_stranger_to_the_login(client: httpx.Client) -> None:

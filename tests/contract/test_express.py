@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from time import monotonic, sleep
 from typing import Any
@@ -16,7 +16,7 @@ import uvloop
 
 from ringroad.http.device.wire import Answer, Request
 from ringroad.http.express import EXPRESS_BYTES_MAX
-from ringroad.http.serving import UVICORN
+from ringroad.http.serving import UVICORN, has_express
 from support.gateways import eventually
 
 
@@ -73,6 +73,13 @@ def port(app: App) -> Iterator[int]:
     yield int(server.servers[0].sockets[0].getsockname()[1])
     server.should_exit = True
     thread.join(10)
+
+
+@pytest.mark.parametrize(("more", "express"), [({}, True), ({"proxy_headers": True}, False)])
+def test_an_application_that_uvicorn_wraps_has_no_express_way_and_that_is_seen(
+    more: Mapping[str, Any], *, express: bool
+) -> None:
+    assert has_express(uvicorn.Config(App(), **{**UVICORN, **more})) is express
 
 
 def get(path: str, *lines: str, version: str = "1.1") -> bytes:

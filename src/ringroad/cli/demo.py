@@ -163,7 +163,7 @@ async def _tell(
             plant=Plant(
                 settings=PlantSettings(
                     folder=place.folder / "vehicles", stations=5, takt_s=60, time_factor=60 / 0.02, seed=seed,
-                    durability="buffered",
+                    durability="buffered", births="buffered",
                 ),
                 registrar=server.registrar(PROGRAMME),
                 surroundings=Surroundings(

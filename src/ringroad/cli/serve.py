@@ -14,13 +14,14 @@ from functools import partial
 from typing import Any
 
 import click
+import structlog
 import uvicorn
 import uvloop
 
 from ringroad.cli.keys import load_online_signers
 from ringroad.cli.shell import Shell
 from ringroad.http.app import create_app
-from ringroad.http.serving import UVICORN
+from ringroad.http.serving import UVICORN, has_express
 from ringroad.kernel.errors import RingroadError, Unavailable
 from ringroad.storage.broker import check_port
 from ringroad.storage.db import connect
@@ -29,6 +30,7 @@ from ringroad.storage.nats_auth import lookup_in, serve_logins
 from ringroad.storage.pki import ensure_pki
 from ringroad.storage.settings import Settings
 
+log = structlog.get_logger()
 PARENT_S = 0.5  # seconds between two looks whether `ringroad up` still lives
 
 
@@ -63,6 +65,8 @@ async def _serve(shell: Shell, settings: Settings, application: Any, parent: int
             **common,
         )
     )
+    if not all(has_express(each.config) for each in (plain, tls)):
+        log.warning("polls and reports go through ASGI and cost more: something wraps the application")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -153,6 +153,26 @@ def caller_address(peer: str, forwarded: Sequence[str], proxies: Sequence[Networ
     return ""
 
 
+def came_over_tls(scheme: str, peer: str, forwarded: Sequence[str], proxies: Sequence[Network]) -> bool:
+    """Tell whether a request left its caller over TLS, so that the cookie in its answer may ask for TLS.
+
+    1. TLS to us is TLS.
+    2. Of the others only a proxy of ours is believed; the first in a list of proxies is the one the caller spoke to.
+
+    Args:
+        scheme: of the connection to us.
+        peer: who opened the connection.
+        forwarded: the values of every X-Forwarded-Proto header, in order.
+        proxies: those whose word is taken.
+    """
+    if scheme == "https":
+        return True
+    address = _address(peer)
+    if address is None or not _within(address, proxies):
+        return False
+    return ",".join(forwarded).partition(",")[0].strip().lower() == "https"
+
+
 def _address(word: str) -> IPv4Address | IPv6Address | None:
     """Read an address, with a port or without; a mapped one is the IPv4 address that it is."""
     match = re.fullmatch(r"\[(.+)\](?::\d+)?|([^:]+):\d+|(.+)", word)

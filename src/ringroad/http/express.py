@@ -6,6 +6,8 @@ chunked bodies, odd URLs, requests behind an unanswered one, paths the applicati
 through uvicorn as if this module did not exist.
 
 An application offers `express_paths`, how such URLs begin, and `express(request, reply) -> bool`.
+One that is wrapped (by a middleware that a setting of uvicorn adds, say) is asked through ASGI alone: it works and
+costs more. `ringroad serve` says so in its log, `/health` in its answer.
 
 Invariants: answers leave in the order of their requests; a body here has the size and the time that
 `EXPRESS_BYTES_MAX` and `BODY_S_MAX` say; nothing is sent after a connection is closing.
@@ -24,6 +26,7 @@ from ringroad.http.device.wire import Answer, Header, Request, problem
 from ringroad.http.wire_limits import BoundedProtocol
 
 EXPRESS_BYTES_MAX: Final = 60_000  # bytes of a body; uvicorn stops reading for ASGI at 65,536
+EXTENSION: Final = "ringroad.express"  # of an ASGI scope
 LINES_KEPT: Final = (
     256  # sets of header lines that stay rendered; a dozen, and one per thing to do and interval told
 )
@@ -70,6 +73,12 @@ class ExpressProtocol(BoundedProtocol):
         self._body_timer: asyncio.TimerHandle | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
         self._answered_s = 0.0  # on the loop's clock
+
+    def on_message_begin(self) -> None:
+        """Say in the scope that there is an express way, for `/health`: what wraps the application hides it."""
+        super().on_message_begin()
+        if self._paths:
+            self.scope["extensions"] = {EXTENSION: {}}
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""

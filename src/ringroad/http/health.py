@@ -7,7 +7,8 @@ from litestar import Response
 
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
-from ringroad.http.routes import route
+from ringroad.http.express import EXTENSION
+from ringroad.http.routes import Req, route
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,17 +16,21 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
     status: str  # ok, degraded
     database: bool
+    express: (
+        bool  # polls and reports go past ASGI; False: something wraps the application, and they cost more
+    )
 
 
 @route("GET", "/health", role=Role.VIEWER, tag="health", public=True)
-def get_health(ctx: Ctx) -> Response[Health]:
+def get_health(ctx: Ctx, request: Req) -> Response[Health]:
     """Answer 200 while everything works and 503 while the database does not."""
+    express = EXTENSION in (request.scope.get("extensions") or {})
     try:
         with ctx.pool.connection(timeout=1.0) as conn:
             conn.execute("SELECT 1")
     except Exception:  # noqa: BLE001 - whatever is wrong, the answer is the same
-        return Response(Health(status="degraded", database=False), status_code=503)
-    return Response(Health(status="ok", database=True))
+        return Response(Health(status="degraded", database=False, express=express), status_code=503)
+    return Response(Health(status="ok", database=True, express=express))
 
 
 handlers = [get_health]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import uvicorn
+
 from ringroad.http.express import ExpressProtocol
 
 SHUTDOWN_S_MAX: Final = 5  # seconds for open requests; a resumable download goes on elsewhere
@@ -24,3 +26,10 @@ UVICORN: Final[Mapping[str, Any]] = {
     "server_header": False,
     "proxy_headers": False,  # an address a client claims is not one to throttle by
 }
+
+
+def has_express(config: uvicorn.Config) -> bool:
+    """Say whether polls and reports go past ASGI: nothing that uvicorn was told to add hides the application."""
+    if not config.loaded:
+        config.load()
+    return bool(getattr(config.loaded_app, "express_paths", ()))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,13 +24,13 @@ from typing import Any, Final, Literal, Protocol
 import structlog
 
 from ringroad.kernel.clock import Clock
-from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, RingroadError, Unavailable
+from ringroad.kernel.errors import Conflict, Corrupt, InvalidInput, NotFound, RingroadError, Unavailable
 from ringroad.kernel.vin import Vin
 from ringroad.sim.assembly import Blueprint, BornVehicle, Surroundings, assemble, make_vin
 from ringroad.sim.box import build_box
 from ringroad.sim.vecu.medium import Medium
 from ringroad.sim.vecu.script import Script
-from ringroad.vehicle.files import Durability
+from ringroad.vehicle.files import Durability, sync_descriptor, sync_folder
 
 BIRTH_TRIES_MAX: Final = (
     3  # a baseline that moves more often than this while one car is flashed is no baseline
@@ -130,7 +131,8 @@ class PlantSettings:
         takt_s: seconds between two vehicles.
         time_factor: simulated seconds per real second; 60 builds an hour's cars in a minute.
         seed: of every draw of the ECUs.
-        durability: of the vehicle folders.
+        durability: of each write to a vehicle's folder and flash.
+        births: of a whole folder, once, before its note says that the vehicle is built.
     """
 
     folder: Path
@@ -139,6 +141,7 @@ class PlantSettings:
     time_factor: float = 1.0
     seed: int = 0
     durability: Durability = "fsync"
+    births: Durability = "fsync"
 
     def __post_init__(self) -> None:
         """Refuse a line that could not move."""
@@ -330,7 +333,7 @@ class Plant:
                 _log.info("plant.flash_again", order=order.id, vin=birth.vin, reason=error.code)
             else:
                 del self.unregistered[order.id]
-                (birth.folder / _BUILT).rename(birth.folder / BORN)
+                self._note(birth.folder, _BUILT, BORN)
                 return birth
         raise again
 
@@ -359,7 +362,9 @@ class Plant:
             ) from error
         note = {"order_id": order.id, "registration": registration}
         (folder / _STARTED).write_text(json.dumps(note, indent=1), encoding="utf-8")
-        (folder / _STARTED).rename(folder / _BUILT)
+        if self.settings.births == "fsync":
+            sync_tree(folder)
+        self._note(folder, _STARTED, _BUILT)
         return Birth(
             vin=vin, order_id=order.id, variant=order.variant, release_id=plan.release_id, folder=folder,
             registration=registration, vehicle=vehicle,
@@ -383,16 +388,17 @@ class Plant:
 
         Raises:
             Unavailable: the server does not answer; nothing was scrapped that may be registered.
+            Corrupt: a note does not read back; whether the server has that vehicle is for a person to see.
         """
         registered: list[str] = []
         scrapped = [note.parent.name for note in sorted(self.settings.folder.glob(f"*/{_STARTED}"))]
         for name in scrapped:
             shutil.rmtree(self.settings.folder / name)
         for folder in sorted(note.parent for note in self.settings.folder.glob(f"*/{_BUILT}")):
-            note = json.loads((folder / _BUILT).read_text("utf-8"))
+            registration, order_id = _read_note(folder / _BUILT)
             try:
-                await self.registrar.register(note["registration"], order_id=note["order_id"])
-                (folder / _BUILT).rename(folder / BORN)
+                await self.registrar.register(registration, order_id=order_id)
+                self._note(folder, _BUILT, BORN)
                 registered.append(folder.name)
             except (Conflict, NotFound, InvalidInput) as error:
                 _log.info("plant.scrapped", vin=folder.name, reason=error.code)
@@ -400,9 +406,43 @@ class Plant:
                 scrapped.append(folder.name)
         return Recovered(registered=tuple(registered), scrapped=tuple(scrapped))
 
+    def _note(self, folder: Path, before: str, after: str) -> None:
+        """Say how far a vehicle is; a power cut finds the one word or the other."""
+        (folder / before).rename(folder / after)
+        sync_folder(folder, durability=self.settings.births)
+
     def _next_vin(self) -> Vin:
         for _ in range(VINS_SKIPPED_MAX):
             vin = make_vin(next(self.vin_numbers))
             if not (self.settings.folder / vin).exists():
                 return vin
         raise Conflict("no serial number is free", code="vins_exhausted")
+
+
+def sync_tree(folder: Path) -> None:
+    """Make a folder, all in it and its name survive a power cut. Raises: Unavailable."""
+    try:
+        for place, _, files in os.walk(folder, topdown=False):
+            for name in files:
+                descriptor = os.open(Path(place) / name, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    sync_descriptor(descriptor, durability="fsync")
+                finally:
+                    os.close(descriptor)
+            sync_folder(Path(place), durability="fsync")
+        sync_folder(folder.parent, durability="fsync")
+    except OSError as error:
+        raise Unavailable(f"cannot write {folder}: {error.strerror}", code="disk") from error
+
+
+def _read_note(path: Path) -> tuple[dict[str, Any], str]:
+    """Return registration and order of a vehicle that was built. Raises: Corrupt."""
+    try:
+        note = json.loads(path.read_text("utf-8"))
+        return dict(note["registration"]), str(note["order_id"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise Corrupt(
+            f"{path} does not read back",
+            hint="if `ringroad fleet show` knows this VIN, the vehicle is lost; remove its folder",
+            detail=str(error),
+        ) from error

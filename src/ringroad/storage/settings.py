@@ -64,7 +64,8 @@ class Settings:
     trusted_proxies: str = _setting(
         "",
         "Addresses and networks of your reverse proxies, separated by commas. The caller whom one of them names in"
-        " X-Forwarded-For is the one that failed logins slow down. Empty: nobody is believed.",
+        " X-Forwarded-For is the one that failed logins slow down; X-Forwarded-Proto says whether it came over HTTPS."
+        " Empty: nobody is believed.",
     )
     keys_offline: Path = _setting(  # noqa: RUF009 - immutable
         Path("keys-offline"), "Folder with the offline signing keys; only the command line opens it."

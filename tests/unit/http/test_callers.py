@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringroad.http.auth import PROXIES_MAX, caller_address
+from ringroad.http.auth import PROXIES_MAX, caller_address, came_over_tls
 from ringroad.kernel.errors import InvalidInput
 from ringroad.storage.settings import Settings
 
@@ -51,6 +51,31 @@ def test_nothing_that_a_caller_writes_makes_it_another(written: list[str]) -> No
     assert caller_address("198.51.100.7", written, PROXIES) == "198.51.100.7"
     assert caller_address("10.0.0.5", [*written, "203.0.113.9"], PROXIES) == "203.0.113.9"
     assert caller_address("198.51.100.7", written, ()) == "198.51.100.7"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "peer", "forwarded", "tls"),
+    [
+        ("https", "198.51.100.7", [], True),
+        ("https", "198.51.100.7", ["http"], True),  # what we see ourselves is not talked away
+        ("http", "198.51.100.7", [], False),
+        ("http", "198.51.100.7", ["https"], False),  # forged: it is no proxy of ours
+        ("http", "10.0.0.5", ["https"], True),
+        ("http", "::ffff:10.0.0.5", ["HTTPS"], True),
+        ("http", "10.0.0.5", ["https, http"], True),  # TLS ends at the outer proxy
+        ("http", "10.0.0.5", ["https", "http"], True),
+        ("http", "10.0.0.5", ["http, https"], False),
+        ("http", "10.0.0.5", [], False),
+        ("http", "10.0.0.5", [""], False),
+        ("http", "10.0.0.5", ["httpss"], False),
+        ("http", "", ["https"], False),
+    ],
+)
+def test_only_our_own_proxies_say_that_a_caller_came_over_tls(
+    scheme: str, peer: str, forwarded: list[str], *, tls: bool
+) -> None:
+    assert came_over_tls(scheme, peer, forwarded, PROXIES) is tls
+    assert came_over_tls(scheme, peer, forwarded, ()) is (scheme == "https")
 
 
 def test_the_setting_takes_addresses_and_networks() -> None:

@@ -13,10 +13,11 @@ from typing import Any, cast
 import pytest
 
 from ringroad.kernel.clock import SystemClock
-from ringroad.kernel.errors import Conflict, InvalidInput, Unavailable
+from ringroad.kernel.errors import Conflict, Corrupt, InvalidInput, Unavailable
 from ringroad.sim.assembly import BaselinePackage, Blueprint, Surroundings, make_vin
 from ringroad.sim.plant import BORN, Birth, LineOrder, LineSchedule, Plant, PlantSettings
 from ringroad.sim.vecu.medium import MemoryMedium
+from ringroad.vehicle.files import Durability
 
 HOME = Surroundings(
     server_url="https://127.0.0.1:8443",
@@ -147,7 +148,13 @@ def secrets() -> Iterator[bytes]:
 
 
 def make_plant(
-    folder: Path, server: Server, births: list[Birth], *, stations: int = 2, first: int = 1
+    folder: Path,
+    server: Server,
+    births: list[Birth],
+    *,
+    stations: int = 2,
+    first: int = 1,
+    durability: Durability = "buffered",
 ) -> Plant:
     async def on_birth(birth: Birth) -> None:
         births.append(birth)
@@ -157,7 +164,9 @@ def make_plant(
 
     source = secrets()
     return Plant(
-        settings=PlantSettings(folder=folder, stations=stations, takt_s=60, time_factor=600, durability="buffered"),
+        settings=PlantSettings(
+            folder=folder, stations=stations, takt_s=60, time_factor=600, durability="buffered", births=durability
+        ),
         registrar=server, surroundings=HOME, clock=SystemClock(), secret=lambda size: next(source)[:size],
         vin_numbers=count(first), on_birth=on_birth, sleep=sleep, medium=lambda serial: MemoryMedium(),  # noqa: ARG005
     )  # fmt: skip
@@ -309,6 +318,38 @@ def test_a_restart_scraps_what_is_half_built_and_nothing_else(tmp_path: Path) ->
     assert [folder.name for folder in tmp_path.iterdir()] == ["mine"]
     run(second, 3)
     assert [birth.order_id for birth in births] == ["a"]
+
+
+def test_a_vehicle_is_on_the_disk_before_its_note_says_that_it_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = list[str]()
+
+    def fsync(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+
+    births = list[Birth]()
+    with monkeypatch.context() as disk:
+        disk.setattr("os.fsync", fsync)
+        run(make_plant(tmp_path, Server(orders=["a"]), births, durability="fsync"), 3)
+    (birth,) = births
+    written = {str(path) for path in birth.folder.rglob("*")} | {str(birth.folder)}
+    noted = {str(birth.folder / BORN)}
+    assert written - noted <= set(synced)
+    started = synced.index(str(birth.folder / "started.json"))  # what the note was called when it was synced
+    assert started < synced.index(str(tmp_path))  # the vehicle's own name
+    assert synced[-2:] == [str(birth.folder)] * 2  # it is built; the server has it
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"order_id": "a"}', '{"order_id": "a", "registration": 1}'])
+def test_a_note_that_does_not_read_back_is_left_to_a_person(tmp_path: Path, note: str) -> None:
+    folder = tmp_path / make_vin(1)
+    folder.mkdir()
+    (folder / "built.json").write_text(note)
+    with pytest.raises(Corrupt, match=r"built\.json") as refused:
+        asyncio.run(make_plant(tmp_path, Server(), []).recover())
+    assert "ringroad fleet show" in refused.value.hint
+    assert folder.exists()
 
 
 def test_a_run_until_empty_builds_what_may_be_built_and_ends(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Signing in and out with the browser. The cookie is HttpOnly, SameSite=Strict, and Secure over HTTPS."""
+"""Signing in and out with the browser. The cookie is HttpOnly, SameSite=Strict, and Secure over HTTPS, ours or a trusted proxy's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from litestar.params import Body
 from litestar.response import Redirect
 
 from ringroad.http import accounts_store as store
-from ringroad.http.auth import Account
+from ringroad.http.auth import Account, came_over_tls
 from ringroad.http.console.render import page
 from ringroad.http.context import Context, Ctx
 from ringroad.http.errors import TooMany, Unauthenticated
@@ -119,7 +119,10 @@ def _start_session(
         )
     cookie = Cookie(
         key=COOKIE, value=token, max_age=life_s, httponly=True, samesite="strict", path="/",
-        secure=request.url.scheme == "https",
+        secure=came_over_tls(
+            request.url.scheme, request.client.host if request.client else "",
+            request.headers.getall("x-forwarded-proto", []), ctx.settings.proxies,
+        ),
     )  # fmt: skip
     return Redirect(path, status_code=303, cookies=[cookie])
 
