@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
 import msgspec
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from ringroad.http.app import create_app
 from ringroad.http.device.wire import Answer, Request
+from ringroad.kernel.clock import SystemClock
 from ringroad.protocol.vehicle import Acknowledged, Command
 from ringroad.storage.settings import Settings
 from support.gateways import TOKEN, VIN, FolderBlobs, add_vehicle, eventually, fill, rows, serving
@@ -105,6 +108,67 @@ def test_a_cancel_reaches_the_device_and_is_acknowledged(pg_url: str, blobs: Fol
         assert client.get(href).json() == {"id": str(action), "cancelAction": {"stopId": str(action)}}
         assert client.post(f"{href}/feedback", json=closed("success")).status_code == 200
     assert [row["kind"] for row in rows(pg_url, "SELECT kind FROM device_report")] == ["cancel"]
+
+
+class WallClock(SystemClock):
+    """Shows what it is set to."""
+
+    def __init__(self, at: str) -> None:
+        self.at = datetime.fromisoformat(at)
+
+    def now(self) -> datetime:
+        return self.at
+
+
+@pytest.mark.parametrize("gateway", ["ddi", "native"])
+def test_an_update_is_offered_inside_the_vehicles_window_and_then_until_it_ends(
+    pg_url: str, blobs: FolderBlobs, gateway: str
+) -> None:
+    action = fill(pg_url, blobs, IMAGE, gateway=gateway)
+    plan = {
+        "request": {"window": {"hours": ["22:00-05:00"], "quiet": [], "time_zone": "UTC"}},
+        "install_s_estimate": 60,
+    }
+    with psycopg.connect(pg_url, autocommit=True) as conn:
+        conn.execute(
+            "INSERT INTO campaign_plan (id, campaign_id, generation, document, findings, made_by, made_at)"
+            " VALUES ('plan_1', 'campaign_1', 1, %s, '[]', 'test', now())",
+            [Jsonb(plan)],
+        )
+        conn.execute("UPDATE campaign SET plan_id = 'plan_1'")
+        conn.execute("""UPDATE vehicle SET attributes = '{"time_zone": "Asia/Tokyo"}'""")
+    clock = WallClock("2026-11-25T22:30:00+00:00")  # half past seven in the morning in Tokyo
+    ddi = gateway == "ddi"
+    with (
+        serving(pg_url, blobs, clock=clock) as origin,
+        httpx.Client(headers=DDI if ddi else NATIVE) as client,
+    ):
+        poll = f"{origin}/DEFAULT/controller/v1/{VIN}" if ddi else f"{origin}/uptane/v1/vehicles/{VIN}"
+        deployment = f"{origin}/DEFAULT/controller/v1/{VIN}/deploymentBase/{action}"
+
+        def offered() -> bool:
+            answer = client.get(poll).json()
+            return "deploymentBase" in answer["_links"] if ddi else answer["kind"] == "update"
+
+        assert not offered()
+        if ddi:
+            assert client.get(deployment).status_code == 404
+            assert (
+                "configData" in client.get(poll).json()["_links"]
+            )  # a time zone is not all that it could tell
+        clock.at += timedelta(hours=16)  # 23:30 in Tokyo
+        assert offered()
+        if ddi:
+            assert client.get(deployment).status_code == 200
+            client.post(
+                f"{deployment}/feedback",
+                json={"status": {"execution": "proceeding", "result": {"finished": "none"}}},
+            )
+        else:
+            report = {"id": "r1", "action_id": action, "state": "DOWNLOADING", "at": "2026-11-23T00:00:00Z"}
+            client.post(f"{poll}/reports", json={"reports": [report]})
+        clock.at += timedelta(hours=12)
+        assert offered()
 
 
 def test_a_lost_database_feed_stops_offers_until_it_is_whole_again(pg_url: str, blobs: FolderBlobs) -> None:

@@ -343,6 +343,28 @@ def test_the_database_allows_one_open_action_per_vehicle(story: Story) -> None:
         )
 
 
+def test_a_time_zone_is_set_for_those_that_a_query_selects_and_said_once(story: Story) -> None:
+    add_vehicles(story.conn, range(6))
+
+    def put(query: str, time_zone: str) -> int:
+        with transaction(story.conn):
+            return store.set_time_zone(
+                story.conn, story.ids, query=query, programme_id="roadster", time_zone=time_zone, actor="ann",
+                now=story.now,
+            )  # fmt: skip
+
+    assert put("variant = city", "Europe/Oslo") == 3
+    assert put("all", "Europe/Oslo") == 3
+    assert put("all", "Europe/Oslo") == 0
+    assert story.facts(FactKind.VEHICLES_TIME_ZONE_SET) == 2
+    for zone in ("Europe/Olso", "", "../UTC"):
+        with pytest.raises(InvalidInput):
+            put("all", zone)
+    with transaction(story.conn):
+        zones = {vehicle.attributes["time_zone"] for vehicle in store.read_vehicles(story.conn)}
+    assert zones == {"Europe/Oslo"}
+
+
 def test_a_preview_counts_reasons_and_names_what_nothing_has(story: Story) -> None:
     add_vehicles(story.conn, range(6))
     story.conn.execute("UPDATE vehicle SET tags = '{pilot}' WHERE vin = %s", [vin(1)])

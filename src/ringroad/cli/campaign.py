@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+import msgspec
 
+from ringroad.cli.campaign_conduct import conduct_body, conducted
 from ringroad.cli.campaign_guard import guard_body, guarded, readings_text
 from ringroad.cli.campaign_text import campaign_head, gate_text, plan_text, preview_text, waves_text
 from ringroad.cli.campaign_watch import watch_campaign
@@ -15,6 +17,8 @@ from ringroad.cli.groups import EXIT_NO, ClientGroup, confirm, example, limited,
 from ringroad.cli.names import programme_of, read_duration_s, read_permille, read_wave
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import blocks, problems, table, tail, when
+from ringroad.http.console.why import waits_for_window
+from ringroad.http.views import AssignmentView
 from ringroad.kernel.errors import Conflict, NotFound
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 
@@ -73,6 +77,7 @@ def preview(shell: Shell, client: Client, *, query: str, programme: str | None) 
         "ringroad campaign plan winter --query 'region = NO' --wave 10 --wave 20% \\",
         "    --failed-max 2% --reports-min 5 --soak 1h --silence-max 1d --deadline 7d",
         "ringroad campaign plan winter --query all --control 20000 --harm 35-400",
+        "ringroad campaign plan winter --query all --hours 22:00-05:00 --time-zone Europe/Oslo",
     ),
 )
 @click.argument("campaign")
@@ -90,6 +95,7 @@ def preview(shell: Shell, client: Client, *, query: str, programme: str | None) 
 @click.option("--deadline", default="7d", show_default=True, help="For each vehicle, from its offer.")
 @click.option("--seed", default="1", show_default=True, help="Anything; deals vehicles out to waves.")
 @click.option("--rollback-installed", is_flag=True, help="After a halt, tell updated vehicles to return.")
+@conducted
 @guarded
 @with_client
 def plan(
@@ -108,7 +114,7 @@ def plan(
     deadline: str,
     seed: str,
     rollback_installed: bool,
-    **guard: Any,
+    **more: Any,
 ) -> int:
     """Plan over the vehicles as they are known now.
 
@@ -131,7 +137,8 @@ def plan(
         "rollback_installed": rollback_installed,
         "generation": row["generation"],
     }
-    asked = guard_body(guard)
+    body |= conduct_body(more)
+    asked = guard_body(more)
     if "sequential" in asked:
         body["gate"]["sequential"] = asked.pop("sequential")
     body |= asked
@@ -307,7 +314,8 @@ def vehicles(
                 each["wave"],
                 each["kind"],
                 each["state"],
-                each["state_detail"],
+                waits_for_window(msgspec.convert(each, AssignmentView, strict=False), now=shell.clock.now())
+                or each["state_detail"],
                 when(each["offered_at"]),
                 when(each["last_report_at"]),
             )

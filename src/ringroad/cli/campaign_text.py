@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ringroad.cli.campaign_guard import guard_policy
 from ringroad.cli.tables import details, exactly, span, table, when
+from ringroad.http.console.conduct import conduct_lines
 
 Row = Mapping[str, Any]
 
@@ -59,6 +60,7 @@ def plan_text(document: Row) -> str:
             ),
             *guard_policy(request),
             ("gate", _policy(request["gate"])),
+            *conduct_lines(document),
             ("deadline", _span(request["vehicle_deadline_s"]) if "vehicle_deadline_s" in request else ""),
             ("install", f"about {_span(estimate_s)} per vehicle" if estimate_s else ""),
         )

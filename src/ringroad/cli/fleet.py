@@ -11,6 +11,7 @@ import msgspec
 from ringroad.cli.client import Client
 from ringroad.cli.drive import drive
 from ringroad.cli.groups import ClientGroup, example, limited, show_page, with_client
+from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import details, exactly, table, tail, when
 from ringroad.http.console.why import why_not_updating
@@ -113,6 +114,22 @@ def versions(shell: Shell, client: Client) -> None:
         empty="no vehicle",
     )
     shell.show(rows, text=text)
+
+
+@group.command("time-zone", epilog=example("ringroad fleet time-zone 'region = NO' Europe/Oslo"))
+@click.argument("query")
+@click.argument("zone")
+@click.option("--programme", help="The vehicle programme; default: the only one.")
+@with_client
+def time_zone(shell: Shell, client: Client, *, query: str, zone: str, programme: str | None) -> None:
+    """Set the time zone of the vehicles that QUERY selects; the windows of campaigns go by it.
+
+    ZONE is an IANA name.
+    A vehicle on DDI may tell its own, as its attribute time_zone.
+    """
+    body = {"query": query, "programme_id": programme_of(client, programme), "time_zone": zone}
+    done = client.post("/vehicles/time-zone", body)
+    shell.show(done, text=f"{done['vehicles']} vehicles changed to {zone}")
 
 
 def _head(row: Mapping[str, Any]) -> str:

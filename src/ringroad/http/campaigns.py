@@ -29,6 +29,7 @@ from ringroad.http.routes import (
     Title,
     route,
 )
+from ringroad.kernel.hours import HOURS_MAX, SPAN_CHARS_MAX, Window
 from ringroad.loop import campaigns
 from ringroad.ship import store
 from ringroad.ship.gate import DURATION_S_MAX, GatePolicy
@@ -49,6 +50,8 @@ from ringroad.ship.model import Campaign
 from ringroad.ship.plan import PlanRequest, WaveSize
 from ringroad.ship.ramp import HARMED_MAX, HarmBudget
 from ringroad.storage.db import Connection
+
+Span = Annotated[str, Meta(min_length=1, max_length=SPAN_CHARS_MAX, pattern=TEXT_PATTERN)]
 
 
 class NewCampaign(Command, frozen=True, kw_only=True):
@@ -123,6 +126,22 @@ class Gate(Command, frozen=True, kw_only=True):
     sequential: Sequential | None = None
 
 
+class InstallWindow(Command, frozen=True, kw_only=True):
+    """When a vehicle may be told to begin, by its own clock; ``mon-fri 22:00-05:00``."""
+
+    hours: Annotated[list[Span], Meta(max_length=HOURS_MAX)] = msgspec.field(default_factory=list)
+    quiet: Annotated[list[Span], Meta(max_length=HOURS_MAX)] = msgspec.field(default_factory=list)
+    time_zone: Annotated[str, Meta(min_length=1, max_length=64, pattern=TEXT_PATTERN)] = "UTC"
+
+    def window(self) -> Window:
+        """Return the window that is asked for.
+
+        Raises:
+            InvalidInput: it cannot be read, or is never open.
+        """
+        return Window(hours=tuple(self.hours), quiet=tuple(self.quiet), time_zone=self.time_zone)
+
+
 class NewPlan(Command, frozen=True, kw_only=True):
     """Which vehicles, in which waves, behind which gate."""
 
@@ -136,6 +155,7 @@ class NewPlan(Command, frozen=True, kw_only=True):
     rollback_installed: bool = False
     control: Wave | None = None
     ramp: Ramp | None = None
+    window: InstallWindow | None = None
     generation: Generation = None
 
 
@@ -154,6 +174,20 @@ class Query(Command, frozen=True, kw_only=True):
 
     query: Text
     programme_id: Ref
+
+
+class TimeZone(Command, frozen=True, kw_only=True):
+    """The time zone of vehicles that a query selects."""
+
+    query: Text
+    programme_id: Ref
+    time_zone: Annotated[str, Meta(min_length=1, max_length=64, pattern=TEXT_PATTERN)]
+
+
+class ChangedVehicles(msgspec.Struct, frozen=True, kw_only=True):
+    """How many vehicles were changed."""
+
+    vehicles: int
 
 
 class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,6 +236,17 @@ def preview_query(ctx: Ctx, data: JSONBody[Query]) -> Preview:
     )
 
 
+@route("POST", "/vehicles/time-zone", role=Role.OPERATOR, tag="ship", errors=[422])
+def set_time_zone(ctx: Ctx, request: Req, data: JSONBody[TimeZone]) -> ChangedVehicles:
+    """Set the time zone of vehicles that have not told their own; windows go by it."""
+    with ctx.transaction() as conn:
+        changed = store.set_time_zone(
+            conn, ctx.ids, query=data.query, programme_id=data.programme_id, time_zone=data.time_zone,
+            actor=request.user.name, now=ctx.clock.now(),
+        )  # fmt: skip
+    return ChangedVehicles(vehicles=changed)
+
+
 @route("POST", "/campaigns/{campaign_id:str}/plan", role=Role.OPERATOR, tag="ship", errors=[404, 409, 422])
 def plan_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[NewPlan]) -> Planned:
     """Plan over the vehicles as they are known now; the checker's findings are in the answer."""
@@ -217,6 +262,7 @@ def plan_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[NewPla
         rollback_installed=data.rollback_installed,
         control=_size(data.control) if data.control else None,
         ramp=HarmBudget(**msgspec.structs.asdict(data.ramp)) if data.ramp else None,
+        window=data.window.window() if data.window else None,
     )
     with ctx.connection() as conn:
         generation = data.generation or store.read_campaign(conn, campaign_id).generation
@@ -284,7 +330,7 @@ def _size(wave: Wave) -> WaveSize:
 router = Router(
     "/",
     route_handlers=[
-        create_campaign, preview_query, plan_campaign, approve_campaign, start_campaign, pause_campaign,
+        create_campaign, preview_query, set_time_zone, plan_campaign, approve_campaign, start_campaign, pause_campaign,
         resume_campaign, abort_campaign,
     ],
 )  # fmt: skip

@@ -134,8 +134,12 @@ SELECT e.serial, e.name, e.hardware_id, e.is_primary, e.added_at, e.removed_at,
 -- name: assignments
 SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kind, a.state, a.state_detail,
        a.offered_at, a.deadline_at, a.last_report_at, a.finished_at, c.state AS campaign_state,
-       r.version AS release_version
+       r.version AS release_version, v.attributes ->> 'time_zone' AS time_zone,
+       (p.document ->> 'install_s_estimate')::int AS install_s,
+       CASE WHEN a.kind = 'update' AND a.state IN ('pending', 'offered')
+            THEN nullif(p.document -> 'request' -> 'window', 'null'::jsonb) END AS window
   FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN release r ON r.id = c.release_id
+  JOIN vehicle v ON v.vin = a.vin LEFT JOIN campaign_plan p ON p.id = c.plan_id
  WHERE (:campaign_id::text IS NULL OR a.campaign_id = :campaign_id)
    AND (:vin::text IS NULL OR a.vin = :vin)
    AND (:wave::integer IS NULL OR a.wave = :wave)

@@ -120,6 +120,9 @@ class AssignmentView(View, frozen=True, kw_only=True):
     deadline_at: datetime | None
     last_report_at: datetime | None
     finished_at: datetime | None
+    window: dict[str, Any] | None  # of the plan, while the vehicle has not begun
+    install_s: int | None  # how much of it an installation takes
+    time_zone: str | None  # of the vehicle, if known
 
 
 class ReportView(View, frozen=True, kw_only=True):

@@ -97,6 +97,7 @@ class FactKind(StrEnum):
     VEHICLES_WITHHELD = "vehicles.withheld"
     VEHICLES_CANCELLING = "vehicles.cancelling"
     VEHICLES_CANCELLED = "vehicles.cancelled"
+    VEHICLES_TIME_ZONE_SET = "vehicles.time_zone_set"
     OUTCOME_MEASURED = "outcome.measured"
     ACCOUNT_CREATED = "account.created"
     ACCOUNT_CHANGED = "account.changed"
@@ -151,6 +152,7 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.VEHICLES_WITHHELD: Stage.SHIP,
         FactKind.VEHICLES_CANCELLING: Stage.SHIP,
         FactKind.VEHICLES_CANCELLED: Stage.SHIP,
+        FactKind.VEHICLES_TIME_ZONE_SET: Stage.SHIP,
         FactKind.OUTCOME_MEASURED: Stage.ADAPT,
         FactKind.ACCOUNT_CREATED: None,
         FactKind.ACCOUNT_CHANGED: None,

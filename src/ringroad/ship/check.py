@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ringroad.kernel.hours import longest_s, longest_wait_s
 from ringroad.ship.model import PlanFinding, ReleaseFacts, Severity
 from ringroad.ship.plan import Plan, digest_targets
 
@@ -192,11 +193,23 @@ def _check_control(plan: Plan) -> list[PlanFinding]:
 def _check_time(plan: Plan) -> list[PlanFinding]:
     findings = []
     request, estimate = plan.request, plan.install_s_estimate
-    if request.window_s is not None and request.window_s < estimate:
+    window = request.window
+    if window is not None and (longest := longest_s(window)) < estimate:
         findings.append(
             _block(
                 "window_too_short",
-                f"the window of {request.window_s} s is shorter than the estimated installation of {estimate} s",
+                f"the window of {longest} s is shorter than the estimated installation of {estimate} s",
+            )
+        )
+    elif window is not None and request.vehicle_deadline_s < (
+        needed := longest_wait_s(window, needed_s=estimate) + estimate
+    ):
+        findings.append(
+            _block(
+                "deadline_before_window",
+                f"vehicles have {request.vehicle_deadline_s} s, until the end of an installation in the window it may"
+                f" take {needed} s",
+                hint="the deadline runs from the offer, whether the window is open or not",
             )
         )
     if request.vehicle_deadline_s < estimate:

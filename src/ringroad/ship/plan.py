@@ -21,6 +21,7 @@ from datetime import datetime
 from typing import Literal
 
 from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.hours import Window
 from ringroad.kernel.versions import parse_range
 from ringroad.ship.gate import DURATION_S_MAX, VEHICLES_MAX, GatePolicy
 from ringroad.ship.guard import HARM, Past
@@ -71,8 +72,8 @@ class PlanRequest:
         query: which vehicles, in the query language.
         waves: sizes in order; what they leave over becomes one more wave.
         gate: what each wave must show.
-        vehicle_deadline_s: seconds from the offer within which a vehicle must have an outcome.
-        window_s: length of the installation window at the vehicle, None when it has none.
+        vehicle_deadline_s: seconds from the offer within which a vehicle must have an outcome, its window open or not.
+        window: when a vehicle may be told to begin, by its own clock; None for always.
         seed: anything; deals vehicles out to waves.
         stratify_by: each wave has the same share of each variant, region, gateway.
         rollback_installed: after a halt, vehicles that have the release are told to return.
@@ -84,7 +85,7 @@ class PlanRequest:
     waves: tuple[WaveSize, ...] = (WaveSize(permille=20), WaveSize(permille=200))
     gate: GatePolicy = field(default_factory=GatePolicy)
     vehicle_deadline_s: int = 7 * 86_400
-    window_s: int | None = None
+    window: Window | None = None
     seed: str = "1"
     stratify_by: tuple[Stratum, ...] = ("variant", "region")
     rollback_installed: bool = False
@@ -97,8 +98,6 @@ class PlanRequest:
             raise InvalidInput(f"{len(self.waves)} waves, limit {WAVES_MAX}")
         if not 1 <= self.vehicle_deadline_s <= DURATION_S_MAX:
             raise InvalidInput(f"vehicle_deadline_s must be between 1 and {DURATION_S_MAX}")
-        if self.window_s is not None and not 1 <= self.window_s <= DURATION_S_MAX:
-            raise InvalidInput(f"window_s must be between 1 and {DURATION_S_MAX}")
         if len(self.seed) > SEED_CHARS_MAX:
             raise InvalidInput(f"seed is longer than {SEED_CHARS_MAX} characters")
         harm = self.gate.sequential and {metric.name for metric in self.gate.sequential.metrics} & HARM

@@ -47,6 +47,11 @@ SELECT c.id AS campaign_id, c.state AS campaign_state, count(*) AS vehicles
  WHERE c.id <> :campaign_id
  GROUP BY c.id, c.state;
 
+-- name: set_time_zone!
+UPDATE vehicle SET attributes = attributes || jsonb_build_object('time_zone', :time_zone::text),
+       generation = generation + 1
+ WHERE vin = ANY (:vins) AND attributes ->> 'time_zone' IS DISTINCT FROM :time_zone;
+
 -- name: campaign^
 SELECT id, name, release_id, lap_id, state, state_reason, state_at, wave, plan_id, generation, created_by,
        created_at, finished_at

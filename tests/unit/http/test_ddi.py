@@ -36,15 +36,17 @@ def test_sleep_is_eight_characters(poll_s: int, text: str) -> None:
 
 
 def test_an_idle_device_is_offered_nothing() -> None:
-    answer = orjson.loads(ddi.render_poll(device(), base=BASE, poll_s=300))
+    answer = orjson.loads(ddi.render_poll(device(), None, base=BASE, poll_s=300))
     assert answer == {"config": {"polling": {"sleep": "00:05:00"}}, "_links": {}}
 
 
 def test_exactly_one_of_update_and_cancel_is_offered() -> None:
-    update = orjson.loads(ddi.render_poll(device(OFFER, config_wanted=True), base=BASE, poll_s=5))["_links"]
+    update = orjson.loads(ddi.render_poll(device(OFFER, config_wanted=True), OFFER, base=BASE, poll_s=5))[
+        "_links"
+    ]
     assert set(update) == {"deploymentBase", "configData"}
     cancel = Offer(action_id=17, kind="cancel", release_id="r", variant="city")
-    assert orjson.loads(ddi.render_poll(device(cancel), base=BASE, poll_s=5))["_links"] == {
+    assert orjson.loads(ddi.render_poll(device(cancel), cancel, base=BASE, poll_s=5))["_links"] == {
         "cancelAction": {"href": f"{BASE}/cancelAction/17"}  # no query: SWUpdate posts to href + /feedback
     }
 
@@ -203,13 +205,24 @@ def row(seq: int, state: str, action_id: int = 17) -> dict[str, Any]:
         "release_id": "r",
         "variant": "v",
         "chosen": state == "pending",
+        "kind": "update",
+        "campaign_id": "c",
     }
 
 
 def model() -> ReadModel:
     made = ReadModel()
     made.fold_devices(
-        [{"vin": "V", "token_sha256": b"\0" * 32, "gateway": "ddi", "config_wanted": False, "changed_seq": 1}]
+        [
+            {
+                "vin": "V",
+                "token_sha256": b"\0" * 32,
+                "gateway": "ddi",
+                "config_wanted": False,
+                "changed_seq": 1,
+                "time_zone": None,
+            }
+        ]
     )
     return made
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.hours import Window
 from ringroad.kernel.versions import CLAUSES_MAX
 from ringroad.ship.check import CheckFacts, blocks, check_plan
 from ringroad.ship.gate import GatePolicy
@@ -63,6 +64,8 @@ def release(**more: Any) -> ReleaseFacts:
         }
     )  # fmt: skip
 
+
+NIGHT = Window(hours=("22:00-05:00",), time_zone="Europe/Oslo")
 
 IMAGES = KnownImages(
     counter_of={f"{ecu}@{number}.0.0": number for ecu in ("brake", "head") for number in (1, 2)}
@@ -221,7 +224,7 @@ def test_waves_by_permille_and_the_rest() -> None:
         lambda: WaveSize(permille=1_001),
         lambda: PlanRequest(query="all", waves=(WaveSize(vehicles=1),) * 51),
         lambda: PlanRequest(query="all", vehicle_deadline_s=0),
-        lambda: PlanRequest(query="all", window_s=0),
+        lambda: PlanRequest(query="all", window=Window(hours=("22:00-22:00",))),
         lambda: PlanRequest(query="all", seed="x" * 201),
         lambda: PlanRequest(query="all", ramp=HarmBudget()),  # nothing to set the pace by
         lambda: PlanRequest(query="all", ramp=HarmBudget(), gate=INSTALLS_ONLY),
@@ -261,7 +264,8 @@ CARS = [car(number) for number in range(60)]
         (plan(CARS, gate=GatePolicy(reports_min=5)), release(), {}, "wave_below_reports_min", W),
         (plan(CARS, gate=GatePolicy(failed_permille_max=1_000)), release(), {}, "gate_cannot_halt", B),
         (plan(CARS, gate=GatePolicy(soak_s=60, silence_s_max=30)), release(), {}, "silence_below_soak", W),
-        (plan(CARS, window_s=60), release(), {}, "window_too_short", B),
+        (plan(CARS, window=Window(hours=("22:00-22:01",))), release(), {}, "window_too_short", B),
+        (plan(CARS, window=NIGHT, vehicle_deadline_s=17 * 3600), release(), {}, "deadline_before_window", B),
         (plan(CARS, vehicle_deadline_s=60), release(), {}, "deadline_short", W),
         (plan(CARS), release(), {"open_elsewhere": {"campaign_1": 3}}, "other_open_campaign", B),
         (plan(CARS, gate=SEQUENTIAL), release(), {}, "no_control_group", B),

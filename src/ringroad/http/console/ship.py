@@ -12,10 +12,11 @@ from litestar.params import FromPath
 
 from ringroad.http import reading
 from ringroad.http.auth import Account, Role
+from ringroad.http.console.conduct import conduct_lines
 from ringroad.http.console.guard import gate_lines, reading_chart, reading_rows
 from ringroad.http.console.render import chart, page, segments
 from ringroad.http.console.shared import ROWS, Req, asked, outcomes_shown, shown, url_of
-from ringroad.http.console.why import why_not_updating
+from ringroad.http.console.why import waits_for_window, why_not_updating
 from ringroad.http.context import Ctx
 from ringroad.http.views import CampaignView, FleetVersion, WaveCount
 from ringroad.http.views_build import ReleaseView
@@ -96,6 +97,8 @@ def campaign_page(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Respons
         figures=_figures(c, counts), compared=reading_rows(values["readings"]),
         ratio_chart=reading_chart(values["readings"]),
         controls=campaign_controls(c, request.user), **values,
+        waits={a.action_id: waits_for_window(a, now=ctx.clock.now()) for a in values["vehicles"]},
+        conduct=conduct_lines(plan.document) if plan else [],
     )  # fmt: skip
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
+
 from ringroad.http.console.render import short, words
 from ringroad.http.views import AssignmentView, VehicleView
+from ringroad.kernel.hours import Window, find_zone, offer_time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,13 @@ def why_not_updating(v: VehicleView, a: AssignmentView | None, *, now: datetime)
         case "pending":
             return Why(title=title, text=_pending(a), tone="warn")
         case "offered":
+            if waits := waits_for_window(a, now=now):
+                return Why(
+                    title=title,
+                    text=f"It {waits}.",
+                    tone="warn",
+                    next="The window is the campaign's, by the vehicle's own clock.",
+                )
             late = a.deadline_at is not None and a.deadline_at < now
             text = f"Offered {short(a.offered_at) if a.offered_at else ''}; the vehicle has not answered yet."
             return Why(
@@ -65,6 +75,20 @@ def why_not_updating(v: VehicleView, a: AssignmentView | None, *, now: datetime)
                 next="The reports below show the step that failed.",
             )
     return Why(title=title, text=f"Its last offer ended: {words(a.state)}.{detail}", tone="")
+
+
+def waits_for_window(a: AssignmentView, *, now: datetime) -> str:
+    """Return ``waits for its window, opens at ...`` for a vehicle that is offered something outside of it."""
+    if a.window is None or a.state != "offered":
+        return ""
+    window = msgspec.convert(a.window, Window)
+    zone = window.zone(find_zone(a.time_zone or ""))
+    may, changes = offer_time(window, zone, now, needed_s=a.install_s or 0)
+    if may:
+        return ""
+    if changes is None:
+        return "waits for its window, which is never open for long enough"
+    return f"waits for its window, opens at {changes.astimezone(zone):%d %b %H:%M} {zone}"
 
 
 def _pending(a: AssignmentView) -> str:

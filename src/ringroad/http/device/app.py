@@ -19,7 +19,7 @@ import structlog
 from ringroad.http.device import ddi, native
 from ringroad.http.device.images import Blobs, legacy_digests, send_image
 from ringroad.http.device.read_model import Device, Offer, ReadModel
-from ringroad.http.device.steering import PollPolicy, Steering
+from ringroad.http.device.steering import Need, PollPolicy, Steering
 from ringroad.http.device.store import SQL, NewReport, ReportWriter, keep_fresh
 from ringroad.http.device.wire import (
     COME_BACK,
@@ -183,6 +183,10 @@ class Gateways:
             hint=f"at most {self.config.reports_per_min_max} reports a minute; send it again later",
         )  # fmt: skip
 
+    def offer_now(self, device: Device) -> tuple[Offer | None, Need]:
+        """Return what this device may be told now, and what it waits for."""
+        return self.model.offer_now(device, self.clock.now)
+
     # DDI ------------------------------------------------------------------------------------------
 
     def _express_ddi(self, request: Request, reply: Reply) -> bool:
@@ -248,10 +252,13 @@ class Gateways:
                 return problem(404, "not_found", "no such DDI resource")
 
     def _poll(self, request: Request, vin: str, device: Device) -> Answer:
-        poll_s = self.steering.wait_s(vin, device.need)
         if device.offer is None and not device.config_wanted:
+            return ddi.idle_answer(self.steering.wait_s(vin, device.need))
+        offer, need = self.offer_now(device)
+        poll_s = self.steering.wait_s(vin, need)
+        if offer is None and not device.config_wanted:
             return ddi.idle_answer(poll_s)
-        return Answer(200, ddi.render_poll(device, base=self._base(request, vin), poll_s=poll_s))
+        return Answer(200, ddi.render_poll(device, offer, base=self._base(request, vin), poll_s=poll_s))
 
     def _base(self, request: Request, vin: str) -> str:
         origin = self.config.public_url
@@ -262,12 +269,11 @@ class Gateways:
             origin = f"{request.scheme}://{host}"
         return f"{origin}/{TENANT}/controller/v1/{vin}"
 
-    @staticmethod
-    def _offer(device: Device, action: str, kind: str) -> Offer:
-        number = ddi.parse_action_id(action)
-        if device.offer is None or device.offer.action_id != number or device.offer.kind != kind:
+    def _offer(self, device: Device, action: str, kind: str) -> Offer:
+        offer, _ = self.offer_now(device)
+        if offer is None or offer.action_id != ddi.parse_action_id(action) or offer.kind != kind:
             raise NotFound("this device has no such action")
-        return device.offer
+        return offer
 
     async def _artifacts(self, offer: Offer) -> list[ddi.Artifact]:
         key = (offer.release_id, offer.variant)
@@ -296,9 +302,10 @@ class Gateways:
         self, scope: Scope, send: Send, device: Device, module: str, filename: str
     ) -> Answer | None:
         wanted = filename.removesuffix(".MD5SUM")
-        if device.offer is None:
+        offer, _ = self.offer_now(device)
+        if offer is None:
             raise NotFound("this device has nothing to download")
-        for artifact in await self._artifacts(device.offer):
+        for artifact in await self._artifacts(offer):
             if artifact.module_id == module and artifact.filename == wanted:
                 if wanted == filename:
                     return await send_image(
@@ -335,6 +342,8 @@ class Gateways:
         def settle(error: RingroadError | None) -> None:
             if error is None and closes:
                 device.close(number)
+            elif error is None:
+                device.begin(number)
             reply(_DONE if error is None else self.refuse(request.path, error))
 
         self.writer.put([self._report(vin, number, kind, feedback, body)], settle)

@@ -74,19 +74,19 @@ def sleep_text(poll_s: int) -> str:
 def idle_answer(poll_s: int) -> Answer:
     """Return what a device is answered that has nothing to do; nearly every poll is one of these."""
     idle = Device(b"", ddi=True, config_wanted=False)
-    return Answer(200, render_poll(idle, base="", poll_s=poll_s))
+    return Answer(200, render_poll(idle, None, base="", poll_s=poll_s))
 
 
-def render_poll(device: Device, *, base: str, poll_s: int) -> bytes:
+def render_poll(device: Device, offer: Offer | None, *, base: str, poll_s: int) -> bytes:
     """Render the answer to a poll; exactly one of deploymentBase and cancelAction is offered.
 
     Args:
         device: what is known of the device.
+        offer: what it may be told now.
         base: its URL up to and including the controller id, without a slash.
         poll_s: seconds until the next poll.
     """
     links: dict[str, Any] = {}
-    offer = device.offer
     if offer is not None and offer.kind == "update":
         # `?c=`: rauc-hawkbit's pattern wants it, and it tells clients when the content changed.
         links["deploymentBase"] = {"href": f"{base}/deploymentBase/{offer.action_id}?c={content_hash(offer)}"}

@@ -118,8 +118,8 @@ class NativeGateway:
         return self._gateways.authenticate(request, vin, scheme=b"Bearer ")
 
     def _poll(self, request: Request, vin: str, device: Device) -> Answer:
-        offer = device.offer
-        poll_s = self._gateways.steering.wait_s(vin, device.need)
+        offer, need = self._gateways.offer_now(device)
+        poll_s = self._gateways.steering.wait_s(vin, need)
         what = b"idle" if offer is None else b"%b-%d" % (offer.kind.encode(), offer.action_id)
         known = _POLL_ETAG.fullmatch(header(request.headers, b"if-none-match") or b"")
         if known is not None and known[1] == what and is_told(int(known[2]), poll_s):
@@ -155,12 +155,12 @@ class NativeGateway:
                 reply(self._gateways.refuse(request.path, error))
                 return
             for row in rows:
-                if (
-                    row.kind == "closed"
-                    and row.action_id is not None
-                    and self._offered(device, row.action_id)
-                ):
+                if row.action_id is None or not self._offered(device, row.action_id):
+                    continue
+                if row.kind == "closed":
                     device.close(row.action_id)
+                else:
+                    device.begin(row.action_id)
             reply(Answer(200, _ENCODER.encode(Acknowledged(ids=[r.id for r in batch.reports]))))
 
         if rows:

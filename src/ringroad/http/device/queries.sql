@@ -1,10 +1,11 @@
 -- name: devices
-SELECT vin, gateway, token_sha256, attributes = '{}'::jsonb AS config_wanted, changed_seq
+SELECT vin, gateway, token_sha256, attributes - 'time_zone' = '{}'::jsonb AS config_wanted,
+       attributes ->> 'time_zone' AS time_zone, changed_seq
   FROM vehicle WHERE changed_seq > :after_seq;
 
 -- name: assignments
-SELECT a.action_id, a.vin, a.state, a.changed_seq, coalesce(a.release_id, c.release_id) AS release_id, v.variant,
-       a.state = 'pending' AND c.state = 'running' AS chosen
+SELECT a.action_id, a.vin, a.kind, a.state, a.changed_seq, a.campaign_id,
+       coalesce(a.release_id, c.release_id) AS release_id, v.variant, a.state = 'pending' AND c.state = 'running' AS chosen
   FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
   JOIN vehicle v ON v.vin = a.vin
@@ -14,6 +15,12 @@ SELECT a.action_id, a.vin, a.state, a.changed_seq, coalesce(a.release_id, c.rele
    AND NOT EXISTS (SELECT 1 FROM device_report r
                     WHERE r.action_id = a.action_id AND r.vin = a.vin AND r.kind = 'closed' AND r.applied_at IS NULL)
  ORDER BY a.changed_seq;
+
+-- name: terms
+SELECT c.id, nullif(p.document -> 'request' -> 'window', 'null'::jsonb) AS window,
+       (p.document ->> 'install_s_estimate')::int AS install_s
+  FROM campaign c LEFT JOIN campaign_plan p ON p.id = c.plan_id
+ WHERE c.state IN ('running', 'paused') AND c.id <> ALL (:known::text[]);
 
 -- name: bundle_packages
 SELECT p.id, p.ecu, p.name, p.version, p.filename, p.image_sha256, p.image_bytes

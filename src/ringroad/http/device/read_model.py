@@ -4,18 +4,25 @@ Not a cache: a poll that is not answered from here is not answered at all.
 When the feed from the database breaks the model is dropped, and polls get 503 until it is whole again,
 because an old offer must never be handed out (a halted campaign would go on).
 
-Invariant: an action that was closed here is never offered again, whatever the database still says.
+Invariants:
+    An action that was closed here is never offered again, whatever the database still says.
+    What has not begun is offered inside its window only; what the window is, is known by heart too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, tzinfo
+from sys import intern
 from typing import Any, Literal
 
 from ringroad.http.device.steering import Need
+from ringroad.kernel.hours import Window, find_zone, offer_time
+
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,17 +33,30 @@ class Offer:
     kind: Literal["update", "cancel"]
     release_id: str
     variant: str
+    campaign_id: str = ""  # empty: no terms hold for it, as for a cancel or a return
+    begun: bool = False  # the vehicle works on it: from then on it is told at any time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How a campaign's vehicles may be told; one for all of them."""
+
+    window: Window | None = None
+    install_s: int = 0  # a vehicle is told only while so much of the window is left
 
 
 class Device:
     """One vehicle as the gateways see it. Mutable and slotted: a million of these must fit."""
 
     __slots__ = (
-        "closed_action_id", "config_wanted", "ddi", "minute", "offer", "reports", "stored_need", "token_sha256",
+        "closed_action_id", "config_wanted", "ddi", "minute", "offer", "reports", "stored_need", "token_sha256", "zone",
     )  # fmt: skip
 
-    def __init__(self, token_sha256: bytes, *, ddi: bool, config_wanted: bool) -> None:
+    def __init__(
+        self, token_sha256: bytes, *, ddi: bool, config_wanted: bool, zone: tzinfo | None = None
+    ) -> None:
         self.token_sha256 = token_sha256
+        self.zone = zone  # None: not known, the campaign's counts
         self.ddi = ddi
         self.config_wanted = config_wanted
         self.offer: Offer | None = None
@@ -65,6 +85,11 @@ class Device:
         self.reports += 1
         return True
 
+    def begin(self, action_id: int) -> None:
+        """Go on telling it this, window or not: it reported work on it and that report is durable."""
+        if self.offer is not None and self.offer.action_id == action_id and not self.offer.begun:
+            self.offer = replace(self.offer, begun=True)
+
     def close(self, action_id: int) -> None:
         """Never offer this action again; it was reported as ended and that report is durable."""
         self.closed_action_id = max(self.closed_action_id, action_id)
@@ -80,6 +105,32 @@ class ReadModel:
         self.vehicles = [0] * len(Need)  # how many there are of each need, by the database
         self.fresh = False
         self.seq = 0  # the highest change number seen
+        self.terms: dict[str, Terms] = {}  # by campaign that runs
+        self._openings: dict[tuple[str, tzinfo], tuple[bool, datetime]] = {}  # may it be told, and until when
+
+    def offer_now(self, device: Device, now: Callable[[], datetime]) -> tuple[Offer | None, Need]:
+        """Return what a device may be told now, and what it waits for: outside of its window nothing soon.
+
+        Args:
+            device: that asks.
+            now: the server's clock, looked at only where a window counts.
+        """
+        offer = device.offer
+        if offer is None or offer.begun or not offer.campaign_id:
+            return offer, device.need
+        terms = self.terms.get(offer.campaign_id)
+        if terms is None:  # not of a campaign that runs
+            return None, Need.IDLE
+        window = terms.window
+        if window is None:
+            return offer, device.need
+        at, zone = now(), window.zone(device.zone)
+        key = (offer.campaign_id, zone)
+        told, until = self._openings.get(key, (False, at))
+        if until <= at:
+            told, changes = offer_time(window, zone, at, needed_s=terms.install_s)
+            self._openings[key] = (told, changes or NEVER)
+        return (offer, device.need) if told else (None, Need.IDLE)
 
     def drop(self) -> None:
         """Forget everything: the feed broke, so nothing here can be trusted."""
@@ -87,6 +138,8 @@ class ReadModel:
         self.seq = 0
         self.devices.clear()
         self.vehicles[:] = [0] * len(Need)
+        self.terms.clear()
+        self._openings.clear()
 
     def fold_devices(self, rows: Iterable[dict[str, Any]]) -> None:
         """Take over vehicles that are new or changed."""
@@ -97,13 +150,27 @@ class ReadModel:
                     bytes(row["token_sha256"]),
                     ddi=row["gateway"] == "ddi",
                     config_wanted=row["config_wanted"],
+                    zone=find_zone(row["time_zone"] or ""),
                 )
                 self.vehicles[Need.IDLE] += 1
             else:
                 device.token_sha256 = bytes(row["token_sha256"])
                 device.ddi = row["gateway"] == "ddi"
                 device.config_wanted = row["config_wanted"]
+                device.zone = find_zone(row["time_zone"] or "")
             self.seq = max(self.seq, row["changed_seq"])
+
+    def fold_terms(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Take over the terms of campaigns that run; a plan that runs never changes."""
+        for row in rows:
+            window = row["window"]
+            self.terms[intern(row["id"])] = Terms(
+                window=window
+                and Window(
+                    hours=tuple(window["hours"]), quiet=tuple(window["quiet"]), time_zone=window["time_zone"]
+                ),
+                install_s=row["install_s"] or 0,
+            )
 
     def fold_assignments(self, rows: Iterable[dict[str, Any]]) -> None:
         """Take over what vehicles are asked to do, in the order it changed."""
@@ -115,7 +182,7 @@ class ReadModel:
             offer = decide_offer(row)
             if offer is not None and device.closed_action_id < offer.action_id:
                 device.offer = offer
-                self._note(device, Need.OFFERED)
+                self._note(device, Need.IDLE if self._waits(offer) else Need.OFFERED)
             elif offer is None and (device.offer is None or device.offer.action_id == row["action_id"]):
                 device.offer = None
                 self._note(device, Need.CHOSEN if row["chosen"] else Need.IDLE)
@@ -126,6 +193,11 @@ class ReadModel:
             device = self.devices.get(vin)
             if device is not None and device.offer is not None and device.offer.action_id == action_id:
                 device.close(action_id)
+
+    def _waits(self, offer: Offer) -> bool:
+        """Tell whether a window may be in the way; whoever is told inside of it soon begins."""
+        terms = self.terms.get(offer.campaign_id)
+        return not offer.begun and terms is not None and terms.window is not None
 
     def _note(self, device: Device, need: Need) -> None:
         self.vehicles[device.stored_need] -= 1
@@ -142,4 +214,11 @@ def decide_offer(row: dict[str, Any]) -> Offer | None:
             kind = "cancel"
         case _:
             return None
-    return Offer(action_id=row["action_id"], kind=kind, release_id=row["release_id"], variant=row["variant"])
+    return Offer(
+        action_id=row["action_id"],
+        kind=kind,
+        release_id=row["release_id"],
+        variant=row["variant"],
+        campaign_id=intern(row["campaign_id"]) if kind == "update" and row["kind"] == "update" else "",
+        begun=row["state"] == "active",
+    )

@@ -275,6 +275,9 @@ def _notices(conn: Connection) -> list[str]:
 def _load(conn: Connection, model: ReadModel, *, after_seq: int) -> None:
     """Read what changed after a number; 0: everything."""
     with conn.transaction():
+        # One snapshot: whoever is offered something has its terms.
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        model.fold_terms(SQL.terms(conn, known=list(model.terms)))
         model.fold_devices(SQL.devices(conn, after_seq=after_seq))
         model.fold_assignments(SQL.assignments(conn, after_seq=after_seq))
 

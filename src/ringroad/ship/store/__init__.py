@@ -48,6 +48,7 @@ from ringroad.ship.store.reading import (
 )
 from ringroad.ship.store.reports import apply_manifest, expire_deadlines, fold_reports, lock_vehicle
 from ringroad.ship.store.waves import offer_waiting, release_wave
+from ringroad.ship.store.zones import set_time_zone
 
 __all__ = [
     "Campaign",
@@ -91,5 +92,6 @@ __all__ = [
     "release_wave",
     "resume",
     "save_plan",
+    "set_time_zone",
     "start",
 ]

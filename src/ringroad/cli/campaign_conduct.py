@@ -1,0 +1,47 @@
+"""How a campaign goes about it, on the command line: when vehicles may begin. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from ringroad.kernel.errors import InvalidInput
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option(
+        "--hours", multiple=True, help="When a vehicle may begin, by its own clock: 'mon-fri 22:00-05:00'."
+    ),
+    click.option("--quiet-hours", multiple=True, help="When it may not, all the same: 'sun 00:00-24:00'."),
+    click.option("--time-zone", help="Of vehicles whose own is not known.  [default: UTC]"),
+)
+_NAMES = ("hours", "quiet_hours", "time_zone")
+
+
+def conducted(command: F) -> F:
+    """Add the options to a command; they arrive as keywords for `conduct_body`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def conduct_body(given: dict[str, Any]) -> dict[str, Any]:
+    """Take the options out of `given`, and return what they ask of a plan.
+
+    Raises:
+        InvalidInput: an option needs another one.
+    """
+    asked = {name: given.pop(name) for name in _NAMES}
+    body: dict[str, Any] = {}
+    if asked["hours"] or asked["quiet_hours"]:
+        body["window"] = {
+            "hours": list(asked["hours"]),
+            "quiet": list(asked["quiet_hours"]),
+            **({"time_zone": asked["time_zone"]} if asked["time_zone"] else {}),
+        }
+    elif asked["time_zone"]:
+        raise InvalidInput("--time-zone is part of a window", hint="--hours 22:00-05:00")
+    return body

@@ -1,0 +1,22 @@
+"""How a campaign goes about it, on its page: when vehicles may begin, and what else its plan says of running. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def conduct_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what a plan says of running, for a definition list; patient with documents of older versions."""
+    request = document.get("request") or document
+    lines = []
+    if window := request.get("window"):
+        lines.append(("may begin", window_words(window)))
+    return lines
+
+
+def window_words(window: Mapping[str, Any]) -> str:
+    """Return a window as one line: ``mon-fri 22:00-05:00, not sun 00:00-24:00; Europe/Oslo where not known``."""
+    hours = ", ".join(window["hours"]) or "always"
+    quiet = "".join(f", not {span}" for span in window["quiet"])
+    return f"{hours}{quiet}, by the vehicle's clock; {window['time_zone']} where that is not known"

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ringroad.cli.campaign_conduct import conduct_body
+from ringroad.http.console.conduct import conduct_lines
+from ringroad.kernel.errors import InvalidInput
+
+
+def options(**given: Any) -> dict[str, Any]:
+    return {"hours": (), "quiet_hours": (), "time_zone": None, **given}
+
+
+def test_the_options_of_a_window_become_a_request_and_are_used_up() -> None:
+    given = options(
+        hours=("22:00-05:00",), quiet_hours=("sun 00:00-24:00",), time_zone="Europe/Oslo", control="20"
+    )
+    window = {"hours": ["22:00-05:00"], "quiet": ["sun 00:00-24:00"], "time_zone": "Europe/Oslo"}
+    assert conduct_body(given) == {"window": window}
+    assert given == {"control": "20"}
+    assert conduct_lines({"request": {"window": window}}) == [
+        (
+            "may begin",
+            "22:00-05:00, not sun 00:00-24:00, by the vehicle's clock; Europe/Oslo where that is not known",
+        )
+    ]
+
+
+def test_without_options_nothing_is_asked() -> None:
+    assert conduct_body(options()) == {}
+    assert conduct_lines({"request": {"query": "all", "window": None}}) == []
+    assert conduct_lines({"query": "all"}) == []  # a plan of an older version
+
+
+def test_a_time_zone_without_hours_is_refused() -> None:
+    with pytest.raises(InvalidInput):
+        conduct_body(options(time_zone="Europe/Oslo"))

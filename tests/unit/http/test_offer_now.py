@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ringroad.http.device.read_model import Offer, ReadModel
+from ringroad.http.device.steering import Need
+
+NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+NIGHT = {"hours": ["22:00-05:00"], "quiet": [], "time_zone": "Europe/Oslo"}  # 21:00 to 04:00 UTC in winter
+
+
+def model(window: dict[str, Any] | None = NIGHT, *, time_zone: str | None = None, **row: Any) -> ReadModel:
+    """One vehicle that is offered one action of one campaign."""
+    made = ReadModel()
+    vehicle = {"vin": "V", "gateway": "ddi", "token_sha256": b"", "config_wanted": False, "changed_seq": 1}
+    made.fold_devices([vehicle | {"time_zone": time_zone}])
+    made.fold_terms([{"id": "c", "window": window, "install_s": 3600}])
+    made.fold_assignments([{
+        "vin": "V", "action_id": 7, "state": "offered", "kind": "update", "campaign_id": "c", "release_id": "r",
+        "variant": "city", "changed_seq": 2, "chosen": False, **row,
+    }])  # fmt: skip
+    return made
+
+
+def told(made: ReadModel, at: datetime) -> Offer | None:
+    return made.offer_now(made.devices["V"], lambda: at)[0]
+
+
+@pytest.mark.parametrize(
+    ("made", "hour", "offered"),
+    [
+        (model(), 20.9, False),
+        (model(), 21, True),
+        (model(), 27, True),
+        (model(), 27.1, False),  # an installation of an hour would not be over at 04:00
+        (model(time_zone="America/New_York"), 21, False),
+        (model(time_zone="America/New_York"), 27, True),  # its own night begins at 03:00 UTC
+        (model(time_zone="Atlantis/Poseidonis"), 21, True),  # what cannot be read counts as not known
+        (model(time_zone="Atlantis/Poseidonis"), 12, False),
+        (model(None), 12, True),
+        (model(state="active"), 12, True),  # it has begun and must be able to end
+        (model(state="cancelling"), 12, True),
+        (model(kind="rollback"), 12, True),
+    ],
+)
+def test_an_update_is_told_inside_the_window_of_the_vehicle(
+    made: ReadModel, hour: float, *, offered: bool
+) -> None:
+    at = NOON.replace(hour=0) + timedelta(hours=hour)
+    assert (told(made, at) is not None) is offered
+
+
+def test_what_was_looked_up_once_is_looked_up_again_when_it_changes() -> None:
+    made = model()
+    hours = [NOON + timedelta(hours=hour) for hour in range(48)]
+    assert [told(made, at) is not None for at in hours] == [at.hour >= 21 or at.hour <= 3 for at in hours]
+
+
+def test_without_its_terms_nothing_is_told() -> None:
+    made = model()
+    made.terms.clear()
+    assert told(made, NOON.replace(hour=23)) is None
+
+
+def test_a_vehicle_that_reported_work_is_told_on() -> None:
+    made = model()
+    made.devices["V"].begin(8)  # of another action
+    assert told(made, NOON) is None
+    made.devices["V"].begin(7)
+    assert told(made, NOON) is not None
+    made.devices["V"].close(7)
+    assert told(made, NOON) is None
+
+
+@pytest.mark.parametrize(
+    ("made", "at", "need", "counted"),
+    [
+        (model(), NOON, Need.IDLE, Need.IDLE),
+        (model(), NOON.replace(hour=22), Need.OFFERED, Need.IDLE),  # until it begins
+        (model(state="active"), NOON, Need.OFFERED, Need.OFFERED),
+        (model(None), NOON, Need.OFFERED, Need.OFFERED),
+    ],
+)
+def test_a_vehicle_that_waits_for_its_window_polls_like_an_idle_one(
+    made: ReadModel, at: datetime, need: Need, counted: Need
+) -> None:
+    assert made.offer_now(made.devices["V"], lambda: at)[1] is need
+    assert made.vehicles[counted] == 1

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ringroad.http.console.why import waits_for_window, why_not_updating
+from ringroad.http.views import AssignmentView, VehicleView
+
+NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+NIGHT = {"hours": ["22:00-05:00"], "quiet": [], "time_zone": "Europe/Oslo"}
+VEHICLE = VehicleView(
+    vin="V", programme_id="p", variant="city", region="EU", tags=[], gateway="ddi", release_id=None,
+    blocked_reason=None, born_at=NOON, release_version=None, release_name=None, action_id=7, campaign_id="c",
+    update_state="offered", last_report_at=None, ecus=2,
+)  # fmt: skip
+
+
+def assignment(**more: Any) -> AssignmentView:
+    given = {
+        "action_id": 7, "campaign_id": "c", "campaign_name": "fix", "campaign_state": "running",
+        "release_version": "2", "vin": "V", "wave": 1, "kind": "update", "state": "offered", "state_detail": "",
+        "offered_at": NOON, "deadline_at": NOON + timedelta(days=7), "last_report_at": None, "finished_at": None,
+        "window": NIGHT, "install_s": 600, "time_zone": None, **more,
+    }  # fmt: skip
+    return AssignmentView(**given)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({}, "waits for its window, opens at 25 Nov 22:00 Europe/Oslo"),
+        ({"time_zone": "Asia/Tokyo"}, "waits for its window, opens at 25 Nov 22:00 Asia/Tokyo"),
+        ({"time_zone": "nowhere"}, "waits for its window, opens at 25 Nov 22:00 Europe/Oslo"),
+        ({"install_s": 8 * 3600}, "waits for its window, which is never open for long enough"),
+        ({"time_zone": "America/Los_Angeles"}, ""),  # 04:00 there
+        ({"window": None}, ""),
+        ({"state": "active"}, ""),
+        ({"state": "pending"}, ""),
+    ],
+)
+def test_a_vehicle_outside_of_its_window_is_said_to_wait_for_it(more: dict[str, Any], says: str) -> None:
+    now = NOON - timedelta(hours=-1) if more.get("time_zone") == "Asia/Tokyo" else NOON
+    assert waits_for_window(assignment(**more), now=now - timedelta(minutes=5)) == says
+
+
+def test_why_says_when_the_window_opens() -> None:
+    why = why_not_updating(VEHICLE, assignment(), now=NOON)
+    assert why.text == "It waits for its window, opens at 25 Nov 22:00 Europe/Oslo."
+    assert why_not_updating(VEHICLE, assignment(), now=NOON.replace(hour=22)).text.startswith("Offered")
