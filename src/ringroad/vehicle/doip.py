@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
@@ -205,6 +206,10 @@ class DoipChannel:
         if self._wire is not None:
             target = FUNCTIONAL_ADDRESS if functional else self._ecu_address
             self._wire.send(encode_diagnostic(self._tester_address, target, suppressed(payload)))
+
+    def audience(self) -> Hashable:
+        """Return what is behind this connection."""
+        return self
 
     async def close(self) -> None:
         """Drop the connection."""

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import hmac
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Protocol, TypeVar
@@ -155,6 +155,10 @@ class UdsChannel(Protocol):
         Raises:
             Unavailable: there is no connection.
         """
+        ...
+
+    def audience(self) -> Hashable:
+        """Return whom a functional request reaches: equal for channels whose one reaches the ECUs of the other."""
         ...
 
     async def close(self) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,8 +24,11 @@ from ringroad.sim.vecu.simple import Communication
 from ringroad.vehicle.agents.base import BytesSource, Done, EcuImage, Failed, UpdateAgent, no_progress
 from ringroad.vehicle.agents.quiet import Silence
 from ringroad.vehicle.agents.session import EcuAccess
+from ringroad.vehicle.can import Confirmed, Listeners
 from ringroad.vehicle.connect import make_agent
 from ringroad.vehicle.doip import DoipChannel
+from ringroad.vehicle.isotp.channel import IsotpChannel
+from ringroad.vehicle.isotp.model import Address, IsotpSettings
 from ringroad.vehicle.uds import UdsChannel, hmac_key
 
 SECRET = b"a secret"
@@ -242,6 +246,52 @@ def test_the_silence_is_held_while_the_flash_takes_long() -> None:
         count = len(heard)
         await asyncio.sleep(0.01)
         assert len(heard) == count  # nobody keeps what has ended
+
+    asyncio.run(story())
+
+
+@dataclass
+class Wire:
+    """A CAN controller that keeps what it is told to send; nobody answers."""
+
+    fd: bool = False
+    listeners: Listeners = field(default_factory=Listeners)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    sent: list[tuple[int, bytes]] = field(default_factory=list)
+
+    async def open(self) -> None:
+        """Nothing."""
+
+    async def leave(self) -> None:
+        """Nothing."""
+
+    def send(self, can_id: int, frames: Sequence[bytes], _confirmed: Confirmed) -> None:
+        self.sent += [(can_id, frame) for frame in frames]
+
+
+def test_a_bus_that_many_ecus_share_is_told_once() -> None:
+    async def story() -> None:
+        wires = {name: Wire() for name in ("chassis", "body")}
+        ways = {
+            "brake": ("chassis", 0x7E0, 0x7DF), "steering": ("chassis", 0x7E1, 0x7DF),
+            "airbag": ("chassis", 0x7E2, 0x7DE), "door": ("body", 0x7E0, 0x7DF),
+        }  # fmt: skip
+        channels = {
+            name: IsotpChannel(
+                wires[bus],
+                IsotpSettings(address=Address.normal(request, request + 8)),
+                functional_id=functional,
+            )
+            for name, (bus, request, functional) in ways.items()
+        }
+        silence = Silence(channels, keepalive_s=60)
+        await silence.begin("door")
+        hushed = [(0x7DF, b"\x10\x83"), (0x7DF, b"\x85\x82"), (0x7DF, b"\x28\x83\x01")]
+        assert Counter(can_id for can_id, _ in wires["chassis"].sent) == {0x7DF: 3, 0x7DE: 3}
+        assert [(can_id, frame[1 : 1 + frame[0]]) for can_id, frame in wires["chassis"].sent][:3] == hushed
+        assert wires["body"].sent == []  # the one that is flashed is alone there
+        await silence.end()
+        assert len(wires["body"].sent) == 3
 
     asyncio.run(story())
 

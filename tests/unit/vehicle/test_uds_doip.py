@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 import pytest
@@ -51,6 +52,9 @@ class Scripted:
 
     async def notify(self, payload: bytes, *, functional: bool = False) -> None:
         self.sent.append(payload)
+
+    def audience(self) -> Hashable:
+        return id(self)
 
     async def close(self) -> None:
         """Nothing."""

@@ -7,6 +7,7 @@ instead of waiting, so that simulated time does not cost real time.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 
 from ringroad.kernel.errors import Unavailable
 from ringroad.sim.vecu.port import EcuPort, HangUp, Reply
@@ -50,6 +51,10 @@ class MemoryChannel:
     async def notify(self, payload: bytes, *, functional: bool = False) -> None:
         """Send a request whose positive response is suppressed."""
         self._port.exchange(suppressed(payload), functional=functional)
+
+    def audience(self) -> Hashable:
+        """This ECU alone."""
+        return self
 
     async def close(self) -> None:
         """Nothing to drop."""

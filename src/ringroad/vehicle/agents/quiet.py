@@ -3,7 +3,7 @@
 An ECU in its bootloader sends nothing; the others would store that as lost communication, and the update
 would be undone for a fault that it did not cause.
 
-1. `begin`: 10 03, 85 02, 28 03 to every other ECU, functional, no answer wanted; from then on 3E in the gaps.
+1. `begin`: 10 03, 85 02, 28 03 to every other ECU, functional and once per bus, no answer wanted; from then on 3E in the gaps.
 2. `end`: 28 00, 85 01, 10 01.
 
 Nothing here can stop a flash: an ECU that hears nothing goes on as usual, and one that hears only the first part
@@ -78,9 +78,10 @@ class Silence:
 
 
 async def _tell(channels: Sequence[UdsChannel], messages: Sequence[bytes]) -> None:
-    unheard = sum(await asyncio.gather(*(_say(channel, messages) for channel in channels)))
+    audiences = {channel.audience(): channel for channel in channels}  # a bus with many ECUs is told once
+    unheard = sum(await asyncio.gather(*(_say(channel, messages) for channel in audiences.values())))
     if unheard:
-        _log.info("vehicle.silence_unheard", message=messages[0].hex(), ecus=unheard)
+        _log.info("vehicle.silence_unheard", message=messages[0].hex(), audiences=unheard)
 
 
 async def _say(channel: UdsChannel, messages: Sequence[bytes]) -> bool:

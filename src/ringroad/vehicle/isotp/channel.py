@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Final
 
 from ringroad.kernel.errors import InvalidInput, Unavailable
 from ringroad.vehicle.isotp.link import IsotpLink
@@ -135,6 +136,9 @@ class IsotpEndpoint:
         self._pump()
 
 
+_ANYTHING: Final = b"\x3e\x80"  # a request that tells frames apart by how they are addressed and padded
+
+
 class IsotpChannel:
     """A `UdsChannel` to one ECU on a CAN bus.
 
@@ -192,6 +196,12 @@ class IsotpChannel:
             self._bus.send(self._functional_id, [frame], lambda _: None)
         else:
             await self._endpoint.send(suppressed(payload))
+
+    def audience(self) -> Hashable:
+        """Return every ECU of the bus that takes the same functional frame, or this one alone."""
+        if self._functional_id is None:
+            return self
+        return id(self._bus), self._functional_id, encode_single(_ANYTHING, self._settings)
 
     async def close(self) -> None:
         """Leave the bus to the others on it."""
