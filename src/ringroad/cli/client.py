@@ -22,17 +22,9 @@ import httpx
 import msgspec
 
 from ringroad.cli.tokens import Tokens, find_tokens
-from ringroad.kernel.errors import (
-    Conflict,
-    Corrupt,
-    Forbidden,
-    InvalidInput,
-    NotFound,
-    RingroadError,
-    Unavailable,
-    Untrusted,
-)
+from ringroad.kernel.errors import Forbidden, InvalidInput, NotFound, RingroadError, Unavailable, Untrusted
 from ringroad.kernel.limits import PAGE_ROWS_MAX
+from ringroad.protocol import refusal
 from ringroad.storage.settings import Settings
 
 API: Final = "/api/v1"
@@ -40,10 +32,6 @@ ANSWER_S_MAX: Final = 60.0  # seconds; a plan for a large fleet is the slowest a
 CONNECT_S_MAX: Final = 5.0  # seconds
 UPLOAD_CHUNK_BYTES: Final = 256 * 1024
 LOGIN_HINT: Final = "sign in with: ringroad account login"
-
-_KINDS: Final[Mapping[str, type[RingroadError]]] = {
-    each.kind: each for each in (InvalidInput, NotFound, Conflict, Forbidden, Untrusted, Unavailable, Corrupt)
-} | {"unauthenticated": Forbidden, "too_many": Unavailable}
 
 Progress = Callable[[int], None]
 
@@ -285,19 +273,11 @@ def error_of(status: int, content: bytes, *, token: str | None) -> RingroadError
         content: of the answer.
         token: that was sent; empty: none was at hand; None: none was wanted.
     """
-    try:
-        fields = msgspec.json.decode(content)["error"]
-        kind, code, message = str(fields["kind"]), str(fields["code"]), str(fields["message"])
-        hint = str(fields.get("hint", ""))
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
-        hint = "is --server right?"
-        return Unavailable(f"the server answered {status}, not like Ringroad", hint=hint)
-    if kind == "unauthenticated":
-        if token is not None:
-            message = "the token is not valid any more" if token else "nobody is signed in"
-            hint = LOGIN_HINT
-        return Forbidden(message, hint=hint, code="unauthenticated")
-    return _KINDS.get(kind, RingroadError)(message, hint=hint, code=code)
+    error = refusal.error_of(status, content)
+    if error.code != "unauthenticated" or token is None:
+        return error
+    message = "the token is not valid any more" if token else "nobody is signed in"
+    return Forbidden(message, hint=LOGIN_HINT, code=error.code)
 
 
 def _no_connection(address: Address, error: httpx.ConnectError) -> RingroadError:

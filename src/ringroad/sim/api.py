@@ -7,23 +7,12 @@ from typing import Any
 
 import httpx
 
-from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound, RingroadError, Unavailable
+from ringroad.kernel.errors import Unavailable
+from ringroad.protocol.refusal import error_of
 
 TIMEOUT_S = 30.0
 RETRIES_MAX = 120  # a server that was killed is back within seconds, its database may take longer
 RETRY_S = 0.5
-
-_ERRORS: Mapping[int, type[RingroadError]] = {
-    400: InvalidInput,
-    401: Forbidden,
-    403: Forbidden,
-    404: NotFound,
-    409: Conflict,
-    413: InvalidInput,
-    422: InvalidInput,
-    503: Unavailable,
-}
-
 
 Done = Callable[[], Awaitable[Any]]
 
@@ -124,12 +113,15 @@ class Api:
 
 
 def check_answer(answer: httpx.Response) -> None:
-    """Raise what the server said, if it is not a success. Raises: RingroadError, by the status."""
+    """Raise what the server said, if it is not a success.
+
+    Raises:
+        Unavailable: also for a fault of the server's own; a plant waits rather than giving its cars up.
+        RingroadError: by the kind that the server names.
+    """
     if answer.is_success:
         return
-    try:
-        error = answer.json()["error"]
-    except (ValueError, KeyError, TypeError):
-        error = {"code": "", "message": f"HTTP {answer.status_code}", "hint": ""}
-    kind = _ERRORS.get(answer.status_code, Unavailable)
-    raise kind(error["message"], hint=error.get("hint", ""), code=error.get("code", ""))
+    error = error_of(answer.status_code, answer.content)
+    if answer.is_server_error and not isinstance(error, Unavailable):
+        raise Unavailable(error.message, hint=error.hint, code=error.code)
+    raise error
