@@ -135,6 +135,9 @@ SELECT :campaign_id, t.vin, t.wave, v.release_id, :release_id
  WHERE t.plan_id = :plan_id AND t.verdict = 'match'
  ORDER BY t.wave, t.rank, t.vin;  -- action numbers in the order of the lot
 
+-- name: assigned_vins
+SELECT vin FROM assignment WHERE campaign_id = :campaign_id;
+
 -- name: set_wave!
 UPDATE campaign SET wave = :wave, generation = generation + 1
  WHERE id = :campaign_id AND generation = :generation AND state = 'running' AND wave = :wave - 1;

@@ -202,9 +202,7 @@ def start(
     plan = current_plan(conn, campaign)
     moved = _move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.APPROVED,), now=now)
     SQL.insert_assignments(conn, campaign_id=campaign_id, plan_id=plan.id, release_id=campaign.release_id)
-    vins = [
-        row["vin"] for row in conn.execute("SELECT vin FROM assignment WHERE campaign_id = %s", [campaign_id])
-    ]
+    vins = [row["vin"] for row in SQL.assigned_vins(conn, campaign_id=campaign_id)]
     busy = count_busy(conn, campaign_id, vins).open_elsewhere
     if busy:
         raise Conflict(
