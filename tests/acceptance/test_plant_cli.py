@@ -8,10 +8,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ringroad.build.store_improve import load_running, save_answer
+from ringroad.build.twin.compare import compare
+from ringroad.kernel.clock import SystemClock, SystemIds
+from ringroad.storage.db import connect, transaction
 from support.cli_story import PROGRAMME, Terminal, at_a_terminal
 
 pytestmark = pytest.mark.engines
@@ -89,6 +94,35 @@ def test_a_plant_builds_what_may_be_built_and_says_what_is_held(terminal: Termin
     t("schedule", "unblock", "sunroof")
     assert "1 vehicle born" in t("plant", "run", "--count", "1", *FAST).out
     assert "0 vehicles born" in t("plant", "run", "--once", *FAST).out
+
+
+def test_what_the_twin_said_is_shown_with_its_numbers_and_what_it_assumed(
+    terminal: Terminal, pg_url: str
+) -> None:
+    t = terminal
+    set_up(t)
+    t("order", "add", "--variant", "city", "--count", "2")
+    assert "nothing was checked yet" in t("schedule", "checks").out
+    with connect(pg_url) as conn:
+        running = load_running(conn, "meridian")
+        first, second = running.schedule.document.sequence
+        check = compare(
+            [first, second], [second, first], {order.id: order for order in running.orders},
+            replace(running.line, stations=()), now=SystemClock().now(), seed=1, threads=1,
+        )  # fmt: skip
+        with transaction(conn):
+            save_answer(
+                conn, SystemIds(), SystemClock(), running=running, document=running.schedule.document,
+                check=replace(check, assumed=("no station breaks down",)),
+                triggered_s=SystemClock().monotonic_s(),
+            )  # fmt: skip
+    (row,) = t("schedule", "checks", "--json").value
+    assert (row["released"], row["generation"], row["moved"]) == (False, running.schedule.generation, 1)
+    said = t("schedule", "checks").out
+    assert "1 of 2" in said
+    assert "stays, the twin cannot run this line" in said
+    assert "assumed: no station breaks down" in said
+    assert "the twin cannot run this line" in t("schedule", "show").out
 
 
 def test_a_vehicle_that_refuses_the_baseline_is_told_and_its_order_stays_open(terminal: Terminal) -> None:

@@ -6,13 +6,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from ringroad.build import store, store_plant
 from ringroad.build.plan_line import ScheduleDocument
-from ringroad.build.store_improve import load_running, save_improved
+from ringroad.build.store_improve import load_running, save_answer
+from ringroad.build.twin.compare import PlanCheck
+from ringroad.build.twin.judge import TwinCheck
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.errors import Conflict, NotFound
 from ringroad.kernel.facts import FactKind
@@ -26,6 +29,12 @@ pytestmark = [pytest.mark.engines, pytest.mark.timeout(400)]  # the first search
 
 EXAMPLE = (Path(__file__).parents[2] / "examples" / "road" / "programme.toml").read_text()
 CLOCK, IDS = SystemClock(), SystemIds()
+RELEASED = PlanCheck(
+    twin=TwinCheck(
+        released=True, reason="better in all runs", replications=1_000, better_permille=1_000, late_s=(0, 0),
+        end_s=(0, 0), broken=(),
+    ), vehicles=24, moved=1,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -71,7 +80,47 @@ def test_a_schedule_is_bettered_once_and_the_fact_names_the_one_before(
     fact = latest_fact(conn, kind=FactKind.SCHEDULE_REPLANNED, subject="roadster")
     assert fact
     assert (fact.actor, fact.body["cause"], fact.body["moved"] > 0) == ("system:planner", "improved", True)
+    check = fact.body["check"]
+    assert (check["released"], check["replications"], check["vehicles"]) == (True, 1_000, 24)
+    assert check["better_permille"] >= 900
     assert improve_changed(conn, IDS, CLOCK, seen) == []
+
+
+def test_a_cheaper_schedule_that_breaks_due_times_on_the_twin_is_kept_out_and_the_fact_says_why(
+    conn: Connection,
+) -> None:
+    """Batches of paint count most, and cost the line no time: what they would make late is seen by the twin alone."""
+    painted = EXAMPLE.replace(
+        'options = ["sunroof", "tow_bar"]', 'options = ["sunroof", "tow_bar", "red"]', 1
+    )
+    assert painted != EXAMPLE
+    now = CLOCK.now()
+    with transaction(conn):
+        store.import_programme(
+            conn, IDS, source=painted + '\n[line.paint]\ncolours = ["red"]\nbatch_max = 1\n', actor="tester", now=now
+        )  # fmt: skip
+        orders = [
+            store_plant.add_order(
+                conn, IDS, programme_id="roadster", variant="city", actor="tester", now=now,
+                options=["red"] if number < 12 else [],
+                due_at=now + timedelta(seconds=60 * (number + 8)) if number < 12 else None,
+            )
+            for number in range(24)
+        ]  # fmt: skip
+        kept = save(conn, [order.id for order in orders], generation=0)
+    seen: dict[str, int] = {}
+    assert improve_changed(conn, IDS, CLOCK, seen) == []
+    assert store_plant.current_schedule(conn, "roadster") == kept
+    fact = latest_fact(conn, kind=FactKind.SCHEDULE_KEPT, subject="roadster")
+    replanned = latest_fact(conn, kind=FactKind.SCHEDULE_REPLANNED, subject="roadster")
+    assert fact
+    assert replanned
+    assert (fact.causes, fact.body["schedule_id"]) == ((replanned.id,), kept.id)
+    assert "would be late at the 0.9 quantile" in fact.body["reason"]
+    assert fact.body["broken"]
+    assert fact.body["moved"] > 0
+    assert improve_changed(conn, IDS, CLOCK, {}) == []  # a worker that starts again does not ask again
+    assert latest_fact(conn, kind=FactKind.SCHEDULE_KEPT, subject="roadster") == fact
 
 
 def test_an_answer_is_refused_when_another_schedule_overtook_it(
@@ -81,14 +130,10 @@ def test_an_answer_is_refused_when_another_schedule_overtook_it(
     with transaction(conn):
         save(conn, list(bad.document.sequence), generation=1)
     with pytest.raises(Conflict), transaction(conn):
-        save_improved(
-            conn,
-            IDS,
-            CLOCK,
-            running=running,
-            document=running.schedule.document,
+        save_answer(
+            conn, IDS, CLOCK, running=running, document=running.schedule.document, check=RELEASED,
             triggered_s=CLOCK.monotonic_s(),
-        )
+        )  # fmt: skip
 
 
 def test_an_answer_is_refused_when_a_car_entered_that_it_has_later(
@@ -102,7 +147,15 @@ def test_an_answer_is_refused_when_a_car_entered_that_it_has_later(
         running.schedule.document.to_document() | {"sequence": [*sequence[1:], sequence[0]]}
     )
     with pytest.raises(Conflict, match="entered the line"), transaction(conn):
-        save_improved(conn, IDS, CLOCK, running=running, document=better, triggered_s=CLOCK.monotonic_s())
+        save_answer(
+            conn,
+            IDS,
+            CLOCK,
+            running=running,
+            document=better,
+            check=RELEASED,
+            triggered_s=CLOCK.monotonic_s(),
+        )
     assert store_plant.current_schedule(conn, "roadster") == bad
 
 

@@ -28,6 +28,7 @@ STATE: dict[str, tuple[str, ...]] = {
     "change": ("state",),
     "finding": ("state", "evidence"),
     "line_baseline": ("*",),
+    "line_check": ("*",),
     "line_schedule": ("*",),
     "outcome": ("verdict",),
     "plant_order": ("state",),

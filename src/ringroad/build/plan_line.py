@@ -125,7 +125,10 @@ def decide_schedule(
     now: datetime,
     parent: Sequence[str] = (),
 ) -> ScheduleDocument:
-    """Decide the line's next schedule: the running sequence, repaired.
+    """Decide the line's next schedule: the running sequence, repaired if it cannot be built as it is.
+
+    A repair is current at once. A sequence that still builds every order that may be built, and none that may not,
+    keeps its order: what is better than it has to show so on the twin (`twin/compare.py`).
 
     Args:
         orders: open and building ones, in order of receipt.
@@ -149,7 +152,10 @@ def decide_schedule(
     placed = [*(by_id[order_id] for order_id in fixed), *free[:room]]
     problem = line_problem(placed, line, frozen=len(fixed), now=now)
     running = _running(placed, len(fixed), parent)
-    found = repair(problem, running) if len(fixed) < len(running) else greedy(problem)
+    if len(running) == len(placed) and not {item.order_id for item in held} & set(parent):
+        found = running  # still builds all that may be built: only a plan proved to be better takes its place
+    else:
+        found = repair(problem, running) if len(fixed) < len(running) else greedy(problem)
     sequence = tuple(problem.cars[index].id for index in found)
     return measured(
         problem,

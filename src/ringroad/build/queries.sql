@@ -186,4 +186,13 @@ SELECT :schedule_id, :programme_id, :generation + 1, :parent_id, :cause, :docume
 ON CONFLICT (programme_id, generation) DO NOTHING;
 
 -- name: current_generations
-SELECT programme_id, max(generation) AS generation FROM line_schedule GROUP BY programme_id ORDER BY programme_id;
+SELECT programme_id, max(generation) AS generation FROM line_schedule s
+ GROUP BY programme_id
+HAVING NOT EXISTS (SELECT FROM line_check c WHERE c.programme_id = s.programme_id AND c.generation = max(s.generation))
+ ORDER BY programme_id;
+
+-- name: insert_check!
+INSERT INTO line_check (id, programme_id, schedule_id, generation, released, reason, better_permille, replications,
+       vehicles, moved, checked_us, worked_us, document, checked_at)
+VALUES (:check_id, :programme_id, :schedule_id, :generation, :released, :reason, :better_permille, :replications,
+       :vehicles, :moved, :checked_us, :worked_us, :document, :now);

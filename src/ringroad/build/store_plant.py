@@ -226,6 +226,7 @@ def save_schedule(
     now: datetime,
     order_id: str | None = None,
     work_started_at: datetime | None = None,
+    check: Mapping[str, Any] | None = None,
 ) -> Schedule:
     """Make a schedule current.
 
@@ -241,6 +242,7 @@ def save_schedule(
         now: when.
         order_id: the order that triggered it, if one did.
         work_started_at: when the trigger was seen.
+        check: what the twin said of it, for the fact.
 
     Raises:
         Conflict: another schedule became current since `generation`.
@@ -267,7 +269,8 @@ def save_schedule(
     append_fact(
         conn, ids, kind=FactKind.SCHEDULE_REPLANNED, subject=programme_id, actor=actor, now=now,
         lap_id=baseline.lap_id if baseline and cause == "new_release" else None,
-        causes=[*_block_behind(conn, schedule), *causes_of(conn, causes)], work_started_at=work_started_at, body=_evidence(schedule),
+        causes=[*_block_behind(conn, schedule), *causes_of(conn, causes)], work_started_at=work_started_at,
+        body=_evidence(schedule) | ({"check": dict(check)} if check else {}),
     )  # fmt: skip
     return schedule
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -34,7 +34,8 @@ def show(shell: Shell, client: Client, *, programme: str | None, cars: int) -> N
     programme = programme_of(client, programme)
     row = _current(client, programme)
     orders = {each["id"]: each for each in client.get("/orders", programme_id=programme, limit=PAGE_ROWS_MAX)}
-    shell.show(row, text=_text(row, orders, cars))
+    said = client.get(f"/programmes/{programme}/schedule-checks", limit=1)
+    shell.show(row | {"check": said[0] if said else None}, text=_text(row, orders, cars, said))
 
 
 @group.command("block", epilog=example("ringroad schedule block sunroof --reason 'glass is late'"))
@@ -63,6 +64,22 @@ def unblock(shell: Shell, client: Client, *, option: str, programme: str | None)
     shell.show(done, text=f"{option} is not blocked\n{_latency(_current(client, programme))}")
 
 
+@group.command("checks", epilog=example("ringroad schedule checks --count 5"))
+@_PROGRAMME
+@click.option(
+    "--count", type=click.IntRange(1, PAGE_ROWS_MAX), default=10, show_default=True, help="Checks to show."
+)
+@with_client
+def checks(shell: Shell, client: Client, *, programme: str | None, count: int) -> None:
+    """Show what the twin said of schedules that cost less than the running one.
+
+    Released ones took its place; the running one was kept where they were not better on the line.
+    """
+    programme = programme_of(client, programme)
+    rows = client.get(f"/programmes/{programme}/schedule-checks", limit=count)
+    shell.show(rows, text=_checks(rows))
+
+
 @group.command("replan", epilog=example("ringroad schedule replan"))
 @_PROGRAMME
 @with_client
@@ -89,7 +106,38 @@ def _latency(row: Mapping[str, Any]) -> str:
     )
 
 
-def _text(row: Mapping[str, Any], orders: Mapping[str, Mapping[str, Any]], cars: int) -> str:
+def _checks(rows: Sequence[Mapping[str, Any]]) -> str:
+    found = table(
+        ("checked", "against", "", "better", "moved", "after"),
+        (
+            (
+                exactly(row["checked_at"]), row["generation"], "released" if row["released"] else "kept",
+                f"{row['better_permille'] / 10:.1f} %", f"{row['moved']} of {row['vehicles']}",
+                f"{row['checked_us'] / 1e6:.2f} s",
+            )
+            for row in rows
+        ), empty="nothing was checked yet: the worker checks what it finds better than the running schedule",
+    )  # fmt: skip
+    if not rows:
+        return found
+    assumed = rows[0]["document"]["assumed"]
+    return "\n\n".join(
+        (found, f"newest: {_verdict(rows[0])}" + (f"\nassumed: {'; '.join(assumed)}" if assumed else ""))
+    )
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    if row["released"]:
+        return f"released in place of generation {row['generation']}, {row['reason']}"
+    return f"generation {row['generation']} stays, {row['reason']}"
+
+
+def _text(
+    row: Mapping[str, Any],
+    orders: Mapping[str, Mapping[str, Any]],
+    cars: int,
+    checks: Sequence[Mapping[str, Any]],
+) -> str:
     document = row["document"]
     # Those that were built since are history; what the page of orders does not have is shown by its id.
     waiting = [
@@ -103,6 +151,7 @@ def _text(row: Mapping[str, Any], orders: Mapping[str, Mapping[str, Any]], cars:
             ("generation", row["generation"]),
             ("made", f"{exactly(row['made_at'])}, {row['cause'].replace('_', ' ')}"),
             ("replanned in", f"{row['replan_latency_us'] / 1000:.1f} ms"),
+            ("twin", [_verdict(each) for each in checks]),
             (
                 "cars",
                 f"{len(waiting)}, {sum(order['state'] == 'building' for order in waiting)} of them on the line",

@@ -41,6 +41,7 @@ from ringroad.http import (
     ship,
     signal,
     telemetry,
+    twin,
 )
 from ringroad.http.console import pages
 from ringroad.http.console.failure import for_people
@@ -133,7 +134,7 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
         "/api/v1",
         route_handlers=[
             signal.router,
-            telemetry.router, design.router, build.router, build_packages.router, plant.router, line.router, ship.router, campaigns.router, adapt.router,
+            telemetry.router, design.router, build.router, build_packages.router, plant.router, line.router, twin.router, ship.router, campaigns.router, adapt.router,
             ledger.router, accounts.router,
         ],
     )  # fmt: skip

@@ -263,3 +263,8 @@ SELECT id, source, locator, reason, raw, received_at FROM quarantine
 
 -- name: approvers$
 SELECT count(*) FROM account WHERE role IN ('approver', 'admin') AND disabled_at IS NULL;
+
+-- name: line_checks
+SELECT id, programme_id, schedule_id, generation, released, reason, better_permille, replications, vehicles, moved,
+       checked_us, worked_us, document, checked_at
+  FROM line_check WHERE programme_id = :programme_id ORDER BY checked_at DESC, id DESC LIMIT :rows_max;

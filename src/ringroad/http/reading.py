@@ -32,6 +32,7 @@ from ringroad.http.views_build import (
     Baseline,
     BlockedOption,
     ComplaintView,
+    LineCheckView,
     OrderView,
     OutcomeView,
     PackageView,
@@ -280,6 +281,11 @@ def orders_by_state(conn: Connection, programme_id: str) -> dict[str, int]:
 def schedules(conn: Connection, programme_id: str, *, limit: int = 60) -> list[ScheduleView]:
     """Return line schedules; the first is current."""
     return _all(SQL.schedules(conn, programme_id=programme_id, rows_max=limit), ScheduleView)
+
+
+def line_checks(conn: Connection, programme_id: str, *, limit: int = 20) -> list[LineCheckView]:
+    """Return what the twin said of schedules, newest first."""
+    return _all(SQL.line_checks(conn, programme_id=programme_id, rows_max=limit), LineCheckView)
 
 
 def blocked_options(conn: Connection, programme_id: str) -> list[BlockedOption]:

@@ -85,6 +85,25 @@ class ScheduleView(View, frozen=True, kw_only=True):
     made_at: datetime
 
 
+class LineCheckView(View, frozen=True, kw_only=True):
+    """What the twin said of a schedule that costs less than the running one."""
+
+    id: str
+    programme_id: str
+    schedule_id: str  # the running one
+    generation: int  # of the running one
+    released: bool
+    reason: str
+    better_permille: int
+    replications: int
+    vehicles: int
+    moved: int
+    checked_us: int  # running schedule made to this decision
+    worked_us: int  # of that, searching and checking
+    document: dict[str, Any]
+    checked_at: datetime
+
+
 class BlockedOption(View, frozen=True, kw_only=True):
     """An option the line cannot build now."""
 

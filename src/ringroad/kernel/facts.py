@@ -75,6 +75,7 @@ class FactKind(StrEnum):
     OPTION_BLOCKED = "option.blocked"
     OPTION_UNBLOCKED = "option.unblocked"
     SCHEDULE_REPLANNED = "schedule.replanned"
+    SCHEDULE_KEPT = "schedule.kept"
     VEHICLE_BORN = "vehicle.born"
     CAMPAIGN_CREATED = "campaign.created"
     CAMPAIGN_PLANNED = "campaign.planned"
@@ -130,6 +131,7 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.OPTION_BLOCKED: Stage.BUILD,
         FactKind.OPTION_UNBLOCKED: Stage.BUILD,
         FactKind.SCHEDULE_REPLANNED: Stage.BUILD,
+        FactKind.SCHEDULE_KEPT: Stage.BUILD,
         FactKind.VEHICLE_BORN: Stage.BUILD,
         FactKind.CAMPAIGN_CREATED: Stage.SHIP,
         FactKind.CAMPAIGN_PLANNED: Stage.SHIP,

@@ -1,10 +1,18 @@
-"""Improve the schedule of each line after it changed: load, search, make current."""
+"""Challenge the schedule of each line after it changed.
+
+Load, search for one that costs less, run both on the twin, make it current or keep the running one.
+"""
 
 from __future__ import annotations
 
+import os
+from datetime import datetime
+
 from ringroad.build.improve_line import improve_schedule
-from ringroad.build.store_improve import current_generations, load_running, save_improved
+from ringroad.build.plan_line import ScheduleDocument
+from ringroad.build.store_improve import Running, current_generations, load_running, save_answer
 from ringroad.build.store_plant import Schedule
+from ringroad.build.twin.compare import PlanCheck, compare
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import Conflict
 from ringroad.storage.db import Connection, transaction
@@ -20,7 +28,8 @@ def improve_changed(conn: Connection, ids: Ids, clock: Clock, seen: dict[str, in
         seen: generation looked at last, by programme; is changed.
 
     Returns:
-        Schedules that became current. One that another schedule overtook is left out; it is looked at next time.
+        Schedules that became current. One that the twin did not release is left out, and stays so; one that another
+        schedule overtook is left out and looked at next time.
     """
     made: list[Schedule] = []
     with transaction(conn):
@@ -32,24 +41,31 @@ def improve_changed(conn: Connection, ids: Ids, clock: Clock, seen: dict[str, in
         with transaction(conn):
             running = load_running(conn, programme_id)
         seen[programme_id] = running.schedule.generation
+        now, seed = clock.now(), running.schedule.generation
         document = improve_schedule(
-            running.schedule.document,
-            running.orders,
-            running.line,
-            now=clock.now(),
-            seed=running.schedule.generation,
+            running.schedule.document, running.orders, running.line, now=now, seed=seed
         )
         if document is None:
             continue
+        check = _check(running, document, now=now, seed=seed)
         try:
             with transaction(conn):
-                made.append(
-                    save_improved(
-                        conn, ids, clock, running=running, document=document, triggered_s=triggered_s
-                    )
+                saved = save_answer(
+                    conn, ids, clock, running=running, document=document, check=check, triggered_s=triggered_s
                 )
         except Conflict:
             seen.pop(programme_id)
-        else:
-            seen[programme_id] = made[-1].generation
+            continue
+        if saved is not None:
+            seen[programme_id] = saved.generation
+            made.append(saved)
     return made
+
+
+def _check(running: Running, document: ScheduleDocument, *, now: datetime, seed: int) -> PlanCheck:
+    """Run the running schedule and a cheaper one on the twin."""
+    orders = {order.id: order for order in running.orders}
+    waiting = [order_id for order_id in running.schedule.document.sequence if order_id in orders]
+    return compare(
+        waiting, document.sequence, orders, running.line, now=now, seed=seed, threads=os.cpu_count() or 1
+    )

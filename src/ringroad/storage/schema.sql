@@ -299,6 +299,22 @@ CREATE TABLE public.line_baseline (
     generation integer DEFAULT 1 NOT NULL,
     set_at timestamp with time zone NOT NULL
 );
+CREATE TABLE public.line_check (
+    id text NOT NULL,
+    programme_id text NOT NULL,
+    schedule_id text NOT NULL,
+    generation integer NOT NULL,
+    released boolean NOT NULL,
+    reason text NOT NULL,
+    better_permille integer NOT NULL,
+    replications integer NOT NULL,
+    vehicles integer NOT NULL,
+    moved integer NOT NULL,
+    checked_us bigint NOT NULL,
+    worked_us bigint NOT NULL,
+    document jsonb NOT NULL,
+    checked_at timestamp with time zone NOT NULL
+);
 CREATE TABLE public.line_schedule (
     id text NOT NULL,
     programme_id text NOT NULL,
@@ -489,6 +505,8 @@ ALTER TABLE ONLY public.lap
     ADD CONSTRAINT lap_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.line_baseline
     ADD CONSTRAINT line_baseline_pkey PRIMARY KEY (programme_id);
+ALTER TABLE ONLY public.line_check
+    ADD CONSTRAINT line_check_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.line_schedule
     ADD CONSTRAINT line_schedule_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.line_schedule
@@ -537,6 +555,7 @@ CREATE INDEX fact_lap_idx ON public.fact USING btree (lap_id, seq);
 CREATE INDEX fact_subject_idx ON public.fact USING btree (subject, seq);
 CREATE UNIQUE INDEX finding_live_key ON public.finding USING btree (programme_id, ecu, software_version, fault_code) WHERE (state = ANY (ARRAY['open'::text, 'accepted'::text]));
 CREATE INDEX gate_tick_campaign_idx ON public.gate_tick USING btree (campaign_id, metric, tick);
+CREATE INDEX line_check_programme_idx ON public.line_check USING btree (programme_id, checked_at DESC, id DESC);
 CREATE INDEX repository_metadata_expiry_idx ON public.repository_metadata USING btree (expires_at) WHERE (role = 'timestamp'::text);
 CREATE INDEX vehicle_changed_idx ON public.vehicle USING btree (changed_seq);
 CREATE TRIGGER assignment_changed BEFORE UPDATE ON public.assignment FOR EACH ROW EXECUTE FUNCTION public.draw_gateway_change();
@@ -591,6 +610,10 @@ ALTER TABLE ONLY public.line_baseline
     ADD CONSTRAINT line_baseline_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.line_baseline
     ADD CONSTRAINT line_baseline_release_id_fkey FOREIGN KEY (release_id) REFERENCES public.release(id);
+ALTER TABLE ONLY public.line_check
+    ADD CONSTRAINT line_check_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.line_check
+    ADD CONSTRAINT line_check_schedule_id_fkey FOREIGN KEY (schedule_id) REFERENCES public.line_schedule(id);
 ALTER TABLE ONLY public.line_schedule
     ADD CONSTRAINT line_schedule_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES public.line_schedule(id);
 ALTER TABLE ONLY public.line_schedule

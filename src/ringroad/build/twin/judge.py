@@ -22,7 +22,7 @@ from ringroad.build.twin.arrays import Floats
 P_BETTER_PERMILLE_MIN: Final = 900
 DUE_QUANTILE_PERMILLE: Final = 900
 REPLICATIONS_MIN: Final = 100  # fewer prove nothing at the 0.9 quantile
-NAMED_MAX: Final = 10  # orders named in an explanation
+NAMED_MAX: Final = 3  # orders named in an explanation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

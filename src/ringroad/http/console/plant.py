@@ -11,6 +11,7 @@ from litestar import Response
 from ringroad.http import reading
 from ringroad.http.console.render import chart, page
 from ringroad.http.console.shared import Req, asked, shown, url_of
+from ringroad.http.console.twin import moved_share, percent, twin_panel
 from ringroad.http.context import Ctx
 from ringroad.http.views_build import ScheduleView
 
@@ -31,6 +32,7 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
             known = {order.id: order for order in reading.orders(conn, ids=ids, limit=1000)} if ids else {}
             baseline = reading.baseline(conn, programme.id)
             states = reading.orders_by_state(conn, programme.id)
+            checks = reading.line_checks(conn, programme.id)
             values = {
                 "line": programme.document.get("line") or {},
                 "schedules": schedules,
@@ -40,14 +42,18 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
                 "blocked": reading.blocked_options(conn, programme.id),
                 "orders": reading.orders(conn, programme_id=programme.id, limit=30),
                 "chart": _latency_chart(schedules),
+                "twin": twin_panel(checks),
                 "figures": [
                     (baseline.version if baseline else "none", "release on the line",
                      f"/releases/{baseline.release_id}" if baseline else "/releases"),
                     (states.get("open", 0), "orders open", "/plant"),
                     (states.get("building", 0), "being built", "/plant"),
                     (states.get("born", 0), "born", "/facts?kind=vehicle.born"),
-                    (_milliseconds(schedules[0].replan_latency_us) if schedules else "–", "last replan",
+                    (_milliseconds(_last_repair(schedules)) if schedules else "–", "last repair",
                      "/facts?kind=schedule.replanned"),
+                    (_milliseconds(checks[0].checked_us) if checks else "–", "until checked on the twin", "#twin"),
+                    (percent(checks[0].better_permille) if checks else "–", "of its runs better", "#twin"),
+                    (moved_share(checks[0]) if checks else "–", "of vehicles moved", "#twin"),
                     (schedules[0].generation if schedules else 0, "schedules made",
                      "/facts?kind=schedule.replanned"),
                 ],
@@ -72,6 +78,12 @@ def _sequence(schedules: list[ScheduleView]) -> list[str]:
     sequence = schedules[0].document.get("sequence") or []
     ids = [item.get("order_id", "") if isinstance(item, dict) else str(item) for item in sequence]
     return ids[:SEQUENCE_SHOWN]
+
+
+def _last_repair(schedules: list[ScheduleView]) -> int:
+    """Return the latency of the newest schedule that answered an event; a search has all the time it wants."""
+    answers = [each for each in schedules if each.cause != "improved"] or schedules
+    return answers[0].replan_latency_us
 
 
 def _milliseconds(microseconds: int) -> str:

@@ -31,9 +31,9 @@ ADMIN_NAV = ("Admin", (("/accounts", "Accounts", ""),))
 TONES: Mapping[str, str] = {
     **dict.fromkeys(
         ("signed", "installed", "finished", "advance", "grow", "finish", "better", "recovered", "approved", "done", "born", "current",
-         "accepted", "ready", "given"), "ok"),
+         "accepted", "ready", "given", "released"), "ok"),
     **dict.fromkeys(("running", "active", "offered", "building", "planned", "checked", "info", "proposed", "open"), "run"),
-    **dict.fromkeys(("paused", "hold", "warning", "unknown", "cancelling", "expired", "rush", "held", "pending"), "warn"),
+    **dict.fromkeys(("paused", "hold", "warning", "unknown", "cancelling", "expired", "rush", "held", "pending", "kept"), "warn"),
     **dict.fromkeys(
         ("halted", "halt", "failed", "rolled_back", "aborted", "blocked", "blocking", "worse", "not_recovered", "withdrawn",
          "locked", "error", "refused"), "bad"),

@@ -386,6 +386,7 @@ SELECT a.action_id, a.vin, a.state, a.changed_seq, coalesce(a.release_id, c.rele
   JOIN campaign c ON c.id = a.campaign_id
   JOIN vehicle v ON v.vin = a.vin
  WHERE a.changed_seq > :after_seq
+   AND (a.state <> 'pending' OR a.offered_at IS NOT NULL)
    AND (:after_seq > 0 OR a.state IN ('offered', 'active', 'cancelling'))
    AND NOT EXISTS (SELECT 1 FROM device_report r
                     WHERE r.action_id = a.action_id AND r.vin = a.vin AND r.kind = 'closed' AND r.applied_at IS NULL)

@@ -1,0 +1,235 @@
+"""Would a schedule that costs less do better on the line? It and the running one run on the twin, with the same luck.
+
+For the worker: the twin's kernels are machine code. The picture is of one run without luck, in which each station
+takes its mean time and nothing breaks down; the verdict is `judge.py`'s, over all runs.
+
+Invariant: a twin that cannot run the line releases nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+
+from ringroad.build.model import BUFFER_DEFAULT, SPREAD_PERMILLE_DEFAULT, Line
+from ringroad.build.plan_line import Order, count_moved
+from ringroad.build.twin.arrays import Floats, Ints, LineArrays, line_arrays
+from ringroad.build.twin.judge import DUE_QUANTILE_PERMILLE, TwinCheck, judge
+from ringroad.kernel.errors import InvalidInput
+
+REPLICATIONS: Final = 1_000  # of each plan
+VEHICLES_SHOWN: Final = 60  # of a comparison's picture; the first of the new plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VehicleTimes:
+    """When one vehicle leaves the line at the 0.9 quantile of the runs, seconds from now."""
+
+    order_id: str
+    running_s: int
+    new_s: int
+    due_s: int | None  # None: nobody waits for it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StationFill:
+    """How full a station and the room before it are, in thousandths of a vehicle, in the mean of a run without luck."""
+
+    name: str
+    places: int  # vehicles there is room for
+    running_permille: int
+    new_permille: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanCheck:
+    """A new plan beside the running one.
+
+    Attributes:
+        twin: the verdict.
+        vehicles: of each plan.
+        moved: vehicles whose order among the others is another.
+        assumed: what the twin was not told about the line, for a person.
+        times: of the first vehicles of the new plan.
+        stations: of the line.
+    """
+
+    twin: TwinCheck
+    vehicles: int
+    moved: int
+    assumed: tuple[str, ...] = ()
+    times: tuple[VehicleTimes, ...] = ()
+    stations: tuple[StationFill, ...] = field(default=())
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the JSON form kept in `line_check.document`."""
+        return {
+            "twin": self.twin.to_document(),
+            "vehicles": self.vehicles,
+            "moved": self.moved,
+            "assumed": list(self.assumed),
+            "times": [
+                {
+                    "order_id": each.order_id,
+                    "running_s": each.running_s,
+                    "new_s": each.new_s,
+                    "due_s": each.due_s,
+                }
+                for each in self.times
+            ],
+            "stations": [
+                {
+                    "name": each.name,
+                    "places": each.places,
+                    "running_permille": each.running_permille,
+                    "new_permille": each.new_permille,
+                }
+                for each in self.stations
+            ],
+        }
+
+
+def compare(
+    running: Sequence[str],
+    new: Sequence[str],
+    orders: Mapping[str, Order],
+    line: Line,
+    *,
+    now: datetime,
+    seed: int,
+    threads: int,
+    replications: int = REPLICATIONS,
+) -> PlanCheck:
+    """Run both plans on the twin.
+
+    Args:
+        running: order ids as the line builds them now, the ones on the line first.
+        new: the same orders in another sequence.
+        orders: by id.
+        line: stations and ratios.
+        now: when the runs begin.
+        seed: of the twin's luck.
+        threads: to use.
+        replications: runs of each plan.
+    """
+    moved = count_moved(running, new)
+    placed = [orders[order_id] for order_id in running]
+    try:
+        arrays = line_arrays(line, placed)
+        plans = _rows(running, new)
+        finish = _replicate(arrays, plans, placed, replications=replications, seed=seed, threads=threads)
+    except InvalidInput as error:
+        refused = TwinCheck(
+            released=False, reason=f"the twin cannot run this line: {error.message}", replications=0,
+            better_permille=0, late_s=(0, 0), end_s=(0, 0), broken=(),
+        )  # fmt: skip
+        return PlanCheck(twin=refused, vehicles=len(running), moved=moved)
+    due = [(order.due_at - now).total_seconds() if order.due_at else float("inf") for order in placed]
+    return PlanCheck(
+        twin=judge(finish[:, 0], finish[:, 1], due, running, takt_s=arrays.takt_s),
+        vehicles=len(running),
+        moved=moved,
+        assumed=assumptions(line),
+        times=_times(finish, running, new, due),
+        stations=_fill(line, arrays, plans, sum(order.state == "building" for order in placed)),
+    )
+
+
+def assumptions(line: Line) -> tuple[str, ...]:
+    """Return what a programme leaves to the twin's defaults, in words. Values equal to a default count as left."""
+    stations = line.stations
+    found: list[str] = []
+    plain = [station.name for station in stations if station.spread_permille == SPREAD_PERMILLE_DEFAULT]
+    if plain:
+        found.append(f"times spread by {SPREAD_PERMILLE_DEFAULT / 10:g} % at {_named(plain, len(stations))}")
+    single = [station.name for station in stations if station.buffer == BUFFER_DEFAULT]
+    if single:
+        found.append(f"room for {BUFFER_DEFAULT} vehicle before {_named(single, len(stations))}")
+    if not any(station.uptime_s for station in stations):
+        found.append("no station breaks down")
+    if not any(station.rework_permille for station in stations):
+        found.append("no vehicle needs rework")
+    return tuple(found)
+
+
+def _named(names: Sequence[str], stations: int) -> str:
+    return "every station" if len(names) == stations else ", ".join(names)
+
+
+def _rows(running: Sequence[str], new: Sequence[str]) -> list[list[int]]:
+    """Return both plans as rows of the arrays, which stand in the running order."""
+    if sorted(running) != sorted(new):
+        raise InvalidInput("the two plans do not hold the same orders")
+    row = {order_id: number for number, order_id in enumerate(running)}
+    return [list(range(len(running))), [row[order_id] for order_id in new]]
+
+
+def _replicate(
+    arrays: LineArrays, plans: Sequence[Sequence[int]], placed: Sequence[Order], *, replications: int, seed: int,
+    threads: int,
+) -> Floats:  # fmt: skip
+    from ringroad.build.twin.run import replicate  # noqa: PLC0415 - loads a compiler
+
+    on_line = sum(order.state == "building" for order in placed)
+    return replicate(arrays, plans, on_line=on_line, replications=replications, seed=seed, threads=threads)
+
+
+def _times(
+    finish: Floats, running: Sequence[str], new: Sequence[str], due: Sequence[float]
+) -> tuple[VehicleTimes, ...]:
+    if not running:
+        return ()
+    row = {order_id: number for number, order_id in enumerate(running)}
+    shown = [row[order_id] for order_id in new[:VEHICLES_SHOWN]]
+    late = np.quantile(finish[:, :, shown], DUE_QUANTILE_PERMILLE / 1000, axis=0)
+    if not np.isfinite(late).all():
+        return ()
+    return tuple(
+        VehicleTimes(
+            order_id=running[number], running_s=round(late[0, place]), new_s=round(late[1, place]),
+            due_s=round(due[number]) if np.isfinite(due[number]) else None,
+        )
+        for place, number in enumerate(shown)
+    )  # fmt: skip
+
+
+def _fill(
+    line: Line, arrays: LineArrays, plans: Sequence[Sequence[int]], on_line: int
+) -> tuple[StationFill, ...]:
+    """Return how full each station is in both plans, by Little's law: time spent there over time that passes."""
+    if not plans[0]:
+        return ()
+    running, new = (_present(arrays, np.array(plan, dtype=np.int64), on_line) for plan in plans)
+    return tuple(
+        StationFill(
+            name=station.name, places=1 + station.buffer, running_permille=round(1000 * before),
+            new_permille=round(1000 * after),
+        )
+        for station, before, after in zip(line.stations, running.tolist(), new.tolist(), strict=True)
+    )  # fmt: skip
+
+
+def _present(arrays: LineArrays, plan: Ints, on_line: int) -> Floats:
+    from ringroad.build.kernels.flow import flow  # noqa: PLC0415 - loads a compiler
+
+    release: Floats = (np.arange(len(plan), dtype=np.float64) - on_line) * arrays.takt_s
+    left: Floats = np.zeros((len(plan), len(arrays.plan)))
+    busy: Floats = np.zeros((len(arrays.crews), 1 + int(arrays.crews.max(initial=0))))
+    places, transfer = arrays.plan[:, 0].copy(), arrays.times[:, 0].copy()
+    crews = (arrays.crew_from, arrays.crews, arrays.crew_hold, arrays.wants)
+    flow(plan, arrays.mean, release, places, transfer, *crews, busy, left)
+    entered = np.maximum(release, _first_room(left[:, 0], int(places[0])))
+    arrives = np.column_stack((entered, left[:, :-1])) + transfer
+    present: Floats = (left - arrives).sum(axis=0) / max(1.0, left[-1, -1] - release[0])
+    return present
+
+
+def _first_room(left: Floats, places: int) -> Floats:
+    """Return from when on each vehicle has room at the first station."""
+    room: Floats = np.full(len(left), -np.inf)
+    room[places:] = left[: max(0, len(left) - places)]
+    return room

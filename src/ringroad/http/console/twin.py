@@ -1,0 +1,69 @@
+"""What the line's twin said of the newest schedule it was asked about, as the plant's page shows it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ringroad.http.console.render import chart
+from ringroad.http.views_build import LineCheckView
+
+CHECKS_SHOWN = 10
+
+
+def twin_panel(checks: Sequence[LineCheckView]) -> dict[str, Any]:
+    """Return what the page needs to show the newest check and those before it; nothing without one."""
+    if not checks:
+        return {}
+    newest = checks[0]
+    document = newest.document
+    return {
+        "check": newest,
+        "checks": checks[:CHECKS_SHOWN],
+        "assumed": document.get("assumed") or [],
+        "late": document["twin"]["late_s"],
+        "end": document["twin"]["end_s"],
+        "times": _times_chart(document.get("times") or []),
+        "stations": _stations_chart(document.get("stations") or []),
+    }
+
+
+def percent(permille: int) -> str:
+    """Return thousandths as a share."""
+    return f"{permille / 10:g} %"
+
+
+def moved_share(check: LineCheckView) -> str:
+    """Return the share of vehicles that the new plan moves."""
+    return percent(round(1000 * check.moved / check.vehicles)) if check.vehicles else "–"
+
+
+def _times_chart(times: Sequence[Mapping[str, Any]]) -> str:
+    """Return when each vehicle leaves, in minutes from the check, with both plans, and when it is due."""
+    series = [
+        {"name": "running plan", "data": [_minutes(each["running_s"]) for each in times], "tone": "idle"},
+        {"name": "new plan", "data": [_minutes(each["new_s"]) for each in times], "tone": "s3"},
+    ]
+    if any(each["due_s"] is not None for each in times):
+        due = [None if each["due_s"] is None else _minutes(each["due_s"]) for each in times]
+        series.append({"name": "due", "data": due, "tone": "bad"})
+    return chart(
+        [f"…{each['order_id'][-6:]}" for each in times], series, kind="line", unit="minutes from now"
+    )
+
+
+def _minutes(seconds: int) -> float:
+    return round(seconds / 60, 1)
+
+
+def _stations_chart(stations: Sequence[Mapping[str, Any]]) -> str:
+    series = [
+        {
+            "name": "running plan",
+            "data": [each["running_permille"] / 1000 for each in stations],
+            "tone": "idle",
+        },
+        {"name": "new plan", "data": [each["new_permille"] / 1000 for each in stations], "tone": "s3"},
+        {"name": "room for", "data": [each["places"] for each in stations], "tone": "line"},
+    ]
+    return chart([each["name"] for each in stations], series, unit="vehicles")

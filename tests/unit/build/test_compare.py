@@ -1,0 +1,110 @@
+"""Two plans beside each other on the twin: the verdict, the picture, and what was assumed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ringroad.build.model import Line, Ratio, Station
+from ringroad.build.plan_line import Order
+from ringroad.build.twin.compare import PlanCheck, assumptions, compare
+
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+STATIONS = (Station(name="frame", cycle_s=60), Station(name="roof", cycle_s=60, buffer=3))
+LINE = Line(name="l", stations=STATIONS, ratios=(Ratio(option="roof", p=1, q=2, station="roof"),))
+IDS = [f"o{number}" for number in range(12)]
+
+
+def orders(*, due_s: dict[str, int] | None = None, building: int = 0) -> dict[str, Order]:
+    """Twelve orders; the first six have a roof."""
+    due = {order_id: NOW + timedelta(seconds=seconds) for order_id, seconds in (due_s or {}).items()}
+    return {
+        order_id: Order(
+            id=order_id, programme_id="p", variant="v", options=("roof",) if number < 6 else (), received_at=NOW,
+            due_at=due.get(order_id), state="building" if number < building else "open",
+        )
+        for number, order_id in enumerate(IDS)
+    }  # fmt: skip
+
+
+MIXED = [order_id for pair in zip(IDS[:6], IDS[6:], strict=True) for order_id in pair]
+
+
+def check(new: list[str], known: dict[str, Order] | None = None, *, line: Line = LINE) -> PlanCheck:
+    return compare(
+        IDS, new, known or orders(), line, now=NOW, seed=1, threads=1, replications=200
+    )  # fmt: skip
+
+
+def test_a_plan_that_keeps_the_crews_from_waiting_is_released_and_its_numbers_say_so() -> None:
+    found = check(MIXED)
+    assert found.twin.released, found.twin
+    assert found.twin.end_s[1] < found.twin.end_s[0]
+    assert (found.vehicles, found.moved) == (12, 5)
+
+
+def test_the_way_back_is_not_released() -> None:
+    known = orders()
+    found = compare(MIXED, IDS, known, LINE, now=NOW, seed=1, threads=1, replications=200)
+    assert not found.twin.released
+    assert found.twin.better_permille == 0
+
+
+def test_one_order_that_would_be_late_keeps_the_running_plan() -> None:
+    late = check([*IDS[1:], IDS[0]], orders(due_s={"o0": 200}))
+    assert (late.twin.released, late.twin.broken) == (False, ("o0",))
+
+
+def test_the_picture_has_each_vehicle_of_the_new_plan_and_each_station_within_its_room() -> None:
+    found = check(MIXED, orders(due_s={"o1": 900}))
+    assert [each.order_id for each in found.times] == MIXED
+    assert [each.due_s for each in found.times if each.due_s is not None] == [900]
+    assert all(
+        earlier.new_s < later.new_s for earlier, later in zip(found.times, found.times[1:], strict=False)
+    )
+    for station in found.stations:
+        assert 0 < station.new_permille <= 1000 * station.places
+        assert 0 < station.running_permille <= 1000 * station.places
+
+
+@pytest.mark.parametrize(
+    ("new", "line", "why"),
+    [
+        (IDS[:-1], LINE, "do not hold the same orders"),
+        ([*IDS[:-1], IDS[0]], LINE, "do not hold the same orders"),
+        (MIXED, replace(LINE, stations=(), ratios=()), "has no station"),
+    ],
+)
+def test_what_the_twin_cannot_run_is_not_released(new: list[str], line: Line, why: str) -> None:
+    found = check(new, line=line)
+    assert not found.twin.released
+    assert why in found.twin.reason
+
+
+def test_an_empty_line_has_nothing_to_show() -> None:
+    found = compare([], [], {}, LINE, now=NOW, seed=1, threads=1)
+    assert (found.times, found.stations, found.vehicles) == ((), (), 0)
+
+
+def test_what_the_programme_left_open_is_named() -> None:
+    assert assumptions(LINE) == (
+        "times spread by 5 % at every station",
+        "room for 1 vehicle before frame",
+        "no station breaks down",
+        "no vehicle needs rework",
+    )
+    said = tuple(
+        replace(
+            station,
+            spread_permille=80,
+            buffer=2,
+            uptime_s=3_600,
+            repair_s=60,
+            rework_permille=10,
+            rework_s=60,
+        )
+        for station in STATIONS
+    )
+    assert assumptions(replace(LINE, stations=said)) == ()
