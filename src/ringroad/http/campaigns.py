@@ -29,7 +29,7 @@ from ringroad.http.routes import (
     Title,
     route,
 )
-from ringroad.kernel.hours import HOURS_MAX, SPAN_CHARS_MAX, Window
+from ringroad.kernel.hours import HOURS_MAX, Window
 from ringroad.loop import campaigns
 from ringroad.ship import store
 from ringroad.ship.gate import DURATION_S_MAX, GatePolicy
@@ -50,8 +50,6 @@ from ringroad.ship.model import Campaign
 from ringroad.ship.plan import PlanRequest, WaveSize
 from ringroad.ship.ramp import HARMED_MAX, HarmBudget
 from ringroad.storage.db import Connection
-
-Span = Annotated[str, Meta(min_length=1, max_length=SPAN_CHARS_MAX, pattern=TEXT_PATTERN)]
 
 
 class NewCampaign(Command, frozen=True, kw_only=True):
@@ -129,8 +127,8 @@ class Gate(Command, frozen=True, kw_only=True):
 class InstallWindow(Command, frozen=True, kw_only=True):
     """When a vehicle may be told to begin, by its own clock; ``mon-fri 22:00-05:00``."""
 
-    hours: Annotated[list[Span], Meta(max_length=HOURS_MAX)] = msgspec.field(default_factory=list)
-    quiet: Annotated[list[Span], Meta(max_length=HOURS_MAX)] = msgspec.field(default_factory=list)
+    hours: Annotated[list[str], Meta(max_length=HOURS_MAX)] = msgspec.field(default_factory=list)
+    quiet: Annotated[list[str], Meta(max_length=HOURS_MAX)] = msgspec.field(default_factory=list)
     time_zone: Annotated[str, Meta(min_length=1, max_length=64, pattern=TEXT_PATTERN)] = "UTC"
 
     def window(self) -> Window:
