@@ -21,7 +21,7 @@ from support.docs_pages import ROOT
 # Columns that are not named follow from these (times, details), or are what a vehicle said of itself.
 STATE: dict[str, tuple[str, ...]] = {
     "account": ("role", "disabled_at", "password_hash"),
-    "assignment": ("state", "released_at", "release_id"),
+    "assignment": ("state", "released_at", "release_id", "consented_at"),
     "blocked_option": ("*",),
     "campaign": ("state", "wave", "plan_id", "lap_id"),
     "campaign_plan": ("*",),
@@ -35,7 +35,7 @@ STATE: dict[str, tuple[str, ...]] = {
     "programme": ("digest",),
     "release": ("state", "document"),
     "software_package": ("*",),
-    "vehicle": ("release_id", "blocked_reason"),
+    "vehicle": ("release_id", "blocked_reason", "auto_confirm"),
 }
 NOT_STATE = {
     "access_token": "a secret: it ends by itself, and the ledger is read by every viewer",

@@ -93,6 +93,10 @@ class FactKind(StrEnum):
     VEHICLE_ROLLED_BACK = "vehicle.rolled_back"
     VEHICLE_DEADLINE_PASSED = "vehicle.deadline_passed"
     VEHICLE_BLOCKED = "vehicle.blocked"
+    VEHICLE_CONSENTED = "vehicle.consented"
+    VEHICLE_DECLINED = "vehicle.declined"
+    VEHICLE_STANDING_CONSENT = "vehicle.standing_consent"
+    VEHICLE_STATED = "vehicle.stated"
     VEHICLES_OFFERED = "vehicles.offered"
     VEHICLES_ACTIVE = "vehicles.active"
     VEHICLES_WITHHELD = "vehicles.withheld"
@@ -149,6 +153,10 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.VEHICLE_ROLLED_BACK: Stage.SHIP,
         FactKind.VEHICLE_DEADLINE_PASSED: Stage.SHIP,
         FactKind.VEHICLE_BLOCKED: Stage.SHIP,
+        FactKind.VEHICLE_CONSENTED: Stage.SHIP,
+        FactKind.VEHICLE_DECLINED: Stage.SHIP,
+        FactKind.VEHICLE_STANDING_CONSENT: Stage.SHIP,
+        FactKind.VEHICLE_STATED: Stage.SHIP,
         FactKind.VEHICLES_OFFERED: Stage.SHIP,
         FactKind.VEHICLES_ACTIVE: Stage.SHIP,
         FactKind.VEHICLES_WITHHELD: Stage.SHIP,

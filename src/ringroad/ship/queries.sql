@@ -356,6 +356,34 @@ SELECT e.vin, e.serial, p.filename, p.version, p.image_sha256, :now
        SET filename = excluded.filename, version = excluded.version, image_sha256 = excluded.image_sha256,
            reported_at = excluded.reported_at;
 
+-- Statements: what a vehicle says besides the course of an update ---------------------------------
+-- name: consent_action!
+UPDATE assignment a SET consented_at = :now, generation = a.generation + 1, state_detail = 'agreed to'
+  FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id
+ WHERE a.action_id = :action_id AND a.vin = :vin AND c.id = a.campaign_id AND a.consented_at IS NULL
+   AND (p.document -> 'request' ->> 'consent')::boolean AND a.state IN ('pending', 'offered');
+
+-- name: decline_action!
+UPDATE assignment a SET state_detail = 'declined by its driver', last_report_at = :now, generation = a.generation + 1
+  FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id
+ WHERE a.action_id = :action_id AND a.vin = :vin AND c.id = a.campaign_id AND a.consented_at IS NULL
+   AND (p.document -> 'request' ->> 'consent')::boolean AND a.state IN ('pending', 'offered');
+
+-- name: consent_waiting!
+UPDATE assignment SET consented_at = :now, generation = generation + 1
+ WHERE vin = :vin AND consented_at IS NULL AND state IN ('offered', 'active', 'cancelling');
+
+-- name: set_auto_confirm!
+UPDATE vehicle SET auto_confirm = :document, generation = generation + 1
+ WHERE vin = :vin AND (auto_confirm IS NULL) <> (:document::jsonb IS NULL);
+
+-- name: stated_release^
+SELECT r.id AS release_id,
+       EXISTS (SELECT FROM assignment a WHERE a.vin = v.vin AND a.state IN ('offered', 'active', 'cancelling')) AS open
+  FROM vehicle v JOIN release r ON r.programme_id = v.programme_id AND r.version = :version AND r.name = :name
+ WHERE v.vin = :vin AND v.gateway = 'ddi' AND r.state IN ('signed', 'withdrawn')
+   AND r.document -> 'variants' ? v.variant;
+
 -- name: expire_deadlines
 UPDATE assignment a
    SET state = 'expired', finished_at = :now, generation = a.generation + 1,

@@ -70,6 +70,7 @@ CREATE TABLE public.assignment (
     finished_at timestamp with time zone,
     generation integer DEFAULT 1 NOT NULL,
     changed_seq bigint DEFAULT nextval('public.gateway_change'::regclass) NOT NULL,
+    consented_at timestamp with time zone,
     CONSTRAINT assignment_bundle_check CHECK ((bundle = ANY (ARRAY[''::text, 'issued'::text, 'withdrawn'::text]))),
     CONSTRAINT assignment_kind_check CHECK ((kind = ANY (ARRAY['update'::text, 'rollback'::text]))),
     CONSTRAINT assignment_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'offered'::text, 'active'::text, 'cancelling'::text, 'installed'::text, 'failed'::text, 'rolled_back'::text, 'cancelled'::text, 'expired'::text])))
@@ -439,6 +440,7 @@ CREATE TABLE public.vehicle (
     born_at timestamp with time zone NOT NULL,
     generation integer DEFAULT 1 NOT NULL,
     changed_seq bigint DEFAULT nextval('public.gateway_change'::regclass) NOT NULL,
+    auto_confirm jsonb,
     CONSTRAINT vehicle_gateway_check CHECK ((gateway = ANY (ARRAY['native'::text, 'ddi'::text]))),
     CONSTRAINT vehicle_vin_check CHECK ((length(vin) = 17))
 );

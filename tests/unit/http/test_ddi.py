@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringroad.http.device import ddi
-from ringroad.http.device.read_model import Device, Offer, ReadModel
+from ringroad.http.device.read_model import Device, Offer, ReadModel, Telling
 from ringroad.http.device.steering import Need
 from ringroad.http.device.wire import parse_range
 from ringroad.kernel.errors import InvalidInput
 
 BASE = "https://srv/DEFAULT/controller/v1/veh-1"
 OFFER = Offer(action_id=17, kind="update", release_id="release_1", variant="city")
+SHOWN: ddi.Shown = ("deploymentBase", Telling(offer=OFFER))
 
 
 def device(offer: Offer | None = None, *, config_wanted: bool = False) -> Device:
@@ -41,12 +42,14 @@ def test_an_idle_device_is_offered_nothing() -> None:
 
 
 def test_exactly_one_of_update_and_cancel_is_offered() -> None:
-    update = orjson.loads(ddi.render_poll(device(OFFER, config_wanted=True), OFFER, base=BASE, poll_s=5))[
+    update = orjson.loads(ddi.render_poll(device(OFFER, config_wanted=True), SHOWN, base=BASE, poll_s=5))[
         "_links"
     ]
     assert set(update) == {"deploymentBase", "configData"}
     cancel = Offer(action_id=17, kind="cancel", release_id="r", variant="city")
-    assert orjson.loads(ddi.render_poll(device(cancel), cancel, base=BASE, poll_s=5))["_links"] == {
+    assert orjson.loads(
+        ddi.render_poll(device(cancel), ("cancelAction", Telling(offer=cancel)), base=BASE, poll_s=5)
+    )["_links"] == {
         "cancelAction": {"href": f"{BASE}/cancelAction/17"}  # no query: SWUpdate posts to href + /feedback
     }
 
@@ -63,7 +66,7 @@ def test_update_is_never_skip_and_the_id_is_text() -> None:
         sha1="b",
         md5="c",
     )
-    document = orjson.loads(ddi.render_deployment(OFFER, [artifact], base=BASE))
+    document = orjson.loads(ddi.render_deployment(Telling(offer=OFFER), [artifact], base=BASE))
     assert document["id"] == "17"
     assert document["deployment"]["update"] == "forced"
     file = document["deployment"]["chunks"][0]["artifacts"][0]
@@ -196,6 +199,23 @@ def test_ranges_outside_are_refused(text: str) -> None:
         parse_range(text, 100)
 
 
+@pytest.mark.parametrize("urgency", ["forced", "soft", "download_only"])
+@pytest.mark.parametrize("window_open", [None, True, False])
+@pytest.mark.parametrize("consent_wanted", [False, True])
+@pytest.mark.parametrize("honours_skip", [False, True])
+def test_no_device_is_told_to_skip_unless_it_honours_that_nor_to_update_unasked(
+    *, urgency: Any, window_open: bool | None, consent_wanted: bool, honours_skip: bool
+) -> None:
+    asking = device(OFFER)
+    asking.honours_skip = honours_skip
+    telling = Telling(offer=OFFER, urgency=urgency, window_open=window_open, consent_wanted=consent_wanted)
+    found = ddi.shown(asking, telling)
+    if ddi.words(telling)[1] == "skip" and not honours_skip:
+        assert found is None
+    else:
+        assert found == ("confirmationBase" if consent_wanted else "deploymentBase", telling)
+
+
 def row(seq: int, state: str, action_id: int = 17) -> dict[str, Any]:
     return {
         "vin": "V",
@@ -207,6 +227,7 @@ def row(seq: int, state: str, action_id: int = 17) -> dict[str, Any]:
         "chosen": state == "pending",
         "kind": "update",
         "campaign_id": "c",
+        "consented": False,
     }
 
 
@@ -221,6 +242,8 @@ def model() -> ReadModel:
                 "config_wanted": False,
                 "changed_seq": 1,
                 "time_zone": None,
+                "auto_confirm": False,
+                "honours_skip": False,
             }
         ]
     )

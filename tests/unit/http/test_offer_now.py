@@ -16,11 +16,12 @@ def model(window: dict[str, Any] | None = NIGHT, *, time_zone: str | None = None
     """One vehicle that is offered one action of one campaign."""
     made = ReadModel()
     vehicle = {"vin": "V", "gateway": "ddi", "token_sha256": b"", "config_wanted": False, "changed_seq": 1}
+    vehicle |= {"auto_confirm": False, "honours_skip": False}
     made.fold_devices([vehicle | {"time_zone": time_zone}])
-    made.fold_terms([{"id": "c", "window": window, "install_s": 3600}])
+    made.fold_terms([{"id": "c", "window": window, "install_s": 3600, "urgency": "forced", "consent": False}])
     made.fold_assignments([{
         "vin": "V", "action_id": 7, "state": "offered", "kind": "update", "campaign_id": "c", "release_id": "r",
-        "variant": "city", "changed_seq": 2, "chosen": False, **row,
+        "variant": "city", "changed_seq": 2, "chosen": False, "consented": False, **row,
     }])  # fmt: skip
     return made
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,11 +15,12 @@ from dataclasses import dataclass
 import psycopg
 import structlog
 
-from ringroad.http.device import ddi, native
-from ringroad.http.device.images import Blobs, legacy_digests, send_image
+from ringroad.http.device import native
+from ringroad.http.device.ddi_gateway import DdiGateway
+from ringroad.http.device.images import Blobs
 from ringroad.http.device.read_model import Device, Offer, ReadModel
 from ringroad.http.device.steering import Need, PollPolicy, Steering
-from ringroad.http.device.store import SQL, NewReport, ReportWriter, keep_fresh
+from ringroad.http.device.store import ReportWriter, keep_fresh
 from ringroad.http.device.wire import (
     COME_BACK,
     Answer,
@@ -30,26 +30,17 @@ from ringroad.http.device.wire import (
     Scope,
     Send,
     header,
-    parse_json_object,
     problem,
-    read_body,
     refusal,
     send_answer,
 )
 from ringroad.kernel.clock import Clock
-from ringroad.kernel.errors import Forbidden, NotFound, RingroadError, Unavailable
-from ringroad.kernel.limits import FEEDBACK_BYTES_MAX
+from ringroad.kernel.errors import NotFound, RingroadError, Unavailable
 from ringroad.storage.db import Connection
 
 log = structlog.get_logger()
 
-TENANT = "DEFAULT"
 NATIVE = "/uptane/v1/"
-BUNDLES_KEPT = 1_000  # (release, variant) pairs whose artifacts stay known
-_HOST = re.compile(r"[A-Za-z0-9.\-:\[\]]{1,255}")
-_ABOUT = frozenset({"deploymentBase", "cancelAction"})
-_DONE = Answer(200, b"")
-_CLOSED = problem(410, "gone", "this action is closed")
 _STARTING = problem(503, "starting", "the gateway is reading its vehicles", COME_BACK, hint="come back")
 
 
@@ -84,9 +75,8 @@ class Gateways:
         self.steering = Steering(config.polls, clock=clock, vehicles=self.model.vehicles)
         self.writer = ReportWriter(open_connection, clock=clock)
         self._open_connection = open_connection
-        self._borrow = borrow
         self._native = native.NativeGateway(self, borrow, apply_manifest)
-        self._bundles: dict[tuple[str, str], list[ddi.Artifact]] = {}
+        self._ddi = DdiGateway(self, borrow)
         self._minute = 0  # one object for all devices that report in it
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -114,7 +104,7 @@ class Gateways:
         try:
             if request.path.startswith(NATIVE):
                 return self._native.express(request, reply)
-            return self._express_ddi(request, reply)
+            return self._ddi.express(request, reply)
         except RingroadError as error:
             reply(self.refuse(request.path, error))
             return True
@@ -127,7 +117,7 @@ class Gateways:
             if path.startswith(NATIVE):
                 answer = await self._native.answer(request, scope, receive, send)
             else:
-                answer = await self._answer_ddi(request, scope, receive, send)
+                answer = await self._ddi.answer(request, scope, receive, send)
         except RingroadError as error:
             answer = self.refuse(path, error)
         except psycopg.Error as error:  # only before an answer has begun: images need no database by then
@@ -186,182 +176,6 @@ class Gateways:
     def offer_now(self, device: Device) -> tuple[Offer | None, Need]:
         """Return what this device may be told now, and what it waits for."""
         return self.model.offer_now(device, self.clock.now)
-
-    # DDI ------------------------------------------------------------------------------------------
-
-    def _express_ddi(self, request: Request, reply: Reply) -> bool:
-        # "", tenant, "controller", "v1", id, ...
-        match request.method, request.path.split("/"):
-            case "GET", ["", tenant, _, _, vin] if tenant == TENANT:
-                device = self._ddi_device(request, vin)
-                reply(device if isinstance(device, Answer) else self._poll(request, vin, device))
-            case "POST", ["", tenant, _, _, vin, about, action, "feedback"] if (
-                tenant == TENANT and about in _ABOUT
-            ):
-                device = self._ddi_device(request, vin)
-                if isinstance(device, Answer):
-                    reply(device)
-                elif (wait := self.limit(device)) is not None:
-                    reply(wait)
-                else:
-                    self._feedback(request, reply, vin, device, about=about, action=action)
-            case _:
-                return False
-        return True
-
-    def _ddi_device(self, request: Request, vin: str) -> Device | Answer:
-        device = self.authenticate(request, vin, scheme=b"TargetToken ")
-        if isinstance(device, Device) and not device.ddi:
-            # Here a bare word closes an action; a native vehicle must show its ECUs' signed manifest.
-            raise Forbidden("this vehicle speaks Uptane, not DDI", hint="/uptane/v1", code="wrong_gateway")
-        return device
-
-    async def _answer_ddi(
-        self, request: Request, scope: Scope, receive: Receive, send: Send
-    ) -> Answer | None:
-        parts = request.path.split("/")
-        if len(parts) < 5 or parts[1] != TENANT:
-            return problem(404, "not_found", "no such tenant", hint=f"the tenant is {TENANT}")
-        vin = parts[4]
-        device = self._ddi_device(request, vin)
-        if isinstance(device, Answer):
-            return device
-        match (request.method, parts[5:]):
-            case ("GET", []):
-                return await self.settled(request)
-            case ("PUT", ["configData"]):
-                if (wait := self.limit(device)) is not None:
-                    return wait
-                body = await read_body(receive, bytes_max=FEEDBACK_BYTES_MAX)
-                return await self._config_data(body, vin, device)
-            case ("GET", ["deploymentBase", action]):
-                offer = self._offer(device, action, "update")
-                artifacts = await self._artifacts(offer)
-                return Answer(200, ddi.render_deployment(offer, artifacts, base=self._base(request, vin)))
-            case ("GET", ["cancelAction", action]):
-                return Answer(200, ddi.render_cancel(self._offer(device, action, "cancel").action_id))
-            case ("POST", ["deploymentBase" | "cancelAction", _, "feedback"]):
-                request.body = await read_body(receive, bytes_max=FEEDBACK_BYTES_MAX)
-                return await self.settled(request)
-            case ("PUT", ["installedBase"]):
-                await read_body(receive, bytes_max=FEEDBACK_BYTES_MAX)
-                return _DONE
-            case ("GET" | "HEAD", ["softwaremodules", module, "artifacts", filename]):
-                return await self._artifact(scope, send, device, module, filename)
-            case _:
-                return problem(404, "not_found", "no such DDI resource")
-
-    def _poll(self, request: Request, vin: str, device: Device) -> Answer:
-        if device.offer is None and not device.config_wanted:
-            return ddi.idle_answer(self.steering.wait_s(vin, device.need))
-        offer, need = self.offer_now(device)
-        poll_s = self.steering.wait_s(vin, need)
-        if offer is None and not device.config_wanted:
-            return ddi.idle_answer(poll_s)
-        return Answer(200, ddi.render_poll(device, offer, base=self._base(request, vin), poll_s=poll_s))
-
-    def _base(self, request: Request, vin: str) -> str:
-        origin = self.config.public_url
-        if not origin:
-            host = (header(request.headers, b"host") or b"").decode("latin-1")
-            if not _HOST.fullmatch(host):
-                host = "localhost"
-            origin = f"{request.scheme}://{host}"
-        return f"{origin}/{TENANT}/controller/v1/{vin}"
-
-    def _offer(self, device: Device, action: str, kind: str) -> Offer:
-        offer, _ = self.offer_now(device)
-        if offer is None or offer.action_id != ddi.parse_action_id(action) or offer.kind != kind:
-            raise NotFound("this device has no such action")
-        return offer
-
-    async def _artifacts(self, offer: Offer) -> list[ddi.Artifact]:
-        key = (offer.release_id, offer.variant)
-        if key not in self._bundles:
-            if len(self._bundles) >= BUNDLES_KEPT:
-                self._bundles.clear()
-            self._bundles[key] = await asyncio.to_thread(self._read_bundle, *key)
-        return self._bundles[key]
-
-    def _read_bundle(self, release_id: str, variant: str) -> list[ddi.Artifact]:
-        with self._borrow() as conn:
-            rows = list(SQL.bundle_packages(conn, release_id=release_id, variant=variant))
-        artifacts = []
-        for row in rows:
-            sha1, md5 = legacy_digests(self.blobs, row["image_sha256"], row["image_bytes"])
-            artifacts.append(
-                ddi.Artifact(
-                    module_id=row["id"], part="bApp", name=row["name"], version=row["version"],
-                    filename=row["filename"], size=row["image_bytes"], sha256=row["image_sha256"],
-                    sha1=sha1, md5=md5,
-                )
-            )  # fmt: skip
-        return artifacts
-
-    async def _artifact(
-        self, scope: Scope, send: Send, device: Device, module: str, filename: str
-    ) -> Answer | None:
-        wanted = filename.removesuffix(".MD5SUM")
-        offer, _ = self.offer_now(device)
-        if offer is None:
-            raise NotFound("this device has nothing to download")
-        for artifact in await self._artifacts(offer):
-            if artifact.module_id == module and artifact.filename == wanted:
-                if wanted == filename:
-                    return await send_image(
-                        scope, send, self.blobs, sha256=artifact.sha256, size=artifact.size
-                    )
-                text = f"{artifact.md5}  {artifact.filename}\n".encode()
-                return Answer(200, text, ((b"content-type", b"text/plain"),))
-        raise NotFound("this device has no such artifact")
-
-    async def _config_data(self, body: bytes, vin: str, device: Device) -> Answer:
-        mode, data = ddi.parse_config_data(parse_json_object(body))
-        key = ddi.dedupe_key(f"config:{self.clock.now().isoformat()}", 0, body)
-        report = NewReport(vin=vin, dedupe_key=key, kind="config", body={"mode": mode, "data": data})
-        await self.writer.write([report])
-        device.config_wanted = False
-        # 200 and nothing else: SWUpdate takes 204 for an error and never installs.
-        return _DONE
-
-    def _feedback(
-        self, request: Request, reply: Reply, vin: str, device: Device, *, about: str, action: str
-    ) -> None:
-        number = ddi.parse_action_id(action)
-        if number is not None and number <= device.closed_action_id:
-            reply(_CLOSED)
-            return
-        if device.offer is None or device.offer.action_id != number:
-            raise NotFound("this device has no such action")
-        body = bytes(request.body)
-        feedback = ddi.parse_feedback(parse_json_object(body))
-        cancel = about == "cancelAction"
-        closes = feedback.execution == "closed" if cancel else feedback.closes
-        kind = "cancel" if cancel else "closed" if closes else "progress"
-
-        def settle(error: RingroadError | None) -> None:
-            if error is None and closes:
-                device.close(number)
-            elif error is None:
-                device.begin(number)
-            reply(_DONE if error is None else self.refuse(request.path, error))
-
-        self.writer.put([self._report(vin, number, kind, feedback, body)], settle)
-
-    @staticmethod
-    def _report(vin: str, action_id: int, kind: str, feedback: ddi.Feedback, body: bytes) -> NewReport:
-        content = {
-            "gateway": "ddi",
-            "execution": feedback.execution,
-            "finished": feedback.finished,
-            "done": feedback.done,
-            "total": feedback.total,
-            "details": feedback.details,
-        }
-        return NewReport(
-            vin=vin, dedupe_key=ddi.dedupe_key(kind, action_id, body), action_id=action_id, kind=kind,
-            event_at=feedback.event_at, body=content,
-        )  # fmt: skip
 
 
 __all__ = ["GatewayConfig", "Gateways"]

@@ -24,17 +24,31 @@ class Blobs(Protocol):
         ...
 
 
-async def send_image(scope: Scope, send: Send, blobs: Blobs, *, sha256: str, size: int) -> Answer | None:
+async def send_image(
+    scope: Scope, send: Send, blobs: Blobs, *, sha256: str, size: int, etag: str = ""
+) -> Answer | None:
     """Answer GET or HEAD on an image. The body is streamed; memory per download is two chunks.
+
+    Args:
+        scope: of the request.
+        send: of the request.
+        blobs: where the image lies.
+        sha256: of the image.
+        size: of the image, bytes.
+        etag: what the client knows the image by, where that is not its sha256.
 
     Returns:
         The answer still to be sent when there is nothing to stream.
     """
     first, last, status = 0, size - 1, 200
-    etag = b'"%b"' % sha256.encode()
+    name = (etag or sha256).encode()
+    quoted = b'"%b"' % name
+    if_match = header(scope["headers"], b"if-match")
+    if if_match is not None and if_match.strip() not in (quoted, name, b"*"):
+        return problem(412, "changed", "this is another file now", (b"etag", quoted))
     text = header(scope["headers"], b"range")
     if_range = header(scope["headers"], b"if-range")
-    if text is not None and if_range in (None, etag):
+    if text is not None and if_range in (None, quoted):
         try:
             asked = parse_range(text.decode("latin-1"), size)
         except InvalidInput as error:
@@ -45,7 +59,7 @@ async def send_image(scope: Scope, send: Send, blobs: Blobs, *, sha256: str, siz
         (b"content-type", b"application/octet-stream"),
         (b"content-length", b"%d" % (last - first + 1)),
         (b"accept-ranges", b"bytes"),
-        (b"etag", etag),
+        (b"etag", quoted),
         (b"cache-control", b"private, immutable, max-age=31536000"),
     ]
     if status == 206:

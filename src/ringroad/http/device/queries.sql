@@ -1,11 +1,13 @@
 -- name: devices
 SELECT vin, gateway, token_sha256, attributes - 'time_zone' = '{}'::jsonb AS config_wanted,
-       attributes ->> 'time_zone' AS time_zone, changed_seq
+       attributes ->> 'time_zone' AS time_zone, auto_confirm IS NOT NULL AS auto_confirm,
+       coalesce(attributes ->> 'honours_skip', '') = 'true' AS honours_skip, changed_seq
   FROM vehicle WHERE changed_seq > :after_seq;
 
 -- name: assignments
 SELECT a.action_id, a.vin, a.kind, a.state, a.changed_seq, a.campaign_id,
-       coalesce(a.release_id, c.release_id) AS release_id, v.variant, a.state = 'pending' AND c.state = 'running' AS chosen
+       coalesce(a.release_id, c.release_id) AS release_id, v.variant, a.state = 'pending' AND c.state = 'running' AS chosen,
+       a.consented_at IS NOT NULL AS consented
   FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
   JOIN vehicle v ON v.vin = a.vin
@@ -18,9 +20,35 @@ SELECT a.action_id, a.vin, a.kind, a.state, a.changed_seq, a.campaign_id,
 
 -- name: terms
 SELECT c.id, nullif(p.document -> 'request' -> 'window', 'null'::jsonb) AS window,
-       (p.document ->> 'install_s_estimate')::int AS install_s
+       (p.document ->> 'install_s_estimate')::int AS install_s,
+       coalesce(p.document -> 'request' ->> 'urgency', 'forced') AS urgency,
+       coalesce((p.document -> 'request' ->> 'consent')::boolean, false) AS consent
   FROM campaign c LEFT JOIN campaign_plan p ON p.id = c.plan_id
  WHERE c.state IN ('running', 'paused') AND c.id <> ALL (:known::text[]);
+
+-- name: installed_actions
+SELECT a.vin, max(a.action_id) AS action_id
+  FROM assignment a JOIN vehicle v ON v.vin = a.vin AND v.gateway = 'ddi'
+ WHERE a.state = 'installed' GROUP BY a.vin;
+
+-- name: installed_action^
+SELECT a.action_id, coalesce(a.release_id, c.release_id) AS release_id, v.variant
+  FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN vehicle v ON v.vin = a.vin
+ WHERE a.action_id = :action_id AND a.vin = :vin AND a.state = 'installed';
+
+-- name: action_state$
+SELECT state FROM assignment WHERE action_id = :action_id AND vin = :vin;
+
+-- name: action_history
+SELECT body FROM device_report WHERE vin = :vin AND action_id = :action_id ORDER BY id DESC LIMIT :rows_max;
+
+-- name: standing_consent$
+SELECT auto_confirm FROM vehicle WHERE vin = :vin;
+
+-- name: stated_release^
+SELECT r.id, r.id IS NOT DISTINCT FROM v.release_id AS known
+  FROM vehicle v JOIN release r ON r.programme_id = v.programme_id AND r.version = :version AND r.name = :name
+ WHERE v.vin = :vin AND r.state IN ('signed', 'withdrawn') AND r.document -> 'variants' ? v.variant;
 
 -- name: bundle_packages
 SELECT p.id, p.ecu, p.name, p.version, p.filename, p.image_sha256, p.image_bytes

@@ -22,6 +22,7 @@ from typing import Any, Literal
 from ringroad.http.device.steering import Need
 from ringroad.kernel.hours import Window, find_zone, offer_time
 
+Urgency = Literal["forced", "soft", "download_only"]
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -35,6 +36,17 @@ class Offer:
     variant: str
     campaign_id: str = ""  # empty: no terms hold for it, as for a cancel or a return
     begun: bool = False  # the vehicle works on it: from then on it is told at any time
+    consented: bool = False  # its driver agreed to it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """How a DDI device is told of an offer."""
+
+    offer: Offer
+    urgency: Urgency = "forced"
+    window_open: bool | None = None  # None: it has no maintenance window
+    consent_wanted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +55,16 @@ class Terms:
 
     window: Window | None = None
     install_s: int = 0  # a vehicle is told only while so much of the window is left
+    urgency: Urgency = "forced"
+    consent: bool = False  # a DDI device is asked first; a native one asks its driver by itself
 
 
 class Device:
     """One vehicle as the gateways see it. Mutable and slotted: a million of these must fit."""
 
     __slots__ = (
-        "closed_action_id", "config_wanted", "ddi", "minute", "offer", "reports", "stored_need", "token_sha256", "zone",
+        "auto_confirm", "closed_action_id", "config_wanted", "ddi", "honours_skip", "installed_action", "minute",
+        "offer", "reports", "stored_need", "token_sha256", "zone",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +74,9 @@ class Device:
         self.zone = zone  # None: not known, the campaign's counts
         self.ddi = ddi
         self.config_wanted = config_wanted
+        self.auto_confirm = False  # agrees to every update
+        self.honours_skip = False  # can be told to download and not to install
+        self.installed_action = 0  # the last one that it finished well; DDI only
         self.offer: Offer | None = None
         self.stored_need = Need.IDLE  # by the database; an offer that was closed here is still one there
         self.closed_action_id = 0
@@ -89,6 +107,11 @@ class Device:
         """Go on telling it this, window or not: it reported work on it and that report is durable."""
         if self.offer is not None and self.offer.action_id == action_id and not self.offer.begun:
             self.offer = replace(self.offer, begun=True)
+
+    def consent(self, action_id: int) -> None:
+        """Note that its driver agreed to an action; that word is durable."""
+        if self.offer is not None and self.offer.action_id == action_id:
+            self.offer = replace(self.offer, consented=True)
 
     def close(self, action_id: int) -> None:
         """Never offer this action again; it was reported as ended and that report is durable."""
@@ -121,16 +144,38 @@ class ReadModel:
         terms = self.terms.get(offer.campaign_id)
         if terms is None:  # not of a campaign that runs
             return None, Need.IDLE
-        window = terms.window
-        if window is None:
+        if terms.window is None or self._is_open(offer.campaign_id, terms, terms.window, device.zone, now()):
             return offer, device.need
-        at, zone = now(), window.zone(device.zone)
-        key = (offer.campaign_id, zone)
+        return None, Need.IDLE
+
+    def telling(self, device: Device, now: Callable[[], datetime]) -> Telling | None:
+        """Return how a DDI device is told of its offer; what it is shown of that is its gateway's to decide."""
+        offer = device.offer
+        if offer is None:
+            return None
+        if not offer.campaign_id:
+            return Telling(offer=offer)
+        terms = self.terms.get(offer.campaign_id)
+        if terms is None:  # not of a campaign that runs
+            return Telling(offer=offer) if offer.begun else None
+        window_open = None
+        if terms.window is not None:
+            window_open = offer.begun or self._is_open(
+                offer.campaign_id, terms, terms.window, device.zone, now()
+            )
+        asked = terms.consent and not (offer.begun or offer.consented or device.auto_confirm)
+        return Telling(offer=offer, urgency=terms.urgency, window_open=window_open, consent_wanted=asked)
+
+    def _is_open(
+        self, campaign_id: str, terms: Terms, window: Window, known_zone: tzinfo | None, at: datetime
+    ) -> bool:
+        zone = window.zone(known_zone)
+        key = (campaign_id, zone)
         told, until = self._openings.get(key, (False, at))
         if until <= at:
             told, changes = offer_time(window, zone, at, needed_s=terms.install_s)
             self._openings[key] = (told, changes or NEVER)
-        return (offer, device.need) if told else (None, Need.IDLE)
+        return told
 
     def drop(self) -> None:
         """Forget everything: the feed broke, so nothing here can be trusted."""
@@ -146,7 +191,7 @@ class ReadModel:
         for row in rows:
             device = self.devices.get(row["vin"])
             if device is None:
-                self.devices[row["vin"]] = Device(
+                device = self.devices[row["vin"]] = Device(
                     bytes(row["token_sha256"]),
                     ddi=row["gateway"] == "ddi",
                     config_wanted=row["config_wanted"],
@@ -158,6 +203,7 @@ class ReadModel:
                 device.ddi = row["gateway"] == "ddi"
                 device.config_wanted = row["config_wanted"]
                 device.zone = find_zone(row["time_zone"] or "")
+            device.auto_confirm, device.honours_skip = row["auto_confirm"], row["honours_skip"]
             self.seq = max(self.seq, row["changed_seq"])
 
     def fold_terms(self, rows: Iterable[dict[str, Any]]) -> None:
@@ -170,6 +216,8 @@ class ReadModel:
                     hours=tuple(window["hours"]), quiet=tuple(window["quiet"]), time_zone=window["time_zone"]
                 ),
                 install_s=row["install_s"] or 0,
+                urgency=row["urgency"],
+                consent=row["consent"],
             )
 
     def fold_assignments(self, rows: Iterable[dict[str, Any]]) -> None:
@@ -186,6 +234,15 @@ class ReadModel:
             elif offer is None and (device.offer is None or device.offer.action_id == row["action_id"]):
                 device.offer = None
                 self._note(device, Need.CHOSEN if row["chosen"] else Need.IDLE)
+            if row["state"] == "installed" and device.ddi:
+                device.installed_action = max(device.installed_action, row["action_id"])
+
+    def fold_installed(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Take over what each vehicle finished last."""
+        for row in rows:
+            device = self.devices.get(row["vin"])
+            if device is not None:
+                device.installed_action = row["action_id"]
 
     def fold_closings(self, closed: Iterable[tuple[int, str]]) -> None:
         """Take over which actions vehicles ended at another gateway; the database may not know it yet."""
@@ -221,4 +278,5 @@ def decide_offer(row: dict[str, Any]) -> Offer | None:
         variant=row["variant"],
         campaign_id=intern(row["campaign_id"]) if kind == "update" and row["kind"] == "update" else "",
         begun=row["state"] == "active",
+        consented=row["consented"],
     )

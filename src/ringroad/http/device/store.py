@@ -38,7 +38,9 @@ LISTEN_S = 1.0  # seconds one wait for a notification may take; bounds how long 
 RELOAD_S = 30.0  # seconds; a belt for the braces of NOTIFY, which tells of every committed change
 RETRY_S = 0.5  # seconds between attempts to reach the database again
 
-WAKING = frozenset({"closed", "cancel"})  # kinds that the worker should fold at once
+WAKING = frozenset(
+    {"closed", "cancel", "confirmation", "auto_confirm", "installed"}
+)  # kinds that the worker should fold at once
 
 # One parameter for the whole batch: adapting arrays value by value cost more than everything else together.
 INSERT_REPORTS = """
@@ -280,6 +282,8 @@ def _load(conn: Connection, model: ReadModel, *, after_seq: int) -> None:
         model.fold_terms(SQL.terms(conn, known=list(model.terms)))
         model.fold_devices(SQL.devices(conn, after_seq=after_seq))
         model.fold_assignments(SQL.assignments(conn, after_seq=after_seq))
+        if after_seq == 0:
+            model.fold_installed(SQL.installed_actions(conn))
 
 
 def _without_nul(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ Header = tuple[bytes, bytes]
 JSON: Final[Header] = (b"content-type", b"application/json")
 AS_JSON: Final[tuple[Header, ...]] = (JSON,)
 COME_BACK: Final[Header] = (b"retry-after", b"5")
+_HOST: Final = re.compile(r"[A-Za-z0-9.\-:\[\]]{1,255}")
 BODY_S_MAX = 60.0  # seconds for a whole body; 16 MiB at 270 kB/s
 # Years that every clock, database and time zone on the way can hold; a vehicle's clock can say anything.
 EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
@@ -58,6 +60,14 @@ def header(headers: Iterable[Header], name: bytes) -> bytes | None:
         if key == name:
             return bytes(value)
     return None
+
+
+def origin_of(request: Request, public_url: str) -> str:
+    """Return the origin for links: the one that is set, else what the device called us."""
+    if public_url:
+        return public_url
+    host = (header(request.headers, b"host") or b"").decode("latin-1")
+    return f"{request.scheme}://{host if _HOST.fullmatch(host) else 'localhost'}"
 
 
 async def send_answer(send: Send, answer: Answer) -> None:

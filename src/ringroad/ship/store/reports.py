@@ -21,6 +21,7 @@ from ringroad.ship.model import CLOSED_STATES, AssignmentState
 from ringroad.ship.report import Evidence, Move, Refused, decide_report, read_evidence
 from ringroad.ship.store.batches import RECONCILER, append_by_wave, wave_fact_id
 from ringroad.ship.store.reading import SQL
+from ringroad.ship.store.statements import STATEMENTS, apply_statement
 from ringroad.storage.db import Connection
 from ringroad.storage.ledger import append_fact, append_facts, last_of
 from ringroad.trust.manifest import VehicleManifest
@@ -93,6 +94,9 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
     outcomes: list[str] = []
     blocked: dict[str, _Action] = {}
     for report in reports:
+        if report["kind"] in STATEMENTS:
+            outcomes.append(apply_statement(conn, ids, report, now=now))
+            continue
         action = actions.get(report["action_id"])
         if action and (action.row["vin"] != report["vin"] or action.row["offered_at"] is None):
             action = None  # foreign, or never offered to anybody

@@ -282,7 +282,16 @@ SELECT :schedule_id, :programme_id, :generation + 1, :parent_id, :cause, :docume
 ON CONFLICT (programme_id, generation) DO NOTHING;
 
 -- name: current_generations
-SELECT programme_id, max(generation) AS generation FROM line_schedule GROUP BY programme_id ORDER BY programme_id;
+SELECT programme_id, max(generation) AS generation FROM line_schedule s
+ GROUP BY programme_id
+HAVING NOT EXISTS (SELECT FROM line_check c WHERE c.programme_id = s.programme_id AND c.generation = max(s.generation))
+ ORDER BY programme_id;
+
+-- name: insert_check!
+INSERT INTO line_check (id, programme_id, schedule_id, generation, released, reason, better_permille, replications,
+       vehicles, moved, checked_us, worked_us, document, checked_at)
+VALUES (:check_id, :programme_id, :schedule_id, :generation, :released, :reason, :better_permille, :replications,
+       :vehicles, :moved, :checked_us, :worked_us, :document, :now);
 
 -- file: src/ringroad/build/repository/queries.sql
 -- name: lock_repository^
@@ -377,20 +386,28 @@ SELECT * FROM change
 
 -- file: src/ringroad/http/device/queries.sql
 -- name: devices
-SELECT vin, gateway, token_sha256, attributes = '{}'::jsonb AS config_wanted, changed_seq
+SELECT vin, gateway, token_sha256, attributes - 'time_zone' = '{}'::jsonb AS config_wanted,
+       attributes ->> 'time_zone' AS time_zone, changed_seq
   FROM vehicle WHERE changed_seq > :after_seq;
 
 -- name: assignments
-SELECT a.action_id, a.vin, a.state, a.changed_seq, coalesce(a.release_id, c.release_id) AS release_id, v.variant
+SELECT a.action_id, a.vin, a.kind, a.state, a.changed_seq, a.campaign_id,
+       coalesce(a.release_id, c.release_id) AS release_id, v.variant, a.state = 'pending' AND c.state = 'running' AS chosen
   FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
   JOIN vehicle v ON v.vin = a.vin
  WHERE a.changed_seq > :after_seq
-   AND (a.state <> 'pending' OR a.offered_at IS NOT NULL)
-   AND (:after_seq > 0 OR a.state IN ('offered', 'active', 'cancelling'))
+   AND (a.state <> 'pending' OR a.released_at IS NOT NULL OR a.offered_at IS NOT NULL)
+   AND (:after_seq > 0 OR a.state IN ('offered', 'active', 'cancelling') OR a.state = 'pending' AND c.state = 'running')
    AND NOT EXISTS (SELECT 1 FROM device_report r
                     WHERE r.action_id = a.action_id AND r.vin = a.vin AND r.kind = 'closed' AND r.applied_at IS NULL)
  ORDER BY a.changed_seq;
+
+-- name: terms
+SELECT c.id, nullif(p.document -> 'request' -> 'window', 'null'::jsonb) AS window,
+       (p.document ->> 'install_s_estimate')::int AS install_s
+  FROM campaign c LEFT JOIN campaign_plan p ON p.id = c.plan_id
+ WHERE c.state IN ('running', 'paused') AND c.id <> ALL (:known::text[]);
 
 -- name: bundle_packages
 SELECT p.id, p.ecu, p.name, p.version, p.filename, p.image_sha256, p.image_bytes
@@ -432,8 +449,8 @@ SELECT a.name, a.role, t.kind
 -- name: account_for_login^
 SELECT name, role, password_hash FROM account WHERE name = :name AND disabled_at IS NULL;
 
--- name: password_hash$
-SELECT password_hash FROM account WHERE name = :name;
+-- name: admins_with_password$
+SELECT count(*) FROM account WHERE role = 'admin' AND disabled_at IS NULL AND password_hash IS NOT NULL;
 
 -- name: use_token!
 UPDATE access_token SET used_at = :now WHERE token_sha256 = :token_sha256 AND used_at IS NULL;
@@ -551,8 +568,12 @@ SELECT e.serial, e.name, e.hardware_id, e.is_primary, e.added_at, e.removed_at,
 -- name: assignments
 SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kind, a.state, a.state_detail,
        a.offered_at, a.deadline_at, a.last_report_at, a.finished_at, c.state AS campaign_state,
-       r.version AS release_version
+       r.version AS release_version, v.attributes ->> 'time_zone' AS time_zone,
+       (p.document ->> 'install_s_estimate')::int AS install_s,
+       CASE WHEN a.kind = 'update' AND a.state IN ('pending', 'offered')
+            THEN nullif(p.document -> 'request' -> 'window', 'null'::jsonb) END AS window
   FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN release r ON r.id = c.release_id
+  JOIN vehicle v ON v.vin = a.vin LEFT JOIN campaign_plan p ON p.id = c.plan_id
  WHERE (:campaign_id::text IS NULL OR a.campaign_id = :campaign_id)
    AND (:vin::text IS NULL OR a.vin = :vin)
    AND (:wave::integer IS NULL OR a.wave = :wave)
@@ -677,6 +698,11 @@ SELECT id, source, locator, reason, raw, received_at FROM quarantine
 -- name: approvers$
 SELECT count(*) FROM account WHERE role IN ('approver', 'admin') AND disabled_at IS NULL;
 
+-- name: line_checks
+SELECT id, programme_id, schedule_id, generation, released, reason, better_permille, replications, vehicles, moved,
+       checked_us, worked_us, document, checked_at
+  FROM line_check WHERE programme_id = :programme_id ORDER BY checked_at DESC, id DESC LIMIT :rows_max;
+
 -- file: src/ringroad/ship/queries.sql
 -- Reading ----------------------------------------------------------------------------------------
 -- name: release_row^
@@ -726,6 +752,11 @@ SELECT c.id AS campaign_id, c.state AS campaign_state, count(*) AS vehicles
   JOIN campaign c ON c.id = busy.campaign_id
  WHERE c.id <> :campaign_id
  GROUP BY c.id, c.state;
+
+-- name: set_time_zone!
+UPDATE vehicle SET attributes = attributes || jsonb_build_object('time_zone', :time_zone::text),
+       generation = generation + 1
+ WHERE vin = ANY (:vins) AND attributes ->> 'time_zone' IS DISTINCT FROM :time_zone;
 
 -- name: campaign^
 SELECT id, name, release_id, lap_id, state, state_reason, state_at, wave, plan_id, generation, created_by,
@@ -809,6 +840,9 @@ SELECT :campaign_id, t.vin, t.wave, v.release_id, :release_id
   FROM campaign_target t JOIN vehicle v ON v.vin = t.vin
  WHERE t.plan_id = :plan_id AND t.verdict = 'match'
  ORDER BY t.wave, t.rank, t.vin;  -- action numbers in the order of the lot
+
+-- name: assigned_vins
+SELECT vin FROM assignment WHERE campaign_id = :campaign_id;
 
 -- name: set_wave!
 UPDATE campaign SET wave = :wave, generation = generation + 1
