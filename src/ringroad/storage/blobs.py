@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote, urlparse
 
 import obstore
@@ -89,10 +90,10 @@ class Blobs:
         Raises:
             InvalidInput: empty, or larger than any image may be.
             Untrusted: not the expected bytes.
-            Unavailable: the store is full, read-only or does not answer.
+            Unavailable: the store is full, read-only or gone, or does not answer.
         """
         sha256, sha512, size = hashlib.sha256(), hashlib.sha512(), 0
-        with _translated(self._root), tempfile.TemporaryFile(dir=self._root) as spool:
+        with _translated(self._root, absent="the store"), tempfile.TemporaryFile(dir=self._root) as spool:
             for chunk in chunks:
                 size += len(chunk)
                 if size > IMAGE_BYTES_MAX:
@@ -229,10 +230,20 @@ def _key(sha256: str) -> str:
 
 
 @contextmanager
-def _translated(root: Path | None) -> Iterator[None]:
+def _translated(
+    root: Path | None, *, absent: Literal["the blob", "the store"] = "the blob"
+) -> Iterator[None]:
+    """End foreign errors; `absent` says what is missing when something is."""
     try:
         yield
     except FileNotFoundError as error:
+        if absent == "the store":
+            raise Unavailable(
+                "the blob store is not there any more",
+                hint="check blob_url: the folder or the bucket is gone",
+                code="cannot_write",
+                detail=str(error),
+            ) from error
         raise NotFound("there is no such blob", detail=str(error)) from error
     except (BaseError, OSError) as error:
         raise Unavailable(
