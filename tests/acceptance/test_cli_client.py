@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from conftest import free_port
@@ -389,6 +390,25 @@ def test_ctrl_c_ends_the_watching_and_not_the_campaign(terminal: Terminal, world
     assert process.returncode == 130
     assert err.strip() == ""
     assert terminal("--json", "campaign", "show", world.campaign_id).value["state"] == "running"
+
+
+def test_events_are_listed_and_followed_from_where_one_left_off(terminal: Terminal, world: World) -> None:
+    t = terminal
+    rows = t("--json", "events", "list", "--type", "campaign.*", "--limit", "3").value
+    assert [row["type"].startswith("ringroad.campaign.") for row in rows] == [True] * 3
+    assert rows[0]["id"] in t("events", "list", "--type", "campaign.*").out
+    rest = t("events", "follow", "--from", rows[1]["id"], "--type", "campaign.*", "--count", "1").out
+    assert rows[2]["subject"] in rest
+    lines = t("--json", "events", "follow", "--from", "start", "--count", "2").out.splitlines()
+    assert [msgspec.json.decode(line)["specversion"] for line in lines] == ["1.0", "1.0"]
+    assert world.campaign_id in t("events", "list", "--from", "2000-01-01", "--limit", "1000", "--json").out
+
+
+def test_events_from_nowhere_are_refused(terminal: Terminal) -> None:
+    t = terminal
+    assert "neither an event nor a time" in t("events", "list", "--from", "yesterday", status=2).err
+    assert "no event" in t("events", "follow", "--from", "fact_nothing", status=3).err
+    assert "campaign.*" in t("events", "follow", "--type", "nonsense", status=2).err
 
 
 def _release(t: Terminal) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from conftest import free_port
+from ringroad.kernel.facts import HOUSE, STAGE_OF, FactKind
 from ringroad.storage.settings import table
 from support.docs_pages import (
     ROOT,
@@ -47,6 +48,7 @@ SESSIONS = [
     "docs/howto/packages-and-releases.md",
     "docs/howto/plant.md",
     "docs/howto/campaigns.md",
+    "docs/howto/events.md",
     "docs/howto/console.md",
     "docs/howto/run-the-engines.md",
 ]
@@ -113,6 +115,16 @@ def test_every_make_target_exists(name: str) -> None:
     )
     targets = set(re.findall(r"^([a-z][a-z-]*):", text_of("Makefile"), flags=re.MULTILINE))
     assert set(re.findall(r"^(?:\$ )?make ([a-z][a-z-]*)", code, flags=re.MULTILINE)) <= targets
+
+
+def test_every_type_of_event_stands_in_the_reference_with_its_stage() -> None:
+    stages = {kind: stage.value if stage else HOUSE for kind, stage in STAGE_OF.items()}
+    told = re.findall(
+        r"^\| `ringroad\.([a-z._0-9]+)` \| (\w+) \|", text_of("docs/reference/events.md"), flags=re.MULTILINE
+    )
+    assert sorted(told) == sorted((kind.value, stages[kind]) for kind in FactKind), (
+        "docs/reference/events.md has a row for each kind of fact"
+    )
 
 
 def test_every_decision_stands_in_the_index_with_its_title() -> None:

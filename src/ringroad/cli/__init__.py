@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "sequence": ("ringroad.cli.sequence", "group", "Build: solve published line sequences."),
         "campaign": ("ringroad.cli.campaign", "group", "Ship: campaigns; plan, approve, run, watch."),
         "fleet": ("ringroad.cli.fleet", "group", "Ship: vehicles, and why one is not updating."),
+        "events": ("ringroad.cli.events", "group", "Ledger: what happens, as CloudEvents."),
         "lap": ("ringroad.cli.lap", "group", "Adapt: laps, lead times, outcomes."),
         "account": ("ringroad.cli.account", "group", "Sign in; accounts and tokens."),
         "vehicle": ("ringroad.cli.vehicle", "group", "In the vehicle: run one from its data folder."),

@@ -100,6 +100,31 @@ class Client:
         """Read an answer that is not JSON for us to interpret, for example metadata to sign."""
         return self._call("GET", path, query=query, content=None, headers={}).content
 
+    @contextmanager
+    def open_lines(
+        self, path: str, *, headers: Mapping[str, str], **query: object
+    ) -> Iterator[Iterator[str]]:
+        """Read an answer that goes on, line by line; a query value may be a list.
+
+        Raises:
+            Unavailable: the connection broke; also while its lines are read.
+        """
+        params = _params(query)
+        sent = dict(headers) | ({"Authorization": f"Bearer {self._token}"} if self._token else {})
+        try:
+            with self._http.stream(
+                "GET", f"{self.address.url}{API}{path}", params=params, headers=sent
+            ) as got:
+                if not got.is_success:
+                    raise error_of(got.status_code, got.read(), token=self._token)
+                yield got.iter_lines()
+        except httpx.ConnectError as error:
+            raise _no_connection(self.address, error) from error
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                f"the connection to {self.address.url} broke", hint="try again", detail=str(error)
+            ) from error
+
     def send_bytes(self, method: str, path: str, content: bytes, **query: object) -> Any:
         """Send bytes exactly as they are."""
         headers = {"Content-Type": "application/octet-stream"}
@@ -139,7 +164,7 @@ class Client:
         content: bytes | Iterator[bytes] | None,
         headers: Mapping[str, str],
     ) -> httpx.Response:
-        params = {key: str(value) for key, value in (query or {}).items() if value is not None}
+        params = _params(query or {})
         sent = dict(headers)
         if self._token:
             sent["Authorization"] = f"Bearer {self._token}"
@@ -298,6 +323,15 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _params(query: Mapping[str, object]) -> dict[str, str | list[str]]:
+    """Return a query as it is sent: None is left out, a list is its name several times."""
+    return {
+        key: [str(item) for item in value] if isinstance(value, list) else str(value)
+        for key, value in query.items()
+        if value is not None
+    }
 
 
 def _pieces(file: IO[bytes], progress: Progress) -> Iterator[bytes]:

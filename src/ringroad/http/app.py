@@ -31,6 +31,7 @@ from ringroad.http import (
     build,
     build_packages,
     campaigns,
+    cloudevents,
     design,
     errors,
     health,
@@ -135,7 +136,7 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
         route_handlers=[
             signal.router,
             telemetry.router, design.router, build.router, build_packages.router, plant.router, line.router, twin.router, ship.router, campaigns.router, adapt.router,
-            ledger.router, accounts.router,
+            ledger.router, cloudevents.router, accounts.router,
         ],
     )  # fmt: skip
     static = create_static_files_router(
@@ -146,7 +147,14 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
         cache_control=None,
     )
     app = Litestar(
-        route_handlers=[api, static, *health.handlers, *live.handlers, *pages.handlers],
+        route_handlers=[
+            api,
+            static,
+            *health.handlers,
+            *live.handlers,
+            *cloudevents.handlers,
+            *pages.handlers,
+        ],
         dependencies={"ctx": Provide(lambda: ctx, sync_to_thread=False)},
         middleware=[DefineMiddleware(Authenticate)],
         exception_handlers={

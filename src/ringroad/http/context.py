@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ringroad.build.repository.store import OnlineSigners
 from ringroad.http.auth import Throttle
 from ringroad.http.events import FactFeed
 from ringroad.kernel.clock import Clock, Ids, new_secret
+from ringroad.publish.horizon import Horizon
 from ringroad.storage.blobs import Blobs
 from ringroad.storage.db import Connection, transaction
 from ringroad.storage.settings import Settings
@@ -37,6 +38,8 @@ class Context:
     blobs: Blobs
     load_signers: Callable[[], OnlineSigners] | None = None  # None: this server cannot publish
     secret: Callable[[int], bytes] = new_secret
+    horizon: Horizon = field(default_factory=Horizon)
+    streams: list[str] = field(default_factory=list)  # of events that are open: whose each is
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:

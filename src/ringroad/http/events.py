@@ -37,6 +37,7 @@ class FactFeed:
         self._clients: dict[asyncio.Queue[str], str] = {}  # and whose each is
         self._task: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
+        self._news = asyncio.Event()  # set at the next notice, then replaced
 
     async def start(self) -> None:
         """Start listening."""
@@ -48,6 +49,7 @@ class FactFeed:
         self._closing.set()
         for queue in self._clients:
             _offer(queue, "")
+        self._news.set()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -63,6 +65,16 @@ class FactFeed:
         if len(self._clients) >= CLIENTS_MAX or own >= CLIENTS_PER_ACCOUNT_MAX:
             raise TooMany("too many live pages are open", wait_s=30)
         return self._stream(account)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether every stream has to end."""
+        return self._closing.is_set()
+
+    @property
+    def news(self) -> asyncio.Event:
+        """What is set when something is recorded from now on; a hint, as all of this is."""
+        return self._news
 
     async def _stream(self, account: str) -> AsyncIterator[str]:
         queue: asyncio.Queue[str] = asyncio.Queue(QUEUE_MAX)
@@ -94,6 +106,8 @@ class FactFeed:
             await asyncio.sleep(RETRY_S)
 
     def _publish(self, event: str) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
         for queue in self._clients:
             _offer(queue, event)
 

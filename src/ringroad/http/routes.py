@@ -134,6 +134,7 @@ def route(
     status: int = 200,
     body_bytes_max: int | None = None,
     upload: str | None = None,
+    media_type: str | None = None,
 ) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
     """Declare one API operation.
 
@@ -147,9 +148,12 @@ def route(
         status: of success.
         body_bytes_max: limit of the body where it differs from the application's.
         upload: media type of a body that the handler streams itself.
+        media_type: of success, where it is not application/json.
     """
     codes = sorted({400, 401, 403, 503, *errors})
     extra: dict[str, Any] = {} if body_bytes_max is None else {"request_max_body_size": body_bytes_max}
+    if media_type is not None:
+        extra["media_type"] = media_type
     if upload is not None:
         extra["operation_class"] = _upload_operation(upload)
 

@@ -7,6 +7,7 @@ this module says what there is, what is allowed, and where things lie under the 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -19,6 +20,7 @@ Network = IPv4Network | IPv6Network
 
 PORT_MAX: Final = 65_535
 STARS: Final = "********"
+_SOURCE: Final = re.compile(r"[!#-;=?-Z_a-z~\[\]]{1,200}")  # RFC 3986 characters
 
 
 def _setting(
@@ -137,6 +139,10 @@ class Settings:
         least=0,
         most=1_000_000,
     )
+    events_source: str = _setting(
+        "/ringroad",
+        "Source of this installation's events, a URI or path: together with an event's id it is unique.",
+    )
     log_level: str = _setting("info", "How much is logged: debug, info, warning or error.")
 
     def __post_init__(self) -> None:
@@ -150,6 +156,11 @@ class Settings:
                 raise InvalidInput(f"{each.name} is {value}; it must be at least {each.least}{top}")
         if self.log_level not in {"debug", "info", "warning", "error"}:
             raise InvalidInput(f"log_level is {self.log_level[:40]!r}", hint="debug, info, warning or error")
+        if not _SOURCE.fullmatch(self.events_source):
+            raise InvalidInput(
+                f"events_source is {self.events_source[:80]!r}, which is no URI",
+                hint="for example https://ringroad.example.com or /ringroad",
+            )
         _ = self.proxies  # refuses what is no address
         if not self.cert_names:
             raise InvalidInput("server_names is empty", hint="for example localhost,127.0.0.1")

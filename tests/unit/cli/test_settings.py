@@ -65,6 +65,12 @@ def test_an_unknown_name_in_the_environment_is_refused(name: str) -> None:
     assert caught.value.code == "unknown_setting"
 
 
+@pytest.mark.parametrize("source", ["", "two words", "a\nb", "ä"])
+def test_a_source_of_events_that_is_no_uri_is_refused(source: str) -> None:
+    with pytest.raises(InvalidInput):
+        Settings(events_source=source)
+
+
 def test_a_named_file_must_be_there(here: Path) -> None:
     with pytest.raises(NotFound):
         read_settings(file=here / "missing.toml", env={})

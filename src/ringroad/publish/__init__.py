@@ -1,0 +1,1 @@
+"""What others hear of the ledger: events, webhooks, exports. Readings of it, never a second truth."""
