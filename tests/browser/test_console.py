@@ -282,3 +282,38 @@ def test_nothing_is_fetched_from_elsewhere(page: Page, origin: str) -> None:
     page.goto("/fleet")
     assert asked
     assert [url for url in asked if not url.startswith((origin, "data:"))] == []
+
+
+def test_a_query_is_written_by_keyboard_from_what_the_fleet_has(
+    page: Page, world: World, pg_url: str
+) -> None:
+    with connect(pg_url) as conn:
+        draft = SystemIds().new("campaign")
+        conn.execute(
+            "INSERT INTO campaign (id, name, release_id, state, created_by, created_at)"
+            " VALUES (%s, 'Pilots', %s, 'draft', 'olga', %s)",
+            [draft, world.good, SystemClock().now()],
+        )
+    sign_in(page, "olga")
+    page.goto(f"/campaigns/{draft}")
+    field = page.get_by_role("combobox", name="Which vehicles")
+    field.fill("")
+    field.press_sequentially("reg")
+    expect(page.get_by_role("option").first).to_contain_text("region")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")  # takes the choice, and does not send the form
+    expect(field).to_have_value("region ")
+    expect(page.get_by_role("option").first).to_contain_text("=")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Tab")
+    expect(field).to_have_value("region = ")
+    expect(page.get_by_role("option").first).to_contain_text("DE")
+    page.keyboard.press("ArrowUp")  # from above the first to the last
+    page.keyboard.press("Enter")
+    expect(field).to_have_value("region = NO ")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("option")).to_have_count(0)
+    page.get_by_role("button", name="Who matches?").click()
+    expect(page.locator("#query-preview")).to_contain_text("8 of 24 vehicles match")
+    field.fill("regoin = NO")
+    expect(page.locator("#query-choices")).to_contain_text("Did you mean 'region'?")

@@ -35,7 +35,8 @@ STATE: dict[str, tuple[str, ...]] = {
     "programme": ("digest",),
     "release": ("state", "document"),
     "software_package": ("*",),
-    "vehicle": ("release_id", "blocked_reason", "auto_confirm"),
+    "vehicle": ("release_id", "blocked_reason", "auto_confirm", "tags"),
+    "vehicle_list": ("generation",),
 }
 NOT_STATE = {
     "access_token": "a secret: it ends by itself, and the ledger is read by every viewer",
@@ -52,6 +53,7 @@ NOT_STATE = {
     "quarantine": "evidence as it came, with the reason",
     "repository_metadata": "signed, numbered and kept; the act behind it is a release's or a campaign's",
     "schema_migration": "of the database itself",
+    "vehicle_list_member": "part of a list, whose fact has their digest",
     "vehicle_manifest": "evidence as it came, signed by the vehicle",
 }
 

@@ -13,6 +13,7 @@ from ringroad.cli.campaign_guard import guard_body, guarded, readings_text
 from ringroad.cli.campaign_text import campaign_head, gate_text, plan_text, preview_text, waves_text
 from ringroad.cli.campaign_watch import watch_campaign
 from ringroad.cli.client import Client
+from ringroad.cli.fleet_lists import pointing
 from ringroad.cli.groups import EXIT_NO, ClientGroup, confirm, example, limited, show_page, with_client
 from ringroad.cli.names import programme_of, read_duration_s, read_permille, read_wave
 from ringroad.cli.shell import Shell
@@ -67,7 +68,8 @@ def create(shell: Shell, client: Client, *, name: str, release: str) -> None:
 def preview(shell: Shell, client: Client, *, query: str, programme: str | None) -> None:
     """Try a QUERY: which vehicles match, which do not, and why."""
     body = {"query": query, "programme_id": programme_of(client, programme)}
-    found = client.post("/vehicles/preview", body)
+    with pointing(query):
+        found = client.post("/vehicles/preview", body)
     shell.show(found, text=preview_text(found))
 
 
@@ -144,7 +146,8 @@ def plan(
     body |= asked
     if waves:
         body["waves"] = [read_wave(each) for each in waves]
-    made = client.post(f"/campaigns/{row['id']}/plan", body)
+    with pointing(query):
+        made = client.post(f"/campaigns/{row['id']}/plan", body)
     return _show_plan(shell, made, name=row["name"], short=tail(row["id"]))
 
 

@@ -51,6 +51,7 @@ def plan_text(document: Row) -> str:
             ("up to date", counts.get("already_installed")),
             ("do not fit", counts.get("mismatch")),
             ("not known", counts.get("unknown")),
+            ("may match", document.get("not_known") or ""),
             ("control", counts.get("control") or ""),
             (
                 "waves",
@@ -72,6 +73,8 @@ def plan_text(document: Row) -> str:
 def preview_text(found: Row) -> str:
     """Return who matches a query and which terms leave others out."""
     lines = [f"{found['matches']} of {found['matches'] + found['not_selected']} vehicles match"]
+    if found["unknown"]:
+        lines[0] += f"; of {found['unknown']} too little is known to say"
     vins = found["vins"][:VINS_SHOWN]
     lines += [f"  {vin}" for vin in vins]
     if len(vins) < found["matches"]:

@@ -10,6 +10,7 @@ import msgspec
 
 from ringroad.cli.client import Client
 from ringroad.cli.drive import drive
+from ringroad.cli.fleet_lists import lists, query_vehicles, tag_vehicles
 from ringroad.cli.groups import ClientGroup, example, limited, show_page, with_client
 from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
@@ -23,7 +24,8 @@ def group() -> None:
     """Vehicles in the field, and why one is not updating."""
 
 
-group.add_command(drive)
+for each in (drive, query_vehicles, tag_vehicles, lists):
+    group.add_command(each)
 
 
 @group.command("list", epilog=example("ringroad fleet list --state failed", "ringroad fleet list --vin WRR1"))

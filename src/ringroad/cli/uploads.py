@@ -25,7 +25,9 @@ def check_file(file: Path) -> None:
         raise InvalidInput(f"{file} cannot be read: {error.strerror}") from error
 
 
-def upload(client: Client, path: str, file: Path, *, query: Mapping[str, object]) -> Any:
+def upload(
+    client: Client, path: str, file: Path, *, query: Mapping[str, object], method: str = "POST"
+) -> Any:
     """Send a file as the body of a request.
 
     Raises:
@@ -35,9 +37,13 @@ def upload(client: Client, path: str, file: Path, *, query: Mapping[str, object]
         with file.open("rb") as source:
             size_bytes = file.stat().st_size
             if size_bytes <= BAR_BYTES_MIN or not can_redraw(sys.stderr):
-                return client.upload(path, source, size_bytes=size_bytes, progress=_quiet, query=query)
+                return client.upload(
+                    path, source, size_bytes=size_bytes, progress=_quiet, query=query, method=method
+                )
             with click.progressbar(length=size_bytes, label=file.name, file=sys.stderr) as bar:
-                return client.upload(path, source, size_bytes=size_bytes, progress=bar.update, query=query)
+                return client.upload(
+                    path, source, size_bytes=size_bytes, progress=bar.update, query=query, method=method
+                )
     except OSError as error:
         raise InvalidInput(f"{file} cannot be read: {error.strerror}") from error
 

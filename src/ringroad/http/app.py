@@ -34,6 +34,7 @@ from ringroad.http import (
     cloudevents,
     design,
     errors,
+    fleet,
     health,
     ledger,
     line,
@@ -135,7 +136,7 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
         "/api/v1",
         route_handlers=[
             signal.router,
-            telemetry.router, design.router, build.router, build_packages.router, plant.router, line.router, twin.router, ship.router, campaigns.router, adapt.router,
+            telemetry.router, design.router, build.router, build_packages.router, plant.router, line.router, twin.router, ship.router, campaigns.router, fleet.router, adapt.router,
             ledger.router, cloudevents.router, accounts.router,
         ],
     )  # fmt: skip

@@ -15,6 +15,7 @@ from ringroad.http import accounts_store
 from ringroad.http.auth import Role
 from ringroad.http.context import Context, Ctx
 from ringroad.http.routes import (
+    NAME_PATTERN,
     TEXT_PATTERN,
     Approve,
     Command,
@@ -31,7 +32,9 @@ from ringroad.http.routes import (
 )
 from ringroad.kernel.hours import HOURS_MAX, Window
 from ringroad.loop import campaigns
+from ringroad.loop.latest import latest_for
 from ringroad.ship import store
+from ringroad.ship.complete import complete
 from ringroad.ship.gate import DURATION_S_MAX, GatePolicy
 from ringroad.ship.guard import (
     ALPHA_PPM_MAX,
@@ -48,8 +51,13 @@ from ringroad.ship.guard import (
 )
 from ringroad.ship.model import Campaign
 from ringroad.ship.plan import PlanRequest, WaveSize
+from ringroad.ship.query import QueryError, parse_query, point_at
 from ringroad.ship.ramp import HARMED_MAX, HarmBudget
 from ringroad.storage.db import Connection
+from ringroad.storage.lake import Lake
+from ringroad.storage.latest import recent_paths
+
+QUERY_CHARS_SHOWN_MAX = 2_000  # characters of a query over the API, and in an address
 
 
 class NewCampaign(Command, frozen=True, kw_only=True):
@@ -201,9 +209,43 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
 
     matches: int
     not_selected: int
+    unknown: int  # of those not selected, who may match: what is known of them does not say
     vins: list[str]  # the first twenty
     left_out: list[LeftOut]
     warnings: list[str]  # names that nothing has
+
+
+class Unfinished(Command, frozen=True, kw_only=True):
+    """A query that is being written, and where the cursor stands in it."""
+
+    query: Annotated[str, Meta(max_length=QUERY_CHARS_SHOWN_MAX, pattern=NAME_PATTERN)]
+    cursor: Annotated[int, Meta(ge=0, le=QUERY_CHARS_SHOWN_MAX)]
+
+
+class QueryChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that may stand at the cursor."""
+
+    text: str
+    kind: str  # field, comparison, value, word
+    about: str
+
+
+class Mistake(msgspec.Struct, frozen=True, kw_only=True):
+    """Why the query cannot be read as it is."""
+
+    column: int
+    message: str
+    hint: str
+    shown: str  # the line, and a caret below it
+
+
+class Choices(msgspec.Struct, frozen=True, kw_only=True):
+    """What may take the place of the characters from `start` to `end`."""
+
+    start: int
+    end: int
+    choices: list[QueryChoice]
+    mistake: Mistake | None
 
 
 @route("POST", "/campaigns", role=Role.OPERATOR, tag="ship", status=201, errors=[404, 409, 422])
@@ -220,11 +262,22 @@ def create_campaign(ctx: Ctx, request: Req, data: JSONBody[NewCampaign]) -> Done
 @route("POST", "/vehicles/preview", role=Role.VIEWER, tag="ship", errors=[422])
 def preview_query(ctx: Ctx, data: JSONBody[Query]) -> Preview:
     """Try a query: who matches, who does not, and why."""
+    return previewed(ctx, data.query, data.programme_id)
+
+
+def previewed(ctx: Context, query: str, programme_id: str) -> Preview:
+    """Return who matches a query; for the API and for the console.
+
+    Raises:
+        QueryError: the query cannot be read.
+    """
+    latest = latest_for(Lake(ctx.settings.lake), parse_query(query), now=ctx.clock.now())
     with ctx.transaction() as conn:
-        found = store.preview_query(conn, data.query, programme_id=data.programme_id)
+        found = store.preview_query(conn, query, programme_id=programme_id, latest=latest)
     return Preview(
         matches=found.selected,
         not_selected=found.not_selected,
+        unknown=found.unknown,
         vins=list(found.selected_examples),
         left_out=[
             LeftOut(term=reason.term, vehicles=reason.vehicles, examples=list(reason.examples))
@@ -243,6 +296,32 @@ def set_time_zone(ctx: Ctx, request: Req, data: JSONBody[TimeZone]) -> ChangedVe
             actor=request.user.name, now=ctx.clock.now(),
         )  # fmt: skip
     return ChangedVehicles(vehicles=changed)
+
+
+@route("POST", "/vehicles/complete", role=Role.VIEWER, tag="ship")
+def complete_query(ctx: Ctx, data: JSONBody[Unfinished]) -> Choices:
+    """Say what may stand at the cursor of a query that is being written, and what is wrong with it so far."""
+    return completed(ctx, data.query, data.cursor)
+
+
+def completed(ctx: Context, query: str, cursor: int) -> Choices:
+    """Return the choices at a cursor; for the API and for the console's query field."""
+    with ctx.connection() as conn:
+        known = store.read_known(conn, telemetry=recent_paths(Lake(ctx.settings.lake)))
+    found = complete(query, cursor, known)
+    mistake = None
+    try:
+        parse_query(query)
+    except QueryError as error:
+        mistake = Mistake(
+            column=error.column, message=error.message, hint=error.hint, shown=point_at(query, error.column)
+        )
+    return Choices(
+        start=found.start,
+        end=found.end,
+        choices=[QueryChoice(text=each.text, kind=each.kind, about=each.about) for each in found.choices],
+        mistake=mistake,
+    )
 
 
 @route("POST", "/campaigns/{campaign_id:str}/plan", role=Role.OPERATOR, tag="ship", errors=[404, 409, 422])
@@ -266,7 +345,7 @@ def plan_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[NewPla
         generation = data.generation or store.read_campaign(conn, campaign_id).generation
         plan = campaigns.plan_campaign(
             conn, ctx.ids, campaign_id=campaign_id, generation=generation, request=wanted,
-            actor=request.user.name, now=ctx.clock.now(),
+            actor=request.user.name, now=ctx.clock.now(), lake=Lake(ctx.settings.lake),
         )  # fmt: skip
         current = store.read_campaign(conn, campaign_id).plan_id == plan.id
     return Planned(
@@ -328,7 +407,7 @@ def _size(wave: Wave) -> WaveSize:
 router = Router(
     "/",
     route_handlers=[
-        create_campaign, preview_query, set_time_zone, plan_campaign, approve_campaign, start_campaign, pause_campaign,
+        create_campaign, preview_query, set_time_zone, complete_query, plan_campaign, approve_campaign, start_campaign, pause_campaign,
         resume_campaign, abort_campaign,
     ],
 )  # fmt: skip

@@ -103,6 +103,10 @@ class FactKind(StrEnum):
     VEHICLES_CANCELLING = "vehicles.cancelling"
     VEHICLES_CANCELLED = "vehicles.cancelled"
     VEHICLES_TIME_ZONE_SET = "vehicles.time_zone_set"
+    VEHICLES_TAGGED = "vehicles.tagged"
+    VEHICLES_UNTAGGED = "vehicles.untagged"
+    LIST_CHANGED = "list.changed"
+    LIST_REMOVED = "list.removed"
     OUTCOME_MEASURED = "outcome.measured"
     ACCOUNT_CREATED = "account.created"
     ACCOUNT_CHANGED = "account.changed"
@@ -163,6 +167,10 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.VEHICLES_CANCELLING: Stage.SHIP,
         FactKind.VEHICLES_CANCELLED: Stage.SHIP,
         FactKind.VEHICLES_TIME_ZONE_SET: Stage.SHIP,
+        FactKind.VEHICLES_TAGGED: Stage.SHIP,
+        FactKind.VEHICLES_UNTAGGED: Stage.SHIP,
+        FactKind.LIST_CHANGED: Stage.SHIP,
+        FactKind.LIST_REMOVED: Stage.SHIP,
         FactKind.OUTCOME_MEASURED: Stage.ADAPT,
         FactKind.ACCOUNT_CREATED: None,
         FactKind.ACCOUNT_CHANGED: None,

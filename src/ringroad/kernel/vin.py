@@ -20,8 +20,13 @@ def parse_vin(text: str) -> Vin:
 
     Source: ISO 3779.
     """
-    if not _VIN.fullmatch(text):
+    if not is_vin(text):
         raise InvalidInput(
             f"{text[:40]!r} is not a VIN", hint="17 characters, capital letters without I, O, Q, and digits"
         )
     return Vin(text)
+
+
+def is_vin(text: str) -> bool:
+    """Tell whether `text` could be a VIN."""
+    return _VIN.fullmatch(text) is not None

@@ -11,12 +11,16 @@ from psycopg.errors import SerializationFailure
 
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict
+from ringroad.loop.latest import latest_for
 from ringroad.ship import store
 from ringroad.ship.check import check_plan
 from ringroad.ship.plan import PlanRequest, make_plan
+from ringroad.ship.query import names_in, parse_query
 from ringroad.ship.store.evidence import read_past
+from ringroad.ship.store.fleet import require_lists
 from ringroad.ship.store.reading import SavedPlan
 from ringroad.storage.db import Connection, transaction
+from ringroad.storage.lake import Lake
 
 
 def create_campaign(
@@ -44,8 +48,11 @@ def plan_campaign(
     request: PlanRequest,
     actor: str,
     now: datetime,
+    lake: Lake | None = None,
 ) -> SavedPlan:
     """Plan over the vehicles as they are known now; the plan becomes current unless a finding blocks.
+
+    Without `lake` nothing is known of telemetry.
 
     Returns:
         The stored plan with its findings; blocked plans are returned too, and are not current.
@@ -53,17 +60,21 @@ def plan_campaign(
     Raises:
         NotFound: there is no such campaign.
         QueryError: the query cannot be read.
+        InvalidInput: it names a list that there is not.
         Conflict: the campaign moved on since `generation`, or has started.
     """
+    query = parse_query(request.query)
+    latest = latest_for(lake, query, now=now) if lake else None
     with transaction(conn):
         # One snapshot for all facts: vehicles, packages and other campaigns are judged as of one moment.
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         campaign = store.read_campaign(conn, campaign_id)
         if campaign.generation != generation:
             raise Conflict(f"campaign {campaign_id} changed", hint="read it again, then decide again")
+        require_lists(conn, names_in(query, "list"))
         release = store.read_release(conn, campaign.release_id)
         images = store.read_images(conn, release.programme_id)
-        vehicles = store.read_vehicles(conn, programme_id=release.programme_id)
+        vehicles = store.read_vehicles(conn, programme_id=release.programme_id, latest=latest)
         past = read_past(conn, release.programme_id)
         plan = make_plan(request, release, vehicles, images, now=now, past=past)
         vins = [target.vin for target in plan.targets if target.wave or target.verdict == "control"]

@@ -9,18 +9,20 @@ Invariant: missing evidence never selects a vehicle, not even through `not`.
 from __future__ import annotations
 
 import difflib
+import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import assert_never
 
 from ringroad.kernel.versions import COMPARE, version_key
 from ringroad.ship.model import VehicleFacts
-from ringroad.ship.query import Both, Either, Everything, Field, Negation, Node, Term, terms_of
+from ringroad.ship.query import Both, Either, Everything, Field, Negation, Node, Term, number_of, terms_of
 
 REASONS_MAX = 100  # distinct reasons kept in a preview; the rest is counted as "other"
 EXAMPLES_MAX = 20  # vehicles per reason
+NUMBER_COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _ALTERNATIVES_MAX = 3  # parts of an "or" named in a reason
 
 
@@ -35,6 +37,7 @@ class NotSelected:
 
     term: str
     actual: str
+    unknown: bool = field(default=False, compare=False)  # it may match: what is known does not say
 
     def __str__(self) -> str:
         return f"{self.term}: {self.actual}"
@@ -57,6 +60,7 @@ class Preview:
     not_selected: int
     selected_examples: tuple[str, ...]
     reasons: tuple[ReasonCount, ...]  # most frequent first
+    unknown: int = 0  # of those not selected, who may match: what is known of them does not say
     warnings: tuple[str, ...] = ()
 
 
@@ -69,11 +73,13 @@ class Vocabulary:
     ecus: frozenset[str] = frozenset()
     regions: frozenset[str] = frozenset()
     tags: frozenset[str] = frozenset()
+    lists: frozenset[str] = frozenset()
 
 
 def match_vehicle(query: Node, vehicle: VehicleFacts) -> Selected | NotSelected:
     """Decide whether `vehicle` is selected; when not, say which term fails first and what it found."""
-    return Selected() if holds(query, vehicle) is True else _why(query, vehicle, wanted=True)
+    truth = holds(query, vehicle)
+    return Selected() if truth else replace(_why(query, vehicle, wanted=True), unknown=truth is None)
 
 
 def holds(query: Node, vehicle: VehicleFacts) -> bool | None:
@@ -114,7 +120,7 @@ def preview(
 ) -> Preview:
     """Count who is selected and who is not by reason, with a page of examples for each."""
     tally = ReasonTally(examples_max=examples_max)
-    selected = 0
+    selected = unknown = 0
     examples: list[str] = []
     for vehicle in vehicles:
         match match_vehicle(query, vehicle):
@@ -124,9 +130,11 @@ def preview(
                     examples.append(vehicle.vin)
             case NotSelected() as no:
                 tally.add(no.term, vehicle.vin, no.actual)
+                unknown += no.unknown
     return Preview(
         selected=selected,
         not_selected=tally.vehicles,
+        unknown=unknown,
         selected_examples=tuple(examples),
         reasons=tally.reasons(),
         warnings=lint(query, vocabulary) if vocabulary else (),
@@ -208,6 +216,8 @@ def _describe(field: Field, vehicle: VehicleFacts) -> str:
         return f"the vehicle has no ECU {field.key}" if missing else f"{name} is not known"
     if field.root == "tag":
         return f"tags are {', '.join(values)}" if values else "the vehicle has no tags"
+    if field.root == "list":
+        return f"it is in {', '.join(values)}" if values else "the vehicle is in no list"
     return f"{name} is {values[0] or 'empty'}"
 
 
@@ -219,8 +229,12 @@ def _values(field: Field, vehicle: VehicleFacts) -> tuple[str, ...] | None:
         case "attribute":
             value = vehicle.attributes.get(field.key)
             return None if value is None else (str(value),)
+        case "telemetry":
+            return _sample_values(vehicle, field.key)
         case "tag":
             return vehicle.tags
+        case "list":
+            return vehicle.lists
         case "blocked":
             return ("true" if vehicle.blocked_reason else "false",)
         case "born":
@@ -237,6 +251,18 @@ def _values(field: Field, vehicle: VehicleFacts) -> tuple[str, ...] | None:
             return (vehicle.gateway,)
         case _:
             return (vehicle.vin,)
+
+
+def _sample_values(vehicle: VehicleFacts, path: str) -> tuple[str, ...] | None:
+    match value := vehicle.telemetry.get(path):
+        case None:
+            return None
+        case bool():
+            return ("true" if value else "false",)
+        case float():
+            return (f"{value:.15g}",)  # as many digits as every double holds
+        case _:
+            return (str(value),)
 
 
 def _ecu_values(field: Field, vehicle: VehicleFacts) -> tuple[str, ...] | None:
@@ -275,6 +301,8 @@ def _term_holds(term: Term, vehicle: VehicleFacts) -> bool | None:
 def _equal(term: Term, values: Sequence[str]) -> bool:
     if not term.values.isdisjoint(values):
         return True
+    if term.field.root == "telemetry" and (number := number_of(values[0])) is not None:
+        return any(number_of(value) == number for value in term.values)
     if term.field.prop != "version":
         return False
     key = version_key(values[0])
@@ -284,6 +312,9 @@ def _equal(term: Term, values: Sequence[str]) -> bool:
 def _ordered(term: Term, value: str, limit: str) -> bool | None:
     if term.field.root == "born":  # ISO dates of equal length sort as text
         return COMPARE[term.op](((), 0, ((1, 0, value),), ()), ((), 0, ((1, 0, limit),), ()))
+    if term.field.root == "telemetry":
+        number, bound = number_of(value), number_of(limit)
+        return None if number is None or bound is None else NUMBER_COMPARE[term.op](number, bound)
     left, right = version_key(value), version_key(limit)
     return None if left is None or right is None else COMPARE[term.op](left, right)
 
@@ -302,6 +333,7 @@ def _known_values(field: Field, vocabulary: Vocabulary) -> frozenset[str]:
         "variant": vocabulary.variants,
         "region": vocabulary.regions,
         "tag": vocabulary.tags,
+        "list": vocabulary.lists,
     }.get(field.root, frozenset())
 
 

@@ -58,7 +58,7 @@ class EcuFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VehicleFacts:
-    """What is known of one vehicle: identity, place, tags and last known configuration."""
+    """What is known of one vehicle: identity, place, tags, lists and last known configuration."""
 
     vin: str
     programme_id: str
@@ -68,7 +68,9 @@ class VehicleFacts:
     release_id: str | None = None
     blocked_reason: str | None = None
     tags: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()  # that it is in
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    telemetry: Mapping[str, float | bool | str] = field(default_factory=dict)  # last known, by VSS path
     born_at: datetime | None = None
     ecus: Mapping[str, EcuFacts] = field(default_factory=dict)  # by ECU name
 

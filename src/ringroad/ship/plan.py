@@ -153,6 +153,7 @@ class Plan:
     ]  # vehicles by in-place ECU whose running image cannot be fetched again
     install_s_estimate: int  # of the slowest variant
     targets_sha256: str
+    not_known: int = 0  # of those not selected, vehicles of which too little is known to say
     past: Mapping[str, Past] = field(default_factory=dict)  # how earlier installations ended, by metric
 
     def count(self, verdict: Verdict) -> int:
@@ -187,10 +188,12 @@ def make_plan(
     judged: list[tuple[str, Judgement]] = []
     strata: dict[tuple[str, ...], list[str]] = defaultdict(list)
     unbacked: Counter[str] = Counter()
+    not_known = 0
     for vehicle in vehicles:
         outcome = match_vehicle(query, vehicle)
         if isinstance(outcome, NotSelected):
             left_out.add(outcome.term, vehicle.vin, outcome.actual)
+            not_known += outcome.unknown
             continue
         judgement = judge_vehicle(vehicle, release, images)
         judged.append((vehicle.vin, judgement))
@@ -217,6 +220,7 @@ def make_plan(
         wave_vehicles=dealt.wave_vehicles,
         targets=targets,
         not_selected=left_out.counts(),
+        not_known=not_known,
         no_rollback_image=dict(sorted(unbacked.items())),
         install_s_estimate=estimate_install_s(release),
         targets_sha256=digest_targets(targets),

@@ -15,7 +15,8 @@ SELECT image_sha256, max(release_counter) AS release_counter
 
 -- name: vehicle_facts
 SELECT v.vin, v.programme_id, v.variant, v.region, v.gateway, v.release_id, v.blocked_reason, v.tags,
-       v.attributes, v.born_at, e.ecus
+       v.attributes, v.born_at, e.ecus,
+       ARRAY(SELECT m.list_name FROM vehicle_list_member m WHERE m.vin = v.vin ORDER BY 1) AS lists
   FROM vehicle v
   LEFT JOIN LATERAL (
       SELECT json_object_agg(ecu.name, json_build_object(
@@ -34,7 +35,28 @@ SELECT ARRAY(SELECT id FROM programme) AS programmes,
        ARRAY(SELECT DISTINCT jsonb_object_keys(document -> 'ecus') FROM programme
               WHERE jsonb_typeof(document -> 'ecus') = 'object') AS ecus,
        ARRAY(SELECT DISTINCT region FROM vehicle) AS regions,
-       ARRAY(SELECT DISTINCT unnest(tags) FROM vehicle) AS tags;
+       ARRAY(SELECT DISTINCT unnest(tags) FROM vehicle) AS tags,
+       ARRAY(SELECT name FROM vehicle_list) AS lists;
+
+-- name: known_values^
+WITH seen AS MATERIALIZED (SELECT region, tags, attributes FROM vehicle ORDER BY changed_seq DESC LIMIT :vehicles_max)
+SELECT ARRAY(SELECT id FROM programme ORDER BY 1 LIMIT :rows_max) AS programme,
+       ARRAY(SELECT DISTINCT jsonb_object_keys(document -> 'variants') FROM programme
+              WHERE jsonb_typeof(document -> 'variants') = 'object' ORDER BY 1 LIMIT :rows_max) AS variant,
+       ARRAY(SELECT DISTINCT jsonb_object_keys(document -> 'ecus') FROM programme
+              WHERE jsonb_typeof(document -> 'ecus') = 'object' ORDER BY 1 LIMIT :rows_max) AS ecus,
+       ARRAY(SELECT DISTINCT region FROM seen WHERE region <> '' ORDER BY 1 LIMIT :rows_max) AS region,
+       ARRAY(SELECT DISTINCT unnest(tags) FROM seen WHERE tags <> '{}' ORDER BY 1 LIMIT :rows_max) AS tag,
+       ARRAY(SELECT name FROM vehicle_list ORDER BY 1 LIMIT :rows_max) AS list,
+       ARRAY(SELECT id FROM release ORDER BY created_at DESC LIMIT :rows_max) AS release,
+       ARRAY(SELECT DISTINCT jsonb_object_keys(attributes) FROM seen WHERE attributes <> '{}'
+              ORDER BY 1 LIMIT :rows_max) AS attributes;
+
+-- name: known_packages
+SELECT ecu, array_agg(DISTINCT version) AS versions, array_agg(DISTINCT h.id) AS hardware
+  FROM (SELECT ecu, version, hardware_ids FROM software_package ORDER BY added_at DESC LIMIT :rows_max) AS p
+ CROSS JOIN LATERAL unnest(p.hardware_ids) AS h (id)
+ GROUP BY ecu ORDER BY ecu;
 
 -- name: busy_vehicles
 SELECT c.id AS campaign_id, c.state AS campaign_state, count(*) AS vehicles
@@ -512,3 +534,55 @@ SELECT a.campaign_id, a.vin, a.wave, 'rollback', a.previous_release_id, :release
  WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.state = 'installed'
    AND a.previous_release_id IS NOT NULL
     ON CONFLICT (campaign_id, vin, kind) DO NOTHING;
+
+-- Tags and lists ---------------------------------------------------------------------------------
+-- name: known_vins
+SELECT vin FROM vehicle WHERE vin = ANY (:vins);
+
+-- name: lock_list^
+SELECT name, generation FROM vehicle_list WHERE name = :name FOR UPDATE;
+
+-- name: count_lists$
+SELECT count(*) FROM vehicle_list;
+
+-- name: upsert_list!
+INSERT INTO vehicle_list (name, changed_by, changed_at) VALUES (:name, :actor, :now)
+    ON CONFLICT (name) DO UPDATE SET generation = vehicle_list.generation + 1, changed_by = :actor, changed_at = :now;
+
+-- name: delete_list!
+DELETE FROM vehicle_list WHERE name = :name;
+
+-- name: keep_members!
+DELETE FROM vehicle_list_member m
+ WHERE m.list_name = :name AND NOT EXISTS (SELECT FROM unnest(:vins::text[]) AS k (vin) WHERE k.vin = m.vin);
+
+-- name: remove_members!
+DELETE FROM vehicle_list_member WHERE list_name = :name AND vin = ANY (:vins);
+
+-- name: add_members!
+INSERT INTO vehicle_list_member (list_name, vin) SELECT :name, vin FROM unnest(:vins::text[]) AS given (vin)
+    ON CONFLICT DO NOTHING;
+
+-- name: count_members$
+SELECT count(*) FROM vehicle_list_member WHERE list_name = :name;
+
+-- name: list_members
+SELECT vin FROM vehicle_list_member WHERE list_name = :name AND vin > :after_vin ORDER BY vin LIMIT :rows_max::bigint;
+
+-- name: lists
+SELECT l.name, l.generation, l.changed_by, l.changed_at,
+       (SELECT count(*) FROM vehicle_list_member m WHERE m.list_name = l.name) AS vehicles
+  FROM vehicle_list l ORDER BY l.name;
+
+-- name: tag_vehicles
+UPDATE vehicle SET tags = ARRAY(SELECT DISTINCT unnest(tags || ARRAY[:tag::text]) ORDER BY 1),
+       generation = generation + 1
+ WHERE vin = ANY (:vins) AND NOT tags @> ARRAY[:tag::text] AND cardinality(tags) < :tags_max RETURNING vin;
+
+-- name: full_vehicles
+SELECT vin FROM vehicle
+ WHERE vin = ANY (:vins) AND NOT tags @> ARRAY[:tag::text] AND cardinality(tags) >= :tags_max ORDER BY vin;
+
+-- name: untag_vehicles
+UPDATE vehicle SET tags = array_remove(tags, :tag::text), generation = generation + 1
+ WHERE vin = ANY (:vins) AND tags @> ARRAY[:tag::text] RETURNING vin;

@@ -3,7 +3,7 @@
 ::
 
     programme = roadster and variant in (city, premium) and ecu.brake.version < 2.0.0
-      and region = "EU" and tag = pilot and not vin in (WRR1ZZZ00PA000001)
+      and region = "EU" and tag = pilot and list = winter-recall and not vin in (WRR1ZZZ00PA000001)
 
     query  = "all" | either
     either = both { "or" both }
@@ -35,14 +35,26 @@ IN_VALUES_MAX = 10_000  # values per list
 Op = Literal["=", "!=", "<", "<=", ">", ">=", "~", "in", "not in"]
 ORDER_OPS = frozenset({"<", "<=", ">", ">="})
 
-PLAIN_FIELDS = ("programme", "variant", "region", "vin", "gateway", "release", "tag", "blocked", "born")
+PLAIN_FIELDS = (
+    "programme",
+    "variant",
+    "region",
+    "vin",
+    "gateway",
+    "release",
+    "tag",
+    "list",
+    "blocked",
+    "born",
+)
 ECU_PROPERTIES = ("version", "hardware", "serial", "filename", "sha256", "present")
-_TRUTH_FIELDS = frozenset({"blocked", "present"})
-_KEYWORDS = frozenset({"and", "or", "not", "in", "all"})
+TRUTH_FIELDS = frozenset({"blocked", "present"})
+KEYWORDS = frozenset({"and", "or", "not", "in", "all"})
 _TOKEN = re.compile(
     r"\s+|(?P<string>\"[^\"\n]*\"|'[^'\n]*')|(?P<op><=|>=|!=|=|<|>|~)|(?P<punct>[(),])"
     r"|(?P<word>[A-Za-z0-9_*][A-Za-z0-9_.+:*\-]*)"
 )
+_NUMBER = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
 _MEANT = {"==": "=", "&&": "and", "&": "and", "||": "or", "|": "or", "!": "not", "<>": "!="}
 
 
@@ -60,16 +72,16 @@ class QueryError(InvalidInput):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """What a term looks at: ``variant``, ``ecu.brake.version``, ``attribute.hwRevision``."""
+    """What a term looks at: ``variant``, ``ecu.brake.version``, ``telemetry.Vehicle.TraveledDistance``."""
 
     root: str
-    key: str = ""  # ECU or attribute name
+    key: str = ""  # ECU or attribute name, VSS path
     prop: str = ""  # of an ECU
 
     @property
     def ordered(self) -> bool:
         """Whether ``<`` and its kin mean something."""
-        return self.root in ("born", "attribute") or self.prop == "version"
+        return self.root in ("born", "attribute", "telemetry") or self.prop == "version"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +141,26 @@ def parse_query(text: str) -> Node:
     return parser.query()
 
 
+def point_at(text: str, column: int, *, chars_max: int = 76) -> str:
+    """Return the line of a query around a column, and a caret below it.
+
+    Args:
+        text: the query.
+        column: 1-based, as in `QueryError`; beyond the end is the end.
+        chars_max: characters of the line that are shown.
+    """
+    at = min(max(column, 1), len(text) + 1) - 1
+    begin = text.rfind("\n", 0, at) + 1
+    end = text.find("\n", at)
+    line = text[begin : end if end >= 0 else len(text)]
+    first = max(0, at - begin - chars_max // 2)
+    shown = line[first : first + chars_max]
+    before = "…" if first else ""
+    after = "…" if first + chars_max < len(line) else ""
+    plain = "".join(character if character.isprintable() else " " for character in shown)
+    return f"{before}{plain}{after}\n{' ' * (len(before) + at - begin - first)}^"
+
+
 def terms_of(node: Node) -> Iterator[Term]:
     """Yield every term of a query from left to right."""
     match node:
@@ -143,8 +175,34 @@ def terms_of(node: Node) -> Iterator[Term]:
             return
 
 
+def number_of(text: str) -> float | None:
+    """Return a finite number; None for any other text."""
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def keys_in(node: Node, root: str) -> tuple[str, ...]:
+    """Return the keys of one kind of field that a query names, for example every telemetry path."""
+    return tuple(sorted({term.field.key for term in terms_of(node) if term.field.root == root}))
+
+
+def names_in(node: Node, root: str) -> tuple[str, ...]:
+    """Return the values that terms of one field name exactly, for example every list; patterns are left out."""
+    return tuple(
+        sorted(
+            {
+                value
+                for term in terms_of(node)
+                if term.field.root == root and term.op != "~"
+                for value in term.values
+            }
+        )
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Token:
+class Token:
+    """One word, text in quotes, comparison or punctuation of a query."""
+
     kind: Literal["string", "op", "punct", "word", "end"]
     text: str
     start: int
@@ -154,11 +212,36 @@ class _Token:
     def keyword(self) -> str:
         """The lower-case keyword this is, or nothing."""
         lower = self.text.lower()
-        return lower if self.kind == "word" and lower in _KEYWORDS else ""
+        return lower if self.kind == "word" and lower in KEYWORDS else ""
 
 
-def _tokens(text: str) -> list[_Token]:
-    tokens: list[_Token] = []
+def find_tokens(text: str) -> list[Token]:
+    """Return the tokens of a text that may be unfinished.
+
+    What cannot be read is passed over; a last open quote is a string that ends with the text.
+    """
+    found: list[Token] = []
+    at = 0
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None and text[at] in "\"'":
+            found.append(Token(kind="string", text=text[at:], start=at, end=len(text)))
+            break
+        if match is not None and match.lastgroup in ("string", "op", "punct", "word"):
+            kind: Literal["string", "op", "punct", "word"] = match.lastgroup  # type: ignore[assignment]
+            found.append(Token(kind=kind, text=match.group(), start=match.start(), end=match.end()))
+        at = match.end() if match else at + 1
+    return found
+
+
+def is_bare(value: str) -> bool:
+    """Tell whether a value can be written without quotes."""
+    match = _TOKEN.fullmatch(value)
+    return match is not None and match.lastgroup == "word"
+
+
+def _tokens(text: str) -> list[Token]:
+    tokens: list[Token] = []
     at = 0
     while at < len(text):
         match = _TOKEN.match(text, at)
@@ -168,10 +251,10 @@ def _tokens(text: str) -> list[_Token]:
             at = match.end()
             match match.lastgroup:
                 case "string" | "op" | "punct" | "word" as kind:
-                    tokens.append(_Token(kind=kind, text=match.group(), start=match.start(), end=match.end()))
+                    tokens.append(Token(kind=kind, text=match.group(), start=match.start(), end=match.end()))
                 case _:
                     continue  # white space
-    tokens.append(_Token(kind="end", text="", start=len(text), end=len(text)))
+    tokens.append(Token(kind="end", text="", start=len(text), end=len(text)))
     return tokens
 
 
@@ -207,7 +290,7 @@ class _Parser:
             self._refuse_rest(rest)
         return node
 
-    def _refuse_rest(self, rest: _Token) -> None:
+    def _refuse_rest(self, rest: Token) -> None:
         if rest.text == ")":
             raise QueryError('")" closes nothing', column=rest.start + 1, hint='remove it or open "("')
         close = difflib.get_close_matches(rest.text.lower(), ("and", "or"), n=1, cutoff=0.5)
@@ -290,7 +373,7 @@ class _Parser:
             raise QueryError(f"{field.root} has no order", column=token.start + 1, hint="use =, !=, ~ or in")
         return token.text  # type: ignore[return-value]  # the token pattern admits exactly these
 
-    def _list(self) -> tuple[_Token, ...]:
+    def _list(self) -> tuple[Token, ...]:
         opened = self._next()
         if opened.text != "(" or opened.kind != "punct":
             raise QueryError('"(" is missing after "in"', column=opened.start + 1, hint="in (a, b)")
@@ -300,12 +383,14 @@ class _Parser:
             values.append(self._value())
             if len(values) > IN_VALUES_MAX:
                 raise QueryError(
-                    f"more than {IN_VALUES_MAX} values", column=opened.start + 1, hint="use a tag"
+                    f"more than {IN_VALUES_MAX} values",
+                    column=opened.start + 1,
+                    hint="make a list: ringroad fleet lists set",
                 )
         self._expect(")", opened_at=opened.start)
         return tuple(values)
 
-    def _value(self) -> _Token:
+    def _value(self) -> Token:
         token = self._next()
         if token.kind not in ("string", "word") or token.keyword:
             raise QueryError(
@@ -322,10 +407,10 @@ class _Parser:
                 hint=f'put "{punct}" here',
             )
 
-    def _peek(self) -> _Token:
+    def _peek(self) -> Token:
         return self._tokens[self._at]
 
-    def _next(self) -> _Token:
+    def _next(self) -> Token:
         token = self._tokens[self._at]
         if token.kind != "end":
             self._at += 1
@@ -336,12 +421,12 @@ class _Parser:
         return " ".join(self._text[start : self._tokens[self._at - 1].end].split())
 
 
-def _field(token: _Token) -> Field:
+def _field(token: Token) -> Field:
     name = token.text
     root, _, rest = name.partition(".")
     if name in PLAIN_FIELDS:
         return Field(root=name)
-    if root == "attribute" and rest:
+    if root in ("attribute", "telemetry") and rest:
         return Field(root=root, key=rest)
     if root == "ecu":
         key, _, prop = rest.rpartition(".")
@@ -355,14 +440,14 @@ def _field(token: _Token) -> Field:
     raise QueryError(
         f"unknown field {name[:80]!r}",
         column=token.start + 1,
-        hint=_meant(name, (*PLAIN_FIELDS, "ecu", "attribute")) or _fields_hint(),
+        hint=_meant(name, (*PLAIN_FIELDS, "ecu", "attribute", "telemetry")) or _fields_hint(),
     )
 
 
-def _check_value(field: Field, op: Op, token: _Token) -> None:
+def _check_value(field: Field, op: Op, token: Token) -> None:
     value = _text(token)
     column = token.start + 1
-    if field.root in _TRUTH_FIELDS or field.prop in _TRUTH_FIELDS:
+    if field.root in TRUTH_FIELDS or field.prop in TRUTH_FIELDS:
         if value not in ("true", "false") or op not in ("=", "!="):
             raise QueryError("this is true or false", column=column, hint="write = true or = false")
     elif field.root == "born":
@@ -372,13 +457,16 @@ def _check_value(field: Field, op: Op, token: _Token) -> None:
             raise QueryError(
                 f"{value[:40]!r} is not a date", column=column, hint="write 2026-11-23"
             ) from None
+    elif field.root == "telemetry" and op in ORDER_OPS:
+        if number_of(value) is None:
+            raise QueryError(f"{value[:40]!r} is not a number", column=column, hint="as 20000 or 0.5")
     elif op in ORDER_OPS and version_key(value) is None:
         raise QueryError(
             f"{value[:40]!r} cannot be ordered", column=column, hint="write a version or a number, as 2.0.0"
         )
 
 
-def _text(token: _Token) -> str:
+def _text(token: Token) -> str:
     return token.text[1:-1] if token.kind == "string" else token.text
 
 
@@ -388,4 +476,4 @@ def _meant(word: str, known: Sequence[str]) -> str:
 
 
 def _fields_hint() -> str:
-    return f"fields are {', '.join(PLAIN_FIELDS)}, ecu.<name>.<property>, attribute.<name>"
+    return f"fields are {', '.join(PLAIN_FIELDS)}, ecu.<name>.<property>, attribute.<name>, telemetry.<path>"

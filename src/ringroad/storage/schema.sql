@@ -444,6 +444,16 @@ CREATE TABLE public.vehicle (
     CONSTRAINT vehicle_gateway_check CHECK ((gateway = ANY (ARRAY['native'::text, 'ddi'::text]))),
     CONSTRAINT vehicle_vin_check CHECK ((length(vin) = 17))
 );
+CREATE TABLE public.vehicle_list (
+    name text NOT NULL,
+    generation integer DEFAULT 1 NOT NULL,
+    changed_by text NOT NULL,
+    changed_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.vehicle_list_member (
+    list_name text NOT NULL,
+    vin text NOT NULL
+);
 CREATE TABLE public.vehicle_manifest (
     id bigint NOT NULL,
     vin text NOT NULL,
@@ -539,6 +549,10 @@ ALTER TABLE ONLY public.software_package
     ADD CONSTRAINT software_package_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.software_package
     ADD CONSTRAINT software_package_programme_id_ecu_version_key UNIQUE (programme_id, ecu, version);
+ALTER TABLE ONLY public.vehicle_list_member
+    ADD CONSTRAINT vehicle_list_member_pkey PRIMARY KEY (list_name, vin);
+ALTER TABLE ONLY public.vehicle_list
+    ADD CONSTRAINT vehicle_list_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY public.vehicle_manifest
     ADD CONSTRAINT vehicle_manifest_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.vehicle_manifest
@@ -560,6 +574,8 @@ CREATE INDEX gate_tick_campaign_idx ON public.gate_tick USING btree (campaign_id
 CREATE INDEX line_check_programme_idx ON public.line_check USING btree (programme_id, checked_at DESC, id DESC);
 CREATE INDEX repository_metadata_expiry_idx ON public.repository_metadata USING btree (expires_at) WHERE (role = 'timestamp'::text);
 CREATE INDEX vehicle_changed_idx ON public.vehicle USING btree (changed_seq);
+CREATE INDEX vehicle_list_member_vin_idx ON public.vehicle_list_member USING btree (vin);
+CREATE INDEX vehicle_tags_idx ON public.vehicle USING gin (tags);
 CREATE TRIGGER assignment_changed BEFORE UPDATE ON public.assignment FOR EACH ROW EXECUTE FUNCTION public.draw_gateway_change();
 CREATE TRIGGER assignment_notes BEFORE INSERT OR UPDATE ON public.assignment FOR EACH STATEMENT EXECUTE FUNCTION public.note_gateway_change();
 CREATE TRIGGER assignment_wakes AFTER INSERT OR UPDATE ON public.assignment FOR EACH STATEMENT EXECUTE FUNCTION public.wake_gateways();
@@ -634,6 +650,10 @@ ALTER TABLE ONLY public.release
     ADD CONSTRAINT release_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.software_package
     ADD CONSTRAINT software_package_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.vehicle_list_member
+    ADD CONSTRAINT vehicle_list_member_list_name_fkey FOREIGN KEY (list_name) REFERENCES public.vehicle_list(name) ON DELETE CASCADE;
+ALTER TABLE ONLY public.vehicle_list_member
+    ADD CONSTRAINT vehicle_list_member_vin_fkey FOREIGN KEY (vin) REFERENCES public.vehicle(vin);
 ALTER TABLE ONLY public.vehicle_manifest
     ADD CONSTRAINT vehicle_manifest_vin_fkey FOREIGN KEY (vin) REFERENCES public.vehicle(vin);
 ALTER TABLE ONLY public.vehicle

@@ -24,6 +24,8 @@ CAR = VehicleFacts(
     tags=("pilot", "berlin"),
     release_id="release_1",
     attributes={"hwRevision": "2"},
+    lists=("recall",),
+    telemetry={"Vehicle.TraveledDistance": 12345.6, "Vehicle.IsMoving": False, "Vehicle.Mode": "eco"},
     born_at=datetime(2026, 3, 1, tzinfo=UTC),
     ecus={"brake": ecu("brake", "1.9.0"), "head": ecu("head", None), "odd": ecu("odd", "HW_A-17")},
 )
@@ -63,6 +65,20 @@ CAR = VehicleFacts(
         ("attribute.hwRevision = 2", True),
         ("attribute.hwRevision < 10", True),
         ("attribute.colour = red", None),
+        ("list = recall", True),
+        ("not list = recall", False),
+        ("list in (other, recall)", True),
+        ("list = other", False),
+        ("list ~ re*", True),
+        ("telemetry.Vehicle.TraveledDistance > 12345.50", True),  # a number, not a version
+        ("telemetry.Vehicle.TraveledDistance < 9", False),  # not as text
+        ("telemetry.Vehicle.TraveledDistance = 12345.60", True),
+        ("telemetry.Vehicle.TraveledDistance in (1, 12345.6)", True),
+        ("telemetry.Vehicle.IsMoving = false", True),
+        ("telemetry.Vehicle.Mode = eco", True),
+        ("telemetry.Vehicle.Mode > 5", None),  # a word has no order
+        ("telemetry.Vehicle.Speed > 5", None),  # never sent
+        ("not telemetry.Vehicle.Speed > 5", None),
         ("release = release_1", True),
         ("gateway = ddi", False),
         ("variant = city AND NOT region = US", True),
@@ -97,6 +113,11 @@ def test_a_query_holds_does_not_or_is_not_known(text: str, expected: bool | None
         ("ecu.brake.version < new", 21, "2.0.0"),
         ("born < yesterday", 8, "2026-11-23"),
         ("blocked = maybe", 11, "true"),
+        ("telemetry.Vehicle.Speed > fast", 27, "20000"),
+        ("telemetry.Vehicle.Speed > nan", 27, "20000"),
+        ("telemetry = 5", 1, "telemetry"),
+        ("list > recall", 6, "use ="),
+        ("lsit = recall", 1, "did you mean 'list'?"),
         ("variant = city region = EU", 16, "join"),
         ("and", 1, "fields are"),
         ("variant = city or", 18, "fields are"),
@@ -129,6 +150,12 @@ def test_everything_has_a_limit() -> None:
         ("ecu.radar.version < 1", "ecu.radar.version < 1", "the vehicle has no ECU radar"),
         ("ecu.head.version < 1", "ecu.head.version < 1", "ecu.head.version is not known"),
         ("tag = munich", "tag = munich", "tags are pilot, berlin"),
+        ("list = other", "list = other", "it is in recall"),
+        (
+            "telemetry.Vehicle.Speed > 5",
+            "telemetry.Vehicle.Speed > 5",
+            "telemetry.Vehicle.Speed is not known",
+        ),
         ("not  vin ~  WRR*", "not vin ~ WRR*", "vin is WRR1ZZZ00PA000001"),
         ("variant = x or region = US", "variant = x or region = US", "variant is city; region is EU"),
         (
@@ -155,7 +182,19 @@ def test_a_preview_counts_by_reason() -> None:
     found = preview(parse_query("variant = city and region = EU"), cars, examples_max=2)
     assert (found.selected, found.not_selected) == (20, 40)
     assert [(r.term, r.vehicles) for r in found.reasons] == [("region = EU", 20), ("variant = city", 20)]
+    assert found.unknown == 0
     assert found.reasons[0].examples == (("V1", "region is US"), ("V2", "region is US"))
+
+
+def test_a_preview_counts_those_of_whom_too_little_is_known() -> None:
+    moving = [
+        VehicleFacts(vin="V1", programme_id="p", variant="city", telemetry={"Speed": 90.0}),
+        VehicleFacts(vin="V2", programme_id="p", variant="city", telemetry={"Speed": 0.0}),
+        VehicleFacts(vin="V3", programme_id="p", variant="city"),
+        VehicleFacts(vin="V4", programme_id="p", variant="van"),
+    ]
+    found = preview(parse_query("variant = city and telemetry.Speed < 5"), moving)
+    assert (found.selected_examples, found.not_selected, found.unknown) == (("V2",), 3, 1)
 
 
 def test_names_that_nothing_has_are_pointed_out() -> None:

@@ -18,6 +18,7 @@ from ringroad.http.console.plant import handlers as plant_handlers
 from ringroad.http.console.render import page
 from ringroad.http.console.shared import ROWS, Req, asked, outcomes_shown, shown, url_of
 from ringroad.http.console.ship import handlers as ship_handlers
+from ringroad.http.console.targets import handlers as target_handlers
 from ringroad.http.context import Context, Ctx
 from ringroad.http.views import LapView, Overview
 from ringroad.kernel.facts import Stage
@@ -153,5 +154,5 @@ def _stops(o: Overview) -> list[dict[str, Any]]:
 
 handlers = [
     loop_page, lap_page, facts_page, findings_page, finding_page, change_page, accounts_page,
-    *session.handlers, *ship_handlers, *plant_handlers,
+    *session.handlers, *ship_handlers, *plant_handlers, *target_handlers,
 ]  # fmt: skip

@@ -83,6 +83,7 @@ def campaign_page(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Respons
     with ctx.connection() as conn:
         c = reading.one(reading.campaigns(conn, campaign_id=campaign_id), f"campaign {campaign_id}")
         plans = reading.campaign_plans(conn, campaign_id)
+        release = reading.one(reading.releases(conn, release_id=c.release_id), f"release {c.release_id}")
         counts = reading.campaign_progress(conn, campaign_id)
         values: dict[str, Any] = {
             "gate": reading.gate_decisions(conn, campaign_id, limit=20),
@@ -93,6 +94,7 @@ def campaign_page(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Respons
     plan = next((item for item in plans if item.id == c.plan_id), plans[0] if plans else None)
     return page(
         "campaign.html", account=request.user, url=url_of(request), c=c, plans=plans, plan=plan,
+        programme_id=release.programme_id,
         policy=gate_lines(plan.document) if plan else [], waves=waves(counts), state=state,
         figures=_figures(c, counts), compared=reading_rows(values["readings"]),
         ratio_chart=reading_chart(values["readings"]),

@@ -137,6 +137,68 @@ document.addEventListener("submit", async (event) => {
   }
 });
 
+// The query field: the server says what may stand at the cursor; arrows move, Enter or Tab takes, Escape closes.
+const fieldOf = (node) => node.closest?.("[data-query]")?.querySelector("[role=combobox]");
+const choicesOf = (field) => $$("[role=option]", field.closest("[data-query]"));
+
+function pick(field, choice) {
+  for (const one of choicesOf(field)) one.setAttribute("aria-selected", String(one === choice));
+  field.toggleAttribute("aria-activedescendant", Boolean(choice));
+  if (choice) {
+    field.setAttribute("aria-activedescendant", choice.id);
+    choice.scrollIntoView({ block: "nearest" });
+  }
+}
+
+function take(field, choice) {
+  const { start, end } = choice.parentElement.dataset;
+  const after = field.value.slice(Number(end));
+  const text = choice.dataset.text + (after.startsWith(" ") ? "" : " ");
+  field.value = field.value.slice(0, Number(start)) + text + after;
+  const at = Number(start) + choice.dataset.text.length + 1;
+  field.focus();
+  field.setSelectionRange(at, at);
+  htmx.trigger(field, "look");
+}
+
+function closeChoices(field) {
+  field.setAttribute("aria-expanded", "false");
+  field.removeAttribute("aria-activedescendant");
+  document.getElementById(field.getAttribute("aria-controls")).replaceChildren();
+}
+
+document.addEventListener("htmx:configRequest", (event) => {
+  if (event.target.matches("[data-query] [role=combobox]"))
+    event.detail.parameters.cursor = event.target.selectionStart;
+});
+document.addEventListener("htmx:afterSwap", (event) => {
+  const field = fieldOf(event.target);
+  if (field && event.target.matches(".choices"))
+    field.setAttribute("aria-expanded", String(choicesOf(field).length > 0));
+});
+document.addEventListener("keydown", (event) => {
+  const field = event.target;
+  if (!field.matches?.("[data-query] [role=combobox]")) return;
+  const choices = choicesOf(field);
+  const at = choices.findIndex((one) => one.getAttribute("aria-selected") === "true");
+  if (event.key === "ArrowDown" && !choices.length) htmx.trigger(field, "look");
+  else if (event.key === "ArrowDown") pick(field, choices[(at + 1) % choices.length]);
+  else if (event.key === "ArrowUp" && choices.length) pick(field, choices.at(at <= 0 ? -1 : at - 1));
+  else if ((event.key === "Enter" || event.key === "Tab") && at >= 0) take(field, choices[at]);
+  else if (event.key === "Escape" && field.getAttribute("aria-expanded") === "true") closeChoices(field);
+  else return;
+  event.preventDefault();
+});
+document.addEventListener("mousedown", (event) => {
+  const choice = event.target.closest("[data-query] [role=option]");
+  if (!choice) return;
+  event.preventDefault(); // the field keeps the focus
+  take(fieldOf(choice), choice);
+});
+document.addEventListener("focusout", (event) => {
+  if (event.target.matches?.("[data-query] [role=combobox]")) closeChoices(event.target);
+});
+
 function toast(text) {
   const box = document.getElementById("toast");
   box.textContent = text;

@@ -152,6 +152,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "wave_vehicles": list(plan.wave_vehicles),
         "counts": {verdict: plan.count(verdict) for verdict in verdicts},  # type: ignore[arg-type]
         "not_selected": dict(plan.not_selected),
+        "not_known": plan.not_known,
         "install_s_estimate": plan.install_s_estimate,
         "targets_sha256": plan.targets_sha256,
         "past": msgspec.to_builtins(plan.past),

@@ -12,6 +12,7 @@ import msgspec
 from ringroad.kernel.errors import Corrupt, NotFound
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.ship.check import CheckFacts
+from ringroad.ship.complete import VALUES_MAX, Known
 from ringroad.ship.gate import WaveFacts
 from ringroad.ship.match import Preview, Vocabulary, preview
 from ringroad.ship.model import (
@@ -28,10 +29,12 @@ from ringroad.ship.model import (
 from ringroad.ship.plan import PlanRequest
 from ringroad.ship.query import parse_query
 from ringroad.storage.db import Connection, load_queries, of_row
+from ringroad.storage.latest import Latest
 
 SQL = load_queries("ringroad.ship")
 
 STREAM_ROWS = 5_000  # vehicles per round trip; 33 ECUs each are 30 MB
+VEHICLES_LOOKED_AT = 10_000  # vehicles; a keystroke cannot wait for a million
 _ECUS = msgspec.json.Decoder(dict[str, EcuFacts])
 
 
@@ -189,9 +192,15 @@ def read_images(conn: Connection, programme_id: str) -> KnownImages:
 
 
 def read_vehicles(
-    conn: Connection, *, programme_id: str | None = None, vins: Sequence[str] | None = None
+    conn: Connection,
+    *,
+    programme_id: str | None = None,
+    vins: Sequence[str] | None = None,
+    latest: Latest | None = None,
 ) -> Iterator[VehicleFacts]:
     """Yield vehicles with their last known configuration, a page in memory at a time.
+
+    What telemetry last said of them is in `latest`, by path and VIN.
 
     Inside a transaction of the caller, which it needs for its cursor.
     """
@@ -201,8 +210,9 @@ def read_vehicles(
         cursor.execute(SQL.vehicle_facts.sql, given)
         for row in cursor:
             ecus = row.pop("ecus")
-            row["tags"] = tuple(row["tags"])
-            yield VehicleFacts(ecus=_ECUS.decode(ecus) if ecus else {}, **row)
+            row["tags"], row["lists"] = tuple(row["tags"]), tuple(row["lists"])
+            known = {path: of[row["vin"]] for path, of in (latest or {}).items() if row["vin"] in of}
+            yield VehicleFacts(telemetry=known, ecus=_ECUS.decode(ecus) if ecus else {}, **row)
 
 
 def read_vehicle(conn: Connection, vin: str) -> VehicleFacts:
@@ -228,7 +238,24 @@ def read_vocabulary(conn: Connection) -> Vocabulary:
     return Vocabulary(**{name: frozenset(values) for name, values in row.items()})
 
 
-def preview_query(conn: Connection, query: str, *, programme_id: str | None = None) -> Preview:
+def read_known(conn: Connection, *, telemetry: tuple[str, ...] = ()) -> Known:
+    """Return what a query that is being written is completed from: small tables, and the vehicles that changed last."""
+    row = SQL.known_values(conn, rows_max=VALUES_MAX, vehicles_max=VEHICLES_LOOKED_AT)
+    values: dict[str, tuple[str, ...]] = {
+        name: tuple(row[name]) for name in ("programme", "variant", "region", "tag", "list", "release")
+    }
+    values["gateway"] = ("native", "ddi")
+    for each in SQL.known_packages(conn, rows_max=VALUES_MAX):
+        values[f"ecu.{each['ecu']}.version"] = tuple(each["versions"])
+        values[f"ecu.{each['ecu']}.hardware"] = tuple(each["hardware"])
+    return Known(
+        ecus=tuple(row["ecus"]), attributes=tuple(row["attributes"]), telemetry=telemetry, values=values
+    )
+
+
+def preview_query(
+    conn: Connection, query: str, *, programme_id: str | None = None, latest: Latest | None = None
+) -> Preview:
     """Count who matches a query and who does not, and why; inside a transaction of the caller.
 
     Raises:
@@ -236,7 +263,9 @@ def preview_query(conn: Connection, query: str, *, programme_id: str | None = No
     """
     parsed = parse_query(query)
     vocabulary = read_vocabulary(conn)
-    return preview(parsed, read_vehicles(conn, programme_id=programme_id), vocabulary=vocabulary)
+    return preview(
+        parsed, read_vehicles(conn, programme_id=programme_id, latest=latest), vocabulary=vocabulary
+    )
 
 
 def count_busy(conn: Connection, campaign_id: str, vins: Sequence[str]) -> CheckFacts:

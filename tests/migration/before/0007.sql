@@ -387,12 +387,14 @@ SELECT * FROM change
 -- file: src/ringroad/http/device/queries.sql
 -- name: devices
 SELECT vin, gateway, token_sha256, attributes - 'time_zone' = '{}'::jsonb AS config_wanted,
-       attributes ->> 'time_zone' AS time_zone, changed_seq
+       attributes ->> 'time_zone' AS time_zone, auto_confirm IS NOT NULL AS auto_confirm,
+       coalesce(attributes ->> 'honours_skip', '') = 'true' AS honours_skip, changed_seq
   FROM vehicle WHERE changed_seq > :after_seq;
 
 -- name: assignments
 SELECT a.action_id, a.vin, a.kind, a.state, a.changed_seq, a.campaign_id,
-       coalesce(a.release_id, c.release_id) AS release_id, v.variant, a.state = 'pending' AND c.state = 'running' AS chosen
+       coalesce(a.release_id, c.release_id) AS release_id, v.variant, a.state = 'pending' AND c.state = 'running' AS chosen,
+       a.consented_at IS NOT NULL AS consented
   FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
   JOIN vehicle v ON v.vin = a.vin
@@ -405,9 +407,35 @@ SELECT a.action_id, a.vin, a.kind, a.state, a.changed_seq, a.campaign_id,
 
 -- name: terms
 SELECT c.id, nullif(p.document -> 'request' -> 'window', 'null'::jsonb) AS window,
-       (p.document ->> 'install_s_estimate')::int AS install_s
+       (p.document ->> 'install_s_estimate')::int AS install_s,
+       coalesce(p.document -> 'request' ->> 'urgency', 'forced') AS urgency,
+       coalesce((p.document -> 'request' ->> 'consent')::boolean, false) AS consent
   FROM campaign c LEFT JOIN campaign_plan p ON p.id = c.plan_id
  WHERE c.state IN ('running', 'paused') AND c.id <> ALL (:known::text[]);
+
+-- name: installed_actions
+SELECT a.vin, max(a.action_id) AS action_id
+  FROM assignment a JOIN vehicle v ON v.vin = a.vin AND v.gateway = 'ddi'
+ WHERE a.state = 'installed' GROUP BY a.vin;
+
+-- name: installed_action^
+SELECT a.action_id, coalesce(a.release_id, c.release_id) AS release_id, v.variant
+  FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN vehicle v ON v.vin = a.vin
+ WHERE a.action_id = :action_id AND a.vin = :vin AND a.state = 'installed';
+
+-- name: action_state$
+SELECT state FROM assignment WHERE action_id = :action_id AND vin = :vin;
+
+-- name: action_history
+SELECT body FROM device_report WHERE vin = :vin AND action_id = :action_id ORDER BY id DESC LIMIT :rows_max;
+
+-- name: standing_consent$
+SELECT auto_confirm FROM vehicle WHERE vin = :vin;
+
+-- name: stated_release^
+SELECT r.id, r.id IS NOT DISTINCT FROM v.release_id AS known
+  FROM vehicle v JOIN release r ON r.programme_id = v.programme_id AND r.version = :version AND r.name = :name
+ WHERE v.vin = :vin AND r.state IN ('signed', 'withdrawn') AND r.document -> 'variants' ? v.variant;
 
 -- name: bundle_packages
 SELECT p.id, p.ecu, p.name, p.version, p.filename, p.image_sha256, p.image_bytes
@@ -1061,6 +1089,34 @@ SELECT e.vin, e.serial, p.filename, p.version, p.image_sha256, :now
     ON CONFLICT (vin, serial) DO UPDATE
        SET filename = excluded.filename, version = excluded.version, image_sha256 = excluded.image_sha256,
            reported_at = excluded.reported_at;
+
+-- Statements: what a vehicle says besides the course of an update ---------------------------------
+-- name: consent_action!
+UPDATE assignment a SET consented_at = :now, generation = a.generation + 1, state_detail = 'agreed to'
+  FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id
+ WHERE a.action_id = :action_id AND a.vin = :vin AND c.id = a.campaign_id AND a.consented_at IS NULL
+   AND (p.document -> 'request' ->> 'consent')::boolean AND a.state IN ('pending', 'offered');
+
+-- name: decline_action!
+UPDATE assignment a SET state_detail = 'declined by its driver', last_report_at = :now, generation = a.generation + 1
+  FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id
+ WHERE a.action_id = :action_id AND a.vin = :vin AND c.id = a.campaign_id AND a.consented_at IS NULL
+   AND (p.document -> 'request' ->> 'consent')::boolean AND a.state IN ('pending', 'offered');
+
+-- name: consent_waiting!
+UPDATE assignment SET consented_at = :now, generation = generation + 1
+ WHERE vin = :vin AND consented_at IS NULL AND state IN ('offered', 'active', 'cancelling');
+
+-- name: set_auto_confirm!
+UPDATE vehicle SET auto_confirm = :document, generation = generation + 1
+ WHERE vin = :vin AND (auto_confirm IS NULL) <> (:document::jsonb IS NULL);
+
+-- name: stated_release^
+SELECT r.id AS release_id,
+       EXISTS (SELECT FROM assignment a WHERE a.vin = v.vin AND a.state IN ('offered', 'active', 'cancelling')) AS open
+  FROM vehicle v JOIN release r ON r.programme_id = v.programme_id AND r.version = :version AND r.name = :name
+ WHERE v.vin = :vin AND v.gateway = 'ddi' AND r.state IN ('signed', 'withdrawn')
+   AND r.document -> 'variants' ? v.variant;
 
 -- name: expire_deadlines
 UPDATE assignment a

@@ -1,0 +1,75 @@
+"""The last known value of VSS paths, out of the lake: what a query compares `telemetry.<path>` with.
+
+Cheap and honest: asked for only when a query names a path, one pass over the newest days; a vehicle that sent nothing
+within them, or only with a clock that cannot be believed, is not known. Nothing is stored, so nothing can be stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import ibis
+import pyarrow.parquet as pq
+
+from ringroad.kernel.errors import InvalidInput
+from ringroad.storage.lake import Lake, View, to_us
+from ringroad.storage.measures import BELIEVED
+
+Value = float | bool | str
+Latest = Mapping[str, Mapping[str, Value]]  # path -> VIN -> value
+
+AGE_MAX = timedelta(days=30)  # what is older is not known any more: a parked car's battery is no longer full
+PATHS_MAX = 8  # paths per query; each keeps a value per vehicle in memory, some 100 MB for a million
+FILES_LOOKED_AT = 3  # newest files, for the names of paths
+
+
+def latest_samples(lake: Lake, paths: Sequence[str], *, now: datetime) -> Latest:
+    """Return each vehicle's newest believed sample of these paths.
+
+    Raises:
+        InvalidInput: too many paths.
+        Unavailable: the lake cannot be read now.
+        Corrupt: a file of the lake does not read back.
+    """
+    if len(paths) > PATHS_MAX:
+        raise InvalidInput(f"{len(paths)} telemetry paths in one query, limit {PATHS_MAX}")
+    if not paths:
+        return {}
+
+    def ask(view: View) -> dict[str, dict[str, Value]]:
+        samples = view.raw("samples")  # a row delivered twice has the same value twice
+        samples = samples.filter(
+            samples.path.isin(list(paths)),
+            samples.at_us >= to_us(now - AGE_MAX),
+            samples.clock.isin(BELIEVED),
+        )
+        # Of samples of one instant the one that was delivered last: the order is total, so the answer repeats.
+        ranked = samples.mutate(
+            place=ibis.row_number().over(
+                group_by=[samples.vin, samples.path],
+                order_by=[ibis.desc(name) for name in ("at_us", "seq", "batch", "index")],
+            )
+        )
+        newest = ranked.filter(ranked.place == 0).select("vin", "path", "kind", "number", "text")
+        found: dict[str, dict[str, Value]] = {path: {} for path in paths}
+        columns = view.columns(newest)
+        for vin, path, kind, number, text in zip(
+            *(columns[name] for name in ("vin", "path", "kind", "number", "text")), strict=True
+        ):
+            found[path][vin] = text if kind == "text" else bool(number) if kind == "bool" else number
+        return found
+
+    return lake.read(ask)
+
+
+def recent_paths(lake: Lake) -> tuple[str, ...]:
+    """Return the paths in the newest files, to choose from; a file that moves meanwhile says nothing."""
+    found: set[str] = set()
+    for file in lake.files("samples")[-FILES_LOOKED_AT:]:
+        try:
+            table = pq.read_table(file, columns=["path"], partitioning=None)
+        except OSError:
+            continue
+        found.update(table.column("path").unique().to_pylist())
+    return tuple(sorted(found))
