@@ -22,7 +22,7 @@ $(STAMP): requirements.lock pyproject.toml
 	  VIRTUAL_ENV=$(VENV) uv pip install -q --no-deps --no-build-isolation -e . ; \
 	else \
 	  $(PYTHON) -m venv $(VENV) || { echo "hint: on Debian, apt install python3-venv" >&2; exit 1; }; \
-	  $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock && \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements.lock && \
 	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . ; \
 	fi
 	@$(BIN)/python -m compileall -q src || true # a dozen processes start in a demo; none should compile
