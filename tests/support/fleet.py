@@ -220,7 +220,7 @@ class Story:
             "INSERT INTO device_report (vin, dedupe_key, action_id, kind, event_at, received_at, body)"
             " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (vin, dedupe_key) DO NOTHING",
             [
-                action.vin, key or f"r{next(self._reports)}", action.action_id, kind, self.now, self.now,
+                action.vin, key or f"r{next(self._reports)}.{action.action_id}", action.action_id, kind, self.now, self.now,
                 Jsonb(body),
             ],
         )  # fmt: skip

@@ -177,7 +177,7 @@ def approve(shell: Shell, client: Client, *, campaign: str, yes: bool) -> None:
     """Approve the current plan.
 
     What will be approved is shown first; a plan made since then is not approved by it.
-    Whoever made the plan cannot approve it, if somebody else may.
+    Whoever made the plan cannot approve it, if somebody else may; an emergency recall, never.
     """
     row = client.find("/campaigns", campaign)
     plans = client.get(f"/campaigns/{row['id']}/plans", limit=PAGE_ROWS_MAX)
@@ -192,8 +192,12 @@ def approve(shell: Shell, client: Client, *, campaign: str, yes: bool) -> None:
         "\n\n".join(filter(None, (plan_text(current["document"]), problems(current["findings"] or [])))),
         err=True,
     )
-    confirm(f"Approve this plan of {row['name']}?", yes=yes)
-    _move(shell, client, row, "approve", follow="start")
+    if current["document"]["request"].get("recall"):
+        confirm(f"Approve {row['name']} as an EMERGENCY RECALL, before all other campaigns?", yes=yes)
+        _move(shell, client, row, "approve-recall", follow="start")
+    else:
+        confirm(f"Approve this plan of {row['name']}?", yes=yes)
+        _move(shell, client, row, "approve", follow="start")
 
 
 @group.command("start", epilog=example("ringroad campaign start winter --watch"))

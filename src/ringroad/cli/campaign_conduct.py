@@ -1,4 +1,4 @@
-"""How a campaign goes about it, on the command line: when vehicles may begin. Pure."""
+"""How a campaign goes about it, on the command line: when vehicles may begin, and who is served first. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from ringroad.kernel.errors import InvalidInput
+from ringroad.ship.plan import PRIORITY_MAX
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -17,8 +18,18 @@ _OPTIONS = (
     ),
     click.option("--quiet-hours", multiple=True, help="When it may not, all the same: 'sun 00:00-24:00'."),
     click.option("--time-zone", help="Of vehicles whose own is not known.  [default: UTC]"),
+    click.option(
+        "--priority",
+        type=click.IntRange(0, PRIORITY_MAX),
+        help="Where campaigns share vehicles, the higher is served first.  [default: 0]",
+    ),
+    click.option(
+        "--recall",
+        is_flag=True,
+        help="An emergency: served first, in place of what waits; its approval is one of its own.",
+    ),
 )
-_NAMES = ("hours", "quiet_hours", "time_zone")
+_NAMES = ("hours", "quiet_hours", "time_zone", "priority", "recall")
 
 
 def conducted(command: F) -> F:
@@ -35,7 +46,7 @@ def conduct_body(given: dict[str, Any]) -> dict[str, Any]:
         InvalidInput: an option needs another one.
     """
     asked = {name: given.pop(name) for name in _NAMES}
-    body: dict[str, Any] = {}
+    body: dict[str, Any] = {name: asked[name] for name in ("priority", "recall") if asked[name]}
     if asked["hours"] or asked["quiet_hours"]:
         body["window"] = {
             "hours": list(asked["hours"]),

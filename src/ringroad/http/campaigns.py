@@ -50,7 +50,7 @@ from ringroad.ship.guard import (
     default_margin_milli,
 )
 from ringroad.ship.model import Campaign
-from ringroad.ship.plan import PlanRequest, WaveSize
+from ringroad.ship.plan import PRIORITY_MAX, PlanRequest, WaveSize
 from ringroad.ship.query import QueryError, parse_query, point_at
 from ringroad.ship.ramp import HARMED_MAX, HarmBudget
 from ringroad.storage.db import Connection
@@ -162,6 +162,8 @@ class NewPlan(Command, frozen=True, kw_only=True):
     control: Wave | None = None
     ramp: Ramp | None = None
     window: InstallWindow | None = None
+    priority: Annotated[int, Meta(ge=0, le=PRIORITY_MAX)] = 0
+    recall: bool = False
     generation: Generation = None
 
 
@@ -340,6 +342,8 @@ def plan_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[NewPla
         control=_size(data.control) if data.control else None,
         ramp=HarmBudget(**msgspec.structs.asdict(data.ramp)) if data.ramp else None,
         window=data.window.window() if data.window else None,
+        priority=data.priority,
+        recall=data.recall,
     )
     with ctx.connection() as conn:
         generation = data.generation or store.read_campaign(conn, campaign_id).generation
@@ -362,6 +366,15 @@ def approve_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[App
         return store.approve(conn, *args, four_eyes=accounts_store.count_approvers(conn) > 1, **given)
 
     return _move(ctx, request, campaign_id, data.generation, approve)
+
+
+@route(
+    "POST", "/campaigns/{campaign_id:str}/approve-recall", role=Role.APPROVER, tag="ship", errors=[404, 409]
+)
+def approve_recall(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Approve]) -> Done:
+    """Approve the current plan as an emergency recall; its maker cannot, not even as the only one who may approve."""
+    act = partial(store.approve, four_eyes=True, recall=True)
+    return _move(ctx, request, campaign_id, data.generation, act)
 
 
 @route("POST", "/campaigns/{campaign_id:str}/start", role=Role.OPERATOR, tag="ship", errors=[404, 409])
@@ -407,7 +420,7 @@ def _size(wave: Wave) -> WaveSize:
 router = Router(
     "/",
     route_handlers=[
-        create_campaign, preview_query, set_time_zone, complete_query, plan_campaign, approve_campaign, start_campaign, pause_campaign,
-        resume_campaign, abort_campaign,
+        create_campaign, preview_query, set_time_zone, complete_query, plan_campaign, approve_campaign, approve_recall,
+        start_campaign, pause_campaign, resume_campaign, abort_campaign,
     ],
 )  # fmt: skip

@@ -100,6 +100,7 @@ class FactKind(StrEnum):
     VEHICLES_OFFERED = "vehicles.offered"
     VEHICLES_ACTIVE = "vehicles.active"
     VEHICLES_WITHHELD = "vehicles.withheld"
+    VEHICLES_PREEMPTED = "vehicles.preempted"
     VEHICLES_CANCELLING = "vehicles.cancelling"
     VEHICLES_CANCELLED = "vehicles.cancelled"
     VEHICLES_TIME_ZONE_SET = "vehicles.time_zone_set"
@@ -164,6 +165,7 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.VEHICLES_OFFERED: Stage.SHIP,
         FactKind.VEHICLES_ACTIVE: Stage.SHIP,
         FactKind.VEHICLES_WITHHELD: Stage.SHIP,
+        FactKind.VEHICLES_PREEMPTED: Stage.SHIP,
         FactKind.VEHICLES_CANCELLING: Stage.SHIP,
         FactKind.VEHICLES_CANCELLED: Stage.SHIP,
         FactKind.VEHICLES_TIME_ZONE_SET: Stage.SHIP,

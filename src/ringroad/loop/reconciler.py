@@ -85,7 +85,9 @@ def tick(
     expired = 0 if waiting else _expire(conn, ids, now=now)
     decisions = []
     offered = 0
-    for campaign in store.list_campaigns(conn, states=[CampaignState.RUNNING], rows_max=CAMPAIGNS_MAX):
+    levels = store.read_levels(conn)
+    running = store.list_campaigns(conn, states=[CampaignState.RUNNING], rows_max=CAMPAIGNS_MAX)
+    for campaign in sorted(running, key=lambda one: -levels.get(one.id, 0)):
         decision = _decide(conn, ids, campaign, now=now, reports_waiting=waiting)
         if decision is not None:
             decisions.append((campaign.id, decision))
@@ -188,6 +190,7 @@ def _offer(conn: Connection, ids: Ids, campaign_id: str, *, now: datetime) -> in
             campaign = store.read_campaign(conn, campaign_id)
             if campaign.state is not CampaignState.RUNNING:
                 return 0
+            store.judge_again(conn, ids, campaign, actor=RECONCILER, now=now)
             return store.offer_waiting(conn, ids, campaign, actor=RECONCILER, now=now)
     except Conflict:  # a vehicle got another action between our look and our write
         return 0

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from ringroad.kernel.hours import longest_s, longest_wait_s
 from ringroad.ship.model import PlanFinding, ReleaseFacts, Severity
-from ringroad.ship.plan import Plan, digest_targets
+from ringroad.ship.plan import Plan, PlanRequest, digest_targets
 
 WAVE_1_PERMILLE_MAX = 100  # a first wave larger than a tenth of the fleet is hardly a trial
 WAVE_1_VEHICLES_FREE = 20  # vehicles; a first wave this small is never too large
@@ -28,6 +28,8 @@ class CheckFacts:
     """What else is true while the plan is checked. Vehicles, by campaign."""
 
     open_elsewhere: Mapping[str, int] = field(default_factory=dict)  # in campaigns that are under way
+    held_elsewhere: Mapping[str, int] = field(default_factory=dict)  # in control groups of such campaigns
+    level_of: Mapping[str, int] = field(default_factory=dict)  # of those campaigns; 0 where it is not named
     cancelling_elsewhere: Mapping[str, int] = field(default_factory=dict)  # answer to a cancel is awaited
 
 
@@ -40,7 +42,7 @@ def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[Pl
         *_check_waves(plan),
         *_check_control(plan),
         *_check_time(plan),
-        *_check_elsewhere(facts),
+        *_check_elsewhere(plan.request, facts),
     ]
     order = list(Severity)
     return tuple(sorted(findings, key=lambda item: order.index(item.severity)))
@@ -222,15 +224,51 @@ def _check_time(plan: Plan) -> list[PlanFinding]:
     return findings
 
 
-def _check_elsewhere(facts: CheckFacts) -> list[PlanFinding]:
+def contended(request: PlanRequest, facts: CheckFacts) -> dict[str, int]:
+    """Return how many vehicles each other campaign has that could not be told which of the two goes first.
+
+    Two campaigns may share vehicles if one goes before the other. A control group is shared with a recall only.
+    """
+    found = {
+        campaign: count
+        for campaign, count in facts.open_elsewhere.items()
+        if facts.level_of.get(campaign, 0) == request.level
+    }
+    if not request.recall:
+        for campaign, count in facts.held_elsewhere.items():
+            found[campaign] = found.get(campaign, 0) + count
+    return found
+
+
+def _check_elsewhere(request: PlanRequest, facts: CheckFacts) -> list[PlanFinding]:
+    blocking = contended(request, facts)
     findings = [
         _block(
             "other_open_campaign",
             f"{count} vehicles are in campaign {campaign}",
-            hint="finish or abort it first, or leave them out",
+            hint="finish or abort it first, leave them out, or plan with another priority",
         )
-        for campaign, count in sorted(facts.open_elsewhere.items())
+        for campaign, count in sorted(blocking.items())
     ]
+    for campaign, count in sorted(facts.open_elsewhere.items()):
+        if campaign not in blocking:
+            first = request.level > facts.level_of.get(campaign, 0)
+            findings.append(
+                PlanFinding(
+                    severity=Severity.INFO,
+                    code="goes_first" if first else "goes_second",
+                    message=f"{count} vehicles are in campaign {campaign} too, which is served "
+                    f"{'after' if first else 'before'} this one",
+                )
+            )
+    findings.extend(
+        _warn(
+            "recall_takes_control",
+            f"{count} vehicles are held back by campaign {campaign} to compare with; the recall updates them",
+        )
+        for campaign, count in sorted(facts.held_elsewhere.items())
+        if request.recall
+    )
     findings.extend(
         PlanFinding(
             severity=Severity.INFO,

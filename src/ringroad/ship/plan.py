@@ -32,6 +32,7 @@ from ringroad.ship.ramp import HarmBudget
 
 WAVES_MAX = 50  # waves per campaign
 SEED_CHARS_MAX = 200  # characters
+PRIORITY_MAX = 9  # of campaigns that share vehicles; an emergency recall goes before all of them
 _RANK_SCALE = 1 << 53  # ranks within a stratum, scaled to integers
 
 # Seconds an ECU of each storage needs per megabyte, and once. Estimates for the checker, not promises:
@@ -79,6 +80,8 @@ class PlanRequest:
         rollback_installed: after a halt, vehicles that have the release are told to return.
         control: how many of the matches are held back, to compare the others with; None for nobody.
         ramp: a budget of harm that sets the pace instead of waves; None for waves.
+        priority: who is served first where campaigns share vehicles; 0 is last.
+        recall: an emergency, served before every priority and in place of what waits at the vehicle.
     """
 
     query: str
@@ -91,6 +94,13 @@ class PlanRequest:
     rollback_installed: bool = False
     control: WaveSize | None = None
     ramp: HarmBudget | None = None
+    priority: int = 0
+    recall: bool = False
+
+    @property
+    def level(self) -> int:
+        """The priority, with a recall above all."""
+        return PRIORITY_MAX + 1 if self.recall else self.priority
 
     def __post_init__(self) -> None:
         """Refuse what could not be carried out."""
@@ -98,6 +108,8 @@ class PlanRequest:
             raise InvalidInput(f"{len(self.waves)} waves, limit {WAVES_MAX}")
         if not 1 <= self.vehicle_deadline_s <= DURATION_S_MAX:
             raise InvalidInput(f"vehicle_deadline_s must be between 1 and {DURATION_S_MAX}")
+        if not 0 <= self.priority <= PRIORITY_MAX:
+            raise InvalidInput(f"priority must be between 0 and {PRIORITY_MAX}")
         if len(self.seed) > SEED_CHARS_MAX:
             raise InvalidInput(f"seed is longer than {SEED_CHARS_MAX} characters")
         harm = self.gate.sequential and {metric.name for metric in self.gate.sequential.metrics} & HARM

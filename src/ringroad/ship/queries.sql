@@ -59,15 +59,24 @@ SELECT ecu, array_agg(DISTINCT version) AS versions, array_agg(DISTINCT h.id) AS
  GROUP BY ecu ORDER BY ecu;
 
 -- name: busy_vehicles
-SELECT c.id AS campaign_id, c.state AS campaign_state, count(*) AS vehicles
-  FROM (SELECT campaign_id, vin FROM assignment
+SELECT c.id AS campaign_id, c.state AS campaign_state, busy.held, count(*) AS vehicles,
+       (p.document -> 'request' ->> 'priority')::int AS priority,
+       (p.document -> 'request' ->> 'recall')::boolean AS recall
+  FROM (SELECT campaign_id, vin, false AS held FROM assignment
          WHERE vin = ANY (:vins) AND state IN ('pending', 'offered', 'active', 'cancelling')
         UNION  -- a control group is held back from everybody while it is compared with
-        SELECT c.id, t.vin FROM campaign_target t JOIN campaign c ON c.plan_id = t.plan_id
+        SELECT c.id, t.vin, true FROM campaign_target t JOIN campaign c ON c.plan_id = t.plan_id
          WHERE t.vin = ANY (:vins) AND t.verdict = 'control' AND c.state IN ('running', 'paused')) AS busy
   JOIN campaign c ON c.id = busy.campaign_id
+  LEFT JOIN campaign_plan p ON p.id = c.plan_id
  WHERE c.id <> :campaign_id
- GROUP BY c.id, c.state;
+ GROUP BY c.id, c.state, busy.held, p.document;
+
+-- name: running_levels
+SELECT c.id AS campaign_id, (p.document -> 'request' ->> 'priority')::int AS priority,
+       (p.document -> 'request' ->> 'recall')::boolean AS recall
+  FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id
+ WHERE c.state = 'running';
 
 -- name: set_time_zone!
 UPDATE vehicle SET attributes = attributes || jsonb_build_object('time_zone', :time_zone::text),
@@ -186,9 +195,12 @@ UPDATE assignment a
        deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
   FROM vehicle v
  WHERE a.campaign_id = :campaign_id AND a.wave = :wave AND a.state = 'pending' AND a.released_at IS NULL
-   AND v.vin = a.vin AND v.gateway = 'ddi'
+   AND v.vin = a.vin AND v.gateway = 'ddi' AND v.release_id IS NOT DISTINCT FROM a.previous_release_id
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
+   AND NOT EXISTS (SELECT 1 FROM assignment h
+                    WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update'
+                      AND h.state = 'pending' AND h.released_at IS NOT NULL)
 RETURNING a.action_id)
 SELECT array_agg(action_id) FROM moved;
 
@@ -199,11 +211,45 @@ UPDATE assignment a
        deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
   FROM vehicle v
  WHERE a.campaign_id = :campaign_id AND a.state = 'pending' AND a.released_at IS NOT NULL
-   AND v.vin = a.vin AND v.gateway = 'ddi'
+   AND v.vin = a.vin AND v.gateway = 'ddi' AND v.release_id IS NOT DISTINCT FROM a.previous_release_id
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
+   AND NOT EXISTS (SELECT 1 FROM assignment h
+                    WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update'
+                      AND h.state = 'pending' AND h.released_at IS NOT NULL)
 RETURNING a.action_id)
 SELECT array_agg(action_id) FROM moved;
+
+-- name: preempt_offers
+-- What waits at vehicles of a recall gives way. What was begun, or may have been, does not.
+UPDATE assignment a
+   SET state = 'pending', deadline_at = NULL, generation = a.generation + 1,
+       state_detail = 'gave way to the emergency recall ' || r.name
+  FROM assignment u JOIN campaign r ON r.id = u.campaign_id
+ WHERE u.campaign_id = :campaign_id AND u.kind = 'update' AND u.state = 'pending' AND u.released_at IS NOT NULL
+   AND a.vin = u.vin AND a.campaign_id = ANY (:lower) AND a.kind = 'update' AND a.state = 'offered'
+   AND a.began_at IS NULL AND a.last_report_at IS NULL
+   AND NOT EXISTS (SELECT 1 FROM device_report d
+                    WHERE d.vin = a.vin AND d.action_id = a.action_id AND d.applied_at IS NULL)
+RETURNING a.action_id, a.campaign_id;
+
+-- name: moved_on
+-- Waiting vehicles that another release was installed on since they were chosen.
+SELECT a.action_id, a.vin, v.release_id
+  FROM assignment a JOIN vehicle v ON v.vin = a.vin
+ WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.state = 'pending' AND a.released_at IS NOT NULL
+   AND v.release_id IS DISTINCT FROM a.previous_release_id
+ ORDER BY a.action_id LIMIT :rows_max FOR UPDATE OF a SKIP LOCKED;
+
+-- name: choose_again!
+UPDATE assignment a SET previous_release_id = m.release_id, generation = a.generation + 1
+  FROM unnest(:action_ids::int[], :release_ids::text[]) AS m (action_id, release_id)
+ WHERE a.action_id = m.action_id;
+
+-- name: let_go!
+UPDATE assignment a SET state = 'cancelled', state_detail = m.reason, finished_at = :now, generation = a.generation + 1
+  FROM unnest(:action_ids::int[], :reasons::text[]) AS m (action_id, reason)
+ WHERE a.action_id = m.action_id;
 
 -- name: withhold_offers$
 WITH moved AS (
@@ -500,7 +546,9 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
   JOIN campaign_plan p ON p.id = c.plan_id
   JOIN vehicle v ON v.vin = a.vin
  WHERE a.state = 'pending' AND a.released_at IS NOT NULL
-   AND (c.state = 'running' AND v.gateway = 'native' OR a.kind = 'rollback')
+   AND (c.id = ANY (:campaign_ids) AND v.gateway = 'native' AND a.kind = 'update'
+        AND v.release_id IS NOT DISTINCT FROM a.previous_release_id
+        OR a.kind = 'rollback' AND :returns)
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
  ORDER BY a.action_id LIMIT :rows_max FOR UPDATE OF a SKIP LOCKED;

@@ -10,7 +10,7 @@ from ringroad.kernel.errors import InvalidInput
 
 
 def options(**given: Any) -> dict[str, Any]:
-    return {"hours": (), "quiet_hours": (), "time_zone": None, **given}
+    return {"hours": (), "quiet_hours": (), "time_zone": None, "priority": None, "recall": False, **given}
 
 
 def test_the_options_of_a_window_become_a_request_and_are_used_up() -> None:
@@ -32,6 +32,13 @@ def test_without_options_nothing_is_asked() -> None:
     assert conduct_body(options()) == {}
     assert conduct_lines({"request": {"query": "all", "window": None}}) == []
     assert conduct_lines({"query": "all"}) == []  # a plan of an older version
+
+
+def test_priority_and_recall_are_asked_for_and_told() -> None:
+    assert conduct_body(options(priority=3, recall=True)) == {"priority": 3, "recall": True}
+    assert conduct_lines({"request": {"priority": 3}}) == [("served", "with priority 3")]
+    told = conduct_lines({"request": {"priority": 3, "recall": True}})
+    assert told == [("served", "as an emergency recall, before all others and in place of what waits")]
 
 
 def test_a_time_zone_without_hours_is_refused() -> None:

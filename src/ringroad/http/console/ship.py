@@ -98,7 +98,9 @@ def campaign_page(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Respons
         policy=gate_lines(plan.document) if plan else [], waves=waves(counts), state=state,
         figures=_figures(c, counts), compared=reading_rows(values["readings"]),
         ratio_chart=reading_chart(values["readings"]),
-        controls=campaign_controls(c, request.user), **values,
+        controls=campaign_controls(
+            c, request.user, recall=bool(plan and plan.document.get("request", {}).get("recall"))
+        ), **values,
         waits={a.action_id: waits_for_window(a, now=ctx.clock.now()) for a in values["vehicles"]},
         conduct=conduct_lines(plan.document) if plan else [],
     )  # fmt: skip
@@ -154,10 +156,15 @@ def waves(counts: Iterable[WaveCount]) -> list[dict[str, Any]]:
     return made
 
 
-def campaign_controls(c: CampaignView, account: Account) -> list[dict[str, str]]:
+def campaign_controls(c: CampaignView, account: Account, *, recall: bool = False) -> list[dict[str, str]]:
     """Return what this account may do with a campaign in this state."""
     offers: list[dict[str, str]] = []
-    if c.state == "planned" and account.may(Role.APPROVER):
+    if c.state == "planned" and account.may(Role.APPROVER) and recall:
+        ask = "Approve this as an emergency recall? It is served before all other campaigns."
+        offers.append(
+            {"verb": "approve-recall", "text": "Approve emergency recall", "tone": "danger", "ask": ask}
+        )
+    elif c.state == "planned" and account.may(Role.APPROVER):
         offers.append({"verb": "approve", "text": "Approve plan", "tone": "primary", "ask": ""})
     if account.may(Role.OPERATOR):
         if c.state == "approved":

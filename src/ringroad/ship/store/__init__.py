@@ -27,6 +27,7 @@ from ringroad.ship.store.campaigns import (
     save_plan,
     start,
 )
+from ringroad.ship.store.precedence import judge_again
 from ringroad.ship.store.reading import (
     SavedPlan,
     count_busy,
@@ -39,6 +40,7 @@ from ringroad.ship.store.reading import (
     read_images,
     read_inventory,
     read_known,
+    read_levels,
     read_plan,
     read_release,
     read_vehicle,
@@ -68,6 +70,7 @@ __all__ = [
     "fold_reports",
     "halt",
     "is_withdrawn",
+    "judge_again",
     "list_assignments",
     "list_campaigns",
     "list_gate_decisions",
@@ -83,6 +86,7 @@ __all__ = [
     "read_images",
     "read_inventory",
     "read_known",
+    "read_levels",
     "read_plan",
     "read_release",
     "read_vehicle",

@@ -95,6 +95,8 @@ def append_by_wave(
             causes = causes_of(conn, [(FactKind.CAMPAIGN_HALTED, campaign_id)])
         else:
             causes = [found] if (found := wave_fact_id(conn, campaign_id, wave)) else []
+            if kind is FactKind.VEHICLES_OFFERED:  # what gave way to a recall is offered again
+                causes += causes_of(conn, [(FactKind.VEHICLES_PREEMPTED, campaign_id)])
         append_batch(
             conn, ids, kind, actions, campaign_id=campaign_id, lap_id=lap_id, actor=actor, now=now,
             causes=causes, event_at=event_at, body={"wave": wave, "kind": action_kind},

@@ -14,8 +14,9 @@ from datetime import datetime
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.facts import FactKind
 from ringroad.ship.model import AssignmentState
+from ringroad.ship.precedence import in_order
 from ringroad.ship.store.batches import append_by_wave
-from ringroad.ship.store.reading import SQL
+from ringroad.ship.store.reading import SQL, read_levels
 from ringroad.ship.store.reports import append_outcome
 from ringroad.storage.db import Connection, expect_one
 
@@ -50,12 +51,16 @@ class Withdrawal:
 def bundles_to_issue(conn: Connection, *, rows_max: int = BUNDLES_MAX) -> list[PendingBundle]:
     """Lock and return vehicles that wait for a bundle, each once; inside a transaction of the caller.
 
-    A vehicle may wait twice: to return from a halted campaign and for the next one. The older action goes first.
+    A vehicle may wait twice: to return from a halted campaign and for the next one, or for several campaigns.
+    A return goes first, then the campaign that is served first, then the older action.
     """
-    first: dict[str, PendingBundle] = {}
-    for row in SQL.waiting_for_bundle(conn, rows_max=rows_max):
-        first.setdefault(row["vin"], PendingBundle(**row))
-    return list(first.values())
+    for number, tier in enumerate(in_order(read_levels(conn)) or [[]]):
+        first: dict[str, PendingBundle] = {}
+        for row in SQL.waiting_for_bundle(conn, campaign_ids=tier, returns=number == 0, rows_max=rows_max):
+            first.setdefault(row["vin"], PendingBundle(**row))
+        if first:
+            return list(first.values())
+    return []
 
 
 def mark_issued(

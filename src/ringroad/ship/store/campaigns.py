@@ -26,7 +26,7 @@ from psycopg.types.json import Jsonb
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput
 from ringroad.kernel.facts import FactKind
-from ringroad.ship.check import blocks
+from ringroad.ship.check import blocks, contended
 from ringroad.ship.gate import (
     Advance,
     Evidence,
@@ -168,21 +168,31 @@ def approve(
     actor: str,
     four_eyes: bool,
     now: datetime,
+    recall: bool = False,
 ) -> Campaign:
     """Approve the current plan. That the actor may approve at all is the caller's to check.
 
+    An emergency recall is approved as one (`recall`), or not at all, and never by the maker of its plan.
+
     Raises:
-        Forbidden: `four_eyes`, and the actor made the plan.
+        Forbidden: `four_eyes` or a recall, and the actor made the plan.
         Conflict: the campaign moved on, or has no plan to approve.
     """
     campaign = read_campaign(conn, campaign_id)
     plan = current_plan(conn, campaign)
-    if four_eyes and actor == plan.made_by:
+    if plan.request.recall != recall:
+        raise Conflict(
+            "this is an emergency recall" if plan.request.recall else "this is no emergency recall",
+            hint="a recall has an approval of its own: ringroad campaign approve asks for it",
+            code="recall_approval",
+        )
+    if (four_eyes or recall) and actor == plan.made_by:
         raise Forbidden("the maker of a plan cannot approve it", hint="ask another approver")
     moved = _move(conn, campaign, generation, to=CampaignState.APPROVED, of=(CampaignState.PLANNED,), now=now)
     SQL.approve_plan(conn, plan_id=plan.id, campaign_id=campaign_id, actor=actor, now=now)
     append_of(
-        conn, ids, moved, FactKind.CAMPAIGN_APPROVED, actor=actor, now=now, body={"plan_id": plan.id},
+        conn, ids, moved, FactKind.CAMPAIGN_APPROVED, actor=actor, now=now,
+        body={"plan_id": plan.id, **({"recall": True} if recall else {})},
         causes=latest(conn, campaign_id, FactKind.CAMPAIGN_PLANNED),
     )  # fmt: skip
     return moved
@@ -204,7 +214,7 @@ def start(
     moved = _move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.APPROVED,), now=now)
     SQL.insert_assignments(conn, campaign_id=campaign_id, plan_id=plan.id, release_id=campaign.release_id)
     vins = [row["vin"] for row in SQL.assigned_vins(conn, campaign_id=campaign_id)]
-    busy = count_busy(conn, campaign_id, vins).open_elsewhere
+    busy = contended(plan.request, count_busy(conn, campaign_id, vins))
     if busy:
         raise Conflict(
             f"{sum(busy.values())} vehicles are in {', '.join(sorted(busy)[:5])} by now", hint="plan again"

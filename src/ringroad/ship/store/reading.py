@@ -271,11 +271,30 @@ def preview_query(
 def count_busy(conn: Connection, campaign_id: str, vins: Sequence[str]) -> CheckFacts:
     """Count vehicles that another campaign has not finished with."""
     open_elsewhere: dict[str, int] = {}
+    held: dict[str, int] = {}
     cancelling: dict[str, int] = {}
+    level_of: dict[str, int] = {}
     for row in SQL.busy_vehicles(conn, campaign_id=campaign_id, vins=list(vins)):
         ended = row["campaign_state"] in (CampaignState.HALTED, CampaignState.ABORTED)
-        (cancelling if ended else open_elsewhere)[row["campaign_id"]] = row["vehicles"]
-    return CheckFacts(open_elsewhere=open_elsewhere, cancelling_elsewhere=cancelling)
+        counts = held if row["held"] else cancelling if ended else open_elsewhere
+        counts[row["campaign_id"]] = row["vehicles"]
+        level_of[row["campaign_id"]] = level_of_row(row)
+    return CheckFacts(
+        open_elsewhere=open_elsewhere,
+        held_elsewhere=held,
+        cancelling_elsewhere=cancelling,
+        level_of=level_of,
+    )
+
+
+def read_levels(conn: Connection) -> dict[str, int]:
+    """Return the level of every campaign that runs: who is served first where they share vehicles."""
+    return {row["campaign_id"]: level_of_row(row) for row in SQL.running_levels(conn)}
+
+
+def level_of_row(row: Mapping[str, Any]) -> int:
+    """Return the level of a plan whose priority and recall were read."""
+    return PlanRequest(query="all", priority=row["priority"] or 0, recall=bool(row["recall"])).level
 
 
 def read_wave_progress(conn: Connection, campaign_id: str) -> list[dict[str, Any]]:

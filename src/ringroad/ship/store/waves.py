@@ -13,9 +13,11 @@ from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import Fact, FactKind
 from ringroad.ship.model import Campaign
+from ringroad.ship.precedence import higher_than
 from ringroad.ship.ramp import HarmBudget, RampState, decide_growth
 from ringroad.ship.store.batches import append_batch
-from ringroad.ship.store.reading import SQL, SavedPlan, read_campaign, read_plan
+from ringroad.ship.store.precedence import preempt, preempted_by
+from ringroad.ship.store.reading import SQL, SavedPlan, read_campaign, read_levels, read_plan
 from ringroad.storage.db import Connection, expect_one
 from ringroad.storage.ledger import append_fact, latest_fact
 
@@ -31,11 +33,16 @@ def release_wave(conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, 
     wave = campaign.wave + 1
     rows = SQL.set_wave(conn, campaign_id=campaign.id, wave=wave, generation=campaign.generation)
     expect_one(rows, f"campaign {campaign.id}")
-    deadline_s = current_plan(conn, campaign).request.vehicle_deadline_s
-    offered = (
-        SQL.release_and_offer_ddi(conn, campaign_id=campaign.id, wave=wave, now=now, deadline_s=deadline_s)
-        or []
-    )
+    request = current_plan(conn, campaign).request
+    offered: list[int] = []
+    if not request.recall:  # a recall first makes room
+        offered = (
+            SQL.release_and_offer_ddi(
+                conn, campaign_id=campaign.id, wave=wave, now=now, deadline_s=request.vehicle_deadline_s,
+                higher=higher_than(read_levels(conn), campaign.id),
+            )
+            or []
+        )  # fmt: skip
     waiting = SQL.release_wave(conn, campaign_id=campaign.id, wave=wave, now=now)
     previous = latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED)
     started = append_of(
@@ -48,7 +55,10 @@ def release_wave(conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, 
         actor=actor, now=now, causes=[started.id], body={"wave": wave},
     )  # fmt: skip
     SQL.notify_assignment(conn, campaign_id=campaign.id)
-    return read_campaign(conn, campaign.id)
+    moved = read_campaign(conn, campaign.id)
+    if request.recall:
+        offer_waiting(conn, ids, moved, actor=actor, now=now)
+    return moved
 
 
 def offer_waiting(
@@ -60,7 +70,9 @@ def offer_waiting(
     now: datetime,
     causes: Sequence[str] | None = None,
 ) -> int:
-    """Offer released vehicles on DDI that have no other open action; return how many.
+    """Offer released vehicles on DDI that have no other open action and wait for no other campaign; return how many.
+
+    A recall makes room first, on native vehicles too.
 
     Args:
         conn: a connection in a transaction.
@@ -70,15 +82,23 @@ def offer_waiting(
         now: the server's time.
         causes: of the offers; by default the wave that runs.
     """
-    plan = current_plan(conn, campaign)
+    request = current_plan(conn, campaign).request
+    if request.recall:
+        preempt(conn, ids, campaign, actor=actor, now=now)
     offered: list[int] = (
-        SQL.offer_ddi(conn, campaign_id=campaign.id, now=now, deadline_s=plan.request.vehicle_deadline_s)
+        SQL.offer_ddi(
+            conn, campaign_id=campaign.id, now=now, deadline_s=request.vehicle_deadline_s,
+            higher=higher_than(read_levels(conn), campaign.id),
+        )
         or []
-    )
+    )  # fmt: skip
     if offered:
         append_batch(
             conn, ids, FactKind.VEHICLES_OFFERED, offered, campaign_id=campaign.id, lap_id=campaign.lap_id,
-            actor=actor, now=now, causes=causes or latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED),
+            actor=actor, now=now, causes=[
+                *(causes or latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED)),
+                *preempted_by(conn, campaign.id),
+            ],
         )  # fmt: skip
         SQL.notify_assignment(conn, campaign_id=campaign.id)
     return len(offered)

@@ -1,0 +1,270 @@
+"""Campaigns that share vehicles: priorities, an emergency recall, and several programmes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ringroad.kernel.errors import Conflict, Forbidden
+from ringroad.kernel.facts import Fact, FactKind
+from ringroad.loop.reconciler import tick
+from ringroad.ship import store
+from ringroad.ship.gate import GatePolicy
+from ringroad.ship.model import CampaignState
+from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.ledger import read_facts
+from support.fleet import CountingIds, Story, add_vehicles, fill_programme
+
+pytestmark = pytest.mark.engines
+
+
+@pytest.fixture
+def conn(pg_url: str) -> Iterator[Connection]:
+    with closing(connect(pg_url)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def world(conn: Connection) -> SimpleNamespace:
+    ids = CountingIds()
+    fill_programme(conn, ids, versions=("1.0.0", "2.0.0", "3.0.0"))
+    return SimpleNamespace(conn=conn, ids=ids)
+
+
+def begin(world: SimpleNamespace, *, recall: bool = False, **more: object) -> Story:
+    """A campaign of one wave that runs."""
+    story = Story(world.conn, world.ids)
+    story.plan(waves=(), recall=recall, **more)  # type: ignore[arg-type]
+    given: dict[str, Any] = {"campaign_id": story.campaign_id, "now": story.now}
+    with transaction(story.conn):
+        store.approve(
+            story.conn, story.ids, generation=story.campaign().generation, actor="ben", four_eyes=True,
+            recall=recall, **given,
+        )  # fmt: skip
+    with transaction(story.conn):
+        store.start(story.conn, story.ids, generation=story.campaign().generation, actor="ann", **given)
+    return story
+
+
+def states(story: Story) -> list[str]:
+    return [action.state for action in story.vehicles()]
+
+
+def install(story: Story) -> None:
+    for action in story.vehicles("offered"):
+        story.ddi(action, "closed", "success", kind="closed")
+    story.later(5)
+    story.tick()
+
+
+def kinds_of(facts: list[Fact], *wanted: FactKind) -> list[Fact]:
+    return [fact for fact in facts if fact.kind in wanted]
+
+
+def test_the_higher_priority_is_served_first_and_the_lower_one_after_it(world: SimpleNamespace) -> None:
+    add_vehicles(world.conn, range(2))
+    blocker = begin(world, release="release_2.0.0", priority=1)
+    low = begin(world, release="release_3.0.0")
+    high = begin(world, release="release_3.0.0", priority=2)
+    assert (states(blocker), states(low), states(high)) == (["offered"] * 2, ["pending"] * 2, ["pending"] * 2)
+    install(blocker)  # priority does not take away what is offered; it is served next
+    assert (states(blocker), states(low), states(high)) == (
+        ["installed"] * 2,
+        ["pending"] * 2,
+        ["offered"] * 2,
+    )
+    install(high)
+    assert states(high) == ["installed"] * 2
+    assert states(low) == ["cancelled"] * 2  # it brings nothing that the vehicles do not have by now
+    assert {action.state_detail for action in low.vehicles()} == {"already_installed"}
+
+
+def test_an_older_release_is_not_offered_after_a_newer_one_came_first(world: SimpleNamespace) -> None:
+    add_vehicles(world.conn, range(2))
+    add_vehicles(world.conn, range(2, 4), gateway="native")
+    high = begin(world, release="release_3.0.0", priority=2)
+    low = begin(world, release="release_2.0.0")
+    install(high)
+    assert [action.state for action in low.vehicles()] == ["cancelled"] * 2 + ["pending"] * 2
+    assert low.vehicles("cancelled")[0].state_detail == "mismatch: release_counter: brake runs 3"
+    assert low.campaign().state is CampaignState.RUNNING  # the native vehicles have not ended the first one
+
+
+def test_what_comes_after_returns_to_what_was_there_before_it(world: SimpleNamespace) -> None:
+    add_vehicles(world.conn, range(2))
+    first = begin(world, release="release_2.0.0", priority=2)
+    second = begin(world, release="release_3.0.0", rollback_installed=True)
+    install(first)
+    assert states(second) == ["offered"] * 2
+    assert {action.previous_release_id for action in second.vehicles()} == {"release_2.0.0"}
+
+
+def test_of_two_campaigns_of_one_priority_the_second_is_refused(world: SimpleNamespace) -> None:
+    add_vehicles(world.conn, range(4))
+    begin(world, priority=3)
+    other = Story(world.conn, world.ids)
+    plan = other.plan(release="release_3.0.0", priority=3)
+    assert [finding["code"] for finding in plan.findings if finding["severity"] == "blocking"] == [
+        "other_open_campaign"
+    ]
+    assert other.campaign().plan_id is None
+
+
+def test_a_recall_takes_the_place_of_what_waits_never_of_what_is_being_installed(
+    world: SimpleNamespace,
+) -> None:
+    add_vehicles(world.conn, range(4))
+    fix = begin(world, release="release_2.0.0", priority=9)
+    working, told, *_ = fix.vehicles()
+    fix.ddi(working, "proceeding")
+    fix.tick()
+    fix.ddi(told, "proceeding")  # acknowledged, not folded yet
+    recall = begin(world, release="release_3.0.0", recall=True)
+    assert states(fix) == ["active", "offered", "pending", "pending"]
+    assert states(recall) == ["pending", "pending", "offered", "offered"]
+    assert fix.vehicles("pending")[0].state_detail == "gave way to the emergency recall fix"
+    recall.tick()
+    assert states(fix) == ["active", "active", "pending", "pending"]
+    install(recall)
+    assert states(recall) == ["pending", "pending", "installed", "installed"]
+    for action in (working, told):
+        fix.ddi(action, "closed", "success", kind="closed")
+    fix.later(5)
+    fix.tick()
+    fix.tick()
+    assert states(recall) == ["offered", "offered", "installed", "installed"]
+
+
+def test_what_gave_way_goes_on_after_the_recall_and_the_ledger_says_so(world: SimpleNamespace) -> None:
+    add_vehicles(world.conn, range(3), version="2.0.0")
+    fix = begin(world, release="release_3.0.0")
+    recall = begin(world, release="release_3.0.0", query="variant = city", recall=True)
+    assert sorted(states(fix)) == ["offered", "offered", "pending"]
+    with transaction(recall.conn):
+        store.abort(
+            recall.conn, recall.ids, campaign_id=recall.campaign_id, generation=recall.campaign().generation,
+            actor="ann", reason="false alarm", now=recall.now,
+        )  # fmt: skip
+    for action in recall.vehicles("cancelling"):
+        recall.ddi(action, "closed", "success", kind="cancel")
+    recall.tick()
+    assert states(fix) == ["offered"] * 3
+    facts = {fact.id: fact for fact in read_facts(world.conn)}
+    (gave_way,) = kinds_of(list(facts.values()), FactKind.VEHICLES_PREEMPTED)
+    assert gave_way.subject == fix.campaign_id
+    assert gave_way.body["recall"] == recall.campaign_id
+    assert [facts[cause].subject for cause in gave_way.causes] == [recall.campaign_id]
+    offers = [
+        fact
+        for fact in kinds_of(list(facts.values()), FactKind.VEHICLES_OFFERED)
+        if fact.subject == fix.campaign_id
+    ]
+    assert offers[-1].body["actions"] == gave_way.body["actions"]
+    assert gave_way.id in offers[-1].causes
+
+
+def test_a_native_vehicle_gives_way_too_and_gets_the_recalls_bundle(world: SimpleNamespace) -> None:
+    add_vehicles(world.conn, range(2), gateway="native")
+    fix = begin(world, release="release_2.0.0", priority=9)
+    fix.tick()
+    assert states(fix) == ["offered"] * 2
+    recall = begin(world, release="release_3.0.0", recall=True)
+    recall.tick()
+    assert (states(fix), states(recall)) == (["pending"] * 2, ["offered"] * 2)
+    assert {bundle["vehicle_package"].release_id for bundle in recall.issued} == {"release_3.0.0"}
+    for action in recall.vehicles():
+        recall.native(action, "FAILED")
+    fix.later(5)
+    fix.tick()
+    fix.tick()
+    assert states(fix) == ["offered"] * 2
+
+
+@pytest.mark.parametrize(("actor", "recall"), [("ann", True), ("ben", False)])
+def test_a_recall_is_approved_as_one_by_somebody_else(
+    world: SimpleNamespace, actor: str, *, recall: bool
+) -> None:
+    add_vehicles(world.conn, range(2))
+    story = Story(world.conn, world.ids)
+    story.plan(recall=True)
+    generation = story.campaign().generation
+    with pytest.raises(Forbidden if recall else Conflict), transaction(story.conn):
+        store.approve(
+            story.conn, story.ids, campaign_id=story.campaign_id, generation=generation, actor=actor,
+            four_eyes=False, recall=recall, now=story.now,
+        )  # fmt: skip
+    assert story.campaign().state is CampaignState.PLANNED
+
+
+def test_a_common_campaign_cannot_be_approved_as_a_recall(world: SimpleNamespace) -> None:
+    add_vehicles(world.conn, range(2))
+    story = Story(world.conn, world.ids)
+    story.plan()
+    with pytest.raises(Conflict), transaction(story.conn):
+        store.approve(
+            story.conn, story.ids, campaign_id=story.campaign_id, generation=story.campaign().generation,
+            actor="ben", four_eyes=True, recall=True, now=story.now,
+        )  # fmt: skip
+
+
+def add_programme(world: SimpleNamespace, name: str, numbers: range) -> None:
+    """Copy the programme, its releases and packages under another name, with vehicles of its own."""
+    conn = world.conn
+    conn.execute(
+        "INSERT INTO programme (id, digest, source, document, imported_at)"
+        " SELECT %s, digest, source, document, imported_at FROM programme WHERE id = 'roadster'", [name]
+    )  # fmt: skip
+    conn.execute(
+        "INSERT INTO software_package (id, programme_id, ecu, name, version, filename, format, hardware_ids,"
+        " image_sha256, image_sha512, image_bytes, release_counter, added_at)"
+        " SELECT id || %(name)s, %(name)s, ecu, name, version, %(name)s || filename, format, hardware_ids, image_sha256,"
+        " image_sha512, image_bytes, release_counter, added_at FROM software_package WHERE programme_id = 'roadster'",
+        {"name": name},
+    )
+    conn.execute(
+        "INSERT INTO release (id, programme_id, name, version, state, lap_id, document, created_by, created_at, signed_at)"
+        " SELECT id || %(name)s, %(name)s, name, version, state, lap_id,"
+        " replace(replace(document::text, '.0.0\"}', '.0.0' || %(name)s || '\"}'), '.0.0\",', '.0.0' || %(name)s || '\",')::jsonb,"
+        " created_by, created_at, signed_at FROM release WHERE programme_id = 'roadster'",
+        {"name": name},
+    )
+    vins = add_vehicles(conn, numbers)
+    conn.execute(
+        "UPDATE vehicle SET programme_id = %(name)s, release_id = release_id || %(name)s WHERE vin = ANY (%(vins)s)",
+        {"name": name, "vins": vins},
+    )
+
+
+def test_three_campaigns_of_three_programmes_run_at_once_and_each_is_judged_by_its_own(
+    world: SimpleNamespace,
+) -> None:
+    add_vehicles(world.conn, range(10))
+    add_programme(world, "wagon", range(10, 20))
+    add_programme(world, "truck", range(20, 30))
+    gate = GatePolicy(failed_permille_max=300, reports_min=2, silence_s_max=600)
+    good, bad, slow = (
+        begin(world, release=f"release_2.0.0{name}", gate=gate) for name in ("", "wagon", "truck")
+    )
+    assert [len(story.vehicles("offered")) for story in (good, bad, slow)] == [10, 10, 10]
+    for action in good.vehicles():
+        good.ddi(action, "closed", "success", kind="closed")
+    for action in bad.vehicles()[:4]:
+        bad.ddi(action, "closed", "failure", kind="closed")
+    for action in slow.vehicles()[:4]:
+        slow.ddi(action, "closed", "success", kind="closed")
+    good.later(5)
+    round_ = tick(world.conn, world.ids, now=good.now, issue=good.issue)
+    assert {campaign_id for campaign_id, _ in round_.decisions} == {good.campaign_id, bad.campaign_id}
+    assert [story.campaign().state.value for story in (good, bad, slow)] == ["finished", "halted", "running"]
+    for story, programme in ((good, "roadster"), (bad, "wagon"), (slow, "truck")):
+        owners = world.conn.execute(
+            "SELECT DISTINCT v.programme_id FROM assignment a JOIN vehicle v ON v.vin = a.vin WHERE a.campaign_id = %s",
+            [story.campaign_id],
+        ).fetchall()
+        assert owners == [{"programme_id": programme}]
+    halted = kinds_of(list(read_facts(world.conn)), FactKind.CAMPAIGN_HALTED)
+    assert [fact.subject for fact in halted] == [bad.campaign_id]
