@@ -16,6 +16,7 @@ BENCHMARKS = (
     "canary",
     "sequence",
     "twin",
+    "replan",
     "demo",
     "powercut",
 )  # each a module with `run() -> list[Figure]`

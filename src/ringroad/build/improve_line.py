@@ -9,7 +9,7 @@ less than the schedule it replaces.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -18,8 +18,10 @@ from ringroad.build.model import Line
 from ringroad.build.plan_line import Order, ScheduleDocument, count_moved, line_problem, measured
 from ringroad.build.sequence.bound import lower_bound
 from ringroad.build.sequence.count import count_cost
+from ringroad.build.sequence.problem import Problem
 
 MOVES_DEFAULT: Final = 2_000_000  # for each of two starts; about a second for 1,300 cars with 20 ratios
+SPARED_PLACES: Final = 2  # that a spared order goes ahead of its place, for what its new neighbours cost
 FREEZE_VEHICLES: Final = 3  # next to enter the line; a search takes less than their takts
 
 
@@ -46,11 +48,7 @@ def improve_schedule(
         A schedule that costs less, or None if the search found none.
     """
     by_id = {order.id: order for order in orders}
-    running = [by_id[order_id] for order_id in current.sequence if order_id in by_id]
-    building = sum(order.state == "building" for order in running)
-    frozen = min(len(running), building + FREEZE_VEHICLES)
-    homes = {order.id: place for place, order in enumerate(running)}
-    problem = line_problem(running, line, frozen=frozen, now=now, homes=homes)
+    running, building, problem = _problem(current, by_id, line, now=now)
     cost = count_cost(problem, [car.id for car in problem.cars])
     if cost == lower_bound(problem):
         return None
@@ -65,6 +63,53 @@ def improve_schedule(
         frozen=building,
         seed=seed,
         iterations=found.moves,
-        moved=count_moved([order.id for order in running], found.order),
+        moved=count_moved(running, found.order),
     )
     return measured(problem, by_id, line, now=now, document=document)
+
+
+def spare_orders(
+    current: ScheduleDocument,
+    better: ScheduleDocument,
+    orders: Sequence[Order],
+    line: Line,
+    *,
+    now: datetime,
+    spared: Collection[str],
+) -> ScheduleDocument | None:
+    """Give some orders of a better schedule the places back that they have in the current one, or earlier ones.
+
+    Args:
+        current: what the line builds now.
+        better: what the search found.
+        orders: open and building ones.
+        line: stations and ratios.
+        now: start of the sequence, for due times.
+        spared: ids of orders that the better schedule would make late.
+
+    Returns:
+        A schedule that still costs less than the current one, or None.
+    """
+    by_id = {order.id: order for order in orders}
+    running, _, problem = _problem(current, by_id, line, now=now)
+    sequence = [order_id for order_id in better.sequence if order_id not in spared]
+    for place, order_id in enumerate(running):
+        if order_id in spared:
+            sequence.insert(max(problem.frozen, place - SPARED_PLACES), order_id)
+    before, after = (tuple(count_cost(problem, each).values()) for each in (running, sequence))
+    if before <= after:
+        return None
+    document = replace(better, sequence=tuple(sequence), moved=count_moved(running, sequence))
+    return measured(problem, by_id, line, now=now, document=document)
+
+
+def _problem(
+    current: ScheduleDocument, by_id: Mapping[str, Order], line: Line, *, now: datetime
+) -> tuple[list[str], int, Problem]:
+    """Return the running sequence, how many of it are on the line, and what the line asks of a better one."""
+    running = [by_id[order_id] for order_id in current.sequence if order_id in by_id]
+    building = sum(order.state == "building" for order in running)
+    frozen = min(len(running), building + FREEZE_VEHICLES)
+    homes = {order.id: place for place, order in enumerate(running)}
+    problem = line_problem(running, line, frozen=frozen, now=now, homes=homes)
+    return [order.id for order in running], building, problem

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringroad.build.improve_line import FREEZE_VEHICLES, improve_schedule
+from ringroad.build.improve_line import FREEZE_VEHICLES, SPARED_PLACES, improve_schedule, spare_orders
 from ringroad.build.model import Line, Paint, Ratio, Station
 from ringroad.build.plan_line import Order, ScheduleDocument, count_moved, decide_schedule
 from ringroad.build.sequence.count import count_violations
@@ -152,6 +152,42 @@ def test_a_search_betters_a_schedule_and_leaves_what_is_about_to_enter() -> None
     assert better.violations < 14
     assert (better.frozen, better.iterations > 0, better.moved > 0) == (1, True, True)
     assert better == improve_schedule(bad, orders, LINE, now=NOW, seed=1, moves_max=60_000)
+
+
+BUNCHED = [order(n, options=("roof",) if n < 15 else ()) for n in range(30)]
+AS_RECEIVED = [each.id for each in BUNCHED]
+
+
+def test_a_sequence_that_can_be_built_keeps_its_order_however_bad_and_one_that_cannot_is_repaired() -> None:
+    assert decide(BUNCHED, parent=AS_RECEIVED).sequence == tuple(AS_RECEIVED)
+    assert decide(BUNCHED[1:], parent=AS_RECEIVED).sequence == tuple(AS_RECEIVED[1:])  # one was born
+    late = [*BUNCHED, order(30)]
+    assert decide(late, parent=AS_RECEIVED).sequence != (*AS_RECEIVED, "o030")
+    held = [replace(BUNCHED[0], options=("roof", "tow")), *BUNCHED[1:]]
+    repaired = decide(held, parent=AS_RECEIVED, blocked={"tow": "late"})
+    assert repaired.sequence != tuple(AS_RECEIVED[1:])
+    assert [each.order_id for each in repaired.held] == ["o000"]
+
+
+def test_spared_orders_get_their_places_back_and_the_rest_stays_better() -> None:
+    bad = decide(BUNCHED, parent=AS_RECEIVED)
+    better = improve_schedule(bad, BUNCHED, LINE, now=NOW, seed=1, moves_max=60_000)
+    assert better is not None
+    late = max(AS_RECEIVED[5:], key=lambda each: better.sequence.index(each) - AS_RECEIVED.index(each))
+    milder = spare_orders(bad, better, BUNCHED, LINE, now=NOW, spared={late})
+    assert milder is not None
+    assert milder.sequence.index(late) == max(FREEZE_VEHICLES, AS_RECEIVED.index(late) - SPARED_PLACES)
+    assert [each for each in milder.sequence if each != late] == [
+        each for each in better.sequence if each != late
+    ]
+    assert better.violations <= milder.violations < bad.violations
+    assert milder.moved == count_moved(AS_RECEIVED, milder.sequence)
+
+
+def test_what_is_left_of_a_better_schedule_must_still_cost_less() -> None:
+    bad = decide(BUNCHED, parent=AS_RECEIVED)
+    assert spare_orders(bad, bad, BUNCHED, LINE, now=NOW, spared={"o029"}) is None
+    assert spare_orders(bad, bad, BUNCHED, LINE, now=NOW, spared=set()) is None
 
 
 def test_a_schedule_that_cannot_be_better_is_left_alone() -> None:

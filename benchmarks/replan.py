@@ -1,0 +1,153 @@
+"""How long until a line of 1,300 vehicles has answered an event: repaired, then bettered and checked on the twin.
+
+A real PostgreSQL, and the functions that the server's handlers and the worker's planner call. An event is a blocked
+part (3 % of the vehicles), its end, or a rush order, in turn. The repair is timed from the trigger until its
+transaction is committed; the check from the same moment until the decision is committed, whatever it is.
+What the worker waits before it looks (`PLAN_S`) comes on top of the second.
+
+Run: python -m benchmarks replan
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from psycopg.types.json import Jsonb
+
+from benchmarks.figures import Figure
+from ringroad.build import store, store_plant
+from ringroad.build.plan_line import Cause
+from ringroad.kernel.clock import SystemClock, SystemIds
+from ringroad.loop.planning import improve_changed
+from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.migrate import migrate
+from ringroad.storage.postgres import Postgres
+
+VEHICLES: Final = 1_300
+STATIONS: Final = 20
+OPTIONS: Final = 12  # with a ratio each
+RARE: Final = "o11"  # the part that is blocked, in 3 % of the vehicles
+EVENTS: Final = 24
+CLOCK, IDS = SystemClock(), SystemIds()
+
+
+def programme() -> str:
+    """A line of 20 stations with a ratio for each of 12 options."""
+    stations = "".join(
+        f'[[line.stations]]\nname = "s{number}"\ncycle_s = {54 + number % 5}\nbuffer = 3\n'
+        for number in range(STATIONS)
+    )
+    ratios = "".join(
+        f'[[line.ratios]]\noption = "o{number}"\np = {1 + number % 2}\nq = {3 + number % 4}\nstation = "s{number}"\n'
+        for number in range(OPTIONS)
+    )
+    options = ", ".join(f'"o{number}"' for number in range(OPTIONS))
+    return (
+        '[programme]\nid = "bench"\nname = "Bench"\n'
+        '[ecus.main]\nhardware_id = "hw"\nbus = "DoIP"\nos = "none"\nsecurity = "none"\nsupplier = "bench"\n'
+        'storage = "ab"\nstorage_bytes = 1000000\nagent = "ab"\nprimary = true\n'
+        f'[variants.car]\necus = ["main"]\noptions = [{options}]\n[line]\nname = "Line"\n{stations}{ratios}'
+    )
+
+
+def fill(conn: Connection) -> None:
+    """A baseline, and orders: a third is due at a time, each option as often as seven tenths of its ratio bear."""
+    draw, now = random.Random(1), CLOCK.now()
+    with transaction(conn):
+        store.import_programme(conn, IDS, source=programme(), actor="bench", now=now)
+        conn.execute(
+            "INSERT INTO release (id, programme_id, name, version, state, document, created_by, created_at, signed_at)"
+            " VALUES ('r', 'bench', 'R', '1', 'signed', '{}', 'bench', %s, %s)",
+            (now, now),
+        )
+        conn.execute(
+            "INSERT INTO line_baseline (programme_id, release_id, packages, set_at) VALUES ('bench', 'r', %s, %s)",
+            (Jsonb({"car": {}}), now),
+        )
+        for number in range(VEHICLES):
+            options = [
+                f"o{each}" for each in range(OPTIONS)
+                if draw.random() < (0.03 if f"o{each}" == RARE else 0.7 * (1 + each % 2) / (3 + each % 4))
+            ]  # fmt: skip
+            due = now + timedelta(seconds=60 * (number + 200)) if number % 3 == 0 else None
+            store_plant.add_order(
+                conn,
+                IDS,
+                programme_id="bench",
+                variant="car",
+                actor="bench",
+                now=now,
+                options=options,
+                due_at=due,
+            )
+
+
+def happen(conn: Connection, number: int) -> float:
+    """Let an event happen and the line answer it; return the seconds it took."""
+    triggered_s, now = CLOCK.monotonic_s(), CLOCK.now()
+    who: dict[str, Any] = {"programme_id": "bench", "actor": "bench", "now": now}
+    cause: Cause = "blocked_part"
+    with transaction(conn):
+        if number % 3 == 0:
+            store_plant.block_option(conn, IDS, option=RARE, reason="late", **who)
+        elif number % 3 == 1:
+            store_plant.unblock_option(conn, IDS, option=RARE, **who)
+        else:
+            cause = "rush_order"
+            store_plant.add_order(conn, IDS, variant="car", options=["o1"], rush=True, **who)
+        store_plant.replan(
+            conn, IDS, CLOCK, programme_id="bench", cause=cause, actor="bench", triggered_s=triggered_s,
+            triggered_at=now,
+        )  # fmt: skip
+    return CLOCK.monotonic_s() - triggered_s
+
+
+def measure(conn: Connection) -> tuple[list[float], list[float], int]:
+    """Return seconds until repaired and until checked, by event, and how many checks released a schedule."""
+    fill(conn)
+    seen: dict[str, int] = {}
+    happen(conn, 2)
+    improve_changed(conn, IDS, CLOCK, seen)  # compiles, or loads what was compiled
+    repaired, checked, released = [], [], 0
+    for number in range(EVENTS):
+        started_s = CLOCK.monotonic_s()
+        repaired.append(happen(conn, number))
+        before = checks(conn)
+        released += len(improve_changed(conn, IDS, CLOCK, seen))
+        if checks(conn) > before:
+            checked.append(CLOCK.monotonic_s() - started_s)
+    return repaired, checked, released
+
+
+def checks(conn: Connection) -> int:
+    """Return how many checks were made."""
+    row = conn.execute("SELECT count(*) AS made FROM line_check").fetchone()
+    return int(row["made"]) if row else 0
+
+
+def run() -> list[Figure]:
+    with tempfile.TemporaryDirectory() as folder:
+        server = Postgres(home=Path(folder) / "postgres", clock=CLOCK, may_create_account=False)
+        server.start()
+        try:
+            with closing(connect(server.url())) as conn:
+                migrate(conn, now=CLOCK.now())
+                repaired, checked, released = measure(conn)
+        finally:
+            server.stop()
+    what = f"{VEHICLES} vehicles, {STATIONS} stations, {OPTIONS} ratios, {EVENTS} events"
+    note = f"1,000 runs of both plans; {len(checked)} checks, {released} released; median {np.median(checked):.2f} s"
+    load = f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    return [
+        Figure(name="replan.repair_p95_ms", value=round(1000 * float(np.quantile(repaired, 0.95)), 1), unit="ms",
+               target=200, better="lower", note=f"{what}; event to repair committed; {load}"),
+        Figure(name="replan.checked_p95_s", value=round(float(np.quantile(checked, 0.95)), 2), unit="s", target=3,
+               better="lower", note=f"{note}; {load}"),
+    ]  # fmt: skip
