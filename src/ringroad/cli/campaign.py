@@ -10,7 +10,14 @@ import msgspec
 
 from ringroad.cli.campaign_conduct import conduct_body, conducted
 from ringroad.cli.campaign_guard import guard_body, guarded, readings_text
-from ringroad.cli.campaign_text import campaign_head, gate_text, plan_text, preview_text, waves_text
+from ringroad.cli.campaign_text import (
+    campaign_head,
+    difference_text,
+    gate_text,
+    plan_text,
+    preview_text,
+    waves_text,
+)
 from ringroad.cli.campaign_watch import watch_campaign
 from ringroad.cli.client import Client
 from ringroad.cli.fleet_lists import pointing
@@ -167,6 +174,21 @@ def check(shell: Shell, client: Client, *, campaign: str) -> int:
         )
     newest = plans[0] | {"current": plans[0]["id"] == row["plan_id"]}
     return _show_plan(shell, newest, name=row["name"], short=tail(row["id"]))
+
+
+@group.command(
+    "diff",
+    epilog=example("ringroad campaign diff winter", "ringroad campaign diff winter --older 1 --newer 4"),
+)
+@click.argument("campaign")
+@click.option("--older", type=click.IntRange(1), help="A plan's generation; default: the one before.")
+@click.option("--newer", type=click.IntRange(1), help="A plan's generation; default: the newest.")
+@with_client
+def diff(shell: Shell, client: Client, *, campaign: str, older: int | None, newer: int | None) -> None:
+    """Show what a new plan changes: field by field, and vehicles that join, leave or move."""
+    row = client.find("/campaigns", campaign)
+    found = client.get(f"/campaigns/{row['id']}/difference", older=older, newer=newer)
+    shell.show(found, text=difference_text(found))
 
 
 @group.command("approve", epilog=example("ringroad campaign approve winter"))

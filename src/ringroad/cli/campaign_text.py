@@ -70,6 +70,30 @@ def plan_text(document: Row) -> str:
     return f"{head}\n\n{reasons}" if reasons else head
 
 
+def difference_text(found: Row) -> str:
+    """Return what sets the newer of two plans apart."""
+    fields = table(
+        ("what", f"generation {found['older']}", f"generation {found['newer']}"),
+        ((row["field"], row["before"], row["after"]) for row in found["fields"]),
+        empty="",
+    )
+    moves = table(
+        ("vehicles", "", "before", "after", "for example"),
+        (
+            (row["vehicles"], row["kind"], row["before"], row["after"], row["examples"][:3])
+            for row in found["moves"]
+        ),
+        empty="",
+    )
+    findings = "\n".join(
+        [f"gone  {line}" for line in found["findings_gone"]]
+        + [f"new   {line}" for line in found["findings_new"]]
+    )
+    parts = [part for part in (fields, moves, findings) if part]
+    same = f"generations {found['older']} and {found['newer']} are the same"
+    return "\n\n".join(parts) or same
+
+
 def preview_text(found: Row) -> str:
     """Return who matches a query and which terms leave others out."""
     lines = [f"{found['matches']} of {found['matches'] + found['not_selected']} vehicles match"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 from litestar import Router
+from litestar.params import Parameter
 
 from ringroad.http import reading
 from ringroad.http.auth import Role
@@ -12,6 +15,7 @@ from ringroad.http.routes import Id, InState, Limit, Name, Offset, route
 from ringroad.http.views import (
     AssignmentView,
     CampaignView,
+    DifferenceView,
     EcuView,
     FleetVersion,
     GateDecisionView,
@@ -22,8 +26,10 @@ from ringroad.http.views import (
     VehicleView,
     WaveCount,
 )
+from ringroad.ship.store.difference import read_difference
 from ringroad.ship.store.evidence import read_reading, replay
 
+PlanGeneration = Annotated[int | None, Parameter(ge=1, le=2**31 - 1, description="Of a plan")]
 NUMBER_CHARS_MAX = 18  # digits that fit into 64 bits
 
 
@@ -133,6 +139,16 @@ def list_plans(ctx: Ctx, *, campaign_id: Id, limit: Limit = 20) -> list[PlanView
         return reading.campaign_plans(conn, campaign_id, limit=limit)
 
 
+@route("GET", "/campaigns/{campaign_id:str}/difference", role=Role.VIEWER, tag="ship", errors=[404])
+def get_difference(
+    ctx: Ctx, *, campaign_id: Id, older: PlanGeneration = None, newer: PlanGeneration = None
+) -> DifferenceView:
+    """Compare two plans: the newest with the one it was to take the place of, unless generations are named."""
+    with ctx.transaction() as conn:
+        found = read_difference(conn, campaign_id, older=older, newer=newer)
+    return msgspec.convert(msgspec.to_builtins(found), DifferenceView)
+
+
 @route("GET", "/campaigns/{campaign_id:str}/gate-decisions", role=Role.VIEWER, tag="ship")
 def list_gate_decisions(ctx: Ctx, *, campaign_id: Id, limit: Limit = 100) -> list[GateDecisionView]:
     """List what the gate decided, on which evidence, newest first."""
@@ -172,7 +188,7 @@ router = Router(
     "/",
     route_handlers=[
         list_vehicles, get_vehicle, list_campaigns, get_campaign, list_fleet_versions, list_ecus, list_reports,
-        list_vehicle_assignments, list_campaign_assignments, get_progress, list_plans, list_gate_decisions,
+        list_vehicle_assignments, list_campaign_assignments, get_progress, list_plans, get_difference, list_gate_decisions,
         list_readings, replay_reading,
     ],
 )  # fmt: skip

@@ -191,6 +191,35 @@ class PlanView(View, frozen=True, kw_only=True):
     approved_at: datetime | None
 
 
+class FieldChangeView(View, frozen=True, kw_only=True):
+    """One field that two plans have otherwise, in words."""
+
+    field: str
+    before: str
+    after: str
+
+
+class MoveView(View, frozen=True, kw_only=True):
+    """Vehicles that stand elsewhere in the newer plan; `kind` is joins, leaves or moves."""
+
+    kind: str
+    before: str
+    after: str
+    vehicles: int
+    examples: list[str]  # the first twenty by VIN
+
+
+class DifferenceView(View, frozen=True, kw_only=True):
+    """What sets the newer of two plans apart; generations name them."""
+
+    older: int
+    newer: int
+    fields: list[FieldChangeView]
+    findings_gone: list[str]
+    findings_new: list[str]
+    moves: list[MoveView]
+
+
 class GateDecisionView(View, frozen=True, kw_only=True):
     """What the gate decided, on which evidence, under which policy."""
 

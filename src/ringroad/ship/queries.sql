@@ -103,6 +103,25 @@ SELECT vin, verdict, reason, wave FROM campaign_target
  WHERE plan_id = :plan_id AND (:verdict::text IS NULL OR verdict = :verdict) AND vin > :after_vin
  ORDER BY vin LIMIT :rows_max;
 
+-- name: plan_of_generation$
+SELECT id FROM campaign_plan
+ WHERE campaign_id = :campaign_id AND (:generation::int IS NULL OR generation = :generation)
+ ORDER BY generation DESC LIMIT 1;
+
+-- name: target_changes
+WITH place AS (
+    SELECT plan_id, vin, CASE verdict WHEN 'match' THEN 'wave ' || wave ELSE verdict END AS place
+      FROM campaign_target WHERE plan_id IN (:older_id, :newer_id)),
+moved AS (
+    SELECT coalesce(o.vin, n.vin) AS vin, o.place AS before, n.place AS after,
+           row_number() OVER (PARTITION BY o.place, n.place ORDER BY coalesce(o.vin, n.vin)) AS number
+      FROM (SELECT vin, place FROM place WHERE plan_id = :older_id) AS o
+      FULL JOIN (SELECT vin, place FROM place WHERE plan_id = :newer_id) AS n ON n.vin = o.vin
+     WHERE o.place IS DISTINCT FROM n.place)
+SELECT before, after, count(*) AS vehicles,
+       array_agg(vin ORDER BY vin) FILTER (WHERE number <= :examples_max) AS examples
+  FROM moved GROUP BY before, after;
+
 -- name: campaign_assignments
 SELECT action_id, campaign_id, vin, wave, kind, state, state_detail, released_at, offered_at, deadline_at,
        began_at, last_report_at, finished_at, release_id, previous_release_id

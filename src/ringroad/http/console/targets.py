@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from litestar import Response
-from litestar.params import Parameter, QueryParameter
+from litestar.params import FromPath, Parameter, QueryParameter
 
 from ringroad.http.campaigns import QUERY_CHARS_SHOWN_MAX, completed, previewed
 from ringroad.http.console.render import page
@@ -14,6 +14,7 @@ from ringroad.http.context import Ctx
 from ringroad.http.routes import NAME_PATTERN
 from ringroad.kernel.errors import InvalidInput
 from ringroad.ship.query import QueryError, point_at
+from ringroad.ship.store.difference import read_difference
 
 Query = Annotated[str, QueryParameter(name="query", pattern=NAME_PATTERN, max_length=QUERY_CHARS_SHOWN_MAX)]
 Cursor = Annotated[int, Parameter(ge=0, le=QUERY_CHARS_SHOWN_MAX)]
@@ -38,4 +39,12 @@ def query_preview(ctx: Ctx, request: Req, programme_id: Programme, text: Query =
     return page("query_preview.html", account=request.user, found=found, mistake=mistake, shown_at=shown_at)
 
 
-handlers = [query_choices, query_preview]
+@shown("/campaigns/{campaign_id:str}/difference")
+def plan_difference(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Response[str]:
+    """What the newest plan changes."""
+    with ctx.transaction() as conn:
+        found = read_difference(conn, campaign_id)
+    return page("plan_difference.html", account=request.user, d=found)
+
+
+handlers = [query_choices, query_preview, plan_difference]

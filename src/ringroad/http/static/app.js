@@ -74,6 +74,7 @@ function pulse(text) {
 Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) =>
   !(name === "open" || (name === "class" && node.matches(".stop")));
 Idiomorph.defaults.callbacks.beforeNodeMorphed = (before, after) => {
+  if (before instanceof Element && before.matches(".loaded")) return before.id !== after.id;
   if (!(before instanceof Element) || !before.matches(".chart")) return true;
   if (before.dataset.chart !== after.dataset.chart) {
     before.dataset.chart = after.dataset.chart;
