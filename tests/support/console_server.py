@@ -22,10 +22,22 @@ START_S = 20.0
 
 
 @contextmanager
-def serving(database_url: str, var: Path, *, trusted_proxies: str = "") -> Iterator[str]:
+def serving(
+    database_url: str,
+    var: Path,
+    *,
+    trusted_proxies: str = "",
+    reports_per_min_max: int = 6_000,
+    with_gateways: bool = False,
+) -> Iterator[str]:
     """Serve the management API and console; yields the origin."""
-    settings = Settings(var=var, database_url=database_url, trusted_proxies=trusted_proxies)
-    app = create_app(settings, with_gateways=False)
+    settings = Settings(
+        var=var,
+        database_url=database_url,
+        trusted_proxies=trusted_proxies,
+        reports_per_min_max=reports_per_min_max,
+    )
+    app = create_app(settings, with_gateways=with_gateways)
     server = uvicorn.Server(
         uvicorn.Config(
             app, port=0, log_level="error", timeout_graceful_shutdown=1, lifespan="on", proxy_headers=False

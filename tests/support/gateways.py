@@ -21,6 +21,7 @@ from psycopg_pool import ConnectionPool
 
 from ringroad.http.device.app import GatewayConfig, Gateways
 from ringroad.http.device.native import ApplyManifest
+from ringroad.http.device.overload import LoadPolicy, Pressure
 from ringroad.http.device.steering import PollPolicy
 from ringroad.http.serving import UVICORN
 from ringroad.kernel.clock import Clock, SystemClock
@@ -28,6 +29,7 @@ from ringroad.storage.db import Connection, connect
 
 VIN = "WRRDEM00000000001"
 TOKEN = "token-of-vehicle-1"
+UNHURRIED = LoadPolicy(lag_ms=60_000)  # tests share the machine
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ def serving(
     poll_s: int = 2,
     clock: Clock | None = None,
     reports_per_min_max: int = 1_000,
+    load: LoadPolicy = UNHURRIED,
 ) -> Iterator[str]:
     """Run the gateways until the block ends; yield their origin."""
     pool: ConnectionPool[Connection] = ConnectionPool(
@@ -117,6 +120,7 @@ def serving(
         open_connection=lambda: connect(url),
         borrow=pool.connection,
         apply_manifest=apply_manifest,
+        pressure=Pressure(load),
     )
     server = uvicorn.Server(uvicorn.Config(gateways, port=0, lifespan="off", **UVICORN))
     ready = threading.Event()

@@ -191,6 +191,7 @@ def _make_gateways(ctx: Context) -> Gateways:
         open_connection=lambda: connect(ctx.settings.database_url),
         borrow=ctx.connection,
         apply_manifest=partial(accept_manifest, ctx.ids),
+        pressure=ctx.pressure,
     )
 
 

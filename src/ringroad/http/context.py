@@ -14,6 +14,7 @@ from psycopg_pool import ConnectionPool
 
 from ringroad.build.repository.store import OnlineSigners
 from ringroad.http.auth import Throttle
+from ringroad.http.device.overload import LoadPolicy, Pressure
 from ringroad.http.events import FactFeed
 from ringroad.kernel.clock import Clock, Ids, new_secret
 from ringroad.publish.horizon import Horizon
@@ -36,6 +37,7 @@ class Context:
     feed: FactFeed
     throttle: Throttle
     blobs: Blobs
+    pressure: Pressure  # of the gateways in this process
     load_signers: Callable[[], OnlineSigners] | None = None  # None: this server cannot publish
     secret: Callable[[int], bytes] = new_secret
     horizon: Horizon = field(default_factory=Horizon)
@@ -83,6 +85,7 @@ def make_context(
         pool=pool,
         feed=FactFeed(settings.database_url),
         throttle=Throttle(),
+        pressure=Pressure(LoadPolicy(lag_ms=settings.shed_lag_ms)),
         load_signers=load_signers,
         blobs=Blobs(settings.blob_url or settings.blobs.absolute().as_uri()),
     )

@@ -14,8 +14,9 @@ from ringroad.http.routes import Req, route
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """What a load balancer wants to know."""
 
-    status: str  # ok, degraded
+    status: str  # ok, overloaded, degraded
     database: bool
+    gateways: str  # ok, or what the process that answers turns away
     express: (
         bool  # polls and reports go past ASGI; False: something wraps the application, and they cost more
     )
@@ -23,14 +24,17 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 @route("GET", "/health", role=Role.VIEWER, tag="health", public=True)
 def get_health(ctx: Ctx, request: Req) -> Response[Health]:
-    """Answer 200 while everything works and 503 while the database does not."""
+    """Answer 200 while the server works, if overloaded, and 503 while the database does not."""
+    shed = ctx.pressure.shed
     express = EXTENSION in (request.scope.get("extensions") or {})
     try:
         with ctx.pool.connection(timeout=1.0) as conn:
             conn.execute("SELECT 1")
     except Exception:  # noqa: BLE001 - whatever is wrong, the answer is the same
-        return Response(Health(status="degraded", database=False, express=express), status_code=503)
-    return Response(Health(status="ok", database=True, express=express))
+        health = Health(status="degraded", database=False, gateways=shed.text, express=express)
+        return Response(health, status_code=503)
+    status = "overloaded" if shed else "ok"
+    return Response(Health(status=status, database=True, gateways=shed.text, express=express))
 
 
 handlers = [get_health]

@@ -105,6 +105,13 @@ class Settings:
         least=1,
         most=1_000_000,
     )
+    shed_lag_ms: int = _setting(
+        1_000,
+        "Milliseconds that a server process may be late, look after look, before it turns polls away; at four times"
+        " that, downloads too. Reports are taken as long as they fit into the queue.",
+        least=1,
+        most=60_000,
+    )
     session_h: int = _setting(12, "Hours a console login lasts.", least=1, most=720)
     telemetry_bytes_max: int = _setting(
         4 * 1024**3,

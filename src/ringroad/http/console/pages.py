@@ -36,7 +36,7 @@ def loop_page(ctx: Ctx, request: Req) -> Response[str]:
         laps = [_lap(ctx, conn, view) for view in reading.laps(conn, limit=LAPS_SHOWN)]
         facts = reading.facts(conn, limit=14)
     return page(
-        "loop.html", account=request.user, url=url_of(request), o=o, stops=_stops(o), laps=laps, facts=facts,
+        "loop.html", load=ctx.pressure.shed, account=request.user, url=url_of(request), o=o, stops=_stops(o), laps=laps, facts=facts,
         stages=[stage.value for stage in Stage],
     )  # fmt: skip
 

@@ -42,7 +42,7 @@ def fleet_page(ctx: Ctx, request: Req) -> Response[str]:
         }
     kept = {name: value for name, value in q.items() if value}
     return page(
-        "fleet.html", account=request.user, url=url_of(request), q=q, offset=offset, **values,
+        "fleet.html", load=ctx.pressure.shed, account=request.user, url=url_of(request), q=q, offset=offset, **values,
         newer=f"/fleet?{urlencode({**kept, 'offset': max(0, offset - ROWS)})}",
         older=f"/fleet?{urlencode({**kept, 'offset': offset + ROWS})}",
     )  # fmt: skip

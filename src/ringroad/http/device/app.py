@@ -18,12 +18,13 @@ import structlog
 from ringroad.http.device import native
 from ringroad.http.device.ddi_gateway import DdiGateway
 from ringroad.http.device.images import Blobs
+from ringroad.http.device.overload import LoadPolicy, Pressure, Shed, overload
 from ringroad.http.device.read_model import Device, Offer, ReadModel
 from ringroad.http.device.steering import Need, PollPolicy, Steering
 from ringroad.http.device.store import ReportWriter, keep_fresh
 from ringroad.http.device.wire import (
-    COME_BACK,
     Answer,
+    Header,
     Receive,
     Reply,
     Request,
@@ -34,14 +35,14 @@ from ringroad.http.device.wire import (
     refusal,
     send_answer,
 )
-from ringroad.kernel.clock import Clock
+from ringroad.kernel.clock import Clock, system_fraction
 from ringroad.kernel.errors import NotFound, RingroadError, Unavailable
 from ringroad.storage.db import Connection
 
 log = structlog.get_logger()
 
 NATIVE = "/uptane/v1/"
-_STARTING = problem(503, "starting", "the gateway is reading its vehicles", COME_BACK, hint="come back")
+RETRY_S = 5  # seconds until a device that could not be answered asks again, at least
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +68,19 @@ class Gateways:
         open_connection: Callable[[], Connection],
         borrow: Callable[[], AbstractContextManager[Connection]],
         apply_manifest: native.ApplyManifest | None = None,
+        pressure: Pressure | None = None,
+        fraction: Callable[[], float] = system_fraction,
     ) -> None:
         self.config = config
         self.blobs = blobs
         self.clock = clock
         self.model = ReadModel()
         self.steering = Steering(config.polls, clock=clock, vehicles=self.model.vehicles)
-        self.writer = ReportWriter(open_connection, clock=clock)
+        self.pressure = pressure or Pressure(LoadPolicy())
+        self._fraction = fraction
+        self.writer = ReportWriter(
+            open_connection, clock=clock, rows_max=self.pressure.policy.reports_waiting_max
+        )
         self._open_connection = open_connection
         self._native = native.NativeGateway(self, borrow, apply_manifest)
         self._ddi = DdiGateway(self, borrow)
@@ -85,6 +92,9 @@ class Gateways:
         self._tasks = [
             asyncio.create_task(keep_fresh(self.model, self._open_connection)),
             asyncio.create_task(self.writer.run()),
+            asyncio.create_task(
+                self.pressure.watch(clock=self.clock, waiting=lambda: self.writer.rows, changed=self._ease)
+            ),
         ]
 
     async def stop(self) -> None:
@@ -122,15 +132,29 @@ class Gateways:
             answer = self.refuse(path, error)
         except psycopg.Error as error:  # only before an answer has begun: images need no database by then
             log.warning("database unavailable", path=path, detail=str(error))
-            answer = refusal(Unavailable("the database does not answer", hint="come back"))
+            answer = self.refuse(path, Unavailable("the database does not answer", hint="come back"))
         if answer is not None:
             await send_answer(send, answer)
 
-    @staticmethod
-    def refuse(path: str, error: RingroadError) -> Answer:
+    def refuse(self, path: str, error: RingroadError) -> Answer:
         """Log and return what an error of ours means to a device."""
         log.info("device refused", path=path, code=error.code, reason=error.message, detail=error.detail)
-        return refusal(error)
+        return refusal(error, self._come_back())
+
+    def turned_away(self, vin: str, device: Device, what: Shed) -> Answer | None:
+        """Return what a device is answered whose request is let go for the load, or None."""
+        if self.pressure.shed < what or (device.offer is not None and device.offer.kind == "cancel"):
+            return None
+        wait_s = max(RETRY_S, self.steering.wait_s(vin, device.need))
+        return refusal(overload(), (b"retry-after", b"%d" % wait_s))
+
+    def _ease(self, shed: Shed) -> None:
+        self.steering.doublings = int(shed)
+
+    def _come_back(self) -> Header:
+        """Return when to ask again: a while, and a part of the time that the fleet takes to come back."""
+        spread_s = max(RETRY_S, self.model.vehicles_known // self.config.polls.polls_per_s_max)
+        return (b"retry-after", b"%d" % (RETRY_S + int(self._fraction() * spread_s)))
 
     async def settled(self, request: Request) -> Answer:
         """Return what `express` answers to a poll or report whose body is whole."""
@@ -150,7 +174,9 @@ class Gateways:
         A wrong token and an unknown device get the same answer.
         """
         if not self.model.fresh:
-            return _STARTING
+            return problem(
+                503, "starting", "the gateway is reading its vehicles", self._come_back(), hint="come back"
+            )
         value = header(request.headers, b"authorization") or b""
         device = self.model.devices.get(vin)
         token = value[len(scheme) :] if value[: len(scheme)].lower() == scheme.lower() else b""

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 
 from ringroad.http.device import ddi
 from ringroad.http.device.images import legacy_digests, send_image
+from ringroad.http.device.overload import Shed
 from ringroad.http.device.read_model import Device, Offer, Telling
 from ringroad.http.device.steering import Need, is_told
 from ringroad.http.device.store import SQL, NewReport
@@ -116,6 +117,8 @@ class DdiGateway:
 
     def _poll(self, request: Request, vin: str, device: Device) -> Answer:
         gateways = self._gateways
+        if (away := gateways.turned_away(vin, device, Shed.POLLS)) is not None:
+            return away
         found = self._shown(device)
         need = device.need if found is None or found[0] != "confirmationBase" else Need.CHOSEN
         if found is None and device.offer is not None:
@@ -217,6 +220,8 @@ class DdiGateway:
     async def _artifact(
         self, scope: Scope, send: Send, vin: str, device: Device, *, module: str, filename: str
     ) -> Answer | None:
+        if (away := self._gateways.turned_away(vin, device, Shed.DOWNLOADS)) is not None:
+            return away
         artifact = await self._module(vin, device, module)
         if filename == artifact.filename:
             return await send_image(

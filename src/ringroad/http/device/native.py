@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ringroad.http.device.images import send_image
+from ringroad.http.device.overload import Shed, overload
 from ringroad.http.device.shared_reads import SharedReads
 from ringroad.http.device.steering import is_told
 from ringroad.http.device.store import SQL, NewReport
@@ -100,7 +101,7 @@ class NativeGateway:
             case ("PUT", ["vehicles", vin, "manifest"]):
                 return await self._manifest(request, receive, vin)
             case ("GET" | "HEAD", ["image", "targets", filename]):
-                return await self._image(scope, send, filename)
+                return await self._image(request, scope, send, filename)
             case ("GET", ["image", filename]):
                 return await self._metadata("image", "", filename)
             case ("GET", ["director", vin, filename]):
@@ -118,6 +119,8 @@ class NativeGateway:
         return self._gateways.authenticate(request, vin, scheme=b"Bearer ")
 
     def _poll(self, request: Request, vin: str, device: Device) -> Answer:
+        if (away := self._gateways.turned_away(vin, device, Shed.POLLS)) is not None:
+            return away
         offer, need = self._gateways.offer_now(device)
         poll_s = self._gateways.steering.wait_s(vin, need)
         what = b"idle" if offer is None else b"%b-%d" % (offer.kind.encode(), offer.action_id)
@@ -188,7 +191,9 @@ class NativeGateway:
         with self._borrow() as conn:
             self._apply_manifest(conn, vin, body, self._gateways.clock.now())
 
-    async def _image(self, scope: Scope, send: Send, filename: str) -> Answer | None:
+    async def _image(self, request: Request, scope: Scope, send: Send, filename: str) -> Answer | None:
+        if self._gateways.pressure.shed >= Shed.DOWNLOADS:  # whose it is, an image does not know
+            return self._gateways.refuse(request.path, overload())
         parsed = _IMAGE_FILE.fullmatch(filename)
         if parsed is None:
             raise NotFound("no such image", hint="images are named <sha256>.<filename>")

@@ -126,6 +126,7 @@ class ReadModel:
     def __init__(self) -> None:
         self.devices: dict[str, Device] = {}
         self.vehicles = [0] * len(Need)  # how many there are of each need, by the database
+        self.vehicles_known = 0  # at the last time that everything was known
         self.fresh = False
         self.seq = 0  # the highest change number seen
         self.terms: dict[str, Terms] = {}  # by campaign that runs
@@ -179,6 +180,7 @@ class ReadModel:
 
     def drop(self) -> None:
         """Forget everything: the feed broke, so nothing here can be trusted."""
+        self.vehicles_known = len(self.devices) if self.fresh else self.vehicles_known
         self.fresh = False
         self.seq = 0
         self.devices.clear()

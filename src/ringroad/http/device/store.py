@@ -31,7 +31,6 @@ Settle = Callable[[RingroadError | None], None]
 
 FLUSH_EVERY_S = 0.01  # seconds; a commit costs 300 µs, so it should be shared; no vehicle waits for 10 ms
 FLUSH_WRITES_MAX = 1_000  # devices' writes per transaction
-QUEUE_ROWS_MAX = 50_000  # rows waiting; beyond it devices are asked to come back later
 SEQ_SLACK = 1_000  # numbers looked at again where nobody told from which on
 DEBOUNCE_S = 0.05  # seconds; a burst of changes is read once
 LISTEN_S = 1.0  # seconds one wait for a notification may take; bounds how long a stop takes
@@ -95,11 +94,12 @@ class ReportWriter:
     Invariant: what one device sent never keeps another's report from being stored.
     """
 
-    def __init__(self, open_connection: Opener, *, clock: Clock) -> None:
+    def __init__(self, open_connection: Opener, *, clock: Clock, rows_max: int) -> None:
         self._open_connection = open_connection
         self._clock = clock
         self._waiting: list[_Waiting] = []
-        self._rows = 0
+        self._rows_max = rows_max  # waiting; beyond it devices are asked to come back later
+        self.rows = 0  # waiting, or on their way to the database
         self._wake = asyncio.Event()
         self._conn: Connection | None = None
 
@@ -112,7 +112,7 @@ class ReportWriter:
             InvalidInput: these reports cannot be stored; sending them again will not help.
             Unavailable: the queue is full; nothing was taken.
         """
-        if self._rows + len(reports) > QUEUE_ROWS_MAX:
+        if self.rows + len(reports) > self._rows_max:
             raise Unavailable("too many reports are waiting", hint="come back later", code="overload")
         rows, wakes = [], False
         closes: tuple[Closing, ...] = ()
@@ -125,7 +125,7 @@ class ReportWriter:
             elif report.kind == "config":
                 configs = (*configs, report)
         self._waiting.append(_Waiting(b",".join(rows), len(reports), wakes, closes, configs, settle))
-        self._rows += len(reports)
+        self.rows += len(reports)
         self._wake.set()
 
     async def write(self, reports: list[NewReport]) -> None:
@@ -154,8 +154,8 @@ class ReportWriter:
             self._disconnect()
 
     async def _flush(self, batch: list[_Waiting]) -> None:
-        self._rows -= sum([each.size for each in batch])
         refusal = await asyncio.to_thread(self._store, batch)
+        self.rows -= sum([each.size for each in batch])
         if isinstance(refusal, InvalidInput) and len(batch) > 1:
             for each in batch:  # one of them is to blame: each for itself
                 _settle(each.settle, await asyncio.to_thread(self._store, [each]))

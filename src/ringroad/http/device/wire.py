@@ -83,10 +83,10 @@ def problem(status: int, code: str, message: str, *headers: Header, hint: str = 
     return Answer(status, body, (JSON, *headers))
 
 
-def refusal(error: RingroadError) -> Answer:
+def refusal(error: RingroadError, come_back: Header = COME_BACK) -> Answer:
     """Return what an error of ours means to a device."""
     status = STATUS.get(error.kind, 500)
-    headers = (COME_BACK,) if status == 503 else ()
+    headers = (come_back,) if status == 503 else ()
     return problem(status, error.code, error.message, *headers, hint=error.hint)
 
 
