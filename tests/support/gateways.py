@@ -106,6 +106,7 @@ def serving(
     clock: Clock | None = None,
     reports_per_min_max: int = 1_000,
     load: LoadPolicy = UNHURRIED,
+    silence_s_max: float = 3_600.0,  # some tests turn minutes by hand
 ) -> Iterator[str]:
     """Run the gateways until the block ends; yield their origin."""
     pool: ConnectionPool[Connection] = ConnectionPool(
@@ -113,7 +114,9 @@ def serving(
     )
     gateways = Gateways(
         GatewayConfig(
-            polls=PollPolicy(poll_s=poll_s, poll_busy_s=1), reports_per_min_max=reports_per_min_max
+            polls=PollPolicy(poll_s=poll_s, poll_busy_s=1),
+            reports_per_min_max=reports_per_min_max,
+            silence_s_max=silence_s_max,
         ),
         blobs=blobs,
         clock=clock or SystemClock(),

@@ -19,7 +19,7 @@ from ringroad.http.events import FactFeed
 from ringroad.kernel.clock import Clock, Ids, new_secret
 from ringroad.publish.horizon import Horizon
 from ringroad.storage.blobs import Blobs
-from ringroad.storage.db import Connection, transaction
+from ringroad.storage.db import CUT_NETWORK, Connection, transaction
 from ringroad.storage.settings import Settings
 
 POOL_CONNECTIONS_MAX = 12  # of PostgreSQL's 100; worker and gateways need some too
@@ -67,7 +67,12 @@ def make_context(
     settings: Settings, *, clock: Clock, ids: Ids, load_signers: Callable[[], OnlineSigners] | None = None
 ) -> Context:
     """Return a context whose pool is still closed."""
-    kwargs: dict[str, Any] = {"autocommit": True, "row_factory": dict_row, "connect_timeout": 5}
+    kwargs: dict[str, Any] = {
+        "autocommit": True,
+        "row_factory": dict_row,
+        "connect_timeout": 5,
+        **CUT_NETWORK,
+    }
     pool: ConnectionPool[Connection] = ConnectionPool(
         settings.database_url,
         kwargs=kwargs,

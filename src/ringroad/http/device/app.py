@@ -51,6 +51,9 @@ class GatewayConfig:
 
     polls: PollPolicy
     reports_per_min_max: int  # of one vehicle; beyond, it is asked to wait
+    silence_s_max: float = (
+        20.0  # seconds without a word from the database; one change of a million vehicles takes ten
+    )
     public_url: str = ""  # origin in links; empty: the Host the device used
 
 
@@ -90,7 +93,7 @@ class Gateways:
     async def start(self) -> None:
         """Start following the database and writing reports."""
         self._tasks = [
-            asyncio.create_task(keep_fresh(self.model, self._open_connection)),
+            asyncio.create_task(keep_fresh(self.model, self._open_connection, self.clock)),
             asyncio.create_task(self.writer.run()),
             asyncio.create_task(
                 self.pressure.watch(clock=self.clock, waiting=lambda: self.writer.rows, changed=self._ease)
@@ -173,7 +176,7 @@ class Gateways:
 
         A wrong token and an unknown device get the same answer.
         """
-        if not self.model.fresh:
+        if not self.model.fresh or self.clock.monotonic_s() - self.model.heard_s > self.config.silence_s_max:
             return problem(
                 503, "starting", "the gateway is reading its vehicles", self._come_back(), hint="come back"
             )

@@ -2,7 +2,8 @@
 
 Not a cache: a poll that is not answered from here is not answered at all.
 When the feed from the database breaks the model is dropped, and polls get 503 until it is whole again,
-because an old offer must never be handed out (a halted campaign would go on).
+because an old offer must never be handed out (a halted campaign would go on). A network that is cut breaks nothing
+that could be seen: so a model that was not heard of for a while counts as broken too.
 
 Invariants:
     An action that was closed here is never offered again, whatever the database still says.
@@ -128,6 +129,7 @@ class ReadModel:
         self.vehicles = [0] * len(Need)  # how many there are of each need, by the database
         self.vehicles_known = 0  # at the last time that everything was known
         self.fresh = False
+        self.heard_s = 0.0  # on the monotonic clock: nothing that was told before is missing here
         self.seq = 0  # the highest change number seen
         self.terms: dict[str, Terms] = {}  # by campaign that runs
         self._openings: dict[tuple[str, tzinfo], tuple[bool, datetime]] = {}  # may it be told, and until when

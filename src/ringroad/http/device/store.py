@@ -227,27 +227,30 @@ def _settle(settle: Settle, refusal: RingroadError | None) -> None:
         log.exception("a report was settled and its answer failed")
 
 
-async def keep_fresh(model: ReadModel, open_connection: Opener) -> None:
+async def keep_fresh(model: ReadModel, open_connection: Opener, clock: Clock) -> None:
     """Follow the change feed until cancelled; drop the model whenever the feed breaks."""
     while True:
         try:
-            await _follow(model, open_connection)
+            await _follow(model, open_connection, clock)
         except (psycopg.Error, Unavailable, OSError) as error:
             model.drop()
             log.warning("read model dropped", reason=str(error).split("\n", maxsplit=1)[0])
             await asyncio.sleep(RETRY_S)
 
 
-async def _follow(model: ReadModel, open_connection: Opener) -> None:
+async def _follow(model: ReadModel, open_connection: Opener, clock: Clock) -> None:
+    asked_s = clock.monotonic_s()
     conn = await asyncio.to_thread(open_connection)
     try:
         await asyncio.to_thread(_listen, conn)
         await asyncio.to_thread(_load, conn, model, after_seq=0)
         gc.freeze()  # a million small objects that live as long as we do: no collection need visit them
+        model.heard_s = asked_s
         model.fresh = True
         log.info("read model loaded", devices=len(model.devices))
         quiet_s = 0.0
         while True:
+            asked_s = clock.monotonic_s()  # what is heard from now on is at least as new as this
             told = [parse_notice(payload) for payload in await asyncio.to_thread(_notices, conn)]
             quiet_s = 0.0 if told else quiet_s + LISTEN_S
             for notice in told:
@@ -257,10 +260,12 @@ async def _follow(model: ReadModel, open_connection: Opener) -> None:
             if froms:
                 await asyncio.sleep(DEBOUNCE_S)
             elif quiet_s < RELOAD_S:
+                model.heard_s = asked_s
                 continue
             quiet_s = 0.0
             after_seq = min(froms, default=model.seq - SEQ_SLACK)
             await asyncio.to_thread(_load, conn, model, after_seq=max(1, after_seq))
+            model.heard_s = asked_s
     finally:
         with contextlib.suppress(psycopg.Error):
             conn.close()
@@ -271,7 +276,11 @@ def _listen(conn: Connection) -> None:
 
 
 def _notices(conn: Connection) -> list[str]:
-    return [notify.payload for notify in conn.notifies(timeout=LISTEN_S, stop_after=1)]
+    """Wait for a notice; where none comes, make sure that the database is still there to send one."""
+    told = [notify.payload for notify in conn.notifies(timeout=LISTEN_S, stop_after=1)]
+    if not told:
+        conn.execute("SELECT")
+    return told
 
 
 def _load(conn: Connection, model: ReadModel, *, after_seq: int) -> None:

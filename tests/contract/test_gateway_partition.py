@@ -1,0 +1,84 @@
+"""Two gateways over one database, one of which is cut off from it without a word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from support.gateways import TOKEN, VIN, FolderBlobs, eventually, fill, rows, serving
+from support.partition import namespace, way_through, way_to
+
+pytestmark = pytest.mark.engines
+Do = Callable[[], None]
+
+
+@contextmanager
+def frozen(url: str) -> Iterator[tuple[str, Do, Do]]:
+    """A way to the database on which everything stands still; nobody's kernel notices."""
+    with way_to(url) as way:
+        yield way.url(), way.cut, way.mend
+
+
+@contextmanager
+def unplugged(url: str) -> Iterator[tuple[str, Do, Do]]:
+    """A way to the database over a pair of interfaces, one of which goes down."""
+    try:
+        with namespace() as made, way_through(made, url) as through:
+            yield through, made.cut, made.mend
+    except PermissionError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("way", [frozen, unplugged])
+def test_a_gateway_that_is_cut_off_offers_nothing_and_acknowledges_nothing(
+    pg_url: str, tmp_path: Path, way: Any
+) -> None:
+    blobs = FolderBlobs(tmp_path)
+    action = fill(pg_url, blobs, b"image")
+    with (
+        way(pg_url) as (through, cut, mend),
+        serving(pg_url, blobs) as here,
+        serving(through, blobs, silence_s_max=2.0) as there,
+        httpx.Client(headers={"Authorization": f"TargetToken {TOKEN}"}, timeout=2.0) as client,
+    ):
+        path = f"/DEFAULT/controller/v1/{VIN}"
+
+        def links(origin: str) -> Any:
+            answer = client.get(origin + path)
+            return answer.json()["_links"] if answer.status_code == 200 else {}
+
+        def report(origin: str, about: str, step: str) -> int:
+            status = {"execution": "proceeding", "details": [step]}
+            url = f"{origin}{path}/{about}/{action}/feedback"
+            try:
+                return client.post(url, json={"status": status}).status_code
+            except httpx.TimeoutException:
+                return 0
+
+        assert "deploymentBase" in links(here)
+        assert "deploymentBase" in links(there)
+        cut()
+        assert report(there, "deploymentBase", "while it does not know") in (0, 503)
+        with psycopg.connect(pg_url, autocommit=True) as conn:
+            conn.execute("UPDATE assignment SET state = 'cancelling'")
+        assert eventually(lambda: "cancelAction" in links(here))
+        assert eventually(lambda: client.get(there + path).status_code == 503, within_s=60)
+        assert links(there) == {}
+        assert report(there, "deploymentBase", "while it knows") == 503
+        assert [row for row in stored(pg_url) if row == "while it knows"] == []
+        mend()
+        assert eventually(lambda: "cancelAction" in links(there), within_s=60)
+        for origin in (here, there):
+            assert report(origin, "cancelAction", "after it") == 200
+            assert report(origin, "deploymentBase", "while it does not know") == 200
+    assert sorted(stored(pg_url)) == ["after it", "while it does not know"]
+
+
+def stored(url: str) -> list[str]:
+    return [row["step"] for row in rows(url, "SELECT body -> 'details' ->> 0 AS step FROM device_report")]
