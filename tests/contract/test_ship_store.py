@@ -12,6 +12,7 @@ import pytest
 
 from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
+from ringroad.kernel.hours import Window
 from ringroad.loop.campaigns import create_campaign, plan_campaign
 from ringroad.ship import store
 from ringroad.ship.gate import GatePolicy
@@ -19,7 +20,7 @@ from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import PlanRequest, WaveSize
 from ringroad.ship.query import QueryError
 from ringroad.ship.store.reports import ManifestResult
-from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.db import Connection, connect, load_queries, transaction
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme, vin, wait_for_locks
 from support.manifests import manifest_of
 
@@ -341,6 +342,16 @@ def test_the_database_allows_one_open_action_per_vehicle(story: Story) -> None:
             "INSERT INTO assignment (campaign_id, vin, wave, kind, state) VALUES (%s, %s, 1, 'rollback', 'offered')",
             [story.campaign_id, vin(0)],
         )
+
+
+def test_the_gateways_read_the_terms_that_a_plan_asks_for(story: Story) -> None:
+    add_vehicles(story.conn, range(4))
+    window = Window(hours=("22:00-05:00",), time_zone="Europe/Oslo")
+    story.start(urgency="soft", consent=True, window=window, vehicle_deadline_s=86_400)
+    (terms,) = load_queries("ringroad.http.device").terms(story.conn, known=[])
+    assert (terms["urgency"], terms["consent"]) == ("soft", True)
+    assert terms["window"] == {"hours": ["22:00-05:00"], "quiet": [], "time_zone": "Europe/Oslo"}
+    assert terms["install_s"] > 0
 
 
 def test_a_time_zone_is_set_for_those_that_a_query_selects_and_said_once(story: Story) -> None:

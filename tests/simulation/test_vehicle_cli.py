@@ -47,6 +47,24 @@ def test_a_driver_is_asked_before_the_download_and_before_the_installation(world
     assert asyncio.run(world.drive()) == "SUCCEEDED"
 
 
+@pytest.mark.parametrize("agreed_to", [None, "--download-only"])
+def test_a_driver_who_declines_ends_the_update_and_nothing_is_installed(
+    world: World, agreed_to: str | None
+) -> None:
+    world.order(action_id=17)
+    drive_until_consent(world, "download")
+    if agreed_to:
+        assert vehicle(world, "consent", "17", agreed_to) == 0
+        assert drive_until_consent(world, "install") == "READY"
+    assert vehicle(world, "consent", "16", "--deny") == 0  # of another update
+    waits_for, state = ("install", "READY") if agreed_to else ("download", "AWAITING_CONSENT")
+    assert drive_until_consent(world, waits_for) == state
+    assert vehicle(world, "consent", "17", "--deny") == 0
+    assert asyncio.run(world.drive()) == "CANCELLED"
+    assert world.versions() == {"1.0.0"}
+    assert vehicle(world, "status") == 0
+
+
 def test_status_names_the_reason_for_waiting(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.order(action_id=17)
     drive_until_consent(world, "download")

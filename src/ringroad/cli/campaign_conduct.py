@@ -1,4 +1,4 @@
-"""How a campaign goes about it, on the command line: when vehicles may begin, and who is served first. Pure."""
+"""How a campaign goes about it, on the command line: when vehicles may begin, who is served first, who is asked. Pure."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ _OPTIONS = (
         type=click.IntRange(0, PRIORITY_MAX),
         help="Where campaigns share vehicles, the higher is served first.  [default: 0]",
     ),
+    click.option("--soft", is_flag=True, help="Let a device on DDI decide when it downloads and installs."),
+    click.option("--consent", is_flag=True, help="Ask each driver first, unless they agreed to all updates."),
     click.option(
         "--recall",
         is_flag=True,
         help="An emergency: served first, in place of what waits; its approval is one of its own.",
     ),
 )
-_NAMES = ("hours", "quiet_hours", "time_zone", "priority", "recall")
+_NAMES = ("hours", "quiet_hours", "time_zone", "priority", "recall", "soft", "consent")
 
 
 def conducted(command: F) -> F:
@@ -46,7 +48,9 @@ def conduct_body(given: dict[str, Any]) -> dict[str, Any]:
         InvalidInput: an option needs another one.
     """
     asked = {name: given.pop(name) for name in _NAMES}
-    body: dict[str, Any] = {name: asked[name] for name in ("priority", "recall") if asked[name]}
+    body: dict[str, Any] = {name: asked[name] for name in ("priority", "recall", "consent") if asked[name]}
+    if asked["soft"]:
+        body["urgency"] = "soft"
     if asked["hours"] or asked["quiet_hours"]:
         body["window"] = {
             "hours": list(asked["hours"]),

@@ -73,18 +73,31 @@ def status(shell: Shell, folder: Path) -> None:
 @click.argument("action_id", type=int)
 @click.option("--download-only", is_flag=True, help="Agree to the download, not yet to the installation.")
 @click.option("--hours", default=72, show_default=True, help="How long the agreement holds.")
+@click.option("--deny", is_flag=True, help="Decline the update, unless its installation has begun.")
 @click.pass_obj
-def consent(shell: Shell, folder: Path, action_id: int, download_only: bool, hours: int) -> None:  # noqa: FBT001 - click's form
+def consent(
+    shell: Shell,
+    folder: Path,
+    *,
+    action_id: int,
+    download_only: bool,
+    hours: int,
+    deny: bool,
+) -> None:
     """Agree to update ACTION_ID, as its driver; for vehicles with consent = "ask"."""
     read_config(folder)
     if not 1 <= hours <= 24 * 365:
         raise InvalidInput("hours must be between 1 and 8760")
     given = ConsentGiven(
         action_id=action_id,
-        install=not download_only,
+        install=not download_only and not deny,
         expires_at=shell.clock.now() + timedelta(hours=hours),
+        denied=deny,
     )
     replace_file(folder / CONSENT_NAME, msgspec.json.encode(given), durability="fsync")
+    if deny:
+        shell.show(given, text=f"declined update {action_id}")
+        return
     what = "downloading" if download_only else "downloading and installing"
     shell.show(given, text=f"agreed to {what} update {action_id} until {given.expires_at:%Y-%m-%d %H:%M} UTC")
 

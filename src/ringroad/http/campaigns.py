@@ -50,7 +50,7 @@ from ringroad.ship.guard import (
     default_margin_milli,
 )
 from ringroad.ship.model import Campaign
-from ringroad.ship.plan import PRIORITY_MAX, PlanRequest, WaveSize
+from ringroad.ship.plan import PRIORITY_MAX, PlanRequest, Urgency, WaveSize
 from ringroad.ship.query import QueryError, parse_query, point_at
 from ringroad.ship.ramp import HARMED_MAX, HarmBudget
 from ringroad.storage.db import Connection
@@ -164,6 +164,8 @@ class NewPlan(Command, frozen=True, kw_only=True):
     window: InstallWindow | None = None
     priority: Annotated[int, Meta(ge=0, le=PRIORITY_MAX)] = 0
     recall: bool = False
+    urgency: Urgency = "forced"
+    consent: bool = False
     generation: Generation = None
 
 
@@ -344,6 +346,8 @@ def plan_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[NewPla
         window=data.window.window() if data.window else None,
         priority=data.priority,
         recall=data.recall,
+        urgency=data.urgency,
+        consent=data.consent,
     )
     with ctx.connection() as conn:
         generation = data.generation or store.read_campaign(conn, campaign_id).generation

@@ -41,6 +41,7 @@ INSTALL_S_PER_MB = {"ab": 0.05, "inplace": 1.0}
 INSTALL_S_PER_ECU = {"ab": 15, "inplace": 60}
 
 Stratum = Literal["variant", "region", "gateway"]
+Urgency = Literal["forced", "soft"]
 Verdict = Literal["match", "control", "already_installed", "mismatch", "unknown"]
 
 
@@ -82,6 +83,8 @@ class PlanRequest:
         ramp: a budget of harm that sets the pace instead of waves; None for waves.
         priority: who is served first where campaigns share vehicles; 0 is last.
         recall: an emergency, served before every priority and in place of what waits at the vehicle.
+        urgency: how a DDI device is told; ``soft`` leaves it to the device when it downloads and installs.
+        consent: a DDI device is shown the update only to confirm it, unless its driver agreed to all updates.
     """
 
     query: str
@@ -96,6 +99,8 @@ class PlanRequest:
     ramp: HarmBudget | None = None
     priority: int = 0
     recall: bool = False
+    urgency: Urgency = "forced"
+    consent: bool = False
 
     @property
     def level(self) -> int:

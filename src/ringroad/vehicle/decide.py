@@ -63,6 +63,7 @@ class Facts:
         refusal: the precondition that does not hold, or None.
         may_download: consent to fetch.
         may_install: consent to install.
+        denied: the driver declined this update.
     """
 
     now: datetime
@@ -71,6 +72,7 @@ class Facts:
     refusal: Refusal | None
     may_download: bool
     may_install: bool
+    denied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,8 @@ def next_step(state: CampaignState, facts: Facts) -> Step:
                 return _move("SUCCEEDED", facts, code="already_installed")
             return _move("AWAITING_CONSENT", facts)
         case "AWAITING_CONSENT":
+            if facts.denied:
+                return _deny(facts)
             if not facts.may_download:
                 return Wait("consent", "waiting for consent to download", "download")
             return _move("DOWNLOADING", facts)
@@ -263,7 +267,13 @@ def _stage(state: CampaignState, facts: Facts) -> Step:
     return _move("READY", facts)
 
 
+def _deny(facts: Facts) -> Step:
+    return _move("CANCELLED", facts, code="consent_denied", detail="declined by its driver")
+
+
 def _begin(state: CampaignState, facts: Facts) -> Step:
+    if facts.denied:
+        return _deny(facts)
     if not facts.may_install:
         return Wait("consent", "waiting for consent to install", "install")
     if facts.refusal is not None:

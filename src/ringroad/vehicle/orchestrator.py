@@ -53,6 +53,11 @@ _log = structlog.get_logger(__name__)
 Consent = Callable[[int], tuple[bool, bool]]  # action id -> (may download, may install)
 
 
+def never_denied(_: int) -> bool:
+    """Decline nothing."""
+    return False
+
+
 def always_consent(_: int) -> tuple[bool, bool]:
     """Agree to everything, for vehicles whose owner agreed in advance and for plants."""
     return True, True
@@ -72,6 +77,7 @@ class Vehicle:
         gateway: to the server.
         signals: VSS samples for preconditions.
         consent: what the driver agreed to.
+        denied: whether the driver declined an action.
         clock: real or simulated.
         ids: for the journal's epoch.
         fraction: random numbers in [0, 1) for jitter.
@@ -94,6 +100,7 @@ class Vehicle:
     ids: Ids
     fraction: Callable[[], float]
     consent: Consent = always_consent
+    denied: Callable[[int], bool] = never_denied
     durability: Durability = "fsync"
     hook: RecordHook | None = None
     observer: Observer | None = None
@@ -237,6 +244,7 @@ class Orchestrator:
             Facts(
                 now=now, command=self._command, stored=self._executor.stored(),
                 refusal=self._refusal(state), may_download=may_download, may_install=may_install,
+                denied=vehicle.denied(state.action_id or 0),
             ),
         )  # fmt: skip
 

@@ -121,6 +121,7 @@ async def open_vehicle(
                 gateway=gateway,
                 signals=surroundings.signals,
                 consent=_consent(folder, config, surroundings.clock),
+                denied=_denial(folder),
                 clock=surroundings.clock,
                 ids=surroundings.ids,
                 fraction=surroundings.fraction,
@@ -144,11 +145,12 @@ async def open_vehicle(
 
 
 class ConsentGiven(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the driver agreed to; written by `ringroad vehicle consent`."""
+    """What the driver agreed to or declined; written by `ringroad vehicle consent`."""
 
     action_id: int
     install: bool
     expires_at: datetime
+    denied: bool = False
 
 
 def _consent(folder: Path, config: VehicleConfig, clock: Clock) -> Consent:
@@ -156,14 +158,29 @@ def _consent(folder: Path, config: VehicleConfig, clock: Clock) -> Consent:
         return always_consent
 
     def asked(action_id: int) -> tuple[bool, bool]:
-        try:
-            given = msgspec.json.decode((folder / CONSENT_NAME).read_bytes(), type=ConsentGiven)
-        except (OSError, msgspec.MsgspecError):
-            return False, False
-        valid = given.action_id == action_id and clock.now() < given.expires_at
-        return valid, valid and given.install
+        given = _word(folder, action_id)
+        valid = given is not None and not given.denied and clock.now() < given.expires_at
+        return valid, valid and given is not None and given.install
 
     return asked
+
+
+def _denial(folder: Path) -> Callable[[int], bool]:
+    """Return what tells whether the driver declined an update; whatever else was set, a no is a no."""
+
+    def denied(action_id: int) -> bool:
+        given = _word(folder, action_id)
+        return given is not None and given.denied
+
+    return denied
+
+
+def _word(folder: Path, action_id: int) -> ConsentGiven | None:
+    try:
+        given = msgspec.json.decode((folder / CONSENT_NAME).read_bytes(), type=ConsentGiven)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return given if given.action_id == action_id else None
 
 
 # Telemetry ------------------------------------------------------------------------------------------

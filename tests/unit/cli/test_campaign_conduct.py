@@ -10,7 +10,16 @@ from ringroad.kernel.errors import InvalidInput
 
 
 def options(**given: Any) -> dict[str, Any]:
-    return {"hours": (), "quiet_hours": (), "time_zone": None, "priority": None, "recall": False, **given}
+    return {
+        "hours": (),
+        "quiet_hours": (),
+        "time_zone": None,
+        "priority": None,
+        "recall": False,
+        "soft": False,
+        "consent": False,
+        **given,
+    }
 
 
 def test_the_options_of_a_window_become_a_request_and_are_used_up() -> None:
@@ -39,6 +48,13 @@ def test_priority_and_recall_are_asked_for_and_told() -> None:
     assert conduct_lines({"request": {"priority": 3}}) == [("served", "with priority 3")]
     told = conduct_lines({"request": {"priority": 3, "recall": True}})
     assert told == [("served", "as an emergency recall, before all others and in place of what waits")]
+
+
+def test_consent_and_urgency_are_asked_for_and_told() -> None:
+    asked = conduct_body(options(soft=True, consent=True))
+    assert asked == {"consent": True, "urgency": "soft"}
+    assert [name for name, _ in conduct_lines({"request": asked})] == ["urgency", "consent"]
+    assert conduct_lines({"request": {"urgency": "forced", "consent": False}}) == []
 
 
 def test_a_time_zone_without_hours_is_refused() -> None:

@@ -16,6 +16,10 @@ def conduct_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         lines.append(("served", "as an emergency recall, before all others and in place of what waits"))
     elif request.get("priority"):
         lines.append(("served", f"with priority {request['priority']}"))
+    if request.get("urgency", "forced") != "forced":
+        lines.append(("urgency", f"{request['urgency']}: a device on DDI decides when"))
+    if request.get("consent"):
+        lines.append(("consent", "each driver is asked first, unless they agreed to all updates"))
     return lines
 
 
