@@ -13,6 +13,7 @@ BENCHMARKS = (
     "vecu_transfer",
     "doip",
     "isotp",
+    "campaign_1m",
     "canary",
     "sequence",
     "twin",

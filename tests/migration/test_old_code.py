@@ -87,6 +87,9 @@ def understood(conn: Connection, texts: Mapping[str, str]) -> tuple[dict[str, Me
     """Return what each statement means, and the complaints about those that mean nothing."""
     meanings: dict[str, Meaning] = {}
     complaints = []
+    for _, text in statements(texts):
+        if text.startswith("CREATE TEMP TABLE"):  # what others of the same transaction read
+            conn.execute(text)
     for name, text in statements(texts):
         found = meaning(conn, text)
         if isinstance(found, str):

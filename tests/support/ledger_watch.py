@@ -40,6 +40,7 @@ STATE: dict[str, tuple[str, ...]] = {
 }
 NOT_STATE = {
     "access_token": "a secret: it ends by itself, and the ledger is read by every viewer",
+    "campaign_resolution": "part of a plan, whose fact and digest stand for it",
     "campaign_target": "part of a plan, whose digest is in the plan",
     "complaint": "evidence as it came, with its source and time",
     "device_report": "evidence as it came, with both times",

@@ -16,7 +16,9 @@ from ringroad.cli.campaign_text import (
     gate_text,
     plan_text,
     preview_text,
+    resolutions_text,
     waves_text,
+    why_text,
 )
 from ringroad.cli.campaign_watch import watch_campaign
 from ringroad.cli.client import Client
@@ -355,6 +357,24 @@ def vehicles(
         else "no vehicle; they are assigned when the campaign starts",
     )
     show_page(shell, rows, text=text, limit=limit, offset=offset)
+
+
+@group.command(
+    "why", epilog=example("ringroad campaign why winter", "ringroad campaign why winter WRR1ZZZ00PA000007")
+)
+@click.argument("campaign")
+@click.argument("vin", required=False)
+@limited()
+@with_client
+def why(shell: Shell, client: Client, *, campaign: str, vin: str | None, limit: int, offset: int) -> None:
+    """Say why vehicles are or are not in a campaign: all, those alike together, or the one with this VIN."""
+    row = client.find("/campaigns", campaign)
+    if vin:
+        found = client.get(f"/campaigns/{row['id']}/vehicles/{vin}")
+        shell.show(found, text=why_text(found, vin=vin))
+        return
+    rows = client.get(f"/campaigns/{row['id']}/resolutions", limit=limit, offset=offset)
+    show_page(shell, rows, text=resolutions_text(rows), limit=limit, offset=offset)
 
 
 @group.command("gate", epilog=example("ringroad campaign gate winter"))

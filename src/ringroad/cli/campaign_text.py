@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from ringroad.cli.campaign_guard import guard_policy
-from ringroad.cli.tables import details, exactly, span, table, when
+from ringroad.cli.tables import details, exactly, size, span, table, when
 from ringroad.http.console.conduct import conduct_lines
 
 Row = Mapping[str, Any]
@@ -111,6 +111,42 @@ def preview_text(found: Row) -> str:
     )
     parts = ["\n".join(lines), reasons, "\n".join(f"warning: {each}" for each in found["warnings"])]
     return "\n\n".join(part for part in parts if part)
+
+
+def resolutions_text(rows: Sequence[Row]) -> str:
+    """Return what a plan made of its vehicles, those alike together; sentences are never cut."""
+    if not rows:
+        return "nothing was resolved; ringroad campaign plan makes a plan"
+    width = max(len(f"{row['vehicles']}") for row in rows)
+    lines = []
+    for row in rows:
+        words = [
+            f"{', then '.join(row['steps'])}, {size(row['install_bytes'])}, about {_span(row['install_s'])}"
+            if row["steps"]
+            else "",
+            row["sentence"],
+        ]
+        said = ". ".join(word for word in words if word)
+        verdict = row["verdict"].replace("_", " ")
+        lines.append(f"{row['vehicles']:>{width}}  {verdict}: {said}  (for example {row['example']})")
+    return "\n".join(lines)
+
+
+def why_text(row: Row, *, vin: str) -> str:
+    """Return what a plan made of one vehicle."""
+    return details(
+        (
+            ("vehicle", vin),
+            ("campaign", f"{row['campaign_name']}, {row['campaign_state']}"),
+            ("release", row["release_version"]),
+            ("verdict", row["verdict"].replace("_", " ")),
+            ("why", row["sentence"]),
+            ("wave", row["wave"] or ""),
+            ("steps", ", then ".join(row["steps"])),
+            ("bytes", size(row["install_bytes"]) if row["steps"] else ""),
+            ("takes", f"about {_span(row['install_s'])}" if row["steps"] else ""),
+        )
+    )
 
 
 def waves_text(rows: Sequence[Row]) -> str:

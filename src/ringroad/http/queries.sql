@@ -170,6 +170,28 @@ SELECT wave, state, count(*) AS vehicles, max(last_report_at) AS newest_report_a
 SELECT id, generation, parent_id, document, findings, made_by, made_at, approved_by, approved_at
   FROM campaign_plan WHERE campaign_id = :campaign_id ORDER BY generation DESC LIMIT :rows_max;
 
+-- name: campaign_resolutions
+SELECT r.number, r.verdict, r.reason, r.sentence, r.vehicles, r.example, r.install_bytes, r.install_s,
+       ARRAY(SELECT x.version FROM unnest(r.steps) WITH ORDINALITY AS step (id, at) JOIN release x ON x.id = step.id
+              ORDER BY step.at) AS steps
+  FROM campaign_resolution r
+ WHERE r.plan_id = (SELECT coalesce(c.plan_id, (SELECT p.id FROM campaign_plan p WHERE p.campaign_id = c.id
+                                                 ORDER BY p.generation DESC LIMIT 1))
+                      FROM campaign c WHERE c.id = :campaign_id)
+ ORDER BY r.vehicles DESC, r.number LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: vehicle_resolutions
+SELECT c.id AS campaign_id, c.name AS campaign_name, c.state AS campaign_state, wanted.version AS release_version,
+       t.verdict, t.reason, coalesce(r.sentence, '') AS sentence, t.wave,
+       coalesce(r.install_bytes, 0) AS install_bytes, coalesce(r.install_s, 0) AS install_s,
+       ARRAY(SELECT x.version FROM unnest(r.steps) WITH ORDINALITY AS step (id, at) JOIN release x ON x.id = step.id
+              ORDER BY step.at) AS steps
+  FROM campaign c JOIN release wanted ON wanted.id = c.release_id
+  JOIN campaign_target t ON t.plan_id = c.plan_id AND t.vin = :vin
+  LEFT JOIN campaign_resolution r ON r.plan_id = t.plan_id AND r.number = t.resolution
+ WHERE (:campaign_id::text IS NULL OR c.id = :campaign_id)
+ ORDER BY c.created_at DESC, c.id DESC LIMIT :rows_max;
+
 -- name: gate_decisions
 SELECT id, campaign_id, wave, decision, reason, facts, policy, decided_at
   FROM gate_decision WHERE campaign_id = :campaign_id ORDER BY id DESC LIMIT :rows_max;

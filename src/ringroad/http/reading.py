@@ -25,6 +25,8 @@ from ringroad.http.views import (
     PlanView,
     ReadingView,
     ReportView,
+    ResolutionView,
+    VehicleResolutionView,
     VehicleView,
     WaveCount,
 )
@@ -150,6 +152,22 @@ def assignments(
         conn, campaign_id=campaign_id, vin=vin, wave=wave, state=state, rows_max=limit, rows_skip=offset
     )
     return _all(rows, AssignmentView)
+
+
+def campaign_resolutions(
+    conn: Connection, campaign_id: str, *, limit: int = 100, offset: int = 0
+) -> list[ResolutionView]:
+    """Return what a campaign's plan made of its vehicles, those alike together, most vehicles first."""
+    rows = SQL.campaign_resolutions(conn, campaign_id=campaign_id, rows_max=limit, rows_skip=offset)
+    return _all(rows, ResolutionView)
+
+
+def vehicle_resolutions(
+    conn: Connection, vin: str, *, campaign_id: str | None = None, limit: int = 20
+) -> list[VehicleResolutionView]:
+    """Return what the current plans of campaigns made of a vehicle, newest campaign first."""
+    rows = SQL.vehicle_resolutions(conn, vin=vin, campaign_id=campaign_id, rows_max=limit)
+    return _all(rows, VehicleResolutionView)
 
 
 def campaigns(

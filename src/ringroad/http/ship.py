@@ -23,11 +23,14 @@ from ringroad.http.views import (
     ReadingView,
     ReplayView,
     ReportView,
+    ResolutionView,
+    VehicleResolutionView,
     VehicleView,
     WaveCount,
 )
 from ringroad.ship.store.difference import read_difference
 from ringroad.ship.store.evidence import read_reading, replay
+from ringroad.ship.store.reading import why_not_selected
 
 PlanGeneration = Annotated[int | None, Parameter(ge=1, le=2**31 - 1, description="Of a plan")]
 NUMBER_CHARS_MAX = 18  # digits that fit into 64 bits
@@ -149,6 +152,44 @@ def get_difference(
     return msgspec.convert(msgspec.to_builtins(found), DifferenceView)
 
 
+@route("GET", "/campaigns/{campaign_id:str}/resolutions", role=Role.VIEWER, tag="ship")
+def list_resolutions(
+    ctx: Ctx, *, campaign_id: Id, limit: Limit = 100, offset: Offset = 0
+) -> list[ResolutionView]:
+    """List what a campaign's plan made of its vehicles, those alike together, most vehicles first."""
+    with ctx.connection() as conn:
+        return reading.campaign_resolutions(conn, campaign_id, limit=limit, offset=offset)
+
+
+@route(
+    "GET",
+    "/campaigns/{campaign_id:str}/vehicles/{vin:str}",
+    role=Role.VIEWER,
+    tag="ship",
+    errors=[404],
+)
+def explain_vehicle(ctx: Ctx, *, campaign_id: Id, vin: Id) -> VehicleResolutionView:
+    """Say why a vehicle is or is not in a campaign; what its query leaves out is looked at as it is now."""
+    with ctx.transaction() as conn:
+        found = reading.vehicle_resolutions(conn, vin, campaign_id=campaign_id, limit=1)
+        if found:
+            return found[0]
+        campaign = reading.one(reading.campaigns(conn, campaign_id=campaign_id), f"campaign {campaign_id}")
+        reason, sentence = why_not_selected(conn, campaign_id, vin)
+    return VehicleResolutionView(
+        campaign_id=campaign.id, campaign_name=campaign.name, campaign_state=campaign.state,
+        release_version=campaign.release_version, verdict="not_selected", reason=reason, sentence=sentence, wave=0,
+        steps=[], install_bytes=0, install_s=0,
+    )  # fmt: skip
+
+
+@route("GET", "/vehicles/{vin:str}/resolutions", role=Role.VIEWER, tag="ship")
+def list_vehicle_resolutions(ctx: Ctx, *, vin: Id, limit: Limit = 20) -> list[VehicleResolutionView]:
+    """List what the current plans of campaigns made of a vehicle, newest campaign first."""
+    with ctx.connection() as conn:
+        return reading.vehicle_resolutions(conn, vin, limit=limit)
+
+
 @route("GET", "/campaigns/{campaign_id:str}/gate-decisions", role=Role.VIEWER, tag="ship")
 def list_gate_decisions(ctx: Ctx, *, campaign_id: Id, limit: Limit = 100) -> list[GateDecisionView]:
     """List what the gate decided, on which evidence, newest first."""
@@ -189,6 +230,6 @@ router = Router(
     route_handlers=[
         list_vehicles, get_vehicle, list_campaigns, get_campaign, list_fleet_versions, list_ecus, list_reports,
         list_vehicle_assignments, list_campaign_assignments, get_progress, list_plans, get_difference, list_gate_decisions,
-        list_readings, replay_reading,
+        list_readings, replay_reading, list_resolutions, explain_vehicle, list_vehicle_resolutions,
     ],
 )  # fmt: skip

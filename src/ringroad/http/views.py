@@ -125,6 +125,36 @@ class AssignmentView(View, frozen=True, kw_only=True):
     time_zone: str | None  # of the vehicle, if known
 
 
+class ResolutionView(View, frozen=True, kw_only=True):
+    """Vehicles that are alike, and what a plan made of them; `example` is one of them."""
+
+    number: int
+    verdict: str
+    reason: str
+    sentence: str
+    vehicles: int
+    example: str
+    steps: list[str]  # releases by version, in the order in which they are installed
+    install_bytes: int
+    install_s: int
+
+
+class VehicleResolutionView(View, frozen=True, kw_only=True):
+    """What the current plan of a campaign made of one vehicle; `not_selected` when its query leaves it out."""
+
+    campaign_id: str
+    campaign_name: str
+    campaign_state: str
+    release_version: str
+    verdict: str
+    reason: str
+    sentence: str
+    wave: int  # 0: it takes no part
+    steps: list[str]
+    install_bytes: int
+    install_s: int
+
+
 class ReportView(View, frozen=True, kw_only=True):
     """One acknowledged report of a vehicle."""
 

@@ -5,6 +5,7 @@ The decisions are `ship.plan` and `ship.check`; the writes are `ship.store`; the
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from psycopg.errors import SerializationFailure
@@ -14,11 +15,12 @@ from ringroad.kernel.errors import Conflict
 from ringroad.loop.latest import latest_for
 from ringroad.ship import store
 from ringroad.ship.check import check_plan
-from ringroad.ship.plan import PlanRequest, make_plan
+from ringroad.ship.plan import PlanRequest, asked_of, make_plan
 from ringroad.ship.query import names_in, parse_query
 from ringroad.ship.store.evidence import read_past
 from ringroad.ship.store.fleet import require_lists
 from ringroad.ship.store.reading import SavedPlan
+from ringroad.ship.store.targets import deal, gather, read_dealt
 from ringroad.storage.db import Connection, transaction
 from ringroad.storage.lake import Lake
 
@@ -74,13 +76,16 @@ def plan_campaign(
         require_lists(conn, names_in(query, "list"))
         release = store.read_release(conn, campaign.release_id)
         images = store.read_images(conn, release.programme_id)
-        vehicles = store.read_vehicles(conn, programme_id=release.programme_id, latest=latest)
         past = read_past(conn, release.programme_id)
-        plan = make_plan(request, release, vehicles, images, now=now, past=past)
-        vins = [target.vin for target in plan.targets if target.wave or target.verdict == "control"]
-        findings = check_plan(plan, release, store.count_busy(conn, campaign_id, vins))
+        asked = asked_of(query)
+        populations = gather(conn, programme_id=release.programme_id, asked=asked, latest=latest)
+        plan = make_plan(request, release, populations, images, now=now, past=past)
+        plan_id = ids.new("plan")
+        deal(conn, plan, plan_id=plan_id)
+        busy = store.count_busy(conn, campaign_id, plan_id, ("match", "control"))
+        findings = check_plan(plan, release, replace(busy, dealt=read_dealt(conn, plan_id)))
         try:
-            return store.save_plan(conn, ids, campaign, plan, findings, actor=actor, now=now)
+            return store.save_plan(conn, ids, campaign, plan, findings, plan_id=plan_id, actor=actor, now=now)
         except SerializationFailure as error:
             raise Conflict(
                 f"campaign {campaign_id} changed", hint="read it again, then decide again", detail=str(error)

@@ -14,13 +14,24 @@ from dataclasses import dataclass, field
 
 from ringroad.kernel.hours import longest_s, longest_wait_s
 from ringroad.ship.model import PlanFinding, ReleaseFacts, Severity
-from ringroad.ship.plan import Plan, PlanRequest, digest_targets
+from ringroad.ship.plan import VERDICTS, Plan, PlanRequest
+from ringroad.ship.resolve import Verdict
 
 WAVE_1_PERMILLE_MAX = 100  # a first wave larger than a tenth of the fleet is hardly a trial
 WAVE_1_VEHICLES_FREE = 20  # vehicles; a first wave this small is never too large
 REASONS_NAMED_MAX = 10  # reasons per finding
 CONTROL_VEHICLES_MIN = 20_000  # vehicles; fewer see a rise from 0.5 % to 1 % late: benchmarks/canary.py
 CONTROL_PERMILLE_MIN = 5  # of all matches; the larger of the two is advised
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dealt:
+    """The plan's vehicles as they were written: counted again, not taken from the planner."""
+
+    verdicts: Mapping[Verdict, int] = field(default_factory=dict)
+    waves: Mapping[int, int] = field(default_factory=dict)  # matches by wave
+    strangers: int = 0  # in a wave without being a match, or with a place in the lot and no part
+    places: int = 0  # different places in the lot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +42,7 @@ class CheckFacts:
     held_elsewhere: Mapping[str, int] = field(default_factory=dict)  # in control groups of such campaigns
     level_of: Mapping[str, int] = field(default_factory=dict)  # of those campaigns; 0 where it is not named
     cancelling_elsewhere: Mapping[str, int] = field(default_factory=dict)  # answer to a cancel is awaited
+    dealt: Dealt = field(default_factory=Dealt)
 
 
 def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[PlanFinding, ...]:
@@ -38,6 +50,7 @@ def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[Pl
     findings = [
         *_check_release(plan, release),
         *_check_targets(plan),
+        *_check_dealt(plan, facts.dealt),
         *_check_rollback(plan),
         *_check_waves(plan),
         *_check_control(plan),
@@ -65,8 +78,6 @@ def _check_release(plan: Plan, release: ReleaseFacts) -> list[PlanFinding]:
                 hint="sign it: ringroad release sign",
             )
         )
-    if digest_targets(plan.targets) != plan.targets_sha256:
-        findings.append(_block("targets_changed", "the vehicles are not those the plan was made for"))
     return findings
 
 
@@ -84,7 +95,10 @@ def _check_targets(plan: Plan) -> list[PlanFinding]:
         ("unknown", Severity.WARNING, "are not known well enough"),
         ("already_installed", Severity.INFO, "already have it"),
     ):
-        reasons = Counter(target.reason for target in plan.targets if target.verdict == verdict)
+        reasons: Counter[str] = Counter()
+        for each in plan.resolved:
+            if each.resolution.verdict == verdict:
+                reasons[each.resolution.reason] += each.vehicles
         if reasons:
             named = ", ".join(
                 f"{reason or 'same images'} ({count})"
@@ -96,17 +110,16 @@ def _check_targets(plan: Plan) -> list[PlanFinding]:
                     severity=severity, code=code, message=f"{reasons.total()} vehicles {what}: {named}"
                 )
             )
-    dealt = Counter(target.wave for target in plan.targets if target.verdict == "match")
-    strangers = any(target.wave and target.verdict != "match" for target in plan.targets)
-    if (
-        strangers
-        or len({target.rank for target in plan.targets if target.rank})
-        != dealt.total() + plan.count("control")
-        or tuple(dealt[wave + 1] for wave in range(len(plan.wave_vehicles))) != plan.wave_vehicles
-        or dealt[0]
-    ):
-        findings.append(_block("waves_differ", "the waves do not hold exactly the matching vehicles"))
     return findings
+
+
+def _check_dealt(plan: Plan, dealt: Dealt) -> list[PlanFinding]:
+    verdicts = {verdict: count for verdict in VERDICTS if (count := plan.count(verdict))}
+    waves = dict(enumerate(plan.wave_vehicles, 1))
+    places = plan.count("match") + plan.count("control")
+    if dealt != Dealt(verdicts=verdicts, waves=waves, places=places):
+        return [_block("waves_differ", "the waves do not hold exactly the matching vehicles")]
+    return []
 
 
 def _check_rollback(plan: Plan) -> list[PlanFinding]:

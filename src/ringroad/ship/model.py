@@ -90,6 +90,8 @@ class PackageFacts:
     image_bytes: int
     release_counter: int
     requires: tuple[tuple[str, str], ...] = ()  # (ECU name, version range)
+    conflicts: tuple[tuple[str, str], ...] = ()  # (ECU name, versions that must not run beside it)
+    upgrades_from: str = "*"  # versions of its own ECU that it may be installed over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +135,9 @@ class KnownImages:
     """Images the programme has packages for: what can be fetched again, and at which counter."""
 
     counter_of: Mapping[str, int] = field(default_factory=dict)  # image sha256 -> release counter
+    packages: Mapping[tuple[str, str], PackageFacts] = field(
+        default_factory=dict
+    )  # by ECU name, image sha256
 
 
 class Severity(StrEnum):

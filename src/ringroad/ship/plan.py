@@ -1,48 +1,47 @@
 """Plan a campaign: facts about vehicles and a release in, an immutable plan out. Pure.
 
-The plan says for each vehicle the query selects whether it is a match, already has the software, does not
-fit, or is not known well enough, and why; it deals the matches out to waves.
+Vehicles that look the same to the query and have the same software are one population: each is resolved once
+(`resolve.py`), however many vehicles it has. The plan says for each population the query selects whether it is a
+match, already has the software, does not fit, or is not known well enough, and why; it cuts the lot of all matches
+into waves. `store/targets.py` makes populations and deals the lot, in the database.
 
 A control group may be held back: dealt out first, by the same lot, and told nothing.
 
 Invariants:
-    A vehicle is a match only if every ECU the release touches is known, present and of a fitting hardware.
-    The wave of a vehicle depends on seed, stratum and VIN, never on the order in which vehicles arrive.
-    The same request and facts give the same plan, byte for byte.
+    No decision looks at a single vehicle of a population.
+    The same request and populations give the same plan, whatever their order.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import accumulate
 from typing import Literal
 
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.hours import Window
-from ringroad.kernel.versions import parse_range
 from ringroad.ship.gate import DURATION_S_MAX, VEHICLES_MAX, GatePolicy
 from ringroad.ship.guard import HARM, Past
-from ringroad.ship.match import NotSelected, ReasonTally, match_vehicle
-from ringroad.ship.model import KnownImages, PackageFacts, ReleaseFacts, VehicleFacts
-from ringroad.ship.query import parse_query
+from ringroad.ship.match import REASONS_MAX, NotSelected, match_vehicle
+from ringroad.ship.model import KnownImages, ReleaseFacts, VehicleFacts
+from ringroad.ship.query import PLAIN_FIELDS, Node, parse_query, terms_of
 from ringroad.ship.ramp import HarmBudget
+from ringroad.ship.resolve import Resolution, Verdict, resolve
 
 WAVES_MAX = 50  # waves per campaign
 SEED_CHARS_MAX = 200  # characters
 PRIORITY_MAX = 9  # of campaigns that share vehicles; an emergency recall goes before all of them
-_RANK_SCALE = 1 << 53  # ranks within a stratum, scaled to integers
-
-# Seconds an ECU of each storage needs per megabyte, and once. Estimates for the checker, not promises:
-# flashing over DoIP with 4 kB blocks moves 1 to 8 MB/s, writing an inactive bank about 20 MB/s.
-INSTALL_S_PER_MB = {"ab": 0.05, "inplace": 1.0}
-INSTALL_S_PER_ECU = {"ab": 15, "inplace": 60}
 
 Stratum = Literal["variant", "region", "gateway"]
 Urgency = Literal["forced", "soft"]
-Verdict = Literal["match", "control", "already_installed", "mismatch", "unknown"]
+VERDICTS: tuple[Verdict, ...] = ("match", "control", "already_installed", "mismatch", "unknown")
+# Telemetry is not here: it is different on each vehicle.
+_LOOKED_AT = frozenset(PLAIN_FIELDS) | {"ecu", "attribute"}
+# What a query may ask of vehicles that is the same for all with one configuration.
+_OF_CONFIGURATION = frozenset({"version", "hardware", "sha256", "present"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,173 +125,160 @@ class PlanRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """One vehicle against one release. `reason` is short and countable: ``hardware: brake HW-2``."""
+class Asked:
+    """What tells vehicles of one plan apart, beside variant, region, gateway and configuration.
 
-    verdict: Verdict
-    reason: str = ""
+    Attributes:
+        attributes: names of those the query looks at.
+        vins: those it names; every other VIN is like any other.
+        tags, lists, release, born: whether it looks at these.
+        each: it looks at something that may be different on each vehicle.
+    """
+
+    attributes: tuple[str, ...] = ()
+    vins: tuple[str, ...] = ()
+    tags: bool = False
+    lists: bool = False
+    release: bool = False
+    born: bool = False
+    each: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """One selected vehicle in the plan; wave 0 means that it takes no part. `rank` is its place in the lot."""
+class Population:
+    """Vehicles that are the same to the query and to the release; `vehicle` is any one of them."""
 
-    vin: str
-    verdict: Verdict
-    reason: str = ""
-    wave: int = 0
-    rank: int = 0
+    kind: bytes  # names the population
+    vehicles: int
+    vehicle: VehicleFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deal:
-    """How matches were dealt out: who is held back, the wave (from 1) and place in the lot of all others."""
+class Resolved:
+    """A population that the query selects, and what became of it. `number` names it within the plan."""
 
-    control: frozenset[str]
-    wave_of: Mapping[str, int]
-    rank_of: Mapping[str, int]
-    wave_vehicles: tuple[int, ...]
+    number: int
+    kind: bytes
+    vehicles: int
+    stratum: str
+    example: str  # VIN of the vehicle that was looked at
+    resolution: Resolution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """An immutable campaign plan; `targets` are sorted by VIN."""
+    """An immutable campaign plan; which vehicle is in which wave is kept beside it, and bound by a digest."""
 
     release_id: str
     release_version: str
     request: PlanRequest
     facts_as_of: datetime
+    control_vehicles: int  # held back
     wave_vehicles: tuple[int, ...]  # per wave
-    targets: tuple[Target, ...]
+    resolved: tuple[Resolved, ...]
     not_selected: Mapping[str, int]  # vehicles of the programme by the term that leaves them out
     no_rollback_image: Mapping[
         str, int
     ]  # vehicles by in-place ECU whose running image cannot be fetched again
-    install_s_estimate: int  # of the slowest variant
-    targets_sha256: str
+    install_s_estimate: int  # of the slowest vehicle
     not_known: int = 0  # of those not selected, vehicles of which too little is known to say
     past: Mapping[str, Past] = field(default_factory=dict)  # how earlier installations ended, by metric
 
     def count(self, verdict: Verdict) -> int:
         """Vehicles with this verdict."""
-        return sum(target.verdict == verdict for target in self.targets)
+        if verdict == "control":
+            return self.control_vehicles
+        found = sum(each.vehicles for each in self.resolved if each.resolution.verdict == verdict)
+        return found - self.control_vehicles if verdict == "match" else found
+
+    @property
+    def wave_starts(self) -> list[int]:
+        """Places in the lot, from 1, at which each wave begins; those before the first are the control group's."""
+        return list(accumulate(self.wave_vehicles[:-1], initial=self.control_vehicles + 1))
+
+
+def asked_of(query: Node) -> Asked:
+    """Return what tells vehicles apart for this query."""
+    terms = list(terms_of(query))
+    roots = {term.field.root for term in terms}
+    vins = [term for term in terms if term.field.root == "vin"]
+    named = [term for term in vins if term.op in ("=", "!=", "in", "not in")]
+    return Asked(
+        attributes=tuple(sorted({term.field.key for term in terms if term.field.root == "attribute"})),
+        vins=tuple(sorted({value for term in named for value in term.values})),
+        tags="tag" in roots,
+        lists="list" in roots,
+        release="release" in roots,
+        born="born" in roots,
+        each=not roots <= _LOOKED_AT
+        or len(named) < len(vins)
+        or any(term.field.root == "ecu" and term.field.prop not in _OF_CONFIGURATION for term in terms),
+    )
 
 
 def make_plan(
     request: PlanRequest,
     release: ReleaseFacts,
-    vehicles: Iterable[VehicleFacts],
+    populations: Iterable[Population],
     images: KnownImages,
     *,
     now: datetime,
     past: Mapping[str, Past] | None = None,
+    earlier: Sequence[ReleaseFacts] = (),
 ) -> Plan:
     """Plan a campaign over the vehicles of the release's programme.
 
     Args:
         request: what is asked for.
         release: what is to be installed.
-        vehicles: those of the programme.
+        populations: of the programme, made with `asked_of` the same query.
         images: what can be fetched again.
         now: the server's time.
         past: how installations of earlier campaigns ended, by metric; what a sequential gate compares with.
+        earlier: signed releases that may be installed on the way.
 
     Raises:
         QueryError: the query cannot be read.
     """
     query = parse_query(request.query)
-    left_out = ReasonTally(examples_max=0)
-    judged: list[tuple[str, Judgement]] = []
-    strata: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    left_out: Counter[str] = Counter()
     unbacked: Counter[str] = Counter()
     not_known = 0
-    for vehicle in vehicles:
-        outcome = match_vehicle(query, vehicle)
+    resolved: list[Resolved] = []
+    for population in sorted(populations, key=lambda each: each.kind):
+        outcome = match_vehicle(query, population.vehicle)
         if isinstance(outcome, NotSelected):
-            left_out.add(outcome.term, vehicle.vin, outcome.actual)
-            not_known += outcome.unknown
+            left_out[outcome.term] += population.vehicles
+            not_known += population.vehicles if outcome.unknown else 0
             continue
-        judgement = judge_vehicle(vehicle, release, images)
-        judged.append((vehicle.vin, judgement))
-        if judgement.verdict == "match":
-            strata[_stratum(request.stratify_by, vehicle)].append(vehicle.vin)
-            unbacked.update(ecus_without_rollback(vehicle, release, images))
-    sizes = () if request.ramp else request.waves
-    dealt = deal_waves(sizes, strata, seed=request.seed, control=request.control)
-    targets = tuple(
-        Target(
-            vin=vin,
-            verdict="control" if vin in dealt.control else judgement.verdict,
-            reason=judgement.reason,
-            wave=dealt.wave_of.get(vin, 0),
-            rank=dealt.rank_of.get(vin, 0),
+        found = Resolved(
+            number=len(resolved) + 1,
+            kind=population.kind,
+            vehicles=population.vehicles,
+            stratum="\t".join(str(getattr(population.vehicle, name)) for name in request.stratify_by),
+            example=population.vehicle.vin,
+            resolution=resolve(population.vehicle, release, images, earlier),
         )
-        for vin, judgement in sorted(judged, key=lambda pair: pair[0])
-    )
+        resolved.append(found)
+        if found.resolution.verdict == "match":
+            for ecu in ecus_without_rollback(population.vehicle, release, images):
+                unbacked[ecu] += population.vehicles
+    matches = [each for each in resolved if each.resolution.verdict == "match"]
+    held, waves = cut_waves(request, sum(each.vehicles for each in matches))
     return Plan(
         release_id=release.id,
         release_version=release.version,
         request=request,
         facts_as_of=now,
-        wave_vehicles=dealt.wave_vehicles,
-        targets=targets,
-        not_selected=left_out.counts(),
+        control_vehicles=held,
+        wave_vehicles=waves,
+        resolved=tuple(resolved),
+        not_selected=bounded(left_out),
         not_known=not_known,
         no_rollback_image=dict(sorted(unbacked.items())),
-        install_s_estimate=estimate_install_s(release),
-        targets_sha256=digest_targets(targets),
+        install_s_estimate=max((each.resolution.install_s for each in matches), default=0),
         past=past or {},
     )
-
-
-def judge_vehicle(vehicle: VehicleFacts, release: ReleaseFacts, images: KnownImages) -> Judgement:
-    """Decide whether the release fits this vehicle.
-
-    1. Vehicle: of the programme, of a variant the release covers, not blocked.
-    2. Each ECU the release touches: present, hardware fits.
-    3. Configuration: known. Over DDI there is no inventory, so an unknown one is accepted there.
-    4. Nothing to do when every image is already there.
-    5. No ECU goes below the release counter of the image it runs.
-    6. What the packages require of other ECUs is there, or comes with the release.
-    """
-    packages = release.variants.get(vehicle.variant)
-    if vehicle.programme_id != release.programme_id:  # 1
-        return Judgement(verdict="mismatch", reason=f"programme: {vehicle.programme_id}")
-    if not packages:
-        return Judgement(verdict="mismatch", reason=f"variant_not_in_release: {vehicle.variant}")
-    if vehicle.blocked_reason:
-        return Judgement(verdict="mismatch", reason=f"blocked: {vehicle.blocked_reason}")
-    for name, package in packages.items():  # 2
-        ecu = vehicle.ecus.get(name)
-        if ecu is None:
-            return Judgement(verdict="mismatch", reason=f"no_ecu: {name}")
-        if ecu.hardware_id not in package.hardware_ids:
-            return Judgement(verdict="mismatch", reason=f"hardware: {name} {ecu.hardware_id}")
-    installed = {name: vehicle.ecus[name].image_sha256 for name in packages}
-    if None in installed.values() and vehicle.gateway != "ddi":  # 3
-        name = next(name for name, sha256 in installed.items() if sha256 is None)
-        return Judgement(verdict="unknown", reason=f"configuration: {name} never reported")
-    if all(installed[name] == package.image_sha256 for name, package in packages.items()):  # 4
-        return Judgement(verdict="already_installed")
-    for name, package in packages.items():  # 5
-        counter = images.counter_of.get(installed[name] or "")
-        if counter is not None and package.release_counter < counter:
-            return Judgement(verdict="mismatch", reason=f"release_counter: {name} runs {counter}")
-    return _judge_requirements(vehicle, packages)  # 6
-
-
-def _judge_requirements(vehicle: VehicleFacts, packages: Mapping[str, PackageFacts]) -> Judgement:
-    for package in packages.values():
-        for name, wanted in package.requires:
-            coming, there = packages.get(name), vehicle.ecus.get(name)
-            version = coming.version if coming else there.version if there else None
-            if there is None:
-                return Judgement(verdict="mismatch", reason=f"requires: {package.ecu} needs {name} {wanted}")
-            if version is None or (fits := parse_range(wanted).holds(version)) is None:
-                return Judgement(verdict="unknown", reason=f"requires: version of {name} not known")
-            if not fits:
-                return Judgement(verdict="mismatch", reason=f"requires: {package.ecu} needs {name} {wanted}")
-    return Judgement(verdict="match")
 
 
 def ecus_without_rollback(
@@ -309,68 +295,25 @@ def ecus_without_rollback(
     )
 
 
-def deal_waves(
-    sizes: Sequence[WaveSize],
-    strata: Mapping[tuple[str, ...], Sequence[str]],
-    *,
-    seed: str,
-    control: WaveSize | None = None,
-) -> Deal:
-    """Deal vehicles out so that the control group and each wave have about the same share of each stratum.
+def cut_waves(request: PlanRequest, matches: int) -> tuple[int, tuple[int, ...]]:
+    """Cut the lot of so many matches into the control group and waves; empty waves are dropped.
 
-    Within a stratum vehicles are ordered by hash(seed, VIN); their relative rank orders them across
-    strata; the control group, then waves are cut from that order. Empty waves are dropped.
+    Returns:
+        Vehicles held back, and vehicles per wave; together all of them.
     """
-    ranked: list[tuple[int, bytes, str]] = []
-    for vins in strata.values():
-        hashed = sorted((hashlib.sha256(f"{seed}:{vin}".encode()).digest(), vin) for vin in vins)
-        count = len(hashed)
-        ranked.extend(
-            ((2 * rank + 1) * _RANK_SCALE // (2 * count), digest, vin)
-            for rank, (digest, vin) in enumerate(hashed)
-        )
-    ranked.sort()
-    lot = [vin for _, _, vin in ranked]
-    held = control.of(len(lot)) if control and lot else 0
-    taken = min(held, len(lot))
-    wave_of: dict[str, int] = {}
+    held = min(matches, request.control.of(matches)) if request.control and matches else 0
+    left = matches - held
     counts: list[int] = []
-    for size in (*sizes, WaveSize(vehicles=max(1, len(lot)))):
-        part = lot[taken : taken + size.of(len(lot))]
+    for size in (*(() if request.ramp else request.waves), WaveSize(vehicles=max(1, matches))):
+        part = min(left, size.of(matches))
         if part:
-            counts.append(len(part))
-            wave_of.update((vin, len(counts)) for vin in part)
-            taken += len(part)
-    return Deal(
-        control=frozenset(lot[:held]),
-        wave_of=wave_of,
-        rank_of={vin: rank for rank, vin in enumerate(lot, 1)},
-        wave_vehicles=tuple(counts),
-    )
+            counts.append(part)
+            left -= part
+    return held, tuple(counts)
 
 
-def estimate_install_s(release: ReleaseFacts) -> int:
-    """Estimate seconds of installation for the slowest variant, ECUs one after another."""
-    return max((_variant_s(release, packages) for packages in release.variants.values()), default=0)
-
-
-def _variant_s(release: ReleaseFacts, packages: Mapping[str, PackageFacts]) -> int:
-    seconds = 0.0
-    for name, package in packages.items():
-        storage = release.ecus[name].storage if name in release.ecus else "inplace"
-        seconds += INSTALL_S_PER_ECU[storage] + INSTALL_S_PER_MB[storage] * package.image_bytes / 1_000_000
-    return round(seconds)
-
-
-def digest_targets(targets: Iterable[Target]) -> str:
-    """Return the SHA-256 that binds the plan document to its list of vehicles."""
-    digest = hashlib.sha256()
-    for target in targets:
-        digest.update(
-            f"{target.vin}\t{target.verdict}\t{target.reason}\t{target.wave}\t{target.rank}\n".encode()
-        )
-    return digest.hexdigest()
-
-
-def _stratum(stratify_by: Sequence[Stratum], vehicle: VehicleFacts) -> tuple[str, ...]:
-    return tuple(str(getattr(vehicle, name)) for name in stratify_by)
+def bounded(counts: Counter[str]) -> dict[str, int]:
+    """Return vehicles per reason, most frequent first; after `REASONS_MAX` the rest is "other"."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    rest = sum(vehicles for _, vehicles in ordered[REASONS_MAX:])
+    return dict(ordered[:REASONS_MAX]) | ({"other": rest} if rest else {})

@@ -117,6 +117,20 @@ CREATE TABLE public.campaign_plan (
     approved_by text,
     approved_at timestamp with time zone
 );
+CREATE TABLE public.campaign_resolution (
+    plan_id text NOT NULL,
+    number integer NOT NULL,
+    kind bytea NOT NULL,
+    stratum text NOT NULL,
+    vehicles integer NOT NULL,
+    example text NOT NULL,
+    verdict text NOT NULL,
+    reason text NOT NULL,
+    sentence text NOT NULL,
+    steps text[] NOT NULL,
+    install_bytes bigint NOT NULL,
+    install_s integer NOT NULL
+);
 CREATE TABLE public.campaign_target (
     plan_id text NOT NULL,
     vin text NOT NULL,
@@ -124,6 +138,7 @@ CREATE TABLE public.campaign_target (
     reason text NOT NULL,
     wave integer NOT NULL,
     rank integer DEFAULT 0 NOT NULL,
+    resolution integer DEFAULT 0 NOT NULL,
     CONSTRAINT campaign_target_verdict_check CHECK ((verdict = ANY (ARRAY['match'::text, 'control'::text, 'already_installed'::text, 'mismatch'::text, 'unknown'::text])))
 );
 CREATE TABLE public.change (
@@ -421,6 +436,8 @@ CREATE TABLE public.software_package (
     facts jsonb DEFAULT '{}'::jsonb NOT NULL,
     requires jsonb DEFAULT '[]'::jsonb NOT NULL,
     added_at timestamp with time zone NOT NULL,
+    conflicts jsonb DEFAULT '[]'::jsonb NOT NULL,
+    upgrades_from text DEFAULT '*'::text NOT NULL,
     CONSTRAINT software_package_format_check CHECK ((format = ANY (ARRAY['bin'::text, 'ihex'::text, 'srec'::text, 'mcuboot'::text, 'swu'::text]))),
     CONSTRAINT software_package_image_bytes_check CHECK ((0 < image_bytes)),
     CONSTRAINT software_package_release_counter_check CHECK ((0 <= release_counter))
@@ -485,6 +502,8 @@ ALTER TABLE ONLY public.campaign_plan
     ADD CONSTRAINT campaign_plan_campaign_id_generation_key UNIQUE (campaign_id, generation);
 ALTER TABLE ONLY public.campaign_plan
     ADD CONSTRAINT campaign_plan_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.campaign_resolution
+    ADD CONSTRAINT campaign_resolution_pkey PRIMARY KEY (plan_id, number);
 ALTER TABLE ONLY public.campaign_target
     ADD CONSTRAINT campaign_target_pkey PRIMARY KEY (plan_id, vin);
 ALTER TABLE ONLY public.change
@@ -590,8 +609,6 @@ ALTER TABLE ONLY public.assignment
     ADD CONSTRAINT assignment_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
 ALTER TABLE ONLY public.assignment
     ADD CONSTRAINT assignment_release_id_fkey FOREIGN KEY (release_id) REFERENCES public.release(id);
-ALTER TABLE ONLY public.assignment
-    ADD CONSTRAINT assignment_vin_fkey FOREIGN KEY (vin) REFERENCES public.vehicle(vin);
 ALTER TABLE ONLY public.blocked_option
     ADD CONSTRAINT blocked_option_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.campaign
@@ -602,8 +619,6 @@ ALTER TABLE ONLY public.campaign_plan
     ADD CONSTRAINT campaign_plan_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES public.campaign_plan(id);
 ALTER TABLE ONLY public.campaign
     ADD CONSTRAINT campaign_release_id_fkey FOREIGN KEY (release_id) REFERENCES public.release(id);
-ALTER TABLE ONLY public.campaign_target
-    ADD CONSTRAINT campaign_target_plan_id_fkey FOREIGN KEY (plan_id) REFERENCES public.campaign_plan(id);
 ALTER TABLE ONLY public.change
     ADD CONSTRAINT change_finding_id_fkey FOREIGN KEY (finding_id) REFERENCES public.finding(id);
 ALTER TABLE ONLY public.change

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ringroad.http.console.why import waits_for_window, why_not_updating
-from ringroad.http.views import AssignmentView, VehicleView
+from ringroad.http.views import AssignmentView, VehicleResolutionView, VehicleView
 
 NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 NIGHT = {"hours": ["22:00-05:00"], "quiet": [], "time_zone": "Europe/Oslo"}
@@ -49,3 +49,30 @@ def test_why_says_when_the_window_opens() -> None:
     why = why_not_updating(VEHICLE, assignment(), now=NOON)
     assert why.text == "It waits for its window, opens at 25 Nov 22:00 Europe/Oslo."
     assert why_not_updating(VEHICLE, assignment(), now=NOON.replace(hour=22)).text.startswith("Offered")
+
+
+def resolution(**more: Any) -> VehicleResolutionView:
+    given = {
+        "campaign_id": "d", "campaign_name": "winter", "campaign_state": "running", "release_version": "3",
+        "verdict": "mismatch", "reason": "no_ecu: x", "sentence": "It has no x.", "wave": 0, "steps": [],
+        "install_bytes": 0, "install_s": 0, **more,
+    }  # fmt: skip
+    return VehicleResolutionView(**given)
+
+
+@pytest.mark.parametrize(
+    ("taken", "left_out", "text"),
+    [
+        (None, resolution(), "winter ships 3: it does not fit. It has no x."),
+        (None, resolution(verdict="unknown"), "winter ships 3: it is not known well enough. It has no x."),
+        (None, resolution(verdict="control", sentence=""), "winter ships 3: it is held back, and others are compared with it."),
+        (assignment(state="failed"), resolution(), "winter ships 3: it does not fit. It has no x."),
+        (assignment(state="installed"), resolution(campaign_id="b"), "It confirmed 2."),  # an older campaign
+        (assignment(state="installed"), resolution(campaign_id="c", verdict="match"), "It confirmed 2."),
+        (None, resolution(verdict="already_installed"), "No campaign has taken in this vehicle."),
+    ],
+)  # fmt: skip
+def test_a_newer_plan_that_leaves_a_vehicle_out_is_why_it_is_not_updating(
+    taken: AssignmentView | None, left_out: VehicleResolutionView, text: str
+) -> None:
+    assert why_not_updating(VEHICLE, taken, left_out, now=NOON).text == text

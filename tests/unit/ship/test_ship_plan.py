@@ -1,18 +1,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.hours import Window
 from ringroad.kernel.versions import CLAUSES_MAX
-from ringroad.ship.check import CheckFacts, blocks, check_plan
+from ringroad.ship.check import CheckFacts, Dealt, blocks, check_plan
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
 from ringroad.ship.model import (
@@ -25,17 +24,19 @@ from ringroad.ship.model import (
     VehicleFacts,
 )
 from ringroad.ship.plan import (
-    Judgement,
+    VERDICTS,
+    Asked,
     Plan,
     PlanRequest,
-    Target,
+    Population,
     WaveSize,
-    deal_waves,
-    digest_targets,
-    judge_vehicle,
+    asked_of,
+    cut_waves,
     make_plan,
 )
+from ringroad.ship.query import parse_query
 from ringroad.ship.ramp import HarmBudget
+from ringroad.ship.resolve import resolve
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 SEQUENTIAL = GatePolicy(sequential=SequentialPolicy())
@@ -119,93 +120,86 @@ def needing(ecu: str, wanted: str) -> ReleaseFacts:
 def test_a_vehicle_is_judged_with_a_reason(
     vehicle: VehicleFacts, given_release: ReleaseFacts, verdict: Any, reason: str
 ) -> None:
-    assert judge_vehicle(vehicle, given_release, IMAGES) == Judgement(verdict=verdict, reason=reason)
+    found = resolve(vehicle, given_release, IMAGES)
+    assert (found.verdict, found.reason) == (verdict, reason)
+
+
+def populations(cars: list[VehicleFacts]) -> list[Population]:
+    return [Population(kind=one.vin.encode(), vehicles=1, vehicle=one) for one in cars]
 
 
 def plan(cars: list[VehicleFacts], given_release: ReleaseFacts | None = None, **request: Any) -> Plan:
     asked = PlanRequest(**{"query": "all", "waves": (WaveSize(vehicles=2),), **request})
-    return make_plan(asked, given_release or release(), cars, IMAGES, now=NOW)
+    return make_plan(asked, given_release or release(), populations(cars), IMAGES, now=NOW)
 
 
-@given(st.permutations(range(30)), st.text(max_size=5))
-def test_the_order_of_vehicles_does_not_change_the_plan(order: list[int], seed: str) -> None:
-    assert plan([car(n) for n in order], seed=seed) == plan([car(n) for n in range(30)], seed=seed)
+@given(st.permutations(range(30)))
+def test_the_order_of_populations_does_not_change_the_plan(order: list[int]) -> None:
+    assert plan([car(n) for n in order]) == plan([car(n) for n in range(30)])
 
 
-def test_another_seed_deals_other_vehicles_into_the_first_wave() -> None:
-    cars = [car(number) for number in range(200)]
-    first = [{t.vin for t in plan(cars, seed=seed).targets if t.wave == 1} for seed in "abc"]
-    assert len({frozenset(vins) for vins in first}) == 3
+def test_a_population_is_resolved_once_and_counts_as_many_vehicles_as_it_has() -> None:
+    many = [
+        Population(kind=b"a", vehicles=600, vehicle=car(1)),
+        Population(kind=b"b", vehicles=300, vehicle=car(2, version="2.0.0")),
+        Population(kind=b"c", vehicles=100, vehicle=car(3, region="US")),
+    ]
+    asked = PlanRequest(query='region = ""', waves=(WaveSize(permille=10),), control=WaveSize(vehicles=100))
+    found = make_plan(asked, release(), many, IMAGES, now=NOW)
+    assert {verdict: found.count(verdict) for verdict in VERDICTS if found.count(verdict)} == {
+        "match": 500, "control": 100, "already_installed": 300,
+    }  # fmt: skip
+    assert found.not_selected == {'region = ""': 100}
+    assert (found.wave_vehicles, found.wave_starts) == ((6, 494), [101, 107])
+    assert [each.number for each in found.resolved] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("query", "asked"),
+    [
+        ("all", Asked()),
+        ("variant = city and ecu.brake.version < 2 and ecu.head.present = true", Asked()),
+        ("vin in (A, B) or not vin = C", Asked(vins=("A", "B", "C"))),
+        ("vin ~ WRR*", Asked(each=True)),
+        ("vin ~ WRR* and vin = A", Asked(vins=("A",), each=True)),
+        ("ecu.brake.serial = 7", Asked(each=True)),
+        ("ecu.brake.filename = x", Asked(each=True)),
+        ("tag = pilot", Asked(tags=True)),
+        ("list = winter", Asked(lists=True)),
+        ("telemetry.Vehicle.Speed > 3", Asked(each=True)),
+        ("release = r", Asked(release=True)),
+        ("born < 2026-01-01", Asked(born=True)),
+        ("attribute.b = 1 and attribute.a = 2", Asked(attributes=("a", "b"))),
+    ],
+)
+def test_vehicles_are_told_apart_by_what_the_query_looks_at(query: str, asked: Asked) -> None:
+    assert asked_of(parse_query(query)) == asked
 
 
 @given(
-    st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 60), min_size=1),
+    st.integers(0, 300),
     st.lists(st.integers(1, 50), max_size=4),
-    st.text(max_size=3),
+    st.one_of(st.none(), st.integers(1, 400)),
 )
-def test_every_vehicle_gets_one_wave_and_each_wave_its_share_of_each_stratum(
-    strata_sizes: dict[str, int], sizes: list[int], seed: str
+def test_the_lot_is_cut_into_the_control_group_and_waves_without_rest(
+    matches: int, sizes: list[int], control: int | None
 ) -> None:
-    strata: dict[tuple[str, ...], list[str]] = {
-        (name,): [f"{name}{number}" for number in range(count)] for name, count in strata_sizes.items()
-    }
-    dealt = deal_waves([WaveSize(vehicles=size) for size in sizes], strata, seed=seed)
-    wave_of, counts = dealt.wave_of, dealt.wave_vehicles
-    assert not dealt.control
-    total = sum(strata_sizes.values())
-    assert sum(counts) == len(wave_of) == total
-    assert all(count > 0 for count in counts)
-    assert Counter(wave_of.values()) == dict(enumerate(counts, 1))
-    for index, size in enumerate(sizes[: len(counts) - 1]):
-        assert counts[index] == size
-    for name, count in strata_sizes.items():
-        first = sum(wave_of[vin] == 1 for vin in strata[(name,)])
-        assert abs(first - counts[0] * count / total) <= len(strata_sizes) + 1
-
-
-@settings(max_examples=40, deadline=None)  # a shared machine may be slow
-@given(
-    st.dictionaries(st.sampled_from("ab"), st.integers(1, 60), min_size=1),
-    st.integers(1, 80),
-    st.text(max_size=3),
-)
-def test_the_control_group_is_drawn_by_the_same_lot_and_its_share_is_that_of_each_stratum(
-    strata_sizes: dict[str, int], held: int, seed: str
-) -> None:
-    strata: dict[tuple[str, ...], list[str]] = {
-        (name,): [f"{name}{number}" for number in range(count)] for name, count in strata_sizes.items()
-    }
-    dealt = deal_waves([WaveSize(vehicles=5)], strata, seed=seed, control=WaveSize(vehicles=held))
-    total = sum(strata_sizes.values())
-    assert len(dealt.control) == min(held, total)
-    assert dealt.control.isdisjoint(dealt.wave_of)
-    assert len(dealt.control) + len(dealt.wave_of) == total == len(set(dealt.rank_of.values()))
-    for name, count in strata_sizes.items():
-        mine = sum(vin in dealt.control for vin in strata[(name,)])
-        assert abs(mine - len(dealt.control) * count / total) <= len(strata_sizes) + 1
-    backwards = {key: vins[::-1] for key, vins in reversed(strata.items())}
-    assert dealt == deal_waves([WaveSize(vehicles=5)], backwards, seed=seed, control=WaveSize(vehicles=held))
-
-
-def test_a_plan_holds_a_control_group_back_and_names_it() -> None:
-    found = plan(
-        [car(number) for number in range(50)], control=WaveSize(permille=200), waves=(WaveSize(vehicles=4),)
+    request = PlanRequest(
+        query="all",
+        waves=tuple(WaveSize(vehicles=size) for size in sizes),
+        control=WaveSize(vehicles=control) if control else None,
     )
-    assert (found.count("control"), found.count("match"), found.wave_vehicles) == (10, 40, (4, 36))
-    held = {target.vin: target.wave for target in found.targets if target.verdict == "control"}
-    assert set(held.values()) == {0}
-    other = plan([car(number) for number in range(50)], control=WaveSize(permille=200), seed="2")
-    assert held.keys() != {target.vin for target in other.targets if target.verdict == "control"}
+    held, waves = cut_waves(request, matches)
+    assert held == min(matches, control or 0)
+    assert held + sum(waves) == matches
+    assert all(waves)
+    assert list(waves[: len(sizes)][:-1]) == sizes[: max(0, len(waves[: len(sizes)]) - 1)]
 
 
-def test_a_campaign_with_a_budget_of_harm_has_one_wave_in_the_order_of_the_lot() -> None:
+def test_a_campaign_with_a_budget_of_harm_has_one_wave() -> None:
     cars = [car(number) for number in range(50)]
     found = plan(cars, ramp=HarmBudget(), control=WaveSize(vehicles=10), gate=SEQUENTIAL)
     assert found.wave_vehicles == (40,)
-    ranks = sorted(target.rank for target in found.targets if target.wave)
-    assert ranks == list(range(11, 51))
-    by_rank = [target.vin for target in sorted(found.targets, key=lambda each: each.rank)]
-    assert by_rank != sorted(by_rank)
 
 
 def test_waves_by_permille_and_the_rest() -> None:
@@ -235,8 +229,17 @@ def test_a_request_that_cannot_be_carried_out_cannot_be_made(make: Any) -> None:
         make()
 
 
+def as_planned(found: Plan) -> Dealt:
+    return Dealt(
+        verdicts={verdict: count for verdict in VERDICTS if (count := found.count(verdict))},
+        waves=dict(enumerate(found.wave_vehicles, 1)),
+        places=found.count("match") + found.count("control"),
+    )
+
+
 def codes(found: Plan, given_release: ReleaseFacts | None = None, **facts: Any) -> dict[str, Severity]:
-    findings = check_plan(found, given_release or release(), CheckFacts(**facts))
+    given = CheckFacts(**{"dealt": as_planned(found), **facts})
+    findings = check_plan(found, given_release or release(), given)
     return {finding.code: finding.severity for finding in findings}
 
 
@@ -287,7 +290,7 @@ def test_the_checker_finds(
     found: Plan, given_release: ReleaseFacts, facts: dict[str, Any], code: str, severity: Severity
 ) -> None:
     assert codes(found, given_release, **facts).get(code) is severity
-    assert blocks(check_plan(found, given_release, CheckFacts(**facts))) is (
+    assert blocks(check_plan(found, given_release, CheckFacts(dealt=as_planned(found), **facts))) is (
         severity is B or B in codes(found, given_release, **facts).values()
     )
 
@@ -298,14 +301,15 @@ def test_a_ramp_needs_no_first_wave_that_is_small() -> None:
 
 
 def test_the_checker_does_not_trust_the_planner() -> None:
-    good = plan(CARS)
-    moved = (dataclasses.replace(good.targets[0], wave=1 + good.targets[0].wave % 2), *good.targets[1:])
-    forged = dataclasses.replace(good, targets=moved)
-    assert codes(forged) == {"targets_changed": B, "waves_differ": B}
-    twice = (dataclasses.replace(good.targets[0], rank=good.targets[1].rank), *good.targets[1:])
-    assert codes(dataclasses.replace(good, targets=twice)) == {"targets_changed": B, "waves_differ": B}
-    dealt_twice = dataclasses.replace(good, targets=twice, targets_sha256=digest_targets(twice))
-    assert codes(dealt_twice) == {"waves_differ": B}
-    stranger = (*good.targets, Target(vin="Z", verdict="mismatch", reason="x", wave=1))
-    sneaked = dataclasses.replace(good, targets=stranger, targets_sha256=digest_targets(stranger))
-    assert codes(sneaked)["waves_differ"] is B
+    good = plan(CARS, control=WaveSize(vehicles=20), gate=SEQUENTIAL)
+    dealt = as_planned(good)
+    assert "waves_differ" not in codes(good)
+    for wrong in (
+        Dealt(),
+        dataclasses.replace(dealt, waves={**dealt.waves, 1: 3}),
+        dataclasses.replace(dealt, waves={**dealt.waves, 9: 1}),
+        dataclasses.replace(dealt, places=dealt.places - 1),  # two vehicles in one place of the lot
+        dataclasses.replace(dealt, strangers=1),
+        dataclasses.replace(dealt, verdicts={**dealt.verdicts, "mismatch": 1}),
+    ):
+        assert codes(good, dealt=wrong)["waves_differ"] is B

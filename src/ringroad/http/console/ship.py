@@ -23,6 +23,7 @@ from ringroad.http.views_build import ReleaseView
 
 OPEN = ("pending", "offered", "active", "cancelling")
 BAD = ("failed", "rolled_back", "expired")
+RESOLUTIONS_SHOWN = 30  # kinds of vehicles; `ringroad campaign why` lists all
 READINGS_SHOWN = 300  # three days of quarters of an hour
 
 
@@ -58,8 +59,10 @@ def vehicle_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
             "ecus": reading.vehicle_ecus(conn, vin),
             "attributes": reading.vehicle_attributes(conn, vin),
             "reports": reading.vehicle_reports(conn, vin, limit=50),
+            "resolutions": reading.vehicle_resolutions(conn, vin),
         }
-    why = why_not_updating(v, history[0] if history else None, now=ctx.clock.now())
+    newest = next(iter(values["resolutions"]), None)
+    why = why_not_updating(v, history[0] if history else None, newest, now=ctx.clock.now())
     return page(
         "vehicle.html", account=request.user, url=url_of(request), v=v, history=history, why=why, **values
     )
@@ -90,6 +93,7 @@ def campaign_page(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Respons
             "readings": reading.gate_readings(conn, campaign_id, limit=READINGS_SHOWN),
             "vehicles": reading.assignments(conn, campaign_id=campaign_id, state=state, limit=ROWS),
             "outcomes": outcomes_shown(conn, campaign_id=campaign_id),
+            "resolutions": reading.campaign_resolutions(conn, campaign_id, limit=RESOLUTIONS_SHOWN),
         }
     plan = next((item for item in plans if item.id == c.plan_id), plans[0] if plans else None)
     return page(

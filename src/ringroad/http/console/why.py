@@ -8,8 +8,14 @@ from datetime import datetime
 import msgspec
 
 from ringroad.http.console.render import short, words
-from ringroad.http.views import AssignmentView, VehicleView
+from ringroad.http.views import AssignmentView, VehicleResolutionView, VehicleView
 from ringroad.kernel.hours import Window, find_zone, offer_time
+
+_LEFT_OUT = {
+    "mismatch": "it does not fit.",
+    "unknown": "it is not known well enough.",
+    "control": "it is held back, and others are compared with it.",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +28,10 @@ class Why:
     next: str = ""
 
 
-def why_not_updating(v: VehicleView, a: AssignmentView | None, *, now: datetime) -> Why:
-    """Explain a vehicle's state from its newest assignment."""
+def why_not_updating(
+    v: VehicleView, a: AssignmentView | None, r: VehicleResolutionView | None = None, *, now: datetime
+) -> Why:
+    """Explain a vehicle's state from its newest assignment, or from a newer plan that leaves it out."""
     title = "Why it is not updating"
     if v.blocked_reason:
         return Why(
@@ -31,6 +39,12 @@ def why_not_updating(v: VehicleView, a: AssignmentView | None, *, now: datetime)
             text=f"The vehicle is blocked: {v.blocked_reason}.",
             tone="bad",
             next="Nothing is offered to a blocked vehicle. Look at its reports, mend it, then unblock it.",
+        )
+    if r is not None and r.verdict in _LEFT_OUT and (a is None or a.campaign_id < r.campaign_id):
+        return Why(
+            title=title,
+            text=f"{r.campaign_name} ships {r.release_version}: {_LEFT_OUT[r.verdict]} {r.sentence}".strip(),
+            tone="warn",
         )
     if a is None:
         return Why(title=title, text="No campaign has taken in this vehicle.", tone="")

@@ -40,9 +40,10 @@ from ringroad.ship.gate import (
     WaveFacts,
 )
 from ringroad.ship.model import Campaign, CampaignState, PlanFinding
-from ringroad.ship.plan import Plan
+from ringroad.ship.plan import VERDICTS, Plan
 from ringroad.ship.store.batches import withdraw, withhold
 from ringroad.ship.store.reading import SQL, SavedPlan, count_busy, read_campaign, read_plan
+from ringroad.ship.store.targets import digest_targets
 from ringroad.ship.store.waves import (
     append_of,
     current_plan,
@@ -93,10 +94,11 @@ def save_plan(
     plan: Plan,
     findings: Sequence[PlanFinding],
     *,
+    plan_id: str,
     actor: str,
     now: datetime,
 ) -> SavedPlan:
-    """Store a plan; make it current by compare-and-set unless a finding blocks.
+    """Store a plan whose vehicles were dealt out under `plan_id`; make it current unless a finding blocks.
 
     A plan that is blocked is kept, so that a person can read why, and changes nothing else.
     A new plan takes an earlier approval away.
@@ -104,23 +106,16 @@ def save_plan(
     Raises:
         Conflict: the campaign moved on, or has started.
     """
-    plan_id = ids.new("plan")
     SQL.insert_plan(
         conn,
         id=plan_id,
         campaign_id=campaign.id,
         parent_id=campaign.plan_id,
-        document=Jsonb(plan_document(plan)),
+        document=Jsonb(plan_document(plan) | {"targets_sha256": digest_targets(conn, plan_id)}),
         findings=Jsonb(msgspec.to_builtins(findings)),
         actor=actor,
         now=now,
     )
-    with (
-        conn.cursor() as cursor,
-        cursor.copy("COPY campaign_target (plan_id, vin, verdict, reason, wave, rank) FROM STDIN") as copy,
-    ):
-        for target in plan.targets:
-            copy.write_row((plan_id, target.vin, target.verdict, target.reason, target.wave, target.rank))
     blocked = blocks(findings)
     if not blocked:
         rows = SQL.make_plan_current(
@@ -143,18 +138,16 @@ def save_plan(
 
 def plan_document(plan: Plan) -> dict[str, Any]:
     """Return what is stored of a plan beside its targets, in JSON types."""
-    verdicts = ("match", "control", "already_installed", "mismatch", "unknown")
     return {
         "release_id": plan.release_id,
         "release_version": plan.release_version,
         "request": msgspec.to_builtins(plan.request),
         "facts_as_of": plan.facts_as_of.isoformat(),
         "wave_vehicles": list(plan.wave_vehicles),
-        "counts": {verdict: plan.count(verdict) for verdict in verdicts},  # type: ignore[arg-type]
+        "counts": {verdict: plan.count(verdict) for verdict in VERDICTS},
         "not_selected": dict(plan.not_selected),
         "not_known": plan.not_known,
         "install_s_estimate": plan.install_s_estimate,
-        "targets_sha256": plan.targets_sha256,
         "past": msgspec.to_builtins(plan.past),
     }
 
@@ -212,19 +205,19 @@ def start(
     _refuse_withdrawn(conn, campaign)
     plan = current_plan(conn, campaign)
     moved = _move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.APPROVED,), now=now)
-    SQL.insert_assignments(conn, campaign_id=campaign_id, plan_id=plan.id, release_id=campaign.release_id)
-    vins = [row["vin"] for row in SQL.assigned_vins(conn, campaign_id=campaign_id)]
-    busy = contended(plan.request, count_busy(conn, campaign_id, vins))
+    SQL.plan_with_memory(conn)
+    vehicles = SQL.insert_assignments(conn, campaign_id=campaign_id, plan_id=plan.id)
+    busy = contended(plan.request, count_busy(conn, campaign_id, plan.id))
     if busy:
         raise Conflict(
             f"{sum(busy.values())} vehicles are in {', '.join(sorted(busy)[:5])} by now", hint="plan again"
         )
     append_of(
-        conn, ids, moved, FactKind.CAMPAIGN_STARTED, actor=actor, now=now, body={"vehicles": len(vins)},
+        conn, ids, moved, FactKind.CAMPAIGN_STARTED, actor=actor, now=now, body={"vehicles": vehicles},
         causes=latest(conn, campaign_id, FactKind.CAMPAIGN_APPROVED),
     )  # fmt: skip
     if plan.request.ramp is not None:
-        return start_ramp(conn, ids, moved, plan.request.ramp, vehicles=len(vins), actor=actor, now=now)
+        return start_ramp(conn, ids, moved, plan.request.ramp, vehicles=vehicles, actor=actor, now=now)
     return release_wave(conn, ids, moved, actor=actor, now=now)
 
 

@@ -13,8 +13,8 @@ from datetime import datetime
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.facts import FactKind
 from ringroad.ship.model import Campaign
-from ringroad.ship.plan import judge_vehicle
 from ringroad.ship.precedence import lower_than
+from ringroad.ship.resolve import resolve
 from ringroad.ship.store.batches import append_batch, wave_fact_id
 from ringroad.ship.store.reading import (
     SQL,
@@ -65,7 +65,7 @@ def judge_again(conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, n
     still: list[str] = []
     gone: dict[str, str] = {}
     for vehicle in read_vehicles(conn, vins=list(waiting)):
-        judged = judge_vehicle(vehicle, release, images)
+        judged = resolve(vehicle, release, images)
         if judged.verdict == "match":
             still.append(vehicle.vin)
         else:

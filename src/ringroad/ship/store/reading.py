@@ -14,7 +14,7 @@ from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.ship.check import CheckFacts
 from ringroad.ship.complete import VALUES_MAX, Known
 from ringroad.ship.gate import WaveFacts
-from ringroad.ship.match import Preview, Vocabulary, preview
+from ringroad.ship.match import NotSelected, Preview, Vocabulary, match_vehicle, preview
 from ringroad.ship.model import (
     Campaign,
     CampaignState,
@@ -187,8 +187,15 @@ def read_release(conn: Connection, release_id: str) -> ReleaseFacts:
 
 def read_images(conn: Connection, programme_id: str) -> KnownImages:
     """Return the images the programme has packages for."""
-    rows = SQL.image_counters(conn, programme_id=programme_id)
-    return KnownImages(counter_of={row["image_sha256"]: row["release_counter"] for row in rows})
+    counter_of: dict[str, int] = {}
+    packages = {}
+    for row in SQL.programme_packages(conn, programme_id=programme_id):
+        package = _package(row)
+        packages[package.ecu, package.image_sha256] = package
+        counter_of[package.image_sha256] = max(
+            package.release_counter, counter_of.get(package.image_sha256, 0)
+        )
+    return KnownImages(counter_of=counter_of, packages=packages)
 
 
 def read_vehicles(
@@ -268,13 +275,37 @@ def preview_query(
     )
 
 
-def count_busy(conn: Connection, campaign_id: str, vins: Sequence[str]) -> CheckFacts:
-    """Count vehicles that another campaign has not finished with."""
+def why_not_selected(conn: Connection, campaign_id: str, vin: str) -> tuple[str, str]:
+    """Say, short and as a sentence, why a vehicle is not among those of a campaign's plan, by what it is now.
+
+    Inside a transaction of the caller.
+
+    Raises:
+        NotFound: there is no such campaign or vehicle.
+    """
+    campaign, vehicle = read_campaign(conn, campaign_id), read_vehicle(conn, vin)
+    if campaign.plan_id is None:
+        return "no_plan", "The campaign has no plan yet."
+    asked = read_plan(conn, campaign.plan_id).request.query
+    outcome = match_vehicle(parse_query(asked), vehicle)
+    if isinstance(outcome, NotSelected):
+        return outcome.term, f"The query asks for {outcome.term}, but {outcome.actual}."
+    return (
+        "after_the_plan",
+        "The query selects it now; it did not when the plan was made. A new plan takes it in.",
+    )
+
+
+def count_busy(
+    conn: Connection, campaign_id: str, plan_id: str, verdicts: Sequence[str] = ("match",)
+) -> CheckFacts:
+    """Count vehicles of a plan that another campaign has not finished with."""
     open_elsewhere: dict[str, int] = {}
     held: dict[str, int] = {}
     cancelling: dict[str, int] = {}
     level_of: dict[str, int] = {}
-    for row in SQL.busy_vehicles(conn, campaign_id=campaign_id, vins=list(vins)):
+    busy = SQL.busy_vehicles(conn, campaign_id=campaign_id, plan_id=plan_id, verdicts=list(verdicts))
+    for row in busy:
         ended = row["campaign_state"] in (CampaignState.HALTED, CampaignState.ABORTED)
         counts = held if row["held"] else cancelling if ended else open_elsewhere
         counts[row["campaign_id"]] = row["vehicles"]
@@ -337,5 +368,6 @@ def _package(row: Mapping[str, Any]) -> PackageFacts:
             **row,
             "hardware_ids": tuple(row["hardware_ids"]),
             "requires": tuple((item["ecu"], item["range"]) for item in row["requires"]),
+            "conflicts": tuple((item["ecu"], item["range"]) for item in row["conflicts"]),
         }
     )

@@ -731,6 +731,32 @@ SELECT id, programme_id, schedule_id, generation, released, reason, better_permi
        checked_us, worked_us, document, checked_at
   FROM line_check WHERE programme_id = :programme_id ORDER BY checked_at DESC, id DESC LIMIT :rows_max;
 
+-- file: src/ringroad/publish/queries.sql
+-- name: newest_drawn$
+SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM fact_seq_seq;
+
+-- name: fact_writers
+-- An INSERT takes this lock before it draws a number, and keeps it until its transaction is over.
+SELECT DISTINCT virtualtransaction FROM pg_locks
+ WHERE locktype = 'relation' AND relation = 'fact'::regclass AND mode = 'RowExclusiveLock' AND granted
+   AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
+
+-- name: events_after
+SELECT seq, id, kind, stage, subject, lap_id, causes, actor, work_started_at, event_at, recorded_at, body
+  FROM fact
+ WHERE :after_seq < seq AND seq <= :settled_seq
+   AND (:kinds::text[] IS NULL OR kind = ANY (:kinds::text[]))
+ ORDER BY seq LIMIT :rows_max;
+
+-- name: seq_of_fact$
+SELECT seq FROM fact WHERE id = :fact_id;
+
+-- name: seq_before$
+SELECT seq FROM fact WHERE recorded_at < :since ORDER BY seq DESC LIMIT 1;
+
+-- name: id_up_to$
+SELECT id FROM fact WHERE seq <= :seq ORDER BY seq DESC LIMIT 1;
+
 -- file: src/ringroad/ship/queries.sql
 -- Reading ----------------------------------------------------------------------------------------
 -- name: release_row^
@@ -749,7 +775,8 @@ SELECT image_sha256, max(release_counter) AS release_counter
 
 -- name: vehicle_facts
 SELECT v.vin, v.programme_id, v.variant, v.region, v.gateway, v.release_id, v.blocked_reason, v.tags,
-       v.attributes, v.born_at, e.ecus
+       v.attributes, v.born_at, e.ecus,
+       ARRAY(SELECT m.list_name FROM vehicle_list_member m WHERE m.vin = v.vin ORDER BY 1) AS lists
   FROM vehicle v
   LEFT JOIN LATERAL (
       SELECT json_object_agg(ecu.name, json_build_object(
@@ -768,18 +795,48 @@ SELECT ARRAY(SELECT id FROM programme) AS programmes,
        ARRAY(SELECT DISTINCT jsonb_object_keys(document -> 'ecus') FROM programme
               WHERE jsonb_typeof(document -> 'ecus') = 'object') AS ecus,
        ARRAY(SELECT DISTINCT region FROM vehicle) AS regions,
-       ARRAY(SELECT DISTINCT unnest(tags) FROM vehicle) AS tags;
+       ARRAY(SELECT DISTINCT unnest(tags) FROM vehicle) AS tags,
+       ARRAY(SELECT name FROM vehicle_list) AS lists;
+
+-- name: known_values^
+WITH seen AS MATERIALIZED (SELECT region, tags, attributes FROM vehicle ORDER BY changed_seq DESC LIMIT :vehicles_max)
+SELECT ARRAY(SELECT id FROM programme ORDER BY 1 LIMIT :rows_max) AS programme,
+       ARRAY(SELECT DISTINCT jsonb_object_keys(document -> 'variants') FROM programme
+              WHERE jsonb_typeof(document -> 'variants') = 'object' ORDER BY 1 LIMIT :rows_max) AS variant,
+       ARRAY(SELECT DISTINCT jsonb_object_keys(document -> 'ecus') FROM programme
+              WHERE jsonb_typeof(document -> 'ecus') = 'object' ORDER BY 1 LIMIT :rows_max) AS ecus,
+       ARRAY(SELECT DISTINCT region FROM seen WHERE region <> '' ORDER BY 1 LIMIT :rows_max) AS region,
+       ARRAY(SELECT DISTINCT unnest(tags) FROM seen WHERE tags <> '{}' ORDER BY 1 LIMIT :rows_max) AS tag,
+       ARRAY(SELECT name FROM vehicle_list ORDER BY 1 LIMIT :rows_max) AS list,
+       ARRAY(SELECT id FROM release ORDER BY created_at DESC LIMIT :rows_max) AS release,
+       ARRAY(SELECT DISTINCT jsonb_object_keys(attributes) FROM seen WHERE attributes <> '{}'
+              ORDER BY 1 LIMIT :rows_max) AS attributes;
+
+-- name: known_packages
+SELECT ecu, array_agg(DISTINCT version) AS versions, array_agg(DISTINCT h.id) AS hardware
+  FROM (SELECT ecu, version, hardware_ids FROM software_package ORDER BY added_at DESC LIMIT :rows_max) AS p
+ CROSS JOIN LATERAL unnest(p.hardware_ids) AS h (id)
+ GROUP BY ecu ORDER BY ecu;
 
 -- name: busy_vehicles
-SELECT c.id AS campaign_id, c.state AS campaign_state, count(*) AS vehicles
-  FROM (SELECT campaign_id, vin FROM assignment
+SELECT c.id AS campaign_id, c.state AS campaign_state, busy.held, count(*) AS vehicles,
+       (p.document -> 'request' ->> 'priority')::int AS priority,
+       (p.document -> 'request' ->> 'recall')::boolean AS recall
+  FROM (SELECT campaign_id, vin, false AS held FROM assignment
          WHERE vin = ANY (:vins) AND state IN ('pending', 'offered', 'active', 'cancelling')
         UNION  -- a control group is held back from everybody while it is compared with
-        SELECT c.id, t.vin FROM campaign_target t JOIN campaign c ON c.plan_id = t.plan_id
+        SELECT c.id, t.vin, true FROM campaign_target t JOIN campaign c ON c.plan_id = t.plan_id
          WHERE t.vin = ANY (:vins) AND t.verdict = 'control' AND c.state IN ('running', 'paused')) AS busy
   JOIN campaign c ON c.id = busy.campaign_id
+  LEFT JOIN campaign_plan p ON p.id = c.plan_id
  WHERE c.id <> :campaign_id
- GROUP BY c.id, c.state;
+ GROUP BY c.id, c.state, busy.held, p.document;
+
+-- name: running_levels
+SELECT c.id AS campaign_id, (p.document -> 'request' ->> 'priority')::int AS priority,
+       (p.document -> 'request' ->> 'recall')::boolean AS recall
+  FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id
+ WHERE c.state = 'running';
 
 -- name: set_time_zone!
 UPDATE vehicle SET attributes = attributes || jsonb_build_object('time_zone', :time_zone::text),
@@ -898,9 +955,12 @@ UPDATE assignment a
        deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
   FROM vehicle v
  WHERE a.campaign_id = :campaign_id AND a.wave = :wave AND a.state = 'pending' AND a.released_at IS NULL
-   AND v.vin = a.vin AND v.gateway = 'ddi'
+   AND v.vin = a.vin AND v.gateway = 'ddi' AND v.release_id IS NOT DISTINCT FROM a.previous_release_id
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
+   AND NOT EXISTS (SELECT 1 FROM assignment h
+                    WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update'
+                      AND h.state = 'pending' AND h.released_at IS NOT NULL)
 RETURNING a.action_id)
 SELECT array_agg(action_id) FROM moved;
 
@@ -911,11 +971,45 @@ UPDATE assignment a
        deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
   FROM vehicle v
  WHERE a.campaign_id = :campaign_id AND a.state = 'pending' AND a.released_at IS NOT NULL
-   AND v.vin = a.vin AND v.gateway = 'ddi'
+   AND v.vin = a.vin AND v.gateway = 'ddi' AND v.release_id IS NOT DISTINCT FROM a.previous_release_id
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
+   AND NOT EXISTS (SELECT 1 FROM assignment h
+                    WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update'
+                      AND h.state = 'pending' AND h.released_at IS NOT NULL)
 RETURNING a.action_id)
 SELECT array_agg(action_id) FROM moved;
+
+-- name: preempt_offers
+-- What waits at vehicles of a recall gives way. What was begun, or may have been, does not.
+UPDATE assignment a
+   SET state = 'pending', deadline_at = NULL, generation = a.generation + 1,
+       state_detail = 'gave way to the emergency recall ' || r.name
+  FROM assignment u JOIN campaign r ON r.id = u.campaign_id
+ WHERE u.campaign_id = :campaign_id AND u.kind = 'update' AND u.state = 'pending' AND u.released_at IS NOT NULL
+   AND a.vin = u.vin AND a.campaign_id = ANY (:lower) AND a.kind = 'update' AND a.state = 'offered'
+   AND a.began_at IS NULL AND a.last_report_at IS NULL
+   AND NOT EXISTS (SELECT 1 FROM device_report d
+                    WHERE d.vin = a.vin AND d.action_id = a.action_id AND d.applied_at IS NULL)
+RETURNING a.action_id, a.campaign_id;
+
+-- name: moved_on
+-- Waiting vehicles that another release was installed on since they were chosen.
+SELECT a.action_id, a.vin, v.release_id
+  FROM assignment a JOIN vehicle v ON v.vin = a.vin
+ WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.state = 'pending' AND a.released_at IS NOT NULL
+   AND v.release_id IS DISTINCT FROM a.previous_release_id
+ ORDER BY a.action_id LIMIT :rows_max FOR UPDATE OF a SKIP LOCKED;
+
+-- name: choose_again!
+UPDATE assignment a SET previous_release_id = m.release_id, generation = a.generation + 1
+  FROM unnest(:action_ids::int[], :release_ids::text[]) AS m (action_id, release_id)
+ WHERE a.action_id = m.action_id;
+
+-- name: let_go!
+UPDATE assignment a SET state = 'cancelled', state_detail = m.reason, finished_at = :now, generation = a.generation + 1
+  FROM unnest(:action_ids::int[], :reasons::text[]) AS m (action_id, reason)
+ WHERE a.action_id = m.action_id;
 
 -- name: withhold_offers$
 WITH moved AS (
@@ -1212,7 +1306,9 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
   JOIN campaign_plan p ON p.id = c.plan_id
   JOIN vehicle v ON v.vin = a.vin
  WHERE a.state = 'pending' AND a.released_at IS NOT NULL
-   AND (c.state = 'running' AND v.gateway = 'native' OR a.kind = 'rollback')
+   AND (c.id = ANY (:campaign_ids) AND v.gateway = 'native' AND a.kind = 'update'
+        AND v.release_id IS NOT DISTINCT FROM a.previous_release_id
+        OR a.kind = 'rollback' AND :returns)
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
  ORDER BY a.action_id LIMIT :rows_max FOR UPDATE OF a SKIP LOCKED;
@@ -1246,6 +1342,58 @@ SELECT a.campaign_id, a.vin, a.wave, 'rollback', a.previous_release_id, :release
  WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.state = 'installed'
    AND a.previous_release_id IS NOT NULL
     ON CONFLICT (campaign_id, vin, kind) DO NOTHING;
+
+-- Tags and lists ---------------------------------------------------------------------------------
+-- name: known_vins
+SELECT vin FROM vehicle WHERE vin = ANY (:vins);
+
+-- name: lock_list^
+SELECT name, generation FROM vehicle_list WHERE name = :name FOR UPDATE;
+
+-- name: count_lists$
+SELECT count(*) FROM vehicle_list;
+
+-- name: upsert_list!
+INSERT INTO vehicle_list (name, changed_by, changed_at) VALUES (:name, :actor, :now)
+    ON CONFLICT (name) DO UPDATE SET generation = vehicle_list.generation + 1, changed_by = :actor, changed_at = :now;
+
+-- name: delete_list!
+DELETE FROM vehicle_list WHERE name = :name;
+
+-- name: keep_members!
+DELETE FROM vehicle_list_member m
+ WHERE m.list_name = :name AND NOT EXISTS (SELECT FROM unnest(:vins::text[]) AS k (vin) WHERE k.vin = m.vin);
+
+-- name: remove_members!
+DELETE FROM vehicle_list_member WHERE list_name = :name AND vin = ANY (:vins);
+
+-- name: add_members!
+INSERT INTO vehicle_list_member (list_name, vin) SELECT :name, vin FROM unnest(:vins::text[]) AS given (vin)
+    ON CONFLICT DO NOTHING;
+
+-- name: count_members$
+SELECT count(*) FROM vehicle_list_member WHERE list_name = :name;
+
+-- name: list_members
+SELECT vin FROM vehicle_list_member WHERE list_name = :name AND vin > :after_vin ORDER BY vin LIMIT :rows_max::bigint;
+
+-- name: lists
+SELECT l.name, l.generation, l.changed_by, l.changed_at,
+       (SELECT count(*) FROM vehicle_list_member m WHERE m.list_name = l.name) AS vehicles
+  FROM vehicle_list l ORDER BY l.name;
+
+-- name: tag_vehicles
+UPDATE vehicle SET tags = ARRAY(SELECT DISTINCT unnest(tags || ARRAY[:tag::text]) ORDER BY 1),
+       generation = generation + 1
+ WHERE vin = ANY (:vins) AND NOT tags @> ARRAY[:tag::text] AND cardinality(tags) < :tags_max RETURNING vin;
+
+-- name: full_vehicles
+SELECT vin FROM vehicle
+ WHERE vin = ANY (:vins) AND NOT tags @> ARRAY[:tag::text] AND cardinality(tags) >= :tags_max ORDER BY vin;
+
+-- name: untag_vehicles
+UPDATE vehicle SET tags = array_remove(tags, :tag::text), generation = generation + 1
+ WHERE vin = ANY (:vins) AND tags @> ARRAY[:tag::text] RETURNING vin;
 
 -- file: src/ringroad/signal/queries.sql
 -- name: vehicles

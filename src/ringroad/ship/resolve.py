@@ -1,0 +1,326 @@
+"""Resolve a release against what one vehicle runs: does it fit, by which steps, and if not, why? Pure.
+
+A release is signed as a whole, so nothing smaller is chosen here: a step installs a signed release of the programme,
+and is possible when every package in it fits and every package that would then run, new or staying, has what it
+requires and nothing that it conflicts with. The shortest sequence of possible steps that ends in the wanted release
+is found by breadth-first search; a vehicle for which there is none is told the first thing that stands against it.
+
+Invariants:
+    A vehicle is a match only if each ECU that a step touches is known, present and of a fitting hardware.
+    No step takes an ECU below the release counter of the image that it runs.
+    What is not known is never held to be fitting.
+    The same values give the same answer, whatever the order of the releases.
+
+Source: ADR 0056.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ringroad.kernel.versions import VersionKey, parse_range, version_key
+from ringroad.ship.model import KnownImages, PackageFacts, ReleaseFacts, VehicleFacts
+
+STEPS_MAX = 8  # releases one after another; each is a drive to a parking place
+STATES_MAX = 2_000  # configurations looked at per vehicle; a programme has some dozens of releases
+
+# Seconds an ECU of each storage needs per megabyte, and once. Estimates for the checker, not promises:
+# flashing over DoIP with 4 kB blocks moves 1 to 8 MB/s, writing an inactive bank about 20 MB/s.
+INSTALL_S_PER_MB = {"ab": 0.05, "inplace": 1.0}
+INSTALL_S_PER_ECU = {"ab": 15, "inplace": 60}
+
+Verdict = Literal["match", "control", "already_installed", "mismatch", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """One vehicle, and all that are like it, against one release.
+
+    Attributes:
+        verdict: whether it takes part.
+        reason: short and countable, ``hardware: brake HW-2``; empty for a match.
+        sentence: the same for a person: which package of which ECU needs what, and what stands against it.
+        steps: releases by id in the order in which they are installed; the wanted one is the last.
+        install_bytes: of the images that are not there yet.
+        install_s: seconds, ECUs one after another; an estimate.
+    """
+
+    verdict: Verdict
+    reason: str = ""
+    sentence: str = ""
+    steps: tuple[str, ...] = ()
+    install_bytes: int = 0
+    install_s: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Runs:
+    """What one ECU runs; the package where the programme knows it."""
+
+    version: str | None
+    image_sha256: str | None
+    package: PackageFacts | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Objection:
+    """One thing that stands against a step."""
+
+    reason: str
+    sentence: str
+    unknown: bool = False  # it may fit; nobody knows
+    by_steps: bool = False  # another release before it may help
+
+
+_Config = Mapping[str, _Runs]
+
+
+def resolve(
+    vehicle: VehicleFacts, release: ReleaseFacts, images: KnownImages, earlier: Sequence[ReleaseFacts] = ()
+) -> Resolution:
+    """Decide whether and by which steps the vehicle gets the release.
+
+    1. Vehicle: of the programme, of a variant the release covers, not blocked.
+    2. Each ECU the release touches: present, hardware fits.
+    3. Configuration: known. Over DDI there is no inventory, so an unknown one is accepted there.
+    4. Nothing to do when every image is already there.
+    5. In one step, if nothing stands against it.
+    6. Else over the fewest earlier releases.
+
+    Args:
+        vehicle: with its last known configuration.
+        release: what is wanted.
+        images: what the programme has packages for.
+        earlier: signed releases of the programme that may be installed on the way.
+    """
+    packages = release.variants.get(vehicle.variant)
+    objection = _of_vehicle(vehicle, release) or next(
+        _of_hardware(vehicle, packages or {}, release), None
+    )  # 1, 2
+    if objection or not packages:
+        return _refused(objection or _no_variant(vehicle, release))
+    running = _running(vehicle, images)
+    if vehicle.gateway != "ddi":  # 3
+        silent = next((name for name in packages if running[name].image_sha256 is None), None)
+        if silent:
+            said = f"ECU {silent} never reported what it runs."
+            reason = f"configuration: {silent} never reported"
+            return Resolution(verdict="unknown", reason=reason, sentence=said)
+    if all(running[name].image_sha256 == package.image_sha256 for name, package in packages.items()):  # 4
+        return Resolution(verdict="already_installed", sentence=f"It runs every image of {release.version}.")
+    objection = next(_against(packages, running, images), None)
+    if objection is None:  # 5
+        return _match((release,), vehicle.variant, running)
+    if objection.by_steps and not objection.unknown:  # 6
+        path = _shortest(vehicle, release, images, earlier, running)
+        if path:
+            return _match(path, vehicle.variant, running)
+        return _refused(
+            objection, after=", and no sequence of signed releases leads there" if earlier else ""
+        )
+    return _refused(objection)
+
+
+def _of_vehicle(vehicle: VehicleFacts, release: ReleaseFacts) -> _Objection | None:
+    if vehicle.programme_id != release.programme_id:
+        said = (
+            f"The release is for programme {release.programme_id}, the vehicle is of {vehicle.programme_id}"
+        )
+        return _Objection(reason=f"programme: {vehicle.programme_id}", sentence=said)
+    if not release.variants.get(vehicle.variant):
+        return _no_variant(vehicle, release)
+    if vehicle.blocked_reason:
+        said = f"The vehicle is blocked: {vehicle.blocked_reason}"
+        return _Objection(reason=f"blocked: {vehicle.blocked_reason}", sentence=said)
+    return None
+
+
+def _no_variant(vehicle: VehicleFacts, release: ReleaseFacts) -> _Objection:
+    said = f"Release {release.version} has nothing for variant {vehicle.variant}"
+    return _Objection(reason=f"variant_not_in_release: {vehicle.variant}", sentence=said)
+
+
+def _of_hardware(
+    vehicle: VehicleFacts, packages: Mapping[str, PackageFacts], release: ReleaseFacts
+) -> Iterator[_Objection]:
+    for name, package in packages.items():
+        ecu = vehicle.ecus.get(name)
+        if ecu is None:
+            said = f"Release {release.version} has {_named(package)}, but the vehicle has no ECU {name}"
+            yield _Objection(reason=f"no_ecu: {name}", sentence=said)
+        elif ecu.hardware_id not in package.hardware_ids:
+            fits = ", ".join(package.hardware_ids) or "none"
+            said = f"{_named(package)} fits hardware {fits}, but the vehicle's {name} is {ecu.hardware_id}"
+            yield _Objection(reason=f"hardware: {name} {ecu.hardware_id}", sentence=said)
+
+
+def _running(vehicle: VehicleFacts, images: KnownImages) -> _Config:
+    return {
+        name: _Runs(
+            version=ecu.version,
+            image_sha256=ecu.image_sha256,
+            package=images.packages.get((name, ecu.image_sha256 or "")),
+        )
+        for name, ecu in vehicle.ecus.items()
+    }
+
+
+def _against(
+    packages: Mapping[str, PackageFacts], running: _Config, images: KnownImages
+) -> Iterator[_Objection]:
+    """Yield what stands against installing these packages over what runs; hardware was looked at before."""
+    for name, package in packages.items():
+        counter = images.counter_of.get(running[name].image_sha256 or "")
+        if counter is not None and package.release_counter < counter:
+            said = f"{_named(package)} has release counter {package.release_counter}, but {name} runs an image of {counter}"
+            yield _Objection(
+                reason=f"release_counter: {name} runs {counter}", sentence=f"{said}; an ECU never goes back"
+            )
+    for name, package in packages.items():
+        if running[name].image_sha256 != package.image_sha256:
+            yield from _over(package, running[name])
+    after = _applied(packages, running)
+    for runs in after.values():
+        if runs.package is not None:
+            yield from _beside(runs.package, packages, after)
+
+
+def _over(package: PackageFacts, runs: _Runs) -> Iterator[_Objection]:
+    """Yield what stands against this package directly over what its ECU runs."""
+    if package.upgrades_from == "*":
+        return
+    fits = None if runs.version is None else parse_range(package.upgrades_from).holds(runs.version)
+    if fits:
+        return
+    needs = f"{_named(package)} may be installed only over {package.ecu} {package.upgrades_from}"
+    if fits is None:
+        said = f"{needs}, and it is not known which version runs"
+        yield _Objection(
+            reason=f"upgrades_from: version of {package.ecu} not known", sentence=said, unknown=True
+        )
+    else:
+        reason = f"upgrades_from: {package.ecu} {runs.version} is not {package.upgrades_from}"
+        said = f"{needs}, but the vehicle runs {package.ecu} {runs.version}"
+        yield _Objection(reason=reason, sentence=said, by_steps=True)
+
+
+def _beside(
+    package: PackageFacts, coming: Mapping[str, PackageFacts], after: _Config
+) -> Iterator[_Objection]:
+    """Yield what this package requires and would not have, and what it would have and conflicts with."""
+    for name, wanted in package.requires:
+        there = after.get(name)
+        needs = f"{_named(package)} requires {name} {wanted}"
+        if there is None:
+            said = f"{needs}, but the vehicle has no ECU {name}"
+            yield _Objection(reason=f"requires: {package.ecu} needs {name} {wanted}", sentence=said)
+            continue
+        fits = None if there.version is None else parse_range(wanted).holds(there.version)
+        if fits is None:
+            said = f"{needs}, and it is not known which version of {name} runs"
+            yield _Objection(reason=f"requires: version of {name} not known", sentence=said, unknown=True)
+        elif not fits:
+            said = f"{needs}, but {_whose(name, coming)} {name} {there.version}"
+            reason = f"requires: {package.ecu} needs {name} {wanted}"
+            yield _Objection(reason=reason, sentence=said, by_steps=True)
+    for name, unwanted in package.conflicts:
+        there = after.get(name)
+        if there is None:
+            continue
+        meets = None if there.version is None else parse_range(unwanted).holds(there.version)
+        clash = f"{_named(package)} conflicts with {name} {unwanted}"
+        if meets is None:
+            said = f"{clash}, and it is not known which version of {name} runs"
+            yield _Objection(reason=f"conflicts: version of {name} not known", sentence=said, unknown=True)
+        elif meets:
+            said = f"{clash}, and {_whose(name, coming)} {name} {there.version}"
+            reason = f"conflicts: {package.ecu} with {name} {unwanted}"
+            yield _Objection(reason=reason, sentence=said, by_steps=True)
+
+
+def _shortest(
+    vehicle: VehicleFacts,
+    release: ReleaseFacts,
+    images: KnownImages,
+    earlier: Sequence[ReleaseFacts],
+    running: _Config,
+) -> tuple[ReleaseFacts, ...]:
+    """Return the fewest releases that end in the wanted one; of equally many, the newest first. Empty: none do."""
+    fitting = [
+        other
+        for other in sorted(earlier, key=lambda each: (_order(each.version), each.id), reverse=True)
+        if other.id != release.id
+        and other.variants.get(vehicle.variant)
+        and next(_of_hardware(vehicle, other.variants[vehicle.variant], other), None) is None
+    ]
+    seen = {_key(running)}
+    waiting: deque[tuple[tuple[ReleaseFacts, ...], _Config]] = deque([((), running)])
+    while waiting:
+        path, config = waiting.popleft()
+        for step in (release, *fitting) if path else fitting:
+            packages = step.variants[vehicle.variant]
+            if next(_against(packages, config, images), None) is not None:
+                continue
+            if step is release:
+                return (*path, release)
+            after = _applied(packages, config)
+            if _key(after) not in seen and len(path) + 2 <= STEPS_MAX and len(seen) < STATES_MAX:
+                seen.add(_key(after))
+                waiting.append(((*path, step), after))
+    return ()
+
+
+def _applied(packages: Mapping[str, PackageFacts], running: _Config) -> _Config:
+    new = {
+        name: _Runs(version=package.version, image_sha256=package.image_sha256, package=package)
+        for name, package in packages.items()
+    }
+    return {**running, **new}
+
+
+def _match(path: Sequence[ReleaseFacts], variant: str, running: _Config) -> Resolution:
+    total_bytes, seconds = 0, 0.0
+    for step in path:
+        packages = step.variants[variant]
+        for name, package in packages.items():
+            if running[name].image_sha256 != package.image_sha256:
+                storage = step.ecus[name].storage if name in step.ecus else "inplace"
+                total_bytes += package.image_bytes
+                seconds += INSTALL_S_PER_ECU[storage]
+                seconds += INSTALL_S_PER_MB[storage] * package.image_bytes / 1_000_000
+        running = _applied(packages, running)
+    over = " and then ".join(step.version for step in path[:-1])
+    return Resolution(
+        verdict="match",
+        sentence=f"It gets {over} first, then {path[-1].version}." if over else "",
+        steps=tuple(step.id for step in path),
+        install_bytes=total_bytes,
+        install_s=round(seconds),
+    )
+
+
+def _refused(objection: _Objection, *, after: str = "") -> Resolution:
+    return Resolution(
+        verdict="unknown" if objection.unknown else "mismatch",
+        reason=objection.reason,
+        sentence=f"{objection.sentence}{after}.",
+    )
+
+
+def _named(package: PackageFacts) -> str:
+    return f"{package.ecu} {package.version}"
+
+
+def _whose(name: str, coming: Mapping[str, PackageFacts]) -> str:
+    return "the release brings" if name in coming else "the vehicle runs"
+
+
+def _key(config: _Config) -> tuple[tuple[str, str | None], ...]:
+    return tuple(sorted((name, runs.image_sha256) for name, runs in config.items()))
+
+
+def _order(version: str) -> VersionKey:
+    return version_key(version) or ((), 0, (), ())

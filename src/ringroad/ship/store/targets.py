@@ -1,0 +1,90 @@
+"""Plans over many vehicles: populations out, the lot in; a million vehicles never pass through Python.
+
+1. `gather` puts each vehicle of a programme into its population, in a table that lives as long as the transaction.
+2. The planner resolves one vehicle of each (`plan.make_plan`).
+3. `deal` writes what became of each population, and deals the matches out.
+4. `read_dealt` counts what was written, for the checker.
+
+The lot: within a stratum vehicles are ordered by hash(seed, VIN); their relative place orders them across strata, so
+that the control group and each wave, which are cut from that order, have about the same share of each stratum.
+
+Invariant: who is in which wave depends on seed, stratum and VIN, never on the order in which vehicles lie.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from ringroad.ship.check import Dealt
+from ringroad.ship.plan import Asked, Plan, Population
+from ringroad.ship.resolve import Verdict
+from ringroad.ship.store.reading import SQL, read_vehicles
+from ringroad.storage.db import Connection
+from ringroad.storage.latest import Latest
+
+
+def gather(
+    conn: Connection, *, programme_id: str, asked: Asked, latest: Latest | None = None
+) -> Iterator[Population]:
+    """Yield the populations of a programme; inside a transaction of the caller, in which `deal` follows.
+
+    What telemetry last said of vehicles is in `latest`, by path and VIN.
+    """
+    SQL.plan_with_memory(conn)
+    SQL.make_planned(conn)
+    given = asdict(asked) | {"vins": list(asked.vins), "attributes": list(asked.attributes)}
+    SQL.fill_planned(conn, programme_id=programme_id, **given)
+    SQL.measure_planned(conn)
+    found = {row["vin"]: row for row in SQL.planned_populations(conn)}
+    for vehicle in read_vehicles(conn, vins=list(found), latest=latest):
+        row = found[vehicle.vin]
+        yield Population(kind=bytes(row["kind"]), vehicles=row["vehicles"], vehicle=vehicle)
+
+
+def deal(conn: Connection, plan: Plan, *, plan_id: str) -> None:
+    """Write what became of each population and of each of its vehicles; ends what `gather` began."""
+    columns = "plan_id, number, kind, stratum, vehicles, example, verdict, reason, sentence, steps, install_bytes, install_s"
+    with conn.cursor() as cursor, cursor.copy(f"COPY campaign_resolution ({columns}) FROM STDIN") as copy:
+        for each in plan.resolved:
+            is_ = each.resolution
+            copy.write_row((
+                plan_id, each.number, each.kind, each.stratum, each.vehicles, each.example, is_.verdict, is_.reason, is_.sentence,
+                list(is_.steps), is_.install_bytes, is_.install_s,
+            ))  # fmt: skip
+    SQL.deal_lot(
+        conn,
+        plan_id=plan_id,
+        seed=plan.request.seed,
+        held=plan.control_vehicles,
+        starts=plan.wave_starts,
+    )
+    SQL.drop_planned(conn)
+
+
+def read_dealt(conn: Connection, plan_id: str) -> Dealt:
+    """Count a plan's vehicles as they were written."""
+    verdicts: Counter[Verdict] = Counter()
+    waves: Counter[int] = Counter()
+    strangers = 0
+    for row in SQL.dealt(conn, plan_id=plan_id):
+        verdicts[row["verdict"]] += row["vehicles"]
+        strangers += row["strangers"]
+        if row["wave"]:
+            waves[row["wave"]] += row["vehicles"]
+    places = SQL.dealt_places(conn, plan_id=plan_id)
+    return Dealt(verdicts=dict(verdicts), waves=dict(waves), strangers=strangers, places=places)
+
+
+def digest_targets(conn: Connection, plan_id: str) -> str:
+    """Return the SHA-256 that binds a plan's document to its vehicles: of their rows in the order of the VIN."""
+    digest = hashlib.sha256()
+    with (
+        conn.cursor() as cursor,
+        cursor.copy(SQL.targets_as_text.sql, {"plan_id": plan_id}) as copy,
+    ):
+        for row in copy:
+            digest.update(row)
+    return digest.hexdigest()

@@ -1,0 +1,200 @@
+"""Populations and the lot, in a real PostgreSQL."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from ringroad.kernel.errors import Conflict
+from ringroad.loop.campaigns import plan_campaign
+from ringroad.ship import store
+from ringroad.ship.gate import GatePolicy
+from ringroad.ship.guard import SequentialPolicy
+from ringroad.ship.plan import PlanRequest, WaveSize, asked_of
+from ringroad.ship.query import parse_query
+from ringroad.ship.ramp import HarmBudget
+from ringroad.ship.store.targets import gather
+from ringroad.storage.db import Connection, connect, transaction
+from support.fleet import CountingIds, Story, add_vehicles, fill_programme, vin
+
+pytestmark = pytest.mark.engines
+
+
+@pytest.fixture
+def conn(pg_url: str) -> Iterator[Connection]:
+    with closing(connect(pg_url)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def story(conn: Connection) -> Story:
+    ids = CountingIds()
+    fill_programme(conn, ids, versions=("1.0.0", "2.0.0"))
+    return Story(conn, ids)
+
+
+def targets(story: Story, plan_id: str) -> dict[str, dict[str, Any]]:
+    rows = story.conn.execute("SELECT * FROM campaign_target WHERE plan_id = %s ORDER BY vin", [plan_id])
+    return {row["vin"]: row for row in rows}
+
+
+def sizes(story: Story, query: str) -> list[int]:
+    """Vehicles of each population for a query, largest first."""
+    with transaction(story.conn):
+        found = list(gather(story.conn, programme_id="roadster", asked=asked_of(parse_query(query))))
+        story.conn.execute("DROP TABLE planned_vehicle")
+    return sorted((each.vehicles for each in found), reverse=True)
+
+
+def test_the_lot_is_what_its_rule_says(story: Story) -> None:
+    """Computed a second way: by hash within a stratum, by relative place across strata."""
+    add_vehicles(story.conn, range(40))
+    add_vehicles(story.conn, range(100, 107))
+    story.conn.execute("UPDATE vehicle SET region = 'US' WHERE vin = ANY (%s)", [[vin(n) for n in range(9)]])
+    found = targets(story, story.plan(waves=(5, 11), seed="x", control=WaveSize(vehicles=6)).id)
+    strata: dict[tuple[str, str], list[tuple[bytes, str]]] = {}
+    for row in story.conn.execute("SELECT vin, variant, region FROM vehicle"):
+        digest = hashlib.sha256(f"x:{row['vin']}".encode()).digest()
+        strata.setdefault((row["variant"], row["region"]), []).append((digest, row["vin"]))
+    placed = [
+        ((2 * place + 1) / (2 * len(members)), digest, name)
+        for members in strata.values()
+        for place, (digest, name) in enumerate(sorted(members))
+    ]
+    lot = [name for _, _, name in sorted(placed)]
+    assert [found[name]["rank"] for name in lot] == list(range(1, 48))
+    assert [found[name]["wave"] for name in lot] == [0] * 6 + [1] * 5 + [2] * 11 + [3] * 25
+    assert {found[name]["verdict"] for name in lot[:6]} == {"control"}
+    assert {found[name]["verdict"] for name in lot[6:]} == {"match"}
+
+
+def test_each_wave_and_the_control_group_have_their_share_of_each_stratum(story: Story) -> None:
+    add_vehicles(story.conn, range(120))
+    found = targets(story, story.plan(waves=(20,), control=WaveSize(vehicles=40)).id)
+    city = {vin(number) for number in range(1, 120, 2)}
+    for chosen in (
+        [name for name, row in found.items() if row["verdict"] == "control"],
+        [name for name, row in found.items() if row["wave"] == 1],
+    ):
+        assert abs(len(city & set(chosen)) - len(chosen) / 2) <= 2
+
+
+def test_another_seed_deals_other_vehicles_and_the_order_of_rows_none(story: Story) -> None:
+    add_vehicles(story.conn, range(60))
+    one, other = (targets(story, story.plan(waves=(10,), seed=seed).id) for seed in "ab")
+    first = [{name for name, row in found.items() if row["wave"] == 1} for found in (one, other)]
+    assert first[0] != first[1]
+    story.conn.execute("UPDATE vehicle SET attributes = '{}' WHERE vin < %s", [vin(30)])  # they lie elsewhere
+    again = targets(story, story.plan(waves=(10,), seed="a").id)
+    assert {name: row["rank"] for name, row in again.items()} == {
+        name: row["rank"] for name, row in one.items()
+    }
+
+
+def test_a_ramp_keeps_the_lot_in_its_one_wave(story: Story) -> None:
+    add_vehicles(story.conn, range(30))
+    plan = story.plan(
+        waves=(), ramp=HarmBudget(), control=WaveSize(vehicles=8), gate=GatePolicy(sequential=SequentialPolicy())
+    )  # fmt: skip
+    found = targets(story, plan.id)
+    assert Counter(row["wave"] for row in found.values()) == {1: 22, 0: 8}
+    assert sorted(row["rank"] for row in found.values() if row["wave"]) == list(range(9, 31))
+
+
+def test_the_plan_is_bound_to_its_vehicles_by_a_digest(story: Story) -> None:
+    add_vehicles(story.conn, range(3))
+    story.conn.execute("UPDATE ecu SET hardware_id = 'a\tb' WHERE vin = %s AND name = 'brake'", [vin(0)])
+    plan = story.plan(waves=(1,))
+    rows = [
+        "\t".join(str(row[name]) for name in ("vin", "verdict", "reason", "wave", "rank", "resolution"))
+        for row in targets(story, plan.id).values()
+    ]
+    text = "\n".join(rows).replace("a\tb", "a\\tb") + "\n"  # as COPY writes a tab
+    assert plan.document["targets_sha256"] == hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("change", "query", "expected"),
+    [
+        ("SELECT 1", "all", [4, 4]),  # city and premium
+        ("UPDATE ecu SET hardware_id = 'old' WHERE vin = %s AND name = 'head'", "all", [4, 3, 1]),
+        ("UPDATE ecu SET removed_at = now() WHERE vin = %s AND name = 'head'", "all", [4, 3, 1]),
+        ("DELETE FROM ecu_installed WHERE vin = %s", "all", [4, 3, 1]),
+        ("UPDATE ecu_installed SET version = '1' WHERE vin = %s", "all", [4, 3, 1]),
+        ("UPDATE ecu_installed SET image_sha256 = 'x' WHERE vin = %s", "all", [4, 3, 1]),
+        ("UPDATE vehicle SET blocked_reason = 'x' WHERE vin = %s", "all", [4, 3, 1]),
+        ("UPDATE vehicle SET blocked_reason = '' WHERE vin = %s", "all", [4, 3, 1]),  # not the same as none
+        ("UPDATE vehicle SET region = 'US' WHERE vin = %s", "all", [4, 3, 1]),
+        ("UPDATE vehicle SET gateway = 'native' WHERE vin = %s", "all", [4, 3, 1]),
+        ("UPDATE vehicle SET tags = '{a}' WHERE vin = %s", "all", [4, 4]),
+        ("UPDATE vehicle SET tags = '{a}' WHERE vin = %s", "tag = a", [4, 3, 1]),
+        ("UPDATE vehicle SET attributes = '{\"k\": 1}' WHERE vin = %s", "tag = a", [4, 4]),
+        ("UPDATE vehicle SET attributes = '{\"k\": 1}' WHERE vin = %s", "attribute.k = 1", [4, 3, 1]),
+        ("UPDATE vehicle SET attributes = '{\"j\": 1}' WHERE vin = %s", "attribute.k = 1", [4, 4]),
+        ("UPDATE vehicle SET release_id = NULL WHERE vin = %s", "release = x", [4, 3, 1]),
+        ("UPDATE vehicle SET born_at = '2020-01-01' WHERE vin = %s", "born < 2021-01-01", [4, 3, 1]),
+        ("UPDATE vehicle SET born_at = '2020-01-01' WHERE vin = %s", "all", [4, 4]),
+        ("SELECT 1", f"vin in ({vin(1)}, {vin(2)})", [3, 3, 1, 1]),
+        ("SELECT 1", "telemetry.Vehicle.TraveledDistance > 5", [1] * 8),
+        ("INSERT INTO vehicle_list_member VALUES ('a', %s)", "list = a", [4, 3, 1]),
+        ("INSERT INTO vehicle_list_member VALUES ('a', %s)", "all", [4, 4]),
+        ("SELECT 1", "vin ~ WRR*", [1] * 8),
+        ("SELECT 1", "ecu.head.serial = head-1", [1] * 8),
+    ],
+)  # fmt: skip
+def test_vehicles_that_differ_in_what_matters_are_not_one_population(
+    story: Story, change: str, query: str, expected: list[int]
+) -> None:
+    add_vehicles(story.conn, range(8))
+    story.conn.execute("INSERT INTO vehicle_list (name, changed_by, changed_at) VALUES ('a', 'ann', now())")
+    story.conn.execute(change, [vin(0)] if "%s" in change else [])
+    assert sizes(story, query) == expected
+
+
+def test_what_became_of_a_population_is_kept_with_the_plan(story: Story) -> None:
+    add_vehicles(story.conn, range(8))
+    story.conn.execute("UPDATE ecu SET hardware_id = 'old' WHERE vin = %s AND name = 'head'", [vin(0)])
+    plan = story.plan(waves=(2,))
+    rows = story.conn.execute("SELECT * FROM campaign_resolution WHERE plan_id = %s", [plan.id]).fetchall()
+    by_number = {row["number"]: row for row in rows}
+    assert sorted((row["verdict"], row["vehicles"]) for row in rows) == [
+        ("match", 3), ("match", 4), ("mismatch", 1),
+    ]  # fmt: skip
+    odd = by_number[targets(story, plan.id)[vin(0)]["resolution"]]
+    assert (odd["reason"], odd["sentence"]) == (
+        "hardware: head old", "head 2.0.0 fits hardware head-hw, but the vehicle's head is old.",
+    )  # fmt: skip
+    good = by_number[targets(story, plan.id)[vin(1)]["resolution"]]
+    assert (good["steps"], good["install_bytes"], good["install_s"]) == (["release_2.0.0"], 2_000, 75)
+
+
+def test_a_plan_that_fails_leaves_nothing_of_itself_and_the_next_one_works(story: Story) -> None:
+    add_vehicles(story.conn, range(4))
+    story.plan()
+    with pytest.raises(Conflict):
+        plan_campaign(
+            story.conn, story.ids, campaign_id=story.campaign_id, generation=1,
+            request=PlanRequest(query="all"), actor="ann", now=story.now,
+        )  # fmt: skip
+    again = plan_campaign(
+        story.conn, story.ids, campaign_id=story.campaign_id, generation=2, request=PlanRequest(query="all"),
+        actor="ann", now=story.now,
+    )  # fmt: skip
+    row = story.conn.execute("SELECT count(DISTINCT plan_id) AS n FROM campaign_target").fetchone()
+    assert row is not None
+    assert row["n"] == 2
+    assert again.parent_id is not None
+
+
+def test_actions_are_numbered_in_the_order_of_the_lot(story: Story) -> None:
+    add_vehicles(story.conn, range(30))
+    plan = story.start(waves=(4, 6))
+    found = targets(story, plan.id)
+    ordered = sorted(story.vehicles(), key=lambda each: int(each.action_id))
+    assert [found[each.vin]["rank"] for each in ordered] == list(range(1, 31))
+    assert store.list_assignments(story.conn, story.campaign_id, state="offered")
