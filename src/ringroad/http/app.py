@@ -183,6 +183,7 @@ def _make_gateways(ctx: Context) -> Gateways:
             poll_s_max=settings.poll_s_max, polls_per_s_max=settings.polls_per_s_max,
         ),
         reports_per_min_max=settings.reports_per_min_max,
+        proxies=settings.proxies,
     )  # fmt: skip
     return Gateways(
         config,

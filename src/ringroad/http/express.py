@@ -51,6 +51,7 @@ class Call(Request):
         self.path = protocol.url.decode("ascii")
         self.headers = protocol.headers
         self.scheme = protocol.scheme or "http"
+        self.peer = protocol.client[0] if protocol.client else ""
         self.body = bytearray()
         self.keep_alive = self.more_body = True
         self.disconnected = self.response_complete = False

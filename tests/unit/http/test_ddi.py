@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from typing import Any
 
 import orjson
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from ringroad.http.device import ddi
 from ringroad.http.device.read_model import Device, Offer, ReadModel, Telling
 from ringroad.http.device.steering import Need
-from ringroad.http.device.wire import parse_range
+from ringroad.http.device.wire import Request, origin_of, parse_range
 from ringroad.kernel.errors import InvalidInput
 
 BASE = "https://srv/DEFAULT/controller/v1/veh-1"
@@ -320,3 +321,22 @@ def test_the_model_counts_what_vehicles_wait_for() -> None:
     assert (known.vehicles, known.devices["V"].need) == ([1, 0, 0], Need.IDLE)
     known.drop()
     assert known.vehicles == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "origin"),
+    [
+        ("10.0.0.5", [b"https"], "https://srv"),
+        ("10.0.0.5", [], "http://srv"),
+        ("10.0.0.5", [b"http", b"https"], "http://srv"),
+        ("198.51.100.7", [b"https"], "http://srv"),  # it is no proxy of ours
+        ("", [b"https"], "http://srv"),
+    ],
+)
+def test_links_say_https_where_a_proxy_of_ours_says_so(
+    peer: str, forwarded: list[bytes], origin: str
+) -> None:
+    headers = [(b"host", b"srv"), *((b"x-forwarded-proto", value) for value in forwarded)]
+    request = Request(method="GET", path="/", headers=headers, scheme="http", peer=peer)
+    assert origin_of(request, "", (ip_network("10.0.0.0/24"),)) == origin
+    assert origin_of(request, "https://set", ()) == "https://set"

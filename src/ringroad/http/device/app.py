@@ -38,6 +38,7 @@ from ringroad.http.device.wire import (
 from ringroad.kernel.clock import Clock, system_fraction
 from ringroad.kernel.errors import NotFound, RingroadError, Unavailable
 from ringroad.storage.db import Connection
+from ringroad.storage.settings import Network
 
 log = structlog.get_logger()
 
@@ -55,6 +56,7 @@ class GatewayConfig:
         20.0  # seconds without a word from the database; one change of a million vehicles takes ten
     )
     public_url: str = ""  # origin in links; empty: the Host the device used
+    proxies: tuple[Network, ...] = ()  # whose word is taken on whether a device came over TLS
 
 
 class Gateways:
@@ -125,7 +127,10 @@ class Gateways:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request of a device."""
         path: str = scope["path"]
-        request = Request(method=scope["method"], path=path, headers=scope["headers"], scheme=scope["scheme"])
+        peer = scope["client"][0] if scope.get("client") else ""
+        request = Request(
+            method=scope["method"], path=path, headers=scope["headers"], scheme=scope["scheme"], peer=peer
+        )
         try:
             if path.startswith(NATIVE):
                 answer = await self._native.answer(request, scope, receive, send)

@@ -190,7 +190,8 @@ class DdiGateway:
         return Answer(200, body, (JSON, (b"etag", etag)))
 
     def _base(self, request: Request, vin: str) -> str:
-        return f"{origin_of(request, self._gateways.config.public_url)}/{TENANT}/controller/v1/{vin}"
+        config = self._gateways.config
+        return f"{origin_of(request, config.public_url, config.proxies)}/{TENANT}/controller/v1/{vin}"
 
     def _offer(self, device: Device, action: str, about: str) -> Telling:
         found = self._shown(device)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 
+from ringroad.http.auth import came_over_tls
 from ringroad.kernel.errors import InvalidInput, RingroadError
+from ringroad.storage.settings import Network
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -30,15 +32,23 @@ EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9000, 1, 1, tzinfo
 class Request:
     """One request of a device, with its body whole. Slotted and mutable: one is made for every poll."""
 
-    __slots__ = ("body", "headers", "method", "path", "scheme")
+    __slots__ = ("body", "headers", "method", "path", "peer", "scheme")
 
     def __init__(
-        self, *, method: str, path: str, headers: Iterable[Header], scheme: str, body: bytes | bytearray = b""
+        self,
+        *,
+        method: str,
+        path: str,
+        headers: Iterable[Header],
+        scheme: str,
+        peer: str = "",
+        body: bytes | bytearray = b"",
     ) -> None:
         self.method = method
         self.path = path
         self.headers = headers
         self.scheme = scheme
+        self.peer = peer  # who opened the connection
         self.body = body
 
 
@@ -62,12 +72,14 @@ def header(headers: Iterable[Header], name: bytes) -> bytes | None:
     return None
 
 
-def origin_of(request: Request, public_url: str) -> str:
+def origin_of(request: Request, public_url: str, proxies: Sequence[Network]) -> str:
     """Return the origin for links: the one that is set, else what the device called us."""
     if public_url:
         return public_url
     host = (header(request.headers, b"host") or b"").decode("latin-1")
-    return f"{request.scheme}://{host if _HOST.fullmatch(host) else 'localhost'}"
+    forwarded = [value.decode("latin-1") for name, value in request.headers if name == b"x-forwarded-proto"]
+    scheme = "https" if came_over_tls(request.scheme, request.peer, forwarded, proxies) else "http"
+    return f"{scheme}://{host if _HOST.fullmatch(host) else 'localhost'}"
 
 
 async def send_answer(send: Send, answer: Answer) -> None:
