@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from ringroad.storage.db import Connection, connect
 from ringroad.storage.migrate import migrate
 from ringroad.storage.postgres import Postgres
 from support.ledger_watch import changes_without_fact, watch
+from support.ports import free_port
 
 TEMPLATE = "ringroad_template"
 
@@ -119,10 +119,3 @@ def broker(engine_folder: Path) -> Iterator[Broker]:
 def nats_url(broker: Broker) -> str:
     """URL of the session's NATS server. It is shared: use subjects, VINs and durable names of your own."""
     return broker.url()
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -8,8 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,12 +15,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from conftest import free_port
 from ringroad.cli.keys import KeyCounts, KeyFolders, init_keys
 from ringroad.kernel.clock import SystemIds
 from ringroad.storage.db import Connection, connect
 from support.cli_story import PASSWORD, PROGRAMME, Terminal, at_a_terminal
 from support.console_world import World
+from support.ports import free_port
 
 pytestmark = pytest.mark.engines
 
@@ -226,7 +224,7 @@ def test_a_plan_made_while_a_person_reads_another_is_not_approved(terminal: Term
     assert b"made by admin" in shown
     t("campaign", "plan", "Slow", "--query", "all", "--wave", "2")
     os.write(here, b"y\n")
-    assert process.wait(timeout=20) == 4
+    assert process.wait(timeout=60) == 4
     os.close(here)
     assert t("--json", "campaign", "show", "Slow").value["state"] == "planned"
     t("campaign", "approve", "Slow", "--yes")
@@ -361,32 +359,31 @@ def test_complaints_are_imported_and_bad_rows_are_told(terminal: Terminal) -> No
     assert "fields" in terminal("complaint", "quarantine").out
 
 
-def test_watching_ends_with_the_campaign(terminal: Terminal, world: World, conn: Connection) -> None:
-    def finish() -> None:
-        time.sleep(1.5)
-        with connect(terminal.settings.database_url) as other:
-            other.execute("UPDATE campaign SET state = 'finished' WHERE id = %s", (world.campaign_id,))
+def watching(terminal: Terminal, campaign_id: str) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "ringroad.cli", "--var", str(terminal.settings.var), "campaign", "watch"]
+    return subprocess.Popen(
+        [*words, campaign_id], env=dict(os.environ) | terminal.environment(), text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
 
-    thread = threading.Thread(target=finish)
-    thread.start()
-    result = terminal("campaign", "watch", world.campaign_id)
-    thread.join()
-    lines = result.out.splitlines()
-    assert "running, wave 2" in lines[0]
-    assert "finished" in lines[-1]
+
+def test_watching_ends_with_the_campaign(terminal: Terminal, world: World, conn: Connection) -> None:
+    process = watching(terminal, world.campaign_id)
+    assert process.stdout is not None
+    assert "running, wave 2" in process.stdout.readline()
+    conn.execute("UPDATE campaign SET state = 'finished' WHERE id = %s", (world.campaign_id,))
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "finished" in out.splitlines()[-1]
     assert terminal("--json", "campaign", "watch", world.halted_id, status=1).value["state"] == "halted"
 
 
 def test_ctrl_c_ends_the_watching_and_not_the_campaign(terminal: Terminal, world: World) -> None:
-    words = [sys.executable, "-m", "ringroad.cli", "--var", str(terminal.settings.var), "campaign", "watch"]
-    process = subprocess.Popen(
-        [*words, world.campaign_id], env=dict(os.environ) | terminal.environment(), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    process = watching(terminal, world.campaign_id)
     assert process.stdout is not None
     assert "running" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.strip() == ""
     assert terminal("--json", "campaign", "show", world.campaign_id).value["state"] == "running"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ringroad.sim.demo.firmware import swupdate_ready
+from ringroad.storage.process import is_alive
 from support.demo_checks import (
     WITHOUT_BOXES,
     check_campaigns,
@@ -23,6 +24,7 @@ from support.demo_checks import (
     waves_of,
 )
 from support.demo_run import CHECKOUT, STAYS, demo
+from support.gateways import eventually
 
 pytestmark = [
     pytest.mark.engines,
@@ -69,7 +71,7 @@ def test_the_demo_tells_one_whole_lap(folder: Path) -> None:
         check_nothing_lost(run)
         supervised = [pid for each in run.pids().values() for pid in each]
         assert run.stop() == 0
-        assert not [pid for pid in supervised if Path(f"/proc/{pid}").exists()]
+        eventually(lambda: not any(is_alive(pid) for pid in supervised))
     golden = GOLDEN.read_text()
     if not boxes:
         for there, here in WITHOUT_BOXES:

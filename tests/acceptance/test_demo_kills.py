@@ -73,7 +73,7 @@ def plan_kills(seed: int) -> list[tuple[str, str, float]]:
 
 def kill(run: Demo, victim: str) -> str:
     """End one process of this demo without a word; wait until there is one to end."""
-    for _ in range(200):
+    for _ in range(1_200):  # one that was killed before may be started again after half a minute only
         pids = run.pids().get(victim, [])
         if pids:
             os.kill(pids[0], signal.SIGKILL)

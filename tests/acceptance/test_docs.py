@@ -18,7 +18,6 @@ from pathlib import Path
 
 import pytest
 
-from conftest import free_port
 from ringroad.kernel.facts import HOUSE, STAGE_OF, FactKind
 from ringroad.storage.settings import table
 from support.docs_pages import (
@@ -35,6 +34,7 @@ from support.docs_pages import (
     steps,
     words_of,
 )
+from support.ports import free_ports
 
 NAMES = [str(page.relative_to(ROOT)) for page in pages()]
 # Run in this order, in one folder: a page may stand on what those before it made.
@@ -255,7 +255,10 @@ def reader() -> Iterator[Reader]:
         (folder / name).symlink_to(ROOT / name)
     ports = ("http_port", "https_port", "nats_port", "mqtt_port")
     env = {name: value for name, value in os.environ.items() if not name.startswith("RINGROAD_")}
-    env |= {f"RINGROAD_{name.upper()}": str(free_port()) for name in ports}
+    env |= {
+        f"RINGROAD_{name.upper()}": str(port)
+        for name, port in zip(ports, free_ports(len(ports)), strict=True)
+    }
     env |= {
         "HOME": str(folder),
         "PATH": f"{ROOT / '.venv' / 'bin'}:{env['PATH']}",
@@ -273,7 +276,7 @@ def reader() -> Iterator[Reader]:
 
 @pytest.mark.engines
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # a machine that is busy with other things
+@pytest.mark.timeout(1200)  # a machine that is busy with other things
 @pytest.mark.parametrize("name", SESSIONS)
 def test_a_session_runs_as_written(reader: Reader, name: str) -> None:
     found = [step for fence in fences(text_of(name)) if fence.runs for step in steps(fence)]

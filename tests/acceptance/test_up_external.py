@@ -13,7 +13,6 @@ import nats
 import psycopg
 import pytest
 
-from conftest import free_port
 from ringroad.cli.external import require_version
 from ringroad.cli.supervisor import end_supervisor, read_state
 from ringroad.kernel.clock import SystemClock
@@ -24,6 +23,7 @@ from ringroad.storage.migrate import load_migrations, migrate, plan_migrations, 
 from support.cli_story import PASSWORD, PROGRAMME
 from support.gateways import eventually
 from support.installations import Installation, installation, refused
+from support.ports import free_port
 
 SUBJECT = "ringroad.v1.RRTEST00000000001.telemetry"
 
@@ -195,7 +195,7 @@ def test_a_broker_without_streams_or_with_another_password_is_told(
         refused(new.run("up", RINGROAD_NATS_URL=url), "unavailable", "has no JetStream", "-js")
     finally:
         plain.terminate()
-        plain.wait(timeout=20)
+        plain.wait(timeout=60)
     assert not new.var.exists()
 
 

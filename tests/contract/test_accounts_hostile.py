@@ -131,7 +131,7 @@ def test_one_account_cannot_take_every_live_page(pg_url: str, client: httpx.Clie
         statuses = []
         for _ in range(CLIENTS_PER_ACCOUNT_MAX + 1):
             request = client.build_request("GET", "/api/v1/events", headers=bearer(token))
-            answer = httpx.Client(timeout=10).send(request, stream=True)
+            answer = httpx.Client(timeout=30).send(request, stream=True)
             opened.append(answer)
             statuses.append(answer.status_code)
             if answer.status_code == 200:

@@ -311,7 +311,7 @@ def test_a_release_is_not_withdrawn_and_made_the_baseline_at_once(pg_url: str) -
                 thread.start()
             wait_for_locks(holder, 2)
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
         assert len(refused) == 1
         is_baseline = store.get_baseline(holder, "roadster") is not None
         assert (store.get_release(holder, release.id).state == "withdrawn") is not is_baseline
@@ -543,7 +543,7 @@ def test_two_releases_signed_at_once_cannot_both_pass_the_counter(pg_url: str) -
             waiting = pool.submit(attempt, low)
             with pytest.raises(TimeoutError):
                 waiting.result(timeout=0.5)
-        assert waiting.result(timeout=10) == "refused"
+        assert waiting.result(timeout=60) == "refused"
 
 
 def test_orders_that_cannot_be_built_are_refused(conn: Connection) -> None:

@@ -72,7 +72,7 @@ def port(app: App) -> Iterator[int]:
         sleep(0.02)
     yield int(server.servers[0].sockets[0].getsockname()[1])
     server.should_exit = True
-    thread.join(10)
+    thread.join(60)
 
 
 @pytest.mark.parametrize(("more", "express"), [({}, True), ({"proxy_headers": True}, False)])
@@ -95,7 +95,7 @@ def post(path: str, body: bytes, *lines: str) -> bytes:
 
 def talk(port: int, *parts: bytes, answers: int = 1, pause_s: float = 0.0) -> list[str]:
     """Send parts; return status and body of so many answers, or of all when the server closes before."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as line:
         for part in parts:
             line.sendall(part)
             sleep(pause_s)
@@ -174,7 +174,7 @@ def test_a_request_in_pieces_is_one_request(port: int, way: str) -> None:
 
 
 def test_a_mistake_of_the_application_is_told_and_ends_this_connection_only(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as other:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as other:
         assert [line[:3] for line in talk(port, get("/now") + get("/mistake") + get("/now"), answers=3)] == [
             "200",
             "500",
@@ -185,7 +185,7 @@ def test_a_mistake_of_the_application_is_told_and_ends_this_connection_only(port
 
 def test_a_client_that_leaves_before_its_answer_harms_nobody(port: int, app: App) -> None:
     app.told.clear()
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as line:
         line.sendall(post("/later", b"gone"))
     assert talk(port, post("/later", b"stays")) == ["200 express:stays"]
     assert eventually(lambda: set(app.told) == {"express:gone", "express:stays"})

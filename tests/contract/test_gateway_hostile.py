@@ -49,7 +49,7 @@ def test_a_report_that_cannot_be_stored_harms_its_sender_only(
     pg_url: str, blobs: FolderBlobs, poison: dict[str, object]
 ) -> None:
     action = fill(pg_url, blobs, IMAGE, gateway="native")
-    with serving(pg_url, blobs) as origin, httpx.Client(headers=NATIVE, timeout=5) as client:
+    with serving(pg_url, blobs) as origin, httpx.Client(headers=NATIVE, timeout=30) as client:
         url = f"{origin}/uptane/v1/vehicles/{VIN}/reports"
         bad = client.post(url, json={"reports": [{**report("bad", action), **poison}]})
         assert bad.status_code in (200, 400)
@@ -61,7 +61,7 @@ def test_a_report_that_cannot_be_stored_harms_its_sender_only(
 @pytest.mark.parametrize("at", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
 def test_a_mad_clock_does_not_stop_the_folding_of_reports(pg_url: str, blobs: FolderBlobs, at: str) -> None:
     action = fill(pg_url, blobs, IMAGE, gateway="native")
-    with serving(pg_url, blobs) as origin, httpx.Client(headers=NATIVE, timeout=5) as client:
+    with serving(pg_url, blobs) as origin, httpx.Client(headers=NATIVE, timeout=30) as client:
         sent = client.post(
             f"{origin}/uptane/v1/vehicles/{VIN}/reports", json={"reports": [report("r", action, at=at)]}
         )
@@ -72,7 +72,7 @@ def test_a_mad_clock_does_not_stop_the_folding_of_reports(pg_url: str, blobs: Fo
 
 def test_one_device_cannot_spoil_the_batch_of_the_others(pg_url: str, blobs: FolderBlobs) -> None:
     fill(pg_url, blobs, IMAGE)
-    with serving(pg_url, blobs) as origin, httpx.Client(headers=DDI, timeout=5) as client:
+    with serving(pg_url, blobs) as origin, httpx.Client(headers=DDI, timeout=30) as client:
         url = f"{origin}/DEFAULT/controller/v1/{VIN}/configData"
         assert client.put(url, json={"data": {"a\0b": "c\0d"}}).status_code == 200
         assert client.put(url, json={"data": {"hw": "1"}}).status_code == 200
@@ -81,7 +81,7 @@ def test_one_device_cannot_spoil_the_batch_of_the_others(pg_url: str, blobs: Fol
 
 def test_a_device_cannot_grow_its_attributes_without_end(pg_url: str, blobs: FolderBlobs) -> None:
     fill(pg_url, blobs, IMAGE)
-    with serving(pg_url, blobs) as origin, httpx.Client(headers=DDI, timeout=5) as client:
+    with serving(pg_url, blobs) as origin, httpx.Client(headers=DDI, timeout=30) as client:
         url = f"{origin}/DEFAULT/controller/v1/{VIN}/configData"
         for start in (0, 90, 180):
             data = {f"k{n}": "v" for n in range(start, start + 90)}
@@ -93,7 +93,7 @@ def test_a_native_vehicle_cannot_confirm_an_update_without_its_signed_manifest(
     pg_url: str, blobs: FolderBlobs
 ) -> None:
     action = fill(pg_url, blobs, IMAGE, gateway="native")
-    with serving(pg_url, blobs) as origin, httpx.Client(headers=DDI, timeout=5) as client:
+    with serving(pg_url, blobs) as origin, httpx.Client(headers=DDI, timeout=30) as client:
         base = f"{origin}/DEFAULT/controller/v1/{VIN}"
         answers = (
             client.get(base),
@@ -183,7 +183,7 @@ def test_a_body_that_never_ends_is_given_up(
     fill(pg_url, blobs, IMAGE, gateway="native")
     with serving(pg_url, blobs) as origin:
         host, port = origin.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=5) as line:
+        with socket.create_connection((host, int(port)), timeout=30) as line:
             line.sendall(
                 f"POST /uptane/v1/vehicles/{VIN}/reports HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
                 f"Authorization: Bearer {TOKEN}\r\n\r\n{{".encode()
@@ -193,7 +193,7 @@ def test_a_body_that_never_ends_is_given_up(
 
 def test_a_database_that_is_away_is_no_server_fault(pg_url: str, blobs: FolderBlobs) -> None:
     fill(pg_url, blobs, IMAGE, gateway="native")
-    with serving(pg_url, blobs) as origin, httpx.Client(timeout=10) as client:
+    with serving(pg_url, blobs) as origin, httpx.Client(timeout=30) as client:
         with psycopg.connect(pg_url, autocommit=True) as conn:
             conn.execute("ALTER TABLE repository_metadata RENAME TO away")
         answer = eventually(lambda: client.get(f"{origin}/uptane/v1/image/timestamp.json"))

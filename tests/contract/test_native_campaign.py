@@ -142,7 +142,7 @@ def test_of_two_manifests_at_once_with_one_counter_one_is_a_replay(conn: Connect
             thread.start()
         wait_for_locks(conn, 2)
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert refused == ["replay"]
     row = conn.execute("SELECT count(*) AS n FROM vehicle_manifest").fetchone()
     assert row == {"n": 1}

@@ -179,6 +179,6 @@ def test_the_worker_betters_a_schedule_by_itself(
             time.sleep(0.1)
     finally:
         stop.set()
-        thread.join(15)
+        thread.join(60)
     assert current is not None
     assert current.cause == "improved"

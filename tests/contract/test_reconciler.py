@@ -315,7 +315,7 @@ def test_two_reconcilers_at_once_make_each_move_once(story: Story, pg_url: str) 
         ids = CountingIds(1_000_000 * (number + 1))
         try:
             with closing(connect(pg_url)) as conn:
-                start.wait(10)
+                start.wait(60)
                 for _ in range(4):
                     tick(conn, ids, now=story.now)
         except BaseException as error:  # noqa: BLE001 - shown by the test

@@ -119,14 +119,14 @@ def test_a_setback_is_answered_once_however_often_and_by_how_many_it_is_looked_a
 
     def look(number: int) -> None:
         with closing(connect(pg_url)) as conn:
-            start.wait(10)
+            start.wait(60)
             asked.append(answer_setbacks(conn, CountingIds(1_000_000 * (number + 1)), now=story.now))
 
     threads = [threading.Thread(target=look, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert sorted(asked) == [[], [], [], [FINDING]]
     accept(story)  # a person decided, and the halt is answered
     assert answer(story) == []

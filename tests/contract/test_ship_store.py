@@ -282,7 +282,7 @@ def test_two_campaigns_that_start_at_once_do_not_take_the_same_vehicles(story: S
             thread.start()
         wait_for_locks(story.conn, 2)
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert (len(started), len(refused)) == (1, 1)
     assert "4 vehicles" in refused[0]
 

@@ -488,11 +488,11 @@ def test_the_stream_lands_in_the_lake_once_and_bad_messages_in_quarantine(
             )
 
         worker = asyncio.create_task(run_ingest(nats_url, lake, opener, stop, SystemClock(), ack_wait_s=2))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while await waiting_messages(nats_url):  # noqa: ASYNC110 - another process decides
                 await asyncio.sleep(0.1)
         stop.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await worker
         await client.close()
 

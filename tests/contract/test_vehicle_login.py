@@ -23,6 +23,7 @@ from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.storage.broker import STREAM, Broker, ensure_stream
 from ringroad.storage.db import connect
 from ringroad.storage.nats_auth import lookup_in, serve_logins
+from support.ports import free_port
 
 pytestmark = pytest.mark.engines
 
@@ -58,25 +59,19 @@ def logins(broker: Broker, pg_url: str) -> Iterator[None]:
         )
         thread = threading.Thread(target=loop.run_until_complete, args=(service,))
         thread.start()
-        assert ready.wait(10)
+        assert ready.wait(60)
         yield
         loop.call_soon_threadsafe(stop.set)
-        thread.join(timeout=10)
+        thread.join(60)
     assert not thread.is_alive()
     loop.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def client(
     broker: Broker, *, user: str = VIN, password: str = TOKEN, client_id: str | None = None
 ) -> aiomqtt.Client:
     return aiomqtt.Client(
-        "127.0.0.1", broker.mqtt_port, username=user, password=password, identifier=client_id, timeout=5
+        "127.0.0.1", broker.mqtt_port, username=user, password=password, identifier=client_id, timeout=30
     )
 
 
@@ -91,7 +86,7 @@ async def stored(broker: Broker, subject: str) -> int:
 
 
 async def settles(broker: Broker, subject: str, count: int) -> bool:
-    for _ in range(100):
+    for _ in range(1_000):
         if await stored(broker, subject) == count:
             return True
         await asyncio.sleep(0.02)
@@ -172,8 +167,10 @@ def test_a_vehicle_is_woken_and_hears_nobody_else(broker: Broker, logins: None) 
             await connection.publish(f"ringroad.v1.{OTHER}.wake", b"")
             await connection.publish(f"ringroad.v1.{VIN}.wake", b"")
             await connection.flush()
+            async with asyncio.timeout(60):  # what was sent before it would have come before it
+                heard.append(str((await anext(aiter(vehicle.messages))).topic))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(0.2):
                     async for message in vehicle.messages:
                         heard.append(str(message.topic))  # noqa: PERF401 - ended by the timeout
         await connection.close()
@@ -249,7 +246,7 @@ def test_an_acknowledged_message_outlives_a_kill(tmp_path: Path) -> None:
 
     asyncio.run(run())
     assert server.process is not None
-    server.process.wait(10)
+    server.process.wait(60)
     server.start()
     try:
         assert asyncio.run(distinct(server)) == {str(number).encode() for number in range(count)}

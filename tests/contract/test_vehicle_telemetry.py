@@ -13,12 +13,11 @@ from pathlib import Path
 import msgspec
 import nats
 import pytest
-from nats.errors import TimeoutError as NatsTimeout
 
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.vin import parse_vin
 from ringroad.protocol.vehicle import Sample, TelemetryBatch
-from ringroad.storage.broker import Broker
+from ringroad.storage.broker import STREAM, Broker
 from ringroad.storage.db import connect
 from ringroad.storage.nats_auth import lookup_in, serve_logins
 from ringroad.vehicle.collector import Broker as Address
@@ -50,10 +49,10 @@ def logins(broker: Broker, pg_url: str) -> Iterator[None]:
         )  # fmt: skip
         thread = threading.Thread(target=loop.run_until_complete, args=(service,))
         thread.start()
-        assert ready.wait(10)
+        assert ready.wait(60)
         yield
         loop.call_soon_threadsafe(stop.set)
-        thread.join(timeout=10)
+        thread.join(60)
     loop.close()
 
 
@@ -67,7 +66,7 @@ def fill(folder: Path, vin: str, count: int) -> None:
         )
 
 
-async def drain(folder: Path, vin: str, port: int, *, seconds: float = 20) -> int:
+async def drain(folder: Path, vin: str, port: int, *, seconds: float = 120) -> int:
     """Be online until nothing waits any more; return how often the server woke us."""
     queue = TelemetryQueue(folder, durability="fsync")
     collector = Collector(vin=parse_vin(vin), queue=queue, clock=SystemClock(), fraction=lambda: 0.1)
@@ -86,14 +85,16 @@ async def drain(folder: Path, vin: str, port: int, *, seconds: float = 20) -> in
 
 
 async def arrived(broker: Broker, vin: str) -> list[TelemetryBatch]:
+    """Return what the stream has of a vehicle: what was acknowledged is in it."""
+    subject = f"ringroad.v1.{vin}.telemetry"
     connection = await nats.connect(broker.url())
     found = []
     try:
-        subscription = await connection.jetstream().subscribe(f"ringroad.v1.{vin}.telemetry")
-        with contextlib.suppress(NatsTimeout):
-            while True:
-                message = await subscription.next_msg(timeout=0.5)
-                found.append(msgspec.json.decode(message.data, type=TelemetryBatch))
+        info = await connection.jetstream().stream_info(STREAM, subjects_filter=subject)
+        subscription = await connection.jetstream().subscribe(subject)
+        for _ in range((info.state.subjects or {}).get(subject, 0)):
+            message = await subscription.next_msg(timeout=60)
+            found.append(msgspec.json.decode(message.data, type=TelemetryBatch))
     finally:
         await connection.close()
     return found
@@ -146,7 +147,7 @@ def test_a_connection_cut_before_the_acknowledgement_repeats_a_batch_but_never_l
     async def run() -> list[TelemetryBatch]:
         server = await asyncio.start_server(proxy, "127.0.0.1", 0)
         async with server:
-            await drain(tmp_path, vin, server.sockets[0].getsockname()[1], seconds=40)
+            await drain(tmp_path, vin, server.sockets[0].getsockname()[1], seconds=120)
         return await arrived(broker, vin)
 
     batches = asyncio.run(run())
@@ -192,7 +193,7 @@ def test_a_collector_that_is_ended_while_it_fails_ends(broker: Broker, logins: N
 
         address = Address(host="127.0.0.1", port=broker.mqtt_port, token=TOKEN)
         task = asyncio.create_task(collector.run(address, wake=lambda: later(turns)))
-        ended, _ = await asyncio.wait({task}, timeout=20)
+        ended, _ = await asyncio.wait({task}, timeout=60)
         task.cancel()
         return bool(ended) and task.cancelled()
 

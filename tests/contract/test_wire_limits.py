@@ -19,7 +19,7 @@ from ringroad.http.wire_limits import BoundedProtocol
 class Impatient(BoundedProtocol):
     """The same with less patience."""
 
-    head_s_max = 0.5
+    head_s_max = 2.0  # a busy machine may be a second late with a good one
 
 
 async def answer(scope: Any, receive: Any, send: Any) -> None:
@@ -40,7 +40,7 @@ def serving(http: type[BoundedProtocol]) -> Iterator[int]:
         sleep(0.02)
     yield int(server.servers[0].sockets[0].getsockname()[1])
     server.should_exit = True
-    thread.join(10)
+    thread.join(60)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def closed_within(line: socket.socket, seconds: float) -> bool:
 @pytest.mark.parametrize("part", [b"X-A: 1\r\n", b"a" * 1_000], ids=["many headers", "one long header"])
 def test_a_head_without_end_is_cut_off(patient_port: int, part: bytes) -> None:
     """By its size: this server would wait for it much longer than the test takes."""
-    with socket.create_connection(("127.0.0.1", patient_port), timeout=5) as line:
+    with socket.create_connection(("127.0.0.1", patient_port), timeout=30) as line:
         line.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: ")
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             endlessly(line, part)
@@ -84,29 +84,29 @@ def endlessly(line: socket.socket, part: bytes) -> None:
 
 @pytest.mark.parametrize("begin", [b"", b"GET / HT"], ids=["silent", "half a line"])
 def test_a_head_that_dawdles_is_cut_off(port: int, begin: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as line:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as line:
         line.sendall(begin)
-        assert closed_within(line, 3)
+        assert closed_within(line, 30)
 
 
 def test_a_second_head_that_dawdles_is_cut_off_too(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as line:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as line:
         line.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert line.recv(1_000).startswith(b"HTTP/1.1 200")
         line.sendall(b"GET / HTTP")
-        assert closed_within(line, 3)
+        assert closed_within(line, 30)
 
 
 def test_large_slow_bodies_and_kept_connections_are_fine(port: int) -> None:
     def body() -> Iterator[bytes]:
         for _ in range(4):
-            sleep(0.3)
+            sleep(0.6)
             yield b"x" * 100_000
 
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
         for _ in range(3):
             assert client.get("/").text == "ok"
         assert client.post("/", content=body()).text == "ok"
         assert client.post("/", content=b"y" * 500_000).text == "ok"
-        sleep(0.8)  # idle between requests is not a slow head
+        sleep(2.4)  # idle between requests is not a slow head
         assert client.get("/").text == "ok"

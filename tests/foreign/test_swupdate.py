@@ -47,11 +47,11 @@ def test_it_installs_restarts_and_confirms(pg_url: str, folder: Path, tmp_path: 
     fill(pg_url, FolderBlobs(tmp_path), make_swu(folder, payload, version="2", installed=target))
     with serving(pg_url, FolderBlobs(tmp_path)) as origin:
         with swupdate(folder, origin, vin=VIN, token=TOKEN) as log:
-            eventually(lambda: b"post-update actions" in log.read_bytes(), within_s=40)
+            eventually(lambda: b"post-update actions" in log.read_bytes(), within_s=120)
         assert target.read_bytes() == payload
         assert closings(pg_url) == []  # installed is not confirmed
         with swupdate(folder, origin, vin=VIN, token=TOKEN, confirm="2", version="2"):
-            done = eventually(lambda: closings(pg_url), within_s=40)
+            done = eventually(lambda: closings(pg_url), within_s=120)
     assert (done[0]["kind"], done[0]["body"]["finished"]) == ("closed", "success")
     assert rows(pg_url, "SELECT attributes <> '{}' AS told FROM vehicle")[0]["told"]
 
@@ -70,7 +70,7 @@ def test_it_refuses_and_says_so(pg_url: str, folder: Path, tmp_path: Path, fault
         swupdate(folder, origin, vin=VIN, token=TOKEN, hardware=hardware) as log,
     ):
         try:
-            done = eventually(lambda: closings(pg_url), within_s=40)
+            done = eventually(lambda: closings(pg_url), within_s=120)
         except AssertionError as silence:
             raise AssertionError(f"no word of the refusal; swupdate said:\n{log.read_text()}") from silence
     assert (done[0]["kind"], done[0]["body"]["finished"]) == ("closed", "failure")
@@ -92,9 +92,9 @@ def test_it_obeys_a_cancel_during_the_download(pg_url: str, folder: Path, tmp_pa
     image = make_swu(folder, bytes(2_000_000), version="2", installed=target)
     fill(pg_url, fast, image)
     with serving(pg_url, slow) as origin, swupdate(folder, origin, vin=VIN, token=TOKEN) as log:
-        eventually(lambda: b"artifacts" in log.read_bytes() or b"ownload" in log.read_bytes(), within_s=90)
+        eventually(lambda: b"artifacts" in log.read_bytes() or b"ownload" in log.read_bytes(), within_s=120)
         with psycopg.connect(pg_url, autocommit=True) as conn:
             conn.execute("UPDATE assignment SET state = 'cancelling'")
-        done = eventually(lambda: closings(pg_url), within_s=60)
+        done = eventually(lambda: closings(pg_url), within_s=120)
     assert (done[0]["kind"], done[0]["body"]["finished"]) == ("cancel", "success")
     assert not target.exists()

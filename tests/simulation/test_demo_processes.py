@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from ringroad.sim.demo.boxes import Box
 from ringroad.sim.demo.firmware import make_swu_key, swupdate_ready
 from ringroad.storage.process import is_alive, leashed, wait_gone
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 # Keeps the processes of its arguments, each "name=shell words", and writes down who they are.
 DEMO = """
@@ -106,8 +108,9 @@ def until_told(path: Path, what: bytes) -> None:
 def test_everything_the_demo_started_ends_when_it_is_killed(tmp_path: Path, children: dict[str, int]) -> None:
     wanted = commands(tmp_path)
     words = [f"{name}={shlex.join(command)}" for name, command in wanted.items()]
+    short = tempfile.mkdtemp(prefix="rrdemo")  # swupdate's sockets live in it
     demo = subprocess.Popen(
-        [sys.executable, "-c", DEMO, str(tmp_path), *words], env={**os.environ, "TMPDIR": str(tmp_path)}
+        [sys.executable, "-c", DEMO, str(tmp_path), *words], env={**os.environ, "TMPDIR": short}
     )
     try:
         until_told(tmp_path / "pids", b"\n")
@@ -123,6 +126,7 @@ def test_everything_the_demo_started_ends_when_it_is_killed(tmp_path: Path, chil
     finally:
         demo.kill()
         demo.wait()
+        shutil.rmtree(short, ignore_errors=True)
     stayed = [
         name for name, pid in children.items() if not wait_gone(pid, clock=SystemClock(), wait_s=WAIT_S)
     ]

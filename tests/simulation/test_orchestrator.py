@@ -431,7 +431,7 @@ def test_a_vehicle_that_is_told_to_end_ends_though_its_connection_breaks_in_that
             life = asyncio.create_task(orchestrator.run())
             await breaks.asked.wait()
             life.cancel()
-            await asyncio.wait({life}, timeout=10)
+            await asyncio.wait({life}, timeout=60)
             ended = life.done()
             life.cancel()
             return ended

@@ -18,7 +18,7 @@ from ringroad.storage.db import connect
 from ringroad.storage.settings import Settings
 
 PASSWORD = "correct horse battery"
-START_S = 20.0
+START_S = 60.0
 
 
 @contextmanager

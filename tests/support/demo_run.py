@@ -113,7 +113,7 @@ class Demo:
         for pid in [self.process.pid, *([supervisor] if supervisor else []), *pids]:
             if is_alive(pid):
                 os.kill(pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 @contextmanager
@@ -136,7 +136,7 @@ def demo(folder: Path, *, seed: int, vehicles: int) -> Iterator[Demo]:
         try:
             running.stop()
         finally:
-            listener.join(10)
+            listener.join(60)
             if process.stdout is not None:
                 process.stdout.close()
             sys.stdout.write(log.read_text()[-3000:])  # pytest shows it with a failure

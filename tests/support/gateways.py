@@ -129,13 +129,13 @@ def serving(
     ready = threading.Event()
     thread = threading.Thread(target=lambda: uvloop.run(_run(gateways, server, ready)), daemon=True)
     thread.start()
-    assert ready.wait(20), "the gateway did not start"
+    assert ready.wait(60), "the gateway did not start"
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(60)
         pool.close()
 
 
@@ -149,7 +149,7 @@ async def _run(gateways: Gateways, server: uvicorn.Server, ready: threading.Even
     await gateways.stop()
 
 
-def eventually(check: Callable[[], Any], *, within_s: float = 10.0) -> Any:
+def eventually(check: Callable[[], Any], *, within_s: float = 60.0) -> Any:
     """Return the first true value of `check`; fail when there is none in time."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,18 +15,9 @@ from ringroad.cli.settings import read_settings
 from ringroad.cli.supervisor import look, read_state
 from ringroad.storage.endpoints import resolve
 from ringroad.storage.settings import Settings
+from support.ports import free_ports
 
-START_S_MAX = 90  # seconds; the machine may be shared
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+START_S_MAX = 180  # seconds; the machine may be shared
 
 
 @dataclass
@@ -72,7 +62,7 @@ class Installation:
         }
 
     def wait_well(self) -> dict[str, Any]:
-        for _ in range(300):
+        for _ in range(900):
             told = self.status()
             if told["well"]:
                 return told

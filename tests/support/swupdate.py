@@ -89,7 +89,7 @@ def swupdate(
         finally:
             process.terminate()
             try:
-                process.wait(5)
+                process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait(5)
+                process.wait(20)

@@ -24,7 +24,7 @@ from ringroad.vehicle.cannelloni import (
 from ringroad.vehicle.isotp.channel import IsotpEndpoint
 from ringroad.vehicle.isotp.model import Address, IsotpSettings
 
-SECONDS = 20.0
+SECONDS = 60.0
 IDS = st.one_of(st.integers(0, 0x7FF), st.integers(0, (1 << 29) - 1).map(lambda number: number | EXTENDED))
 FRAMES = st.lists(
     st.tuples(IDS, st.sampled_from(DATA_BYTES).flatmap(lambda size: st.binary(min_size=size, max_size=size))),

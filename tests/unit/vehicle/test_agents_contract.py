@@ -117,7 +117,7 @@ class Bench:
             run_simulated(self._run(story, script, blank=blank, clock=loop), loop)
         else:
             work = self._run(story, script, blank=blank, clock=SystemClock())
-            asyncio.run(asyncio.wait_for(work, 30))
+            asyncio.run(asyncio.wait_for(work, 120))
 
     async def _run(self, story: Story, script: Script | None, *, blank: bool, clock: Clock) -> None:
         config = EcuConfig(
@@ -143,7 +143,7 @@ class Bench:
             channel = MemoryChannel(port)
             if self.wire != "memory":
                 channel, face = await on_a_bus(port, fd=self.wire == "canfd")
-        access = EcuAccess(serial="SN1", derive=hmac_key(SECRET), timeout_s=0.3, restart_s_max=0.5)
+        access = EcuAccess(serial="SN1", derive=hmac_key(SECRET), timeout_s=1.0, restart_s_max=1.5)
         agent = make_agent(self.mode, channel, access)
         car = Car(agent=agent, port=port, mode=self.mode)
         try:

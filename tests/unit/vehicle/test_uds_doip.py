@@ -200,7 +200,7 @@ def test_patience_is_asked_for_again_and_again_and_granted() -> None:
             await reader.readexactly(8 + 6)
             for _ in range(4):
                 writer.write(encode_diagnostic(0x1001, 0x0E00, b"\x7f\x3e\x78"))
-                await asyncio.sleep(0.06)
+                await asyncio.sleep(0.6)
             writer.write(encode_diagnostic(0x1001, 0x0E00, b"\x7e\x00"))
             await writer.drain()
             await reader.read(1)
@@ -209,12 +209,12 @@ def test_patience_is_asked_for_again_and_again_and_granted() -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         channel = DoipChannel("127.0.0.1", server.sockets[0].getsockname()[1], ecu_address=0x1001)
         try:
-            return await channel.request(b"\x3e\x00", timeout_s=0.1)
+            return await channel.request(b"\x3e\x00", timeout_s=2.0)  # a busy machine may be late
         finally:
             await channel.close()
             server.close()
 
-    assert asyncio.run(asyncio.wait_for(story(), 10)) == b"\x7e\x00"
+    assert asyncio.run(asyncio.wait_for(story(), 60)) == b"\x7e\x00"
 
 
 @pytest.mark.parametrize("code", [0x00, 0x01, 0x06])
@@ -235,7 +235,7 @@ def test_a_refused_activation_and_a_closed_port_are_unavailable(code: int) -> No
         with pytest.raises(Unavailable, match="no DoIP entity"):
             await DoipChannel("127.0.0.1", port, ecu_address=0x1001).connect()
 
-    asyncio.run(asyncio.wait_for(story(), 10))
+    asyncio.run(asyncio.wait_for(story(), 60))
 
 
 @given(st.text(max_size=60), st.binary(min_size=32, max_size=32), st.integers(0, (1 << 32) - 1))
