@@ -22,7 +22,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.storage.broker import STREAM, Broker, ensure_stream
 from ringroad.storage.db import connect
-from ringroad.storage.nats_auth import lookup_in, serve_logins
+from ringroad.storage.nats_auth import keep_serving_logins, lookup_in, serve_logins
 from support.ports import free_port
 
 pytestmark = pytest.mark.engines
@@ -197,6 +197,42 @@ def test_nobody_comes_in_while_nobody_answers(broker: Broker) -> None:
                 pass
 
     asyncio.run(run())
+
+
+class Stumbling(SystemIds):
+    """Ids that cannot be made once."""
+
+    stumbled = False
+
+    def new(self, kind: str) -> str:
+        if not self.stumbled:
+            self.stumbled = True
+            raise ValueError("no id")
+        return super().new(kind)
+
+
+def test_one_login_that_breaks_the_door_does_not_close_it_to_the_next(broker: Broker) -> None:
+    ids = Stumbling()
+    tokens = {VIN: hashlib.sha256(TOKEN.encode()).digest()}
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        door = asyncio.create_task(
+            keep_serving_logins(
+                broker.url(), key=broker.login_key(), lookup=lambda _vins: tokens, clock=SystemClock(), ids=ids,
+                stop=stop,
+            )
+        )  # fmt: skip
+        async with asyncio.timeout(120):
+            while True:
+                with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
+                    async with client(broker):
+                        break
+        stop.set()
+        await door
+
+    asyncio.run(run())
+    assert ids.stumbled
 
 
 def test_an_acknowledged_message_outlives_a_kill(tmp_path: Path) -> None:

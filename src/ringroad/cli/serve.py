@@ -22,11 +22,11 @@ from ringroad.cli.keys import load_online_signers
 from ringroad.cli.shell import Shell
 from ringroad.http.app import create_app
 from ringroad.http.serving import UVICORN, has_express
-from ringroad.kernel.errors import RingroadError, Unavailable
+from ringroad.kernel.errors import Unavailable
 from ringroad.storage.broker import check_port
 from ringroad.storage.db import connect
 from ringroad.storage.endpoints import embedded_broker
-from ringroad.storage.nats_auth import lookup_in, serve_logins
+from ringroad.storage.nats_auth import keep_serving_logins, lookup_in
 from ringroad.storage.pki import ensure_pki
 from ringroad.storage.settings import Settings
 
@@ -95,13 +95,9 @@ async def _logins(
         return  # an external broker has its own users, or its own answering service
     lookup = stack.enter_context(lookup_in(lambda: connect(settings.database_url)))
     key = embedded_broker(settings, shell.clock).login_key()
-    while not stop.is_set():
-        with contextlib.suppress(OSError, RingroadError):
-            await serve_logins(
-                settings.nats_url, key=key, lookup=lookup, clock=shell.clock, ids=shell.ids, stop=stop
-            )
-        if not stop.is_set():
-            await asyncio.sleep(PARENT_S)
+    await keep_serving_logins(
+        settings.nats_url, key=key, lookup=lookup, clock=shell.clock, ids=shell.ids, stop=stop
+    )
 
 
 async def _watch_parent(parent: int | None, stop: asyncio.Event) -> None:

@@ -103,6 +103,8 @@ class FactFeed:
                         self._publish(render_event(notice.payload))
             except (psycopg.Error, OSError) as error:
                 log.warning("live events interrupted", detail=str(error))
+            except Exception:  # a fault of ours must not leave every open page without news
+                log.exception("live events interrupted")
             await asyncio.sleep(RETRY_S)
 
     def _publish(self, event: str) -> None:

@@ -41,6 +41,7 @@ ACCOUNT = "RINGROAD"
 LOGIN_H = 24  # hours until a vehicle must log in again, so that a withdrawn token ends
 BATCH_MAX = 256  # logins answered by one query; a thundering herd after a restart is 10,000 a second
 PENDING_MAX = 65_536  # requests waiting; NATS gives up on each after five seconds and the vehicle retries
+RETRY_S = 0.5  # seconds before logins are answered again, when that ended
 TOKEN_BYTES_MAX = 512  # bytes; ours are 43
 
 _PREFIXES = {"account": 0 << 3, "user": 20 << 3, "server": 13 << 3}
@@ -205,6 +206,28 @@ def lookup_in(opener: Opener) -> Iterator[Lookup]:
             conn.close()
 
 
+async def keep_serving_logins(
+    nats_url: str,
+    *,
+    key: Ed25519PrivateKey,
+    lookup: Lookup,
+    clock: Clock,
+    ids: Ids,
+    stop: asyncio.Event,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Answer logins as `serve_logins`, again and again until `stop` is set: nobody gets in while nobody answers."""
+    while not stop.is_set():
+        try:
+            await serve_logins(nats_url, key=key, lookup=lookup, clock=clock, ids=ids, stop=stop, ready=ready)
+        except (nats.errors.Error, OSError, RingroadError) as error:
+            log.warning("logins_interrupted", detail=repr(error))
+        except Exception:  # a fault of ours in one login must not close the door to all
+            log.exception("logins_interrupted")
+        if not stop.is_set():
+            await asyncio.sleep(RETRY_S)
+
+
 async def serve_logins(
     nats_url: str,
     *,
@@ -227,7 +250,7 @@ async def serve_logins(
         ready: called once questions will reach us.
 
     Raises:
-        Unavailable: NATS does not answer at the start.
+        nats.errors.Error: NATS does not answer at the start.
     """
     waiting: asyncio.Queue[Any] = asyncio.Queue(PENDING_MAX)
 

@@ -234,6 +234,10 @@ class ReadModel:
             offer = decide_offer(row)
             if offer is not None and device.closed_action_id < offer.action_id:
                 device.offer = offer
+                if (
+                    offer.action_id <= device.closed_action_id
+                ):  # closed in this moment: this is another thread
+                    device.offer = None
                 self._note(device, Need.IDLE if self._waits(offer) else Need.OFFERED)
             elif offer is None and (device.offer is None or device.offer.action_id == row["action_id"]):
                 device.offer = None

@@ -171,11 +171,11 @@ class ReportWriter:
         configs = [report for each in batch for report in each.configs]
         statement = INSERT_AND_WAKE if any([each.wakes for each in batch]) else INSERT_REPORTS  # noqa: C419
         document = b"[%b]" % b",".join([each.rows for each in batch])
-        given = {
-            "now": self._clock.now(), "reports": document.decode(),
-            "notices": closing_notices([each for waiting in batch for each in waiting.closes]),
-        }  # fmt: skip
         try:
+            given = {
+                "now": self._clock.now(), "reports": document.decode(),
+                "notices": closing_notices([each for waiting in batch for each in waiting.closes]),
+            }  # fmt: skip
             if self._conn is None or self._conn.closed:
                 self._conn = self._open_connection()
             if configs:
@@ -232,9 +232,12 @@ async def keep_fresh(model: ReadModel, open_connection: Opener, clock: Clock) ->
     while True:
         try:
             await _follow(model, open_connection, clock)
-        except (psycopg.Error, Unavailable, OSError) as error:
-            model.drop()
-            log.warning("read model dropped", reason=str(error).split("\n", maxsplit=1)[0])
+        except Exception as error:
+            model.drop()  # whatever it was: what is not followed any more must not be answered from
+            if isinstance(error, psycopg.Error | Unavailable | OSError):
+                log.warning("read model dropped", reason=str(error).split("\n", maxsplit=1)[0])
+            else:
+                log.exception("read model dropped")
             await asyncio.sleep(RETRY_S)
 
 
