@@ -35,7 +35,7 @@ pytestmark = [
 GOLDEN = Path(__file__).with_name("golden") / "demo.txt"
 VEHICLES = 50  # as many as `make demo`
 LATER = 3  # born after the fix
-LAP_S_MAX = 450.0  # seconds; the machine may be shared
+LAP_S_MAX = 1_200.0  # seconds; the machine may be shared
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_800)
 def test_the_demo_tells_one_whole_lap(folder: Path) -> None:
     boxes = 2 if swupdate_ready() else 0
     with demo(folder, seed=1, vehicles=VEHICLES) as run:

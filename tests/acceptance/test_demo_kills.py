@@ -38,7 +38,7 @@ pytestmark = [
 GOLDEN = Path(__file__).with_name("golden") / "demo.txt"
 VEHICLES = 50  # as many as `make demo`
 LATER = 3  # born after the fix
-LAP_S_MAX = 450.0  # seconds; the machine may be shared
+LAP_S_MAX = 1_200.0  # seconds; the machine may be shared
 SEED = int(os.environ.get("RINGROAD_KILLS", "2"))  # of the story and of the kills
 
 # After which line of the story somebody may be killed, and who is there by then.
@@ -83,7 +83,7 @@ def kill(run: Demo, victim: str) -> str:
     raise AssertionError(f"there was no {victim} to kill\n{run.told()}")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_800)
 def test_the_lap_ends_right_although_everything_is_killed(folder: Path) -> None:
     boxes = 2 if swupdate_ready() else 0
     killed = []

@@ -25,8 +25,8 @@ from ringroad.kernel.clock import SystemClock
 from ringroad.storage.blobs import Blobs
 from ringroad.storage.pki import ensure_pki
 from support.gateways import TOKEN, VIN, FolderBlobs, add_vehicle, eventually, fill, rows
-from support.installations import free_ports
 from support.nginx import nginx, program, server_block
+from support.ports import free_ports
 
 pytestmark = [
     pytest.mark.engines,

@@ -233,7 +233,7 @@ class Story:
             found = await self.server.findings(state="open")
             return found[0] if found else None
 
-        finding = await until(look, within_s=90, what="a finding")
+        finding = await until(look, within_s=300, what="a finding")
         self.say("signal", f"finding: {finding['title']}")
         return dict(finding)
 
@@ -277,7 +277,7 @@ class Story:
                 self.say("ship", f"  wave {now['wave']}: {line}")
             return now if ended else None
 
-        ended = await until(look, within_s=120, what=f"the end of campaign {name}")
+        ended = await until(look, within_s=900, what=f"the end of campaign {name}")
         self.say("ship", f"campaign {name}: {ended['state']} {ended.get('state_reason', '')}".rstrip())
         return ended
 
@@ -311,7 +311,7 @@ class Story:
             open_ones = sum(counts.get(state, 0) for state in ("offered", "active", "cancelling"))
             return counts.get("rolled_back", 0) or None if open_ones == 0 else None
 
-        count = await until(look, within_s=60, what="the vehicles to roll back")
+        count = await until(look, within_s=300, what="the vehicles to roll back")
         self.say("ship", f"{count} vehicles rolled back by themselves; no other was touched")
 
     async def wait_for_verdict(self, finding: Mapping[str, Any]) -> dict[str, Any]:
@@ -322,7 +322,7 @@ class Story:
             final = [one for one in outcomes if one["verdict"] in {"better", "worse"}]
             return final[0] if final else None
 
-        outcome = await until(look, within_s=90, what="a verdict")
+        outcome = await until(look, within_s=300, what="a verdict")
         self.say("adapt", f"verdict: {outcome['verdict']}")
         return {"outcome": outcome, "lap": await self.server.lap(finding["lap_id"])}
 
