@@ -7,8 +7,10 @@ from typing import Any, TypeVar
 
 import click
 
+from ringroad.cli.names import read_duration_s
 from ringroad.kernel.errors import InvalidInput
 from ringroad.ship.plan import PRIORITY_MAX
+from ringroad.ship.retry import ATTEMPTS_MAX
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,12 +28,35 @@ _OPTIONS = (
     click.option("--soft", is_flag=True, help="Let a device on DDI decide when it downloads and installs."),
     click.option("--consent", is_flag=True, help="Ask each driver first, unless they agreed to all updates."),
     click.option(
+        "--attempts",
+        type=click.IntRange(2, ATTEMPTS_MAX),
+        help="Try a vehicle so often whose update failed before anything was touched.",
+    ),
+    click.option(
+        "--again-after",
+        help="Wait so long after the first failure, for --attempts; twice as long after each.  [default: 10m]",
+    ),
+    click.option("--again-after-max", help="And never longer than this.  [default: 1d]"),
+    click.option(
         "--recall",
         is_flag=True,
         help="An emergency: served first, in place of what waits; its approval is one of its own.",
     ),
 )
-_NAMES = ("hours", "quiet_hours", "time_zone", "priority", "recall", "soft", "consent")
+_NAMES = (
+    "hours",
+    "quiet_hours",
+    "time_zone",
+    "priority",
+    "recall",
+    "soft",
+    "consent",
+    "attempts",
+    "again_after",
+    "again_after_max",
+)
+
+_WAITS = {"again_after": "first_s", "again_after_max": "last_s"}
 
 
 def conducted(command: F) -> F:
@@ -51,6 +76,13 @@ def conduct_body(given: dict[str, Any]) -> dict[str, Any]:
     body: dict[str, Any] = {name: asked[name] for name in ("priority", "recall", "consent") if asked[name]}
     if asked["soft"]:
         body["urgency"] = "soft"
+    waits = {name: asked[option] for option, name in _WAITS.items() if asked[option]}
+    if asked["attempts"]:
+        body["retry"] = {"attempts_max": asked["attempts"]} | {
+            name: read_duration_s(text) for name, text in waits.items()
+        }
+    elif waits:
+        raise InvalidInput("--again-after is part of trying again", hint="--attempts 3")
     if asked["hours"] or asked["quiet_hours"]:
         body["window"] = {
             "hours": list(asked["hours"]),

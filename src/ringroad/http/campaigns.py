@@ -53,6 +53,7 @@ from ringroad.ship.model import Campaign
 from ringroad.ship.plan import PRIORITY_MAX, PlanRequest, Urgency, WaveSize
 from ringroad.ship.query import QueryError, parse_query, point_at
 from ringroad.ship.ramp import HARMED_MAX, HarmBudget
+from ringroad.ship.retry import ATTEMPTS_MAX, REASONS, WAIT_S_MAX, RetryPolicy, RetryReason
 from ringroad.storage.db import Connection
 from ringroad.storage.lake import Lake
 from ringroad.storage.latest import recent_paths
@@ -148,6 +149,25 @@ class InstallWindow(Command, frozen=True, kw_only=True):
         return Window(hours=tuple(self.hours), quiet=tuple(self.quiet), time_zone=self.time_zone)
 
 
+class Retry(Command, frozen=True, kw_only=True):
+    """Which failures, before anything was touched, are worth another attempt."""
+
+    attempts_max: Annotated[int, Meta(ge=2, le=ATTEMPTS_MAX)] = 3
+    first_s: Annotated[int, Meta(ge=1, le=WAIT_S_MAX)] = 600
+    last_s: Annotated[int, Meta(ge=1, le=WAIT_S_MAX)] = 86_400
+    reasons: Annotated[list[RetryReason], Meta(min_length=1, max_length=len(REASONS))] = msgspec.field(
+        default_factory=lambda: list(REASONS)
+    )
+
+    def policy(self) -> RetryPolicy:
+        """Return the policy that is asked for.
+
+        Raises:
+            InvalidInput: it would never end, or never begin.
+        """
+        return RetryPolicy(**msgspec.structs.asdict(self) | {"reasons": tuple(self.reasons)})
+
+
 class NewPlan(Command, frozen=True, kw_only=True):
     """Which vehicles, in which waves, behind which gate."""
 
@@ -166,6 +186,7 @@ class NewPlan(Command, frozen=True, kw_only=True):
     recall: bool = False
     urgency: Urgency = "forced"
     consent: bool = False
+    retry: Retry | None = None
     generation: Generation = None
 
 
@@ -348,6 +369,7 @@ def plan_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[NewPla
         recall=data.recall,
         urgency=data.urgency,
         consent=data.consent,
+        retry=data.retry.policy() if data.retry else None,
     )
     with ctx.connection() as conn:
         generation = data.generation or store.read_campaign(conn, campaign_id).generation

@@ -90,6 +90,7 @@ class FactKind(StrEnum):
     CAMPAIGN_FINISHED = "campaign.finished"
     VEHICLE_UPDATED = "vehicle.updated"
     VEHICLE_UPDATE_FAILED = "vehicle.update_failed"
+    VEHICLE_ATTEMPT_FAILED = "vehicle.attempt_failed"
     VEHICLE_ROLLED_BACK = "vehicle.rolled_back"
     VEHICLE_DEADLINE_PASSED = "vehicle.deadline_passed"
     VEHICLE_BLOCKED = "vehicle.blocked"
@@ -155,6 +156,7 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.CAMPAIGN_FINISHED: Stage.SHIP,
         FactKind.VEHICLE_UPDATED: Stage.SHIP,
         FactKind.VEHICLE_UPDATE_FAILED: Stage.SHIP,
+        FactKind.VEHICLE_ATTEMPT_FAILED: Stage.SHIP,
         FactKind.VEHICLE_ROLLED_BACK: Stage.SHIP,
         FactKind.VEHICLE_DEADLINE_PASSED: Stage.SHIP,
         FactKind.VEHICLE_BLOCKED: Stage.SHIP,

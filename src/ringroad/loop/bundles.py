@@ -83,7 +83,7 @@ class _Known:
 def issue_waiting(conn: Connection, ids: Ids, issue: IssueBundle, *, now: datetime) -> int:
     """Sign and offer a batch of waiting vehicles, in one transaction; return how many were looked at."""
     with transaction(conn):
-        waiting = store.bundles_to_issue(conn)
+        waiting = store.bundles_to_issue(conn, now=now)
         if not waiting:
             return 0
         vehicles = {

@@ -30,6 +30,7 @@ from ringroad.ship.model import KnownImages, ReleaseFacts, VehicleFacts
 from ringroad.ship.query import PLAIN_FIELDS, Node, parse_query, terms_of
 from ringroad.ship.ramp import HarmBudget
 from ringroad.ship.resolve import Resolution, Verdict, resolve
+from ringroad.ship.retry import RetryPolicy
 
 WAVES_MAX = 50  # waves per campaign
 SEED_CHARS_MAX = 200  # characters
@@ -83,6 +84,7 @@ class PlanRequest:
         priority: who is served first where campaigns share vehicles; 0 is last.
         recall: an emergency, served before every priority and in place of what waits at the vehicle.
         urgency: how a DDI device is told; ``soft`` leaves it to the device when it downloads and installs.
+        retry: which failures are worth another attempt; None for none.
         consent: a DDI device is shown the update only to confirm it, unless its driver agreed to all updates.
     """
 
@@ -100,6 +102,7 @@ class PlanRequest:
     recall: bool = False
     urgency: Urgency = "forced"
     consent: bool = False
+    retry: RetryPolicy | None = None
 
     @property
     def level(self) -> int:

@@ -71,6 +71,8 @@ CREATE TABLE public.assignment (
     generation integer DEFAULT 1 NOT NULL,
     changed_seq bigint DEFAULT nextval('public.gateway_change'::regclass) NOT NULL,
     consented_at timestamp with time zone,
+    attempt integer DEFAULT 1 NOT NULL,
+    not_before timestamp with time zone,
     CONSTRAINT assignment_bundle_check CHECK ((bundle = ANY (ARRAY[''::text, 'issued'::text, 'withdrawn'::text]))),
     CONSTRAINT assignment_kind_check CHECK ((kind = ANY (ARRAY['update'::text, 'rollback'::text]))),
     CONSTRAINT assignment_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'offered'::text, 'active'::text, 'cancelling'::text, 'installed'::text, 'failed'::text, 'rolled_back'::text, 'cancelled'::text, 'expired'::text])))

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from ringroad.cli.campaign_conduct import conduct_body
 from ringroad.http.console.conduct import conduct_lines
 from ringroad.kernel.errors import InvalidInput
+from ringroad.ship.plan import PlanRequest
+from ringroad.ship.retry import RetryPolicy
 
 
 def options(**given: Any) -> dict[str, Any]:
@@ -18,6 +21,9 @@ def options(**given: Any) -> dict[str, Any]:
         "recall": False,
         "soft": False,
         "consent": False,
+        "attempts": None,
+        "again_after": None,
+        "again_after_max": None,
         **given,
     }
 
@@ -55,6 +61,23 @@ def test_consent_and_urgency_are_asked_for_and_told() -> None:
     assert asked == {"consent": True, "urgency": "soft"}
     assert [name for name, _ in conduct_lines({"request": asked})] == ["urgency", "consent"]
     assert conduct_lines({"request": {"urgency": "forced", "consent": False}}) == []
+
+
+def test_attempts_are_asked_for_and_told() -> None:
+    asked = conduct_body(options(attempts=4, again_after="30m"))
+    assert asked == {"retry": {"attempts_max": 4, "first_s": 1_800}}
+    told = conduct_lines({"request": msgspec.to_builtins(PlanRequest(query="all", retry=RetryPolicy()))})
+    assert told == [
+        (
+            "attempts",
+            "3, after 10 min 0 s, doubling up to 24 h 0 min: network, ecu, storage, restarts, not_begun",
+        )
+    ]
+
+
+def test_a_wait_without_attempts_is_refused() -> None:
+    with pytest.raises(InvalidInput):
+        conduct_body(options(again_after="30m"))
 
 
 def test_a_time_zone_without_hours_is_refused() -> None:

@@ -90,3 +90,24 @@ def test_a_vehicle_that_waits_for_its_window_polls_like_an_idle_one(
 ) -> None:
     assert made.offer_now(made.devices["V"], lambda: at)[1] is need
     assert made.vehicles[counted] == 1
+
+
+@pytest.mark.parametrize(
+    ("action_id", "kind", "campaign_id", "taken"),
+    [
+        (9, "update", "c", True),
+        (5, "update", "c", False),
+        (9, "rollback", "c", False),
+        (9, "update", "d", False),
+    ],
+)
+def test_an_offer_whose_vehicle_waits_for_its_next_attempt_is_taken_away(
+    action_id: int, kind: str, campaign_id: str, *, taken: bool
+) -> None:
+    made = model(None)
+    waiting = {
+        "vin": "V", "action_id": action_id, "state": "pending", "kind": kind, "campaign_id": campaign_id,
+        "release_id": "r", "variant": "city", "changed_seq": 3, "chosen": True, "consented": False,
+    }  # fmt: skip
+    made.fold_assignments([waiting])
+    assert (told(made, NOON) is None) is taken

@@ -22,7 +22,7 @@ def assignment(**more: Any) -> AssignmentView:
         "action_id": 7, "campaign_id": "c", "campaign_name": "fix", "campaign_state": "running",
         "release_version": "2", "vin": "V", "wave": 1, "kind": "update", "state": "offered", "state_detail": "",
         "offered_at": NOON, "deadline_at": NOON + timedelta(days=7), "last_report_at": None, "finished_at": None,
-        "window": NIGHT, "install_s": 600, "time_zone": None, **more,
+        "window": NIGHT, "install_s": 600, "time_zone": None, "attempt": 1, "not_before": None, **more,
     }  # fmt: skip
     return AssignmentView(**given)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
+
+from ringroad.http.console.render import span
 
 
 def conduct_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -20,6 +23,14 @@ def conduct_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         lines.append(("urgency", f"{request['urgency']}: a device on DDI decides when"))
     if request.get("consent"):
         lines.append(("consent", "each driver is asked first, unless they agreed to all updates"))
+    if retry := request.get("retry"):
+        first, last = (span(timedelta(seconds=retry[name])) for name in ("first_s", "last_s"))
+        lines.append(
+            (
+                "attempts",
+                f"{retry['attempts_max']}, after {first}, doubling up to {last}: {', '.join(retry['reasons'])}",
+            )
+        )
     return lines
 
 

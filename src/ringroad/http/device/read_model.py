@@ -239,7 +239,7 @@ class ReadModel:
                 ):  # closed in this moment: this is another thread
                     device.offer = None
                 self._note(device, Need.IDLE if self._waits(offer) else Need.OFFERED)
-            elif offer is None and (device.offer is None or device.offer.action_id == row["action_id"]):
+            elif offer is None and _is_about(device.offer, row):
                 device.offer = None
                 self._note(device, Need.CHOSEN if row["chosen"] else Need.IDLE)
             if row["state"] == "installed" and device.ddi:
@@ -268,6 +268,14 @@ class ReadModel:
         self.vehicles[device.stored_need] -= 1
         self.vehicles[need] += 1
         device.stored_need = need
+
+
+def _is_about(offer: Offer | None, row: dict[str, Any]) -> bool:
+    """Tell whether an assignment is the one that was offered; after a failure it goes on under another number."""
+    if offer is None or offer.action_id == row["action_id"]:
+        return True
+    same = row["kind"] == "update" and offer.campaign_id == row["campaign_id"]
+    return same and bool(offer.action_id < row["action_id"])
 
 
 def decide_offer(row: dict[str, Any]) -> Offer | None:

@@ -48,7 +48,7 @@ class Withdrawal:
     superseded: bool  # a newer bundle stands; there is nothing to sign
 
 
-def bundles_to_issue(conn: Connection, *, rows_max: int = BUNDLES_MAX) -> list[PendingBundle]:
+def bundles_to_issue(conn: Connection, *, now: datetime, rows_max: int = BUNDLES_MAX) -> list[PendingBundle]:
     """Lock and return vehicles that wait for a bundle, each once; inside a transaction of the caller.
 
     A vehicle may wait twice: to return from a halted campaign and for the next one, or for several campaigns.
@@ -56,7 +56,9 @@ def bundles_to_issue(conn: Connection, *, rows_max: int = BUNDLES_MAX) -> list[P
     """
     for number, tier in enumerate(in_order(read_levels(conn)) or [[]]):
         first: dict[str, PendingBundle] = {}
-        for row in SQL.waiting_for_bundle(conn, campaign_ids=tier, returns=number == 0, rows_max=rows_max):
+        for row in SQL.waiting_for_bundle(
+            conn, campaign_ids=tier, returns=number == 0, now=now, rows_max=rows_max
+        ):
             first.setdefault(row["vin"], PendingBundle(**row))
         if first:
             return list(first.values())

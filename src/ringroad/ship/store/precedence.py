@@ -38,7 +38,7 @@ def preempt(conn: Connection, ids: Ids, recall: Campaign, *, actor: str, now: da
     lower = lower_than(read_levels(conn), recall.id)
     taken: dict[str, list[int]] = defaultdict(list)
     if lower:
-        for row in SQL.preempt_offers(conn, campaign_id=recall.id, lower=lower):
+        for row in SQL.preempt_offers(conn, campaign_id=recall.id, lower=lower, now=now):
             taken[row["campaign_id"]].append(row["action_id"])
     cause = wave_fact_id(conn, recall.id, recall.wave)
     for campaign_id, actions in sorted(taken.items()):

@@ -14,11 +14,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import NotFound
 from ringroad.kernel.facts import Fact, FactKind
 from ringroad.ship.model import CLOSED_STATES, AssignmentState
-from ringroad.ship.report import Evidence, Move, Refused, decide_report, read_evidence
+from ringroad.ship.report import DETAIL_CHARS_MAX, Evidence, Move, Refused, decide_report, read_evidence
+from ringroad.ship.retry import RetryPolicy, RetryReason, decide_retry, reason_of
 from ringroad.ship.store.batches import RECONCILER, append_by_wave, wave_fact_id
 from ringroad.ship.store.reading import SQL
 from ringroad.ship.store.statements import STATEMENTS, apply_statement
@@ -74,6 +77,8 @@ class _Action:
     event_at: datetime | None = None
     moved: bool = field(default=False)
     began: bool = field(default=False)
+    reason: RetryReason | None = None  # of its failure, where it may pass by itself
+    again_at: datetime | None = None
 
 
 def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = FOLD_ROWS_MAX) -> Folded:
@@ -112,11 +117,15 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
                 action.state, action.detail, action.moved = decision.state, decision.detail, True
                 action.at = report["received_at"]
                 action.began = action.began or decision.began
+                action.reason = reason_of(report["body"]) if evidence is Evidence.FAILED else None
                 action.event_at = min(report["event_at"], report["received_at"])
                 if decision.blocks_vehicle:
                     blocked[report["vin"]] = action
     moved = [action for action in actions.values() if action.moved]
-    _write_moves(conn, ids, moved, now=now)
+    for action in moved:
+        action.again_at = _again_at(action, now=now)
+    _write_moves(conn, ids, [action for action in moved if action.again_at is None], now=now)
+    _try_again(conn, ids, [action for action in moved if action.again_at is not None], now=now)
     _block(conn, ids, blocked, now=now)
     SQL.mark_applied(conn, now=now, ids=[row["id"] for row in reports], outcomes=outcomes)
     applied = sum(outcome == "applied" for outcome in outcomes)
@@ -279,6 +288,61 @@ def _write_moves(conn: Connection, ids: Ids, moved: Sequence[_Action], *, now: d
     )
     for campaign_id in sorted({action.row["campaign_id"] for action in moved}):
         SQL.notify_assignment(conn, campaign_id=campaign_id)
+
+
+def _again_at(action: _Action, *, now: datetime) -> datetime | None:
+    """Decide whether an action that ended is tried again, and when."""
+    row = action.row
+    if action.state is not AssignmentState.FAILED or row["retry"] is None:
+        return None
+    return decide_retry(
+        msgspec.convert(row["retry"], RetryPolicy),
+        attempt=row["attempt"],
+        began=action.began or row["began_at"] is not None,
+        reason=action.reason,
+        seed=f"{row['campaign_id']}:{row['vin']}",
+        now=now,
+    )
+
+
+def _try_again(conn: Connection, ids: Ids, failed: Sequence[_Action], *, now: datetime) -> None:
+    """Let vehicles wait for their next attempt; the one that failed is a fact of its own."""
+    if not failed:
+        return
+    rows = SQL.try_again(
+        conn,
+        action_ids=[action.row["action_id"] for action in failed],
+        details=[_waits(action) for action in failed],
+        ats=[action.at for action in failed],
+        again_ats=[action.again_at for action in failed],
+    )
+    following = {row["failed"]: row["following"] for row in rows}
+    facts = []
+    for action in failed:
+        row, at = action.row, action.event_at or now
+        wave = wave_fact_id(conn, row["campaign_id"], row["wave"])
+        event_at = max(min(at, now), min(row["offered_at"] or at, now))
+        facts.append(
+            Fact(
+                id=ids.new("fact"), kind=FactKind.VEHICLE_ATTEMPT_FAILED, subject=row["vin"], lap_id=row["lap_id"],
+                causes=(wave,) if wave else (), actor=f"vehicle:{row['vin']}",
+                work_started_at=min(row["offered_at"] or event_at, event_at), event_at=event_at, recorded_at=now,
+                body={
+                    "campaign_id": row["campaign_id"], "wave": row["wave"], "action_id": row["action_id"],
+                    "release_id": row["release_id"], "attempt": row["attempt"], "reason": action.reason,
+                    "detail": action.detail, "again_at": action.again_at.isoformat() if action.again_at else None,
+                    "next_action_id": following[row["action_id"]],
+                },
+            )
+        )  # fmt: skip
+    append_facts(conn, facts)
+    for campaign_id in sorted({action.row["campaign_id"] for action in failed}):
+        SQL.notify_assignment(conn, campaign_id=campaign_id)
+
+
+def _waits(action: _Action) -> str:
+    again = f"{action.again_at:%d %b %H:%M} UTC" if action.again_at else ""
+    return f"attempt {action.row['attempt']} failed, again from {again}: {action.detail}"[:DETAIL_CHARS_MAX]
 
 
 def _block(conn: Connection, ids: Ids, blocked: Mapping[str, _Action], *, now: datetime) -> None:

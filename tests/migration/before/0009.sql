@@ -632,6 +632,28 @@ SELECT wave, state, count(*) AS vehicles, max(last_report_at) AS newest_report_a
 SELECT id, generation, parent_id, document, findings, made_by, made_at, approved_by, approved_at
   FROM campaign_plan WHERE campaign_id = :campaign_id ORDER BY generation DESC LIMIT :rows_max;
 
+-- name: campaign_resolutions
+SELECT r.number, r.verdict, r.reason, r.sentence, r.vehicles, r.example, r.install_bytes, r.install_s,
+       ARRAY(SELECT x.version FROM unnest(r.steps) WITH ORDINALITY AS step (id, at) JOIN release x ON x.id = step.id
+              ORDER BY step.at) AS steps
+  FROM campaign_resolution r
+ WHERE r.plan_id = (SELECT coalesce(c.plan_id, (SELECT p.id FROM campaign_plan p WHERE p.campaign_id = c.id
+                                                 ORDER BY p.generation DESC LIMIT 1))
+                      FROM campaign c WHERE c.id = :campaign_id)
+ ORDER BY r.vehicles DESC, r.number LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: vehicle_resolutions
+SELECT c.id AS campaign_id, c.name AS campaign_name, c.state AS campaign_state, wanted.version AS release_version,
+       t.verdict, t.reason, coalesce(r.sentence, '') AS sentence, t.wave,
+       coalesce(r.install_bytes, 0) AS install_bytes, coalesce(r.install_s, 0) AS install_s,
+       ARRAY(SELECT x.version FROM unnest(r.steps) WITH ORDINALITY AS step (id, at) JOIN release x ON x.id = step.id
+              ORDER BY step.at) AS steps
+  FROM campaign c JOIN release wanted ON wanted.id = c.release_id
+  JOIN campaign_target t ON t.plan_id = c.plan_id AND t.vin = :vin
+  LEFT JOIN campaign_resolution r ON r.plan_id = t.plan_id AND r.number = t.resolution
+ WHERE (:campaign_id::text IS NULL OR c.id = :campaign_id)
+ ORDER BY c.created_at DESC, c.id DESC LIMIT :rows_max;
+
 -- name: gate_decisions
 SELECT id, campaign_id, wave, decision, reason, facts, policy, decided_at
   FROM gate_decision WHERE campaign_id = :campaign_id ORDER BY id DESC LIMIT :rows_max;
@@ -766,12 +788,8 @@ SELECT r.id, r.programme_id, r.version, r.state, r.lap_id, r.document, p.documen
 
 -- name: programme_packages
 SELECT id, ecu, version, filename, format, hardware_ids, image_sha256, image_sha512, image_bytes,
-       release_counter, requires
+       release_counter, requires, conflicts, upgrades_from
   FROM software_package WHERE programme_id = :programme_id;
-
--- name: image_counters
-SELECT image_sha256, max(release_counter) AS release_counter
-  FROM software_package WHERE programme_id = :programme_id GROUP BY image_sha256;
 
 -- name: vehicle_facts
 SELECT v.vin, v.programme_id, v.variant, v.region, v.gateway, v.release_id, v.blocked_reason, v.tags,
@@ -822,14 +840,17 @@ SELECT ecu, array_agg(DISTINCT version) AS versions, array_agg(DISTINCT h.id) AS
 SELECT c.id AS campaign_id, c.state AS campaign_state, busy.held, count(*) AS vehicles,
        (p.document -> 'request' ->> 'priority')::int AS priority,
        (p.document -> 'request' ->> 'recall')::boolean AS recall
-  FROM (SELECT campaign_id, vin, false AS held FROM assignment
-         WHERE vin = ANY (:vins) AND state IN ('pending', 'offered', 'active', 'cancelling')
+  FROM (SELECT a.campaign_id, a.vin, false AS held
+          FROM assignment a JOIN campaign_target t ON t.plan_id = :plan_id AND t.vin = a.vin
+         WHERE t.verdict = ANY (:verdicts) AND a.campaign_id <> :campaign_id
+           AND a.state IN ('pending', 'offered', 'active', 'cancelling')
         UNION  -- a control group is held back from everybody while it is compared with
-        SELECT c.id, t.vin, true FROM campaign_target t JOIN campaign c ON c.plan_id = t.plan_id
-         WHERE t.vin = ANY (:vins) AND t.verdict = 'control' AND c.state IN ('running', 'paused')) AS busy
+        SELECT other.id, o.vin, true
+          FROM campaign other JOIN campaign_target o ON o.plan_id = other.plan_id AND o.verdict = 'control'
+          JOIN campaign_target t ON t.plan_id = :plan_id AND t.vin = o.vin AND t.verdict = ANY (:verdicts)
+         WHERE other.state IN ('running', 'paused') AND other.id <> :campaign_id) AS busy
   JOIN campaign c ON c.id = busy.campaign_id
   LEFT JOIN campaign_plan p ON p.id = c.plan_id
- WHERE c.id <> :campaign_id
  GROUP BY c.id, c.state, busy.held, p.document;
 
 -- name: running_levels
@@ -863,6 +884,25 @@ SELECT vin, verdict, reason, wave FROM campaign_target
  WHERE plan_id = :plan_id AND (:verdict::text IS NULL OR verdict = :verdict) AND vin > :after_vin
  ORDER BY vin LIMIT :rows_max;
 
+-- name: plan_of_generation$
+SELECT id FROM campaign_plan
+ WHERE campaign_id = :campaign_id AND (:generation::int IS NULL OR generation = :generation)
+ ORDER BY generation DESC LIMIT 1;
+
+-- name: target_changes
+WITH place AS (
+    SELECT plan_id, vin, CASE verdict WHEN 'match' THEN 'wave ' || wave ELSE verdict END AS place
+      FROM campaign_target WHERE plan_id IN (:older_id, :newer_id)),
+moved AS (
+    SELECT coalesce(o.vin, n.vin) AS vin, o.place AS before, n.place AS after,
+           row_number() OVER (PARTITION BY o.place, n.place ORDER BY coalesce(o.vin, n.vin)) AS number
+      FROM (SELECT vin, place FROM place WHERE plan_id = :older_id) AS o
+      FULL JOIN (SELECT vin, place FROM place WHERE plan_id = :newer_id) AS n ON n.vin = o.vin
+     WHERE o.place IS DISTINCT FROM n.place)
+SELECT before, after, count(*) AS vehicles,
+       array_agg(vin ORDER BY vin) FILTER (WHERE number <= :examples_max) AS examples
+  FROM moved GROUP BY before, after;
+
 -- name: campaign_assignments
 SELECT action_id, campaign_id, vin, wave, kind, state, state_detail, released_at, offered_at, deadline_at,
        began_at, last_report_at, finished_at, release_id, previous_release_id
@@ -889,6 +929,77 @@ SELECT finished_at FROM assignment
  WHERE campaign_id = :campaign_id AND wave = :wave AND kind = 'update'
    AND (state IN ('installed', 'failed', 'rolled_back') OR state = 'expired' AND began_at IS NOT NULL)
  ORDER BY finished_at LIMIT 1 OFFSET :skip;
+
+-- Plans over many vehicles -----------------------------------------------------------------------
+-- name: plan_with_memory#
+SET LOCAL work_mem = '64MB';  -- sorts of a million VINs; for this transaction alone
+
+-- name: make_planned#
+CREATE TEMP TABLE IF NOT EXISTS planned_vehicle (vin text NOT NULL, kind bytea NOT NULL);
+
+-- name: fill_planned!
+INSERT INTO planned_vehicle (vin, kind)
+SELECT v.vin, sha256(convert_to(ROW (
+           v.programme_id, v.variant, v.region, v.gateway, v.blocked_reason, e.ecus,
+           CASE WHEN :each OR v.vin = ANY (:vins) THEN v.vin END,
+           CASE WHEN :tags THEN v.tags END,
+           CASE WHEN :lists THEN
+               ARRAY(SELECT m.list_name FROM vehicle_list_member m WHERE m.vin = v.vin ORDER BY 1) END,
+           CASE WHEN :release THEN v.release_id END,
+           CASE WHEN :born THEN v.born_at::date END,
+           CASE WHEN cardinality(:attributes::text[]) > 0 THEN
+               (SELECT jsonb_object_agg(name, v.attributes -> name) FROM unnest(:attributes::text[]) AS name) END
+       )::text, 'UTF8'))  -- a record as text tells any two records apart
+  FROM vehicle v
+  LEFT JOIN (SELECT ecu.vin,
+                    array_agg(ROW (ecu.name, ecu.hardware_id, i.version, i.image_sha256)::text ORDER BY ecu.name)
+                        AS ecus
+               FROM ecu LEFT JOIN ecu_installed i ON i.vin = ecu.vin AND i.serial = ecu.serial
+              WHERE ecu.removed_at IS NULL GROUP BY ecu.vin) AS e ON e.vin = v.vin
+ WHERE v.programme_id = :programme_id;
+
+-- name: measure_planned#
+ANALYZE planned_vehicle;
+
+-- name: planned_populations
+SELECT kind, count(*) AS vehicles, min(vin) AS vin FROM planned_vehicle GROUP BY kind;
+
+-- name: deal_lot!
+INSERT INTO campaign_target (plan_id, vin, verdict, reason, wave, rank, resolution)
+SELECT :plan_id, vin, verdict, reason, wave, rank, resolution
+  FROM (SELECT vin, CASE WHEN rank <= :held THEN 'control' ELSE 'match' END AS verdict, reason,
+               width_bucket(rank, :starts::bigint[]) AS wave, rank, resolution
+          FROM (SELECT vin, reason, number AS resolution,
+                       row_number() OVER (ORDER BY (2 * place - 1)::float8 / (2 * size), digest, vin) AS rank
+                  FROM (SELECT vin, digest, reason, number,
+                               row_number() OVER (PARTITION BY stratum ORDER BY digest, vin) AS place,
+                               count(*) OVER (PARTITION BY stratum) AS size
+                          FROM (SELECT p.vin, r.stratum, r.reason, r.number,
+                                       sha256(convert_to(:seed || ':' || p.vin, 'UTF8')) AS digest
+                                  FROM planned_vehicle p
+                                  JOIN campaign_resolution r ON r.plan_id = :plan_id AND r.kind = p.kind
+                                 WHERE r.verdict = 'match') AS hashed) AS placed) AS lot
+        UNION ALL
+        SELECT p.vin, r.verdict, r.reason, 0, 0, r.number
+          FROM planned_vehicle p JOIN campaign_resolution r ON r.plan_id = :plan_id AND r.kind = p.kind
+         WHERE r.verdict <> 'match') AS dealt
+ ORDER BY vin;
+
+-- name: drop_planned#
+DROP TABLE planned_vehicle;
+
+-- name: dealt
+SELECT verdict, wave, count(*) AS vehicles,
+       count(*) FILTER (WHERE (verdict = 'match') <> (wave > 0) OR (verdict IN ('match', 'control')) <> (rank > 0))
+           AS strangers
+  FROM campaign_target WHERE plan_id = :plan_id GROUP BY verdict, wave;
+
+-- name: dealt_places$
+SELECT count(DISTINCT rank) FROM campaign_target WHERE plan_id = :plan_id AND rank > 0;
+
+-- name: targets_as_text
+COPY (SELECT vin, verdict, reason, wave, rank, resolution FROM campaign_target WHERE plan_id = :plan_id ORDER BY vin)
+TO STDOUT;
 
 -- Campaigns --------------------------------------------------------------------------------------
 -- name: insert_campaign!
@@ -920,14 +1031,13 @@ UPDATE campaign_plan SET approved_by = :actor, approved_at = :now
  WHERE id = :plan_id AND campaign_id = :campaign_id;
 
 -- name: insert_assignments!
-INSERT INTO assignment (campaign_id, vin, wave, previous_release_id, release_id)
-SELECT :campaign_id, t.vin, t.wave, v.release_id, :release_id
-  FROM campaign_target t JOIN vehicle v ON v.vin = t.vin
- WHERE t.plan_id = :plan_id AND t.verdict = 'match'
- ORDER BY t.wave, t.rank, t.vin;  -- action numbers in the order of the lot
-
--- name: assigned_vins
-SELECT vin FROM assignment WHERE campaign_id = :campaign_id;
+INSERT INTO assignment (action_id, campaign_id, vin, wave, previous_release_id) OVERRIDING SYSTEM VALUE
+SELECT lot.action_id, :campaign_id, lot.vin, lot.wave, v.release_id
+  FROM (SELECT vin, wave, nextval('assignment_action_id_seq') AS action_id  -- in the order of the lot
+          FROM (SELECT vin, wave FROM campaign_target WHERE plan_id = :plan_id AND verdict = 'match'
+                 ORDER BY wave, rank, vin) AS ordered) AS lot
+  JOIN vehicle v ON v.vin = lot.vin
+ ORDER BY lot.vin;  -- as the indexes lie: a million rows in the order of the lot take several times as long
 
 -- name: set_wave!
 UPDATE campaign SET wave = :wave, generation = generation + 1
