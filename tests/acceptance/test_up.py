@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,35 @@ def test_a_killed_server_and_worker_are_started_again(old: Installation) -> None
 
     told = eventually(again)
     assert told["pids"]["postgres"] == before["postgres"]
+
+
+def listeners(port: int) -> int:
+    """How many sockets listen on a loopback port."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(words[1].endswith(f":{port:04X}") and words[3] == "0A" for words in lines)
+
+
+def both_are_back(made: Installation, name: str, before: int) -> bool:
+    told = made.status()
+    return told["well"] and told["pids"][name] != before and listeners(made.settings().http_port) == 2
+
+
+def test_server_processes_share_the_ports_and_are_started_again_one_by_one(old: Installation) -> None:
+    old.env["RINGROAD_SERVER_PROCESSES"] = "2"
+    done = old.run("up", "--detach")
+    assert done.returncode == 0, done.stdout + done.stderr
+    settings = old.settings()
+    ports = (settings.http_port, settings.https_port)
+    assert eventually(lambda: [listeners(port) for port in ports] == [2, 2], within_s=START_S_MAX)
+    before = old.wait_well()["pids"]
+    assert {"server", "server-2", "worker"} <= set(before)
+    for name in ("server", "server-2"):
+        os.kill(before[name], signal.SIGKILL)
+        assert eventually(partial(both_are_back, old, name, before[name]), within_s=START_S_MAX)
+    assert old.status()["pids"]["worker"] == before["worker"]
+    refused(old.run("serve", RINGROAD_SERVER_PROCESSES="1"), "conflict", "in use")
+    assert old.run("down").returncode == 0
+    assert [listeners(port) for port in ports] == [0, 0]
 
 
 def test_children_end_when_the_supervisor_is_killed(old: Installation) -> None:

@@ -1,6 +1,6 @@
 """`ringroad serve`: the HTTP server process. Started by `ringroad up`; can run alone against external engines.
 
-One application on two ports: plain HTTP on loopback for console, API and DDI, HTTPS for the native gateway.
+One application on two ports, which several processes may share: plain HTTP on loopback for console, API and DDI, HTTPS for the native gateway.
 The same process answers the vehicles' MQTT logins.
 """
 
@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,7 @@ from ringroad.cli.shell import Shell
 from ringroad.http.app import create_app
 from ringroad.http.serving import UVICORN, has_express
 from ringroad.kernel.errors import Unavailable
-from ringroad.storage.broker import check_port
+from ringroad.storage.broker import bind_port
 from ringroad.storage.db import connect
 from ringroad.storage.endpoints import embedded_broker
 from ringroad.storage.nats_auth import keep_serving_logins, lookup_in
@@ -40,10 +41,13 @@ PARENT_S = 0.5  # seconds between two looks whether `ringroad up` still lives
 def command(shell: Shell, parent: int | None) -> None:
     """Run the HTTP server (started by `up`)."""
     settings = shell.resolved()
-    check_port(settings.http_host, settings.http_port, setting="http_port")
-    check_port(settings.http_host, settings.https_port, setting="https_port")
+    shared = settings.server_processes > 1
+    lines = (
+        bind_port(settings.http_host, settings.http_port, setting="http_port", shared=shared),
+        bind_port(settings.http_host, settings.https_port, setting="https_port", shared=shared),
+    )
     application = load_app(settings)
-    uvloop.run(_serve(shell, settings, application, parent))
+    uvloop.run(_serve(shell, settings, application, parent, lines))
 
 
 def load_app(settings: Settings) -> Any:
@@ -51,7 +55,13 @@ def load_app(settings: Settings) -> Any:
     return create_app(settings, load_signers=partial(load_online_signers, settings.var / "keys"))
 
 
-async def _serve(shell: Shell, settings: Settings, application: Any, parent: int | None) -> None:
+async def _serve(
+    shell: Shell,
+    settings: Settings,
+    application: Any,
+    parent: int | None,
+    lines: tuple[socket.socket, socket.socket],
+) -> None:
     pki = ensure_pki(settings.pki, names=settings.cert_names, now=shell.clock.now())
     common = {**UVICORN, "host": settings.http_host}
     plain = _Server(uvicorn.Config(application, port=settings.http_port, lifespan="on", **common))
@@ -71,10 +81,10 @@ async def _serve(shell: Shell, settings: Settings, application: Any, parent: int
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    servers = [asyncio.create_task(plain.serve())]
+    servers = [asyncio.create_task(plain.serve([lines[0]]))]
     while not plain.started and not servers[0].done():  # noqa: ASYNC110 - uvicorn offers a flag only
         await asyncio.sleep(0.01)
-    servers.append(asyncio.create_task(tls.serve()))
+    servers.append(asyncio.create_task(tls.serve([lines[1]])))
     async with contextlib.AsyncExitStack() as stack:
         logins = asyncio.create_task(_logins(shell, settings, stop, stack))
         watch = asyncio.create_task(_watch_parent(parent, stop))

@@ -1,4 +1,4 @@
-"""Keeps `ringroad up` together: engines first, then our two processes; ends them in the opposite order.
+"""Keeps `ringroad up` together: engines first, then our own processes; ends them in the opposite order.
 
 A child that dies is started again, later each time it dies soon after its start. The supervisor itself may be
 killed at any moment: the children notice and end, the engines are found and ended by the next start.
@@ -51,7 +51,6 @@ CONNECT_S_MAX: Final = 2.0  # seconds
 HEALTH_S_MAX: Final = 5.0  # seconds; an overloaded server is late
 HEALTH_BYTES_MAX: Final = 10_000
 CHILD_END_S: Final = 15.0  # seconds a child has to end
-CHILDREN: Final = (("server", "serve"), ("worker", "work"))
 
 Say = Callable[[str], None]
 
@@ -291,7 +290,7 @@ class Supervisor:
         with connect(resolved.database_url) as conn:
             token = issue_first_token(conn, SystemIds(), now=self._clock.now(), secret=secrets.token_bytes)
         if not self._engines_only:
-            for name, command in CHILDREN:
+            for name, command in children_of(settings):
                 self._say(f"starting {name}")
                 self._add(name, self._starter(name, command))
             self._wait_for_server()
@@ -399,6 +398,12 @@ class Supervisor:
         self._var.write_state({"pid": os.getpid(), "children": pids, "engines_only": self._engines_only})
 
 
+def children_of(settings: Settings) -> list[tuple[str, str]]:
+    """Return name and command of each of our processes; servers share their ports."""
+    more = [(f"server-{number}", "serve") for number in range(2, settings.server_processes + 1)]
+    return [("server", "serve"), *more, ("worker", "work")]
+
+
 def answers(host: str, port: int) -> bool:
     """Say whether somebody listens."""
     try:
@@ -440,7 +445,7 @@ def look(settings: Settings) -> dict[str, str]:
     except RingroadError:
         health["nats"] = "does not answer"
     if state and not state.get("engines_only"):
-        for name, _ in CHILDREN:
+        for name, _ in children_of(settings):
             pid = state.get("children", {}).get(name)
             health[name] = "ok" if pid and is_alive(pid) else "not running"
         if health["server"] == "ok":

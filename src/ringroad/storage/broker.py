@@ -387,15 +387,29 @@ def check_port(host: str, port: int, *, setting: str) -> None:
     """Make sure that a port can be listened on.
 
     Raises:
+        Conflict, Unavailable: see `bind_port`.
+    """
+    bind_port(host, port, setting=setting).close()
+
+
+def bind_port(host: str, port: int, *, setting: str, shared: bool = False) -> socket.socket:
+    """Return a socket bound to a port; one that is shared, several processes of ours may bind.
+
+    Raises:
         Conflict: something else listens there.
         Unavailable: the address is not ours, or the port is reserved.
     """
+    line: socket.socket | None = None
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
+        line = socket.socket(family, socket.SOCK_STREAM)
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        line.bind((host, port))
     except OSError as error:
+        if line is not None:
+            line.close()
         if error.errno == 98 or "in use" in str(error):  # EADDRINUSE
             raise Conflict(
                 f"port {port} on {host} is in use",
@@ -405,6 +419,7 @@ def check_port(host: str, port: int, *, setting: str) -> None:
         raise Unavailable(
             f"cannot listen on {host} port {port}: {error.strerror}", hint=f"choose another {setting}"
         ) from error
+    return line
 
 
 def explain(text: str, home: Path) -> RingroadError:

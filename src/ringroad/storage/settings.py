@@ -60,6 +60,13 @@ class Settings:
         8080, "Port of the console, the management API and DDI.", least=1, most=PORT_MAX
     )
     https_port: int = _setting(8443, "Port of the native gateway, over TLS.", least=1, most=PORT_MAX)
+    server_processes: int = _setting(
+        1,
+        "Server processes that share the ports, each with its own copy of the gateways' read model and up to 16"
+        " connections to PostgreSQL.",
+        least=1,
+        most=32,
+    )
     server_names: str = _setting(
         "localhost,127.0.0.1", "Names and addresses in the server's certificate, separated by commas."
     )
