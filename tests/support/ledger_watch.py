@@ -21,6 +21,7 @@ from support.docs_pages import ROOT
 # Columns that are not named follow from these (times, details), or are what a vehicle said of itself.
 STATE: dict[str, tuple[str, ...]] = {
     "account": ("role", "disabled_at", "password_hash"),
+    "account_fleet": ("*",),
     "assignment": ("state", "released_at", "release_id", "consented_at"),
     "blocked_option": ("*",),
     "campaign": ("state", "wave", "plan_id", "lap_id"),
@@ -35,7 +36,7 @@ STATE: dict[str, tuple[str, ...]] = {
     "programme": ("digest",),
     "release": ("state", "document"),
     "software_package": ("*",),
-    "vehicle": ("release_id", "blocked_reason", "auto_confirm", "tags"),
+    "vehicle": ("release_id", "blocked_reason", "auto_confirm", "schedule", "tags"),
     "vehicle_list": ("generation",),
 }
 NOT_STATE = {

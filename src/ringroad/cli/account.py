@@ -96,18 +96,29 @@ def whoami(shell: Shell, client: Client) -> None:
     shell.show(me, text=f"{me['name']}, {me['role']}, at {client.address.url}")
 
 
-@group.command("create", epilog=example("ringroad account create ines --role approver"))
+@group.command(
+    "create",
+    epilog=example(
+        "ringroad account create ines --role approver",
+        "ringroad account create cabs --role fleet --list oslo-cabs",
+    ),
+)
 @click.argument("name")
 @click.option(
     "--role", type=ROLES, required=True, help="What the account may do; each includes those before."
 )
+@click.option("--tag", "tags", multiple=True, help="With --role fleet: vehicles with this tag are its own.")
+@click.option("--list", "lists", multiple=True, help="With --role fleet: vehicles in this list are its own.")
 @with_client
-def create(shell: Shell, client: Client, *, name: str, role: str) -> None:
+def create(
+    shell: Shell, client: Client, *, name: str, role: str, tags: tuple[str, ...], lists: tuple[str, ...]
+) -> None:
     """Create an account and print its one-time token.
 
     Its owner sets a password with it.
     """
-    made = client.post("/accounts", {"name": name, "role": role})
+    body = {"name": name, "role": role, "tags": tags, "lists": lists}
+    made = client.post("/accounts", body)
     shell.show(
         made,
         text=f"account {name}, {role}\none-time token, for {name} only: {made['token']}\n"
@@ -122,16 +133,33 @@ def create(shell: Shell, client: Client, *, name: str, role: str) -> None:
 @click.argument("name")
 @click.option("--role", type=ROLES, help="What it may do from now on.")
 @click.option("--lock/--unlock", "locked", default=None, help="A locked account loses its tokens at once.")
+@click.option("--tag", "tags", multiple=True, help="Tags of its fleet from now on, in place of those before.")
+@click.option("--list", "lists", multiple=True, help="Lists of its fleet from now on.")
+@click.option("--no-fleet", is_flag=True, help="No tags and no lists.")
 @with_client
-def change(shell: Shell, client: Client, *, name: str, role: str | None, locked: bool | None) -> None:
-    """Change an account's role, lock or unlock it."""
+def change(
+    shell: Shell,
+    client: Client,
+    *,
+    name: str,
+    role: str | None,
+    locked: bool | None,
+    tags: tuple[str, ...],
+    lists: tuple[str, ...],
+    no_fleet: bool,
+) -> None:
+    """Change an account's role or fleet, lock or unlock it."""
     body: dict[str, object] = {}
     if role is not None:
         body["role"] = role
     if locked is not None:
         body["disabled"] = locked
+    if tags or no_fleet:
+        body["tags"] = tags
+    if lists or no_fleet:
+        body["lists"] = lists
     if not body:
-        raise InvalidInput("nothing to change", hint="--role, --lock or --unlock")
+        raise InvalidInput("nothing to change", hint="--role, --tag, --list, --lock or --unlock")
     done = client.send("PATCH", f"/accounts/{name}", body=body)
     shell.show(done, text=f"account {name} changed")
 
@@ -142,11 +170,12 @@ def list_all(shell: Shell, client: Client) -> None:
     """List all accounts."""
     rows = client.get("/accounts")
     text = table(
-        ("name", "role", "state", "api tokens", "created"),
+        ("name", "role", "fleet", "state", "api tokens", "created"),
         (
             (
                 row["name"],
                 row["role"],
+                [*(f"tag {each}" for each in row["tags"]), *(f"list {each}" for each in row["lists"])],
                 "locked" if row["disabled_at"] else ("" if row["has_password"] else "no password yet"),
                 row["api_tokens"],
                 when(row["created_at"]),

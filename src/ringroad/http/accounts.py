@@ -17,7 +17,9 @@ from ringroad.http.login import first_login, log_in
 from ringroad.http.routes import Command, Done, route
 from ringroad.storage.db import transaction
 
+FLEET_NAMES_MAX = 100  # tags, and lists, of one fleet
 AccountName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._\-]{0,63}$")]
+FleetNames = Annotated[list[str], Meta(max_length=FLEET_NAMES_MAX)]
 Secret = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00]+$")]
 
 
@@ -30,6 +32,8 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     disabled_at: datetime | None
     has_password: bool
     api_tokens: int
+    tags: list[str]  # of a fleet operator: whose vehicles it sees
+    lists: list[str]
 
 
 class Me(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +49,8 @@ class NewAccount(Command, frozen=True, kw_only=True):
 
     name: AccountName
     role: Role
+    tags: FleetNames = msgspec.field(default_factory=list)
+    lists: FleetNames = msgspec.field(default_factory=list)
 
 
 class AccountChange(Command, frozen=True, kw_only=True):
@@ -52,6 +58,8 @@ class AccountChange(Command, frozen=True, kw_only=True):
 
     role: Role | None = None
     disabled: bool | None = None
+    tags: FleetNames | None = None
+    lists: FleetNames | None = None
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +84,7 @@ class FirstLogin(Command, frozen=True, kw_only=True):
     password: Secret
 
 
-@route("GET", "/me", role=Role.VIEWER, tag="accounts")
+@route("GET", "/me", role=Role.FLEET, tag="accounts")
 def get_me(request: Request[Account, str, Any]) -> Me:
     """Say who is calling."""
     return Me(name=request.user.name, role=request.user.role, via=request.user.via)
@@ -89,12 +97,16 @@ def list_accounts(ctx: Ctx) -> list[AccountView]:
         return msgspec.convert(store.list_accounts(conn), list[AccountView])
 
 
-@route("POST", "/accounts", role=Role.ADMIN, tag="accounts", status=201, errors=[409])
+@route("POST", "/accounts", role=Role.ADMIN, tag="accounts", status=201, errors=[409, 422])
 def create_account(ctx: Ctx, request: Request[Account, str, Any], data: JSONBody[NewAccount]) -> Token:
     """Create an account and return the one-time token with which its owner sets a password."""
     now = ctx.clock.now()
     with ctx.connection() as conn, transaction(conn):
-        store.create_account(conn, ctx.ids, name=data.name, role=data.role, actor=request.user.name, now=now)
+        fleet = store.Fleet(tags=data.tags, lists=data.lists)
+        store.create_account(
+            conn, ctx.ids, name=data.name, role=data.role, actor=request.user.name, now=now,
+            fleet=fleet if data.tags or data.lists else None,
+        )  # fmt: skip
         token = store.issue_token(
             conn, name=data.name, kind="one_time", now=now, life_s=ONE_TIME_S, secret=ctx.secret
         )
@@ -105,16 +117,16 @@ def create_account(ctx: Ctx, request: Request[Account, str, Any], data: JSONBody
 def change_account(
     ctx: Ctx, request: Request[Account, str, Any], name: AccountName, data: JSONBody[AccountChange]
 ) -> Done:
-    """Change an account's role, lock or unlock it; a locked one loses its tokens at once."""
+    """Change an account's role or fleet, lock or unlock it; a locked one loses its tokens at once."""
     with ctx.connection() as conn:
         store.change_account(
             conn, ctx.ids, name=name, role=data.role, disabled=data.disabled, actor=request.user.name,
-            now=ctx.clock.now(),
+            now=ctx.clock.now(), fleet=store.Fleet(tags=data.tags, lists=data.lists),
         )  # fmt: skip
     return Done(id=name)
 
 
-@route("POST", "/tokens", role=Role.VIEWER, tag="accounts", status=201)
+@route("POST", "/tokens", role=Role.FLEET, tag="accounts", status=201)
 def create_token(ctx: Ctx, request: Request[Account, str, Any]) -> Token:
     """Make an API token for the calling account."""
     with ctx.connection() as conn:
@@ -129,7 +141,7 @@ def create_token(ctx: Ctx, request: Request[Account, str, Any]) -> Token:
     return Token(account=request.user.name, token=token, expires_in_s=API_TOKEN_S)
 
 
-@route("DELETE", "/tokens", role=Role.VIEWER, tag="accounts")
+@route("DELETE", "/tokens", role=Role.FLEET, tag="accounts")
 def revoke_tokens(ctx: Ctx, request: Request[Account, str, Any]) -> Done:
     """Forget every token and session of the calling account."""
     with ctx.connection() as conn:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +13,7 @@ from ringroad.http.auth import Account, Role
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
+from ringroad.ship.lists import check_name
 from ringroad.storage.db import Connection, load_queries, transaction
 from ringroad.storage.ledger import append_fact, causes_of
 
@@ -19,17 +22,66 @@ ON_THIS_MACHINE = "system:up"  # whoever starts the server, or may read its data
 Secret = Callable[[int], bytes]
 
 
-def create_account(conn: Connection, ids: Ids, *, name: str, role: Role, actor: str, now: datetime) -> None:
+def create_account(
+    conn: Connection,
+    ids: Ids,
+    *,
+    name: str,
+    role: Role,
+    actor: str,
+    now: datetime,
+    fleet: Fleet | None = None,
+) -> None:
     """Create an account without a password; `issue_token` of kind one_time lets its owner set one.
 
     Raises:
         Conflict: the name is taken.
+        InvalidInput: the account is no fleet operator's and is given a fleet, or there is no such list.
     """
-    if not ensure_account(conn, ids, name=name, role=role, actor=actor, now=now):
+    if not ensure_account(conn, ids, name=name, role=role, actor=actor, now=now, fleet=fleet):
         raise Conflict(f"there is an account {name!r} already", hint="choose another name")
+    if fleet is not None:
+        _set_fleet(conn, name, role, fleet)
 
 
-def ensure_account(conn: Connection, ids: Ids, *, name: str, role: Role, actor: str, now: datetime) -> bool:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """Whose tag or list a vehicle has is of this fleet; None leaves a half as it is."""
+
+    tags: Sequence[str] | None = None
+    lists: Sequence[str] | None = None
+
+    def told(self) -> dict[str, list[str]]:
+        """Return what is asked for, for a fact."""
+        halves = {"tags": self.tags, "lists": self.lists}
+        return {kind: sorted(set(names)) for kind, names in halves.items() if names is not None}
+
+
+def _set_fleet(conn: Connection, name: str, role: Role, fleet: Fleet) -> None:
+    for kind, names in (("tag", fleet.tags), ("list", fleet.lists)):
+        if names is None:
+            continue
+        if names and role is not Role.FLEET:
+            raise InvalidInput(f"only the role {Role.FLEET} has a fleet", hint=f"{name} is {role}")
+        wanted = sorted({check_name(each, kind) for each in names})
+        if kind == "list":
+            known = {row["name"] for row in SQL.known_lists(conn, names=wanted)}
+            if missing := [each for each in wanted if each not in known]:
+                raise InvalidInput(f"there is no list {missing[0]!r}", hint="ringroad fleet lists show")
+        SQL.drop_fleet(conn, name=name, kind=kind)
+        SQL.add_fleet(conn, name=name, kind=kind, names=wanted)
+
+
+def ensure_account(
+    conn: Connection,
+    ids: Ids,
+    *,
+    name: str,
+    role: Role,
+    actor: str,
+    now: datetime,
+    fleet: Fleet | None = None,
+) -> bool:
     """Create an account unless it is there; return whether it was not. Inside a transaction of the caller."""
     if SQL.insert_account(conn, name=name, role=role.value, created_at=now) != 1:
         return False
@@ -40,7 +92,7 @@ def ensure_account(conn: Connection, ids: Ids, *, name: str, role: Role, actor: 
         subject=name,
         actor=actor,
         now=now,
-        body={"role": role.value},
+        body={"role": role.value, **(fleet.told() if fleet else {})},
     )
     return True
 
@@ -154,8 +206,14 @@ def count_approvers(conn: Connection) -> int:
 
 
 def list_accounts(conn: Connection) -> list[dict[str, Any]]:
-    """Return all accounts, without secrets."""
-    return list(SQL.accounts(conn))
+    """Return all accounts, without secrets, each with the tags and lists of its fleet."""
+    fleets: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in SQL.account_fleets(conn):
+        fleets[row["account_name"], row["kind"]].append(row["name"])
+    return [
+        row | {"tags": fleets[row["name"], "tag"], "lists": fleets[row["name"], "list"]}
+        for row in SQL.accounts(conn)
+    ]
 
 
 def change_account(
@@ -167,12 +225,13 @@ def change_account(
     disabled: bool | None,
     actor: str,
     now: datetime,
+    fleet: Fleet | None = None,
 ) -> None:
-    """Change role or lock an account; a locked one loses its tokens at once.
+    """Change role or fleet, or lock an account; a locked one loses its tokens at once.
 
     Raises:
         NotFound: no such account.
-        InvalidInput: nobody could administer any more.
+        InvalidInput: nobody could administer any more, or the fleet is not one.
     """
     with transaction(conn):
         rows = SQL.update_account(
@@ -182,11 +241,14 @@ def change_account(
             raise NotFound(f"no account {name!r}", hint="ringroad account list")
         if not SQL.admins(conn):
             raise InvalidInput("this would leave no admin", hint="make somebody else admin first")
+        if fleet is not None:
+            _set_fleet(conn, name, Role(SQL.account_role(conn, name=name)), fleet)
         asked = {"role": role.value if role else None, "disabled": disabled}
         append_fact(
             conn, ids, kind=FactKind.ACCOUNT_CHANGED, subject=name, actor=actor, now=now,
             causes=causes_of(conn, [(FactKind.ACCOUNT_CREATED, name)]),
-            body={key: value for key, value in asked.items() if value is not None},
+            body={key: value for key, value in asked.items() if value is not None}
+            | (fleet.told() if fleet else {}),
         )  # fmt: skip
         if disabled:
             revoke_all(conn, name)

@@ -35,6 +35,7 @@ from ringroad.http import (
     design,
     errors,
     fleet,
+    fleet_operators,
     health,
     ledger,
     line,
@@ -136,7 +137,7 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
         "/api/v1",
         route_handlers=[
             signal.router,
-            telemetry.router, design.router, build.router, build_packages.router, plant.router, line.router, twin.router, ship.router, campaigns.router, fleet.router, adapt.router,
+            telemetry.router, design.router, build.router, build_packages.router, plant.router, line.router, twin.router, ship.router, campaigns.router, fleet.router, fleet_operators.router, adapt.router,
             ledger.router, cloudevents.router, accounts.router,
         ],
     )  # fmt: skip

@@ -21,7 +21,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from threading import BoundedSemaphore, Lock
 
 from ringroad.http.errors import TooMany
-from ringroad.kernel.errors import Forbidden, InvalidInput
+from ringroad.kernel.errors import Forbidden, InvalidInput, NotFound
 from ringroad.storage.settings import Network
 
 # OWASP Password Storage Cheat Sheet: N=2^15, r=8, p=3 is one of its equivalent settings; 32 MiB, 0.2 s.
@@ -44,6 +44,7 @@ _waiting = BoundedSemaphore(HASHES_WAITING_MAX)
 class Role(StrEnum):
     """What an account may do; each includes those before it."""
 
+    FLEET = "fleet"  # sees vehicles of its own fleet, and says when they may begin; all else is not there
     VIEWER = "viewer"  # sees everything, changes nothing
     OPERATOR = "operator"  # imports, creates, starts, pauses
     APPROVER = "approver"  # approves changes and campaigns, signs releases
@@ -61,6 +62,11 @@ class Account:
     role: Role
     via: str  # session, api
 
+    @property
+    def fleet(self) -> str | None:
+        """Whose vehicles alone it may see; None: all."""
+        return self.name if self.role is Role.FLEET else None
+
     def may(self, role: Role) -> bool:
         """Say whether this account has at least `role`."""
         return _RANK[role] <= _RANK[self.role]
@@ -70,8 +76,11 @@ class Account:
 
         Raises:
             Forbidden: it has not.
+            NotFound: it is of a fleet operator, to whom the rest does not exist.
         """
         if not self.may(role):
+            if self.role is Role.FLEET:
+                raise NotFound("there is no such thing", hint="check the address")
             raise Forbidden(f"this needs the role {role}", hint=f"{self.name} is {self.role}; ask an admin")
 
 

@@ -18,6 +18,7 @@ from ringroad.http.views import (
     EcuView,
     FactView,
     FindingView,
+    FleetOverview,
     FleetVersion,
     GateDecisionView,
     LapView,
@@ -102,13 +103,42 @@ def vehicles(
     state: str | None = None,
     limit: int = 100,
     offset: int = 0,
+    fleet: str | None = None,
 ) -> list[VehicleView]:
     """Return vehicles by VIN; `q` is any part of a VIN."""
     rows = SQL.vehicles(
         conn, vin=vin, q=q, programme_id=programme_id, variant=variant, release_id=release_id, state=state,
-        rows_max=limit, rows_skip=offset,
+        fleet=fleet, rows_max=limit, rows_skip=offset,
     )  # fmt: skip
     return _all(rows, VehicleView)
+
+
+def for_reader(campaign: CampaignView, *, fleet: str | None) -> CampaignView:
+    """Return what a fleet's operator may know of a campaign: not who made it, nor what it answers to."""
+    if fleet is None:
+        return campaign
+    return msgspec.structs.replace(campaign, created_by="", lap_id=None, plan_id=None)
+
+
+def require_own(conn: Connection, vin: str, *, fleet: str | None) -> None:
+    """Raise unless a vehicle is of this fleet; without one, every vehicle is.
+
+    Raises:
+        NotFound: it is not, or there is none: whoever asks cannot tell which.
+    """
+    if fleet is not None and not SQL.is_own(conn, fleet=fleet, vin=vin):
+        raise NotFound(f"no vehicle {vin}", hint="check the id")
+
+
+def vehicle_schedule(conn: Connection, vin: str) -> dict[str, Any] | None:
+    """Return the hours that its fleet's operator set for a vehicle."""
+    found: dict[str, Any] | None = SQL.vehicle_schedule(conn, vin=vin)
+    return found
+
+
+def fleet_overview(conn: Connection, fleet: str) -> FleetOverview:
+    """Return the counts of one fleet."""
+    return msgspec.convert(SQL.fleet_overview(conn, fleet=fleet), FleetOverview)
 
 
 def variants(conn: Connection) -> list[str]:
@@ -116,9 +146,9 @@ def variants(conn: Connection) -> list[str]:
     return [row["variant"] for row in SQL.variants(conn)]
 
 
-def fleet_versions(conn: Connection) -> list[FleetVersion]:
+def fleet_versions(conn: Connection, *, fleet: str | None = None) -> list[FleetVersion]:
     """Return how many vehicles run which release."""
-    return _all(SQL.fleet_versions(conn), FleetVersion)
+    return _all(SQL.fleet_versions(conn, fleet=fleet), FleetVersion)
 
 
 def vehicle_attributes(conn: Connection, vin: str) -> dict[str, Any]:
@@ -146,10 +176,18 @@ def assignments(
     state: str | None = None,
     limit: int = 100,
     offset: int = 0,
+    fleet: str | None = None,
 ) -> list[AssignmentView]:
     """Return assignments, newest first."""
     rows = SQL.assignments(
-        conn, campaign_id=campaign_id, vin=vin, wave=wave, state=state, rows_max=limit, rows_skip=offset
+        conn,
+        campaign_id=campaign_id,
+        vin=vin,
+        wave=wave,
+        state=state,
+        fleet=fleet,
+        rows_max=limit,
+        rows_skip=offset,
     )
     return _all(rows, AssignmentView)
 
@@ -178,17 +216,24 @@ def campaigns(
     state: str | None = None,
     limit: int = 100,
     offset: int = 0,
+    fleet: str | None = None,
 ) -> list[CampaignView]:
     """Return campaigns, newest first."""
     rows = SQL.campaigns(
-        conn, campaign_id=campaign_id, change_id=change_id, state=state, rows_max=limit, rows_skip=offset
+        conn,
+        campaign_id=campaign_id,
+        change_id=change_id,
+        state=state,
+        fleet=fleet,
+        rows_max=limit,
+        rows_skip=offset,
     )
     return _all(rows, CampaignView)
 
 
-def campaign_progress(conn: Connection, campaign_id: str) -> list[WaveCount]:
+def campaign_progress(conn: Connection, campaign_id: str, *, fleet: str | None = None) -> list[WaveCount]:
     """Return vehicles per wave and state."""
-    return _all(SQL.campaign_progress(conn, campaign_id=campaign_id), WaveCount)
+    return _all(SQL.campaign_progress(conn, campaign_id=campaign_id, fleet=fleet), WaveCount)
 
 
 def campaign_plans(conn: Connection, campaign_id: str, *, limit: int = 50) -> list[PlanView]:

@@ -143,14 +143,14 @@ def route(
         path: below /api/v1.
         role: least role that may call it.
         tag: stage, for the documentation.
-        errors: statuses besides 400, 401, 403 and 503 that it may answer with.
+        errors: statuses besides 400, 401, 403, 404 and 503 that it may answer with.
         public: True if nobody need be signed in.
         status: of success.
         body_bytes_max: limit of the body where it differs from the application's.
         upload: media type of a body that the handler streams itself.
         media_type: of success, where it is not application/json.
     """
-    codes = sorted({400, 401, 403, 503, *errors})
+    codes = sorted({400, 401, 403, 404, 503, *errors})
     extra: dict[str, Any] = {} if body_bytes_max is None else {"request_max_body_size": body_bytes_max}
     if media_type is not None:
         extra["media_type"] = media_type

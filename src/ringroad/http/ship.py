@@ -11,7 +11,7 @@ from litestar.params import Parameter
 from ringroad.http import reading
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
-from ringroad.http.routes import Id, InState, Limit, Name, Offset, route
+from ringroad.http.routes import Id, InState, Limit, Name, Offset, Req, route
 from ringroad.http.views import (
     AssignmentView,
     CampaignView,
@@ -36,9 +36,10 @@ PlanGeneration = Annotated[int | None, Parameter(ge=1, le=2**31 - 1, description
 NUMBER_CHARS_MAX = 18  # digits that fit into 64 bits
 
 
-@route("GET", "/vehicles", role=Role.VIEWER, tag="ship")
+@route("GET", "/vehicles", role=Role.FLEET, tag="ship")
 def list_vehicles(
     ctx: Ctx,
+    request: Req,
     *,
     q: Name = None,
     programme_id: Name = None,
@@ -59,19 +60,21 @@ def list_vehicles(
             state=in_state,
             limit=limit,
             offset=offset,
+            fleet=request.user.fleet,
         )
 
 
-@route("GET", "/vehicles/{vin:str}", role=Role.VIEWER, tag="ship", errors=[404])
-def get_vehicle(ctx: Ctx, *, vin: Id) -> VehicleView:
+@route("GET", "/vehicles/{vin:str}", role=Role.FLEET, tag="ship", errors=[404])
+def get_vehicle(ctx: Ctx, request: Req, *, vin: Id) -> VehicleView:
     """Read a vehicle with its newest assignment."""
     with ctx.connection() as conn:
-        return reading.one(reading.vehicles(conn, vin=vin), f"vehicle {vin}")
+        return reading.one(reading.vehicles(conn, vin=vin, fleet=request.user.fleet), f"vehicle {vin}")
 
 
-@route("GET", "/campaigns", role=Role.VIEWER, tag="ship")
+@route("GET", "/campaigns", role=Role.FLEET, tag="ship")
 def list_campaigns(
     ctx: Ctx,
+    request: Req,
     *,
     in_state: InState = None,
     limit: Limit = 100,
@@ -79,27 +82,30 @@ def list_campaigns(
 ) -> list[CampaignView]:
     """List campaigns, newest first."""
     with ctx.connection() as conn:
-        return reading.campaigns(conn, state=in_state, limit=limit, offset=offset)
+        found = reading.campaigns(conn, state=in_state, limit=limit, offset=offset, fleet=request.user.fleet)
+    return [reading.for_reader(each, fleet=request.user.fleet) for each in found]
 
 
-@route("GET", "/campaigns/{campaign_id:str}", role=Role.VIEWER, tag="ship", errors=[404])
-def get_campaign(ctx: Ctx, *, campaign_id: Id) -> CampaignView:
+@route("GET", "/campaigns/{campaign_id:str}", role=Role.FLEET, tag="ship", errors=[404])
+def get_campaign(ctx: Ctx, request: Req, *, campaign_id: Id) -> CampaignView:
     """Read a campaign with its counts."""
     with ctx.connection() as conn:
-        return reading.one(reading.campaigns(conn, campaign_id=campaign_id), f"campaign {campaign_id}")
+        found = reading.campaigns(conn, campaign_id=campaign_id, fleet=request.user.fleet)
+    return reading.for_reader(reading.one(found, f"campaign {campaign_id}"), fleet=request.user.fleet)
 
 
-@route("GET", "/fleet/versions", role=Role.VIEWER, tag="ship")
-def list_fleet_versions(ctx: Ctx) -> list[FleetVersion]:
+@route("GET", "/fleet/versions", role=Role.FLEET, tag="ship")
+def list_fleet_versions(ctx: Ctx, request: Req) -> list[FleetVersion]:
     """Count vehicles per release and variant."""
     with ctx.connection() as conn:
-        return reading.fleet_versions(conn)
+        return reading.fleet_versions(conn, fleet=request.user.fleet)
 
 
-@route("GET", "/vehicles/{vin:str}/ecus", role=Role.VIEWER, tag="ship")
-def list_ecus(ctx: Ctx, *, vin: Id) -> list[EcuView]:
+@route("GET", "/vehicles/{vin:str}/ecus", role=Role.FLEET, tag="ship")
+def list_ecus(ctx: Ctx, request: Req, *, vin: Id) -> list[EcuView]:
     """List a vehicle's ECUs and what they run."""
     with ctx.connection() as conn:
+        reading.require_own(conn, vin, fleet=request.user.fleet)
         return reading.vehicle_ecus(conn, vin)
 
 
@@ -110,29 +116,43 @@ def list_reports(ctx: Ctx, *, vin: Id, limit: Limit = 100) -> list[ReportView]:
         return reading.vehicle_reports(conn, vin, limit=limit)
 
 
-@route("GET", "/vehicles/{vin:str}/assignments", role=Role.VIEWER, tag="ship")
+@route("GET", "/vehicles/{vin:str}/assignments", role=Role.FLEET, tag="ship")
 def list_vehicle_assignments(
-    ctx: Ctx, *, vin: Id, limit: Limit = 100, offset: Offset = 0
+    ctx: Ctx, request: Req, *, vin: Id, limit: Limit = 100, offset: Offset = 0
 ) -> list[AssignmentView]:
     """List the campaigns a vehicle was in, newest first."""
     with ctx.connection() as conn:
-        return reading.assignments(conn, vin=vin, limit=limit, offset=offset)
+        reading.require_own(conn, vin, fleet=request.user.fleet)
+        return reading.assignments(conn, vin=vin, limit=limit, offset=offset, fleet=request.user.fleet)
 
 
-@route("GET", "/campaigns/{campaign_id:str}/assignments", role=Role.VIEWER, tag="ship")
+@route("GET", "/campaigns/{campaign_id:str}/assignments", role=Role.FLEET, tag="ship")
 def list_campaign_assignments(
-    ctx: Ctx, *, campaign_id: Id, in_state: InState = None, limit: Limit = 100, offset: Offset = 0
+    ctx: Ctx,
+    request: Req,
+    *,
+    campaign_id: Id,
+    in_state: InState = None,
+    limit: Limit = 100,
+    offset: Offset = 0,
 ) -> list[AssignmentView]:
     """List a campaign's vehicles."""
     with ctx.connection() as conn:
-        return reading.assignments(conn, campaign_id=campaign_id, state=in_state, limit=limit, offset=offset)
+        return reading.assignments(
+            conn,
+            campaign_id=campaign_id,
+            state=in_state,
+            limit=limit,
+            offset=offset,
+            fleet=request.user.fleet,
+        )
 
 
-@route("GET", "/campaigns/{campaign_id:str}/progress", role=Role.VIEWER, tag="ship")
-def get_progress(ctx: Ctx, *, campaign_id: Id) -> list[WaveCount]:
+@route("GET", "/campaigns/{campaign_id:str}/progress", role=Role.FLEET, tag="ship")
+def get_progress(ctx: Ctx, request: Req, *, campaign_id: Id) -> list[WaveCount]:
     """Count a campaign's vehicles per wave and state."""
     with ctx.connection() as conn:
-        return reading.campaign_progress(conn, campaign_id)
+        return reading.campaign_progress(conn, campaign_id, fleet=request.user.fleet)
 
 
 @route("GET", "/campaigns/{campaign_id:str}/plans", role=Role.VIEWER, tag="ship")

@@ -33,6 +33,14 @@ class Overview(View, frozen=True, kw_only=True):
     facts: int  # sequence number of the newest fact
 
 
+class FleetOverview(View, frozen=True, kw_only=True):
+    """Counts of one fleet."""
+
+    vehicles: int
+    vehicles_updating: int
+    vehicles_blocked: int
+
+
 class FactView(View, frozen=True, kw_only=True):
     """One fact of the ledger."""
 

@@ -689,6 +689,19 @@ SELECT a.campaign_id, a.vin, a.wave, 'rollback', a.previous_release_id, :release
     ON CONFLICT (campaign_id, vin, kind) DO NOTHING;
 
 -- Tags and lists ---------------------------------------------------------------------------------
+-- name: set_schedule!
+UPDATE vehicle SET schedule = :schedule, generation = generation + 1
+ WHERE vin = :vin AND schedule IS DISTINCT FROM :schedule::jsonb;
+
+-- name: asked_action$
+SELECT a.action_id FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN campaign_plan p ON p.id = c.plan_id
+ WHERE a.vin = :vin AND a.state IN ('pending', 'offered') AND a.offered_at IS NOT NULL AND c.state = 'running'
+   AND a.consented_at IS NULL AND (p.document -> 'request' ->> 'consent')::boolean
+ ORDER BY a.action_id DESC LIMIT 1;
+
+-- name: list_bound$
+SELECT EXISTS (SELECT FROM account_fleet WHERE kind = 'list' AND name = :name);
+
 -- name: known_vins
 SELECT vin FROM vehicle WHERE vin = ANY (:vins);
 

@@ -43,7 +43,13 @@ CREATE TABLE public.account (
     password_hash text,
     created_at timestamp with time zone NOT NULL,
     disabled_at timestamp with time zone,
-    CONSTRAINT account_role_check CHECK ((role = ANY (ARRAY['viewer'::text, 'operator'::text, 'approver'::text, 'admin'::text])))
+    CONSTRAINT account_role_check CHECK ((role = ANY (ARRAY['fleet'::text, 'viewer'::text, 'operator'::text, 'approver'::text, 'admin'::text])))
+);
+CREATE TABLE public.account_fleet (
+    account_name text NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    CONSTRAINT account_fleet_kind_check CHECK ((kind = ANY (ARRAY['tag'::text, 'list'::text])))
 );
 CREATE SEQUENCE public.gateway_change
     START WITH 1
@@ -51,6 +57,40 @@ CREATE SEQUENCE public.gateway_change
     NO MINVALUE
     NO MAXVALUE
     CACHE 1;
+CREATE TABLE public.vehicle (
+    vin text NOT NULL,
+    programme_id text NOT NULL,
+    variant text NOT NULL,
+    region text DEFAULT ''::text NOT NULL,
+    tags text[] DEFAULT '{}'::text[] NOT NULL,
+    gateway text NOT NULL,
+    token_sha256 bytea NOT NULL,
+    primary_serial text NOT NULL,
+    attributes jsonb DEFAULT '{}'::jsonb NOT NULL,
+    release_id text,
+    blocked_reason text,
+    born_at timestamp with time zone NOT NULL,
+    generation integer DEFAULT 1 NOT NULL,
+    changed_seq bigint DEFAULT nextval('public.gateway_change'::regclass) NOT NULL,
+    auto_confirm jsonb,
+    schedule jsonb,
+    CONSTRAINT vehicle_gateway_check CHECK ((gateway = ANY (ARRAY['native'::text, 'ddi'::text]))),
+    CONSTRAINT vehicle_vin_check CHECK ((length(vin) = 17))
+);
+CREATE TABLE public.vehicle_list_member (
+    list_name text NOT NULL,
+    vin text NOT NULL
+);
+CREATE VIEW public.account_vehicle AS
+ SELECT f.account_name,
+    m.vin
+   FROM (public.account_fleet f
+     JOIN public.vehicle_list_member m ON (((f.kind = 'list'::text) AND (m.list_name = f.name))))
+UNION
+ SELECT f.account_name,
+    v.vin
+   FROM (public.account_fleet f
+     JOIN public.vehicle v ON (((f.kind = 'tag'::text) AND (v.tags @> ARRAY[f.name]))));
 CREATE TABLE public.assignment (
     action_id integer NOT NULL,
     campaign_id text NOT NULL,
@@ -444,34 +484,11 @@ CREATE TABLE public.software_package (
     CONSTRAINT software_package_image_bytes_check CHECK ((0 < image_bytes)),
     CONSTRAINT software_package_release_counter_check CHECK ((0 <= release_counter))
 );
-CREATE TABLE public.vehicle (
-    vin text NOT NULL,
-    programme_id text NOT NULL,
-    variant text NOT NULL,
-    region text DEFAULT ''::text NOT NULL,
-    tags text[] DEFAULT '{}'::text[] NOT NULL,
-    gateway text NOT NULL,
-    token_sha256 bytea NOT NULL,
-    primary_serial text NOT NULL,
-    attributes jsonb DEFAULT '{}'::jsonb NOT NULL,
-    release_id text,
-    blocked_reason text,
-    born_at timestamp with time zone NOT NULL,
-    generation integer DEFAULT 1 NOT NULL,
-    changed_seq bigint DEFAULT nextval('public.gateway_change'::regclass) NOT NULL,
-    auto_confirm jsonb,
-    CONSTRAINT vehicle_gateway_check CHECK ((gateway = ANY (ARRAY['native'::text, 'ddi'::text]))),
-    CONSTRAINT vehicle_vin_check CHECK ((length(vin) = 17))
-);
 CREATE TABLE public.vehicle_list (
     name text NOT NULL,
     generation integer DEFAULT 1 NOT NULL,
     changed_by text NOT NULL,
     changed_at timestamp with time zone NOT NULL
-);
-CREATE TABLE public.vehicle_list_member (
-    list_name text NOT NULL,
-    vin text NOT NULL
 );
 CREATE TABLE public.vehicle_manifest (
     id bigint NOT NULL,
@@ -490,6 +507,8 @@ ALTER TABLE public.vehicle_manifest ALTER COLUMN id ADD GENERATED ALWAYS AS IDEN
 );
 ALTER TABLE ONLY public.access_token
     ADD CONSTRAINT access_token_pkey PRIMARY KEY (token_sha256);
+ALTER TABLE ONLY public.account_fleet
+    ADD CONSTRAINT account_fleet_pkey PRIMARY KEY (account_name, kind, name);
 ALTER TABLE ONLY public.account
     ADD CONSTRAINT account_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY public.assignment
@@ -607,6 +626,8 @@ CREATE TRIGGER vehicle_notes BEFORE INSERT OR UPDATE ON public.vehicle FOR EACH 
 CREATE TRIGGER vehicle_wakes AFTER INSERT OR UPDATE ON public.vehicle FOR EACH STATEMENT EXECUTE FUNCTION public.wake_gateways();
 ALTER TABLE ONLY public.access_token
     ADD CONSTRAINT access_token_account_name_fkey FOREIGN KEY (account_name) REFERENCES public.account(name);
+ALTER TABLE ONLY public.account_fleet
+    ADD CONSTRAINT account_fleet_account_name_fkey FOREIGN KEY (account_name) REFERENCES public.account(name);
 ALTER TABLE ONLY public.assignment
     ADD CONSTRAINT assignment_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
 ALTER TABLE ONLY public.assignment

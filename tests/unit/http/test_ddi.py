@@ -244,6 +244,7 @@ def model() -> ReadModel:
                 "changed_seq": 1,
                 "time_zone": None,
                 "auto_confirm": False,
+                "schedule": None,
                 "honours_skip": False,
             }
         ]

@@ -12,11 +12,17 @@ NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 NIGHT = {"hours": ["22:00-05:00"], "quiet": [], "time_zone": "Europe/Oslo"}  # 21:00 to 04:00 UTC in winter
 
 
-def model(window: dict[str, Any] | None = NIGHT, *, time_zone: str | None = None, **row: Any) -> ReadModel:
+def model(
+    window: dict[str, Any] | None = NIGHT,
+    *,
+    time_zone: str | None = None,
+    schedule: dict[str, Any] | None = None,
+    **row: Any,
+) -> ReadModel:
     """One vehicle that is offered one action of one campaign."""
     made = ReadModel()
     vehicle = {"vin": "V", "gateway": "ddi", "token_sha256": b"", "config_wanted": False, "changed_seq": 1}
-    vehicle |= {"auto_confirm": False, "honours_skip": False}
+    vehicle |= {"auto_confirm": False, "honours_skip": False, "schedule": schedule}
     made.fold_devices([vehicle | {"time_zone": time_zone}])
     made.fold_terms([{"id": "c", "window": window, "install_s": 3600, "urgency": "forced", "consent": False}])
     made.fold_assignments([{
@@ -52,6 +58,48 @@ def test_an_update_is_told_inside_the_window_of_the_vehicle(
 ) -> None:
     at = NOON.replace(hour=0) + timedelta(hours=hour)
     assert (told(made, at) is not None) is offered
+
+
+EVENING = {"hours": ["20:00-23:00"], "quiet": [], "time_zone": "UTC"}
+
+
+@pytest.mark.parametrize(
+    ("made", "hour", "offered"),
+    [
+        (model(None, schedule=EVENING), 19.9, False),
+        (model(None, schedule=EVENING), 20, True),
+        (model(None, schedule=EVENING), 22.1, False),  # an installation of an hour would not be over at 23:00
+        (model(schedule=EVENING), 20, False),  # the campaign's window opens at 21:00
+        (model(schedule=EVENING), 21.5, True),
+        (model(schedule=EVENING), 25, False),  # the vehicle's own hours are over
+        (model(None, schedule=EVENING, time_zone="Asia/Tokyo"), 11, True),  # 20:00 by its own clock
+        (model(None, schedule=EVENING, time_zone="Asia/Tokyo"), 20, False),
+        (model(None, schedule=EVENING, state="active"), 12, True),  # it has begun and must be able to end
+        (model(None, schedule=EVENING, state="cancelling"), 12, True),
+        (model(None, schedule=EVENING, kind="rollback"), 12, True),
+    ],
+)
+def test_an_update_is_told_where_the_hours_of_its_fleet_and_of_the_campaign_are_both_open(
+    made: ReadModel, hour: float, *, offered: bool
+) -> None:
+    at = NOON.replace(hour=0) + timedelta(hours=hour)
+    assert (told(made, at) is not None) is offered
+    telling = made.telling(made.devices["V"], lambda: at)
+    if telling is not None and telling.window_open is not None:
+        assert telling.window_open is offered
+
+
+def test_hours_of_a_fleet_that_change_hold_at_once() -> None:
+    made = model(None, schedule=EVENING)
+    assert told(made, NOON) is None
+    vehicle = {
+        "vin": "V", "gateway": "ddi", "token_sha256": b"", "config_wanted": False, "changed_seq": 3,
+        "auto_confirm": False, "honours_skip": False, "time_zone": None,
+    }  # fmt: skip
+    made.fold_devices([vehicle | {"schedule": {"hours": [], "quiet": ["20:00-23:00"], "time_zone": "UTC"}}])
+    assert told(made, NOON) is not None
+    made.fold_devices([vehicle | {"schedule": None}])
+    assert told(made, NOON.replace(hour=21)) is not None
 
 
 def test_what_was_looked_up_once_is_looked_up_again_when_it_changes() -> None:

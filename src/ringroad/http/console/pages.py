@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from litestar import Response
 from litestar.params import FromPath
+from litestar.response import Redirect
 
 from ringroad.adapt.lead_time import lap_report
 from ringroad.http import accounts_store, reading
@@ -28,9 +29,11 @@ from ringroad.storage.ledger import read_facts
 LAPS_SHOWN = 12  # laps with their bars on the first page
 
 
-@shown("/")
-def loop_page(ctx: Ctx, request: Req) -> Response[str]:
-    """The loop: five stages, laps, latest facts."""
+@shown("/", Role.FLEET)
+def loop_page(ctx: Ctx, request: Req) -> Response[Any]:
+    """The loop: five stages, laps, latest facts; to a fleet's operator, their vehicles."""
+    if request.user.fleet is not None:
+        return Redirect("/fleet", status_code=303)
     with ctx.connection() as conn:
         o = reading.overview(conn)
         laps = [_lap(ctx, conn, view) for view in reading.laps(conn, limit=LAPS_SHOWN)]

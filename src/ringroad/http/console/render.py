@@ -26,6 +26,7 @@ NAV = (
     ("Ship", (("/campaigns", "Campaigns", "ship"), ("/fleet", "Fleet", "ship"))),
     ("Ledger", (("/facts", "Facts", "adapt"),)),
 )
+FLEET_NAV = (("Ship", (("/fleet", "Fleet", "ship"), ("/campaigns", "Campaigns", "ship"))),)
 ADMIN_NAV = ("Admin", (("/accounts", "Accounts", ""),))
 
 TONES: Mapping[str, str] = {
@@ -185,6 +186,8 @@ def page(
 ) -> Response[str]:
     """Render one page."""
     nav = NAV + ((ADMIN_NAV,) if account and account.may(Role.ADMIN) else ())
+    if account and account.fleet is not None:
+        nav = FLEET_NAV
     here = "/" + url.partition("?")[0].split("/")[1]
     text = ENVIRONMENT.get_template(template).render(
         account=account,

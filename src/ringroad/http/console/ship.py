@@ -17,7 +17,7 @@ from ringroad.http.console.guard import gate_lines, reading_chart, reading_rows
 from ringroad.http.console.render import chart, page, segments
 from ringroad.http.console.shared import ROWS, Req, asked, outcomes_shown, shown, url_of
 from ringroad.http.console.why import waits_for_window, why_not_updating
-from ringroad.http.context import Ctx
+from ringroad.http.context import Context, Ctx
 from ringroad.http.views import CampaignView, FleetVersion, WaveCount
 from ringroad.http.views_build import ReleaseView
 
@@ -27,19 +27,24 @@ RESOLUTIONS_SHOWN = 30  # kinds of vehicles; `ringroad campaign why` lists all
 READINGS_SHOWN = 300  # three days of quarters of an hour
 
 
-@shown("/fleet")
+@shown("/fleet", Role.FLEET)
 def fleet_page(ctx: Ctx, request: Req) -> Response[str]:
     """Vehicles, filtered, and the versions on the road."""
     q = asked(request, "q", "programme_id", "variant", "release_id", "state")
     text = request.query_params.get("offset", "0")
     offset = int(text) if text.isdecimal() and len(text) < 7 else 0
+    own = request.user.fleet
     with ctx.connection() as conn:
+        versions = reading.fleet_versions(conn, fleet=own)
+        releases = reading.releases(conn, state="signed")
         values: dict[str, Any] = {
-            "o": reading.overview(conn),
-            "vehicles": reading.vehicles(conn, **q, limit=ROWS, offset=offset),
-            "variants": reading.variants(conn),
-            "releases": reading.releases(conn, state="signed"),
-            "chart": _versions_chart(reading.fleet_versions(conn)),
+            "o": reading.overview(conn) if own is None else reading.fleet_overview(conn, own),
+            "vehicles": reading.vehicles(conn, **q, limit=ROWS, offset=offset, fleet=own),
+            "variants": sorted({each.variant for each in versions}) if own else reading.variants(conn),
+            "releases": [
+                each for each in releases if own is None or each.id in {v.release_id for v in versions}
+            ],
+            "chart": _versions_chart(versions),
         }
     kept = {name: value for name, value in q.items() if value}
     return page(
@@ -49,17 +54,19 @@ def fleet_page(ctx: Ctx, request: Req) -> Response[str]:
     )  # fmt: skip
 
 
-@shown("/fleet/{vin:str}")
+@shown("/fleet/{vin:str}", Role.FLEET)
 def vehicle_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
     """One vehicle: ECUs, history, reports, and why it is not updating."""
     with ctx.connection() as conn:
-        v = reading.one(reading.vehicles(conn, vin=vin), f"vehicle {vin}")
+        own = request.user.fleet
+        v = reading.one(reading.vehicles(conn, vin=vin, fleet=own), f"vehicle {vin}")
         history = reading.assignments(conn, vin=vin)
         values: dict[str, Any] = {
             "ecus": reading.vehicle_ecus(conn, vin),
             "attributes": reading.vehicle_attributes(conn, vin),
-            "reports": reading.vehicle_reports(conn, vin, limit=50),
-            "resolutions": reading.vehicle_resolutions(conn, vin),
+            "reports": reading.vehicle_reports(conn, vin, limit=50) if own is None else [],
+            "resolutions": reading.vehicle_resolutions(conn, vin) if own is None else [],
+            "schedule": reading.vehicle_schedule(conn, vin),
         }
     newest = next(iter(values["resolutions"]), None)
     why = why_not_updating(v, history[0] if history else None, newest, now=ctx.clock.now())
@@ -68,21 +75,23 @@ def vehicle_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
     )
 
 
-@shown("/campaigns")
+@shown("/campaigns", Role.FLEET)
 def campaigns_page(ctx: Ctx, request: Req) -> Response[str]:
     """Campaigns."""
     with ctx.connection() as conn:
-        campaigns = reading.campaigns(conn, limit=ROWS)
+        campaigns = reading.campaigns(conn, limit=ROWS, fleet=request.user.fleet)
         releases = reading.releases(conn, state="signed")
     return page(
         "campaigns.html", account=request.user, url=url_of(request), campaigns=campaigns, releases=releases
     )
 
 
-@shown("/campaigns/{campaign_id:str}")
+@shown("/campaigns/{campaign_id:str}", Role.FLEET)
 def campaign_page(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Response[str]:
     """One campaign: progress, waves, gate, plan, vehicles, controls."""
     state = asked(request, "state")["state"]
+    if request.user.fleet is not None:
+        return _own_campaign(ctx, request, campaign_id, state, request.user.fleet)
     with ctx.connection() as conn:
         c = reading.one(reading.campaigns(conn, campaign_id=campaign_id), f"campaign {campaign_id}")
         plans = reading.campaign_plans(conn, campaign_id)
@@ -107,6 +116,21 @@ def campaign_page(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Respons
         ), **values,
         waits={a.action_id: waits_for_window(a, now=ctx.clock.now()) for a in values["vehicles"]},
         conduct=conduct_lines(plan.document) if plan else [],
+    )  # fmt: skip
+
+
+def _own_campaign(
+    ctx: Context, request: Req, campaign_id: str, state: str | None, fleet: str
+) -> Response[str]:
+    """What a campaign does to the vehicles of a fleet, and nothing more of it."""
+    with ctx.connection() as conn:
+        found = reading.campaigns(conn, campaign_id=campaign_id, fleet=fleet)
+        c = reading.for_reader(reading.one(found, f"campaign {campaign_id}"), fleet=fleet)
+        counts = reading.campaign_progress(conn, campaign_id, fleet=fleet)
+        vehicles = reading.assignments(conn, campaign_id=campaign_id, state=state, limit=ROWS, fleet=fleet)
+    return page(
+        "campaign_own.html", account=request.user, url=url_of(request), c=c, figures=_figures(c, counts),
+        waves=waves(counts), vehicles=vehicles, state=state,
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 -- name: devices
 SELECT vin, gateway, token_sha256, attributes - 'time_zone' = '{}'::jsonb AS config_wanted,
        attributes ->> 'time_zone' AS time_zone, auto_confirm IS NOT NULL AS auto_confirm,
-       coalesce(attributes ->> 'honours_skip', '') = 'true' AS honours_skip, changed_seq
+       coalesce(attributes ->> 'honours_skip', '') = 'true' AS honours_skip, schedule, changed_seq
   FROM vehicle WHERE changed_seq > :after_seq;
 
 -- name: assignments

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from sys import intern
@@ -24,6 +24,7 @@ from ringroad.http.device.steering import Need
 from ringroad.kernel.hours import Window, find_zone, offer_time
 
 Urgency = Literal["forced", "soft", "download_only"]
+OWN_TIMES_MAX = 100_000  # schedules whose openings are kept; beyond that they are computed again
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -65,7 +66,7 @@ class Device:
 
     __slots__ = (
         "auto_confirm", "closed_action_id", "config_wanted", "ddi", "honours_skip", "installed_action", "minute",
-        "offer", "reports", "stored_need", "token_sha256", "zone",
+        "offer", "reports", "schedule", "stored_need", "token_sha256", "zone",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +76,7 @@ class Device:
         self.zone = zone  # None: not known, the campaign's counts
         self.ddi = ddi
         self.config_wanted = config_wanted
+        self.schedule: Window | None = None  # hours that its fleet's operator set
         self.auto_confirm = False  # agrees to every update
         self.honours_skip = False  # can be told to download and not to install
         self.installed_action = 0  # the last one that it finished well; DDI only
@@ -132,6 +134,7 @@ class ReadModel:
         self.heard_s = 0.0  # on the monotonic clock: nothing that was told before is missing here
         self.seq = 0  # the highest change number seen
         self.terms: dict[str, Terms] = {}  # by campaign that runs
+        self._own_times: dict[tuple[Window, int, tzinfo], tuple[bool, datetime]] = {}  # the same of schedules
         self._openings: dict[tuple[str, tzinfo], tuple[bool, datetime]] = {}  # may it be told, and until when
 
     def offer_now(self, device: Device, now: Callable[[], datetime]) -> tuple[Offer | None, Need]:
@@ -146,6 +149,8 @@ class ReadModel:
             return offer, device.need
         terms = self.terms.get(offer.campaign_id)
         if terms is None:  # not of a campaign that runs
+            return None, Need.IDLE
+        if device.schedule is not None and not self._is_own_time(device, device.schedule, terms, now()):
             return None, Need.IDLE
         if terms.window is None or self._is_open(offer.campaign_id, terms, terms.window, device.zone, now()):
             return offer, device.need
@@ -166,6 +171,8 @@ class ReadModel:
             window_open = offer.begun or self._is_open(
                 offer.campaign_id, terms, terms.window, device.zone, now()
             )
+        if device.schedule is not None and window_open is not False:
+            window_open = offer.begun or self._is_own_time(device, device.schedule, terms, now())
         asked = terms.consent and not (offer.begun or offer.consented or device.auto_confirm)
         return Telling(offer=offer, urgency=terms.urgency, window_open=window_open, consent_wanted=asked)
 
@@ -180,6 +187,16 @@ class ReadModel:
             self._openings[key] = (told, changes or NEVER)
         return told
 
+    def _is_own_time(self, device: Device, schedule: Window, terms: Terms, at: datetime) -> bool:
+        key = (schedule, terms.install_s, schedule.zone(device.zone))
+        told, until = self._own_times.get(key, (False, at))
+        if until <= at:
+            told, changes = offer_time(schedule, key[2], at, needed_s=terms.install_s)
+            if len(self._own_times) >= OWN_TIMES_MAX:
+                self._own_times.clear()
+            self._own_times[key] = (told, changes or NEVER)
+        return told
+
     def drop(self) -> None:
         """Forget everything: the feed broke, so nothing here can be trusted."""
         self.vehicles_known = len(self.devices) if self.fresh else self.vehicles_known
@@ -189,6 +206,7 @@ class ReadModel:
         self.vehicles[:] = [0] * len(Need)
         self.terms.clear()
         self._openings.clear()
+        self._own_times.clear()
 
     def fold_devices(self, rows: Iterable[dict[str, Any]]) -> None:
         """Take over vehicles that are new or changed."""
@@ -207,18 +225,15 @@ class ReadModel:
                 device.ddi = row["gateway"] == "ddi"
                 device.config_wanted = row["config_wanted"]
                 device.zone = find_zone(row["time_zone"] or "")
+            device.schedule = _window(row["schedule"])
             device.auto_confirm, device.honours_skip = row["auto_confirm"], row["honours_skip"]
             self.seq = max(self.seq, row["changed_seq"])
 
     def fold_terms(self, rows: Iterable[dict[str, Any]]) -> None:
         """Take over the terms of campaigns that run; a plan that runs never changes."""
         for row in rows:
-            window = row["window"]
             self.terms[intern(row["id"])] = Terms(
-                window=window
-                and Window(
-                    hours=tuple(window["hours"]), quiet=tuple(window["quiet"]), time_zone=window["time_zone"]
-                ),
+                window=_window(row["window"]),
                 install_s=row["install_s"] or 0,
                 urgency=row["urgency"],
                 consent=row["consent"],
@@ -238,7 +253,7 @@ class ReadModel:
                     offer.action_id <= device.closed_action_id
                 ):  # closed in this moment: this is another thread
                     device.offer = None
-                self._note(device, Need.IDLE if self._waits(offer) else Need.OFFERED)
+                self._note(device, Need.IDLE if self._waits(device, offer) else Need.OFFERED)
             elif offer is None and _is_about(device.offer, row):
                 device.offer = None
                 self._note(device, Need.CHOSEN if row["chosen"] else Need.IDLE)
@@ -259,10 +274,11 @@ class ReadModel:
             if device is not None and device.offer is not None and device.offer.action_id == action_id:
                 device.close(action_id)
 
-    def _waits(self, offer: Offer) -> bool:
+    def _waits(self, device: Device, offer: Offer) -> bool:
         """Tell whether a window may be in the way; whoever is told inside of it soon begins."""
         terms = self.terms.get(offer.campaign_id)
-        return not offer.begun and terms is not None and terms.window is not None
+        own = device.schedule is not None
+        return not offer.begun and terms is not None and (own or terms.window is not None)
 
     def _note(self, device: Device, need: Need) -> None:
         self.vehicles[device.stored_need] -= 1
@@ -276,6 +292,14 @@ def _is_about(offer: Offer | None, row: dict[str, Any]) -> bool:
         return True
     same = row["kind"] == "update" and offer.campaign_id == row["campaign_id"]
     return same and bool(offer.action_id < row["action_id"])
+
+
+def _window(document: Mapping[str, Any] | None) -> Window | None:
+    if document is None:
+        return None
+    return Window(
+        hours=tuple(document["hours"]), quiet=tuple(document["quiet"]), time_zone=document["time_zone"]
+    )
 
 
 def decide_offer(row: dict[str, Any]) -> Offer | None:

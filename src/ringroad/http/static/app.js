@@ -95,8 +95,9 @@ document.addEventListener("submit", async (event) => {
   const body = {};
   for (const [name, value] of new FormData(form, event.submitter)) {
     // a button may say what was seen
-    if (value === "" && form.elements[name].dataset.optional !== undefined) continue;
-    const kind = form.elements[name].dataset.type;
+    const control = event.submitter?.name === name ? event.submitter : form.elements[name];
+    if (value === "" && control.dataset.optional !== undefined) continue;
+    const kind = control.dataset.type;
     body[name] = kind === "int" ? Number(value) : kind === "json" ? JSON.parse(value) : value;
   }
   const button = event.submitter;

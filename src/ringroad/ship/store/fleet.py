@@ -160,7 +160,10 @@ def remove_list(conn: Connection, ids: Ids, *, name: str, actor: str, now: datet
 
     Raises:
         NotFound: there is none.
+        Conflict: it says which vehicles an account sees.
     """
+    if SQL.list_bound(conn, name=name):
+        raise Conflict(f"list {name} is the fleet of an account", hint="ringroad account list")
     if SQL.delete_list(conn, name=name) != 1:
         raise NotFound(f"no list {name[:80]!r}", hint="ringroad fleet lists show")
     append_fact(

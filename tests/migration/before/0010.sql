@@ -595,7 +595,7 @@ SELECT e.serial, e.name, e.hardware_id, e.is_primary, e.added_at, e.removed_at,
 
 -- name: assignments
 SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kind, a.state, a.state_detail,
-       a.offered_at, a.deadline_at, a.last_report_at, a.finished_at, c.state AS campaign_state,
+       a.offered_at, a.deadline_at, a.last_report_at, a.finished_at, c.state AS campaign_state, a.attempt, a.not_before,
        r.version AS release_version, v.attributes ->> 'time_zone' AS time_zone,
        (p.document ->> 'install_s_estimate')::int AS install_s,
        CASE WHEN a.kind = 'update' AND a.state IN ('pending', 'offered')
@@ -905,7 +905,7 @@ SELECT before, after, count(*) AS vehicles,
 
 -- name: campaign_assignments
 SELECT action_id, campaign_id, vin, wave, kind, state, state_detail, released_at, offered_at, deadline_at,
-       began_at, last_report_at, finished_at, release_id, previous_release_id
+       began_at, last_report_at, finished_at, release_id, previous_release_id, attempt, not_before
   FROM assignment
  WHERE campaign_id = :campaign_id AND (:state::text IS NULL OR state = :state) AND vin > :after_vin
  ORDER BY vin, kind LIMIT :rows_max;
@@ -1070,7 +1070,8 @@ UPDATE assignment a
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
    AND NOT EXISTS (SELECT 1 FROM assignment h
                     WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update'
-                      AND h.state = 'pending' AND h.released_at IS NOT NULL)
+                      AND h.state = 'pending' AND h.released_at IS NOT NULL
+                      AND coalesce(h.not_before, :now) <= :now)
 RETURNING a.action_id)
 SELECT array_agg(action_id) FROM moved;
 
@@ -1081,12 +1082,13 @@ UPDATE assignment a
        deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
   FROM vehicle v
  WHERE a.campaign_id = :campaign_id AND a.state = 'pending' AND a.released_at IS NOT NULL
-   AND v.vin = a.vin AND v.gateway = 'ddi' AND v.release_id IS NOT DISTINCT FROM a.previous_release_id
+   AND coalesce(a.not_before, :now) <= :now AND v.vin = a.vin AND v.gateway = 'ddi' AND v.release_id IS NOT DISTINCT FROM a.previous_release_id
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
    AND NOT EXISTS (SELECT 1 FROM assignment h
                     WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update'
-                      AND h.state = 'pending' AND h.released_at IS NOT NULL)
+                      AND h.state = 'pending' AND h.released_at IS NOT NULL
+                      AND coalesce(h.not_before, :now) <= :now)
 RETURNING a.action_id)
 SELECT array_agg(action_id) FROM moved;
 
@@ -1097,6 +1099,7 @@ UPDATE assignment a
        state_detail = 'gave way to the emergency recall ' || r.name
   FROM assignment u JOIN campaign r ON r.id = u.campaign_id
  WHERE u.campaign_id = :campaign_id AND u.kind = 'update' AND u.state = 'pending' AND u.released_at IS NOT NULL
+   AND coalesce(u.not_before, :now) <= :now
    AND a.vin = u.vin AND a.campaign_id = ANY (:lower) AND a.kind = 'update' AND a.state = 'offered'
    AND a.began_at IS NULL AND a.last_report_at IS NULL
    AND NOT EXISTS (SELECT 1 FROM device_report d
@@ -1252,9 +1255,23 @@ SELECT id, vin, action_id, kind, event_at, received_at, body
 
 -- name: lock_actions
 SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
-       coalesce(a.release_id, c.release_id) AS release_id, a.previous_release_id, c.lap_id
+       coalesce(a.release_id, c.release_id) AS release_id, a.previous_release_id, c.lap_id, a.attempt, a.began_at,
+       CASE WHEN a.kind = 'update' AND a.state <> 'cancelling' AND c.state IN ('running', 'paused')
+            THEN nullif(p.document -> 'request' -> 'retry', 'null'::jsonb) END AS retry
   FROM assignment a JOIN campaign c ON c.id = a.campaign_id
+  LEFT JOIN campaign_plan p ON p.id = c.plan_id
  WHERE a.action_id = ANY (:action_ids) ORDER BY a.action_id FOR UPDATE OF a;
+
+-- name: try_again
+-- The failed attempt is over under its number; the next one has a number of its own, which no old report names.
+UPDATE assignment a
+   SET action_id = DEFAULT, state = 'pending', state_detail = m.detail, attempt = a.attempt + 1,
+       not_before = m.again_at, offered_at = NULL, deadline_at = NULL, last_report_at = m.at,
+       generation = a.generation + 1
+  FROM unnest(:action_ids::int[], :details::text[], :ats::timestamptz[], :again_ats::timestamptz[])
+       AS m (action_id, detail, at, again_at)
+ WHERE a.action_id = m.action_id
+RETURNING m.action_id AS failed, a.action_id AS following;
 
 -- name: apply_moves!
 UPDATE assignment a
@@ -1415,7 +1432,7 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
   JOIN campaign c ON c.id = a.campaign_id
   JOIN campaign_plan p ON p.id = c.plan_id
   JOIN vehicle v ON v.vin = a.vin
- WHERE a.state = 'pending' AND a.released_at IS NOT NULL
+ WHERE a.state = 'pending' AND a.released_at IS NOT NULL AND coalesce(a.not_before, :now) <= :now
    AND (c.id = ANY (:campaign_ids) AND v.gateway = 'native' AND a.kind = 'update'
         AND v.release_id IS NOT DISTINCT FROM a.previous_release_id
         OR a.kind = 'rollback' AND :returns)

@@ -1,0 +1,66 @@
+"""What the operator of a fleet says for a vehicle: when it may begin, and that it agrees to an update.
+
+Whose vehicle it is, the caller has looked at. Functions run inside a transaction of the caller.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+from psycopg.types.json import Jsonb
+
+from ringroad.kernel.clock import Ids
+from ringroad.kernel.errors import Conflict, NotFound
+from ringroad.kernel.facts import FactKind
+from ringroad.kernel.hours import Window
+from ringroad.ship.store.reading import SQL
+from ringroad.storage.db import Connection
+from ringroad.storage.ledger import append_fact, last_of
+
+
+def set_schedule(
+    conn: Connection, ids: Ids, *, vin: str, schedule: Window | None, actor: str, now: datetime
+) -> bool:
+    """Let a vehicle begin only in these hours, beside those of a campaign; None: whenever a campaign may.
+
+    Returns:
+        Whether that is new.
+
+    Raises:
+        NotFound: there is no such vehicle.
+    """
+    document = msgspec.to_builtins(schedule) if schedule else None
+    if SQL.set_schedule(conn, vin=vin, schedule=Jsonb(document) if document else None) == 0:
+        if not list(SQL.known_vins(conn, vins=[vin])):
+            raise NotFound(f"no vehicle {vin[:40]!r}", hint="ringroad fleet list")
+        return False
+    append_fact(
+        conn, ids, kind=FactKind.VEHICLE_SCHEDULED, subject=vin, actor=actor, now=now, causes=last_of(conn, vin),
+        body=document or {},
+    )  # fmt: skip
+    return True
+
+
+def give_consent(conn: Connection, ids: Ids, *, vin: str, agree: bool, actor: str, now: datetime) -> int:
+    """Agree to the update that a vehicle is asked about, or decline it, on behalf of its driver.
+
+    Returns:
+        The action it was about.
+
+    Raises:
+        Conflict: the vehicle is asked about nothing.
+    """
+    action_id = SQL.asked_action(conn, vin=vin)
+    move = SQL.consent_action if agree else SQL.decline_action
+    if action_id is None or move(conn, action_id=action_id, vin=vin, now=now) == 0:
+        raise Conflict(
+            f"vehicle {vin[:40]} is asked about nothing",
+            hint="only a campaign with consent asks, once offered",
+        )
+    kind = FactKind.VEHICLE_CONSENTED if agree else FactKind.VEHICLE_DECLINED
+    append_fact(
+        conn, ids, kind=kind, subject=vin, actor=actor, now=now, causes=last_of(conn, vin),
+        body={"action_id": action_id, "on_behalf": True},
+    )  # fmt: skip
+    return int(action_id)
