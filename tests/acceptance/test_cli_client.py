@@ -408,6 +408,37 @@ def test_events_from_nowhere_are_refused(terminal: Terminal) -> None:
     assert "campaign.*" in t("events", "follow", "--type", "nonsense", status=2).err
 
 
+def test_a_webhook_is_made_changed_replayed_and_deleted(terminal: Terminal, world: World) -> None:
+    t = terminal
+    made = t("webhook", "create", "https://hooks.example.com/x", "--type", "campaign.*").out
+    assert re.search(r"^secret, shown once: whsec_[A-Za-z0-9+/=]{44}$", made, flags=re.MULTILINE)
+    webhook_id = re.search(r"webhook_\w+", made)[0]  # type: ignore[index]
+    assert "hooks.example.com" in t("webhook", "list").out
+    assert "whsec_" not in t("webhook", "show", webhook_id, "--json").out
+    assert "is paused" in t("webhook", "change", "https://hooks.example.com/x", "--pause").out
+    assert "paused" in t("webhook", "show", webhook_id[-8:]).out
+    assert "is active" in t("webhook", "change", webhook_id, "--go-on", "--type", "*").out
+    assert made not in t("webhook", "rotate", webhook_id).out
+    event = t("--json", "events", "list", "--limit", "1").value[0]["id"]
+    assert "sends it again" in t("webhook", "replay", webhook_id, "--event", event).out
+    assert t("--json", "webhook", "show", webhook_id).value["replays"] == 1
+    assert "behind it again" in t("webhook", "replay", webhook_id, "--after", event).out
+    assert "nothing was sent" in t("webhook", "deliveries", webhook_id).out
+    assert "--yes" in t("webhook", "delete", webhook_id, status=2).err
+    assert "is deleted" in t("webhook", "delete", webhook_id, "--yes").out
+    assert world.campaign_id not in t("webhook", "list").out
+    t("webhook", "show", webhook_id, status=3)
+
+
+def test_a_webhook_that_leads_inside_or_asks_for_nothing_is_refused(terminal: Terminal) -> None:
+    t = terminal
+    for words in (
+        ("create", "http://hooks.example.com/x"), ("create", "https://127.0.0.1/x"),
+        ("create", "https://hooks.example.com/x", "--type", "nonsense"), ("change", "x"), ("replay", "x"),
+    ):  # fmt: skip
+        t("webhook", *words, status=2)
+
+
 def _release(t: Terminal) -> str:
     t("programme", "import", t.file("programme.toml", PROGRAMME))
     for ecu in ("brake", "gateway", "display"):

@@ -49,6 +49,7 @@ SESSIONS = [
     "docs/howto/plant.md",
     "docs/howto/campaigns.md",
     "docs/howto/events.md",
+    "docs/howto/webhooks.md",
     "docs/howto/console.md",
     "docs/howto/run-the-engines.md",
 ]

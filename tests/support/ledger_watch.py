@@ -38,6 +38,7 @@ STATE: dict[str, tuple[str, ...]] = {
     "software_package": ("*",),
     "vehicle": ("release_id", "blocked_reason", "auto_confirm", "schedule", "tags"),
     "vehicle_list": ("generation",),
+    "webhook": ("url", "types", "state", "salt"),
 }
 NOT_STATE = {
     "access_token": "a secret: it ends by itself, and the ledger is read by every viewer",
@@ -56,6 +57,8 @@ NOT_STATE = {
     "repository_metadata": "signed, numbered and kept; the act behind it is a release's or a campaign's",
     "schema_migration": "of the database itself",
     "vehicle_list_member": "part of a list, whose fact has their digest",
+    "webhook_delivery": "a log of attempts, of which the newest are kept",
+    "webhook_replay": "asked for by a fact; what is done leaves it",
     "vehicle_manifest": "evidence as it came, signed by the vehicle",
 }
 

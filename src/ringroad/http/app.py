@@ -45,6 +45,7 @@ from ringroad.http import (
     signal,
     telemetry,
     twin,
+    webhooks,
 )
 from ringroad.http.console import pages
 from ringroad.http.console.failure import for_people
@@ -138,7 +139,7 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
         route_handlers=[
             signal.router,
             telemetry.router, design.router, build.router, build_packages.router, plant.router, line.router, twin.router, ship.router, campaigns.router, fleet.router, fleet_operators.router, adapt.router,
-            ledger.router, cloudevents.router, accounts.router,
+            ledger.router, cloudevents.router, webhooks.router, accounts.router,
         ],
     )  # fmt: skip
     static = create_static_files_router(

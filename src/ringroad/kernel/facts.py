@@ -114,6 +114,13 @@ class FactKind(StrEnum):
     ACCOUNT_CREATED = "account.created"
     ACCOUNT_CHANGED = "account.changed"
     ACCOUNT_PASSWORD_SET = "account.password_set"  # noqa: S105 - a kind of fact
+    WEBHOOK_CREATED = "webhook.created"
+    WEBHOOK_CHANGED = "webhook.changed"
+    WEBHOOK_ENABLED = "webhook.enabled"
+    WEBHOOK_DISABLED = "webhook.disabled"
+    WEBHOOK_SECRET_ROTATED = "webhook.secret_rotated"  # noqa: S105 - a kind of fact
+    WEBHOOK_REPLAYED = "webhook.replayed"
+    WEBHOOK_DELETED = "webhook.deleted"
 
 
 STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
@@ -181,6 +188,13 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.ACCOUNT_CREATED: None,
         FactKind.ACCOUNT_CHANGED: None,
         FactKind.ACCOUNT_PASSWORD_SET: None,
+        FactKind.WEBHOOK_CREATED: None,
+        FactKind.WEBHOOK_CHANGED: None,
+        FactKind.WEBHOOK_ENABLED: None,
+        FactKind.WEBHOOK_DISABLED: None,
+        FactKind.WEBHOOK_SECRET_ROTATED: None,
+        FactKind.WEBHOOK_REPLAYED: None,
+        FactKind.WEBHOOK_DELETED: None,
     }
 )
 

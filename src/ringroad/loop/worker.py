@@ -20,7 +20,7 @@ import structlog
 from ringroad.adapt.model import VerdictPolicy
 from ringroad.build.repository.store import OnlineSigners, refresh_expiring
 from ringroad.design.model import AcceptRule
-from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds
+from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds, system_fraction
 from ringroad.kernel.errors import NotFound, RingroadError
 from ringroad.loop.acceptance import accept_findings
 from ringroad.loop.bundles import signing_with
@@ -28,6 +28,8 @@ from ringroad.loop.evidence import read_due
 from ringroad.loop.outcomes import measure_due
 from ringroad.loop.planning import improve_changed
 from ringroad.loop.reconciler import tick
+from ringroad.loop.webhooks import deliver_until, key_of
+from ringroad.publish.deliver import Means
 from ringroad.signal.detect import DetectPolicy
 from ringroad.signal.store import detect_now, run_ingest
 from ringroad.signal.store_setbacks import answer_setbacks
@@ -98,6 +100,7 @@ def run(
             ("detect", _detect, (lake,)),
             ("plan", _plan, ()),
             ("evidence", _evidence, (lake,)),
+            ("webhooks", _webhooks, ()),
         )
     ]
     for thread in threads:
@@ -273,6 +276,18 @@ def _evidence(tools: Tools, lake: Lake) -> None:
                 read_due(conn, lake, now=tools.clock.now())
 
     keep_going(tools, "evidence", body)
+
+
+def _webhooks(tools: Tools) -> None:
+    means = Means(
+        clock=tools.clock,
+        ids=tools.ids,
+        key=lambda: key_of(tools.settings.webhook_key),
+        source=tools.settings.events_source,
+        allowed=tools.settings.webhook_allowed,
+        fraction=system_fraction,
+    )
+    keep_going(tools, "webhooks", lambda: deliver_until(tools.stop, lambda: _open(tools), means))
 
 
 def _open(tools: Tools) -> Connection:

@@ -114,6 +114,14 @@ def kinds_of(patterns: Sequence[str]) -> list[str] | None:
     return sorted(found)
 
 
+def kinds_known(patterns: Sequence[str]) -> list[str] | None:
+    """Return the same for a filter that is stored: what it names and this release does not know is passed over."""
+    if not patterns or "*" in patterns:
+        return None
+    bare = [pattern.removeprefix(PREFIX) for pattern in patterns]
+    return sorted(kind.value for kind in FactKind if any(_matches(kind.value, each) for each in bare))
+
+
 def _matches(kind: str, pattern: str) -> bool:
     return kind.startswith(pattern[:-1]) if pattern.endswith(".*") else kind == pattern
 

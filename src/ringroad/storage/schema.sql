@@ -505,6 +505,52 @@ ALTER TABLE public.vehicle_manifest ALTER COLUMN id ADD GENERATED ALWAYS AS IDEN
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE public.webhook (
+    id text NOT NULL,
+    url text NOT NULL,
+    types text[] DEFAULT '{}'::text[] NOT NULL,
+    state text NOT NULL,
+    state_reason text DEFAULT ''::text NOT NULL,
+    salt bytea NOT NULL,
+    key_id text NOT NULL,
+    old_salt bytea,
+    old_until timestamp with time zone,
+    generation integer DEFAULT 1 NOT NULL,
+    cursor_seq bigint NOT NULL,
+    failures integer DEFAULT 0 NOT NULL,
+    failing_since timestamp with time zone,
+    next_attempt_at timestamp with time zone,
+    delivered_at timestamp with time zone,
+    created_by text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT webhook_state_check CHECK ((state = ANY (ARRAY['active'::text, 'paused'::text, 'disabled'::text])))
+);
+CREATE TABLE public.webhook_delivery (
+    id bigint NOT NULL,
+    webhook_id text NOT NULL,
+    seq bigint NOT NULL,
+    fact_id text NOT NULL,
+    kind text NOT NULL,
+    attempt integer NOT NULL,
+    replayed boolean NOT NULL,
+    outcome text NOT NULL,
+    status integer,
+    sent_at timestamp with time zone NOT NULL,
+    took_ms integer NOT NULL
+);
+ALTER TABLE public.webhook_delivery ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.webhook_delivery_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.webhook_replay (
+    webhook_id text NOT NULL,
+    seq bigint NOT NULL,
+    asked_at timestamp with time zone NOT NULL
+);
 ALTER TABLE ONLY public.access_token
     ADD CONSTRAINT access_token_pkey PRIMARY KEY (token_sha256);
 ALTER TABLE ONLY public.account_fleet
@@ -599,6 +645,12 @@ ALTER TABLE ONLY public.vehicle_manifest
     ADD CONSTRAINT vehicle_manifest_vin_digest_key UNIQUE (vin, digest);
 ALTER TABLE ONLY public.vehicle
     ADD CONSTRAINT vehicle_pkey PRIMARY KEY (vin);
+ALTER TABLE ONLY public.webhook_delivery
+    ADD CONSTRAINT webhook_delivery_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.webhook
+    ADD CONSTRAINT webhook_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.webhook_replay
+    ADD CONSTRAINT webhook_replay_pkey PRIMARY KEY (webhook_id, seq);
 CREATE INDEX assignment_campaign_idx ON public.assignment USING btree (campaign_id, wave, state);
 CREATE INDEX assignment_changed_idx ON public.assignment USING btree (changed_seq);
 CREATE INDEX assignment_deadline_idx ON public.assignment USING btree (deadline_at) WHERE (state = ANY (ARRAY['offered'::text, 'active'::text, 'cancelling'::text]));
@@ -616,6 +668,7 @@ CREATE INDEX repository_metadata_expiry_idx ON public.repository_metadata USING 
 CREATE INDEX vehicle_changed_idx ON public.vehicle USING btree (changed_seq);
 CREATE INDEX vehicle_list_member_vin_idx ON public.vehicle_list_member USING btree (vin);
 CREATE INDEX vehicle_tags_idx ON public.vehicle USING gin (tags);
+CREATE INDEX webhook_delivery_idx ON public.webhook_delivery USING btree (webhook_id, id);
 CREATE TRIGGER assignment_changed BEFORE UPDATE ON public.assignment FOR EACH ROW EXECUTE FUNCTION public.draw_gateway_change();
 CREATE TRIGGER assignment_notes BEFORE INSERT OR UPDATE ON public.assignment FOR EACH STATEMENT EXECUTE FUNCTION public.note_gateway_change();
 CREATE TRIGGER assignment_wakes AFTER INSERT OR UPDATE ON public.assignment FOR EACH STATEMENT EXECUTE FUNCTION public.wake_gateways();
@@ -698,3 +751,9 @@ ALTER TABLE ONLY public.vehicle
     ADD CONSTRAINT vehicle_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.vehicle
     ADD CONSTRAINT vehicle_release_id_fkey FOREIGN KEY (release_id) REFERENCES public.release(id);
+ALTER TABLE ONLY public.webhook_delivery
+    ADD CONSTRAINT webhook_delivery_webhook_id_fkey FOREIGN KEY (webhook_id) REFERENCES public.webhook(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.webhook_replay
+    ADD CONSTRAINT webhook_replay_seq_fkey FOREIGN KEY (seq) REFERENCES public.fact(seq);
+ALTER TABLE ONLY public.webhook_replay
+    ADD CONSTRAINT webhook_replay_webhook_id_fkey FOREIGN KEY (webhook_id) REFERENCES public.webhook(id) ON DELETE CASCADE;

@@ -20,6 +20,10 @@ Network = IPv4Network | IPv6Network
 
 PORT_MAX: Final = 65_535
 STARS: Final = "********"
+_EVERYBODY: Final = {
+    "trusted_proxies": "name the proxies: callers can write that header too",
+    "webhook_networks": "name the networks: public addresses are allowed anyway",
+}
 _SOURCE: Final = re.compile(r"[!#-;=?-Z_a-z~\[\]]{1,200}")  # RFC 3986 characters
 
 
@@ -157,6 +161,11 @@ class Settings:
         "/ringroad",
         "Source of this installation's events, a URI or path: together with an event's id it is unique.",
     )
+    webhook_networks: str = _setting(
+        "",
+        "Addresses and networks to which webhooks may go although they are not public, also by http://, separated by"
+        " commas. Empty: public addresses only, by https://.",
+    )
     log_level: str = _setting("info", "How much is logged: debug, info, warning or error.")
 
     def __post_init__(self) -> None:
@@ -175,6 +184,7 @@ class Settings:
                 f"events_source is {self.events_source[:80]!r}, which is no URI",
                 hint="for example https://ringroad.example.com or /ringroad",
             )
+        _ = self.webhook_allowed  # refuses what is no address
         _ = self.proxies  # refuses what is no address
         if not self.cert_names:
             raise InvalidInput("server_names is empty", hint="for example localhost,127.0.0.1")
@@ -187,7 +197,17 @@ class Settings:
     @property
     def proxies(self) -> tuple[Network, ...]:
         """The networks of `trusted_proxies`."""
-        return tuple(_network(word.strip()) for word in self.trusted_proxies.split(",") if word.strip())
+        return _networks(self.trusted_proxies, "trusted_proxies")
+
+    @property
+    def webhook_allowed(self) -> tuple[Network, ...]:
+        """The networks of `webhook_networks`."""
+        return _networks(self.webhook_networks, "webhook_networks")
+
+    @property
+    def webhook_key(self) -> Path:
+        """The key from which webhook secrets are derived."""
+        return self.var / "keys" / "webhooks.key"
 
     @property
     def postgres_home(self) -> Path:
@@ -263,17 +283,18 @@ def table() -> Iterator[Setting]:
         yield Setting(name=each.name, kind=type(each.default), default=each.default, **each.metadata)
 
 
-def _network(word: str) -> Network:
+def _networks(text: str, setting: str) -> tuple[Network, ...]:
+    return tuple(_network(word.strip(), setting) for word in text.split(",") if word.strip())
+
+
+def _network(word: str, setting: str) -> Network:
     try:
         network = ip_network(word)
     except ValueError as error:
         raise InvalidInput(
-            f"trusted_proxies has {word[:80]!r}, which is no address or network",
+            f"{setting} has {word[:80]!r}, which is no address or network",
             hint="for example 10.0.0.0/24, ::1",
         ) from error
     if network.prefixlen == 0:
-        raise InvalidInput(
-            f"trusted_proxies has {word}, which is everybody",
-            hint="name the proxies: callers can write that header too",
-        )
+        raise InvalidInput(f"{setting} has {word}, which is everybody", hint=_EVERYBODY[setting])
     return network

@@ -20,6 +20,7 @@ from ringroad.http.console.render import page
 from ringroad.http.console.shared import ROWS, Req, asked, outcomes_shown, shown, url_of
 from ringroad.http.console.ship import handlers as ship_handlers
 from ringroad.http.console.targets import handlers as target_handlers
+from ringroad.http.console.webhooks import handlers as webhook_handlers
 from ringroad.http.context import Context, Ctx
 from ringroad.http.views import LapView, Overview
 from ringroad.kernel.facts import Stage
@@ -157,5 +158,5 @@ def _stops(o: Overview) -> list[dict[str, Any]]:
 
 handlers = [
     loop_page, lap_page, facts_page, findings_page, finding_page, change_page, accounts_page,
-    *session.handlers, *ship_handlers, *plant_handlers, *target_handlers,
+    *session.handlers, *ship_handlers, *plant_handlers, *target_handlers, *webhook_handlers,
 ]  # fmt: skip

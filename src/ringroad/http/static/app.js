@@ -98,7 +98,14 @@ document.addEventListener("submit", async (event) => {
     const control = event.submitter?.name === name ? event.submitter : form.elements[name];
     if (value === "" && control.dataset.optional !== undefined) continue;
     const kind = control.dataset.type;
-    body[name] = kind === "int" ? Number(value) : kind === "json" ? JSON.parse(value) : value;
+    body[name] =
+      kind === "int"
+        ? Number(value)
+        : kind === "json"
+          ? JSON.parse(value)
+          : kind === "words"
+            ? value.split(/[\s,]+/).filter(Boolean)
+            : value;
   }
   const button = event.submitter;
   if (button) button.disabled = true;
@@ -122,7 +129,7 @@ document.addEventListener("submit", async (event) => {
     }
     if (form.dataset.show) {
       toast("");
-      document.getElementById(form.dataset.show).textContent = data.token || data.id;
+      document.getElementById(form.dataset.show).textContent = data.token || data.secret || data.id;
     } else if (form.dataset.next) {
       location.href = form.dataset.next.replace("{id}", data.id);
       return;

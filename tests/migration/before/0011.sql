@@ -388,7 +388,7 @@ SELECT * FROM change
 -- name: devices
 SELECT vin, gateway, token_sha256, attributes - 'time_zone' = '{}'::jsonb AS config_wanted,
        attributes ->> 'time_zone' AS time_zone, auto_confirm IS NOT NULL AS auto_confirm,
-       coalesce(attributes ->> 'honours_skip', '') = 'true' AS honours_skip, changed_seq
+       coalesce(attributes ->> 'honours_skip', '') = 'true' AS honours_skip, schedule, changed_seq
   FROM vehicle WHERE changed_seq > :after_seq;
 
 -- name: assignments
@@ -492,6 +492,32 @@ DELETE FROM access_token WHERE token_sha256 = :token_sha256;
 -- name: delete_tokens!
 DELETE FROM access_token WHERE account_name = :account_name AND (:kind::text IS NULL OR kind = :kind);
 
+-- name: account_fleets
+SELECT account_name, kind, name FROM account_fleet ORDER BY account_name, kind, name;
+
+-- name: drop_fleet!
+DELETE FROM account_fleet WHERE account_name = :name AND kind = :kind;
+
+-- name: add_fleet!
+INSERT INTO account_fleet (account_name, kind, name) SELECT :name, :kind, unnest(:names::text[]);
+
+-- name: known_lists
+SELECT name FROM vehicle_list WHERE name = ANY (:names) FOR SHARE;
+
+-- name: is_own$
+SELECT EXISTS (SELECT FROM account_vehicle WHERE account_name = :fleet AND vin = :vin);
+
+-- name: fleet_overview^
+WITH own AS MATERIALIZED (SELECT vin FROM account_vehicle WHERE account_name = :fleet)
+SELECT (SELECT count(*) FROM own) AS vehicles,
+       (SELECT count(*) FROM assignment a JOIN own ON own.vin = a.vin
+         WHERE a.state IN ('offered', 'active', 'cancelling')) AS vehicles_updating,
+       (SELECT count(*) FROM vehicle v JOIN own ON own.vin = v.vin
+         WHERE v.blocked_reason IS NOT NULL) AS vehicles_blocked;
+
+-- name: vehicle_schedule$
+SELECT schedule FROM vehicle WHERE vin = :vin;
+
 -- name: accounts
 SELECT a.name, a.role, a.created_at, a.disabled_at, a.password_hash IS NOT NULL AS has_password,
        count(t.*) FILTER (WHERE t.kind = 'api' AND t.expires_at > now()) AS api_tokens
@@ -504,6 +530,9 @@ UPDATE account
        disabled_at = CASE :disabled::boolean WHEN true THEN coalesce(disabled_at, :now) WHEN false THEN NULL
                      ELSE disabled_at END
  WHERE name = :name;
+
+-- name: account_role$
+SELECT role FROM account WHERE name = :name;
 
 -- name: admins$
 SELECT count(*) FROM account WHERE role = 'admin' AND disabled_at IS NULL;
@@ -569,11 +598,13 @@ SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_
                        ELSE v.blocked_reason IS NULL
                             AND (a.state IS NULL OR a.state IN ('pending', 'installed', 'cancelled')) END)
    AND (:vin::text IS NULL OR v.vin = :vin)
+   AND (:fleet::text IS NULL OR v.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
  ORDER BY v.vin LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: fleet_versions
 SELECT coalesce(r.version, 'not reported') AS version, v.release_id, v.variant, count(*) AS vehicles
   FROM vehicle v LEFT JOIN release r ON r.id = v.release_id
+ WHERE (:fleet::text IS NULL OR v.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
  GROUP BY 1, 2, 3, r.created_at ORDER BY r.created_at NULLS FIRST, 3 LIMIT 200;
 
 -- name: variants
@@ -606,6 +637,7 @@ SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kin
    AND (:vin::text IS NULL OR a.vin = :vin)
    AND (:wave::integer IS NULL OR a.wave = :wave)
    AND (:state::text IS NULL OR a.state = :state)
+   AND (:fleet::text IS NULL OR a.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
  ORDER BY a.action_id DESC LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: vehicle_reports
@@ -618,15 +650,19 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
        count(a.*) AS vehicles, count(a.*) FILTER (WHERE a.state = 'installed') AS installed,
        count(a.*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired')) AS failed
   FROM campaign c JOIN release r ON r.id = c.release_id LEFT JOIN assignment a ON a.campaign_id = c.id AND a.kind = 'update'
+       AND (:fleet::text IS NULL OR a.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
  WHERE (:campaign_id::text IS NULL OR c.id = :campaign_id)
    AND (:state::text IS NULL OR c.state = :state)
    AND (:change_id::text IS NULL OR r.change_id = :change_id)
  GROUP BY c.id, r.version, r.name
+HAVING :fleet::text IS NULL OR count(a.*) > 0
  ORDER BY c.created_at DESC LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: campaign_progress
 SELECT wave, state, count(*) AS vehicles, max(last_report_at) AS newest_report_at
-  FROM assignment WHERE campaign_id = :campaign_id AND kind = 'update' GROUP BY wave, state ORDER BY wave, state;
+  FROM assignment WHERE campaign_id = :campaign_id AND kind = 'update'
+   AND (:fleet::text IS NULL OR vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
+ GROUP BY wave, state ORDER BY wave, state;
 
 -- name: campaign_plans
 SELECT id, generation, parent_id, document, findings, made_by, made_at, approved_by, approved_at
@@ -1471,6 +1507,19 @@ SELECT a.campaign_id, a.vin, a.wave, 'rollback', a.previous_release_id, :release
     ON CONFLICT (campaign_id, vin, kind) DO NOTHING;
 
 -- Tags and lists ---------------------------------------------------------------------------------
+-- name: set_schedule!
+UPDATE vehicle SET schedule = :schedule, generation = generation + 1
+ WHERE vin = :vin AND schedule IS DISTINCT FROM :schedule::jsonb;
+
+-- name: asked_action$
+SELECT a.action_id FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN campaign_plan p ON p.id = c.plan_id
+ WHERE a.vin = :vin AND a.state IN ('pending', 'offered') AND a.offered_at IS NOT NULL AND c.state = 'running'
+   AND a.consented_at IS NULL AND (p.document -> 'request' ->> 'consent')::boolean
+ ORDER BY a.action_id DESC LIMIT 1;
+
+-- name: list_bound$
+SELECT EXISTS (SELECT FROM account_fleet WHERE kind = 'list' AND name = :name);
+
 -- name: known_vins
 SELECT vin FROM vehicle WHERE vin = ANY (:vins);
 
