@@ -19,7 +19,10 @@ INSERT INTO outcome (id, campaign_id, finding_id, lap_id, verdict, measure, meas
 VALUES (:id, :campaign_id, :finding_id, :lap_id, :verdict, :measure, :now)
 ON CONFLICT (campaign_id, finding_id) DO UPDATE
    SET verdict = EXCLUDED.verdict, measure = EXCLUDED.measure, measured_at = EXCLUDED.measured_at
- WHERE outcome.verdict = 'unknown';
+ WHERE outcome.verdict = 'unknown'
+    OR EXISTS (SELECT FROM assignment b  -- whose vehicles were told to return since
+                WHERE b.campaign_id = outcome.campaign_id AND b.kind = 'rollback'
+                  AND outcome.measured_at < b.released_at);
 
 -- name: close_finding!
 UPDATE finding SET state = 'closed', state_reason = :reason, closed_at = :now, generation = generation + 1
@@ -30,7 +33,10 @@ UPDATE change SET state = 'done', state_reason = :reason, generation = generatio
  WHERE finding_id = :finding_id AND state = 'approved' RETURNING id;
 
 -- name: outcome_of^
-SELECT * FROM outcome WHERE campaign_id = :campaign_id AND finding_id = :finding_id;
+SELECT o.id, o.verdict,
+       EXISTS (SELECT FROM assignment b WHERE b.campaign_id = o.campaign_id AND b.kind = 'rollback'
+                  AND o.measured_at < b.released_at) AS returned_since
+  FROM outcome o WHERE o.campaign_id = :campaign_id AND o.finding_id = :finding_id;
 
 -- name: outcomes
 SELECT * FROM outcome
@@ -47,7 +53,9 @@ SELECT c.id AS campaign_id, f.id AS finding_id,
   FROM campaign c
   JOIN finding f ON f.lap_id = c.lap_id OR c.lap_id IS NULL AND f.evidence ->> 'campaign_id' = c.id
   LEFT JOIN outcome o ON o.campaign_id = c.id AND o.finding_id = f.id
- WHERE (o.id IS NULL OR o.verdict = 'unknown')
+ WHERE (o.id IS NULL OR o.verdict = 'unknown'
+        OR EXISTS (SELECT FROM assignment b
+                    WHERE b.campaign_id = c.id AND b.kind = 'rollback' AND o.measured_at < b.released_at))
    AND (c.state = 'finished' AND f.state IN ('open', 'accepted')
         OR c.state IN ('halted', 'aborted')
            AND EXISTS (SELECT FROM assignment a WHERE a.campaign_id = c.id AND a.offered_at IS NOT NULL))

@@ -265,7 +265,7 @@ def _measurable(
     if campaign["lap_id"] != finding["lap_id"] and opened_by != campaign_id:
         raise Conflict(f"campaign {campaign_id} does not answer finding {finding_id}")
     before_now = SQL.outcome_of(conn, campaign_id=campaign_id, finding_id=finding_id)
-    if before_now is not None and before_now["verdict"] != "unknown":
+    if before_now is not None and before_now["verdict"] != "unknown" and not before_now["returned_since"]:
         raise Conflict(f"the outcome of {campaign_id} for {finding_id} is recorded already")
     return finding, campaign
 

@@ -10,6 +10,7 @@ import msgspec
 
 from ringroad.cli.campaign_conduct import conduct_body, conducted
 from ringroad.cli.campaign_guard import guard_body, guarded, readings_text
+from ringroad.cli.campaign_return import return_vehicles
 from ringroad.cli.campaign_text import (
     campaign_head,
     difference_text,
@@ -47,6 +48,9 @@ def group() -> None:
                                     running <-> paused
                                     running -> halted (by the gate), aborted (by a person)
     """  # noqa: D301 - \b is click's sign for "do not wrap"
+
+
+group.add_command(return_vehicles)
 
 
 @group.command("create", epilog=example("ringroad campaign create 'Winter, brakes' --release 2.1.0"))

@@ -41,6 +41,7 @@ from ringroad.http import (
     line,
     live,
     plant,
+    returns,
     ship,
     signal,
     telemetry,
@@ -138,7 +139,7 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
         "/api/v1",
         route_handlers=[
             signal.router,
-            telemetry.router, design.router, build.router, build_packages.router, plant.router, line.router, twin.router, ship.router, campaigns.router, fleet.router, fleet_operators.router, adapt.router,
+            telemetry.router, design.router, build.router, build_packages.router, plant.router, line.router, twin.router, ship.router, campaigns.router, returns.router, fleet.router, fleet_operators.router, adapt.router,
             ledger.router, cloudevents.router, webhooks.router, accounts.router,
         ],
     )  # fmt: skip

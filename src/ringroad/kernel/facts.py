@@ -87,6 +87,7 @@ class FactKind(StrEnum):
     CAMPAIGN_RESUMED = "campaign.resumed"
     CAMPAIGN_HALTED = "campaign.halted"
     CAMPAIGN_ABORTED = "campaign.aborted"
+    CAMPAIGN_RETURN_ORDERED = "campaign.return_ordered"
     CAMPAIGN_FINISHED = "campaign.finished"
     VEHICLE_UPDATED = "vehicle.updated"
     VEHICLE_UPDATE_FAILED = "vehicle.update_failed"
@@ -161,6 +162,7 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.CAMPAIGN_RESUMED: Stage.SHIP,
         FactKind.CAMPAIGN_HALTED: Stage.SHIP,
         FactKind.CAMPAIGN_ABORTED: Stage.SHIP,
+        FactKind.CAMPAIGN_RETURN_ORDERED: Stage.SHIP,
         FactKind.CAMPAIGN_FINISHED: Stage.SHIP,
         FactKind.VEHICLE_UPDATED: Stage.SHIP,
         FactKind.VEHICLE_UPDATE_FAILED: Stage.SHIP,

@@ -680,6 +680,14 @@ SELECT EXISTS (SELECT 1 FROM assignment
 -- name: mark_withdrawn!
 UPDATE assignment SET bundle = 'withdrawn' WHERE action_id = :action_id;
 
+-- name: kept_vehicles
+-- Who has the release of a stopped campaign, and was not told to return.
+SELECT a.vin, a.previous_release_id AS release_id FROM assignment a
+ WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.state = 'installed'
+   AND a.previous_release_id IS NOT NULL
+   AND NOT EXISTS (SELECT FROM assignment b
+                    WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback');
+
 -- name: insert_returns!
 INSERT INTO assignment (campaign_id, vin, wave, kind, release_id, previous_release_id, released_at)
 SELECT a.campaign_id, a.vin, a.wave, 'rollback', a.previous_release_id, :release_id, :now

@@ -18,7 +18,7 @@ from ringroad.http.console.render import chart, page, segments
 from ringroad.http.console.shared import ROWS, Req, asked, outcomes_shown, shown, url_of
 from ringroad.http.console.why import waits_for_window, why_not_updating
 from ringroad.http.context import Context, Ctx
-from ringroad.http.views import CampaignView, FleetVersion, WaveCount
+from ringroad.http.views import CampaignView, FleetVersion, PlanView, WaveCount
 from ringroad.http.views_build import ReleaseView
 
 OPEN = ("pending", "offered", "active", "cancelling")
@@ -112,7 +112,7 @@ def campaign_page(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Respons
         figures=_figures(c, counts), compared=reading_rows(values["readings"]),
         ratio_chart=reading_chart(values["readings"]),
         controls=campaign_controls(
-            c, request.user, recall=bool(plan and plan.document.get("request", {}).get("recall"))
+            c, request.user, recall=_asks(plan, "recall"), returned=_asks(plan, "rollback_installed")
         ), **values,
         waits={a.action_id: waits_for_window(a, now=ctx.clock.now()) for a in values["vehicles"]},
         conduct=conduct_lines(plan.document) if plan else [],
@@ -184,7 +184,9 @@ def waves(counts: Iterable[WaveCount]) -> list[dict[str, Any]]:
     return made
 
 
-def campaign_controls(c: CampaignView, account: Account, *, recall: bool = False) -> list[dict[str, str]]:
+def campaign_controls(
+    c: CampaignView, account: Account, *, recall: bool = False, returned: bool = False
+) -> list[dict[str, str]]:
     """Return what this account may do with a campaign in this state."""
     offers: list[dict[str, str]] = []
     if c.state == "planned" and account.may(Role.APPROVER) and recall:
@@ -194,6 +196,9 @@ def campaign_controls(c: CampaignView, account: Account, *, recall: bool = False
         )
     elif c.state == "planned" and account.may(Role.APPROVER):
         offers.append({"verb": "approve", "text": "Approve plan", "tone": "primary", "ask": ""})
+    if c.state in {"halted", "aborted"} and c.installed and account.may(Role.APPROVER) and not returned:
+        ask = "Order the vehicles that kept this release back to the one they had? Each gets a signed order."
+        offers.append({"verb": "returns", "text": "Order vehicles back", "tone": "danger", "ask": ask})
     if account.may(Role.OPERATOR):
         if c.state == "approved":
             offers.append({"verb": "start", "text": "Start", "tone": "primary", "ask": ""})
@@ -221,6 +226,10 @@ def release_controls(r: ReleaseView, account: Account) -> list[dict[str, str]]:
         ask = "Withdraw this release? No vehicle will be offered it any more."
         offers.append({"verb": f"{path}/withdraw", "text": "Withdraw", "tone": "danger", "ask": ask})
     return offers
+
+
+def _asks(plan: PlanView | None, name: str) -> bool:
+    return bool(plan and plan.document.get("request", {}).get(name))
 
 
 def _figures(c: CampaignView, counts: list[WaveCount]) -> list[tuple[int, str, str]]:

@@ -50,6 +50,7 @@ from ringroad.ship.store.reading import (
     read_waves,
 )
 from ringroad.ship.store.reports import apply_manifest, expire_deadlines, fold_reports, lock_vehicle
+from ringroad.ship.store.returns import order_returns, read_return_plan
 from ringroad.ship.store.waves import offer_waiting, release_wave
 from ringroad.ship.store.zones import set_time_zone
 
@@ -80,6 +81,7 @@ __all__ = [
     "mark_refused",
     "mark_withdrawn",
     "offer_waiting",
+    "order_returns",
     "pause",
     "preview_query",
     "read_campaign",
@@ -89,6 +91,7 @@ __all__ = [
     "read_levels",
     "read_plan",
     "read_release",
+    "read_return_plan",
     "read_vehicle",
     "read_vehicles",
     "read_vocabulary",

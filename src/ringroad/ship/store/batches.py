@@ -92,7 +92,9 @@ def append_by_wave(
         groups.setdefault(key, []).append(row["action_id"])
     for (campaign_id, wave, action_kind, lap_id), actions in groups.items():
         if action_kind == "rollback":
-            causes = causes_of(conn, [(FactKind.CAMPAIGN_HALTED, campaign_id)])
+            causes = causes_of(conn, [(FactKind.CAMPAIGN_RETURN_ORDERED, campaign_id)]) or causes_of(
+                conn, [(FactKind.CAMPAIGN_HALTED, campaign_id)]
+            )
         else:
             causes = [found] if (found := wave_fact_id(conn, campaign_id, wave)) else []
             if kind is FactKind.VEHICLES_OFFERED:  # what gave way to a recall is offered again

@@ -1,0 +1,127 @@
+"""Ordering vehicles back from a stopped campaign by hand, and the verdict on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from ringroad.adapt.store import due_outcomes, list_outcomes, measure_recovery
+from ringroad.kernel.errors import Conflict
+from ringroad.kernel.facts import FactKind
+from ringroad.ship import store
+from ringroad.ship.gate import GatePolicy
+from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.ledger import read_facts
+from support.fleet import CountingIds, Story, add_vehicles, fill_programme
+
+pytestmark = pytest.mark.engines
+
+
+@pytest.fixture
+def conn(pg_url: str) -> Iterator[Connection]:
+    with closing(connect(pg_url)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def halted(conn: Connection) -> Story:
+    """A campaign that halted with one vehicle on the bad release; its plan did not ask for it back."""
+    ids = CountingIds()
+    fill_programme(conn, ids)
+    conn.execute("UPDATE software_package SET release_counter = 2")
+    add_vehicles(conn, range(4))
+    story = Story(conn, ids)
+    story.start(waves=(4,), gate=GatePolicy(failed_permille_max=300, reports_min=2))
+    good, bad, *rest = story.vehicles("offered")
+    story.ddi(good, "closed", "success", kind="closed")
+    story.ddi(bad, "closed", "failure", kind="closed")
+    story.later(1)
+    story.tick()
+    for action in rest:
+        story.ddi(action, "closed", "success", kind="cancel")
+    story.tick()
+    assert story.campaign().state == "halted"
+    return story
+
+
+def order(story: Story, sha256: str | None = None) -> None:
+    with transaction(story.conn):
+        store.order_returns(
+            story.conn, story.ids, campaign_id=story.campaign_id, sha256=sha256, actor="ben", now=story.now
+        )
+
+
+def test_the_plan_is_read_then_ordered_and_every_vehicle_is_told(halted: Story) -> None:
+    with transaction(halted.conn):
+        plan = store.read_return_plan(halted.conn, halted.campaign_id)
+    assert (plan.to, plan.cannot) == ({"1.0.0": 1}, {})
+    assert halted.vehicles(kind="rollback") == []
+    halted.later(60)
+    order(halted, plan.sha256)
+    halted.tick()
+    (answer,) = halted.vehicles(kind="rollback")
+    assert (answer.state, answer.release_id) == ("offered", "release_1.0.0")
+    facts = {fact.id: fact for fact in read_facts(halted.conn)}
+    (ordered,) = [fact for fact in facts.values() if fact.kind is FactKind.CAMPAIGN_RETURN_ORDERED]
+    assert (ordered.actor, ordered.body["sha256"], ordered.body["vehicles"]) == ("ben", plan.sha256, 1)
+    assert [facts[cause].kind for cause in ordered.causes] == [FactKind.CAMPAIGN_HALTED]
+    offers = [fact for fact in facts.values() if fact.kind is FactKind.VEHICLES_OFFERED]
+    assert offers[-1].causes == (ordered.id,)
+
+
+def test_a_plan_that_is_another_one_by_now_is_not_ordered(halted: Story) -> None:
+    with pytest.raises(Conflict):
+        order(halted, "0" * 64)
+    assert halted.vehicles(kind="rollback") == []
+
+
+def test_what_was_ordered_is_not_ordered_again(halted: Story) -> None:
+    order(halted)
+    with pytest.raises(Conflict):
+        order(halted)
+    assert len(halted.vehicles(kind="rollback")) == 1
+
+
+def test_a_campaign_that_was_not_stopped_returns_nobody(conn: Connection) -> None:
+    ids = CountingIds()
+    fill_programme(conn, ids)
+    add_vehicles(conn, range(2))
+    story = Story(conn, ids)
+    story.start()
+    with pytest.raises(Conflict):
+        order(story)
+
+
+def test_the_verdict_on_the_vehicles_is_given_again_when_they_were_ordered_back(halted: Story) -> None:
+    conn = halted.conn
+
+    def measure() -> str:
+        return measure_recovery(
+            conn, halted.ids, campaign_id=halted.campaign_id, finding_id=finding, now=halted.now,
+            record_unknown=False,
+        ).word  # fmt: skip
+
+    conn.execute(
+        "INSERT INTO finding (id, lap_id, title, programme_id, ecu, software_version, fault_code, state, evidence,"
+        " opened_at) VALUES ('finding_1', 'lap_1', 't', 'roadster', 'brake', '1.0.0', 'P1', 'open', '{}', %s)",
+        [halted.now],
+    )
+    finding = "finding_1"
+    assert measure() == "recovered"  # nobody was asked back, and nobody is lost
+    assert list_outcomes(conn)[0].measure["vehicles"]["kept"] == 1
+    assert due_outcomes(conn) == []
+    halted.later(60)
+    order(halted)
+    assert [due.measure for due in due_outcomes(conn)] == ["recovery"]
+    assert measure() == "unknown"
+    halted.tick()
+    halted.ddi(halted.vehicles(kind="rollback")[0], "closed", "success", kind="closed")
+    halted.later(60)
+    halted.tick()
+    assert measure() == "recovered"
+    (outcome,) = list_outcomes(conn)
+    assert (outcome.measure["vehicles"]["kept"], outcome.measure["vehicles"]["recovered"]) == (0, 1)
+    assert due_outcomes(conn) == []
+    assert halted.facts(FactKind.OUTCOME_MEASURED) == 2

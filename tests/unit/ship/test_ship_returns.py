@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringroad.ship.model import EcuFacts, KnownImages, PackageFacts, ReleaseFacts, VehicleFacts
+from ringroad.ship.returns import ReturnPlan, plan_returns
+
+
+def release(number: int, *, counter: int = 1, ecus: Sequence[str] = ("brake",)) -> ReleaseFacts:
+    packages = {
+        ecu: PackageFacts(
+            id=f"pkg_{ecu}_{number}", ecu=ecu, version=f"{number}.0.0", filename=f"{ecu}.bin", format="bin",
+            hardware_ids=("HW-1",), image_sha256=f"{ecu}@{number}", image_sha512="", image_bytes=1,
+            release_counter=counter,
+        )
+        for ecu in ecus
+    }  # fmt: skip
+    return ReleaseFacts(
+        id=f"release_{number}",
+        programme_id="p",
+        version=f"{number}.0.0",
+        state="signed",
+        variants={"city": packages},
+    )
+
+
+BAD = release(2)
+OLD = release(1)
+
+
+def car(number: int, runs: str = "brake@2") -> VehicleFacts:
+    ecu = EcuFacts(name="brake", serial=f"S{number}", hardware_id="HW-1", image_sha256=runs)
+    return VehicleFacts(vin=f"V{number:03}", programme_id="p", variant="city", ecus={"brake": ecu})
+
+
+def planned(vehicles: Sequence[tuple[VehicleFacts, ReleaseFacts]], bad: ReleaseFacts = BAD) -> ReturnPlan:
+    return plan_returns(vehicles, bad, KnownImages())
+
+
+def test_who_returns_to_what_and_who_cannot_is_counted_with_the_reason() -> None:
+    plan = planned([
+        (car(1), OLD), (car(2), OLD), (car(3, "brake@9"), OLD), (car(4), release(3, ecus=("head",))),
+    ])  # fmt: skip
+    assert plan.to == {"1.0.0": 2}
+    assert plan.cannot == {"no_previous_package: brake": 1, "not_on_release: brake": 1}
+    assert plan.vehicles == 2
+
+
+def test_nobody_returns_below_a_committed_counter() -> None:
+    plan = planned([(car(1), OLD)], release(2, counter=2))
+    assert (plan.to, plan.cannot) == ({}, {"release_counter: brake": 1})
+
+
+@given(st.permutations(range(6)))
+def test_the_digest_depends_on_the_vehicles_not_on_their_order(order: Sequence[int]) -> None:
+    assert planned([(car(number), OLD) for number in order]) == planned(
+        [(car(number), OLD) for number in range(6)]
+    )
+
+
+def test_another_vehicle_another_release_or_another_refusal_is_another_plan() -> None:
+    other = dataclasses.replace(OLD, id="release_0")
+    plans = [planned(each) for each in (
+        [(car(1), OLD)], [(car(2), OLD)], [(car(1), other)], [(car(1, "brake@9"), OLD)], [(car(1), OLD), (car(2), OLD)],
+    )]  # fmt: skip
+    assert len({plan.sha256 for plan in plans}) == len(plans)
