@@ -35,6 +35,7 @@ SUBJECT_PREFIX = "ringroad.v1."
 SUBJECT_SUFFIX = ".telemetry"
 BATCH_MAX = 2**63 - 1  # the lake's integers have 64 bits
 DETAIL_CHARS_MAX = 300
+NUL_ESCAPED = b"\\u0000"  # the only way in which JSON can have it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +90,10 @@ def decide_message(
         return _no("schema", str(error))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return _no("not_json", str(error))
+    if NUL_ESCAPED in payload and _has_nul(msgspec.to_builtins(batch)):
+        return _no(
+            "nul_character", "PostgreSQL keeps none: what is made of this message could not be recorded"
+        )
     if batch.vin != vin:
         return _no("vin_mismatch", f"the subject names {vin}, the message {batch.vin[:40]!r}")
     if vehicle is None or vehicle.vin != vin:
@@ -97,6 +102,18 @@ def decide_message(
     if wrong is not None:
         return wrong
     return _accept(limits, batch, vehicle=vehicle, seq=seq, received_at=received_at)
+
+
+def _has_nul(value: object) -> bool:
+    match value:
+        case str():
+            return "\0" in value
+        case list():
+            return any(_has_nul(each) for each in value)
+        case dict():
+            return any(_has_nul(key) or _has_nul(each) for key, each in value.items())
+        case _:
+            return False
 
 
 def clock_flag(limits: IngestLimits, at: datetime, *, received_at: datetime) -> str:

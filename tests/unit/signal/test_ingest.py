@@ -102,6 +102,13 @@ def sample(**changes: Any) -> list[dict[str, Any]]:
         (message(faults=fault(status=-1)), "status"),
         (message(faults=fault(software_version="")), "software"),
         (message(faults=fault(snapshot={"a": "x" * 20_000})), "snapshot_too_large"),
+        # A finding with such a name could not be stored, and would stop the detector at every look.
+        (message(faults=fault(code="P0A1F\0")), "nul_character"),
+        (message(faults=fault(snapshot={"a": {"\0": 1}})), "nul_character"),
+        (message(software={"brake\0": "1"}), "nul_character"),
+        (message(software={"brake": "1\0"}), "nul_character"),
+        (message(samples=sample(value="\0")), "nul_character"),
+        (message(release="\0"), "nul_character"),
     ],
 )
 def test_a_bad_message_is_quarantined_with_the_reason(body: Any, reason: str) -> None:
@@ -109,6 +116,10 @@ def test_a_bad_message_is_quarantined_with_the_reason(body: Any, reason: str) ->
     assert isinstance(decision, Quarantined)
     assert decision.reason == reason
     assert len(decision.detail) <= 300
+
+
+def test_a_text_that_only_speaks_of_the_nul_character_is_fine() -> None:
+    assert isinstance(decide(message(samples=sample(value="\\u0000"))), Accepted)
 
 
 def test_an_unknown_vehicle_is_quarantined() -> None:
