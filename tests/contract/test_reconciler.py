@@ -19,7 +19,7 @@ from ringroad.ship.gate import Advance, Finish, GatePolicy, Halt
 from ringroad.ship.model import CampaignState
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import read_facts
-from support.fleet import CountingIds, Story, add_vehicles, fill_programme
+from support.fleet import CountingIds, Story, add_vehicles, fill_programme, vin
 
 pytestmark = pytest.mark.engines
 
@@ -331,6 +331,23 @@ def test_two_reconcilers_at_once_make_each_move_once(story: Story, pg_url: str) 
     assert story.facts(FactKind.CAMPAIGN_WAVE_STARTED) == 2
     assert story.campaign().wave == 2
     assert len(story.vehicles("offered")) == 100
+
+
+def test_a_campaign_that_cannot_be_decided_on_does_not_keep_another_from_being_halted(story: Story) -> None:
+    add_vehicles(story.conn, range(20))
+    bad = Story(story.conn, story.ids)
+    for each, numbers in ((story, range(10)), (bad, range(10, 20))):
+        each.start(query=f"vin in ({', '.join(vin(number) for number in numbers)})", waves=(4,))
+    story.conn.execute(
+        "UPDATE campaign_plan SET document = document - 'request' WHERE campaign_id = %s", [bad.campaign_id]
+    )
+    for each in (story, bad):
+        each.ddi(each.vehicles("offered")[0], "closed", "failure", kind="closed")
+        each.later(5)
+    assert [decision for _, decision in story.tick().decisions] == [Halt("too_many_failures")]
+    assert story.campaign().state is CampaignState.HALTED
+    assert bad.campaign().state is CampaignState.RUNNING
+    assert len(bad.vehicles("pending")) == 6  # and nothing more of it is offered
 
 
 class Died(Exception):  # noqa: N818 - stands for a killed process

@@ -131,9 +131,9 @@ def add_vehicles(
 
 
 def wait_for_locks(conn: Connection, count: int) -> None:
-    """Return when `count` connections to this database wait for a lock; fail after ten seconds."""
+    """Return when `count` connections to this database wait for a lock; fail after a minute."""
     asked = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    for _ in range(500):
+    for _ in range(3_000):
         conn.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees what it saw first
         row = conn.execute(asked).fetchone()
         if row and row["n"] >= count:

@@ -8,7 +8,8 @@
 Each step is its own transactions, so that a crash between any two leaves consistent facts and the next
 round goes on. Two reconcilers at once are safe: folding takes a lock, decisions compare generations,
 bundles lock their rows; who comes second finds nothing to do. Nothing good is decided, and no deadline is held
-against a vehicle, while acknowledged reports wait to be folded.
+against a vehicle, while acknowledged reports wait to be folded. A campaign that cannot be decided on (its plan does
+not read back, say) stands still and is told in the log; the others go on, for one of them may have to be halted.
 
 Not here: what to decide (`ship.gate`), how to sign (`build.repository`).
 """
@@ -88,10 +89,15 @@ def tick(
     levels = store.read_levels(conn)
     running = store.list_campaigns(conn, states=[CampaignState.RUNNING], rows_max=CAMPAIGNS_MAX)
     for campaign in sorted(running, key=lambda one: -levels.get(one.id, 0)):
-        decision = _decide(conn, ids, campaign, now=now, reports_waiting=waiting)
-        if decision is not None:
-            decisions.append((campaign.id, decision))
-        offered += _offer(conn, ids, campaign.id, now=now)
+        try:
+            decision = _decide(conn, ids, campaign, now=now, reports_waiting=waiting)
+            if decision is not None:
+                decisions.append((campaign.id, decision))
+            offered += _offer(conn, ids, campaign.id, now=now)
+        except Exception:
+            if conn.closed:
+                raise
+            LOG.exception("campaign cannot be decided on", campaign_id=campaign.id)
     bundles = withdrawn = 0
     if issue is not None:
         bundles = _issue(conn, ids, issue, now=now)
