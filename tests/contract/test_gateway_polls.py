@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
+from ringroad.kernel.clock import SystemClock
 from support.gateways import TOKEN, VIN, FolderBlobs, add_vehicle, eventually, fill, serving
 
 pytestmark = pytest.mark.engines
@@ -68,3 +71,30 @@ def test_a_native_vehicle_is_told_another_interval_though_nothing_else_changed(
         assert told == {**first.json(), "poll_s": told["poll_s"]}
         for foreign in ('"idle"', '"idle-"', '"idle-999999"', '"update-1-60"', "*", "", 'W/"idle-60"'):
             assert again(foreign).status_code == 200
+
+
+@pytest.mark.parametrize("gateway", ["ddi", "native"])
+def test_a_vehicle_that_waits_for_its_window_is_told_to_come_soon_after_it_opens(
+    pg_url: str, tmp_path: Path, gateway: str
+) -> None:
+    blobs = FolderBlobs(tmp_path)
+    fill(pg_url, blobs, b"image", gateway=gateway)
+    opens = (SystemClock().now() + timedelta(hours=2)).replace(minute=0, second=0, microsecond=0)
+    window = {"hours": [f"{opens.hour:02}:00-{(opens.hour + 1) % 24:02}:00"], "quiet": [], "time_zone": "UTC"}
+    with psycopg.connect(pg_url, autocommit=True) as conn:
+        conn.execute(
+            "INSERT INTO campaign_plan (id, campaign_id, generation, document, findings, made_by, made_at)"
+            " VALUES ('plan_1', 'campaign_1', 1, %s, '[]', 'test', now())",
+            (Jsonb({"request": {"window": window}}),),
+        )
+        conn.execute("UPDATE campaign SET plan_id = 'plan_1'")
+    with serving(pg_url, blobs, poll_s=86_400) as origin:  # without a window: half a day at least
+        if gateway == "ddi":
+            wait_s = ddi_sleep_s(origin, VIN)
+        else:
+            url = f"{origin}/uptane/v1/vehicles/{VIN}"
+            told = httpx.get(url, headers={"Authorization": f"Bearer {TOKEN}"}).json()
+            assert told["kind"] == "none"
+            wait_s = told["poll_s"]
+        after_s = (SystemClock().now() + timedelta(seconds=wait_s) - opens).total_seconds()
+    assert -1 <= after_s <= 30 + 60  # the spread, and as long as a loaded machine took to answer

@@ -310,18 +310,21 @@ def test_dropping_the_model_forgets_every_offer() -> None:
 
 def test_the_model_counts_what_vehicles_wait_for() -> None:
     known = model()
-    assert known.vehicles == [1, 0, 0]
+    assert known.vehicles == [1, 0, 0, 0]
     known.fold_assignments([row(2, "pending")])
-    assert (known.vehicles, known.devices["V"].need) == ([0, 1, 0], Need.CHOSEN)
+    assert (known.vehicles, known.devices["V"].need) == ([0, 1, 0, 0], Need.CHOSEN)
     known.fold_assignments([row(3, "offered")])
     known.fold_assignments([row(4, "active")])
-    assert (known.vehicles, known.devices["V"].need) == ([0, 0, 1], Need.OFFERED)
+    assert (known.vehicles, known.devices["V"].need) == ([0, 0, 1, 0], Need.OFFERED)
     known.devices["V"].close(17)
-    assert (known.vehicles, known.devices["V"].need) == ([0, 0, 1], Need.IDLE)  # nobody folded its report yet
+    assert (known.vehicles, known.devices["V"].need) == (
+        [0, 0, 1, 0],
+        Need.IDLE,
+    )  # nobody folded its report yet
     known.fold_assignments([row(5, "offered"), row(6, "installed"), row(6, "installed")])
-    assert (known.vehicles, known.devices["V"].need) == ([1, 0, 0], Need.IDLE)
+    assert (known.vehicles, known.devices["V"].need) == ([1, 0, 0, 0], Need.IDLE)
     known.drop()
-    assert known.vehicles == [0, 0, 0]
+    assert known.vehicles == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

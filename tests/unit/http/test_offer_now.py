@@ -127,13 +127,13 @@ def test_a_vehicle_that_reported_work_is_told_on() -> None:
 @pytest.mark.parametrize(
     ("made", "at", "need", "counted"),
     [
-        (model(), NOON, Need.IDLE, Need.IDLE),
-        (model(), NOON.replace(hour=22), Need.OFFERED, Need.IDLE),  # until it begins
+        (model(), NOON, Need.WAITING, Need.WAITING),
+        (model(), NOON.replace(hour=22), Need.OFFERED, Need.WAITING),  # until it begins
         (model(state="active"), NOON, Need.OFFERED, Need.OFFERED),
         (model(None), NOON, Need.OFFERED, Need.OFFERED),
     ],
 )
-def test_a_vehicle_that_waits_for_its_window_polls_like_an_idle_one(
+def test_a_vehicle_that_waits_for_its_window_is_counted_as_such_until_it_begins(
     made: ReadModel, at: datetime, need: Need, counted: Need
 ) -> None:
     assert made.offer_now(made.devices["V"], lambda: at)[1] is need
@@ -159,3 +159,21 @@ def test_an_offer_whose_vehicle_waits_for_its_next_attempt_is_taken_away(
     }  # fmt: skip
     made.fold_assignments([waiting])
     assert (told(made, NOON) is None) is taken
+
+
+@pytest.mark.parametrize(
+    ("made", "at", "opens_in_s"),
+    [
+        (model(), NOON, 9 * 3_600),
+        (model(), NOON.replace(hour=20, minute=59, second=50), 10),
+        (model(), NOON.replace(hour=22), None),  # it is open
+        (model(time_zone="America/New_York"), NOON, 15 * 3_600),
+        (model(None), NOON, None),
+        (model(kind="rollback"), NOON, None),
+        (model(None, schedule=EVENING), NOON, 8 * 3_600),
+        (model(schedule=EVENING), NOON, 9 * 3_600),  # both of them must be open
+        (model(state="installed"), NOON, None),
+    ],
+)
+def test_it_is_known_when_a_window_opens(made: ReadModel, at: datetime, opens_in_s: int | None) -> None:
+    assert made.opens_in_s(made.devices["V"], lambda: at) == opens_in_s

@@ -13,6 +13,7 @@ from ringroad.http.device.steering import (
     Need,
     PollPolicy,
     Steering,
+    decide_opening_wait_s,
     decide_periods_s,
     decide_wait_s,
     is_told,
@@ -33,16 +34,17 @@ def vin(number: int) -> str:
 @pytest.mark.parametrize(
     ("vehicles", "doublings", "expected"),
     [
-        ((10, 0, 0), 0, (300, 30, 5)),
-        ((1_000_000, 0, 0), 0, (300, 30, 5)),  # 3,333 polls a second
-        ((2_400_000, 0, 0), 0, (600, 60, 10)),
-        ((0, 0, 1_000_000), 0, (3_600, 1_500, 250)),  # a last wave of a million
-        ((0, 240_000, 0), 0, (600, 60, 10)),
-        ((10, 0, 0), 1, (600, 60, 10)),
-        ((10, 0, 0), 2, (1_200, 120, 20)),
-        ((2_400_000, 0, 0), 2, (2_400, 240, 40)),
-        ((10**9, 10**9, 10**9), 2, (3_600, 3_600, 3_600)),
-        ((0, 0, 0), 0, (300, 30, 5)),
+        ((10, 0, 0, 0), 0, (300, 30, 5, 300)),
+        ((1_000_000, 0, 0, 0), 0, (300, 30, 5, 300)),  # 3,333 polls a second
+        ((2_400_000, 0, 0, 0), 0, (600, 60, 10, 600)),
+        ((0, 0, 1_000_000, 0), 0, (3_600, 1_500, 250, 3_600)),  # a last wave of a million
+        ((0, 240_000, 0, 0), 0, (600, 60, 10, 600)),
+        ((0, 0, 0, 1_000_000), 0, (300, 30, 250, 300)),  # all of them may be inside of their windows
+        ((10, 0, 0, 0), 1, (600, 60, 10, 600)),
+        ((10, 0, 0, 0), 2, (1_200, 120, 20, 1_200)),
+        ((2_400_000, 0, 0, 0), 2, (2_400, 240, 40, 2_400)),
+        ((10**9, 10**9, 10**9, 10**9), 2, (3_600, 3_600, 3_600, 3_600)),
+        ((0, 0, 0, 0), 0, (300, 30, 5, 300)),
     ],
 )
 def test_periods_follow_need_fleet_and_pressure(
@@ -54,16 +56,16 @@ def test_periods_follow_need_fleet_and_pressure(
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [
-        (PollPolicy(poll_s=2, poll_busy_s=1), (2, 2, 1)),  # need never makes a vehicle poll less often
-        (PollPolicy(poll_s=5, poll_busy_s=60), (5, 5, 5)),
-        (PollPolicy(poll_s=86_400, poll_busy_s=1), (TOLD_S_MAX, 30, 1)),
-        (PollPolicy(poll_s=7_200, poll_busy_s=1, poll_s_max=60), (7_200, 30, 1)),
+        (PollPolicy(poll_s=2, poll_busy_s=1), (2, 2, 1, 2)),  # need never makes a vehicle poll less often
+        (PollPolicy(poll_s=5, poll_busy_s=60), (5, 5, 5, 5)),
+        (PollPolicy(poll_s=86_400, poll_busy_s=1), (TOLD_S_MAX, 30, 1, TOLD_S_MAX)),
+        (PollPolicy(poll_s=7_200, poll_busy_s=1, poll_s_max=60), (7_200, 30, 1, 7_200)),
     ],
 )
 def test_settings_that_contradict_each_other_have_an_answer(
     policy: PollPolicy, expected: tuple[int, ...]
 ) -> None:
-    assert decide_periods_s(policy, (1, 1, 1)) == expected
+    assert decide_periods_s(policy, (1, 1, 1, 1)) == expected
 
 
 @pytest.mark.parametrize(
@@ -142,6 +144,33 @@ def test_a_fleet_that_came_at_once_is_spread_by_its_next_poll() -> None:
     assert peak_per_s(polls, from_s=at_once_s + 5, to_s=at_once_s + 1_000) <= PEAK * steady
 
 
+@pytest.mark.parametrize(
+    ("wait_s", "opens_in_s", "low", "high"),
+    [
+        (300, 400, 300, 300),  # it comes before and is told again
+        (300, 300, 300, 300),
+        (300, 100, 101, 130),
+        (300, 0, 1, 30),
+        (300, -5, 1, 30),  # it opened while this was decided
+        (110, 100, 101, 130),
+        (1, 0, 1, 30),
+    ],
+)
+def test_a_vehicle_comes_soon_after_its_window_opens(
+    wait_s: int, opens_in_s: int, low: int, high: int
+) -> None:
+    told = [decide_opening_wait_s(vin(n), wait_s, opens_in_s=opens_in_s, spread_s=30) for n in range(200)]
+    assert (min(told), max(told)) == (low, high)
+
+
+def test_a_fleet_whose_window_opens_does_not_come_at_once() -> None:
+    steering = Steering(POLICY, clock=Wall(), vehicles=[0, 0, 0, 1_000_000])
+    waits = [steering.wait_s(vin(number), Need.WAITING, opens_in_s=60) for number in range(FLEET)]
+    later = Counter(wait_s for wait_s in waits if wait_s > 60)
+    assert max(later) <= 60 + 1_000_000 / POLICY.polls_per_s_max
+    assert max(later.values()) * 10 <= PEAK * POLICY.polls_per_s_max  # a tenth of the million is drawn here
+
+
 class Wall:
     """A clock that is set by hand."""
 
@@ -156,7 +185,7 @@ class Wall:
 
 
 def test_steering_follows_the_fleet_and_pressure_from_one_second_to_the_next() -> None:
-    clock, vehicles = Wall(), [1_000, 0, 0]
+    clock, vehicles = Wall(), [1_000, 0, 0, 0]
     steering = Steering(POLICY, clock=clock, vehicles=vehicles)
     calm_s = steering.wait_s(vin(1), Need.IDLE)
     vehicles[Need.IDLE] = 10**7

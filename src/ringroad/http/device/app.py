@@ -207,6 +207,11 @@ class Gateways:
             hint=f"at most {self.config.reports_per_min_max} reports a minute; send it again later",
         )  # fmt: skip
 
+    def poll_again_s(self, vin: str, device: Device, need: Need) -> int:
+        """Return how many seconds from now a device that waits for that is to poll again."""
+        opens_in_s = self.model.opens_in_s(device, self.clock.now) if need is Need.WAITING else None
+        return self.steering.wait_s(vin, need, opens_in_s=opens_in_s)
+
     def offer_now(self, device: Device) -> tuple[Offer | None, Need]:
         """Return what this device may be told now, and what it waits for."""
         return self.model.offer_now(device, self.clock.now)

@@ -122,8 +122,8 @@ class DdiGateway:
         found = self._shown(device)
         need = device.need if found is None or found[0] != "confirmationBase" else Need.CHOSEN
         if found is None and device.offer is not None:
-            need = Need.IDLE  # until its window opens
-        poll_s = gateways.steering.wait_s(vin, need)
+            need = Need.WAITING  # until its window opens
+        poll_s = gateways.poll_again_s(vin, device, need)
         tag = ddi.poll_tag(device, found)
         known = header(request.headers, b"if-none-match")
         if known is not None:

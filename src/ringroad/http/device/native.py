@@ -122,7 +122,7 @@ class NativeGateway:
         if (away := self._gateways.turned_away(vin, device, Shed.POLLS)) is not None:
             return away
         offer, need = self._gateways.offer_now(device)
-        poll_s = self._gateways.steering.wait_s(vin, need)
+        poll_s = self._gateways.poll_again_s(vin, device, need)
         what = b"idle" if offer is None else b"%b-%d" % (offer.kind.encode(), offer.action_id)
         known = _POLL_ETAG.fullmatch(header(request.headers, b"if-none-match") or b"")
         if known is not None and known[1] == what and is_told(int(known[2]), poll_s):

@@ -138,7 +138,7 @@ class ReadModel:
         self._openings: dict[tuple[str, tzinfo], tuple[bool, datetime]] = {}  # may it be told, and until when
 
     def offer_now(self, device: Device, now: Callable[[], datetime]) -> tuple[Offer | None, Need]:
-        """Return what a device may be told now, and what it waits for: outside of its window nothing soon.
+        """Return what a device may be told now, and what it waits for: outside of its window nothing.
 
         Args:
             device: that asks.
@@ -151,10 +151,25 @@ class ReadModel:
         if terms is None:  # not of a campaign that runs
             return None, Need.IDLE
         if device.schedule is not None and not self._is_own_time(device, device.schedule, terms, now()):
-            return None, Need.IDLE
+            return None, Need.WAITING
         if terms.window is None or self._is_open(offer.campaign_id, terms, terms.window, device.zone, now()):
             return offer, device.need
-        return None, Need.IDLE
+        return None, Need.WAITING
+
+    def opens_in_s(self, device: Device, now: Callable[[], datetime]) -> int | None:
+        """Return in how many seconds a device's windows open, as far as can be seen; None: they are, or never."""
+        offer = device.offer
+        terms = self.terms.get(offer.campaign_id) if offer is not None else None
+        if offer is None or terms is None:
+            return None
+        at, closed_until = now(), list[datetime]()
+        window, own = terms.window, device.schedule
+        if window is not None and not self._is_open(offer.campaign_id, terms, window, device.zone, at):
+            closed_until.append(self._openings[offer.campaign_id, window.zone(device.zone)][1])
+        if own is not None and not self._is_own_time(device, own, terms, at):
+            closed_until.append(self._own_times[own, terms.install_s, own.zone(device.zone)][1])
+        opens = max(closed_until, default=NEVER)
+        return None if opens == NEVER else int((opens - at).total_seconds())
 
     def telling(self, device: Device, now: Callable[[], datetime]) -> Telling | None:
         """Return how a DDI device is told of its offer; what it is shown of that is its gateway's to decide."""
@@ -253,7 +268,7 @@ class ReadModel:
                     offer.action_id <= device.closed_action_id
                 ):  # closed in this moment: this is another thread
                     device.offer = None
-                self._note(device, Need.IDLE if self._waits(device, offer) else Need.OFFERED)
+                self._note(device, Need.WAITING if self._waits(device, offer) else Need.OFFERED)
             elif offer is None and _is_about(device.offer, row):
                 device.offer = None
                 self._note(device, Need.CHOSEN if row["chosen"] else Need.IDLE)
