@@ -125,6 +125,20 @@ def test_what_the_twin_said_is_shown_with_its_numbers_and_what_it_assumed(
     assert "the twin cannot run this line" in t("schedule", "show").out
 
 
+def test_a_plant_tells_what_its_stations_measured_and_drift_shows_it(terminal: Terminal) -> None:
+    t = terminal
+    set_up(t)
+    t("order", "add", "--variant", "city", "--count", "2")
+    assert "no station was measured enough" in t("plant", "drift").out
+    t("plant", "run", "--once", *FAST, "--slow", "trim=900")
+    twin = t("plant", "drift", "--json").value
+    assert [each["vehicles"] for each in twin["stations"]] == [2] * len(twin["stations"])
+    slow = next(each for each in twin["stations"] if each["name"] == "trim")
+    assert slow["measured_cycle_s"] > 8 * slow["cycle_s"]
+    assert "the line has no station 'nowhere'" in t("plant", "run", "--slow", "nowhere=5", status=2).err
+    assert "STATION=PERCENT" in t("plant", "run", "--slow", "trim=fast", status=2).err
+
+
 def test_a_vehicle_that_refuses_the_baseline_is_told_and_its_order_stays_open(terminal: Terminal) -> None:
     t = terminal
     set_up(t)

@@ -146,6 +146,15 @@ def test_the_plant_shows_what_the_twin_said_of_the_newest_schedule(page: Page) -
     expect(page.locator(".figures")).to_contain_text("1.84 s")
 
 
+def test_the_plant_shows_that_its_twin_is_out_of_calibration_and_what_to_do(page: Page) -> None:
+    sign_in(page, "vera")
+    page.goto("/plant")
+    panel = page.locator("section", has=page.get_by_role("heading", name="Twin against the line"))
+    expect(panel.get_by_role("status")).to_contain_text("releases no schedule: Trim takes 71.3 s")
+    expect(panel.get_by_role("row").filter(has_text="Trim")).to_contain_text("slower")
+    expect(panel).to_contain_text("ringroad plant drift")
+
+
 def test_an_order_is_cancelled_with_a_reason(page: Page, world: World, pg_url: str) -> None:
     sign_in(page, "olga")
     page.goto("/plant")

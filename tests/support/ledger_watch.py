@@ -59,6 +59,7 @@ NOT_STATE = {
     "vehicle_list_member": "part of a list, whose fact has their digest",
     "webhook_delivery": "a log of attempts, of which the newest are kept",
     "webhook_replay": "asked for by a fact; what is done leaves it",
+    "station_time": "evidence as it came, with both times",
     "vehicle_manifest": "evidence as it came, signed by the vehicle",
 }
 

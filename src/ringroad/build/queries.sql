@@ -196,3 +196,26 @@ INSERT INTO line_check (id, programme_id, schedule_id, generation, released, rea
        vehicles, moved, checked_us, worked_us, document, checked_at)
 VALUES (:check_id, :programme_id, :schedule_id, :generation, :released, :reason, :better_permille, :replications,
        :vehicles, :moved, :checked_us, :worked_us, :document, :now);
+
+-- name: orders_by_id
+SELECT * FROM plant_order WHERE programme_id = :programme_id AND id = ANY(:order_ids::text[]);
+
+-- name: times_before
+SELECT event_id AS id, order_id, station, worked_ms, finished_at FROM station_time
+ WHERE programme_id = :programme_id AND (order_id = ANY(:order_ids::text[]) OR event_id = ANY(:event_ids::text[]));
+
+-- name: insert_time!
+INSERT INTO station_time (programme_id, event_id, order_id, station, worked_ms, finished_at, recorded_at)
+VALUES (:programme_id, :event_id, :order_id, :station, :worked_ms, :finished_at, :now);
+
+-- name: forget_times!
+DELETE FROM station_time
+ WHERE programme_id = :programme_id AND station = ANY(:stations::text[]) AND finished_at < :oldest;
+
+-- name: recent_times
+SELECT t.station, t.worked_ms, o.variant, o.options
+  FROM unnest(:stations::text[]) AS s (name)
+  CROSS JOIN LATERAL (SELECT * FROM station_time WHERE programme_id = :programme_id AND station = s.name
+                       ORDER BY finished_at DESC, event_id DESC LIMIT :rows_max) AS t
+  JOIN plant_order o ON o.id = t.order_id
+ ORDER BY t.finished_at, t.event_id;

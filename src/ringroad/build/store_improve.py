@@ -19,7 +19,9 @@ from ringroad.build.plan_line import Order, ScheduleDocument
 from ringroad.build.store import get_programme
 from ringroad.build.store_packages import SQL
 from ringroad.build.store_plant import Schedule, current_schedule, save_schedule, waiting_orders
+from ringroad.build.store_times import line_drift
 from ringroad.build.twin.compare import PlanCheck
+from ringroad.build.twin.drift import StationDrift
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import Conflict, NotFound
 from ringroad.kernel.facts import FactKind
@@ -36,6 +38,7 @@ class Running:
     schedule: Schedule
     orders: tuple[Order, ...]
     line: Line
+    drift: tuple[StationDrift, ...] = ()  # how the twin fares against what the line measured
 
 
 def current_generations(conn: Connection) -> dict[str, int]:
@@ -48,10 +51,12 @@ def load_running(conn: Connection, programme_id: str) -> Running:
     schedule = current_schedule(conn, programme_id)
     if schedule is None:
         raise NotFound(f"{programme_id} has no schedule")
+    line = get_programme(conn, programme_id).programme.line
     return Running(
         schedule=schedule,
         orders=tuple(waiting_orders(conn, programme_id=programme_id)),
-        line=get_programme(conn, programme_id).programme.line,
+        line=line,
+        drift=line_drift(conn, programme_id, line),
     )
 
 

@@ -14,25 +14,28 @@ from urllib.parse import urlsplit
 import click
 import httpx
 
+from ringroad.build.model import Line, Programme
 from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO, ClientGroup, access_of, example, with_client
 from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
 from ringroad.cli.simulated import logging_to_file, run_until_told, shown, vehicles_folder
-from ringroad.cli.tables import counted, tail
+from ringroad.cli.tables import counted, table, tail
 from ringroad.kernel.clock import new_secret
-from ringroad.kernel.errors import Conflict, NotFound, RingroadError
+from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, RingroadError
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.sim.api import TIMEOUT_S, Api
 from ringroad.sim.assembly import Surroundings
 from ringroad.sim.plant import Birth, LineOrder, Plant, PlantSettings, Recovered
 from ringroad.sim.registrar import HttpRegistrar
+from ringroad.sim.stations import StationClocks
 from ringroad.storage.settings import Settings
 from ringroad.vehicle.files import FolderLock
 
 ATTEMPTS_MAX = 2  # of a request, until the line is said to stand; it is tried again every takt
 FIRST_ROOT = "1.root.json"  # vehicles find their way from there
 NO_ORDER = "no_order"
+SLOW_PERCENT_MAX = 1_000
 
 
 @click.group("plant", cls=ClientGroup)
@@ -53,6 +56,10 @@ def group() -> None:
     "--speed", type=click.FloatRange(0.1, 1e6), default=60.0, show_default=True,
     help="Seconds of the line per second.",
 )  # fmt: skip
+@click.option(
+    "--slow", metavar="STATION=PERCENT", multiple=True,
+    help="Let a station take so much longer than the programme says, to see its twin notice.",
+)  # fmt: skip
 @with_client
 def run(
     shell: Shell,
@@ -63,11 +70,12 @@ def run(
     once: bool,
     count: int | None,
     speed: float,
+    slow: tuple[str, ...],
 ) -> int:
     """Run the line: vehicles enter in sequence and are born at its end.
 
     Each is flashed with the baseline through the update agents, and becomes a folder.
-    `ringroad fleet drive` lets them drive.
+    `ringroad fleet drive` lets them drive; `ringroad plant drift` shows what the stations measured.
 
     Ctrl-C ends it; what stands on the line then, or after a kill, is built by the next run.
     Exit status 1 when a vehicle could not be built.
@@ -79,11 +87,12 @@ def run(
     if reason is not None and (once or count) and reason.code != NO_ORDER:
         raise reason
     place = vehicles_folder(settings, folder)
-    line = client.get(f"/programmes/{programme}")["document"]["line"]
+    line = Programme.from_document(client.get(f"/programmes/{programme}")["document"]).line
+    slower = slow_stations(slow, line)
     line_settings = PlantSettings(
         folder=place,
-        stations=len(line["stations"]),
-        takt_s=max(station["cycle_s"] for station in line["stations"]),
+        stations=len(line.stations),
+        takt_s=line.takt_s,
         time_factor=speed,
         durability="buffered",
     )
@@ -93,9 +102,7 @@ def run(
     lock = _lock(place)
     try:
         stations = counted(line_settings.stations, "station")
-        shell.say(
-            f"{line['name']} of {programme}: {stations}, a vehicle every {line_settings.takt_s / speed:.3g} s"
-        )
+        shell.say(f"{line.name} of {programme}: {stations}, a vehicle every {line.takt_s / speed:.3g} s")
         if reason is not None:
             shell.say(f"nothing to build{'' if once else ', the line waits'}: {reason.message}")
 
@@ -104,10 +111,13 @@ def run(
                 base_url=access.address.url, verify=access.verify, timeout=TIMEOUT_S, trust_env=False
             ) as http:
                 api = Api(http, access.token or "", asyncio.sleep, attempts_max=ATTEMPTS_MAX)
+                clocks = StationClocks(
+                    api=api, programme_id=programme, line=line, clock=shell.clock, slow=slower
+                )
                 plant = Plant(
                     settings=line_settings, registrar=HttpRegistrar(api, programme), surroundings=home,
                     clock=shell.clock, secret=new_secret, vin_numbers=itertools.count(first), on_birth=told.birth,
-                    on_refused=told.refusal, on_stand=told.stand,
+                    on_refused=told.refusal, on_stand=told.stand, on_worked=clocks.tell,
                 )  # fmt: skip
                 told.recovery(await plant.recover())
                 await plant.run(stop=stop, births_max=count, until_empty=once)
@@ -120,6 +130,74 @@ def run(
     value = {"folder": place, "born": told.born, "refused": told.refused, "held": held}
     shell.show(value, text=_summary(len(told.born), held, place))
     return EXIT_NO if told.refused else 0
+
+
+@group.command("drift", epilog=example("ringroad plant drift"))
+@click.option("--programme", help="The vehicle programme; default: the only one.")
+@with_client
+def drift(shell: Shell, client: Client, *, programme: str | None) -> int:
+    """Show whether stations take the times that the line's twin is told.
+
+    A twin that is out of calibration releases no schedule; the running one stays.
+    Exit status 1 when it is.
+    """
+    twin = client.get(f"/programmes/{programme_of(client, programme)}/twin")
+    shell.show(twin, text=drift_text(twin))
+    return 0 if twin["may_release"] else EXIT_NO
+
+
+def drift_text(twin: Mapping[str, Any]) -> str:
+    """Return a twin's state, station by station, and what to do if it is wrong."""
+    rows = table(
+        ("station", "vehicles", "", "cycle", "measured", "spread", "measured"),
+        (
+            (
+                each["name"], each["vehicles"], f"{each['how'] or each['state']}", f"{each['cycle_s']} s",
+                "-" if each["measured_cycle_s"] is None else f"{each['measured_cycle_s']:.1f} s",
+                f"{each['spread_permille'] / 10:g} %",
+                "-" if each["measured_spread_permille"] is None else f"{each['measured_spread_permille'] / 10:g} %",
+            )
+            for each in twin["stations"]
+        ), empty="the line has no station",
+    )  # fmt: skip
+    said = {
+        "unmeasured": "no station was measured enough: the twin's times are the programme's",
+        "agrees": "the line takes the times that its twin is told",
+    }.get(twin["state"])
+    if said is not None:
+        return f"{rows}\n\n{said}"
+    wrong = [each for each in twin["stations"] if each["state"] == "differs"]
+    lines = (
+        rows,
+        "",
+        "the twin is out of calibration and releases no schedule; to recalibrate, write into programme.toml",
+        *(f'  station "{each["name"]}": {recalibrated(each)}' for each in wrong),
+        "then: ringroad programme import FILE --replace; ringroad schedule replan",
+    )
+    return "\n".join(lines)
+
+
+def recalibrated(station: Mapping[str, Any]) -> str:
+    """Return the lines of a programme that say what was measured."""
+    told = f"cycle_s = {max(1, round(station['measured_cycle_s']))}"
+    return f"{told}, spread_permille = {station['measured_spread_permille'] or 0}"
+
+
+def slow_stations(given: Sequence[str], line: Line) -> dict[str, float]:
+    """Read ``STATION=PERCENT``. Raises: InvalidInput."""
+    names = [station.name for station in line.stations]
+    found: dict[str, float] = {}
+    for each in given:
+        name, _, percent = each.rpartition("=")
+        if name not in names:
+            raise InvalidInput(f"the line has no station {name!r}", hint=f"one of {', '.join(names)}")
+        if not percent.isdecimal() or not 0 <= int(percent) <= SLOW_PERCENT_MAX:
+            raise InvalidInput(
+                f"{each!r} is not STATION=PERCENT",
+                hint=f"for example {names[0]}=10; up to {SLOW_PERCENT_MAX}",
+            )
+        found[name] = 1 + int(percent) / 100
+    return found
 
 
 @dataclass(slots=True, kw_only=True)

@@ -185,14 +185,15 @@ def _is_async(handler: Callable[..., Any]) -> bool:
 
 
 def _strict(kind: type[msgspec.Struct]) -> Callable[[Request[Any, Any, Any]], Awaitable[None]]:
-    """Return a hook that refuses what the framework would bend into a boolean, such as 0 or "no"."""
+    """Return a hook that refuses what the framework would bend: 0 or "no" into a boolean, 0 into a time."""
+    whole = kind if getattr(kind, "strict", False) else None
     names = [field.name for field in msgspec.structs.fields(kind) if field.type in {bool, bool | None}]
 
     async def check(request: Request[Any, Any, Any]) -> None:
-        if not names:
+        if not names and whole is None:
             return
         try:
-            body = msgspec.json.decode(await request.body())
+            body = msgspec.json.decode(await request.body(), type=whole or Any)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ClientException(detail=f"body: {error}") from error
         for name in names:

@@ -1,14 +1,45 @@
-"""Build: what the line's twin said of schedules."""
+"""Build: the line's twin: what it said of schedules, what stations measured, and whether it is still right."""
 
 from __future__ import annotations
 
-from litestar import Router
+from datetime import datetime
+from typing import Annotated, ClassVar
 
+from litestar import Router
+from litestar.params import JSONBody
+from msgspec import Meta
+
+from ringroad.build import store_times
+from ringroad.build.station_times import TIMES_MAX, StationTime
+from ringroad.build.store import get_programme
+from ringroad.build.twin.assumed import assumptions
+from ringroad.build.twin.drift import VEHICLES_PER_FALSE_ALARM, StationDrift, out_of_calibration
 from ringroad.http import reading
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
-from ringroad.http.routes import Id, Limit, route
-from ringroad.http.views_build import LineCheckView
+from ringroad.http.routes import Command, Id, Limit, Ref, Title, route
+from ringroad.http.views_build import LineCheckView, RefusedTimeView, StationDriftView, TimesTaken, TwinView
+
+WORKED_S_MAX = 86_400  # seconds at one station; a day
+
+Seconds = Annotated[float, Meta(ge=0.001, le=WORKED_S_MAX)]
+
+
+class NewStationTime(Command, frozen=True, kw_only=True):
+    """A station finished a vehicle."""
+
+    id: Title  # the station's own, so that a repeated one is known
+    order_id: Ref
+    station: Title
+    worked_s: Seconds
+    finished_at: Annotated[datetime, Meta(tz=True)]
+
+
+class StationTimes(Command, frozen=True, kw_only=True):
+    """What stations measured, in any order; each counts once."""
+
+    strict: ClassVar[bool] = True
+    times: Annotated[list[NewStationTime], Meta(min_length=1, max_length=TIMES_MAX)]
 
 
 @route("GET", "/programmes/{programme_id:str}/schedule-checks", role=Role.VIEWER, tag="build")
@@ -18,4 +49,53 @@ def list_schedule_checks(ctx: Ctx, *, programme_id: Id, limit: Limit = 20) -> li
         return reading.line_checks(conn, programme_id, limit=limit)
 
 
-router = Router("/", route_handlers=[list_schedule_checks])
+@route(
+    "POST",
+    "/programmes/{programme_id:str}/station-times",
+    role=Role.OPERATOR,
+    tag="build",
+    errors=[404, 422],
+)
+def take_station_times(ctx: Ctx, programme_id: Id, data: JSONBody[StationTimes]) -> TimesTaken:
+    """Take what stations measured; what cannot be is refused one by one, and the rest is taken."""
+    delivered = [
+        StationTime(
+            id=each.id, order_id=each.order_id, station=each.station, worked_ms=round(each.worked_s * 1000),
+            finished_at=each.finished_at,
+        )
+        for each in data.times
+    ]  # fmt: skip
+    with ctx.transaction() as conn:
+        found = store_times.take_times(
+            conn, programme_id=programme_id, delivered=delivered, now=ctx.clock.now()
+        )
+    refused = [
+        RefusedTimeView(id=each.id, order_id=each.order_id, station=each.station, reason=each.reason)
+        for each in found.refused
+    ]
+    return TimesTaken(taken=len(found.taken), repeated=found.repeated, refused=refused)
+
+
+@route("GET", "/programmes/{programme_id:str}/twin", role=Role.VIEWER, tag="build", errors=[404])
+def get_twin(ctx: Ctx, *, programme_id: Id) -> TwinView:
+    """Say whether the line takes the times that its twin is told, station by station."""
+    with ctx.connection() as conn:
+        line = get_programme(conn, programme_id).programme.line
+        drift = store_times.line_drift(conn, programme_id, line)
+    return twin_view(programme_id, drift, assumptions(line))
+
+
+def twin_view(programme_id: str, drift: tuple[StationDrift, ...], assumed: tuple[str, ...]) -> TwinView:
+    """Return how a twin fares, for people and programs. Pure."""
+    states = {each.state for each in drift}
+    return TwinView(
+        programme_id=programme_id,
+        state="differs" if out_of_calibration(drift) else "agrees" if "agrees" in states else "unmeasured",
+        may_release=not out_of_calibration(drift),
+        vehicles_per_false_alarm=VEHICLES_PER_FALSE_ALARM,
+        assumed=list(assumed),
+        stations=[StationDriftView(**each.to_document()) for each in drift],
+    )
+
+
+router = Router("/", route_handlers=[list_schedule_checks, take_station_times, get_twin])

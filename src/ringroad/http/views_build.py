@@ -104,6 +104,49 @@ class LineCheckView(View, frozen=True, kw_only=True):
     checked_at: datetime
 
 
+class RefusedTimeView(View, frozen=True, kw_only=True):
+    """A measured time that was not believed."""
+
+    id: str
+    order_id: str
+    station: str
+    reason: str
+
+
+class TimesTaken(View, frozen=True, kw_only=True):
+    """What became of a delivery of measured times."""
+
+    taken: int
+    repeated: int  # known before
+    refused: list[RefusedTimeView]
+
+
+class StationDriftView(View, frozen=True, kw_only=True):
+    """One station of the twin against the line."""
+
+    name: str
+    vehicles: int  # times looked at
+    state: str  # unmeasured, agrees or differs
+    how: str  # slower, faster, wider; empty unless it differs
+    cycle_s: int  # what the programme says
+    spread_permille: int
+    measured_cycle_s: float | None  # without what options add
+    measured_spread_permille: int | None
+
+
+class TwinView(View, frozen=True, kw_only=True):
+    """Whether the line takes the times that its twin is told."""
+
+    programme_id: str
+    state: str
+    may_release: bool
+    vehicles_per_false_alarm: (
+        int  # a right twin is called wrong within n vehicles with probability n by this at most
+    )
+    assumed: list[str]
+    stations: list[StationDriftView]
+
+
 class BlockedOption(View, frozen=True, kw_only=True):
     """An option the line cannot build now."""
 

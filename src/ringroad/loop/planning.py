@@ -6,6 +6,7 @@ Load, search for one that costs less, run both on the twin, make it current or k
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -14,6 +15,7 @@ from ringroad.build.plan_line import ScheduleDocument
 from ringroad.build.store_improve import Running, current_generations, load_running, save_answer
 from ringroad.build.store_plant import Schedule
 from ringroad.build.twin.compare import PlanCheck, compare
+from ringroad.build.twin.judge import withhold
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import Conflict
 from ringroad.storage.db import Connection, transaction
@@ -89,4 +91,4 @@ def _check(
         if milder is None:
             break
         document = milder
-    return document, check
+    return document, replace(check, twin=withhold(check.twin, running.drift))

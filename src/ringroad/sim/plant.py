@@ -16,7 +16,7 @@ import asyncio
 import json
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
@@ -56,6 +56,7 @@ class LineOrder:
     variant: str
     region: str = ""
     state: Literal["open", "building"] = "open"
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +164,7 @@ class Plant:
         on_birth: told of each vehicle, after it is registered.
         on_refused: told of each car that could not be flashed or registered; its order went back.
         on_stand: told at every takt at which the line stands because the server does not answer.
+        on_worked: told after every takt which station, by its place, is done with which order.
         sleep: waits real seconds.
         script: how images behave on the ECUs.
         medium: flash by ECU serial; default files in the vehicle's folder.
@@ -177,6 +179,7 @@ class Plant:
     on_birth: Callable[[Birth], Awaitable[None]]
     on_refused: Callable[[LineOrder, RingroadError], None] = _say_nothing
     on_stand: Callable[[Unavailable], None] = _say_nothing
+    on_worked: Callable[[Sequence[tuple[int, LineOrder]]], Awaitable[None]] | None = None
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     script: Script | None = None
     medium: Callable[[str], Medium] | None = None
@@ -226,12 +229,15 @@ class Plant:
         await self.read_schedule()
         if not self.line:
             self.line = [None] * self.settings.stations
+        worked = [(place, order) for place, order in enumerate(self.line) if order is not None]
         leaving = self.line[-1]
         if leaving is not None:
             await self._finish(leaving)
             self.line[-1] = None  # only now: what raised Unavailable is tried again at the next takt
         entering = await self._next_order()
         self.line = [entering, *self.line[:-1]]
+        if self.on_worked is not None and worked:
+            await self.on_worked(worked)
 
     async def read_schedule(self) -> bool:
         """Take up the current schedule if it is newer; return whether it was."""

@@ -58,7 +58,13 @@ class HttpRegistrar:
             if not rows:
                 break
             found += [
-                LineOrder(id=row["id"], variant=row["variant"], region=row["region"], state=state)
+                LineOrder(
+                    id=row["id"],
+                    variant=row["variant"],
+                    region=row["region"],
+                    state=state,
+                    options=tuple(row["options"]),
+                )
                 for row in rows
             ]
         return found

@@ -484,6 +484,16 @@ CREATE TABLE public.software_package (
     CONSTRAINT software_package_image_bytes_check CHECK ((0 < image_bytes)),
     CONSTRAINT software_package_release_counter_check CHECK ((0 <= release_counter))
 );
+CREATE TABLE public.station_time (
+    programme_id text NOT NULL,
+    event_id text NOT NULL,
+    order_id text NOT NULL,
+    station text NOT NULL,
+    worked_ms integer NOT NULL,
+    finished_at timestamp with time zone NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    CONSTRAINT station_time_worked_ms_check CHECK ((worked_ms > 0))
+);
 CREATE TABLE public.vehicle_list (
     name text NOT NULL,
     generation integer DEFAULT 1 NOT NULL,
@@ -635,6 +645,8 @@ ALTER TABLE ONLY public.software_package
     ADD CONSTRAINT software_package_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.software_package
     ADD CONSTRAINT software_package_programme_id_ecu_version_key UNIQUE (programme_id, ecu, version);
+ALTER TABLE ONLY public.station_time
+    ADD CONSTRAINT station_time_pkey PRIMARY KEY (programme_id, event_id);
 ALTER TABLE ONLY public.vehicle_list_member
     ADD CONSTRAINT vehicle_list_member_pkey PRIMARY KEY (list_name, vin);
 ALTER TABLE ONLY public.vehicle_list
@@ -665,6 +677,8 @@ CREATE UNIQUE INDEX finding_live_key ON public.finding USING btree (programme_id
 CREATE INDEX gate_tick_campaign_idx ON public.gate_tick USING btree (campaign_id, metric, tick);
 CREATE INDEX line_check_programme_idx ON public.line_check USING btree (programme_id, checked_at DESC, id DESC);
 CREATE INDEX repository_metadata_expiry_idx ON public.repository_metadata USING btree (expires_at) WHERE (role = 'timestamp'::text);
+CREATE INDEX station_time_order_idx ON public.station_time USING btree (order_id);
+CREATE INDEX station_time_station_idx ON public.station_time USING btree (programme_id, station, finished_at DESC);
 CREATE INDEX vehicle_changed_idx ON public.vehicle USING btree (changed_seq);
 CREATE INDEX vehicle_list_member_vin_idx ON public.vehicle_list_member USING btree (vin);
 CREATE INDEX vehicle_tags_idx ON public.vehicle USING gin (tags);
@@ -741,6 +755,10 @@ ALTER TABLE ONLY public.release
     ADD CONSTRAINT release_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.software_package
     ADD CONSTRAINT software_package_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.station_time
+    ADD CONSTRAINT station_time_order_id_fkey FOREIGN KEY (order_id) REFERENCES public.plant_order(id);
+ALTER TABLE ONLY public.station_time
+    ADD CONSTRAINT station_time_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.vehicle_list_member
     ADD CONSTRAINT vehicle_list_member_list_name_fkey FOREIGN KEY (list_name) REFERENCES public.vehicle_list(name) ON DELETE CASCADE;
 ALTER TABLE ONLY public.vehicle_list_member

@@ -9,7 +9,8 @@ import pytest
 
 from ringroad.build.model import Line, Ratio, Station
 from ringroad.build.plan_line import Order
-from ringroad.build.twin.compare import PlanCheck, assumptions, compare
+from ringroad.build.twin.assumed import assumptions
+from ringroad.build.twin.compare import PlanCheck, compare
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 STATIONS = (Station(name="frame", cycle_s=60), Station(name="roof", cycle_s=60, buffer=3))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from ringroad.build.model import Line, Station
+from ringroad.build.twin.drift import StationDrift
 from ringroad.cli.drive import FIRST_CYCLE, PERMILLE_DEFAULT, Fault, read_fault, with_faults
-from ringroad.cli.plant import NO_ORDER, hold_text, why_nothing
+from ringroad.cli.plant import NO_ORDER, drift_text, hold_text, slow_stations, why_nothing
+from ringroad.http.twin import twin_view
 from ringroad.kernel.errors import InvalidInput, NotFound
 from ringroad.sim.vecu.script import Behaviour, FaultRate, Script
 
@@ -97,3 +101,36 @@ def test_held_orders_are_counted_by_reason() -> None:
     held = schedule("b", "a", "b")["document"]["held"]
     assert hold_text(held) == "1 order: a; 2 orders: b"
     assert hold_text([]) == ""
+
+
+def twin(state: Any, how: Any = "", *, measured_cycle_s: float = 66.2) -> dict[str, Any]:
+    drift = StationDrift(
+        name="roof", vehicles=40, state=state, how=how, cycle_s=60, spread_permille=50,
+        measured_cycle_s=measured_cycle_s, measured_spread_permille=48,
+    )  # fmt: skip
+    found: dict[str, Any] = msgspec.to_builtins(twin_view("p", (drift,), ()))
+    return found
+
+
+def test_a_twin_out_of_calibration_says_what_to_write_where_and_what_then() -> None:
+    said = drift_text(twin("differs", "slower"))
+    assert "releases no schedule" in said
+    assert 'station "roof": cycle_s = 66, spread_permille = 48' in said
+    assert "ringroad programme import FILE --replace; ringroad schedule replan" in said
+    for state, words in (("agrees", "takes the times"), ("unmeasured", "not measured enough")):
+        assert "releases no schedule" not in drift_text(twin(state)), words
+    assert (twin("differs", "slower")["may_release"], twin("agrees")["may_release"]) == (False, True)
+
+
+LINE = Line(name="l", stations=(Station(name="roof", cycle_s=60), Station(name="a=b", cycle_s=60)), ratios=())
+
+
+def test_slow_stations_are_read() -> None:
+    assert slow_stations(["roof=10", "a=b=0"], LINE) == {"roof": 1.1, "a=b": 1.0}
+    assert slow_stations([], LINE) == {}
+
+
+@pytest.mark.parametrize("text", ["", "roof", "roof=", "roof=-5", "roof=1001", "roof=1.5", "floor=5", "=5"])
+def test_what_is_no_slow_station_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        slow_stations([text], LINE)

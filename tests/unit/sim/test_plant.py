@@ -396,3 +396,16 @@ def test_a_line_that_cannot_move_is_refused() -> None:
     for settings in changes:
         with pytest.raises(InvalidInput):
             PlantSettings(folder=Path(), **({"stations": 1, "takt_s": 1.0} | settings))
+
+
+def test_stations_are_told_of_once_per_takt_that_moved_the_line(tmp_path: Path) -> None:
+    server, births = Server(orders=["a", "b"]), list[Birth]()
+    plant = make_plant(tmp_path, server, births)
+    told: list[list[tuple[int, str]]] = []
+
+    async def on_worked(worked: Any) -> None:
+        told.append([(place, order.id) for place, order in worked])
+
+    plant.on_worked = on_worked
+    run(plant, 4)
+    assert told == [[(0, "a")], [(0, "b"), (1, "a")], [(1, "b")]]

@@ -15,9 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from ringroad.build.model import BUFFER_DEFAULT, SPREAD_PERMILLE_DEFAULT, Line
+from ringroad.build.model import Line
 from ringroad.build.plan_line import Order, count_moved
 from ringroad.build.twin.arrays import Floats, Ints, LineArrays, line_arrays
+from ringroad.build.twin.assumed import assumptions
 from ringroad.build.twin.judge import DUE_QUANTILE_PERMILLE, TwinCheck, judge
 from ringroad.kernel.errors import InvalidInput
 
@@ -137,27 +138,6 @@ def compare(
         times=_times(finish, running, new, due),
         stations=_fill(line, arrays, plans, sum(order.state == "building" for order in placed)),
     )
-
-
-def assumptions(line: Line) -> tuple[str, ...]:
-    """Return what a programme leaves to the twin's defaults, in words. Values equal to a default count as left."""
-    stations = line.stations
-    found: list[str] = []
-    plain = [station.name for station in stations if station.spread_permille == SPREAD_PERMILLE_DEFAULT]
-    if plain:
-        found.append(f"times spread by {SPREAD_PERMILLE_DEFAULT / 10:g} % at {_named(plain, len(stations))}")
-    single = [station.name for station in stations if station.buffer == BUFFER_DEFAULT]
-    if single:
-        found.append(f"room for {BUFFER_DEFAULT} vehicle before {_named(single, len(stations))}")
-    if not any(station.uptime_s for station in stations):
-        found.append("no station breaks down")
-    if not any(station.rework_permille for station in stations):
-        found.append("no vehicle needs rework")
-    return tuple(found)
-
-
-def _named(names: Sequence[str], stations: int) -> str:
-    return "every station" if len(names) == stations else ", ".join(names)
 
 
 def _rows(running: Sequence[str], new: Sequence[str]) -> list[list[int]]:

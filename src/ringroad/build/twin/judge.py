@@ -12,12 +12,13 @@ Source: Law (2015), Simulation Modeling and Analysis, 11.2, common random number
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
 from ringroad.build.twin.arrays import Floats
+from ringroad.build.twin.drift import StationDrift, out_of_calibration
 
 P_BETTER_PERMILLE_MIN: Final = 900
 DUE_QUANTILE_PERMILLE: Final = 900
@@ -96,8 +97,21 @@ def judge(
         released=released, reason="", replications=replications, better_permille=better_permille,
         late_s=_means(late), end_s=_means(end), broken=broken,
     )  # fmt: skip
-    return TwinCheck(
-        **{**{name: getattr(check, name) for name in check.__slots__}, "reason": _explain(check)}
+    return replace(check, reason=_explain(check))
+
+
+def withhold(check: TwinCheck, drift: Sequence[StationDrift]) -> TwinCheck:
+    """Return a check that releases nothing if the twin it comes from is out of calibration."""
+    wrong = out_of_calibration(drift)
+    if not wrong:
+        return check
+    named = "; ".join(str(each) for each in wrong[:NAMED_MAX])
+    more = len(wrong) - NAMED_MAX
+    return replace(
+        check,
+        released=False,
+        reason=f"the twin is out of calibration: {named}"
+        + (f"; and {more} more stations" if more > 0 else ""),
     )
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from litestar import Response
 
+from ringroad.build.store_times import line_drift
+from ringroad.build.twin.drift import VEHICLES_PER_FALSE_ALARM, out_of_calibration
 from ringroad.http import reading
 from ringroad.http.console.render import chart, page
 from ringroad.http.console.shared import Req, asked, shown, url_of
@@ -33,6 +35,7 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
             baseline = reading.baseline(conn, programme.id)
             states = reading.orders_by_state(conn, programme.id)
             checks = reading.line_checks(conn, programme.id)
+            drift = line_drift(conn, programme.id)
             values = {
                 "line": programme.document.get("line") or {},
                 "schedules": schedules,
@@ -43,6 +46,9 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
                 "orders": reading.orders(conn, programme_id=programme.id, limit=30),
                 "chart": _latency_chart(schedules),
                 "twin": twin_panel(checks),
+                "drift": drift,
+                "wrong": out_of_calibration(drift),
+                "a_million": VEHICLES_PER_FALSE_ALARM,
                 "figures": [
                     (baseline.version if baseline else "none", "release on the line",
                      f"/releases/{baseline.release_id}" if baseline else "/releases"),

@@ -815,6 +815,102 @@ SELECT seq FROM fact WHERE recorded_at < :since ORDER BY seq DESC LIMIT 1;
 -- name: id_up_to$
 SELECT id FROM fact WHERE seq <= :seq ORDER BY seq DESC LIMIT 1;
 
+-- name: insert_webhook!
+INSERT INTO webhook (id, url, types, state, salt, key_id, cursor_seq, created_by, created_at)
+VALUES (:id, :url, :types, 'active', :salt, :key_id, :cursor_seq, :created_by, :created_at);
+
+-- name: webhooks
+SELECT id, url, types, state, state_reason, salt, key_id, old_salt, old_until, generation, cursor_seq, failures,
+       failing_since, next_attempt_at, delivered_at, created_by, created_at,
+       (SELECT count(*) FROM webhook_replay r WHERE r.webhook_id = webhook.id) AS replays
+  FROM webhook
+ WHERE (:webhook_id::text IS NULL OR id = :webhook_id)
+ ORDER BY created_at, id;
+
+-- name: webhooks_due
+SELECT id, url, types, state, state_reason, salt, key_id, old_salt, old_until, generation, cursor_seq, failures,
+       failing_since, next_attempt_at, delivered_at, created_by, created_at, 0 AS replays
+  FROM webhook
+ WHERE state = 'active' AND (next_attempt_at IS NULL OR next_attempt_at <= :now)
+ ORDER BY id;
+
+-- name: count_webhooks$
+SELECT count(*) FROM webhook;
+
+-- name: change_webhook!
+UPDATE webhook
+   SET url = coalesce(:url, url), types = coalesce(:types::text[], types), state = coalesce(:state, state),
+       state_reason = CASE WHEN :state::text IS NULL THEN state_reason ELSE '' END,
+       failures = 0, failing_since = NULL, next_attempt_at = NULL, generation = generation + 1
+ WHERE id = :id AND generation = :generation;
+
+-- name: disable_webhook!
+UPDATE webhook SET state = 'disabled', state_reason = :reason, next_attempt_at = NULL, generation = generation + 1
+ WHERE id = :id AND generation = :generation AND state = 'active';
+
+-- name: rotate_webhook!
+UPDATE webhook
+   SET old_salt = CASE WHEN key_id = :key_id THEN salt END,
+       old_until = CASE WHEN key_id = :key_id THEN :old_until::timestamptz END,
+       salt = :salt, key_id = :key_id, next_attempt_at = NULL, generation = generation + 1
+ WHERE id = :id AND generation = :generation;
+
+-- name: move_webhook!
+UPDATE webhook SET cursor_seq = :cursor_seq, failures = 0, failing_since = NULL, next_attempt_at = NULL,
+                   generation = generation + 1
+ WHERE id = :id AND generation = :generation;
+
+-- name: delete_webhook!
+DELETE FROM webhook WHERE id = :id;
+
+-- name: ask_replay!
+INSERT INTO webhook_replay (webhook_id, seq, asked_at)
+SELECT :webhook_id, :seq, :asked_at
+ WHERE (SELECT count(*) FROM webhook_replay WHERE webhook_id = :webhook_id) < :replays_max
+ON CONFLICT DO NOTHING;
+
+-- name: next_replay^
+SELECT f.seq, f.id, f.kind, f.stage, f.subject, f.lap_id, f.causes, f.actor, f.work_started_at, f.event_at,
+       f.recorded_at, f.body
+  FROM webhook_replay r JOIN fact f ON f.seq = r.seq
+ WHERE r.webhook_id = :webhook_id ORDER BY r.asked_at, r.seq LIMIT 1;
+
+-- name: end_replay!
+DELETE FROM webhook_replay WHERE webhook_id = :webhook_id AND seq = :seq;
+
+-- name: note_delivered!
+-- An answer to what was sent before somebody moved the cursor moves nothing.
+UPDATE webhook SET cursor_seq = coalesce(:cursor_seq, cursor_seq), failures = 0, failing_since = NULL,
+                   next_attempt_at = NULL, delivered_at = :now
+ WHERE id = :id AND generation = :generation;
+
+-- name: note_failed!
+UPDATE webhook SET failures = failures + 1, failing_since = coalesce(failing_since, :now), next_attempt_at = :at
+ WHERE id = :id AND generation = :generation;
+
+-- name: skip_to!
+UPDATE webhook SET cursor_seq = :cursor_seq WHERE id = :id AND generation = :generation AND cursor_seq < :cursor_seq;
+
+-- name: log_delivery$
+INSERT INTO webhook_delivery (webhook_id, seq, fact_id, kind, attempt, replayed, outcome, status, sent_at, took_ms)
+SELECT id, :seq, :fact_id, :kind, :attempt, :replayed, :outcome, :status, :sent_at, :took_ms
+  FROM webhook WHERE id = :webhook_id
+RETURNING id;
+
+-- name: trim_deliveries!
+DELETE FROM webhook_delivery
+ WHERE webhook_id = :webhook_id
+   AND id <= (SELECT id FROM webhook_delivery WHERE webhook_id = :webhook_id ORDER BY id DESC OFFSET :kept LIMIT 1);
+
+-- name: deliveries
+SELECT id, fact_id, kind, attempt, replayed, outcome, status, sent_at, took_ms
+  FROM webhook_delivery
+ WHERE webhook_id = :webhook_id AND (:failed::boolean IS NULL OR (outcome <> 'delivered') = :failed)
+ ORDER BY id DESC LIMIT :rows_max;
+
+-- name: take_deliverer$
+SELECT pg_try_advisory_lock(:key);
+
 -- file: src/ringroad/ship/queries.sql
 -- Reading ----------------------------------------------------------------------------------------
 -- name: release_row^
