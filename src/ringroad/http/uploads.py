@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 from anyio import to_thread
 from litestar.exceptions import HTTPException
@@ -16,7 +15,7 @@ from litestar.params import Parameter
 
 from ringroad.http.context import Context
 from ringroad.http.routes import Req
-from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.errors import InvalidInput, Unavailable
 
 UploadName = Annotated[
     str, Parameter(pattern=r"^[A-Za-z0-9_.+\-]{1,150}$", description="What the file is called in messages")
@@ -31,9 +30,10 @@ async def spooled(ctx: Context, request: Req, *, bytes_max: int) -> AsyncIterato
     Raises:
         InvalidInput: the body is empty.
         HTTPException: 413, the body is larger than allowed.
+        Unavailable: the disk is full or read-only.
     """
-    handle, name = await to_thread.run_sync(lambda: tempfile.mkstemp(dir=ctx.scratch))
-    path, total, waiting = Path(name), 0, bytearray()
+    file = await to_thread.run_sync(partial(_opened, ctx))
+    path, total, waiting = Path(file.name), 0, bytearray()
     try:
         async for chunk in request.stream():
             total += len(chunk)
@@ -41,12 +41,38 @@ async def spooled(ctx: Context, request: Req, *, bytes_max: int) -> AsyncIterato
                 raise HTTPException(status_code=413, detail=f"the body is larger than {bytes_max} bytes")
             waiting += chunk
             if len(waiting) >= FLUSH_BYTES:
-                await to_thread.run_sync(os.write, handle, bytes(waiting))
+                await to_thread.run_sync(_write, file, bytes(waiting))
                 waiting.clear()
-        await to_thread.run_sync(os.write, handle, bytes(waiting))
+        await to_thread.run_sync(_write, file, bytes(waiting))
         if total == 0:
             raise InvalidInput("the body is empty", hint="send the file as the request's body")
         yield path
     finally:
-        os.close(handle)
+        file.close()
         await to_thread.run_sync(partial(path.unlink, missing_ok=True))
+
+
+def _opened(ctx: Context) -> IO[bytes]:
+    try:
+        return tempfile.NamedTemporaryFile(dir=ctx.scratch, buffering=0, delete=False)
+    except OSError as error:
+        raise _cannot_write(error) from error
+
+
+def _write(file: IO[bytes], content: bytes) -> None:
+    """Write all of it: a disk that is nearly full takes a part, says how much, and fails at the next write only."""
+    view = memoryview(content)
+    try:
+        while view:
+            view = view[file.write(view) :]
+    except OSError as error:
+        raise _cannot_write(error) from error
+
+
+def _cannot_write(error: OSError) -> Unavailable:
+    return Unavailable(
+        f"the upload cannot be stored: {error.strerror}",
+        hint="free some space on the server's disk",
+        code="cannot_write",
+        detail=str(error),
+    )
