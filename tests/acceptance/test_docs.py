@@ -51,6 +51,7 @@ SESSIONS = [
     "docs/howto/events.md",
     "docs/howto/webhooks.md",
     "docs/howto/console.md",
+    "docs/howto/connect-a-hawkbit-client.md",
     "docs/howto/run-the-engines.md",
 ]
 PASSWORD = "correct horse battery staple"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,16 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
 from ringroad.http.device.app import GatewayConfig, Gateways
+from ringroad.http.device.enrolment import Enrolment
 from ringroad.http.device.native import ApplyManifest
 from ringroad.http.device.overload import LoadPolicy, Pressure
 from ringroad.http.device.steering import PollPolicy
 from ringroad.http.serving import UVICORN
-from ringroad.kernel.clock import Clock, SystemClock
+from ringroad.kernel.clock import Clock, SystemClock, SystemIds, new_secret
 from ringroad.storage.db import Connection, connect
+from ringroad.storage.pki import ensure_pki
+from ringroad.storage.pki_clients import ClientTrust, client_authorities, issue_client
+from ringroad.storage.settings import Network
 
 VIN = "WRRDEM00000000001"
 TOKEN = "token-of-vehicle-1"
@@ -107,8 +113,18 @@ def serving(
     reports_per_min_max: int = 1_000,
     load: LoadPolicy = UNHURRIED,
     silence_s_max: float = 3_600.0,  # some tests turn minutes by hand
+    pki: Path | None = None,
+    client_ca: Path | None = None,
+    proxies: tuple[Network, ...] = (),
 ) -> Iterator[str]:
-    """Run the gateways until the block ends; yield their origin."""
+    """Run the gateways until the block ends; yield their origin. With a folder for `pki`: over TLS."""
+    tls: dict[str, Any] = {}
+    if pki is not None:
+        own = ensure_pki(pki, names=("127.0.0.1",), now=SystemClock().now())
+        tls = {
+            "ssl_certfile": own.server_certificate, "ssl_keyfile": own.server_key,
+            "ssl_ca_certs": str(client_authorities(pki, client_ca)), "ssl_cert_reqs": ssl.CERT_OPTIONAL,
+        }  # fmt: skip
     pool: ConnectionPool[Connection] = ConnectionPool(
         url, min_size=1, max_size=4, kwargs={"autocommit": True, "row_factory": dict_row}, open=True
     )
@@ -117,6 +133,7 @@ def serving(
             polls=PollPolicy(poll_s=poll_s, poll_busy_s=1),
             reports_per_min_max=reports_per_min_max,
             silence_s_max=silence_s_max,
+            proxies=proxies,
         ),
         blobs=blobs,
         clock=clock or SystemClock(),
@@ -124,15 +141,23 @@ def serving(
         borrow=pool.connection,
         apply_manifest=apply_manifest,
         pressure=Pressure(load),
+        trust=ClientTrust(pki, client_ca) if pki else None,
+        enrol=lambda made: Enrolment(
+            made,
+            pool.connection,
+            ids=SystemIds(),
+            secret=new_secret,
+            issue=partial(issue_client, pki or Path()),
+        ),
     )
-    server = uvicorn.Server(uvicorn.Config(gateways, port=0, lifespan="off", **UVICORN))
+    server = uvicorn.Server(uvicorn.Config(gateways, port=0, lifespan="off", **tls, **UVICORN))
     ready = threading.Event()
     thread = threading.Thread(target=lambda: uvloop.run(_run(gateways, server, ready)), daemon=True)
     thread.start()
     assert ready.wait(60), "the gateway did not start"
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
     finally:
         server.should_exit = True
         thread.join(60)

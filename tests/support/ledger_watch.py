@@ -36,7 +36,17 @@ STATE: dict[str, tuple[str, ...]] = {
     "programme": ("digest",),
     "release": ("state", "document"),
     "software_package": ("*",),
-    "vehicle": ("release_id", "blocked_reason", "auto_confirm", "schedule", "tags"),
+    "vehicle": (
+        "release_id",
+        "blocked_reason",
+        "auto_confirm",
+        "schedule",
+        "tags",
+        "token_sha256",
+        "certificates",
+        "enrolment_sha256",
+    ),
+    "gateway_token": ("*",),
     "vehicle_list": ("generation",),
     "webhook": ("url", "types", "state", "salt"),
 }

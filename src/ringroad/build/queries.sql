@@ -138,6 +138,15 @@ INSERT INTO vehicle (vin, programme_id, variant, region, tags, gateway, token_sh
 VALUES (:vin, :programme_id, :variant, :region, :tags, :gateway, :token_sha256, :primary_serial, :release_id, :now)
 ON CONFLICT (vin) DO NOTHING;
 
+-- name: invite_vehicle!
+UPDATE vehicle SET enrolment_sha256 = :enrolment_sha256, enrolment_until = :until, generation = generation + 1
+ WHERE vin = :vin;
+
+-- name: shut_out_vehicle!
+UPDATE vehicle SET token_sha256 = :token_sha256, certificates = '{}', certificates_after = :now,
+       enrolment_sha256 = NULL, enrolment_until = NULL, generation = generation + 1
+ WHERE vin = :vin;
+
 -- name: insert_ecu!
 INSERT INTO ecu (vin, serial, name, hardware_id, public_key, key_id, is_primary, added_at)
 VALUES (:vin, :serial, :name, :hardware_id, :public_key, :key_id, :is_primary, :now);

@@ -10,6 +10,7 @@ import msgspec
 
 from ringroad.cli.client import Client
 from ringroad.cli.drive import drive
+from ringroad.cli.fleet_enrol import gateway_token, invite, register, shut_out
 from ringroad.cli.fleet_hours import consent, hours
 from ringroad.cli.fleet_lists import lists, query_vehicles, tag_vehicles
 from ringroad.cli.groups import ClientGroup, example, limited, show_page, with_client
@@ -25,7 +26,9 @@ def group() -> None:
     """Vehicles in the field, and why one is not updating."""
 
 
-for each in (drive, query_vehicles, tag_vehicles, lists, hours, consent):
+for each in (
+    drive, query_vehicles, tag_vehicles, lists, hours, consent, register, invite, shut_out, gateway_token,
+):  # fmt: skip
     group.add_command(each)
 
 

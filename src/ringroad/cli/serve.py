@@ -11,7 +11,9 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
@@ -29,6 +31,7 @@ from ringroad.storage.db import connect
 from ringroad.storage.endpoints import embedded_broker
 from ringroad.storage.nats_auth import keep_serving_logins, lookup_in
 from ringroad.storage.pki import ensure_pki
+from ringroad.storage.pki_clients import client_authorities
 from ringroad.storage.settings import Settings
 
 log = structlog.get_logger()
@@ -72,6 +75,10 @@ async def _serve(
             lifespan="off",  # the application starts once, for both ports
             ssl_certfile=pki.server_certificate,
             ssl_keyfile=pki.server_key,
+            ssl_ca_certs=str(
+                client_authorities(settings.pki, Path(settings.client_ca) if settings.client_ca else None)
+            ),
+            ssl_cert_reqs=ssl.CERT_OPTIONAL,  # a device may show a certificate; whoever has a token shows none
             **common,
         )
     )

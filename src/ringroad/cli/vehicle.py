@@ -25,6 +25,7 @@ from ringroad.vehicle.states import CampaignState, EcuMoved, Entry, Moved, Noted
 
 if TYPE_CHECKING:
     from ringroad.cli.shell import Shell
+from ringroad.cli.vehicle_enrol import enrol
 
 CRASH_VARIABLE = "RINGROAD_CRASH_AFTER_RECORD"
 
@@ -36,6 +37,9 @@ _DATA = click.option(
 @click.group("vehicle")
 def group() -> None:
     """One vehicle: run it, look at it, agree to an update."""
+
+
+group.add_command(enrol)
 
 
 @group.command("run")

@@ -33,6 +33,7 @@ from ringroad.http import (
     campaigns,
     cloudevents,
     design,
+    enrolments,
     errors,
     fleet,
     fleet_operators,
@@ -52,6 +53,7 @@ from ringroad.http.console import pages
 from ringroad.http.console.failure import for_people
 from ringroad.http.context import Context, make_context
 from ringroad.http.device.app import GatewayConfig, Gateways
+from ringroad.http.device.enrolment import ENROL, Enrolment
 from ringroad.http.device.steering import PollPolicy
 from ringroad.http.middleware import COOKIE, Authenticate, Envelope
 from ringroad.http.routes import commands
@@ -60,11 +62,12 @@ from ringroad.kernel.errors import RingroadError
 from ringroad.kernel.limits import REQUEST_BYTES_MAX
 from ringroad.loop.manifests import accept_manifest
 from ringroad.storage.db import connect
+from ringroad.storage.pki_clients import ClientTrust, issue_client
 from ringroad.storage.settings import Settings
 
 STATIC = Path(__file__).with_name("static")
 _DDI = re.compile(r"/[A-Za-z0-9_-]{1,64}/controller/v1/")
-_NATIVE = "/uptane/v1/"
+_NATIVE = ("/uptane/v1/", ENROL)
 
 
 def create_app(
@@ -140,7 +143,7 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
         route_handlers=[
             signal.router,
             telemetry.router, design.router, build.router, build_packages.router, plant.router, line.router, twin.router, ship.router, campaigns.router, returns.router, fleet.router, fleet_operators.router, adapt.router,
-            ledger.router, cloudevents.router, webhooks.router, accounts.router,
+            ledger.router, cloudevents.router, webhooks.router, accounts.router, enrolments.router,
         ],
     )  # fmt: skip
     static = create_static_files_router(
@@ -188,6 +191,7 @@ def _make_gateways(ctx: Context) -> Gateways:
         reports_per_min_max=settings.reports_per_min_max,
         proxies=settings.proxies,
     )  # fmt: skip
+    clients = Path(ctx.settings.client_ca) if ctx.settings.client_ca else None
     return Gateways(
         config,
         blobs=ctx.blobs,
@@ -196,6 +200,14 @@ def _make_gateways(ctx: Context) -> Gateways:
         borrow=ctx.connection,
         apply_manifest=partial(accept_manifest, ctx.ids),
         pressure=ctx.pressure,
+        trust=ClientTrust(ctx.settings.pki, clients),
+        enrol=lambda gateways: Enrolment(
+            gateways,
+            ctx.connection,
+            ids=ctx.ids,
+            secret=ctx.secret,
+            issue=partial(issue_client, ctx.settings.pki),
+        ),
     )
 
 

@@ -182,6 +182,12 @@ def came_over_tls(scheme: str, peer: str, forwarded: Sequence[str], proxies: Seq
     return ",".join(forwarded).partition(",")[0].strip().lower() == "https"
 
 
+def is_within(peer: str, networks: Sequence[Network]) -> bool:
+    """Tell whether an address lies in one of these networks; what is no address does not."""
+    address = _address(peer)
+    return address is not None and _within(address, networks)
+
+
 def _address(word: str) -> IPv4Address | IPv6Address | None:
     """Read an address, with a port or without; a mapped one is the IPv4 address that it is."""
     match = re.fullmatch(r"\[(.+)\](?::\d+)?|([^:]+):\d+|(.+)", word)

@@ -27,6 +27,7 @@ from ringroad.http.wire_limits import BoundedProtocol
 
 EXPRESS_BYTES_MAX: Final = 60_000  # bytes of a body; uvicorn stops reading for ASGI at 65,536
 EXTENSION: Final = "ringroad.express"  # of an ASGI scope
+CERTIFICATE: Final = "ringroad.certificate"  # of the client, DER, in the scope of an ASGI request
 LINES_KEPT: Final = (
     256  # sets of header lines that stay rendered; a dozen, and one per thing to do and interval told
 )
@@ -52,6 +53,7 @@ class Call(Request):
         self.headers = protocol.headers
         self.scheme = protocol.scheme or "http"
         self.peer = protocol.client[0] if protocol.client else ""
+        self.certificate = protocol.certificate
         self.body = bytearray()
         self.keep_alive = self.more_body = True
         self.disconnected = self.response_complete = False
@@ -69,6 +71,7 @@ class ExpressProtocol(BoundedProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.certificate: bytes | None = None  # DER
         self._paths: tuple[bytes, ...] = getattr(self.app, "express_paths", ())
         self._call: Call | None = None  # the one whose body is on its way
         self._body_timer: asyncio.TimerHandle | None = None
@@ -76,10 +79,22 @@ class ExpressProtocol(BoundedProtocol):
         self._answered_s = 0.0  # on the loop's clock
 
     def on_message_begin(self) -> None:
-        """Say in the scope that there is an express way, for `/health`: what wraps the application hides it."""
+        """Say in the scope that there is an express way, for `/health`: what wraps the application hides it.
+
+        And which certificate the client showed.
+        """
         super().on_message_begin()
         if self._paths:
             self.scope["extensions"] = {EXTENSION: {}}
+        if self.certificate is not None:
+            cast("Any", self.scope)[CERTIFICATE] = self.certificate
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Remember which certificate the client showed; TLS made sure that it has the key."""
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self.certificate = tls.getpeercert(binary_form=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""

@@ -326,3 +326,20 @@ SELECT count(*) FROM account WHERE role IN ('approver', 'admin') AND disabled_at
 SELECT id, programme_id, schedule_id, generation, released, reason, better_permille, replications, vehicles, moved,
        checked_us, worked_us, document, checked_at
   FROM line_check WHERE programme_id = :programme_id ORDER BY checked_at DESC, id DESC LIMIT :rows_max;
+
+-- Gateway tokens ---------------------------------------------------------------------------------
+-- name: gateway_tokens
+SELECT id, name, created_by, created_at, revoked_at FROM gateway_token ORDER BY created_at DESC, id LIMIT 1000;
+
+-- name: lock_gateway_tokens!
+LOCK TABLE gateway_token IN SHARE ROW EXCLUSIVE MODE;
+
+-- name: count_gateway_tokens$
+SELECT count(*) FROM gateway_token WHERE revoked_at IS NULL;
+
+-- name: insert_gateway_token!
+INSERT INTO gateway_token (id, name, token_sha256, created_by, created_at)
+VALUES (:id, :name, :token_sha256, :actor, :now);
+
+-- name: revoke_gateway_token!
+UPDATE gateway_token SET revoked_at = :now, revoked_by = :actor WHERE id = :id AND revoked_at IS NULL;

@@ -99,6 +99,10 @@ class FactKind(StrEnum):
     VEHICLE_DECLINED = "vehicle.declined"
     VEHICLE_STANDING_CONSENT = "vehicle.standing_consent"
     VEHICLE_STATED = "vehicle.stated"
+    VEHICLE_REGISTERED = "vehicle.registered"
+    VEHICLE_INVITED = "vehicle.invited"
+    VEHICLE_ENROLLED = "vehicle.enrolled"
+    VEHICLE_SHUT_OUT = "vehicle.shut_out"
     VEHICLES_OFFERED = "vehicles.offered"
     VEHICLES_ACTIVE = "vehicles.active"
     VEHICLES_WITHHELD = "vehicles.withheld"
@@ -114,6 +118,8 @@ class FactKind(StrEnum):
     OUTCOME_MEASURED = "outcome.measured"
     ACCOUNT_CREATED = "account.created"
     ACCOUNT_CHANGED = "account.changed"
+    GATEWAY_TOKEN_CREATED = "gateway_token.created"  # noqa: S105 - a kind of fact
+    GATEWAY_TOKEN_REVOKED = "gateway_token.revoked"  # noqa: S105 - a kind of fact
     ACCOUNT_PASSWORD_SET = "account.password_set"  # noqa: S105 - a kind of fact
     WEBHOOK_CREATED = "webhook.created"
     WEBHOOK_CHANGED = "webhook.changed"
@@ -174,6 +180,10 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.VEHICLE_DECLINED: Stage.SHIP,
         FactKind.VEHICLE_STANDING_CONSENT: Stage.SHIP,
         FactKind.VEHICLE_STATED: Stage.SHIP,
+        FactKind.VEHICLE_REGISTERED: Stage.BUILD,
+        FactKind.VEHICLE_INVITED: None,
+        FactKind.VEHICLE_ENROLLED: None,
+        FactKind.VEHICLE_SHUT_OUT: None,
         FactKind.VEHICLES_OFFERED: Stage.SHIP,
         FactKind.VEHICLES_ACTIVE: Stage.SHIP,
         FactKind.VEHICLES_WITHHELD: Stage.SHIP,
@@ -187,6 +197,8 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.LIST_CHANGED: Stage.SHIP,
         FactKind.LIST_REMOVED: Stage.SHIP,
         FactKind.OUTCOME_MEASURED: Stage.ADAPT,
+        FactKind.GATEWAY_TOKEN_CREATED: None,
+        FactKind.GATEWAY_TOKEN_REVOKED: None,
         FactKind.ACCOUNT_CREATED: None,
         FactKind.ACCOUNT_CHANGED: None,
         FactKind.ACCOUNT_PASSWORD_SET: None,

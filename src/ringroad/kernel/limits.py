@@ -14,3 +14,4 @@ ACTION_ID_MAX: Final = 2**31 - 1  # SWUpdate parses DDI action ids as a C int
 PAGE_ROWS_MAX: Final = 1_000  # rows per page of any list
 TELEMETRY_BATCH_MAX: Final = 1_000  # samples per message
 VIN_CHARS: Final = 17  # ISO 3779
+REGISTRATIONS_MAX: Final = 500  # vehicles per request; one transaction of a second

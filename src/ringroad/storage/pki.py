@@ -65,7 +65,7 @@ def ensure_pki(folder: Path, *, names: Sequence[str], now: datetime) -> Pki:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not pki.ca_certificate.exists():
             _make_ca(folder, now)
-        ca, ca_key = _read(pki.ca_certificate), _read_key(folder / "ca.key")
+        ca, ca_key = read_certificate(pki.ca_certificate), read_key(folder / "ca.key")
         if not _still_good(pki, names, now):
             _make_server(pki, ca, ca_key, names, now)
     except OSError as error:
@@ -79,7 +79,7 @@ def _make_ca(folder: Path, now: datetime) -> None:
     certificate = (
         _builder(name, name, key.public_key(), now, days=CA_D)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(usage(signs_certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
@@ -96,7 +96,7 @@ def _make_server(
         _builder(subject, ca.subject, key.public_key(), now, days=SERVER_D)
         .add_extension(x509.SubjectAlternativeName(_alternative(names)), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
@@ -113,7 +113,7 @@ def _make_server(
 def _still_good(pki: Pki, names: Sequence[str], now: datetime) -> bool:
     if not (pki.server_certificate.exists() and pki.server_key.exists()):
         return False
-    certificate = _read(pki.server_certificate)
+    certificate = read_certificate(pki.server_certificate)
     if certificate.not_valid_after_utc - now < timedelta(days=RENEW_D):
         return False
     found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -134,7 +134,8 @@ def _builder(
     )
 
 
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+def usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    """Return what a key may be used for: to sign certificates, or to speak TLS."""
     return x509.KeyUsage(
         digital_signature=not signs_certificates,
         key_cert_sign=signs_certificates,
@@ -158,14 +159,16 @@ def _alternative(names: Sequence[str]) -> list[x509.GeneralName]:
     return result
 
 
-def _read(path: Path) -> x509.Certificate:
+def read_certificate(path: Path) -> x509.Certificate:
+    """Read a certificate. Raises: Corrupt."""
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except ValueError as error:
         raise Corrupt(f"{path} is not a certificate", hint="restore it from a backup") from error
 
 
-def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
+def read_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """Read a private key. Raises: Corrupt."""
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError, FileNotFoundError) as error:

@@ -74,6 +74,10 @@ CREATE TABLE public.vehicle (
     changed_seq bigint DEFAULT nextval('public.gateway_change'::regclass) NOT NULL,
     auto_confirm jsonb,
     schedule jsonb,
+    certificates bytea[] DEFAULT '{}'::bytea[] NOT NULL,
+    certificates_after timestamp with time zone,
+    enrolment_sha256 bytea,
+    enrolment_until timestamp with time zone,
     CONSTRAINT vehicle_gateway_check CHECK ((gateway = ANY (ARRAY['native'::text, 'ddi'::text]))),
     CONSTRAINT vehicle_vin_check CHECK ((length(vin) = 17))
 );
@@ -345,6 +349,15 @@ ALTER TABLE public.gate_tick ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE public.gateway_token (
+    id text NOT NULL,
+    name text NOT NULL,
+    token_sha256 bytea NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    revoked_by text,
+    revoked_at timestamp with time zone
+);
 CREATE TABLE public.lap (
     id text NOT NULL,
     title text NOT NULL,
@@ -609,6 +622,10 @@ ALTER TABLE ONLY public.gate_reading
     ADD CONSTRAINT gate_reading_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.gate_tick
     ADD CONSTRAINT gate_tick_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.gateway_token
+    ADD CONSTRAINT gateway_token_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.gateway_token
+    ADD CONSTRAINT gateway_token_token_sha256_key UNIQUE (token_sha256);
 ALTER TABLE ONLY public.lap
     ADD CONSTRAINT lap_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.line_baseline
@@ -688,6 +705,8 @@ CREATE TRIGGER assignment_notes BEFORE INSERT OR UPDATE ON public.assignment FOR
 CREATE TRIGGER assignment_wakes AFTER INSERT OR UPDATE ON public.assignment FOR EACH STATEMENT EXECUTE FUNCTION public.wake_gateways();
 CREATE TRIGGER fact_append_only BEFORE DELETE OR UPDATE ON public.fact FOR EACH ROW EXECUTE FUNCTION public.fact_is_append_only();
 CREATE TRIGGER fact_no_truncate BEFORE TRUNCATE ON public.fact FOR EACH STATEMENT EXECUTE FUNCTION public.fact_is_append_only();
+CREATE TRIGGER gateway_token_notes BEFORE INSERT OR UPDATE ON public.gateway_token FOR EACH STATEMENT EXECUTE FUNCTION public.note_gateway_change();
+CREATE TRIGGER gateway_token_wakes AFTER INSERT OR UPDATE ON public.gateway_token FOR EACH STATEMENT EXECUTE FUNCTION public.wake_gateways();
 CREATE TRIGGER vehicle_changed BEFORE UPDATE ON public.vehicle FOR EACH ROW EXECUTE FUNCTION public.draw_gateway_change();
 CREATE TRIGGER vehicle_notes BEFORE INSERT OR UPDATE ON public.vehicle FOR EACH STATEMENT EXECUTE FUNCTION public.note_gateway_change();
 CREATE TRIGGER vehicle_wakes AFTER INSERT OR UPDATE ON public.vehicle FOR EACH STATEMENT EXECUTE FUNCTION public.wake_gateways();

@@ -80,6 +80,11 @@ class Settings:
         " X-Forwarded-For is the one that failed logins slow down; X-Forwarded-Proto says whether it came over HTTPS."
         " Empty: nobody is believed.",
     )
+    client_ca: str = _setting(
+        "",
+        "File with certificates, PEM, of authorities of your own whose client certificates devices may show; each names"
+        " its vehicle by its VIN as common name. Certificates of Ringroad's own authority are always known.",
+    )
     keys_offline: Path = _setting(  # noqa: RUF009 - immutable
         Path("keys-offline"), "Folder with the offline signing keys; only the command line opens it."
     )

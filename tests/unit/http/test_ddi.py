@@ -246,6 +246,9 @@ def model() -> ReadModel:
                 "auto_confirm": False,
                 "schedule": None,
                 "honours_skip": False,
+                "certificates": [],
+                "certificates_after": None,
+                "enrolment_sha256": None,
             }
         ]
     )

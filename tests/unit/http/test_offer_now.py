@@ -23,6 +23,7 @@ def model(
     made = ReadModel()
     vehicle = {"vin": "V", "gateway": "ddi", "token_sha256": b"", "config_wanted": False, "changed_seq": 1}
     vehicle |= {"auto_confirm": False, "honours_skip": False, "schedule": schedule}
+    vehicle |= {"certificates": [], "certificates_after": None, "enrolment_sha256": None}
     made.fold_devices([vehicle | {"time_zone": time_zone}])
     made.fold_terms([{"id": "c", "window": window, "install_s": 3600, "urgency": "forced", "consent": False}])
     made.fold_assignments([{
@@ -95,6 +96,7 @@ def test_hours_of_a_fleet_that_change_hold_at_once() -> None:
     vehicle = {
         "vin": "V", "gateway": "ddi", "token_sha256": b"", "config_wanted": False, "changed_seq": 3,
         "auto_confirm": False, "honours_skip": False, "time_zone": None,
+        "certificates": [], "certificates_after": None, "enrolment_sha256": None,
     }  # fmt: skip
     made.fold_devices([vehicle | {"schedule": {"hours": [], "quiet": ["20:00-23:00"], "time_zone": "UTC"}}])
     assert told(made, NOON) is not None

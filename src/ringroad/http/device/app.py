@@ -15,8 +15,11 @@ from dataclasses import dataclass
 import psycopg
 import structlog
 
+from ringroad.http.auth import is_within
 from ringroad.http.device import native
-from ringroad.http.device.ddi_gateway import DdiGateway
+from ringroad.http.device.ddi_gateway import DDI_SCHEME, DdiGateway
+from ringroad.http.device.enrolment import ENROL, Enrolment
+from ringroad.http.device.identity import HANDED_ON, admits, handed_on, is_gateway_token, token_of
 from ringroad.http.device.images import Blobs
 from ringroad.http.device.overload import LoadPolicy, Pressure, Shed, overload
 from ringroad.http.device.read_model import Device, Offer, ReadModel
@@ -35,15 +38,18 @@ from ringroad.http.device.wire import (
     refusal,
     send_answer,
 )
+from ringroad.http.express import CERTIFICATE
 from ringroad.kernel.clock import Clock, system_fraction
 from ringroad.kernel.errors import NotFound, RingroadError, Unavailable
 from ringroad.storage.db import Connection
+from ringroad.storage.pki_clients import ClientCertificate, ClientTrust
 from ringroad.storage.settings import Network
 
 log = structlog.get_logger()
 
 NATIVE = "/uptane/v1/"
 RETRY_S = 5  # seconds until a device that could not be answered asks again, at least
+GATEWAY_SCHEME = b"GatewayToken "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +62,7 @@ class GatewayConfig:
         20.0  # seconds without a word from the database; one change of a million vehicles takes ten
     )
     public_url: str = ""  # origin in links; empty: the Host the device used
-    proxies: tuple[Network, ...] = ()  # whose word is taken on whether a device came over TLS
+    proxies: tuple[Network, ...] = ()  # whose word is taken on TLS, and on a device's certificate
 
 
 class Gateways:
@@ -75,6 +81,8 @@ class Gateways:
         apply_manifest: native.ApplyManifest | None = None,
         pressure: Pressure | None = None,
         fraction: Callable[[], float] = system_fraction,
+        trust: ClientTrust | None = None,
+        enrol: Callable[[Gateways], Enrolment] | None = None,
     ) -> None:
         self.config = config
         self.blobs = blobs
@@ -89,6 +97,8 @@ class Gateways:
         self._open_connection = open_connection
         self._native = native.NativeGateway(self, borrow, apply_manifest)
         self._ddi = DdiGateway(self, borrow)
+        self._trust = trust
+        self._enrolment = enrol(self) if enrol is not None else None
         self._minute = 0  # one object for all devices that report in it
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -129,11 +139,16 @@ class Gateways:
         path: str = scope["path"]
         peer = scope["client"][0] if scope.get("client") else ""
         request = Request(
-            method=scope["method"], path=path, headers=scope["headers"], scheme=scope["scheme"], peer=peer
-        )
+            method=scope["method"], path=path, headers=scope["headers"], scheme=scope["scheme"], peer=peer,
+            certificate=scope.get(CERTIFICATE),
+        )  # fmt: skip
         try:
             if path.startswith(NATIVE):
                 answer = await self._native.answer(request, scope, receive, send)
+            elif path.startswith(ENROL):
+                if self._enrolment is None:
+                    raise NotFound("nobody enrols here")
+                answer = await self._enrolment.answer(request, receive)
             else:
                 answer = await self._ddi.answer(request, scope, receive, send)
         except RingroadError as error:
@@ -185,15 +200,41 @@ class Gateways:
             return problem(
                 503, "starting", "the gateway is reading its vehicles", self._come_back(), hint="come back"
             )
-        value = header(request.headers, b"authorization") or b""
         device = self.model.devices.get(vin)
-        token = value[len(scheme) :] if value[: len(scheme)].lower() == scheme.lower() else b""
-        if device is None or not token or len(token) > 512 or not device.knows(token):
-            return problem(
-                401, "unauthorized", "unknown device or wrong token",
-                (b"www-authenticate", scheme.strip()), hint=f"Authorization: {scheme.decode()}<device token>",
-            )  # fmt: skip
-        return device
+        value = header(request.headers, b"authorization")
+        if device is not None and (
+            self._is_its_certificate(request, vin, device)
+            if value is None
+            else self._is_its_token(value, device, scheme=scheme)
+        ):
+            return device
+        return problem(
+            401, "unauthorized", "unknown device or wrong token",
+            (b"www-authenticate", scheme.strip()), hint=f"Authorization: {scheme.decode()}<device token>",
+        )  # fmt: skip
+
+    def _is_its_token(self, value: bytes, device: Device, *, scheme: bytes) -> bool:
+        token = token_of(value, scheme)
+        if token is not None:
+            return device.knows(token)
+        # The tenant's: for DDI only, and for devices that are on record.
+        token = token_of(value, GATEWAY_SCHEME) if scheme == DDI_SCHEME and device.ddi else None
+        return token is not None and is_gateway_token(token, self.model.gateway_tokens)
+
+    def _is_its_certificate(self, request: Request, vin: str, device: Device) -> bool:
+        certificate = self.certificate_of(request)
+        return certificate is not None and admits(device, vin, certificate, now=self.clock.now())
+
+    def certificate_of(self, request: Request) -> ClientCertificate | None:
+        """Return the certificate that a client shows, to us or to a proxy of ours; None: none that we trust."""
+        if self._trust is None:
+            return None
+        der = request.certificate
+        if self.config.proxies and is_within(request.peer, self.config.proxies):
+            der = handed_on(
+                header(request.headers, HANDED_ON) or b""
+            )  # its own is the proxy's, not a device's
+        return self._trust.read(der) if der else None
 
     def limit(self, device: Device) -> Answer | None:
         """Count a message with reports; return what a device is answered that sends too many."""

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ringroad.http.device.app import Gateways
 
 TENANT: Final = "DEFAULT"
+DDI_SCHEME: Final = b"TargetToken "
 BUNDLES_KEPT: Final = 1_000  # (release, variant) pairs whose artifacts stay known
 _ABOUT: Final = frozenset({"deploymentBase", "cancelAction", "confirmationBase"})
 _DONE: Final = Answer(200, b"")
@@ -107,7 +108,7 @@ class DdiGateway:
         return problem(404, "not_found", "no such DDI resource")
 
     def _device(self, request: Request, vin: str) -> Device | Answer:
-        device = self._gateways.authenticate(request, vin, scheme=b"TargetToken ")
+        device = self._gateways.authenticate(request, vin, scheme=DDI_SCHEME)
         if isinstance(device, Device) and not device.ddi:
             # Here a bare word closes an action; a native vehicle must show its ECUs' signed manifest.
             raise Forbidden("this vehicle speaks Uptane, not DDI", hint="/uptane/v1", code="wrong_gateway")

@@ -1,6 +1,7 @@
 -- name: devices
 SELECT vin, gateway, token_sha256, attributes - 'time_zone' = '{}'::jsonb AS config_wanted,
        attributes ->> 'time_zone' AS time_zone, auto_confirm IS NOT NULL AS auto_confirm,
+       certificates, certificates_after, enrolment_sha256,
        coalesce(attributes ->> 'honours_skip', '') = 'true' AS honours_skip, schedule, changed_seq
   FROM vehicle WHERE changed_seq > :after_seq;
 
@@ -71,3 +72,22 @@ SELECT asked.repository, asked.vin, asked.role, asked.version, found.bytes
           AND m.version <= coalesce(nullif(asked.version, 0), 2147483647)
         ORDER BY m.version DESC LIMIT 1) AS found
  WHERE asked.version IN (0, found.version);
+
+-- name: gateway_tokens
+SELECT token_sha256 FROM gateway_token WHERE revoked_at IS NULL;
+
+-- name: enrol_certificate!
+-- What the vehicle had before ends: somebody let it enrol again.
+UPDATE vehicle SET certificates = :certificates::bytea[], enrolment_sha256 = NULL, enrolment_until = NULL,
+       generation = generation + 1
+ WHERE vin = :vin AND enrolment_sha256 = :enrolment_sha256 AND :now < enrolment_until;
+
+-- name: renew_certificate!
+-- The one that it showed stays good until the next renewal: an answer may be lost on its way.
+UPDATE vehicle SET certificates = :certificates::bytea[], generation = generation + 1
+ WHERE vin = :vin AND :shown = ANY (certificates);
+
+-- name: enrol_token!
+UPDATE vehicle SET token_sha256 = :token_sha256, enrolment_sha256 = NULL, enrolment_until = NULL,
+       generation = generation + 1
+ WHERE vin = :vin AND enrolment_sha256 = :enrolment_sha256 AND :now < enrolment_until;

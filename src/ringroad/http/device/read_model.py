@@ -65,14 +65,18 @@ class Device:
     """One vehicle as the gateways see it. Mutable and slotted: a million of these must fit."""
 
     __slots__ = (
-        "auto_confirm", "closed_action_id", "config_wanted", "ddi", "honours_skip", "installed_action", "minute",
-        "offer", "reports", "schedule", "stored_need", "token_sha256", "zone",
+        "auto_confirm", "certificates", "certificates_after", "closed_action_id", "config_wanted", "ddi",
+        "enrolment_sha256", "honours_skip", "installed_action", "minute", "offer", "reports", "schedule",
+        "stored_need", "token_sha256", "zone",
     )  # fmt: skip
 
     def __init__(
         self, token_sha256: bytes, *, ddi: bool, config_wanted: bool, zone: tzinfo | None = None
     ) -> None:
         self.token_sha256 = token_sha256
+        self.certificates: tuple[bytes, ...] = ()  # sha256 of those of our authority that are good
+        self.certificates_after: datetime | None = None  # those of other authorities must be newer
+        self.enrolment_sha256: bytes | None = None  # of the one-time token that it may use
         self.zone = zone  # None: not known, the campaign's counts
         self.ddi = ddi
         self.config_wanted = config_wanted
@@ -133,6 +137,7 @@ class ReadModel:
         self.fresh = False
         self.heard_s = 0.0  # on the monotonic clock: nothing that was told before is missing here
         self.seq = 0  # the highest change number seen
+        self.gateway_tokens: tuple[bytes, ...] = ()  # sha256 of the tenant's own
         self.terms: dict[str, Terms] = {}  # by campaign that runs
         self._own_times: dict[tuple[Window, int, tzinfo], tuple[bool, datetime]] = {}  # the same of schedules
         self._openings: dict[tuple[str, tzinfo], tuple[bool, datetime]] = {}  # may it be told, and until when
@@ -219,6 +224,7 @@ class ReadModel:
         self.seq = 0
         self.devices.clear()
         self.vehicles[:] = [0] * len(Need)
+        self.gateway_tokens = ()
         self.terms.clear()
         self._openings.clear()
         self._own_times.clear()
@@ -241,6 +247,10 @@ class ReadModel:
                 device.config_wanted = row["config_wanted"]
                 device.zone = find_zone(row["time_zone"] or "")
             device.schedule = _window(row["schedule"])
+            device.certificates = tuple(bytes(each) for each in row["certificates"])
+            device.certificates_after, device.enrolment_sha256 = row["certificates_after"], None
+            if row["enrolment_sha256"] is not None:
+                device.enrolment_sha256 = bytes(row["enrolment_sha256"])
             device.auto_confirm, device.honours_skip = row["auto_confirm"], row["honours_skip"]
             self.seq = max(self.seq, row["changed_seq"])
 

@@ -291,6 +291,7 @@ def _load(conn: Connection, model: ReadModel, *, after_seq: int) -> None:
     with conn.transaction():
         # One snapshot: whoever is offered something has its terms.
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        model.gateway_tokens = tuple(bytes(row["token_sha256"]) for row in SQL.gateway_tokens(conn))
         model.fold_terms(SQL.terms(conn, known=list(model.terms)))
         model.fold_devices(SQL.devices(conn, after_seq=after_seq))
         model.fold_assignments(SQL.assignments(conn, after_seq=after_seq))

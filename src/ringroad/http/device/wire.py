@@ -32,7 +32,7 @@ EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9000, 1, 1, tzinfo
 class Request:
     """One request of a device, with its body whole. Slotted and mutable: one is made for every poll."""
 
-    __slots__ = ("body", "headers", "method", "path", "peer", "scheme")
+    __slots__ = ("body", "certificate", "headers", "method", "path", "peer", "scheme")
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Request:
         scheme: str,
         peer: str = "",
         body: bytes | bytearray = b"",
+        certificate: bytes | None = None,
     ) -> None:
         self.method = method
         self.path = path
@@ -50,6 +51,7 @@ class Request:
         self.scheme = scheme
         self.peer = peer  # who opened the connection
         self.body = body
+        self.certificate = certificate  # of the client, DER, where TLS asked for it
 
 
 @dataclass(frozen=True, slots=True)

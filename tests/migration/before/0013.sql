@@ -21,7 +21,10 @@ INSERT INTO outcome (id, campaign_id, finding_id, lap_id, verdict, measure, meas
 VALUES (:id, :campaign_id, :finding_id, :lap_id, :verdict, :measure, :now)
 ON CONFLICT (campaign_id, finding_id) DO UPDATE
    SET verdict = EXCLUDED.verdict, measure = EXCLUDED.measure, measured_at = EXCLUDED.measured_at
- WHERE outcome.verdict = 'unknown';
+ WHERE outcome.verdict = 'unknown'
+    OR EXISTS (SELECT FROM assignment b  -- whose vehicles were told to return since
+                WHERE b.campaign_id = outcome.campaign_id AND b.kind = 'rollback'
+                  AND outcome.measured_at < b.released_at);
 
 -- name: close_finding!
 UPDATE finding SET state = 'closed', state_reason = :reason, closed_at = :now, generation = generation + 1
@@ -32,7 +35,10 @@ UPDATE change SET state = 'done', state_reason = :reason, generation = generatio
  WHERE finding_id = :finding_id AND state = 'approved' RETURNING id;
 
 -- name: outcome_of^
-SELECT * FROM outcome WHERE campaign_id = :campaign_id AND finding_id = :finding_id;
+SELECT o.id, o.verdict,
+       EXISTS (SELECT FROM assignment b WHERE b.campaign_id = o.campaign_id AND b.kind = 'rollback'
+                  AND o.measured_at < b.released_at) AS returned_since
+  FROM outcome o WHERE o.campaign_id = :campaign_id AND o.finding_id = :finding_id;
 
 -- name: outcomes
 SELECT * FROM outcome
@@ -49,7 +55,9 @@ SELECT c.id AS campaign_id, f.id AS finding_id,
   FROM campaign c
   JOIN finding f ON f.lap_id = c.lap_id OR c.lap_id IS NULL AND f.evidence ->> 'campaign_id' = c.id
   LEFT JOIN outcome o ON o.campaign_id = c.id AND o.finding_id = f.id
- WHERE (o.id IS NULL OR o.verdict = 'unknown')
+ WHERE (o.id IS NULL OR o.verdict = 'unknown'
+        OR EXISTS (SELECT FROM assignment b
+                    WHERE b.campaign_id = c.id AND b.kind = 'rollback' AND o.measured_at < b.released_at))
    AND (c.state = 'finished' AND f.state IN ('open', 'accepted')
         OR c.state IN ('halted', 'aborted')
            AND EXISTS (SELECT FROM assignment a WHERE a.campaign_id = c.id AND a.offered_at IS NOT NULL))
@@ -292,6 +300,29 @@ INSERT INTO line_check (id, programme_id, schedule_id, generation, released, rea
        vehicles, moved, checked_us, worked_us, document, checked_at)
 VALUES (:check_id, :programme_id, :schedule_id, :generation, :released, :reason, :better_permille, :replications,
        :vehicles, :moved, :checked_us, :worked_us, :document, :now);
+
+-- name: orders_by_id
+SELECT * FROM plant_order WHERE programme_id = :programme_id AND id = ANY(:order_ids::text[]);
+
+-- name: times_before
+SELECT event_id AS id, order_id, station, worked_ms, finished_at FROM station_time
+ WHERE programme_id = :programme_id AND (order_id = ANY(:order_ids::text[]) OR event_id = ANY(:event_ids::text[]));
+
+-- name: insert_time!
+INSERT INTO station_time (programme_id, event_id, order_id, station, worked_ms, finished_at, recorded_at)
+VALUES (:programme_id, :event_id, :order_id, :station, :worked_ms, :finished_at, :now);
+
+-- name: forget_times!
+DELETE FROM station_time
+ WHERE programme_id = :programme_id AND station = ANY(:stations::text[]) AND finished_at < :oldest;
+
+-- name: recent_times
+SELECT t.station, t.worked_ms, o.variant, o.options
+  FROM unnest(:stations::text[]) AS s (name)
+  CROSS JOIN LATERAL (SELECT * FROM station_time WHERE programme_id = :programme_id AND station = s.name
+                       ORDER BY finished_at DESC, event_id DESC LIMIT :rows_max) AS t
+  JOIN plant_order o ON o.id = t.order_id
+ ORDER BY t.finished_at, t.event_id;
 
 -- file: src/ringroad/build/repository/queries.sql
 -- name: lock_repository^
@@ -1593,6 +1624,14 @@ SELECT EXISTS (SELECT 1 FROM assignment
 
 -- name: mark_withdrawn!
 UPDATE assignment SET bundle = 'withdrawn' WHERE action_id = :action_id;
+
+-- name: kept_vehicles
+-- Who has the release of a stopped campaign, and was not told to return.
+SELECT a.vin, a.previous_release_id AS release_id FROM assignment a
+ WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.state = 'installed'
+   AND a.previous_release_id IS NOT NULL
+   AND NOT EXISTS (SELECT FROM assignment b
+                    WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback');
 
 -- name: insert_returns!
 INSERT INTO assignment (campaign_id, vin, wave, kind, release_id, previous_release_id, released_at)
