@@ -116,14 +116,16 @@ class Deliverer:
         return self._horizon.is_waiting
 
     def round(self, conn: Connection, *, wait_s: float) -> bool:
-        """Start what is due, wait for an answer, write down what came; return whether anything was done.
+        """Start what is due; when there is nothing to start, wait for an answer and write down what came.
 
         Args:
             conn: outside any transaction.
             wait_s: how long to wait for an answer when something is under way.
+
+        Returns:
+            Whether anything was done.
         """
-        started = self._start(conn)
-        return self.collect(conn, wait_s=0.001 if started else wait_s) or bool(started)
+        return bool(self._start(conn)) or self.collect(conn, wait_s=wait_s)
 
     def collect(self, conn: Connection, *, wait_s: float) -> bool:
         """Wait for an answer and write down all that came; return whether any did."""
