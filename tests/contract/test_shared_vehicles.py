@@ -167,6 +167,43 @@ def test_what_gave_way_goes_on_after_the_recall_and_the_ledger_says_so(world: Si
     assert gave_way.id in offers[-1].causes
 
 
+@pytest.mark.parametrize("how", ["abort", "halt"])
+def test_a_campaign_is_stopped_though_its_vehicles_gave_way_to_a_recall(
+    world: SimpleNamespace, how: str
+) -> None:
+    add_vehicles(world.conn, range(4))
+    fix = begin(world, release="release_2.0.0")
+    working = fix.vehicles()[0]
+    fix.ddi(working, "proceeding")
+    fix.tick()
+    recall = begin(world, release="release_3.0.0", query="variant = premium", recall=True)
+    assert states(fix) == ["active", "offered", "pending", "offered"]
+    with transaction(fix.conn):
+        if how == "halt":
+            store.halt(fix.conn, fix.ids, fix.campaign(), actor="rule:gate", reason="x", now=fix.now)
+        else:
+            store.abort(
+                fix.conn, fix.ids, campaign_id=fix.campaign_id, generation=fix.campaign().generation,
+                actor="ann", reason="x", now=fix.now,
+            )  # fmt: skip
+    assert states(fix) == ["cancelling", "cancelling", "cancelled", "cancelling"]
+    assert states(recall) == ["pending", "offered"]
+
+
+def test_a_campaign_is_resumed_though_another_one_has_its_vehicles_by_now(world: SimpleNamespace) -> None:
+    add_vehicles(world.conn, range(2))
+    fix = begin(world, release="release_2.0.0")
+    given: dict[str, Any] = {"campaign_id": fix.campaign_id, "actor": "ann", "now": fix.now}
+    with transaction(fix.conn):
+        store.pause(fix.conn, fix.ids, generation=fix.campaign().generation, reason="x", **given)
+    other = begin(world, release="release_3.0.0", priority=1)
+    assert (states(fix), states(other)) == (["pending"] * 2, ["offered"] * 2)
+    with transaction(fix.conn):
+        store.resume(fix.conn, fix.ids, generation=fix.campaign().generation, **given)
+    fix.tick()
+    assert (states(fix), states(other)) == (["pending"] * 2, ["offered"] * 2)
+
+
 def test_a_native_vehicle_gives_way_too_and_gets_the_recalls_bundle(world: SimpleNamespace) -> None:
     add_vehicles(world.conn, range(2), gateway="native")
     fix = begin(world, release="release_2.0.0", priority=9)

@@ -131,6 +131,7 @@ class AssignmentView(View, frozen=True, kw_only=True):
     window: dict[str, Any] | None  # of the plan, while the vehicle has not begun
     install_s: int | None  # how much of it an installation takes
     time_zone: str | None  # of the vehicle, if known
+    released: bool  # its wave has begun
     attempt: int
     not_before: datetime | None  # of an attempt that waits for its turn
 

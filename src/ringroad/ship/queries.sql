@@ -355,9 +355,12 @@ UPDATE assignment SET deadline_at = deadline_at + make_interval(secs => :seconds
 
 -- name: cancel_pending$
 WITH moved AS (
-UPDATE assignment SET state = 'cancelled', state_detail = :reason, finished_at = :now, generation = generation + 1
- WHERE campaign_id = :campaign_id AND kind = 'update' AND state = 'pending' AND offered_at IS NULL
-RETURNING action_id)
+UPDATE assignment a
+   SET state = 'cancelled', state_detail = :reason, finished_at = :now, generation = a.generation + 1
+ WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.state = 'pending'
+   AND (a.offered_at IS NULL  -- or it gave way to what the vehicle is told now
+        OR EXISTS (SELECT FROM assignment o WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling')))
+RETURNING a.action_id)
 SELECT array_agg(action_id) FROM moved;
 
 -- name: cancel_open$

@@ -22,7 +22,7 @@ def assignment(**more: Any) -> AssignmentView:
         "action_id": 7, "campaign_id": "c", "campaign_name": "fix", "campaign_state": "running",
         "release_version": "2", "vin": "V", "wave": 1, "kind": "update", "state": "offered", "state_detail": "",
         "offered_at": NOON, "deadline_at": NOON + timedelta(days=7), "last_report_at": None, "finished_at": None,
-        "window": NIGHT, "install_s": 600, "time_zone": None, "attempt": 1, "not_before": None, **more,
+        "window": NIGHT, "install_s": 600, "time_zone": None, "released": True, "attempt": 1, "not_before": None, **more,
     }  # fmt: skip
     return AssignmentView(**given)
 
@@ -76,3 +76,21 @@ def test_a_newer_plan_that_leaves_a_vehicle_out_is_why_it_is_not_updating(
     taken: AssignmentView | None, left_out: VehicleResolutionView, text: str
 ) -> None:
     assert why_not_updating(VEHICLE, taken, left_out, now=NOON).text == text
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({}, "Wave 1 has begun; it waits until its order is signed"),
+        ({"released": False}, "It waits for wave 1, which starts when the gate"),
+        (
+            {"state_detail": "attempt 1 failed, again from 25 Nov 12:10 UTC: FAILED offline"},
+            "It waits in wave 1: attempt 1",
+        ),
+        ({"campaign_state": "paused"}, "Its campaign is paused"),
+        ({"campaign_state": "halted"}, "Its campaign is halted"),
+    ],
+)
+def test_why_says_what_a_vehicle_waits_for(more: dict[str, Any], says: str) -> None:
+    given = {"state": "pending", "window": None, **more}
+    assert why_not_updating(VEHICLE, assignment(**given), now=NOON).text.startswith(says)

@@ -112,4 +112,9 @@ def _pending(a: AssignmentView) -> str:
         return f"Its campaign is paused; it is in wave {a.wave}."
     if a.state_detail:
         return f"It waits in wave {a.wave}: {a.state_detail}."
+    if a.released:
+        return (
+            f"Wave {a.wave} has begun; it waits until its order is signed, or until what another campaign has under way"
+            " at it is over."
+        )
     return f"It waits for wave {a.wave}, which starts when the gate has good evidence from those before."
