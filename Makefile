@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench lock console-assets clean
+.PHONY: help setup demo test check format bench bench-hawkbit lock console-assets clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -60,6 +60,9 @@ format: $(STAMP) ## rewrite sources in the house format
 
 bench: $(STAMP) ## measure, side by side with peers; writes benchmarks/results/latest.json
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-hawkbit: ## the same load against Eclipse hawkBit: HAWKBIT_JAR=/path/to/hawkbit-update-server-1.0.4.jar
+	@$(MAKE) --no-print-directory bench ARGS=hawkbit
 
 lock: ## resolve pyproject.toml again, with hashes and without index URLs
 	@uv pip compile -q pyproject.toml --group dev --group demo --universal --python-version 3.11 \

@@ -10,6 +10,7 @@ from benchmarks.figures import keep, show
 BENCHMARKS = (
     "gateway",
     "gateway_million",
+    "hawkbit",
     "vecu_transfer",
     "doip",
     "isotp",
@@ -31,6 +32,8 @@ def main() -> None:
         sys.exit(f"error: no benchmark {', '.join(sorted(unknown))}\nhint: one of {', '.join(BENCHMARKS)}")
     for name in names:
         figures = importlib.import_module(f"benchmarks.{name}").run()
+        if not figures:  # it said why
+            continue
         keep(figures, command=f"make bench ARGS={name}")
         show(figures)
 

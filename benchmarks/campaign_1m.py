@@ -135,7 +135,7 @@ class Steps:
 def measure(server: Postgres) -> list[Figure]:
     steps = Steps(server)
     before_cpu_s = steps.cpu_s()
-    ids, now = SystemIds(SystemClock()), SystemClock().now()
+    ids, now = SystemIds(), SystemClock().now()
     with connect(server.url()) as conn:
         offered = whole(conn, steps, ids, now)
     rss_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -20,11 +20,11 @@ from ringroad.kernel.clock import SystemClock
 from ringroad.storage.db import Connection, connect
 
 
-class NoBlobs:
-    """Nothing is downloaded here."""
+class Zeros:
+    """Images of zeros: their digests are asked for, nothing is downloaded here."""
 
     def read_range(self, sha256: str, *, start: int, length: int) -> bytes:
-        raise FileNotFoundError(sha256)
+        return bytes(length)
 
 
 async def main() -> None:
@@ -35,7 +35,7 @@ async def main() -> None:
     )
     gateways = Gateways(
         GatewayConfig(polls=PollPolicy(poll_s=300, poll_busy_s=5), reports_per_min_max=1_000),
-        blobs=NoBlobs(), clock=SystemClock(),
+        blobs=Zeros(), clock=SystemClock(),
         open_connection=lambda: connect(url), borrow=pool.connection,
     )  # fmt: skip
     await gateways.start()

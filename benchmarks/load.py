@@ -59,16 +59,28 @@ async def _client(port: int, requests: Iterator[bytes]) -> int:
     answered = 0
     for request in requests:
         writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(head.decode("latin-1").splitlines()[0])
-        lower = head.lower()
-        at = lower.index(b"content-length:") + 15
-        await reader.readexactly(int(lower[at : lower.index(b"\r\n", at)]))
+        status, body = await read_answer(reader)
+        if status != 200:
+            raise RuntimeError(f"{status} {body[:200]!r}")
         answered += 1
     writer.close()
     await writer.wait_closed()
     return answered
+
+
+async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Read one answer, whole or in chunks; return its status and body."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    status, at = int(head[9:12]), head.find(b"content-length:")
+    if at >= 0:
+        return status, await reader.readexactly(int(head[at + 15 : head.index(b"\r\n", at)]))
+    if b"transfer-encoding: chunked" not in head:
+        return status, b""
+    parts = []
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        parts.append((await reader.readexactly(size + 2))[:-2])
+    await reader.readuntil(b"\r\n")
+    return status, b"".join(parts)
 
 
 async def paced(port: int, requests: Iterator[bytes], *, per_s: int, connections: int) -> list[float]:
