@@ -171,7 +171,20 @@ def test_the_same_package_twice_is_one_and_another_image_is_a_conflict(conn: Con
         add(conn, "flux_capacitor", "1.0")
     with pytest.raises(InvalidInput):
         add(conn, "body", "1.1", requires=[Requirement(ecu="brake", range="about 2")])
+    with pytest.raises(InvalidInput):
+        add(conn, "body", "1.1", conflicts=[Requirement(ecu="brake", range="about 2")])
+    with pytest.raises(InvalidInput, match="cannot conflict with body"):
+        add(conn, "body", "1.1", conflicts=[Requirement(ecu="body", range="<1")])
+    with pytest.raises(InvalidInput):
+        add(conn, "body", "1.1", upgrades_from="newer")
     assert [package.id for package in store.list_packages(conn, ecu="body")] == [first.id]
+
+
+def test_a_package_keeps_what_it_conflicts_with_and_what_it_may_be_installed_over(conn: Connection) -> None:
+    clash = Requirement(ecu="brake", range="<2")
+    made = add(conn, "body", "1.0", conflicts=[clash], upgrades_from=">=0.5, <1")
+    assert (made.conflicts, made.upgrades_from) == ((clash,), ">=0.5, <1")
+    assert (add(conn, "body", "1.1").conflicts, add(conn, "body", "1.1").upgrades_from) == ((), "*")
 
 
 # Releases ------------------------------------------------------------------------------------------

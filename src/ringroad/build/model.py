@@ -234,6 +234,8 @@ class Package:
     release_counter: int
     facts: Mapping[str, Any] = field(default_factory=dict)  # what was read from the image
     requires: tuple[Requirement, ...] = ()
+    conflicts: tuple[Requirement, ...] = ()  # what must not run beside it
+    upgrades_from: str = "*"  # versions of its own ECU that it may be installed over
     added_at: datetime
 
     @property

@@ -24,9 +24,9 @@ SELECT DISTINCT v.variant, e.name, e.hardware_id
 
 -- name: insert_package!
 INSERT INTO software_package (id, programme_id, ecu, name, version, filename, format, hardware_ids, image_sha256,
-       image_sha512, image_bytes, release_counter, facts, requires, added_at)
+       image_sha512, image_bytes, release_counter, facts, requires, conflicts, upgrades_from, added_at)
 VALUES (:id, :programme_id, :ecu, :name, :version, :filename, :format, :hardware_ids, :image_sha256,
-       :image_sha512, :image_bytes, :release_counter, :facts, :requires, :now)
+       :image_sha512, :image_bytes, :release_counter, :facts, :requires, :conflicts, :upgrades_from, :now)
 ON CONFLICT (programme_id, ecu, version) DO NOTHING;
 
 -- name: package^

@@ -190,6 +190,11 @@ def _check_requirements(
                     )
                 else:
                     found += _unmet(label, requirement.range, versions)
+            for conflict in package.conflicts:
+                neighbour = packages.get(given.get(conflict.ecu, ""))
+                if neighbour and parse_range(conflict.range).holds(neighbour.version) is not False:
+                    clash = f"{name}: {package.name} {package.version} conflicts with {conflict.ecu} {conflict.range}"
+                    found.append(blocking("conflict", f"{clash}, and the release brings {neighbour.version}"))
     return found
 
 

@@ -25,6 +25,8 @@ def package_of(row: Mapping[str, Any]) -> Package:
         release_counter=row["release_counter"],
         facts=row["facts"],
         requires=tuple(Requirement(**requirement) for requirement in row["requires"]),
+        conflicts=tuple(Requirement(**conflict) for conflict in row["conflicts"]),
+        upgrades_from=row["upgrades_from"],
         added_at=row["added_at"],
     )
 

@@ -131,6 +131,8 @@ def add_package(
     hardware_ids: Sequence[str] | None = None,
     release_counter: int | None = None,
     requires: Sequence[Requirement] = (),
+    conflicts: Sequence[Requirement] = (),
+    upgrades_from: str = "*",
     change_id: str | None = None,
     lap_id: str | None = None,
     work_started_at: datetime | None = None,
@@ -155,7 +157,7 @@ def add_package(
         raise InvalidInput(f"a {image.format} image has no version of its own", hint="give one")
     parse_version(version)
     counter = _agree("release_counter", release_counter, image.security_counter)
-    _check_requires(requires)
+    _check_ranges(ecu, requires, conflicts, upgrades_from)
     filename = filename or f"{programme_id}-{ecu}-{version}.{_SUFFIX[image.format]}"
     if not _FILENAME.fullmatch(filename):
         raise InvalidInput(
@@ -167,7 +169,7 @@ def add_package(
         conn, id=package_id, programme_id=programme_id, ecu=ecu, name=name, version=version, filename=filename,
         format=image.format, hardware_ids=list(fits), image_sha256=image.sha256, image_sha512=image.sha512,
         image_bytes=image.file_bytes, release_counter=counter or 0, facts=Jsonb(image.to_document()),
-        requires=Jsonb([{"ecu": item.ecu, "range": item.range} for item in requires]), now=now,
+        requires=_jsonb(requires), conflicts=_jsonb(conflicts), upgrades_from=upgrades_from, now=now,
     )  # fmt: skip
     if rows == 0:
         stored = package_of(SQL.package_of_version(conn, programme_id=programme_id, ecu=ecu, version=version))
@@ -252,11 +254,24 @@ def _keep_the_road(conn: Connection, programme: Programme) -> None:
             )
 
 
-def _check_requires(requires: Sequence[Requirement]) -> None:
-    if len(requires) > REQUIRES_MAX:
-        raise InvalidInput(f"{len(requires)} requirements, limit {REQUIRES_MAX}")
-    for requirement in requires:
-        parse_range(requirement.range)
+def _check_ranges(
+    ecu: str, requires: Sequence[Requirement], conflicts: Sequence[Requirement], upgrades_from: str
+) -> None:
+    if len(requires) + len(conflicts) > REQUIRES_MAX:
+        raise InvalidInput(
+            f"{len(requires) + len(conflicts)} requirements and conflicts, limit {REQUIRES_MAX}"
+        )
+    for each in (*requires, *conflicts):
+        parse_range(each.range)
+    if any(each.ecu == ecu for each in conflicts):
+        raise InvalidInput(
+            f"a package of {ecu} cannot conflict with {ecu}", hint="say what it upgrades from instead"
+        )
+    parse_range(upgrades_from)
+
+
+def _jsonb(items: Sequence[Requirement]) -> Jsonb:
+    return Jsonb([{"ecu": item.ecu, "range": item.range} for item in items])
 
 
 def _agree(name: str, typed: Any, own: Any) -> Any:

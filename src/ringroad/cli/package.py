@@ -42,6 +42,10 @@ def group() -> None:
 @click.option("--counter", type=click.IntRange(0, 2**31 - 1), help="Release counter; never goes down.")
 @click.option("--filename", help="Name in the Image repository; default: made from name and version.")
 @click.option("--requires", multiple=True, help="Other software it needs, for example 'gateway>=1.2,<2'.")
+@click.option("--conflicts", multiple=True, help="Other software it must not run beside: 'gateway<1.2'.")
+@click.option(
+    "--upgrades-from", help="Versions that it may be installed over, for example '>=1.2,<2'; default: any."
+)
 @click.option("--change", help="The change that it is made for.")
 @with_client
 def add(
@@ -57,6 +61,8 @@ def add(
     counter: int | None,
     filename: str | None,
     requires: tuple[str, ...],
+    conflicts: tuple[str, ...],
+    upgrades_from: str | None,
     change: str | None,
 ) -> None:
     """Add the image in FILE.
@@ -73,6 +79,8 @@ def add(
         "release_counter": counter,
         "format": image_format,
         "requires": ";".join(requires) or None,
+        "conflicts": ";".join(conflicts) or None,
+        "upgrades_from": upgrades_from,
         "change_id": client.find("/changes", change, names=("title",))["id"] if change else None,
     }
     row = upload(client, "/packages", file, query=query)
@@ -122,7 +130,9 @@ def show(shell: Shell, client: Client, *, package: str) -> None:
     PACKAGE is ECU@VERSION, an id, or the end of one.
     """
     row = find_package(package, client.get("/packages", limit=PAGE_ROWS_MAX))
-    needs = [f"{each['ecu']} {each['range']}" for each in row["requires"]]
+    needs, clashes = (
+        [f"{each['ecu']} {each['range']}" for each in row[name]] for name in ("requires", "conflicts")
+    )
     text = details(
         (
             ("package", row["id"]),
@@ -136,6 +146,8 @@ def show(shell: Shell, client: Client, *, package: str) -> None:
             ("size", f"{size(row['image_bytes'])} ({row['image_bytes']} bytes)"),
             ("hardware", row["hardware_ids"]),
             ("requires", needs),
+            ("conflicts", clashes),
+            ("over", row["upgrades_from"] if row["upgrades_from"] != "*" else ""),
             ("sha256", row["image_sha256"]),
             ("added", exactly(row["added_at"])),
             *((f"  {key.replace('_', ' ')}", value) for key, value in row["facts"].items()),

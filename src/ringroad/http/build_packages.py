@@ -27,6 +27,12 @@ from ringroad.storage.db import connect, transaction
 
 Wanted = Annotated[str, Parameter(pattern=NAME_PATTERN, min_length=1, max_length=200)]
 Counter = Annotated[int | None, Parameter(ge=0, le=2**31 - 1)]
+Neighbours = Annotated[
+    str | None,
+    Parameter(
+        pattern=r"^[A-Za-z0-9_\-]+[<>=!~].*$", max_length=2000, description="ecu>=1.2,<2; separated by ;"
+    ),
+]
 Format = Annotated[Literal["bin", "ihex", "srec", "mcuboot", "swu"] | None, QueryParameter(name="format")]
 
 
@@ -62,6 +68,8 @@ class PackageInfo(msgspec.Struct, frozen=True, kw_only=True):
     release_counter: int | None
     declared_format: str | None
     requires: str | None
+    conflicts: str | None
+    upgrades_from: str | None
     change_id: str | None
 
 
@@ -80,10 +88,14 @@ async def add_package(
     filename: Name = None,
     release_counter: Counter = None,
     image_format: Format = None,
-    requires: Annotated[
+    requires: Neighbours = None,
+    conflicts: Neighbours = None,
+    upgrades_from: Annotated[
         str | None,
         Parameter(
-            pattern=r"^[A-Za-z0-9_\-]+[<>=!~].*$", max_length=2000, description="ecu>=1.2,<2; separated by ;"
+            pattern=r"^[<>=!*].*$",
+            max_length=200,
+            description="versions that it may be installed over: >=1.2,<2",
         ),
     ] = None,
     change_id: Name = None,
@@ -91,7 +103,8 @@ async def add_package(
     """Upload an image, streamed; its version, addresses and hash are read from it where its format has them."""
     info = PackageInfo(
         programme_id=programme_id, ecu=ecu, name=name, version=version, filename=filename,
-        release_counter=release_counter, declared_format=image_format, requires=requires, change_id=change_id,
+        release_counter=release_counter, declared_format=image_format, requires=requires,
+        conflicts=conflicts, upgrades_from=upgrades_from, change_id=change_id,
     )  # fmt: skip
     async with spooled(ctx, request, bytes_max=IMAGE_BYTES_MAX) as path:
         return await to_thread.run_sync(partial(_add, ctx, path, info, request.user.name))
@@ -100,12 +113,15 @@ async def add_package(
 def _add(ctx: Context, path: Path, info: PackageInfo, actor: str) -> PackageView:
     started = ctx.clock.now()
     image = read_image(path, declared_format=info.declared_format)
-    requires = [parse_requirement(item) for item in (info.requires or "").split(";") if item.strip()]
+    requires, conflicts = (
+        [parse_requirement(item) for item in (text or "").split(";") if item.strip()]
+        for text in (info.requires, info.conflicts)
+    )
     add = partial(
         store_packages.add_package, ids=ctx.ids, programme_id=info.programme_id, ecu=info.ecu, name=info.name,
         image=image, actor=actor, now=ctx.clock.now(), version=info.version, filename=info.filename,
-        release_counter=info.release_counter, requires=requires, change_id=info.change_id,
-        work_started_at=started,
+        release_counter=info.release_counter, requires=requires, conflicts=conflicts,
+        upgrades_from=info.upgrades_from or "*", change_id=info.change_id, work_started_at=started,
     )  # fmt: skip
     # A connection of its own: storing takes as long as the store does, and the pool is for those who do not wait.
     with connect(ctx.settings.database_url) as conn, store_images.storing(conn):

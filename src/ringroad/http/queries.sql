@@ -166,12 +166,13 @@ SELECT e.serial, e.name, e.hardware_id, e.is_primary, e.added_at, e.removed_at,
 SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kind, a.state, a.state_detail,
        a.offered_at, a.deadline_at, a.last_report_at, a.finished_at, c.state AS campaign_state, a.attempt, a.not_before,
        a.released_at IS NOT NULL AS released,
-       r.version AS release_version, v.attributes ->> 'time_zone' AS time_zone,
+       coalesce(via.version, r.version) AS release_version, v.attributes ->> 'time_zone' AS time_zone,
        (p.document ->> 'install_s_estimate')::int AS install_s,
-       CASE WHEN a.kind = 'update' AND a.state IN ('pending', 'offered')
+       CASE WHEN a.kind <> 'rollback' AND a.state IN ('pending', 'offered')
             THEN nullif(p.document -> 'request' -> 'window', 'null'::jsonb) END AS window
   FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN release r ON r.id = c.release_id
   JOIN vehicle v ON v.vin = a.vin LEFT JOIN campaign_plan p ON p.id = c.plan_id
+  LEFT JOIN release via ON a.kind = 'step' AND via.id = a.release_id
  WHERE (:campaign_id::text IS NULL OR a.campaign_id = :campaign_id)
    AND (:vin::text IS NULL OR a.vin = :vin)
    AND (:wave::integer IS NULL OR a.wave = :wave)
@@ -265,7 +266,7 @@ SELECT id, digest, document, generation, imported_at FROM programme
 
 -- name: packages
 SELECT id, programme_id, ecu, name, version, filename, format, hardware_ids, image_sha256, image_bytes,
-       release_counter, facts, requires, added_at
+       release_counter, facts, requires, conflicts, upgrades_from, added_at
   FROM software_package
  WHERE (:programme_id::text IS NULL OR programme_id = :programme_id) AND (:ecu::text IS NULL OR ecu = :ecu)
    AND (:package_id::text IS NULL OR id = :package_id)

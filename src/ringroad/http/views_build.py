@@ -34,6 +34,8 @@ class PackageView(View, frozen=True, kw_only=True):
     release_counter: int
     facts: dict[str, Any]
     requires: list[Any]
+    conflicts: list[Any]
+    upgrades_from: str
     added_at: datetime
 
 

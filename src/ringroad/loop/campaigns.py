@@ -79,7 +79,10 @@ def plan_campaign(
         past = read_past(conn, release.programme_id)
         asked = asked_of(query)
         populations = gather(conn, programme_id=release.programme_id, asked=asked, latest=latest)
-        plan = make_plan(request, release, populations, images, now=now, past=past)
+        plan = make_plan(
+            request, release, populations, images, now=now, past=past,
+            earlier=store.read_signed_releases(conn, release.programme_id),
+        )  # fmt: skip
         plan_id = ids.new("plan")
         deal(conn, plan, plan_id=plan_id)
         busy = store.count_busy(conn, campaign_id, plan_id, ("match", "control"))

@@ -47,6 +47,7 @@ class Round:
     reports_applied: int = 0
     reports_refused: int = 0
     expired: int = 0
+    settled: int = 0  # actions that ended with a step before them
     decisions: tuple[tuple[str, GateDecision], ...] = ()  # (campaign id, what changed)
     offered: int = 0
     bundles: int = 0
@@ -84,6 +85,8 @@ def tick(
     # Too much at once: nobody has missed a deadline, and no wave is good, while acknowledged reports wait.
     waiting = folded.read == reports_max
     expired = 0 if waiting else _expire(conn, ids, now=now)
+    with transaction(conn):
+        settled = store.settle_steps(conn, ids, now=now)
     decisions = []
     offered = 0
     levels = store.read_levels(conn)
@@ -106,6 +109,7 @@ def tick(
         reports_applied=folded.applied,
         reports_refused=folded.refused,
         expired=expired,
+        settled=settled,
         decisions=tuple(decisions),
         offered=offered,
         bundles=bundles,

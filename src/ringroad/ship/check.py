@@ -140,8 +140,25 @@ def _check_waves(plan: Plan) -> list[PlanFinding]:
     gate = plan.request.gate
     if gate.sequential is None and gate.failed_permille_max == 1000:
         findings.append(_block("gate_cannot_halt", "failed_permille_max 1000 never halts"))
+    ways = sum(each.vehicles for each in plan.resolved if len(each.resolution.steps) > 1)
     if plan.request.ramp is not None:
+        if ways:
+            findings.append(
+                _block(
+                    "steps_with_ramp",
+                    f"{ways} vehicles need releases in between, and a budget of harm counts one update per vehicle",
+                    hint="use waves, or leave these vehicles out",
+                )
+            )
         return findings
+    if ways:
+        findings.append(
+            PlanFinding(
+                severity=Severity.INFO,
+                code="steps_between",
+                message=f"{ways} vehicles get releases in between first; each step has a deadline of its own",
+            )
+        )
     first, total = plan.wave_vehicles[0], sum(plan.wave_vehicles)
     if first > max(WAVE_1_VEHICLES_FREE, total * WAVE_1_PERMILLE_MAX // 1000):
         findings.append(

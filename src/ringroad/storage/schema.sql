@@ -117,8 +117,9 @@ CREATE TABLE public.assignment (
     consented_at timestamp with time zone,
     attempt integer DEFAULT 1 NOT NULL,
     not_before timestamp with time zone,
+    step integer DEFAULT 0 NOT NULL,
     CONSTRAINT assignment_bundle_check CHECK ((bundle = ANY (ARRAY[''::text, 'issued'::text, 'withdrawn'::text]))),
-    CONSTRAINT assignment_kind_check CHECK ((kind = ANY (ARRAY['update'::text, 'rollback'::text]))),
+    CONSTRAINT assignment_kind_check CHECK ((kind = ANY (ARRAY['update'::text, 'rollback'::text, 'step'::text]))),
     CONSTRAINT assignment_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'offered'::text, 'active'::text, 'cancelling'::text, 'installed'::text, 'failed'::text, 'rolled_back'::text, 'cancelled'::text, 'expired'::text])))
 );
 ALTER TABLE public.assignment ALTER COLUMN action_id ADD GENERATED ALWAYS AS IDENTITY (
@@ -581,7 +582,7 @@ ALTER TABLE ONLY public.account_fleet
 ALTER TABLE ONLY public.account
     ADD CONSTRAINT account_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY public.assignment
-    ADD CONSTRAINT assignment_campaign_id_vin_kind_key UNIQUE (campaign_id, vin, kind);
+    ADD CONSTRAINT assignment_once UNIQUE (campaign_id, vin, kind, step);
 ALTER TABLE ONLY public.assignment
     ADD CONSTRAINT assignment_pkey PRIMARY KEY (action_id);
 ALTER TABLE ONLY public.blocked_option
@@ -684,6 +685,7 @@ CREATE INDEX assignment_campaign_idx ON public.assignment USING btree (campaign_
 CREATE INDEX assignment_changed_idx ON public.assignment USING btree (changed_seq);
 CREATE INDEX assignment_deadline_idx ON public.assignment USING btree (deadline_at) WHERE (state = ANY (ARRAY['offered'::text, 'active'::text, 'cancelling'::text]));
 CREATE UNIQUE INDEX assignment_one_open ON public.assignment USING btree (vin) WHERE (state = ANY (ARRAY['offered'::text, 'active'::text, 'cancelling'::text]));
+CREATE INDEX assignment_step_idx ON public.assignment USING btree (campaign_id, vin) WHERE (step > 0);
 CREATE INDEX assignment_waiting_idx ON public.assignment USING btree (campaign_id, vin) WHERE ((state = 'pending'::text) AND (released_at IS NOT NULL));
 CREATE INDEX assignment_withdraw_idx ON public.assignment USING btree (vin) WHERE ((bundle = 'issued'::text) AND (state = ANY (ARRAY['pending'::text, 'failed'::text, 'rolled_back'::text, 'cancelled'::text, 'expired'::text])));
 CREATE INDEX device_report_unapplied_idx ON public.device_report USING btree (id) WHERE (applied_at IS NULL);

@@ -126,6 +126,7 @@ def test_a_bad_document_is_blocked(change: Callable[[Document], object], code: s
         (package("gw", programme_id="q"), "wrong_programme"),
         (package("gw", requires=(Requirement(ecu="body", range=">=2"),)), "dependency_unmet"),
         (package("gw", requires=(Requirement(ecu="body", range="~1"),)), "dependency_unreadable"),
+        (package("gw", conflicts=(Requirement(ecu="body", range="*"),)), "conflict"),
         (package("gw", requires=(Requirement(ecu="brake", range=">=1"),)), "dependency_absent"),
     ],
 )

@@ -341,7 +341,7 @@ def decide_offer(row: dict[str, Any]) -> Offer | None:
         kind=kind,
         release_id=row["release_id"],
         variant=row["variant"],
-        campaign_id=intern(row["campaign_id"]) if kind == "update" and row["kind"] == "update" else "",
+        campaign_id=intern(row["campaign_id"]) if kind == "update" and row["kind"] != "rollback" else "",
         begun=row["state"] == "active",
         consented=row["consented"],
     )

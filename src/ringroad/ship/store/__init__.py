@@ -43,6 +43,7 @@ from ringroad.ship.store.reading import (
     read_levels,
     read_plan,
     read_release,
+    read_signed_releases,
     read_vehicle,
     read_vehicles,
     read_vocabulary,
@@ -51,6 +52,7 @@ from ringroad.ship.store.reading import (
 )
 from ringroad.ship.store.reports import apply_manifest, expire_deadlines, fold_reports, lock_vehicle
 from ringroad.ship.store.returns import order_returns, read_return_plan
+from ringroad.ship.store.steps import settle_steps
 from ringroad.ship.store.waves import offer_waiting, release_wave
 from ringroad.ship.store.zones import set_time_zone
 
@@ -92,6 +94,7 @@ __all__ = [
     "read_plan",
     "read_release",
     "read_return_plan",
+    "read_signed_releases",
     "read_vehicle",
     "read_vehicles",
     "read_vocabulary",
@@ -102,5 +105,6 @@ __all__ = [
     "resume",
     "save_plan",
     "set_time_zone",
+    "settle_steps",
     "start",
 ]

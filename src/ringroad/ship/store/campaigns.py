@@ -206,6 +206,9 @@ def start(
     plan = current_plan(conn, campaign)
     moved = _move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.APPROVED,), now=now)
     SQL.plan_with_memory(conn)
+    SQL.insert_steps(
+        conn, campaign_id=campaign_id, plan_id=plan.id
+    )  # before, so that their numbers are lower
     vehicles = SQL.insert_assignments(conn, campaign_id=campaign_id, plan_id=plan.id)
     busy = contended(plan.request, count_busy(conn, campaign_id, plan.id))
     if busy:

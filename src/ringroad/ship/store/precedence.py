@@ -66,7 +66,9 @@ def judge_again(conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, n
     gone: dict[str, str] = {}
     for vehicle in read_vehicles(conn, vins=list(waiting)):
         judged = resolve(vehicle, release, images)
-        if judged.verdict == "match":
+        if waiting[vehicle.vin]["kind"] == "step":  # a way is not changed under way
+            gone[vehicle.vin] = "updated by another campaign before its way began"
+        elif judged.verdict == "match":
             still.append(vehicle.vin)
         else:
             gone[vehicle.vin] = f"{judged.verdict}: {judged.reason}".removesuffix(": ")

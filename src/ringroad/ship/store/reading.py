@@ -33,6 +33,7 @@ from ringroad.storage.latest import Latest
 
 SQL = load_queries("ringroad.ship")
 
+RELEASES_MAX = 200  # newest signed releases of a programme that a way may lead over
 STREAM_ROWS = 5_000  # vehicles per round trip; 33 ECUs each are 30 MB
 VEHICLES_LOOKED_AT = 10_000  # vehicles; a keystroke cannot wait for a million
 _ECUS = msgspec.json.Decoder(dict[str, EcuFacts])
@@ -147,18 +148,34 @@ def read_release(conn: Connection, release_id: str) -> ReleaseFacts:
     row = SQL.release_row(conn, release_id=release_id)
     if row is None:
         raise NotFound(f"no release {release_id[:80]!r}")
+    return _release(row, _packages(conn, row["programme_id"]))
+
+
+def read_signed_releases(conn: Connection, programme_id: str) -> list[ReleaseFacts]:
+    """Return the newest signed releases of a programme, those a vehicle may be led over.
+
+    Raises:
+        Corrupt: one names a package that is not there.
+    """
+    rows = SQL.signed_releases(conn, programme_id=programme_id, rows_max=RELEASES_MAX)
+    packages = _packages(conn, programme_id)
+    return [_release(row, packages) for row in rows]
+
+
+def _packages(conn: Connection, programme_id: str) -> dict[str, PackageFacts]:
+    rows = SQL.programme_packages(conn, programme_id=programme_id)
+    return {package["id"]: _package(package) for package in rows}
+
+
+def _release(row: Mapping[str, Any], packages: Mapping[str, PackageFacts]) -> ReleaseFacts:
     document, programme = row["document"], row["programme_document"]
-    packages = {
-        package["id"]: _package(package)
-        for package in SQL.programme_packages(conn, programme_id=row["programme_id"])
-    }
     try:
         variants = {
             variant: {ecu: packages[package_id] for ecu, package_id in sorted(chosen.items())}
             for variant, chosen in document.get("variants", {}).items()
         }
     except KeyError as error:
-        raise Corrupt(f"release {release_id} names package {error}, which is not there") from error
+        raise Corrupt(f"release {row['id']} names package {error}, which is not there") from error
     return ReleaseFacts(
         id=row["id"],
         programme_id=row["programme_id"],

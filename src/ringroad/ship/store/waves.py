@@ -43,12 +43,13 @@ def release_wave(conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, 
             )
             or []
         )  # fmt: skip
-    waiting = SQL.release_wave(conn, campaign_id=campaign.id, wave=wave, now=now)
+    SQL.release_wave(conn, campaign_id=campaign.id, wave=wave, now=now)
+    vehicles = SQL.released_vehicles(conn, campaign_id=campaign.id, wave=wave)
     previous = latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED)
     started = append_of(
         conn, ids, campaign, FactKind.CAMPAIGN_WAVE_STARTED, actor=actor, now=now,
         causes=previous or latest(conn, campaign.id, FactKind.CAMPAIGN_STARTED),
-        body={"wave": wave, "vehicles": len(offered) + waiting},
+        body={"wave": wave, "vehicles": vehicles},
     )  # fmt: skip
     append_batch(
         conn, ids, FactKind.VEHICLES_OFFERED, offered, campaign_id=campaign.id, lap_id=campaign.lap_id,

@@ -242,6 +242,15 @@ INSERT INTO vehicle (vin, programme_id, variant, region, tags, gateway, token_sh
 VALUES (:vin, :programme_id, :variant, :region, :tags, :gateway, :token_sha256, :primary_serial, :release_id, :now)
 ON CONFLICT (vin) DO NOTHING;
 
+-- name: invite_vehicle!
+UPDATE vehicle SET enrolment_sha256 = :enrolment_sha256, enrolment_until = :until, generation = generation + 1
+ WHERE vin = :vin;
+
+-- name: shut_out_vehicle!
+UPDATE vehicle SET token_sha256 = :token_sha256, certificates = '{}', certificates_after = :now,
+       enrolment_sha256 = NULL, enrolment_until = NULL, generation = generation + 1
+ WHERE vin = :vin;
+
 -- name: insert_ecu!
 INSERT INTO ecu (vin, serial, name, hardware_id, public_key, key_id, is_primary, added_at)
 VALUES (:vin, :serial, :name, :hardware_id, :public_key, :key_id, :is_primary, :now);
@@ -419,6 +428,7 @@ SELECT * FROM change
 -- name: devices
 SELECT vin, gateway, token_sha256, attributes - 'time_zone' = '{}'::jsonb AS config_wanted,
        attributes ->> 'time_zone' AS time_zone, auto_confirm IS NOT NULL AS auto_confirm,
+       certificates, certificates_after, enrolment_sha256,
        coalesce(attributes ->> 'honours_skip', '') = 'true' AS honours_skip, schedule, changed_seq
   FROM vehicle WHERE changed_seq > :after_seq;
 
@@ -489,6 +499,25 @@ SELECT asked.repository, asked.vin, asked.role, asked.version, found.bytes
           AND m.version <= coalesce(nullif(asked.version, 0), 2147483647)
         ORDER BY m.version DESC LIMIT 1) AS found
  WHERE asked.version IN (0, found.version);
+
+-- name: gateway_tokens
+SELECT token_sha256 FROM gateway_token WHERE revoked_at IS NULL;
+
+-- name: enrol_certificate!
+-- What the vehicle had before ends: somebody let it enrol again.
+UPDATE vehicle SET certificates = :certificates::bytea[], enrolment_sha256 = NULL, enrolment_until = NULL,
+       generation = generation + 1
+ WHERE vin = :vin AND enrolment_sha256 = :enrolment_sha256 AND :now < enrolment_until;
+
+-- name: renew_certificate!
+-- The one that it showed stays good until the next renewal: an answer may be lost on its way.
+UPDATE vehicle SET certificates = :certificates::bytea[], generation = generation + 1
+ WHERE vin = :vin AND :shown = ANY (certificates);
+
+-- name: enrol_token!
+UPDATE vehicle SET token_sha256 = :token_sha256, enrolment_sha256 = NULL, enrolment_until = NULL,
+       generation = generation + 1
+ WHERE vin = :vin AND enrolment_sha256 = :enrolment_sha256 AND :now < enrolment_until;
 
 -- file: src/ringroad/http/queries.sql
 -- name: insert_account!
@@ -819,6 +848,23 @@ SELECT count(*) FROM account WHERE role IN ('approver', 'admin') AND disabled_at
 SELECT id, programme_id, schedule_id, generation, released, reason, better_permille, replications, vehicles, moved,
        checked_us, worked_us, document, checked_at
   FROM line_check WHERE programme_id = :programme_id ORDER BY checked_at DESC, id DESC LIMIT :rows_max;
+
+-- Gateway tokens ---------------------------------------------------------------------------------
+-- name: gateway_tokens
+SELECT id, name, created_by, created_at, revoked_at FROM gateway_token ORDER BY created_at DESC, id LIMIT 1000;
+
+-- name: lock_gateway_tokens!
+LOCK TABLE gateway_token IN SHARE ROW EXCLUSIVE MODE;
+
+-- name: count_gateway_tokens$
+SELECT count(*) FROM gateway_token WHERE revoked_at IS NULL;
+
+-- name: insert_gateway_token!
+INSERT INTO gateway_token (id, name, token_sha256, created_by, created_at)
+VALUES (:id, :name, :token_sha256, :actor, :now);
+
+-- name: revoke_gateway_token!
+UPDATE gateway_token SET revoked_at = :now, revoked_by = :actor WHERE id = :id AND revoked_at IS NULL;
 
 -- file: src/ringroad/publish/queries.sql
 -- name: newest_drawn$
