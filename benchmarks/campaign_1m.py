@@ -171,7 +171,7 @@ def whole(conn: Connection, steps: Steps, ids: SystemIds, now: datetime) -> int:
     with steps.step("approve"), transaction(conn):
         campaign = store.approve(
             conn, ids, campaign_id=made.id, generation=store.read_campaign(conn, made.id).generation, actor="ben",
-            four_eyes=True, now=now,
+            four_eyes=True, acknowledged={str(each["code"]) for each in plan.findings}, now=now,
         )  # fmt: skip
     with steps.step("start"), transaction(conn):
         store.start(conn, ids, campaign_id=made.id, generation=campaign.generation, actor="ann", now=now)

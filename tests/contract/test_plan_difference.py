@@ -34,7 +34,7 @@ def path(client: httpx.Client) -> str:
 
 
 def plan(client: httpx.Client, path: str, query: str, **more: Any) -> Any:
-    answer = client.post(f"{path}/plan", json={"query": query, "waves": [{"vehicles": 1}], **more})
+    answer = client.post(f"{path}/plan", json={"query": query, "waves": [{"vehicles": 1}]} | more)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -73,6 +73,53 @@ def test_plans_that_there_are_not_are_not_compared(client: httpx.Client, path: s
     assert client.get(f"{path}/difference", params={"older": 1, "newer": 9}).status_code == 404
     assert client.get(f"{path}/difference", params={"older": 0}).status_code == 400
     assert client.get("/api/v1/campaigns/campaign_none/difference").status_code == 404
+
+
+def test_an_approval_accepts_every_warning_by_name_and_the_fact_keeps_them(
+    client: httpx.Client, path: str, pg_url: str
+) -> None:
+    made = plan(client, path, "all", waves=[])
+    warnings = sorted({each["code"] for each in made["findings"] if each["severity"] == "warning"})
+    assert "one_wave" in warnings
+    vic = {"Authorization": f"Bearer {add_account(pg_url, 'vic', Role.APPROVER)}"}
+    generation = client.get(path).json()["generation"]
+    assert (
+        "I accept: all vehicles are in one wave" in client.get(path.removeprefix("/api/v1"), headers=vic).text
+    )
+    for acknowledged in ([], ["wave_1_large"], ["ONE_WAVE"]):
+        body = {"generation": generation, "acknowledged": acknowledged}
+        refused = client.post(f"{path}/approve", json=body, headers=vic)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "warnings_not_acknowledged")
+        assert "one_wave" in refused.json()["error"]["message"]
+    assert client.get(path).json()["state"] == "planned"
+    body = {"generation": generation, "acknowledged": warnings}
+    assert client.post(f"{path}/approve", json=body, headers=vic).json()["state"] == "approved"
+    facts = client.get("/api/v1/facts", params={"kind": "campaign.approved"}).json()
+    assert [(row["actor"], row["body"]["acknowledged"]) for row in facts] == [("vic", warnings)]
+
+
+def test_metadata_that_expires_mid_campaign_is_seen_by_the_checker(
+    client: httpx.Client, path: str, pg_url: str
+) -> None:
+    with connect(pg_url) as conn:
+        for version, days in ((1, 1), (2, 300)):  # only the newest counts
+            conn.execute(
+                "INSERT INTO repository_metadata (repository, role, version, bytes, expires_at, written_at)"
+                " VALUES ('image', 'root', %s, '', now() + make_interval(days => %s), now())", [version, days]
+            )  # fmt: skip
+        assert "metadata_expires" not in [each["code"] for each in plan(client, path, "all")["findings"]]
+        conn.execute(
+            "INSERT INTO repository_metadata (repository, role, version, bytes, expires_at, written_at)"
+            " VALUES ('image', 'targets', 1, '', now() + interval '2 days', now())"
+        )
+        warned = plan(client, path, "all")
+        assert "metadata_expires" in [each["code"] for each in warned["findings"]]
+        conn.execute(
+            "UPDATE repository_metadata SET expires_at = now() - interval '1 hour' WHERE role = 'targets'"
+        )
+    blocked = plan(client, path, "all")
+    assert not blocked["current"]
+    assert "Targets of the Image repository expired" in str(blocked["findings"])
 
 
 def test_the_console_shows_what_the_newest_plan_changes(client: httpx.Client, path: str) -> None:

@@ -17,7 +17,7 @@ from ringroad.ship.gate import GatePolicy
 from ringroad.ship.model import CampaignState
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import read_facts
-from support.fleet import CountingIds, Story, add_vehicles, fill_programme
+from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme
 
 pytestmark = pytest.mark.engines
 
@@ -43,7 +43,7 @@ def begin(world: SimpleNamespace, *, recall: bool = False, **more: object) -> St
     with transaction(story.conn):
         store.approve(
             story.conn, story.ids, generation=story.campaign().generation, actor="ben", four_eyes=True,
-            recall=recall, **given,
+            recall=recall, acknowledged=ANY_WARNING, **given,
         )  # fmt: skip
     with transaction(story.conn):
         store.start(story.conn, story.ids, generation=story.campaign().generation, actor="ann", **given)
@@ -232,7 +232,7 @@ def test_a_recall_is_approved_as_one_by_somebody_else(
     with pytest.raises(Forbidden if recall else Conflict), transaction(story.conn):
         store.approve(
             story.conn, story.ids, campaign_id=story.campaign_id, generation=generation, actor=actor,
-            four_eyes=False, recall=recall, now=story.now,
+            four_eyes=False, recall=recall, acknowledged=ANY_WARNING, now=story.now,
         )  # fmt: skip
     assert story.campaign().state is CampaignState.PLANNED
 
@@ -244,7 +244,7 @@ def test_a_common_campaign_cannot_be_approved_as_a_recall(world: SimpleNamespace
     with pytest.raises(Conflict), transaction(story.conn):
         store.approve(
             story.conn, story.ids, campaign_id=story.campaign_id, generation=story.campaign().generation,
-            actor="ben", four_eyes=True, recall=True, now=story.now,
+            actor="ben", four_eyes=True, recall=True, acknowledged=ANY_WARNING, now=story.now,
         )  # fmt: skip
 
 

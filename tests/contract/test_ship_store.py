@@ -21,7 +21,7 @@ from ringroad.ship.plan import PlanRequest, WaveSize
 from ringroad.ship.query import QueryError
 from ringroad.ship.store.reports import ManifestResult
 from ringroad.storage.db import Connection, connect, load_queries, transaction
-from support.fleet import CountingIds, Story, add_vehicles, fill_programme, vin, wait_for_locks
+from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme, vin, wait_for_locks
 from support.manifests import manifest_of
 
 pytestmark = pytest.mark.engines
@@ -82,7 +82,7 @@ def test_a_blocked_plan_is_kept_and_does_not_become_current(story: Story) -> Non
     with pytest.raises(Conflict), transaction(story.conn):
         store.approve(
             story.conn, story.ids, campaign_id=campaign.id, generation=campaign.generation, actor="ben",
-            four_eyes=True, now=story.now,
+            four_eyes=True, acknowledged=ANY_WARNING, now=story.now,
         )  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def test_a_campaign_whose_vehicles_were_taken_meanwhile_does_not_start(story: St
     with transaction(story.conn):
         approved = store.approve(
             story.conn, story.ids, campaign_id=first.id, generation=first.generation, actor="ben",
-            four_eyes=True, now=story.now,
+            four_eyes=True, acknowledged=ANY_WARNING, now=story.now,
         )  # fmt: skip
     with pytest.raises(Conflict, match="4 vehicles"), transaction(story.conn):
         store.start(
@@ -120,7 +120,7 @@ def test_a_new_plan_is_a_child_and_takes_the_approval_away(story: Story) -> None
     with transaction(story.conn):
         approved = store.approve(
             story.conn, story.ids, campaign_id=story.campaign_id, generation=2, actor="ben", four_eyes=True,
-            now=story.now,
+            acknowledged=ANY_WARNING, now=story.now,
         )  # fmt: skip
     assert approved.state is CampaignState.APPROVED
     second = plan_campaign(
@@ -161,7 +161,7 @@ def test_four_eyes_keep_the_maker_from_approving(
     with refusal, transaction(story.conn):
         store.approve(
             story.conn, story.ids, campaign_id=story.campaign_id, generation=2, actor=actor,
-            four_eyes=four_eyes, now=story.now,
+            four_eyes=four_eyes, acknowledged=ANY_WARNING, now=story.now,
         )  # fmt: skip
     assert story.campaign().state is expected
 
@@ -233,7 +233,16 @@ def test_a_campaign_of_a_withdrawn_release_neither_starts_nor_goes_on(story: Sto
     story.plan()
     conn, ids, name, now = story.conn, story.ids, story.campaign_id, story.now
     with transaction(conn):
-        store.approve(conn, ids, campaign_id=name, generation=2, actor="ben", four_eyes=True, now=now)
+        store.approve(
+            conn,
+            ids,
+            campaign_id=name,
+            generation=2,
+            actor="ben",
+            four_eyes=True,
+            acknowledged=ANY_WARNING,
+            now=now,
+        )
     if moment == "resume":
         with transaction(conn):
             moved = store.start(conn, ids, campaign_id=name, generation=3, actor="ann", now=now)
@@ -258,7 +267,7 @@ def test_two_campaigns_that_start_at_once_do_not_take_the_same_vehicles(story: S
         with transaction(story.conn):
             store.approve(
                 story.conn, story.ids, campaign_id=story.campaign_id, generation=2, actor="ben", four_eyes=True,
-                now=story.now,
+                acknowledged=ANY_WARNING, now=story.now,
             )  # fmt: skip
     started: list[str] = []
     refused: list[str] = []

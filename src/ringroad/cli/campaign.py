@@ -27,7 +27,7 @@ from ringroad.cli.fleet_lists import pointing
 from ringroad.cli.groups import EXIT_NO, ClientGroup, confirm, example, limited, show_page, with_client
 from ringroad.cli.names import programme_of, read_duration_s, read_permille, read_wave
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import blocks, problems, table, tail, when
+from ringroad.cli.tables import blocks, counted, problems, table, tail, when
 from ringroad.http.console.why import waits_for_window
 from ringroad.http.views import AssignmentView
 from ringroad.kernel.errors import Conflict, NotFound
@@ -204,7 +204,8 @@ def diff(shell: Shell, client: Client, *, campaign: str, older: int | None, newe
 def approve(shell: Shell, client: Client, *, campaign: str, yes: bool) -> None:
     """Approve the current plan.
 
-    What will be approved is shown first; a plan made since then is not approved by it.
+    What will be approved is shown first, with the checker's warnings, which are accepted with it.
+    A plan made since then is not approved by it.
     Whoever made the plan cannot approve it, if somebody else may; an emergency recall, never.
     """
     row = client.find("/campaigns", campaign)
@@ -220,12 +221,14 @@ def approve(shell: Shell, client: Client, *, campaign: str, yes: bool) -> None:
         "\n\n".join(filter(None, (plan_text(current["document"]), problems(current["findings"] or [])))),
         err=True,
     )
+    warnings = sorted({each["code"] for each in current["findings"] or [] if each["severity"] == "warning"})
     if current["document"]["request"].get("recall"):
         confirm(f"Approve {row['name']} as an EMERGENCY RECALL, before all other campaigns?", yes=yes)
-        _move(shell, client, row, "approve-recall", follow="start")
+        _move(shell, client, row, "approve-recall", follow="start", acknowledged=warnings)
     else:
-        confirm(f"Approve this plan of {row['name']}?", yes=yes)
-        _move(shell, client, row, "approve", follow="start")
+        accepting = f" and accept {counted(len(warnings), 'warning')}" if warnings else ""
+        confirm(f"Approve this plan of {row['name']}{accepting}?", yes=yes)
+        _move(shell, client, row, "approve", follow="start", acknowledged=warnings)
 
 
 @group.command("start", epilog=example("ringroad campaign start winter --watch"))
@@ -437,9 +440,12 @@ def _move(
     reason: str | None = None,
     follow: str = "",
     quiet: bool = False,
+    acknowledged: list[str] | None = None,
 ) -> Mapping[str, Any]:
     # What stops harm must not fail because somebody else was quicker: those go without a generation.
     body: dict[str, object] = {"generation": row["generation"]} if reason is None else {"reason": reason}
+    if acknowledged is not None:
+        body["acknowledged"] = acknowledged
     done: Mapping[str, Any] = client.post(f"/campaigns/{row['id']}/{verb}", body)
     if not quiet:
         next_ = f"\nnext: ringroad campaign {follow} {tail(row['id'])}" if follow else ""

@@ -61,6 +61,12 @@ from ringroad.storage.latest import recent_paths
 QUERY_CHARS_SHOWN_MAX = 2_000  # characters of a query over the API, and in an address
 
 
+class ApprovePlan(Approve, frozen=True, kw_only=True):
+    """Approve the plan that was read, with the checker's warnings, named by their codes."""
+
+    acknowledged: Annotated[list[str], Meta(max_length=100)] = msgspec.field(default_factory=list)
+
+
 class NewCampaign(Command, frozen=True, kw_only=True):
     """A campaign to create, as a draft."""
 
@@ -385,11 +391,12 @@ def plan_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[NewPla
 
 
 @route("POST", "/campaigns/{campaign_id:str}/approve", role=Role.APPROVER, tag="ship", errors=[404, 409])
-def approve_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Approve]) -> Done:
+def approve_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[ApprovePlan]) -> Done:
     """Approve the current plan; its maker cannot, unless they are the only one who may."""
 
     def approve(conn: Connection, *args: Any, **given: Any) -> Campaign:
-        return store.approve(conn, *args, four_eyes=accounts_store.count_approvers(conn) > 1, **given)
+        four_eyes = accounts_store.count_approvers(conn) > 1
+        return store.approve(conn, *args, four_eyes=four_eyes, acknowledged=data.acknowledged, **given)
 
     return _move(ctx, request, campaign_id, data.generation, approve)
 
@@ -397,9 +404,9 @@ def approve_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[App
 @route(
     "POST", "/campaigns/{campaign_id:str}/approve-recall", role=Role.APPROVER, tag="ship", errors=[404, 409]
 )
-def approve_recall(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Approve]) -> Done:
+def approve_recall(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[ApprovePlan]) -> Done:
     """Approve the current plan as an emergency recall; its maker cannot, not even as the only one who may approve."""
-    act = partial(store.approve, four_eyes=True, recall=True)
+    act = partial(store.approve, four_eyes=True, recall=True, acknowledged=data.acknowledged)
     return _move(ctx, request, campaign_id, data.generation, act)
 
 

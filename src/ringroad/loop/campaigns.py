@@ -86,7 +86,8 @@ def plan_campaign(
         plan_id = ids.new("plan")
         deal(conn, plan, plan_id=plan_id)
         busy = store.count_busy(conn, campaign_id, plan_id, ("match", "control"))
-        findings = check_plan(plan, release, replace(busy, dealt=read_dealt(conn, plan_id)))
+        facts = replace(busy, dealt=read_dealt(conn, plan_id), expires=store.read_expiries(conn))
+        findings = check_plan(plan, release, facts)
         try:
             return store.save_plan(conn, ids, campaign, plan, findings, plan_id=plan_id, actor=actor, now=now)
         except SerializationFailure as error:

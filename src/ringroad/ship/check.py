@@ -8,11 +8,15 @@ Invariant: a plan with a blocking finding never becomes current.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
 
 from ringroad.kernel.hours import longest_s, longest_wait_s
+from ringroad.ship.guard import MEANS, Metric, SequentialPolicy
 from ringroad.ship.model import PlanFinding, ReleaseFacts, Severity
 from ringroad.ship.plan import VERDICTS, Plan, PlanRequest
 from ringroad.ship.resolve import Verdict
@@ -21,6 +25,8 @@ WAVE_1_PERMILLE_MAX = 100  # a first wave larger than a tenth of the fleet is ha
 WAVE_1_VEHICLES_FREE = 20  # vehicles; a first wave this small is never too large
 REASONS_NAMED_MAX = 10  # reasons per finding
 CONTROL_VEHICLES_MIN = 20_000  # vehicles; fewer see a rise from 0.5 % to 1 % late: benchmarks/canary.py
+GROSS = 2  # times the margin; a rise that must not go unseen
+BASE_RATE_PPM = 5_000  # millionths; half a per cent of vehicles within a window, as in benchmarks/canary.py
 CONTROL_PERMILLE_MIN = 5  # of all matches; the larger of the two is advised
 
 
@@ -42,6 +48,9 @@ class CheckFacts:
     held_elsewhere: Mapping[str, int] = field(default_factory=dict)  # in control groups of such campaigns
     level_of: Mapping[str, int] = field(default_factory=dict)  # of those campaigns; 0 where it is not named
     cancelling_elsewhere: Mapping[str, int] = field(default_factory=dict)  # answer to a cancel is awaited
+    expires: Mapping[str, datetime] = field(
+        default_factory=dict
+    )  # metadata that offline keys sign, by its name
     dealt: Dealt = field(default_factory=Dealt)
 
 
@@ -53,7 +62,10 @@ def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[Pl
         *_check_dealt(plan, facts.dealt),
         *_check_rollback(plan),
         *_check_waves(plan),
+        *_check_known(plan),
         *_check_control(plan),
+        *_check_power(plan),
+        *_check_metadata(plan, facts.expires),
         *_check_time(plan),
         *_check_elsewhere(plan.request, facts),
     ]
@@ -64,6 +76,12 @@ def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[Pl
 def blocks(findings: Sequence[PlanFinding]) -> bool:
     """Tell whether any finding keeps the plan from becoming current."""
     return any(finding.severity is Severity.BLOCKING for finding in findings)
+
+
+def unacknowledged(findings: Sequence[Mapping[str, Any]], acknowledged: Collection[str]) -> tuple[str, ...]:
+    """Return the codes of a stored plan's warnings that whoever approves it has not acknowledged."""
+    codes = {each["code"] for each in findings if each["severity"] == Severity.WARNING}
+    return tuple(sorted(codes - set(acknowledged)))
 
 
 def _check_release(plan: Plan, release: ReleaseFacts) -> list[PlanFinding]:
@@ -111,6 +129,108 @@ def _check_targets(plan: Plan) -> list[PlanFinding]:
                 )
             )
     return findings
+
+
+def _check_known(plan: Plan) -> list[PlanFinding]:
+    """Warn where more may match than do: the plan rests on what is not known."""
+    unknown, matches = plan.count("unknown") + plan.not_known, plan.count("match") + plan.count("control")
+    if unknown <= matches:
+        return []
+    return [
+        _warn(
+            "targets_mostly_unknown",
+            f"of {unknown} vehicles too little is known to say, {matches} match",
+            hint="wait until they have reported, or ask for something that is known of them",
+        )
+    ]
+
+
+def _check_power(plan: Plan) -> list[PlanFinding]:
+    """Warn where even a gross rise could not be told from chance before every vehicle is updated."""
+    sequential = plan.request.gate.sequential
+    held, treated = plan.count("control"), plan.count("match")
+    if sequential is None or not held or not treated:
+        return []
+    blind = [
+        metric
+        for metric in sequential.compared
+        if metric.name not in MEANS and not can_decide(sequential, metric, held=held, treated=treated)
+    ]
+    if not blind:
+        return []
+    enough = next(
+        (
+            size
+            for size in _doublings(held, (held + treated) // 2)
+            if all(can_decide(sequential, each, held=size, treated=held + treated - size) for each in blind)
+        ),
+        None,
+    )
+    names = ", ".join(metric.name for metric in blind)
+    return [
+        _warn(
+            "control_cannot_decide",
+            f"with {held} vehicles held back even {GROSS} times the accepted rate of {names} looks like chance until"
+            " every vehicle is updated",
+            hint=f"hold back {enough}"
+            if enough
+            else "this fleet is too small for this alpha and margin: allow more of either, or stop it by hand",
+        )
+    ]
+
+
+def can_decide(policy: SequentialPolicy, metric: Metric, *, held: int, treated: int) -> bool:
+    """Tell whether a rise to `GROSS` times the margin is expected to halt by the time all vehicles are updated.
+
+    The best any test could do: the expected log likelihood ratio of the updated arm's share of all events, against
+    the share that the margin allows. The sequential test needs somewhat more, so a no here is sure.
+
+    Source: Kullback and Leibler 1951; the conditional binomial of `ship/evidence.py`.
+    """
+    margin = metric.margin_milli / 1_000
+    allowed, gross = margin * treated, GROSS * margin * treated
+    share, bad = allowed / (allowed + held), gross / (gross + held)
+    gain = bad * math.log(bad / share) + (1 - bad) * math.log((1 - bad) / (1 - share))
+    events = BASE_RATE_PPM / 1_000_000 * (gross + held)
+    return policy.limit(metric) <= events * gain * 1_000_000
+
+
+def _doublings(first: int, last: int) -> Iterator[int]:
+    size = max(1, first)
+    while size < last:
+        size = min(2 * size, last)
+        yield size
+
+
+def _check_metadata(plan: Plan, expires: Mapping[str, datetime]) -> list[PlanFinding]:
+    """Find what vehicles would refuse, now or before the campaign can be over: only people can sign it anew."""
+    findings = []
+    ends_at = plan.facts_as_of + timedelta(seconds=shortest_s(plan))
+    for name, at in sorted(expires.items()):
+        if at <= plan.facts_as_of:
+            findings.append(
+                _block(
+                    "metadata_expired",
+                    f"the {name} expired on {at:%Y-%m-%d}: vehicles refuse it",
+                    hint="sign it anew with the offline keys",
+                )
+            )
+        elif at <= ends_at:
+            findings.append(
+                _warn(
+                    "metadata_expires",
+                    f"the {name} expires on {at:%Y-%m-%d}, the campaign runs at least until {ends_at:%Y-%m-%d}",
+                    hint="sign it anew with the offline keys first",
+                )
+            )
+    return findings
+
+
+def shortest_s(plan: Plan) -> int:
+    """Return how long a campaign runs at least, if its last vehicles take as long as they may; seconds."""
+    gate = plan.request.gate
+    watched = gate.sequential.window_s if gate.sequential else 0
+    return max(0, len(plan.wave_vehicles) - 1) * gate.soak_s + plan.request.vehicle_deadline_s + watched
 
 
 def _check_dealt(plan: Plan, dealt: Dealt) -> list[PlanFinding]:

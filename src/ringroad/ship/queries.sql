@@ -249,6 +249,11 @@ SELECT state FROM release WHERE id = :release_id FOR SHARE;
 -- name: lock_start$
 SELECT pg_advisory_xact_lock(:key);
 
+-- name: offline_expiries
+SELECT DISTINCT ON (repository, role) repository, role, expires_at FROM repository_metadata
+ WHERE vin = '' AND (role = 'root' OR role = 'targets' AND repository = 'image')
+ ORDER BY repository, role, version DESC;
+
 -- name: approve_plan!
 UPDATE campaign_plan SET approved_by = :actor, approved_at = :now
  WHERE id = :plan_id AND campaign_id = :campaign_id;

@@ -106,7 +106,7 @@ def campaign_page(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Respons
         }
     plan = next((item for item in plans if item.id == c.plan_id), plans[0] if plans else None)
     return page(
-        "campaign.html", account=request.user, url=url_of(request), c=c, plans=plans, plan=plan,
+        "campaign.html", account=request.user, url=url_of(request), c=c, plans=plans, plan=plan, warnings=_warnings(plan),
         programme_id=release.programme_id,
         policy=gate_lines(plan.document) if plan else [], waves=waves(counts), state=state,
         figures=_figures(c, counts), compared=reading_rows(values["readings"]),
@@ -230,6 +230,15 @@ def release_controls(r: ReleaseView, account: Account) -> list[dict[str, str]]:
 
 def _asks(plan: PlanView | None, name: str) -> bool:
     return bool(plan and plan.document.get("request", {}).get(name))
+
+
+def _warnings(plan: PlanView | None) -> dict[str, str]:
+    """What whoever approves the plan accepts with it: code and message, each code once."""
+    found: dict[str, str] = {}
+    for each in (plan.findings or []) if plan else []:
+        if each["severity"] == "warning":
+            found[each["code"]] = "; ".join(filter(None, (found.get(each["code"]), each["message"])))
+    return found
 
 
 def _figures(c: CampaignView, counts: list[WaveCount]) -> list[tuple[int, str, str]]:

@@ -95,9 +95,13 @@ document.addEventListener("submit", async (event) => {
   const body = {};
   for (const [name, value] of new FormData(form, event.submitter)) {
     // a button may say what was seen
-    const control = event.submitter?.name === name ? event.submitter : form.elements[name];
+    const control = event.submitter?.name === name ? event.submitter : form.querySelector(`[name="${name}"]`);
     if (value === "" && control.dataset.optional !== undefined) continue;
     const kind = control.dataset.type;
+    if (kind === "list") {
+      (body[name] ||= []).push(value);
+      continue;
+    }
     body[name] =
       kind === "int"
         ? Number(value)

@@ -16,7 +16,7 @@ Invariants:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, assert_never
 
@@ -26,7 +26,7 @@ from psycopg.types.json import Jsonb
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput
 from ringroad.kernel.facts import FactKind
-from ringroad.ship.check import blocks, contended
+from ringroad.ship.check import blocks, contended, unacknowledged
 from ringroad.ship.gate import (
     Advance,
     Evidence,
@@ -161,15 +161,17 @@ def approve(
     actor: str,
     four_eyes: bool,
     now: datetime,
+    acknowledged: Collection[str],
     recall: bool = False,
 ) -> Campaign:
     """Approve the current plan. That the actor may approve at all is the caller's to check.
 
+    The checker's warnings are approved with it: `acknowledged` names their codes, and the fact keeps them.
     An emergency recall is approved as one (`recall`), or not at all, and never by the maker of its plan.
 
     Raises:
         Forbidden: `four_eyes` or a recall, and the actor made the plan.
-        Conflict: the campaign moved on, or has no plan to approve.
+        Conflict: the campaign moved on, has no plan to approve, or a warning is not acknowledged.
     """
     campaign = read_campaign(conn, campaign_id)
     plan = current_plan(conn, campaign)
@@ -181,11 +183,22 @@ def approve(
         )
     if (four_eyes or recall) and actor == plan.made_by:
         raise Forbidden("the maker of a plan cannot approve it", hint="ask another approver")
+    missing = unacknowledged(plan.findings, acknowledged)
+    if missing and generation == campaign.generation:
+        raise Conflict(
+            f"warnings are not acknowledged: {', '.join(missing)}",
+            hint="read them, then approve and name them in `acknowledged`",
+            code="warnings_not_acknowledged",
+        )
     moved = _move(conn, campaign, generation, to=CampaignState.APPROVED, of=(CampaignState.PLANNED,), now=now)
     SQL.approve_plan(conn, plan_id=plan.id, campaign_id=campaign_id, actor=actor, now=now)
     append_of(
         conn, ids, moved, FactKind.CAMPAIGN_APPROVED, actor=actor, now=now,
-        body={"plan_id": plan.id, **({"recall": True} if recall else {})},
+        body={
+            "plan_id": plan.id,
+            "acknowledged": sorted({each["code"] for each in plan.findings if each["severity"] == "warning"}),
+            **({"recall": True} if recall else {}),
+        },
         causes=latest(conn, campaign_id, FactKind.CAMPAIGN_PLANNED),
     )  # fmt: skip
     return moved

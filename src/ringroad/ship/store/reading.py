@@ -345,6 +345,14 @@ def level_of_row(row: Mapping[str, Any]) -> int:
     return PlanRequest(query="all", priority=row["priority"] or 0, recall=bool(row["recall"])).level
 
 
+def read_expiries(conn: Connection) -> dict[str, datetime]:
+    """Return until when vehicles take what only offline keys can sign anew, by its name."""
+    return {
+        f"{row['role'].title()} of the {row['repository'].title()} repository": row["expires_at"]
+        for row in SQL.offline_expiries(conn)
+    }
+
+
 def read_wave_progress(conn: Connection, campaign_id: str) -> list[dict[str, Any]]:
     """Return counts of vehicles by wave and outcome, for people."""
     return list(SQL.wave_counts(conn, campaign_id=campaign_id))

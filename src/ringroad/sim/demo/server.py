@@ -167,14 +167,15 @@ class Server:
         if not plan["current"]:
             blocking = [one["message"] for one in plan["findings"] if one.get("severity") == "blocking"]
             raise InvalidInput(f"the plan is blocked: {'; '.join(blocking)}")
-        await self._approve(path, "draft", "planned")
+        warnings = sorted({one["code"] for one in plan["findings"] if one["severity"] == "warning"})
+        await self._approve(path, "draft", "planned", acknowledged=warnings)
         await self._operator.post(f"{path}/start", done=self._left(path, "approved"))
         return str(made["id"])
 
-    async def _approve(self, path: str, *states: str) -> None:
+    async def _approve(self, path: str, *states: str, **accepted: list[str]) -> None:
         """Let the other person read what is at `path`, and approve exactly that."""
         seen = await self._approver.get(path)
-        body = {"generation": seen["generation"]}
+        body = {"generation": seen["generation"], **accepted}
         await self._approver.post(f"{path}/approve", body, done=self._left(path, *states))
 
     def _left(self, path: str, *states: str) -> Done:

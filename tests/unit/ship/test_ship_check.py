@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ringroad.ship.check import (
+    CheckFacts,
+    can_decide,
+    check_plan,
+    shortest_s,
+    unacknowledged,
+)
+from ringroad.ship.gate import GatePolicy
+from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
+from ringroad.ship.model import ReleaseFacts, Severity
+from ringroad.ship.plan import Plan, PlanRequest
+
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+FAULT = Metric(name=MetricName.FAULT, margin_milli=1_250)
+RELEASE = ReleaseFacts(id="r", programme_id="p", version="2.0.0", state="signed", variants={})
+
+
+class Counted(Plan):
+    """A plan of so many vehicles, whoever they are."""
+
+    numbers: dict[str, int] = {}  # noqa: RUF012 - set by `plan`
+
+    def count(self, verdict: Any) -> int:
+        return self.numbers.get(verdict, 0)
+
+
+def plan(numbers: dict[str, int], *, not_known: int = 0, waves: int = 2, **request: Any) -> Plan:
+    made = type("Of", (Counted,), {"numbers": numbers, "__slots__": ()})
+    values: dict[str, Any] = {
+        name: () if name != "past" else {} for name in Plan.__dataclass_fields__
+    } | {
+        "release_id": "r", "release_version": "2.0.0", "request": PlanRequest(query="all", **request),
+        "facts_as_of": NOW, "wave_vehicles": (1,) * waves, "not_known": not_known, "not_selected": {},
+        "no_rollback_image": {}, "install_s_estimate": 60,
+    }  # fmt: skip
+    found: Plan = made(**values)
+    return found
+
+
+def codes(made: Plan, **facts: Any) -> dict[str, Severity]:
+    return {each.code: each.severity for each in check_plan(made, RELEASE, CheckFacts(**facts))}
+
+
+@pytest.mark.parametrize(
+    ("match", "unknown", "not_known", "warned"),
+    [(10, 0, 0, False), (10, 10, 0, False), (10, 5, 6, True), (10, 11, 0, True), (10, 0, 11, True)],
+)
+def test_a_plan_that_rests_on_what_is_not_known_is_warned_of(
+    match: int, unknown: int, not_known: int, *, warned: bool
+) -> None:
+    found = codes(plan({"match": match, "unknown": unknown}, not_known=not_known))
+    assert (found.get("targets_mostly_unknown") is Severity.WARNING) is warned
+
+
+@pytest.mark.parametrize(
+    ("held", "treated", "alpha_ppm", "margin_milli", "decides"),
+    [
+        (20_000, 980_000, 10_000, 1_250, True),
+        (4, 18, 10_000, 1_250, False),
+        (1_000, 9_000, 10_000, 1_250, False),
+        (5_000, 45_000, 10_000, 1_250, True),
+        (4_000, 996_000, 10_000, 1_250, True),
+        (100, 999_900, 10_000, 1_250, False),  # however many are updated: what is compared with is too few
+        (2_000, 20_000, 1, 1_250, False),  # one false halt in a million asks for more
+        (2_000, 20_000, 100_000, 1_250, True),
+    ],
+)
+def test_a_control_group_decides_before_the_fleet_is_through_or_cannot(
+    held: int, treated: int, alpha_ppm: int, margin_milli: int, *, decides: bool
+) -> None:
+    metric = Metric(name=MetricName.FAULT, margin_milli=margin_milli)
+    policy = SequentialPolicy(alpha_ppm=alpha_ppm, metrics=(metric,))
+    assert can_decide(policy, metric, held=held, treated=treated) is decides
+    gate = GatePolicy(sequential=policy)
+    found = codes(plan({"match": treated, "control": held}, gate=gate))
+    assert ("control_cannot_decide" not in found) is decides
+
+
+def test_more_vehicles_on_either_side_never_make_a_control_group_blind() -> None:
+    policy = SequentialPolicy(metrics=(FAULT,))
+    for held in (10, 100, 1_000, 10_000):
+        for treated in (10, 1_000, 100_000):
+            if can_decide(policy, FAULT, held=held, treated=treated):
+                assert can_decide(policy, FAULT, held=2 * held, treated=treated)
+                assert can_decide(policy, FAULT, held=held, treated=2 * treated)
+
+
+def test_the_hint_names_a_control_group_that_would_do_if_there_is_one() -> None:
+    gate = GatePolicy(sequential=SequentialPolicy(metrics=(FAULT,)))
+
+    def hint(held: int, treated: int) -> str:
+        made = plan({"match": treated, "control": held}, gate=gate)
+        found = check_plan(made, RELEASE, CheckFacts())
+        return next(each.hint for each in found if each.code == "control_cannot_decide")
+
+    assert hint(100, 999_900).startswith("hold back ")
+    enough = int(hint(100, 999_900).removeprefix("hold back "))
+    assert can_decide(gate.sequential or SequentialPolicy(), FAULT, held=enough, treated=1_000_000 - enough)
+    assert "too small" in hint(4, 18)
+
+
+def test_without_a_control_group_there_is_nothing_that_cannot_decide() -> None:
+    assert "control_cannot_decide" not in codes(plan({"match": 10}))
+    history = SequentialPolicy(metrics=(Metric(name=MetricName.INSTALL_FAILED, margin_milli=3_000),))
+    made = plan({"match": 10, "control": 1}, gate=GatePolicy(sequential=history))
+    assert "control_cannot_decide" not in codes(made)
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [(-1, {"metadata_expired": Severity.BLOCKING}), (0, {"metadata_expired": Severity.BLOCKING}),
+     (6, {"metadata_expires": Severity.WARNING}), (7, {"metadata_expires": Severity.WARNING}), (8, {})],
+)  # fmt: skip
+def test_metadata_that_expires_before_the_campaign_can_be_over_is_told(
+    days: int, expected: dict[str, Severity]
+) -> None:
+    made = plan({"match": 10}, vehicle_deadline_s=7 * 86_400)
+    found = codes(made, expires={"Root of the Image repository": NOW + timedelta(days=days)})
+    assert {code: severity for code, severity in found.items() if "metadata" in code} == expected
+
+
+def test_a_campaign_runs_at_least_for_its_soaks_its_deadline_and_what_is_watched() -> None:
+    made = plan({"match": 10}, waves=3, vehicle_deadline_s=100, gate=GatePolicy(soak_s=10))
+    assert shortest_s(made) == 120
+    watched = replace(made.request, gate=GatePolicy(soak_s=10, sequential=SequentialPolicy(window_s=86_400)))
+    assert shortest_s(replace(made, request=watched)) == 120 + 86_400
+    assert shortest_s(replace(made, wave_vehicles=())) == 100
+
+
+@pytest.mark.parametrize(
+    ("acknowledged", "missing"),
+    [
+        ([], ("one_wave", "wave_1_large")),
+        (["one_wave"], ("wave_1_large",)),
+        (["one_wave", "wave_1_large", "of another plan"], ()),
+        (["ONE_WAVE", "wave_1_large"], ("one_wave",)),
+    ],
+)
+def test_every_warning_is_to_be_acknowledged_and_nothing_else(
+    acknowledged: list[str], missing: tuple[str, ...]
+) -> None:
+    findings = [
+        {"severity": "warning", "code": "wave_1_large"}, {"severity": "warning", "code": "one_wave"},
+        {"severity": "info", "code": "vehicles_already_installed"}, {"severity": "warning", "code": "one_wave"},
+    ]  # fmt: skip
+    assert unacknowledged(findings, acknowledged) == missing
