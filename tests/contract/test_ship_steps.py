@@ -18,7 +18,7 @@ from ringroad.ship.plan import WaveSize
 from ringroad.ship.ramp import HarmBudget
 from ringroad.ship.retry import REASON_OF, RetryPolicy
 from ringroad.storage.db import Connection, connect, transaction
-from support.fleet import CountingIds, Story, add_vehicles, fill_programme, vin
+from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme, vin
 from support.manifests import manifest_of
 
 pytestmark = pytest.mark.engines
@@ -219,7 +219,7 @@ def test_a_budget_of_harm_does_not_lead_vehicles_over_releases(story: Story) -> 
     with pytest.raises(Conflict), transaction(story.conn):
         store.approve(
             story.conn, story.ids, campaign_id=story.campaign_id, generation=story.campaign().generation,
-            actor="ben", four_eyes=True, now=story.now,
+            actor="ben", four_eyes=True, acknowledged=ANY_WARNING, now=story.now,
         )  # fmt: skip
 
 
