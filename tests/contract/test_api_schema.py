@@ -51,7 +51,7 @@ def test_every_operation_keeps_what_its_schema_says(pg_url: str, tmp_path: Path)
 
 def test_nobody_gets_anything_without_an_account(pg_url: str, tmp_path: Path) -> None:
     token = add_account(pg_url, "admin", Role.ADMIN)
-    with serving(pg_url, tmp_path) as origin, httpx.Client(base_url=origin) as client:
+    with serving(pg_url, tmp_path) as origin, httpx.Client(base_url=origin, timeout=60) as client:
         document = client.get("/api/v1/openapi.json", headers={"Authorization": f"Bearer {token}"}).json()
         tried = 0
         for path, operations in document["paths"].items():

@@ -74,7 +74,7 @@ def serving_device(pg_url: str, folder: Path, **request: object) -> Iterator[Dev
         conn.execute("UPDATE campaign SET plan_id = 'plan_1'")
         conn.execute("UPDATE assignment SET offered_at = now()")
     headers = {"Authorization": f"TargetToken {TOKEN}"}
-    with serving(pg_url, blobs, poll_s=1) as origin, httpx.Client(headers=headers) as client:
+    with serving(pg_url, blobs, poll_s=1) as origin, httpx.Client(headers=headers, timeout=60) as client:
         yield Device(pg_url, client, f"{origin}/DEFAULT/controller/v1/{VIN}", action)
 
 
@@ -260,7 +260,7 @@ def test_a_restarted_gateway_still_knows_what_was_installed(
     device.set("state = 'installed'")
     with serving(pg_url, FolderBlobs(tmp_path)) as origin:
         base = f"{origin}/DEFAULT/controller/v1/{VIN}"
-        links = httpx.get(base, headers=dict(device.client.headers)).json()["_links"]
+        links = httpx.get(base, headers=dict(device.client.headers), timeout=60).json()["_links"]
     assert links["installedBase"]["href"] == f"{base}/installedBase/{device.action}"
 
 
@@ -334,13 +334,15 @@ def test_a_device_sees_and_answers_for_itself_only(asked: Device) -> None:
         add_vehicle(conn, OTHER, "other", "ddi")
     mine, theirs = device.base, device.base.replace(VIN, OTHER)
     headers = {"Authorization": "TargetToken other"}
-    eventually(lambda: httpx.get(theirs, headers=headers).status_code == 200)
+    eventually(lambda: httpx.get(theirs, headers=headers, timeout=60).status_code == 200)
     for path in (f"/confirmationBase/{device.action}", f"/installedBase/{device.action}"):
-        assert httpx.get(theirs + path, headers=headers).status_code == 404
-        assert httpx.get(mine + path, headers=headers).status_code == 401
+        assert httpx.get(theirs + path, headers=headers, timeout=60).status_code == 404
+        assert httpx.get(mine + path, headers=headers, timeout=60).status_code == 401
     url = f"{theirs}/confirmationBase/{device.action}/feedback"
-    assert httpx.post(url, json={"confirmation": "confirmed"}, headers=headers).status_code == 404
-    assert httpx.get(f"{theirs}/softwaremodules/pkg_1/artifacts", headers=headers).status_code == 404
+    assert httpx.post(url, json={"confirmation": "confirmed"}, headers=headers, timeout=60).status_code == 404
+    assert (
+        httpx.get(f"{theirs}/softwaremodules/pkg_1/artifacts", headers=headers, timeout=60).status_code == 404
+    )
     assert rows(device.url, "SELECT * FROM device_report") == []
 
 

@@ -48,7 +48,7 @@ class Gateway:
             secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             path.write_bytes(pem + secret)
             context.load_cert_chain(path)
-        return httpx.Client(verify=context)
+        return httpx.Client(verify=context, timeout=60)
 
     def invite(self, vin: str = VIN, token: str = "enrol_1", *, until: str = "now() + '1 h'") -> None:  # noqa: S107 - of the test
         with psycopg.connect(self.url, autocommit=True) as conn:

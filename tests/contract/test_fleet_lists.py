@@ -35,7 +35,10 @@ def conn(pg_url: str) -> Iterator[Connection]:
 def client(pg_url: str, conn: Connection, tmp_path: Path) -> Iterator[httpx.Client]:
     token = add_account(pg_url, "olga", Role.OPERATOR)
     headers = {"Authorization": f"Bearer {token}"}
-    with serving(pg_url, tmp_path) as origin, httpx.Client(base_url=origin, headers=headers) as opened:
+    with (
+        serving(pg_url, tmp_path) as origin,
+        httpx.Client(base_url=origin, headers=headers, timeout=60) as opened,
+    ):
         yield opened
 
 

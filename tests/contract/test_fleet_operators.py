@@ -37,7 +37,7 @@ class Floor:
         self.conn, self.world = conn, world
         self.own, self.foreign = world.vins[:4], world.vins[4:]
         self.admin, self.fleet = (
-            httpx.Client(base_url=origin, headers={"Authorization": f"Bearer {token}"})
+            httpx.Client(base_url=origin, headers={"Authorization": f"Bearer {token}"}, timeout=60)
             for token in (admin, fleet)
         )
 

@@ -112,10 +112,11 @@ def test_a_report_about_anothers_action_does_not_withhold_its_offer(pg_url: str,
         sent = httpx.post(
             f"{origin}/uptane/v1/vehicles/{OTHER}/reports",
             json={"reports": [report("x", action, state="SUCCEEDED")]}, headers=OTHER_NATIVE,
+            timeout=60,
         )  # fmt: skip
         assert sent.status_code == 200
     with serving(pg_url, blobs) as origin:  # a gateway that starts now reads it all from the database
-        poll = httpx.get(f"{origin}/uptane/v1/vehicles/{VIN}", headers=NATIVE).json()
+        poll = httpx.get(f"{origin}/uptane/v1/vehicles/{VIN}", headers=NATIVE, timeout=60).json()
         assert (poll["kind"], poll["action_id"]) == ("update", action)
 
 
@@ -135,7 +136,10 @@ def test_a_vehicle_that_reports_too_much_is_asked_to_wait_and_no_other(
     with psycopg.connect(pg_url, autocommit=True) as conn:
         add_vehicle(conn, OTHER, OTHER_TOKEN, "native")
     clock = Clock()
-    with serving(pg_url, blobs, clock=clock, reports_per_min_max=3) as origin, httpx.Client() as client:
+    with (
+        serving(pg_url, blobs, clock=clock, reports_per_min_max=3) as origin,
+        httpx.Client(timeout=60) as client,
+    ):
 
         def send(name: str, *, vin: str = VIN, count: int = 1) -> int:
             url = f"{origin}/uptane/v1/vehicles/{vin}/reports"
@@ -165,7 +169,7 @@ def test_a_ddi_device_that_reports_too_much_is_asked_to_wait(pg_url: str, blobs:
     action = fill(pg_url, blobs, IMAGE)
     body = {"status": {"execution": "proceeding"}}
     limited = serving(pg_url, blobs, clock=Clock(), reports_per_min_max=2)
-    with limited as origin, httpx.Client(headers=DDI) as client:
+    with limited as origin, httpx.Client(headers=DDI, timeout=60) as client:
         base = f"{origin}/DEFAULT/controller/v1/{VIN}"
         feedback = f"{base}/deploymentBase/{action}/feedback"
         assert client.put(f"{base}/configData", json={"data": {"hw": "1"}}).status_code == 200

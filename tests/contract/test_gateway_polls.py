@@ -19,9 +19,9 @@ IDLE, NATIVE = "WRRDEM00000000002", "WRRDEM00000000003"
 
 def ddi_sleep_s(origin: str, vin: str) -> int:
     url = f"{origin}/DEFAULT/controller/v1/{vin}"
-    text = httpx.get(url, headers={"Authorization": f"TargetToken {TOKEN}"}).json()["config"]["polling"][
-        "sleep"
-    ]
+    text = httpx.get(url, headers={"Authorization": f"TargetToken {TOKEN}"}, timeout=60).json()["config"][
+        "polling"
+    ]["sleep"]
     hours, minutes, seconds = map(int, text.split(":"))
     return hours * 3_600 + minutes * 60 + seconds
 
@@ -59,11 +59,11 @@ def test_a_native_vehicle_is_told_another_interval_though_nothing_else_changed(
         add_vehicle(conn, NATIVE, TOKEN, "native")
     with serving(pg_url, blobs, poll_s=86_400) as origin:
         url = f"{origin}/uptane/v1/vehicles/{NATIVE}"
-        first = httpx.get(url, headers=headers)
+        first = httpx.get(url, headers=headers, timeout=60)
         assert 43_200 <= first.json()["poll_s"] < 3 * 43_200
 
         def again(etag: str) -> httpx.Response:
-            return httpx.get(url, headers={**headers, "If-None-Match": etag})
+            return httpx.get(url, headers={**headers, "If-None-Match": etag}, timeout=60)
 
         assert again(first.headers["etag"]).status_code == 304
         stale = '"idle-60"'  # what a server told that was set otherwise
@@ -93,7 +93,7 @@ def test_a_vehicle_that_waits_for_its_window_is_told_to_come_soon_after_it_opens
             wait_s = ddi_sleep_s(origin, VIN)
         else:
             url = f"{origin}/uptane/v1/vehicles/{VIN}"
-            told = httpx.get(url, headers={"Authorization": f"Bearer {TOKEN}"}).json()
+            told = httpx.get(url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60).json()
             assert told["kind"] == "none"
             wait_s = told["poll_s"]
         after_s = (SystemClock().now() + timedelta(seconds=wait_s) - opens).total_seconds()

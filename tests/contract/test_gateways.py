@@ -41,7 +41,7 @@ def closed(finished: str) -> dict[str, object]:
 
 def test_a_ddi_device_polls_downloads_and_reports(pg_url: str, blobs: FolderBlobs) -> None:
     action = fill(pg_url, blobs, IMAGE)
-    with serving(pg_url, blobs) as origin, httpx.Client(headers=DDI) as client:
+    with serving(pg_url, blobs) as origin, httpx.Client(headers=DDI, timeout=60) as client:
         base = f"{origin}/DEFAULT/controller/v1/{VIN}"
         links = client.get(base).json()["_links"]
         assert client.put(links["configData"]["href"], json={"data": {"hw": "1"}}).status_code == 200
@@ -73,8 +73,12 @@ def test_a_ddi_device_polls_downloads_and_reports(pg_url: str, blobs: FolderBlob
 def test_a_wrong_token_learns_nothing(pg_url: str, blobs: FolderBlobs, token: str) -> None:
     fill(pg_url, blobs, IMAGE)
     with serving(pg_url, blobs) as origin:
-        known = httpx.get(f"{origin}/DEFAULT/controller/v1/{VIN}", headers={"Authorization": token})
-        unknown = httpx.get(f"{origin}/DEFAULT/controller/v1/NOBODY", headers={"Authorization": token})
+        known = httpx.get(
+            f"{origin}/DEFAULT/controller/v1/{VIN}", headers={"Authorization": token}, timeout=60
+        )
+        unknown = httpx.get(
+            f"{origin}/DEFAULT/controller/v1/NOBODY", headers={"Authorization": token}, timeout=60
+        )
     assert (
         (known.status_code, known.content) == (unknown.status_code, unknown.content) == (401, known.content)
     )
@@ -87,19 +91,19 @@ def test_feedback_for_a_foreign_or_unknown_action_is_refused(pg_url: str, blobs:
     with serving(pg_url, blobs) as origin:
         other = f"{origin}/DEFAULT/controller/v1/WRRDEM00000000002/deploymentBase/{action}/feedback"
         headers = {"Authorization": "TargetToken other"}
-        assert httpx.post(other, json=closed("success"), headers=headers).status_code == 404
+        assert httpx.post(other, json=closed("success"), headers=headers, timeout=60).status_code == 404
         mine = f"{origin}/DEFAULT/controller/v1/{VIN}/deploymentBase/{action + 1}/feedback"
-        assert httpx.post(mine, json=closed("success"), headers=DDI).status_code == 404
+        assert httpx.post(mine, json=closed("success"), headers=DDI, timeout=60).status_code == 404
         for body in (b"{", b"[]", b"{}", b'{"status":{}}', b"\xff" * 10):
             url = f"{origin}/DEFAULT/controller/v1/{VIN}/deploymentBase/{action}/feedback"
-            assert httpx.post(url, content=body, headers=DDI).status_code == 400
-        assert httpx.post(url, content=b" " * 300_000, headers=DDI).status_code == 400
+            assert httpx.post(url, content=body, headers=DDI, timeout=60).status_code == 400
+        assert httpx.post(url, content=b" " * 300_000, headers=DDI, timeout=60).status_code == 400
     assert rows(pg_url, "SELECT * FROM device_report") == []
 
 
 def test_a_cancel_reaches_the_device_and_is_acknowledged(pg_url: str, blobs: FolderBlobs) -> None:
     action = fill(pg_url, blobs, IMAGE)
-    with serving(pg_url, blobs) as origin, httpx.Client(headers=DDI) as client:
+    with serving(pg_url, blobs) as origin, httpx.Client(headers=DDI, timeout=60) as client:
         base = f"{origin}/DEFAULT/controller/v1/{VIN}"
         assert "deploymentBase" in client.get(base).json()["_links"]
         with psycopg.connect(pg_url, autocommit=True) as conn:
@@ -141,7 +145,7 @@ def test_an_update_is_offered_inside_the_vehicles_window_and_then_until_it_ends(
     ddi = gateway == "ddi"
     with (
         serving(pg_url, blobs, clock=clock) as origin,
-        httpx.Client(headers=DDI if ddi else NATIVE) as client,
+        httpx.Client(headers=DDI if ddi else NATIVE, timeout=60) as client,
     ):
         poll = f"{origin}/DEFAULT/controller/v1/{VIN}" if ddi else f"{origin}/uptane/v1/vehicles/{VIN}"
         deployment = f"{origin}/DEFAULT/controller/v1/{VIN}/deploymentBase/{action}"
@@ -173,7 +177,7 @@ def test_an_update_is_offered_inside_the_vehicles_window_and_then_until_it_ends(
 
 def test_a_lost_database_feed_stops_offers_until_it_is_whole_again(pg_url: str, blobs: FolderBlobs) -> None:
     fill(pg_url, blobs, IMAGE)
-    with serving(pg_url, blobs) as origin, httpx.Client(headers=DDI) as client:
+    with serving(pg_url, blobs) as origin, httpx.Client(headers=DDI, timeout=60) as client:
         base = f"{origin}/DEFAULT/controller/v1/{VIN}"
         assert client.get(base).status_code == 200
         with psycopg.connect(pg_url, autocommit=True) as conn:
@@ -189,7 +193,7 @@ def test_a_lost_database_feed_stops_offers_until_it_is_whole_again(pg_url: str, 
 
 def test_a_native_vehicle_polls_and_reports_once(pg_url: str, blobs: FolderBlobs) -> None:
     action = fill(pg_url, blobs, IMAGE, gateway="native")
-    with serving(pg_url, blobs) as origin, httpx.Client(headers=NATIVE) as client:
+    with serving(pg_url, blobs) as origin, httpx.Client(headers=NATIVE, timeout=60) as client:
         url = f"{origin}/uptane/v1/vehicles/{VIN}"
         answer = client.get(url)
         assert msgspec.json.decode(answer.content, type=Command) == Command(
@@ -240,10 +244,16 @@ def test_metadata_is_served_by_version_and_the_director_only_to_its_vehicle(
             )
     with serving(pg_url, blobs) as origin:
         base = f"{origin}/uptane/v1"
-        assert httpx.get(f"{base}/image/timestamp.json").text == "image-timestamp-2"
-        assert httpx.get(f"{base}/image/1.root.json").text == "image-root-1"
+        assert httpx.get(f"{base}/image/timestamp.json", timeout=60).text == "image-timestamp-2"
+        assert httpx.get(f"{base}/image/1.root.json", timeout=60).text == "image-root-1"
         for name in ("root.json", "2.root.json", "0.root.json", "1.timestamp.json", "1.ROOT.json"):
-            assert httpx.get(f"{base}/image/{name}").status_code == 404, name
-        assert httpx.get(f"{base}/director/{VIN}/3.targets.json").status_code == 401
-        assert httpx.get(f"{base}/director/{VIN}/3.targets.json", headers=NATIVE).text == "director-targets-3"
-        assert httpx.get(f"{base}/director/{VIN}/1.root.json", headers=NATIVE).text == "director-root-1"
+            assert httpx.get(f"{base}/image/{name}", timeout=60).status_code == 404, name
+        assert httpx.get(f"{base}/director/{VIN}/3.targets.json", timeout=60).status_code == 401
+        assert (
+            httpx.get(f"{base}/director/{VIN}/3.targets.json", headers=NATIVE, timeout=60).text
+            == "director-targets-3"
+        )
+        assert (
+            httpx.get(f"{base}/director/{VIN}/1.root.json", headers=NATIVE, timeout=60).text
+            == "director-root-1"
+        )

@@ -25,7 +25,7 @@ def blobs(tmp_path: Path) -> FolderBlobs:
 
 
 def links(origin: str) -> Any:
-    return httpx.get(f"{origin}/DEFAULT/controller/v1/{VIN}", headers=DDI).json()["_links"]
+    return httpx.get(f"{origin}/DEFAULT/controller/v1/{VIN}", headers=DDI, timeout=60).json()["_links"]
 
 
 def test_a_long_transaction_is_seen_though_many_later_changes_were_committed_before_it(
@@ -41,7 +41,7 @@ def test_a_long_transaction_is_seen_though_many_later_changes_were_committed_bef
             add_vehicle(others, OTHER, TOKEN, "ddi")
             others.execute(add, (OTHER,))
             other = f"{origin}/DEFAULT/controller/v1/{OTHER}"
-            assert eventually(lambda: "deploymentBase" in httpx.get(other, headers=DDI).text)
+            assert eventually(lambda: "deploymentBase" in httpx.get(other, headers=DDI, timeout=60).text)
             assert "deploymentBase" in links(origin)  # as long as it is not committed
             long.commit()
             assert eventually(lambda: "deploymentBase" not in links(origin))
@@ -52,9 +52,9 @@ def test_what_a_vehicle_ended_at_one_gateway_is_offered_by_no_other(pg_url: str,
     with serving(pg_url, blobs) as one, serving(pg_url, blobs) as other:
         assert "deploymentBase" in links(other)
         feedback = f"/DEFAULT/controller/v1/{VIN}/deploymentBase/{action}/feedback"
-        assert httpx.post(one + feedback, json=CLOSED, headers=DDI).status_code == 200
+        assert httpx.post(one + feedback, json=CLOSED, headers=DDI, timeout=60).status_code == 200
         assert eventually(lambda: "deploymentBase" not in links(other))  # nobody has folded the report yet
-        assert httpx.post(other + feedback, json=CLOSED, headers=DDI).status_code == 410
+        assert httpx.post(other + feedback, json=CLOSED, headers=DDI, timeout=60).status_code == 410
     assert len(rows(pg_url, "SELECT * FROM device_report")) == 1
 
 
@@ -65,9 +65,11 @@ def test_what_a_native_vehicle_ended_at_one_gateway_is_offered_by_no_other(
     ends = {"reports": [{"id": "r", "action_id": action, "state": "SUCCEEDED", "at": "2026-11-23T00:00:00Z"}]}
     path = f"/uptane/v1/vehicles/{VIN}"
     with serving(pg_url, blobs) as one, serving(pg_url, blobs) as other:
-        assert httpx.get(other + path, headers=NATIVE).json()["kind"] == "update"
-        assert httpx.post(f"{one}{path}/reports", json=ends, headers=NATIVE).status_code == 200
-        assert eventually(lambda: httpx.get(other + path, headers=NATIVE).json()["kind"] == "none")
+        assert httpx.get(other + path, headers=NATIVE, timeout=60).json()["kind"] == "update"
+        assert httpx.post(f"{one}{path}/reports", json=ends, headers=NATIVE, timeout=60).status_code == 200
+        assert eventually(
+            lambda: httpx.get(other + path, headers=NATIVE, timeout=60).json()["kind"] == "none"
+        )
 
 
 def test_attributes_told_to_one_gateway_are_asked_for_by_no_other(pg_url: str, blobs: FolderBlobs) -> None:
@@ -89,7 +91,7 @@ def test_reports_that_reach_two_gateways_at_once_are_stored_once(pg_url: str, bl
                 "id": f"r{number // 4}", "action_id": action, "state": "DOWNLOADING", "at": "2026-11-23T00:00:00Z"
             }  # fmt: skip
             url = f"{origin}/uptane/v1/vehicles/{VIN}/reports"
-            return httpx.post(url, json={"reports": [report, report]}, headers=NATIVE).status_code
+            return httpx.post(url, json={"reports": [report, report]}, headers=NATIVE, timeout=60).status_code
 
         assert set(pool.map(send, range(400))) == {200}
     stored = [row["dedupe_key"] for row in rows(pg_url, "SELECT dedupe_key FROM device_report")]

@@ -42,7 +42,10 @@ def blobs(tmp_path: Path) -> Blobs:
 def upload(pg_url: str, conn: Connection, tmp_path: Path) -> Iterator[Any]:
     World(conn, SystemIds(), now=SystemClock().now(), vehicles=1)._programme()
     headers = {"Authorization": f"Bearer {add_account(pg_url, 'admin', Role.ADMIN)}"}
-    with serving(pg_url, tmp_path) as origin, httpx.Client(base_url=origin, headers=headers) as client:
+    with (
+        serving(pg_url, tmp_path) as origin,
+        httpx.Client(base_url=origin, headers=headers, timeout=60) as client,
+    ):
 
         def send(image: bytes = IMAGE, **wrong: str) -> int:
             return client.post("/api/v1/packages", params=GOOD | wrong, content=image).status_code

@@ -23,7 +23,10 @@ def client(pg_url: str, tmp_path: Path) -> Iterator[httpx.Client]:
         fill_programme(conn, CountingIds())
         add_vehicles(conn, range(6))
     headers = {"Authorization": f"Bearer {add_account(pg_url, 'olga', Role.OPERATOR)}"}
-    with serving(pg_url, tmp_path) as origin, httpx.Client(base_url=origin, headers=headers) as opened:
+    with (
+        serving(pg_url, tmp_path) as origin,
+        httpx.Client(base_url=origin, headers=headers, timeout=60) as opened,
+    ):
         yield opened
 
 

@@ -31,7 +31,7 @@ def client(pg_url: str, tmp_path: Path) -> Iterator[httpx.Client]:
     token = add_account(pg_url, "ines", Role.ADMIN)
     headers = {"Authorization": f"Bearer {token}"}
     with serving(pg_url, tmp_path) as origin:
-        with httpx.Client(base_url=f"{origin}/api/v1", headers=headers) as opened:
+        with httpx.Client(base_url=f"{origin}/api/v1", headers=headers, timeout=60) as opened:
             yield opened
 
 

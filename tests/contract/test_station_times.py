@@ -130,7 +130,10 @@ def test_a_time_is_kept_once_and_old_ones_are_forgotten(conn: Connection, orders
 def client(pg_url: str, orders: list[str], tmp_path: Path) -> Iterator[httpx.Client]:
     assert orders
     headers = {"Authorization": f"Bearer {add_account(pg_url, 'olga', Role.OPERATOR)}"}
-    with serving(pg_url, tmp_path) as origin, httpx.Client(base_url=origin, headers=headers) as opened:
+    with (
+        serving(pg_url, tmp_path) as origin,
+        httpx.Client(base_url=origin, headers=headers, timeout=60) as opened,
+    ):
         yield opened
 
 

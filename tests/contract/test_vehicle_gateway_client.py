@@ -29,7 +29,7 @@ IMAGE = b"firmware " * 50_000
 
 @asynccontextmanager
 async def connected(origin: str, token: str = TOKEN) -> AsyncIterator[Gateway]:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         yield Gateway(client, vin=parse_vin(VIN), token=token, clock=SystemClock(), server_url=origin)
 
 

@@ -96,7 +96,7 @@ def site(pg_url: str, tmp_path: Path) -> Iterator[Site]:
 
 def is_up(origin: str) -> bool:
     try:
-        return httpx.get(f"{origin}/DEFAULT/controller/v1/{VIN}", headers=DDI).status_code == 200
+        return httpx.get(f"{origin}/DEFAULT/controller/v1/{VIN}", headers=DDI, timeout=60).status_code == 200
     except httpx.TransportError:
         return False
 

@@ -189,7 +189,9 @@ class Terminal:
                 "vin": vin, "programme_id": "meridian", "variant": variant, "gateway": "native", "region": region,
                 "token_sha256": hashlib.sha256(vin.encode()).hexdigest(), "ecus": ecus, "release_id": release["id"],
             }  # fmt: skip
-            answer = httpx.post(url, json=body, headers={"Authorization": f"Bearer {self.token()}"})
+            answer = httpx.post(
+                url, json=body, headers={"Authorization": f"Bearer {self.token()}"}, timeout=60
+            )
             assert answer.status_code == 201, answer.text
         return vins
 

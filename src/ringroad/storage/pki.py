@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ringroad.kernel.errors import Corrupt
-from ringroad.storage.process import folder_error, write_private
+from ringroad.storage.process import folder_error, write_private, write_whole
 
 CA_D = 3650  # days
 SERVER_D = 397  # days; the most that TLS clients accept (CA/Browser Forum Baseline Requirements 6.3.2, 2020)
@@ -183,6 +183,4 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> str:
 
 
 def _write_public(path: Path, certificate: x509.Certificate) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(certificate.public_bytes(Encoding.PEM))
-    temporary.replace(path)
+    write_whole(path, certificate.public_bytes(Encoding.PEM), mode=0o644)

@@ -340,12 +340,22 @@ def folder_error(error: OSError, path: Path) -> RingroadError:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a secret that only its owner can read, from the first byte on."""
+    """Write a secret that only its owner can read, from the first byte on; durable as `write_whole`."""
+    write_whole(path, f"{text}\n".encode("ascii"), mode=0o600)
+
+
+def write_whole(path: Path, content: bytes, *, mode: int) -> None:
+    """Make `content` the content of a file: all of it or nothing, and whatever power does later."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as sink:
-        sink.write(text + "\n")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as sink:
+        sink.write(content)
         sink.flush()
         os.fsync(sink.fileno())
     temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -54,7 +54,9 @@ class Server:
 
 def tell(server: Server, *deliveries: list[tuple[int, LineOrder]]) -> StationClocks:
     async def go() -> StationClocks:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(server), base_url="http://s") as http:
+        async with httpx.AsyncClient(
+            transport=httpx.MockTransport(server), base_url="http://s", timeout=60
+        ) as http:
             api = Api(http, "token", asyncio.sleep, attempts_max=1)
             clocks = StationClocks(api=api, programme_id="p", line=LINE, clock=SystemClock())
             for number, worked in enumerate(deliveries):

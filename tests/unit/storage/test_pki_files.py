@@ -1,0 +1,46 @@
+"""What the first start writes for TLS is on the disk, each part before the one that vouches for it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ringroad.kernel.errors import Corrupt
+from ringroad.storage.pki import ensure_pki
+
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+
+
+def test_the_key_is_on_the_disk_before_the_certificate_that_says_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name.removesuffix(".tmp"))
+
+    monkeypatch.setattr("os.fsync", fsync)
+    ensure_pki(tmp_path / "pki", names=["localhost"], now=NOW)
+    assert synced == [
+        word for name in ("ca.key", "ca.pem", "server.key", "server.pem") for word in (name, "pki")
+    ]
+
+
+def test_keys_are_for_their_owner_and_nothing_is_made_twice(tmp_path: Path) -> None:
+    folder = tmp_path / "pki"
+    first = ensure_pki(folder, names=["localhost"], now=NOW)
+    for name in ("ca.key", "server.key"):
+        assert (folder / name).stat().st_mode & 0o077 == 0
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert ensure_pki(folder, names=["localhost"], now=NOW) == first
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_an_empty_certificate_is_told_and_not_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "pki"
+    ensure_pki(folder, names=["localhost"], now=NOW)
+    (folder / "ca.pem").write_bytes(b"")
+    with pytest.raises(Corrupt, match="not a certificate"):
+        ensure_pki(folder, names=["localhost"], now=NOW)
