@@ -439,6 +439,21 @@ def test_a_webhook_that_leads_inside_or_asks_for_nothing_is_refused(terminal: Te
         t("webhook", *words, status=2)
 
 
+def test_an_export_is_written_whole_or_not_at_all(terminal: Terminal, world: World, tmp_path: Path) -> None:
+    t, file = terminal, tmp_path / "out" / "vehicles.csv"
+    assert "cannot be written" in t("export", "write", "vehicles", str(file), status=7).err
+    file.parent.mkdir()
+    assert "12 rows" in t("export", "write", "vehicles", str(file)).out
+    assert len(file.read_text().splitlines()) == 13
+    assert [each.name for each in file.parent.iterdir()] == ["vehicles.csv"]
+    results = tmp_path / "results.jsonl"
+    made = t("--json", "export", "write", "results", str(results), "--campaign", world.campaign_id).value
+    assert made["bytes"] == results.stat().st_size
+    assert made["rows"] == len(results.read_text().splitlines()) > 0
+    t("export", "write", "results", str(results), status=2)  # of which campaign?
+    assert ".parquet" in t("export", "write", "vehicles", str(tmp_path / "vehicles.xlsx"), status=2).err
+
+
 def _release(t: Terminal) -> str:
     t("programme", "import", t.file("programme.toml", PROGRAMME))
     for ecu in ("brake", "gateway", "display"):

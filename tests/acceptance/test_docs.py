@@ -50,6 +50,7 @@ SESSIONS = [
     "docs/howto/campaigns.md",
     "docs/howto/events.md",
     "docs/howto/webhooks.md",
+    "docs/howto/exports.md",
     "docs/howto/console.md",
     "docs/howto/connect-a-hawkbit-client.md",
     "docs/howto/run-the-engines.md",

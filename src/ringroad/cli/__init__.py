@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "campaign": ("ringroad.cli.campaign", "group", "Ship: campaigns; plan, approve, run, watch."),
         "fleet": ("ringroad.cli.fleet", "group", "Ship: vehicles, and why one is not updating."),
         "events": ("ringroad.cli.events", "group", "Ledger: what happens, as CloudEvents."),
+        "export": ("ringroad.cli.export", "group", "Ledger: whole tables as CSV, JSON Lines or Parquet."),
         "webhook": ("ringroad.cli.webhook", "group", "Ledger: tell other systems of events."),
         "lap": ("ringroad.cli.lap", "group", "Adapt: laps, lead times, outcomes."),
         "account": ("ringroad.cli.account", "group", "Sign in; accounts and tokens."),

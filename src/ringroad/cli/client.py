@@ -109,21 +109,18 @@ class Client:
         Raises:
             Unavailable: the connection broke; also while its lines are read.
         """
-        params = _params(query)
-        sent = dict(headers) | ({"Authorization": f"Bearer {self._token}"} if self._token else {})
-        try:
-            with self._http.stream(
-                "GET", f"{self.address.url}{API}{path}", params=params, headers=sent
-            ) as got:
-                if not got.is_success:
-                    raise error_of(got.status_code, got.read(), token=self._token)
-                yield got.iter_lines()
-        except httpx.ConnectError as error:
-            raise _no_connection(self.address, error) from error
-        except httpx.HTTPError as error:
-            raise Unavailable(
-                f"the connection to {self.address.url} broke", hint="try again", detail=str(error)
-            ) from error
+        with self._open(path, headers, query) as got:
+            yield got.iter_lines()
+
+    @contextmanager
+    def open_bytes(self, path: str, **query: object) -> Iterator[tuple[Mapping[str, str], Iterator[bytes]]]:
+        """Read a long answer piece by piece; yields its headers and the pieces.
+
+        Raises:
+            Unavailable: the connection broke; also while it is read, and then what came is not all.
+        """
+        with self._open(path, {}, query) as got:
+            yield got.headers, got.iter_bytes()
 
     def send_bytes(self, method: str, path: str, content: bytes, **query: object) -> Any:
         """Send bytes exactly as they are."""
@@ -154,6 +151,24 @@ class Client:
             ids = ", ".join(row["id"] for row in found[:5])
             raise InvalidInput(f"{len(found)} {thing}s are called {word!r}", hint=f"use an id: {ids}")
         return found[0]
+
+    @contextmanager
+    def _open(
+        self, path: str, headers: Mapping[str, str], query: Mapping[str, object]
+    ) -> Iterator[httpx.Response]:
+        sent = dict(headers) | ({"Authorization": f"Bearer {self._token}"} if self._token else {})
+        url = f"{self.address.url}{API}{path}"
+        try:
+            with self._http.stream("GET", url, params=_params(query), headers=sent) as got:
+                if not got.is_success:
+                    raise error_of(got.status_code, got.read(), token=self._token)
+                yield got
+        except httpx.ConnectError as error:
+            raise _no_connection(self.address, error) from error
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                f"the connection to {self.address.url} broke", hint="try again", detail=str(error)
+            ) from error
 
     def _call(
         self,

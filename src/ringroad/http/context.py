@@ -41,6 +41,7 @@ class Context:
     load_signers: Callable[[], OnlineSigners] | None = None  # None: this server cannot publish
     secret: Callable[[int], bytes] = new_secret
     horizon: Horizon = field(default_factory=Horizon)
+    exports: list[str] = field(default_factory=list)  # under way: whose each is
     streams: list[str] = field(default_factory=list)  # of events that are open: whose each is
 
     @contextmanager

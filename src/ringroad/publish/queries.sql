@@ -118,3 +118,53 @@ SELECT id, fact_id, kind, attempt, replayed, outcome, status, sent_at, took_ms
 
 -- name: take_deliverer$
 SELECT pg_try_advisory_lock(:key);
+
+-- name: is_campaign$
+SELECT EXISTS (SELECT FROM campaign WHERE id = :campaign_id);
+
+-- name: export_vehicles
+SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_id, r.version AS release_version,
+       v.blocked_reason, v.born_at, v.attributes
+  FROM vehicle v LEFT JOIN release r ON r.id = v.release_id
+ ORDER BY v.vin;
+
+-- name: count_export_vehicles$
+SELECT count(*) FROM vehicle;
+
+-- name: export_results
+-- Every vehicle of the current plan, and every action of the campaign, also those of an earlier plan.
+SELECT coalesce(t.vin, a.vin) AS vin, t.verdict, t.reason, coalesce(a.wave, t.wave) AS wave, a.action_id, a.kind,
+       a.state, a.state_detail, a.release_id, a.previous_release_id, a.offered_at, a.began_at, a.last_report_at,
+       a.finished_at
+  FROM (SELECT vin, verdict, reason, wave FROM campaign_target
+         WHERE plan_id = (SELECT plan_id FROM campaign WHERE id = :campaign_id)) t
+  FULL JOIN (SELECT vin, wave, action_id, kind, state, state_detail, release_id, previous_release_id, offered_at,
+                    began_at, last_report_at, finished_at
+               FROM assignment WHERE campaign_id = :campaign_id) a ON a.vin = t.vin
+ ORDER BY 1, a.action_id;
+
+-- name: count_export_results$
+SELECT count(*)
+  FROM (SELECT vin FROM campaign_target
+         WHERE plan_id = (SELECT plan_id FROM campaign WHERE id = :campaign_id)) t
+  FULL JOIN (SELECT vin FROM assignment WHERE campaign_id = :campaign_id) a ON a.vin = t.vin;
+
+-- name: export_decisions
+SELECT id, wave, decision, reason, facts, policy, decided_at FROM gate_decision
+ WHERE campaign_id = :campaign_id ORDER BY id;
+
+-- name: count_export_decisions$
+SELECT count(*) FROM gate_decision WHERE campaign_id = :campaign_id;
+
+-- name: export_evidence
+SELECT id, metric, tick, stratum, counts, recorded_at FROM gate_tick WHERE campaign_id = :campaign_id ORDER BY id;
+
+-- name: count_export_evidence$
+SELECT count(*) FROM gate_tick WHERE campaign_id = :campaign_id;
+
+-- name: export_facts
+SELECT seq, id, kind, stage, subject, lap_id, causes, actor, work_started_at, event_at, recorded_at, body
+  FROM fact ORDER BY seq;
+
+-- name: count_export_facts$
+SELECT count(*) FROM fact;

@@ -1,0 +1,243 @@
+"""What can be exported, and how rows become CSV, JSON Lines or Parquet. Pure: rows in, bytes out, a batch at a time.
+
+Memory is that of one batch, whatever the number of rows.
+Text that a spreadsheet would run as a formula is defused in CSV, and only there.
+
+Source: OWASP, "CSV Injection"; RFC 4180.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+BATCH_ROWS: Final = 2_000  # rows of one batch, and of one row group of Parquet
+_FORMULA: Final = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+    "\uff20",
+)  # full width too
+
+
+class Format(StrEnum):
+    """How an export is written."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+MEDIA_TYPE: Final[Mapping[Format, str]] = {
+    Format.CSV: "text/csv; charset=utf-8",
+    Format.JSONL: "application/jsonl",
+    Format.PARQUET: "application/vnd.apache.parquet",
+}
+
+
+class Kind(StrEnum):
+    """What a column holds."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    FLAG = "flag"
+    TIME = "time"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """One thing that can be exported.
+
+    Attributes:
+        name: as it is asked for.
+        columns: name to kind, in order.
+        query: in queries.sql, with a twin ``count_<query>``.
+        of_campaign: whether it is about one campaign.
+    """
+
+    name: str
+    columns: Mapping[str, Kind]
+    query: str
+    of_campaign: bool
+
+
+def _table(name: str, query: str, *, of_campaign: bool, columns: str) -> Table:
+    pairs = (word.partition(":") for word in columns.split())
+    kinds = {column: Kind(kind) if kind else Kind.TEXT for column, _, kind in pairs}
+    return Table(name=name, columns=kinds, query=query, of_campaign=of_campaign)
+
+
+TABLES: Final[Mapping[str, Table]] = {
+    each.name: each
+    for each in (
+        _table(
+            "vehicles",
+            "export_vehicles",
+            of_campaign=False,
+            columns="vin programme_id variant region tags:json gateway release_id release_version blocked_reason"
+            " born_at:time attributes:json",
+        ),
+        _table(
+            "results",
+            "export_results",
+            of_campaign=True,
+            columns="vin verdict reason wave:integer action_id:integer kind state state_detail release_id"
+            " previous_release_id offered_at:time began_at:time last_report_at:time finished_at:time",
+        ),
+        _table(
+            "decisions",
+            "export_decisions",
+            of_campaign=True,
+            columns="id:integer wave:integer decision reason facts:json policy:json decided_at:time",
+        ),
+        _table(
+            "evidence",
+            "export_evidence",
+            of_campaign=True,
+            columns="id:integer metric tick:integer stratum counts:json recorded_at:time",
+        ),
+        _table(
+            "facts",
+            "export_facts",
+            of_campaign=False,
+            columns="seq:integer id kind stage subject lap_id causes:json actor work_started_at:time event_at:time"
+            " recorded_at:time body:json",
+        ),
+    )
+}
+
+
+def encode(table: Table, form: Format, batches: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[bytes]:
+    """Yield an export piece by piece, at least one piece for each batch.
+
+    Args:
+        table: whose columns are written, in their order.
+        form: CSV, JSON Lines or Parquet.
+        batches: rows as the database gives them.
+    """
+    match form:
+        case Format.CSV:
+            yield from _csv(table, batches)
+        case Format.JSONL:
+            yield from _jsonl(table, batches)
+        case Format.PARQUET:
+            yield from _parquet(table, batches)
+
+
+def _csv(table: Table, batches: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[bytes]:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(table.columns)
+    for batch in batches:
+        writer.writerows([cell(kind, row[name]) for name, kind in table.columns.items()] for row in batch)
+        yield out.getvalue().encode()
+        out.seek(0)
+        out.truncate()
+    yield out.getvalue().encode()
+
+
+def cell(kind: Kind, value: Any) -> str:
+    """Return a value for CSV; text that begins like a formula gets an apostrophe before it."""
+    if value is None:
+        return ""
+    match kind:
+        case Kind.TIME:
+            return _time(value)
+        case Kind.FLAG:
+            return "true" if value else "false"
+        case Kind.INTEGER:
+            return str(value)
+        case Kind.JSON | Kind.TEXT:
+            text = _json(value) if kind is Kind.JSON else str(value)
+            return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _jsonl(table: Table, batches: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[bytes]:
+    encoder = msgspec.json.Encoder()
+    for batch in batches:
+        lines = [{name: _plain(kind, row[name]) for name, kind in table.columns.items()} for row in batch]
+        yield encoder.encode_lines(lines)
+
+
+def _parquet(table: Table, batches: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[bytes]:
+    import pyarrow as pa  # noqa: PLC0415 - 60 MB that a server without exports does not need
+    from pyarrow import parquet as pq  # noqa: PLC0415 - same
+
+    types = {
+        Kind.TEXT: pa.string(),
+        Kind.INTEGER: pa.int64(),
+        Kind.FLAG: pa.bool_(),
+        Kind.TIME: pa.timestamp("us", tz="UTC"),
+        Kind.JSON: pa.string(),
+    }
+    schema = pa.schema([(name, types[kind]) for name, kind in table.columns.items()])
+    out = _Sink()
+    with pq.ParquetWriter(out, schema, compression="zstd") as writer:
+        for batch in batches:
+            columns = [
+                [
+                    _json(row[name]) if kind is Kind.JSON and row[name] is not None else row[name]
+                    for row in batch
+                ]
+                for name, kind in table.columns.items()
+            ]
+            writer.write_table(
+                pa.Table.from_arrays(
+                    [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema
+                )
+            )
+            yield out.take()
+    yield out.take()
+
+
+class _Sink(io.RawIOBase):
+    """A file that is read as fast as it is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: list[bytes] = []
+        self._written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._written
+
+    def write(self, piece: Any) -> int:
+        data = bytes(piece)
+        self._pieces.append(data)
+        self._written += len(data)
+        return len(data)
+
+    def take(self) -> bytes:
+        """Return what was written since the last time."""
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
+
+
+def _plain(kind: Kind, value: Any) -> Any:
+    return _time(value) if kind is Kind.TIME and value is not None else value
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value, order="deterministic").decode()
+
+
+def _time(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,144 @@
+"""Exports over a real database: whole, of one moment, bounded, and only for who may read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+
+from ringroad.http.auth import Role
+from ringroad.http.exports import EXPORTS_MAX
+from ringroad.kernel.clock import SystemClock, SystemIds
+from ringroad.kernel.errors import InvalidInput, NotFound
+from ringroad.publish.export import begin, find_table
+from ringroad.publish.tables import BATCH_ROWS, TABLES, Format
+from ringroad.storage.db import Connection, connect
+from support.console_server import add_account, serving
+from support.console_world import World
+from support.receiver import eventually
+
+pytestmark = pytest.mark.engines
+
+
+@pytest.fixture
+def conn(pg_url: str) -> Iterator[Connection]:
+    with closing(connect(pg_url)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def world(conn: Connection) -> World:
+    return World(conn, SystemIds(), now=SystemClock().now(), vehicles=12).build()
+
+
+@pytest.fixture
+def client(pg_url: str, world: World, tmp_path: Path) -> Iterator[httpx.Client]:
+    assert world.vins
+    token = add_account(pg_url, "vera", Role.VIEWER)
+    with (
+        serving(pg_url, tmp_path) as origin,
+        httpx.Client(base_url=f"{origin}/api/v1/exports", timeout=60) as opened,
+    ):
+        opened.headers["Authorization"] = f"Bearer {token}"
+        yield opened
+
+
+def test_each_format_has_every_row(client: httpx.Client, world: World) -> None:
+    of_campaign = {"campaign_id": world.campaign_id}
+    for name, table in TABLES.items():
+        query = of_campaign if table.of_campaign else {}
+        lines = client.get(f"/{name}", params={"format": "jsonl", **query})
+        count = int(lines.headers["ringroad-rows"])
+        rows = [json.loads(line) for line in lines.text.splitlines()]
+        assert len(rows) == count, name
+        assert count or name == "evidence", name
+        text = client.get(f"/{name}", params=query)
+        assert len(list(csv.reader(io.StringIO(text.text, newline="")))) == count + 1, name
+        columns = pq.read_table(
+            io.BytesIO(client.get(f"/{name}", params={"format": "parquet", **query}).content)
+        )
+        assert (columns.num_rows, columns.column_names) == (count, list(table.columns)), name
+    vehicles = client.get("/vehicles", params={"format": "jsonl"}).text
+    assert [json.loads(line)["vin"] for line in vehicles.splitlines()] == sorted(world.vins)
+    disposition = client.get("/vehicles").headers["content-disposition"]
+    assert disposition == 'attachment; filename="vehicles.csv"'
+
+
+def test_what_cannot_be_exported_is_refused(client: httpx.Client, world: World) -> None:
+    for path, query, status in (
+        ("/nonsense", {}, 404),
+        ("/results", {}, 422),
+        ("/results", {"campaign_id": "campaign_no"}, 404),
+        ("/vehicles", {"campaign_id": world.campaign_id}, 422),
+        ("/vehicles", {"format": "xlsx"}, 400),
+    ):
+        assert client.get(path, params=query).status_code == status, (path, query)
+    assert client.get("/vehicles").status_code == 200  # a refusal takes no place
+
+
+def test_who_may_not_read_gets_nothing(client: httpx.Client, world: World) -> None:
+    for name in TABLES:
+        answer = client.get(
+            f"/{name}", headers={"Authorization": ""}, params={"campaign_id": world.campaign_id}
+        )
+        assert answer.status_code == 401
+        assert world.vins[0] not in answer.text
+
+
+def test_an_export_is_of_one_moment_and_its_memory_that_of_a_batch(conn: Connection, pg_url: str) -> None:
+    insert = (
+        "INSERT INTO fact (id, kind, stage, subject, actor, work_started_at, event_at, recorded_at)"
+        " SELECT 'fact_%s_' || n, 'change.done', 'adapt', 'c', 'x', now(), now(), now() FROM generate_series(1, %s) n"
+    )
+    conn.execute((insert % (1, 3 * BATCH_ROWS)).encode())
+    export = begin(connect(pg_url), find_table("facts"), Format.JSONL, campaign_id=None)
+    try:
+        first = export.next_piece()
+        assert first is not None
+        conn.execute((insert % (2, 500)).encode())  # after the export began
+        sizes = [first.count(b"\n")]
+        while (piece := export.next_piece()) is not None:
+            sizes.append(piece.count(b"\n"))
+        assert sizes == [BATCH_ROWS] * 3
+        assert export.rows == 3 * BATCH_ROWS
+    finally:
+        export.close()
+
+
+def test_only_so_many_are_under_way_and_one_that_is_left_makes_room(
+    client: httpx.Client, conn: Connection
+) -> None:
+    conn.execute(
+        "INSERT INTO fact (id, kind, stage, subject, actor, work_started_at, event_at, recorded_at, body)"
+        " SELECT 'fact_' || n, 'change.done', 'adapt', 'c', 'x', now(), now(), now(), jsonb_build_object('t', repeat('x', 2000))"
+        " FROM generate_series(1, 20000) n"
+    )
+    opened = []
+    try:
+        for _ in range(EXPORTS_MAX):  # 40 MB that nobody reads: they stay under way
+            request = client.build_request("GET", "/facts", params={"format": "jsonl"})
+            opened.append(client.send(request, stream=True))
+            assert opened[-1].status_code == 200
+        assert client.get("/vehicles").status_code == 429
+    finally:
+        for answer in opened:
+            answer.close()
+    eventually(lambda: client.get("/vehicles").status_code == 200)
+
+
+def test_a_table_of_a_campaign_needs_one(conn: Connection, pg_url: str) -> None:
+    assert not conn.closed
+    for name, campaign_id, error in (
+        ("results", None, InvalidInput), ("vehicles", "campaign_1", InvalidInput), ("results", "campaign_no", NotFound)
+    ):  # fmt: skip
+        with closing(connect(pg_url)) as own, pytest.raises(error):
+            begin(own, find_table(name), Format.CSV, campaign_id=campaign_id)
+    with pytest.raises(NotFound):
+        find_table("vehicles; DROP TABLE vehicle")
