@@ -323,7 +323,7 @@ def test_standing_consent_lets_updates_through_until_it_is_taken_back(asked: Dev
     off = state["_links"]["deactivateAutoConfirm"]["href"]
     assert [device.client.post(off).status_code for _ in range(2)] == [200, 200]
     assert device.fold()[-1] == "applied"
-    assert "deploymentBase" in device.links()  # this one had been agreed to
+    assert eventually(lambda: "deploymentBase" in device.links())  # this one had been agreed to
     assert device.facts() == [FactKind.VEHICLE_STANDING_CONSENT] * 2
     assert device.post("/confirmationBase/activateAutoConfirm", {"remark": "x" * 201}) == 400
 

@@ -394,6 +394,26 @@ def test_a_full_disk_stops_a_step_and_loses_nothing(world: World, monkeypatch: p
     assert drive(world) == "SUCCEEDED"
 
 
+def test_a_server_too_busy_for_polls_still_hears_how_the_update_ended(world: World) -> None:
+    world.order()
+
+    async def run() -> list[int | None]:
+        async with world.boot() as orchestrator:
+            waits = [await orchestrator.exchange()]
+            world.server.busy_s = 77
+            while (delay_s := await orchestrator.step()) is not None:
+                waits.append(await orchestrator.exchange())
+                world.clock.s += delay_s
+            waits.append(await orchestrator.exchange())
+            return waits
+
+    first, *others = asyncio.run(run())
+    assert first is None
+    assert set(others) == {77}
+    assert list(world.server.reports.values())[-1].state == "SUCCEEDED"
+    assert world.server.manifests
+
+
 def test_a_fault_is_told_again_until_it_was_stored(world: World) -> None:
     world.ecus["brake"].faults = [Fault(code="P0A1F-00", status=9)]
 

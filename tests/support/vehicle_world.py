@@ -303,6 +303,7 @@ class Server:
             False
         )  # reports that make their batch a bad request
         self.broken = 0  # requests that are answered with 400, whatever they are
+        self.busy_s = 0  # polls are turned away and asked to wait so long
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -328,6 +329,8 @@ class Server:
             return 400, b"", []
         if parts[0] != "image" and headers.get("authorization") != f"Bearer {TOKEN}":
             return 401, b"", []
+        if self.busy_s and method == "GET" and parts[0] == "vehicles":
+            return 503, b"", [(b"retry-after", b"%d" % self.busy_s)]
         match method, parts:
             case "GET", ["image", "targets", name]:
                 return self._image(name, headers.get("range", ""))

@@ -24,6 +24,7 @@ from ringroad.kernel.vin import Vin
 from ringroad.protocol.vehicle import Acknowledged, Command, Report, ReportBatch
 from ringroad.trust.state import VerifiedTarget
 from ringroad.trust.verify import FileRequest
+from ringroad.vehicle.backoff import AskedToWait, parse_retry_after
 from ringroad.vehicle.images import ImageStore, PartialImage
 
 PREFIX: Final = "/uptane/v1"
@@ -180,7 +181,7 @@ class Gateway:
         """Send a request and give the open answer, good or 304."""
         try:
             async with self._client.stream(method, url, headers=headers, content=content) as response:
-                failure = _failure(response.status_code, url)
+                failure = _failure(response.status_code, url, response.headers.get("retry-after", ""))
                 if failure is not None:
                     raise failure
                 yield response
@@ -190,10 +191,12 @@ class Gateway:
             ) from error
 
 
-def _failure(status: int, url: str) -> RingroadError | None:
+def _failure(status: int, url: str, retry_after: str = "") -> RingroadError | None:
     """Return the error of an HTTP status, or None if it is an answer."""
     if status < 300 or status == httpx.codes.NOT_MODIFIED:
         return None
+    if status in (429, 503) and (wait_s := parse_retry_after(retry_after)):
+        return AskedToWait(f"the server asks to wait {wait_s} s ({status})", wait_s=wait_s)
     match status:
         case 401 | 403:
             return Forbidden(

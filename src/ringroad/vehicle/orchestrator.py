@@ -24,7 +24,7 @@ from ringroad.kernel.vin import Vin
 from ringroad.protocol.vehicle import Command
 from ringroad.trust.state import TrustState
 from ringroad.vehicle.agents.base import UpdateAgent
-from ringroad.vehicle.backoff import backoff_s
+from ringroad.vehicle.backoff import AskedToWait, backoff_s
 from ringroad.vehicle.decide import Facts, Step, next_step, wants_other
 from ringroad.vehicle.ecus import Ecus
 from ringroad.vehicle.ending import end_if_cancelled
@@ -192,19 +192,27 @@ class Orchestrator:
         """
         return await self._executor.execute(self._decide())
 
-    async def exchange(self) -> None:
+    async def exchange(self) -> int | None:
         """Say what has to be said and hear what the server wants, once.
+
+        Returns:
+            Seconds until the next poll if the server had no time for this one: it takes what is said all the same.
 
         Raises:
             RingroadError: it could not be said or heard; nothing is lost.
         """
         refusal = await self._send_reports()
-        command = await self._vehicle.gateway.poll()
+        try:
+            command = await self._vehicle.gateway.poll()
+        except AskedToWait as asked:
+            await self._upload_manifest()
+            return asked.wait_s
         if command != self._command:
             self._command = command
             self._campaign_wake.set()
         self._after_sending(refusal)  # counted only of a server that answers otherwise
         await self._upload_manifest()
+        return None
 
     async def close(self) -> None:
         """Drop connections, close the journal, free the folder."""
@@ -279,10 +287,12 @@ class Orchestrator:
         now_s = vehicle.clock.monotonic_s()
         try:
             if now_s >= self._next_poll_s:
-                await self.exchange()
+                asked_s = await self.exchange()
                 poll_s = self._command.poll_s if self._command is not None else POLL_S_MIN
                 # Up to a tenth earlier, so that a fleet that was started together drifts apart.
                 spread = 1 - vehicle.fraction() / 10
+                if asked_s is not None:
+                    poll_s, spread = asked_s, 1
                 self._next_poll_s = now_s + min(max(poll_s, POLL_S_MIN), POLL_S_MAX) * spread
             else:
                 if not self._refusals:
@@ -294,7 +304,10 @@ class Orchestrator:
             self._uplink_failures += 1
             self.link_error = error.message
             _log.debug("vehicle.uplink_failed", vin=vehicle.vin, code=error.code, reason=error.message)
-            return backoff_s(self._uplink_failures, fraction=vehicle.fraction(), base_s=vehicle.retry_base_s)
+            wait_s = backoff_s(
+                self._uplink_failures, fraction=vehicle.fraction(), base_s=vehicle.retry_base_s
+            )
+            return max(wait_s, error.wait_s) if isinstance(error, AskedToWait) else wait_s
         self._uplink_failures = 0
         self.link_error = ""
         return max(self._next_poll_s - vehicle.clock.monotonic_s(), 0.0)

@@ -48,7 +48,7 @@ from ringroad.storage.settings import Network
 log = structlog.get_logger()
 
 NATIVE = "/uptane/v1/"
-RETRY_S = 5  # seconds until a device that could not be answered asks again, at least
+RETRY_S = 5  # seconds until a device that was turned away asks again, at least
 GATEWAY_SCHEME = b"GatewayToken "
 
 
@@ -175,9 +175,9 @@ class Gateways:
         self.steering.doublings = int(shed)
 
     def _come_back(self) -> Header:
-        """Return when to ask again: a while, and a part of the time that the fleet takes to come back."""
+        """Return when to ask again: within the time that the fleet takes to come back."""
         spread_s = max(RETRY_S, self.model.vehicles_known // self.config.polls.polls_per_s_max)
-        return (b"retry-after", b"%d" % (RETRY_S + int(self._fraction() * spread_s)))
+        return (b"retry-after", b"%d" % (1 + int(self._fraction() * spread_s)))
 
     async def settled(self, request: Request) -> Answer:
         """Return what `express` answers to a poll or report whose body is whole."""
