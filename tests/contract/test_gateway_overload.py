@@ -26,7 +26,7 @@ DDI = {"Authorization": f"TargetToken {TOKEN}"}
 FULL = LoadPolicy(lag_ms=60_000, reports_waiting_max=100, calm_s=0.2)
 FLOODED = LoadPolicy(lag_ms=1, looks=2, calm_s=0.2)
 CANCELLED = "WRRDEM00000000002"
-FLOOD_CONNECTIONS, FLOOD_S_MAX = 50, 30.0
+FLOOD_CONNECTIONS, FLOOD_S_MAX = 50, 250.0
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_polls_go_first_then_downloads_then_reports_and_what_was_acknowledged_is
             refused = eventually(lambda: [each for each in sent if each.done()])
             assert {each.result() for each in refused} == {503}
             assert "cancelAction" in client.get(base(origin, CANCELLED)).json()["_links"]
-        answers = [each.result(60) for each in sent]
+        answers = [each.result(120) for each in sent]
         assert eventually(
             lambda: client.get(base(origin)).status_code == 200 and download().status_code == 200
         )
@@ -129,7 +129,7 @@ def test_a_flood_of_polls_is_turned_away_and_reports_are_taken(
     with serving(pg_url, blobs, load=FLOODED) as origin:
         body = json.dumps({"status": {"execution": "proceeding"}})
         with flood(origin):
-            assert eventually(lambda: turned_away(client.get(base(origin))), within_s=20)
+            assert eventually(lambda: turned_away(client.get(base(origin))), within_s=100)
             url = f"{origin}/DEFAULT/controller/v1/{VIN}/deploymentBase/{action}/feedback"
             assert client.post(url, content=body).status_code == 200
         assert eventually(lambda: client.get(base(origin)).status_code == 200, within_s=60)
@@ -166,5 +166,5 @@ def test_health_and_console_say_what_is_turned_away(
             assert (told.status_code, told.json()["gateways"]) == (200, "turns polls away")
             for page in ("/", "/fleet"):
                 assert "it turns polls away" in client.get(f"{origin}{page}", headers=operator).text
-        assert {each.result(60).status_code for each in sent} == {200}
+        assert {each.result(120).status_code for each in sent} == {200}
     assert rows(pg_url, "SELECT count(*) FROM device_report")[0]["count"] == 27_000

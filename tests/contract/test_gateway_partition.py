@@ -45,7 +45,7 @@ def test_a_gateway_that_is_cut_off_offers_nothing_and_acknowledges_nothing(
         way(pg_url) as (through, cut, mend),
         serving(pg_url, blobs) as here,
         serving(through, blobs, silence_s_max=2.0) as there,
-        httpx.Client(headers={"Authorization": f"TargetToken {TOKEN}"}, timeout=2.0) as client,
+        httpx.Client(headers={"Authorization": f"TargetToken {TOKEN}"}, timeout=10.0) as client,
     ):
         path = f"/DEFAULT/controller/v1/{VIN}"
 
@@ -62,7 +62,9 @@ def test_a_gateway_that_is_cut_off_offers_nothing_and_acknowledges_nothing(
                 return 0
 
         assert "deploymentBase" in links(here)
-        assert "deploymentBase" in links(there)
+        assert eventually(
+            lambda: "deploymentBase" in links(there)
+        )  # a busy machine may be silent for two seconds
         cut()
         assert report(there, "deploymentBase", "while it does not know") in (0, 503)
         with psycopg.connect(pg_url, autocommit=True) as conn:
@@ -75,8 +77,8 @@ def test_a_gateway_that_is_cut_off_offers_nothing_and_acknowledges_nothing(
         mend()
         assert eventually(lambda: "cancelAction" in links(there), within_s=60)
         for origin in (here, there):
-            assert report(origin, "cancelAction", "after it") == 200
-            assert report(origin, "deploymentBase", "while it does not know") == 200
+            for about, step in (("cancelAction", "after it"), ("deploymentBase", "while it does not know")):
+                assert eventually(lambda: report(origin, about, step) == 200)  # noqa: B023 - asked at once
     assert sorted(stored(pg_url)) == ["after it", "while it does not know"]
 
 

@@ -78,12 +78,12 @@ def way_to(url: str) -> Iterator[Way]:
     thread = threading.Thread(target=asyncio.run, args=(way.serve(ready),))
     thread.start()
     try:
-        assert ready.wait(20), "no way to the database"
+        assert ready.wait(60), "no way to the database"
         yield way
     finally:
         way.mend()
         way.end()
-        thread.join(20)
+        thread.join(60)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Namespace:
 
 
 def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, text=True, timeout=20)
+    subprocess.run(["ip", *words], check=True, capture_output=True, text=True, timeout=60)
 
 
 @contextlib.contextmanager
