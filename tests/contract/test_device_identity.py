@@ -136,6 +136,7 @@ def test_a_device_enrols_once_polls_by_its_certificate_and_renews_it(door: Gatew
     with door.client(renewed.content, second) as newer:
         third, csr = key_and_request()
         renewed = door.enrol(newer, csr)
+        assert renewed.status_code == 200
         with door.client(made.content, key) as client:
             assert eventually(lambda: client.get(door.base()).status_code == 401)  # the first has ended
         assert newer.get(door.base()).status_code == 200

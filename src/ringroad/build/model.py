@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 Storage = Literal["ab", "inplace"]
 Agent = Literal["ab", "uds", "ddi"]
-ImageFormat = Literal["bin", "ihex", "srec", "mcuboot", "swu"]
+ImageFormat = Literal["bin", "ihex", "srec", "mcuboot", "swu", "mender"]
 ReleaseState = Literal["draft", "checked", "signed", "withdrawn"]
 
 

@@ -65,7 +65,9 @@ def decide_ecus(programme: Programme, wanted: Registration) -> dict[str, str]:
     serials = {name: wanted.serials.get(name) or f"{wanted.vin}-{name}" for name in variant.ecus}
     if len(set(serials.values())) != len(serials):
         raise InvalidInput(f"{wanted.vin}: two ECUs have the same serial")
-    if max(map(len, serials.values())) > SERIAL_CHARS_MAX:
+    if max(map(len, serials.values())) > SERIAL_CHARS_MAX or any(
+        "\0" in serial for serial in serials.values()
+    ):
         raise InvalidInput(f"{wanted.vin}: an ECU serial has 1 to {SERIAL_CHARS_MAX} characters")
     if len(wanted.tags) > TAGS_MAX:
         raise InvalidInput(f"{wanted.vin}: {len(wanted.tags)} tags, limit {TAGS_MAX}")

@@ -23,7 +23,7 @@ PROBLEMS_MAX: Final = 200  # kept with the release; a person reads the first ten
 _FORMATS: Final = {
     "ab": ("bin", "ihex", "srec", "mcuboot"),
     "uds": ("bin", "ihex", "srec", "mcuboot"),
-    "ddi": ("swu",),
+    "ddi": ("swu", "mender", "bin"),
 }
 
 

@@ -33,7 +33,14 @@ SQL = load_queries("ringroad.build")
 NAME_CHARS_MAX: Final = 200
 REQUIRES_MAX: Final = 64
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,150}")
-_SUFFIX: Final = {"bin": "bin", "ihex": "hex", "srec": "srec", "mcuboot": "mcuboot.bin", "swu": "swu"}
+_SUFFIX: Final = {
+    "bin": "bin",
+    "ihex": "hex",
+    "srec": "srec",
+    "mcuboot": "mcuboot.bin",
+    "swu": "swu",
+    "mender": "mender",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

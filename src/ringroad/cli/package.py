@@ -36,7 +36,7 @@ def group() -> None:
 @click.option(
     "--format",
     "image_format",
-    type=click.Choice(["bin", "ihex", "srec", "mcuboot", "swu"]),
+    type=click.Choice(["bin", "ihex", "srec", "mcuboot", "swu", "mender"]),
     help="What the file must be; default: what it looks like.",
 )
 @click.option("--counter", type=click.IntRange(0, 2**31 - 1), help="Release counter; never goes down.")

@@ -24,6 +24,7 @@ from ringroad.cli.groups import (
 from ringroad.cli.keys import KeyFolders, load_offline_signers
 from ringroad.cli.names import programme_of
 from ringroad.cli.release_file import document_of_file, document_of_options, read_file
+from ringroad.cli.release_import import import_release
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import blocks, details, exactly, problems, table, tail, when
 from ringroad.kernel.errors import Conflict, InvalidInput
@@ -37,6 +38,9 @@ FILE_BYTES_MAX = 1024**2  # bytes; 64 variants of 256 ECUs take 500 kB
 @click.group("release", cls=ClientGroup)
 def group() -> None:
     """Releases: packages for every variant, checked as a whole, signed by the offline keys."""
+
+
+group.add_command(import_release)
 
 
 @group.command(

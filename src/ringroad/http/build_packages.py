@@ -33,7 +33,9 @@ Neighbours = Annotated[
         pattern=r"^[A-Za-z0-9_\-]+[<>=!~].*$", max_length=2000, description="ecu>=1.2,<2; separated by ;"
     ),
 ]
-Format = Annotated[Literal["bin", "ihex", "srec", "mcuboot", "swu"] | None, QueryParameter(name="format")]
+Format = Annotated[
+    Literal["bin", "ihex", "srec", "mcuboot", "swu", "mender"] | None, QueryParameter(name="format")
+]
 
 
 @route("GET", "/packages", role=Role.VIEWER, tag="build")

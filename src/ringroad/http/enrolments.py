@@ -38,7 +38,7 @@ class NewDevice(Command, frozen=True, kw_only=True):
     variant: Ref
     region: Short = ""
     tags: Annotated[list[Serial], Meta(max_length=64)] = msgspec.field(default_factory=list)
-    serials: Annotated[dict[str, Serial], Meta(max_length=100)] = msgspec.field(default_factory=dict)
+    serials: Annotated[dict[str, str], Meta(max_length=100)] = msgspec.field(default_factory=dict)
 
 
 class NewDevices(Command, frozen=True, kw_only=True):

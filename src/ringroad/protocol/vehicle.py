@@ -162,5 +162,5 @@ class EcuTarget(SignedMessage, frozen=True, kw_only=True):
 
     name: Name  # ECU name in the programme
     mode: Literal["ab", "inplace"]
-    format: Literal["bin", "ihex", "srec", "mcuboot", "swu"]
+    format: Literal["bin", "ihex", "srec", "mcuboot", "swu", "mender"]
     version: Name

@@ -71,7 +71,7 @@ class BaselinePackage:
     ecu: str
     filename: str
     version: str
-    format: Literal["bin", "ihex", "srec", "mcuboot", "swu"]
+    format: Literal["bin", "ihex", "srec", "mcuboot", "swu", "mender"]
     image: bytes
     release_counter: int
     hardware_ids: tuple[str, ...]

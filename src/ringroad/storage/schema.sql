@@ -494,7 +494,7 @@ CREATE TABLE public.software_package (
     added_at timestamp with time zone NOT NULL,
     conflicts jsonb DEFAULT '[]'::jsonb NOT NULL,
     upgrades_from text DEFAULT '*'::text NOT NULL,
-    CONSTRAINT software_package_format_check CHECK ((format = ANY (ARRAY['bin'::text, 'ihex'::text, 'srec'::text, 'mcuboot'::text, 'swu'::text]))),
+    CONSTRAINT software_package_format_check CHECK ((format = ANY (ARRAY['bin'::text, 'ihex'::text, 'srec'::text, 'mcuboot'::text, 'swu'::text, 'mender'::text]))),
     CONSTRAINT software_package_image_bytes_check CHECK ((0 < image_bytes)),
     CONSTRAINT software_package_release_counter_check CHECK ((0 <= release_counter))
 );

@@ -40,7 +40,7 @@ class FactoryImage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     sha256: Sha256
     sha512: Annotated[str, Meta(pattern="^[0-9a-f]{128}$")]
     version: Name
-    format: Literal["bin", "ihex", "srec", "mcuboot", "swu"]
+    format: Literal["bin", "ihex", "srec", "mcuboot", "swu", "mender"]
     release_counter: Annotated[int, Meta(ge=0)] = 0
 
 

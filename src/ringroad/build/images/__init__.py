@@ -16,6 +16,7 @@ from typing import get_args
 from ringroad.build.images.facts import TEXT_BYTES_MAX, AddressRange, ImageFacts, Parsed, refuse
 from ringroad.build.images.ihex import parse_ihex
 from ringroad.build.images.mcuboot import MAGIC, parse_mcuboot
+from ringroad.build.images.mender import is_mender, parse_mender
 from ringroad.build.images.srec import parse_srec
 from ringroad.build.images.swu import CRC, NEWC, ODC, parse_swu
 from ringroad.build.model import ImageFormat
@@ -63,6 +64,8 @@ def detect_format(start: bytes) -> ImageFormat:
         return "mcuboot"
     if start[:6] in (NEWC, CRC, ODC):
         return "swu"
+    if is_mender(start):
+        return "mender"
     if _IHEX_START.match(start):
         return "ihex"
     if _SREC_START.match(start):
@@ -115,6 +118,8 @@ def _parse(view: memoryview, image_format: ImageFormat) -> Parsed:
             return parse_mcuboot(view)
         case "swu":
             return parse_swu(view)
+        case "mender":
+            return parse_mender(view)
         case "ihex" | "srec":
             if len(view) > TEXT_BYTES_MAX:
                 refuse("oversized", f"the {image_format} file has {len(view)} bytes, limit {TEXT_BYTES_MAX}")

@@ -125,14 +125,14 @@ class Enrolment:
         with self._borrow() as conn, transaction(conn):
             given = {"vin": vin, "certificates": [made.sha256, *kept]}
             if shown is not None:
-                rows = SQL.renew_certificate(conn, **given, shown=shown)
+                seq = SQL.renew_certificate(conn, **given, shown=shown)
             else:
-                rows = SQL.enrol_certificate(conn, **given, enrolment_sha256=used, now=now)
-            if rows != 1:
+                seq = SQL.enrol_certificate(conn, **given, enrolment_sha256=used, now=now)
+            if seq is None:
                 return _REFUSED
             means = "certificate" if shown is None else "renewal"
             self._note(conn, vin, means=means, now=now, certificate=made.sha256.hex())
-        device.certificates = (made.sha256, *kept)
+        device.credentials_seq, device.certificates = seq, (made.sha256, *kept)
         if shown is None:
             device.enrolment_sha256 = None
         return Answer(200, made.pem, ((b"content-type", b"application/x-pem-file"),))
@@ -141,11 +141,11 @@ class Enrolment:
         token = render_token(self._secret(TOKEN_BYTES), "dev")
         digest, now = hashlib.sha256(token.encode()).digest(), self._gateways.clock.now()
         with self._borrow() as conn, transaction(conn):
-            rows = SQL.enrol_token(conn, vin=vin, token_sha256=digest, enrolment_sha256=used, now=now)
-            if rows != 1:
+            seq = SQL.enrol_token(conn, vin=vin, token_sha256=digest, enrolment_sha256=used, now=now)
+            if seq is None:
                 return _REFUSED
             self._note(conn, vin, means="token", now=now)
-        device.token_sha256, device.enrolment_sha256 = digest, None
+        device.credentials_seq, device.token_sha256, device.enrolment_sha256 = seq, digest, None
         return Answer(200, orjson.dumps({"token": token}))
 
     def _note(self, conn: Connection, vin: str, *, means: str, now: datetime, **more: str) -> None:

@@ -76,18 +76,21 @@ SELECT asked.repository, asked.vin, asked.role, asked.version, found.bytes
 -- name: gateway_tokens
 SELECT token_sha256 FROM gateway_token WHERE revoked_at IS NULL;
 
--- name: enrol_certificate!
+-- name: enrol_certificate$
 -- What the vehicle had before ends: somebody let it enrol again.
 UPDATE vehicle SET certificates = :certificates::bytea[], enrolment_sha256 = NULL, enrolment_until = NULL,
        generation = generation + 1
- WHERE vin = :vin AND enrolment_sha256 = :enrolment_sha256 AND :now < enrolment_until;
+ WHERE vin = :vin AND enrolment_sha256 = :enrolment_sha256 AND :now < enrolment_until
+RETURNING changed_seq;
 
--- name: renew_certificate!
+-- name: renew_certificate$
 -- The one that it showed stays good until the next renewal: an answer may be lost on its way.
 UPDATE vehicle SET certificates = :certificates::bytea[], generation = generation + 1
- WHERE vin = :vin AND :shown = ANY (certificates);
+ WHERE vin = :vin AND :shown = ANY (certificates)
+RETURNING changed_seq;
 
--- name: enrol_token!
+-- name: enrol_token$
 UPDATE vehicle SET token_sha256 = :token_sha256, enrolment_sha256 = NULL, enrolment_until = NULL,
        generation = generation + 1
- WHERE vin = :vin AND enrolment_sha256 = :enrolment_sha256 AND :now < enrolment_until;
+ WHERE vin = :vin AND enrolment_sha256 = :enrolment_sha256 AND :now < enrolment_until
+RETURNING changed_seq;

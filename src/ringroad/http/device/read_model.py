@@ -65,7 +65,8 @@ class Device:
     """One vehicle as the gateways see it. Mutable and slotted: a million of these must fit."""
 
     __slots__ = (
-        "auto_confirm", "certificates", "certificates_after", "closed_action_id", "config_wanted", "ddi",
+        "auto_confirm", "certificates", "certificates_after", "closed_action_id", "config_wanted", "credentials_seq",
+        "ddi",
         "enrolment_sha256", "honours_skip", "installed_action", "minute", "offer", "reports", "schedule",
         "stored_need", "token_sha256", "zone",
     )  # fmt: skip
@@ -74,6 +75,7 @@ class Device:
         self, token_sha256: bytes, *, ddi: bool, config_wanted: bool, zone: tzinfo | None = None
     ) -> None:
         self.token_sha256 = token_sha256
+        self.credentials_seq = 0  # the change that they are of; a snapshot from before it does not count
         self.certificates: tuple[bytes, ...] = ()  # sha256 of those of our authority that are good
         self.certificates_after: datetime | None = None  # those of other authorities must be newer
         self.enrolment_sha256: bytes | None = None  # of the one-time token that it may use
@@ -242,15 +244,12 @@ class ReadModel:
                 )
                 self.vehicles[Need.IDLE] += 1
             else:
-                device.token_sha256 = bytes(row["token_sha256"])
                 device.ddi = row["gateway"] == "ddi"
                 device.config_wanted = row["config_wanted"]
                 device.zone = find_zone(row["time_zone"] or "")
             device.schedule = _window(row["schedule"])
-            device.certificates = tuple(bytes(each) for each in row["certificates"])
-            device.certificates_after, device.enrolment_sha256 = row["certificates_after"], None
-            if row["enrolment_sha256"] is not None:
-                device.enrolment_sha256 = bytes(row["enrolment_sha256"])
+            if device.credentials_seq <= row["changed_seq"]:
+                _take_credentials(device, row)
             device.auto_confirm, device.honours_skip = row["auto_confirm"], row["honours_skip"]
             self.seq = max(self.seq, row["changed_seq"])
 
@@ -325,6 +324,15 @@ def _window(document: Mapping[str, Any] | None) -> Window | None:
     return Window(
         hours=tuple(document["hours"]), quiet=tuple(document["quiet"]), time_zone=document["time_zone"]
     )
+
+
+def _take_credentials(device: Device, row: dict[str, Any]) -> None:
+    device.credentials_seq = row["changed_seq"]
+    device.token_sha256 = bytes(row["token_sha256"])
+    device.certificates = tuple(bytes(each) for each in row["certificates"])
+    device.certificates_after = row["certificates_after"]
+    waiting = row["enrolment_sha256"]
+    device.enrolment_sha256 = None if waiting is None else bytes(waiting)
 
 
 def decide_offer(row: dict[str, Any]) -> Offer | None:

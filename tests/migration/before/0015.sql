@@ -128,9 +128,9 @@ SELECT DISTINCT v.variant, e.name, e.hardware_id
 
 -- name: insert_package!
 INSERT INTO software_package (id, programme_id, ecu, name, version, filename, format, hardware_ids, image_sha256,
-       image_sha512, image_bytes, release_counter, facts, requires, added_at)
+       image_sha512, image_bytes, release_counter, facts, requires, conflicts, upgrades_from, added_at)
 VALUES (:id, :programme_id, :ecu, :name, :version, :filename, :format, :hardware_ids, :image_sha256,
-       :image_sha512, :image_bytes, :release_counter, :facts, :requires, :now)
+       :image_sha512, :image_bytes, :release_counter, :facts, :requires, :conflicts, :upgrades_from, :now)
 ON CONFLICT (programme_id, ecu, version) DO NOTHING;
 
 -- name: package^
@@ -687,12 +687,14 @@ SELECT e.serial, e.name, e.hardware_id, e.is_primary, e.added_at, e.removed_at,
 -- name: assignments
 SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kind, a.state, a.state_detail,
        a.offered_at, a.deadline_at, a.last_report_at, a.finished_at, c.state AS campaign_state, a.attempt, a.not_before,
-       r.version AS release_version, v.attributes ->> 'time_zone' AS time_zone,
+       a.released_at IS NOT NULL AS released,
+       coalesce(via.version, r.version) AS release_version, v.attributes ->> 'time_zone' AS time_zone,
        (p.document ->> 'install_s_estimate')::int AS install_s,
-       CASE WHEN a.kind = 'update' AND a.state IN ('pending', 'offered')
+       CASE WHEN a.kind <> 'rollback' AND a.state IN ('pending', 'offered')
             THEN nullif(p.document -> 'request' -> 'window', 'null'::jsonb) END AS window
   FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN release r ON r.id = c.release_id
   JOIN vehicle v ON v.vin = a.vin LEFT JOIN campaign_plan p ON p.id = c.plan_id
+  LEFT JOIN release via ON a.kind = 'step' AND via.id = a.release_id
  WHERE (:campaign_id::text IS NULL OR a.campaign_id = :campaign_id)
    AND (:vin::text IS NULL OR a.vin = :vin)
    AND (:wave::integer IS NULL OR a.wave = :wave)
@@ -786,7 +788,7 @@ SELECT id, digest, document, generation, imported_at FROM programme
 
 -- name: packages
 SELECT id, programme_id, ecu, name, version, filename, format, hardware_ids, image_sha256, image_bytes,
-       release_counter, facts, requires, added_at
+       release_counter, facts, requires, conflicts, upgrades_from, added_at
   FROM software_package
  WHERE (:programme_id::text IS NULL OR programme_id = :programme_id) AND (:ecu::text IS NULL OR ecu = :ecu)
    AND (:package_id::text IS NULL OR id = :package_id)
@@ -994,6 +996,11 @@ SELECT pg_try_advisory_lock(:key);
 SELECT r.id, r.programme_id, r.version, r.state, r.lap_id, r.document, p.document AS programme_document
   FROM release r JOIN programme p ON p.id = r.programme_id
  WHERE r.id = :release_id;
+
+-- name: signed_releases
+SELECT r.id, r.programme_id, r.version, r.state, r.lap_id, r.document, p.document AS programme_document
+  FROM release r JOIN programme p ON p.id = r.programme_id
+ WHERE r.programme_id = :programme_id AND r.state = 'signed' ORDER BY r.signed_at DESC LIMIT :rows_max;
 
 -- name: programme_packages
 SELECT id, ecu, version, filename, format, hardware_ids, image_sha256, image_sha512, image_bytes,
@@ -1235,16 +1242,35 @@ SELECT state FROM release WHERE id = :release_id FOR SHARE;
 -- name: lock_start$
 SELECT pg_advisory_xact_lock(:key);
 
+-- name: offline_expiries
+SELECT DISTINCT ON (repository, role) repository, role, expires_at FROM repository_metadata
+ WHERE vin = '' AND (role = 'root' OR role = 'targets' AND repository = 'image')
+ ORDER BY repository, role, version DESC;
+
 -- name: approve_plan!
 UPDATE campaign_plan SET approved_by = :actor, approved_at = :now
  WHERE id = :plan_id AND campaign_id = :campaign_id;
 
+-- name: insert_steps!
+INSERT INTO assignment (campaign_id, vin, wave, kind, step, release_id, previous_release_id)
+SELECT :campaign_id, t.vin, t.wave, 'step', at, r.steps[at], CASE WHEN at = 1 THEN v.release_id ELSE r.steps[at - 1] END
+  FROM campaign_resolution r
+  JOIN campaign_target t ON t.plan_id = r.plan_id AND t.resolution = r.number AND t.verdict = 'match'
+  JOIN vehicle v ON v.vin = t.vin
+ CROSS JOIN LATERAL generate_series(1, cardinality(r.steps) - 1) AS at
+ WHERE r.plan_id = :plan_id AND cardinality(r.steps) > 1
+ ORDER BY t.wave, t.rank, t.vin, at;
+
 -- name: insert_assignments!
-INSERT INTO assignment (action_id, campaign_id, vin, wave, previous_release_id) OVERRIDING SYSTEM VALUE
-SELECT lot.action_id, :campaign_id, lot.vin, lot.wave, v.release_id
-  FROM (SELECT vin, wave, nextval('assignment_action_id_seq') AS action_id  -- in the order of the lot
-          FROM (SELECT vin, wave FROM campaign_target WHERE plan_id = :plan_id AND verdict = 'match'
-                 ORDER BY wave, rank, vin) AS ordered) AS lot
+INSERT INTO assignment (action_id, campaign_id, vin, wave, step, previous_release_id) OVERRIDING SYSTEM VALUE
+SELECT lot.action_id, :campaign_id, lot.vin, lot.wave, lot.step, coalesce(lot.after, v.release_id)
+  FROM (SELECT vin, wave, step, after, nextval('assignment_action_id_seq') AS action_id  -- in the order of the lot
+          FROM (SELECT t.vin, t.wave, r.after, CASE WHEN r.steps > 1 THEN r.steps ELSE 0 END AS step
+                  FROM campaign_target t
+                  LEFT JOIN (SELECT number, cardinality(steps) AS steps, steps[cardinality(steps) - 1] AS after
+                               FROM campaign_resolution WHERE plan_id = :plan_id) AS r ON r.number = t.resolution
+                 WHERE t.plan_id = :plan_id AND t.verdict = 'match'
+                 ORDER BY t.wave, t.rank, t.vin) AS ordered) AS lot
   JOIN vehicle v ON v.vin = lot.vin
  ORDER BY lot.vin;  -- as the indexes lie: a million rows in the order of the lot take several times as long
 
@@ -1267,6 +1293,10 @@ UPDATE assignment SET released_at = :now, generation = generation + 1
 UPDATE assignment SET released_at = :now, generation = generation + 1
  WHERE campaign_id = :campaign_id AND wave = :wave AND state = 'pending' AND released_at IS NULL;
 
+-- name: released_vehicles$
+SELECT count(*) FROM assignment
+ WHERE campaign_id = :campaign_id AND wave = :wave AND kind = 'update' AND released_at IS NOT NULL;
+
 -- name: release_and_offer_ddi$
 WITH moved AS (
 UPDATE assignment a
@@ -1281,6 +1311,9 @@ UPDATE assignment a
                     WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update'
                       AND h.state = 'pending' AND h.released_at IS NOT NULL
                       AND coalesce(h.not_before, :now) <= :now)
+   AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
+                                    WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
+                                      AND s.step < a.step AND s.state <> 'installed'))
 RETURNING a.action_id)
 SELECT array_agg(action_id) FROM moved;
 
@@ -1298,6 +1331,9 @@ UPDATE assignment a
                     WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update'
                       AND h.state = 'pending' AND h.released_at IS NOT NULL
                       AND coalesce(h.not_before, :now) <= :now)
+   AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
+                                    WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
+                                      AND s.step < a.step AND s.state <> 'installed'))
 RETURNING a.action_id)
 SELECT array_agg(action_id) FROM moved;
 
@@ -1309,7 +1345,7 @@ UPDATE assignment a
   FROM assignment u JOIN campaign r ON r.id = u.campaign_id
  WHERE u.campaign_id = :campaign_id AND u.kind = 'update' AND u.state = 'pending' AND u.released_at IS NOT NULL
    AND coalesce(u.not_before, :now) <= :now
-   AND a.vin = u.vin AND a.campaign_id = ANY (:lower) AND a.kind = 'update' AND a.state = 'offered'
+   AND a.vin = u.vin AND a.campaign_id = ANY (:lower) AND a.kind <> 'rollback' AND a.state = 'offered'
    AND a.began_at IS NULL AND a.last_report_at IS NULL
    AND NOT EXISTS (SELECT 1 FROM device_report d
                     WHERE d.vin = a.vin AND d.action_id = a.action_id AND d.applied_at IS NULL)
@@ -1317,10 +1353,13 @@ RETURNING a.action_id, a.campaign_id;
 
 -- name: moved_on
 -- Waiting vehicles that another release was installed on since they were chosen.
-SELECT a.action_id, a.vin, v.release_id
+SELECT a.action_id, a.vin, a.kind, v.release_id
   FROM assignment a JOIN vehicle v ON v.vin = a.vin
- WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.state = 'pending' AND a.released_at IS NOT NULL
+ WHERE a.campaign_id = :campaign_id AND a.kind <> 'rollback' AND a.state = 'pending' AND a.released_at IS NOT NULL
    AND v.release_id IS DISTINCT FROM a.previous_release_id
+   AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
+                                    WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
+                                      AND s.step < a.step AND s.state <> 'installed'))
  ORDER BY a.action_id LIMIT :rows_max FOR UPDATE OF a SKIP LOCKED;
 
 -- name: choose_again!
@@ -1346,9 +1385,12 @@ UPDATE assignment SET deadline_at = deadline_at + make_interval(secs => :seconds
 
 -- name: cancel_pending$
 WITH moved AS (
-UPDATE assignment SET state = 'cancelled', state_detail = :reason, finished_at = :now, generation = generation + 1
- WHERE campaign_id = :campaign_id AND kind = 'update' AND state = 'pending' AND offered_at IS NULL
-RETURNING action_id)
+UPDATE assignment a
+   SET state = 'cancelled', state_detail = :reason, finished_at = :now, generation = a.generation + 1
+ WHERE a.campaign_id = :campaign_id AND a.kind <> 'rollback' AND a.state = 'pending'
+   AND (a.offered_at IS NULL  -- or it gave way to what the vehicle is told now
+        OR EXISTS (SELECT FROM assignment o WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling')))
+RETURNING a.action_id)
 SELECT array_agg(action_id) FROM moved;
 
 -- name: cancel_open$
@@ -1359,6 +1401,31 @@ UPDATE assignment SET state = 'cancelling', state_detail = :reason, generation =
    AND (state IN ('offered', 'active') OR state = 'pending' AND offered_at IS NOT NULL)
 RETURNING action_id)
 SELECT array_agg(action_id) FROM moved;
+
+-- name: fail_withdrawn_steps
+UPDATE assignment a
+   SET state = 'failed', finished_at = :now, generation = a.generation + 1,
+       state_detail = 'release ' || r.version || ' is not signed any more'
+  FROM release r
+ WHERE r.id = a.release_id AND r.state <> 'signed'
+   AND a.action_id IN (SELECT action_id FROM assignment
+                        WHERE step > 0 AND kind = 'step' AND state = 'pending'
+                        ORDER BY action_id LIMIT :rows_max FOR UPDATE SKIP LOCKED)
+RETURNING a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.state_detail,
+          (SELECT lap_id FROM campaign c WHERE c.id = a.campaign_id) AS lap_id;
+
+-- name: close_behind_steps
+UPDATE assignment a
+   SET state = broken.state, finished_at = :now, began_at = broken.began_at, last_report_at = broken.last_report_at,
+       generation = a.generation + 1, state_detail = 'step to ' || broken.version || ': ' || broken.state_detail
+  FROM (SELECT later.action_id, s.state, s.state_detail, s.began_at, s.last_report_at, r.version, c.lap_id
+          FROM assignment s JOIN release r ON r.id = s.release_id JOIN campaign c ON c.id = s.campaign_id
+          JOIN assignment later ON later.campaign_id = s.campaign_id AND later.vin = s.vin AND later.step > s.step
+         WHERE s.step > 0 AND s.kind = 'step' AND s.state IN ('failed', 'rolled_back', 'cancelled', 'expired')
+           AND later.kind <> 'rollback' AND later.state = 'pending'
+         ORDER BY later.action_id, s.step LIMIT :rows_max FOR UPDATE OF later SKIP LOCKED) AS broken
+ WHERE a.action_id = broken.action_id
+RETURNING a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.state_detail, broken.lap_id;
 
 -- name: insert_gate_decision!
 INSERT INTO gate_decision (campaign_id, wave, decision, reason, facts, policy, decided_at)
@@ -1465,7 +1532,7 @@ SELECT id, vin, action_id, kind, event_at, received_at, body
 -- name: lock_actions
 SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
        coalesce(a.release_id, c.release_id) AS release_id, a.previous_release_id, c.lap_id, a.attempt, a.began_at,
-       CASE WHEN a.kind = 'update' AND a.state <> 'cancelling' AND c.state IN ('running', 'paused')
+       CASE WHEN a.kind <> 'rollback' AND a.state <> 'cancelling' AND c.state IN ('running', 'paused')
             THEN nullif(p.document -> 'request' -> 'retry', 'null'::jsonb) END AS retry
   FROM assignment a JOIN campaign c ON c.id = a.campaign_id
   LEFT JOIN campaign_plan p ON p.id = c.plan_id
@@ -1587,8 +1654,9 @@ SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
   FROM assignment a JOIN campaign c ON c.id = a.campaign_id
  WHERE a.vin = :vin AND a.offered_at IS NOT NULL
    AND (a.state IN ('pending', 'offered', 'active', 'cancelling')
-        OR a.action_id = (SELECT max(action_id) FROM assignment WHERE vin = :vin AND offered_at IS NOT NULL))
- ORDER BY (a.state IN ('offered', 'active', 'cancelling')) DESC, a.action_id DESC LIMIT 1
+        OR a.action_id = (SELECT action_id FROM assignment WHERE vin = :vin AND offered_at IS NOT NULL
+                           ORDER BY offered_at DESC, action_id DESC LIMIT 1))
+ ORDER BY (a.state IN ('offered', 'active', 'cancelling')) DESC, a.offered_at DESC, a.action_id DESC LIMIT 1
    FOR UPDATE OF a;
 
 -- name: vehicle_denies$
@@ -1607,7 +1675,7 @@ SELECT count(*) FROM assignment a
   LEFT JOIN ecu e ON e.vin = a.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
   LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
  WHERE a.action_id = :action_id
-   AND (a.kind = 'update' OR r.document -> 'variants' -> v.variant ? chosen.ecu)
+   AND (a.kind <> 'rollback' OR r.document -> 'variants' -> v.variant ? chosen.ecu)
    AND (i.image_sha256 IS DISTINCT FROM p.image_sha256 OR i.filename IS DISTINCT FROM p.filename);
 
 -- name: count_targets$
@@ -1642,9 +1710,12 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
   JOIN campaign_plan p ON p.id = c.plan_id
   JOIN vehicle v ON v.vin = a.vin
  WHERE a.state = 'pending' AND a.released_at IS NOT NULL AND coalesce(a.not_before, :now) <= :now
-   AND (c.id = ANY (:campaign_ids) AND v.gateway = 'native' AND a.kind = 'update'
+   AND (c.id = ANY (:campaign_ids) AND v.gateway = 'native' AND a.kind <> 'rollback'
         AND v.release_id IS NOT DISTINCT FROM a.previous_release_id
         OR a.kind = 'rollback' AND :returns)
+   AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
+                                    WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
+                                      AND s.step < a.step AND s.state <> 'installed'))
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
  ORDER BY a.action_id LIMIT :rows_max FOR UPDATE OF a SKIP LOCKED;
@@ -1685,7 +1756,7 @@ SELECT a.campaign_id, a.vin, a.wave, 'rollback', a.previous_release_id, :release
   FROM assignment a
  WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.state = 'installed'
    AND a.previous_release_id IS NOT NULL
-    ON CONFLICT (campaign_id, vin, kind) DO NOTHING;
+    ON CONFLICT DO NOTHING;
 
 -- Tags and lists ---------------------------------------------------------------------------------
 -- name: set_schedule!
