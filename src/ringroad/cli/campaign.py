@@ -109,6 +109,7 @@ def preview(shell: Shell, client: Client, *, query: str, programme: str | None) 
 @click.option("--silent-max", default="50%", show_default=True, help="Share that may not answer at all.")
 @click.option("--deadline", default="7d", show_default=True, help="For each vehicle, from its offer.")
 @click.option("--seed", default="1", show_default=True, help="Anything; deals vehicles out to waves.")
+@click.option("--late-joiners", is_flag=True, help="Vehicles that the query selects only later join it.")
 @click.option("--rollback-installed", is_flag=True, help="After a halt, tell updated vehicles to return.")
 @conducted
 @guarded
@@ -129,6 +130,7 @@ def plan(
     deadline: str,
     seed: str,
     rollback_installed: bool,
+    late_joiners: bool,
     **more: Any,
 ) -> int:
     """Plan over the vehicles as they are known now.
@@ -150,6 +152,7 @@ def plan(
         "vehicle_deadline_s": read_duration_s(deadline),
         "seed": seed,
         "rollback_installed": rollback_installed,
+        "late_joiners": "included" if late_joiners else "frozen",
         "generation": row["generation"],
     }
     body |= conduct_body(more)

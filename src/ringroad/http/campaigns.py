@@ -50,7 +50,7 @@ from ringroad.ship.guard import (
     default_margin_milli,
 )
 from ringroad.ship.model import Campaign
-from ringroad.ship.plan import PRIORITY_MAX, PlanRequest, Urgency, WaveSize
+from ringroad.ship.plan import PRIORITY_MAX, LateJoiners, PlanRequest, Urgency, WaveSize
 from ringroad.ship.query import QueryError, parse_query, point_at
 from ringroad.ship.ramp import HARMED_MAX, HarmBudget
 from ringroad.ship.retry import ATTEMPTS_MAX, REASONS, WAIT_S_MAX, RetryPolicy, RetryReason
@@ -193,6 +193,7 @@ class NewPlan(Command, frozen=True, kw_only=True):
     urgency: Urgency = "forced"
     consent: bool = False
     retry: Retry | None = None
+    late_joiners: LateJoiners = "frozen"
     generation: Generation = None
 
 
@@ -376,6 +377,7 @@ def plan_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[NewPla
         urgency=data.urgency,
         consent=data.consent,
         retry=data.retry.policy() if data.retry else None,
+        late_joiners=data.late_joiners,
     )
     with ctx.connection() as conn:
         generation = data.generation or store.read_campaign(conn, campaign_id).generation

@@ -111,6 +111,7 @@ class FactKind(StrEnum):
     VEHICLES_CANCELLED = "vehicles.cancelled"
     VEHICLES_TIME_ZONE_SET = "vehicles.time_zone_set"
     VEHICLE_SCHEDULED = "vehicle.scheduled"
+    VEHICLES_JOINED = "vehicles.joined"
     VEHICLES_TAGGED = "vehicles.tagged"
     VEHICLES_UNTAGGED = "vehicles.untagged"
     LIST_CHANGED = "list.changed"
@@ -192,6 +193,7 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.VEHICLES_CANCELLED: Stage.SHIP,
         FactKind.VEHICLES_TIME_ZONE_SET: Stage.SHIP,
         FactKind.VEHICLE_SCHEDULED: Stage.SHIP,
+        FactKind.VEHICLES_JOINED: Stage.SHIP,
         FactKind.VEHICLES_TAGGED: Stage.SHIP,
         FactKind.VEHICLES_UNTAGGED: Stage.SHIP,
         FactKind.LIST_CHANGED: Stage.SHIP,

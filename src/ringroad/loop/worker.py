@@ -25,6 +25,7 @@ from ringroad.kernel.errors import NotFound, RingroadError
 from ringroad.loop.acceptance import accept_findings
 from ringroad.loop.bundles import signing_with
 from ringroad.loop.evidence import read_due
+from ringroad.loop.joining import Seen, join_running
 from ringroad.loop.outcomes import measure_due
 from ringroad.loop.planning import improve_changed
 from ringroad.loop.reconciler import tick
@@ -47,6 +48,7 @@ RENEW_S = 60.0  # seconds between two looks for metadata that nears its end
 SIGNERS_S = 5.0  # seconds between two looks for online keys that are not there yet
 EVIDENCE_LOOK_S = 1.0  # seconds between two looks for campaigns whose next tick is over
 SHARE_MAX = 4  # looking in vain may take a fifth of the time: wait four times what it took
+JOIN_LOOK_S = 10.0  # seconds between two looks for vehicles that join campaigns late
 PLAN_S = 0.5  # seconds between two looks for new schedules
 STOP_LOOK_S = 0.2  # seconds between two looks at the stop event
 JOIN_S_MAX = 8.0  # seconds a thread gets to end
@@ -100,6 +102,7 @@ def run(
             ("detect", _detect, (lake,)),
             ("plan", _plan, ()),
             ("evidence", _evidence, (lake,)),
+            ("joiners", _join, (lake,)),
             ("webhooks", _webhooks, ()),
         )
     ]
@@ -288,6 +291,20 @@ def _webhooks(tools: Tools) -> None:
         fraction=system_fraction,
     )
     keep_going(tools, "webhooks", lambda: deliver_until(tools.stop, lambda: _open(tools), means))
+
+
+def _join(tools: Tools, lake: Lake) -> None:
+    seen: dict[str, Seen] = {}
+
+    def body() -> None:
+        with closing(_open(tools)) as conn:
+            while not tools.stop.wait(JOIN_LOOK_S):
+                for campaign_id, vehicles in join_running(
+                    conn, tools.ids, lake, seen, now=tools.clock.now()
+                ).items():
+                    LOG.info("late joiners", campaign_id=campaign_id, vehicles=vehicles)
+
+    keep_going(tools, "joiners", body)
 
 
 def _open(tools: Tools) -> Connection:

@@ -36,6 +36,7 @@ WAVES_MAX = 50  # waves per campaign
 SEED_CHARS_MAX = 200  # characters
 PRIORITY_MAX = 9  # of campaigns that share vehicles; an emergency recall goes before all of them
 
+LateJoiners = Literal["frozen", "included"]
 Stratum = Literal["variant", "region", "gateway"]
 Urgency = Literal["forced", "soft"]
 VERDICTS: tuple[Verdict, ...] = ("match", "control", "already_installed", "mismatch", "unknown")
@@ -85,6 +86,7 @@ class PlanRequest:
         recall: an emergency, served before every priority and in place of what waits at the vehicle.
         urgency: how a DDI device is told; ``soft`` leaves it to the device when it downloads and installs.
         retry: which failures are worth another attempt; None for none.
+        late_joiners: whether vehicles that the query selects only while the campaign runs are left out or join it.
         consent: a DDI device is shown the update only to confirm it, unless its driver agreed to all updates.
     """
 
@@ -103,6 +105,7 @@ class PlanRequest:
     urgency: Urgency = "forced"
     consent: bool = False
     retry: RetryPolicy | None = None
+    late_joiners: LateJoiners = "frozen"
 
     @property
     def level(self) -> int:

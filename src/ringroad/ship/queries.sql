@@ -115,7 +115,8 @@ SELECT id FROM campaign_plan
 -- name: target_changes
 WITH place AS (
     SELECT plan_id, vin, CASE verdict WHEN 'match' THEN 'wave ' || wave ELSE verdict END AS place
-      FROM campaign_target WHERE plan_id IN (:older_id, :newer_id)),
+      FROM campaign_target
+     WHERE plan_id IN (:older_id, :newer_id) AND (rank > 0 OR verdict NOT IN ('match', 'control'))),
 moved AS (
     SELECT coalesce(o.vin, n.vin) AS vin, o.place AS before, n.place AS after,
            row_number() OVER (PARTITION BY o.place, n.place ORDER BY coalesce(o.vin, n.vin)) AS number
@@ -220,8 +221,47 @@ SELECT verdict, wave, count(*) AS vehicles,
 -- name: dealt_places$
 SELECT count(DISTINCT rank) FROM campaign_target WHERE plan_id = :plan_id AND rank > 0;
 
+-- name: lock_running^
+SELECT wave FROM campaign WHERE id = :campaign_id AND plan_id = :plan_id AND state = 'running' FOR SHARE;
+
+-- name: join_candidates
+SELECT vin, changed_seq FROM vehicle
+ WHERE changed_seq > :after_seq AND programme_id = :programme_id ORDER BY changed_seq LIMIT :rows_max;
+
+-- name: not_planned
+SELECT given.vin FROM unnest(:vins::text[]) AS given (vin)
+ WHERE NOT EXISTS (SELECT FROM campaign_target t WHERE t.plan_id = :plan_id AND t.vin = given.vin);
+
+-- name: not_busy
+SELECT given.vin FROM unnest(:vins::text[]) AS given (vin)
+ WHERE NOT EXISTS (SELECT FROM assignment a
+                    WHERE a.vin = given.vin AND a.state IN ('pending', 'offered', 'active', 'cancelling'))
+   AND NOT EXISTS (SELECT FROM campaign c JOIN campaign_target o ON o.plan_id = c.plan_id AND o.vin = given.vin
+                    WHERE o.verdict = 'control' AND c.state IN ('running', 'paused'));
+
+-- name: part_bounds
+SELECT r.stratum, t.wave, max(encode(sha256(convert_to(:seed || ':' || t.vin, 'UTF8')), 'hex') COLLATE "C") AS last
+  FROM campaign_target t JOIN campaign_resolution r ON r.plan_id = t.plan_id AND r.number = t.resolution
+ WHERE t.plan_id = :plan_id AND t.rank > 0
+ GROUP BY r.stratum, t.wave;
+
+-- name: insert_joined!
+INSERT INTO campaign_target (plan_id, vin, verdict, reason, wave, rank, resolution)
+SELECT :plan_id, m.vin, m.verdict, 'joined', m.wave, 0, 0
+  FROM unnest(:vins::text[], :verdicts::text[], :waves::int[]) AS m (vin, verdict, wave);
+
+-- name: assign_joined$
+WITH made AS (
+INSERT INTO assignment (campaign_id, vin, wave, previous_release_id, released_at)
+SELECT :campaign_id, m.vin, m.wave, v.release_id, CASE WHEN m.wave <= :released THEN :now::timestamptz END
+  FROM unnest(:vins::text[], :waves::int[]) AS m (vin, wave) JOIN vehicle v ON v.vin = m.vin
+ ORDER BY m.wave, m.vin
+RETURNING action_id)
+SELECT array_agg(action_id) FROM made;
+
 -- name: targets_as_text
-COPY (SELECT vin, verdict, reason, wave, rank, resolution FROM campaign_target WHERE plan_id = :plan_id ORDER BY vin)
+COPY (SELECT vin, verdict, reason, wave, rank, resolution FROM campaign_target
+       WHERE plan_id = :plan_id AND (rank > 0 OR verdict NOT IN ('match', 'control')) ORDER BY vin)
 TO STDOUT;
 
 -- Campaigns --------------------------------------------------------------------------------------

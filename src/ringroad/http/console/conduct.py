@@ -15,6 +15,8 @@ def conduct_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = []
     if window := request.get("window"):
         lines.append(("may begin", window_words(window)))
+    if request.get("late_joiners") == "included":
+        lines.append(("late joiners", "join by the same lot"))
     if request.get("recall"):
         lines.append(("served", "as an emergency recall, before all others and in place of what waits"))
     elif request.get("priority"):
