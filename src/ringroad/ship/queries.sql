@@ -76,6 +76,16 @@ SELECT c.id AS campaign_id, c.state AS campaign_state, busy.held, count(*) AS ve
   LEFT JOIN campaign_plan p ON p.id = c.plan_id
  GROUP BY c.id, c.state, busy.held, p.document;
 
+-- name: shared_campaigns
+-- Those that run while, or after, another one of their programme could change what their vehicles run.
+SELECT c.id FROM campaign c JOIN release r ON r.id = c.release_id
+ WHERE c.state = 'running'
+   AND EXISTS (SELECT FROM campaign o JOIN release s ON s.id = o.release_id
+                WHERE s.programme_id = r.programme_id AND o.id <> c.id
+                  AND (o.state IN ('running', 'paused')
+                       OR o.state IN ('halted', 'aborted', 'finished') AND o.plan_id IS NOT NULL
+                          AND c.created_at <= coalesce(o.state_at, o.created_at)));
+
 -- name: running_levels
 SELECT c.id AS campaign_id, (p.document -> 'request' ->> 'priority')::int AS priority,
        (p.document -> 'request' ->> 'recall')::boolean AS recall
@@ -351,7 +361,8 @@ UPDATE assignment a
        deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
   FROM vehicle v
  WHERE a.campaign_id = :campaign_id AND a.wave = :wave AND a.state = 'pending' AND a.released_at IS NULL
-   AND v.vin = a.vin AND v.gateway = 'ddi' AND v.release_id IS NOT DISTINCT FROM a.previous_release_id
+   AND v.vin = a.vin AND v.gateway = 'ddi'
+   AND (NOT :shared OR v.release_id IS NOT DISTINCT FROM a.previous_release_id)
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
    AND NOT EXISTS (SELECT 1 FROM assignment h
@@ -371,7 +382,8 @@ UPDATE assignment a
        deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
   FROM vehicle v
  WHERE a.campaign_id = :campaign_id AND a.state = 'pending' AND a.released_at IS NOT NULL
-   AND coalesce(a.not_before, :now) <= :now AND v.vin = a.vin AND v.gateway = 'ddi' AND v.release_id IS NOT DISTINCT FROM a.previous_release_id
+   AND coalesce(a.not_before, :now) <= :now AND v.vin = a.vin AND v.gateway = 'ddi'
+   AND (NOT :shared OR v.release_id IS NOT DISTINCT FROM a.previous_release_id)
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
    AND NOT EXISTS (SELECT 1 FROM assignment h
@@ -758,7 +770,7 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
   JOIN vehicle v ON v.vin = a.vin
  WHERE a.state = 'pending' AND a.released_at IS NOT NULL AND coalesce(a.not_before, :now) <= :now
    AND (c.id = ANY (:campaign_ids) AND v.gateway = 'native' AND a.kind <> 'rollback'
-        AND v.release_id IS NOT DISTINCT FROM a.previous_release_id
+        AND (c.id <> ALL (:shared) OR v.release_id IS NOT DISTINCT FROM a.previous_release_id)
         OR a.kind = 'rollback' AND :returns)
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'

@@ -22,6 +22,7 @@ from ringroad.ship.store.reading import (
     read_images,
     read_levels,
     read_release,
+    read_shared,
     read_vehicles,
 )
 from ringroad.storage.db import Connection
@@ -57,6 +58,10 @@ def judge_again(conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, n
     Returns:
         How many were judged.
     """
+    if campaign.id not in read_shared(
+        conn
+    ):  # nobody else can have updated its vehicles: nothing to look through
+        return 0
     waiting = {row["vin"]: row for row in SQL.moved_on(conn, campaign_id=campaign.id, rows_max=JUDGED_MAX)}
     if not waiting:
         return 0

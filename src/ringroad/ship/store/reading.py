@@ -340,6 +340,11 @@ def read_levels(conn: Connection) -> dict[str, int]:
     return {row["campaign_id"]: level_of_row(row) for row in SQL.running_levels(conn)}
 
 
+def read_shared(conn: Connection) -> list[str]:
+    """Return the campaigns that run whose vehicles another one may have updated since they were chosen."""
+    return [row["id"] for row in SQL.shared_campaigns(conn)]
+
+
 def level_of_row(row: Mapping[str, Any]) -> int:
     """Return the level of a plan whose priority and recall were read."""
     return PlanRequest(query="all", priority=row["priority"] or 0, recall=bool(row["recall"])).level

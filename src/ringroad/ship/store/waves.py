@@ -17,7 +17,7 @@ from ringroad.ship.precedence import higher_than
 from ringroad.ship.ramp import HarmBudget, RampState, decide_growth
 from ringroad.ship.store.batches import append_batch
 from ringroad.ship.store.precedence import preempt, preempted_by
-from ringroad.ship.store.reading import SQL, SavedPlan, read_campaign, read_levels, read_plan
+from ringroad.ship.store.reading import SQL, SavedPlan, read_campaign, read_levels, read_plan, read_shared
 from ringroad.storage.db import Connection, expect_one
 from ringroad.storage.ledger import append_fact, latest_fact
 
@@ -39,7 +39,7 @@ def release_wave(conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, 
         offered = (
             SQL.release_and_offer_ddi(
                 conn, campaign_id=campaign.id, wave=wave, now=now, deadline_s=request.vehicle_deadline_s,
-                higher=higher_than(read_levels(conn), campaign.id),
+                higher=higher_than(read_levels(conn), campaign.id), shared=campaign.id in read_shared(conn),
             )
             or []
         )  # fmt: skip
@@ -89,7 +89,7 @@ def offer_waiting(
     offered: list[int] = (
         SQL.offer_ddi(
             conn, campaign_id=campaign.id, now=now, deadline_s=request.vehicle_deadline_s,
-            higher=higher_than(read_levels(conn), campaign.id),
+            higher=higher_than(read_levels(conn), campaign.id), shared=campaign.id in read_shared(conn),
         )
         or []
     )  # fmt: skip
