@@ -20,7 +20,7 @@ from ringroad.ship.query import names_in, parse_query
 from ringroad.ship.store.evidence import read_past
 from ringroad.ship.store.fleet import require_lists
 from ringroad.ship.store.reading import SavedPlan
-from ringroad.ship.store.targets import deal, gather, read_dealt
+from ringroad.ship.store.targets import deal, gather, measure, read_dealt
 from ringroad.storage.db import Connection, transaction
 from ringroad.storage.lake import Lake
 
@@ -88,6 +88,7 @@ def plan_campaign(
         busy = store.count_busy(conn, campaign_id, plan_id, ("match", "control"))
         facts = replace(busy, dealt=read_dealt(conn, plan_id), expires=store.read_expiries(conn))
         findings = check_plan(plan, release, facts)
+        measure(conn)
         try:
             return store.save_plan(conn, ids, campaign, plan, findings, plan_id=plan_id, actor=actor, now=now)
         except SerializationFailure as error:

@@ -63,10 +63,11 @@ SELECT ecu, array_agg(DISTINCT version) AS versions, array_agg(DISTINCT h.id) AS
 SELECT c.id AS campaign_id, c.state AS campaign_state, busy.held, count(*) AS vehicles,
        (p.document -> 'request' ->> 'priority')::int AS priority,
        (p.document -> 'request' ->> 'recall')::boolean AS recall
-  FROM (SELECT a.campaign_id, a.vin, false AS held
-          FROM assignment a JOIN campaign_target t ON t.plan_id = :plan_id AND t.vin = a.vin
-         WHERE t.verdict = ANY (:verdicts) AND a.campaign_id <> :campaign_id
-           AND a.state IN ('pending', 'offered', 'active', 'cancelling')
+  FROM (SELECT other.id AS campaign_id, a.vin, false AS held  -- from the others on: they are fewer than our vehicles
+          FROM campaign other
+          JOIN assignment a ON a.campaign_id = other.id AND a.state IN ('pending', 'offered', 'active', 'cancelling')
+          JOIN campaign_target t ON t.plan_id = :plan_id AND t.vin = a.vin AND t.verdict = ANY (:verdicts)
+         WHERE other.id <> :campaign_id AND other.state IN ('running', 'paused', 'halted', 'aborted', 'finished')
         UNION  -- a control group is held back from everybody while it is compared with
         SELECT other.id, o.vin, true
           FROM campaign other JOIN campaign_target o ON o.plan_id = other.plan_id AND o.verdict = 'control'
@@ -205,14 +206,16 @@ SELECT :plan_id, vin, verdict, reason, wave, rank, resolution
                width_bucket(rank, :starts::bigint[]) AS wave, rank, resolution
           FROM (SELECT vin, reason, number AS resolution,
                        row_number() OVER (ORDER BY (2 * place - 1)::float8 / (2 * size), digest, vin) AS rank
-                  FROM (SELECT vin, digest, reason, number,
-                               row_number() OVER (PARTITION BY stratum ORDER BY digest, vin) AS place,
-                               count(*) OVER (PARTITION BY stratum) AS size
-                          FROM (SELECT p.vin, r.stratum, r.reason, r.number,
+                  FROM (SELECT vin, digest, reason, number, size,
+                               row_number() OVER (PARTITION BY stratum ORDER BY digest, vin) AS place
+                          FROM (SELECT p.vin, r.stratum, r.reason, r.number, r.size,
                                        sha256(convert_to(:seed || ':' || p.vin, 'UTF8')) AS digest
                                   FROM planned_vehicle p
-                                  JOIN campaign_resolution r ON r.plan_id = :plan_id AND r.kind = p.kind
-                                 WHERE r.verdict = 'match') AS hashed) AS placed) AS lot
+                                  JOIN (SELECT kind, stratum, reason, number,
+                                               sum(vehicles) OVER (PARTITION BY stratum) AS size
+                                          FROM campaign_resolution
+                                         WHERE plan_id = :plan_id AND verdict = 'match') AS r ON r.kind = p.kind
+                               ) AS hashed) AS placed) AS lot
         UNION ALL
         SELECT p.vin, r.verdict, r.reason, 0, 0, r.number
           FROM planned_vehicle p JOIN campaign_resolution r ON r.plan_id = :plan_id AND r.kind = p.kind
@@ -221,6 +224,9 @@ SELECT :plan_id, vin, verdict, reason, wave, rank, resolution
 
 -- name: drop_planned#
 DROP TABLE planned_vehicle;
+
+-- name: measure_targets#
+ANALYZE campaign_target;
 
 -- name: dealt
 SELECT verdict, wave, count(*) AS vehicles,
@@ -327,7 +333,7 @@ SELECT lot.action_id, :campaign_id, lot.vin, lot.wave, lot.step, coalesce(lot.af
                   LEFT JOIN (SELECT number, cardinality(steps) AS steps, steps[cardinality(steps) - 1] AS after
                                FROM campaign_resolution WHERE plan_id = :plan_id) AS r ON r.number = t.resolution
                  WHERE t.plan_id = :plan_id AND t.verdict = 'match'
-                 ORDER BY t.wave, t.rank, t.vin) AS ordered) AS lot
+                 ORDER BY t.rank, t.vin) AS ordered) AS lot
   JOIN vehicle v ON v.vin = lot.vin
  ORDER BY lot.vin;  -- as the indexes lie: a million rows in the order of the lot take several times as long
 

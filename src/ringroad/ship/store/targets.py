@@ -64,6 +64,14 @@ def deal(conn: Connection, plan: Plan, *, plan_id: str) -> None:
     SQL.drop_planned(conn)
 
 
+def measure(conn: Connection) -> None:
+    """Tell the planner of PostgreSQL how many vehicles there are now; else a start looks each of them up by itself.
+
+    Holds back another plan's `measure` to the end of the caller's transaction, so call it late.
+    """
+    SQL.measure_targets(conn)
+
+
 def read_dealt(conn: Connection, plan_id: str) -> Dealt:
     """Count a plan's vehicles as they were written."""
     verdicts: Counter[Verdict] = Counter()
