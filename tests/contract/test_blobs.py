@@ -3,61 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import pytest
-from localbucket import S3Handler
 
 from ringroad.cli.external import check_store
 from ringroad.kernel.errors import Corrupt, InvalidInput, NotFound, Unavailable, Untrusted
 from ringroad.storage.blobs import Blobs
+from support.s3 import BUCKET, serving_bucket
 
 DATA = bytes(range(256)) * 9_000  # more than one part
 SHA = hashlib.sha256(DATA).hexdigest()
 
 
-BUCKET = "images"
-
-
-class S3(S3Handler):  # type: ignore[misc]
-    """An S3 server that keeps objects as files, with the one request of obstore's that the package leaves out."""
-
-    def _post_request(self, bucket: str, key: str) -> None:
-        if key or "delete" not in self.query:
-            super()._post_request(bucket, key)
-            return
-        answer = ET.Element("DeleteResult")
-        for wanted in ET.fromstring(self._read_body()).findall(".//{*}Key"):  # noqa: S314 - our own request
-            self._object_path(bucket, str(wanted.text)).unlink(missing_ok=True)
-            gone = ET.SubElement(answer, "Deleted")
-            ET.SubElement(gone, "Key").text = wanted.text
-        self._send_xml(answer)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its parent's name
-        """Say nothing."""
-
-
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A bucket on an S3 server, and the folder in which that keeps it. It looks at no credentials."""
-    folder = tmp_path / "s3" / BUCKET
-    folder.mkdir(parents=True)
-    handler = type("Handler", (S3,), {"data_root": folder.parent})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        for name, value in {
-            "ENDPOINT": f"http://127.0.0.1:{server.server_address[1]}", "ALLOW_HTTP": "true", "REGION": "us-east-1",
-            "ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test",
-        }.items():  # fmt: skip
-            monkeypatch.setenv(f"AWS_{name}", value)
+    with serving_bucket(tmp_path, monkeypatch) as folder:
         yield folder
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(params=["folder", "s3"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from psycopg.types.json import Jsonb
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.facts import FactKind
 from ringroad.ship.store.reports import fold_reports
+from ringroad.storage.blobs import Blobs
 from support.gateways import TOKEN, VIN, FolderBlobs, add_vehicle, eventually, fill, rows, serving
+from support.s3 import BUCKET, serving_bucket
 
 pytestmark = pytest.mark.engines
 IMAGE = bytes(range(256)) * 40
@@ -137,6 +140,38 @@ def test_a_download_is_held_to_the_file_it_began_with(device: Device) -> None:
     assert device.client.get(f"{href}.MD5SUM").text == f"{hashlib.md5(IMAGE).hexdigest()}  fw-2.swu\n"  # noqa: S324
     for name in ("fw-3.swu", "fw-2.swu.SHA1SUM", "..", "fw-2.swu.MD5SUM.MD5SUM"):
         assert device.get(f"/softwaremodules/pkg_1/artifacts/{name}").status_code == 404
+
+
+def test_a_download_is_sent_to_the_object_store_by_a_link_that_ends(
+    pg_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    action = fill(pg_url, FolderBlobs(tmp_path), IMAGE)
+    with psycopg.connect(pg_url, autocommit=True) as conn:
+        add_vehicle(conn, OTHER, "other", "ddi")
+    with serving_bucket(tmp_path, monkeypatch):
+        store = Blobs(f"s3://{BUCKET}/with/prefix")
+        store.put([IMAGE])
+        signed = partial(store.signed_url, life_s=90)
+        headers = {"Authorization": f"TargetToken {TOKEN}"}
+        with serving(pg_url, FolderBlobs(tmp_path), signed_url=signed) as origin, httpx.Client() as client:
+            base = f"{origin}/DEFAULT/controller/v1/{VIN}"
+            details = client.get(f"{base}/deploymentBase/{action}?c=1", headers=headers).json()
+            file = details["deployment"]["chunks"][0]["artifacts"][0]
+            href = file["_links"]["download"]["href"]
+            sent = client.get(href, headers=headers)
+            assert (sent.status_code, sent.content) == (307, b"")
+            link = sent.headers["location"]
+            assert "X-Amz-Expires=90&" in link
+            assert "X-Amz-Signature=" in link
+            assert client.get(link).content == IMAGE  # without a token of ours
+            assert client.get(link, headers={"Range": "bytes=10-19"}).content == IMAGE[10:20]
+            assert client.head(href, headers=headers).headers["content-length"] == str(len(IMAGE))
+            assert client.get(f"{href}.MD5SUM", headers=headers).text.startswith(file["hashes"]["md5"])
+            stranger = href.replace(VIN, OTHER)
+            assert client.get(href).status_code == 401
+            refused = client.get(stranger, headers={"Authorization": "TargetToken other"})
+            assert (refused.status_code, refused.headers.get("location")) == (404, None)
+    assert Blobs((tmp_path / "folder").as_uri()).signed_url("0" * 64, life_s=90) is None
 
 
 def test_an_unchanged_poll_and_deployment_cost_no_body(device: Device) -> None:

@@ -115,6 +115,7 @@ def serving(
     silence_s_max: float = 3_600.0,  # some tests turn minutes by hand
     pki: Path | None = None,
     client_ca: Path | None = None,
+    signed_url: Callable[[str], str | None] | None = None,
     proxies: tuple[Network, ...] = (),
 ) -> Iterator[str]:
     """Run the gateways until the block ends; yield their origin. With a folder for `pki`: over TLS."""
@@ -141,6 +142,7 @@ def serving(
         borrow=pool.connection,
         apply_manifest=apply_manifest,
         pressure=Pressure(load),
+        signed_url=signed_url,
         trust=ClientTrust(pki, client_ca) if pki else None,
         enrol=lambda made: Enrolment(
             made,

@@ -202,6 +202,11 @@ def _make_gateways(ctx: Context) -> Gateways:
         borrow=ctx.connection,
         apply_manifest=partial(accept_manifest, ctx.ids),
         pressure=ctx.pressure,
+        signed_url=(
+            partial(ctx.blobs.signed_url, life_s=ctx.settings.download_redirect_s)
+            if ctx.settings.download_redirect_s
+            else None
+        ),
         trust=ClientTrust(ctx.settings.pki, clients),
         enrol=lambda gateways: Enrolment(
             gateways,

@@ -15,14 +15,14 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlparse
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import ObjectStore, from_url
+from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store, from_url
 
 from ringroad.kernel.errors import Corrupt, InvalidInput, NotFound, Unavailable, Untrusted
 from ringroad.kernel.limits import IMAGE_BYTES_MAX
@@ -201,6 +201,17 @@ class Blobs:
         with _translated(self._root):
             got = obstore.get_range(self._store, _key(sha256), start=start, length=min(length, size - start))
             return bytes(got)
+
+    def signed_url(self, sha256: str, *, life_s: int) -> str | None:
+        """Return a URL that gives a blob to whoever holds it, for so long; None: the store signs none.
+
+        Raises:
+            Unavailable: the credentials to sign with cannot be had.
+        """
+        if not isinstance(self._store, S3Store | GCSStore | AzureStore):
+            return None
+        with _translated(self._root):
+            return str(obstore.sign(self._store, "GET", _key(sha256), timedelta(seconds=life_s)))
 
     def path(self, sha256: str) -> Path | None:
         """Return the file that holds a blob, or None when the store is not a folder or lacks it."""

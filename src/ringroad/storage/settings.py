@@ -59,6 +59,13 @@ class Settings:
         "",
         "Object store for images: s3://, gs://, az:// or file:///. Empty: a folder in the var folder.",
     )
+    download_redirect_s: int = _setting(
+        0,
+        "Seconds that a signed link to the object store holds. DDI devices are sent there for their downloads, where"
+        " blob_url is s3://, gs:// or az://. 0: Ringroad sends every image itself.",
+        least=0,
+        most=604_800,  # AWS Signature Version 4: at most seven days
+    )
     http_host: str = _setting("127.0.0.1", "Address on which the console, the API and the gateways listen.")
     http_port: int = _setting(
         8080, "Port of the console, the management API and DDI.", least=1, most=PORT_MAX

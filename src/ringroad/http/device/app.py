@@ -82,6 +82,7 @@ class Gateways:
         pressure: Pressure | None = None,
         fraction: Callable[[], float] = system_fraction,
         trust: ClientTrust | None = None,
+        signed_url: Callable[[str], str | None] | None = None,
         enrol: Callable[[Gateways], Enrolment] | None = None,
     ) -> None:
         self.config = config
@@ -98,6 +99,7 @@ class Gateways:
         self._native = native.NativeGateway(self, borrow, apply_manifest)
         self._ddi = DdiGateway(self, borrow)
         self._trust = trust
+        self.signed_url = signed_url  # of an image in the object store; None: images are sent from here
         self._enrolment = enrol(self) if enrol is not None else None
         self._minute = 0  # one object for all devices that report in it
         self._tasks: list[asyncio.Task[None]] = []

@@ -226,6 +226,11 @@ class DdiGateway:
             return away
         artifact = await self._module(vin, device, module)
         if filename == artifact.filename:
+            # HEAD is answered here: a signature is for one method.
+            if scope["method"] == "GET" and (signed := self._gateways.signed_url) is not None:
+                url = await asyncio.to_thread(signed, artifact.sha256)
+                if url is not None:
+                    return Answer(307, b"", ((b"location", url.encode()), (b"cache-control", b"no-store")))
             return await send_image(
                 scope, send, self._gateways.blobs,
                 sha256=artifact.sha256, size=artifact.size, etag=artifact.sha1,
