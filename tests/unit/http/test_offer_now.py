@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ringroad.http.device.read_model import Offer, ReadModel
+from ringroad.http.device.read_model import Device, Offer, ReadModel
 from ringroad.http.device.steering import Need
 
 NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -179,3 +179,34 @@ def test_an_offer_whose_vehicle_waits_for_its_next_attempt_is_taken_away(
 )
 def test_it_is_known_when_a_window_opens(made: ReadModel, at: datetime, opens_in_s: int | None) -> None:
     assert made.opens_in_s(made.devices["V"], lambda: at) == opens_in_s
+
+
+class Overtaken(Device):
+    """A device that is given a newer offer by another thread, right after somebody looked at the one before."""
+
+    newer: Offer | None = None
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name == "offer" and self.newer is not None:
+            self.offer, self.newer = self.newer, None
+        return found
+
+
+@pytest.mark.parametrize("word", ["begin", "consent", "close"])
+def test_what_a_device_says_of_an_update_does_not_undo_its_cancel(word: str) -> None:
+    device = Overtaken(b"", ddi=True, config_wanted=False)
+    device.offer = Offer(action_id=7, kind="update", release_id="r", variant="city", campaign_id="c")
+    device.newer = cancel = Offer(action_id=7, kind="cancel", release_id="r", variant="city")
+    getattr(device, word)(7)
+    assert device.offer in ({None} if word == "close" else {cancel})
+
+
+@pytest.mark.parametrize("other", [6, 8])
+def test_what_a_device_says_of_another_action_opens_nothing(other: int) -> None:
+    made = model()
+    made.devices["V"].begin(other)
+    made.devices["V"].consent(other)
+    assert told(made, NOON) is None
+    made.devices["V"].begin(7)
+    assert told(made, NOON) is not None

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from sys import intern
 from typing import Any, Literal
@@ -65,9 +65,9 @@ class Device:
     """One vehicle as the gateways see it. Mutable and slotted: a million of these must fit."""
 
     __slots__ = (
-        "auto_confirm", "certificates", "certificates_after", "closed_action_id", "config_wanted", "credentials_seq",
-        "ddi",
-        "enrolment_sha256", "honours_skip", "installed_action", "minute", "offer", "reports", "schedule",
+        "auto_confirm", "begun_action_id", "certificates", "certificates_after", "closed_action_id", "config_wanted",
+        "consented_action_id", "credentials_seq", "ddi", "enrolment_sha256", "honours_skip", "installed_action",
+        "minute", "offer", "reports", "schedule",
         "stored_need", "token_sha256", "zone",
     )  # fmt: skip
 
@@ -89,6 +89,7 @@ class Device:
         self.offer: Offer | None = None
         self.stored_need = Need.IDLE  # by the database; an offer that was closed here is still one there
         self.closed_action_id = 0
+        self.begun_action_id = self.consented_action_id = 0
         self.minute = 0  # the one in which it reported last
         self.reports = 0  # since that minute began
 
@@ -114,19 +115,30 @@ class Device:
 
     def begin(self, action_id: int) -> None:
         """Go on telling it this, window or not: it reported work on it and that report is durable."""
-        if self.offer is not None and self.offer.action_id == action_id and not self.offer.begun:
-            self.offer = replace(self.offer, begun=True)
+        offer = self.offer
+        if offer is not None and offer.action_id == action_id:
+            self.begun_action_id = action_id  # beside the offer: another thread may be giving it a newer one
 
     def consent(self, action_id: int) -> None:
         """Note that its driver agreed to an action; that word is durable."""
-        if self.offer is not None and self.offer.action_id == action_id:
-            self.offer = replace(self.offer, consented=True)
+        offer = self.offer
+        if offer is not None and offer.action_id == action_id:
+            self.consented_action_id = action_id
 
     def close(self, action_id: int) -> None:
         """Never offer this action again; it was reported as ended and that report is durable."""
         self.closed_action_id = max(self.closed_action_id, action_id)
-        if self.offer is not None and self.offer.action_id <= self.closed_action_id:
+        offer = self.offer
+        if offer is not None and offer.action_id <= self.closed_action_id:
             self.offer = None
+
+    def has_begun(self, offer: Offer) -> bool:
+        """Say whether it works on an offer, as far as the database or this gateway knows."""
+        return offer.begun or self.begun_action_id == offer.action_id
+
+    def has_consented(self, offer: Offer) -> bool:
+        """Say whether its driver agreed to an offer, now or to all."""
+        return self.auto_confirm or offer.consented or self.consented_action_id == offer.action_id
 
 
 class ReadModel:
@@ -152,7 +164,7 @@ class ReadModel:
             now: the server's clock, looked at only where a window counts.
         """
         offer = device.offer
-        if offer is None or offer.begun or not offer.campaign_id:
+        if offer is None or device.has_begun(offer) or not offer.campaign_id:
             return offer, device.need
         terms = self.terms.get(offer.campaign_id)
         if terms is None:  # not of a campaign that runs
@@ -187,15 +199,15 @@ class ReadModel:
             return Telling(offer=offer)
         terms = self.terms.get(offer.campaign_id)
         if terms is None:  # not of a campaign that runs
-            return Telling(offer=offer) if offer.begun else None
+            return Telling(offer=offer) if device.has_begun(offer) else None
         window_open = None
         if terms.window is not None:
-            window_open = offer.begun or self._is_open(
+            window_open = device.has_begun(offer) or self._is_open(
                 offer.campaign_id, terms, terms.window, device.zone, now()
             )
         if device.schedule is not None and window_open is not False:
-            window_open = offer.begun or self._is_own_time(device, device.schedule, terms, now())
-        asked = terms.consent and not (offer.begun or offer.consented or device.auto_confirm)
+            window_open = device.has_begun(offer) or self._is_own_time(device, device.schedule, terms, now())
+        asked = terms.consent and not (device.has_begun(offer) or device.has_consented(offer))
         return Telling(offer=offer, urgency=terms.urgency, window_open=window_open, consent_wanted=asked)
 
     def _is_open(
