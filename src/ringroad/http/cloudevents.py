@@ -32,6 +32,7 @@ from ringroad.storage.db import Connection
 
 STREAMS_MAX = 50  # open streams of one server; each asks the database at every notice
 STREAMS_PER_ACCOUNT_MAX = 10  # open streams of one account
+PAUSE_S = 0.05  # seconds between two looks at least, however often facts are recorded
 UNSETTLED_S = 0.2  # seconds until the next look while somebody still writes facts
 
 Types = Annotated[
@@ -147,6 +148,7 @@ async def _follow(ctx: Context, account: str, reader: _Reader) -> AsyncIterator[
             elif now_s - quiet_since_s >= HEARTBEAT_S:
                 quiet_since_s = now_s
                 yield b": still here\n\n"
+            await asyncio.sleep(PAUSE_S)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(news.wait(), UNSETTLED_S if unsettled else HEARTBEAT_S)
     finally:

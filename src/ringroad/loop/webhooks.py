@@ -14,6 +14,7 @@ from ringroad.storage.db import Connection, Opener
 ANSWER_S = 0.2  # seconds to wait for an answer before looking for other webhooks
 QUIET_S = 1.0  # seconds between two looks when nothing wakes us: retries become due
 UNSETTLED_S = 0.1  # seconds until the next look while somebody still writes facts
+PAUSE_S = 0.05  # seconds between two looks in vain, however often facts wake us
 SHARE_MAX = 4  # looking in vain may take a fifth of the time
 END_S_MAX = 5.0  # seconds that answers under way get at the end
 CHANNEL = "ringroad_fact"
@@ -33,7 +34,7 @@ def deliver_until(stop: threading.Event, open_connection: Opener, means: Means) 
         while not stop.is_set():
             started_s = means.clock.monotonic_s()
             if not deliverer.round(conn, wait_s=ANSWER_S) and not deliverer.is_busy:
-                stop.wait((means.clock.monotonic_s() - started_s) * SHARE_MAX)
+                stop.wait(max(PAUSE_S, (means.clock.monotonic_s() - started_s) * SHARE_MAX))
                 _rest(listener, UNSETTLED_S if deliverer.is_waiting else QUIET_S)
         ends_s = means.clock.monotonic_s() + END_S_MAX
         while deliverer.is_busy and means.clock.monotonic_s() < ends_s:
