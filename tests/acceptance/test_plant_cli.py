@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ import pytest
 from ringroad.build.store_improve import load_running, save_answer
 from ringroad.build.twin.compare import compare
 from ringroad.kernel.clock import SystemClock, SystemIds
+from ringroad.loop.planning import answer_questions
 from ringroad.storage.db import connect, transaction
 from support.cli_story import PROGRAMME, Terminal, at_a_terminal
 
@@ -137,6 +139,31 @@ def test_a_plant_tells_what_its_stations_measured_and_drift_shows_it(terminal: T
     assert slow["measured_cycle_s"] > 8 * slow["cycle_s"]
     assert "the line has no station 'nowhere'" in t("plant", "run", "--slow", "nowhere=5", status=2).err
     assert "STATION=PERCENT" in t("plant", "run", "--slow", "trim=fast", status=2).err
+
+
+def test_a_planner_asks_what_a_stop_would_do(terminal: Terminal, pg_url: str) -> None:
+    t = terminal
+    set_up(t)
+    t("order", "add", "--variant", "city", "--count", "2")
+    said = t("schedule", "what-if", "nowhere", status=2).err
+    assert "has no station 'nowhere'" in said
+    assert "one of trim" in said
+    ended = threading.Event()
+
+    def answer() -> None:
+        with connect(pg_url) as conn:
+            while not ended.wait(0.1) and not answer_questions(conn, SystemClock()):
+                continue
+
+    worker = threading.Thread(target=answer, daemon=True)
+    worker.start()
+    try:
+        said = t("schedule", "what-if", "trim", "--minutes", "10").out
+    finally:
+        ended.set()
+        worker.join(60)
+    assert "trim stands for 10 min: the last of 2 cars leaves 10.0 min later" in said
+    assert "0 orders in time now would be late" in said
 
 
 def test_a_vehicle_that_refuses_the_baseline_is_told_and_its_order_stays_open(terminal: Terminal) -> None:

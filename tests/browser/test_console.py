@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from ringroad.build.store_what_if import answer_what_if, open_questions
+from ringroad.build.twin.what_if import StopEffect
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.facts import FactKind
@@ -153,6 +155,41 @@ def test_the_plant_shows_that_its_twin_is_out_of_calibration_and_what_to_do(page
     expect(panel.get_by_role("status")).to_contain_text("releases no schedule: Trim takes 71.3 s")
     expect(panel.get_by_role("row").filter(has_text="Trim")).to_contain_text("slower")
     expect(panel).to_contain_text("ringroad plant drift")
+
+
+def test_a_planner_asks_what_a_stop_would_do_by_keyboard_or_by_dragging_and_sees_the_answer(
+    page: Page, pg_url: str
+) -> None:
+    sign_in(page, "olga")
+    page.goto("/plant")
+    panel = page.locator("section", has=page.get_by_role("heading", name="What if a station stands?"))
+    panel.get_by_label("Station").focus()
+    page.keyboard.type("Paint")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(panel.get_by_role("status")).to_contain_text("Paint for 30 minutes: the twin was asked")
+    button = panel.get_by_role("button", name="Ask the twin")
+    carried = page.evaluate_handle("new DataTransfer()")
+    page.locator(".line li", has_text="Trim").dispatch_event("dragstart", {"dataTransfer": carried})
+    for event in ("dragover", "drop"):
+        button.dispatch_event(event, {"dataTransfer": carried})
+    expect(panel.get_by_role("status")).to_contain_text("Trim for 30 minutes: the twin was asked")
+    effect = StopEffect(
+        vehicles=24, later_s=1_500, end_s=(2_000, 3_500), late=1, late_named=("order_x",),
+        times=(("order_x", 300, 1_800, 900), ("order_y", 360, 1_860, None)),
+    )  # fmt: skip
+    with connect(pg_url) as conn, transaction(conn):
+        for question in open_questions(conn):
+            answer_what_if(
+                conn,
+                what_if_id=question.id,
+                generation=7,
+                answer=effect.to_document(),
+                now=SystemClock().now(),
+            )
+    expect(panel.get_by_role("status")).to_contain_text("leaves 25.0 minutes later, and 1 order in time now")
+    expect(panel.locator("#what-if-chart canvas")).to_be_visible()
 
 
 def test_an_order_is_cancelled_with_a_reason(page: Page, world: World, pg_url: str) -> None:

@@ -64,6 +64,7 @@ NOT_STATE = {
     "gate_tick": "counts out of the lake, which keeps their rows",
     "lap": "opened by its finding's fact",
     "quarantine": "evidence as it came, with the reason",
+    "line_what_if": "a question to the twin and its answer; nothing follows from it",
     "repository_metadata": "signed, numbered and kept; the act behind it is a release's or a campaign's",
     "schema_migration": "of the database itself",
     "vehicle_list_member": "part of a list, whose fact has their digest",

@@ -228,3 +228,21 @@ SELECT t.station, t.worked_ms, o.variant, o.options
                        ORDER BY finished_at DESC, event_id DESC LIMIT :rows_max) AS t
   JOIN plant_order o ON o.id = t.order_id
  ORDER BY t.finished_at, t.event_id;
+
+-- name: insert_what_if!
+INSERT INTO line_what_if (id, programme_id, station, down_s, asked_by, asked_at)
+VALUES (:what_if_id, :programme_id, :station, :down_s, :actor, :now);
+
+-- name: forget_what_ifs!
+DELETE FROM line_what_if WHERE programme_id = :programme_id AND answered_at IS NOT NULL
+   AND id NOT IN (SELECT id FROM line_what_if WHERE programme_id = :programme_id ORDER BY asked_at DESC, id DESC LIMIT :kept);
+
+-- name: open_what_ifs
+SELECT id, programme_id, station, down_s FROM line_what_if WHERE answered_at IS NULL ORDER BY asked_at, id LIMIT :rows_max;
+
+-- name: count_open_what_ifs$
+SELECT count(*) FROM line_what_if WHERE programme_id = :programme_id AND answered_at IS NULL;
+
+-- name: answer_what_if!
+UPDATE line_what_if SET generation = :generation, answer = :answer, answered_at = :now
+ WHERE id = :what_if_id AND answered_at IS NULL;

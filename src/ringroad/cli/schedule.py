@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,9 +13,11 @@ from ringroad.cli.groups import ClientGroup, example, with_client
 from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import counted, details, exactly, table, tail
-from ringroad.kernel.errors import NotFound
+from ringroad.kernel.errors import NotFound, Unavailable
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 
+ANSWER_S_MAX = 120.0  # seconds; the first answer on a machine compiles
+ANSWER_LOOK_S = 0.25  # seconds between two looks
 _PROGRAMME = click.option("--programme", help="The vehicle programme; default: the only one.")
 
 
@@ -78,6 +81,46 @@ def checks(shell: Shell, client: Client, *, programme: str | None, count: int) -
     programme = programme_of(client, programme)
     rows = client.get(f"/programmes/{programme}/schedule-checks", limit=count)
     shell.show(rows, text=_checks(rows))
+
+
+@group.command("what-if", epilog=example("ringroad schedule what-if roof --minutes 30"))
+@click.argument("station")
+@_PROGRAMME
+@click.option(
+    "--minutes",
+    type=click.IntRange(1, 10_080),
+    default=30,
+    show_default=True,
+    help="How long it would stand.",
+)
+@with_client
+def what_if(shell: Shell, client: Client, *, station: str, programme: str | None, minutes: int) -> None:
+    """Ask the twin what the schedule would do if STATION stood from now on.
+
+    Nothing follows from it; decide then.
+    """
+    programme = programme_of(client, programme)
+    asked = client.post(f"/programmes/{programme}/what-ifs", {"station": station, "down_s": 60 * minutes})
+    end_s = shell.clock.monotonic_s() + ANSWER_S_MAX
+    while asked["answer"] is None:
+        if shell.clock.monotonic_s() > end_s:
+            raise Unavailable("the twin did not answer", hint="see that the worker runs: ringroad status")
+        time.sleep(ANSWER_LOOK_S)
+        rows = client.get(f"/programmes/{programme}/what-ifs", limit=100)
+        asked = next((row for row in rows if row["id"] == asked["id"]), asked)
+    shell.show(asked, text=_effect(asked))
+
+
+def _effect(row: Mapping[str, Any]) -> str:
+    answer = row["answer"]
+    if answer["refused"]:
+        return f"the twin cannot say: {answer['refused']}"
+    late = counted(answer["late"], "order") + " in time now would be late at the 0.9 quantile"
+    named = ", ".join(tail(each) for each in answer["late_named"])
+    return (
+        f"{row['station']} stands for {row['down_s'] // 60} min: the last of {counted(answer['vehicles'], 'car')} "
+        f"leaves {answer['later_s'] / 60:.1f} min later\n{late}{f': {named}' if named else ''}"
+    )
 
 
 @group.command("replan", epilog=example("ringroad schedule replan"))

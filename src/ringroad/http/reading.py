@@ -43,6 +43,7 @@ from ringroad.http.views_build import (
     QuarantineView,
     ReleaseView,
     ScheduleView,
+    WhatIfView,
 )
 from ringroad.kernel.errors import NotFound
 from ringroad.storage.db import Connection
@@ -349,6 +350,14 @@ def schedules(conn: Connection, programme_id: str, *, limit: int = 60) -> list[S
 def line_checks(conn: Connection, programme_id: str, *, limit: int = 20) -> list[LineCheckView]:
     """Return what the twin said of schedules, newest first."""
     return _all(SQL.line_checks(conn, programme_id=programme_id, rows_max=limit), LineCheckView)
+
+
+def what_ifs(
+    conn: Connection, programme_id: str, *, what_if_id: str | None = None, limit: int = 20
+) -> list[WhatIfView]:
+    """Return what planners asked the twin, newest first."""
+    rows = SQL.what_ifs(conn, programme_id=programme_id, what_if_id=what_if_id, rows_max=limit)
+    return _all(rows, WhatIfView)
 
 
 def blocked_options(conn: Connection, programme_id: str) -> list[BlockedOption]:

@@ -9,16 +9,24 @@ from litestar import Router
 from litestar.params import JSONBody
 from msgspec import Meta
 
-from ringroad.build import store_times
+from ringroad.build import store_times, store_what_if
 from ringroad.build.station_times import TIMES_MAX, StationTime
 from ringroad.build.store import get_programme
+from ringroad.build.store_what_if import DOWN_S_MAX
 from ringroad.build.twin.assumed import assumptions
 from ringroad.build.twin.drift import VEHICLES_PER_FALSE_ALARM, StationDrift, out_of_calibration
 from ringroad.http import reading
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
-from ringroad.http.routes import Command, Id, Limit, Ref, Title, route
-from ringroad.http.views_build import LineCheckView, RefusedTimeView, StationDriftView, TimesTaken, TwinView
+from ringroad.http.routes import Command, Id, Limit, Ref, Req, Title, route
+from ringroad.http.views_build import (
+    LineCheckView,
+    RefusedTimeView,
+    StationDriftView,
+    TimesTaken,
+    TwinView,
+    WhatIfView,
+)
 
 WORKED_S_MAX = 86_400  # seconds at one station; a day
 
@@ -33,6 +41,13 @@ class NewStationTime(Command, frozen=True, kw_only=True):
     station: Title
     worked_s: Seconds
     finished_at: Annotated[datetime, Meta(tz=True)]
+
+
+class WhatIf(Command, frozen=True, kw_only=True):
+    """A station that would stand from now on."""
+
+    station: Title
+    down_s: Annotated[int, Meta(ge=1, le=DOWN_S_MAX)]
 
 
 class StationTimes(Command, frozen=True, kw_only=True):
@@ -76,6 +91,33 @@ def take_station_times(ctx: Ctx, programme_id: Id, data: JSONBody[StationTimes])
     return TimesTaken(taken=len(found.taken), repeated=found.repeated, refused=refused)
 
 
+@route(
+    "POST",
+    "/programmes/{programme_id:str}/what-ifs",
+    role=Role.OPERATOR,
+    tag="build",
+    status=201,
+    errors=[404, 409, 422],
+)
+def ask_what_if(ctx: Ctx, request: Req, programme_id: Id, data: JSONBody[WhatIf]) -> WhatIfView:
+    """Ask the twin what the schedule would do if a station stood from now on; the worker answers."""
+    with ctx.transaction() as conn:
+        what_if_id = store_what_if.ask_what_if(
+            conn, ctx.ids, programme_id=programme_id, station=data.station, down_s=data.down_s,
+            actor=request.user.name, now=ctx.clock.now(),
+        )  # fmt: skip
+    with ctx.connection() as conn:
+        found = reading.what_ifs(conn, programme_id, what_if_id=what_if_id)
+    return reading.one(found, f"question {what_if_id}")
+
+
+@route("GET", "/programmes/{programme_id:str}/what-ifs", role=Role.VIEWER, tag="build")
+def list_what_ifs(ctx: Ctx, *, programme_id: Id, limit: Limit = 20) -> list[WhatIfView]:
+    """List what planners asked the twin, newest first; `answer` is null until the worker has answered."""
+    with ctx.connection() as conn:
+        return reading.what_ifs(conn, programme_id, limit=limit)
+
+
 @route("GET", "/programmes/{programme_id:str}/twin", role=Role.VIEWER, tag="build", errors=[404])
 def get_twin(ctx: Ctx, *, programme_id: Id) -> TwinView:
     """Say whether the line takes the times that its twin is told, station by station."""
@@ -98,4 +140,6 @@ def twin_view(programme_id: str, drift: tuple[StationDrift, ...], assumed: tuple
     )
 
 
-router = Router("/", route_handlers=[list_schedule_checks, take_station_times, get_twin])
+router = Router(
+    "/", route_handlers=[list_schedule_checks, take_station_times, get_twin, ask_what_if, list_what_ifs]
+)

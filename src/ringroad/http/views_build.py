@@ -149,6 +149,20 @@ class TwinView(View, frozen=True, kw_only=True):
     stations: list[StationDriftView]
 
 
+class WhatIfView(View, frozen=True, kw_only=True):
+    """What a planner asked the twin, and what it said."""
+
+    id: str
+    programme_id: str
+    station: str
+    down_s: int
+    asked_by: str
+    asked_at: datetime
+    generation: int | None  # of the schedule it was answered for
+    answer: dict[str, Any] | None  # none until the worker has answered
+    answered_at: datetime | None
+
+
 class BlockedOption(View, frozen=True, kw_only=True):
     """An option the line cannot build now."""
 

@@ -14,10 +14,12 @@ from ringroad.build.improve_line import improve_schedule, spare_orders
 from ringroad.build.plan_line import ScheduleDocument
 from ringroad.build.store_improve import Running, current_generations, load_running, save_answer
 from ringroad.build.store_plant import Schedule
+from ringroad.build.store_what_if import answer_what_if, open_questions
 from ringroad.build.twin.compare import PlanCheck, compare
 from ringroad.build.twin.judge import withhold
+from ringroad.build.twin.what_if import StopEffect, stop_station
 from ringroad.kernel.clock import Clock, Ids
-from ringroad.kernel.errors import Conflict
+from ringroad.kernel.errors import Conflict, NotFound
 from ringroad.storage.db import Connection, transaction
 
 SPARE_ROUNDS_MAX: Final = (
@@ -92,3 +94,33 @@ def _check(
             break
         document = milder
     return document, replace(check, twin=withhold(check.twin, running.drift))
+
+
+def answer_questions(conn: Connection, clock: Clock) -> int:
+    """Ask the twin what planners want to know before they decide; return how many questions were answered."""
+    with transaction(conn):
+        questions = open_questions(conn)
+    answered = 0
+    for question in questions:
+        try:
+            with transaction(conn):
+                running = load_running(conn, question.programme_id)
+        except NotFound as error:
+            effect, generation = StopEffect(refused=error.message), None
+        else:
+            orders = {order.id: order for order in running.orders}
+            generation = running.schedule.generation
+            effect = stop_station(
+                [each for each in running.schedule.document.sequence if each in orders], orders, running.line,
+                station=question.station, down_s=question.down_s, now=clock.now(), seed=generation,
+                threads=os.cpu_count() or 1,
+            )  # fmt: skip
+        with transaction(conn):
+            answered += answer_what_if(
+                conn,
+                what_if_id=question.id,
+                generation=generation,
+                answer=effect.to_document(),
+                now=clock.now(),
+            )
+    return answered

@@ -27,7 +27,7 @@ from ringroad.loop.bundles import signing_with
 from ringroad.loop.evidence import read_due
 from ringroad.loop.joining import Seen, join_running
 from ringroad.loop.outcomes import measure_due
-from ringroad.loop.planning import improve_changed
+from ringroad.loop.planning import answer_questions, improve_changed
 from ringroad.loop.reconciler import tick
 from ringroad.loop.webhooks import deliver_until, key_of
 from ringroad.publish.deliver import Means
@@ -266,6 +266,7 @@ def _plan(tools: Tools) -> None:
     def body() -> None:
         with closing(_open(tools)) as conn:
             while not tools.stop.wait(PLAN_S):
+                answer_questions(conn, tools.clock)
                 for made in improve_changed(conn, tools.ids, tools.clock, seen):
                     LOG.info("schedule improved", programme_id=made.programme_id, generation=made.generation)
 

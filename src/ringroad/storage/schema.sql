@@ -397,6 +397,18 @@ CREATE TABLE public.line_schedule (
     replan_latency_us bigint NOT NULL,
     made_at timestamp with time zone NOT NULL
 );
+CREATE TABLE public.line_what_if (
+    id text NOT NULL,
+    programme_id text NOT NULL,
+    station text NOT NULL,
+    down_s integer NOT NULL,
+    asked_by text NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    generation integer,
+    answer jsonb,
+    answered_at timestamp with time zone,
+    CONSTRAINT line_what_if_down_s_check CHECK ((down_s > 0))
+);
 CREATE TABLE public.outcome (
     id text NOT NULL,
     campaign_id text NOT NULL,
@@ -637,6 +649,8 @@ ALTER TABLE ONLY public.line_schedule
     ADD CONSTRAINT line_schedule_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.line_schedule
     ADD CONSTRAINT line_schedule_programme_id_generation_key UNIQUE (programme_id, generation);
+ALTER TABLE ONLY public.line_what_if
+    ADD CONSTRAINT line_what_if_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.outcome
     ADD CONSTRAINT outcome_campaign_id_finding_id_key UNIQUE (campaign_id, finding_id);
 ALTER TABLE ONLY public.outcome
@@ -695,6 +709,8 @@ CREATE INDEX fact_subject_idx ON public.fact USING btree (subject, seq);
 CREATE UNIQUE INDEX finding_live_key ON public.finding USING btree (programme_id, ecu, software_version, fault_code) WHERE (state = ANY (ARRAY['open'::text, 'accepted'::text]));
 CREATE INDEX gate_tick_campaign_idx ON public.gate_tick USING btree (campaign_id, metric, tick);
 CREATE INDEX line_check_programme_idx ON public.line_check USING btree (programme_id, checked_at DESC, id DESC);
+CREATE INDEX line_what_if_open_idx ON public.line_what_if USING btree (asked_at) WHERE (answered_at IS NULL);
+CREATE INDEX line_what_if_programme_idx ON public.line_what_if USING btree (programme_id, asked_at DESC, id DESC);
 CREATE INDEX repository_metadata_expiry_idx ON public.repository_metadata USING btree (expires_at) WHERE (role = 'timestamp'::text);
 CREATE INDEX station_time_order_idx ON public.station_time USING btree (order_id);
 CREATE INDEX station_time_station_idx ON public.station_time USING btree (programme_id, station, finished_at DESC);
@@ -762,6 +778,8 @@ ALTER TABLE ONLY public.line_schedule
     ADD CONSTRAINT line_schedule_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES public.line_schedule(id);
 ALTER TABLE ONLY public.line_schedule
     ADD CONSTRAINT line_schedule_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.line_what_if
+    ADD CONSTRAINT line_what_if_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.outcome
     ADD CONSTRAINT outcome_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
 ALTER TABLE ONLY public.outcome

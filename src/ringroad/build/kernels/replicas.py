@@ -64,19 +64,36 @@ def draw_bad(seed: int, replication: int, refused: Floats, bad: Ints) -> None:
 
 @part
 def draw_breakdowns(
-    seed: int, replication: int, start: float, up: Floats, down: Floats, down_from: Floats, down_to: Floats
-) -> None:
-    """Fill when each station is down: exponential times of running and of repair, by their means; none for 0."""
+    seed: int, replication: int, start: float, up: Floats, down: Floats, stop: Floats, down_from: Floats,
+    down_to: Floats,
+) -> None:  # fmt: skip
+    """Fill when each station is down: exponential times of running and of repair, by their means; none for 0.
+
+    A station with a `stop` stands from time 0 until then, too; what it would have broken down meanwhile comes later.
+    """
     for station in range(up.shape[0]):
         at = start
+        until = stop[station]
+        drawn = 0
         for number in range(down_from.shape[1]):
-            if up[station] <= 0:
-                down_from[station, number] = down_to[station, number] = np.inf
-                continue
-            at -= up[station] * np.log(1.0 - chance(seed, _UP, replication, station, number))
-            down_from[station, number] = at
-            at -= down[station] * np.log(1.0 - chance(seed, _DOWN, replication, station, number))
-            down_to[station, number] = at
+            begins = np.inf
+            ends = np.inf
+            if up[station] > 0:
+                begins = at - up[station] * np.log(1.0 - chance(seed, _UP, replication, station, drawn))
+            if until > 0 and begins >= 0:
+                begins = 0.0
+                ends = until
+                until = 0.0
+                at = ends
+            elif up[station] > 0:
+                ends = begins - down[station] * np.log(1.0 - chance(seed, _DOWN, replication, station, drawn))
+                drawn += 1
+                if until > 0 and ends > 0:
+                    ends = max(ends, until)
+                    until = 0.0
+                at = ends
+            down_from[station, number] = begins
+            down_to[station, number] = ends
 
 
 @compiled
@@ -102,7 +119,7 @@ def run_flow(
 @compiled
 def run_events(
     seed: int, first: int, last: int, orders: Ints, mean: Floats, factors: Floats, release: Floats,
-    plan: Ints, times: Floats, pools: Ints, refused: Floats, up: Floats, down: Floats, breakdowns: int,
+    plan: Ints, times: Floats, pools: Ints, refused: Floats, up: Floats, down: Floats, stop: Floats, breakdowns: int,
     crew_from: Ints, crews: Ints, crew_hold: Floats, wants: Ints, finish: Floats,
 ) -> None:  # fmt: skip
     """As `run_flow`, by `run_line`, with breakdowns and rework drawn too."""
@@ -112,7 +129,7 @@ def run_events(
     busy = np.empty((crews.shape[0], 1 + (crews.max() if crews.shape[0] > 0 else 0)))
     for replication in range(first, last):
         draw_work(seed, replication, mean, factors, work)
-        draw_breakdowns(seed, replication, release[0], up, down, down_from, down_to)
+        draw_breakdowns(seed, replication, release[0], up, down, stop, down_from, down_to)
         for which in range(orders.shape[0]):
             draw_bad(seed, replication, refused, bad)
             run_line(

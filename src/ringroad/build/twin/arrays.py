@@ -9,7 +9,7 @@ Pure.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Final
@@ -46,18 +46,31 @@ class LineArrays:
     crew_hold: Floats
     wants: Ints
     takt_s: float
+    stop: Floats
 
     @property
     def needs_events(self) -> bool:
-        """Whether the line is more than a flow line: breakdowns, rework, shared operators, carriers."""
-        return bool((self.up > 0).any() or (self.refused > 0).any() or (self.plan[:, 1:3] >= 0).any())
+        """Whether the line is more than a flow line: breakdowns, stops, rework, shared operators, carriers."""
+        return bool(
+            (self.up > 0).any()
+            or (self.stop > 0).any()
+            or (self.refused > 0).any()
+            or (self.plan[:, 1:3] >= 0).any()
+        )
 
 
-def line_arrays(line: Line, orders: Sequence[Order]) -> LineArrays:
+def line_arrays(
+    line: Line, orders: Sequence[Order], *, stops: Mapping[str, float] | None = None
+) -> LineArrays:
     """Return the arrays of a line, with a row for each order.
 
+    Args:
+        line: as the programme says it.
+        orders: a row each.
+        stops: stations that stand now, and for how many seconds more.
+
     Raises:
-        InvalidInput: no station, or more orders than one run takes.
+        InvalidInput: no station, one that stands and is not there, or more orders than one run takes.
     """
     stations = line.stations
     if not stations:
@@ -65,6 +78,11 @@ def line_arrays(line: Line, orders: Sequence[Order]) -> LineArrays:
     if len(orders) > VEHICLES_MAX or len(orders) * len(stations) > WORKS_MAX:
         raise InvalidInput(f"{len(orders)} vehicles at {len(stations)} stations are more than one run takes")
     names = [station.name for station in stations]
+    unknown = sorted(set(stops or {}) - set(names))
+    if unknown:
+        raise InvalidInput(
+            f"line {line.name!r} has no station {unknown[0]!r}", hint=f"one of {', '.join(names)}"
+        )
     pools = {name: number for number, name in enumerate(line.pools)}
     ratios = sorted(line.ratios, key=lambda ratio: _at(ratio, names))
     starts = [sum(_at(ratio, names) < number for ratio in ratios) for number in range(len(stations) + 1)]
@@ -91,6 +109,7 @@ def line_arrays(line: Line, orders: Sequence[Order]) -> LineArrays:
             [[int(ratio.option in order.features) for ratio in ratios] for order in orders], int, len(ratios)
         ),
         takt_s=takt_s,
+        stop=np.array([float((stops or {}).get(name, 0)) for name in names]),
     )  # fmt: skip
 
 

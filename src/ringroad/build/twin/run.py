@@ -71,7 +71,7 @@ def _run(arrays: LineArrays, which: tuple[int, int, int, Ints], release: Floats,
     drawn = (*which, arrays.mean, arrays.factors, release)
     if arrays.needs_events:
         run_events(
-            *drawn, arrays.plan, arrays.times, arrays.pools, arrays.refused, arrays.up, arrays.down,
+            *drawn, arrays.plan, arrays.times, arrays.pools, arrays.refused, arrays.up, arrays.down, arrays.stop,
             _breakdowns(arrays, release), *crews, finish,
         )  # fmt: skip
     else:
@@ -81,9 +81,11 @@ def _run(arrays: LineArrays, which: tuple[int, int, int, Ints], release: Floats,
 
 def _breakdowns(arrays: LineArrays, release: Floats) -> int:
     """Return how many breakdowns to draw for a station: twice what is expected in twice the planned time."""
-    running = arrays.up > 0
+    running, stops = arrays.up > 0, int((arrays.stop > 0).any())
     if not running.any():
-        return 0
-    planned_s = release[-1] - release[0] + arrays.mean.sum(axis=1).max() + arrays.times.sum()
+        return stops
+    planned_s = (
+        release[-1] - release[0] + arrays.mean.sum(axis=1).max() + arrays.times.sum() + arrays.stop.max()
+    )
     cycle_s = float((arrays.up + arrays.down)[running].min())
-    return int(min(_BREAKDOWNS_MAX, 10 + 4 * planned_s / cycle_s))
+    return stops + int(min(_BREAKDOWNS_MAX, 10 + 4 * planned_s / cycle_s))

@@ -13,7 +13,7 @@ from ringroad.build.twin.drift import VEHICLES_PER_FALSE_ALARM, out_of_calibrati
 from ringroad.http import reading
 from ringroad.http.console.render import chart, page
 from ringroad.http.console.shared import Req, asked, shown, url_of
-from ringroad.http.console.twin import moved_share, percent, twin_panel
+from ringroad.http.console.twin import moved_share, percent, twin_panel, what_if_chart
 from ringroad.http.context import Ctx
 from ringroad.http.views_build import ScheduleView
 
@@ -36,6 +36,7 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
             states = reading.orders_by_state(conn, programme.id)
             checks = reading.line_checks(conn, programme.id)
             drift = line_drift(conn, programme.id)
+            questions = reading.what_ifs(conn, programme.id, limit=1)
             values = {
                 "line": programme.document.get("line") or {},
                 "schedules": schedules,
@@ -46,6 +47,8 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
                 "orders": reading.orders(conn, programme_id=programme.id, limit=30),
                 "chart": _latency_chart(schedules),
                 "twin": twin_panel(checks),
+                "asked": questions[0] if questions else None,
+                "asked_chart": what_if_chart(questions[0]) if questions else "",
                 "drift": drift,
                 "wrong": out_of_calibration(drift),
                 "a_million": VEHICLES_PER_FALSE_ALARM,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ringroad.http.console.render import chart
-from ringroad.http.views_build import LineCheckView
+from ringroad.http.views_build import LineCheckView, WhatIfView
 
 CHECKS_SHOWN = 10
 
@@ -38,11 +38,19 @@ def moved_share(check: LineCheckView) -> str:
     return percent(round(1000 * check.moved / check.vehicles)) if check.vehicles else "–"
 
 
-def _times_chart(times: Sequence[Mapping[str, Any]]) -> str:
-    """Return when each vehicle leaves, in minutes from the check, with both plans, and when it is due."""
+def what_if_chart(question: WhatIfView) -> str:
+    """Return when each vehicle leaves with a stop and without; nothing before the answer."""
+    times = (question.answer or {}).get("times") or []
+    return _times_chart(times, names=("as it is", "with the stop")) if times else ""
+
+
+def _times_chart(
+    times: Sequence[Mapping[str, Any]], *, names: tuple[str, str] = ("running plan", "new plan")
+) -> str:
+    """Return when each vehicle leaves, in minutes from then, both ways, and when it is due."""
     series = [
-        {"name": "running plan", "data": [_minutes(each["running_s"]) for each in times], "tone": "idle"},
-        {"name": "new plan", "data": [_minutes(each["new_s"]) for each in times], "tone": "s3"},
+        {"name": names[0], "data": [_minutes(each["running_s"]) for each in times], "tone": "idle"},
+        {"name": names[1], "data": [_minutes(each["new_s"]) for each in times], "tone": "s3"},
     ]
     if any(each["due_s"] is not None for each in times):
         due = [None if each["due_s"] is None else _minutes(each["due_s"]) for each in times]

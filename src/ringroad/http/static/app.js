@@ -75,6 +75,7 @@ Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) =>
   !(name === "open" || (name === "class" && node.matches(".stop")));
 Idiomorph.defaults.callbacks.beforeNodeMorphed = (before, after) => {
   if (before instanceof Element && before.matches(".loaded")) return before.id !== after.id;
+  if (before instanceof Element && before.matches("select[data-keep]")) return false;
   if (!(before instanceof Element) || !before.matches(".chart")) return true;
   if (before.dataset.chart !== after.dataset.chart) {
     before.dataset.chart = after.dataset.chart;
@@ -302,6 +303,27 @@ function draw(element) {
     true,
   );
 }
+// A thing of the page may be dragged onto the button of a form: it is chosen there, and the form is sent.
+document.addEventListener("dragstart", (event) => {
+  const station = event.target.closest?.("[data-station]");
+  if (station) event.dataTransfer.setData("text/x-station", station.dataset.station);
+});
+document.addEventListener("dragover", (event) => {
+  if (event.target.closest?.("[data-drop]") && event.dataTransfer.types.includes("text/x-station"))
+    event.preventDefault();
+});
+document.addEventListener("drop", (event) => {
+  const button = event.target.closest?.("[data-drop]");
+  const station = event.dataTransfer.getData("text/x-station");
+  if (!button || !station) return;
+  event.preventDefault();
+  button.form.elements[button.dataset.drop].value = station;
+  button.form.requestSubmit(button);
+});
+// An answer that makes no fact is looked for until it is there.
+setInterval(() => {
+  if (!document.hidden && document.querySelector("[data-waiting]")) refreshSoon();
+}, REFRESH_MS);
 addEventListener("resize", () =>
   $$(".chart").forEach((element) => echarts.getInstanceByDom(element)?.resize()),
 );

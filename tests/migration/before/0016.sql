@@ -503,21 +503,24 @@ SELECT asked.repository, asked.vin, asked.role, asked.version, found.bytes
 -- name: gateway_tokens
 SELECT token_sha256 FROM gateway_token WHERE revoked_at IS NULL;
 
--- name: enrol_certificate!
+-- name: enrol_certificate$
 -- What the vehicle had before ends: somebody let it enrol again.
 UPDATE vehicle SET certificates = :certificates::bytea[], enrolment_sha256 = NULL, enrolment_until = NULL,
        generation = generation + 1
- WHERE vin = :vin AND enrolment_sha256 = :enrolment_sha256 AND :now < enrolment_until;
+ WHERE vin = :vin AND enrolment_sha256 = :enrolment_sha256 AND :now < enrolment_until
+RETURNING changed_seq;
 
--- name: renew_certificate!
+-- name: renew_certificate$
 -- The one that it showed stays good until the next renewal: an answer may be lost on its way.
 UPDATE vehicle SET certificates = :certificates::bytea[], generation = generation + 1
- WHERE vin = :vin AND :shown = ANY (certificates);
+ WHERE vin = :vin AND :shown = ANY (certificates)
+RETURNING changed_seq;
 
--- name: enrol_token!
+-- name: enrol_token$
 UPDATE vehicle SET token_sha256 = :token_sha256, enrolment_sha256 = NULL, enrolment_until = NULL,
        generation = generation + 1
- WHERE vin = :vin AND enrolment_sha256 = :enrolment_sha256 AND :now < enrolment_until;
+ WHERE vin = :vin AND enrolment_sha256 = :enrolment_sha256 AND :now < enrolment_until
+RETURNING changed_seq;
 
 -- file: src/ringroad/http/queries.sql
 -- name: insert_account!
@@ -990,6 +993,56 @@ SELECT id, fact_id, kind, attempt, replayed, outcome, status, sent_at, took_ms
 -- name: take_deliverer$
 SELECT pg_try_advisory_lock(:key);
 
+-- name: is_campaign$
+SELECT EXISTS (SELECT FROM campaign WHERE id = :campaign_id);
+
+-- name: export_vehicles
+SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_id, r.version AS release_version,
+       v.blocked_reason, v.born_at, v.attributes
+  FROM vehicle v LEFT JOIN release r ON r.id = v.release_id
+ ORDER BY v.vin;
+
+-- name: count_export_vehicles$
+SELECT count(*) FROM vehicle;
+
+-- name: export_results
+-- Every vehicle of the current plan, and every action of the campaign, also those of an earlier plan.
+SELECT coalesce(t.vin, a.vin) AS vin, t.verdict, t.reason, coalesce(a.wave, t.wave) AS wave, a.action_id, a.kind,
+       a.state, a.state_detail, a.release_id, a.previous_release_id, a.offered_at, a.began_at, a.last_report_at,
+       a.finished_at
+  FROM (SELECT vin, verdict, reason, wave FROM campaign_target
+         WHERE plan_id = (SELECT plan_id FROM campaign WHERE id = :campaign_id)) t
+  FULL JOIN (SELECT vin, wave, action_id, kind, state, state_detail, release_id, previous_release_id, offered_at,
+                    began_at, last_report_at, finished_at
+               FROM assignment WHERE campaign_id = :campaign_id) a ON a.vin = t.vin
+ ORDER BY 1, a.action_id;
+
+-- name: count_export_results$
+SELECT count(*)
+  FROM (SELECT vin FROM campaign_target
+         WHERE plan_id = (SELECT plan_id FROM campaign WHERE id = :campaign_id)) t
+  FULL JOIN (SELECT vin FROM assignment WHERE campaign_id = :campaign_id) a ON a.vin = t.vin;
+
+-- name: export_decisions
+SELECT id, wave, decision, reason, facts, policy, decided_at FROM gate_decision
+ WHERE campaign_id = :campaign_id ORDER BY id;
+
+-- name: count_export_decisions$
+SELECT count(*) FROM gate_decision WHERE campaign_id = :campaign_id;
+
+-- name: export_evidence
+SELECT id, metric, tick, stratum, counts, recorded_at FROM gate_tick WHERE campaign_id = :campaign_id ORDER BY id;
+
+-- name: count_export_evidence$
+SELECT count(*) FROM gate_tick WHERE campaign_id = :campaign_id;
+
+-- name: export_facts
+SELECT seq, id, kind, stage, subject, lap_id, causes, actor, work_started_at, event_at, recorded_at, body
+  FROM fact ORDER BY seq;
+
+-- name: count_export_facts$
+SELECT count(*) FROM fact;
+
 -- file: src/ringroad/ship/queries.sql
 -- Reading ----------------------------------------------------------------------------------------
 -- name: release_row^
@@ -1069,6 +1122,16 @@ SELECT c.id AS campaign_id, c.state AS campaign_state, busy.held, count(*) AS ve
   LEFT JOIN campaign_plan p ON p.id = c.plan_id
  GROUP BY c.id, c.state, busy.held, p.document;
 
+-- name: shared_campaigns
+-- Those that run while, or after, another one of their programme could change what their vehicles run.
+SELECT c.id FROM campaign c JOIN release r ON r.id = c.release_id
+ WHERE c.state = 'running'
+   AND EXISTS (SELECT FROM campaign o JOIN release s ON s.id = o.release_id
+                WHERE s.programme_id = r.programme_id AND o.id <> c.id
+                  AND (o.state IN ('running', 'paused')
+                       OR o.state IN ('halted', 'aborted', 'finished') AND o.plan_id IS NOT NULL
+                          AND c.created_at <= coalesce(o.state_at, o.created_at)));
+
 -- name: running_levels
 SELECT c.id AS campaign_id, (p.document -> 'request' ->> 'priority')::int AS priority,
        (p.document -> 'request' ->> 'recall')::boolean AS recall
@@ -1108,7 +1171,8 @@ SELECT id FROM campaign_plan
 -- name: target_changes
 WITH place AS (
     SELECT plan_id, vin, CASE verdict WHEN 'match' THEN 'wave ' || wave ELSE verdict END AS place
-      FROM campaign_target WHERE plan_id IN (:older_id, :newer_id)),
+      FROM campaign_target
+     WHERE plan_id IN (:older_id, :newer_id) AND (rank > 0 OR verdict NOT IN ('match', 'control'))),
 moved AS (
     SELECT coalesce(o.vin, n.vin) AS vin, o.place AS before, n.place AS after,
            row_number() OVER (PARTITION BY o.place, n.place ORDER BY coalesce(o.vin, n.vin)) AS number
@@ -1213,8 +1277,47 @@ SELECT verdict, wave, count(*) AS vehicles,
 -- name: dealt_places$
 SELECT count(DISTINCT rank) FROM campaign_target WHERE plan_id = :plan_id AND rank > 0;
 
+-- name: lock_running^
+SELECT wave FROM campaign WHERE id = :campaign_id AND plan_id = :plan_id AND state = 'running' FOR SHARE;
+
+-- name: join_candidates
+SELECT vin, changed_seq FROM vehicle
+ WHERE changed_seq > :after_seq AND programme_id = :programme_id ORDER BY changed_seq LIMIT :rows_max;
+
+-- name: not_planned
+SELECT given.vin FROM unnest(:vins::text[]) AS given (vin)
+ WHERE NOT EXISTS (SELECT FROM campaign_target t WHERE t.plan_id = :plan_id AND t.vin = given.vin);
+
+-- name: not_busy
+SELECT given.vin FROM unnest(:vins::text[]) AS given (vin)
+ WHERE NOT EXISTS (SELECT FROM assignment a
+                    WHERE a.vin = given.vin AND a.state IN ('pending', 'offered', 'active', 'cancelling'))
+   AND NOT EXISTS (SELECT FROM campaign c JOIN campaign_target o ON o.plan_id = c.plan_id AND o.vin = given.vin
+                    WHERE o.verdict = 'control' AND c.state IN ('running', 'paused'));
+
+-- name: part_bounds
+SELECT r.stratum, t.wave, max(encode(sha256(convert_to(:seed || ':' || t.vin, 'UTF8')), 'hex') COLLATE "C") AS last
+  FROM campaign_target t JOIN campaign_resolution r ON r.plan_id = t.plan_id AND r.number = t.resolution
+ WHERE t.plan_id = :plan_id AND t.rank > 0
+ GROUP BY r.stratum, t.wave;
+
+-- name: insert_joined!
+INSERT INTO campaign_target (plan_id, vin, verdict, reason, wave, rank, resolution)
+SELECT :plan_id, m.vin, m.verdict, 'joined', m.wave, 0, 0
+  FROM unnest(:vins::text[], :verdicts::text[], :waves::int[]) AS m (vin, verdict, wave);
+
+-- name: assign_joined$
+WITH made AS (
+INSERT INTO assignment (campaign_id, vin, wave, previous_release_id, released_at)
+SELECT :campaign_id, m.vin, m.wave, v.release_id, CASE WHEN m.wave <= :released THEN :now::timestamptz END
+  FROM unnest(:vins::text[], :waves::int[]) AS m (vin, wave) JOIN vehicle v ON v.vin = m.vin
+ ORDER BY m.wave, m.vin
+RETURNING action_id)
+SELECT array_agg(action_id) FROM made;
+
 -- name: targets_as_text
-COPY (SELECT vin, verdict, reason, wave, rank, resolution FROM campaign_target WHERE plan_id = :plan_id ORDER BY vin)
+COPY (SELECT vin, verdict, reason, wave, rank, resolution FROM campaign_target
+       WHERE plan_id = :plan_id AND (rank > 0 OR verdict NOT IN ('match', 'control')) ORDER BY vin)
 TO STDOUT;
 
 -- Campaigns --------------------------------------------------------------------------------------
@@ -1304,7 +1407,8 @@ UPDATE assignment a
        deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
   FROM vehicle v
  WHERE a.campaign_id = :campaign_id AND a.wave = :wave AND a.state = 'pending' AND a.released_at IS NULL
-   AND v.vin = a.vin AND v.gateway = 'ddi' AND v.release_id IS NOT DISTINCT FROM a.previous_release_id
+   AND v.vin = a.vin AND v.gateway = 'ddi'
+   AND (NOT :shared OR v.release_id IS NOT DISTINCT FROM a.previous_release_id)
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
    AND NOT EXISTS (SELECT 1 FROM assignment h
@@ -1324,7 +1428,8 @@ UPDATE assignment a
        deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
   FROM vehicle v
  WHERE a.campaign_id = :campaign_id AND a.state = 'pending' AND a.released_at IS NOT NULL
-   AND coalesce(a.not_before, :now) <= :now AND v.vin = a.vin AND v.gateway = 'ddi' AND v.release_id IS NOT DISTINCT FROM a.previous_release_id
+   AND coalesce(a.not_before, :now) <= :now AND v.vin = a.vin AND v.gateway = 'ddi'
+   AND (NOT :shared OR v.release_id IS NOT DISTINCT FROM a.previous_release_id)
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
    AND NOT EXISTS (SELECT 1 FROM assignment h
@@ -1711,7 +1816,7 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
   JOIN vehicle v ON v.vin = a.vin
  WHERE a.state = 'pending' AND a.released_at IS NOT NULL AND coalesce(a.not_before, :now) <= :now
    AND (c.id = ANY (:campaign_ids) AND v.gateway = 'native' AND a.kind <> 'rollback'
-        AND v.release_id IS NOT DISTINCT FROM a.previous_release_id
+        AND (c.id <> ALL (:shared) OR v.release_id IS NOT DISTINCT FROM a.previous_release_id)
         OR a.kind = 'rollback' AND :returns)
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
