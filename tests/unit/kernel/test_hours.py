@@ -80,9 +80,10 @@ def test_hours_that_happen_twice_are_open_twice() -> None:
         assert opens is not None
         closes = open_until(window, zone, opens)[1]
         assert closes is not None
-        spans.append((opens.hour, opens.minute, closes - opens))
+        spans.append((opens, closes - opens))
         at = closes
-    assert spans == [(0, 15, 30 * MINUTE), (1, 15, 30 * MINUTE)]
+    midnight = datetime(2026, 10, 25, tzinfo=UTC)
+    assert spans == [(midnight + minutes * MINUTE, 30 * MINUTE) for minutes in (15, 75)]
 
 
 @pytest.mark.parametrize(
