@@ -245,6 +245,7 @@ class Ringroad:
         self.port = port
         self._postgres, self._pids = postgres, pids
         self._ids = SystemIds()
+        self._warnings: dict[str, set[str]] = {}  # by campaign: what the checker found
 
     def pids(self) -> list[int]:
         return self._pids[:1]
@@ -262,16 +263,19 @@ class Ringroad:
             made = create_campaign(
                 conn, self._ids, name=name, release_id="release_2.0.0", actor="ann", now=now
             )
-            plan_campaign(conn, self._ids, campaign_id=made.id, generation=made.generation, request=request,
+            plan = plan_campaign(conn, self._ids, campaign_id=made.id, generation=made.generation, request=request,
                           actor="ann", now=now)  # fmt: skip
+        self._warnings[made.id] = {str(each["code"]) for each in plan.findings}
         return made.id
 
     def start_rollout(self, rollout: str) -> None:
         now = SystemClock().now()
         with connect(self._postgres.url()) as conn, transaction(conn):
-            generation = store.read_campaign(conn, rollout).generation
-            approved = store.approve(conn, self._ids, campaign_id=rollout, generation=generation, actor="ben",
-                                     four_eyes=True, now=now)  # fmt: skip
+            campaign = store.read_campaign(conn, rollout)
+            approved = store.approve(
+                conn, self._ids, campaign_id=rollout, generation=campaign.generation, actor="ben", four_eyes=True,
+                acknowledged=self._warnings[rollout], now=now,
+            )  # fmt: skip
             store.start(
                 conn, self._ids, campaign_id=rollout, generation=approved.generation, actor="ann", now=now
             )

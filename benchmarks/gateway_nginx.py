@@ -1,0 +1,117 @@
+"""Polls through nginx to two server processes: what they cost the servers, against one process reached directly.
+
+Run: python -m benchmarks gateway_nginx
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.figures import Figure
+from benchmarks.gateway import fill, gateways, measure, polls
+from ringroad.kernel.clock import SystemClock
+from ringroad.storage.db import connect
+from ringroad.storage.migrate import migrate
+from ringroad.storage.postgres import Postgres
+
+VEHICLES = 100_000
+POLLS = 20_000
+ROUNDS = 3
+START_S_MAX = 20.0
+CONFIG = """daemon off;
+worker_processes 1;
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    keepalive_requests 1000000;
+    upstream ringroad {{
+        server 127.0.0.1:{one};
+        server 127.0.0.1:{other};
+        keepalive 64;
+        keepalive_timeout 15s;
+    }}
+    server {{
+        listen 127.0.0.1:{port};
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header Host $http_host;
+        location / {{ proxy_pass http://ringroad; }}
+    }}
+}}
+"""
+
+
+def run() -> list[Figure]:
+    name = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if name is None:
+        print("skipped: there is no nginx; on Debian, apt install nginx")
+        return []
+    folder = Path(tempfile.mkdtemp(prefix="ringroad-bench-"))
+    folder.chmod(0o711)
+    server = Postgres(home=folder / "postgres", clock=SystemClock(), may_create_account=False)
+    server.start()
+    try:
+        with connect(server.url()) as conn:
+            migrate(conn, now=SystemClock().now())
+        fill(server.url(), VEHICLES)
+        rounds = [measure_round(server.url(), name, folder) for _ in range(ROUNDS)]
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+    direct_us, through_us = (statistics.median(column) for column in zip(*rounds, strict=True))
+    return [
+        Figure(name="gateway.nginx.cpu_ratio", value=through_us / direct_us, unit="x one worker's CPU per poll", target=1.3,
+               better="lower",
+               note=f"CPU of two server processes behind nginx, without nginx's own: {through_us:.0f} µs; one process"
+               f" reached directly: {direct_us:.0f} µs; median of {ROUNDS} rounds in turn"),
+    ]  # fmt: skip
+
+
+def measure_round(url: str, name: str, folder: Path) -> tuple[float, float]:
+    """Return CPU microseconds per poll of one process, and of two behind nginx."""
+    with gateways(url) as (one, port):
+        direct_us = measure(one, port, polls(POLLS), POLLS)
+        with gateways(url) as (other, other_port), nginx(name, folder, port, other_port) as before:
+            through_us = measure([*one, *other], before, polls(POLLS), POLLS)
+    return direct_us, through_us
+
+
+@contextlib.contextmanager
+def nginx(name: str, folder: Path, one: int, other: int) -> Iterator[int]:
+    """Run nginx before two ports; yield its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    config = folder / "nginx.conf"
+    config.write_text(CONFIG.format(folder=folder, one=one, other=other, port=port))
+    command = [name, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(config)]
+    with subprocess.Popen(command) as child:
+        try:
+            end_s = time.monotonic() + START_S_MAX
+            while not _listens(port) and time.monotonic() < end_s:
+                time.sleep(0.05)
+            yield port
+        finally:
+            child.terminate()
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
