@@ -77,6 +77,7 @@ def test_a_vehicle_is_registered_with_a_token_that_only_its_digest_is_kept_of(
         ({"vin": B, "variant": "box", "serials": {"telebox": "x" * 201}}, 422),
         ({"vin": B, "variant": "box", "serials": {"telebox": "a\0b"}}, 422),
         ({"vin": B, "variant": "box", "colour": "red"}, 400),
+        ({"vin": B, "variant": "box", "tags": [""]}, 422),
         ({"vin": A, "variant": "box"}, 409),
     ],
 )

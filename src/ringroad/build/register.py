@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from psycopg.types.json import Jsonb
 
@@ -22,6 +23,8 @@ from ringroad.kernel.facts import FactKind
 from ringroad.kernel.vin import parse_vin
 from ringroad.storage.db import Connection
 from ringroad.storage.ledger import append_fact, causes_of, last_of
+
+TAG_CHARS_MAX: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,8 @@ def decide_ecus(programme: Programme, wanted: Registration) -> dict[str, str]:
         "\0" in serial for serial in serials.values()
     ):
         raise InvalidInput(f"{wanted.vin}: an ECU serial has 1 to {SERIAL_CHARS_MAX} characters")
+    if any(not 0 < len(tag) <= TAG_CHARS_MAX or "\0" in tag for tag in wanted.tags):
+        raise InvalidInput(f"{wanted.vin}: a tag has 1 to {TAG_CHARS_MAX} characters")
     if len(wanted.tags) > TAGS_MAX:
         raise InvalidInput(f"{wanted.vin}: {len(wanted.tags)} tags, limit {TAGS_MAX}")
     return serials

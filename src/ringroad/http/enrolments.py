@@ -28,7 +28,6 @@ GATEWAY_TOKENS_MAX = 8  # good at once; each poll with one is compared with all
 NAME_CHARS_MAX = 200
 
 Short = Annotated[str, Meta(max_length=NAME_CHARS_MAX, pattern=r"^[^\x00]*$")]
-Serial = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX, pattern=r"^[^\x00]+$")]
 
 
 class NewDevice(Command, frozen=True, kw_only=True):
@@ -37,7 +36,7 @@ class NewDevice(Command, frozen=True, kw_only=True):
     vin: Annotated[str, Meta(pattern=r"^[A-HJ-NPR-Z0-9]{17}$")]
     variant: Ref
     region: Short = ""
-    tags: Annotated[list[Serial], Meta(max_length=64)] = msgspec.field(default_factory=list)
+    tags: Annotated[list[str], Meta(max_length=64)] = msgspec.field(default_factory=list)
     serials: Annotated[dict[str, str], Meta(max_length=100)] = msgspec.field(default_factory=dict)
 
 
