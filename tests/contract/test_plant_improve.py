@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from ringroad.build.store_improve import load_running, save_answer
 from ringroad.build.twin.compare import PlanCheck
 from ringroad.build.twin.judge import TwinCheck
 from ringroad.kernel.clock import SystemClock, SystemIds
-from ringroad.kernel.errors import Conflict, NotFound
+from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.loop import worker
 from ringroad.loop.planning import improve_changed
@@ -182,3 +183,18 @@ def test_the_worker_betters_a_schedule_by_itself(
         thread.join(60)
     assert current is not None
     assert current.cause == "improved"
+
+
+@pytest.mark.parametrize("after_s", [-86_400, 0, 282])
+def test_an_order_that_no_vehicle_could_meet_is_refused_by_name_and_the_running_plan_stays(
+    conn: Connection, bad: store_plant.Schedule, after_s: int
+) -> None:
+    """The example's stations take 283 seconds together."""
+    now = CLOCK.now()
+    who: dict[str, Any] = {"programme_id": "roadster", "variant": "city", "actor": "tester", "now": now}
+    with pytest.raises(InvalidInput, match="a city cannot be due at") as refused, transaction(conn):
+        store_plant.add_order(conn, IDS, due_at=now + timedelta(seconds=after_s), **who)
+    assert "order it as rush" in refused.value.hint
+    assert store_plant.current_schedule(conn, "roadster") == bad
+    with transaction(conn):
+        assert store_plant.add_order(conn, IDS, due_at=now + timedelta(seconds=283), **who).due_at

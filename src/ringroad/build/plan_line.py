@@ -9,9 +9,9 @@ Invariant: an order is held back, with a reason, rather than built with a blocke
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 from ringroad.build.model import Line
@@ -269,6 +269,17 @@ def _car(order: Order, line: Line, *, now: datetime, first: int, home: int | Non
         due_position=due,
         home=home,
     )
+
+
+def earliest_at(line: Line, features: Collection[str], *, now: datetime) -> datetime:
+    """Return when a vehicle that entered now, and waited nowhere, would leave the line."""
+    through_s = sum(
+        station.cycle_s
+        + station.transfer_s
+        + sum(s for option, s in station.extra_s.items() if option in features)
+        for station in line.stations
+    )
+    return now + timedelta(seconds=through_s)
 
 
 def _position(due_at: datetime, line: Line, *, now: datetime) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from psycopg.types.json import Jsonb
 
-from ringroad.build.plan_line import Cause, Order, ScheduleDocument, decide_schedule
+from ringroad.build.plan_line import Cause, Order, ScheduleDocument, decide_schedule, earliest_at
 from ringroad.build.store import get_baseline, get_programme
 from ringroad.build.store_packages import SQL
 from ringroad.kernel.clock import Clock, Ids
@@ -58,9 +58,11 @@ def add_order(
 
     Raises:
         NotFound: no such programme.
-        InvalidInput: no such variant, or an option that the variant does not offer.
+        InvalidInput: no such variant, an option that the variant does not offer, or a due time that no vehicle
+            could meet.
     """
-    found = get_programme(conn, programme_id).programme.variants.get(variant)
+    programme = get_programme(conn, programme_id).programme
+    found = programme.variants.get(variant)
     if found is None:
         raise InvalidInput(f"programme {programme_id} has no variant {variant!r}")
     unknown = sorted(set(options) - set(found.options))
@@ -68,6 +70,13 @@ def add_order(
         offered = ", ".join(found.options) or "none"
         raise InvalidInput(
             f"variant {variant} does not offer {', '.join(unknown)}", hint=f"options: {offered}"
+        )
+    earliest = earliest_at(programme.line, {*options, variant}, now=now)
+    if due_at is not None and due_at < earliest:
+        raise InvalidInput(
+            f"a {variant} cannot be due at {due_at.isoformat(timespec='seconds')}: one that enters now leaves the line"
+            f" at {earliest.isoformat(timespec='seconds')}",
+            hint="leave the due time out and order it as rush, or give a later one",
         )
     order_id = ids.new("order")
     SQL.insert_order(
