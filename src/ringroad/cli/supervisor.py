@@ -48,7 +48,7 @@ BACKOFF_S: Final = (0.2, 1.0, 3.0, 10.0, 30.0)  # seconds before a child is star
 STEADY_S: Final = 60.0  # seconds after which a child counts as well again
 SERVER_S_MAX: Final = 60.0  # seconds the server has to load its read model and listen
 CONNECT_S_MAX: Final = 2.0  # seconds
-HEALTH_S_MAX: Final = 5.0  # seconds; an overloaded server is late
+HEALTH_S_MAX: Final = 20.0  # seconds; an overloaded server is late
 HEALTH_BYTES_MAX: Final = 10_000
 CHILD_END_S: Final = 15.0  # seconds a child has to end
 

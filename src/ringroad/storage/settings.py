@@ -129,7 +129,7 @@ class Settings:
         most=1_000_000,
     )
     shed_lag_ms: int = _setting(
-        1_000,
+        2_000,
         "Milliseconds that a server process may be late, look after look, before it turns polls away; at four times"
         " that, downloads too. Reports are taken as long as they fit into the queue.",
         least=1,

@@ -48,7 +48,7 @@ class Shed(IntEnum):
 class LoadPolicy:
     """How much a gateway takes on."""
 
-    lag_ms: int = 1_000  # how late the event loop may be; vehicles give up after some ten seconds
+    lag_ms: int = 2_000  # how late the event loop may be; vehicles give up after some ten seconds
     reports_waiting_max: int = 50_000  # some 500 bytes each; beyond, they are turned away too
     looks: int = 5  # in a row, for a lag to count
     calm_s: float = 10.0  # seconds below half before one step back
