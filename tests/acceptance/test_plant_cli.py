@@ -141,6 +141,7 @@ def test_a_plant_tells_what_its_stations_measured_and_drift_shows_it(terminal: T
     assert "STATION=PERCENT" in t("plant", "run", "--slow", "trim=fast", status=2).err
 
 
+@pytest.mark.timeout(400)  # the first answer on a machine compiles
 def test_a_planner_asks_what_a_stop_would_do(terminal: Terminal, pg_url: str) -> None:
     t = terminal
     set_up(t)

@@ -12,6 +12,8 @@ from ringroad.build.plan_line import Order
 from ringroad.build.twin.assumed import assumptions
 from ringroad.build.twin.compare import PlanCheck, compare
 
+pytestmark = pytest.mark.timeout(400)  # the first run on a machine compiles
+
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 STATIONS = (Station(name="frame", cycle_s=60), Station(name="roof", cycle_s=60, buffer=3))
 LINE = Line(name="l", stations=STATIONS, ratios=(Ratio(option="roof", p=1, q=2, station="roof"),))

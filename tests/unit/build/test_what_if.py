@@ -16,6 +16,8 @@ from ringroad.build.twin.run import replicate
 from ringroad.build.twin.what_if import LATE_NAMED_MAX, StopEffect, stop_station
 from ringroad.kernel.errors import InvalidInput
 
+pytestmark = pytest.mark.timeout(400)  # the first run on a machine compiles
+
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 CALM = Line(
     name="l",
