@@ -358,6 +358,7 @@ def test_a_query_is_written_by_keyboard_from_what_the_fleet_has(
     page.keyboard.press("ArrowUp")  # from above the first to the last
     page.keyboard.press("Enter")
     expect(field).to_have_value("region = NO ")
+    expect(choices.first).to_contain_text("and")
     page.keyboard.press("Escape")
     expect(choices).to_have_count(0)
     page.get_by_role("button", name="Who matches?").click()

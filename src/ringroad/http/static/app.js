@@ -199,7 +199,10 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "ArrowDown") pick(field, choices[(at + 1) % choices.length]);
   else if (event.key === "ArrowUp" && choices.length) pick(field, choices.at(at <= 0 ? -1 : at - 1));
   else if ((event.key === "Enter" || event.key === "Tab") && at >= 0) take(field, choices[at]);
-  else if (event.key === "Escape" && field.getAttribute("aria-expanded") === "true") closeChoices(field);
+  else if (event.key === "Escape" && field.getAttribute("aria-expanded") === "true") {
+    htmx.trigger(field, "htmx:abort"); // what is still asked would open them again
+    closeChoices(field);
+  }
   else return;
   event.preventDefault();
 });
