@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import nats.errors
 import nats.js.errors
 import psycopg
+import structlog
 from nats.js.errors import ServiceUnavailableError
 
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, Unavailable
@@ -21,6 +22,7 @@ from ringroad.storage.db import CONNECT_TIMEOUT_S, URL_HINT
 from ringroad.storage.migrate import load_migrations, plan_migrations, read_applied
 from ringroad.storage.settings import Settings
 
+LOG = structlog.get_logger(__name__)
 POSTGRES_MIN: Final = 15  # major version; what the settings promise
 
 
@@ -81,6 +83,9 @@ def check_nats(url: str) -> str:
     """
 
     async def look() -> None:
+        # A connection that is reset right after it was refused leaves an exception behind that nobody asks for, and
+        # that asyncio would print after our own message.
+        asyncio.get_running_loop().set_exception_handler(_tell_nobody)
         connection = await open_connection(url)
         try:
             await connection.jetstream().account_info()
@@ -97,6 +102,10 @@ def check_nats(url: str) -> str:
         what = "refuses our user or password" if refused else "does not answer"
         raise Unavailable(f"the NATS of nats_url {what}", hint=hint, detail=repr(error)) from error
     return "NATS with JetStream, of nats_url"
+
+
+def _tell_nobody(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    LOG.debug("a refused connection to NATS left something behind", what=str(context.get("message")))
 
 
 def check_store(url: str) -> str:
