@@ -295,6 +295,19 @@ def test_the_fleet_is_filtered_while_typing_and_the_address_can_be_shared(page: 
     expect(page.locator("tbody tr")).to_have_count(1)
 
 
+def test_a_vehicles_own_hours_are_written_as_words(page: Page, world: World) -> None:
+    sign_in(page, "olga")
+    page.goto(f"/fleet/{world.vins[0]}")
+    panel = page.locator("section", has=page.get_by_role("heading", name="When it may begin an update"))
+    panel.get_by_label("Hours").fill("mon-fri 22:00-05:00, sat 20:00-24:00")
+    panel.get_by_label("Never").fill("sun 00:00-24:00")
+    panel.get_by_role("button", name="Set").click()
+    expect(panel.locator("header")).to_contain_text(
+        "mon-fri 22:00-05:00, sat 20:00-24:00, not sun 00:00-24:00, UTC"
+    )
+    expect(panel.get_by_label("Hours")).to_have_value("mon-fri 22:00-05:00, sat 20:00-24:00")
+
+
 def test_the_theme_is_the_systems_until_somebody_chooses(browser: Browser, origin: str) -> None:
     context = browser.new_context(base_url=origin, color_scheme="dark")
     page = context.new_page()

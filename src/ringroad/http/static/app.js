@@ -110,7 +110,9 @@ document.addEventListener("submit", async (event) => {
           ? JSON.parse(value)
           : kind === "words"
             ? value.split(/[\s,]+/).filter(Boolean)
-            : value;
+            : kind === "spans"
+              ? value.split(",").map((span) => span.trim()).filter(Boolean)
+              : value;
   }
   const button = event.submitter;
   if (button) button.disabled = true;
