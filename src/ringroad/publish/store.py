@@ -52,6 +52,6 @@ def id_up_to(conn: Connection, seq: int) -> str:
 def seq_before(conn: Connection, since: datetime) -> int:
     """Return the number after which the facts recorded at `since` or later stand.
 
-    Walks back from the newest fact: a second per million of them.
+    Walks back from the newest fact: the further back, the longer.
     """
     return int(SQL.seq_before(conn, since=since) or 0)
