@@ -23,7 +23,7 @@ BENCHMARKS = (
     "demo",
     "powercut",
 )  # each a module with `run() -> list[Figure]`
-LONG = frozenset({"powercut"})  # half an hour of CPU: only when named
+LONG = frozenset({"powercut"})  # a quarter of an hour of CPU: only when named
 
 
 def main() -> None:
