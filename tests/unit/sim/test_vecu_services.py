@@ -264,6 +264,16 @@ def test_three_wrong_keys_lock_the_ecu_even_over_a_power_cycle() -> None:
     bench.unlock()
 
 
+@pytest.mark.parametrize("key_bytes", [0, 4, 15, 17, 32])
+def test_a_key_of_another_length_is_refused_and_is_no_try(key_bytes: int) -> None:
+    bench = Bench()
+    bench.ask(EXTENDED)
+    seed = bench.ask(b"\x27\x01")[2:]
+    for _ in range(4):
+        assert bench.ask(b"\x27\x02" + bytes(key_bytes)) == b"\x7f\x27\x13"
+    assert bench.ask(b"\x27\x02" + hmac_key(SECRET)(1, seed)) == b"\x67\x02"
+
+
 def test_each_seed_is_another() -> None:
     bench = Bench()
     bench.ask(EXTENDED)

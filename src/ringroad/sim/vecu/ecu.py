@@ -347,6 +347,7 @@ class VirtualEcu:
             raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
         if not self._seed_sent:
             raise NegativeReply(Nrc.REQUEST_SEQUENCE_ERROR)
+        exactly(request, 2 + SEED_BYTES)  # a key is as long as its seed; another length is no try
         expected = self._derive(1, self._seed_sent)
         self._seed_sent = b""
         state = self.flash.state
