@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,6 +149,24 @@ def test_who_may_do_what_is_on_record_and_secrets_are_not(pg_url: str, client: h
     assert all(fact["causes"] == [facts[0]["id"]] for fact in facts[1:])
     kinds = [fact["kind"] for fact in client.get("/api/v1/facts?subject=admin", headers=admin).json()]
     assert kinds == ["account.password_set", "account.created"]
+
+
+def test_a_token_for_a_script_and_a_lost_password_are_on_record(pg_url: str, client: httpx.Client) -> None:
+    ines = bearer(add_account(pg_url, "ines", Role.VIEWER))
+    made = client.post("/api/v1/tokens", headers=ines).json()["token"]
+    with connect(pg_url) as conn:
+        once = accounts_store.issue_one_time_token(
+            conn, SystemIds(), name="ines", role=Role.VIEWER, now=SystemClock().now(), secret=new_secret
+        )
+    assert client.delete("/api/v1/tokens", headers=bearer(made)).status_code == 200
+    admin = bearer(add_account(pg_url, "admin", Role.ADMIN))
+    facts = client.get("/api/v1/facts?subject=ines", headers=admin).json()[::-1][2:]
+    assert [(fact["kind"], fact["actor"], fact["body"].get("for")) for fact in facts] == [
+        ("account.token_made", "ines", "api"),
+        ("account.token_made", "system:up", "one_time"),
+        ("account.tokens_ended", "ines", None),
+    ]
+    assert not any(secret in json.dumps(facts) for secret in (made, once))
 
 
 def guess(client: httpx.Client, name: str, address: str) -> int:

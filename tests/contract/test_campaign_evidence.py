@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
@@ -291,6 +292,35 @@ def test_a_stretch_is_read_once(story: Story, road: Road) -> None:
     assert [read_due(story.conn, road.lake, now=story.now) for _ in range(2)] == [1, 0]
     story.later(60)
     assert read_due(story.conn, road.lake, now=story.now) == 1
+
+
+def test_a_campaign_whose_plan_does_not_read_back_keeps_no_other_from_its_evidence(
+    story: Story, road: Road
+) -> None:
+    story.start(gate=GATE, control=WaveSize(vehicles=20), waves=(15,))
+    road.drive(held(story), since=story.now, minutes=3)
+    broken = "campaign_" + "0" * 26
+    story.conn.execute(
+        "INSERT INTO campaign SELECT (c).* FROM (SELECT jsonb_populate_record(campaign, %s) AS c FROM campaign) AS copied",
+        [Jsonb({"id": broken})],
+    )
+    story.conn.execute(
+        "INSERT INTO campaign_plan SELECT (c).* FROM (SELECT jsonb_populate_record(p, %s) AS c FROM campaign_plan AS p)"
+        " AS copied",
+        [
+            Jsonb(
+                {
+                    "id": "plan_broken",
+                    "campaign_id": broken,
+                    "document": {"request": {"gate": {"sequential": {}}}},
+                }
+            )
+        ],
+    )
+    story.conn.execute("UPDATE campaign SET plan_id = 'plan_broken' WHERE id = %s", [broken])
+    story.later(240)
+    assert read_due(story.conn, road.lake, now=story.now) == 1
+    assert newest_reading(story.conn, story.campaign_id) is not None
 
 
 def test_who_comes_second_keeps_nothing(story: Story, road: Road) -> None:

@@ -302,7 +302,9 @@ def test_a_restarted_gateway_still_knows_what_was_installed(
 def test_a_device_states_what_it_runs(device: Device) -> None:
     known = {"name": "r", "version": "2"}
     assert device.put("/installedBase", {"name": "r", "version": "9"}) == 404
-    for bad in ({}, {"name": "r"}, {"name": "", "version": "2"}, {"name": "r", "version": 2}):
+    for bad in (
+        {}, {"name": "r"}, {"name": "", "version": "2"}, {"name": "r", "version": 2}, {"name": "r\0", "version": "2"},
+    ):  # fmt: skip
         assert device.put("/installedBase", bad) == 400
     assert device.put("/installedBase", known) == 201
     assert device.fold() == ["action_open"]  # an open update ends by its own report, by nothing else

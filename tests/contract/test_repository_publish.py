@@ -227,6 +227,25 @@ def test_timestamps_are_renewed_before_they_expire(conn: Connection) -> None:
     assert drive(conn, state, now=NOW + timedelta(hours=36)).targets
 
 
+def test_a_repository_that_does_not_read_back_keeps_no_other_from_being_renewed(conn: Connection) -> None:
+    publish(conn)
+    issue(conn)
+    issue(conn, vin=OTHER_VIN)
+    conn.execute(
+        "UPDATE repository_metadata SET bytes = 'no metadata', expires_at = expires_at - interval '1 h'"
+        " WHERE repository = 'director' AND vin = %s AND role <> 'root'",
+        (OTHER_VIN,),
+    )
+    state = drive(conn, fresh_state(conn)).state
+    later = NOW + timedelta(hours=13)
+    assert refresh_expiring(conn, online(), now=later, rows_max=1) == 1
+    assert refresh_expiring(conn, online(), now=later, rows_max=1) == 1
+    assert refresh_expiring(conn, online(), now=later, rows_max=1) == 0
+    assert drive(conn, state, now=NOW + timedelta(hours=36)).targets
+    rows = conn.execute("SELECT DISTINCT bytes FROM repository_metadata WHERE vin = %s", (OTHER_VIN,))
+    assert {bytes(row["bytes"]) for row in rows} == {b"no metadata"}  # kept as it is, to be looked at
+
+
 def test_a_bundle_lives_as_long_as_it_is_renewed(conn: Connection) -> None:
     publish(conn)
     issue(conn)

@@ -169,6 +169,28 @@ def test_a_rising_rate_opens_one_finding_with_evidence_a_lap_and_two_facts(
     assert not any(vin in json.dumps(dict(evidence)) for vin in VINS)
 
 
+def test_a_programme_that_cannot_be_looked_at_keeps_no_other_from_it(
+    conn: Connection, tmp_path: Path
+) -> None:
+    conn.execute(
+        "INSERT INTO programme (id, digest, source, document, imported_at) SELECT 'p0', digest, source, document,"
+        " imported_at FROM programme"
+    )
+    conn.execute("UPDATE vehicle SET programme_id = 'p0' WHERE right(vin, 1)::int % 2 = 0")
+    conn.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no room'; END $$;"
+        "CREATE TRIGGER refuse BEFORE INSERT ON finding FOR EACH ROW WHEN (NEW.programme_id = 'p0')"
+        " EXECUTE FUNCTION refuse()"
+    )
+    ids, clock, lake = ScriptedIds(), ScriptedClock(T0), Lake(tmp_path)
+    finding = open_one(conn, lake, ids, clock)
+    assert [item.id for item in list_findings(conn)] == [finding.id]
+    assert finding.programme_id == "p1"
+    conn.execute("DROP TRIGGER refuse ON finding")
+    (mended,) = detect_now(conn, lake, ids, clock, policy=POLICY)
+    assert mended.programme_id == "p0"
+
+
 def test_a_rejected_findings_evidence_is_spent(conn: Connection, tmp_path: Path) -> None:
     ids, clock, lake = ScriptedIds(), ScriptedClock(T0), Lake(tmp_path)
     finding = open_one(conn, lake, ids, clock)

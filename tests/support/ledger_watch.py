@@ -51,7 +51,7 @@ STATE: dict[str, tuple[str, ...]] = {
     "webhook": ("url", "types", "state", "salt"),
 }
 NOT_STATE = {
-    "access_token": "a secret: it ends by itself, and the ledger is read by every viewer",
+    "access_token": "a secret that ends by itself; that one was made for a script or a lost password is a fact",
     "campaign_resolution": "part of a plan, whose fact and digest stand for it",
     "campaign_target": "part of a plan, whose digest is in the plan",
     "complaint": "evidence as it came, with its source and time",

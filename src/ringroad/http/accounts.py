@@ -129,24 +129,21 @@ def change_account(
 @route("POST", "/tokens", role=Role.FLEET, tag="accounts", status=201)
 def create_token(ctx: Ctx, request: Request[Account, str, Any]) -> Token:
     """Make an API token for the calling account."""
-    with ctx.connection() as conn:
-        token = store.issue_token(
-            conn,
-            name=request.user.name,
-            kind="api",
-            now=ctx.clock.now(),
-            life_s=API_TOKEN_S,
-            secret=ctx.secret,
+    name = request.user.name
+    with ctx.transaction() as conn:
+        token = store.issue_own_token(
+            conn, ctx.ids, name=name, actor=name, kind="api", now=ctx.clock.now(), secret=ctx.secret
         )
-    return Token(account=request.user.name, token=token, expires_in_s=API_TOKEN_S)
+    return Token(account=name, token=token, expires_in_s=API_TOKEN_S)
 
 
 @route("DELETE", "/tokens", role=Role.FLEET, tag="accounts")
 def revoke_tokens(ctx: Ctx, request: Request[Account, str, Any]) -> Done:
     """Forget every token and session of the calling account."""
-    with ctx.connection() as conn:
-        store.revoke_all(conn, request.user.name)
-    return Done(id=request.user.name, state="signed_out")
+    name = request.user.name
+    with ctx.transaction() as conn:
+        store.end_tokens(conn, ctx.ids, name=name, actor=name, now=ctx.clock.now())
+    return Done(id=name, state="signed_out")
 
 
 @route("POST", "/login", role=Role.VIEWER, tag="accounts", public=True, status=201, errors=[429])

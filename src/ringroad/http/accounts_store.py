@@ -136,9 +136,15 @@ def issue_one_time_token(
 ) -> str:
     """Make sure of an account and return a token that sets its password once, on /login."""
     with transaction(conn):
-        ensure_account(conn, ids, name=name, role=role, actor=ON_THIS_MACHINE, now=now)
+        made = ensure_account(conn, ids, name=name, role=role, actor=ON_THIS_MACHINE, now=now)
         SQL.delete_tokens(conn, account_name=name, kind="one_time")
-        return issue_token(conn, name=name, kind="one_time", now=now, life_s=auth.ONE_TIME_S, secret=secret)
+        if made:  # its first token is a part of making it
+            return issue_token(
+                conn, name=name, kind="one_time", now=now, life_s=auth.ONE_TIME_S, secret=secret
+            )
+        return issue_own_token(
+            conn, ids, name=name, actor=ON_THIS_MACHINE, kind="one_time", now=now, secret=secret
+        )
 
 
 def issue_first_token(conn: Connection, ids: Ids, *, now: datetime, secret: Secret) -> str | None:
@@ -146,6 +152,33 @@ def issue_first_token(conn: Connection, ids: Ids, *, now: datetime, secret: Secr
     if SQL.admins_with_password(conn):
         return None
     return issue_one_time_token(conn, ids, now=now, secret=secret)
+
+
+def issue_own_token(
+    conn: Connection, ids: Ids, *, name: str, actor: str, kind: str, now: datetime, secret: Secret
+) -> str:
+    """Store a fresh API or one-time token and the fact that it was made; return it. In the caller's transaction.
+
+    Raises:
+        NotFound: no such account, or it is disabled.
+    """
+    life_s = auth.API_TOKEN_S if kind == "api" else auth.ONE_TIME_S
+    token = issue_token(conn, name=name, kind=kind, now=now, life_s=life_s, secret=secret)
+    append_fact(
+        conn, ids, kind=FactKind.ACCOUNT_TOKEN_MADE, subject=name, actor=actor, now=now,
+        causes=causes_of(conn, [(FactKind.ACCOUNT_CREATED, name)]),
+        body={"for": kind, "expires_at": (now + timedelta(seconds=life_s)).isoformat()},
+    )  # fmt: skip
+    return token
+
+
+def end_tokens(conn: Connection, ids: Ids, *, name: str, actor: str, now: datetime) -> None:
+    """Forget every token and session of an account, with the fact of it. In the caller's transaction."""
+    revoke_all(conn, name)
+    append_fact(
+        conn, ids, kind=FactKind.ACCOUNT_TOKENS_ENDED, subject=name, actor=actor, now=now,
+        causes=causes_of(conn, [(FactKind.ACCOUNT_CREATED, name)]),
+    )  # fmt: skip
 
 
 def account_of_token(

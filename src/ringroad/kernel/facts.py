@@ -119,6 +119,8 @@ class FactKind(StrEnum):
     OUTCOME_MEASURED = "outcome.measured"
     ACCOUNT_CREATED = "account.created"
     ACCOUNT_CHANGED = "account.changed"
+    ACCOUNT_TOKEN_MADE = "account.token_made"  # noqa: S105 - a kind of fact
+    ACCOUNT_TOKENS_ENDED = "account.tokens_ended"
     GATEWAY_TOKEN_CREATED = "gateway_token.created"  # noqa: S105 - a kind of fact
     GATEWAY_TOKEN_REVOKED = "gateway_token.revoked"  # noqa: S105 - a kind of fact
     ACCOUNT_PASSWORD_SET = "account.password_set"  # noqa: S105 - a kind of fact
@@ -199,6 +201,8 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.LIST_CHANGED: Stage.SHIP,
         FactKind.LIST_REMOVED: Stage.SHIP,
         FactKind.OUTCOME_MEASURED: Stage.ADAPT,
+        FactKind.ACCOUNT_TOKEN_MADE: None,
+        FactKind.ACCOUNT_TOKENS_ENDED: None,
         FactKind.GATEWAY_TOKEN_CREATED: None,
         FactKind.GATEWAY_TOKEN_REVOKED: None,
         FactKind.ACCOUNT_CREATED: None,

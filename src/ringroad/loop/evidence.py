@@ -32,7 +32,7 @@ from ringroad.ship.store.evidence import (
 )
 from ringroad.ship.ticks import TickRow, mean_rows, rate_rows
 from ringroad.storage.arms import ArmWindow, Event, count_events, count_silence, episodes_table, sum_samples
-from ringroad.storage.db import Connection, transaction
+from ringroad.storage.db import Connection, apart, transaction
 from ringroad.storage.lake import Lake, to_us
 from ringroad.storage.ledger import latest_fact
 
@@ -45,16 +45,19 @@ CAMPAIGNS_MAX = 1_000  # running at once
 def read_due(conn: Connection, lake: Lake, *, now: datetime) -> int:
     """Read the evidence of every campaign whose next tick is over; return how many were read.
 
+    A campaign whose evidence cannot be read is told in the log and gets no reading, so its gate holds.
+
     Raises:
         Unavailable: the lake or the record does not answer; the next call does the rest.
     """
     read = 0
     for campaign_id in compared_campaigns(conn, rows_max=CAMPAIGNS_MAX):
-        try:
-            reading = read_campaign_evidence(conn, lake, campaign_id, now=now)
-        except Conflict as conflict:  # another worker was quicker
-            LOG.info("evidence moved on", campaign_id=campaign_id, detail=conflict.message)
-            continue
+        reading = None
+        with apart(conn, campaign_id=campaign_id):
+            try:
+                reading = read_campaign_evidence(conn, lake, campaign_id, now=now)
+            except Conflict as conflict:  # another worker was quicker
+                LOG.info("evidence moved on", campaign_id=campaign_id, detail=conflict.message)
         if reading is not None:
             read += 1
             LOG.info("evidence", campaign_id=campaign_id, reading=reading.id, refused=reading.refused)

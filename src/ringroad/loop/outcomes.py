@@ -21,7 +21,7 @@ from ringroad.adapt.store import (
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import Conflict
 from ringroad.ship import store
-from ringroad.storage.db import Connection
+from ringroad.storage.db import Connection, apart
 from ringroad.storage.lake import Lake
 
 LOG = structlog.get_logger(__name__)
@@ -34,24 +34,32 @@ def measure_due(
 ) -> int:
     """Measure every outcome that is due; return how many were recorded.
 
+    One that cannot be measured is told in the log, and tried again by the next call; the others are measured.
+
     Raises:
         Unavailable: the lake or the record does not answer; the next call does the rest.
     """
     recorded = 0
     for due in due_outcomes(conn):
-        now = clock.now()
-        campaign = store.read_campaign(conn, due.campaign_id)
-        ended = campaign.finished_at or campaign.state_at or now
-        asked = {"campaign_id": due.campaign_id, "finding_id": due.finding_id}
-        known = bool(list_outcomes(conn, **asked, rows_max=1))
-        unknown_too = timedelta(seconds=UNKNOWN_AFTER_S) < now - ended and not known
-        try:
-            word = _measure(conn, lake, ids, due, now=now, policy=policy, record_unknown=unknown_too)
-        except Conflict as conflict:  # measured by somebody else meanwhile
-            LOG.info("outcome moved on", campaign_id=due.campaign_id, detail=conflict.message)
-            continue
-        recorded += word != "unknown" or unknown_too
+        with apart(conn, campaign_id=due.campaign_id, finding_id=due.finding_id):
+            try:
+                recorded += _measure_one(conn, lake, ids, due, now=clock.now(), policy=policy)
+            except Conflict as conflict:  # measured by somebody else meanwhile
+                LOG.info("outcome moved on", campaign_id=due.campaign_id, detail=conflict.message)
     return recorded
+
+
+def _measure_one(
+    conn: Connection, lake: Lake, ids: Ids, due: Due, *, now: datetime, policy: VerdictPolicy | None
+) -> bool:
+    """Measure one outcome; tell whether it was recorded."""
+    campaign = store.read_campaign(conn, due.campaign_id)
+    ended = campaign.finished_at or campaign.state_at or now
+    asked = {"campaign_id": due.campaign_id, "finding_id": due.finding_id}
+    known = bool(list_outcomes(conn, **asked, rows_max=1))
+    unknown_too = timedelta(seconds=UNKNOWN_AFTER_S) < now - ended and not known
+    word = _measure(conn, lake, ids, due, now=now, policy=policy, record_unknown=unknown_too)
+    return word != "unknown" or unknown_too
 
 
 def _measure(

@@ -34,7 +34,7 @@ from ringroad.signal.model import (
     QuarantineRow,
     VehicleRef,
 )
-from ringroad.storage.db import Connection, Opener, load_queries, transaction
+from ringroad.storage.db import Connection, Opener, apart, load_queries, transaction
 from ringroad.storage.lake import Lake, Rows, from_us, to_us
 from ringroad.storage.ledger import append_fact, open_lap
 from ringroad.storage.measures import Window, measure_faults
@@ -252,14 +252,16 @@ def detect_now(
     Returns:
         The findings opened by this call.
 
+    A programme that cannot be looked at is told in the log and opens nothing; the others are looked at.
+
     Raises:
         Unavailable: the lake or the record does not answer.
-        Corrupt: a file of the lake does not read back.
     """
     rule = policy or DetectPolicy()
     opened: list[Finding] = []
     for row in list(SQL.programmes(conn)):
-        opened += _detect_programme(conn, lake, ids, clock, policy=rule, programme_id=row["id"])
+        with apart(conn, programme_id=row["id"]):
+            opened += _detect_programme(conn, lake, ids, clock, policy=rule, programme_id=row["id"])
     return opened
 
 

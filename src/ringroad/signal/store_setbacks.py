@@ -27,7 +27,7 @@ from ringroad.signal.setback import (
     decide_setback,
 )
 from ringroad.signal.store import SQL
-from ringroad.storage.db import Connection, expect_one, transaction
+from ringroad.storage.db import Connection, apart, expect_one, transaction
 from ringroad.storage.ledger import append_fact, open_lap
 
 LOG = structlog.get_logger(__name__)
@@ -39,12 +39,11 @@ SETBACKS_MAX = 100  # per call; the next call does the rest
 def answer_setbacks(conn: Connection, ids: Ids, *, now: datetime) -> list[str]:
     """Answer every setback that nobody answered yet; return the ids of the findings that are to be decided on.
 
-    Raises:
-        Conflict: somebody decided on one of the findings meanwhile; the next call does the rest.
+    One that cannot be answered, or that somebody decided on meanwhile, is told in the log and left to the next call.
     """
     asked: list[str] = []
     for row in list(SQL.setbacks(conn, fact_id=None, rows_max=SETBACKS_MAX)):
-        with transaction(conn):
+        with apart(conn, fact_id=row["fact_id"]), transaction(conn):
             SQL.lock_detection(conn, programme_id=row["programme_id"])
             still = SQL.setbacks(conn, fact_id=row["fact_id"], rows_max=1)
             for again in list(still):  # none: another worker was faster

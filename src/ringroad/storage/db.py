@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import aiosql
 import psycopg
+import structlog
 from psycopg.rows import DictRow, dict_row
 
 from ringroad.kernel.errors import Conflict, InvalidInput, Unavailable
@@ -21,6 +22,7 @@ from ringroad.kernel.errors import Conflict, InvalidInput, Unavailable
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+LOG = structlog.get_logger(__name__)
 Connection = psycopg.Connection[DictRow]
 T = TypeVar("T", bound="DataclassInstance")
 
@@ -72,6 +74,23 @@ def transaction(conn: Connection) -> Iterator[Connection]:
         ) from error
     except psycopg.OperationalError as error:
         raise Unavailable("PostgreSQL went away", hint="try again", detail=str(error)) from error
+
+
+@contextmanager
+def apart(conn: Connection, **which: str) -> Iterator[None]:
+    """Keep what is wrong with one of many from the others: it is told in the log, and the caller goes on.
+
+    Raises:
+        Unavailable: a server went away; that is not about this one.
+    """
+    try:
+        yield
+    except Unavailable:
+        raise
+    except Exception:
+        if conn.closed:
+            raise
+        LOG.exception("left out, the others go on", **which)
 
 
 def load_queries(package: str) -> Any:

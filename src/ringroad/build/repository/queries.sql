@@ -33,4 +33,4 @@ SELECT repository, vin FROM repository_metadata AS stamp
    AND (expires_at <= :before
         OR written_at < (SELECT max(root.written_at) FROM repository_metadata AS root
                           WHERE root.repository = stamp.repository AND root.vin = '' AND root.role = 'root'))
- ORDER BY expires_at, repository, vin LIMIT :rows_max;
+ ORDER BY expires_at, repository, vin LIMIT :rows_max OFFSET :rows_skipped;

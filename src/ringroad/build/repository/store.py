@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+import structlog
 from securesystemslib.signer import Signer
 
 from ringroad.build.repository.decide import (
@@ -50,6 +51,8 @@ from ringroad.trust.sign import DirectorTarget, ImageTarget
 
 SQL = load_queries("ringroad.build.repository")
 
+LOG = structlog.get_logger(__name__)
+EXPIRING_PAGES_MAX: Final = 100  # pages of repositories that cannot be renewed, until the next call
 EXPIRING_ROWS_MAX: Final = 500  # repositories per call; 500 signed sets are about one second of CPU
 _FILE = re.compile(r"([1-9][0-9]{0,8})\.(root|snapshot|targets)\.json")
 
@@ -250,36 +253,60 @@ def refresh_expiring(
 
     Call it again while it returns more than 0, then now and then.
     Image Targets are never renewed here: their keys are offline.
+    A repository that cannot be renewed is told in the log and left as it is: its vehicle refuses what expires, the
+    others get theirs, however many there are of it.
 
     Returns:
         How many repositories were renewed.
+
+    Raises:
+        Unavailable: the database went away.
     """
     renewed = 0
-    for row in list(SQL.expiring(conn, before=now + TIMESTAMP_LIFETIME / 2, rows_max=rows_max)):
-        repository, vin = row["repository"], row["vin"]
-        _lock(conn, repository, vin)
-        current = _current(conn, repository, vin)
-        if current is None:
-            raise Corrupt(f"the {repository} repository has a Timestamp without the rest")
-        need = decide_need(
-            current,
-            root=_root(conn, repository),
-            content_changed=False,
-            targets_lifetime=DIRECTOR_TARGETS_LIFETIME
-            if repository == "director"
-            else IMAGE_TARGETS_LIFETIME,
-            now=now,
+    broken: dict[tuple[str, str], str] = {}
+    for _ in range(EXPIRING_PAGES_MAX):
+        due = SQL.expiring(
+            conn, before=now + TIMESTAMP_LIFETIME / 2, rows_max=rows_max, rows_skipped=len(broken)
         )
-        if need == "targets":
-            if repository == "director":
-                _renew_director_targets(conn, signers, vin, current, now=now)
-                renewed += 1
-                continue
-            need = "snapshot"
-        if need == "nothing":
-            need = "timestamp"  # written before the newest root: say again that it still holds
-        renewed += _renew(conn, signers, repository, vin, current=current, need=need, now=now).changed
+        rows = [(row["repository"], row["vin"]) for row in due]
+        for repository, vin in rows:
+            try:
+                with conn.transaction():
+                    renewed += _refresh(conn, signers, repository, vin, now=now)
+            except (Corrupt, InvalidInput, NotFound, Untrusted) as error:
+                broken[repository, vin] = " ".join(filter(None, (error.message, error.detail)))
+        if renewed or len(rows) < rows_max:
+            break
+    if broken:
+        (_, vin), why = next(iter(broken.items()))
+        LOG.error("metadata cannot be renewed", repositories=len(broken), vin=vin, error=why)
     return renewed
+
+
+def _refresh(
+    conn: Connection, signers: OnlineSigners, repository: RepositoryName, vin: str, *, now: datetime
+) -> bool:
+    """Sign one repository again; tell whether anything was signed."""
+    _lock(conn, repository, vin)
+    current = _current(conn, repository, vin)
+    if current is None:
+        raise Corrupt(f"the {repository} repository has a Timestamp without the rest")
+    director = repository == "director"
+    need = decide_need(
+        current,
+        root=_root(conn, repository),
+        content_changed=False,
+        targets_lifetime=DIRECTOR_TARGETS_LIFETIME if director else IMAGE_TARGETS_LIFETIME,
+        now=now,
+    )
+    if need == "targets":
+        if director:
+            _renew_director_targets(conn, signers, vin, current, now=now)
+            return True
+        need = "snapshot"
+    if need == "nothing":
+        need = "timestamp"  # written before the newest root: say again that it still holds
+    return _renew(conn, signers, repository, vin, current=current, need=need, now=now).changed
 
 
 def read_metadata(conn: Connection, *, repository: RepositoryName, vin: str, filename: str) -> bytes:

@@ -40,7 +40,7 @@ from ringroad.http.device.wire import (
 )
 from ringroad.http.express import CERTIFICATE
 from ringroad.kernel.clock import Clock, system_fraction
-from ringroad.kernel.errors import NotFound, RingroadError, Unavailable
+from ringroad.kernel.errors import InvalidInput, NotFound, RingroadError, Unavailable
 from ringroad.storage.db import Connection
 from ringroad.storage.pki_clients import ClientCertificate, ClientTrust
 from ringroad.storage.settings import Network
@@ -155,6 +155,10 @@ class Gateways:
                 answer = await self._ddi.answer(request, scope, receive, send)
         except RingroadError as error:
             answer = self.refuse(path, error)
+        except psycopg.DataError as error:  # what was sent, not the database: sending it again does not help
+            answer = self.refuse(
+                path, InvalidInput("a value cannot be stored", code="unstorable", detail=str(error))
+            )
         except psycopg.Error as error:  # only before an answer has begun: images need no database by then
             log.warning("database unavailable", path=path, detail=str(error))
             answer = self.refuse(path, Unavailable("the database does not answer", hint="come back"))
