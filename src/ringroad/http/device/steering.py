@@ -92,7 +92,16 @@ def decide_wait_s(vin: str, *, period_s: int, now_s: int) -> int:
     """
     if period_s <= 1:
         return 1
-    moment_s = zlib.crc32(b"%b %d" % (vin.encode(), period_s)) % period_s
+    return wait_for_moment_s(moment_s(vin, period_s), period_s=period_s, now_s=now_s)
+
+
+def moment_s(vin: str, period_s: int) -> int:
+    """Return the second within its period that is a vehicle's own."""
+    return zlib.crc32(b"%b %d" % (vin.encode(), period_s)) % period_s
+
+
+def wait_for_moment_s(moment_s: int, *, period_s: int, now_s: int) -> int:
+    """Return the seconds to the first such moment that is at least half a period away; arithmetic only."""
     least_s = period_s // 2
     return least_s + (moment_s - now_s - least_s) % period_s
 
