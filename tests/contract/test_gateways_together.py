@@ -47,6 +47,27 @@ def test_a_long_transaction_is_seen_though_many_later_changes_were_committed_bef
             assert eventually(lambda: "deploymentBase" not in links(origin))
 
 
+def test_a_gateway_looks_when_it_is_told_to_and_not_by_the_clock(pg_url: str, blobs: FolderBlobs) -> None:
+    action = fill(pg_url, blobs, b"image")
+    with psycopg.connect(pg_url, autocommit=True) as conn, serving(pg_url, blobs) as origin:
+        assert "deploymentBase" in links(origin)
+        with conn.transaction():
+            conn.execute("SET LOCAL session_replication_role = replica")  # no trigger tells of this
+            row = conn.execute(
+                "UPDATE assignment SET state = 'cancelled', changed_seq = nextval('gateway_change')"
+                " WHERE action_id = %s RETURNING changed_seq",
+                (action,),
+            ).fetchone()
+            assert row is not None
+            conn.execute("SET LOCAL session_replication_role = origin")
+            add_vehicle(conn, OTHER, TOKEN, "ddi")
+        other = f"{origin}/DEFAULT/controller/v1/{OTHER}"
+        assert eventually(lambda: httpx.get(other, headers=DDI, timeout=60).status_code == 200)
+        assert "deploymentBase" in links(origin)  # it was told of what came after
+        conn.execute("SELECT pg_notify('ringroad_gateway', %s)", (str(row[0]),))
+        assert eventually(lambda: "deploymentBase" not in links(origin))
+
+
 def test_what_a_vehicle_ended_at_one_gateway_is_offered_by_no_other(pg_url: str, blobs: FolderBlobs) -> None:
     action = fill(pg_url, blobs, b"image")
     with serving(pg_url, blobs) as one, serving(pg_url, blobs) as other:

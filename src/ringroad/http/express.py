@@ -79,15 +79,10 @@ class ExpressProtocol(BoundedProtocol):
         self._answered_s = 0.0  # on the loop's clock
 
     def on_message_begin(self) -> None:
-        """Say in the scope that there is an express way, for `/health`: what wraps the application hides it.
-
-        And which certificate the client showed.
-        """
-        super().on_message_begin()
-        if self._paths:
-            self.scope["extensions"] = {EXTENSION: {}}
-        if self.certificate is not None:
-            cast("Any", self.scope)[CERTIFICATE] = self.certificate
+        """Begin to collect the head; its scope is made when it is known to need one."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Remember which certificate the client showed; TLS made sure that it has the key."""
@@ -114,6 +109,7 @@ class ExpressProtocol(BoundedProtocol):
         """Choose the way."""
         call = self._take()
         if call is None:
+            self._make_scope()
             super().on_headers_complete()
             return
         self._end_head()
@@ -143,6 +139,7 @@ class ExpressProtocol(BoundedProtocol):
             return
         if not taken:
             self.cycle = cast("Any", None)
+            self._make_scope()
             HttpToolsProtocol.on_headers_complete(self)
             self.cycle.body += call.body
             HttpToolsProtocol.on_message_complete(self)
@@ -173,6 +170,21 @@ class ExpressProtocol(BoundedProtocol):
         if not keep_alive:
             self.transport.close()
         self.on_response_complete()
+
+    def _make_scope(self) -> None:
+        """Make the scope of an ASGI request, as uvicorn does before the head.
+
+        It says that there is an express way, for `/health`: what wraps the application hides it. And which certificate
+        the client showed.
+        """
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers  # in place: the scope has this list
+        if self._paths:
+            self.scope["extensions"] = {EXTENSION: {}}
+        if self.certificate is not None:
+            cast("Any", self.scope)[CERTIFICATE] = self.certificate
 
     def _take(self) -> Call | None:
         """Return the request if it may go the express way."""
