@@ -45,6 +45,7 @@ SESSIONS = [
     "docs/howto/run-a-vehicle.md",
     "docs/howto/signals.md",
     "docs/howto/virtual-ecu.md",
+    "docs/howto/write-an-update-agent.md",
     "docs/howto/packages-and-releases.md",
     "docs/howto/plant.md",
     "docs/howto/campaigns.md",

@@ -25,6 +25,7 @@ from ringroad.vehicle.states import CampaignState, EcuMoved, Entry, Moved, Noted
 
 if TYPE_CHECKING:
     from ringroad.cli.shell import Shell
+from ringroad.cli.vehicle_agent import check_agent_command
 from ringroad.cli.vehicle_enrol import enrol
 
 CRASH_VARIABLE = "RINGROAD_CRASH_AFTER_RECORD"
@@ -40,6 +41,7 @@ def group() -> None:
 
 
 group.add_command(enrol)
+group.add_command(check_agent_command)
 
 
 @group.command("run")

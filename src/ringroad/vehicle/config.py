@@ -58,11 +58,14 @@ class EcuConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     key_file: str  # PEM, signs this ECU's version reports
     security_secret_file: str = ""  # for UDS SecurityAccess
     primary: bool = False
+    agent: Name = "uds"  # built in, or allowed in the table [plugins]
+    settings: dict[str, str | int | bool] = {}  # of the agent
     factory: FactoryImage | None = None
 
     def __post_init__(self) -> None:
         """Refuse an ECU that cannot be reached, or in two ways."""
-        if bool(self.host) is (self.can is not None):
+        ways = bool(self.host) + (self.can is not None)
+        if ways == 2 or (ways == 0 and self.agent == "uds"):
             raise InvalidInput(
                 f"{self.name} needs one way to it", hint="host of its DoIP entity, or a table [ecus.can]"
             )
@@ -84,6 +87,9 @@ class VehicleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     telemetry_s: Annotated[float, Meta(gt=0)] = 60.0  # s; between two telemetry batches
     store_bytes_max: Annotated[int, Meta(gt=0)] = STORE_BYTES_MAX
     retry_base_s: Annotated[float, Meta(gt=0)] = 1.0
+    plugins: dict[
+        str, str
+    ] = {}  # update agents of others: name -> module:attribute or entry-point:distribution
     ecus: Annotated[tuple[EcuConfig, ...], Meta(min_length=1, max_length=ECUS_MAX)]
 
     def __post_init__(self) -> None:
@@ -124,10 +130,12 @@ def write_config(folder: Path, config: VehicleConfig, *, durability: Durability)
         Unavailable: the disk cannot be written.
     """
     fields: dict[str, Any] = msgspec.to_builtins(config)
-    ecus = fields.pop("ecus")
+    ecus, plugins = fields.pop("ecus"), fields.pop("plugins")
     lines = toml_table(fields)
+    if plugins:
+        lines += ["", "[plugins]", *toml_table(plugins)]
     for ecu in ecus:
-        tables = {name: ecu.pop(name) for name in ("can", "factory") if ecu.get(name) is not None}
+        tables = {name: table for name in ("can", "settings", "factory") if (table := ecu.pop(name))}
         lines += ["", "[[ecus]]", *toml_table(ecu)]
         for name, table in tables.items():
             lines += ["", f"[ecus.{name}]", *toml_table(table)]

@@ -1,4 +1,4 @@
-"""Update agents for the ECUs of a configuration: UDS over DoIP or over ISO-TP.
+"""Update agents for the ECUs of a configuration, each of the kind that it names; UDS over DoIP or over ISO-TP by default.
 
 A DoIP ECU has a connection of its own; those on one CAN bus share a controller. Each is opened when first used.
 
@@ -7,13 +7,19 @@ The agents of one vehicle share the silence that an in-place flash needs of the 
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Literal
 
+from ringroad.kernel.errors import Unavailable
 from ringroad.vehicle.agents.ab import AbAgent
 from ringroad.vehicle.agents.base import UpdateAgent
+from ringroad.vehicle.agents.disk import Disk, RealDisk
 from ringroad.vehicle.agents.inplace import UdsInplaceAgent
+from ringroad.vehicle.agents.plugins import AgentSite, factory_of
 from ringroad.vehicle.agents.quiet import Silence
 from ringroad.vehicle.agents.session import EcuAccess
 from ringroad.vehicle.can import CanBus
@@ -22,6 +28,8 @@ from ringroad.vehicle.doip import DoipChannel
 from ringroad.vehicle.isotp.channel import IsotpChannel
 from ringroad.vehicle.uds import UdsChannel, hmac_key
 
+AGENTS: Final = "agents"  # folder with one folder per ECU whose agent keeps files
+_FOLDER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 DEVELOPMENT_SECRET: Final = b"ringroad"  # of virtual ECUs whose configuration names no other
 
 
@@ -29,7 +37,7 @@ def connect_agents(folder: Path, config: VehicleConfig) -> dict[str, UpdateAgent
     """Return an agent for each ECU, by serial. Nothing is connected yet.
 
     Raises:
-        InvalidInput: a secret file is missing.
+        InvalidInput: a secret file is missing, or an agent is not allowed or refuses its settings.
     """
     return make_agents(
         config.ecus,
@@ -39,6 +47,8 @@ def connect_agents(folder: Path, config: VehicleConfig) -> dict[str, UpdateAgent
             for ecu in config.ecus
             if ecu.security_secret_file
         },
+        plugins=config.plugins,
+        folder=folder,
     )
 
 
@@ -48,6 +58,8 @@ def connect_channels(ecus: Sequence[EcuConfig]) -> dict[str, UdsChannel]:
     channels: dict[str, UdsChannel] = {}
     for ecu in ecus:
         way = ecu.can
+        if way is None and not ecu.host:
+            continue  # its agent has a way of its own
         if way is None:
             channels[ecu.serial] = DoipChannel(ecu.host, ecu.port, ecu_address=ecu.logical_address)
         else:
@@ -60,28 +72,60 @@ def connect_channels(ecus: Sequence[EcuConfig]) -> dict[str, UdsChannel]:
 
 
 def make_agents(
-    ecus: Sequence[EcuConfig], channels: Mapping[str, UdsChannel], *, secrets: Mapping[str, bytes]
+    ecus: Sequence[EcuConfig],
+    channels: Mapping[str, UdsChannel],
+    *,
+    secrets: Mapping[str, bytes],
+    plugins: Mapping[str, str] = MappingProxyType({}),
+    folder: Path = Path(),
+    disk: Disk = RealDisk(),  # noqa: B008 - it is a frozen value
 ) -> dict[str, UpdateAgent]:
     """Return the agents of one vehicle, by serial, whatever their channels are made of.
 
     Args:
         ecus: all of the vehicle.
-        channels: by serial.
+        channels: by serial, for those that speak UDS.
         secrets: for the security key, by serial; `DEVELOPMENT_SECRET` where there is none.
+        plugins: agents of others that may be loaded.
+        folder: of the vehicle; agents that keep files get room below it.
+        disk: for those files.
+
+    Raises:
+        InvalidInput: an agent is not allowed, cannot be loaded or refuses its settings.
+        Unavailable: no room can be made for an agent's files.
     """
     silence = Silence(channels)
-    return {
-        ecu.serial: make_agent(
-            ecu.mode,
-            channels[ecu.serial],
-            EcuAccess(
-                serial=ecu.serial,
-                derive=hmac_key(secrets.get(ecu.serial, DEVELOPMENT_SECRET)),
-                silence=silence,
-            ),
+    agents: dict[str, UpdateAgent] = {}
+    for ecu in ecus:
+        channel = channels.get(ecu.serial)
+        access = EcuAccess(
+            serial=ecu.serial, derive=hmac_key(secrets.get(ecu.serial, DEVELOPMENT_SECRET)), silence=silence
         )
-        for ecu in ecus
-    }
+        site = AgentSite(
+            name=ecu.name,
+            serial=ecu.serial,
+            hardware_id=ecu.hardware_id,
+            mode=ecu.mode,
+            folder=_room(folder, ecu, channel),
+            disk=disk,
+            settings=ecu.settings,
+            channel=channel,
+            access=access if channel is not None else None,
+        )
+        agents[ecu.serial] = factory_of(ecu.agent, plugins)(site)
+    return agents
+
+
+def _room(folder: Path, ecu: EcuConfig, channel: UdsChannel | None) -> Path:
+    """Return the folder for an agent's own files; an ECU with flash of its own needs none until its agent asks."""
+    name = ecu.serial if _FOLDER.fullmatch(ecu.serial) else hashlib.sha256(ecu.serial.encode()).hexdigest()
+    room = folder / AGENTS / name
+    if channel is None:
+        try:
+            room.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(f"cannot make {room}: {error.strerror}", code="disk") from error
+    return room
 
 
 def make_agent(mode: Literal["ab", "inplace"], channel: UdsChannel, access: EcuAccess) -> UpdateAgent:

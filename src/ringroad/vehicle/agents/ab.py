@@ -31,8 +31,10 @@ class AbAgent(UdsAgent):
 
     async def _prepare(self, image: EcuImage, source: ImageSource, progress: Progress) -> Outcome:
         status = await self._status()
-        if _runs(status, image) or _staged(status, image):
+        if _runs(status, image):
             return Done(already=True)
+        if _staged(status, image) and image.release_counter >= status.committed_counter:
+            return Done(already=True)  # an older one in the other bank is refused below
         content = await self._ecu.check_image(image, source, status)
         if status.swap is Swap.TRIAL:
             raise Refusal(Reason.PRECONDITION, "another image is on trial")

@@ -23,6 +23,7 @@ Invariant: `prepare` never changes what the ECU runs; the anti-rollback counter 
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -163,6 +164,31 @@ class BytesSource:
     async def read(self, offset: int, size: int) -> bytes:
         """Return `size` bytes from `offset`."""
         return self.data[offset : offset + size]
+
+
+async def read_image(image: EcuImage, source: ImageSource, *, bytes_max: int) -> bytes | Failed:
+    """Return all bytes of a small image, or why they are not the signed ones.
+
+    Raises:
+        OSError: the source cannot be read now.
+    """
+    if image.length_bytes > bytes_max:
+        return Failed(reason=Reason.TOO_LARGE, detail=f"{image.length_bytes} bytes, limit {bytes_max}")
+    content = await source.read(0, image.length_bytes)
+    if len(content) != image.length_bytes or hashlib.sha256(content).hexdigest() != image.sha256:
+        return Failed(reason=Reason.HASH_MISMATCH, detail=f"{image.filename} is not the signed image")
+    return content
+
+
+def unfit(image: EcuImage, *, hardware_id: str, committed_counter: int) -> Failed | None:
+    """Say why an image may not go onto an ECU; None if it may."""
+    if hardware_id not in image.hardware_ids:
+        detail = f"{hardware_id!r} is none of {', '.join(image.hardware_ids)}"
+        return Failed(reason=Reason.WRONG_HARDWARE, detail=detail)
+    if image.release_counter < committed_counter:
+        detail = f"{image.release_counter}, the ECU committed {committed_counter}"
+        return Failed(reason=Reason.COUNTER_TOO_LOW, detail=detail)
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ from ringroad.vehicle.agents.base import (
     Progress,
     Reason,
     Software,
+    unfit,
 )
 from ringroad.vehicle.agents.quiet import Silence
 from ringroad.vehicle.agents.wire import BankStatus, Did, Identity, Layout, Mode, Rid, SlotStatus, Swap
@@ -161,15 +162,9 @@ class EcuSession:
     async def check_image(self, image: EcuImage, source: ImageSource, status: SlotStatus) -> FlashImage:
         """Check image and ECU against each other; change nothing."""
         hardware_id = _ascii(await self.uds.read(Did.HARDWARE))
-        if hardware_id not in image.hardware_ids:
-            raise Refusal(
-                Reason.WRONG_HARDWARE, f"{hardware_id!r} is none of {', '.join(image.hardware_ids)}"
-            )
-        if image.release_counter < status.committed_counter:
-            raise Refusal(
-                Reason.COUNTER_TOO_LOW,
-                f"{image.release_counter}, the ECU committed {status.committed_counter}",
-            )
+        refused = unfit(image, hardware_id=hardware_id, committed_counter=status.committed_counter)
+        if refused is not None:
+            raise Refusal(refused.reason, refused.detail)
         if image.target.format == "swu":
             raise Refusal(Reason.UNSUPPORTED_FORMAT, "swu is not flashed over UDS")
         flash = await open_image(image, source)

@@ -1,0 +1,333 @@
+"""Update agents of an ECU that is a folder of this computer: plain files, or a container's file system.
+
+::
+
+    versions/{sha256}/        one whole version, never changed once it has its name
+    versions/{sha256}.json    what it is, and the digest of all that is in it
+    current                   symbolic link to the version that runs
+    state.json                the version that was committed, and the anti-rollback counter
+
+Whatever uses the software opens it through ``current``, which is flipped in one step.
+There is no bootloader: a version on trial stays until it is committed or rolled back, over power cuts too.
+
+Invariant: what ``current`` is made to point at was read back and has the digest it had when its image's hash was checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shlex
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from ringroad.kernel.errors import InvalidInput
+from ringroad.vehicle.agents.base import (
+    CheckKind,
+    Done,
+    EcuImage,
+    EcuInventory,
+    Failed,
+    ImageSource,
+    Outcome,
+    Progress,
+    Reason,
+    Software,
+    unfit,
+)
+from ringroad.vehicle.agents.commands import run_command
+from ringroad.vehicle.agents.disk import point, replace
+from ringroad.vehicle.agents.plugins import AgentSite
+from ringroad.vehicle.agents.session import Refusal
+from ringroad.vehicle.agents.trees import tree_digest, unpack
+
+CHUNK_BYTES: Final = 1 << 20
+COMMAND_S_MAX: Final = 120  # s; a restart or a health check that takes longer has failed
+STATE: Final = "state.json"
+CURRENT: Final = "current"
+VERSIONS: Final = "versions"
+SETTINGS: Final = ("restart", "health")
+
+
+class Version(msgspec.Struct, frozen=True, kw_only=True):
+    """What one folder of versions holds."""
+
+    version: str
+    sha256: str  # of the image file
+    release_counter: int
+    tree_sha256: str
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """What is for good, and which version was last started."""
+
+    committed: str = ""  # SHA-256 of its image; empty for an ECU that has none yet
+    committed_counter: int = 0
+    started: str = ""
+
+
+class FolderAgent(ABC):
+    """An `UpdateAgent` for one folder."""
+
+    def __init__(self, site: AgentSite) -> None:
+        if site.mode != "ab":
+            raise InvalidInput(f'{site.name}: versions lie side by side, so its mode is "ab"')
+        self._site = site
+        self._disk = site.disk
+        self._folder = site.folder
+        self._restart = shlex.split(site.setting("restart", ""))
+        self._health = shlex.split(site.setting("health", ""))
+
+    @abstractmethod
+    def _settle(self, arrived: Path, folder: Path) -> None:
+        """Put what `arrived` holds into `folder`. Raises: InvalidInput, OSError."""
+
+    async def prepare(self, image: EcuImage, source: ImageSource, *, progress: Progress) -> Outcome:
+        """Put the version beside the one that runs."""
+        try:
+            return await self._stage(image, source, progress)
+        except Refusal as refusal:
+            return refusal.failed
+        except InvalidInput as error:
+            return Failed(reason=Reason.IMAGE_MALFORMED, detail=error.message)
+        except OSError as error:
+            return Failed(reason=Reason.TRANSFER_FAILED, detail=f"{error.strerror or error}")
+
+    # It may have been lost since it was staged; then it is put there again.
+    install = prepare
+
+    async def activate(self, image: EcuImage) -> Outcome:
+        """Flip ``current``, and start what it points at."""
+        try:
+            if self._found(image.sha256) is None:
+                return Failed(reason=Reason.NOT_STAGED, detail="the version is not here, or was changed")
+            return await self._run(image.sha256)
+        except OSError as error:
+            return _failed(error)
+
+    async def verify(
+        self,
+        image: EcuImage,
+        checks: frozenset[CheckKind],
+        *,
+        known_faults: frozenset[str] = frozenset(),  # noqa: ARG002 - a folder stores no fault codes
+    ) -> Outcome:
+        """Read all that runs back; with ``self_test`` run the health check."""
+        try:
+            running = self._running()
+        except OSError as error:
+            return _failed(error)
+        if running is None:
+            return Failed(reason=Reason.BOOT_FAILED, detail="nothing whole runs")
+        if running.sha256 != image.sha256:
+            return Failed(reason=Reason.NOT_ACTIVE, detail=f"{running.version} runs")
+        if "version" in checks and running.version != image.target.version:
+            return Failed(reason=Reason.VERSION_MISMATCH, detail=f"{running.version!r} is here")
+        if "self_test" in checks and self._health:
+            ended = await run_command(self._health, within_s=COMMAND_S_MAX, folder=self._folder / CURRENT)
+            if not ended.good:
+                return Failed(reason=Reason.SELF_TEST_FAILED, detail=ended.told)
+        return Done()
+
+    async def commit(self, image: EcuImage) -> Outcome:
+        """Keep what runs, and advance the counter; the version before goes."""
+        try:
+            running, state = self._running(), self._state()
+            if running is None or running.sha256 != image.sha256:
+                return Failed(reason=Reason.NOT_ACTIVE, detail="another version runs; activate again")
+            counter = max(state.committed_counter, image.release_counter)
+            already = state.committed == image.sha256 and state.committed_counter == counter
+            if not already:
+                self._keep(msgspec.structs.replace(state, committed=image.sha256, committed_counter=counter))
+            self._clear(image.sha256)
+            return Done(already=already)
+        except OSError as error:
+            return _failed(error)
+
+    async def rollback(
+        self,
+        image: EcuImage,
+        *,
+        backup: EcuImage | None = None,  # noqa: ARG002 - the version before is still here
+        source: ImageSource | None = None,  # noqa: ARG002
+        progress: Progress,  # noqa: ARG002
+    ) -> Outcome:
+        """Flip ``current`` back to what was committed."""
+        try:
+            state, now = self._state(), self._current()
+            if state.committed == image.sha256:
+                if state.committed_counter < image.release_counter:
+                    return Done(already=True)  # it ran before, with a counter of its own
+                return Failed(reason=Reason.ALREADY_COMMITTED, detail="roll forward with a new release")
+            if state.committed:
+                return await self._run(state.committed, already=now != image.sha256)
+            if now:
+                self._disk.remove(self._folder / CURRENT)  # it left its supplier without software
+            return Done(already=not now)
+        except OSError as error:
+            return _failed(error)
+
+    async def inventory(self) -> EcuInventory | Failed:
+        """Read the folder."""
+        try:
+            running, state = self._running(), self._state()
+            staged = [one for one in self._all() if running is None or one.sha256 != running.sha256]
+        except OSError as error:
+            return _failed(error)
+        return EcuInventory(
+            serial=self._site.serial,
+            hardware_id=self._site.hardware_id,
+            mode="application" if running is not None else "bootloader",
+            running=_software(running),
+            trial=running is not None and running.sha256 != state.committed,
+            staged=_software(staged[0]) if staged else None,
+            committed_counter=state.committed_counter,
+            faults=(),
+        )
+
+    async def close(self) -> None:  # noqa: B027 - a folder needs no connection
+        """Nothing to drop."""
+
+    # Steps ---------------------------------------------------------------------------------------
+
+    async def _stage(self, image: EcuImage, source: ImageSource, progress: Progress) -> Outcome:
+        state = self._state()
+        refused = unfit(image, hardware_id=self._site.hardware_id, committed_counter=state.committed_counter)
+        if refused is not None:
+            return refused
+        if self._found(image.sha256) is not None:
+            progress(image.length_bytes, image.length_bytes)
+            return Done(already=True)
+        arrived, fresh = self._folder / "arrived", self._folder / "fresh"
+        await self._receive(image, source, arrived, progress)
+        self._disk.remove(fresh)
+        self._disk.make_folder(fresh)
+        await asyncio.to_thread(self._settle, arrived, fresh)
+        versions = self._folder / VERSIONS
+        self._disk.make_folder(versions)
+        what = Version(
+            version=image.target.version,
+            sha256=image.sha256,
+            release_counter=image.release_counter,
+            tree_sha256=await asyncio.to_thread(tree_digest, fresh),
+        )
+        self._disk.remove(versions / image.sha256)
+        replace(self._disk, versions / f"{image.sha256}.json", msgspec.json.encode(what))
+        self._disk.rename(fresh, versions / image.sha256)
+        self._disk.remove(arrived)
+        return Done()
+
+    async def _receive(self, image: EcuImage, source: ImageSource, arrived: Path, progress: Progress) -> None:
+        self._disk.remove(arrived)
+        digest = hashlib.sha256()
+        done = 0
+        while done < image.length_bytes:
+            chunk = await source.read(done, min(CHUNK_BYTES, image.length_bytes - done))
+            if not chunk:
+                break
+            self._disk.append(arrived, chunk, mode=0o600)
+            digest.update(chunk)
+            done += len(chunk)
+            progress(done, image.length_bytes)
+        if done != image.length_bytes or digest.hexdigest() != image.sha256:
+            self._disk.remove(arrived)
+            raise Refusal(Reason.HASH_MISMATCH, f"{image.filename} is not the signed image")
+
+    async def _run(self, sha256: str, *, already: bool = False) -> Outcome:
+        """Make a version current and started; both may be so already."""
+        flip = self._current() != sha256
+        if flip:
+            point(self._disk, self._folder / CURRENT, f"{VERSIONS}/{sha256}")
+        state = self._state()
+        if self._restart and (flip or state.started != sha256):
+            ended = await run_command(self._restart, within_s=COMMAND_S_MAX, folder=self._folder / CURRENT)
+            if not ended.good:
+                return Failed(reason=Reason.BOOT_FAILED, detail=ended.told)
+            self._keep(msgspec.structs.replace(state, started=sha256))
+            return Done()
+        return Done(already=already or not flip)
+
+    def _clear(self, keep: str) -> None:
+        versions = self._folder / VERSIONS
+        for path in sorted(versions.iterdir()):
+            if path.name.partition(".")[0] != keep:
+                self._disk.remove(path)
+        for name in ("arrived", "fresh"):
+            if (self._folder / name).exists():
+                self._disk.remove(self._folder / name)
+
+    # What is there -------------------------------------------------------------------------------
+
+    def _state(self) -> State:
+        path = self._folder / STATE
+        if not path.exists():
+            return State()
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=State)
+        except msgspec.MsgspecError as error:
+            raise OSError(0, f"{path} does not read back") from error
+
+    def _keep(self, state: State) -> None:
+        replace(self._disk, self._folder / STATE, msgspec.json.encode(state))
+
+    def _current(self) -> str:
+        """Return the digest that ``current`` points at; empty if it points nowhere."""
+        path = self._folder / CURRENT
+        return path.readlink().name if path.is_symlink() else ""
+
+    def _running(self) -> Version | None:
+        return self._found(self._current())
+
+    def _found(self, sha256: str) -> Version | None:
+        """Return a version if it is here and nothing of it was changed."""
+        folder, beside = self._folder / VERSIONS / sha256, self._folder / VERSIONS / f"{sha256}.json"
+        if not sha256 or not folder.is_dir() or not beside.is_file():
+            return None
+        try:
+            found = msgspec.json.decode(beside.read_bytes(), type=Version)
+        except msgspec.MsgspecError:
+            return None
+        return found if found.sha256 == sha256 and tree_digest(folder) == found.tree_sha256 else None
+
+    def _all(self) -> list[Version]:
+        versions = self._folder / VERSIONS
+        names = sorted(path.name for path in versions.iterdir()) if versions.is_dir() else []
+        return [found for name in names if "." not in name and (found := self._found(name)) is not None]
+
+
+class FilesAgent(FolderAgent):
+    """The image is one file of the version, under the name its setting ``file`` says."""
+
+    def __init__(self, site: AgentSite) -> None:
+        super().__init__(site)
+        self._name = site.setting("file", "image")
+        if Path(self._name).name != self._name:
+            raise InvalidInput(f"{site.name}: the setting file is a name, not a path")
+        site.known(*SETTINGS, "file")
+
+    def _settle(self, arrived: Path, folder: Path) -> None:
+        self._disk.rename(arrived, folder / self._name)
+
+
+class ContainerAgent(FolderAgent):
+    """The image is a tar archive: of a file system, or an OCI image layout, whose layers are put on each other."""
+
+    def __init__(self, site: AgentSite) -> None:
+        super().__init__(site)
+        site.known(*SETTINGS)
+
+    def _settle(self, arrived: Path, folder: Path) -> None:
+        unpack(arrived, folder, self._disk)
+
+
+def _failed(error: OSError) -> Failed:
+    return Failed(reason=Reason.ECU_REFUSED, detail=f"its folder cannot be used: {error.strerror or error}")
+
+
+def _software(version: Version | None) -> Software | None:
+    if version is None:
+        return None
+    return Software(version=version.version, sha256=version.sha256, release_counter=version.release_counter)

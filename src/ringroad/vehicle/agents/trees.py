@@ -1,0 +1,210 @@
+"""Tar archives into folders, and the digest of a folder.
+
+An archive is a file system, or an OCI image layout (its specification v1): then its one manifest is followed, every
+blob is checked against its digest, and the layers are put on each other with their whiteouts.
+
+Invariant: nothing is written outside the folder, whatever names and links an archive holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final, NoReturn
+
+from ringroad.kernel.errors import InvalidInput
+from ringroad.vehicle.agents.disk import Disk
+
+ENTRIES_MAX: Final = 200_000  # of one archive; a full Debian desktop has about as many
+CHUNK_BYTES: Final = 1 << 20
+LAYERS_MAX: Final = 128  # as many as container engines allow
+DOCUMENT_BYTES_MAX: Final = (
+    4 << 20
+)  # index or manifest. Source: OCI distribution specification, manifest limit
+_WHITEOUT: Final = ".wh."
+_OPAQUE: Final = ".wh..wh..opq"
+_LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
+_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+
+
+def unpack(archive: Path, folder: Path, disk: Disk) -> None:
+    """Put the file system that an archive holds into an empty folder.
+
+    Raises:
+        InvalidInput: it is no tar archive, names something outside, or holds what a file system here may not.
+        OSError: the folder cannot be written.
+    """
+    try:
+        with tarfile.open(archive, "r:*") as tar:
+            if "oci-layout" in {name.removeprefix("./") for name in tar.getnames()}:
+                for layer in _layers(tar):
+                    with tarfile.open(fileobj=layer, mode="r:*") as inner:
+                        _apply(inner, folder, disk, whiteouts=True)
+            else:
+                _apply(tar, folder, disk, whiteouts=False)
+    except (tarfile.TarError, EOFError) as error:
+        raise InvalidInput(f"the archive does not read: {error}") from error
+
+
+def tree_digest(folder: Path) -> str:
+    """Return the SHA-256 over all names, modes, link targets and contents below a folder. Raises: OSError."""
+    digest = hashlib.sha256()
+    for path, name in sorted(_walk(folder, ""), key=lambda entry: entry[1]):
+        status = path.lstat()
+        digest.update(f"{name}\0{stat.S_IMODE(status.st_mode):o}\0".encode("utf-8", "surrogateescape"))
+        if stat.S_ISLNK(status.st_mode):
+            digest.update(b"link\0" + str(path.readlink()).encode("utf-8", "surrogateescape") + b"\0")
+        elif stat.S_ISDIR(status.st_mode):
+            digest.update(b"folder\0")
+        else:
+            with path.open("rb") as file:
+                digest.update(b"file\0" + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _walk(folder: Path, before: str) -> Iterator[tuple[Path, str]]:
+    for path in folder.iterdir():
+        name = f"{before}{path.name}"
+        yield path, name
+        if path.is_dir() and not path.is_symlink():
+            yield from _walk(path, f"{name}/")
+
+
+# Layers ---------------------------------------------------------------------------------------------
+
+
+def _layers(tar: tarfile.TarFile) -> Iterator[IO[bytes]]:
+    index = _document(_member(tar, "index.json").read(DOCUMENT_BYTES_MAX + 1))
+    manifests = [one for one in index.get("manifests", []) if one.get("mediaType") == _MANIFEST]
+    if len(manifests) != 1:
+        _refuse(f"the image layout has {len(manifests)} manifests; one is unpacked")
+    manifest = _document(_blob(tar, manifests[0]).read(DOCUMENT_BYTES_MAX + 1))
+    layers = manifest.get("layers", [])
+    if not 0 < len(layers) <= LAYERS_MAX:
+        _refuse(f"the image has {len(layers)} layers; 1 to {LAYERS_MAX} are unpacked")
+    for layer in layers:
+        if layer.get("mediaType") not in {_LAYER, f"{_LAYER}+gzip"}:
+            _refuse(f"a layer is {layer.get('mediaType')}; tar and tar+gzip are unpacked")
+        yield _blob(tar, layer)
+
+
+def _document(data: bytes) -> dict[str, Any]:
+    if len(data) > DOCUMENT_BYTES_MAX:
+        _refuse(f"a document of the image layout is longer than {DOCUMENT_BYTES_MAX} bytes")
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise InvalidInput("a document of the image layout is no JSON") from error
+    if not isinstance(document, dict):
+        _refuse("a document of the image layout is no object")
+    return document
+
+
+def _blob(tar: tarfile.TarFile, descriptor: dict[str, Any]) -> IO[bytes]:
+    """Return a blob after its digest was checked."""
+    algorithm, _, value = str(descriptor.get("digest", "")).partition(":")
+    if algorithm != "sha256" or len(value) != 64 or not value.isalnum():
+        _refuse(f"digest {algorithm}:{value[:12]} is none of sha256")
+    blob = _member(tar, f"blobs/sha256/{value}")
+    if hashlib.file_digest(blob, "sha256").hexdigest() != value:  # type: ignore[arg-type]
+        _refuse(f"blob {value[:12]} does not match its digest")
+    blob.seek(0)
+    return blob
+
+
+def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+    found = None
+    for spelled in (name, f"./{name}"):
+        if found is None and spelled in tar.getnames():
+            found = tar.extractfile(spelled)
+    if found is None:
+        _refuse(f"the image layout has no {name}")
+    return found
+
+
+# Entries --------------------------------------------------------------------------------------------
+
+
+def _apply(tar: tarfile.TarFile, folder: Path, disk: Disk, *, whiteouts: bool) -> None:
+    for count, entry in enumerate(tar, 1):
+        if count > ENTRIES_MAX:
+            _refuse(f"the archive has more than {ENTRIES_MAX} entries")
+        parts = _parts(entry.name)
+        if not parts:
+            continue  # the root itself
+        path = _place(folder, parts, disk)
+        if whiteouts and path.name == _OPAQUE:
+            for old in sorted(path.parent.iterdir()):
+                disk.remove(old)
+        elif whiteouts and path.name.startswith(_WHITEOUT):
+            disk.remove(path.with_name(_one_name(path.name.removeprefix(_WHITEOUT))))
+        else:
+            _put(tar, entry, path, folder, disk)
+
+
+def _put(tar: tarfile.TarFile, entry: tarfile.TarInfo, path: Path, folder: Path, disk: Disk) -> None:
+    mode = entry.mode & 0o755  # nobody but the owner writes, nothing runs as somebody else
+    if entry.isdir():
+        if path.is_symlink() or not path.is_dir():
+            disk.remove(path)
+            disk.make_folder(path)
+        path.chmod(mode | 0o700)
+        return
+    disk.remove(path)
+    if entry.issym():
+        disk.link(path, entry.linkname)
+        return
+    if entry.islnk():
+        linked = _place(folder, _parts(entry.linkname), disk)
+        if linked.is_symlink() or not linked.is_file():
+            _refuse(f"{entry.name} is a link to {entry.linkname}, which is no file")
+        _copy(linked.open("rb"), path, disk, linked.stat().st_mode & 0o755)
+        return
+    content = tar.extractfile(entry) if entry.isfile() else None
+    if content is None:
+        _refuse(f"{entry.name} is neither file, folder nor link")
+    _copy(content, path, disk, mode | 0o400)
+
+
+def _copy(content: IO[bytes], path: Path, disk: Disk, mode: int) -> None:
+    with content:
+        chunk = content.read(CHUNK_BYTES)
+        while True:
+            disk.append(path, chunk, mode=mode | 0o200)
+            chunk = content.read(CHUNK_BYTES)
+            if not chunk:
+                break
+    path.chmod(mode)
+
+
+def _parts(name: str) -> list[str]:
+    parts = [part for part in name.split("/") if part not in {"", "."}]
+    if name.startswith("/") or ".." in parts or "\0" in name:
+        _refuse(f"{name!r} leads outside")
+    return parts
+
+
+def _one_name(name: str) -> str:
+    if name in {"", ".", ".."}:
+        _refuse("a whiteout names nothing")
+    return name
+
+
+def _place(folder: Path, parts: list[str], disk: Disk) -> Path:
+    """Return the path of an entry, with every folder above it; none of them may be a link."""
+    at = folder
+    for part in parts[:-1]:
+        at = at / part
+        if at.is_symlink() or (at.exists() and not at.is_dir()):
+            _refuse(f"{'/'.join(parts)} lies behind {part}, which is no folder")
+        if not at.exists():
+            disk.make_folder(at)
+    return at / parts[-1]
+
+
+def _refuse(message: str) -> NoReturn:
+    raise InvalidInput(message, code="image_malformed")
