@@ -20,6 +20,7 @@ import msgspec
 from ringroad.protocol.vehicle import (
     Acknowledged,
     Command,
+    Conduct,
     EcuTarget,
     PostCheck,
     Report,
@@ -481,6 +482,8 @@ class World:
         groups: list[UpdateGroup] | None = None,
         checks: Sequence[PostCheck] | None = None,
         preconditions: Sequence[str] = ("Vehicle.Speed == 0",),
+        conduct: Conduct | None = None,
+        notes: str = "",
         vin: str = VIN,
         size: int = 3_000,
     ) -> None:
@@ -501,6 +504,8 @@ class World:
                 groups=groups or [UpdateGroup(name="all", ecus=serials)],
                 post_checks=every if checks is None else list(checks),
                 preconditions=list(preconditions),
+                conduct=conduct or Conduct(),
+                notes=notes,
             ),
             targets,
             vin=vin,

@@ -131,7 +131,7 @@ def _visits(
                 move(Stage.SHIP, at)
             case K.VEHICLE_UPDATED if stage is Stage.SHIP:
                 last_updated = at
-            case K.CAMPAIGN_FINISHED if stage is Stage.SHIP:
+            case K.CAMPAIGN_FINISHED if stage is Stage.SHIP and not fact.body.get("download_only"):
                 move(Stage.ADAPT, last_updated or at)
             case kind if kind in _BACK_TO_BUILD and stage in {Stage.SHIP, Stage.ADAPT}:
                 move(Stage.BUILD, at)

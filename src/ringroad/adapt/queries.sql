@@ -56,6 +56,8 @@ SELECT c.id AS campaign_id, f.id AS finding_id,
  WHERE (o.id IS NULL OR o.verdict = 'unknown'
         OR EXISTS (SELECT FROM assignment b
                     WHERE b.campaign_id = c.id AND b.kind = 'rollback' AND o.measured_at < b.released_at))
+   AND NOT EXISTS (SELECT FROM campaign_plan p WHERE p.id = c.plan_id  -- no vehicle was to run it
+                       AND p.document -> 'request' ->> 'urgency' = 'download_only')
    AND (c.state = 'finished' AND f.state IN ('open', 'accepted')
         OR c.state IN ('halted', 'aborted')
            AND EXISTS (SELECT FROM assignment a WHERE a.campaign_id = c.id AND a.offered_at IS NOT NULL))

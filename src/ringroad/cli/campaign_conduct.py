@@ -9,6 +9,7 @@ import click
 
 from ringroad.cli.names import read_duration_s
 from ringroad.kernel.errors import InvalidInput
+from ringroad.protocol.vehicle import PHASES
 from ringroad.ship.plan import PRIORITY_MAX
 from ringroad.ship.retry import ATTEMPTS_MAX
 
@@ -25,8 +26,22 @@ _OPTIONS = (
         type=click.IntRange(0, PRIORITY_MAX),
         help="Where campaigns share vehicles, the higher is served first.  [default: 0]",
     ),
-    click.option("--soft", is_flag=True, help="Let a device on DDI decide when it downloads and installs."),
+    click.option(
+        "--soft", is_flag=True, help="Let the driver, or a device on DDI, decide when it is installed."
+    ),
+    click.option(
+        "--download-only",
+        is_flag=True,
+        help="Store it in the vehicles; a later campaign installs it from there.",
+    ),
     click.option("--consent", is_flag=True, help="Ask each driver first, unless they agreed to all updates."),
+    click.option(
+        "--consent-phase",
+        "consent_phases",
+        multiple=True,
+        type=click.Choice(PHASES),
+        help="Ask before this phase, instead of before download and install; may be repeated.",
+    ),
     click.option(
         "--attempts",
         type=click.IntRange(2, ATTEMPTS_MAX),
@@ -50,7 +65,9 @@ _NAMES = (
     "priority",
     "recall",
     "soft",
+    "download_only",
     "consent",
+    "consent_phases",
     "attempts",
     "again_after",
     "again_after_max",
@@ -74,8 +91,13 @@ def conduct_body(given: dict[str, Any]) -> dict[str, Any]:
     """
     asked = {name: given.pop(name) for name in _NAMES}
     body: dict[str, Any] = {name: asked[name] for name in ("priority", "recall", "consent") if asked[name]}
-    if asked["soft"]:
-        body["urgency"] = "soft"
+    if asked["soft"] and asked["download_only"]:
+        raise InvalidInput("--soft is about when to install, --download-only installs nothing")
+    for urgency in ("soft", "download_only"):
+        if asked[urgency]:
+            body["urgency"] = urgency
+    if asked["consent_phases"]:
+        body |= {"consent": True, "consent_phases": [p for p in PHASES if p in asked["consent_phases"]]}
     waits = {name: asked[option] for option, name in _WAITS.items() if asked[option]}
     if asked["attempts"]:
         body["retry"] = {"attempts_max": asked["attempts"]} | {

@@ -29,7 +29,7 @@ def campaign_head(row: Row, plan: Row | None) -> str:
             ("release", f"{row['release_name']} {row['release_version']}"),
             ("state", row["state"] + (f": {row['state_reason'].replace('_', ' ')}" if row["state_reason"] else "")),
             ("wave", f"{row['wave']} of {len(document.get('wave_vehicles', []))}" if row["wave"] else ""),
-            ("vehicles", f"{row['vehicles']}: {row['installed']} installed, {row['failed']} failed" if row["vehicles"] else ""),
+            ("vehicles", _outcomes(row) if row["vehicles"] else ""),
             ("query", document.get("request", {}).get("query")),
             ("plan", planned),
             ("lap", row["lap_id"]),
@@ -37,6 +37,11 @@ def campaign_head(row: Row, plan: Row | None) -> str:
             ("finished", exactly(row["finished_at"]) if row["finished_at"] else ""),
         )
     )  # fmt: skip
+
+
+def _outcomes(row: Row) -> str:
+    stored = f"{row['downloaded']} downloaded, " if row["downloaded"] else ""
+    return f"{row['vehicles']}: {row['installed']} installed, {stored}{row['failed']} failed"
 
 
 def plan_text(document: Row) -> str:
@@ -209,7 +214,7 @@ def _reasons(left_out: Mapping[str, int]) -> str:
 
 def _bar(states: Mapping[str, int]) -> str:
     total = sum(states.values())
-    done = states.get("installed", 0)
+    done = states.get("installed", 0) + states.get("downloaded", 0)
     bad = sum(states.get(state, 0) for state in ("failed", "rolled_back", "expired"))
     filled, failed = BAR_CHARS * done // total, -(-BAR_CHARS * bad // total)
     return f"[{'#' * filled}{'x' * failed}".ljust(BAR_CHARS + 1, ".")[: BAR_CHARS + 1] + "]"

@@ -60,7 +60,8 @@ def watch_campaign(shell: Shell, client: Client, campaign_id: str) -> int:
 
 def _line(row: Mapping[str, Any]) -> str:
     reason = f" ({row['state_reason'].replace('_', ' ')})" if row["state_reason"] else ""
-    counts = f"{row['installed']} of {row['vehicles']} installed, {row['failed']} failed"
+    stored = f"{row['downloaded']} downloaded, " if row["downloaded"] else ""
+    counts = f"{row['installed']} of {row['vehicles']} installed, {stored}{row['failed']} failed"
     return f"{row['name']}: {row['state']}{reason}, wave {row['wave']}, {counts}"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +13,33 @@ import msgspec
 
 from ringroad.kernel.clock import Clock, system_fraction
 from ringroad.kernel.errors import Conflict, InvalidInput
+from ringroad.protocol.vehicle import Phase
 from ringroad.vehicle.config import VehicleConfig, read_config
 from ringroad.vehicle.connect import connect_agents
-from ringroad.vehicle.files import FolderLock, replace_file
+from ringroad.vehicle.consent import (
+    BY_CHARS_MAX,
+    CONSENT_HOURS,
+    CONSENT_HOURS_MAX,
+    answer_text,
+    digest_notes,
+    write_word,
+)
+from ringroad.vehicle.files import FolderLock
 from ringroad.vehicle.journal import RecordHook, crash_after
 from ringroad.vehicle.memory import Memory, read_state
-from ringroad.vehicle.run import CONSENT_NAME, ConsentGiven, Surroundings, run_vehicle
+from ringroad.vehicle.run import Surroundings, run_vehicle
 from ringroad.vehicle.signals import FileSignals
-from ringroad.vehicle.states import CampaignState, EcuMoved, Entry, Moved, Noted, Opened, Tried, Unblocked
+from ringroad.vehicle.states import (
+    Answered,
+    CampaignState,
+    EcuMoved,
+    Entry,
+    Moved,
+    Noted,
+    Opened,
+    Tried,
+    Unblocked,
+)
 
 if TYPE_CHECKING:
     from ringroad.cli.shell import Shell
@@ -78,8 +96,11 @@ def status(shell: Shell, folder: Path) -> None:
 @_DATA
 @click.argument("action_id", type=int)
 @click.option("--download-only", is_flag=True, help="Agree to the download, not yet to the installation.")
-@click.option("--hours", default=72, show_default=True, help="How long the agreement holds.")
+@click.option("--install-only", is_flag=True, help="Agree up to the installation, not yet to the activation.")
+@click.option("--hours", default=CONSENT_HOURS, show_default=True, help="How long the agreement holds.")
+@click.option("--later", is_flag=True, help="Put the update off for --hours, where it may be put off.")
 @click.option("--deny", is_flag=True, help="Decline the update, unless its installation has begun.")
+@click.option("--by", default="driver", show_default=True, help="Who says so; the server is told.")
 @click.pass_obj
 def consent(
     shell: Shell,
@@ -87,25 +108,38 @@ def consent(
     *,
     action_id: int,
     download_only: bool,
+    install_only: bool,
     hours: int,
+    later: bool,
     deny: bool,
+    by: str,
 ) -> None:
-    """Agree to update ACTION_ID, as its driver; for vehicles with consent = "ask"."""
+    """Speak for the driver about update ACTION_ID: agree to it, put it off or decline it."""
     read_config(folder)
-    if not 1 <= hours <= 24 * 365:
-        raise InvalidInput("hours must be between 1 and 8760")
-    given = ConsentGiven(
-        action_id=action_id,
-        install=not download_only and not deny,
-        expires_at=shell.clock.now() + timedelta(hours=hours),
-        denied=deny,
-    )
-    replace_file(folder / CONSENT_NAME, msgspec.json.encode(given), durability="fsync")
+    if not 1 <= hours <= CONSENT_HOURS_MAX:
+        raise InvalidInput(f"hours must be between 1 and {CONSENT_HOURS_MAX}")
+    if not 1 <= len(by) <= BY_CHARS_MAX:
+        raise InvalidInput(f"--by takes 1 to {BY_CHARS_MAX} characters")
+    if download_only + install_only + later + deny > 1:
+        raise InvalidInput("one of --download-only, --install-only, --later and --deny at a time")
+    through: Phase = "download" if download_only else "install" if install_only else "activate"
+    plan = read_state(folder).plan
+    given = write_word(
+        folder, action_id=action_id, word="no" if deny else "later" if later else "yes", through=through, by=by,
+        now=shell.clock.now(), hours=hours, notes_sha256=digest_notes(plan.notes) if plan else "",
+    )  # fmt: skip
+    until = f"until {given.expires_at:%Y-%m-%d %H:%M} UTC"
     if deny:
         shell.show(given, text=f"declined update {action_id}")
-        return
-    what = "downloading" if download_only else "downloading and installing"
-    shell.show(given, text=f"agreed to {what} update {action_id} until {given.expires_at:%Y-%m-%d %H:%M} UTC")
+    elif later:
+        shell.show(given, text=f"put update {action_id} off {until}")
+    else:
+        what = {
+            "download": "downloading",
+            "install": "downloading and preparing",
+            "activate": "downloading and installing",
+        }[through]
+        shell.show(given, text=f"agreed to {what} update {action_id} {until}")
 
 
 @group.command("unblock")
@@ -178,6 +212,8 @@ def journal_line(entry: Entry, state: CampaignState, names: Mapping[str, str]) -
             return f"{moved:<14} {code} {detail}".rstrip()
         case EcuMoved(serial=serial, state=ecu_state, code=code, detail=detail):
             return f"{state.state:<14} {names.get(serial, serial)}: {ecu_state} {code} {detail}".rstrip()
+        case Answered(answer=answer):
+            return f"{state.state:<14} {answer_text(answer)}"
         case Noted(code=code, detail=detail) | Tried(code=code, detail=detail):
             return f"{state.state:<14} {code}: {detail}"
         case _:

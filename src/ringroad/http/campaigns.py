@@ -33,6 +33,7 @@ from ringroad.http.routes import (
 from ringroad.kernel.hours import HOURS_MAX, Window
 from ringroad.loop import campaigns
 from ringroad.loop.latest import latest_for
+from ringroad.protocol.vehicle import PHASES, Phase, Urgency
 from ringroad.ship import store
 from ringroad.ship.complete import complete
 from ringroad.ship.gate import DURATION_S_MAX, GatePolicy
@@ -50,7 +51,7 @@ from ringroad.ship.guard import (
     default_margin_milli,
 )
 from ringroad.ship.model import Campaign
-from ringroad.ship.plan import PRIORITY_MAX, LateJoiners, PlanRequest, Urgency, WaveSize
+from ringroad.ship.plan import PRIORITY_MAX, LateJoiners, PlanRequest, WaveSize
 from ringroad.ship.query import QueryError, parse_query, point_at
 from ringroad.ship.ramp import HARMED_MAX, HarmBudget
 from ringroad.ship.retry import ATTEMPTS_MAX, REASONS, WAIT_S_MAX, RetryPolicy, RetryReason
@@ -192,6 +193,9 @@ class NewPlan(Command, frozen=True, kw_only=True):
     recall: bool = False
     urgency: Urgency = "forced"
     consent: bool = False
+    consent_phases: Annotated[list[Phase], Meta(max_length=len(PHASES))] = msgspec.field(
+        default_factory=lambda: ["download", "install"]
+    )
     retry: Retry | None = None
     late_joiners: LateJoiners = "frozen"
     generation: Generation = None
@@ -376,6 +380,7 @@ def plan_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[NewPla
         recall=data.recall,
         urgency=data.urgency,
         consent=data.consent,
+        consent_phases=tuple(phase for phase in PHASES if phase in data.consent_phases),
         retry=data.retry.policy() if data.retry else None,
         late_joiners=data.late_joiners,
     )

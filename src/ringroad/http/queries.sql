@@ -134,7 +134,7 @@ SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_
                        WHEN 'updating' THEN a.state IN ('offered', 'active', 'cancelling')
                        WHEN 'failed' THEN a.state IN ('failed', 'rolled_back', 'expired')
                        ELSE v.blocked_reason IS NULL
-                            AND (a.state IS NULL OR a.state IN ('pending', 'installed', 'cancelled')) END)
+                            AND (a.state IS NULL OR a.state IN ('pending', 'downloaded', 'installed', 'cancelled')) END)
    AND (:vin::text IS NULL OR v.vin = :vin)
    AND (:fleet::text IS NULL OR v.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
  ORDER BY v.vin LIMIT :rows_max OFFSET :rows_skip;
@@ -188,6 +188,7 @@ SELECT id, action_id, kind, event_at, received_at, body, applied_at
 SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
        count(a.*) AS vehicles, count(a.*) FILTER (WHERE a.state = 'installed') AS installed,
+       count(a.*) FILTER (WHERE a.state = 'downloaded') AS downloaded,
        count(a.*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired')) AS failed
   FROM campaign c JOIN release r ON r.id = c.release_id LEFT JOIN assignment a ON a.campaign_id = c.id AND a.kind = 'update'
        AND (:fleet::text IS NULL OR a.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))

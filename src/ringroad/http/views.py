@@ -206,6 +206,7 @@ class CampaignView(View, frozen=True, kw_only=True):
     finished_at: datetime | None
     vehicles: int
     installed: int
+    downloaded: int  # and not installed: the plan only downloads
     failed: int
 
 

@@ -90,6 +90,7 @@ class FactKind(StrEnum):
     CAMPAIGN_RETURN_ORDERED = "campaign.return_ordered"
     CAMPAIGN_FINISHED = "campaign.finished"
     VEHICLE_UPDATED = "vehicle.updated"
+    VEHICLE_DOWNLOADED = "vehicle.downloaded"
     VEHICLE_UPDATE_FAILED = "vehicle.update_failed"
     VEHICLE_ATTEMPT_FAILED = "vehicle.attempt_failed"
     VEHICLE_ROLLED_BACK = "vehicle.rolled_back"
@@ -174,6 +175,7 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.CAMPAIGN_RETURN_ORDERED: Stage.SHIP,
         FactKind.CAMPAIGN_FINISHED: Stage.SHIP,
         FactKind.VEHICLE_UPDATED: Stage.SHIP,
+        FactKind.VEHICLE_DOWNLOADED: Stage.SHIP,
         FactKind.VEHICLE_UPDATE_FAILED: Stage.SHIP,
         FactKind.VEHICLE_ATTEMPT_FAILED: Stage.SHIP,
         FactKind.VEHICLE_ROLLED_BACK: Stage.SHIP,

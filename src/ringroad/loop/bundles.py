@@ -123,7 +123,7 @@ def _decide(known: _Known, bundle: store.PendingBundle, vehicle: VehicleFacts) -
         bad = known.release(bundle.campaign_release_id)
         images = known.images_of(vehicle.programme_id)
         return decide_return(vehicle, bad, release, images, action_id=bundle.action_id)
-    return decide_content(vehicle, release, action_id=bundle.action_id)
+    return decide_content(vehicle, release, action_id=bundle.action_id, conduct=bundle.conduct)
 
 
 def _issue(conn: Connection, issue: IssueBundle, content: Content, *, now: datetime) -> str:

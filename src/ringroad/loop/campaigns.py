@@ -86,7 +86,13 @@ def plan_campaign(
         plan_id = ids.new("plan")
         deal(conn, plan, plan_id=plan_id)
         busy = store.count_busy(conn, campaign_id, plan_id, ("match", "control"))
-        facts = replace(busy, dealt=read_dealt(conn, plan_id), expires=store.read_expiries(conn))
+        skip_unknown = store.count_skip_unknown(conn, plan_id) if request.urgency == "download_only" else 0
+        facts = replace(
+            busy,
+            skip_unknown=skip_unknown,
+            dealt=read_dealt(conn, plan_id),
+            expires=store.read_expiries(conn),
+        )
         findings = check_plan(plan, release, facts)
         measure(conn)
         try:

@@ -48,16 +48,18 @@ class Command(Message, frozen=True, kw_only=True, omit_defaults=True):
 VehicleState = Literal[
     "IDLE", "SYNCING", "AWAITING_CONSENT", "DOWNLOADING", "VERIFYING", "STAGING", "READY", "INSTALLING", "CHECKING",
     "COMMITTING", "SUCCEEDED", "ROLLING_BACK", "ROLLED_BACK", "ROLLBACK_FAILED", "CANCELLED", "SUPERSEDED", "FAILED",
+    "DOWNLOADED",
 ]  # fmt: skip
 TERMINAL_STATES = frozenset(
-    {"SUCCEEDED", "ROLLED_BACK", "ROLLBACK_FAILED", "CANCELLED", "SUPERSEDED", "FAILED"}
+    {"SUCCEEDED", "ROLLED_BACK", "ROLLBACK_FAILED", "CANCELLED", "SUPERSEDED", "FAILED", "DOWNLOADED"}
 )
 
 
 class Report(Message, frozen=True, kw_only=True, omit_defaults=True):
     """One step of an update, told once; `id` is unique per vehicle and survives restarts.
 
-    FAILED means that nothing was installed (verification, precondition); ROLLED_BACK that it was undone.
+    FAILED means that nothing was installed (verification, precondition); ROLLED_BACK that it was undone;
+    DOWNLOADED that everything is stored and verified, as a campaign asked that only downloads.
     """
 
     id: Name
@@ -143,6 +145,33 @@ class PostCheck(SignedMessage, frozen=True, kw_only=True):
     kind: Literal["version", "self_test", "no_new_faults"]
 
 
+Urgency = Literal["forced", "soft", "download_only"]
+Phase = Literal["download", "install", "activate"]
+PHASES: tuple[Phase, ...] = ("download", "install", "activate")
+# A vehicle that obeys `Conduct` counts this as true. One from before knows no such signal: it gets everything ready,
+# names this term as what it waits for, and installs nothing that its driver was to be asked about.
+OBEYS_CONDUCT = "Ringroad.ObeysConduct == true"
+
+
+class Conduct(SignedMessage, frozen=True, kw_only=True):
+    """How the vehicle goes about an update.
+
+    Attributes:
+        urgency: ``soft`` leaves it to the driver when it is installed; ``download_only`` stores it and ends there.
+        consent: phases before which the driver is asked.
+        install_s: seconds that the installation is estimated to take; 0 if nobody knows.
+    """
+
+    urgency: Urgency = "forced"
+    consent: Annotated[list[Phase], Meta(max_length=len(PHASES))] = []
+    install_s: Annotated[int, Meta(ge=0, le=2**31)] = 0
+
+    @property
+    def must_be_obeyed(self) -> bool:
+        """Whether a vehicle that knows nothing of this must not install."""
+        return bool(self.consent) or self.urgency == "download_only"
+
+
 class VehiclePackage(SignedMessage, frozen=True, kw_only=True):
     """The signed manifest of one release for one vehicle."""
 
@@ -155,6 +184,7 @@ class VehiclePackage(SignedMessage, frozen=True, kw_only=True):
     notes: ShortText = ""
     rxswin: str = ""
     rollback: bool = False  # a signed return to the previous release
+    conduct: Conduct = Conduct()
 
 
 class EcuTarget(SignedMessage, frozen=True, kw_only=True):

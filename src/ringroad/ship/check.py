@@ -52,6 +52,7 @@ class CheckFacts:
         default_factory=dict
     )  # metadata that offline keys sign, by its name
     dealt: Dealt = field(default_factory=Dealt)
+    skip_unknown: int = 0  # DDI devices in the plan that never said that they honour skip
 
 
 def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[PlanFinding, ...]:
@@ -67,6 +68,7 @@ def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[Pl
         *_check_power(plan),
         *_check_metadata(plan, facts.expires),
         *_check_time(plan),
+        *_check_download_only(plan, facts),
         *_check_elsewhere(plan.request, facts),
     ]
     order = list(Severity)
@@ -369,6 +371,32 @@ def _check_time(plan: Plan) -> list[PlanFinding]:
             _warn(
                 "deadline_short",
                 f"vehicles have {request.vehicle_deadline_s} s, the installation is estimated at {estimate} s",
+            )
+        )
+    return findings
+
+
+def _check_download_only(plan: Plan, facts: CheckFacts) -> list[PlanFinding]:
+    """Look at what a plan that only downloads cannot do."""
+    if plan.request.urgency != "download_only":
+        return []
+    findings = []
+    by_steps = sum(each.vehicles for each in plan.resolved if len(each.resolution.steps) > 1)
+    if by_steps:
+        findings.append(
+            _block(
+                "download_needs_steps",
+                f"{by_steps} vehicles need another release first, which a plan that only downloads does not install",
+                hint="ship that release first, or leave those vehicles out",
+            )
+        )
+    if facts.skip_unknown:
+        findings.append(
+            _warn(
+                "download_only_not_told",
+                f"{facts.skip_unknown} DDI devices never said that they honour skip; they are told nothing and count as"
+                " silent",
+                hint='a device says it by configData: "honours_skip": "true"',
             )
         )
     return findings

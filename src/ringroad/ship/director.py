@@ -17,9 +17,18 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from ringroad.kernel.limits import ECUS_MAX
-from ringroad.protocol.vehicle import EcuTarget, PostCheck, UpdateGroup, VehiclePackage
+from ringroad.protocol.vehicle import (
+    OBEYS_CONDUCT,
+    Conduct,
+    EcuTarget,
+    PostCheck,
+    UpdateGroup,
+    VehiclePackage,
+)
 from ringroad.ship.model import KnownImages, PackageFacts, ReleaseFacts, VehicleFacts
 from ringroad.trust.sign import DirectorTarget
+
+AT_ONCE = Conduct()  # without asking; a return, too: it undoes what the driver never agreed to keep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +48,12 @@ class NoContent:
 
 
 def decide_content(
-    vehicle: VehicleFacts, release: ReleaseFacts, *, action_id: int, rollback: bool = False
+    vehicle: VehicleFacts,
+    release: ReleaseFacts,
+    *,
+    action_id: int,
+    rollback: bool = False,
+    conduct: Conduct = AT_ONCE,
 ) -> Content | NoContent:
     """Decide what the Director lists for this vehicle.
 
@@ -49,7 +63,7 @@ def decide_content(
     packages = release.variants.get(vehicle.variant)
     if not packages:
         return NoContent(f"variant_not_in_release: {vehicle.variant}")
-    return _content(vehicle, release, packages, action_id=action_id, rollback=rollback)
+    return _content(vehicle, release, packages, action_id=action_id, rollback=rollback, conduct=conduct)
 
 
 def decide_return(
@@ -89,6 +103,7 @@ def _content(
     *,
     action_id: int,
     rollback: bool,
+    conduct: Conduct = AT_ONCE,
 ) -> Content | NoContent:
     if not 0 < len(packages) <= ECUS_MAX:
         return NoContent(f"ecus: {len(packages)}")
@@ -114,10 +129,11 @@ def _content(
                 for name, kind in release.post_checks
                 if name in serial_of
             ],
-            preconditions=list(release.preconditions),
+            preconditions=[*release.preconditions, *([OBEYS_CONDUCT] if conduct.must_be_obeyed else [])],
             notes=release.notes,
             rxswin=release.rxswin,
             rollback=rollback,
+            conduct=conduct,
         ),
     )
 

@@ -74,6 +74,7 @@ class WaveFacts:
     Attributes:
         vehicles_targeted: of the wave.
         vehicles_installed: confirmed, by manifest or by closed/success over DDI.
+        vehicles_downloaded: stored and verified it, as a plan asked that only downloads; nothing was installed.
         vehicles_failed: tried, nothing installed.
         vehicles_rolled_back: installed and undone.
         vehicles_lost: began to install, then silent past the deadline.
@@ -86,6 +87,7 @@ class WaveFacts:
 
     vehicles_targeted: int
     vehicles_installed: int = 0
+    vehicles_downloaded: int = 0
     vehicles_failed: int = 0
     vehicles_rolled_back: int = 0
     vehicles_lost: int = 0
@@ -102,8 +104,8 @@ class WaveFacts:
 
     @property
     def reported(self) -> int:
-        """Vehicles whose outcome says something about the software."""
-        return self.vehicles_installed + self.harmed
+        """Vehicles whose outcome says something: about the software, or about its download where that is all."""
+        return self.vehicles_installed + self.vehicles_downloaded + self.harmed
 
     @property
     def open(self) -> int:

@@ -32,6 +32,7 @@ class AssignmentState(StrEnum):
     OFFERED = "offered"  # the gateway tells the vehicle; no report yet
     ACTIVE = "active"  # the vehicle reported work on it
     CANCELLING = "cancelling"  # the vehicle is told to stop; its answer is awaited
+    DOWNLOADED = "downloaded"  # stored and verified, as a plan asked that only downloads
     INSTALLED = "installed"  # confirmed by the manifest, or by a closed/success over DDI
     FAILED = "failed"  # nothing was installed
     ROLLED_BACK = "rolled_back"  # installed and undone

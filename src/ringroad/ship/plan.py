@@ -23,6 +23,7 @@ from typing import Literal
 
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.hours import Window
+from ringroad.protocol.vehicle import PHASES, Phase, Urgency
 from ringroad.ship.gate import DURATION_S_MAX, VEHICLES_MAX, GatePolicy
 from ringroad.ship.guard import HARM, Past
 from ringroad.ship.match import REASONS_MAX, NotSelected, match_vehicle
@@ -38,7 +39,6 @@ PRIORITY_MAX = 9  # of campaigns that share vehicles; an emergency recall goes b
 
 LateJoiners = Literal["frozen", "included"]
 Stratum = Literal["variant", "region", "gateway"]
-Urgency = Literal["forced", "soft"]
 VERDICTS: tuple[Verdict, ...] = ("match", "control", "already_installed", "mismatch", "unknown")
 # Telemetry is not here: it is different on each vehicle.
 _LOOKED_AT = frozenset(PLAIN_FIELDS) | {"ecu", "attribute"}
@@ -84,10 +84,12 @@ class PlanRequest:
         ramp: a budget of harm that sets the pace instead of waves; None for waves.
         priority: who is served first where campaigns share vehicles; 0 is last.
         recall: an emergency, served before every priority and in place of what waits at the vehicle.
-        urgency: how a DDI device is told; ``soft`` leaves it to the device when it downloads and installs.
+        urgency: ``soft`` leaves it to the driver, or to a DDI device, when it is installed; ``download_only`` stores
+            it in the vehicle, for a later campaign to install.
         retry: which failures are worth another attempt; None for none.
         late_joiners: whether vehicles that the query selects only while the campaign runs are left out or join it.
-        consent: a DDI device is shown the update only to confirm it, unless its driver agreed to all updates.
+        consent: each driver is asked first, unless they agreed to all updates.
+        consent_phases: before which a native vehicle asks; a DDI device asks once, before the first of them.
     """
 
     query: str
@@ -104,6 +106,7 @@ class PlanRequest:
     recall: bool = False
     urgency: Urgency = "forced"
     consent: bool = False
+    consent_phases: tuple[Phase, ...] = ("download", "install")
     retry: RetryPolicy | None = None
     late_joiners: LateJoiners = "frozen"
 
@@ -122,12 +125,29 @@ class PlanRequest:
             raise InvalidInput(f"priority must be between 0 and {PRIORITY_MAX}")
         if len(self.seed) > SEED_CHARS_MAX:
             raise InvalidInput(f"seed is longer than {SEED_CHARS_MAX} characters")
+        if self.urgency == "download_only":
+            self._refuse_what_installs()
+        if self.consent and not self.consent_phases:
+            raise InvalidInput("consent needs a phase to ask before", hint=f"of {', '.join(PHASES)}")
         harm = self.gate.sequential and {metric.name for metric in self.gate.sequential.metrics} & HARM
         if self.ramp is not None and not harm:
             raise InvalidInput(
                 "a budget of harm needs a sequential gate with a metric that counts harm",
                 hint=f"one of {', '.join(sorted(HARM))}",
             )
+
+    def _refuse_what_installs(self) -> None:
+        """Refuse what has a meaning only for vehicles that run the release."""
+        given = {
+            "a sequential gate": self.gate.sequential, "a control group": self.control, "a ramp": self.ramp,
+            "a return after a halt": self.rollback_installed,
+        }  # fmt: skip
+        for name, value in given.items():
+            if value:
+                raise InvalidInput(
+                    f"a plan that only downloads has no use for {name}: no vehicle will run the release",
+                    hint="leave it for the plan that installs",
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

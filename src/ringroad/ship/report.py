@@ -20,6 +20,7 @@ from ringroad.protocol.vehicle import TERMINAL_STATES
 from ringroad.ship.model import CLOSED_STATES, AssignmentState
 
 DETAIL_CHARS_MAX = 500  # characters of a vehicle's own words kept on the action
+RHU_STORED = "File checksum OK."  # rauc-hawkbit-updater, once a file that it must not install yet is stored
 
 
 class Evidence(StrEnum):
@@ -27,6 +28,7 @@ class Evidence(StrEnum):
 
     PROGRESS = "progress"  # waiting, downloading: nothing was touched yet
     BEGAN = "began"  # installing: silence after this counts as harm
+    DOWNLOADED = "downloaded"  # stored and verified; the outcome of a plan that only downloads
     CLAIMED = "claimed"  # native: installed, the manifest will confirm it
     CONFIRMED = "confirmed"  # DDI: closed with success
     FAILED = "failed"
@@ -56,6 +58,7 @@ class Refused:
 
 _NATIVE = {
     "SUCCEEDED": Evidence.CLAIMED,
+    "DOWNLOADED": Evidence.DOWNLOADED,
     "FAILED": Evidence.FAILED,
     "ROLLED_BACK": Evidence.ROLLED_BACK,
     "ROLLBACK_FAILED": Evidence.BLOCKED,
@@ -69,6 +72,7 @@ _NATIVE = {
 }
 _OUTCOME = {
     Evidence.CONFIRMED: AssignmentState.INSTALLED,
+    Evidence.DOWNLOADED: AssignmentState.DOWNLOADED,
     Evidence.FAILED: AssignmentState.FAILED,
     Evidence.BLOCKED: AssignmentState.FAILED,
     Evidence.ROLLED_BACK: AssignmentState.ROLLED_BACK,
@@ -76,17 +80,19 @@ _OUTCOME = {
 }
 
 
-def read_evidence(kind: str, body: Mapping[str, Any]) -> tuple[Evidence, str]:
+def read_evidence(kind: str, body: Mapping[str, Any], *, download_only: bool = False) -> tuple[Evidence, str]:
     """Return what a stored report says, and the vehicle's own words.
 
     Args:
         kind: of the `device_report` row: progress, closed, cancel or config.
         body: as the gateway wrote it; ``gateway`` tells the vocabulary.
+        download_only: the plan asks the vehicle to store the update and no more.
     """
     if kind == "config":
         return Evidence.NONE, ""
     if body.get("gateway") == "ddi":
-        return _ddi(kind, body)
+        evidence, detail = _ddi(kind, body)
+        return (_ddi_stored(evidence, body) if download_only else evidence), detail
     state = body.get("state")
     if not isinstance(state, str):
         return Evidence.NONE, ""
@@ -94,6 +100,12 @@ def read_evidence(kind: str, body: Mapping[str, Any]) -> tuple[Evidence, str]:
     evidence = _NATIVE.get(state, Evidence.PROGRESS)
     if about_ecu and state in TERMINAL_STATES:
         evidence = Evidence.BEGAN  # one ECU is done, the vehicle is not
+    elif download_only and state == "READY" and not about_ecu:
+        evidence = (
+            Evidence.DOWNLOADED
+        )  # a vehicle from before DOWNLOADED waits there for a term that never holds
+    elif evidence is Evidence.DOWNLOADED and not download_only:
+        evidence = Evidence.FAILED  # it ended, and was asked to install
     shown = state if not (about_ecu and state in TERMINAL_STATES) else "INSTALLING"
     parts = [shown, _percent(body.get("done_bytes"), body.get("total_bytes"))]
     parts += [str(body.get(name) or "") for name in ("ecu", "ecu_state", "code", "detail")]
@@ -158,6 +170,19 @@ def _ddi(kind: str, body: Mapping[str, Any]) -> tuple[Evidence, str]:
         case str(), _:
             return Evidence.BEGAN, detail  # clients do not say more exactly; the careful reading
     return Evidence.NONE, ""
+
+
+def _ddi_stored(evidence: Evidence, body: Mapping[str, Any]) -> Evidence:
+    """Return what DDI feedback says where the device was told to download and to skip the update.
+
+    hawkBit ends such an action with `downloaded`. rauc-hawkbit-updater never says that: it proceeds with these words.
+    Whoever closes with success did what it was told, so it has not installed anything.
+    """
+    said = body.get("details")
+    stored = body.get("execution") == "downloaded" or (isinstance(said, list) and RHU_STORED in said)
+    if evidence is Evidence.CONFIRMED or (stored and evidence in (Evidence.BEGAN, Evidence.PROGRESS)):
+        return Evidence.DOWNLOADED
+    return Evidence.PROGRESS if evidence is Evidence.BEGAN else evidence
 
 
 def _percent(done: object, total: object) -> str:

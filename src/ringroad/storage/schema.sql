@@ -120,7 +120,7 @@ CREATE TABLE public.assignment (
     step integer DEFAULT 0 NOT NULL,
     CONSTRAINT assignment_bundle_check CHECK ((bundle = ANY (ARRAY[''::text, 'issued'::text, 'withdrawn'::text]))),
     CONSTRAINT assignment_kind_check CHECK ((kind = ANY (ARRAY['update'::text, 'rollback'::text, 'step'::text]))),
-    CONSTRAINT assignment_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'offered'::text, 'active'::text, 'cancelling'::text, 'installed'::text, 'failed'::text, 'rolled_back'::text, 'cancelled'::text, 'expired'::text])))
+    CONSTRAINT assignment_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'offered'::text, 'active'::text, 'cancelling'::text, 'installed'::text, 'downloaded'::text, 'failed'::text, 'rolled_back'::text, 'cancelled'::text, 'expired'::text])))
 );
 ALTER TABLE public.assignment ALTER COLUMN action_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.assignment_action_id_seq
@@ -701,7 +701,7 @@ CREATE INDEX assignment_deadline_idx ON public.assignment USING btree (deadline_
 CREATE UNIQUE INDEX assignment_one_open ON public.assignment USING btree (vin) WHERE (state = ANY (ARRAY['offered'::text, 'active'::text, 'cancelling'::text]));
 CREATE INDEX assignment_step_idx ON public.assignment USING btree (campaign_id, vin) WHERE (step > 0);
 CREATE INDEX assignment_waiting_idx ON public.assignment USING btree (campaign_id, vin) WHERE ((state = 'pending'::text) AND (released_at IS NOT NULL));
-CREATE INDEX assignment_withdraw_idx ON public.assignment USING btree (vin) WHERE ((bundle = 'issued'::text) AND (state = ANY (ARRAY['pending'::text, 'failed'::text, 'rolled_back'::text, 'cancelled'::text, 'expired'::text])));
+CREATE INDEX assignment_withdrawal_idx ON public.assignment USING btree (vin) WHERE ((bundle = 'issued'::text) AND (state = ANY (ARRAY['pending'::text, 'downloaded'::text, 'failed'::text, 'rolled_back'::text, 'cancelled'::text, 'expired'::text])));
 CREATE INDEX device_report_unapplied_idx ON public.device_report USING btree (id) WHERE (applied_at IS NULL);
 CREATE INDEX fact_kind_idx ON public.fact USING btree (kind, seq);
 CREATE INDEX fact_lap_idx ON public.fact USING btree (lap_id, seq);

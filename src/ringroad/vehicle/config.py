@@ -16,6 +16,7 @@ from msgspec import Meta
 from securesystemslib.signer import CryptoSigner
 
 from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.hours import Window
 from ringroad.kernel.limits import ECUS_MAX, IMAGE_BYTES_MAX
 from ringroad.kernel.vin import Vin, parse_vin
 from ringroad.protocol.vehicle import EcuTarget, Name, Sha256
@@ -82,7 +83,9 @@ class VehicleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     director_root_file: str = "director.root.json"
     mqtt_host: str = ""  # empty: no telemetry
     mqtt_port: Port = 1883
-    consent: Literal["auto", "ask"] = "auto"
+    consent: Literal["auto", "ask", "agreed"] = "auto"
+    quiet_hours: tuple[str, ...] = ()  # in which no installation begins, by the clock of `time_zone`
+    time_zone: str = "UTC"
     signals_file: str = "signals.json"
     telemetry_s: Annotated[float, Meta(gt=0)] = 60.0  # s; between two telemetry batches
     store_bytes_max: Annotated[int, Meta(gt=0)] = STORE_BYTES_MAX
@@ -102,6 +105,7 @@ class VehicleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise InvalidInput(
                 "two ECUs answer with the same CAN identifier", hint="response_id, for each its own"
             )
+        quiet_window(self)
         if sum(ecu.primary for ecu in self.ecus) != 1:
             raise InvalidInput("exactly one ECU is the Primary", hint="set primary = true on one of them")
 
@@ -193,6 +197,13 @@ def read_token(folder: Path, config: VehicleConfig) -> str:
     if not token:
         raise InvalidInput(f"{config.token_file} is empty", hint="it holds the device token")
     return token
+
+
+def quiet_window(config: VehicleConfig) -> Window | None:
+    """Return when an installation may begin; None without quiet hours. Raises: InvalidInput, they are none."""
+    if not config.quiet_hours:
+        return None
+    return Window(quiet=config.quiet_hours, time_zone=config.time_zone)
 
 
 def vin_of(config: VehicleConfig) -> Vin:

@@ -21,12 +21,15 @@ from datetime import datetime
 from typing import Final, assert_never
 
 from ringroad.kernel.errors import Corrupt
-from ringroad.protocol.vehicle import Command, UpdateGroup, VehicleState
+from ringroad.protocol.vehicle import Command, Phase, UpdateGroup, VehicleState
 from ringroad.trust.state import VerifiedTarget
+from ringroad.vehicle.consent import DENIED, answer_text, judge
 from ringroad.vehicle.preconditions import Refusal
 from ringroad.vehicle.states import (
     BEFORE_INSTALLING,
     TOUCHED,
+    Answer,
+    Answered,
     CampaignState,
     Declined,
     EcuState,
@@ -61,18 +64,18 @@ class Facts:
         command: the server's newest word; None before the first poll.
         stored: digests of the images that are whole in the store.
         refusal: the precondition that does not hold, or None.
-        may_download: consent to fetch.
-        may_install: consent to install.
-        denied: the driver declined this update.
+        asks: phases before which the driver is asked.
+        word: the driver's newest word on this update, written down or not.
+        quiet_until: when the vehicle's quiet hours end; None outside of them.
     """
 
     now: datetime
     command: Command | None
     stored: frozenset[str]
     refusal: Refusal | None
-    may_download: bool
-    may_install: bool
-    denied: bool = False
+    asks: frozenset[Phase] = frozenset()
+    word: Answer | None = None
+    quiet_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +178,7 @@ def next_step(state: CampaignState, facts: Facts) -> Step:
     Raises:
         Corrupt: the journal says something that no run of this function leads to.
     """
-    interrupting = _obey_server(state, facts)
+    interrupting = _obey_server(state, facts) or _hear_driver(state, facts)
     if interrupting is not None:
         return interrupting
     match state.state:
@@ -186,11 +189,7 @@ def next_step(state: CampaignState, facts: Facts) -> Step:
                 return _move("SUCCEEDED", facts, code="already_installed")
             return _move("AWAITING_CONSENT", facts)
         case "AWAITING_CONSENT":
-            if facts.denied:
-                return _deny(facts)
-            if not facts.may_download:
-                return Wait("consent", "waiting for consent to download", "download")
-            return _move("DOWNLOADING", facts)
+            return _ask("download", state, facts) or _move("DOWNLOADING", facts)
         case "DOWNLOADING":
             for target in _plan(state).images():
                 if target.sha256 not in facts.stored:
@@ -212,6 +211,8 @@ def next_step(state: CampaignState, facts: Facts) -> Step:
         case "ROLLING_BACK":
             return _roll_back(state, facts)
         case "IDLE" | "SUCCEEDED" | "ROLLED_BACK" | "ROLLBACK_FAILED" | "CANCELLED" | "SUPERSEDED" | "FAILED":
+            return Rest()
+        case "DOWNLOADED":  # a later campaign installs what is in the store
             return Rest()
         case _:
             assert_never(state.state)
@@ -257,6 +258,10 @@ def _obey_server(state: CampaignState, facts: Facts) -> Step | None:
 
 
 def _stage(state: CampaignState, facts: Facts) -> Step:
+    if _plan(state).conduct.urgency == "download_only":
+        return _move("DOWNLOADED", facts)
+    if "activate" in facts.asks and (waits := _ask("install", state, facts)):
+        return waits
     if state.restarts > STAGING_RESTARTS_MAX:
         return _move("FAILED", facts, code="restarts", detail="the vehicle restarted again and again")
     for ecu in _plan(state).ecus:
@@ -267,15 +272,29 @@ def _stage(state: CampaignState, facts: Facts) -> Step:
     return _move("READY", facts)
 
 
-def _deny(facts: Facts) -> Step:
-    return _move("CANCELLED", facts, code="consent_denied", detail="declined by its driver")
+def _hear_driver(state: CampaignState, facts: Facts) -> Step | None:
+    """Write a new word down before anything follows from it; a no ends what has not begun."""
+    if state.state not in BEFORE_INSTALLING or state.plan is None:
+        return None
+    if facts.word is not None and facts.word != state.answer:
+        return Write(Answered(answer=facts.word, at=facts.now))
+    if state.answer is not None and state.answer.word == "no":
+        return _move("CANCELLED", facts, code=DENIED, detail=answer_text(state.answer))
+    return None
+
+
+def _ask(phase: Phase, state: CampaignState, facts: Facts) -> Step | None:
+    soft = _plan(state).conduct.urgency == "soft"
+    missing = judge(phase, asks=facts.asks, answer=state.answer, soft=soft, now=facts.now)
+    return Wait(missing.code, missing.detail, phase) if missing else None
 
 
 def _begin(state: CampaignState, facts: Facts) -> Step:
-    if facts.denied:
-        return _deny(facts)
-    if not facts.may_install:
-        return Wait("consent", "waiting for consent to install", "install")
+    if waits := _ask("activate" if "activate" in facts.asks else "install", state, facts):
+        return waits
+    # What is forced without asking does not wait for them: a recall must be able to reach every vehicle.
+    if facts.quiet_until is not None and (facts.asks or _plan(state).conduct.urgency == "soft"):
+        return Wait("quiet_hours", f"quiet hours until {facts.quiet_until:%Y-%m-%d %H:%M %Z}")
     if facts.refusal is not None:
         return Wait("precondition", facts.refusal.text, facts.refusal.term)
     if state.known_faults is None:

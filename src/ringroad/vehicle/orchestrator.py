@@ -20,11 +20,13 @@ from securesystemslib.signer import CryptoSigner
 
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import Corrupt, InvalidInput, RingroadError
+from ringroad.kernel.hours import Window
 from ringroad.kernel.vin import Vin
 from ringroad.protocol.vehicle import Command
 from ringroad.trust.state import TrustState
 from ringroad.vehicle.agents.base import UpdateAgent
 from ringroad.vehicle.backoff import AskedToWait, backoff_s
+from ringroad.vehicle.consent import Mode, asks_of, quiet_until
 from ringroad.vehicle.decide import Facts, Step, next_step, wants_other
 from ringroad.vehicle.ecus import Ecus
 from ringroad.vehicle.ending import end_if_cancelled
@@ -39,7 +41,7 @@ from ringroad.vehicle.outbox import BATCH_REPORTS_MAX
 from ringroad.vehicle.plan import EcuOnBoard
 from ringroad.vehicle.preconditions import Refusal, evaluate_all, parse_expression
 from ringroad.vehicle.signals import SignalSource
-from ringroad.vehicle.states import CampaignState, Entry, Unblocked
+from ringroad.vehicle.states import Answer, CampaignState, Entry, Unblocked
 
 POLL_S_MIN: Final = 1  # s; a server that asks for less is not obeyed
 POLL_S_MAX: Final = 24 * 3600  # s
@@ -50,17 +52,10 @@ GATHER_S: Final = 0.2  # s; one request for the reports of quick steps, instead 
 
 _log = structlog.get_logger(__name__)
 
-Consent = Callable[[int], tuple[bool, bool]]  # action id -> (may download, may install)
 
-
-def never_denied(_: int) -> bool:
-    """Decline nothing."""
-    return False
-
-
-def always_consent(_: int) -> tuple[bool, bool]:
-    """Agree to everything, for vehicles whose owner agreed in advance and for plants."""
-    return True, True
+def no_word(_: int) -> Answer | None:
+    """Say nothing to any update."""
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +71,9 @@ class Vehicle:
         roots: trust to start from, used only if the folder holds none yet.
         gateway: to the server.
         signals: VSS samples for preconditions.
-        consent: what the driver agreed to.
-        denied: whether the driver declined an action.
+        consent: whom it asks.
+        word: the driver's newest word on an action.
+        quiet: a window that its quiet hours leave open; None without such hours.
         clock: real or simulated.
         ids: for the journal's epoch.
         fraction: random numbers in [0, 1) for jitter.
@@ -99,8 +95,9 @@ class Vehicle:
     clock: Clock
     ids: Ids
     fraction: Callable[[], float]
-    consent: Consent = always_consent
-    denied: Callable[[int], bool] = never_denied
+    consent: Mode = "auto"
+    word: Callable[[int], Answer | None] = no_word
+    quiet: Window | None = None
     durability: Durability = "fsync"
     hook: RecordHook | None = None
     observer: Observer | None = None
@@ -246,13 +243,14 @@ class Orchestrator:
     def _decide(self) -> Step:
         state, vehicle = self.state, self._vehicle
         now = vehicle.clock.now()
-        may_download, may_install = vehicle.consent(state.action_id or 0)
         return next_step(
             state,
             Facts(
                 now=now, command=self._command, stored=self._executor.stored(),
-                refusal=self._refusal(state), may_download=may_download, may_install=may_install,
-                denied=vehicle.denied(state.action_id or 0),
+                refusal=self._refusal(state),
+                asks=asks_of(vehicle.consent, state.plan.conduct) if state.plan else frozenset(),
+                word=vehicle.word(state.action_id) if state.action_id and not state.resting else None,
+                quiet_until=quiet_until(vehicle.quiet, now),
             ),
         )  # fmt: skip
 

@@ -18,8 +18,10 @@ from typing import Final
 
 from ringroad.kernel.errors import Corrupt
 from ringroad.protocol.vehicle import Report
+from ringroad.vehicle.consent import DENIED, answer_text
 from ringroad.vehicle.files import Durability, replace_file
 from ringroad.vehicle.states import (
+    Answered,
     CampaignState,
     Declined,
     EcuMoved,
@@ -36,6 +38,7 @@ SENT_NAME: Final = "reports.acknowledged"
 COMMIT_REPORTS_MAX: Final = 20  # failed tries of one commit that the server is told; the rest say the same
 DETAIL_CHARS_MAX: Final = 2_000  # as `ShortText`
 REPORT_REFUSED: Final = "report_refused"  # code of the report that says so
+ANSWER_CODES: Final = {"yes": "consent_given", "later": "postponed", "no": DENIED}
 BLOCKED: Final = "blocked"  # code of the answer to every order until a technician came
 
 
@@ -142,6 +145,8 @@ def report_of(sequence: int, entry: Entry, after: CampaignState) -> Report | Non
             ecu, ecu_state, code, detail = "", "", "", ""
         case Moved(at=at, code=code, detail=detail) | Noted(at=at, code=code, detail=detail):
             ecu, ecu_state = "", ""
+        case Answered(at=at, answer=answer):
+            ecu, ecu_state, code, detail = "", "", ANSWER_CODES[answer.word], answer_text(answer)
         case Tried(at=at, code=code, detail=detail):
             ecu, ecu_state = "", ""
         case EcuMoved(at=at, serial=ecu, state=state, code=code, detail=detail):

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ringroad.kernel.errors import InvalidInput
-from ringroad.protocol.vehicle import UpdateGroup, VehiclePackage
+from ringroad.protocol.vehicle import OBEYS_CONDUCT, UpdateGroup, VehiclePackage
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.agents.base import EcuInventory, Failed
 from ringroad.vehicle.preconditions import parse_expression
@@ -99,7 +99,9 @@ def make_plan(
         ),
         ecus=tuple(planned.values()),
         post_checks=tuple(package.post_checks),
-        preconditions=tuple(package.preconditions),
+        preconditions=tuple(one for one in package.preconditions if one != OBEYS_CONDUCT),
+        notes=package.notes,
+        conduct=package.conduct,
     )
 
 

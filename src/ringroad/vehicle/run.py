@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import httpx
-import msgspec
 import structlog
 from securesystemslib.signer import CryptoSigner
 
@@ -26,16 +26,24 @@ from ringroad.protocol.vehicle import FaultEvent, Sample
 from ringroad.trust.state import TrustState
 from ringroad.vehicle.agents.base import Failed, UpdateAgent
 from ringroad.vehicle.collector import Broker, Collector, TelemetryQueue
-from ringroad.vehicle.config import VehicleConfig, on_board, read_keys, read_roots, read_token, vin_of
+from ringroad.vehicle.config import (
+    VehicleConfig,
+    on_board,
+    quiet_window,
+    read_keys,
+    read_roots,
+    read_token,
+    vin_of,
+)
+from ringroad.vehicle.consent import read_word
 from ringroad.vehicle.ending import end_if_cancelled
 from ringroad.vehicle.files import TELEMETRY_NAME, Durability
 from ringroad.vehicle.gateway import Gateway, new_client
 from ringroad.vehicle.journal import RecordHook
 from ringroad.vehicle.memory import Observer
-from ringroad.vehicle.orchestrator import Consent, Orchestrator, Vehicle, always_consent
+from ringroad.vehicle.orchestrator import Orchestrator, Vehicle
 from ringroad.vehicle.signals import SignalSource
 
-CONSENT_NAME: Final = "consent.json"
 BLOCKED_FAULT: Final = "U1F00-00"  # of the Primary while the vehicle is blocked; U1 codes are a maker's own
 BLOCKED_STATUS: Final = 0x09  # test failed, confirmed
 
@@ -120,8 +128,9 @@ async def open_vehicle(
                 roots=surroundings.roots or read_roots(folder, config),
                 gateway=gateway,
                 signals=surroundings.signals,
-                consent=_consent(folder, config, surroundings.clock),
-                denied=_denial(folder),
+                consent=config.consent,
+                word=partial(read_word, folder),
+                quiet=quiet_window(config),
                 clock=surroundings.clock,
                 ids=surroundings.ids,
                 fraction=surroundings.fraction,
@@ -139,48 +148,6 @@ async def open_vehicle(
     finally:
         if given is None:
             await client.aclose()
-
-
-# Consent --------------------------------------------------------------------------------------------
-
-
-class ConsentGiven(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the driver agreed to or declined; written by `ringroad vehicle consent`."""
-
-    action_id: int
-    install: bool
-    expires_at: datetime
-    denied: bool = False
-
-
-def _consent(folder: Path, config: VehicleConfig, clock: Clock) -> Consent:
-    if config.consent == "auto":
-        return always_consent
-
-    def asked(action_id: int) -> tuple[bool, bool]:
-        given = _word(folder, action_id)
-        valid = given is not None and not given.denied and clock.now() < given.expires_at
-        return valid, valid and given is not None and given.install
-
-    return asked
-
-
-def _denial(folder: Path) -> Callable[[int], bool]:
-    """Return what tells whether the driver declined an update; whatever else was set, a no is a no."""
-
-    def denied(action_id: int) -> bool:
-        given = _word(folder, action_id)
-        return given is not None and given.denied
-
-    return denied
-
-
-def _word(folder: Path, action_id: int) -> ConsentGiven | None:
-    try:
-        given = msgspec.json.decode((folder / CONSENT_NAME).read_bytes(), type=ConsentGiven)
-    except (OSError, msgspec.MsgspecError):
-        return None
-    return given if given.action_id == action_id else None
 
 
 # Telemetry ------------------------------------------------------------------------------------------

@@ -16,13 +16,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final, assert_never
+from typing import Any, Final, Literal, assert_never
 
 import msgspec
 
 from ringroad.kernel.errors import Corrupt
 from ringroad.protocol.vehicle import (
     TERMINAL_STATES,
+    Conduct,
+    Phase,
     PostCheck,
     Report,
     UpdateGroup,
@@ -99,6 +101,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ecus: tuple[EcuPlan, ...]
     post_checks: tuple[PostCheck, ...] = ()
     preconditions: tuple[str, ...] = ()
+    notes: str = ""  # what the driver is told of it
+    conduct: Conduct = Conduct()
 
     def ecu(self, serial: str) -> EcuPlan:
         """Return the plan of one ECU. Raises: Corrupt, if the plan does not name it."""
@@ -112,6 +116,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         wanted = [ecu.target for ecu in self.ecus]
         wanted += [ecu.backup for ecu in self.ecus if ecu.backup is not None]
         return tuple({target.sha256: target for target in wanted}.values())
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the driver said to an update."""
+
+    word: Literal["yes", "later", "no"]
+    phases: tuple[Phase, ...]  # that a yes covers
+    by: str
+    at: datetime
+    expires_at: datetime  # of a yes, or of the time that a "later" asks for
+    notes_sha256: str  # of the release notes that were shown; empty if none were
 
 
 def image_of(target: VerifiedTarget) -> EcuImage:
@@ -180,6 +195,13 @@ class FaultsKnown(_Entry, frozen=True, tag=True):
     """Fault codes present before anything was installed, by ECU serial."""
 
     faults: dict[str, tuple[str, ...]]
+    at: datetime
+
+
+class Answered(_Entry, frozen=True, tag=True):
+    """The driver said something to the running update."""
+
+    answer: Answer
     at: datetime
 
 
@@ -253,6 +275,7 @@ Entry = (
     | Moved
     | EcuMoved
     | FaultsKnown
+    | Answered
     | Tried
     | Noted
     | Refused
@@ -308,6 +331,7 @@ class CampaignState:
         noted: code and subject of the last note in this state.
         notes: how many notes there were in this state.
         known_faults: codes by serial from before the installation; None until they were read.
+        answer: the driver's newest word on the running update.
         cancel_refused: the server was told that its cancel came too late.
         finished: actions that ended, newest last.
         release_id: of the release last committed.
@@ -328,6 +352,7 @@ class CampaignState:
     noted: tuple[str, str] = ("", "")
     notes: int = 0
     known_faults: Mapping[str, tuple[str, ...]] | None = None
+    answer: Answer | None = None
     cancel_refused: bool = False
     finished: tuple[int, ...] = ()
     release_id: str = ""
@@ -379,6 +404,8 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
             return _after_ecu_move(state, entry)
         case FaultsKnown(faults=faults):
             return replace(state, known_faults=MappingProxyType(faults))
+        case Answered(answer=answer):
+            return replace(state, answer=answer, noted=("", ""))  # what it still waits for is told again
         case Tried(what=what):
             return replace(state, tries={**state.tries, what: state.tries.get(what, 0) + 1})
         case Noted(code=code, about=about):

@@ -20,7 +20,9 @@ def options(**given: Any) -> dict[str, Any]:
         "priority": None,
         "recall": False,
         "soft": False,
+        "download_only": False,
         "consent": False,
+        "consent_phases": (),
         "attempts": None,
         "again_after": None,
         "again_after_max": None,
@@ -61,6 +63,16 @@ def test_consent_and_urgency_are_asked_for_and_told() -> None:
     assert asked == {"consent": True, "urgency": "soft"}
     assert [name for name, _ in conduct_lines({"request": asked})] == ["urgency", "consent"]
     assert conduct_lines({"request": {"urgency": "forced", "consent": False}}) == []
+
+
+def test_a_plan_that_only_downloads_and_the_phases_of_consent_are_asked_for_and_told() -> None:
+    assert conduct_body(options(download_only=True)) == {"urgency": "download_only"}
+    asked = conduct_body(options(consent_phases=("activate", "download")))
+    assert asked == {"consent": True, "consent_phases": ["download", "activate"]}
+    ((_, told),) = conduct_lines({"request": asked})
+    assert told.endswith(": download, activate")
+    with pytest.raises(InvalidInput):
+        conduct_body(options(soft=True, download_only=True))
 
 
 def test_attempts_are_asked_for_and_told() -> None:

@@ -16,7 +16,8 @@ from ringroad.ship.check import (
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
 from ringroad.ship.model import ReleaseFacts, Severity
-from ringroad.ship.plan import Plan, PlanRequest
+from ringroad.ship.plan import Plan, PlanRequest, Resolved
+from ringroad.ship.resolve import Resolution
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 FAULT = Metric(name=MetricName.FAULT, margin_milli=1_250)
@@ -47,6 +48,23 @@ def plan(numbers: dict[str, int], *, not_known: int = 0, waves: int = 2, **reque
 
 def codes(made: Plan, **facts: Any) -> dict[str, Severity]:
     return {each.code: each.severity for each in check_plan(made, RELEASE, CheckFacts(**facts))}
+
+
+def resolved(vehicles: int, *steps: str) -> Resolved:
+    return Resolved(
+        number=1, kind=b"", vehicles=vehicles, stratum="", example="V",
+        resolution=Resolution(verdict="match", steps=steps),
+    )  # fmt: skip
+
+
+def test_a_plan_that_only_downloads_is_checked_for_what_it_cannot_do() -> None:
+    only: dict[str, Any] = {"urgency": "download_only"}
+    assert "download_needs_steps" not in codes(plan({"match": 3}, **only))
+    by_steps = replace(plan({"match": 3}, **only), resolved=(resolved(1, "r"), resolved(2, "q", "r")))
+    assert codes(by_steps)["download_needs_steps"] is Severity.BLOCKING
+    assert codes(plan({"match": 3}, **only), skip_unknown=2)["download_only_not_told"] is Severity.WARNING
+    installs = replace(plan({"match": 3}), resolved=(resolved(2, "q", "r"),))
+    assert not {"download_needs_steps", "download_only_not_told"} & codes(installs, skip_unknown=2).keys()
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from ringroad.protocol.vehicle import OBEYS_CONDUCT, Conduct, VehiclePackage
 from ringroad.ship.director import Content, NoContent, decide_content, decide_return
 from ringroad.ship.model import (
     EcuDesign,
@@ -15,6 +17,7 @@ from ringroad.ship.model import (
     ReleaseFacts,
     VehicleFacts,
 )
+from ringroad.vehicle.preconditions import evaluate_all, parse_expression
 
 
 def package(ecu: str, version: str, counter: int, **more: Any) -> PackageFacts:
@@ -45,6 +48,27 @@ def car(version: str = "1") -> VehicleFacts:
         for name in "abcd"
     }
     return VehicleFacts(vin="V", programme_id="p", variant="city", ecus=ecus)
+
+
+def test_only_terms_that_an_old_vehicle_must_not_overlook_hold_it_back() -> None:
+    def content(conduct: Conduct) -> VehiclePackage:
+        found = decide_content(
+            car(), release("2", 2, preconditions=("Vehicle.Speed == 0",)), action_id=7, conduct=conduct
+        )
+        assert isinstance(found, Content)
+        assert found.package is not None
+        return found.package
+
+    for conduct in (Conduct(), Conduct(urgency="soft", install_s=60)):
+        assert content(conduct).preconditions == ["Vehicle.Speed == 0"]
+    for conduct in (Conduct(urgency="download_only"), Conduct(consent=["install"])):
+        held = content(conduct)
+        assert held.preconditions == ["Vehicle.Speed == 0", OBEYS_CONDUCT]
+        assert held.conduct == conduct
+        # The grammar of vehicles from before can read the term, and no signal of theirs fulfils it.
+        refusal = evaluate_all([parse_expression(OBEYS_CONDUCT)], {}, now=datetime.now(UTC))
+        assert refusal is not None
+        assert refusal.text == "Ringroad.ObeysConduct == true, but the value is missing"
 
 
 def test_content_names_serials_and_keeps_only_ecus_the_vehicle_gets_images_for() -> None:

@@ -60,10 +60,13 @@ def decide(facts: WaveFacts, policy: GatePolicy = POLICY, *, last_wave: bool = F
         (wave(-1), Hold("contradictory_evidence")),
         (wave(0, of=0), Hold("empty_wave")),
         (wave(3, of=3, evidence_since=NOW - timedelta(seconds=61)), Advance()),  # all of a small wave
+        (wave(0, vehicles_downloaded=100, evidence_since=NOW - timedelta(seconds=60),
+              newest_report_at=NOW - timedelta(seconds=60)), Advance()),
+        (wave(0, 2, vehicles_downloaded=98), Halt("too_many_failures")),
         (wave(2, of=3), Hold("too_few_reports")),
         (wave(0, of=3, vehicles_silent=3), Hold("too_few_reports")),  # silence is no evidence of good
     ],
-)
+)  # fmt: skip
 def test_decides(facts: WaveFacts, expected: GateDecision) -> None:
     assert decide(facts) == expected
 

@@ -53,11 +53,45 @@ def test_both_gateways_are_read_into_one_vocabulary(
 
 
 @pytest.mark.parametrize(
+    ("body", "expected", "of_a_plan_that_installs"),
+    [
+        ({"gateway": "native", "state": "DOWNLOADED"}, Evidence.DOWNLOADED, Evidence.FAILED),
+        ({"gateway": "native", "state": "DOWNLOADED", "ecu": "S1"}, Evidence.BEGAN, Evidence.BEGAN),
+        # A vehicle that does not know of such plans gets everything ready and waits there.
+        ({"gateway": "native", "state": "READY"}, Evidence.DOWNLOADED, Evidence.PROGRESS),
+        ({"gateway": "native", "state": "READY", "ecu": "S1"}, Evidence.PROGRESS, Evidence.PROGRESS),
+        ({"gateway": "native", "state": "STAGING"}, Evidence.PROGRESS, Evidence.PROGRESS),
+        ({"gateway": "native", "state": "INSTALLING"}, Evidence.BEGAN, Evidence.BEGAN),
+        ({"gateway": "native", "state": "SUCCEEDED"}, Evidence.CLAIMED, Evidence.CLAIMED),
+        ({"gateway": "native", "state": "FAILED"}, Evidence.FAILED, Evidence.FAILED),
+        ({"gateway": "ddi", "execution": "downloaded"}, Evidence.DOWNLOADED, Evidence.PROGRESS),
+        ({"gateway": "ddi", "execution": "proceeding", "details": ["File checksum OK."]},
+         Evidence.DOWNLOADED, Evidence.BEGAN),
+        ({"gateway": "ddi", "execution": "proceeding", "details": "File checksum OK."}, Evidence.PROGRESS, Evidence.BEGAN),
+        ({"gateway": "ddi", "execution": "proceeding", "details": ["Download complete."]},
+         Evidence.PROGRESS, Evidence.BEGAN),
+        ({"gateway": "ddi", "execution": "closed", "finished": "success"}, Evidence.DOWNLOADED, Evidence.CONFIRMED),
+        ({"gateway": "ddi", "execution": "closed", "finished": "failure", "details": ["File checksum OK."]},
+         Evidence.FAILED, Evidence.FAILED),
+        ({"gateway": "ddi", "execution": "closed", "finished": "none"}, Evidence.FAILED, Evidence.FAILED),
+        ({"gateway": "ddi", "execution": "canceled"}, Evidence.CANCELLED, Evidence.CANCELLED),
+    ],
+)  # fmt: skip
+def test_what_is_stored_is_the_outcome_of_a_plan_that_only_downloads_and_of_no_other(
+    body: dict[str, Any], expected: Evidence, of_a_plan_that_installs: Evidence
+) -> None:
+    assert read_evidence("progress", body, download_only=True)[0] is expected
+    assert read_evidence("progress", body)[0] is of_a_plan_that_installs
+
+
+@pytest.mark.parametrize(
     ("state", "evidence", "expected"),
     [
         (S.OFFERED, Evidence.PROGRESS, S.ACTIVE),
         (S.OFFERED, Evidence.CLAIMED, S.ACTIVE),
         (S.ACTIVE, Evidence.CONFIRMED, S.INSTALLED),
+        (S.ACTIVE, Evidence.DOWNLOADED, S.DOWNLOADED),
+        (S.CANCELLING, Evidence.DOWNLOADED, S.DOWNLOADED),
         (S.ACTIVE, Evidence.FAILED, S.FAILED),
         (S.ACTIVE, Evidence.ROLLED_BACK, S.ROLLED_BACK),
         (S.ACTIVE, Evidence.BLOCKED, S.FAILED),

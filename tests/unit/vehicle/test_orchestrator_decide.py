@@ -112,7 +112,7 @@ class Walk:
         refusal = Refusal(term="Vehicle.Speed == 0", value="42") if unlucky else None
         return Facts(
             now=NOW, command=self.command, stored=self.stored, refusal=refusal,
-            may_download=not unlucky, may_install=not unlucky,
+            asks=frozenset({"download", "install"}) if unlucky else frozenset(),
         )  # fmt: skip
 
     def verb(self, serial: str, what: str, done: EcuState) -> None:
@@ -219,7 +219,6 @@ def test_a_blocked_vehicle_starts_nothing_and_says_so_once_per_order() -> None:
     )
     facts = Facts(
         now=NOW, command=Command(kind="update", poll_s=1, action_id=2), stored=frozenset(), refusal=None,
-        may_download=True, may_install=True,
     )  # fmt: skip
     step = next_step(state, facts)
     assert step == decide.Write(Declined(action_id=2, at=NOW, detail="blocked since boot_failed: body"))

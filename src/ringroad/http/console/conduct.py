@@ -8,6 +8,11 @@ from typing import Any
 
 from ringroad.http.console.render import span
 
+_URGENCIES = {
+    "soft": "soft: the driver, or a device on DDI, decides when",
+    "download_only": "download only: a later campaign installs what is stored then",
+}
+
 
 def conduct_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what a plan says of running, for a definition list; patient with documents of older versions."""
@@ -22,9 +27,10 @@ def conduct_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     elif request.get("priority"):
         lines.append(("served", f"with priority {request['priority']}"))
     if request.get("urgency", "forced") != "forced":
-        lines.append(("urgency", f"{request['urgency']}: a device on DDI decides when"))
+        lines.append(("urgency", _URGENCIES[request["urgency"]]))
     if request.get("consent"):
-        lines.append(("consent", "each driver is asked first, unless they agreed to all updates"))
+        phases = ", ".join(request.get("consent_phases") or ("download", "install"))
+        lines.append(("consent", f"each driver is asked first, unless they agreed to all updates: {phases}"))
     if retry := request.get("retry"):
         first, last = (span(timedelta(seconds=retry[name])) for name in ("first_s", "last_s"))
         lines.append(

@@ -31,7 +31,7 @@ ADMIN_NAV = ("Admin", (("/accounts", "Accounts", ""), ("/webhooks", "Webhooks", 
 
 TONES: Mapping[str, str] = {
     **dict.fromkeys(
-        ("signed", "installed", "finished", "advance", "grow", "finish", "better", "recovered", "approved", "done", "born", "current",
+        ("signed", "installed", "downloaded", "finished", "advance", "grow", "finish", "better", "recovered", "approved", "done", "born", "current",
          "accepted", "ready", "delivered", "given", "released", "agrees"), "ok"),
     **dict.fromkeys(("running", "active", "offered", "building", "planned", "checked", "info", "proposed", "open"), "run"),
     **dict.fromkeys(("paused", "hold", "warning", "unknown", "cancelling", "expired", "rush", "held", "pending", "kept"), "warn"),

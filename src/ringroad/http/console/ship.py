@@ -250,6 +250,7 @@ def _figures(c: CampaignView, counts: list[WaveCount]) -> list[tuple[int, str, s
     return [
         (c.vehicles, "vehicles", here),
         (total("installed"), "installed", f"{here}?state=installed"),
+        *([(stored, "downloaded", f"{here}?state=downloaded")] if (stored := total("downloaded")) else []),
         (total("active"), "working on it", f"{here}?state=active"),
         (total("offered"), "offered", f"{here}?state=offered"),
         (total("pending"), "waiting", f"{here}?state=pending"),

@@ -78,6 +78,13 @@ def why_not_updating(
             )
         case "installed":
             return Why(title="It is up to date", text=f"It confirmed {a.release_version}.", tone="ok")
+        case "downloaded":
+            return Why(
+                title="It has the update stored",
+                text=f"It downloaded and verified {a.release_version}, and was not asked to install it.",
+                tone="ok",
+                next="A campaign that installs the same release finds the images in the vehicle.",
+            )
         case "expired":
             return Why(title=title, text=f"It gave no outcome before its deadline.{detail}", tone="bad")
         case "failed" | "rolled_back":

@@ -27,7 +27,7 @@ IDLE_ANSWERS_KEPT = 8_192  # one per second of waiting; some 200 bytes each
 TEXT_CHARS_MAX = 200  # characters of an initiator, a remark, a name, a version
 HISTORY_LINES_MAX = 100  # lines of a device's own words that it is told again
 STATUS_OF = {
-    "offered": "RETRIEVED", "active": "RUNNING", "cancelling": "CANCELING", "installed": "FINISHED",
+    "offered": "RETRIEVED", "active": "RUNNING", "cancelling": "CANCELING", "installed": "FINISHED", "downloaded": "FINISHED",
     "failed": "ERROR", "rolled_back": "ERROR", "expired": "ERROR", "cancelled": "CANCELED",
 }  # fmt: skip
 TIMESTAMP_MS_MAX = 253_402_300_799_000  # the year 9999

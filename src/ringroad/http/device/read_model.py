@@ -22,8 +22,8 @@ from typing import Any, Literal
 
 from ringroad.http.device.steering import Need
 from ringroad.kernel.hours import Window, find_zone, offer_time
+from ringroad.protocol.vehicle import Urgency
 
-Urgency = Literal["forced", "soft", "download_only"]
 OWN_TIMES_MAX = 100_000  # schedules whose openings are kept; beyond that they are computed again
 NEVER = datetime.max.replace(tzinfo=UTC)
 

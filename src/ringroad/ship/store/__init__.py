@@ -31,6 +31,7 @@ from ringroad.ship.store.precedence import judge_again
 from ringroad.ship.store.reading import (
     SavedPlan,
     count_busy,
+    count_skip_unknown,
     list_assignments,
     list_campaigns,
     list_gate_decisions,
@@ -69,6 +70,7 @@ __all__ = [
     "bundles_to_issue",
     "bundles_to_withdraw",
     "count_busy",
+    "count_skip_unknown",
     "create_campaign",
     "expire_deadlines",
     "fold_reports",

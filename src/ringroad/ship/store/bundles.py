@@ -13,6 +13,8 @@ from datetime import datetime
 
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.facts import FactKind
+from ringroad.protocol.vehicle import Conduct, Phase, Urgency
+from ringroad.ship.director import AT_ONCE
 from ringroad.ship.model import AssignmentState
 from ringroad.ship.precedence import in_order
 from ringroad.ship.store.batches import append_by_wave
@@ -37,6 +39,16 @@ class PendingBundle:
     campaign_release_id: str
     release_id: str  # to be installed
     deadline_s: int
+    urgency: Urgency = "forced"
+    consent_phases: Sequence[Phase] = ()
+    install_s: int = 0
+
+    @property
+    def conduct(self) -> Conduct:
+        """How the vehicle goes about it; a return is made at once."""
+        if self.kind == "rollback":
+            return AT_ONCE
+        return Conduct(urgency=self.urgency, consent=list(self.consent_phases), install_s=self.install_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -325,7 +325,12 @@ def halt(
         returns = SQL.insert_returns(conn, campaign_id=campaign.id, release_id=campaign.release_id, now=now)
     harm: Counter[str] = Counter()
     for row in SQL.wave_counts(conn, campaign_id=campaign.id):
-        harm.update({name: row[name] for name in ("installed", "failed", "rolled_back", "lost", "silent")})
+        harm.update(
+            {
+                name: row[name]
+                for name in ("installed", "downloaded", "failed", "rolled_back", "lost", "silent")
+            }
+        )
     kinds = [kind.value for kind in _HARM]
     rows = SQL.vehicle_fact_ids(conn, kinds=kinds, campaign_id=campaign.id, rows_max=HARM_FACTS_NAMED_MAX)
     halted = append_of(
@@ -405,9 +410,10 @@ def _finish(conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, now: 
         conn, kinds=[FactKind.VEHICLE_UPDATED.value], campaign_id=campaign.id, rows_max=1
     )
     counts = {row["wave"]: row["installed"] for row in SQL.wave_counts(conn, campaign_id=campaign.id)}
+    only = {"download_only": True} if current_plan(conn, moved).request.urgency == "download_only" else {}
     append_of(
         conn, ids, moved, FactKind.CAMPAIGN_FINISHED, actor=actor, now=now,
-        body={"installed": sum(counts.values()), "installed_by_wave": list(counts.values())},
+        body={"installed": sum(counts.values()), "installed_by_wave": list(counts.values()), **only},
         causes=[*latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED), *(row["id"] for row in updated)],
     )  # fmt: skip
     return moved

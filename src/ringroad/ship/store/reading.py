@@ -335,6 +335,11 @@ def count_busy(
     )
 
 
+def count_skip_unknown(conn: Connection, plan_id: str) -> int:
+    """Count DDI devices of a plan that never said that they can download without installing."""
+    return int(SQL.skip_unknown(conn, plan_id=plan_id))
+
+
 def read_levels(conn: Connection) -> dict[str, int]:
     """Return the level of every campaign that runs: who is served first where they share vehicles."""
     return {row["campaign_id"]: level_of_row(row) for row in SQL.running_levels(conn)}
@@ -379,7 +384,7 @@ def _wave_facts(rows: Sequence[Mapping[str, Any]], since: datetime | None) -> Wa
         max((row[name] for row in rows if row[name] is not None), default=None)
         for name in ("newest_report_at", "newest_outcome_at")
     )
-    names = ("targeted", "installed", "failed", "rolled_back", "lost", "silent", "cancelled")
+    names = ("targeted", "installed", "downloaded", "failed", "rolled_back", "lost", "silent", "cancelled")
     return WaveFacts(
         newest_report_at=newest,
         newest_outcome_at=ended,

@@ -24,7 +24,7 @@ from ringroad.ship.report import DETAIL_CHARS_MAX, Evidence, Move, Refused, deci
 from ringroad.ship.retry import RetryPolicy, RetryReason, decide_retry, reason_of
 from ringroad.ship.store.batches import RECONCILER, append_by_wave, wave_fact_id
 from ringroad.ship.store.reading import SQL
-from ringroad.ship.store.statements import STATEMENTS, apply_statement
+from ringroad.ship.store.statements import STATEMENTS, apply_statement, note_answer
 from ringroad.storage.db import Connection
 from ringroad.storage.ledger import append_fact, append_facts, last_of
 from ringroad.trust.manifest import VehicleManifest
@@ -41,6 +41,7 @@ _BATCH_OF = {
 }
 _FACT_OF = {
     AssignmentState.INSTALLED: FactKind.VEHICLE_UPDATED,
+    AssignmentState.DOWNLOADED: FactKind.VEHICLE_DOWNLOADED,
     AssignmentState.FAILED: FactKind.VEHICLE_UPDATE_FAILED,
     AssignmentState.ROLLED_BACK: FactKind.VEHICLE_ROLLED_BACK,
     AssignmentState.EXPIRED: FactKind.VEHICLE_DEADLINE_PASSED,
@@ -105,7 +106,8 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
         action = actions.get(report["action_id"])
         if action and (action.row["vin"] != report["vin"] or action.row["offered_at"] is None):
             action = None  # foreign, or never offered to anybody
-        evidence, detail = read_evidence(report["kind"], report["body"])
+        only = action is not None and action.row["download_only"]
+        evidence, detail = read_evidence(report["kind"], report["body"], download_only=only)
         decision = decide_report(action.state if action else None, evidence, detail)
         match decision:
             case Refused(reason):
@@ -119,6 +121,7 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
                 action.began = action.began or decision.began
                 action.reason = reason_of(report["body"]) if evidence is Evidence.FAILED else None
                 action.event_at = min(report["event_at"], report["received_at"])
+                note_answer(conn, ids, report, now=now)
                 if decision.blocks_vehicle:
                     blocked[report["vin"]] = action
     moved = [action for action in actions.values() if action.moved]

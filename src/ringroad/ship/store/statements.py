@@ -19,6 +19,7 @@ from ringroad.storage.ledger import append_fact, last_of
 
 STATEMENTS: Final = frozenset({"confirmation", "auto_confirm", "installed"})
 APPLIED: Final = "applied"
+_ANSWERS: Final = {"consent_given": FactKind.VEHICLE_CONSENTED, "consent_denied": FactKind.VEHICLE_DECLINED}
 
 
 def apply_statement(conn: Connection, ids: Ids, report: Mapping[str, Any], *, now: datetime) -> str:
@@ -30,6 +31,16 @@ def apply_statement(conn: Connection, ids: Ids, report: Mapping[str, Any], *, no
             return _always(conn, ids, report, now=now)
         case _:
             return _installed(conn, ids, report, now=now)
+
+
+def note_answer(conn: Connection, ids: Ids, report: Mapping[str, Any], *, now: datetime) -> None:
+    """Put on record what the driver of a native vehicle said to its update: who, when, to which release notes."""
+    body = report["body"]
+    kind = _ANSWERS.get(body.get("code") or "") if body.get("gateway") == "native" else None
+    if kind is None or report["kind"] == "closed":  # the end that a no leads to says it again
+        return
+    said = {"action_id": report["action_id"], "said": str(body.get("detail", ""))}
+    _append(conn, ids, kind, report, said, now=now)
 
 
 def _consent(conn: Connection, ids: Ids, report: Mapping[str, Any], *, now: datetime) -> str:

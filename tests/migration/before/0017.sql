@@ -333,6 +333,24 @@ SELECT t.station, t.worked_ms, o.variant, o.options
   JOIN plant_order o ON o.id = t.order_id
  ORDER BY t.finished_at, t.event_id;
 
+-- name: insert_what_if!
+INSERT INTO line_what_if (id, programme_id, station, down_s, asked_by, asked_at)
+VALUES (:what_if_id, :programme_id, :station, :down_s, :actor, :now);
+
+-- name: forget_what_ifs!
+DELETE FROM line_what_if WHERE programme_id = :programme_id AND answered_at IS NOT NULL
+   AND id NOT IN (SELECT id FROM line_what_if WHERE programme_id = :programme_id ORDER BY asked_at DESC, id DESC LIMIT :kept);
+
+-- name: open_what_ifs
+SELECT id, programme_id, station, down_s FROM line_what_if WHERE answered_at IS NULL ORDER BY asked_at, id LIMIT :rows_max;
+
+-- name: count_open_what_ifs$
+SELECT count(*) FROM line_what_if WHERE programme_id = :programme_id AND answered_at IS NULL;
+
+-- name: answer_what_if!
+UPDATE line_what_if SET generation = :generation, answer = :answer, answered_at = :now
+ WHERE id = :what_if_id AND answered_at IS NULL;
+
 -- file: src/ringroad/build/repository/queries.sql
 -- name: lock_repository^
 SELECT pg_advisory_xact_lock(hashtextextended('repository:' || :repository || ':' || :vin, 0));
@@ -871,6 +889,12 @@ VALUES (:id, :name, :token_sha256, :actor, :now);
 -- name: revoke_gateway_token!
 UPDATE gateway_token SET revoked_at = :now, revoked_by = :actor WHERE id = :id AND revoked_at IS NULL;
 
+-- name: what_ifs
+SELECT id, programme_id, station, down_s, asked_by, asked_at, generation, answer, answered_at
+  FROM line_what_if
+ WHERE programme_id = :programme_id AND (:what_if_id::text IS NULL OR id = :what_if_id)
+ ORDER BY asked_at DESC, id DESC LIMIT :rows_max;
+
 -- file: src/ringroad/publish/queries.sql
 -- name: newest_drawn$
 SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM fact_seq_seq;
@@ -1109,10 +1133,11 @@ SELECT ecu, array_agg(DISTINCT version) AS versions, array_agg(DISTINCT h.id) AS
 SELECT c.id AS campaign_id, c.state AS campaign_state, busy.held, count(*) AS vehicles,
        (p.document -> 'request' ->> 'priority')::int AS priority,
        (p.document -> 'request' ->> 'recall')::boolean AS recall
-  FROM (SELECT a.campaign_id, a.vin, false AS held
-          FROM assignment a JOIN campaign_target t ON t.plan_id = :plan_id AND t.vin = a.vin
-         WHERE t.verdict = ANY (:verdicts) AND a.campaign_id <> :campaign_id
-           AND a.state IN ('pending', 'offered', 'active', 'cancelling')
+  FROM (SELECT other.id AS campaign_id, a.vin, false AS held  -- from the others on: they are fewer than our vehicles
+          FROM campaign other
+          JOIN assignment a ON a.campaign_id = other.id AND a.state IN ('pending', 'offered', 'active', 'cancelling')
+          JOIN campaign_target t ON t.plan_id = :plan_id AND t.vin = a.vin AND t.verdict = ANY (:verdicts)
+         WHERE other.id <> :campaign_id AND other.state IN ('running', 'paused', 'halted', 'aborted', 'finished')
         UNION  -- a control group is held back from everybody while it is compared with
         SELECT other.id, o.vin, true
           FROM campaign other JOIN campaign_target o ON o.plan_id = other.plan_id AND o.verdict = 'control'
@@ -1251,14 +1276,16 @@ SELECT :plan_id, vin, verdict, reason, wave, rank, resolution
                width_bucket(rank, :starts::bigint[]) AS wave, rank, resolution
           FROM (SELECT vin, reason, number AS resolution,
                        row_number() OVER (ORDER BY (2 * place - 1)::float8 / (2 * size), digest, vin) AS rank
-                  FROM (SELECT vin, digest, reason, number,
-                               row_number() OVER (PARTITION BY stratum ORDER BY digest, vin) AS place,
-                               count(*) OVER (PARTITION BY stratum) AS size
-                          FROM (SELECT p.vin, r.stratum, r.reason, r.number,
+                  FROM (SELECT vin, digest, reason, number, size,
+                               row_number() OVER (PARTITION BY stratum ORDER BY digest, vin) AS place
+                          FROM (SELECT p.vin, r.stratum, r.reason, r.number, r.size,
                                        sha256(convert_to(:seed || ':' || p.vin, 'UTF8')) AS digest
                                   FROM planned_vehicle p
-                                  JOIN campaign_resolution r ON r.plan_id = :plan_id AND r.kind = p.kind
-                                 WHERE r.verdict = 'match') AS hashed) AS placed) AS lot
+                                  JOIN (SELECT kind, stratum, reason, number,
+                                               sum(vehicles) OVER (PARTITION BY stratum) AS size
+                                          FROM campaign_resolution
+                                         WHERE plan_id = :plan_id AND verdict = 'match') AS r ON r.kind = p.kind
+                               ) AS hashed) AS placed) AS lot
         UNION ALL
         SELECT p.vin, r.verdict, r.reason, 0, 0, r.number
           FROM planned_vehicle p JOIN campaign_resolution r ON r.plan_id = :plan_id AND r.kind = p.kind
@@ -1267,6 +1294,9 @@ SELECT :plan_id, vin, verdict, reason, wave, rank, resolution
 
 -- name: drop_planned#
 DROP TABLE planned_vehicle;
+
+-- name: measure_targets#
+ANALYZE campaign_target;
 
 -- name: dealt
 SELECT verdict, wave, count(*) AS vehicles,
@@ -1373,7 +1403,7 @@ SELECT lot.action_id, :campaign_id, lot.vin, lot.wave, lot.step, coalesce(lot.af
                   LEFT JOIN (SELECT number, cardinality(steps) AS steps, steps[cardinality(steps) - 1] AS after
                                FROM campaign_resolution WHERE plan_id = :plan_id) AS r ON r.number = t.resolution
                  WHERE t.plan_id = :plan_id AND t.verdict = 'match'
-                 ORDER BY t.wave, t.rank, t.vin) AS ordered) AS lot
+                 ORDER BY t.rank, t.vin) AS ordered) AS lot
   JOIN vehicle v ON v.vin = lot.vin
  ORDER BY lot.vin;  -- as the indexes lie: a million rows in the order of the lot take several times as long
 

@@ -1,0 +1,173 @@
+"""Campaigns that only download, and what a campaign asks of the driver on its way to a native vehicle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from ringroad.adapt.store import due_outcomes
+from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.facts import FactKind
+from ringroad.protocol.vehicle import OBEYS_CONDUCT, Conduct
+from ringroad.ship.gate import GatePolicy, Halt
+from ringroad.ship.model import CampaignState
+from ringroad.ship.plan import PlanRequest, WaveSize
+from ringroad.storage.db import Connection, connect
+from ringroad.storage.ledger import read_facts
+from support.fleet import CountingIds, Story, add_vehicles, fill_programme
+
+pytestmark = pytest.mark.engines
+
+
+@pytest.fixture
+def conn(pg_url: str) -> Iterator[Connection]:
+    with closing(connect(pg_url)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def story(conn: Connection) -> Story:
+    ids = CountingIds()
+    fill_programme(conn, ids, versions=("1.0.0", "2.0.0", "3.0.0"))
+    return Story(conn, ids)
+
+
+def store_all(story: Story) -> int:
+    story.tick()  # signs what waits
+    offered = story.vehicles("offered")
+    for action in offered:
+        story.native(action, "DOWNLOADED", kind="closed")
+    story.later(5)
+    story.tick()
+    return len(offered)
+
+
+def test_a_campaign_that_only_downloads_goes_on_by_what_is_stored_and_installs_nothing(story: Story) -> None:
+    add_vehicles(story.conn, range(6), gateway="native")
+    story.start(waves=(2,), urgency="download_only")
+    assert [store_all(story), store_all(story)] == [2, 4]
+    assert story.campaign().state is CampaignState.FINISHED
+    assert len(story.vehicles("downloaded")) == 6
+    assert story.facts(FactKind.VEHICLE_DOWNLOADED) == 6
+    assert story.facts(FactKind.VEHICLE_UPDATED) == 0
+    kept = story.conn.execute("SELECT DISTINCT release_id FROM vehicle").fetchall()
+    assert kept == [{"release_id": "release_1.0.0"}]
+    finished = next(f for f in read_facts(story.conn) if f.kind is FactKind.CAMPAIGN_FINISHED)
+    assert (finished.body["installed"], finished.body["download_only"]) == (0, True)
+    assert due_outcomes(story.conn) == []  # there is nothing to compare: no vehicle runs it
+    story.tick()
+    empty = [each for each in story.issued if each["vehicle_package"] is None]
+    assert len(empty) == 6  # the Director names the release no more
+
+
+def test_a_later_campaign_installs_the_same_release_on_the_same_vehicles(story: Story) -> None:
+    add_vehicles(story.conn, range(2), gateway="native")
+    story.start(waves=(2,), urgency="download_only")
+    store_all(story)
+    plan = story.start(waves=(2,))
+    assert plan.document["counts"]["match"] == 2
+    story.tick()
+    assert {each["vehicle_package"].conduct.urgency for each in story.issued[-2:]} == {"forced"}
+    assert len(story.vehicles("offered")) == 2
+
+
+def test_vehicles_that_cannot_store_it_halt_the_campaign(story: Story) -> None:
+    add_vehicles(story.conn, range(8), gateway="native")
+    story.start(waves=(4,), urgency="download_only")
+    story.tick()
+    first, *others = story.vehicles("offered")
+    story.native(first, "FAILED", kind="closed")
+    for action in others:
+        story.native(action, "DOWNLOADED", kind="closed")
+    story.later(5)
+    ((_, decision),) = story.tick().decisions
+    assert decision == Halt("too_many_failures")
+
+
+def test_devices_on_ddi_that_store_it_are_counted_and_do_not_count_as_lost_when_they_then_keep_silent(
+    story: Story,
+) -> None:
+    add_vehicles(story.conn, range(4))
+    plan = story.start(waves=(4,), urgency="download_only", gate=GatePolicy(failed_permille_max=0))
+    assert {each["code"] for each in plan.findings} >= {"download_only_not_told"}
+    story.tick()
+    one, two, three, four = story.vehicles("offered")
+    story.ddi(one, "downloaded")
+    story.ddi(two, "closed", "success", kind="closed")
+    body = {"gateway": "ddi", "execution": "proceeding", "finished": "none"}
+    story.report(three, {**body, "details": ["File checksum OK."]})
+    story.report(four, {**body, "details": ["Download complete."]})
+    story.tick()
+    assert [each.state for each in story.vehicles()] == ["downloaded", "downloaded", "downloaded", "active"]
+    story.later(3_601)
+    story.tick()
+    assert [each.state for each in story.vehicles()].count("expired") == 1
+    assert story.campaign().state is CampaignState.FINISHED  # silent, not lost: nothing was touched
+    assert story.facts(FactKind.VEHICLE_UPDATED) == 0
+
+
+def test_what_was_stored_says_nothing_of_how_installations_end(story: Story) -> None:
+    add_vehicles(story.conn, range(3), gateway="native")
+    story.start(waves=(3,), urgency="download_only", gate=GatePolicy(failed_permille_max=400))
+    story.tick()
+    first, *others = story.vehicles("offered")
+    story.native(first, "FAILED", kind="closed")
+    for action in others:
+        story.native(action, "DOWNLOADED", kind="closed")
+    story.later(5)
+    story.tick()
+    assert story.campaign().state is CampaignState.FINISHED
+    plan = story.plan(waves=(2,))
+    assert [past["failed"] for past in plan.document["past"].values()] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "conduct", "held"),
+    [
+        ({}, Conduct(), False),
+        ({"urgency": "soft"}, Conduct(urgency="soft"), False),
+        ({"urgency": "download_only"}, Conduct(urgency="download_only"), True),
+        ({"consent": True}, Conduct(consent=["download", "install"]), True),
+        ({"consent": True, "consent_phases": ("activate",)}, Conduct(consent=["activate"]), True),
+        ({"consent_phases": ("activate",)}, Conduct(), False),  # asked of nobody
+    ],
+)
+def test_what_a_campaign_asks_of_the_driver_is_signed_for_the_vehicle(
+    story: Story, asked: dict[str, object], conduct: Conduct, *, held: bool
+) -> None:
+    add_vehicles(story.conn, range(1), gateway="native")
+    plan = story.start(waves=(1,), **asked)
+    story.tick()
+    (signed,) = [each["vehicle_package"] for each in story.issued]
+    assert signed.conduct.install_s == plan.document["install_s_estimate"] > 0
+    assert (signed.conduct.urgency, signed.conduct.consent) == (conduct.urgency, conduct.consent)
+    assert (OBEYS_CONDUCT in signed.preconditions) is held
+
+
+def test_a_plan_of_the_release_before_asks_before_download_and_installation(story: Story) -> None:
+    add_vehicles(story.conn, range(1), gateway="native")
+    story.start(waves=(1,), consent=True)
+    story.conn.execute("UPDATE campaign_plan SET document = document #- '{request,consent_phases}'")
+    story.tick()
+    assert story.issued[-1]["vehicle_package"].conduct.consent == ["download", "install"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"rollback_installed": True},
+        {"control": WaveSize(vehicles=2)},
+    ],
+)
+def test_a_plan_that_only_downloads_refuses_what_needs_vehicles_that_run_the_release(
+    more: dict[str, object],
+) -> None:
+    with pytest.raises(InvalidInput, match="only downloads"):
+        PlanRequest(query="all", urgency="download_only", **more)  # type: ignore[arg-type]
+
+
+def test_consent_that_asks_before_nothing_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="phase"):
+        PlanRequest(query="all", consent=True, consent_phases=())

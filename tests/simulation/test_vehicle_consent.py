@@ -1,0 +1,245 @@
+"""What a campaign asks of the driver, on board: download only, consent per phase, soft, quiet hours, power cuts."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import pytest
+
+from ringroad.protocol.vehicle import OBEYS_CONDUCT, Conduct, Phase
+from ringroad.vehicle.consent import digest_notes, write_word
+from ringroad.vehicle.orchestrator import Orchestrator
+from ringroad.vehicle.states import EcuState
+from support.vehicle_world import World
+
+NOTES = "Brakes release more softly."
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "vehicle")
+
+
+def say(
+    world: World,
+    word: Literal["yes", "later", "no"] = "yes",
+    through: Phase = "activate",
+    *,
+    action_id: int = 1,
+    hours: int = 72,
+    by: str = "ann",
+) -> None:
+    write_word(
+        world.folder, action_id=action_id, word=word, through=through, by=by, now=world.clock.now(), hours=hours,
+        notes_sha256=digest_notes(NOTES), durability="buffered",
+    )  # fmt: skip
+
+
+def drive_to(world: World, code: str, about: str = "") -> Orchestrator:
+    """Run until the vehicle waits for something."""
+    seen: list[Orchestrator] = []
+
+    def waiting(orchestrator: Orchestrator) -> bool:
+        seen[:] = [orchestrator]
+        return orchestrator.state.noted == (code, about)
+
+    asyncio.run(world.drive(until=waiting))
+    assert seen[0].state.noted == (code, about)
+    return seen[0]
+
+
+def drive(world: World) -> str:
+    return asyncio.run(world.drive())
+
+
+def set_config(world: World, **fields: Any) -> None:
+    world.config = msgspec.structs.replace(world.config, **fields)
+
+
+def told(world: World, code: str) -> list[str]:
+    return [one.detail for one in world.server.reports.values() if one.code == code]
+
+
+def downloads(world: World) -> int:
+    return sum("/image/targets/" in path for _, path, _ in world.server.asked)
+
+
+# Download only --------------------------------------------------------------------------------------
+
+
+def test_a_download_only_update_is_stored_and_a_later_one_installs_it_without_the_network(
+    world: World,
+) -> None:
+    only = Conduct(urgency="download_only")
+    world.order(conduct=only, preconditions=("Vehicle.Speed == 0", OBEYS_CONDUCT))
+    world.signals.values["Vehicle.Speed"] = 50  # it is on its way all the time
+    assert drive(world) == "DOWNLOADED"
+    assert world.states()[-2:] == ["STAGING", "DOWNLOADED"]
+    assert world.versions() == {"1.0.0"}
+    assert not any(
+        one.ecu for one in world.server.reports.values()
+    )  # no ECU was touched, not even a spare bank
+    fetched = downloads(world)
+    assert fetched == 6  # four images and two backups
+    world.signals.values["Vehicle.Speed"] = 0
+    world.order(action_id=2)
+    assert drive(world) == "SUCCEEDED"
+    assert world.versions() == {"2.0.0"}
+    assert downloads(world) == fetched
+
+
+def test_power_that_goes_at_any_step_of_a_download_only_update_leaves_it_stored_once(tmp_path: Path) -> None:
+    for cut in range(1, 200):
+        world = World(tmp_path / str(cut))
+        world.order(conduct=Conduct(urgency="download_only"))
+        before = world.power.ticks
+        assert asyncio.run(world.live(cut)) == "DOWNLOADED"
+        assert world.versions() == {"1.0.0"}
+        ends = [one for one in world.server.reports.values() if one.state == "DOWNLOADED"]
+        assert len(ends) == 1
+        assert drive(world) == "DOWNLOADED"
+        if world.power.ticks - before < cut:
+            return
+    pytest.fail("power was still being cut")
+
+
+def test_what_runs_already_is_not_stored(world: World) -> None:
+    world.order()
+    assert drive(world) == "SUCCEEDED"
+    world.order(action_id=2, conduct=Conduct(urgency="download_only"))
+    assert drive(world) == "SUCCEEDED"  # there is nothing to store
+
+
+# Consent --------------------------------------------------------------------------------------------
+
+
+def test_a_campaign_asks_the_driver_of_a_vehicle_that_asks_nobody_by_itself(world: World) -> None:
+    world.order(conduct=Conduct(consent=["download", "install"]), notes=NOTES)
+    assert drive_to(world, "consent", "download").state.state == "AWAITING_CONSENT"
+    assert downloads(world) == 0
+    say(world, through="download")
+    assert drive_to(world, "consent", "install").state.state == "READY"
+    assert world.versions() == {"1.0.0"}
+    say(world, through="install")
+    assert drive(world) == "SUCCEEDED"
+    sha = digest_notes(NOTES)[:12]
+    first, second = told(world, "consent_given")
+    assert first.startswith("download agreed to by ann 20")
+    assert second.startswith("download, install agreed to by ann 20")
+    assert first.endswith(f"release notes {sha}")
+
+
+def test_where_activation_is_asked_for_no_ecu_is_changed_for_good_before_it(world: World) -> None:
+    world.order(conduct=Conduct(consent=["download", "install", "activate"]))
+    say(world, through="download")
+    waits = drive_to(world, "consent", "install")
+    assert (waits.state.state, set(waits.state.ecus.values())) == ("STAGING", {EcuState.IDLE})
+    say(world, through="install")
+    waits = drive_to(world, "consent", "activate")
+    assert (waits.state.state, set(waits.state.ecus.values())) == ("READY", {EcuState.STAGED})
+    assert world.versions() == {"1.0.0"}
+    say(world, through="activate")
+    assert drive(world) == "SUCCEEDED"
+
+
+def test_an_owner_who_agreed_in_advance_is_not_asked(world: World) -> None:
+    set_config(world, consent="agreed")
+    world.order(conduct=Conduct(consent=["download", "install", "activate"]))
+    assert drive(world) == "SUCCEEDED"
+    assert not told(world, "consent")
+
+
+def test_an_agreement_that_ended_is_asked_for_again_and_the_server_hears_it(world: World) -> None:
+    world.order(conduct=Conduct(consent=["install"]))
+    drive_to(world, "consent", "install")
+    say(world, hours=1)
+    world.signals.values["Vehicle.Speed"] = 50
+    drive_to(world, "precondition", "Vehicle.Speed == 0")
+    world.clock.s += 3_600
+    world.signals.values["Vehicle.Speed"] = 0
+    drive_to(world, "consent", "install")
+    assert len(told(world, "consent")) == 2
+    assert "what ann agreed to ended" in told(world, "consent")[1]
+    assert world.versions() == {"1.0.0"}
+    say(world)
+    assert drive(world) == "SUCCEEDED"
+
+
+def test_a_refusal_ends_the_update_and_the_server_hears_who_when_and_of_which_notes(world: World) -> None:
+    world.order(conduct=Conduct(consent=["install"]), notes=NOTES)
+    drive_to(world, "consent", "install")
+    said_at = world.clock.now()
+    say(world, "no", by="bea")
+    assert drive(world) == "CANCELLED"
+    end = next(one for one in world.server.reports.values() if one.state == "CANCELLED")
+    assert end.code == "consent_denied"
+    assert end.detail == (
+        f"declined by bea {said_at:%Y-%m-%d %H:%M} UTC, release notes {digest_notes(NOTES)[:12]}"
+    )
+    assert world.versions() == {"1.0.0"}
+    assert drive(world) == "CANCELLED"
+
+
+def test_a_word_on_another_update_changes_nothing(world: World) -> None:
+    world.order(conduct=Conduct(consent=["download"]))
+    say(world, action_id=2)
+    drive_to(world, "consent", "download")
+    (world.folder / "consent.json").write_text('{"action_id": 1, "install": tr')
+    drive_to(world, "consent", "download")
+    assert not told(world, "consent_given")
+
+
+def test_power_that_goes_while_the_driver_is_asked_asks_or_obeys_but_never_forgets_a_word(
+    tmp_path: Path,
+) -> None:
+    for cut in range(1, 200):
+        world = World(tmp_path / str(cut))
+        world.order(conduct=Conduct(consent=["download", "install"]))
+        drive_to(world, "consent", "download")
+        say(world)
+        before = world.power.ticks
+        assert asyncio.run(world.live(cut)) == "SUCCEEDED"
+        assert len(told(world, "consent_given")) == 1
+        assert world.versions() == {"2.0.0"}
+        if world.power.ticks - before < cut:
+            return
+        if cut > 12:  # behind the word it is an update like any other
+            return
+    pytest.fail("power was still being cut")
+
+
+# Soft, later, quiet hours ---------------------------------------------------------------------------
+
+
+def test_a_driver_may_put_a_soft_update_off_and_then_it_goes_on_by_itself(world: World) -> None:
+    world.order(conduct=Conduct(urgency="soft"))
+    say(world, "later", hours=2)
+    orchestrator = drive_to(world, "postponed", "install")
+    assert orchestrator.state.state == "READY"
+    world.clock.s += 2 * 3_600
+    assert drive(world) == "SUCCEEDED"
+    assert "put off by ann" in told(world, "postponed")[0]
+
+
+def test_what_is_forced_without_asking_cannot_be_put_off(world: World) -> None:
+    world.order()
+    say(world, "later")
+    set_config(world, quiet_hours=("00:00-23:59",))
+    assert drive(world) == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("conduct", [Conduct(urgency="soft"), Conduct(consent=["download"])])
+def test_nothing_that_the_driver_has_a_say_in_begins_in_quiet_hours(world: World, conduct: Conduct) -> None:
+    now = world.clock.now()
+    ends = (now + timedelta(hours=3)).replace(minute=0)
+    set_config(world, quiet_hours=(f"{now - timedelta(hours=2):%H:00}-{ends:%H:%M}",))
+    world.order(conduct=conduct)
+    say(world)
+    assert drive_to(world, "quiet_hours").state.state == "READY"
+    assert told(world, "quiet_hours")[0].startswith(f"quiet hours until {ends:%Y-%m-%d %H:%M}")
+    world.clock.s += 4 * 3_600
+    assert drive(world) == "SUCCEEDED"
