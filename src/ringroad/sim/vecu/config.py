@@ -37,6 +37,8 @@ class EcuConfig:
         s3_s: session timeout.
         key_delay_s: lockout after `KEY_TRIES_MAX` wrong keys.
         supported_faults: display codes for 19 0A.
+        mcuboot_key: public key in PEM of an MCUboot bootloader; empty: the ECU takes what its tester vouches for.
+        mcuboot_images: versions of the chip's other images, for dependencies on image 1, 2, ...
     """
 
     serial: str
@@ -50,6 +52,8 @@ class EcuConfig:
     s3_s: float = 5.0
     key_delay_s: float = 10.0
     supported_faults: tuple[str, ...] = ()
+    mcuboot_key: str = ""
+    mcuboot_images: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what could not be put into a response."""
@@ -78,6 +82,8 @@ class _EcuTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     s3_s: float = 5.0
     key_delay_s: float = 10.0
     supported_faults: tuple[str, ...] = ()
+    mcuboot_key: str = ""
+    mcuboot_images: tuple[str, ...] = ()
 
 
 class ServerTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -20,6 +20,7 @@ from ringroad.kernel.clock import Clock
 from ringroad.sim.vecu.config import EcuConfig
 from ringroad.sim.vecu.fault_memory import FaultMemory, Snapshot, StoredFault, read_dtc_information
 from ringroad.sim.vecu.flash import Bank, Flash, decide_boot
+from ringroad.sim.vecu.mcuboot import bootloader
 from ringroad.sim.vecu.medium import Medium
 from ringroad.sim.vecu.programming import NegativeReply, Programmer
 from ringroad.sim.vecu.script import Script, draw_bytes, draw_permille
@@ -86,7 +87,8 @@ class VirtualEcu:
         self.config = config
         self.script = script or Script()
         self.seed = seed
-        self.flash = Flash(medium, layout=config.layout, bank_bytes=config.bank_bytes)
+        accepts = bootloader(config.mcuboot_key, config.mcuboot_images) if config.mcuboot_key else None
+        self.flash = Flash(medium, layout=config.layout, bank_bytes=config.bank_bytes, accepts=accepts)
         self.faults = FaultMemory(self.flash.faults)
         self.programmer = Programmer(
             self.flash, hardware_id=config.hardware_id, block_bytes=config.block_bytes

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -135,10 +135,18 @@ class RecordStore:
 class Flash:
     """Boot record and banks on one medium. `state` is always what is durable."""
 
-    __slots__ = ("_medium", "_records", "faults", "state")
+    __slots__ = ("_accepts", "_medium", "_records", "faults", "state")
 
-    def __init__(self, medium: Medium, *, layout: LayoutName, bank_bytes: int) -> None:
+    def __init__(
+        self,
+        medium: Medium,
+        *,
+        layout: LayoutName,
+        bank_bytes: int,
+        accepts: Callable[[bytes, Signed], bool] | None = None,
+    ) -> None:
         self._medium = medium
+        self._accepts = accepts
         self._records = RecordStore(medium, 0, BOOT_SLOT_BYTES)
         self.faults = RecordStore(medium, 2 * BOOT_SLOT_BYTES, FAULT_SLOT_BYTES)
         banks = (Bank(),) if layout == "inplace" else (Bank(), Bank())
@@ -228,9 +236,14 @@ class Flash:
     def runnable(self, index: int) -> bool:
         """Say whether a bank is marked valid and still holds what was signed."""
         bank = self.state.banks[index]
-        return (
-            bank.valid and bank.signed is not None and self.digest(index).hex() == bank.signed.content_sha256
-        )
+        return bank.valid and self.right(index)
+
+    def right(self, index: int) -> bool:
+        """Say whether a bank holds what was signed, and the bootloader has nothing of its own against it."""
+        signed = self.state.banks[index].signed
+        if signed is None or self.digest(index).hex() != signed.content_sha256:
+            return False
+        return self._accepts is None or self._accepts(b"".join(self.content(index)), signed)
 
     def _start(self, index: int) -> int:
         return BANKS_OFFSET + index * self.state.bank_bytes

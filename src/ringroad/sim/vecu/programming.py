@@ -189,7 +189,7 @@ class Programmer:
         good = (
             bank.signed is not None
             and bank.signed.release_counter >= self._flash.state.committed_counter
-            and self._flash.digest(self.target).hex() == bank.signed.content_sha256
+            and self._flash.right(self.target)
         )
         if good and not bank.valid:
             self._flash.store_bank(self.target, msgspec.structs.replace(bank, valid=True))

@@ -36,6 +36,7 @@ class AbAgent(UdsAgent):
         if _staged(status, image) and image.release_counter >= status.committed_counter:
             return Done(already=True)  # an older one in the other bank is refused below
         content = await self._ecu.check_image(image, source, status)
+        await self._look(image, source)
         if status.swap is Swap.TRIAL:
             raise Refusal(Reason.PRECONDITION, "another image is on trial")
         await self._ecu.unlock(Session.PROGRAMMING)
@@ -45,6 +46,9 @@ class AbAgent(UdsAgent):
 
     # The bank may have been lost since it was staged; then it is filled again.
     _install = _prepare
+
+    async def _look(self, image: EcuImage, source: ImageSource) -> None:
+        """Look into the image, where the agent knows what is in it. Raises: Refusal, OSError."""
 
     async def _activate(self, image: EcuImage) -> Outcome:
         status = await self._status()

@@ -49,6 +49,7 @@ class Reason(StrEnum):
     COUNTER_TOO_LOW = "counter_too_low"  # older than the ECU's committed release counter
     UNSUPPORTED_FORMAT = "unsupported_format"
     IMAGE_MALFORMED = "image_malformed"  # Intel HEX or S-record that does not decode
+    SIGNATURE_WRONG = "signature_wrong"  # the image is not signed with the key that its bootloader knows
     HASH_MISMATCH = "hash_mismatch"  # the source's bytes are not the signed ones
     TOO_LARGE = "too_large"  # for the ECU's bank
     PRECONDITION = "precondition"  # the ECU refuses to be programmed now

@@ -26,6 +26,7 @@ GROUP: Final = "ringroad.update_agents"  # of entry points
 ENTRY_POINT: Final = "entry-point:"
 BUILT_IN: Final[Mapping[str, str]] = {
     "uds": "ringroad.vehicle.agents.uds:make_agent",
+    "mcuboot": "ringroad.vehicle.agents.mcuboot:make_agent",
     "files": "ringroad.vehicle.agents.folders:FilesAgent",
     "container": "ringroad.vehicle.agents.folders:ContainerAgent",
 }

@@ -1,0 +1,172 @@
+"""A virtual ECU with MCUboot and its agent: what is not signed for it never runs, and a test reverts by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from ringroad.kernel.clock import SystemClock
+from ringroad.kernel.errors import InvalidInput
+from ringroad.sim.agentkit import Image, Kit, check_agent
+from ringroad.sim.benches import HARDWARE, SECRET, SERIAL, VIN, VecuBench
+from ringroad.sim.vecu.config import EcuConfig
+from ringroad.trust.mcuboot import Dependency, McubootSigner, sign_mcuboot
+from ringroad.vehicle.agents.base import EcuImage, Failed, Outcome, Reason
+from ringroad.vehicle.agents.plugins import factory_of
+
+ECDSA = ec.generate_private_key(ec.SECP256R1())
+ED25519 = ed25519.Ed25519PrivateKey.generate()
+APP = b"application " * 150
+
+
+def image(
+    key: McubootSigner, version: str = "2.0.0", counter: int = 2, *, needs: tuple[Dependency, ...] = ()
+) -> Image:
+    content = sign_mcuboot(
+        APP + version.encode(), key, version=version, security_counter=counter, dependencies=needs
+    )
+    return Image(content=content, version=version, release_counter=counter, format="mcuboot")
+
+
+def bench(
+    key: McubootSigner, *, agent: str = "mcuboot", new: Image | None = None, others: tuple[str, ...] = ()
+) -> VecuBench:
+    pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    config = EcuConfig(
+        serial=SERIAL, hardware_id=HARDWARE, vin=VIN, layout="ab", bank_bytes=16_384, secret=SECRET, block_bytes=1_026,
+        mcuboot_key=pem, mcuboot_images=others,
+    )  # fmt: skip
+    return VecuBench(
+        factory_of(agent, {}), clock=SystemClock(), old=image(key, "1.0.0", 1), new=new or image(key), mode="ab",
+        settings={"public_key": pem} if agent == "mcuboot" else {}, config=config,
+    )  # fmt: skip
+
+
+def told(kit: Kit, story: Callable[[Kit], Awaitable[None]]) -> None:
+    async def run() -> None:
+        await kit.begin()
+        await story(kit)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("key", [ECDSA, ED25519], ids=["ecdsa-p256", "ed25519"])
+def test_the_agent_passes_the_kit(key: McubootSigner) -> None:
+    async def rows() -> list[str]:
+        return [
+            f"{row.name}: {row.problem}" async for row in check_agent(bench(key), keeps=(500,)) if row.problem
+        ]
+
+    assert asyncio.run(rows()) == []
+
+
+def test_a_test_is_reverted_by_the_next_reset_and_the_counter_advances_in_commit_alone() -> None:
+    async def story(kit: Kit) -> None:
+        for verb in ("prepare", "install", "activate", "verify"):
+            await kit.done(verb, kit.verb(verb))
+        found = await kit.inventory()
+        assert (found.running and found.running.version, found.trial, found.committed_counter) == (
+            "2.0.0",
+            True,
+            1,
+        )
+        await kit.restart()
+        await kit.runs(kit.bench.old, "after the reset", for_good=True)
+        for verb in ("activate", "commit"):
+            await kit.done(verb, kit.verb(verb))
+        await kit.restart()
+        await kit.runs(kit.bench.new, "after the commit", for_good=True)
+
+    told(Kit(bench(ECDSA)), story)
+
+
+def failed(outcome: Outcome) -> Failed:
+    assert isinstance(outcome, Failed), outcome
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("new", "change", "reason", "word"),
+    [
+        (image(ED25519), {}, Reason.SIGNATURE_WRONG, "not signed with this ECU's key"),
+        (image(ECDSA, "2.0.1"), {"version": "2.0.0"}, Reason.IMAGE_MALFORMED, "header says 2.0.1"),
+        (image(ECDSA, counter=5), {"release_counter": 2}, Reason.IMAGE_MALFORMED, "security counter is 5"),
+        (replace(image(ECDSA), content=b"no image at all"), {}, Reason.IMAGE_MALFORMED, "MCUboot header"),
+        (replace(image(ECDSA), format="bin"), {}, Reason.UNSUPPORTED_FORMAT, "not MCUboot's"),
+        (
+            image(ECDSA, needs=(Dependency(image=1, version_min=(1, 1, 0, 0)),)),
+            {}, Reason.DEPENDENCY_FAILED, "",
+        ),
+    ],
+    ids=["key", "version", "counter", "no image", "format", "dependency"],
+)  # fmt: skip
+def test_what_was_not_signed_for_this_ecu_is_refused_and_nothing_changes(
+    new: Image, change: dict[str, object], reason: Reason, word: str
+) -> None:
+    async def story(kit: Kit) -> None:
+        refused = failed(await kit.verb("prepare"))
+        assert (refused.reason, word in refused.detail) == (reason, True), refused
+        assert failed(await kit.verb("activate")).reason is Reason.NOT_STAGED
+        await kit.runs(kit.bench.old, "after a refusal", for_good=True)
+
+    kit = Kit(bench(ECDSA, new=replace(new, **change), others=("1.0.9",)))  # type: ignore[arg-type]
+    told(kit, story)
+
+
+def test_a_dependency_that_the_chips_other_image_meets_is_taken() -> None:
+    async def story(kit: Kit) -> None:
+        await kit.forward()
+
+    needs = (Dependency(image=1, version_min=(1, 1, 0, 0)),)
+    told(Kit(bench(ECDSA, new=image(ECDSA, needs=needs), others=("1.1.0",))), story)
+
+
+def test_the_bootloader_itself_starts_nothing_that_its_key_did_not_sign() -> None:
+    """Even a tester that vouches for the image cannot make it run: the agent for any A/B ECU does not look inside."""
+
+    async def story(kit: Kit) -> None:
+        assert failed(await kit.verb("prepare")).reason is Reason.DEPENDENCY_FAILED
+        await kit.runs(kit.bench.old, "after a forged image", for_good=True)
+
+    told(Kit(bench(ECDSA, agent="uds", new=image(ED25519))), story)
+
+
+def test_an_older_security_counter_is_refused_for_good_after_a_commit() -> None:
+    async def story(kit: Kit) -> None:
+        await kit.forward()
+        older: EcuImage = kit.image(kit.bench.old)
+        outcome = await kit.verb("prepare", kit.bench.old, as_signed=older)
+        assert failed(outcome).reason is Reason.COUNTER_TOO_LOW
+
+    told(Kit(bench(ED25519)), story)
+
+
+@pytest.mark.parametrize("settings", [{}, {"public_key": "no key"}, {"public_key": 3}])
+def test_an_agent_without_the_bootloaders_key_is_not_made(settings: dict[str, str | int]) -> None:
+    made = VecuBench(
+        factory_of("mcuboot", {}), clock=SystemClock(), old=image(ECDSA), new=image(ECDSA), mode="ab",
+        settings=settings,
+    )  # fmt: skip
+    with pytest.raises(InvalidInput):
+        made.power_on()
+
+
+def test_a_key_that_is_none_stops_the_virtual_ecu() -> None:
+    config = EcuConfig(
+        serial=SERIAL, hardware_id=HARDWARE, vin=VIN, layout="ab", secret=SECRET, mcuboot_key="no key"
+    )
+    made = VecuBench(
+        factory_of("uds", {}),
+        clock=SystemClock(),
+        old=image(ECDSA),
+        new=image(ECDSA),
+        mode="ab",
+        config=config,
+    )
+    with pytest.raises(InvalidInput):
+        made.power_on()
