@@ -122,6 +122,9 @@ def test_a_device_enrols_once_polls_by_its_certificate_and_renews_it(door: Gatew
         for again in (csr, key_and_request()[1]):  # a replayed token is worth nothing, whatever comes with it
             assert door.enrol(client, again, **INVITED).status_code == 401
         assert client.get(door.base()).status_code == 401
+    (kept,) = rows(door.url, f"SELECT certificate_until FROM vehicle WHERE vin = '{VIN}'")  # noqa: S608 - ours
+    until = x509.load_pem_x509_certificate(made.content).not_valid_after_utc
+    assert kept["certificate_until"] == until
     with door.client(made.content, key) as client:
         assert client.get(door.base()).status_code == 200
         assert client.put(f"{door.base()}/configData", json={"data": {}}).status_code == 200  # through ASGI

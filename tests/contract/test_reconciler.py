@@ -196,6 +196,54 @@ def test_a_vehicle_that_waits_for_consent_until_its_deadline_is_no_harm(story: S
     assert details == {"never answered", "silent after: AWAITING_CONSENT"}
 
 
+def say(story: Story, action: Any, word: str) -> None:
+    story.report(action, {"gateway": "ddi", "confirmation": word, "details": []}, kind="confirmation")
+    story.tick()
+
+
+def test_a_driver_who_said_no_is_an_outcome_a_day_later_and_no_harm(story: Story) -> None:
+    add_vehicles(story.conn, range(4))
+    story.start(waves=(2,), consent=True, vehicle_deadline_s=7 * 86_400)
+    story.tick()
+    no, silent = story.vehicles("offered")
+    say(story, no, "denied")
+    story.later(86_000)
+    assert story.tick().expired == 0  # may still change their mind
+    story.later(401)
+    assert story.tick().expired == 1
+    ((vin, state, detail),) = [(a.vin, a.state, a.state_detail) for a in story.vehicles() if a.vin == no.vin]
+    assert (vin, state, detail) == (no.vin, "cancelled", "consent_denied")
+    assert [action.vin for action in story.vehicles("offered")] == [silent.vin]
+    assert story.facts(FactKind.VEHICLES_CANCELLED) == 1
+    assert story.facts(FactKind.VEHICLE_DEADLINE_PASSED) == 0
+    assert story.campaign().state is CampaignState.RUNNING
+
+
+def test_a_driver_who_changes_their_mind_has_the_whole_time_again(story: Story) -> None:
+    add_vehicles(story.conn, range(4))
+    story.start(waves=(2,), consent=True, vehicle_deadline_s=7 * 86_400)
+    story.tick()
+    first = story.vehicles("offered")[0]
+    say(story, first, "denied")
+    story.later(3_600)
+    say(story, first, "confirmed")
+    story.later(2 * 86_400)
+    assert story.tick().expired == 0
+    (still,) = [action for action in story.vehicles("offered") if action.vin == first.vin]
+    assert still.deadline_at == first.deadline_at
+
+
+def test_a_no_never_gives_more_time_than_the_deadline(story: Story) -> None:
+    add_vehicles(story.conn, range(4))
+    story.start(waves=(2,), consent=True)
+    story.tick()
+    first = story.vehicles("offered")[0]
+    say(story, first, "denied")
+    story.later(3_601)
+    assert story.tick().expired == 2
+    assert {action.state for action in story.vehicles() if action.vin == first.vin} == {"cancelled"}
+
+
 def test_a_pause_withholds_offers_and_resuming_moves_deadlines(story: Story) -> None:
     add_vehicles(story.conn, range(8))
     story.start(waves=(4,))

@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -84,6 +85,23 @@ def test_a_blocked_plan_is_kept_and_does_not_become_current(story: Story) -> Non
             story.conn, story.ids, campaign_id=campaign.id, generation=campaign.generation, actor="ben",
             four_eyes=True, acknowledged=ANY_WARNING, now=story.now,
         )  # fmt: skip
+
+
+def test_vehicles_whose_certificate_ends_before_the_campaign_can_are_counted(story: Story) -> None:
+    add_vehicles(story.conn, range(6))
+    until = {vin(0): 3_000, vin(1): 3_600, vin(2): 3_601}
+    for name, seconds in until.items():
+        story.conn.execute(
+            "UPDATE vehicle SET certificate_until = %s WHERE vin = %s",
+            [story.now + timedelta(seconds=seconds), name],
+        )
+    story.conn.execute(
+        "UPDATE vehicle SET release_id = 'release_2.0.0', certificate_until = now() - interval '1 d' WHERE vin = %s",
+        [vin(5)],
+    )
+    plan = story.plan(query=f"vin != {vin(5)}", vehicle_deadline_s=3_600)
+    (found,) = [each for each in plan.findings if each["code"] == "vehicle_certificates_expire"]
+    assert found["message"].startswith("the certificates of 2 vehicles expire before")
 
 
 def test_vehicles_of_a_running_campaign_block_another(story: Story) -> None:

@@ -143,7 +143,7 @@ UPDATE vehicle SET enrolment_sha256 = :enrolment_sha256, enrolment_until = :unti
  WHERE vin = :vin;
 
 -- name: shut_out_vehicle!
-UPDATE vehicle SET token_sha256 = :token_sha256, certificates = '{}', certificates_after = :now,
+UPDATE vehicle SET token_sha256 = :token_sha256, certificates = '{}', certificate_until = NULL, certificates_after = :now,
        enrolment_sha256 = NULL, enrolment_until = NULL, generation = generation + 1
  WHERE vin = :vin;
 

@@ -58,6 +58,7 @@ from ringroad.ship.retry import ATTEMPTS_MAX, REASONS, WAIT_S_MAX, RetryPolicy, 
 from ringroad.storage.db import Connection
 from ringroad.storage.lake import Lake
 from ringroad.storage.latest import recent_paths
+from ringroad.storage.pki_clients import read_expiries
 
 QUERY_CHARS_SHOWN_MAX = 2_000  # characters of a query over the API, and in an address
 
@@ -389,6 +390,7 @@ def plan_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[NewPla
         plan = campaigns.plan_campaign(
             conn, ctx.ids, campaign_id=campaign_id, generation=generation, request=wanted,
             actor=request.user.name, now=ctx.clock.now(), lake=Lake(ctx.settings.lake),
+            certificates=read_expiries(ctx.settings.pki, ctx.settings.client_ca),
         )  # fmt: skip
         current = store.read_campaign(conn, campaign_id).plan_id == plan.id
     return Planned(

@@ -5,6 +5,7 @@ The decisions are `ship.plan` and `ship.check`; the writes are `ship.store`; the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,7 +15,7 @@ from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict
 from ringroad.loop.latest import latest_for
 from ringroad.ship import store
-from ringroad.ship.check import check_plan
+from ringroad.ship.check import check_plan, soonest_end
 from ringroad.ship.plan import PlanRequest, asked_of, make_plan
 from ringroad.ship.query import names_in, parse_query
 from ringroad.ship.store.evidence import read_past
@@ -51,10 +52,11 @@ def plan_campaign(
     actor: str,
     now: datetime,
     lake: Lake | None = None,
+    certificates: Mapping[str, datetime] | None = None,
 ) -> SavedPlan:
     """Plan over the vehicles as they are known now; the plan becomes current unless a finding blocks.
 
-    Without `lake` nothing is known of telemetry.
+    Without `lake` nothing is known of telemetry; `certificates` are those that vehicles trust, and when they end.
 
     Returns:
         The stored plan with its findings; blocked plans are returned too, and are not current.
@@ -92,6 +94,8 @@ def plan_campaign(
             skip_unknown=skip_unknown,
             dealt=read_dealt(conn, plan_id),
             expires=store.read_expiries(conn),
+            certificates=certificates or {},
+            certificates_ending=store.count_certificates_ending(conn, plan_id, before=soonest_end(plan)),
         )
         findings = check_plan(plan, release, facts)
         measure(conn)

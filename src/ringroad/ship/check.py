@@ -51,6 +51,8 @@ class CheckFacts:
     expires: Mapping[str, datetime] = field(
         default_factory=dict
     )  # metadata that offline keys sign, by its name
+    certificates: Mapping[str, datetime] = field(default_factory=dict)  # that vehicles trust, by its name
+    certificates_ending: int = 0  # vehicles whose own certificate ends before the campaign can be over
     dealt: Dealt = field(default_factory=Dealt)
     skip_unknown: int = 0  # DDI devices in the plan that never said that they honour skip
 
@@ -67,6 +69,7 @@ def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[Pl
         *_check_control(plan),
         *_check_power(plan),
         *_check_metadata(plan, facts.expires),
+        *_check_certificates(plan, facts),
         *_check_time(plan),
         *_check_download_only(plan, facts),
         *_check_elsewhere(plan.request, facts),
@@ -207,7 +210,7 @@ def _doublings(first: int, last: int) -> Iterator[int]:
 def _check_metadata(plan: Plan, expires: Mapping[str, datetime]) -> list[PlanFinding]:
     """Find what vehicles would refuse, now or before the campaign can be over: only people can sign it anew."""
     findings = []
-    ends_at = plan.facts_as_of + timedelta(seconds=shortest_s(plan))
+    ends_at = soonest_end(plan)
     for name, at in sorted(expires.items()):
         if at <= plan.facts_as_of:
             findings.append(
@@ -226,6 +229,36 @@ def _check_metadata(plan: Plan, expires: Mapping[str, datetime]) -> list[PlanFin
                 )
             )
     return findings
+
+
+def _check_certificates(plan: Plan, facts: CheckFacts) -> list[PlanFinding]:
+    """Warn of certificates that end before the campaign can be over: then nobody hears of it, or of its halt."""
+    ends_at = soonest_end(plan)
+    findings = [
+        _warn(
+            "certificate_expires",
+            f"the {name} expires on {at:%Y-%m-%d}, the campaign runs at least until {ends_at:%Y-%m-%d}:"
+            " vehicles that check it do not come back",
+            hint="renew it first; the server's own is renewed when it starts within 60 days of its end",
+        )
+        for name, at in sorted(facts.certificates.items())
+        if at <= ends_at
+    ]
+    if facts.certificates_ending:
+        findings.append(
+            _warn(
+                "vehicle_certificates_expire",
+                f"the certificates of {facts.certificates_ending} vehicles expire before {ends_at:%Y-%m-%d}, when the"
+                " campaign ends at the earliest",
+                hint="let them renew it (POST /enrol/v1/<vin>/certificate with the one they have), or invite them again",
+            )
+        )
+    return findings
+
+
+def soonest_end(plan: Plan) -> datetime:
+    """Return when a campaign that starts now is over at the earliest, if its last vehicles take all their time."""
+    return plan.facts_as_of + timedelta(seconds=shortest_s(plan))
 
 
 def shortest_s(plan: Plan) -> int:

@@ -115,6 +115,28 @@ def client_authorities(folder: Path, others: Path | None) -> Path:
     return path
 
 
+def read_expiries(folder: Path, others: str) -> dict[str, datetime]:
+    """Return until when the certificates hold that vehicles and gateways trust, by their names; {} where there are none.
+
+    Args:
+        folder: with our own authority and the server's certificate.
+        others: bundle of other authorities; empty: none.
+
+    Raises:
+        InvalidInput: the bundle cannot be read.
+        Corrupt: one of ours cannot be read.
+    """
+    if not (folder / "ca.pem").exists():
+        return {}
+    found = {"authority of Ringroad": read_certificate(folder / "ca.pem").not_valid_after_utc}
+    if (folder / "server.pem").exists():
+        found["certificate of the server"] = read_certificate(folder / "server.pem").not_valid_after_utc
+    for authority, ours in _authorities(folder, Path(others) if others else None):
+        if not ours:
+            found[f"authority {authority.subject.rfc4514_string()[:80]}"] = authority.not_valid_after_utc
+    return found
+
+
 def parse_csr(body: bytes, *, name: str) -> x509.CertificateSigningRequest:
     """Read a certificate signing request of a vehicle; it proves that who asks has the key.
 

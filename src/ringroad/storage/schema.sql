@@ -78,6 +78,7 @@ CREATE TABLE public.vehicle (
     certificates_after timestamp with time zone,
     enrolment_sha256 bytea,
     enrolment_until timestamp with time zone,
+    certificate_until timestamp with time zone,
     CONSTRAINT vehicle_gateway_check CHECK ((gateway = ANY (ARRAY['native'::text, 'ddi'::text]))),
     CONSTRAINT vehicle_vin_check CHECK ((length(vin) = 17))
 );
@@ -714,6 +715,7 @@ CREATE INDEX line_what_if_programme_idx ON public.line_what_if USING btree (prog
 CREATE INDEX repository_metadata_expiry_idx ON public.repository_metadata USING btree (expires_at) WHERE (role = 'timestamp'::text);
 CREATE INDEX station_time_order_idx ON public.station_time USING btree (order_id);
 CREATE INDEX station_time_station_idx ON public.station_time USING btree (programme_id, station, finished_at DESC);
+CREATE INDEX vehicle_certificate_idx ON public.vehicle USING btree (certificate_until) WHERE (certificate_until IS NOT NULL);
 CREATE INDEX vehicle_changed_idx ON public.vehicle USING btree (changed_seq);
 CREATE INDEX vehicle_list_member_vin_idx ON public.vehicle_list_member USING btree (vin);
 CREATE INDEX vehicle_tags_idx ON public.vehicle USING gin (tags);

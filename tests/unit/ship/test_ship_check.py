@@ -145,6 +145,16 @@ def test_metadata_that_expires_before_the_campaign_can_be_over_is_told(
     assert {code: severity for code, severity in found.items() if "metadata" in code} == expected
 
 
+@pytest.mark.parametrize(("days", "told"), [(-1, True), (7, True), (8, False)])
+def test_a_certificate_that_ends_before_the_campaign_can_be_over_is_told(days: int, *, told: bool) -> None:
+    made = plan({"match": 10}, vehicle_deadline_s=7 * 86_400)
+    found = codes(made, certificates={"certificate of the server": NOW + timedelta(days=days)})
+    assert ("certificate_expires" in found) is told
+    assert found.get("certificate_expires", Severity.WARNING) is Severity.WARNING
+    assert "vehicle_certificates_expire" not in found
+    assert codes(made, certificates_ending=3)["vehicle_certificates_expire"] is Severity.WARNING
+
+
 def test_a_campaign_runs_at_least_for_its_soaks_its_deadline_and_what_is_watched() -> None:
     made = plan({"match": 10}, waves=3, vehicle_deadline_s=100, gate=GatePolicy(soak_s=10))
     assert shortest_s(made) == 120

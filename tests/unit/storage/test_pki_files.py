@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from ringroad.kernel.errors import Corrupt
-from ringroad.storage.pki import ensure_pki
+from ringroad.storage.pki import CA_D, SERVER_D, ensure_pki
+from ringroad.storage.pki_clients import read_expiries
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 
@@ -26,6 +27,20 @@ def test_the_key_is_on_the_disk_before_the_certificate_that_says_it_is_there(
     assert synced == [
         word for name in ("ca.key", "ca.pem", "server.key", "server.pem") for word in (name, "pki")
     ]
+
+
+def test_what_vehicles_trust_is_named_with_its_end(tmp_path: Path) -> None:
+    folder, other = tmp_path / "pki", tmp_path / "other"
+    assert read_expiries(folder, "") == {}
+    ensure_pki(folder, names=["localhost"], now=NOW)
+    ours = read_expiries(folder, "")
+    assert ours == {
+        "authority of Ringroad": NOW + timedelta(days=CA_D),
+        "certificate of the server": NOW + timedelta(days=SERVER_D),
+    }
+    theirs = ensure_pki(other, names=["localhost"], now=NOW - timedelta(days=CA_D - 1)).ca_certificate
+    (added,) = read_expiries(folder, str(theirs)).items() - ours.items()
+    assert added == ("authority CN=Ringroad local CA", NOW + timedelta(days=1))
 
 
 def test_keys_are_for_their_owner_and_nothing_is_made_twice(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ class Enrolment:
         made = self._issue(csr, name=vin, now=now)
         kept = [shown] if shown is not None else []
         with self._borrow() as conn, transaction(conn):
-            given = {"vin": vin, "certificates": [made.sha256, *kept]}
+            given = {"vin": vin, "certificates": [made.sha256, *kept], "certificate_until": made.not_after}
             if shown is not None:
                 seq = SQL.renew_certificate(conn, **given, shown=shown)
             else:
@@ -131,7 +131,14 @@ class Enrolment:
             if seq is None:
                 return _REFUSED
             means = "certificate" if shown is None else "renewal"
-            self._note(conn, vin, means=means, now=now, certificate=made.sha256.hex())
+            self._note(
+                conn,
+                vin,
+                means=means,
+                now=now,
+                certificate=made.sha256.hex(),
+                until=made.not_after.isoformat(),
+            )
         device.credentials_seq, device.certificates = seq, (made.sha256, *kept)
         if shown is None:
             device.enrolment_sha256 = None

@@ -78,14 +78,15 @@ SELECT token_sha256 FROM gateway_token WHERE revoked_at IS NULL;
 
 -- name: enrol_certificate$
 -- What the vehicle had before ends: somebody let it enrol again.
-UPDATE vehicle SET certificates = :certificates::bytea[], enrolment_sha256 = NULL, enrolment_until = NULL,
-       generation = generation + 1
+UPDATE vehicle SET certificates = :certificates::bytea[], certificate_until = :certificate_until,
+       enrolment_sha256 = NULL, enrolment_until = NULL, generation = generation + 1
  WHERE vin = :vin AND enrolment_sha256 = :enrolment_sha256 AND :now < enrolment_until
 RETURNING changed_seq;
 
 -- name: renew_certificate$
 -- The one that it showed stays good until the next renewal: an answer may be lost on its way.
-UPDATE vehicle SET certificates = :certificates::bytea[], generation = generation + 1
+UPDATE vehicle SET certificates = :certificates::bytea[], certificate_until = :certificate_until,
+       generation = generation + 1
  WHERE vin = :vin AND :shown = ANY (certificates)
 RETURNING changed_seq;
 

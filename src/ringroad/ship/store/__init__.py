@@ -31,6 +31,7 @@ from ringroad.ship.store.precedence import judge_again
 from ringroad.ship.store.reading import (
     SavedPlan,
     count_busy,
+    count_certificates_ending,
     count_skip_unknown,
     list_assignments,
     list_campaigns,
@@ -70,6 +71,7 @@ __all__ = [
     "bundles_to_issue",
     "bundles_to_withdraw",
     "count_busy",
+    "count_certificates_ending",
     "count_skip_unknown",
     "create_campaign",
     "expire_deadlines",

@@ -363,6 +363,11 @@ def read_expiries(conn: Connection) -> dict[str, datetime]:
     }
 
 
+def count_certificates_ending(conn: Connection, plan_id: str, *, before: datetime) -> int:
+    """Return how many vehicles of a plan show a certificate that ends until then."""
+    return int(SQL.certificates_ending(conn, plan_id=plan_id, before=before))
+
+
 def read_wave_progress(conn: Connection, campaign_id: str) -> list[dict[str, Any]]:
     """Return counts of vehicles by wave and outcome, for people."""
     return list(SQL.wave_counts(conn, campaign_id=campaign_id))

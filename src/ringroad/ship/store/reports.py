@@ -136,8 +136,14 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
 
 
 def expire_deadlines(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = EXPIRE_ROWS_MAX) -> int:
-    """Close actions whose deadline passed without an outcome; inside a transaction of the caller."""
-    rows = list(SQL.expire_deadlines(conn, now=now, rows_max=rows_max))
+    """Close actions whose deadline passed without an outcome; inside a transaction of the caller.
+
+    One that its driver declined is cancelled, which is no failure; the others expired.
+    """
+    closed = list(SQL.expire_deadlines(conn, now=now, rows_max=rows_max))
+    declined = [row for row in closed if row["state"] == AssignmentState.CANCELLED]
+    rows = [row for row in closed if row["state"] == AssignmentState.EXPIRED]
+    append_by_wave(conn, ids, FactKind.VEHICLES_CANCELLED, declined, actor="rule:declined", now=now)
     _append_outcomes(
         conn,
         ids,
@@ -147,9 +153,9 @@ def expire_deadlines(conn: Connection, ids: Ids, *, now: datetime, rows_max: int
         ],
         now=now,
     )
-    for campaign_id in sorted({row["campaign_id"] for row in rows}):
+    for campaign_id in sorted({row["campaign_id"] for row in closed}):
         SQL.notify_assignment(conn, campaign_id=campaign_id)
-    return len(rows)
+    return len(closed)
 
 
 def apply_manifest(

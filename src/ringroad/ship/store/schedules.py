@@ -15,6 +15,7 @@ from ringroad.kernel.errors import Conflict, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.hours import Window
 from ringroad.ship.store.reading import SQL
+from ringroad.ship.store.statements import SECOND_THOUGHT_S
 from ringroad.storage.db import Connection
 from ringroad.storage.ledger import append_fact, last_of
 
@@ -52,8 +53,16 @@ def give_consent(conn: Connection, ids: Ids, *, vin: str, agree: bool, actor: st
         Conflict: the vehicle is asked about nothing.
     """
     action_id = SQL.asked_action(conn, vin=vin)
-    move = SQL.consent_action if agree else SQL.decline_action
-    if action_id is None or move(conn, action_id=action_id, vin=vin, now=now) == 0:
+    given = {"action_id": action_id, "vin": vin, "now": now}
+    if (
+        action_id is None
+        or (
+            SQL.consent_action(conn, **given)
+            if agree
+            else SQL.decline_action(conn, **given, second_thought_s=SECOND_THOUGHT_S)
+        )
+        == 0
+    ):
         raise Conflict(
             f"vehicle {vin[:40]} is asked about nothing",
             hint="only a campaign with consent asks, once offered",

@@ -19,6 +19,9 @@ from ringroad.storage.ledger import append_fact, last_of
 
 STATEMENTS: Final = frozenset({"confirmation", "auto_confirm", "installed"})
 APPLIED: Final = "applied"
+SECOND_THOUGHT_S: Final = (
+    86_400  # seconds for which a driver who said no may still say yes; then it is an outcome
+)
 _ANSWERS: Final = {"consent_given": FactKind.VEHICLE_CONSENTED, "consent_denied": FactKind.VEHICLE_DECLINED}
 
 
@@ -44,14 +47,14 @@ def note_answer(conn: Connection, ids: Ids, report: Mapping[str, Any], *, now: d
 
 
 def _consent(conn: Connection, ids: Ids, report: Mapping[str, Any], *, now: datetime) -> str:
-    """Agree to one action, or decline it: it then waits, until its deadline or another word."""
+    """Agree to one action, or decline it: it then waits a day for another word, and no longer than its deadline."""
     action_id, vin, body = report["action_id"], report["vin"], report["body"]
     agrees = body.get("confirmation") == "confirmed"
     given = {"action_id": action_id, "vin": vin}
     if agrees:
         rows = SQL.consent_action(conn, **given, now=now)
     else:
-        rows = SQL.decline_action(conn, **given, now=now)
+        rows = SQL.decline_action(conn, **given, now=now, second_thought_s=SECOND_THOUGHT_S)
     if rows == 0:
         return "not_asked"
     kind = FactKind.VEHICLE_CONSENTED if agrees else FactKind.VEHICLE_DECLINED

@@ -58,6 +58,8 @@ SELECT c.id AS campaign_id, f.id AS finding_id,
  WHERE (o.id IS NULL OR o.verdict = 'unknown'
         OR EXISTS (SELECT FROM assignment b
                     WHERE b.campaign_id = c.id AND b.kind = 'rollback' AND o.measured_at < b.released_at))
+   AND NOT EXISTS (SELECT FROM campaign_plan p WHERE p.id = c.plan_id  -- no vehicle was to run it
+                       AND p.document -> 'request' ->> 'urgency' = 'download_only')
    AND (c.state = 'finished' AND f.state IN ('open', 'accepted')
         OR c.state IN ('halted', 'aborted')
            AND EXISTS (SELECT FROM assignment a WHERE a.campaign_id = c.id AND a.offered_at IS NOT NULL))
@@ -387,7 +389,7 @@ SELECT repository, vin FROM repository_metadata AS stamp
    AND (expires_at <= :before
         OR written_at < (SELECT max(root.written_at) FROM repository_metadata AS root
                           WHERE root.repository = stamp.repository AND root.vin = '' AND root.role = 'root'))
- ORDER BY expires_at, repository, vin LIMIT :rows_max;
+ ORDER BY expires_at, repository, vin LIMIT :rows_max OFFSET :rows_skipped;
 
 -- file: src/ringroad/design/queries.sql
 -- name: finding^
@@ -677,7 +679,7 @@ SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_
                        WHEN 'updating' THEN a.state IN ('offered', 'active', 'cancelling')
                        WHEN 'failed' THEN a.state IN ('failed', 'rolled_back', 'expired')
                        ELSE v.blocked_reason IS NULL
-                            AND (a.state IS NULL OR a.state IN ('pending', 'installed', 'cancelled')) END)
+                            AND (a.state IS NULL OR a.state IN ('pending', 'downloaded', 'installed', 'cancelled')) END)
    AND (:vin::text IS NULL OR v.vin = :vin)
    AND (:fleet::text IS NULL OR v.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
  ORDER BY v.vin LIMIT :rows_max OFFSET :rows_skip;
@@ -731,6 +733,7 @@ SELECT id, action_id, kind, event_at, received_at, body, applied_at
 SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
        count(a.*) AS vehicles, count(a.*) FILTER (WHERE a.state = 'installed') AS installed,
+       count(a.*) FILTER (WHERE a.state = 'downloaded') AS downloaded,
        count(a.*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired')) AS failed
   FROM campaign c JOIN release r ON r.id = c.release_id LEFT JOIN assignment a ON a.campaign_id = c.id AND a.kind = 'update'
        AND (:fleet::text IS NULL OR a.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
@@ -1147,6 +1150,11 @@ SELECT c.id AS campaign_id, c.state AS campaign_state, busy.held, count(*) AS ve
   LEFT JOIN campaign_plan p ON p.id = c.plan_id
  GROUP BY c.id, c.state, busy.held, p.document;
 
+-- name: skip_unknown$
+SELECT count(*) FROM campaign_target t
+  JOIN vehicle v ON v.vin = t.vin AND v.gateway = 'ddi' AND v.attributes ->> 'honours_skip' IS DISTINCT FROM 'true'
+ WHERE t.plan_id = :plan_id AND t.verdict = 'match';
+
 -- name: shared_campaigns
 -- Those that run while, or after, another one of their programme could change what their vehicles run.
 SELECT c.id FROM campaign c JOIN release r ON r.id = c.release_id
@@ -1218,6 +1226,7 @@ SELECT action_id, campaign_id, vin, wave, kind, state, state_detail, released_at
 -- name: wave_counts
 SELECT wave, count(*) AS targeted,
        count(*) FILTER (WHERE state = 'installed') AS installed,
+       count(*) FILTER (WHERE state = 'downloaded') AS downloaded,
        count(*) FILTER (WHERE state = 'failed') AS failed,
        count(*) FILTER (WHERE state = 'rolled_back') AS rolled_back,
        count(*) FILTER (WHERE state = 'expired' AND began_at IS NOT NULL) AS lost,
@@ -1232,7 +1241,7 @@ SELECT wave, count(*) AS targeted,
 -- name: nth_outcome_at$
 SELECT finished_at FROM assignment
  WHERE campaign_id = :campaign_id AND wave = :wave AND kind = 'update'
-   AND (state IN ('installed', 'failed', 'rolled_back') OR state = 'expired' AND began_at IS NOT NULL)
+   AND (state IN ('installed', 'downloaded', 'failed', 'rolled_back') OR state = 'expired' AND began_at IS NOT NULL)
  ORDER BY finished_at LIMIT 1 OFFSET :skip;
 
 -- Plans over many vehicles -----------------------------------------------------------------------
@@ -1598,7 +1607,9 @@ SELECT count(*) FILTER (WHERE a.state = 'installed') AS installed,
        count(*) FILTER (WHERE a.state = 'rolled_back') AS rolled_back
   FROM assignment a
   JOIN (SELECT c.id FROM campaign c JOIN release r ON r.id = c.release_id
+          LEFT JOIN campaign_plan p ON p.id = c.plan_id
          WHERE r.programme_id = :programme_id AND c.state = 'finished'
+           AND p.document -> 'request' ->> 'urgency' IS DISTINCT FROM 'download_only'  -- nothing was installed
          ORDER BY c.id DESC LIMIT :campaigns_max) AS earlier ON earlier.id = a.campaign_id
  WHERE a.kind = 'update';
 
@@ -1667,6 +1678,7 @@ SELECT id, vin, action_id, kind, event_at, received_at, body
 -- name: lock_actions
 SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
        coalesce(a.release_id, c.release_id) AS release_id, a.previous_release_id, c.lap_id, a.attempt, a.began_at,
+       a.kind <> 'rollback' AND p.document -> 'request' ->> 'urgency' IS NOT DISTINCT FROM 'download_only' AS download_only,
        CASE WHEN a.kind <> 'rollback' AND a.state <> 'cancelling' AND c.state IN ('running', 'paused')
             THEN nullif(p.document -> 'request' -> 'retry', 'null'::jsonb) END AS retry
   FROM assignment a JOIN campaign c ON c.id = a.campaign_id
@@ -1839,7 +1851,13 @@ SELECT body FROM vehicle_manifest WHERE vin = :vin ORDER BY id DESC LIMIT 1;
 -- name: waiting_for_bundle
 SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
        c.release_id AS campaign_release_id, coalesce(a.release_id, c.release_id) AS release_id,
-       (p.document -> 'request' ->> 'vehicle_deadline_s')::int AS deadline_s
+       (p.document -> 'request' ->> 'vehicle_deadline_s')::int AS deadline_s,
+       coalesce(p.document -> 'request' ->> 'urgency', 'forced') AS urgency,
+       CASE WHEN (p.document -> 'request' ->> 'consent')::boolean
+            THEN coalesce((SELECT array_agg(phase) FROM jsonb_array_elements_text(
+                               nullif(p.document -> 'request' -> 'consent_phases', 'null'::jsonb)) AS phase),
+                          ARRAY['download', 'install']) ELSE '{}' END AS consent_phases,
+       coalesce((p.document ->> 'install_s_estimate')::int, 0) AS install_s
   FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
   JOIN campaign_plan p ON p.id = c.plan_id
@@ -1866,7 +1884,7 @@ UPDATE assignment SET state = 'failed', state_detail = :reason, finished_at = :n
 
 -- name: to_withdraw
 SELECT a.action_id, a.vin FROM assignment a
- WHERE a.bundle = 'issued' AND a.state IN ('pending', 'failed', 'rolled_back', 'cancelled', 'expired')
+ WHERE a.bundle = 'issued' AND a.state IN ('pending', 'downloaded', 'failed', 'rolled_back', 'cancelled', 'expired')
  ORDER BY a.vin LIMIT :rows_max FOR UPDATE OF a SKIP LOCKED;
 
 -- name: newer_bundle$
