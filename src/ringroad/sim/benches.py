@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
 
+import httpx
+
 from ringroad.kernel.clock import Clock
 from ringroad.sim.agentkit import Image
 from ringroad.sim.vecu.config import EcuConfig
+from ringroad.sim.vecu.http import SovdFace
 from ringroad.sim.vecu.medium import MemoryMedium, PowerCut, TornMedium
 from ringroad.sim.vecu.memory import MemoryChannel
 from ringroad.sim.vecu.port import EcuPort
@@ -20,6 +23,7 @@ from ringroad.vehicle.agents.base import UpdateAgent
 from ringroad.vehicle.agents.disk import RealDisk
 from ringroad.vehicle.agents.plugins import AgentFactory, AgentSite, Setting
 from ringroad.vehicle.agents.session import EcuAccess
+from ringroad.vehicle.agents.sovd import SovdAgent
 from ringroad.vehicle.uds import hmac_key
 
 SERIAL: Final = "BENCH-0001"
@@ -198,6 +202,9 @@ class VecuBench:
             self._port = EcuPort(self._config, self._medium, clock=self._clock)
         else:
             self._port.power_cycle()
+        return self._agent(self._port)
+
+    def _agent(self, port: EcuPort) -> UpdateAgent:
         access = EcuAccess(serial=SERIAL, derive=hmac_key(SECRET), timeout_s=1.0, restart_s_max=1.0)
         return self._factory(
             AgentSite(
@@ -208,7 +215,7 @@ class VecuBench:
                 folder=Path(),
                 disk=RealDisk(),
                 settings=self._settings,
-                channel=MemoryChannel(self._port),
+                channel=MemoryChannel(port),
                 access=access,
             )
         )
@@ -224,3 +231,22 @@ class VecuBench:
         """Whether it lost its power."""
         cut_at = self._medium.cut_at_write
         return cut_at is not None and self._medium.writes >= cut_at
+
+
+class HttpBench(VecuBench):
+    """A virtual ECU behind HTTP, in this process."""
+
+    def __init__(self, *, clock: Clock, old: Image, new: Image) -> None:
+        super().__init__(no_agent, clock=clock, old=old, new=new, mode="ab")
+
+    def _agent(self, port: EcuPort) -> UpdateAgent:
+        site = AgentSite(
+            name="bench", serial=SERIAL, hardware_id=HARDWARE, mode="ab", folder=Path(), disk=RealDisk(),
+            settings={"url": "http://bench"}, secret=SECRET,
+        )  # fmt: skip
+        return SovdAgent(site, transport=httpx.ASGITransport(SovdFace(port)))
+
+
+def no_agent(site: AgentSite) -> UpdateAgent:
+    """Make none. Raises: NotImplementedError."""
+    raise NotImplementedError(site.name)

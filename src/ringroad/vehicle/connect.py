@@ -98,9 +98,8 @@ def make_agents(
     agents: dict[str, UpdateAgent] = {}
     for ecu in ecus:
         channel = channels.get(ecu.serial)
-        access = EcuAccess(
-            serial=ecu.serial, derive=hmac_key(secrets.get(ecu.serial, DEVELOPMENT_SECRET)), silence=silence
-        )
+        secret = secrets.get(ecu.serial, DEVELOPMENT_SECRET)
+        access = EcuAccess(serial=ecu.serial, derive=hmac_key(secret), silence=silence)
         site = AgentSite(
             name=ecu.name,
             serial=ecu.serial,
@@ -111,6 +110,7 @@ def make_agents(
             settings=ecu.settings,
             channel=channel,
             access=access if channel is not None else None,
+            secret=secret,
         )
         agents[ecu.serial] = factory_of(ecu.agent, plugins)(site)
     return agents

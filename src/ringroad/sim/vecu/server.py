@@ -16,6 +16,7 @@ from ringroad.kernel.errors import Unavailable
 from ringroad.sim.canserver import write_port
 from ringroad.sim.vecu.can import CanFace
 from ringroad.sim.vecu.config import ServerConfig
+from ringroad.sim.vecu.http import SovdFace
 from ringroad.sim.vecu.medium import FileMedium, PowerCut
 from ringroad.sim.vecu.port import EcuPort, Reply, Step
 from ringroad.sim.vecu.script import Script, read_script
@@ -61,6 +62,7 @@ class VecuServer:
         self._udp: asyncio.BaseTransport | None = None
         self._cycles: asyncio.Task[None] | None = None
         self._can: CanFace | None = None
+        self._http: SovdFace | None = None
 
     async def start(self) -> int:
         """Listen, or join the bus; return the TCP port, 0 on CAN. Raises: Unavailable (the port is taken)."""
@@ -87,6 +89,9 @@ class VecuServer:
         server = self.config.server
         loop = asyncio.get_running_loop()
         try:
+            if server.http:
+                self._http = SovdFace(self.port)
+                return await self._http.start(server.host, server.port)
             self._tcp = await loop.create_server(lambda: _Connection(self), server.host, server.port)
         except OSError as error:
             raise Unavailable(
@@ -107,6 +112,8 @@ class VecuServer:
                 await self._cycles
         if self._can is not None:
             await self._can.close()
+        if self._http is not None:
+            await self._http.close()
         if self._udp is not None:
             self._udp.close()
         if self._tcp is not None:

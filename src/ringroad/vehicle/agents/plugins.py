@@ -27,6 +27,7 @@ ENTRY_POINT: Final = "entry-point:"
 BUILT_IN: Final[Mapping[str, str]] = {
     "uds": "ringroad.vehicle.agents.uds:make_agent",
     "mcuboot": "ringroad.vehicle.agents.mcuboot:make_agent",
+    "sovd": "ringroad.vehicle.agents.sovd:SovdAgent",
     "files": "ringroad.vehicle.agents.folders:FilesAgent",
     "container": "ringroad.vehicle.agents.folders:ContainerAgent",
 }
@@ -49,6 +50,7 @@ class AgentSite:
         settings: table ``[ecus.settings]`` of the ECU.
         channel: to the ECU, where it speaks UDS; None otherwise.
         access: how it is unlocked; None where there is no channel.
+        secret: of the ECU, for agents with a way of their own.
     """
 
     name: str
@@ -60,6 +62,7 @@ class AgentSite:
     settings: Mapping[str, Setting]
     channel: UdsChannel | None = None
     access: EcuAccess | None = None
+    secret: bytes = b""
 
     def setting(self, key: str, default: str | None = None) -> str:
         """Return a setting that is text.

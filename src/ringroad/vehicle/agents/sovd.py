@@ -1,0 +1,370 @@
+"""Update agent of an ECU that is updated over HTTP, in the manner of SOVD: register, prepare, execute, status.
+
+1. prepare: POST /updates, the bytes to /bulk-data/updates/{id}, PUT /updates/{id}/prepare, then its status.
+2. activate: PUT /updates/{id}/execute; the ECU restarts on trial, and is asked until it answers.
+3. commit and rollback: PUT /updates/{id}/x-ringroad-commit or -rollback, for which SOVD has no word.
+
+The id of an update is the SHA-256 of its image. Its settings: ``url``, and ``ca_file`` for an https of one's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+from typing import Final, TypeVar
+
+import httpx
+import msgspec
+
+from ringroad.kernel.errors import InvalidInput, Unavailable
+from ringroad.vehicle.agents.base import (
+    CheckKind,
+    Done,
+    EcuImage,
+    EcuInventory,
+    Failed,
+    Fault,
+    ImageSource,
+    Outcome,
+    Progress,
+    Reason,
+    Software,
+    unfit,
+)
+from ringroad.vehicle.agents.plugins import AgentSite
+from ringroad.vehicle.agents.session import CONFIRMED_FAULT, RESTART_S_MAX, Refusal, guarded
+
+CHUNK_BYTES: Final = 1 << 20
+REQUEST_S_MAX: Final = 30.0  # s; one request, its bytes included
+PREPARE_S_MAX: Final = 600.0  # s; the ECU hashes what it was sent
+POLL_S: Final = 0.1
+T = TypeVar("T")
+TRANSFERS_MAX: Final = 5  # times that a broken transfer is taken up again in one call
+
+
+class _Identification(msgspec.Struct, frozen=True, kw_only=True):
+    serial: str
+    hardware_id: str
+    running: Software | None = None
+    staged: Software | None = None
+    trial: bool = False
+    committed_counter: int = 0
+
+
+class _Identified(msgspec.Struct, frozen=True, kw_only=True):
+    data: _Identification
+
+
+class _Status(msgspec.Struct, frozen=True, kw_only=True):
+    phase: str
+    status: str
+    received_bytes: int = 0
+    vendor_code: str = ""
+
+
+class _Mask(msgspec.Struct, frozen=True, kw_only=True):
+    mask: int
+
+
+class _Fault(msgspec.Struct, frozen=True, kw_only=True):
+    code: str
+    status: _Mask
+
+
+class _Faults(msgspec.Struct, frozen=True, kw_only=True):
+    items: tuple[_Fault, ...]
+
+
+class _Passed(msgspec.Struct, frozen=True, kw_only=True):
+    passed: bool
+
+
+class _Error(msgspec.Struct, frozen=True, kw_only=True):
+    vendor_code: str = ""
+    message: str = ""
+
+
+class SovdAgent:
+    """An `UpdateAgent` for one ECU behind HTTP.
+
+    Args:
+        site: of the ECU; its secret is the bearer token.
+        transport: for simulations; default is the network.
+    """
+
+    def __init__(self, site: AgentSite, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        site.known("url", "ca_file")
+        if site.mode != "ab":
+            raise InvalidInput(
+                f'{site.name}: updates over HTTP are staged beside what runs, so its mode is "ab"'
+            )
+        self._site = site
+        self._url = site.setting("url").rstrip("/")
+        if not self._url.startswith(("http://", "https://")):
+            raise InvalidInput(f"{site.name}: the setting url is no address", hint='url = "https://..."')
+        ca_file = site.setting("ca_file", "")
+        try:
+            self._tls = ssl.create_default_context(cafile=ca_file) if ca_file else None
+        except OSError as error:
+            raise InvalidInput(f"{site.name}: {ca_file} cannot be read as certificates") from error
+        self._transport = transport
+        self._client: httpx.AsyncClient | None = None
+
+    async def prepare(self, image: EcuImage, source: ImageSource, *, progress: Progress) -> Outcome:
+        """Send the image, and have it checked."""
+        return await guarded(self._prepare(image, source, progress))
+
+    # What was staged may have been lost since; then it is sent again.
+    install = prepare
+
+    async def activate(self, image: EcuImage) -> Outcome:
+        """Execute, and wait until the ECU answers with the image."""
+        return await guarded(self._activate(image))
+
+    async def verify(
+        self,
+        image: EcuImage,
+        checks: frozenset[CheckKind],
+        *,
+        known_faults: frozenset[str] = frozenset(),
+    ) -> Outcome:
+        """Check what runs."""
+        return await guarded(self._verify(image, checks, known_faults))
+
+    async def commit(self, image: EcuImage) -> Outcome:
+        """Make it permanent; faults of what ran before are cleared."""
+        return await guarded(self._commit(image))
+
+    async def rollback(
+        self,
+        image: EcuImage,
+        *,
+        backup: EcuImage | None = None,  # noqa: ARG002 - the other bank is the backup
+        source: ImageSource | None = None,  # noqa: ARG002
+        progress: Progress,  # noqa: ARG002
+    ) -> Outcome:
+        """Go back to the bank that ran before."""
+        return await guarded(self._rollback(image))
+
+    async def inventory(self) -> EcuInventory | Failed:
+        """Ask the ECU what it is."""
+        return await guarded(self._inventory())
+
+    async def close(self) -> None:
+        """Drop the connection."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    # Verbs -----------------------------------------------------------------------------------------
+
+    async def _prepare(self, image: EcuImage, source: ImageSource, progress: Progress) -> Outcome:
+        found = await self._identify()
+        if _is(found.running, image):
+            return Done(already=True)
+        refused = unfit(image, hardware_id=found.hardware_id, committed_counter=found.committed_counter)
+        if refused is not None:
+            return refused
+        if _is(found.staged, image):
+            return Done(already=True)
+        await self._check(image, source)
+        fields = {
+            "version": image.target.version, "sha256": image.sha256, "length": image.length_bytes,
+            "release_counter": image.release_counter, "hardware_id": found.hardware_id,
+        }  # fmt: skip
+        await self._ask("POST", "/updates", msgspec.json.encode(fields))
+        await self._send(image, source, progress)
+        await self._ask("PUT", f"/updates/{image.sha256}/prepare")
+        status = await self._until_ended(image)
+        if status.status != "completed":
+            return Failed(reason=_reason(status.vendor_code), detail=status.vendor_code)
+        return Done()
+
+    async def _check(self, image: EcuImage, source: ImageSource) -> None:
+        """Hash the image before anything is erased for it."""
+        digest = hashlib.sha256()
+        done = 0
+        while done < image.length_bytes:
+            chunk = await source.read(done, min(CHUNK_BYTES, image.length_bytes - done))
+            if not chunk:
+                break
+            digest.update(chunk)
+            done += len(chunk)
+        if done != image.length_bytes or digest.hexdigest() != image.sha256:
+            raise Refusal(Reason.HASH_MISMATCH, f"{image.filename} is not the signed image")
+
+    async def _send(self, image: EcuImage, source: ImageSource, progress: Progress) -> None:
+        """Send what is not there yet, and go on where a connection broke."""
+        for attempt in range(1, TRANSFERS_MAX + 1):
+            try:
+                done = (await self._status(image)).received_bytes
+                while done < image.length_bytes:
+                    chunk = await source.read(done, min(CHUNK_BYTES, image.length_bytes - done))
+                    place = f"bytes {done}-{done + len(chunk) - 1}/{image.length_bytes}"
+                    path = f"/bulk-data/updates/{image.sha256}"
+                    await self._ask("PUT", path, chunk, {"content-range": place})
+                    done += len(chunk)
+                    progress(done, image.length_bytes)
+                return
+            except Unavailable:
+                if attempt == TRANSFERS_MAX:
+                    raise
+
+    async def _until_ended(self, image: EcuImage) -> _Status:
+        async with asyncio.timeout(PREPARE_S_MAX):
+            while True:
+                status = await self._status(image)
+                if status.status in {"completed", "failed"}:
+                    return status
+                await asyncio.sleep(POLL_S)
+
+    async def _activate(self, image: EcuImage) -> Outcome:
+        found = await self._identify()
+        if _is(found.running, image):
+            return Done(already=True)
+        if not _is(found.staged, image):
+            return Failed(reason=Reason.NOT_STAGED, detail="the ECU does not hold this image")
+        await self._ask("PUT", f"/updates/{image.sha256}/execute")
+        if not _is((await self._restarted()).running, image):
+            return Failed(reason=Reason.BOOT_FAILED, detail="the ECU came back with its old software")
+        return Done()
+
+    async def _verify(
+        self, image: EcuImage, checks: frozenset[CheckKind], known_faults: frozenset[str]
+    ) -> Outcome:
+        running = (await self._identify()).running
+        if running is None:
+            return Failed(reason=Reason.BOOT_FAILED, detail="the ECU is in its bootloader")
+        if not _is(running, image):
+            return Failed(reason=Reason.NOT_ACTIVE, detail=f"{running.version} runs")
+        if "version" in checks and running.version != image.target.version:
+            return Failed(reason=Reason.VERSION_MISMATCH, detail=f"{running.version!r} is reported")
+        if "self_test" in checks:
+            ended = await self._ask("POST", "/operations/self-test/executions")
+            if not _decode(ended, _Passed).passed:
+                return Failed(reason=Reason.SELF_TEST_FAILED)
+        if "no_new_faults" in checks:
+            confirmed = {one.code for one in await self._faults() if one.status & CONFIRMED_FAULT}
+            if new := sorted(confirmed - known_faults):
+                return Failed(reason=Reason.NEW_FAULTS, detail=", ".join(new))
+        return Done()
+
+    async def _commit(self, image: EcuImage) -> Outcome:
+        found = await self._identify()
+        if not _is(found.running, image):
+            return Failed(reason=Reason.NOT_ACTIVE, detail="another image runs; activate again")
+        await self._ask("DELETE", "/faults")
+        if not found.trial and found.committed_counter >= image.release_counter:
+            return Done(already=True)
+        await self._ask("PUT", f"/updates/{image.sha256}/x-ringroad-commit")
+        return Done()
+
+    async def _rollback(self, image: EcuImage) -> Outcome:
+        found = await self._identify()
+        if _is(found.running, image) and not found.trial:
+            if found.committed_counter < image.release_counter:
+                return Done(already=True)  # it ran before the update
+            return Failed(reason=Reason.ALREADY_COMMITTED, detail="roll forward with a new release")
+        await self._ask("PUT", f"/updates/{image.sha256}/x-ringroad-rollback")
+        if not _is(found.running, image):
+            return Done(already=True)
+        if _is((await self._restarted()).running, image):
+            return Failed(reason=Reason.BOOT_FAILED, detail="the ECU did not go back")
+        return Done()
+
+    async def _inventory(self) -> EcuInventory:
+        found = await self._identify()
+        return EcuInventory(
+            serial=found.serial,
+            hardware_id=found.hardware_id,
+            mode="application" if found.running is not None else "bootloader",
+            running=found.running,
+            trial=found.trial,
+            staged=found.staged,
+            committed_counter=found.committed_counter,
+            faults=await self._faults(),
+        )
+
+    # Requests --------------------------------------------------------------------------------------
+
+    async def _identify(self) -> _Identification:
+        found = _decode(await self._ask("GET", "/data/identification"), _Identified).data
+        if found.serial != self._site.serial:
+            detail = f"{found.serial!r} answers instead of {self._site.serial!r}"
+            raise Refusal(Reason.SERIAL_MISMATCH, detail)
+        return found
+
+    async def _restarted(self) -> _Identification:
+        """Ask until the ECU answers again."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + RESTART_S_MAX
+        while True:
+            try:
+                return await self._identify()
+            except Unavailable:
+                if loop.time() >= give_up_at:
+                    raise
+            await asyncio.sleep(POLL_S)
+
+    async def _status(self, image: EcuImage) -> _Status:
+        return _decode(await self._ask("GET", f"/updates/{image.sha256}/status"), _Status)
+
+    async def _faults(self) -> tuple[Fault, ...]:
+        items = _decode(await self._ask("GET", "/faults"), _Faults).items
+        return tuple(Fault(code=one.code, status=one.status.mask) for one in items)
+
+    async def _ask(
+        self, method: str, path: str, content: bytes = b"", headers: dict[str, str] | None = None
+    ) -> bytes:
+        """Send one request; return the body of a good answer.
+
+        Raises:
+            Unavailable: no answer, or the ECU restarts.
+            Refusal: it said no.
+        """
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                base_url=f"{self._url}/v1", transport=self._transport, timeout=REQUEST_S_MAX,
+                verify=self._tls or True, trust_env=False,
+                headers={"authorization": f"Bearer {self._site.secret.hex()}"},
+            )  # fmt: skip
+        try:
+            answer = await self._client.request(method, path, content=content, headers=headers)
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise Unavailable(f"{self._site.name} does not answer: {type(error).__name__}") from error
+        if answer.status_code >= 500:
+            raise Unavailable(f"{self._site.name} answers {answer.status_code}")
+        if answer.status_code >= 300:
+            raise _refusal(answer)
+        return answer.content
+
+
+def _refusal(answer: httpx.Response) -> Refusal:
+    try:
+        said = msgspec.json.decode(answer.content, type=_Error)
+    except msgspec.MsgspecError:
+        said = _Error()
+    if answer.status_code in {401, 403}:
+        return Refusal(Reason.ACCESS_DENIED, said.message)
+    if said.vendor_code == "unknown_update":
+        return Refusal(Reason.TRANSFER_FAILED, "the ECU restarted, and forgot what was sent")
+    return Refusal(_reason(said.vendor_code), said.message or f"the ECU answers {answer.status_code}")
+
+
+def _reason(code: str) -> Reason:
+    try:
+        return Reason(code)
+    except ValueError:
+        return Reason.ECU_REFUSED
+
+
+def _decode(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise InvalidInput(f"the ECU answers what is not understood: {error}") from error
+
+
+def _is(software: Software | None, image: EcuImage) -> bool:
+    return software is not None and software.sha256 == image.sha256
