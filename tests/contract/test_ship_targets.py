@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from ringroad.kernel.errors import Conflict
 from ringroad.loop.campaigns import plan_campaign
 from ringroad.ship import store
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.guard import SequentialPolicy
-from ringroad.ship.plan import PlanRequest, WaveSize, asked_of
+from ringroad.ship.match import NotSelected, Selected, match_vehicle
+from ringroad.ship.plan import PlanRequest, WaveSize
 from ringroad.ship.query import parse_query
 from ringroad.ship.ramp import HarmBudget
-from ringroad.ship.store.targets import gather
+from ringroad.ship.store.reading import read_vehicles
+from ringroad.ship.store.selecting import forget, gather, preview_query, select_vins
 from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.latest import Latest
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme, vin
 
 pytestmark = pytest.mark.engines
+
+
+SAMPLES = {"Vehicle.TraveledDistance": {vin(0): 9.0, vin(1): 1.0, vin(3): 1.0}}
 
 
 @pytest.fixture
@@ -46,8 +54,8 @@ def targets(story: Story, plan_id: str) -> dict[str, dict[str, Any]]:
 def sizes(story: Story, query: str) -> list[int]:
     """Vehicles of each population for a query, largest first."""
     with transaction(story.conn):
-        found = list(gather(story.conn, programme_id="roadster", asked=asked_of(parse_query(query))))
-        story.conn.execute("DROP TABLE planned_vehicle")
+        found = list(gather(story.conn, parse_query(query), programme_id="roadster", latest=SAMPLES))
+        forget(story.conn)
     return sorted((each.vehicles for each in found), reverse=True)
 
 
@@ -140,11 +148,20 @@ def test_the_plan_is_bound_to_its_vehicles_by_a_digest(story: Story) -> None:
         ("UPDATE vehicle SET born_at = '2020-01-01' WHERE vin = %s", "born < 2021-01-01", [4, 3, 1]),
         ("UPDATE vehicle SET born_at = '2020-01-01' WHERE vin = %s", "all", [4, 4]),
         ("SELECT 1", f"vin in ({vin(1)}, {vin(2)})", [3, 3, 1, 1]),
-        ("SELECT 1", "telemetry.Vehicle.TraveledDistance > 5", [1] * 8),
+        ("UPDATE vehicle SET tags = '{a}' WHERE vin = %s", "tag = b", [4, 4]),
+        ("UPDATE vehicle SET tags = '{a,c}' WHERE vin = %s", "tag ~ a*", [4, 3, 1]),
+        ("SELECT 1", "telemetry.Vehicle.TraveledDistance > 5", [3, 2, 2, 1]),  # one is, two are not, five said nothing
+        ("SELECT 1", "telemetry.Vehicle.TraveledDistance >= 0", [3, 2, 2, 1]),  # unknown is not alike
         ("INSERT INTO vehicle_list_member VALUES ('a', %s)", "list = a", [4, 3, 1]),
         ("INSERT INTO vehicle_list_member VALUES ('a', %s)", "all", [4, 4]),
-        ("SELECT 1", "vin ~ WRR*", [1] * 8),
-        ("SELECT 1", "ecu.head.serial = head-1", [1] * 8),
+        ("INSERT INTO vehicle_list_member VALUES ('a', %s)", "list = b", [4, 4]),
+        ("INSERT INTO vehicle_list_member VALUES ('a', %s)", "list ~ *a", [4, 3, 1]),
+        ("SELECT 1", "vin ~ WRR*", [4, 4]),
+        ("SELECT 1", f"vin ~ *{vin(1)[-5:]}", [4, 3, 1]),
+        ("SELECT 1", "ecu.head.serial = head-1", [4, 3, 1]),
+        ("SELECT 1", "ecu.head.serial ~ *-1", [4, 3, 1]),
+        ("UPDATE ecu_installed SET filename = 'x' WHERE vin = %s", "all", [4, 4]),
+        ("UPDATE ecu_installed SET filename = 'x' WHERE vin = %s", "ecu.head.filename = y", [4, 3, 1]),
     ],
 )  # fmt: skip
 def test_vehicles_that_differ_in_what_matters_are_not_one_population(
@@ -154,6 +171,88 @@ def test_vehicles_that_differ_in_what_matters_are_not_one_population(
     story.conn.execute("INSERT INTO vehicle_list (name, changed_by, changed_at) VALUES ('a', 'ann', now())")
     story.conn.execute(change, [vin(0)] if "%s" in change else [])
     assert sizes(story, query) == expected
+
+
+QUERIES = (
+    "all",
+    "variant = city and region = EU",
+    "not variant = city or region in (US, JP)",
+    "ecu.brake.version < 2.0.0 and ecu.head.present = true",
+    "ecu.brake.version < 1.0.0",
+    "ecu.nothing.version = 1",
+    "not ecu.head.hardware = head-hw",
+    "ecu.head.serial in (head-3, head-4) or ecu.brake.serial ~ *-1*",
+    "ecu.head.filename ~ head*",
+    "tag = pilot",
+    "not tag = pilot and tag ~ b*",
+    'tag = "b%" or tag ~ "b_*"',
+    "list = winter and not list ~ *mer",
+    f"vin in ({vin(3)}, {vin(5)}) or vin ~ *7",
+    "blocked = true or attribute.colour = red",
+    "attribute.hw >= 2 and attribute.colour != red",
+    "born < 2026-01-01 or release = release_2.0.0",
+    "telemetry.Vehicle.TraveledDistance > 500",
+    "not telemetry.Vehicle.TraveledDistance > 500 or telemetry.Vehicle.Mode = eco",
+    "gateway = native and programme = roadster",
+    "programme = other",
+)
+
+
+def add_motley(conn: Connection, rng: random.Random) -> Latest:
+    """Vehicles of which hardly two are alike; return what their telemetry said."""
+    vins = add_vehicles(conn, range(40)) + add_vehicles(
+        conn, range(40, 60), gateway="native", version="2.0.0"
+    )
+    conn.execute(
+        "INSERT INTO vehicle_list (name, changed_by, changed_at) VALUES ('winter', 'a', now()), ('summer', 'a', now())"
+    )
+    for name in vins:
+        tags = rng.sample(["pilot", "berlin", "b%", "b_x"], rng.randrange(3))
+        attributes = (
+            {"colour": rng.choice(["red", "blue"]), "hw": rng.randrange(4)} if rng.random() < 0.7 else {}
+        )
+        conn.execute(
+            "UPDATE vehicle SET tags = %s, attributes = %s, region = %s, blocked_reason = %s, born_at = %s WHERE vin = %s",
+            [tags, Jsonb(attributes), rng.choice(["EU", "US", ""]), rng.choice([None, None, "stuck"]),
+             rng.choice(["2025-05-05", "2026-05-05"]), name],
+        )  # fmt: skip
+        if rng.random() < 0.5:
+            conn.execute(
+                "INSERT INTO vehicle_list_member VALUES (%s, %s)", [rng.choice(["winter", "summer"]), name]
+            )
+        if rng.random() < 0.2:
+            conn.execute("UPDATE ecu SET removed_at = now() WHERE vin = %s AND name = 'head'", [name])
+        if rng.random() < 0.2:
+            conn.execute("DELETE FROM ecu_installed WHERE vin = %s AND serial LIKE 'brake%%'", [name])
+    return {
+        "Vehicle.TraveledDistance": {
+            name: rng.choice([1.0, 499.5, 501.0, 9e9]) for name in rng.sample(vins, 40)
+        },
+        "Vehicle.Mode": {name: rng.choice(["eco", "sport"]) for name in rng.sample(vins, 30)},
+    }
+
+
+def test_a_query_asked_of_populations_says_what_it_says_of_each_vehicle(
+    conn: Connection, story: Story
+) -> None:
+    latest = add_motley(conn, random.Random(5))
+    for text in QUERIES:
+        query = parse_query(text)
+        with transaction(conn):
+            each = {one.vin: match_vehicle(query, one) for one in read_vehicles(conn, latest=latest)}
+            found = preview_query(conn, text, latest=latest)
+            chosen = select_vins(conn, query, programme_id="roadster", latest=latest)
+        reasons = Counter(outcome.term for outcome in each.values() if isinstance(outcome, NotSelected))
+        assert chosen == sorted(name for name, outcome in each.items() if isinstance(outcome, Selected)), text
+        assert found.selected == len(chosen), text
+        assert {reason.term: reason.vehicles for reason in found.reasons} == reasons, text
+        assert found.not_selected == sum(reasons.values()), text
+        assert found.unknown == sum(isinstance(no, NotSelected) and no.unknown for no in each.values()), text
+        assert len(found.selected_examples) == min(len(chosen), 20), text
+        assert set(found.selected_examples) <= set(chosen), text
+        for reason in found.reasons:
+            for name, actual in reason.examples:
+                assert each[name] == NotSelected(term=reason.term, actual=actual), text
 
 
 def test_what_became_of_a_population_is_kept_with_the_plan(story: Story) -> None:

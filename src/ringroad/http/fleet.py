@@ -21,7 +21,6 @@ from ringroad.kernel.errors import InvalidInput
 from ringroad.loop.latest import latest_for
 from ringroad.ship import store
 from ringroad.ship.lists import LIST_BYTES_MAX, VINS_MAX, Mode, RefusedRow
-from ringroad.ship.match import Selected, match_vehicle
 from ringroad.ship.query import names_in, parse_query
 from ringroad.ship.store import fleet
 from ringroad.storage.lake import Lake
@@ -145,11 +144,7 @@ def change_tag(ctx: Ctx, request: Req, tag: ListName, data: JSONBody[TagChange])
             query = parse_query(data.query)
             fleet.require_lists(conn, names_in(query, "list"))
             latest = latest_for(Lake(ctx.settings.lake), query, now=ctx.clock.now())
-            vins = [
-                vehicle.vin
-                for vehicle in store.read_vehicles(conn, programme_id=data.programme_id, latest=latest)
-                if isinstance(match_vehicle(query, vehicle), Selected)
-            ]
+            vins = store.select_vins(conn, query, programme_id=data.programme_id, latest=latest)
         done = fleet.change_tag(
             conn,
             ctx.ids,

@@ -16,12 +16,13 @@ from ringroad.kernel.errors import Conflict
 from ringroad.loop.latest import latest_for
 from ringroad.ship import store
 from ringroad.ship.check import check_plan, soonest_end
-from ringroad.ship.plan import PlanRequest, asked_of, make_plan
+from ringroad.ship.plan import PlanRequest, make_plan
 from ringroad.ship.query import names_in, parse_query
 from ringroad.ship.store.evidence import read_past
 from ringroad.ship.store.fleet import require_lists
 from ringroad.ship.store.reading import SavedPlan
-from ringroad.ship.store.targets import deal, gather, measure, read_dealt
+from ringroad.ship.store.selecting import gather
+from ringroad.ship.store.targets import deal, measure, read_dealt
 from ringroad.storage.db import Connection, transaction
 from ringroad.storage.lake import Lake
 
@@ -79,8 +80,7 @@ def plan_campaign(
         release = store.read_release(conn, campaign.release_id)
         images = store.read_images(conn, release.programme_id)
         past = read_past(conn, release.programme_id)
-        asked = asked_of(query)
-        populations = gather(conn, programme_id=release.programme_id, asked=asked, latest=latest)
+        populations = gather(conn, query, programme_id=release.programme_id, latest=latest)
         plan = make_plan(
             request, release, populations, images, now=now, past=past,
             earlier=store.read_signed_releases(conn, release.programme_id),

@@ -13,7 +13,7 @@ import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import assert_never
 
 from ringroad.kernel.versions import COMPARE, version_key
@@ -23,6 +23,8 @@ from ringroad.ship.query import Both, Either, Everything, Field, Negation, Node,
 REASONS_MAX = 100  # distinct reasons kept in a preview; the rest is counted as "other"
 EXAMPLES_MAX = 20  # vehicles per reason
 NUMBER_COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+Sample = float | bool | str  # as telemetry sent it
+_MARKS: Mapping[bool | None, str] = {True: "t", False: "f", None: "u"}
 _ALTERNATIVES_MAX = 3  # parts of an "or" named in a reason
 
 
@@ -111,26 +113,58 @@ def holds(query: Node, vehicle: VehicleFacts) -> bool | None:
     assert_never(query)
 
 
+def sample_marks(query: Node, latest: Mapping[str, Mapping[str, Sample]]) -> dict[str, str]:
+    """Return by VIN what its last samples mean for each term on telemetry, in order: ``t``, ``f``, or ``u`` for unknown.
+
+    Vehicles with equal marks are the same to the query, whatever they sent. Who sent nothing has none.
+
+    Args:
+        query: that is asked.
+        latest: last known values by path and VIN.
+    """
+    terms = [term for term in terms_of(query) if term.field.root == "telemetry"]
+    columns = []
+    for term in terms:
+        truth_of = lru_cache(maxsize=10_000, typed=True)(partial(_sample_holds, term))
+        known = latest.get(term.field.key, {})
+        columns.append({vin: _MARKS[truth_of(value)] for vin, value in known.items()})
+    vins = {vin for column in columns for vin in column}
+    return {vin: "".join(column.get(vin, "u") for column in columns) for vin in vins}
+
+
+def as_like(pattern: str) -> str:
+    """Return a pattern in which ``*`` stands for any text as LIKE of SQL takes it."""
+    return re.sub(r"([\\%_])", r"\\\1", pattern).replace("*", "%")
+
+
 def preview(
     query: Node,
-    vehicles: Iterable[VehicleFacts],
+    groups: Iterable[tuple[VehicleFacts, int]],
     *,
     vocabulary: Vocabulary | None = None,
     examples_max: int = EXAMPLES_MAX,
 ) -> Preview:
-    """Count who is selected and who is not by reason, with a page of examples for each."""
+    """Count who is selected and who is not by reason, with a page of examples for each.
+
+    Args:
+        query: that is tried.
+        groups: a vehicle, and how many there are that are like it to the query, itself included; 0 for one more
+            example of a group that is counted already.
+        vocabulary: names the query is checked against.
+        examples_max: VINs that are named for each reason.
+    """
     tally = ReasonTally(examples_max=examples_max)
     selected = unknown = 0
     examples: list[str] = []
-    for vehicle in vehicles:
+    for vehicle, vehicles in groups:
         match match_vehicle(query, vehicle):
             case Selected():
-                selected += 1
+                selected += vehicles
                 if len(examples) < examples_max:
                     examples.append(vehicle.vin)
             case NotSelected() as no:
-                tally.add(no.term, vehicle.vin, no.actual)
-                unknown += no.unknown
+                tally.add(no.term, vehicle.vin, no.actual, vehicles=vehicles)
+                unknown += vehicles if no.unknown else 0
     return Preview(
         selected=selected,
         not_selected=tally.vehicles,
@@ -167,12 +201,12 @@ class ReasonTally:
         self._counts: dict[str, int] = {}
         self._examples: dict[str, list[tuple[str, str]]] = {}
 
-    def add(self, reason: str, vin: str, actual: str) -> None:
-        """Count one vehicle."""
+    def add(self, reason: str, vin: str, actual: str, *, vehicles: int = 1) -> None:
+        """Count vehicles, and take one of them for an example."""
         if reason not in self._counts and len(self._counts) >= REASONS_MAX:
             reason = "other"
-        self.vehicles += 1
-        self._counts[reason] = self._counts.get(reason, 0) + 1
+        self.vehicles += vehicles
+        self._counts[reason] = self._counts.get(reason, 0) + vehicles
         examples = self._examples.setdefault(reason, [])
         if len(examples) < self._examples_max:
             examples.append((vin, actual))
@@ -230,7 +264,8 @@ def _values(field: Field, vehicle: VehicleFacts) -> tuple[str, ...] | None:
             value = vehicle.attributes.get(field.key)
             return None if value is None else (str(value),)
         case "telemetry":
-            return _sample_values(vehicle, field.key)
+            sample = vehicle.telemetry.get(field.key)
+            return None if sample is None else (_sample_text(sample),)
         case "tag":
             return vehicle.tags
         case "list":
@@ -253,16 +288,18 @@ def _values(field: Field, vehicle: VehicleFacts) -> tuple[str, ...] | None:
             return (vehicle.vin,)
 
 
-def _sample_values(vehicle: VehicleFacts, path: str) -> tuple[str, ...] | None:
-    match value := vehicle.telemetry.get(path):
-        case None:
-            return None
+def _sample_text(value: Sample) -> str:
+    match value:
         case bool():
-            return ("true" if value else "false",)
+            return "true" if value else "false"
         case float():
-            return (f"{value:.15g}",)  # as many digits as every double holds
+            return f"{value:.15g}"  # as many digits as every double holds
         case _:
-            return (str(value),)
+            return str(value)
+
+
+def _sample_holds(term: Term, value: Sample) -> bool | None:
+    return _values_hold(term, (_sample_text(value),))
 
 
 def _ecu_values(field: Field, vehicle: VehicleFacts) -> tuple[str, ...] | None:
@@ -283,8 +320,10 @@ def _ecu_values(field: Field, vehicle: VehicleFacts) -> tuple[str, ...] | None:
 
 def _term_holds(term: Term, vehicle: VehicleFacts) -> bool | None:
     values = _values(term.field, vehicle)
-    if values is None:
-        return None
+    return None if values is None else _values_hold(term, values)
+
+
+def _values_hold(term: Term, values: Sequence[str]) -> bool | None:
     match term.op:
         case "=" | "in":
             return _equal(term, values)

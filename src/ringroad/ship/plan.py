@@ -26,9 +26,9 @@ from ringroad.kernel.hours import Window
 from ringroad.protocol.vehicle import PHASES, Phase, Urgency
 from ringroad.ship.gate import DURATION_S_MAX, VEHICLES_MAX, GatePolicy
 from ringroad.ship.guard import HARM, Past
-from ringroad.ship.match import REASONS_MAX, NotSelected, match_vehicle
+from ringroad.ship.match import REASONS_MAX, NotSelected, as_like, match_vehicle
 from ringroad.ship.model import KnownImages, ReleaseFacts, VehicleFacts
-from ringroad.ship.query import PLAIN_FIELDS, Node, parse_query, terms_of
+from ringroad.ship.query import Node, keys_in, parse_query, terms_of
 from ringroad.ship.ramp import HarmBudget
 from ringroad.ship.resolve import Resolution, Verdict, resolve
 from ringroad.ship.retry import RetryPolicy
@@ -40,10 +40,6 @@ PRIORITY_MAX = 9  # of campaigns that share vehicles; an emergency recall goes b
 LateJoiners = Literal["frozen", "included"]
 Stratum = Literal["variant", "region", "gateway"]
 VERDICTS: tuple[Verdict, ...] = ("match", "control", "already_installed", "mismatch", "unknown")
-# Telemetry is not here: it is different on each vehicle.
-_LOOKED_AT = frozenset(PLAIN_FIELDS) | {"ecu", "attribute"}
-# What a query may ask of vehicles that is the same for all with one configuration.
-_OF_CONFIGURATION = frozenset({"version", "hardware", "sha256", "present"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,22 +148,33 @@ class PlanRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What tells vehicles of one plan apart, beside variant, region, gateway and configuration.
+    """What tells vehicles apart for a query, beside programme, variant, region and gateway.
+
+    What may be different on each vehicle is not looked at as such: only whether it is one that the query names, or
+    like a pattern of it. Telemetry is not here: what it means for the query is decided outside of the database
+    (`match.sample_marks`).
 
     Attributes:
+        ecus: names of ECUs that the query looks at; a plan is about all.
         attributes: names of those the query looks at.
-        vins: those it names; every other VIN is like any other.
-        tags, lists, release, born: whether it looks at these.
-        each: it looks at something that may be different on each vehicle.
+        vins, tags, lists, serials: those it names.
+        vin_patterns, tag_patterns, list_patterns, serial_patterns: those it names, as LIKE takes them.
+        release, born, filenames: whether it looks at these.
     """
 
+    ecus: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     vins: tuple[str, ...] = ()
-    tags: bool = False
-    lists: bool = False
+    vin_patterns: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    tag_patterns: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
+    list_patterns: tuple[str, ...] = ()
+    serials: tuple[str, ...] = ()
+    serial_patterns: tuple[str, ...] = ()
     release: bool = False
     born: bool = False
-    each: bool = False
+    filenames: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,18 +234,33 @@ def asked_of(query: Node) -> Asked:
     """Return what tells vehicles apart for this query."""
     terms = list(terms_of(query))
     roots = {term.field.root for term in terms}
-    vins = [term for term in terms if term.field.root == "vin"]
-    named = [term for term in vins if term.op in ("=", "!=", "in", "not in")]
+
+    def named(root: str, prop: str = "") -> tuple[tuple[str, ...], tuple[str, ...]]:
+        exact, patterns = set[str](), set[str]()
+        for term in terms:
+            if term.field.root == root and term.field.prop == prop:
+                if term.op == "~":
+                    patterns.update(as_like(value) for value in term.values)
+                else:
+                    exact.update(term.values)
+        return tuple(sorted(exact)), tuple(sorted(patterns))
+
+    (vins, vin_patterns), (tags, tag_patterns), (lists, list_patterns) = map(named, ("vin", "tag", "list"))
+    serials, serial_patterns = named("ecu", "serial")
     return Asked(
-        attributes=tuple(sorted({term.field.key for term in terms if term.field.root == "attribute"})),
-        vins=tuple(sorted({value for term in named for value in term.values})),
-        tags="tag" in roots,
-        lists="list" in roots,
+        ecus=keys_in(query, "ecu"),
+        attributes=keys_in(query, "attribute"),
+        vins=vins,
+        vin_patterns=vin_patterns,
+        tags=tags,
+        tag_patterns=tag_patterns,
+        lists=lists,
+        list_patterns=list_patterns,
+        serials=serials,
+        serial_patterns=serial_patterns,
         release="release" in roots,
         born="born" in roots,
-        each=not roots <= _LOOKED_AT
-        or len(named) < len(vins)
-        or any(term.field.root == "ecu" and term.field.prop not in _OF_CONFIGURATION for term in terms),
+        filenames=any(term.field.prop == "filename" for term in terms),
     )
 
 
@@ -257,7 +279,7 @@ def make_plan(
     Args:
         request: what is asked for.
         release: what is to be installed.
-        populations: of the programme, made with `asked_of` the same query.
+        populations: of the programme, told apart for the same query.
         images: what can be fetched again.
         now: the server's time.
         past: how installations of earlier campaigns ended, by metric; what a sequential gate compares with.

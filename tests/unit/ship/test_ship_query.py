@@ -1,15 +1,35 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringroad.ship.match import NotSelected, Selected, Vocabulary, holds, lint, match_vehicle, preview
+from ringroad.ship.match import (
+    NotSelected,
+    Selected,
+    Vocabulary,
+    as_like,
+    holds,
+    lint,
+    match_vehicle,
+    preview,
+    sample_marks,
+)
 from ringroad.ship.model import EcuFacts, VehicleFacts
-from ringroad.ship.query import DEPTH_MAX, IN_VALUES_MAX, TERMS_MAX, Negation, QueryError, parse_query
+from ringroad.ship.query import (
+    DEPTH_MAX,
+    IN_VALUES_MAX,
+    TERMS_MAX,
+    Field,
+    Negation,
+    QueryError,
+    Term,
+    parse_query,
+)
 
 
 def ecu(name: str, version: str | None) -> EcuFacts:
@@ -179,7 +199,7 @@ def test_a_preview_counts_by_reason() -> None:
         for number in range(30)
         for region in ("EU", "US")
     ]
-    found = preview(parse_query("variant = city and region = EU"), cars, examples_max=2)
+    found = preview(parse_query("variant = city and region = EU"), ((car, 1) for car in cars), examples_max=2)
     assert (found.selected, found.not_selected) == (20, 40)
     assert [(r.term, r.vehicles) for r in found.reasons] == [("region = EU", 20), ("variant = city", 20)]
     assert found.unknown == 0
@@ -193,8 +213,51 @@ def test_a_preview_counts_those_of_whom_too_little_is_known() -> None:
         VehicleFacts(vin="V3", programme_id="p", variant="city"),
         VehicleFacts(vin="V4", programme_id="p", variant="van"),
     ]
-    found = preview(parse_query("variant = city and telemetry.Speed < 5"), moving)
+    found = preview(parse_query("variant = city and telemetry.Speed < 5"), ((car, 1) for car in moving))
     assert (found.selected_examples, found.not_selected, found.unknown) == (("V2",), 3, 1)
+
+
+def test_a_preview_counts_groups_and_names_more_of_them_than_it_counts() -> None:
+    def car(number: int, variant: str) -> VehicleFacts:
+        return VehicleFacts(vin=f"V{number}", programme_id="p", variant=variant)
+
+    groups = [(car(1, "city"), 300), (car(2, "van"), 40), (car(3, "city"), 0), (car(4, "van"), 0)]
+    found = preview(parse_query("variant = city"), groups)
+    assert (found.selected, found.not_selected) == (300, 40)
+    assert found.selected_examples == ("V1", "V3")
+    assert [(each.vehicles, [vin for vin, _ in each.examples]) for each in found.reasons] == [
+        (40, ["V2", "V4"])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "marks"),
+    [
+        ("telemetry.Speed > 5", {"A": "t", "B": "f", "C": "u"}),
+        ("not (telemetry.Speed > 5 and telemetry.On = true)", {"A": "tf", "B": "fu", "C": "uu", "D": "ut"}),
+        ("telemetry.On = 1", {"A": "f", "D": "f"}),  # true is a word, though Python takes it for 1
+        ("telemetry.Height > 5 or variant = city", {}),
+        ("variant = city", {}),
+    ],
+)
+def test_what_telemetry_said_is_told_apart_by_what_it_means_for_the_query(
+    text: str, marks: dict[str, str]
+) -> None:
+    latest: dict[str, dict[str, float | bool | str]] = {
+        "Speed": {"A": 90.0, "B": 1.0, "C": "fast"},
+        "On": {"A": False, "D": True},
+    }
+    assert sample_marks(parse_query(text), latest) == marks
+
+
+@given(st.text("ab%_\\*", max_size=6), st.text("ab%_\\", max_size=6))
+def test_a_pattern_means_the_same_to_the_database(pattern: str, value: str) -> None:
+    """LIKE, read by its definition: a backslash takes the next character as it is."""
+    parts = re.findall(r"\\.|.", as_like(pattern), re.DOTALL)
+    like = "".join(".*" if part == "%" else "." if part == "_" else re.escape(part[-1]) for part in parts)
+    car = VehicleFacts(vin="V", programme_id="p", variant=value)
+    term = Term(field=Field(root="variant"), op="~", values=frozenset({pattern}), text="", column=1)
+    assert holds(term, car) is (re.fullmatch(like, value, re.DOTALL) is not None)
 
 
 def test_names_that_nothing_has_are_pointed_out() -> None:

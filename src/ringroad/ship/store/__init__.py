@@ -37,7 +37,6 @@ from ringroad.ship.store.reading import (
     list_campaigns,
     list_gate_decisions,
     list_targets,
-    preview_query,
     read_campaign,
     read_expiries,
     read_images,
@@ -55,6 +54,7 @@ from ringroad.ship.store.reading import (
 )
 from ringroad.ship.store.reports import apply_manifest, expire_deadlines, fold_reports, lock_vehicle
 from ringroad.ship.store.returns import order_returns, read_return_plan
+from ringroad.ship.store.selecting import preview_query, select_vins
 from ringroad.ship.store.steps import settle_steps
 from ringroad.ship.store.waves import offer_waiting, release_wave
 from ringroad.ship.store.zones import set_time_zone
@@ -110,6 +110,7 @@ __all__ = [
     "release_wave",
     "resume",
     "save_plan",
+    "select_vins",
     "set_time_zone",
     "settle_steps",
     "start",

@@ -14,7 +14,7 @@ from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.ship.check import CheckFacts
 from ringroad.ship.complete import VALUES_MAX, Known
 from ringroad.ship.gate import WaveFacts
-from ringroad.ship.match import NotSelected, Preview, Vocabulary, match_vehicle, preview
+from ringroad.ship.match import NotSelected, Vocabulary, match_vehicle
 from ringroad.ship.model import (
     Campaign,
     CampaignState,
@@ -274,21 +274,6 @@ def read_known(conn: Connection, *, telemetry: tuple[str, ...] = ()) -> Known:
         values[f"ecu.{each['ecu']}.hardware"] = tuple(each["hardware"])
     return Known(
         ecus=tuple(row["ecus"]), attributes=tuple(row["attributes"]), telemetry=telemetry, values=values
-    )
-
-
-def preview_query(
-    conn: Connection, query: str, *, programme_id: str | None = None, latest: Latest | None = None
-) -> Preview:
-    """Count who matches a query and who does not, and why; inside a transaction of the caller.
-
-    Raises:
-        QueryError: the query cannot be read.
-    """
-    parsed = parse_query(query)
-    vocabulary = read_vocabulary(conn)
-    return preview(
-        parsed, read_vehicles(conn, programme_id=programme_id, latest=latest), vocabulary=vocabulary
     )
 
 

@@ -1,6 +1,6 @@
 """Plans over many vehicles: populations out, the lot in; a million vehicles never pass through Python.
 
-1. `gather` puts each vehicle of a programme into its population, in a table that lives as long as the transaction.
+1. `selecting.gather` puts each vehicle of a programme into its population, in a table that lives as long as the transaction.
 2. The planner resolves one vehicle of each (`plan.make_plan`).
 3. `deal` writes what became of each population, and deals the matches out.
 4. `read_dealt` counts what was written, for the checker.
@@ -15,33 +15,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict
 
 from ringroad.ship.check import Dealt
-from ringroad.ship.plan import Asked, Plan, Population
+from ringroad.ship.plan import Plan
 from ringroad.ship.resolve import Verdict
-from ringroad.ship.store.reading import SQL, read_vehicles
+from ringroad.ship.store.reading import SQL
 from ringroad.storage.db import Connection
-from ringroad.storage.latest import Latest
-
-
-def gather(
-    conn: Connection, *, programme_id: str, asked: Asked, latest: Latest | None = None
-) -> Iterator[Population]:
-    """Yield the populations of a programme; inside a transaction of the caller, in which `deal` follows.
-
-    What telemetry last said of vehicles is in `latest`, by path and VIN.
-    """
-    SQL.plan_with_memory(conn)
-    SQL.make_planned(conn)
-    given = asdict(asked) | {"vins": list(asked.vins), "attributes": list(asked.attributes)}
-    SQL.fill_planned(conn, programme_id=programme_id, **given)
-    SQL.measure_planned(conn)
-    found = {row["vin"]: row for row in SQL.planned_populations(conn)}
-    for vehicle in read_vehicles(conn, vins=list(found), latest=latest):
-        row = found[vehicle.vin]
-        yield Population(kind=bytes(row["kind"]), vehicles=row["vehicles"], vehicle=vehicle)
 
 
 def deal(conn: Connection, plan: Plan, *, plan_id: str) -> None:

@@ -8,9 +8,9 @@ from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.hours import find_zone
-from ringroad.ship.match import NotSelected, match_vehicle
 from ringroad.ship.query import parse_query
-from ringroad.ship.store.reading import SQL, read_vehicles
+from ringroad.ship.store.reading import SQL
+from ringroad.ship.store.selecting import select_vins
 from ringroad.storage.db import Connection
 from ringroad.storage.ledger import append_fact
 
@@ -30,12 +30,7 @@ def set_time_zone(
         raise InvalidInput(
             f"there is no time zone {time_zone[:60]!r}", hint="an IANA name, for example Europe/Oslo"
         )
-    parsed = parse_query(query)
-    vins = [
-        vehicle.vin
-        for vehicle in read_vehicles(conn, programme_id=programme_id)
-        if not isinstance(match_vehicle(parsed, vehicle), NotSelected)
-    ]
+    vins = select_vins(conn, parse_query(query), programme_id=programme_id)
     changed: int = SQL.set_time_zone(conn, vins=vins, time_zone=time_zone)
     if changed:
         append_fact(
