@@ -21,9 +21,10 @@ BENCHMARKS = (
     "twin",
     "replan",
     "demo",
+    "delta",
     "powercut",
 )  # each a module with `run() -> list[Figure]`
-LONG = frozenset({"powercut"})  # a quarter of an hour of CPU: only when named
+LONG = frozenset({"delta", "powercut"})  # minutes and a quarter of an hour of CPU: only when named
 
 
 def main() -> None:

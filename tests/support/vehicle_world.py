@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from ringroad.protocol.vehicle import (
     Acknowledged,
     Command,
     Conduct,
+    DeltaOffer,
     EcuTarget,
     PostCheck,
     Report,
@@ -486,9 +487,14 @@ class World:
         notes: str = "",
         vin: str = VIN,
         size: int = 3_000,
+        offers: Callable[[DeskEcu, sign.DirectorTarget], tuple[DeltaOffer, ...]] = lambda _ecu, _target: (),
     ) -> None:
         """Publish a release for every ECU and offer it to the vehicle."""
-        targets = [director_target(ecu, version, counter, size=size) for ecu in self.ecus.values()]
+        targets = [
+            with_offers(target, offers(ecu, target))
+            for ecu in self.ecus.values()
+            for target in (director_target(ecu, version, counter, size=size),)
+        ]
         for target in targets:
             self.server.add_image(target.image(), content_of(target.ecu_target.name, version, size))
         serials = [ecu.serial for ecu in self.ecus.values()]
@@ -584,6 +590,11 @@ class World:
             if not report.ecu and (not told or told[-1] != report.state):
                 told.append(report.state)
         return told
+
+
+def with_offers(target: sign.DirectorTarget, offers: tuple[DeltaOffer, ...]) -> sign.DirectorTarget:
+    """The same target, with deltas to it."""
+    return replace(target, ecu_target=msgspec.structs.replace(target.ecu_target, deltas=offers))
 
 
 def as_verified(target: sign.DirectorTarget) -> VerifiedTarget:

@@ -11,6 +11,7 @@ REQUEST_BYTES_MAX: Final = 16 * 1024**2  # bytes; management requests other than
 FEEDBACK_BYTES_MAX: Final = 256 * 1024  # bytes; SWUpdate sends log lines in `details`
 ECUS_MAX: Final = 256  # per vehicle; the densest vehicles on the road have about 150
 ACTION_ID_MAX: Final = 2**31 - 1  # SWUpdate parses DDI action ids as a C int
+DELTAS_MAX: Final = 4  # per ECU of a signed target; the image it runs, and three it may run by now
 PAGE_ROWS_MAX: Final = 1_000  # rows per page of any list
 TELEMETRY_BATCH_MAX: Final = 1_000  # samples per message
 VIN_CHARS: Final = 17  # ISO 3779

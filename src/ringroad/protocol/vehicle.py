@@ -4,6 +4,7 @@ Paths, all below ``/uptane/v1``, all over HTTPS, `Authorization: Bearer <device 
 
     GET  /image/{file}                     metadata of the Image repository: timestamp.json, 3.root.json, ...
     GET  /image/targets/{sha256}.{name}    an image; Range is honoured
+    GET  /image/targets/{sha256}.delta     a delta that a Director target offers; Range is honoured
     GET  /director/{vin}/{file}            metadata of the vehicle's Director repository
     GET  /vehicles/{vin}                   Poll -> Command; answered from memory, ETag, 304
     PUT  /vehicles/{vin}/manifest          signed vehicle version manifest (Uptane 5.4.2.1.1)
@@ -23,7 +24,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from ringroad.kernel.limits import ACTION_ID_MAX, ECUS_MAX, TELEMETRY_BATCH_MAX
+from ringroad.kernel.limits import ACTION_ID_MAX, DELTAS_MAX, ECUS_MAX, IMAGE_BYTES_MAX, TELEMETRY_BATCH_MAX
 
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 ShortText = Annotated[str, Meta(max_length=2_000)]
@@ -187,10 +188,24 @@ class VehiclePackage(SignedMessage, frozen=True, kw_only=True):
     conduct: Conduct = Conduct()
 
 
-class EcuTarget(SignedMessage, frozen=True, kw_only=True):
+class DeltaOffer(SignedMessage, frozen=True, kw_only=True):
+    """A shorter way to a target for whoever has another image; whoever cannot use it fetches the target.
+
+    It says nothing that is installed: what comes of it is compared with the target's own digests.
+    """
+
+    algorithm: Word  # of `protocol.delta.apply`; a vehicle passes over what it does not know
+    from_sha256: Sha256  # the image that the ECU has
+    sha256: Sha256  # of the delta
+    sha512: Annotated[str, Meta(pattern="^[0-9a-f]{128}$")]
+    length: Annotated[int, Meta(ge=1, le=IMAGE_BYTES_MAX)]
+
+
+class EcuTarget(SignedMessage, frozen=True, kw_only=True, omit_defaults=True):
     """`custom.ecus[serial]` of a Director target: how this image goes onto this ECU."""
 
     name: Name  # ECU name in the programme
     mode: Literal["ab", "inplace"]
     format: Literal["bin", "ihex", "srec", "mcuboot", "swu", "mender"]
     version: Name
+    deltas: Annotated[tuple[DeltaOffer, ...], Meta(max_length=DELTAS_MAX)] = ()

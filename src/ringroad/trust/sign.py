@@ -169,7 +169,10 @@ def build_director_targets(
     if len({target.serial for target in targets}) != len(targets):
         raise InvalidInput("an ECU is given two images")
     for target in targets:
-        ecus.setdefault(target.filename, {})[target.serial] = msgspec.to_builtins(target.ecu_target)
+        plain = msgspec.json.decode(
+            msgspec.json.encode(target.ecu_target)
+        )  # lists, where the type has tuples
+        ecus.setdefault(target.filename, {})[target.serial] = plain
     fields: dict[str, Any] = {"vin": vin}
     if vehicle_package is not None:
         fields["vehicle_package"] = msgspec.to_builtins(vehicle_package)

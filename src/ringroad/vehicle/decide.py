@@ -21,9 +21,10 @@ from datetime import datetime
 from typing import Final, assert_never
 
 from ringroad.kernel.errors import Corrupt
-from ringroad.protocol.vehicle import Command, Phase, UpdateGroup, VehicleState
+from ringroad.protocol.vehicle import Command, DeltaOffer, Phase, UpdateGroup, VehicleState
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.consent import DENIED, answer_text, judge
+from ringroad.vehicle.deltas import choose_delta
 from ringroad.vehicle.preconditions import Refusal
 from ringroad.vehicle.states import (
     BEFORE_INSTALLING,
@@ -112,6 +113,22 @@ class Download:
 
 
 @dataclass(frozen=True, slots=True)
+class DownloadDelta:
+    """Fetch a delta to an image into the store."""
+
+    target: VerifiedTarget
+    offer: DeltaOffer
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """Make an image out of its base and a delta, both in the store."""
+
+    target: VerifiedTarget
+    offer: DeltaOffer
+
+
+@dataclass(frozen=True, slots=True)
 class CheckImages:
     """Read every image of the plan back from the store and hash it."""
 
@@ -162,6 +179,8 @@ Step = (
     | Write
     | Sync
     | Download
+    | DownloadDelta
+    | Rebuild
     | CheckImages
     | Prepare
     | ReadFaults
@@ -191,10 +210,7 @@ def next_step(state: CampaignState, facts: Facts) -> Step:
         case "AWAITING_CONSENT":
             return _ask("download", state, facts) or _move("DOWNLOADING", facts)
         case "DOWNLOADING":
-            for target in _plan(state).images():
-                if target.sha256 not in facts.stored:
-                    return Download(target)
-            return _move("VERIFYING", facts)
+            return _download(state, facts)
         case "VERIFYING":
             # `CheckImages` removes a bad image from the store and goes on to STAGING if there was none.
             return CheckImages()
@@ -255,6 +271,17 @@ def _obey_server(state: CampaignState, facts: Facts) -> Step | None:
         detail = f"too late: the vehicle is {state.state}"
         return Write(Noted(code="cancel_refused", at=facts.now, detail=detail))
     return None
+
+
+def _download(state: CampaignState, facts: Facts) -> Step:
+    for target in _plan(state).images():
+        if target.sha256 in facts.stored:
+            continue
+        offer = choose_delta(target, stored=facts.stored, tries=state.tries)
+        if offer is None:
+            return Download(target)
+        return Rebuild(target, offer) if offer.sha256 in facts.stored else DownloadDelta(target, offer)
+    return _move("VERIFYING", facts)
 
 
 def _stage(state: CampaignState, facts: Facts) -> Step:

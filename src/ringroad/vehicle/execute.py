@@ -9,14 +9,14 @@ record of its end is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final, assert_never
 
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import Corrupt, NotFound, RingroadError, Unavailable, Untrusted
 from ringroad.kernel.vin import Vin
-from ringroad.protocol.vehicle import Report
+from ringroad.protocol.vehicle import DeltaOffer, Report
 from ringroad.trust.attacks import Attack
 from ringroad.trust.state import EcuIdentity, RefreshResult, TrustState, VehicleInventory, VerifiedTarget
 from ringroad.trust.verify import RefreshRefused, refresh
@@ -32,12 +32,14 @@ from ringroad.vehicle.agents.base import (
     no_progress,
 )
 from ringroad.vehicle.backoff import backoff_s
+from ringroad.vehicle.deltas import DELTA_TRIES_MAX, delta_file, tried_as
 from ringroad.vehicle.ecus import Ecus
 from ringroad.vehicle.files import TRUST_NAME, Durability, replace_file
 from ringroad.vehicle.gateway import Gateway
 from ringroad.vehicle.images import ImageStore
 from ringroad.vehicle.memory import Memory
 from ringroad.vehicle.plan import Refused, make_plan
+from ringroad.vehicle.rebuild import Rebuilder
 from ringroad.vehicle.states import (
     EcuMoved,
     EcuPlan,
@@ -57,8 +59,9 @@ PROGRESS_S: Final = 1.0  # s; between two progress reports
 BIG_BYTES: Final = (
     4 * 1024**2
 )  # bytes; hashing more than this would hold up the other vehicles of the process
+OFFLINE: Final = "offline"
 NETWORK_CODES: Final = frozenset(
-    {"offline", "unavailable", "slow_retrieval"}
+    {OFFLINE, "unavailable", "slow_retrieval"}
 )  # the network's, not the campaign's
 
 
@@ -99,6 +102,7 @@ class Executor:
         self._interrupted = interrupted
         self._network_failures = 0
         self._progress_at_s = 0.0
+        self._deltas = Rebuilder(images=images, memory=memory, clock=clock)
 
     async def execute(self, step: decide.Step) -> float | None:
         """Carry out `step`.
@@ -124,6 +128,10 @@ class Executor:
                 return await self._sync()
             case decide.Download(target=target):
                 return await self._download(target)
+            case decide.DownloadDelta(target=target, offer=offer):
+                return await self._download_delta(target, offer)
+            case decide.Rebuild(target=target, offer=offer):
+                return await self._rebuild(target, offer)
             case decide.CheckImages():
                 return await self._check_images()
             case decide.Prepare(serial=serial):
@@ -212,10 +220,8 @@ class Executor:
 
     async def _download(self, target: VerifiedTarget) -> float:
         what = f"image:{target.sha256}"
-        keep = {one.sha256 for one in self._plan().images()}
         try:
-            self._images.reserve(target, keep=keep)
-            await self._gateway.download(target, self._images, progress=self._downloading(target.serial))
+            await self._fetch(target, serial=target.serial, keep=())
         except Interrupted:
             return 0.0
         except Untrusted as error:
@@ -227,6 +233,32 @@ class Executor:
             return self._after_network(error, what=what, tries_max=decide.IMAGE_TRIES_MAX)
         self._network_failures = 0
         return 0.0
+
+    async def _download_delta(self, target: VerifiedTarget, offer: DeltaOffer) -> float:
+        try:
+            await self._fetch(delta_file(target, offer), serial=target.serial, keep=(offer.from_sha256,))
+        except Interrupted:
+            return 0.0
+        except RingroadError as error:
+            tries = self._memory.state.tries.get(tried_as(offer), 0) + 1
+            if error.code == OFFLINE or isinstance(error, Corrupt):
+                return self._after_network(error, what=tried_as(offer), tries_max=DELTA_TRIES_MAX)
+            if error.code not in NETWORK_CODES or tries >= DELTA_TRIES_MAX:
+                self._deltas.give_up(offer, error, serial=target.serial)
+                return 0.0
+            self._tried(tried_as(offer), error.code, error.message)
+            return self._backoff(tries)
+        self._network_failures = 0
+        return 0.0
+
+    async def _rebuild(self, target: VerifiedTarget, offer: DeltaOffer) -> float:
+        await self._deltas.rebuild(target, offer, keep=[one.sha256 for one in self._plan().images()])
+        return 0.0
+
+    async def _fetch(self, target: VerifiedTarget, *, serial: str, keep: Collection[str]) -> None:
+        kept = {one.sha256 for one in self._plan().images()}
+        self._images.reserve(target, keep=kept.union(keep))
+        await self._gateway.download(target, self._images, progress=self._downloading(serial))
 
     async def _check_images(self) -> float:
         for target in self._plan().images():

@@ -1,6 +1,7 @@
 """The vehicle's image store: a bounded folder of files named by their SHA-256.
 
-``images/{sha256}`` is whole and was verified when it was written; ``images/{sha256}.part`` is a download under way.
+``images/{sha256}`` is whole and was verified when it was written, an image or a delta; ``images/{sha256}.part`` is a
+download under way, or an image that a delta gives.
 
 Invariants:
     * A file gets its final name only after every byte was hashed and is durable.
@@ -10,12 +11,17 @@ Invariants:
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
 from ringroad.kernel.errors import Unavailable, Untrusted
+from ringroad.protocol.delta.apply import rebuild
+from ringroad.protocol.delta.pieces import MalformedDelta, ReadAt
+from ringroad.protocol.vehicle import DeltaOffer
+from ringroad.trust.attacks import Attack, refuse
 from ringroad.trust.image import ImageVerifier, verify_image
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.agents.base import FileSource
@@ -60,6 +66,46 @@ class ImageStore:
             raise Unavailable(
                 f"image {target.filename} cannot be read: {error.strerror}", code="disk"
             ) from error
+
+    def check_base(self, sha256: str) -> None:
+        """Read a base back and compare it with its digest; drop it if it differs.
+
+        Raises:
+            Untrusted: it is not the image of that digest; no decoder notices that by itself.
+            Unavailable: it cannot be read.
+        """
+        path = self._folder / sha256
+        digest = hashlib.sha256()
+        try:
+            for chunk in _chunks(path):
+                digest.update(chunk)
+        except OSError as error:
+            raise _disk(error) from error
+        if digest.hexdigest() != sha256:
+            path.unlink(missing_ok=True)
+            raise refuse(Attack.ARBITRARY_SOFTWARE, "the base of a delta is not the image it was")
+
+    def rebuild(self, target: VerifiedTarget, delta: VerifiedTarget, offer: DeltaOffer) -> None:
+        """Make `target` out of a base and a delta that are both in the store.
+
+        Raises:
+            Untrusted: the base, the delta or the image is not what it should be; nothing of it stays.
+            Unavailable: the disk cannot be used; what was written stays.
+        """
+        self.verify(delta)
+        self.check_base(offer.from_sha256)
+        base, patch = self._folder / offer.from_sha256, self._folder / delta.sha256
+        try:
+            with base.open("rb", buffering=0) as old, patch.open("rb", buffering=0) as given:
+                with self.resume(target) as image:
+                    _write_rebuilt(image, target, offer, old.fileno(), given.fileno())
+        except OSError as error:
+            raise _disk(error) from error
+        self.drop(delta.sha256)
+
+    def drop(self, sha256: str) -> None:
+        """Forget a file that is not needed any more."""
+        (self._folder / sha256).unlink(missing_ok=True)
 
     def reserve(self, target: VerifiedTarget, *, keep: Collection[str]) -> None:
         """Make room for `target` by dropping the longest unused images that are not in `keep`.
@@ -184,6 +230,35 @@ class PartialImage:
             verifier.update(chunk)
             offset += len(chunk)
         return verifier
+
+
+def _write_rebuilt(
+    image: PartialImage, target: VerifiedTarget, offer: DeltaOffer, base: int, delta: int
+) -> None:
+    """Write what comes out of a delta behind what is there already, and check the whole."""
+    known = image.done_bytes
+    pieces = rebuild(
+        offer.algorithm,
+        _reader(base),
+        os.fstat(base).st_size,
+        _reader(delta),
+        offer.length,
+        length=target.length,
+    )
+    try:
+        for piece in pieces:
+            new = piece[known:] if known < len(piece) else b""
+            known = max(known - len(piece), 0)
+            if new:
+                image.write(new)
+    except MalformedDelta:
+        image.drop()
+        raise
+    image.finish()
+
+
+def _reader(descriptor: int) -> ReadAt:
+    return lambda offset, size: os.pread(descriptor, size, offset)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

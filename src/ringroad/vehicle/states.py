@@ -112,9 +112,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         raise Corrupt(f"the plan does not know ECU {serial}")
 
     def images(self) -> tuple[VerifiedTarget, ...]:
-        """Every image that must be in the store before anything is installed, backups included."""
-        wanted = [ecu.target for ecu in self.ecus]
-        wanted += [ecu.backup for ecu in self.ecus if ecu.backup is not None]
+        """Every image that must be in the store before anything is installed; backups first, as bases of deltas."""
+        wanted = [ecu.backup for ecu in self.ecus if ecu.backup is not None]
+        wanted += [ecu.target for ecu in self.ecus]
         return tuple({target.sha256: target for target in wanted}.values())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringroad.kernel.errors import Corrupt
-from ringroad.protocol.vehicle import Command, EcuTarget, UpdateGroup, VehicleState
+from ringroad.protocol.vehicle import Command, DeltaOffer, EcuTarget, UpdateGroup, VehicleState
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle import decide
 from ringroad.vehicle.decide import Facts, next_step
@@ -44,11 +45,23 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 STEPS_MAX = 2_000
 
 
+def digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
 def target(serial: str, mode: str, version: str) -> VerifiedTarget:
     return VerifiedTarget(
-        serial=serial, filename=f"{serial}.bin", length=1, sha256=f"{serial}-{version}", sha512="",
+        serial=serial, filename=f"{serial}.bin", length=9, sha256=digest(f"{serial}-{version}"), sha512="",
         hardware_ids=("hw",), release_counter=1,
-        ecu_target=EcuTarget(name=serial, mode="ab" if mode == "ab" else "inplace", format="bin", version=version),
+        ecu_target=EcuTarget(
+            name=serial, mode="ab" if mode == "ab" else "inplace", format="bin", version=version,
+            deltas=(
+                DeltaOffer(
+                    algorithm="hdiff13", from_sha256=digest(f"{serial}-1"), sha256=digest(f"{serial}-delta"),
+                    sha512="0" * 128, length=5,
+                ),
+            ),
+        ),
     )  # fmt: skip
 
 
@@ -137,6 +150,16 @@ class Walk:
                 self.write(Planned(plan=PLAN, at=NOW))
             case decide.Download(target=wanted):
                 self.stored |= {wanted.sha256}
+            case decide.DownloadDelta(offer=offer):
+                if self.random.random() >= self.trouble:
+                    self.stored |= {offer.sha256}
+                else:
+                    self.write(Tried(what=f"delta:{offer.sha256}", at=NOW, code="delta_malformed"))
+            case decide.Rebuild(target=wanted, offer=offer):
+                assert {offer.from_sha256, offer.sha256} <= self.stored
+                self.write(Tried(what=f"delta:{offer.sha256}", at=NOW, code="delta_begun"))
+                if self.random.random() >= self.trouble:
+                    self.stored = self.stored - {offer.sha256} | {wanted.sha256}
             case decide.CheckImages():
                 self.write(Moved(state="STAGING", at=NOW))
             case decide.Prepare(serial=serial):
