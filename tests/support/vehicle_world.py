@@ -7,7 +7,7 @@ Every durable step, in the journal or in an ECU's flash, is one tick; power can 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -33,6 +33,7 @@ from ringroad.protocol.vehicle import (
 from ringroad.trust import sign
 from ringroad.trust.keys import parse_public_key, public_key_dict
 from ringroad.trust.manifest import InventoryKey, VehicleManifest, verify_manifest
+from ringroad.trust.metadata import Downgrade, Terms
 from ringroad.trust.state import VerifiedTarget, provision
 from ringroad.vehicle.agents.base import (
     Done,
@@ -295,6 +296,7 @@ class Server:
         self.director_root = self.director.put_root(1, expires=self.until)
         self.images: dict[str, bytes] = {}
         self.listed: list[sign.ImageTarget] = []
+        self.downgrades: list[Downgrade] = []
         self.command = Command(kind="none", poll_s=1)
         self.reports: dict[str, Report] = {}
         self.manifests: list[VehicleManifest] = []
@@ -383,7 +385,9 @@ class Server:
         until = self.until
         self.director.vin = vin
         self.image.put(
-            sign.build_image_targets(version=self.version, expires=until, targets=self.listed),
+            sign.build_image_targets(
+                version=self.version, expires=until, targets=self.listed, downgrades=self.downgrades
+            ),
             version=self.version,
             expires=until,
         )
@@ -488,15 +492,18 @@ class World:
         vin: str = VIN,
         size: int = 3_000,
         offers: Callable[[DeskEcu, sign.DirectorTarget], tuple[DeltaOffer, ...]] = lambda _ecu, _target: (),
+        rollback: bool = False,
+        terms: Mapping[str, Any] | None = None,
     ) -> None:
-        """Publish a release for every ECU and offer it to the vehicle."""
+        """Publish a release for every ECU and offer it to the vehicle; `terms` are more than its version."""
         targets = [
             with_offers(target, offers(ecu, target))
             for ecu in self.ecus.values()
             for target in (director_target(ecu, version, counter, size=size),)
         ]
         for target in targets:
-            self.server.add_image(target.image(), content_of(target.ecu_target.name, version, size))
+            image = replace(target.image(), terms=Terms(version=version, **(terms or {})))
+            self.server.add_image(image, content_of(target.ecu_target.name, version, size))
         serials = [ecu.serial for ecu in self.ecus.values()]
         kinds: tuple[Literal["version", "self_test", "no_new_faults"], ...] = (
             "version", "self_test", "no_new_faults",
@@ -512,6 +519,7 @@ class World:
                 preconditions=list(preconditions),
                 conduct=conduct or Conduct(),
                 notes=notes,
+                rollback=rollback,
             ),
             targets,
             vin=vin,

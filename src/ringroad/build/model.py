@@ -13,6 +13,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
+from ringroad.trust.metadata import Downgrade
+
 Storage = Literal["ab", "inplace"]
 Agent = Literal["ab", "uds", "ddi"]
 ImageFormat = Literal["bin", "ihex", "srec", "mcuboot", "swu", "mender"]
@@ -289,6 +291,7 @@ class Release:
     created_by: str
     created_at: datetime
     signed_at: datetime | None
+    downgrades: tuple[Downgrade, ...] = ()  # that a second person approved
 
     @property
     def package_ids(self) -> tuple[str, ...]:

@@ -45,6 +45,9 @@ SELECT * FROM software_package
 -- name: packages_by_id
 SELECT * FROM software_package WHERE id = ANY(:package_ids::text[]) ORDER BY id;
 
+-- name: packages_of_ecus
+SELECT * FROM software_package WHERE programme_id = :programme_id AND ecu = ANY(:ecus::text[]) ORDER BY id;
+
 -- name: image_names
 SELECT DISTINCT image_sha256 FROM software_package;
 
@@ -97,12 +100,21 @@ SELECT * FROM release
  ORDER BY id LIMIT :rows_max;
 
 -- name: revise_release!
-UPDATE release SET document = :document, state = 'draft', findings = '[]', generation = generation + 1
+UPDATE release SET document = :document, state = 'draft', findings = '[]', downgrades = NULL, generation = generation + 1
  WHERE id = :release_id AND generation = :generation AND state IN ('draft', 'checked');
 
 -- name: keep_findings!
 UPDATE release SET findings = :findings, state = :state, generation = generation + 1
  WHERE id = :release_id AND generation = :generation AND state IN ('draft', 'checked');
+
+-- name: keep_downgrades!
+UPDATE release SET downgrades = :downgrades, generation = generation + 1
+ WHERE id = :release_id AND generation = :generation AND state = 'checked';
+
+-- name: signed_downgrades
+SELECT downgrades FROM release
+ WHERE state = 'signed' AND downgrades IS NOT NULL AND (downgrades -> 0 ->> 'expires')::timestamptz > :now
+ ORDER BY id;
 
 -- name: mark_signed!
 UPDATE release SET state = 'signed', signed_at = :now, generation = generation + 1

@@ -32,6 +32,7 @@ def check_shape(document: Mapping[str, Any]) -> list[Problem]:
         "post_checks": lambda value: _rows(value, {"ecu": _text, "kind": _kind}, {"ecu", "kind"}),
         "preconditions": lambda value: _texts(value) and len(value) <= PRECONDITIONS_MAX,  # type: ignore[arg-type]
         "notes": lambda value: isinstance(value, str) and len(value) <= NOTES_CHARS_MAX,
+        "downgrade": _downgrade,
         "rxswin": lambda value: isinstance(value, str) and len(value) <= NOTES_CHARS_MAX,
     }
     found: list[Problem] = []
@@ -63,6 +64,18 @@ def _problem(code: str, message: str) -> Problem:
 
 def _text(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 200
+
+
+def _downgrade(value: object) -> bool:
+    """Say whether this is a mark: why, and for each ECU the versions it may go back from."""
+    return (
+        isinstance(value, Mapping)
+        and set(value) == {"reason", "ecus"}
+        and isinstance(value["reason"], str)
+        and 0 < len(value["reason"].strip()) <= NOTES_CHARS_MAX
+        and _mapping(value["ecus"], _text)
+        and len(value["ecus"]) > 0
+    )
 
 
 def _kind(value: object) -> bool:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from ringroad.build.model import Package, Problem, Release, Requirement, Severity
+from ringroad.trust.metadata import Downgrade
 
 
 def package_of(row: Mapping[str, Any]) -> Package:
@@ -55,4 +58,10 @@ def release_of(row: Mapping[str, Any]) -> Release:
         created_by=row["created_by"],
         created_at=row["created_at"],
         signed_at=row["signed_at"],
+        downgrades=downgrades_of(row["downgrades"]),
     )
+
+
+def downgrades_of(stored: Any) -> tuple[Downgrade, ...]:
+    """Return the decisions that an approval kept with a release; none if nobody approved."""
+    return tuple(msgspec.convert(stored or [], list[Downgrade]))

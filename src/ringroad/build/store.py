@@ -15,11 +15,13 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from ringroad.build.model import Package, Problem, Release
+from ringroad.build.downgrade import check_downgrade
+from ringroad.build.model import Package, Problem, Release, Severity
 from ringroad.build.release import blocks
 from ringroad.build.release import check_release as decide_release
 from ringroad.build.release_shape import check_shape
 from ringroad.build.rows import release_of
+from ringroad.build.store_downgrade import known_packages, require_approved
 from ringroad.build.store_packages import (
     SQL,
     StoredProgramme,
@@ -225,7 +227,10 @@ def find_problems(conn: Connection, release: Release) -> list[Problem]:
     running: dict[str, list[str]] = {}
     for row in SQL.running_versions(conn, programme_id=programme.id):
         running.setdefault(row["ecu"], []).append(row["version"])
-    return decide_release(programme, release.document, packages, counters, running)
+    problems = decide_release(programme, release.document, packages, counters, running)
+    if not check_shape(release.document):
+        problems += check_downgrade(release.document, packages, known_packages(conn, release), running)
+    return sorted(problems, key=lambda problem: problem.severity is not Severity.BLOCKING)
 
 
 def mark_signed(
@@ -258,6 +263,7 @@ def mark_signed(
     release = get_release(conn, release_id)
     if release.state != "checked":
         raise Conflict(f"release {release_id} is {release.state}, not checked", hint="check it first")
+    require_approved(release)
     # Another release may have been signed since the check, and raised a counter; one at a time from here.
     SQL.lock_programme(conn, programme_id=release.programme_id)
     problems = find_problems(conn, release)

@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import msgspec
+
 from ringroad.build.repository.decide import IMAGE_TARGETS_LIFETIME, merge_images
+from ringroad.cli.release_downgrade import decided
 from ringroad.kernel.errors import InvalidInput
-from ringroad.trust.metadata import Targets, parse_file
+from ringroad.trust.metadata import Downgrade, Targets, Terms, parse_file
 from ringroad.trust.sign import ImageTarget, image_targets_of
 
 _SLACK = timedelta(days=1)  # between the clock of the server and that of the machine with the keys
@@ -30,6 +33,7 @@ class SignRequest:
         images: everything the signature will vouch for.
         new: file names that the previous Targets do not have.
         gone: file names that only the previous Targets have.
+        downgrades: which image may go over which newer ones.
     """
 
     version: int
@@ -37,6 +41,7 @@ class SignRequest:
     images: tuple[ImageTarget, ...]
     new: tuple[str, ...]
     gone: tuple[str, ...]
+    downgrades: tuple[Downgrade, ...]
 
 
 def read_request(raw: bytes, *, previous: bytes | None, now: datetime) -> SignRequest:
@@ -76,6 +81,7 @@ def read_request(raw: bytes, *, previous: bytes | None, now: datetime) -> SignRe
         images=images,
         new=tuple(sorted(names - known)),
         gone=tuple(sorted(known - names)),
+        downgrades=tuple(signed.downgrades),
     )
 
 
@@ -88,5 +94,16 @@ def describe(request: SignRequest) -> Iterator[str]:
             f"  counter {image.release_counter}"
         )
         yield f"    sha256 {image.sha256}"
+        if image.terms is not None:
+            yield f"    version {image.terms.version}{_terms(image.terms)}"
     for name in request.gone:
         yield f"  {name} is withdrawn"
+    for line in decided(msgspec.to_builtins(request.downgrades)):
+        yield f"  {line}"
+
+
+def _terms(terms: Terms) -> str:
+    said = [f"over {terms.upgrades_from}"] if terms.upgrades_from != "*" else []
+    said += [f"requires {one.ecu} {one.range}" for one in terms.requires]
+    said += [f"conflicts with {one.ecu} {one.range}" for one in terms.conflicts]
+    return "".join(f", {each}" for each in said)

@@ -23,6 +23,7 @@ from ringroad.cli.groups import (
 )
 from ringroad.cli.keys import KeyFolders, load_offline_signers
 from ringroad.cli.names import programme_of
+from ringroad.cli.release_downgrade import approve_downgrade, decided, document_of_marks, marked
 from ringroad.cli.release_file import document_of_file, document_of_options, read_file
 from ringroad.cli.release_import import import_release
 from ringroad.cli.shell import Shell
@@ -41,6 +42,7 @@ def group() -> None:
 
 
 group.add_command(import_release)
+group.add_command(approve_downgrade)
 
 
 @group.command(
@@ -62,6 +64,10 @@ group.add_command(import_release)
 @click.option("--post-check", "post_checks", multiple=True, help="ECU=KIND: what must hold after the start.")
 @click.option("--notes", default="", help="What changes, for the vehicle's owner.")
 @click.option("--rxswin", default="", help="Software identification number for type approval.")
+@click.option(
+    "--back", multiple=True, help="ECU=VERSIONS: take this ECU back from these newer versions, on purpose."
+)
+@click.option("--back-reason", default="", help="Why; another person approves it.")
 @with_client
 def create(
     shell: Shell,
@@ -77,13 +83,15 @@ def create(
     post_checks: tuple[str, ...],
     notes: str,
     rxswin: str,
+    back: tuple[str, ...],
+    back_reason: str,
 ) -> None:
     """Create a release as a draft.
 
     From FILE (TOML or JSON), or from options.
     """
     if file is not None:
-        if packages or groups or post_checks or notes or rxswin:
+        if packages or groups or post_checks or notes or rxswin or back or back_reason:
             raise InvalidInput("a release comes from a file or from options, not from both")
         content = read_file(read_text(file, bytes_max=FILE_BYTES_MAX), filename=str(file))
         programme = programme_of(client, programme or content.get("programme"))
@@ -103,7 +111,7 @@ def create(
             post_checks=post_checks,
             notes=notes,
             rxswin=rxswin,
-        )
+        ) | document_of_marks(back, back_reason)
     body = {"programme_id": programme, "name": name, "version": version, "document": document}
     if change:
         body["change_id"] = client.find("/changes", change, names=("title",))["id"]
@@ -126,10 +134,11 @@ def check(shell: Shell, client: Client, *, release: str) -> int:
     found = row["findings"] or []
     stopped = blocks(found)
     blocking = sum(each["severity"] == "blocking" for each in found)
+    verb = "approve-downgrade" if row["document"].get("downgrade") and not row["downgrades"] else "sign"
     verdict = (
         f"{row['name']} {row['version']} cannot be signed: {blocking} blocking"
         if stopped
-        else f"{row['name']} {row['version']} is {row['state']}; next: ringroad release sign {tail(row['id'])}"
+        else f"{row['name']} {row['version']} is {row['state']}; next: ringroad release {verb} {tail(row['id'])}"
     )
     shell.show(row, text="\n".join(part for part in (problems(found), verdict) if part))
     return EXIT_NO if stopped else 0
@@ -274,6 +283,7 @@ def show(shell: Shell, client: Client, *, release: str) -> None:
             ("groups", [_group(each) for each in document.get("groups", [])]),
             ("post checks", [f"{each['ecu']} {each['kind']}" for each in document.get("post_checks", [])]),
             ("preconditions", document.get("preconditions")),
+            ("goes back", _goes_back(row)),
             ("rxswin", document.get("rxswin")),
             ("notes", document.get("notes")),
         )
@@ -291,6 +301,7 @@ def show(shell: Shell, client: Client, *, release: str) -> None:
         head,
         lines,
         "\n".join(untouched),
+        "\n".join(decided(row["downgrades"])),
         problems(row["findings"] or []),
     ]
     shell.show(row, text="\n\n".join(part for part in parts if part))
@@ -336,6 +347,13 @@ def _summary(row: Mapping[str, Any]) -> str:
     return "\n".join([f"{row['name']} {row['version']}, {row['state']}", *lines])
 
 
+def _goes_back(row: Mapping[str, Any]) -> list[str] | None:
+    mark = row["document"].get("downgrade")
+    if not mark:
+        return None
+    return [*marked(mark), mark["reason"], "approved" if row["downgrades"] else "not approved yet"]
+
+
 def _untouched(variant: str, ecus: list[str]) -> str:
     label = f"untouched  {variant}: "
     return textwrap.fill(", ".join(ecus), 100, initial_indent=label, subsequent_indent=" " * len(label))
@@ -364,6 +382,8 @@ def _show_targets(client: Client, row: Mapping[str, Any], payload: str) -> None:
         rows.append((name, target["length"], target["hashes"]["sha256"][:16], "this release" if ours else ""))
     click.echo(f"Image Targets version {signed['version']}, valid until {signed['expires']}", err=True)
     click.echo(table(("file", "bytes", "sha256", ""), rows), err=True)
+    for line in decided(signed.get("downgrades", ())):
+        click.echo(line, err=True)
 
 
 def _hand_in(shell: Shell, client: Client, row: Mapping[str, Any], signed: str) -> None:

@@ -15,7 +15,7 @@ from ringroad.kernel.errors import InvalidInput, NotFound
 
 KEYS: Final = frozenset({
     "programme", "name", "version", "change", "variants", "untouched", "groups", "post_checks", "preconditions",
-    "notes", "rxswin",
+    "notes", "rxswin", "downgrade",
 })  # fmt: skip
 HEAD: Final = frozenset({"programme", "name", "version", "change"})
 

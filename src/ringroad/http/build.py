@@ -9,7 +9,7 @@ from litestar import Router
 from litestar.params import JSONBody
 from msgspec import Meta
 
-from ringroad.build import store, store_packages
+from ringroad.build import store, store_downgrade, store_packages
 from ringroad.build.model import Package
 from ringroad.build.repository import store as repository
 from ringroad.http import reading
@@ -35,6 +35,7 @@ from ringroad.http.views_build import ProgrammeView, ReleaseView
 from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.kernel.limits import METADATA_BYTES_MAX
 from ringroad.storage.db import Connection
+from ringroad.trust.metadata import EcuRange, Terms
 from ringroad.trust.sign import ImageTarget
 
 
@@ -146,6 +147,27 @@ def check_release(ctx: Ctx, request: Req, release_id: Id, data: JSONBody[Go]) ->
 
 
 @route(
+    "POST",
+    "/releases/{release_id:str}/approve-downgrade",
+    role=Role.APPROVER,
+    tag="build",
+    errors=[404, 409, 422],
+)
+def approve_downgrade(ctx: Ctx, request: Req, release_id: Id, data: JSONBody[Go]) -> ReleaseView:
+    """Approve that a checked release takes ECUs back to older software; never by whoever created it.
+
+    Which image may go over which is fixed by this, and becomes part of what the offline keys sign.
+    """
+    with ctx.transaction() as conn:
+        generation = data.generation or store.get_release(conn, release_id).generation
+        store_downgrade.approve_downgrade(
+            conn, ctx.ids, release_id=release_id, generation=generation, actor=request.user.name,
+            now=ctx.clock.now(),
+        )  # fmt: skip
+        return _release(conn, release_id)
+
+
+@route(
     "GET",
     "/releases/{release_id:str}/pending-targets",
     role=Role.APPROVER,
@@ -154,12 +176,14 @@ def check_release(ctx: Ctx, request: Req, release_id: Id, data: JSONBody[Go]) ->
 )
 def get_pending_targets(ctx: Ctx, release_id: Id) -> Pending:
     """Return what the offline keys must sign so that this release's images are published."""
+    now = ctx.clock.now()
     with ctx.transaction() as conn:
         release = store.get_release(conn, release_id)
         packages = store_packages.packages_by_id(conn, release.package_ids)
         payload = repository.pending_targets(
-            conn, packages=[_image(package) for package in packages.values()], now=ctx.clock.now()
-        )
+            conn, packages=[_image(package) for package in packages.values()], now=now,
+            downgrades=store_downgrade.decisions_to_publish(conn, release, now=now),
+        )  # fmt: skip
     return Pending(release_id=release_id, payload=(payload or b"").decode(), needed=payload is not None)
 
 
@@ -174,12 +198,13 @@ def sign_release(ctx: Ctx, request: Req, release_id: Id, data: JSONBody[Signatur
     with ctx.transaction() as conn:
         release = store.get_release(conn, release_id)
         images = [_image(p) for p in store_packages.packages_by_id(conn, release.package_ids).values()]
+        decided = store_downgrade.decisions_to_publish(conn, release, now=now)
         if data.signed:
             repository.accept_image_targets(conn, signers, data.signed.encode(), now=now)
-        elif repository.pending_targets(conn, packages=images, now=now) is not None:
+        elif repository.pending_targets(conn, packages=images, now=now, downgrades=decided) is not None:
             raise InvalidInput("these images are not published yet", hint="sign the pending targets")
         # A valid signature is not enough: it may be of other images, even of those published long ago.
-        version = repository.require_published(conn, images)
+        version = repository.require_published(conn, images, release.downgrades)
         store.mark_signed(
             conn, ctx.ids, release_id=release_id, generation=data.generation or release.generation,
             actor=request.user.name, now=now, image_targets_version=version,
@@ -211,6 +236,12 @@ def _image(package: Package) -> ImageTarget:
         sha512=package.image_sha512,
         hardware_ids=package.hardware_ids,
         release_counter=package.release_counter,
+        terms=Terms(
+            version=package.version,
+            upgrades_from=package.upgrades_from,
+            requires=[EcuRange(ecu=one.ecu, range=one.range) for one in package.requires],
+            conflicts=[EcuRange(ecu=one.ecu, range=one.range) for one in package.conflicts],
+        ),
     )
 
 
@@ -218,6 +249,6 @@ router = Router(
     "/",
     route_handlers=[
         list_programmes, get_programme, list_releases, get_release, import_programme, create_release,
-        check_release, get_pending_targets, sign_release, withdraw_release,
+        check_release, approve_downgrade, get_pending_targets, sign_release, withdraw_release,
     ],
 )  # fmt: skip

@@ -275,7 +275,7 @@ SELECT id, programme_id, ecu, name, version, filename, format, hardware_ids, ima
 
 -- name: releases
 SELECT r.id, r.programme_id, r.name, r.version, r.state, r.change_id, r.lap_id, r.document, r.findings,
-       r.generation, r.created_by, r.created_at, r.signed_at,
+       r.generation, r.created_by, r.created_at, r.signed_at, coalesce(r.downgrades, '[]') AS downgrades,
        (SELECT count(*) FROM vehicle v WHERE v.release_id = r.id) AS vehicles,
        EXISTS (SELECT FROM line_baseline b WHERE b.release_id = r.id) AS on_line
   FROM release r

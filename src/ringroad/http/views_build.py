@@ -39,6 +39,20 @@ class PackageView(View, frozen=True, kw_only=True):
     added_at: datetime
 
 
+class DowngradeView(View, frozen=True, kw_only=True):
+    """One image that may go over newer ones, as a second person approved and the offline keys sign it."""
+
+    release_id: str
+    ecu: str
+    version: str
+    sha256: str
+    over: dict[str, str]  # version by image
+    reason: str
+    asked_by: str
+    approved_by: str
+    expires: str
+
+
 class ReleaseView(View, frozen=True, kw_only=True):
     """A release, its document and the findings of its last check."""
 
@@ -55,6 +69,7 @@ class ReleaseView(View, frozen=True, kw_only=True):
     created_by: str
     created_at: datetime
     signed_at: datetime | None
+    downgrades: list[DowngradeView]  # empty until somebody approved that it takes ECUs back
     vehicles: int
     on_line: bool
 

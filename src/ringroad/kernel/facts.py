@@ -65,6 +65,7 @@ class FactKind(StrEnum):
     PACKAGE_ADDED = "package.added"
     RELEASE_CREATED = "release.created"
     RELEASE_CHECKED = "release.checked"
+    RELEASE_DOWNGRADE_APPROVED = "release.downgrade_approved"
     RELEASE_SIGNED = "release.signed"
     RELEASE_WITHDRAWN = "release.withdrawn"
     BASELINE_SET = "baseline.set"
@@ -150,6 +151,7 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.PACKAGE_ADDED: Stage.BUILD,
         FactKind.RELEASE_CREATED: Stage.BUILD,
         FactKind.RELEASE_CHECKED: Stage.BUILD,
+        FactKind.RELEASE_DOWNGRADE_APPROVED: Stage.BUILD,
         FactKind.RELEASE_SIGNED: Stage.BUILD,
         FactKind.RELEASE_WITHDRAWN: Stage.BUILD,
         FactKind.BASELINE_SET: Stage.BUILD,

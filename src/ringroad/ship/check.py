@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ringroad.kernel.hours import longest_s, longest_wait_s
+from ringroad.ship.goes_back import check_goes_back, check_rollback
 from ringroad.ship.guard import MEANS, Metric, SequentialPolicy
 from ringroad.ship.model import PlanFinding, ReleaseFacts, Severity
 from ringroad.ship.plan import VERDICTS, Plan, PlanRequest
@@ -63,7 +64,8 @@ def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[Pl
         *_check_release(plan, release),
         *_check_targets(plan),
         *_check_dealt(plan, facts.dealt),
-        *_check_rollback(plan),
+        *check_rollback(plan),
+        *check_goes_back(plan, release, ends_at=plan.facts_as_of + timedelta(seconds=shortest_s(plan))),
         *_check_waves(plan),
         *_check_known(plan),
         *_check_control(plan),
@@ -275,17 +277,6 @@ def _check_dealt(plan: Plan, dealt: Dealt) -> list[PlanFinding]:
     if dealt != Dealt(verdicts=verdicts, waves=waves, places=places):
         return [_block("waves_differ", "the waves do not hold exactly the matching vehicles")]
     return []
-
-
-def _check_rollback(plan: Plan) -> list[PlanFinding]:
-    return [
-        _block(
-            "no_rollback_image",
-            f"{count} vehicles run an image on in-place ECU {ecu} that cannot be fetched again",
-            hint="add the package they run, or leave these vehicles out",
-        )
-        for ecu, count in plan.no_rollback_image.items()
-    ]
 
 
 def _check_waves(plan: Plan) -> list[PlanFinding]:

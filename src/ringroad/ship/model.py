@@ -129,6 +129,10 @@ class ReleaseFacts:
     notes: str = ""
     rxswin: str = ""
     ecus: Mapping[str, EcuDesign] = field(default_factory=dict)
+    back: Mapping[tuple[str, str], frozenset[str]] = field(
+        default_factory=dict
+    )  # ECU name and image -> newer images that a signed decision lets it replace
+    back_until: datetime | None = None  # when those decisions end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

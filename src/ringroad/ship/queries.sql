@@ -1,11 +1,11 @@
 -- Reading ----------------------------------------------------------------------------------------
 -- name: release_row^
-SELECT r.id, r.programme_id, r.version, r.state, r.lap_id, r.document, p.document AS programme_document
+SELECT r.id, r.programme_id, r.version, r.state, r.lap_id, r.document, r.downgrades, p.document AS programme_document
   FROM release r JOIN programme p ON p.id = r.programme_id
  WHERE r.id = :release_id;
 
 -- name: signed_releases
-SELECT r.id, r.programme_id, r.version, r.state, r.lap_id, r.document, p.document AS programme_document
+SELECT r.id, r.programme_id, r.version, r.state, r.lap_id, r.document, r.downgrades, p.document AS programme_document
   FROM release r JOIN programme p ON p.id = r.programme_id
  WHERE r.programme_id = :programme_id AND r.state = 'signed' ORDER BY r.signed_at DESC LIMIT :rows_max;
 

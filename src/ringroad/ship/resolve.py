@@ -7,11 +7,12 @@ is found by breadth-first search; a vehicle for which there is none is told the 
 
 Invariants:
     A vehicle is a match only if each ECU that a step touches is known, present and of a fitting hardware.
-    No step takes an ECU below the release counter of the image that it runs.
+    No step takes an ECU below the release counter of the image that it runs, nor back to an older version unless the
+    signed release decides on exactly these two images.
     What is not known is never held to be fitting.
     The same values give the same answer, whatever the order of the releases.
 
-Source: ADR 0056.
+Source: ADR 0056, ADR 0082.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Resolution:
         steps: releases by id in the order in which they are installed; the wanted one is the last.
         install_bytes: of the images that are not there yet.
         install_s: seconds, ECUs one after another; an estimate.
+        back: ECUs that a signed decision takes back to older software.
     """
 
     verdict: Verdict
@@ -54,6 +56,7 @@ class Resolution:
     steps: tuple[str, ...] = ()
     install_bytes: int = 0
     install_s: int = 0
+    back: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +114,7 @@ def resolve(
             return Resolution(verdict="unknown", reason=reason, sentence=said)
     if all(running[name].image_sha256 == package.image_sha256 for name, package in packages.items()):  # 4
         return Resolution(verdict="already_installed", sentence=f"It runs every image of {release.version}.")
-    objection = next(_against(packages, running, images), None)
+    objection = next(_against(release, packages, running, images), None)
     if objection is None:  # 5
         return _match((release,), vehicle.variant, running)
     if objection.by_steps and not objection.unknown:  # 6
@@ -169,7 +172,7 @@ def _running(vehicle: VehicleFacts, images: KnownImages) -> _Config:
 
 
 def _against(
-    packages: Mapping[str, PackageFacts], running: _Config, images: KnownImages
+    release: ReleaseFacts, packages: Mapping[str, PackageFacts], running: _Config, images: KnownImages
 ) -> Iterator[_Objection]:
     """Yield what stands against installing these packages over what runs; hardware was looked at before."""
     for name, package in packages.items():
@@ -180,12 +183,26 @@ def _against(
                 reason=f"release_counter: {name} runs {counter}", sentence=f"{said}; an ECU never goes back"
             )
     for name, package in packages.items():
-        if running[name].image_sha256 != package.image_sha256:
-            yield from _over(package, running[name])
+        runs = running[name]
+        decided = runs.image_sha256 in release.back.get((name, package.image_sha256), ())
+        if runs.image_sha256 != package.image_sha256 and not decided:
+            yield from _older(package, runs)
+            yield from _over(package, runs)
     after = _applied(packages, running)
     for runs in after.values():
         if runs.package is not None:
             yield from _beside(runs.package, packages, after)
+
+
+def _older(package: PackageFacts, runs: _Runs) -> Iterator[_Objection]:
+    """Yield that this package would take its ECU back, where both versions have an order."""
+    old, new = version_key(runs.version or ""), version_key(package.version)
+    if old is not None and new is not None and new < old:
+        said = f"{_named(package)} is older than {package.ecu} {runs.version}, which the vehicle runs"
+        yield _Objection(
+            reason=f"downgrade: {package.ecu} {runs.version} to {package.version}",
+            sentence=f"{said}: it would be a downgrade and needs a signed decision",
+        )
 
 
 def _over(package: PackageFacts, runs: _Runs) -> Iterator[_Objection]:
@@ -262,7 +279,7 @@ def _shortest(
         path, config = waiting.popleft()
         for step in (release, *fitting) if path else fitting:
             packages = step.variants[vehicle.variant]
-            if next(_against(packages, config, images), None) is not None:
+            if next(_against(step, packages, config, images), None) is not None:
                 continue
             if step is release:
                 return (*path, release)
@@ -283,9 +300,12 @@ def _applied(packages: Mapping[str, PackageFacts], running: _Config) -> _Config:
 
 def _match(path: Sequence[ReleaseFacts], variant: str, running: _Config) -> Resolution:
     total_bytes, seconds = 0, 0.0
+    back: dict[str, str] = {}
     for step in path:
         packages = step.variants[variant]
         for name, package in packages.items():
+            if running[name].image_sha256 in step.back.get((name, package.image_sha256), ()):
+                back[name] = f"{name} back from {running[name].version} to {package.version}"
             if running[name].image_sha256 != package.image_sha256:
                 storage = step.ecus[name].storage if name in step.ecus else "inplace"
                 total_bytes += package.image_bytes
@@ -293,12 +313,16 @@ def _match(path: Sequence[ReleaseFacts], variant: str, running: _Config) -> Reso
                 seconds += INSTALL_S_PER_MB[storage] * package.image_bytes / 1_000_000
         running = _applied(packages, running)
     over = " and then ".join(step.version for step in path[:-1])
+    said = [f"It gets {over} first, then {path[-1].version}."] if over else []
+    if back:
+        said.append(f"A signed decision takes {', '.join(back.values())}.")
     return Resolution(
         verdict="match",
-        sentence=f"It gets {over} first, then {path[-1].version}." if over else "",
+        sentence=" ".join(said),
         steps=tuple(step.id for step in path),
         install_bytes=total_bytes,
         install_s=round(seconds),
+        back=tuple(back),
     )
 
 

@@ -471,6 +471,7 @@ CREATE TABLE public.release (
     created_by text NOT NULL,
     created_at timestamp with time zone NOT NULL,
     signed_at timestamp with time zone,
+    downgrades jsonb,
     CONSTRAINT release_state_check CHECK ((state = ANY (ARRAY['draft'::text, 'checked'::text, 'signed'::text, 'withdrawn'::text])))
 );
 CREATE TABLE public.repository_metadata (

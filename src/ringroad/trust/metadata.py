@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from ringroad.kernel.limits import ECUS_MAX, IMAGE_BYTES_MAX, METADATA_BYTES_MAX
-from ringroad.protocol.vehicle import EcuTarget, Sha256, VehiclePackage
+from ringroad.protocol.vehicle import EcuTarget, Name, Sha256, ShortText, VehiclePackage, Word
 from ringroad.trust.attacks import Attack, refuse
 from ringroad.trust.canonical import INTEGER_MAX, decode_canonical, encode_decoded
 from ringroad.trust.keys import PublicKey, check_public_key, key_id, verifies
@@ -30,6 +30,9 @@ ROLES: Final[tuple[RoleName, ...]] = ("root", "timestamp", "snapshot", "targets"
 KEYS_MAX: Final = 64  # keys per root; best practice is 5-of-8 for Root and fewer elsewhere
 SIGNATURES_MAX: Final = 32  # signatures per file; old and new root thresholds together
 TARGETS_MAX: Final = 10_000  # targets per file; a programme of 150 ECUs with 60 releases each
+RANGES_MAX: Final = 128  # requirements, and conflicts, per image; a package has at most 64 of both
+OVER_MAX: Final = 256  # images per decision; an ECU of a programme has some dozens of versions
+DOWNGRADES_MAX: Final = 1_000  # decisions at a time, ECUs times releases; each is some 500 bytes
 SPEC_VERSION: Final = re.compile(r"1\.\d{1,3}(\.\d{1,3})?")  # the major version we can read
 EXPIRES: Final = "%Y-%m-%dT%H:%M:%SZ"
 TIMESTAMP_BYTES_MAX: Final = 64 * 1024  # bytes; one snapshot entry and a few signatures need 1 kB
@@ -148,11 +151,45 @@ class MustMatch(Shape, frozen=True, kw_only=True):
     release_counter: Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
+class EcuRange(Shape, frozen=True, kw_only=True):
+    """Versions of the software of an ECU, by the ECU's name in the programme."""
+
+    ecu: Name
+    range: Word
+
+
+class Terms(Shape, frozen=True, kw_only=True, omit_defaults=True):
+    """What an image is called and where it may run; the Image repository alone says it, under the offline keys."""
+
+    version: Name
+    upgrades_from: Word = "*"  # versions of its own ECU that it may be installed over
+    requires: Annotated[list[EcuRange], Meta(max_length=RANGES_MAX)] = []
+    conflicts: Annotated[list[EcuRange], Meta(max_length=RANGES_MAX)] = []
+
+
 class Custom(Shape, frozen=True, kw_only=True):
-    """Our part of a target. `ecus` is the Director's, by ECU serial."""
+    """Our part of a target. `ecus` is the Director's, by ECU serial; `terms` are the Image repository's."""
 
     must_match: MustMatch
     ecus: Annotated[dict[Serial, EcuTarget], Meta(max_length=ECUS_MAX)] = {}
+    terms: Terms | None = None  # None in metadata that was signed before there were any
+
+
+class Downgrade(Shape, frozen=True, kw_only=True):
+    """The decision that one release may put one image over newer ones; in the Image repository's Targets only.
+
+    Source: ADR 0082.
+    """
+
+    release_id: Name
+    ecu: Name  # in the programme
+    version: Name  # older than all of `over`
+    sha256: Sha256  # of its image
+    over: Annotated[dict[Sha256, Name], Meta(min_length=1, max_length=OVER_MAX)]  # version by image
+    reason: ShortText
+    asked_by: Name
+    approved_by: Name
+    expires: str
 
 
 class Target(Shape, frozen=True, kw_only=True):
@@ -171,6 +208,7 @@ class Targets(Signed, frozen=True, kw_only=True):
     delegations: dict[str, Any] | None = None
     vin: str = ""
     vehicle_package: VehiclePackage | None = None
+    downgrades: Annotated[list[Downgrade], Meta(max_length=DOWNGRADES_MAX)] = []
 
 
 S = TypeVar("S", Root, Timestamp, Snapshot, Targets)
@@ -219,6 +257,8 @@ def parse_file(raw: bytes, shape: type[S], *, bytes_max: int = METADATA_BYTES_MA
     if isinstance(signed, Targets):
         for name in signed.targets:
             check_filename(name)
+        for decision in signed.downgrades:
+            parse_time(decision.expires)
     return File(
         raw=raw,
         signed=signed,

@@ -77,6 +77,7 @@ class ImageTarget:
         sha512: hex.
         hardware_ids: what it runs on.
         release_counter: never goes down on an ECU.
+        terms: its version, and where it may run.
     """
 
     filename: str
@@ -85,6 +86,7 @@ class ImageTarget:
     sha512: str
     hardware_ids: tuple[str, ...]
     release_counter: int
+    terms: shapes.Terms | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,13 +145,25 @@ def build_root(*, version: int, expires: datetime, holders: Mapping[RoleName, Ro
     )
 
 
-def build_image_targets(*, version: int, expires: datetime, targets: Sequence[ImageTarget]) -> Targets:
+def build_image_targets(
+    *,
+    version: int,
+    expires: datetime,
+    targets: Sequence[ImageTarget],
+    downgrades: Sequence[shapes.Downgrade] = (),
+) -> Targets:
     """Return unsigned Targets of the Image repository.
 
     Raises:
         InvalidInput: one file name for two different images.
     """
-    return Targets(version=version, expires=_utc(expires), targets=_target_files(targets, {}))
+    fields: dict[str, Any] = {"downgrades": msgspec.to_builtins(list(downgrades))} if downgrades else {}
+    return Targets(
+        version=version,
+        expires=_utc(expires),
+        targets=_target_files(targets, {}),
+        unrecognized_fields=fields,
+    )
 
 
 def build_director_targets(
@@ -256,9 +270,28 @@ def image_targets_of(targets: shapes.Targets) -> tuple[ImageTarget, ...]:
             sha512=target.hashes.sha512,
             hardware_ids=tuple(target.custom.must_match.hardware_ids),
             release_counter=target.custom.must_match.release_counter,
+            terms=target.custom.terms,
         )
         for filename, target in sorted(targets.targets.items())
     )
+
+
+def director_targets_of(targets: shapes.Targets) -> list[DirectorTarget]:
+    """Return what parsed Targets of a Director put onto which ECU."""
+    return [
+        DirectorTarget(
+            serial=serial,
+            filename=image.filename,
+            length=image.length,
+            sha256=image.sha256,
+            sha512=image.sha512,
+            hardware_ids=image.hardware_ids,
+            release_counter=image.release_counter,
+            ecu_target=ecu_target,
+        )
+        for image in image_targets_of(targets)
+        for serial, ecu_target in targets.targets[image.filename].custom.ecus.items()
+    ]
 
 
 def _target_files(
@@ -275,6 +308,8 @@ def _target_files(
                 "release_counter": target.release_counter,
             }
         }
+        if target.terms is not None:
+            custom["terms"] = msgspec.to_builtins(target.terms)
         if ecus:
             custom["ecus"] = dict(ecus[target.filename])
         files[target.filename] = TargetFile(

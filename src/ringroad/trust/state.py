@@ -15,7 +15,7 @@ import msgspec
 
 from ringroad.kernel.errors import Corrupt, InvalidInput
 from ringroad.protocol.vehicle import EcuTarget, VehiclePackage
-from ringroad.trust.metadata import RepositoryName, Root, check_signatures, parse_file
+from ringroad.trust.metadata import RepositoryName, Root, Terms, check_signatures, parse_file
 
 _MAGIC: Final = b"ringroad-trust-1\n"
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -125,6 +125,8 @@ class VerifiedTarget:
         hardware_ids: what it runs on.
         release_counter: to commit together with the image.
         ecu_target: how to install it.
+        terms: what the offline keys say of it; None if they did not.
+        may_go_back_over: digests of newer images that a signed decision lets it replace in this release.
     """
 
     serial: str
@@ -135,6 +137,8 @@ class VerifiedTarget:
     hardware_ids: tuple[str, ...]
     release_counter: int
     ecu_target: EcuTarget
+    terms: Terms | None = None
+    may_go_back_over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ The procedure, Uptane 2.1 section 5.4.4.2:
 2. Director: Root, Timestamp, Snapshot, Targets; the Targets are for this vehicle and for ECUs it has.
 3. Image repository: Root, Timestamp, Snapshot, Targets. Always, also when the Director has nothing new.
 4. Every image the Director names is in the Image repository with the same length, hashes, hardware ids and
-   release counter, fits the ECU's hardware, and is not below the release counter the ECU committed.
+   release counter, fits the ECU's hardware, and is not below the release counter the ECU committed. Its version and
+   its terms, and whether it may go over newer images, are what the Image repository says.
 5. The vehicle package and the targets cover the same ECUs.
 
 Invariant: what is returned was vouched for by both repositories, for this vehicle, for that hardware, now.
@@ -26,7 +27,7 @@ from ringroad.kernel.errors import Unavailable, Untrusted
 from ringroad.kernel.limits import METADATA_BYTES_MAX
 from ringroad.protocol.vehicle import VehiclePackage
 from ringroad.trust.attacks import Attack, refuse
-from ringroad.trust.metadata import TIMESTAMP_BYTES_MAX, RepositoryName, Target, Targets
+from ringroad.trust.metadata import TIMESTAMP_BYTES_MAX, RepositoryName, Target, Targets, parse_time
 from ringroad.trust.repository import ROOT_ROTATIONS_MAX, TrustedRepository
 from ringroad.trust.state import RefreshResult, TrustState, VehicleInventory, VerifiedTarget
 
@@ -92,7 +93,7 @@ def refresh(state: TrustState, *, vin: str, now: datetime, inventory: VehicleInv
     try:
         director_targets = yield from _refresh_one(director)
         image_targets = yield from _refresh_one(image)
-        targets = match_targets(director_targets, image_targets, inventory)
+        targets = match_targets(director_targets, image_targets, inventory, now=now)
     except Untrusted as error:
         raise RefreshRefused(
             error, state=replace(state, director=director.state, image=image.state)
@@ -107,9 +108,12 @@ def refresh(state: TrustState, *, vin: str, now: datetime, inventory: VehicleInv
 
 
 def match_targets(
-    director: Targets, image: Targets, inventory: VehicleInventory
+    director: Targets, image: Targets, inventory: VehicleInventory, *, now: datetime
 ) -> Mapping[str, VerifiedTarget]:
     """Return, by ECU serial, the images that both repositories vouch for.
+
+    A decision to go back is taken from the Image repository alone, and only while it has not expired, for the release,
+    the ECU and the image that it names: the keys of a Director are online, and an old release stays signed for ever.
 
     Raises:
         Untrusted: `arbitrary_software` when the repositories disagree, `wrong_hardware`, `rollback` for a
@@ -119,10 +123,14 @@ def match_targets(
     """
     check_director(director, inventory=inventory)
     ecus = inventory.by_serial()
+    release_id = director.vehicle_package.release_id if director.vehicle_package is not None else ""
+    decided = [
+        one for one in image.downgrades if one.release_id == release_id and now < parse_time(one.expires)
+    ]
     found: dict[str, VerifiedTarget] = {}
     for filename, target in director.targets.items():
         _check_consensus(filename, target, image)
-        must_match = target.custom.must_match
+        must_match, terms = target.custom.must_match, image.targets[filename].custom.terms
         for serial, ecu_target in target.custom.ecus.items():
             ecu = ecus[serial]
             if ecu.hardware_id not in must_match.hardware_ids:
@@ -133,6 +141,11 @@ def match_targets(
                     f"{filename}: release counter {must_match.release_counter}, "
                     f"ECU {serial} committed {ecu.release_counter}",
                 )
+            if terms is not None and terms.version != ecu_target.version:
+                raise refuse(
+                    Attack.ARBITRARY_SOFTWARE,
+                    f"{filename} is version {terms.version}, the Director calls it {ecu_target.version}",
+                )
             found[serial] = VerifiedTarget(
                 serial=serial,
                 filename=filename,
@@ -142,6 +155,13 @@ def match_targets(
                 hardware_ids=tuple(must_match.hardware_ids),
                 release_counter=must_match.release_counter,
                 ecu_target=ecu_target,
+                terms=terms,
+                may_go_back_over=tuple(
+                    digest
+                    for decision in decided
+                    if (decision.ecu, decision.sha256) == (ecu_target.name, target.hashes.sha256)
+                    for digest in decision.over
+                ),
             )
     return found
 
@@ -150,10 +170,12 @@ def check_director(targets: Targets, *, inventory: VehicleInventory) -> None:
     """Check what the Director's Targets say about this vehicle's ECUs.
 
     Raises:
-        Untrusted: `unknown_ecu`, `repeated_ecu`, `partial_bundle`.
+        Untrusted: `unknown_ecu`, `repeated_ecu`, `partial_bundle`; `arbitrary_software` if it decides on downgrades.
 
     Source: Uptane 2.1 section 5.4.4.6 steps 7 to 9.
     """
+    if targets.downgrades or any(one.custom.terms is not None for one in targets.targets.values()):
+        raise refuse(Attack.ARBITRARY_SOFTWARE, "the Director says what only the Image repository decides")
     known = inventory.by_serial()
     targeted: set[str] = set()
     for filename, target in targets.targets.items():

@@ -38,7 +38,7 @@ from ringroad.vehicle.files import TRUST_NAME, Durability, replace_file
 from ringroad.vehicle.gateway import Gateway
 from ringroad.vehicle.images import ImageStore
 from ringroad.vehicle.memory import Memory
-from ringroad.vehicle.plan import Refused, make_plan
+from ringroad.vehicle.plan import make_plan
 from ringroad.vehicle.rebuild import Rebuilder
 from ringroad.vehicle.states import (
     EcuMoved,
@@ -52,6 +52,7 @@ from ringroad.vehicle.states import (
     Tried,
     image_of,
 )
+from ringroad.vehicle.terms import Refused
 
 LOOK_AGAIN_S: Final = 2.0  # s; between two looks at preconditions and consent
 NOTES_MAX: Final = 50  # notes per state; a term that flickers must not fill the disk
@@ -175,7 +176,7 @@ class Executor:
             return self._try_again("sync", "stale_director", detail, tries_max=decide.SYNC_TRIES_MAX)
         plan = make_plan(
             package, result.targets, ecus=self._ecus.on_board, inventory=inventory,
-            installed=self._memory.state.installed,
+            installed=self._memory.state.installed, before=self._memory.state.before,
         )  # fmt: skip
         if isinstance(plan, Refused):
             if plan.code in RETRYABLE:

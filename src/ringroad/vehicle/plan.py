@@ -2,8 +2,8 @@
 
 Pure. Made once, in SYNCING, from what both repositories vouch for and from what every ECU says about itself.
 
-Invariant: an ECU that is missing, unknown, exchanged or without a way back is a `Refusal` here,
-so that nothing is ever installed next to it.
+Invariant: an ECU that is missing, unknown, exchanged, without a way back or of software that does not fit is `Refused`
+here, so that nothing is ever installed next to it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.agents.base import EcuInventory, Failed
 from ringroad.vehicle.preconditions import parse_expression
 from ringroad.vehicle.states import EcuPlan, Plan
+from ringroad.vehicle.terms import Change, Refused, Runs, check_terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,14 +41,6 @@ class EcuOnBoard:
     factory: VerifiedTarget | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """Why no plan can be made."""
-
-    code: str
-    detail: str
-
-
 def make_plan(
     package: VehiclePackage,
     targets: Mapping[str, VerifiedTarget],
@@ -55,6 +48,7 @@ def make_plan(
     ecus: Sequence[EcuOnBoard],
     inventory: Mapping[str, EcuInventory | Failed],
     installed: Mapping[str, VerifiedTarget],
+    before: Mapping[str, str],
 ) -> Plan | Refused:
     """Return how to install `package`, or why it cannot be.
 
@@ -64,6 +58,7 @@ def make_plan(
         ecus: of this vehicle.
         inventory: what each of them answered, by configured serial.
         installed: the image last committed, by serial.
+        before: digest of the image that ran before that one, by serial.
     """
     for expression in package.preconditions:
         try:
@@ -89,6 +84,18 @@ def make_plan(
                 return plan
             if plan is not None:
                 planned[serial] = plan
+    changes = [
+        Change(
+            name=on_board[serial].name,
+            target=plan.target,
+            returns=package.rollback and before.get(serial) == plan.target.sha256,
+        )
+        for serial, plan in planned.items()
+        if plan.from_sha256 != plan.target.sha256
+    ]
+    refused = check_terms(changes, _running(ecus, inventory, installed))
+    if refused is not None:
+        return refused
     return Plan(
         release_id=package.release_id,
         release_version=package.release_version,
@@ -118,6 +125,30 @@ def order_groups(groups: Sequence[UpdateGroup]) -> list[UpdateGroup] | Refused:
         ordered.append(ready)
         left.remove(ready)
     return ordered
+
+
+def _running(
+    ecus: Sequence[EcuOnBoard],
+    inventory: Mapping[str, EcuInventory | Failed],
+    installed: Mapping[str, VerifiedTarget],
+) -> dict[str, Runs]:
+    """Return what each ECU runs, by name; where the bootloader answers, what it ran last."""
+    found: dict[str, Runs] = {}
+    for ecu in ecus:
+        answer, known = inventory.get(ecu.serial), installed.get(ecu.serial)
+        if answer is None or isinstance(answer, Failed):
+            found[ecu.name] = Runs(version=None, failed=answer)
+        elif answer.running is None:
+            found[ecu.name] = Runs(version=known.ecu_target.version if known is not None else None)
+        else:
+            running = answer.running
+            same = known is not None and known.sha256 == running.sha256
+            found[ecu.name] = Runs(
+                version=running.version,
+                sha256=running.sha256,
+                terms=known.terms if known is not None and same else None,
+            )
+    return found
 
 
 def _plan_ecu(

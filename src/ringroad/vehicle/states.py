@@ -265,6 +265,7 @@ class Compacted(_Entry, frozen=True, tag=True):
     refused_count: int = 0
     code: str = ""
     detail: str = ""
+    before: dict[str, str] = {}
 
 
 Entry = (
@@ -336,6 +337,7 @@ class CampaignState:
         finished: actions that ended, newest last.
         release_id: of the release last committed.
         installed: the image last committed by serial, for later backups.
+        before: digest of the image that ran before that one by serial, for an ordered return.
         refused: the newest reports that the server did not take.
         refused_count: how many there ever were.
     """
@@ -357,6 +359,7 @@ class CampaignState:
     finished: tuple[int, ...] = ()
     release_id: str = ""
     installed: Mapping[str, VerifiedTarget] = field(default_factory=lambda: MappingProxyType({}))
+    before: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     refused: tuple[RefusedReport, ...] = ()
     refused_count: int = 0
 
@@ -393,7 +396,7 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
         case Opened(action_id=action_id):
             return CampaignState(
                 epoch=state.epoch, state="SYNCING", action_id=action_id, finished=state.finished,
-                release_id=state.release_id, installed=state.installed,
+                release_id=state.release_id, installed=state.installed, before=state.before,
                 refused=state.refused, refused_count=state.refused_count,
             )  # fmt: skip
         case Planned(plan=plan):
@@ -423,6 +426,7 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
                 epoch=entry.epoch, state=entry.state, finished=entry.finished,
                 action_id=entry.finished[-1] if entry.finished else None,
                 release_id=entry.release_id, installed=MappingProxyType(entry.installed),
+                before=MappingProxyType(entry.before),
                 refused=entry.refused, refused_count=entry.refused_count,
                 code=entry.code, detail=entry.detail,
             )  # fmt: skip
@@ -434,7 +438,7 @@ def compacted(state: CampaignState, *, at: datetime) -> Compacted:
     """Return the entry that says all that a resting `state` still means."""
     return Compacted(
         epoch=state.epoch, at=at, state=state.state, release_id=state.release_id,
-        finished=state.finished, installed=dict(state.installed),
+        finished=state.finished, installed=dict(state.installed), before=dict(state.before),
         refused=state.refused, refused_count=state.refused_count, code=state.code, detail=state.detail,
     )  # fmt: skip
 
@@ -475,6 +479,9 @@ def _after_ecu_move(state: CampaignState, entry: EcuMoved) -> CampaignState:
     if entry.state is EcuState.FAILED:
         return replace(moved, code=entry.code, detail=entry.detail)
     if entry.state is EcuState.COMMITTED and state.plan is not None:
-        installed = {**state.installed, entry.serial: state.plan.ecu(entry.serial).target}
-        return replace(moved, installed=installed)
+        ecu = state.plan.ecu(entry.serial)
+        before = state.before
+        if ecu.from_sha256 not in {"", ecu.target.sha256}:  # else only its counter was committed
+            before = {**before, entry.serial: ecu.from_sha256}
+        return replace(moved, installed={**state.installed, entry.serial: ecu.target}, before=before)
     return moved

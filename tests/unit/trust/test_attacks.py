@@ -580,9 +580,11 @@ def test_matching_alone_refuses_what_a_refresh_refuses() -> None:
     world.run()
     director_targets = parse_file(world.state.director.targets, Targets).signed
     image_targets = parse_file(world.state.image.targets, Targets).signed
-    assert match_targets(director_targets, image_targets, world.inventory)
+    assert match_targets(director_targets, image_targets, world.inventory, now=world.now)
     with pytest.raises(Untrusted) as refused:
-        match_targets(director_targets, image_targets, VehicleInventory(ecus=world.inventory.ecus[:1]))
+        match_targets(
+            director_targets, image_targets, VehicleInventory(ecus=world.inventory.ecus[:1]), now=world.now
+        )
     assert refused.value.code == "unknown_ecu"
 
 

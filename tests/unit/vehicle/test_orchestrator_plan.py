@@ -8,7 +8,8 @@ import pytest
 from ringroad.protocol.vehicle import EcuTarget, UpdateGroup, VehiclePackage
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.agents.base import EcuInventory, Failed, Reason, Software
-from ringroad.vehicle.plan import EcuOnBoard, Refused, make_plan, order_groups
+from ringroad.vehicle.plan import EcuOnBoard, make_plan, order_groups
+from ringroad.vehicle.terms import Refused
 
 
 def target(serial: str, version: str = "2", counter: int = 2, mode: Any = "inplace") -> VerifiedTarget:
@@ -47,7 +48,7 @@ def plan(
         {"a": given or target("a")},
         ecus=[ecu],
         inventory={"a": inventory or answer("a")},
-        installed={"a": installed} if installed else {},
+        installed={"a": installed} if installed else {}, before={},
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ day. A freeze attack is bounded by the shortest, so only the Timestamp has to be
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -17,6 +17,7 @@ from ringroad.kernel.errors import Conflict, InvalidInput, Untrusted
 from ringroad.protocol.vehicle import VehiclePackage
 from ringroad.trust.canonical import encode_canonical
 from ringroad.trust.metadata import (
+    Downgrade,
     File,
     RoleName,
     Root,
@@ -25,6 +26,7 @@ from ringroad.trust.metadata import (
     Targets,
     Timestamp,
     check_signatures,
+    parse_time,
 )
 from ringroad.trust.sign import DirectorTarget, ImageTarget, build_director_targets, image_targets_of
 
@@ -109,7 +111,10 @@ def merge_images(
     """
     images = {image.filename: image for image in (image_targets_of(published) if published else ())}
     for image in added:
-        if images.setdefault(image.filename, image) != image:
+        known = images.get(image.filename)
+        if known is None or known == replace(image, terms=None):  # published before there were terms
+            images[image.filename] = image
+        elif known != image:
             raise Conflict(
                 f"{image.filename} was published with another content",
                 hint="give the new build a new version",
@@ -117,19 +122,40 @@ def merge_images(
     return tuple(images[name] for name in sorted(images) if name not in withdrawn)
 
 
-def check_published(published: Targets | None, images: Sequence[ImageTarget]) -> None:
+def merge_downgrades(
+    published: Targets | None, wanted: Sequence[Downgrade] | None, *, now: datetime
+) -> tuple[Downgrade, ...]:
+    """Return the decisions to go back of the next Image Targets: the wanted ones, None for those that are published."""
+    kept = wanted if wanted is not None else published.downgrades if published else ()
+    return tuple(
+        sorted(
+            (one for one in kept if now < parse_time(one.expires)),
+            key=lambda one: (one.release_id, one.ecu, one.sha256),
+        )
+    )
+
+
+def check_published(
+    published: Targets | None, images: Sequence[ImageTarget], downgrades: Sequence[Downgrade] = ()
+) -> None:
     """Refuse what the offline keys did not sign: a vehicle would refuse to install it, a line would flash it.
 
     Raises:
-        InvalidInput: an image is not in the Image repository exactly as it is given here.
+        InvalidInput: an image or a decision is not in the Image repository exactly as it is given here.
     """
     known = {image.filename: image for image in (image_targets_of(published) if published else ())}
     for image in images:
-        if known.get(image.filename) != image:
+        found = known.get(image.filename)
+        # A Director does not repeat the terms; only what the offline keys say of them counts.
+        if found is None or image not in (found, replace(found, terms=None)):
             raise InvalidInput(
                 f"{image.filename} is not in the signed Image repository as given",
                 hint="sign the release first",
             )
+    if any(published is None or one not in published.downgrades for one in downgrades):
+        raise InvalidInput(
+            "the decision to go back is not in the signed Image repository", hint="sign the pending targets"
+        )
 
 
 def director_content_changed(

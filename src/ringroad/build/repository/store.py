@@ -29,6 +29,7 @@ from ringroad.build.repository.decide import (
     director_content_changed,
     is_due,
     is_signed,
+    merge_downgrades,
     merge_images,
 )
 from ringroad.kernel.errors import Conflict, Corrupt, InvalidInput, NotFound, Untrusted
@@ -36,6 +37,7 @@ from ringroad.protocol.vehicle import VehiclePackage
 from ringroad.storage.db import Connection, load_queries
 from ringroad.trust import sign
 from ringroad.trust.metadata import (
+    Downgrade,
     File,
     RepositoryName,
     RoleName,
@@ -125,6 +127,7 @@ def pending_targets(
     packages: Sequence[ImageTarget],
     now: datetime,
     withdrawn: Collection[str] = (),
+    downgrades: Sequence[Downgrade] | None = None,
 ) -> bytes | None:
     """Return the next Image Targets for the offline keys to sign, or None when there is nothing to sign.
 
@@ -133,6 +136,7 @@ def pending_targets(
         packages: images to add to those that are published; known ones may be repeated.
         now: UTC.
         withdrawn: file names to leave out.
+        downgrades: every decision to go back that shall hold; None for those that are published.
 
     Raises:
         Conflict: a file name was published with another content.
@@ -140,7 +144,12 @@ def pending_targets(
     current = _current(conn, "image", "")
     published = current.targets.signed if current else None
     images = merge_images(published, packages, withdrawn=withdrawn)
-    unchanged = published is not None and images == sign.image_targets_of(published)
+    decided = merge_downgrades(published, downgrades, now=now)
+    unchanged = (
+        published is not None
+        and images == sign.image_targets_of(published)
+        and decided == merge_downgrades(published, None, now=now)
+    )
     if (
         current
         and unchanged
@@ -149,9 +158,10 @@ def pending_targets(
     ):
         return None
     version = published.version + 1 if published else 1
-    return sign.sign(
-        sign.build_image_targets(version=version, expires=now + IMAGE_TARGETS_LIFETIME, targets=images), ()
+    unsigned = sign.build_image_targets(
+        version=version, expires=now + IMAGE_TARGETS_LIFETIME, targets=images, downgrades=decided
     )
+    return sign.sign(unsigned, ())
 
 
 def accept_image_targets(
@@ -189,14 +199,16 @@ def accept_image_targets(
     return _sign_above(conn, signers, "image", "", root=root, current=current, targets=file, now=now)
 
 
-def require_published(conn: Connection, images: Sequence[ImageTarget]) -> int:
-    """Make sure that the offline keys signed these images; return the version of the Image Targets that say so.
+def require_published(
+    conn: Connection, images: Sequence[ImageTarget], downgrades: Sequence[Downgrade] = ()
+) -> int:
+    """Make sure that the offline keys signed these images and decisions; return the version of the Targets that say so.
 
     Raises:
-        InvalidInput: an image is not published exactly as it is given, or nothing is.
+        InvalidInput: an image or a decision is not published exactly as it is given, or nothing is.
     """
     current = _current(conn, "image", "")
-    check_published(current.targets.signed if current else None, images)
+    check_published(current.targets.signed if current else None, images, downgrades)
     return current.targets.signed.version if current else 0
 
 
@@ -341,26 +353,12 @@ def _renew_director_targets(
 ) -> None:
     """Sign the same Targets under a new version and expiry."""
     signed = current.targets.signed
-    targets = [
-        DirectorTarget(
-            serial=serial,
-            filename=image.filename,
-            length=image.length,
-            sha256=image.sha256,
-            sha512=image.sha512,
-            hardware_ids=image.hardware_ids,
-            release_counter=image.release_counter,
-            ecu_target=ecu_target,
-        )
-        for image in sign.image_targets_of(signed)
-        for serial, ecu_target in signed.targets[image.filename].custom.ecus.items()
-    ]
     unsigned = sign.build_director_targets(
         version=signed.version + 1,
         expires=now + DIRECTOR_TARGETS_LIFETIME,
         vin=vin,
         vehicle_package=signed.vehicle_package,
-        targets=targets,
+        targets=sign.director_targets_of(signed),
     )
     root = _root(conn, "director")
     file = _checked(sign.sign(unsigned, [signers.director_targets]), Targets, root, "targets")

@@ -218,6 +218,12 @@ def release_controls(r: ReleaseView, account: Account) -> list[dict[str, str]]:
     path = f"/api/v1/releases/{r.id}"
     if r.state in {"draft", "checked"} and account.may(Role.OPERATOR):
         offers.append({"verb": f"{path}/check", "text": "Check", "tone": "primary", "ask": ""})
+    asks = r.document.get("downgrade") and not r.downgrades
+    if r.state == "checked" and asks and account.may(Role.APPROVER) and account.name != r.created_by:
+        ask = "Take these ECUs back to older software? It becomes part of what the offline keys sign."
+        offers.append(
+            {"verb": f"{path}/approve-downgrade", "text": "Approve going back", "tone": "danger", "ask": ask}
+        )
     if r.state == "signed" and account.may(Role.APPROVER):
         if not r.on_line:
             offers.append(

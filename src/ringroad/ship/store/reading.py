@@ -30,6 +30,7 @@ from ringroad.ship.plan import PlanRequest
 from ringroad.ship.query import parse_query
 from ringroad.storage.db import Connection, load_queries, of_row
 from ringroad.storage.latest import Latest
+from ringroad.trust.metadata import parse_time
 
 SQL = load_queries("ringroad.ship")
 
@@ -199,6 +200,8 @@ def _release(row: Mapping[str, Any], packages: Mapping[str, PackageFacts]) -> Re
             )
             for name, ecu in programme.get("ecus", {}).items()
         },
+        back={(each["ecu"], each["sha256"]): frozenset(each["over"]) for each in row["downgrades"] or ()},
+        back_until=min((parse_time(each["expires"]) for each in row["downgrades"] or ()), default=None),
     )
 
 

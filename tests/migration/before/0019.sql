@@ -249,7 +249,7 @@ UPDATE vehicle SET enrolment_sha256 = :enrolment_sha256, enrolment_until = :unti
  WHERE vin = :vin;
 
 -- name: shut_out_vehicle!
-UPDATE vehicle SET token_sha256 = :token_sha256, certificates = '{}', certificates_after = :now,
+UPDATE vehicle SET token_sha256 = :token_sha256, certificates = '{}', certificate_until = NULL, certificates_after = :now,
        enrolment_sha256 = NULL, enrolment_until = NULL, generation = generation + 1
  WHERE vin = :vin;
 
@@ -525,14 +525,15 @@ SELECT token_sha256 FROM gateway_token WHERE revoked_at IS NULL;
 
 -- name: enrol_certificate$
 -- What the vehicle had before ends: somebody let it enrol again.
-UPDATE vehicle SET certificates = :certificates::bytea[], enrolment_sha256 = NULL, enrolment_until = NULL,
-       generation = generation + 1
+UPDATE vehicle SET certificates = :certificates::bytea[], certificate_until = :certificate_until,
+       enrolment_sha256 = NULL, enrolment_until = NULL, generation = generation + 1
  WHERE vin = :vin AND enrolment_sha256 = :enrolment_sha256 AND :now < enrolment_until
 RETURNING changed_seq;
 
 -- name: renew_certificate$
 -- The one that it showed stays good until the next renewal: an answer may be lost on its way.
-UPDATE vehicle SET certificates = :certificates::bytea[], generation = generation + 1
+UPDATE vehicle SET certificates = :certificates::bytea[], certificate_until = :certificate_until,
+       generation = generation + 1
  WHERE vin = :vin AND :shown = ANY (certificates)
 RETURNING changed_seq;
 
@@ -1389,6 +1390,11 @@ SELECT DISTINCT ON (repository, role) repository, role, expires_at FROM reposito
  WHERE vin = '' AND (role = 'root' OR role = 'targets' AND repository = 'image')
  ORDER BY repository, role, version DESC;
 
+-- name: certificates_ending$
+SELECT count(*) FROM vehicle v
+  JOIN campaign_target t ON t.vin = v.vin AND t.plan_id = :plan_id AND t.verdict = 'match'
+ WHERE v.certificate_until <= :before;
+
 -- name: approve_plan!
 UPDATE campaign_plan SET approved_by = :actor, approved_at = :now
  WHERE id = :plan_id AND campaign_id = :campaign_id;
@@ -1736,13 +1742,21 @@ SELECT e.vin, e.serial, p.filename, p.version, p.image_sha256, :now
 
 -- Statements: what a vehicle says besides the course of an update ---------------------------------
 -- name: consent_action!
-UPDATE assignment a SET consented_at = :now, generation = a.generation + 1, state_detail = 'agreed to'
+UPDATE assignment a
+   SET consented_at = :now, generation = a.generation + 1, state_detail = 'agreed to',
+       deadline_at = CASE WHEN a.state_detail = 'declined by its driver'  -- it has its whole time again
+                          THEN greatest(a.deadline_at, a.offered_at
+                                        + (p.document -> 'request' ->> 'vehicle_deadline_s')::int * interval '1 s')
+                          ELSE a.deadline_at END
   FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id
  WHERE a.action_id = :action_id AND a.vin = :vin AND c.id = a.campaign_id AND a.consented_at IS NULL
    AND (p.document -> 'request' ->> 'consent')::boolean AND a.state IN ('pending', 'offered');
 
 -- name: decline_action!
-UPDATE assignment a SET state_detail = 'declined by its driver', last_report_at = :now, generation = a.generation + 1
+UPDATE assignment a
+   SET state_detail = 'declined by its driver', last_report_at = :now, generation = a.generation + 1,
+       deadline_at = CASE WHEN a.deadline_at IS NOT NULL
+                          THEN least(a.deadline_at, :now::timestamptz + :second_thought_s::int * interval '1 s') END
   FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id
  WHERE a.action_id = :action_id AND a.vin = :vin AND c.id = a.campaign_id AND a.consented_at IS NULL
    AND (p.document -> 'request' ->> 'consent')::boolean AND a.state IN ('pending', 'offered');
@@ -1763,9 +1777,13 @@ SELECT r.id AS release_id,
    AND r.document -> 'variants' ? v.variant;
 
 -- name: expire_deadlines
+-- Who was asked and said no is no vehicle that fell silent.
 UPDATE assignment a
-   SET state = 'expired', finished_at = :now, generation = a.generation + 1,
-       state_detail = CASE WHEN a.last_report_at IS NULL THEN 'never answered'
+   SET state = CASE WHEN a.state = 'offered' AND a.state_detail = 'declined by its driver' THEN 'cancelled'
+                    ELSE 'expired' END,
+       finished_at = :now, generation = a.generation + 1,
+       state_detail = CASE WHEN a.state = 'offered' AND a.state_detail = 'declined by its driver' THEN 'consent_denied'
+                           WHEN a.last_report_at IS NULL THEN 'never answered'
                            ELSE 'silent after: ' || a.state_detail END
   FROM campaign c
  WHERE c.id = a.campaign_id
@@ -1773,7 +1791,7 @@ UPDATE assignment a
                         WHERE due.deadline_at <= :now AND due.state IN ('offered', 'active', 'cancelling')
                           AND its.state <> 'paused'
                         ORDER BY due.deadline_at LIMIT :rows_max FOR UPDATE OF due SKIP LOCKED)
-RETURNING a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.offered_at, a.began_at, a.deadline_at,
+RETURNING a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at, a.began_at, a.deadline_at,
           coalesce(a.release_id, c.release_id) AS release_id, c.lap_id;
 
 -- Manifests --------------------------------------------------------------------------------------
