@@ -16,7 +16,7 @@ from typing import Any, Literal
 from ringroad.trust.metadata import Downgrade
 
 Storage = Literal["ab", "inplace"]
-Agent = Literal["ab", "uds", "ddi"]
+Agent = Literal["ab", "uds", "mcuboot", "sovd", "files", "container", "ddi"]
 ImageFormat = Literal["bin", "ihex", "srec", "mcuboot", "swu", "mender"]
 ReleaseState = Literal["draft", "checked", "signed", "withdrawn"]
 
@@ -35,6 +35,9 @@ class Ecu:
     supplier: str
     primary: bool
     agent: Agent
+    settings: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of the agent, for every vehicle of the programme
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +169,7 @@ class Programme:
                     "agent": ecu.agent,
                     "storage_bytes": ecu.storage_bytes,
                 }
+                | ({"settings": dict(ecu.settings)} if ecu.settings else {})
                 for name, ecu in self.ecus.items()
             },
             "line": {

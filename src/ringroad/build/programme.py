@@ -11,9 +11,9 @@ import difflib
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast, get_args
 
-from ringroad.build.model import Ecu, Line, Programme, Variant
+from ringroad.build.model import Agent, Ecu, Line, Programme, Variant
 from ringroad.build.programme_line import OPTIONS_MAX, check_line, read_line
 from ringroad.build.toml_lines import Path, locate
 from ringroad.build.toml_reader import ProgrammeProblem, Reader
@@ -23,13 +23,21 @@ from ringroad.kernel.limits import ECUS_MAX
 PROGRAMME_BYTES_MAX: Final = 1024**2  # bytes; 256 ECUs take 80 kB
 PROBLEMS_MAX: Final = 50  # reported at once; more than a screen helps nobody
 VARIANTS_MAX: Final = 64
+SETTING_CHARS_MAX: Final = 4_000  # of an agent's setting; a public key in PEM has under 1,000
 STORAGE_BYTES_MAX: Final = 64 * 1024**3  # bytes; infotainment eMMC
 BUSES: Final = (
     "DoIP",
     "CAN",
     "CAN FD",
     "HTTP",
-)  # an ECU's transport; HTTP is for DDI clients and for nodes without UDS
+    "local",
+)  # an ECU's transport; HTTP is for DDI clients and nodes without UDS, local for folders of the Primary's computer
+BUSES_OF: Final = {  # where an agent needs one of its own
+    "sovd": ("HTTP",),
+    "files": ("local",),
+    "container": ("local",),
+    "mcuboot": ("DoIP", "CAN", "CAN FD"),
+}
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
@@ -134,16 +142,22 @@ def _ecu(reader: Reader, name: str, body: Mapping[str, Any]) -> Ecu:
         "supplier",
         "primary",
         "agent",
+        "settings",
     )
     reader.known(body, path, known)
     storage = reader.choice(body, path, "storage", ("ab", "inplace"))
-    agent = reader.choice(body, path, "agent", ("ab", "uds", "ddi"))
-    if (agent, storage) in (("ab", "inplace"), ("uds", "ab")):
+    agent = reader.choice(body, path, "agent", get_args(Agent))
+    bus = reader.choice(body, path, "bus", BUSES)
+    if agent and agent != "ddi" and storage and (agent == "uds") is not (storage == "inplace"):
         reader.say((*path, "agent"), f"agent {agent!r} cannot serve storage {storage!r}")
+    if agent and bus and bus not in BUSES_OF.get(agent, BUSES):
+        reader.say((*path, "bus"), f"agent {agent!r} does not reach an ECU on {bus!r}")
+    if bus == "local" and agent and agent not in {"files", "container"}:
+        reader.say((*path, "agent"), f"agent {agent!r} cannot serve what is on the Primary's computer")
     return Ecu(
         name=name,
         hardware_id=reader.text(body, path, "hardware_id"),
-        bus=reader.choice(body, path, "bus", BUSES),
+        bus=bus,
         os=reader.text(body, path, "os"),
         security=reader.text(body, path, "security"),
         storage=cast("Any", storage),
@@ -151,7 +165,18 @@ def _ecu(reader: Reader, name: str, body: Mapping[str, Any]) -> Ecu:
         supplier=reader.text(body, path, "supplier"),
         primary=reader.flag(body, path, "primary"),
         agent=cast("Any", agent),
+        settings=_settings(reader, path, body),
     )
+
+
+def _settings(reader: Reader, path: Path, body: Mapping[str, Any]) -> dict[str, str]:
+    settings = reader.table(body, path, "settings") if "settings" in body else {}
+    for key, value in settings.items():
+        if not isinstance(value, str) or len(value) > SETTING_CHARS_MAX:
+            reader.say(
+                (*path, "settings", key), f"{key} must be text of up to {SETTING_CHARS_MAX} characters"
+            )
+    return {key: value for key, value in settings.items() if isinstance(value, str)}
 
 
 def _variant(reader: Reader, name: str, body: Mapping[str, Any]) -> Variant:

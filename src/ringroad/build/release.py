@@ -23,6 +23,10 @@ PROBLEMS_MAX: Final = 200  # kept with the release; a person reads the first ten
 _FORMATS: Final = {
     "ab": ("bin", "ihex", "srec", "mcuboot"),
     "uds": ("bin", "ihex", "srec", "mcuboot"),
+    "mcuboot": ("mcuboot",),
+    "sovd": ("bin", "ihex", "srec", "mcuboot"),
+    "files": ("bin", "ihex", "srec", "mcuboot"),
+    "container": ("bin",),
     "ddi": ("swu", "mender", "bin"),
 }
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ringroad.cli.shell import Shell
 from ringroad.cli.vehicle_agent import check_agent_command
 from ringroad.cli.vehicle_enrol import enrol
+from ringroad.cli.vehicle_rehearse import rehearse
 
 CRASH_VARIABLE = "RINGROAD_CRASH_AFTER_RECORD"
 
@@ -60,6 +61,7 @@ def group() -> None:
 
 group.add_command(enrol)
 group.add_command(check_agent_command)
+group.add_command(rehearse)
 
 
 @group.command("run")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import httpx
 import msgspec
 
 from ringroad.kernel.clock import Clock
@@ -26,18 +27,20 @@ from ringroad.sim.vecu.config import EcuConfig as VecuConfig
 from ringroad.sim.vecu.config import ServerTable
 from ringroad.sim.vecu.config import read_config as read_vecu_config
 from ringroad.sim.vecu.config import write_config as write_vecu_config
+from ringroad.sim.vecu.http import SovdFace
 from ringroad.sim.vecu.medium import FileMedium, Medium
 from ringroad.sim.vecu.memory import MemoryChannel
 from ringroad.sim.vecu.port import EcuPort
 from ringroad.sim.vecu.script import Script
 from ringroad.trust.keys import key_from_seed, key_id, private_pem, public_key_dict
 from ringroad.vehicle.agents.base import BytesSource, EcuImage, Failed, UpdateAgent, no_progress
-from ringroad.vehicle.agents.session import EcuAccess
+from ringroad.vehicle.agents.disk import RealDisk
+from ringroad.vehicle.agents.plugins import AgentSite
+from ringroad.vehicle.agents.sovd import SovdAgent
 from ringroad.vehicle.canway import CanWay
 from ringroad.vehicle.config import EcuConfig, FactoryImage, VehicleConfig, read_config, vin_of, write_config
-from ringroad.vehicle.connect import make_agent, make_agents
+from ringroad.vehicle.connect import make_agents
 from ringroad.vehicle.files import Durability
-from ringroad.vehicle.uds import hmac_key
 
 SECRET_BYTES = 16  # of an ECU's UDS security access
 TOKEN_BYTES = 24  # of a vehicle's device token
@@ -52,6 +55,8 @@ CAN_BUSES: Final[dict[str, Literal["can", "canfd"]]] = {
     "CAN": "can",
     "CAN FD": "canfd",
 }  # a programme's words
+LOCAL_AGENTS: Final = frozenset({"files", "container"})  # their ECU is a folder of the vehicle
+AGENT_NAMES: Final = {"ab": "uds"}  # a programme's word -> a vehicle's
 _CHECK_DIGITS = "0123456789X"
 _VIN_VALUES = {
     **{str(digit): digit for digit in range(10)},
@@ -174,18 +179,21 @@ async def assemble(
         serial = f"{vin[-6:]}-{number:02d}-{name}"[:64]
         security = secret(SECRET_BYTES)
         _write_private(folder / f"{serial}.secret", security)
-        ecu = _vecu_config(vin, serial, table, security)
-        server = ServerTable(
-            flash=f"{FLASH}/{serial}.bin", fsync=durability == "fsync", logical_address=FIRST_ADDRESS + number
-        )
-        write_vecu_config(folder / f"{serial}.toml", ecu, server, _can_way(table["bus"], number))
-        ports[serial] = EcuPort(ecu, flash(serial), clock=clock, script=script, seed=seed)
+        if _agent(table) not in LOCAL_AGENTS:
+            ecu = _vecu_config(vin, serial, table, security)
+            server = ServerTable(
+                flash=f"{FLASH}/{serial}.bin", fsync=durability == "fsync",
+                logical_address=FIRST_ADDRESS + number, http=_agent(table) == "sovd",
+            )  # fmt: skip
+            write_vecu_config(folder / f"{serial}.toml", ecu, server, _can_way(table["bus"], number))
+            ports[serial] = EcuPort(ecu, flash(serial), clock=clock, script=script, seed=seed)
         package = blueprint.packages.get(name)
+        ecus.append(_ecu_config(serial, name, number, table, package))
         if package is not None:
-            agent = _line_agent(ports[serial])
+            # It is on no bus yet: nobody else has to be still while it is flashed.
+            agent = _agents(folder, ecus[-1:], ports, durability=durability)[serial]
             await flash_baseline(agent, serial, name, table["storage"], package)
         registered.append(_make_identity(folder, serial, name, table, secret(32)))
-        ecus.append(_ecu_config(serial, name, number, table, package))
     config = VehicleConfig(
         vin=vin, server_url=surroundings.server_url, mqtt_host=surroundings.mqtt_host,
         mqtt_port=surroundings.mqtt_port, telemetry_s=surroundings.telemetry_s,
@@ -193,7 +201,8 @@ async def assemble(
     )  # fmt: skip
     token = secret(TOKEN_BYTES).hex()
     _write_folder(folder, config, surroundings, token, durability=durability)
-    born = BornVehicle(vin=vin, folder=folder, config=config, ports=ports, agents=_agents(ecus, ports))
+    agents = _agents(folder, ecus, ports, durability=durability)
+    born = BornVehicle(vin=vin, folder=folder, config=config, ports=ports, agents=agents)
     return born, _registration(vin, blueprint, registered, token)
 
 
@@ -213,18 +222,41 @@ def power_on(folder: Path, *, clock: Clock, script: Script | None = None, seed: 
     config = read_config(folder)
     ports: dict[str, EcuPort] = {}
     for ecu in config.ecus:
+        if ecu.agent in LOCAL_AGENTS:
+            continue
         found = read_vecu_config(folder / f"{ecu.serial}.toml")
         medium = FileMedium(found.path(found.server.flash), fsync=found.server.fsync)
         ports[ecu.serial] = EcuPort(found.ecu, medium, clock=clock, script=script, seed=seed)
-    agents = _agents(config.ecus, ports)
+    agents = _agents(folder, config.ecus, ports)
     return BornVehicle(vin=vin_of(config), folder=folder, config=config, ports=ports, agents=agents)
 
 
-def _agents(ecus: Sequence[EcuConfig], ports: Mapping[str, EcuPort]) -> dict[str, UpdateAgent]:
-    """Return the agents of all ECUs, which share the vehicle's bus."""
-    channels = {serial: MemoryChannel(port) for serial, port in ports.items()}
-    secrets = {serial: port.ecu.config.secret for serial, port in ports.items()}
-    return make_agents(ecus, channels, secrets=secrets)
+def _agents(
+    folder: Path,
+    ecus: Sequence[EcuConfig],
+    ports: Mapping[str, EcuPort],
+    *,
+    durability: Durability = "fsync",
+) -> dict[str, UpdateAgent]:
+    """Return the agents of these ECUs, whose virtual ones are reached without a socket and share the vehicle's bus."""
+    here = {ecu.serial: ports[ecu.serial] for ecu in ecus if ecu.agent not in LOCAL_AGENTS}
+    secrets = {serial: port.ecu.config.secret for serial, port in here.items()}
+    behind_http = [ecu for ecu in ecus if ecu.agent == "sovd"]
+    channels = {
+        ecu.serial: MemoryChannel(here[ecu.serial])
+        for ecu in ecus
+        if ecu.serial in here and ecu not in behind_http
+    }
+    disk = RealDisk(durability)
+    others = [ecu for ecu in ecus if ecu not in behind_http]
+    agents = make_agents(others, channels, secrets=secrets, folder=folder, disk=disk)
+    for ecu in behind_http:
+        site = AgentSite(
+            name=ecu.name, serial=ecu.serial, hardware_id=ecu.hardware_id, mode=ecu.mode, folder=folder, disk=disk,
+            settings=ecu.settings, secret=secrets[ecu.serial],
+        )  # fmt: skip
+        agents[ecu.serial] = SovdAgent(site, transport=httpx.ASGITransport(SovdFace(here[ecu.serial])))
+    return agents
 
 
 SIGNALS_S = 15.0  # seconds between two signs of life of what writes a vehicle's signals
@@ -236,13 +268,6 @@ PARKED: dict[str, float | int | bool | str] = {
     "Vehicle.LowVoltageBattery.CurrentVoltage": 12.7,
     "Vehicle.Powertrain.TractionBattery.StateOfCharge.Current": 76.0,
 }
-
-
-def _line_agent(port: EcuPort) -> UpdateAgent:
-    """Return the agent for an ECU that is on no bus yet: nobody else has to be still while it is flashed."""
-    ecu = port.ecu.config
-    access = EcuAccess(serial=ecu.serial, derive=hmac_key(ecu.secret))
-    return make_agent(ecu.layout, MemoryChannel(port), access)
 
 
 async def flash_baseline(
@@ -291,11 +316,15 @@ def _ecu_config(
             release_counter=package.release_counter,
         )  # fmt: skip
     can = _can_way(table["bus"], number)
+    own_way = _agent(table) in {"sovd", *LOCAL_AGENTS}
+    settings = dict(table.get("settings", {}))
+    if _agent(table) == "sovd":
+        settings.setdefault("url", "http://127.0.0.1:8080")  # whoever starts the ECU knows its port
     return EcuConfig(
         name=name, serial=serial, hardware_id=table["hardware_id"], mode=table["storage"],
-        host="" if can else "127.0.0.1", port=DOIP_PORT, logical_address=FIRST_ADDRESS + number, can=can,
+        host="" if can or own_way else "127.0.0.1", port=DOIP_PORT, logical_address=FIRST_ADDRESS + number, can=can,
         key_file=f"{serial}.pem", security_secret_file=f"{serial}.secret", primary=bool(table["primary"]),
-        factory=factory,
+        agent=_agent(table), settings=settings, factory=factory,
     )  # fmt: skip
 
 
@@ -347,7 +376,25 @@ def _vecu_config(vin: Vin, serial: str, table: Mapping[str, Any], security: byte
         secret=security,
         block_bytes=CAN_BLOCK_BYTES if table["bus"] in CAN_BUSES else 65_535,
         erase_pending=0,
+        mcuboot_key=_public_key(table) if _agent(table) == "mcuboot" else "",
     )
+
+
+def _agent(table: Mapping[str, Any]) -> str:
+    """Return the agent of an ECU as a vehicle's configuration names it."""
+    name = str(table.get("agent", "uds"))
+    return AGENT_NAMES.get(name, name)
+
+
+def _public_key(table: Mapping[str, Any]) -> str:
+    """Return the key that an ECU's MCUboot is made with. Raises: InvalidInput."""
+    key = table.get("settings", {}).get("public_key")
+    if not key:
+        raise InvalidInput(
+            f"{table['hardware_id']} has MCUboot, whose public key is not known",
+            hint='settings = { public_key = "-----BEGIN PUBLIC KEY-----..." } in programme.toml',
+        )
+    return str(key)
 
 
 def _make_identity(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from ringroad.build.programme import PROBLEMS_MAX, find_problems, read_programme
 from ringroad.build.toml_lines import locate
 from ringroad.kernel.errors import InvalidInput
 
+DISTRIBUTED = Path(__file__).parents[3] / "examples" / "distributed" / "programme.toml"
 EXAMPLE = Path(__file__).parents[3] / "examples" / "road" / "programme.toml"
 
 SMALL = """\
@@ -112,7 +114,19 @@ def test_the_example_has_the_vehicles_of_the_road() -> None:
     assert [programme.ecus[name].agent for name in programme.variants["box"].ecus] == ["ddi"]
 
 
-@pytest.mark.parametrize("source", [EXAMPLE.read_text(), SMALL, WHOLE])
+def test_the_distributed_example_has_33_ecus_of_every_kind() -> None:
+    ecus = list(read_programme(DISTRIBUTED.read_text()).ecus.values())
+    kinds = Counter(ecu.hardware_id.partition("-")[0] for ecu in ecus)
+    assert kinds == {"soc": 18, "mcu": 15}
+    assert len({ecu.os for ecu in ecus}) == 12
+    assert {ecu.bus for ecu in ecus} == {"DoIP", "CAN", "CAN FD", "HTTP", "local"}
+    assert sum(ecu.bus == "HTTP" for ecu in ecus) == 1
+    assert {ecu.agent for ecu in ecus} == {"ab", "uds", "mcuboot", "sovd", "files", "container"}
+    assert len({ecu.security for ecu in ecus}) == 4
+    assert len({ecu.supplier for ecu in ecus}) == 5
+
+
+@pytest.mark.parametrize("source", [EXAMPLE.read_text(), DISTRIBUTED.read_text(), SMALL, WHOLE])
 def test_a_programme_survives_its_json_form(source: str) -> None:
     programme = read_programme(source)
     assert Programme.from_document(json.loads(json.dumps(programme.to_document()))) == programme
@@ -187,6 +201,12 @@ def test_a_gate_does_not_send_vehicles_on_to_a_station_behind_it() -> None:
             "did you mean 'supplier'",
         ),
         ('agent = "uds"', 'agent = "ab"', 24, "cannot serve storage 'inplace'"),
+        ('agent = "uds"', 'agent = "container"', 24, "cannot serve storage 'inplace'"),
+        ('agent = "ab"', 'agent = "sovd"', 7, "does not reach an ECU on 'DoIP'"),
+        ('bus = "CAN"', 'bus = "local"', 24, "what is on the Primary's computer"),
+        ('agent = "uds"', 'agent = "udss"', 24, "did you mean 'uds'"),
+        ('agent = "uds"', 'agent = "uds"\nsettings = { x = 1 }', 25, "x must be text"),
+        ('agent = "uds"', 'agent = "uds"\nsettings = "x"', 25, "must be a table"),
         (
             'storage_bytes = 1000\nsupplier = "Aster"\nagent = "uds"',
             'storage_bytes = "1 kB"\nsupplier = "Aster"\nagent = "uds"',

@@ -125,6 +125,10 @@ class ServerConfig:
         """Return a path of the file, relative to the file's folder."""
         return self.folder / name
 
+    def moved(self, can: CanWay | None) -> ServerConfig:
+        """Return the same ECU on another bus."""
+        return dataclasses.replace(self, can=can)
+
 
 def read_config(path: Path) -> ServerConfig:
     """Return the configuration in a TOML file.

@@ -69,6 +69,11 @@ class EcuPort:
         self._seen = [0] * len(self.script.transport)
         self.power_cycle()
 
+    def follow(self, script: Script) -> None:
+        """From now on go wrong as this script says; its torn write is not obeyed, since power is on."""
+        self.script = self.ecu.script = script
+        self._seen = [0] * len(script.transport)
+
     def power_cycle(self) -> None:
         """Take power away and give it back; an ECU that cannot start any more is dead."""
         for _ in range(BOOTS_MAX):
