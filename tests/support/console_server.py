@@ -29,11 +29,13 @@ def serving(
     trusted_proxies: str = "",
     reports_per_min_max: int = 6_000,
     with_gateways: bool = False,
+    nats_url: str = "",
 ) -> Iterator[str]:
     """Serve the management API and console; yields the origin."""
     settings = Settings(
         var=var,
         database_url=database_url,
+        nats_url=nats_url,
         trusted_proxies=trusted_proxies,
         reports_per_min_max=reports_per_min_max,
     )

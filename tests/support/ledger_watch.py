@@ -20,12 +20,14 @@ from support.docs_pages import ROOT
 # What decides what happens next. "*" is every column: such a row is written once, or replaced as a whole.
 # Columns that are not named follow from these (times, details), or are what a vehicle said of itself.
 STATE: dict[str, tuple[str, ...]] = {
-    "account": ("role", "disabled_at", "password_hash"),
+    "account": ("role", "disabled_at", "password_hash", "diagnose"),
     "account_fleet": ("*",),
     "assignment": ("state", "released_at", "release_id", "consented_at"),
     "blocked_option": ("*",),
     "campaign": ("state", "wave", "plan_id", "lap_id"),
     "campaign_plan": ("*",),
+    "diagnostic_session": ("state",),
+    "diagnostic_job": ("state",),
     "change": ("state",),
     "finding": ("state", "evidence"),
     "line_baseline": ("*",),

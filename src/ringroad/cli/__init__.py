@@ -32,6 +32,11 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "work": ("ringroad.cli.work", "command", "Run the worker (started by `up`)."),
         "keys": ("ringroad.cli.keys", "group", "Signing keys."),
         "complaint": ("ringroad.cli.complaint", "group", "Signal: complaints from customers."),
+        "diagnose": (
+            "ringroad.cli.diagnose",
+            "group",
+            "Signal: look into a vehicle: its ECUs, their data, their faults.",
+        ),
         "finding": ("ringroad.cli.finding", "group", "Signal: findings and their evidence."),
         "change": ("ringroad.cli.change", "group", "Design: changes that answer findings."),
         "programme": ("ringroad.cli.programme", "group", "Build: vehicle programmes."),

@@ -128,7 +128,11 @@ def create(
 
 @group.command(
     "change",
-    epilog=example("ringroad account change ines --role admin", "ringroad account change ole --lock"),
+    epilog=example(
+        "ringroad account change ines --role admin",
+        "ringroad account change ole --lock",
+        "ringroad account change ole --diagnose service",
+    ),
 )
 @click.argument("name")
 @click.option("--role", type=ROLES, help="What it may do from now on.")
@@ -136,6 +140,11 @@ def create(
 @click.option("--tag", "tags", multiple=True, help="Tags of its fleet from now on, in place of those before.")
 @click.option("--list", "lists", multiple=True, help="Lists of its fleet from now on.")
 @click.option("--no-fleet", is_flag=True, help="No tags and no lists.")
+@click.option(
+    "--diagnose",
+    type=click.Choice(["none", "read", "service"]),
+    help="What it may ask vehicles: nothing, to read, or to change as well.",
+)
 @with_client
 def change(
     shell: Shell,
@@ -147,8 +156,9 @@ def change(
     tags: tuple[str, ...],
     lists: tuple[str, ...],
     no_fleet: bool,
+    diagnose: str | None,
 ) -> None:
-    """Change an account's role or fleet, lock or unlock it."""
+    """Change an account's role, fleet or permission for diagnostics, lock or unlock it."""
     body: dict[str, object] = {}
     if role is not None:
         body["role"] = role
@@ -158,8 +168,10 @@ def change(
         body["tags"] = tags
     if lists or no_fleet:
         body["lists"] = lists
+    if diagnose is not None:
+        body["diagnose"] = "" if diagnose == "none" else diagnose
     if not body:
-        raise InvalidInput("nothing to change", hint="--role, --tag, --list, --lock or --unlock")
+        raise InvalidInput("nothing to change", hint="--role, --tag, --list, --diagnose, --lock or --unlock")
     done = client.send("PATCH", f"/accounts/{name}", body=body)
     shell.show(done, text=f"account {name} changed")
 

@@ -44,6 +44,7 @@ from ringroad.vehicle.states import (
 if TYPE_CHECKING:
     from ringroad.cli.shell import Shell
 from ringroad.cli.vehicle_agent import check_agent_command
+from ringroad.cli.vehicle_diagnostics import diagnostics
 from ringroad.cli.vehicle_enrol import enrol
 from ringroad.cli.vehicle_rehearse import rehearse
 
@@ -62,6 +63,7 @@ def group() -> None:
 group.add_command(enrol)
 group.add_command(check_agent_command)
 group.add_command(rehearse)
+group.add_command(diagnostics)
 
 
 @group.command("run")

@@ -15,6 +15,7 @@ from ringroad.http.auth import API_TOKEN_S, ONE_TIME_S, Account, Role
 from ringroad.http.context import Ctx
 from ringroad.http.login import first_login, log_in
 from ringroad.http.routes import Command, Done, route
+from ringroad.signal.diagnose import Permission
 from ringroad.storage.db import transaction
 
 FLEET_NAMES_MAX = 100  # tags, and lists, of one fleet
@@ -32,6 +33,7 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     disabled_at: datetime | None
     has_password: bool
     api_tokens: int
+    diagnose: Permission  # what it may ask vehicles; empty: nothing
     tags: list[str]  # of a fleet operator: whose vehicles it sees
     lists: list[str]
 
@@ -58,6 +60,7 @@ class AccountChange(Command, frozen=True, kw_only=True):
 
     role: Role | None = None
     disabled: bool | None = None
+    diagnose: Permission | None = None  # permission for remote diagnostics; "" takes it back
     tags: FleetNames | None = None
     lists: FleetNames | None = None
 
@@ -117,11 +120,12 @@ def create_account(ctx: Ctx, request: Request[Account, str, Any], data: JSONBody
 def change_account(
     ctx: Ctx, request: Request[Account, str, Any], name: AccountName, data: JSONBody[AccountChange]
 ) -> Done:
-    """Change an account's role or fleet, lock or unlock it; a locked one loses its tokens at once."""
+    """Change an account's role, fleet or permission for diagnostics, lock or unlock it; a locked one loses its tokens."""
     with ctx.connection() as conn:
         store.change_account(
             conn, ctx.ids, name=name, role=data.role, disabled=data.disabled, actor=request.user.name,
             now=ctx.clock.now(), fleet=store.Fleet(tags=data.tags, lists=data.lists),
+            diagnose=data.diagnose,
         )  # fmt: skip
     return Done(id=name)
 

@@ -14,6 +14,7 @@ from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.ship.lists import check_name
+from ringroad.signal.diagnose import Permission
 from ringroad.storage.db import Connection, load_queries, transaction
 from ringroad.storage.ledger import append_fact, causes_of
 
@@ -259,8 +260,9 @@ def change_account(
     actor: str,
     now: datetime,
     fleet: Fleet | None = None,
+    diagnose: Permission | None = None,
 ) -> None:
-    """Change role or fleet, or lock an account; a locked one loses its tokens at once.
+    """Change role, fleet or permission for diagnostics, or lock an account; a locked one loses its tokens at once.
 
     Raises:
         NotFound: no such account.
@@ -268,7 +270,7 @@ def change_account(
     """
     with transaction(conn):
         rows = SQL.update_account(
-            conn, name=name, role=role.value if role else None, disabled=disabled, now=now
+            conn, name=name, role=role.value if role else None, disabled=disabled, diagnose=diagnose, now=now
         )
         if rows != 1:
             raise NotFound(f"no account {name!r}", hint="ringroad account list")
@@ -276,7 +278,11 @@ def change_account(
             raise InvalidInput("this would leave no admin", hint="make somebody else admin first")
         if fleet is not None:
             _set_fleet(conn, name, Role(SQL.account_role(conn, name=name)), fleet)
-        asked = {"role": role.value if role else None, "disabled": disabled}
+        if diagnose and Role(SQL.account_role(conn, name=name)) is Role.FLEET:
+            raise InvalidInput(
+                "a fleet operator's account asks no vehicles", hint="make it an operator first"
+            )
+        asked = {"role": role.value if role else None, "disabled": disabled, "diagnose": diagnose}
         append_fact(
             conn, ids, kind=FactKind.ACCOUNT_CHANGED, subject=name, actor=actor, now=now,
             causes=causes_of(conn, [(FactKind.ACCOUNT_CREATED, name)]),

@@ -33,6 +33,7 @@ from ringroad.http import (
     campaigns,
     cloudevents,
     design,
+    diagnostics,
     enrolments,
     errors,
     exports,
@@ -130,10 +131,14 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
         app.state.ctx = ctx
         ctx.pool.open(wait=False)
         await ctx.feed.start()
+        if ctx.link is not None:
+            await ctx.link.start()
         if gateways is not None:
             await gateways.start()
 
     async def stop(_app: Litestar) -> None:
+        if ctx.link is not None:
+            await ctx.link.stop()
         await ctx.feed.stop()
         if gateways is not None:
             await gateways.stop()
@@ -143,7 +148,7 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
         "/api/v1",
         route_handlers=[
             signal.router,
-            telemetry.router, design.router, build.router, build_packages.router, plant.router, line.router, twin.router, ship.router, campaigns.router, returns.router, fleet.router, fleet_operators.router, adapt.router,
+            telemetry.router, diagnostics.router, design.router, build.router, build_packages.router, plant.router, line.router, twin.router, ship.router, campaigns.router, returns.router, fleet.router, fleet_operators.router, adapt.router,
             ledger.router, cloudevents.router, webhooks.router, accounts.router, enrolments.router,
         ],
     )  # fmt: skip

@@ -16,6 +16,7 @@ from ringroad.build.repository.store import OnlineSigners
 from ringroad.http.auth import Throttle
 from ringroad.http.device.overload import LoadPolicy, Pressure
 from ringroad.http.events import FactFeed
+from ringroad.http.vehicle_link import VehicleLink
 from ringroad.kernel.clock import Clock, Ids, new_secret
 from ringroad.publish.horizon import Horizon
 from ringroad.storage.blobs import Blobs
@@ -43,6 +44,8 @@ class Context:
     horizon: Horizon = field(default_factory=Horizon)
     exports: list[str] = field(default_factory=list)  # under way: whose each is
     streams: list[str] = field(default_factory=list)  # of events that are open: whose each is
+    asking: list[str] = field(default_factory=list)  # vehicles whose answer somebody waits for
+    link: VehicleLink | None = None  # None: no NATS; requests to vehicles wait for a server that has one
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -84,8 +87,15 @@ def make_context(
         open=False,
         name="management",
     )
+
+    @contextmanager
+    def borrow() -> Iterator[Connection]:
+        with pool.connection() as conn, transaction(conn):
+            yield conn
+
     return Context(
         settings=settings,
+        link=VehicleLink(settings.nats_url, borrow, clock=clock, ids=ids) if settings.nats_url else None,
         clock=clock,
         ids=ids,
         pool=pool,

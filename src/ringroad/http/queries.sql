@@ -57,7 +57,7 @@ SELECT (SELECT count(*) FROM own) AS vehicles,
 SELECT schedule FROM vehicle WHERE vin = :vin;
 
 -- name: accounts
-SELECT a.name, a.role, a.created_at, a.disabled_at, a.password_hash IS NOT NULL AS has_password,
+SELECT a.name, a.role, a.created_at, a.disabled_at, a.diagnose, a.password_hash IS NOT NULL AS has_password,
        count(t.*) FILTER (WHERE t.kind = 'api' AND t.expires_at > now()) AS api_tokens
   FROM account a LEFT JOIN access_token t ON t.account_name = a.name
  GROUP BY a.name ORDER BY a.name;
@@ -65,6 +65,7 @@ SELECT a.name, a.role, a.created_at, a.disabled_at, a.password_hash IS NOT NULL 
 -- name: update_account!
 UPDATE account
    SET role = coalesce(:role::text, role),
+       diagnose = coalesce(:diagnose::text, diagnose),
        disabled_at = CASE :disabled::boolean WHEN true THEN coalesce(disabled_at, :now) WHEN false THEN NULL
                      ELSE disabled_at END
  WHERE name = :name;

@@ -31,6 +31,7 @@ _DESCRIPTIONS = {
     409: "It moved on, or exists already",
     413: "The body is too large",
     422: "Well-formed, and wrong",
+    423: "Somebody else holds it",
     429: "Too many attempts",
     503: "Something we need does not answer; try again",
 }
@@ -135,6 +136,7 @@ def route(
     body_bytes_max: int | None = None,
     upload: str | None = None,
     media_type: str | None = None,
+    accepted: type | None = None,
 ) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
     """Declare one API operation.
 
@@ -149,6 +151,7 @@ def route(
         body_bytes_max: limit of the body where it differs from the application's.
         upload: media type of a body that the handler streams itself.
         media_type: of success, where it is not application/json.
+        accepted: body of a 202: it is taken, and done later.
     """
     codes = sorted({400, 401, 403, 404, 503, *errors})
     extra: dict[str, Any] = {} if body_bytes_max is None else {"request_max_body_size": body_bytes_max}
@@ -156,6 +159,11 @@ def route(
         extra["media_type"] = media_type
     if upload is not None:
         extra["operation_class"] = _upload_operation(upload)
+    later = (
+        {202: ResponseSpec(accepted, description="Taken, and done later", generate_examples=False)}
+        if accepted
+        else {}
+    )
 
     def declare(handler: Callable[..., Any]) -> HTTPRouteHandler:
         if "data" in handler.__annotations__:
@@ -169,7 +177,8 @@ def route(
             operation_id=handler.__name__,
             sync_to_thread=None if _is_async(handler) else True,
             security=[] if public else [{"bearer": []}, {"session": []}],
-            responses={
+            responses=later
+            | {
                 code: ResponseSpec(ErrorBody, description=_DESCRIPTIONS[code], generate_examples=False)
                 for code in codes
             },

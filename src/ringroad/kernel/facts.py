@@ -119,6 +119,15 @@ class FactKind(StrEnum):
     LIST_CHANGED = "list.changed"
     LIST_REMOVED = "list.removed"
     OUTCOME_MEASURED = "outcome.measured"
+    DIAGNOSIS_ASKED = "diagnosis.asked"
+    DIAGNOSIS_OPENED = "diagnosis.opened"
+    DIAGNOSIS_DECLINED = "diagnosis.declined"
+    DIAGNOSIS_CLOSED = "diagnosis.closed"
+    DIAGNOSIS_EXPIRED = "diagnosis.expired"
+    DIAGNOSIS_REQUESTED = "diagnosis.requested"
+    DIAGNOSIS_ANSWERED = "diagnosis.answered"
+    DIAGNOSIS_UNANSWERED = "diagnosis.unanswered"
+    DIAGNOSIS_CANCELLED = "diagnosis.cancelled"
     ACCOUNT_CREATED = "account.created"
     ACCOUNT_CHANGED = "account.changed"
     ACCOUNT_TOKEN_MADE = "account.token_made"  # noqa: S105 - a kind of fact
@@ -207,6 +216,15 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.OUTCOME_MEASURED: Stage.ADAPT,
         FactKind.ACCOUNT_TOKEN_MADE: None,
         FactKind.ACCOUNT_TOKENS_ENDED: None,
+        FactKind.DIAGNOSIS_ASKED: Stage.SIGNAL,
+        FactKind.DIAGNOSIS_OPENED: Stage.SIGNAL,
+        FactKind.DIAGNOSIS_DECLINED: Stage.SIGNAL,
+        FactKind.DIAGNOSIS_CLOSED: Stage.SIGNAL,
+        FactKind.DIAGNOSIS_EXPIRED: Stage.SIGNAL,
+        FactKind.DIAGNOSIS_REQUESTED: Stage.SIGNAL,
+        FactKind.DIAGNOSIS_ANSWERED: Stage.SIGNAL,
+        FactKind.DIAGNOSIS_UNANSWERED: Stage.SIGNAL,
+        FactKind.DIAGNOSIS_CANCELLED: Stage.SIGNAL,
         FactKind.GATEWAY_TOKEN_CREATED: None,
         FactKind.GATEWAY_TOKEN_REVOKED: None,
         FactKind.ACCOUNT_CREATED: None,

@@ -198,6 +198,7 @@ async def assemble(
         vin=vin, server_url=surroundings.server_url, mqtt_host=surroundings.mqtt_host,
         mqtt_port=surroundings.mqtt_port, telemetry_s=surroundings.telemetry_s,
         retry_base_s=surroundings.retry_base_s, ecus=tuple(ecus),
+        diagnostics="test",  # nobody sits in it who could be asked
     )  # fmt: skip
     token = secret(TOKEN_BYTES).hex()
     _write_folder(folder, config, surroundings, token, durability=durability)

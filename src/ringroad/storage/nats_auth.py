@@ -1,7 +1,8 @@
 """Who may speak MQTT: NATS asks us at each login (auth callout), we answer from the vehicle table.
 
 User = VIN, password = device token. A million vehicles need no server configuration and no reload.
-The vehicle may publish its own telemetry and subscribe to its own wake topic, nothing else.
+The vehicle may publish its own telemetry and its own answers to diagnostic requests, and hear its own wake topic and
+its own requests, nothing else: no vehicle can answer for another, or ask one.
 
 Invariants:
     Anything unreadable, unknown or late is answered with a refusal, or not at all, which refuses too.
@@ -175,8 +176,10 @@ def answer(
 def vehicle_permissions(vin: str) -> dict[str, Any]:
     """Return what a vehicle may do. `$MQTT.sub.>` is where NATS itself delivers QoS 1 messages to it."""
     return {
-        "pub": {"allow": [f"ringroad.v1.{vin}.telemetry"]},
-        "sub": {"allow": [f"ringroad.v1.{vin}.wake", "$MQTT.sub.>"]},
+        "pub": {"allow": [f"ringroad.v1.{vin}.telemetry", f"ringroad.v1.{vin}.diagnostics.answer"]},
+        "sub": {
+            "allow": [f"ringroad.v1.{vin}.wake", f"ringroad.v1.{vin}.diagnostics.request", "$MQTT.sub.>"]
+        },
         "subs": 8,
         "data": -1,
         "payload": 1024 * 1024,

@@ -43,6 +43,8 @@ CREATE TABLE public.account (
     password_hash text,
     created_at timestamp with time zone NOT NULL,
     disabled_at timestamp with time zone,
+    diagnose text DEFAULT ''::text NOT NULL,
+    CONSTRAINT account_diagnose_check CHECK ((diagnose = ANY (ARRAY[''::text, 'read'::text, 'service'::text]))),
     CONSTRAINT account_role_check CHECK ((role = ANY (ARRAY['fleet'::text, 'viewer'::text, 'operator'::text, 'approver'::text, 'admin'::text])))
 );
 CREATE TABLE public.account_fleet (
@@ -238,6 +240,37 @@ ALTER TABLE public.device_report ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTIT
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+CREATE TABLE public.diagnostic_job (
+    id text NOT NULL,
+    session_id text NOT NULL,
+    vin text NOT NULL,
+    method text NOT NULL,
+    path text NOT NULL,
+    body jsonb NOT NULL,
+    state text NOT NULL,
+    made_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    tries integer DEFAULT 0 NOT NULL,
+    next_at timestamp with time zone NOT NULL,
+    status integer,
+    answer jsonb,
+    answered_at timestamp with time zone,
+    CONSTRAINT diagnostic_job_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'answered'::text, 'expired'::text, 'cancelled'::text])))
+);
+CREATE TABLE public.diagnostic_session (
+    id text NOT NULL,
+    vin text NOT NULL,
+    account text NOT NULL,
+    scope text NOT NULL,
+    reason text NOT NULL,
+    state text NOT NULL,
+    consent text DEFAULT ''::text NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT diagnostic_session_scope_check CHECK ((scope = ANY (ARRAY['read'::text, 'service'::text]))),
+    CONSTRAINT diagnostic_session_state_check CHECK ((state = ANY (ARRAY['asked'::text, 'open'::text, 'declined'::text, 'closed'::text, 'expired'::text])))
 );
 CREATE TABLE public.ecu (
     vin text NOT NULL,
@@ -619,6 +652,10 @@ ALTER TABLE ONLY public.device_report
     ADD CONSTRAINT device_report_once UNIQUE (vin, dedupe_key);
 ALTER TABLE ONLY public.device_report
     ADD CONSTRAINT device_report_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.diagnostic_job
+    ADD CONSTRAINT diagnostic_job_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.diagnostic_session
+    ADD CONSTRAINT diagnostic_session_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.ecu_installed
     ADD CONSTRAINT ecu_installed_pkey PRIMARY KEY (vin, serial);
 ALTER TABLE ONLY public.ecu
@@ -705,6 +742,13 @@ CREATE INDEX assignment_step_idx ON public.assignment USING btree (campaign_id, 
 CREATE INDEX assignment_waiting_idx ON public.assignment USING btree (campaign_id, vin) WHERE ((state = 'pending'::text) AND (released_at IS NOT NULL));
 CREATE INDEX assignment_withdrawal_idx ON public.assignment USING btree (vin) WHERE ((bundle = 'issued'::text) AND (state = ANY (ARRAY['pending'::text, 'downloaded'::text, 'failed'::text, 'rolled_back'::text, 'cancelled'::text, 'expired'::text])));
 CREATE INDEX device_report_unapplied_idx ON public.device_report USING btree (id) WHERE (applied_at IS NULL);
+CREATE INDEX diagnostic_job_answer_idx ON public.diagnostic_job USING btree (answered_at) WHERE (answer IS NOT NULL);
+CREATE INDEX diagnostic_job_due_idx ON public.diagnostic_job USING btree (next_at) WHERE (state = 'queued'::text);
+CREATE INDEX diagnostic_job_session_idx ON public.diagnostic_job USING btree (session_id);
+CREATE INDEX diagnostic_job_vin_idx ON public.diagnostic_job USING btree (vin, made_at DESC, id DESC);
+CREATE INDEX diagnostic_session_end_idx ON public.diagnostic_session USING btree (expires_at) WHERE (state = ANY (ARRAY['asked'::text, 'open'::text]));
+CREATE UNIQUE INDEX diagnostic_session_one_idx ON public.diagnostic_session USING btree (vin, account) WHERE (state = ANY (ARRAY['asked'::text, 'open'::text]));
+CREATE INDEX diagnostic_session_vin_idx ON public.diagnostic_session USING btree (vin, asked_at DESC, id DESC);
 CREATE INDEX fact_kind_idx ON public.fact USING btree (kind, seq);
 CREATE INDEX fact_lap_idx ON public.fact USING btree (lap_id, seq);
 CREATE INDEX fact_subject_idx ON public.fact USING btree (subject, seq);
@@ -753,6 +797,10 @@ ALTER TABLE ONLY public.change
     ADD CONSTRAINT change_finding_id_fkey FOREIGN KEY (finding_id) REFERENCES public.finding(id);
 ALTER TABLE ONLY public.change
     ADD CONSTRAINT change_lap_id_fkey FOREIGN KEY (lap_id) REFERENCES public.lap(id);
+ALTER TABLE ONLY public.diagnostic_job
+    ADD CONSTRAINT diagnostic_job_session_id_fkey FOREIGN KEY (session_id) REFERENCES public.diagnostic_session(id);
+ALTER TABLE ONLY public.diagnostic_session
+    ADD CONSTRAINT diagnostic_session_vin_fkey FOREIGN KEY (vin) REFERENCES public.vehicle(vin);
 ALTER TABLE ONLY public.ecu_installed
     ADD CONSTRAINT ecu_installed_vin_serial_fkey FOREIGN KEY (vin, serial) REFERENCES public.ecu(vin, serial);
 ALTER TABLE ONLY public.ecu

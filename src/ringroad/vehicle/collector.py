@@ -17,7 +17,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import aiomqtt
 import msgspec
@@ -27,6 +27,7 @@ from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import Corrupt, RingroadError, Unavailable
 from ringroad.kernel.limits import TELEMETRY_BATCH_MAX
 from ringroad.kernel.vin import Vin
+from ringroad.protocol.diagnostics import ANSWER_TOPIC, REQUEST_TOPIC
 from ringroad.protocol.vehicle import FaultEvent, Sample, TelemetryBatch
 from ringroad.vehicle.backoff import backoff_s
 from ringroad.vehicle.ending import end_if_cancelled
@@ -39,6 +40,7 @@ DROPPED_PATH: Final = (
 )
 KEEPALIVE_S: Final = 120  # s; MQTT pings of an idle vehicle
 PUBLISH_S_MAX: Final = 30.0  # s; for the broker's acknowledgement
+INCOMING_MAX: Final = 128  # messages read and not yet looked at; the server sends again what was dropped
 _SUFFIX: Final = ".json"
 
 _log = structlog.get_logger(__name__)
@@ -164,6 +166,16 @@ class Broker:
     tls: ssl.SSLContext | None = None
 
 
+class Link(Protocol):
+    """What else travels over the vehicle's connection: requests in, answers out, neither kept here."""
+
+    answers: asyncio.Queue[bytes]
+
+    def take(self, payload: bytes) -> None:
+        """Take a request; never waits, never raises."""
+        ...
+
+
 class Collector:
     """Collects into a queue and drains it to the broker."""
 
@@ -203,12 +215,13 @@ class Collector:
         self._stored.set()
         return number
 
-    async def run(self, broker: Broker, *, wake: Callable[[], None]) -> None:
+    async def run(self, broker: Broker, *, wake: Callable[[], None], link: Link | None = None) -> None:
         """Drain the queue whenever the broker is there, until cancelled.
 
         Args:
             broker: where to publish.
             wake: called when the server asks for a poll now.
+            link: takes diagnostic requests and gives their answers; None: the vehicle hears none.
         """
         failures = 0
         while True:
@@ -216,7 +229,7 @@ class Collector:
                 async with self._connect(broker) as client:
                     self.online = True
                     failures = 0
-                    await self._serve(client, wake)
+                    await self._serve(client, wake, link)
             except (aiomqtt.MqttError, OSError, TimeoutError, RingroadError) as error:
                 failures += 1
                 _log.debug("vehicle.telemetry_offline", vin=self._vin, reason=str(error))
@@ -229,14 +242,22 @@ class Collector:
         return aiomqtt.Client(
             broker.host, broker.port, identifier=self._vin, username=self._vin, password=broker.token,
             keepalive=KEEPALIVE_S, tls_context=broker.tls, timeout=PUBLISH_S_MAX,
+            max_queued_incoming_messages=INCOMING_MAX,
         )  # fmt: skip
 
-    async def _serve(self, client: aiomqtt.Client, wake: Callable[[], None]) -> None:
+    async def _serve(self, client: aiomqtt.Client, wake: Callable[[], None], link: Link | None) -> None:
         await client.subscribe(f"ringroad/v1/{self._vin}/wake", qos=1)
+        if link is not None:
+            # At most once: the server sends a request again until it is answered. An older server refuses this.
+            await client.subscribe(f"ringroad/v1/{self._vin}/{REQUEST_TOPIC}", qos=0)
         end_if_cancelled()
         wake()  # what the server said while we were away was said to nobody
         # No task group: one that fails in the moment it is cancelled forgets the cancel, and we would serve on.
-        tasks = [asyncio.create_task(self._drain(client)), asyncio.create_task(_listen(client, wake))]
+        tasks = [
+            asyncio.create_task(self._drain(client)),
+            asyncio.create_task(_listen(client, wake, link)),
+            *([asyncio.create_task(self._reply(client, link))] if link is not None else []),
+        ]
         try:
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -257,10 +278,20 @@ class Collector:
             end_if_cancelled()
             await self._stored.wait()
 
+    async def _reply(self, client: aiomqtt.Client, link: Link) -> None:
+        topic = f"ringroad/v1/{self._vin}/{ANSWER_TOPIC}"
+        while True:
+            # What is lost with a connection is asked for again.
+            await client.publish(topic, await link.answers.get(), qos=1, timeout=PUBLISH_S_MAX)
+            end_if_cancelled()
 
-async def _listen(client: aiomqtt.Client, wake: Callable[[], None]) -> None:
-    async for _ in client.messages:
-        wake()
+
+async def _listen(client: aiomqtt.Client, wake: Callable[[], None], link: Link | None) -> None:
+    async for message in client.messages:
+        if link is not None and str(message.topic).endswith(REQUEST_TOPIC):
+            link.take(message.payload)
+        else:
+            wake()
     raise Unavailable("the broker closed the connection")
 
 

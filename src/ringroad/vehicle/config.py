@@ -86,6 +86,8 @@ class VehicleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     consent: Literal["auto", "ask", "agreed"] = "auto"
     quiet_hours: tuple[str, ...] = ()  # in which no installation begins, by the clock of `time_zone`
     time_zone: str = "UTC"
+    diagnostics: Literal["off", "driver", "standing", "test"] = "driver"  # whose consent a session needs
+    diagnostics_preconditions: Annotated[tuple[str, ...], Meta(max_length=16)] = ("Vehicle.Speed == 0",)
     signals_file: str = "signals.json"
     telemetry_s: Annotated[float, Meta(gt=0)] = 60.0  # s; between two telemetry batches
     store_bytes_max: Annotated[int, Meta(gt=0)] = STORE_BYTES_MAX

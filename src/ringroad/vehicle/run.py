@@ -36,12 +36,16 @@ from ringroad.vehicle.config import (
     vin_of,
 )
 from ringroad.vehicle.consent import read_word
+from ringroad.vehicle.diagnostics.desk import Desk, Place
+from ringroad.vehicle.diagnostics.link import DiagnosticLink
+from ringroad.vehicle.diagnostics.sessions import Sessions
 from ringroad.vehicle.ending import end_if_cancelled
 from ringroad.vehicle.files import TELEMETRY_NAME, Durability
 from ringroad.vehicle.gateway import Gateway, new_client
 from ringroad.vehicle.journal import RecordHook
 from ringroad.vehicle.memory import Observer
 from ringroad.vehicle.orchestrator import Orchestrator, Vehicle
+from ringroad.vehicle.preconditions import parse_expression
 from ringroad.vehicle.signals import SignalSource
 
 BLOCKED_FAULT: Final = "U1F00-00"  # of the Primary while the vehicle is blocked; U1 codes are a maker's own
@@ -161,9 +165,36 @@ async def _telemetry(
         vin=vin_of(config), queue=queue, clock=surroundings.clock, fraction=surroundings.fraction
     )
     broker = Broker(host=config.mqtt_host, port=config.mqtt_port, token=read_token(folder, config))
+    link = _diagnostics(folder, config, surroundings, orchestrator)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(collector.run(broker, wake=orchestrator.wake))
+        if link is not None:
+            tasks.create_task(link.run())
+        tasks.create_task(collector.run(broker, wake=orchestrator.wake, link=link))
         tasks.create_task(_observe(config, surroundings, orchestrator, collector))
+
+
+def _diagnostics(
+    folder: Path, config: VehicleConfig, surroundings: Surroundings, orchestrator: Orchestrator
+) -> DiagnosticLink | None:
+    """Return what answers diagnostic requests, None where the vehicle allows none.
+
+    Raises:
+        InvalidInput: a precondition is no expression.
+        Corrupt: a file of the folder does not read back.
+    """
+    if config.diagnostics == "off":
+        return None
+    sessions = Sessions(folder, config.diagnostics, durability=surroundings.durability)
+    place = Place(
+        orchestrator=orchestrator,
+        signals=surroundings.signals,
+        clock=surroundings.clock,
+        preconditions=tuple(parse_expression(text) for text in config.diagnostics_preconditions),
+    )
+    return DiagnosticLink(
+        Desk(place, sessions), sessions, folder=folder, clock=surroundings.clock,
+        durability=surroundings.durability,
+    )  # fmt: skip
 
 
 async def _observe(

@@ -27,6 +27,11 @@ class UdsAgent(ABC):
     def __init__(self, channel: UdsChannel, access: EcuAccess) -> None:
         self._ecu = EcuSession(channel, access)
 
+    @property
+    def ecu(self) -> EcuSession:
+        """The ECU itself, for whoever has the agent alone and asks for more than an update: diagnostics."""
+        return self._ecu
+
     async def prepare(self, image: EcuImage, source: ImageSource, *, progress: Progress) -> Outcome:
         """Do all that leaves the running software alone."""
         return await guarded(self._prepare(image, source, progress))

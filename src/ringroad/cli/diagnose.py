@@ -1,0 +1,302 @@
+"""`ringroad diagnose`: look into a vehicle, wherever it is: its ECUs, their data, their faults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from ringroad.cli.client import Client
+from ringroad.cli.groups import ClientGroup, example, with_client
+from ringroad.cli.shell import Shell
+from ringroad.cli.tables import table, when
+from ringroad.kernel.errors import InvalidInput
+
+_VIN = click.argument("vin")
+_ECU = click.argument("ecu")
+
+
+@click.group("diagnose", cls=ClientGroup)
+def group() -> None:
+    """Look into a vehicle: its ECUs, their data and their faults.
+
+    First open a session; the vehicle agrees to it, or asks its driver.
+    Your account needs the permission: ringroad account change NAME --diagnose read|service
+    """
+
+
+# Sessions -------------------------------------------------------------------------------------------
+
+
+@group.command(
+    "open",
+    epilog=example(
+        'ringroad diagnose open LRWRR0000DEMO0001 --reason "customer hears a hum"',
+        'ringroad diagnose open LRWRR0000DEMO0001 --scope service --minutes 60 --reason "case 4711"',
+    ),
+)
+@_VIN
+@click.option("--reason", required=True, help="Why; the driver and the ledger read it.")
+@click.option(
+    "--scope", type=click.Choice(["read", "service"]), default="read", show_default=True,
+    help="To read, or to change as well: clear faults, run tests, reset.",
+)  # fmt: skip
+@click.option("--minutes", default=30, show_default=True, help="How long, 480 at most.")
+@with_client
+def open_session(shell: Shell, client: Client, *, vin: str, reason: str, scope: str, minutes: int) -> None:
+    """Ask a vehicle for a session."""
+    body = {"reason": reason, "scope": scope, "minutes": minutes}
+    made = client.post(f"/vehicles/{vin}/diagnostics/sessions", body)
+    shell.show(made, text=_session_text(made))
+
+
+@group.command("close", epilog=example("ringroad diagnose close LRWRR0000DEMO0001"))
+@_VIN
+@with_client
+def close(shell: Shell, client: Client, *, vin: str) -> None:
+    """End your session; what waits is cancelled, and the vehicle forgets you."""
+    closed = client.send("DELETE", f"/vehicles/{vin}/diagnostics/session")
+    shell.show(closed, text=f"closed {closed['id']}")
+
+
+@group.command("sessions", epilog=example("ringroad diagnose sessions LRWRR0000DEMO0001"))
+@_VIN
+@with_client
+def sessions(shell: Shell, client: Client, *, vin: str) -> None:
+    """List who looked into a vehicle, when, why and on whose consent."""
+    rows = client.get(f"/vehicles/{vin}/diagnostics/sessions")
+    text = table(
+        ("session", "who", "scope", "state", "consent", "asked", "until", "why"),
+        (
+            (
+                row["id"], row["account"], row["scope"], row["state"], row["consent"], when(row["asked_at"]),
+                when(row["ended_at"] or row["expires_at"]), row["reason"],
+            )
+            for row in rows
+        ),
+        empty="nobody looked into this vehicle",
+    )  # fmt: skip
+    shell.show(rows, text=text)
+
+
+@group.command("jobs", epilog=example("ringroad diagnose jobs LRWRR0000DEMO0001"))
+@_VIN
+@click.option("--show", "job_id", help="One request, with what the vehicle answered.")
+@with_client
+def jobs(shell: Shell, client: Client, *, vin: str, job_id: str | None) -> None:
+    """List what a vehicle was asked, and what still waits for it."""
+    if job_id:
+        job = client.get(f"/vehicles/{vin}/diagnostics/jobs/{job_id}")
+        text = f"{job['method']} {job['path']}: {job['state']} {job['status'] or ''}".rstrip()
+        shell.show(job, text="\n".join([text, *_lines(job["answer"] or {})]))
+        return
+    rows = client.get(f"/vehicles/{vin}/diagnostics/jobs")
+    text = table(
+        ("request", "what", "state", "status", "made", "tries"),
+        (
+            (row["id"], f"{row['method']} {row['path']}", row["state"], row["status"], when(row["made_at"]), row["tries"])
+            for row in rows
+        ),
+        empty="this vehicle was asked nothing",
+    )  # fmt: skip
+    shell.show(rows, text=text)
+
+
+@group.command("cancel", epilog=example("ringroad diagnose cancel LRWRR0000DEMO0001 ask_01..."))
+@_VIN
+@click.argument("job_id")
+@with_client
+def cancel(shell: Shell, client: Client, *, vin: str, job_id: str) -> None:
+    """Take back a request that waits for its vehicle."""
+    job = client.send("DELETE", f"/vehicles/{vin}/diagnostics/jobs/{job_id}")
+    shell.show(job, text=f"{job['method']} {job['path']}: cancelled")
+
+
+# Reading --------------------------------------------------------------------------------------------
+
+
+@group.command("components", epilog=example("ringroad diagnose components LRWRR0000DEMO0001"))
+@_VIN
+@with_client
+def components(shell: Shell, client: Client, *, vin: str) -> None:
+    """List a vehicle's ECUs."""
+    found = client.get(_tree(vin, "components"))
+    _show(
+        shell, found,
+        lambda: table(
+            ("ecu", "serial", "hardware", ""),
+            ((row["name"], row["serial"], row["hardware"], "primary" if row["primary"] else "") for row in found["items"]),
+        ),
+    )  # fmt: skip
+
+
+@group.command("show", epilog=example("ringroad diagnose show LRWRR0000DEMO0001 brake"))
+@_VIN
+@_ECU
+@with_client
+def show(shell: Shell, client: Client, *, vin: str, ecu: str) -> None:
+    """Show one ECU: whether it answers, and what it runs."""
+    found = client.get(_tree(vin, "components", ecu))
+    _show(shell, found, lambda: "\n".join(_lines(found)))
+
+
+@group.command(
+    "data",
+    epilog=example(
+        "ringroad diagnose data LRWRR0000DEMO0001 brake",
+        "ringroad diagnose data LRWRR0000DEMO0001 brake F195",
+    ),
+)
+@_VIN
+@_ECU
+@click.argument("did", required=False)
+@with_client
+def data(shell: Shell, client: Client, *, vin: str, ecu: str, did: str | None) -> None:
+    """Read one value of an ECU; without an identifier, list those with names."""
+    if did:
+        found = client.get(_tree(vin, "components", ecu, "data", did))
+        _show(shell, found, lambda: f"{found['id']}  {found['name']}: {found['data']}")
+        return
+    found = client.get(_tree(vin, "components", ecu, "data"))
+    _show(
+        shell, found,
+        lambda: table(("id", "name", "category"), ((r["id"], r["name"], r["category"]) for r in found["items"])),
+    )  # fmt: skip
+
+
+@group.command(
+    "faults",
+    epilog=example(
+        "ringroad diagnose faults LRWRR0000DEMO0001                  (of every ECU)",
+        "ringroad diagnose faults LRWRR0000DEMO0001 brake",
+        "ringroad diagnose faults LRWRR0000DEMO0001 brake C0051-00   (with its snapshots)",
+    ),
+)
+@_VIN
+@click.argument("ecu", required=False)
+@click.argument("code", required=False)
+@with_client
+def faults(shell: Shell, client: Client, *, vin: str, ecu: str | None, code: str | None) -> None:
+    """List faults: of the vehicle, of one ECU, or one fault with what surrounded it."""
+    if ecu is None:
+        found = client.get(_tree(vin, "functions", "vehicle-health"))
+        _show(shell, found, lambda: _health_text(found))
+    elif code is None:
+        found = client.get(_tree(vin, "components", ecu, "faults"))
+        _show(shell, found, lambda: _fault_table({"component": ecu, **row} for row in found["items"]))
+    else:
+        found = client.get(_tree(vin, "components", ecu, "faults", code))
+        _show(shell, found, lambda: _fault_text(found))
+
+
+# Changing -------------------------------------------------------------------------------------------
+
+
+@group.command("lock", epilog=example("ringroad diagnose lock LRWRR0000DEMO0001 brake --seconds 600"))
+@_VIN
+@_ECU
+@click.option("--seconds", default=300, show_default=True, help="How long, 3600 at most.")
+@with_client
+def lock(shell: Shell, client: Client, *, vin: str, ecu: str, seconds: int) -> None:
+    """Take an ECU's lock: whoever changes something holds it alone."""
+    found = client.post(_tree(vin, "components", ecu, "locks"), {"lock_expiration": seconds})
+    _show(shell, found, lambda: f"{ecu} is yours until {when(found['items'][0]['expires_at'])}")
+
+
+@group.command("unlock", epilog=example("ringroad diagnose unlock LRWRR0000DEMO0001 brake"))
+@_VIN
+@_ECU
+@with_client
+def unlock(shell: Shell, client: Client, *, vin: str, ecu: str) -> None:
+    """Give an ECU's lock back."""
+    found = client.send("DELETE", _tree(vin, "components", ecu, "locks"))
+    _show(shell, found, lambda: f"{ecu} is free")
+
+
+@group.command(
+    "clear",
+    epilog=example("ringroad diagnose clear LRWRR0000DEMO0001 brake --yes", "ringroad diagnose clear LRWRR0000DEMO0001 brake C0051-00 --yes"),
+)  # fmt: skip
+@_VIN
+@_ECU
+@click.argument("code", required=False)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_client
+def clear(shell: Shell, client: Client, *, vin: str, ecu: str, code: str | None, yes: bool) -> None:
+    """Clear an ECU's fault memory, or one fault; needs its lock, and a vehicle that stands still."""
+    what = code or "every fault"
+    if not yes and not click.confirm(f"Clear {what} of {ecu}? What the ECU knew of it is gone.", err=True):
+        raise InvalidInput("nothing was cleared", hint="--yes clears without asking")
+    found = client.send("DELETE", _tree(vin, "components", ecu, "faults", *([code] if code else [])))
+    _show(shell, found, lambda: f"cleared {found['cleared']}; {len(found['left'])} left")
+
+
+# Words ----------------------------------------------------------------------------------------------
+
+
+def _tree(vin: str, *parts: str) -> str:
+    return f"/vehicles/{vin}/diagnostics/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _show(shell: Shell, found: Mapping[str, Any], text: Any) -> None:
+    """Show an answer; a request that still waits for its vehicle is shown as that."""
+    if "session_id" in found and "tries" in found:
+        until = when(found["expires_at"])
+        later = f"ringroad diagnose jobs {found['vin']} --show {found['id']}"
+        if found["state"] == "queued":
+            shell.show(
+                found,
+                text=f"the vehicle has not answered yet; it is asked until {until}\nlook later: {later}",
+            )
+        else:
+            shell.show(found, text=f"the request is {found['state']}")
+        return
+    shell.show(found, text=text())
+
+
+def _session_text(session: Mapping[str, Any]) -> str:
+    until = when(session["expires_at"])
+    match session["state"]:
+        case "open":
+            return (
+                f"open until {until}, scope {session['scope']}, on the vehicle's {session['consent']} consent"
+            )
+        case "asked":
+            return (
+                f"asked: the driver has not agreed yet, or the vehicle is offline; it is asked until {until}\n"
+                f"look later: ringroad diagnose sessions {session['vin']}"
+            )
+        case state:
+            return f"the session is {state}"
+
+
+def _health_text(found: Mapping[str, Any]) -> str:
+    silent = [f"{row['component']} did not answer: {row['message']}" for row in found["silent"]]
+    return "\n".join([_fault_table(found["items"]), *silent])
+
+
+def _fault_table(rows: Iterable[Mapping[str, Any]]) -> str:
+    return table(
+        ("ecu", "code", "fault", "state"),
+        ((row["component"], row["code"], row.get("name", ""), row["words"]) for row in rows),
+        empty="no faults",
+    )
+
+
+def _fault_text(found: Mapping[str, Any]) -> str:
+    lines = [f"{found['code']}  {found.get('name', '')}".rstrip(), f"  {found['words']}"]
+    extended = found["environment_data"]["extended_data"]
+    if extended["occurrences"] is not None:
+        lines.append(f"  seen {extended['occurrences']} times; {extended['aging']} starts without it since")
+    for snapshot in found["environment_data"]["snapshots"]:
+        values = ", ".join(
+            f"{each['name']} {each['value']} {each['unit']}".strip() for each in snapshot["data"]
+        )
+        lines.append(f"  snapshot {snapshot['record']}: {values or snapshot['raw']}")
+    return "\n".join(lines)
+
+
+def _lines(value: Mapping[str, Any]) -> list[str]:
+    return [f"{key.replace('_', ' ')}: {each}" for key, each in value.items()]

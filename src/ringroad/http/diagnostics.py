@@ -1,0 +1,436 @@
+"""Signal: remote diagnostics of one vehicle, as a SOVD-aligned tree that the vehicle itself answers.
+
+The server proxies: a request is queued, travels over the connection that the vehicle opened, and is answered by the
+vehicle. Whoever waits gets the answer, or 202 and where to look later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import quote
+
+import msgspec
+from anyio import to_thread
+from litestar import Response, Router
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import JSONBody, Parameter, QueryParameter
+from msgspec import Meta
+
+from ringroad.http.auth import Account, Role
+from ringroad.http.context import Context, Ctx
+from ringroad.http.errors import ErrorBody, ErrorDetail, TooMany
+from ringroad.http.routes import Command, Id, Limit, Req, Text, route
+from ringroad.kernel.errors import InvalidInput, NotFound
+from ringroad.protocol.diagnostics import PATH_CHARS_MAX, Method, Refused
+from ringroad.signal import store_diagnostics as store
+from ringroad.signal.diagnose import Job, JobState, Session, SessionState, is_too_much
+
+WAIT_S: Final = 10  # s a caller waits for the vehicle, unless it says otherwise
+LOOK_S: Final = 1.0  # s between two looks at the database, if nothing is heard before
+PAUSE_S: Final = 0.05  # s between two looks, however often facts wake us
+WAITING_MAX: Final = 64  # callers who wait in this process; the next gets its 202 at once
+RETRY_AFTER_S: Final = 5
+ERRORS: Final = (409, 422, 423, 429)
+
+Wait = Annotated[int, Parameter(ge=0, le=30, description="Seconds to wait for the vehicle; then 202")]
+Component = Annotated[
+    str, Parameter(pattern=r"^[^\x00/]{1,100}$", description="The component: the ECU's name in its programme")
+]
+Did = Annotated[str, Parameter(pattern=r"^[0-9A-Fa-f]{4}$", description="Data identifier, four hex digits")]
+Code = Annotated[
+    str, Parameter(pattern=r"^[PCBU][0-3][0-9A-F]{3}-[0-9A-F]{2}$", description="Fault code, as P0A1F-00")
+]
+InCategory = Annotated[
+    Literal["identData", "currentData", "storedData", "sysInfo"] | None,
+    QueryParameter(description="Only data of this category"),
+]
+Mask = Annotated[int, Parameter(ge=1, le=255, description="Only faults with one of these status bits")]
+
+
+class DiagnosticSession(msgspec.Struct, frozen=True, kw_only=True):
+    """One person's access to one vehicle: who, why, how deep, until when, and on whose consent."""
+
+    id: str
+    vin: str
+    account: str
+    scope: Literal["read", "service"]
+    reason: str
+    state: SessionState
+    consent: str
+    asked_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None
+
+
+class DiagnosticJob(msgspec.Struct, frozen=True, kw_only=True):
+    """One request to a vehicle. `status` and `answer` are what the vehicle said; the answer goes to its asker only."""
+
+    id: str
+    session_id: str
+    vin: str
+    method: str
+    path: str
+    state: JobState
+    made_at: datetime
+    expires_at: datetime
+    tries: int
+    status: int | None
+    answered_at: datetime | None
+    answer: dict[str, Any] | None = None
+
+
+class NewDiagnosticSession(Command, frozen=True, kw_only=True):
+    """A session to ask a vehicle for."""
+
+    reason: Text
+    scope: Literal["read", "service"] = "read"
+    minutes: Annotated[int, Meta(ge=1, le=480)] = 30
+
+
+class TakeLock(Command, frozen=True, kw_only=True):
+    """Take a component's lock, or hold it longer."""
+
+    lock_expiration: Annotated[int, Meta(ge=1, le=3_600)] = 300  # s
+
+
+Answer = Response[Any]
+
+
+# Sessions and requests ------------------------------------------------------------------------------
+
+
+@route("GET", "/vehicles/{vin:str}/diagnostics/sessions", role=Role.VIEWER, tag="signal")
+def list_diagnostic_sessions(ctx: Ctx, vin: Id, limit: Limit = 20) -> list[DiagnosticSession]:
+    """List who looked into a vehicle, newest first."""
+    with ctx.connection() as conn:
+        return [_session(each) for each in store.read_sessions(conn, vin=vin, rows_max=limit)]
+
+
+@route(
+    "POST", "/vehicles/{vin:str}/diagnostics/sessions", role=Role.OPERATOR, tag="signal", status=201,
+    errors=[404, 409, 422],
+)  # fmt: skip
+async def open_diagnostic_session(
+    ctx: Ctx, request: Req, *, vin: Id, data: JSONBody[NewDiagnosticSession], wait_s: Wait = WAIT_S
+) -> DiagnosticSession:
+    """Ask a vehicle for a session; it is `asked` until the vehicle agrees, which may take its driver."""
+
+    def ask() -> Session:
+        with ctx.transaction() as conn:
+            return store.open_session(
+                conn, ctx.ids, vin=vin, account=request.user.name, scope=data.scope, minutes=data.minutes,
+                reason=data.reason, now=ctx.clock.now(),
+            )  # fmt: skip
+
+    made = await to_thread.run_sync(ask)
+
+    def look() -> Session | None:
+        with ctx.connection() as conn:
+            found = store.read_session(conn, vin=vin, session_id=made.id)
+        return found if found.state != "asked" else None
+
+    return _session(await _wait_for(ctx, vin, look, wait_s=wait_s) or made)
+
+
+@route("DELETE", "/vehicles/{vin:str}/diagnostics/session", role=Role.OPERATOR, tag="signal")
+async def close_diagnostic_session(ctx: Ctx, request: Req, *, vin: Id) -> DiagnosticSession:
+    """End your session on a vehicle; what waits is cancelled, and the vehicle forgets it."""
+
+    def close() -> Session:
+        with ctx.transaction() as conn:
+            return store.close_session(conn, ctx.ids, vin=vin, account=request.user.name, now=ctx.clock.now())
+
+    closed = await to_thread.run_sync(close)
+    if ctx.link is not None:
+        ctx.link.kick()
+    return _session(closed)
+
+
+@route("GET", "/vehicles/{vin:str}/diagnostics/jobs", role=Role.VIEWER, tag="signal")
+def list_diagnostic_jobs(ctx: Ctx, vin: Id, limit: Limit = 50) -> list[DiagnosticJob]:
+    """List what a vehicle was asked, newest first; without the answers."""
+    with ctx.connection() as conn:
+        return [_job(each, answer=False) for each in store.read_jobs(conn, vin=vin, rows_max=limit)]
+
+
+@route("GET", "/vehicles/{vin:str}/diagnostics/jobs/{job_id:str}", role=Role.OPERATOR, tag="signal")
+def get_diagnostic_job(ctx: Ctx, request: Req, *, vin: Id, job_id: Id) -> DiagnosticJob:
+    """Show one request; its asker gets the answer too."""
+    with ctx.connection() as conn:
+        job = store.read_job(conn, vin=vin, job_id=job_id)
+        asker = store.read_session(conn, vin=vin, session_id=job.session_id).account
+    return _job(job, answer=asker == request.user.name)
+
+
+@route(
+    "DELETE",
+    "/vehicles/{vin:str}/diagnostics/jobs/{job_id:str}",
+    role=Role.OPERATOR,
+    tag="signal",
+    errors=[409],
+)
+def cancel_diagnostic_job(ctx: Ctx, request: Req, *, vin: Id, job_id: Id) -> DiagnosticJob:
+    """Take back a request that waits; a vehicle that has it already may still do it."""
+    with ctx.transaction() as conn:
+        job = store.cancel_request(
+            conn, ctx.ids, vin=vin, job_id=job_id, account=request.user.name, now=ctx.clock.now()
+        )
+    return _job(job, answer=False)
+
+
+# The tree -------------------------------------------------------------------------------------------
+
+
+def _tree(method: str, path: str) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
+    """Declare one place of the tree."""
+    return route(
+        method, f"/vehicles/{{vin:str}}/diagnostics/{path}", role=Role.OPERATOR, tag="signal", errors=ERRORS,
+        accepted=DiagnosticJob,
+    )  # fmt: skip
+
+
+@_tree("GET", "components")
+async def list_components(
+    ctx: Ctx, request: Req, *, vin: Id, wait_s: Wait = WAIT_S
+) -> Response[dict[str, Any]]:
+    """List the vehicle's components: its ECUs."""
+    return await _ask(ctx, request.user, vin, "GET", ["components"], wait_s=wait_s)
+
+
+@_tree("GET", "components/{component:str}")
+async def get_component(
+    ctx: Ctx, request: Req, *, vin: Id, component: Component, wait_s: Wait = WAIT_S
+) -> Response[dict[str, Any]]:
+    """Show a component: whether it answers, what it runs."""
+    return await _ask(ctx, request.user, vin, "GET", ["components", component], wait_s=wait_s)
+
+
+@_tree("GET", "components/{component:str}/data")
+async def list_component_data(
+    ctx: Ctx,
+    request: Req,
+    *,
+    vin: Id,
+    component: Component,
+    category: InCategory = None,
+    wait_s: Wait = WAIT_S,
+) -> Response[dict[str, Any]]:
+    """List the data of a component that have names; any identifier can be read."""
+    body = {"categories": [category]} if category else {}
+    path = ["components", component, "data"]
+    return await _ask(ctx, request.user, vin, "GET", path, body=body, wait_s=wait_s)
+
+
+@_tree("GET", "components/{component:str}/data/{did:str}")
+async def get_component_data(
+    ctx: Ctx, request: Req, *, vin: Id, component: Component, did: Did, wait_s: Wait = WAIT_S
+) -> Response[dict[str, Any]]:
+    """Read one value of a component."""
+    path = ["components", component, "data", did.upper()]
+    return await _ask(ctx, request.user, vin, "GET", path, wait_s=wait_s)
+
+
+@_tree("GET", "components/{component:str}/faults")
+async def list_component_faults(
+    ctx: Ctx, request: Req, *, vin: Id, component: Component, mask: Mask = 255, wait_s: Wait = WAIT_S
+) -> Response[dict[str, Any]]:
+    """List the fault memory of a component."""
+    path = ["components", component, "faults"]
+    return await _ask(ctx, request.user, vin, "GET", path, body={"mask": mask}, wait_s=wait_s)
+
+
+@_tree("GET", "components/{component:str}/faults/{fault_code:str}")
+async def get_component_fault(
+    ctx: Ctx, request: Req, *, vin: Id, component: Component, fault_code: Code, wait_s: Wait = WAIT_S
+) -> Response[dict[str, Any]]:
+    """Show one fault with its snapshots and extended data."""
+    path = ["components", component, "faults", fault_code]
+    return await _ask(ctx, request.user, vin, "GET", path, wait_s=wait_s)
+
+
+@_tree("DELETE", "components/{component:str}/faults")
+async def clear_component_faults(
+    ctx: Ctx, request: Req, *, vin: Id, component: Component, wait_s: Wait = WAIT_S
+) -> Response[dict[str, Any]]:
+    """Clear the fault memory of a component; needs its lock, and a vehicle that stands still."""
+    return await _ask(ctx, request.user, vin, "DELETE", ["components", component, "faults"], wait_s=wait_s)
+
+
+@_tree("DELETE", "components/{component:str}/faults/{fault_code:str}")
+async def clear_component_fault(
+    ctx: Ctx, request: Req, *, vin: Id, component: Component, fault_code: Code, wait_s: Wait = WAIT_S
+) -> Response[dict[str, Any]]:
+    """Clear one fault of a component; needs its lock, and a vehicle that stands still."""
+    path = ["components", component, "faults", fault_code]
+    return await _ask(ctx, request.user, vin, "DELETE", path, wait_s=wait_s)
+
+
+@_tree("GET", "components/{component:str}/locks")
+async def list_component_locks(
+    ctx: Ctx, request: Req, *, vin: Id, component: Component, wait_s: Wait = WAIT_S
+) -> Response[dict[str, Any]]:
+    """Show who holds a component's lock."""
+    return await _ask(ctx, request.user, vin, "GET", ["components", component, "locks"], wait_s=wait_s)
+
+
+@_tree("POST", "components/{component:str}/locks")
+async def take_component_lock(
+    ctx: Ctx, request: Req, *, vin: Id, component: Component, data: JSONBody[TakeLock], wait_s: Wait = WAIT_S
+) -> Response[dict[str, Any]]:
+    """Take a component's lock, or hold it longer; 423 while somebody else holds it."""
+    path, body = ["components", component, "locks"], {"lock_expiration": data.lock_expiration}
+    return await _ask(ctx, request.user, vin, "POST", path, body=body, wait_s=wait_s)
+
+
+@_tree("DELETE", "components/{component:str}/locks")
+async def release_component_lock(
+    ctx: Ctx, request: Req, *, vin: Id, component: Component, wait_s: Wait = WAIT_S
+) -> Response[dict[str, Any]]:
+    """Give a component's lock back."""
+    return await _ask(ctx, request.user, vin, "DELETE", ["components", component, "locks"], wait_s=wait_s)
+
+
+@_tree("GET", "functions/vehicle-health")
+async def get_vehicle_health(
+    ctx: Ctx, request: Req, *, vin: Id, mask: Mask = 255, wait_s: Wait = WAIT_S
+) -> Response[dict[str, Any]]:
+    """List the faults of every component, and which components did not answer."""
+    path = ["functions", "vehicle-health"]
+    return await _ask(ctx, request.user, vin, "GET", path, body={"mask": mask}, wait_s=wait_s)
+
+
+# Asking ---------------------------------------------------------------------------------------------
+
+
+async def _ask(
+    ctx: Context,
+    account: Account,
+    vin: str,
+    method: Method,
+    path: list[str],
+    *,
+    body: Mapping[str, Any] | None = None,
+    wait_s: int,
+) -> Answer:
+    job = await ask_vehicle(ctx, account, vin=vin, method=method, path=path, body=body or {}, wait_s=wait_s)
+    return _answer(job)
+
+
+async def ask_vehicle(
+    ctx: Context,
+    account: Account,
+    *,
+    vin: str,
+    method: Method,
+    path: list[str],
+    body: Mapping[str, Any],
+    wait_s: int,
+) -> Job:
+    """Queue one request in the caller's session and wait for the answer; return how it stands then.
+
+    Raises:
+        Forbidden, Conflict: there is no open session.
+        TooMany: the vehicle has been asked enough for now.
+    """
+    where = "/" + "/".join(quote(part, safe="") for part in path)
+    if len(where) > PATH_CHARS_MAX:
+        raise InvalidInput(f"the path is over {PATH_CHARS_MAX} characters")
+    made = await to_thread.run_sync(
+        partial(_queue, ctx, account, vin=vin, method=method, path=where, body=body)
+    )
+
+    def look() -> Job | None:
+        with ctx.connection() as conn:
+            found = store.read_job(conn, vin=vin, job_id=made.id)
+        return found if found.state != "queued" else None
+
+    return await _wait_for(ctx, vin, look, wait_s=wait_s) or made
+
+
+def _queue(
+    ctx: Context, account: Account, *, vin: str, method: Method, path: str, body: Mapping[str, Any]
+) -> Job:
+    now = ctx.clock.now()
+    with ctx.transaction() as conn:
+        job = store.queue_request(
+            conn, ctx.ids, vin=vin, account=account.name, method=method, path=path, body=body, now=now
+        )
+        if is_too_much(store.read_load(conn, vin=vin, now=now)):
+            raise TooMany("this vehicle has been asked enough for now", wait_s=RETRY_AFTER_S)
+    return job
+
+
+async def _wait_for(ctx: Context, vin: str, look: Any, *, wait_s: int) -> Any:
+    """Return what `look` finds within the time, else None; a vehicle that nobody hears is not waited for."""
+    if ctx.link is None or wait_s == 0 or len(ctx.asking) >= WAITING_MAX:
+        return None
+    loop = asyncio.get_running_loop()
+    began, ends = ctx.clock.monotonic_s(), loop.time() + wait_s
+    ctx.asking.append(vin)
+    try:
+        ctx.link.kick()
+        while True:
+            news = ctx.feed.news
+            found = await to_thread.run_sync(look)
+            left_s = ends - loop.time()
+            if found is not None or left_s <= 0 or ctx.link.is_deaf(vin, since=began):
+                return found
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(news.wait(), min(LOOK_S, left_s))
+            await asyncio.sleep(PAUSE_S)
+    finally:
+        ctx.asking.remove(vin)
+
+
+def _answer(job: Job) -> Answer:
+    """Return what the vehicle said as our own answer, or where to look for it."""
+    if job.state == "cancelled":
+        raise NotFound("the request was taken back, or its session ended")
+    if job.state != "answered" or job.status is None:
+        where = f"/api/v1/vehicles/{job.vin}/diagnostics/jobs/{job.id}"
+        return Response(_job(job, answer=True), status_code=202, headers={"Location": where})
+    content = dict(job.answer or {})
+    if job.status < 300:
+        return Response(content, status_code=200)
+    return Response(ErrorBody(error=refusal_of(content)), status_code=_known_status(job.status))
+
+
+def refusal_of(content: Mapping[str, Any]) -> ErrorDetail:
+    """Return why the vehicle refused; what it says is not trusted to be well-formed."""
+    try:
+        why = msgspec.convert(content.get("error"), Refused)
+    except msgspec.ValidationError:
+        why = Refused(
+            kind="unavailable", code="strange_answer", message="the vehicle's refusal cannot be read"
+        )
+    return ErrorDetail(kind=why.kind, code=why.code, message=why.message, hint=why.hint)
+
+
+def _known_status(status: int) -> int:
+    return status if status in (403, 404, *ERRORS, 503) else 503
+
+
+def _session(session: Session) -> DiagnosticSession:
+    return msgspec.convert(msgspec.to_builtins(session), DiagnosticSession)
+
+
+def _job(job: Job, *, answer: bool) -> DiagnosticJob:
+    told = msgspec.to_builtins(job)
+    del told["body"]
+    return msgspec.convert(told | {"answer": told["answer"] if answer else None}, DiagnosticJob)
+
+
+router = Router(
+    "/",
+    route_handlers=[
+        list_diagnostic_sessions, open_diagnostic_session, close_diagnostic_session, list_diagnostic_jobs,
+        get_diagnostic_job, cancel_diagnostic_job, list_components, get_component, list_component_data,
+        get_component_data, list_component_faults, get_component_fault, clear_component_faults, clear_component_fault,
+        list_component_locks, take_component_lock, release_component_lock, get_vehicle_health,
+    ],
+)  # fmt: skip

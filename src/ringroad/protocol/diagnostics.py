@@ -1,0 +1,75 @@
+"""What server and vehicle say to each other for remote diagnostics: requests of a SOVD-aligned tree over the vehicle's own link.
+
+MQTT topics, beside those of `vehicle.py`; the vehicle opened the connection, nothing of it listens::
+
+    ringroad/v1/{vin}/diagnostics/request    DiagnosticRequest, server to vehicle, sent again until it is answered
+    ringroad/v1/{vin}/diagnostics/answer     DiagnosticAnswer, vehicle to server
+
+A request that is sent again has the same id; the vehicle answers it again and does it once.
+The tree, its methods and its bodies are listed in docs/reference/diagnostics.md.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from ringroad.protocol.vehicle import Message, Name, ShortText
+
+REQUEST_BYTES_MAX: Final = 64 * 1024  # bytes; the largest body names an operation and its parameters
+ANSWER_BYTES_MAX: Final = 256 * 1024  # bytes; a fault memory of 64 codes with snapshots is 60 kB
+PATH_CHARS_MAX: Final = 300
+SESSION_S_MAX: Final = 8 * 3600  # s; a working day of a workshop
+SESSION_S_MIN: Final = 60  # s
+REQUEST_TOPIC: Final = "diagnostics/request"  # below ringroad/v1/{vin}/
+ANSWER_TOPIC: Final = "diagnostics/answer"
+
+Scope = Literal["read", "service"]
+Method = Literal["GET", "POST", "PUT", "DELETE"]
+Consent = Literal["driver", "standing", "test"]
+Ref = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:\-]{1,200}$")]
+Path = Annotated[str, Meta(min_length=1, max_length=PATH_CHARS_MAX, pattern=r"^/[\x21-\x7e]*$")]
+
+SESSIONS_PATH: Final = "/sessions"
+
+
+class SessionWanted(Message, frozen=True, kw_only=True):
+    """Body of ``POST /sessions``: who wants to look into the vehicle, why, how deep and until when."""
+
+    by: Name
+    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+    scope: Scope
+    expires_at: datetime
+
+
+class DiagnosticRequest(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """One request; `until` is the last moment at which the vehicle may begin with it."""
+
+    id: Ref
+    session: Ref
+    until: datetime
+    method: Method
+    path: Path
+    body: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class DiagnosticAnswer(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """What the vehicle says to a request; one that is not final says that it is at work, or that the driver is asked."""
+
+    id: Ref
+    status: Annotated[int, Meta(ge=100, le=599)]
+    at: datetime
+    final: bool = True
+    body: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Refused(Message, frozen=True, kw_only=True):
+    """Why the vehicle refused, in the words of `kernel/errors.py`."""
+
+    kind: Name
+    code: Name
+    message: ShortText
+    hint: ShortText = ""

@@ -1,0 +1,279 @@
+"""The vehicle's diagnostic desk: checks who asks and whether it may be done now, does it, and says what came of it.
+
+Not here: how a request arrives (`link.py`), what it means (`tree.py`), how ECUs are reached (`ecus.py` and the agents).
+
+A request is done in this order, and the first that fails is the answer:
+
+1. The path is understood.
+2. The session is open, and its scope is wide enough.
+3. What changes something: the component's lock is held by this session.
+4. What changes something: the preconditions hold now, by default that the vehicle stands still.
+5. No update is under way: an ECU that is being flashed answers nobody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ringroad.kernel.clock import Clock
+from ringroad.kernel.errors import Conflict, Forbidden, NotFound, RingroadError, Unavailable
+from ringroad.protocol.diagnostics import DiagnosticAnswer, DiagnosticRequest, Refused
+from ringroad.vehicle.agents.base import Failed
+from ringroad.vehicle.agents.session import EcuSession
+from ringroad.vehicle.agents.verbs import UdsAgent
+from ringroad.vehicle.diagnostics import data as did_data
+from ringroad.vehicle.diagnostics.faults import (
+    fault_status,
+    parse_extended,
+    parse_snapshots,
+    plain,
+)
+from ringroad.vehicle.diagnostics.locks import LOCK_S_MAX, LOCK_S_MIN, LOCKED, Locks
+from ringroad.vehicle.diagnostics.sessions import Session, Sessions
+from ringroad.vehicle.diagnostics.tree import Ask, understand, whole, words
+from ringroad.vehicle.orchestrator import Orchestrator
+from ringroad.vehicle.plan import EcuOnBoard
+from ringroad.vehicle.preconditions import Expression, evaluate_all
+from ringroad.vehicle.signals import SignalSource
+from ringroad.vehicle.uds import Nrc, dtc_bytes
+
+STATUS_OF: Final[Mapping[str, int]] = {
+    "invalid_input": 422,
+    "not_found": 404,
+    "conflict": 409,
+    "forbidden": 403,
+    "untrusted": 422,
+    "unavailable": 503,
+}
+MASK_ALL: Final = 0xFF
+LOCK_S: Final = 300  # s, when the request does not say
+
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The vehicle as the desk needs it."""
+
+    orchestrator: Orchestrator
+    signals: SignalSource
+    clock: Clock
+    preconditions: Sequence[Expression]
+
+
+class Desk:
+    """Answers diagnostic requests of one vehicle."""
+
+    def __init__(self, place: Place, sessions: Sessions) -> None:
+        self._place = place
+        self._sessions = sessions
+        self._locks = Locks()
+
+    def close(self, session_id: str) -> None:
+        """End a session and give back what it holds. Raises: Unavailable."""
+        self._locks.drop(session_id)
+        self._sessions.close(session_id, now=self._place.clock.now())
+
+    async def answer(self, request: DiagnosticRequest) -> DiagnosticAnswer:
+        """Do one request of a session; whatever goes wrong is an answer."""
+        try:
+            body = await self._do(request)
+        except RingroadError as error:
+            return refuse(request.id, error, clock=self._place.clock)
+        return DiagnosticAnswer(id=request.id, status=200, at=self._place.clock.now(), body=body)
+
+    async def _do(self, request: DiagnosticRequest) -> Body:
+        ask = understand(request.method, request.path)
+        session = self._admit(ask, request.session)
+        match ask.what:
+            case "components":
+                return {"items": [self._entry(ecu) for ecu in self._on_board()]}
+            case "component":
+                return await self._component(ask)
+            case "catalogue":
+                self._ecu(ask)
+                return {"items": did_data.catalogue(words(request.body, "categories"))}
+            case "data":
+                return await self._data(ask)
+            case "faults":
+                return {"items": await self._faults(ask.component, _mask(request.body))}
+            case "fault":
+                return await self._fault(ask)
+            case "health":
+                return await self._health(_mask(request.body))
+            case "clear" | "clear_one":
+                return await self._clear(ask)
+            case "locks":
+                return self._lock_list(ask)
+            case "lock":
+                return self._lock(ask, session, request.body)
+            case "unlock":
+                self._ecu(ask)
+                self._locks.release(ask.component, session=session.id, now=self._place.clock.now())
+                return {"items": []}
+            case _:
+                raise NotFound("this vehicle does not know that yet")
+
+    # May it be done? -------------------------------------------------------------------------------
+
+    def _admit(self, ask: Ask, session_id: str) -> Session:
+        now = self._place.clock.now()
+        session = self._sessions.require(session_id, now=now)
+        if ask.need.scope == "service" and session.scope != "service":
+            raise Forbidden(
+                "this session may only read", code="scope", hint="open one with the scope service"
+            )
+        if ask.need.lock:
+            self._ecu(ask)
+            self._locks.require(ask.component, session=session_id, now=now)
+        if ask.need.standing:
+            self._require_standing()
+        return session
+
+    def _require_standing(self) -> None:
+        now = self._place.clock.now()
+        samples = {sample.path: sample for sample in self._place.signals.read(now)}
+        refusal = evaluate_all(self._place.preconditions, samples, now=now)
+        if refusal is not None:
+            raise Conflict(
+                f"not now: {refusal.text}", code="precondition", hint="try again when the vehicle stands"
+            )
+
+    # ECUs ------------------------------------------------------------------------------------------
+
+    def _on_board(self) -> Sequence[EcuOnBoard]:
+        return self._place.orchestrator.ecus.on_board
+
+    def _ecu(self, ask: Ask) -> EcuOnBoard:
+        return self._named(ask.component)
+
+    def _named(self, component: str) -> EcuOnBoard:
+        for ecu in self._on_board():
+            if ecu.name == component:
+                return ecu
+        raise NotFound(f"this vehicle has no component {component[:40]!r}", hint="GET /components")
+
+    def _entry(self, ecu: EcuOnBoard) -> Body:
+        return {
+            "id": ecu.name, "name": ecu.name, "serial": ecu.serial, "hardware": ecu.hardware_id, "primary": ecu.primary,
+        }  # fmt: skip
+
+    @asynccontextmanager
+    async def _line(self, ecu: EcuOnBoard) -> AsyncIterator[EcuSession]:
+        """Have the line to an ECU alone. Raises: Conflict (an update), Unavailable, NotFound (no diagnostics)."""
+        orchestrator = self._place.orchestrator
+        if not orchestrator.state.resting:
+            raise Conflict("an update is under way", code="updating", hint="try again when it is over")
+        async with orchestrator.ecus.agent(ecu.serial) as agent:
+            if not isinstance(agent, UdsAgent):
+                raise NotFound(f"{ecu.name} does not speak UDS", code="no_uds")
+            await agent.ecu.channel.connect()
+            yield agent.ecu
+
+    async def _component(self, ask: Ask) -> Body:
+        ecu = self._ecu(ask)
+        entry = self._entry(ecu)
+        if not self._place.orchestrator.state.resting:
+            return {**entry, "state": "Updating"}
+        answer = await self._place.orchestrator.ecus.inventory(ecu.serial)
+        if isinstance(answer, Failed):
+            return {**entry, "state": "Offline", "reason": f"{answer.reason}: {answer.detail}".rstrip(": ")}
+        running = answer.running
+        return {
+            **entry,
+            "state": "Online",
+            "mode": answer.mode,
+            "software_version": running.version if running else "",
+            "image_sha256": running.sha256 if running else "",
+            "faults": len(answer.faults),
+        }
+
+    async def _data(self, ask: Ask) -> Body:
+        did = did_data.parse_did(ask.names[1])
+        async with self._line(self._ecu(ask)) as line:
+            data = await line.uds.read(did)
+        return {**did_data.describe(did), "data": did_data.read_value(did, data), "raw": data.hex()}
+
+    # Faults ----------------------------------------------------------------------------------------
+
+    async def _faults(self, component: str, mask: int) -> list[Body]:
+        async with self._line(self._named(component)) as line:
+            found = await line.uds.faults(status_mask=mask)
+        return [plain(fault_status(code, status)) for code, status in found]
+
+    async def _health(self, mask: int) -> Body:
+        """Ask every ECU for its faults; one that does not answer is told beside the others, and hides none."""
+        items: list[Body] = []
+        silent: list[Body] = []
+        for ecu in self._on_board():
+            try:
+                items += [{"component": ecu.name, **each} for each in await self._faults(ecu.name, mask)]
+            except RingroadError as error:
+                silent.append({"component": ecu.name, "code": error.code, "message": error.message})
+        return {"items": items, "silent": silent}
+
+    async def _fault(self, ask: Ask) -> Body:
+        dtc = dtc_bytes(ask.names[1])
+        async with self._line(self._ecu(ask)) as line:
+            try:
+                snapshots = await line.uds.call(b"\x19\x04" + dtc + b"\xff")
+                extended = await line.uds.call(b"\x19\x06" + dtc + b"\xff")
+            except RingroadError as error:
+                if getattr(error, "nrc", None) == Nrc.REQUEST_OUT_OF_RANGE:
+                    raise NotFound(f"{ask.component} has no fault {ask.names[1]}") from error
+                raise
+        code, status, records = parse_snapshots(snapshots)
+        return {
+            **plain(fault_status(code, status)),
+            "environment_data": {
+                "snapshots": plain(records),
+                "extended_data": plain(parse_extended(extended)),
+            },
+        }
+
+    async def _clear(self, ask: Ask) -> Body:
+        code = ask.names[1] if len(ask.names) > 1 else ""
+        group = dtc_bytes(code) if code else b"\xff\xff\xff"
+        async with self._line(self._ecu(ask)) as line:
+            try:
+                await line.uds.call(b"\x14" + group)
+            except RingroadError as error:
+                if code and getattr(error, "nrc", None) == Nrc.REQUEST_OUT_OF_RANGE:
+                    raise NotFound(f"{ask.component} has no fault {code}") from error
+                raise
+            left = await line.uds.faults(status_mask=MASK_ALL)
+        return {
+            "cleared": code or "all",
+            "left": [plain(fault_status(each, status)) for each, status in left],
+        }
+
+    # Locks -----------------------------------------------------------------------------------------
+
+    def _lock_list(self, ask: Ask) -> Body:
+        self._ecu(ask)
+        lock = self._locks.of(ask.component, now=self._place.clock.now())
+        return {"items": [plain(lock)] if lock is not None else []}
+
+    def _lock(self, ask: Ask, session: Session, body: Body) -> Body:
+        self._ecu(ask)
+        seconds = whole(body, "lock_expiration", default=LOCK_S, least=LOCK_S_MIN, most=LOCK_S_MAX)
+        lock = self._locks.take(
+            ask.component, session=session.id, by=session.by, seconds=seconds, now=self._place.clock.now()
+        )
+        return {"items": [plain(lock)]}
+
+
+def refuse(request_id: str, error: RingroadError, *, clock: Clock) -> DiagnosticAnswer:
+    """Return the answer that says why not."""
+    status = 423 if error.code == LOCKED else STATUS_OF.get(error.kind, 500)
+    if isinstance(error, Unavailable) and not error.hint:
+        error.hint = "the ECU does not answer; try again"
+    why = Refused(kind=error.kind, code=error.code, message=error.message, hint=error.hint)
+    return DiagnosticAnswer(id=request_id, status=status, at=clock.now(), body={"error": plain(why)})
+
+
+def _mask(body: Mapping[str, Any]) -> int:
+    return whole(body, "mask", default=MASK_ALL, least=1, most=0xFF)

@@ -1,0 +1,239 @@
+"""Diagnostic requests on their way in and answers on their way out, over the connection that the vehicle opened.
+
+The server sends a request again until it has the answer. So each has an id, and:
+
+Invariants:
+    * A request is done once: the same id again gets the same answer.
+    * One that changes something is noted on the disk before it is begun; after a restart in its middle the answer is
+      that nobody knows what it did, and it is not begun again.
+    * Nothing here grows without bound: requests that wait, answers that are remembered, bytes of either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from ringroad.kernel.clock import Clock
+from ringroad.kernel.errors import Conflict, Corrupt, InvalidInput, RingroadError, Unavailable
+from ringroad.protocol.diagnostics import (
+    ANSWER_BYTES_MAX,
+    REQUEST_BYTES_MAX,
+    SESSIONS_PATH,
+    DiagnosticAnswer,
+    DiagnosticRequest,
+    SessionWanted,
+)
+from ringroad.vehicle.diagnostics.desk import Desk, refuse
+from ringroad.vehicle.diagnostics.sessions import Session, Sessions
+from ringroad.vehicle.ending import end_if_cancelled
+from ringroad.vehicle.files import Durability, replace_file
+
+WAITING_MAX: Final = 32  # requests; the server has no more of one vehicle under way
+ANSWERS_WAITING_MAX: Final = 64
+REMEMBERED_MAX: Final = 64  # answers, and requests on the disk that changed something
+CONSENT_LOOK_S: Final = 1.0  # s between two looks whether the driver has answered
+NOTED_NAME: Final = "diagnostics-done.json"
+
+_log = structlog.get_logger(__name__)
+
+
+class _Id(msgspec.Struct):
+    id: str = ""
+
+
+class DiagnosticLink:
+    """One vehicle's requests and answers. `take` and `answers` are the ends that a connection holds."""
+
+    def __init__(
+        self, desk: Desk, sessions: Sessions, *, folder: Path, clock: Clock, durability: Durability
+    ) -> None:
+        """Read what an earlier life noted. Raises: Corrupt."""
+        self._desk = desk
+        self._sessions = sessions
+        self._clock = clock
+        self._durability: Durability = durability
+        self._path = folder / NOTED_NAME
+        self._noted = _read_noted(self._path)  # id -> the answer, None while it is being done
+        self._waiting: asyncio.Queue[DiagnosticRequest] = asyncio.Queue(WAITING_MAX)
+        self._known: OrderedDict[str, DiagnosticAnswer | None] = OrderedDict()
+        self._asked: dict[str, DiagnosticRequest] = {}  # sessions that wait for the driver, by session
+        self.answers: asyncio.Queue[bytes] = asyncio.Queue(ANSWERS_WAITING_MAX)
+
+    def take(self, payload: bytes) -> None:
+        """Take one request from the wire; never waits, never raises."""
+        request = self._read(payload)
+        if request is None:
+            return
+        if request.id in self._known:
+            remembered = self._known[request.id]
+            if remembered is not None:
+                self._say(remembered)
+            return  # else it is at work, and will answer
+        if request.id in self._noted:
+            self._say(self._noted[request.id] or self._interrupted(request.id))
+            return
+        try:
+            self._waiting.put_nowait(request)
+        except asyncio.QueueFull:
+            busy = Unavailable("the vehicle has enough requests waiting", code="busy")
+            # Not final: the server sends it again.
+            self._say(msgspec.structs.replace(refuse(request.id, busy, clock=self._clock), final=False))
+            return
+        self._remember(request.id, None)
+
+    async def run(self) -> None:
+        """Do requests, one after another, until cancelled."""
+        looking = asyncio.create_task(self._look_for_words())
+        try:
+            while True:
+                request = await self._waiting.get()
+                answer = await self._do(request)
+                if answer.final:
+                    self._remember(request.id, answer)
+                self._say(answer)
+                end_if_cancelled()
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+
+    async def _do(self, request: DiagnosticRequest) -> DiagnosticAnswer:
+        now = self._clock.now()
+        try:
+            if request.until < now:
+                raise Conflict("the request came too late", code="expired")
+            if request.path == SESSIONS_PATH and request.method == "POST":
+                return self._open(request)
+            if request.path == SESSIONS_PATH and request.method == "DELETE":
+                self._asked.pop(request.session, None)
+                self._desk.close(request.session)
+                return DiagnosticAnswer(id=request.id, status=200, at=now, body={"state": "closed"})
+            if request.method == "GET":
+                return _bounded(await self._desk.answer(request), self._clock)
+            self._note(request.id, None)
+            answer = _bounded(await self._desk.answer(request), self._clock)
+            self._note(request.id, answer)
+        except RingroadError as error:
+            return refuse(request.id, error, clock=self._clock)
+        except Exception as error:  # noqa: BLE001 - a fault of ours in one request must not end the others
+            _log.exception("vehicle.diagnostics_failed", path=request.path)
+            failed = Unavailable("the vehicle failed over this request", code="internal", detail=repr(error))
+            return refuse(request.id, failed, clock=self._clock)
+        return answer
+
+    # Sessions --------------------------------------------------------------------------------------
+
+    def _open(self, request: DiagnosticRequest) -> DiagnosticAnswer:
+        try:
+            wanted = msgspec.convert(request.body, SessionWanted)
+        except msgspec.ValidationError as error:
+            raise InvalidInput(f"the session cannot be read: {error}") from error
+        session = self._sessions.ask(request.session, wanted, now=self._clock.now())
+        answer = _session_answer(request.id, session, self._clock)
+        if not answer.final:
+            self._asked[session.id] = request
+        return answer
+
+    async def _look_for_words(self) -> None:
+        """Tell the server when the driver has answered."""
+        while True:
+            await asyncio.sleep(CONSENT_LOOK_S)
+            try:
+                self._tell_words()
+            except RingroadError as error:
+                _log.warning("vehicle.diagnostics_sessions", code=error.code, reason=error.message)
+
+    def _tell_words(self) -> None:
+        if not self._asked:
+            return
+        held = self._sessions.all(now=self._clock.now())
+        for session_id, request in list(self._asked.items()):
+            session = held.get(session_id)
+            if session is None:
+                del self._asked[session_id]
+                self._known.pop(request.id, None)
+            elif session.state != "asked":
+                del self._asked[session_id]
+                answer = _session_answer(request.id, session, self._clock)
+                self._remember(request.id, answer)
+                self._say(answer)
+
+    # Memory ----------------------------------------------------------------------------------------
+
+    def _read(self, payload: bytes) -> DiagnosticRequest | None:
+        if len(payload) > REQUEST_BYTES_MAX:
+            _log.warning("vehicle.diagnostics_too_large", size=len(payload))
+            return None
+        try:
+            return msgspec.json.decode(payload, type=DiagnosticRequest)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            _log.warning("vehicle.diagnostics_unreadable", reason=str(error)[:200])
+        try:  # a newer server's request is refused by its id rather than left without an answer
+            known = msgspec.json.decode(payload, type=_Id).id
+            if known:
+                strange = InvalidInput("this vehicle cannot read the request", code="not_understood")
+                self._say(refuse(known[:200], strange, clock=self._clock))
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            pass
+        return None
+
+    def _say(self, answer: DiagnosticAnswer) -> None:
+        try:
+            self.answers.put_nowait(msgspec.json.encode(answer))
+        except asyncio.QueueFull:
+            _log.warning("vehicle.diagnostics_answer_dropped", id=answer.id)  # the server asks again
+
+    def _remember(self, request_id: str, answer: DiagnosticAnswer | None) -> None:
+        self._known[request_id] = answer
+        while len(self._known) > REMEMBERED_MAX + WAITING_MAX:
+            self._known.popitem(last=False)
+
+    def _note(self, request_id: str, answer: DiagnosticAnswer | None) -> None:
+        noted = {**self._noted, request_id: answer}
+        while len(noted) > REMEMBERED_MAX:
+            del noted[next(iter(noted))]
+        replace_file(self._path, msgspec.json.encode(noted), durability=self._durability)
+        self._noted = noted
+
+    def _interrupted(self, request_id: str) -> DiagnosticAnswer:
+        lost = Conflict(
+            "the vehicle was restarted in the middle of it, and what it did is not known",
+            code="interrupted", hint="look how the component stands, then decide again",
+        )  # fmt: skip
+        return refuse(request_id, lost, clock=self._clock)
+
+
+def _session_answer(request_id: str, session: Session, clock: Clock) -> DiagnosticAnswer:
+    body: dict[str, Any] = {"state": session.state, "consent": session.consent}
+    status = {"asked": 202, "open": 200, "declined": 403}[session.state]
+    if session.state == "declined":
+        body["error"] = {
+            "kind": "forbidden",
+            "code": "declined",
+            "message": "the driver declined",
+            "hint": "",
+        }
+    return DiagnosticAnswer(
+        id=request_id, status=status, at=clock.now(), final=session.state != "asked", body=body
+    )
+
+
+def _bounded(answer: DiagnosticAnswer, clock: Clock) -> DiagnosticAnswer:
+    if len(msgspec.json.encode(answer)) <= ANSWER_BYTES_MAX:
+        return answer
+    large = InvalidInput(f"the answer is over {ANSWER_BYTES_MAX // 1024} kiB", code="too_large")
+    return refuse(answer.id, large, clock=clock)
+
+
+def _read_noted(path: Path) -> dict[str, DiagnosticAnswer | None]:
+    if not path.exists():
+        return {}
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, DiagnosticAnswer | None])
+    except (OSError, msgspec.MsgspecError) as error:
+        raise Corrupt(f"{path.name} does not read back", hint="remove it") from error

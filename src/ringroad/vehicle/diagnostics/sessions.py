@@ -1,0 +1,203 @@
+"""Who may look into this vehicle now: sessions that the vehicle itself agreed to, in a file that outlives a restart.
+
+The vehicle, not the server, knows whether it has consent. What its configuration says decides:
+
+* ``driver``: each session waits until the driver agrees (`ringroad vehicle diagnostics`, or the driver's page);
+* ``standing``: the fleet that runs the vehicle agreed for good, and said so in its configuration;
+* ``test``: a vehicle of the maker's own, without a driver to ask;
+* ``off``: nobody.
+
+Invariants:
+    * No session outlives its time; a clock that is behind ends it no later than `SESSION_S_MAX` after it was asked for.
+    * A session that was declined is never opened; the next one is another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from ringroad.kernel.errors import Conflict, Corrupt, Forbidden, InvalidInput, NotFound
+from ringroad.protocol.diagnostics import SESSION_S_MAX, Consent, Scope, SessionWanted
+from ringroad.vehicle.files import Durability, replace_file
+
+Policy = Literal["off", "driver", "standing", "test"]
+State = Literal["asked", "open", "declined"]
+
+SESSIONS_NAME: Final = "diagnostics.json"
+WORD_NAME: Final = "diagnostics-word.json"  # what the driver said; another process writes it
+SESSIONS_MAX: Final = 8  # at once; a vehicle in a workshop has two or three
+SKEW_S: Final = 300  # s that the server's clock may be ahead of ours
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """One person's access to this vehicle."""
+
+    id: str
+    by: str
+    reason: str
+    scope: Scope
+    asked_at: datetime
+    expires_at: datetime
+    state: State
+    consent: Consent | Literal[""] = ""
+
+
+class Word(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the driver said to one session."""
+
+    session: str
+    allow: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declined:
+    """Why a session is not opened, whatever the driver would say."""
+
+    code: str
+    message: str
+
+
+def decide_session(
+    policy: Policy, wanted: SessionWanted, *, session_id: str, others: int, now: datetime
+) -> Session | Declined:
+    """Decide on a session that somebody asks for.
+
+    Args:
+        policy: of this vehicle.
+        wanted: by whom, why, how deep, until when.
+        session_id: its id.
+        others: sessions that are asked or open already.
+        now: of the vehicle's clock.
+    """
+    if policy == "off":
+        return Declined(code="diagnostics_off", message="this vehicle allows no remote diagnostics")
+    left_s = (wanted.expires_at - now).total_seconds()
+    if left_s <= 0:
+        return Declined(code="session_over", message="the session is over before it began")
+    if left_s > SESSION_S_MAX + SKEW_S:
+        return Declined(
+            code="session_too_long", message=f"a session lasts {SESSION_S_MAX // 3600} hours at most"
+        )
+    if others >= SESSIONS_MAX:
+        return Declined(code="too_many_sessions", message=f"{SESSIONS_MAX} sessions are open or asked for")
+    return Session(
+        id=session_id, by=wanted.by, reason=wanted.reason, scope=wanted.scope, asked_at=now,
+        expires_at=wanted.expires_at, state="asked" if policy == "driver" else "open",
+        consent="" if policy == "driver" else policy,
+    )  # fmt: skip
+
+
+def settle(session: Session, word: Word | None) -> Session:
+    """Return a session that was asked for as the driver's word makes it; without a word on it, as it is."""
+    if session.state != "asked" or word is None or word.session != session.id:
+        return session
+    if not word.allow:
+        return msgspec.structs.replace(session, state="declined")
+    return msgspec.structs.replace(session, state="open", consent="driver")
+
+
+def living(sessions: Mapping[str, Session], *, now: datetime) -> dict[str, Session]:
+    """Return the sessions that are not over."""
+    longest = timedelta(seconds=SESSION_S_MAX + SKEW_S)
+    return {
+        key: each for key, each in sessions.items() if now < each.expires_at and now - each.asked_at < longest
+    }
+
+
+class Sessions:
+    """The sessions of one vehicle, in its folder."""
+
+    def __init__(self, folder: Path, policy: Policy, *, durability: Durability) -> None:
+        self._folder = folder
+        self._policy: Policy = policy
+        self._durability: Durability = durability
+        self._held = read_sessions(folder)
+
+    def ask(self, session_id: str, wanted: SessionWanted, *, now: datetime) -> Session:
+        """Ask for a session, or for how one stands that was asked for.
+
+        Raises:
+            Forbidden: the vehicle refuses it.
+            Unavailable: the disk cannot be written.
+        """
+        held = self.all(now=now)
+        if session_id not in held:
+            open_ones = [each for each in held.values() if each.state != "declined"]
+            made = decide_session(self._policy, wanted, session_id=session_id, others=len(open_ones), now=now)
+            if isinstance(made, Declined):
+                raise Forbidden(made.message, code=made.code)
+            self._store({**held, session_id: made})
+        return self._held[session_id]
+
+    def require(self, session_id: str, *, now: datetime) -> Session:
+        """Return an open session. Raises: Forbidden."""
+        session = self.all(now=now).get(session_id)
+        if session is None:
+            raise Forbidden("there is no such session on the vehicle, or it is over", code="no_session")
+        if session.state != "open":
+            message = "the driver has not agreed yet" if session.state == "asked" else "the driver declined"
+            raise Forbidden(message, code=f"session_{session.state}")
+        return session
+
+    def close(self, session_id: str, *, now: datetime) -> None:
+        """End a session; one that is not there has ended. Raises: Unavailable."""
+        held = self.all(now=now)
+        if held.pop(session_id, None) is not None:
+            self._store(held)
+
+    def all(self, *, now: datetime) -> dict[str, Session]:
+        """Return the sessions that are not over, with what the driver said in the meantime. Raises: Unavailable."""
+        word = _read_word(self._folder)
+        held = {key: settle(each, word) for key, each in living(self._held, now=now).items()}
+        if held != self._held:
+            self._store(held)
+        return held
+
+    def _store(self, held: dict[str, Session]) -> None:
+        content = msgspec.json.encode(list(held.values()))
+        replace_file(self._folder / SESSIONS_NAME, content, durability=self._durability)
+        self._held = held
+
+
+def read_sessions(folder: Path) -> dict[str, Session]:
+    """Return the sessions that a vehicle's folder holds, those that are over too. Raises: Corrupt."""
+    path = folder / SESSIONS_NAME
+    if not path.exists():
+        return {}
+    try:
+        return {each.id: each for each in msgspec.json.decode(path.read_bytes(), type=list[Session])}
+    except (OSError, msgspec.MsgspecError) as error:
+        raise Corrupt(f"{SESSIONS_NAME} does not read back", hint="remove it: every session ends") from error
+
+
+def answer_session(folder: Path, session_id: str, *, allow: bool, now: datetime) -> Session:
+    """Write down what the driver says to a session that was asked for; the vehicle reads it within a second.
+
+    Raises:
+        NotFound: the vehicle was not asked for this one.
+        Conflict: it was answered already.
+        Unavailable: the disk cannot be written.
+    """
+    if not session_id:
+        raise InvalidInput("which session?")
+    session = living(read_sessions(folder), now=now).get(session_id)
+    if session is None:
+        raise NotFound(f"nobody asked for a session {session_id!r}, or it is over")
+    if session.state != "asked":
+        raise Conflict(f"the session is {session.state} already")
+    word = Word(session=session_id, allow=allow)
+    replace_file(folder / WORD_NAME, msgspec.json.encode(word), durability="fsync")
+    return settle(session, word)
+
+
+def _read_word(folder: Path) -> Word | None:
+    try:
+        return msgspec.json.decode((folder / WORD_NAME).read_bytes(), type=Word)
+    except (OSError, msgspec.MsgspecError):
+        return None

@@ -1,0 +1,384 @@
+"""Remote diagnostics from an API call to a virtual ECU and back, over real NATS and MQTT and the real database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import aiomqtt
+import httpx
+import msgspec
+import nats
+import pytest
+
+from ringroad.http import accounts_store
+from ringroad.http.auth import API_TOKEN_S, Role
+from ringroad.http.vehicle_link import read_answer
+from ringroad.kernel.clock import SystemClock, SystemIds, new_secret
+from ringroad.kernel.errors import Conflict, Forbidden, NotFound
+from ringroad.kernel.vin import parse_vin
+from ringroad.protocol.diagnostics import DiagnosticAnswer
+from ringroad.signal import store_diagnostics as store
+from ringroad.signal.diagnose import Permission
+from ringroad.storage.broker import Broker
+from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.ledger import read_facts
+from ringroad.storage.nats_auth import lookup_in, serve_logins
+from ringroad.vehicle.collector import Broker as Address
+from ringroad.vehicle.collector import Collector, TelemetryQueue
+from ringroad.vehicle.diagnostics.sessions import Policy, answer_session
+from support.console_server import serving
+from support.diagnosed import FAULT, bench
+
+pytestmark = pytest.mark.engines
+
+TOKEN = "token-of-a-diagnosed"
+VINS = ["RRDAGN00000000001", "RRDAGN00000000002", "RRDAGN00000000003"]
+
+
+def patient(look: Any, *, seconds: float = 60) -> Any:
+    """Wait until `look` returns something true."""
+    until = monotonic() + seconds
+    while not (found := look()):
+        assert monotonic() < until, "waited in vain"
+        sleep(0.05)
+    return found
+
+
+def born(conn: Connection) -> None:
+    """Put the vehicles on record: two that speak to us natively, one that speaks DDI."""
+    conn.execute("INSERT INTO programme VALUES ('p', 'd', '', '{}', 1, now())")
+    for number, vin in enumerate(VINS):
+        conn.execute(
+            "INSERT INTO vehicle (vin, programme_id, variant, gateway, token_sha256, primary_serial, born_at)"
+            " VALUES (%s, 'p', 'v', %s, %s, 's', now())",
+            (vin, "ddi" if number == 2 else "native", hashlib.sha256(TOKEN.encode()).digest()),
+        )
+
+
+def token_of(conn: Connection, name: str, role: Role, *, permission: Permission = "") -> str:
+    """Make an account without a password, which costs no slow hash, and return a token of it."""
+    now = SystemClock().now()
+    with transaction(conn):
+        accounts_store.ensure_account(conn, SystemIds(), name=name, role=role, actor="admin", now=now)
+    accounts_store.change_account(
+        conn, SystemIds(), name=name, role=None, disabled=None, diagnose=permission, actor="admin", now=now
+    )
+    with transaction(conn):
+        return accounts_store.issue_token(
+            conn, name=name, kind="api", now=now, life_s=API_TOKEN_S, secret=new_secret
+        )
+
+
+@contextmanager
+def logins(broker: Broker, pg_url: str) -> Iterator[None]:
+    with connect(pg_url) as conn:
+        born(conn)
+    loop, stop, ready = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
+    with lookup_in(lambda: connect(pg_url)) as lookup:
+        service = serve_logins(
+            broker.url(), key=broker.login_key(), lookup=lookup, clock=SystemClock(), ids=SystemIds(), stop=stop,
+            ready=ready.set,
+        )  # fmt: skip
+        thread = threading.Thread(target=loop.run_until_complete, args=(service,))
+        thread.start()
+        assert ready.wait(60)
+        try:
+            yield
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            thread.join(60)
+            loop.close()
+
+
+@contextmanager
+def on_the_road(
+    folder: Path, broker: Broker, *, vin: str = VINS[0], policy: Policy = "test"
+) -> Iterator[None]:
+    """A vehicle that is online, on a thread of its own."""
+    loop: asyncio.AbstractEventLoop | None = None
+    stop: asyncio.Event | None = None
+    started: Future[None] = Future()
+
+    async def live() -> None:
+        nonlocal loop, stop
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            async with bench(folder, policy=policy, clock=SystemClock()) as at:
+                queue = TelemetryQueue(folder / "telemetry", durability="buffered")
+                collector = Collector(
+                    vin=parse_vin(vin), queue=queue, clock=SystemClock(), fraction=lambda: 0.1
+                )
+                address = Address(host="127.0.0.1", port=broker.mqtt_port, token=TOKEN)
+                tasks = [
+                    asyncio.create_task(at.link.run()),
+                    asyncio.create_task(collector.run(address, wake=lambda: None, link=at.link)),
+                ]
+                started.set_result(None)
+                await stop.wait()
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        except BaseException as error:
+            if not started.done():
+                started.set_exception(error)
+            raise
+
+    thread = threading.Thread(target=lambda: asyncio.run(live()))
+    thread.start()
+    try:
+        started.result(120)
+        yield
+    finally:
+        if loop is not None and stop is not None:
+            loop.call_soon_threadsafe(stop.set)
+        thread.join(60)
+
+
+@dataclass
+class Desk:
+    """A technician at the API."""
+
+    client: httpx.Client
+    vin: str
+    pg_url: str
+
+    def call(self, method: str, path: str, body: Any = None, **query: Any) -> httpx.Response:
+        url = f"/api/v1/vehicles/{self.vin}/diagnostics/{path}"
+        return self.client.request(method, url, json=body, params={"wait_s": 30, **query})
+
+    def open(self, scope: str = "service") -> dict[str, Any]:
+        made = self.call("POST", "sessions", {"reason": "a hum", "scope": scope})
+        assert made.status_code == 201, made.text
+
+        def opened() -> dict[str, Any] | None:
+            [found] = [
+                each for each in self.call("GET", "sessions").json() if each["id"] == made.json()["id"]
+            ]
+            return found if found["state"] == "open" else None
+
+        return dict(patient(opened))  # the vehicle may come online a moment later
+
+    def facts(self, session_id: str) -> list[str]:
+        with connect(self.pg_url) as conn:
+            return [fact.kind.value for fact in read_facts(conn, subject=session_id)]
+
+
+@contextmanager
+def at_the_desk(pg_url: str, var: Path, nats_url: str) -> Iterator[Desk]:
+    with connect(pg_url) as conn:
+        token_of(conn, "admin", Role.ADMIN)  # else nobody could administer
+        token = token_of(conn, "ole", Role.OPERATOR, permission="service")
+    with serving(pg_url, var, nats_url=nats_url) as origin:
+        headers = {"Authorization": f"Bearer {token}"}
+        with httpx.Client(base_url=origin, headers=headers, timeout=90) as client:
+            yield Desk(client, VINS[0], pg_url)
+
+
+def test_a_technician_reads_and_clears_a_fault_of_a_vehicle_far_away(
+    broker: Broker, pg_url: str, tmp_path: Path
+) -> None:
+    with (
+        logins(broker, pg_url),
+        at_the_desk(pg_url, tmp_path / "var", broker.url()) as desk,
+        on_the_road(tmp_path / "car", broker),
+    ):
+        session = desk.open()
+        assert (session["state"], session["consent"]) == ("open", "test")
+        listed = desk.call("GET", "components")
+        assert [each["name"] for each in listed.json()["items"]] == ["gateway", "brake"]
+        assert desk.call("GET", "components/brake/data/F195").json()["data"] == "1.0.0"
+        one = desk.call("GET", f"components/brake/faults/{FAULT}").json()
+        assert one["environment_data"]["extended_data"]["occurrences"] == 2
+        early = desk.call("DELETE", "components/brake/faults")
+        assert (early.status_code, early.json()["error"]["code"]) == (409, "lock_needed")
+        assert desk.call("POST", "components/brake/locks", {"lock_expiration": 60}).status_code == 200
+        assert desk.call("DELETE", "components/brake/faults").json() == {"cleared": "all", "left": []}
+        assert desk.call("GET", "functions/vehicle-health").json() == {"items": [], "silent": []}
+        assert desk.call("GET", "components/wheel").status_code == 404
+        assert desk.call("DELETE", "session").json()["state"] == "closed"
+        after = desk.call("GET", "components")
+        assert (after.status_code, after.json()["error"]["code"]) == (403, "no_session")
+        patient(lambda: all(job["state"] == "answered" for job in desk.call("GET", "jobs").json()))
+        kinds = desk.facts(session["id"])
+        assert kinds[:2] == ["diagnosis.asked", "diagnosis.opened"]
+        assert kinds.count("diagnosis.requested") == 8
+        assert kinds.count("diagnosis.answered") == 9  # the last one: that the vehicle forgot the session
+        assert kinds.count("diagnosis.closed") == 1
+
+
+def test_a_vehicle_that_is_offline_gets_the_request_when_it_comes_back(
+    broker: Broker, pg_url: str, tmp_path: Path
+) -> None:
+    with logins(broker, pg_url), at_the_desk(pg_url, tmp_path / "var", broker.url()) as desk:
+        with on_the_road(tmp_path / "car", broker):
+            desk.open()
+        later = desk.call("GET", "components")
+        assert later.status_code == 202
+        assert later.json()["state"] == "queued"
+        where = later.headers["Location"]
+        with on_the_road(tmp_path / "car", broker, policy="test"):
+            job = patient(lambda: _answered(desk.client.get(where).json()))
+        assert [each["name"] for each in job["answer"]["items"]] == ["gateway", "brake"]
+
+
+def _answered(job: dict[str, Any]) -> dict[str, Any] | None:
+    return job if job["state"] == "answered" else None
+
+
+def test_the_driver_is_asked_and_may_decline(broker: Broker, pg_url: str, tmp_path: Path) -> None:
+    with (
+        logins(broker, pg_url),
+        at_the_desk(pg_url, tmp_path / "var", broker.url()) as desk,
+        on_the_road(tmp_path / "car", broker, policy="driver"),
+    ):
+        made = desk.call("POST", "sessions", {"reason": "a hum"}, wait_s=1).json()
+        assert made["state"] == "asked"
+        early = desk.call("GET", "components")
+        assert (early.status_code, early.json()["error"]["code"]) == (409, "session_asked")
+        again = desk.call("POST", "sessions", {"reason": "a hum"})
+        assert (again.status_code, again.json()["error"]["code"]) == (409, "session_open")
+        patient((tmp_path / "car" / "diagnostics.json").exists)
+        answer_session(tmp_path / "car", made["id"], allow=False, now=SystemClock().now())
+        declined = patient(
+            lambda: [s for s in desk.call("GET", "sessions").json() if s["state"] == "declined"]
+        )
+        assert declined[0]["id"] == made["id"]
+        assert desk.facts(made["id"]) == ["diagnosis.asked", "diagnosis.declined"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [("", "read", False), ("read", "service", False), ("read", "read", True), ("service", "service", True)],
+)
+def test_nobody_asks_for_more_than_they_were_permitted(pg_url: str, asked: tuple[Any, Any, bool]) -> None:
+    permission, scope, allowed = asked
+    ids, now = SystemIds(), SystemClock().now()
+    with connect(pg_url) as conn:
+        born(conn)
+        token_of(conn, "admin", Role.ADMIN)
+        token_of(conn, "ole", Role.OPERATOR, permission=permission)
+        with contextlib.nullcontext() if allowed else pytest.raises(Forbidden), transaction(conn):
+            store.open_session(
+                conn, ids, vin=VINS[0], account="ole", scope=scope, minutes=1, reason="a hum", now=now
+            )
+        assert len(store.read_sessions(conn, vin=VINS[0], rows_max=9)) == allowed
+
+
+def test_a_vehicle_that_speaks_ddi_or_is_unknown_is_not_asked(pg_url: str) -> None:
+    ids, now = SystemIds(), SystemClock().now()
+    with connect(pg_url) as conn:
+        born(conn)
+        token_of(conn, "admin", Role.ADMIN)
+        token_of(conn, "ole", Role.OPERATOR, permission="read")
+        for vin, error in ((VINS[2], Conflict), ("RRDAGN00000000009", NotFound)):
+            with pytest.raises(error), transaction(conn):
+                store.open_session(
+                    conn, ids, vin=vin, account="ole", scope="read", minutes=1, reason="a hum", now=now
+                )
+
+
+def test_no_vehicle_answers_for_another_or_hears_its_requests(
+    broker: Broker, pg_url: str, tmp_path: Path
+) -> None:
+    mine, other = VINS[0], VINS[1]
+
+    async def run() -> tuple[list[str], list[str]]:
+        server = await nats.connect(broker.url())
+        heard = await server.subscribe("ringroad.v1.*.diagnostics.answer")
+        got: list[str] = []
+        async with aiomqtt.Client(
+            "127.0.0.1", broker.mqtt_port, identifier=mine, username=mine, password=TOKEN
+        ) as car:
+            granted = [
+                await car.subscribe(f"ringroad/v1/{vin}/diagnostics/request", qos=0) for vin in (mine, other)
+            ]
+            assert [codes[0] for codes in granted] == [0, 128]
+            await server.flush()
+            for vin in (other, mine):
+                await server.publish(f"ringroad.v1.{vin}.diagnostics.request", b"x")
+            message = await asyncio.wait_for(anext(aiter(car.messages)), 60)
+            got.append(str(message.topic))
+            for vin in (other, mine):
+                await car.publish(f"ringroad/v1/{vin}/diagnostics/answer", b"y", qos=0)
+            answers = [(await heard.next_msg(timeout=60)).subject]
+        await server.flush()
+        answers += [heard.pending_msgs * "more"] if heard.pending_msgs else []
+        await server.close()
+        return got, answers
+
+    with logins(broker, pg_url):
+        got, heard = asyncio.run(run())
+    assert got == [f"ringroad/v1/{mine}/diagnostics/request"]
+    assert heard == [f"ringroad.v1.{mine}.diagnostics.answer"]
+
+
+def test_an_answer_of_another_vehicle_or_for_nobody_changes_nothing(pg_url: str) -> None:
+    ids, now = SystemIds(), SystemClock().now()
+    with connect(pg_url) as conn:
+        born(conn)
+        token_of(conn, "admin", Role.ADMIN)
+        token_of(conn, "ole", Role.OPERATOR, permission="read")
+        with transaction(conn):
+            session = store.open_session(
+                conn, ids, vin=VINS[0], account="ole", scope="read", minutes=1, reason="a hum", now=now
+            )
+        [job] = store.read_jobs(conn, vin=VINS[0], rows_max=9)
+
+        def say(vin: str, status: int, job_id: str = job.id, *, final: bool = True) -> bool:
+            answer = DiagnosticAnswer(id=job_id, status=status, at=now, final=final, body={"consent": "test"})
+            with transaction(conn):
+                return store.accept_answer(conn, ids, vin=vin, answer=answer, now=now)
+
+        assert not say(VINS[1], 200)
+        assert not say(VINS[0], 200, "ask_unknown")
+        assert not say(VINS[0], 202, final=False)
+        assert store.read_session(conn, vin=VINS[0], session_id=session.id).state == "asked"
+        assert say(VINS[0], 200)
+        assert not say(VINS[0], 403)
+        assert store.read_session(conn, vin=VINS[0], session_id=session.id).state == "open"
+        with transaction(conn):
+            queued = store.queue_request(
+                conn, ids, vin=VINS[0], account="ole", method="GET", path="/components", body={}, now=now
+            )
+        with transaction(conn):
+            assert store.sweep(conn, ids, now=now + timedelta(minutes=2)) == 1
+        ended = store.read_session(conn, vin=VINS[0], session_id=session.id)
+        assert (ended.state, store.read_job(conn, vin=VINS[0], job_id=queued.id).state) == (
+            "expired",
+            "cancelled",
+        )
+
+
+@pytest.mark.parametrize(
+    ("subject", "payload"),
+    [
+        ("ringroad.v1.RRDAGN00000000001.telemetry", b'{"id":"a","status":200,"at":"2026-11-26T00:00:00Z"}'),
+        ("ringroad.v1.nobody.diagnostics.answer", b'{"id":"a","status":200,"at":"2026-11-26T00:00:00Z"}'),
+        ("ringroad.v1.RRDAGN00000000001.diagnostics.answer", b"{"),
+        (
+            "ringroad.v1.RRDAGN00000000001.diagnostics.answer",
+            b'{"id":"a","status":2000,"at":"2026-11-26T00:00:00Z"}',
+        ),
+        (
+            "ringroad.v1.RRDAGN00000000001.diagnostics.answer",
+            b'{"id":"a","status":200,"at":"2026-11-26T00:00:00Z","body":{"x":"\\u0000"}}',
+        ),
+        ("ringroad.v1.RRDAGN00000000001.diagnostics.answer", b" " * (257 * 1024) + b"{}"),
+    ],
+)
+def test_what_is_no_answer_is_dropped(subject: str, payload: bytes) -> None:
+    assert read_answer(subject, payload) is None
+    good = b'{"id":"a","status":200,"at":"2026-11-26T00:00:00Z"}'
+    assert read_answer("ringroad.v1.RRDAGN00000000001.diagnostics.answer", good) is not None
+    assert msgspec.json.decode(good, type=DiagnosticAnswer).final

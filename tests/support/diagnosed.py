@@ -1,0 +1,106 @@
+"""A vehicle whose virtual ECUs have faults, and its diagnostic desk: real agents, real UDS, no network."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ringroad.kernel.clock import Clock
+from ringroad.protocol.diagnostics import DiagnosticAnswer, DiagnosticRequest, Method, Scope, SessionWanted
+from ringroad.sim.vecu.fault_memory import Snapshot
+from ringroad.sim.vecu.script import Behaviour, FaultRate, Script
+from ringroad.vehicle.diagnostics.desk import Desk, Place
+from ringroad.vehicle.diagnostics.link import DiagnosticLink
+from ringroad.vehicle.diagnostics.sessions import Policy, Sessions
+from ringroad.vehicle.preconditions import parse_expression
+from support.power_cuts import Vehicle
+from support.vehicle_world import DeskSignals, director_target
+
+FAULT, OTHER = "C0051-00", "U0121-00"
+
+
+class DiagnosedVehicle(Vehicle):
+    """A gateway and a brake. The brake has two faults, seen twice."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, variant="good", ecus=(("gateway", "ab"), ("brake", "inplace")))
+        self.signals = DeskSignals()
+
+    async def prepare(self) -> None:
+        """Flash the ECUs, and let the brake fail."""
+        await self.build()
+        sha256 = director_target(self.ecus["brake"], "1.0.0", 1).sha256
+        faults = tuple(FaultRate(code=code, rate_permille=1000) for code in (FAULT, OTHER))
+        ecu = self.ports["brake"].ecu
+        ecu.script = Script(images={sha256: Behaviour(faults=faults)})
+        for odometer in (12_000, 12_034):
+            ecu.run_cycle(Snapshot(unix_s=1_790_000_000, odometer_km=odometer, speed_kmh=42))
+
+
+class Bench:
+    """The desk and the link of one vehicle, and a hand that asks."""
+
+    def __init__(self, vehicle: DiagnosedVehicle, desk: Desk, link: DiagnosticLink, clock: Clock) -> None:
+        self.vehicle, self.desk, self.link, self.clock = vehicle, desk, link, clock
+        self._count = 0
+
+    def request(
+        self, method: Method, path: str, body: dict[str, Any] | None = None, *, session: str = "s1"
+    ) -> DiagnosticRequest:
+        """Return a request with an id of its own."""
+        self._count += 1
+        until = self.clock.now() + timedelta(minutes=5)
+        return DiagnosticRequest(
+            id=f"ask_{self._count}", session=session, until=until, method=method, path=path, body=body or {}
+        )
+
+    async def ask(
+        self, method: Method, path: str, body: dict[str, Any] | None = None, *, session: str = "s1"
+    ) -> tuple[int, dict[str, Any]]:
+        """Ask the desk; return status and body."""
+        answer = await self.desk.answer(self.request(method, path, body, session=session))
+        return answer.status, answer.body
+
+    def wanted(self, scope: Scope = "service", *, by: str = "ole", minutes: int = 30) -> dict[str, Any]:
+        """The body that asks for a session."""
+        until: datetime = self.clock.now() + timedelta(minutes=minutes)
+        return dict(msgspec.to_builtins(SessionWanted(by=by, reason="a hum", scope=scope, expires_at=until)))
+
+    def said(self) -> list[DiagnosticAnswer]:
+        """Return what the vehicle has to say, and forget it."""
+        found = []
+        while not self.link.answers.empty():
+            found.append(msgspec.json.decode(self.link.answers.get_nowait(), type=DiagnosticAnswer))
+        return found
+
+
+@asynccontextmanager
+async def bench(
+    folder: Path, *, policy: Policy = "test", clock: Clock | None = None, prepared: bool = True
+) -> AsyncIterator[Bench]:
+    """Give the bench of a vehicle; its ECUs are flashed and have faults."""
+    vehicle = DiagnosedVehicle(folder)
+    if prepared:
+        await vehicle.prepare()
+    used = clock or vehicle.clock
+    async with vehicle.boot() as orchestrator:
+        sessions = Sessions(folder, policy, durability="buffered")
+        place = Place(
+            orchestrator=orchestrator, signals=vehicle.signals, clock=used,
+            preconditions=(parse_expression("Vehicle.Speed == 0"),),
+        )  # fmt: skip
+        desk = Desk(place, sessions)
+        link = DiagnosticLink(desk, sessions, folder=folder, clock=used, durability="buffered")
+        yield Bench(vehicle, desk, link, used)
+
+
+async def open_session(at: Bench, session: str = "s1", scope: Scope = "service", by: str = "ole") -> None:
+    """Open a session on a vehicle that agrees by itself."""
+    request = at.request("POST", "/sessions", at.wanted(scope, by=by), session=session)
+    answer = await at.link._do(request)
+    assert answer.status == 200, answer

@@ -1,0 +1,185 @@
+"""Requests over the vehicle's own connection: done once however often they are sent, and never more than fit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringroad.kernel.clock import SystemClock
+from ringroad.kernel.errors import Conflict, Corrupt, NotFound
+from ringroad.protocol.diagnostics import DiagnosticAnswer, DiagnosticRequest
+from ringroad.vehicle.diagnostics.link import WAITING_MAX, DiagnosticLink
+from ringroad.vehicle.diagnostics.sessions import answer_session
+from support.diagnosed import Bench, bench, open_session
+
+CLEAR = "/components/brake/faults"
+
+
+def wire(request: DiagnosticRequest) -> bytes:
+    return msgspec.json.encode(request)
+
+
+async def next_answer(at: Bench) -> DiagnosticAnswer:
+    return msgspec.json.decode(await asyncio.wait_for(at.link.answers.get(), 60), type=DiagnosticAnswer)
+
+
+def run(
+    folder: Path, story: Callable[[Bench], Awaitable[None]], *, policy: Any = "test", working: bool = True
+) -> None:
+    async def whole() -> None:
+        async with bench(folder, policy=policy) as at:
+            task = asyncio.create_task(at.link.run()) if working else None
+            try:
+                await story(at)
+            finally:
+                if task is not None:
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(whole(), 120))
+
+
+def test_a_request_that_is_sent_again_is_answered_again_and_done_once(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        await open_session(at)
+        await at.ask("POST", "/components/brake/locks")
+        request = at.request("DELETE", CLEAR)
+        at.link.take(wire(request))
+        first = await next_answer(at)
+        at.vehicle.ports["brake"].ecu.run_cycle()  # the faults are back
+        at.link.take(wire(request))
+        assert await next_answer(at) == first
+        assert len((await at.ask("GET", CLEAR))[1]["items"]) == 2
+
+    run(tmp_path, story)
+
+
+def test_a_change_that_was_cut_off_by_a_restart_is_told_as_unknown_and_not_begun_again(
+    tmp_path: Path,
+) -> None:
+    async def story(at: Bench) -> None:
+        await open_session(at)
+        await at.ask("POST", "/components/brake/locks")
+        request = at.request("DELETE", CLEAR)
+        at.link._note(request.id, None)  # the moment before it is begun
+        reborn = DiagnosticLink(
+            at.desk, at.link._sessions, folder=at.vehicle.folder, clock=at.clock, durability="buffered"
+        )
+        reborn.take(wire(request))
+        answer = msgspec.json.decode(reborn.answers.get_nowait(), type=DiagnosticAnswer)
+        assert (answer.status, answer.body["error"]["code"]) == (409, "interrupted")
+        assert reborn._waiting.empty()
+
+    run(tmp_path, story, working=False)
+
+
+def test_a_change_that_was_done_before_a_restart_has_its_answer_after_it(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        await open_session(at)
+        await at.ask("POST", "/components/brake/locks")
+        request = at.request("DELETE", CLEAR)
+        at.link.take(wire(request))
+        first = await next_answer(at)
+        reborn = DiagnosticLink(
+            at.desk, at.link._sessions, folder=at.vehicle.folder, clock=at.clock, durability="buffered"
+        )
+        reborn.take(wire(request))
+        assert msgspec.json.decode(reborn.answers.get_nowait(), type=DiagnosticAnswer) == first
+
+    run(tmp_path, story)
+
+
+def test_the_driver_is_asked_and_the_answer_comes_when_the_driver_gives_it(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        at.link.take(wire(at.request("POST", "/sessions", at.wanted())))
+        asked = await next_answer(at)
+        assert (asked.status, asked.final, asked.body["state"]) == (202, False, "asked")
+        assert (await at.ask("GET", "/components"))[1]["error"]["code"] == "session_asked"
+        answer_session(tmp_path, "s1", allow=True, now=at.clock.now())
+        opened = await next_answer(at)
+        assert (opened.status, opened.body) == (200, {"state": "open", "consent": "driver"})
+        assert (await at.ask("GET", "/components"))[0] == 200
+        with pytest.raises(Conflict):
+            answer_session(tmp_path, "s1", allow=False, now=at.clock.now())
+
+    run(tmp_path, story, policy="driver")
+
+
+def test_a_driver_who_declines_ends_it(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        at.link.take(wire(at.request("POST", "/sessions", at.wanted())))
+        await next_answer(at)
+        answer_session(tmp_path, "s1", allow=False, now=at.clock.now())
+        declined = await next_answer(at)
+        assert (declined.status, declined.body["error"]["code"]) == (403, "declined")
+        assert (await at.ask("GET", "/components"))[1]["error"]["code"] == "session_declined"
+        with pytest.raises(NotFound):
+            answer_session(tmp_path, "s2", allow=True, now=at.clock.now())
+
+    run(tmp_path, story, policy="driver")
+
+
+def test_a_vehicle_that_is_asked_too_much_at_once_says_so_and_is_asked_again(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        await open_session(at)
+        for _ in range(WAITING_MAX):
+            at.link.take(wire(at.request("GET", "/components")))
+        assert at.said() == []
+        late = at.request("GET", "/components")
+        at.link.take(wire(late))
+        [busy] = at.said()
+        assert (busy.id, busy.status, busy.final) == (late.id, 503, False)
+
+    run(tmp_path, story, working=False)
+
+
+def test_a_request_that_came_too_late_is_not_begun(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        await open_session(at)
+        request = at.request("GET", "/components")
+        at.vehicle.clock.s += 301
+        assert (await at.link._do(request)).body["error"]["code"] == "expired"
+
+    run(tmp_path, story, working=False)
+
+
+def test_a_request_of_a_newer_server_is_refused_by_its_id(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        at.link.take(b'{"id": "ask_1", "verb": "look"}')
+        [answer] = at.said()
+        assert (answer.id, answer.status, answer.body["error"]["code"]) == ("ask_1", 422, "not_understood")
+
+    run(tmp_path, story, working=False)
+
+
+def test_what_does_not_read_back_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "diagnostics-done.json").write_text("[")
+
+    async def story(_: Bench) -> None:
+        raise AssertionError("started")
+
+    with pytest.raises(Corrupt):
+        run(tmp_path, story, working=False)
+
+
+@given(
+    payload=st.binary(max_size=200) | st.recursive(st.none() | st.text(), st.lists).map(msgspec.json.encode)
+)
+def test_any_bytes_are_taken_without_harm(tmp_path_factory: pytest.TempPathFactory, payload: bytes) -> None:
+    folder = tmp_path_factory.getbasetemp() / "any"
+    link = DiagnosticLink(
+        None,  # type: ignore[arg-type]  # nothing of this reaches desk or sessions
+        None,  # type: ignore[arg-type]
+        folder=folder,
+        clock=SystemClock(),
+        durability="buffered",
+    )
+    link.take(payload)
+    assert link._waiting.empty()
