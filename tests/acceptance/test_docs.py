@@ -43,6 +43,7 @@ SESSIONS = [
     "docs/howto/use-the-command-line.md",
     "docs/howto/findings-and-changes.md",
     "docs/howto/run-a-vehicle.md",
+    "docs/howto/diagnose-a-vehicle.md",
     "docs/howto/signals.md",
     "docs/howto/virtual-ecu.md",
     "docs/howto/write-an-update-agent.md",

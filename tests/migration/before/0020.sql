@@ -151,6 +151,9 @@ SELECT * FROM software_package
 -- name: packages_by_id
 SELECT * FROM software_package WHERE id = ANY(:package_ids::text[]) ORDER BY id;
 
+-- name: packages_of_ecus
+SELECT * FROM software_package WHERE programme_id = :programme_id AND ecu = ANY(:ecus::text[]) ORDER BY id;
+
 -- name: image_names
 SELECT DISTINCT image_sha256 FROM software_package;
 
@@ -203,12 +206,21 @@ SELECT * FROM release
  ORDER BY id LIMIT :rows_max;
 
 -- name: revise_release!
-UPDATE release SET document = :document, state = 'draft', findings = '[]', generation = generation + 1
+UPDATE release SET document = :document, state = 'draft', findings = '[]', downgrades = NULL, generation = generation + 1
  WHERE id = :release_id AND generation = :generation AND state IN ('draft', 'checked');
 
 -- name: keep_findings!
 UPDATE release SET findings = :findings, state = :state, generation = generation + 1
  WHERE id = :release_id AND generation = :generation AND state IN ('draft', 'checked');
+
+-- name: keep_downgrades!
+UPDATE release SET downgrades = :downgrades, generation = generation + 1
+ WHERE id = :release_id AND generation = :generation AND state = 'checked';
+
+-- name: signed_downgrades
+SELECT downgrades FROM release
+ WHERE state = 'signed' AND downgrades IS NOT NULL AND (downgrades -> 0 ->> 'expires')::timestamptz > :now
+ ORDER BY id;
 
 -- name: mark_signed!
 UPDATE release SET state = 'signed', signed_at = :now, generation = generation + 1
@@ -821,7 +833,7 @@ SELECT id, programme_id, ecu, name, version, filename, format, hardware_ids, ima
 
 -- name: releases
 SELECT r.id, r.programme_id, r.name, r.version, r.state, r.change_id, r.lap_id, r.document, r.findings,
-       r.generation, r.created_by, r.created_at, r.signed_at,
+       r.generation, r.created_by, r.created_at, r.signed_at, coalesce(r.downgrades, '[]') AS downgrades,
        (SELECT count(*) FROM vehicle v WHERE v.release_id = r.id) AS vehicles,
        EXISTS (SELECT FROM line_baseline b WHERE b.release_id = r.id) AS on_line
   FROM release r
@@ -1074,12 +1086,12 @@ SELECT count(*) FROM fact;
 -- file: src/ringroad/ship/queries.sql
 -- Reading ----------------------------------------------------------------------------------------
 -- name: release_row^
-SELECT r.id, r.programme_id, r.version, r.state, r.lap_id, r.document, p.document AS programme_document
+SELECT r.id, r.programme_id, r.version, r.state, r.lap_id, r.document, r.downgrades, p.document AS programme_document
   FROM release r JOIN programme p ON p.id = r.programme_id
  WHERE r.id = :release_id;
 
 -- name: signed_releases
-SELECT r.id, r.programme_id, r.version, r.state, r.lap_id, r.document, p.document AS programme_document
+SELECT r.id, r.programme_id, r.version, r.state, r.lap_id, r.document, r.downgrades, p.document AS programme_document
   FROM release r JOIN programme p ON p.id = r.programme_id
  WHERE r.programme_id = :programme_id AND r.state = 'signed' ORDER BY r.signed_at DESC LIMIT :rows_max;
 
@@ -1250,34 +1262,54 @@ SELECT finished_at FROM assignment
 SET LOCAL work_mem = '64MB';  -- sorts of a million VINs; for this transaction alone
 
 -- name: make_planned#
-CREATE TEMP TABLE IF NOT EXISTS planned_vehicle (vin text NOT NULL, kind bytea NOT NULL);
+CREATE TEMP TABLE IF NOT EXISTS planned_sample (vin text PRIMARY KEY, mark text NOT NULL);
 
 -- name: fill_planned!
-INSERT INTO planned_vehicle (vin, kind)
+CREATE TEMP TABLE planned_vehicle AS  -- not INSERT, which reads with one process only
 SELECT v.vin, sha256(convert_to(ROW (
-           v.programme_id, v.variant, v.region, v.gateway, v.blocked_reason, e.ecus,
-           CASE WHEN :each OR v.vin = ANY (:vins) THEN v.vin END,
-           CASE WHEN :tags THEN v.tags END,
-           CASE WHEN :lists THEN
-               ARRAY(SELECT m.list_name FROM vehicle_list_member m WHERE m.vin = v.vin ORDER BY 1) END,
+           v.programme_id, v.variant, v.region, v.gateway, v.blocked_reason, e.ecus, l.names, s.mark,
+           CASE WHEN v.vin = ANY (:vins) THEN v.vin END,
+           CASE WHEN cardinality(:vin_patterns::text[]) > 0 THEN
+               ARRAY(SELECT p FROM unnest(:vin_patterns::text[]) AS p WHERE v.vin LIKE p) END,
+           CASE WHEN cardinality(:tags::text[] || :tag_patterns::text[]) > 0 THEN
+               ARRAY(SELECT t FROM unnest(v.tags) AS t
+                      WHERE t = ANY (:tags::text[]) OR t LIKE ANY (:tag_patterns::text[]) ORDER BY 1) END,
            CASE WHEN :release THEN v.release_id END,
            CASE WHEN :born THEN v.born_at::date END,
            CASE WHEN cardinality(:attributes::text[]) > 0 THEN
                (SELECT jsonb_object_agg(name, v.attributes -> name) FROM unnest(:attributes::text[]) AS name) END
-       )::text, 'UTF8'))  -- a record as text tells any two records apart
+       )::text, 'UTF8')) AS kind  -- a record as text tells any two records apart
   FROM vehicle v
   LEFT JOIN (SELECT ecu.vin,
-                    array_agg(ROW (ecu.name, ecu.hardware_id, i.version, i.image_sha256)::text ORDER BY ecu.name)
+                    array_agg(ROW (ecu.name, ecu.hardware_id, i.version, i.image_sha256,
+                                   CASE WHEN :filenames THEN i.filename END,
+                                   CASE WHEN ecu.serial = ANY (:serials) THEN ecu.serial END,
+                                   CASE WHEN cardinality(:serial_patterns::text[]) > 0 THEN
+                                       ARRAY(SELECT p FROM unnest(:serial_patterns::text[]) AS p WHERE ecu.serial LIKE p)
+                                   END)::text ORDER BY ecu.name)
                         AS ecus
                FROM ecu LEFT JOIN ecu_installed i ON i.vin = ecu.vin AND i.serial = ecu.serial
-              WHERE ecu.removed_at IS NULL GROUP BY ecu.vin) AS e ON e.vin = v.vin
- WHERE v.programme_id = :programme_id;
+              WHERE ecu.removed_at IS NULL AND (:whole OR cardinality(:ecus::text[]) > 0)
+                AND (:whole OR ecu.name = ANY (:ecus))
+              GROUP BY ecu.vin) AS e ON e.vin = v.vin
+  LEFT JOIN (SELECT m.vin, array_agg(m.list_name ORDER BY m.list_name) AS names
+               FROM vehicle_list_member m
+              WHERE m.list_name = ANY (:lists) OR m.list_name LIKE ANY (:list_patterns::text[])
+              GROUP BY m.vin) AS l ON l.vin = v.vin
+  LEFT JOIN planned_sample s ON s.vin = v.vin
+ WHERE :programme_id::text IS NULL OR v.programme_id = :programme_id;
 
 -- name: measure_planned#
 ANALYZE planned_vehicle;
 
 -- name: planned_populations
 SELECT kind, count(*) AS vehicles, min(vin) AS vin FROM planned_vehicle GROUP BY kind;
+
+-- name: planned_examples
+SELECT vin FROM planned_vehicle ORDER BY vin LIMIT :rows_max;
+
+-- name: planned_of
+SELECT vin FROM planned_vehicle WHERE kind = ANY (:kinds::bytea[]) ORDER BY vin;
 
 -- name: deal_lot!
 INSERT INTO campaign_target (plan_id, vin, verdict, reason, wave, rank, resolution)
@@ -1303,7 +1335,7 @@ SELECT :plan_id, vin, verdict, reason, wave, rank, resolution
  ORDER BY vin;
 
 -- name: drop_planned#
-DROP TABLE planned_vehicle;
+DROP TABLE planned_vehicle, planned_sample;
 
 -- name: measure_targets#
 ANALYZE campaign_target;
