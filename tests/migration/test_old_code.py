@@ -6,6 +6,7 @@ migration alone: every statement must still mean what it did, and no row it wrot
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -87,9 +88,11 @@ def understood(conn: Connection, texts: Mapping[str, str]) -> tuple[dict[str, Me
     """Return what each statement means, and the complaints about those that mean nothing."""
     meanings: dict[str, Meaning] = {}
     complaints = []
-    for _, text in statements(texts):
-        if text.startswith("CREATE TEMP TABLE"):  # what others of the same transaction read
-            conn.execute(text)
+    temporary = [text for _, text in statements(texts) if text.startswith("CREATE TEMP TABLE")]
+    for text in sorted(temporary, key=lambda text: PLACEHOLDER.search(text) is not None):
+        # What others of the same transaction read; those that are filled by a query read the others themselves.
+        with contextlib.suppress(psycopg.errors.DuplicateTable), conn.transaction():
+            conn.execute(text, {match[1]: None for match in PLACEHOLDER.finditer(text) if match[1]} or None)
     for name, text in statements(texts):
         found = meaning(conn, text)
         if isinstance(found, str):
