@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -31,7 +32,7 @@ from cryptography.x509.oid import NameOID
 from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import Unavailable, Untrusted
 from ringroad.kernel.vin import parse_vin
-from ringroad.protocol.vehicle import Command
+from ringroad.protocol.vehicle import Command, Conduct
 from ringroad.sim.assembly import keep_signals
 from ringroad.sim.canserver import BusConfig, BusServer
 from ringroad.sim.vecu.config import EcuConfig as VecuConfig
@@ -46,6 +47,7 @@ from ringroad.vehicle.gateway import Gateway, new_client
 from ringroad.vehicle.images import ImageStore
 from ringroad.vehicle.journal import CRASH_EXIT_STATUS
 from ringroad.vehicle.states import image_of
+from support.ports import free_port
 from support.vehicle_world import TOKEN, VIN, World, as_verified, content_of, director_target
 
 BOOT_S = 60.0
@@ -174,9 +176,9 @@ class Bench:
         found: set[str] = self.run(ask())
         return found
 
-    def start(self, **environment: str) -> subprocess.Popen[str]:
+    def start(self, *more: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "ringroad.cli", "vehicle", "run", "--data", str(self.folder)],
+            [sys.executable, "-m", "ringroad.cli", "vehicle", "run", "--data", str(self.folder), *more],
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -260,6 +262,33 @@ def test_of_three_processes_started_at_once_on_one_folder_one_works_and_two_say_
         for one in rivals:
             one.kill()
             one.communicate(timeout=60)
+
+
+def test_a_driver_agrees_on_the_page_that_the_process_serves(bench: Bench) -> None:
+    bench.world.order(conduct=Conduct(consent=["download", "install"]))
+    port = free_port()
+    process = bench.start("--page", f"127.0.0.1:{port}")
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as browser:
+            form = wait_for_form(browser)
+            assert browser.post("/answer", data={**form, "word": "all"}).headers["location"] == "/"
+            assert wait_for_end(bench, process) == "SUCCEEDED"
+    finally:
+        process.kill()
+        process.communicate()
+    assert bench.versions() == {"2.0.0"}
+
+
+def wait_for_form(browser: httpx.Client) -> dict[str, str]:
+    """Return the hidden fields of the question, once it is asked."""
+    end = time.monotonic() + BOOT_S
+    while time.monotonic() < end:
+        with contextlib.suppress(httpx.TransportError):
+            found = dict(re.findall(r'type="hidden" name="(\w+)" value="(\w*)"', browser.get("/").text))
+            if found:
+                return found
+        time.sleep(0.1)
+    raise AssertionError("nothing was asked")
 
 
 def test_the_configuration_reads_back_as_it_was_written(bench: Bench) -> None:

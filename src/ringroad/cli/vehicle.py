@@ -24,6 +24,7 @@ from ringroad.vehicle.consent import (
     digest_notes,
     write_word,
 )
+from ringroad.vehicle.driver.address import parse_address
 from ringroad.vehicle.files import FolderLock
 from ringroad.vehicle.journal import RecordHook, crash_after
 from ringroad.vehicle.memory import Memory, read_state
@@ -68,10 +69,16 @@ group.add_command(diagnostics)
 
 @group.command("run")
 @_DATA
+@click.option(
+    "--page", metavar="HOST:PORT", help="Serve the driver page there, whatever config.toml says of it."
+)
 @click.pass_obj
-def run(shell: Shell, folder: Path) -> None:
+def run(shell: Shell, folder: Path, page: str | None) -> None:
     """Run the vehicle in the foreground until it is told to end; Ctrl-C at any moment is safe."""
     config = read_config(folder)
+    if page:
+        config = msgspec.structs.replace(config, page=page)
+        parse_address(page)
     surroundings = Surroundings(
         clock=shell.clock,
         ids=shell.ids,
@@ -82,6 +89,8 @@ def run(shell: Shell, folder: Path) -> None:
         observer=_narrator(shell, config),
     )
     shell.say(f"vehicle {config.vin} with {len(config.ecus)} ECUs, server {config.server_url}")
+    if config.page:
+        shell.say(f"driver page http://{parse_address(config.page).shown}/")
     asyncio.run(_until_told(folder, config, surroundings))
 
 

@@ -12,6 +12,7 @@ Source: Uptane 5.3.2.1 (Director), 5.4.4.6 (what a Primary refuses).
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -130,12 +131,18 @@ def _content(
                 if name in serial_of
             ],
             preconditions=[*release.preconditions, *([OBEYS_CONDUCT] if conduct.must_be_obeyed else [])],
-            notes=release.notes,
+            notes=signable(release.notes),
             rxswin=release.rxswin,
             rollback=rollback,
             conduct=conduct,
         ),
     )
+
+
+def signable(text: str) -> str:
+    """Return a text as signed metadata can hold it: composed, and with line separators for line breaks."""
+    lines = unicodedata.normalize("NFC", text).splitlines()
+    return "\u2028".join("".join(c for c in line if unicodedata.category(c) != "Cc") for line in lines)
 
 
 def _groups(release: ReleaseFacts, serial_of: Mapping[str, str]) -> list[UpdateGroup]:

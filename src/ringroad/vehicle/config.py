@@ -16,7 +16,7 @@ from msgspec import Meta
 from securesystemslib.signer import CryptoSigner
 
 from ringroad.kernel.errors import InvalidInput
-from ringroad.kernel.hours import Window
+from ringroad.kernel.hours import Window, find_zone
 from ringroad.kernel.limits import ECUS_MAX, IMAGE_BYTES_MAX
 from ringroad.kernel.vin import Vin, parse_vin
 from ringroad.protocol.vehicle import EcuTarget, Name, Sha256
@@ -24,6 +24,7 @@ from ringroad.trust.keys import key_from_pem
 from ringroad.trust.state import TrustState, VerifiedTarget, provision
 from ringroad.vehicle.canway import CanWay
 from ringroad.vehicle.doip import PORT
+from ringroad.vehicle.driver.address import parse_address
 from ringroad.vehicle.files import Durability, replace_file
 from ringroad.vehicle.images import STORE_BYTES_MAX
 from ringroad.vehicle.plan import EcuOnBoard
@@ -88,6 +89,7 @@ class VehicleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     time_zone: str = "UTC"
     diagnostics: Literal["off", "driver", "standing", "test"] = "driver"  # whose consent a session needs
     diagnostics_preconditions: Annotated[tuple[str, ...], Meta(max_length=16)] = ("Vehicle.Speed == 0",)
+    page: str = ""  # HOST:PORT of the driver page; empty: there is none
     signals_file: str = "signals.json"
     telemetry_s: Annotated[float, Meta(gt=0)] = 60.0  # s; between two telemetry batches
     store_bytes_max: Annotated[int, Meta(gt=0)] = STORE_BYTES_MAX
@@ -108,6 +110,12 @@ class VehicleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 "two ECUs answer with the same CAN identifier", hint="response_id, for each its own"
             )
         quiet_window(self)
+        if find_zone(self.time_zone) is None:
+            raise InvalidInput(
+                f"there is no time zone {self.time_zone[:60]!r}", hint="an IANA name: Europe/Oslo"
+            )
+        if self.page:
+            parse_address(self.page)
         if sum(ecu.primary for ecu in self.ecus) != 1:
             raise InvalidInput("exactly one ECU is the Primary", hint="set primary = true on one of them")
 

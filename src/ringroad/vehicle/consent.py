@@ -109,8 +109,9 @@ def quiet_until(window: Window | None, now: datetime) -> datetime | None:
     """Return when the vehicle's quiet hours end, or None outside of them."""
     if window is None:
         return None
-    is_open, changes = open_until(window, window.zone(None), now)
-    return None if is_open else changes
+    zone = window.zone(None)
+    is_open, changes = open_until(window, zone, now)
+    return None if is_open or changes is None else changes.astimezone(zone)
 
 
 def answer_text(answer: Answer) -> str:

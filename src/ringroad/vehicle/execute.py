@@ -104,6 +104,8 @@ class Executor:
         self._network_failures = 0
         self._progress_at_s = 0.0
         self._deltas = Rebuilder(images=images, memory=memory, clock=clock)
+        # Bytes done and in all by serial, and the state they were done in; for whoever looks, not for decisions.
+        self.done: tuple[str, dict[str, tuple[int, int]]] = ("", {})
 
     async def execute(self, step: decide.Step) -> float | None:
         """Carry out `step`.
@@ -449,6 +451,9 @@ class Executor:
         state = self._memory.state
 
         def progress(done_bytes: int, total_bytes: int) -> None:
+            if self.done[0] != state.state:
+                self.done = (state.state, {})
+            self.done[1][serial] = (done_bytes, total_bytes)
             now_s = self._clock.monotonic_s()
             if now_s - self._progress_at_s < PROGRESS_S or state.action_id is None:
                 return

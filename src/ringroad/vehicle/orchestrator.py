@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Final
 
@@ -27,12 +28,13 @@ from ringroad.trust.state import TrustState
 from ringroad.vehicle.agents.base import UpdateAgent
 from ringroad.vehicle.backoff import AskedToWait, backoff_s
 from ringroad.vehicle.consent import Mode, asks_of, quiet_until
-from ringroad.vehicle.decide import Facts, Step, next_step, wants_other
+from ringroad.vehicle.decide import Facts, Step, Wait, next_step, wants_other
 from ringroad.vehicle.ecus import Ecus
 from ringroad.vehicle.ending import end_if_cancelled
 from ringroad.vehicle.execute import Executor
 from ringroad.vehicle.files import TRUST_NAME, Durability, FolderLock
 from ringroad.vehicle.gateway import Gateway
+from ringroad.vehicle.glance import Glance
 from ringroad.vehicle.identity import ManifestBook, sign_manifest
 from ringroad.vehicle.images import STORE_BYTES_MAX, ImageStore
 from ringroad.vehicle.journal import RecordHook
@@ -74,6 +76,7 @@ class Vehicle:
         consent: whom it asks.
         word: the driver's newest word on an action.
         quiet: a window that its quiet hours leave open; None without such hours.
+        zone: of its clock.
         clock: real or simulated.
         ids: for the journal's epoch.
         fraction: random numbers in [0, 1) for jitter.
@@ -98,6 +101,7 @@ class Vehicle:
     consent: Mode = "auto"
     word: Callable[[int], Answer | None] = no_word
     quiet: Window | None = None
+    zone: tzinfo = UTC
     durability: Durability = "fsync"
     hook: RecordHook | None = None
     observer: Observer | None = None
@@ -145,12 +149,13 @@ class Orchestrator:
         )  # fmt: skip
         if self.state.blocked:
             _log.error("vehicle.blocked", vin=vehicle.vin, code=self.state.code, reason=self.state.detail)
+        self._images = ImageStore(
+            vehicle.folder / IMAGES_NAME, bytes_max=vehicle.store_bytes_max, durability=vehicle.durability
+        )
         self._executor = Executor(
             vin=vehicle.vin, folder=vehicle.folder, memory=self._memory, ecus=self.ecus,
             gateway=vehicle.gateway, trust=trust, clock=vehicle.clock, fraction=vehicle.fraction,
-            images=ImageStore(
-                vehicle.folder / IMAGES_NAME, bytes_max=vehicle.store_bytes_max, durability=vehicle.durability
-            ),
+            images=self._images,
             durability=vehicle.durability, retry_base_s=vehicle.retry_base_s,
             interrupted=lambda: wants_other(self.state, self._command),
         )  # fmt: skip
@@ -165,6 +170,30 @@ class Orchestrator:
         self._next_poll_s = 0.0
         self._uplink_failures = 0
         self._uplink_wake.set()
+
+    def hear(self) -> None:
+        """Look now: the driver said something."""
+        self._campaign_wake.set()
+
+    def glance(self) -> Glance:
+        """Return what it does at this moment, and why it does nothing."""
+        state, vehicle = self.state, self._vehicle
+        step = self._decide()
+        waits = step if isinstance(step, Wait) else Wait("", "")
+        done_in, done = self._executor.done
+        return Glance(
+            state=state,
+            at=vehicle.clock.now(),
+            asks=asks_of(vehicle.consent, state.plan.conduct) if state.plan else frozenset(),
+            names={ecu.serial: ecu.name for ecu in vehicle.ecus},
+            waits_code=waits.code,
+            waits_about=waits.about,
+            waits_text=waits.detail,
+            missing_bytes=self._missing_bytes(state),
+            done=dict(done) if done_in == state.state else {},
+            zone=vehicle.zone,
+            link_error=self.link_error,
+        )
 
     def unblock(self) -> None:
         """Let the vehicle take part again after a technician mended a failed rollback."""
@@ -253,6 +282,12 @@ class Orchestrator:
                 quiet_until=quiet_until(vehicle.quiet, now),
             ),
         )  # fmt: skip
+
+    def _missing_bytes(self, state: CampaignState) -> int | None:
+        if state.plan is None:
+            return None
+        stored = self._images.stored()
+        return sum(target.length for target in state.plan.images() if target.sha256 not in stored)
 
     def _refusal(self, state: CampaignState) -> Refusal | None:
         if state.plan is None or state.state not in {"READY", "INSTALLING"}:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -20,8 +20,9 @@ import httpx
 import structlog
 from securesystemslib.signer import CryptoSigner
 
-from ringroad.kernel.clock import Clock, Ids
+from ringroad.kernel.clock import Clock, Ids, new_secret
 from ringroad.kernel.errors import RingroadError
+from ringroad.kernel.hours import find_zone
 from ringroad.protocol.vehicle import FaultEvent, Sample
 from ringroad.trust.state import TrustState
 from ringroad.vehicle.agents.base import Failed, UpdateAgent
@@ -39,6 +40,8 @@ from ringroad.vehicle.consent import read_word
 from ringroad.vehicle.diagnostics.desk import Desk, Place
 from ringroad.vehicle.diagnostics.link import DiagnosticLink
 from ringroad.vehicle.diagnostics.sessions import Sessions
+from ringroad.vehicle.driver.address import parse_address
+from ringroad.vehicle.driver.serve import DriverPage
 from ringroad.vehicle.ending import end_if_cancelled
 from ringroad.vehicle.files import TELEMETRY_NAME, Durability
 from ringroad.vehicle.gateway import Gateway, new_client
@@ -48,6 +51,7 @@ from ringroad.vehicle.orchestrator import Orchestrator, Vehicle
 from ringroad.vehicle.preconditions import parse_expression
 from ringroad.vehicle.signals import SignalSource
 
+TOKEN_BYTES: Final = 16  # of the driver page's forms; new with each start
 BLOCKED_FAULT: Final = "U1F00-00"  # of the Primary while the vehicle is blocked; U1 codes are a maker's own
 BLOCKED_STATUS: Final = 0x09  # test failed, confirmed
 
@@ -102,6 +106,12 @@ async def run_vehicle(folder: Path, config: VehicleConfig, surroundings: Surroun
     """
     async with open_vehicle(folder, config, surroundings) as orchestrator, asyncio.TaskGroup() as tasks:
         tasks.create_task(orchestrator.run())
+        if config.page:
+            page = DriverPage(
+                folder=folder, glance=orchestrator.glance, heard=orchestrator.hear, clock=surroundings.clock,
+                token=new_secret(TOKEN_BYTES).hex(), durability=surroundings.durability,
+            )  # fmt: skip
+            tasks.create_task(page.serve(parse_address(config.page)))
         if config.mqtt_host:
             tasks.create_task(_telemetry(folder, config, surroundings, orchestrator))
 
@@ -135,6 +145,7 @@ async def open_vehicle(
                 consent=config.consent,
                 word=partial(read_word, folder),
                 quiet=quiet_window(config),
+                zone=find_zone(config.time_zone) or UTC,
                 clock=surroundings.clock,
                 ids=surroundings.ids,
                 fraction=surroundings.fraction,

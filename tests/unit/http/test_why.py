@@ -51,6 +51,31 @@ def test_why_says_when_the_window_opens() -> None:
     assert why_not_updating(VEHICLE, assignment(), now=NOON.replace(hour=22)).text.startswith("Offered")
 
 
+@pytest.mark.parametrize(
+    ("detail", "says"),
+    [
+        ("AWAITING_CONSENT consent waiting for consent to download",
+         "It waits for its driver: waiting for consent to download."),
+        ("READY consent waiting for consent to install: what ann agreed to ended 2026-11-25 12:00 UTC",
+         "It waits for its driver: waiting for consent to install: what ann agreed to ended 2026-11-25 12:00 UTC."),
+        ("READY postponed put off by ann", "It was put off by its driver: put off by ann."),
+        ("READY quiet_hours quiet hours until 06:00", "It keeps to its own quiet hours: quiet hours until 06:00."),
+        ("READY precondition Vehicle.Speed == 0, but the value is 42",
+         "It waits until what the release demands holds: Vehicle.Speed == 0, but the value is 42."),
+        ("READY", ""), ("", ""), ("DOWNLOADING 50 %", ""), ("SYNCING consent x", ""), ("READY consent_given all", ""),
+    ],
+)  # fmt: skip
+def test_why_names_what_a_vehicle_waits_for_aboard(detail: str, says: str) -> None:
+    why = why_not_updating(VEHICLE, assignment(state="active", state_detail=detail), now=NOON)
+    assert (says or "The vehicle works on 2.") in why.text
+    assert why.title == ("Why it is not updating" if says else "It is updating")
+
+
+def test_why_says_that_an_update_is_stored() -> None:
+    why = why_not_updating(VEHICLE, assignment(state="downloaded"), now=NOON)
+    assert (why.title, why.tone) == ("It has the update stored", "ok")
+
+
 def resolution(**more: Any) -> VehicleResolutionView:
     given = {
         "campaign_id": "d", "campaign_name": "winter", "campaign_state": "running", "release_version": "3",

@@ -4,6 +4,7 @@ import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from ringroad.protocol.vehicle import OBEYS_CONDUCT, Conduct, VehiclePackage
@@ -17,6 +18,7 @@ from ringroad.ship.model import (
     ReleaseFacts,
     VehicleFacts,
 )
+from ringroad.trust.canonical import encode_canonical
 from ringroad.vehicle.preconditions import evaluate_all, parse_expression
 
 
@@ -48,6 +50,22 @@ def car(version: str = "1") -> VehicleFacts:
         for name in "abcd"
     }
     return VehicleFacts(vin="V", programme_id="p", variant="city", ecus=ecus)
+
+
+@pytest.mark.parametrize(
+    ("notes", "lines"),
+    [
+        ("Softer brakes.", ["Softer brakes."]),
+        ("Softer brakes.\r\n\nA\u0308 new\tmap.\x07", ["Softer brakes.", "", "\u00c4 newmap."]),
+        ("", []),
+    ],
+)
+def test_release_notes_of_several_lines_can_be_signed(notes: str, lines: list[str]) -> None:
+    content = decide_content(car(), release("2", 2, notes=notes), action_id=7)
+    assert isinstance(content, Content)
+    assert content.package is not None
+    encode_canonical(msgspec.to_builtins(content.package))
+    assert content.package.notes.splitlines() == lines
 
 
 def test_only_terms_that_an_old_vehicle_must_not_overlook_hold_it_back() -> None:

@@ -17,6 +17,14 @@ _LEFT_OUT = {
     "control": "it is held back, and others are compared with it.",
 }
 
+_ABOARD = {"AWAITING_CONSENT", "STAGING", "READY", "INSTALLING"}
+_WAITS_FOR = {
+    "consent": "waits for its driver",
+    "postponed": "was put off by its driver",
+    "quiet_hours": "keeps to its own quiet hours",
+    "precondition": "waits until what the release demands holds",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Why:
@@ -68,6 +76,10 @@ def why_not_updating(
                 tone="warn",
                 next="A vehicle answers at its next poll. One that is parked without network stays silent.",
             )
+        case "active" if waits := _waits_aboard(a.state_detail):
+            return Why(
+                title=title, text=f"{a.release_version} is in the vehicle's hands. It {waits}.", tone="warn"
+            )
         case "active":
             return Why(
                 title="It is updating", text=f"The vehicle works on {a.release_version}.{detail}", tone="ok"
@@ -76,6 +88,25 @@ def why_not_updating(
             return Why(
                 title=title, text="The offer was withdrawn; the vehicle's answer is awaited.", tone="warn"
             )
+    return _ended(a, title, detail)
+
+
+def waits_for_window(a: AssignmentView, *, now: datetime) -> str:
+    """Return ``waits for its window, opens at ...`` for a vehicle that is offered something outside of it."""
+    if a.window is None or a.state != "offered":
+        return ""
+    window = msgspec.convert(a.window, Window)
+    zone = window.zone(find_zone(a.time_zone or ""))
+    may, changes = offer_time(window, zone, now, needed_s=a.install_s or 0)
+    if may:
+        return ""
+    if changes is None:
+        return "waits for its window, which is never open for long enough"
+    return f"waits for its window, opens at {changes.astimezone(zone):%d %b %H:%M} {zone}"
+
+
+def _ended(a: AssignmentView, title: str, detail: str) -> Why:
+    match a.state:
         case "installed":
             return Why(title="It is up to date", text=f"It confirmed {a.release_version}.", tone="ok")
         case "downloaded":
@@ -98,18 +129,13 @@ def why_not_updating(
     return Why(title=title, text=f"Its last offer ended: {words(a.state)}.{detail}", tone="")
 
 
-def waits_for_window(a: AssignmentView, *, now: datetime) -> str:
-    """Return ``waits for its window, opens at ...`` for a vehicle that is offered something outside of it."""
-    if a.window is None or a.state != "offered":
+def _waits_aboard(detail: str) -> str:
+    """Return what a native vehicle says that it waits for, before it changes anything; empty if for nothing."""
+    state, _, said = detail.partition(" ")
+    code, _, words_ = said.partition(" ")
+    if state not in _ABOARD or code not in _WAITS_FOR:
         return ""
-    window = msgspec.convert(a.window, Window)
-    zone = window.zone(find_zone(a.time_zone or ""))
-    may, changes = offer_time(window, zone, now, needed_s=a.install_s or 0)
-    if may:
-        return ""
-    if changes is None:
-        return "waits for its window, which is never open for long enough"
-    return f"waits for its window, opens at {changes.astimezone(zone):%d %b %H:%M} {zone}"
+    return f"{_WAITS_FOR[code]}: {words_}" if words_ else _WAITS_FOR[code]
 
 
 def _pending(a: AssignmentView) -> str:
