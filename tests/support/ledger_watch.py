@@ -29,6 +29,7 @@ STATE: dict[str, tuple[str, ...]] = {
     "diagnostic_session": ("state",),
     "diagnostic_job": ("state",),
     "change": ("state",),
+    "ecu_names": ("*",),
     "finding": ("state", "evidence"),
     "line_baseline": ("*",),
     "line_check": ("*",),

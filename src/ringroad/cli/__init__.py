@@ -54,6 +54,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "lap": ("ringroad.cli.lap", "group", "Adapt: laps, lead times, outcomes."),
         "account": ("ringroad.cli.account", "group", "Sign in; accounts and tokens."),
         "vehicle": ("ringroad.cli.vehicle", "group", "In the vehicle: run one from its data folder."),
+        "pdx": ("ringroad.cli.pdx", "group", "Signal: names of ECUs' data and faults, out of a PDX."),
         "vecu": ("ringroad.cli.vecu", "group", "Virtual ECUs: run one."),
         "demo": ("ringroad.cli.demo", "command", "One whole lap, on real engines."),
     }

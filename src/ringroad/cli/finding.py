@@ -76,7 +76,7 @@ def show(shell: Shell, client: Client, *, finding: str) -> None:
             ("state", f"{row['state']}: {row['state_reason']}" if row["state_reason"] else row["state"]),
             ("programme", row["programme_id"]),
             ("ecu", f"{row['ecu']} {row['software_version']}"),
-            ("fault", row["fault_code"]),
+            ("fault", f"{row['fault_code']} {row.get('fault_name') or ''}".rstrip()),
             ("opened", exactly(row["opened_at"])),
             ("change", f"{row['change_id']} ({row['change_state']})" if row["change_id"] else ""),
             ("verdict", row["verdict"]),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ringroad.cli.groups import example
+from ringroad.kernel.errors import InvalidInput, Unavailable
 from ringroad.sim.canserver import BusConfig, BusServer, read_bus_config
 from ringroad.sim.vecu.config import ServerConfig, read_config
 from ringroad.sim.vecu.server import VecuServer
@@ -38,6 +41,35 @@ def run(shell: Shell, path: Path) -> None:
 def bus(shell: Shell, path: Path) -> None:
     """Run one CAN bus until it is told to end; ECUs and testers connect to it."""
     asyncio.run(_carry(shell, read_bus_config(path), path.parent))
+
+
+@group.command(
+    "describe", epilog=example("ringroad vecu describe --ecu brake=bench/ecu.toml --out brake.pdx")
+)
+@click.option("--ecu", "named", required=True, multiple=True, metavar="NAME=FILE", help="An ECU's TOML file.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The PDX, which is replaced.",
+)
+@click.pass_obj
+def describe(shell: Shell, *, named: tuple[str, ...], out: Path) -> None:
+    """Describe ECUs in a PDX for diagnostic tools; needs the extra 'odx'."""
+    try:
+        writer = importlib.import_module("ringroad.sim.vecu.describe")
+    except ImportError as error:
+        raise Unavailable("writing a PDX needs odxtools", hint="pip install 'ringroad[odx]'") from error
+    configs: dict[str, ServerConfig] = {}
+    for text in named:
+        name, _, path = text.partition("=")
+        if not name or not path or name in configs:
+            raise InvalidInput(
+                f"{text!r} does not name one more ECU and its file", hint="--ecu brake=ecu.toml"
+            )
+        configs[name] = read_config(Path(path))
+    writer.write_pdx(out, {name: (config.ecu, config.fault_texts) for name, config in configs.items()})
+    shell.show({"file": str(out), "ecus": list(configs)}, text=f"{out} describes {', '.join(configs)}")
 
 
 async def _carry(shell: Shell, config: BusConfig, folder: Path) -> None:

@@ -240,8 +240,17 @@ SELECT id, campaign_id, wave, decision, reason, facts, policy, decided_at
 SELECT id, campaign_id, through_us, readings, refused, read_at
   FROM gate_reading WHERE campaign_id = :campaign_id ORDER BY id DESC LIMIT :rows_max;
 
+-- name: listed_names
+SELECT ecu, source, imported_by, imported_at,
+       (SELECT count(*) FROM jsonb_object_keys(n.data)) AS data,
+       (SELECT count(*) FROM jsonb_object_keys(n.faults)) AS faults
+  FROM ecu_names n WHERE programme_id = :programme_id ORDER BY ecu;
+
 -- name: findings
 SELECT f.id, f.lap_id, f.title, f.programme_id, f.ecu, f.software_version, f.fault_code, f.state,
+       (SELECT n.faults ->> f.fault_code FROM ecu_names n
+         WHERE n.programme_id = f.programme_id AND n.ecu IN (f.ecu, '*') AND n.faults ? f.fault_code
+         ORDER BY n.ecu = '*' LIMIT 1) AS fault_name,
        f.state_reason, f.evidence, f.generation, f.opened_at, c.id AS change_id, c.state AS change_state, o.verdict
   FROM finding f
   LEFT JOIN LATERAL (SELECT id, state FROM change x WHERE x.finding_id = f.id

@@ -36,6 +36,7 @@ from ringroad.http.views_build import (
     BlockedOption,
     ComplaintView,
     LineCheckView,
+    NamesView,
     OrderView,
     OutcomeView,
     PackageView,
@@ -263,6 +264,11 @@ def findings(
     """Return findings, newest first."""
     rows = SQL.findings(conn, finding_id=finding_id, state=state, rows_max=limit, rows_skip=offset)
     return _all(rows, FindingView)
+
+
+def listed_names(conn: Connection, programme_id: str) -> list[NamesView]:
+    """Return which ECUs of a programme have names."""
+    return _all(SQL.listed_names(conn, programme_id=programme_id), NamesView)
 
 
 def changes(

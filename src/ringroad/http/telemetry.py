@@ -13,6 +13,8 @@ from litestar.params import Parameter
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
 from ringroad.http.routes import Id, Limit, Name, route
+from ringroad.protocol.names import fault_name
+from ringroad.signal.store_names import load_names
 from ringroad.storage.lake import Lake, View, from_us, to_us
 from ringroad.storage.measures import Window, measure_faults
 
@@ -37,6 +39,7 @@ class FaultRate(msgspec.Struct, frozen=True, kw_only=True):
     ecu: str
     software_version: str
     fault_code: str
+    fault_name: str  # empty without one
     vehicles_exposed: int
     vehicles_with_fault: int
     exposure_us: int
@@ -68,9 +71,12 @@ def list_fault_rates(ctx: Ctx, programme_id: Id, ecu: Name = None, hours: Hours 
         tick_us=HOUR_US, gap_us=HOUR_US, ecu=ecu,
     )  # fmt: skip
     counts = measure_faults(Lake(ctx.settings.lake), window).counts
+    with ctx.connection() as conn:
+        names = load_names(conn, programme_id)
     return [
         FaultRate(
             ecu=count.ecu, software_version=count.software_version, fault_code=count.fault_code,
+            fault_name=fault_name(names, count.ecu, count.fault_code),
             vehicles_exposed=count.vehicles_exposed, vehicles_with_fault=count.vehicles_with_fault,
             exposure_us=count.exposure_us,
             per_1000_vehicle_hours=(

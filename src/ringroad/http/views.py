@@ -308,6 +308,7 @@ class FindingView(View, frozen=True, kw_only=True):
     ecu: str
     software_version: str
     fault_code: str
+    fault_name: str | None
     state: str
     state_reason: str
     evidence: dict[str, Any]

@@ -211,6 +211,17 @@ class OutcomeView(View, frozen=True, kw_only=True):
     measured_at: datetime
 
 
+class NamesView(View, frozen=True, kw_only=True):
+    """How many names an ECU's data and faults have, and where they come from."""
+
+    ecu: str
+    data: int
+    faults: int
+    source: str
+    imported_by: str
+    imported_at: datetime
+
+
 class ComplaintView(View, frozen=True, kw_only=True):
     """One imported complaint."""
 

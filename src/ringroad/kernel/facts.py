@@ -118,6 +118,8 @@ class FactKind(StrEnum):
     VEHICLES_UNTAGGED = "vehicles.untagged"
     LIST_CHANGED = "list.changed"
     LIST_REMOVED = "list.removed"
+    NAMES_CHANGED = "names.changed"
+    NAMES_REMOVED = "names.removed"
     OUTCOME_MEASURED = "outcome.measured"
     DIAGNOSIS_ASKED = "diagnosis.asked"
     DIAGNOSIS_OPENED = "diagnosis.opened"
@@ -213,6 +215,8 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.VEHICLES_UNTAGGED: Stage.SHIP,
         FactKind.LIST_CHANGED: Stage.SHIP,
         FactKind.LIST_REMOVED: Stage.SHIP,
+        FactKind.NAMES_CHANGED: Stage.SIGNAL,
+        FactKind.NAMES_REMOVED: Stage.SIGNAL,
         FactKind.OUTCOME_MEASURED: Stage.ADAPT,
         FactKind.ACCOUNT_TOKEN_MADE: None,
         FactKind.ACCOUNT_TOKENS_ENDED: None,

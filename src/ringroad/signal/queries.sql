@@ -163,3 +163,24 @@ UPDATE diagnostic_job SET answer = NULL WHERE id IN (
 
 -- name: next_diagnostic_at$
 SELECT min(next_at) FROM diagnostic_job WHERE state = 'queued';
+
+-- Names of data and faults -----------------------------------------------------------------------------
+
+-- name: programme_has_ecu^
+SELECT (:ecu = '*' OR document -> 'ecus' ? :ecu) AS known FROM programme WHERE id = :programme_id;
+
+-- name: names_digest^
+SELECT digest FROM ecu_names WHERE programme_id = :programme_id AND ecu = :ecu FOR UPDATE;
+
+-- name: put_names!
+INSERT INTO ecu_names (programme_id, ecu, data, faults, source, digest, imported_by, imported_at)
+VALUES (:programme_id, :ecu, :data, :faults, :source, :digest, :imported_by, :imported_at)
+ON CONFLICT (programme_id, ecu) DO UPDATE
+   SET data = excluded.data, faults = excluded.faults, source = excluded.source, digest = excluded.digest,
+       imported_by = excluded.imported_by, imported_at = excluded.imported_at;
+
+-- name: remove_names!
+DELETE FROM ecu_names WHERE programme_id = :programme_id AND ecu = :ecu;
+
+-- name: names_of
+SELECT ecu, data, faults FROM ecu_names WHERE programme_id = :programme_id;

@@ -291,6 +291,16 @@ CREATE TABLE public.ecu_installed (
     image_sha256 text NOT NULL,
     reported_at timestamp with time zone NOT NULL
 );
+CREATE TABLE public.ecu_names (
+    programme_id text NOT NULL,
+    ecu text NOT NULL,
+    data jsonb NOT NULL,
+    faults jsonb NOT NULL,
+    source text NOT NULL,
+    digest text NOT NULL,
+    imported_by text NOT NULL,
+    imported_at timestamp with time zone NOT NULL
+);
 CREATE TABLE public.fact (
     seq bigint NOT NULL,
     id text NOT NULL,
@@ -658,6 +668,8 @@ ALTER TABLE ONLY public.diagnostic_session
     ADD CONSTRAINT diagnostic_session_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.ecu_installed
     ADD CONSTRAINT ecu_installed_pkey PRIMARY KEY (vin, serial);
+ALTER TABLE ONLY public.ecu_names
+    ADD CONSTRAINT ecu_names_pkey PRIMARY KEY (programme_id, ecu);
 ALTER TABLE ONLY public.ecu
     ADD CONSTRAINT ecu_pkey PRIMARY KEY (vin, serial);
 ALTER TABLE ONLY public.fact
@@ -803,6 +815,8 @@ ALTER TABLE ONLY public.diagnostic_session
     ADD CONSTRAINT diagnostic_session_vin_fkey FOREIGN KEY (vin) REFERENCES public.vehicle(vin);
 ALTER TABLE ONLY public.ecu_installed
     ADD CONSTRAINT ecu_installed_vin_serial_fkey FOREIGN KEY (vin, serial) REFERENCES public.ecu(vin, serial);
+ALTER TABLE ONLY public.ecu_names
+    ADD CONSTRAINT ecu_names_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.ecu
     ADD CONSTRAINT ecu_vin_fkey FOREIGN KEY (vin) REFERENCES public.vehicle(vin);
 ALTER TABLE ONLY public.fact

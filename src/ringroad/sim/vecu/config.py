@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -107,6 +108,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ecu: _EcuTable
     server: ServerTable
     can: CanWay | None = None
+    fault_texts: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +122,7 @@ class ServerConfig:
     server: ServerTable
     folder: Path
     can: CanWay | None = None
+    fault_texts: Mapping[str, str] = field(default_factory=dict)  # by code, for its description
 
     def path(self, name: str) -> Path:
         """Return a path of the file, relative to the file's folder."""
@@ -145,7 +148,11 @@ def read_config(path: Path) -> ServerConfig:
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, ValueError) as error:
         raise InvalidInput(f"{path}: {error}", hint="see docs/reference/vecu.md") from error
     ecu = EcuConfig(secret=secret, **table)
-    return ServerConfig(ecu=ecu, server=parsed.server, folder=path.parent, can=parsed.can)
+    for code in parsed.fault_texts:
+        dtc_bytes(code)
+    return ServerConfig(
+        ecu=ecu, server=parsed.server, folder=path.parent, can=parsed.can, fault_texts=parsed.fault_texts
+    )
 
 
 def write_config(path: Path, ecu: EcuConfig, server: ServerTable, can: CanWay | None = None) -> None:

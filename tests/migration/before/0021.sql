@@ -615,7 +615,7 @@ SELECT (SELECT count(*) FROM own) AS vehicles,
 SELECT schedule FROM vehicle WHERE vin = :vin;
 
 -- name: accounts
-SELECT a.name, a.role, a.created_at, a.disabled_at, a.password_hash IS NOT NULL AS has_password,
+SELECT a.name, a.role, a.created_at, a.disabled_at, a.diagnose, a.password_hash IS NOT NULL AS has_password,
        count(t.*) FILTER (WHERE t.kind = 'api' AND t.expires_at > now()) AS api_tokens
   FROM account a LEFT JOIN access_token t ON t.account_name = a.name
  GROUP BY a.name ORDER BY a.name;
@@ -623,6 +623,7 @@ SELECT a.name, a.role, a.created_at, a.disabled_at, a.password_hash IS NOT NULL 
 -- name: update_account!
 UPDATE account
    SET role = coalesce(:role::text, role),
+       diagnose = coalesce(:diagnose::text, diagnose),
        disabled_at = CASE :disabled::boolean WHEN true THEN coalesce(disabled_at, :now) WHEN false THEN NULL
                      ELSE disabled_at END
  WHERE name = :name;
@@ -2116,6 +2117,82 @@ UPDATE finding SET state = 'open', state_reason = :reason, closed_at = NULL, gen
 -- name: close_for_next!
 UPDATE finding SET state = 'closed', state_reason = :reason, closed_at = :now, generation = generation + 1
  WHERE id = :finding_id AND generation = :generation AND state IN ('open', 'accepted');
+
+-- Remote diagnostics ---------------------------------------------------------------------------------
+
+-- name: diagnose_permission$
+SELECT diagnose FROM account WHERE name = :account AND disabled_at IS NULL;
+
+-- name: diagnosed_vehicle^
+SELECT vin, gateway FROM vehicle WHERE vin = :vin;
+
+-- name: insert_diagnostic_session!
+INSERT INTO diagnostic_session (id, vin, account, scope, reason, state, asked_at, expires_at)
+VALUES (:id, :vin, :account, :scope, :reason, 'asked', :now, :expires_at);
+
+-- name: diagnostic_session_of^
+SELECT * FROM diagnostic_session
+ WHERE vin = :vin AND account = :account AND state IN ('asked', 'open') FOR UPDATE;
+
+-- name: diagnostic_sessions
+SELECT * FROM diagnostic_session
+ WHERE vin = :vin AND (:id::text IS NULL OR id = :id) ORDER BY asked_at DESC, id DESC LIMIT :rows_max;
+
+-- name: settle_diagnostic_session!
+UPDATE diagnostic_session SET state = :state, consent = :consent,
+       ended_at = CASE WHEN :state = 'open' THEN NULL ELSE :now::timestamptz END
+ WHERE id = :id AND state = 'asked';
+
+-- name: end_diagnostic_session!
+UPDATE diagnostic_session SET state = :state, ended_at = :now WHERE id = :id AND state IN ('asked', 'open');
+
+-- name: diagnostic_sessions_over
+SELECT id, vin FROM diagnostic_session WHERE state IN ('asked', 'open') AND expires_at <= :now
+ ORDER BY expires_at LIMIT :rows_max FOR UPDATE SKIP LOCKED;
+
+-- name: diagnostic_load^
+SELECT count(*) FILTER (WHERE state = 'queued') AS queued,
+       count(*) FILTER (WHERE made_at > :since) AS last_minute
+  FROM diagnostic_job WHERE vin = :vin AND (state = 'queued' OR made_at > :since);
+
+-- name: insert_diagnostic_job!
+INSERT INTO diagnostic_job (id, session_id, vin, method, path, body, state, made_at, expires_at, next_at)
+VALUES (:id, :session_id, :vin, :method, :path, :body, 'queued', :now, :expires_at, :now);
+
+-- name: diagnostic_job^
+SELECT * FROM diagnostic_job WHERE id = :id AND vin = :vin;
+
+-- name: diagnostic_jobs
+SELECT * FROM diagnostic_job WHERE vin = :vin AND (:session_id::text IS NULL OR session_id = :session_id)
+ ORDER BY made_at DESC, id DESC LIMIT :rows_max;
+
+-- name: diagnostic_jobs_due
+SELECT * FROM diagnostic_job WHERE state = 'queued' AND next_at <= :now AND expires_at > :now
+ ORDER BY next_at LIMIT :rows_max FOR UPDATE SKIP LOCKED;
+
+-- name: diagnostic_job_sent!
+UPDATE diagnostic_job SET tries = tries + 1, next_at = :next_at WHERE id = :id AND state = 'queued';
+
+-- name: answer_diagnostic_job!
+UPDATE diagnostic_job SET state = 'answered', status = :status, answer = :answer, answered_at = :now
+ WHERE id = :id AND vin = :vin AND state = 'queued';
+
+-- name: end_diagnostic_job!
+UPDATE diagnostic_job SET state = :state, answered_at = :now WHERE id = :id AND state = 'queued';
+
+-- name: diagnostic_jobs_over
+SELECT id, session_id, vin FROM diagnostic_job WHERE state = 'queued' AND expires_at <= :now
+ ORDER BY expires_at LIMIT :rows_max FOR UPDATE SKIP LOCKED;
+
+-- name: diagnostic_jobs_open
+SELECT id FROM diagnostic_job WHERE session_id = :session_id AND state = 'queued' FOR UPDATE;
+
+-- name: forget_diagnostic_answers!
+UPDATE diagnostic_job SET answer = NULL WHERE id IN (
+    SELECT id FROM diagnostic_job WHERE answer IS NOT NULL AND answered_at < :before LIMIT :rows_max);
+
+-- name: next_diagnostic_at$
+SELECT min(next_at) FROM diagnostic_job WHERE state = 'queued';
 
 -- file: src/ringroad/storage/queries.sql
 -- name: insert_lap!
