@@ -16,7 +16,7 @@ from typing import Any, Literal
 from ringroad.trust.metadata import Downgrade
 
 Storage = Literal["ab", "inplace"]
-Agent = Literal["ab", "uds", "mcuboot", "sovd", "files", "container", "ddi"]
+Agent = Literal["ab", "uds", "mcuboot", "sovd", "files", "container", "swupdate", "rauc", "ddi"]
 ImageFormat = Literal["bin", "ihex", "srec", "mcuboot", "swu", "mender"]
 ReleaseState = Literal["draft", "checked", "signed", "withdrawn"]
 

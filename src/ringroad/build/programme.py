@@ -36,6 +36,8 @@ BUSES_OF: Final = {  # where an agent needs one of its own
     "sovd": ("HTTP",),
     "files": ("local",),
     "container": ("local",),
+    "swupdate": ("local",),
+    "rauc": ("local",),
     "mcuboot": ("DoIP", "CAN", "CAN FD"),
 }
 
@@ -152,7 +154,7 @@ def _ecu(reader: Reader, name: str, body: Mapping[str, Any]) -> Ecu:
         reader.say((*path, "agent"), f"agent {agent!r} cannot serve storage {storage!r}")
     if agent and bus and bus not in BUSES_OF.get(agent, BUSES):
         reader.say((*path, "bus"), f"agent {agent!r} does not reach an ECU on {bus!r}")
-    if bus == "local" and agent and agent not in {"files", "container"}:
+    if bus == "local" and agent and agent not in BUSES_OF:
         reader.say((*path, "agent"), f"agent {agent!r} cannot serve what is on the Primary's computer")
     return Ecu(
         name=name,

@@ -27,6 +27,8 @@ _FORMATS: Final = {
     "sovd": ("bin", "ihex", "srec", "mcuboot"),
     "files": ("bin", "ihex", "srec", "mcuboot"),
     "container": ("bin",),
+    "swupdate": ("swu",),
+    "rauc": ("bin",),
     "ddi": ("swu", "mender", "bin"),
 }
 

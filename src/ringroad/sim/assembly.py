@@ -167,7 +167,9 @@ async def assemble(
 
     Raises:
         Unavailable: an agent refused the baseline; the message names ECU and reason.
+        InvalidInput: an ECU cannot be simulated.
     """
+    _check_simulated(blueprint)
     _make_folders(folder)
     flash = medium or (
         lambda serial: FileMedium(folder / FLASH / f"{serial}.bin", fsync=durability == "fsync")
@@ -181,10 +183,7 @@ async def assemble(
         _write_private(folder / f"{serial}.secret", security)
         if _agent(table) not in LOCAL_AGENTS:
             ecu = _vecu_config(vin, serial, table, security)
-            server = ServerTable(
-                flash=f"{FLASH}/{serial}.bin", fsync=durability == "fsync",
-                logical_address=FIRST_ADDRESS + number, http=_agent(table) == "sovd",
-            )  # fmt: skip
+            server = _server(serial, table, number, fsync=durability == "fsync")
             write_vecu_config(folder / f"{serial}.toml", ecu, server, _can_way(table["bus"], number))
             ports[serial] = EcuPort(ecu, flash(serial), clock=clock, script=script, seed=seed)
         package = blueprint.packages.get(name)
@@ -379,6 +378,19 @@ def _vecu_config(vin: Vin, serial: str, table: Mapping[str, Any], security: byte
         erase_pending=0,
         mcuboot_key=_public_key(table) if _agent(table) == "mcuboot" else "",
     )
+
+
+def _server(serial: str, table: Mapping[str, Any], number: int, *, fsync: bool) -> ServerTable:
+    return ServerTable(
+        flash=f"{FLASH}/{serial}.bin", fsync=fsync, logical_address=FIRST_ADDRESS + number,
+        http=_agent(table) == "sovd",
+    )  # fmt: skip
+
+
+def _check_simulated(blueprint: Blueprint) -> None:
+    for name, table in blueprint.ecus.items():
+        if _agent(table) in {"swupdate", "rauc"}:
+            raise InvalidInput(f"{name} is written by a program of its own, which is not simulated")
 
 
 def _agent(table: Mapping[str, Any]) -> str:

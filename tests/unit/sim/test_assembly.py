@@ -150,3 +150,24 @@ def test_a_refused_baseline_stops_the_line(tmp_path: Path, bad: BaselinePackage,
             )
         )
     assert refusal.value.code == reason
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"agent": "swupdate", "bus": "local", "storage": "ab"}, "which is not simulated"),
+        ({"agent": "mcuboot", "bus": "CAN", "storage": "ab"}, "whose public key is not known"),
+    ],
+)
+def test_an_ecu_that_cannot_be_simulated_stops_the_line(
+    tmp_path: Path, table: dict[str, str], words: str
+) -> None:
+    whole = {"hardware_id": "hw", "storage_bytes": 1000, "primary": True, **table}
+    with pytest.raises(InvalidInput, match=words):
+        asyncio.run(
+            assemble(
+                tmp_path / "v", make_vin(1),
+                Blueprint(programme_id="p", variant="v", region="EU", release_id="r", ecus={"x": whole}, packages={}),
+                HOME, clock=SystemClock(), secret=bytes,
+            )
+        )  # fmt: skip

@@ -16,7 +16,6 @@ Invariant: what ``current`` is made to point at was read back and has the digest
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import shlex
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -41,10 +40,10 @@ from ringroad.vehicle.agents.base import (
 from ringroad.vehicle.agents.commands import run_command
 from ringroad.vehicle.agents.disk import point, replace
 from ringroad.vehicle.agents.plugins import AgentSite
+from ringroad.vehicle.agents.receive import receive
 from ringroad.vehicle.agents.session import Refusal
 from ringroad.vehicle.agents.trees import tree_digest, unpack
 
-CHUNK_BYTES: Final = 1 << 20
 COMMAND_S_MAX: Final = 120  # s; a restart or a health check that takes longer has failed
 STATE: Final = "state.json"
 CURRENT: Final = "current"
@@ -202,7 +201,7 @@ class FolderAgent(ABC):
             progress(image.length_bytes, image.length_bytes)
             return Done(already=True)
         arrived, fresh = self._folder / "arrived", self._folder / "fresh"
-        await self._receive(image, source, arrived, progress)
+        await receive(image, source, arrived, disk=self._disk, progress=progress)
         self._disk.remove(fresh)
         self._disk.make_folder(fresh)
         await asyncio.to_thread(self._settle, arrived, fresh)
@@ -219,22 +218,6 @@ class FolderAgent(ABC):
         self._disk.rename(fresh, versions / image.sha256)
         self._disk.remove(arrived)
         return Done()
-
-    async def _receive(self, image: EcuImage, source: ImageSource, arrived: Path, progress: Progress) -> None:
-        self._disk.remove(arrived)
-        digest = hashlib.sha256()
-        done = 0
-        while done < image.length_bytes:
-            chunk = await source.read(done, min(CHUNK_BYTES, image.length_bytes - done))
-            if not chunk:
-                break
-            self._disk.append(arrived, chunk, mode=0o600)
-            digest.update(chunk)
-            done += len(chunk)
-            progress(done, image.length_bytes)
-        if done != image.length_bytes or digest.hexdigest() != image.sha256:
-            self._disk.remove(arrived)
-            raise Refusal(Reason.HASH_MISMATCH, f"{image.filename} is not the signed image")
 
     async def _run(self, sha256: str, *, already: bool = False) -> Outcome:
         """Make a version current and started; both may be so already."""

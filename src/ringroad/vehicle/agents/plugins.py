@@ -28,6 +28,8 @@ BUILT_IN: Final[Mapping[str, str]] = {
     "uds": "ringroad.vehicle.agents.uds:make_agent",
     "mcuboot": "ringroad.vehicle.agents.mcuboot:make_agent",
     "sovd": "ringroad.vehicle.agents.sovd:SovdAgent",
+    "swupdate": "ringroad.vehicle.agents.swupdate:make_agent",
+    "rauc": "ringroad.vehicle.agents.rauc:make_agent",
     "files": "ringroad.vehicle.agents.folders:FilesAgent",
     "container": "ringroad.vehicle.agents.folders:ContainerAgent",
 }

@@ -1,0 +1,38 @@
+"""Brings an image into a file of an agent, and checks that it is the signed one."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+from ringroad.vehicle.agents.base import EcuImage, ImageSource, Progress, Reason
+from ringroad.vehicle.agents.disk import Disk
+from ringroad.vehicle.agents.session import Refusal
+
+CHUNK_BYTES: Final = 1 << 20
+
+
+async def receive(
+    image: EcuImage, source: ImageSource, arrived: Path, *, disk: Disk, progress: Progress
+) -> None:
+    """Write an image into the file `arrived`.
+
+    Raises:
+        Refusal: these are not the signed bytes; the file is removed.
+        OSError: the source or the disk cannot be used.
+    """
+    disk.remove(arrived)
+    digest = hashlib.sha256()
+    done = 0
+    while done < image.length_bytes:
+        chunk = await source.read(done, min(CHUNK_BYTES, image.length_bytes - done))
+        if not chunk:
+            break
+        disk.append(arrived, chunk, mode=0o600)
+        digest.update(chunk)
+        done += len(chunk)
+        progress(done, image.length_bytes)
+    if done != image.length_bytes or digest.hexdigest() != image.sha256:
+        disk.remove(arrived)
+        raise Refusal(Reason.HASH_MISMATCH, f"{image.filename} is not the signed image")

@@ -1,0 +1,112 @@
+"""SWUpdate, the Debian program, as the writer of two slots: ``swupdate -e SELECTION,SLOT -i image.swu``.
+
+Its settings:
+
+============== ================================================================================================
+``public_key`` certificate or key that the image must be signed with (``-k``); without one nothing is installed
+``hardware``   ``board:revision`` that the image must be for (``-H``)
+``selection``  software set of ``sw-description``; default ``stable``. The slot's name is the mode in it
+``slot_a``     file or device that mode ``slot-a`` of the set writes, read back by the agent
+``slot_b``     the same for ``slot-b``
+``boot``       program that knows the bootloader: ``current`` prints the booted slot, ``try SLOT`` boots one on trial and
+               returns when it is booted, ``confirm SLOT`` ends the trial
+``health``     program that ends with 0 when what is booted is well; default none
+============== ================================================================================================
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Final
+
+from ringroad.kernel.errors import InvalidInput
+from ringroad.vehicle.agents.base import Progress, Reason, UpdateAgent
+from ringroad.vehicle.agents.commands import Ended, run_command
+from ringroad.vehicle.agents.plugins import AgentSite
+from ringroad.vehicle.agents.session import Refusal
+from ringroad.vehicle.agents.slots import SlotsAgent
+
+INSTALL_S_MAX: Final = 3_600  # s; 8 GiB at 3 MB/s, the slowest flash of the trade
+BOOT_S_MAX: Final = 300
+SLOTS: Final = ("slot-a", "slot-b")
+
+
+class SwupdateSlots:
+    """A `SlotSystem` whose program is SWUpdate."""
+
+    formats = frozenset({"swu"})
+
+    def __init__(self, site: AgentSite) -> None:
+        site.known(
+            "public_key",
+            "hardware",
+            "selection",
+            *(name.replace("-", "_") for name in SLOTS),
+            "boot",
+            "health",
+        )
+        self._folder = site.folder
+        self._key = Path(site.setting("public_key"))
+        if not self._key.is_file():
+            raise InvalidInput(f"{site.name}: {self._key} is no file", hint="the setting public_key")
+        self._hardware = site.setting("hardware")
+        self._selection = site.setting("selection", "stable")
+        self._content = {name: Path(site.setting(name.replace("-", "_"))) for name in SLOTS}
+        self._boot = shlex.split(site.setting("boot"))
+        self._health = shlex.split(site.setting("health", ""))
+
+    async def slots(self) -> tuple[str, str]:
+        """Ask the boot program."""
+        ended = await self._boot_program("current")
+        booted = ended.output.strip()
+        if not ended.good or booted not in SLOTS:
+            raise Refusal(Reason.ECU_REFUSED, f"the boot program does not name a slot: {ended.told}")
+        return booted, SLOTS[1 - SLOTS.index(booted)]
+
+    async def write(self, image: Path, slot: str, *, size_bytes: int, progress: Progress) -> Ended:
+        """Run swupdate; its verification of signature, hashes and hardware comes before the first byte is written."""
+        progress(0, size_bytes)
+        command = [
+            "swupdate", "-H", self._hardware, "-k", str(self._key), "-e", f"{self._selection},{slot}", "-i", str(image),
+        ]  # fmt: skip
+        # Its sockets live in TMPDIR: in the agent's own folder two of them do not meet.
+        ended = await run_command(
+            command, within_s=INSTALL_S_MAX, folder=self._folder, env={"TMPDIR": str(self._folder)}
+        )
+        if not ended.good:
+            return Ended(status=ended.status, output=_errors(ended.output))
+        progress(size_bytes, size_bytes)
+        return ended
+
+    async def boot(self, slot: str) -> Ended:
+        """Boot a slot on trial."""
+        return await self._boot_program("try", slot)
+
+    async def confirm(self, slot: str) -> Ended:
+        """End the trial."""
+        return await self._boot_program("confirm", slot)
+
+    async def self_test(self, slot: str) -> Ended:  # noqa: ARG002 - it is the booted one
+        """Run the health check."""
+        if not self._health:
+            return Ended(status=0, output="")
+        return await run_command(self._health, within_s=BOOT_S_MAX, folder=self._folder)
+
+    def content(self, slot: str) -> Path:
+        """Return what the slot is."""
+        return self._content[slot]
+
+    async def _boot_program(self, *words: str) -> Ended:
+        return await run_command([*self._boot, *words], within_s=BOOT_S_MAX, folder=self._folder)
+
+
+def make_agent(site: AgentSite) -> UpdateAgent:
+    """Return the agent of a box with SWUpdate. Raises: InvalidInput, if a setting is missing."""
+    return SlotsAgent(site, SwupdateSlots(site))
+
+
+def _errors(output: str) -> str:
+    """Return the lines that name an error; the first one is usually the cause."""
+    lines = [line.strip() for line in output.splitlines() if "ERROR" in line]
+    return "\n".join(lines[:3]) or output

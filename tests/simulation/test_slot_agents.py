@@ -1,0 +1,181 @@
+"""Agents whose slots a program writes: the common half passes the kit on simulated slots, power cuts in each write included."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from ringroad.kernel.errors import InvalidInput
+from ringroad.sim.agentkit import Image, Kit, Owed, check_agent
+from ringroad.sim.benches import FolderBench
+from ringroad.vehicle.agents.base import Failed, Progress, Reason, UpdateAgent
+from ringroad.vehicle.agents.commands import Ended, run_command
+from ringroad.vehicle.agents.disk import replace
+from ringroad.vehicle.agents.plugins import AgentSite, factory_of
+from ringroad.vehicle.agents.slots import SlotsAgent
+
+OLD = Image(content=b"old " * 300, version="1.0", release_counter=1)
+NEW = Image(content=b"new " * 310, version="2.0", release_counter=2)
+GOOD = Ended(status=0, output="")
+
+
+class DeskSlots:
+    """Two files, a bootloader that is two more, and a program that copies in two steps."""
+
+    formats = frozenset({"bin"})
+
+    def __init__(self, site: AgentSite) -> None:
+        self.disk = site.disk
+        self.folder = site.folder
+        self.refuses = ""
+
+    def named(self, name: str) -> str:
+        path = self.folder / name
+        return path.read_text() if path.exists() else "a"
+
+    async def slots(self) -> tuple[str, str]:
+        booted = self.named("booted")
+        return booted, "ab".replace(booted, "")
+
+    async def write(self, image: Path, slot: str, *, size_bytes: int, progress: Progress) -> Ended:
+        if self.refuses == "write":
+            return Ended(status=1, output="the signature is wrong")
+        content = (self.folder / image.name).read_bytes()
+        self.disk.remove(self.content(slot))
+        for half in (content[: size_bytes // 2], content[size_bytes // 2 :]):
+            self.disk.append(self.content(slot), half)
+            progress(len(half), size_bytes)
+        return GOOD
+
+    async def boot(self, slot: str) -> Ended:
+        if self.refuses != "boot":
+            replace(self.disk, self.folder / "booted", slot.encode())
+        return GOOD
+
+    async def confirm(self, slot: str) -> Ended:
+        replace(self.disk, self.folder / "good", slot.encode())
+        return GOOD
+
+    async def self_test(self, slot: str) -> Ended:
+        return Ended(status=int(self.refuses == "self_test"), output="sick")
+
+    def content(self, slot: str) -> Path:
+        return self.folder / f"slot-{slot}"
+
+
+class SlotBench(FolderBench):
+    """Its bootloader takes a trial back when power comes."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(self.made, folder, old=OLD, new=NEW)
+        self.at = folder
+        self.refuses = ""
+
+    def made(self, site: AgentSite) -> SlotsAgent:
+        slots = DeskSlots(site)
+        slots.refuses = self.refuses
+        return SlotsAgent(site, slots)
+
+    def power_on(self) -> UpdateAgent:
+        good = self.at / "good"
+        (self.at / "booted").write_text(good.read_text() if good.exists() else "a")
+        return super().power_on()
+
+
+def test_the_common_half_passes_the_kit(tmp_path: Path) -> None:
+    async def rows() -> list[str]:
+        found = [row async for row in check_agent(SlotBench(tmp_path / "box"), keeps=(500,))]
+        return [f"{row.name}: {row.problem}" for row in found if row.problem]
+
+    assert asyncio.run(rows()) == []
+
+
+@pytest.mark.parametrize(
+    ("refuses", "verbs", "reason"),
+    [
+        ("write", ("prepare",), Reason.CHECK_FAILED),
+        ("boot", ("prepare", "activate"), Reason.BOOT_FAILED),
+        ("self_test", ("prepare", "activate", "verify"), Reason.SELF_TEST_FAILED),
+    ],
+)
+def test_what_the_program_refuses_fails_and_the_old_software_comes_back(
+    tmp_path: Path, refuses: str, verbs: Sequence[str], reason: Reason
+) -> None:
+    async def story() -> None:
+        bench = SlotBench(tmp_path / "box")
+        kit = Kit(bench)
+        await kit.begin()
+        bench.refuses = refuses
+        await kit.restart()
+        for verb in verbs[:-1]:
+            await kit.done(verb, kit.verb(verb))
+        await kit.refused(verbs[-1], kit.verb(verbs[-1]), reason)
+        await kit.done("rollback", kit.verb("rollback"))
+        await kit.runs(OLD, "after a refusal", for_good=True)
+
+    asyncio.run(story())
+
+
+def test_a_slot_that_somebody_else_wrote_is_not_booted(tmp_path: Path) -> None:
+    async def story() -> None:
+        bench = SlotBench(tmp_path / "box")
+        kit = Kit(bench)
+        await kit.begin()
+        await kit.done("prepare", kit.verb("prepare"))
+        (staged,) = [path for path in bench.at.glob("slot-?") if path.read_bytes() == NEW.content]
+        staged.write_bytes(b"something else")
+        await kit.refused("activate", kit.verb("activate"), Reason.NOT_STAGED)
+        await kit.forward()
+
+    asyncio.run(story())
+
+
+def test_the_kit_is_not_deaf() -> None:
+    async def no() -> Failed:
+        return Failed(reason=Reason.BUSY)
+
+    with pytest.raises(Owed):
+        asyncio.run(Kit(FolderBench(factory_of("files", {}), Path(), old=OLD, new=NEW)).done("x", no()))
+
+
+@pytest.mark.parametrize("agent", ["swupdate", "rauc"])
+def test_an_agent_without_its_settings_is_not_made(agent: str, tmp_path: Path) -> None:
+    bench = FolderBench(factory_of(agent, {}), tmp_path, old=OLD, new=NEW, settings={"health": "true"})
+    with pytest.raises(InvalidInput, match="needs the setting"):
+        bench.power_on()
+
+
+# Programs ---------------------------------------------------------------------------------------------
+
+
+def ran(command: Sequence[str], *, within_s: float = 60) -> tuple[Ended, list[str]]:
+    lines: list[str] = []
+    ended = asyncio.run(run_command(command, within_s=within_s, folder=Path("/"), line=lines.append))
+    return ended, lines
+
+
+def test_a_program_ends_with_its_status_and_each_line_is_told() -> None:
+    ended, lines = ran(["sh", "-c", "echo one; echo two >&2; exit 3"])
+    assert (ended.status, ended.good, lines) == (3, False, ["one\n", "two\n"])
+    assert ended.told == "one\ntwo"
+
+
+def test_a_program_that_is_missing_says_so() -> None:
+    ended, _ = ran(["/no/such/program"])
+    assert (ended.status, ended.told) == (-1, "/no/such/program: No such file or directory")
+
+
+def test_a_program_that_takes_too_long_is_ended_with_all_it_started() -> None:
+    ended, _ = ran(["sh", "-c", "sleep 600 & sleep 600"], within_s=0.2)
+    assert ended.status == -1
+    assert "took longer than 0.2 s" in ended.told
+
+
+def test_only_the_end_of_what_a_program_says_is_kept() -> None:
+    ended, _ = ran(["sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x; echo; echo the end"])
+    assert ended.good
+    assert len(ended.output) <= 1 << 20
+    assert ended.told.endswith("the end")
