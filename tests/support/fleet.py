@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.campaigns import create_campaign, plan_campaign
+from ringroad.loop.lookout import Lookout
 from ringroad.loop.reconciler import Round, tick
 from ringroad.ship import store
 from ringroad.ship.gate import GatePolicy
@@ -157,6 +158,7 @@ class Story:
         self.now = T0
         self.campaign_id = ""
         self.issued: list[dict[str, Any]] = []
+        self.lookout: Lookout | None = None
         self._reports = itertools.count(1)
 
     def later(self, seconds: float) -> None:
@@ -209,7 +211,7 @@ class Story:
         return plan
 
     def tick(self) -> Round:
-        return tick(self.conn, self.ids, now=self.now, issue=self.issue)
+        return tick(self.conn, self.ids, now=self.now, issue=self.issue, lookout=self.lookout)
 
     def issue(self, conn: Connection, **content: Any) -> None:
         """Stands for the signing repository: keeps what was to be signed."""

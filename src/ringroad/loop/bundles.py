@@ -80,10 +80,15 @@ class _Known:
         return self.images[programme_id]
 
 
-def issue_waiting(conn: Connection, ids: Ids, issue: IssueBundle, *, now: datetime) -> int:
-    """Sign and offer a batch of waiting vehicles, in one transaction; return how many were looked at."""
+def issue_waiting(
+    conn: Connection, ids: Ids, issue: IssueBundle, *, now: datetime, vins: Sequence[str] | None = None
+) -> int:
+    """Sign and offer a batch of waiting vehicles, in one transaction; return how many were looked at.
+
+    With `vins`: of these vehicles only.
+    """
     with transaction(conn):
-        waiting = store.bundles_to_issue(conn, now=now)
+        waiting = store.bundles_to_issue(conn, now=now, vins=vins)
         if not waiting:
             return 0
         vehicles = {

@@ -16,6 +16,7 @@ Not here: what to decide (`ship.gate`), how to sign (`build.repository`).
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -24,11 +25,14 @@ import structlog
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict
 from ringroad.loop.bundles import IssueBundle, issue_waiting, withdraw_closed
+from ringroad.loop.lookout import EVERYTHING, Look, Lookout
 from ringroad.ship import store
 from ringroad.ship.gate import GateDecision, decide_gate
 from ringroad.ship.model import Campaign, CampaignState
 from ringroad.ship.store.batches import RECONCILER
+from ringroad.ship.store.bundles import BUNDLES_MAX
 from ringroad.ship.store.evidence import read_evidence, read_ramp
+from ringroad.ship.store.precedence import JUDGED_MAX
 from ringroad.ship.store.reports import EXPIRE_ROWS_MAX, FOLD_ROWS_MAX, Folded
 from ringroad.storage.db import Connection, transaction
 
@@ -66,6 +70,7 @@ def tick(
     now: datetime,
     issue: IssueBundle | None = None,
     reports_max: int = REPORTS_MAX,
+    lookout: Lookout | None = None,
 ) -> Round:
     """Do one round.
 
@@ -75,6 +80,7 @@ def tick(
         now: the server's time.
         issue: signs Director bundles; without it native vehicles wait, which is safe.
         reports_max: reports folded in this round; with more than that waiting, nothing good is decided.
+        lookout: from round to round; without it each round looks at everything.
 
     Raises:
         Unavailable: the database went away; what was committed stays, the next round does the rest.
@@ -87,24 +93,26 @@ def tick(
     expired = 0 if waiting else _expire(conn, ids, now=now)
     with transaction(conn):
         settled = store.settle_steps(conn, ids, now=now)
-    decisions = []
-    offered = 0
-    levels = store.read_levels(conn)
-    running = store.list_campaigns(conn, states=[CampaignState.RUNNING], rows_max=CAMPAIGNS_MAX)
-    for campaign in sorted(running, key=lambda one: -levels.get(one.id, 0)):
-        try:
-            decision = _decide(conn, ids, campaign, now=now, reports_waiting=waiting)
-            if decision is not None:
-                decisions.append((campaign.id, decision))
-            offered += _offer(conn, ids, campaign.id, now=now)
-        except Exception:
-            if conn.closed:
-                raise
-            LOG.exception("campaign cannot be decided on", campaign_id=campaign.id)
-    bundles = withdrawn = 0
-    if issue is not None:
-        bundles = _issue(conn, ids, issue, now=now)
-        withdrawn = withdraw_closed(conn, issue, now=now)
+    decisions: list[tuple[str, GateDecision]] = []
+    offered = bundles = withdrawn = 0
+    with lookout.look(conn) if lookout else nullcontext(EVERYTHING) as look:
+        levels = store.read_levels(conn)
+        running = store.list_campaigns(conn, states=[CampaignState.RUNNING], rows_max=CAMPAIGNS_MAX)
+        for campaign in sorted(running, key=lambda one: -levels.get(one.id, 0)):
+            try:
+                decision = _decide(conn, ids, campaign, lookout, now=now, reports_waiting=waiting)
+                if decision is not None:
+                    decisions.append((campaign.id, decision))
+                offered += _offer(conn, ids, campaign.id, look, lookout, now=now)
+            except Exception:
+                if conn.closed:
+                    raise
+                LOG.exception("campaign cannot be decided on", campaign_id=campaign.id)
+        if issue is not None:
+            bundles = _issue(conn, ids, issue, look, lookout, now=now)
+            withdrawn = withdraw_closed(conn, issue, now=now)
+    if lookout:
+        lookout.gates.keep_only({campaign.id for campaign in running})
     return Round(
         reports_applied=folded.applied,
         reports_refused=folded.refused,
@@ -180,11 +188,19 @@ def evaluate(
 
 
 def _decide(
-    conn: Connection, ids: Ids, campaign: Campaign, *, now: datetime, reports_waiting: bool
+    conn: Connection,
+    ids: Ids,
+    campaign: Campaign,
+    lookout: Lookout | None,
+    *,
+    now: datetime,
+    reports_waiting: bool,
 ) -> GateDecision | None:
-    """Evaluate one campaign; somebody else's move in between is not an error."""
+    """Evaluate one campaign, if it is due; somebody else's move in between is not an error."""
+    if lookout and not lookout.gates.is_due(campaign.id):
+        return None
     try:
-        with transaction(conn):
+        with lookout.gates.spend(campaign.id) if lookout else nullcontext(), transaction(conn):
             before = campaign.generation
             decision = evaluate(conn, ids, campaign.id, now=now, reports_waiting=reports_waiting)
             changed = store.read_campaign(conn, campaign.id).generation != before
@@ -194,16 +210,21 @@ def _decide(
     return decision if changed else None
 
 
-def _offer(conn: Connection, ids: Ids, campaign_id: str, *, now: datetime) -> int:
+def _offer(
+    conn: Connection, ids: Ids, campaign_id: str, look: Look, lookout: Lookout | None, *, now: datetime
+) -> int:
     try:
         with transaction(conn):
             campaign = store.read_campaign(conn, campaign_id)
             if campaign.state is not CampaignState.RUNNING:
                 return 0
-            store.judge_again(conn, ids, campaign, actor=RECONCILER, now=now)
-            return store.offer_waiting(conn, ids, campaign, actor=RECONCILER, now=now)
+            judged = store.judge_again(conn, ids, campaign, actor=RECONCILER, now=now, vins=look.vins)
+            offered = store.offer_waiting(conn, ids, campaign, actor=RECONCILER, now=now, vins=look.vins)
     except Conflict:  # a vehicle got another action between our look and our write
-        return 0
+        judged, offered = JUDGED_MAX, 0
+    if lookout and judged == JUDGED_MAX:
+        lookout.left_some()
+    return offered
 
 
 def _fold(conn: Connection, ids: Ids, *, now: datetime, reports_max: int) -> Folded:
@@ -235,15 +256,20 @@ def _expire(conn: Connection, ids: Ids, *, now: datetime) -> int:
     return total
 
 
-def _issue(conn: Connection, ids: Ids, issue: IssueBundle, *, now: datetime) -> int:
-    total = 0
+def _issue(
+    conn: Connection, ids: Ids, issue: IssueBundle, look: Look, lookout: Lookout | None, *, now: datetime
+) -> int:
+    total = looked_at = 0
     for _ in range(ISSUE_BATCHES_MAX):
         try:
-            looked_at = issue_waiting(conn, ids, issue, now=now)
+            looked_at = issue_waiting(conn, ids, issue, now=now, vins=look.vins)
         except Conflict as conflict:
             LOG.info("bundles wait", detail=conflict.message)
+            looked_at = BUNDLES_MAX
             break
         total += looked_at
         if not looked_at:
             break
+    if lookout and looked_at:
+        lookout.left_some()
     return total

@@ -26,6 +26,7 @@ from ringroad.loop.acceptance import accept_findings
 from ringroad.loop.bundles import signing_with
 from ringroad.loop.evidence import read_due
 from ringroad.loop.joining import Seen, join_running
+from ringroad.loop.lookout import Lookout
 from ringroad.loop.outcomes import measure_due
 from ringroad.loop.planning import answer_questions, improve_changed
 from ringroad.loop.reconciler import tick
@@ -148,13 +149,14 @@ def _reconcile(tools: Tools) -> None:
 def _rounds(tools: Tools, conn: Connection, listener: Connection, signers: list[OnlineSigners]) -> None:
     interval_s = tools.settings.worker_interval_ms / 1000
     next_keys_s = next_renewal_s = 0.0
+    lookout = Lookout(tools.clock)
     while not tools.stop.is_set():
         started_s = tools.clock.monotonic_s()
         if not signers and next_keys_s <= started_s:
             next_keys_s = started_s + SIGNERS_S
             signers += _load(tools)
         issue = signing_with(signers[0]) if signers else None
-        done = tick(conn, tools.ids, now=tools.clock.now(), issue=issue)
+        done = tick(conn, tools.ids, now=tools.clock.now(), issue=issue, lookout=lookout)
         if signers and next_renewal_s <= started_s:
             next_renewal_s = started_s + RENEW_S
             _renew(tools, conn, signers[0])

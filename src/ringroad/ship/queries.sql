@@ -92,6 +92,13 @@ SELECT c.id FROM campaign c JOIN release r ON r.id = c.release_id
                        OR o.state IN ('halted', 'aborted', 'finished') AND o.plan_id IS NOT NULL
                           AND c.created_at <= coalesce(o.state_at, o.created_at)));
 
+-- name: change_number$
+SELECT last_value FROM gateway_change;
+
+-- name: changed_vins
+SELECT vin FROM vehicle WHERE changed_seq > :after_seq
+ UNION SELECT vin FROM assignment WHERE changed_seq > :after_seq LIMIT :rows_max;
+
 -- name: running_levels
 SELECT c.id AS campaign_id, (p.document -> 'request' ->> 'priority')::int AS priority,
        (p.document -> 'request' ->> 'recall')::boolean AS recall
@@ -419,6 +426,7 @@ UPDATE assignment a
        deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
   FROM vehicle v
  WHERE a.campaign_id = :campaign_id AND a.state = 'pending' AND a.released_at IS NOT NULL
+   AND (:vins::text[] IS NULL OR a.vin = ANY (:vins))
    AND coalesce(a.not_before, :now) <= :now AND v.vin = a.vin AND v.gateway = 'ddi'
    AND (NOT :shared OR v.release_id IS NOT DISTINCT FROM a.previous_release_id)
    AND NOT EXISTS (SELECT 1 FROM assignment o
@@ -440,6 +448,7 @@ UPDATE assignment a
        state_detail = 'gave way to the emergency recall ' || r.name
   FROM assignment u JOIN campaign r ON r.id = u.campaign_id
  WHERE u.campaign_id = :campaign_id AND u.kind = 'update' AND u.state = 'pending' AND u.released_at IS NOT NULL
+   AND (:vins::text[] IS NULL OR u.vin = ANY (:vins))
    AND coalesce(u.not_before, :now) <= :now
    AND a.vin = u.vin AND a.campaign_id = ANY (:lower) AND a.kind <> 'rollback' AND a.state = 'offered'
    AND a.began_at IS NULL AND a.last_report_at IS NULL
@@ -452,6 +461,7 @@ RETURNING a.action_id, a.campaign_id;
 SELECT a.action_id, a.vin, a.kind, v.release_id
   FROM assignment a JOIN vehicle v ON v.vin = a.vin
  WHERE a.campaign_id = :campaign_id AND a.kind <> 'rollback' AND a.state = 'pending' AND a.released_at IS NOT NULL
+   AND (:vins::text[] IS NULL OR a.vin = ANY (:vins))
    AND v.release_id IS DISTINCT FROM a.previous_release_id
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
@@ -827,6 +837,7 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
   JOIN campaign_plan p ON p.id = c.plan_id
   JOIN vehicle v ON v.vin = a.vin
  WHERE a.state = 'pending' AND a.released_at IS NOT NULL AND coalesce(a.not_before, :now) <= :now
+   AND (:vins::text[] IS NULL OR a.vin = ANY (:vins))
    AND (c.id = ANY (:campaign_ids) AND v.gateway = 'native' AND a.kind <> 'rollback'
         AND (c.id <> ALL (:shared) OR v.release_id IS NOT DISTINCT FROM a.previous_release_id)
         OR a.kind = 'rollback' AND :returns)

@@ -18,7 +18,7 @@ from ringroad.ship.director import AT_ONCE
 from ringroad.ship.model import AssignmentState
 from ringroad.ship.precedence import in_order
 from ringroad.ship.store.batches import append_by_wave
-from ringroad.ship.store.reading import SQL, read_levels, read_shared
+from ringroad.ship.store.reading import SQL, array_of, read_levels, read_shared
 from ringroad.ship.store.reports import append_outcome
 from ringroad.storage.db import Connection, expect_one
 
@@ -60,17 +60,25 @@ class Withdrawal:
     superseded: bool  # a newer bundle stands; there is nothing to sign
 
 
-def bundles_to_issue(conn: Connection, *, now: datetime, rows_max: int = BUNDLES_MAX) -> list[PendingBundle]:
+def bundles_to_issue(
+    conn: Connection, *, now: datetime, rows_max: int = BUNDLES_MAX, vins: Sequence[str] | None = None
+) -> list[PendingBundle]:
     """Lock and return vehicles that wait for a bundle, each once; inside a transaction of the caller.
 
     A vehicle may wait twice: to return from a halted campaign and for the next one, or for several campaigns.
-    A return goes first, then the campaign that is served first, then the older action.
+    A return goes first, then the campaign that is served first, then the older action. With `vins`: these only.
     """
     shared = read_shared(conn)
     for number, tier in enumerate(in_order(read_levels(conn)) or [[]]):
         first: dict[str, PendingBundle] = {}
         for row in SQL.waiting_for_bundle(
-            conn, campaign_ids=tier, returns=number == 0, now=now, shared=shared, rows_max=rows_max
+            conn,
+            campaign_ids=tier,
+            returns=number == 0,
+            now=now,
+            shared=shared,
+            vins=array_of(vins),
+            rows_max=rows_max,
         ):
             first.setdefault(row["vin"], PendingBundle(**row))
         if first:

@@ -8,6 +8,7 @@ Invariant: no vehicle is offered a release that was not judged against what it r
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 
 from ringroad.kernel.clock import Ids
@@ -18,6 +19,7 @@ from ringroad.ship.resolve import resolve
 from ringroad.ship.store.batches import append_batch, wave_fact_id
 from ringroad.ship.store.reading import (
     SQL,
+    array_of,
     read_campaign,
     read_images,
     read_levels,
@@ -31,15 +33,23 @@ from ringroad.storage.ledger import latest_fact
 JUDGED_MAX = 1_000  # vehicles per transaction
 
 
-def preempt(conn: Connection, ids: Ids, recall: Campaign, *, actor: str, now: datetime) -> int:
+def preempt(
+    conn: Connection,
+    ids: Ids,
+    recall: Campaign,
+    *,
+    actor: str,
+    now: datetime,
+    vins: Sequence[str] | None = None,
+) -> int:
     """Take back what other campaigns offered to the vehicles of a recall, unless it was begun; return how many.
 
-    They wait again, and are offered after the recall.
+    They wait again, and are offered after the recall. With `vins`: of these vehicles only.
     """
     lower = lower_than(read_levels(conn), recall.id)
     taken: dict[str, list[int]] = defaultdict(list)
     if lower:
-        for row in SQL.preempt_offers(conn, campaign_id=recall.id, lower=lower, now=now):
+        for row in SQL.preempt_offers(conn, campaign_id=recall.id, lower=lower, vins=array_of(vins), now=now):
             taken[row["campaign_id"]].append(row["action_id"])
     cause = wave_fact_id(conn, recall.id, recall.wave)
     for campaign_id, actions in sorted(taken.items()):
@@ -52,17 +62,30 @@ def preempt(conn: Connection, ids: Ids, recall: Campaign, *, actor: str, now: da
     return sum(map(len, taken.values()))
 
 
-def judge_again(conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, now: datetime) -> int:
+def judge_again(
+    conn: Connection,
+    ids: Ids,
+    campaign: Campaign,
+    *,
+    actor: str,
+    now: datetime,
+    vins: Sequence[str] | None = None,
+) -> int:
     """Judge waiting vehicles that run another release by now; let those go that the campaign is nothing for.
 
+    With `vins`: of these vehicles only.
+
     Returns:
-        How many were judged.
+        How many were judged; at `JUDGED_MAX` there may be more.
     """
     if campaign.id not in read_shared(
         conn
     ):  # nobody else can have updated its vehicles: nothing to look through
         return 0
-    waiting = {row["vin"]: row for row in SQL.moved_on(conn, campaign_id=campaign.id, rows_max=JUDGED_MAX)}
+    waiting = {
+        row["vin"]: row
+        for row in SQL.moved_on(conn, campaign_id=campaign.id, vins=array_of(vins), rows_max=JUDGED_MAX)
+    }
     if not waiting:
         return 0
     release = read_release(conn, campaign.release_id)

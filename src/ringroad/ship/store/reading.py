@@ -231,7 +231,7 @@ def read_vehicles(
 
     Inside a transaction of the caller, which it needs for its cursor.
     """
-    given = {"programme_id": programme_id, "vins": None if vins is None else list(vins)}
+    given = {"programme_id": programme_id, "vins": array_of(vins)}
     with conn.cursor(name="ship_vehicles") as cursor:
         cursor.itersize = STREAM_ROWS
         cursor.execute(SQL.vehicle_facts.sql, given)
@@ -336,6 +336,22 @@ def read_levels(conn: Connection) -> dict[str, int]:
 def read_shared(conn: Connection) -> list[str]:
     """Return the campaigns that run whose vehicles another one may have updated since they were chosen."""
     return [row["id"] for row in SQL.shared_campaigns(conn)]
+
+
+def array_of(vins: Sequence[str] | None) -> list[str] | None:
+    """Return vehicles as a statement takes them; None for all."""
+    return None if vins is None else list(vins)
+
+
+def read_change_number(conn: Connection) -> int:
+    """Return the number of the newest change of a vehicle or action, committed or not."""
+    return int(SQL.change_number(conn))
+
+
+def read_changed_vins(conn: Connection, *, after_seq: int, vins_max: int) -> list[str] | None:
+    """Return the vehicles that changed after a number, or whose actions did; None: there are more than `vins_max`."""
+    vins = [row["vin"] for row in SQL.changed_vins(conn, after_seq=after_seq, rows_max=vins_max + 1)]
+    return vins if len(vins) <= vins_max else None
 
 
 def level_of_row(row: Mapping[str, Any]) -> int:

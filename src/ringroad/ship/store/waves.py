@@ -17,7 +17,15 @@ from ringroad.ship.precedence import higher_than
 from ringroad.ship.ramp import HarmBudget, RampState, decide_growth
 from ringroad.ship.store.batches import append_batch
 from ringroad.ship.store.precedence import preempt, preempted_by
-from ringroad.ship.store.reading import SQL, SavedPlan, read_campaign, read_levels, read_plan, read_shared
+from ringroad.ship.store.reading import (
+    SQL,
+    SavedPlan,
+    array_of,
+    read_campaign,
+    read_levels,
+    read_plan,
+    read_shared,
+)
 from ringroad.storage.db import Connection, expect_one
 from ringroad.storage.ledger import append_fact, latest_fact
 
@@ -70,6 +78,7 @@ def offer_waiting(
     actor: str,
     now: datetime,
     causes: Sequence[str] | None = None,
+    vins: Sequence[str] | None = None,
 ) -> int:
     """Offer released vehicles on DDI that have no other open action and wait for no other campaign; return how many.
 
@@ -82,14 +91,16 @@ def offer_waiting(
         actor: who or what offers.
         now: the server's time.
         causes: of the offers; by default the wave that runs.
+        vins: vehicles that are looked at; None for all.
     """
     request = current_plan(conn, campaign).request
     if request.recall:
-        preempt(conn, ids, campaign, actor=actor, now=now)
+        preempt(conn, ids, campaign, actor=actor, now=now, vins=vins)
     offered: list[int] = (
         SQL.offer_ddi(
             conn, campaign_id=campaign.id, now=now, deadline_s=request.vehicle_deadline_s,
             higher=higher_than(read_levels(conn), campaign.id), shared=campaign.id in read_shared(conn),
+            vins=array_of(vins),
         )
         or []
     )  # fmt: skip

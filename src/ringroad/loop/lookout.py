@@ -1,0 +1,99 @@
+"""What a round looks at: everything, or only vehicles that changed since the round before.
+
+To look through all vehicles that wait costs by their number, 0.75 s for 300,000. So it is done seldom enough to take
+`WHOLE_SHARE` of the time at most, and at once when what runs changed; in a small fleet that is in every round. In
+between a round looks at the vehicles that changed, or whose actions did. The gate of a campaign of many vehicles is
+paced in the same way.
+
+Only a restriction: every statement checks for itself what a vehicle may be told. What is missed, as a change that took
+long to commit, or an attempt that has become due, waits for the next whole look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from ringroad.kernel.clock import Clock
+from ringroad.ship.store.reading import read_change_number, read_changed_vins, read_levels, read_shared
+from ringroad.storage.db import Connection
+
+WHOLE_SHARE: Final = 20  # one part in so many of the time goes into looking at everything
+GATE_SHARE: Final = 10  # and into the gate of one campaign
+CHEAP_S: Final = 0.05  # seconds; what takes less is done in every round
+SLACK: Final = 1_000  # numbers looked at again: a transaction that took longer may have committed behind them
+CHANGED_MAX: Final = 20_000  # vehicles; with more, everything is looked at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What one round looks at; None: every vehicle."""
+
+    vins: tuple[str, ...] | None
+
+
+EVERYTHING: Final = Look(vins=None)
+
+
+class Pace:
+    """Says of things that cost much, by name, whether they are due again: none takes more than its share of the time."""
+
+    def __init__(self, clock: Clock, *, share: int) -> None:
+        self._clock = clock
+        self._share = share
+        self._due_s: dict[str, float] = {}
+
+    def is_due(self, name: str) -> bool:
+        """Tell whether it has rested for `share` times as long as it took the last time."""
+        return self._due_s.get(name, 0.0) <= self._clock.monotonic_s()
+
+    @contextmanager
+    def spend(self, name: str) -> Iterator[None]:
+        """Do it, and note how long it took."""
+        began_s = self._clock.monotonic_s()
+        try:
+            yield
+        finally:
+            ended_s = self._clock.monotonic_s()
+            took_s = ended_s - began_s
+            self._due_s[name] = ended_s + (took_s * self._share if took_s > CHEAP_S else 0.0)
+
+    def keep_only(self, names: set[str]) -> None:
+        """Forget what is not there any more."""
+        for name in self._due_s.keys() - names:
+            del self._due_s[name]
+
+    def hurry(self, name: str) -> None:
+        """Let it be due now."""
+        self._due_s.pop(name, None)
+
+
+class Lookout:
+    """What a reconciler remembers from round to round. Lost with its process, and then it looks at everything."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.gates = Pace(clock, share=GATE_SHARE)
+        self._whole = Pace(clock, share=WHOLE_SHARE)
+        self._seq = 0
+        self._running: object = None
+
+    @contextmanager
+    def look(self, conn: Connection) -> Iterator[Look]:
+        """Give what this round looks at; what it did not get through is looked at again in full."""
+        running = (read_levels(conn), sorted(read_shared(conn)))
+        seq = read_change_number(conn)
+        vins: list[str] | None = None
+        if running == self._running and not self._whole.is_due(""):
+            vins = read_changed_vins(conn, after_seq=self._seq - SLACK, vins_max=CHANGED_MAX)
+        if vins is None:
+            with self._whole.spend(""):
+                yield EVERYTHING
+        else:
+            yield Look(vins=tuple(vins))
+        self._seq, self._running = seq, running
+
+    def left_some(self) -> None:
+        """Note that there was more to do than one round may."""
+        self._whole.hurry("")
