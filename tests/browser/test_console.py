@@ -105,9 +105,12 @@ def test_a_campaign_shows_how_updated_vehicles_fare_against_the_control_group(
     row = panel.get_by_role("row").filter(has_text="fault")
     expect(row).to_contain_text("0.80 times · between 0.31 and 1.90 times")
     expect(row).to_contain_text("400 to 1")
-    expect(panel.locator(".chart canvas")).to_be_visible()
+    expect(panel.locator(".chart canvas")).to_have_count(2)  # one for each metric
+    panel.get_by_text("By stratum").click()
+    expect(panel.get_by_role("row").filter(has_text="city, SE")).to_contain_text("3.00 times")
+    expect(page.locator("#exposure-chart canvas")).to_be_visible()
     expect(page.locator("dl.facts")).to_contain_text("at most 1.25 times the control group")
-    expect(page.locator("dl.facts")).not_to_contain_text("failed permille max")
+    expect(page.locator("dl.facts")).not_to_contain_text("failed at most 10 %")
 
 
 def test_aborting_asks_first(page: Page, world: World) -> None:

@@ -292,6 +292,12 @@ class World:
             " VALUES (%s, %s, 0, %s, '{}', %s)",
             self.campaign_id, number, Jsonb(readings), self.at(7.3 + number / 4),
         )  # fmt: skip
+        for stratum, treated in (("city/NO", 2), ("city/SE", 6)):
+            self._run(
+                "INSERT INTO gate_tick (campaign_id, metric, tick, stratum, counts, recorded_at)"
+                " VALUES (%s, 'fault', %s, %s, %s, %s)",
+                self.campaign_id, number, stratum, Jsonb([treated, 2, 60, 60, 10**9, 10**9]), self.at(7.3 + number / 4),
+            )  # fmt: skip
 
     def _gate(self, campaign_id: str, wave: int, decision: str, reason: str, hours: float) -> None:
         facts = {"vehicles_targeted": 5, "vehicles_installed": 1 if decision == "halt" else 5,

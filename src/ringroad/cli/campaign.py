@@ -28,6 +28,7 @@ from ringroad.cli.groups import EXIT_NO, ClientGroup, confirm, example, limited,
 from ringroad.cli.names import programme_of, read_duration_s, read_permille, read_wave
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import blocks, counted, problems, table, tail, when
+from ringroad.http.auth import Role
 from ringroad.http.console.why import waits_for_window
 from ringroad.http.views import AssignmentView
 from ringroad.kernel.errors import Conflict, NotFound
@@ -323,9 +324,12 @@ def show(shell: Shell, client: Client, *, campaign: str) -> None:
     CAMPAIGN is an id, its end, or the name.
     """
     row = client.find("/campaigns", campaign)
-    plans = client.get(f"/campaigns/{row['id']}/plans", limit=1)
+    whole = (
+        client.get("/me")["role"] != Role.FLEET
+    )  # the operator of a fleet has no business with plan and gate
+    plans = client.get(f"/campaigns/{row['id']}/plans", limit=1) if whole else []
     waves = client.get(f"/campaigns/{row['id']}/progress")
-    decisions = client.get(f"/campaigns/{row['id']}/gate-decisions", limit=1)
+    decisions = client.get(f"/campaigns/{row['id']}/gate-decisions", limit=1) if whole else []
     parts = [
         campaign_head(row, plans[0] if plans else None),
         waves_text(waves),

@@ -21,14 +21,20 @@ def campaign_head(row: Row, plan: Row | None) -> str:
     """Return what a campaign is and where it stands."""
     document = plan["document"] if plan else {}
     approved = f", approved by {plan['approved_by']}" if plan and plan["approved_by"] else ""
-    planned = f"generation {plan['generation']}, made by {plan['made_by']}{approved}" if plan else "none"
+    planned = (
+        f"generation {plan['generation']}, made by {plan['made_by']}{approved}"
+        if plan
+        else "none"
+        if row["state"] == "draft"
+        else ""
+    )
     return details(
         (
             ("campaign", row["id"]),
             ("name", row["name"]),
             ("release", f"{row['release_name']} {row['release_version']}"),
             ("state", row["state"] + (f": {row['state_reason'].replace('_', ' ')}" if row["state_reason"] else "")),
-            ("wave", f"{row['wave']} of {len(document.get('wave_vehicles', []))}" if row["wave"] else ""),
+            ("wave", f"{row['wave']} of {len(document.get('wave_vehicles', []))}" if row["wave"] and plan else ""),
             ("vehicles", _outcomes(row) if row["vehicles"] else ""),
             ("query", document.get("request", {}).get("query")),
             ("plan", planned),

@@ -51,7 +51,7 @@ from ringroad.ship.guard import (
     default_margin_milli,
 )
 from ringroad.ship.model import Campaign
-from ringroad.ship.plan import PRIORITY_MAX, LateJoiners, PlanRequest, WaveSize
+from ringroad.ship.plan import PRIORITY_MAX, LateJoiners, PlanRequest, Stratum, WaveSize
 from ringroad.ship.query import QueryError, parse_query, point_at
 from ringroad.ship.ramp import HARMED_MAX, HarmBudget
 from ringroad.ship.retry import ATTEMPTS_MAX, REASONS, WAIT_S_MAX, RetryPolicy, RetryReason
@@ -186,6 +186,9 @@ class NewPlan(Command, frozen=True, kw_only=True):
     gate: Gate = Gate()
     vehicle_deadline_s: Annotated[int, Meta(ge=1, le=DURATION_S_MAX)] = 7 * 86_400
     seed: Annotated[str, Meta(min_length=1, max_length=200, pattern=TEXT_PATTERN)] = "1"
+    stratify_by: Annotated[list[Stratum], Meta(max_length=3)] = msgspec.field(
+        default_factory=lambda: ["variant", "region"]
+    )
     rollback_installed: bool = False
     control: Wave | None = None
     ramp: Ramp | None = None
@@ -373,6 +376,7 @@ def plan_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[NewPla
         ),
         vehicle_deadline_s=data.vehicle_deadline_s,
         seed=data.seed,
+        stratify_by=tuple(dict.fromkeys(data.stratify_by)),
         rollback_installed=data.rollback_installed,
         control=_size(data.control) if data.control else None,
         ramp=HarmBudget(**msgspec.structs.asdict(data.ramp)) if data.ramp else None,

@@ -170,7 +170,11 @@ SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kin
        coalesce(via.version, r.version) AS release_version, v.attributes ->> 'time_zone' AS time_zone,
        (p.document ->> 'install_s_estimate')::int AS install_s,
        CASE WHEN a.kind <> 'rollback' AND a.state IN ('pending', 'offered')
-            THEN nullif(p.document -> 'request' -> 'window', 'null'::jsonb) END AS window
+            THEN nullif(p.document -> 'request' -> 'window', 'null'::jsonb) END AS window,
+       CASE WHEN a.kind <> 'rollback' AND a.state IN ('pending', 'offered') THEN v.schedule END AS own_window,
+       a.state IN ('pending', 'offered') AND a.offered_at IS NOT NULL AND c.state = 'running' AND a.consented_at IS NULL
+       AND v.gateway = 'ddi' AND v.auto_confirm IS NULL
+       AND coalesce((p.document -> 'request' ->> 'consent')::boolean, false) AS asked
   FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN release r ON r.id = c.release_id
   JOIN vehicle v ON v.vin = a.vin LEFT JOIN campaign_plan p ON p.id = c.plan_id
   LEFT JOIN release via ON a.kind = 'step' AND via.id = a.release_id
@@ -205,6 +209,31 @@ SELECT wave, state, count(*) AS vehicles, max(last_report_at) AS newest_report_a
   FROM assignment WHERE campaign_id = :campaign_id AND kind = 'update'
    AND (:fleet::text IS NULL OR vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
  GROUP BY wave, state ORDER BY wave, state;
+
+-- name: stratum_counts
+-- Events add up; the time at risk of a tick is what was new of it, row by row.
+SELECT metric, stratum, sum((counts ->> 0)::bigint)::bigint AS treated, sum((counts ->> 1)::bigint)::bigint AS control,
+       sum((counts ->> 4)::numeric)::bigint AS treated_exposure, sum((counts ->> 5)::numeric)::bigint AS control_exposure
+  FROM gate_tick WHERE campaign_id = :campaign_id AND NOT metric = ANY (:measured::text[])
+ GROUP BY metric, stratum ORDER BY metric, stratum LIMIT :rows_max;
+
+-- name: campaign_exposure
+WITH happened AS (
+    SELECT offered_at AS at, 1 AS offered, 0 AS installed, 0 AS failed FROM assignment
+     WHERE campaign_id = :campaign_id AND kind = 'update' AND offered_at IS NOT NULL
+    UNION ALL
+    SELECT finished_at, 0, (state IN ('installed', 'downloaded'))::int, (state IN ('failed', 'rolled_back', 'expired'))::int
+      FROM assignment
+     WHERE campaign_id = :campaign_id AND kind = 'update' AND finished_at IS NOT NULL
+), told AS (
+    SELECT min(at) AS since, greatest(max(at) - min(at), interval '1 ms') / :stretches::int AS step FROM happened
+)
+SELECT told.since + told.step * part.number AS at, sum(offered)::int AS offered, sum(installed)::int AS installed,
+       sum(failed)::int AS failed
+  FROM happened CROSS JOIN told
+ CROSS JOIN LATERAL (SELECT least(:stretches::int - 1, floor(extract(epoch FROM happened.at - told.since)
+                                                   / extract(epoch FROM told.step)))::int + 1 AS number) AS part
+ GROUP BY told.since, told.step, part.number ORDER BY part.number;
 
 -- name: campaign_plans
 SELECT id, generation, parent_id, document, findings, made_by, made_at, approved_by, approved_at

@@ -129,6 +129,8 @@ class AssignmentView(View, frozen=True, kw_only=True):
     last_report_at: datetime | None
     finished_at: datetime | None
     window: dict[str, Any] | None  # of the plan, while the vehicle has not begun
+    own_window: dict[str, Any] | None = None  # hours that its fleet's operator set, likewise
+    asked: bool = False  # over DDI: its driver is asked, and has not agreed
     install_s: int | None  # how much of it an installation takes
     time_zone: str | None  # of the vehicle, if known
     released: bool  # its wave has begun
@@ -287,6 +289,26 @@ class ReadingView(View, frozen=True, kw_only=True):
     readings: list[dict[str, Any]]
     refused: str
     read_at: datetime
+
+
+class StratumView(View, frozen=True, kw_only=True):
+    """What was counted of one metric in one stratum of a campaign, over all its ticks: vehicles, and time or trials."""
+
+    metric: str
+    stratum: str
+    treated: int
+    control: int
+    treated_exposure: int
+    control_exposure: int
+
+
+class ExposureView(View, frozen=True, kw_only=True):
+    """How many vehicles a campaign reached in one stretch of its time, which ends at `at`."""
+
+    at: datetime
+    offered: int
+    installed: int
+    failed: int  # rolled back and silent past their deadline too
 
 
 class ReplayView(View, frozen=True, kw_only=True):

@@ -9,8 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from ringroad.http.console.guard import gate_lines, reading_chart, reading_rows
-from ringroad.http.views import ReadingView
+from ringroad.http.console.guard import (
+    exposure_chart,
+    gate_lines,
+    reading_charts,
+    reading_rows,
+    stratum_rows,
+)
+from ringroad.http.views import ExposureView, ReadingView, StratumView
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.guard import SequentialPolicy
 from ringroad.ship.plan import PlanRequest, WaveSize
@@ -42,7 +48,15 @@ def test_the_gate_of_a_plan_is_told_in_words() -> None:
     assert told["install failed"] == "at most 3 times the past"
     assert told["a good update halts in"] == "1 % of campaigns"
     assert told["harmed at most"] == "35 vehicles in flight, later 400"
-    assert "failed permille max" not in told
+    assert told["evidence is no older than"] == "24 h 0 min"
+    assert "failed at most" not in told
+
+
+def test_the_rules_of_a_gate_are_told_with_their_units() -> None:
+    told = dict(gate_lines({"request": {"gate": msgspec.to_builtins(GatePolicy(failed_permille_max=15))}}))
+    assert told["failed at most"] == "1.5 %"
+    assert told["runs the new software for"] == "none"
+    assert told["decides after"] == "1 outcomes"
 
 
 @pytest.mark.parametrize(
@@ -50,7 +64,7 @@ def test_the_gate_of_a_plan_is_told_in_words() -> None:
     [{}, {"request": {}}, {"gate": {"soak_s": 5}}, {"request": {"gate": {"soak_s": 5, "sequential": None}}}],
 )
 def test_documents_of_older_versions_are_told_as_far_as_they_go(document: dict[str, Any]) -> None:
-    assert gate_lines(document) in ([], [("soak s", "5")])
+    assert gate_lines(document) in ([], [("runs the new software for", "5.0 s")])
 
 
 def test_the_newest_reading_is_a_table() -> None:
@@ -66,13 +80,48 @@ def test_the_newest_reading_is_a_table() -> None:
     assert reading_rows([]) == []
 
 
-def test_the_chart_runs_from_old_to_new_and_leaves_out_what_is_not_known() -> None:
+def test_each_metric_has_a_chart_from_old_to_new_that_leaves_out_what_is_not_known() -> None:
     readings = [
-        reading(2, "fault", high_milli=99_000),
-        reading(1, "fault", point_milli=None, high_milli=None),
+        reading(2, "fault", "silence", high_milli=99_000),
+        reading(1, "fault", "silence", point_milli=None, high_milli=None),
     ]
-    spec = json.loads(reading_chart(readings))
-    assert spec["categories"] == ["23 Nov 09:00:00 UTC", "23 Nov 10:00:00 UTC"]
-    assert [one["data"] for one in spec["series"]] == [[None, 1.0], [None, 10.0], [0.5, 0.5]]
-    assert reading_chart(readings[:1]) == ""
-    assert reading_chart([reading(2), reading(1)]) == ""
+    (fault, spec), (silence, _) = reading_charts(readings)
+    assert (fault, silence) == ("fault", "silence")
+    drawn = json.loads(spec)
+    assert drawn["categories"] == ["23 Nov 09:00:00 UTC", "23 Nov 10:00:00 UTC"]
+    assert [one["data"] for one in drawn["series"]] == [[None, 1.0], [None, 10.0], [0.5, 0.5]]
+    assert reading_charts(readings[:1]) == []
+    assert reading_charts([reading(2), reading(1)]) == []
+
+
+def test_what_is_still_accepted_is_drawn_beside_the_ratio() -> None:
+    document = {"request": {"gate": {"sequential": {"metrics": [{"name": "fault", "margin_milli": 1_250}]}}}}
+    ((_, spec), (_, other)) = reading_charts([reading(2, "fault", "silence"), reading(1, "fault")], document)
+    assert json.loads(spec)["series"][-1]["data"] == [1.25, 1.25]
+    assert len(json.loads(other)["series"]) == 3
+
+
+def test_strata_are_compared_where_the_control_group_has_anything_to_compare_with() -> None:
+    given: dict[str, Any] = {
+        "metric": "boot_loop",
+        "stratum": "city/EU",
+        "treated": 3,
+        "treated_exposure": 10,
+        "control_exposure": 20,
+    }
+    (row,) = stratum_rows([StratumView(**given, control=2)])
+    assert (row["metric"], row["stratum"], row["updated"], row["ratio"]) == (
+        "boot loop",
+        "city, EU",
+        "3",
+        "3.00 times",
+    )
+    (row,) = stratum_rows([StratumView(**given, control=0)])
+    assert row["ratio"] == "not known yet"
+
+
+def test_exposure_adds_up_over_time() -> None:
+    rows = [ExposureView(at=NOW + timedelta(hours=n), offered=5, installed=n, failed=n % 2) for n in range(3)]
+    drawn = json.loads(exposure_chart(rows))
+    assert [one["data"] for one in drawn["series"]] == [[5, 10, 15], [0, 1, 3], [0, 1, 1]]
+    assert exposure_chart(rows[:1]) == ""

@@ -10,6 +10,7 @@ from ringroad.http.views import AssignmentView, VehicleResolutionView, VehicleVi
 
 NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 NIGHT = {"hours": ["22:00-05:00"], "quiet": [], "time_zone": "Europe/Oslo"}
+LATER = {"hours": ["23:00-24:00"], "quiet": [], "time_zone": "UTC"}
 VEHICLE = VehicleView(
     vin="V", programme_id="p", variant="city", region="EU", tags=[], gateway="ddi", release_id=None,
     blocked_reason=None, born_at=NOON, release_version=None, release_name=None, action_id=7, campaign_id="c",
@@ -30,12 +31,19 @@ def assignment(**more: Any) -> AssignmentView:
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ({}, "waits for its window, opens at 25 Nov 22:00 Europe/Oslo"),
-        ({"time_zone": "Asia/Tokyo"}, "waits for its window, opens at 25 Nov 22:00 Asia/Tokyo"),
-        ({"time_zone": "nowhere"}, "waits for its window, opens at 25 Nov 22:00 Europe/Oslo"),
-        ({"install_s": 8 * 3600}, "waits for its window, which is never open for long enough"),
+        ({}, "waits for its window, open at 25 Nov 22:00 Europe/Oslo"),
+        ({"time_zone": "Asia/Tokyo"}, "waits for its window, open at 25 Nov 22:00 Asia/Tokyo"),
+        ({"time_zone": "nowhere"}, "waits for its window, open at 25 Nov 22:00 Europe/Oslo"),
+        ({"install_s": 8 * 3600}, "waits for its window: never open for long enough"),
         ({"time_zone": "America/Los_Angeles"}, ""),  # 04:00 there
         ({"window": None}, ""),
+        ({"window": None, "own_window": NIGHT}, "waits for its own hours, open at 25 Nov 22:00 Europe/Oslo"),
+        ({"own_window": LATER}, "waits for its own hours, open at 25 Nov 23:00 UTC"),  # both must be open
+        (
+            {"own_window": {**NIGHT, "hours": ["00:00-24:00"]}},
+            "waits for its window, open at 25 Nov 22:00 Europe/Oslo",
+        ),
+        ({"own_window": NIGHT, "state": "active"}, ""),
         ({"state": "active"}, ""),
         ({"state": "pending"}, ""),
     ],
@@ -47,7 +55,7 @@ def test_a_vehicle_outside_of_its_window_is_said_to_wait_for_it(more: dict[str, 
 
 def test_why_says_when_the_window_opens() -> None:
     why = why_not_updating(VEHICLE, assignment(), now=NOON)
-    assert why.text == "It waits for its window, opens at 25 Nov 22:00 Europe/Oslo."
+    assert why.text == "It waits for its window, open at 25 Nov 22:00 Europe/Oslo."
     assert why_not_updating(VEHICLE, assignment(), now=NOON.replace(hour=22)).text.startswith("Offered")
 
 
@@ -74,6 +82,15 @@ def test_why_names_what_a_vehicle_waits_for_aboard(detail: str, says: str) -> No
 def test_why_says_that_an_update_is_stored() -> None:
     why = why_not_updating(VEHICLE, assignment(state="downloaded"), now=NOON)
     assert (why.title, why.tone) == ("It has the update stored", "ok")
+
+
+@pytest.mark.parametrize(
+    ("detail", "no"), [("", ""), ("declined by its driver", " It says: declined by its driver.")]
+)
+def test_why_says_that_the_driver_is_asked(detail: str, no: str) -> None:
+    why = why_not_updating(VEHICLE, assignment(window=None, asked=True, state_detail=detail), now=NOON)
+    assert why.text == f"Its driver is asked and has not agreed.{no}"
+    assert why_not_updating(VEHICLE, assignment(window=None), now=NOON).text.startswith("Offered")
 
 
 def resolution(**more: Any) -> VehicleResolutionView:

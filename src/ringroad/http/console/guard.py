@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from itertools import accumulate
 from typing import Any
 
 from ringroad.http.console.evidence import interval, odds
 from ringroad.http.console.render import chart, short, span, words
-from ringroad.http.views import ReadingView
+from ringroad.http.views import ExposureView, ReadingView, StratumView
 
+_RULES: Mapping[str, tuple[str, str]] = {
+    "failed_permille_max": ("failed at most", "permille"),
+    "reports_min": ("decides after", "outcomes"),
+    "soak_s": ("runs the new software for", "s"),
+    "silence_s_max": ("evidence is no older than", "s"),
+    "silent_permille_max": ("without an outcome at most", "permille"),
+}
 RATIO_SHOWN_MAX = 10.0  # ratios above this would flatten the rest of the chart
 
 
@@ -20,7 +28,7 @@ def gate_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     sequential, ramp = gate.pop("sequential", None), request.get("ramp")
     if sequential:
         gate.pop("failed_permille_max", None)  # what harm is, the metrics say
-    lines = [(words(name), str(value)) for name, value in gate.items()]
+    lines = [_rule(name, value) for name, value in gate.items()]
     if sequential:
         lines += [
             (
@@ -59,31 +67,95 @@ def reading_rows(readings: Sequence[ReadingView]) -> list[dict[str, Any]]:
     ]
 
 
-def reading_chart(readings: Sequence[ReadingView]) -> str:
-    """Return the rate ratio of the first compared metric over time, with its bounds; empty before two readings."""
-    if len(readings) < 2 or not readings[0].readings:
+def reading_charts(
+    readings: Sequence[ReadingView], document: Mapping[str, Any] | None = None
+) -> list[tuple[str, str]]:
+    """Return for each compared metric its name and its ratio over time, with the bounds; none before two readings.
+
+    Args:
+        readings: newest first.
+        document: of the plan, whose margins are drawn too; patient with documents of older versions.
+    """
+    if len(readings) < 2:
+        return []
+    margins = _margins(document or {})
+    drawn = []
+    for metric in [each["metric"] for each in readings[0].readings]:
+        found = [
+            (short(reading.read_at), each)
+            for reading in reversed(readings)
+            for each in reading.readings
+            if each["metric"] == metric
+        ]
+        series = [
+            {"name": name, "data": [_times(each[key]) for _, each in found], **more}
+            for name, key, more in (
+                ("updated against control", "point_milli", {}),
+                ("at most", "high_milli", {"tone": "soft"}),
+                ("at least", "low_milli", {"tone": "soft"}),
+            )
+        ]
+        if metric in margins:
+            accepted = {
+                "name": "still accepted",
+                "data": [_times(margins[metric])] * len(found),
+                "tone": "bad",
+            }
+            series.append(accepted)
+        drawn.append(
+            (words(metric), chart([at for at, _ in found], series, kind="line", unit="times as often"))
+        )
+    return drawn
+
+
+def stratum_rows(rows: Sequence[StratumView]) -> list[dict[str, str]]:
+    """Return one table row per metric and stratum: who had it, of both arms, and how often against each other."""
+    told = []
+    for row in rows:
+        ratio = None
+        if row.control and row.treated_exposure and row.control_exposure:
+            ratio = row.treated * row.control_exposure * 1_000 // (row.control * row.treated_exposure)
+        told.append(
+            {
+                "metric": words(row.metric),
+                "stratum": row.stratum.replace("/", ", ") or "all",
+                "updated": f"{row.treated:,}",
+                "control": f"{row.control:,}",
+                "ratio": interval(ratio, None, None) or "not known yet",
+            }
+        )
+    return told
+
+
+def exposure_chart(rows: Sequence[ExposureView]) -> str:
+    """Return how many vehicles were offered the release and had an outcome, over time; empty before two moments."""
+    if len(rows) < 2:
         return ""
-    metric = readings[0].readings[0]["metric"]
-    found = [
-        (short(reading.read_at), each)
-        for reading in reversed(readings)
-        for each in reading.readings
-        if each["metric"] == metric
+    series = [
+        {"name": name, "data": list(accumulate(getattr(row, key) for row in rows)), **more}
+        for name, key, more in (
+            ("offered", "offered", {"tone": "run"}),
+            ("installed", "installed", {"tone": "ok"}),
+            ("failed, rolled back or silent", "failed", {"tone": "bad"}),
+        )
     ]
+    return chart([short(row.at) for row in rows], series, kind="line", unit="vehicles", integer=True)
 
-    def line(name: str, key: str, **more: str) -> dict[str, Any]:
-        return {"name": name, "data": [_times(each[key]) for _, each in found], **more}
 
-    return chart(
-        [at for at, _ in found],
-        [
-            line(f"{words(metric)}, updated against control", "point_milli"),
-            line("at most", "high_milli", tone="soft"),
-            line("at least", "low_milli", tone="soft"),
-        ],
-        kind="line",
-        unit="times as often",
-    )
+def _rule(name: str, value: object) -> tuple[str, str]:
+    """Return a rule of a gate in words; one of a newer version as it stands."""
+    told = _RULES.get(name)
+    if told is None or not isinstance(value, int):
+        return words(name), str(value)
+    text, unit = told
+    if unit == "s":
+        return text, span(timedelta(seconds=value)) if value else "none"
+    return text, f"{value / 10:g} %" if unit == "permille" else f"{value:,} {unit}"
+
+
+def _margins(document: Mapping[str, Any]) -> dict[str, int]:
+    sequential = ((document.get("request") or document).get("gate") or {}).get("sequential") or {}
+    return {metric["name"]: metric["margin_milli"] for metric in sequential.get("metrics") or ()}
 
 
 def _times(milli: int | None) -> float | None:

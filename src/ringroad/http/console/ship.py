@@ -13,7 +13,13 @@ from litestar.params import FromPath
 from ringroad.http import reading
 from ringroad.http.auth import Account, Role
 from ringroad.http.console.conduct import conduct_lines
-from ringroad.http.console.guard import gate_lines, reading_chart, reading_rows
+from ringroad.http.console.guard import (
+    exposure_chart,
+    gate_lines,
+    reading_charts,
+    reading_rows,
+    stratum_rows,
+)
 from ringroad.http.console.render import chart, page, segments
 from ringroad.http.console.shared import ROWS, Req, asked, outcomes_shown, shown, url_of
 from ringroad.http.console.why import waits_for_window, why_not_updating
@@ -71,7 +77,14 @@ def vehicle_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
     newest = next(iter(values["resolutions"]), None)
     why = why_not_updating(v, history[0] if history else None, newest, now=ctx.clock.now())
     return page(
-        "vehicle.html", account=request.user, url=url_of(request), v=v, history=history, why=why, **values
+        "vehicle.html",
+        account=request.user,
+        url=url_of(request),
+        v=v,
+        history=history,
+        why=why,
+        asked=bool(history and history[0].asked),
+        **values,
     )
 
 
@@ -102,6 +115,8 @@ def campaign_page(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Respons
             "readings": reading.gate_readings(conn, campaign_id, limit=READINGS_SHOWN),
             "vehicles": reading.assignments(conn, campaign_id=campaign_id, state=state, limit=ROWS),
             "outcomes": outcomes_shown(conn, campaign_id=campaign_id),
+            "strata": stratum_rows(reading.stratum_counts(conn, campaign_id)),
+            "exposure": exposure_chart(reading.exposure(conn, campaign_id)),
             "resolutions": reading.campaign_resolutions(conn, campaign_id, limit=RESOLUTIONS_SHOWN),
         }
     plan = next((item for item in plans if item.id == c.plan_id), plans[0] if plans else None)
@@ -110,7 +125,7 @@ def campaign_page(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Respons
         programme_id=release.programme_id,
         policy=gate_lines(plan.document) if plan else [], waves=waves(counts), state=state,
         figures=_figures(c, counts), compared=reading_rows(values["readings"]),
-        ratio_chart=reading_chart(values["readings"]),
+        ratio_charts=reading_charts(values["readings"], plan.document if plan else None),
         controls=campaign_controls(
             c, request.user, recall=_asks(plan, "recall"), returned=_asks(plan, "rollback_installed")
         ), **values,
@@ -131,6 +146,7 @@ def _own_campaign(
     return page(
         "campaign_own.html", account=request.user, url=url_of(request), c=c, figures=_figures(c, counts),
         waves=waves(counts), vehicles=vehicles, state=state,
+        waits={a.action_id: waits_for_window(a, now=ctx.clock.now()) for a in vehicles},
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -61,21 +61,7 @@ def why_not_updating(
         case "pending":
             return Why(title=title, text=_pending(a), tone="warn")
         case "offered":
-            if waits := waits_for_window(a, now=now):
-                return Why(
-                    title=title,
-                    text=f"It {waits}.",
-                    tone="warn",
-                    next="The window is the campaign's, by the vehicle's own clock.",
-                )
-            late = a.deadline_at is not None and a.deadline_at < now
-            text = f"Offered {short(a.offered_at) if a.offered_at else ''}; the vehicle has not answered yet."
-            return Why(
-                title=title,
-                text=text + (" Its deadline has passed." if late else ""),
-                tone="warn",
-                next="A vehicle answers at its next poll. One that is parked without network stays silent.",
-            )
+            return _offered(a, title=title, now=now)
         case "active" if waits := _waits_aboard(a.state_detail):
             return Why(
                 title=title, text=f"{a.release_version} is in the vehicle's hands. It {waits}.", tone="warn"
@@ -89,20 +75,6 @@ def why_not_updating(
                 title=title, text="The offer was withdrawn; the vehicle's answer is awaited.", tone="warn"
             )
     return _ended(a, title, detail)
-
-
-def waits_for_window(a: AssignmentView, *, now: datetime) -> str:
-    """Return ``waits for its window, opens at ...`` for a vehicle that is offered something outside of it."""
-    if a.window is None or a.state != "offered":
-        return ""
-    window = msgspec.convert(a.window, Window)
-    zone = window.zone(find_zone(a.time_zone or ""))
-    may, changes = offer_time(window, zone, now, needed_s=a.install_s or 0)
-    if may:
-        return ""
-    if changes is None:
-        return "waits for its window, which is never open for long enough"
-    return f"waits for its window, opens at {changes.astimezone(zone):%d %b %H:%M} {zone}"
 
 
 def _ended(a: AssignmentView, title: str, detail: str) -> Why:
@@ -136,6 +108,48 @@ def _waits_aboard(detail: str) -> str:
     if state not in _ABOARD or code not in _WAITS_FOR:
         return ""
     return f"{_WAITS_FOR[code]}: {words_}" if words_ else _WAITS_FOR[code]
+
+
+def _offered(a: AssignmentView, *, title: str, now: datetime) -> Why:
+    if waits := waits_for_window(a, now=now):
+        text, follows = f"It {waits}.", "By the vehicle's own clock; its own hours are set below."
+    elif a.asked:
+        no = f" It says: {a.state_detail}." if a.state_detail.startswith("declined") else ""
+        text = f"Its driver is asked and has not agreed.{no}"
+        follows = "Whoever speaks for the driver may answer here."
+    else:
+        late = " Its deadline has passed." if a.deadline_at is not None and a.deadline_at < now else ""
+        at = short(a.offered_at) if a.offered_at else ""
+        text = f"Offered {at}; the vehicle has not answered yet.{late}"
+        follows = "A vehicle answers at its next poll. One that is parked without network stays silent."
+    return Why(title=title, text=text, tone="warn", next=follows)
+
+
+def waits_for_window(a: AssignmentView, *, now: datetime) -> str:
+    """Return ``waits for its window, opens at ...`` for a vehicle that is offered something outside of it.
+
+    The campaign's window and the vehicle's own hours must both be open; the one that opens last is named.
+    """
+    if a.state != "offered":
+        return ""
+    shut = [
+        found
+        for name, document in (("its window", a.window), ("its own hours", a.own_window))
+        if document is not None
+        and (found := _shut(name, msgspec.convert(document, Window), a, now=now)) is not None
+    ]
+    return max(shut)[1] if shut else ""
+
+
+def _shut(name: str, window: Window, a: AssignmentView, *, now: datetime) -> tuple[datetime, str] | None:
+    """Return when a window opens, and that in words; None: it is open."""
+    zone = window.zone(find_zone(a.time_zone or ""))
+    may, changes = offer_time(window, zone, now, needed_s=a.install_s or 0)
+    if may:
+        return None
+    if changes is None:
+        return datetime.max.replace(tzinfo=UTC), f"waits for {name}: never open for long enough"
+    return changes, f"waits for {name}, open at {changes.astimezone(zone):%d %b %H:%M} {zone}"
 
 
 def _pending(a: AssignmentView) -> str:
