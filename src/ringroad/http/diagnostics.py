@@ -24,9 +24,9 @@ from msgspec import Meta
 from ringroad.http.auth import Account, Role
 from ringroad.http.context import Context, Ctx
 from ringroad.http.errors import ErrorBody, ErrorDetail, TooMany
-from ringroad.http.routes import Command, Id, Limit, Req, Text, route
+from ringroad.http.routes import TEXT_PATTERN, Command, Id, Limit, Req, route
 from ringroad.kernel.errors import InvalidInput, NotFound
-from ringroad.protocol.diagnostics import PATH_CHARS_MAX, Method, Refused
+from ringroad.protocol.diagnostics import PATH_CHARS_MAX, REASON_CHARS_MAX, Method, Refused
 from ringroad.signal import store_diagnostics as store
 from ringroad.signal.diagnose import Job, JobState, Session, SessionState, is_too_much
 
@@ -87,7 +87,7 @@ class DiagnosticJob(msgspec.Struct, frozen=True, kw_only=True):
 class NewDiagnosticSession(Command, frozen=True, kw_only=True):
     """A session to ask a vehicle for."""
 
-    reason: Text
+    reason: Annotated[str, Meta(min_length=1, max_length=REASON_CHARS_MAX, pattern=TEXT_PATTERN)]
     scope: Literal["read", "service"] = "read"
     minutes: Annotated[int, Meta(ge=1, le=480)] = 30
 

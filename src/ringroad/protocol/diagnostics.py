@@ -22,6 +22,7 @@ from ringroad.protocol.vehicle import Message, Name, ShortText
 REQUEST_BYTES_MAX: Final = 64 * 1024  # bytes; the largest body names an operation and its parameters
 ANSWER_BYTES_MAX: Final = 256 * 1024  # bytes; a fault memory of 64 codes with snapshots is 60 kB
 PATH_CHARS_MAX: Final = 300
+REASON_CHARS_MAX: Final = 500  # the driver reads it
 SESSION_S_MAX: Final = 8 * 3600  # s; a working day of a workshop
 SESSION_S_MIN: Final = 60  # s
 REQUEST_TOPIC: Final = "diagnostics/request"  # below ringroad/v1/{vin}/
@@ -40,7 +41,7 @@ class SessionWanted(Message, frozen=True, kw_only=True):
     """Body of ``POST /sessions``: who wants to look into the vehicle, why, how deep and until when."""
 
     by: Name
-    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+    reason: Annotated[str, Meta(min_length=1, max_length=REASON_CHARS_MAX)]
     scope: Scope
     expires_at: datetime
 

@@ -32,13 +32,13 @@ ADMIN_NAV = ("Admin", (("/accounts", "Accounts", ""), ("/webhooks", "Webhooks", 
 TONES: Mapping[str, str] = {
     **dict.fromkeys(
         ("signed", "installed", "downloaded", "finished", "advance", "grow", "finish", "better", "recovered", "approved", "done", "born", "current",
-         "accepted", "ready", "delivered", "given", "released", "agrees"), "ok"),
-    **dict.fromkeys(("running", "active", "offered", "building", "planned", "checked", "info", "proposed", "open"), "run"),
-    **dict.fromkeys(("paused", "hold", "warning", "unknown", "cancelling", "expired", "rush", "held", "pending", "kept"), "warn"),
+         "accepted", "ready", "delivered", "given", "released", "agrees", "answered", "Online"), "ok"),
+    **dict.fromkeys(("running", "active", "offered", "building", "planned", "checked", "info", "proposed", "open", "queued"), "run"),
+    **dict.fromkeys(("paused", "hold", "warning", "unknown", "cancelling", "expired", "rush", "held", "pending", "kept", "asked", "Updating"), "warn"),
     **dict.fromkeys(
         ("halted", "halt", "failed", "rolled_back", "aborted", "blocked", "blocking", "worse", "not_recovered", "withdrawn",
          "locked", "error", "disabled", "dead", "gone", "failing", "refused", "slower",
-         "faster", "wider"), "bad"),
+         "faster", "wider", "declined", "Offline"), "bad"),
 }  # fmt: skip
 
 

@@ -115,13 +115,14 @@ document.addEventListener("submit", async (event) => {
               : value;
   }
   const button = event.submitter;
+  const method = button?.dataset.method || form.dataset.method || "POST";
   if (button) button.disabled = true;
   if (alert) alert.textContent = "";
   try {
     const answer = await fetch(event.submitter?.getAttribute("formaction") || form.getAttribute("action"), {
-      method: form.dataset.method || "POST",
+      method,
       headers: { "Content-Type": "application/json", "X-Ringroad": "console" },
-      body: JSON.stringify(body),
+      body: method === "GET" ? undefined : JSON.stringify(body),
     });
     const data = await answer.json().catch(() => ({}));
     if (answer.status === 401) {
@@ -141,7 +142,7 @@ document.addEventListener("submit", async (event) => {
       location.href = form.dataset.next.replace("{id}", data.id);
       return;
     }
-    toast(form.dataset.done || "Done");
+    toast(answer.status === 202 ? "The vehicle has not answered yet" : form.dataset.done || "Done");
     refreshAt = 0;
     refreshSoon();
   } catch (error) {

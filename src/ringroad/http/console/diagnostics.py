@@ -1,0 +1,171 @@
+"""A vehicle's diagnostics as a workshop reads them: what its ECUs last answered in one's own session, and what waits.
+
+The page asks the vehicle nothing by itself: it shows answers that are in the database, and its buttons go through the API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import quote
+
+from litestar import Response
+from litestar.params import FromPath
+
+from ringroad.http import reading
+from ringroad.http.console.render import page
+from ringroad.http.console.shared import Req, shown, url_of
+from ringroad.http.context import Ctx
+from ringroad.signal import store_diagnostics as store
+from ringroad.signal.diagnose import Job
+
+JOBS_READ: Final = 200  # newest requests of the session; a page of 33 ECUs needs about 70
+JOBS_SHOWN: Final = 20
+SESSIONS_SHOWN: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentLine:
+    """One ECU: what it last said of itself, and who holds its lock."""
+
+    name: str
+    path: str  # of the API, below the vehicle's diagnostics
+    primary: bool = False
+    serial: str = ""
+    hardware: str = ""
+    state: str = ""
+    version: str = ""
+    lock: Mapping[str, Any] | None = None
+    read_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultLine:
+    """One fault: in words, and what surrounded it once that was asked for."""
+
+    component: str
+    code: str
+    words: str
+    failing: bool
+    path: str
+    read_at: datetime
+    details: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobLine:
+    """One request as a line: what was asked, and how it ended."""
+
+    job: Job
+    said: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """Everything the vehicle answered in one session, the newest of each."""
+
+    components: list[ComponentLine] = field(default_factory=list)
+    faults: list[FaultLine] = field(default_factory=list)
+    faults_at: datetime | None = None
+    silent: list[Mapping[str, Any]] = field(default_factory=list)
+
+
+@shown("/fleet/{vin:str}/diagnostics")
+def diagnostics_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
+    """One vehicle's diagnostics: session, components, faults, requests."""
+    account = request.user.name
+    with ctx.transaction() as conn:
+        v = reading.one(reading.vehicles(conn, vin=vin), f"vehicle {vin}")
+        own = store.session_of(conn, vin=vin, account=account)
+        jobs = store.read_jobs(conn, vin=vin, session_id=own.id, rows_max=JOBS_READ) if own else []
+        values: dict[str, Any] = {
+            "permission": store.read_permission(conn, account),
+            "sessions": store.read_sessions(conn, vin=vin, rows_max=SESSIONS_SHOWN),
+            "jobs": [JobLine(job=job, said=said_of(job)) for job in jobs[:JOBS_SHOWN]],
+        }
+    return page(
+        "diagnostics.html", account=request.user, url=url_of(request), v=v, own=own, bench=bench_of(jobs),
+        now=ctx.clock.now(), **values,
+    )  # fmt: skip
+
+
+def bench_of(jobs: Iterable[Job]) -> Bench:
+    """Return what the newest answers say. Pure; what a vehicle says is not trusted to be well-formed."""
+    newest: dict[str, Job] = {}
+    for job in sorted(jobs, key=lambda each: each.made_at):
+        if job.state == "answered" and job.status == 200 and job.answer is not None:
+            newest[job.path.strip("/")] = job  # taking and giving back a lock are both about the lock
+    listed = _items(newest.get("components"))
+    names = [str(each.get("name", "")) for each in listed]
+    lines = [_component(name, entry, newest) for name, entry in zip(names, listed, strict=True) if name]
+    health = newest.get("functions/vehicle-health")
+    faults = _faults(names, newest, health)
+    silent = health.answer.get("silent", []) if health is not None and health.answer else []
+    return Bench(
+        components=lines,
+        faults=faults,
+        faults_at=health.answered_at if health is not None else None,
+        silent=[each for each in silent if isinstance(each, dict)] if isinstance(silent, list) else [],
+    )
+
+
+def said_of(job: Job) -> str:
+    """Return how a request ended, in words."""
+    error = (job.answer or {}).get("error")
+    if isinstance(error, dict):
+        return str(error.get("message", ""))[:300]
+    return ""
+
+
+def _component(name: str, entry: Mapping[str, Any], newest: Mapping[str, Job]) -> ComponentLine:
+    path = f"components/{quote(name, safe='')}"
+    shown_job = newest.get(path)
+    said: Mapping[str, Any] = (shown_job.answer or {}) if shown_job is not None else {}
+    locks = _items(newest.get(f"{path}/locks"))
+    return ComponentLine(
+        name=name, path=path, primary=entry.get("primary") is True, serial=str(entry.get("serial", "")),
+        hardware=str(entry.get("hardware", "")), state=str(said.get("state", "")),
+        version=str(said.get("software_version", "")), lock=locks[0] if locks else None,
+        read_at=shown_job.answered_at if shown_job is not None else None,
+    )  # fmt: skip
+
+
+def _faults(names: Sequence[str], newest: Mapping[str, Job], health: Job | None) -> list[FaultLine]:
+    """Return each ECU's faults as the newest answer has them: of the whole vehicle, of the ECU, or after a clearing."""
+    found: dict[str, tuple[datetime, list[Mapping[str, Any]]]] = {}
+    if health is not None and health.answered_at is not None:
+        for each in _items(health):
+            name = str(each.get("component", ""))
+            found.setdefault(name, (health.answered_at, []))[1].append(each)
+        for name in names:
+            found.setdefault(name, (health.answered_at, []))
+    for name in names:
+        one = newest.get(f"components/{quote(name, safe='')}/faults")
+        if one is None or one.answered_at is None or one.answered_at <= found.get(name, (one.made_at,))[0]:
+            continue
+        key = "left" if one.method == "DELETE" else "items"
+        found[name] = (one.answered_at, _items(one, key))
+    return [_fault(name, each, read_at, newest) for name, (read_at, items) in found.items() for each in items]
+
+
+def _fault(name: str, each: Mapping[str, Any], read_at: datetime, newest: Mapping[str, Job]) -> FaultLine:
+    code = str(each.get("code", ""))
+    path = f"components/{quote(name, safe='')}/faults/{quote(code, safe='')}"
+    details = newest.get(path)
+    around = details.answer.get("environment_data") if details is not None and details.answer else None
+    status = each.get("status")
+    return FaultLine(
+        component=name, code=code, words=str(each.get("words", "")),
+        failing=isinstance(status, int) and bool(status & 0x01), path=path, read_at=read_at,
+        details=around if isinstance(around, dict) else None,
+    )  # fmt: skip
+
+
+def _items(job: Job | None, key: str = "items") -> list[Mapping[str, Any]]:
+    found = job.answer.get(key) if job is not None and job.answer else None
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+handlers = [diagnostics_page]

@@ -1,0 +1,146 @@
+"""A vehicle's diagnostics in Chromium, as a technician uses them; the vehicle's answers are put in as they would come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
+
+from ringroad.http import accounts_store
+from ringroad.http.auth import Role
+from ringroad.http.middleware import COOKIE
+from ringroad.kernel.clock import SystemClock, SystemIds, new_secret
+from ringroad.protocol.diagnostics import DiagnosticAnswer
+from ringroad.signal import store_diagnostics as store
+from ringroad.storage.db import connect, transaction
+from ringroad.vehicle.diagnostics.faults import fault_status
+from support.console_server import serving
+from support.console_world import World
+
+pytestmark = [pytest.mark.browser, pytest.mark.engines]
+CHROMIUM = Path("/usr/bin/chromium")
+WAIT_MS = 30_000
+FAULT = {"code": "C0051-00", "status": 0x2F, "words": fault_status("C0051-00", 0x2F).words}
+
+
+@pytest.fixture
+def vin(pg_url: str) -> str:
+    now = SystemClock().now()
+    with connect(pg_url) as conn:
+        found = World(conn, SystemIds(), now=now, vehicles=8).build().vins[0]
+        with transaction(conn):
+            for name, role in (("admin", Role.ADMIN), ("olga", Role.OPERATOR), ("vera", Role.VIEWER)):
+                accounts_store.ensure_account(conn, SystemIds(), name=name, role=role, actor="admin", now=now)
+        accounts_store.change_account(
+            conn,
+            SystemIds(),
+            name="olga",
+            role=None,
+            disabled=None,
+            diagnose="service",
+            actor="admin",
+            now=now,
+        )
+    return found
+
+
+def signed_in(pg_url: str, name: str) -> str:
+    """A session's cookie, without the slow hash of a password."""
+    with connect(pg_url) as conn, transaction(conn):
+        return accounts_store.issue_token(
+            conn, name=name, kind="session", now=SystemClock().now(), life_s=3_600, secret=new_secret
+        )
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        pytest.skip("Chromium is not installed: apt install chromium")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
+        )
+        yield opened
+        opened.close()
+
+
+def page_of(browser: Browser, origin: str, pg_url: str, name: str) -> Page:
+    context = browser.new_context(base_url=origin, viewport={"width": 1280, "height": 900})
+    context.add_cookies([{"name": COOKIE, "value": signed_in(pg_url, name), "url": origin}])
+    context.set_default_timeout(WAIT_MS)
+    return context.new_page()
+
+
+def vehicle_says(pg_url: str, vin: str, path: str, status: int, body: dict[str, Any]) -> None:
+    """The vehicle's answer to the newest request for a path."""
+    now = SystemClock().now() + timedelta(milliseconds=1)
+    with connect(pg_url) as conn:
+        [job] = [each for each in store.read_jobs(conn, vin=vin, rows_max=9) if each.path == path][:1]
+        answer = DiagnosticAnswer(id=job.id, status=status, at=now, body=body)
+        with transaction(conn):
+            assert store.accept_answer(conn, SystemIds(), vin=vin, answer=answer, now=now)
+
+
+def test_a_technician_opens_a_session_reads_faults_and_clears_one_after_a_question(
+    browser: Browser, pg_url: str, vin: str, tmp_path: Path
+) -> None:
+    with serving(pg_url, tmp_path) as origin:
+        page = page_of(browser, origin, pg_url, "olga")
+        page.goto(f"/fleet/{vin}")
+        page.get_by_role("link", name="Diagnostics").click()
+        page.get_by_label("Why; the driver reads it").fill("customer hears a hum")
+        page.get_by_label("Scope").select_option("service")
+        page.get_by_role("button", name="Ask the vehicle").click()
+        expect(page.get_by_text("the driver has not agreed yet").first).to_be_visible()
+
+        vehicle_says(pg_url, vin, "/sessions", 200, {"state": "open", "consent": "driver"})
+        expect(page.get_by_text("on the vehicle's driver consent")).to_be_visible()
+
+        page.get_by_role("button", name="Read the components").click()
+        expect(page.get_by_text("The vehicle has not answered yet")).to_be_visible()
+        brake = {"id": "brake", "name": "brake", "serial": "B-1", "hardware": "ESC-9", "primary": False}
+        vehicle_says(pg_url, vin, "/components", 200, {"items": [brake]})
+        page.get_by_role("button", name="Read every fault").click()
+        expect(page.get_by_role("cell", name="GET /functions/vehicle-health")).to_be_visible()
+        items = [{"component": "brake", **FAULT}, {"component": "<b>bold</b>", **FAULT}]
+        vehicle_says(pg_url, vin, "/functions/vehicle-health", 200, {"items": items, "silent": []})
+        expect(page.get_by_text("confirmed and failing now").first).to_be_visible()
+        expect(page.get_by_text("<b>bold</b>", exact=True).first).to_be_visible()  # nothing of it is markup
+
+        asked: list[str] = []
+
+        def decline(dialog: Dialog) -> None:
+            asked.append(dialog.message)
+            dialog.dismiss()
+
+        page.once("dialog", decline)
+        page.get_by_role("button", name="Clear C0051-00 of brake").click()
+        assert asked == ["Clear C0051-00 of brake? What the ECU knew of it is gone."]
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Clear C0051-00 of brake").click()
+        where = "/components/brake/faults/C0051-00"
+        expect(page.get_by_role("cell", name=f"DELETE {where}")).to_be_visible()
+        error = {"kind": "conflict", "code": "lock_needed", "message": "brake is not locked"}
+        vehicle_says(pg_url, vin, where, 409, {"error": error})
+        expect(page.get_by_role("cell", name="brake is not locked")).to_be_visible()
+
+
+def test_who_may_not_diagnose_sees_who_did_and_nothing_to_press(
+    browser: Browser, pg_url: str, vin: str, tmp_path: Path
+) -> None:
+    now = SystemClock().now()
+    with connect(pg_url) as conn, transaction(conn):
+        store.open_session(
+            conn, SystemIds(), vin=vin, account="olga", scope="read", minutes=5, reason="a hum", now=now
+        )
+    with serving(pg_url, tmp_path) as origin:
+        page = page_of(browser, origin, pg_url, "vera")
+        page.goto(f"/fleet/{vin}/diagnostics")
+        expect(page.get_by_role("cell", name="a hum")).to_be_visible()
+        expect(page.get_by_text("has no permission for diagnostics")).to_be_visible()
+        assert page.get_by_role("button", name="Ask the vehicle").count() == 0
+        assert page.get_by_role("button", name="Close the session").count() == 0
