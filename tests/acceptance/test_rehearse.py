@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from click.testing import CliRunner, Result
 
 from ringroad.cli.shell import Shell
 from ringroad.cli.vehicle import group
+from ringroad.kernel.clock import SystemClock
+from ringroad.sim.assembly import power_on
+from ringroad.vehicle.agents.base import EcuInventory
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DISTRIBUTED = EXAMPLES / "distributed" / "programme.toml"
@@ -39,8 +43,23 @@ def test_all_33_ecus_are_updated_in_one_group_and_each_one_is_told_of(tmp_path: 
     for ecu in ended["ecus"]:
         for state in ("STAGED", "ACTIVATED", "VERIFIED", "COMMITTED"):
             assert f"  {ecu['name']:<18} {state}" in result.stderr
+    assert set(asyncio.run(woken(tmp_path / "vehicle")).values()) == {"2.0.0"}
     apps = next(ecu["serial"] for ecu in ended["ecus"] if ecu["name"] == "apps")
     assert (tmp_path / "vehicle" / "agents" / apps / "current" / "etc" / "version").read_text() == "2.0.0"
+
+
+async def woken(folder: Path) -> dict[str, str]:
+    """What runs on each ECU when the vehicle gets power again, as `fleet drive` gives it."""
+    born = power_on(folder, clock=SystemClock())
+    found = {}
+    for ecu in born.config.ecus:
+        answer = await born.agents[ecu.serial].inventory()
+        assert isinstance(answer, EcuInventory), answer
+        found[ecu.name] = answer.running.version if answer.running else "nothing"
+        await born.agents[ecu.serial].close()
+    for port in born.ports.values():
+        port.medium.close()
+    return found
 
 
 @pytest.mark.parametrize("failing", ["tailgate", "apps"])

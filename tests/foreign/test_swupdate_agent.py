@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,6 +28,7 @@ from ringroad.vehicle.agents.base import (
 )
 from ringroad.vehicle.agents.disk import RealDisk
 from ringroad.vehicle.agents.plugins import AgentSite, factory_of
+from ringroad.vehicle.agents.swupdate import MESSAGE_BYTES, read_progress
 from support.swupdate import make_key, run
 
 pytestmark = [
@@ -179,6 +182,33 @@ def test_what_swupdate_refuses_fails_with_its_words_and_nothing_is_staged(folder
             assert refused.reason is Reason.NOT_STAGED
 
     asyncio.run(story())
+
+
+def test_a_large_image_is_seen_growing(folder: Path) -> None:
+    async def story() -> None:
+        agent, swu = agent_for(folder), pack(folder, os.urandom(8_000_000), "2.0")
+        seen: list[int] = []
+        outcome = await agent.prepare(
+            image_of(swu, 2), BytesSource(swu), progress=lambda done, _: seen.append(done)
+        )
+        assert outcome == Done(), outcome
+        written = seen[seen.index(0) :]  # after it was received, swupdate begins at 0
+        assert written[-1] == len(swu)
+        assert written == sorted(written)
+
+    asyncio.run(story())
+
+
+def test_only_messages_of_the_version_that_is_known_are_read() -> None:
+    def message(steps: int, step: int, percent: int) -> bytes:
+        return struct.pack("<III4xQIII", 0, 2, 0, 0, steps, step, percent).ljust(MESSAGE_BYTES, b"\0")
+
+    assert [read_progress(message(*one)) for one in ((1, 1, 0), (2, 1, 50), (2, 2, 50), (4, 4, 100))] == [
+        0, 250, 750, 1000,
+    ]  # fmt: skip
+    for other in ((0, 0, 0), (1, 2, 0), (2, 1, 101), (5_000, 1, 0)):
+        assert read_progress(message(*other)) is None
+    assert read_progress(message(1, 1, 1)[:-8]) is None
 
 
 def test_a_box_whose_new_software_is_sick_goes_back(folder: Path) -> None:

@@ -34,7 +34,7 @@ from ringroad.sim.vecu.port import EcuPort
 from ringroad.sim.vecu.script import Script
 from ringroad.trust.keys import key_from_seed, key_id, private_pem, public_key_dict
 from ringroad.vehicle.agents.base import BytesSource, EcuImage, Failed, UpdateAgent, no_progress
-from ringroad.vehicle.agents.disk import RealDisk
+from ringroad.vehicle.agents.disk import Disk, RealDisk
 from ringroad.vehicle.agents.plugins import AgentSite
 from ringroad.vehicle.agents.sovd import SovdAgent
 from ringroad.vehicle.canway import CanWay
@@ -190,7 +190,7 @@ async def assemble(
         ecus.append(_ecu_config(serial, name, number, table, package))
         if package is not None:
             # It is on no bus yet: nobody else has to be still while it is flashed.
-            agent = _agents(folder, ecus[-1:], ports, durability=durability)[serial]
+            agent = agents_here(folder, ecus[-1:], ports, disk=RealDisk(durability))[serial]
             await flash_baseline(agent, serial, name, table["storage"], package)
         registered.append(_make_identity(folder, serial, name, table, secret(32)))
     config = VehicleConfig(
@@ -201,7 +201,7 @@ async def assemble(
     )  # fmt: skip
     token = secret(TOKEN_BYTES).hex()
     _write_folder(folder, config, surroundings, token, durability=durability)
-    agents = _agents(folder, ecus, ports, durability=durability)
+    agents = agents_here(folder, ecus, ports, disk=RealDisk(durability))
     born = BornVehicle(vin=vin, folder=folder, config=config, ports=ports, agents=agents)
     return born, _registration(vin, blueprint, registered, token)
 
@@ -227,18 +227,21 @@ def power_on(folder: Path, *, clock: Clock, script: Script | None = None, seed: 
         found = read_vecu_config(folder / f"{ecu.serial}.toml")
         medium = FileMedium(found.path(found.server.flash), fsync=found.server.fsync)
         ports[ecu.serial] = EcuPort(found.ecu, medium, clock=clock, script=script, seed=seed)
-    agents = _agents(folder, config.ecus, ports)
+    agents = agents_here(folder, config.ecus, ports, disk=RealDisk())
     return BornVehicle(vin=vin_of(config), folder=folder, config=config, ports=ports, agents=agents)
 
 
-def _agents(
-    folder: Path,
-    ecus: Sequence[EcuConfig],
-    ports: Mapping[str, EcuPort],
-    *,
-    durability: Durability = "fsync",
+def agents_here(
+    folder: Path, ecus: Sequence[EcuConfig], ports: Mapping[str, EcuPort], *, disk: Disk
 ) -> dict[str, UpdateAgent]:
-    """Return the agents of these ECUs, whose virtual ones are reached without a socket and share the vehicle's bus."""
+    """Return the agents of these ECUs, whose virtual ones are reached without a socket and share the vehicle's bus.
+
+    Args:
+        folder: of the vehicle.
+        ecus: of its configuration.
+        ports: by serial, of those that are virtual ECUs.
+        disk: for those that are folders of the vehicle.
+    """
     here = {ecu.serial: ports[ecu.serial] for ecu in ecus if ecu.agent not in LOCAL_AGENTS}
     secrets = {serial: port.ecu.config.secret for serial, port in here.items()}
     behind_http = [ecu for ecu in ecus if ecu.agent == "sovd"]
@@ -247,7 +250,6 @@ def _agents(
         for ecu in ecus
         if ecu.serial in here and ecu not in behind_http
     }
-    disk = RealDisk(durability)
     others = [ecu for ecu in ecus if ecu not in behind_http]
     agents = make_agents(others, channels, secrets=secrets, folder=folder, disk=disk)
     for ecu in behind_http:

@@ -41,6 +41,7 @@ from ringroad.sim.assembly import (
 from ringroad.sim.canserver import BusConfig, BusServer
 from ringroad.sim.desk import Desk
 from ringroad.sim.vecu.config import read_config as read_vecu_config
+from ringroad.sim.vecu.medium import Medium
 from ringroad.sim.vecu.script import Behaviour, Script
 from ringroad.sim.vecu.server import VecuServer
 from ringroad.trust.mcuboot import McubootSigner, sign_mcuboot
@@ -160,7 +161,7 @@ class Rehearsal:
             bus = BusServer(BusConfig(kind=kind, bit_rate=rate, data_bit_rate=FD_DATA_BIT_RATE), self.folder)
             buses[kind] = f"127.0.0.1:{await bus.start()}"
             self._servers.append(bus)
-        script = self._script()
+        script = self.script()
         ecus = []
         for ecu in self.config.ecus:
             if ecu.agent in LOCAL_AGENTS:
@@ -181,7 +182,8 @@ class Rehearsal:
         self.config = msgspec.structs.replace(self.config, ecus=tuple(ecus))
         write_config(self.folder, self.config, durability="buffered")
 
-    def _script(self) -> Script:
+    def script(self) -> Script:
+        """Return what goes wrong on the ECUs."""
         if not self.plan.failing:
             return Script()
         digest = hashlib.sha256(self.new[self.plan.failing].image).hexdigest()
@@ -250,7 +252,14 @@ class Rehearsal:
         )  # fmt: skip
 
 
-async def build(plan: Plan, folder: Path, *, clock: Clock, secret: Callable[[int], bytes]) -> Rehearsal:
+async def build(
+    plan: Plan,
+    folder: Path,
+    *,
+    clock: Clock,
+    secret: Callable[[int], bytes],
+    medium: Callable[[str], Medium] | None = None,
+) -> Rehearsal:
     """Make firmware, keys and server, and build the vehicle with the old release.
 
     Args:
@@ -258,6 +267,7 @@ async def build(plan: Plan, folder: Path, *, clock: Clock, secret: Callable[[int
         folder: for the vehicle; made.
         clock: the machine's.
         secret: random bytes by count.
+        medium: flash by ECU serial; default files in the folder.
 
     Raises:
         Unavailable: an ECU refused the old release.
@@ -289,7 +299,7 @@ async def build(plan: Plan, folder: Path, *, clock: Clock, secret: Callable[[int
         director_root=desk.director_root, retry_base_s=0.1,
     )  # fmt: skip
     born, _ = await assemble(
-        folder, vin, blueprint, surroundings, clock=clock, secret=secret, durability="buffered"
+        folder, vin, blueprint, surroundings, clock=clock, secret=secret, medium=medium, durability="buffered"
     )
     for agent in born.agents.values():
         await agent.close()

@@ -16,7 +16,11 @@ Its settings:
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import shlex
+import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +33,12 @@ from ringroad.vehicle.agents.slots import SlotsAgent
 
 INSTALL_S_MAX: Final = 3_600  # s; 8 GiB at 3 MB/s, the slowest flash of the trade
 BOOT_S_MAX: Final = 300
+CONNECT_S: Final = 0.02  # s; between two looks for its progress socket
+MESSAGE_BYTES: Final = 2_416  # of one message on it
+STEPS_MAX: Final = 1_000  # more images than a .swu has; other numbers are of another version's message
+_MESSAGE: Final = struct.Struct(
+    "<III4xQIII"
+)  # magic, status, download in percent and bytes, steps, step, percent
 SLOTS: Final = ("slot-a", "slot-b")
 
 
@@ -71,9 +81,19 @@ class SwupdateSlots:
             "swupdate", "-H", self._hardware, "-k", str(self._key), "-e", f"{self._selection},{slot}", "-i", str(image),
         ]  # fmt: skip
         # Its sockets live in TMPDIR: in the agent's own folder two of them do not meet.
-        ended = await run_command(
-            command, within_s=INSTALL_S_MAX, folder=self._folder, env={"TMPDIR": str(self._folder)}
+        watching = asyncio.create_task(
+            _watch(
+                self._folder / "swupdateprog",
+                lambda permille: progress(size_bytes * permille // 1_000, size_bytes),
+            )
         )
+        try:
+            ended = await run_command(
+                command, within_s=INSTALL_S_MAX, folder=self._folder, env={"TMPDIR": str(self._folder)}
+            )
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
         if not ended.good:
             return Ended(status=ended.status, output=_errors(ended.output))
         progress(size_bytes, size_bytes)
@@ -104,6 +124,35 @@ class SwupdateSlots:
 def make_agent(site: AgentSite) -> UpdateAgent:
     """Return the agent of a box with SWUpdate. Raises: InvalidInput, if a setting is missing."""
     return SlotsAgent(site, SwupdateSlots(site))
+
+
+def read_progress(message: bytes) -> int | None:
+    """Return how far SWUpdate is, in thousandths; None for a message that says nothing of it.
+
+    Source: struct progress_msg of SWUpdate 2022.12, as it stands on its socket.
+    """
+    if len(message) != MESSAGE_BYTES:
+        return None
+    _, _, _, _, steps, step, percent = _MESSAGE.unpack_from(message)
+    if not 1 <= step <= steps <= STEPS_MAX or percent > 100:
+        return None
+    permille: int = ((step - 1) * 1_000 + percent * 10) // steps
+    return permille
+
+
+async def _watch(socket: Path, told: Callable[[int], None]) -> None:
+    """Tell how far SWUpdate is, as long as it says so. Nothing depends on it."""
+    while True:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            reader, writer = await asyncio.open_unix_connection(socket)
+            try:
+                while True:
+                    permille = read_progress(await reader.readexactly(MESSAGE_BYTES))
+                    if permille is not None:
+                        told(permille)
+            finally:
+                writer.close()
+        await asyncio.sleep(CONNECT_S)
 
 
 def _errors(output: str) -> str:
