@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from ringroad.build.store_packages import import_programme
 from ringroad.build.store_what_if import answer_what_if, open_questions
 from ringroad.build.twin.what_if import StopEffect
 from ringroad.http.auth import Role
@@ -17,6 +18,7 @@ from ringroad.storage.db import connect, transaction
 from ringroad.storage.ledger import append_fact, latest_fact
 from support.console_server import PASSWORD, add_account, serving
 from support.console_world import World
+from support.docs_pages import ROOT
 
 pytestmark = [pytest.mark.browser, pytest.mark.engines]
 WAIT_MS = 15_000
@@ -111,6 +113,40 @@ def test_a_campaign_shows_how_updated_vehicles_fare_against_the_control_group(
     expect(page.locator("#exposure-chart canvas")).to_be_visible()
     expect(page.locator("dl.facts")).to_contain_text("at most 1.25 times the control group")
     expect(page.locator("dl.facts")).not_to_contain_text("failed at most 10 %")
+
+
+def test_devices_are_registered_invited_and_shut_out_and_gateway_tokens_made(
+    page: Page, world: World, pg_url: str
+) -> None:
+    with connect(pg_url) as conn, transaction(conn):
+        source = (ROOT / "examples" / "ddi" / "programme.toml").read_text(encoding="utf-8")
+        import_programme(conn, SystemIds(), source=source, actor="test", now=SystemClock().now())
+    sign_in(page, "admin")
+    page.goto("/fleet")
+    page.get_by_label("VINs, one per line").fill("WRRDDP00000000001\nWRRDDP00000000002")
+    page.get_by_role("button", name="Register").click()
+    expect(page.locator("#registered-1")).to_contain_text("WRRDDP00000000002 enrol_")
+    page.get_by_role("button", name="Register").click()
+    expect(page.locator("form", has=page.locator("#registered-1")).get_by_role("alert")).to_contain_text(
+        "WRRDDP"
+    )
+    page.goto("/fleet/WRRDDP00000000001")
+    page.get_by_role("button", name="Invite it to enrol").click()
+    expect(page.locator("#invitation")).to_contain_text("enrol_")
+    page.once("dialog", lambda dialog: dialog.accept())
+    with page.expect_response(lambda answer: answer.url.endswith("/shut-out")) as told:
+        page.get_by_role("button", name="Shut out").click()
+    assert told.value.status == 200
+    page.goto("/accounts")
+    page.get_by_label("What it is for").fill("line gateway")
+    page.get_by_role("button", name="Make").click()
+    expect(page.locator("#new-gateway-token")).to_contain_text("gw_")
+    row = page.get_by_role("row").filter(has_text="line gateway")
+    page.once("dialog", lambda dialog: dialog.accept())
+    row.get_by_role("button", name="Revoke").click()
+    expect(row).to_contain_text("revoked")
+    page.goto(f"/fleet/{world.vins[0]}")  # one that speaks Uptane proves itself by its keys
+    expect(page.get_by_role("button", name="Invite it to enrol")).to_have_count(0)
 
 
 def test_aborting_asks_first(page: Page, world: World) -> None:

@@ -152,6 +152,17 @@ SELECT DISTINCT variant FROM vehicle ORDER BY 1 LIMIT 200;
 -- name: vehicle_attributes^
 SELECT attributes, primary_serial, generation FROM vehicle WHERE vin = :vin;
 
+-- name: ddi_variants
+SELECT p.id AS programme_id, v.key AS variant
+  FROM programme p CROSS JOIN LATERAL jsonb_object_keys(p.document -> 'variants') AS v (key)
+ WHERE EXISTS (SELECT FROM jsonb_each(p.document -> 'ecus') AS e (name, ecu) WHERE e.ecu ->> 'agent' = 'ddi')
+ ORDER BY p.id, v.key LIMIT 500;
+
+-- name: vehicle_credentials^
+SELECT cardinality(certificates) AS certificates, certificate_until,
+       CASE WHEN enrolment_sha256 IS NOT NULL THEN enrolment_until END AS invited_until
+  FROM vehicle WHERE vin = :vin;
+
 -- name: vehicle_ecus
 SELECT e.serial, e.name, e.hardware_id, e.is_primary, e.added_at, e.removed_at,
        i.version, i.filename, i.image_sha256, i.reported_at,

@@ -137,6 +137,20 @@ def require_own(conn: Connection, vin: str, *, fleet: str | None) -> None:
         raise NotFound(f"no vehicle {vin}", hint="check the id")
 
 
+def ddi_variants(conn: Connection) -> dict[str, list[str]]:
+    """Return the variants, by programme, of the programmes that have ECUs which speak DDI."""
+    found: dict[str, list[str]] = {}
+    for row in SQL.ddi_variants(conn):
+        found.setdefault(row["programme_id"], []).append(row["variant"])
+    return found
+
+
+def vehicle_credentials(conn: Connection, vin: str) -> dict[str, Any]:
+    """Return what is known of how a vehicle on DDI proves who it is; no secret, no digest."""
+    found: dict[str, Any] = SQL.vehicle_credentials(conn, vin=vin)
+    return found
+
+
 def vehicle_schedule(conn: Connection, vin: str) -> dict[str, Any] | None:
     """Return the hours that its fleet's operator set for a vehicle."""
     found: dict[str, Any] | None = SQL.vehicle_schedule(conn, vin=vin)

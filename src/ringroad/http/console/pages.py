@@ -121,7 +121,10 @@ def accounts_page(ctx: Ctx, request: Req) -> Response[str]:
     """Accounts, for admins."""
     with ctx.connection() as conn:
         accounts = accounts_store.list_accounts(conn)
-    return page("accounts.html", account=request.user, url=url_of(request), accounts=accounts)
+        tokens = list(accounts_store.SQL.gateway_tokens(conn))
+    return page(
+        "accounts.html", account=request.user, url=url_of(request), accounts=accounts, gateway_tokens=tokens
+    )
 
 
 def _lap(ctx: Context, conn: Connection, view: LapView) -> LapBar:

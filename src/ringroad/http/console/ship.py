@@ -51,6 +51,7 @@ def fleet_page(ctx: Ctx, request: Req) -> Response[str]:
                 each for each in releases if own is None or each.id in {v.release_id for v in versions}
             ],
             "chart": _versions_chart(versions),
+            "ddi_variants": reading.ddi_variants(conn) if request.user.may(Role.OPERATOR) else {},
         }
     kept = {name: value for name, value in q.items() if value}
     return page(
@@ -73,6 +74,9 @@ def vehicle_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
             "reports": reading.vehicle_reports(conn, vin, limit=50) if own is None else [],
             "resolutions": reading.vehicle_resolutions(conn, vin) if own is None else [],
             "schedule": reading.vehicle_schedule(conn, vin),
+            "credentials": reading.vehicle_credentials(conn, vin)
+            if v.gateway == "ddi" and own is None
+            else None,
         }
     newest = next(iter(values["resolutions"]), None)
     why = why_not_updating(v, history[0] if history else None, newest, now=ctx.clock.now())

@@ -99,8 +99,16 @@ document.addEventListener("submit", async (event) => {
     const control = event.submitter?.name === name ? event.submitter : form.querySelector(`[name="${name}"]`);
     if (value === "" && control.dataset.optional !== undefined) continue;
     const kind = control.dataset.type;
+    if (kind === "aside") continue; // a part of other fields
     if (kind === "list") {
       (body[name] ||= []).push(value);
+      continue;
+    }
+    if (kind === "vehicles") {
+      // one VIN per word, all of one variant and region
+      const { variant, region } = form.elements;
+      const vins = value.split(/[\s,;]+/).filter(Boolean);
+      body[name] = vins.map((vin) => ({ vin, variant: variant.value, region: region.value }));
       continue;
     }
     body[name] =
@@ -137,7 +145,9 @@ document.addEventListener("submit", async (event) => {
     }
     if (form.dataset.show) {
       toast("");
-      document.getElementById(form.dataset.show).textContent = data.token || data.secret || data.id;
+      document.getElementById(form.dataset.show).textContent = Array.isArray(data)
+        ? data.map((one) => `${one.vin} ${one.enrolment_token}`).join("\n")
+        : data.token || data.secret || data.enrolment_token || data.id;
     } else if (form.dataset.next) {
       location.href = form.dataset.next.replace("{id}", data.id);
       return;
