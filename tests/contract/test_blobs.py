@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -115,6 +119,41 @@ def test_a_bucket_that_is_not_there_is_one_clear_error(bucket: Path) -> None:
         check_store(f"s3://{BUCKET}/prefix")
     with pytest.raises(Unavailable, match="not there any more"):
         Blobs(f"s3://{BUCKET}/prefix").put([DATA])
+
+
+def test_an_object_store_that_is_away_is_asked_a_few_times_and_then_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """How long it waits between is bounded too: 100 ms at first, 2 s at most, 10 s in all."""
+    with counting_connections() as (port, connections):
+        for name, value in {
+            "ENDPOINT": f"http://127.0.0.1:{port}", "ALLOW_HTTP": "true", "REGION": "us-east-1", "ACCESS_KEY_ID": "test",
+            "SECRET_ACCESS_KEY": "test",
+        }.items():  # fmt: skip
+            monkeypatch.setenv(f"AWS_{name}", value)
+        with pytest.raises(Unavailable):
+            Blobs(f"s3://{BUCKET}").size(SHA)
+    assert 1 <= len(connections) <= 4
+
+
+@contextmanager
+def counting_connections() -> Iterator[tuple[int, list[int]]]:
+    """A port on which every connection is cut at once."""
+    cut: list[int] = []
+
+    def accept(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                connection, peer = listener.accept()
+                cut.append(peer[1])
+                connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=accept, args=(listener,))
+        thread.start()
+        yield listener.getsockname()[1], cut
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(60)
 
 
 def test_a_folder_that_vanished_is_no_missing_blob(tmp_path: Path) -> None:

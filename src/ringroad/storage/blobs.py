@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlparse
 
 import obstore
@@ -27,7 +27,16 @@ from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store, from_url
 from ringroad.kernel.errors import Corrupt, InvalidInput, NotFound, Unavailable, Untrusted
 from ringroad.kernel.limits import IMAGE_BYTES_MAX
 
+if TYPE_CHECKING:  # types alone; they are not there when it runs
+    from obstore.store import RetryConfig
+
 PART_BYTES = 1024**2  # bytes read or written at once
+# An object store that is away is told within seconds: whoever asked comes again. The library's own bounds are minutes.
+RETRY: RetryConfig = {
+    "max_retries": 3,
+    "retry_timeout": timedelta(seconds=10),
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=2), "base": 2},
+}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -66,7 +75,9 @@ class Blobs:
         try:
             if self._root is not None:
                 self._root.mkdir(parents=True, exist_ok=True)
-            self._store: ObjectStore = from_url(url)
+            self._store: ObjectStore = (
+                from_url(url) if self._root is not None else from_url(url, retry_config=RETRY)
+            )
         except OSError as error:
             raise Unavailable(
                 f"cannot write to {self._root}: {error.strerror}",
