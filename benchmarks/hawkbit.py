@@ -2,9 +2,12 @@
 
 Run: HAWKBIT_JAR=/path/to/hawkbit-update-server-1.0.4.jar make bench-hawkbit
 
-The load and our side have run; hawkBit's side is written after its API and has not been run, for want of the jar.
-The jar (Maven: org.eclipse.hawkbit:hawkbit-update-server:1.0.4) and Java 17 are yours to bring; without them this says
-so and measures nothing. hawkBit runs on its embedded H2, we on PostgreSQL with fsync.
+Without HAWKBIT_JAR the jar is asked for at Maven (org.eclipse.hawkbit:hawkbit-update-server:1.0.4, Java 17); where that
+has none, this says so and measures our side alone. hawkBit runs on its embedded H2, and then on a PostgreSQL of the same
+make and settings as ours, for which it needs the driver (org.postgresql:postgresql, or HAWKBIT_JDBC_JAR).
+
+hawkBit's side is written after its API and tested against answers of the shape that is documented
+(`tests/contract/test_bench_hawkbit.py`); it has not met a real one yet, for want of the jar.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import contextlib
 import multiprocessing
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,10 +29,11 @@ from typing import Any, Protocol
 
 import httpx
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from benchmarks.campaign_1m import fill as fill_fleet
 from benchmarks.figures import Figure
-from benchmarks.gateway import gateways, measure, polls, vin
+from benchmarks.gateway import gateways, measure, vin
 from benchmarks.load import cpu_s, descendants, read_answer
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.loop.campaigns import create_campaign, plan_campaign
@@ -41,11 +46,10 @@ from ringroad.storage.db import connect, transaction
 from ringroad.storage.migrate import migrate
 from ringroad.storage.postgres import Postgres
 
-TARGETS = int(os.environ.get("BENCH_TARGETS", "100000"))  # of the rollout that is made
-DEVICES = min(10_000, TARGETS)  # of the campaign that runs to its end
-POLLS = 10_000
 CONNECTIONS = 64
-START_S_MAX, STEP_S_MAX = 180.0, 1_800.0
+START_S_MAX, STEP_S_MAX, MAVEN_S_MAX = 180.0, 1_800.0, 300.0
+HAWKBIT = "org.eclipse.hawkbit:hawkbit-update-server:1.0.4"
+DRIVER = "org.postgresql:postgresql:42.7.4"
 TOKEN = "bench-token"  # noqa: S105 - of devices that exist for a minute
 AGAIN_S = 0.5  # seconds between two polls of a device that has no offer yet
 CLOSED = b'{"status":{"execution":"closed","result":{"finished":"success"},"details":[]}}'
@@ -68,6 +72,15 @@ class Server(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What is asked of either server."""
+
+    targets: int = 100_000  # of the rollout that is made
+    devices: int = 10_000  # of the campaign that runs to its end; the first of them
+    polls: int = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """One server's numbers."""
 
@@ -78,40 +91,95 @@ class Measured:
 
 
 def run() -> list[Figure]:
-    jar = os.environ.get("HAWKBIT_JAR", "")
-    if not jar or not Path(jar).is_file() or shutil.which("java") is None:
-        print("skipped: HAWKBIT_JAR names no file, or there is no java; see benchmarks/hawkbit.py")
-        return []
-    with hawkbit(Path(jar).absolute()) as server:
-        peer = measure_all(server)
-    with ringroad() as server:
-        ours = measure_all(server)
-    note = f"hawkBit on H2: {{:,.3g}} {{}}; ours on PostgreSQL: {{:,.3g}}; {TARGETS:,} targets known to both"
+    targets = int(os.environ.get("BENCH_TARGETS", "100000"))
+    load = Load(targets=targets, devices=min(10_000, targets))
+    with ringroad(load) as server:
+        ours = measure_all(server, load)
+    figures = figures_of(ours, load)
+    jar = find_jar("HAWKBIT_JAR", HAWKBIT)
+    if jar is None or shutil.which("java") is None:
+        print(f"skipped hawkBit: HAWKBIT_JAR names no file and Maven has no {HAWKBIT}, or there is no java")
+        return figures
+    with hawkbit(jar, load) as peer:
+        figures += ratios(measure_all(peer, load), ours, load, name="hawkbit", engine="H2")
+    driver = find_jar("HAWKBIT_JDBC_JAR", DRIVER)
+    if driver is None:
+        print(f"skipped hawkBit on PostgreSQL: HAWKBIT_JDBC_JAR names no file and Maven has no {DRIVER}")
+        return figures
+    with hawkbit_on_postgres(jar, driver, load) as peer:
+        figures += ratios(measure_all(peer, load), ours, load, name="hawkbit_postgres", engine="PostgreSQL")
+    return figures
+
+
+def find_jar(variable: str, artifact: str) -> Path | None:
+    """Return the file that a variable names, or a jar out of Maven; None: neither is to be had."""
+    if named := os.environ.get(variable, ""):
+        return Path(named).absolute() if Path(named).is_file() else None
+    _, name, version = artifact.split(":")
+    folder = Path(".bench/hawkbit").absolute()
+    jar = folder / f"{name}-{version}.jar"
+    if not jar.is_file() and shutil.which("mvn") is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        words = [
+            "mvn",
+            "-q",
+            "-B",
+            "dependency:copy",
+            f"-Dartifact={artifact}",
+            f"-DoutputDirectory={folder}",
+        ]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(words, cwd=folder, capture_output=True, check=False, timeout=MAVEN_S_MAX)
+    return jar if jar.is_file() else None
+
+
+def figures_of(ours: Measured, load: Load) -> list[Figure]:
+    """Return our side's own figures; there is nothing to compare them with yet."""
+    note = f"{load.targets:,} targets known; PostgreSQL with fsync; the load of make bench-hawkbit"
     return [
-        Figure(name="gateway.poll.ratio_hawkbit", value=peer.poll_us / ours.poll_us, unit="x hawkBit's polls per CPU-second",
+        Figure(name="neutral.poll.cpu_us", value=round(ours.poll_us, 1), unit="µs CPU per poll", target=None, better="lower",
+               note=note),
+        Figure(name="neutral.campaign_10k_s", value=round(ours.campaign_s, 1), unit="s", target=None, better="lower",
+               note=f"{load.devices:,} devices from the start of the rollout to its end, {CONNECTIONS} at once;"
+               f" {ours.campaign_cpu_s:.1f} CPU-s; {note}"),
+        Figure(name="neutral.create_100k_s", value=round(ours.make_s, 1), unit="s", target=None, better="lower",
+               note=f"until a rollout on all can be started; {note}"),
+    ]  # fmt: skip
+
+
+def ratios(peer: Measured, ours: Measured, load: Load, *, name: str, engine: str) -> list[Figure]:
+    """Return how many times we are better."""
+    note = f"hawkBit on {engine}: {{:,.3g}} {{}}; ours on PostgreSQL: {{:,.3g}}; {load.targets:,} targets known to both"
+    return [
+        Figure(name=f"gateway.poll.ratio_{name}", value=peer.poll_us / ours.poll_us, unit="x hawkBit's polls per CPU-second",
                target=None, better="higher", note=note.format(peer.poll_us, "µs CPU per poll", ours.poll_us)),
-        Figure(name="campaign.10k.ratio_hawkbit", value=peer.campaign_s / ours.campaign_s, unit="x faster than hawkBit",
+        Figure(name=f"campaign.10k.ratio_{name}", value=peer.campaign_s / ours.campaign_s, unit="x faster than hawkBit",
                target=None, better="higher",
                note=note.format(peer.campaign_s, "s", ours.campaign_s)
-               + f"; {peer.campaign_cpu_s:,.1f} and {ours.campaign_cpu_s:,.1f} CPU-s; {DEVICES:,} devices end to end"),
-        Figure(name="campaign.create_100k.ratio_hawkbit", value=peer.make_s / ours.make_s, unit="x faster than hawkBit",
+               + f"; {peer.campaign_cpu_s:,.1f} and {ours.campaign_cpu_s:,.1f} CPU-s; {load.devices:,} devices end to end"),
+        Figure(name=f"campaign.create_100k.ratio_{name}", value=peer.make_s / ours.make_s, unit="x faster than hawkBit",
                target=None, better="higher", note=note.format(peer.make_s, "s", ours.make_s)),
     ]  # fmt: skip
 
 
-def measure_all(server: Server) -> Measured:
+def measure_all(server: Server, load: Load) -> Measured:
     began_s = time.perf_counter()
-    server.make_rollout("all", TARGETS)
+    server.make_rollout("all", load.targets)
     make_s = time.perf_counter() - began_s
-    print(f"  rollout on {TARGETS:,} targets made: {make_s:.1f} s", file=sys.stderr)
-    rollout = server.make_rollout("some", DEVICES)
+    print(f"  rollout on {load.targets:,} targets made: {make_s:.1f} s", file=sys.stderr)
+    rollout = server.make_rollout("some", load.devices)
     began_s, began_cpu_s = time.perf_counter(), server.cpu_s()
     server.start_rollout(rollout)
-    asyncio.run(update_all(server.port, [vin(number) for number in range(1, DEVICES + 1)]))
+    asyncio.run(update_all(server.port, [vin(number) for number in range(1, load.devices + 1)]))
     wait(lambda: server.is_finished(rollout), STEP_S_MAX, what="the end of the rollout")
     campaign_s, campaign_cpu_s = time.perf_counter() - began_s, server.cpu_s() - began_cpu_s
     print(f"  campaign: {campaign_s:.1f} s, {campaign_cpu_s:.1f} CPU-s", file=sys.stderr)
-    poll_us = measure(server.pids(), server.port, polls(POLLS, TARGETS), POLLS)
+    idle = (
+        f"GET /DEFAULT/controller/v1/{vin(1 + number * 7_919 % load.targets)} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        f"Authorization: TargetToken {TOKEN}\r\n\r\n"
+        for number in range(load.polls)
+    )
+    poll_us = measure(server.pids(), server.port, (each.encode() for each in idle), load.polls)
     print(f"  poll: {poll_us:.0f} µs CPU", file=sys.stderr)
     return Measured(poll_us=poll_us, make_s=make_s, campaign_s=campaign_s, campaign_cpu_s=campaign_cpu_s)
 
@@ -157,22 +225,23 @@ def wait(check: Any, seconds: float, *, what: str) -> None:
 class Hawkbit:
     """hawkBit's update server in one Java process, asked over its management API."""
 
-    def __init__(self, port: int, pid: int, client: httpx.Client) -> None:
+    def __init__(self, port: int, pid: int, client: httpx.Client, postgres: Postgres | None = None) -> None:
         self.port = port
-        self._pid, self._client = pid, client
+        self._pid, self._client, self._postgres = pid, client, postgres
         self._set_id = 0
 
     def pids(self) -> list[int]:
         return [self._pid]
 
     def cpu_s(self) -> float:
-        return cpu_s([self._pid])
+        process = self._postgres.process if self._postgres else None
+        return cpu_s([self._pid]) + (cpu_s(descendants(process.pid)) if process else 0.0)
 
-    def prepare(self) -> None:
+    def prepare(self, targets: int) -> None:
         """Let devices in by their tokens, register them, and make a distribution set."""
         self._ask("PUT", "/system/configs/authentication.targettoken.enabled", {"value": True})
-        for first in range(0, TARGETS, 500):
-            numbers = range(first, min(first + 500, TARGETS))
+        for first in range(0, targets, 500):
+            numbers = range(first, min(first + 500, targets))
             self._ask("POST", "/targets", [
                 {"controllerId": vin(n + 1), "name": f"{n + 1:09d}", "securityToken": TOKEN} for n in numbers
             ])  # fmt: skip
@@ -207,13 +276,50 @@ class Hawkbit:
 
 
 @contextlib.contextmanager
-def hawkbit(jar: Path) -> Iterator[Hawkbit]:
+def hawkbit(jar: Path, load: Load) -> Iterator[Hawkbit]:
+    """Run hawkBit on its embedded H2."""
+    with _hawkbit(["-jar", str(jar)], [], load) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def hawkbit_on_postgres(jar: Path, driver: Path, load: Load) -> Iterator[Hawkbit]:
+    """Run hawkBit on a PostgreSQL as ours is."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    folder = Path(tempfile.mkdtemp(prefix="hawkbit-bench-"))
+    folder.chmod(0o711)
+    postgres = Postgres(
+        home=folder / "postgres", clock=SystemClock(), may_create_account=False, listen_port=port
+    )
+    postgres.start()
+    try:
+        way = conninfo_to_dict(postgres.url())
+        launcher = "org.springframework.boot.loader.launch.PropertiesLauncher"  # takes jars beside its own
+        java = ["-cp", str(jar), f"-Dloader.path={driver}", launcher]
+        settings = [
+            f"--spring.datasource.url=jdbc:postgresql://127.0.0.1:{port}/{way['dbname']}",
+            f"--spring.datasource.username={way['user']}", f"--spring.datasource.password={way.get('password', '')}",
+            "--spring.datasource.driverClassName=org.postgresql.Driver", "--spring.jpa.database=POSTGRESQL",
+        ]  # fmt: skip
+        with _hawkbit(java, settings, load, postgres) as server:
+            yield server
+    finally:
+        postgres.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _hawkbit(
+    java: list[str], settings: list[str], load: Load, postgres: Postgres | None = None
+) -> Iterator[Hawkbit]:
     port = 60_058
     folder = Path(tempfile.mkdtemp(prefix="hawkbit-bench-"))
     command = [
-        "java", "-Xmx2g", "-jar", str(jar), f"--server.port={port}", "--server.address=127.0.0.1",
+        "java", "-Xmx2g", *java, f"--server.port={port}", "--server.address=127.0.0.1",
         "--hawkbit.server.security.dos.filter.enabled=false",
-        "--hawkbit.server.security.dos.maxTargetsPerRolloutGroup=1000000",
+        "--hawkbit.server.security.dos.maxTargetsPerRolloutGroup=1000000", *settings,
     ]  # fmt: skip
     with (
         (folder / "log").open("wb") as log,
@@ -223,16 +329,18 @@ def hawkbit(jar: Path) -> Iterator[Hawkbit]:
             with httpx.Client(
                 base_url=f"http://127.0.0.1:{port}", auth=("admin", "admin"), timeout=300
             ) as client:
-                wait(lambda: _answers(client), START_S_MAX, what="hawkBit's first answer")
-                made = Hawkbit(port, child.pid, client)
-                made.prepare()
+                wait(lambda: _answers(client, child), START_S_MAX, what="hawkBit's first answer")
+                made = Hawkbit(port, child.pid, client, postgres)
+                made.prepare(load.targets)
                 yield made
         finally:
             child.terminate()
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _answers(client: httpx.Client) -> bool:
+def _answers(client: httpx.Client, child: subprocess.Popen[bytes]) -> bool:
+    if child.poll() is not None:
+        raise RuntimeError(f"hawkBit ended with {child.returncode}; its log lies beside its data")
     with contextlib.suppress(httpx.TransportError):
         return client.get("/rest/v1/targets", params={"limit": 1}).status_code == 200
     return False
@@ -295,7 +403,7 @@ def reconcile(url: str) -> None:
 
 
 @contextlib.contextmanager
-def ringroad() -> Iterator[Ringroad]:
+def ringroad(load: Load) -> Iterator[Ringroad]:
     folder = Path(tempfile.mkdtemp(prefix="ringroad-bench-"))
     folder.chmod(0o711)
     postgres = Postgres(home=folder / "postgres", clock=SystemClock(), may_create_account=False)
@@ -303,14 +411,14 @@ def ringroad() -> Iterator[Ringroad]:
     try:
         with connect(postgres.url()) as conn:
             migrate(conn, now=SystemClock().now())
-        fill_fleet(postgres.url(), TARGETS)
+        fill_fleet(postgres.url(), load.targets)
         with psycopg.connect(postgres.url(), autocommit=True) as conn:
             conn.execute(
                 "UPDATE vehicle SET gateway = 'ddi', token_sha256 = sha256(%s), attributes = '{\"hw\": \"1\"}'",
                 [TOKEN.encode()],
             )
             conn.execute("UPDATE ecu SET hardware_id = name || '-hw1'")  # each is to match
-            conn.execute("UPDATE vehicle SET tags = '{some}' WHERE vin <= %s", [vin(DEVICES)])
+            conn.execute("UPDATE vehicle SET tags = '{some}' WHERE vin <= %s", [vin(load.devices)])
         worker = multiprocessing.get_context("spawn").Process(
             target=reconcile, args=(postgres.url(),), daemon=True
         )
