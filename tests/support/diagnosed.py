@@ -12,12 +12,12 @@ import msgspec
 
 from ringroad.kernel.clock import Clock
 from ringroad.protocol.diagnostics import DiagnosticAnswer, DiagnosticRequest, Method, Scope, SessionWanted
+from ringroad.protocol.preconditions import parse_expression
 from ringroad.sim.vecu.fault_memory import Snapshot
 from ringroad.sim.vecu.script import Behaviour, FaultRate, Script
 from ringroad.vehicle.diagnostics.desk import Desk, Place
 from ringroad.vehicle.diagnostics.link import DiagnosticLink
 from ringroad.vehicle.diagnostics.sessions import Policy, Sessions
-from ringroad.vehicle.preconditions import parse_expression
 from support.power_cuts import Vehicle
 from support.vehicle_world import DeskSignals, director_target
 

@@ -133,6 +133,11 @@ class DeskEcu:
     bad_versions: set[str] = field(default_factory=set)  # whose self-test fails
     verbs: list[str] = field(default_factory=list)
     answering_serial: str = ""
+    ask: Callable[[], str] | None = None
+    at_install: Callable[[], None] = lambda: None  # the world moves on while the agent works
+
+    def ask_before_erase(self, ask: Callable[[], str] | None) -> None:
+        self.ask = ask
 
     @property
     def serial(self) -> str:
@@ -189,6 +194,9 @@ class DeskEcu:
             held = staged is not None and staged.sha256 == image.sha256
             return Done(already=True) if held else Failed(reason=Reason.NOT_STAGED)
         made = await self._read(image, source)
+        self.at_install()
+        if self.running is not None and self.ask is not None and (said := self.ask()):
+            return Failed(reason=Reason.PRECONDITION, detail=said)
         return made if isinstance(made, Failed) else self._flash(made)
 
     def _flash(self, made: Installed) -> Outcome:
@@ -281,9 +289,11 @@ class DeskSignals:
 
     def __init__(self) -> None:
         self.values: dict[str, float | int | bool | str] = {"Vehicle.Speed": 0}
+        self.once: list[float] = []  # speeds that are seen by one look each, before the others
 
     def read(self, now: datetime) -> Sequence[Sample]:
-        return [Sample(at=now, path=path, value=value) for path, value in self.values.items()]
+        values = {**self.values, "Vehicle.Speed": self.once.pop(0)} if self.once else self.values
+        return [Sample(at=now, path=path, value=value) for path, value in values.items()]
 
 
 class Server:

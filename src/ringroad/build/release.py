@@ -17,6 +17,7 @@ from ringroad.build.release_groups import check_groups
 from ringroad.build.release_shape import check_shape
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.versions import parse_range
+from ringroad.protocol.preconditions import parse_precondition
 
 PROBLEMS_MAX: Final = 200  # kept with the release; a person reads the first ten
 
@@ -60,6 +61,7 @@ def check_release(
         problems += _check_requirements(programme, release_document, packages, running)
         problems += check_groups(programme, release_document)
         problems += _check_post_checks(release_document)
+        problems += _check_preconditions(release_document)
     unique = list(dict.fromkeys(problems))
     unique.sort(key=lambda problem: problem.severity is not Severity.BLOCKING)
     return unique[:PROBLEMS_MAX]
@@ -211,6 +213,16 @@ def _unmet(label: str, wanted: str, versions: Sequence[str]) -> list[Problem]:
         return [blocking("dependency_unreadable", f"{label}: {error.message}", error.hint)]
     bad = [version for version in versions if not accepted.holds(version)]
     return [blocking("dependency_unmet", f"{label}, but there is {', '.join(bad[:5])}")] if bad else []
+
+
+def _check_preconditions(document: Mapping[str, Any]) -> list[Problem]:
+    found: list[Problem] = []
+    for text in document.get("preconditions", []):
+        try:
+            parse_precondition(text)
+        except InvalidInput as error:
+            found.append(blocking("precondition_unreadable", f"{error.message}: {text}", error.hint))
+    return found
 
 
 def _check_post_checks(document: Mapping[str, Any]) -> list[Problem]:

@@ -21,11 +21,11 @@ from datetime import datetime
 from typing import Final, assert_never
 
 from ringroad.kernel.errors import Corrupt
+from ringroad.protocol.preconditions import Refusal
 from ringroad.protocol.vehicle import Command, DeltaOffer, Phase, UpdateGroup, VehicleState
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.consent import DENIED, answer_text, judge
 from ringroad.vehicle.deltas import choose_delta
-from ringroad.vehicle.preconditions import Refusal
 from ringroad.vehicle.states import (
     BEFORE_INSTALLING,
     TOUCHED,

@@ -16,7 +16,8 @@ from typing import Final, assert_never
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import Corrupt, NotFound, RingroadError, Unavailable, Untrusted
 from ringroad.kernel.vin import Vin
-from ringroad.protocol.vehicle import DeltaOffer, Report
+from ringroad.protocol.preconditions import Refusal
+from ringroad.protocol.vehicle import DeltaOffer
 from ringroad.trust.attacks import Attack
 from ringroad.trust.state import EcuIdentity, RefreshResult, TrustState, VehicleInventory, VerifiedTarget
 from ringroad.trust.verify import RefreshRefused, refresh
@@ -39,6 +40,7 @@ from ringroad.vehicle.gateway import Gateway
 from ringroad.vehicle.images import ImageStore
 from ringroad.vehicle.memory import Memory
 from ringroad.vehicle.plan import make_plan
+from ringroad.vehicle.progress import ProgressReports
 from ringroad.vehicle.rebuild import Rebuilder
 from ringroad.vehicle.states import (
     EcuMoved,
@@ -53,10 +55,9 @@ from ringroad.vehicle.states import (
     image_of,
 )
 from ringroad.vehicle.terms import Refused
+from ringroad.vehicle.watch import LOOK_AGAIN_S, PAUSES_MAX, watched
 
-LOOK_AGAIN_S: Final = 2.0  # s; between two looks at preconditions and consent
 NOTES_MAX: Final = 50  # notes per state; a term that flickers must not fill the disk
-PROGRESS_S: Final = 1.0  # s; between two progress reports
 BIG_BYTES: Final = (
     4 * 1024**2
 )  # bytes; hashing more than this would hold up the other vehicles of the process
@@ -88,6 +89,7 @@ class Executor:
         durability: Durability,
         retry_base_s: float,
         interrupted: Callable[[], bool],
+        refusal: Callable[[], Refusal | None],
     ) -> None:
         self._vin = vin
         self._folder = folder
@@ -101,8 +103,9 @@ class Executor:
         self._durability: Durability = durability
         self._retry_base_s = retry_base_s
         self._interrupted = interrupted
+        self._refusal = refusal
         self._network_failures = 0
-        self._progress_at_s = 0.0
+        self._reports = ProgressReports(memory=memory, clock=clock)
         self._deltas = Rebuilder(images=images, memory=memory, clock=clock)
         # Bytes done and in all by serial, and the state they were done in; for whoever looks, not for decisions.
         self.done: tuple[str, dict[str, tuple[int, int]]] = ("", {})
@@ -285,7 +288,7 @@ class Executor:
         ecu = self._plan().ecu(serial)
         async with self._ecus.agent(serial) as agent:
             outcome = await agent.prepare(
-                ecu.image, self._images.source(ecu.target.sha256), progress=self._progress(serial)
+                ecu.image, self._images.source(ecu.target.sha256), progress=self._reports.of(serial)
             )
         return self._after_verb(outcome, what=f"prepare:{serial}", serial=serial, done=EcuState.STAGED)
 
@@ -296,7 +299,9 @@ class Executor:
             if isinstance(answer, Failed):
                 return self._try_again("faults", answer.reason, answer.detail, tries_max=decide.ECU_TRIES_MAX)
             running = answer.running.sha256 if answer.running is not None else ""
-            if ecu.in_place and running != ecu.from_sha256:
+            if answer.serial != ecu.serial:
+                return self._end("serial_mismatch", f"{answer.serial} answers in the place of {ecu.serial}")
+            if running != ecu.from_sha256:
                 return self._end("changed_meanwhile", f"ECU {ecu.serial} no longer runs what it ran")
             faults[ecu.serial] = tuple(fault.code for fault in answer.faults)
         self._memory.write(FaultsKnown(faults=faults, at=self._clock.now()))
@@ -308,13 +313,25 @@ class Executor:
         ecu = self._plan().ecu(serial)
         if self._memory.state.ecus[serial] is not EcuState.INSTALLING:
             self._move_ecu(serial, EcuState.INSTALLING)
-        async with self._ecus.agent(serial) as agent:
+        async with self._ecus.agent(serial) as agent, watched(agent, self._refusal, self._note) as watch:
             outcome = await self._install_with(agent, ecu)
+        if watch.paused and isinstance(outcome, Failed):
+            return self._pause(serial, outcome)
         return self._after_verb(outcome, what=f"install:{serial}", serial=serial, done=EcuState.ACTIVATED)
+
+    def _pause(self, serial: str, outcome: Failed) -> float:
+        """Wait with an ECU whose installation stopped before anything was erased."""
+        what = f"pause:{serial}"
+        self._tried(what, outcome.reason, outcome.detail)
+        if self._memory.state.tries[what] >= PAUSES_MAX:
+            self._move_ecu(serial, EcuState.FAILED, code=outcome.reason, detail=outcome.detail)
+        else:
+            self._move_ecu(serial, EcuState.STAGED)
+        return LOOK_AGAIN_S
 
     async def _install_with(self, agent: UpdateAgent, ecu: EcuPlan) -> Outcome:
         source = self._images.source(ecu.target.sha256)
-        progress = self._progress(ecu.serial)
+        progress = self._reports.of(ecu.serial)
         outcome = await agent.install(ecu.image, source, progress=progress)
         if isinstance(outcome, Failed) and outcome.reason is Reason.NOT_STAGED:
             # READY may last for days; whatever used the inactive bank meanwhile has to give it back.
@@ -438,39 +455,12 @@ class Executor:
         return plan
 
     def _downloading(self, serial: str) -> Callable[[int, int], None]:
-        report = self._progress(serial)
+        report = self._reports.of(serial)
 
         def progress(done_bytes: int, total_bytes: int) -> None:
             report(done_bytes, total_bytes)
             if self._interrupted():
                 raise Interrupted
-
-        return progress
-
-    def _progress(self, serial: str) -> Callable[[int, int], None]:
-        state = self._memory.state
-
-        def progress(done_bytes: int, total_bytes: int) -> None:
-            if self.done[0] != state.state:
-                self.done = (state.state, {})
-            self.done[1][serial] = (done_bytes, total_bytes)
-            now_s = self._clock.monotonic_s()
-            if now_s - self._progress_at_s < PROGRESS_S or state.action_id is None:
-                return
-            self._progress_at_s = now_s
-            self._memory.outbox.put_progress(
-                Report(
-                    # The same bytes after a restart are the same report.
-                    id=f"{state.epoch}.{state.action_id}.{state.state}.{serial}.{done_bytes}",
-                    action_id=state.action_id,
-                    state=state.state,
-                    at=self._clock.now(),
-                    ecu=serial,
-                    ecu_state=str(self._memory.state.ecus.get(serial, "")),
-                    done_bytes=done_bytes,
-                    total_bytes=total_bytes,
-                )
-            )
 
         return progress
 

@@ -23,6 +23,7 @@ from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import Corrupt, InvalidInput, RingroadError
 from ringroad.kernel.hours import Window
 from ringroad.kernel.vin import Vin
+from ringroad.protocol.preconditions import Held, Refusal, look, parse_precondition
 from ringroad.protocol.vehicle import Command
 from ringroad.trust.state import TrustState
 from ringroad.vehicle.agents.base import UpdateAgent
@@ -41,7 +42,6 @@ from ringroad.vehicle.journal import RecordHook
 from ringroad.vehicle.memory import Memory, Observer
 from ringroad.vehicle.outbox import BATCH_REPORTS_MAX
 from ringroad.vehicle.plan import EcuOnBoard
-from ringroad.vehicle.preconditions import Refusal, evaluate_all, parse_expression
 from ringroad.vehicle.signals import SignalSource
 from ringroad.vehicle.states import Answer, CampaignState, Entry, Unblocked
 
@@ -136,6 +136,7 @@ class Orchestrator:
         self._uplink_wake = asyncio.Event()
         self._uplink_failures = 0
         self._refusals = 0
+        self._held = Held()
         self._next_poll_s = 0.0
         self.link_error = ""
         self.manifest_error = ""
@@ -158,6 +159,7 @@ class Orchestrator:
             images=self._images,
             durability=vehicle.durability, retry_base_s=vehicle.retry_base_s,
             interrupted=lambda: wants_other(self.state, self._command),
+            refusal=lambda: self._refusal(self.state),
         )  # fmt: skip
 
     @property
@@ -294,8 +296,11 @@ class Orchestrator:
             return None
         now = self._vehicle.clock.now()
         samples = {sample.path: sample for sample in self._vehicle.signals.read(now)}
-        expressions = [parse_expression(text) for text in state.plan.preconditions]
-        return evaluate_all(expressions, samples, now=now)
+        refusal, self._held = look(
+            [parse_precondition(text) for text in state.plan.preconditions], samples,
+            now=now, at_s=self._vehicle.clock.monotonic_s(), held=self._held,
+        )  # fmt: skip
+        return refusal
 
     def _observe(self, entry: Entry, state: CampaignState) -> None:
         if self._uplink_failures == 0:  # while the server is away, news must not shorten the back-off

@@ -8,14 +8,14 @@ here, so that nothing is ever installed next to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ringroad.kernel.errors import InvalidInput
+from ringroad.protocol.preconditions import parse_precondition
 from ringroad.protocol.vehicle import OBEYS_CONDUCT, UpdateGroup, VehiclePackage
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.agents.base import EcuInventory, Failed
-from ringroad.vehicle.preconditions import parse_expression
 from ringroad.vehicle.states import EcuPlan, Plan
 from ringroad.vehicle.terms import Change, Refused, Runs, check_terms
 
@@ -62,10 +62,10 @@ def make_plan(
     """
     for expression in package.preconditions:
         try:
-            parse_expression(expression)
+            parse_precondition(expression)
         except InvalidInput as error:
             return Refused(code="bad_precondition", detail=error.message)
-    groups = order_groups(package.groups)
+    groups = order_groups(package.groups, last=[ecu.serial for ecu in ecus if ecu.primary])
     if isinstance(groups, Refused):
         return groups
     on_board = {ecu.serial: ecu for ecu in ecus}
@@ -112,13 +112,20 @@ def make_plan(
     )
 
 
-def order_groups(groups: Sequence[UpdateGroup]) -> list[UpdateGroup] | Refused:
-    """Return `groups` so that each stands behind those it names in `after`; otherwise in their signed order."""
+def order_groups(groups: Sequence[UpdateGroup], *, last: Collection[str] = ()) -> list[UpdateGroup] | Refused:
+    """Return `groups` so that each stands behind those it names in `after`; otherwise in their signed order.
+
+    Args:
+        groups: as they are signed.
+        last: serials whose groups come as late as `after` lets them: the orchestrator does not restart itself early.
+    """
     ordered: list[UpdateGroup] = []
     left = list(groups)
     while left:
         done = {group.name for group in ordered}
-        ready = next((group for group in left if done.issuperset(group.after)), None)
+        free = [group for group in left if done.issuperset(group.after)]
+        # `min` is stable: otherwise the signed order stands.
+        ready = min(free, key=lambda group: not set(last).isdisjoint(group.ecus), default=None)
         if ready is None:
             names = ", ".join(group.name for group in left)
             return Refused(code="partial_bundle", detail=f"update groups wait for each other: {names}")

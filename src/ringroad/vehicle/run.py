@@ -23,6 +23,7 @@ from securesystemslib.signer import CryptoSigner
 from ringroad.kernel.clock import Clock, Ids, new_secret
 from ringroad.kernel.errors import RingroadError
 from ringroad.kernel.hours import find_zone
+from ringroad.protocol.preconditions import parse_expression
 from ringroad.protocol.vehicle import FaultEvent, Sample
 from ringroad.trust.state import TrustState
 from ringroad.vehicle.agents.base import Failed, UpdateAgent
@@ -48,7 +49,6 @@ from ringroad.vehicle.gateway import Gateway, new_client
 from ringroad.vehicle.journal import RecordHook
 from ringroad.vehicle.memory import Observer
 from ringroad.vehicle.orchestrator import Orchestrator, Vehicle
-from ringroad.vehicle.preconditions import parse_expression
 from ringroad.vehicle.signals import SignalSource
 
 TOKEN_BYTES: Final = 16  # of the driver page's forms; new with each start

@@ -14,8 +14,8 @@ from typing import Final, Protocol
 import msgspec
 
 from ringroad.kernel.limits import TELEMETRY_BATCH_MAX
+from ringroad.protocol.preconditions import SAMPLE_AGE_S_MAX
 from ringroad.protocol.vehicle import Sample
-from ringroad.vehicle.preconditions import SAMPLE_AGE_S_MAX
 
 FILE_AGE_S_MAX: Final = SAMPLE_AGE_S_MAX  # s since it was written or touched
 FILE_BYTES_MAX: Final = 256 * 1024  # bytes; a thousand samples are about 80 kB

@@ -87,6 +87,10 @@ def edit(change: Callable[[Document], object]) -> Document:
         (lambda d: d["variants"].update(sport={}), "unknown_variant"),
         (lambda d: d["variants"]["city"].update(gw="pkg_none"), "unknown_package"),
         (lambda d: d["variants"]["city"].update(gw="pkg_body"), "wrong_ecu"),
+        (
+            lambda d: d.update(preconditions=["Vehicle.Speed == 0", "Vehicle.Speed ="]),
+            "precondition_unreadable",
+        ),
         (lambda d: d["groups"].pop(0), "group_unknown"),
         (lambda d: d["groups"][1].update(ecus=["gw", "brake"]), "group_untouched"),
         (lambda d: d["groups"][1].update(ecus=["gw", "body"]), "group_overlap"),

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ringroad.protocol.preconditions import evaluate, parse_precondition
 from ringroad.protocol.vehicle import OBEYS_CONDUCT, Conduct, VehiclePackage
 from ringroad.ship.director import Content, NoContent, decide_content, decide_return
 from ringroad.ship.model import (
@@ -19,7 +20,6 @@ from ringroad.ship.model import (
     VehicleFacts,
 )
 from ringroad.trust.canonical import encode_canonical
-from ringroad.vehicle.preconditions import evaluate_all, parse_expression
 
 
 def package(ecu: str, version: str, counter: int, **more: Any) -> PackageFacts:
@@ -84,7 +84,7 @@ def test_only_terms_that_an_old_vehicle_must_not_overlook_hold_it_back() -> None
         assert held.preconditions == ["Vehicle.Speed == 0", OBEYS_CONDUCT]
         assert held.conduct == conduct
         # The grammar of vehicles from before can read the term, and no signal of theirs fulfils it.
-        refusal = evaluate_all([parse_expression(OBEYS_CONDUCT)], {}, now=datetime.now(UTC))
+        refusal = evaluate(parse_precondition(OBEYS_CONDUCT).expression, {}, now=datetime.now(UTC))
         assert refusal is not None
         assert refusal.text == "Ringroad.ObeysConduct == true, but the value is missing"
 

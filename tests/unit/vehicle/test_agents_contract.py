@@ -30,6 +30,7 @@ from ringroad.vehicle.agents.base import (
     EcuInventory,
     Failed,
     Outcome,
+    PausableAgent,
     Reason,
     UpdateAgent,
     no_progress,
@@ -511,3 +512,23 @@ def test_a_check_that_was_cut_off_is_finished_without_flashing_again(tmp_path: P
         assert await car.version() == "2.0"
 
     Bench(mode="inplace", wire="memory", folder=tmp_path).run(story)
+
+
+@pytest.mark.parametrize("wire", ["memory", "tcp"])
+def test_an_agent_that_is_told_no_before_the_erase_leaves_what_runs(tmp_path: Path, wire: Wire) -> None:
+    async def story(car: Car) -> None:
+        assert isinstance(car.agent, PausableAgent)
+        car.agent.ask_before_erase(lambda: "Vehicle.Speed == 0, but the value is 30")
+        assert await car.stage() == Failed(
+            reason=Reason.PRECONDITION, detail="Vehicle.Speed == 0, but the value is 30"
+        )
+        assert await car.version() == "1.0"
+        car.agent.ask_before_erase(lambda: "")
+        assert await car.stage() == Done()
+        assert await car.version() == "bootloader"
+        # What is gone is finished, whatever the answer would be.
+        car.agent.ask_before_erase(lambda: "no")
+        await car.bring_to(OLD, 2)
+        assert await car.version() == "2.0"
+
+    Bench(mode="inplace", wire=wire, folder=tmp_path).run(story)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ringroad.vehicle.preconditions import evaluate, parse_expression
+from ringroad.protocol.preconditions import evaluate, parse_precondition
 from ringroad.vehicle.signals import FILE_AGE_S_MAX, FILE_BYTES_MAX, FileSignals
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -31,7 +31,7 @@ def test_a_file_that_nobody_keeps_current_allows_nothing(
 ) -> None:
     source = signals(tmp_path, b'{"Vehicle.Speed": 0}', age_s=age_s)
     samples = {sample.path: sample for sample in source.read(NOW)}
-    refusal = evaluate(parse_expression("Vehicle.Speed == 0"), samples, now=NOW)
+    refusal = evaluate(parse_precondition("Vehicle.Speed == 0").expression, samples, now=NOW)
     assert (refusal is None) is allowed
 
 

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringroad.kernel.errors import Corrupt
+from ringroad.protocol.preconditions import Refusal
 from ringroad.protocol.vehicle import Command, DeltaOffer, EcuTarget, UpdateGroup, VehicleState
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle import decide
 from ringroad.vehicle.decide import Facts, next_step
 from ringroad.vehicle.outbox import COMMIT_REPORTS_MAX, report_of
-from ringroad.vehicle.preconditions import Refusal
 from ringroad.vehicle.states import (
     BEFORE_INSTALLING,
     CampaignState,

@@ -108,4 +108,14 @@ def test_groups_stand_behind_those_they_wait_for() -> None:
     ordered = order_groups(chain)
     assert not isinstance(ordered, Refused)
     assert [group.name for group in ordered] == ["a", "b", "c"]
+    waiting = order_groups(chain, last=["1"])  # the Primary is what the others wait for
+    assert waiting == ordered
+    free = [
+        UpdateGroup(name="own", ecus=["1", "2"]),
+        UpdateGroup(name="b", ecus=["3"]),
+        UpdateGroup(name="c", ecus=["4"]),
+    ]
+    late = order_groups(free, last=["1"])
+    assert not isinstance(late, Refused)
+    assert [group.name for group in late] == ["b", "c", "own"]
     assert isinstance(order_groups([UpdateGroup(name="a", ecus=["1"], after=["a"])]), Refused)

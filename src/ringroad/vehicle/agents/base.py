@@ -29,7 +29,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from ringroad.protocol.vehicle import EcuTarget
 
@@ -293,6 +293,15 @@ class UpdateAgent(Protocol):
 
     async def close(self) -> None:
         """Drop the connection. The next verb opens it again."""
+        ...
+
+
+@runtime_checkable
+class PausableAgent(Protocol):
+    """An update agent that asks once more before `install` destroys what runs. In place only; others need not."""
+
+    def ask_before_erase(self, ask: Callable[[], str] | None) -> None:
+        """Call `ask` right before the erase of software that runs; fail with `PRECONDITION` and its text unless empty."""
         ...
 
 

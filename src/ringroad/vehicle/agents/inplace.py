@@ -5,6 +5,7 @@ Procedure of `install`, reference in-vehicle 2.4:
 1. 10 03, routine 0203: may it be programmed now?
 2. 85 02, 28 03 to all other ECUs (`quiet.Silence`).
 3. 10 02, then 27: the bootloader answers, unlocked.
+   Whoever orders is asked once more; a no ends here, with the software that ran.
 4. 2E F15A and identity, FF00 erase, 34 36 37 per segment, 0202 check, FF01 dependencies.
 
 `activate` is 11 01 and waiting; only then, or when the flash failed, the other ECUs may talk again.
@@ -12,6 +13,8 @@ When power was cut after the last block, the bank still holds the image: then on
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from ringroad.vehicle.agents.base import (
     Done,
@@ -31,6 +34,12 @@ from ringroad.vehicle.uds import NegativeResponse, Session
 
 class UdsInplaceAgent(UdsAgent):
     """An `UpdateAgent` for one in-place ECU."""
+
+    _ask: Callable[[], str] | None = None
+
+    def ask_before_erase(self, ask: Callable[[], str] | None) -> None:
+        """Call `ask` right before software that runs is erased; fail with its text unless empty."""
+        self._ask = ask
 
     async def _prepare(self, image: EcuImage, source: ImageSource, progress: Progress) -> Outcome:
         status = await self._status()
@@ -54,6 +63,9 @@ class UdsInplaceAgent(UdsAgent):
             await silence.begin(image.serial)  # 2
         try:
             await self._ecu.unlock(Session.PROGRAMMING)  # 3
+            if status.mode is Mode.APPLICATION and self._ask is not None and (said := self._ask()):
+                await self._ecu.restart()  # nothing was erased: the software that ran starts again
+                raise Refusal(Reason.PRECONDITION, said)
             if not await self._finish_interrupted(status, image, content):
                 await self._ecu.flash(image, source, content, progress=progress)  # 4
         except BaseException:

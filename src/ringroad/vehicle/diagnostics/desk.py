@@ -21,6 +21,7 @@ from typing import Any, Final
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import Conflict, Forbidden, NotFound, RingroadError, Unavailable
 from ringroad.protocol.diagnostics import DiagnosticAnswer, DiagnosticRequest, Refused
+from ringroad.protocol.preconditions import Expression, evaluate_all
 from ringroad.vehicle.agents.base import Failed
 from ringroad.vehicle.agents.session import EcuSession
 from ringroad.vehicle.agents.verbs import UdsAgent
@@ -36,7 +37,6 @@ from ringroad.vehicle.diagnostics.sessions import Session, Sessions
 from ringroad.vehicle.diagnostics.tree import Ask, understand, whole, words
 from ringroad.vehicle.orchestrator import Orchestrator
 from ringroad.vehicle.plan import EcuOnBoard
-from ringroad.vehicle.preconditions import Expression, evaluate_all
 from ringroad.vehicle.signals import SignalSource
 from ringroad.vehicle.uds import Nrc, dtc_bytes
 
