@@ -75,6 +75,9 @@ def test_what_does_not_hold_is_refused_before_anything_is_stored(terminal: Termi
     assert "no ECU" in t("release", "import", good, "--ecu", "rootfs=brake", status=2).err
     cut = t.file("cut.mender", make_mender()[:3_000])
     assert "ends" in t("release", "import", cut, status=2).err
+    other = t.file("o.mender", make_mender(header=header_files(device_type=["beaglebone", "rpi4"])))
+    refused = t("release", "import", other, status=2).err
+    assert "for device type beaglebone, rpi4, ECU telebox has hardware 'default:1.0'" in refused
     nameless = t.file("n.mender", make_mender(header=header_files(name="nightly")))
     assert "--version" in t("release", "import", nameless, status=2).err
     assert t("--json", "package", "list").value == []

@@ -11,7 +11,14 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 Files = Sequence[tuple[str, bytes]]
+
+
+def zstd(content: bytes) -> bytes:
+    """Return one zstd frame."""
+    return pa.Codec("zstd").compress(content, asbytes=True)  # type: ignore[no-any-return]
 
 
 def tar(files: Files, *, kind: int = tarfile.USTAR_FORMAT) -> bytes:
@@ -59,7 +66,9 @@ def make_mender(
     extra: Files = (),
 ) -> bytes:
     """Return an artifact; `manifest` may change what its manifest says."""
-    packed: Mapping[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".xz": lzma.compress, "": bytes}
+    packed: Mapping[str, Callable[[bytes], bytes]] = {
+        ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstd, "": bytes,
+    }  # fmt: skip
     first = json.dumps(version if version is not None else {"format": "mender", "version": 3}).encode()
     head = packed[pack](tar(header_files() if header is None else header))
     digests = {"version": first, f"header.tar{pack}": head}

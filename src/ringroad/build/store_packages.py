@@ -170,6 +170,7 @@ def add_package(
         raise InvalidInput(
             f"{filename[:200]!r} is no filename", hint="letters, digits and . _ + -, up to 151"
         )
+    _check_device_type(image, ecu, programme.ecus[ecu].hardware_id)
     fits = hardware_ids if hardware_ids is not None else [programme.ecus[ecu].hardware_id]
     package_id = ids.new("pkg")
     rows = SQL.insert_package(
@@ -259,6 +260,19 @@ def _keep_the_road(conn: Connection, programme: Programme) -> None:
                 f"vehicles on the road have hardware {row['hardware_id']!r} as {row['name']}, the file says {ecu.hardware_id!r}",
                 hint="give the new hardware a new ECU name",
             )
+
+
+def _check_device_type(image: ImageFacts, ecu: str, hardware_id: str) -> None:
+    """Refuse a Mender artifact for other devices: its client would, on every vehicle."""
+    depends = image.details.get("depends") if image.format == "mender" else None
+    wanted = (depends or {}).get("device_type") or []
+    types = [wanted] if isinstance(wanted, str) else list(wanted)
+    if types and hardware_id not in types:
+        raise InvalidInput(
+            f"the artifact is for device type {', '.join(types)[:200]}, ECU {ecu} has hardware {hardware_id!r}",
+            hint="name the ECU that it is for, or write the device type as hardware_id into programme.toml",
+            code="wrong_hardware",
+        )
 
 
 def _check_ranges(

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from ringroad.build.images import detect_format, mender, read_image
 from ringroad.kernel.errors import InvalidInput
-from support.mender import header_files, make_mender, tar
+from support.mender import header_files, make_mender, tar, zstd
 
 PAYLOAD = (("rootfs.ext4", b"firmware " * 2_000),)
 GOOD = make_mender()
 
 
-@pytest.mark.parametrize("pack", ["", ".gz", ".xz"])
+@pytest.mark.parametrize("pack", ["", ".gz", ".xz", ".zst"])
 @pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_an_artifact_is_read_with_what_it_provides_and_depends_on(pack: str, kind: int) -> None:
     facts = read_image(make_mender(pack=pack, kind=kind))
@@ -118,7 +118,9 @@ BOMB = gzip.compress(tar([("zeros", bytes(48 * 1024**2))]))
         (with_payload(b"no gzip"), "malformed"),
         (with_payload(gzip.compress(tar(PAYLOAD))[:-6]), "truncated"),
         (with_payload(gzip.compress(tar(PAYLOAD)) + b"more"), "malformed"),
-        (with_payload(b"x", "data/0000.tar.zst"), "unsupported"),
+        (with_payload(b"no zstd", "data/0000.tar.zst"), "malformed"),
+        (with_payload(zstd(tar(PAYLOAD))[:-6], "data/0000.tar.zst"), "truncated"),
+        (with_payload(zstd(tar(PAYLOAD)) + b"more", "data/0000.tar.zst"), "malformed"),
         (with_payload(gzip.compress(tar(PAYLOAD)), "header.tar.gz"), "malformed"),
     ],
 )
@@ -133,6 +135,9 @@ def test_what_unpacks_to_too_much_is_refused_before_it_is_read(monkeypatch: pyte
     monkeypatch.setattr(mender, "RATIO_FREE_BYTES", 1024**2)
     with pytest.raises(InvalidInput) as refused:
         read_image(with_payload(BOMB))
+    assert refused.value.code == "image_oversized"
+    with pytest.raises(InvalidInput) as refused:
+        read_image(with_payload(zstd(bytes(8 * 1024**2)), "data/0000.tar.zst"))
     assert refused.value.code == "image_oversized"
 
 
