@@ -8,15 +8,16 @@ from contextlib import closing
 import pytest
 
 from ringroad.adapt.store import due_outcomes
-from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.kernel.facts import FactKind
 from ringroad.protocol.vehicle import OBEYS_CONDUCT, Conduct
 from ringroad.ship.gate import GatePolicy, Halt
 from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import PlanRequest, WaveSize
-from ringroad.storage.db import Connection, connect
+from ringroad.ship.store.schedules import give_consent
+from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import read_facts
-from support.fleet import CountingIds, Story, add_vehicles, fill_programme
+from support.fleet import CountingIds, Story, add_vehicles, fill_programme, vin
 
 pytestmark = pytest.mark.engines
 
@@ -171,3 +172,54 @@ def test_a_plan_that_only_downloads_refuses_what_needs_vehicles_that_run_the_rel
 def test_consent_that_asks_before_nothing_is_refused() -> None:
     with pytest.raises(InvalidInput, match="phase"):
         PlanRequest(query="all", consent=True, consent_phases=())
+
+
+def test_whoever_runs_the_fleet_answers_for_the_driver_of_a_native_vehicle_that_asks(story: Story) -> None:
+    add_vehicles(story.conn, range(3), gateway="native")
+    story.start(waves=(3,), consent=True)
+    story.tick()
+
+    def answer(number: int, *, agree: bool) -> None:
+        with transaction(story.conn):
+            give_consent(story.conn, story.ids, vin=vin(number), agree=agree, actor="cabs", now=story.now)
+
+    for action in story.vehicles("offered"):
+        story.native(action, "AWAITING_CONSENT")
+    story.tick()
+    answer(0, agree=True)
+    answer(1, agree=False)
+    rows = story.conn.execute(
+        "SELECT state, consented_at IS NULL AS open FROM assignment ORDER BY vin"
+    ).fetchall()
+    assert [(row["state"], row["open"]) for row in rows] == [
+        ("active", False), ("cancelling", True), ("active", True),
+    ]  # fmt: skip
+    with pytest.raises(Conflict):
+        answer(0, agree=True)  # it is agreed
+    story.native(story.vehicles("active")[1], "INSTALLING")
+    story.tick()
+    with pytest.raises(Conflict):
+        answer(2, agree=True)  # it has begun
+    (told,) = story.vehicles("cancelling")
+    story.report(told, {"gateway": "native", "state": "CANCELLED", "code": "cancelled"}, kind="closed")
+    story.tick()
+    assert len(story.vehicles("cancelled")) == 1
+    assert (story.facts(FactKind.VEHICLE_CONSENTED), story.facts(FactKind.VEHICLE_DECLINED)) == (1, 1)
+
+
+def test_what_a_driver_says_on_board_is_a_fact_once(story: Story) -> None:
+    add_vehicles(story.conn, range(1), gateway="native")
+    story.start(waves=(1,), consent=True)
+    story.tick()
+    (action,) = story.vehicles("offered")
+    said = {"gateway": "native", "state": "AWAITING_CONSENT", "detail": "said by ann, release notes abc"}
+    for key in ("one", "one", "two"):
+        story.report(action, {**said, "code": "consent_given"}, key=key)
+    story.report(action, {**said, "code": "consent_denied"})
+    story.report(action, {**said, "state": "CANCELLED", "code": "consent_denied"}, kind="closed")
+    story.report(action, {**said, "code": "consent_given"}, key="late")  # the action is closed
+    story.tick()
+    assert (story.facts(FactKind.VEHICLE_CONSENTED), story.facts(FactKind.VEHICLE_DECLINED)) == (2, 1)
+    (declined,) = [fact for fact in read_facts(story.conn) if fact.kind is FactKind.VEHICLE_DECLINED]
+    assert declined.actor == f"vehicle:{action.vin}"
+    assert declined.body["said"] == "said by ann, release notes abc"

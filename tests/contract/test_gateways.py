@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from ringroad.http.app import create_app
 from ringroad.http.device.wire import Answer, Request
 from ringroad.kernel.clock import SystemClock
-from ringroad.protocol.vehicle import Acknowledged, Command
+from ringroad.protocol.vehicle import HEARS, Acknowledged, Command
 from ringroad.storage.settings import Settings
 from support.gateways import TOKEN, VIN, FolderBlobs, add_vehicle, eventually, fill, rows, serving
 
@@ -189,6 +189,24 @@ def test_a_lost_database_feed_stops_offers_until_it_is_whole_again(pg_url: str, 
         assert refused
         assert eventually(lambda: client.get(base).status_code == 200)
         assert client.put(f"{base}/configData", json={"data": {}}).status_code in (200, 503)
+
+
+def test_a_native_vehicle_hears_that_its_fleet_agreed_if_it_says_that_it_can(
+    pg_url: str, blobs: FolderBlobs
+) -> None:
+    action = fill(pg_url, blobs, IMAGE, gateway="native")
+    with psycopg.connect(pg_url, autocommit=True) as conn:
+        conn.execute("UPDATE assignment SET consented_at = now()")
+    told = {"kind": "update", "poll_s": 1, "action_id": action}
+    with serving(pg_url, blobs) as origin, httpx.Client(headers=NATIVE, timeout=60) as client:
+        url = f"{origin}/uptane/v1/vehicles/{VIN}"
+        before = client.get(url)
+        assert before.json() == told  # one from before takes no member that it does not know
+        again = client.get(url, headers={"If-None-Match": before.headers["etag"], HEARS[0]: HEARS[1]})
+        assert (again.status_code, again.json()) == (200, {**told, "agreed": True})
+        assert msgspec.json.decode(again.content, type=Command).agreed
+        same = {"If-None-Match": again.headers["etag"], HEARS[0]: HEARS[1]}
+        assert client.get(url, headers=same).status_code == 304
 
 
 def test_a_native_vehicle_polls_and_reports_once(pg_url: str, blobs: FolderBlobs) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
-from ringroad.protocol.vehicle import OBEYS_CONDUCT, Conduct, Phase
+from ringroad.protocol.vehicle import OBEYS_CONDUCT, Command, Conduct, Phase
 from ringroad.vehicle.consent import digest_notes, write_word
 from ringroad.vehicle.orchestrator import Orchestrator
 from ringroad.vehicle.states import EcuState
@@ -210,6 +210,40 @@ def test_power_that_goes_while_the_driver_is_asked_asks_or_obeys_but_never_forge
         if cut > 12:  # behind the word it is an update like any other
             return
     pytest.fail("power was still being cut")
+
+
+def agree_for_driver(world: World) -> None:
+    world.server.command = msgspec.structs.replace(world.server.command, agreed=True)
+
+
+def test_whoever_runs_the_fleet_agrees_where_the_driver_said_nothing(world: World) -> None:
+    world.order(conduct=Conduct(consent=["download", "install", "activate"]))
+    drive_to(world, "consent", "download")
+    agree_for_driver(world)
+    assert drive(world) == "SUCCEEDED"
+    (said,) = told(world, "consent_given")
+    assert said.startswith("download, install, activate agreed to by the fleet's operator")
+
+
+def test_what_a_driver_said_against_it_stands_whatever_the_fleet_agrees_to(world: World) -> None:
+    world.order(conduct=Conduct(consent=["download"]))
+    agree_for_driver(world)
+    say(world, "later", hours=2)
+    drive_to(world, "postponed", "download")
+    world.clock.s += 2 * 3_600
+    assert drive(world) == "SUCCEEDED"
+    world.order(action_id=2, version="3.0.0", counter=3, conduct=Conduct(consent=["download"]))
+    agree_for_driver(world)
+    say(world, "no", action_id=2)
+    assert drive(world) == "CANCELLED"
+
+
+def test_what_the_fleet_agreed_to_another_update_counts_for_none(world: World) -> None:
+    world.order(conduct=Conduct(consent=["install"]))
+    drive_to(world, "consent", "install")
+    world.server.command = Command(kind="cancel", poll_s=1, action_id=7, agreed=True)
+    drive_to(world, "consent", "install")
+    assert not told(world, "consent_given")
 
 
 # Soft, later, quiet hours ---------------------------------------------------------------------------

@@ -6,7 +6,7 @@ Paths, all below ``/uptane/v1``, all over HTTPS, `Authorization: Bearer <device 
     GET  /image/targets/{sha256}.{name}    an image; Range is honoured
     GET  /image/targets/{sha256}.delta     a delta that a Director target offers; Range is honoured
     GET  /director/{vin}/{file}            metadata of the vehicle's Director repository
-    GET  /vehicles/{vin}                   Poll -> Command; answered from memory, ETag, 304
+    GET  /vehicles/{vin}                   Poll -> Command; answered from memory, ETag, 304; `HEARS` beside it
     PUT  /vehicles/{vin}/manifest          signed vehicle version manifest (Uptane 5.4.2.1.1)
     POST /vehicles/{vin}/reports           ReportBatch -> Acknowledged; durable before it is answered
 
@@ -44,7 +44,12 @@ class Command(Message, frozen=True, kw_only=True, omit_defaults=True):
     kind: Literal["none", "update", "cancel"]
     poll_s: int  # seconds until the next poll
     action_id: int | None = None
+    # Whoever runs the fleet agreed to all of it in the driver's place. Said only to a vehicle whose poll has the
+    # header `HEARS`: one from before refuses an answer with a member that it does not know.
+    agreed: bool = False
 
+
+HEARS = ("ringroad-hears", "agreed")  # header of a poll, and what it says
 
 VehicleState = Literal[
     "IDLE", "SYNCING", "AWAITING_CONSENT", "DOWNLOADING", "VERIFYING", "STAGING", "READY", "INSTALLING", "CHECKING",

@@ -704,9 +704,17 @@ UPDATE assignment a
                           THEN greatest(a.deadline_at, a.offered_at
                                         + (p.document -> 'request' ->> 'vehicle_deadline_s')::int * interval '1 s')
                           ELSE a.deadline_at END
-  FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id
- WHERE a.action_id = :action_id AND a.vin = :vin AND c.id = a.campaign_id AND a.consented_at IS NULL
-   AND (p.document -> 'request' ->> 'consent')::boolean AND a.state IN ('pending', 'offered');
+  FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id, vehicle v
+ WHERE a.action_id = :action_id AND a.vin = :vin AND c.id = a.campaign_id AND a.consented_at IS NULL AND v.vin = a.vin
+   AND (p.document -> 'request' ->> 'consent')::boolean
+   AND (a.state IN ('pending', 'offered') OR a.state = 'active' AND a.began_at IS NULL AND v.gateway = 'native');
+
+-- name: cancel_declined!
+-- A native vehicle that gets ready is told to stop; on DDI nothing begins before it is agreed to.
+UPDATE assignment a SET state = 'cancelling', state_detail = 'declined by its driver', generation = a.generation + 1
+  FROM vehicle v
+ WHERE a.action_id = :action_id AND a.vin = :vin AND a.consented_at IS NULL AND v.vin = a.vin AND v.gateway = 'native'
+   AND a.state = 'active' AND a.began_at IS NULL;
 
 -- name: decline_action!
 UPDATE assignment a
@@ -893,7 +901,9 @@ UPDATE vehicle SET schedule = :schedule, generation = generation + 1
 
 -- name: asked_action$
 SELECT a.action_id FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN campaign_plan p ON p.id = c.plan_id
- WHERE a.vin = :vin AND a.state IN ('pending', 'offered') AND a.offered_at IS NOT NULL AND c.state = 'running'
+  JOIN vehicle v ON v.vin = a.vin
+ WHERE a.vin = :vin AND a.offered_at IS NOT NULL AND c.state = 'running'
+   AND (a.state IN ('pending', 'offered') OR a.state = 'active' AND a.began_at IS NULL AND v.gateway = 'native')
    AND a.consented_at IS NULL AND (p.document -> 'request' ->> 'consent')::boolean
  ORDER BY a.action_id DESC LIMIT 1;
 

@@ -36,6 +36,7 @@ CONSENT_HOURS: Final = (
 CONSENT_HOURS_MAX: Final = 24 * 365
 LATER_HOURS: Final = 24  # until a driver who said "later" is asked again
 BY_CHARS_MAX: Final = 100  # of the name of who said it
+OPERATOR: Final = "the fleet's operator"
 DENIED: Final = "consent_denied"  # code of the end that a no leads to
 
 Mode = Literal["auto", "ask", "agreed"]
@@ -103,6 +104,24 @@ def judge(
             code="consent", detail=f"{waiting}: what {answer.by} agreed to ended {_at(answer.expires_at)}"
         )
     return None
+
+
+def word_of(own: Answer | None, answer: Answer | None, *, agreed: bool, now: datetime) -> Answer | None:
+    """Return the word that counts: the driver's, or that of whoever runs the fleet where the driver left it open.
+
+    Args:
+        own: the driver's newest word.
+        answer: the word that is written down.
+        agreed: whoever runs the fleet agreed in the driver's place.
+        now: the vehicle's time.
+    """
+    insists = own is not None and (own.word == "no" or (own.word == "later" and now < own.expires_at))
+    if not agreed or insists:
+        return own
+    if answer is not None and answer.by == OPERATOR and now < answer.expires_at:
+        return answer
+    ends = now + timedelta(hours=CONSENT_HOURS)
+    return Answer(word="yes", phases=PHASES, by=OPERATOR, at=now, expires_at=ends, notes_sha256="")
 
 
 def quiet_until(window: Window | None, now: datetime) -> datetime | None:

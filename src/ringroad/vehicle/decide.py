@@ -24,7 +24,7 @@ from ringroad.kernel.errors import Corrupt
 from ringroad.protocol.preconditions import Refusal
 from ringroad.protocol.vehicle import Command, DeltaOffer, Phase, UpdateGroup, VehicleState
 from ringroad.trust.state import VerifiedTarget
-from ringroad.vehicle.consent import DENIED, answer_text, judge
+from ringroad.vehicle.consent import DENIED, answer_text, judge, word_of
 from ringroad.vehicle.deltas import choose_delta
 from ringroad.vehicle.states import (
     BEFORE_INSTALLING,
@@ -303,8 +303,11 @@ def _hear_driver(state: CampaignState, facts: Facts) -> Step | None:
     """Write a new word down before anything follows from it; a no ends what has not begun."""
     if state.state not in BEFORE_INSTALLING or state.plan is None:
         return None
-    if facts.word is not None and facts.word != state.answer:
-        return Write(Answered(answer=facts.word, at=facts.now))
+    command = facts.command
+    agreed = command is not None and command.agreed and command.action_id == state.action_id
+    word = word_of(facts.word, state.answer, agreed=agreed, now=facts.now)
+    if word is not None and word != state.answer:
+        return Write(Answered(answer=word, at=facts.now))
     if state.answer is not None and state.answer.word == "no":
         return _move("CANCELLED", facts, code=DENIED, detail=answer_text(state.answer))
     return None

@@ -21,7 +21,7 @@ import msgspec
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import Forbidden, InvalidInput, NotFound, RingroadError, Unavailable, Untrusted
 from ringroad.kernel.vin import Vin
-from ringroad.protocol.vehicle import Acknowledged, Command, Report, ReportBatch
+from ringroad.protocol.vehicle import HEARS, Acknowledged, Command, Report, ReportBatch
 from ringroad.trust.state import VerifiedTarget
 from ringroad.trust.verify import FileRequest
 from ringroad.vehicle.backoff import AskedToWait, parse_retry_after
@@ -90,7 +90,9 @@ class Gateway:
         Raises:
             Unavailable, Forbidden, NotFound: see `_failure`.
         """
-        headers = {**self._headers, "If-None-Match": self._etag} if self._etag else self._headers
+        headers = {**self._headers, HEARS[0]: HEARS[1]}
+        if self._etag:
+            headers["If-None-Match"] = self._etag
         url = f"{self._prefix}/vehicles/{self._vin}"
         async with self._request("GET", url, headers=headers) as response:
             if response.status_code == httpx.codes.NOT_MODIFIED:

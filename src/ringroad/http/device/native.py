@@ -35,7 +35,7 @@ from ringroad.http.device.wire import (
 )
 from ringroad.kernel.errors import InvalidInput, NotFound, RingroadError
 from ringroad.kernel.limits import MANIFEST_BYTES_MAX, REQUEST_BYTES_MAX
-from ringroad.protocol.vehicle import TERMINAL_STATES, Acknowledged, Command, ReportBatch
+from ringroad.protocol.vehicle import HEARS, TERMINAL_STATES, Acknowledged, Command, ReportBatch
 from ringroad.storage.db import Connection
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ METADATA_KEPT_BYTES = 64 * 1024**2  # bytes of versioned metadata kept in memory
 _METADATA_FILE = re.compile(r"(?:([1-9][0-9]{0,8})\.)?([a-z][a-z0-9_-]{0,63})\.json")
 _IMAGE_FILE = re.compile(r"([0-9a-f]{64})\.([A-Za-z0-9][A-Za-z0-9._+-]{0,199})")
 _POLL_ETAG = re.compile(rb'"([a-z]+(?:-[0-9]+)?)-([0-9]{1,5})"')  # what to do, and when to come again
+HEARS_NAME, HEARS_VALUE = (each.encode() for each in HEARS)
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(ReportBatch)
 
@@ -123,14 +124,16 @@ class NativeGateway:
             return away
         offer, need = self._gateways.offer_now(device)
         poll_s = self._gateways.poll_again_s(vin, device, need)
-        what = b"idle" if offer is None else b"%b-%d" % (offer.kind.encode(), offer.action_id)
+        agreed = offer is not None and offer.consented and header(request.headers, HEARS_NAME) == HEARS_VALUE
+        kind = b"idle" if offer is None else b"agreed" if agreed else offer.kind.encode()
+        what = kind if offer is None else b"%b-%d" % (kind, offer.action_id)
         known = _POLL_ETAG.fullmatch(header(request.headers, b"if-none-match") or b"")
         if known is not None and known[1] == what and is_told(int(known[2]), poll_s):
             return Answer(304, b"", ((b"etag", known[0]),))
         command = (
             Command(kind="none", poll_s=poll_s)
             if offer is None
-            else Command(kind=offer.kind, action_id=offer.action_id, poll_s=poll_s)
+            else Command(kind=offer.kind, action_id=offer.action_id, poll_s=poll_s, agreed=agreed)
         )
         return Answer(200, _ENCODER.encode(command), (JSON, (b"etag", b'"%b-%d"' % (what, poll_s))))
 

@@ -53,16 +53,7 @@ def give_consent(conn: Connection, ids: Ids, *, vin: str, agree: bool, actor: st
         Conflict: the vehicle is asked about nothing.
     """
     action_id = SQL.asked_action(conn, vin=vin)
-    given = {"action_id": action_id, "vin": vin, "now": now}
-    if (
-        action_id is None
-        or (
-            SQL.consent_action(conn, **given)
-            if agree
-            else SQL.decline_action(conn, **given, second_thought_s=SECOND_THOUGHT_S)
-        )
-        == 0
-    ):
+    if action_id is None or not _answer(conn, action_id, vin, agree=agree, now=now):
         raise Conflict(
             f"vehicle {vin[:40]} is asked about nothing",
             hint="only a campaign with consent asks, once offered",
@@ -73,3 +64,13 @@ def give_consent(conn: Connection, ids: Ids, *, vin: str, agree: bool, actor: st
         body={"action_id": action_id, "on_behalf": True},
     )  # fmt: skip
     return int(action_id)
+
+
+def _answer(conn: Connection, action_id: int, vin: str, *, agree: bool, now: datetime) -> bool:
+    given = {"action_id": action_id, "vin": vin}
+    if agree:
+        return bool(SQL.consent_action(conn, **given, now=now))
+    return bool(
+        SQL.cancel_declined(conn, **given)
+        or SQL.decline_action(conn, **given, now=now, second_thought_s=SECOND_THOUGHT_S)
+    )
