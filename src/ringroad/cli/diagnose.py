@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from time import sleep
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +14,9 @@ from ringroad.cli.groups import ClientGroup, example, with_client
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import table, when
 from ringroad.kernel.errors import InvalidInput
+
+OPERATION_WAIT_S = 150.0  # s; the vehicle gives an operation two minutes
+OPERATION_LOOK_S = 1.0  # s between two looks; each is a request to the vehicle
 
 _VIN = click.argument("vin")
 _ECU = click.argument("ecu")
@@ -233,6 +237,60 @@ def clear(shell: Shell, client: Client, *, vin: str, ecu: str, code: str | None,
     _show(shell, found, lambda: f"cleared {found['cleared']}; {len(found['left'])} left")
 
 
+@group.command(
+    "operate",
+    epilog=example("ringroad diagnose operate LRWRR0000DEMO0001 brake self-test --yes", "ringroad diagnose operate LRWRR0000DEMO0001 brake reset --yes"),
+)  # fmt: skip
+@_VIN
+@_ECU
+@click.argument("operation", type=click.Choice(["reset", "self-test", "check-preconditions"]))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_client
+def operate(shell: Shell, client: Client, *, vin: str, ecu: str, operation: str, yes: bool) -> None:
+    """Let an ECU do something, and wait for its end; needs its lock, and a vehicle that stands still."""
+    if not yes and not click.confirm(f"{operation} on {ecu}?", err=True):
+        raise InvalidInput("nothing was begun", hint="--yes begins without asking")
+    place = _tree(vin, "components", ecu, "operations", operation, "executions")
+    found = client.post(place)
+    began_s = shell.clock.monotonic_s()
+    while found.get("status") == "running" and shell.clock.monotonic_s() - began_s < OPERATION_WAIT_S:
+        sleep(OPERATION_LOOK_S)
+        found = client.get(f"{place}/{found['id']}")
+    _show(shell, found, lambda: _execution_text(found))
+
+
+@group.command(
+    "mode",
+    epilog=example("ringroad diagnose mode LRWRR0000DEMO0001 brake", "ringroad diagnose mode LRWRR0000DEMO0001 brake session extended --seconds 120"),
+)  # fmt: skip
+@_VIN
+@_ECU
+@click.argument("mode", required=False, type=click.Choice(["session", "security", "dtcsetting", "commctrl"]))
+@click.argument("value", required=False)
+@click.option("--seconds", default=60, show_default=True, help="How long it holds, 600 at most.")
+@with_client
+def set_mode(
+    shell: Shell, client: Client, *, vin: str, ecu: str, mode: str | None, value: str | None, seconds: int
+) -> None:
+    """Show the modes of an ECU, or put it into one for a time."""
+    place = _tree(vin, "components", ecu, "modes")
+    if mode is None or value is None:
+        found = client.get(place)
+    else:
+        body = {"value": value, "mode_expiration": seconds}
+        found = client.send("PUT", f"{place}/{mode}", body=body)
+    _show(
+        shell, found,
+        lambda: table(
+            ("mode", "value", "until", "may be"),
+            (
+                (row["id"], row["value"], when(row.get("mode_expiration")), ", ".join(row["values"]))
+                for row in found["items"]
+            ),
+        ),
+    )  # fmt: skip
+
+
 # Words ----------------------------------------------------------------------------------------------
 
 
@@ -270,6 +328,12 @@ def _session_text(session: Mapping[str, Any]) -> str:
             )
         case state:
             return f"the session is {state}"
+
+
+def _execution_text(found: Mapping[str, Any]) -> str:
+    said = ", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in found["result"].items())
+    why = found["error"] or said
+    return f"{found['operation']} on {found['component']}: {found['status']}{', ' if why else ''}{why}"
 
 
 def _health_text(found: Mapping[str, Any]) -> str:

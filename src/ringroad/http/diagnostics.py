@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Final, Literal
@@ -17,8 +17,7 @@ from urllib.parse import quote
 import msgspec
 from anyio import to_thread
 from litestar import Response, Router
-from litestar.handlers import HTTPRouteHandler
-from litestar.params import JSONBody, Parameter, QueryParameter
+from litestar.params import JSONBody, Parameter
 from msgspec import Meta
 
 from ringroad.http.auth import Account, Role
@@ -38,18 +37,6 @@ RETRY_AFTER_S: Final = 5
 ERRORS: Final = (409, 422, 423, 429)
 
 Wait = Annotated[int, Parameter(ge=0, le=30, description="Seconds to wait for the vehicle; then 202")]
-Component = Annotated[
-    str, Parameter(pattern=r"^[^\x00/]{1,100}$", description="The component: the ECU's name in its programme")
-]
-Did = Annotated[str, Parameter(pattern=r"^[0-9A-Fa-f]{4}$", description="Data identifier, four hex digits")]
-Code = Annotated[
-    str, Parameter(pattern=r"^[PCBU][0-3][0-9A-F]{3}-[0-9A-F]{2}$", description="Fault code, as P0A1F-00")
-]
-InCategory = Annotated[
-    Literal["identData", "currentData", "storedData", "sysInfo"] | None,
-    QueryParameter(description="Only data of this category"),
-]
-Mask = Annotated[int, Parameter(ge=1, le=255, description="Only faults with one of these status bits")]
 
 
 class DiagnosticSession(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,12 +77,6 @@ class NewDiagnosticSession(Command, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(min_length=1, max_length=REASON_CHARS_MAX, pattern=TEXT_PATTERN)]
     scope: Literal["read", "service"] = "read"
     minutes: Annotated[int, Meta(ge=1, le=480)] = 30
-
-
-class TakeLock(Command, frozen=True, kw_only=True):
-    """Take a component's lock, or hold it longer."""
-
-    lock_expiration: Annotated[int, Meta(ge=1, le=3_600)] = 300  # s
 
 
 Answer = Response[Any]
@@ -183,131 +164,10 @@ def cancel_diagnostic_job(ctx: Ctx, request: Req, *, vin: Id, job_id: Id) -> Dia
     return _job(job, answer=False)
 
 
-# The tree -------------------------------------------------------------------------------------------
-
-
-def _tree(method: str, path: str) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
-    """Declare one place of the tree."""
-    return route(
-        method, f"/vehicles/{{vin:str}}/diagnostics/{path}", role=Role.OPERATOR, tag="signal", errors=ERRORS,
-        accepted=DiagnosticJob,
-    )  # fmt: skip
-
-
-@_tree("GET", "components")
-async def list_components(
-    ctx: Ctx, request: Req, *, vin: Id, wait_s: Wait = WAIT_S
-) -> Response[dict[str, Any]]:
-    """List the vehicle's components: its ECUs."""
-    return await _ask(ctx, request.user, vin, "GET", ["components"], wait_s=wait_s)
-
-
-@_tree("GET", "components/{component:str}")
-async def get_component(
-    ctx: Ctx, request: Req, *, vin: Id, component: Component, wait_s: Wait = WAIT_S
-) -> Response[dict[str, Any]]:
-    """Show a component: whether it answers, what it runs."""
-    return await _ask(ctx, request.user, vin, "GET", ["components", component], wait_s=wait_s)
-
-
-@_tree("GET", "components/{component:str}/data")
-async def list_component_data(
-    ctx: Ctx,
-    request: Req,
-    *,
-    vin: Id,
-    component: Component,
-    category: InCategory = None,
-    wait_s: Wait = WAIT_S,
-) -> Response[dict[str, Any]]:
-    """List the data of a component that have names; any identifier can be read."""
-    body = {"categories": [category]} if category else {}
-    path = ["components", component, "data"]
-    return await _ask(ctx, request.user, vin, "GET", path, body=body, wait_s=wait_s)
-
-
-@_tree("GET", "components/{component:str}/data/{did:str}")
-async def get_component_data(
-    ctx: Ctx, request: Req, *, vin: Id, component: Component, did: Did, wait_s: Wait = WAIT_S
-) -> Response[dict[str, Any]]:
-    """Read one value of a component."""
-    path = ["components", component, "data", did.upper()]
-    return await _ask(ctx, request.user, vin, "GET", path, wait_s=wait_s)
-
-
-@_tree("GET", "components/{component:str}/faults")
-async def list_component_faults(
-    ctx: Ctx, request: Req, *, vin: Id, component: Component, mask: Mask = 255, wait_s: Wait = WAIT_S
-) -> Response[dict[str, Any]]:
-    """List the fault memory of a component."""
-    path = ["components", component, "faults"]
-    return await _ask(ctx, request.user, vin, "GET", path, body={"mask": mask}, wait_s=wait_s)
-
-
-@_tree("GET", "components/{component:str}/faults/{fault_code:str}")
-async def get_component_fault(
-    ctx: Ctx, request: Req, *, vin: Id, component: Component, fault_code: Code, wait_s: Wait = WAIT_S
-) -> Response[dict[str, Any]]:
-    """Show one fault with its snapshots and extended data."""
-    path = ["components", component, "faults", fault_code]
-    return await _ask(ctx, request.user, vin, "GET", path, wait_s=wait_s)
-
-
-@_tree("DELETE", "components/{component:str}/faults")
-async def clear_component_faults(
-    ctx: Ctx, request: Req, *, vin: Id, component: Component, wait_s: Wait = WAIT_S
-) -> Response[dict[str, Any]]:
-    """Clear the fault memory of a component; needs its lock, and a vehicle that stands still."""
-    return await _ask(ctx, request.user, vin, "DELETE", ["components", component, "faults"], wait_s=wait_s)
-
-
-@_tree("DELETE", "components/{component:str}/faults/{fault_code:str}")
-async def clear_component_fault(
-    ctx: Ctx, request: Req, *, vin: Id, component: Component, fault_code: Code, wait_s: Wait = WAIT_S
-) -> Response[dict[str, Any]]:
-    """Clear one fault of a component; needs its lock, and a vehicle that stands still."""
-    path = ["components", component, "faults", fault_code]
-    return await _ask(ctx, request.user, vin, "DELETE", path, wait_s=wait_s)
-
-
-@_tree("GET", "components/{component:str}/locks")
-async def list_component_locks(
-    ctx: Ctx, request: Req, *, vin: Id, component: Component, wait_s: Wait = WAIT_S
-) -> Response[dict[str, Any]]:
-    """Show who holds a component's lock."""
-    return await _ask(ctx, request.user, vin, "GET", ["components", component, "locks"], wait_s=wait_s)
-
-
-@_tree("POST", "components/{component:str}/locks")
-async def take_component_lock(
-    ctx: Ctx, request: Req, *, vin: Id, component: Component, data: JSONBody[TakeLock], wait_s: Wait = WAIT_S
-) -> Response[dict[str, Any]]:
-    """Take a component's lock, or hold it longer; 423 while somebody else holds it."""
-    path, body = ["components", component, "locks"], {"lock_expiration": data.lock_expiration}
-    return await _ask(ctx, request.user, vin, "POST", path, body=body, wait_s=wait_s)
-
-
-@_tree("DELETE", "components/{component:str}/locks")
-async def release_component_lock(
-    ctx: Ctx, request: Req, *, vin: Id, component: Component, wait_s: Wait = WAIT_S
-) -> Response[dict[str, Any]]:
-    """Give a component's lock back."""
-    return await _ask(ctx, request.user, vin, "DELETE", ["components", component, "locks"], wait_s=wait_s)
-
-
-@_tree("GET", "functions/vehicle-health")
-async def get_vehicle_health(
-    ctx: Ctx, request: Req, *, vin: Id, mask: Mask = 255, wait_s: Wait = WAIT_S
-) -> Response[dict[str, Any]]:
-    """List the faults of every component, and which components did not answer."""
-    path = ["functions", "vehicle-health"]
-    return await _ask(ctx, request.user, vin, "GET", path, body={"mask": mask}, wait_s=wait_s)
-
-
 # Asking ---------------------------------------------------------------------------------------------
 
 
-async def _ask(
+async def ask(
     ctx: Context,
     account: Account,
     vin: str,
@@ -317,6 +177,7 @@ async def _ask(
     body: Mapping[str, Any] | None = None,
     wait_s: int,
 ) -> Answer:
+    """Ask a vehicle in the caller's session, and return what it says as our own answer, or where to look for it later."""
     job = await ask_vehicle(ctx, account, vin=vin, method=method, path=path, body=body or {}, wait_s=wait_s)
     return _answer(job)
 
@@ -429,8 +290,6 @@ router = Router(
     "/",
     route_handlers=[
         list_diagnostic_sessions, open_diagnostic_session, close_diagnostic_session, list_diagnostic_jobs,
-        get_diagnostic_job, cancel_diagnostic_job, list_components, get_component, list_component_data,
-        get_component_data, list_component_faults, get_component_fault, clear_component_faults, clear_component_fault,
-        list_component_locks, take_component_lock, release_component_lock, get_vehicle_health,
+        get_diagnostic_job, cancel_diagnostic_job,
     ],
 )  # fmt: skip

@@ -18,8 +18,10 @@ from ringroad.http import reading
 from ringroad.http.console.render import page
 from ringroad.http.console.shared import Req, shown, url_of
 from ringroad.http.context import Ctx
+from ringroad.protocol.names import Names, fault_name
 from ringroad.signal import store_diagnostics as store
 from ringroad.signal.diagnose import Job
+from ringroad.signal.store_names import load_names
 
 JOBS_READ: Final = 200  # newest requests of the session; a page of 33 ECUs needs about 70
 JOBS_SHOWN: Final = 20
@@ -49,6 +51,7 @@ class FaultLine:
     code: str
     words: str
     failing: bool
+    name: str
     path: str
     read_at: datetime
     details: Mapping[str, Any] | None = None
@@ -66,6 +69,7 @@ class JobLine:
 class Bench:
     """Everything the vehicle answered in one session, the newest of each."""
 
+    operations: list[Mapping[str, Any]] = field(default_factory=list)  # executions, newest first
     components: list[ComponentLine] = field(default_factory=list)
     faults: list[FaultLine] = field(default_factory=list)
     faults_at: datetime | None = None
@@ -81,17 +85,17 @@ def diagnostics_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str
         own = store.session_of(conn, vin=vin, account=account)
         jobs = store.read_jobs(conn, vin=vin, session_id=own.id, rows_max=JOBS_READ) if own else []
         values: dict[str, Any] = {
+            "bench": bench_of(jobs, load_names(conn, v.programme_id)),
             "permission": store.read_permission(conn, account),
             "sessions": store.read_sessions(conn, vin=vin, rows_max=SESSIONS_SHOWN),
             "jobs": [JobLine(job=job, said=said_of(job)) for job in jobs[:JOBS_SHOWN]],
         }
     return page(
-        "diagnostics.html", account=request.user, url=url_of(request), v=v, own=own, bench=bench_of(jobs),
-        now=ctx.clock.now(), **values,
+        "diagnostics.html", account=request.user, url=url_of(request), v=v, own=own, **values,
     )  # fmt: skip
 
 
-def bench_of(jobs: Iterable[Job]) -> Bench:
+def bench_of(jobs: Iterable[Job], names_of: Names | None = None) -> Bench:
     """Return what the newest answers say. Pure; what a vehicle says is not trusted to be well-formed."""
     newest: dict[str, Job] = {}
     for job in sorted(jobs, key=lambda each: each.made_at):
@@ -101,9 +105,10 @@ def bench_of(jobs: Iterable[Job]) -> Bench:
     names = [str(each.get("name", "")) for each in listed]
     lines = [_component(name, entry, newest) for name, entry in zip(names, listed, strict=True) if name]
     health = newest.get("functions/vehicle-health")
-    faults = _faults(names, newest, health)
+    faults = _faults(names, newest, health, names_of or {})
     silent = health.answer.get("silent", []) if health is not None and health.answer else []
     return Bench(
+        operations=_executions(newest),
         components=lines,
         faults=faults,
         faults_at=health.answered_at if health is not None else None,
@@ -119,6 +124,19 @@ def said_of(job: Job) -> str:
     return ""
 
 
+def _executions(newest: Mapping[str, Job]) -> list[Mapping[str, Any]]:
+    """Return each execution as it was last read."""
+    found: dict[str, tuple[datetime, Mapping[str, Any]]] = {}
+    for path, job in newest.items():
+        said = job.answer or {}
+        if "/operations/" not in path or not isinstance(said.get("id"), str) or job.answered_at is None:
+            continue
+        before = found.get(said["id"])
+        if before is None or before[0] < job.answered_at:
+            found[said["id"]] = (job.answered_at, said)
+    return [said for _, said in sorted(found.values(), key=lambda each: each[0], reverse=True)]
+
+
 def _component(name: str, entry: Mapping[str, Any], newest: Mapping[str, Job]) -> ComponentLine:
     path = f"components/{quote(name, safe='')}"
     shown_job = newest.get(path)
@@ -132,7 +150,9 @@ def _component(name: str, entry: Mapping[str, Any], newest: Mapping[str, Job]) -
     )  # fmt: skip
 
 
-def _faults(names: Sequence[str], newest: Mapping[str, Job], health: Job | None) -> list[FaultLine]:
+def _faults(
+    names: Sequence[str], newest: Mapping[str, Job], health: Job | None, names_of: Names
+) -> list[FaultLine]:
     """Return each ECU's faults as the newest answer has them: of the whole vehicle, of the ECU, or after a clearing."""
     found: dict[str, tuple[datetime, list[Mapping[str, Any]]]] = {}
     if health is not None and health.answered_at is not None:
@@ -147,17 +167,23 @@ def _faults(names: Sequence[str], newest: Mapping[str, Job], health: Job | None)
             continue
         key = "left" if one.method == "DELETE" else "items"
         found[name] = (one.answered_at, _items(one, key))
-    return [_fault(name, each, read_at, newest) for name, (read_at, items) in found.items() for each in items]
+    return [
+        _fault(name, each, read_at, newest, names_of)
+        for name, (read_at, items) in found.items()
+        for each in items
+    ]
 
 
-def _fault(name: str, each: Mapping[str, Any], read_at: datetime, newest: Mapping[str, Job]) -> FaultLine:
+def _fault(
+    name: str, each: Mapping[str, Any], read_at: datetime, newest: Mapping[str, Job], names_of: Names
+) -> FaultLine:
     code = str(each.get("code", ""))
     path = f"components/{quote(name, safe='')}/faults/{quote(code, safe='')}"
     details = newest.get(path)
     around = details.answer.get("environment_data") if details is not None and details.answer else None
     status = each.get("status")
     return FaultLine(
-        component=name, code=code, words=str(each.get("words", "")),
+        component=name, code=code, name=fault_name(names_of, name, code), words=str(each.get("words", "")),
         failing=isinstance(status, int) and bool(status & 0x01), path=path, read_at=read_at,
         details=around if isinstance(around, dict) else None,
     )  # fmt: skip

@@ -32,7 +32,7 @@ ADMIN_NAV = ("Admin", (("/accounts", "Accounts", ""), ("/webhooks", "Webhooks", 
 TONES: Mapping[str, str] = {
     **dict.fromkeys(
         ("signed", "installed", "downloaded", "finished", "advance", "grow", "finish", "better", "recovered", "approved", "done", "born", "current",
-         "accepted", "ready", "delivered", "given", "released", "agrees", "answered", "Online"), "ok"),
+         "accepted", "ready", "delivered", "given", "released", "agrees", "answered", "completed", "Online"), "ok"),
     **dict.fromkeys(("running", "active", "offered", "building", "planned", "checked", "info", "proposed", "open", "queued"), "run"),
     **dict.fromkeys(("paused", "hold", "warning", "unknown", "cancelling", "expired", "rush", "held", "pending", "kept", "asked", "Updating"), "warn"),
     **dict.fromkeys(

@@ -16,16 +16,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from ringroad.kernel.clock import Clock
-from ringroad.kernel.errors import Conflict, Forbidden, NotFound, RingroadError, Unavailable
+from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound, RingroadError, Unavailable
 from ringroad.protocol.diagnostics import DiagnosticAnswer, DiagnosticRequest, Refused
 from ringroad.protocol.preconditions import Expression, evaluate_all
 from ringroad.vehicle.agents.base import Failed
 from ringroad.vehicle.agents.session import EcuSession
 from ringroad.vehicle.agents.verbs import UdsAgent
 from ringroad.vehicle.diagnostics import data as did_data
+from ringroad.vehicle.diagnostics import operations
 from ringroad.vehicle.diagnostics.faults import (
     fault_status,
     parse_extended,
@@ -33,6 +34,8 @@ from ringroad.vehicle.diagnostics.faults import (
     plain,
 )
 from ringroad.vehicle.diagnostics.locks import LOCK_S_MAX, LOCK_S_MIN, LOCKED, Locks
+from ringroad.vehicle.diagnostics.modes import MODE_S_MAX, Modes
+from ringroad.vehicle.diagnostics.operations import Executions
 from ringroad.vehicle.diagnostics.sessions import Session, Sessions
 from ringroad.vehicle.diagnostics.tree import Ask, understand, whole, words
 from ringroad.vehicle.orchestrator import Orchestrator
@@ -50,6 +53,7 @@ STATUS_OF: Final[Mapping[str, int]] = {
 }
 MASK_ALL: Final = 0xFF
 LOCK_S: Final = 300  # s, when the request does not say
+MODE_S: Final = 60  # s, when the request does not say
 
 Body = dict[str, Any]
 
@@ -71,11 +75,20 @@ class Desk:
         self._place = place
         self._sessions = sessions
         self._locks = Locks()
+        self._executions = Executions(place.clock)
+        self._modes = Modes(place.clock, resting=lambda: place.orchestrator.state.resting)
 
     def close(self, session_id: str) -> None:
-        """End a session and give back what it holds. Raises: Unavailable."""
+        """End a session, give back what it holds, and stop what it began. Raises: Unavailable."""
+        self._executions.drop(session_id)
+        self._modes.drop(session_id)
         self._locks.drop(session_id)
         self._sessions.close(session_id, now=self._place.clock.now())
+
+    async def end(self) -> None:
+        """Stop what runs; the vehicle shuts down."""
+        await self._executions.end()
+        await self._modes.end()
 
     async def answer(self, request: DiagnosticRequest) -> DiagnosticAnswer:
         """Do one request of a session; whatever goes wrong is an answer."""
@@ -114,8 +127,17 @@ class Desk:
                 self._ecu(ask)
                 self._locks.release(ask.component, session=session.id, now=self._place.clock.now())
                 return {"items": []}
+            case "operations" | "executions" | "execution" | "stop":
+                return await self._operation(ask)
+            case "execute":
+                return self._execute(ask, session, request.id)
+            case "modes":
+                self._ecu(ask)
+                return {"items": plain(self._modes.of(ask.component))}
+            case "mode":
+                return await self._mode(ask, session, request.body)
             case _:
-                raise NotFound("this vehicle does not know that yet")
+                assert_never(ask.what)
 
     # May it be done? -------------------------------------------------------------------------------
 
@@ -249,6 +271,39 @@ class Desk:
             "cleared": code or "all",
             "left": [plain(fault_status(each, status)) for each, status in left],
         }
+
+    # Operations and modes --------------------------------------------------------------------------
+
+    async def _operation(self, ask: Ask) -> Body:
+        self._ecu(ask)
+        if ask.what == "operations":
+            return {"items": operations.catalogue()}
+        operation = ask.names[1]
+        operations.require_operation(operation)
+        if ask.what == "executions":
+            return {"items": plain(self._executions.of(ask.component, operation))}
+        found = self._executions.get(ask.component, operation, ask.names[2])
+        return dict(plain(await self._executions.stop(found) if ask.what == "stop" else found))
+
+    def _execute(self, ask: Ask, session: Session, execution_id: str) -> Body:
+        ecu, operation = self._ecu(ask), ask.names[1]
+        operations.require_operation(operation)
+        begun = operations.Execution(
+            id=execution_id, component=ecu.name, operation=operation, session=session.id, by=session.by,
+            status="running", started_at=self._place.clock.now(),
+        )  # fmt: skip
+        return dict(plain(self._executions.start(begun, lambda: self._line(ecu))))
+
+    async def _mode(self, ask: Ask, session: Session, body: Body) -> Body:
+        ecu = self._ecu(ask)
+        value = body.get("value")
+        if not isinstance(value, str):
+            raise InvalidInput("value is the mode's new value")
+        seconds = whole(body, "mode_expiration", default=MODE_S, least=1, most=MODE_S_MAX)
+        await self._modes.set(
+            ecu.name, ask.names[1], value, session=session.id, seconds=seconds, line=lambda: self._line(ecu)
+        )
+        return {"items": plain(self._modes.of(ecu.name))}
 
     # Locks -----------------------------------------------------------------------------------------
 

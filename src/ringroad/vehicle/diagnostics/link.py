@@ -101,6 +101,7 @@ class DiagnosticLink:
         finally:
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
+            await self._desk.end()
 
     async def _do(self, request: DiagnosticRequest) -> DiagnosticAnswer:
         now = self._clock.now()

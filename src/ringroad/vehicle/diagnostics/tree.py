@@ -47,6 +47,7 @@ class Ask:
 
 _READ: Final = Need()
 _HOLD: Final = Need(scope="service")
+_STOP: Final = Need(scope="service", lock=True)
 _CHANGE: Final = Need(scope="service", lock=True, standing=True)
 
 _TREE: Final[Mapping[tuple[Method, str], tuple[What, Need]]] = {
@@ -61,6 +62,13 @@ _TREE: Final[Mapping[tuple[Method, str], tuple[What, Need]]] = {
     ("GET", "components/*/locks"): ("locks", _READ),
     ("POST", "components/*/locks"): ("lock", _HOLD),
     ("DELETE", "components/*/locks"): ("unlock", _HOLD),
+    ("GET", "components/*/operations"): ("operations", _READ),
+    ("GET", "components/*/operations/*/executions"): ("executions", _READ),
+    ("POST", "components/*/operations/*/executions"): ("execute", _CHANGE),
+    ("GET", "components/*/operations/*/executions/*"): ("execution", _READ),
+    ("DELETE", "components/*/operations/*/executions/*"): ("stop", _STOP),
+    ("GET", "components/*/modes"): ("modes", _READ),
+    ("PUT", "components/*/modes/*"): ("mode", _CHANGE),
     ("GET", "functions/vehicle-health"): ("health", _READ),
 }
 

@@ -1,0 +1,142 @@
+"""Modes of an ECU that last: its diagnostic session, security access, fault setting, normal communication.
+
+A mode holds for a time; TesterPresent keeps it, and when the time is over, or the person's session, the ECU is put back into
+its default session, which switches on again what was off.
+
+Invariants:
+    * No mode outlives `MODE_S_MAX`, and none is kept while an update is under way.
+    * An ECU of which we are not sure is left alone: it falls back by itself within seconds (S3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from ringroad.kernel.clock import Clock
+from ringroad.kernel.errors import InvalidInput, NotFound, RingroadError
+from ringroad.vehicle.agents.session import EcuSession
+from ringroad.vehicle.uds import KEEPALIVE_S, Session
+
+MODE_S_MAX: Final = 600  # s
+VALUES: Final[dict[str, tuple[str, str]]] = {  # each mode's default first
+    "session": ("default", "extended"),
+    "security": ("locked", "unlocked"),
+    "dtcsetting": ("on", "off"),
+    "commctrl": ("enabled", "disabled"),
+}
+_REQUESTS: Final[dict[tuple[str, str], bytes]] = {
+    ("dtcsetting", "on"): b"\x85\x01",
+    ("dtcsetting", "off"): b"\x85\x02",
+    ("commctrl", "enabled"): b"\x28\x00\x01",
+    ("commctrl", "disabled"): b"\x28\x03\x01",
+}
+
+Line = Callable[[], AbstractAsyncContextManager[EcuSession]]
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """The modes in which one session keeps one ECU."""
+
+    session: str
+    expires_at: datetime
+    values: dict[str, str]
+
+
+class Modes:
+    """The modes of one vehicle's ECUs, by component."""
+
+    def __init__(self, clock: Clock, *, resting: Callable[[], bool]) -> None:
+        self._clock = clock
+        self._resting = resting
+        self._held: dict[str, Held] = {}
+        self._keepers: dict[str, asyncio.Task[None]] = {}
+
+    def of(self, component: str) -> list[dict[str, Any]]:
+        """Return a component's modes as an answer lists them."""
+        held = self._held.get(component)
+        values = held.values if held is not None else {}
+        until = {"mode_expiration": held.expires_at} if held is not None else {}
+        return [
+            {"id": mode, "value": values.get(mode, default), "values": [default, other], **until}
+            for mode, (default, other) in VALUES.items()
+        ]
+
+    async def set(
+        self, component: str, mode: str, value: str, *, session: str, seconds: int, line: Line
+    ) -> None:
+        """Put an ECU into a mode; anything but the default holds for so many seconds.
+
+        Raises:
+            NotFound, InvalidInput: there is no such mode, or no such value.
+            RingroadError: the ECU refused, or does not answer.
+        """
+        if mode not in VALUES:
+            raise NotFound(f"there is no mode {mode[:40]!r}", hint=", ".join(VALUES))
+        if value not in VALUES[mode]:
+            raise InvalidInput(f"{mode} is {' or '.join(VALUES[mode])}")
+        if mode == "session" and value == "default":
+            await self._end(component, line)
+            return
+        held = self._held.get(component)
+        async with line() as ecu:
+            if held is None:
+                await ecu.uds.session(Session.EXTENDED)
+            if mode == "security" and value == "unlocked":
+                await ecu.uds.unlock(ecu.access.derive)
+            elif mode == "security":
+                await ecu.uds.session(Session.EXTENDED)  # any change of session locks the ECU again
+            elif mode != "session":
+                await ecu.uds.call(_REQUESTS[mode, value])
+        values = {**(held.values if held is not None else {}), "session": "extended", mode: value}
+        expires_at = self._clock.now() + timedelta(seconds=seconds)
+        self._held[component] = Held(session=session, expires_at=expires_at, values=values)
+        if component not in self._keepers:
+            self._keepers[component] = asyncio.create_task(self._keep(component, line))
+
+    def drop(self, session: str) -> None:
+        """Let the keepers of a session end at their next look."""
+        for component, held in self._held.items():
+            if held.session == session:
+                self._held[component] = msgspec.structs.replace(held, expires_at=self._clock.now())
+
+    async def end(self) -> None:
+        """Keep nothing any more; each ECU falls back by itself."""
+        tasks = list(self._keepers.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep(self, component: str, line: Line) -> None:
+        try:
+            while self._resting() and self._clock.now() < self._held[component].expires_at:
+                with contextlib.suppress(RingroadError):
+                    async with line() as ecu:
+                        await ecu.uds.tester_present()
+                await asyncio.sleep(KEEPALIVE_S)
+        finally:
+            self._keepers.pop(component, None)
+            self._held.pop(component, None)
+        if self._resting():
+            await _default(line)
+
+    async def _end(self, component: str, line: Line) -> None:
+        keeper = self._keepers.pop(component, None)
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+        self._held.pop(component, None)
+        async with line() as ecu:
+            await ecu.uds.session(Session.DEFAULT)
+
+
+async def _default(line: Line) -> None:
+    with contextlib.suppress(RingroadError):
+        async with line() as ecu:
+            await ecu.uds.session(Session.DEFAULT)

@@ -1,0 +1,191 @@
+"""Operations of an ECU and their executions: begun by one request, looked at by later ones.
+
+One runs per component; how it ends is kept in memory, and gone with a restart. What a restart cut off has no execution any
+more, and the request that began it is answered with ``interrupted`` (`link.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any, Final, Literal
+
+import msgspec
+import structlog
+
+from ringroad.kernel.clock import Clock
+from ringroad.kernel.errors import Conflict, NotFound, RingroadError
+from ringroad.vehicle.agents.session import EcuSession
+from ringroad.vehicle.agents.wire import Did, Rid
+from ringroad.vehicle.uds import Session
+
+KEPT_MAX: Final = 32  # executions of one vehicle that are remembered
+OPERATION_S_MAX: Final = (
+    120.0  # s; the slowest restart we allow is 20 s, a self-test answers pending meanwhile
+)
+
+_log = structlog.get_logger(__name__)
+
+State = Literal["running", "completed", "failed", "stopped"]
+Result = dict[str, Any]
+
+
+class Execution(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of an operation. `session` is whose it is."""
+
+    id: str
+    component: str
+    operation: str
+    session: str
+    by: str
+    status: State
+    started_at: datetime
+    ended_at: datetime | None = None
+    result: dict[str, Any] = msgspec.field(default_factory=dict)
+    error: str = ""
+
+
+async def _reset(ecu: EcuSession) -> Result:
+    """ECUReset (0x11), and wait until the ECU answers again."""
+    await ecu.restart()
+    version = (await ecu.uds.read(Did.SOFTWARE_VERSION)).decode("ascii", "replace")
+    return {"software_version": version}
+
+
+async def _self_test(ecu: EcuSession) -> Result:
+    return {"passed": await _routine(ecu, Rid.SELF_TEST) == b"\x00"}
+
+
+async def _preconditions(ecu: EcuSession) -> Result:
+    return {"ready": await _routine(ecu, Rid.CHECK_PRECONDITIONS) == b"\x00"}
+
+
+async def _routine(ecu: EcuSession, rid: int) -> bytes:
+    """RoutineControl (0x31) in the extended session, which is left again whatever happens."""
+    await ecu.uds.session(Session.EXTENDED)
+    try:
+        return await ecu.uds.routine(rid)
+    finally:
+        with contextlib.suppress(RingroadError):
+            await ecu.uds.session(Session.DEFAULT)
+
+
+OPERATIONS: Final[Mapping[str, tuple[str, Callable[[EcuSession], Awaitable[Result]]]]] = {
+    "reset": ("restart the ECU and wait until it answers", _reset),
+    "self-test": ("let the ECU test itself", _self_test),
+    "check-preconditions": ("ask the ECU whether it could be flashed now", _preconditions),
+}
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """Return the operations, as an answer lists them."""
+    return [{"id": key, "name": name} for key, (name, _) in OPERATIONS.items()]
+
+
+def require_operation(operation: str) -> None:
+    """Raise unless there is such an operation. Raises: NotFound."""
+    if operation not in OPERATIONS:
+        raise NotFound(f"there is no operation {operation[:40]!r}", hint=", ".join(OPERATIONS))
+
+
+class Executions:
+    """The executions of one vehicle."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._known: OrderedDict[str, Execution] = OrderedDict()
+        self._tasks: dict[str, asyncio.Task[Execution]] = {}  # of those that run
+
+    def start(
+        self,
+        begun: Execution,
+        line: Callable[[], contextlib.AbstractAsyncContextManager[EcuSession]],
+    ) -> Execution:
+        """Begin an execution, and return it as it runs.
+
+        Args:
+            begun: what is to run, for whom.
+            line: gives the ECU alone.
+
+        Raises:
+            Conflict: another runs on the component.
+        """
+        for running in self._tasks:
+            if self._known[running].component == begun.component:
+                raise Conflict(
+                    f"{self._known[running].operation} runs on {begun.component}", code="operation_running"
+                )
+        self._known[begun.id] = begun
+        over = len(self._known) - KEPT_MAX
+        for key in [each for each in self._known if each not in self._tasks and each != begun.id][
+            : max(0, over)
+        ]:
+            del self._known[key]
+        task = asyncio.create_task(_run(begun, line))
+        self._tasks[begun.id] = task
+        task.add_done_callback(partial(self._ended, begun))
+        return begun
+
+    def get(self, component: str, operation: str, execution_id: str) -> Execution:
+        """Return one execution. Raises: NotFound."""
+        found = self._known.get(execution_id)
+        if found is None or (found.component, found.operation) != (component, operation):
+            raise NotFound("there is no such execution, or it was before a restart")
+        return found
+
+    def of(self, component: str, operation: str) -> list[Execution]:
+        """Return the executions of an operation, newest first."""
+        found = [
+            each
+            for each in self._known.values()
+            if (each.component, each.operation) == (component, operation)
+        ]
+        return found[::-1]
+
+    async def stop(self, execution: Execution) -> Execution:
+        """Stop an execution that runs; what the ECU did by then is done."""
+        task = self._tasks.get(execution.id)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
+            await asyncio.sleep(0)  # what is called when a task is done is called a turn later
+        return self._known[execution.id]
+
+    def drop(self, session: str) -> None:
+        """Stop what a session began."""
+        for key, task in list(self._tasks.items()):
+            if self._known[key].session == session:
+                task.cancel()
+
+    async def end(self) -> None:
+        """Stop everything; the vehicle shuts down."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended(self, begun: Execution, task: asyncio.Task[Execution]) -> None:
+        # A task that is stopped before it began runs none of its own lines: so not there.
+        ended = msgspec.structs.replace(begun, status="stopped") if task.cancelled() else task.result()
+        self._known[begun.id] = msgspec.structs.replace(ended, ended_at=self._clock.now())
+        self._tasks.pop(begun.id, None)
+
+
+async def _run(
+    begun: Execution, line: Callable[[], contextlib.AbstractAsyncContextManager[EcuSession]]
+) -> Execution:
+    try:
+        async with asyncio.timeout(OPERATION_S_MAX), line() as ecu:
+            result = await OPERATIONS[begun.operation][1](ecu)
+    except RingroadError as error:
+        return msgspec.structs.replace(begun, status="failed", error=error.message)
+    except TimeoutError:
+        return msgspec.structs.replace(begun, status="failed", error=f"not over after {OPERATION_S_MAX:g} s")
+    except Exception as error:  # noqa: BLE001 - a fault of ours ends this one, and is told
+        _log.exception("vehicle.operation_failed", operation=begun.operation, component=begun.component)
+        return msgspec.structs.replace(begun, status="failed", error=f"internal: {type(error).__name__}")
+    return msgspec.structs.replace(begun, status="completed", result=result)

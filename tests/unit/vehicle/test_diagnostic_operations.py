@@ -1,0 +1,171 @@
+"""Operations that go on by themselves, and modes that end by themselves, on real virtual ECUs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringroad.protocol.diagnostics import Method
+from ringroad.sim.vecu.script import Behaviour, Script
+from support.diagnosed import Bench, bench, open_session
+from support.vehicle_world import director_target
+
+OPERATIONS = "/components/brake/operations"
+SELF_TEST = f"{OPERATIONS}/self-test/executions"
+MODES = "/components/brake/modes"
+
+
+def run(folder: Path, story: Callable[[Bench], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        async with bench(folder) as at:
+            await open_session(at)
+            await at.ask("POST", "/components/brake/locks", {"lock_expiration": 3_600})
+            try:
+                await story(at)
+            finally:
+                await at.desk.end()
+
+    asyncio.run(asyncio.wait_for(whole(), 120))
+
+
+async def ended(at: Bench, place: str, execution_id: str) -> dict[str, Any]:
+    """Look until an execution is over."""
+    while True:
+        status, found = await at.ask("GET", f"{place}/{execution_id}")
+        assert status == 200, found
+        if found["status"] != "running":
+            return found
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("self_test", ["pass", "fail"])
+def test_a_self_test_is_begun_and_its_result_read_later(tmp_path: Path, self_test: Any) -> None:
+    async def story(at: Bench) -> None:
+        sha256 = director_target(at.vehicle.ecus["brake"], "1.0.0", 1).sha256
+        at.vehicle.ports["brake"].ecu.script = Script(images={sha256: Behaviour(self_test=self_test)})
+        _, begun = await at.ask("POST", SELF_TEST)
+        assert begun["status"] == "running"
+        found = await ended(at, SELF_TEST, begun["id"])
+        assert (found["status"], found["result"]) == ("completed", {"passed": self_test == "pass"})
+        assert [each["id"] for each in (await at.ask("GET", SELF_TEST))[1]["items"]] == [begun["id"]]
+        assert at.vehicle.ports["brake"].ecu._session == 1  # the extended session is left again
+
+    run(tmp_path, story)
+
+
+def test_a_reset_ends_when_the_ecu_answers_again(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        boots = at.vehicle.ports["brake"].ecu.flash.state.boots
+        place = f"{OPERATIONS}/reset/executions"
+        _, begun = await at.ask("POST", place)
+        found = await ended(at, place, begun["id"])
+        assert (found["status"], found["result"]) == ("completed", {"software_version": "1.0.0"})
+        assert at.vehicle.ports["brake"].ecu.flash.state.boots == boots + 1
+
+    run(tmp_path, story)
+
+
+def test_an_ecu_that_does_not_answer_fails_its_operation_and_says_so(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        at.vehicle.ports["brake"].alive = False
+        _, begun = await at.ask("POST", SELF_TEST)
+        found = await ended(at, SELF_TEST, begun["id"])
+        assert found["status"] == "failed"
+        assert found["error"]
+
+    run(tmp_path, story)
+
+
+def test_one_operation_runs_on_a_component_and_can_be_stopped(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        serial = at.vehicle.ecus["brake"].serial
+        async with at.desk._place.orchestrator.ecus.agent(serial):  # somebody has the line
+            _, begun = await at.ask("POST", SELF_TEST)
+            status, refused = await at.ask("POST", f"{OPERATIONS}/reset/executions")
+            assert (status, refused["error"]["code"]) == (409, "operation_running")
+            _, stopped = await at.ask("DELETE", f"{SELF_TEST}/{begun['id']}")
+            assert stopped["status"] == "stopped"
+            await at.ask("POST", SELF_TEST)
+            at.desk.close("s1")  # and what a session began ends with it
+        await asyncio.sleep(0)
+        assert not at.desk._executions._tasks or all(
+            task.cancelling() for task in at.desk._executions._tasks.values()
+        )
+
+    run(tmp_path, story)
+
+
+def test_a_mode_is_kept_until_its_time_is_over(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        ecu = at.vehicle.ports["brake"].ecu
+        assert (await at.ask("PUT", f"{MODES}/session", {"value": "extended", "mode_expiration": 60}))[
+            0
+        ] == 200
+        assert ecu._session == 3
+        await at.ask("PUT", f"{MODES}/security", {"value": "unlocked", "mode_expiration": 60})
+        await at.ask("PUT", f"{MODES}/dtcsetting", {"value": "off", "mode_expiration": 60})
+        assert (ecu._unlocked, ecu.faults.enabled) == (True, False)
+        _, listed = await at.ask("GET", MODES)
+        assert {each["id"]: each["value"] for each in listed["items"]} == {
+            "session": "extended", "security": "unlocked", "dtcsetting": "off", "commctrl": "enabled",
+        }  # fmt: skip
+        at.vehicle.clock.s += 61
+        await asyncio.gather(*at.desk._modes._keepers.values())
+        assert ecu._session == 1
+        assert ecu.faults.enabled
+        _, listed = await at.ask("GET", MODES)
+        assert {each["value"] for each in listed["items"]} == {"default", "locked", "on", "enabled"}
+
+    run(tmp_path, story)
+
+
+def test_a_mode_can_be_given_up_before(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        await at.ask("PUT", f"{MODES}/commctrl", {"value": "disabled"})
+        await at.ask("PUT", f"{MODES}/session", {"value": "default"})
+        assert at.vehicle.ports["brake"].ecu._session == 1
+        assert not at.desk._modes._keepers
+
+    run(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", f"{OPERATIONS}/explode/executions", {}, 404),
+        ("GET", f"{SELF_TEST}/ask_0", {}, 404),
+        ("DELETE", f"{SELF_TEST}/ask_0", {}, 404),
+        ("PUT", f"{MODES}/anything", {"value": "on"}, 404),
+        ("PUT", f"{MODES}/session", {"value": "programming"}, 422),
+        ("PUT", f"{MODES}/session", {}, 422),
+        ("PUT", f"{MODES}/session", {"value": "extended", "mode_expiration": 601}, 422),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    tmp_path: Path, method: Method, path: str, body: dict[str, Any], status: int
+) -> None:
+    async def story(at: Bench) -> None:
+        assert (await at.ask(method, path, body))[0] == status
+
+    run(tmp_path, story)
+
+
+def test_nothing_is_begun_while_the_vehicle_moves_or_without_the_lock(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        at.vehicle.signals.values = {"Vehicle.Speed": 3}
+        for method, path, body in (
+            ("POST", SELF_TEST, {}),
+            ("PUT", f"{MODES}/session", {"value": "extended"}),
+        ):
+            status, refused = await at.ask(method, path, body)  # type: ignore[arg-type]
+            assert (status, refused["error"]["code"]) == (409, "precondition")
+            assert "Vehicle.Speed == 0, but the value is 3" in refused["error"]["message"]
+        at.vehicle.signals.values = {"Vehicle.Speed": 0}
+        await at.ask("DELETE", "/components/brake/locks")
+        assert (await at.ask("POST", SELF_TEST))[1]["error"]["code"] == "lock_needed"
+
+    run(tmp_path, story)
