@@ -161,7 +161,10 @@ class DeskEcu:
         return queue.pop(0) if queue else None
 
     async def _read(self, image: EcuImage, source: ImageSource) -> Installed | Failed:
-        content = await source.read(0, image.length_bytes)
+        try:
+            content = await source.read(0, image.length_bytes)
+        except OSError:
+            return Failed(reason=Reason.TRANSFER_FAILED, detail="the image cannot be read")
         made = Installed(content=content, version=image.target.version, counter=image.release_counter)
         if made.sha256 != image.sha256:
             return Failed(reason=Reason.HASH_MISMATCH)

@@ -30,7 +30,7 @@ REASONS: tuple[RetryReason, ...] = get_args(RetryReason)
 REASON_OF: Mapping[str, RetryReason] = {
     "offline": "network", "slow_retrieval": "network", "connection_lost": "network",
     "unreachable": "ecu", "busy": "ecu", "locked_out": "ecu", "precondition": "ecu", "transfer_failed": "ecu",
-    "store_full": "storage", "disk": "storage",
+    "store_full": "storage", "disk_full": "storage", "disk": "storage",
     "restarts": "restarts",
 }  # fmt: skip
 

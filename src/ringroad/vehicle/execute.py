@@ -8,7 +8,6 @@ record of its end is.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final, assert_never
@@ -39,6 +38,7 @@ from ringroad.vehicle.files import TRUST_NAME, Durability, replace_file
 from ringroad.vehicle.gateway import Gateway
 from ringroad.vehicle.images import ImageStore
 from ringroad.vehicle.memory import Memory
+from ringroad.vehicle.mend import Mender
 from ringroad.vehicle.plan import make_plan
 from ringroad.vehicle.progress import ProgressReports
 from ringroad.vehicle.rebuild import Rebuilder
@@ -58,9 +58,6 @@ from ringroad.vehicle.terms import Refused
 from ringroad.vehicle.watch import LOOK_AGAIN_S, PAUSES_MAX, watched
 
 NOTES_MAX: Final = 50  # notes per state; a term that flickers must not fill the disk
-BIG_BYTES: Final = (
-    4 * 1024**2
-)  # bytes; hashing more than this would hold up the other vehicles of the process
 OFFLINE: Final = "offline"
 NETWORK_CODES: Final = frozenset(
     {OFFLINE, "unavailable", "slow_retrieval"}
@@ -105,6 +102,10 @@ class Executor:
         self._interrupted = interrupted
         self._refusal = refusal
         self._network_failures = 0
+        self._mender = Mender(
+            images=images, memory=memory, clock=clock,
+            fetch=lambda target: self._fetch(target, serial=target.serial, keep=()),
+        )  # fmt: skip
         self._reports = ProgressReports(memory=memory, clock=clock)
         self._deltas = Rebuilder(images=images, memory=memory, clock=clock)
         # Bytes done and in all by serial, and the state they were done in; for whoever looks, not for decisions.
@@ -266,13 +267,20 @@ class Executor:
         self._images.reserve(target, keep=kept.union(keep))
         await self._gateway.download(target, self._images, progress=self._downloading(serial))
 
+    async def _mended(self, target: VerifiedTarget, outcome: Outcome) -> float | None:
+        """Return when to repeat a verb whose image went bad in the store; None if that is not why it failed."""
+        try:
+            found = await self._mender.mend(target, outcome)
+        except Interrupted:
+            return 0.0
+        if isinstance(found, RingroadError):
+            return self._wait_for_network(found)
+        return 0.0 if found else None
+
     async def _check_images(self) -> float:
         for target in self._plan().images():
             try:
-                if target.length > BIG_BYTES:
-                    await asyncio.to_thread(self._images.verify, target)
-                else:
-                    self._images.verify(target)
+                await self._mender.verify(target)
             except (Untrusted, Unavailable) as error:
                 what = f"image:{target.sha256}"
                 if self._memory.state.tries.get(what, 0) + 1 >= decide.IMAGE_TRIES_MAX:
@@ -290,6 +298,9 @@ class Executor:
             outcome = await agent.prepare(
                 ecu.image, self._images.source(ecu.target.sha256), progress=self._reports.of(serial)
             )
+        again_s = await self._mended(ecu.target, outcome)
+        if again_s is not None:
+            return again_s
         return self._after_verb(outcome, what=f"prepare:{serial}", serial=serial, done=EcuState.STAGED)
 
     async def _read_faults(self) -> float:
@@ -317,6 +328,9 @@ class Executor:
             outcome = await self._install_with(agent, ecu)
         if watch.paused and isinstance(outcome, Failed):
             return self._pause(serial, outcome)
+        again_s = await self._mended(ecu.target, outcome)
+        if again_s is not None:
+            return again_s
         return self._after_verb(outcome, what=f"install:{serial}", serial=serial, done=EcuState.ACTIVATED)
 
     def _pause(self, serial: str, outcome: Failed) -> float:
@@ -370,6 +384,9 @@ class Executor:
         if isinstance(outcome, Done):
             self._move_ecu(serial, EcuState.COMMITTED)
             return 0.0
+        again_s = await self._mended(ecu.target, outcome)
+        if again_s is not None:
+            return again_s
         what = f"commit:{serial}"
         self._tried(what, outcome.reason, outcome.detail)
         return self._backoff(self._memory.state.tries[what])
@@ -392,6 +409,9 @@ class Executor:
         if isinstance(outcome, Done):
             self._move_ecu(serial, EcuState.ROLLED_BACK)
             return 0.0
+        again_s = None if ecu.backup is None else await self._mended(ecu.backup, outcome)
+        if again_s is not None:
+            return again_s
         what = f"rollback:{serial}"
         self._tried(what, outcome.reason, outcome.detail)
         return self._backoff(self._memory.state.tries[what])
@@ -416,10 +436,13 @@ class Executor:
         if isinstance(error, Untrusted):
             return self._end(error.code, error.message)
         if error.code in NETWORK_CODES:
-            self._note(error.code, error.message, "")
-            self._network_failures += 1
-            return self._backoff(self._network_failures)
+            return self._wait_for_network(error)
         return self._try_again(what, error.code, error.message, tries_max=tries_max)
+
+    def _wait_for_network(self, error: RingroadError) -> float:
+        self._note(error.code, error.message, "")
+        self._network_failures += 1
+        return self._backoff(self._network_failures)
 
     def _try_again(self, what: str, code: str, detail: str, *, tries_max: int) -> float:
         tries = self._memory.state.tries.get(what, 0) + 1

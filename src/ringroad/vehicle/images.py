@@ -13,7 +13,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Collection, Iterator
+import shutil
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,7 @@ from ringroad.vehicle.agents.base import FileSource
 from ringroad.vehicle.files import Durability, sync_folder, write_all
 
 CHUNK_BYTES: Final = 256 * 1024
+JOURNAL_SHARE_BYTES: Final = 16 * 1024**2  # bytes of disk that images leave to journal, reports and telemetry
 STORE_BYTES_MAX: Final = 2 * 1024**3  # bytes; default bound, the configuration may say otherwise
 _PART: Final = ".part"
 
@@ -35,9 +37,25 @@ _PART: Final = ".part"
 class ImageStore:
     """A folder of images."""
 
-    def __init__(self, folder: Path, *, bytes_max: int = STORE_BYTES_MAX, durability: Durability) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        bytes_max: int = STORE_BYTES_MAX,
+        durability: Durability,
+        free_bytes: Callable[[], int] | None = None,
+    ) -> None:
+        """Open the store.
+
+        Args:
+            folder: of the images.
+            bytes_max: that they may take together.
+            durability: of every file.
+            free_bytes: what the disk has left; None to ask the disk.
+        """
         self._folder = folder
         self._bytes_max = bytes_max
+        self._free_bytes = free_bytes or (lambda: shutil.disk_usage(folder).free)
         self._durability: Durability = durability
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -110,6 +128,8 @@ class ImageStore:
     def reserve(self, target: VerifiedTarget, *, keep: Collection[str]) -> None:
         """Make room for `target` by dropping the longest unused images that are not in `keep`.
 
+        Room is what the store may hold, and what the disk has left beside the journal's share.
+
         Raises:
             Unavailable: even then it would not fit.
         """
@@ -117,18 +137,26 @@ class ImageStore:
         needed = target.length - (part.stat().st_size if part.exists() else 0)
         wanted = {target.sha256, *keep}
         files = sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
-        used = sum(path.stat().st_size for path in files)
+        left = self._bytes_max - sum(path.stat().st_size for path in files)
+        free = self._free_bytes() - JOURNAL_SHARE_BYTES
         for path in files:
-            if used + needed <= self._bytes_max:
+            if needed <= min(left, free):
                 return
             if path.name.removesuffix(_PART) not in wanted:
-                used -= path.stat().st_size
+                size = path.stat().st_size
+                left, free = left + size, free + size
                 path.unlink()
-        if used + needed > self._bytes_max:
+        if needed > left:
             raise Unavailable(
-                f"{target.filename} needs {needed} bytes, the image store has {self._bytes_max - used} left",
+                f"{target.filename} needs {needed} bytes, the image store has {left} left",
                 hint="raise store_bytes_max in config.toml",
                 code="store_full",
+            )
+        if needed > free:
+            raise Unavailable(
+                f"{target.filename} needs {needed} bytes, the disk has {max(free, 0)} left for images",
+                hint="free some space on the vehicle's disk",
+                code="disk_full",
             )
 
     def resume(self, target: VerifiedTarget) -> PartialImage:
