@@ -22,6 +22,7 @@ BENCHMARKS = (
     "replan",
     "demo",
     "delta",
+    "delta_memory",
     "powercut",
 )  # each a module with `run() -> list[Figure]`
 LONG = frozenset({"delta", "powercut"})  # minutes and a quarter of an hour of CPU: only when named

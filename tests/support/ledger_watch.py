@@ -31,6 +31,7 @@ STATE: dict[str, tuple[str, ...]] = {
     "change": ("state",),
     "ecu_names": ("*",),
     "finding": ("state", "evidence"),
+    "image_delta": ("*",),
     "line_baseline": ("*",),
     "line_check": ("*",),
     "line_schedule": ("*",),

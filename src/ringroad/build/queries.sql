@@ -49,7 +49,7 @@ SELECT * FROM software_package WHERE id = ANY(:package_ids::text[]) ORDER BY id;
 SELECT * FROM software_package WHERE programme_id = :programme_id AND ecu = ANY(:ecus::text[]) ORDER BY id;
 
 -- name: image_names
-SELECT DISTINCT image_sha256 FROM software_package;
+SELECT image_sha256 FROM software_package UNION SELECT sha256 FROM image_delta WHERE sha256 IS NOT NULL;
 
 -- name: hold_images$
 SELECT pg_advisory_lock_shared(hashtext('ringroad.images'));

@@ -68,6 +68,8 @@ class FactKind(StrEnum):
     RELEASE_DOWNGRADE_APPROVED = "release.downgrade_approved"
     RELEASE_SIGNED = "release.signed"
     RELEASE_WITHDRAWN = "release.withdrawn"
+    DELTA_MADE = "delta.made"
+    DELTA_LEFT_OUT = "delta.left_out"
     BASELINE_SET = "baseline.set"
     ORDER_RECEIVED = "order.received"
     ORDER_STARTED = "order.started"
@@ -165,6 +167,8 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.RELEASE_DOWNGRADE_APPROVED: Stage.BUILD,
         FactKind.RELEASE_SIGNED: Stage.BUILD,
         FactKind.RELEASE_WITHDRAWN: Stage.BUILD,
+        FactKind.DELTA_MADE: Stage.BUILD,
+        FactKind.DELTA_LEFT_OUT: Stage.BUILD,
         FactKind.BASELINE_SET: Stage.BUILD,
         FactKind.ORDER_RECEIVED: Stage.BUILD,
         FactKind.ORDER_STARTED: Stage.BUILD,

@@ -24,6 +24,7 @@ from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds, system_fra
 from ringroad.kernel.errors import NotFound, RingroadError
 from ringroad.loop.acceptance import accept_findings
 from ringroad.loop.bundles import signing_with
+from ringroad.loop.deltas import make_wanted
 from ringroad.loop.evidence import read_due
 from ringroad.loop.joining import Seen, join_running
 from ringroad.loop.lookout import Lookout
@@ -35,6 +36,7 @@ from ringroad.publish.deliver import Means
 from ringroad.signal.detect import DetectPolicy
 from ringroad.signal.store import detect_now, run_ingest
 from ringroad.signal.store_setbacks import answer_setbacks
+from ringroad.storage.blobs import Blobs
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.lake import Lake
 from ringroad.storage.measures import TICKS_MAX
@@ -50,6 +52,9 @@ SIGNERS_S = 5.0  # seconds between two looks for online keys that are not there 
 EVIDENCE_LOOK_S = 1.0  # seconds between two looks for campaigns whose next tick is over
 SHARE_MAX = 4  # looking in vain may take a fifth of the time: wait four times what it took
 JOIN_LOOK_S = 10.0  # seconds between two looks for vehicles that join campaigns late
+DELTA_LOOK_S = (
+    15.0  # seconds between two looks for deltas that vehicles would need; the look reads 20,000 vehicles
+)
 PLAN_S = 0.5  # seconds between two looks for new schedules
 STOP_LOOK_S = 0.2  # seconds between two looks at the stop event
 JOIN_S_MAX = 8.0  # seconds a thread gets to end
@@ -105,6 +110,7 @@ def run(
             ("evidence", _evidence, (lake,)),
             ("joiners", _join, (lake,)),
             ("webhooks", _webhooks, ()),
+            ("deltas", _deltas, ()),
         )
     ]
     for thread in threads:
@@ -294,6 +300,16 @@ def _webhooks(tools: Tools) -> None:
         fraction=system_fraction,
     )
     keep_going(tools, "webhooks", lambda: deliver_until(tools.stop, lambda: _open(tools), means))
+
+
+def _deltas(tools: Tools) -> None:
+    def body() -> None:
+        blobs = Blobs(tools.settings.blob_url or tools.settings.blobs.absolute().as_uri())
+        with closing(_open(tools)) as conn:
+            while not tools.stop.wait(DELTA_LOOK_S):
+                make_wanted(conn, blobs, tools.ids, tools.clock, tools.stop)
+
+    keep_going(tools, "deltas", body)
 
 
 def _join(tools: Tools, lake: Lake) -> None:

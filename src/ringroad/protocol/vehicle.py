@@ -193,6 +193,9 @@ class VehiclePackage(SignedMessage, frozen=True, kw_only=True):
     conduct: Conduct = Conduct()
 
 
+DELTA_FILENAME = "delta"  # what every delta is served as, behind its digest
+
+
 class DeltaOffer(SignedMessage, frozen=True, kw_only=True):
     """A shorter way to a target for whoever has another image; whoever cannot use it fetches the target.
 

@@ -26,7 +26,7 @@ from ringroad.protocol.vehicle import (
     UpdateGroup,
     VehiclePackage,
 )
-from ringroad.ship.model import KnownImages, PackageFacts, ReleaseFacts, VehicleFacts
+from ringroad.ship.model import EcuFacts, KnownImages, PackageFacts, ReleaseFacts, VehicleFacts
 from ringroad.trust.sign import DirectorTarget
 
 AT_ONCE = Conduct()  # without asking; a return, too: it undoes what the driver never agreed to keep
@@ -115,7 +115,7 @@ def _content(
             return NoContent(f"no_ecu: {name}")
         if ecu.hardware_id not in package.hardware_ids:
             return NoContent(f"hardware: {name} {ecu.hardware_id}")
-        targets.append(_target(ecu.serial, package, release))
+        targets.append(_target(ecu, package, release))
     serial_of = {name: vehicle.ecus[name].serial for name in packages}
     return Content(
         vin=vehicle.vin,
@@ -166,7 +166,8 @@ def _groups(release: ReleaseFacts, serial_of: Mapping[str, str]) -> list[UpdateG
     ]
 
 
-def _target(serial: str, package: PackageFacts, release: ReleaseFacts) -> DirectorTarget:
+def _target(ecu: EcuFacts, package: PackageFacts, release: ReleaseFacts) -> DirectorTarget:
+    offer = release.delta(package, ecu.image_sha256)
     design = release.ecus.get(package.ecu)
     mode = "inplace" if design is None or design.storage != "ab" else "ab"
     ecu_target = EcuTarget(
@@ -174,9 +175,10 @@ def _target(serial: str, package: PackageFacts, release: ReleaseFacts) -> Direct
         mode=cast('Literal["ab", "inplace"]', mode),
         format=cast('Literal["bin"]', package.format),
         version=package.version,
+        deltas=(offer,) if offer is not None else (),
     )
     return DirectorTarget(
-        serial=serial,
+        serial=ecu.serial,
         filename=package.filename,
         length=package.image_bytes,
         sha256=package.image_sha256,

@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from ringroad.protocol.vehicle import DeltaOffer
+
 
 class CampaignState(StrEnum):
     """Where a campaign stands. `halted`, `aborted` and `finished` are final."""
@@ -95,6 +97,10 @@ class PackageFacts:
     upgrades_from: str = "*"  # versions of its own ECU that it may be installed over
 
 
+# (what the ECU can apply: "linux" or "mcu"; image it has; image it shall have) -> the delta between them
+Deltas = Mapping[tuple[str, str, str], DeltaOffer]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EcuDesign:
     """What the programme says of an ECU."""
@@ -102,6 +108,11 @@ class EcuDesign:
     storage: str  # "ab" or "inplace"
     hardware_id: str = ""
     agent: str = ""
+
+    @property
+    def ecu_class(self) -> str:
+        """What the ECU could apply by itself: as `build/deltas` makes it."""
+        return "linux" if self.storage == "ab" else "mcu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +144,14 @@ class ReleaseFacts:
         default_factory=dict
     )  # ECU name and image -> newer images that a signed decision lets it replace
     back_until: datetime | None = None  # when those decisions end
+    deltas: Deltas = field(default_factory=dict)  # to its images
+
+    def delta(self, package: PackageFacts, has_sha256: str | None) -> DeltaOffer | None:
+        """Return the delta from what an ECU has to one of this release's packages, if there is one."""
+        design = self.ecus.get(package.ecu, EcuDesign(storage="inplace"))
+        if has_sha256 is None:
+            return None
+        return self.deltas.get((design.ecu_class, has_sha256, package.image_sha256))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,10 @@ SELECT r.id, r.programme_id, r.version, r.state, r.lap_id, r.document, r.downgra
   FROM release r JOIN programme p ON p.id = r.programme_id
  WHERE r.programme_id = :programme_id AND r.state = 'signed' ORDER BY r.signed_at DESC LIMIT :rows_max;
 
+-- name: deltas_to
+SELECT ecu_class, from_sha256, to_sha256, algorithm, sha256, sha512, delta_bytes FROM image_delta
+ WHERE to_sha256 = ANY (:to_sha256) AND state = 'ready';
+
 -- name: programme_packages
 SELECT id, ecu, version, filename, format, hardware_ids, image_sha256, image_sha512, image_bytes,
        release_counter, requires, conflicts, upgrades_from

@@ -45,7 +45,7 @@ class Resolution:
         reason: short and countable, ``hardware: brake HW-2``; empty for a match.
         sentence: the same for a person: which package of which ECU needs what, and what stands against it.
         steps: releases by id in the order in which they are installed; the wanted one is the last.
-        install_bytes: of the images that are not there yet.
+        install_bytes: over the air, for the images that are not there yet: by a delta where there is one.
         install_s: seconds, ECUs one after another; an estimate.
         back: ECUs that a signed decision takes back to older software.
     """
@@ -308,7 +308,8 @@ def _match(path: Sequence[ReleaseFacts], variant: str, running: _Config) -> Reso
                 back[name] = f"{name} back from {running[name].version} to {package.version}"
             if running[name].image_sha256 != package.image_sha256:
                 storage = step.ecus[name].storage if name in step.ecus else "inplace"
-                total_bytes += package.image_bytes
+                offer = step.delta(package, running[name].image_sha256)
+                total_bytes += package.image_bytes if offer is None else offer.length
                 seconds += INSTALL_S_PER_ECU[storage]
                 seconds += INSTALL_S_PER_MB[storage] * package.image_bytes / 1_000_000
         running = _applied(packages, running)

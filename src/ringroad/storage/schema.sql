@@ -403,6 +403,24 @@ CREATE TABLE public.gateway_token (
     revoked_by text,
     revoked_at timestamp with time zone
 );
+CREATE TABLE public.image_delta (
+    to_sha256 text NOT NULL,
+    from_sha256 text NOT NULL,
+    ecu_class text NOT NULL,
+    release_id text NOT NULL,
+    state text NOT NULL,
+    reason text DEFAULT ''::text NOT NULL,
+    algorithm text DEFAULT ''::text NOT NULL,
+    sha256 text,
+    sha512 text,
+    delta_bytes bigint,
+    image_bytes bigint NOT NULL,
+    made_at timestamp with time zone NOT NULL,
+    CONSTRAINT image_delta_check CHECK (((state = 'ready'::text) = ((sha256 IS NOT NULL) AND (sha512 IS NOT NULL) AND (delta_bytes IS NOT NULL)))),
+    CONSTRAINT image_delta_delta_bytes_check CHECK ((delta_bytes > 0)),
+    CONSTRAINT image_delta_ecu_class_check CHECK ((ecu_class = ANY (ARRAY['linux'::text, 'mcu'::text]))),
+    CONSTRAINT image_delta_state_check CHECK ((state = ANY (ARRAY['ready'::text, 'left_out'::text])))
+);
 CREATE TABLE public.lap (
     id text NOT NULL,
     title text NOT NULL,
@@ -690,6 +708,8 @@ ALTER TABLE ONLY public.gateway_token
     ADD CONSTRAINT gateway_token_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.gateway_token
     ADD CONSTRAINT gateway_token_token_sha256_key UNIQUE (token_sha256);
+ALTER TABLE ONLY public.image_delta
+    ADD CONSTRAINT image_delta_pkey PRIMARY KEY (to_sha256, from_sha256, ecu_class);
 ALTER TABLE ONLY public.lap
     ADD CONSTRAINT lap_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.line_baseline
@@ -766,6 +786,7 @@ CREATE INDEX fact_lap_idx ON public.fact USING btree (lap_id, seq);
 CREATE INDEX fact_subject_idx ON public.fact USING btree (subject, seq);
 CREATE UNIQUE INDEX finding_live_key ON public.finding USING btree (programme_id, ecu, software_version, fault_code) WHERE (state = ANY (ARRAY['open'::text, 'accepted'::text]));
 CREATE INDEX gate_tick_campaign_idx ON public.gate_tick USING btree (campaign_id, metric, tick);
+CREATE INDEX image_delta_sha256_idx ON public.image_delta USING btree (sha256) WHERE (sha256 IS NOT NULL);
 CREATE INDEX line_check_programme_idx ON public.line_check USING btree (programme_id, checked_at DESC, id DESC);
 CREATE INDEX line_what_if_open_idx ON public.line_what_if USING btree (asked_at) WHERE (answered_at IS NULL);
 CREATE INDEX line_what_if_programme_idx ON public.line_what_if USING btree (programme_id, asked_at DESC, id DESC);
@@ -831,6 +852,8 @@ ALTER TABLE ONLY public.gate_reading
     ADD CONSTRAINT gate_reading_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
 ALTER TABLE ONLY public.gate_tick
     ADD CONSTRAINT gate_tick_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
+ALTER TABLE ONLY public.image_delta
+    ADD CONSTRAINT image_delta_release_id_fkey FOREIGN KEY (release_id) REFERENCES public.release(id);
 ALTER TABLE ONLY public.line_baseline
     ADD CONSTRAINT line_baseline_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.line_baseline

@@ -19,7 +19,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from ringroad.protocol.delta.apply import ALGORITHMS
-from ringroad.protocol.vehicle import DeltaOffer
+from ringroad.protocol.vehicle import DELTA_FILENAME, DeltaOffer
 from ringroad.trust.state import VerifiedTarget
 
 DELTA_TRIES_MAX: Final = (
@@ -27,7 +27,6 @@ DELTA_TRIES_MAX: Final = (
 )
 APPLIED: Final = "delta_applied"  # what the server is told by
 FAILED: Final = "delta_failed"
-FILENAME: Final = "delta"  # every delta is served by this name behind its digest
 
 
 def choose_delta(
@@ -61,7 +60,7 @@ def delta_file(target: VerifiedTarget, offer: DeltaOffer) -> VerifiedTarget:
     """Return a delta as what the store and the gateway fetch and verify."""
     return VerifiedTarget(
         serial=target.serial,
-        filename=FILENAME,
+        filename=DELTA_FILENAME,
         length=offer.length,
         sha256=offer.sha256,
         sha512=offer.sha512,

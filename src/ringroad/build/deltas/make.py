@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import lzma
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Final, Literal
@@ -22,6 +23,7 @@ from ringroad.protocol.delta.apply import IHEX, LINUX, MCU, rebuild
 
 EcuClass = Literal["linux", "mcu"]
 
+MEMORY_BYTES_MAX: Final = 4 * 1024**3  # bytes; 128 MiB images need 1.5 GiB
 NICE: Final = 15  # in the background: the worker's other threads go first
 # (lc, lp, pb) of LZMA that are tried for each section; the first two win on code, the third on differences.
 _LZMA: Final = ((3, 0, 0), (4, 0, 0), (0, 0, 0))
@@ -95,6 +97,7 @@ def main(arguments: list[str]) -> None:
     """Make one delta between two files."""
     ecu_class, base, new, delta = arguments
     os.nice(NICE)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
     algorithm, content = make_delta(
         "mcu" if ecu_class == "mcu" else "linux", Path(base).read_bytes(), Path(new).read_bytes()
     )

@@ -35,7 +35,14 @@ from ringroad.http.device.wire import (
 )
 from ringroad.kernel.errors import InvalidInput, NotFound, RingroadError
 from ringroad.kernel.limits import MANIFEST_BYTES_MAX, REQUEST_BYTES_MAX
-from ringroad.protocol.vehicle import HEARS, TERMINAL_STATES, Acknowledged, Command, ReportBatch
+from ringroad.protocol.vehicle import (
+    DELTA_FILENAME,
+    HEARS,
+    TERMINAL_STATES,
+    Acknowledged,
+    Command,
+    ReportBatch,
+)
 from ringroad.storage.db import Connection
 
 if TYPE_CHECKING:
@@ -209,6 +216,8 @@ class NativeGateway:
 
     def _read_image_row(self, sha256: str, filename: str) -> Any:
         with self._borrow() as conn:
+            if filename == DELTA_FILENAME:
+                return SQL.delta_by_sha256(conn, sha256=sha256)
             return SQL.image_by_name(conn, sha256=sha256, filename=filename)
 
     async def _metadata(self, repository: str, vin: str, filename: str) -> Answer:

@@ -61,6 +61,9 @@ SELECT p.id, p.ecu, p.name, p.version, p.filename, p.image_sha256, p.image_bytes
 -- name: image_by_name^
 SELECT filename, image_sha256, image_bytes FROM software_package WHERE filename = :filename AND image_sha256 = :sha256;
 
+-- name: delta_by_sha256^
+SELECT sha256 AS image_sha256, delta_bytes AS image_bytes FROM image_delta WHERE sha256 = :sha256 LIMIT 1;
+
 -- name: metadata
 -- One row per question that has an answer; version 0 asks for the newest.
 SELECT asked.repository, asked.vin, asked.role, asked.version, found.bytes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ import msgspec
 
 from ringroad.kernel.errors import Corrupt, NotFound
 from ringroad.kernel.limits import PAGE_ROWS_MAX
+from ringroad.protocol.vehicle import DeltaOffer
 from ringroad.ship.check import CheckFacts
 from ringroad.ship.complete import VALUES_MAX, Known
 from ringroad.ship.gate import WaveFacts
@@ -149,7 +150,8 @@ def read_release(conn: Connection, release_id: str) -> ReleaseFacts:
     row = SQL.release_row(conn, release_id=release_id)
     if row is None:
         raise NotFound(f"no release {release_id[:80]!r}")
-    return _release(row, _packages(conn, row["programme_id"]))
+    release = _release(row, _packages(conn, row["programme_id"]))
+    return _with_deltas(conn, [release])[0]
 
 
 def read_signed_releases(conn: Connection, programme_id: str) -> list[ReleaseFacts]:
@@ -160,7 +162,28 @@ def read_signed_releases(conn: Connection, programme_id: str) -> list[ReleaseFac
     """
     rows = SQL.signed_releases(conn, programme_id=programme_id, rows_max=RELEASES_MAX)
     packages = _packages(conn, programme_id)
-    return [_release(row, packages) for row in rows]
+    return _with_deltas(conn, [_release(row, packages) for row in rows])
+
+
+def _with_deltas(conn: Connection, releases: list[ReleaseFacts]) -> list[ReleaseFacts]:
+    """Return releases with the deltas to their images."""
+    images = [_images(release) for release in releases]
+    found: dict[str, dict[tuple[str, str, str], DeltaOffer]] = {}
+    for row in SQL.deltas_to(conn, to_sha256=sorted(set().union(*images))):
+        offer = DeltaOffer(
+            algorithm=row["algorithm"], from_sha256=row["from_sha256"], sha256=row["sha256"],
+            sha512=row["sha512"], length=row["delta_bytes"],
+        )  # fmt: skip
+        key = row["ecu_class"], row["from_sha256"], row["to_sha256"]
+        found.setdefault(row["to_sha256"], {})[key] = offer
+    return [
+        replace(release, deltas={key: offer for to in named for key, offer in found.get(to, {}).items()})
+        for release, named in zip(releases, images, strict=True)
+    ]
+
+
+def _images(release: ReleaseFacts) -> set[str]:
+    return {package.image_sha256 for packages in release.variants.values() for package in packages.values()}
 
 
 def _packages(conn: Connection, programme_id: str) -> dict[str, PackageFacts]:

@@ -710,6 +710,17 @@ SELECT DISTINCT variant FROM vehicle ORDER BY 1 LIMIT 200;
 -- name: vehicle_attributes^
 SELECT attributes, primary_serial, generation FROM vehicle WHERE vin = :vin;
 
+-- name: ddi_variants
+SELECT p.id AS programme_id, v.key AS variant
+  FROM programme p CROSS JOIN LATERAL jsonb_object_keys(p.document -> 'variants') AS v (key)
+ WHERE EXISTS (SELECT FROM jsonb_each(p.document -> 'ecus') AS e (name, ecu) WHERE e.ecu ->> 'agent' = 'ddi')
+ ORDER BY p.id, v.key LIMIT 500;
+
+-- name: vehicle_credentials^
+SELECT cardinality(certificates) AS certificates, certificate_until,
+       CASE WHEN enrolment_sha256 IS NOT NULL THEN enrolment_until END AS invited_until
+  FROM vehicle WHERE vin = :vin;
+
 -- name: vehicle_ecus
 SELECT e.serial, e.name, e.hardware_id, e.is_primary, e.added_at, e.removed_at,
        i.version, i.filename, i.image_sha256, i.reported_at,
@@ -728,7 +739,11 @@ SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kin
        coalesce(via.version, r.version) AS release_version, v.attributes ->> 'time_zone' AS time_zone,
        (p.document ->> 'install_s_estimate')::int AS install_s,
        CASE WHEN a.kind <> 'rollback' AND a.state IN ('pending', 'offered')
-            THEN nullif(p.document -> 'request' -> 'window', 'null'::jsonb) END AS window
+            THEN nullif(p.document -> 'request' -> 'window', 'null'::jsonb) END AS window,
+       CASE WHEN a.kind <> 'rollback' AND a.state IN ('pending', 'offered') THEN v.schedule END AS own_window,
+       a.state IN ('pending', 'offered') AND a.offered_at IS NOT NULL AND c.state = 'running' AND a.consented_at IS NULL
+       AND v.gateway = 'ddi' AND v.auto_confirm IS NULL
+       AND coalesce((p.document -> 'request' ->> 'consent')::boolean, false) AS asked
   FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN release r ON r.id = c.release_id
   JOIN vehicle v ON v.vin = a.vin LEFT JOIN campaign_plan p ON p.id = c.plan_id
   LEFT JOIN release via ON a.kind = 'step' AND via.id = a.release_id
@@ -764,6 +779,31 @@ SELECT wave, state, count(*) AS vehicles, max(last_report_at) AS newest_report_a
    AND (:fleet::text IS NULL OR vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
  GROUP BY wave, state ORDER BY wave, state;
 
+-- name: stratum_counts
+-- Events add up; the time at risk of a tick is what was new of it, row by row.
+SELECT metric, stratum, sum((counts ->> 0)::bigint)::bigint AS treated, sum((counts ->> 1)::bigint)::bigint AS control,
+       sum((counts ->> 4)::numeric)::bigint AS treated_exposure, sum((counts ->> 5)::numeric)::bigint AS control_exposure
+  FROM gate_tick WHERE campaign_id = :campaign_id AND NOT metric = ANY (:measured::text[])
+ GROUP BY metric, stratum ORDER BY metric, stratum LIMIT :rows_max;
+
+-- name: campaign_exposure
+WITH happened AS (
+    SELECT offered_at AS at, 1 AS offered, 0 AS installed, 0 AS failed FROM assignment
+     WHERE campaign_id = :campaign_id AND kind = 'update' AND offered_at IS NOT NULL
+    UNION ALL
+    SELECT finished_at, 0, (state IN ('installed', 'downloaded'))::int, (state IN ('failed', 'rolled_back', 'expired'))::int
+      FROM assignment
+     WHERE campaign_id = :campaign_id AND kind = 'update' AND finished_at IS NOT NULL
+), told AS (
+    SELECT min(at) AS since, greatest(max(at) - min(at), interval '1 ms') / :stretches::int AS step FROM happened
+)
+SELECT told.since + told.step * part.number AS at, sum(offered)::int AS offered, sum(installed)::int AS installed,
+       sum(failed)::int AS failed
+  FROM happened CROSS JOIN told
+ CROSS JOIN LATERAL (SELECT least(:stretches::int - 1, floor(extract(epoch FROM happened.at - told.since)
+                                                   / extract(epoch FROM told.step)))::int + 1 AS number) AS part
+ GROUP BY told.since, told.step, part.number ORDER BY part.number;
+
 -- name: campaign_plans
 SELECT id, generation, parent_id, document, findings, made_by, made_at, approved_by, approved_at
   FROM campaign_plan WHERE campaign_id = :campaign_id ORDER BY generation DESC LIMIT :rows_max;
@@ -798,8 +838,17 @@ SELECT id, campaign_id, wave, decision, reason, facts, policy, decided_at
 SELECT id, campaign_id, through_us, readings, refused, read_at
   FROM gate_reading WHERE campaign_id = :campaign_id ORDER BY id DESC LIMIT :rows_max;
 
+-- name: listed_names
+SELECT ecu, source, imported_by, imported_at,
+       (SELECT count(*) FROM jsonb_object_keys(n.data)) AS data,
+       (SELECT count(*) FROM jsonb_object_keys(n.faults)) AS faults
+  FROM ecu_names n WHERE programme_id = :programme_id ORDER BY ecu;
+
 -- name: findings
 SELECT f.id, f.lap_id, f.title, f.programme_id, f.ecu, f.software_version, f.fault_code, f.state,
+       (SELECT n.faults ->> f.fault_code FROM ecu_names n
+         WHERE n.programme_id = f.programme_id AND n.ecu IN (f.ecu, '*') AND n.faults ? f.fault_code
+         ORDER BY n.ecu = '*' LIMIT 1) AS fault_name,
        f.state_reason, f.evidence, f.generation, f.opened_at, c.id AS change_id, c.state AS change_state, o.verdict
   FROM finding f
   LEFT JOIN LATERAL (SELECT id, state FROM change x WHERE x.finding_id = f.id
@@ -1179,6 +1228,13 @@ SELECT c.id FROM campaign c JOIN release r ON r.id = c.release_id
                        OR o.state IN ('halted', 'aborted', 'finished') AND o.plan_id IS NOT NULL
                           AND c.created_at <= coalesce(o.state_at, o.created_at)));
 
+-- name: change_number$
+SELECT last_value FROM gateway_change;
+
+-- name: changed_vins
+SELECT vin FROM vehicle WHERE changed_seq > :after_seq
+ UNION SELECT vin FROM assignment WHERE changed_seq > :after_seq LIMIT :rows_max;
+
 -- name: running_levels
 SELECT c.id AS campaign_id, (p.document -> 'request' ->> 'priority')::int AS priority,
        (p.document -> 'request' ->> 'recall')::boolean AS recall
@@ -1506,6 +1562,7 @@ UPDATE assignment a
        deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
   FROM vehicle v
  WHERE a.campaign_id = :campaign_id AND a.state = 'pending' AND a.released_at IS NOT NULL
+   AND (:vins::text[] IS NULL OR a.vin = ANY (:vins))
    AND coalesce(a.not_before, :now) <= :now AND v.vin = a.vin AND v.gateway = 'ddi'
    AND (NOT :shared OR v.release_id IS NOT DISTINCT FROM a.previous_release_id)
    AND NOT EXISTS (SELECT 1 FROM assignment o
@@ -1527,6 +1584,7 @@ UPDATE assignment a
        state_detail = 'gave way to the emergency recall ' || r.name
   FROM assignment u JOIN campaign r ON r.id = u.campaign_id
  WHERE u.campaign_id = :campaign_id AND u.kind = 'update' AND u.state = 'pending' AND u.released_at IS NOT NULL
+   AND (:vins::text[] IS NULL OR u.vin = ANY (:vins))
    AND coalesce(u.not_before, :now) <= :now
    AND a.vin = u.vin AND a.campaign_id = ANY (:lower) AND a.kind <> 'rollback' AND a.state = 'offered'
    AND a.began_at IS NULL AND a.last_report_at IS NULL
@@ -1539,6 +1597,7 @@ RETURNING a.action_id, a.campaign_id;
 SELECT a.action_id, a.vin, a.kind, v.release_id
   FROM assignment a JOIN vehicle v ON v.vin = a.vin
  WHERE a.campaign_id = :campaign_id AND a.kind <> 'rollback' AND a.state = 'pending' AND a.released_at IS NOT NULL
+   AND (:vins::text[] IS NULL OR a.vin = ANY (:vins))
    AND v.release_id IS DISTINCT FROM a.previous_release_id
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
@@ -1914,6 +1973,7 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
   JOIN campaign_plan p ON p.id = c.plan_id
   JOIN vehicle v ON v.vin = a.vin
  WHERE a.state = 'pending' AND a.released_at IS NOT NULL AND coalesce(a.not_before, :now) <= :now
+   AND (:vins::text[] IS NULL OR a.vin = ANY (:vins))
    AND (c.id = ANY (:campaign_ids) AND v.gateway = 'native' AND a.kind <> 'rollback'
         AND (c.id <> ALL (:shared) OR v.release_id IS NOT DISTINCT FROM a.previous_release_id)
         OR a.kind = 'rollback' AND :returns)
@@ -2193,6 +2253,27 @@ UPDATE diagnostic_job SET answer = NULL WHERE id IN (
 
 -- name: next_diagnostic_at$
 SELECT min(next_at) FROM diagnostic_job WHERE state = 'queued';
+
+-- Names of data and faults -----------------------------------------------------------------------------
+
+-- name: programme_has_ecu^
+SELECT (:ecu = '*' OR document -> 'ecus' ? :ecu) AS known FROM programme WHERE id = :programme_id;
+
+-- name: names_digest^
+SELECT digest FROM ecu_names WHERE programme_id = :programme_id AND ecu = :ecu FOR UPDATE;
+
+-- name: put_names!
+INSERT INTO ecu_names (programme_id, ecu, data, faults, source, digest, imported_by, imported_at)
+VALUES (:programme_id, :ecu, :data, :faults, :source, :digest, :imported_by, :imported_at)
+ON CONFLICT (programme_id, ecu) DO UPDATE
+   SET data = excluded.data, faults = excluded.faults, source = excluded.source, digest = excluded.digest,
+       imported_by = excluded.imported_by, imported_at = excluded.imported_at;
+
+-- name: remove_names!
+DELETE FROM ecu_names WHERE programme_id = :programme_id AND ecu = :ecu;
+
+-- name: names_of
+SELECT ecu, data, faults FROM ecu_names WHERE programme_id = :programme_id;
 
 -- file: src/ringroad/storage/queries.sql
 -- name: insert_lap!

@@ -1,0 +1,247 @@
+"""Deltas on the server: made for what vehicles run, proved, offered by the Director, served, and never swept."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ringroad.build import store_images
+from ringroad.build.deltas.store import turn, wanted_deltas
+from ringroad.build.sweep import UNNAMED_S_MIN
+from ringroad.kernel.clock import SystemClock
+from ringroad.kernel.facts import FactKind
+from ringroad.loop.deltas import make_wanted
+from ringroad.loop.reconciler import tick
+from ringroad.protocol.delta.apply import rebuild
+from ringroad.protocol.delta.pieces import ReadAt
+from ringroad.storage.blobs import Blobs
+from ringroad.storage.db import Connection, connect
+from ringroad.trust.sign import DirectorTarget
+from support.fleet import ECUS, CountingIds, Story, add_vehicles, fill_programme, sha
+from support.gateways import FolderBlobs, serving
+
+pytestmark = pytest.mark.engines
+KINDS = {"brake": "hpatchlite", "head": "hdiff13"}  # in place and A/B
+
+
+@pytest.fixture
+def conn(pg_url: str) -> Iterator[Connection]:
+    with closing(connect(pg_url)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Blobs:
+    return Blobs((tmp_path / "blobs").as_uri())
+
+
+def image(ecu: str, version: str) -> bytes:
+    draw = random.Random(ecu)
+    content = bytearray(draw.randbytes(30_000))
+    for number in range(int(version[0])):
+        content[number * 900 : number * 900 + 3] = f"v{version[0]}!".encode()
+    return bytes(content)
+
+
+def real_images(
+    conn: Connection, blobs: Blobs, *, lost: tuple[str, str] | None = None, noise: str = ""
+) -> None:
+    """Give the packages of `fill_programme` images with bytes; `noise`: an ECU whose new image is like nothing."""
+    for ecu in ECUS:
+        for version in ("1.0.0", "2.0.0"):
+            content = image(ecu, version)
+            if ecu == noise and version == "2.0.0":
+                content = random.Random(9).randbytes(30_000)
+            digest = hashlib.sha256(content).hexdigest()
+            if (ecu, version) != lost:
+                blobs.put([content])
+            conn.execute(
+                "UPDATE software_package SET image_sha256 = %s, image_sha512 = %s, image_bytes = %s"
+                " WHERE image_sha256 = %s",
+                [digest, hashlib.sha512(content).hexdigest(), len(content), sha(f"{ecu} {version}")],
+            )
+            conn.execute(
+                "UPDATE ecu_installed SET image_sha256 = %s WHERE image_sha256 = %s",
+                [digest, sha(f"{ecu} {version}")],
+            )
+
+
+def read(content: bytes) -> ReadAt:
+    return lambda offset, size: content[offset : offset + size]
+
+
+def make(conn: Connection, blobs: Blobs, ids: CountingIds) -> int:
+    clock = SystemClock()
+    conn.execute("UPDATE release SET signed_at = %s", [clock.now()])
+    return make_wanted(conn, blobs, ids, clock, threading.Event())
+
+
+def rows(conn: Connection) -> list[dict[str, Any]]:
+    return conn.execute("SELECT * FROM image_delta ORDER BY ecu_class").fetchall()
+
+
+def facts(conn: Connection, kind: FactKind) -> list[dict[str, Any]]:
+    return conn.execute("SELECT * FROM fact WHERE kind = %s ORDER BY seq", [kind.value]).fetchall()
+
+
+def world(conn: Connection, blobs: Blobs, **more: Any) -> CountingIds:
+    ids = CountingIds()
+    fill_programme(conn, ids)
+    add_vehicles(conn, range(4), gateway="native")
+    real_images(conn, blobs, **more)
+    return ids
+
+
+def test_what_vehicles_run_gets_a_delta_to_what_a_release_brings_once(conn: Connection, blobs: Blobs) -> None:
+    ids = world(conn, blobs)
+    assert make(conn, blobs, ids) == 2
+    for row in rows(conn):
+        assert row["state"] == "ready"
+        assert row["delta_bytes"] < 1_000
+        base, delta = blobs.read_all(row["from_sha256"]), blobs.read_all(row["sha256"])
+        pieces = rebuild(
+            row["algorithm"], read(base), len(base), read(delta), len(delta), length=row["image_bytes"]
+        )
+        assert hashlib.sha256(b"".join(pieces)).hexdigest() == row["to_sha256"]
+    assert {row["algorithm"] for row in rows(conn)} == set(KINDS.values())
+    made = facts(conn, FactKind.DELTA_MADE)
+    assert [fact["body"]["vehicles"] for fact in made] == [4, 4]
+    assert all(fact["causes"] and fact["subject"] == "release_2.0.0" for fact in made)
+    assert make(conn, blobs, ids) == 0  # nothing is wanted any more
+    assert len(facts(conn, FactKind.DELTA_MADE)) == 2
+
+
+def test_nothing_is_made_for_ddi_devices_for_older_images_and_for_releases_nobody_signed(
+    conn: Connection, blobs: Blobs
+) -> None:
+    ids = CountingIds()
+    fill_programme(conn, ids)
+    add_vehicles(conn, range(2), gateway="ddi")
+    add_vehicles(conn, range(2, 4), gateway="native", version="2.0.0")
+    real_images(conn, blobs)
+    assert make(conn, blobs, ids) == 0
+    conn.execute("UPDATE vehicle SET gateway = 'native'")
+    conn.execute("UPDATE release SET state = 'checked' WHERE id = 'release_2.0.0'")
+    assert make(conn, blobs, ids) == 0
+
+
+def test_images_that_are_nothing_alike_or_gone_are_left_out_once_and_say_why(
+    conn: Connection, blobs: Blobs
+) -> None:
+    ids = world(conn, blobs, lost=("brake", "1.0.0"), noise="head")
+    assert make(conn, blobs, ids) == 2
+    reasons = {row["ecu_class"]: row["reason"] for row in rows(conn)}
+    assert "saves too little" in reasons["linux"]
+    assert "no such blob" in reasons["mcu"]
+    assert len(facts(conn, FactKind.DELTA_LEFT_OUT)) == 2
+    assert make(conn, blobs, ids) == 0
+
+
+def test_a_maker_that_crashes_leaves_the_pair_out_and_the_worker_alive(
+    conn: Connection, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = world(conn, blobs)
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    assert make(conn, blobs, ids) == 2
+    assert {row["reason"] for row in rows(conn)} == {"it could not be made (status 1)"}
+
+
+def test_a_worker_that_is_told_to_stop_settles_nothing(conn: Connection, blobs: Blobs) -> None:
+    ids = world(conn, blobs)
+    stop = threading.Event()
+    stop.set()
+    assert make_wanted(conn, blobs, ids, SystemClock(), stop) == 0
+    assert not rows(conn)
+
+
+def test_two_workers_never_make_deltas_at_once(
+    conn: Connection, blobs: Blobs, pg_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = world(conn, blobs)
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with closing(connect(pg_url)) as other, turn(other) as mine:
+        assert mine
+        assert make(conn, blobs, ids) == 0
+    assert make(conn, blobs, ids) == 2
+
+
+def offered(conn: Connection, ids: CountingIds) -> dict[str, list[str]]:
+    """Start a campaign and return the algorithms offered, by ECU serial."""
+    story = Story(conn, ids)
+    story.now = SystemClock().now()
+    story.start(waves=(4,))
+    told: dict[str, list[str]] = {}
+
+    def issue(
+        conn: Connection, *, vin: str, targets: Sequence[DirectorTarget], vehicle_package: Any, now: Any
+    ) -> None:
+        for target in targets:
+            told[target.serial] = [one.algorithm for one in target.ecu_target.deltas]
+
+    tick(conn, ids, now=story.now, issue=issue)
+    return told
+
+
+def test_the_director_offers_each_ecu_the_delta_from_what_it_runs_and_plans_count_it(
+    conn: Connection, blobs: Blobs
+) -> None:
+    ids = world(conn, blobs)
+    story = Story(conn, ids)
+    story.plan(waves=(4,))
+    make(conn, blobs, ids)
+    story.plan(waves=(4,))
+    found = conn.execute(
+        "SELECT p.id, max(r.install_bytes) AS install_bytes FROM campaign_resolution r"
+        " JOIN campaign_plan p ON p.id = r.plan_id GROUP BY p.id, p.made_at ORDER BY p.id"
+    ).fetchall()
+    assert [row["install_bytes"] for row in found] == [
+        60_000,
+        sum(row["delta_bytes"] for row in rows(conn)),
+    ]
+    conn.execute("UPDATE ecu_installed SET image_sha256 = %s WHERE serial = 'head-1'", ["9" * 64])
+    told = offered(conn, ids)
+    assert told["brake-1"] == ["hpatchlite"]
+    assert told["head-2"] == ["hdiff13"]
+    assert told["head-1"] == []  # it runs something else by now
+
+
+def test_without_deltas_the_director_offers_none(conn: Connection, blobs: Blobs) -> None:
+    assert set(map(tuple, offered(conn, world(conn, blobs)).values())) == {()}
+
+
+def test_a_delta_is_told_of_served_by_range_under_its_own_digest_and_never_swept(
+    conn: Connection, blobs: Blobs, pg_url: str, tmp_path: Path
+) -> None:
+    ids = world(conn, blobs)
+    now = SystemClock().now()
+    assert {pair.state for pair in wanted_deltas(conn, now=now, release_id="release_2.0.0")} == {None}
+    make(conn, blobs, ids)
+    told = wanted_deltas(conn, now=now, release_id="release_2.0.0")
+    assert {(pair.ecu, pair.state, pair.algorithm, pair.vehicles) for pair in told} == {
+        (ecu, "ready", kind, 4) for ecu, kind in KINDS.items()
+    }
+    assert wanted_deltas(conn, now=now, release_id="release_1.0.0") == []
+    row = rows(conn)[0]
+    folder = tmp_path / "flat"  # as the gateways' tests keep their images
+    folder.mkdir()
+    (folder / row["sha256"]).write_bytes(blobs.read_all(row["sha256"]))
+    with serving(pg_url, FolderBlobs(folder)) as origin, httpx.Client(timeout=60) as client:
+        url = f"{origin}/uptane/v1/image/targets"
+        whole = client.get(f"{url}/{row['sha256']}.delta").content
+        assert hashlib.sha256(whole).hexdigest() == row["sha256"]
+        part = client.get(f"{url}/{row['sha256']}.delta", headers={"Range": "bytes=10-"})
+        assert (part.status_code, part.content) == (206, whole[10:])
+        assert client.get(f"{url}/{row['to_sha256']}.delta").status_code == 404
+        assert client.get(f"{url}/{'0' * 64}.delta").status_code == 404
+    later = now + timedelta(seconds=UNNAMED_S_MIN * 2)
+    assert not store_images.sweep_images(conn, blobs, now=later).unnamed
+    assert blobs.exists(row["sha256"])
