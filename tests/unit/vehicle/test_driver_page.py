@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -12,8 +13,10 @@ import pytest
 
 from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import InvalidInput
+from ringroad.protocol.diagnostics import SessionWanted
 from ringroad.protocol.vehicle import Conduct
 from ringroad.vehicle.consent import CONSENT_NAME, digest_notes, read_word
+from ringroad.vehicle.diagnostics.sessions import Sessions
 from ringroad.vehicle.driver.address import Address, parse_address
 from ringroad.vehicle.driver.serve import (
     CONNECTIONS_MAX,
@@ -113,6 +116,54 @@ def test_what_is_no_form_of_the_page_is_refused(tmp_path: Path, request_: Reques
     with pytest.raises(InvalidInput):
         page(tmp_path).answer(request_, NAMES)
     assert not (tmp_path / CONSENT_NAME).exists()
+
+
+def ask_session(folder: Path, session_id: str = "s1") -> Sessions:
+    held = Sessions(folder, "driver", durability="buffered")
+    wanted = SessionWanted(
+        by="Depot <b>", reason="brakes & lights", scope="read", expires_at=SystemClock().now() + timedelta(hours=2)
+    )  # fmt: skip
+    held.ask(session_id, wanted, now=SystemClock().now())
+    return held
+
+
+VISIT = {"token": "secret", "session": "s1"}
+
+
+@pytest.mark.parametrize(("word", "state"), [("allow", "open"), ("deny", "declined")])
+def test_a_driver_answers_whoever_wants_to_look_into_the_vehicle(
+    tmp_path: Path, word: str, state: str
+) -> None:
+    held = ask_session(tmp_path)
+    body = page(tmp_path).answer(get("/"), NAMES).body.decode()
+    assert "May Depot &lt;b&gt; look into this vehicle?" in body
+    assert "brakes &amp; lights" in body
+    sent = replace(post({**VISIT, "word": word}), path="/visit")
+    assert page(tmp_path).answer(sent, NAMES).status == 303
+    assert held.all(now=SystemClock().now())["s1"].state == state
+    after = page(tmp_path).answer(get("/part"), NAMES).body.decode()
+    assert ("may look into this vehicle" in after) is (word == "allow")
+    assert "/visit" not in after
+    assert page(tmp_path).answer(sent, NAMES).status == 409  # it was answered
+
+
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [
+        ({**VISIT, "word": "allow", "token": "guess"}, 403),
+        ({**VISIT, "word": "allow", "session": "s2"}, 409),
+        ({"token": "secret", "word": "deny", "session": "../s1"}, 409),
+    ],
+)
+def test_a_visit_that_nobody_asked_for_is_not_allowed(
+    tmp_path: Path, form: dict[str, str], status: int
+) -> None:
+    held = ask_session(tmp_path)
+    assert page(tmp_path).answer(replace(post(form), path="/visit"), NAMES).status == status
+    assert held.all(now=SystemClock().now())["s1"].state == "asked"
+    for bad in ({**VISIT, "word": "yes"}, {"token": "secret", "word": "allow"}):
+        with pytest.raises(InvalidInput):
+            page(tmp_path).answer(replace(post(bad), path="/visit"), NAMES)
 
 
 def test_a_word_that_cannot_be_kept_is_not_taken_for_one(tmp_path: Path) -> None:

@@ -176,6 +176,12 @@ def read_sessions(folder: Path) -> dict[str, Session]:
         raise Corrupt(f"{SESSIONS_NAME} does not read back", hint="remove it: every session ends") from error
 
 
+def look_at_sessions(folder: Path, *, now: datetime) -> list[Session]:
+    """Return the sessions that are not over, with what the driver said in the meantime. Raises: Corrupt."""
+    word = _read_word(folder)
+    return [settle(each, word) for each in living(read_sessions(folder), now=now).values()]
+
+
 def answer_session(folder: Path, session_id: str, *, allow: bool, now: datetime) -> Session:
     """Write down what the driver says to a session that was asked for; the vehicle reads it within a second.
 

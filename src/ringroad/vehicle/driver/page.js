@@ -34,8 +34,8 @@ function show(part) {
   if (headline !== before) {
     said.textContent = headline;
   }
-  if (focused && main.querySelector(`#${focused}`)) {
-    document.getElementById(focused).focus();
+  if (focused) {
+    document.getElementById(focused)?.focus();
   }
 }
 

@@ -18,13 +18,14 @@ SCRIPT: Final = (HERE / "page.js").read_bytes()
 REFRESH_S: Final = 5  # s; where there are no scripts
 
 
-def render_page(view: DriverView, *, token: str, alert: str = "") -> str:
+def render_page(view: DriverView, *, token: str, alert: str = "", visits: str = "") -> str:
     """Return the whole page.
 
     Args:
         view: what it says.
         token: that a form must send back.
         alert: why the last word was not taken; empty if it was.
+        visits: what `visits.render_visits` says.
     """
     return f"""<!doctype html>
 <html lang="en">
@@ -41,7 +42,7 @@ def render_page(view: DriverView, *, token: str, alert: str = "") -> str:
 <p id="link" role="alert" hidden>The vehicle does not answer. Trying again.</p>
 {f'<p class="alert" role="alert">{escape(alert)}</p>' if alert else ""}
 <main id="main">
-{render_part(view, token=token)}
+{render_part(view, token=token, visits=visits)}
 </main>
 <p id="said" role="status" class="spoken"></p>
 </body>
@@ -49,7 +50,7 @@ def render_page(view: DriverView, *, token: str, alert: str = "") -> str:
 """
 
 
-def render_part(view: DriverView, *, token: str) -> str:
+def render_part(view: DriverView, *, token: str, visits: str = "") -> str:
     """Return what changes as the update goes on."""
     parts = [
         f'<h1 class="{view.tone}">{escape(view.headline)}</h1>',
@@ -58,6 +59,7 @@ def render_part(view: DriverView, *, token: str) -> str:
         _notes(view),
         _facts(view),
         _question(view, token=token),
+        visits,
         _ecus(view),
     ]
     return "\n".join(part for part in parts if part)

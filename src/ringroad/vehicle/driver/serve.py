@@ -1,13 +1,14 @@
 """Serves the driver page: a small HTTP server of its own, for the screen of one vehicle.
 
-It answers six resources and closes each connection after one answer. Whoever reaches the address may speak for the
+It answers seven resources and closes each connection after one answer. Whoever reaches the address may speak for the
 driver, so it is on loopback unless the configuration names another address.
 
 What keeps pages of others from speaking for the driver:
 
 1. `Host` must be the configured address: a name of somebody else that resolves to it is refused.
 2. A word needs the token that only the page itself was given, and an `Origin` of the page where there is one.
-3. A word is taken for the update, the phase and the notes that were shown with it (`view.take_word`).
+3. A word is taken for the update, the phase and the notes that were shown with it (`view.take_word`), or for the
+   session that was asked for.
 4. Nothing may frame the page, and it runs no script but its own.
 """
 
@@ -27,9 +28,11 @@ import structlog
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, RingroadError, Unavailable
 from ringroad.vehicle.consent import write_word
+from ringroad.vehicle.diagnostics.sessions import answer_session, look_at_sessions
 from ringroad.vehicle.driver.address import Address
 from ringroad.vehicle.driver.page import SCRIPT, STYLE, render_page, render_part
-from ringroad.vehicle.driver.view import DriverView, take_word, view_of
+from ringroad.vehicle.driver.view import take_word, view_of
+from ringroad.vehicle.driver.visits import render_visits
 from ringroad.vehicle.files import Durability
 from ringroad.vehicle.glance import Glance
 
@@ -141,27 +144,36 @@ class DriverPage:
             return _plain(HTTPStatus.MISDIRECTED_REQUEST, "this address has another name")
         match request.method, request.path.partition("?")[0]:
             case "GET", "/":
-                return self._page(view_of(self._glance()))
+                return self._page(self._glance())
             case "GET", "/part":
-                return Answer(
-                    status=HTTPStatus.OK,
-                    body=render_part(view_of(self._glance()), token=self._token).encode(),
-                )
+                return Answer(status=HTTPStatus.OK, body=self._part(self._glance()).encode())
             case "GET", "/page.css":
                 return Answer(status=HTTPStatus.OK, body=STYLE, kind="text/css")
             case "GET", "/page.js":
                 return Answer(status=HTTPStatus.OK, body=SCRIPT, kind="text/javascript")
             case "POST", "/answer":
-                return self._hear(request, names)
-            case _, "/" | "/part" | "/page.css" | "/page.js" | "/answer":
+                return self._hear(request, names, self._keep_word)
+            case "POST", "/visit":
+                return self._hear(request, names, self._keep_visit)
+            case _, "/" | "/part" | "/page.css" | "/page.js" | "/answer" | "/visit":
                 return _plain(HTTPStatus.METHOD_NOT_ALLOWED, "not with this method")
         return _plain(HTTPStatus.NOT_FOUND, "there is no such page")
 
-    def _page(self, view: DriverView, *, status: HTTPStatus = HTTPStatus.OK, alert: str = "") -> Answer:
-        return Answer(status=status, body=render_page(view, token=self._token, alert=alert).encode())
+    def _page(self, glance: Glance, *, status: HTTPStatus = HTTPStatus.OK, alert: str = "") -> Answer:
+        page = render_page(view_of(glance), token=self._token, alert=alert, visits=self._visits(glance))
+        return Answer(status=status, body=page.encode())
 
-    def _hear(self, request: Request, names: frozenset[str]) -> Answer:
-        view = view_of(self._glance())
+    def _part(self, glance: Glance) -> str:
+        return render_part(view_of(glance), token=self._token, visits=self._visits(glance))
+
+    def _visits(self, glance: Glance) -> str:
+        sessions = look_at_sessions(self._folder, now=self._clock.now())
+        return render_visits(sessions, token=self._token, zone=glance.zone)
+
+    def _hear(
+        self, request: Request, names: frozenset[str], keep: Callable[[Glance, dict[str, str]], None]
+    ) -> Answer:
+        glance = self._glance()
         origin = request.headers.get("origin", "")
         form = _read_form(request)
         if origin and origin.lower() not in {f"http://{name}" for name in names}:
@@ -169,23 +181,33 @@ class DriverPage:
         if not hmac.compare_digest(form.get("token", "").encode(), self._token.encode()):
             # After a restart the page has another token: its driver only looks again.
             alert = "Please answer again: the page was too old."
-            return self._page(view, status=HTTPStatus.FORBIDDEN, alert=alert)
+            return self._page(glance, status=HTTPStatus.FORBIDDEN, alert=alert)
         try:
-            said = take_word(
-                view, action_id=form.get("action_id", ""), phase=form.get("phase", ""), word=form.get("word", ""),
-                notes_sha256=form.get("notes_sha256", ""),
-            )  # fmt: skip
-            write_word(
-                self._folder, action_id=said.action_id, word=said.word, through=said.through, by=BY,
-                now=self._clock.now(), hours=said.hours, notes_sha256=said.notes_sha256, durability=self._durability,
-            )  # fmt: skip
-        except Conflict:
-            return self._page(view, status=HTTPStatus.CONFLICT, alert="Please look again: this has changed.")
+            keep(glance, form)
+        except (Conflict, NotFound):
+            alert = "Please look again: this has changed."
+            return self._page(glance, status=HTTPStatus.CONFLICT, alert=alert)
         except Unavailable as error:
             alert = f"Your answer could not be kept: {error.message}."
-            return self._page(view, status=HTTPStatus.SERVICE_UNAVAILABLE, alert=alert)
+            return self._page(glance, status=HTTPStatus.SERVICE_UNAVAILABLE, alert=alert)
         self._heard()
         return Answer(status=HTTPStatus.SEE_OTHER, location="/")
+
+    def _keep_word(self, glance: Glance, form: dict[str, str]) -> None:
+        said = take_word(
+            view_of(glance), action_id=form.get("action_id", ""), phase=form.get("phase", ""),
+            word=form.get("word", ""), notes_sha256=form.get("notes_sha256", ""),
+        )  # fmt: skip
+        write_word(
+            self._folder, action_id=said.action_id, word=said.word, through=said.through, by=BY,
+            now=self._clock.now(), hours=said.hours, notes_sha256=said.notes_sha256, durability=self._durability,
+        )  # fmt: skip
+
+    def _keep_visit(self, _: Glance, form: dict[str, str]) -> None:
+        word = form.get("word", "")
+        if word not in {"allow", "deny"}:
+            raise BadRequest("this is no answer")
+        answer_session(self._folder, form.get("session", ""), allow=word == "allow", now=self._clock.now())
 
     def _begin(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, names: frozenset[str]
