@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import pytest
 from ringroad.kernel.errors import InvalidInput
 from ringroad.sim.agentkit import Image, Kit, Owed, check_agent
 from ringroad.sim.benches import FolderBench
-from ringroad.vehicle.agents.base import Failed, Progress, Reason, UpdateAgent
+from ringroad.vehicle.agents.base import Failed, Progress, Reason, UpdateAgent, no_progress
 from ringroad.vehicle.agents.commands import Ended, run_command
-from ringroad.vehicle.agents.disk import replace
+from ringroad.vehicle.agents.disk import RealDisk, replace
 from ringroad.vehicle.agents.plugins import AgentSite, factory_of
 from ringroad.vehicle.agents.slots import SlotsAgent
+from ringroad.vehicle.agents.swupdate import SwupdateSlots
 
 OLD = Image(content=b"old " * 300, version="1.0", release_counter=1)
 NEW = Image(content=b"new " * 310, version="2.0", release_counter=2)
@@ -146,6 +148,50 @@ def test_an_agent_without_its_settings_is_not_made(agent: str, tmp_path: Path) -
     bench = FolderBench(factory_of(agent, {}), tmp_path, old=OLD, new=NEW, settings={"health": "true"})
     with pytest.raises(InvalidInput, match="needs the setting"):
         bench.power_on()
+
+
+# What SWUpdate says, however it ends -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("says", "status", "good", "runs"),
+    [
+        ("SWUPDATE successful ! SWUPDATE successful !", 0, True, 1),
+        ("SWUPDATE successful ! SWUPDATE successful !", 1, True, 1),  # 2022.12 on a busy machine
+        ("[ERROR] : SWUPDATE failed [0] ERROR : SWUpdate *failed* !", 1, False, 1),
+        ("[ERROR] : SWUPDATE failed [0] ERROR : SWUpdate *failed* !", 0, False, 1),
+        ("", 0, False, 3),
+        ("", 1, False, 3),
+    ],
+)
+def test_what_swupdate_says_counts_and_silence_is_asked_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    says: str,
+    status: int,
+    good: bool,
+    runs: int,
+) -> None:
+    program = tmp_path / "swupdate"
+    program.write_text(f"#!/bin/sh\necho run >> {tmp_path}/runs\necho '{says}'\nexit {status}\n")
+    program.chmod(0o755)
+    (tmp_path / "key").touch()
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    settings = {
+        "public_key": f"{tmp_path}/key",
+        "hardware": "b:1",
+        "slot_a": "a",
+        "slot_b": "b",
+        "boot": "true",
+    }
+    slots = SwupdateSlots(
+        AgentSite(
+            name="box", serial="S", hardware_id="h", mode="ab", folder=tmp_path, disk=RealDisk("buffered"),
+            settings=settings,
+        )
+    )  # fmt: skip
+    ended = asyncio.run(slots.write(tmp_path / "image", "slot-b", size_bytes=5, progress=no_progress))
+    assert (ended.good, len((tmp_path / "runs").read_text().split())) == (good, runs)
 
 
 # Programs ---------------------------------------------------------------------------------------------
