@@ -149,6 +149,51 @@ def test_devices_are_registered_invited_and_shut_out_and_gateway_tokens_made(
     expect(page.get_by_role("button", name="Invite it to enrol")).to_have_count(0)
 
 
+def test_a_campaign_is_planned_with_fields_that_stand_there_again(
+    page: Page, world: World, pg_url: str
+) -> None:
+    draft = SystemIds().new("campaign")
+    with connect(pg_url) as conn, transaction(conn):
+        conn.execute(
+            "INSERT INTO campaign (id, name, release_id, state, created_by, created_at)"
+            " VALUES (%s, 'Winter', %s, 'draft', 'olga', %s)",
+            [draft, world.good, SystemClock().now()],
+        )
+    sign_in(page, "olga")
+    page.goto(f"/campaigns/{draft}")
+    page.get_by_label("Waves; what they leave").fill("3, 20 %")
+    page.get_by_label("Failed at most, %").fill("1.5")
+    page.get_by_label("Soak, hours").fill("0.5")
+    page.get_by_label("Control group, held back").fill("20%")
+    page.get_by_label("What must not get worse").fill("fault=1.5 silence boot-time")
+    page.get_by_label("May begin, by its own clock").fill("mon-fri 22:00-05:00, sat 20:00-24:00")
+    page.get_by_label("Attempts where nothing was touched").fill("3")
+    page.get_by_role("button", name="Plan", exact=True).click()
+    alert = page.locator("form[action$='/plan']").get_by_role("alert")
+    expect(alert).to_contain_text("“boot-time” is no metric, such as fault=1.25")
+    page.get_by_label("What must not get worse").fill("fault=1.5 silence")
+    with page.expect_response(lambda answer: answer.url.endswith("/plan")) as told:
+        page.get_by_role("button", name="Plan", exact=True).click()
+    assert told.value.status == 200
+    asked = told.value.json()["document"]["request"]
+    assert [(size["vehicles"], size["permille"]) for size in asked["waves"]] == [(3, None), (None, 200)]
+    gate = asked["gate"]
+    assert (gate["failed_permille_max"], gate["soak_s"], asked["control"]["permille"]) == (15, 1_800, 200)
+    metrics = [(metric["name"], metric["margin_milli"]) for metric in gate["sequential"]["metrics"]]
+    assert metrics == [("fault", 1_500), ("silence", 1_250)]
+    assert asked["window"]["hours"] == ["mon-fri 22:00-05:00", "sat 20:00-24:00"]
+    assert asked["retry"]["attempts_max"] == 3
+    page.reload()
+    expect(page.get_by_label("Waves; what they leave")).to_have_value("3, 20%")
+    expect(page.get_by_label("What must not get worse")).to_have_value("fault=1.5 silence=1.25")
+    page.get_by_label("Control group, held back").fill("")
+    page.get_by_label("May begin, by its own clock").fill("")
+    with page.expect_response(lambda answer: answer.url.endswith("/plan")) as told:
+        page.get_by_role("button", name="Plan", exact=True).click()
+    asked = told.value.json()["document"]["request"]
+    assert (asked["gate"]["sequential"], asked["control"], asked["window"]) == (None, None, None)
+
+
 def test_aborting_asks_first(page: Page, world: World) -> None:
     sign_in(page, "olga")
     page.goto(f"/campaigns/{world.campaign_id}")

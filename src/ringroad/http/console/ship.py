@@ -20,6 +20,7 @@ from ringroad.http.console.guard import (
     reading_rows,
     stratum_rows,
 )
+from ringroad.http.console.plan_form import plan_fields
 from ringroad.http.console.render import chart, page, segments
 from ringroad.http.console.shared import ROWS, Req, asked, outcomes_shown, shown, url_of
 from ringroad.http.console.why import waits_for_window, why_not_updating
@@ -135,6 +136,7 @@ def campaign_page(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Respons
         ), **values,
         waits={a.action_id: waits_for_window(a, now=ctx.clock.now()) for a in values["vehicles"]},
         conduct=conduct_lines(plan.document) if plan else [],
+        form=plan_fields(plans[0].document if plans else None),
     )  # fmt: skip
 
 

@@ -85,6 +85,79 @@ Idiomorph.defaults.callbacks.beforeNodeMorphed = (before, after) => {
 };
 Idiomorph.defaults.ignoreActiveValue = true;
 
+// How the text of a field becomes a value, by its data-type.
+const numberOf = (text, what) => {
+  const number = Number(text);
+  if (text.trim() === "" || !Number.isFinite(number)) throw new RangeError(`“${text}” is no ${what}`);
+  return number;
+};
+const sizeOf = (text) =>
+  text.trim().endsWith("%")
+    ? { permille: Math.round(numberOf(text.replace("%", ""), "share, such as 2%") * 10) }
+    : { vehicles: numberOf(text, "size, such as 500 or 2%") };
+const partsOf = (text, by) =>
+  text
+    .split(by)
+    .map((part) => part.trim())
+    .filter(Boolean);
+const metricOf = (word) => {
+  const [, name, margin, path] = /^([a-z_]+)(?:=([\d.]+))?(?:@(.+))?$/.exec(word) || [];
+  if (!name) throw new RangeError(`“${word}” is no metric, such as fault=1.25`);
+  return {
+    name,
+    ...(margin && { margin_milli: Math.round(numberOf(margin, "margin") * 1000) }),
+    ...(path && { path }),
+  };
+};
+const READ = {
+  int: (text) => numberOf(text, "number"),
+  json: (text) => JSON.parse(text),
+  words: (text) => partsOf(text, /[\s,]+/),
+  spans: (text) => partsOf(text, ","),
+  hours: (text) => Math.round(numberOf(text, "number of hours") * 3600),
+  permille: (text) => Math.round(numberOf(text, "percentage") * 10),
+  ppm: (text) => Math.round(numberOf(text, "percentage") * 10000),
+  size: sizeOf,
+  sizes: (text) => partsOf(text, ",").map(sizeOf),
+  metrics: (text) => partsOf(text, /[\s,]+/).map(metricOf),
+  harm: (text) => {
+    const [first, last = first] = text.split("-");
+    const [harmed_first, harmed_last] = [first, last].map((each) => numberOf(each, "budget, such as 35-400"));
+    return { harmed_first, harmed_last };
+  },
+};
+
+function put(body, name, value) {
+  const path = name.split(".");
+  const last = path.pop();
+  let at = body;
+  for (const part of path) at = at[part] ||= {};
+  at[last] = value;
+}
+
+// Return what a form says, as the document that the management API takes. A name with dots is a field of a field;
+// data-with names the fields without which this one is left out.
+function read(form, submitter) {
+  const body = {};
+  const filled = (name) => Boolean(form.querySelector(`[name="${name}"]`)?.value);
+  for (const [name, value] of new FormData(form, submitter)) {
+    // a button may say what was seen
+    const control = submitter?.name === name ? submitter : form.querySelector(`[name="${name}"]`);
+    if (value === "" && control.dataset.optional !== undefined) continue;
+    if (control.dataset.with && !control.dataset.with.split(" ").some(filled)) continue;
+    const kind = control.dataset.type;
+    if (kind === "aside") continue; // a part of other fields
+    if (kind === "list") (body[name] ||= []).push(value);
+    else if (kind === "vehicles") {
+      // one VIN per word, all of one variant and region
+      const { variant, region } = form.elements;
+      const vins = partsOf(value, /[\s,;]+/);
+      body[name] = vins.map((vin) => ({ vin, variant: variant.value, region: region.value }));
+    } else put(body, name, READ[kind] ? READ[kind](value) : value);
+  }
+  return body;
+}
+
 // Forms with data-api send JSON to the management API and show its error and hint beside the button.
 document.addEventListener("submit", async (event) => {
   const form = event.target;
@@ -93,34 +166,14 @@ document.addEventListener("submit", async (event) => {
   const ask = event.submitter?.dataset.confirm;
   if (ask && !confirm(ask)) return;
   const alert = form.querySelector("[role=alert]");
-  const body = {};
-  for (const [name, value] of new FormData(form, event.submitter)) {
-    // a button may say what was seen
-    const control = event.submitter?.name === name ? event.submitter : form.querySelector(`[name="${name}"]`);
-    if (value === "" && control.dataset.optional !== undefined) continue;
-    const kind = control.dataset.type;
-    if (kind === "aside") continue; // a part of other fields
-    if (kind === "list") {
-      (body[name] ||= []).push(value);
-      continue;
-    }
-    if (kind === "vehicles") {
-      // one VIN per word, all of one variant and region
-      const { variant, region } = form.elements;
-      const vins = value.split(/[\s,;]+/).filter(Boolean);
-      body[name] = vins.map((vin) => ({ vin, variant: variant.value, region: region.value }));
-      continue;
-    }
-    body[name] =
-      kind === "int"
-        ? Number(value)
-        : kind === "json"
-          ? JSON.parse(value)
-          : kind === "words"
-            ? value.split(/[\s,]+/).filter(Boolean)
-            : kind === "spans"
-              ? value.split(",").map((span) => span.trim()).filter(Boolean)
-              : value;
+  let body;
+  try {
+    body = read(form, event.submitter);
+  } catch (error) {
+    const text = error instanceof SyntaxError ? "This is not valid JSON" : error.message;
+    if (alert) alert.textContent = text;
+    else toast(text);
+    return;
   }
   const button = event.submitter;
   const method = button?.dataset.method || form.dataset.method || "POST";
@@ -155,10 +208,8 @@ document.addEventListener("submit", async (event) => {
     toast(answer.status === 202 ? "The vehicle has not answered yet" : form.dataset.done || "Done");
     refreshAt = 0;
     refreshSoon();
-  } catch (error) {
-    if (alert)
-      alert.textContent =
-        error instanceof SyntaxError ? "This is not valid JSON" : "The server did not answer";
+  } catch {
+    if (alert) alert.textContent = "The server did not answer";
   } finally {
     if (button) button.disabled = false;
   }
