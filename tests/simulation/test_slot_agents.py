@@ -154,14 +154,14 @@ def test_an_agent_without_its_settings_is_not_made(agent: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("says", "status", "good", "runs"),
+    ("says", "status", "ends"),
     [
-        ("SWUPDATE successful ! SWUPDATE successful !", 0, True, 1),
-        ("SWUPDATE successful ! SWUPDATE successful !", 1, True, 1),  # 2022.12 on a busy machine
-        ("[ERROR] : SWUPDATE failed [0] ERROR : SWUpdate *failed* !", 1, False, 1),
-        ("[ERROR] : SWUPDATE failed [0] ERROR : SWUpdate *failed* !", 0, False, 1),
-        ("", 0, False, 3),
-        ("", 1, False, 3),
+        ("SWUPDATE successful ! SWUPDATE successful !", 0, (True, 1)),
+        ("SWUPDATE successful ! SWUPDATE successful !", 1, (True, 1)),  # 2022.12 on a busy machine
+        ("[ERROR] : SWUPDATE failed [0] ERROR : SWUpdate *failed* !", 1, (False, 1)),
+        ("[ERROR] : SWUPDATE failed [0] ERROR : SWUpdate *failed* !", 0, (False, 1)),
+        ("", 0, (False, 3)),
+        ("", 1, (False, 3)),
     ],
 )
 def test_what_swupdate_says_counts_and_silence_is_asked_again(
@@ -169,8 +169,7 @@ def test_what_swupdate_says_counts_and_silence_is_asked_again(
     monkeypatch: pytest.MonkeyPatch,
     says: str,
     status: int,
-    good: bool,
-    runs: int,
+    ends: tuple[bool, int],
 ) -> None:
     program = tmp_path / "swupdate"
     program.write_text(f"#!/bin/sh\necho run >> {tmp_path}/runs\necho '{says}'\nexit {status}\n")
@@ -191,7 +190,7 @@ def test_what_swupdate_says_counts_and_silence_is_asked_again(
         )
     )  # fmt: skip
     ended = asyncio.run(slots.write(tmp_path / "image", "slot-b", size_bytes=5, progress=no_progress))
-    assert (ended.good, len((tmp_path / "runs").read_text().split())) == (good, runs)
+    assert (ended.good, len((tmp_path / "runs").read_text().split())) == ends
 
 
 # Programs ---------------------------------------------------------------------------------------------
