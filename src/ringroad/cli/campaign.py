@@ -26,6 +26,7 @@ from ringroad.cli.client import Client
 from ringroad.cli.fleet_lists import pointing
 from ringroad.cli.groups import EXIT_NO, ClientGroup, confirm, example, limited, show_page, with_client
 from ringroad.cli.names import programme_of, read_duration_s, read_permille, read_wave
+from ringroad.cli.planning import PLAN_S_MAX, planning_shown
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import blocks, counted, problems, table, tail, when
 from ringroad.http.auth import Role
@@ -163,8 +164,8 @@ def plan(
     body |= asked
     if waves:
         body["waves"] = [read_wave(each) for each in waves]
-    with pointing(query):
-        made = client.post(f"/campaigns/{row['id']}/plan", body)
+    with pointing(query), planning_shown(client, row["id"]):
+        made = client.send("POST", f"/campaigns/{row['id']}/plan", body=body, wait_s=PLAN_S_MAX)
     return _show_plan(shell, made, name=row["name"], short=tail(row["id"]))
 
 

@@ -5,7 +5,7 @@ The decisions are `ship.plan` and `ship.check`; the writes are `ship.store`; the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -16,10 +16,11 @@ from ringroad.kernel.errors import Conflict
 from ringroad.loop.latest import latest_for
 from ringroad.ship import store
 from ringroad.ship.check import check_plan, soonest_end
-from ringroad.ship.plan import PlanRequest, make_plan
+from ringroad.ship.plan import PlanRequest, Population, make_plan
 from ringroad.ship.query import names_in, parse_query
 from ringroad.ship.store.evidence import read_past
 from ringroad.ship.store.fleet import require_lists
+from ringroad.ship.store.planning import say_step
 from ringroad.ship.store.reading import SavedPlan
 from ringroad.ship.store.selecting import gather
 from ringroad.ship.store.targets import deal, measure, read_dealt
@@ -80,13 +81,18 @@ def plan_campaign(
         release = store.read_release(conn, campaign.release_id)
         images = store.read_images(conn, release.programme_id)
         past = read_past(conn, release.programme_id)
-        populations = gather(conn, query, programme_id=release.programme_id, latest=latest)
+        say_step(conn, campaign_id, 1)
+        populations = _saying(
+            conn, campaign_id, gather(conn, query, programme_id=release.programme_id, latest=latest)
+        )
         plan = make_plan(
             request, release, populations, images, now=now, past=past,
             earlier=store.read_signed_releases(conn, release.programme_id),
         )  # fmt: skip
         plan_id = ids.new("plan")
+        say_step(conn, campaign_id, 3)
         deal(conn, plan, plan_id=plan_id)
+        say_step(conn, campaign_id, 4)
         busy = store.count_busy(conn, campaign_id, plan_id, ("match", "control"))
         skip_unknown = store.count_skip_unknown(conn, plan_id) if request.urgency == "download_only" else 0
         facts = replace(
@@ -105,3 +111,11 @@ def plan_campaign(
             raise Conflict(
                 f"campaign {campaign_id} changed", hint="read it again, then decide again", detail=str(error)
             ) from error
+
+
+def _saying(conn: Connection, campaign_id: str, populations: Iterator[Population]) -> Iterator[Population]:
+    """Hand populations on, and say so when the first is there: they are told apart by then."""
+    for number, each in enumerate(populations):
+        if number == 0:
+            say_step(conn, campaign_id, 2)
+        yield each

@@ -182,6 +182,14 @@ SELECT finished_at FROM assignment
    AND (state IN ('installed', 'downloaded', 'failed', 'rolled_back') OR state = 'expired' AND began_at IS NOT NULL)
  ORDER BY finished_at LIMIT 1 OFFSET :skip;
 
+-- name: say_planning$
+SELECT set_config('application_name', :text, true);
+
+-- name: planning^
+SELECT application_name, extract(epoch FROM clock_timestamp() - xact_start)::int AS running_s FROM pg_stat_activity
+ WHERE starts_with(application_name, :prefix) AND datname = current_database() AND xact_start IS NOT NULL
+ ORDER BY xact_start DESC LIMIT 1;
+
 -- Plans over many vehicles -----------------------------------------------------------------------
 -- name: plan_with_memory#
 SET LOCAL work_mem = '64MB';  -- sorts of a million VINs; for this transaction alone
