@@ -22,6 +22,7 @@ from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
 from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import WaveSize
 from ringroad.ship.ramp import HarmBudget
+from ringroad.ship.replay import decide_again, word_of
 from ringroad.ship.store.evidence import newest_reading, read_past, read_ticks, record_reading, replay
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.lake import ExposureRow, FaultRow, Lake, Rows, to_us
@@ -176,6 +177,8 @@ def test_waves_advance_only_on_a_reading_and_a_regression_halts(story: Story, ro
     assert decision == Halt("worse_than_control: fault")
     assert story.campaign().state is CampaignState.HALTED
     assert story.campaign().state_reason == "worse_than_control: fault"
+    assert len(replayed(story)) >= 3
+    assert all(replayed(story))
 
 
 def test_a_refusal_is_not_forgotten_when_later_readings_are_better(story: Story, road: Road) -> None:
@@ -229,6 +232,18 @@ def test_a_ramp_starts_with_a_few_and_grows_once_per_reading(story: Story, road:
     assert len(story.vehicles("offered")) == decision.vehicles
     assert story.facts(FactKind.CAMPAIGN_GREW) == 1
     assert story.facts(FactKind.CAMPAIGN_WAVE_STARTED) == 1
+    assert len(replayed(story)) >= 2
+    assert all(replayed(story))
+
+
+def replayed(story: Story) -> list[bool]:
+    """Whether each decision of the gate comes out of what was recorded with it."""
+    rows = store.list_gate_decisions(story.conn, story.campaign_id)
+    again = [decide_again(row["facts"], row["policy"], decided_at=row["decided_at"]) for row in rows]
+    return [
+        found is not None and word_of(found) == (row["decision"], row["reason"])
+        for row, found in zip(rows, again, strict=True)
+    ]
 
 
 def test_a_ramp_ends_when_every_vehicle_has_an_outcome(story: Story, road: Road) -> None:

@@ -15,8 +15,9 @@ from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.reconciler import evaluate, tick
 from ringroad.ship import store
-from ringroad.ship.gate import Advance, Finish, GatePolicy, Halt
+from ringroad.ship.gate import Advance, Finish, GatePolicy, Halt, Hold
 from ringroad.ship.model import CampaignState
+from ringroad.ship.replay import decide_again
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import read_facts
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme, vin
@@ -650,6 +651,10 @@ def test_the_gate_records_what_it_saw_so_that_it_can_be_replayed(story: Story) -
     assert newest["decision"] == "advance"
     assert newest["facts"]["wave"]["vehicles_installed"] == 4
     assert newest["policy"]["reports_min"] == 2
+    again = [
+        decide_again(row["facts"], row["policy"], decided_at=row["decided_at"]) for row in (newest, oldest)
+    ]
+    assert again == [Advance(), Hold("too_few_reports")]
 
 
 def test_a_campaign_that_does_not_run_is_not_evaluated(story: Story) -> None:

@@ -17,6 +17,7 @@ from ringroad.cli.campaign_text import (
     gate_text,
     plan_text,
     preview_text,
+    replay_text,
     resolutions_text,
     waves_text,
     why_text,
@@ -392,15 +393,28 @@ def why(shell: Shell, client: Client, *, campaign: str, vin: str | None, limit: 
     show_page(shell, rows, text=resolutions_text(rows), limit=limit, offset=offset)
 
 
-@group.command("gate", epilog=example("ringroad campaign gate winter"))
+@group.command(
+    "gate", epilog=example("ringroad campaign gate winter", "ringroad campaign gate winter --replay")
+)
 @click.argument("campaign")
+@click.option("--replay", is_flag=True, help="Decide again on what was recorded with each, and compare.")
 @limited(20)
 @with_client
-def gate(shell: Shell, client: Client, *, campaign: str, limit: int, offset: int) -> None:
-    """List what the gate decided, on which evidence, newest first."""
+def gate(shell: Shell, client: Client, *, campaign: str, replay: bool, limit: int, offset: int) -> int:
+    """List what the gate decided, on which evidence, newest first.
+
+    Exit status 1 when a replay comes out otherwise.
+    """
     row = client.find("/campaigns", campaign)
+    if replay:
+        found = client.get(f"/campaigns/{row['id']}/gate-decisions/replay", limit=min(limit + offset, 1000))[
+            offset:
+        ]
+        show_page(shell, found, text=replay_text(found), limit=limit, offset=offset)
+        return EXIT_NO if any(each["same"] is False for each in found) else 0
     rows = client.get(f"/campaigns/{row['id']}/gate-decisions", limit=min(limit + offset, 1000))[offset:]
     show_page(shell, rows, text=gate_text(rows), limit=limit, offset=offset)
+    return 0
 
 
 @group.command(

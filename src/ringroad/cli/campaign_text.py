@@ -172,6 +172,22 @@ def waves_text(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def replay_text(rows: Sequence[Row]) -> str:
+    """Return gate decisions beside what comes out now of what they were made on."""
+    return table(
+        ("at", "wave", "decision", "reason", "again"),
+        (
+            (
+                when(row["decided_at"]), row["wave"], row["decision"], row["reason"].replace("_", " "),
+                "the same" if row["same"] else "not all was recorded" if row["same"] is None
+                else f"{row['again']}: {row['again_reason'].replace('_', ' ')}",
+            )
+            for row in rows
+        ),
+        empty="no decision yet",
+    )  # fmt: skip
+
+
 def gate_text(rows: Sequence[Row], *, last: bool = False) -> str:
     """Return gate decisions with the counts that they saw."""
     if last:

@@ -19,6 +19,7 @@ from ringroad.http.views import (
     EcuView,
     FleetVersion,
     GateDecisionView,
+    GateReplayView,
     PlanView,
     ReadingView,
     ReplayView,
@@ -28,6 +29,7 @@ from ringroad.http.views import (
     VehicleView,
     WaveCount,
 )
+from ringroad.ship.replay import decide_again, word_of
 from ringroad.ship.store.difference import read_difference
 from ringroad.ship.store.evidence import read_reading, replay
 from ringroad.ship.store.reading import why_not_selected
@@ -217,6 +219,23 @@ def list_gate_decisions(ctx: Ctx, *, campaign_id: Id, limit: Limit = 100) -> lis
         return reading.gate_decisions(conn, campaign_id, limit=limit)
 
 
+@route("GET", "/campaigns/{campaign_id:str}/gate-decisions/replay", role=Role.VIEWER, tag="ship")
+def replay_gate(ctx: Ctx, *, campaign_id: Id, limit: Limit = 100) -> list[GateReplayView]:
+    """Make the gate's decisions again from what was recorded with them, and compare; newest first."""
+    with ctx.connection() as conn:
+        decided = reading.gate_decisions(conn, campaign_id, limit=limit)
+    return [_made_again(each) for each in decided]
+
+
+def _made_again(each: GateDecisionView) -> GateReplayView:
+    found = decide_again(each.facts, each.policy, decided_at=each.decided_at)
+    again, reason = word_of(found) if found else (None, None)
+    return GateReplayView(
+        id=each.id, decided_at=each.decided_at, wave=each.wave, decision=each.decision, reason=each.reason, again=again,
+        again_reason=reason, same=None if found is None else (again, reason) == (each.decision, each.reason),
+    )  # fmt: skip
+
+
 @route("GET", "/campaigns/{campaign_id:str}/readings", role=Role.VIEWER, tag="ship")
 def list_readings(ctx: Ctx, *, campaign_id: Id, limit: Limit = 100) -> list[ReadingView]:
     """List what was read of updated vehicles against the control group, newest first."""
@@ -250,6 +269,6 @@ router = Router(
     route_handlers=[
         list_vehicles, get_vehicle, list_campaigns, get_campaign, list_fleet_versions, list_ecus, list_reports,
         list_vehicle_assignments, list_campaign_assignments, get_progress, list_plans, get_difference, list_gate_decisions,
-        list_readings, replay_reading, list_resolutions, explain_vehicle, list_vehicle_resolutions,
+        replay_gate, list_readings, replay_reading, list_resolutions, explain_vehicle, list_vehicle_resolutions,
     ],
 )  # fmt: skip

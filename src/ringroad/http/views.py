@@ -277,6 +277,19 @@ class GateDecisionView(View, frozen=True, kw_only=True):
     decided_at: datetime
 
 
+class GateReplayView(View, frozen=True, kw_only=True):
+    """A decision of the gate, made again from what was recorded with it."""
+
+    id: int
+    decided_at: datetime
+    wave: int
+    decision: str
+    reason: str
+    again: str | None  # decision that comes out now; None: not all that the gate saw was recorded
+    again_reason: str | None
+    same: bool | None
+
+
 class ReadingView(View, frozen=True, kw_only=True):
     """What every metric said of a campaign at one time, updated vehicles against the control group.
 

@@ -150,17 +150,12 @@ def evaluate(
     known_at = evidence.read_at if evidence and evidence.read_at else now
     late_s = policy.sequential.late_s if policy.sequential else 0
     ramp = read_ramp(conn, campaign, plan, through=known_at - timedelta(seconds=late_s), now=now)
-    decision = decide_gate(
-        policy,
-        wave,
-        released,
-        last_wave=plan.waves <= campaign.wave,
-        now=now,
-        withdrawn=store.is_withdrawn(conn, campaign),
-        reports_waiting=reports_waiting,
-        evidence=evidence,
-        ramp=ramp,
-    )
+    rest = {
+        "last_wave": plan.waves <= campaign.wave,
+        "withdrawn": store.is_withdrawn(conn, campaign),
+        "reports_waiting": reports_waiting,
+    }
+    decision = decide_gate(policy, wave, released, now=now, evidence=evidence, ramp=ramp, **rest)
     written = store.record_gate_decision(
         conn,
         campaign,
@@ -171,6 +166,7 @@ def evaluate(
         now=now,
         evidence=evidence,
         ramp=ramp,
+        rest=rest,
     )
     store.apply_decision(conn, ids, campaign, decision, actor=RECONCILER, now=now)
     if written:

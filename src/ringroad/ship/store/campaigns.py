@@ -16,7 +16,7 @@ Invariants:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, assert_never
 
@@ -358,8 +358,11 @@ def record_gate_decision(
     now: datetime,
     evidence: Evidence | None = None,
     ramp: Ramp | None = None,
+    rest: Mapping[str, bool] | None = None,
 ) -> bool:
     """Append what the gate decided, with all it saw; a repeated `Hold` is written once.
+
+    `rest` is what else it was told, so that the decision can be made again: last_wave, withdrawn, reports_waiting.
 
     Returns:
         Whether a row was written.
@@ -373,6 +376,7 @@ def record_gate_decision(
         "released": msgspec.to_builtins(released),
         **({"evidence": msgspec.to_builtins(evidence)} if evidence else {}),
         **({"ramp": msgspec.to_builtins(ramp)} if ramp else {}),
+        **({"rest": dict(rest)} if rest is not None else {}),
     }
     SQL.insert_gate_decision(
         conn, campaign_id=campaign.id, wave=campaign.wave, decision=name, reason=decision.reason,

@@ -1,0 +1,50 @@
+"""Decide again from what was recorded with a decision of the gate, and compare. Pure.
+
+A decision is replayed with the code of today: one that comes out otherwise was made by another release, or its row was
+changed. One that was recorded before all of its inputs were kept is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from ringroad.kernel.errors import InvalidInput
+from ringroad.ship.gate import Evidence, GateDecision, GatePolicy, Ramp, WaveFacts, decide_gate
+
+
+def decide_again(
+    facts: Mapping[str, Any], policy: Mapping[str, Any], *, decided_at: datetime
+) -> GateDecision | None:
+    """Return what the gate decides on what it saw then; None where not all that it saw was recorded.
+
+    Args:
+        facts: as `record_gate_decision` wrote them.
+        policy: likewise.
+        decided_at: when it decided.
+    """
+    rest = facts.get("rest")
+    if not isinstance(rest, Mapping):
+        return None
+    try:
+        return decide_gate(
+            msgspec.convert(policy, GatePolicy),
+            msgspec.convert(facts["wave"], WaveFacts),
+            msgspec.convert(facts["released"], WaveFacts),
+            last_wave=bool(rest["last_wave"]),
+            now=decided_at,
+            withdrawn=bool(rest["withdrawn"]),
+            reports_waiting=bool(rest["reports_waiting"]),
+            evidence=msgspec.convert(facts.get("evidence"), Evidence | None),
+            ramp=msgspec.convert(facts.get("ramp"), Ramp | None),
+        )
+    except (KeyError, msgspec.ValidationError, InvalidInput):
+        return None
+
+
+def word_of(decision: GateDecision) -> tuple[str, str]:
+    """Return a decision as it is recorded: its word and its reason."""
+    return type(decision).__name__.lower(), decision.reason
