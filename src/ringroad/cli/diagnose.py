@@ -195,6 +195,59 @@ def faults(shell: Shell, client: Client, *, vin: str, ecu: str | None, code: str
         _show(shell, found, lambda: _fault_text(found))
 
 
+@group.command(
+    "history",
+    epilog=example("ringroad diagnose history LRWRR0000DEMO0001"),
+)
+@_VIN
+@with_client
+def history(shell: Shell, client: Client, *, vin: str) -> None:
+    """List every fault that a vehicle told of by itself: when, how often, at what distance, on which software.
+
+    Needs no session: the vehicle reports each change of a fault code on its own.
+    """
+    rows = client.get(f"/vehicles/{vin}/fault-history")
+    text = table(
+        ("ecu", "code", "fault", "now", "times", "first", "last", "km", "software"),
+        (
+            (
+                row["ecu"], row["code"], row["name"], "there" if row["active"] else "gone", row["occurrences"],
+                when(row["first_at"]), when(row["last_at"]),
+                "" if row["odometer_last_km"] is None else f"{row['odometer_last_km']:.0f}",
+                ", ".join(row["software_versions"]),
+            )
+            for row in rows
+        ),
+        empty="this vehicle told of no fault",
+    )  # fmt: skip
+    shell.show(rows, text=text)
+
+
+@group.command(
+    "lots",
+    epilog=example("ringroad diagnose lots wren C0040-64 --days 30"),
+)
+@click.argument("programme_id")
+@click.argument("code")
+@click.option("--days", default=90, show_default=True, help="Days looked back.")
+@with_client
+def lots(shell: Shell, client: Client, *, programme_id: str, code: str, days: int) -> None:
+    """Count the vehicles of a programme that had a fault code, by software version and by the week they were built."""
+    rows = client.get(f"/programmes/{programme_id}/fault-lots", code=code, days=days)
+    text = table(
+        ("ecu", "software", "built", "vehicles", "with the fault", "permille"),
+        (
+            (
+                row["ecu"], row["software_version"], row["lot"], row["vehicles_born"], row["vehicles_with_fault"],
+                row["permille"],
+            )
+            for row in rows
+        ),
+        empty="no vehicle told of this fault",
+    )  # fmt: skip
+    shell.show(rows, text=text)
+
+
 # Changing -------------------------------------------------------------------------------------------
 
 

@@ -184,3 +184,9 @@ DELETE FROM ecu_names WHERE programme_id = :programme_id AND ecu = :ecu;
 
 -- name: names_of
 SELECT ecu, data, faults FROM ecu_names WHERE programme_id = :programme_id;
+
+-- name: build_weeks
+SELECT to_char(born_at AT TIME ZONE 'UTC', 'IYYY-"W"IW') AS lot, count(*) AS vehicles,
+       array_remove(array_agg(CASE WHEN vin = ANY (:vins::text[]) THEN vin END), NULL) AS vins
+  FROM vehicle WHERE programme_id = :programme_id
+ GROUP BY 1 ORDER BY 1 DESC LIMIT :rows_max;

@@ -18,6 +18,7 @@ from ringroad.http import reading
 from ringroad.http.console.render import page
 from ringroad.http.console.shared import Req, shown, url_of
 from ringroad.http.context import Ctx
+from ringroad.http.faults import history_of
 from ringroad.protocol.names import Names, fault_name
 from ringroad.signal import store_diagnostics as store
 from ringroad.signal.diagnose import Job
@@ -90,8 +91,9 @@ def diagnostics_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str
             "sessions": store.read_sessions(conn, vin=vin, rows_max=SESSIONS_SHOWN),
             "jobs": [JobLine(job=job, said=said_of(job)) for job in jobs[:JOBS_SHOWN]],
         }
+    history = history_of(ctx, vin)
     return page(
-        "diagnostics.html", account=request.user, url=url_of(request), v=v, own=own, **values,
+        "diagnostics.html", account=request.user, url=url_of(request), v=v, own=own, history=history, **values,
     )  # fmt: skip
 
 

@@ -1,0 +1,137 @@
+"""Signal: fault codes over a vehicle's life, and over a programme by software version and build week."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Router
+from litestar.params import Parameter, QueryParameter
+
+from ringroad.http import reading
+from ringroad.http.auth import Role
+from ringroad.http.context import Context, Ctx
+from ringroad.http.routes import Id, route
+from ringroad.protocol.names import fault_name
+from ringroad.signal.fault_history import ACTIVE, FaultChange, FaultHistory, fold
+from ringroad.signal.store import SQL
+from ringroad.signal.store_names import load_names
+from ringroad.storage.lake import Lake, View, from_us, to_us
+
+CHANGES_MAX: Final = 20_000  # of one vehicle; a code that flickers every minute makes as many in two weeks
+PAIRS_MAX: Final = 200_000  # vehicles with the code; a recall has as many
+LOT_WEEKS_MAX: Final = 520
+
+FaultCodeAsked = Annotated[
+    str,
+    QueryParameter(
+        name="code", pattern=r"^[PCBU][0-3][0-9A-F]{3}-[0-9A-F]{2}$", description="Fault code, as P0A1F-00"
+    ),
+]
+DaysBack = Annotated[int, Parameter(ge=1, le=3_650, description="Days looked back")]
+
+
+class FaultHistoryView(msgspec.Struct, frozen=True, kw_only=True):
+    """One code of one ECU over the vehicle's life; `frame` are the signals when it last began to fail."""
+
+    ecu: str
+    code: str
+    name: str
+    status: int
+    active: bool
+    occurrences: int
+    first_at: datetime
+    last_at: datetime
+    odometer_first_km: float | None
+    odometer_last_km: float | None
+    software_versions: list[str]
+    frame: dict[str, Any]
+
+
+class FaultLot(msgspec.Struct, frozen=True, kw_only=True):
+    """How many vehicles of one build week had a code on one software version."""
+
+    ecu: str
+    software_version: str
+    lot: str  # ISO week in which the vehicles were born, 2026-W48
+    vehicles_born: int
+    vehicles_with_fault: int
+    permille: int
+
+
+@route("GET", "/vehicles/{vin:str}/fault-history", role=Role.VIEWER, tag="signal", errors=[404])
+def list_fault_history(ctx: Ctx, vin: Id) -> list[FaultHistoryView]:
+    """List every fault a vehicle told of: when, how often, at what distance and on which software."""
+    return history_of(ctx, vin)
+
+
+@route("GET", "/programmes/{programme_id:str}/fault-lots", role=Role.VIEWER, tag="signal", errors=[422])
+def list_fault_lots(ctx: Ctx, programme_id: Id, code: FaultCodeAsked, days: DaysBack = 90) -> list[FaultLot]:
+    """Count the vehicles that had a code, by software version and by the week in which they were built."""
+    since = to_us(ctx.clock.now() - timedelta(days=days))
+
+    def ask(view: View) -> list[dict[str, Any]]:
+        faults = view.table("faults")
+        wanted = faults.filter(
+            (faults.programme == programme_id)
+            & (faults.code == code)
+            & (faults.at_us >= since)
+            & (faults.status != 0)
+        )
+        return view.rows(wanted.select("vin", "ecu", "software_version").distinct().limit(PAIRS_MAX))
+
+    rows = Lake(ctx.settings.lake).read(ask)
+    with ctx.connection() as conn:
+        born = {
+            row["lot"]: (row["vehicles"], frozenset(row["vins"]))
+            for row in SQL.build_weeks(
+                conn, programme_id=programme_id, vins=sorted({r["vin"] for r in rows}), rows_max=LOT_WEEKS_MAX
+            )
+        }
+    lot_of = {vin: lot for lot, (_, vins) in born.items() for vin in vins}
+    found: dict[tuple[str, str, str], set[str]] = {}
+    for row in rows:
+        lot = lot_of.get(row["vin"])
+        if lot is not None:
+            found.setdefault((row["ecu"], row["software_version"], lot), set()).add(row["vin"])
+    return [
+        FaultLot(
+            ecu=ecu, software_version=version, lot=lot, vehicles_born=born[lot][0], vehicles_with_fault=len(vins),
+            permille=1000 * len(vins) // born[lot][0],
+        )
+        for (ecu, version, lot), vins in sorted(found.items())
+    ]  # fmt: skip
+
+
+def history_of(ctx: Context, vin: str) -> list[FaultHistoryView]:
+    """Return every fault that a vehicle told of, as it is shown. Raises: NotFound."""
+    with ctx.connection() as conn:
+        vehicle = reading.one(reading.vehicles(conn, vin=vin), f"vehicle {vin}")
+        names = load_names(conn, vehicle.programme_id)
+    return [
+        FaultHistoryView(
+            ecu=each.ecu, code=each.code, name=fault_name(names, each.ecu, each.code), status=each.status,
+            active=bool(each.status & ACTIVE), occurrences=each.occurrences, first_at=from_us(each.first_us),
+            last_at=from_us(each.last_us), odometer_first_km=each.odometer_first_km,
+            odometer_last_km=each.odometer_last_km, software_versions=list(each.versions), frame=dict(each.frame),
+        )
+        for each in _history(ctx, vin)
+    ]  # fmt: skip
+
+
+def _history(ctx: Context, vin: str) -> list[FaultHistory]:
+    def ask(view: View) -> list[dict[str, Any]]:
+        faults = view.table("faults")
+        return view.rows(faults.filter(faults.vin == vin).order_by("at_us").limit(CHANGES_MAX))
+
+    return fold(
+        FaultChange(
+            ecu=row["ecu"], code=row["code"], at_us=row["at_us"], status=row["status"],
+            software_version=row["software_version"], snapshot=msgspec.json.decode(row["snapshot"], type=dict[str, Any]),
+        )
+        for row in Lake(ctx.settings.lake).read(ask)
+    )  # fmt: skip
+
+
+router = Router("/", route_handlers=[list_fault_history, list_fault_lots])

@@ -1,0 +1,110 @@
+"""A vehicle's faults over its life: each code with when it came, how often, at what distance, and on which software.
+
+Pure: changes of status out of the lake in, one line per ECU and code out. A vehicle tells every stored fault once more after
+a restart; the same status again is no occurrence, so power cycles neither add nor hide one.
+
+Source: ISO 14229-1, annex D.2, for the status bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+TEST_FAILED: Final = 0x01
+ACTIVE: Final = 0x0D  # failing, pending or confirmed: what a fault memory lists
+ODOMETER: Final = "Vehicle.TraveledDistance"  # km; VSS
+VERSIONS_MAX: Final = 32  # of one line; a code that outlives more updates shows the newest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultChange:
+    """A fault code's status changed on an ECU. `snapshot`: VSS signals at that moment."""
+
+    ecu: str
+    code: str
+    at_us: int
+    status: int
+    software_version: str
+    snapshot: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultHistory:
+    """One code of one ECU over the vehicle's life.
+
+    Attributes:
+        status: as last told; 0: cleared, or healed and forgotten.
+        occurrences: how often it began to fail.
+        first_us, last_us: when it first came, and when it last began to fail.
+        odometer_first_km, odometer_last_km: then; None: the vehicle did not say.
+        versions: software on which it was seen, in the order it came.
+        frame: the snapshot of the last time it began to fail.
+    """
+
+    ecu: str
+    code: str
+    status: int
+    occurrences: int
+    first_us: int
+    last_us: int
+    changed_us: int
+    odometer_first_km: float | None
+    odometer_last_km: float | None
+    versions: tuple[str, ...]
+    frame: Mapping[str, Any]
+
+
+def fold(changes: Iterable[FaultChange]) -> list[FaultHistory]:
+    """Return a line for each ECU and code, the newest change first. Order and repetition of the changes do not matter."""
+    known: dict[tuple[str, str], FaultHistory] = {}
+    for change in sorted(changes, key=lambda each: (each.at_us, each.ecu, each.code, each.status)):
+        key = change.ecu, change.code
+        before = known.get(key)
+        if before is None:
+            if change.status & ACTIVE:
+                known[key] = _first(change)
+        else:
+            known[key] = _next(before, change)
+    return sorted(known.values(), key=lambda each: (-each.changed_us, each.ecu, each.code))
+
+
+def _first(change: FaultChange) -> FaultHistory:
+    odometer = _odometer(change)
+    return FaultHistory(
+        ecu=change.ecu, code=change.code, status=change.status, occurrences=1, first_us=change.at_us,
+        last_us=change.at_us, changed_us=change.at_us, odometer_first_km=odometer, odometer_last_km=odometer,
+        versions=(change.software_version,), frame=change.snapshot,
+    )  # fmt: skip
+
+
+def _next(before: FaultHistory, change: FaultChange) -> FaultHistory:
+    again = _began(before.status, change.status)
+    newly = change.status & ACTIVE and change.software_version not in before.versions
+    versions = (*before.versions, change.software_version) if newly else before.versions
+    return FaultHistory(
+        ecu=before.ecu,
+        code=before.code,
+        status=change.status,
+        occurrences=before.occurrences + again,
+        first_us=before.first_us,
+        last_us=change.at_us if again else before.last_us,
+        changed_us=change.at_us if change.status != before.status else before.changed_us,
+        odometer_first_km=before.odometer_first_km,
+        odometer_last_km=_odometer(change) if again else before.odometer_last_km,
+        versions=versions[-VERSIONS_MAX:],
+        frame=change.snapshot if again else before.frame,
+    )
+
+
+def _began(before: int, now: int) -> bool:
+    """Say whether a fault began to fail: its test fails and did not, or it is back after it was cleared."""
+    if now & TEST_FAILED:
+        return not before & TEST_FAILED
+    return bool(now & ACTIVE) and not before & ACTIVE
+
+
+def _odometer(change: FaultChange) -> float | None:
+    value = change.snapshot.get(ODOMETER)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
