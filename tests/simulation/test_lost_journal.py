@@ -13,7 +13,7 @@ from ringroad.kernel.errors import Corrupt
 from ringroad.protocol.vehicle import Command
 from ringroad.vehicle.config import write_config
 from ringroad.vehicle.memory import JOURNAL_NAME, WITNESSES, read_state
-from ringroad.vehicle.run import BLOCKED_FAULT, FaultWatch
+from ringroad.vehicle.observe import BLOCKED_FAULT, FaultWatch
 from support.vehicle_world import Installed, PowerCut, World, content_of
 
 

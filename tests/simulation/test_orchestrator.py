@@ -13,8 +13,8 @@ from ringroad.protocol.vehicle import Command, PostCheck, UpdateGroup
 from ringroad.vehicle.agents.base import Failed, Fault, Reason
 from ringroad.vehicle.decide import COMMIT_INSTALLS_MAX, COMMIT_TRIES_MAX, ECU_TRIES_MAX
 from ringroad.vehicle.memory import read_state
+from ringroad.vehicle.observe import FaultWatch
 from ringroad.vehicle.orchestrator import Orchestrator
-from ringroad.vehicle.run import FaultWatch
 from support.uptane import OTHER_VIN
 from support.vehicle_world import STEPS_MAX, World, content_of, director_target
 

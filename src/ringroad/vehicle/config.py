@@ -92,6 +92,9 @@ class VehicleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     page: str = ""  # HOST:PORT of the driver page; empty: there is none
     signals_file: str = "signals.json"
     telemetry_s: Annotated[float, Meta(gt=0)] = 60.0  # s; between two telemetry batches
+    fault_signals: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()  # of a freeze frame; empty: all
+    fault_before_s: Annotated[float, Meta(ge=0, le=60)] = 0.0  # s of signals kept for a fault; 0: none
+    fault_after_s: Annotated[float, Meta(ge=0, le=60)] = 0.0  # s of signals told after a fault
     store_bytes_max: Annotated[int, Meta(gt=0)] = STORE_BYTES_MAX
     retry_base_s: Annotated[float, Meta(gt=0)] = 1.0
     plugins: dict[
@@ -104,6 +107,8 @@ class VehicleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         parse_vin(self.vin)
         if len({ecu.serial for ecu in self.ecus}) != len(self.ecus):
             raise InvalidInput("two ECUs have the same serial")
+        if self.fault_after_s and not self.fault_before_s:
+            raise InvalidInput("fault_after_s needs a ring of signals", hint="set fault_before_s too")
         ways = [ecu.can for ecu in self.ecus if ecu.can is not None]
         if len({way.place() for way in ways}) != len(ways):
             raise InvalidInput(

@@ -8,10 +8,10 @@ An idle vehicle costs one poll per `poll_s`, one MQTT ping per two minutes and o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,12 +21,10 @@ import structlog
 from securesystemslib.signer import CryptoSigner
 
 from ringroad.kernel.clock import Clock, Ids, new_secret
-from ringroad.kernel.errors import RingroadError
 from ringroad.kernel.hours import find_zone
 from ringroad.protocol.preconditions import parse_expression
-from ringroad.protocol.vehicle import FaultEvent, Sample
 from ringroad.trust.state import TrustState
-from ringroad.vehicle.agents.base import Failed, UpdateAgent
+from ringroad.vehicle.agents.base import UpdateAgent
 from ringroad.vehicle.collector import Broker, Collector, TelemetryQueue
 from ringroad.vehicle.config import (
     VehicleConfig,
@@ -43,17 +41,15 @@ from ringroad.vehicle.diagnostics.link import DiagnosticLink
 from ringroad.vehicle.diagnostics.sessions import Sessions
 from ringroad.vehicle.driver.address import parse_address
 from ringroad.vehicle.driver.serve import DriverPage
-from ringroad.vehicle.ending import end_if_cancelled
 from ringroad.vehicle.files import TELEMETRY_NAME, Durability
 from ringroad.vehicle.gateway import Gateway, new_client
 from ringroad.vehicle.journal import RecordHook
 from ringroad.vehicle.memory import Observer
+from ringroad.vehicle.observe import observe
 from ringroad.vehicle.orchestrator import Orchestrator, Vehicle
 from ringroad.vehicle.signals import SignalSource
 
 TOKEN_BYTES: Final = 16  # of the driver page's forms; new with each start
-BLOCKED_FAULT: Final = "U1F00-00"  # of the Primary while the vehicle is blocked; U1 codes are a maker's own
-BLOCKED_STATUS: Final = 0x09  # test failed, confirmed
 
 _log = structlog.get_logger(__name__)
 
@@ -181,7 +177,16 @@ async def _telemetry(
         if link is not None:
             tasks.create_task(link.run())
         tasks.create_task(collector.run(broker, wake=orchestrator.wake, link=link))
-        tasks.create_task(_observe(config, surroundings, orchestrator, collector))
+        tasks.create_task(
+            observe(
+                config,
+                orchestrator,
+                collector,
+                signals=surroundings.signals,
+                clock=surroundings.clock,
+                fraction=surroundings.fraction,
+            )
+        )
 
 
 def _diagnostics(
@@ -206,75 +211,3 @@ def _diagnostics(
         Desk(place, sessions), sessions, folder=folder, clock=surroundings.clock,
         durability=surroundings.durability,
     )  # fmt: skip
-
-
-async def _observe(
-    config: VehicleConfig, surroundings: Surroundings, orchestrator: Orchestrator, collector: Collector
-) -> None:
-    """Collect a batch every `telemetry_s`: the samples, and the fault codes whose status changed."""
-    watch = FaultWatch(orchestrator)
-    # A fleet that was started together should not speak together.
-    await asyncio.sleep(config.telemetry_s * surroundings.fraction())
-    while True:
-        now = surroundings.clock.now()
-        samples = surroundings.signals.read(now)
-        try:
-            faults = await watch.look(samples, now=now)
-            collector.collect(
-                samples, faults, software=dict(watch.software), release=orchestrator.state.release_id
-            )
-            watch.told()
-        except RingroadError as error:
-            _log.warning("vehicle.telemetry_failed", vin=config.vin, code=error.code, reason=error.message)
-        end_if_cancelled()
-        await asyncio.sleep(config.telemetry_s)
-
-
-class FaultWatch:
-    """Remembers each ECU's fault codes and tells what changed since the last time it was told.
-
-    A blocked vehicle is a fault of its Primary: so it calls home even when nobody orders anything of it.
-
-    A change that could not be stored (`told` was not called) is told again.
-    After a restart every stored fault is told once more; the server sees the same status and changes nothing.
-    """
-
-    def __init__(self, orchestrator: Orchestrator) -> None:
-        self._orchestrator = orchestrator
-        self._known: dict[str, dict[str, int]] = {}  # told
-        self._seen: dict[str, dict[str, int]] = {}
-        self.software: dict[str, str] = {}
-
-    async def look(self, samples: Sequence[Sample], *, now: datetime) -> list[FaultEvent]:
-        """Ask every ECU that is not being updated, and return the changes with a snapshot of `samples`."""
-        self._seen = dict(self._known)
-        if not self._orchestrator.state.resting:
-            return []  # an ECU that is being flashed has no faults worth telling
-        events: list[FaultEvent] = []
-        snapshot = {sample.path: sample.value for sample in samples}
-        answers = await self._orchestrator.ecus.inventories()
-        for ecu in self._orchestrator.ecus.on_board:
-            answer = answers[ecu.serial]
-            if isinstance(answer, Failed):
-                continue
-            version = answer.running.version if answer.running is not None else ""
-            self.software[ecu.name] = version
-            current = {fault.code: fault.status for fault in answer.faults}
-            if ecu.primary and self._orchestrator.state.blocked:
-                current[BLOCKED_FAULT] = BLOCKED_STATUS
-            before = self._known.get(ecu.serial, {})
-            gone = {code: 0 for code in before if code not in current}
-            for code, status in {**current, **gone}.items():
-                if before.get(code) != status:
-                    events.append(
-                        FaultEvent(
-                            at=now, ecu=ecu.name, code=code, status=status,
-                            software_version=version, snapshot=snapshot,
-                        )
-                    )  # fmt: skip
-            self._seen[ecu.serial] = current
-        return events
-
-    def told(self) -> None:
-        """Note that what the last look returned is durable."""
-        self._known = self._seen
