@@ -29,7 +29,8 @@ from typing import Any
 import hdiffpatch
 
 from benchmarks.figures import Figure
-from ringroad.build.deltas.make import EcuClass, make_delta
+from ringroad.build.deltas.choose import EcuClass
+from ringroad.build.deltas.make import make_delta
 from ringroad.protocol.delta import hpatchlite, ihex
 
 FOLDER = Path(".firmware/delta")

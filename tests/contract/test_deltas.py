@@ -17,6 +17,7 @@ import pytest
 from ringroad.build import store_images
 from ringroad.build.deltas.store import turn, wanted_deltas
 from ringroad.build.sweep import UNNAMED_S_MIN
+from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.deltas import make_wanted
@@ -26,6 +27,8 @@ from ringroad.protocol.delta.pieces import ReadAt
 from ringroad.storage.blobs import Blobs
 from ringroad.storage.db import Connection, connect
 from ringroad.trust.sign import DirectorTarget
+from support.console_server import add_account
+from support.console_server import serving as serving_console
 from support.fleet import ECUS, CountingIds, Story, add_vehicles, fill_programme, sha
 from support.gateways import FolderBlobs, serving
 
@@ -245,3 +248,22 @@ def test_a_delta_is_told_of_served_by_range_under_its_own_digest_and_never_swept
     later = now + timedelta(seconds=UNNAMED_S_MIN * 2)
     assert not store_images.sweep_images(conn, blobs, now=later).unnamed
     assert blobs.exists(row["sha256"])
+
+
+def test_the_api_says_what_became_of_each_delta(
+    conn: Connection, blobs: Blobs, pg_url: str, tmp_path: Path
+) -> None:
+    ids = world(conn, blobs, noise="head")
+    headers = {"Authorization": f"Bearer {add_account(pg_url, 'vera', Role.VIEWER)}"}
+    with (
+        serving_console(pg_url, tmp_path) as origin,
+        httpx.Client(base_url=origin, headers=headers, timeout=60) as client,
+    ):
+        path = "/api/v1/releases/release_2.0.0/deltas"
+        assert {each["state"] for each in client.get(path).json()} == {"wanted"}
+        make(conn, blobs, ids)
+        told = {each["ecu"]: each for each in client.get(path).json()}
+        assert told["brake"]["state"] == "ready"
+        assert told["brake"]["saved_bytes"] == 4 * (30_000 - told["brake"]["delta_bytes"])
+        assert (told["head"]["state"], told["head"]["saved_bytes"]) == ("left_out", 0)
+        assert client.get("/api/v1/releases/release_9/deltas").status_code == 404

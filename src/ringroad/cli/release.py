@@ -27,7 +27,7 @@ from ringroad.cli.release_downgrade import approve_downgrade, decided, document_
 from ringroad.cli.release_file import document_of_file, document_of_options, read_file
 from ringroad.cli.release_import import import_release
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import blocks, details, exactly, problems, table, tail, when
+from ringroad.cli.tables import blocks, details, exactly, problems, size, table, tail, when
 from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.kernel.limits import METADATA_BYTES_MAX, PAGE_ROWS_MAX
 from ringroad.trust import sign
@@ -305,6 +305,33 @@ def show(shell: Shell, client: Client, *, release: str) -> None:
         problems(row["findings"] or []),
     ]
     shell.show(row, text="\n\n".join(part for part in parts if part))
+
+
+@group.command("deltas", epilog=example("ringroad release deltas 2.1.0"))
+@click.argument("release")
+@with_client
+def deltas(shell: Shell, client: Client, *, release: str) -> None:
+    """List the deltas to a release's images: from what vehicles run, made by the worker in the background.
+
+    RELEASE is an id, its end, a version or a name. A vehicle for which there is none fetches the whole image.
+    """
+    row = client.find("/releases", release, names=NAMES)
+    found = client.get(f"/releases/{row['id']}/deltas")
+    lines = table(
+        ("ecu", "from", "to", "vehicles", "state", "image", "delta", "format, or why not"),
+        (
+            (
+                each["ecu"], each["from_version"], each["to_version"], each["vehicles"], each["state"],
+                size(each["image_bytes"]), size(each["delta_bytes"]) if each["delta_bytes"] else "",
+                each["algorithm"] or each["reason"],
+            )
+            for each in found
+        ),
+    )  # fmt: skip
+    ready = sum(each["state"] == "ready" for each in found)
+    saved = size(sum(each["saved_bytes"] for each in found))
+    text = f"{lines}\n\n{ready} of {len(found)} ready: {saved} less over the air for these vehicles"
+    shell.show(found, text=text if found else "no vehicle that is known runs anything older")
 
 
 @group.command("withdraw", epilog=example("ringroad release withdraw 2.1.0 --reason 'brake noise'"))

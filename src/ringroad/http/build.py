@@ -15,6 +15,7 @@ from ringroad.build.repository import store as repository
 from ringroad.http import reading
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
+from ringroad.http.deltas import deltas_of
 from ringroad.http.routes import (
     TEXT_PATTERN,
     Command,
@@ -31,7 +32,7 @@ from ringroad.http.routes import (
     Title,
     route,
 )
-from ringroad.http.views_build import ProgrammeView, ReleaseView
+from ringroad.http.views_build import DeltaView, ProgrammeView, ReleaseView
 from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.kernel.limits import METADATA_BYTES_MAX
 from ringroad.storage.db import Connection
@@ -224,6 +225,14 @@ def withdraw_release(ctx: Ctx, request: Req, release_id: Id, data: JSONBody[Stop
         return _release(conn, release_id)
 
 
+@route("GET", "/releases/{release_id:str}/deltas", role=Role.VIEWER, tag="build", errors=[404])
+def list_deltas(ctx: Ctx, *, release_id: Id) -> list[DeltaView]:
+    """List the deltas to a release's images that vehicles need, made or not; most needed first."""
+    with ctx.connection() as conn:
+        _release(conn, release_id)
+        return deltas_of(conn, release_id, now=ctx.clock.now())
+
+
 def _release(conn: Connection, release_id: str) -> ReleaseView:
     return reading.one(reading.releases(conn, release_id=release_id), f"release {release_id}")
 
@@ -248,7 +257,7 @@ def _image(package: Package) -> ImageTarget:
 router = Router(
     "/",
     route_handlers=[
-        list_programmes, get_programme, list_releases, get_release, import_programme, create_release,
+        list_programmes, get_programme, list_releases, get_release, list_deltas, import_programme, create_release,
         check_release, approve_downgrade, get_pending_targets, sign_release, withdraw_release,
     ],
 )  # fmt: skip

@@ -74,6 +74,22 @@ class ReleaseView(View, frozen=True, kw_only=True):
     on_line: bool
 
 
+class DeltaView(View, frozen=True, kw_only=True):
+    """What became of the delta from an image that vehicles have to one that a release brings."""
+
+    ecu: str
+    ecu_class: str  # linux or mcu
+    from_version: str
+    to_version: str
+    vehicles: int  # that have it, of the 20,000 that changed last
+    state: str  # wanted, ready or left_out
+    reason: str  # why it was left out
+    algorithm: str
+    image_bytes: int
+    delta_bytes: int | None
+    saved_bytes: int  # over the air, when each of these vehicles uses it
+
+
 class OrderView(View, frozen=True, kw_only=True):
     """One ordered vehicle."""
 

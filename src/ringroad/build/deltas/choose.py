@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
-from ringroad.build.deltas.make import EcuClass
+EcuClass = Literal["linux", "mcu"]
 
 IMAGE_BYTES_MAX: Final = 128 * 1024**2  # bytes; HDiffPatch takes up to nine times both images in memory
 SAVED_PERMILLE_MIN: Final = 400  # a larger delta saves less than the whole image's simplicity is worth
@@ -52,6 +52,11 @@ class Pair:
     reason: str | None = None
     algorithm: str | None = None
     delta_bytes: int | None = None
+
+    @property
+    def saved_bytes(self) -> int:
+        """Bytes that do not go over the air when each of these vehicles uses the delta."""
+        return 0 if self.delta_bytes is None else (self.to_bytes - self.delta_bytes) * self.vehicles
 
 
 def choose_next(pairs: Sequence[Pair]) -> Pair | None:

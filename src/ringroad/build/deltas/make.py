@@ -13,15 +13,14 @@ import os
 import resource
 import sys
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import hdiffpatch
 
+from ringroad.build.deltas.choose import EcuClass
 from ringroad.kernel.errors import InvalidInput
 from ringroad.protocol.delta import hdiff13, hpatchlite, ihex
 from ringroad.protocol.delta.apply import IHEX, LINUX, MCU, rebuild
-
-EcuClass = Literal["linux", "mcu"]
 
 MEMORY_BYTES_MAX: Final = 4 * 1024**3  # bytes; 128 MiB images need 1.5 GiB
 NICE: Final = 15  # in the background: the worker's other threads go first

@@ -25,6 +25,7 @@ from ringroad.http.console.render import chart, page, segments
 from ringroad.http.console.shared import ROWS, Req, asked, outcomes_shown, shown, url_of
 from ringroad.http.console.why import waits_for_window, why_not_updating
 from ringroad.http.context import Context, Ctx
+from ringroad.http.deltas import deltas_of
 from ringroad.http.views import CampaignView, FleetVersion, PlanView, WaveCount
 from ringroad.http.views_build import ReleaseView
 
@@ -173,12 +174,13 @@ def release_page(ctx: Ctx, request: Req, release_id: FromPath[str]) -> Response[
     with ctx.connection() as conn:
         r = reading.one(reading.releases(conn, release_id=release_id), f"release {release_id}")
         known = {k.id: k for k in reading.packages(conn, programme_id=r.programme_id, limit=1000)}
+        deltas = deltas_of(conn, release_id, now=ctx.clock.now()) if r.state == "signed" else []
     variants = {
         variant: {ecu: known.get(package_id) for ecu, package_id in sorted(ecus.items())}
         for variant, ecus in (r.document.get("variants") or {}).items()
     }
     return page(
-        "release.html", account=request.user, url=url_of(request), r=r, variants=variants,
+        "release.html", account=request.user, url=url_of(request), r=r, variants=variants, deltas=deltas,
         controls=release_controls(r, request.user),
     )  # fmt: skip
 
