@@ -118,7 +118,7 @@ def test_room_is_made_of_what_nobody_needs_and_never_of_what_the_campaign_needs(
     store = ImageStore(tmp_path / "images", durability="buffered", free_bytes=lambda: free)
     for name in ("needed", "old"):
         (tmp_path / "images" / name).write_bytes(b"x" * 600)
-    store.reserve(wanted, keep={"needed"})
+    assert store.reserve(wanted, keep={"needed"}, beside=[replace(wanted, sha256="b", length=101)]) == []
     assert store.stored() == {"needed"}
     with pytest.raises(Unavailable) as refused:
         store.reserve(wanted, keep={"needed"})

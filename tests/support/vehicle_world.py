@@ -460,6 +460,7 @@ class World:
         self.keys = {ecu.serial: seeded(ecu.serial) for ecu in self.ecus.values()}
         self.transport: httpx.AsyncBaseTransport = httpx.ASGITransport(self.server)
         self.observer: Observer | None = None
+        self.downloads_max = 3
         self.exchange_every = 1  # steps; more where a test cuts power thousands of times
         first = next(iter(self.ecus))
         self.config = VehicleConfig(
@@ -549,6 +550,7 @@ class World:
                 agents=self.agents(),
                 signals=self.signals,
                 client=client,
+                downloads_max=self.downloads_max,
                 keys=self.keys,
                 roots=provision(image_root=self.server.image_root, director_root=self.server.director_root),
                 durability="buffered",

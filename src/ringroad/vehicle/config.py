@@ -96,6 +96,7 @@ class VehicleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     fault_before_s: Annotated[float, Meta(ge=0, le=60)] = 0.0  # s of signals kept for a fault; 0: none
     fault_after_s: Annotated[float, Meta(ge=0, le=60)] = 0.0  # s of signals told after a fault
     store_bytes_max: Annotated[int, Meta(gt=0)] = STORE_BYTES_MAX
+    downloads_max: Annotated[int, Meta(ge=1, le=8)] = 3  # images at a time
     retry_base_s: Annotated[float, Meta(gt=0)] = 1.0
     plugins: dict[
         str, str

@@ -16,6 +16,7 @@ The rules it holds (their numbers are those of docs/concepts/orchestrator.md):
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, assert_never
@@ -46,6 +47,7 @@ ROLLBACK_TRIES_MAX: Final = 8  # per ECU; giving up needs a workshop, so try lon
 SYNC_TRIES_MAX: Final = (
     8  # about two minutes; for answers that are wrong or late, not for a network that is away
 )
+FLIGHT_BYTES_MAX: Final = 64 * 1024**2  # bytes of images that are fetched together; a larger one goes alone
 IMAGE_TRIES_MAX: Final = 2  # downloads of an image whose bytes were wrong
 # Restarts that lead nowhere: with the same ECU under way, or in CHECKING at all.
 STAGING_RESTARTS_MAX: Final = 20  # drives too short to fill one bank; each begins with an erase
@@ -68,6 +70,7 @@ class Facts:
         asks: phases before which the driver is asked.
         word: the driver's newest word on this update, written down or not.
         quiet_until: when the vehicle's quiet hours end; None outside of them.
+        downloads_max: images that may be fetched at a time.
     """
 
     now: datetime
@@ -77,6 +80,7 @@ class Facts:
     asks: frozenset[Phase] = frozenset()
     word: Answer | None = None
     quiet_until: datetime | None = None
+    downloads_max: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +111,10 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """Fetch an image into the store."""
+    """Fetch an image into the store, and others beside it."""
 
     target: VerifiedTarget
+    beside: tuple[VerifiedTarget, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,14 +279,32 @@ def _obey_server(state: CampaignState, facts: Facts) -> Step | None:
 
 
 def _download(state: CampaignState, facts: Facts) -> Step:
+    whole: list[VerifiedTarget] = []
     for target in _plan(state).images():
         if target.sha256 in facts.stored:
             continue
         offer = choose_delta(target, stored=facts.stored, tries=state.tries)
         if offer is None:
-            return Download(target)
-        return Rebuild(target, offer) if offer.sha256 in facts.stored else DownloadDelta(target, offer)
-    return _move("VERIFYING", facts)
+            whole.append(target)
+        elif not whole:
+            return Rebuild(target, offer) if offer.sha256 in facts.stored else DownloadDelta(target, offer)
+    if not whole:
+        return _move("VERIFYING", facts)
+    first, *others = whole
+    return Download(first, _beside(first, others, facts.downloads_max))
+
+
+def _beside(
+    first: VerifiedTarget, others: Sequence[VerifiedTarget], downloads_max: int
+) -> tuple[VerifiedTarget, ...]:
+    """Return which of `others` are fetched together with `first`: in order, within the budgets."""
+    chosen: list[VerifiedTarget] = []
+    flight_bytes = first.length
+    for target in others:
+        if len(chosen) + 1 < downloads_max and flight_bytes + target.length <= FLIGHT_BYTES_MAX:
+            chosen.append(target)
+            flight_bytes += target.length
+    return tuple(chosen)
 
 
 def _stage(state: CampaignState, facts: Facts) -> Step:

@@ -8,7 +8,7 @@ record of its end is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -34,6 +34,7 @@ from ringroad.vehicle.agents.base import (
 from ringroad.vehicle.backoff import backoff_s
 from ringroad.vehicle.deltas import DELTA_TRIES_MAX, delta_file, tried_as
 from ringroad.vehicle.ecus import Ecus
+from ringroad.vehicle.fetch import Fetcher, Interrupted
 from ringroad.vehicle.files import TRUST_NAME, Durability, replace_file
 from ringroad.vehicle.gateway import Gateway
 from ringroad.vehicle.images import ImageStore
@@ -62,10 +63,6 @@ OFFLINE: Final = "offline"
 NETWORK_CODES: Final = frozenset(
     {OFFLINE, "unavailable", "slow_retrieval"}
 )  # the network's, not the campaign's
-
-
-class Interrupted(Exception):  # noqa: N818 - not an error: the server changed its mind during a download
-    """The server wants something else; stop downloading."""
 
 
 class Executor:
@@ -99,14 +96,16 @@ class Executor:
         self._fraction = fraction
         self._durability: Durability = durability
         self._retry_base_s = retry_base_s
-        self._interrupted = interrupted
         self._refusal = refusal
         self._network_failures = 0
+        self._reports = ProgressReports(memory=memory, clock=clock)
+        self._fetcher = Fetcher(
+            gateway=gateway, images=images, memory=memory, reports=self._reports, interrupted=interrupted
+        )
         self._mender = Mender(
             images=images, memory=memory, clock=clock,
-            fetch=lambda target: self._fetch(target, serial=target.serial, keep=()),
+            fetch=lambda target: self._fetcher.fetch(target, serial=target.serial, keep=()),
         )  # fmt: skip
-        self._reports = ProgressReports(memory=memory, clock=clock)
         self._deltas = Rebuilder(images=images, memory=memory, clock=clock)
         # Bytes done and in all by serial, and the state they were done in; for whoever looks, not for decisions.
         self.done: tuple[str, dict[str, tuple[int, int]]] = ("", {})
@@ -133,8 +132,8 @@ class Executor:
                 return 0.0
             case decide.Sync():
                 return await self._sync()
-            case decide.Download(target=target):
-                return await self._download(target)
+            case decide.Download(target=target, beside=beside):
+                return await self._download(target, beside)
             case decide.DownloadDelta(target=target, offer=offer):
                 return await self._download_delta(target, offer)
             case decide.Rebuild(target=target, offer=offer):
@@ -225,10 +224,10 @@ class Executor:
             replace_file(self._folder / TRUST_NAME, trust.to_bytes(), durability=self._durability)
             self.trust = trust
 
-    async def _download(self, target: VerifiedTarget) -> float:
+    async def _download(self, target: VerifiedTarget, beside: tuple[VerifiedTarget, ...]) -> float:
         what = f"image:{target.sha256}"
         try:
-            await self._fetch(target, serial=target.serial, keep=())
+            await self._fetcher.fetch(target, serial=target.serial, keep=(), beside=beside)
         except Interrupted:
             return 0.0
         except Untrusted as error:
@@ -243,7 +242,9 @@ class Executor:
 
     async def _download_delta(self, target: VerifiedTarget, offer: DeltaOffer) -> float:
         try:
-            await self._fetch(delta_file(target, offer), serial=target.serial, keep=(offer.from_sha256,))
+            await self._fetcher.fetch(
+                delta_file(target, offer), serial=target.serial, keep=(offer.from_sha256,)
+            )
         except Interrupted:
             return 0.0
         except RingroadError as error:
@@ -261,11 +262,6 @@ class Executor:
     async def _rebuild(self, target: VerifiedTarget, offer: DeltaOffer) -> float:
         await self._deltas.rebuild(target, offer, keep=[one.sha256 for one in self._plan().images()])
         return 0.0
-
-    async def _fetch(self, target: VerifiedTarget, *, serial: str, keep: Collection[str]) -> None:
-        kept = {one.sha256 for one in self._plan().images()}
-        self._images.reserve(target, keep=kept.union(keep))
-        await self._gateway.download(target, self._images, progress=self._downloading(serial))
 
     async def _mended(self, target: VerifiedTarget, outcome: Outcome) -> float | None:
         """Return when to repeat a verb whose image went bad in the store; None if that is not why it failed."""
@@ -476,16 +472,6 @@ class Executor:
         if plan is None:
             raise Corrupt("the journal holds no plan", code="journal_corrupt")
         return plan
-
-    def _downloading(self, serial: str) -> Callable[[int, int], None]:
-        report = self._reports.of(serial)
-
-        def progress(done_bytes: int, total_bytes: int) -> None:
-            report(done_bytes, total_bytes)
-            if self._interrupted():
-                raise Interrupted
-
-        return progress
 
 
 def _runs_old(ecu: EcuPlan, answer: EcuInventory | Failed) -> Outcome:

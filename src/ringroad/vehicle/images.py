@@ -14,7 +14,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -125,23 +125,28 @@ class ImageStore:
         """Forget a file that is not needed any more."""
         (self._folder / sha256).unlink(missing_ok=True)
 
-    def reserve(self, target: VerifiedTarget, *, keep: Collection[str]) -> None:
+    def reserve(
+        self, target: VerifiedTarget, *, keep: Collection[str], beside: Sequence[VerifiedTarget] = ()
+    ) -> list[VerifiedTarget]:
         """Make room for `target` by dropping the longest unused images that are not in `keep`.
 
         Room is what the store may hold, and what the disk has left beside the journal's share.
 
+        Returns:
+            Those of `beside` that fit as well.
+
         Raises:
-            Unavailable: even then it would not fit.
+            Unavailable: even then `target` would not fit.
         """
-        part = self._folder / f"{target.sha256}{_PART}"
-        needed = target.length - (part.stat().st_size if part.exists() else 0)
-        wanted = {target.sha256, *keep}
+        wanted = {target.sha256, *(one.sha256 for one in beside), *keep}
         files = sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
         left = self._bytes_max - sum(path.stat().st_size for path in files)
         free = self._free_bytes() - JOURNAL_SHARE_BYTES
+        needed = self._missing_bytes(target)
+        everything = needed + sum(self._missing_bytes(one) for one in beside)
         for path in files:
-            if needed <= min(left, free):
-                return
+            if everything <= min(left, free):
+                break
             if path.name.removesuffix(_PART) not in wanted:
                 size = path.stat().st_size
                 left, free = left + size, free + size
@@ -158,6 +163,11 @@ class ImageStore:
                 hint="free some space on the vehicle's disk",
                 code="disk_full",
             )
+        return list(beside) if everything <= min(left, free) else []
+
+    def _missing_bytes(self, target: VerifiedTarget) -> int:
+        part = self._folder / f"{target.sha256}{_PART}"
+        return target.length - (part.stat().st_size if part.exists() else 0)
 
     def resume(self, target: VerifiedTarget) -> PartialImage:
         """Open the download of `target`, hashing what is there already.

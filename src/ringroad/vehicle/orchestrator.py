@@ -85,6 +85,7 @@ class Vehicle:
         observer: told of every entry after it is durable.
         retry_base_s: first delay after a failure.
         store_bytes_max: bound of the image store.
+        downloads_max: images that are fetched at a time.
     """
 
     vin: Vin
@@ -107,6 +108,7 @@ class Vehicle:
     observer: Observer | None = None
     retry_base_s: float = 1.0
     store_bytes_max: int = STORE_BYTES_MAX
+    downloads_max: int = 1
 
 
 class Orchestrator:
@@ -281,7 +283,7 @@ class Orchestrator:
                 refusal=self._refusal(state),
                 asks=asks_of(vehicle.consent, state.plan.conduct) if state.plan else frozenset(),
                 word=vehicle.word(state.action_id) if state.action_id and not state.resting else None,
-                quiet_until=quiet_until(vehicle.quiet, now),
+                quiet_until=quiet_until(vehicle.quiet, now), downloads_max=vehicle.downloads_max,
             ),
         )  # fmt: skip
 

@@ -42,7 +42,7 @@ from ringroad.vehicle.diagnostics.sessions import Sessions
 from ringroad.vehicle.driver.address import parse_address
 from ringroad.vehicle.driver.serve import DriverPage
 from ringroad.vehicle.files import TELEMETRY_NAME, Durability
-from ringroad.vehicle.gateway import Gateway, new_client
+from ringroad.vehicle.gateway import POOL_CONNECTIONS_MAX, Gateway, new_client
 from ringroad.vehicle.journal import RecordHook
 from ringroad.vehicle.memory import Observer
 from ringroad.vehicle.observe import observe
@@ -65,6 +65,7 @@ class Surroundings:
         agents: by ECU serial.
         signals: VSS samples.
         client: shared HTTP client, or None for one of its own from the configuration.
+        downloads_max: images that one vehicle fetches at a time over a shared client.
         keys: each ECU's signer by serial, or None to read them from the folder.
         roots: trust to start from, or None to read it from the folder.
         durability: of every file in the data folder.
@@ -78,6 +79,7 @@ class Surroundings:
     agents: Mapping[str, UpdateAgent]
     signals: SignalSource
     client: httpx.AsyncClient | None = None
+    downloads_max: int = 1
     keys: Mapping[str, CryptoSigner] | None = None
     roots: TrustState | None = None
     durability: Durability = "fsync"
@@ -122,7 +124,8 @@ async def open_vehicle(
         See `run_vehicle`.
     """
     given = surroundings.client
-    client = given or new_client(ca_file=folder / config.ca_file)
+    connections_max = config.downloads_max + POOL_CONNECTIONS_MAX  # reports and polls are not held up
+    client = given or new_client(ca_file=folder / config.ca_file, connections_max=connections_max)
     try:
         gateway = Gateway(
             client, vin=vin_of(config), token=read_token(folder, config), clock=surroundings.clock,
@@ -150,6 +153,7 @@ async def open_vehicle(
                 observer=surroundings.observer,
                 retry_base_s=config.retry_base_s,
                 store_bytes_max=config.store_bytes_max,
+                downloads_max=config.downloads_max if given is None else surroundings.downloads_max,
             )
         )
         try:
