@@ -24,6 +24,7 @@ from support.cli_story import PROGRAMME, Terminal, at_a_terminal
 pytestmark = pytest.mark.engines
 
 WAIT_S_MAX = 60  # until a plant that was told to end has ended
+STATION = "trim"
 FAST = ("--speed", "100000")
 
 
@@ -77,6 +78,22 @@ def test_what_is_in_the_way_is_said_with_what_to_do(terminal: Terminal) -> None:
     assert "ca.pem" in t("plant", "run", "--once", status=3).err
     t("plant", "run", "--once", "--as", "nobody", status=5)
     assert not (t.settings.var / "vehicles").exists()
+
+
+def test_a_station_that_stands_is_seen_and_ended_by_its_name(terminal: Terminal) -> None:
+    t = terminal
+    set_up(t)
+    t("order", "add", "--variant", "city")
+    assert "has no station 'moon'" in t("schedule", "stop", "moon", "--reason", "far", status=2).err
+    stopped = t("schedule", "stop", STATION, "--reason", "robot 3", "--minutes", "20").out
+    assert f"{STATION} stands, 20 min are expected" in stopped
+    assert f"{STATION} (breakdown: robot 3)" in t("schedule", "show").out
+    assert "robot 3" in t("schedule", "stops").out
+    assert f"{STATION} goes on" in t("schedule", "resume", STATION).out
+    assert "does not stand" in t("schedule", "resume", STATION, status=3).err
+    held = t("schedule", "stop", STATION, "--quality", "--only", "city", "--reason", "glass").out
+    assert f"{STATION} stands for city" in held
+    assert "0 cars, 1 held" in held
 
 
 def test_a_plant_builds_what_may_be_built_and_says_what_is_held(terminal: Terminal) -> None:

@@ -35,6 +35,7 @@ STATE: dict[str, tuple[str, ...]] = {
     "line_baseline": ("*",),
     "line_check": ("*",),
     "line_schedule": ("*",),
+    "line_stop": ("*",),
     "outcome": ("verdict",),
     "plant_order": ("state",),
     "programme": ("digest",),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -18,6 +18,7 @@ from ringroad.build.model import Line
 from ringroad.build.sequence.count import count_cost
 from ringroad.build.sequence.problem import CARS_MAX, Car, Level, Problem
 from ringroad.build.sequence.repair import greedy, repair
+from ringroad.build.stops import LineStop, delay_s, held_options, stopped_stations
 from ringroad.kernel.errors import InvalidInput
 
 RUSH_WEIGHT: Final = 2  # lateness cost per position for a rush order, which is due next
@@ -25,7 +26,10 @@ DUE_WEIGHT: Final = 1  # per position behind the due time
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
-Cause = Literal["new_release", "blocked_part", "rush_order", "new_orders", "order_cancelled", "improved"]
+Cause = Literal[
+    "new_release", "blocked_part", "rush_order", "new_orders", "order_cancelled", "breakdown", "quality_stop",
+    "station_resumed", "improved",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,7 @@ class ScheduleDocument:
         soft_violations: the same of ratios that may be broken.
         paint_changes: times that the colour changes.
         moved: vehicles whose order among the others is not that of the schedule before.
+        stopped: stations that stand, to the reason; the line waits for them.
     """
 
     sequence: tuple[str, ...]
@@ -88,6 +93,7 @@ class ScheduleDocument:
     soft_violations: int = 0
     paint_changes: int = 0
     moved: int = 0
+    stopped: Mapping[str, str] = field(default_factory=dict)
 
     def to_document(self) -> dict[str, Any]:
         """Return the JSON form kept in `line_schedule.document`."""
@@ -104,12 +110,13 @@ class ScheduleDocument:
             "soft_violations": self.soft_violations,
             "paint_changes": self.paint_changes,
             "moved": self.moved,
-        }
+        } | ({"stopped": dict(self.stopped)} if self.stopped else {})
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> ScheduleDocument:
         """Return what `to_document` wrote."""
-        body = dict(document)
+        known = {each.name for each in fields(cls)}
+        body = {key: value for key, value in document.items() if key in known}
         body["sequence"] = tuple(body["sequence"])
         body["held"] = tuple(HeldOrder(**held) for held in body["held"])
         return cls(**body)
@@ -124,6 +131,7 @@ def decide_schedule(
     *,
     now: datetime,
     parent: Sequence[str] = (),
+    stops: Sequence[LineStop] = (),
 ) -> ScheduleDocument:
     """Decide the line's next schedule: the running sequence, repaired if it cannot be built as it is.
 
@@ -138,6 +146,7 @@ def decide_schedule(
         frozen: ids of orders that are on the line, in their order; they keep it, blocked or not.
         now: start of the sequence, for due times.
         parent: the sequence before; what stays of it keeps its order.
+        stops: what stands on the line; the sequence begins when it goes on, and options that cannot pass are held.
 
     Raises:
         InvalidInput: an order stands twice.
@@ -145,6 +154,8 @@ def decide_schedule(
     by_id = {order.id: order for order in orders}
     if len(by_id) != len(orders):
         raise InvalidInput("an order stands twice in the list")
+    blocked = {**blocked, **held_options(stops)}
+    now += timedelta(seconds=delay_s(stops, now))
     fixed = [order_id for order_id in dict.fromkeys(frozen) if order_id in by_id]
     free, held = _sort_out([order for order in orders if order.id not in fixed], blocked, baseline)
     room = max(0, CARS_MAX - len(fixed))
@@ -171,6 +182,7 @@ def decide_schedule(
             blocked=dict(blocked),
             frozen=len(fixed),
             moved=count_moved(parent, sequence),
+            stopped=stopped_stations(stops),
         ),
     )
 

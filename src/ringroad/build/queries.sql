@@ -258,3 +258,19 @@ SELECT count(*) FROM line_what_if WHERE programme_id = :programme_id AND answere
 -- name: answer_what_if!
 UPDATE line_what_if SET generation = :generation, answer = :answer, answered_at = :now
  WHERE id = :what_if_id AND answered_at IS NULL;
+
+-- name: insert_stop!
+INSERT INTO line_stop (id, programme_id, station, kind, reason, options, event_id, began_at, expected_s, stopped_by)
+VALUES (:id, :programme_id, :station, :kind, :reason, :options, :event_id, :began_at, :expected_s, :stopped_by);
+
+-- name: stop^
+SELECT * FROM line_stop WHERE id = :stop_id;
+
+-- name: stop_of_event^
+SELECT * FROM line_stop WHERE programme_id = :programme_id AND event_id = :event_id;
+
+-- name: open_stops
+SELECT * FROM line_stop WHERE programme_id = :programme_id AND ended_at IS NULL ORDER BY began_at, id LIMIT :rows_max;
+
+-- name: end_stop!
+UPDATE line_stop SET ended_at = :ended_at, ended_by = :actor WHERE id = :stop_id AND ended_at IS NULL;

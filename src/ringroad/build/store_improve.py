@@ -16,9 +16,11 @@ from psycopg.types.json import Jsonb
 
 from ringroad.build.model import Line
 from ringroad.build.plan_line import Order, ScheduleDocument
+from ringroad.build.stops import LineStop
 from ringroad.build.store import get_programme
 from ringroad.build.store_packages import SQL
 from ringroad.build.store_plant import Schedule, current_schedule, save_schedule, waiting_orders
+from ringroad.build.store_stops import open_stops
 from ringroad.build.store_times import line_drift
 from ringroad.build.twin.compare import PlanCheck
 from ringroad.build.twin.drift import StationDrift
@@ -38,6 +40,7 @@ class Running:
     schedule: Schedule
     orders: tuple[Order, ...]
     line: Line
+    stops: tuple[LineStop, ...] = ()  # what stands now
     drift: tuple[StationDrift, ...] = ()  # how the twin fares against what the line measured
 
 
@@ -56,6 +59,7 @@ def load_running(conn: Connection, programme_id: str) -> Running:
         schedule=schedule,
         orders=tuple(waiting_orders(conn, programme_id=programme_id)),
         line=line,
+        stops=tuple(open_stops(conn, programme_id=programme_id)),
         drift=line_drift(conn, programme_id, line),
     )
 

@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from ringroad.build.plan_line import Cause, Order, ScheduleDocument, decide_schedule, earliest_at
 from ringroad.build.store import get_baseline, get_programme
 from ringroad.build.store_packages import SQL
+from ringroad.build.store_stops import open_stops
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
@@ -234,6 +235,7 @@ def save_schedule(
     actor: str,
     now: datetime,
     order_id: str | None = None,
+    stop_id: str | None = None,
     work_started_at: datetime | None = None,
     check: Mapping[str, Any] | None = None,
 ) -> Schedule:
@@ -250,6 +252,7 @@ def save_schedule(
         actor: who or what replanned.
         now: when.
         order_id: the order that triggered it, if one did.
+        stop_id: the stop of a station that did.
         work_started_at: when the trigger was seen.
         check: what the twin said of it, for the fact.
 
@@ -278,14 +281,16 @@ def save_schedule(
     append_fact(
         conn, ids, kind=FactKind.SCHEDULE_REPLANNED, subject=programme_id, actor=actor, now=now,
         lap_id=baseline.lap_id if baseline and cause == "new_release" else None,
-        causes=[*_block_behind(conn, schedule), *causes_of(conn, causes)], work_started_at=work_started_at,
+        causes=[*_event_behind(conn, schedule, stop_id), *causes_of(conn, causes)], work_started_at=work_started_at,
         body=_evidence(schedule) | ({"check": dict(check)} if check else {}),
     )  # fmt: skip
     return schedule
 
 
-def _block_behind(conn: Connection, schedule: Schedule) -> list[str]:
-    """Return the newest fact about a blocked part, if that is what the line was replanned for."""
+def _event_behind(conn: Connection, schedule: Schedule, stop_id: str | None) -> list[str]:
+    """Return the newest fact about a blocked part or a stop, if that is what the line was replanned for."""
+    if stop_id is not None:
+        return last_of(conn, stop_id)
     if schedule.cause != "blocked_part":
         return []
     kinds = (FactKind.OPTION_BLOCKED, FactKind.OPTION_UNBLOCKED)
@@ -305,6 +310,7 @@ def _evidence(schedule: Schedule) -> dict[str, Any]:
         "violations": schedule.document.violations,
         "moved": schedule.document.moved,
         "blocked": dict(schedule.document.blocked),
+        "stopped": dict(schedule.document.stopped),
     }
 
 
@@ -319,6 +325,7 @@ def replan(
     triggered_s: float,
     triggered_at: datetime | None = None,
     order_id: str | None = None,
+    stop_id: str | None = None,
 ) -> Schedule:
     """Load the facts, decide a schedule and make it current, measuring the latency.
 
@@ -332,6 +339,7 @@ def replan(
         triggered_s: `clock.monotonic_s()` when the trigger was seen.
         triggered_at: wall time of the same moment.
         order_id: the order that triggered it, if one did.
+        stop_id: the stop of a station that did.
 
     Raises:
         NotFound: no such programme.
@@ -355,6 +363,7 @@ def replan(
         frozen,
         now=clock.now(),
         parent=before,
+        stops=open_stops(conn, programme_id=programme_id),
     )
     latency_us = round((clock.monotonic_s() - triggered_s) * 1_000_000)
     if latency_us < 0:
@@ -370,6 +379,7 @@ def replan(
         actor=actor,
         now=clock.now(),
         order_id=order_id,
+        stop_id=stop_id,
         work_started_at=triggered_at,
     )
 

@@ -117,7 +117,7 @@ def run(
                 plant = Plant(
                     settings=line_settings, registrar=HttpRegistrar(api, programme), surroundings=home,
                     clock=shell.clock, secret=new_secret, vin_numbers=itertools.count(first), on_birth=told.birth,
-                    on_refused=told.refusal, on_stand=told.stand, on_worked=clocks.tell,
+                    on_refused=told.refusal, on_stand=told.stand, on_stopped=told.stopped, on_worked=clocks.tell,
                 )  # fmt: skip
                 told.recovery(await plant.recover())
                 await plant.run(stop=stop, births_max=count, until_empty=once)
@@ -236,6 +236,12 @@ class _Told:
     def stand(self, error: RingroadError) -> None:
         if not self.stands:
             self.shell.say(f"the line stands: {error.message}")
+        self.stands = True
+
+    def stopped(self, stations: Mapping[str, str]) -> None:
+        if not self.stands:
+            named = "; ".join(f"{station}, {reason}" for station, reason in stations.items())
+            self.shell.say(f"the line stands: {named}; ringroad schedule resume STATION lets it go on")
         self.stands = True
 
     def recovery(self, found: Recovered) -> None:

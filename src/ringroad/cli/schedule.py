@@ -11,9 +11,11 @@ import click
 from ringroad.cli.client import Client
 from ringroad.cli.groups import ClientGroup, example, with_client
 from ringroad.cli.names import programme_of
+from ringroad.cli.schedule_stops import resume, stop, stops
+from ringroad.cli.schedule_text import current_schedule, latency_text
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import counted, details, exactly, table, tail
-from ringroad.kernel.errors import NotFound, Unavailable
+from ringroad.kernel.errors import Unavailable
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 
 ANSWER_S_MAX = 300.0  # seconds; the first answer on a machine compiles
@@ -23,7 +25,11 @@ _PROGRAMME = click.option("--programme", help="The vehicle programme; default: t
 
 @click.group("schedule", cls=ClientGroup)
 def group() -> None:
-    """The line's schedule: sequence, blocked options, replanning."""
+    """The line's schedule: sequence, blocked options, stations that stand, replanning."""
+
+
+for command in (stop, resume, stops):
+    group.add_command(command)
 
 
 @group.command("show", epilog=example("ringroad schedule show --cars 20"))
@@ -35,7 +41,7 @@ def group() -> None:
 def show(shell: Shell, client: Client, *, programme: str | None, cars: int) -> None:
     """Show the current schedule: who is next, who waits and why."""
     programme = programme_of(client, programme)
-    row = _current(client, programme)
+    row = current_schedule(client, programme)
     orders = {each["id"]: each for each in client.get("/orders", programme_id=programme, limit=PAGE_ROWS_MAX)}
     said = client.get(f"/programmes/{programme}/schedule-checks", limit=1)
     shell.show(row | {"check": said[0] if said else None}, text=_text(row, orders, cars, said))
@@ -53,7 +59,7 @@ def block(shell: Shell, client: Client, *, option: str, programme: str | None, r
     """
     programme = programme_of(client, programme)
     done = client.post(f"/programmes/{programme}/blocked-options", {"option": option, "reason": reason})
-    shell.show(done, text=f"{option} is blocked\n{_latency(_current(client, programme))}")
+    shell.show(done, text=f"{option} is blocked\n{latency_text(current_schedule(client, programme))}")
 
 
 @group.command("unblock", epilog=example("ringroad schedule unblock sunroof"))
@@ -64,7 +70,7 @@ def unblock(shell: Shell, client: Client, *, option: str, programme: str | None)
     """Let the line build OPTION again; the line replans."""
     programme = programme_of(client, programme)
     done = client.post(f"/programmes/{programme}/unblocked-options", {"option": option})
-    shell.show(done, text=f"{option} is not blocked\n{_latency(_current(client, programme))}")
+    shell.show(done, text=f"{option} is not blocked\n{latency_text(current_schedule(client, programme))}")
 
 
 @group.command("checks", epilog=example("ringroad schedule checks --count 5"))
@@ -130,23 +136,7 @@ def replan(shell: Shell, client: Client, *, programme: str | None) -> None:
     """Plan the line again over the orders as they are now."""
     programme = programme_of(client, programme)
     row = client.post(f"/programmes/{programme}/replan", {})
-    shell.show(row, text=_latency(row))
-
-
-def _current(client: Client, programme: str) -> dict[str, Any]:
-    rows = client.get(f"/programmes/{programme}/schedules", limit=1)
-    if not rows:
-        raise NotFound(f"{programme} has no schedule yet", hint="it gets one with its first order")
-    row: dict[str, Any] = rows[0]
-    return row
-
-
-def _latency(row: Mapping[str, Any]) -> str:
-    document = row["document"]
-    return (
-        f"schedule {row['generation']}: {counted(len(document['sequence']), 'car')}, {len(document['held'])} held, "
-        f"replanned in {row['replan_latency_us'] / 1000:.1f} ms"
-    )
+    shell.show(row, text=latency_text(row))
 
 
 def _checks(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -204,6 +194,7 @@ def _text(
             ("late", f"{document['late_orders']}"),
             ("baseline", tail(document["baseline_release_id"])),
             ("blocked", [f"{option} ({reason})" for option, reason in document["blocked"].items()]),
+            ("stands", [f"{station} ({why})" for station, why in document.get("stopped", {}).items()]),
         )
     )
     sequence = table(

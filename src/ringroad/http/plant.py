@@ -13,7 +13,7 @@ from msgspec import Meta
 from ringroad.build import store, store_packages, store_plant
 from ringroad.build.birth import Installed, NewEcu, register_vehicle
 from ringroad.build.plan_line import Cause
-from ringroad.http import reading
+from ringroad.http import reading, stops
 from ringroad.http.auth import Role
 from ringroad.http.context import Context, Ctx
 from ringroad.http.routes import (
@@ -293,6 +293,6 @@ router = Router(
     "/",
     route_handlers=[
         list_orders, list_schedules, list_blocked_options, add_order, cancel_order, block_option, unblock_option,
-        set_baseline, replan_line, bear_vehicle,
+        set_baseline, replan_line, bear_vehicle, *stops.handlers,
     ],
 )  # fmt: skip

@@ -402,3 +402,9 @@ SELECT id, programme_id, station, down_s, asked_by, asked_at, generation, answer
   FROM line_what_if
  WHERE programme_id = :programme_id AND (:what_if_id::text IS NULL OR id = :what_if_id)
  ORDER BY asked_at DESC, id DESC LIMIT :rows_max;
+
+-- name: line_stops
+SELECT id, programme_id, station, kind, reason, options, event_id, began_at, expected_s, stopped_by, ended_at, ended_by
+  FROM line_stop
+ WHERE programme_id = :programme_id AND (:stop_id::text IS NULL OR id = :stop_id) AND (NOT :only_open OR ended_at IS NULL)
+ ORDER BY began_at DESC, id DESC LIMIT :rows_max;

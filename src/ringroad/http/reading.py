@@ -38,6 +38,7 @@ from ringroad.http.views_build import (
     BlockedOption,
     ComplaintView,
     LineCheckView,
+    LineStopView,
     NamesView,
     OrderView,
     OutcomeView,
@@ -394,6 +395,21 @@ def what_ifs(
     """Return what planners asked the twin, newest first."""
     rows = SQL.what_ifs(conn, programme_id=programme_id, what_if_id=what_if_id, rows_max=limit)
     return _all(rows, WhatIfView)
+
+
+def line_stops(
+    conn: Connection,
+    programme_id: str,
+    *,
+    stop_id: str | None = None,
+    only_open: bool = False,
+    limit: int = 100,
+) -> list[LineStopView]:
+    """Return breakdowns and quality stops of a line, newest first."""
+    rows = SQL.line_stops(
+        conn, programme_id=programme_id, stop_id=stop_id, only_open=only_open, rows_max=limit
+    )
+    return _all(rows, LineStopView)
 
 
 def blocked_options(conn: Connection, programme_id: str) -> list[BlockedOption]:

@@ -194,6 +194,23 @@ class WhatIfView(View, frozen=True, kw_only=True):
     answered_at: datetime | None
 
 
+class LineStopView(View, frozen=True, kw_only=True):
+    """A station that stands, or stood."""
+
+    id: str
+    programme_id: str
+    station: str
+    kind: str
+    reason: str
+    options: list[str]  # that cannot pass; none: the station stands for all
+    event_id: str
+    began_at: datetime
+    expected_s: int
+    stopped_by: str
+    ended_at: datetime | None  # none while it stands
+    ended_by: str | None
+
+
 class BlockedOption(View, frozen=True, kw_only=True):
     """An option the line cannot build now."""
 

@@ -77,6 +77,8 @@ class FactKind(StrEnum):
     ORDER_CANCELLED = "order.cancelled"
     OPTION_BLOCKED = "option.blocked"
     OPTION_UNBLOCKED = "option.unblocked"
+    STATION_STOPPED = "station.stopped"
+    STATION_RESUMED = "station.resumed"
     SCHEDULE_REPLANNED = "schedule.replanned"
     SCHEDULE_KEPT = "schedule.kept"
     VEHICLE_BORN = "vehicle.born"
@@ -176,6 +178,8 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.ORDER_CANCELLED: Stage.BUILD,
         FactKind.OPTION_BLOCKED: Stage.BUILD,
         FactKind.OPTION_UNBLOCKED: Stage.BUILD,
+        FactKind.STATION_STOPPED: Stage.BUILD,
+        FactKind.STATION_RESUMED: Stage.BUILD,
         FactKind.SCHEDULE_REPLANNED: Stage.BUILD,
         FactKind.SCHEDULE_KEPT: Stage.BUILD,
         FactKind.VEHICLE_BORN: Stage.BUILD,

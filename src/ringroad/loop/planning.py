@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from ringroad.build.improve_line import improve_schedule, spare_orders
 from ringroad.build.plan_line import ScheduleDocument
+from ringroad.build.stops import delay_s, standing_s
 from ringroad.build.store_improve import Running, current_generations, load_running, save_answer
 from ringroad.build.store_plant import Schedule
 from ringroad.build.store_what_if import answer_what_if, open_questions
@@ -52,8 +53,9 @@ def improve_changed(conn: Connection, ids: Ids, clock: Clock, seen: dict[str, in
         seen[programme_id] = running.schedule.generation
         now, seed = clock.now(), running.schedule.generation
         document = improve_schedule(
-            running.schedule.document, running.orders, running.line, now=now, seed=seed
-        )
+            running.schedule.document, running.orders, running.line,
+            now=now + timedelta(seconds=delay_s(running.stops, now)), seed=seed,
+        )  # fmt: skip
         if document is None:
             continue
         document, check = _check(running, document, now=now, seed=seed)
@@ -81,15 +83,17 @@ def _check(
         running.schedule.document,
     )
     waiting = [order_id for order_id in current.sequence if order_id in orders]
+    standing = standing_s(running.stops, now)
+    starts = now + timedelta(seconds=delay_s(running.stops, now))
     spared: set[str] = set()
     for left in reversed(range(SPARE_ROUNDS_MAX)):
         check = compare(
-            waiting, document.sequence, orders, line, now=now, seed=seed, threads=os.cpu_count() or 1
-        )
+            waiting, document.sequence, orders, line, now=now, seed=seed, threads=os.cpu_count() or 1, stops=standing,
+        )  # fmt: skip
         spared.update(check.twin.broken)
         if not check.twin.broken or left == 0:
             break
-        milder = spare_orders(current, document, running.orders, line, now=now, spared=spared)
+        milder = spare_orders(current, document, running.orders, line, now=starts, spared=spared)
         if milder is None:
             break
         document = milder
@@ -110,10 +114,11 @@ def answer_questions(conn: Connection, clock: Clock) -> int:
         else:
             orders = {order.id: order for order in running.orders}
             generation = running.schedule.generation
+            now = clock.now()
             effect = stop_station(
                 [each for each in running.schedule.document.sequence if each in orders], orders, running.line,
-                station=question.station, down_s=question.down_s, now=clock.now(), seed=generation,
-                threads=os.cpu_count() or 1,
+                station=question.station, down_s=question.down_s, now=now, seed=generation,
+                threads=os.cpu_count() or 1, standing=standing_s(running.stops, now),
             )  # fmt: skip
         with transaction(conn):
             answered += answer_what_if(

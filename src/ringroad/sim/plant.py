@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
@@ -66,6 +66,7 @@ class LineSchedule:
     generation: int
     orders: tuple[LineOrder, ...]  # in sequence, the ones on the line included
     release_id: str | None  # the line's baseline
+    stopped: Mapping[str, str] = field(default_factory=dict)  # stations that stand, to the reason
 
 
 class Registrar(Protocol):
@@ -164,6 +165,7 @@ class Plant:
         on_birth: told of each vehicle, after it is registered.
         on_refused: told of each car that could not be flashed or registered; its order went back.
         on_stand: told at every takt at which the line stands because the server does not answer.
+        on_stopped: told at every takt at which the line stands because a station does, of stations and reasons.
         on_worked: told after every takt which station, by its place, is done with which order.
         sleep: waits real seconds.
         script: how images behave on the ECUs.
@@ -179,6 +181,7 @@ class Plant:
     on_birth: Callable[[Birth], Awaitable[None]]
     on_refused: Callable[[LineOrder, RingroadError], None] = _say_nothing
     on_stand: Callable[[Unavailable], None] = _say_nothing
+    on_stopped: Callable[[Mapping[str, str]], None] = _say_nothing
     on_worked: Callable[[Sequence[tuple[int, LineOrder]]], Awaitable[None]] | None = None
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     script: Script | None = None
@@ -227,6 +230,9 @@ class Plant:
             Unavailable: the server does not answer; nothing moved.
         """
         await self.read_schedule()
+        if self.schedule is not None and self.schedule.stopped:
+            self.on_stopped(self.schedule.stopped)  # a paced line moves as a whole, or not at all
+            return
         if not self.line:
             self.line = [None] * self.settings.stations
         worked = [(place, order) for place, order in enumerate(self.line) if order is not None]
@@ -284,9 +290,7 @@ class Plant:
         """Strike an order from the schedule in memory: it was tried, whatever came of it."""
         if self.schedule is not None:
             left = tuple(other for other in self.schedule.orders if other.id != order.id)
-            self.schedule = LineSchedule(
-                generation=self.schedule.generation, orders=left, release_id=self.schedule.release_id
-            )
+            self.schedule = replace(self.schedule, orders=left)
 
     async def _finish(self, order: LineOrder) -> None:
         """Flash and register the car; if that cannot be done, put its order back.

@@ -45,6 +45,7 @@ class HttpRegistrar:
                 generation=found[0]["generation"],
                 orders=tuple(waiting[each] for each in document["sequence"] if each in waiting),
                 release_id=document["baseline_release_id"],
+                stopped=document.get("stopped", {}),
             )
         return self._schedule
 

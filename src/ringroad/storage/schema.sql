@@ -459,6 +459,22 @@ CREATE TABLE public.line_schedule (
     replan_latency_us bigint NOT NULL,
     made_at timestamp with time zone NOT NULL
 );
+CREATE TABLE public.line_stop (
+    id text NOT NULL,
+    programme_id text NOT NULL,
+    station text NOT NULL,
+    kind text NOT NULL,
+    reason text NOT NULL,
+    options text[] NOT NULL,
+    event_id text NOT NULL,
+    began_at timestamp with time zone NOT NULL,
+    expected_s integer NOT NULL,
+    stopped_by text NOT NULL,
+    ended_at timestamp with time zone,
+    ended_by text,
+    CONSTRAINT line_stop_expected_s_check CHECK ((expected_s > 0)),
+    CONSTRAINT line_stop_kind_check CHECK ((kind = ANY (ARRAY['breakdown'::text, 'quality'::text])))
+);
 CREATE TABLE public.line_what_if (
     id text NOT NULL,
     programme_id text NOT NULL,
@@ -720,6 +736,8 @@ ALTER TABLE ONLY public.line_schedule
     ADD CONSTRAINT line_schedule_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.line_schedule
     ADD CONSTRAINT line_schedule_programme_id_generation_key UNIQUE (programme_id, generation);
+ALTER TABLE ONLY public.line_stop
+    ADD CONSTRAINT line_stop_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.line_what_if
     ADD CONSTRAINT line_what_if_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.outcome
@@ -788,6 +806,9 @@ CREATE UNIQUE INDEX finding_live_key ON public.finding USING btree (programme_id
 CREATE INDEX gate_tick_campaign_idx ON public.gate_tick USING btree (campaign_id, metric, tick);
 CREATE INDEX image_delta_sha256_idx ON public.image_delta USING btree (sha256) WHERE (sha256 IS NOT NULL);
 CREATE INDEX line_check_programme_idx ON public.line_check USING btree (programme_id, checked_at DESC, id DESC);
+CREATE UNIQUE INDEX line_stop_event_idx ON public.line_stop USING btree (programme_id, event_id) WHERE (event_id <> ''::text);
+CREATE INDEX line_stop_open_idx ON public.line_stop USING btree (programme_id) WHERE (ended_at IS NULL);
+CREATE INDEX line_stop_programme_idx ON public.line_stop USING btree (programme_id, began_at DESC, id DESC);
 CREATE INDEX line_what_if_open_idx ON public.line_what_if USING btree (asked_at) WHERE (answered_at IS NULL);
 CREATE INDEX line_what_if_programme_idx ON public.line_what_if USING btree (programme_id, asked_at DESC, id DESC);
 CREATE INDEX repository_metadata_expiry_idx ON public.repository_metadata USING btree (expires_at) WHERE (role = 'timestamp'::text);
@@ -866,6 +887,8 @@ ALTER TABLE ONLY public.line_schedule
     ADD CONSTRAINT line_schedule_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES public.line_schedule(id);
 ALTER TABLE ONLY public.line_schedule
     ADD CONSTRAINT line_schedule_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.line_stop
+    ADD CONSTRAINT line_stop_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.line_what_if
     ADD CONSTRAINT line_what_if_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.outcome

@@ -15,6 +15,7 @@ from ringroad.build.improve_line import FREEZE_VEHICLES, SPARED_PLACES, improve_
 from ringroad.build.model import Line, Paint, Ratio, Station
 from ringroad.build.plan_line import Order, ScheduleDocument, count_moved, decide_schedule
 from ringroad.build.sequence.count import count_violations
+from ringroad.build.stops import LineStop
 from ringroad.kernel.errors import InvalidInput
 
 NOW = datetime(2026, 11, 23, 6, tzinfo=UTC)
@@ -41,6 +42,14 @@ def decide(orders: list[Order], **changes: Any) -> ScheduleDocument:
     } | changes
     blocked, baseline, frozen = given.pop("blocked"), given.pop("baseline"), given.pop("frozen")
     return decide_schedule(orders, LINE, blocked, baseline, frozen, **given)
+
+
+def stop(station: str = "a", **changes: Any) -> LineStop:
+    base = LineStop(
+        id="stop_1", programme_id="p", station=station, kind="breakdown", reason="robot 3", options=(), event_id="",
+        began_at=NOW, expected_s=1_800, stopped_by="tester",
+    )  # fmt: skip
+    return replace(base, **changes)
 
 
 MIXED = [
@@ -229,3 +238,44 @@ def test_every_order_is_placed_or_held_once_and_the_same_facts_give_the_same_sch
             assert not item.features & blocked
     assert decide(orders, **given_facts) == found
     assert ScheduleDocument.from_document(json.loads(json.dumps(found.to_document()))) == found
+
+
+def test_a_station_that_stands_makes_the_line_late_and_is_named_in_the_schedule() -> None:
+    due = [order(n, due_at=NOW + timedelta(seconds=110 + 60 * n)) for n in range(10)]
+    running = decide(due)
+    assert running.late_orders == 0
+    stands = decide(due, stops=[stop()], parent=running.sequence)
+    assert stands.sequence == running.sequence
+    assert stands.late_orders == 10
+    assert stands.stopped == {"a": "breakdown: robot 3"}
+    assert decide(due, parent=running.sequence).stopped == {}
+
+
+def test_what_cannot_pass_a_station_is_held_and_the_others_are_built() -> None:
+    found = decide(MIXED, stops=[stop("b", kind="quality", options=("roof",), reason="glass cracks")])
+    held = {item.order_id for item in found.held}
+    assert held == {item.id for item in MIXED if "roof" in item.options}
+    assert {item.reason for item in found.held} == {"roof is blocked: b, quality stop: glass cracks"}
+    assert sorted(found.sequence) == sorted(item.id for item in MIXED if item.id not in held)
+    assert found.stopped == {}
+
+
+def test_a_search_puts_those_first_that_a_stop_would_make_late() -> None:
+    """Without the stop every order is in time, and no other sequence costs less."""
+    easy = [order(n, due_at=NOW + timedelta(hours=5)) for n in range(20)]
+    tight = [order(n, due_at=NOW + timedelta(seconds=110 + 60 * n + 240)) for n in range(20, 24)]
+    orders = [*easy, *tight]
+    current = replace(decide(orders), sequence=tuple(each.id for each in orders))
+    assert improve_schedule(current, orders, LINE, now=NOW, seed=1, moves_max=20_000) is None
+    later = NOW + timedelta(minutes=15)
+    found = improve_schedule(current, orders, LINE, now=later, seed=1, moves_max=20_000)
+    assert found is not None
+    assert found.late_orders < decide(orders, now=later, parent=current.sequence).late_orders
+
+
+def test_a_schedule_with_what_stands_reads_back_and_an_unknown_word_of_a_newer_release_is_left_out() -> None:
+    found = decide(MIXED, stops=[stop()])
+    written = json.loads(json.dumps(found.to_document()))
+    assert ScheduleDocument.from_document(written) == found
+    assert ScheduleDocument.from_document(written | {"newer": 1}) == found
+    assert "stopped" not in decide(MIXED).to_document()

@@ -70,6 +70,7 @@ class Server:
     """What the plant asks, answered from memory; faults are scripted."""
 
     generation: int = 1
+    stopped: dict[str, str] = field(default_factory=dict)
     orders: list[str] = field(default_factory=list)
     variant: str = "city"
     release_id: str | None = "release_1"
@@ -94,7 +95,9 @@ class Server:
             LineOrder(id=name, variant=self.variant, state=cast("Any", self.states.get(name, "open")))
             for name in waiting
         ]
-        return LineSchedule(generation=self.generation, orders=tuple(orders), release_id=self.release_id)
+        return LineSchedule(
+            generation=self.generation, orders=tuple(orders), release_id=self.release_id, stopped=self.stopped
+        )
 
     async def blueprint(self, *, variant: str, region: str) -> Blueprint:
         self._answer("blueprint")
@@ -218,6 +221,22 @@ def test_only_a_newer_schedule_is_taken_up_and_the_line_keeps_its_cars(tmp_path:
     run(plant, 1)
     assert [order.id if order else "" for order in plant.line] == ["rush", "b"]
     assert [birth.order_id for birth in births] == ["a"]
+
+
+def test_the_line_stands_with_a_station_and_goes_on_where_it_stood(tmp_path: Path) -> None:
+    server, births, told = Server(orders=["a", "b", "c"]), list[Birth](), list[Mapping[str, str]]()
+    plant = make_plant(tmp_path, server, births)
+    plant.on_stopped = told.append
+    run(plant, 1)
+    server.generation, server.stopped = 2, {"roof": "breakdown: robot 3"}
+    run(plant, 5)
+    assert [order.id if order else "" for order in plant.line] == ["a", ""]
+    assert told == [{"roof": "breakdown: robot 3"}] * 5
+    assert births == []
+    server.generation, server.stopped = 3, {}
+    run(plant, 2)
+    assert [birth.order_id for birth in births] == ["a"]
+    assert len(told) == 5
 
 
 def test_no_baseline_no_cars(tmp_path: Path) -> None:

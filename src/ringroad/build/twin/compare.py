@@ -104,6 +104,7 @@ def compare(
     seed: int,
     threads: int,
     replications: int = REPLICATIONS,
+    stops: Mapping[str, float] | None = None,
 ) -> PlanCheck:
     """Run both plans on the twin.
 
@@ -116,11 +117,12 @@ def compare(
         seed: of the twin's luck.
         threads: to use.
         replications: runs of each plan.
+        stops: stations that stand now, and for how many seconds more.
     """
     moved = count_moved(running, new)
     placed = [orders[order_id] for order_id in running]
     try:
-        arrays = line_arrays(line, placed)
+        arrays = line_arrays(line, placed, stops=stops)
         plans = _rows(running, new)
         finish = _replicate(arrays, plans, placed, replications=replications, seed=seed, threads=threads)
     except InvalidInput as error:

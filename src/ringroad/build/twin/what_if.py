@@ -67,6 +67,7 @@ def stop_station(
     seed: int,
     threads: int,
     replications: int = REPLICATIONS,
+    standing: Mapping[str, float] | None = None,
 ) -> StopEffect:
     """Ask the twin.
 
@@ -80,6 +81,7 @@ def stop_station(
         seed: of the twin's luck.
         threads: to use.
         replications: runs of each.
+        standing: stations that stand already, and for how many seconds more; in both runs.
     """
     placed = [orders[order_id] for order_id in sequence]
     if not placed:
@@ -90,8 +92,9 @@ def stop_station(
     plan = [list(range(len(placed)))]
     runs: list[Floats] = []
     try:
-        stopped = line_arrays(line, placed, stops={station: down_s})
-        for arrays in (replace(stopped, stop=np.zeros_like(stopped.stop)), stopped):
+        before = line_arrays(line, placed, stops=standing)
+        longer = {**(standing or {}), station: max((standing or {}).get(station, 0.0), down_s)}
+        for arrays in (before, replace(before, stop=line_arrays(line, (), stops=longer).stop)):
             found = replicate(
                 arrays, plan, on_line=on_line, replications=replications, seed=seed, threads=threads
             )

@@ -18,6 +18,7 @@ from ringroad.http.context import Ctx
 from ringroad.http.views_build import ScheduleView
 
 SEQUENCE_SHOWN = 200  # vehicles
+STOPS_SHOWN = 20
 
 
 @shown("/plant")
@@ -43,6 +44,7 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
                 "schedule": schedules[0] if schedules else None,
                 "held": held_back(schedules[0].document) if schedules else [],
                 "sequence": [known[i] for i in ids if i in known],
+                "stops": reading.line_stops(conn, programme.id, limit=STOPS_SHOWN),
                 "blocked": reading.blocked_options(conn, programme.id),
                 "orders": reading.orders(conn, programme_id=programme.id, limit=30),
                 "chart": _latency_chart(schedules),

@@ -37,7 +37,7 @@ TONES: Mapping[str, str] = {
     **dict.fromkeys(("paused", "hold", "warning", "unknown", "cancelling", "expired", "rush", "held", "pending", "kept", "asked", "Updating"), "warn"),
     **dict.fromkeys(
         ("halted", "halt", "failed", "rolled_back", "aborted", "blocked", "blocking", "worse", "not_recovered", "withdrawn",
-         "locked", "error", "disabled", "dead", "gone", "failing", "refused", "slower",
+         "locked", "error", "disabled", "dead", "gone", "failing", "refused", "stopped", "slower",
          "faster", "wider", "declined", "Offline"), "bad"),
 }  # fmt: skip
 

@@ -103,6 +103,64 @@ SELECT id, title, opened_at FROM lap WHERE id = :lap_id;
 SELECT id, title, opened_at FROM lap
  WHERE (:before_id::text IS NULL OR id < :before_id) ORDER BY id DESC LIMIT :rows_max;
 
+-- file: src/ringroad/build/deltas/queries.sql
+-- name: wanted_deltas
+-- What the vehicles that changed last run, against what the newest signed releases bring them.
+WITH recent AS (
+    SELECT id, programme_id, document FROM release
+     WHERE state = 'signed' AND signed_at > :since AND (:release_id::text IS NULL OR id = :release_id)
+     ORDER BY signed_at DESC LIMIT :releases_max
+), brings AS (
+    SELECT r.id AS release_id, r.programme_id, v.key AS variant, e.key AS ecu, p.image_sha256, p.image_bytes,
+           p.version, p.release_counter,
+           CASE WHEN pr.document #>> ARRAY['ecus', e.key, 'storage'] = 'ab' THEN 'linux' ELSE 'mcu' END AS ecu_class
+      FROM recent r
+      JOIN programme pr ON pr.id = r.programme_id
+     CROSS JOIN LATERAL jsonb_each(r.document -> 'variants') v
+     CROSS JOIN LATERAL jsonb_each_text(v.value) e
+      JOIN software_package p ON p.id = e.value
+), seen AS MATERIALIZED (
+    SELECT vin, programme_id, variant FROM vehicle WHERE gateway = 'native'
+     ORDER BY changed_seq DESC LIMIT :vehicles_max
+), runs AS (
+    SELECT s.programme_id, s.variant, ecu.name AS ecu, i.image_sha256, count(*) AS vehicles
+      FROM seen s
+      JOIN ecu ON ecu.vin = s.vin AND ecu.removed_at IS NULL
+      JOIN ecu_installed i ON i.vin = ecu.vin AND i.serial = ecu.serial
+     GROUP BY 1, 2, 3, 4
+)
+SELECT max(b.release_id) AS release_id, b.ecu, b.ecu_class, runs.image_sha256 AS from_sha256,
+       max(base.version) AS from_version, max(base.image_bytes) AS from_bytes,
+       b.image_sha256 AS to_sha256, max(b.version) AS to_version, max(b.image_bytes) AS to_bytes,
+       sum(runs.vehicles)::bigint AS vehicles,
+       max(d.state) AS state, max(d.reason) AS reason, max(d.algorithm) AS algorithm,
+       max(d.delta_bytes) AS delta_bytes
+  FROM brings b
+  JOIN runs ON runs.programme_id = b.programme_id AND runs.variant = b.variant AND runs.ecu = b.ecu
+           AND runs.image_sha256 <> b.image_sha256
+ CROSS JOIN LATERAL (
+       SELECT version, image_bytes, release_counter FROM software_package
+        WHERE image_sha256 = runs.image_sha256 AND programme_id = b.programme_id AND ecu = b.ecu LIMIT 1) base
+  LEFT JOIN image_delta d ON d.to_sha256 = b.image_sha256 AND d.from_sha256 = runs.image_sha256
+                         AND d.ecu_class = b.ecu_class
+ WHERE base.release_counter <= b.release_counter
+ GROUP BY b.ecu, b.ecu_class, runs.image_sha256, b.image_sha256
+ ORDER BY sum(runs.vehicles) DESC, b.ecu, runs.image_sha256
+ LIMIT :rows_max;
+
+-- name: take_delta_turn$
+SELECT pg_try_advisory_lock(hashtext('ringroad.deltas'));
+
+-- name: end_delta_turn$
+SELECT pg_advisory_unlock(hashtext('ringroad.deltas'));
+
+-- name: insert_delta!
+INSERT INTO image_delta (to_sha256, from_sha256, ecu_class, release_id, state, reason, algorithm, sha256, sha512,
+       delta_bytes, image_bytes, made_at)
+VALUES (:to_sha256, :from_sha256, :ecu_class, :release_id, :state, :reason, :algorithm, :sha256, :sha512,
+       :delta_bytes, :image_bytes, :now)
+ON CONFLICT DO NOTHING;
+
 -- file: src/ringroad/build/queries.sql
 -- name: programme^
 SELECT * FROM programme WHERE id = :programme_id;
@@ -155,7 +213,7 @@ SELECT * FROM software_package WHERE id = ANY(:package_ids::text[]) ORDER BY id;
 SELECT * FROM software_package WHERE programme_id = :programme_id AND ecu = ANY(:ecus::text[]) ORDER BY id;
 
 -- name: image_names
-SELECT DISTINCT image_sha256 FROM software_package;
+SELECT image_sha256 FROM software_package UNION SELECT sha256 FROM image_delta WHERE sha256 IS NOT NULL;
 
 -- name: hold_images$
 SELECT pg_advisory_lock_shared(hashtext('ringroad.images'));
@@ -519,6 +577,9 @@ SELECT p.id, p.ecu, p.name, p.version, p.filename, p.image_sha256, p.image_bytes
 
 -- name: image_by_name^
 SELECT filename, image_sha256, image_bytes FROM software_package WHERE filename = :filename AND image_sha256 = :sha256;
+
+-- name: delta_by_sha256^
+SELECT sha256 AS image_sha256, delta_bytes AS image_bytes FROM image_delta WHERE sha256 = :sha256 LIMIT 1;
 
 -- name: metadata
 -- One row per question that has an answer; version 0 asks for the newest.
@@ -1144,6 +1205,10 @@ SELECT r.id, r.programme_id, r.version, r.state, r.lap_id, r.document, r.downgra
 SELECT r.id, r.programme_id, r.version, r.state, r.lap_id, r.document, r.downgrades, p.document AS programme_document
   FROM release r JOIN programme p ON p.id = r.programme_id
  WHERE r.programme_id = :programme_id AND r.state = 'signed' ORDER BY r.signed_at DESC LIMIT :rows_max;
+
+-- name: deltas_to
+SELECT ecu_class, from_sha256, to_sha256, algorithm, sha256, sha512, delta_bytes FROM image_delta
+ WHERE to_sha256 = ANY (:to_sha256) AND state = 'ready';
 
 -- name: programme_packages
 SELECT id, ecu, version, filename, format, hardware_ids, image_sha256, image_sha512, image_bytes,
@@ -1840,9 +1905,17 @@ UPDATE assignment a
                           THEN greatest(a.deadline_at, a.offered_at
                                         + (p.document -> 'request' ->> 'vehicle_deadline_s')::int * interval '1 s')
                           ELSE a.deadline_at END
-  FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id
- WHERE a.action_id = :action_id AND a.vin = :vin AND c.id = a.campaign_id AND a.consented_at IS NULL
-   AND (p.document -> 'request' ->> 'consent')::boolean AND a.state IN ('pending', 'offered');
+  FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id, vehicle v
+ WHERE a.action_id = :action_id AND a.vin = :vin AND c.id = a.campaign_id AND a.consented_at IS NULL AND v.vin = a.vin
+   AND (p.document -> 'request' ->> 'consent')::boolean
+   AND (a.state IN ('pending', 'offered') OR a.state = 'active' AND a.began_at IS NULL AND v.gateway = 'native');
+
+-- name: cancel_declined!
+-- A native vehicle that gets ready is told to stop; on DDI nothing begins before it is agreed to.
+UPDATE assignment a SET state = 'cancelling', state_detail = 'declined by its driver', generation = a.generation + 1
+  FROM vehicle v
+ WHERE a.action_id = :action_id AND a.vin = :vin AND a.consented_at IS NULL AND v.vin = a.vin AND v.gateway = 'native'
+   AND a.state = 'active' AND a.began_at IS NULL;
 
 -- name: decline_action!
 UPDATE assignment a
@@ -2029,7 +2102,9 @@ UPDATE vehicle SET schedule = :schedule, generation = generation + 1
 
 -- name: asked_action$
 SELECT a.action_id FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN campaign_plan p ON p.id = c.plan_id
- WHERE a.vin = :vin AND a.state IN ('pending', 'offered') AND a.offered_at IS NOT NULL AND c.state = 'running'
+  JOIN vehicle v ON v.vin = a.vin
+ WHERE a.vin = :vin AND a.offered_at IS NOT NULL AND c.state = 'running'
+   AND (a.state IN ('pending', 'offered') OR a.state = 'active' AND a.began_at IS NULL AND v.gateway = 'native')
    AND a.consented_at IS NULL AND (p.document -> 'request' ->> 'consent')::boolean
  ORDER BY a.action_id DESC LIMIT 1;
 

@@ -1,0 +1,201 @@
+"""Breakdowns and quality stops of a line in PostgreSQL.
+
+The caller opens the transaction, and replans in it: the line never runs on a schedule that has not seen a stop.
+
+Invariant: an event is kept once, however often it is told; an event that cannot be changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from ringroad.build.model import Programme
+from ringroad.build.station_times import AHEAD_S_MAX
+from ringroad.build.stops import EXPECTED_S_MAX, LineStop, StopKind, expected_s
+from ringroad.build.store import get_programme
+from ringroad.build.store_packages import SQL
+from ringroad.kernel.clock import Ids
+from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
+from ringroad.kernel.facts import FactKind
+from ringroad.storage.db import Connection, expect_one, of_row
+from ringroad.storage.ledger import append_fact, causes_of
+
+OPEN_MAX: Final = 100  # stops of one line at once
+
+
+def begin_stop(
+    conn: Connection,
+    ids: Ids,
+    *,
+    programme_id: str,
+    station: str,
+    kind: StopKind,
+    reason: str,
+    actor: str,
+    now: datetime,
+    options: Sequence[str] = (),
+    expect_s: int | None = None,
+    event_id: str = "",
+    began_at: datetime | None = None,
+) -> tuple[LineStop, bool]:
+    """Record that a station stands.
+
+    Args:
+        conn: a connection in a transaction.
+        ids: makes the ids.
+        programme_id: whose line.
+        station: of that line.
+        kind: ``breakdown`` or ``quality``.
+        reason: for the record.
+        actor: who says so.
+        now: when.
+        options: options or variants that cannot pass; none: nothing can.
+        expect_s: how long it is expected to stand; None: what the programme says of the station's repairs.
+        event_id: the sender's own; the same again changes nothing.
+        began_at: when it began; None: now.
+
+    Returns:
+        The stop, and whether it is new.
+
+    Raises:
+        NotFound: no such programme.
+        InvalidInput: no such station or option, no reason, or a time that cannot be.
+        Conflict: the event was another one before, or too many stops stand.
+    """
+    SQL.lock_programme(conn, programme_id=programme_id)
+    programme = get_programme(conn, programme_id).programme
+    wanted = LineStop(
+        id=ids.new("stop"), programme_id=programme_id, station=station, kind=kind, reason=reason.strip(),
+        options=tuple(sorted(set(options))), event_id=event_id, began_at=began_at or now,
+        expected_s=_expected(programme, station, expect_s), stopped_by=actor,
+    )  # fmt: skip
+    _check(programme, wanted, now=now)
+    known = SQL.stop_of_event(conn, programme_id=programme_id, event_id=event_id) if event_id else None
+    if known is not None:
+        return _known(_stop(known), wanted, said_when=began_at is not None), False
+    standing = open_stops(conn, programme_id=programme_id)
+    if len(standing) >= OPEN_MAX:
+        raise Conflict(f"{OPEN_MAX} stops of {programme_id} stand", hint="end those that are over")
+    row = asdict(wanted) | {"options": list(wanted.options)}
+    del row["ended_at"], row["ended_by"]
+    SQL.insert_stop(conn, **row)
+    append_fact(
+        conn, ids, kind=FactKind.STATION_STOPPED, subject=wanted.id, actor=actor, now=now,
+        body={
+            "programme_id": programme_id, "station": station, "kind": kind, "reason": wanted.reason,
+            "options": list(wanted.options), "expected_s": wanted.expected_s, "event_id": event_id,
+            "began_at": wanted.began_at.isoformat(),
+        },
+    )  # fmt: skip
+    return wanted, True
+
+
+def end_stop(
+    conn: Connection, ids: Ids, *, stop_id: str, actor: str, now: datetime, ended_at: datetime | None = None
+) -> tuple[LineStop, bool]:
+    """Record that a stop is over; one that ended before stays as it is.
+
+    Returns:
+        The stop, and whether it ended now.
+
+    Raises:
+        NotFound: no such stop.
+        InvalidInput: it ends before it began, or in the future.
+    """
+    programme_id = get_stop(conn, stop_id).programme_id
+    SQL.lock_programme(conn, programme_id=programme_id)
+    stop = get_stop(conn, stop_id)
+    if stop.ended_at is not None:
+        return stop, False
+    at = ended_at or max(now, stop.began_at)  # a station's clock may be ahead of ours
+    if at > now + timedelta(seconds=AHEAD_S_MAX):
+        ahead_s = (at - now).total_seconds()
+        raise InvalidInput(
+            f"{stop.station} cannot go on {ahead_s:.0f} s in the future", hint="set the station's clock"
+        )
+    if at < stop.began_at:
+        raise InvalidInput(
+            f"{stop.station} cannot go on at {at.isoformat()}, before it stood at {stop.began_at.isoformat()}",
+            hint="set the station's clock",
+        )
+    expect_one(SQL.end_stop(conn, stop_id=stop_id, ended_at=at, actor=actor), f"stop {stop_id}")
+    append_fact(
+        conn, ids, kind=FactKind.STATION_RESUMED, subject=stop_id, actor=actor, now=now,
+        causes=causes_of(conn, [(FactKind.STATION_STOPPED, stop_id)]),
+        body={
+            "programme_id": programme_id, "station": stop.station, "kind": stop.kind,
+            "stood_s": round((at - stop.began_at).total_seconds()),
+        },
+    )  # fmt: skip
+    return get_stop(conn, stop_id), True
+
+
+def get_stop(conn: Connection, stop_id: str) -> LineStop:
+    """Return a stop. Raises: NotFound."""
+    row = SQL.stop(conn, stop_id=stop_id)
+    if row is None:
+        raise NotFound(f"there is no stop {stop_id!r}")
+    return _stop(row)
+
+
+def open_stops(conn: Connection, *, programme_id: str) -> list[LineStop]:
+    """Return what stands on a line now, oldest first."""
+    return [_stop(row) for row in SQL.open_stops(conn, programme_id=programme_id, rows_max=OPEN_MAX)]
+
+
+def _expected(programme: Programme, name: str, given: int | None) -> int:
+    names = {station.name: station for station in programme.line.stations}
+    if name not in names:
+        raise InvalidInput(
+            f"the line has no station {name!r}",
+            hint=f"one of {', '.join(names)}" if names else "the programme names no stations",
+        )
+    found = expected_s(names[name]) if given is None else given
+    if not 1 <= found <= EXPECTED_S_MAX:
+        raise InvalidInput(
+            f"{name} cannot be expected to stand for {found} s", hint=f"from 1 to {EXPECTED_S_MAX} seconds"
+        )
+    return found
+
+
+def _check(programme: Programme, stop: LineStop, *, now: datetime) -> None:
+    """Raise InvalidInput if a stop cannot be."""
+    known = set(programme.variants) | {each for v in programme.variants.values() for each in v.options}
+    unknown = sorted(set(stop.options) - known)
+    if unknown:
+        raise InvalidInput(
+            f"{stop.station} cannot stand for {unknown[0]!r}: there is no such option or variant",
+            hint=f"one of {', '.join(sorted(known))}",
+        )
+    if not stop.reason:
+        raise InvalidInput(f"a stop of {stop.station} needs a reason")
+    if stop.began_at > now + timedelta(seconds=AHEAD_S_MAX):
+        ahead_s = (stop.began_at - now).total_seconds()
+        raise InvalidInput(
+            f"{stop.station} cannot stand {ahead_s:.0f} s in the future",
+            hint="set the station's clock; for what may come ask `schedule what-if`",
+        )
+    if (now - stop.began_at).total_seconds() > EXPECTED_S_MAX:
+        raise InvalidInput(
+            f"{stop.station} cannot have stood since {stop.began_at.isoformat()} unnoticed",
+            hint=f"at most {EXPECTED_S_MAX} seconds ago",
+        )
+
+
+def _known(kept: LineStop, told: LineStop, *, said_when: bool) -> LineStop:
+    """Return a stop that was told before. Raises: Conflict, if its event was another one."""
+    same = (kept.station, kept.kind, kept.options) == (told.station, told.kind, told.options)
+    if not same or (said_when and kept.began_at != told.began_at):
+        raise Conflict(
+            f"event {told.event_id} was a {kept.kind} of {kept.station} at {kept.began_at.isoformat()} before",
+            code="event_reused",
+            hint="give every event an id of its own",
+        )
+    return kept
+
+
+def _stop(row: Mapping[str, Any]) -> LineStop:
+    return of_row(LineStop, row, options=tuple(row["options"]))
