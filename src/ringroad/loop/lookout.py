@@ -17,7 +17,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from ringroad.kernel.clock import Clock
-from ringroad.ship.store.reading import read_change_number, read_changed_vins, read_levels, read_shared
+from ringroad.ship.store.reading import (
+    plan_each_time,
+    read_change_number,
+    read_changed_vins,
+    read_levels,
+    read_shared,
+)
 from ringroad.storage.db import Connection
 
 WHOLE_SHARE: Final = 20  # one part in so many of the time goes into looking at everything
@@ -71,7 +77,7 @@ class Pace:
 
 
 class Lookout:
-    """What a reconciler remembers from round to round. Lost with its process, and then it looks at everything."""
+    """What a reconciler remembers from round to round, on one connection. Lost with it; then it looks at everything."""
 
     def __init__(self, clock: Clock) -> None:
         self.gates = Pace(clock, share=GATE_SHARE)
@@ -82,6 +88,8 @@ class Lookout:
     @contextmanager
     def look(self, conn: Connection) -> Iterator[Look]:
         """Give what this round looks at; what it did not get through is looked at again in full."""
+        if self._running is None:
+            plan_each_time(conn)
         running = (read_levels(conn), sorted(read_shared(conn)))
         seq = read_change_number(conn)
         vins: list[str] | None = None

@@ -155,7 +155,7 @@ def _reconcile(tools: Tools) -> None:
 def _rounds(tools: Tools, conn: Connection, listener: Connection, signers: list[OnlineSigners]) -> None:
     interval_s = tools.settings.worker_interval_ms / 1000
     next_keys_s = next_renewal_s = 0.0
-    lookout = Lookout(tools.clock)
+    lookout = Lookout(tools.clock)  # of this connection
     while not tools.stop.is_set():
         started_s = tools.clock.monotonic_s()
         if not signers and next_keys_s <= started_s:

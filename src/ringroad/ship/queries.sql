@@ -96,6 +96,10 @@ SELECT c.id FROM campaign c JOIN release r ON r.id = c.release_id
                        OR o.state IN ('halted', 'aborted', 'finished') AND o.plan_id IS NOT NULL
                           AND c.created_at <= coalesce(o.state_at, o.created_at)));
 
+-- name: plan_each_time#
+-- A plan kept for any vehicles is one for all of them.
+SET plan_cache_mode = force_custom_plan;
+
 -- name: change_number$
 SELECT last_value FROM gateway_change;
 

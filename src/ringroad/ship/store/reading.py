@@ -371,6 +371,11 @@ def read_change_number(conn: Connection) -> int:
     return int(SQL.change_number(conn))
 
 
+def plan_each_time(conn: Connection) -> None:
+    """Let the database plan statements anew for the vehicles that they are given, on this connection from now on."""
+    SQL.plan_each_time(conn)
+
+
 def read_changed_vins(conn: Connection, *, after_seq: int, vins_max: int) -> list[str] | None:
     """Return the vehicles that changed after a number, or whose actions did; None: there are more than `vins_max`."""
     vins = [row["vin"] for row in SQL.changed_vins(conn, after_seq=after_seq, rows_max=vins_max + 1)]
