@@ -23,6 +23,7 @@ BENCHMARKS = (
     "demo",
     "delta",
     "delta_memory",
+    "vehicles",
     "powercut",
 )  # each a module with `run() -> list[Figure]`
 LONG = frozenset({"delta", "powercut"})  # minutes and a quarter of an hour of CPU: only when named
