@@ -23,6 +23,7 @@ BENCHMARKS = (
     "demo",
     "delta",
     "delta_memory",
+    "makespan",
     "vehicles",
     "powercut",
 )  # each a module with `run() -> list[Figure]`

@@ -80,7 +80,7 @@ def plan() -> float:
             lab = prepared(folder, variant)
             cuts += len(lab.pictures) * len(KEEPS)
             ecu_cuts += len(lab.flash_steps) * len(KEEPS)
-    return 1.2 * (SCENARIOS - cuts - ecu_cuts) / cuts  # not every recovery is as long as `Lab.cut` thinks
+    return 1.4 * (SCENARIOS - cuts - ecu_cuts) / cuts  # not every recovery is as long as `Lab.cut` thinks
 
 
 def run() -> list[Figure]:

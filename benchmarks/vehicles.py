@@ -162,8 +162,7 @@ def run() -> list[Figure]:
     return [
         Figure(
             name="vehicle.rss_mb", value=round(memory.peak_kib * 1024 / 1e6, 1), unit="MB", target=60.0, better="lower",
-            note=f"most that was resident while 33 ECUs were updated; {memory.idle_kib * 1024 / 1e6:.1f} before that, 5 of it httpx's own command line, which only "
-            f"development tools bring; "
+            note=f"most that was resident while 33 ECUs were updated; {memory.idle_kib * 1024 / 1e6:.1f} before that; "
             f"{memory.start_s:.1f} s from start to first poll",
         ),
         Figure(

@@ -10,6 +10,7 @@ only the lives that follow. When a single ECU loses its power the vehicle lives 
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import os
 import random
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import httpx
+import msgspec
 
 from ringroad.sim.vecu.config import EcuConfig as VecuConfig
 from ringroad.sim.vecu.medium import MemoryMedium
@@ -31,6 +33,8 @@ from ringroad.sim.vecu.port import EcuPort
 from ringroad.sim.vecu.script import Behaviour, Script
 from ringroad.vehicle.agents.base import BytesSource, Done, UpdateAgent, no_progress
 from ringroad.vehicle.agents.wire import Swap
+from ringroad.vehicle.canway import CanWay
+from ringroad.vehicle.config import EcuConfig
 from ringroad.vehicle.connect import make_agents
 from ringroad.vehicle.states import image_of
 from support.vehicle_world import TOKEN, VIN, DeskClock, DeskIds, World, content_of, director_target
@@ -39,6 +43,7 @@ PROGRAMME: Final = Path(__file__).parents[2] / "examples/road/programme.toml"
 KEEPS: Final = (0, 500, 1_000)  # permille of the step that is done when power goes
 BLOCK_BYTES: Final = 1_026  # of a transfer; an image of 3,000 bytes is three writes
 FILES: Final = ("journal", "trust.state", "reports.acknowledged", "manifest.state")
+LINES: Final = 3  # that ECUs are staged on at once
 EXCHANGE_EVERY: Final = 100  # steps of the orchestrator
 
 Ecu = tuple[str, Literal["ab", "inplace"]]
@@ -196,6 +201,29 @@ def copied(flash: MemoryMedium) -> MemoryMedium:
     return other
 
 
+class TakingTurns(MemoryChannel):
+    """Gives way before each request, so that ECUs on different lines are written to by turns."""
+
+    __slots__ = ()
+
+    async def request(self, payload: bytes, *, timeout_s: float) -> bytes:
+        await asyncio.sleep(0)
+        return await super().request(payload, timeout_s=timeout_s)
+
+
+def _on_a_line(number: int, ecu: EcuConfig) -> EcuConfig:
+    """Spread the ECUs over Ethernet and two buses; their way is through memory whatever this says."""
+    if number % LINES == 0:
+        return ecu
+    way = CanWay(
+        bus="canfd",
+        channel=f"127.0.0.1:{number % LINES}",
+        request_id=0x600 + number,
+        response_id=0x680 + number,
+    )
+    return msgspec.structs.replace(ecu, host="", can=way)
+
+
 class Vehicle(World):
     """A vehicle with real agents and virtual ECUs, and its server."""
 
@@ -203,6 +231,9 @@ class Vehicle(World):
         """Make the vehicle as it leaves its suppliers: blank. `build` flashes the factory's images."""
         super().__init__(folder, ecus=ecus)
         self.variant = variant
+        self.config = msgspec.structs.replace(
+            self.config, ecus=tuple(map(_on_a_line, range(len(ecus)), self.config.ecus))
+        )
         self.exchange_every = EXCHANGE_EVERY
         self.pool = folder / "images"  # whole images are linked from here
         self.ports: dict[str, EcuPort] = {}
@@ -235,7 +266,7 @@ class Vehicle(World):
         self.power_on()
 
     def agents(self) -> dict[str, UpdateAgent]:
-        channels = {ecu.serial: MemoryChannel(self.ports[ecu.name]) for ecu in self.config.ecus}
+        channels = {ecu.serial: TakingTurns(self.ports[ecu.name]) for ecu in self.config.ecus}
         return make_agents(self.config.ecus, channels, secrets={})
 
     async def build(self) -> None:

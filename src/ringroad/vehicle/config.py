@@ -172,6 +172,7 @@ def on_board(config: VehicleConfig) -> tuple[EcuOnBoard, ...]:
             mode=ecu.mode,
             primary=ecu.primary,
             factory=_factory_target(ecu),
+            line="" if ecu.can is None else f"{ecu.can.interface} {ecu.can.channel}",
         )
         for ecu in config.ecus
     )

@@ -142,7 +142,7 @@ class CheckImages:
 class Prepare:
     """Stage an A/B ECU, or check that an in-place ECU will take its image."""
 
-    serial: str
+    serials: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,11 +314,11 @@ def _stage(state: CampaignState, facts: Facts) -> Step:
         return waits
     if state.restarts > STAGING_RESTARTS_MAX:
         return _move("FAILED", facts, code="restarts", detail="the vehicle restarted again and again")
-    for ecu in _plan(state).ecus:
-        if state.ecus[ecu.serial] is EcuState.FAILED:
-            return _move("FAILED", facts, code=state.code, detail=state.detail)
-        if state.ecus[ecu.serial] is EcuState.IDLE:
-            return Prepare(ecu.serial)
+    serials = [ecu.serial for ecu in _plan(state).ecus]
+    if any(state.ecus[serial] is EcuState.FAILED for serial in serials):
+        return _move("FAILED", facts, code=state.code, detail=state.detail)
+    if left := tuple(serial for serial in serials if state.ecus[serial] is EcuState.IDLE):
+        return Prepare(left)
     return _move("READY", facts)
 
 

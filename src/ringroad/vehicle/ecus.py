@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from ringroad.kernel.errors import InvalidInput
@@ -28,6 +28,46 @@ class Ecus:
         self.on_board = tuple(on_board)
         self._agents = agents
         self._locks = {ecu.serial: asyncio.Lock() for ecu in on_board}
+
+    async def on_each_line(
+        self, serials: Sequence[str], work: Callable[[str], Awaitable[float]], *, go_on: Callable[[], bool]
+    ) -> float:
+        """Work on ECUs, on all lines at once: buses do not wait for each other.
+
+        Args:
+            serials: in order; those of one line are worked on one after another.
+            work: returns the seconds to wait before more may be done; a line ends with them.
+            go_on: asked before each ECU but the first of a line.
+
+        Returns:
+            The longest of those seconds.
+
+        Raises:
+            Whatever `work` raises first; it ends the other lines.
+        """
+        names = {ecu.serial: ecu.line for ecu in self.on_board}
+        lines: dict[str, list[str]] = {}
+        for serial in serials:
+            lines.setdefault(names[serial], []).append(serial)
+
+        async def along(line: Sequence[str]) -> float:
+            for number, serial in enumerate(line):
+                if number:
+                    await asyncio.sleep(0)  # let the uplink speak
+                    if not go_on():
+                        return 0.0
+                if (wait_s := await work(serial)) > 0:
+                    return wait_s
+            return 0.0
+
+        if len(lines) == 1:
+            return await along(serials)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(along(line)) for line in lines.values()]
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return max(task.result() for task in tasks)
 
     @asynccontextmanager
     async def agent(self, serial: str) -> AsyncIterator[UpdateAgent]:

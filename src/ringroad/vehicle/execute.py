@@ -2,8 +2,7 @@
 
 Every effect can be repeated: a restart runs the step again that the journal does not show as finished.
 
-Invariant: an effect begins only after the record that announces it is durable, and the next begins only after the
-record of its end is.
+Invariant: an effect begins after the record that announces it is durable; on the same line the next after that of its end.
 """
 
 from __future__ import annotations
@@ -84,6 +83,7 @@ class Executor:
         retry_base_s: float,
         interrupted: Callable[[], bool],
         refusal: Callable[[], Refusal | None],
+        may_stage: Callable[[], bool],
     ) -> None:
         self._vin = vin
         self._folder = folder
@@ -97,6 +97,7 @@ class Executor:
         self._durability: Durability = durability
         self._retry_base_s = retry_base_s
         self._refusal = refusal
+        self._may_stage = may_stage
         self._network_failures = 0
         self._reports = ProgressReports(memory=memory, clock=clock)
         self._fetcher = Fetcher(
@@ -140,8 +141,8 @@ class Executor:
                 return await self._rebuild(target, offer)
             case decide.CheckImages():
                 return await self._check_images()
-            case decide.Prepare(serial=serial):
-                return await self._prepare(serial)
+            case decide.Prepare(serials=serials):
+                return await self._ecus.on_each_line(serials, self._prepare, go_on=self._may_stage)
             case decide.ReadFaults():
                 return await self._read_faults()
             case decide.Install(serial=serial):

@@ -43,6 +43,7 @@ class Mender:
         self._memory = memory
         self._clock = clock
         self._fetch = fetch
+        self._turn = asyncio.Lock()
 
     async def verify(self, target: VerifiedTarget) -> None:
         """Compare an image in the store with what was signed; drop it if it differs.
@@ -70,6 +71,13 @@ class Mender:
         if isinstance(outcome, Done) or outcome.reason not in SOURCE_REASONS:
             return False
         what = f"mend:{target.sha256}"
+        seen = self._memory.state.tries.get(what, 0)
+        async with self._turn:  # ECUs on two lines may meet the same bad image
+            if seen < self._memory.state.tries.get(what, 0):
+                return True
+            return await self._mend(target, what)
+
+    async def _mend(self, target: VerifiedTarget, what: str) -> bool | RingroadError:
         if self._memory.state.tries.get(what, 0) >= MENDS_MAX:
             return False
         try:

@@ -43,7 +43,7 @@ from ringroad.vehicle.memory import Memory, Observer
 from ringroad.vehicle.outbox import BATCH_REPORTS_MAX
 from ringroad.vehicle.plan import EcuOnBoard
 from ringroad.vehicle.signals import SignalSource
-from ringroad.vehicle.states import Answer, CampaignState, Entry, Unblocked
+from ringroad.vehicle.states import Answer, CampaignState, EcuState, Entry, Unblocked
 
 POLL_S_MIN: Final = 1  # s; a server that asks for less is not obeyed
 POLL_S_MAX: Final = 24 * 3600  # s
@@ -162,6 +162,7 @@ class Orchestrator:
             durability=vehicle.durability, retry_base_s=vehicle.retry_base_s,
             interrupted=lambda: wants_other(self.state, self._command),
             refusal=lambda: self._refusal(self.state),
+            may_stage=self._may_stage,
         )  # fmt: skip
 
     @property
@@ -286,6 +287,13 @@ class Orchestrator:
                 quiet_until=quiet_until(vehicle.quiet, now), downloads_max=vehicle.downloads_max,
             ),
         )  # fmt: skip
+
+    def _may_stage(self) -> bool:
+        """Say whether the next ECU may be staged: none failed, and neither server nor driver want something else."""
+        state = self.state
+        word = self._vehicle.word(state.action_id) if state.action_id else None
+        wanted = wants_other(state, self._command) or (word is not None and word != state.answer)
+        return not wanted and EcuState.FAILED not in state.ecus.values()
 
     def _missing_bytes(self, state: CampaignState) -> int | None:
         if state.plan is None:

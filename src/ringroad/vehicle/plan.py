@@ -31,6 +31,7 @@ class EcuOnBoard:
         mode: ``"ab"`` or ``"inplace"``.
         primary: whether the orchestrator itself runs on it.
         factory: the image it left the plant with, if known.
+        line: what its bytes travel on; ECUs of one line are staged one after another.
     """
 
     name: str
@@ -39,6 +40,7 @@ class EcuOnBoard:
     mode: str
     primary: bool = False
     factory: VerifiedTarget | None = None
+    line: str = ""
 
 
 def make_plan(

@@ -162,8 +162,9 @@ class Walk:
                     self.stored = self.stored - {offer.sha256} | {wanted.sha256}
             case decide.CheckImages():
                 self.write(Moved(state="STAGING", at=NOW))
-            case decide.Prepare(serial=serial):
-                self.verb(serial, "prepare", EcuState.STAGED)
+            case decide.Prepare(serials=serials):
+                for serial in serials[: self.random.randint(1, len(serials))]:
+                    self.verb(serial, "prepare", EcuState.STAGED)
             case decide.ReadFaults():
                 self.write(FaultsKnown(faults={}, at=NOW))
             case decide.Install(serial=serial):
