@@ -169,6 +169,24 @@ def test_an_agreement_that_ended_is_asked_for_again_and_the_server_hears_it(worl
     assert drive(world) == "SUCCEEDED"
 
 
+def test_a_vehicle_that_obeys_takes_the_term_that_holds_older_ones_back_for_true(world: World) -> None:
+    world.order(conduct=Conduct(consent=["install"]), preconditions=("Vehicle.Speed == 0", OBEYS_CONDUCT))
+    drive_to(world, "consent", "install")
+    say(world)
+    assert drive(world) == "SUCCEEDED"
+    assert not told(world, "precondition")
+
+
+def test_what_is_still_waited_for_after_a_word_is_told_again(world: World) -> None:
+    world.order(conduct=Conduct(consent=["install"]))
+    drive_to(world, "consent", "install")
+    say(world, through="download")  # not enough
+    asyncio.run(world.drive(until=lambda _: len(told(world, "consent")) == 2))
+    assert [one.code for one in world.server.reports.values() if one.state == "READY" and one.code] == [
+        "consent", "consent_given", "consent",
+    ]  # fmt: skip
+
+
 def test_a_refusal_ends_the_update_and_the_server_hears_who_when_and_of_which_notes(world: World) -> None:
     world.order(conduct=Conduct(consent=["install"]), notes=NOTES)
     drive_to(world, "consent", "install")

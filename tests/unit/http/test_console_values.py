@@ -13,10 +13,11 @@ from ringroad.http import auth
 from ringroad.http.auth import Account, Role, Throttle
 from ringroad.http.console.lap_bars import lap_bar
 from ringroad.http.console.plant import held_back
-from ringroad.http.console.render import brief, segments, span
+from ringroad.http.console.render import brief, segments, shares, span
 from ringroad.http.console.session import safe_path
+from ringroad.http.console.ship import waves
 from ringroad.http.events import render_event
-from ringroad.http.views import LapView
+from ringroad.http.views import CampaignView, LapView, WaveCount
 from ringroad.kernel.errors import Forbidden, InvalidInput
 from ringroad.kernel.facts import Fact, FactKind
 
@@ -135,3 +136,21 @@ def test_an_event_cannot_be_split_by_its_payload(payload: str) -> None:
     event = render_event(payload)
     assert event.count("\n") == 3
     assert "\r" not in event
+
+
+def test_vehicles_that_store_a_release_are_neither_to_come_nor_installed() -> None:
+    at = datetime(2026, 11, 26, tzinfo=UTC)
+    (bar,) = waves(
+        WaveCount(wave=1, state=state, vehicles=vehicles, newest_report_at=at)
+        for state, vehicles in (("downloaded", 6), ("failed", 1), ("offered", 3))
+    )
+    assert bar["text"] == "6 of 10 downloaded, 1 failed"
+    assert [part["title"] for part in bar["segments"]] == [
+        "6 downloaded", "3 under way", "1 failed, rolled back or silent",
+    ]  # fmt: skip
+    campaign = CampaignView(
+        id="c", name="stock", release_id="r", release_version="2", release_name="two", lap_id=None, state="running",
+        state_reason="", wave=1, plan_id="p", generation=1, created_by="ann", created_at=at, finished_at=None,
+        vehicles=10, installed=0, downloaded=6, failed=1,
+    )  # fmt: skip
+    assert [part["title"] for part in shares(campaign)] == ["6 downloaded", "1 failed", "3 to come"]

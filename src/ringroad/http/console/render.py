@@ -138,10 +138,11 @@ def segments(parts: Iterable[tuple[str, float, str]]) -> list[dict[str, Any]]:
 
 def shares(campaign: CampaignView) -> list[dict[str, Any]]:
     """Return the progress bar of a campaign."""
-    rest = campaign.vehicles - campaign.installed - campaign.failed
+    rest = campaign.vehicles - campaign.installed - campaign.downloaded - campaign.failed
     return segments(
         (
             ("f-ship", campaign.installed, f"{campaign.installed} installed"),
+            ("f-ok", campaign.downloaded, f"{campaign.downloaded} downloaded"),
             ("f-bad", campaign.failed, f"{campaign.failed} failed"),
             ("f-idle", rest, f"{rest} to come"),
         )

@@ -190,16 +190,18 @@ def waves(counts: Iterable[WaveCount]) -> list[dict[str, Any]]:
     made = []
     for wave, rows in groupby(counts, key=lambda row: row.wave):
         by_state = {row.state: row.vehicles for row in rows}
-        installed = by_state.get("installed", 0)
+        installed, stored = by_state.get("installed", 0), by_state.get("downloaded", 0)
         failed = sum(by_state.get(state, 0) for state in BAD)
         under_way = sum(by_state.get(state, 0) for state in ("offered", "active", "cancelling"))
         total = sum(by_state.values())
-        rest = total - installed - failed - under_way
+        rest = total - installed - stored - failed - under_way
+        done = f"{stored} of {total} downloaded" if stored else f"{installed} of {total} installed"
         made.append({
             "wave": wave,
-            "text": f"{installed} of {total} installed" + (f", {failed} failed" if failed else ""),
+            "text": done + (f", {failed} failed" if failed else ""),
             "segments": segments((
                 ("f-ship", installed, f"{installed} installed"),
+                ("f-ok", stored, f"{stored} downloaded"),
                 ("f-run", under_way, f"{under_way} under way"),
                 ("f-bad", failed, f"{failed} failed, rolled back or silent"),
                 ("f-idle", rest, f"{rest} waiting or withdrawn"),
