@@ -21,7 +21,7 @@ from ringroad.ship.match import NotSelected, Selected, match_vehicle
 from ringroad.ship.plan import PlanRequest, WaveSize
 from ringroad.ship.query import parse_query
 from ringroad.ship.ramp import HarmBudget
-from ringroad.ship.store.reading import read_vehicles
+from ringroad.ship.store.reading import SQL, read_vehicles
 from ringroad.ship.store.selecting import forget, gather, preview_query, select_vins
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.latest import Latest
@@ -253,6 +253,20 @@ def test_a_query_asked_of_populations_says_what_it_says_of_each_vehicle(
         for reason in found.reasons:
             for name, actual in reason.examples:
                 assert each[name] == NotSelected(term=reason.term, actual=actual), text
+
+
+def test_what_many_vehicles_have_is_known_though_they_changed_long_ago(
+    conn: Connection, story: Story
+) -> None:
+    add_vehicles(conn, range(40))
+    conn.execute("UPDATE vehicle SET tags = '{old,\"two words\"}', region = 'NO'")
+    conn.execute("UPDATE vehicle SET tags = '{new}', region = 'US' WHERE vin = %s", [vin(0)])
+    given = {"rows_max": 100, "vehicles_max": 1}
+    assert SQL.known_values(conn, **given)["tag"] == ["new"]
+    conn.execute("ANALYZE vehicle")
+    known = SQL.known_values(conn, **given)
+    assert known["tag"] == ["new", "old", "two words"]
+    assert known["region"] == ["NO", "US"]
 
 
 def test_what_became_of_a_population_is_kept_with_the_plan(story: Story) -> None:

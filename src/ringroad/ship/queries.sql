@@ -44,14 +44,21 @@ SELECT ARRAY(SELECT id FROM programme) AS programmes,
        ARRAY(SELECT name FROM vehicle_list) AS lists;
 
 -- name: known_values^
-WITH seen AS MATERIALIZED (SELECT region, tags, attributes FROM vehicle ORDER BY changed_seq DESC LIMIT :vehicles_max)
+WITH seen AS MATERIALIZED (SELECT region, tags, attributes FROM vehicle ORDER BY changed_seq DESC LIMIT :vehicles_max),
+     usual AS (  -- what many vehicles have, by the statistics that the database keeps of all of them
+       SELECT attname, most_common_vals::text::text[] AS vals, most_common_elems::text::text[] AS elems
+         FROM pg_stats
+        WHERE schemaname = current_schema() AND tablename = 'vehicle' AND attname IN ('region', 'tags'))
 SELECT ARRAY(SELECT id FROM programme ORDER BY 1 LIMIT :rows_max) AS programme,
        ARRAY(SELECT DISTINCT jsonb_object_keys(document -> 'variants') FROM programme
               WHERE jsonb_typeof(document -> 'variants') = 'object' ORDER BY 1 LIMIT :rows_max) AS variant,
        ARRAY(SELECT DISTINCT jsonb_object_keys(document -> 'ecus') FROM programme
               WHERE jsonb_typeof(document -> 'ecus') = 'object' ORDER BY 1 LIMIT :rows_max) AS ecus,
-       ARRAY(SELECT DISTINCT region FROM seen WHERE region <> '' ORDER BY 1 LIMIT :rows_max) AS region,
-       ARRAY(SELECT DISTINCT unnest(tags) FROM seen WHERE tags <> '{}' ORDER BY 1 LIMIT :rows_max) AS tag,
+       ARRAY(SELECT name FROM (SELECT region FROM seen UNION
+                               SELECT unnest(vals) FROM usual WHERE attname = 'region') AS u (name)
+              WHERE name <> '' ORDER BY 1 LIMIT :rows_max) AS region,
+       ARRAY(SELECT unnest(tags) FROM seen WHERE tags <> '{}' UNION
+             SELECT unnest(elems) FROM usual WHERE attname = 'tags' ORDER BY 1 LIMIT :rows_max) AS tag,
        ARRAY(SELECT name FROM vehicle_list ORDER BY 1 LIMIT :rows_max) AS list,
        ARRAY(SELECT id FROM release ORDER BY created_at DESC LIMIT :rows_max) AS release,
        ARRAY(SELECT DISTINCT jsonb_object_keys(attributes) FROM seen WHERE attributes <> '{}'

@@ -289,7 +289,10 @@ def read_vocabulary(conn: Connection) -> Vocabulary:
 
 
 def read_known(conn: Connection, *, telemetry: tuple[str, ...] = ()) -> Known:
-    """Return what a query that is being written is completed from: small tables, and the vehicles that changed last."""
+    """Return what a query that is being written is completed from.
+
+    Small tables, the vehicles that changed last, and what the database's statistics say of all of them.
+    """
     row = SQL.known_values(conn, rows_max=VALUES_MAX, vehicles_max=VEHICLES_LOOKED_AT)
     values: dict[str, tuple[str, ...]] = {
         name: tuple(row[name]) for name in ("programme", "variant", "region", "tag", "list", "release")
