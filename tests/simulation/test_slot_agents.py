@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ringroad.vehicle.agents.base import Failed, Progress, Reason, UpdateAgent, 
 from ringroad.vehicle.agents.commands import Ended, run_command
 from ringroad.vehicle.agents.disk import RealDisk, replace
 from ringroad.vehicle.agents.plugins import AgentSite, factory_of
+from ringroad.vehicle.agents.receive import beside
 from ringroad.vehicle.agents.slots import SlotsAgent
 from ringroad.vehicle.agents.swupdate import SwupdateSlots
 
@@ -224,3 +226,26 @@ def test_only_the_end_of_what_a_program_says_is_kept() -> None:
     assert ended.good
     assert len(ended.output) <= 1 << 20
     assert ended.told.endswith("the end")
+
+
+def test_long_work_has_ended_when_who_waits_for_it_is_cancelled() -> None:
+    began, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        began.set()
+        may_end.wait(60)
+        ended.set()
+
+    async def story() -> None:
+        waiting = asyncio.create_task(beside(work, size_bytes=1 << 30))
+        await asyncio.sleep(0)
+        assert await asyncio.to_thread(began.wait, 60)
+        waiting.cancel()
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert ended.is_set()
+
+    asyncio.run(story())

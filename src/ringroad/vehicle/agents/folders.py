@@ -15,7 +15,6 @@ Invariant: what ``current`` is made to point at was read back and has the digest
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -40,7 +39,7 @@ from ringroad.vehicle.agents.base import (
 from ringroad.vehicle.agents.commands import run_command
 from ringroad.vehicle.agents.disk import point, replace
 from ringroad.vehicle.agents.plugins import AgentSite
-from ringroad.vehicle.agents.receive import receive
+from ringroad.vehicle.agents.receive import beside, receive
 from ringroad.vehicle.agents.session import Refusal
 from ringroad.vehicle.agents.trees import tree_digest, unpack
 
@@ -58,6 +57,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str  # of the image file
     release_counter: int
     tree_sha256: str
+    image_bytes: int = 0
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +101,7 @@ class FolderAgent(ABC):
     async def activate(self, image: EcuImage) -> Outcome:
         """Flip ``current``, and start what it points at."""
         try:
-            if self._found(image.sha256) is None:
+            if (await self._found(image.sha256)) is None:
                 return Failed(reason=Reason.NOT_STAGED, detail="the version is not here, or was changed")
             return await self._run(image.sha256)
         except OSError as error:
@@ -116,7 +116,7 @@ class FolderAgent(ABC):
     ) -> Outcome:
         """Read all that runs back; with ``self_test`` run the health check."""
         try:
-            running = self._running()
+            running = await self._running()
         except OSError as error:
             return _failed(error)
         if running is None:
@@ -134,7 +134,7 @@ class FolderAgent(ABC):
     async def commit(self, image: EcuImage) -> Outcome:
         """Keep what runs, and advance the counter; the version before goes."""
         try:
-            running, state = self._running(), self._state()
+            running, state = await self._running(), self._state()
             if running is None or running.sha256 != image.sha256:
                 return Failed(reason=Reason.NOT_ACTIVE, detail="another version runs; activate again")
             counter = max(state.committed_counter, image.release_counter)
@@ -172,8 +172,8 @@ class FolderAgent(ABC):
     async def inventory(self) -> EcuInventory | Failed:
         """Read the folder."""
         try:
-            running, state = self._running(), self._state()
-            staged = [one for one in self._all() if running is None or one.sha256 != running.sha256]
+            running, state = await self._running(), self._state()
+            staged = [one for one in await self._all() if running is None or one.sha256 != running.sha256]
         except OSError as error:
             return _failed(error)
         return EcuInventory(
@@ -197,21 +197,22 @@ class FolderAgent(ABC):
         refused = unfit(image, hardware_id=self._site.hardware_id, committed_counter=state.committed_counter)
         if refused is not None:
             return refused
-        if self._found(image.sha256) is not None:
+        if (await self._found(image.sha256)) is not None:
             progress(image.length_bytes, image.length_bytes)
             return Done(already=True)
         arrived, fresh = self._folder / "arrived", self._folder / "fresh"
         await receive(image, source, arrived, disk=self._disk, progress=progress)
         self._disk.remove(fresh)
         self._disk.make_folder(fresh)
-        await asyncio.to_thread(self._settle, arrived, fresh)
+        await beside(lambda: self._settle(arrived, fresh), size_bytes=image.length_bytes)
         versions = self._folder / VERSIONS
         self._disk.make_folder(versions)
         what = Version(
             version=image.target.version,
             sha256=image.sha256,
             release_counter=image.release_counter,
-            tree_sha256=await asyncio.to_thread(tree_digest, fresh),
+            tree_sha256=await beside(lambda: tree_digest(fresh), size_bytes=image.length_bytes),
+            image_bytes=image.length_bytes,
         )
         self._disk.remove(versions / image.sha256)
         replace(self._disk, versions / f"{image.sha256}.json", msgspec.json.encode(what))
@@ -261,24 +262,27 @@ class FolderAgent(ABC):
         path = self._folder / CURRENT
         return path.readlink().name if path.is_symlink() else ""
 
-    def _running(self) -> Version | None:
-        return self._found(self._current())
+    async def _running(self) -> Version | None:
+        return await self._found(self._current())
 
-    def _found(self, sha256: str) -> Version | None:
+    async def _found(self, sha256: str) -> Version | None:
         """Return a version if it is here and nothing of it was changed."""
-        folder, beside = self._folder / VERSIONS / sha256, self._folder / VERSIONS / f"{sha256}.json"
-        if not sha256 or not folder.is_dir() or not beside.is_file():
+        folder, label = self._folder / VERSIONS / sha256, self._folder / VERSIONS / f"{sha256}.json"
+        if not sha256 or not folder.is_dir() or not label.is_file():
             return None
         try:
-            found = msgspec.json.decode(beside.read_bytes(), type=Version)
+            found = msgspec.json.decode(label.read_bytes(), type=Version)
         except msgspec.MsgspecError:
             return None
-        return found if found.sha256 == sha256 and tree_digest(folder) == found.tree_sha256 else None
+        if found.sha256 != sha256:
+            return None
+        digest = await beside(lambda: tree_digest(folder), size_bytes=found.image_bytes)
+        return found if digest == found.tree_sha256 else None
 
-    def _all(self) -> list[Version]:
+    async def _all(self) -> list[Version]:
         versions = self._folder / VERSIONS
         names = sorted(path.name for path in versions.iterdir()) if versions.is_dir() else []
-        return [found for name in names if "." not in name and (found := self._found(name)) is not None]
+        return [found for name in names if "." not in name and (found := await self._found(name)) is not None]
 
 
 class FilesAgent(FolderAgent):

@@ -1,16 +1,38 @@
-"""Brings an image into a file of an agent, and checks that it is the signed one."""
+"""Brings an image into a file of an agent, checks that it is the signed one, and does long work beside the event loop."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from ringroad.vehicle.agents.base import EcuImage, ImageSource, Progress, Reason
 from ringroad.vehicle.agents.disk import Disk
 from ringroad.vehicle.agents.session import Refusal
 
 CHUNK_BYTES: Final = 1 << 20
+SMALL_BYTES: Final = (
+    4 << 20
+)  # unpacked or hashed in less time than a thread would cost the vehicle's other work
+
+T = TypeVar("T")
+
+
+async def beside(work: Callable[[], T], *, size_bytes: int) -> T:
+    """Return what `work` returns; it runs in a thread if it is long.
+
+    A thread cannot be ended: who is cancelled meanwhile waits for it, so that nothing is written behind their back.
+    """
+    if size_bytes <= SMALL_BYTES:
+        return work()
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait({working})
+        raise
 
 
 async def receive(

@@ -16,7 +16,6 @@ Invariant: a slot counts as holding an image only if its content has the digest 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from pathlib import Path
 from typing import Final, Protocol
@@ -40,7 +39,7 @@ from ringroad.vehicle.agents.base import (
 from ringroad.vehicle.agents.commands import Ended
 from ringroad.vehicle.agents.disk import replace
 from ringroad.vehicle.agents.plugins import AgentSite
-from ringroad.vehicle.agents.receive import receive
+from ringroad.vehicle.agents.receive import SMALL_BYTES, beside, receive
 from ringroad.vehicle.agents.session import Refusal
 
 STATE: Final = "state.json"
@@ -280,7 +279,9 @@ class SlotsAgent:
         return held if held is not None and await self._digest(slot) == held.content_sha256 else None
 
     async def _digest(self, slot: str) -> str:
-        return await asyncio.to_thread(_digest, self._system.content(slot))
+        path = self._system.content(slot)
+        # How large a device is, is known once it was read.
+        return await beside(lambda: _digest(path), size_bytes=SMALL_BYTES + 1)
 
     def _state(self) -> State:
         path = self._folder / STATE
