@@ -35,7 +35,7 @@ def render_page(view: DriverView, *, token: str, alert: str = "", visits: str = 
 <meta name="color-scheme" content="light dark">
 <title>{escape(view.headline)}</title>
 <link rel="stylesheet" href="/page.css">
-<noscript><meta http-equiv="refresh" content="{REFRESH_S}"></noscript>
+<noscript><meta http-equiv="refresh" content="{REFRESH_S};url=/"></noscript>
 <script src="/page.js" defer></script>
 </head>
 <body>
