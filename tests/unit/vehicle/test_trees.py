@@ -156,6 +156,26 @@ def test_what_leads_outside_or_does_not_read_is_refused(tmp_path: Path, data: by
     assert (tmp_path / "archive").exists()
 
 
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        (gzip.compress(tar(("zeros", bytes(100_000)))), 100_000),
+        (layout(tar(("a", bytes(40_000))), tar(("a", bytes(60_000)))), 100_000),
+    ],
+    ids=["archive", "layers"],
+)
+def test_an_archive_that_grows_beyond_the_limit_is_refused(tmp_path: Path, data: bytes, size: int) -> None:
+    (tmp_path / "archive").write_bytes(data)
+    for name, bytes_max in (("enough", size), ("short", size - 1)):
+        folder = tmp_path / name
+        folder.mkdir()
+        if name == "enough":
+            unpack(tmp_path / "archive", folder, DISK, bytes_max=bytes_max)
+        else:
+            with pytest.raises(InvalidInput, match="unpacks to more"):
+                unpack(tmp_path / "archive", folder, DISK, bytes_max=bytes_max)
+
+
 def other_layer(files: dict[str, bytes]) -> None:
     name = next(name for name in files if name.startswith("blobs/"))
     files[name] = gzip.compress(tar(("evil", b"x")))

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
 from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.limits import IMAGE_BYTES_MAX
 from ringroad.vehicle.agents.disk import Disk
 
 ENTRIES_MAX: Final = 200_000  # of one archive; a full Debian desktop has about as many
+UNPACKED_BYTES_MAX: Final = 4 * IMAGE_BYTES_MAX  # bytes; file systems compress to a half or a third
 CHUNK_BYTES: Final = 1 << 20
 LAYERS_MAX: Final = 128  # as many as container engines allow
 DOCUMENT_BYTES_MAX: Final = (
@@ -31,8 +33,14 @@ _LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
 _MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 
 
-def unpack(archive: Path, folder: Path, disk: Disk) -> None:
+def unpack(archive: Path, folder: Path, disk: Disk, *, bytes_max: int = UNPACKED_BYTES_MAX) -> None:
     """Put the file system that an archive holds into an empty folder.
+
+    Args:
+        archive: the file.
+        folder: empty.
+        disk: of the folder.
+        bytes_max: of all files that are unpacked, those of lower layers included.
 
     Raises:
         InvalidInput: it is no tar archive, names something outside, or holds what a file system here may not.
@@ -41,11 +49,12 @@ def unpack(archive: Path, folder: Path, disk: Disk) -> None:
     try:
         with tarfile.open(archive, "r:*") as tar:
             if "oci-layout" in {name.removeprefix("./") for name in tar.getnames()}:
+                left = bytes_max
                 for layer in _layers(tar):
                     with tarfile.open(fileobj=layer, mode="r:*") as inner:
-                        _apply(inner, folder, disk, whiteouts=True)
+                        left -= _apply(inner, folder, disk, whiteouts=True, bytes_max=left)
             else:
-                _apply(tar, folder, disk, whiteouts=False)
+                _apply(tar, folder, disk, whiteouts=False, bytes_max=bytes_max)
     except (tarfile.TarError, EOFError) as error:
         raise InvalidInput(f"the archive does not read: {error}") from error
 
@@ -129,8 +138,13 @@ def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
 # Entries --------------------------------------------------------------------------------------------
 
 
-def _apply(tar: tarfile.TarFile, folder: Path, disk: Disk, *, whiteouts: bool) -> None:
+def _apply(tar: tarfile.TarFile, folder: Path, disk: Disk, *, whiteouts: bool, bytes_max: int) -> int:
+    """Unpack one archive; return the bytes of its files."""
+    unpacked = 0
     for count, entry in enumerate(tar, 1):
+        unpacked += entry.size
+        if unpacked > bytes_max:
+            _refuse(f"the archive unpacks to more than {bytes_max} bytes")
         if count > ENTRIES_MAX:
             _refuse(f"the archive has more than {ENTRIES_MAX} entries")
         parts = _parts(entry.name)
@@ -144,6 +158,7 @@ def _apply(tar: tarfile.TarFile, folder: Path, disk: Disk, *, whiteouts: bool) -
             disk.remove(path.with_name(_one_name(path.name.removeprefix(_WHITEOUT))))
         else:
             _put(tar, entry, path, folder, disk)
+    return unpacked
 
 
 def _put(tar: tarfile.TarFile, entry: tarfile.TarInfo, path: Path, folder: Path, disk: Disk) -> None:
