@@ -92,6 +92,8 @@ class VehicleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     page: str = ""  # HOST:PORT of the driver page; empty: there is none
     signals_file: str = "signals.json"
     telemetry_s: Annotated[float, Meta(gt=0)] = 60.0  # s; between two telemetry batches
+    kuksa_port: Annotated[int, Meta(ge=0, le=65_535)] = 0  # on loopback; 0: no kuksa.val.v2 server
+    vss_file: str = ""  # VSS catalogue in JSON; empty: the tree is what the signals show
     fault_signals: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()  # of a freeze frame; empty: all
     fault_before_s: Annotated[float, Meta(ge=0, le=60)] = 0.0  # s of signals kept for a fault; 0: none
     fault_after_s: Annotated[float, Meta(ge=0, le=60)] = 0.0  # s of signals told after a fault

@@ -8,9 +8,10 @@ An idle vehicle costs one poll per `poll_s`, one MQTT ping per two minutes and o
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ import structlog
 from securesystemslib.signer import CryptoSigner
 
 from ringroad.kernel.clock import Clock, Ids, new_secret
+from ringroad.kernel.errors import InvalidInput, RingroadError
 from ringroad.kernel.hours import find_zone
 from ringroad.protocol.preconditions import parse_expression
 from ringroad.trust.state import TrustState
@@ -41,15 +43,19 @@ from ringroad.vehicle.diagnostics.link import DiagnosticLink
 from ringroad.vehicle.diagnostics.sessions import Sessions
 from ringroad.vehicle.driver.address import parse_address
 from ringroad.vehicle.driver.serve import DriverPage
+from ringroad.vehicle.ending import end_if_cancelled
 from ringroad.vehicle.files import TELEMETRY_NAME, Durability
 from ringroad.vehicle.gateway import POOL_CONNECTIONS_MAX, Gateway, new_client
 from ringroad.vehicle.journal import RecordHook
+from ringroad.vehicle.leaves import SharedSignals, read_tree
 from ringroad.vehicle.memory import Observer
 from ringroad.vehicle.observe import observe
 from ringroad.vehicle.orchestrator import Orchestrator, Vehicle
 from ringroad.vehicle.signals import SignalSource
 
 TOKEN_BYTES: Final = 16  # of the driver page's forms; new with each start
+
+BIND_AGAIN_S: Final = 30.0  # s; before a port that was taken is tried again
 
 _log = structlog.get_logger(__name__)
 
@@ -102,7 +108,12 @@ async def run_vehicle(folder: Path, config: VehicleConfig, surroundings: Surroun
         Unavailable: the disk cannot be used.
         ExceptionGroup: of such an error, once the vehicle runs.
     """
+    shared = _share_signals(folder, config, surroundings)
+    if shared is not None:
+        surroundings = replace(surroundings, signals=shared)
     async with open_vehicle(folder, config, surroundings) as orchestrator, asyncio.TaskGroup() as tasks:
+        if shared is not None:
+            tasks.create_task(_serve_signals(config, shared, surroundings.clock))
         tasks.create_task(orchestrator.run())
         if config.page:
             page = DriverPage(
@@ -191,6 +202,31 @@ async def _telemetry(
                 fraction=surroundings.fraction,
             )
         )
+
+
+def _share_signals(folder: Path, config: VehicleConfig, surroundings: Surroundings) -> SharedSignals | None:
+    """Return the signals with what others publish, None where nobody may. Raises: InvalidInput."""
+    if not config.kuksa_port:
+        return None
+    tree = read_tree(folder / config.vss_file) if config.vss_file else {}
+    return SharedSignals(surroundings.signals, tree)
+
+
+async def _serve_signals(config: VehicleConfig, signals: SharedSignals, clock: Clock) -> None:
+    """Serve the signals; a port that is taken keeps no vehicle from its updates."""
+    try:
+        # Not at the top: gRPC is 20 MB that a vehicle without this face does not carry.
+        kuksa = importlib.import_module("ringroad.vehicle.kuksa")
+    except ModuleNotFoundError as error:
+        hint = "pip install 'ringroad[kuksa]', or kuksa_port = 0"
+        raise InvalidInput(f"kuksa_port needs {error.name}", hint=hint) from error
+    while True:
+        try:
+            await kuksa.serve_kuksa(signals, clock, port=config.kuksa_port)
+        except RingroadError as error:
+            _log.warning("vehicle.kuksa_failed", vin=config.vin, code=error.code, reason=error.message)
+        end_if_cancelled()
+        await asyncio.sleep(BIND_AGAIN_S)
 
 
 def _diagnostics(
