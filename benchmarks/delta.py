@@ -5,7 +5,7 @@ the shared object of two consecutive releases of a large wheel, and Zephyr build
 left out. Packages come through apt with its own signatures, wheels through pip with the versions named here; both
 stay in `.firmware/delta`.
 
-Run: python -m benchmarks delta
+Run: python -m benchmarks delta; DELTA_LARGE=1 also measures the pairs of 58 and 108 MB, once
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import hdiffpatch
+import msgspec
 
 from benchmarks.figures import Figure
 from ringroad.build.deltas.choose import EcuClass
@@ -42,6 +43,7 @@ deb http://deb.debian.org/debian-security bookworm-security main
 deb http://deb.debian.org/debian trixie main
 """
 MCU_BYTES = 4096  # of buffers
+LARGE_BYTES = 32 * 1024**2  # images above this: only when asked for
 BIG_BYTES = 8 * 1024**2  # images above this: only the peers' best setting
 
 
@@ -63,29 +65,64 @@ def run() -> list[Figure]:
     sys.path.insert(0, str(peers))
     ratios: dict[str, dict[str, float]] = {"linux": {}, "mcu": {}}
     any_ram: dict[str, float] = {}
-    memory: list[Figure] = []
     for pair in pairs():
-        started = time.perf_counter()
-        kind, delta = make_delta(pair.ecu_class, pair.base, pair.new)
-        seconds = time.perf_counter() - started
-        sizes = {"xz, whole": len(lzma.compress(pair.new, preset=6))}
-        flat = (ihex.flatten(pair.base), ihex.flatten(pair.new))
-        peer_pair = (flat[0] or pair.base, flat[1] or pair.new)  # peers get what the file says, too
-        bounded = bounded_peers(*peer_pair) if pair.ecu_class == "mcu" else {}
-        unbounded = free_peers(*peer_pair)
-        sizes |= {name: len(made) for name, made in (bounded | unbounded).items() if made}
-        print(
-            f"{pair.name}: {len(pair.base):,} -> {len(pair.new):,} bytes, {kind} {len(delta):,} in {seconds:.1f} s"
-        )
-        for name, size in sorted(sizes.items(), key=lambda item: item[1]):
-            print(f"    {name:34} {size:>12,}   ours is {len(delta) / size:6.1%} of it")
-        judged = bounded if pair.ecu_class == "mcu" else unbounded
-        best = min(len(made) for made in judged.values() if made)
-        ratios[pair.ecu_class][pair.name] = len(delta) / best
+        known = kept(pair)
+        if known is None and len(pair.new) > LARGE_BYTES and not os.environ.get("DELTA_LARGE"):
+            print(
+                f"{pair.name}: {len(pair.new):,} bytes take minutes and gigabytes: left out without DELTA_LARGE=1"
+            )
+            continue
+        found = known or keep(pair, compare(pair))
+        show(pair, found)
+        judged = found.bounded if pair.ecu_class == "mcu" else found.free
+        ratios[pair.ecu_class][pair.name] = found.ours / min(judged.values())
         if pair.ecu_class == "mcu":
-            any_ram[pair.name] = len(delta) / min(len(made) for made in unbounded.values() if made)
-        memory.append(applied(pair, kind, delta))
-    return [*summary(ratios, any_ram), *worst_memory(memory)]
+            any_ram[pair.name] = found.ours / min(found.free.values())
+    return summary(ratios, any_ram)
+
+
+class Sizes(msgspec.Struct, frozen=True):
+    """Bytes of the deltas of one pair."""
+
+    kind: str
+    ours: int
+    free: dict[str, int]  # of peers, whatever memory applying takes
+    bounded: dict[str, int]  # of peers that 4 KiB of buffers apply
+
+
+def compare(pair: Pair) -> Sizes:
+    kind, delta = make_delta(pair.ecu_class, pair.base, pair.new)
+    flat = (ihex.flatten(pair.base), ihex.flatten(pair.new))
+    peer_pair = (flat[0] or pair.base, flat[1] or pair.new)  # peers get what the file says, too
+    bounded = bounded_peers(*peer_pair) if pair.ecu_class == "mcu" else {}
+    return Sizes(
+        kind=kind,
+        ours=len(delta),
+        free={name: len(made) for name, made in free_peers(*peer_pair).items() if made},
+        bounded={name: len(made) for name, made in bounded.items() if made},
+    )
+
+
+def kept(pair: Pair) -> Sizes | None:
+    """What was measured of exactly these images: the large pairs take a quarter of an hour on a busy machine."""
+    path = place(pair)
+    return msgspec.json.decode(path.read_bytes(), type=Sizes) if path.exists() else None
+
+
+def keep(pair: Pair, sizes: Sizes) -> Sizes:
+    place(pair).write_bytes(msgspec.json.encode(sizes))
+    return sizes
+
+
+def place(pair: Pair) -> Path:
+    return FOLDER / f"sizes-{hashlib.sha256(pair.base + pair.new).hexdigest()[:16]}.json"
+
+
+def show(pair: Pair, sizes: Sizes) -> None:
+    print(f"{pair.name}: {len(pair.base):,} -> {len(pair.new):,} bytes, {sizes.kind} {sizes.ours:,}")
+    peers = sizes.free | sizes.bounded | {"xz, whole": len(lzma.compress(pair.new, preset=6))}
+    for name, size in sorted(peers.items(), key=lambda item: item[1]):
+        print(f"    {name:36} {size:>12,}   ours is {sizes.ours / size:6.1%} of it")
 
 
 def summary(ratios: Mapping[str, Mapping[str, float]], any_ram: Mapping[str, float]) -> list[Figure]:
@@ -168,7 +205,7 @@ def zstd(base: bytes, new: bytes) -> bytes | None:
     if shutil.which("zstd") is None:
         print("    zstd is not installed: left out (apt install zstd)")
         return None
-    before, after, patch = (FOLDER / name for name in ("base.tmp", "new.tmp", "patch.tmp"))
+    before, after, patch = (FOLDER / f"{os.getpid()}-{name}" for name in ("base", "new", "patch"))
     before.write_bytes(base)
     after.write_bytes(new)
     command = ["zstd", "-19", "--long=27", "-q", "-f", f"--patch-from={before}", str(after), "-o", str(patch)]
@@ -213,7 +250,7 @@ def applied(pair: Pair, kind: str, delta: bytes) -> Figure:
             name="delta.mcu.apply_ram_kib", value=round(buffers.used_bytes / 1024, 2), unit="KiB", target=4.0,
             better="lower", note=f"every buffer of the applier, counted; {pair.name}",
         )  # fmt: skip
-    paths = FOLDER / "base.tmp", FOLDER / "delta.tmp"
+    paths = FOLDER / f"{os.getpid()}-base", FOLDER / f"{os.getpid()}-delta"
     paths[0].write_bytes(pair.base)
     paths[1].write_bytes(delta)
     command = [sys.executable, "-c", _APPLY, kind, *map(str, paths), str(len(pair.new))]
@@ -239,7 +276,7 @@ def pairs() -> list[Pair]:
     if shutil.which("apt-get") is None:
         print("apt-get is not here: Debian's pairs are left out")
         return found
-    return [*found, *debian()]
+    return [*found, *sorted(debian(), key=lambda pair: len(pair.new))]
 
 
 def zephyr() -> list[Pair]:
