@@ -84,9 +84,10 @@ class DeskClock:
 
     def __init__(self) -> None:
         self.s = 0.0
+        self.wrong = timedelta()  # how far the wall clock is off; monotonic time never is
 
     def now(self) -> datetime:
-        return NOW + timedelta(seconds=self.s)
+        return NOW + timedelta(seconds=self.s) + self.wrong
 
     def monotonic_s(self) -> float:
         return self.s
