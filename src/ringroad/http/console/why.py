@@ -126,7 +126,7 @@ def _offered(a: AssignmentView, *, title: str, now: datetime) -> Why:
 
 
 def waits_for_window(a: AssignmentView, *, now: datetime) -> str:
-    """Return ``waits for its window, opens at ...`` for a vehicle that is offered something outside of it.
+    """Return ``waits for its window, open at ...`` for a vehicle that is offered something outside of it.
 
     The campaign's window and the vehicle's own hours must both be open; the one that opens last is named.
     """
