@@ -91,10 +91,15 @@ def diagnostics_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str
             "sessions": store.read_sessions(conn, vin=vin, rows_max=SESSIONS_SHOWN),
             "jobs": [JobLine(job=job, said=said_of(job)) for job in jobs[:JOBS_SHOWN]],
         }
-    history = history_of(ctx, vin)
     return page(
-        "diagnostics.html", account=request.user, url=url_of(request), v=v, own=own, history=history, **values,
+        "diagnostics.html", account=request.user, url=url_of(request), v=v, own=own, **values,
     )  # fmt: skip
+
+
+@shown("/fleet/{vin:str}/fault-history")
+def fault_history_part(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
+    """A vehicle's faults over its life: a part of its diagnostics, read out of the lake when somebody opens it."""
+    return page("fault_history.html", account=request.user, history=history_of(ctx, vin))
 
 
 def bench_of(jobs: Iterable[Job], names_of: Names | None = None) -> Bench:
@@ -196,4 +201,4 @@ def _items(job: Job | None, key: str = "items") -> list[Mapping[str, Any]]:
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
-handlers = [diagnostics_page]
+handlers = [diagnostics_page, fault_history_part]
