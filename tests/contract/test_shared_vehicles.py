@@ -31,7 +31,7 @@ def conn(pg_url: str) -> Iterator[Connection]:
 
 
 class SlowMachine:
-    """Each look at the clock is 40 ms after the one before: a look at everything is dear, a gate is cheap."""
+    """Each look at the clock is 100 ms after the one before: a look at everything is dear, a gate is cheap."""
 
     def __init__(self) -> None:
         self._looks = itertools.count()
@@ -40,7 +40,7 @@ class SlowMachine:
         raise AssertionError("nobody asks this clock for the time of day")
 
     def monotonic_s(self) -> float:
-        return next(self._looks) * 0.04
+        return next(self._looks) * 0.1
 
 
 @pytest.fixture(params=["every vehicle", "vehicles that changed"])

@@ -28,7 +28,8 @@ from ringroad.storage.db import Connection
 
 WHOLE_SHARE: Final = 20  # one part in so many of the time goes into looking at everything
 GATE_SHARE: Final = 10  # and into the gate of one campaign
-CHEAP_S: Final = 0.05  # seconds; what takes less is done in every round
+CHEAP_S: Final = 0.2  # seconds; a look at everything that takes no longer is done in every round
+GATE_CHEAP_S: Final = 0.5  # seconds; the same of a gate, which takes half of that over a million vehicles
 SLACK: Final = 1_000  # numbers looked at again: a transaction that took longer may have committed behind them
 CHANGED_MAX: Final = 20_000  # vehicles; with more, everything is looked at
 
@@ -46,9 +47,10 @@ EVERYTHING: Final = Look(vins=None)
 class Pace:
     """Says of things that cost much, by name, whether they are due again: none takes more than its share of the time."""
 
-    def __init__(self, clock: Clock, *, share: int) -> None:
+    def __init__(self, clock: Clock, *, share: int, cheap_s: float = CHEAP_S) -> None:
         self._clock = clock
         self._share = share
+        self._cheap_s = cheap_s
         self._due_s: dict[str, float] = {}
 
     def is_due(self, name: str) -> bool:
@@ -64,7 +66,7 @@ class Pace:
         finally:
             ended_s = self._clock.monotonic_s()
             took_s = ended_s - began_s
-            self._due_s[name] = ended_s + (took_s * self._share if took_s > CHEAP_S else 0.0)
+            self._due_s[name] = ended_s + (took_s * self._share if took_s > self._cheap_s else 0.0)
 
     def keep_only(self, names: set[str]) -> None:
         """Forget what is not there any more."""
@@ -80,7 +82,7 @@ class Lookout:
     """What a reconciler remembers from round to round, on one connection. Lost with it; then it looks at everything."""
 
     def __init__(self, clock: Clock) -> None:
-        self.gates = Pace(clock, share=GATE_SHARE)
+        self.gates = Pace(clock, share=GATE_SHARE, cheap_s=GATE_CHEAP_S)
         self._whole = Pace(clock, share=WHOLE_SHARE)
         self._seq = 0
         self._running: object = None
