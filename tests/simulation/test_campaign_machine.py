@@ -1,0 +1,174 @@
+"""Campaigns and troubles in any order: whatever happened, the vehicle comes to rest all old or all new.
+
+A state machine in the hands of hypothesis orders, cancels and supersedes updates, cuts power at any durable step, lets
+ECUs refuse, images and journal go bad, the clock jump and a second orchestrator start; then it heals
+the world, and the vehicle must end whole, bootable, and as it was after one more start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from ringroad.kernel.errors import Conflict
+from ringroad.protocol.vehicle import Command
+from ringroad.vehicle.agents.base import Failed, Reason
+from ringroad.vehicle.orchestrator import Orchestrator
+from support.vehicle_world import PowerCut, World
+
+ECUS = ("central", "adas", "brake", "body")
+VERBS = ("prepare", "install", "activate", "verify", "commit", "rollback", "inventory")
+REASONS = (Reason.BUSY, Reason.UNREACHABLE, Reason.ECU_REFUSED, Reason.TRANSFER_FAILED)
+STEPS_MAX = 120  # of one rule
+TROUBLES_MAX = 1  # that wait at one ECU for one verb
+
+
+class Campaigns(RuleBasedStateMachine):
+    """One vehicle of four ECUs, and everything that may happen to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="ringroad-machine-"))
+        self.world = World(self.folder / "vehicle")
+        self.action = 0
+
+    def teardown(self) -> None:
+        try:
+            self.heal()
+            self.check()
+        finally:
+            shutil.rmtree(self.folder)
+
+    # What may happen ----------------------------------------------------------------------------
+
+    @initialize()
+    def begin(self) -> None:
+        self.order()
+
+    @rule()
+    def order(self) -> None:
+        """A newer release for every ECU; it supersedes what has not begun."""
+        self.action += 1
+        self.world.order(action_id=self.action, version=f"{self.action + 1}.0.0", counter=self.action + 1)
+
+    @rule()
+    def cancel(self) -> None:
+        self.world.server.command = Command(kind="cancel", poll_s=1, action_id=self.action)
+
+    @rule(ecu=st.sampled_from(ECUS))
+    def make_it_bad(self, ecu: str) -> None:
+        """The newest software fails its self-test on one ECU."""
+        self.world.ecus[ecu].bad_versions.add(f"{self.action + 1}.0.0")
+
+    @rule(ecu=st.sampled_from(ECUS), verb=st.sampled_from(VERBS), reason=st.sampled_from(REASONS))
+    def let_an_ecu_refuse(self, ecu: str, verb: str, reason: Reason) -> None:
+        waiting = self.world.ecus[ecu].answers.setdefault(verb, [])
+        if len(waiting) < TROUBLES_MAX:
+            waiting.append(Failed(reason=reason))
+
+    @rule(speed=st.sampled_from([0, 0, 50]))
+    def drive_off_or_park(self, speed: int) -> None:
+        self.world.signals.values["Vehicle.Speed"] = speed
+
+    @rule(seconds=st.sampled_from([-3_600.0, 60.0, 3_600.0, 86_400.0]))
+    def let_the_clock_jump(self, seconds: float) -> None:
+        self.world.clock.s = max(0.0, self.world.clock.s + seconds)
+
+    @rule(steps=st.integers(1, 60))
+    def live_a_while(self, steps: int) -> None:
+        """Some steps, and then power goes between two of them."""
+        self.run(steps)
+        self.world.reset()
+
+    @rule(ticks=st.integers(1, 60))
+    def lose_power_in_a_write(self, ticks: int) -> None:
+        self.world.power.cut_at = self.world.power.ticks + ticks
+        try:
+            self.run(STEPS_MAX)
+        except PowerCut:
+            pass
+        finally:
+            self.world.power.cut_at = 0
+            self.world.reset()
+
+    @precondition(lambda self: (self.world.folder / "journal").exists())
+    @rule(tail=st.binary(min_size=1, max_size=40))
+    def tear_the_journals_tail(self, tail: bytes) -> None:
+        """A record that was being written when power went: no line, so no newline."""
+        with (self.world.folder / "journal").open("ab") as journal:
+            journal.write(tail.replace(b"\n", b"?"))
+
+    @rule(draw=st.integers(0, 1_000))
+    def let_an_image_go_bad(self, draw: int) -> None:
+        images = (
+            sorted((self.world.folder / "images").glob("*"))
+            if (self.world.folder / "images").exists()
+            else []
+        )
+        if not images:
+            return
+        image = images[draw % len(images)]
+        content = bytearray(image.read_bytes())
+        if content:
+            content[draw % len(content)] ^= 0xFF
+            image.write_bytes(content)
+
+    @rule()
+    def start_a_second_orchestrator(self) -> None:
+        async def both() -> None:
+            async with self.world.boot():
+                with pytest.raises(Conflict):
+                    async with self.world.boot():
+                        raise AssertionError
+
+        asyncio.run(both())
+
+    # What must be true --------------------------------------------------------------------------
+
+    def run(self, steps: int) -> Orchestrator | None:
+        taken = count()
+        found: list[Orchestrator] = []
+
+        def until(orchestrator: Orchestrator) -> bool:
+            found[:] = [orchestrator]
+            return next(taken) >= steps
+
+        asyncio.run(self.world.drive(until=until))
+        return found[0] if found else None
+
+    def heal(self) -> None:
+        for ecu in self.world.ecus.values():
+            ecu.answers.clear()
+        self.world.signals.values["Vehicle.Speed"] = 0
+
+    def check(self) -> None:
+        state = asyncio.run(self.world.drive())
+        assert state not in {"ROLLBACK_FAILED", ""}, state
+        versions = self.world.versions()
+        assert len(versions) == 1, f"{state}: torn, {versions}"
+        assert "nothing" not in versions
+        assert not any(ecu.trial for ecu in self.world.ecus.values()), state
+        if state == "SUCCEEDED":
+            assert versions == {f"{self.action + 1}.0.0"}
+        self.world.reset()
+        assert (asyncio.run(self.world.drive()), self.world.versions()) == (state, versions)
+        assert len(self.world.server.reports) == len({one.id for one in self.world.server.reports.values()})
+
+
+TestCampaigns = Campaigns.TestCase
+TestCampaigns.settings = settings(
+    max_examples=12,
+    stateful_step_count=14,
+    deadline=None,
+    phases=[Phase.generate],
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
