@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import httpx
 import psycopg
 import pytest
 
+from ringroad.storage.blobs import Blobs
 from support.gateways import TOKEN, VIN, FolderBlobs, eventually, fill, rows, serving
 from support.partition import namespace, way_through, way_to
+from support.servers import START_S_MAX, is_up, server_process
 
 pytestmark = pytest.mark.engines
 Do = Callable[[], None]
@@ -35,16 +38,41 @@ def unplugged(url: str) -> Iterator[tuple[str, Do, Do]]:
         pytest.skip(str(error))
 
 
-@pytest.mark.parametrize("way", [frozen, unplugged])
+@contextmanager
+def threads(url: str, through: str, folder: Path, blobs: FolderBlobs) -> Iterator[tuple[str, str]]:
+    """Two gateways of this process."""
+    del folder
+    with serving(url, blobs) as here, serving(through, blobs, silence_s_max=2.0) as there:
+        yield here, there
+
+
+@contextmanager
+def processes(url: str, through: str, folder: Path, blobs: FolderBlobs) -> Iterator[tuple[str, str]]:
+    """Two servers as people start them, each a process."""
+    del blobs
+    var = folder / "var"
+    Blobs((var / "blobs").as_uri()).put([b"image"])
+    with (
+        server_process(folder, url, var=var) as (here, _),
+        server_process(folder, through, var=var) as (there, _),
+    ):
+        for origin in (here, there):
+            assert eventually(partial(is_up, origin), within_s=START_S_MAX)
+        yield here, there
+
+
+@pytest.mark.timeout(600)  # servers may take minutes to start on a shared machine
+@pytest.mark.parametrize(
+    ("way", "gateways"), [(frozen, threads), (unplugged, threads), (unplugged, processes)]
+)
 def test_a_gateway_that_is_cut_off_offers_nothing_and_acknowledges_nothing(
-    pg_url: str, tmp_path: Path, way: Any
+    pg_url: str, tmp_path: Path, way: Any, gateways: Any
 ) -> None:
     blobs = FolderBlobs(tmp_path)
     action = fill(pg_url, blobs, b"image")
     with (
         way(pg_url) as (through, cut, mend),
-        serving(pg_url, blobs) as here,
-        serving(through, blobs, silence_s_max=2.0) as there,
+        gateways(pg_url, through, tmp_path, blobs) as (here, there),
         httpx.Client(headers={"Authorization": f"TargetToken {TOKEN}"}, timeout=10.0) as client,
     ):
         path = f"/DEFAULT/controller/v1/{VIN}"

@@ -6,8 +6,6 @@ import os
 import random
 import signal
 import ssl
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,15 +25,14 @@ from ringroad.storage.pki import ensure_pki
 from support.gateways import TOKEN, VIN, FolderBlobs, add_vehicle, eventually, fill, rows
 from support.nginx import nginx, program, server_block
 from support.ports import free_ports
+from support.servers import DDI, START_S_MAX, is_up, server_process
 
 pytestmark = [
     pytest.mark.engines,
     pytest.mark.foreign,
     pytest.mark.skipif(program() is None, reason="nginx is not installed: apt install nginx"),
 ]
-DDI = {"Authorization": f"TargetToken {TOKEN}"}
 NATIVE, REPORTS = "WRRDEM00000000002", 200
-START_S_MAX = 240.0  # seconds; the machine may be shared
 COHERENT_S_MAX = 30.0  # seconds; one is what is promised, a loaded machine may take more
 
 
@@ -60,27 +57,13 @@ def site(pg_url: str, tmp_path: Path) -> Iterator[Site]:
     Blobs((var / "blobs").as_uri()).put([b"image"])
     with psycopg.connect(pg_url, autocommit=True) as conn:
         add_vehicle(conn, NATIVE, TOKEN, "native")
-    one, other, listen, *https = free_ports(5)
+    (listen,) = free_ports(1)
     pki = ensure_pki(tmp_path / "pki", names=("localhost", "127.0.0.1"), now=SystemClock().now())
     with ExitStack() as stack:
-        pids = []
-        for port, https_port in ((one, https[0]), (other, https[1])):
-            env = {
-                **os.environ, "RINGROAD_DATABASE_URL": pg_url, "RINGROAD_NATS_URL": "nats://u:p@127.0.0.1:1",
-                "RINGROAD_HTTP_PORT": str(port), "RINGROAD_HTTPS_PORT": str(https_port),
-                "RINGROAD_TRUSTED_PROXIES": "127.0.0.1", "RINGROAD_VAR": str(var),
-            }  # fmt: skip
-            words = [sys.executable, "-m", "ringroad.cli", "serve"]
-            log = stack.enter_context((tmp_path / f"{port}.log").open("wb"))
-            server = stack.enter_context(
-                subprocess.Popen(words, env=env, cwd=tmp_path, stdout=log, stderr=log)
-            )
-            stack.callback(server.kill)
-            pids.append(server.pid)
-        servers = (f"http://127.0.0.1:{one}", f"http://127.0.0.1:{other}")
-        block = server_block(
-            (one, other), listen=listen, certificate=pki.server_certificate, key=pki.server_key
-        )
+        made = [stack.enter_context(server_process(tmp_path, pg_url, var=var)) for _ in range(2)]
+        servers = (made[0][0], made[1][0])
+        ports = (int(servers[0].rpartition(":")[2]), int(servers[1].rpartition(":")[2]))
+        block = server_block(ports, listen=listen, certificate=pki.server_certificate, key=pki.server_key)
         stack.enter_context(nginx(tmp_path, block, port=listen))
         for origin in servers:
             assert eventually(partial(is_up, origin), within_s=START_S_MAX)
@@ -88,17 +71,10 @@ def site(pg_url: str, tmp_path: Path) -> Iterator[Site]:
         yield Site(
             origin=f"https://127.0.0.1:{listen}",
             servers=servers,
-            pids=(pids[0], pids[1]),
+            pids=(made[0][1], made[1][1]),
             tls=tls,
             action=action,
         )
-
-
-def is_up(origin: str) -> bool:
-    try:
-        return httpx.get(f"{origin}/DEFAULT/controller/v1/{VIN}", headers=DDI, timeout=60).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def test_no_report_is_lost_or_doubled_though_a_server_is_killed(site: Site, pg_url: str) -> None:
