@@ -17,16 +17,17 @@ def check_goes_back(plan: Plan, release: ReleaseFacts, *, ends_at: datetime) -> 
 
     Args:
         plan: to check.
-        release: with its decisions.
+        release: that is wanted, with its decisions; those of releases on the way are in the plan.
         ends_at: when the campaign ends at the earliest, if its last vehicles take as long as they may.
     """
-    until = release.back_until
-    if until is None:
-        return []
     back: Counter[str] = Counter()
+    untils = {release.back_until} | {each.resolution.back_until for each in plan.resolved}
     for each in plan.resolved:
         for name in each.resolution.back:
             back[name] += each.vehicles
+    until = min((one for one in untils if one is not None), default=None)
+    if until is None and not back:
+        return []
     named = ", ".join(f"{name} ({count})" for name, count in sorted(back.items())) or "none"
     found = [
         PlanFinding(
@@ -35,6 +36,8 @@ def check_goes_back(plan: Plan, release: ReleaseFacts, *, ends_at: datetime) -> 
             message=f"vehicles go back to older software by decision, by ECU: {named}",
         )
     ]
+    if until is None:
+        return found
     if until <= plan.facts_as_of:
         found.append(
             PlanFinding(

@@ -305,7 +305,7 @@ def make_plan(
             vehicles=population.vehicles,
             stratum="\t".join(str(getattr(population.vehicle, name)) for name in request.stratify_by),
             example=population.vehicle.vin,
-            resolution=resolve(population.vehicle, release, images, earlier),
+            resolution=resolve(population.vehicle, release, images, earlier, now=now),
         )
         resolved.append(found)
         if found.resolution.verdict == "match":

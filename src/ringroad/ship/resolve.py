@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal
 
 from ringroad.kernel.versions import VersionKey, parse_range, version_key
@@ -47,7 +48,8 @@ class Resolution:
         steps: releases by id in the order in which they are installed; the wanted one is the last.
         install_bytes: over the air, for the images that are not there yet: by a delta where there is one.
         install_s: seconds, ECUs one after another; an estimate.
-        back: ECUs that a signed decision takes back to older software.
+        back: ECUs that a signed decision takes back to older software, at any of the steps.
+        back_until: when the first of the decisions that take them back ends.
     """
 
     verdict: Verdict
@@ -57,6 +59,7 @@ class Resolution:
     install_bytes: int = 0
     install_s: int = 0
     back: tuple[str, ...] = ()
+    back_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +85,12 @@ _Config = Mapping[str, _Runs]
 
 
 def resolve(
-    vehicle: VehicleFacts, release: ReleaseFacts, images: KnownImages, earlier: Sequence[ReleaseFacts] = ()
+    vehicle: VehicleFacts,
+    release: ReleaseFacts,
+    images: KnownImages,
+    earlier: Sequence[ReleaseFacts] = (),
+    *,
+    now: datetime | None = None,
 ) -> Resolution:
     """Decide whether and by which steps the vehicle gets the release.
 
@@ -98,7 +106,9 @@ def resolve(
         release: what is wanted.
         images: what the programme has packages for.
         earlier: signed releases of the programme that may be installed on the way.
+        now: the server's time; a decision to go back that ended by then is none.
     """
+    release = _in_force(release, now)
     packages = release.variants.get(vehicle.variant)
     objection = _of_vehicle(vehicle, release) or next(
         _of_hardware(vehicle, packages or {}, release), None
@@ -118,13 +128,20 @@ def resolve(
     if objection is None:  # 5
         return _match((release,), vehicle.variant, running)
     if objection.by_steps and not objection.unknown:  # 6
-        path = _shortest(vehicle, release, images, earlier, running)
+        possible = [_in_force(each, now) for each in earlier]
+        path = _shortest(vehicle, release, images, possible, running)
         if path:
             return _match(path, vehicle.variant, running)
         return _refused(
             objection, after=", and no sequence of signed releases leads there" if earlier else ""
         )
     return _refused(objection)
+
+
+def _in_force(release: ReleaseFacts, now: datetime | None) -> ReleaseFacts:
+    """Return the release without decisions that have ended: vehicles refuse those."""
+    ended = now is not None and release.back_until is not None and release.back_until <= now
+    return replace(release, back={}) if ended else release
 
 
 def _of_vehicle(vehicle: VehicleFacts, release: ReleaseFacts) -> _Objection | None:
@@ -301,11 +318,13 @@ def _applied(packages: Mapping[str, PackageFacts], running: _Config) -> _Config:
 def _match(path: Sequence[ReleaseFacts], variant: str, running: _Config) -> Resolution:
     total_bytes, seconds = 0, 0.0
     back: dict[str, str] = {}
+    untils: list[datetime] = []
     for step in path:
         packages = step.variants[variant]
         for name, package in packages.items():
             if running[name].image_sha256 in step.back.get((name, package.image_sha256), ()):
                 back[name] = f"{name} back from {running[name].version} to {package.version}"
+                untils += [step.back_until] if step.back_until else []
             if running[name].image_sha256 != package.image_sha256:
                 storage = step.ecus[name].storage if name in step.ecus else "inplace"
                 offer = step.delta(package, running[name].image_sha256)
@@ -324,6 +343,7 @@ def _match(path: Sequence[ReleaseFacts], variant: str, running: _Config) -> Reso
         install_bytes=total_bytes,
         install_s=round(seconds),
         back=tuple(back),
+        back_until=min(untils, default=None),
     )
 
 

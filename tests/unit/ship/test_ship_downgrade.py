@@ -10,7 +10,7 @@ import pytest
 
 from ringroad.ship.check import CheckFacts, check_plan
 from ringroad.ship.model import EcuFacts, KnownImages, PackageFacts, ReleaseFacts, Severity, VehicleFacts
-from ringroad.ship.plan import PlanRequest, Population, make_plan
+from ringroad.ship.plan import Plan, PlanRequest, Population, make_plan
 from ringroad.ship.resolve import resolve
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -105,3 +105,32 @@ def test_the_checker_says_that_vehicles_go_back_and_when_the_decision_ends_too_e
     }
     assert findings(NOW + timedelta(minutes=1))["downgrade_ends"][0] is Severity.WARNING
     assert findings(NOW)["downgrade_ended"][0] is Severity.BLOCKING
+
+
+def over_a_release_that_goes_back(until: datetime) -> tuple[Plan, dict[str, tuple[Severity, str]]]:
+    decided = release(package("1.0"), over=("2.0",), until=until)
+    wanted = release(package("3.0", upgrades_from="==1.0"))
+    population = Population(kind=b"k", vehicles=7, vehicle=car("2.0"))
+    plan = make_plan(PlanRequest(query="all"), wanted, [population], IMAGES, now=NOW, earlier=[decided])
+    found = check_plan(plan, wanted, CheckFacts())
+    return plan, {each.code: (each.severity, each.message) for each in found}
+
+
+def test_the_checker_says_that_vehicles_go_back_on_the_way() -> None:
+    _, found = over_a_release_that_goes_back(NOW + timedelta(days=100))
+    assert found["downgrade"][1] == "vehicles go back to older software by decision, by ECU: brake (7)"
+    assert "downgrade_ends" not in found
+    _, found = over_a_release_that_goes_back(NOW + timedelta(minutes=1))
+    assert found["downgrade_ends"][0] is Severity.WARNING
+
+
+def test_no_way_leads_over_a_decision_that_has_ended() -> None:
+    plan, found = over_a_release_that_goes_back(NOW)
+    assert (plan.resolved[0].resolution.verdict, plan.count("match")) == ("mismatch", 0)
+    assert "downgrade" not in found
+
+
+def test_a_decision_that_has_ended_lets_no_vehicle_back() -> None:
+    wanted = release(package("2.0"), over=("2.1",), until=NOW)
+    assert resolve(car("2.1"), wanted, IMAGES, now=NOW - timedelta(seconds=1)).verdict == "match"
+    assert resolve(car("2.1"), wanted, IMAGES, now=NOW).reason == "downgrade: brake 2.1 to 2.0"

@@ -78,7 +78,7 @@ def join_late(
     query, images = parse_query(plan.request.query), read_images(conn, release.programme_id)
     joiners: list[VehicleFacts] = []
     for vehicle in read_vehicles(conn, vins=free, latest=samples):
-        found = resolve(vehicle, release, images)
+        found = resolve(vehicle, release, images, now=now)
         if isinstance(match_vehicle(query, vehicle), Selected) and found.verdict == "match":
             joiners.append(vehicle)
     if not joiners:

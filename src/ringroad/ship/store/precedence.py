@@ -93,7 +93,7 @@ def judge_again(
     still: list[str] = []
     gone: dict[str, str] = {}
     for vehicle in read_vehicles(conn, vins=list(waiting)):
-        judged = resolve(vehicle, release, images)
+        judged = resolve(vehicle, release, images, now=now)
         if waiting[vehicle.vin]["kind"] == "step":  # a way is not changed under way
             gone[vehicle.vin] = "updated by another campaign before its way began"
         elif judged.verdict == "match":
