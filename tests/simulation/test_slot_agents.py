@@ -13,10 +13,11 @@ import pytest
 from ringroad.kernel.errors import InvalidInput
 from ringroad.sim.agentkit import Image, Kit, Owed, check_agent
 from ringroad.sim.benches import FolderBench
-from ringroad.vehicle.agents.base import Failed, Progress, Reason, UpdateAgent, no_progress
+from ringroad.vehicle.agents.base import Done, Failed, Progress, Reason, UpdateAgent, no_progress
 from ringroad.vehicle.agents.commands import Ended, run_command
 from ringroad.vehicle.agents.disk import RealDisk, replace
 from ringroad.vehicle.agents.plugins import AgentSite, factory_of
+from ringroad.vehicle.agents.rauc import RaucSlots
 from ringroad.vehicle.agents.receive import beside
 from ringroad.vehicle.agents.slots import SlotsAgent
 from ringroad.vehicle.agents.swupdate import SwupdateSlots
@@ -55,12 +56,17 @@ class DeskSlots:
         return GOOD
 
     async def boot(self, slot: str) -> Ended:
+        if self.refuses == "restart":  # the bootloader was told, and the box did not come back in time
+            replace(self.disk, self.folder / "next", slot.encode())
+            return Ended(status=1, output="it takes too long")
         if self.refuses != "boot":
             replace(self.disk, self.folder / "booted", slot.encode())
         return GOOD
 
     async def confirm(self, slot: str) -> Ended:
         replace(self.disk, self.folder / "good", slot.encode())
+        if (self.folder / "next").exists():
+            self.disk.remove(self.folder / "next")
         return GOOD
 
     async def self_test(self, slot: str) -> Ended:
@@ -84,8 +90,8 @@ class SlotBench(FolderBench):
         return SlotsAgent(site, slots)
 
     def power_on(self) -> UpdateAgent:
-        good = self.at / "good"
-        (self.at / "booted").write_text(good.read_text() if good.exists() else "a")
+        chosen = next((path for name in ("next", "good") if (path := self.at / name).exists()), None)
+        (self.at / "booted").write_text(chosen.read_text() if chosen is not None else "a")
         return super().power_on()
 
 
@@ -121,6 +127,74 @@ def test_what_the_program_refuses_fails_and_the_old_software_comes_back(
         await kit.runs(OLD, "after a refusal", for_good=True)
 
     asyncio.run(story())
+
+
+def test_a_rollback_after_a_restart_that_failed_takes_back_what_the_bootloader_was_told(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        bench = SlotBench(tmp_path / "box")
+        kit = Kit(bench)
+        await kit.begin()
+        await kit.done("prepare", kit.verb("prepare"))
+        bench.refuses = "restart"
+        await kit.restart()
+        await kit.refused("activate", kit.verb("activate"), Reason.BOOT_FAILED)
+        await kit.done("rollback", kit.verb("rollback"))
+        await kit.restart()
+        await kit.runs(OLD, "after the next ignition", for_good=True)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("noted", [True, False], ids=["origin noted", "state of an older agent"])
+def test_a_trial_whose_slot_was_written_to_is_rolled_back_by_the_name_of_the_old_slot(
+    tmp_path: Path, *, first: bool, noted: bool
+) -> None:
+    async def story() -> None:
+        bench = SlotBench(tmp_path / "box")
+        kit = Kit(bench)
+        if first:
+            bench.renew()
+        else:
+            await kit.begin()
+        before = bench.at / "booted"
+        old = before.read_text() if before.exists() else "a"
+        for verb in ("prepare", "activate"):
+            await kit.done(verb, kit.verb(verb))
+        assert before.read_text() != old
+        state = bench.at / "state.json"
+        if not noted:
+            state.write_text(state.read_text().replace(f'"origin":"{old}"', '"origin":""'))
+        (bench.at / f"slot-{before.read_text()}").write_bytes(b"mounted read-write")
+        found = await kit.inventory()
+        assert (found.running, found.trial) == (None, noted)
+        assert await kit.verb("rollback") == Done()
+        assert before.read_text() == old
+        assert await kit.verb("rollback") == Done(already=True)
+
+    asyncio.run(story())
+
+
+def test_rauc_is_told_which_slot_is_active_when_one_is_confirmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "rauc"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/runs\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    slots = RaucSlots(
+        AgentSite(
+            name="box", serial="S", hardware_id="h", mode="ab", folder=tmp_path, disk=RealDisk("buffered"),
+            settings={"restart": "true"},
+        )
+    )  # fmt: skip
+    assert asyncio.run(slots.confirm("rootfs.0")).good
+    assert (tmp_path / "runs").read_text().splitlines() == [
+        "status mark-active rootfs.0",
+        "status mark-good rootfs.0",
+    ]
 
 
 def test_a_slot_that_somebody_else_wrote_is_not_booted(tmp_path: Path) -> None:

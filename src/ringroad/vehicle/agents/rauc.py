@@ -93,7 +93,10 @@ class RaucSlots:
         return await run_command(self._restart, within_s=COMMAND_S_MAX, folder=self._folder)
 
     async def confirm(self, slot: str) -> Ended:
-        """Mark the booted slot good."""
+        """Mark the booted slot active and good: after a restart that failed, another one may still be active."""
+        ended = await self._run("status", "mark-active", slot)
+        if not ended.good:
+            return ended
         return await self._run("status", "mark-good", slot)
 
     async def self_test(self, slot: str) -> Ended:  # noqa: ARG002 - it is the booted one

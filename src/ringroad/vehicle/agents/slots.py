@@ -4,12 +4,15 @@ The program checks, writes and boots; the agent knows which image lies in which 
 
 ::
 
-    state.json    what each slot holds, with the digest of its content; the slot that was committed; the counter
+    state.json    what each slot holds, with the digest of its content; the slot that was committed; the counter;
+                  during a trial the slot to go back to
     arrived       the image file that the program is given
 
 1. prepare: the image is received and hashed; the slot's record is dropped; the program writes the slot; it is read back.
-2. activate: the program boots that slot, on trial where its bootloader can.
+2. activate: the slot to go back to is written down; the program boots the other, on trial where its bootloader can.
 3. commit: the program confirms it, and the counter advances.
+4. rollback: the slot that was written down is booted, whatever lies in either, and confirmed, even if it never ceased
+   to run: the bootloader may have been told to take the other one next.
 
 Invariant: a slot counts as holding an image only if its content has the digest it had when the program had written it.
 """
@@ -67,7 +70,7 @@ class SlotSystem(Protocol):
         ...
 
     async def confirm(self, slot: str) -> Ended:
-        """Make the booted slot the one that is booted for good."""
+        """Make the booted slot the one that is booted for good, whichever one the bootloader would take next."""
         ...
 
     async def self_test(self, slot: str) -> Ended:
@@ -94,6 +97,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     slots: dict[str, Held] = {}
     committed: str = ""  # slot; empty before the first commit
     committed_counter: int = 0
+    origin: str = ""  # slot that was booted before a trial; empty once it was committed or rolled back
 
 
 class SlotsAgent:
@@ -127,6 +131,7 @@ class SlotsAgent:
                 return Done(already=True)
             if not _is(await self._held(other), image):
                 return Failed(reason=Reason.NOT_STAGED, detail=f"slot {other} does not hold this image")
+            self._keep(msgspec.structs.replace(self._state(), origin=booted))
             return await self._boot(other)
         except Refusal as refusal:
             return refusal.failed
@@ -167,11 +172,12 @@ class SlotsAgent:
                 return Failed(reason=Reason.NOT_ACTIVE, detail="another image runs; activate again")
             state = self._state()
             counter = max(state.committed_counter, image.release_counter)
-            if state.committed == booted and state.committed_counter == counter:
+            if state.committed == booted and state.committed_counter == counter and not state.origin:
                 return Done(already=True)
             if not (ended := await self._system.confirm(booted)).good:
                 return Failed(reason=Reason.ECU_REFUSED, detail=ended.told)
-            self._keep(msgspec.structs.replace(state, committed=booted, committed_counter=counter))
+            state = msgspec.structs.replace(state, committed=booted, committed_counter=counter, origin="")
+            self._keep(state)
             return Done()
         except Refusal as refusal:
             return refusal.failed
@@ -186,20 +192,26 @@ class SlotsAgent:
         source: ImageSource | None = None,  # noqa: ARG002
         progress: Progress,  # noqa: ARG002
     ) -> Outcome:
-        """Boot the slot that was committed."""
+        """Boot the slot that was booted before the trial, and make it the one that is booted for good."""
         try:
             booted, other = await self._system.slots()
             state = self._state()
-            if not _is(await self._held(booted), image):
-                return Done(already=True)
-            if state.committed == booted:
-                if state.committed_counter < image.release_counter:
-                    return Done(already=True)  # it ran before the update
-                return Failed(reason=Reason.ALREADY_COMMITTED, detail="roll forward with a new release")
-            outcome = await self._boot(other)
-            if isinstance(outcome, Done) and not (ended := await self._system.confirm(other)).good:
+            origin = state.origin
+            if not origin:
+                # By its record alone: whoever wrote into the slot since did not undo the update.
+                if not _is(state.slots.get(booted), image):
+                    return Done(already=True)
+                if state.committed == booted:
+                    if state.committed_counter < image.release_counter:
+                        return Done(already=True)  # it ran before the update
+                    return Failed(reason=Reason.ALREADY_COMMITTED, detail="roll forward with a new release")
+                origin = other  # it was booted by a version of this agent that wrote no origin down
+            if origin != booted and isinstance(outcome := await self._boot(origin), Failed):
+                return outcome
+            if not (ended := await self._system.confirm(origin)).good:
                 return Failed(reason=Reason.ECU_REFUSED, detail=ended.told)
-            return outcome
+            self._keep(msgspec.structs.replace(state, origin=""))
+            return Done()
         except Refusal as refusal:
             return refusal.failed
         except OSError as error:
@@ -220,7 +232,7 @@ class SlotsAgent:
             hardware_id=self._site.hardware_id,
             mode="application" if running is not None else "bootloader",
             running=_software(running),
-            trial=running is not None and booted != state.committed,
+            trial=(running is not None and booted != state.committed) or state.origin not in {"", booted},
             staged=_software(staged),
             committed_counter=state.committed_counter,
             faults=(),

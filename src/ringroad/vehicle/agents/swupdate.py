@@ -9,7 +9,8 @@ Its settings:
 ``slot_a``     file or device that mode ``slot-a`` of the set writes, read back by the agent
 ``slot_b``     the same for ``slot-b``
 ``boot``       program that knows the bootloader: ``current`` prints the booted slot, ``try SLOT`` boots one on trial and
-               returns when it is booted, ``confirm SLOT`` ends the trial
+               returns when it is booted, ``confirm SLOT`` ends the trial: the booted ``SLOT`` is booted from then on, also
+               if a ``try`` of the other one failed half-way
 ``health``     program that ends with 0 when what is booted is well; default none
 ============== ================================================================================================
 """
