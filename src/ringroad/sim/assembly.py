@@ -261,7 +261,9 @@ def agents_here(
     return agents
 
 
-SIGNALS_S = 15.0  # seconds between two signs of life of what writes a vehicle's signals
+SIGNALS_S = (
+    2.0  # seconds between two signs of life of what writes a vehicle's signals; preconditions may ask for 5
+)
 
 # A parked, charged vehicle: what preconditions usually ask for.
 PARKED: dict[str, float | int | bool | str] = {

@@ -127,9 +127,10 @@ class SharedSignals:
 
     def read(self, now: datetime) -> Sequence[Sample]:
         """Return the newest sample of each path, at most `TELEMETRY_BATCH_MAX`."""
-        # What is published is stamped once and ages; the source says what is true now. A leaf that both know is the
-        # publisher's, else a file that nobody writes any more would hide it.
-        found = {each.path: each for each in self._source.read(now)} | self._put
+        found = {each.path: each for each in self._source.read(now)}
+        found |= {
+            path: put for path, put in self._put.items() if path not in found or found[path].at <= put.at
+        }
         return list(found.values())[:TELEMETRY_BATCH_MAX]
 
     def leaves(self, now: datetime) -> dict[str, Leaf]:

@@ -7,7 +7,7 @@ telemetry.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -40,7 +40,7 @@ class FileSignals:
         self._path = path
 
     def read(self, now: datetime) -> Sequence[Sample]:
-        """Return one sample per entry, stamped with `now`: the file says what is true now."""
+        """Return one sample per entry, as old as the file: when it was last written or touched, at most `now`."""
         try:
             status = self._path.stat()
             if status.st_size > FILE_BYTES_MAX or abs(now.timestamp() - status.st_mtime) > FILE_AGE_S_MAX:
@@ -49,4 +49,5 @@ class FileSignals:
         except (OSError, msgspec.MsgspecError):
             return []
         named = list(values.items())[:TELEMETRY_BATCH_MAX]
-        return [Sample(at=now, path=path, value=value) for path, value in named]
+        at = min(now, datetime.fromtimestamp(status.st_mtime, tz=UTC))
+        return [Sample(at=at, path=path, value=value) for path, value in named]

@@ -35,6 +35,20 @@ def test_a_file_that_nobody_keeps_current_allows_nothing(
     assert (refusal is None) is allowed
 
 
+@pytest.mark.parametrize(("age_s", "allowed"), [(4, True), (6, False), (50, False)])
+def test_the_samples_of_a_file_are_as_old_as_the_file(tmp_path: Path, *, age_s: float, allowed: bool) -> None:
+    source = signals(tmp_path, b'{"Vehicle.Speed": 0}', age_s=age_s)
+    samples = {sample.path: sample for sample in source.read(NOW)}
+    term = parse_precondition("Vehicle.Speed == 0 WITHIN 5")
+    refusal = evaluate(term.expression, samples, now=NOW, age_s_max=term.age_s_max)
+    assert (refusal is None) is allowed
+
+
+def test_a_file_of_the_future_is_no_newer_than_now(tmp_path: Path) -> None:
+    (sample,) = signals(tmp_path, b'{"Vehicle.Speed": 0}', age_s=-3).read(NOW)
+    assert sample.at == NOW
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[1]", b'{"Vehicle.Speed": null}', b" " * (FILE_BYTES_MAX + 1)]
 )

@@ -50,18 +50,33 @@ def test_leaves_are_asked_for_by_themselves_or_by_a_branch() -> None:
     assert matching(leaves, ["V.X"]) == []
 
 
-class Still:
+class Written:
+    """A source that was last written at some time."""
+
+    def __init__(self, at: datetime) -> None:
+        self.at = at
+
     def read(self, now: datetime) -> list[Sample]:
-        return [Sample(at=now, path="Vehicle.Speed", value=0)]
+        return [Sample(at=min(now, self.at), path="Vehicle.Speed", value=0)]
 
 
 def test_what_is_published_is_stamped_once_and_so_ages() -> None:
-    signals = SharedSignals(Still(), {})
+    signals = SharedSignals(Written(NOW), {})
     signals.publish("Vehicle.Speed", 5, now=NOW)
     later = NOW.replace(hour=1)
     assert [(each.value, each.at) for each in signals.read(later)] == [(5.0, NOW)]
     with pytest.raises(NotFound):
         signals.publish("Vehicle.Other", 1, now=NOW)
+
+
+def test_of_what_is_published_and_what_the_source_says_the_newer_counts() -> None:
+    source = Written(NOW)
+    signals = SharedSignals(source, {})
+    signals.publish("Vehicle.Speed", 5, now=NOW.replace(minute=1))
+    later = NOW.replace(hour=1)
+    assert [each.value for each in signals.read(later)] == [5.0]
+    source.at = NOW.replace(minute=2)
+    assert [(each.value, each.at) for each in signals.read(later)] == [(0, source.at)]
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"Vehicle": 1}', '{"Vehicle": {"children": {"A": []}}}'])
