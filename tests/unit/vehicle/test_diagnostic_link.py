@@ -16,7 +16,7 @@ from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import Conflict, Corrupt, NotFound
 from ringroad.protocol.diagnostics import DiagnosticAnswer, DiagnosticRequest
 from ringroad.vehicle.diagnostics.link import WAITING_MAX, DiagnosticLink
-from ringroad.vehicle.diagnostics.sessions import answer_session
+from ringroad.vehicle.diagnostics.sessions import answer_session, read_sessions, seen_of
 from support.diagnosed import Bench, bench, open_session
 
 CLEAR = "/components/brake/faults"
@@ -102,12 +102,15 @@ def test_the_driver_is_asked_and_the_answer_comes_when_the_driver_gives_it(tmp_p
         asked = await next_answer(at)
         assert (asked.status, asked.final, asked.body["state"]) == (202, False, "asked")
         assert (await at.ask("GET", "/components"))[1]["error"]["code"] == "session_asked"
-        answer_session(tmp_path, "s1", allow=True, now=at.clock.now())
+        seen = seen_of(read_sessions(tmp_path)["s1"])
+        answer_session(tmp_path, "s1", allow=True, seen=seen, now=at.clock.now())
         opened = await next_answer(at)
         assert (opened.status, opened.body) == (200, {"state": "open", "consent": "driver"})
         assert (await at.ask("GET", "/components"))[0] == 200
         with pytest.raises(Conflict):
-            answer_session(tmp_path, "s1", allow=False, now=at.clock.now())
+            answer_session(tmp_path, "s1", allow=True, seen=seen, now=at.clock.now())
+        answer_session(tmp_path, "s1", allow=False, now=at.clock.now())  # enough
+        assert (await at.ask("GET", "/components"))[1]["error"]["code"] == "session_declined"
 
     run(tmp_path, story, policy="driver")
 

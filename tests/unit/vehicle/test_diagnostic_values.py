@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringroad.kernel.errors import InvalidInput, NotFound
+from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.protocol.diagnostics import SESSION_S_MAX, Scope, SessionWanted
 from ringroad.vehicle.diagnostics.data import read_value
 from ringroad.vehicle.diagnostics.faults import parse_extended, parse_snapshots, status_words
 from ringroad.vehicle.diagnostics.sessions import (
     SESSIONS_MAX,
+    WORD_NAME,
     Declined,
     Policy,
     Session,
+    Sessions,
     Word,
+    answer_session,
     decide_session,
     living,
+    look_at_sessions,
+    seen_of,
     settle,
 )
 from ringroad.vehicle.diagnostics.tree import understand
@@ -65,11 +73,44 @@ def test_only_the_drivers_word_on_this_session_opens_it() -> None:
     asked = decide("driver", wanted())
     assert isinstance(asked, Session)
     assert settle(asked, None).state == "asked"
-    assert settle(asked, Word(session="another", allow=True)).state == "asked"
-    assert settle(asked, Word(session="s1", allow=True)).state == "open"
-    declined = settle(asked, Word(session="s1", allow=False))
+    yes = Word(session="s1", seen=seen_of(asked), allow=True)
+    assert settle(asked, msgspec.structs.replace(yes, session="another")).state == "asked"
+    opened = settle(asked, yes)
+    assert opened.state == "open"
+    no = msgspec.structs.replace(yes, allow=False)
+    declined = settle(asked, no)
     assert declined.state == "declined"
-    assert settle(declined, Word(session="s1", allow=True)).state == "declined"
+    assert settle(declined, yes).state == "declined"
+    assert settle(opened, no).state == "declined"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"by": "ines"}, {"reason": "another"}, {"scope": "service"}, {"asked_at": NOW + timedelta(seconds=1)},
+        {"expires_at": NOW + timedelta(hours=8)},
+    ],
+)  # fmt: skip
+def test_a_word_counts_for_what_the_driver_saw_and_nothing_else(other: dict[str, Any]) -> None:
+    asked = decide("driver", wanted())
+    assert isinstance(asked, Session)
+    word = Word(session="s1", seen=seen_of(asked), allow=True)
+    assert settle(msgspec.structs.replace(asked, **other), word).state == "asked"
+
+
+def test_a_word_opens_no_second_session_of_the_same_id(tmp_path: Path) -> None:
+    held = Sessions(tmp_path, "driver", durability="buffered")
+    seen = seen_of(held.ask("s1", wanted(), now=NOW))
+    answer_session(tmp_path, "s1", allow=True, seen=seen, now=NOW)
+    assert held.all(now=NOW)["s1"].state == "open"
+    assert not (tmp_path / WORD_NAME).exists()
+    held.close("s1", now=NOW)
+    later = NOW + timedelta(seconds=2)
+    assert held.ask("s1", wanted(8 * 3600, "service"), now=later).state == "asked"
+    assert held.all(now=later)["s1"].state == "asked"
+    with pytest.raises(Conflict):  # the driver still looks at what was asked for before
+        answer_session(tmp_path, "s1", allow=True, seen=seen, now=later)
+    assert look_at_sessions(tmp_path, now=later)[0].state == "asked"
 
 
 def test_a_session_ends_at_its_time_and_when_a_clock_stood_still_after_the_longest() -> None:

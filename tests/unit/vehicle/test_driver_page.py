@@ -16,7 +16,7 @@ from ringroad.kernel.errors import InvalidInput
 from ringroad.protocol.diagnostics import SessionWanted
 from ringroad.protocol.vehicle import Conduct
 from ringroad.vehicle.consent import CONSENT_NAME, digest_notes, read_word
-from ringroad.vehicle.diagnostics.sessions import Sessions
+from ringroad.vehicle.diagnostics.sessions import Sessions, seen_of
 from ringroad.vehicle.driver.address import Address, parse_address
 from ringroad.vehicle.driver.serve import (
     CONNECTIONS_MAX,
@@ -138,13 +138,26 @@ def test_a_driver_answers_whoever_wants_to_look_into_the_vehicle(
     body = page(tmp_path).answer(get("/"), NAMES).body.decode()
     assert "May Depot &lt;b&gt; look into this vehicle?" in body
     assert "brakes &amp; lights" in body
-    sent = replace(post({**VISIT, "word": word}), path="/visit")
+    seen = seen_of(held.all(now=SystemClock().now())["s1"])
+    assert f'name="seen" value="{seen}"' in body
+    sent = replace(post({**VISIT, "seen": seen, "word": word}), path="/visit")
     assert page(tmp_path).answer(sent, NAMES).status == 303
     assert held.all(now=SystemClock().now())["s1"].state == state
     after = page(tmp_path).answer(get("/part"), NAMES).body.decode()
     assert ("may look into this vehicle" in after) is (word == "allow")
-    assert "/visit" not in after
+    assert 'value="allow"' not in after
     assert page(tmp_path).answer(sent, NAMES).status == 409  # it was answered
+    assert ("End this" in after) is (word == "allow")
+
+
+def test_a_driver_ends_a_session_that_is_open(tmp_path: Path) -> None:
+    held = ask_session(tmp_path)
+    seen = seen_of(held.all(now=SystemClock().now())["s1"])
+    for word, state in (("allow", "open"), ("deny", "declined")):
+        sent = replace(post({**VISIT, "seen": seen, "word": word}), path="/visit")
+        assert page(tmp_path).answer(sent, NAMES).status == 303
+        assert held.all(now=SystemClock().now())["s1"].state == state
+    assert b"look into this vehicle" not in page(tmp_path).answer(get("/part"), NAMES).body
 
 
 @pytest.mark.parametrize(
@@ -152,6 +165,8 @@ def test_a_driver_answers_whoever_wants_to_look_into_the_vehicle(
     [
         ({**VISIT, "word": "allow", "token": "guess"}, 403),
         ({**VISIT, "word": "allow", "session": "s2"}, 409),
+        ({**VISIT, "word": "allow"}, 409),
+        ({**VISIT, "word": "allow", "seen": "0123456789abcdef"}, 409),  # of what was asked for before
         ({"token": "secret", "word": "deny", "session": "../s1"}, 409),
     ],
 )

@@ -10,10 +10,14 @@ The vehicle, not the server, knows whether it has consent. What its configuratio
 Invariants:
     * No session outlives its time; a clock that is behind ends it no later than `SESSION_S_MAX` after it was asked for.
     * A session that was declined is never opened; the next one is another.
+    * A driver's word counts once, and only for what the driver saw: whoever asks again under the same id, for more or for
+      longer, waits for another word.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -32,6 +36,7 @@ State = Literal["asked", "open", "declined"]
 SESSIONS_NAME: Final = "diagnostics.json"
 WORD_NAME: Final = "diagnostics-word.json"  # what the driver said; another process writes it
 SESSIONS_MAX: Final = 8  # at once; a vehicle in a workshop has two or three
+SEEN_CHARS: Final = 16  # of a digest; a driver types it on a command line
 SKEW_S: Final = 300  # s that the server's clock may be ahead of ours
 
 
@@ -49,9 +54,10 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Word(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the driver said to one session."""
+    """What the driver said to one session. `seen` is what the driver saw of it."""
 
     session: str
+    seen: str
     allow: bool
 
 
@@ -93,12 +99,20 @@ def decide_session(
     )  # fmt: skip
 
 
+def seen_of(session: Session) -> str:
+    """Return a digest of all that a driver is shown of a session, and of when it was asked for."""
+    shown = (session.id, session.by, session.reason, session.scope, session.asked_at, session.expires_at)
+    return hashlib.sha256(msgspec.json.encode(shown)).hexdigest()[:SEEN_CHARS]
+
+
 def settle(session: Session, word: Word | None) -> Session:
-    """Return a session that was asked for as the driver's word makes it; without a word on it, as it is."""
-    if session.state != "asked" or word is None or word.session != session.id:
+    """Return a session as the driver's word makes it; without a word on just this one, as it is."""
+    if word is None or word.session != session.id or word.seen != seen_of(session):
         return session
     if not word.allow:
-        return msgspec.structs.replace(session, state="declined")
+        return msgspec.structs.replace(session, state="declined", consent="")
+    if session.state != "asked":
+        return session
     return msgspec.structs.replace(session, state="open", consent="driver")
 
 
@@ -157,6 +171,9 @@ class Sessions:
         held = {key: settle(each, word) for key, each in living(self._held, now=now).items()}
         if held != self._held:
             self._store(held)
+        if word is not None:  # it has counted; left there, it could count again
+            with contextlib.suppress(OSError):
+                (self._folder / WORD_NAME).unlink(missing_ok=True)
         return held
 
     def _store(self, held: dict[str, Session]) -> None:
@@ -182,12 +199,19 @@ def look_at_sessions(folder: Path, *, now: datetime) -> list[Session]:
     return [settle(each, word) for each in living(read_sessions(folder), now=now).values()]
 
 
-def answer_session(folder: Path, session_id: str, *, allow: bool, now: datetime) -> Session:
-    """Write down what the driver says to a session that was asked for; the vehicle reads it within a second.
+def answer_session(folder: Path, session_id: str, *, allow: bool, now: datetime, seen: str = "") -> Session:
+    """Write down what the driver says to a session; the vehicle reads it within a second. A no ends an open one.
+
+    Args:
+        folder: of the vehicle.
+        session_id: of the session.
+        allow: what the driver says.
+        now: of the vehicle's clock.
+        seen: `seen_of` the session as the driver saw it; a yes needs it, a no counts whatever was seen.
 
     Raises:
         NotFound: the vehicle was not asked for this one.
-        Conflict: it was answered already.
+        Conflict: it was answered already, or is not what the driver saw.
         Unavailable: the disk cannot be written.
     """
     if not session_id:
@@ -195,9 +219,11 @@ def answer_session(folder: Path, session_id: str, *, allow: bool, now: datetime)
     session = living(read_sessions(folder), now=now).get(session_id)
     if session is None:
         raise NotFound(f"nobody asked for a session {session_id!r}, or it is over")
-    if session.state != "asked":
+    if session.state == "declined" or (allow and session.state == "open"):
         raise Conflict(f"the session is {session.state} already")
-    word = Word(session=session_id, allow=allow)
+    if allow and seen != seen_of(session):
+        raise Conflict("this is not what was asked for", hint="look at the session again, then decide")
+    word = Word(session=session_id, seen=seen_of(session), allow=allow)
     replace_file(folder / WORD_NAME, msgspec.json.encode(word), durability="fsync")
     return settle(session, word)
 

@@ -8,7 +8,7 @@ What keeps pages of others from speaking for the driver:
 1. `Host` must be the configured address: a name of somebody else that resolves to it is refused.
 2. A word needs the token that only the page itself was given, and an `Origin` of the page where there is one.
 3. A word is taken for the update, the phase and the notes that were shown with it (`view.take_word`), or for the
-   session that was asked for.
+   session as it was shown: by whom, why, how deep, until when.
 4. Nothing may frame the page, and it runs no script but its own.
 """
 
@@ -207,7 +207,10 @@ class DriverPage:
         word = form.get("word", "")
         if word not in {"allow", "deny"}:
             raise BadRequest("this is no answer")
-        answer_session(self._folder, form.get("session", ""), allow=word == "allow", now=self._clock.now())
+        answer_session(
+            self._folder, form.get("session", ""), allow=word == "allow", seen=form.get("seen", ""),
+            now=self._clock.now(),
+        )  # fmt: skip
 
     def _begin(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, names: frozenset[str]
