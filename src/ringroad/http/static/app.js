@@ -101,12 +101,15 @@ const partsOf = (text, by) =>
     .map((part) => part.trim())
     .filter(Boolean);
 const metricOf = (word) => {
-  const [, name, margin, path] = /^([a-z_]+)(?:=([\d.]+))?(?:@(.+))?$/.exec(word) || [];
+  const form = /^([a-z_]+)(?:=([\d.]+))?(?:\*(\d+))?(?:@([^>]+))?(?:>=([-\d.]+))?$/;
+  const [, name, margin, weight, path, least] = form.exec(word) || [];
   if (!name) throw new RangeError(`“${word}” is no metric, such as fault=1.25`);
   return {
     name,
     ...(margin && { margin_milli: Math.round(numberOf(margin, "margin") * 1000) }),
+    ...(weight && { weight: numberOf(weight, "weight") }),
     ...(path && { path }),
+    ...(least && { at_least_milli: Math.round(numberOf(least, "value") * 1000) }),
   };
 };
 const READ = {
