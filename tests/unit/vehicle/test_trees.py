@@ -6,13 +6,17 @@ import gzip
 import hashlib
 import io
 import json
+import lzma
+import os
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ringroad.kernel.errors import InvalidInput
+from ringroad.vehicle.agents import trees
 from ringroad.vehicle.agents.disk import RealDisk
 from ringroad.vehicle.agents.trees import tree_digest, unpack
 
@@ -128,6 +132,16 @@ def hard_link_to_a_link(entry: tarfile.TarInfo) -> None:
         entry.type, entry.linkname = tarfile.LNKTYPE, "a"
 
 
+def named_with_a_nul(entry: tarfile.TarInfo) -> None:
+    entry.pax_headers = {"linkpath": "b\0c"}
+
+
+def zlib_spoilt(data: bytes) -> bytes:
+    """A gzip stream whose deflate data end in a block of no kind."""
+    squeeze = zlib.compressobj(wbits=31)
+    return squeeze.compress(data[:20_480]) + squeeze.flush(zlib.Z_FULL_FLUSH) + b"\xff" * 1_000
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -147,6 +161,11 @@ def hard_link_to_a_link(entry: tarfile.TarInfo) -> None:
         layout(tar(("way", "..")), tar(("way/.wh.archive", b""))),
         layout(),
         layout(b"no layer"),
+        lzma.compress(tar(("a", os.urandom(50_000))))[:20_000] + b"spoilt" * 5_000,
+        gzip.compress(tar(("a", os.urandom(50_000))))[:20_000] + b"spoilt" * 5_000,
+        zlib_spoilt(tar(("a", bytes(range(256)) * 400))),
+        tar(("/".join("d" * 1_200), None)),
+        tar(("a", "b"), change=named_with_a_nul),
     ],
 )
 def test_what_leads_outside_or_does_not_read_is_refused(tmp_path: Path, data: bytes) -> None:
@@ -174,6 +193,32 @@ def test_an_archive_that_grows_beyond_the_limit_is_refused(tmp_path: Path, data:
         else:
             with pytest.raises(InvalidInput, match="unpacks to more"):
                 unpack(tmp_path / "archive", folder, DISK, bytes_max=bytes_max)
+
+
+def test_a_hard_link_counts_as_the_copy_that_it_becomes(tmp_path: Path) -> None:
+    def hard(entry: tarfile.TarInfo) -> None:
+        if entry.name != "a":
+            entry.type, entry.linkname = tarfile.LNKTYPE, "a"
+
+    (tmp_path / "archive").write_bytes(tar(("a", bytes(1_000)), ("b", b""), ("c", b""), change=hard))
+    for name, bytes_max in (("enough", 3_000), ("short", 2_999)):
+        folder = tmp_path / name
+        folder.mkdir()
+        if name == "enough":
+            unpack(tmp_path / "archive", folder, DISK, bytes_max=bytes_max)
+        else:
+            with pytest.raises(InvalidInput, match="unpacks to more"):
+                unpack(tmp_path / "archive", folder, DISK, bytes_max=bytes_max)
+
+
+def test_the_entries_of_an_archive_are_counted_while_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trees, "ENTRIES_MAX", 2)
+    # What stands behind the third header does not read, so it was not read.
+    data = zlib_spoilt(tar(("a", b""), ("b", b""), ("c", b""), ("d", os.urandom(30_000))))
+    with pytest.raises(InvalidInput, match="more than 2 entries"):
+        unpacked(tmp_path, data)
 
 
 def other_layer(files: dict[str, bytes]) -> None:
@@ -210,13 +255,50 @@ def a_list(files: dict[str, bytes]) -> None:
     files["index.json"] = b"[]"
 
 
+def index_of(content: bytes) -> Callable[[dict[str, bytes]], None]:
+    def spoil(files: dict[str, bytes]) -> None:
+        files["index.json"] = content
+
+    spoil.__name__ = f"index {content[:20]!r}"
+    return spoil
+
+
+def manifest_of(content: bytes) -> Callable[[dict[str, bytes]], None]:
+    def spoil(files: dict[str, bytes]) -> None:
+        name = list(files)[-1]
+        del files[name]
+        files[f"blobs/sha256/{digest(content)}"] = content
+        old = name.removeprefix("blobs/sha256/").encode()
+        files["index.json"] = files["index.json"].replace(old, digest(content).encode())
+
+    spoil.__name__ = f"manifest {content[:20]!r}"
+    return spoil
+
+
+DEEP = b'{"more":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+
 def no_index(files: dict[str, bytes]) -> None:
     del files["index.json"]
 
 
 @pytest.mark.parametrize(
     "spoil",
-    [other_layer, no_blob, two_manifests, other_algorithm, zstd_layers, no_json, a_list, no_index],
+    [
+        other_layer,
+        no_blob,
+        two_manifests,
+        other_algorithm,
+        zstd_layers,
+        no_json,
+        a_list,
+        no_index,
+        *(
+            index_of(it)
+            for it in (b'{"manifests":null}', b'{"manifests":[1]}', b'{"manifests":7}', b"\xff\xfe", DEEP)
+        ),
+        *(manifest_of(it) for it in (b'{"layers":null}', b'{"layers":["a"]}', b'{"layers":{"a":1}}', DEEP)),
+    ],
     ids=lambda spoil: spoil.__name__,
 )
 def test_an_image_layout_that_is_not_what_it_says_is_refused(

@@ -9,12 +9,15 @@ Invariant: nothing is written outside the folder, whatever names and links an ar
 from __future__ import annotations
 
 import hashlib
-import json
+import lzma
 import stat
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Final, NoReturn
+from typing import IO, Final, NoReturn, TypeVar
+
+import msgspec
 
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.limits import IMAGE_BYTES_MAX
@@ -27,10 +30,27 @@ LAYERS_MAX: Final = 128  # as many as container engines allow
 DOCUMENT_BYTES_MAX: Final = (
     4 << 20
 )  # index or manifest. Source: OCI distribution specification, manifest limit
+DEPTH_MAX: Final = (
+    128  # folders in folders; paths of Linux end at 4,096 bytes, those of real images at a tenth of it
+)
 _WHITEOUT: Final = ".wh."
 _OPAQUE: Final = ".wh..wh..opq"
 _LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
 _MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+T = TypeVar("T")
+
+
+class _Descriptor(msgspec.Struct, frozen=True):
+    mediaType: str = ""  # noqa: N815 - OCI's name
+    digest: str = ""
+
+
+class _Index(msgspec.Struct, frozen=True):
+    manifests: tuple[_Descriptor, ...] = ()
+
+
+class _Manifest(msgspec.Struct, frozen=True):
+    layers: tuple[_Descriptor, ...] = ()
 
 
 def unpack(archive: Path, folder: Path, disk: Disk, *, bytes_max: int = UNPACKED_BYTES_MAX) -> None:
@@ -48,14 +68,14 @@ def unpack(archive: Path, folder: Path, disk: Disk, *, bytes_max: int = UNPACKED
     """
     try:
         with tarfile.open(archive, "r:*") as tar:
-            if "oci-layout" in {name.removeprefix("./") for name in tar.getnames()}:
+            if "oci-layout" in _names(tar):
                 left = bytes_max
                 for layer in _layers(tar):
                     with tarfile.open(fileobj=layer, mode="r:*") as inner:
                         left -= _apply(inner, folder, disk, whiteouts=True, bytes_max=left)
             else:
                 _apply(tar, folder, disk, whiteouts=False, bytes_max=bytes_max)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, ValueError, RecursionError) as error:
         raise InvalidInput(f"the archive does not read: {error}") from error
 
 
@@ -86,36 +106,42 @@ def _walk(folder: Path, before: str) -> Iterator[tuple[Path, str]]:
 # Layers ---------------------------------------------------------------------------------------------
 
 
+def _names(tar: tarfile.TarFile) -> set[str]:
+    """Return the names of an archive's entries, read one by one: they are counted before all are here."""
+    names: set[str] = set()
+    for count, entry in enumerate(tar, 1):
+        if count > ENTRIES_MAX:
+            _refuse(f"the archive has more than {ENTRIES_MAX} entries")
+        names.add(entry.name.removeprefix("./"))
+    return names
+
+
 def _layers(tar: tarfile.TarFile) -> Iterator[IO[bytes]]:
-    index = _document(_member(tar, "index.json").read(DOCUMENT_BYTES_MAX + 1))
-    manifests = [one for one in index.get("manifests", []) if one.get("mediaType") == _MANIFEST]
+    index = _document(_member(tar, "index.json").read(DOCUMENT_BYTES_MAX + 1), _Index)
+    manifests = [one for one in index.manifests if one.mediaType == _MANIFEST]
     if len(manifests) != 1:
         _refuse(f"the image layout has {len(manifests)} manifests; one is unpacked")
-    manifest = _document(_blob(tar, manifests[0]).read(DOCUMENT_BYTES_MAX + 1))
-    layers = manifest.get("layers", [])
+    layers = _document(_blob(tar, manifests[0]).read(DOCUMENT_BYTES_MAX + 1), _Manifest).layers
     if not 0 < len(layers) <= LAYERS_MAX:
         _refuse(f"the image has {len(layers)} layers; 1 to {LAYERS_MAX} are unpacked")
     for layer in layers:
-        if layer.get("mediaType") not in {_LAYER, f"{_LAYER}+gzip"}:
-            _refuse(f"a layer is {layer.get('mediaType')}; tar and tar+gzip are unpacked")
+        if layer.mediaType not in {_LAYER, f"{_LAYER}+gzip"}:
+            _refuse(f"a layer is {layer.mediaType}; tar and tar+gzip are unpacked")
         yield _blob(tar, layer)
 
 
-def _document(data: bytes) -> dict[str, Any]:
+def _document(data: bytes, kind: type[T]) -> T:
     if len(data) > DOCUMENT_BYTES_MAX:
         _refuse(f"a document of the image layout is longer than {DOCUMENT_BYTES_MAX} bytes")
     try:
-        document = json.loads(data)
-    except ValueError as error:
-        raise InvalidInput("a document of the image layout is no JSON") from error
-    if not isinstance(document, dict):
-        _refuse("a document of the image layout is no object")
-    return document
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        _refuse(f"a document of the image layout is not understood: {error}")
 
 
-def _blob(tar: tarfile.TarFile, descriptor: dict[str, Any]) -> IO[bytes]:
+def _blob(tar: tarfile.TarFile, descriptor: _Descriptor) -> IO[bytes]:
     """Return a blob after its digest was checked."""
-    algorithm, _, value = str(descriptor.get("digest", "")).partition(":")
+    algorithm, _, value = descriptor.digest.partition(":")
     if algorithm != "sha256" or len(value) != 64 or not value.isalnum():
         _refuse(f"digest {algorithm}:{value[:12]} is none of sha256")
     blob = _member(tar, f"blobs/sha256/{value}")
@@ -143,6 +169,8 @@ def _apply(tar: tarfile.TarFile, folder: Path, disk: Disk, *, whiteouts: bool, b
     unpacked = 0
     for count, entry in enumerate(tar, 1):
         unpacked += entry.size
+        if entry.islnk():  # it becomes a copy
+            unpacked += _linked(entry, folder, disk).stat().st_size
         if unpacked > bytes_max:
             _refuse(f"the archive unpacks to more than {bytes_max} bytes")
         if count > ENTRIES_MAX:
@@ -174,15 +202,21 @@ def _put(tar: tarfile.TarFile, entry: tarfile.TarInfo, path: Path, folder: Path,
         disk.link(path, entry.linkname)
         return
     if entry.islnk():
-        linked = _place(folder, _parts(entry.linkname), disk)
-        if linked.is_symlink() or not linked.is_file():
-            _refuse(f"{entry.name} is a link to {entry.linkname}, which is no file")
+        linked = _linked(entry, folder, disk)
         _copy(linked.open("rb"), path, disk, linked.stat().st_mode & 0o755)
         return
     content = tar.extractfile(entry) if entry.isfile() else None
     if content is None:
         _refuse(f"{entry.name} is neither file, folder nor link")
     _copy(content, path, disk, mode | 0o400)
+
+
+def _linked(entry: tarfile.TarInfo, folder: Path, disk: Disk) -> Path:
+    """Return the file that a hard link stands for."""
+    linked = _place(folder, _parts(entry.linkname), disk)
+    if linked.is_symlink() or not linked.is_file():
+        _refuse(f"{entry.name} is a link to {entry.linkname}, which is no file")
+    return linked
 
 
 def _copy(content: IO[bytes], path: Path, disk: Disk, mode: int) -> None:
@@ -200,6 +234,8 @@ def _parts(name: str) -> list[str]:
     parts = [part for part in name.split("/") if part not in {"", "."}]
     if name.startswith("/") or ".." in parts or "\0" in name:
         _refuse(f"{name!r} leads outside")
+    if len(parts) > DEPTH_MAX:
+        _refuse(f"a name has more than {DEPTH_MAX} parts")
     return parts
 
 
