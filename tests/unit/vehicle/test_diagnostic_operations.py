@@ -11,6 +11,7 @@ import pytest
 
 from ringroad.protocol.diagnostics import Method
 from ringroad.sim.vecu.script import Behaviour, Script
+from ringroad.vehicle.diagnostics.sessions import answer_session
 from support.diagnosed import Bench, bench, open_session
 from support.vehicle_world import director_target
 
@@ -167,5 +168,77 @@ def test_nothing_is_begun_while_the_vehicle_moves_or_without_the_lock(tmp_path: 
         at.vehicle.signals.values = {"Vehicle.Speed": 0}
         await at.ask("DELETE", "/components/brake/locks")
         assert (await at.ask("POST", SELF_TEST))[1]["error"]["code"] == "lock_needed"
+
+    run(tmp_path, story)
+
+
+def test_an_operation_that_waited_for_its_ecu_is_not_begun_in_a_vehicle_that_drives(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        brake = at.vehicle.ecus["brake"]
+        boots = at.vehicle.ports["brake"].ecu.flash.state.boots
+        place = f"{OPERATIONS}/reset/executions"
+        async with at.desk._place.orchestrator.ecus.agent(brake.serial):  # somebody has the line
+            _, begun = await at.ask("POST", place)
+            await asyncio.sleep(0.05)
+            at.vehicle.signals.values = {"Vehicle.Speed": 50}
+        found = await ended(at, place, begun["id"])
+        assert (found["status"], "not now" in found["error"]) == ("failed", True)
+        assert at.vehicle.ports["brake"].ecu.flash.state.boots == boots
+
+    run(tmp_path, story)
+
+
+def test_clearing_that_waited_for_its_ecu_needs_the_lock_still(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        serial = at.vehicle.ecus["brake"].serial
+        async with at.desk._place.orchestrator.ecus.agent(serial):
+            waiting = asyncio.create_task(at.ask("DELETE", "/components/brake/faults"))
+            await asyncio.sleep(0.05)
+            at.desk.close("s1")
+        status, refused = await waiting
+        assert (status, refused["error"]["code"]) == (403, "no_session")
+        await open_session(at)
+        assert len((await at.ask("GET", "/components/brake/faults"))[1]["items"]) == 2
+
+    run(tmp_path, story)
+
+
+@pytest.mark.parametrize("why", ["drives", "unknown", "closed", "over", "denied"])
+def test_a_mode_ends_with_the_standing_and_with_the_session(tmp_path: Path, why: str) -> None:
+    async def story(at: Bench) -> None:
+        ecu = at.vehicle.ports["brake"].ecu
+        body = {"value": "off", "mode_expiration": 600}
+        assert (await at.ask("PUT", f"{MODES}/dtcsetting", body))[0] == 200
+        assert not ecu.faults.enabled
+        match why:
+            case "drives":
+                at.vehicle.signals.values = {"Vehicle.Speed": 50}
+            case "unknown":
+                at.vehicle.signals.values = {}
+            case "closed":
+                at.desk._sessions.close("s1", now=at.clock.now())
+            case "over":
+                at.vehicle.clock.s += 30 * 60 - 1
+                await at.ask("PUT", f"{MODES}/dtcsetting", body)
+                at.vehicle.clock.s += 1
+            case "denied":
+                answer_session(tmp_path, "s1", allow=False, now=at.clock.now())
+        await asyncio.gather(*at.desk._modes._keepers.values())
+        assert (ecu._session, ecu.faults.enabled) == (1, True)
+
+    run(tmp_path, story)
+
+
+def test_what_a_session_holds_is_free_once_it_is_over(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        serial = at.vehicle.ecus["brake"].serial
+        async with at.desk._place.orchestrator.ecus.agent(serial):
+            _, begun = await at.ask("POST", SELF_TEST)
+            at.vehicle.clock.s += 31 * 60
+            await open_session(at, "s2", by="ines")
+            assert (await at.ask("POST", "/components/brake/locks", session="s2"))[0] == 200
+            await asyncio.sleep(0.05)
+            _, found = await at.ask("GET", f"{SELF_TEST}/{begun['id']}", session="s2")
+            assert found["status"] == "stopped"
 
     run(tmp_path, story)

@@ -9,6 +9,8 @@ A request is done in this order, and the first that fails is the answer:
 3. What changes something: the component's lock is held by this session.
 4. What changes something: the preconditions hold now, by default that the vehicle stands still.
 5. No update is under way: an ECU that is being flashed answers nobody else.
+
+What changes something may have waited for the ECU's line: 2 to 5 are looked at once more when it has it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, assert_never
 
 from ringroad.kernel.clock import Clock
@@ -76,14 +79,26 @@ class Desk:
         self._sessions = sessions
         self._locks = Locks()
         self._executions = Executions(place.clock)
-        self._modes = Modes(place.clock, resting=lambda: place.orchestrator.state.resting)
+        self._modes = Modes(
+            place.clock, resting=lambda: place.orchestrator.state.resting, allowed=self._may_go_on
+        )
 
     def close(self, session_id: str) -> None:
         """End a session, give back what it holds, and stop what it began. Raises: Unavailable."""
+        self._drop(session_id)
+        self._sessions.close(session_id, now=self._place.clock.now())
+
+    def tidy(self) -> None:
+        """Do the same for sessions whose time is over, or that the driver ended. Raises: Unavailable."""
+        holding = self._executions.sessions() | self._modes.sessions() | self._locks.sessions()
+        held = self._sessions.all(now=self._place.clock.now())
+        for session_id in holding - {key for key, each in held.items() if each.state == "open"}:
+            self._drop(session_id)
+
+    def _drop(self, session_id: str) -> None:
         self._executions.drop(session_id)
         self._modes.drop(session_id)
         self._locks.drop(session_id)
-        self._sessions.close(session_id, now=self._place.clock.now())
 
     async def end(self) -> None:
         """Stop what runs; the vehicle shuts down."""
@@ -100,6 +115,7 @@ class Desk:
 
     async def _do(self, request: DiagnosticRequest) -> Body:
         ask = understand(request.method, request.path)
+        self.tidy()
         session = self._admit(ask, request.session)
         match ask.what:
             case "components":
@@ -118,7 +134,7 @@ class Desk:
             case "health":
                 return await self._health(_mask(request.body))
             case "clear" | "clear_one":
-                return await self._clear(ask)
+                return await self._clear(ask, session)
             case "locks":
                 return self._lock_list(ask)
             case "lock":
@@ -164,6 +180,14 @@ class Desk:
                 f"not now: {refusal.text}", code="precondition", hint="try again when the vehicle stands"
             )
 
+    def _may_go_on(self, session_id: str) -> bool:
+        try:
+            self._sessions.require(session_id, now=self._place.clock.now())
+            self._require_standing()
+        except RingroadError:
+            return False
+        return True
+
     # ECUs ------------------------------------------------------------------------------------------
 
     def _on_board(self) -> Sequence[EcuOnBoard]:
@@ -186,14 +210,24 @@ class Desk:
     @asynccontextmanager
     async def _line(self, ecu: EcuOnBoard) -> AsyncIterator[EcuSession]:
         """Have the line to an ECU alone. Raises: Conflict (an update), Unavailable, NotFound (no diagnostics)."""
-        orchestrator = self._place.orchestrator
-        if not orchestrator.state.resting:
-            raise Conflict("an update is under way", code="updating", hint="try again when it is over")
-        async with orchestrator.ecus.agent(ecu.serial) as agent:
+        self._require_resting()
+        async with self._place.orchestrator.ecus.agent(ecu.serial) as agent:
             if not isinstance(agent, UdsAgent):
                 raise NotFound(f"{ecu.name} does not speak UDS", code="no_uds")
             await agent.ecu.channel.connect()
+            self._require_resting()
             yield agent.ecu
+
+    @asynccontextmanager
+    async def _changing(self, ask: Ask, session_id: str) -> AsyncIterator[EcuSession]:
+        """Have the line alone for a change that is still allowed now. Raises: as `_line`; Conflict, Forbidden."""
+        async with self._line(self._ecu(ask)) as line:
+            self._admit(ask, session_id)
+            yield line
+
+    def _require_resting(self) -> None:
+        if not self._place.orchestrator.state.resting:
+            raise Conflict("an update is under way", code="updating", hint="try again when it is over")
 
     async def _component(self, ask: Ask) -> Body:
         ecu = self._ecu(ask)
@@ -256,10 +290,10 @@ class Desk:
             },
         }
 
-    async def _clear(self, ask: Ask) -> Body:
+    async def _clear(self, ask: Ask, session: Session) -> Body:
         code = ask.names[1] if len(ask.names) > 1 else ""
         group = dtc_bytes(code) if code else b"\xff\xff\xff"
-        async with self._line(self._ecu(ask)) as line:
+        async with self._changing(ask, session.id) as line:
             try:
                 await line.uds.call(b"\x14" + group)
             except RingroadError as error:
@@ -292,7 +326,7 @@ class Desk:
             id=execution_id, component=ecu.name, operation=operation, session=session.id, by=session.by,
             status="running", started_at=self._place.clock.now(),
         )  # fmt: skip
-        return dict(plain(self._executions.start(begun, lambda: self._line(ecu))))
+        return dict(plain(self._executions.start(begun, lambda: self._changing(ask, session.id))))
 
     async def _mode(self, ask: Ask, session: Session, body: Body) -> Body:
         ecu = self._ecu(ask)
@@ -300,9 +334,11 @@ class Desk:
         if not isinstance(value, str):
             raise InvalidInput("value is the mode's new value")
         seconds = whole(body, "mode_expiration", default=MODE_S, least=1, most=MODE_S_MAX)
+        until = min(self._place.clock.now() + timedelta(seconds=seconds), session.expires_at)
         await self._modes.set(
-            ecu.name, ask.names[1], value, session=session.id, seconds=seconds, line=lambda: self._line(ecu)
-        )
+            ecu.name, ask.names[1], value, session=session.id, expires_at=until,
+            line=lambda: self._line(ecu), changing=lambda: self._changing(ask, session.id),
+        )  # fmt: skip
         return {"items": plain(self._modes.of(ecu.name))}
 
     # Locks -----------------------------------------------------------------------------------------
@@ -316,8 +352,9 @@ class Desk:
         self._ecu(ask)
         seconds = whole(body, "lock_expiration", default=LOCK_S, least=LOCK_S_MIN, most=LOCK_S_MAX)
         lock = self._locks.take(
-            ask.component, session=session.id, by=session.by, seconds=seconds, now=self._place.clock.now()
-        )
+            ask.component, session=session.id, by=session.by, seconds=seconds, now=self._place.clock.now(),
+            until=session.expires_at,
+        )  # fmt: skip
         return {"items": [plain(lock)]}
 
 

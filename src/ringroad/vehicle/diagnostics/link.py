@@ -141,10 +141,11 @@ class DiagnosticLink:
         return answer
 
     async def _look_for_words(self) -> None:
-        """Tell the server when the driver has answered."""
+        """Tell the server when the driver has answered, and end what outlives its session."""
         while True:
             await asyncio.sleep(CONSENT_LOOK_S)
             try:
+                self._desk.tidy()
                 self._tell_words()
             except RingroadError as error:
                 _log.warning("vehicle.diagnostics_sessions", code=error.code, reason=error.message)

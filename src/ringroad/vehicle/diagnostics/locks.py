@@ -32,8 +32,10 @@ class Locks:
     def __init__(self) -> None:
         self._held: dict[str, Lock] = {}
 
-    def take(self, component: str, *, session: str, by: str, seconds: int, now: datetime) -> Lock:
-        """Take a component's lock, or hold it longer.
+    def take(
+        self, component: str, *, session: str, by: str, seconds: int, now: datetime, until: datetime
+    ) -> Lock:
+        """Take a component's lock, or hold it longer, at most until the session is over.
 
         Raises:
             Conflict: another session holds it (code ``locked``).
@@ -44,7 +46,8 @@ class Locks:
         held = self.of(component, now=now)
         if held is not None and held.session != session:
             raise _locked(held)
-        lock = Lock(component=component, session=session, by=by, expires_at=now + timedelta(seconds=seconds))
+        expires_at = min(now + timedelta(seconds=seconds), until)
+        lock = Lock(component=component, session=session, by=by, expires_at=expires_at)
         self._held[component] = lock
         return lock
 
@@ -64,6 +67,10 @@ class Locks:
         if held is not None and held.session != session:
             raise _locked(held)
         self._held.pop(component, None)
+
+    def sessions(self) -> set[str]:
+        """Return the sessions that hold a lock, those whose time is over too."""
+        return {lock.session for lock in self._held.values()}
 
     def drop(self, session: str) -> None:
         """Give back all locks of a session."""

@@ -1,10 +1,10 @@
 """Modes of an ECU that last: its diagnostic session, security access, fault setting, normal communication.
 
-A mode holds for a time; TesterPresent keeps it, and when the time is over, or the person's session, the ECU is put back into
-its default session, which switches on again what was off.
+A mode holds for a time; TesterPresent keeps it, and when the time is over, or the person's session, or the vehicle is no longer
+known to stand, the ECU is put back into its default session, which switches on again what was off.
 
 Invariants:
-    * No mode outlives `MODE_S_MAX`, and none is kept while an update is under way.
+    * No mode outlives `MODE_S_MAX` or its session, none is kept longer than a look (`KEEPALIVE_S`) while it is not allowed, and none is kept while an update is under way.
     * An ECU of which we are not sure is left alone: it falls back by itself within seconds (S3).
 """
 
@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -52,9 +52,17 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 class Modes:
     """The modes of one vehicle's ECUs, by component."""
 
-    def __init__(self, clock: Clock, *, resting: Callable[[], bool]) -> None:
+    def __init__(self, clock: Clock, *, resting: Callable[[], bool], allowed: Callable[[str], bool]) -> None:
+        """Take a clock and whom to ask.
+
+        Args:
+            clock: the vehicle's.
+            resting: whether no update is under way.
+            allowed: whether a session may keep an ECU in a mode now.
+        """
         self._clock = clock
         self._resting = resting
+        self._allowed = allowed
         self._held: dict[str, Held] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
 
@@ -69,9 +77,26 @@ class Modes:
         ]
 
     async def set(
-        self, component: str, mode: str, value: str, *, session: str, seconds: int, line: Line
+        self,
+        component: str,
+        mode: str,
+        value: str,
+        *,
+        session: str,
+        expires_at: datetime,
+        line: Line,
+        changing: Line,
     ) -> None:
-        """Put an ECU into a mode; anything but the default holds for so many seconds.
+        """Put an ECU into a mode; anything but the default holds until it expires.
+
+        Args:
+            component: the ECU.
+            mode: of it.
+            value: the mode's new value.
+            session: whose it is.
+            expires_at: when the ECU falls back.
+            line: gives the ECU alone.
+            changing: the same, where the session may change it now.
 
         Raises:
             NotFound, InvalidInput: there is no such mode, or no such value.
@@ -84,8 +109,8 @@ class Modes:
         if mode == "session" and value == "default":
             await self._end(component, line)
             return
-        held = self._held.get(component)
-        async with line() as ecu:
+        async with changing() as ecu:
+            held = self._held.get(component)
             if held is None:
                 await ecu.uds.session(Session.EXTENDED)
             if mode == "security" and value == "unlocked":
@@ -95,10 +120,13 @@ class Modes:
             elif mode != "session":
                 await ecu.uds.call(_REQUESTS[mode, value])
         values = {**(held.values if held is not None else {}), "session": "extended", mode: value}
-        expires_at = self._clock.now() + timedelta(seconds=seconds)
         self._held[component] = Held(session=session, expires_at=expires_at, values=values)
         if component not in self._keepers:
             self._keepers[component] = asyncio.create_task(self._keep(component, line))
+
+    def sessions(self) -> frozenset[str]:
+        """Return the sessions that keep an ECU in a mode."""
+        return frozenset(held.session for held in self._held.values())
 
     def drop(self, session: str) -> None:
         """Let the keepers of a session end at their next look."""
@@ -115,7 +143,7 @@ class Modes:
 
     async def _keep(self, component: str, line: Line) -> None:
         try:
-            while self._resting() and self._clock.now() < self._held[component].expires_at:
+            while self._resting() and self._may_last(self._held[component]):
                 with contextlib.suppress(RingroadError):
                     async with line() as ecu:
                         await ecu.uds.tester_present()
@@ -125,6 +153,9 @@ class Modes:
             self._held.pop(component, None)
         if self._resting():
             await _default(line)
+
+    def _may_last(self, held: Held) -> bool:
+        return self._clock.now() < held.expires_at and self._allowed(held.session)
 
     async def _end(self, component: str, line: Line) -> None:
         keeper = self._keepers.pop(component, None)

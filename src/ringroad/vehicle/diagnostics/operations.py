@@ -109,7 +109,7 @@ class Executions:
 
         Args:
             begun: what is to run, for whom.
-            line: gives the ECU alone.
+            line: gives the ECU alone, where the session may change it now.
 
         Raises:
             Conflict: another runs on the component.
@@ -154,6 +154,10 @@ class Executions:
             await asyncio.wait({task})
             await asyncio.sleep(0)  # what is called when a task is done is called a turn later
         return self._known[execution.id]
+
+    def sessions(self) -> set[str]:
+        """Return the sessions of what runs."""
+        return {self._known[key].session for key in self._tasks}
 
     def drop(self, session: str) -> None:
         """Stop what a session began."""
