@@ -13,9 +13,11 @@ import pytest
 
 from ringroad.kernel.errors import Conflict, Forbidden
 from ringroad.kernel.facts import Fact, FactKind
-from ringroad.loop.lookout import Lookout
+from ringroad.loop import reconciler
+from ringroad.loop.lookout import REST_S_MAX, Lookout
+from ringroad.loop.reconciler import evaluate
 from ringroad.ship import store
-from ringroad.ship.gate import GatePolicy
+from ringroad.ship.gate import GateDecision, GatePolicy
 from ringroad.ship.model import CampaignState
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import read_facts
@@ -323,3 +325,46 @@ def test_three_campaigns_of_three_programmes_run_at_once_and_each_is_judged_by_i
         assert owners == [{"programme_id": programme}]
     halted = kinds_of(list(read_facts(world.conn)), FactKind.CAMPAIGN_HALTED)
     assert [fact.subject for fact in halted] == [bad.campaign_id]
+
+
+class HandClock:
+    """Stands until it is told."""
+
+    at_s = 0.0
+
+    def now(self) -> datetime:
+        raise AssertionError("nobody asks this clock for the time of day")
+
+    def monotonic_s(self) -> float:
+        return self.at_s
+
+
+def test_nobody_is_told_of_a_campaign_whose_gate_could_not_look_until_it_has_looked(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, ids = HandClock(), CountingIds()
+    fill_programme(conn, ids, versions=("1.0.0", "2.0.0", "3.0.0"))
+    world = SimpleNamespace(conn=conn, ids=ids, lookout=Lookout(clock))
+    add_vehicles(conn, range(2))
+    first = begin(world, release="release_2.0.0", priority=9)
+    add_vehicles(conn, range(2, 4), gateway="native")
+    blind = begin(world, release="release_3.0.0", priority=5)
+    low = begin(world, release="release_3.0.0")
+
+    def stall(conn: Connection, ids: CountingIds, campaign_id: str, **given: Any) -> GateDecision:
+        if campaign_id != blind.campaign_id:
+            return evaluate(conn, ids, campaign_id, **given)
+        clock.at_s += 1.0  # so that it rests, and rounds go on without it
+        raise ValueError("the plan does not read back")
+
+    monkeypatch.setattr(reconciler, "evaluate", stall)
+    install(first)
+    for _ in range(3):
+        blind.tick()
+    assert states(first) == ["installed"] * 2
+    assert (states(blind), states(low), blind.issued) == (["pending"] * 4, ["pending"] * 4, [])
+    monkeypatch.setattr(reconciler, "evaluate", evaluate)
+    clock.at_s += REST_S_MAX
+    blind.tick()
+    assert (states(blind), states(low)) == (["offered"] * 4, ["pending"] * 4)
+    assert len(blind.issued) == 2

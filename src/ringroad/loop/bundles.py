@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -81,14 +81,20 @@ class _Known:
 
 
 def issue_waiting(
-    conn: Connection, ids: Ids, issue: IssueBundle, *, now: datetime, vins: Sequence[str] | None = None
+    conn: Connection,
+    ids: Ids,
+    issue: IssueBundle,
+    *,
+    now: datetime,
+    vins: Sequence[str] | None = None,
+    withheld: Collection[str] = (),
 ) -> int:
     """Sign and offer a batch of waiting vehicles, in one transaction; return how many were looked at.
 
-    With `vins`: of these vehicles only.
+    With `vins`: of these vehicles only. Updates of campaigns that are `withheld` wait, returns do not.
     """
     with transaction(conn):
-        waiting = store.bundles_to_issue(conn, now=now, vins=vins)
+        waiting = store.bundles_to_issue(conn, now=now, vins=vins, withheld=withheld)
         if not waiting:
             return 0
         vehicles = {

@@ -9,13 +9,15 @@ Each step is its own transactions, so that a crash between any two leaves consis
 round goes on. Two reconcilers at once are safe: folding takes a lock, decisions compare generations,
 bundles lock their rows; who comes second finds nothing to do. Nothing good is decided, and no deadline is held
 against a vehicle, while acknowledged reports wait to be folded. A campaign that cannot be decided on (its plan does
-not read back, say) stands still and is told in the log; the others go on, for one of them may have to be halted.
+not read back, say) stands still and is told in the log; the others go on, for one of them may have to be halted. No
+update of a campaign is offered or signed whose gate did not decide within `GATE_REST_S_MAX`; returns are.
 
 Not here: what to decide (`ship.gate`), how to sign (`build.repository`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -94,6 +96,7 @@ def tick(
     with transaction(conn):
         settled = store.settle_steps(conn, ids, now=now)
     decisions: list[tuple[str, GateDecision]] = []
+    withheld: set[str] = set()  # campaigns that nobody is told of: their gates may not know what happened
     offered = bundles = withdrawn = 0
     with lookout.look(conn) if lookout else nullcontext(EVERYTHING) as look:
         levels = store.read_levels(conn)
@@ -103,13 +106,17 @@ def tick(
                 decision = _decide(conn, ids, campaign, lookout, now=now, reports_waiting=waiting)
                 if decision is not None:
                     decisions.append((campaign.id, decision))
+                if lookout and not lookout.gates.is_fresh(campaign.id):
+                    withheld.add(campaign.id)
+                    continue
                 offered += _offer(conn, ids, campaign.id, look, lookout, now=now)
             except Exception:
+                withheld.add(campaign.id)
                 if conn.closed:
                     raise
                 LOG.exception("campaign cannot be decided on", campaign_id=campaign.id)
         if issue is not None:
-            bundles = _issue(conn, ids, issue, look, lookout, now=now)
+            bundles = _issue(conn, ids, issue, look, lookout, now=now, withheld=withheld)
             withdrawn = withdraw_closed(conn, issue, now=now)
     if lookout:
         lookout.gates.keep_only({campaign.id for campaign in running})
@@ -202,6 +209,9 @@ def _decide(
             changed = store.read_campaign(conn, campaign.id).generation != before
     except Conflict as conflict:
         LOG.info("campaign moved on", campaign_id=campaign.id, detail=conflict.message)
+        if lookout:  # nothing is offered before the gate has looked: that is in the next round
+            lookout.gates.hurry(campaign.id)
+            lookout.left_some()
         return None
     return decision if changed else None
 
@@ -253,12 +263,19 @@ def _expire(conn: Connection, ids: Ids, *, now: datetime) -> int:
 
 
 def _issue(
-    conn: Connection, ids: Ids, issue: IssueBundle, look: Look, lookout: Lookout | None, *, now: datetime
+    conn: Connection,
+    ids: Ids,
+    issue: IssueBundle,
+    look: Look,
+    lookout: Lookout | None,
+    *,
+    now: datetime,
+    withheld: Collection[str],
 ) -> int:
     total = looked_at = 0
     for _ in range(ISSUE_BATCHES_MAX):
         try:
-            looked_at = issue_waiting(conn, ids, issue, now=now, vins=look.vins)
+            looked_at = issue_waiting(conn, ids, issue, now=now, vins=look.vins, withheld=withheld)
         except Conflict as conflict:
             LOG.info("bundles wait", detail=conflict.message)
             looked_at = BUNDLES_MAX

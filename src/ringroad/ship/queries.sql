@@ -871,6 +871,10 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
    AND (:vins::text[] IS NULL OR a.vin = ANY (:vins))
    AND (c.id = ANY (:campaign_ids) AND v.gateway = 'native' AND a.kind <> 'rollback'
         AND (c.id <> ALL (:shared) OR v.release_id IS NOT DISTINCT FROM a.previous_release_id)
+        AND NOT EXISTS (SELECT 1 FROM assignment h
+                         WHERE h.campaign_id = ANY (:higher_withheld) AND h.vin = a.vin AND h.kind = 'update'
+                           AND h.state = 'pending' AND h.released_at IS NOT NULL
+                           AND coalesce(h.not_before, :now) <= :now)
         OR a.kind = 'rollback' AND :returns)
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'

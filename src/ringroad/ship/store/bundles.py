@@ -7,7 +7,7 @@ Invariant: a native vehicle is offered an action in the transaction that stores 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -61,19 +61,27 @@ class Withdrawal:
 
 
 def bundles_to_issue(
-    conn: Connection, *, now: datetime, rows_max: int = BUNDLES_MAX, vins: Sequence[str] | None = None
+    conn: Connection,
+    *,
+    now: datetime,
+    rows_max: int = BUNDLES_MAX,
+    vins: Sequence[str] | None = None,
+    withheld: Collection[str] = (),
 ) -> list[PendingBundle]:
     """Lock and return vehicles that wait for a bundle, each once; inside a transaction of the caller.
 
     A vehicle may wait twice: to return from a halted campaign and for the next one, or for several campaigns.
     A return goes first, then the campaign that is served first, then the older action. With `vins`: these only.
+    Campaigns that are `withheld` get no updates, and their vehicles none of campaigns that come after them.
     """
     shared = read_shared(conn)
+    higher_withheld: list[str] = []
     for number, tier in enumerate(in_order(read_levels(conn)) or [[]]):
         first: dict[str, PendingBundle] = {}
         for row in SQL.waiting_for_bundle(
             conn,
-            campaign_ids=tier,
+            campaign_ids=[campaign_id for campaign_id in tier if campaign_id not in withheld],
+            higher_withheld=higher_withheld,
             returns=number == 0,
             now=now,
             shared=shared,
@@ -83,6 +91,7 @@ def bundles_to_issue(
             first.setdefault(row["vin"], PendingBundle(**row))
         if first:
             return list(first.values())
+        higher_withheld += [campaign_id for campaign_id in tier if campaign_id in withheld]
     return []
 
 
