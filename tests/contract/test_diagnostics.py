@@ -26,6 +26,7 @@ from ringroad.http.auth import API_TOKEN_S, Role
 from ringroad.http.vehicle_link import read_answer
 from ringroad.kernel.clock import SystemClock, SystemIds, new_secret
 from ringroad.kernel.errors import Conflict, Forbidden, NotFound
+from ringroad.kernel.facts import FactKind
 from ringroad.kernel.vin import parse_vin
 from ringroad.protocol.diagnostics import DiagnosticAnswer
 from ringroad.signal import store_diagnostics as store
@@ -358,6 +359,101 @@ def test_an_answer_of_another_vehicle_or_for_nobody_changes_nothing(pg_url: str)
             "expired",
             "cancelled",
         )
+
+
+def ole_asks(conn: Connection, vin: str = VINS[0]) -> tuple[str, str]:
+    """Open a session of ole's on a vehicle and queue a reset; return the ids of both."""
+    ids, now = SystemIds(), SystemClock().now()
+    with transaction(conn):
+        session = store.open_session(
+            conn, ids, vin=vin, account="ole", scope="service", minutes=60, reason="a hum", now=now
+        )
+    [job] = store.read_jobs(conn, vin=vin, rows_max=9)
+    answer = DiagnosticAnswer(id=job.id, status=200, at=now, body={"consent": "test"})
+    with transaction(conn):
+        assert store.accept_answer(conn, ids, vin=vin, answer=answer, now=now)
+        queued = store.queue_request(
+            conn, ids, vin=vin, account="ole", method="POST", path="/components/brake/operations/reset/executions",
+            body={}, now=now,
+        )  # fmt: skip
+    return session.id, queued.id
+
+
+def due(conn: Connection) -> list[tuple[str, str]]:
+    """Return what would be sent now."""
+    with transaction(conn):
+        return [
+            (request.method, request.path)
+            for _, request in store.due_requests(conn, now=SystemClock().now(), rows_max=9)
+        ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"disabled": True}, {"diagnose": ""}, {"diagnose": "read"}, {"role": Role.VIEWER}, {"role": Role.FLEET}],
+)
+def test_an_account_that_may_ask_no_more_ends_its_session_and_what_waits(
+    pg_url: str, change: dict[str, Any]
+) -> None:
+    ids, now = SystemIds(), SystemClock().now()
+    with connect(pg_url) as conn:
+        born(conn)
+        token_of(conn, "admin", Role.ADMIN)
+        token_of(conn, "ole", Role.OPERATOR, permission="service")
+        session, queued = ole_asks(conn)
+        wanted = {"role": None, "disabled": None} | change
+        accounts_store.change_account(conn, ids, name="ole", actor="admin", now=now, **wanted)
+        assert store.read_session(conn, vin=VINS[0], session_id=session).state == "closed"
+        assert store.read_job(conn, vin=VINS[0], job_id=queued).state == "cancelled"
+        assert due(conn) == [("DELETE", "/sessions")]  # so the vehicle forgets it
+        [closed] = [
+            each for each in read_facts(conn, subject=session) if each.kind is FactKind.DIAGNOSIS_CLOSED
+        ]
+        assert closed.actor == "admin"  # fmt: skip
+
+
+def test_a_wider_permission_ends_no_session(pg_url: str) -> None:
+    with connect(pg_url) as conn:
+        born(conn)
+        token_of(conn, "admin", Role.ADMIN)
+        token_of(conn, "ole", Role.OPERATOR, permission="service")
+        session, _ = ole_asks(conn)
+        accounts_store.change_account(
+            conn, SystemIds(), name="ole", role=Role.APPROVER, disabled=None, diagnose="service", actor="admin",
+            now=SystemClock().now(),
+        )  # fmt: skip
+        assert store.read_session(conn, vin=VINS[0], session_id=session).state == "open"
+        assert len(due(conn)) == 1
+
+
+def test_nothing_of_a_locked_account_is_sent_but_the_end_of_its_session(pg_url: str) -> None:
+    with connect(pg_url) as conn:
+        born(conn)
+        token_of(conn, "admin", Role.ADMIN)
+        token_of(conn, "ole", Role.OPERATOR, permission="service")
+        ole_asks(conn)
+        conn.execute("UPDATE account SET disabled_at = now() WHERE name = 'ole'")  # as a release before did
+        assert due(conn) == []
+        with transaction(conn):
+            store.close_session(conn, SystemIds(), vin=VINS[0], account="ole", now=SystemClock().now())
+        assert due(conn) == [("DELETE", "/sessions")]
+
+
+def test_a_fleet_operators_account_keeps_no_permission_for_when_it_is_promoted(pg_url: str) -> None:
+    with connect(pg_url) as conn:
+        token_of(conn, "admin", Role.ADMIN)
+        token_of(conn, "ole", Role.OPERATOR, permission="service")
+        for role in (Role.FLEET, Role.OPERATOR):
+            accounts_store.change_account(
+                conn,
+                SystemIds(),
+                name="ole",
+                role=role,
+                disabled=None,
+                actor="admin",
+                now=SystemClock().now(),
+            )
+        assert store.read_permission(conn, "ole") == ""
 
 
 @pytest.mark.parametrize(

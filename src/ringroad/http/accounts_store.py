@@ -15,6 +15,7 @@ from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.ship.lists import check_name
 from ringroad.signal.diagnose import Permission
+from ringroad.signal.store_diagnostics import close_sessions_beyond, read_permission
 from ringroad.storage.db import Connection, load_queries, transaction
 from ringroad.storage.ledger import append_fact, causes_of
 
@@ -264,6 +265,9 @@ def change_account(
 ) -> None:
     """Change role, fleet or permission for diagnostics, or lock an account; a locked one loses its tokens at once.
 
+    Diagnostic sessions that it may not have any more end with it, what waits in them too, and the vehicles are told.
+    A fleet operator keeps no permission for diagnostics, also not for later.
+
     Raises:
         NotFound: no such account.
         InvalidInput: nobody could administer any more, or the fleet is not one.
@@ -288,6 +292,10 @@ def change_account(
             causes=causes_of(conn, [(FactKind.ACCOUNT_CREATED, name)]),
             body={key: value for key, value in asked.items() if value is not None}
             | (fleet.told() if fleet else {}),
+        )  # fmt: skip
+        may_ask = Role(SQL.account_role(conn, name=name)) not in (Role.FLEET, Role.VIEWER)
+        close_sessions_beyond(
+            conn, ids, account=name, permission=read_permission(conn, name) if may_ask else "", actor=actor, now=now
         )  # fmt: skip
         if disabled:
             revoke_all(conn, name)

@@ -65,7 +65,9 @@ SELECT a.name, a.role, a.created_at, a.disabled_at, a.diagnose, a.password_hash 
 -- name: update_account!
 UPDATE account
    SET role = coalesce(:role::text, role),
-       diagnose = coalesce(:diagnose::text, diagnose),
+       diagnose = CASE WHEN coalesce(:role::text, role) = 'fleet' THEN ''
+                       WHEN role = 'fleet' THEN coalesce(:diagnose::text, '')
+                       ELSE coalesce(:diagnose::text, diagnose) END,
        disabled_at = CASE :disabled::boolean WHEN true THEN coalesce(disabled_at, :now) WHEN false THEN NULL
                      ELSE disabled_at END
  WHERE name = :name;

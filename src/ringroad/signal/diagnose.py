@@ -72,9 +72,14 @@ class Load:
     last_minute: int
 
 
+def permits(permission: Permission, scope: Scope) -> bool:
+    """Say whether an account may have a session of this scope."""
+    return _WIDE[permission] >= _WIDE[scope]
+
+
 def require_permission(permission: Permission, scope: Scope) -> None:
     """Raise unless an account may open a session of this scope. Raises: Forbidden."""
-    if _WIDE[permission] < _WIDE[scope]:
+    if not permits(permission, scope):
         held = f"it may {permission} only" if permission else "it has none"
         raise Forbidden(
             f"this account has no permission for diagnostics of the scope {scope}; {held}",

@@ -93,6 +93,9 @@ UPDATE finding SET state = 'closed', state_reason = :reason, closed_at = :now, g
 -- name: diagnose_permission$
 SELECT diagnose FROM account WHERE name = :account AND disabled_at IS NULL;
 
+-- name: hold_diagnose_permission$
+SELECT diagnose FROM account WHERE name = :account AND disabled_at IS NULL FOR SHARE;
+
 -- name: diagnosed_vehicle^
 SELECT vin, gateway FROM vehicle WHERE vin = :vin;
 
@@ -103,6 +106,10 @@ VALUES (:id, :vin, :account, :scope, :reason, 'asked', :now, :expires_at);
 -- name: diagnostic_session_of^
 SELECT * FROM diagnostic_session
  WHERE vin = :vin AND account = :account AND state IN ('asked', 'open') FOR UPDATE;
+
+-- name: diagnostic_sessions_of
+SELECT * FROM diagnostic_session
+ WHERE account = :account AND state IN ('asked', 'open') ORDER BY vin FOR UPDATE;
 
 -- name: diagnostic_sessions
 SELECT * FROM diagnostic_session
@@ -137,8 +144,11 @@ SELECT * FROM diagnostic_job WHERE vin = :vin AND (:session_id::text IS NULL OR 
  ORDER BY made_at DESC, id DESC LIMIT :rows_max;
 
 -- name: diagnostic_jobs_due
-SELECT * FROM diagnostic_job WHERE state = 'queued' AND next_at <= :now AND expires_at > :now
- ORDER BY next_at LIMIT :rows_max FOR UPDATE SKIP LOCKED;
+SELECT * FROM diagnostic_job AS job WHERE state = 'queued' AND next_at <= :now AND expires_at > :now
+   AND ((method = 'DELETE' AND path = '/sessions')
+        OR EXISTS (SELECT FROM diagnostic_session AS session JOIN account ON account.name = session.account
+                    WHERE session.id = job.session_id AND account.disabled_at IS NULL))
+ ORDER BY next_at LIMIT :rows_max FOR UPDATE OF job SKIP LOCKED;
 
 -- name: diagnostic_job_sent!
 UPDATE diagnostic_job SET tries = tries + 1, next_at = :next_at WHERE id = :id AND state = 'queued';

@@ -30,6 +30,7 @@ from ringroad.signal.diagnose import (
     Load,
     Permission,
     Session,
+    permits,
     require_open,
     require_permission,
     session_end,
@@ -67,7 +68,7 @@ def open_session(
         Conflict: the vehicle speaks DDI, or the account has a session on it already.
         InvalidInput: the time is out of bounds.
     """
-    require_permission(read_permission(conn, account), scope)
+    require_permission(_held_permission(conn, account), scope)
     vehicle = SQL.diagnosed_vehicle(conn, vin=vin)
     if vehicle is None:
         raise NotFound(f"there is no vehicle {vin}")
@@ -113,14 +114,21 @@ def close_session(conn: Connection, ids: Ids, *, vin: str, account: str, now: da
     row = SQL.diagnostic_session_of(conn, vin=vin, account=account)
     if row is None:
         raise NotFound("you have no session on this vehicle", hint="ringroad diagnose sessions VIN")
-    _end_session(
-        conn, ids, row["id"], vin, kind=FactKind.DIAGNOSIS_CLOSED, state="closed", actor=account, now=now
-    )
-    _insert_job(
-        conn, ids, session_id=row["id"], vin=vin, method="DELETE", path=SESSIONS_PATH, body={}, now=now,
-        expires_at=max(row["expires_at"], now + timedelta(seconds=REQUEST_S)),
-    )  # fmt: skip
+    _close(conn, ids, of_row(Session, row), actor=account, now=now)
     return read_session(conn, vin=vin, session_id=row["id"])
+
+
+def close_sessions_beyond(
+    conn: Connection, ids: Ids, *, account: str, permission: Permission, actor: str, now: datetime
+) -> None:
+    """End every session of an account that its permission does not allow (any more), as `close_session` does.
+
+    The caller holds the account's row, so that no session is opened and no request is queued meanwhile.
+    """
+    for row in list(SQL.diagnostic_sessions_of(conn, account=account)):
+        session = of_row(Session, row)
+        if not permits(permission, session.scope):
+            _close(conn, ids, session, actor=actor, now=now)
 
 
 def read_session(conn: Connection, *, vin: str, session_id: str) -> Session:
@@ -165,8 +173,9 @@ def queue_request(
         Forbidden: it has no open session, or its permission was taken back.
         Conflict: the vehicle has not agreed yet.
     """
+    permission = _held_permission(conn, account)
     session = require_open(session_of(conn, vin=vin, account=account), now=now)
-    require_permission(read_permission(conn, account), session.scope)
+    require_permission(permission, session.scope)
     job_id = _insert_job(
         conn, ids, session_id=session.id, vin=vin, method=method, path=path, body=body, now=now,
         expires_at=min(session.expires_at, now + timedelta(seconds=REQUEST_S)),
@@ -209,7 +218,10 @@ def read_jobs(conn: Connection, *, vin: str, session_id: str | None = None, rows
 
 
 def due_requests(conn: Connection, *, now: datetime, rows_max: int) -> list[tuple[Job, DiagnosticRequest]]:
-    """Return what is to be sent now; others skip these rows until the transaction ends."""
+    """Return what is to be sent now; others skip these rows until the transaction ends.
+
+    Of a locked account only the end of its session is sent.
+    """
     jobs = [of_row(Job, row) for row in SQL.diagnostic_jobs_due(conn, now=now, rows_max=rows_max)]
     return [
         (
@@ -301,6 +313,22 @@ def _settle(
         subject=job.session_id, actor=actor, now=now, causes=last_of(conn, job.session_id),
         body={"vin": job.vin, "consent": consent}
         | ({"code": str(why.get("code", ""))[:100]} if isinstance(why, dict) else {}),
+    )  # fmt: skip
+
+
+def _held_permission(conn: Connection, account: str) -> Permission:
+    """Return what an account may ask, and let nobody change it before the caller's transaction ends."""
+    found: Permission = SQL.hold_diagnose_permission(conn, account=account) or ""
+    return found
+
+
+def _close(conn: Connection, ids: Ids, session: Session, *, actor: str, now: datetime) -> None:
+    _end_session(
+        conn, ids, session.id, session.vin, kind=FactKind.DIAGNOSIS_CLOSED, state="closed", actor=actor, now=now
+    )  # fmt: skip
+    _insert_job(
+        conn, ids, session_id=session.id, vin=session.vin, method="DELETE", path=SESSIONS_PATH, body={}, now=now,
+        expires_at=max(session.expires_at, now + timedelta(seconds=REQUEST_S)),
     )  # fmt: skip
 
 
