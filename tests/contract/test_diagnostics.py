@@ -412,6 +412,36 @@ def test_an_account_that_may_ask_no_more_ends_its_session_and_what_waits(
         assert closed.actor == "admin"  # fmt: skip
 
 
+def test_a_request_is_taken_back_by_its_asker_or_an_admin_only(pg_url: str, tmp_path: Path) -> None:
+    with connect(pg_url) as conn:
+        born(conn)
+        tokens = {
+            "admin": token_of(conn, "admin", Role.ADMIN),
+            "ole": token_of(conn, "ole", Role.OPERATOR, permission="service"),
+            "eve": token_of(conn, "eve", Role.OPERATOR),
+            "ann": token_of(conn, "ann", Role.APPROVER, permission="service"),
+        }
+        queued = [ole_asks(conn, vin)[1] for vin in VINS[:2]]
+    with serving(pg_url, tmp_path) as origin, httpx.Client(base_url=f"{origin}/api/v1", timeout=60) as client:
+
+        def call(name: str, number: int, path: str) -> tuple[int, Any]:
+            url = f"/vehicles/{VINS[number]}/diagnostics/{path}"
+            answer = client.delete(url, headers={"Authorization": f"Bearer {tokens[name]}"})
+            told = answer.json()
+            return answer.status_code, told["error"]["code"] if "error" in told else told["state"]
+
+        for stranger in ("eve", "ann"):
+            assert call(stranger, 0, f"jobs/{queued[0]}") == (403, "not_yours")
+        assert call("ole", 0, f"jobs/{queued[0]}") == (200, "cancelled")
+        assert call("admin", 1, f"jobs/{queued[1]}") == (200, "cancelled")
+        assert call("ole", 0, "session") == (200, "closed")
+        with connect(pg_url) as conn:
+            ending = store.read_jobs(conn, vin=VINS[0], rows_max=1)[0]
+            for name in ("ole", "admin"):
+                assert call(name, 0, f"jobs/{ending.id}") == (409, "session_request")
+            assert due(conn) == [("DELETE", "/sessions")]
+
+
 def test_a_wider_permission_ends_no_session(pg_url: str) -> None:
     with connect(pg_url) as conn:
         born(conn)

@@ -13,7 +13,7 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from ringroad.kernel.clock import Ids
-from ringroad.kernel.errors import Conflict, NotFound
+from ringroad.kernel.errors import Conflict, Forbidden, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.protocol.diagnostics import (
     SESSIONS_PATH,
@@ -187,14 +187,39 @@ def queue_request(
     return read_job(conn, vin=vin, job_id=job_id)
 
 
-def cancel_request(conn: Connection, ids: Ids, *, vin: str, job_id: str, account: str, now: datetime) -> Job:
+def cancel_request(
+    conn: Connection, ids: Ids, *, vin: str, job_id: str, account: str, anybodys: bool, now: datetime
+) -> Job:
     """Take back a request that waits; a vehicle that has it already may still do it.
+
+    Args:
+        conn: the caller's connection.
+        ids: of the fact.
+        vin: the vehicle.
+        job_id: the request.
+        account: who takes it back.
+        anybodys: whether this account may take back requests of others: an admin.
+        now: when.
 
     Raises:
         NotFound: there is none.
-        Conflict: it does not wait any more.
+        Forbidden: it is somebody else's, or the account's permission was taken back.
+        Conflict: it does not wait any more, or opens or ends a session.
     """
     job = read_job(conn, vin=vin, job_id=job_id)
+    if not anybodys:
+        session = read_session(conn, vin=vin, session_id=job.session_id)
+        if session.account != account:
+            raise Forbidden(
+                "this request is somebody else's",
+                code="not_yours",
+                hint="its asker or an admin takes it back",
+            )
+        require_permission(read_permission(conn, account), session.scope)
+    if job.path == SESSIONS_PATH:
+        raise Conflict(
+            "this request opens or ends a session", code="session_request", hint="ringroad diagnose close VIN"
+        )
     expect_one(SQL.end_diagnostic_job(conn, id=job_id, state="cancelled", now=now), f"request {job_id}")
     append_fact(
         conn, ids, kind=FactKind.DIAGNOSIS_CANCELLED, subject=job.session_id, actor=account, now=now,
