@@ -22,6 +22,7 @@ from ringroad.vehicle.agents.plugins import factory_of
 ECDSA = ec.generate_private_key(ec.SECP256R1())
 ED25519 = ed25519.Ed25519PrivateKey.generate()
 APP = b"application " * 150
+TRAILER = bytes.fromhex("77c295f360d2ef7f3552500f2cb67980")  # what MCUboot's slot trailer ends with
 
 
 def image(
@@ -31,6 +32,11 @@ def image(
         APP + version.encode(), key, version=version, security_counter=counter, dependencies=needs
     )
     return Image(content=content, version=version, release_counter=counter, format="mcuboot")
+
+
+def padded(tail: bytes) -> Image:
+    plain = image(ECDSA)
+    return replace(plain, content=plain.content + tail)
 
 
 def bench(
@@ -97,13 +103,15 @@ def failed(outcome: Outcome) -> Failed:
         (image(ECDSA, "2.0.1"), {"version": "2.0.0"}, Reason.IMAGE_MALFORMED, "header says 2.0.1"),
         (image(ECDSA, counter=5), {"release_counter": 2}, Reason.IMAGE_MALFORMED, "security counter is 5"),
         (replace(image(ECDSA), content=b"no image at all"), {}, Reason.IMAGE_MALFORMED, "MCUboot header"),
+        (padded(b"\xff" * 64 + b"\x01" + b"\xff" * 7 + TRAILER), {}, Reason.IMAGE_MALFORMED, "without --pad"),
+        (padded(bytes(64)), {}, Reason.IMAGE_MALFORMED, "no erased flash"),
         (replace(image(ECDSA), format="bin"), {}, Reason.UNSUPPORTED_FORMAT, "not MCUboot's"),
         (
             image(ECDSA, needs=(Dependency(image=1, version_min=(1, 1, 0, 0)),)),
             {}, Reason.DEPENDENCY_FAILED, "",
         ),
     ],
-    ids=["key", "version", "counter", "no image", "format", "dependency"],
+    ids=["key", "version", "counter", "no image", "confirmed trailer", "zeros", "format", "dependency"],
 )  # fmt: skip
 def test_what_was_not_signed_for_this_ecu_is_refused_and_nothing_changes(
     new: Image, change: dict[str, object], reason: Reason, word: str
@@ -116,6 +124,13 @@ def test_what_was_not_signed_for_this_ecu_is_refused_and_nothing_changes(
 
     kit = Kit(bench(ECDSA, new=replace(new, **change), others=("1.0.9",)))  # type: ignore[arg-type]
     told(kit, story)
+
+
+def test_erased_flash_behind_an_image_is_taken() -> None:
+    async def story(kit: Kit) -> None:
+        await kit.forward()
+
+    told(Kit(bench(ECDSA, new=padded(b"\xff" * 100))), story)
 
 
 def test_a_dependency_that_the_chips_other_image_meets_is_taken() -> None:

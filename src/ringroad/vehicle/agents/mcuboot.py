@@ -5,7 +5,9 @@ what is more is said before the first byte is sent:
 
 1. The image is MCUboot's, its hash holds, and the key of this ECU's bootloader signed it.
 2. Header and protected entries say what the signed metadata say: version and security counter.
-3. Dependencies on the chip's other images are checked by the bootloader, in the slot that does not run.
+3. Behind its entries stands nothing, or erased flash: a slot's trailer is the bootloader's to write, since one that
+   came with the image (``imgtool sign --pad --confirm``) could confirm it before it ever ran.
+4. Dependencies on the chip's other images are checked by the bootloader, in the slot that does not run.
 
 `activate` is a test: the next reset reverts. `commit` confirms, and only then the security counter advances.
 """
@@ -60,6 +62,11 @@ class McubootAgent(AbAgent):
             raise Refusal(Reason.IMAGE_MALFORMED, error.message) from error
         except Untrusted as error:
             raise Refusal(Reason.SIGNATURE_WRONG, error.message) from error
+        if content[len(content) - found.trailing_bytes :].strip(b"\xff"):  # 3
+            detail = (
+                f"{found.trailing_bytes} bytes behind its entries are no erased flash: sign it without --pad"
+            )
+            raise Refusal(Reason.IMAGE_MALFORMED, detail)
         version, counter = mcuboot_version(found.version), found.security_counter  # 2
         if version != image.target.version:
             detail = f"its header says {version}, {image.target.version} was signed"
