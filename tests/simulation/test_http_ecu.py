@@ -214,6 +214,65 @@ def test_an_image_that_does_not_start_leaves_the_old_one_running() -> None:
     over_asgi(new_port(Script(images={SHA: Behaviour(boot="loop")})), story)
 
 
+class Later(httpx.AsyncBaseTransport):
+    """An ECU that answers 202 and restarts when it was asked a few more times."""
+
+    def __init__(self, port: EcuPort) -> None:
+        self._ecu = httpx.ASGITransport(SovdFace(port))
+        self._due: httpx.Request | None = None
+        self._asked = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith(("/execute", "/x-ringroad-rollback")):
+            self._due, self._asked = request, 0
+            return httpx.Response(202)
+        self._asked += 1
+        if self._due is not None and self._asked > 5:
+            due, self._due = self._due, None
+            await self._ecu.handle_async_request(due)
+        return await self._ecu.handle_async_request(request)
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_an_ecu_that_restarts_a_moment_after_its_answer_is_waited_for(*, forgotten: bool) -> None:
+    async def story() -> None:
+        port = new_port()
+        agent = SovdAgent(site(), transport=Later(port))
+        await updated(agent, image(b"old", 1), b"old")
+        await agent.prepare(image(), BytesSource(DATA), progress=no_progress)
+        if forgotten:
+            port.power_cycle()
+            agent = SovdAgent(site(), transport=Later(port))
+        assert await agent.activate(image()) == Done()
+        assert await agent.rollback(image(), progress=no_progress) == Done()
+        found = await agent.inventory()
+        assert isinstance(found, EcuInventory)
+        assert found.running is not None
+        assert found.running.version == "1.0"
+        await agent.close()
+
+    asyncio.run(story())
+
+
+def test_an_answer_without_end_is_not_read_to_its_end() -> None:
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        while read < 64 << 20:
+            read += 1 << 20
+            yield bytes(1 << 20)
+
+    async def story() -> None:
+        ecu = httpx.MockTransport(lambda _: httpx.Response(200, content=endless()))
+        agent = SovdAgent(site(), transport=ecu)
+        assert reason_of(await agent.inventory()) is Reason.ECU_REFUSED
+        await agent.close()
+
+    asyncio.run(story())
+    assert read < 8 << 20
+
+
 # The server, asked by somebody else ------------------------------------------------------------------
 
 

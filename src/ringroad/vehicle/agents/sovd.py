@@ -1,7 +1,8 @@
 """Update agent of an ECU that is updated over HTTP, in the manner of SOVD: register, prepare, execute, status.
 
 1. prepare: POST /updates, the bytes to /bulk-data/updates/{id}, PUT /updates/{id}/prepare, then its status.
-2. activate: PUT /updates/{id}/execute; the ECU restarts on trial, and is asked until it answers.
+2. activate: PUT /updates/{id}/execute; the ECU restarts on trial, at once or a moment after it answered, and is asked
+   until the image runs, the update's status says that it failed or is forgotten, or `RESTART_S_MAX` is over.
 3. commit and rollback: PUT /updates/{id}/x-ringroad-commit or -rollback, for which SOVD has no word.
 
 The id of an update is the SHA-256 of its image. Its settings: ``url``, and ``ca_file`` for an https of one's own.
@@ -39,6 +40,7 @@ CHUNK_BYTES: Final = 1 << 20
 REQUEST_S_MAX: Final = 30.0  # s; one request, its bytes included
 PREPARE_S_MAX: Final = 600.0  # s; the ECU hashes what it was sent
 POLL_S: Final = 0.1
+ANSWER_BYTES_MAX: Final = 4 << 20  # of one answer; as many fault codes as 16 bits have names for are less
 T = TypeVar("T")
 TRANSFERS_MAX: Final = 5  # times that a broken transfer is taken up again in one call
 
@@ -225,8 +227,9 @@ class SovdAgent:
             return Done(already=True)
         if not _is(found.staged, image):
             return Failed(reason=Reason.NOT_STAGED, detail="the ECU does not hold this image")
+        known = await self._at_work(image)
         await self._ask("PUT", f"/updates/{image.sha256}/execute")
-        if not _is((await self._restarted()).running, image):
+        if not _is((await self._restarted(image, runs=True, known=known)).running, image):
             return Failed(reason=Reason.BOOT_FAILED, detail="the ECU came back with its old software")
         return Done()
 
@@ -269,7 +272,7 @@ class SovdAgent:
         await self._ask("PUT", f"/updates/{image.sha256}/x-ringroad-rollback")
         if not _is(found.running, image):
             return Done(already=True)
-        if _is((await self._restarted()).running, image):
+        if _is((await self._restarted(image, runs=False)).running, image):
             return Failed(reason=Reason.BOOT_FAILED, detail="the ECU did not go back")
         return Done()
 
@@ -295,17 +298,39 @@ class SovdAgent:
             raise Refusal(Reason.SERIAL_MISMATCH, detail)
         return found
 
-    async def _restarted(self) -> _Identification:
-        """Ask until the ECU answers again."""
+    async def _restarted(self, image: EcuImage, *, runs: bool, known: bool = False) -> _Identification:
+        """Ask until the image runs, or no longer does; return what was last said when that has failed.
+
+        An answer with the software of before says nothing yet: the restart may still come.
+
+        Args:
+            image: that was executed or rolled back.
+            runs: whether it should run.
+            known: whether the ECU had the update at work; if it has forgotten it, it has restarted.
+        """
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + RESTART_S_MAX
+        ended = False
         while True:
             try:
-                return await self._identify()
+                found = await self._identify()
+                if ended or _is(found.running, image) is runs or loop.time() >= give_up_at:
+                    return found
+                # What runs is asked once more after that: the restart may have come between the two questions.
+                ended = known and not await self._at_work(image)
+                if ended:
+                    continue
             except Unavailable:
                 if loop.time() >= give_up_at:
                     raise
             await asyncio.sleep(POLL_S)
+
+    async def _at_work(self, image: EcuImage) -> bool:
+        """Return whether the ECU knows the update and has not given it up."""
+        try:
+            return (await self._status(image)).status != "failed"
+        except Refusal:
+            return False
 
     async def _status(self, image: EcuImage) -> _Status:
         return _decode(await self._ask("GET", f"/updates/{image.sha256}/status"), _Status)
@@ -327,22 +352,33 @@ class SovdAgent:
             self._client = httpx.AsyncClient(
                 base_url=f"{self._url}/v1", transport=self._transport, timeout=REQUEST_S_MAX,
                 verify=self._tls or True, trust_env=False,
-                headers={"authorization": f"Bearer {self._site.secret.hex()}"},
+                headers={"authorization": f"Bearer {self._site.secret.hex()}", "accept-encoding": "identity"},
             )  # fmt: skip
         try:
-            answer = await self._client.request(method, path, content=content, headers=headers)
+            async with self._client.stream(method, path, content=content, headers=headers) as answer:
+                body = await _body(answer)
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise Unavailable(f"{self._site.name} does not answer: {type(error).__name__}") from error
         if answer.status_code >= 500:
             raise Unavailable(f"{self._site.name} answers {answer.status_code}")
         if answer.status_code >= 300:
-            raise _refusal(answer)
-        return answer.content
+            raise _refusal(answer, body)
+        return body
 
 
-def _refusal(answer: httpx.Response) -> Refusal:
+async def _body(answer: httpx.Response) -> bytes:
+    """Read an answer as far as answers go. Raises: Refusal, if it goes on."""
+    body = bytearray()
+    async for chunk in answer.aiter_bytes():
+        body += chunk
+        if len(body) > ANSWER_BYTES_MAX:
+            raise Refusal(Reason.ECU_REFUSED, f"the ECU answers more than {ANSWER_BYTES_MAX} bytes")
+    return bytes(body)
+
+
+def _refusal(answer: httpx.Response, body: bytes) -> Refusal:
     try:
-        said = msgspec.json.decode(answer.content, type=_Error)
+        said = msgspec.json.decode(body, type=_Error)
     except msgspec.MsgspecError:
         said = _Error()
     if answer.status_code in {401, 403}:
