@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,7 @@ from ringroad.http import accounts_store
 from ringroad.http.auth import API_TOKEN_S, Role
 from ringroad.kernel.clock import SystemClock, SystemIds, new_secret
 from ringroad.storage.db import connect, transaction
-from ringroad.storage.lake import FaultRow, Lake, Rows, to_us
+from ringroad.storage.lake import FaultRow, Lake, Rows, from_us, to_us
 from support.console_server import serving
 
 pytestmark = pytest.mark.engines
@@ -29,11 +30,9 @@ def fault(number: int, at_us: int, status: int, version: str, *, index: int = 0,
     )  # fmt: skip
 
 
-def test_faults_are_told_over_a_vehicles_life_and_by_software_and_build_week(
-    pg_url: str, tmp_path: Path
-) -> None:
+def on_record(pg_url: str) -> dict[str, str]:
+    """Put six vehicles on record and return a viewer's headers."""
     now = SystemClock().now()
-    now_us = to_us(now)
     with connect(pg_url) as conn:
         conn.execute("INSERT INTO programme VALUES ('p', 'd', '', '{}', 1, now())")
         for number in range(6):
@@ -52,6 +51,13 @@ def test_faults_are_told_over_a_vehicles_life_and_by_software_and_build_week(
             token = accounts_store.issue_token(
                 conn, name="vera", kind="api", now=now, life_s=API_TOKEN_S, secret=new_secret
             )
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_faults_are_told_over_a_vehicles_life_and_by_software_and_build_week(
+    pg_url: str, tmp_path: Path
+) -> None:
+    headers, now_us = on_record(pg_url), to_us(SystemClock().now())
     faults = (
         fault(0, now_us - 9 * HOUR_US, 0x2F, "1.0", index=0, km=100),
         fault(0, now_us - 8 * HOUR_US, 0x00, "1.1", index=1, km=150),
@@ -61,7 +67,6 @@ def test_faults_are_told_over_a_vehicles_life_and_by_software_and_build_week(
         fault(9, now_us - 5 * HOUR_US, 0x2F, "1.1"),  # of a vehicle that is not on record
     )
     Lake(tmp_path / "lake").write(Rows(samples=(), faults=faults, exposure=()), first_seq=1, last_seq=1)
-    headers = {"Authorization": f"Bearer {token}"}
     with (
         serving(pg_url, tmp_path) as origin,
         httpx.Client(base_url=f"{origin}/api/v1", headers=headers, timeout=60) as client,
@@ -89,3 +94,38 @@ def test_faults_are_told_over_a_vehicles_life_and_by_software_and_build_week(
         )
         for row in lots
     ] == [("1.0", "2026-W46", 1, 4, 250), ("1.1", "2026-W46", 2, 4, 500), ("1.1", "2026-W47", 1, 2, 500)]
+    assert line["counted_from"] is None
+    assert not any(row["at_least"] for row in lots)
+
+
+def test_what_is_so_today_is_told_however_often_a_fault_flickered_and_that_older_changes_are_not_counted(
+    pg_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringroad.http.faults.CHANGES_MAX", 4)
+    monkeypatch.setattr("ringroad.http.faults.PAIRS_MAX", 2)
+    headers, now_us = on_record(pg_url), to_us(SystemClock().now())
+    flicker = [
+        fault(0, now_us - (20 - hour) * HOUR_US, 0x00 if hour % 2 else 0x2F, "1.0", index=hour)
+        for hour in range(8)
+    ]
+    today = fault(0, now_us - HOUR_US, 0x2F, "1.1", index=9, km=900)
+    others = [fault(number, now_us - HOUR_US, 0x2F, "1.1") for number in (1, 4)]
+    Lake(tmp_path / "lake").write(
+        Rows(samples=(), faults=(*flicker, today, *others), exposure=()), first_seq=1, last_seq=1
+    )
+    with (
+        serving(pg_url, tmp_path) as origin,
+        httpx.Client(base_url=f"{origin}/api/v1", headers=headers, timeout=60) as client,
+    ):
+        [line] = client.get("/vehicles/RRHIST00000000000/fault-history").json()
+        lots = client.get("/programmes/p/fault-lots", params={"code": CODE}).json()
+        part = client.get(f"{origin}/fleet/RRHIST00000000000/fault-history").text
+    assert (line["active"], line["software_versions"], line["odometer_last_km"]) == (
+        True,
+        ["1.0", "1.1"],
+        900,
+    )
+    assert msgspec.convert(line["counted_from"], datetime) == from_us(flicker[5].at_us)
+    assert "Only the newest changes are counted" in part
+    assert lots
+    assert all(row["at_least"] for row in lots)

@@ -220,6 +220,8 @@ def history(shell: Shell, client: Client, *, vin: str) -> None:
         ),
         empty="this vehicle told of no fault",
     )  # fmt: skip
+    if rows and rows[0]["counted_from"]:
+        text += f"\nonly the newest changes are counted, from {when(rows[0]['counted_from'])} on"
     shell.show(rows, text=text)
 
 
@@ -245,6 +247,8 @@ def lots(shell: Shell, client: Client, *, programme_id: str, code: str, days: in
         ),
         empty="no vehicle told of this fault",
     )  # fmt: skip
+    if rows and rows[0]["at_least"]:
+        text += "\nmore vehicles had the fault than are counted at once: each number is at least that"
     shell.show(rows, text=text)
 
 

@@ -14,7 +14,7 @@ from ringroad.http.auth import Role
 from ringroad.http.context import Context, Ctx
 from ringroad.http.routes import Id, route
 from ringroad.protocol.names import fault_name
-from ringroad.signal.fault_history import ACTIVE, FaultChange, FaultHistory, fold
+from ringroad.signal.fault_history import ACTIVE, FaultChange, fold
 from ringroad.signal.store import SQL
 from ringroad.signal.store_names import load_names
 from ringroad.storage.lake import Lake, View, from_us, to_us
@@ -33,7 +33,10 @@ DaysBack = Annotated[int, Parameter(ge=1, le=3_650, description="Days looked bac
 
 
 class FaultHistoryView(msgspec.Struct, frozen=True, kw_only=True):
-    """One code of one ECU over the vehicle's life; `frame` are the signals when it last began to fail."""
+    """One code of one ECU over the vehicle's life; `frame` are the signals when it last began to fail.
+
+    `counted_from`: only the vehicle's newest changes, from then on, were counted; null: all were.
+    """
 
     ecu: str
     code: str
@@ -47,10 +50,14 @@ class FaultHistoryView(msgspec.Struct, frozen=True, kw_only=True):
     odometer_last_km: float | None
     software_versions: list[str]
     frame: dict[str, Any]
+    counted_from: datetime | None
 
 
 class FaultLot(msgspec.Struct, frozen=True, kw_only=True):
-    """How many vehicles of one build week had a code on one software version."""
+    """How many vehicles of one build week had a code on one software version.
+
+    `at_least`: more had the code than are counted in one answer, so `vehicles_with_fault` may be too low.
+    """
 
     ecu: str
     software_version: str
@@ -58,12 +65,13 @@ class FaultLot(msgspec.Struct, frozen=True, kw_only=True):
     vehicles_born: int
     vehicles_with_fault: int
     permille: int
+    at_least: bool
 
 
 @route("GET", "/vehicles/{vin:str}/fault-history", role=Role.VIEWER, tag="signal", errors=[404])
 def list_fault_history(ctx: Ctx, vin: Id) -> list[FaultHistoryView]:
     """List every fault a vehicle told of: when, how often, at what distance and on which software."""
-    return history_of(ctx, vin)
+    return history_of(ctx, vin)[0]
 
 
 @route("GET", "/programmes/{programme_id:str}/fault-lots", role=Role.VIEWER, tag="signal", errors=[422])
@@ -79,9 +87,10 @@ def list_fault_lots(ctx: Ctx, programme_id: Id, code: FaultCodeAsked, days: Days
             & (faults.at_us >= since)
             & (faults.status != 0)
         )
-        return view.rows(wanted.select("vin", "ecu", "software_version").distinct().limit(PAIRS_MAX))
+        return view.rows(wanted.select("vin", "ecu", "software_version").distinct().limit(PAIRS_MAX + 1))
 
     rows = Lake(ctx.settings.lake).read(ask)
+    at_least = len(rows) > PAIRS_MAX
     with ctx.connection() as conn:
         born = {
             row["lot"]: (row["vehicles"], frozenset(row["vins"]))
@@ -98,40 +107,48 @@ def list_fault_lots(ctx: Ctx, programme_id: Id, code: FaultCodeAsked, days: Days
     return [
         FaultLot(
             ecu=ecu, software_version=version, lot=lot, vehicles_born=born[lot][0], vehicles_with_fault=len(vins),
-            permille=1000 * len(vins) // born[lot][0],
+            permille=1000 * len(vins) // born[lot][0], at_least=at_least,
         )
         for (ecu, version, lot), vins in sorted(found.items())
     ]  # fmt: skip
 
 
-def history_of(ctx: Context, vin: str) -> list[FaultHistoryView]:
-    """Return every fault that a vehicle told of, as it is shown. Raises: NotFound."""
+def history_of(ctx: Context, vin: str) -> tuple[list[FaultHistoryView], datetime | None]:
+    """Return every fault that a vehicle told of, as it is shown, and from when on; None: all. Raises: NotFound."""
     with ctx.connection() as conn:
         vehicle = reading.one(reading.vehicles(conn, vin=vin), f"vehicle {vin}")
         names = load_names(conn, vehicle.programme_id)
+    changes, counted_from = _changes(ctx, vin)
     return [
         FaultHistoryView(
             ecu=each.ecu, code=each.code, name=fault_name(names, each.ecu, each.code), status=each.status,
             active=bool(each.status & ACTIVE), occurrences=each.occurrences, first_at=from_us(each.first_us),
             last_at=from_us(each.last_us), odometer_first_km=each.odometer_first_km,
             odometer_last_km=each.odometer_last_km, software_versions=list(each.versions), frame=dict(each.frame),
+            counted_from=counted_from,
         )
-        for each in _history(ctx, vin)
-    ]  # fmt: skip
+        for each in fold(changes)
+    ], counted_from  # fmt: skip
 
 
-def _history(ctx: Context, vin: str) -> list[FaultHistory]:
+def _changes(ctx: Context, vin: str) -> tuple[list[FaultChange], datetime | None]:
+    """Return a vehicle's newest changes, and from when on where there are older ones; what came last is never cut."""
+
     def ask(view: View) -> list[dict[str, Any]]:
         faults = view.table("faults")
-        return view.rows(faults.filter(faults.vin == vin).order_by("at_us").limit(CHANGES_MAX))
+        return view.rows(
+            faults.filter(faults.vin == vin).order_by(faults.at_us.desc()).limit(CHANGES_MAX + 1)
+        )
 
-    return fold(
+    rows = Lake(ctx.settings.lake).read(ask)
+    newest = rows[:CHANGES_MAX]
+    return [
         FaultChange(
             ecu=row["ecu"], code=row["code"], at_us=row["at_us"], status=row["status"],
             software_version=row["software_version"], snapshot=msgspec.json.decode(row["snapshot"], type=dict[str, Any]),
         )
-        for row in Lake(ctx.settings.lake).read(ask)
-    )  # fmt: skip
+        for row in newest
+    ], from_us(newest[-1]["at_us"]) if len(rows) > CHANGES_MAX else None  # fmt: skip
 
 
 router = Router("/", route_handlers=[list_fault_history, list_fault_lots])

@@ -99,7 +99,8 @@ def diagnostics_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str
 @shown("/fleet/{vin:str}/fault-history")
 def fault_history_part(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
     """A vehicle's faults over its life: a part of its diagnostics, read out of the lake when somebody opens it."""
-    return page("fault_history.html", account=request.user, history=history_of(ctx, vin))
+    history, counted_from = history_of(ctx, vin)
+    return page("fault_history.html", account=request.user, history=history, counted_from=counted_from)
 
 
 def bench_of(jobs: Iterable[Job], names_of: Names | None = None) -> Bench:
