@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from ringroad.vehicle.agents.base import Failed, Reason
+from ringroad.vehicle.decide import CHECKING_RESTARTS_MAX
 from ringroad.vehicle.memory import read_state
+from ringroad.vehicle.orchestrator import Orchestrator
+from ringroad.vehicle.states import EcuState
 from ringroad.vehicle.watch import PAUSES_MAX
 from support.vehicle_world import Installed, World, content_of
 
@@ -67,6 +71,91 @@ def test_an_ecu_whose_software_is_gone_is_finished_whatever_the_vehicle_does(wor
     asyncio.run(until_it_waits())
     assert brake.running == Installed(content=content_of("brake", "2.0.0"), version="2.0.0", counter=2)
     assert "install" not in world.ecus["body"].verbs  # the next one waits
+
+
+def waits_in(world: World, state: str) -> None:
+    def waits(one: Orchestrator) -> bool:
+        return one.state.state == state and one.state.noted == ("precondition", "Vehicle.Speed == 0")
+
+    assert asyncio.run(world.drive(until=waits)) == state
+
+
+def drive_on(world: World, *, looks: int) -> None:
+    """Let the vehicle look so many times more."""
+
+    async def looking() -> None:
+        async with world.boot() as orchestrator:
+            for _ in range(looks):
+                world.clock.s += await orchestrator.step() or 0
+
+    asyncio.run(looking())
+
+
+def test_driving_off_while_a_lost_bank_is_filled_again_restarts_no_ab_ecu(world: World) -> None:
+    world.order()
+    adas = world.ecus["adas"]
+    asyncio.run(world.drive(until=lambda one: one.state.state == "READY"))
+    adas.banks[1] = None
+
+    def drive_off() -> None:
+        if adas.banks[1] is not None:
+            world.signals.values["Vehicle.Speed"] = 30
+
+    adas.at_install = drive_off
+    waits_in(world, "INSTALLING")
+    drive_on(world, looks=5)
+    assert adas.running is not None
+    assert (adas.running.version, adas.trial) == ("1.0.0", False)
+    adas.at_install = lambda: None
+    world.signals.values["Vehicle.Speed"] = 0
+    assert drive(world) == "SUCCEEDED"
+    assert world.versions() == {"2.0.0"}
+
+
+@pytest.mark.parametrize("state", ["INSTALLING", "CHECKING"])
+def test_an_ab_ecu_that_went_back_is_not_restarted_while_the_vehicle_drives(world: World, state: str) -> None:
+    world.order()
+    adas = world.ecus["adas"]
+    if state == "INSTALLING":  # the answer to its activation is lost
+        adas.answers["activate"] = [Failed(reason=Reason.UNREACHABLE)]
+        asyncio.run(world.drive(until=lambda one: one.state.ecus.get(adas.serial) is EcuState.INSTALLING))
+    else:
+        asyncio.run(world.drive(until=lambda one: one.state.state == state))
+    world.reset()
+    world.signals.values["Vehicle.Speed"] = 30
+    adas.verbs.clear()
+    waits_in(world, state)
+    drive_on(world, looks=5)
+    assert adas.running is not None
+    assert (adas.running.version, adas.trial) == ("1.0.0", False)
+    assert not {"install", "activate"} & set(adas.verbs)
+    assert adas.verbs.count("inventory") == 2  # once after each start
+    world.signals.values["Vehicle.Speed"] = 0
+    assert drive(world) == "SUCCEEDED"
+    assert world.versions() == {"2.0.0"}
+
+
+def test_an_ab_ecu_that_runs_its_new_software_already_is_checked_while_the_vehicle_drives(
+    world: World,
+) -> None:
+    world.order()
+    asyncio.run(world.drive(until=lambda one: one.state.state == "CHECKING"))
+    world.signals.values["Vehicle.Speed"] = 30
+    assert drive(world) == "SUCCEEDED"
+
+
+def test_a_vehicle_that_drives_off_in_the_middle_of_the_checks_goes_back_after_a_bounded_time(
+    world: World,
+) -> None:
+    world.order()
+    asyncio.run(world.drive(until=lambda one: one.state.state == "CHECKING"))
+    world.signals.values["Vehicle.Speed"] = 30
+    for _ in range(CHECKING_RESTARTS_MAX):
+        world.reset()
+        waits_in(world, "CHECKING")
+    world.reset()
+    assert drive(world) == "ROLLED_BACK"
+    assert world.versions() == {"1.0.0"}
 
 
 def test_a_term_that_fails_at_every_erase_ends_in_the_old_release_after_a_bounded_time(world: World) -> None:

@@ -196,6 +196,7 @@ class DeskEcu:
         if self.mode == "ab":
             staged = self.banks[self.active ^ 1]
             held = staged is not None and staged.sha256 == image.sha256
+            self.at_install()
             return Done(already=True) if held else Failed(reason=Reason.NOT_STAGED)
         made = await self._read(image, source)
         self.at_install()

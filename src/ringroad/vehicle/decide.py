@@ -10,7 +10,8 @@ The rules it holds (their numbers are those of docs/concepts/orchestrator.md):
 4. An ECU on trial goes back at its next reset: checks and commits activate again first (`Check`, `Commit`).
 5. Anti-rollback counters advance only in `Commit`.
 6. Unknown, missing or exchanged ECUs end the campaign in SYNCING (`plan.make_plan`).
-7. Preconditions hold before each ECU is touched; an ECU whose flashing began is finished first.
+7. Preconditions hold before each ECU is touched; an ECU whose flashing began is finished first. An A/B ECU is not
+   restarted into its new software without them before the commit point (`watch.Hold`).
 8. Tries and restarts are bounded; ROLLBACK_FAILED blocks the vehicle.
 """
 
@@ -365,7 +366,9 @@ def _install(state: CampaignState, facts: Facts) -> Step:
                 detail = f"the vehicle restarted again and again while {serial} was installed"
                 return _move("ROLLING_BACK", facts, code="restarts", detail=detail)
             case EcuState.INSTALLING:
-                return Install(serial)  # rule 7: what began is finished, whatever the preconditions say now
+                return Install(
+                    serial
+                )  # rule 7: what began is finished; of an A/B ECU, `Hold` asks before its restart
             case EcuState.STAGED:
                 if facts.refusal is not None:
                     return Wait("precondition", facts.refusal.text, facts.refusal.term)

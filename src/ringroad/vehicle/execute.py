@@ -55,7 +55,7 @@ from ringroad.vehicle.states import (
     image_of,
 )
 from ringroad.vehicle.terms import Refused
-from ringroad.vehicle.watch import LOOK_AGAIN_S, PAUSES_MAX, watched
+from ringroad.vehicle.watch import LOOK_AGAIN_S, PAUSES_MAX, Hold, Watch, watched
 
 NOTES_MAX: Final = 50  # notes per state; a term that flickers must not fill the disk
 OFFLINE: Final = "offline"
@@ -97,6 +97,7 @@ class Executor:
         self._durability: Durability = durability
         self._retry_base_s = retry_base_s
         self._refusal = refusal
+        self._hold = Hold(refusal, self._note)
         self._may_stage = may_stage
         self._network_failures = 0
         self._reports = ProgressReports(memory=memory, clock=clock)
@@ -319,11 +320,18 @@ class Executor:
 
     async def _install(self, serial: str) -> float:
         ecu = self._plan().ecu(serial)
-        if self._memory.state.ecus[serial] is not EcuState.INSTALLING:
+        again = self._memory.state.ecus[serial] is EcuState.INSTALLING
+        if not again:
             self._move_ecu(serial, EcuState.INSTALLING)
-        async with self._ecus.agent(serial) as agent, watched(agent, self._refusal, self._note) as watch:
-            outcome = await self._install_with(agent, ecu)
+        async with self._ecus.agent(serial) as agent:
+            # Begun before: its other bank may be due to boot, so it stays INSTALLING, which a rollback undoes.
+            if again and await self._hold.look(agent, ecu):
+                return LOOK_AGAIN_S
+            async with watched(agent, self._refusal, self._note) as watch:
+                outcome = await self._install_with(agent, ecu, watch)
         if watch.paused and isinstance(outcome, Failed):
+            if again and not ecu.in_place:
+                return LOOK_AGAIN_S
             return self._pause(serial, outcome)
         again_s = await self._mended(ecu.target, outcome)
         if again_s is not None:
@@ -340,7 +348,7 @@ class Executor:
             self._move_ecu(serial, EcuState.STAGED)
         return LOOK_AGAIN_S
 
-    async def _install_with(self, agent: UpdateAgent, ecu: EcuPlan) -> Outcome:
+    async def _install_with(self, agent: UpdateAgent, ecu: EcuPlan, watch: Watch) -> Outcome:
         source = self._images.source(ecu.target.sha256)
         progress = self._reports.of(ecu.serial)
         outcome = await agent.install(ecu.image, source, progress=progress)
@@ -350,6 +358,9 @@ class Executor:
             if isinstance(outcome, Done):
                 outcome = await agent.install(ecu.image, source, progress=progress)
         if isinstance(outcome, Done):
+            if found := await self._hold.look(agent, ecu):
+                watch.paused = True
+                return Failed(reason=Reason.PRECONDITION, detail=found.text)
             outcome = await agent.activate(ecu.image)
         return outcome
 
@@ -359,6 +370,8 @@ class Executor:
         known = (self._memory.state.known_faults or {}).get(serial, ())
         async with self._ecus.agent(serial) as agent:
             # An ECU on trial may have gone back since: rule 4.
+            if await self._hold.look(agent, ecu):
+                return LOOK_AGAIN_S
             outcome = await agent.activate(ecu.image)
             if isinstance(outcome, Done):
                 outcome = await agent.verify(ecu.image, checks, known_faults=frozenset(known))
@@ -375,7 +388,7 @@ class Executor:
                 and self._memory.state.tries.get(again, 0) < decide.COMMIT_INSTALLS_MAX
             ):
                 self._tried(again, outcome.reason, outcome.detail)
-                outcome = await self._install_with(agent, ecu)  # only forward from here: rule 2
+                outcome = await self._install_with(agent, ecu, Watch())  # only forward from here: rule 2
             if isinstance(outcome, Done):
                 outcome = await agent.commit(ecu.image)
         if isinstance(outcome, Done):

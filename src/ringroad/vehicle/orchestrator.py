@@ -302,7 +302,7 @@ class Orchestrator:
         return sum(target.length for target in state.plan.images() if target.sha256 not in stored)
 
     def _refusal(self, state: CampaignState) -> Refusal | None:
-        if state.plan is None or state.state not in {"READY", "INSTALLING"}:
+        if state.plan is None or state.state not in {"READY", "INSTALLING", "CHECKING"}:
             return None
         now = self._vehicle.clock.now()
         samples = {sample.path: sample for sample in self._vehicle.signals.read(now)}

@@ -1,6 +1,7 @@
 """Looks at the preconditions while one ECU is installed, and stops its agent before the old software is gone.
 
 Until the erase begins, an installation pauses; from there on the ECU is finished, and the update pauses after it.
+An A/B ECU that runs its old software is not restarted into the new one while a precondition does not hold.
 
 Invariant: nothing here stops between the first erased byte and the last check.
 """
@@ -14,8 +15,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from ringroad.protocol.preconditions import Refusal
-from ringroad.vehicle.agents.base import PausableAgent, UpdateAgent
+from ringroad.vehicle.agents.base import Failed, PausableAgent, UpdateAgent
 from ringroad.vehicle.ending import end_if_cancelled
+from ringroad.vehicle.states import EcuPlan
 
 LOOK_AGAIN_S: Final = 2.0  # s; between two looks at preconditions and consent
 PAUSES_MAX: Final = (
@@ -27,9 +29,33 @@ Note = Callable[[str, str, str], None]  # code, detail, about
 
 @dataclass(slots=True)
 class Watch:
-    """What was seen during one installation; `paused` once the agent was stopped before it erased."""
+    """What was seen during one installation; `paused` once it was stopped before it erased or restarted the ECU."""
 
     paused: bool = False
+
+
+class Hold:
+    """Holds the restart of an A/B ECU back while a precondition does not hold."""
+
+    def __init__(self, refusal: Callable[[], Refusal | None], note: Note) -> None:
+        self._refusal = refusal
+        self._note = note
+        self._serial = ""  # of the ECU held back; asking it at every look may have it hash a whole bank
+
+    async def look(self, agent: UpdateAgent, ecu: EcuPlan) -> Refusal | None:
+        """Return what keeps `ecu` from being activated now; None if nothing does, or if that would not restart it."""
+        found = None if ecu.in_place else self._refusal()
+        if found is None:
+            self._serial = ""
+            return None
+        if self._serial != ecu.serial:
+            answer = await agent.inventory()
+            if not isinstance(answer, Failed):
+                if answer.running is not None and answer.running.sha256 == ecu.target.sha256:
+                    return None
+                self._serial = ecu.serial
+        self._note("precondition", found.text, found.term)
+        return found
 
 
 @asynccontextmanager
