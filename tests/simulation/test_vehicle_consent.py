@@ -243,6 +243,32 @@ def test_whoever_runs_the_fleet_agrees_where_the_driver_said_nothing(world: Worl
     assert said.startswith("download, install, activate agreed to by the fleet's operator")
 
 
+@pytest.mark.parametrize("asked", [[], ["download", "install", "activate"]])
+def test_a_vehicle_that_always_asks_hears_nobody_in_its_drivers_place(
+    world: World, asked: list[Phase]
+) -> None:
+    set_config(world, consent="ask")
+    world.order(conduct=Conduct(consent=asked))
+    agree_for_driver(world)
+    drive_to(world, "consent", "download")
+    assert not told(world, "consent_given")
+    assert not downloads(world)
+    say(world)
+    assert drive(world) == "SUCCEEDED"
+
+
+def test_what_the_fleet_agreed_to_ends_when_the_vehicle_is_set_to_ask(world: World) -> None:
+    world.order(conduct=Conduct(consent=["install"]))
+    agree_for_driver(world)
+    world.signals.values["Vehicle.Speed"] = 30
+    drive_to(world, "precondition", "Vehicle.Speed == 0")
+    world.signals.values["Vehicle.Speed"] = 0
+    set_config(world, consent="ask")
+    drive_to(world, "consent", "install")
+    say(world)
+    assert drive(world) == "SUCCEEDED"
+
+
 def test_what_a_driver_said_against_it_stands_whatever_the_fleet_agrees_to(world: World) -> None:
     world.order(conduct=Conduct(consent=["download"]))
     agree_for_driver(world)

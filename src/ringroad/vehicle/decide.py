@@ -26,7 +26,7 @@ from ringroad.kernel.errors import Corrupt
 from ringroad.protocol.preconditions import Refusal
 from ringroad.protocol.vehicle import Command, DeltaOffer, Phase, UpdateGroup, VehicleState
 from ringroad.trust.state import VerifiedTarget
-from ringroad.vehicle.consent import DENIED, answer_text, judge, word_of
+from ringroad.vehicle.consent import DENIED, OPERATOR, answer_text, judge, word_of
 from ringroad.vehicle.deltas import choose_delta
 from ringroad.vehicle.states import (
     BEFORE_INSTALLING,
@@ -70,6 +70,7 @@ class Facts:
         refusal: the precondition that does not hold, or None.
         asks: phases before which the driver is asked.
         word: the driver's newest word on this update, written down or not.
+        driver_only: nobody may agree in the driver's place.
         quiet_until: when the vehicle's quiet hours end; None outside of them.
         downloads_max: images that may be fetched at a time.
     """
@@ -80,6 +81,7 @@ class Facts:
     refusal: Refusal | None
     asks: frozenset[Phase] = frozenset()
     word: Answer | None = None
+    driver_only: bool = False
     quiet_until: datetime | None = None
     downloads_max: int = 1
 
@@ -329,6 +331,7 @@ def _hear_driver(state: CampaignState, facts: Facts) -> Step | None:
         return None
     command = facts.command
     agreed = command is not None and command.agreed and command.action_id == state.action_id
+    agreed = agreed and not facts.driver_only
     word = word_of(facts.word, state.answer, agreed=agreed, now=facts.now)
     if word is not None and word != state.answer:
         return Write(Answered(answer=word, at=facts.now))
@@ -338,8 +341,10 @@ def _hear_driver(state: CampaignState, facts: Facts) -> Step | None:
 
 
 def _ask(phase: Phase, state: CampaignState, facts: Facts) -> Step | None:
-    soft = _plan(state).conduct.urgency == "soft"
-    missing = judge(phase, asks=facts.asks, answer=state.answer, soft=soft, now=facts.now)
+    soft, answer = _plan(state).conduct.urgency == "soft", state.answer
+    if facts.driver_only and answer is not None and answer.by == OPERATOR and answer != facts.word:
+        answer = None  # written down before the vehicle was set to ask
+    missing = judge(phase, asks=facts.asks, answer=answer, soft=soft, now=facts.now)
     return Wait(missing.code, missing.detail, phase) if missing else None
 
 

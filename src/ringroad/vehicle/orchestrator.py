@@ -284,6 +284,7 @@ class Orchestrator:
                 refusal=self._refusal(state),
                 asks=asks_of(vehicle.consent, state.plan.conduct) if state.plan else frozenset(),
                 word=vehicle.word(state.action_id) if state.action_id and not state.resting else None,
+                driver_only=vehicle.consent == "ask",
                 quiet_until=quiet_until(vehicle.quiet, now), downloads_max=vehicle.downloads_max,
             ),
         )  # fmt: skip
