@@ -10,7 +10,8 @@
 Whatever uses the software opens it through ``current``, which is flipped in one step.
 There is no bootloader: a version on trial stays until it is committed or rolled back, over power cuts too.
 
-Invariant: what ``current`` is made to point at was read back and has the digest it had when its image's hash was checked.
+Invariant: what ``current`` is made to point at was read back and has the digest it had when its image's hash was checked;
+but for what it pointed at before the first image came, which a rollback of that image gives back unseen.
 """
 
 from __future__ import annotations
@@ -66,6 +67,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     committed: str = ""  # SHA-256 of its image; empty for an ECU that has none yet
     committed_counter: int = 0
     started: str = ""
+    before: str = (
+        ""  # what `current` pointed at before the last image was activated; read until one is committed
+    )
 
 
 class FolderAgent(ABC):
@@ -103,6 +107,9 @@ class FolderAgent(ABC):
         try:
             if (await self._found(image.sha256)) is None:
                 return Failed(reason=Reason.NOT_STAGED, detail="the version is not here, or was changed")
+            state = self._state()
+            if not state.committed and self._current() != image.sha256:
+                self._keep(msgspec.structs.replace(state, before=self._link()))
             return await self._run(image.sha256)
         except OSError as error:
             return _failed(error)
@@ -162,10 +169,16 @@ class FolderAgent(ABC):
                     return Done(already=True)  # it ran before, with a counter of its own
                 return Failed(reason=Reason.ALREADY_COMMITTED, detail="roll forward with a new release")
             if state.committed:
+                if now != state.committed and (await self._found(state.committed)) is None:
+                    detail = "the version before is not here, or was changed"
+                    return Failed(reason=Reason.BOOT_FAILED, detail=detail)
                 return await self._run(state.committed, already=now != image.sha256)
-            if now:
-                self._disk.remove(self._folder / CURRENT)  # it left its supplier without software
-            return Done(already=not now)
+            if now != image.sha256:
+                return Done(already=True)  # what its supplier put there
+            if state.before:
+                return await self._run(Path(state.before).name, target=state.before)
+            self._disk.remove(self._folder / CURRENT)  # it left its supplier without software
+            return Done()
         except OSError as error:
             return _failed(error)
 
@@ -220,11 +233,11 @@ class FolderAgent(ABC):
         self._disk.remove(arrived)
         return Done()
 
-    async def _run(self, sha256: str, *, already: bool = False) -> Outcome:
-        """Make a version current and started; both may be so already."""
+    async def _run(self, sha256: str, *, target: str = "", already: bool = False) -> Outcome:
+        """Make a version current and started; both may be so already. `target`: where it is, if not among ours."""
         flip = self._current() != sha256
         if flip:
-            point(self._disk, self._folder / CURRENT, f"{VERSIONS}/{sha256}")
+            point(self._disk, self._folder / CURRENT, target or f"{VERSIONS}/{sha256}")
         state = self._state()
         if self._restart and (flip or state.started != sha256):
             ended = await run_command(self._restart, within_s=COMMAND_S_MAX, folder=self._folder / CURRENT)
@@ -259,8 +272,11 @@ class FolderAgent(ABC):
 
     def _current(self) -> str:
         """Return the digest that ``current`` points at; empty if it points nowhere."""
+        return Path(self._link()).name
+
+    def _link(self) -> str:
         path = self._folder / CURRENT
-        return path.readlink().name if path.is_symlink() else ""
+        return str(path.readlink()) if path.is_symlink() else ""
 
     async def _running(self) -> Version | None:
         return await self._found(self._current())
