@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import random
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ import httpx
 import pytest
 
 from ringroad.build import store_images
+from ringroad.build.deltas.choose import AGAIN_FIRST, NO_DELTA_STATUS, Later
 from ringroad.build.deltas.store import turn, wanted_deltas
 from ringroad.build.sweep import UNNAMED_S_MIN
 from ringroad.http.auth import Role
-from ringroad.kernel.clock import SystemClock
+from ringroad.kernel.clock import Clock, SystemClock
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.deltas import make_wanted
 from ringroad.loop.reconciler import tick
@@ -82,10 +84,12 @@ def read(content: bytes) -> ReadAt:
     return lambda offset, size: content[offset : offset + size]
 
 
-def make(conn: Connection, blobs: Blobs, ids: CountingIds) -> int:
-    clock = SystemClock()
+def make(
+    conn: Connection, blobs: Blobs, ids: CountingIds, later: Later | None = None, clock: Clock | None = None
+) -> int:
+    clock = clock or SystemClock()
     conn.execute("UPDATE release SET signed_at = %s", [clock.now()])
-    return make_wanted(conn, blobs, ids, clock, threading.Event())
+    return make_wanted(conn, blobs, ids, clock, stop=threading.Event(), later=later or Later())
 
 
 def rows(conn: Connection) -> list[dict[str, Any]]:
@@ -149,28 +153,69 @@ def test_images_that_are_nothing_alike_or_gone_are_left_out_once_and_say_why(
     assert make(conn, blobs, ids) == 0
 
 
-def test_a_maker_that_crashes_leaves_the_pair_out_and_the_worker_alive(
+class Ahead(SystemClock):
+    """Ahead of the system's clock."""
+
+    def now(self) -> datetime:
+        return super().now() + AGAIN_FIRST
+
+
+def test_a_maker_that_was_killed_is_tried_again_later(
     conn: Connection, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ids, later = world(conn, blobs), Later()
+    with monkeypatch.context() as broken:
+        broken.setattr("sys.executable", "/bin/false")
+        assert make(conn, blobs, ids, later) == 0
+    assert rows(conn) == []
+    assert make(conn, blobs, ids, later) == 0  # not yet
+    assert make(conn, blobs, ids, later, Ahead()) == 2
+    assert {row["state"] for row in rows(conn)} == {"ready"}
+
+
+def test_a_delta_that_does_not_give_the_image_is_left_out_for_good(
+    conn: Connection, blobs: Blobs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     ids = world(conn, blobs)
-    monkeypatch.setattr("sys.executable", "/bin/false")
+    maker = tmp_path / "maker"
+    maker.write_text(f"#!/bin/sh\nexit {NO_DELTA_STATUS}\n")
+    maker.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(maker))
     assert make(conn, blobs, ids) == 2
-    assert {row["reason"] for row in rows(conn)} == {"it could not be made (status 1)"}
+    assert {row["reason"] for row in rows(conn)} == {"what was made does not give the new image"}
+
+
+def test_no_room_for_one_pair_keeps_no_other_waiting(
+    conn: Connection, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids, later = world(conn, blobs), Later()
+    first = hashlib.sha256(
+        image(min(ECUS, key=lambda ecu: hashlib.sha256(image(ecu, "2.0.0")).hexdigest()), "2.0.0")
+    ).hexdigest()
+    whole = Blobs.read
+
+    def full(self: Blobs, sha256: str, *args: Any, **more: Any) -> Iterator[bytes]:
+        if sha256 == first:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(self, sha256, *args, **more)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Blobs, "read", full)
+        assert make(conn, blobs, ids, later) == 1
+    assert make(conn, blobs, ids, later, Ahead()) == 1
+    assert [row["state"] for row in rows(conn)] == ["ready", "ready"]
 
 
 def test_a_worker_that_is_told_to_stop_settles_nothing(conn: Connection, blobs: Blobs) -> None:
     ids = world(conn, blobs)
     stop = threading.Event()
     stop.set()
-    assert make_wanted(conn, blobs, ids, SystemClock(), stop) == 0
+    assert make_wanted(conn, blobs, ids, SystemClock(), stop=stop, later=Later()) == 0
     assert not rows(conn)
 
 
-def test_two_workers_never_make_deltas_at_once(
-    conn: Connection, blobs: Blobs, pg_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_workers_never_make_deltas_at_once(conn: Connection, blobs: Blobs, pg_url: str) -> None:
     ids = world(conn, blobs)
-    monkeypatch.setattr("sys.executable", "/bin/false")
     with closing(connect(pg_url)) as other, turn(other) as mine:
         assert mine
         assert make(conn, blobs, ids) == 0

@@ -18,6 +18,7 @@ import psycopg
 import structlog
 
 from ringroad.adapt.model import VerdictPolicy
+from ringroad.build.deltas.choose import Later
 from ringroad.build.repository.store import OnlineSigners, refresh_expiring
 from ringroad.design.model import AcceptRule
 from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds, system_fraction
@@ -303,11 +304,13 @@ def _webhooks(tools: Tools) -> None:
 
 
 def _deltas(tools: Tools) -> None:
+    later = Later()
+
     def body() -> None:
         blobs = Blobs(tools.settings.blob_url or tools.settings.blobs.absolute().as_uri())
         with closing(_open(tools)) as conn:
             while not tools.stop.wait(DELTA_LOOK_S):
-                make_wanted(conn, blobs, tools.ids, tools.clock, tools.stop)
+                make_wanted(conn, blobs, tools.ids, tools.clock, stop=tools.stop, later=later)
 
     keep_going(tools, "deltas", body)
 

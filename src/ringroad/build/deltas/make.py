@@ -17,10 +17,11 @@ from typing import Final
 
 import hdiffpatch
 
-from ringroad.build.deltas.choose import EcuClass
+from ringroad.build.deltas.choose import NO_DELTA_STATUS, EcuClass
 from ringroad.kernel.errors import InvalidInput
 from ringroad.protocol.delta import hdiff13, hpatchlite, ihex
 from ringroad.protocol.delta.apply import IHEX, LINUX, MCU, rebuild
+from ringroad.protocol.delta.pieces import MalformedDelta
 
 MEMORY_BYTES_MAX: Final = 4 * 1024**3  # bytes; 128 MiB images need 1.5 GiB
 NICE: Final = 15  # in the background: the worker's other threads go first
@@ -97,9 +98,13 @@ def main(arguments: list[str]) -> None:
     ecu_class, base, new, delta = arguments
     os.nice(NICE)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
-    algorithm, content = make_delta(
-        "mcu" if ecu_class == "mcu" else "linux", Path(base).read_bytes(), Path(new).read_bytes()
-    )
+    try:
+        algorithm, content = make_delta(
+            "mcu" if ecu_class == "mcu" else "linux", Path(base).read_bytes(), Path(new).read_bytes()
+        )
+    except (InvalidInput, MalformedDelta) as error:
+        sys.stderr.write(error.message)
+        sys.exit(NO_DELTA_STATUS)
     Path(delta).write_bytes(content)
     sys.stdout.write(algorithm)
 
