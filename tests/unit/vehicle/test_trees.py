@@ -119,6 +119,17 @@ def test_layers_are_put_on_each_other_with_their_whiteouts(tmp_path: Path, zippe
     assert (folder / "app").read_bytes() == b"new"
 
 
+def test_a_whiteout_hides_nothing_of_its_own_layer_wherever_it_stands(tmp_path: Path) -> None:
+    first = tar(("cache/a", b"1"), ("cache/deep/b", b"2"), ("app", b"old"), ("way", "app"))
+    second = tar(
+        ("cache/c", b"3"), ("cache/deep/d", b"4"), ("cache/.wh..wh..opq", b""), ("app", b"new"), (".wh.app", b""),
+        ("way", None), ("way/e", b"5"), ("way/.wh..wh..opq", b""),
+    )  # fmt: skip
+    folder = unpacked(tmp_path, layout(first, second))
+    assert names(folder) == ["app", "cache", "cache/c", "cache/deep", "cache/deep/d", "way", "way/e"]
+    assert (folder / "app").read_bytes() == b"new"
+
+
 def device(entry: tarfile.TarInfo) -> None:
     entry.type = tarfile.CHRTYPE
 

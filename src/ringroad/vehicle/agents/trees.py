@@ -167,6 +167,11 @@ def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
 def _apply(tar: tarfile.TarFile, folder: Path, disk: Disk, *, whiteouts: bool, bytes_max: int) -> int:
     """Unpack one archive; return the bytes of its files."""
     unpacked = 0
+    if whiteouts:
+        # They hide what lower layers hold and nothing of their own, wherever they stand in it.
+        # Source: OCI image specification 1.0, layer.md, whiteouts.
+        for name in sorted(_names(tar)):
+            _hide(_parts(name), folder, disk)
     for count, entry in enumerate(tar, 1):
         unpacked += entry.size
         if entry.islnk():  # it becomes a copy
@@ -179,14 +184,26 @@ def _apply(tar: tarfile.TarFile, folder: Path, disk: Disk, *, whiteouts: bool, b
         if not parts:
             continue  # the root itself
         path = _place(folder, parts, disk)
-        if whiteouts and path.name == _OPAQUE:
-            for old in sorted(path.parent.iterdir()):
-                disk.remove(old)
-        elif whiteouts and path.name.startswith(_WHITEOUT):
-            disk.remove(path.with_name(_one_name(path.name.removeprefix(_WHITEOUT))))
-        else:
+        if not (whiteouts and path.name.startswith(_WHITEOUT)):
             _put(tar, entry, path, folder, disk)
     return unpacked
+
+
+def _hide(parts: list[str], folder: Path, disk: Disk) -> None:
+    """Apply an entry of a layer if it is a whiteout. Behind a link or a file there is nothing to hide."""
+    if not parts or not parts[-1].startswith(_WHITEOUT):
+        return
+    hidden = _one_name(parts[-1].removeprefix(_WHITEOUT))
+    at = folder
+    for part in parts[:-1]:
+        at = at / part
+        if at.is_symlink() or not at.is_dir():
+            return
+    if parts[-1] == _OPAQUE:
+        for old in sorted(at.iterdir()):
+            disk.remove(old)
+    else:
+        disk.remove(at / hidden)
 
 
 def _put(tar: tarfile.TarFile, entry: tarfile.TarInfo, path: Path, folder: Path, disk: Disk) -> None:
