@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -440,6 +440,35 @@ def test_a_request_is_taken_back_by_its_asker_or_an_admin_only(pg_url: str, tmp_
             for name in ("ole", "admin"):
                 assert call(name, 0, f"jobs/{ending.id}") == (409, "session_request")
             assert due(conn) == [("DELETE", "/sessions")]
+
+
+def test_an_answer_that_comes_while_its_session_is_closed_waits_and_is_not_wanted(pg_url: str) -> None:
+    ids, now = SystemIds(), SystemClock().now()
+    with connect(pg_url) as conn, connect(pg_url) as other, ThreadPoolExecutor(1) as threads:
+        born(conn)
+        token_of(conn, "admin", Role.ADMIN)
+        token_of(conn, "ole", Role.OPERATOR, permission="read")
+        with transaction(conn):
+            store.open_session(
+                conn, ids, vin=VINS[0], account="ole", scope="read", minutes=1, reason="a hum", now=now
+            )
+        [job] = store.read_jobs(conn, vin=VINS[0], rows_max=9)
+        said = DiagnosticAnswer(id=job.id, status=200, at=now, body={"consent": "test"})
+
+        def accept() -> bool:
+            with transaction(other):
+                return store.accept_answer(other, ids, vin=VINS[0], answer=said, now=now)
+
+        def is_waiting() -> bool:
+            found = conn.execute("SELECT count(*) AS n FROM pg_locks WHERE NOT granted").fetchone()
+            return found is not None and found["n"] > 0
+
+        with transaction(conn):
+            store.session_of(conn, vin=VINS[0], account="ole")
+            accepted = threads.submit(accept)
+            patient(is_waiting)
+            store.close_session(conn, ids, vin=VINS[0], account="ole", now=now)
+        assert not accepted.result(60)
 
 
 def test_a_wider_permission_ends_no_session(pg_url: str) -> None:

@@ -25,7 +25,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from ringroad.kernel.clock import Clock, Ids
-from ringroad.kernel.errors import InvalidInput, RingroadError
+from ringroad.kernel.errors import InvalidInput, RingroadError, Unavailable
 from ringroad.kernel.vin import Vin, parse_vin
 from ringroad.protocol.diagnostics import ANSWER_BYTES_MAX, DiagnosticAnswer, DiagnosticRequest
 from ringroad.signal.diagnose import next_try_s
@@ -152,7 +152,14 @@ class VehicleLink:
                 continue
             vin, answer = read
             self._deaf.pop(vin, None)
-            if not await asyncio.to_thread(self._accept, vin, answer):
+            try:
+                wanted = await asyncio.to_thread(self._accept, vin, answer)
+            except (Unavailable, psycopg.OperationalError):
+                raise
+            except Exception:  # what is wrong with one answer is no reason to drop the others
+                log.exception("diagnostic_answer_not_stored", vin=vin, job=answer.id)
+                continue
+            if not wanted:
                 log.debug("diagnostic_answer_unwanted", vin=vin, job=answer.id, final=answer.final)
 
     def _accept(self, vin: Vin, answer: DiagnosticAnswer) -> bool:

@@ -153,6 +153,10 @@ SELECT * FROM diagnostic_job AS job WHERE state = 'queued' AND next_at <= :now A
 -- name: diagnostic_job_sent!
 UPDATE diagnostic_job SET tries = tries + 1, next_at = :next_at WHERE id = :id AND state = 'queued';
 
+-- name: hold_session_of_job$
+SELECT id FROM diagnostic_session
+ WHERE id = (SELECT session_id FROM diagnostic_job WHERE id = :id AND vin = :vin) FOR UPDATE;
+
 -- name: answer_diagnostic_job!
 UPDATE diagnostic_job SET state = 'answered', status = :status, answer = :answer, answered_at = :now
  WHERE id = :id AND vin = :vin AND state = 'queued';

@@ -277,6 +277,7 @@ def accept_answer(conn: Connection, ids: Ids, *, vin: str, answer: DiagnosticAns
     """
     if not answer.final:
         return False
+    SQL.hold_session_of_job(conn, id=answer.id, vin=vin)  # before the request, as whoever ends a session does
     stored = SQL.answer_diagnostic_job(
         conn, id=answer.id, vin=vin, status=answer.status, answer=Jsonb(answer.body), now=now
     )
