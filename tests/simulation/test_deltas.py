@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Literal
 
 import msgspec
@@ -17,8 +18,11 @@ from ringroad.build.deltas.make import make_delta
 from ringroad.kernel.errors import Untrusted
 from ringroad.protocol.vehicle import DeltaOffer, EcuTarget
 from ringroad.trust.sign import DirectorTarget
+from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.deltas import DELTA_TRIES_MAX, choose_delta, delta_file
 from ringroad.vehicle.images import ImageStore
+from ringroad.vehicle.memory import Memory
+from ringroad.vehicle.rebuild import SMALL_BYTES, Rebuilder
 from support.vehicle_world import (
     DeskEcu,
     PowerCut,
@@ -249,6 +253,47 @@ def test_a_delta_under_which_the_vehicle_keeps_restarting_is_given_up(tmp_path: 
     assert asyncio.run(world.drive()) == "SUCCEEDED"
     assert fetched(world).count("3.0.0") == 1
     assert fetched(world).count("delta") == 4
+
+
+class SlowStore(ImageStore):
+    """A store whose rebuilding waits for a word in the middle."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, durability="buffered")
+        self.begun, self.go_on, self.ended = Event(), Event(), False
+
+    def rebuild(self, target: VerifiedTarget, delta: VerifiedTarget, offer: DeltaOffer) -> None:
+        self.begun.set()
+        assert self.go_on.wait(10)
+        self.ended = True
+
+
+def test_who_is_told_to_end_while_a_large_base_is_read_waits_for_the_writer(tmp_path: Path) -> None:
+    world = World(tmp_path / "vehicle", ecus=ECUS[:1])
+    target = as_verified(director_target(world.ecus["central"], "3.0.0", 3))
+    store = SlowStore(tmp_path / "images")
+    (tmp_path / "images" / OFFER.from_sha256).write_bytes(bytes(SMALL_BYTES))  # the image itself is small
+    memory = Memory(
+        tmp_path / "vehicle",
+        clock=world.clock,
+        ids=world.ids,
+        durability="buffered",
+        hook=None,
+        observer=None,
+    )
+
+    async def stop_in_the_middle() -> None:
+        rebuilder = Rebuilder(images=store, memory=memory, clock=world.clock)
+        rebuilding = asyncio.create_task(rebuilder.rebuild(target, OFFER, keep=()))
+        assert await asyncio.to_thread(store.begun.wait, 10)
+        rebuilding.cancel()
+        asyncio.get_running_loop().call_later(0.1, store.go_on.set)
+        with pytest.raises(asyncio.CancelledError):
+            await rebuilding
+        assert store.ended
+
+    asyncio.run(stop_in_the_middle())
+    memory.close()
 
 
 OFFER = DeltaOffer(algorithm="hdiff13", from_sha256="0" * 64, sha256="1" * 64, sha512="2" * 128, length=900)

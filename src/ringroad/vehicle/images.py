@@ -67,6 +67,13 @@ class ImageStore:
         """Return the bytes of a whole image."""
         return FileSource(self._folder / sha256)
 
+    def size_bytes(self, sha256: str) -> int:
+        """Return the size of a whole image; 0 if it is not here."""
+        try:
+            return (self._folder / sha256).stat().st_size
+        except OSError:
+            return 0
+
     def verify(self, target: VerifiedTarget) -> None:
         """Read an image back and compare it with what was signed; drop it if it differs.
 

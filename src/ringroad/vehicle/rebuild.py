@@ -5,7 +5,6 @@ Invariant: nothing here ends a campaign; what cannot be rebuilt is fetched whole
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection
 from typing import Final
 
@@ -13,12 +12,15 @@ from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import Corrupt, RingroadError
 from ringroad.protocol.vehicle import DeltaOffer
 from ringroad.trust.state import VerifiedTarget
+from ringroad.vehicle.agents.receive import beside
 from ringroad.vehicle.deltas import APPLIED, DELTA_TRIES_MAX, FAILED, applied_text, delta_file, tried_as
 from ringroad.vehicle.images import ImageStore
 from ringroad.vehicle.memory import Memory
 from ringroad.vehicle.states import Noted, Tried
 
-THREAD_BYTES_MIN: Final = 256 * 1024  # bytes; rebuilding more would hold up the other vehicles of the process
+SMALL_BYTES: Final = (
+    256 * 1024
+)  # bytes of base and image; rebuilding more would hold up the other vehicles of the process
 
 
 class Rebuilder:
@@ -46,10 +48,11 @@ class Rebuilder:
         delta = delta_file(target, offer)
         try:
             self._images.reserve(target, keep={offer.from_sha256, offer.sha256, *keep})
-            if target.length > THREAD_BYTES_MIN:
-                await asyncio.to_thread(self._images.rebuild, target, delta, offer)
-            else:
-                self._images.rebuild(target, delta, offer)
+            await beside(
+                lambda: self._images.rebuild(target, delta, offer),
+                size_bytes=target.length + self._images.size_bytes(offer.from_sha256),
+                small_bytes=SMALL_BYTES,
+            )
         except Corrupt:
             raise
         except RingroadError as error:

@@ -20,12 +20,12 @@ SMALL_BYTES: Final = (
 T = TypeVar("T")
 
 
-async def beside(work: Callable[[], T], *, size_bytes: int) -> T:
-    """Return what `work` returns; it runs in a thread if it is long.
+async def beside(work: Callable[[], T], *, size_bytes: int, small_bytes: int = SMALL_BYTES) -> T:
+    """Return what `work` returns; it runs in a thread if it is long: on more than `small_bytes`.
 
     A thread cannot be ended: who is cancelled meanwhile waits for it, so that nothing is written behind their back.
     """
-    if size_bytes <= SMALL_BYTES:
+    if size_bytes <= small_bytes:
         return work()
     working = asyncio.ensure_future(asyncio.to_thread(work))
     try:
