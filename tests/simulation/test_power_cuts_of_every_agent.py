@@ -116,6 +116,13 @@ class TapDisk:
         if cut:
             raise cut
 
+    def set_mode(self, path: Path, mode: int) -> None:
+        done, cut = self._tap.part(1_000)
+        if done == 1_000:
+            self._disk.set_mode(path, mode)
+        if cut:
+            raise cut
+
     def remove(self, path: Path) -> None:
         done, cut = self._tap.part(1_000)
         if done == 1_000:

@@ -65,6 +65,12 @@ class CutDisk:
             self._disk.make_folder(path)
         self._end()
 
+    def set_mode(self, path: Path, mode: int) -> None:
+        """Give rights. Raises: OSError, PowerCut (it has them, or not)."""
+        if self._step() == 1_000:
+            self._disk.set_mode(path, mode)
+        self._end()
+
     def remove(self, path: Path) -> None:
         """Remove something. Raises: OSError, PowerCut (a part of a folder is gone)."""
         keep = self._step()

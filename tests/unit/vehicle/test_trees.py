@@ -12,6 +12,7 @@ import tarfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -99,6 +100,24 @@ def test_nothing_in_an_archive_keeps_rights_that_are_more_than_its_owners(tmp_pa
 
     folder = unpacked(tmp_path, tar(("app", b"x"), change=wild))
     assert (folder / "app").stat().st_mode & 0o7777 == 0o755
+
+
+class Noted(RealDisk):
+    """A disk that notes whose rights it was told."""
+
+    told: ClassVar[list[str]] = []
+
+    def set_mode(self, path: Path, mode: int) -> None:
+        self.told.append(f"{path.name} {mode:o}")
+        super().set_mode(path, mode)
+
+
+def test_the_rights_of_files_and_folders_are_durable_steps_of_the_disk(tmp_path: Path) -> None:
+    (tmp_path / "archive").write_bytes(tar(("bin", None), ("bin/app", b"x")))
+    (tmp_path / "folder").mkdir()
+    unpack(tmp_path / "archive", tmp_path / "folder", Noted("fsync"))
+    assert Noted.told == ["bin 755", "app 644"]
+    assert (tmp_path / "folder/bin/app").stat().st_mode & 0o7777 == 0o644
 
 
 def test_a_hard_link_is_a_copy_of_a_file_before_it(tmp_path: Path) -> None:

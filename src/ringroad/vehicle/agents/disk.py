@@ -34,6 +34,10 @@ class Disk(Protocol):
         """Make a folder; one that is there already is good."""
         ...
 
+    def set_mode(self, path: Path, mode: int) -> None:
+        """Give a file or folder these rights, whatever the umask."""
+        ...
+
     def remove(self, path: Path) -> None:
         """Remove a file, link or whole folder; one that is missing is good."""
         ...
@@ -73,6 +77,15 @@ class RealDisk:
         """Make a folder. Raises: OSError."""
         path.mkdir(exist_ok=True)
         sync_folder(path.parent, durability=self.durability)
+
+    def set_mode(self, path: Path, mode: int) -> None:
+        """Give a file or folder these rights. Raises: OSError."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchmod(descriptor, mode)
+            sync_descriptor(descriptor, durability=self.durability)
+        finally:
+            os.close(descriptor)
 
     def remove(self, path: Path) -> None:
         """Remove a file, link or folder. Raises: OSError."""

@@ -212,7 +212,7 @@ def _put(tar: tarfile.TarFile, entry: tarfile.TarInfo, path: Path, folder: Path,
         if path.is_symlink() or not path.is_dir():
             disk.remove(path)
             disk.make_folder(path)
-        path.chmod(mode | 0o700)
+        disk.set_mode(path, mode | 0o700)
         return
     disk.remove(path)
     if entry.issym():
@@ -244,7 +244,7 @@ def _copy(content: IO[bytes], path: Path, disk: Disk, mode: int) -> None:
             chunk = content.read(CHUNK_BYTES)
             if not chunk:
                 break
-    path.chmod(mode)
+    disk.set_mode(path, mode)
 
 
 def _parts(name: str) -> list[str]:
