@@ -233,6 +233,33 @@ def test_the_twin_knows_what_stands_when_a_question_is_asked_and_when_a_plan_is_
     assert row["answer"]["end_s"][0] > 3_600
 
 
+def test_what_stands_at_a_station_that_the_line_has_no_more_delays_nothing_and_is_still_listed(
+    people: People, conn: Connection
+) -> None:
+    schedule(conn, [None] * 3)
+    assert begin(people.operator, expected_s=3_600).status_code == 201
+    begin(people.operator, kind="quality", options=["sunroof"], reason="glass cracks")
+    assert newest(people.viewer)["document"]["stopped"] == {"roof": "breakdown: robot 3"}
+    renamed = EXAMPLE.replace('name = "roof"', 'name = "top"')
+    assert renamed != EXAMPLE
+    with transaction(conn):
+        store.import_programme(conn, IDS, source=renamed, actor="tester", now=CLOCK.now(), generation=1)
+    people.operator.post(
+        "/api/v1/orders", json={"programme_id": "roadster", "variant": "city", "options": ["sunroof"]}
+    )
+    document = newest(people.viewer)["document"]
+    assert "stopped" not in document
+    assert [held["reason"] for held in document["held"]] == [
+        "sunroof is blocked: roof, quality stop: glass cracks"
+    ]
+    people.operator.post("/api/v1/programmes/roadster/what-ifs", json={"station": "top", "down_s": 1_800})
+    assert answer_questions(conn, CLOCK) == 1
+    (row,) = people.viewer.get("/api/v1/programmes/roadster/what-ifs").json()
+    assert row["answer"]["refused"] == ""
+    listed = people.viewer.get(STOPS, params={"only_open": True}).json()
+    assert [stop["station"] for stop in listed] == ["roof", "roof"]
+
+
 def test_after_a_breakdown_the_search_puts_those_first_that_can_still_be_in_time(
     people: People, conn: Connection
 ) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from ringroad.build.model import Station
+from ringroad.build.model import Line, Station
 
 OVERDUE_S: Final = 300  # seconds
 EXPECTED_S_DEFAULT: Final = 1_800  # seconds, where the programme does not say how long a repair takes
@@ -70,6 +70,16 @@ class LineStop:
 def expected_s(station: Station) -> int:
     """Return how long a station is expected to stand if nobody says."""
     return station.repair_s or EXPECTED_S_DEFAULT
+
+
+def on_line(stops: Iterable[LineStop], line: Line) -> list[LineStop]:
+    """Return the stops that a plan of a line goes by.
+
+    Left out is what stood at a station that the line does not have any more: nothing waits for it. One that names
+    options or variants holds these until somebody ends it, wherever it was.
+    """
+    names = {station.name for station in line.stations}
+    return [stop for stop in stops if stop.options or stop.station in names]
 
 
 def standing_s(stops: Iterable[LineStop], now: datetime) -> dict[str, float]:

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from ringroad.build.model import Line
 from ringroad.build.plan_line import Order, ScheduleDocument
-from ringroad.build.stops import LineStop
+from ringroad.build.stops import LineStop, on_line
 from ringroad.build.store import get_programme
 from ringroad.build.store_packages import SQL
 from ringroad.build.store_plant import Schedule, current_schedule, save_schedule, waiting_orders
@@ -59,7 +59,7 @@ def load_running(conn: Connection, programme_id: str) -> Running:
         schedule=schedule,
         orders=tuple(waiting_orders(conn, programme_id=programme_id)),
         line=line,
-        stops=tuple(open_stops(conn, programme_id=programme_id)),
+        stops=tuple(on_line(open_stops(conn, programme_id=programme_id), line)),
         drift=line_drift(conn, programme_id, line),
     )
 

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 from psycopg.types.json import Jsonb
 
 from ringroad.build.plan_line import Cause, Order, ScheduleDocument, decide_schedule, earliest_at
+from ringroad.build.stops import on_line
 from ringroad.build.store import get_baseline, get_programme
 from ringroad.build.store_packages import SQL
 from ringroad.build.store_stops import open_stops
@@ -363,7 +364,7 @@ def replan(
         frozen,
         now=clock.now(),
         parent=before,
-        stops=open_stops(conn, programme_id=programme_id),
+        stops=on_line(open_stops(conn, programme_id=programme_id), programme.line),
     )
     latency_us = round((clock.monotonic_s() - triggered_s) * 1_000_000)
     if latency_us < 0:
