@@ -13,6 +13,9 @@ import pytest
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock
 from ringroad.ship.lists import TAGS_MAX
+from ringroad.ship.model import VehicleFacts
+from ringroad.ship.store import selecting
+from ringroad.ship.store.reading import read_vehicles
 from ringroad.storage.db import Connection, connect
 from ringroad.storage.lake import Lake, Rows, SampleRow, to_us
 from ringroad.storage.latest import AGE_MAX, PATHS_MAX, latest_samples, recent_paths
@@ -212,3 +215,26 @@ def test_too_many_paths_are_refused_and_an_empty_lake_knows_nothing(
     query = " or ".join(f"telemetry.p{number} = 1" for number in range(PATHS_MAX + 1))
     body = {"query": query, "programme_id": "roadster"}
     assert client.post("/api/v1/vehicles/preview", json=body).status_code == 422
+
+
+def test_a_vehicle_that_changes_while_it_is_told_apart_is_judged_as_it_was_with_the_others(
+    client: httpx.Client, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One vehicle stands for all like it: read a moment later, it would leave all of them out."""
+
+    def meanwhile(reading: Connection, *, vins: list[str], **given: Any) -> Iterator[VehicleFacts]:
+        conn.execute("UPDATE vehicle SET variant = 'other' WHERE vin = ANY (%s)", [vins])
+        return read_vehicles(reading, vins=vins, **given)
+
+    monkeypatch.setattr(selecting, "read_vehicles", meanwhile)
+    given = {"query": "variant = city", "programme_id": "roadster"}
+
+    def restore() -> None:
+        conn.execute("UPDATE vehicle SET variant = 'city' WHERE vin = ANY (%s)", [[vin(1), vin(3), vin(5)]])
+
+    assert client.post("/api/v1/vehicles/preview", json=given).json()["matches"] == 3
+    restore()
+    assert client.post(f"{TAGS}/pilot", json=given).json()["changed"] == 3
+    restore()
+    zone = given | {"time_zone": "Europe/Oslo"}
+    assert client.post("/api/v1/vehicles/time-zone", json=zone).json() == {"vehicles": 3}

@@ -19,7 +19,7 @@ from ringroad.ship import store
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import PlanRequest, WaveSize
-from ringroad.ship.query import QueryError
+from ringroad.ship.query import QueryError, parse_query
 from ringroad.ship.store.reports import ManifestResult
 from ringroad.storage.db import Connection, connect, load_queries, transaction
 from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme, vin, wait_for_locks
@@ -386,8 +386,9 @@ def test_a_time_zone_is_set_for_those_that_a_query_selects_and_said_once(story: 
 
     def put(query: str, time_zone: str) -> int:
         with transaction(story.conn):
+            vins = store.select_vins(story.conn, parse_query(query), programme_id="roadster")
             return store.set_time_zone(
-                story.conn, story.ids, query=query, programme_id="roadster", time_zone=time_zone, actor="ann",
+                story.conn, story.ids, vins=vins, query=query, programme_id="roadster", time_zone=time_zone, actor="ann",
                 now=story.now,
             )  # fmt: skip
 

@@ -55,7 +55,7 @@ from ringroad.ship.plan import PRIORITY_MAX, LateJoiners, PlanRequest, Stratum, 
 from ringroad.ship.query import QueryError, parse_query, point_at
 from ringroad.ship.ramp import HARMED_MAX, HarmBudget
 from ringroad.ship.retry import ATTEMPTS_MAX, REASONS, WAIT_S_MAX, RetryPolicy, RetryReason
-from ringroad.storage.db import Connection
+from ringroad.storage.db import Connection, one_snapshot
 from ringroad.storage.lake import Lake
 from ringroad.storage.latest import recent_paths
 from ringroad.storage.pki_clients import read_expiries
@@ -313,6 +313,7 @@ def previewed(ctx: Context, query: str, programme_id: str) -> Preview:
     """
     latest = latest_for(Lake(ctx.settings.lake), parse_query(query), now=ctx.clock.now())
     with ctx.transaction() as conn:
+        one_snapshot(conn)
         found = store.preview_query(conn, query, programme_id=programme_id, latest=latest)
     return Preview(
         matches=found.selected,
@@ -331,8 +332,11 @@ def previewed(ctx: Context, query: str, programme_id: str) -> Preview:
 def set_time_zone(ctx: Ctx, request: Req, data: JSONBody[TimeZone]) -> ChangedVehicles:
     """Set the time zone of vehicles that have not told their own; windows go by it."""
     with ctx.transaction() as conn:
+        one_snapshot(conn)
+        vins = store.select_vins(conn, parse_query(data.query), programme_id=data.programme_id)
+    with ctx.transaction() as conn:  # of its own: whom it writes may have changed since
         changed = store.set_time_zone(
-            conn, ctx.ids, query=data.query, programme_id=data.programme_id, time_zone=data.time_zone,
+            conn, ctx.ids, vins=vins, query=data.query, programme_id=data.programme_id, time_zone=data.time_zone,
             actor=request.user.name, now=ctx.clock.now(),
         )  # fmt: skip
     return ChangedVehicles(vehicles=changed)

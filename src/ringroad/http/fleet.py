@@ -23,6 +23,7 @@ from ringroad.ship import store
 from ringroad.ship.lists import LIST_BYTES_MAX, VINS_MAX, Mode, RefusedRow
 from ringroad.ship.query import names_in, parse_query
 from ringroad.ship.store import fleet
+from ringroad.storage.db import one_snapshot
 from ringroad.storage.lake import Lake
 
 ListName = Annotated[str, Parameter(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+:\-]{0,63}$", description="Its name")]
@@ -138,13 +139,15 @@ def change_tag(ctx: Ctx, request: Req, tag: ListName, data: JSONBody[TagChange])
     """Give vehicles a tag, or take it away; by VIN, or all that a query selects."""
     if (data.query is None) == (not data.vins) or (data.query is None) != (data.programme_id is None):
         raise InvalidInput("name vehicles by vins, or by query and programme_id", hint='{"vins": ["..."]}')
-    with ctx.transaction() as conn:
-        vins = [vin.strip().upper() for vin in data.vins]
-        if data.query is not None:
-            query = parse_query(data.query)
+    vins = [vin.strip().upper() for vin in data.vins]
+    if data.query is not None:
+        query = parse_query(data.query)
+        latest = latest_for(Lake(ctx.settings.lake), query, now=ctx.clock.now())
+        with ctx.transaction() as conn:
+            one_snapshot(conn)
             fleet.require_lists(conn, names_in(query, "list"))
-            latest = latest_for(Lake(ctx.settings.lake), query, now=ctx.clock.now())
             vins = store.select_vins(conn, query, programme_id=data.programme_id, latest=latest)
+    with ctx.transaction() as conn:  # of its own: whom it writes may have changed since
         done = fleet.change_tag(
             conn,
             ctx.ids,

@@ -76,6 +76,14 @@ def transaction(conn: Connection) -> Iterator[Connection]:
         raise Unavailable("PostgreSQL went away", hint="try again", detail=str(error)) from error
 
 
+def one_snapshot(conn: Connection) -> None:
+    """Let all statements of a transaction see the database as of one moment; before its first one.
+
+    For reading: what it writes fails where somebody else changed the same after that moment.
+    """
+    conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+
 @contextmanager
 def apart(conn: Connection, **which: str) -> Iterator[None]:
     """Keep what is wrong with one of many from the others: it is told in the log, and the caller goes on.

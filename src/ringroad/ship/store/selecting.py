@@ -3,7 +3,8 @@
 Vehicles that are the same to the query are one population (`plan.asked_of`); they are told apart in one statement. What
 telemetry last said is judged before, since it is not in the database, and goes into it as a mark for each vehicle.
 
-Functions run inside a transaction of the caller.
+Functions run inside a transaction of the caller that sees one snapshot (`storage.db.one_snapshot`): one vehicle of a
+population stands for all of it, and is read after the populations are told apart.
 """
 
 from __future__ import annotations

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.hours import find_zone
-from ringroad.ship.query import parse_query
 from ringroad.ship.store.reading import SQL
-from ringroad.ship.store.selecting import select_vins
 from ringroad.storage.db import Connection
 from ringroad.storage.ledger import append_fact
 
 
 def set_time_zone(
-    conn: Connection, ids: Ids, *, query: str, programme_id: str, time_zone: str, actor: str, now: datetime
+    conn: Connection,
+    ids: Ids,
+    *,
+    vins: Sequence[str],
+    query: str,
+    programme_id: str,
+    time_zone: str,
+    actor: str,
+    now: datetime,
 ) -> int:
-    """Set the time zone of the vehicles that a query selects; return how many had another one or none.
+    """Set the time zone of the vehicles that a query selected; return how many had another one or none.
 
     Inside a transaction of the caller.
 
     Raises:
         InvalidInput: there is no such time zone.
-        QueryError: the query cannot be read.
     """
     if find_zone(time_zone) is None:
         raise InvalidInput(
             f"there is no time zone {time_zone[:60]!r}", hint="an IANA name, for example Europe/Oslo"
         )
-    vins = select_vins(conn, parse_query(query), programme_id=programme_id)
-    changed: int = SQL.set_time_zone(conn, vins=vins, time_zone=time_zone)
+    changed: int = SQL.set_time_zone(conn, vins=list(vins), time_zone=time_zone)
     if changed:
         append_fact(
             conn, ids, kind=FactKind.VEHICLES_TIME_ZONE_SET, subject=programme_id, actor=actor, now=now,
