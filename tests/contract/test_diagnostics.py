@@ -30,7 +30,7 @@ from ringroad.kernel.facts import FactKind
 from ringroad.kernel.vin import parse_vin
 from ringroad.protocol.diagnostics import DiagnosticAnswer
 from ringroad.signal import store_diagnostics as store
-from ringroad.signal.diagnose import Permission
+from ringroad.signal.diagnose import QUEUED_MAX, Permission
 from ringroad.storage.broker import Broker
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import read_facts
@@ -469,6 +469,26 @@ def test_an_answer_that_comes_while_its_session_is_closed_waits_and_is_not_wante
             patient(is_waiting)
             store.close_session(conn, ids, vin=VINS[0], account="ole", now=now)
         assert not accepted.result(60)
+
+
+def test_sessions_opened_and_closed_again_and_again_fill_no_queue(pg_url: str, tmp_path: Path) -> None:
+    with connect(pg_url) as conn:
+        born(conn)
+        token_of(conn, "admin", Role.ADMIN)
+        token = token_of(conn, "ole", Role.OPERATOR, permission="read")
+    headers = {"Authorization": f"Bearer {token}"}
+    with (
+        serving(pg_url, tmp_path) as origin,
+        httpx.Client(base_url=origin, headers=headers, timeout=60) as client,
+    ):
+        url, body = f"/api/v1/vehicles/{VINS[0]}/diagnostics", {"reason": "a hum"}
+        opened = 0
+        while (made := client.post(f"{url}/sessions", json=body, params={"wait_s": 0})).status_code == 201:
+            assert client.delete(f"{url}/session").status_code == 200
+            opened += 1
+            assert opened < QUEUED_MAX
+        assert made.status_code == 429
+    assert opened == QUEUED_MAX - 1  # the end of each waits for the vehicle
 
 
 def test_a_wider_permission_ends_no_session(pg_url: str) -> None:

@@ -28,6 +28,7 @@ from ringroad.kernel.errors import InvalidInput, NotFound
 from ringroad.protocol.diagnostics import PATH_CHARS_MAX, REASON_CHARS_MAX, Method, Refused
 from ringroad.signal import store_diagnostics as store
 from ringroad.signal.diagnose import Job, JobState, Session, SessionState, is_too_much
+from ringroad.storage.db import Connection
 
 WAIT_S: Final = 10  # s a caller waits for the vehicle, unless it says otherwise
 LOOK_S: Final = 1.0  # s between two looks at the database, if nothing is heard before
@@ -94,7 +95,7 @@ def list_diagnostic_sessions(ctx: Ctx, vin: Id, limit: Limit = 20) -> list[Diagn
 
 @route(
     "POST", "/vehicles/{vin:str}/diagnostics/sessions", role=Role.OPERATOR, tag="signal", status=201,
-    errors=[404, 409, 422],
+    errors=[404, 409, 422, 429],
 )  # fmt: skip
 async def open_diagnostic_session(
     ctx: Ctx, request: Req, *, vin: Id, data: JSONBody[NewDiagnosticSession], wait_s: Wait = WAIT_S
@@ -102,11 +103,14 @@ async def open_diagnostic_session(
     """Ask a vehicle for a session; it is `asked` until the vehicle agrees, which may take its driver."""
 
     def ask() -> Session:
+        now = ctx.clock.now()
         with ctx.transaction() as conn:
-            return store.open_session(
+            opened = store.open_session(
                 conn, ctx.ids, vin=vin, account=request.user.name, scope=data.scope, minutes=data.minutes,
-                reason=data.reason, now=ctx.clock.now(),
+                reason=data.reason, now=now,
             )  # fmt: skip
+            _require_room(conn, vin, now=now)
+        return opened
 
     made = await to_thread.run_sync(ask)
 
@@ -222,9 +226,13 @@ def _queue(
         job = store.queue_request(
             conn, ctx.ids, vin=vin, account=account.name, method=method, path=path, body=body, now=now
         )
-        if is_too_much(store.read_load(conn, vin=vin, now=now)):
-            raise TooMany("this vehicle has been asked enough for now", wait_s=RETRY_AFTER_S)
+        _require_room(conn, vin, now=now)
     return job
+
+
+def _require_room(conn: Connection, vin: str, *, now: datetime) -> None:
+    if is_too_much(store.read_load(conn, vin=vin, now=now)):
+        raise TooMany("this vehicle has been asked enough for now", wait_s=RETRY_AFTER_S)
 
 
 async def _wait_for(ctx: Context, vin: str, look: Any, *, wait_s: int) -> Any:

@@ -130,7 +130,7 @@ SELECT id, vin FROM diagnostic_session WHERE state IN ('asked', 'open') AND expi
 -- name: diagnostic_load^
 SELECT count(*) FILTER (WHERE state = 'queued') AS queued,
        count(*) FILTER (WHERE made_at > :since) AS last_minute
-  FROM diagnostic_job WHERE vin = :vin AND (state = 'queued' OR made_at > :since);
+  FROM diagnostic_job WHERE vin = :vin AND made_at > :oldest;
 
 -- name: insert_diagnostic_job!
 INSERT INTO diagnostic_job (id, session_id, vin, method, path, body, state, made_at, expires_at, next_at)

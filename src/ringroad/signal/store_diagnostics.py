@@ -16,6 +16,7 @@ from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, Forbidden, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.protocol.diagnostics import (
+    SESSION_S_MAX,
     SESSIONS_PATH,
     DiagnosticAnswer,
     DiagnosticRequest,
@@ -153,7 +154,8 @@ def session_of(conn: Connection, *, vin: str, account: str) -> Session | None:
 
 def read_load(conn: Connection, *, vin: str, now: datetime) -> Load:
     """Return what a vehicle has been asked already."""
-    return of_row(Load, SQL.diagnostic_load(conn, vin=vin, since=now - timedelta(minutes=1)))
+    oldest = now - timedelta(seconds=SESSION_S_MAX + REQUEST_S)  # what is older waits for nothing any more
+    return of_row(Load, SQL.diagnostic_load(conn, vin=vin, since=now - timedelta(minutes=1), oldest=oldest))
 
 
 def queue_request(
