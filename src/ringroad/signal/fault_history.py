@@ -59,7 +59,7 @@ class FaultHistory:
 def fold(changes: Iterable[FaultChange]) -> list[FaultHistory]:
     """Return a line for each ECU and code, the newest change first. Order and repetition of the changes do not matter."""
     known: dict[tuple[str, str], FaultHistory] = {}
-    for change in sorted(changes, key=lambda each: (each.at_us, each.ecu, each.code, each.status)):
+    for change in sorted(changes, key=_order):
         key = change.ecu, change.code
         before = known.get(key)
         if before is None:
@@ -68,6 +68,10 @@ def fold(changes: Iterable[FaultChange]) -> list[FaultHistory]:
         else:
             known[key] = _next(before, change)
     return sorted(known.values(), key=lambda each: (-each.changed_us, each.ecu, each.code))
+
+
+def _order(change: FaultChange) -> tuple[int, str, str, int, str]:
+    return change.at_us, change.ecu, change.code, change.status, change.software_version
 
 
 def _first(change: FaultChange) -> FaultHistory:
