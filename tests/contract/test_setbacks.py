@@ -105,7 +105,14 @@ def test_a_halted_campaign_opens_its_finding_again_with_the_halt_as_the_cause(st
     assert halted
     assert (signal.kind, signal.causes, signal.lap_id) == (FactKind.SIGNAL_OBSERVED, (halted.id,), "lap_1")
     assert (reopened.kind, reopened.causes) == (FactKind.FINDING_REOPENED, (signal.id, halted.id))
-    assert halted.body["vehicles"] == {"installed": 0, "failed": 1, "rolled_back": 0, "lost": 0, "silent": 0}
+    assert halted.body["vehicles"] == {
+        "installed": 0,
+        "downloaded": 0,
+        "failed": 1,
+        "rolled_back": 0,
+        "lost": 0,
+        "silent": 0,
+    }
 
 
 def test_a_setback_is_answered_once_however_often_and_by_how_many_it_is_looked_at(
