@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from ringroad.cli import cli
 from ringroad.cli.shell import Shell
 from ringroad.cli.vehicle import group
 from ringroad.kernel.clock import SystemClock
@@ -23,7 +24,10 @@ DISTRIBUTED = EXAMPLES / "distributed" / "programme.toml"
 def rehearse(*arguments: str, programme: Path = DISTRIBUTED) -> Result:
     small = ("--soc-kib", "8", "--mcu-kib", "2")
     return CliRunner().invoke(
-        group, ["rehearse", str(programme), *small, *arguments], obj=Shell(env={}, json=True)
+        group,
+        ["rehearse", str(programme), *small, *arguments],
+        obj=Shell(env={}, json=True),
+        **cli.context_settings,
     )
 
 

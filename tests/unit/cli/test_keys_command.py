@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from ringroad.cli import cli
 from ringroad.cli.keys import (
     NAMES,
     REPOSITORIES,
@@ -24,7 +25,9 @@ from ringroad.trust.metadata import Root, check_signatures, parse_file
 
 def run(folder: Path, *arguments: str) -> Result:
     return CliRunner().invoke(
-        group, [*arguments, "--var", str(folder / "var"), "--offline", str(folder / "offline")]
+        group,
+        [*arguments, "--var", str(folder / "var"), "--offline", str(folder / "offline")],
+        **cli.context_settings,
     )
 
 

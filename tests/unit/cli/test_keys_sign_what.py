@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from ringroad.cli import cli
 from ringroad.cli.keys import KeyFolders, group, load_offline_signers
 from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import RingroadError
@@ -28,7 +29,9 @@ def keys(tmp_path: Path) -> Path:
 
 def run(folder: Path, *arguments: str) -> Result:
     return CliRunner().invoke(
-        group, [*arguments, "--var", str(folder / "var"), "--offline", str(folder / "offline")]
+        group,
+        [*arguments, "--var", str(folder / "var"), "--offline", str(folder / "offline")],
+        **cli.context_settings,
     )
 
 

@@ -88,8 +88,12 @@ def test_nobody_comes_in_by_chance(
 def test_a_vehicle_gets_its_own_topics_and_nothing_else() -> None:
     body = claims(answer(login(), Vin(VIN), key=KEY, now=NOW, token_id="1").decode())
     user = claims(body["nats"]["jwt"])
-    assert user["nats"]["pub"] == {"allow": [f"ringroad.v1.{VIN}.telemetry"]}
-    assert user["nats"]["sub"] == {"allow": [f"ringroad.v1.{VIN}.wake", "$MQTT.sub.>"]}
+    assert user["nats"]["pub"] == {
+        "allow": [f"ringroad.v1.{VIN}.telemetry", f"ringroad.v1.{VIN}.diagnostics.answer"]
+    }
+    assert user["nats"]["sub"] == {
+        "allow": [f"ringroad.v1.{VIN}.wake", f"ringroad.v1.{VIN}.diagnostics.request", "$MQTT.sub.>"]
+    }
     assert user["nats"]["allowed_connection_types"] == ["MQTT"]
     assert user["exp"] == NOW.timestamp() + 24 * 3600
     assert user["iss"] == body["iss"] == public_nkey(KEY)
