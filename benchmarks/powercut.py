@@ -1,11 +1,12 @@
-"""Power cuts of the example programme's 33-ECU vehicle: the real orchestrator, agents and virtual ECUs in this process.
+"""Power cuts of the distributed example's vehicle, 33 ECUs of every kind that is simulated, with the real agents.
 
-Power goes before, in the middle of and after every journal record and every flash write of an update that is taken,
-of one whose self-test fails on one ECU, and of one that an ECU does not start with; one ECU alone loses it in every
-flash write; and it goes a second time in steps of the recovery, drawn by seed until `SCENARIOS` were tried.
+Power goes before, in the middle of and after every journal record, every flash write and every change of a folder that is
+an ECU, of an update that is taken, of one whose self-test fails on one ECU, and of one that an ECU does not start with;
+one ECU alone loses it in every flash write; and it goes a second time in steps of the recovery, drawn by seed until
+`SCENARIOS` were tried.
 
-Run: python -m benchmarks powercut; a quarter of an hour of CPU, on all cores. Each finished part is kept under
-`var/powercut/` by commit, so that a run that was stopped goes on where it was; a changed tree begins anew.
+Run: python -m benchmarks powercut; three quarters of an hour of CPU, on the cores it may use (`taskset`). Each finished
+part is kept under `var/powercut/` by commit, so that a run that was stopped goes on where it was; a changed tree begins anew.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ def run() -> list[Figure]:
         if folder is not None and file_of(folder, piece).exists():
             done[piece] = read(folder, piece)
     kept = len(done)
-    with ProcessPoolExecutor() as pool:
+    cores = len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(cores) as pool:
         work = {pool.submit(part, *piece, second_cuts): piece for piece in wanted if piece not in done}
         for each in as_completed(work):
             done[work[each]] = each.result()
@@ -102,7 +104,7 @@ def run() -> list[Figure]:
                 write(folder, work[each], each.result())
             scenarios = sum(map(len, done.values()))
             print(f"part {len(done)} of {len(wanted)}: {scenarios} scenarios", file=sys.stderr, flush=True)
-    took = f"{time.perf_counter() - started_s:.0f} s on {os.cpu_count()} cores"
+    took = f"{time.perf_counter() - started_s:.0f} s on {cores} core{'s' * (cores > 1)}"
     if kept:
         took += f", {kept} of {len(wanted)} parts before that"
     return figures_of([one for piece in wanted for one in done[piece]], took=took)
@@ -137,7 +139,7 @@ def figures_of(found: list[Found], *, took: str) -> list[Figure]:
             unit="scenarios",
             target=SCENARIOS,
             better="higher",
-            note=f"33 ECUs; {count[0]} cuts of the vehicle, {count[1]} of one ECU, {count[2]} during a recovery; "
+            note=f"33 ECUs of every kind; {count[0]} cuts of the vehicle, {count[1]} of one ECU, {count[2]} during a recovery; "
             f"seed {SEED}; {took}",
         ),
         Figure(

@@ -36,7 +36,7 @@ from ringroad.vehicle.run import Surroundings, open_vehicle
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from support.power_cuts import Vehicle, ecus_of_the_example
+from support.flashed_vehicle import FlashedVehicle, ecus_of_the_example
 from support.vehicle_process import WholeVehicle
 from support.vehicle_world import TOKEN, World
 
@@ -98,14 +98,14 @@ async def idle(folder: Path) -> tuple[float, float, int]:
 
 async def updating(folder: Path) -> tuple[int, float]:
     """Vehicles that updated at the same time, and the seconds that took."""
-    vehicles = [Vehicle(folder / str(number), variant="good", ecus=FOUR) for number in range(UPDATING)]
+    vehicles = [FlashedVehicle(folder / str(number), ecus=FOUR) for number in range(UPDATING)]
     for vehicle in vehicles:
         await vehicle.build()
         vehicle.order()
         vehicle.power_on()
     under_way = peak = 0
 
-    async def update(vehicle: Vehicle) -> str:
+    async def update(vehicle: FlashedVehicle) -> str:
         nonlocal under_way, peak
         under_way += 1
         peak = max(peak, under_way)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.power_cuts import ecus_of_the_example
+from support.flashed_vehicle import ecus_of_the_example
 from support.vehicle_process import WholeVehicle
 
 MEMORY_KIB_MAX = 60_000_000 // 1024  # KiB resident; a small telematics unit has 512 MB

@@ -18,17 +18,17 @@ from ringroad.sim.vecu.script import Behaviour, FaultRate, Script
 from ringroad.vehicle.diagnostics.desk import Desk, Place
 from ringroad.vehicle.diagnostics.link import DiagnosticLink
 from ringroad.vehicle.diagnostics.sessions import Policy, Sessions
-from support.power_cuts import Vehicle
+from support.flashed_vehicle import FlashedVehicle
 from support.vehicle_world import DeskSignals, director_target
 
 FAULT, OTHER = "C0051-00", "U0121-00"
 
 
-class DiagnosedVehicle(Vehicle):
+class DiagnosedVehicle(FlashedVehicle):
     """A gateway and a brake. The brake has two faults, seen twice."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, variant="good", ecus=(("gateway", "ab"), ("brake", "inplace")))
+        super().__init__(folder, ecus=(("gateway", "ab"), ("brake", "inplace")))
         self.signals = DeskSignals()
 
     async def prepare(self) -> None:

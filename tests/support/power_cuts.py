@@ -1,7 +1,9 @@
-"""A vehicle whose power goes in the middle of any durable step; by default the 33 ECUs of the example programme.
+"""A vehicle whose power goes in the middle of any durable step; by default the 33 ECUs of the example, of every kind.
 
-The orchestrator, the update agents and the virtual ECUs are the real ones; the flash is in memory, the clock is stepped.
-A *step* is a journal record, or a write or an erase of an ECU's flash. A *life* lasts from power-on to rest.
+It is the vehicle that `ringroad vehicle rehearse` builds: orchestrator, update agents, boot loaders and virtual ECUs are
+the real ones; the flash is in memory, the clock is stepped, requests and answers need no socket.
+A *step* is a journal record, a write or an erase of an ECU's flash, or a change of a folder that is an ECU.
+A *life* lasts from power-on to rest.
 
 Before each step a picture can be taken of all that would be left if power went there; restored with a part of the step
 done, it is what a cut inside the step leaves. So one life gives a scenario for each of its steps, and a scenario costs
@@ -12,41 +14,51 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import hashlib
 import os
 import random
 import shutil
 import tomllib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import httpx
-import msgspec
 
+from ringroad.protocol.vehicle import Report
+from ringroad.sim.assembly import LOCAL_AGENTS, agents_here
+from ringroad.sim.desk import Answer, Desk
+from ringroad.sim.rehearsal import NEW, OLD, Parked, Plan, Rehearsal, build
 from ringroad.sim.vecu.config import EcuConfig as VecuConfig
+from ringroad.sim.vecu.config import read_config as read_vecu_config
 from ringroad.sim.vecu.medium import MemoryMedium
 from ringroad.sim.vecu.medium import PowerCut as EcuPowerCut
 from ringroad.sim.vecu.memory import MemoryChannel
 from ringroad.sim.vecu.port import EcuPort
 from ringroad.sim.vecu.script import Behaviour, Script
-from ringroad.vehicle.agents.base import BytesSource, Done, UpdateAgent, no_progress
+from ringroad.trust.keys import parse_public_key, public_key_dict
+from ringroad.trust.manifest import InventoryKey, VehicleManifest, verify_manifest
+from ringroad.vehicle.agents.base import EcuInventory, UpdateAgent
+from ringroad.vehicle.agents.disk import RealDisk
 from ringroad.vehicle.agents.wire import Swap
-from ringroad.vehicle.canway import CanWay
-from ringroad.vehicle.config import EcuConfig
-from ringroad.vehicle.connect import make_agents
-from ringroad.vehicle.states import image_of
-from support.vehicle_world import TOKEN, VIN, DeskClock, DeskIds, World, content_of, director_target
+from ringroad.vehicle.config import read_keys, read_roots
+from ringroad.vehicle.connect import AGENTS
+from ringroad.vehicle.orchestrator import Orchestrator
+from ringroad.vehicle.run import Surroundings, open_vehicle
+from support.vehicle_world import DeskClock, DeskIds
 
-PROGRAMME: Final = Path(__file__).parents[2] / "examples/road/programme.toml"
+PROGRAMME: Final = Path(__file__).parents[2] / "examples/distributed/programme.toml"
 KEEPS: Final = (0, 500, 1_000)  # permille of the step that is done when power goes
+IMAGE_BYTES: Final = 3_000
+BANK_BYTES: Final = 8_192
 BLOCK_BYTES: Final = 1_026  # of a transfer; an image of 3,000 bytes is three writes
 FILES: Final = ("journal", "trust.state", "reports.acknowledged", "manifest.state")
-LINES: Final = 3  # that ECUs are staged on at once
-EXCHANGE_EVERY: Final = 100  # steps of the orchestrator
+STEPS_MAX: Final = 1_000  # of the orchestrator
+EXCHANGE_EVERY: Final = 100  # of them
 
-Ecu = tuple[str, Literal["ab", "inplace"]]
 # What becomes of the update: everybody takes it; one ECU's self-test fails; one ECU does not start with it.
 Variant = Literal["good", "bad", "dead"]
 VARIANTS: Final[tuple[Variant, ...]] = ("good", "bad", "dead")
@@ -54,10 +66,13 @@ BEHAVIOURS: Final = {"good": Behaviour(), "bad": Behaviour(self_test="fail"), "d
 GUILTY: Final = "brake"  # whose self-test fails, or who does not start
 
 
-def ecus_of_the_example(variant: str = "premium") -> list[Ecu]:
-    """The ECUs of a vehicle of the example programme, the Primary first."""
-    programme = tomllib.loads(PROGRAMME.read_text("utf-8"))
-    return [(name, programme["ecus"][name]["storage"]) for name in programme["variants"][variant]["ecus"]]
+def programme() -> dict[str, Any]:
+    return tomllib.loads(PROGRAMME.read_text("utf-8"))
+
+
+def all_ecus() -> list[str]:
+    """The ECUs of the example's only vehicle, the Primary first."""
+    return list(programme()["variants"]["limousine"]["ecus"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +114,19 @@ class JournalStep:
         return self.after if keep_permille == 1_000 else self.before
 
 
-Step = FlashStep | JournalStep
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskStep:
+    """A change of a folder that is an ECU; `do` does a part of it, in any copy of the vehicle's folder."""
+
+    what: str
+    do: Callable[[Path, int], None]
+
+    def __str__(self) -> str:
+        return self.what
+
+
+Step = FlashStep | JournalStep | DiskStep
+Tree = Mapping[str, tuple[int, bytes | str | None]]  # path -> rights, and bytes, a link's target or a folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +137,7 @@ class Picture:
     step: Step
     files: Mapping[str, bytes]
     images: frozenset[str]
+    folders: Tree
     flash: Mapping[str, MemoryMedium]
     reports: int
     manifests: int
@@ -118,15 +146,12 @@ class Picture:
 
 
 class Steps:
-    """Counts the steps of one life, and says what is done about each. Stands in for `vehicle_world.Power`."""
+    """Counts the steps of one life, and says what is done about each."""
 
     def __init__(self) -> None:
         self.ticks = 0
-        self.cut_at = 0  # unused: power goes by picture
         self.wanted: Callable[[int], bool] = lambda _: False  # of which steps a picture is taken
-        self.ecu_cut: tuple[int, int] | None = (
-            None  # number of the step in which one ECU loses power, and its part
-        )
+        self.ecu_cut: tuple[int, int] | None = None  # of one ECU's power: number of the step, and its part
         self.ecu_was_cut = False
         self.pictures: list[Picture] = []
         self.take: Callable[[int, Step], Picture] | None = None
@@ -139,10 +164,6 @@ class Steps:
             self._before = self.journal()
         else:
             self.step(JournalStep(before=self._before, after=self.journal()))
-
-    def tick(self) -> None:
-        """Never called: no ECU of `World` itself is used here."""
-        raise AssertionError
 
     def step(self, step: Step) -> int:
         """Count a step; return how much of it is done before this ECU loses its power, more than 1000 if it does not."""
@@ -201,6 +222,96 @@ def copied(flash: MemoryMedium) -> MemoryMedium:
     return other
 
 
+class StepDisk:
+    """The disk of the agents whose ECU is a folder. What is one step of a file system is done or not."""
+
+    def __init__(self, steps: Steps, folder: Path) -> None:
+        self._steps = steps
+        self._folder = folder
+        self._disk = RealDisk("buffered")
+        self._copy: Tree | None = None
+
+    def append(self, path: Path, data: bytes, *, mode: int = 0o644) -> None:
+        def do(root: Path, keep: int) -> None:
+            self._disk.append(root / at, data[: len(data) * keep // 1_000], mode=mode)
+
+        at = self._at(path)
+        self._do(f"append to {at}", do)
+
+    def rename(self, old: Path, new: Path) -> None:
+        one, other = self._at(old), self._at(new)
+        self._whole(f"rename of {one}", lambda root: self._disk.rename(root / one, root / other))
+
+    def link(self, path: Path, target: str) -> None:
+        at = self._at(path)
+        self._whole(f"link {at}", lambda root: self._disk.link(root / at, target))
+
+    def make_folder(self, path: Path) -> None:
+        at = self._at(path)
+        self._whole(f"folder {at}", lambda root: self._disk.make_folder(root / at))
+
+    def set_mode(self, path: Path, mode: int) -> None:
+        at = self._at(path)
+        self._whole(f"rights of {at}", lambda root: self._disk.set_mode(root / at, mode))
+
+    def remove(self, path: Path) -> None:
+        def do(root: Path, keep: int) -> None:
+            there = root / at
+            if keep == 1_000:
+                self._disk.remove(there)
+            elif there.is_dir() and not there.is_symlink():
+                inside = sorted(there.iterdir())
+                for one in inside[: len(inside) * keep // 1_000]:
+                    self._disk.remove(one)
+
+        at = self._at(path)
+        self._do(f"removal of {at}", do)
+
+    def copied(self) -> Tree:
+        """What the folders hold now; looked at once as long as nothing changes."""
+        if self._copy is None:
+            self._copy = tree_of(self._folder)
+        return self._copy
+
+    def _at(self, path: Path) -> Path:
+        return path.relative_to(self._folder)
+
+    def _whole(self, what: str, do: Callable[[Path], None]) -> None:
+        self._do(what, lambda root, keep: do(root) if keep == 1_000 else None)
+
+    def _do(self, what: str, do: Callable[[Path, int], None]) -> None:
+        self._steps.step(DiskStep(what=what, do=do))
+        self._copy = None
+        do(self._folder, 1_000)
+
+
+def tree_of(folder: Path) -> Tree:
+    """What the agents' folders of a vehicle hold."""
+    found: dict[str, tuple[int, bytes | str | None]] = {}
+    for path in sorted((folder / AGENTS).rglob("*")):
+        rights, at = path.lstat().st_mode & 0o7777, str(path.relative_to(folder))
+        if path.is_symlink():
+            found[at] = (rights, str(path.readlink()))
+        else:
+            found[at] = (rights, None if path.is_dir() else path.read_bytes())
+    return found
+
+
+def plant(tree: Tree, folder: Path) -> None:
+    """Make the agents' folders of a vehicle as they were."""
+    (folder / AGENTS).mkdir()
+    for at, (rights, content) in tree.items():
+        path = folder / at
+        if isinstance(content, str):
+            path.symlink_to(content)
+            continue
+        if content is None:
+            path.mkdir()
+        else:
+            path.write_bytes(content)
+        path.chmod(rights)
+
+
 class TakingTurns(MemoryChannel):
     """Gives way before each request, so that ECUs on different lines are written to by turns."""
 
@@ -211,91 +322,123 @@ class TakingTurns(MemoryChannel):
         return await super().request(payload, timeout_s=timeout_s)
 
 
-def _on_a_line(number: int, ecu: EcuConfig) -> EcuConfig:
-    """Spread the ECUs over Ethernet and two buses; their way is through memory whatever this says."""
-    if number % LINES == 0:
-        return ecu
-    way = CanWay(
-        bus="canfd",
-        channel=f"127.0.0.1:{number % LINES}",
-        request_id=0x600 + number,
-        response_id=0x680 + number,
-    )
-    return msgspec.structs.replace(ecu, host="", can=way)
+@dataclass(kw_only=True)
+class Server:
+    """The desk as one vehicle meets it, with what that vehicle told it."""
+
+    desk: Desk
+    clock: DeskClock
+    vin: str
+    keys: Sequence[InventoryKey]
+    reports: dict[str, Report] = field(default_factory=dict)
+    manifests: list[VehicleManifest] = field(default_factory=list)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        body = b""
+        while (message := await receive()).get("more_body") or message.get("body"):
+            body += message["body"]
+            if not message.get("more_body"):
+                break
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        status, content, extra = self.answer(scope["method"], scope["path"], headers, body)
+        await send({"type": "http.response.start", "status": status, "headers": extra})
+        await send({"type": "http.response.body", "body": content})
+
+    def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        if method == "PUT":
+            previous = self.manifests[-1] if self.manifests else None
+            self.manifests.append(
+                verify_manifest(
+                    body, vin=self.vin, inventory=self.keys, previous=previous, now=self.clock.now()
+                )
+            )
+        self.desk.reports = self.reports
+        return self.desk.answer(method, path, headers, body)
 
 
-class Vehicle(World):
-    """A vehicle with real agents and virtual ECUs, and its server."""
+@dataclass(kw_only=True)
+class Vehicle:
+    """A vehicle, under power or not, and its server."""
 
-    def __init__(self, folder: Path, *, variant: Variant, ecus: Sequence[Ecu]) -> None:
-        """Make the vehicle as it leaves its suppliers: blank. `build` flashes the factory's images."""
-        super().__init__(folder, ecus=ecus)
-        self.variant = variant
-        self.config = msgspec.structs.replace(
-            self.config, ecus=tuple(map(_on_a_line, range(len(ecus)), self.config.ecus))
-        )
-        self.exchange_every = EXCHANGE_EVERY
-        self.pool = folder / "images"  # whole images are linked from here
-        self.ports: dict[str, EcuPort] = {}
-        self._start(Steps(), {name: MemoryMedium() for name in self.ecus})
+    rehearsal: Rehearsal
+    folder: Path
+    variant: Variant
+    vecus: Mapping[str, VecuConfig]  # by serial
+    flash: dict[str, MemoryMedium]  # by serial
+    pool: Path  # token and the image store's files are linked from here
+    server: Server
+    surroundings: Surroundings
+    clock: DeskClock
+    ids: DeskIds
+    steps: Steps = field(init=False)
 
-    def _start(self, steps: Steps, flash: Mapping[str, MemoryMedium]) -> None:
-        self.steps = steps
-        self.power = steps  # type: ignore[assignment]  # all that `World` asks of it is `hook`
-        steps.take = self.picture
+    def __post_init__(self) -> None:
+        self.steps = Steps()
+        self.steps.take = self.picture
         journal = self.folder / "journal"
-        steps.journal = lambda: journal.read_bytes() if journal.exists() else b""
-        self.media = {name: StepMedium(steps, name, flash[name]) for name in self.ecus}
+        self.steps.journal = lambda: journal.read_bytes() if journal.exists() else b""
+        self.media = {serial: StepMedium(self.steps, serial, one) for serial, one in self.flash.items()}
+        self.disk = StepDisk(self.steps, self.folder)
 
     def power_on(self) -> None:
         """Start every ECU from what its flash holds."""
-        guilty = director_target(self.ecus[GUILTY], "2.0.0", 2).sha256
+        guilty = hashlib.sha256(self.rehearsal.new[GUILTY].image).hexdigest()
         script = Script(images={guilty: BEHAVIOURS[self.variant]})
         self.ports = {
-            name: EcuPort(
-                VecuConfig(
-                    serial=ecu.serial, hardware_id=f"{name}-hw", vin=VIN, layout=ecu.mode, bank_bytes=8_192,
-                    block_bytes=BLOCK_BYTES,
-                ),
-                self.media[name], clock=self.clock, script=script,
-            )
-            for name, ecu in self.ecus.items()
-        }  # fmt: skip
-
-    def reset(self) -> None:
-        self.power_on()
+            serial: EcuPort(config, self.media[serial], clock=self.clock, script=script)
+            for serial, config in self.vecus.items()
+        }
 
     def agents(self) -> dict[str, UpdateAgent]:
-        channels = {ecu.serial: TakingTurns(self.ports[ecu.name]) for ecu in self.config.ecus}
-        return make_agents(self.config.ecus, channels, secrets={})
+        return agents_here(
+            self.folder, self.rehearsal.config.ecus, self.ports, disk=self.disk, channel=TakingTurns
+        )
 
-    async def build(self) -> None:
-        """Flash the factory's images, as the plant does."""
+    @asynccontextmanager
+    async def boot(self) -> AsyncIterator[Orchestrator]:
+        """Start the orchestrator in the vehicle's folder."""
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(self.server)) as client:
+            surroundings = replace(
+                self.surroundings, clock=self.clock, ids=self.ids, agents=self.agents(), client=client,
+                hook=self.steps.hook,
+            )  # fmt: skip
+            async with open_vehicle(self.folder, self.rehearsal.config, surroundings) as orchestrator:
+                yield orchestrator
+
+    async def drive(self) -> str:
+        """Run to rest; return the state."""
+        async with self.boot() as orchestrator:
+            for count in range(STEPS_MAX):
+                if count % EXCHANGE_EVERY == 0:
+                    await orchestrator.exchange()
+                delay_s = await orchestrator.step()
+                if delay_s is None:
+                    await orchestrator.exchange()
+                    return str(orchestrator.state.state)
+                self.clock.s += delay_s
+            raise AssertionError(f"still {orchestrator.state.state} after {STEPS_MAX} steps")
+
+    async def life(self) -> str:
+        """Power on, then drive to rest."""
         self.power_on()
-        agents = self.agents()
-        for ecu in self.config.ecus:
-            image, agent = image_of(self.factory(ecu.serial)), agents[ecu.serial]
-            source = BytesSource(content_of(ecu.name, "1.0.0"))
-            for outcome in (
-                await agent.prepare(image, source, progress=no_progress),
-                await agent.install(image, source, progress=no_progress),
-                await agent.activate(image),
-                await agent.commit(image),
-            ):
-                assert isinstance(outcome, Done), outcome
-        self.steps.ticks = 0
+        return await self.drive()
 
     def picture(self, number: int, step: Step) -> Picture:
         """What is left when power goes before `step`."""
         images = self.folder / "images"
+        names = frozenset(path.name for path in images.iterdir()) if images.exists() else frozenset()
+        for name in names:
+            if not (self.pool / name).exists():
+                os.link(images / name, self.pool / name)
         return Picture(
             number=number,
             step=step,
             files={
                 name: (self.folder / name).read_bytes() for name in FILES if (self.folder / name).exists()
             },
-            images=frozenset(path.name for path in images.iterdir()) if images.exists() else frozenset(),
-            flash={name: medium.copied() for name, medium in self.media.items()},
+            images=names,
+            folders=self.disk.copied(),
+            flash={serial: medium.copied() for serial, medium in self.media.items()},
             reports=len(self.server.reports),
             manifests=len(self.server.manifests),
             clock_s=self.clock.s,
@@ -304,42 +447,47 @@ class Vehicle(World):
 
     def restored(self, folder: Path, picture: Picture, keep_permille: int) -> Vehicle:
         """A vehicle of its own from a picture of this one, with a part of the step done. Its power is off."""
-        world = copy.copy(self)
-        world.folder = folder
         (folder / "images").mkdir(parents=True)
-        for name, content in {**picture.files, "token": TOKEN.encode()}.items():
+        for name, content in picture.files.items():
             (folder / name).write_bytes(content)
+        token = self.rehearsal.config.token_file
+        os.link(self.pool / token, folder / token)
         for name in picture.images:
             os.link(self.pool / name, folder / "images" / name)
-        world.clock, world.ids = DeskClock(), DeskIds()
-        world.clock.s, world.ids.count = picture.clock_s, picture.ids
-        world.server = copy.copy(self.server)
-        world.server.reports = dict(islice(self.server.reports.items(), picture.reports))
-        world.server.manifests = self.server.manifests[: picture.manifests]
-        world.server.asked = []
-        world.server.clock = world.clock.now
-        world.transport = httpx.ASGITransport(world.server)
-        flash = {name: copied(one) for name, one in picture.flash.items()}
+        plant(picture.folders, folder)
+        clock, ids = DeskClock(), DeskIds()
+        clock.s, ids.count = picture.clock_s, picture.ids
+        flash = {serial: copied(one) for serial, one in picture.flash.items()}
         match picture.step:
             case FlashStep(ecu=ecu):
                 picture.step.do(flash[ecu], keep_permille)
             case JournalStep():
                 (folder / "journal").write_bytes(picture.step.left(keep_permille))
-        world._start(Steps(), flash)
-        return world
+            case DiskStep():
+                picture.step.do(folder, keep_permille)
+        server = replace(
+            self.server,
+            desk=copy.copy(self.server.desk),
+            clock=clock,
+            reports=dict(islice(self.server.reports.items(), picture.reports)),
+            manifests=self.server.manifests[: picture.manifests],
+        )
+        return replace(self, folder=folder, flash=flash, server=server, clock=clock, ids=ids)
 
-    async def life(self) -> str:
-        """Power on, then drive to rest."""
-        self.power_on()
-        return await self.drive()
-
-    def running(self) -> dict[str, tuple[str, bool, int]]:
+    async def running(self) -> dict[str, tuple[str, bool, int]]:
         """Version, trial and committed counter of every ECU. A bank runs only if its digest was right at its start."""
         found = {}
-        for name, port in self.ports.items():
+        local = {ecu.serial for ecu in self.rehearsal.config.ecus if ecu.agent in LOCAL_AGENTS}
+        agents = self.agents() if local else {}
+        for serial in local:
+            answer = await agents[serial].inventory()
+            assert isinstance(answer, EcuInventory), answer
+            version = answer.running.version if answer.running is not None else "nothing"
+            found[serial] = (version, answer.trial, answer.committed_counter)
+        for serial, port in self.ports.items():
             status = port.ecu.status()
             version = status.running.version if status.running is not None else "nothing"
-            found[name] = (version, status.swap is not Swap.NONE, status.committed_counter)
+            found[serial] = (version, status.swap is not Swap.NONE, status.committed_counter)
         return found
 
     async def torn(self, state: str) -> str:
@@ -349,13 +497,13 @@ class Vehicle(World):
             allowed = {"SUCCEEDED", "ROLLED_BACK"} if self.variant == "good" else {"ROLLED_BACK"}
         if state not in allowed:
             return f"ended {state}"
-        whole = ("2.0.0", False, 2) if state == "SUCCEEDED" else ("1.0.0", False, 1)
+        whole = (NEW, False, 2) if state == "SUCCEEDED" else (OLD, False, 1)
         told = {one.state for one in self.server.reports.values() if not one.ecu}
         if state not in told:
             return f"the server was not told of {state}"
         self.steps.ecu_cut = None
         for when in ("at rest", "after one more power cycle", "after one more start"):
-            running = self.running()
+            running = await self.running()
             if set(running.values()) != {whole}:
                 return f"{state}, {when}: " + ", ".join(
                     f"{name} {one}" for name, one in running.items() if one != whole
@@ -365,6 +513,51 @@ class Vehicle(World):
             elif when == "after one more power cycle" and (again := await self.drive()) != state:
                 return f"a start at rest changed {state} to {again}"
         return ""
+
+
+async def new_vehicle(folder: Path, variant: Variant, names: Sequence[str]) -> Vehicle:
+    """Build a vehicle with the old release, as the plant does, and offer it the new one. Its power is off."""
+    tables = {
+        name: {"primary": False, **table, "storage_bytes": BANK_BYTES}
+        for name in names for table in (programme()["ecus"][name],)
+    }  # fmt: skip
+    plan = Plan(
+        programme_id="distributed", variant="test", ecus=tables, soc_bytes=IMAGE_BYTES, mcu_bytes=IMAGE_BYTES
+    )
+    flash: dict[str, MemoryMedium] = {}
+    count = iter(range(1_000_000))
+    clock, ids = DeskClock(), DeskIds()
+    rehearsal = await build(
+        plan, folder, clock=clock,
+        secret=lambda size: hashlib.shake_256(str(next(count)).encode()).digest(size),
+        medium=lambda serial: flash.setdefault(serial, MemoryMedium()),
+    )  # fmt: skip
+    rehearsal.order()
+    config, pool = rehearsal.config, folder.parent / "pool"
+    pool.mkdir()
+    os.link(folder / config.token_file, pool / config.token_file)
+    signers = read_keys(folder, config)
+    keys = [
+        InventoryKey(
+            serial=ecu.serial,
+            key=parse_public_key(public_key_dict(signers[ecu.serial])),
+            is_primary=ecu.primary,
+        )
+        for ecu in config.ecus
+    ]
+    surroundings = Surroundings(
+        clock=clock, ids=ids, fraction=lambda: 0.5, agents={}, signals=Parked(), downloads_max=3,
+        keys=signers, roots=read_roots(folder, config), durability="buffered",
+    )  # fmt: skip
+    vecus = {
+        ecu.serial: replace(read_vecu_config(folder / f"{ecu.serial}.toml").ecu, block_bytes=BLOCK_BYTES)
+        for ecu in config.ecus
+        if ecu.agent not in LOCAL_AGENTS
+    }
+    return Vehicle(
+        rehearsal=rehearsal, folder=folder, variant=variant, vecus=vecus, flash=flash, pool=pool, clock=clock, ids=ids,
+        server=Server(desk=rehearsal.desk, clock=clock, vin=config.vin, keys=keys), surroundings=surroundings,
+    )  # fmt: skip
 
 
 # Scenarios ------------------------------------------------------------------------------------------
@@ -389,7 +582,7 @@ class Lab:
 
     folder: Path
     variant: Variant
-    ecus: Sequence[Ecu] = field(default_factory=ecus_of_the_example)
+    ecus: Sequence[str] = field(default_factory=all_ecus)
     base: Vehicle = field(init=False)
     pictures: list[Picture] = field(init=False)
     built: Picture = field(init=False)
@@ -398,10 +591,10 @@ class Lab:
 
     async def prepare(self) -> None:
         """Build the vehicle, offer it the update, and live it without a cut."""
-        self.base = Vehicle(self.folder / "base", variant=self.variant, ecus=self.ecus)
-        await self.base.build()
-        self.base.order()
+        self.base = await new_vehicle(self.folder / "base", self.variant, self.ecus)
         self.built = self.base.picture(0, JournalStep(before=b"", after=b""))
+        self.base.power_on()
+        self.base.steps.ticks = 0
         self.base.steps.wanted = lambda _: True
         state = await self.base.drive()
         self.update_steps = self.base.steps.ticks

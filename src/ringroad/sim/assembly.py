@@ -41,6 +41,7 @@ from ringroad.vehicle.canway import CanWay
 from ringroad.vehicle.config import EcuConfig, FactoryImage, VehicleConfig, read_config, vin_of, write_config
 from ringroad.vehicle.connect import make_agents
 from ringroad.vehicle.files import Durability
+from ringroad.vehicle.uds import UdsChannel
 
 SECRET_BYTES = 16  # of an ECU's UDS security access
 TOKEN_BYTES = 24  # of a vehicle's device token
@@ -232,7 +233,12 @@ def power_on(folder: Path, *, clock: Clock, script: Script | None = None, seed: 
 
 
 def agents_here(
-    folder: Path, ecus: Sequence[EcuConfig], ports: Mapping[str, EcuPort], *, disk: Disk
+    folder: Path,
+    ecus: Sequence[EcuConfig],
+    ports: Mapping[str, EcuPort],
+    *,
+    disk: Disk,
+    channel: Callable[[EcuPort], UdsChannel] = MemoryChannel,
 ) -> dict[str, UpdateAgent]:
     """Return the agents of these ECUs, whose virtual ones are reached without a socket and share the vehicle's bus.
 
@@ -241,14 +247,13 @@ def agents_here(
         ecus: of its configuration.
         ports: by serial, of those that are virtual ECUs.
         disk: for those that are folders of the vehicle.
+        channel: makes the way to one that speaks UDS.
     """
     here = {ecu.serial: ports[ecu.serial] for ecu in ecus if ecu.agent not in LOCAL_AGENTS}
     secrets = {serial: port.ecu.config.secret for serial, port in here.items()}
     behind_http = [ecu for ecu in ecus if ecu.agent == "sovd"]
     channels = {
-        ecu.serial: MemoryChannel(here[ecu.serial])
-        for ecu in ecus
-        if ecu.serial in here and ecu not in behind_http
+        ecu.serial: channel(here[ecu.serial]) for ecu in ecus if ecu.serial in here and ecu not in behind_http
     }
     others = [ecu for ecu in ecus if ecu not in behind_http]
     agents = make_agents(others, channels, secrets=secrets, folder=folder, disk=disk)
