@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from ringroad.build.logistics.availability import PartAvailability
 from ringroad.build.model import Line
 from ringroad.build.plan_line import Order, ScheduleDocument, count_moved, line_problem, measured
 from ringroad.build.sequence.bound import lower_bound
@@ -33,6 +34,7 @@ def improve_schedule(
     now: datetime,
     seed: int,
     moves_max: int = MOVES_DEFAULT,
+    available: Mapping[str, PartAvailability] | None = None,
 ) -> ScheduleDocument | None:
     """Search for a better sequence of the orders that the current schedule still has to build.
 
@@ -43,12 +45,13 @@ def improve_schedule(
         now: start of the sequence, for due times.
         seed: of the search.
         moves_max: budget of each of its two starts.
+        available: when the parts of an order are there, where they are on their way.
 
     Returns:
         A schedule that costs less, or None if the search found none.
     """
     by_id = {order.id: order for order in orders}
-    running, building, problem = _problem(current, by_id, line, now=now)
+    running, building, problem = _problem(current, by_id, line, now=now, available=available)
     cost = count_cost(problem, [car.id for car in problem.cars])
     if cost == lower_bound(problem):
         return None
@@ -76,6 +79,7 @@ def spare_orders(
     *,
     now: datetime,
     spared: Collection[str],
+    available: Mapping[str, PartAvailability] | None = None,
 ) -> ScheduleDocument | None:
     """Give some orders of a better schedule the places back that they have in the current one, or earlier ones.
 
@@ -86,12 +90,13 @@ def spare_orders(
         line: stations and ratios.
         now: start of the sequence, for due times.
         spared: ids of orders that the better schedule would make late.
+        available: when the parts of an order are there, where they are on their way.
 
     Returns:
         A schedule that still costs less than the current one, or None.
     """
     by_id = {order.id: order for order in orders}
-    running, _, problem = _problem(current, by_id, line, now=now)
+    running, _, problem = _problem(current, by_id, line, now=now, available=available)
     sequence = [order_id for order_id in better.sequence if order_id not in spared]
     for place, order_id in enumerate(running):
         if order_id in spared:
@@ -104,12 +109,17 @@ def spare_orders(
 
 
 def _problem(
-    current: ScheduleDocument, by_id: Mapping[str, Order], line: Line, *, now: datetime
+    current: ScheduleDocument,
+    by_id: Mapping[str, Order],
+    line: Line,
+    *,
+    now: datetime,
+    available: Mapping[str, PartAvailability] | None,
 ) -> tuple[list[str], int, Problem]:
     """Return the running sequence, how many of it are on the line, and what the line asks of a better one."""
     running = [by_id[order_id] for order_id in current.sequence if order_id in by_id]
     building = sum(order.state == "building" for order in running)
     frozen = min(len(running), building + FREEZE_VEHICLES)
     homes = {order.id: place for place, order in enumerate(running)}
-    problem = line_problem(running, line, frozen=frozen, now=now, homes=homes)
+    problem = line_problem(running, line, frozen=frozen, now=now, homes=homes, available=available)
     return [order.id for order in running], building, problem

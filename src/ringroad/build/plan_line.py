@@ -8,12 +8,14 @@ Invariant: an order is held back, with a reason, rather than built with a blocke
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
+from ringroad.build.logistics.availability import PartAvailability
 from ringroad.build.model import Line
 from ringroad.build.sequence.count import count_cost
 from ringroad.build.sequence.problem import CARS_MAX, Car, Level, Problem
@@ -23,12 +25,15 @@ from ringroad.kernel.errors import InvalidInput
 
 RUSH_WEIGHT: Final = 2  # lateness cost per position for a rush order, which is due next
 DUE_WEIGHT: Final = 1  # per position behind the due time
+PARTS_WEIGHT: Final = (
+    3  # per position before the parts are there: more than a rush order, which cannot be built either
+)
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 Cause = Literal[
     "new_release", "blocked_part", "rush_order", "new_orders", "order_cancelled", "breakdown", "quality_stop",
-    "station_resumed", "improved",
+    "station_resumed", "parts_on_their_way", "improved",
 ]  # fmt: skip
 
 
@@ -132,6 +137,7 @@ def decide_schedule(
     now: datetime,
     parent: Sequence[str] = (),
     stops: Sequence[LineStop] = (),
+    available: Mapping[str, PartAvailability] | None = None,
 ) -> ScheduleDocument:
     """Decide the line's next schedule: the running sequence, repaired if it cannot be built as it is.
 
@@ -147,26 +153,29 @@ def decide_schedule(
         now: start of the sequence, for due times.
         parent: the sequence before; what stays of it keeps its order.
         stops: what stands on the line; the sequence begins when it goes on, and options that cannot pass are held.
+        available: when the parts of an order are there, where they are on their way; an order whose parts nobody can
+            promise is held, one that would enter the line before them gets another place.
 
     Raises:
         InvalidInput: an order stands twice.
     """
+    available = available or {}
     by_id = {order.id: order for order in orders}
     if len(by_id) != len(orders):
         raise InvalidInput("an order stands twice in the list")
     blocked = {**blocked, **held_options(stops)}
     now += timedelta(seconds=delay_s(stops, now))
     fixed = [order_id for order_id in dict.fromkeys(frozen) if order_id in by_id]
-    free, held = _sort_out([order for order in orders if order.id not in fixed], blocked, baseline)
+    free, held = _sort_out([order for order in orders if order.id not in fixed], blocked, baseline, available)
     room = max(0, CARS_MAX - len(fixed))
     held += [HeldOrder(order_id=order.id, reason="the schedule is full") for order in free[room:]]
     placed = [*(by_id[order_id] for order_id in fixed), *free[:room]]
-    problem = line_problem(placed, line, frozen=len(fixed), now=now)
-    running = _running(placed, len(fixed), parent)
+    problem = line_problem(placed, line, frozen=len(fixed), now=now, available=available)
+    running = _in_time(problem, _running(placed, len(fixed), parent))
     if len(running) == len(placed) and not {item.order_id for item in held} & set(parent):
         found = running  # still builds all that may be built: only a plan proved to be better takes its place
     else:
-        found = repair(problem, running) if len(fixed) < len(running) else greedy(problem)
+        found = repair(problem, running) if len(fixed) < len(running) else _fresh(problem)
     sequence = tuple(problem.cars[index].id for index in found)
     return measured(
         problem,
@@ -188,7 +197,13 @@ def decide_schedule(
 
 
 def line_problem(
-    placed: Sequence[Order], line: Line, *, frozen: int, now: datetime, homes: Mapping[str, int] | None = None
+    placed: Sequence[Order],
+    line: Line,
+    *,
+    frozen: int,
+    now: datetime,
+    homes: Mapping[str, int] | None = None,
+    available: Mapping[str, PartAvailability] | None = None,
 ) -> Problem:
     """Return what the line asks of a sequence.
 
@@ -198,10 +213,19 @@ def line_problem(
         frozen: orders that do not move.
         now: when the first of them leaves the first station.
         homes: where the running plan has an order.
+        available: when the parts of an order are there, where they are on their way.
     """
     return Problem(
         cars=tuple(
-            _car(order, line, now=now, first=frozen, home=(homes or {}).get(order.id)) for order in placed
+            _car(
+                order,
+                line,
+                now=now,
+                first=frozen,
+                home=(homes or {}).get(order.id),
+                parts=(available or {}).get(order.id),
+            )
+            for order in placed
         ),
         ratios=line.ratios,
         frozen=frozen,
@@ -245,13 +269,16 @@ def count_moved(before: Sequence[str], after: Sequence[str]) -> int:
 
 
 def _sort_out(
-    orders: Sequence[Order], blocked: Mapping[str, str], baseline: str | None
+    orders: Sequence[Order],
+    blocked: Mapping[str, str],
+    baseline: str | None,
+    available: Mapping[str, PartAvailability],
 ) -> tuple[list[Order], list[HeldOrder]]:
     """Return what may be built, most urgent first, and what is held back."""
     free: list[Order] = []
     held: list[HeldOrder] = []
     for order in orders:
-        reason = _hold_reason(order, blocked, baseline)
+        reason = _hold_reason(order, blocked, baseline, available.get(order.id))
         if reason:
             held.append(HeldOrder(order_id=order.id, reason=reason))
         else:
@@ -260,14 +287,20 @@ def _sort_out(
     return free, held
 
 
-def _hold_reason(order: Order, blocked: Mapping[str, str], baseline: str | None) -> str:
+def _hold_reason(
+    order: Order, blocked: Mapping[str, str], baseline: str | None, parts: PartAvailability | None
+) -> str:
     if baseline is None:
         return "the line has no baseline release to flash"
     stops = sorted(order.features & set(blocked))
-    return f"{stops[0]} is blocked: {blocked[stops[0]]}" if stops else ""
+    if stops:
+        return f"{stops[0]} is blocked: {blocked[stops[0]]}"
+    return f"nobody can say when it has {parts.part}" if parts and parts.ready_at() is None else ""
 
 
-def _car(order: Order, line: Line, *, now: datetime, first: int, home: int | None) -> Car:
+def _car(
+    order: Order, line: Line, *, now: datetime, first: int, home: int | None, parts: PartAvailability | None
+) -> Car:
     weight, due = 0, 0
     if order.rush:
         weight, due = RUSH_WEIGHT, first
@@ -279,6 +312,8 @@ def _car(order: Order, line: Line, *, now: datetime, first: int, home: int | Non
         colour=next((option for option in order.options if line.paint and option in line.paint.colours), ""),
         lateness_weight=weight,
         due_position=due,
+        earliness_weight=PARTS_WEIGHT if (ready := parts.ready_at() if parts else None) else 0,
+        ready_position=max(0, math.ceil((ready - now).total_seconds() / line.takt_s)) if ready else 0,
         home=home,
     )
 
@@ -305,3 +340,23 @@ def _running(placed: Sequence[Order], frozen: int, parent: Sequence[str]) -> lis
     rank = {order_id: place for place, order_id in enumerate(parent)}
     known = [index for index in range(frozen, len(placed)) if placed[index].id in rank]
     return [*range(frozen), *sorted(known, key=lambda index: rank[placed[index].id])]
+
+
+def _fresh(problem: Problem) -> list[int]:
+    """Return a first order of all cars; the greedy one does not look at parts, so what would be too early moves."""
+    first = greedy(problem)
+    kept = _in_time(problem, first)
+    return first if len(kept) == len(first) else repair(problem, kept)
+
+
+def _in_time(problem: Problem, running: Sequence[int]) -> list[int]:
+    """Return a running order without the cars that would enter the line before their parts are there.
+
+    Those are placed again. A car that gives its place up lets all behind it enter earlier, so it is asked in order.
+    """
+    kept: list[int] = []
+    for index in running:
+        car = problem.cars[index]
+        if index < problem.frozen or not car.earliness_weight or car.ready_position <= len(kept):
+            kept.append(index)
+    return kept

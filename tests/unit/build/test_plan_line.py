@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringroad.build.improve_line import FREEZE_VEHICLES, SPARED_PLACES, improve_schedule, spare_orders
+from ringroad.build.logistics.availability import PartAvailability, never
 from ringroad.build.model import Line, Paint, Ratio, Station
 from ringroad.build.plan_line import Order, ScheduleDocument, count_moved, decide_schedule
 from ringroad.build.sequence.count import count_violations
@@ -279,3 +280,64 @@ def test_a_schedule_with_what_stands_reads_back_and_an_unknown_word_of_a_newer_r
     assert ScheduleDocument.from_document(written) == found
     assert ScheduleDocument.from_document(written | {"newer": 1}) == found
     assert "stopped" not in decide(MIXED).to_document()
+
+
+def parts_at(minutes: int, *, spread: int = 0) -> PartAvailability:
+    at = (NOW + timedelta(minutes=minutes - spread), NOW + timedelta(minutes=minutes))
+    return PartAvailability(part="seats", quantiles=((200, at[0]), (800, at[1])))
+
+
+def test_an_order_whose_parts_are_late_gives_its_place_up_and_the_others_keep_their_order() -> None:
+    orders = [order(n) for n in range(20)]
+    parent = [item.id for item in orders]
+    found = decide(orders, parent=parent, available={"o002": parts_at(12)})
+    assert found.sequence.index("o002") >= 12
+    assert [each for each in found.sequence if each != "o002"] == [each for each in parent if each != "o002"]
+    assert found.moved == 1
+
+
+def test_an_order_whose_parts_are_there_when_it_enters_stays_where_it_is() -> None:
+    orders = [order(n) for n in range(20)]
+    parent = [item.id for item in orders]
+    available = {"o012": parts_at(12), "o003": parts_at(-5), "o019": parts_at(19, spread=19)}
+    assert decide(orders, parent=parent, available=available).sequence == tuple(parent)
+
+
+def test_an_order_whose_parts_nobody_can_promise_is_held_with_their_name() -> None:
+    found = decide([order(1), order(2)], available={"o001": never("seats")})
+    assert found.sequence == ("o002",)
+    assert [(item.order_id, item.reason) for item in found.held] == [
+        ("o001", "nobody can say when it has seats")
+    ]
+
+
+def test_a_car_on_the_line_keeps_its_place_whatever_becomes_of_its_parts() -> None:
+    available = {"o000": never("seats"), "o001": parts_at(600)}
+    orders = [order(n, state="building" if n < 2 else "open") for n in range(5)]
+    found = decide(orders, frozen=["o000", "o001"], available=available)
+    assert found.sequence[:2] == ("o000", "o001")
+
+
+def test_when_all_parts_are_late_every_order_still_has_a_place() -> None:
+    orders = [order(n) for n in range(6)]
+    found = decide(
+        orders, parent=[item.id for item in orders], available={o.id: parts_at(90) for o in orders}
+    )
+    assert sorted(found.sequence) == [item.id for item in orders]
+
+
+def test_a_rush_order_does_not_enter_before_its_parts() -> None:
+    orders = [*(order(n) for n in range(12)), order(99, rush=True)]
+    found = decide(orders, available={"o099": parts_at(8)})
+    assert found.sequence.index("o099") == 8
+
+
+def test_a_search_knows_when_parts_are_there() -> None:
+    orders = [order(n, options=("roof",) if n % 3 == 0 else ()) for n in range(20)]
+    together = tuple(sorted((o.id for o in orders), key=lambda each: (int(each[1:]) % 3 > 0, each)))
+    bad = replace(decide(orders), sequence=together)
+    available = {"o001": parts_at(15), "o002": parts_at(10)}
+    found = improve_schedule(bad, orders, LINE, now=NOW, seed=1, moves_max=20_000, available=available)
+    assert found
+    assert bad.sequence.index("o001") < 15 <= found.sequence.index("o001")
+    assert bad.sequence.index("o002") < 10 <= found.sequence.index("o002")
