@@ -11,8 +11,7 @@ import httpx
 import pytest
 
 from ringroad.http import accounts_store, auth
-from ringroad.http.auth import Role
-from ringroad.http.errors import TooMany
+from ringroad.http.auth import Role, TooMany
 from ringroad.http.events import CLIENTS_PER_ACCOUNT_MAX
 from ringroad.kernel.clock import SystemClock, SystemIds, new_secret
 from ringroad.storage.db import connect

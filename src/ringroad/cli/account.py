@@ -12,7 +12,6 @@ from ringroad.cli.groups import ClientGroup, access_of, account_of, example, rea
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import table, when
 from ringroad.cli.tokens import Entry
-from ringroad.http.accounts_store import issue_one_time_token, list_accounts
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import new_secret
 from ringroad.kernel.errors import InvalidInput, NotFound
@@ -217,6 +216,8 @@ def reset(shell: Shell, *, name: str) -> None:
 
     Works on the server's own machine, on its database, with no need to be signed in.
     """
+    from ringroad.http.accounts_store import issue_one_time_token, list_accounts  # noqa: PLC0415 - as shell.connect
+
     with shell.connect() as conn:
         known = {row["name"]: Role(row["role"]) for row in list_accounts(conn)}
         if name not in known:

@@ -21,7 +21,6 @@ from ringroad.cli.groups import (
     show_page,
     with_client,
 )
-from ringroad.cli.keys import KeyFolders, load_offline_signers
 from ringroad.cli.names import programme_of
 from ringroad.cli.release_downgrade import approve_downgrade, decided, document_of_marks, marked
 from ringroad.cli.release_file import document_of_file, document_of_options, read_file
@@ -30,7 +29,6 @@ from ringroad.cli.shell import Shell
 from ringroad.cli.tables import blocks, details, exactly, problems, size, table, tail, when
 from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.kernel.limits import METADATA_BYTES_MAX, PAGE_ROWS_MAX
-from ringroad.trust import sign
 
 NAMES = ("version", "name")
 FILE_BYTES_MAX = 1024**2  # bytes; 64 variants of 256 ECUs take 500 kB
@@ -219,10 +217,7 @@ def sign_release(
         return
     _show_targets(client, row, payload)
     confirm("Sign these images?", yes=yes)
-    folders = _folders(shell, offline)
-    passphrase = _first_line(passphrase_file)
-    signers = load_offline_signers(folders, repository="image", role="targets", passphrase=passphrase)
-    _hand_in(shell, client, row, sign.add_signatures(payload.encode(), signers).decode())
+    _hand_in(shell, client, row, _signed(shell, payload, offline=offline, passphrase_file=passphrase_file))
 
 
 @group.command("list", epilog=example("ringroad release list --state signed"))
@@ -419,12 +414,19 @@ def _hand_in(shell: Shell, client: Client, row: Mapping[str, Any], signed: str) 
     shell.show(made, text=f"{made['name']} {made['version']} is {made['state']}")
 
 
-def _folders(shell: Shell, offline: Path | None) -> KeyFolders:
+def _signed(shell: Shell, payload: str, *, offline: Path | None, passphrase_file: Path | None) -> str:
+    """Return a payload with the signatures of the offline Targets keys."""
+    from ringroad.cli.keys import KeyFolders, load_offline_signers  # noqa: PLC0415 - only signing needs keys
+    from ringroad.trust import sign  # noqa: PLC0415 - same
+
     settings = shell.settings()
     folder = offline or settings.keys_offline
     public = settings.var / "keys"
     # The offline folder has a copy of the roots, so that keys can be used on a machine without a server.
-    return KeyFolders(public=public if (public / "image").is_dir() else folder, offline=folder)
+    folders = KeyFolders(public=public if (public / "image").is_dir() else folder, offline=folder)
+    passphrase = _first_line(passphrase_file)
+    signers = load_offline_signers(folders, repository="image", role="targets", passphrase=passphrase)
+    return sign.add_signatures(payload.encode(), signers).decode()
 
 
 def _first_line(path: Path | None) -> bytes:

@@ -20,8 +20,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from threading import BoundedSemaphore, Lock
 
-from ringroad.http.errors import TooMany
-from ringroad.kernel.errors import Forbidden, InvalidInput, NotFound
+from ringroad.kernel.errors import Forbidden, InvalidInput, NotFound, RingroadError
 from ringroad.storage.settings import Network
 
 # OWASP Password Storage Cheat Sheet: N=2^15, r=8, p=3 is one of its equivalent settings; 32 MiB, 0.2 s.
@@ -39,6 +38,20 @@ PROXIES_MAX = 10  # proxies in a row; a longer chain is a mistake
 
 _hashing = BoundedSemaphore(HASHES_AT_ONCE)
 _waiting = BoundedSemaphore(HASHES_WAITING_MAX)
+
+
+class TooMany(RingroadError):  # noqa: N818
+    """Too many attempts; wait.
+
+    Attributes:
+        wait_s: seconds until the next attempt may succeed.
+    """
+
+    kind = "too_many"
+
+    def __init__(self, message: str, *, wait_s: int) -> None:
+        super().__init__(message, hint=f"try again in {wait_s} seconds")
+        self.wait_s = wait_s
 
 
 class Role(StrEnum):

@@ -20,9 +20,8 @@ from litestar.params import HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from ringroad.http.accounts_store import account_of_token
-from ringroad.http.auth import Role
+from ringroad.http.auth import Role, TooMany
 from ringroad.http.context import Context, Ctx
-from ringroad.http.errors import TooMany
 from ringroad.http.events import HEARTBEAT_S, STREAM_S_MAX
 from ringroad.http.routes import Limit, Req, needs, route
 from ringroad.kernel.errors import Forbidden, InvalidInput, RingroadError

@@ -20,9 +20,9 @@ from litestar import Response, Router
 from litestar.params import JSONBody, Parameter
 from msgspec import Meta
 
-from ringroad.http.auth import Account, Role
+from ringroad.http.auth import Account, Role, TooMany
 from ringroad.http.context import Context, Ctx
-from ringroad.http.errors import ErrorBody, ErrorDetail, TooMany
+from ringroad.http.errors import ErrorBody, ErrorDetail
 from ringroad.http.routes import TEXT_PATTERN, Command, Id, Limit, Req, route
 from ringroad.kernel.errors import InvalidInput, NotFound
 from ringroad.protocol.diagnostics import PATH_CHARS_MAX, REASON_CHARS_MAX, Method, Refused

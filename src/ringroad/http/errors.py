@@ -20,6 +20,7 @@ from litestar.response import Redirect
 from psycopg import DataError, OperationalError
 from psycopg_pool import PoolTimeout
 
+from ringroad.http.auth import TooMany
 from ringroad.kernel.errors import RingroadError
 
 log = structlog.get_logger()
@@ -58,20 +59,6 @@ class Unauthenticated(RingroadError):  # noqa: N818 - named by what the caller c
     """Nobody, or nobody any more: sign in."""
 
     kind = "unauthenticated"
-
-
-class TooMany(RingroadError):  # noqa: N818
-    """Too many attempts; wait.
-
-    Attributes:
-        wait_s: seconds until the next attempt may succeed.
-    """
-
-    kind = "too_many"
-
-    def __init__(self, message: str, *, wait_s: int) -> None:
-        super().__init__(message, hint=f"try again in {wait_s} seconds")
-        self.wait_s = wait_s
 
 
 def to_response(error: RingroadError) -> Response[ErrorBody]:

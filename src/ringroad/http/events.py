@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 import psycopg
 import structlog
 
-from ringroad.http.errors import TooMany
+from ringroad.http.auth import TooMany
 
 log = structlog.get_logger()
 

@@ -12,9 +12,8 @@ from litestar import get
 from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
 
-from ringroad.http.auth import Role
+from ringroad.http.auth import Role, TooMany
 from ringroad.http.context import Context, Ctx
-from ringroad.http.errors import TooMany
 from ringroad.http.routes import NAME_PATTERN, Req, needs
 from ringroad.publish.export import EXPORT_S_MAX, Export, begin, find_table
 from ringroad.publish.tables import MEDIA_TYPE, Format

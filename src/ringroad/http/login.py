@@ -8,9 +8,9 @@ from typing import Any
 from litestar import Request
 
 from ringroad.http import accounts_store as store
-from ringroad.http.auth import Account, caller_address, verify_password
+from ringroad.http.auth import Account, TooMany, caller_address, verify_password
 from ringroad.http.context import Context
-from ringroad.http.errors import TooMany, Unauthenticated
+from ringroad.http.errors import Unauthenticated
 
 Caller = Request[Any, Any, Any]
 

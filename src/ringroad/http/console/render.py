@@ -7,13 +7,15 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
-from litestar import Response
 
 from ringroad.http.auth import Account, Role
 from ringroad.http.views import CampaignView, FactView
+
+if TYPE_CHECKING:
+    from litestar import Response
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 ID_CHARS_SHOWN = 8  # random characters of an id in dense tables; the whole id is copyable
@@ -187,6 +189,8 @@ def page(
     template: str, *, account: Account | None = None, url: str = "/", status: int = 200, **values: Any
 ) -> Response[str]:
     """Render one page."""
+    from litestar import Response  # noqa: PLC0415 - the command line has the words above without a server
+
     nav = NAV + ((ADMIN_NAV,) if account and account.may(Role.ADMIN) else ())
     if account and account.fleet is not None:
         nav = FLEET_NAV

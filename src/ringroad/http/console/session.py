@@ -13,10 +13,10 @@ from litestar.params import Body
 from litestar.response import Redirect
 
 from ringroad.http import accounts_store as store
-from ringroad.http.auth import Account, came_over_tls
+from ringroad.http.auth import Account, TooMany, came_over_tls
 from ringroad.http.console.render import page
 from ringroad.http.context import Context, Ctx
-from ringroad.http.errors import TooMany, Unauthenticated
+from ringroad.http.errors import Unauthenticated
 from ringroad.http.login import first_login, log_in
 from ringroad.http.middleware import COOKIE, require_own_page
 from ringroad.kernel.errors import InvalidInput, RingroadError
