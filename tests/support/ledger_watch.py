@@ -37,8 +37,9 @@ STATE: dict[str, tuple[str, ...]] = {
     "line_schedule": ("*",),
     "line_stop": ("*",),
     "outcome": ("verdict",),
+    "plant": ("*",),
     "plant_order": ("state",),
-    "programme": ("digest",),
+    "programme": ("digest", "plant_id"),
     "release": ("state", "document"),
     "software_package": ("*",),
     "vehicle": (

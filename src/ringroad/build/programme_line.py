@@ -57,15 +57,15 @@ def read_line(reader: Reader, raw: Mapping[str, Any]) -> Line:
         for index, row in enumerate(reader.rows(body, path, "stations", STATIONS_MAX, least=1))
     ]
     ratios = [
-        _ratio(reader, row, ("line", "ratios", index))
+        read_ratio(reader, row, ("line", "ratios", index))
         for index, row in enumerate(reader.rows(body, path, "ratios", OPTIONS_MAX, least=0))
     ]
     return Line(
         name=reader.text(body, path, "name"),
         stations=tuple(stations),
         ratios=tuple(ratios),
-        paint=_paint(reader, body) if "paint" in body else None,
-        pools=_counts(reader, body, path, "pools", POOLS_MAX, least=1, most=POOL_SIZE_MAX),
+        paint=read_paint(reader, body, path) if "paint" in body else None,
+        pools=read_counts(reader, body, path, "pools", POOLS_MAX, least=1, most=POOL_SIZE_MAX),
     )
 
 
@@ -82,13 +82,14 @@ def _station(reader: Reader, row: Mapping[str, Any], at: Path) -> Station:
     return Station(
         name=reader.text(row, at, "name"),
         cycle_s=reader.whole(row, at, "cycle_s", 1, CYCLE_S_MAX),
-        extra_s=_counts(reader, row, at, "extra_s", OPTIONS_MAX, least=1, most=CYCLE_S_MAX),
+        extra_s=read_counts(reader, row, at, "extra_s", OPTIONS_MAX, least=1, most=CYCLE_S_MAX),
         **numbers,
         **names,
     )
 
 
-def _ratio(reader: Reader, row: Mapping[str, Any], at: Path) -> Ratio:
+def read_ratio(reader: Reader, row: Mapping[str, Any], at: Path) -> Ratio:
+    """Return what a station can bear of an option."""
     reader.known(row, at, ("option", "p", "q", "soft", "station"))
     p = reader.whole(row, at, "p", 1, RATIO_Q_MAX)
     q = reader.whole(row, at, "q", 1, RATIO_Q_MAX)
@@ -103,9 +104,10 @@ def _ratio(reader: Reader, row: Mapping[str, Any], at: Path) -> Ratio:
     )
 
 
-def _paint(reader: Reader, line: Mapping[str, Any]) -> Paint:
-    path: Path = ("line", "paint")
-    body = reader.table(line, ("line",), "paint")
+def read_paint(reader: Reader, line: Mapping[str, Any], at: Path) -> Paint:
+    """Return the paint shop of a line that has one."""
+    path: Path = (*at, "paint")
+    body = reader.table(line, at, "paint")
     reader.known(body, path, ("colours", "batch_max"))
     return Paint(
         colours=reader.names(body, path, "colours", OPTIONS_MAX, least=1),
@@ -113,7 +115,7 @@ def _paint(reader: Reader, line: Mapping[str, Any]) -> Paint:
     )
 
 
-def _counts(
+def read_counts(
     reader: Reader,
     parent: Mapping[str, Any],
     path: Path,
@@ -145,9 +147,9 @@ def check_line(reader: Reader, line: Line, options: set[str]) -> None:
         at: Path = ("line", "stations", index)
         if station.name in names[:index]:
             reader.say((*at, "name"), f"station {station.name!r} stands twice")
-        _points_to(reader, (*at, "extra_s"), station.extra_s, options, "no variant and no option of one")
+        points_to(reader, (*at, "extra_s"), station.extra_s, options, "no variant and no option of one")
         if station.rework_to:
-            _points_to(reader, (*at, "rework_to"), [station.rework_to], names, "no station")
+            points_to(reader, (*at, "rework_to"), [station.rework_to], names, "no station")
             if station.rework_to in names[index + 1 :]:
                 reader.say(
                     (*at, "rework_to"),
@@ -155,23 +157,22 @@ def check_line(reader: Reader, line: Line, options: set[str]) -> None:
                 )
         for key in ("operators", "carriers"):
             if getattr(station, key):
-                _points_to(reader, (*at, key), [getattr(station, key)], line.pools, "no pool in [line.pools]")
+                points_to(reader, (*at, key), [getattr(station, key)], line.pools, "no pool in [line.pools]")
     seen: set[str] = set()
     for index, ratio in enumerate(line.ratios):
         at = ("line", "ratios", index)
         if ratio.option in seen:
             reader.say((*at, "option"), f"option {ratio.option!r} has two ratios")
         seen.add(ratio.option)
-        _points_to(reader, (*at, "option"), [ratio.option], options, "no variant and no option of one")
+        points_to(reader, (*at, "option"), [ratio.option], options, "no variant and no option of one")
         if ratio.station:
-            _points_to(reader, (*at, "station"), [ratio.station], names, "no station")
+            points_to(reader, (*at, "station"), [ratio.station], names, "no station")
     if line.paint:
-        _points_to(
-            reader, ("line", "paint", "colours"), line.paint.colours, options, "no option of a variant"
-        )
+        points_to(reader, ("line", "paint", "colours"), line.paint.colours, options, "no option of a variant")
 
 
-def _points_to(reader: Reader, at: Path, given: Iterable[str], known: Collection[str], word: str) -> None:
+def points_to(reader: Reader, at: Path, given: Iterable[str], known: Collection[str], word: str) -> None:
+    """Say which of the given names is not known, and which one may be meant."""
     for name in given:
         if name and name not in known:
             close = difflib.get_close_matches(name, known, n=1)

@@ -1,11 +1,17 @@
 -- name: programme^
-SELECT * FROM programme WHERE id = :programme_id;
+SELECT p.*, d.document AS plant
+  FROM programme p
+  LEFT JOIN LATERAL (SELECT document FROM plant WHERE id = p.plant_id ORDER BY generation DESC LIMIT 1) d ON true
+ WHERE p.id = :programme_id;
 
 -- name: lock_programme$
 SELECT id FROM programme WHERE id = :programme_id FOR NO KEY UPDATE;
 
 -- name: programmes
-SELECT * FROM programme ORDER BY id LIMIT :rows_max;
+SELECT p.*, d.document AS plant
+  FROM programme p
+  LEFT JOIN LATERAL (SELECT document FROM plant WHERE id = p.plant_id ORDER BY generation DESC LIMIT 1) d ON true
+ ORDER BY p.id LIMIT :rows_max;
 
 -- name: insert_programme!
 INSERT INTO programme (id, digest, source, document, imported_at)

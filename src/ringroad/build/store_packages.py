@@ -18,6 +18,9 @@ from psycopg.types.json import Jsonb
 
 from ringroad.build.images.facts import ImageFacts
 from ringroad.build.model import Package, Programme, Requirement
+from ringroad.build.plant.line import check_line_of, with_line
+from ringroad.build.plant.model import Plant
+from ringroad.build.plant.read import plant_from_document
 from ringroad.build.programme import read_programme
 from ringroad.build.rows import package_of
 from ringroad.kernel.clock import Ids
@@ -52,6 +55,12 @@ class StoredProgramme:
     source: str
     generation: int
     imported_at: datetime
+    plant: Plant | None = None  # whose line builds it here; None: the file says it
+
+    @property
+    def plant_id(self) -> str | None:
+        """The plant's id, if a plant document says the line."""
+        return self.plant.id if self.plant else None
 
 
 # Programmes ----------------------------------------------------------------------------------------
@@ -71,7 +80,8 @@ def import_programme(
         generation: the one this file was edited from; needed to replace other content.
 
     Raises:
-        InvalidInput: the file has problems.
+        InvalidInput: the file has problems,
+            or the plant that builds it here could not any more.
         Conflict: another content is stored, or vehicles on the road would lose their variant or ECU.
     """
     programme = read_programme(source)
@@ -93,6 +103,8 @@ def import_programme(
                 hint=f"to replace it, pass its generation, {stored.generation}",
             )
         _keep_the_road(conn, programme)
+        if stored.plant is not None:
+            check_line_of(stored.plant, programme)
         expect_one(SQL.update_programme(conn, generation=generation, **new), f"programme {programme.id}")
     append_fact(
         conn,
@@ -239,8 +251,11 @@ def lap_of(conn: Connection, change_id: str | None, lap_id: str | None) -> str |
 
 
 def _programme(row: Mapping[str, Any]) -> StoredProgramme:
+    programme = Programme.from_document(row["document"])
+    plant = plant_from_document(row["plant"], what=f"plant {row['plant_id']}") if row["plant"] else None
     return StoredProgramme(
-        programme=Programme.from_document(row["document"]),
+        programme=with_line(programme, plant) if plant else programme,
+        plant=plant,
         digest=row["digest"],
         source=row["source"],
         generation=row["generation"],

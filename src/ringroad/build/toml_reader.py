@@ -77,6 +77,31 @@ class Reader:
             self.say((*path, key), f"{key!r} is {value}; it must be between {least} and {most}")
         return value
 
+    def text_or(self, table: Mapping[str, Any], path: Path, key: str, *, default: str = "") -> str:
+        """Return a text of 1 to 100 characters, or the default where it is left out."""
+        return self.text(table, path, key) if key in table else default
+
+    def whole_or(
+        self, table: Mapping[str, Any], path: Path, key: str, least: int, most: int, *, default: int
+    ) -> int:
+        """Return a whole number within its limits, or the default where it is left out."""
+        return self.whole(table, path, key, least, most) if key in table else default
+
+    def number_or(
+        self, table: Mapping[str, Any], path: Path, key: str, least: float, most: float, *, default: float
+    ) -> float:
+        """Return a number within its limits, with or without a point, or the default where it is left out."""
+        if key not in table:
+            return default
+        value = table[key]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self.say((*path, key), f"{key!r} must be a number, not {_toml_word(value)}")
+            return default
+        if not least <= value <= most:
+            self.say((*path, key), f"{key!r} is {value}; it must be between {least:g} and {most:g}")
+            return default
+        return float(value)
+
     def flag(self, table: Mapping[str, Any], path: Path, key: str) -> bool:
         """Return true or false; false where it is left out."""
         return self._take(table, path, key, bool, "true or false") is True if key in table else False

@@ -44,7 +44,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "release": ("ringroad.cli.release", "group", "Build: releases; create, check, sign."),
         "order": ("ringroad.cli.order", "group", "Build: vehicles on order."),
         "schedule": ("ringroad.cli.schedule", "group", "Build: the line's schedule."),
-        "plant": ("ringroad.cli.plant", "group", "Build: a simulated plant; builds what is scheduled."),
+        "plant": ("ringroad.cli.plant", "group", "Build: plants, and a simulated one."),
         "sequence": ("ringroad.cli.sequence", "group", "Build: solve published line sequences."),
         "campaign": ("ringroad.cli.campaign", "group", "Ship: campaigns; plan, approve, run, watch."),
         "fleet": ("ringroad.cli.fleet", "group", "Ship: vehicles, and why one is not updating."),

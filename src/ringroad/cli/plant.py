@@ -1,4 +1,4 @@
-"""`ringroad plant`: a simulated plant that builds what the schedule says. Its vehicles are folders."""
+"""`ringroad plant`: plants, and a simulated one that builds what the schedule says. Its vehicles are folders."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import click
 import httpx
 
 from ringroad.build.model import Line, Programme
+from ringroad.cli import plant_document
 from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO, ClientGroup, access_of, example, with_client
 from ringroad.cli.names import programme_of
@@ -40,7 +41,11 @@ SLOW_PERCENT_MAX = 1_000
 
 @click.group("plant", cls=ClientGroup)
 def group() -> None:
-    """The simulated plant: builds what the schedule says."""
+    """Plants: their documents, and a simulated one that builds what the schedule says."""
+
+
+for _command in plant_document.commands:
+    group.add_command(_command)
 
 
 @group.command(

@@ -313,9 +313,11 @@ SELECT c.id, c.finding_id, c.lap_id, c.title, c.ecu, c.target, c.state, c.genera
  ORDER BY c.proposed_at DESC LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: programmes
-SELECT id, digest, document, generation, imported_at FROM programme
- WHERE (:programme_id::text IS NULL OR id = :programme_id)
- ORDER BY id LIMIT :rows_max OFFSET :rows_skip;
+SELECT p.id, p.digest, p.document, p.generation, p.imported_at, p.plant_id, d.document AS plant
+  FROM programme p
+  LEFT JOIN LATERAL (SELECT document FROM plant WHERE id = p.plant_id ORDER BY generation DESC LIMIT 1) d ON true
+ WHERE (:programme_id::text IS NULL OR p.id = :programme_id)
+ ORDER BY p.id LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: packages
 SELECT id, programme_id, ecu, name, version, filename, format, hardware_ids, image_sha256, image_bytes,

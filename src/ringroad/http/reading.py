@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from ringroad.build.model import Programme
+from ringroad.build.plant.line import with_line
+from ringroad.build.plant.read import plant_from_document
 from ringroad.http.accounts_store import SQL
 from ringroad.http.views import (
     AssignmentView,
@@ -323,7 +326,7 @@ def programmes(
 ) -> list[ProgrammeView]:
     """Return vehicle programmes."""
     rows = SQL.programmes(conn, programme_id=programme_id, rows_max=limit, rows_skip=offset)
-    return _all(rows, ProgrammeView)
+    return _all([_with_plants_line(row) for row in rows], ProgrammeView)
 
 
 def packages(
@@ -459,3 +462,13 @@ def quarantined(
 
 def _all(rows: Iterable[Mapping[str, Any]], kind: type[T]) -> list[T]:
     return msgspec.convert(list(rows), list[kind])  # type: ignore[valid-type]
+
+
+def _with_plants_line(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a programme's row with the line of the plant that builds it here."""
+    found = dict(row)
+    plant = found.pop("plant")
+    if plant is not None:
+        programme = with_line(Programme.from_document(found["document"]), plant_from_document(plant))
+        found["document"] = programme.to_document()
+    return found

@@ -13,9 +13,10 @@ class ProgrammeView(View, frozen=True, kw_only=True):
 
     id: str
     digest: str
-    document: dict[str, Any]
+    document: dict[str, Any]  # with the line of the plant that builds it here
     generation: int
     imported_at: datetime
+    plant_id: str | None = None  # that plant's document; none: the programme's file says the line
 
 
 class PackageView(View, frozen=True, kw_only=True):

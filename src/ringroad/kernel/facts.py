@@ -62,6 +62,9 @@ class FactKind(StrEnum):
     CHANGE_REJECTED = "change.rejected"
     CHANGE_DONE = "change.done"
     PROGRAMME_IMPORTED = "programme.imported"
+    PLANT_IMPORTED = "plant.imported"
+    PLANT_LEARNED = "plant.learned"
+    PLANT_CHOSEN = "plant.chosen"
     PACKAGE_ADDED = "package.added"
     RELEASE_CREATED = "release.created"
     RELEASE_CHECKED = "release.checked"
@@ -163,6 +166,9 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.CHANGE_REJECTED: Stage.DESIGN,
         FactKind.CHANGE_DONE: Stage.ADAPT,
         FactKind.PROGRAMME_IMPORTED: Stage.BUILD,
+        FactKind.PLANT_IMPORTED: Stage.BUILD,
+        FactKind.PLANT_LEARNED: Stage.BUILD,
+        FactKind.PLANT_CHOSEN: Stage.BUILD,
         FactKind.PACKAGE_ADDED: Stage.BUILD,
         FactKind.RELEASE_CREATED: Stage.BUILD,
         FactKind.RELEASE_CHECKED: Stage.BUILD,

@@ -497,6 +497,16 @@ CREATE TABLE public.outcome (
     measured_at timestamp with time zone NOT NULL,
     CONSTRAINT outcome_verdict_check CHECK ((verdict = ANY (ARRAY['better'::text, 'worse'::text, 'recovered'::text, 'not_recovered'::text, 'unknown'::text])))
 );
+CREATE TABLE public.plant (
+    id text NOT NULL,
+    generation integer NOT NULL,
+    structure_sha256 text NOT NULL,
+    parameters_sha256 text NOT NULL,
+    document jsonb NOT NULL,
+    made_by text NOT NULL,
+    made_at timestamp with time zone NOT NULL,
+    CONSTRAINT plant_generation_check CHECK ((generation > 0))
+);
 CREATE TABLE public.plant_order (
     id text NOT NULL,
     programme_id text NOT NULL,
@@ -516,7 +526,8 @@ CREATE TABLE public.programme (
     source text NOT NULL,
     document jsonb NOT NULL,
     generation integer DEFAULT 1 NOT NULL,
-    imported_at timestamp with time zone NOT NULL
+    imported_at timestamp with time zone NOT NULL,
+    plant_id text
 );
 CREATE TABLE public.quarantine (
     id bigint NOT NULL,
@@ -746,6 +757,8 @@ ALTER TABLE ONLY public.outcome
     ADD CONSTRAINT outcome_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.plant_order
     ADD CONSTRAINT plant_order_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.plant
+    ADD CONSTRAINT plant_pkey PRIMARY KEY (id, generation);
 ALTER TABLE ONLY public.programme
     ADD CONSTRAINT programme_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.quarantine

@@ -423,6 +423,22 @@ SELECT count(*) FROM line_what_if WHERE programme_id = :programme_id AND answere
 UPDATE line_what_if SET generation = :generation, answer = :answer, answered_at = :now
  WHERE id = :what_if_id AND answered_at IS NULL;
 
+-- name: insert_stop!
+INSERT INTO line_stop (id, programme_id, station, kind, reason, options, event_id, began_at, expected_s, stopped_by)
+VALUES (:id, :programme_id, :station, :kind, :reason, :options, :event_id, :began_at, :expected_s, :stopped_by);
+
+-- name: stop^
+SELECT * FROM line_stop WHERE id = :stop_id;
+
+-- name: stop_of_event^
+SELECT * FROM line_stop WHERE programme_id = :programme_id AND event_id = :event_id;
+
+-- name: open_stops
+SELECT * FROM line_stop WHERE programme_id = :programme_id AND ended_at IS NULL ORDER BY began_at, id LIMIT :rows_max;
+
+-- name: end_stop!
+UPDATE line_stop SET ended_at = :ended_at, ended_by = :actor WHERE id = :stop_id AND ended_at IS NULL;
+
 -- file: src/ringroad/build/repository/queries.sql
 -- name: lock_repository^
 SELECT pg_advisory_xact_lock(hashtextextended('repository:' || :repository || ':' || :vin, 0));
@@ -684,7 +700,9 @@ SELECT a.name, a.role, a.created_at, a.disabled_at, a.diagnose, a.password_hash 
 -- name: update_account!
 UPDATE account
    SET role = coalesce(:role::text, role),
-       diagnose = coalesce(:diagnose::text, diagnose),
+       diagnose = CASE WHEN coalesce(:role::text, role) = 'fleet' THEN ''
+                       WHEN role = 'fleet' THEN coalesce(:diagnose::text, '')
+                       ELSE coalesce(:diagnose::text, diagnose) END,
        disabled_at = CASE :disabled::boolean WHEN true THEN coalesce(disabled_at, :now) WHEN false THEN NULL
                      ELSE disabled_at END
  WHERE name = :name;
@@ -1022,6 +1040,12 @@ SELECT id, programme_id, station, down_s, asked_by, asked_at, generation, answer
  WHERE programme_id = :programme_id AND (:what_if_id::text IS NULL OR id = :what_if_id)
  ORDER BY asked_at DESC, id DESC LIMIT :rows_max;
 
+-- name: line_stops
+SELECT id, programme_id, station, kind, reason, options, event_id, began_at, expected_s, stopped_by, ended_at, ended_by
+  FROM line_stop
+ WHERE programme_id = :programme_id AND (:stop_id::text IS NULL OR id = :stop_id) AND (NOT :only_open OR ended_at IS NULL)
+ ORDER BY began_at DESC, id DESC LIMIT :rows_max;
+
 -- file: src/ringroad/publish/queries.sql
 -- name: newest_drawn$
 SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM fact_seq_seq;
@@ -1241,14 +1265,21 @@ SELECT ARRAY(SELECT id FROM programme) AS programmes,
        ARRAY(SELECT name FROM vehicle_list) AS lists;
 
 -- name: known_values^
-WITH seen AS MATERIALIZED (SELECT region, tags, attributes FROM vehicle ORDER BY changed_seq DESC LIMIT :vehicles_max)
+WITH seen AS MATERIALIZED (SELECT region, tags, attributes FROM vehicle ORDER BY changed_seq DESC LIMIT :vehicles_max),
+     usual AS (  -- what many vehicles have, by the statistics that the database keeps of all of them
+       SELECT attname, most_common_vals::text::text[] AS vals, most_common_elems::text::text[] AS elems
+         FROM pg_stats
+        WHERE schemaname = current_schema() AND tablename = 'vehicle' AND attname IN ('region', 'tags'))
 SELECT ARRAY(SELECT id FROM programme ORDER BY 1 LIMIT :rows_max) AS programme,
        ARRAY(SELECT DISTINCT jsonb_object_keys(document -> 'variants') FROM programme
               WHERE jsonb_typeof(document -> 'variants') = 'object' ORDER BY 1 LIMIT :rows_max) AS variant,
        ARRAY(SELECT DISTINCT jsonb_object_keys(document -> 'ecus') FROM programme
               WHERE jsonb_typeof(document -> 'ecus') = 'object' ORDER BY 1 LIMIT :rows_max) AS ecus,
-       ARRAY(SELECT DISTINCT region FROM seen WHERE region <> '' ORDER BY 1 LIMIT :rows_max) AS region,
-       ARRAY(SELECT DISTINCT unnest(tags) FROM seen WHERE tags <> '{}' ORDER BY 1 LIMIT :rows_max) AS tag,
+       ARRAY(SELECT name FROM (SELECT region FROM seen UNION
+                               SELECT unnest(vals) FROM usual WHERE attname = 'region') AS u (name)
+              WHERE name <> '' ORDER BY 1 LIMIT :rows_max) AS region,
+       ARRAY(SELECT unnest(tags) FROM seen WHERE tags <> '{}' UNION
+             SELECT unnest(elems) FROM usual WHERE attname = 'tags' ORDER BY 1 LIMIT :rows_max) AS tag,
        ARRAY(SELECT name FROM vehicle_list ORDER BY 1 LIMIT :rows_max) AS list,
        ARRAY(SELECT id FROM release ORDER BY created_at DESC LIMIT :rows_max) AS release,
        ARRAY(SELECT DISTINCT jsonb_object_keys(attributes) FROM seen WHERE attributes <> '{}'
@@ -1292,6 +1323,10 @@ SELECT c.id FROM campaign c JOIN release r ON r.id = c.release_id
                   AND (o.state IN ('running', 'paused')
                        OR o.state IN ('halted', 'aborted', 'finished') AND o.plan_id IS NOT NULL
                           AND c.created_at <= coalesce(o.state_at, o.created_at)));
+
+-- name: plan_each_time#
+-- A plan kept for any vehicles is one for all of them.
+SET plan_cache_mode = force_custom_plan;
 
 -- name: change_number$
 SELECT last_value FROM gateway_change;
@@ -1378,6 +1413,14 @@ SELECT finished_at FROM assignment
  WHERE campaign_id = :campaign_id AND wave = :wave AND kind = 'update'
    AND (state IN ('installed', 'downloaded', 'failed', 'rolled_back') OR state = 'expired' AND began_at IS NOT NULL)
  ORDER BY finished_at LIMIT 1 OFFSET :skip;
+
+-- name: say_planning$
+SELECT set_config('application_name', :text, true);
+
+-- name: planning^
+SELECT application_name, extract(epoch FROM clock_timestamp() - xact_start)::int AS running_s FROM pg_stat_activity
+ WHERE starts_with(application_name, :prefix) AND datname = current_database() AND xact_start IS NOT NULL
+ ORDER BY xact_start DESC LIMIT 1;
 
 -- Plans over many vehicles -----------------------------------------------------------------------
 -- name: plan_with_memory#
@@ -2049,6 +2092,10 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
    AND (:vins::text[] IS NULL OR a.vin = ANY (:vins))
    AND (c.id = ANY (:campaign_ids) AND v.gateway = 'native' AND a.kind <> 'rollback'
         AND (c.id <> ALL (:shared) OR v.release_id IS NOT DISTINCT FROM a.previous_release_id)
+        AND NOT EXISTS (SELECT 1 FROM assignment h
+                         WHERE h.campaign_id = ANY (:higher_withheld) AND h.vin = a.vin AND h.kind = 'update'
+                           AND h.state = 'pending' AND h.released_at IS NOT NULL
+                           AND coalesce(h.not_before, :now) <= :now)
         OR a.kind = 'rollback' AND :returns)
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
@@ -2258,6 +2305,9 @@ UPDATE finding SET state = 'closed', state_reason = :reason, closed_at = :now, g
 -- name: diagnose_permission$
 SELECT diagnose FROM account WHERE name = :account AND disabled_at IS NULL;
 
+-- name: hold_diagnose_permission$
+SELECT diagnose FROM account WHERE name = :account AND disabled_at IS NULL FOR SHARE;
+
 -- name: diagnosed_vehicle^
 SELECT vin, gateway FROM vehicle WHERE vin = :vin;
 
@@ -2268,6 +2318,10 @@ VALUES (:id, :vin, :account, :scope, :reason, 'asked', :now, :expires_at);
 -- name: diagnostic_session_of^
 SELECT * FROM diagnostic_session
  WHERE vin = :vin AND account = :account AND state IN ('asked', 'open') FOR UPDATE;
+
+-- name: diagnostic_sessions_of
+SELECT * FROM diagnostic_session
+ WHERE account = :account AND state IN ('asked', 'open') ORDER BY vin FOR UPDATE;
 
 -- name: diagnostic_sessions
 SELECT * FROM diagnostic_session
@@ -2288,7 +2342,7 @@ SELECT id, vin FROM diagnostic_session WHERE state IN ('asked', 'open') AND expi
 -- name: diagnostic_load^
 SELECT count(*) FILTER (WHERE state = 'queued') AS queued,
        count(*) FILTER (WHERE made_at > :since) AS last_minute
-  FROM diagnostic_job WHERE vin = :vin AND (state = 'queued' OR made_at > :since);
+  FROM diagnostic_job WHERE vin = :vin AND made_at > :oldest;
 
 -- name: insert_diagnostic_job!
 INSERT INTO diagnostic_job (id, session_id, vin, method, path, body, state, made_at, expires_at, next_at)
@@ -2302,11 +2356,18 @@ SELECT * FROM diagnostic_job WHERE vin = :vin AND (:session_id::text IS NULL OR 
  ORDER BY made_at DESC, id DESC LIMIT :rows_max;
 
 -- name: diagnostic_jobs_due
-SELECT * FROM diagnostic_job WHERE state = 'queued' AND next_at <= :now AND expires_at > :now
- ORDER BY next_at LIMIT :rows_max FOR UPDATE SKIP LOCKED;
+SELECT * FROM diagnostic_job AS job WHERE state = 'queued' AND next_at <= :now AND expires_at > :now
+   AND ((method = 'DELETE' AND path = '/sessions')
+        OR EXISTS (SELECT FROM diagnostic_session AS session JOIN account ON account.name = session.account
+                    WHERE session.id = job.session_id AND account.disabled_at IS NULL))
+ ORDER BY next_at LIMIT :rows_max FOR UPDATE OF job SKIP LOCKED;
 
 -- name: diagnostic_job_sent!
 UPDATE diagnostic_job SET tries = tries + 1, next_at = :next_at WHERE id = :id AND state = 'queued';
+
+-- name: hold_session_of_job$
+SELECT id FROM diagnostic_session
+ WHERE id = (SELECT session_id FROM diagnostic_job WHERE id = :id AND vin = :vin) FOR UPDATE;
 
 -- name: answer_diagnostic_job!
 UPDATE diagnostic_job SET state = 'answered', status = :status, answer = :answer, answered_at = :now
@@ -2349,6 +2410,12 @@ DELETE FROM ecu_names WHERE programme_id = :programme_id AND ecu = :ecu;
 
 -- name: names_of
 SELECT ecu, data, faults FROM ecu_names WHERE programme_id = :programme_id;
+
+-- name: build_weeks
+SELECT to_char(born_at AT TIME ZONE 'UTC', 'IYYY-"W"IW') AS lot, count(*) AS vehicles,
+       array_remove(array_agg(CASE WHEN vin = ANY (:vins::text[]) THEN vin END), NULL) AS vins
+  FROM vehicle WHERE programme_id = :programme_id
+ GROUP BY 1 ORDER BY 1 DESC LIMIT :rows_max;
 
 -- file: src/ringroad/storage/queries.sql
 -- name: insert_lap!

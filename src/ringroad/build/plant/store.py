@@ -1,0 +1,186 @@
+"""Plant documents in PostgreSQL.
+
+The caller opens the transaction.
+
+Invariant: a generation of a document is never changed; what a plant runs, it can build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from psycopg.types.json import Jsonb
+
+from ringroad.build.model import Programme
+from ringroad.build.plant.line import check_line_of, plant_of_line
+from ringroad.build.plant.model import Plant
+from ringroad.build.plant.read import plant_from_document
+from ringroad.build.store_packages import get_programme, list_programmes
+from ringroad.kernel.clock import Ids
+from ringroad.kernel.errors import Conflict, NotFound
+from ringroad.kernel.facts import FactKind
+from ringroad.kernel.limits import PAGE_ROWS_MAX
+from ringroad.storage.db import Connection, expect_one, load_queries
+from ringroad.storage.ledger import append_fact, causes_of
+
+SQL = load_queries("ringroad.build.plant")
+
+FILE: Final = "the programme's file"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPlant:
+    """A plant document as kept.
+
+    Attributes:
+        plant: the document.
+        generation: the highest one is current; 0: read out of a programme's file.
+        made_by: who imported it or let it learn.
+        made_at: when.
+    """
+
+    plant: Plant
+    generation: int
+    made_by: str
+    made_at: datetime
+
+
+def save_plant(
+    conn: Connection,
+    ids: Ids,
+    *,
+    plant: Plant,
+    actor: str,
+    now: datetime,
+    generation: int | None = None,
+    kind: FactKind = FactKind.PLANT_IMPORTED,
+    body: Mapping[str, Any] | None = None,
+) -> StoredPlant:
+    """Keep a document as the newest generation of its plant; the same content twice changes nothing.
+
+    Args:
+        conn: a connection in a transaction.
+        ids: makes the fact's id.
+        plant: the document.
+        actor: who made it.
+        now: when.
+        generation: the one it was made from; needed to replace other content.
+        kind: of the fact.
+        body: more of the fact's body.
+
+    Raises:
+        Conflict: other content is stored, or it moved on since `generation`.
+        InvalidInput: the plant runs a programme that it could not build any more.
+    """
+    row = SQL.plant(conn, plant_id=plant.id, generation=None)
+    if row is not None:
+        stored = _stored(row)
+        if stored.plant == plant:
+            return stored
+        if generation is None:
+            raise Conflict(
+                f"plant {plant.id} exists with other content",
+                hint=f"to replace it, pass its generation, {stored.generation}",
+            )
+    for programme in SQL.programmes_of_plant(conn, plant_id=plant.id):
+        check_line_of(plant, Programme.from_document(programme["document"]))
+    before = generation or 0
+    rows = SQL.insert_plant(
+        conn, plant_id=plant.id, generation=before, structure_sha256=plant.structure_sha256,
+        parameters_sha256=plant.parameters_sha256, document=Jsonb(plant.to_document()), actor=actor, now=now,
+    )  # fmt: skip
+    expect_one(rows, f"plant {plant.id}")
+    append_fact(
+        conn, ids, kind=kind, subject=plant.id, actor=actor, now=now,
+        causes=causes_of(conn, [(kind, plant.id)]),
+        body={
+            "generation": before + 1, "structure_sha256": plant.structure_sha256,
+            "parameters_sha256": plant.parameters_sha256, "parameters": len(plant.parameters),
+            **(body or {}),
+        },
+    )  # fmt: skip
+    return StoredPlant(plant=plant, generation=before + 1, made_by=actor, made_at=now)
+
+
+def get_plant(conn: Connection, plant_id: str, *, generation: int | None = None) -> StoredPlant:
+    """Return a plant document; of a programme without one, what its file says of its line.
+
+    Raises:
+        NotFound: there is no such plant, or no such generation of it.
+    """
+    row = SQL.plant(conn, plant_id=plant_id, generation=generation)
+    if row is not None:
+        return _stored(row)
+    of_file = next(
+        (
+            each
+            for each in list_programmes(conn)
+            if each.programme.id == plant_id and each.plant_id is None and not generation
+        ),
+        None,
+    )
+    if of_file is None:
+        which = f" generation {generation} of" if generation else ""
+        raise NotFound(f"there is no{which} plant {plant_id!r}", hint="ringroad plant list")
+    return StoredPlant(
+        plant=plant_of_line(of_file.programme), generation=0, made_by=FILE, made_at=of_file.imported_at
+    )
+
+
+def list_plants(conn: Connection) -> list[StoredPlant]:
+    """Return the newest generation of every plant, and the lines of programmes that no document describes."""
+    kept = [_stored(row) for row in SQL.newest_plants(conn, rows_max=PAGE_ROWS_MAX)]
+    known = {each.plant.id for each in kept}
+    read = [
+        StoredPlant(plant=plant_of_line(each.programme), generation=0, made_by=FILE, made_at=each.imported_at)
+        for each in list_programmes(conn)
+        if each.plant_id is None and each.programme.id not in known
+    ]
+    return sorted([*kept, *read], key=lambda each: each.plant.id)
+
+
+def runs_of(conn: Connection, stored: StoredPlant) -> list[str]:
+    """Return the programmes whose lines are this plant's."""
+    if stored.generation == 0:
+        return [stored.plant.id]
+    return [row["id"] for row in SQL.programmes_of_plant(conn, plant_id=stored.plant.id)]
+
+
+def choose_plant(
+    conn: Connection, ids: Ids, *, plant_id: str, programme_id: str, actor: str, now: datetime
+) -> bool:
+    """Let a plant's line take the place of the one in a programme's file.
+
+    Returns:
+        False if it did before.
+
+    Raises:
+        NotFound: no such plant document or programme.
+        InvalidInput: the plant cannot build the programme.
+    """
+    stored = get_programme(conn, programme_id)
+    if SQL.plant(conn, plant_id=plant_id, generation=None) is None:
+        raise NotFound(f"there is no plant document {plant_id!r}", hint="ringroad plant import FILE")
+    if stored.plant_id == plant_id:
+        return False
+    check_line_of(get_plant(conn, plant_id).plant, stored.programme)
+    rows = SQL.choose_plant(conn, plant_id=plant_id, programme_id=programme_id, generation=stored.generation)
+    expect_one(rows, f"programme {programme_id}")
+    append_fact(
+        conn, ids, kind=FactKind.PLANT_CHOSEN, subject=plant_id, actor=actor, now=now,
+        causes=causes_of(conn, [(FactKind.PLANT_IMPORTED, plant_id), (FactKind.PROGRAMME_IMPORTED, programme_id)]),
+        body={"programme_id": programme_id, "before": stored.plant_id},
+    )  # fmt: skip
+    return True
+
+
+def _stored(row: Mapping[str, Any]) -> StoredPlant:
+    return StoredPlant(
+        plant=plant_from_document(row["document"], what=f"plant {row['id']}"),
+        generation=row["generation"],
+        made_by=row["made_by"],
+        made_at=row["made_at"],
+    )

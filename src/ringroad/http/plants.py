@@ -1,0 +1,105 @@
+"""Build: plant documents: what a plant is made of, what it believes, and how two differ."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from litestar import Router
+from litestar.params import JSONBody, Parameter
+from msgspec import Meta
+
+from ringroad.build.plant import store
+from ringroad.build.plant.diff import diff_plants
+from ringroad.build.plant.read import PLANT_BYTES_MAX, plant_from_document, read_plant
+from ringroad.http.auth import Role
+from ringroad.http.context import Ctx
+from ringroad.http.routes import TEXT_PATTERN, Command, Done, Generation, Id, Ref, Req, route
+from ringroad.http.views_plant import (
+    PlantDiffView,
+    PlantDocumentView,
+    PlantView,
+    diff_view,
+    document_view,
+    plant_view,
+)
+from ringroad.kernel.errors import InvalidInput
+
+Which = Annotated[int | None, Parameter(ge=1, le=2**31 - 1, description="Of the document; none: the newest")]
+Other = Annotated[
+    str, Parameter(pattern=r"^[A-Za-z0-9_.:\-]{1,200}$", description="The plant to compare with")
+]
+
+
+class NewPlant(Command, frozen=True, kw_only=True):
+    """A plant document: the file as it is, or the document in JSON."""
+
+    source: Annotated[str, Meta(max_length=PLANT_BYTES_MAX, pattern=TEXT_PATTERN)] | None = None
+    document: dict[str, Any] | None = None
+    generation: Generation = None
+
+
+class ChoosePlant(Command, frozen=True, kw_only=True):
+    """The programme whose line the plant takes over."""
+
+    programme_id: Ref
+
+
+@route("GET", "/plants", role=Role.VIEWER, tag="build")
+def list_plants(ctx: Ctx) -> list[PlantView]:
+    """List plants; a programme's own line is one of generation 0."""
+    with ctx.connection() as conn:
+        return [plant_view(each, store.runs_of(conn, each)) for each in store.list_plants(conn)]
+
+
+@route("GET", "/plants/{plant_id:str}", role=Role.VIEWER, tag="build", errors=[404])
+def get_plant(ctx: Ctx, *, plant_id: Id, generation: Which = None) -> PlantDocumentView:
+    """Read a plant document, with its beliefs as people read them."""
+    with ctx.connection() as conn:
+        found = store.get_plant(conn, plant_id, generation=generation)
+        return document_view(found, store.runs_of(conn, found))
+
+
+@route(
+    "POST", "/plants", role=Role.OPERATOR, tag="build", status=201, errors=[409, 413, 422],
+    body_bytes_max=2 * PLANT_BYTES_MAX,
+)  # fmt: skip
+def import_plant(ctx: Ctx, request: Req, data: JSONBody[NewPlant]) -> PlantDocumentView:
+    """Import a plant document; every problem is named, with its line in a file."""
+    if (data.source is None) == (data.document is None):
+        raise InvalidInput("either 'source' or 'document' says what the plant is")
+    plant = read_plant(data.source) if data.source is not None else plant_from_document(data.document or {})
+    with ctx.transaction() as conn:
+        found = store.save_plant(
+            conn,
+            ctx.ids,
+            plant=plant,
+            actor=request.user.name,
+            now=ctx.clock.now(),
+            generation=data.generation,
+        )
+        return document_view(found, store.runs_of(conn, found))
+
+
+@route("POST", "/plants/{plant_id:str}/choose", role=Role.OPERATOR, tag="build", errors=[404, 409, 422])
+def choose_plant(ctx: Ctx, request: Req, plant_id: Id, data: JSONBody[ChoosePlant]) -> Done:
+    """Let a plant's line take the place of the one in a programme's file."""
+    with ctx.transaction() as conn:
+        store.choose_plant(
+            conn, ctx.ids, plant_id=plant_id, programme_id=data.programme_id, actor=request.user.name,
+            now=ctx.clock.now(),
+        )  # fmt: skip
+    return Done(id=plant_id, state="chosen")
+
+
+@route("GET", "/plants/{plant_id:str}/difference", role=Role.VIEWER, tag="build", errors=[404])
+def compare_plants(
+    ctx: Ctx, *, plant_id: Id, other: Other, generation: Which = None, other_generation: Which = None
+) -> PlantDiffView:
+    """Say how a plant differs from another one, or a generation of it from another."""
+    with ctx.connection() as conn:
+        before = store.get_plant(conn, plant_id, generation=generation).plant
+        after = store.get_plant(conn, other, generation=other_generation).plant
+    return diff_view(before, after, diff_plants(before, after))
+
+
+router = Router("/", route_handlers=[list_plants, get_plant, import_plant, choose_plant, compare_plants])

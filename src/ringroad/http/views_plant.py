@@ -1,0 +1,158 @@
+"""What the API shows of plants: documents, their parameters as people read them, and differences."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from ringroad.build.plant.diff import PlantDiff, StructureChange
+from ringroad.build.plant.model import Plant
+from ringroad.build.plant.parameters import KINDS, Key
+from ringroad.build.plant.posterior import Posterior
+from ringroad.build.plant.store import StoredPlant
+from ringroad.http.views import View
+
+
+class ParameterView(View, frozen=True, kw_only=True):
+    """One belief of a plant."""
+
+    key: str
+    name: str  # ISA-95: enterprise, site, area, line, cell
+    kind: str
+    per: str  # option, change, milestone; empty if there is one of it
+    family: str  # time, share or rate
+    mean: float
+    low: float  # between these with probability 0.9
+    high: float
+    n: float  # observations it is worth
+    spread_permille: int | None  # of one observed time
+    plant: str  # that observed it; empty: a person's word
+    learned_at: datetime | None
+    evidence: str
+
+
+class PlantView(View, frozen=True, kw_only=True):
+    """A plant document, without its content."""
+
+    id: str
+    name: str
+    enterprise: str
+    site: str
+    parent: str
+    generation: int  # 0: read out of a programme's file
+    structure_sha256: str
+    parameters_sha256: str
+    lines: list[str]
+    stations: int
+    parameters: int
+    runs: list[str]  # programmes that its lines build here
+    made_by: str
+    made_at: datetime
+
+
+class PlantDocumentView(PlantView, frozen=True, kw_only=True):
+    """A plant document, whole."""
+
+    document: dict[str, Any]
+    beliefs: list[ParameterView]
+
+
+class StructureChangeView(View, frozen=True, kw_only=True):
+    """One place that is not the same."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+class ParameterDriftView(View, frozen=True, kw_only=True):
+    """One parameter that is not the same."""
+
+    key: str
+    how: str  # missing, new, differs, learned
+    sigma: float  # difference in standard errors of both beliefs
+    before: ParameterView | None
+    after: ParameterView | None
+
+
+class PlantDiffView(View, frozen=True, kw_only=True):
+    """How two plants differ."""
+
+    before: str
+    after: str
+    same_structure: bool
+    same_parameters: bool
+    structure: list[StructureChangeView]
+    parameters: list[ParameterDriftView]
+    bindings: list[StructureChangeView]
+
+
+def plant_view(stored: StoredPlant, runs: list[str]) -> PlantView:
+    """Return a plant without its content."""
+    return PlantView(**_head(stored, runs))
+
+
+def document_view(stored: StoredPlant, runs: list[str]) -> PlantDocumentView:
+    """Return a plant, whole."""
+    plant = stored.plant
+    return PlantDocumentView(
+        **_head(stored, runs),
+        document=plant.to_document(),
+        beliefs=[parameter_view(plant, key, plant.parameters[key]) for key in sorted(plant.parameters)],
+    )
+
+
+def parameter_view(plant: Plant, key: Key, belief: Posterior) -> ParameterView:
+    """Return one belief as people read it."""
+    low, high = belief.interval()
+    return ParameterView(
+        key=str(key),
+        name=plant.full_name(key.path),
+        kind=key.kind,
+        per=key.per,
+        family=KINDS[key.kind].family,
+        mean=belief.mean,
+        low=low,
+        high=high,
+        n=belief.n,
+        spread_permille=belief.spread_permille if belief.family == "time" else None,
+        plant=belief.origin.plant,
+        learned_at=belief.origin.learned_at,
+        evidence=belief.origin.evidence,
+    )
+
+
+def diff_view(before: Plant, after: Plant, found: PlantDiff) -> PlantDiffView:
+    """Return how two plants differ."""
+    return PlantDiffView(
+        before=before.id,
+        after=after.id,
+        same_structure=before.structure_sha256 == after.structure_sha256,
+        same_parameters=before.parameters_sha256 == after.parameters_sha256,
+        structure=[_change(each) for each in found.structure],
+        bindings=[_change(each) for each in found.bindings],
+        parameters=[
+            ParameterDriftView(
+                key=str(drift.key), how=drift.how, sigma=drift.sigma,
+                before=parameter_view(before, drift.key, drift.before) if drift.before else None,
+                after=parameter_view(after, drift.key, drift.after) if drift.after else None,
+            )
+            for drift in found.parameters
+        ],
+    )  # fmt: skip
+
+
+def _head(stored: StoredPlant, runs: list[str]) -> dict[str, Any]:
+    plant, identity = stored.plant, stored.plant.identity
+    lines = plant.structure.lines
+    return {
+        "id": identity.id, "name": identity.name, "enterprise": identity.enterprise, "site": identity.site,
+        "parent": identity.parent, "generation": stored.generation,
+        "structure_sha256": plant.structure_sha256, "parameters_sha256": plant.parameters_sha256,
+        "lines": [line.name for line in lines], "stations": sum(len(line.stations) for line in lines),
+        "parameters": len(plant.parameters), "runs": runs, "made_by": stored.made_by, "made_at": stored.made_at,
+    }  # fmt: skip
+
+
+def _change(each: StructureChange) -> StructureChangeView:
+    return StructureChangeView(path=each.path, before=each.before, after=each.after)

@@ -1,0 +1,96 @@
+"""Plant documents over the API: kept by generation, with facts; the one that is chosen says the line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ringroad.http.auth import Role
+from support.console_server import add_account, serving
+
+pytestmark = pytest.mark.engines
+
+FIRST = Path(__file__).parents[2] / "examples" / "first"
+PROGRAMME = (FIRST / "programme.toml").read_text(encoding="utf-8")
+PLANT = (FIRST / "plant.toml").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def client(pg_url: str, tmp_path: Path) -> Iterator[httpx.Client]:
+    token = add_account(pg_url, "olga", Role.OPERATOR)
+    with serving(pg_url, tmp_path) as origin:
+        with httpx.Client(
+            base_url=f"{origin}/api/v1", headers={"Authorization": f"Bearer {token}"}
+        ) as opened:
+            assert opened.post("/programmes", json={"source": PROGRAMME}).status_code == 200
+            yield opened
+
+
+def test_a_document_is_kept_by_generation_and_chosen_for_its_programme(client: httpx.Client) -> None:
+    own = client.get("/plants/wren").json()
+    assert (own["generation"], own["runs"]) == (0, ["wren"])
+    made = client.post("/plants", json={"source": PLANT})
+    assert made.status_code == 201
+    assert made.json()["generation"] == 1
+    assert client.post("/plants", json={"document": made.json()["document"]}).json()["generation"] == 1
+
+    slower = PLANT.replace("mean = 60", "mean = 66")
+    assert client.post("/plants", json={"source": slower}).status_code == 409
+    assert client.post("/plants", json={"source": slower, "generation": 1}).json()["generation"] == 2
+    assert client.post("/plants", json={"source": PLANT, "generation": 1}).status_code == 409
+
+    assert client.get("/programmes/wren").json()["document"]["line"]["stations"][0]["cycle_s"] == 60
+    chosen = client.post("/plants/wren-mother/choose", json={"programme_id": "wren"})
+    assert chosen.json() == {"id": "wren-mother", "state": "chosen"}
+    programme = client.get("/programmes/wren").json()
+    assert programme["plant_id"] == "wren-mother"
+    assert programme["document"]["line"]["stations"][0]["cycle_s"] == 66
+    assert [each["name"] for each in client.get("/programmes/wren/twin").json()["stations"]] == [
+        "marriage",
+        "flash_and_test",
+    ]
+
+    found = client.get(
+        "/plants/wren-mother/difference", params={"other": "wren-mother", "generation": 1}
+    ).json()
+    assert found["same_structure"]
+    assert [(each["key"], each["how"]) for each in found["parameters"]] == [
+        ("assembly/Line 1/marriage#cycle_s", "differs")
+    ]
+    facts = client.get("/facts", params={"subject": "wren-mother"}).json()
+    assert [each["kind"] for each in facts] == ["plant.chosen", "plant.imported", "plant.imported"]
+
+
+def test_what_a_chosen_plant_could_not_build_is_refused_and_changes_nothing(client: httpx.Client) -> None:
+    client.post("/plants", json={"source": PLANT})
+    client.post("/plants/wren-mother/choose", json={"programme_id": "wren"})
+    other = PLANT.replace('option = "tow_bar"', 'option = "roof_box"')
+    answer = client.post("/plants", json={"source": other, "generation": 1})
+    assert answer.status_code == 422
+    assert "'roof_box' is no variant" in answer.text
+    changed = PROGRAMME.replace('options = ["tow_bar"]', "options = []").replace('"tow_bar"', '"van"')
+    answer = client.post("/programmes", json={"source": changed, "generation": 2})
+    assert answer.status_code == 422, answer.text
+    assert "plant wren-mother cannot build programme wren" in answer.text
+    assert client.get("/plants/wren-mother").json()["generation"] == 1
+
+
+def test_what_cannot_be_or_is_not_there_is_refused(client: httpx.Client) -> None:
+    bad: list[tuple[str, dict[str, object], int]] = [
+        ("/plants", {}, 422),
+        ("/plants", {"source": PLANT, "document": {}}, 422),
+        ("/plants", {"document": {"plant": {"id": "x"}}}, 422),
+        ("/plants", {"source": PLANT.replace("buffer = 2", "buffer = 0")}, 422),
+        ("/plants/nowhere/choose", {"programme_id": "wren"}, 404),
+        ("/plants/wren/choose", {"programme_id": "wren"}, 404),
+        ("/plants/wren/choose", {"programme_id": "robin"}, 404),
+    ]
+    for path, body, status in bad:
+        answer = client.post(path, json=body)
+        assert answer.status_code == status, answer.text
+    for path in ("/plants/nowhere", "/plants/wren?generation=1"):
+        assert client.get(path).status_code == 404
+    assert [each["id"] for each in client.get("/plants").json()] == ["wren"]
