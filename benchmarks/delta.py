@@ -1,11 +1,11 @@
 """Size of deltas on real pairs, ours and four peers' in the same run, and the memory that applying takes.
 
-Pairs: two consecutive Debian kernels (the package unpacked to a tar), busybox and u-boot of two Debian releases,
-the shared object of two consecutive releases of a large wheel, and Zephyr builds. What cannot be had is said and
+Pairs: two consecutive Debian kernels (the package unpacked to a tar, and the image in it, unpacked as it runs), busybox
+and u-boot of two Debian releases, the shared object of two consecutive releases of a large wheel, and Zephyr builds. What cannot be had is said and
 left out. Packages come through apt with its own signatures, wheels through pip with the versions named here; both
 stay in `.firmware/delta`.
 
-Run: python -m benchmarks delta; DELTA_LARGE=1 also measures the pairs of 58 and 108 MB, once
+Run: python -m benchmarks delta; DELTA_LARGE=1 also measures the pairs of 40 to 120 MB, once
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ SOURCES = """deb http://deb.debian.org/debian bookworm main
 deb http://deb.debian.org/debian-security bookworm-security main
 deb http://deb.debian.org/debian trixie main
 """
+KERNEL = "boot/vmlinuz-"  # in a kernel's package
+LZ4 = b"\x02\x21\x4c\x18"  # the payload of a Debian kernel: LZ4's older frame, in blocks
+LZ4_BLOCK_BYTES = 8 << 20
 MCU_BYTES = 4096  # of buffers
 LARGE_BYTES = 32 * 1024**2  # images above this: only when asked for
 BIG_BYTES = 8 * 1024**2  # images above this: only the peers' best setting
@@ -321,10 +324,11 @@ def debian() -> list[Pair]:
     listed = {name: versions(name) for name in ("busybox-static", "u-boot-qemu")}
     kernels = sorted(
         line.split(" ")[0]
-        for line in apt_cache("search", "--names-only", r"^linux-image-6.1.*-cloud-amd64-unsigned$")
+        for line in apt_cache("search", "--names-only", r"^linux-image-6\.1\.0-[0-9]+-cloud-amd64-unsigned$")
     )[-2:]
     wanted = [
-        ("kernel", [f"{name}={versions(name)[0]}" for name in kernels], ""),
+        ("kernel package", [f"{name}={versions(name)[0]}" for name in kernels], ""),
+        ("kernel image", [f"{name}={versions(name)[0]}" for name in kernels], KERNEL),
         ("busybox", [f"busybox-static={one}" for one in reversed(listed["busybox-static"])], "bin/busybox"),
         (
             "u-boot",
@@ -361,10 +365,23 @@ def unpacked(package: str, member: str) -> bytes:
     if not member:
         return tar
     with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
-        name = next(one for one in archive.getnames() if one.endswith(member))
+        name = next(
+            one for one in archive.getnames() if one.endswith(member) or (member == KERNEL and KERNEL in one)
+        )
         held = archive.extractfile(name)
         assert held is not None
-        return held.read()
+        return vmlinux(held.read()) if member == KERNEL else held.read()
+
+
+def vmlinux(image: bytes) -> bytes:
+    """Return what a packed kernel image unpacks at start; deltas between packed images are as large as these."""
+    block = importlib.import_module("lz4.block")
+    at, found = image.index(LZ4) + len(LZ4), b""
+    while len(found) % LZ4_BLOCK_BYTES == 0:  # the last one is shorter
+        size = int.from_bytes(image[at : at + 4], "little")
+        found += block.decompress(image[at + 4 : at + 4 + size], uncompressed_size=LZ4_BLOCK_BYTES)
+        at += 4 + size
+    return found
 
 
 def apt_options() -> list[str]:

@@ -309,6 +309,7 @@ def test_the_api_says_what_became_of_each_delta(
         make(conn, blobs, ids)
         told = {each["ecu"]: each for each in client.get(path).json()}
         assert told["brake"]["state"] == "ready"
+        assert told["brake"]["full_bytes"] == 4 * 30_000
         assert told["brake"]["saved_bytes"] == 4 * (30_000 - told["brake"]["delta_bytes"])
         assert (told["head"]["state"], told["head"]["saved_bytes"]) == ("left_out", 0)
         assert client.get("/api/v1/releases/release_9/deltas").status_code == 404

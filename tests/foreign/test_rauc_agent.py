@@ -1,6 +1,7 @@
 """Debian's unmodified RAUC writes the slots of a box for its agent, over a D-Bus of the test's own.
 
-RAUC mounts a bundle through a loop device. Where this machine gives none, the agent says that, and the old slot stays.
+RAUC mounts a bundle through a loop device, and the slots of the first test are loop devices, block devices as in a box.
+Where this machine gives none, the slots are files, the agent says what is missing, and the old slot stays.
 """
 
 from __future__ import annotations
@@ -62,12 +63,12 @@ path={folder}/rauc.crt
 bootloader-custom-backend={folder}/backend
 
 [slot.rootfs.0]
-device={folder}/slot0
+device={slots[0]}
 type=raw
 bootname=A
 
 [slot.rootfs.1]
-device={folder}/slot1
+device={slots[1]}
 type=raw
 bootname=B
 """
@@ -103,41 +104,74 @@ def sh(*command: str, cwd: Path) -> None:
     subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=120)
 
 
+@contextlib.contextmanager
+def block_device(file: Path) -> Iterator[Path]:
+    """Give a block device with the file behind it, or the file itself where there is none to be had."""
+    made = subprocess.run(
+        ["losetup", "--find", "--show", str(file)], check=False, capture_output=True, text=True, timeout=60
+    )
+    if made.returncode != 0:
+        yield file
+        return
+    device = Path(made.stdout.strip())
+    try:
+        yield device
+    finally:
+        sh("losetup", "--detach", str(device), cwd=file.parent)
+
+
 @pytest.fixture
-def folder() -> Iterator[Path]:
+def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A box under power: its bus, and RAUC's service on it. A short path, for the socket."""
     made = Path(tempfile.mkdtemp(prefix="rrr"))
-    subject = ("-subj", "/CN=rauc", "-days", "2", "-nodes", "-newkey", "rsa:2048")
-    sh("openssl", "req", "-x509", *subject, "-keyout", "rauc.key", "-out", "rauc.crt", cwd=made)
-    for name, text in (
-        ("bus.conf", BUS),
-        ("system.conf", SYSTEM),
-        ("backend", BACKEND),
-        ("restart", RESTART),
-    ):
-        (made / name).write_text(text.format(folder=made))
-        (made / name).chmod(0o755)
-    for name, text in (("primary", "A\n"), ("state.A", "good\n"), ("state.B", "good\n")):
-        (made / name).write_text(text)
-    for name in ("slot0", "slot1"):
-        (made / name).write_bytes(bytes(SLOT_BYTES))
-    for name in ("room", "mnt"):
-        (made / name).mkdir()
-    with subprocess.Popen(
-        ["dbus-daemon", f"--config-file={made}/bus.conf", "--nofork"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as bus:  # fmt: skip
-        try:
-            give_up_at = time.monotonic() + 60
-            while not (made / "bus").exists() and time.monotonic() < give_up_at:
-                time.sleep(0.02)
-            sh(str(made / "restart"), cwd=made)
-            yield made
-        finally:
-            service = made / "service.pid"
-            if service.exists():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(service.read_text()), signal.SIGTERM)
-            bus.terminate()
+    files = [made / "slot0", made / "slot1"]
+    for slot in files:
+        slot.write_bytes(bytes(SLOT_BYTES))
+    with contextlib.ExitStack() as attached:
+        slots = (
+            [attached.enter_context(block_device(slot)) for slot in files]
+            if hasattr(request, "param")
+            else files
+        )
+        subject = (
+            "-subj",
+            "/CN=rauc",
+            "-days",
+            "2",
+            "-nodes",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+        )
+        sh("openssl", "req", "-x509", *subject, "-keyout", "rauc.key", "-out", "rauc.crt", cwd=made)
+        for name, text in (
+            ("bus.conf", BUS),
+            ("system.conf", SYSTEM),
+            ("backend", BACKEND),
+            ("restart", RESTART),
+        ):
+            (made / name).write_text(text.format(folder=made, slots=slots))
+            (made / name).chmod(0o755)
+        for name, text in (("primary", "A\n"), ("state.A", "good\n"), ("state.B", "good\n")):
+            (made / name).write_text(text)
+        for name in ("room", "mnt"):
+            (made / name).mkdir()
+        with subprocess.Popen(
+            ["dbus-daemon", f"--config-file={made}/bus.conf", "--nofork"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as bus:  # fmt: skip
+            try:
+                give_up_at = time.monotonic() + 60
+                while not (made / "bus").exists() and time.monotonic() < give_up_at:
+                    time.sleep(0.02)
+                sh(str(made / "restart"), cwd=made)
+                yield made
+            finally:
+                service = made / "service.pid"
+                if service.exists():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(service.read_text()), signal.SIGTERM)
+                bus.terminate()
     shutil.rmtree(made, ignore_errors=True)
 
 
@@ -194,6 +228,7 @@ async def inventory(agent: UpdateAgent) -> EcuInventory:
     return found
 
 
+@pytest.mark.parametrize("folder", ["devices"], indirect=True)
 def test_a_bundle_is_installed_booted_checked_and_confirmed_or_the_missing_loop_device_is_named(
     folder: Path,
 ) -> None:
@@ -243,7 +278,17 @@ def test_a_bundle_is_installed_booted_checked_and_confirmed_or_the_missing_loop_
 def test_what_rauc_refuses_fails_with_its_words_and_nothing_is_staged(folder: Path, fault: str) -> None:
     async def story() -> None:
         if fault == "another key":
-            subject = ("-subj", "/CN=other", "-days", "2", "-nodes", "-newkey", "rsa:2048")
+            subject = (
+                "-subj",
+                "/CN=other",
+                "-days",
+                "2",
+                "-nodes",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+            )
             sh("openssl", "req", "-x509", *subject, "-keyout", "other.key", "-out", "other.crt", cwd=folder)
         data = bundle(
             folder, b"new", "2.0", key="other" if fault == "another key" else "rauc",

@@ -324,8 +324,9 @@ def deltas(shell: Shell, client: Client, *, release: str) -> None:
         ),
     )  # fmt: skip
     ready = sum(each["state"] == "ready" for each in found)
-    saved = size(sum(each["saved_bytes"] for each in found))
-    text = f"{lines}\n\n{ready} of {len(found)} ready: {saved} less over the air for these vehicles"
+    full = sum(each["full_bytes"] for each in found)
+    sent = full - sum(each["saved_bytes"] for each in found)
+    text = f"{lines}\n\n{ready} of {len(found)} ready: {size(sent)} over the air for these vehicles instead of {size(full)}"
     shell.show(found, text=text if found else "no vehicle that is known runs anything older")
 
 

@@ -16,7 +16,7 @@ def deltas_of(conn: Connection, release_id: str, *, now: datetime) -> list[Delta
             ecu=pair.ecu, ecu_class=pair.ecu_class, from_version=pair.from_version, to_version=pair.to_version,
             vehicles=pair.vehicles, state=pair.state or "wanted", reason=pair.reason or "",
             algorithm=pair.algorithm or "", image_bytes=pair.to_bytes, delta_bytes=pair.delta_bytes,
-            saved_bytes=pair.saved_bytes,
+            full_bytes=pair.full_bytes, saved_bytes=pair.saved_bytes,
         )
         for pair in wanted_deltas(conn, now=now, release_id=release_id)
     ]  # fmt: skip

@@ -88,7 +88,8 @@ class DeltaView(View, frozen=True, kw_only=True):
     algorithm: str
     image_bytes: int
     delta_bytes: int | None
-    saved_bytes: int  # over the air, when each of these vehicles uses it
+    full_bytes: int  # over the air, when each of these vehicles fetches the whole image
+    saved_bytes: int  # of them, when each uses the delta
 
 
 class OrderView(View, frozen=True, kw_only=True):

@@ -251,6 +251,39 @@ def test_the_entries_of_an_archive_are_counted_while_they_are_read(
         unpacked(tmp_path, data)
 
 
+def header(kind: bytes, size: int) -> bytes:
+    """An entry's header, and nothing of what it says comes behind it."""
+    entry = tarfile.TarInfo("large")
+    entry.type, entry.size = kind, size
+    return entry.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["gzip", "plain"])
+@pytest.mark.parametrize(
+    ("kind", "size", "problem"),
+    [
+        (tarfile.REGTYPE, 1 << 40, "unpacks to more than"),
+        (b"?", 1 << 40, "unpacks to more than"),  # of a kind that nobody knows, which is passed over
+        (tarfile.XHDTYPE, 1 << 40, "a header of"),
+        (tarfile.XGLTYPE, trees.HEADER_BYTES_MAX + 1, "a header of"),
+        (tarfile.GNUTYPE_LONGNAME, 1 << 40, "a header of"),
+        (tarfile.GNUTYPE_LONGLINK, 1 << 40, "a header of"),
+        (tarfile.GNUTYPE_SPARSE, 1, "sparse"),
+    ],
+)
+def test_what_an_entry_says_of_its_size_is_judged_before_it_is_passed_over(
+    tmp_path: Path,
+    kind: bytes,
+    size: int,
+    problem: str,
+    zipped: bool,  # noqa: FBT001
+) -> None:
+    data = header(kind, size)
+    with pytest.raises(InvalidInput, match=problem):
+        unpacked(tmp_path, gzip.compress(data) if zipped else data)
+    assert names(tmp_path / "folder") == []
+
+
 def other_layer(files: dict[str, bytes]) -> None:
     name = next(name for name in files if name.startswith("blobs/"))
     files[name] = gzip.compress(tar(("evil", b"x")))

@@ -60,6 +60,11 @@ class Pair:
     delta_bytes: int | None = None
 
     @property
+    def full_bytes(self) -> int:
+        """Bytes over the air when each of these vehicles fetches the whole image."""
+        return self.to_bytes * self.vehicles
+
+    @property
     def saved_bytes(self) -> int:
         """Bytes that do not go over the air when each of these vehicles uses the delta."""
         return 0 if self.delta_bytes is None else (self.to_bytes - self.delta_bytes) * self.vehicles

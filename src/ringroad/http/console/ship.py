@@ -126,9 +126,10 @@ def campaign_page(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Respons
             "resolutions": reading.campaign_resolutions(conn, campaign_id, limit=RESOLUTIONS_SHOWN),
         }
     plan = next((item for item in plans if item.id == c.plan_id), plans[0] if plans else None)
+    sent_bytes = sum(alike.vehicles * alike.install_bytes for alike in values["resolutions"])
     return page(
         "campaign.html", account=request.user, url=url_of(request), c=c, plans=plans, plan=plan, warnings=_warnings(plan),
-        programme_id=release.programme_id,
+        programme_id=release.programme_id, sent_bytes=sent_bytes,
         policy=gate_lines(plan.document) if plan else [], waves=waves(counts), state=state,
         figures=_figures(c, counts), compared=reading_rows(values["readings"]),
         ratio_charts=reading_charts(values["readings"], plan.document if plan else None),

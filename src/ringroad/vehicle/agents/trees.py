@@ -3,7 +3,8 @@
 An archive is a file system, or an OCI image layout (its specification v1): then its one manifest is followed, every
 blob is checked against its digest, and the layers are put on each other with their whiteouts.
 
-Invariant: nothing is written outside the folder, whatever names and links an archive holds.
+Invariants: nothing is written outside the folder, whatever names and links an archive holds; and no more is unpacked, or
+passed over, than a constant, however small the archive was packed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Final, NoReturn, TypeVar
+from typing import IO, Final, NoReturn, Self, TypeVar
 
 import msgspec
 
@@ -33,6 +34,14 @@ DOCUMENT_BYTES_MAX: Final = (
 DEPTH_MAX: Final = (
     128  # folders in folders; paths of Linux end at 4,096 bytes, those of real images at a tenth of it
 )
+# Bytes of a header's own data: a path of 4,096 bytes and the attributes of one inode (64 KiB) fit many times.
+HEADER_BYTES_MAX: Final = 1 << 20
+_HEADERS: Final = frozenset(
+    {
+        tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
+        tarfile.GNUTYPE_LONGLINK,
+    }
+)  # fmt: skip
 _WHITEOUT: Final = ".wh."
 _OPAQUE: Final = ".wh..wh..opq"
 _LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
@@ -67,11 +76,11 @@ def unpack(archive: Path, folder: Path, disk: Disk, *, bytes_max: int = UNPACKED
         OSError: the folder cannot be written.
     """
     try:
-        with tarfile.open(archive, "r:*") as tar:
-            if "oci-layout" in _names(tar):
+        with tarfile.open(archive, "r:*", tarinfo=_Entry) as tar:
+            if "oci-layout" in _names(tar, bytes_max):
                 left = bytes_max
                 for layer in _layers(tar):
-                    with tarfile.open(fileobj=layer, mode="r:*") as inner:
+                    with tarfile.open(fileobj=layer, mode="r:*", tarinfo=_Entry) as inner:
                         left -= _apply(inner, folder, disk, whiteouts=True, bytes_max=left)
             else:
                 _apply(tar, folder, disk, whiteouts=False, bytes_max=bytes_max)
@@ -106,10 +115,28 @@ def _walk(folder: Path, before: str) -> Iterator[tuple[Path, str]]:
 # Layers ---------------------------------------------------------------------------------------------
 
 
-def _names(tar: tarfile.TarFile) -> set[str]:
+class _Entry(tarfile.TarInfo):
+    """An entry whose header is looked at before what belongs to it is read, which tarfile does whatever its size."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Return the entry. Raises: InvalidInput."""
+        entry = super().frombuf(buf, encoding, errors)
+        if entry.type in _HEADERS and entry.size > HEADER_BYTES_MAX:
+            _refuse(f"a header of {entry.size} bytes, limit {HEADER_BYTES_MAX}")
+        if entry.type == tarfile.GNUTYPE_SPARSE:
+            _refuse(f"{entry.name} is stored as a sparse file")  # the list of its holes has no limit
+        return entry
+
+
+def _names(tar: tarfile.TarFile, bytes_max: int) -> set[str]:
     """Return the names of an archive's entries, read one by one: they are counted before all are here."""
     names: set[str] = set()
+    passed = 0
     for count, entry in enumerate(tar, 1):
+        passed += entry.size  # to come to the next entry, so much is unpacked
+        if passed > bytes_max:
+            _refuse(f"the archive unpacks to more than {bytes_max} bytes")
         if count > ENTRIES_MAX:
             _refuse(f"the archive has more than {ENTRIES_MAX} entries")
         names.add(entry.name.removeprefix("./"))
@@ -170,7 +197,7 @@ def _apply(tar: tarfile.TarFile, folder: Path, disk: Disk, *, whiteouts: bool, b
     if whiteouts:
         # They hide what lower layers hold and nothing of their own, wherever they stand in it.
         # Source: OCI image specification 1.0, layer.md, whiteouts.
-        for name in sorted(_names(tar)):
+        for name in sorted(_names(tar, bytes_max)):
             _hide(_parts(name), folder, disk)
     for count, entry in enumerate(tar, 1):
         unpacked += entry.size
