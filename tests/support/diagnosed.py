@@ -16,10 +16,11 @@ from ringroad.protocol.preconditions import parse_expression
 from ringroad.sim.vecu.fault_memory import Snapshot
 from ringroad.sim.vecu.script import Behaviour, FaultRate, Script
 from ringroad.vehicle.diagnostics.desk import Desk, Place
+from ringroad.vehicle.diagnostics.face import Around, DiagnosticFace
 from ringroad.vehicle.diagnostics.link import DiagnosticLink
 from ringroad.vehicle.diagnostics.sessions import Policy, Sessions
 from support.flashed_vehicle import FlashedVehicle
-from support.vehicle_world import DeskSignals, director_target
+from support.vehicle_world import VIN, DeskIds, DeskSignals, director_target
 
 FAULT, OTHER = "C0051-00", "U0121-00"
 
@@ -45,8 +46,18 @@ class DiagnosedVehicle(FlashedVehicle):
 class Bench:
     """The desk and the link of one vehicle, and a hand that asks."""
 
-    def __init__(self, vehicle: DiagnosedVehicle, desk: Desk, link: DiagnosticLink, clock: Clock) -> None:
+    def __init__(
+        self,
+        vehicle: DiagnosedVehicle,
+        desk: Desk,
+        link: DiagnosticLink,
+        clock: Clock,
+        *,
+        face: DiagnosticFace,
+        folder: Path,
+    ) -> None:
         self.vehicle, self.desk, self.link, self.clock = vehicle, desk, link, clock
+        self.face, self.folder = face, folder
         self._count = 0
 
     def request(
@@ -96,7 +107,9 @@ async def bench(
         )  # fmt: skip
         desk = Desk(place, sessions)
         link = DiagnosticLink(desk, sessions, folder=folder, clock=used, durability="buffered")
-        yield Bench(vehicle, desk, link, used)
+        around = Around(folder=folder, vin=VIN, clock=used, ids=DeskIds(), durability="buffered")
+        face = DiagnosticFace(desk, sessions, around)
+        yield Bench(vehicle, desk, link, used, face=face, folder=folder)
 
 
 async def open_session(at: Bench, session: str = "s1", scope: Scope = "service", by: str = "ole") -> None:

@@ -29,10 +29,10 @@ def real_time_world(folder: Path) -> World:
 
 
 @contextmanager
-def running(world: World) -> Iterator[str]:
-    """Run the vehicle; give the address of its driver page."""
+def running(world: World, **settings: str) -> Iterator[str]:
+    """Run the vehicle, with other settings where some are given; give the address of its driver page."""
     port = free_port()
-    config = msgspec.structs.replace(world.config, page=f"127.0.0.1:{port}")
+    config = msgspec.structs.replace(world.config, page=f"127.0.0.1:{port}", **settings)
     loop = asyncio.new_event_loop()
 
     async def run() -> None:

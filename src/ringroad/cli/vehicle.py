@@ -14,6 +14,7 @@ import msgspec
 from ringroad.kernel.clock import Clock, system_fraction
 from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.protocol.vehicle import Phase
+from ringroad.vehicle.address import parse_address
 from ringroad.vehicle.config import VehicleConfig, read_config
 from ringroad.vehicle.connect import connect_agents
 from ringroad.vehicle.consent import (
@@ -24,7 +25,7 @@ from ringroad.vehicle.consent import (
     digest_notes,
     write_word,
 )
-from ringroad.vehicle.driver.address import parse_address
+from ringroad.vehicle.diagnostics.face import BASE
 from ringroad.vehicle.files import FolderLock
 from ringroad.vehicle.journal import RecordHook, crash_after
 from ringroad.vehicle.memory import Memory, read_state
@@ -48,6 +49,7 @@ from ringroad.cli.vehicle_agent import check_agent_command
 from ringroad.cli.vehicle_diagnostics import diagnostics
 from ringroad.cli.vehicle_enrol import enrol
 from ringroad.cli.vehicle_rehearse import rehearse
+from ringroad.cli.vehicle_tester import group as tester_group
 
 CRASH_VARIABLE = "RINGROAD_CRASH_AFTER_RECORD"
 
@@ -65,6 +67,7 @@ group.add_command(enrol)
 group.add_command(check_agent_command)
 group.add_command(rehearse)
 group.add_command(diagnostics)
+group.add_command(tester_group)
 
 
 @group.command("run")
@@ -89,6 +92,9 @@ def run(shell: Shell, folder: Path, page: str | None) -> None:
         observer=_narrator(shell, config),
     )
     shell.say(f"vehicle {config.vin} with {len(config.ecus)} ECUs, server {config.server_url}")
+    if config.diagnostics_http and config.diagnostics != "off":
+        scheme = "https" if config.diagnostics_cert_file else "http"
+        shell.say(f"diagnostics {scheme}://{parse_address(config.diagnostics_http).shown}{BASE}")
     if config.page:
         shell.say(f"driver page http://{parse_address(config.page).shown}/")
     asyncio.run(_until_told(folder, config, surroundings))

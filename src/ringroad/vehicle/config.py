@@ -22,9 +22,9 @@ from ringroad.kernel.vin import Vin, parse_vin
 from ringroad.protocol.vehicle import EcuTarget, Name, Sha256
 from ringroad.trust.keys import key_from_pem
 from ringroad.trust.state import TrustState, VerifiedTarget, provision
+from ringroad.vehicle.address import parse_address
 from ringroad.vehicle.canway import CanWay
 from ringroad.vehicle.doip import PORT
-from ringroad.vehicle.driver.address import parse_address
 from ringroad.vehicle.files import Durability, replace_file
 from ringroad.vehicle.images import STORE_BYTES_MAX
 from ringroad.vehicle.plan import EcuOnBoard
@@ -89,6 +89,9 @@ class VehicleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     time_zone: str = "UTC"
     diagnostics: Literal["off", "driver", "standing", "test"] = "driver"  # whose consent a session needs
     diagnostics_preconditions: Annotated[tuple[str, ...], Meta(max_length=16)] = ("Vehicle.Speed == 0",)
+    diagnostics_http: str = ""  # HOST:PORT of the diagnostics for testers beside it; empty: there are none
+    diagnostics_cert_file: str = ""  # PEM; an address that is not loopback needs both
+    diagnostics_key_file: str = ""
     page: str = ""  # HOST:PORT of the driver page; empty: there is none
     signals_file: str = "signals.json"
     telemetry_s: Annotated[float, Meta(gt=0)] = 60.0  # s; between two telemetry batches
@@ -124,6 +127,15 @@ class VehicleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             )
         if self.page:
             parse_address(self.page)
+        if bool(self.diagnostics_cert_file) != bool(self.diagnostics_key_file):
+            raise InvalidInput("diagnostics_cert_file and diagnostics_key_file go together")
+        if self.diagnostics_http:
+            address = parse_address(self.diagnostics_http)
+            if not address.is_loopback and not self.diagnostics_cert_file:
+                raise InvalidInput(
+                    f"diagnostics on {address.shown} need a certificate",
+                    hint="diagnostics_cert_file and diagnostics_key_file, or an address of loopback",
+                )
         if sum(ecu.primary for ecu in self.ecus) != 1:
             raise InvalidInput("exactly one ECU is the Primary", hint="set primary = true on one of them")
 

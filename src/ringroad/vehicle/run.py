@@ -26,6 +26,7 @@ from ringroad.kernel.errors import InvalidInput, RingroadError
 from ringroad.kernel.hours import find_zone
 from ringroad.protocol.preconditions import parse_expression
 from ringroad.trust.state import TrustState
+from ringroad.vehicle.address import parse_address
 from ringroad.vehicle.agents.base import UpdateAgent
 from ringroad.vehicle.collector import Broker, Collector, TelemetryQueue
 from ringroad.vehicle.config import (
@@ -39,9 +40,9 @@ from ringroad.vehicle.config import (
 )
 from ringroad.vehicle.consent import read_word
 from ringroad.vehicle.diagnostics.desk import Desk, Place
+from ringroad.vehicle.diagnostics.face import Around, DiagnosticFace, tls_of
 from ringroad.vehicle.diagnostics.link import DiagnosticLink
 from ringroad.vehicle.diagnostics.sessions import Sessions
-from ringroad.vehicle.driver.address import parse_address
 from ringroad.vehicle.driver.serve import DriverPage
 from ringroad.vehicle.ending import end_if_cancelled
 from ringroad.vehicle.files import TELEMETRY_NAME, Durability
@@ -121,8 +122,11 @@ async def run_vehicle(folder: Path, config: VehicleConfig, surroundings: Surroun
                 token=new_secret(TOKEN_BYTES).hex(), durability=surroundings.durability,
             )  # fmt: skip
             tasks.create_task(page.serve(parse_address(config.page)))
+        diagnosed = _diagnostics(folder, config, surroundings, orchestrator)
+        if diagnosed is not None and config.diagnostics_http:
+            tasks.create_task(_serve_testers(folder, config, surroundings, diagnosed))
         if config.mqtt_host:
-            tasks.create_task(_telemetry(folder, config, surroundings, orchestrator))
+            tasks.create_task(_telemetry(folder, config, surroundings, orchestrator, diagnosed))
 
 
 @asynccontextmanager
@@ -180,14 +184,23 @@ async def open_vehicle(
 
 
 async def _telemetry(
-    folder: Path, config: VehicleConfig, surroundings: Surroundings, orchestrator: Orchestrator
+    folder: Path,
+    config: VehicleConfig,
+    surroundings: Surroundings,
+    orchestrator: Orchestrator,
+    diagnosed: Diagnosed | None,
 ) -> None:
     queue = TelemetryQueue(folder / TELEMETRY_NAME, durability=surroundings.durability)
     collector = Collector(
         vin=vin_of(config), queue=queue, clock=surroundings.clock, fraction=surroundings.fraction
     )
     broker = Broker(host=config.mqtt_host, port=config.mqtt_port, token=read_token(folder, config))
-    link = _diagnostics(folder, config, surroundings, orchestrator)
+    link = None
+    if diagnosed is not None:
+        link = DiagnosticLink(
+            diagnosed.desk, diagnosed.sessions, folder=folder, clock=surroundings.clock,
+            durability=surroundings.durability,
+        )  # fmt: skip
     async with asyncio.TaskGroup() as tasks:
         if link is not None:
             tasks.create_task(link.run())
@@ -229,16 +242,24 @@ async def _serve_signals(config: VehicleConfig, signals: SharedSignals, clock: C
         await asyncio.sleep(BIND_AGAIN_S)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosed:
+    """What answers whoever diagnoses this vehicle, from afar and beside it: one desk, one list of sessions."""
+
+    desk: Desk
+    sessions: Sessions
+
+
 def _diagnostics(
     folder: Path, config: VehicleConfig, surroundings: Surroundings, orchestrator: Orchestrator
-) -> DiagnosticLink | None:
+) -> Diagnosed | None:
     """Return what answers diagnostic requests, None where the vehicle allows none.
 
     Raises:
         InvalidInput: a precondition is no expression.
         Corrupt: a file of the folder does not read back.
     """
-    if config.diagnostics == "off":
+    if config.diagnostics == "off" or not (config.mqtt_host or config.diagnostics_http):
         return None
     sessions = Sessions(folder, config.diagnostics, durability=surroundings.durability)
     place = Place(
@@ -247,7 +268,19 @@ def _diagnostics(
         clock=surroundings.clock,
         preconditions=tuple(parse_expression(text) for text in config.diagnostics_preconditions),
     )
-    return DiagnosticLink(
-        Desk(place, sessions), sessions, folder=folder, clock=surroundings.clock,
+    return Diagnosed(desk=Desk(place, sessions), sessions=sessions)
+
+
+async def _serve_testers(
+    folder: Path, config: VehicleConfig, surroundings: Surroundings, diagnosed: Diagnosed
+) -> None:
+    """Serve the diagnostics to testers beside the vehicle. Raises: InvalidInput, the certificate cannot be used."""
+    tls = None
+    if config.diagnostics_cert_file:
+        tls = tls_of(folder / config.diagnostics_cert_file, folder / config.diagnostics_key_file)
+    around = Around(
+        folder=folder, vin=config.vin, clock=surroundings.clock, ids=surroundings.ids,
         durability=surroundings.durability,
     )  # fmt: skip
+    face = DiagnosticFace(diagnosed.desk, diagnosed.sessions, around)
+    await face.serve(parse_address(config.diagnostics_http), tls=tls)

@@ -15,19 +15,19 @@ from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import InvalidInput
 from ringroad.protocol.diagnostics import SessionWanted
 from ringroad.protocol.vehicle import Conduct
+from ringroad.vehicle.address import Address, parse_address
 from ringroad.vehicle.consent import CONSENT_NAME, digest_notes, read_word
 from ringroad.vehicle.diagnostics.sessions import Sessions, seen_of
-from ringroad.vehicle.driver.address import Address, parse_address
-from ringroad.vehicle.driver.serve import (
+from ringroad.vehicle.driver.serve import DriverPage
+from ringroad.vehicle.glance import Glance
+from ringroad.vehicle.small_http import (
     CONNECTIONS_MAX,
     FORM_BYTES_MAX,
     HEAD_BYTES_MAX,
     BadRequest,
-    DriverPage,
     Request,
     read_request,
 )
-from ringroad.vehicle.glance import Glance
 from ringroad.vehicle.states import CampaignState, Plan
 from support.ports import free_port
 

@@ -20,7 +20,7 @@ import msgspec
 import structlog
 
 from ringroad.kernel.clock import Clock
-from ringroad.kernel.errors import Conflict, Corrupt, InvalidInput, RingroadError, Unavailable
+from ringroad.kernel.errors import Conflict, Corrupt, Forbidden, InvalidInput, RingroadError, Unavailable
 from ringroad.protocol.diagnostics import (
     ANSWER_BYTES_MAX,
     REQUEST_BYTES_MAX,
@@ -31,6 +31,7 @@ from ringroad.protocol.diagnostics import (
 )
 from ringroad.vehicle.diagnostics.desk import Desk, refuse
 from ringroad.vehicle.diagnostics.sessions import Session, Sessions
+from ringroad.vehicle.diagnostics.testers import LOCAL
 from ringroad.vehicle.ending import end_if_cancelled
 from ringroad.vehicle.files import Durability, replace_file
 
@@ -108,6 +109,8 @@ class DiagnosticLink:
         try:
             if request.until < now:
                 raise Conflict("the request came too late", code="expired")
+            if request.session.startswith(LOCAL):
+                raise Forbidden("this session is of a tester beside the vehicle", code="no_session")
             if request.path == SESSIONS_PATH and request.method == "POST":
                 return self._open(request)
             if request.path == SESSIONS_PATH and request.method == "DELETE":

@@ -1,4 +1,4 @@
-"""Where the driver page is served: one address by number, so that it is known what a browser calls it. Pure."""
+"""Where a face of the vehicle is served: one address by number, so that it is known what a browser calls it. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HINT: Final = "127.0.0.1:8780, or [::1]:8780"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where the page is served."""
+    """Where a face is served."""
 
     host: str
     port: int
@@ -23,6 +23,11 @@ class Address:
     def shown(self) -> str:
         """The address as it stands in a URL."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether nobody outside this machine reaches it."""
+        return ip_address(self.host).is_loopback
 
     @property
     def names(self) -> frozenset[str]:
