@@ -207,14 +207,16 @@ def test_a_technician_reads_and_clears_a_fault_of_a_vehicle_far_away(
         assert desk.call("DELETE", "components/brake/faults").json() == {"cleared": "all", "left": []}
         assert desk.call("GET", "functions/vehicle-health").json() == {"items": [], "silent": []}
         assert desk.call("GET", "components/wheel").status_code == 404
+        assert desk.call("GET", "updates").json() == {"items": []}
+        assert desk.call("PUT", "updates/7/execute").status_code == 404
         assert desk.call("DELETE", "session").json()["state"] == "closed"
         after = desk.call("GET", "components")
         assert (after.status_code, after.json()["error"]["code"]) == (403, "no_session")
         patient(lambda: all(job["state"] == "answered" for job in desk.call("GET", "jobs").json()))
         kinds = desk.facts(session["id"])
         assert kinds[:2] == ["diagnosis.asked", "diagnosis.opened"]
-        assert kinds.count("diagnosis.requested") == 8
-        assert kinds.count("diagnosis.answered") == 9  # the last one: that the vehicle forgot the session
+        assert kinds.count("diagnosis.requested") == 10
+        assert kinds.count("diagnosis.answered") == 11  # the last one: that the vehicle forgot the session
         assert kinds.count("diagnosis.closed") == 1
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from time import sleep
 from typing import Any
-from urllib.parse import quote
 
 import click
 
 from ringroad.cli.client import Client
+from ringroad.cli.diagnose_vehicle import update, updates
+from ringroad.cli.diagnose_words import show_answer, tree
 from ringroad.cli.groups import ClientGroup, example, with_client
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import table, when
@@ -29,6 +30,10 @@ def group() -> None:
     First open a session; the vehicle agrees to it, or asks its driver.
     Your account needs the permission: ringroad account change NAME --diagnose read|service
     """
+
+
+group.add_command(updates)
+group.add_command(update)
 
 
 # Sessions -------------------------------------------------------------------------------------------
@@ -126,8 +131,8 @@ def cancel(shell: Shell, client: Client, *, vin: str, job_id: str) -> None:
 @with_client
 def components(shell: Shell, client: Client, *, vin: str) -> None:
     """List a vehicle's ECUs."""
-    found = client.get(_tree(vin, "components"))
-    _show(
+    found = client.get(tree(vin, "components"))
+    show_answer(
         shell, found,
         lambda: table(
             ("ecu", "serial", "hardware", ""),
@@ -142,8 +147,8 @@ def components(shell: Shell, client: Client, *, vin: str) -> None:
 @with_client
 def show(shell: Shell, client: Client, *, vin: str, ecu: str) -> None:
     """Show one ECU: whether it answers, and what it runs."""
-    found = client.get(_tree(vin, "components", ecu))
-    _show(shell, found, lambda: "\n".join(_lines(found)))
+    found = client.get(tree(vin, "components", ecu))
+    show_answer(shell, found, lambda: "\n".join(_lines(found)))
 
 
 @group.command(
@@ -160,11 +165,11 @@ def show(shell: Shell, client: Client, *, vin: str, ecu: str) -> None:
 def data(shell: Shell, client: Client, *, vin: str, ecu: str, did: str | None) -> None:
     """Read one value of an ECU; without an identifier, list those with names."""
     if did:
-        found = client.get(_tree(vin, "components", ecu, "data", did))
-        _show(shell, found, lambda: f"{found['id']}  {found['name']}: {found['data']}")
+        found = client.get(tree(vin, "components", ecu, "data", did))
+        show_answer(shell, found, lambda: f"{found['id']}  {found['name']}: {found['data']}")
         return
-    found = client.get(_tree(vin, "components", ecu, "data"))
-    _show(
+    found = client.get(tree(vin, "components", ecu, "data"))
+    show_answer(
         shell, found,
         lambda: table(("id", "name", "category"), ((r["id"], r["name"], r["category"]) for r in found["items"])),
     )  # fmt: skip
@@ -185,14 +190,14 @@ def data(shell: Shell, client: Client, *, vin: str, ecu: str, did: str | None) -
 def faults(shell: Shell, client: Client, *, vin: str, ecu: str | None, code: str | None) -> None:
     """List faults: of the vehicle, of one ECU, or one fault with what surrounded it."""
     if ecu is None:
-        found = client.get(_tree(vin, "functions", "vehicle-health"))
-        _show(shell, found, lambda: _health_text(found))
+        found = client.get(tree(vin, "functions", "vehicle-health"))
+        show_answer(shell, found, lambda: _health_text(found))
     elif code is None:
-        found = client.get(_tree(vin, "components", ecu, "faults"))
-        _show(shell, found, lambda: _fault_table({"component": ecu, **row} for row in found["items"]))
+        found = client.get(tree(vin, "components", ecu, "faults"))
+        show_answer(shell, found, lambda: _fault_table({"component": ecu, **row} for row in found["items"]))
     else:
-        found = client.get(_tree(vin, "components", ecu, "faults", code))
-        _show(shell, found, lambda: _fault_text(found))
+        found = client.get(tree(vin, "components", ecu, "faults", code))
+        show_answer(shell, found, lambda: _fault_text(found))
 
 
 @group.command(
@@ -262,8 +267,8 @@ def lots(shell: Shell, client: Client, *, programme_id: str, code: str, days: in
 @with_client
 def lock(shell: Shell, client: Client, *, vin: str, ecu: str, seconds: int) -> None:
     """Take an ECU's lock: whoever changes something holds it alone."""
-    found = client.post(_tree(vin, "components", ecu, "locks"), {"lock_expiration": seconds})
-    _show(shell, found, lambda: f"{ecu} is yours until {when(found['items'][0]['expires_at'])}")
+    found = client.post(tree(vin, "components", ecu, "locks"), {"lock_expiration": seconds})
+    show_answer(shell, found, lambda: f"{ecu} is yours until {when(found['items'][0]['expires_at'])}")
 
 
 @group.command("unlock", epilog=example("ringroad diagnose unlock LRWRR0000DEMO0001 brake"))
@@ -272,8 +277,8 @@ def lock(shell: Shell, client: Client, *, vin: str, ecu: str, seconds: int) -> N
 @with_client
 def unlock(shell: Shell, client: Client, *, vin: str, ecu: str) -> None:
     """Give an ECU's lock back."""
-    found = client.send("DELETE", _tree(vin, "components", ecu, "locks"))
-    _show(shell, found, lambda: f"{ecu} is free")
+    found = client.send("DELETE", tree(vin, "components", ecu, "locks"))
+    show_answer(shell, found, lambda: f"{ecu} is free")
 
 
 @group.command(
@@ -290,8 +295,8 @@ def clear(shell: Shell, client: Client, *, vin: str, ecu: str, code: str | None,
     what = code or "every fault"
     if not yes and not click.confirm(f"Clear {what} of {ecu}? What the ECU knew of it is gone.", err=True):
         raise InvalidInput("nothing was cleared", hint="--yes clears without asking")
-    found = client.send("DELETE", _tree(vin, "components", ecu, "faults", *([code] if code else [])))
-    _show(shell, found, lambda: f"cleared {found['cleared']}; {len(found['left'])} left")
+    found = client.send("DELETE", tree(vin, "components", ecu, "faults", *([code] if code else [])))
+    show_answer(shell, found, lambda: f"cleared {found['cleared']}; {len(found['left'])} left")
 
 
 @group.command(
@@ -307,13 +312,13 @@ def operate(shell: Shell, client: Client, *, vin: str, ecu: str, operation: str,
     """Let an ECU do something, and wait for its end; needs its lock, and a vehicle that stands still."""
     if not yes and not click.confirm(f"{operation} on {ecu}?", err=True):
         raise InvalidInput("nothing was begun", hint="--yes begins without asking")
-    place = _tree(vin, "components", ecu, "operations", operation, "executions")
+    place = tree(vin, "components", ecu, "operations", operation, "executions")
     found = client.post(place)
     began_s = shell.clock.monotonic_s()
     while found.get("status") == "running" and shell.clock.monotonic_s() - began_s < OPERATION_WAIT_S:
         sleep(OPERATION_LOOK_S)
         found = client.get(f"{place}/{found['id']}")
-    _show(shell, found, lambda: _execution_text(found))
+    show_answer(shell, found, lambda: _execution_text(found))
 
 
 @group.command(
@@ -330,13 +335,13 @@ def set_mode(
     shell: Shell, client: Client, *, vin: str, ecu: str, mode: str | None, value: str | None, seconds: int
 ) -> None:
     """Show the modes of an ECU, or put it into one for a time."""
-    place = _tree(vin, "components", ecu, "modes")
+    place = tree(vin, "components", ecu, "modes")
     if mode is None or value is None:
         found = client.get(place)
     else:
         body = {"value": value, "mode_expiration": seconds}
         found = client.send("PUT", f"{place}/{mode}", body=body)
-    _show(
+    show_answer(
         shell, found,
         lambda: table(
             ("mode", "value", "until", "may be"),
@@ -349,26 +354,6 @@ def set_mode(
 
 
 # Words ----------------------------------------------------------------------------------------------
-
-
-def _tree(vin: str, *parts: str) -> str:
-    return f"/vehicles/{vin}/diagnostics/" + "/".join(quote(part, safe="") for part in parts)
-
-
-def _show(shell: Shell, found: Mapping[str, Any], text: Any) -> None:
-    """Show an answer; a request that still waits for its vehicle is shown as that."""
-    if "session_id" in found and "tries" in found:
-        until = when(found["expires_at"])
-        later = f"ringroad diagnose jobs {found['vin']} --show {found['id']}"
-        if found["state"] == "queued":
-            shell.show(
-                found,
-                text=f"the vehicle has not answered yet; it is asked until {until}\nlook later: {later}",
-            )
-        else:
-            shell.show(found, text=f"the request is {found['state']}")
-        return
-    shell.show(found, text=text())
 
 
 def _session_text(session: Mapping[str, Any]) -> str:

@@ -52,7 +52,7 @@ class TakeLock(Command, frozen=True, kw_only=True):
     lock_expiration: Annotated[int, Meta(ge=1, le=3_600)] = 300  # s
 
 
-def _tree(method: str, path: str) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
+def declare(method: str, path: str) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
     """Declare one place of the tree."""
     return route(
         method, f"/vehicles/{{vin:str}}/diagnostics/{path}", role=Role.OPERATOR, tag="signal", errors=ERRORS,
@@ -60,7 +60,7 @@ def _tree(method: str, path: str) -> Callable[[Callable[..., Any]], HTTPRouteHan
     )  # fmt: skip
 
 
-@_tree("GET", "components")
+@declare("GET", "components")
 async def list_components(
     ctx: Ctx, request: Req, *, vin: Id, wait_s: Wait = WAIT_S
 ) -> Response[dict[str, Any]]:
@@ -68,7 +68,7 @@ async def list_components(
     return await ask(ctx, request.user, vin, "GET", ["components"], wait_s=wait_s)
 
 
-@_tree("GET", "components/{component:str}")
+@declare("GET", "components/{component:str}")
 async def get_component(
     ctx: Ctx, request: Req, *, vin: Id, component: Component, wait_s: Wait = WAIT_S
 ) -> Response[dict[str, Any]]:
@@ -76,7 +76,7 @@ async def get_component(
     return await ask(ctx, request.user, vin, "GET", ["components", component], wait_s=wait_s)
 
 
-@_tree("GET", "components/{component:str}/data")
+@declare("GET", "components/{component:str}/data")
 async def list_component_data(
     ctx: Ctx,
     request: Req,
@@ -92,7 +92,7 @@ async def list_component_data(
     return await ask(ctx, request.user, vin, "GET", path, body=body, wait_s=wait_s)
 
 
-@_tree("GET", "components/{component:str}/data/{did:str}")
+@declare("GET", "components/{component:str}/data/{did:str}")
 async def get_component_data(
     ctx: Ctx, request: Req, *, vin: Id, component: Component, did: Did, wait_s: Wait = WAIT_S
 ) -> Response[dict[str, Any]]:
@@ -101,7 +101,7 @@ async def get_component_data(
     return await ask(ctx, request.user, vin, "GET", path, wait_s=wait_s)
 
 
-@_tree("GET", "components/{component:str}/faults")
+@declare("GET", "components/{component:str}/faults")
 async def list_component_faults(
     ctx: Ctx, request: Req, *, vin: Id, component: Component, mask: Mask = 255, wait_s: Wait = WAIT_S
 ) -> Response[dict[str, Any]]:
@@ -110,7 +110,7 @@ async def list_component_faults(
     return await ask(ctx, request.user, vin, "GET", path, body={"mask": mask}, wait_s=wait_s)
 
 
-@_tree("GET", "components/{component:str}/faults/{fault_code:str}")
+@declare("GET", "components/{component:str}/faults/{fault_code:str}")
 async def get_component_fault(
     ctx: Ctx, request: Req, *, vin: Id, component: Component, fault_code: Code, wait_s: Wait = WAIT_S
 ) -> Response[dict[str, Any]]:
@@ -119,7 +119,7 @@ async def get_component_fault(
     return await ask(ctx, request.user, vin, "GET", path, wait_s=wait_s)
 
 
-@_tree("DELETE", "components/{component:str}/faults")
+@declare("DELETE", "components/{component:str}/faults")
 async def clear_component_faults(
     ctx: Ctx, request: Req, *, vin: Id, component: Component, wait_s: Wait = WAIT_S
 ) -> Response[dict[str, Any]]:
@@ -127,7 +127,7 @@ async def clear_component_faults(
     return await ask(ctx, request.user, vin, "DELETE", ["components", component, "faults"], wait_s=wait_s)
 
 
-@_tree("DELETE", "components/{component:str}/faults/{fault_code:str}")
+@declare("DELETE", "components/{component:str}/faults/{fault_code:str}")
 async def clear_component_fault(
     ctx: Ctx, request: Req, *, vin: Id, component: Component, fault_code: Code, wait_s: Wait = WAIT_S
 ) -> Response[dict[str, Any]]:
@@ -136,7 +136,7 @@ async def clear_component_fault(
     return await ask(ctx, request.user, vin, "DELETE", path, wait_s=wait_s)
 
 
-@_tree("GET", "components/{component:str}/locks")
+@declare("GET", "components/{component:str}/locks")
 async def list_component_locks(
     ctx: Ctx, request: Req, *, vin: Id, component: Component, wait_s: Wait = WAIT_S
 ) -> Response[dict[str, Any]]:
@@ -144,7 +144,7 @@ async def list_component_locks(
     return await ask(ctx, request.user, vin, "GET", ["components", component, "locks"], wait_s=wait_s)
 
 
-@_tree("POST", "components/{component:str}/locks")
+@declare("POST", "components/{component:str}/locks")
 async def take_component_lock(
     ctx: Ctx, request: Req, *, vin: Id, component: Component, data: JSONBody[TakeLock], wait_s: Wait = WAIT_S
 ) -> Response[dict[str, Any]]:
@@ -153,7 +153,7 @@ async def take_component_lock(
     return await ask(ctx, request.user, vin, "POST", path, body=body, wait_s=wait_s)
 
 
-@_tree("DELETE", "components/{component:str}/locks")
+@declare("DELETE", "components/{component:str}/locks")
 async def release_component_lock(
     ctx: Ctx, request: Req, *, vin: Id, component: Component, wait_s: Wait = WAIT_S
 ) -> Response[dict[str, Any]]:
@@ -161,7 +161,7 @@ async def release_component_lock(
     return await ask(ctx, request.user, vin, "DELETE", ["components", component, "locks"], wait_s=wait_s)
 
 
-@_tree("GET", "components/{component:str}/operations")
+@declare("GET", "components/{component:str}/operations")
 async def list_component_operations(
     ctx: Ctx, request: Req, *, vin: Id, component: Component, wait_s: Wait = WAIT_S
 ) -> Response[dict[str, Any]]:
@@ -169,7 +169,7 @@ async def list_component_operations(
     return await ask(ctx, request.user, vin, "GET", ["components", component, "operations"], wait_s=wait_s)
 
 
-@_tree("POST", "components/{component:str}/operations/{operation:str}/executions")
+@declare("POST", "components/{component:str}/operations/{operation:str}/executions")
 async def start_component_operation(
     ctx: Ctx, request: Req, *, vin: Id, component: Component, operation: Operation, wait_s: Wait = WAIT_S
 ) -> Response[dict[str, Any]]:
@@ -178,7 +178,7 @@ async def start_component_operation(
     return await ask(ctx, request.user, vin, "POST", path, wait_s=wait_s)
 
 
-@_tree("GET", "components/{component:str}/operations/{operation:str}/executions")
+@declare("GET", "components/{component:str}/operations/{operation:str}/executions")
 async def list_component_executions(
     ctx: Ctx, request: Req, *, vin: Id, component: Component, operation: Operation, wait_s: Wait = WAIT_S
 ) -> Response[dict[str, Any]]:
@@ -187,7 +187,7 @@ async def list_component_executions(
     return await ask(ctx, request.user, vin, "GET", path, wait_s=wait_s)
 
 
-@_tree("GET", "components/{component:str}/operations/{operation:str}/executions/{execution_id:str}")
+@declare("GET", "components/{component:str}/operations/{operation:str}/executions/{execution_id:str}")
 async def get_component_execution(
     ctx: Ctx, request: Req, *, vin: Id, component: Component, operation: Operation, execution_id: Id,
     wait_s: Wait = WAIT_S,
@@ -197,7 +197,7 @@ async def get_component_execution(
     return await ask(ctx, request.user, vin, "GET", path, wait_s=wait_s)
 
 
-@_tree("DELETE", "components/{component:str}/operations/{operation:str}/executions/{execution_id:str}")
+@declare("DELETE", "components/{component:str}/operations/{operation:str}/executions/{execution_id:str}")
 async def stop_component_execution(
     ctx: Ctx, request: Req, *, vin: Id, component: Component, operation: Operation, execution_id: Id,
     wait_s: Wait = WAIT_S,
@@ -207,7 +207,7 @@ async def stop_component_execution(
     return await ask(ctx, request.user, vin, "DELETE", path, wait_s=wait_s)
 
 
-@_tree("GET", "components/{component:str}/modes")
+@declare("GET", "components/{component:str}/modes")
 async def list_component_modes(
     ctx: Ctx, request: Req, *, vin: Id, component: Component, wait_s: Wait = WAIT_S
 ) -> Response[dict[str, Any]]:
@@ -215,7 +215,7 @@ async def list_component_modes(
     return await ask(ctx, request.user, vin, "GET", ["components", component, "modes"], wait_s=wait_s)
 
 
-@_tree("PUT", "components/{component:str}/modes/{mode:str}")
+@declare("PUT", "components/{component:str}/modes/{mode:str}")
 async def set_component_mode(
     ctx: Ctx, request: Req, *, vin: Id, component: Component, mode: Mode, data: JSONBody[SetMode],
     wait_s: Wait = WAIT_S,
@@ -225,7 +225,7 @@ async def set_component_mode(
     return await ask(ctx, request.user, vin, "PUT", path, body=body, wait_s=wait_s)
 
 
-@_tree("GET", "functions/vehicle-health")
+@declare("GET", "functions/vehicle-health")
 async def get_vehicle_health(
     ctx: Ctx, request: Req, *, vin: Id, mask: Mask = 255, wait_s: Wait = WAIT_S
 ) -> Response[dict[str, Any]]:

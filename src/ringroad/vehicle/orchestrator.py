@@ -180,6 +180,12 @@ class Orchestrator:
         """Look now: the driver said something."""
         self._campaign_wake.set()
 
+    @property
+    def assigned(self) -> int | None:
+        """The update that the server orders, None before its first word and while it orders none."""
+        command = self._command
+        return command.action_id if command is not None and command.kind == "update" else None
+
     def glance(self) -> Glance:
         """Return what it does at this moment, and why it does nothing."""
         state, vehicle = self.state, self._vehicle

@@ -75,6 +75,7 @@ class Bench:
     faults: list[FaultLine] = field(default_factory=list)
     faults_at: datetime | None = None
     silent: list[Mapping[str, Any]] = field(default_factory=list)
+    updates: list[Mapping[str, Any]] = field(default_factory=list)
 
 
 @shown("/fleet/{vin:str}/diagnostics")
@@ -119,6 +120,7 @@ def bench_of(jobs: Iterable[Job], names_of: Names | None = None) -> Bench:
         operations=_executions(newest),
         components=lines,
         faults=faults,
+        updates=_updates(newest),
         faults_at=health.answered_at if health is not None else None,
         silent=[each for each in silent if isinstance(each, dict)] if isinstance(silent, list) else [],
     )
@@ -142,6 +144,21 @@ def _executions(newest: Mapping[str, Job]) -> list[Mapping[str, Any]]:
         before = found.get(said["id"])
         if before is None or before[0] < job.answered_at:
             found[said["id"]] = (job.answered_at, said)
+    return [said for _, said in sorted(found.values(), key=lambda each: each[0], reverse=True)]
+
+
+def _updates(newest: Mapping[str, Job]) -> list[Mapping[str, Any]]:
+    """Return each update as it was last told of, in the list or by itself."""
+    found: dict[str, tuple[datetime, Mapping[str, Any]]] = {}
+    for path, job in newest.items():
+        if path.split("/")[0] != "updates" or job.answered_at is None:
+            continue
+        for each in _items(job) or [job.answer or {}]:
+            if not isinstance(each.get("id"), str):
+                continue
+            at, before = found.get(each["id"], (job.answered_at, {}))
+            newer = {**before, **each} if at <= job.answered_at else {**each, **before}
+            found[each["id"]] = (max(at, job.answered_at), newer)
     return [said for _, said in sorted(found.values(), key=lambda each: each[0], reverse=True)]
 
 

@@ -29,7 +29,7 @@ from ringroad.vehicle.agents.base import Failed
 from ringroad.vehicle.agents.session import EcuSession
 from ringroad.vehicle.agents.verbs import UdsAgent
 from ringroad.vehicle.diagnostics import data as did_data
-from ringroad.vehicle.diagnostics import operations
+from ringroad.vehicle.diagnostics import operations, updates
 from ringroad.vehicle.diagnostics.faults import (
     fault_status,
     parse_extended,
@@ -152,6 +152,8 @@ class Desk:
                 return {"items": plain(self._modes.of(ask.component))}
             case "mode":
                 return await self._mode(ask, session, request.body)
+            case "updates" | "update" | "update_status" | "look" | "prepare" | "execute_update":
+                return self._update(ask, session)
             case _:
                 assert_never(ask.what)
 
@@ -340,6 +342,34 @@ class Desk:
             line=lambda: self._line(ecu), changing=lambda: self._changing(ask, session.id),
         )  # fmt: skip
         return {"items": plain(self._modes.of(ecu.name))}
+
+    # Updates ---------------------------------------------------------------------------------------
+
+    def _update(self, ask: Ask, session: Session) -> Body:
+        """Show what the Director assigned, or let the orchestrator look at it now; it alone decides what follows."""
+        orchestrator = self._place.orchestrator
+        glance, assigned = orchestrator.glance(), orchestrator.assigned
+        match ask.what:
+            case "look":
+                orchestrator.wake()
+            case "update":
+                return updates.update_details(glance, ask.names[0], assigned=assigned)
+            case "prepare":
+                updates.require_trigger(glance, ask.names[0], "prepare", assigned=assigned)
+                orchestrator.wake()
+                orchestrator.hear()
+            case "execute_update":
+                updates.require_trigger(glance, ask.names[0], "execute", assigned=assigned)
+                now = self._place.clock.now()
+                for component in updates.components_of(glance):
+                    if self._locks.of(component, now=now) is not None:
+                        self._locks.require(component, session=session.id, now=now)
+                orchestrator.hear()
+            case _:
+                pass
+        if ask.names:
+            return updates.update_status(glance, ask.names[0], assigned=assigned)
+        return {"items": updates.update_list(glance, assigned=assigned)}
 
     # Locks -----------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from ringroad.protocol.diagnostics import Method, Scope
 What = Literal[
     "components", "component", "catalogue", "data", "faults", "fault", "clear", "clear_one", "locks", "lock",
     "unlock", "operations", "execute", "executions", "execution", "stop", "modes", "mode", "health",
+    "updates", "update", "update_status", "look", "prepare", "execute_update",
 ]  # fmt: skip
 
 SEGMENTS_MAX: Final = 8
@@ -48,6 +49,7 @@ class Ask:
 _READ: Final = Need()
 _HOLD: Final = Need(scope="service")
 _STOP: Final = Need(scope="service", lock=True)
+_STAND: Final = Need(scope="service", standing=True)
 _CHANGE: Final = Need(scope="service", lock=True, standing=True)
 
 _TREE: Final[Mapping[tuple[Method, str], tuple[What, Need]]] = {
@@ -70,6 +72,12 @@ _TREE: Final[Mapping[tuple[Method, str], tuple[What, Need]]] = {
     ("GET", "components/*/modes"): ("modes", _READ),
     ("PUT", "components/*/modes/*"): ("mode", _CHANGE),
     ("GET", "functions/vehicle-health"): ("health", _READ),
+    ("GET", "updates"): ("updates", _READ),
+    ("POST", "updates"): ("look", _HOLD),
+    ("GET", "updates/*"): ("update", _READ),
+    ("GET", "updates/*/status"): ("update_status", _READ),
+    ("PUT", "updates/*/prepare"): ("prepare", _HOLD),
+    ("PUT", "updates/*/execute"): ("execute_update", _STAND),
 }
 
 

@@ -1,0 +1,91 @@
+"""`ringroad diagnose updates`, `update`: what a vehicle was assigned, and letting it go on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from ringroad.cli.client import Client
+from ringroad.cli.diagnose_words import show_answer, tree
+from ringroad.cli.groups import example, with_client
+from ringroad.cli.shell import Shell
+from ringroad.cli.tables import table
+from ringroad.kernel.errors import InvalidInput
+
+_VIN = click.argument("vin")
+
+
+@click.command("updates", epilog=example("ringroad diagnose updates LRWRR0000DEMO0001"))
+@_VIN
+@click.option("--look", is_flag=True, help="Let the vehicle ask the Director now what it is assigned.")
+@with_client
+def updates(shell: Shell, client: Client, *, vin: str, look: bool) -> None:
+    """List the updates that a vehicle knows: the one under way or last, and one that it was assigned."""
+    place = tree(vin, "updates")
+    found = client.post(place, {}) if look else client.get(place)
+    show_answer(
+        shell, found,
+        lambda: table(
+            ("update", "release", "version", "state"),
+            ((row["id"], row.get("release"), row.get("version"), row["state"]) for row in found["items"]),
+            empty="this vehicle was assigned no update",
+        ),
+    )  # fmt: skip
+
+
+@click.command(
+    "update",
+    epilog=example(
+        "ringroad diagnose update LRWRR0000DEMO0001 7",
+        "ringroad diagnose update LRWRR0000DEMO0001 7 --prepare",
+        "ringroad diagnose update LRWRR0000DEMO0001 7 --execute --yes",
+    ),
+)
+@_VIN
+@click.argument("update_id")
+@click.option("--prepare", is_flag=True, help="Let the vehicle get it ready now.")
+@click.option("--execute", is_flag=True, help="Let the vehicle begin with it, now that it is ready.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_client
+def update(
+    shell: Shell, client: Client, *, vin: str, update_id: str, prepare: bool, execute: bool, yes: bool
+) -> None:
+    """Show one update of a vehicle, or let the vehicle go on with it.
+
+    The vehicle verifies it, asks its driver and keeps its preconditions as ever; what it waits for is why it refuses.
+    """
+    if prepare and execute:
+        raise InvalidInput("prepare or execute, not both")
+    place = tree(vin, "updates", update_id)
+    if not prepare and not execute:
+        found = client.get(place)
+    else:
+        if execute and not yes and not click.confirm(f"Let {vin} install update {update_id} now?", err=True):
+            raise InvalidInput("nothing was begun", hint="--yes begins without asking")
+        found = client.send("PUT", f"{place}/{'prepare' if prepare else 'execute'}")
+    show_answer(shell, found, lambda: _update_text(found))
+
+
+def _update_text(found: Mapping[str, Any]) -> str:
+    head = f"update {found['id']}: {found['state']}, {found['phase']} {found['status']}"
+    if found.get("progress"):
+        head += f", {found['progress']} %"
+    lines = [head]
+    waits = found.get("waits_for")
+    if waits:
+        lines.append(f"waits: {waits['text']}")
+    if found.get("notes"):
+        lines.append(str(found["notes"]))
+    if found.get("components"):
+        lines.append(
+            table(
+                ("ecu", "from", "to", "state"),
+                (
+                    (row["component"], row["from_version"], row["to_version"], row["state"])
+                    for row in found["components"]
+                ),
+            )
+        )
+    return "\n".join(lines)

@@ -1,0 +1,31 @@
+"""What the commands of `ringroad diagnose` share: where a place of the tree is, and how an answer is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from ringroad.cli.shell import Shell
+from ringroad.cli.tables import when
+
+
+def tree(vin: str, *parts: str) -> str:
+    """Return the place of a vehicle's tree, for the client."""
+    return f"/vehicles/{vin}/diagnostics/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def show_answer(shell: Shell, found: Mapping[str, Any], text: Any) -> None:
+    """Show an answer; a request that still waits for its vehicle is shown as that."""
+    if "session_id" in found and "tries" in found:
+        until = when(found["expires_at"])
+        later = f"ringroad diagnose jobs {found['vin']} --show {found['id']}"
+        if found["state"] == "queued":
+            shell.show(
+                found,
+                text=f"the vehicle has not answered yet; it is asked until {until}\nlook later: {later}",
+            )
+        else:
+            shell.show(found, text=f"the request is {found['state']}")
+        return
+    shell.show(found, text=text())

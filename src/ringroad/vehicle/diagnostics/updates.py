@@ -1,0 +1,151 @@
+"""Updates as diagnostics show and trigger them: what the Director assigned to this vehicle, and how it stands. Pure.
+
+A workshop sees an assigned update, lets the vehicle get it ready, and lets it begin. Nothing here brings an update, and
+nothing here agrees to one: the orchestrator looks, verifies, asks and waits as ever, and what it waits for is why a
+trigger is refused.
+
+The words of `status` are SOVD's: phase ``prepare`` until everything is staged, then ``execute``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from ringroad.kernel.errors import Conflict, NotFound
+from ringroad.protocol.vehicle import VehicleState
+from ringroad.vehicle.glance import Glance
+from ringroad.vehicle.states import BEFORE_INSTALLING, CampaignState
+
+Trigger = Literal["prepare", "execute"]
+
+_PREPARING: Final[frozenset[VehicleState]] = BEFORE_INSTALLING - {"READY"}
+_EXECUTING: Final[frozenset[VehicleState]] = frozenset(
+    {"READY", "INSTALLING", "CHECKING", "COMMITTING", "ROLLING_BACK"}
+)
+_DONE: Final[frozenset[VehicleState]] = frozenset({"SUCCEEDED", "DOWNLOADED"})
+
+
+def update_list(glance: Glance, *, assigned: int | None) -> list[dict[str, Any]]:
+    """Return the update that is under way or was last, and one that is assigned and not begun with.
+
+    Args:
+        glance: at the orchestrator.
+        assigned: the action that the server orders; None without one.
+    """
+    state = glance.state
+    items = [] if state.action_id is None else [_item(state)]
+    if assigned is not None and assigned != state.action_id and assigned not in state.finished:
+        items.append({"id": str(assigned), "state": "ASSIGNED"})
+    return items
+
+
+def update_status(glance: Glance, update_id: str, *, assigned: int | None) -> dict[str, Any]:
+    """Return how one update stands. Raises: NotFound."""
+    _require(glance, update_id, assigned=assigned)
+    state = glance.state
+    if str(state.action_id) != update_id:
+        return {"id": update_id, "phase": "prepare", "status": "pending", "state": "ASSIGNED", "progress": 0}
+    told: dict[str, Any] = {
+        "id": update_id,
+        "phase": "prepare" if state.state in _PREPARING or state.state == "DOWNLOADED" else "execute",
+        "status": _status(glance),
+        "state": state.state,
+        "progress": _percent(glance),
+    }
+    if glance.waits_code:
+        told["waits_for"] = {
+            "code": glance.waits_code,
+            "about": glance.waits_about,
+            "text": glance.waits_text,
+        }
+    if state.code:
+        told["code"] = state.code
+    return told
+
+
+def update_details(glance: Glance, update_id: str, *, assigned: int | None) -> dict[str, Any]:
+    """Return one update with its ECUs. Raises: NotFound."""
+    told = update_status(glance, update_id, assigned=assigned)
+    state = glance.state
+    if str(state.action_id) != update_id:
+        return told
+    plan = state.plan
+    told = {**_item(state), **told}
+    if plan is not None:
+        told |= {
+            "notes": plan.notes,
+            "preconditions": list(plan.preconditions),
+            "components": [
+                {
+                    "component": glance.names.get(ecu.serial, ecu.serial),
+                    "from_version": ecu.from_version,
+                    "to_version": ecu.target.ecu_target.version,
+                    "state": str(state.ecus[ecu.serial]) if ecu.serial in state.ecus else "",
+                }
+                for ecu in plan.ecus
+            ],
+        }
+    return told
+
+
+def require_trigger(glance: Glance, update_id: str, trigger: Trigger, *, assigned: int | None) -> None:
+    """Raise unless the vehicle may be told to go on with an update now.
+
+    Raises:
+        NotFound: it is not assigned to this vehicle.
+        Conflict: it is past that, not ready for it, or waits for something that no workshop gives.
+    """
+    _require(glance, update_id, assigned=assigned)
+    state = glance.state
+    if str(state.action_id) != update_id:
+        if trigger == "prepare" and state.resting and not state.blocked:
+            return
+        raise Conflict("the vehicle has not begun with it", code="not_prepared", hint="prepare it first")
+    if state.resting:
+        raise Conflict(f"this update is over: {state.state}", code="over")
+    if trigger == "prepare" and state.state not in _PREPARING:
+        raise Conflict("this update is prepared", code="prepared", hint="execute it")
+    if trigger == "execute" and state.state in _PREPARING:
+        raise Conflict(
+            f"the update is not ready: {state.state}", code="not_prepared", hint="prepare it first"
+        )
+    if trigger == "execute" and state.state != "READY":
+        raise Conflict(f"the update is under way: {state.state}", code="under_way")
+    if glance.waits_code:
+        hint = "the driver's word is the driver's" if glance.waits_code in {"consent", "postponed"} else ""
+        raise Conflict(f"not now: {glance.waits_text}", code=glance.waits_code, hint=hint)
+
+
+def components_of(glance: Glance) -> list[str]:
+    """Return the names of the ECUs that the running update changes."""
+    plan = glance.state.plan
+    return [] if plan is None else [glance.names.get(ecu.serial, ecu.serial) for ecu in plan.ecus]
+
+
+def _require(glance: Glance, update_id: str, *, assigned: int | None) -> None:
+    if update_id not in {each["id"] for each in update_list(glance, assigned=assigned)}:
+        raise NotFound(f"no update {update_id[:40]!r} is assigned to this vehicle", hint="GET /updates")
+
+
+def _item(state: CampaignState) -> dict[str, Any]:
+    plan = state.plan
+    told = {"id": str(state.action_id), "state": str(state.state)}
+    return told | ({"release": plan.release_id, "version": plan.release_version} if plan else {})
+
+
+def _status(glance: Glance) -> str:
+    state = glance.state
+    if state.state in _DONE:
+        return "completed"
+    if state.resting:
+        return "failed"
+    return "pending" if glance.waits_code else "inProgress"
+
+
+def _percent(glance: Glance) -> int:
+    """Return how much of this phase's bytes is done; 0 where nobody counts, 100 when it is over."""
+    if glance.state.state in _DONE:
+        return 100
+    done = sum(part for part, _ in glance.done.values())
+    whole = sum(size for _, size in glance.done.values())
+    return done * 100 // whole if whole else 0

@@ -1,0 +1,161 @@
+"""Updates over diagnostics: a workshop sees what is assigned and lets it go on, and gets past nothing that an update needs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringroad.protocol.vehicle import Conduct
+from ringroad.vehicle.orchestrator import Orchestrator
+from support.diagnosed import Bench, bench, open_session
+from support.vehicle_world import STEPS_MAX
+
+Story = Callable[[Bench, Orchestrator], Awaitable[None]]
+
+
+def run(folder: Path, story: Story) -> None:
+    async def whole() -> None:
+        async with bench(folder) as at:
+            await open_session(at)
+            await story(at, at.desk._place.orchestrator)
+
+    asyncio.run(asyncio.wait_for(whole(), 120))
+
+
+def code_of(answer: tuple[int, dict[str, Any]]) -> tuple[int, str]:
+    return answer[0], answer[1]["error"]["code"]
+
+
+def running(at: Bench) -> str:
+    """Return the version that the brake runs."""
+    bank = at.vehicle.ports["brake"].ecu.status().running
+    return bank.version if bank is not None else "nothing"
+
+
+async def drive(orchestrator: Orchestrator) -> None:
+    """Step until the orchestrator waits or rests."""
+    for _ in range(STEPS_MAX):
+        delay_s = await orchestrator.step()
+        if delay_s is None or delay_s > 0:
+            return
+    raise AssertionError("it never came to rest")
+
+
+def test_a_workshop_sees_an_assigned_update_prepares_it_and_lets_it_begin(tmp_path: Path) -> None:
+    async def story(at: Bench, orchestrator: Orchestrator) -> None:
+        assert (await at.ask("GET", "/updates"))[1] == {"items": []}
+        at.vehicle.order(action_id=7, notes="Softer brakes.")
+        assert (await at.ask("POST", "/updates"))[0] == 200
+        assert orchestrator._uplink_wake.is_set()
+        await orchestrator.exchange()
+        assert (await at.ask("GET", "/updates"))[1]["items"] == [{"id": "7", "state": "ASSIGNED"}]
+        assert (await at.ask("GET", "/updates/7/status"))[1]["status"] == "pending"
+        assert code_of(await at.ask("PUT", "/updates/7/execute")) == (409, "not_prepared")
+
+        at.vehicle.signals.values = {"Vehicle.Speed": 30}
+        orchestrator._campaign_wake.clear()
+        assert (await at.ask("PUT", "/updates/7/prepare"))[0] == 200  # nothing is changed by it
+        assert orchestrator._campaign_wake.is_set()
+        await drive(orchestrator)
+        _, ready = await at.ask("GET", "/updates/7")
+        assert (ready["state"], ready["phase"], ready["status"]) == ("READY", "execute", "pending")
+        assert (ready["version"], ready["notes"]) == ("2.0.0", "Softer brakes.")
+        assert ready["waits_for"]["code"] == "precondition"
+        assert [(each["component"], each["from_version"], each["to_version"]) for each in ready["components"]] == [
+            ("gateway", "1.0.0", "2.0.0"), ("brake", "1.0.0", "2.0.0"),
+        ]  # fmt: skip
+        assert code_of(await at.ask("PUT", "/updates/7/execute")) == (409, "precondition")
+        assert code_of(await at.ask("PUT", "/updates/7/prepare")) == (409, "prepared")
+
+        at.vehicle.signals.values = {"Vehicle.Speed": 0}
+        orchestrator._campaign_wake.clear()
+        assert (await at.ask("PUT", "/updates/7/execute"))[0] == 200
+        assert orchestrator._campaign_wake.is_set()
+        await drive(orchestrator)
+        _, done = await at.ask("GET", "/updates/7/status")
+        assert (done["state"], done["status"], done["progress"]) == ("SUCCEEDED", "completed", 100)
+        assert code_of(await at.ask("PUT", "/updates/7/execute")) == (409, "over")
+        assert running(at) == "2.0.0"
+
+    run(tmp_path, story)
+
+
+@pytest.mark.parametrize("phase", ["download", "install"])
+def test_a_trigger_is_no_consent_of_the_driver(tmp_path: Path, phase: Any) -> None:
+    async def story(at: Bench, orchestrator: Orchestrator) -> None:
+        at.vehicle.order(action_id=7, conduct=Conduct(consent=[phase]))
+        await orchestrator.exchange()
+        await drive(orchestrator)
+        trigger = "prepare" if phase == "download" else "execute"
+        for _ in range(2):
+            assert code_of(await at.ask("PUT", f"/updates/7/{trigger}")) == (409, "consent")
+            await drive(orchestrator)
+        _, told = await at.ask("GET", "/updates/7/status")
+        assert (told["status"], told["waits_for"]["code"]) == ("pending", "consent")
+        assert running(at) == "1.0.0"
+
+    run(tmp_path, story)
+
+
+def test_an_update_that_does_not_verify_is_not_installed_whoever_asks(tmp_path: Path) -> None:
+    async def story(at: Bench, orchestrator: Orchestrator) -> None:
+        at.vehicle.order(action_id=7)
+        at.vehicle.server.images = {
+            name: content[::-1] if "2.0.0" in name else content
+            for name, content in at.vehicle.server.images.items()
+        }
+        await orchestrator.exchange()
+        assert (await at.ask("PUT", "/updates/7/prepare"))[0] == 200
+        for _ in range(30):
+            await drive(orchestrator)
+            at.vehicle.clock.s += 50
+            await at.ask("PUT", "/updates/7/execute")
+        assert running(at) == "1.0.0"
+        _, told = await at.ask("GET", "/updates/7/status")
+        assert told["state"] not in {"INSTALLING", "SUCCEEDED"}
+
+    run(tmp_path, story)
+
+
+def test_an_update_waits_for_whoever_holds_the_lock_of_its_ecu(tmp_path: Path) -> None:
+    async def story(at: Bench, orchestrator: Orchestrator) -> None:
+        at.vehicle.order(action_id=7)
+        await orchestrator.exchange()
+        while orchestrator.state.state != "READY":
+            await orchestrator.step()
+        await open_session(at, "s2", by="ines")
+        await at.ask("POST", "/components/brake/locks", session="s2")
+        assert code_of(await at.ask("PUT", "/updates/7/execute")) == (423, "locked")
+        assert (await at.ask("PUT", "/updates/7/execute", session="s2"))[0] == 200
+
+    run(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "session", "expected"),
+    [
+        ("GET", "/updates/9", "s1", (404, "not_found")),
+        ("GET", "/updates/9/status", "s1", (404, "not_found")),
+        ("PUT", "/updates/9/prepare", "s1", (404, "not_found")),
+        ("PUT", "/updates/9/execute", "s1", (404, "not_found")),
+        ("PUT", "/updates/7/automated", "s1", (404, "not_found")),
+        ("DELETE", "/updates/7", "s1", (404, "not_found")),
+        ("POST", "/updates", "reader", (403, "scope")),
+        ("PUT", "/updates/7/prepare", "reader", (403, "scope")),
+        ("PUT", "/updates/7/execute", "reader", (403, "scope")),
+    ],
+)
+def test_what_is_not_assigned_or_not_allowed_is_refused(
+    tmp_path: Path, method: Any, path: str, session: str, expected: tuple[int, str]
+) -> None:
+    async def story(at: Bench, orchestrator: Orchestrator) -> None:
+        await open_session(at, "reader", "read")
+        at.vehicle.order(action_id=7)
+        await orchestrator.exchange()
+        assert code_of(await at.ask(method, path, session=session)) == expected
+
+    run(tmp_path, story)
