@@ -94,7 +94,12 @@ def fill(url: str, vehicles: int) -> None:
         programme = {
             "variants": {name: {"ecus": list(ECUS)} for name in VARIANTS},
             "ecus": {
-                name: {"hardware_id": f"{name}-hw1", "storage": storage} for name, storage in ECUS.items()
+                name: {
+                    "hardware_id": f"{name}-hw1",
+                    "storage": storage,
+                    "settings": {"success": "after_restart"},
+                }
+                for name, storage in ECUS.items()
             },
         }
         conn.execute(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -27,8 +27,9 @@ T0 = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 ANY_WARNING = frozenset({
     "one_wave", "wave_1_large", "wave_below_reports_min", "silence_below_soak", "control_group_small", "control_group_large",
     "control_cannot_decide", "control_unused", "vehicles_mismatch", "vehicles_unknown", "targets_mostly_unknown", "deadline_short",
-    "recall_takes_control", "download_only_not_told",
+    "recall_takes_control", "download_only_not_told", "success_unconfirmed", "success_is_word",
 })  # fmt: skip
+CONFIRMS = {"success": "after_restart"}  # DDI vehicles that say success when they run it
 ECUS = {"brake": "inplace", "head": "ab"}
 
 
@@ -51,12 +52,19 @@ def vin(number: int) -> str:
 
 
 def fill_programme(
-    conn: Connection, ids: CountingIds, *, versions: Sequence[str] = ("1.0.0", "2.0.0")
+    conn: Connection,
+    ids: CountingIds,
+    *,
+    versions: Sequence[str] = ("1.0.0", "2.0.0"),
+    settings: Mapping[str, str] | None = None,
 ) -> None:
     """One programme, per version one signed release ``release_<version>`` with a package for each ECU."""
     programme = {
         "variants": {"city": {"ecus": list(ECUS)}, "premium": {"ecus": list(ECUS)}},
-        "ecus": {name: {"hardware_id": f"{name}-hw", "storage": storage} for name, storage in ECUS.items()},
+        "ecus": {
+            name: {"hardware_id": f"{name}-hw", "storage": storage, "settings": dict(settings or CONFIRMS)}
+            for name, storage in ECUS.items()
+        },
     }
     conn.execute(
         "INSERT INTO programme (id, digest, source, document, imported_at) VALUES ('roadster', '', '', %s, %s)",

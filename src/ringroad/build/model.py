@@ -17,6 +17,7 @@ from ringroad.trust.metadata import Downgrade
 
 Storage = Literal["ab", "inplace"]
 Agent = Literal["ab", "uds", "mcuboot", "sovd", "files", "container", "swupdate", "rauc", "ddi"]
+DDI_SUCCESS = ("stated", "after_restart", "word")  # what a DDI client's word is worth: ship/claims.py
 ImageFormat = Literal["bin", "ihex", "srec", "mcuboot", "swu", "mender"]
 ReleaseState = Literal["draft", "checked", "signed", "withdrawn"]
 

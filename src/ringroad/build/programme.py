@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar, cast, get_args
 
-from ringroad.build.model import Agent, Ecu, Line, Programme, Variant
+from ringroad.build.model import DDI_SUCCESS, Agent, Ecu, Line, Programme, Variant
 from ringroad.build.programme_line import OPTIONS_MAX, check_line, read_line
 from ringroad.build.toml_lines import Path, locate
 from ringroad.build.toml_reader import ProgrammeProblem, Reader
@@ -167,17 +167,21 @@ def _ecu(reader: Reader, name: str, body: Mapping[str, Any]) -> Ecu:
         supplier=reader.text(body, path, "supplier"),
         primary=reader.flag(body, path, "primary"),
         agent=cast("Any", agent),
-        settings=_settings(reader, path, body),
+        settings=_settings(reader, path, body, agent=agent),
     )
 
 
-def _settings(reader: Reader, path: Path, body: Mapping[str, Any]) -> dict[str, str]:
+def _settings(reader: Reader, path: Path, body: Mapping[str, Any], *, agent: str) -> dict[str, str]:
     settings = reader.table(body, path, "settings") if "settings" in body else {}
     for key, value in settings.items():
         if not isinstance(value, str) or len(value) > SETTING_CHARS_MAX:
             reader.say(
                 (*path, "settings", key), f"{key} must be text of up to {SETTING_CHARS_MAX} characters"
             )
+    if agent == "ddi":
+        reader.known(settings, (*path, "settings"), ("success", "version_attribute"))
+        if "success" in settings:
+            reader.choice(settings, (*path, "settings"), "success", DDI_SUCCESS)
     return {key: value for key, value in settings.items() if isinstance(value, str)}
 
 

@@ -38,7 +38,7 @@ from ringroad.kernel.limits import PAGE_ROWS_MAX
 
 STATES = ("draft", "planned", "approved", "running", "paused", "halted", "aborted", "finished")
 VEHICLE_STATES = (
-    "pending", "offered", "active", "cancelling", "downloaded", "installed", "failed", "rolled_back", "cancelled", "expired",
+    "pending", "offered", "active", "claimed", "cancelling", "downloaded", "installed", "failed", "rolled_back", "cancelled", "expired",
 )  # fmt: skip
 
 

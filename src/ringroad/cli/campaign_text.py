@@ -47,6 +47,7 @@ def campaign_head(row: Row, plan: Row | None) -> str:
 
 def _outcomes(row: Row) -> str:
     stored = f"{row['downloaded']} downloaded, " if row["downloaded"] else ""
+    stored += f"{row['claimed']} claimed, " if row["claimed"] else ""
     return f"{row['vehicles']}: {row['installed']} installed, {stored}{row['failed']} failed"
 
 

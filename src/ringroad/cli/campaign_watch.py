@@ -61,12 +61,13 @@ def watch_campaign(shell: Shell, client: Client, campaign_id: str) -> int:
 def _line(row: Mapping[str, Any]) -> str:
     reason = f" ({row['state_reason'].replace('_', ' ')})" if row["state_reason"] else ""
     stored = f"{row['downloaded']} downloaded, " if row["downloaded"] else ""
+    stored += f"{row['claimed']} claimed, " if row["claimed"] else ""
     counts = f"{row['installed']} of {row['vehicles']} installed, {stored}{row['failed']} failed"
     return f"{row['name']}: {row['state']}{reason}, wave {row['wave']}, {counts}"
 
 
 def _states(waves: list[Mapping[str, Any]]) -> str:
-    open_ = {"offered": 0, "active": 0, "cancelling": 0}
+    open_ = {"offered": 0, "active": 0, "claimed": 0, "cancelling": 0}
     for wave in waves:
         if wave["state"] in open_:
             open_[wave["state"]] += wave["vehicles"]

@@ -123,7 +123,9 @@ SELECT l.id, l.title, l.opened_at, f.title AS finding_title, f.id AS finding_id,
 -- name: vehicles
 SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_id, v.blocked_reason, v.born_at,
        r.version AS release_version, r.name AS release_name,
-       a.action_id, a.campaign_id, a.state AS update_state, a.last_report_at,
+       a.action_id, a.campaign_id, a.last_report_at,
+       CASE WHEN a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling') THEN 'claimed'
+            ELSE a.state END AS update_state,
        (SELECT count(*) FROM ecu e WHERE e.vin = v.vin AND e.removed_at IS NULL) AS ecus
   FROM vehicle v
   LEFT JOIN release r ON r.id = v.release_id
@@ -177,8 +179,8 @@ SELECT e.serial, e.name, e.hardware_id, e.is_primary, e.added_at, e.removed_at,
  ORDER BY e.is_primary DESC, e.name LIMIT 500;
 
 -- name: assignments
-SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kind, a.state, a.state_detail,
-       a.offered_at, a.deadline_at, a.last_report_at, a.finished_at, c.state AS campaign_state, a.attempt, a.not_before,
+SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kind, s.state, a.state_detail,
+       a.claimed_at, a.offered_at, a.deadline_at, a.last_report_at, a.finished_at, c.state AS campaign_state, a.attempt, a.not_before,
        a.released_at IS NOT NULL AS released,
        coalesce(via.version, r.version) AS release_version, v.attributes ->> 'time_zone' AS time_zone,
        (p.document ->> 'install_s_estimate')::int AS install_s,
@@ -191,10 +193,11 @@ SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kin
   FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN release r ON r.id = c.release_id
   JOIN vehicle v ON v.vin = a.vin LEFT JOIN campaign_plan p ON p.id = c.plan_id
   LEFT JOIN release via ON a.kind = 'step' AND via.id = a.release_id
+ CROSS JOIN LATERAL (SELECT CASE WHEN a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling') THEN 'claimed' ELSE a.state END AS state) AS s
  WHERE (:campaign_id::text IS NULL OR a.campaign_id = :campaign_id)
    AND (:vin::text IS NULL OR a.vin = :vin)
    AND (:wave::integer IS NULL OR a.wave = :wave)
-   AND (:state::text IS NULL OR a.state = :state)
+   AND (:state::text IS NULL OR s.state = :state)
    AND (:fleet::text IS NULL OR a.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
  ORDER BY a.action_id DESC LIMIT :rows_max OFFSET :rows_skip;
 
@@ -207,6 +210,8 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
        count(a.*) AS vehicles, count(a.*) FILTER (WHERE a.state = 'installed') AS installed,
        count(a.*) FILTER (WHERE a.state = 'downloaded') AS downloaded,
+       count(a.*) FILTER (WHERE a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling'))
+           AS claimed,
        count(a.*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired')) AS failed
   FROM campaign c JOIN release r ON r.id = c.release_id LEFT JOIN assignment a ON a.campaign_id = c.id AND a.kind = 'update'
        AND (:fleet::text IS NULL OR a.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
@@ -218,17 +223,12 @@ HAVING :fleet::text IS NULL OR count(a.*) > 0
  ORDER BY c.created_at DESC LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: campaign_progress
-SELECT wave, state, count(*) AS vehicles, max(last_report_at) AS newest_report_at
-  FROM assignment WHERE campaign_id = :campaign_id AND kind = 'update'
+SELECT wave, s.state, count(*) AS vehicles, max(last_report_at) AS newest_report_at
+  FROM assignment a
+ CROSS JOIN LATERAL (SELECT CASE WHEN a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling') THEN 'claimed' ELSE a.state END AS state) AS s
+ WHERE campaign_id = :campaign_id AND kind = 'update'
    AND (:fleet::text IS NULL OR vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
- GROUP BY wave, state ORDER BY wave, state;
-
--- name: stratum_counts
--- Events add up; the time at risk of a tick is what was new of it, row by row.
-SELECT metric, stratum, sum((counts ->> 0)::bigint)::bigint AS treated, sum((counts ->> 1)::bigint)::bigint AS control,
-       sum((counts ->> 4)::numeric)::bigint AS treated_exposure, sum((counts ->> 5)::numeric)::bigint AS control_exposure
-  FROM gate_tick WHERE campaign_id = :campaign_id AND NOT metric = ANY (:measured::text[])
- GROUP BY metric, stratum ORDER BY metric, stratum LIMIT :rows_max;
+ GROUP BY wave, s.state ORDER BY wave, s.state;
 
 -- name: campaign_exposure
 WITH happened AS (

@@ -124,6 +124,7 @@ class AssignmentView(View, frozen=True, kw_only=True):
     kind: str
     state: str
     state_detail: str
+    claimed_at: datetime | None = None  # it says success; `claimed` until it says that it runs it as well
     offered_at: datetime | None
     deadline_at: datetime | None
     last_report_at: datetime | None
@@ -209,6 +210,7 @@ class CampaignView(View, frozen=True, kw_only=True):
     vehicles: int
     installed: int
     downloaded: int  # and not installed: the plan only downloads
+    claimed: int = 0  # say success, and have yet to say that they run it
     failed: int
 
 
@@ -302,17 +304,6 @@ class ReadingView(View, frozen=True, kw_only=True):
     readings: list[dict[str, Any]]
     refused: str
     read_at: datetime
-
-
-class StratumView(View, frozen=True, kw_only=True):
-    """What was counted of one metric in one stratum of a campaign, over all its ticks: vehicles, and time or trials."""
-
-    metric: str
-    stratum: str
-    treated: int
-    control: int
-    treated_exposure: int
-    control_exposure: int
 
 
 class ExposureView(View, frozen=True, kw_only=True):

@@ -114,6 +114,7 @@ class FactKind(StrEnum):
     VEHICLE_SHUT_OUT = "vehicle.shut_out"
     VEHICLES_OFFERED = "vehicles.offered"
     VEHICLES_ACTIVE = "vehicles.active"
+    VEHICLES_CLAIMED = "vehicles.claimed"
     VEHICLES_WITHHELD = "vehicles.withheld"
     VEHICLES_PREEMPTED = "vehicles.preempted"
     VEHICLES_CANCELLING = "vehicles.cancelling"
@@ -218,6 +219,7 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.VEHICLE_SHUT_OUT: None,
         FactKind.VEHICLES_OFFERED: Stage.SHIP,
         FactKind.VEHICLES_ACTIVE: Stage.SHIP,
+        FactKind.VEHICLES_CLAIMED: Stage.SHIP,
         FactKind.VEHICLES_WITHHELD: Stage.SHIP,
         FactKind.VEHICLES_PREEMPTED: Stage.SHIP,
         FactKind.VEHICLES_CANCELLING: Stage.SHIP,

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ringroad.kernel.hours import longest_s, longest_wait_s
+from ringroad.ship.claims import check_success
 from ringroad.ship.goes_back import check_goes_back, check_rollback
 from ringroad.ship.guard import MEANS, Metric, SequentialPolicy
 from ringroad.ship.model import PlanFinding, ReleaseFacts, Severity
@@ -60,6 +61,7 @@ class CheckFacts:
 
 def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[PlanFinding, ...]:
     """List findings, the most severe first."""
+    only_downloads = plan.request.urgency == "download_only"
     findings = [
         *_check_release(plan, release),
         *_check_targets(plan),
@@ -74,6 +76,7 @@ def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[Pl
         *_check_certificates(plan, facts),
         *_check_time(plan),
         *_check_download_only(plan, facts),
+        *([] if only_downloads else check_success(plan.success, plan.ddi_vehicles)),
         *_check_elsewhere(plan.request, facts),
     ]
     order = list(Severity)

@@ -35,7 +35,7 @@ class AssignmentState(StrEnum):
     ACTIVE = "active"  # the vehicle reported work on it
     CANCELLING = "cancelling"  # the vehicle is told to stop; its answer is awaited
     DOWNLOADED = "downloaded"  # stored and verified, as a plan asked that only downloads
-    INSTALLED = "installed"  # confirmed by the manifest, or by a closed/success over DDI
+    INSTALLED = "installed"  # confirmed by the manifest; over DDI by what `ship/claims.py` takes for true
     FAILED = "failed"  # nothing was installed
     ROLLED_BACK = "rolled_back"  # installed and undone
     CANCELLED = "cancelled"
@@ -108,6 +108,7 @@ class EcuDesign:
     storage: str  # "ab" or "inplace"
     hardware_id: str = ""
     agent: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ecu_class(self) -> str:

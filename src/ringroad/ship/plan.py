@@ -24,6 +24,7 @@ from typing import Literal
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.hours import Window
 from ringroad.protocol.vehicle import PHASES, Phase, Urgency
+from ringroad.ship.claims import SuccessRule, rules_of
 from ringroad.ship.gate import DURATION_S_MAX, VEHICLES_MAX, GatePolicy
 from ringroad.ship.guard import HARM, Past
 from ringroad.ship.match import REASONS_MAX, NotSelected, as_like, match_vehicle
@@ -216,6 +217,10 @@ class Plan:
     install_s_estimate: int  # of the slowest vehicle
     not_known: int = 0  # of those not selected, vehicles of which too little is known to say
     past: Mapping[str, Past] = field(default_factory=dict)  # how earlier installations ended, by metric
+    success: Mapping[str, SuccessRule] = field(
+        default_factory=dict
+    )  # what a DDI vehicle's is worth, by variant
+    ddi_vehicles: Mapping[str, int] = field(default_factory=dict)  # matches that speak DDI, by variant
 
     def count(self, verdict: Verdict) -> int:
         """Vehicles with this verdict."""
@@ -223,6 +228,12 @@ class Plan:
             return self.control_vehicles
         found = sum(each.vehicles for each in self.resolved if each.resolution.verdict == verdict)
         return found - self.control_vehicles if verdict == "match" else found
+
+    @property
+    def strata(self) -> list[str]:
+        """Names of the strata whose evidence a sequential gate reads alone as well."""
+        found = {each.stratum for each in self.resolved if each.resolution.verdict == "match"}
+        return sorted(each.replace("\t", "/") for each in found)
 
     @property
     def wave_starts(self) -> list[int]:
@@ -291,6 +302,7 @@ def make_plan(
     query = parse_query(request.query)
     left_out: Counter[str] = Counter()
     unbacked: Counter[str] = Counter()
+    ddi_vehicles: Counter[str] = Counter()
     not_known = 0
     resolved: list[Resolved] = []
     for population in sorted(populations, key=lambda each: each.kind):
@@ -311,6 +323,8 @@ def make_plan(
         if found.resolution.verdict == "match":
             for ecu in ecus_without_rollback(population.vehicle, release, images):
                 unbacked[ecu] += population.vehicles
+            if population.vehicle.gateway == "ddi":
+                ddi_vehicles[population.vehicle.variant] += population.vehicles
     matches = [each for each in resolved if each.resolution.verdict == "match"]
     held, waves = cut_waves(request, sum(each.vehicles for each in matches))
     return Plan(
@@ -326,6 +340,8 @@ def make_plan(
         no_rollback_image=dict(sorted(unbacked.items())),
         install_s_estimate=max((each.resolution.install_s for each in matches), default=0),
         past=past or {},
+        success=rules_of(release),
+        ddi_vehicles=dict(sorted(ddi_vehicles.items())),
     )
 
 

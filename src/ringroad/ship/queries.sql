@@ -619,6 +619,9 @@ SELECT t.vin, v.variant, v.region, v.gateway
 SELECT id, metric, tick, stratum, counts FROM gate_tick
  WHERE campaign_id = :campaign_id AND tick >= :since_tick AND id <= :last_id ORDER BY id;
 
+-- name: plan_strata$
+SELECT p.document -> 'strata' FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id WHERE c.id = :campaign_id;
+
 -- name: insert_gate_ticks!
 INSERT INTO gate_tick (campaign_id, metric, tick, stratum, counts, recorded_at)
 SELECT :campaign_id, given.metric, given.tick, given.stratum, given.counts, :now
@@ -665,10 +668,31 @@ SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
        coalesce(a.release_id, c.release_id) AS release_id, a.previous_release_id, c.lap_id, a.attempt, a.began_at,
        a.kind <> 'rollback' AND p.document -> 'request' ->> 'urgency' IS NOT DISTINCT FROM 'download_only' AS download_only,
        CASE WHEN a.kind <> 'rollback' AND a.state <> 'cancelling' AND c.state IN ('running', 'paused')
-            THEN nullif(p.document -> 'request' -> 'retry', 'null'::jsonb) END AS retry
-  FROM assignment a JOIN campaign c ON c.id = a.campaign_id
+            THEN nullif(p.document -> 'request' -> 'retry', 'null'::jsonb) END AS retry,
+       p.document -> 'success' -> v.variant AS success, a.claimed_at
+  FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN vehicle v ON v.vin = a.vin
   LEFT JOIN campaign_plan p ON p.id = c.plan_id
  WHERE a.action_id = ANY (:action_ids) ORDER BY a.action_id FOR UPDATE OF a;
+
+-- name: claims_of
+-- Actions that these vehicles say they did, and have yet to say that they run what it put on them.
+SELECT a.action_id FROM assignment a
+ WHERE a.vin = ANY (:vins) AND a.claimed_at IS NOT NULL
+   AND (a.state IN ('pending', 'offered', 'active', 'cancelling')
+        OR a.state = 'expired'
+           AND NOT EXISTS (SELECT FROM assignment o WHERE o.vin = a.vin AND o.offered_at > a.offered_at));
+
+-- name: awaited
+SELECT chosen.ecu, p.version, p.image_sha256 AS sha256, i.version AS version_before, i.image_sha256 AS sha256_before
+  FROM assignment a
+  JOIN campaign c ON c.id = a.campaign_id
+  JOIN release r ON r.id = coalesce(a.release_id, c.release_id)
+  JOIN vehicle v ON v.vin = a.vin
+ CROSS JOIN LATERAL jsonb_each_text(r.document -> 'variants' -> v.variant) AS chosen (ecu, package_id)
+  JOIN software_package p ON p.id = chosen.package_id
+  LEFT JOIN ecu e ON e.vin = a.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
+  LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
+ WHERE a.action_id = :action_id;
 
 -- name: try_again
 -- The failed attempt is over under its number; the next one has a number of its own, which no old report names.
@@ -686,10 +710,11 @@ UPDATE assignment a
    SET state = m.state, state_detail = m.detail, last_report_at = m.at,
        finished_at = CASE WHEN m.closed THEN m.at END,
        began_at = CASE WHEN m.began THEN coalesce(a.began_at, m.at) ELSE a.began_at END,
+       claimed_at = CASE WHEN m.claimed THEN coalesce(a.claimed_at, m.at) ELSE a.claimed_at END,
        generation = a.generation + 1
   FROM unnest(:action_ids::int[], :states::text[], :details::text[], :ats::timestamptz[], :closed::bool[],
-              :began::bool[])
-       AS m (action_id, state, detail, at, closed, began)
+              :began::bool[], :claimed::bool[])
+       AS m (action_id, state, detail, at, closed, began, claimed)
  WHERE a.action_id = m.action_id;
 
 -- name: mark_applied!
@@ -770,6 +795,7 @@ UPDATE assignment a
                     ELSE 'expired' END,
        finished_at = :now, generation = a.generation + 1,
        state_detail = CASE WHEN a.state = 'offered' AND a.state_detail = 'declined by its driver' THEN 'consent_denied'
+                           WHEN a.claimed_at IS NOT NULL THEN 'claimed, and never said that it runs it'
                            WHEN a.last_report_at IS NULL THEN 'never answered'
                            ELSE 'silent after: ' || a.state_detail END
   FROM campaign c

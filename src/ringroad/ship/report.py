@@ -6,6 +6,7 @@ applies it to the action's state.
 Invariants:
     An outcome is final: no report moves a closed action.
     A native vehicle's word that it succeeded does not close its action; its signed manifest does.
+    A DDI client's word does not either, unless its plan says that it is to be taken (`claims.py`).
     What cannot be read changes nothing and is kept.
 """
 
@@ -17,9 +18,11 @@ from enum import StrEnum
 from typing import Any
 
 from ringroad.protocol.vehicle import TERMINAL_STATES
+from ringroad.ship.claims import Success
 from ringroad.ship.model import CLOSED_STATES, AssignmentState
 
 DETAIL_CHARS_MAX = 500  # characters of a vehicle's own words kept on the action
+CLAIM = "claimed, waiting for the device to say that it runs it"
 RHU_STORED = "File checksum OK."  # rauc-hawkbit-updater, once a file that it must not install yet is stored
 
 
@@ -30,7 +33,8 @@ class Evidence(StrEnum):
     BEGAN = "began"  # installing: silence after this counts as harm
     DOWNLOADED = "downloaded"  # stored and verified; the outcome of a plan that only downloads
     CLAIMED = "claimed"  # native: installed, the manifest will confirm it
-    CONFIRMED = "confirmed"  # DDI: closed with success
+    WORD = "word"  # DDI: closed with success, which its client may say before the new software ever ran
+    CONFIRMED = "confirmed"  # DDI: closed with success that counts, or what it runs was stated
     FAILED = "failed"
     ROLLED_BACK = "rolled_back"
     BLOCKED = "blocked"  # the roll-back failed; the vehicle needs service
@@ -47,6 +51,7 @@ class Move:
     detail: str
     blocks_vehicle: bool = False
     began: bool = False
+    claimed: bool = False  # success was said and is not confirmed
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +85,26 @@ _OUTCOME = {
 }
 
 
-def read_evidence(kind: str, body: Mapping[str, Any], *, download_only: bool = False) -> tuple[Evidence, str]:
+def read_evidence(
+    kind: str, body: Mapping[str, Any], *, download_only: bool = False, success: Success = "stated"
+) -> tuple[Evidence, str]:
     """Return what a stored report says, and the vehicle's own words.
 
     Args:
         kind: of the `device_report` row: progress, closed, cancel or config.
         body: as the gateway wrote it; ``gateway`` tells the vocabulary.
         download_only: the plan asks the vehicle to store the update and no more.
+        success: what a DDI client's is worth.
     """
     if kind == "config":
         return Evidence.NONE, ""
     if body.get("gateway") == "ddi":
         evidence, detail = _ddi(kind, body)
-        return (_ddi_stored(evidence, body) if download_only else evidence), detail
+        if download_only:
+            evidence = _ddi_stored(evidence, body)
+        elif evidence is Evidence.CONFIRMED and success == "stated":
+            evidence = Evidence.WORD
+        return evidence, detail
     state = body.get("state")
     if not isinstance(state, str):
         return Evidence.NONE, ""
@@ -128,13 +140,15 @@ def decide_report(state: AssignmentState | None, evidence: Evidence, detail: str
         return Refused("closed")
     if evidence in _OUTCOME:
         return Move(state=_OUTCOME[evidence], detail=detail, blocks_vehicle=evidence is Evidence.BLOCKED)
-    began = evidence in (Evidence.BEGAN, Evidence.CLAIMED)
-    if evidence is Evidence.CLAIMED:
+    began = evidence in (Evidence.BEGAN, Evidence.CLAIMED, Evidence.WORD)
+    if evidence in (Evidence.CLAIMED, Evidence.WORD):
         keeps = state in (AssignmentState.CANCELLING, AssignmentState.PENDING)
+        word = evidence is Evidence.WORD
         return Move(
             state=state if keeps else AssignmentState.ACTIVE,
-            detail="SUCCEEDED, manifest awaited",
+            detail=CLAIM if word else "SUCCEEDED, manifest awaited",
             began=began,
+            claimed=word,
         )
     if state is AssignmentState.PENDING:  # withheld by a pause after the vehicle had heard of it
         return Move(state=AssignmentState.PENDING, detail=detail, began=began)

@@ -121,6 +121,7 @@ CREATE TABLE public.assignment (
     attempt integer DEFAULT 1 NOT NULL,
     not_before timestamp with time zone,
     step integer DEFAULT 0 NOT NULL,
+    claimed_at timestamp with time zone,
     CONSTRAINT assignment_bundle_check CHECK ((bundle = ANY (ARRAY[''::text, 'issued'::text, 'withdrawn'::text]))),
     CONSTRAINT assignment_kind_check CHECK ((kind = ANY (ARRAY['update'::text, 'rollback'::text, 'step'::text]))),
     CONSTRAINT assignment_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'offered'::text, 'active'::text, 'cancelling'::text, 'installed'::text, 'downloaded'::text, 'failed'::text, 'rolled_back'::text, 'cancelled'::text, 'expired'::text])))

@@ -207,6 +207,8 @@ def test_a_gate_does_not_send_vehicles_on_to_a_station_behind_it() -> None:
         ('agent = "uds"', 'agent = "udss"', 24, "did you mean 'uds'"),
         ('agent = "uds"', 'agent = "uds"\nsettings = { x = 1 }', 25, "x must be text"),
         ('agent = "uds"', 'agent = "uds"\nsettings = "x"', 25, "must be a table"),
+        ('agent = "uds"', 'agent = "ddi"\nsettings = { success = "surely" }', 25, "success"),
+        ('agent = "uds"', 'agent = "ddi"\nsettings = { sucess = "word" }', 25, "sucess"),
         (
             'storage_bytes = 1000\nsupplier = "Aster"\nagent = "uds"',
             'storage_bytes = "1 kB"\nsupplier = "Aster"\nagent = "uds"',

@@ -229,6 +229,7 @@ def row(seq: int, state: str, action_id: int = 17) -> dict[str, Any]:
         "kind": "update",
         "campaign_id": "c",
         "consented": False,
+        "claimed": False,
     }
 
 

@@ -28,7 +28,7 @@ def model(
     made.fold_terms([{"id": "c", "window": window, "install_s": 3600, "urgency": "forced", "consent": False}])
     made.fold_assignments([{
         "vin": "V", "action_id": 7, "state": "offered", "kind": "update", "campaign_id": "c", "release_id": "r",
-        "variant": "city", "changed_seq": 2, "chosen": False, "consented": False, **row,
+        "variant": "city", "changed_seq": 2, "chosen": False, "consented": False, "claimed": False, **row,
     }])  # fmt: skip
     return made
 
@@ -88,6 +88,23 @@ def test_an_update_is_told_where_the_hours_of_its_fleet_and_of_the_campaign_are_
     telling = made.telling(made.devices["V"], lambda: at)
     if telling is not None and telling.window_open is not None:
         assert telling.window_open is offered
+
+
+@pytest.mark.parametrize("state", ["offered", "active", "cancelling"])
+def test_what_a_device_says_it_did_is_not_told_again_and_it_is_asked_what_it_runs(state: str) -> None:
+    made = model(None, state=state)
+    asked = [made.devices["V"].is_asked]
+    assert told(made, NOON) is not None
+    claimed = {
+        "vin": "V", "action_id": 7, "state": state, "kind": "update", "campaign_id": "c", "release_id": "r",
+        "variant": "city", "changed_seq": 3, "chosen": False, "consented": False, "claimed": True,
+    }  # fmt: skip
+    made.fold_assignments([claimed])
+    assert told(made, NOON) is None
+    asked.append(made.devices["V"].is_asked)
+    made.fold_assignments([claimed | {"state": "installed", "changed_seq": 4}])
+    asked.append(made.devices["V"].is_asked)
+    assert asked == [False, True, False]
 
 
 def test_hours_of_a_fleet_that_change_hold_at_once() -> None:
@@ -157,7 +174,7 @@ def test_an_offer_whose_vehicle_waits_for_its_next_attempt_is_taken_away(
     made = model(None)
     waiting = {
         "vin": "V", "action_id": action_id, "state": "pending", "kind": kind, "campaign_id": campaign_id,
-        "release_id": "r", "variant": "city", "changed_seq": 3, "chosen": True, "consented": False,
+        "release_id": "r", "variant": "city", "changed_seq": 3, "chosen": True, "consented": False, "claimed": False,
     }  # fmt: skip
     made.fold_assignments([waiting])
     assert (told(made, NOON) is None) is taken

@@ -40,7 +40,7 @@ def plan(numbers: dict[str, int], *, not_known: int = 0, waves: int = 2, **reque
     } | {
         "release_id": "r", "release_version": "2.0.0", "request": PlanRequest(query="all", **request),
         "facts_as_of": NOW, "wave_vehicles": (1,) * waves, "not_known": not_known, "not_selected": {},
-        "no_rollback_image": {}, "install_s_estimate": 60,
+        "no_rollback_image": {}, "install_s_estimate": 60, "ddi_vehicles": {},
     }  # fmt: skip
     found: Plan = made(**values)
     return found

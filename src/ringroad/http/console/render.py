@@ -36,7 +36,7 @@ TONES: Mapping[str, str] = {
         ("signed", "installed", "downloaded", "finished", "advance", "grow", "finish", "better", "recovered", "approved", "done", "born", "current",
          "accepted", "ready", "delivered", "given", "released", "agrees", "answered", "completed", "Online"), "ok"),
     **dict.fromkeys(("running", "active", "offered", "building", "planned", "checked", "info", "proposed", "open", "queued"), "run"),
-    **dict.fromkeys(("paused", "hold", "warning", "unknown", "cancelling", "expired", "rush", "held", "pending", "kept", "asked", "Updating"), "warn"),
+    **dict.fromkeys(("paused", "hold", "warning", "unknown", "cancelling", "expired", "rush", "held", "pending", "kept", "asked", "claimed", "Updating"), "warn"),
     **dict.fromkeys(
         ("halted", "halt", "failed", "rolled_back", "aborted", "blocked", "blocking", "worse", "not_recovered", "withdrawn",
          "locked", "error", "disabled", "dead", "gone", "failing", "refused", "stopped", "slower",
@@ -140,11 +140,16 @@ def segments(parts: Iterable[tuple[str, float, str]]) -> list[dict[str, Any]]:
 
 def shares(campaign: CampaignView) -> list[dict[str, Any]]:
     """Return the progress bar of a campaign."""
-    rest = campaign.vehicles - campaign.installed - campaign.downloaded - campaign.failed
+    rest = campaign.vehicles - campaign.installed - campaign.downloaded - campaign.claimed - campaign.failed
     return segments(
         (
             ("f-ship", campaign.installed, f"{campaign.installed} installed"),
             ("f-ok", campaign.downloaded, f"{campaign.downloaded} downloaded"),
+            (
+                "f-run",
+                campaign.claimed,
+                f"{campaign.claimed} claimed, waiting for the device to say that it runs it",
+            ),
             ("f-bad", campaign.failed, f"{campaign.failed} failed"),
             ("f-idle", rest, f"{rest} to come"),
         )

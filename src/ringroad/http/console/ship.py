@@ -121,7 +121,6 @@ def campaign_page(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Respons
             "readings": reading.gate_readings(conn, campaign_id, limit=READINGS_SHOWN),
             "vehicles": reading.assignments(conn, campaign_id=campaign_id, state=state, limit=ROWS),
             "outcomes": outcomes_shown(conn, campaign_id=campaign_id),
-            "strata": stratum_rows(reading.stratum_counts(conn, campaign_id)),
             "exposure": exposure_chart(reading.exposure(conn, campaign_id)),
             "resolutions": reading.campaign_resolutions(conn, campaign_id, limit=RESOLUTIONS_SHOWN),
         }
@@ -132,6 +131,7 @@ def campaign_page(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Respons
         programme_id=release.programme_id, sent_bytes=sent_bytes,
         policy=gate_lines(plan.document) if plan else [], waves=waves(counts), state=state,
         figures=_figures(c, counts), compared=reading_rows(values["readings"]),
+        strata=stratum_rows(values["readings"]),
         ratio_charts=reading_charts(values["readings"], plan.document if plan else None),
         controls=campaign_controls(
             c, request.user, recall=_asks(plan, "recall"), returned=_asks(plan, "rollback_installed")
@@ -193,7 +193,7 @@ def waves(counts: Iterable[WaveCount]) -> list[dict[str, Any]]:
         by_state = {row.state: row.vehicles for row in rows}
         installed, stored = by_state.get("installed", 0), by_state.get("downloaded", 0)
         failed = sum(by_state.get(state, 0) for state in BAD)
-        under_way = sum(by_state.get(state, 0) for state in ("offered", "active", "cancelling"))
+        under_way = sum(by_state.get(state, 0) for state in ("offered", "active", "claimed", "cancelling"))
         total = sum(by_state.values())
         rest = total - installed - stored - failed - under_way
         done = f"{stored} of {total} downloaded" if stored else f"{installed} of {total} installed"
@@ -285,6 +285,7 @@ def _figures(c: CampaignView, counts: list[WaveCount]) -> list[tuple[int, str, s
         (total("installed"), "installed", f"{here}?state=installed"),
         *([(stored, "downloaded", f"{here}?state=downloaded")] if (stored := total("downloaded")) else []),
         (total("active"), "working on it", f"{here}?state=active"),
+        *([(claimed, "claimed", f"{here}?state=claimed")] if (claimed := total("claimed")) else []),
         (total("offered"), "offered", f"{here}?state=offered"),
         (total("pending"), "waiting", f"{here}?state=pending"),
         (total("failed"), "failed", f"{here}?state=failed"),

@@ -70,6 +70,14 @@ def why_not_updating(
             return Why(
                 title="It is updating", text=f"The vehicle works on {a.release_version}.{detail}", tone="ok"
             )
+        case "claimed":
+            return Why(
+                title="It says that it is updated",
+                text=f"It claims {a.release_version}, and has yet to say that it runs it; until then it counts as no"
+                " success.",
+                tone="warn",
+                next="It is asked for its attributes at each poll. One that never states what it runs ends as silent.",
+            )
         case "cancelling":
             return Why(
                 title=title, text="The offer was withdrawn; the vehicle's answer is awaited.", tone="warn"

@@ -128,7 +128,7 @@ def render_poll(device: Device, found: Shown | None, *, base: str, poll_s: int) 
         links[about] = {"href": href if about == "cancelAction" else f"{href}?c={content_hash(telling)}"}
     if device.installed_action:
         links["installedBase"] = {"href": f"{base}/installedBase/{device.installed_action}"}
-    if device.config_wanted:
+    if device.is_asked:
         links["configData"] = {"href": f"{base}/configData"}
     return orjson.dumps({"config": {"polling": {"sleep": sleep_text(poll_s)}}, "_links": links})
 
@@ -136,7 +136,7 @@ def render_poll(device: Device, found: Shown | None, *, base: str, poll_s: int) 
 def poll_tag(device: Device, found: Shown | None) -> bytes:
     """Return what changes when there is something else to be told."""
     what = b"%b-%d" % (found[0].encode(), content_hash(found[1])) if found else b"idle"
-    return b"%b-%d-%d" % (what, device.installed_action, device.config_wanted)
+    return b"%b-%d-%d" % (what, device.installed_action, device.is_asked)
 
 
 def content_hash(telling: Telling) -> int:

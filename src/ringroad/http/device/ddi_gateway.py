@@ -132,7 +132,7 @@ class DdiGateway:
             same = what == tag and told_s.isdigit() and len(told_s) < 6
             if same and is_told(int(told_s), poll_s):
                 return Answer(304, b"", ((b"etag", known),))
-        if found is None and not device.config_wanted and not device.installed_action:
+        if found is None and not device.is_asked and not device.installed_action:
             return ddi.idle_answer(poll_s)
         body = ddi.render_poll(device, found, base=self._base(request, vin), poll_s=poll_s)
         return Answer(200, body, (JSON, (b"etag", b'"%b-%d"' % (tag, poll_s))))
@@ -277,12 +277,13 @@ class DdiGateway:
         self, request: Request, reply: Reply, vin: str, device: Device, *, about: str, action: str
     ) -> None:
         number = ddi.parse_action_id(action)
-        if number is not None and number <= device.closed_action_id:
+        claimed = number is not None and number == device.claimed_action_id and about == "deploymentBase"
+        if number is not None and number <= device.closed_action_id and not claimed:
             reply(_CLOSED)
             return
-        if number is None or device.offer is None or device.offer.action_id != number:
+        if number is None or (not claimed and (device.offer is None or device.offer.action_id != number)):
             raise NotFound("this device has no such action")
-        telling = self._gateways.model.telling(device, self._gateways.clock.now)
+        telling = None if claimed else self._gateways.model.telling(device, self._gateways.clock.now)
         asked = telling is not None and telling.consent_wanted
         if asked != (about == "confirmationBase"):
             raise NotFound("this device has no such action", hint="it waits for consent" if asked else "")

@@ -8,7 +8,7 @@ SELECT vin, gateway, token_sha256, attributes - 'time_zone' = '{}'::jsonb AS con
 -- name: assignments
 SELECT a.action_id, a.vin, a.kind, a.state, a.changed_seq, a.campaign_id,
        coalesce(a.release_id, c.release_id) AS release_id, v.variant, a.state = 'pending' AND c.state = 'running' AS chosen,
-       a.consented_at IS NOT NULL AS consented
+       a.consented_at IS NOT NULL AS consented, a.claimed_at IS NOT NULL AS claimed
   FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
   JOIN vehicle v ON v.vin = a.vin

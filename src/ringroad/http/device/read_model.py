@@ -65,7 +65,8 @@ class Device:
     """One vehicle as the gateways see it. Mutable and slotted: a million of these must fit."""
 
     __slots__ = (
-        "auto_confirm", "begun_action_id", "certificates", "certificates_after", "closed_action_id", "config_wanted",
+        "auto_confirm", "begun_action_id", "certificates", "certificates_after", "claimed_action_id", "closed_action_id",
+        "config_wanted",
         "consented_action_id", "credentials_seq", "ddi", "enrolment_sha256", "honours_skip", "installed_action",
         "minute", "offer", "reports", "schedule",
         "stored_need", "token_sha256", "zone",
@@ -89,9 +90,15 @@ class Device:
         self.offer: Offer | None = None
         self.stored_need = Need.IDLE  # by the database; an offer that was closed here is still one there
         self.closed_action_id = 0
+        self.claimed_action_id = 0  # said to be done; the device has yet to say that it runs it
         self.begun_action_id = self.consented_action_id = 0
         self.minute = 0  # the one in which it reported last
         self.reports = 0  # since that minute began
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether its attributes are asked for: they are not known, or it may run something new."""
+        return self.config_wanted or self.claimed_action_id > 0
 
     @property
     def need(self) -> Need:
@@ -283,6 +290,10 @@ class ReadModel:
             if device is None:
                 continue
             offer = decide_offer(row)
+            if row["claimed"] and row["state"] in {"offered", "active", "cancelling"}:
+                device.claimed_action_id = row["action_id"]
+            elif device.claimed_action_id == row["action_id"]:
+                device.claimed_action_id = 0
             if offer is not None and device.closed_action_id < offer.action_id:
                 device.offer = offer
                 if (
@@ -348,7 +359,9 @@ def _take_credentials(device: Device, row: dict[str, Any]) -> None:
 
 
 def decide_offer(row: dict[str, Any]) -> Offer | None:
-    """Decide what an assignment means for its vehicle; everything that is not open is no offer."""
+    """Decide what an assignment means for its vehicle; everything that is not open, or said to be done, is no offer."""
+    if row["claimed"]:
+        return None
     match row["state"]:
         case "offered" | "active":
             kind: Literal["update", "cancel"] = "update"

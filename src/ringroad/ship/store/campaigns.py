@@ -149,6 +149,8 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "not_known": plan.not_known,
         "install_s_estimate": plan.install_s_estimate,
         "past": msgspec.to_builtins(plan.past),
+        "success": msgspec.to_builtins(plan.success),
+        "strata": plan.strata,
     }
 
 

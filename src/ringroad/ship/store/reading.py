@@ -220,6 +220,7 @@ def _release(row: Mapping[str, Any], packages: Mapping[str, PackageFacts]) -> Re
                 storage=ecu.get("storage", "inplace"),
                 hardware_id=ecu.get("hardware_id", ""),
                 agent=ecu.get("agent", ""),
+                settings=ecu.get("settings") or {},
             )
             for name, ecu in programme.get("ecus", {}).items()
         },

@@ -19,12 +19,19 @@ import msgspec
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import NotFound
 from ringroad.kernel.facts import Fact, FactKind
+from ringroad.ship.claims import SuccessRule
 from ringroad.ship.model import CLOSED_STATES, AssignmentState
 from ringroad.ship.report import DETAIL_CHARS_MAX, Evidence, Move, Refused, decide_report, read_evidence
 from ringroad.ship.retry import RetryPolicy, RetryReason, decide_retry, reason_of
 from ringroad.ship.store.batches import RECONCILER, append_by_wave, wave_fact_id
 from ringroad.ship.store.reading import SQL
-from ringroad.ship.store.statements import STATEMENTS, apply_statement, note_answer
+from ringroad.ship.store.statements import (
+    STATEMENTS,
+    STATING,
+    apply_statement,
+    note_answer,
+    states_release,
+)
 from ringroad.storage.db import Connection
 from ringroad.storage.ledger import append_fact, append_facts, last_of
 from ringroad.trust.manifest import VehicleManifest
@@ -34,6 +41,8 @@ FOLD_ROWS_MAX = 5_000  # reports per transaction; half a second of work
 EXPIRE_ROWS_MAX = 5_000  # vehicles per transaction
 
 BLOCKED = "ROLLBACK_FAILED"
+BY_WORD = SuccessRule(success="word")  # of plans from before there were claims
+CONFIRMED = "claimed, and says that it runs it"
 
 _BATCH_OF = {
     AssignmentState.ACTIVE: FactKind.VEHICLES_ACTIVE,
@@ -73,11 +82,13 @@ class _Action:
 
     row: Mapping[str, Any]
     state: AssignmentState
+    rule: SuccessRule
     detail: str = ""
     at: datetime | None = None
     event_at: datetime | None = None
     moved: bool = field(default=False)
     began: bool = field(default=False)
+    claimed: bool = field(default=False)  # by a report of now or of earlier
     reason: RetryReason | None = None  # of its failure, where it may pass by itself
     again_at: datetime | None = None
 
@@ -92,14 +103,14 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
     reports = list(SQL.unapplied_reports(conn, rows_max=rows_max))
     if not reports:
         return Folded()
-    action_ids = sorted({row["action_id"] for row in reports if row["action_id"] is not None})
-    actions = {
-        row["action_id"]: _Action(row=row, state=AssignmentState(row["state"]))
-        for row in SQL.lock_actions(conn, action_ids=action_ids)
-    }
+    actions = _actions_of(conn, reports)
     outcomes: list[str] = []
     blocked: dict[str, _Action] = {}
     for report in reports:
+        claim = _claim_of(actions.values(), report["vin"]) if report["kind"] in STATING else None
+        if claim and (said := _confirm(conn, ids, claim, report, now=now)):
+            outcomes.append(said)
+            continue
         if report["kind"] in STATEMENTS:
             outcomes.append(apply_statement(conn, ids, report, now=now))
             continue
@@ -107,7 +118,10 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
         if action and (action.row["vin"] != report["vin"] or action.row["offered_at"] is None):
             action = None  # foreign, or never offered to anybody
         only = action is not None and action.row["download_only"]
-        evidence, detail = read_evidence(report["kind"], report["body"], download_only=only)
+        rule = action.rule if action else SuccessRule()
+        evidence, detail = read_evidence(
+            report["kind"], report["body"], download_only=only, success=rule.success
+        )
         decision = decide_report(action.state if action else None, evidence, detail)
         match decision:
             case Refused(reason):
@@ -119,6 +133,7 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
                 action.state, action.detail, action.moved = decision.state, decision.detail, True
                 action.at = report["received_at"]
                 action.began = action.began or decision.began
+                action.claimed = action.claimed or decision.claimed
                 action.reason = reason_of(report["body"]) if evidence is Evidence.FAILED else None
                 action.event_at = min(report["event_at"], report["received_at"])
                 note_answer(conn, ids, report, now=now)
@@ -259,6 +274,49 @@ def _close(
     SQL.notify_assignment(conn, campaign_id=row["campaign_id"])
 
 
+def _actions_of(conn: Connection, reports: Sequence[Mapping[str, Any]]) -> dict[int, _Action]:
+    """Lock the actions that reports are about: by their number, or as what a vehicle claims and now says it runs."""
+    action_ids = {row["action_id"] for row in reports if row["action_id"] is not None}
+    if stating := sorted({row["vin"] for row in reports if row["kind"] in STATING}):
+        action_ids |= {row["action_id"] for row in SQL.claims_of(conn, vins=stating)}
+    found = {}
+    for row in SQL.lock_actions(conn, action_ids=sorted(action_ids)):
+        rule = msgspec.convert(row["success"], SuccessRule) if row["success"] else BY_WORD
+        claimed = row["claimed_at"] is not None
+        found[row["action_id"]] = _Action(
+            row=row, state=AssignmentState(row["state"]), rule=rule, claimed=claimed
+        )
+    return found
+
+
+def _claim_of(actions: Iterable[_Action], vin: str) -> _Action | None:
+    """Return what a vehicle says it did and has not confirmed; the newest, where an old one was never confirmed."""
+    unconfirmed = AssignmentState.INSTALLED, AssignmentState.FAILED, AssignmentState.ROLLED_BACK
+    claims = [
+        each for each in actions if each.row["vin"] == vin and each.claimed and each.state not in unconfirmed
+    ]
+    return max(claims, key=lambda each: int(each.row["action_id"]), default=None)
+
+
+def _confirm(
+    conn: Connection, ids: Ids, claim: _Action, report: Mapping[str, Any], *, now: datetime
+) -> str | None:
+    """Take a device's word of what it runs for a claim of its; None: it says nothing of that."""
+    vin, release_id = report["vin"], claim.row["release_id"]
+    if not states_release(conn, report, claim.rule, action_id=claim.row["action_id"], release_id=release_id):
+        return None
+    at = min(report["event_at"], report["received_at"])
+    if claim.state in CLOSED_STATES:  # after its deadline: what it runs is known again, the outcome stays
+        SQL.set_installed_from_release(conn, vins=[vin], release_ids=[release_id], now=now)
+        if SQL.set_vehicle_releases(conn, vins=[vin], release_ids=[release_id]):
+            late = (claim.row, AssignmentState.INSTALLED, at, {"late": True})
+            _append_outcomes(conn, ids, [late], now=now)
+        return "late"
+    claim.state, claim.detail, claim.moved = AssignmentState.INSTALLED, CONFIRMED, True
+    claim.at, claim.event_at = report["received_at"], at
+    return "applied"
+
+
 def _write_moves(conn: Connection, ids: Ids, moved: Sequence[_Action], *, now: datetime) -> None:
     if not moved:
         return
@@ -270,6 +328,7 @@ def _write_moves(conn: Connection, ids: Ids, moved: Sequence[_Action], *, now: d
         ats=[action.at for action in moved],
         closed=[action.state in CLOSED_STATES for action in moved],
         began=[action.began for action in moved],
+        claimed=[action.claimed for action in moved],
     )
     installed = [action for action in moved if action.state is AssignmentState.INSTALLED]
     if installed:  # only DDI confirms by report; its vehicles have no manifest
@@ -277,8 +336,12 @@ def _write_moves(conn: Connection, ids: Ids, moved: Sequence[_Action], *, now: d
         releases = [action.row["release_id"] for action in installed]
         SQL.set_installed_from_release(conn, vins=vins, release_ids=releases, now=now)
         SQL.set_vehicle_releases(conn, vins=vins, release_ids=releases)
-    for state, kind in _BATCH_OF.items():
-        into = [action for action in moved if action.state is state and action.row["state"] != state]
+    batches = [
+        (kind, [action for action in moved if action.state is state and action.row["state"] != state])
+        for state, kind in _BATCH_OF.items()
+    ]
+    claims = [action for action in moved if action.claimed and action.row["claimed_at"] is None]
+    for kind, into in (*batches, (FactKind.VEHICLES_CLAIMED, claims)):
         newest = max((action.event_at for action in into if action.event_at), default=now)
         append_by_wave(
             conn,

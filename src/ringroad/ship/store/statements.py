@@ -13,11 +13,13 @@ from psycopg.types.json import Jsonb
 
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.facts import FactKind
+from ringroad.ship.claims import Awaited, SuccessRule, confirms
 from ringroad.ship.store.reading import SQL
-from ringroad.storage.db import Connection
+from ringroad.storage.db import Connection, of_row
 from ringroad.storage.ledger import append_fact, last_of
 
 STATEMENTS: Final = frozenset({"confirmation", "auto_confirm", "installed"})
+STATING: Final = frozenset({"config", "installed"})  # say what a device runs, or may
 APPLIED: Final = "applied"
 SECOND_THOUGHT_S: Final = (
     86_400  # seconds for which a driver who said no may still say yes; then it is an outcome
@@ -34,6 +36,21 @@ def apply_statement(conn: Connection, ids: Ids, report: Mapping[str, Any], *, no
             return _always(conn, ids, report, now=now)
         case _:
             return _installed(conn, ids, report, now=now)
+
+
+def states_release(
+    conn: Connection, report: Mapping[str, Any], rule: SuccessRule, *, action_id: int, release_id: str
+) -> bool:
+    """Tell whether a report says that a vehicle runs what an action put on it."""
+    body = report["body"]
+    if report["kind"] == "installed":
+        row = SQL.stated_release(conn, vin=report["vin"], name=body.get("name"), version=body.get("version"))
+        return row is not None and row["release_id"] == release_id
+    data = body.get("data")
+    if body.get("mode") == "remove" or not isinstance(data, dict) or not rule.attributes:
+        return False
+    awaited = [of_row(Awaited, row) for row in SQL.awaited(conn, action_id=action_id)]
+    return confirms(rule, data, awaited)
 
 
 def note_answer(conn: Connection, ids: Ids, report: Mapping[str, Any], *, now: datetime) -> None:
