@@ -284,6 +284,14 @@ class World:
                 "metric": metric, "log_e_micronats": -400_000, "limit_micronats": 5_991_465, "point_milli": 800 + number,
                 "low_milli": 310, "high_milli": high_milli, "treated": 4 * number, "control": 5 * number,
                 "treated_exposure": 10**9 * number, "control_exposure": 10**9 * number,
+                "strata": [
+                    {
+                        "stratum": stratum, "log_e_micronats": -100_000, "point_milli": 1_000 * treated // 2, "low_milli": 200,
+                        "high_milli": 9_000, "treated": treated, "control": 2, "treated_exposure": 10**9,
+                        "control_exposure": 10**9,
+                    }
+                    for stratum, treated in (("city/SE", 6), ("city/NO", 2))
+                ],
             }
             for metric in ("fault", "silence")
         ]  # fmt: skip
@@ -292,12 +300,6 @@ class World:
             " VALUES (%s, %s, 0, %s, '{}', %s)",
             self.campaign_id, number, Jsonb(readings), self.at(7.3 + number / 4),
         )  # fmt: skip
-        for stratum, treated in (("city/NO", 2), ("city/SE", 6)):
-            self._run(
-                "INSERT INTO gate_tick (campaign_id, metric, tick, stratum, counts, recorded_at)"
-                " VALUES (%s, 'fault', %s, %s, %s, %s)",
-                self.campaign_id, number, stratum, Jsonb([treated, 2, 60, 60, 10**9, 10**9]), self.at(7.3 + number / 4),
-            )  # fmt: skip
 
     def _gate(self, campaign_id: str, wave: int, decision: str, reason: str, hours: float) -> None:
         facts = {"vehicles_targeted": 5, "vehicles_installed": 1 if decision == "halt" else 5,

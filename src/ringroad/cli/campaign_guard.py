@@ -143,6 +143,19 @@ def readings_text(rows: Sequence[Row]) -> str:
         ),
         empty="no metric is compared with the control group",
     )
+    strata = table(
+        ("metric", "stratum", "updated", "control", "ratio", "between", "e-value"),
+        (
+            (
+                metric["metric"].replace("_", " "), each["stratum"].replace("/", ", "), each["treated"], each["control"],
+                _ratio(each["point_milli"]), f"{_ratio(each['low_milli'])} and {_ratio(each['high_milli'])}",
+                _e_value(each["log_e_micronats"]),
+            )
+            for metric in newest["readings"]
+            for each in metric.get("strata") or ()
+        ),
+        empty="",
+    )  # fmt: skip
     before = table(
         ("read", *(each["metric"].replace("_", " ") for each in newest["readings"])),
         (
@@ -158,7 +171,7 @@ def readings_text(rows: Sequence[Row]) -> str:
         empty="",
     )
     refused = f"refused by {newest['refused'].replace('_', ' ')}" if newest["refused"] else ""
-    return "\n\n".join(part for part in (head, refused, before) if part)
+    return "\n\n".join(part for part in (head, refused, strata, before) if part)
 
 
 def _ratio(milli: int | None) -> str:

@@ -31,7 +31,6 @@ from ringroad.http.views import (
     ReadingView,
     ReportView,
     ResolutionView,
-    StratumView,
     VehicleResolutionView,
     VehicleView,
     WaveCount,
@@ -53,12 +52,10 @@ from ringroad.http.views_build import (
     WhatIfView,
 )
 from ringroad.kernel.errors import NotFound
-from ringroad.ship.guard import MEANS
 from ringroad.storage.db import Connection
 
 T = TypeVar("T")
 
-STRATA_MAX = 200  # rows of metric and stratum on a page
 STRETCHES = 60  # points of a chart over a campaign's time
 RAW_BYTES_SHOWN = 2_000  # bytes of a quarantined row
 
@@ -269,12 +266,6 @@ def campaign_plans(conn: Connection, campaign_id: str, *, limit: int = 50) -> li
 def gate_decisions(conn: Connection, campaign_id: str, *, limit: int = 100) -> list[GateDecisionView]:
     """Return gate decisions, newest first."""
     return _all(SQL.gate_decisions(conn, campaign_id=campaign_id, rows_max=limit), GateDecisionView)
-
-
-def stratum_counts(conn: Connection, campaign_id: str) -> list[StratumView]:
-    """Return what was counted of both arms by metric and stratum; metrics that are measured have no counts."""
-    rows = SQL.stratum_counts(conn, campaign_id=campaign_id, measured=sorted(MEANS), rows_max=STRATA_MAX)
-    return _all(rows, StratumView)
 
 
 def exposure(conn: Connection, campaign_id: str) -> list[ExposureView]:

@@ -198,6 +198,21 @@ class MeanCell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StratumReading:
+    """What one metric says in one stratum alone; fields as those of `Reading`."""
+
+    stratum: str
+    log_e_micronats: int
+    point_milli: int | None
+    low_milli: int
+    high_milli: int | None
+    treated: int
+    control: int
+    treated_exposure: int
+    control_exposure: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What one metric says now. Ratios in thousandths, None where the evidence sets no bound.
 
@@ -211,6 +226,7 @@ class Reading:
         control: the same in the control group.
         treated_exposure: time at risk, trials or vehicles.
         control_exposure: the same in the control group; 0 where the past is the control.
+        strata: the same in each stratum, those with the most against them first; `strata.py`.
     """
 
     metric: MetricName
@@ -223,6 +239,7 @@ class Reading:
     control: int
     treated_exposure: int
     control_exposure: int
+    strata: tuple[StratumReading, ...] = ()
 
     @property
     def exceeded(self) -> bool:

@@ -23,12 +23,14 @@ from ringroad.kernel.rates import Tick
 from ringroad.ship.guard import (
     MEANS,
     MeanCell,
+    Metric,
     MetricName,
     Reading,
     SequentialPolicy,
     read_mean,
     read_rate,
 )
+from ringroad.ship.strata import with_strata
 
 MILLIONTHS = 1_000_000
 COUNTS = 6  # whole numbers per row
@@ -92,27 +94,41 @@ def mean_rows(metric: MetricName, sums: Iterable[ArmSum], recorded: Iterable[Tic
     return tuple(rows)
 
 
-def readings_of(policy: SequentialPolicy, rows: Sequence[TickRow]) -> tuple[Reading, ...]:
-    """Read every metric that has a control group from all rows, in any order."""
+def readings_of(
+    policy: SequentialPolicy, rows: Sequence[TickRow], *, strata: Sequence[str] = ()
+) -> tuple[Reading, ...]:
+    """Read every metric that has a control group from all rows, in any order.
+
+    Args:
+        policy: of the campaign.
+        rows: everything that was counted.
+        strata: names of the plan's; without them none is read alone.
+    """
     by_metric: dict[MetricName, list[TickRow]] = {}
     for row in rows:
         by_metric.setdefault(row.metric, []).append(row)
     readings = []
     for metric in policy.compared:
         mine = by_metric.get(metric.name, [])
-        if metric.name in MEANS:
-            cells = [cell for row in mine if (cell := _mean_cell(row.counts)) is not None]
-            readings.append(read_mean(metric, cells, limit=policy.limit(metric)))
-        else:
-            readings.append(
-                read_rate(
-                    metric,
-                    [_rate_tick(row.counts) for row in mine],
-                    limit=policy.limit(metric),
-                    exposure=(sum(row.counts[4] for row in mine), sum(row.counts[5] for row in mine)),
-                )
-            )
+        by_stratum: dict[str, list[TickRow]] = {}
+        for row in mine if len(strata) > 1 else ():
+            by_stratum.setdefault(row.stratum, []).append(row)
+        limit = policy.limit(metric)
+        parts = {name: _read(metric, found, limit=limit) for name, found in by_stratum.items()}
+        readings.append(with_strata(_read(metric, mine, limit=limit), parts, strata))
     return tuple(readings)
+
+
+def _read(metric: Metric, rows: Sequence[TickRow], *, limit: int) -> Reading:
+    if metric.name in MEANS:
+        cells = [cell for row in rows if (cell := _mean_cell(row.counts)) is not None]
+        return read_mean(metric, cells, limit=limit)
+    return read_rate(
+        metric,
+        [_rate_tick(row.counts) for row in rows],
+        limit=limit,
+        exposure=(sum(row.counts[4] for row in rows), sum(row.counts[5] for row in rows)),
+    )
 
 
 def _summed(rows: Iterable[TickRow]) -> Mapping[Key, tuple[int, ...]]:

@@ -111,3 +111,14 @@ def test_a_refusal_is_told_and_an_absurd_e_value_is_bounded() -> None:
 
 def test_nothing_read_is_told() -> None:
     assert "nothing was read yet" in readings_text([])
+
+
+def test_strata_stand_below_the_metrics_with_their_own_bounds() -> None:
+    newest = reading()
+    part = {
+        "stratum": "city/EU", "treated": 30, "control": 10, "point_milli": 3_000, "low_milli": 1_400, "high_milli": None,
+        "log_e_micronats": 0,
+    }  # fmt: skip
+    newest["readings"][0]["strata"] = [part]
+    (line,) = [each for each in readings_text([newest]).split("\n") if "city, EU" in each]
+    assert "1.40 and ?" in line

@@ -16,7 +16,7 @@ from ringroad.http.console.guard import (
     reading_rows,
     stratum_rows,
 )
-from ringroad.http.views import ExposureView, ReadingView, StratumView
+from ringroad.http.views import ExposureView, ReadingView
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.guard import SequentialPolicy
 from ringroad.ship.plan import PlanRequest, WaveSize
@@ -101,23 +101,24 @@ def test_what_is_still_accepted_is_drawn_beside_the_ratio() -> None:
     assert len(json.loads(other)["series"]) == 3
 
 
-def test_strata_are_compared_where_the_control_group_has_anything_to_compare_with() -> None:
-    given: dict[str, Any] = {
-        "metric": "boot_loop",
-        "stratum": "city/EU",
-        "treated": 3,
-        "treated_exposure": 10,
-        "control_exposure": 20,
-    }
-    (row,) = stratum_rows([StratumView(**given, control=2)])
-    assert (row["metric"], row["stratum"], row["updated"], row["ratio"]) == (
-        "boot loop",
+def test_each_stratum_is_shown_with_its_own_bounds() -> None:
+    newest = reading(2, "fault")
+    assert stratum_rows([]) == stratum_rows([newest]) == []  # of before they were read alone
+    part = {
+        "stratum": "city/EU", "treated": 30, "control": 10, "point_milli": 3_000, "low_milli": 1_400, "high_milli": 6_100,
+        "log_e_micronats": 2_303_000,
+    }  # fmt: skip
+    newest.readings[0]["strata"] = [part]
+    (row,) = stratum_rows([newest, reading(1, "fault")])
+    assert (row["metric"], row["stratum"], row["updated"], row["control"]) == (
+        "fault",
         "city, EU",
-        "3",
-        "3.00 times",
+        "30",
+        "10",
     )
-    (row,) = stratum_rows([StratumView(**given, control=0)])
-    assert row["ratio"] == "not known yet"
+    assert "3.00 times" in row["ratio"]
+    assert "1.40" in row["ratio"]
+    assert "10" in row["odds"]
 
 
 def test_exposure_adds_up_over_time() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ringroad.http.console.evidence import interval, odds
 from ringroad.http.console.render import chart, short, span, words
-from ringroad.http.views import ExposureView, ReadingView, StratumView
+from ringroad.http.views import ExposureView, ReadingView
 
 _RULES: Mapping[str, tuple[str, str]] = {
     "failed_permille_max": ("failed at most", "permille"),
@@ -108,23 +108,22 @@ def reading_charts(
     return drawn
 
 
-def stratum_rows(rows: Sequence[StratumView]) -> list[dict[str, str]]:
-    """Return one table row per metric and stratum: who had it, of both arms, and how often against each other."""
-    told = []
-    for row in rows:
-        ratio = None
-        if row.control and row.treated_exposure and row.control_exposure:
-            ratio = row.treated * row.control_exposure * 1_000 // (row.control * row.treated_exposure)
-        told.append(
-            {
-                "metric": words(row.metric),
-                "stratum": row.stratum.replace("/", ", ") or "all",
-                "updated": f"{row.treated:,}",
-                "control": f"{row.control:,}",
-                "ratio": interval(ratio, None, None) or "not known yet",
-            }
-        )
-    return told
+def stratum_rows(readings: Sequence[ReadingView]) -> list[dict[str, Any]]:
+    """Return one table row per metric and stratum of the newest reading; none where strata are not read alone."""
+    if not readings:
+        return []
+    return [
+        {
+            "metric": words(metric["metric"]),
+            "stratum": each["stratum"].replace("/", ", "),
+            "updated": f"{each['treated']:,}",
+            "control": f"{each['control']:,}",
+            "ratio": interval(each["point_milli"], each["low_milli"], each["high_milli"]) or "not known yet",
+            "odds": odds(each["log_e_micronats"]),
+        }
+        for metric in readings[0].readings
+        for each in metric.get("strata") or ()
+    ]
 
 
 def exposure_chart(rows: Sequence[ExposureView]) -> str:

@@ -126,7 +126,7 @@ def record_reading(
     ]
     SQL.insert_gate_ticks(conn, campaign_id=campaign_id, rows=Jsonb(given), now=now)
     rows, last_tick_id = read_ticks(conn, campaign_id)
-    readings = readings_of(policy, rows)
+    readings = readings_of(policy, rows, strata=read_strata(conn, campaign_id))
     refused = next((reading.metric for reading in readings if reading.exceeded), "")
     reading_id = SQL.insert_gate_reading(
         conn, campaign_id=campaign_id, through_us=through_us, last_tick_id=last_tick_id, refused=refused, now=now,
@@ -161,7 +161,12 @@ def read_reading(conn: Connection, campaign_id: str, reading_id: int) -> SavedRe
 def replay(conn: Connection, campaign_id: str, saved: SavedReading) -> tuple[Reading, ...]:
     """Compute a reading again from the counts that it had."""
     rows, _ = read_ticks(conn, campaign_id, last_id=saved.last_tick_id)
-    return readings_of(saved.policy, rows)
+    return readings_of(saved.policy, rows, strata=read_strata(conn, campaign_id))
+
+
+def read_strata(conn: Connection, campaign_id: str) -> tuple[str, ...]:
+    """Return the strata that a campaign's plan reads alone, by their names; a plan that runs never changes."""
+    return tuple(SQL.plan_strata(conn, campaign_id=campaign_id) or ())
 
 
 def read_evidence(conn: Connection, campaign: Campaign, plan: SavedPlan) -> Evidence | None:

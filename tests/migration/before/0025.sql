@@ -161,15 +161,42 @@ VALUES (:to_sha256, :from_sha256, :ecu_class, :release_id, :state, :reason, :alg
        :delta_bytes, :image_bytes, :now)
 ON CONFLICT DO NOTHING;
 
+-- file: src/ringroad/build/plant/queries.sql
+-- name: plant^
+SELECT * FROM plant WHERE id = :plant_id AND (:generation::integer IS NULL OR generation = :generation)
+ ORDER BY generation DESC LIMIT 1;
+
+-- name: newest_plants
+SELECT DISTINCT ON (id) * FROM plant ORDER BY id, generation DESC LIMIT :rows_max;
+
+-- name: insert_plant!
+INSERT INTO plant (id, generation, structure_sha256, parameters_sha256, document, made_by, made_at)
+SELECT :plant_id, :generation + 1, :structure_sha256, :parameters_sha256, :document, :actor, :now
+ WHERE :generation = coalesce((SELECT max(generation) FROM plant WHERE id = :plant_id), 0)
+ON CONFLICT (id, generation) DO NOTHING;
+
+-- name: programmes_of_plant
+SELECT id, document, generation FROM programme WHERE plant_id = :plant_id ORDER BY id;
+
+-- name: choose_plant!
+UPDATE programme SET plant_id = :plant_id, generation = generation + 1
+ WHERE id = :programme_id AND generation = :generation;
+
 -- file: src/ringroad/build/queries.sql
 -- name: programme^
-SELECT * FROM programme WHERE id = :programme_id;
+SELECT p.*, d.document AS plant
+  FROM programme p
+  LEFT JOIN LATERAL (SELECT document FROM plant WHERE id = p.plant_id ORDER BY generation DESC LIMIT 1) d ON true
+ WHERE p.id = :programme_id;
 
 -- name: lock_programme$
 SELECT id FROM programme WHERE id = :programme_id FOR NO KEY UPDATE;
 
 -- name: programmes
-SELECT * FROM programme ORDER BY id LIMIT :rows_max;
+SELECT p.*, d.document AS plant
+  FROM programme p
+  LEFT JOIN LATERAL (SELECT document FROM plant WHERE id = p.plant_id ORDER BY generation DESC LIMIT 1) d ON true
+ ORDER BY p.id LIMIT :rows_max;
 
 -- name: insert_programme!
 INSERT INTO programme (id, digest, source, document, imported_at)
@@ -948,9 +975,11 @@ SELECT c.id, c.finding_id, c.lap_id, c.title, c.ecu, c.target, c.state, c.genera
  ORDER BY c.proposed_at DESC LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: programmes
-SELECT id, digest, document, generation, imported_at FROM programme
- WHERE (:programme_id::text IS NULL OR id = :programme_id)
- ORDER BY id LIMIT :rows_max OFFSET :rows_skip;
+SELECT p.id, p.digest, p.document, p.generation, p.imported_at, p.plant_id, d.document AS plant
+  FROM programme p
+  LEFT JOIN LATERAL (SELECT document FROM plant WHERE id = p.plant_id ORDER BY generation DESC LIMIT 1) d ON true
+ WHERE (:programme_id::text IS NULL OR p.id = :programme_id)
+ ORDER BY p.id LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: packages
 SELECT id, programme_id, ecu, name, version, filename, format, hardware_ids, image_sha256, image_bytes,
