@@ -15,7 +15,7 @@ setup: $(STAMP) ## install everything into .venv
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: Python 3.11 or newer is needed, $(PYTHON) is older" >&2; echo "hint: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@echo "installing into $(VENV): about 1.2 GB, once" >&2
+	@echo "installing into $(VENV): about 2.1 GB, once" >&2
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv venv -q --allow-existing --python $(PYTHON) $(VENV) && \
 	  VIRTUAL_ENV=$(VENV) uv pip sync -q --compile-bytecode --require-hashes requirements.lock && \

@@ -21,6 +21,7 @@ BENCHMARKS = (
     "twin",
     "replan",
     "logistics",
+    "forecast",
     "demo",
     "delta",
     "delta_memory",

@@ -1,0 +1,1 @@
+"""How much will be wanted: forecasts of options, models, regions and plants, as distributions."""
