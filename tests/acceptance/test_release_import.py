@@ -11,7 +11,7 @@ import pytest
 
 from support.cli_story import Terminal, at_a_terminal
 from support.docs_pages import ROOT
-from support.mender import header_files, make_mender
+from support.mender import EC_KEY, header_files, make_mender, public_pem, signed_with
 
 pytestmark = pytest.mark.engines
 PROGRAMME = (ROOT / "examples" / "ddi" / "programme.toml").read_text(encoding="utf-8")
@@ -51,12 +51,21 @@ def test_a_distribution_set_becomes_packages_and_a_draft_that_passes_its_check(t
 
 def test_a_mender_artifact_becomes_a_package_and_a_draft(terminal: Terminal) -> None:
     t = terminal
-    made = t("--json", "release", "import", t.file("r.mender", make_mender())).value
+    signed = t.file("r.mender", make_mender(signature=signed_with(EC_KEY)))
+    assert "no registered key" in t("release", "import", signed, "--look", status=1).out
+    assert "release key add" in t("release", "import", signed, status=6).err
+    key = t.file("egret.pem", public_pem(EC_KEY))
+    t("release", "key", "add", key, "--name", "Egret build server", "--supplier", "Egret")
+    assert "ecdsa-p256" in t("release", "key", "list").out
+    assert "signed with the key 'Egret build server'" in t("release", "import", signed, "--look").out
+    made = t("--json", "release", "import", signed).value
     (package,) = made["packages"]
     assert (package["format"], package["version"], made["release"]["version"]) == ("mender", "2.1.0", "2.1.0")
     assert package["facts"]["details"]["depends"]["device_type"] == ["default:1.0"]
     assert made["release"]["name"] == "release-2.1.0"
     t("release", "check", "2.1.0")
+    t("release", "key", "revoke", "Egret build server")
+    assert "no registered key" in t("release", "check", "2.1.0", status=1).out
 
 
 def test_what_does_not_hold_is_refused_before_anything_is_stored(terminal: Terminal) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from ringroad.storage.ledger import append_fact, latest_fact
 from support.console_server import PASSWORD, add_account, serving
 from support.console_world import World
 from support.docs_pages import ROOT
+from support.mender import EC_KEY, make_mender, public_pem, signed_with
 
 pytestmark = [pytest.mark.browser, pytest.mark.engines]
 WAIT_MS = 15_000
@@ -149,6 +152,52 @@ def test_devices_are_registered_invited_and_shut_out_and_gateway_tokens_made(
     expect(row).to_contain_text("revoked")
     page.goto(f"/fleet/{world.vins[0]}")  # one that speaks Uptane proves itself by its keys
     expect(page.get_by_role("button", name="Invite it to enrol")).to_have_count(0)
+
+
+def test_what_was_qualified_elsewhere_is_looked_at_and_imported_by_whoever_is_known_to_sign_it(
+    page: Page, world: World, pg_url: str, tmp_path: Path
+) -> None:
+    with connect(pg_url) as conn, transaction(conn):
+        source = (ROOT / "examples" / "ddi" / "programme.toml").read_text(encoding="utf-8")
+        import_programme(conn, SystemIds(), source=source, actor="test", now=SystemClock().now())
+    bundle = b"a RAUC bundle"
+    module = {
+        "name": "rootfs", "version": "2.1.0", "type": "os",
+        "artifacts": [{"providedFilename": "fw.raucb", "size": 13, "hashes": {"sha256": sha256(bundle).hexdigest()}}],
+    }  # fmt: skip
+    winter = {"name": "Winter", "version": "2.1.0", "modules": [module]}
+    files = {
+        "r.mender": make_mender(signature=signed_with(EC_KEY)),
+        "winter.json": json.dumps(winter).encode(),
+        "fw.raucb": bundle,
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    sign_in(page, "admin")
+    page.goto("/releases")
+    page.get_by_role("link", name="Import what was qualified elsewhere").click()
+    look, take = page.get_by_role("button", name="Look"), page.get_by_role("button", name="Import")
+    page.locator("form[data-import]").get_by_label("Programme").select_option("dipper")
+    page.get_by_label("The artifact").set_input_files(tmp_path / "r.mender")
+    look.click()
+    expect(page.locator("[data-looked]")).to_contain_text("signed with no registered key")
+    expect(take).to_be_disabled()
+    page.get_by_label("What it is called").fill("Egret build server")
+    page.locator("form[action='/api/v1/artifact-keys']").get_by_label("Programme").select_option("dipper")
+    page.get_by_label("Public key, PEM").fill(public_pem(EC_KEY))
+    page.get_by_role("button", name="Register").click()
+    expect(page.get_by_role("row").filter(has_text="Egret build server")).to_contain_text("ecdsa-p256")
+    page.locator("form[data-import]").get_by_label("Programme").select_option("dipper")
+    page.get_by_label("The artifact").set_input_files([tmp_path / "winter.json", tmp_path / "fw.raucb"])
+    look.click()
+    expect(page.locator("[data-looked]")).to_contain_text("And a release, as a draft")
+    page.get_by_label("The artifact").set_input_files(tmp_path / "r.mender")
+    expect(page.locator("[data-looked]")).to_be_empty()
+    look.click()
+    expect(page.locator("[data-looked]")).to_contain_text("signed with the key 'Egret build server'")
+    take.click()
+    page.wait_for_url("**/releases/release_*")
+    expect(page.get_by_role("main")).to_contain_text("release-2.1.0")
 
 
 def test_a_campaign_is_planned_with_fields_that_stand_there_again(
@@ -396,7 +445,7 @@ def test_no_page_is_wider_than_the_window(page: Page, world: World, width: int) 
     page.set_viewport_size({"width": width, "height": 800})
     for path in (
         "/", f"/laps/{world.lap_id}", "/fleet", f"/fleet/{world.vins[0]}", "/campaigns", f"/campaigns/{world.campaign_id}",
-        "/plant", "/findings", f"/findings/{world.finding_id}", f"/changes/{world.change_id}", "/releases",
+        "/imports", "/plant", "/findings", f"/findings/{world.finding_id}", f"/changes/{world.change_id}", "/releases",
         f"/releases/{world.good}", "/facts", "/accounts", "/webhooks",
     ):  # fmt: skip
         page.goto(path)

@@ -22,6 +22,7 @@ from support.docs_pages import ROOT
 STATE: dict[str, tuple[str, ...]] = {
     "account": ("role", "disabled_at", "password_hash", "diagnose"),
     "account_fleet": ("*",),
+    "artifact_key": ("*",),
     "assignment": ("state", "released_at", "release_id", "consented_at"),
     "blocked_option": ("*",),
     "campaign": ("state", "wave", "plan_id", "lap_id"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import io
@@ -12,8 +13,32 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 Files = Sequence[tuple[str, bytes]]
+RSA_KEY = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
+EC_KEY = ec.generate_private_key(ec.SECP256R1())
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+def public_pem(key: PrivateKey) -> str:
+    """Return a key as it is registered."""
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def signed_with(key: PrivateKey) -> Callable[[bytes], bytes]:
+    """Return what signs a manifest as mender-artifact does."""
+
+    def sign(manifest: bytes) -> bytes:
+        if isinstance(key, rsa.RSAPrivateKey):
+            return base64.b64encode(key.sign(manifest, padding.PKCS1v15(), SHA256()))
+        r, s = decode_dss_signature(key.sign(manifest, ec.ECDSA(SHA256())))
+        return base64.b64encode(r.to_bytes(32) + s.to_bytes(32))
+
+    return sign
 
 
 def zstd(content: bytes) -> bytes:
@@ -61,7 +86,7 @@ def make_mender(
     pack: str = ".gz",
     version: Mapping[str, Any] | None = None,
     manifest: Callable[[dict[str, str]], Mapping[str, str]] = dict,
-    signature: bytes | None = b"c2lnbmVk",
+    signature: bytes | Callable[[bytes], bytes] | None = b"c2lnbmVk",
     kind: int = tarfile.USTAR_FORMAT,
     extra: Files = (),
 ) -> bytes:
@@ -74,11 +99,9 @@ def make_mender(
     digests = {"version": first, f"header.tar{pack}": head}
     digests |= {f"data/0000/{name}": content for name, content in payload}
     said = manifest({name: hashlib.sha256(content).hexdigest() for name, content in digests.items()})
-    files: list[tuple[str, bytes]] = [
-        ("version", first),
-        ("manifest", "".join(f"{sha256}  {name}\n" for name, sha256 in said.items()).encode()),
-    ]
+    listed = "".join(f"{sha256}  {name}\n" for name, sha256 in said.items()).encode()
+    files: list[tuple[str, bytes]] = [("version", first), ("manifest", listed)]
     if signature is not None:
-        files.append(("manifest.sig", signature))
+        files.append(("manifest.sig", signature(listed) if callable(signature) else signature))
     files += [(f"header.tar{pack}", head), (f"data/0000.tar{pack}", packed[pack](tar(payload, kind=kind)))]
     return tar([*files, *extra])

@@ -13,6 +13,8 @@ import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar, cast, get_args
 
+from ringroad.build.artifact_signature import POLICIES as SIGNATURE_POLICIES
+from ringroad.build.artifact_signature import SETTING as SIGNATURE_SETTING
 from ringroad.build.model import DDI_SUCCESS, Agent, Ecu, Line, Programme, Variant
 from ringroad.build.programme_line import OPTIONS_MAX, check_line, read_line
 from ringroad.build.toml_lines import Path, locate
@@ -178,8 +180,10 @@ def _settings(reader: Reader, path: Path, body: Mapping[str, Any], *, agent: str
             reader.say(
                 (*path, "settings", key), f"{key} must be text of up to {SETTING_CHARS_MAX} characters"
             )
+        elif key == SIGNATURE_SETTING and value not in SIGNATURE_POLICIES:
+            reader.say((*path, "settings", key), f"{key} is {' or '.join(SIGNATURE_POLICIES)}")
     if agent == "ddi":
-        reader.known(settings, (*path, "settings"), ("success", "version_attribute"))
+        reader.known(settings, (*path, "settings"), ("success", "version_attribute", SIGNATURE_SETTING))
         if "success" in settings:
             reader.choice(settings, (*path, "settings"), "success", DDI_SUCCESS)
     return {key: value for key, value in settings.items() if isinstance(value, str)}

@@ -6,7 +6,7 @@ Invariant: after an empty answer every other check may index the document withou
 # ruff: noqa: PERF401 - one append per rule reads as the rule; the lists are short
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, get_args
 
 import msgspec
@@ -105,3 +105,36 @@ def _rows(value: object, members: Mapping[str, Callable[[object], bool]], needed
             for row in value
         )
     )
+
+
+def document_of_packages(
+    programme: Mapping[str, Any],
+    chosen: Mapping[str, str],
+    *,
+    groups: Sequence[Mapping[str, Any]] = (),
+    post_checks: Sequence[Mapping[str, str]] = (),
+    notes: str = "",
+    rxswin: str = "",
+) -> dict[str, Any]:
+    """Return the release document for packages that go to every variant with their ECU.
+
+    ECUs without a package are declared untouched; without groups all packages are one update group, the Primary last.
+
+    Args:
+        programme: its document.
+        chosen: package id by ECU.
+        groups: as the document has them.
+        post_checks: as the document has them.
+        notes: for people.
+        rxswin: software identification number for type approval.
+    """
+    built = {name: variant["ecus"] for name, variant in programme["variants"].items()}
+    variants = {name: {ecu: chosen[ecu] for ecu in ecus if ecu in chosen} for name, ecus in built.items()}
+    primary_last = sorted(chosen, key=lambda ecu: (bool(programme["ecus"].get(ecu, {}).get("primary")), ecu))
+    document: dict[str, Any] = {
+        "variants": {name: ecus for name, ecus in variants.items() if ecus},
+        "untouched": {name: [ecu for ecu in ecus if ecu not in chosen] for name, ecus in built.items()},
+        "groups": list(groups) or [{"name": "all", "ecus": primary_last}],
+        "post_checks": list(post_checks),
+    }
+    return document | ({"notes": notes} if notes else {}) | ({"rxswin": rxswin} if rxswin else {})

@@ -15,6 +15,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from ringroad.build.artifact_signature import signature_problems
 from ringroad.build.downgrade import check_downgrade
 from ringroad.build.model import Package, Problem, Release, Severity
 from ringroad.build.release import blocks
@@ -28,6 +29,7 @@ from ringroad.build.store_packages import (
     add_package,
     get_package,
     get_programme,
+    good_keys,
     import_programme,
     lap_of,
     list_packages,
@@ -230,6 +232,9 @@ def find_problems(conn: Connection, release: Release) -> list[Problem]:
     problems = decide_release(programme, release.document, packages, counters, running)
     if not check_shape(release.document):
         problems += check_downgrade(release.document, packages, known_packages(conn, release), running)
+        problems += signature_problems(
+            programme, packages, release.package_ids, good_keys(conn, programme.id)
+        )
     return sorted(problems, key=lambda problem: problem.severity is not Severity.BLOCKING)
 
 

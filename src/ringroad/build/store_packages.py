@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from psycopg.types.json import Jsonb
 
+from ringroad.build.artifact_signature import RegisteredKey, judge_signature, require_signature
 from ringroad.build.images.facts import ImageFacts
-from ringroad.build.model import Package, Programme, Requirement
+from ringroad.build.model import Ecu, Package, Programme, Requirement
 from ringroad.build.plant.line import check_line_of, with_line
 from ringroad.build.plant.model import Plant
 from ringroad.build.plant.read import plant_from_document
@@ -30,6 +31,7 @@ from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.kernel.versions import parse_range, parse_version
 from ringroad.storage.db import Connection, expect_one, load_queries
 from ringroad.storage.ledger import append_fact, causes_of, latest_fact
+from ringroad.trust.artifact_keys import ArtifactKey
 
 SQL = load_queries("ringroad.build")
 
@@ -158,12 +160,12 @@ def add_package(
 ) -> Package:
     """Add a software package whose image the shell has put into the blob store under its sha256.
 
-    Version and release counter are the image's own where its format has them; what is typed must agree.
-    The same package twice changes nothing.
+    Version and release counter are the image's own, if any; what is typed must agree. The same twice changes nothing.
 
     Raises:
         NotFound: no such programme or ECU.
-        InvalidInput: no version, a typed value that contradicts the image, a range that cannot be read.
+        InvalidInput: no version, a value that contradicts the image, a range that cannot be read.
+        Untrusted: a Mender artifact that must be signed, and is not by a registered key.
         Conflict: this version of this ECU exists with another image.
     """
     programme = get_programme(conn, programme_id).programme
@@ -182,7 +184,7 @@ def add_package(
         raise InvalidInput(
             f"{filename[:200]!r} is no filename", hint="letters, digits and . _ + -, up to 151"
         )
-    _check_device_type(image, ecu, programme.ecus[ecu].hardware_id)
+    _check_artifact(conn, image, programme.ecus[ecu], programme_id)
     fits = hardware_ids if hardware_ids is not None else [programme.ecus[ecu].hardware_id]
     package_id = ids.new("pkg")
     rows = SQL.insert_package(
@@ -233,6 +235,18 @@ def list_packages(
 # For the other stores of this stage -------------------------------------------------------------
 
 
+def good_keys(conn: Connection, programme_id: str) -> list[RegisteredKey]:
+    """Return the keys that artifacts of a programme may be signed with now."""
+    rows = SQL.artifact_keys(conn, programme_id=programme_id, only_good=True, rows_max=PAGE_ROWS_MAX)
+    return [
+        RegisteredKey(
+            id=row["id"], name=row["name"], supplier=row["supplier"],
+            key=ArtifactKey(sha256=row["sha256"], kind=row["kind"], pem=row["pem"]),
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
 def packages_by_id(conn: Connection, package_ids: Sequence[str]) -> dict[str, Package]:
     """Return packages by id; unknown ids are absent."""
     rows = SQL.packages_by_id(conn, package_ids=list(package_ids))
@@ -277,17 +291,19 @@ def _keep_the_road(conn: Connection, programme: Programme) -> None:
             )
 
 
-def _check_device_type(image: ImageFacts, ecu: str, hardware_id: str) -> None:
-    """Refuse a Mender artifact for other devices: its client would, on every vehicle."""
-    depends = image.details.get("depends") if image.format == "mender" else None
-    wanted = (depends or {}).get("device_type") or []
+def _check_artifact(conn: Connection, image: ImageFacts, ecu: Ecu, programme_id: str) -> None:
+    """Refuse a Mender artifact for other devices, as its client would on every vehicle, or one that nobody signed."""
+    if image.format != "mender":
+        return
+    wanted = (image.details.get("depends") or {}).get("device_type") or []
     types = [wanted] if isinstance(wanted, str) else list(wanted)
-    if types and hardware_id not in types:
+    if types and ecu.hardware_id not in types:
         raise InvalidInput(
-            f"the artifact is for device type {', '.join(types)[:200]}, ECU {ecu} has hardware {hardware_id!r}",
+            f"the artifact is for device type {', '.join(types)[:200]}, ECU {ecu.name} has hardware {ecu.hardware_id!r}",
             hint="name the ECU that it is for, or write the device type as hardware_id into programme.toml",
             code="wrong_hardware",
         )
+    require_signature(judge_signature(image.details, good_keys(conn, programme_id), ecu=ecu), ecu=ecu)
 
 
 def _check_ranges(

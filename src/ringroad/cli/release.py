@@ -25,6 +25,7 @@ from ringroad.cli.names import programme_of
 from ringroad.cli.release_downgrade import approve_downgrade, decided, document_of_marks, marked
 from ringroad.cli.release_file import document_of_file, document_of_options, read_file
 from ringroad.cli.release_import import import_release
+from ringroad.cli.release_key import keys
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import blocks, details, exactly, problems, size, table, tail, when
 from ringroad.kernel.errors import Conflict, InvalidInput
@@ -41,6 +42,7 @@ def group() -> None:
 
 group.add_command(import_release)
 group.add_command(approve_downgrade)
+group.add_command(keys)
 
 
 @group.command(

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from ringroad.build.release_shape import document_of_packages
 from ringroad.cli.client import TAIL_CHARS_MIN
 from ringroad.kernel.errors import InvalidInput, NotFound
 
@@ -99,17 +100,16 @@ def document_of_options(
         if package["ecu"] in chosen:
             raise InvalidInput(f"two packages are for {package['ecu']}")
         chosen[package["ecu"]] = package["id"]
-    built = {name: variant["ecus"] for name, variant in programme["variants"].items()}
-    variants = {name: {ecu: chosen[ecu] for ecu in ecus if ecu in chosen} for name, ecus in built.items()}
-    document: dict[str, Any] = {
-        "variants": {name: ecus for name, ecus in variants.items() if ecus},
-        "untouched": {name: [ecu for ecu in ecus if ecu not in chosen] for name, ecus in built.items()},
-        "groups": _groups(groups) or [{"name": "all", "ecus": _primary_last(programme, chosen)}],
-        "post_checks": [
+    return document_of_packages(
+        programme,
+        chosen,
+        groups=_groups(groups),
+        post_checks=[
             {"ecu": ecu, "kind": kind} for ecu, kind in (_pair(text, "ECU=KIND") for text in post_checks)
         ],
-    }
-    return document | ({"notes": notes} if notes else {}) | ({"rxswin": rxswin} if rxswin else {})
+        notes=notes,
+        rxswin=rxswin,
+    )
 
 
 def find_package(word: str, packages: Rows, *, ecu: str = "") -> Mapping[str, Any]:
@@ -151,11 +151,6 @@ def _groups(texts: Iterable[str]) -> list[dict[str, Any]]:
         after = [made[-1]["name"]] if made else []
         made.append({"name": name, "ecus": [ecu.strip() for ecu in ecus.split(",")], "after": after})
     return made
-
-
-def _primary_last(programme: Mapping[str, Any], chosen: Iterable[str]) -> list[str]:
-    ecus = programme["ecus"]
-    return sorted(chosen, key=lambda ecu: (bool(ecus.get(ecu, {}).get("primary")), ecu))
 
 
 def _pair(text: str, form: str) -> tuple[str, str]:

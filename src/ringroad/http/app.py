@@ -43,6 +43,7 @@ from ringroad.http import (
     fleet,
     fleet_operators,
     health,
+    imports,
     ledger,
     line,
     live,
@@ -154,7 +155,7 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
         "/api/v1",
         route_handlers=[
             signal.router,
-            telemetry.router, diagnostics.router, diagnostics_tree.router, diagnostics_vehicle.router, faults.router, names.router, design.router, build.router, build_packages.router, plant.router, plants.router, line.router, twin.router, ship.router, campaigns.router, planning.router, returns.router, fleet.router, fleet_operators.router, adapt.router,
+            telemetry.router, diagnostics.router, diagnostics_tree.router, diagnostics_vehicle.router, faults.router, names.router, design.router, build.router, build_packages.router, imports.router, plant.router, plants.router, line.router, twin.router, ship.router, campaigns.router, planning.router, returns.router, fleet.router, fleet_operators.router, adapt.router,
             ledger.router, cloudevents.router, webhooks.router, accounts.router, enrolments.router,
         ],
     )  # fmt: skip

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, Annotated
@@ -50,6 +50,24 @@ async def spooled(ctx: Context, request: Req, *, bytes_max: int) -> AsyncIterato
     finally:
         file.close()
         await to_thread.run_sync(partial(path.unlink, missing_ok=True))
+
+
+@contextmanager
+def copied(ctx: Context, content: memoryview) -> Iterator[Path]:
+    """Write a part of an upload to a scratch file of its own; it is gone after the block.
+
+    Raises:
+        Unavailable: the disk is full or read-only.
+    """
+    file = _opened(ctx)
+    path = Path(file.name)
+    try:
+        for at in range(0, len(content), FLUSH_BYTES):
+            _write(file, bytes(content[at : at + FLUSH_BYTES]))
+        yield path
+    finally:
+        file.close()
+        path.unlink(missing_ok=True)
 
 
 def _opened(ctx: Context) -> IO[bytes]:

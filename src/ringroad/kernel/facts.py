@@ -66,6 +66,8 @@ class FactKind(StrEnum):
     PLANT_LEARNED = "plant.learned"
     PLANT_CHOSEN = "plant.chosen"
     PACKAGE_ADDED = "package.added"
+    ARTIFACT_KEY_ADDED = "artifact_key.added"
+    ARTIFACT_KEY_REVOKED = "artifact_key.revoked"
     RELEASE_CREATED = "release.created"
     RELEASE_CHECKED = "release.checked"
     RELEASE_DOWNGRADE_APPROVED = "release.downgrade_approved"
@@ -171,6 +173,8 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.PLANT_LEARNED: Stage.BUILD,
         FactKind.PLANT_CHOSEN: Stage.BUILD,
         FactKind.PACKAGE_ADDED: Stage.BUILD,
+        FactKind.ARTIFACT_KEY_ADDED: Stage.BUILD,
+        FactKind.ARTIFACT_KEY_REVOKED: Stage.BUILD,
         FactKind.RELEASE_CREATED: Stage.BUILD,
         FactKind.RELEASE_CHECKED: Stage.BUILD,
         FactKind.RELEASE_DOWNGRADE_APPROVED: Stage.BUILD,

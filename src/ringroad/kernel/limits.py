@@ -16,3 +16,4 @@ PAGE_ROWS_MAX: Final = 1_000  # rows per page of any list
 TELEMETRY_BATCH_MAX: Final = 1_000  # samples per message
 VIN_CHARS: Final = 17  # ISO 3779
 REGISTRATIONS_MAX: Final = 500  # vehicles per request; one transaction of a second
+PUBLIC_KEY_CHARS_MAX: Final = 4_000  # characters of PEM; an RSA key of 8,192 bits has 1,500

@@ -98,6 +98,19 @@ UNION
     v.vin
    FROM (public.account_fleet f
      JOIN public.vehicle v ON (((f.kind = 'tag'::text) AND (v.tags @> ARRAY[f.name]))));
+CREATE TABLE public.artifact_key (
+    id text NOT NULL,
+    programme_id text NOT NULL,
+    supplier text NOT NULL,
+    name text NOT NULL,
+    kind text NOT NULL,
+    sha256 text NOT NULL,
+    pem text NOT NULL,
+    added_by text NOT NULL,
+    added_at timestamp with time zone NOT NULL,
+    revoked_by text,
+    revoked_at timestamp with time zone
+);
 CREATE TABLE public.assignment (
     action_id integer NOT NULL,
     campaign_id text NOT NULL,
@@ -684,6 +697,8 @@ ALTER TABLE ONLY public.account_fleet
     ADD CONSTRAINT account_fleet_pkey PRIMARY KEY (account_name, kind, name);
 ALTER TABLE ONLY public.account
     ADD CONSTRAINT account_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.artifact_key
+    ADD CONSTRAINT artifact_key_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.assignment
     ADD CONSTRAINT assignment_once UNIQUE (campaign_id, vin, kind, step);
 ALTER TABLE ONLY public.assignment
@@ -798,6 +813,7 @@ ALTER TABLE ONLY public.webhook
     ADD CONSTRAINT webhook_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.webhook_replay
     ADD CONSTRAINT webhook_replay_pkey PRIMARY KEY (webhook_id, seq);
+CREATE UNIQUE INDEX artifact_key_good ON public.artifact_key USING btree (programme_id, supplier, sha256) WHERE (revoked_at IS NULL);
 CREATE INDEX assignment_campaign_idx ON public.assignment USING btree (campaign_id, wave, state);
 CREATE INDEX assignment_changed_idx ON public.assignment USING btree (changed_seq);
 CREATE INDEX assignment_deadline_idx ON public.assignment USING btree (deadline_at) WHERE (state = ANY (ARRAY['offered'::text, 'active'::text, 'cancelling'::text]));
@@ -847,6 +863,8 @@ ALTER TABLE ONLY public.access_token
     ADD CONSTRAINT access_token_account_name_fkey FOREIGN KEY (account_name) REFERENCES public.account(name);
 ALTER TABLE ONLY public.account_fleet
     ADD CONSTRAINT account_fleet_account_name_fkey FOREIGN KEY (account_name) REFERENCES public.account(name);
+ALTER TABLE ONLY public.artifact_key
+    ADD CONSTRAINT artifact_key_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.assignment
     ADD CONSTRAINT assignment_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
 ALTER TABLE ONLY public.assignment

@@ -31,7 +31,7 @@ _SREC_START = re.compile(rb"\s*S[0-9][0-9A-Fa-f]{6}")
 _START_BYTES = 1024  # enough for the longest first record of both text formats
 
 
-def read_image(data: bytes | Path, *, declared_format: str | None = None) -> ImageFacts:
+def read_image(data: bytes | memoryview | Path, *, declared_format: str | None = None) -> ImageFacts:
     """Read a software image.
 
     Args:
@@ -43,7 +43,7 @@ def read_image(data: bytes | Path, *, declared_format: str | None = None) -> Ima
         InvalidInput: empty, oversized, truncated, mislabelled or broken; the code says which, the
             message names the byte or line.
     """
-    if isinstance(data, bytes):
+    if not isinstance(data, Path):
         return _read(memoryview(data), declared_format)
     try:
         with data.open("rb") as file:

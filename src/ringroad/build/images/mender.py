@@ -2,7 +2,7 @@
 
 1. `version` says mender, 3.
 2. `manifest` has a sha256 for every file; each file that is there must be in it, and each one in it must be there.
-3. `manifest.sig` is reported, not verified: its key belongs to the device, not to the store.
+3. `manifest.sig` signs the manifest; who made it is decided by `artifact_signature.py`, which knows the keys.
 4. `header.tar*` tells what is in it, what it provides and what it depends on; `data/NNNN.tar*` is payload NNNN.
 
 A compressed part may unpack to so much and no more, and to so many times its size and no more.
@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol
 from ringroad.build.images.facts import Parsed, refuse
 from ringroad.build.images.tar import BLOCK_BYTES, Entry, Read, entries
 from ringroad.kernel.limits import IMAGE_BYTES_MAX
+from ringroad.trust.artifact_keys import SIGNATURE_CHARS_MAX
 
 DOCUMENT_BYTES_MAX: Final = 1024**2  # bytes of a JSON document or the manifest
 HEADER_BYTES_MAX: Final = 16 * 1024**2  # bytes of an unpacked header
@@ -44,7 +45,8 @@ class _Found:
     digests: dict[str, str] = field(default_factory=dict)  # as the manifest names them
     documents: dict[str, Any] = field(default_factory=dict)
     payload_bytes: int = 0
-    signed: bool = False
+    manifest_sha256: str = ""
+    signature: str | None = None
     payloads: list[int] = field(default_factory=list)
 
 
@@ -62,6 +64,7 @@ def parse_mender(data: bytes | memoryview) -> Parsed:
     """
     view, found = memoryview(data), _Found()
     manifest: dict[str, str] = {}
+    seen: set[str] = set()
     at = 0
 
     def read(size: int) -> bytes:
@@ -74,10 +77,13 @@ def parse_mender(data: bytes | memoryview) -> Parsed:
         part = _part_before(view, at, entry)
         if not manifest and entry.name not in ("version", "manifest"):
             refuse("malformed", f"{entry.name[:80]!r} comes before the manifest")
+        if entry.name in seen:  # two manifests would be one that is signed and one that is followed
+            refuse("malformed", f"{entry.name[:80]!r} is there twice")
+        seen.add(entry.name)
         if entry.name == "manifest":
-            manifest = _manifest(entry)
+            manifest, found.manifest_sha256 = _manifest(entry), entry.sha256
         elif entry.name == "manifest.sig":
-            found.signed = True
+            found.signature = _signature(entry)
         elif match := _HEADER.fullmatch(entry.name):
             _read_header(part, match[1], found)
             found.digests[entry.name] = entry.sha256
@@ -118,6 +124,13 @@ def _manifest(entry: Entry) -> dict[str, str]:
     if not lines:
         refuse("malformed", "the manifest is empty")
     return lines
+
+
+def _signature(entry: Entry) -> str:
+    """Return the signature as it is written; what is no Base64 was signed by nobody, and is told so later."""
+    if entry.content is None or entry.size > SIGNATURE_CHARS_MAX:
+        refuse("oversized", f"manifest.sig has {entry.size} bytes, limit {SIGNATURE_CHARS_MAX}")
+    return entry.content.decode("ascii", "replace").replace("\0", "?").strip()
 
 
 def _check_manifest(manifest: dict[str, str], digests: dict[str, str]) -> None:
@@ -325,7 +338,8 @@ def _summary(found: _Found, *, length: int) -> Parsed:
         version=version[1] if version else None,
         details={
             "artifact_name": name, "payload_types": types, "payload_bytes": found.payload_bytes,
-            "provides": provides, "depends": depends, "signature": "present" if found.signed else "absent",
+            "provides": provides, "depends": depends, "signature": "absent" if found.signature is None else "present",
+            "manifest_sha256": found.manifest_sha256, "manifest_signature": found.signature,
         },
     )  # fmt: skip
 

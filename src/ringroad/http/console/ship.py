@@ -26,6 +26,7 @@ from ringroad.http.console.shared import ROWS, Req, asked, outcomes_shown, shown
 from ringroad.http.console.why import waits_for_window, why_not_updating
 from ringroad.http.context import Context, Ctx
 from ringroad.http.deltas import deltas_of
+from ringroad.http.imports import artifact_keys
 from ringroad.http.views import CampaignView, FleetVersion, PlanView, WaveCount
 from ringroad.http.views_build import ReleaseView
 
@@ -33,6 +34,7 @@ OPEN = ("pending", "offered", "active", "cancelling")
 BAD = ("failed", "rolled_back", "expired")
 RESOLUTIONS_SHOWN = 30  # kinds of vehicles; `ringroad campaign why` lists all
 READINGS_SHOWN = 300  # three days of quarters of an hour
+PROGRAMMES_SHOWN = 100
 
 
 @shown("/fleet", Role.FLEET)
@@ -167,6 +169,20 @@ def releases_page(ctx: Ctx, request: Req) -> Response[str]:
     return page(
         "releases.html", account=request.user, url=url_of(request), releases=releases, packages=packages
     )
+
+
+@shown("/imports")
+def imports_page(ctx: Ctx, request: Req) -> Response[str]:
+    """What was qualified elsewhere: looked at, imported; and who may sign it."""
+    with ctx.connection() as conn:
+        programmes = reading.programmes(conn, limit=PROGRAMMES_SHOWN)
+        keys = artifact_keys(conn)
+    ecus = {each.id: each.document.get("ecus") or {} for each in programmes}
+    return page(
+        "imports.html", account=request.user, url=url_of(request), keys=keys,
+        programmes=[{"id": name, "ecus": sorted(known)} for name, known in ecus.items()],
+        suppliers=sorted({str(ecu.get("supplier") or "") for known in ecus.values() for ecu in known.values()} - {""}),
+    )  # fmt: skip
 
 
 @shown("/releases/{release_id:str}")
@@ -310,5 +326,6 @@ def _versions_chart(versions: list[FleetVersion]) -> str:
 
 
 handlers = [
-    fleet_page, vehicle_page, campaigns_page, campaign_page, releases_page, release_page,
+    fleet_page, vehicle_page, campaigns_page, campaign_page, releases_page, imports_page,
+    release_page,
 ]  # fmt: skip

@@ -53,6 +53,7 @@ const STAGE_OF = {
   change: "design",
   programme: "build",
   package: "build",
+  artifact_key: "build",
   release: "build",
   baseline: "build",
   order: "build",

@@ -568,7 +568,7 @@ SELECT vin, gateway, token_sha256, attributes - 'time_zone' = '{}'::jsonb AS con
 -- name: assignments
 SELECT a.action_id, a.vin, a.kind, a.state, a.changed_seq, a.campaign_id,
        coalesce(a.release_id, c.release_id) AS release_id, v.variant, a.state = 'pending' AND c.state = 'running' AS chosen,
-       a.consented_at IS NOT NULL AS consented
+       a.consented_at IS NOT NULL AS consented, a.claimed_at IS NOT NULL AS claimed
   FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
   JOIN vehicle v ON v.vin = a.vin
@@ -785,7 +785,9 @@ SELECT l.id, l.title, l.opened_at, f.title AS finding_title, f.id AS finding_id,
 -- name: vehicles
 SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_id, v.blocked_reason, v.born_at,
        r.version AS release_version, r.name AS release_name,
-       a.action_id, a.campaign_id, a.state AS update_state, a.last_report_at,
+       a.action_id, a.campaign_id, a.last_report_at,
+       CASE WHEN a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling') THEN 'claimed'
+            ELSE a.state END AS update_state,
        (SELECT count(*) FROM ecu e WHERE e.vin = v.vin AND e.removed_at IS NULL) AS ecus
   FROM vehicle v
   LEFT JOIN release r ON r.id = v.release_id
@@ -839,8 +841,8 @@ SELECT e.serial, e.name, e.hardware_id, e.is_primary, e.added_at, e.removed_at,
  ORDER BY e.is_primary DESC, e.name LIMIT 500;
 
 -- name: assignments
-SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kind, a.state, a.state_detail,
-       a.offered_at, a.deadline_at, a.last_report_at, a.finished_at, c.state AS campaign_state, a.attempt, a.not_before,
+SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kind, s.state, a.state_detail,
+       a.claimed_at, a.offered_at, a.deadline_at, a.last_report_at, a.finished_at, c.state AS campaign_state, a.attempt, a.not_before,
        a.released_at IS NOT NULL AS released,
        coalesce(via.version, r.version) AS release_version, v.attributes ->> 'time_zone' AS time_zone,
        (p.document ->> 'install_s_estimate')::int AS install_s,
@@ -853,10 +855,11 @@ SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kin
   FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN release r ON r.id = c.release_id
   JOIN vehicle v ON v.vin = a.vin LEFT JOIN campaign_plan p ON p.id = c.plan_id
   LEFT JOIN release via ON a.kind = 'step' AND via.id = a.release_id
+ CROSS JOIN LATERAL (SELECT CASE WHEN a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling') THEN 'claimed' ELSE a.state END AS state) AS s
  WHERE (:campaign_id::text IS NULL OR a.campaign_id = :campaign_id)
    AND (:vin::text IS NULL OR a.vin = :vin)
    AND (:wave::integer IS NULL OR a.wave = :wave)
-   AND (:state::text IS NULL OR a.state = :state)
+   AND (:state::text IS NULL OR s.state = :state)
    AND (:fleet::text IS NULL OR a.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
  ORDER BY a.action_id DESC LIMIT :rows_max OFFSET :rows_skip;
 
@@ -869,6 +872,8 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
        count(a.*) AS vehicles, count(a.*) FILTER (WHERE a.state = 'installed') AS installed,
        count(a.*) FILTER (WHERE a.state = 'downloaded') AS downloaded,
+       count(a.*) FILTER (WHERE a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling'))
+           AS claimed,
        count(a.*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired')) AS failed
   FROM campaign c JOIN release r ON r.id = c.release_id LEFT JOIN assignment a ON a.campaign_id = c.id AND a.kind = 'update'
        AND (:fleet::text IS NULL OR a.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
@@ -880,17 +885,12 @@ HAVING :fleet::text IS NULL OR count(a.*) > 0
  ORDER BY c.created_at DESC LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: campaign_progress
-SELECT wave, state, count(*) AS vehicles, max(last_report_at) AS newest_report_at
-  FROM assignment WHERE campaign_id = :campaign_id AND kind = 'update'
+SELECT wave, s.state, count(*) AS vehicles, max(last_report_at) AS newest_report_at
+  FROM assignment a
+ CROSS JOIN LATERAL (SELECT CASE WHEN a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling') THEN 'claimed' ELSE a.state END AS state) AS s
+ WHERE campaign_id = :campaign_id AND kind = 'update'
    AND (:fleet::text IS NULL OR vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
- GROUP BY wave, state ORDER BY wave, state;
-
--- name: stratum_counts
--- Events add up; the time at risk of a tick is what was new of it, row by row.
-SELECT metric, stratum, sum((counts ->> 0)::bigint)::bigint AS treated, sum((counts ->> 1)::bigint)::bigint AS control,
-       sum((counts ->> 4)::numeric)::bigint AS treated_exposure, sum((counts ->> 5)::numeric)::bigint AS control_exposure
-  FROM gate_tick WHERE campaign_id = :campaign_id AND NOT metric = ANY (:measured::text[])
- GROUP BY metric, stratum ORDER BY metric, stratum LIMIT :rows_max;
+ GROUP BY wave, s.state ORDER BY wave, s.state;
 
 -- name: campaign_exposure
 WITH happened AS (
@@ -1869,6 +1869,9 @@ SELECT t.vin, v.variant, v.region, v.gateway
 SELECT id, metric, tick, stratum, counts FROM gate_tick
  WHERE campaign_id = :campaign_id AND tick >= :since_tick AND id <= :last_id ORDER BY id;
 
+-- name: plan_strata$
+SELECT p.document -> 'strata' FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id WHERE c.id = :campaign_id;
+
 -- name: insert_gate_ticks!
 INSERT INTO gate_tick (campaign_id, metric, tick, stratum, counts, recorded_at)
 SELECT :campaign_id, given.metric, given.tick, given.stratum, given.counts, :now
@@ -1915,10 +1918,31 @@ SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
        coalesce(a.release_id, c.release_id) AS release_id, a.previous_release_id, c.lap_id, a.attempt, a.began_at,
        a.kind <> 'rollback' AND p.document -> 'request' ->> 'urgency' IS NOT DISTINCT FROM 'download_only' AS download_only,
        CASE WHEN a.kind <> 'rollback' AND a.state <> 'cancelling' AND c.state IN ('running', 'paused')
-            THEN nullif(p.document -> 'request' -> 'retry', 'null'::jsonb) END AS retry
-  FROM assignment a JOIN campaign c ON c.id = a.campaign_id
+            THEN nullif(p.document -> 'request' -> 'retry', 'null'::jsonb) END AS retry,
+       p.document -> 'success' -> v.variant AS success, a.claimed_at
+  FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN vehicle v ON v.vin = a.vin
   LEFT JOIN campaign_plan p ON p.id = c.plan_id
  WHERE a.action_id = ANY (:action_ids) ORDER BY a.action_id FOR UPDATE OF a;
+
+-- name: claims_of
+-- Actions that these vehicles say they did, and have yet to say that they run what it put on them.
+SELECT a.action_id FROM assignment a
+ WHERE a.vin = ANY (:vins) AND a.claimed_at IS NOT NULL
+   AND (a.state IN ('pending', 'offered', 'active', 'cancelling')
+        OR a.state = 'expired'
+           AND NOT EXISTS (SELECT FROM assignment o WHERE o.vin = a.vin AND o.offered_at > a.offered_at));
+
+-- name: awaited
+SELECT chosen.ecu, p.version, p.image_sha256 AS sha256, i.version AS version_before, i.image_sha256 AS sha256_before
+  FROM assignment a
+  JOIN campaign c ON c.id = a.campaign_id
+  JOIN release r ON r.id = coalesce(a.release_id, c.release_id)
+  JOIN vehicle v ON v.vin = a.vin
+ CROSS JOIN LATERAL jsonb_each_text(r.document -> 'variants' -> v.variant) AS chosen (ecu, package_id)
+  JOIN software_package p ON p.id = chosen.package_id
+  LEFT JOIN ecu e ON e.vin = a.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
+  LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
+ WHERE a.action_id = :action_id;
 
 -- name: try_again
 -- The failed attempt is over under its number; the next one has a number of its own, which no old report names.
@@ -1936,10 +1960,11 @@ UPDATE assignment a
    SET state = m.state, state_detail = m.detail, last_report_at = m.at,
        finished_at = CASE WHEN m.closed THEN m.at END,
        began_at = CASE WHEN m.began THEN coalesce(a.began_at, m.at) ELSE a.began_at END,
+       claimed_at = CASE WHEN m.claimed THEN coalesce(a.claimed_at, m.at) ELSE a.claimed_at END,
        generation = a.generation + 1
   FROM unnest(:action_ids::int[], :states::text[], :details::text[], :ats::timestamptz[], :closed::bool[],
-              :began::bool[])
-       AS m (action_id, state, detail, at, closed, began)
+              :began::bool[], :claimed::bool[])
+       AS m (action_id, state, detail, at, closed, began, claimed)
  WHERE a.action_id = m.action_id;
 
 -- name: mark_applied!
@@ -2020,6 +2045,7 @@ UPDATE assignment a
                     ELSE 'expired' END,
        finished_at = :now, generation = a.generation + 1,
        state_detail = CASE WHEN a.state = 'offered' AND a.state_detail = 'declined by its driver' THEN 'consent_denied'
+                           WHEN a.claimed_at IS NOT NULL THEN 'claimed, and never said that it runs it'
                            WHEN a.last_report_at IS NULL THEN 'never answered'
                            ELSE 'silent after: ' || a.state_detail END
   FROM campaign c

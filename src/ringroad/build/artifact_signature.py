@@ -1,0 +1,112 @@
+"""Who signed an artifact, and may it become a package? Pure.
+
+An ECU's setting `mender_signature` says what becomes of an artifact that no registered key signed: `required` refuses
+it, which is what holds unless somebody says otherwise; `reported` takes it, and the release's check says so.
+
+Invariant: an artifact counts as signed only by a key that is good now, for this programme and this ECU's supplier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from ringroad.build.model import Ecu, Package, Problem, Programme, Severity
+from ringroad.kernel.errors import Untrusted
+from ringroad.trust.artifact_keys import ArtifactKey, find_signer
+
+SETTING: Final = "mender_signature"
+POLICIES: Final = ("required", "reported")
+EVERY_SUPPLIER: Final = ""
+
+State = Literal["signed", "unsigned", "unknown_key", "unread"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredKey:
+    """A key that is good, for whom, and what it is called."""
+
+    id: str
+    name: str
+    supplier: str  # as in the programme; empty: every supplier
+    key: ArtifactKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """What is known of an artifact's signature."""
+
+    state: State
+    sentence: str
+    key_id: str | None = None
+
+
+def judge_signature(details: Mapping[str, Any], keys: Iterable[RegisteredKey], *, ecu: Ecu) -> Signed:
+    """Say who signed an artifact.
+
+    Args:
+        details: what was read from it.
+        keys: that are good for its programme.
+        ecu: that it is for.
+    """
+    manifest, signature = details.get("manifest_sha256"), details.get("manifest_signature")
+    if not isinstance(manifest, str):
+        return Signed(state="unread", sentence="was read before signatures were verified")
+    if not isinstance(signature, str):
+        return Signed(state="unsigned", sentence="is not signed")
+    fitting = [each for each in keys if each.supplier in (EVERY_SUPPLIER, ecu.supplier)]
+    found = find_signer([each.key for each in fitting], manifest_sha256=manifest, signature=signature)
+    for each in fitting:
+        if found is not None and each.key.sha256 == found.sha256:
+            return Signed(state="signed", sentence=f"is signed with the key {each.name!r}", key_id=each.id)
+    whose = f"supplier {ecu.supplier!r}" if fitting else f"supplier {ecu.supplier!r}, who has none"
+    return Signed(state="unknown_key", sentence=f"is signed with no registered key of {whose}")
+
+
+def require_signature(found: Signed, *, ecu: Ecu) -> None:
+    """Refuse an artifact that must be signed and is not.
+
+    Raises:
+        Untrusted: the ECU's setting requires a registered key's signature.
+    """
+    if found.state == "signed" or policy_of(ecu) == "reported":
+        return
+    raise Untrusted(
+        f"the Mender artifact for {ecu.name} {found.sentence}",
+        code="artifact_unsigned" if found.state == "unsigned" else "artifact_signature",
+        hint=f"ringroad release key add registers whoever signs it; {SETTING} of {ecu.name} in programme.toml says whether"
+        " it must be signed",
+    )
+
+
+def policy_of(ecu: Ecu) -> str:
+    """Return what becomes of an artifact that no registered key signed."""
+    return "reported" if ecu.settings.get(SETTING) == "reported" else "required"
+
+
+def signature_problems(
+    programme: Programme, packages: Mapping[str, Package], used: Iterable[str], keys: Sequence[RegisteredKey]
+) -> list[Problem]:
+    """Return what a release's check has to say of its artifacts' signatures, by the keys that are good now."""
+    found = []
+    for package_id in sorted(set(used)):
+        package = packages.get(package_id)
+        ecu = programme.ecus.get(package.ecu) if package else None
+        if package is None or ecu is None or package.format != "mender":
+            continue
+        signed = judge_signature(package.facts.get("details") or {}, keys, ecu=ecu)
+        if signed.state == "signed":
+            continue
+        blocking = policy_of(ecu) == "required"
+        found.append(
+            Problem(
+                severity=Severity.BLOCKING if blocking else Severity.WARNING,
+                code="artifact_signature",
+                message=f"{package.name} {package.version} for {ecu.name} {signed.sentence}",
+                hint="add it again under a new version"
+                if signed.state == "unread"
+                else "ringroad release key list",
+            )
+        )
+    return found
