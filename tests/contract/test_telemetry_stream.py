@@ -23,7 +23,7 @@ from ringroad.storage.streams import (
     GiveUp,
     Handler,
     StreamMessage,
-    consume_telemetry,
+    consume,
 )
 from support.telemetry import waiting_messages
 
@@ -39,7 +39,7 @@ def conn(pg_url: str) -> Iterator[Connection]:
         yield opened
 
 
-def consume(
+def read_all(
     url: str,
     payloads: Sequence[bytes],
     handle: Handler,
@@ -59,7 +59,7 @@ def consume(
             await js.publish(SUBJECT, payload)
         stop = asyncio.Event()
         worker = asyncio.create_task(
-            consume_telemetry(url, handle, stop, give_up=put_aside, deliveries_max=deliveries_max)
+            consume(url, handle, stop, give_up=put_aside, deliveries_max=deliveries_max)
         )
         async with asyncio.timeout(60):
             while await waiting_messages(url):  # noqa: ASYNC110 - another process decides
@@ -88,7 +88,7 @@ def test_a_message_that_breaks_the_reader_is_given_up_and_holds_up_nobody(nats_u
         given_up.append((message.payload, str(error)))
 
     good = [f"{number}".encode() for number in range(20)]
-    consume(nats_url, [*good[:3], b"poison", *good[3:]], handle, put_aside)
+    read_all(nats_url, [*good[:3], b"poison", *good[3:]], handle, put_aside)
     assert given_up == [(b"poison", "cannot be borne")]
     assert sorted(passed) == sorted(good)
     assert len(alone) == DELIVERIES_MAX
@@ -107,7 +107,7 @@ def test_a_reader_that_cannot_work_for_now_gives_nothing_up(nats_url: str) -> No
             raise Unavailable("the record is away")
         passed.extend(message.payload for message in messages)
 
-    consume(
+    read_all(
         nats_url, [b"a", b"b"], handle, lambda message, _: given_up.append(message.payload), deliveries_max=1
     )
     assert sorted(passed) == [b"a", b"b"]
@@ -127,7 +127,7 @@ def test_when_every_message_breaks_the_reader_it_is_the_reader_that_is_broken(na
         passed.extend(message.payload for message in messages)
 
     sent = [f"{number}".encode() for number in range(20)]
-    consume(nats_url, sent, handle, lambda message, _: given_up.append(message.payload), deliveries_max=1)
+    read_all(nats_url, sent, handle, lambda message, _: given_up.append(message.payload), deliveries_max=1)
     assert sorted(passed) == sorted(sent)
     assert given_up == []
 

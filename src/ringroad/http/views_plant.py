@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from ringroad.build.model import Line
 from ringroad.build.plant.diff import PlantDiff, StructureChange
+from ringroad.build.plant.line_state import LineState, stations_of
 from ringroad.build.plant.model import Plant
 from ringroad.build.plant.parameters import KINDS, Key
 from ringroad.build.plant.posterior import Posterior
 from ringroad.build.plant.store import StoredPlant
+from ringroad.build.plant.store_events import DeadLetter
 from ringroad.http.views import View
 
 
@@ -156,3 +159,88 @@ def _head(stored: StoredPlant, runs: list[str]) -> dict[str, Any]:
 
 def _change(each: StructureChange) -> StructureChangeView:
     return StructureChangeView(path=each.path, before=each.before, after=each.after)
+
+
+class StationStateView(View, frozen=True, kw_only=True):
+    """One station now."""
+
+    name: str
+    inside: list[str]  # orders in it
+    behind: list[str]  # orders that left it and are not in the next
+    left: int  # vehicles that left it
+    passed: int  # results
+    failed: int
+    stopped: str  # why it stands; empty while it works
+    last_at: datetime | None  # newest event
+
+
+class LineStateView(View, frozen=True, kw_only=True):
+    """A line after so many events of its stations."""
+
+    programme_id: str
+    position: int
+    at: datetime | None  # of the newest event, by its station's clock
+    built: int  # vehicles that left the line
+    stations: list[StationStateView]
+    failed: dict[str, list[str]]  # orders on the line whose checks failed and did not pass since
+
+
+class MesEventView(View, frozen=True, kw_only=True):
+    """An event that was taken."""
+
+    position: int
+    received_at: datetime
+    event: dict[str, Any]
+
+
+class RefusedEventView(View, frozen=True, kw_only=True):
+    """An event that cannot be, and why."""
+
+    programme_id: str
+    event_id: str
+    order_id: str
+    station: str
+    code: str
+    reason: str
+    raw: str  # as it came
+    received_at: datetime
+
+
+class BranchView(View, frozen=True, kw_only=True):
+    """A line after events that did not happen."""
+
+    state: LineStateView
+    refused: list[str]  # which of them cannot be, and why
+
+
+class EventsAccepted(View, frozen=True, kw_only=True):
+    """Events that the stream has."""
+
+    accepted: int
+
+
+def line_state_view(programme_id: str, state: LineState, line: Line) -> LineStateView:
+    """Return the state of a line, station by station."""
+    return LineStateView(
+        programme_id=programme_id,
+        position=state.position,
+        at=state.at,
+        built=state.built,
+        stations=[
+            StationStateView(
+                name=name, inside=list(inside), behind=list(behind), left=each.left, passed=each.passed,
+                failed=each.failed, stopped=each.stopped, last_at=each.last_at,
+            )
+            for name, each, inside, behind in stations_of(state, line)
+        ],
+        failed={order: list(each.failed) for order, each in state.vehicles.items() if each.failed},
+    )  # fmt: skip
+
+
+def refused_view(letter: DeadLetter) -> RefusedEventView:
+    """Return an event that cannot be, as it came."""
+    return RefusedEventView(
+        programme_id=letter.programme_id, event_id=letter.event_id, order_id=letter.order_id,
+        station=letter.station, code=letter.code, reason=letter.reason,
+        raw=letter.raw.decode("utf-8", "backslashreplace").replace("\0", "\\0"), received_at=letter.received_at,
+    )  # fmt: skip

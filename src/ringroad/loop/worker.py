@@ -1,4 +1,4 @@
-"""The worker process: reconciler and metadata renewal, telemetry ingest, detection and verdicts, plans of lines, evidence.
+"""The worker process: reconciler and metadata renewal, telemetry ingest, events of plants' stations, detection and verdicts, plans of lines, evidence.
 
 Each is a thread. Every thread survives a restart of the database or the broker: it reports once, waits with growing pauses and
 goes on; all end within seconds of the stop event.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +29,7 @@ from ringroad.loop.deltas import make_wanted
 from ringroad.loop.evidence import read_due
 from ringroad.loop.joining import Seen, join_running
 from ringroad.loop.lookout import Lookout
+from ringroad.loop.mes import run_mes
 from ringroad.loop.outcomes import measure_due
 from ringroad.loop.planning import answer_questions, improve_changed
 from ringroad.loop.reconciler import tick
@@ -106,6 +107,7 @@ def run(
         for name, target, more in (
             ("reconciler", _reconcile, ()),
             ("ingest", _ingest, (lake,)),
+            ("stations", _stations, ()),
             ("detect", _detect, (lake,)),
             ("plan", _plan, ()),
             ("evidence", _evidence, (lake,)),
@@ -217,19 +219,35 @@ def _renew(tools: Tools, conn: Connection, signers: OnlineSigners) -> None:
 
 
 def _ingest(tools: Tools, lake: Lake) -> None:
+    def work(stop: asyncio.Event) -> Coroutine[Any, Any, None]:
+        given = tools.settings
+        return run_ingest(given.nats_url, lake, lambda: connect(given.database_url), stop, tools.clock)
+
+    _read_stream(tools, "ingest", work)
+
+
+def _stations(tools: Tools) -> None:
+    def work(stop: asyncio.Event) -> Coroutine[Any, Any, None]:
+        given = tools.settings
+        return run_mes(
+            given.nats_url, lambda: connect(given.database_url), stop, clock=tools.clock, ids=tools.ids
+        )
+
+    _read_stream(tools, "stations", work)
+
+
+def _read_stream(tools: Tools, name: str, work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Read a stream until the worker stops."""
+
     async def until_stopped() -> None:
         stop = asyncio.Event()
-        task = asyncio.create_task(
-            run_ingest(
-                tools.settings.nats_url, lake, lambda: connect(tools.settings.database_url), stop, tools.clock
-            )
-        )
+        task = asyncio.create_task(work(stop))
         while not (tools.stop.is_set() or task.done()):  # noqa: ASYNC110 - the event is a thread's
             await asyncio.sleep(STOP_LOOK_S)
         stop.set()
         await asyncio.wait_for(task, JOIN_S_MAX)
 
-    keep_going(tools, "ingest", lambda: asyncio.run(until_stopped()))
+    keep_going(tools, name, lambda: asyncio.run(until_stopped()))
 
 
 def _detect(tools: Tools, lake: Lake) -> None:

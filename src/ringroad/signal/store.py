@@ -38,7 +38,7 @@ from ringroad.storage.db import Connection, Opener, apart, load_queries, transac
 from ringroad.storage.lake import Lake, Rows, from_us, to_us
 from ringroad.storage.ledger import append_fact, open_lap
 from ringroad.storage.measures import Window, measure_faults
-from ringroad.storage.streams import ACK_WAIT_S, StreamMessage, consume_telemetry
+from ringroad.storage.streams import ACK_WAIT_S, StreamMessage, consume
 
 SQL = load_queries("ringroad.signal")
 LOG = structlog.get_logger(__name__)
@@ -94,7 +94,7 @@ async def run_ingest(
         with closing(conn_opener()) as conn:
             give_up(conn, message, error)
 
-    await consume_telemetry(nats_url, handle, stop, give_up=put_aside, ack_wait_s=ack_wait_s)
+    await consume(nats_url, handle, stop, give_up=put_aside, ack_wait_s=ack_wait_s)
 
 
 def land(

@@ -473,6 +473,12 @@ CREATE TABLE public.line_schedule (
     replan_latency_us bigint NOT NULL,
     made_at timestamp with time zone NOT NULL
 );
+CREATE TABLE public.line_state (
+    programme_id text NOT NULL,
+    "position" bigint NOT NULL,
+    state jsonb NOT NULL,
+    made_at timestamp with time zone NOT NULL
+);
 CREATE TABLE public.line_stop (
     id text NOT NULL,
     programme_id text NOT NULL,
@@ -500,6 +506,30 @@ CREATE TABLE public.line_what_if (
     answer jsonb,
     answered_at timestamp with time zone,
     CONSTRAINT line_what_if_down_s_check CHECK ((down_s > 0))
+);
+CREATE TABLE public.mes_event (
+    programme_id text NOT NULL,
+    "position" bigint NOT NULL,
+    event_id text NOT NULL,
+    order_id text NOT NULL,
+    station text NOT NULL,
+    kind text NOT NULL,
+    body jsonb NOT NULL,
+    at timestamp with time zone NOT NULL,
+    seq bigint NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    CONSTRAINT mes_event_position_check CHECK (("position" > 0))
+);
+CREATE TABLE public.mes_refused (
+    seq bigint NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    programme_id text NOT NULL,
+    event_id text NOT NULL,
+    order_id text NOT NULL,
+    station text NOT NULL,
+    code text NOT NULL,
+    reason text NOT NULL,
+    raw bytea NOT NULL
 );
 CREATE TABLE public.outcome (
     id text NOT NULL,
@@ -763,10 +793,18 @@ ALTER TABLE ONLY public.line_schedule
     ADD CONSTRAINT line_schedule_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.line_schedule
     ADD CONSTRAINT line_schedule_programme_id_generation_key UNIQUE (programme_id, generation);
+ALTER TABLE ONLY public.line_state
+    ADD CONSTRAINT line_state_pkey PRIMARY KEY (programme_id, "position");
 ALTER TABLE ONLY public.line_stop
     ADD CONSTRAINT line_stop_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.line_what_if
     ADD CONSTRAINT line_what_if_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.mes_event
+    ADD CONSTRAINT mes_event_pkey PRIMARY KEY (programme_id, "position");
+ALTER TABLE ONLY public.mes_event
+    ADD CONSTRAINT mes_event_programme_id_event_id_key UNIQUE (programme_id, event_id);
+ALTER TABLE ONLY public.mes_refused
+    ADD CONSTRAINT mes_refused_pkey PRIMARY KEY (seq, received_at);
 ALTER TABLE ONLY public.outcome
     ADD CONSTRAINT outcome_campaign_id_finding_id_key UNIQUE (campaign_id, finding_id);
 ALTER TABLE ONLY public.outcome
@@ -841,6 +879,9 @@ CREATE INDEX line_stop_open_idx ON public.line_stop USING btree (programme_id) W
 CREATE INDEX line_stop_programme_idx ON public.line_stop USING btree (programme_id, began_at DESC, id DESC);
 CREATE INDEX line_what_if_open_idx ON public.line_what_if USING btree (asked_at) WHERE (answered_at IS NULL);
 CREATE INDEX line_what_if_programme_idx ON public.line_what_if USING btree (programme_id, asked_at DESC, id DESC);
+CREATE INDEX mes_event_order_idx ON public.mes_event USING btree (order_id, "position") WHERE (order_id <> ''::text);
+CREATE INDEX mes_event_received_idx ON public.mes_event USING btree (programme_id, received_at);
+CREATE INDEX mes_refused_programme_idx ON public.mes_refused USING btree (programme_id, received_at DESC);
 CREATE INDEX repository_metadata_expiry_idx ON public.repository_metadata USING btree (expires_at) WHERE (role = 'timestamp'::text);
 CREATE INDEX station_time_order_idx ON public.station_time USING btree (order_id);
 CREATE INDEX station_time_station_idx ON public.station_time USING btree (programme_id, station, finished_at DESC);
@@ -919,10 +960,14 @@ ALTER TABLE ONLY public.line_schedule
     ADD CONSTRAINT line_schedule_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES public.line_schedule(id);
 ALTER TABLE ONLY public.line_schedule
     ADD CONSTRAINT line_schedule_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.line_state
+    ADD CONSTRAINT line_state_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.line_stop
     ADD CONSTRAINT line_stop_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.line_what_if
     ADD CONSTRAINT line_what_if_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.mes_event
+    ADD CONSTRAINT mes_event_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.outcome
     ADD CONSTRAINT outcome_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
 ALTER TABLE ONLY public.outcome

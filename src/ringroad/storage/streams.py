@@ -1,8 +1,9 @@
-"""JetStream: the one durable consumer of the telemetry stream. Nothing about what the messages mean.
+"""JetStream: streams of messages and the one durable consumer of each. Nothing about what the messages mean.
 
 The MQTT topic ``ringroad/v1/<vin>/telemetry`` is the subject ``ringroad.v1.<vin>.telemetry`` here.
-The stream (`broker.ensure_stream`) keeps a message until the lake has it and, when it is full, refuses new ones
-rather than forget old ones: the vehicle then keeps its own copy.
+A stream keeps a message until its consumer has it and, when it is full, refuses new ones rather than forget old ones:
+the vehicle, or the plant, then keeps its own copy. That of telemetry is made by `broker.ensure_stream`, that of a plant's
+stations (`MES`) by whoever publishes or reads first.
 
 Invariants:
     A message is acknowledged to the stream only after its handler returned, or after it was given up.
@@ -23,7 +24,15 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError, ServerError
 
@@ -31,6 +40,8 @@ from ringroad.kernel.errors import Corrupt, RingroadError, Unavailable
 from ringroad.storage.broker import STREAM, SUBJECT, open_connection
 
 CONSUMER = "lake"
+MES_BYTES_MAX = 32 * 1024**2  # bytes on disk; 100,000 events that nobody has read yet
+PUBLISHED_TOGETHER_MAX = 256  # messages on their way to the stream at once
 MESSAGES_PER_PULL_MAX = 512
 PULL_WAIT_S = 1.0  # seconds a pull waits for its first message
 GATHER_WAIT_S = 0.1  # seconds more, to fill one file rather than many
@@ -57,16 +68,37 @@ class StreamMessage:
     received_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A stream, and who reads it.
+
+    Attributes:
+        stream: its name.
+        subject: of its messages.
+        consumer: of whoever reads it.
+        bytes_max: what it may take on disk, if it is made here; None: somebody else makes it.
+    """
+
+    stream: str
+    subject: str
+    consumer: str
+    bytes_max: int | None = None
+
+
+TELEMETRY = Place(stream=STREAM, subject=SUBJECT, consumer=CONSUMER)
+MES = Place(stream="MES", subject="ringroad.mes.v1.*", consumer="line", bytes_max=MES_BYTES_MAX)
+
 Handler = Callable[[Sequence[StreamMessage]], None]
 GiveUp = Callable[[StreamMessage, Exception], None]
 
 
-async def consume_telemetry(
+async def consume(
     nats_url: str,
     handle: Handler,
     stop: asyncio.Event,
     *,
     give_up: GiveUp,
+    place: Place = TELEMETRY,
     ack_wait_s: float = ACK_WAIT_S,
     deliveries_max: int = DELIVERIES_MAX,
 ) -> None:
@@ -80,6 +112,7 @@ async def consume_telemetry(
         handle: makes a batch durable; raises `Unavailable` when it cannot for now.
         stop: set it to end after the batch in hand.
         give_up: makes a message that breaks the handler, and why, durable in another place.
+        place: the stream and its consumer.
         ack_wait_s: after how long an unacknowledged message is delivered again.
         deliveries_max: after how many deliveries a message that breaks the handler is given up.
     """
@@ -88,14 +121,16 @@ async def consume_telemetry(
         try:
             client = await open_connection(nats_url)
             try:
-                await _ensure_consumer(client.jetstream(), ack_wait_s=ack_wait_s)
-                await _pull(client, handle, give_up, stop, deliveries_max=deliveries_max)
+                await _ensure_consumer(client.jetstream(), place, ack_wait_s=ack_wait_s)
+                await _pull(client, handle, give_up, stop, place, deliveries_max=deliveries_max)
             finally:
                 await client.close()
             retry_s = RETRY_S_FIRST
         except (NatsError, JetStreamError, OSError, TimeoutError, RingroadError) as error:
             detail = error.detail if isinstance(error, RingroadError) else ""
-            LOG.warning("telemetry waits", error=repr(error), detail=detail, retry_s=retry_s)
+            LOG.warning(
+                "stream waits", stream=place.stream, error=repr(error), detail=detail, retry_s=retry_s
+            )
             await _pause(stop, retry_s)
             retry_s = min(RETRY_S_MAX, retry_s * 2)
 
@@ -110,7 +145,7 @@ async def ensure_consumer(nats_url: str) -> None:
     try:
         client = await open_connection(nats_url)
         try:
-            await _ensure_consumer(client.jetstream(), ack_wait_s=ACK_WAIT_S)
+            await _ensure_consumer(client.jetstream(), TELEMETRY, ack_wait_s=ACK_WAIT_S)
         finally:
             await client.close()
     except ServerError as error:
@@ -129,10 +164,16 @@ async def ensure_consumer(nats_url: str) -> None:
 
 
 async def _pull(
-    client: Client, handle: Handler, give_up: GiveUp, stop: asyncio.Event, *, deliveries_max: int
+    client: Client,
+    handle: Handler,
+    give_up: GiveUp,
+    stop: asyncio.Event,
+    place: Place,
+    *,
+    deliveries_max: int,
 ) -> None:
     """Go on until `stop`, or until the connection is lost or the handler fails."""
-    subscription = await client.jetstream().pull_subscribe_bind(consumer=CONSUMER, stream=STREAM)
+    subscription = await client.jetstream().pull_subscribe_bind(consumer=place.consumer, stream=place.stream)
     while not stop.is_set():
         if not client.is_connected:
             raise Unavailable("the connection to NATS was lost")
@@ -146,7 +187,9 @@ async def _pull(
         try:
             broken = await _hand_over(messages, handle)
             if BROKEN_TOGETHER_MAX < len(broken) == len(messages):
-                raise Unavailable("no telemetry message passes", detail=repr(broken[0][1])) from broken[0][1]
+                raise Unavailable(
+                    f"no message of {place.stream} passes", detail=repr(broken[0][1])
+                ) from broken[0][1]
             for message, error in broken:
                 await _put_aside(message, error, give_up, deliveries_max)
         except RingroadError:
@@ -183,9 +226,7 @@ async def _hand_over(messages: list[Msg], handle: Handler) -> list[tuple[Msg, Ex
 async def _put_aside(message: Msg, error: Exception, give_up: GiveUp, deliveries_max: int) -> None:
     """Let a message that breaks the handler come again later, or give it up."""
     stored, deliveries = _stored(message), message.metadata.num_delivered
-    LOG.warning(
-        "telemetry message breaks its handler", seq=stored.seq, deliveries=deliveries, error=repr(error)
-    )
+    LOG.warning("message breaks its handler", seq=stored.seq, deliveries=deliveries, error=repr(error))
     if deliveries < deliveries_max:
         await message.nak(delay=BROKEN_RETRY_S)
         return
@@ -193,15 +234,58 @@ async def _put_aside(message: Msg, error: Exception, give_up: GiveUp, deliveries
     await message.ack()
 
 
-async def _ensure_consumer(js: JetStreamContext, *, ack_wait_s: float) -> None:
+async def publish(nats_url: str, messages: Sequence[tuple[str, bytes]], *, place: Place) -> None:
+    """Put messages, each with its subject, into a stream, in their order; they are on its disk when this returns.
+
+    Raises:
+        Unavailable: the broker does not answer, or the stream is full; some of them may be in it.
+    """
     try:
-        await js.consumer_info(STREAM, CONSUMER)
+        client = await open_connection(nats_url)
+        try:
+            js = client.jetstream()
+            await _ensure_stream(js, place)
+            for first in range(0, len(messages), PUBLISHED_TOGETHER_MAX):
+                some = messages[first : first + PUBLISHED_TOGETHER_MAX]
+                await asyncio.gather(*(js.publish(subject, payload) for subject, payload in some))
+        finally:
+            await client.close()
+    except (NatsError, JetStreamError, OSError, TimeoutError) as error:
+        raise Unavailable(
+            f"the stream {place.stream} takes nothing now",
+            hint="send it again: what it took counts once; ringroad status shows the engines",
+            detail=repr(error),
+        ) from error
+
+
+async def _ensure_stream(js: JetStreamContext, place: Place) -> None:
+    if place.bytes_max is None:
+        return
+    try:
+        await js.stream_info(place.stream)
+    except NotFoundError:
+        await js.add_stream(
+            StreamConfig(
+                name=place.stream,
+                subjects=[place.subject],
+                storage=StorageType.FILE,
+                retention=RetentionPolicy.WORK_QUEUE,
+                max_bytes=place.bytes_max,
+                discard=DiscardPolicy.NEW,
+            )
+        )
+
+
+async def _ensure_consumer(js: JetStreamContext, place: Place, *, ack_wait_s: float) -> None:
+    await _ensure_stream(js, place)
+    try:
+        await js.consumer_info(place.stream, place.consumer)
     except NotFoundError:
         await js.add_consumer(
-            STREAM,
+            place.stream,
             ConsumerConfig(
-                durable_name=CONSUMER,
-                filter_subject=SUBJECT,
+                durable_name=place.consumer,
+                filter_subject=place.subject,
                 deliver_policy=DeliverPolicy.ALL,
                 ack_policy=AckPolicy.EXPLICIT,
                 ack_wait=ack_wait_s,

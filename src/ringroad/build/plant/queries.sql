@@ -17,3 +17,57 @@ SELECT id, document, generation FROM programme WHERE plant_id = :plant_id ORDER 
 -- name: choose_plant!
 UPDATE programme SET plant_id = :plant_id, generation = generation + 1
  WHERE id = :programme_id AND generation = :generation;
+
+-- name: newest_state^
+SELECT state FROM line_state WHERE programme_id = :programme_id AND position <= :position
+ ORDER BY position DESC LIMIT 1;
+
+-- name: insert_state!
+INSERT INTO line_state (programme_id, position, state, made_at) VALUES (:programme_id, :position, :state, :now)
+ON CONFLICT (programme_id, position) DO NOTHING;
+
+-- name: events_after
+SELECT body, received_at FROM mes_event
+ WHERE programme_id = :programme_id AND position > :after AND position <= :position
+ ORDER BY position LIMIT :rows_max;
+
+-- name: event^
+SELECT body, seq, received_at FROM mes_event WHERE programme_id = :programme_id AND event_id = :event_id;
+
+-- name: insert_event!
+INSERT INTO mes_event (programme_id, position, event_id, order_id, station, kind, body, at, seq, received_at)
+VALUES (:programme_id, :position, :event_id, :order_id, :station, :kind, :body, :at, :seq, :received_at);
+
+-- name: list_events
+SELECT position, body, received_at FROM mes_event
+ WHERE programme_id = :programme_id
+   AND (:order_id::text IS NULL OR order_id = :order_id)
+   AND (:station::text IS NULL OR station = :station)
+ ORDER BY position DESC LIMIT :rows_max;
+
+-- name: insert_refused!
+INSERT INTO mes_refused (seq, received_at, programme_id, event_id, order_id, station, code, reason, raw)
+VALUES (:seq, :received_at, :programme_id, :event_id, :order_id, :station, :code, :reason, :raw)
+ON CONFLICT (seq, received_at) DO NOTHING;
+
+-- name: list_refused
+SELECT * FROM mes_refused WHERE programme_id = :programme_id ORDER BY received_at DESC, seq DESC LIMIT :rows_max;
+
+-- name: forget_events!
+DELETE FROM mes_event WHERE programme_id = :programme_id AND received_at < :oldest
+   AND position <= (SELECT max(position) FROM line_state WHERE programme_id = :programme_id);
+
+-- name: forget_states!
+DELETE FROM line_state WHERE programme_id = :programme_id AND made_at < :oldest
+   AND position < (SELECT max(position) FROM line_state WHERE programme_id = :programme_id);
+
+-- name: forget_refused!
+DELETE FROM mes_refused WHERE received_at < :oldest;
+
+-- name: last_position$
+SELECT greatest((SELECT max(position) FROM mes_event WHERE programme_id = :programme_id),
+                (SELECT max(position) FROM line_state WHERE programme_id = :programme_id), 0);
+
+-- name: open_stop_of_station^
+SELECT id FROM line_stop WHERE programme_id = :programme_id AND station = :station AND ended_at IS NULL AND options = '{}'
+ ORDER BY began_at DESC, id DESC LIMIT 1;

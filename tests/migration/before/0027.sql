@@ -466,6 +466,25 @@ SELECT * FROM line_stop WHERE programme_id = :programme_id AND ended_at IS NULL 
 -- name: end_stop!
 UPDATE line_stop SET ended_at = :ended_at, ended_by = :actor WHERE id = :stop_id AND ended_at IS NULL;
 
+-- Keys of artifacts --------------------------------------------------------------------------------
+-- name: artifact_keys
+SELECT id, programme_id, supplier, name, kind, sha256, pem, added_by, added_at, revoked_by, revoked_at
+  FROM artifact_key
+ WHERE (:programme_id::text IS NULL OR programme_id = :programme_id) AND (NOT :only_good OR revoked_at IS NULL)
+ ORDER BY added_at DESC, id LIMIT :rows_max;
+
+-- name: count_artifact_keys$
+SELECT count(*) FROM artifact_key WHERE programme_id = :programme_id AND revoked_at IS NULL;
+
+-- name: insert_artifact_key!
+INSERT INTO artifact_key (id, programme_id, supplier, name, kind, sha256, pem, added_by, added_at)
+VALUES (:id, :programme_id, :supplier, :name, :kind, :sha256, :pem, :actor, :now)
+ON CONFLICT (programme_id, supplier, sha256) WHERE revoked_at IS NULL DO NOTHING;
+
+-- name: revoke_artifact_key^
+UPDATE artifact_key SET revoked_at = :now, revoked_by = :actor WHERE id = :id AND revoked_at IS NULL
+RETURNING programme_id;
+
 -- file: src/ringroad/build/repository/queries.sql
 -- name: lock_repository^
 SELECT pg_advisory_xact_lock(hashtextextended('repository:' || :repository || ':' || :vin, 0));
