@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 
+import imgtool.main as imgtool_main
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import InvalidInput
 from ringroad.sim.agentkit import Image, Kit, check_agent
 from ringroad.sim.benches import HARDWARE, SECRET, SERIAL, VIN, VecuBench
 from ringroad.sim.vecu.config import EcuConfig
+from ringroad.sim.vecu.flash import ExchangeName
 from ringroad.trust.mcuboot import Dependency, McubootSigner, sign_mcuboot
 from ringroad.vehicle.agents.base import EcuImage, Failed, Outcome, Reason
 from ringroad.vehicle.agents.plugins import factory_of
@@ -40,16 +44,21 @@ def padded(tail: bytes) -> Image:
 
 
 def bench(
-    key: McubootSigner, *, agent: str = "mcuboot", new: Image | None = None, others: tuple[str, ...] = ()
+    key: McubootSigner,
+    *,
+    agent: str = "mcuboot",
+    new: Image | None = None,
+    others: tuple[str, ...] = (),
+    swap: ExchangeName = "direct-xip",
 ) -> VecuBench:
     pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     config = EcuConfig(
         serial=SERIAL, hardware_id=HARDWARE, vin=VIN, layout="ab", bank_bytes=16_384, secret=SECRET, block_bytes=1_026,
-        mcuboot_key=pem, mcuboot_images=others,
+        mcuboot_key=pem, mcuboot_images=others, mcuboot_swap=swap,
     )  # fmt: skip
     return VecuBench(
         factory_of(agent, {}), clock=SystemClock(), old=image(key, "1.0.0", 1), new=new or image(key), mode="ab",
-        settings={"public_key": pem} if agent == "mcuboot" else {}, config=config,
+        settings={"public_key": pem, "swap": swap} if agent == "mcuboot" else {}, config=config,
     )  # fmt: skip
 
 
@@ -61,11 +70,17 @@ def told(kit: Kit, story: Callable[[Kit], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("key", [ECDSA, ED25519], ids=["ecdsa-p256", "ed25519"])
-def test_the_agent_passes_the_kit(key: McubootSigner) -> None:
+@pytest.mark.parametrize(
+    ("key", "swap"),
+    [(ECDSA, "direct-xip"), (ED25519, "scratch"), (ED25519, "move")],
+    ids=["ecdsa-p256, direct-xip", "ed25519, scratch", "ed25519, move"],
+)
+def test_the_agent_passes_the_kit(key: McubootSigner, swap: ExchangeName) -> None:
     async def rows() -> list[str]:
         return [
-            f"{row.name}: {row.problem}" async for row in check_agent(bench(key), keeps=(500,)) if row.problem
+            f"{row.name}: {row.problem}"
+            async for row in check_agent(bench(key, swap=swap), keeps=(500,))
+            if row.problem
         ]
 
     assert asyncio.run(rows()) == []
@@ -159,6 +174,55 @@ def test_an_older_security_counter_is_refused_for_good_after_a_commit() -> None:
         assert failed(outcome).reason is Reason.COUNTER_TOO_LOW
 
     told(Kit(bench(ED25519)), story)
+
+
+def signed_by_imgtool(folder: Path, *more: str) -> Image:
+    """An image of the real tool, for slots of 8 KiB and sectors of 4 KiB."""
+    pem = ECDSA.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "key.pem").write_bytes(pem)
+    (folder / "app.bin").write_bytes(APP)
+    given = "sign -k key.pem --header-size 0x200 --pad-header -S 0x2000 --align 8 --version 2.0.0 --security-counter 2"
+    with contextlib.chdir(folder):
+        assert not imgtool_main.imgtool([*given.split(), *more, "app.bin", "out.bin"], standalone_mode=False)
+    return Image(
+        content=(folder / "out.bin").read_bytes(), version="2.0.0", release_counter=2, format="mcuboot"
+    )
+
+
+@pytest.mark.parametrize("swap", ["direct-xip", "scratch", "move"])
+def test_what_imgtool_signs_is_tested_reverted_and_confirmed_however_the_slots_are_swapped(
+    swap: ExchangeName, tmp_path: Path
+) -> None:
+    async def story(kit: Kit) -> None:
+        for verb in ("prepare", "install", "activate", "verify"):
+            await kit.done(verb, kit.verb(verb))
+        await kit.restart()
+        await kit.runs(kit.bench.old, "after the reset", for_good=True)
+        for verb in ("activate", "commit"):
+            await kit.done(verb, kit.verb(verb))
+        await kit.restart()
+        await kit.runs(kit.bench.new, "after the commit", for_good=True)
+
+    told(Kit(bench(ECDSA, new=signed_by_imgtool(tmp_path), swap=swap)), story)
+
+
+@pytest.mark.parametrize("more", [("--pad",), ("--pad", "--confirm"), ("--pad", "--overwrite-only")])
+def test_a_trailer_of_imgtool_is_refused_whatever_bootloader_it_is_for(
+    more: tuple[str, ...], tmp_path: Path
+) -> None:
+    async def story(kit: Kit) -> None:
+        refused = failed(await kit.verb("prepare"))
+        assert (refused.reason, "without --pad" in refused.detail) == (Reason.IMAGE_MALFORMED, True), refused
+
+    told(Kit(bench(ECDSA, new=signed_by_imgtool(tmp_path, *more))), story)
+
+
+@pytest.mark.parametrize("swap", ["overwrite", "ram-load", ""])
+def test_a_bootloader_that_has_nothing_to_go_back_to_gets_no_agent(swap: str) -> None:
+    made = bench(ECDSA)
+    made._settings = {**made._settings, "swap": swap}
+    with pytest.raises(InvalidInput, match="nothing to go back to"):
+        made.power_on()
 
 
 @pytest.mark.parametrize("settings", [{}, {"public_key": "no key"}, {"public_key": 3}])

@@ -386,6 +386,7 @@ def _vecu_config(vin: Vin, serial: str, table: Mapping[str, Any], security: byte
         block_bytes=CAN_BLOCK_BYTES if table["bus"] in CAN_BUSES else 65_535,
         erase_pending=0,
         mcuboot_key=_public_key(table) if _agent(table) == "mcuboot" else "",
+        mcuboot_swap=table.get("settings", {}).get("swap", "direct-xip"),
     )
 
 

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from ringroad.kernel.errors import InvalidInput
-from ringroad.sim.vecu.flash import LayoutName
+from ringroad.sim.vecu.flash import ExchangeName, LayoutName
 from ringroad.vehicle.canway import CanWay
 from ringroad.vehicle.config import toml_table
 from ringroad.vehicle.uds import dtc_bytes
@@ -40,6 +40,7 @@ class EcuConfig:
         supported_faults: display codes for 19 0A.
         mcuboot_key: public key in PEM of an MCUboot bootloader; empty: the ECU takes what its tester vouches for.
         mcuboot_images: versions of the chip's other images, for dependencies on image 1, 2, ...
+        mcuboot_swap: how that bootloader comes from one slot to the other.
     """
 
     serial: str
@@ -55,6 +56,7 @@ class EcuConfig:
     supported_faults: tuple[str, ...] = ()
     mcuboot_key: str = ""
     mcuboot_images: tuple[str, ...] = ()
+    mcuboot_swap: ExchangeName = "direct-xip"
 
     def __post_init__(self) -> None:
         """Refuse what could not be put into a response."""
@@ -64,6 +66,8 @@ class EcuConfig:
             raise InvalidInput("bank_bytes must be between 1 and 4 GiB")
         if not 0 <= self.erase_pending <= 1000:
             raise InvalidInput("erase_pending must be between 0 and 1000")
+        if self.mcuboot_swap != "direct-xip" and not (self.mcuboot_key and self.layout == "ab"):
+            raise InvalidInput("mcuboot_swap is of an MCUboot with two slots, and mcuboot_key is missing")
         for name in ("serial", "hardware_id", "vin"):
             if not (value := getattr(self, name)).isascii() or not 0 < len(value) < 256:
                 raise InvalidInput(f"{name} must be 1 to 255 ASCII characters")
@@ -85,6 +89,7 @@ class _EcuTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     supported_faults: tuple[str, ...] = ()
     mcuboot_key: str = ""
     mcuboot_images: tuple[str, ...] = ()
+    mcuboot_swap: ExchangeName = "direct-xip"
 
 
 class ServerTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

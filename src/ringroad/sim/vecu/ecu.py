@@ -88,7 +88,9 @@ class VirtualEcu:
         self.script = script or Script()
         self.seed = seed
         accepts = bootloader(config.mcuboot_key, config.mcuboot_images) if config.mcuboot_key else None
-        self.flash = Flash(medium, layout=config.layout, bank_bytes=config.bank_bytes, accepts=accepts)
+        self.flash = Flash(
+            medium, layout=config.layout, bank_bytes=config.bank_bytes, accepts=accepts, exchange=config.mcuboot_swap
+        )  # fmt: skip
         self.faults = FaultMemory(self.flash.faults)
         self.programmer = Programmer(
             self.flash, hardware_id=config.hardware_id, block_bytes=config.block_bytes
@@ -117,13 +119,18 @@ class VirtualEcu:
         """
         self.flash.load()
         self.faults.load()
+        if self.flash.go_on():  # power had interrupted an exchange; the trial that it began starts now
+            application = self._starts(self.flash.state.active)
+        else:
+            state = self.flash.state
+            booted = decide_boot(state, runnable=tuple(self._starts(i) for i in range(len(state.banks))))
+            self.flash.boot(booted.state)
+            application = booted.application
         state = self.flash.state
-        booted = decide_boot(state, runnable=tuple(self._starts(i) for i in range(len(state.banks))))
-        self.flash.store(booted.state)
-        self._enter(Mode.APPLICATION if booted.application else Mode.BOOTLOADER)
+        self._enter(Mode.APPLICATION if application else Mode.BOOTLOADER)
         self._last_request_s = self._clock.monotonic_s()
         # An ECU cannot know how long it was off, so a lockout starts anew.
-        locked = booted.state.key_failures >= KEY_TRIES_MAX
+        locked = state.key_failures >= KEY_TRIES_MAX
         self._locked_until_s = self._last_request_s + self.config.key_delay_s if locked else 0.0
         if self.mode is Mode.APPLICATION:
             self.run_cycle()

@@ -5,6 +5,7 @@
     0        2 x 32 KiB   boot record: newest of two copies whose checksum holds
     64 KiB   2 x 64 KiB   fault record, the same way
     192 KiB  banks        each as large as configured
+    behind   one sector   where a bootloader exchanges the banks (MCUboot's swap modes): its scratch area or spare sector
 
 A record is never written over its newest copy, so a cut leaves the old one or the new one.
 A bank is invalid from before its first erased byte until a check found its content right.
@@ -35,6 +36,8 @@ _HEADER_BYTES: Final = 20  # magic, sequence, length, CRC-32
 
 LayoutName = Literal["ab", "inplace"]
 SwapName = Literal["none", "test", "trial"]
+ExchangeName = Literal["direct-xip", "scratch", "move"]  # how MCUboot comes from one slot to the other
+Place = tuple[Literal["first", "second", "spare"], int]  # a sector: of which bank, or the one behind them
 
 
 class Signed(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +66,13 @@ class Bank(msgspec.Struct, frozen=True, kw_only=True):
     valid: bool = False
 
 
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+    """The banks are being exchanged: how many copies are done, and what the swap is when all are."""
+
+    copied: int
+    swap: SwapName
+
+
 class BootState(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a bootloader remembers."""
 
@@ -75,6 +85,7 @@ class BootState(msgspec.Struct, frozen=True, kw_only=True):
     committed_counter: int = 0
     key_failures: int = 0
     fingerprint: str = ""
+    exchange: Exchange | None = None
 
 
 class RecordStore:
@@ -135,7 +146,7 @@ class RecordStore:
 class Flash:
     """Boot record and banks on one medium. `state` is always what is durable."""
 
-    __slots__ = ("_accepts", "_medium", "_records", "faults", "state")
+    __slots__ = ("_accepts", "_exchange", "_medium", "_records", "faults", "state")
 
     def __init__(
         self,
@@ -144,9 +155,11 @@ class Flash:
         layout: LayoutName,
         bank_bytes: int,
         accepts: Callable[[bytes, Signed], bool] | None = None,
+        exchange: ExchangeName = "direct-xip",
     ) -> None:
         self._medium = medium
         self._accepts = accepts
+        self._exchange = exchange
         self._records = RecordStore(medium, 0, BOOT_SLOT_BYTES)
         self.faults = RecordStore(medium, 2 * BOOT_SLOT_BYTES, FAULT_SLOT_BYTES)
         banks = (Bank(),) if layout == "inplace" else (Bank(), Bank())
@@ -245,8 +258,72 @@ class Flash:
             return False
         return self._accepts is None or self._accepts(b"".join(self.content(index)), signed)
 
+    def boot(self, state: BootState) -> None:
+        """Make what the bootloader decided durable; where software runs in the first bank alone, bring it there.
+
+        Raises:
+            PowerCut: power was lost; `go_on` at the next start.
+        """
+        if self._exchange == "direct-xip" or state.active == 0:
+            self.store(state)
+            return
+        begun = Exchange(copied=0, swap=state.swap)
+        self.store(msgspec.structs.replace(state, active=0, swap=self.state.swap, exchange=begun))
+        self.go_on()
+
+    def go_on(self) -> bool:
+        """Finish an exchange that was begun; return whether one was. Raises: PowerCut."""
+        if self.state.exchange is None:
+            return False
+        sector = min(SECTOR_BYTES, self.state.bank_bytes)
+        used = max(sum(extent.length_bytes for extent in bank.extents) for bank in self.state.banks)
+        copies = exchange_copies(self._exchange, -(-used // sector))
+        for done in range(self.state.exchange.copied, len(copies)):
+            to, source = (self._sector(place, sector) for place in copies[done])
+            content = self._medium.read(source, sector)
+            self._medium.erase(to, sector)
+            self._medium.write(to, content)
+            copied = msgspec.structs.replace(self.state.exchange, copied=done + 1)
+            self.store(msgspec.structs.replace(self.state, exchange=copied))
+        banks, swap = tuple(reversed(self.state.banks)), self.state.exchange.swap
+        self.store(msgspec.structs.replace(self.state, banks=banks, swap=swap, exchange=None))
+        return True
+
+    def _sector(self, place: Place, sector_bytes: int) -> int:
+        bank, number = place
+        if bank == "spare":
+            return self._start(2)
+        return self._start(0 if bank == "first" else 1) + number * sector_bytes
+
     def _start(self, index: int) -> int:
         return BANKS_OFFSET + index * self.state.bank_bytes
+
+
+def exchange_copies(how: ExchangeName, sectors: int) -> list[tuple[Place, Place]]:
+    """Return the copies, to and from, that exchange the first sectors of two banks.
+
+    What a copy is made from stands unchanged until the next one begins, so that each may be repeated.
+
+    Source: MCUboot docs/design.md, "Swap using scratch" and "Swap using move".
+    """
+    if how == "direct-xip":
+        return []
+    copies: list[tuple[Place, Place]] = []
+    if how == "scratch":
+        for number in range(sectors):
+            first, second, spare = _places(number)
+            copies += [(spare, first), (first, second), (second, spare)]
+        return copies
+    places = [_places(number)[0] for number in range(sectors)] + [("spare", 0)]
+    copies += [(places[number + 1], places[number]) for number in reversed(range(sectors))]
+    for number in range(sectors):
+        first, second, _ = _places(number)
+        copies += [(first, second), (second, places[number + 1])]
+    return copies
+
+
+def _places(number: int) -> tuple[Place, Place, Place]:
+    return ("first", number), ("second", number), ("spare", 0)
 
 
 class Booted(NamedTuple):

@@ -1,7 +1,6 @@
 """Update agent of a microcontroller whose bootloader is MCUboot: two slots, test, confirm, revert.
 
-The slots take turns (MCUboot's direct-XIP with revert). The image is transferred over UDS as to any A/B ECU;
-what is more is said before the first byte is sent:
+The image is transferred over UDS as to any A/B ECU; what is more is said before the first byte is sent:
 
 1. The image is MCUboot's, its hash holds, and the key of this ECU's bootloader signed it.
 2. Header and protected entries say what the signed metadata say: version and security counter.
@@ -10,10 +9,15 @@ what is more is said before the first byte is sent:
 4. Dependencies on the chip's other images are checked by the bootloader, in the slot that does not run.
 
 `activate` is a test: the next reset reverts. `commit` confirms, and only then the security counter advances.
+
+Settings: ``public_key``, and ``swap``, how the bootloader was built: ``direct-xip`` with revert, ``scratch``, ``move``.
+The slots either take turns, or their contents are exchanged while the ECU starts, which its agent waits for.
+What only overwrites (``MCUBOOT_OVERWRITE_ONLY``) has nothing to go back to, and is refused.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from ringroad.kernel.errors import InvalidInput, Untrusted
@@ -35,6 +39,10 @@ from ringroad.vehicle.uds import UdsChannel
 IMAGE_BYTES_MAX: Final = (
     32 << 20
 )  # bytes; the largest flash of a microcontroller that runs MCUboot, external included
+
+
+SWAPS: Final = frozenset({"direct-xip", "scratch", "move"})
+SWAP_S_MAX: Final = 180.0  # s from a reset until the ECU answers: 1 MiB three times over, at 25 KB/s
 
 
 class McubootAgent(AbAgent):
@@ -79,7 +87,15 @@ class McubootAgent(AbAgent):
 def make_agent(site: AgentSite) -> UpdateAgent:
     """Return the agent of an ECU with MCUboot. Raises: InvalidInput, without its bootloader's key."""
     channel, access = way(site)
-    site.known("public_key")
+    site.known("public_key", "swap")
+    swap = site.setting("swap", "direct-xip")
+    if swap not in SWAPS:
+        raise InvalidInput(
+            f"{site.name}: an MCUboot that swaps by {swap!r} is not known, or has nothing to go back to",
+            hint=f"swap is one of {', '.join(sorted(SWAPS))}",
+        )
+    if swap != "direct-xip":
+        access = replace(access, restart_s_max=max(access.restart_s_max, SWAP_S_MAX))
     if site.mode != "ab":
         raise InvalidInput(f'{site.name}: MCUboot keeps two slots here, so its mode is "ab"')
     return McubootAgent(channel, access, mcuboot_key(site.setting("public_key").encode()))
