@@ -18,6 +18,7 @@ BENCHMARKS = (
     "campaign_1m",
     "canary",
     "sequence",
+    "fjsp",
     "twin",
     "replan",
     "logistics",
@@ -29,7 +30,7 @@ BENCHMARKS = (
     "vehicles",
     "powercut",
 )  # each a module with `run() -> list[Figure]`
-LONG = frozenset({"delta", "powercut"})  # minutes and a quarter of an hour of CPU: only when named
+LONG = frozenset({"delta", "fjsp", "powercut"})  # minutes and a quarter of an hour of CPU: only when named
 
 
 def main() -> None:

@@ -57,6 +57,7 @@ SESSIONS = [
     "docs/howto/connect-a-hawkbit-client.md",
     "docs/howto/run-the-engines.md",
 ]
+ALONE = ["docs/howto/keys.md", "docs/howto/shops.md"]  # in a folder of their own, without a server
 PASSWORD = "correct horse battery staple"
 COMMAND_S_MAX = 330
 END_S_MAX, LOOK_S = 20.0, 0.1
@@ -291,15 +292,18 @@ def test_a_session_runs_as_written(reader: Reader, name: str) -> None:
 
 
 def test_no_page_with_a_session_is_forgotten() -> None:
-    assert {name for name in NAMES if any(fence.runs for fence in fences(text_of(name)))} == set(SESSIONS) | {
-        "docs/howto/keys.md"
+    assert {name for name in NAMES if any(fence.runs for fence in fences(text_of(name)))} == {
+        *SESSIONS,
+        *ALONE,
     }
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # a machine that is busy with other things
-def test_the_page_about_keys_runs_as_written_without_a_server(reader: Reader, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ALONE)
+def test_a_page_runs_as_written_without_a_server(reader: Reader, tmp_path: Path, name: str) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     alone = Reader(folder=tmp_path, env=reader.env)
-    for fence in fences(text_of("docs/howto/keys.md")):
+    for fence in fences(text_of(name)):
         for step in steps(fence) if fence.runs else ():
             alone.follow(step)

@@ -46,6 +46,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "schedule": ("ringroad.cli.schedule", "group", "Build: the line's schedule."),
         "plant": ("ringroad.cli.plant", "group", "Build: plants, and a simulated one."),
         "sequence": ("ringroad.cli.sequence", "group", "Build: solve published line sequences."),
+        "shop": ("ringroad.cli.shop", "group", "Build: schedule a shop: resources, set-ups, breaks."),
         "campaign": ("ringroad.cli.campaign", "group", "Ship: campaigns; plan, approve, run, watch."),
         "fleet": ("ringroad.cli.fleet", "group", "Ship: vehicles, and why one is not updating."),
         "events": ("ringroad.cli.events", "group", "Ledger: what happens, as CloudEvents."),
