@@ -97,14 +97,14 @@ def run() -> list[Figure]:
     if not DATA.exists():
         sys.exit(f"error: {DATA} is not here\nhint: Brandimarte's instances, mk01.txt to mk10.txt")
     gaps: dict[str, list[float]] = {"ours": [], "CP-SAT": [], "PyJobShop": []}
-    slowest_s = 0.0
+    slowest_s, most_cpu_s = 0.0, 0.0
     for name, best in BEST.items():
         problem = read_brandimarte((DATA / f"{name}.txt").read_text())
         solve(problem, moves_max=10, seed=1)  # loads or compiles machine code
         started_s, cpu_s = time.perf_counter(), time.process_time()
         found: dict[str, int | None] = {"ours": ours(problem)}
         took_s, cpu_s = time.perf_counter() - started_s, time.process_time() - cpu_s
-        slowest_s = max(slowest_s, took_s)
+        slowest_s, most_cpu_s = max(slowest_s, took_s), max(most_cpu_s, cpu_s)
         found |= {"CP-SAT": plain_cp_sat(problem), "PyJobShop": pyjobshop(problem)}
         for peer, makespan in found.items():
             if makespan is not None:
@@ -115,7 +115,7 @@ def run() -> list[Figure]:
     return [
         Figure(name="fjsp.brandimarte_mean_gap_pct", value=round(statistics.mean(gaps["ours"]), 2), unit="%",
                target=2, better="lower",
-               note=f"to the best known (mk06 57, mk10 189); slowest {slowest_s:.0f} s; {load}"),
+               note=f"to the best known (mk06 57, mk10 189); at most {most_cpu_s:.0f} s of CPU, {slowest_s:.0f} s; {load}"),
         *(
             Figure(name=f"fjsp.brandimarte_{key}_gap_pct", value=round(statistics.mean(gaps[peer]), 2), unit="%",
                    target=None, better="lower", note=f"{peer}, {beside}")
