@@ -21,6 +21,7 @@ BENCHMARKS = (
     "fjsp",
     "twin",
     "replan",
+    "clone",
     "logistics",
     "forecast",
     "demo",

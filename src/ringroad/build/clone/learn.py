@@ -1,0 +1,277 @@
+"""What a cloned plant learns: its own observations and what it inherited, weighed by how much of a clone it is.
+
+The inherited prior is right for a true clone and dangerous for a plant that is not one: its intervals then cover a
+third of what they should. So the prior is doubted by the plant's own residuals. Each parameter is either alike, within
+the variance between parents, or locally different, within a wider one; how wide, how many, and how much slower the
+plant is as a whole are summed over, each in proportion to how well it explains what the plant observed.
+
+Pure and deterministic. Invariants: the variance between plants is never taken to be less than that between parents;
+with no observation at all, the belief is the prior. Measured: `make bench ARGS=clone`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ringroad.build.clone.inherit import NOISE_MIN, NOISE_N_MAX, Array, Inheritance
+from ringroad.build.plant.parameters import Key
+from ringroad.build.plant.posterior import Origin, Posterior
+from ringroad.kernel.errors import InvalidInput
+
+WIDER: Final = (1.0, 1.6, 2.6)  # times the standard deviation between parents, that alike may be
+DIFFERENT: Final = (
+    0.01,
+    0.03,
+    0.1,
+    0.2,
+    0.3,
+    0.5,
+    0.7,
+    0.9,
+)  # share of parameters that are locally different
+APART: Final = (0.2, 0.35, 0.6, 1.0, 1.6)  # standard deviation of those; on the scale of logarithms
+WIDER_PRIOR: Final = 4.0  # power by which a wider one is less likely: a clone is what was ordered
+DIFFERENT_PRIOR: Final = 0.7  # power by which more of them are less likely
+PLANT_STEPS: Final = 41  # values of the whole plant's effect, tried around the middle one
+MASS_KEPT: Final = 0.995  # of all explanations; the rest weighs nothing in any interval
+PROBABLE: Final = 0.9  # that a parameter is locally different, before anybody is told
+VARIANCE_MIN: Final = 1e-4  # between plants; 1 % of a time
+QUANTILE_HALVINGS: Final = 34
+
+# Abramowitz and Stegun 7.1.26: the error function within 1.5e-7.
+_ERF: Final = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
+_ERF_P: Final = 0.3275911
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What is believed of one parameter of a clone, on the scale of `Posterior.centre`.
+
+    Attributes:
+        key: which.
+        centre: the expected value.
+        variance: of the belief.
+        low: 5 % quantile.
+        high: 95 % quantile.
+        inherited: what the parents and the rest of the plant alone make likely.
+        different: probability that it is locally different from the parents.
+        own_n: observations of its own.
+    """
+
+    key: Key
+    centre: float
+    variance: float
+    low: float
+    high: float
+    inherited: float
+    different: float
+    own_n: float
+
+    @property
+    def is_different(self) -> bool:
+        """Whether somebody should be told: this is not the station that was copied."""
+        return self.different >= PROBABLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clone:
+    """What a clone believes of parameters of one kind.
+
+    Attributes:
+        learned: one for each key of the inheritance.
+        plant: expected effect of the whole plant: 0.05 is 5 % slower than its parents.
+        transfer_sd: expected standard deviation from the parents, of parameters that are alike.
+        different_share: expected share of parameters that are locally different.
+    """
+
+    learned: tuple[Learned, ...]
+    plant: float
+    transfer_sd: float
+    different_share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Explanations:
+    """Those that weigh something: each a width, a share, a distance and an effect of the plant."""
+
+    weight: Array  # [explanation]
+    plant: Array  # [explanation]
+    alike: Array  # [explanation, key] variance around the parents' centre, of one that is alike
+    apart: Array  # the same, of one that is locally different
+    responsible: Array  # [explanation, key] probability that it is
+    transfer: Array  # [explanation] variance between plants
+    share: Array  # [explanation]
+
+
+def learn(inheritance: Inheritance, own: Mapping[Key, Posterior]) -> Clone:
+    """Return what a plant believes that inherited this and observed that.
+
+    Args:
+        inheritance: from its parents.
+        own: what it observed itself, as sums; parameters without an observation are left out.
+
+    Raises:
+        InvalidInput: it observed a parameter that it did not inherit.
+    """
+    if unknown := sorted(own.keys() - set(inheritance.keys)):
+        raise InvalidInput(f"{unknown[0]} was not inherited")
+    observed = [own.get(key) for key in inheritance.keys]
+    centre = np.array([each.centre if each else 0.0 for each in observed])
+    error = np.array([_error(each, noise) for each, noise in zip(observed, inheritance.noise, strict=True)])
+    found = _explain(inheritance, centre, error)
+    gain = [_gain(variance, error) for variance in (found.alike, found.apart)]
+    inherited = inheritance.centre + found.plant[:, None]
+    means = np.concatenate([inherited + each * (centre - inherited) for each in gain])
+    variances = np.concatenate(
+        [v * (1 - each) for v, each in zip((found.alike, found.apart), gain, strict=True)]
+    )
+    weights = found.weight[:, None] * np.stack([1 - found.responsible, found.responsible])
+    weights = weights.reshape(means.shape)
+    mean = (weights * means).sum(axis=0)
+    variance = (weights * (variances + (means - mean) ** 2)).sum(axis=0)
+    low, high = (_quantile(means, variances, weights, share) for share in (0.05, 0.95))
+    expected = found.weight @ inherited
+    different = found.weight @ found.responsible
+    return Clone(
+        learned=tuple(
+            Learned(
+                key=key, centre=float(mean[at]), variance=float(variance[at]), low=float(low[at]),
+                high=float(high[at]), inherited=float(expected[at]), different=float(different[at]),
+                own_n=each.n if each else 0.0,
+            )
+            for at, (key, each) in enumerate(zip(inheritance.keys, observed, strict=True))
+        ),
+        plant=float(found.weight @ found.plant),
+        transfer_sd=float(np.sqrt(found.weight @ found.transfer)),
+        different_share=float(found.weight @ found.share),
+    )  # fmt: skip
+
+
+def belief_of(learned: Learned, *, family: Posterior, noise: float, parents: tuple[str, ...]) -> Posterior:
+    """Return a learned parameter as a document keeps it: as many observations as it is worth.
+
+    Args:
+        learned: of the parameter.
+        family: any belief of the same family.
+        noise: variance of one observation, of a time.
+        parents: the plants it was inherited from.
+    """
+    origin = Origin(
+        plant=family.origin.plant,
+        learned_at=family.origin.learned_at,
+        evidence=f"{learned.own_n:g} of its own beside what {', '.join(parents)} observed",
+    )
+    variance = max(learned.variance, NOISE_MIN**2)
+    match family.family:
+        case "time":
+            n = noise / variance
+            squares = n * (noise + learned.centre**2)
+            return Posterior(family="time", n=n, total=n * learned.centre, squares=squares, origin=origin)
+        case "share":
+            share = float(1 / (1 + np.exp(-learned.centre)))
+            n = 1 / (variance * share * (1 - share))
+            return Posterior(family="share", n=n, total=n * share, origin=origin)
+        case "rate":
+            n = 1 / variance
+            return Posterior(family="rate", n=n, total=n * float(np.exp(learned.centre)), origin=origin)
+
+
+def _error(own: Posterior | None, noise: float) -> float:
+    """Return the variance of what was observed; of one that observed nothing, endless."""
+    if own is None:
+        return np.inf
+    if own.family != "time":
+        return own.error_variance
+    pooled = (NOISE_N_MAX * noise + own.n * own.log_variance) / (NOISE_N_MAX + own.n)
+    return pooled / own.n
+
+
+def _gain(variance: Array, error: Array) -> Array:
+    """Return how much of what was observed is believed."""
+    believed: Array = np.where(
+        np.isinf(error), 0.0, variance / (variance + np.where(np.isinf(error), 1.0, error))
+    )
+    return believed
+
+
+def _explain(inheritance: Inheritance, centre: Array, error: Array) -> _Explanations:
+    between = max(inheritance.transfer_variance, VARIANCE_MIN)
+    grid = np.array([
+        (wider, share, apart)
+        for wider in WIDER for share in DIFFERENT for apart in APART
+        if apart > 2 * wider * np.sqrt(between)
+    ] or [(wider, DIFFERENT[0], APART[-1]) for wider in WIDER])  # fmt: skip
+    wider, share, apart = grid.T
+    transfer = between * wider**2
+    alike = inheritance.doubt + transfer[:, None]
+    different = alike + apart[:, None] ** 2
+    plants = _plant_effects(inheritance, centre, error, between)
+    residual = (centre - inheritance.centre) - plants[:, None]
+    seen = np.isfinite(error)
+    parts = [
+        np.log(of)[:, None, None] + np.where(seen, _log_density(residual, variance, error), 0.0)
+        for of, variance in ((1 - share, alike), (share, different))
+    ]
+    both = np.logaddexp(*parts)
+    score = both.sum(axis=-1) - plants**2 / (2 * inheritance.plant_variance)
+    score -= (WIDER_PRIOR * np.log(wider) + DIFFERENT_PRIOR * np.log(share))[:, None]
+    weight = np.exp(score - score.max())
+    which, effect = _kept(weight / weight.sum())
+    kept = weight[which, effect]
+    return _Explanations(
+        weight=kept / kept.sum(), plant=plants[effect], alike=alike[which], apart=different[which],
+        responsible=np.exp(parts[1] - both)[which, effect], transfer=transfer[which], share=share[which],
+    )  # fmt: skip
+
+
+def _plant_effects(inheritance: Inheritance, centre: Array, error: Array, between: float) -> Array:
+    """Return effects of the whole plant to try: around the middle residual, or around none."""
+    seen = np.isfinite(error)
+    own = np.sqrt(inheritance.plant_variance)
+    if not seen.any():
+        return np.asarray(4 * own * np.linspace(-1, 1, PLANT_STEPS))
+    residual = (centre - inheritance.centre)[seen]
+    total = (error + inheritance.doubt + between)[seen]
+    spread = max(np.sqrt(1 / (1 / total).sum()), 1.25 * residual.std() / np.sqrt(len(residual)))
+    spread = 1 / np.sqrt(1 / spread**2 + 1 / inheritance.plant_variance) if len(residual) < 3 else spread
+    middle = np.median(residual)
+    middle *= inheritance.plant_variance / (inheritance.plant_variance + spread**2)
+    return np.asarray(middle + 4 * spread * np.linspace(-1, 1, PLANT_STEPS))
+
+
+def _log_density(residual: Array, variance: Array, error: Array) -> Array:
+    """Return [explanation, plant effect, key], but for a constant."""
+    total = variance + np.where(np.isinf(error), 1.0, error)
+    return np.asarray(-0.5 * (np.log(total)[:, None, :] + residual[None] ** 2 / total[:, None, :]))
+
+
+def _kept(weight: Array) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    order = np.argsort(weight, axis=None)[::-1]
+    mass = np.cumsum(weight.ravel()[order])
+    few = order[: int(np.searchsorted(mass, MASS_KEPT)) + 1]
+    which, effect = np.unravel_index(few, weight.shape)
+    return which, effect
+
+
+def _quantile(means: Array, variances: Array, weights: Array, share: float) -> Array:
+    """Return a quantile of each mixture, by halving."""
+    deviation = np.sqrt(np.maximum(variances, NOISE_MIN**2))
+    low, high = (means - 8 * deviation).min(axis=0), (means + 8 * deviation).max(axis=0)
+    for _ in range(QUANTILE_HALVINGS):
+        middle = (low + high) / 2
+        below = (weights * _normal_cdf((middle - means) / deviation)).sum(axis=0) < share
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return np.asarray((low + high) / 2)
+
+
+def _normal_cdf(z: Array) -> Array:
+    x = np.abs(z) / np.sqrt(2)
+    t = 1 / (1 + _ERF_P * x)
+    tail = t * np.polyval(_ERF[::-1], t) * np.exp(-x * x)
+    below: Array = np.where(z < 0, tail / 2, 1 - tail / 2)
+    return below
