@@ -268,6 +268,24 @@ def test_the_plant_shows_what_the_twin_said_of_the_newest_schedule(page: Page) -
     expect(page.locator(".figures")).to_contain_text("1.84 s")
 
 
+def test_the_plant_shows_the_line_in_motion_until_it_is_held_and_who_is_where_when(page: Page) -> None:
+    sign_in(page, "vera")
+    page.goto("/plant")
+    panel = page.locator("section", has=page.get_by_role("heading", name="The line from now on"))
+    expect(panel.locator(".gantt rect[class^=tone] title").first).to_contain_text("min")
+    first = panel.locator(".motion circle").first
+    expect(first.locator("animate")).to_have_count(1)
+    place = "circle => circle.cx.animVal.value"
+    start = first.evaluate(place)
+    page.wait_for_function(
+        "([old]) => document.querySelector('.motion circle').cx.animVal.value !== old", arg=[start]
+    )
+    panel.get_by_role("button", name="Pause").click()
+    held = first.evaluate(place)
+    page.wait_for_timeout(300)
+    assert first.evaluate(place) == held
+
+
 def test_the_plant_shows_that_its_twin_is_out_of_calibration_and_what_to_do(page: Page) -> None:
     sign_in(page, "vera")
     page.goto("/plant")

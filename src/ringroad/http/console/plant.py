@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from litestar import Response
 
+from ringroad.build.stops import standing_s
+from ringroad.build.store_improve import load_running
 from ringroad.build.store_times import line_drift
 from ringroad.build.twin.drift import VEHICLES_PER_FALSE_ALARM, out_of_calibration
+from ringroad.build.twin.picture import picture
 from ringroad.http import reading
+from ringroad.http.console.line_view import line_view
 from ringroad.http.console.render import chart, page
 from ringroad.http.console.shared import Req, asked, shown, url_of
 from ringroad.http.console.twin import moved_share, percent, twin_panel, what_if_chart
 from ringroad.http.context import Ctx
 from ringroad.http.views_build import ScheduleView
+from ringroad.storage.db import Connection
 
 SEQUENCE_SHOWN = 200  # vehicles
 STOPS_SHOWN = 20
@@ -48,6 +54,7 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
                 "blocked": reading.blocked_options(conn, programme.id),
                 "orders": reading.orders(conn, programme_id=programme.id, limit=30),
                 "chart": _latency_chart(schedules),
+                "view": _view(conn, programme.id, now=ctx.clock.now()) if schedules else {},
                 "twin": twin_panel(checks),
                 "asked": questions[0] if questions else None,
                 "asked_chart": what_if_chart(questions[0]) if questions else "",
@@ -73,6 +80,20 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
         "plant.html", account=request.user, url=url_of(request), programmes=programmes, programme=programme,
         **values,
     )  # fmt: skip
+
+
+def _view(conn: Connection, programme_id: str, *, now: datetime) -> dict[str, Any]:
+    """Return the line from now on, by the current sequence; nothing where the twin has no picture of it."""
+    running = load_running(conn, programme_id)
+    orders = {order.id: order for order in running.orders}
+    placed = [orders[each] for each in running.schedule.document.sequence if each in orders]
+    if not running.line.stations or not placed:
+        return {}
+    visits = picture(
+        running.line, placed, on_line=sum(order.state == "building" for order in placed),
+        standing=standing_s(running.stops, now),
+    )  # fmt: skip
+    return line_view(visits, {order.id: order.variant for order in placed})
 
 
 def held_back(document: Mapping[str, Any]) -> list[tuple[int, str]]:

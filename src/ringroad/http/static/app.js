@@ -391,6 +391,17 @@ document.addEventListener("drop", (event) => {
   button.form.elements[button.dataset.drop].value = station;
   button.form.requestSubmit(button);
 });
+// A drawing in motion is held by its button, and stands at first for whoever asked for less motion.
+function hold(button, held) {
+  const drawing = document.getElementById(button.dataset.motion);
+  if (held) drawing.pauseAnimations();
+  else drawing.unpauseAnimations();
+  button.setAttribute("aria-pressed", String(held));
+}
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-motion]");
+  if (button) hold(button, button.getAttribute("aria-pressed") !== "true");
+});
 // An answer that makes no fact is looked for until it is there.
 setInterval(() => {
   if (!document.hidden && document.querySelector("[data-waiting]")) refreshSoon();
@@ -406,5 +417,7 @@ document.addEventListener("htmx:afterSettle", () =>
 
 document.addEventListener("DOMContentLoaded", () => {
   $$(".chart").forEach(draw);
+  if (matchMedia("(prefers-reduced-motion: reduce)").matches)
+    $$("[data-motion]").forEach((button) => hold(button, true));
   followEvents();
 });
