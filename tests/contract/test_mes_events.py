@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,25 +12,21 @@ from typing import Any
 
 import httpx
 import msgspec
-import nats
 import pytest
 
 from ringroad.build import store_plant
 from ringroad.build.plant.store_events import SNAPSHOT_EVENTS, line_state, list_refused, take_events
-from ringroad.build.store import import_programme
 from ringroad.http.auth import Role
-from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.errors import Unavailable
-from ringroad.loop.mes import land_events, run_mes
+from ringroad.loop.mes import land_events
 from ringroad.protocol.mes import MesEvent
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.streams import MES, StreamMessage, publish
 from support.console_server import add_account, serving
+from support.mes import CLOCK, IDS, emptied, new_order, reading, wren
 
 pytestmark = pytest.mark.engines
 
-CLOCK, IDS = SystemClock(), SystemIds()
-PROGRAMME = (Path(__file__).parents[2] / "examples" / "first" / "programme.toml").read_text(encoding="utf-8")
 SUBJECT = "ringroad.mes.v1.wren"
 WAIT_S = 60.0
 
@@ -41,16 +35,13 @@ WAIT_S = 60.0
 def conn(pg_url: str) -> Iterator[Connection]:
     with connect(pg_url) as opened:
         with transaction(opened):
-            import_programme(opened, IDS, source=PROGRAMME, actor="tester", now=CLOCK.now())
+            wren(opened)
         yield opened
 
 
 def order(conn: Connection) -> str:
     with transaction(conn):
-        made = store_plant.add_order(
-            conn, IDS, programme_id="wren", variant="van", actor="tester", now=CLOCK.now()
-        )
-    return made.id
+        return new_order(conn)
 
 
 def event(kind: Any, station: str, order_id: str = "", *, after_s: float = 0, **more: Any) -> MesEvent:
@@ -71,31 +62,6 @@ def until(found: Callable[[], bool]) -> None:
     while not found():
         assert monotonic() < deadline
         sleep(0.05)
-
-
-@contextmanager
-def reading(nats_url: str, pg_url: str) -> Iterator[None]:
-    """Read the stream in a thread, as the worker does."""
-    loop, stop = asyncio.new_event_loop(), asyncio.Event()
-
-    def run() -> None:
-        loop.run_until_complete(run_mes(nats_url, lambda: connect(pg_url), stop, clock=CLOCK, ids=IDS))
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(WAIT_S)
-        loop.close()
-
-
-async def emptied(nats_url: str) -> None:
-    client = await nats.connect(nats_url)
-    with suppress(nats.js.errors.NotFoundError):
-        await client.jetstream().purge_stream(MES.stream)
-    await client.close()
 
 
 def test_events_told_over_the_api_come_through_the_stream_to_the_line(

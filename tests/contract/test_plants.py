@@ -94,3 +94,17 @@ def test_what_cannot_be_or_is_not_there_is_refused(client: httpx.Client) -> None
     for path in ("/plants/nowhere", "/plants/wren?generation=1"):
         assert client.get(path).status_code == 404
     assert [each["id"] for each in client.get("/plants").json()] == ["wren"]
+
+
+def test_a_plant_goes_through_an_asset_administration_shell(client: httpx.Client) -> None:
+    client.post("/plants", json={"source": PLANT})
+    before = client.get("/plants/wren-mother").json()
+    for form in ("json", "aasx"):
+        shell = client.get("/plants/wren-mother/aas", params={"form": form})
+        assert shell.status_code == 200
+        again = client.post("/plant-shells", content=shell.content)
+        assert (again.status_code, again.json()["generation"]) == (201, 1), again.text
+        assert again.json()["document"] == before["document"]
+    refused = client.post("/plant-shells", content=b"PK rubbish")
+    assert refused.status_code == 422
+    assert "no plant as an Asset Administration Shell" in refused.text

@@ -174,13 +174,18 @@ def confirm(question: str, *, yes: bool) -> None:
 def read_text(path: Path, *, bytes_max: int) -> str:
     """Return a text file that a person named. Raises: InvalidInput."""
     try:
+        return read_bytes(path, bytes_max=bytes_max).decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} is not UTF-8 text") from error
+
+
+def read_bytes(path: Path, *, bytes_max: int) -> bytes:
+    """Return a file that a person named. Raises: InvalidInput."""
+    try:
         with path.open("rb") as source:
             raw = source.read(bytes_max + 1)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
     if len(raw) > bytes_max:
         raise InvalidInput(f"{path} is larger than {bytes_max} bytes")
-    try:
-        return raw.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path} is not UTF-8 text") from error
+    return raw

@@ -1,4 +1,4 @@
-"""`ringroad plant import`, `list`, `show`, `choose` and `diff`: plant documents."""
+"""`ringroad plant import`, `list`, `show`, `choose`, `diff`, `export-aas` and `import-aas`: plant documents."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 import click
 import msgspec
 
+from ringroad.build.plant.aas import AAS_BYTES_MAX, Form, export_aas, import_aas
 from ringroad.build.plant.diff import diff_plants
 from ringroad.build.plant.model import Plant
 from ringroad.build.plant.read import PLANT_BYTES_MAX, plant_from_document, read_plant
 from ringroad.cli.client import Client
-from ringroad.cli.groups import EXIT_NO, example, read_text, with_client
+from ringroad.cli.groups import EXIT_NO, example, read_bytes, read_text, with_client
 from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import counted, details, exactly, table, when
 from ringroad.http.views_plant import diff_view
-from ringroad.kernel.errors import InvalidInput, NotFound
+from ringroad.kernel.errors import InvalidInput, NotFound, Unavailable
 
 HASH_CHARS = 12  # of a hash that are shown; the whole one is in --json
 
@@ -132,6 +133,40 @@ def diff(shell: Shell, client: Client, *, before: str, after: str) -> int:
     return EXIT_NO if view["structure"] or clear else 0
 
 
+@click.command("export-aas", epilog=example("ringroad plant export-aas wren-mother --out wren.aasx"))
+@click.argument("plant")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path, dir_okay=False),
+    help="A file that ends in .aasx, or .json.",
+)  # fmt: skip
+@with_client
+def export(shell: Shell, client: Client, *, plant: str, out: Path) -> None:
+    """Write PLANT as an Asset Administration Shell, without loss.
+
+    Its submodels are Structure, ProcessParameters, Schedule and Quality. Needs basyx-python-sdk where the command
+    runs: pip install 'ringroad[aas]'.
+    """
+    forms: dict[str, Form] = {".aasx": "aasx", ".json": "json"}
+    if out.suffix not in forms:
+        raise InvalidInput(f"{out} ends in neither .aasx nor .json")
+    content = export_aas(_load(client, plant), form=forms[out.suffix])
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise Unavailable(f"{out} cannot be written: {error.strerror}", code="disk") from error
+    shell.show({"file": out, "bytes": len(content)}, text=f"{out}: {len(content)} bytes")
+
+
+@click.command("import-aas", epilog=example("ringroad plant import-aas wren.aasx"))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--replace", is_flag=True, help="Replace what is stored under its id by other content.")
+@with_client
+def import_shell(shell: Shell, client: Client, *, file: Path, replace: bool) -> None:
+    """Import a plant out of an Asset Administration Shell, AASX or JSON."""
+    plant = import_aas(read_bytes(file, bytes_max=AAS_BYTES_MAX))
+    save(shell, client, plant, {"document": plant.to_document()}, replace=replace)
+
+
 def beliefs_text(beliefs: Sequence[Mapping[str, Any]]) -> str:
     """Return beliefs as a table."""
     return table(
@@ -221,4 +256,4 @@ def _load(client: Client, named: str) -> Plant:
     return plant_from_document(_get(client, named)["document"], what=f"plant {named}")
 
 
-commands = (import_file, list_plants, show, choose, diff)
+commands = (import_file, list_plants, show, choose, diff, export, import_shell)

@@ -66,8 +66,6 @@ class NewBranch(Command, frozen=True, kw_only=True):
 )
 def tell_mes_events(ctx: Ctx, programme_id: Id, data: JSONBody[NewEvents]) -> EventsAccepted:
     """Put events of stations into the stream; what cannot be stands among the refused ones a moment later."""
-    if not ctx.settings.nats_url:
-        raise Unavailable("this server has no NATS", hint="set nats_url")
     payloads = [msgspec.json.encode(event) for event in data.events]
     for event, payload in zip(data.events, payloads, strict=True):
         if len(payload) > EVENT_BYTES_MAX:
@@ -76,6 +74,8 @@ def tell_mes_events(ctx: Ctx, programme_id: Id, data: JSONBody[NewEvents]) -> Ev
             )
     with ctx.connection() as conn:
         get_programme(conn, programme_id)
+    if not ctx.settings.nats_url:
+        raise Unavailable("this server has no NATS", hint="set nats_url")
     subject = SUBJECT_PREFIX + programme_id
     asyncio.run(publish(ctx.settings.nats_url, [(subject, payload) for payload in payloads], place=MES))
     return EventsAccepted(accepted=len(payloads))

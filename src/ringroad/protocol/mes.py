@@ -50,5 +50,5 @@ class MesEvent(Message, frozen=True, kw_only=True, omit_defaults=True):
     lot: Word = ""
     reason: Word = ""
     quality: bool = False  # a stop for quality, which an approver lifts
-    options: Annotated[list[Title], Meta(max_length=100)] = msgspec.field(default_factory=list)
+    options: Annotated[list[str], Meta(max_length=100)] = msgspec.field(default_factory=list)
     expected_s: Annotated[int, Meta(ge=1, le=STANDS_S_MAX)] | None = None
