@@ -125,6 +125,31 @@ def test_another_vehicles_statement_confirms_nothing(updater: Device) -> None:
     assert action(updater)["state"] == "active"
 
 
+def fetched(device: Device) -> list[str]:
+    return [
+        row["dedupe_key"]
+        for row in rows(device.url, "SELECT dedupe_key FROM device_report WHERE kind = 'fetched'")
+    ]
+
+
+def test_the_gateway_keeps_that_an_image_was_handed_out_whole_before_its_last_byte_is(
+    updater: Device,
+) -> None:
+    document = updater.client.get(updater.links()["deploymentBase"]["href"]).json()
+    (file,) = document["deployment"]["chunks"][0]["artifacts"]
+    href, last = file["_links"]["download"]["href"], file["size"] - 1
+    assert updater.client.head(href).status_code == 200
+    assert updater.client.get(href, headers={"Range": f"bytes=0-{last - 1}"}).status_code == 206
+    assert fetched(updater) == []
+    for span in (
+        f"bytes={last}-",
+        "bytes=0-",
+    ):  # the rest of a download that was cut off, and one that was not
+        assert updater.client.get(href, headers={"Range": span}).status_code == 206
+        assert eventually(lambda: fetched(updater)) == [f"fetched:{updater.action}"]
+    assert updater.fold() == ["noted"]
+
+
 # The campaign ----------------------------------------------------------------------------------------
 
 

@@ -184,7 +184,7 @@ def test_whoever_runs_the_fleet_answers_for_the_driver_of_a_native_vehicle_that_
             give_consent(story.conn, story.ids, vin=vin(number), agree=agree, actor="cabs", now=story.now)
 
     for action in story.vehicles("offered"):
-        story.native(action, "AWAITING_CONSENT")
+        story.native(action, "AWAITING_CONSENT", code="consent", detail="waiting for consent to download")
     story.tick()
     answer(0, agree=True)
     answer(1, agree=False)
@@ -205,6 +205,42 @@ def test_whoever_runs_the_fleet_answers_for_the_driver_of_a_native_vehicle_that_
     story.tick()
     assert len(story.vehicles("cancelled")) == 1
     assert (story.facts(FactKind.VEHICLE_CONSENTED), story.facts(FactKind.VEHICLE_DECLINED)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ({}, "not_asked"),  # on its way to the question
+        ({"code": "postponed", "detail": "put off by ann"}, "not_asked"),
+        ({"code": "precondition", "detail": "Vehicle.Speed == 0"}, "not_asked"),
+        (
+            {"code": "consent", "detail": "waiting for consent to download by the driver alone"},
+            "driver_alone",
+        ),
+    ],
+)
+def test_nobody_agrees_for_a_vehicle_that_does_not_ask_or_hears_its_driver_alone(
+    story: Story, said: dict[str, str], code: str
+) -> None:
+    add_vehicles(story.conn, range(1), gateway="native")
+    story.start(waves=(1,), consent=True)
+    story.tick()
+
+    def answer(*, agree: bool) -> None:
+        with transaction(story.conn):
+            give_consent(story.conn, story.ids, vin=vin(0), agree=agree, actor="cabs", now=story.now)
+
+    with pytest.raises(Conflict, match="asks nothing now"):
+        answer(agree=True)  # offered, and silent
+    (action,) = story.vehicles("offered")
+    story.native(action, "AWAITING_CONSENT", **said)
+    story.tick()
+    with pytest.raises(Conflict) as refused:
+        answer(agree=True)
+    assert refused.value.code == code
+    assert story.facts(FactKind.VEHICLE_CONSENTED) == 0
+    answer(agree=False)
+    assert story.vehicles()[0].state == "cancelling"  # a no is always heard: it is told to stop
 
 
 def test_what_a_driver_says_on_board_is_a_fact_once(story: Story) -> None:

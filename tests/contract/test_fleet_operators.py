@@ -232,6 +232,11 @@ def test_a_fleet_agrees_on_behalf_of_a_driver_only_to_what_is_asked(floor: Floor
     )  # fmt: skip
     conn.execute("""UPDATE campaign_plan SET document = jsonb_set(document, '{request,consent}', 'true')""")
     assert floor.fleet.post(path, json={"agree": False}).json()["state"] == "declined"
+    assert (
+        floor.fleet.post(path, json={"agree": True}).status_code == 409
+    )  # a native vehicle that does not ask
+    asks = "AWAITING_CONSENT consent waiting for consent to download"
+    conn.execute("UPDATE assignment SET state_detail = %s WHERE vin = %s", [asks, vin])
     assert floor.fleet.post(path, json={"agree": True}).json()["state"] == "agreed"
     assert floor.fleet.post(path, json={"agree": True}).status_code == 409  # it is agreed
     facts = floor.admin.get(f"{API}/facts", params={"subject": vin, "kind": "vehicle.consented"}).json()

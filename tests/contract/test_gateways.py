@@ -63,7 +63,7 @@ def test_a_ddi_device_polls_downloads_and_reports(pg_url: str, blobs: FolderBlob
         assert client.post(feedback, json=closed("success")).status_code == 410
         assert "deploymentBase" not in client.get(base).json()["_links"]
     kinds = [row["kind"] for row in rows(pg_url, "SELECT kind FROM device_report ORDER BY id")]
-    assert kinds == ["config", "progress", "closed"]
+    assert kinds == ["config", "fetched", "progress", "closed"]
     assert rows(pg_url, "SELECT attributes FROM vehicle")[0]["attributes"] == {"hw": "1"}
 
 

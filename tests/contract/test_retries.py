@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from ringroad.kernel.facts import FactKind
 from ringroad.ship import store
@@ -102,6 +103,54 @@ def test_a_failure_after_it_had_begun_counts_at_once(conn: Connection, *, folded
         story.tick()
     fail(story)
     assert (story.vehicles()[0].state, story.campaign().state) == ("failed", CampaignState.HALTED)
+
+
+def proceed_and_fail(story: Story, *, fetched: bool = False, success: bool = False) -> None:
+    """What SWUpdate does: it says that it proceeds, downloads and installs at once, and that this failed."""
+    (action, *_) = story.vehicles("offered")
+    story.ddi(action, "proceeding")
+    if fetched:  # by the gateway, before it handed out the last byte
+        story.report(action, {"gateway": "ddi"}, kind="fetched", key=f"fetched:{action.action_id}")
+    if success:
+        story.ddi(action, "closed", "success", kind="closed")
+    story.tick()
+    story.ddi(action, "closed", "failure", kind="closed", key=f"failed {action.action_id}")
+    story.later(5)
+    story.tick()
+
+
+def keep_old(conn: Connection, *, success: str = "after_restart") -> None:
+    """Let the plan's vehicles have two banks each."""
+    rule = {"success": success, "attributes": {}, "keeps_old": True}
+    conn.execute(
+        "UPDATE campaign_plan SET document = jsonb_set(document, '{success}', %s)",
+        [Jsonb({"city": rule, "premium": rule})],
+    )
+
+
+def test_a_download_that_failed_is_tried_again_though_the_client_said_that_it_proceeds(
+    conn: Connection,
+) -> None:
+    story = begin(conn, gateway="ddi")
+    keep_old(conn)
+    proceed_and_fail(story)
+    waiting = next(one for one in story.vehicles() if one.attempt == 2)
+    assert (waiting.state, waiting.began_at) == ("pending", None)
+    assert story.campaign().state is CampaignState.RUNNING
+    (fact,) = [fact for fact in read_facts(conn) if fact.kind is FactKind.VEHICLE_ATTEMPT_FAILED]
+    assert fact.body["reason"] == "network"
+
+
+@pytest.mark.parametrize("why", ["fetched", "in place", "claimed"])
+def test_a_failure_with_the_image_whole_or_without_a_second_bank_or_after_a_claim_counts_at_once(
+    conn: Connection, why: str
+) -> None:
+    story = begin(conn, gateway="ddi")
+    if why != "in place":
+        keep_old(conn, success="stated" if why == "claimed" else "after_restart")
+    proceed_and_fail(story, fetched=why == "fetched", success=why == "claimed")
+    assert [one.state for one in story.vehicles() if one.state == "failed"] == ["failed"]
+    assert story.campaign().state is CampaignState.HALTED
 
 
 def test_a_vehicle_that_rolled_back_is_not_tried_again(conn: Connection) -> None:

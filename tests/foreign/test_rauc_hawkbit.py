@@ -34,7 +34,8 @@ async def until(check: Callable[[], Any], *, within_s: float = 60.0) -> Any:
 
 def closings(url: str) -> list[dict[str, Any]]:
     return rows(
-        url, "SELECT kind, body FROM device_report WHERE kind NOT IN ('progress', 'config') ORDER BY id"
+        url,
+        "SELECT kind, body FROM device_report WHERE kind NOT IN ('progress', 'config', 'fetched') ORDER BY id",
     )
 
 

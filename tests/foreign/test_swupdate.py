@@ -37,7 +37,8 @@ def folder() -> Iterator[Path]:
 
 def closings(url: str) -> list[dict[str, Any]]:
     return rows(
-        url, "SELECT kind, body FROM device_report WHERE kind <> 'progress' AND kind <> 'config' ORDER BY id"
+        url,
+        "SELECT kind, body FROM device_report WHERE kind NOT IN ('progress', 'config', 'fetched') ORDER BY id",
     )
 
 

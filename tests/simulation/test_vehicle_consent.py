@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
-from ringroad.protocol.vehicle import OBEYS_CONDUCT, Command, Conduct, Phase
+from ringroad.protocol.vehicle import DRIVER_ALONE, OBEYS_CONDUCT, Command, Conduct, Phase
 from ringroad.vehicle.consent import digest_notes, write_word
 from ringroad.vehicle.orchestrator import Orchestrator
 from ringroad.vehicle.states import EcuState
@@ -251,6 +251,7 @@ def test_a_vehicle_that_always_asks_hears_nobody_in_its_drivers_place(
     world.order(conduct=Conduct(consent=asked))
     agree_for_driver(world)
     drive_to(world, "consent", "download")
+    assert told(world, "consent")[0].endswith(DRIVER_ALONE)  # so that nobody tries
     assert not told(world, "consent_given")
     assert not downloads(world)
     say(world)

@@ -246,8 +246,10 @@ class Story:
             action, {"gateway": "ddi", "execution": execution, "finished": finished, "details": []}, **more
         )
 
-    def native(self, action: SimpleNamespace, state: str, **more: Any) -> None:
-        self.report(action, {"gateway": "native", "state": state}, **more)
+    def native(
+        self, action: SimpleNamespace, state: str, *, kind: str = "progress", key: str = "", **said: str
+    ) -> None:
+        self.report(action, {"gateway": "native", "state": state, **said}, kind=kind, key=key)
 
     def facts(self, kind: FactKind) -> int:
         row = self.conn.execute("SELECT count(*) AS n FROM fact WHERE kind = %s", [kind.value]).fetchone()

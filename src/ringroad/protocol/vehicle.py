@@ -49,6 +49,9 @@ class Command(Message, frozen=True, kw_only=True, omit_defaults=True):
     agreed: bool = False
 
 
+DRIVER_ALONE = (
+    "by the driver alone"  # in the detail of a vehicle that waits, and takes no word but its driver's
+)
 HEARS = ("ringroad-hears", "agreed")  # header of a poll, and what it says
 
 VehicleState = Literal[

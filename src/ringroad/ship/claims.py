@@ -34,10 +34,12 @@ class SuccessRule:
     Attributes:
         success: when it is taken for true.
         attributes: by ECU, the attribute that states what that runs.
+        keeps_old: every ECU has two banks, and runs the old one until the new one is whole.
     """
 
     success: Success = "stated"
     attributes: Mapping[str, str] = field(default_factory=dict)
+    keeps_old: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,10 @@ def rules_of(release: ReleaseFacts) -> dict[str, SuccessRule]:
         elif words and words <= {"word", "after_restart"}:
             chosen = "word"
         named = {ecu: name for ecu, each in settings.items() if (name := each.get("version_attribute"))}
-        rules[variant] = SuccessRule(success=chosen, attributes=named)
+        keeps_old = len(settings) == len(packages) and all(
+            release.ecus[ecu].storage == "ab" for ecu in settings
+        )
+        rules[variant] = SuccessRule(success=chosen, attributes=named, keeps_old=keeps_old)
     return rules
 
 

@@ -669,7 +669,10 @@ SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
        a.kind <> 'rollback' AND p.document -> 'request' ->> 'urgency' IS NOT DISTINCT FROM 'download_only' AS download_only,
        CASE WHEN a.kind <> 'rollback' AND a.state <> 'cancelling' AND c.state IN ('running', 'paused')
             THEN nullif(p.document -> 'request' -> 'retry', 'null'::jsonb) END AS retry,
-       p.document -> 'success' -> v.variant AS success, a.claimed_at
+       p.document -> 'success' -> v.variant AS success, a.claimed_at,
+       CASE WHEN jsonb_typeof(p.document -> 'request' -> 'retry') = 'object'
+            THEN EXISTS (SELECT FROM device_report d WHERE d.vin = a.vin AND d.dedupe_key = 'fetched:' || a.action_id)
+            ELSE true END AS fetched
   FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN vehicle v ON v.vin = a.vin
   LEFT JOIN campaign_plan p ON p.id = c.plan_id
  WHERE a.action_id = ANY (:action_ids) ORDER BY a.action_id FOR UPDATE OF a;
@@ -698,7 +701,7 @@ SELECT chosen.ecu, p.version, p.image_sha256 AS sha256, i.version AS version_bef
 -- The failed attempt is over under its number; the next one has a number of its own, which no old report names.
 UPDATE assignment a
    SET action_id = DEFAULT, state = 'pending', state_detail = m.detail, attempt = a.attempt + 1,
-       not_before = m.again_at, offered_at = NULL, deadline_at = NULL, last_report_at = m.at,
+       not_before = m.again_at, offered_at = NULL, deadline_at = NULL, last_report_at = m.at, began_at = NULL,
        generation = a.generation + 1
   FROM unnest(:action_ids::int[], :details::text[], :ats::timestamptz[], :again_ats::timestamptz[])
        AS m (action_id, detail, at, again_at)
@@ -952,8 +955,8 @@ SELECT a.campaign_id, a.vin, a.wave, 'rollback', a.previous_release_id, :release
 UPDATE vehicle SET schedule = :schedule, generation = generation + 1
  WHERE vin = :vin AND schedule IS DISTINCT FROM :schedule::jsonb;
 
--- name: asked_action$
-SELECT a.action_id FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN campaign_plan p ON p.id = c.plan_id
+-- name: asked_action^
+SELECT a.action_id, a.state_detail, v.gateway, a.consented_at IS NOT NULL AS consented FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN campaign_plan p ON p.id = c.plan_id
   JOIN vehicle v ON v.vin = a.vin
  WHERE a.vin = :vin AND a.offered_at IS NOT NULL AND c.state = 'running'
    AND (a.state IN ('pending', 'offered') OR a.state = 'active' AND a.began_at IS NULL AND v.gateway = 'native')

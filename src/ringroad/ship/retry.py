@@ -5,8 +5,11 @@ does not answer, a full store. It says nothing about the software, so the gate c
 A failure after installation had begun is final and counts at once: an attempt that succeeds later would not undo that
 the software failed on this vehicle, and tried often enough a software that fails half the time would look good.
 
+Over DDI all that is known of a failure is whether the client said that it proceeds, which SWUpdate does before it
+downloads; so the gateway keeps, before it hands out the last byte of an image, that it does (`not_delivered`).
+
 Invariants:
-    What began, or failed for a reason that is not known, is never tried again.
+    What began with a whole image, or failed for a reason that is not known, is never tried again.
     The wait before an attempt depends on vehicle, campaign and attempt, never on who decides or when.
 """
 
@@ -71,6 +74,23 @@ def reason_of(body: Mapping[str, Any]) -> RetryReason | None:
         return "not_begun"
     code = body.get("code")
     return REASON_OF.get(code) if isinstance(code, str) else None
+
+
+def not_delivered(
+    reason: RetryReason | None, *, began: bool, keeps_old: bool, fetched: bool
+) -> RetryReason | None:
+    """Return the reason of a failure over DDI that is delivery's and not the software's, though it had begun.
+
+    SWUpdate says that it proceeds before it downloads. Whoever was not handed the last byte of an image cannot have
+    installed it; with two banks it runs what it ran before.
+
+    Args:
+        reason: as far as the report tells.
+        began: whether the client said that it proceeds.
+        keeps_old: every ECU runs the old software until the new one is whole.
+        fetched: whether the whole image may have reached it.
+    """
+    return "network" if began and reason == "not_begun" and keeps_old and not fetched else None
 
 
 def decide_retry(

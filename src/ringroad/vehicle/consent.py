@@ -25,7 +25,7 @@ import msgspec
 from msgspec import Meta
 
 from ringroad.kernel.hours import Window, open_until
-from ringroad.protocol.vehicle import PHASES, Conduct, Phase
+from ringroad.protocol.vehicle import DRIVER_ALONE, PHASES, Conduct, Phase
 from ringroad.vehicle.files import Durability, replace_file
 from ringroad.vehicle.states import Answer
 
@@ -79,7 +79,13 @@ def asks_of(mode: Mode, conduct: Conduct) -> frozenset[Phase]:
 
 
 def judge(
-    phase: Phase, *, asks: frozenset[Phase], answer: Answer | None, soft: bool, now: datetime
+    phase: Phase,
+    *,
+    asks: frozenset[Phase],
+    answer: Answer | None,
+    soft: bool,
+    now: datetime,
+    driver_only: bool = False,
 ) -> Missing | None:
     """Return why a phase may not begin, or None if it may. A no is more than that: it ends the update.
 
@@ -89,6 +95,7 @@ def judge(
         answer: the driver's newest word on this update.
         soft: the driver may put the installation off though nobody asks.
         now: the vehicle's time.
+        driver_only: nobody may agree in the driver's place; it is said, so that nobody tries.
     """
     asked = phase in asks
     deferrable = asked or (soft and phase != "download")
@@ -96,7 +103,7 @@ def judge(
         return Missing(code="postponed", detail=answer_text(answer))
     if not asked:
         return None
-    waiting = f"waiting for consent to {phase}"
+    waiting = f"waiting for consent to {phase}" + (f" {DRIVER_ALONE}" if driver_only else "")
     if answer is None or answer.word != "yes" or phase not in answer.phases:
         return Missing(code="consent", detail=waiting)
     if answer.expires_at <= now:

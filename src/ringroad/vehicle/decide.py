@@ -344,7 +344,9 @@ def _ask(phase: Phase, state: CampaignState, facts: Facts) -> Step | None:
     soft, answer = _plan(state).conduct.urgency == "soft", state.answer
     if facts.driver_only and answer is not None and answer.by == OPERATOR and answer != facts.word:
         answer = None  # written down before the vehicle was set to ask
-    missing = judge(phase, asks=facts.asks, answer=answer, soft=soft, now=facts.now)
+    missing = judge(
+        phase, asks=facts.asks, answer=answer, soft=soft, now=facts.now, driver_only=facts.driver_only
+    )
     return Wait(missing.code, missing.detail, phase) if missing else None
 
 

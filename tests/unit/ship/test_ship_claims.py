@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,6 +92,15 @@ def release(*settings: dict[str, str]) -> ReleaseFacts:
 )
 def test_of_several_words_the_careful_one_counts(settings: tuple[dict[str, str], ...], expected: str) -> None:
     assert rules_of(release(*settings))["box"].success == expected
+
+
+def test_two_banks_everywhere_keep_the_old_software_and_one_in_place_ecu_does_not() -> None:
+    both = release({}, {})
+    assert rules_of(both)["box"].keeps_old
+    mixed = replace(both, ecus={**both.ecus, "ecu1": EcuDesign(storage="inplace")})
+    assert not rules_of(mixed)["box"].keeps_old
+    unknown = replace(both, ecus={"ecu0": both.ecus["ecu0"]})
+    assert not rules_of(unknown)["box"].keeps_old
 
 
 def test_the_attribute_of_each_ecu_is_kept() -> None:

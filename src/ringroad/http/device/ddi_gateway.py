@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 TENANT: Final = "DEFAULT"
 DDI_SCHEME: Final = b"TargetToken "
+FETCHED: Final = "fetched"  # kind of a report of ours: an image was handed out whole; ship/store/reports.py
+FETCHED_KEPT: Final = 100_000  # actions remembered as noted; 3 MB
 BUNDLES_KEPT: Final = 1_000  # (release, variant) pairs whose artifacts stay known
 _ABOUT: Final = frozenset({"deploymentBase", "cancelAction", "confirmationBase"})
 _DONE: Final = Answer(200, b"")
@@ -56,6 +59,7 @@ class DdiGateway:
         self._gateways = gateways
         self._borrow = borrow
         self._bundles: dict[tuple[str, str], list[ddi.Artifact]] = {}
+        self._fetched: set[int] = set()  # actions whose image was handed out whole, as far as is remembered
 
     def express(self, request: Request, reply: Reply) -> bool:
         """Answer a poll or feedback; see `Gateways.express`."""
@@ -225,15 +229,19 @@ class DdiGateway:
         if (away := self._gateways.turned_away(vin, device, Shed.DOWNLOADS)) is not None:
             return away
         artifact = await self._module(vin, device, module)
+        offer = device.offer
+        note = None if offer is None else partial(self._note_fetched, vin, offer.action_id)
         if filename == artifact.filename:
             # HEAD is answered here: a signature is for one method.
             if scope["method"] == "GET" and (signed := self._gateways.signed_url) is not None:
                 url = await asyncio.to_thread(signed, artifact.sha256)
                 if url is not None:
+                    if note is not None:  # what the store hands out, nobody tells
+                        note()
                     return Answer(307, b"", ((b"location", url.encode()), (b"cache-control", b"no-store")))
             return await send_image(
                 scope, send, self._gateways.blobs,
-                sha256=artifact.sha256, size=artifact.size, etag=artifact.sha1,
+                sha256=artifact.sha256, size=artifact.size, etag=artifact.sha1, before_end=note,
             )  # fmt: skip
         if filename != f"{artifact.filename}.MD5SUM":
             raise NotFound("this software module has no such artifact")
@@ -266,6 +274,24 @@ class DdiGateway:
                 return Answer(201, b"")
         # 200 and nothing else: SWUpdate takes 204 for an error and never installs.
         return _DONE
+
+    def _note_fetched(self, vin: str, action_id: int) -> None:
+        """Keep that an image is about to have been handed out whole: from then on a failure may be its fault.
+
+        Not waited for, so that downloads need no database; what the device says of it is queued behind.
+
+        Raises:
+            Unavailable: the queue is full.
+        """
+        if action_id in self._fetched:
+            return
+        report = NewReport(
+            vin=vin, dedupe_key=f"{FETCHED}:{action_id}", action_id=action_id, kind=FETCHED, body={"gateway": "ddi"}
+        )  # fmt: skip
+        if len(self._fetched) >= FETCHED_KEPT:
+            self._fetched.clear()
+        self._fetched.add(action_id)
+        self._gateways.writer.put([report], lambda error: self._fetched.discard(action_id) if error else None)
 
     async def _keep(self, vin: str, kind: str, content: dict[str, Any], body: bytes) -> None:
         # With its time: the same words at another time are another statement.

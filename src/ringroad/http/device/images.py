@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+from collections.abc import Callable
 from typing import Protocol
 
 from ringroad.http.device.wire import Answer, Scope, Send, header, parse_range, problem
@@ -25,7 +26,14 @@ class Blobs(Protocol):
 
 
 async def send_image(
-    scope: Scope, send: Send, blobs: Blobs, *, sha256: str, size: int, etag: str = ""
+    scope: Scope,
+    send: Send,
+    blobs: Blobs,
+    *,
+    sha256: str,
+    size: int,
+    etag: str = "",
+    before_end: Callable[[], None] | None = None,
 ) -> Answer | None:
     """Answer GET or HEAD on an image. The body is streamed; memory per download is two chunks.
 
@@ -36,6 +44,7 @@ async def send_image(
         sha256: of the image.
         size: of the image, bytes.
         etag: what the client knows the image by, where that is not its sha256.
+        before_end: called before the last byte of the image is handed out; if it fails, that byte is not.
 
     Returns:
         The answer still to be sent when there is nothing to stream.
@@ -73,6 +82,8 @@ async def send_image(
         length = min(CHUNK_BYTES, last - offset + 1)
         chunk = await asyncio.to_thread(read_some, blobs, sha256, offset=offset, length=length)
         offset += len(chunk)
+        if before_end is not None and offset == size:
+            before_end()
         await send({"type": "http.response.body", "body": chunk, "more_body": offset <= last})
     return None
 

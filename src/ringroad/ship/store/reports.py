@@ -22,7 +22,7 @@ from ringroad.kernel.facts import Fact, FactKind
 from ringroad.ship.claims import SuccessRule
 from ringroad.ship.model import CLOSED_STATES, AssignmentState
 from ringroad.ship.report import DETAIL_CHARS_MAX, Evidence, Move, Refused, decide_report, read_evidence
-from ringroad.ship.retry import RetryPolicy, RetryReason, decide_retry, reason_of
+from ringroad.ship.retry import RetryPolicy, RetryReason, decide_retry, not_delivered, reason_of
 from ringroad.ship.store.batches import RECONCILER, append_by_wave, wave_fact_id
 from ringroad.ship.store.reading import SQL
 from ringroad.ship.store.statements import (
@@ -110,6 +110,9 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
         claim = _claim_of(actions.values(), report["vin"]) if report["kind"] in STATING else None
         if claim and (said := _confirm(conn, ids, claim, report, now=now)):
             outcomes.append(said)
+            continue
+        if report["kind"] == "fetched":  # by the gateway; read with the action
+            outcomes.append("noted")
             continue
         if report["kind"] in STATEMENTS:
             outcomes.append(apply_statement(conn, ids, report, now=now))
@@ -367,10 +370,15 @@ def _again_at(action: _Action, *, now: datetime) -> datetime | None:
     row = action.row
     if action.state is not AssignmentState.FAILED or row["retry"] is None:
         return None
+    began = action.began or row["began_at"] is not None
+    lost = not_delivered(
+        action.reason, began=began, keeps_old=action.rule.keeps_old, fetched=row["fetched"] or action.claimed
+    )
+    action.reason = lost or action.reason
     return decide_retry(
         msgspec.convert(row["retry"], RetryPolicy),
         attempt=row["attempt"],
-        began=action.began or row["began_at"] is not None,
+        began=began and lost is None,
         reason=action.reason,
         seed=f"{row['campaign_id']}:{row['vin']}",
         now=now,

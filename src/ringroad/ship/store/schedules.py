@@ -14,10 +14,15 @@ from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.hours import Window
+from ringroad.protocol.vehicle import DRIVER_ALONE
 from ringroad.ship.store.reading import SQL
 from ringroad.ship.store.statements import SECOND_THOUGHT_S
 from ringroad.storage.db import Connection
 from ringroad.storage.ledger import append_fact, last_of
+
+WAITING_STATES = frozenset(
+    {"AWAITING_CONSENT", "STAGING", "READY", "INSTALLING"}
+)  # in which a vehicle may ask
 
 
 def set_schedule(
@@ -50,9 +55,12 @@ def give_consent(conn: Connection, ids: Ids, *, vin: str, agree: bool, actor: st
         The action it was about.
 
     Raises:
-        Conflict: the vehicle is asked about nothing.
+        Conflict: the vehicle is asked about nothing, or would not hear of it.
     """
-    action_id = SQL.asked_action(conn, vin=vin)
+    asked = SQL.asked_action(conn, vin=vin)
+    action_id = asked["action_id"] if asked else None
+    if asked and agree and asked["gateway"] == "native" and not asked["consented"]:
+        _require_heard(vin, asked["state_detail"])
     if action_id is None or not _answer(conn, action_id, vin, agree=agree, now=now):
         raise Conflict(
             f"vehicle {vin[:40]} is asked about nothing",
@@ -64,6 +72,23 @@ def give_consent(conn: Connection, ids: Ids, *, vin: str, agree: bool, actor: st
         body={"action_id": action_id, "on_behalf": True},
     )  # fmt: skip
     return int(action_id)
+
+
+def _require_heard(vin: str, detail: str) -> None:
+    """Raise unless a native vehicle waits for a word that need not be its driver's: it is the vehicle that asks."""
+    if DRIVER_ALONE in detail:
+        raise Conflict(
+            f"vehicle {vin[:40]} takes nobody's word but its driver's",
+            hint='it is set to consent = "ask"; its driver answers in the vehicle',
+            code="driver_alone",
+        )
+    state, _, said = detail.partition(" ")
+    if state not in WAITING_STATES or not said.startswith("consent "):
+        raise Conflict(
+            f"vehicle {vin[:40]} asks nothing now",
+            hint="it says when it waits for consent: ringroad fleet show",
+            code="not_asked",
+        )
 
 
 def _answer(conn: Connection, action_id: int, vin: str, *, agree: bool, now: datetime) -> bool:
