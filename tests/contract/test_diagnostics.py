@@ -209,14 +209,20 @@ def test_a_technician_reads_and_clears_a_fault_of_a_vehicle_far_away(
         assert desk.call("GET", "components/wheel").status_code == 404
         assert desk.call("GET", "updates").json() == {"items": []}
         assert desk.call("PUT", "updates/7/execute").status_code == 404
+        text = desk.call("GET", "bulk-data/journal/newest")
+        assert (text.status_code, text.headers["content-type"]) == (200, "application/x-ndjson")
+        assert text.text.startswith('{"record":1,"entry":{"type":"Born"')
+        part = desk.client.get(text.url, headers={"Range": "bytes=1-8"})
+        assert (part.status_code, part.text) == (206, '"record"')
+        assert desk.call("GET", "bulk-data/token/newest").status_code == 404
         assert desk.call("DELETE", "session").json()["state"] == "closed"
         after = desk.call("GET", "components")
         assert (after.status_code, after.json()["error"]["code"]) == (403, "no_session")
         patient(lambda: all(job["state"] == "answered" for job in desk.call("GET", "jobs").json()))
         kinds = desk.facts(session["id"])
         assert kinds[:2] == ["diagnosis.asked", "diagnosis.opened"]
-        assert kinds.count("diagnosis.requested") == 10
-        assert kinds.count("diagnosis.answered") == 11  # the last one: that the vehicle forgot the session
+        assert kinds.count("diagnosis.requested") == 13
+        assert kinds.count("diagnosis.answered") == 14  # the last one: that the vehicle forgot the session
         assert kinds.count("diagnosis.closed") == 1
 
 

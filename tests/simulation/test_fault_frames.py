@@ -16,7 +16,7 @@ from ringroad.sim.simtime import SimulatedLoop, run_simulated
 from ringroad.sim.vecu.ecu import VirtualEcu
 from ringroad.sim.vecu.script import Behaviour, FaultRate, Script
 from ringroad.vehicle.collector import Collector, TelemetryQueue
-from ringroad.vehicle.observe import RING_SAMPLES_MAX, SampleRing, observe
+from ringroad.vehicle.observe import RING_SAMPLES_MAX, SampleRing, observe, ring_of
 from support.diagnosed import FAULT, DiagnosedVehicle
 from support.uptane import NOW
 from support.vehicle_world import VIN, director_target
@@ -48,6 +48,7 @@ def lived(
                     signals=vehicle.signals,
                     clock=loop,
                     fraction=lambda: 0.0,
+                    ring=ring_of(vehicle.config),
                 )
             )
             for second in range(120):  # halves of seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ringroad.protocol.diagnostics import DiagnosticAnswer, DiagnosticRequest, M
 from ringroad.protocol.preconditions import parse_expression
 from ringroad.sim.vecu.fault_memory import Snapshot
 from ringroad.sim.vecu.script import Behaviour, FaultRate, Script
+from ringroad.vehicle.diagnostics.bulk import audit_lines, journal_lines
 from ringroad.vehicle.diagnostics.desk import Desk, Place
 from ringroad.vehicle.diagnostics.face import Around, DiagnosticFace
 from ringroad.vehicle.diagnostics.link import DiagnosticLink
@@ -104,6 +106,7 @@ async def bench(
         place = Place(
             orchestrator=orchestrator, signals=vehicle.signals, clock=used,
             preconditions=(parse_expression("Vehicle.Speed == 0"),),
+            bulk={"journal": partial(journal_lines, folder), "audit": partial(audit_lines, folder), "log": list, "signals": list},
         )  # fmt: skip
         desk = Desk(place, sessions)
         link = DiagnosticLink(desk, sessions, folder=folder, clock=used, durability="buffered")

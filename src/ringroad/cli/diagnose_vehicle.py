@@ -1,11 +1,13 @@
-"""`ringroad diagnose updates`, `update`: what a vehicle was assigned, and letting it go on with it."""
+"""`ringroad diagnose updates`, `update`, `logs`: what a vehicle was assigned, letting it go on, and what it wrote down."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from ringroad.cli.client import Client
 from ringroad.cli.diagnose_words import show_answer, tree
@@ -66,6 +68,51 @@ def update(
             raise InvalidInput("nothing was begun", hint="--yes begins without asking")
         found = client.send("PUT", f"{place}/{'prepare' if prepare else 'execute'}")
     show_answer(shell, found, lambda: _update_text(found))
+
+
+@click.command(
+    "logs",
+    epilog=example(
+        "ringroad diagnose logs LRWRR0000DEMO0001                    (what there is)",
+        "ringroad diagnose logs LRWRR0000DEMO0001 journal --out journal.jsonl",
+        "ringroad diagnose logs LRWRR0000DEMO0001 ecus brake",
+    ),
+)
+@_VIN
+@click.argument("category", required=False)
+@click.argument("item", required=False)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it into this file.")
+@with_client
+def logs(
+    shell: Shell, client: Client, *, vin: str, category: str | None, item: str | None, out: Path | None
+) -> None:
+    """Read a vehicle's journal, log, ring of signals, fault memories or visits of testers, one JSON value per line.
+
+    Secrets and positions stay in the vehicle; of what is over 2 MiB the newest end is told.
+    """
+    if category is None:
+        found = client.get(tree(vin, "bulk-data"))
+        show_answer(
+            shell, found, lambda: table(("category", "is"), ((r["id"], r["name"]) for r in found["items"]))
+        )
+        return
+    if category == "ecus" and item is None:
+        raise InvalidInput("of which ECU?", hint=f"ringroad diagnose logs {vin} ecus ECU")
+    with client.open_bytes(tree(vin, "bulk-data", category, item or "newest")) as (headers, pieces):
+        content = b"".join(pieces)
+        kind = headers.get("content-type", "")
+    if kind.startswith("application/json"):  # the vehicle is offline: the request waits
+        show_answer(shell, msgspec.json.decode(content), lambda: "")
+        return
+    lines = content.count(b"\n")
+    if out is not None:
+        out.write_bytes(content)
+        shell.show(
+            {"lines": lines, "bytes": len(content)}, text=f"{out}: {lines} lines, {len(content)} bytes"
+        )
+        return
+    told = [msgspec.json.decode(line) for line in content.splitlines()]
+    shell.show(told, text=content.decode(errors="replace").rstrip())
 
 
 def _update_text(found: Mapping[str, Any]) -> str:

@@ -28,6 +28,7 @@ from ringroad.sim.fleet import Fleet
 from ringroad.sim.plant import BORN
 from ringroad.sim.vecu.fault_memory import TEST_FAILED, StoredFault
 from ringroad.sim.vecu.script import Behaviour, FaultRate, Script, read_script
+from ringroad.vehicle.diagnostics.bulk import LogRing
 from ringroad.vehicle.gateway import new_client
 from ringroad.vehicle.memory import Observer
 from ringroad.vehicle.states import CampaignState, EcuMoved, Entry, Moved
@@ -75,7 +76,7 @@ def drive(
     behaviour = read_script(script) if script else Script()
     if faults:
         behaviour = with_faults(behaviour, [read_fault(each) for each in faults], _packages(client))
-    told = _Told(shell=shell)
+    told, kept = _Told(shell=shell), LogRing(alone=False)
     garage = _Garage(folder=place, told=told, script=behaviour, seed=seed)
 
     async def work(stop: asyncio.Event) -> None:
@@ -85,7 +86,7 @@ def drive(
         async with new_client(ca_file=authority, connections_max=CONNECTIONS_MAX) as http:
             fleet = Fleet(
                 clock=shell.clock, ids=shell.ids, seed=seed, client=http, cycle_s=cycle_s, observe=told.observer,
-                on_fault=told.fault,
+                on_fault=told.fault, log=kept,
             )  # fmt: skip
             try:
                 while not stop.is_set():
@@ -94,7 +95,7 @@ def drive(
             finally:
                 await fleet.stop()
 
-    with logging_to_file(settings, "vehicles") as log:
+    with logging_to_file(settings, "vehicles", kept) as log:
         shell.say(f"vehicles of {shown(place)} drive until Ctrl-C; their log: {shown(log)}")
         run_until_told(work)
     shell.show(

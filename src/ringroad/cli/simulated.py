@@ -28,8 +28,10 @@ def shown(path: Path) -> str:
 
 
 @contextmanager
-def logging_to_file(settings: Settings, name: str) -> Iterator[Path]:
+def logging_to_file(settings: Settings, name: str, *processors: structlog.typing.Processor) -> Iterator[Path]:
     """Send what the code logs to a file, so that the terminal has only what the command says; yield its path.
+
+    `processors` see each line before it is written.
 
     Raises:
         Unavailable: the file cannot be written.
@@ -45,6 +47,7 @@ def logging_to_file(settings: Settings, name: str) -> Iterator[Path]:
         processors=[
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.add_log_level,
+            *processors,
             structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+import structlog
 
 from ringroad.kernel.clock import Clock, system_fraction
 from ringroad.kernel.errors import Conflict, InvalidInput
@@ -25,6 +26,7 @@ from ringroad.vehicle.consent import (
     digest_notes,
     write_word,
 )
+from ringroad.vehicle.diagnostics.bulk import LogRing
 from ringroad.vehicle.diagnostics.face import BASE
 from ringroad.vehicle.files import FolderLock
 from ringroad.vehicle.journal import RecordHook, crash_after
@@ -82,6 +84,9 @@ def run(shell: Shell, folder: Path, page: str | None) -> None:
     if page:
         config = msgspec.structs.replace(config, page=page)
         parse_address(page)
+    log = LogRing(alone=True)
+    *before, render = structlog.get_config()["processors"]
+    structlog.configure(processors=[*before, log, render])
     surroundings = Surroundings(
         clock=shell.clock,
         ids=shell.ids,
@@ -90,6 +95,7 @@ def run(shell: Shell, folder: Path, page: str | None) -> None:
         signals=FileSignals(folder / config.signals_file),
         hook=_crash_hook(shell.env.get(CRASH_VARIABLE, "")),
         observer=_narrator(shell, config),
+        log=log,
     )
     shell.say(f"vehicle {config.vin} with {len(config.ecus)} ECUs, server {config.server_url}")
     if config.diagnostics_http and config.diagnostics != "off":

@@ -35,6 +35,7 @@ LOOK_S: Final = 1.0  # s between two looks at the database, if nothing is heard 
 PAUSE_S: Final = 0.05  # s between two looks, however often facts wake us
 WAITING_MAX: Final = 64  # callers who wait in this process; the next gets its 202 at once
 RETRY_AFTER_S: Final = 5
+JSON: Final = "application/json"  # said, for places whose data is something else
 ERRORS: Final = (409, 422, 423, 429)
 
 Wait = Annotated[int, Parameter(ge=0, le=30, description="Seconds to wait for the vehicle; then 202")]
@@ -184,7 +185,7 @@ async def ask(
 ) -> Answer:
     """Ask a vehicle in the caller's session, and return what it says as our own answer, or where to look for it later."""
     job = await ask_vehicle(ctx, account, vin=vin, method=method, path=path, body=body or {}, wait_s=wait_s)
-    return _answer(job)
+    return answer_of(job)
 
 
 async def ask_vehicle(
@@ -257,17 +258,19 @@ async def _wait_for(ctx: Context, vin: str, look: Any, *, wait_s: int) -> Any:
         ctx.asking.remove(vin)
 
 
-def _answer(job: Job) -> Answer:
+def answer_of(job: Job) -> Answer:
     """Return what the vehicle said as our own answer, or where to look for it."""
     if job.state == "cancelled":
         raise NotFound("the request was taken back, or its session ended")
     if job.state != "answered" or job.status is None:
         where = f"/api/v1/vehicles/{job.vin}/diagnostics/jobs/{job.id}"
-        return Response(_job(job, answer=True), status_code=202, headers={"Location": where})
+        return Response(_job(job, answer=True), status_code=202, headers={"Location": where}, media_type=JSON)
     content = dict(job.answer or {})
     if job.status < 300:
-        return Response(content, status_code=200)
-    return Response(ErrorBody(error=refusal_of(content)), status_code=_known_status(job.status))
+        return Response(content, status_code=200, media_type=JSON)
+    return Response(
+        ErrorBody(error=refusal_of(content)), status_code=_known_status(job.status), media_type=JSON
+    )
 
 
 def refusal_of(content: Mapping[str, Any]) -> ErrorDetail:

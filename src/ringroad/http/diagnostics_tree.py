@@ -52,11 +52,13 @@ class TakeLock(Command, frozen=True, kw_only=True):
     lock_expiration: Annotated[int, Meta(ge=1, le=3_600)] = 300  # s
 
 
-def declare(method: str, path: str) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
+def declare(
+    method: str, path: str, *, media_type: str | None = None, in_part: bool = False
+) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
     """Declare one place of the tree."""
     return route(
         method, f"/vehicles/{{vin:str}}/diagnostics/{path}", role=Role.OPERATOR, tag="signal", errors=ERRORS,
-        accepted=DiagnosticJob,
+        accepted=DiagnosticJob, media_type=media_type, in_part=in_part,
     )  # fmt: skip
 
 

@@ -137,6 +137,7 @@ def route(
     upload: str | None = None,
     media_type: str | None = None,
     accepted: type | None = None,
+    in_part: bool = False,
 ) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
     """Declare one API operation.
 
@@ -152,6 +153,7 @@ def route(
         upload: media type of a body that the handler streams itself.
         media_type: of success, where it is not application/json.
         accepted: body of a 202: it is taken, and done later.
+        in_part: whether a Range is answered, with 206.
     """
     codes = sorted({400, 401, 403, 404, 503, *errors})
     extra: dict[str, Any] = {} if body_bytes_max is None else {"request_max_body_size": body_bytes_max}
@@ -159,11 +161,7 @@ def route(
         extra["media_type"] = media_type
     if upload is not None:
         extra["operation_class"] = _upload_operation(upload)
-    later = (
-        {202: ResponseSpec(accepted, description="Taken, and done later", generate_examples=False)}
-        if accepted
-        else {}
-    )
+    others = _others(accepted, media_type if in_part else None)
 
     def declare(handler: Callable[..., Any]) -> HTTPRouteHandler:
         if "data" in handler.__annotations__:
@@ -177,7 +175,7 @@ def route(
             operation_id=handler.__name__,
             sync_to_thread=None if _is_async(handler) else True,
             security=[] if public else [{"bearer": []}, {"session": []}],
-            responses=later
+            responses=others
             | {
                 code: ResponseSpec(ErrorBody, description=_DESCRIPTIONS[code], generate_examples=False)
                 for code in codes
@@ -187,6 +185,16 @@ def route(
         return made
 
     return declare
+
+
+def _others(accepted: type | None, in_part: str | None) -> dict[int, ResponseSpec]:
+    """Return what else than success an operation may answer well with: later, or a range of this media type."""
+    told: dict[int, ResponseSpec] = {}
+    if accepted is not None:
+        told[202] = ResponseSpec(accepted, description="Taken, and done later", generate_examples=False)
+    if in_part is not None:
+        told[206] = ResponseSpec(bytes, description="The range", generate_examples=False, media_type=in_part)
+    return told
 
 
 def _is_async(handler: Callable[..., Any]) -> bool:

@@ -11,16 +11,20 @@ The tree, its methods and its bodies are listed in docs/reference/diagnostics.md
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
+from ringroad.kernel.errors import InvalidInput
 from ringroad.protocol.vehicle import Message, Name, ShortText
 
 REQUEST_BYTES_MAX: Final = 64 * 1024  # bytes; the largest body names an operation and its parameters
 ANSWER_BYTES_MAX: Final = 256 * 1024  # bytes; a fault memory of 64 codes with snapshots is 60 kB
+BULK_BYTES_MAX: Final = 2 * 1024**2  # bytes of one piece of bulk data; the newest are told
+BULK_CHUNK_BYTES_MAX: Final = 128 * 1024  # bytes; in base64 they fit one answer
 PATH_CHARS_MAX: Final = 300
 REASON_CHARS_MAX: Final = 500  # the driver reads it
 SESSION_S_MAX: Final = 8 * 3600  # s; a working day of a workshop
@@ -35,6 +39,25 @@ Ref = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:\-]{1,200}$")]
 Path = Annotated[str, Meta(min_length=1, max_length=PATH_CHARS_MAX, pattern=r"^/[\x21-\x7e]*$")]
 
 SESSIONS_PATH: Final = "/sessions"
+BULK_TYPE: Final = "application/x-ndjson"  # one JSON value per line
+_RANGE: Final = re.compile(r"bytes=([0-9]{1,9})-([0-9]{0,9})")
+
+
+def parse_range(text: str, size: int) -> tuple[int, int] | None:
+    """Return where a range of so many bytes begins and ends; None for all of them.
+
+    Raises:
+        InvalidInput: it begins behind the end. What is no single range from a byte on is no range, as RFC 9110 has it.
+    """
+    found = _RANGE.fullmatch(text.strip())
+    if found is None:
+        return None
+    first, last = int(found[1]), int(found[2]) if found[2] else size - 1
+    if last < first and found[2]:
+        return None
+    if first >= size:
+        raise InvalidInput(f"the data ends at byte {size}", code="range")
+    return first, min(last + 1, size)
 
 
 class SessionWanted(Message, frozen=True, kw_only=True):
@@ -65,6 +88,17 @@ class DiagnosticAnswer(Message, frozen=True, kw_only=True, omit_defaults=True):
     at: datetime
     final: bool = True
     body: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class BulkChunk(Message, frozen=True, kw_only=True):
+    """A piece of bulk data; `size` and `sha256` are those of the whole."""
+
+    category: Name
+    id: Name
+    size: Annotated[int, Meta(ge=0, le=BULK_BYTES_MAX)]
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    offset: Annotated[int, Meta(ge=0, le=BULK_BYTES_MAX)]
+    data: Annotated[str, Meta(max_length=BULK_CHUNK_BYTES_MAX * 4 // 3 + 4)]  # base64
 
 
 class Refused(Message, frozen=True, kw_only=True):

@@ -140,7 +140,9 @@ VALUES (:id, :session_id, :vin, :method, :path, :body, 'queued', :now, :expires_
 SELECT * FROM diagnostic_job WHERE id = :id AND vin = :vin;
 
 -- name: diagnostic_jobs
-SELECT * FROM diagnostic_job WHERE vin = :vin AND (:session_id::text IS NULL OR session_id = :session_id)
+SELECT id, session_id, vin, method, path, body, state, made_at, expires_at, tries, next_at, status, answered_at,
+       CASE WHEN path LIKE '/bulk-data/%/%' THEN NULL ELSE answer END AS answer  -- chunks are for who asked, one by one
+  FROM diagnostic_job WHERE vin = :vin AND (:session_id::text IS NULL OR session_id = :session_id)
  ORDER BY made_at DESC, id DESC LIMIT :rows_max;
 
 -- name: diagnostic_jobs_due

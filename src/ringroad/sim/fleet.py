@@ -20,6 +20,7 @@ from ringroad.sim.vecu.fault_memory import StoredFault
 from ringroad.sim.vecu.medium import PowerCut
 from ringroad.sim.vecu.port import EcuPort
 from ringroad.sim.vecu.script import draw_permille
+from ringroad.vehicle.diagnostics.bulk import LogRing
 from ringroad.vehicle.memory import Observer
 from ringroad.vehicle.run import Surroundings, run_vehicle
 from ringroad.vehicle.signals import FileSignals
@@ -42,6 +43,7 @@ class Fleet:
         cycle_s: seconds between two operation cycles of an ECU.
         observe: gives each vehicle's journal an observer.
         on_fault: told of each fault whose status changed: vehicle, ECU serial, fault.
+        log: what this process logs, of which each vehicle tells its own lines to whoever diagnoses it.
     """
 
     clock: Clock
@@ -51,6 +53,7 @@ class Fleet:
     cycle_s: float = 1.0
     observe: Callable[[BornVehicle], Observer] | None = None
     on_fault: Callable[[BornVehicle, str, StoredFault], None] | None = None
+    log: LogRing | None = None
     vehicles: dict[str, BornVehicle] = field(default_factory=dict)
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     stopping: bool = False
@@ -85,6 +88,7 @@ class Fleet:
             client=self.client,
             durability="buffered",  # simulated: this machine's disk is not the vehicle's
             observer=self.observe(vehicle) if self.observe else None,
+            log=self.log,
         )
         while not self.stopping:
             try:

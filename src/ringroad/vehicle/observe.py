@@ -51,11 +51,20 @@ class SampleRing:
         while self._kept and self._kept[0].at < now - self._before:
             self._kept.popleft()
 
+    def kept(self) -> list[Sample]:
+        """Return what is kept, oldest first."""
+        return list(self._kept)
+
     def take(self) -> list[Sample]:
         """Return what is kept, oldest first, and forget it: it is told once."""
         kept = list(self._kept)
         self._kept.clear()
         return kept
+
+
+def ring_of(config: VehicleConfig) -> SampleRing:
+    """Return the ring that a vehicle keeps."""
+    return SampleRing(config.fault_signals, before_s=max(config.fault_before_s, config.fault_after_s))
 
 
 async def observe(
@@ -66,10 +75,10 @@ async def observe(
     signals: SignalSource,
     clock: Clock,
     fraction: Callable[[], float],
+    ring: SampleRing,
 ) -> None:
     """Collect a batch every `telemetry_s`, and at once when a fault code changed and a ring is kept; until cancelled."""
     watch = FaultWatch(orchestrator)
-    ring = SampleRing(config.fault_signals, before_s=max(config.fault_before_s, config.fault_after_s))
     step_s = FRAME_S if config.fault_before_s else config.telemetry_s
     # A fleet that was started together should not speak together.
     await asyncio.sleep(config.telemetry_s * fraction())

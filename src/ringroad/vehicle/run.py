@@ -39,6 +39,7 @@ from ringroad.vehicle.config import (
     vin_of,
 )
 from ringroad.vehicle.consent import read_word
+from ringroad.vehicle.diagnostics.bulk import Line, LogRing, audit_lines, journal_lines, signal_lines
 from ringroad.vehicle.diagnostics.desk import Desk, Place
 from ringroad.vehicle.diagnostics.face import Around, DiagnosticFace, tls_of
 from ringroad.vehicle.diagnostics.link import DiagnosticLink
@@ -50,7 +51,7 @@ from ringroad.vehicle.gateway import POOL_CONNECTIONS_MAX, Gateway, new_client
 from ringroad.vehicle.journal import RecordHook
 from ringroad.vehicle.leaves import SharedSignals, read_tree
 from ringroad.vehicle.memory import Observer
-from ringroad.vehicle.observe import observe
+from ringroad.vehicle.observe import SampleRing, observe, ring_of
 from ringroad.vehicle.orchestrator import Orchestrator, Vehicle
 from ringroad.vehicle.signals import SignalSource
 
@@ -78,6 +79,7 @@ class Surroundings:
         durability: of every file in the data folder.
         hook: around every journal record.
         observer: told of every journal entry.
+        log: what the process logged, for whoever diagnoses; None: nobody keeps it.
     """
 
     clock: Clock
@@ -92,6 +94,7 @@ class Surroundings:
     durability: Durability = "fsync"
     hook: RecordHook | None = None
     observer: Observer | None = None
+    log: LogRing | None = None
 
 
 async def run_vehicle(folder: Path, config: VehicleConfig, surroundings: Surroundings) -> None:
@@ -122,11 +125,14 @@ async def run_vehicle(folder: Path, config: VehicleConfig, surroundings: Surroun
                 token=new_secret(TOKEN_BYTES).hex(), durability=surroundings.durability,
             )  # fmt: skip
             tasks.create_task(page.serve(parse_address(config.page)))
-        diagnosed = _diagnostics(folder, config, surroundings, orchestrator)
+        ring = ring_of(config)
+        diagnosed = _diagnostics(folder, config, surroundings, orchestrator, ring)
         if diagnosed is not None and config.diagnostics_http:
             tasks.create_task(_serve_testers(folder, config, surroundings, diagnosed))
         if config.mqtt_host:
-            tasks.create_task(_telemetry(folder, config, surroundings, orchestrator, diagnosed))
+            tasks.create_task(
+                _telemetry(folder, config, surroundings, orchestrator, ring=ring, diagnosed=diagnosed)
+            )
 
 
 @asynccontextmanager
@@ -188,7 +194,9 @@ async def _telemetry(
     config: VehicleConfig,
     surroundings: Surroundings,
     orchestrator: Orchestrator,
+    *,
     diagnosed: Diagnosed | None,
+    ring: SampleRing,
 ) -> None:
     queue = TelemetryQueue(folder / TELEMETRY_NAME, durability=surroundings.durability)
     collector = Collector(
@@ -213,6 +221,7 @@ async def _telemetry(
                 signals=surroundings.signals,
                 clock=surroundings.clock,
                 fraction=surroundings.fraction,
+                ring=ring,
             )
         )
 
@@ -251,7 +260,11 @@ class Diagnosed:
 
 
 def _diagnostics(
-    folder: Path, config: VehicleConfig, surroundings: Surroundings, orchestrator: Orchestrator
+    folder: Path,
+    config: VehicleConfig,
+    surroundings: Surroundings,
+    orchestrator: Orchestrator,
+    ring: SampleRing,
 ) -> Diagnosed | None:
     """Return what answers diagnostic requests, None where the vehicle allows none.
 
@@ -267,6 +280,12 @@ def _diagnostics(
         signals=surroundings.signals,
         clock=surroundings.clock,
         preconditions=tuple(parse_expression(text) for text in config.diagnostics_preconditions),
+        bulk={
+            "journal": partial(journal_lines, folder),
+            "log": partial(_logged, config, surroundings),
+            "signals": lambda: signal_lines(ring.kept()),
+            "audit": partial(audit_lines, folder),
+        },
     )
     return Diagnosed(desk=Desk(place, sessions), sessions=sessions)
 
@@ -284,3 +303,8 @@ async def _serve_testers(
     )  # fmt: skip
     face = DiagnosticFace(diagnosed.desk, diagnosed.sessions, around)
     await face.serve(parse_address(config.diagnostics_http), tls=tls)
+
+
+def _logged(config: VehicleConfig, surroundings: Surroundings) -> list[Line]:
+    log = surroundings.log
+    return [] if log is None else log.lines(config.vin)

@@ -17,19 +17,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, assert_never
 
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound, RingroadError, Unavailable
-from ringroad.protocol.diagnostics import DiagnosticAnswer, DiagnosticRequest, Refused
+from ringroad.protocol.diagnostics import (
+    BULK_BYTES_MAX,
+    BULK_CHUNK_BYTES_MAX,
+    DiagnosticAnswer,
+    DiagnosticRequest,
+    Refused,
+)
 from ringroad.protocol.preconditions import Expression, evaluate_all
 from ringroad.vehicle.agents.base import Failed
 from ringroad.vehicle.agents.session import EcuSession
 from ringroad.vehicle.agents.verbs import UdsAgent
+from ringroad.vehicle.diagnostics import bulk, operations, updates
 from ringroad.vehicle.diagnostics import data as did_data
-from ringroad.vehicle.diagnostics import operations, updates
+from ringroad.vehicle.diagnostics.bulk import Sources
 from ringroad.vehicle.diagnostics.faults import (
     fault_status,
     parse_extended,
@@ -40,7 +47,7 @@ from ringroad.vehicle.diagnostics.locks import LOCK_S_MAX, LOCK_S_MIN, LOCKED, L
 from ringroad.vehicle.diagnostics.modes import MODE_S_MAX, Modes
 from ringroad.vehicle.diagnostics.operations import Executions
 from ringroad.vehicle.diagnostics.sessions import Session, Sessions
-from ringroad.vehicle.diagnostics.tree import Ask, understand, whole, words
+from ringroad.vehicle.diagnostics.tree import Ask, Need, understand, whole, words
 from ringroad.vehicle.orchestrator import Orchestrator
 from ringroad.vehicle.plan import EcuOnBoard
 from ringroad.vehicle.signals import SignalSource
@@ -69,6 +76,7 @@ class Place:
     signals: SignalSource
     clock: Clock
     preconditions: Sequence[Expression]
+    bulk: Sources = field(default_factory=dict)
 
 
 class Desk:
@@ -79,6 +87,7 @@ class Desk:
         self._sessions = sessions
         self._locks = Locks()
         self._executions = Executions(place.clock)
+        self._texts = bulk.Texts()
         self._modes = Modes(
             place.clock, resting=lambda: place.orchestrator.state.resting, allowed=self._may_go_on
         )
@@ -99,6 +108,7 @@ class Desk:
         self._executions.drop(session_id)
         self._modes.drop(session_id)
         self._locks.drop(session_id)
+        self._texts.drop(session_id)
 
     async def end(self) -> None:
         """Stop what runs; the vehicle shuts down."""
@@ -154,6 +164,8 @@ class Desk:
                 return await self._mode(ask, session, request.body)
             case "updates" | "update" | "update_status" | "look" | "prepare" | "execute_update":
                 return self._update(ask, session)
+            case "bulk" | "bulk_items" | "bulk_chunk":
+                return await self._bulk(ask, session, request.body)
             case _:
                 assert_never(ask.what)
 
@@ -342,6 +354,37 @@ class Desk:
             line=lambda: self._line(ecu), changing=lambda: self._changing(ask, session.id),
         )  # fmt: skip
         return {"items": plain(self._modes.of(ecu.name))}
+
+    # Bulk data -------------------------------------------------------------------------------------
+
+    async def _bulk(self, ask: Ask, session: Session, body: Body) -> Body:
+        if ask.what == "bulk":
+            return {"items": [{"id": key, "name": name} for key, name in bulk.CATEGORIES.items()]}
+        category = ask.names[0]
+        names = [ecu.name for ecu in self._on_board()]
+        if ask.what == "bulk_items":
+            bulk.require_category(category)
+            return {"items": [{"id": each} for each in (names if category == "ecus" else [bulk.NEWEST])]}
+        item, place = ask.names[1], "/".join(ask.names)
+        bulk.require_item(category, item, names)
+        offset = whole(body, "offset", default=0, least=0, most=BULK_BYTES_MAX)
+        length = whole(body, "length", default=BULK_CHUNK_BYTES_MAX, least=1, most=BULK_CHUNK_BYTES_MAX)
+        sha256 = body.get("sha256", "")
+        if not isinstance(sha256, str):
+            raise InvalidInput("sha256 is the digest that the first chunk came with")
+        if not sha256:  # whoever names none begins
+            lines = await self._ecu_lines(item) if category == "ecus" else self._place.bulk[category]()
+            self._texts.begin(session.id, place, bulk.text_of(lines))
+        chunk = self._texts.chunk(session.id, place, offset=offset, length=length, sha256=sha256)
+        return {"category": category, "id": item, **chunk}
+
+    async def _ecu_lines(self, component: str) -> list[Body]:
+        """Return what an ECU says of itself, and each of its faults with what surrounded it."""
+        lines = [await self._component(Ask(what="component", need=Need(), names=(component,)))]
+        for fault in await self._faults(component, MASK_ALL):
+            ask = Ask(what="fault", need=Need(), names=(component, str(fault["code"])))
+            lines.append(await self._fault(ask))
+        return lines
 
     # Updates ---------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from msgspec import Meta
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound, RingroadError, Unavailable
 from ringroad.protocol.diagnostics import (
+    BULK_TYPE,
     PATH_CHARS_MAX,
     REASON_CHARS_MAX,
     REQUEST_BYTES_MAX,
@@ -39,6 +41,7 @@ from ringroad.protocol.diagnostics import (
     Method,
     Scope,
     SessionWanted,
+    parse_range,
 )
 from ringroad.vehicle.address import Address
 from ringroad.vehicle.diagnostics.audit import Audit, Visit
@@ -136,6 +139,8 @@ class DiagnosticFace:
             method=_method(request.method), path=place, body={**_body(request), **_query(query)},
         )  # fmt: skip
         answer = await self._noted(tester, asked)
+        if answer.status == HTTPStatus.OK and "data" in answer.body and place.startswith("/bulk-data/"):
+            return await self._whole(asked, answer, request.headers.get("range", ""))
         return _of_desk(
             answer, begun=path if place.endswith("/executions") and asked.method == "POST" else ""
         )
@@ -164,6 +169,30 @@ class DiagnosticFace:
             status=answer.status, code=code,
         )  # fmt: skip
         return answer
+
+    async def _whole(self, asked: DiagnosticRequest, first: DiagnosticAnswer, wanted: str) -> Answer:
+        """Return a piece of bulk data as bytes, all of it or the range that was asked for."""
+        content, size, sha256 = b"", int(first.body["size"]), str(first.body["sha256"])
+        answer = first
+        while True:
+            content += base64.b64decode(answer.body["data"])
+            if len(content) >= size:
+                break
+            body = {"offset": len(content), "sha256": sha256}
+            answer = await self._desk.answer(msgspec.structs.replace(asked, body=body))
+            if answer.status != HTTPStatus.OK:
+                return _of_desk(answer)
+        headers = {"ETag": f'"{sha256}"', "Accept-Ranges": "bytes"}
+        span = parse_range(wanted, size)
+        if span is None:
+            return Answer(status=HTTPStatus.OK, body=content, kind=BULK_TYPE, headers=headers)
+        headers["Content-Range"] = f"bytes {span[0]}-{span[1] - 1}/{size}"
+        return Answer(
+            status=HTTPStatus.PARTIAL_CONTENT,
+            body=content[span[0] : span[1]],
+            kind=BULK_TYPE,
+            headers=headers,
+        )
 
     # Sessions ----------------------------------------------------------------------------------------
 

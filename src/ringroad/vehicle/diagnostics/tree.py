@@ -18,6 +18,7 @@ What = Literal[
     "components", "component", "catalogue", "data", "faults", "fault", "clear", "clear_one", "locks", "lock",
     "unlock", "operations", "execute", "executions", "execution", "stop", "modes", "mode", "health",
     "updates", "update", "update_status", "look", "prepare", "execute_update",
+    "bulk", "bulk_items", "bulk_chunk",
 ]  # fmt: skip
 
 SEGMENTS_MAX: Final = 8
@@ -72,6 +73,9 @@ _TREE: Final[Mapping[tuple[Method, str], tuple[What, Need]]] = {
     ("GET", "components/*/modes"): ("modes", _READ),
     ("PUT", "components/*/modes/*"): ("mode", _CHANGE),
     ("GET", "functions/vehicle-health"): ("health", _READ),
+    ("GET", "bulk-data"): ("bulk", _READ),
+    ("GET", "bulk-data/*"): ("bulk_items", _READ),
+    ("GET", "bulk-data/*/*"): ("bulk_chunk", _READ),
     ("GET", "updates"): ("updates", _READ),
     ("POST", "updates"): ("look", _HOLD),
     ("GET", "updates/*"): ("update", _READ),
