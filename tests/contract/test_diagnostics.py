@@ -30,7 +30,7 @@ from ringroad.kernel.facts import FactKind
 from ringroad.kernel.vin import parse_vin
 from ringroad.protocol.diagnostics import DiagnosticAnswer
 from ringroad.signal import store_diagnostics as store
-from ringroad.signal.diagnose import QUEUED_MAX, Permission
+from ringroad.signal.diagnose import BULK_ANSWER_S, JOB_DAYS_KEPT, QUEUED_MAX, Permission
 from ringroad.storage.broker import Broker
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import read_facts
@@ -215,14 +215,21 @@ def test_a_technician_reads_and_clears_a_fault_of_a_vehicle_far_away(
         part = desk.client.get(text.url, headers={"Range": "bytes=1-8"})
         assert (part.status_code, part.text) == (206, '"record"')
         assert desk.call("GET", "bulk-data/token/newest").status_code == 404
+        place = "components/brake/cyclic-subscriptions"
+        begun = desk.call("POST", place, {"data": "F195", "interval": 1, "duration": 60}).json()
+        told = patient(lambda: desk.call("GET", f"{place}/{begun['id']}/events").json())
+        assert (told[0]["number"], told[0]["values"]) == (1, {"F195": {"value": "1.0.0"}})
+        assert desk.call("DELETE", f"{place}/{begun['id']}").json()["status"] == "ended"
+        other = place.replace("brake", "gateway")
+        assert desk.call("GET", f"{other}/{begun['id']}/events").status_code == 404
         assert desk.call("DELETE", "session").json()["state"] == "closed"
         after = desk.call("GET", "components")
         assert (after.status_code, after.json()["error"]["code"]) == (403, "no_session")
         patient(lambda: all(job["state"] == "answered" for job in desk.call("GET", "jobs").json()))
         kinds = desk.facts(session["id"])
         assert kinds[:2] == ["diagnosis.asked", "diagnosis.opened"]
-        assert kinds.count("diagnosis.requested") == 13
-        assert kinds.count("diagnosis.answered") == 14  # the last one: that the vehicle forgot the session
+        assert kinds.count("diagnosis.requested") == 15
+        assert kinds.count("diagnosis.answered") == 16  # the last one: that the vehicle forgot the session
         assert kinds.count("diagnosis.closed") == 1
 
 
@@ -565,3 +572,83 @@ def test_what_is_no_answer_is_dropped(subject: str, payload: bytes) -> None:
     good = b'{"id":"a","status":200,"at":"2026-11-26T00:00:00Z"}'
     assert read_answer("ringroad.v1.RRDAGN00000000001.diagnostics.answer", good) is not None
     assert msgspec.json.decode(good, type=DiagnosticAnswer).final
+
+
+def test_old_requests_are_deleted_with_what_they_told_and_what_waits_is_not(pg_url: str) -> None:
+    now, ids = SystemClock().now(), SystemIds()
+    with connect(pg_url) as conn:
+        born(conn)
+        token_of(conn, "admin", Role.ADMIN)  # else nobody could administer
+        token_of(conn, "ole", Role.OPERATOR, permission="service")
+        for days in (JOB_DAYS_KEPT + 1, JOB_DAYS_KEPT - 1):
+            at = now - timedelta(days=days)
+            with transaction(conn):
+                store.open_session(
+                    conn, ids, vin=VINS[0], account="ole", scope="read", minutes=60, reason="a hum", now=at
+                )
+                [opening] = store.read_jobs(conn, vin=VINS[0], rows_max=1)
+                opened = DiagnosticAnswer(
+                    id=opening.id, status=200, at=at, body={"state": "open", "consent": "test"}
+                )
+                assert store.accept_answer(conn, ids, vin=VINS[0], answer=opened, now=at)
+                asked = store.queue_request(
+                    conn, ids, vin=VINS[0], account="ole", method="POST",
+                    path="/components/brake/cyclic-subscriptions", body={}, now=at,
+                )  # fmt: skip
+                event = {"number": 1, "at": at.isoformat(), "values": {"F195": {"value": 1}}}
+                for body, kept in (
+                    ({"event": event}, True),
+                    ({"event": event}, False),
+                    ({"event": {}}, False),
+                    ({}, False),
+                ):
+                    told = DiagnosticAnswer(id=asked.id, status=206, at=at, final=False, body=body)
+                    assert store.accept_answer(conn, ids, vin=VINS[0], answer=told, now=at) is kept
+                    assert not store.accept_answer(conn, ids, vin=VINS[1], answer=told, now=at)
+                store.close_session(conn, ids, vin=VINS[0], account="ole", now=at)
+        with transaction(conn):
+            store.sweep(conn, ids, now=now)
+        with transaction(conn):
+            store.sweep(conn, ids, now=now)
+        left = store.read_jobs(conn, vin=VINS[0], rows_max=20)
+        assert {(now - each.made_at).days for each in left} == {JOB_DAYS_KEPT - 1}
+        samples = conn.execute("SELECT count(*) AS n FROM diagnostic_sample").fetchone()
+        assert samples == {"n": 1}
+        forgotten = [
+            each
+            for each in read_facts(conn, subject="diagnostics")
+            if each.kind is FactKind.DIAGNOSIS_FORGOTTEN
+        ]
+        assert sum(each.body["requests"] for each in forgotten) == 3
+
+
+def test_chunks_of_bulk_data_are_emptied_within_hours_and_in_no_list(pg_url: str) -> None:
+    now, ids = SystemClock().now(), SystemIds()
+    with connect(pg_url) as conn:
+        born(conn)
+        token_of(conn, "admin", Role.ADMIN)  # else nobody could administer
+        token_of(conn, "ole", Role.OPERATOR, permission="service")
+        with transaction(conn):
+            store.open_session(
+                conn, ids, vin=VINS[0], account="ole", scope="read", minutes=60, reason="a hum", now=now
+            )
+            [opening] = store.read_jobs(conn, vin=VINS[0], rows_max=1)
+            opened = DiagnosticAnswer(
+                id=opening.id, status=200, at=now, body={"state": "open", "consent": "test"}
+            )
+            store.accept_answer(conn, ids, vin=VINS[0], answer=opened, now=now)
+            jobs = {}
+            for path in ("/bulk-data/log/newest", "/bulk-data/log"):
+                job = store.queue_request(
+                    conn, ids, vin=VINS[0], account="ole", method="GET", path=path, body={}, now=now
+                )
+                answer = DiagnosticAnswer(id=job.id, status=200, at=now, body={"data": "x"})
+                store.accept_answer(conn, ids, vin=VINS[0], answer=answer, now=now)
+                jobs[path] = job.id
+        listed = {each.path: each.answer for each in store.read_jobs(conn, vin=VINS[0], rows_max=9)}
+        assert (listed["/bulk-data/log/newest"], listed["/bulk-data/log"]) == (None, {"data": "x"})
+        assert store.read_job(conn, vin=VINS[0], job_id=jobs["/bulk-data/log/newest"]).answer == {"data": "x"}
+        with transaction(conn):
+            store.sweep(conn, ids, now=now + timedelta(seconds=BULK_ANSWER_S + 1))
+        kept = {path: store.read_job(conn, vin=VINS[0], job_id=each).answer for path, each in jobs.items()}
+        assert kept == {"/bulk-data/log/newest": None, "/bulk-data/log": {"data": "x"}}

@@ -62,6 +62,7 @@ NOT_STATE = {
     "campaign_resolution": "part of a plan, whose fact and digest stand for it",
     "campaign_target": "part of a plan, whose digest is in the plan",
     "complaint": "evidence as it came, with its source and time",
+    "diagnostic_sample": "values that a cyclic subscription showed; that it was begun is a fact",
     "device_report": "evidence as it came, with both times",
     "ecu": "born with its vehicle",
     "ecu_installed": "what the newest manifest or report says, which are kept",

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ringroad.cli.client import Client
-from ringroad.cli.diagnose_vehicle import logs, update, updates
+from ringroad.cli.diagnose_vehicle import logs, update, updates, watch
 from ringroad.cli.diagnose_words import show_answer, tree
 from ringroad.cli.groups import ClientGroup, example, with_client
 from ringroad.cli.shell import Shell
@@ -35,6 +35,7 @@ def group() -> None:
 group.add_command(updates)
 group.add_command(update)
 group.add_command(logs)
+group.add_command(watch)
 
 
 # Sessions -------------------------------------------------------------------------------------------

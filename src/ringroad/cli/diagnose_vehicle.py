@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import click
@@ -13,8 +14,11 @@ from ringroad.cli.client import Client
 from ringroad.cli.diagnose_words import show_answer, tree
 from ringroad.cli.groups import example, with_client
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import table
+from ringroad.cli.tables import table, when
 from ringroad.kernel.errors import InvalidInput
+
+WATCH_LOOK_S = 1.0  # s between two looks for what came; each asks the server, none the vehicle
+WATCH_MORE_S = 15  # looks after the last reading is due
 
 _VIN = click.argument("vin")
 
@@ -68,6 +72,42 @@ def update(
             raise InvalidInput("nothing was begun", hint="--yes begins without asking")
         found = client.send("PUT", f"{place}/{'prepare' if prepare else 'execute'}")
     show_answer(shell, found, lambda: _update_text(found))
+
+
+@click.command(
+    "watch",
+    epilog=example("ringroad diagnose watch LRWRR0000DEMO0001 brake F186 FD02 --interval 1 --seconds 30"),
+)
+@_VIN
+@click.argument("ecu")
+@click.argument("data", nargs=-1, required=True)
+@click.option("--interval", default=1, show_default=True, help="Seconds between two readings, 60 at most.")
+@click.option("--seconds", default=30, show_default=True, help="How long, 600 at most.")
+@with_client
+def watch(
+    shell: Shell, client: Client, *, vin: str, ecu: str, data: tuple[str, ...], interval: int, seconds: int
+) -> None:
+    """Let an ECU's data be read again and again, and show it as it comes; it ends with your session."""
+    place = tree(vin, "components", ecu, "cyclic-subscriptions")
+    body = {"data": ",".join(data), "interval": interval, "duration": seconds}
+    begun = client.post(place, body)
+    if "tries" in begun:
+        show_answer(shell, begun, lambda: "")
+        return
+    seen, told = 0, []
+    for _ in range(seconds + WATCH_MORE_S):
+        for event in client.get(f"{place}/{begun['id']}/events", after=seen):
+            seen = event["number"]
+            told.append(event)
+            values = (
+                f"{did} {each.get('value', each.get('error'))}" for did, each in event["values"].items()
+            )
+            if not shell.json:
+                shell.say(f"{when(event['at'])}  {'  '.join(values)}")
+        if seen >= -(-seconds // interval):
+            break
+        sleep(WATCH_LOOK_S)
+    shell.show(told, text=f"{len(told)} readings")
 
 
 @click.command(

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import msgspec
 from anyio import to_thread
 from litestar import Response, Router
-from litestar.params import JSONBody, Parameter
+from litestar.params import FromPath, JSONBody, Parameter
 from msgspec import Meta
 
 from ringroad.http.auth import Account, Role, TooMany
@@ -25,7 +25,13 @@ from ringroad.http.context import Context, Ctx
 from ringroad.http.errors import ErrorBody, ErrorDetail
 from ringroad.http.routes import TEXT_PATTERN, Command, Id, Limit, Req, route
 from ringroad.kernel.errors import InvalidInput, NotFound
-from ringroad.protocol.diagnostics import PATH_CHARS_MAX, REASON_CHARS_MAX, Method, Refused
+from ringroad.protocol.diagnostics import (
+    PATH_CHARS_MAX,
+    REASON_CHARS_MAX,
+    SAMPLES_MAX,
+    Method,
+    Refused,
+)
 from ringroad.signal import store_diagnostics as store
 from ringroad.signal.diagnose import Job, JobState, Session, SessionState, is_too_much
 from ringroad.storage.db import Connection
@@ -34,10 +40,12 @@ WAIT_S: Final = 10  # s a caller waits for the vehicle, unless it says otherwise
 LOOK_S: Final = 1.0  # s between two looks at the database, if nothing is heard before
 PAUSE_S: Final = 0.05  # s between two looks, however often facts wake us
 WAITING_MAX: Final = 64  # callers who wait in this process; the next gets its 202 at once
+EVENTS_MAX: Final = 100  # of a subscription per call
 RETRY_AFTER_S: Final = 5
 JSON: Final = "application/json"  # said, for places whose data is something else
 ERRORS: Final = (409, 422, 423, 429)
 
+After = Annotated[int, Parameter(ge=0, le=SAMPLES_MAX, description="Only events after this number")]
 Wait = Annotated[int, Parameter(ge=0, le=30, description="Seconds to wait for the vehicle; then 202")]
 
 
@@ -71,6 +79,14 @@ class DiagnosticJob(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None
     answered_at: datetime | None
     answer: dict[str, Any] | None = None
+
+
+class SubscriptionEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One reading of a cyclic subscription: by identifier its `value`, or the code of an `error`."""
+
+    number: int
+    at: datetime
+    values: dict[str, dict[str, Any]]
 
 
 class NewDiagnosticSession(Command, frozen=True, kw_only=True):
@@ -168,6 +184,28 @@ def cancel_diagnostic_job(ctx: Ctx, request: Req, *, vin: Id, job_id: Id) -> Dia
             anybodys=request.user.may(Role.ADMIN), now=ctx.clock.now(),
         )  # fmt: skip
     return _job(job, answer=False)
+
+
+@route(
+    "GET", "/vehicles/{vin:str}/diagnostics/components/{component:str}/cyclic-subscriptions/{subscription_id:str}/events",
+    role=Role.OPERATOR, tag="signal",
+)  # fmt: skip
+def list_subscription_events(
+    ctx: Ctx, request: Req, *, vin: Id, component: FromPath[str], subscription_id: Id, after: After = 0
+) -> list[SubscriptionEvent]:
+    """List what a cyclic subscription of yours told after an event, oldest first; asks no vehicle."""
+    with ctx.connection() as conn:
+        job = store.read_job(conn, vin=vin, job_id=subscription_id)
+        asker = store.read_session(conn, vin=vin, session_id=job.session_id).account
+        if asker != request.user.name or job.path != subscriptions_path(component):
+            raise NotFound(f"you have no subscription {subscription_id!r} of {component}")
+        found = store.read_samples(conn, job_id=subscription_id, after=after, rows_max=EVENTS_MAX)
+    return [SubscriptionEvent(number=each.number, at=each.at, values=dict(each.values)) for each in found]
+
+
+def subscriptions_path(component: str) -> str:
+    """Return where the vehicle keeps the subscriptions of a component."""
+    return f"/components/{quote(component, safe='')}/cyclic-subscriptions"
 
 
 # Asking ---------------------------------------------------------------------------------------------
@@ -302,6 +340,6 @@ router = Router(
     "/",
     route_handlers=[
         list_diagnostic_sessions, open_diagnostic_session, close_diagnostic_session, list_diagnostic_jobs,
-        get_diagnostic_job, cancel_diagnostic_job,
+        get_diagnostic_job, cancel_diagnostic_job, list_subscription_events,
     ],
 )  # fmt: skip

@@ -46,6 +46,14 @@ class SetMode(Command, frozen=True, kw_only=True):
     mode_expiration: Annotated[int, Meta(ge=1, le=600)] = 60  # s
 
 
+class Subscribe(Command, frozen=True, kw_only=True):
+    """What is read, how often and for how long."""
+
+    data: Annotated[str, Meta(pattern=r"^[0-9A-Fa-f]{4}(,[0-9A-Fa-f]{4}){0,7}$")]  # identifiers, with commas
+    interval: Annotated[int, Meta(ge=1, le=60)] = 1  # s
+    duration: Annotated[int, Meta(ge=1, le=600)] = 60  # s
+
+
 class TakeLock(Command, frozen=True, kw_only=True):
     """Take a component's lock, or hold it longer."""
 
@@ -227,6 +235,43 @@ async def set_component_mode(
     return await ask(ctx, request.user, vin, "PUT", path, body=body, wait_s=wait_s)
 
 
+@declare("GET", "components/{component:str}/cyclic-subscriptions")
+async def list_component_subscriptions(
+    ctx: Ctx, request: Req, *, vin: Id, component: Component, wait_s: Wait = WAIT_S
+) -> Response[dict[str, Any]]:
+    """List your cyclic subscriptions of a component."""
+    path = ["components", component, "cyclic-subscriptions"]
+    return await ask(ctx, request.user, vin, "GET", path, wait_s=wait_s)
+
+
+@declare("POST", "components/{component:str}/cyclic-subscriptions")
+async def subscribe_to_component(
+    ctx: Ctx, request: Req, *, vin: Id, component: Component, data: JSONBody[Subscribe], wait_s: Wait = WAIT_S
+) -> Response[dict[str, Any]]:
+    """Let the vehicle read data of a component again and again, and publish it; ends with your session."""
+    path = ["components", component, "cyclic-subscriptions"]
+    body = {"data": data.data.upper().split(","), "interval": data.interval, "duration": data.duration}
+    return await ask(ctx, request.user, vin, "POST", path, body=body, wait_s=wait_s)
+
+
+@declare("GET", "components/{component:str}/cyclic-subscriptions/{subscription_id:str}")
+async def get_component_subscription(
+    ctx: Ctx, request: Req, *, vin: Id, component: Component, subscription_id: Id, wait_s: Wait = WAIT_S
+) -> Response[dict[str, Any]]:
+    """Show how a cyclic subscription stands."""
+    path = ["components", component, "cyclic-subscriptions", subscription_id]
+    return await ask(ctx, request.user, vin, "GET", path, wait_s=wait_s)
+
+
+@declare("DELETE", "components/{component:str}/cyclic-subscriptions/{subscription_id:str}")
+async def end_component_subscription(
+    ctx: Ctx, request: Req, *, vin: Id, component: Component, subscription_id: Id, wait_s: Wait = WAIT_S
+) -> Response[dict[str, Any]]:
+    """End a cyclic subscription."""
+    path = ["components", component, "cyclic-subscriptions", subscription_id]
+    return await ask(ctx, request.user, vin, "DELETE", path, wait_s=wait_s)
+
+
 @declare("GET", "functions/vehicle-health")
 async def get_vehicle_health(
     ctx: Ctx, request: Req, *, vin: Id, mask: Mask = 255, wait_s: Wait = WAIT_S
@@ -257,6 +302,10 @@ router = Router(
         stop_component_execution,
         list_component_modes,
         set_component_mode,
+        list_component_subscriptions,
+        subscribe_to_component,
+        get_component_subscription,
+        end_component_subscription,
         get_vehicle_health,
     ],
 )

@@ -140,6 +140,7 @@ class FactKind(StrEnum):
     DIAGNOSIS_ANSWERED = "diagnosis.answered"
     DIAGNOSIS_UNANSWERED = "diagnosis.unanswered"
     DIAGNOSIS_CANCELLED = "diagnosis.cancelled"
+    DIAGNOSIS_FORGOTTEN = "diagnosis.forgotten"
     ACCOUNT_CREATED = "account.created"
     ACCOUNT_CHANGED = "account.changed"
     ACCOUNT_TOKEN_MADE = "account.token_made"  # noqa: S105 - a kind of fact
@@ -249,6 +250,7 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.DIAGNOSIS_ANSWERED: Stage.SIGNAL,
         FactKind.DIAGNOSIS_UNANSWERED: Stage.SIGNAL,
         FactKind.DIAGNOSIS_CANCELLED: Stage.SIGNAL,
+        FactKind.DIAGNOSIS_FORGOTTEN: Stage.SIGNAL,
         FactKind.GATEWAY_TOKEN_CREATED: None,
         FactKind.GATEWAY_TOKEN_REVOKED: None,
         FactKind.ACCOUNT_CREATED: None,

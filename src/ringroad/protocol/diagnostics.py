@@ -23,6 +23,7 @@ from ringroad.protocol.vehicle import Message, Name, ShortText
 
 REQUEST_BYTES_MAX: Final = 64 * 1024  # bytes; the largest body names an operation and its parameters
 ANSWER_BYTES_MAX: Final = 256 * 1024  # bytes; a fault memory of 64 codes with snapshots is 60 kB
+SAMPLES_MAX: Final = 600  # events of one cyclic subscription: ten minutes, one a second
 BULK_BYTES_MAX: Final = 2 * 1024**2  # bytes of one piece of bulk data; the newest are told
 BULK_CHUNK_BYTES_MAX: Final = 128 * 1024  # bytes; in base64 they fit one answer
 PATH_CHARS_MAX: Final = 300
@@ -81,13 +82,24 @@ class DiagnosticRequest(Message, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DiagnosticAnswer(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """What the vehicle says to a request; one that is not final says that it is at work, or that the driver is asked."""
+    """What the vehicle says to a request.
+
+    One that is not final says that it is at work, that the driver is asked, or what a cyclic subscription just read.
+    """
 
     id: Ref
     status: Annotated[int, Meta(ge=100, le=599)]
     at: datetime
     final: bool = True
     body: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class CyclicEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One reading of a cyclic subscription; the body of an answer that is not final, to the request that began it."""
+
+    number: Annotated[int, Meta(ge=1, le=SAMPLES_MAX)]
+    at: datetime
+    values: Annotated[dict[Annotated[str, Meta(max_length=4)], dict[str, Any]], Meta(max_length=8)]
 
 
 class BulkChunk(Message, frozen=True, kw_only=True):

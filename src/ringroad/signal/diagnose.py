@@ -26,6 +26,9 @@ RESEND_S: Final = (2, 4, 8, 15, 30)  # s until a request without an answer is se
 RESEND_OFFLINE_S: Final = 5  # s, while nobody hears the vehicle's topic
 ANSWER_DAYS_KEPT: Final = 30  # days; then only the fact of the request is left
 
+BULK_ANSWER_S: Final = 3_600  # s that a chunk of bulk data is kept; who asked has it by then
+JOB_DAYS_KEPT: Final = 90  # days; then a request is deleted, and its facts alone tell of it
+
 _WIDE: Final[Mapping[str, int]] = {"": 0, "read": 1, "service": 2}
 
 
@@ -62,6 +65,16 @@ class Job:
     status: int | None
     answer: Mapping[str, Any] | None
     answered_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One reading of a cyclic subscription, which is named by the request that began it."""
+
+    job_id: str
+    number: int
+    at: datetime
+    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,7 +141,7 @@ SELECT * FROM diagnostic_job WHERE id = :id AND vin = :vin;
 
 -- name: diagnostic_jobs
 SELECT id, session_id, vin, method, path, body, state, made_at, expires_at, tries, next_at, status, answered_at,
-       CASE WHEN path LIKE '/bulk-data/%/%' THEN NULL ELSE answer END AS answer  -- chunks are for who asked, one by one
+       CASE WHEN starts_with(path, '/bulk-data/') AND split_part(path, '/', 4) <> '' THEN NULL ELSE answer END AS answer  -- chunks are for who asked, one by one
   FROM diagnostic_job WHERE vin = :vin AND (:session_id::text IS NULL OR session_id = :session_id)
  ORDER BY made_at DESC, id DESC LIMIT :rows_max;
 
@@ -176,6 +176,33 @@ SELECT id FROM diagnostic_job WHERE session_id = :session_id AND state = 'queued
 -- name: forget_diagnostic_answers!
 UPDATE diagnostic_job SET answer = NULL WHERE id IN (
     SELECT id FROM diagnostic_job WHERE answer IS NOT NULL AND answered_at < :before LIMIT :rows_max);
+
+-- name: forget_bulk_answers!
+UPDATE diagnostic_job SET answer = NULL WHERE id IN (
+    SELECT id FROM diagnostic_job WHERE answer IS NOT NULL AND starts_with(path, '/bulk-data/') AND split_part(path, '/', 4) <> '' AND answered_at < :before
+     LIMIT :rows_max);
+
+-- name: forget_diagnostic_jobs
+DELETE FROM diagnostic_job WHERE id IN (
+    SELECT id FROM diagnostic_job WHERE made_at < :before AND state <> 'queued' ORDER BY made_at LIMIT :rows_max)
+RETURNING id;
+
+-- name: insert_diagnostic_sample!
+INSERT INTO diagnostic_sample (job_id, number, at, data)
+SELECT job.id, :number, :at, :data FROM diagnostic_job AS job JOIN diagnostic_session AS session ON session.id = job.session_id
+ WHERE job.id = :job_id AND job.vin = :vin AND job.method = 'POST' AND right(job.path, 21) = '/cyclic-subscriptions'
+   AND session.state = 'open'
+ON CONFLICT DO NOTHING;
+
+-- name: diagnostic_samples
+SELECT number, at, data FROM diagnostic_sample WHERE job_id = :job_id AND number > :after ORDER BY number LIMIT :rows_max;
+
+-- name: newest_diagnostic_samples
+SELECT sample.job_id, sample.number, sample.at, sample.data
+  FROM diagnostic_job AS job
+  JOIN LATERAL (SELECT * FROM diagnostic_sample WHERE job_id = job.id ORDER BY number DESC LIMIT :each_max) AS sample ON true
+ WHERE job.session_id = :session_id AND right(job.path, 21) = '/cyclic-subscriptions' AND job.method = 'POST'
+ ORDER BY job.made_at DESC, sample.job_id, sample.number DESC LIMIT :rows_max;
 
 -- name: next_diagnostic_at$
 SELECT min(next_at) FROM diagnostic_job WHERE state = 'queued';

@@ -18,6 +18,7 @@ from ringroad.kernel.facts import FactKind
 from ringroad.protocol.diagnostics import (
     SESSION_S_MAX,
     SESSIONS_PATH,
+    CyclicEvent,
     DiagnosticAnswer,
     DiagnosticRequest,
     Method,
@@ -26,10 +27,13 @@ from ringroad.protocol.diagnostics import (
 )
 from ringroad.signal.diagnose import (
     ANSWER_DAYS_KEPT,
+    BULK_ANSWER_S,
+    JOB_DAYS_KEPT,
     REQUEST_S,
     Job,
     Load,
     Permission,
+    Sample,
     Session,
     permits,
     require_open,
@@ -278,7 +282,7 @@ def accept_answer(conn: Connection, ids: Ids, *, vin: str, answer: DiagnosticAns
         now: when it came.
     """
     if not answer.final:
-        return False
+        return _take_event(conn, vin=vin, answer=answer)
     SQL.hold_session_of_job(conn, id=answer.id, vin=vin)  # before the request, as whoever ends a session does
     stored = SQL.answer_diagnostic_job(
         conn, id=answer.id, vin=vin, status=answer.status, answer=Jsonb(answer.body), now=now
@@ -318,13 +322,51 @@ def sweep(conn: Connection, ids: Ids, *, now: datetime) -> int:
     SQL.forget_diagnostic_answers(
         conn, before=now - timedelta(days=ANSWER_DAYS_KEPT), rows_max=SWEEP_ROWS_MAX
     )
+    SQL.forget_bulk_answers(conn, before=now - timedelta(seconds=BULK_ANSWER_S), rows_max=SWEEP_ROWS_MAX)
+    _forget_jobs(conn, ids, before=now - timedelta(days=JOB_DAYS_KEPT), now=now)
     return ended
+
+
+def read_samples(conn: Connection, *, job_id: str, after: int, rows_max: int) -> list[Sample]:
+    """Return what a cyclic subscription told of after an event, oldest first."""
+    rows = SQL.diagnostic_samples(conn, job_id=job_id, after=after, rows_max=rows_max)
+    return [Sample(job_id=job_id, number=row["number"], at=row["at"], values=row["data"]) for row in rows]
+
+
+def newest_samples(conn: Connection, *, session_id: str, each_max: int, rows_max: int) -> list[Sample]:
+    """Return the newest events of each of a session's cyclic subscriptions, newest first."""
+    rows = SQL.newest_diagnostic_samples(conn, session_id=session_id, each_max=each_max, rows_max=rows_max)
+    return [
+        Sample(job_id=row["job_id"], number=row["number"], at=row["at"], values=row["data"]) for row in rows
+    ]
 
 
 def next_due(conn: Connection) -> datetime | None:
     """Return when the next request is to be sent; None: none waits."""
     found: datetime | None = SQL.next_diagnostic_at(conn)
     return found
+
+
+def _take_event(conn: Connection, *, vin: str, answer: DiagnosticAnswer) -> bool:
+    """Keep what a cyclic subscription read, if it is one of this vehicle in an open session."""
+    try:
+        event = msgspec.convert(answer.body.get("event"), CyclicEvent)
+    except msgspec.ValidationError:
+        return False
+    stored: int = SQL.insert_diagnostic_sample(
+        conn, job_id=answer.id, vin=vin, number=event.number, at=event.at, data=Jsonb(event.values)
+    )
+    return stored == 1
+
+
+def _forget_jobs(conn: Connection, ids: Ids, *, before: datetime, now: datetime) -> None:
+    """Delete the oldest requests, with what subscriptions told; the facts of them stay."""
+    gone = list(SQL.forget_diagnostic_jobs(conn, before=before, rows_max=SWEEP_ROWS_MAX))
+    if gone:
+        append_fact(
+            conn, ids, kind=FactKind.DIAGNOSIS_FORGOTTEN, subject="diagnostics", actor=SYSTEM, now=now,
+            body={"requests": len(gone), "before": before.isoformat()},
+        )  # fmt: skip
 
 
 def _settle(

@@ -272,6 +272,13 @@ CREATE TABLE public.diagnostic_job (
     answered_at timestamp with time zone,
     CONSTRAINT diagnostic_job_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'answered'::text, 'expired'::text, 'cancelled'::text])))
 );
+CREATE TABLE public.diagnostic_sample (
+    job_id text NOT NULL,
+    number integer NOT NULL,
+    at timestamp with time zone NOT NULL,
+    data jsonb NOT NULL,
+    CONSTRAINT diagnostic_sample_number_check CHECK ((number > 0))
+);
 CREATE TABLE public.diagnostic_session (
     id text NOT NULL,
     vin text NOT NULL,
@@ -755,6 +762,8 @@ ALTER TABLE ONLY public.device_report
     ADD CONSTRAINT device_report_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.diagnostic_job
     ADD CONSTRAINT diagnostic_job_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.diagnostic_sample
+    ADD CONSTRAINT diagnostic_sample_pkey PRIMARY KEY (job_id, number);
 ALTER TABLE ONLY public.diagnostic_session
     ADD CONSTRAINT diagnostic_session_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.ecu_installed
@@ -861,7 +870,9 @@ CREATE INDEX assignment_waiting_idx ON public.assignment USING btree (campaign_i
 CREATE INDEX assignment_withdrawal_idx ON public.assignment USING btree (vin) WHERE ((bundle = 'issued'::text) AND (state = ANY (ARRAY['pending'::text, 'downloaded'::text, 'failed'::text, 'rolled_back'::text, 'cancelled'::text, 'expired'::text])));
 CREATE INDEX device_report_unapplied_idx ON public.device_report USING btree (id) WHERE (applied_at IS NULL);
 CREATE INDEX diagnostic_job_answer_idx ON public.diagnostic_job USING btree (answered_at) WHERE (answer IS NOT NULL);
+CREATE INDEX diagnostic_job_bulk_idx ON public.diagnostic_job USING btree (answered_at) WHERE ((answer IS NOT NULL) AND starts_with(path, '/bulk-data/'::text) AND (split_part(path, '/'::text, 4) <> ''::text));
 CREATE INDEX diagnostic_job_due_idx ON public.diagnostic_job USING btree (next_at) WHERE (state = 'queued'::text);
+CREATE INDEX diagnostic_job_made_idx ON public.diagnostic_job USING btree (made_at) WHERE (state <> 'queued'::text);
 CREATE INDEX diagnostic_job_session_idx ON public.diagnostic_job USING btree (session_id);
 CREATE INDEX diagnostic_job_vin_idx ON public.diagnostic_job USING btree (vin, made_at DESC, id DESC);
 CREATE INDEX diagnostic_session_end_idx ON public.diagnostic_session USING btree (expires_at) WHERE (state = ANY (ARRAY['asked'::text, 'open'::text]));
@@ -926,6 +937,8 @@ ALTER TABLE ONLY public.change
     ADD CONSTRAINT change_lap_id_fkey FOREIGN KEY (lap_id) REFERENCES public.lap(id);
 ALTER TABLE ONLY public.diagnostic_job
     ADD CONSTRAINT diagnostic_job_session_id_fkey FOREIGN KEY (session_id) REFERENCES public.diagnostic_session(id);
+ALTER TABLE ONLY public.diagnostic_sample
+    ADD CONSTRAINT diagnostic_sample_job_id_fkey FOREIGN KEY (job_id) REFERENCES public.diagnostic_job(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.diagnostic_session
     ADD CONSTRAINT diagnostic_session_vin_fkey FOREIGN KEY (vin) REFERENCES public.vehicle(vin);
 ALTER TABLE ONLY public.ecu_installed

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
@@ -54,7 +55,7 @@ class Answer:
     kind: str = "text/html; charset=utf-8"
     location: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
-    stream: AsyncIterator[bytes] | None = None
+    stream: AsyncGenerator[bytes, None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,10 +129,11 @@ class SmallServer:
                 writer.write(encode_answer(answer, self._headers))
                 await writer.drain()
             if answer.stream is not None:
-                async for piece in answer.stream:
-                    async with asyncio.timeout(REQUEST_S_MAX):
-                        writer.write(piece)
-                        await writer.drain()
+                async with aclosing(answer.stream) as pieces:
+                    async for piece in pieces:
+                        async with asyncio.timeout(REQUEST_S_MAX):
+                            writer.write(piece)
+                            await writer.drain()
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
             writer.transport.abort()  # whoever it was is slow or gone
         finally:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from litestar import Response
 from litestar.params import FromPath
@@ -27,6 +27,8 @@ from ringroad.signal.store_names import load_names
 JOBS_READ: Final = 200  # newest requests of the session; a page of 33 ECUs needs about 70
 JOBS_SHOWN: Final = 20
 SESSIONS_SHOWN: Final = 10
+LIVE_EACH: Final = 5  # newest readings of a subscription
+LIVE_SHOWN: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +104,28 @@ def fault_history_part(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[s
     """A vehicle's faults over its life: a part of its diagnostics, read out of the lake when somebody opens it."""
     history, counted_from = history_of(ctx, vin)
     return page("fault_history.html", account=request.user, history=history, counted_from=counted_from)
+
+
+@shown("/fleet/{vin:str}/diagnostics/live")
+def live_part(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
+    """What one's own cyclic subscriptions told last: a part of the diagnostics, which asks for itself again and again."""
+    with ctx.connection() as conn:
+        own = store.session_of(conn, vin=vin, account=request.user.name)
+        samples = (
+            store.newest_samples(conn, session_id=own.id, each_max=LIVE_EACH, rows_max=LIVE_SHOWN)
+            if own
+            else []
+        )
+        jobs = store.read_jobs(conn, vin=vin, session_id=own.id, rows_max=JOBS_READ) if own else []
+    paths = {job.id: job.path for job in jobs}
+    lines = [(component_of(paths.get(each.job_id, "")), each) for each in samples]
+    return page("diagnostics_live.html", account=request.user, lines=lines)
+
+
+def component_of(path: str) -> str:
+    """Return the component that a path of the tree is about; empty for none."""
+    parts = path.split("/")
+    return unquote(parts[2]) if len(parts) > 2 and parts[1] == "components" else ""
 
 
 def bench_of(jobs: Iterable[Job], names_of: Names | None = None) -> Bench:
@@ -219,4 +243,4 @@ def _items(job: Job | None, key: str = "items") -> list[Mapping[str, Any]]:
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
-handlers = [diagnostics_page, fault_history_part]
+handlers = [diagnostics_page, fault_history_part, live_part]

@@ -37,6 +37,7 @@ from ringroad.vehicle.agents.verbs import UdsAgent
 from ringroad.vehicle.diagnostics import bulk, operations, updates
 from ringroad.vehicle.diagnostics import data as did_data
 from ringroad.vehicle.diagnostics.bulk import Sources
+from ringroad.vehicle.diagnostics.cyclic import Subscriptions
 from ringroad.vehicle.diagnostics.faults import (
     fault_status,
     parse_extended,
@@ -88,6 +89,7 @@ class Desk:
         self._locks = Locks()
         self._executions = Executions(place.clock)
         self._texts = bulk.Texts()
+        self.cyclic = Subscriptions(place.clock, self._value, allowed=self._is_open)
         self._modes = Modes(
             place.clock, resting=lambda: place.orchestrator.state.resting, allowed=self._may_go_on
         )
@@ -100,6 +102,7 @@ class Desk:
     def tidy(self) -> None:
         """Do the same for sessions whose time is over, or that the driver ended. Raises: Unavailable."""
         holding = self._executions.sessions() | self._modes.sessions() | self._locks.sessions()
+        holding |= self.cyclic.sessions()
         held = self._sessions.all(now=self._place.clock.now())
         for session_id in holding - {key for key, each in held.items() if each.state == "open"}:
             self._drop(session_id)
@@ -109,10 +112,12 @@ class Desk:
         self._modes.drop(session_id)
         self._locks.drop(session_id)
         self._texts.drop(session_id)
+        self.cyclic.drop(session_id)
 
     async def end(self) -> None:
         """Stop what runs; the vehicle shuts down."""
         await self._executions.end()
+        await self.cyclic.end()
         await self._modes.end()
 
     async def answer(self, request: DiagnosticRequest) -> DiagnosticAnswer:
@@ -164,6 +169,8 @@ class Desk:
                 return await self._mode(ask, session, request.body)
             case "updates" | "update" | "update_status" | "look" | "prepare" | "execute_update":
                 return self._update(ask, session)
+            case "subscribe" | "subscriptions" | "subscription" | "unsubscribe":
+                return await self._subscription(ask, session, request)
             case "bulk" | "bulk_items" | "bulk_chunk":
                 return await self._bulk(ask, session, request.body)
             case _:
@@ -193,6 +200,13 @@ class Desk:
             raise Conflict(
                 f"not now: {refusal.text}", code="precondition", hint="try again when the vehicle stands"
             )
+
+    def _is_open(self, session_id: str) -> bool:
+        try:
+            self._sessions.require(session_id, now=self._place.clock.now())
+        except RingroadError:
+            return False
+        return self._place.orchestrator.state.resting
 
     def _may_go_on(self, session_id: str) -> bool:
         try:
@@ -266,6 +280,32 @@ class Desk:
         async with self._line(self._ecu(ask)) as line:
             data = await line.uds.read(did)
         return {**did_data.describe(did), "data": did_data.read_value(did, data), "raw": data.hex()}
+
+    async def _value(self, component: str, did: int) -> Any:
+        async with self._line(self._named(component)) as line:
+            return did_data.read_value(did, await line.uds.read(did))
+
+    async def _subscription(self, ask: Ask, session: Session, request: DiagnosticRequest) -> Body:
+        self._ecu(ask)
+        match ask.what:
+            case "subscribe":
+                return dict(
+                    plain(
+                        self.cyclic.start(
+                            request.id,
+                            ask.component,
+                            request.body,
+                            session=session.id,
+                            expires_at=session.expires_at,
+                        )
+                    )
+                )
+            case "subscription":
+                return dict(plain(self.cyclic.get(ask.component, ask.names[1], session.id)))
+            case "unsubscribe":
+                return dict(plain(await self.cyclic.stop(ask.component, ask.names[1], session.id)))
+            case _:
+                return {"items": plain(self.cyclic.of(ask.component, session.id))}
 
     # Faults ----------------------------------------------------------------------------------------
 

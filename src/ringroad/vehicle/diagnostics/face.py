@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from http import HTTPStatus
@@ -53,6 +53,7 @@ from ringroad.vehicle.small_http import Answer, Limits, Request, SmallServer
 
 BASE: Final = "/vehicle/v1"
 ANSWER_S_MAX: Final = 60.0  # s; an ECU may say "pending" for long
+STREAMS_MAX: Final = 4  # that listen at a time, of the connections there are
 TIDY_S: Final = 1.0  # s between two looks for sessions that are over
 HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -85,6 +86,7 @@ class DiagnosticFace:
         self._desk = desk
         self._sessions = sessions
         self._around = around
+        self._streams = 0
         self._audit = Audit(around.folder, durability=around.durability)
 
     async def serve(self, address: Address, *, tls: ssl.SSLContext | None) -> None:
@@ -138,6 +140,8 @@ class DiagnosticFace:
             id=asked_id, session=session.id, until=self._around.clock.now() + timedelta(seconds=ANSWER_S_MAX),
             method=_method(request.method), path=place, body={**_body(request), **_query(query)},
         )  # fmt: skip
+        if place.endswith("/events") and "/cyclic-subscriptions/" in place and request.method == "GET":
+            return await self._events(tester, asked)
         answer = await self._noted(tester, asked)
         if answer.status == HTTPStatus.OK and "data" in answer.body and place.startswith("/bulk-data/"):
             return await self._whole(asked, answer, request.headers.get("range", ""))
@@ -169,6 +173,27 @@ class DiagnosticFace:
             status=answer.status, code=code,
         )  # fmt: skip
         return answer
+
+    async def _events(self, tester: Tester, asked: DiagnosticRequest) -> Answer:
+        """Return the events of a subscription as they come, as server-sent events."""
+        if self._streams >= STREAMS_MAX:
+            raise Unavailable("enough listen already", code="busy", hint="end one of them")
+        told = await self._noted(
+            tester, msgspec.structs.replace(asked, path=asked.path.removesuffix("/events"))
+        )
+        if told.status != HTTPStatus.OK:
+            return _of_desk(told)
+        events = self._desk.cyclic.follow(told.body["component"], told.body["id"], asked.session)
+        return Answer(status=HTTPStatus.OK, kind="text/event-stream", stream=self._stream(events))
+
+    async def _stream(self, events: AsyncIterator[dict[str, Any]]) -> AsyncGenerator[bytes, None]:
+        self._streams += 1
+        try:
+            async for event in events:
+                yield b"id: %d\ndata: %s\n\n" % (event["number"], msgspec.json.encode(event))
+            yield b"event: end\ndata: {}\n\n"
+        finally:
+            self._streams -= 1
 
     async def _whole(self, asked: DiagnosticRequest, first: DiagnosticAnswer, wanted: str) -> Answer:
         """Return a piece of bulk data as bytes, all of it or the range that was asked for."""

@@ -65,6 +65,7 @@ class DiagnosticLink:
         self._known: OrderedDict[str, DiagnosticAnswer | None] = OrderedDict()
         self._asked: dict[str, DiagnosticRequest] = {}  # sessions that wait for the driver, by session
         self.answers: asyncio.Queue[bytes] = asyncio.Queue(ANSWERS_WAITING_MAX)
+        desk.cyclic.tell = self._tell_event
 
     def take(self, payload: bytes) -> None:
         """Take one request from the wire; never waits, never raises."""
@@ -167,6 +168,15 @@ class DiagnosticLink:
                 answer = _session_answer(request.id, session, self._clock)
                 self._remember(request.id, answer)
                 self._say(answer)
+
+    def _tell_event(self, session_id: str, subscription_id: str, event: dict[str, Any]) -> None:
+        """Publish what a subscription read; one that is lost is lost, and its number says so."""
+        if session_id.startswith(LOCAL) or self.answers.qsize() > ANSWERS_WAITING_MAX // 2:
+            return  # whoever is beside the vehicle hears it there; and answers go before what is only shown
+        now = self._clock.now()
+        self._say(
+            DiagnosticAnswer(id=subscription_id, status=206, at=now, final=False, body={"event": event})
+        )
 
     # Memory ----------------------------------------------------------------------------------------
 

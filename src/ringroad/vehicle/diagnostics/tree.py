@@ -18,7 +18,7 @@ What = Literal[
     "components", "component", "catalogue", "data", "faults", "fault", "clear", "clear_one", "locks", "lock",
     "unlock", "operations", "execute", "executions", "execution", "stop", "modes", "mode", "health",
     "updates", "update", "update_status", "look", "prepare", "execute_update",
-    "bulk", "bulk_items", "bulk_chunk",
+    "bulk", "bulk_items", "bulk_chunk", "subscribe", "subscriptions", "subscription", "unsubscribe",
 ]  # fmt: skip
 
 SEGMENTS_MAX: Final = 8
@@ -73,6 +73,10 @@ _TREE: Final[Mapping[tuple[Method, str], tuple[What, Need]]] = {
     ("GET", "components/*/modes"): ("modes", _READ),
     ("PUT", "components/*/modes/*"): ("mode", _CHANGE),
     ("GET", "functions/vehicle-health"): ("health", _READ),
+    ("POST", "components/*/cyclic-subscriptions"): ("subscribe", _READ),
+    ("GET", "components/*/cyclic-subscriptions"): ("subscriptions", _READ),
+    ("GET", "components/*/cyclic-subscriptions/*"): ("subscription", _READ),
+    ("DELETE", "components/*/cyclic-subscriptions/*"): ("unsubscribe", _READ),
     ("GET", "bulk-data"): ("bulk", _READ),
     ("GET", "bulk-data/*"): ("bulk_items", _READ),
     ("GET", "bulk-data/*/*"): ("bulk_chunk", _READ),

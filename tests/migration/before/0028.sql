@@ -182,6 +182,60 @@ SELECT id, document, generation FROM programme WHERE plant_id = :plant_id ORDER 
 UPDATE programme SET plant_id = :plant_id, generation = generation + 1
  WHERE id = :programme_id AND generation = :generation;
 
+-- name: newest_state^
+SELECT state FROM line_state WHERE programme_id = :programme_id AND position <= :position
+ ORDER BY position DESC LIMIT 1;
+
+-- name: insert_state!
+INSERT INTO line_state (programme_id, position, state, made_at) VALUES (:programme_id, :position, :state, :now)
+ON CONFLICT (programme_id, position) DO NOTHING;
+
+-- name: events_after
+SELECT body, received_at FROM mes_event
+ WHERE programme_id = :programme_id AND position > :after AND position <= :position
+ ORDER BY position LIMIT :rows_max;
+
+-- name: event^
+SELECT body, seq, received_at FROM mes_event WHERE programme_id = :programme_id AND event_id = :event_id;
+
+-- name: insert_event!
+INSERT INTO mes_event (programme_id, position, event_id, order_id, station, kind, body, at, seq, received_at)
+VALUES (:programme_id, :position, :event_id, :order_id, :station, :kind, :body, :at, :seq, :received_at);
+
+-- name: list_events
+SELECT position, body, received_at FROM mes_event
+ WHERE programme_id = :programme_id
+   AND (:order_id::text IS NULL OR order_id = :order_id)
+   AND (:station::text IS NULL OR station = :station)
+ ORDER BY position DESC LIMIT :rows_max;
+
+-- name: insert_refused!
+INSERT INTO mes_refused (seq, received_at, programme_id, event_id, order_id, station, code, reason, raw)
+VALUES (:seq, :received_at, :programme_id, :event_id, :order_id, :station, :code, :reason, :raw)
+ON CONFLICT (seq, received_at) DO NOTHING;
+
+-- name: list_refused
+SELECT * FROM mes_refused WHERE programme_id = :programme_id ORDER BY received_at DESC, seq DESC LIMIT :rows_max;
+
+-- name: forget_events!
+DELETE FROM mes_event WHERE programme_id = :programme_id AND received_at < :oldest
+   AND position <= (SELECT max(position) FROM line_state WHERE programme_id = :programme_id);
+
+-- name: forget_states!
+DELETE FROM line_state WHERE programme_id = :programme_id AND made_at < :oldest
+   AND position < (SELECT max(position) FROM line_state WHERE programme_id = :programme_id);
+
+-- name: forget_refused!
+DELETE FROM mes_refused WHERE received_at < :oldest;
+
+-- name: last_position$
+SELECT greatest((SELECT max(position) FROM mes_event WHERE programme_id = :programme_id),
+                (SELECT max(position) FROM line_state WHERE programme_id = :programme_id), 0);
+
+-- name: open_stop_of_station^
+SELECT id FROM line_stop WHERE programme_id = :programme_id AND station = :station AND ended_at IS NULL AND options = '{}'
+ ORDER BY began_at DESC, id DESC LIMIT 1;
+
 -- file: src/ringroad/build/queries.sql
 -- name: programme^
 SELECT p.*, d.document AS plant
@@ -2426,7 +2480,9 @@ VALUES (:id, :session_id, :vin, :method, :path, :body, 'queued', :now, :expires_
 SELECT * FROM diagnostic_job WHERE id = :id AND vin = :vin;
 
 -- name: diagnostic_jobs
-SELECT * FROM diagnostic_job WHERE vin = :vin AND (:session_id::text IS NULL OR session_id = :session_id)
+SELECT id, session_id, vin, method, path, body, state, made_at, expires_at, tries, next_at, status, answered_at,
+       CASE WHEN path LIKE '/bulk-data/%/%' THEN NULL ELSE answer END AS answer  -- chunks are for who asked, one by one
+  FROM diagnostic_job WHERE vin = :vin AND (:session_id::text IS NULL OR session_id = :session_id)
  ORDER BY made_at DESC, id DESC LIMIT :rows_max;
 
 -- name: diagnostic_jobs_due
