@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from ringroad.build.store_improve import load_running, save_answer
+from ringroad.build.store_improve import save_answer
+from ringroad.build.store_running import load_running
 from ringroad.build.twin.compare import compare
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.loop.planning import answer_questions

@@ -14,7 +14,8 @@ import pytest
 
 from ringroad.build import store, store_plant
 from ringroad.build.plan_line import ScheduleDocument
-from ringroad.build.store_improve import load_running, save_answer
+from ringroad.build.store_improve import save_answer
+from ringroad.build.store_running import load_running
 from ringroad.build.twin.compare import PlanCheck
 from ringroad.build.twin.judge import TwinCheck
 from ringroad.kernel.clock import SystemClock, SystemIds

@@ -8,24 +8,18 @@ entered the line out of its order. One that the twin did not release leaves a fa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from ringroad.build.model import Line
-from ringroad.build.plan_line import Order, ScheduleDocument
-from ringroad.build.stops import LineStop, on_line
-from ringroad.build.store import get_programme
+from ringroad.build.plan_line import ScheduleDocument
 from ringroad.build.store_packages import SQL
 from ringroad.build.store_plant import Schedule, current_schedule, save_schedule, waiting_orders
-from ringroad.build.store_stops import open_stops
-from ringroad.build.store_times import line_drift
+from ringroad.build.store_running import Running
 from ringroad.build.twin.compare import PlanCheck
-from ringroad.build.twin.drift import StationDrift
 from ringroad.kernel.clock import Clock, Ids
-from ringroad.kernel.errors import Conflict, NotFound
+from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
 from ringroad.storage.db import Connection
 from ringroad.storage.ledger import append_fact, causes_of
@@ -33,35 +27,9 @@ from ringroad.storage.ledger import append_fact, causes_of
 ACTOR = "system:planner"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    """What a search needs to know of a line."""
-
-    schedule: Schedule
-    orders: tuple[Order, ...]
-    line: Line
-    stops: tuple[LineStop, ...] = ()  # what stands now
-    drift: tuple[StationDrift, ...] = ()  # how the twin fares against what the line measured
-
-
 def current_generations(conn: Connection) -> dict[str, int]:
     """Return the newest generation of each programme whose newest schedule was not challenged yet."""
     return {row["programme_id"]: row["generation"] for row in SQL.current_generations(conn)}
-
-
-def load_running(conn: Connection, programme_id: str) -> Running:
-    """Return the current schedule with its orders. Raises: NotFound before the first schedule."""
-    schedule = current_schedule(conn, programme_id)
-    if schedule is None:
-        raise NotFound(f"{programme_id} has no schedule")
-    line = get_programme(conn, programme_id).programme.line
-    return Running(
-        schedule=schedule,
-        orders=tuple(waiting_orders(conn, programme_id=programme_id)),
-        line=line,
-        stops=tuple(on_line(open_stops(conn, programme_id=programme_id), line)),
-        drift=line_drift(conn, programme_id, line),
-    )
 
 
 def save_answer(

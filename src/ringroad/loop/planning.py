@@ -13,8 +13,9 @@ from typing import Final
 from ringroad.build.improve_line import improve_schedule, spare_orders
 from ringroad.build.plan_line import ScheduleDocument
 from ringroad.build.stops import delay_s, standing_s
-from ringroad.build.store_improve import Running, current_generations, load_running, save_answer
+from ringroad.build.store_improve import current_generations, save_answer
 from ringroad.build.store_plant import Schedule
+from ringroad.build.store_running import Running, load_running
 from ringroad.build.store_what_if import answer_what_if, open_questions
 from ringroad.build.twin.compare import PlanCheck, compare
 from ringroad.build.twin.judge import withhold

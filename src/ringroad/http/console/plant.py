@@ -10,7 +10,7 @@ from typing import Any
 from litestar import Response
 
 from ringroad.build.stops import standing_s
-from ringroad.build.store_improve import load_running
+from ringroad.build.store_running import load_running
 from ringroad.build.store_times import line_drift
 from ringroad.build.twin.drift import VEHICLES_PER_FALSE_ALARM, out_of_calibration
 from ringroad.build.twin.picture import picture

@@ -1,0 +1,45 @@
+"""What runs on a line now: its schedule, the orders that wait, what stands; for a search, a question or a page.
+
+Not here: searches and the twin, so that whoever only looks needs no compiler.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ringroad.build.model import Line
+from ringroad.build.plan_line import Order
+from ringroad.build.stops import LineStop, on_line
+from ringroad.build.store import get_programme
+from ringroad.build.store_plant import Schedule, current_schedule, waiting_orders
+from ringroad.build.store_stops import open_stops
+from ringroad.build.store_times import line_drift
+from ringroad.build.twin.drift import StationDrift
+from ringroad.kernel.errors import NotFound
+from ringroad.storage.db import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """What a search needs to know of a line."""
+
+    schedule: Schedule
+    orders: tuple[Order, ...]
+    line: Line
+    stops: tuple[LineStop, ...] = ()  # what stands now
+    drift: tuple[StationDrift, ...] = ()  # how the twin fares against what the line measured
+
+
+def load_running(conn: Connection, programme_id: str) -> Running:
+    """Return the current schedule with its orders. Raises: NotFound before the first schedule."""
+    schedule = current_schedule(conn, programme_id)
+    if schedule is None:
+        raise NotFound(f"{programme_id} has no schedule")
+    line = get_programme(conn, programme_id).programme.line
+    return Running(
+        schedule=schedule,
+        orders=tuple(waiting_orders(conn, programme_id=programme_id)),
+        line=line,
+        stops=tuple(on_line(open_stops(conn, programme_id=programme_id), line)),
+        drift=line_drift(conn, programme_id, line),
+    )
