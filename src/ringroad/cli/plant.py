@@ -15,7 +15,7 @@ import click
 import httpx
 
 from ringroad.build.model import Line, Programme
-from ringroad.cli import plant_document, plant_events, plant_opcua
+from ringroad.cli import plant_clone, plant_document, plant_events, plant_opcua
 from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO, ClientGroup, access_of, example, with_client
 from ringroad.cli.names import programme_of
@@ -44,7 +44,7 @@ def group() -> None:
     """Plants: their documents, and a simulated one that builds what the schedule says."""
 
 
-for _command in (*plant_document.commands, *plant_events.commands, plant_opcua.opcua):
+for _command in (*plant_document.commands, *plant_clone.commands, *plant_events.commands, plant_opcua.opcua):
     group.add_command(_command)
 
 
