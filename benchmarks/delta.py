@@ -212,7 +212,7 @@ def zstd(base: bytes, new: bytes) -> bytes | None:
     before.write_bytes(base)
     after.write_bytes(new)
     command = ["zstd", "-19", "--long=27", "-q", "-f", f"--patch-from={before}", str(after), "-o", str(patch)]
-    done = subprocess.run(command, check=False, timeout=600)
+    done = subprocess.run(command, check=False, timeout=3_600)
     made = patch.read_bytes() if done.returncode == 0 else None
     for path in (before, after, patch):
         path.unlink(missing_ok=True)

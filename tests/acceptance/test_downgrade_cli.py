@@ -45,7 +45,7 @@ def plan(t: Terminal, name: str, release: str, *, status: int = 0) -> list[str]:
     return [f"{each['code']}: {each['message']}" for each in findings]
 
 
-def test_a_vehicle_goes_back_only_by_a_decision_of_two_people_and_the_offline_keys(
+def test_a_vehicle_goes_back_only_by_a_decision_of_two_people_and_the_offline_keys_until_it_is_withdrawn(
     terminal: Terminal, pg_url: str
 ) -> None:
     t = terminal
@@ -82,25 +82,7 @@ def test_a_vehicle_goes_back_only_by_a_decision_of_two_people_and_the_offline_ke
     page = console(t, pg_url)
     assert "Goes back to older software" in page
     assert "admin, approved by ines" in page
-
-
-def console(t: Terminal, pg_url: str) -> str:
-    headers = {"Authorization": f"Bearer {add_account(pg_url, 'vera', Role.VIEWER)}"}
-    release = t.ask("--json", "release", "show", "1.3.0").value["id"]
-    url = f"http://127.0.0.1:{t.settings.http_port}/releases/{release}"
-    return httpx.get(url, headers=headers, timeout=60).raise_for_status().text
-
-
-def test_a_withdrawn_decision_leaves_with_the_next_signature(terminal: Terminal, pg_url: str) -> None:
-    t = terminal
-    on_the_road(t)
-    words = ["--name", "Back", "--version", "1.3.0", "--package", "brake@1.0.0"]
-    t("release", "create", *words, "--back", "brake=>=1.1", "--back-reason", "noise")
-    t("release", "check", "1.3.0")
-    t.env = {"RINGROAD_TOKEN": add_account(pg_url, "ines", Role.APPROVER)}
-    t("release", "approve-downgrade", "1.3.0", "--yes")
-    t.env = {}
-    t("release", "sign", "1.3.0", "--yes")
+    # Withdrawn: it leaves with the next signature.
     image = t.file("brake-1.4.0.bin", b"brake 1.4.0 " * 100)
     t("package", "add", image, "--ecu", "brake", "--version", "1.4.0")
     t("release", "create", "--name", "Next", "--version", "1.4.0", "--package", "brake@1.4.0")
@@ -110,3 +92,10 @@ def test_a_withdrawn_decision_leaves_with_the_next_signature(terminal: Terminal,
     t("release", "withdraw", "1.3.0", "--reason", "found something better")
     t("release", "sign", "1.4.0", "--export", str(t.folder / "gone.json"))
     assert "downgrades" not in (t.folder / "gone.json").read_text()
+
+
+def console(t: Terminal, pg_url: str) -> str:
+    headers = {"Authorization": f"Bearer {add_account(pg_url, 'vera', Role.VIEWER)}"}
+    release = t.ask("--json", "release", "show", "1.3.0").value["id"]
+    url = f"http://127.0.0.1:{t.settings.http_port}/releases/{release}"
+    return httpx.get(url, headers=headers, timeout=60).raise_for_status().text

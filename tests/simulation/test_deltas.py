@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from threading import Event
 from typing import Literal
@@ -35,6 +36,8 @@ from support.vehicle_world import (
 
 SIZE = 150_000  # bytes of an image
 
+delta_between = cache(make_delta)  # the same few pairs in every test
+
 
 @dataclass
 class Offers:
@@ -49,7 +52,7 @@ class Offers:
     def __call__(self, ecu: DeskEcu, target: DirectorTarget) -> tuple[DeltaOffer, ...]:
         assert ecu.running is not None
         new = content_of(ecu.name, target.ecu_target.version, target.length)
-        kind, delta = make_delta("mcu" if ecu.mode == "inplace" else "linux", ecu.running.content, new)
+        kind, delta = delta_between("mcu" if ecu.mode == "inplace" else "linux", ecu.running.content, new)
         delta = self.spoil(delta)
         offer = DeltaOffer(
             algorithm=self.algorithm or kind,
