@@ -84,7 +84,8 @@ def prove(problem: ShopProblem, schedule: Schedule, *, budget: int, seed: int) -
     return Proof(schedule=schedule, bound=bound)
 
 
-def _cp_model() -> Any:
+def cp_model() -> Any:
+    """Return OR-Tools' module. Raises: Unavailable where the extra is not installed."""
     try:
         return importlib.import_module("ortools.sat.python.cp_model")
     except ImportError as error:
@@ -98,7 +99,7 @@ class _Model:
     """One CP-SAT model of a problem, for one level; earlier levels may not get worse."""
 
     def __init__(self, problem: ShopProblem, schedule: Schedule, level: Level) -> None:
-        self.cp = _cp_model()
+        self.cp = cp_model()
         self.problem, self.known = problem, schedule
         self.model = self.cp.CpModel()
         self.at = {each.task: each for each in schedule.placed}
