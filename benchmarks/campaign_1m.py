@@ -22,6 +22,8 @@ from psycopg.types.json import Jsonb
 
 from benchmarks.figures import Figure
 from benchmarks.load import cpu_s
+from ringroad.http.auth import Account, Role
+from ringroad.http.console.ship import whole_campaign
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.loop.campaigns import create_campaign, plan_campaign
 from ringroad.loop.lookout import Lookout
@@ -159,6 +161,7 @@ def measure(server: Postgres) -> list[Figure]:
         with_reports_s = rounds.with_reports()
         waiting = rounds.add_overlapping_campaign()
         overlapping_s = rounds.alone(ROUNDS)
+        pages_s = time_page(conn)
     rss_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     total_s = sum(steps.took_s.values())
     parts = ", ".join(f"{name} {took:.1f} s" for name, took in steps.took_s.items())
@@ -178,6 +181,10 @@ def measure(server: Postgres) -> list[Figure]:
                better="lower",
                note=f"one round with nothing to do where two campaigns wait for the same {waiting:,} vehicles; median of"
                f" {len(overlapping_s)} with what is remembered between rounds; a look at everything {max(overlapping_s):.1f} s"),
+        Figure(name="campaign.page_1m_ms", value=round(statistics.median(pages_s) * 1000, 1), unit="ms", target=300,
+               better="lower",
+               note=f"the console's page of the campaign over {VEHICLES:,} vehicles, read and rendered; median of {len(pages_s)},"
+               f" the longest {max(pages_s) * 1000:.0f} ms; by state, too"),
         Figure(name="campaign.create_1m_rss_mib", value=round(rss_mib), unit="MiB", target=512, better="lower",
                note="most that the planning process held, libraries included; PostgreSQL has shared_buffers of 128 MB"),
     ]  # fmt: skip
@@ -241,6 +248,22 @@ class Rounds:
             "UPDATE assignment SET released_at = now() WHERE state = 'pending' AND released_at IS NULL"
             " AND vin IN (SELECT vin FROM assignment WHERE campaign_id = %s)", [made.id],
         ).rowcount  # fmt: skip
+
+
+def time_page(conn: Connection) -> list[float]:
+    """Return how many seconds the console's page of the largest campaign takes, whole and by state."""
+    row = conn.execute(
+        "SELECT campaign_id FROM assignment GROUP BY campaign_id ORDER BY count(*) DESC LIMIT 1"
+    ).fetchone()
+    viewer, took_s = Account(name="vera", role=Role.VIEWER, via="session"), []
+    for state in (None, "pending", "installed", "failed") * 5:
+        began_s = time.perf_counter()
+        whole_campaign(
+            conn, (row or {})["campaign_id"], state=state, account=viewer, url="/", now=SystemClock().now()
+        )
+        took_s.append(time.perf_counter() - began_s)
+    print(f"  page: {', '.join(f'{each * 1000:.0f}' for each in took_s)} ms", file=sys.stderr)
+    return took_s
 
 
 def time_preview(conn: Connection, query: str) -> float:

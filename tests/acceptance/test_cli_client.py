@@ -450,6 +450,15 @@ def test_an_export_is_written_whole_or_not_at_all(terminal: Terminal, world: Wor
     made = t("--json", "export", "write", "results", str(results), "--campaign", world.campaign_id).value
     assert made["bytes"] == results.stat().st_size
     assert made["rows"] == len(results.read_text().splitlines()) > 0
+    whole = results.read_bytes()
+    for cut in (len(whole) // 2, len(whole.splitlines(keepends=True)[0]), 3, 0):  # where it broke off
+        results.with_name("results.jsonl.part").write_bytes(whole[:cut])
+        t("export", "write", "results", str(results), "--campaign", world.campaign_id, "--resume")
+        assert results.read_bytes() == whole
+    results.with_name("results.jsonl.part").write_bytes(b"not ours\n")
+    words = ("export", "write", "results", str(results), "--campaign", world.campaign_id, "--resume")
+    assert "is no export of results" in t(*words, status=2).err
+    t("export", "write", "vehicles", str(file), "--resume", status=2)
     t("export", "write", "results", str(results), status=2)  # of which campaign?
     assert ".parquet" in t("export", "write", "vehicles", str(tmp_path / "vehicles.xlsx"), status=2).err
 

@@ -44,6 +44,7 @@ def test_every_operation_keeps_what_its_schema_says(pg_url: str, tmp_path: Path)
             f"{origin}/api/v1/openapi.json", "-H", f"Authorization: Bearer {token}", "--seed", "1",
             # Python 3.11 counts how deep ast.parse is over all threads: two workers now and then end in a SystemError.
             "--workers", "1", "--exclude-operation-id", "revoke_tokens",  # it would sign the run out
+            "--exclude-operation-id", "stream_events", "--exclude-operation-id", "follow_events",  # endless
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, timeout=420, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

@@ -18,7 +18,7 @@ from ringroad.http.exports import EXPORTS_MAX
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.errors import InvalidInput, NotFound
 from ringroad.publish.export import begin, find_table
-from ringroad.publish.tables import BATCH_ROWS, TABLES, Format
+from ringroad.publish.tables import BATCH_ROWS, MEDIA_TYPE, TABLES, Format, cursor_of
 from ringroad.storage.db import Connection, connect
 from support.console_server import add_account, serving
 from support.console_world import World
@@ -69,6 +69,52 @@ def test_each_format_has_every_row(client: httpx.Client, world: World) -> None:
     assert [json.loads(line)["vin"] for line in vehicles.splitlines()] == sorted(world.vins)
     disposition = client.get("/vehicles").headers["content-disposition"]
     assert disposition == 'attachment; filename="vehicles.csv"'
+
+
+def test_an_export_that_broke_off_is_gone_on_with_behind_any_of_its_rows(
+    client: httpx.Client, world: World
+) -> None:
+    for name, table in TABLES.items():
+        query = {"campaign_id": world.campaign_id} if table.of_campaign else {}
+        whole = client.get(f"/{name}", params={"format": "jsonl", **query}).text.splitlines(keepends=True)
+        heading, *records = client.get(f"/{name}", params=query).text.splitlines(keepends=True)
+        for had in range(0, len(whole), max(1, len(whole) // 5)):
+            after = cursor_of(table, json.loads(whole[had]))
+            rest = client.get(f"/{name}", params={"format": "jsonl", "after": after, **query})
+            assert rest.text.splitlines(keepends=True) == whole[had + 1 :], (name, after)
+            assert int(rest.headers["ringroad-rows"]) == len(whole) - had - 1
+        if whole and len(records) == len(whole):  # no row has a line break
+            after = cursor_of(table, json.loads(whole[0]))
+            rest = client.get(f"/{name}", params={"after": after, **query})
+            assert rest.text == "".join(records[1:])
+            assert heading not in rest.text
+
+
+def test_what_is_no_place_in_a_table_is_refused(client: httpx.Client, world: World) -> None:
+    of_campaign = {"campaign_id": world.campaign_id}
+    for path, query, status in (
+        ("/facts", {"after": "seven"}, 422),
+        ("/facts", {"after": "7/7"}, 422),
+        ("/facts", {"after": "9" * 30}, 422),
+        ("/results", {"after": world.vins[0], **of_campaign}, 422),
+        ("/vehicles", {"after": f"{world.vins[0]}/"}, 422),
+        ("/vehicles", {"after": "a'; DROP TABLE vehicle"}, 400),
+        ("/vehicles", {"after": world.vins[0], "format": "parquet"}, 422),
+    ):
+        assert client.get(path, params=query).status_code == status, (path, query)
+    nobody = client.get("/vehicles", params={"format": "jsonl", "after": "zzz"})
+    assert (nobody.status_code, nobody.text, nobody.headers["ringroad-rows"]) == (200, "", "0")
+
+
+def test_exports_and_streams_stand_in_the_document(client: httpx.Client, world: World) -> None:
+    assert world.vins
+    paths = client.get(str(client.base_url).replace("exports/", "openapi.json")).json()["paths"]
+    export = paths["/api/v1/exports/{name}"]["get"]
+    assert set(export["responses"]) >= {"200", "400", "401", "403", "404", "422", "429", "503"}
+    assert set(export["responses"]["200"]["content"]) == set(MEDIA_TYPE.values())
+    assert {each["name"] for each in export["parameters"]} == {"name", "format", "campaign_id", "after"}
+    for path in ("/api/v1/events", "/api/v1/cloudevents/stream"):
+        assert list(paths[path]["get"]["responses"]["200"]["content"]) == ["text/event-stream"]
 
 
 def test_what_cannot_be_exported_is_refused(client: httpx.Client, world: World) -> None:

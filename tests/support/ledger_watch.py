@@ -60,6 +60,7 @@ STATE: dict[str, tuple[str, ...]] = {
 NOT_STATE = {
     "access_token": "a secret that ends by itself; that one was made for a script or a lost password is a fact",
     "campaign_resolution": "part of a plan, whose fact and digest stand for it",
+    "campaign_tally": "counts of assignments, which the database keeps as those change",
     "campaign_target": "part of a plan, whose digest is in the plan",
     "complaint": "evidence as it came, with its source and time",
     "diagnostic_sample": "values that a cyclic subscription showed; that it was begun is a fact",

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import anyio.to_thread
 import psycopg
-from litestar import Router, get
+from litestar import Router
 from litestar.params import HeaderParameter, QueryParameter
 from litestar.response import Stream
 
@@ -23,7 +23,7 @@ from ringroad.http.accounts_store import account_of_token
 from ringroad.http.auth import Role, TooMany
 from ringroad.http.context import Context, Ctx
 from ringroad.http.events import HEARTBEAT_S, STREAM_S_MAX
-from ringroad.http.routes import Limit, Req, needs, route
+from ringroad.http.routes import Limit, Req, route, stream
 from ringroad.kernel.errors import Forbidden, InvalidInput, RingroadError
 from ringroad.publish import store
 from ringroad.publish.cloudevent import BATCH_TYPE, CloudEvent, encode, kinds_of, to_event
@@ -72,11 +72,7 @@ def list_events(
     return [to_event(row, source=ctx.settings.events_source) for row in rows]
 
 
-@get(
-    "/api/v1/cloudevents/stream",
-    guards=[needs(Role.VIEWER)],
-    include_in_schema=False,  # endless; described in docs/reference/events.md
-)
+@stream("/cloudevents/stream", role=Role.VIEWER, tag="ledger", media=["text/event-stream"], errors=[404, 422])
 async def follow_events(
     ctx: Ctx,
     request: Req,

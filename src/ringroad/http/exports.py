@@ -8,13 +8,12 @@ from typing import Annotated
 
 import anyio.to_thread
 from anyio import CancelScope
-from litestar import get
 from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
 
 from ringroad.http.auth import Role, TooMany
 from ringroad.http.context import Context, Ctx
-from ringroad.http.routes import NAME_PATTERN, Req, needs
+from ringroad.http.routes import NAME_PATTERN, Req, stream
 from ringroad.publish.export import EXPORT_S_MAX, Export, begin, find_table
 from ringroad.publish.tables import MEDIA_TYPE, Format
 from ringroad.storage.db import connect
@@ -33,23 +32,35 @@ Campaign = Annotated[
         description="Of which campaign",
     ),
 ]
+After = Annotated[
+    str | None,
+    QueryParameter(
+        name="after",
+        pattern=r"^[A-Za-z0-9_.:\-]{1,64}(/[0-9]{0,18})?$",
+        description="Go on behind this row: its vin, vin/action_id, id or seq; not for parquet",
+    ),
+]
 
 
-@get(
-    "/api/v1/exports/{name:str}",
-    guards=[needs(Role.VIEWER)],
-    include_in_schema=False,  # as long as the fleet is large; described in docs/howto/exports.md
+@stream(
+    "/exports/{name:str}", role=Role.VIEWER, tag="ledger", media=list(MEDIA_TYPE.values()), errors=[404, 422]
 )
 async def export(
-    ctx: Ctx, request: Req, name: FromPath[str], *, form: Form = Format.CSV, campaign_id: Campaign = None
+    ctx: Ctx,
+    request: Req,
+    name: FromPath[str],
+    *,
+    form: Form = Format.CSV,
+    campaign_id: Campaign = None,
+    after: After = None,
 ) -> Stream:
-    """Send everything of one kind, as it was when the answer began."""
+    """Send everything of one kind, or what is behind a row, as it was when the answer began."""
     table = find_table(name)
     if len(ctx.exports) >= EXPORTS_MAX:
         raise TooMany("too many exports are under way", wait_s=30)
     ctx.exports.append(request.user.name)
     try:
-        begun = await anyio.to_thread.run_sync(_begin, ctx, name, form, campaign_id)
+        begun = await anyio.to_thread.run_sync(_begin, ctx, name, form, campaign_id, after)
     except BaseException:
         ctx.exports.remove(request.user.name)
         raise
@@ -64,10 +75,14 @@ async def export(
     )
 
 
-def _begin(ctx: Context, name: str, form: Format, campaign_id: str | None) -> Export:
+def _begin(ctx: Context, name: str, form: Format, campaign_id: str | None, after: str | None) -> Export:
+    with ctx.connection() as borrowed:
+        settled_seq = ctx.horizon.read(borrowed)
     conn = connect(ctx.settings.database_url)
     try:
-        return begin(conn, find_table(name), form, campaign_id=campaign_id)
+        return begin(
+            conn, find_table(name), form, campaign_id=campaign_id, after=after, settled_seq=settled_seq
+        )
     except BaseException:
         conn.close()
         raise

@@ -9,16 +9,11 @@ from litestar.response import Stream
 
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
-from ringroad.http.routes import Req, needs
+from ringroad.http.routes import Req, needs, stream
 
 
-@get(
-    "/api/v1/events",
-    guards=[needs(Role.VIEWER)],
-    include_in_schema=False,  # endless; described in docs/reference/api.md
-    sync_to_thread=False,
-)
-def stream_events(ctx: Ctx, request: Req) -> Stream:
+@stream("/events", role=Role.VIEWER, tag="ledger", media=["text/event-stream"])
+async def stream_events(ctx: Ctx, request: Req) -> Stream:
     """Send each new fact's kind and subject as it is recorded."""
     return Stream(
         ctx.feed.stream(request.user.name),

@@ -57,6 +57,9 @@ from ringroad.storage.db import Connection
 T = TypeVar("T")
 
 STRETCHES = 60  # points of a chart over a campaign's time
+EXACT_VEHICLES_MAX = (
+    20_000  # of a campaign whose chart is drawn to the second; of more, from the tally, to the minute
+)
 RAW_BYTES_SHOWN = 2_000  # bytes of a quarantined row
 
 
@@ -200,18 +203,11 @@ def assignments(
     offset: int = 0,
     fleet: str | None = None,
 ) -> list[AssignmentView]:
-    """Return assignments, newest first."""
-    rows = SQL.assignments(
-        conn,
-        campaign_id=campaign_id,
-        vin=vin,
-        wave=wave,
-        state=state,
-        fleet=fleet,
-        rows_max=limit,
-        rows_skip=offset,
-    )
-    return _all(rows, AssignmentView)
+    """Return assignments of a campaign, of a vehicle or of a fleet's vehicles, newest first."""
+    asked = {"campaign_id": campaign_id, "wave": wave, "state": state, "rows_max": limit, "rows_skip": offset}
+    if campaign_id is not None and vin is None and fleet is None:
+        return _all(SQL.assignments_of_campaign(conn, **asked), AssignmentView)
+    return _all(SQL.assignments_of_few(conn, vin=vin, fleet=fleet, **asked), AssignmentView)
 
 
 def campaign_resolutions(
@@ -241,21 +237,19 @@ def campaigns(
     fleet: str | None = None,
 ) -> list[CampaignView]:
     """Return campaigns, newest first."""
-    rows = SQL.campaigns(
-        conn,
-        campaign_id=campaign_id,
-        change_id=change_id,
-        state=state,
-        fleet=fleet,
-        rows_max=limit,
-        rows_skip=offset,
-    )
-    return _all(rows, CampaignView)
+    asked = {
+        "campaign_id": campaign_id, "change_id": change_id, "state": state, "rows_max": limit, "rows_skip": offset,
+    }  # fmt: skip
+    if fleet is not None:
+        return _all(SQL.campaigns_of_fleet(conn, fleet=fleet, **asked), CampaignView)
+    return _all(SQL.campaigns(conn, **asked), CampaignView)
 
 
 def campaign_progress(conn: Connection, campaign_id: str, *, fleet: str | None = None) -> list[WaveCount]:
     """Return vehicles per wave and state."""
-    return _all(SQL.campaign_progress(conn, campaign_id=campaign_id, fleet=fleet), WaveCount)
+    if fleet is not None:
+        return _all(SQL.campaign_progress_of_fleet(conn, campaign_id=campaign_id, fleet=fleet), WaveCount)
+    return _all(SQL.campaign_progress(conn, campaign_id=campaign_id), WaveCount)
 
 
 def campaign_plans(conn: Connection, campaign_id: str, *, limit: int = 50) -> list[PlanView]:
@@ -270,7 +264,9 @@ def gate_decisions(conn: Connection, campaign_id: str, *, limit: int = 100) -> l
 
 def exposure(conn: Connection, campaign_id: str) -> list[ExposureView]:
     """Return how many vehicles a campaign reached in each sixtieth of its time so far."""
-    return _all(SQL.campaign_exposure(conn, campaign_id=campaign_id, stretches=STRETCHES), ExposureView)
+    many = SQL.campaign_vehicles(conn, campaign_id=campaign_id) > EXACT_VEHICLES_MAX
+    read = SQL.campaign_exposure_by_minute if many else SQL.campaign_exposure
+    return _all(read(conn, campaign_id=campaign_id, stretches=STRETCHES), ExposureView)
 
 
 def gate_readings(conn: Connection, campaign_id: str, *, limit: int = 100) -> list[ReadingView]:
@@ -345,11 +341,12 @@ def releases(
     state: str | None = None,
     limit: int = 100,
     offset: int = 0,
+    counted: bool = True,
 ) -> list[ReleaseView]:
-    """Return releases, newest first."""
+    """Return releases, newest first; without how many vehicles have each where that is not asked for."""
     rows = SQL.releases(
         conn, release_id=release_id, programme_id=programme_id, change_id=change_id, state=state, rows_max=limit,
-        rows_skip=offset,
+        rows_skip=offset, counted=counted,
     )  # fmt: skip
     return _all(rows, ReleaseView)
 

@@ -13,7 +13,15 @@ from litestar.connection import ASGIConnection
 from litestar.exceptions import ClientException
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.openapi.spec import (
+    OpenAPIFormat,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    OpenAPIType,
+    Operation,
+    RequestBody,
+    Schema,
+)
 from litestar.params import Parameter, QueryParameter
 from msgspec import Meta
 
@@ -195,6 +203,53 @@ def _others(accepted: type | None, in_part: str | None) -> dict[int, ResponseSpe
     if in_part is not None:
         told[206] = ResponseSpec(bytes, description="The range", generate_examples=False, media_type=in_part)
     return told
+
+
+def stream(
+    path: str, *, role: Role, tag: str, media: Sequence[str], errors: Sequence[int] = ()
+) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
+    """Declare an answer that goes on for as long as there is something to send; its path begins below /api/v1.
+
+    Args:
+        path: below /api/v1.
+        role: that may read it.
+        tag: as for `route`.
+        media: types that the answer may have; the first is what it has unless something else is asked for.
+        errors: status codes besides those that all have, and 429.
+    """
+    codes = sorted({400, 401, 403, 429, 503, *errors})
+
+    def declare(handler: Callable[..., Any]) -> HTTPRouteHandler:
+        made: HTTPRouteHandler = get(
+            f"/api/v1{path}",
+            guards=[needs(role)],
+            opt={"role": role.value},
+            tags=[tag],
+            operation_id=handler.__name__,
+            operation_class=_stream_operation(tuple(media)),
+            security=[{"bearer": []}, {"session": []}],
+            responses={
+                code: ResponseSpec(ErrorBody, description=_DESCRIPTIONS[code], generate_examples=False)
+                for code in codes
+            },
+        )(handler)
+        return made
+
+    return declare
+
+
+def _stream_operation(media: tuple[str, ...]) -> type[Operation]:
+    """Return an operation that documents what the framework takes for bytes of no type."""
+
+    @dataclass
+    class Streamed(Operation):
+        def __post_init__(self) -> None:
+            schema = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+            success = (self.responses or {}).get("200")
+            if isinstance(success, OpenAPIResponse):
+                success.content = {each: OpenAPIMediaType(schema=schema) for each in media}
+
+    return Streamed
 
 
 def _is_async(handler: Callable[..., Any]) -> bool:

@@ -36,6 +36,7 @@ from ringroad.ship.store.bundles import BUNDLES_MAX
 from ringroad.ship.store.evidence import read_evidence, read_ramp
 from ringroad.ship.store.precedence import JUDGED_MAX
 from ringroad.ship.store.reports import EXPIRE_ROWS_MAX, FOLD_ROWS_MAX, Folded
+from ringroad.ship.store.tally import fold_tallies
 from ringroad.storage.db import Connection, transaction
 
 LOG = structlog.get_logger(__name__)
@@ -118,6 +119,8 @@ def tick(
         if issue is not None:
             bundles = _issue(conn, ids, issue, look, lookout, now=now, withheld=withheld)
             withdrawn = withdraw_closed(conn, issue, now=now)
+    with transaction(conn):
+        fold_tallies(conn)
     if lookout:
         lookout.gates.keep_only({campaign.id for campaign in running})
     return Round(

@@ -126,10 +126,11 @@ SELECT EXISTS (SELECT FROM campaign WHERE id = :campaign_id);
 SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_id, r.version AS release_version,
        v.blocked_reason, v.born_at, v.attributes
   FROM vehicle v LEFT JOIN release r ON r.id = v.release_id
+ WHERE :after_text::text IS NULL OR v.vin > :after_text
  ORDER BY v.vin;
 
 -- name: count_export_vehicles$
-SELECT count(*) FROM vehicle;
+SELECT count(*) FROM vehicle WHERE :after_text::text IS NULL OR vin > :after_text;
 
 -- name: export_results
 -- Every vehicle of the current plan, and every action of the campaign, also those of an earlier plan.
@@ -141,30 +142,40 @@ SELECT coalesce(t.vin, a.vin) AS vin, t.verdict, t.reason, coalesce(a.wave, t.wa
   FULL JOIN (SELECT vin, wave, action_id, kind, state, state_detail, release_id, previous_release_id, offered_at,
                     began_at, last_report_at, finished_at
                FROM assignment WHERE campaign_id = :campaign_id) a ON a.vin = t.vin
+ WHERE :after_text::text IS NULL OR coalesce(t.vin, a.vin) > :after_text
+    OR (coalesce(t.vin, a.vin) = :after_text AND a.action_id > :after_number::bigint)
  ORDER BY 1, a.action_id;
 
 -- name: count_export_results$
 SELECT count(*)
   FROM (SELECT vin FROM campaign_target
          WHERE plan_id = (SELECT plan_id FROM campaign WHERE id = :campaign_id)) t
-  FULL JOIN (SELECT vin FROM assignment WHERE campaign_id = :campaign_id) a ON a.vin = t.vin;
+  FULL JOIN (SELECT vin, action_id FROM assignment WHERE campaign_id = :campaign_id) a ON a.vin = t.vin
+ WHERE :after_text::text IS NULL OR coalesce(t.vin, a.vin) > :after_text
+    OR (coalesce(t.vin, a.vin) = :after_text AND a.action_id > :after_number::bigint);
 
 -- name: export_decisions
 SELECT id, wave, decision, reason, facts, policy, decided_at FROM gate_decision
- WHERE campaign_id = :campaign_id ORDER BY id;
+ WHERE campaign_id = :campaign_id AND (:after_number::bigint IS NULL OR id > :after_number) ORDER BY id;
 
 -- name: count_export_decisions$
-SELECT count(*) FROM gate_decision WHERE campaign_id = :campaign_id;
+SELECT count(*) FROM gate_decision
+ WHERE campaign_id = :campaign_id AND (:after_number::bigint IS NULL OR id > :after_number);
 
 -- name: export_evidence
-SELECT id, metric, tick, stratum, counts, recorded_at FROM gate_tick WHERE campaign_id = :campaign_id ORDER BY id;
+SELECT id, metric, tick, stratum, counts, recorded_at FROM gate_tick
+ WHERE campaign_id = :campaign_id AND (:after_number::bigint IS NULL OR id > :after_number) ORDER BY id;
 
 -- name: count_export_evidence$
-SELECT count(*) FROM gate_tick WHERE campaign_id = :campaign_id;
+SELECT count(*) FROM gate_tick
+ WHERE campaign_id = :campaign_id AND (:after_number::bigint IS NULL OR id > :after_number);
 
 -- name: export_facts
 SELECT seq, id, kind, stage, subject, lap_id, causes, actor, work_started_at, event_at, recorded_at, body
-  FROM fact ORDER BY seq;
+  FROM fact
+ WHERE (:after_number::bigint IS NULL OR seq > :after_number) AND (:settled_seq::bigint IS NULL OR seq <= :settled_seq)
+ ORDER BY seq;
 
 -- name: count_export_facts$
-SELECT count(*) FROM fact;
+SELECT count(*) FROM fact
+ WHERE (:after_number::bigint IS NULL OR seq > :after_number) AND (:settled_seq::bigint IS NULL OR seq <= :settled_seq);

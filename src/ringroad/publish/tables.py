@@ -18,6 +18,9 @@ from typing import Any, Final
 
 import msgspec
 
+from ringroad.kernel.errors import InvalidInput
+
+NUMBER_DIGITS_MAX: Final = 18  # of a number in a cursor; a bigint has 19
 BATCH_ROWS: Final = 2_000  # rows of one batch, and of one row group of Parquet
 _FORMULA: Final = (
     "=",
@@ -68,18 +71,20 @@ class Table:
         columns: name to kind, in order.
         query: in queries.sql, with a twin ``count_<query>``.
         of_campaign: whether it is about one campaign.
+        key: columns that its rows are in the order of; those of the last row say where to go on.
     """
 
     name: str
     columns: Mapping[str, Kind]
     query: str
     of_campaign: bool
+    key: tuple[str, ...]
 
 
-def _table(name: str, query: str, *, of_campaign: bool, columns: str) -> Table:
+def _table(name: str, query: str, *, of_campaign: bool, key: str, columns: str) -> Table:
     pairs = (word.partition(":") for word in columns.split())
     kinds = {column: Kind(kind) if kind else Kind.TEXT for column, _, kind in pairs}
-    return Table(name=name, columns=kinds, query=query, of_campaign=of_campaign)
+    return Table(name=name, columns=kinds, query=query, of_campaign=of_campaign, key=tuple(key.split()))
 
 
 TABLES: Final[Mapping[str, Table]] = {
@@ -89,6 +94,7 @@ TABLES: Final[Mapping[str, Table]] = {
             "vehicles",
             "export_vehicles",
             of_campaign=False,
+            key="vin",
             columns="vin programme_id variant region tags:json gateway release_id release_version blocked_reason"
             " born_at:time attributes:json",
         ),
@@ -96,6 +102,7 @@ TABLES: Final[Mapping[str, Table]] = {
             "results",
             "export_results",
             of_campaign=True,
+            key="vin action_id",
             columns="vin verdict reason wave:integer action_id:integer kind state state_detail release_id"
             " previous_release_id offered_at:time began_at:time last_report_at:time finished_at:time",
         ),
@@ -103,18 +110,21 @@ TABLES: Final[Mapping[str, Table]] = {
             "decisions",
             "export_decisions",
             of_campaign=True,
+            key="id",
             columns="id:integer wave:integer decision reason facts:json policy:json decided_at:time",
         ),
         _table(
             "evidence",
             "export_evidence",
             of_campaign=True,
+            key="id",
             columns="id:integer metric tick:integer stratum counts:json recorded_at:time",
         ),
         _table(
             "facts",
             "export_facts",
             of_campaign=False,
+            key="seq",
             columns="seq:integer id kind stage subject lap_id causes:json actor work_started_at:time event_at:time"
             " recorded_at:time body:json",
         ),
@@ -122,27 +132,62 @@ TABLES: Final[Mapping[str, Table]] = {
 }
 
 
-def encode(table: Table, form: Format, batches: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[bytes]:
+def cursor_of(table: Table, row: Mapping[str, Any]) -> str:
+    """Return what names the place behind a row."""
+    return "/".join("" if row[name] is None else str(row[name]) for name in table.key)
+
+
+def read_cursor(table: Table, after: str | None) -> dict[str, str | int | None]:
+    """Return the values by which a query goes on behind a row; of None, those of its beginning.
+
+    Raises:
+        InvalidInput: it is no place in this table.
+    """
+    values: dict[str, str | int | None] = {"after_text": None, "after_number": None}
+    if after is None:
+        return values
+    words = after.split("/")
+    if len(words) != len(table.key):
+        raise InvalidInput(
+            f"{after[:80]!r} is no place in {table.name}",
+            hint=f"{'/'.join(table.key)} of the last row you have",
+            code="cursor",
+        )
+    for name, word in zip(table.key, words, strict=True):
+        if table.columns[name] is Kind.TEXT:
+            values["after_text"] = word
+        elif word or len(words) > 1:
+            if word and not (word.isascii() and word.isdecimal() and len(word) <= NUMBER_DIGITS_MAX):
+                raise InvalidInput(f"{word[:80]!r} is no {name}", code="cursor")
+            values["after_number"] = int(word) if word else None
+    return values
+
+
+def encode(
+    table: Table, form: Format, batches: Iterable[Sequence[Mapping[str, Any]]], *, goes_on: bool = False
+) -> Iterator[bytes]:
     """Yield an export piece by piece, at least one piece for each batch.
 
     Args:
         table: whose columns are written, in their order.
         form: CSV, JSON Lines or Parquet.
         batches: rows as the database gives them.
+        goes_on: it is put behind what there is already: CSV has no second heading.
     """
     match form:
         case Format.CSV:
-            yield from _csv(table, batches)
+            yield from _csv(table, batches, headed=not goes_on)
         case Format.JSONL:
             yield from _jsonl(table, batches)
         case Format.PARQUET:
             yield from _parquet(table, batches)
 
 
-def _csv(table: Table, batches: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[bytes]:
+def _csv(table: Table, batches: Iterable[Sequence[Mapping[str, Any]]], *, headed: bool) -> Iterator[bytes]:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(table.columns)
+    if headed:
+        writer.writerow(table.columns)
     for batch in batches:
         writer.writerows([cell(kind, row[name]) for name, kind in table.columns.items()] for row in batch)
         yield out.getvalue().encode()

@@ -1016,3 +1016,20 @@ SELECT vin FROM vehicle
 -- name: untag_vehicles
 UPDATE vehicle SET tags = array_remove(tags, :tag::text), generation = generation + 1
  WHERE vin = ANY (:vins) AND tags @> ARRAY[:tag::text] RETURNING vin;
+
+-- name: new_tallies$
+SELECT count(*) FROM (SELECT FROM campaign_tally WHERE NOT folded LIMIT :rows_max) AS waiting;
+
+-- name: fold_tallies!
+-- Each row is taken by one folder, and stands in one row or the other at every moment.
+WITH taken AS (
+    DELETE FROM campaign_tally WHERE id IN (
+        SELECT id FROM campaign_tally WHERE NOT folded ORDER BY id LIMIT :rows_max FOR UPDATE SKIP LOCKED)
+    RETURNING campaign_id, kind, wave, state, claimed, minute, vehicles, newest_report_at
+)
+INSERT INTO campaign_tally AS kept (campaign_id, kind, wave, state, claimed, minute, vehicles, newest_report_at, folded)
+SELECT campaign_id, kind, wave, state, claimed, minute, sum(vehicles), max(newest_report_at), true FROM taken
+ GROUP BY campaign_id, kind, wave, state, claimed, minute ORDER BY campaign_id, kind, wave, state, claimed, minute
+ON CONFLICT (campaign_id, kind, wave, state, claimed, minute) WHERE folded DO UPDATE
+   SET vehicles = kept.vehicles + excluded.vehicles,
+       newest_report_at = greatest(kept.newest_report_at, excluded.newest_report_at);

@@ -21,6 +21,58 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
+CREATE FUNCTION public.tally_assignments() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        WITH moved AS MATERIALIZED (
+            SELECT campaign_id, kind, wave, state, claimed_at IS NOT NULL AS claimed, offered_at, finished_at, count(*) AS n, max(last_report_at) AS reported
+              FROM added GROUP BY campaign_id, kind, wave, state, 5, offered_at, finished_at
+        )
+        INSERT INTO campaign_tally (campaign_id, kind, wave, state, claimed, minute, vehicles, newest_report_at)
+        SELECT campaign_id, kind, wave, state, claimed, '-infinity', sum(n), max(reported) FROM moved
+         GROUP BY campaign_id, kind, wave, state, claimed
+        UNION ALL
+        SELECT campaign_id, kind, 0, came.state, false, came.minute, sum(n), NULL
+          FROM moved CROSS JOIN LATERAL tally_minutes(moved.state, moved.offered_at, moved.finished_at) AS came
+         WHERE kind = 'update' GROUP BY campaign_id, kind, came.state, came.minute;
+    ELSIF TG_OP = 'UPDATE' THEN
+        WITH moved AS MATERIALIZED (
+            SELECT campaign_id, kind, wave, state, claimed_at IS NOT NULL AS claimed, offered_at, finished_at, count(*) AS n, max(last_report_at) AS reported
+              FROM added GROUP BY campaign_id, kind, wave, state, 5, offered_at, finished_at
+            UNION ALL
+            SELECT campaign_id, kind, wave, state, claimed_at IS NOT NULL, offered_at, finished_at, -count(*), NULL
+              FROM gone GROUP BY campaign_id, kind, wave, state, 5, offered_at, finished_at
+        )
+        INSERT INTO campaign_tally (campaign_id, kind, wave, state, claimed, minute, vehicles, newest_report_at)
+        SELECT campaign_id, kind, wave, state, claimed, '-infinity', sum(n), max(reported) FROM moved
+         GROUP BY campaign_id, kind, wave, state, claimed HAVING sum(n) <> 0 OR max(reported) IS NOT NULL
+        UNION ALL
+        SELECT campaign_id, kind, 0, came.state, false, came.minute, sum(n), NULL
+          FROM moved CROSS JOIN LATERAL tally_minutes(moved.state, moved.offered_at, moved.finished_at) AS came
+         WHERE kind = 'update' GROUP BY campaign_id, kind, came.state, came.minute HAVING sum(n) <> 0;
+    ELSE
+        INSERT INTO campaign_tally (campaign_id, kind, wave, state, claimed, minute, vehicles)
+        SELECT campaign_id, kind, wave, state, claimed_at IS NOT NULL, '-infinity', -count(*) FROM gone
+         GROUP BY campaign_id, kind, wave, state, 5
+        UNION ALL
+        SELECT campaign_id, kind, 0, came.state, false, came.minute, -count(*)
+          FROM gone CROSS JOIN LATERAL tally_minutes(gone.state, gone.offered_at, gone.finished_at) AS came
+         WHERE kind = 'update' GROUP BY campaign_id, kind, came.state, came.minute;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION public.tally_minutes(state text, offered_at timestamp with time zone, finished_at timestamp with time zone) RETURNS TABLE(state text, minute timestamp with time zone)
+    LANGUAGE sql IMMUTABLE
+    AS $_$
+    SELECT came.state, came.minute
+      FROM (VALUES ('offered', date_bin('1 minute', $2, '2000-01-01Z')),
+                   (CASE WHEN $1 IN ('installed', 'downloaded') THEN 'installed'
+                         WHEN $1 IN ('failed', 'rolled_back', 'expired') THEN 'failed' END,
+                    date_bin('1 minute', $3, '2000-01-01Z'))) AS came (state, minute)
+     WHERE came.state IS NOT NULL AND came.minute IS NOT NULL
+$_$;
 CREATE FUNCTION public.wake_gateways() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -194,6 +246,26 @@ CREATE TABLE public.campaign_resolution (
     steps text[] NOT NULL,
     install_bytes bigint NOT NULL,
     install_s integer NOT NULL
+);
+CREATE TABLE public.campaign_tally (
+    id bigint NOT NULL,
+    campaign_id text NOT NULL,
+    kind text NOT NULL,
+    wave integer NOT NULL,
+    state text NOT NULL,
+    claimed boolean NOT NULL,
+    minute timestamp with time zone NOT NULL,
+    vehicles bigint NOT NULL,
+    newest_report_at timestamp with time zone,
+    folded boolean DEFAULT false NOT NULL
+);
+ALTER TABLE public.campaign_tally ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.campaign_tally_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 CREATE TABLE public.campaign_target (
     plan_id text NOT NULL,
@@ -750,6 +822,8 @@ ALTER TABLE ONLY public.campaign_plan
     ADD CONSTRAINT campaign_plan_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.campaign_resolution
     ADD CONSTRAINT campaign_resolution_pkey PRIMARY KEY (plan_id, number);
+ALTER TABLE ONLY public.campaign_tally
+    ADD CONSTRAINT campaign_tally_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.campaign_target
     ADD CONSTRAINT campaign_target_pkey PRIMARY KEY (plan_id, vin);
 ALTER TABLE ONLY public.change
@@ -861,13 +935,16 @@ ALTER TABLE ONLY public.webhook
 ALTER TABLE ONLY public.webhook_replay
     ADD CONSTRAINT webhook_replay_pkey PRIMARY KEY (webhook_id, seq);
 CREATE UNIQUE INDEX artifact_key_good ON public.artifact_key USING btree (programme_id, supplier, sha256) WHERE (revoked_at IS NULL);
-CREATE INDEX assignment_campaign_idx ON public.assignment USING btree (campaign_id, wave, state);
 CREATE INDEX assignment_changed_idx ON public.assignment USING btree (changed_seq);
 CREATE INDEX assignment_deadline_idx ON public.assignment USING btree (deadline_at) WHERE (state = ANY (ARRAY['offered'::text, 'active'::text, 'cancelling'::text]));
 CREATE UNIQUE INDEX assignment_one_open ON public.assignment USING btree (vin) WHERE (state = ANY (ARRAY['offered'::text, 'active'::text, 'cancelling'::text]));
+CREATE INDEX assignment_page_idx ON public.assignment USING btree (campaign_id, wave, state, ((claimed_at IS NOT NULL)), action_id DESC);
 CREATE INDEX assignment_step_idx ON public.assignment USING btree (campaign_id, vin) WHERE (step > 0);
 CREATE INDEX assignment_waiting_idx ON public.assignment USING btree (campaign_id, vin) WHERE ((state = 'pending'::text) AND (released_at IS NOT NULL));
 CREATE INDEX assignment_withdrawal_idx ON public.assignment USING btree (vin) WHERE ((bundle = 'issued'::text) AND (state = ANY (ARRAY['pending'::text, 'downloaded'::text, 'failed'::text, 'rolled_back'::text, 'cancelled'::text, 'expired'::text])));
+CREATE INDEX campaign_tally_campaign_idx ON public.campaign_tally USING btree (campaign_id, minute);
+CREATE UNIQUE INDEX campaign_tally_folded_idx ON public.campaign_tally USING btree (campaign_id, kind, wave, state, claimed, minute) WHERE folded;
+CREATE INDEX campaign_tally_new_idx ON public.campaign_tally USING btree (id) WHERE (NOT folded);
 CREATE INDEX device_report_unapplied_idx ON public.device_report USING btree (id) WHERE (applied_at IS NULL);
 CREATE INDEX diagnostic_job_answer_idx ON public.diagnostic_job USING btree (answered_at) WHERE (answer IS NOT NULL);
 CREATE INDEX diagnostic_job_bulk_idx ON public.diagnostic_job USING btree (answered_at) WHERE ((answer IS NOT NULL) AND starts_with(path, '/bulk-data/'::text) AND (split_part(path, '/'::text, 4) <> ''::text));
@@ -901,7 +978,10 @@ CREATE INDEX vehicle_changed_idx ON public.vehicle USING btree (changed_seq);
 CREATE INDEX vehicle_list_member_vin_idx ON public.vehicle_list_member USING btree (vin);
 CREATE INDEX vehicle_tags_idx ON public.vehicle USING gin (tags);
 CREATE INDEX webhook_delivery_idx ON public.webhook_delivery USING btree (webhook_id, id);
+CREATE TRIGGER assignment_added AFTER INSERT ON public.assignment REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.tally_assignments();
 CREATE TRIGGER assignment_changed BEFORE UPDATE ON public.assignment FOR EACH ROW EXECUTE FUNCTION public.draw_gateway_change();
+CREATE TRIGGER assignment_gone AFTER DELETE ON public.assignment REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION public.tally_assignments();
+CREATE TRIGGER assignment_moved AFTER UPDATE ON public.assignment REFERENCING OLD TABLE AS gone NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.tally_assignments();
 CREATE TRIGGER assignment_notes BEFORE INSERT OR UPDATE ON public.assignment FOR EACH STATEMENT EXECUTE FUNCTION public.note_gateway_change();
 CREATE TRIGGER assignment_wakes AFTER INSERT OR UPDATE ON public.assignment FOR EACH STATEMENT EXECUTE FUNCTION public.wake_gateways();
 CREATE TRIGGER fact_append_only BEFORE DELETE OR UPDATE ON public.fact FOR EACH ROW EXECUTE FUNCTION public.fact_is_append_only();

@@ -20,6 +20,7 @@ TABLE = Table(
     columns={"vin": Kind.TEXT, "wave": Kind.INTEGER, "on": Kind.FLAG, "at": Kind.TIME, "tags": Kind.JSON},
     query="export_things",
     of_campaign=False,
+    key=("vin", "wave"),
 )
 ROWS: list[dict[str, Any]] = [
     {"vin": "W1", "wave": -1, "on": True, "at": AT, "tags": ["a", "b,c"]},

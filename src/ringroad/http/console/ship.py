@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 from urllib.parse import urlencode
@@ -29,6 +30,7 @@ from ringroad.http.deltas import deltas_of
 from ringroad.http.imports import artifact_keys
 from ringroad.http.views import CampaignView, FleetVersion, PlanView, WaveCount
 from ringroad.http.views_build import ReleaseView
+from ringroad.storage.db import Connection
 
 OPEN = ("pending", "offered", "active", "cancelling")
 BAD = ("failed", "rolled_back", "expired")
@@ -46,7 +48,7 @@ def fleet_page(ctx: Ctx, request: Req) -> Response[str]:
     own = request.user.fleet
     with ctx.connection() as conn:
         versions = reading.fleet_versions(conn, fleet=own)
-        releases = reading.releases(conn, state="signed")
+        releases = reading.releases(conn, state="signed", counted=False)
         values: dict[str, Any] = {
             "o": reading.overview(conn) if own is None else reading.fleet_overview(conn, own),
             "vehicles": reading.vehicles(conn, **q, limit=ROWS, offset=offset, fleet=own),
@@ -101,7 +103,7 @@ def campaigns_page(ctx: Ctx, request: Req) -> Response[str]:
     """Campaigns."""
     with ctx.connection() as conn:
         campaigns = reading.campaigns(conn, limit=ROWS, fleet=request.user.fleet)
-        releases = reading.releases(conn, state="signed")
+        releases = reading.releases(conn, state="signed", counted=False)
     return page(
         "campaigns.html", account=request.user, url=url_of(request), campaigns=campaigns, releases=releases
     )
@@ -114,31 +116,41 @@ def campaign_page(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Respons
     if request.user.fleet is not None:
         return _own_campaign(ctx, request, campaign_id, state, request.user.fleet)
     with ctx.connection() as conn:
-        c = reading.one(reading.campaigns(conn, campaign_id=campaign_id), f"campaign {campaign_id}")
-        plans = reading.campaign_plans(conn, campaign_id)
-        release = reading.one(reading.releases(conn, release_id=c.release_id), f"release {c.release_id}")
-        counts = reading.campaign_progress(conn, campaign_id)
-        values: dict[str, Any] = {
-            "gate": reading.gate_decisions(conn, campaign_id, limit=20),
-            "readings": reading.gate_readings(conn, campaign_id, limit=READINGS_SHOWN),
-            "vehicles": reading.assignments(conn, campaign_id=campaign_id, state=state, limit=ROWS),
-            "outcomes": outcomes_shown(conn, campaign_id=campaign_id),
-            "exposure": exposure_chart(reading.exposure(conn, campaign_id)),
-            "resolutions": reading.campaign_resolutions(conn, campaign_id, limit=RESOLUTIONS_SHOWN),
-        }
+        return whole_campaign(
+            conn, campaign_id, state=state, account=request.user, url=url_of(request), now=ctx.clock.now()
+        )
+
+
+def whole_campaign(
+    conn: Connection, campaign_id: str, *, state: str | None, account: Account, url: str, now: datetime
+) -> Response[str]:
+    """Return the page of a campaign; what it costs does not depend on how many vehicles there are."""
+    c = reading.one(reading.campaigns(conn, campaign_id=campaign_id), f"campaign {campaign_id}")
+    plans = reading.campaign_plans(conn, campaign_id)
+    found = reading.releases(conn, release_id=c.release_id, counted=False)
+    release = reading.one(found, f"release {c.release_id}")
+    counts = reading.campaign_progress(conn, campaign_id)
+    values: dict[str, Any] = {
+        "gate": reading.gate_decisions(conn, campaign_id, limit=20),
+        "readings": reading.gate_readings(conn, campaign_id, limit=READINGS_SHOWN),
+        "vehicles": reading.assignments(conn, campaign_id=campaign_id, state=state, limit=ROWS),
+        "outcomes": outcomes_shown(conn, campaign_id=campaign_id),
+        "exposure": exposure_chart(reading.exposure(conn, campaign_id)),
+        "resolutions": reading.campaign_resolutions(conn, campaign_id, limit=RESOLUTIONS_SHOWN),
+    }
     plan = next((item for item in plans if item.id == c.plan_id), plans[0] if plans else None)
     sent_bytes = sum(alike.vehicles * alike.install_bytes for alike in values["resolutions"])
     return page(
-        "campaign.html", account=request.user, url=url_of(request), c=c, plans=plans, plan=plan, warnings=_warnings(plan),
+        "campaign.html", account=account, url=url, c=c, plans=plans, plan=plan, warnings=_warnings(plan),
         programme_id=release.programme_id, sent_bytes=sent_bytes,
         policy=gate_lines(plan.document) if plan else [], waves=waves(counts), state=state,
         figures=_figures(c, counts), compared=reading_rows(values["readings"]),
         strata=stratum_rows(values["readings"]),
         ratio_charts=reading_charts(values["readings"], plan.document if plan else None),
         controls=campaign_controls(
-            c, request.user, recall=_asks(plan, "recall"), returned=_asks(plan, "rollback_installed")
+            c, account, recall=_asks(plan, "recall"), returned=_asks(plan, "rollback_installed")
         ), **values,
-        waits={a.action_id: waits_for_window(a, now=ctx.clock.now()) for a in values["vehicles"]},
+        waits={a.action_id: waits_for_window(a, now=now) for a in values["vehicles"]},
         conduct=conduct_lines(plan.document) if plan else [],
         form=plan_fields(plans[0].document if plans else None),
     )  # fmt: skip

@@ -1992,7 +1992,10 @@ SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
        a.kind <> 'rollback' AND p.document -> 'request' ->> 'urgency' IS NOT DISTINCT FROM 'download_only' AS download_only,
        CASE WHEN a.kind <> 'rollback' AND a.state <> 'cancelling' AND c.state IN ('running', 'paused')
             THEN nullif(p.document -> 'request' -> 'retry', 'null'::jsonb) END AS retry,
-       p.document -> 'success' -> v.variant AS success, a.claimed_at
+       p.document -> 'success' -> v.variant AS success, a.claimed_at,
+       CASE WHEN jsonb_typeof(p.document -> 'request' -> 'retry') = 'object'
+            THEN EXISTS (SELECT FROM device_report d WHERE d.vin = a.vin AND d.dedupe_key = 'fetched:' || a.action_id)
+            ELSE true END AS fetched
   FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN vehicle v ON v.vin = a.vin
   LEFT JOIN campaign_plan p ON p.id = c.plan_id
  WHERE a.action_id = ANY (:action_ids) ORDER BY a.action_id FOR UPDATE OF a;
@@ -2021,7 +2024,7 @@ SELECT chosen.ecu, p.version, p.image_sha256 AS sha256, i.version AS version_bef
 -- The failed attempt is over under its number; the next one has a number of its own, which no old report names.
 UPDATE assignment a
    SET action_id = DEFAULT, state = 'pending', state_detail = m.detail, attempt = a.attempt + 1,
-       not_before = m.again_at, offered_at = NULL, deadline_at = NULL, last_report_at = m.at,
+       not_before = m.again_at, offered_at = NULL, deadline_at = NULL, last_report_at = m.at, began_at = NULL,
        generation = a.generation + 1
   FROM unnest(:action_ids::int[], :details::text[], :ats::timestamptz[], :again_ats::timestamptz[])
        AS m (action_id, detail, at, again_at)
@@ -2275,8 +2278,8 @@ SELECT a.campaign_id, a.vin, a.wave, 'rollback', a.previous_release_id, :release
 UPDATE vehicle SET schedule = :schedule, generation = generation + 1
  WHERE vin = :vin AND schedule IS DISTINCT FROM :schedule::jsonb;
 
--- name: asked_action$
-SELECT a.action_id FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN campaign_plan p ON p.id = c.plan_id
+-- name: asked_action^
+SELECT a.action_id, a.state_detail, v.gateway, a.consented_at IS NOT NULL AS consented FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN campaign_plan p ON p.id = c.plan_id
   JOIN vehicle v ON v.vin = a.vin
  WHERE a.vin = :vin AND a.offered_at IS NOT NULL AND c.state = 'running'
    AND (a.state IN ('pending', 'offered') OR a.state = 'active' AND a.began_at IS NULL AND v.gateway = 'native')
@@ -2481,7 +2484,7 @@ SELECT * FROM diagnostic_job WHERE id = :id AND vin = :vin;
 
 -- name: diagnostic_jobs
 SELECT id, session_id, vin, method, path, body, state, made_at, expires_at, tries, next_at, status, answered_at,
-       CASE WHEN path LIKE '/bulk-data/%/%' THEN NULL ELSE answer END AS answer  -- chunks are for who asked, one by one
+       CASE WHEN starts_with(path, '/bulk-data/') AND split_part(path, '/', 4) <> '' THEN NULL ELSE answer END AS answer  -- chunks are for who asked, one by one
   FROM diagnostic_job WHERE vin = :vin AND (:session_id::text IS NULL OR session_id = :session_id)
  ORDER BY made_at DESC, id DESC LIMIT :rows_max;
 
@@ -2516,6 +2519,33 @@ SELECT id FROM diagnostic_job WHERE session_id = :session_id AND state = 'queued
 -- name: forget_diagnostic_answers!
 UPDATE diagnostic_job SET answer = NULL WHERE id IN (
     SELECT id FROM diagnostic_job WHERE answer IS NOT NULL AND answered_at < :before LIMIT :rows_max);
+
+-- name: forget_bulk_answers!
+UPDATE diagnostic_job SET answer = NULL WHERE id IN (
+    SELECT id FROM diagnostic_job WHERE answer IS NOT NULL AND starts_with(path, '/bulk-data/') AND split_part(path, '/', 4) <> '' AND answered_at < :before
+     LIMIT :rows_max);
+
+-- name: forget_diagnostic_jobs
+DELETE FROM diagnostic_job WHERE id IN (
+    SELECT id FROM diagnostic_job WHERE made_at < :before AND state <> 'queued' ORDER BY made_at LIMIT :rows_max)
+RETURNING id;
+
+-- name: insert_diagnostic_sample!
+INSERT INTO diagnostic_sample (job_id, number, at, data)
+SELECT job.id, :number, :at, :data FROM diagnostic_job AS job JOIN diagnostic_session AS session ON session.id = job.session_id
+ WHERE job.id = :job_id AND job.vin = :vin AND job.method = 'POST' AND right(job.path, 21) = '/cyclic-subscriptions'
+   AND session.state = 'open'
+ON CONFLICT DO NOTHING;
+
+-- name: diagnostic_samples
+SELECT number, at, data FROM diagnostic_sample WHERE job_id = :job_id AND number > :after ORDER BY number LIMIT :rows_max;
+
+-- name: newest_diagnostic_samples
+SELECT sample.job_id, sample.number, sample.at, sample.data
+  FROM diagnostic_job AS job
+  JOIN LATERAL (SELECT * FROM diagnostic_sample WHERE job_id = job.id ORDER BY number DESC LIMIT :each_max) AS sample ON true
+ WHERE job.session_id = :session_id AND right(job.path, 21) = '/cyclic-subscriptions' AND job.method = 'POST'
+ ORDER BY job.made_at DESC, sample.job_id, sample.number DESC LIMIT :rows_max;
 
 -- name: next_diagnostic_at$
 SELECT min(next_at) FROM diagnostic_job WHERE state = 'queued';
