@@ -284,7 +284,7 @@ def test_a_schedule_with_what_stands_reads_back_and_an_unknown_word_of_a_newer_r
 
 def parts_at(minutes: int, *, spread: int = 0) -> PartAvailability:
     at = (NOW + timedelta(minutes=minutes - spread), NOW + timedelta(minutes=minutes))
-    return PartAvailability(part="seats", quantiles=((200, at[0]), (800, at[1])))
+    return PartAvailability(part="seats", quantiles=((100, at[0]), (500, at[1])))
 
 
 def test_an_order_whose_parts_are_late_gives_its_place_up_and_the_others_keep_their_order() -> None:

@@ -25,7 +25,9 @@ LEVELS_PERMILLE: Final = (
     900,
     950,
 )  # of each distribution; 50 to 950 is the 90 % interval
-READY_PERMILLE: Final = 800  # a part counts as there when it is in four of five cases
+READY_PERMILLE: Final = (
+    500  # a part counts as there when it is as often as not; 800 moves more, and starves more
+)
 PARTS_MAX: Final = 100  # of one order that are on their way at once
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 

@@ -99,15 +99,15 @@ class Learned:
         model: the chosen one where it has skill, else what the routes did.
         offset_min: [class, level], what calibration moves its quantiles by.
         skill: of the chosen one; None where too few legs arrived to say.
-        calibrated: the legs it was tried on; for figures.
-        tried: which legs these are.
+        tried: the legs that say how good it is.
+        tried_late_min: what it said of them, [leg, level].
     """
 
     model: Model
     offset_min: Floats
     skill: StageSkill | None
-    calibrated: Calibrated
     tried: History
+    tried_late_min: Floats
 
 
 def learn(history: History, stage: Stage, candidates: Mapping[str, Fit]) -> Learned:
@@ -150,8 +150,8 @@ def learn(history: History, stage: Stage, candidates: Mapping[str, Fit]) -> Lear
         model=model,
         offset_min=calibrated.offset_min,
         skill=skill,
-        calibrated=calibrated,
         tried=later.take(last),
+        tried_late_min=calibrated.late_min[last],
     )
 
 
