@@ -43,6 +43,7 @@ STATE: dict[str, tuple[str, ...]] = {
     "programme": ("digest", "plant_id"),
     "release": ("state", "document"),
     "software_package": ("*",),
+    "shipment": ("*",),
     "vehicle": (
         "release_id",
         "blocked_reason",
@@ -76,6 +77,9 @@ NOT_STATE = {
     "line_state": "computed from mes_event, to resume from",
     "mes_event": "evidence as it came, with both times; what it brings about has facts of its own",
     "mes_refused": "evidence as it came, with the reason",
+    "leg_outlook": "computed from shipments and the clock; what follows from it is a schedule",
+    "milestone_refused": "evidence as it came, with what is wrong with it",
+    "shipment_milestone": "evidence as it came, with both times; that the shipment moved is its fact",
     "line_what_if": "a question to the twin and its answer; nothing follows from it",
     "repository_metadata": "signed, numbered and kept; the act behind it is a release's or a campaign's",
     "schema_migration": "of the database itself",

@@ -28,6 +28,7 @@ DUE_WEIGHT: Final = 1  # per position behind the due time
 PARTS_WEIGHT: Final = (
     3  # per position before the parts are there: more than a rush order, which cannot be built either
 )
+READY_STEP_S: Final = 60  # seconds; parts that come by less sooner or later change no plan
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 

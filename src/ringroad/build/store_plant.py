@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 
 from psycopg.types.json import Jsonb
 
+from ringroad.build.logistics.store import availability_of
 from ringroad.build.plan_line import Cause, Order, ScheduleDocument, decide_schedule, earliest_at
 from ringroad.build.stops import on_line
 from ringroad.build.store import get_baseline, get_programme
@@ -365,6 +366,7 @@ def replan(
         now=clock.now(),
         parent=before,
         stops=on_line(open_stops(conn, programme_id=programme_id), programme.line),
+        available=availability_of(conn, programme_id),
     )
     latency_us = round((clock.monotonic_s() - triggered_s) * 1_000_000)
     if latency_us < 0:

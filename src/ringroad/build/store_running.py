@@ -5,8 +5,11 @@ Not here: searches and the twin, so that whoever only looks needs no compiler.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from ringroad.build.logistics.availability import PartAvailability
+from ringroad.build.logistics.store import availability_of
 from ringroad.build.model import Line
 from ringroad.build.plan_line import Order
 from ringroad.build.stops import LineStop, on_line
@@ -28,6 +31,7 @@ class Running:
     line: Line
     stops: tuple[LineStop, ...] = ()  # what stands now
     drift: tuple[StationDrift, ...] = ()  # how the twin fares against what the line measured
+    available: Mapping[str, PartAvailability] = field(default_factory=dict)  # when parts are there, by order
 
 
 def load_running(conn: Connection, programme_id: str) -> Running:
@@ -42,4 +46,5 @@ def load_running(conn: Connection, programme_id: str) -> Running:
         line=line,
         stops=tuple(on_line(open_stops(conn, programme_id=programme_id), line)),
         drift=line_drift(conn, programme_id, line),
+        available=availability_of(conn, programme_id),
     )

@@ -48,6 +48,7 @@ from ringroad.http import (
     ledger,
     line,
     live,
+    logistics,
     mes,
     names,
     planning,
@@ -158,7 +159,7 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
         "/api/v1",
         route_handlers=[
             signal.router,
-            telemetry.router, diagnostics.router, diagnostics_tree.router, diagnostics_vehicle.router, faults.router, names.router, design.router, build.router, build_packages.router, imports.router, plant.router, plants.router, clones.router, plant_shells.router, mes.router, line.router, twin.router, ship.router, campaigns.router, planning.router, returns.router, fleet.router, fleet_operators.router, adapt.router,
+            telemetry.router, diagnostics.router, diagnostics_tree.router, diagnostics_vehicle.router, faults.router, names.router, design.router, build.router, build_packages.router, imports.router, plant.router, plants.router, logistics.router, clones.router, plant_shells.router, mes.router, line.router, twin.router, ship.router, campaigns.router, planning.router, returns.router, fleet.router, fleet_operators.router, adapt.router,
             ledger.router, cloudevents.router, webhooks.router, accounts.router, enrolments.router,
         ],
     )  # fmt: skip

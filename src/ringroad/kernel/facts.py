@@ -84,6 +84,9 @@ class FactKind(StrEnum):
     OPTION_UNBLOCKED = "option.unblocked"
     STATION_STOPPED = "station.stopped"
     STATION_RESUMED = "station.resumed"
+    SHIPMENT_ANNOUNCED = "shipment.announced"
+    SHIPMENT_MOVED = "shipment.moved"
+    SHIPMENT_LOST = "shipment.lost"
     SCHEDULE_REPLANNED = "schedule.replanned"
     SCHEDULE_KEPT = "schedule.kept"
     VEHICLE_BORN = "vehicle.born"
@@ -192,6 +195,9 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.OPTION_UNBLOCKED: Stage.BUILD,
         FactKind.STATION_STOPPED: Stage.BUILD,
         FactKind.STATION_RESUMED: Stage.BUILD,
+        FactKind.SHIPMENT_ANNOUNCED: Stage.BUILD,
+        FactKind.SHIPMENT_MOVED: Stage.BUILD,
+        FactKind.SHIPMENT_LOST: Stage.BUILD,
         FactKind.SCHEDULE_REPLANNED: Stage.BUILD,
         FactKind.SCHEDULE_KEPT: Stage.BUILD,
         FactKind.VEHICLE_BORN: Stage.BUILD,

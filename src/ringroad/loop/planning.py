@@ -55,7 +55,7 @@ def improve_changed(conn: Connection, ids: Ids, clock: Clock, seen: dict[str, in
         now, seed = clock.now(), running.schedule.generation
         document = improve_schedule(
             running.schedule.document, running.orders, running.line,
-            now=now + timedelta(seconds=delay_s(running.stops, now)), seed=seed,
+            now=now + timedelta(seconds=delay_s(running.stops, now)), seed=seed, available=running.available,
         )  # fmt: skip
         if document is None:
             continue
@@ -94,7 +94,9 @@ def _check(
         spared.update(check.twin.broken)
         if not check.twin.broken or left == 0:
             break
-        milder = spare_orders(current, document, running.orders, line, now=starts, spared=spared)
+        milder = spare_orders(
+            current, document, running.orders, line, now=starts, spared=spared, available=running.available
+        )
         if milder is None:
             break
         document = milder

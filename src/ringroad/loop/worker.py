@@ -28,6 +28,7 @@ from ringroad.loop.bundles import signing_with
 from ringroad.loop.deltas import make_wanted
 from ringroad.loop.evidence import read_due
 from ringroad.loop.joining import Seen, join_running
+from ringroad.loop.logistics import Remembered, look_at_shipments
 from ringroad.loop.lookout import Lookout
 from ringroad.loop.mes import run_mes
 from ringroad.loop.outcomes import measure_due
@@ -110,6 +111,7 @@ def run(
             ("stations", _stations, ()),
             ("detect", _detect, (lake,)),
             ("plan", _plan, ()),
+            ("logistics", _logistics, ()),
             ("evidence", _evidence, (lake,)),
             ("joiners", _join, (lake,)),
             ("webhooks", _webhooks, ()),
@@ -298,6 +300,18 @@ def _plan(tools: Tools) -> None:
                     LOG.info("schedule improved", programme_id=made.programme_id, generation=made.generation)
 
     keep_going(tools, "plan", body)
+
+
+def _logistics(tools: Tools) -> None:
+    seen: dict[str, Remembered] = {}
+
+    def body() -> None:
+        with closing(_open(tools)) as conn:
+            while not tools.stop.wait(PLAN_S):
+                for programme_id in look_at_shipments(conn, tools.ids, tools.clock, seen):
+                    LOG.info("line replanned by what is on its way", programme_id=programme_id)
+
+    keep_going(tools, "logistics", body)
 
 
 def _evidence(tools: Tools, lake: Lake) -> None:

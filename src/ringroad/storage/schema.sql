@@ -519,6 +519,13 @@ CREATE TABLE public.lap (
     title text NOT NULL,
     opened_at timestamp with time zone NOT NULL
 );
+CREATE TABLE public.leg_outlook (
+    programme_id text NOT NULL,
+    told bigint NOT NULL,
+    seen bigint NOT NULL,
+    document jsonb NOT NULL,
+    made_at timestamp with time zone
+);
 CREATE TABLE public.line_baseline (
     programme_id text NOT NULL,
     release_id text NOT NULL,
@@ -610,6 +617,25 @@ CREATE TABLE public.mes_refused (
     reason text NOT NULL,
     raw bytea NOT NULL
 );
+CREATE TABLE public.milestone_refused (
+    programme_id text NOT NULL,
+    number bigint NOT NULL,
+    event_id text NOT NULL,
+    shipment text NOT NULL,
+    milestone text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    reason text NOT NULL,
+    told_by text NOT NULL,
+    refused_at timestamp with time zone NOT NULL
+);
+ALTER TABLE public.milestone_refused ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.milestone_refused_number_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 CREATE TABLE public.outcome (
     id text NOT NULL,
     campaign_id text NOT NULL,
@@ -700,6 +726,32 @@ CREATE TABLE public.schema_migration (
     name text NOT NULL,
     digest text NOT NULL,
     applied_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.shipment (
+    id text NOT NULL,
+    programme_id text NOT NULL,
+    name text NOT NULL,
+    leg text NOT NULL,
+    of_class text NOT NULL,
+    part text NOT NULL,
+    order_ids text[] NOT NULL,
+    milestones text[] NOT NULL,
+    planned timestamp with time zone[] NOT NULL,
+    told timestamp with time zone[] NOT NULL,
+    lost text NOT NULL,
+    generation integer NOT NULL,
+    announced_at timestamp with time zone NOT NULL,
+    announced_by text NOT NULL,
+    CONSTRAINT shipment_generation_check CHECK ((generation > 0))
+);
+CREATE TABLE public.shipment_milestone (
+    programme_id text NOT NULL,
+    event_id text NOT NULL,
+    shipment_id text NOT NULL,
+    milestone text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    told_at timestamp with time zone NOT NULL,
+    told_by text NOT NULL
 );
 CREATE TABLE public.software_package (
     id text NOT NULL,
@@ -868,6 +920,8 @@ ALTER TABLE ONLY public.image_delta
     ADD CONSTRAINT image_delta_pkey PRIMARY KEY (to_sha256, from_sha256, ecu_class);
 ALTER TABLE ONLY public.lap
     ADD CONSTRAINT lap_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.leg_outlook
+    ADD CONSTRAINT leg_outlook_pkey PRIMARY KEY (programme_id);
 ALTER TABLE ONLY public.line_baseline
     ADD CONSTRAINT line_baseline_pkey PRIMARY KEY (programme_id);
 ALTER TABLE ONLY public.line_check
@@ -888,6 +942,8 @@ ALTER TABLE ONLY public.mes_event
     ADD CONSTRAINT mes_event_programme_id_event_id_key UNIQUE (programme_id, event_id);
 ALTER TABLE ONLY public.mes_refused
     ADD CONSTRAINT mes_refused_pkey PRIMARY KEY (seq, received_at);
+ALTER TABLE ONLY public.milestone_refused
+    ADD CONSTRAINT milestone_refused_pkey PRIMARY KEY (programme_id, number);
 ALTER TABLE ONLY public.outcome
     ADD CONSTRAINT outcome_campaign_id_finding_id_key UNIQUE (campaign_id, finding_id);
 ALTER TABLE ONLY public.outcome
@@ -910,6 +966,12 @@ ALTER TABLE ONLY public.repository_metadata
     ADD CONSTRAINT repository_metadata_pkey PRIMARY KEY (repository, vin, role, version);
 ALTER TABLE ONLY public.schema_migration
     ADD CONSTRAINT schema_migration_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.shipment_milestone
+    ADD CONSTRAINT shipment_milestone_pkey PRIMARY KEY (programme_id, event_id);
+ALTER TABLE ONLY public.shipment
+    ADD CONSTRAINT shipment_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.shipment
+    ADD CONSTRAINT shipment_programme_id_name_key UNIQUE (programme_id, name);
 ALTER TABLE ONLY public.software_package
     ADD CONSTRAINT software_package_filename_key UNIQUE (filename);
 ALTER TABLE ONLY public.software_package
@@ -971,6 +1033,8 @@ CREATE INDEX mes_event_order_idx ON public.mes_event USING btree (order_id, "pos
 CREATE INDEX mes_event_received_idx ON public.mes_event USING btree (programme_id, received_at);
 CREATE INDEX mes_refused_programme_idx ON public.mes_refused USING btree (programme_id, received_at DESC);
 CREATE INDEX repository_metadata_expiry_idx ON public.repository_metadata USING btree (expires_at) WHERE (role = 'timestamp'::text);
+CREATE INDEX shipment_milestone_shipment_idx ON public.shipment_milestone USING btree (shipment_id, at);
+CREATE INDEX shipment_newest_idx ON public.shipment USING btree (programme_id, announced_at DESC, id DESC);
 CREATE INDEX station_time_order_idx ON public.station_time USING btree (order_id);
 CREATE INDEX station_time_station_idx ON public.station_time USING btree (programme_id, station, finished_at DESC);
 CREATE INDEX vehicle_certificate_idx ON public.vehicle USING btree (certificate_until) WHERE (certificate_until IS NOT NULL);
@@ -1041,6 +1105,8 @@ ALTER TABLE ONLY public.gate_tick
     ADD CONSTRAINT gate_tick_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
 ALTER TABLE ONLY public.image_delta
     ADD CONSTRAINT image_delta_release_id_fkey FOREIGN KEY (release_id) REFERENCES public.release(id);
+ALTER TABLE ONLY public.leg_outlook
+    ADD CONSTRAINT leg_outlook_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.line_baseline
     ADD CONSTRAINT line_baseline_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.line_baseline
@@ -1061,6 +1127,8 @@ ALTER TABLE ONLY public.line_what_if
     ADD CONSTRAINT line_what_if_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.mes_event
     ADD CONSTRAINT mes_event_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.milestone_refused
+    ADD CONSTRAINT milestone_refused_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.outcome
     ADD CONSTRAINT outcome_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
 ALTER TABLE ONLY public.outcome
@@ -1073,6 +1141,12 @@ ALTER TABLE ONLY public.release
     ADD CONSTRAINT release_lap_id_fkey FOREIGN KEY (lap_id) REFERENCES public.lap(id);
 ALTER TABLE ONLY public.release
     ADD CONSTRAINT release_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.shipment_milestone
+    ADD CONSTRAINT shipment_milestone_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.shipment_milestone
+    ADD CONSTRAINT shipment_milestone_shipment_id_fkey FOREIGN KEY (shipment_id) REFERENCES public.shipment(id);
+ALTER TABLE ONLY public.shipment
+    ADD CONSTRAINT shipment_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.software_package
     ADD CONSTRAINT software_package_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.station_time

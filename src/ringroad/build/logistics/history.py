@@ -33,8 +33,8 @@ class History:
         of_class: index into `classes`.
         planned_min: when it was to depart, minutes since some midnight.
         arrives_min: when it was to arrive.
-        departed_late_min: how late it left.
-        hub_late_min: how late it was at its hub; not a number for a leg without one.
+        departed_late_min: how late it left; not a number where nobody told.
+        hub_late_min: how late it was at its last hub; not a number for a leg without one.
         arrived_late_min: how late it arrived.
     """
 
@@ -56,7 +56,10 @@ class History:
             raise InvalidInput("the columns of past legs differ in length")
         if len(self.route) > LEGS_MAX:
             raise InvalidInput(f"{len(self.route)} past legs, limit {LEGS_MAX}", hint="take the newest")
-        if not all(np.isfinite(column).all() for column in columns if column is not self.hub_late_min):
+        if not all(
+            np.isfinite(column).all()
+            for column in (self.planned_min, self.arrives_min, self.arrived_late_min)
+        ):
             raise InvalidInput("a past leg has a time that is no number", hint="leave out what never arrived")
 
     def __len__(self) -> int:

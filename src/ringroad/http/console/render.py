@@ -24,7 +24,14 @@ JSON_CHARS_SHOWN = 100_000  # characters of one document on a page
 NAV = (
     ("", (("/", "Loop", ""),)),
     ("Signal and design", (("/findings", "Findings", "signal"),)),
-    ("Build", (("/releases", "Releases", "build"), ("/plant", "Plant line", "build"))),
+    (
+        "Build",
+        (
+            ("/releases", "Releases", "build"),
+            ("/plant", "Plant line", "build"),
+            ("/logistics", "Logistics", "build"),
+        ),
+    ),
     ("Ship", (("/campaigns", "Campaigns", "ship"), ("/fleet", "Fleet", "ship"))),
     ("Ledger", (("/facts", "Facts", "adapt"),)),
 )
@@ -36,11 +43,11 @@ TONES: Mapping[str, str] = {
         ("signed", "installed", "downloaded", "finished", "advance", "grow", "finish", "better", "recovered", "approved", "done", "born", "current",
          "accepted", "ready", "delivered", "given", "released", "agrees", "answered", "completed", "Online"), "ok"),
     **dict.fromkeys(("running", "active", "offered", "building", "planned", "checked", "info", "proposed", "open", "queued"), "run"),
-    **dict.fromkeys(("paused", "hold", "warning", "unknown", "cancelling", "expired", "rush", "held", "pending", "kept", "asked", "claimed", "Updating"), "warn"),
+    **dict.fromkeys(("paused", "hold", "warning", "unknown", "cancelling", "expired", "rush", "held", "pending", "kept", "asked", "late", "claimed", "Updating"), "warn"),
     **dict.fromkeys(
         ("halted", "halt", "failed", "rolled_back", "aborted", "blocked", "blocking", "worse", "not_recovered", "withdrawn",
          "locked", "error", "disabled", "dead", "gone", "failing", "refused", "stopped", "slower",
-         "faster", "wider", "declined", "Offline"), "bad"),
+         "faster", "wider", "declined", "lost", "overdue", "Offline"), "bad"),
 }  # fmt: skip
 
 

@@ -1,0 +1,306 @@
+"""Shipments over the API: announced, told of, late, lost; the line replans by what is on its way, and bad ones change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ringroad.build import store, store_plant
+from ringroad.build.logistics import store as shipments
+from ringroad.build.logistics.milestones import Told
+from ringroad.build.plant.read import read_plant
+from ringroad.build.plant.store import choose_plant, save_plant
+from ringroad.http.auth import Role
+from ringroad.kernel.clock import SystemClock, SystemIds
+from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.facts import FactKind
+from ringroad.loop.logistics import Remembered, look_at_shipments
+from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.ledger import latest_fact
+from support.console_server import add_account, serving
+
+pytestmark = pytest.mark.engines
+
+FIRST = Path(__file__).parents[2] / "examples" / "first"
+CLOCK, IDS = SystemClock(), SystemIds()
+HERE = "/api/v1/programmes/wren"
+LEG = "tow bars by sea"
+MILESTONES = ("left supplier", "on ship", "in port", "at dock")
+
+
+@pytest.fixture
+def conn(pg_url: str) -> Iterator[Connection]:
+    with connect(pg_url) as opened:
+        with transaction(opened):
+            who: dict[str, Any] = {"actor": "tester", "now": CLOCK.now()}
+            store.import_programme(opened, IDS, source=(FIRST / "programme.toml").read_text(), **who)
+            plant = read_plant((FIRST / "plant.toml").read_text())
+            save_plant(opened, IDS, plant=plant, **who)
+            choose_plant(opened, IDS, plant_id=plant.id, programme_id="wren", **who)
+            opened.execute(
+                "INSERT INTO release (id, programme_id, name, version, state, document, created_by, created_at, signed_at)"
+                " VALUES ('release_1', 'wren', 'R', '1', 'signed', '{}', 'tester', now(), now())"
+            )
+            opened.execute(
+                "INSERT INTO line_baseline (programme_id, release_id, packages, set_at)"
+                """ VALUES ('wren', 'release_1', '{"van": {}, "city": {}}', now())"""
+            )
+        yield opened
+
+
+@dataclass(frozen=True, kw_only=True)
+class People:
+    operator: httpx.Client
+    viewer: httpx.Client
+
+
+@pytest.fixture
+def people(pg_url: str, conn: Connection, tmp_path: Path) -> Iterator[People]:
+    tokens = [
+        add_account(pg_url, name, role) for name, role in (("olga", Role.OPERATOR), ("vera", Role.VIEWER))
+    ]
+    with serving(pg_url, tmp_path) as origin:
+        clients = [
+            httpx.Client(base_url=origin, headers={"Authorization": f"Bearer {token}"}) for token in tokens
+        ]
+        yield People(operator=clients[0], viewer=clients[1])
+        for client in clients:
+            client.close()
+
+
+def at(minutes: float) -> datetime:
+    return CLOCK.now() + timedelta(minutes=minutes)
+
+
+def announced(client: httpx.Client, name: str = "S-1", **changes: Any) -> httpx.Response:
+    body = {
+        "name": name, "leg": LEG, "part": "tow_bar",
+        "planned": [at(each).isoformat() for each in (-300, -200, -100, 1)],
+    } | changes  # fmt: skip
+    return client.post(f"{HERE}/shipments", json={"shipments": [body]})
+
+
+def tell(client: httpx.Client, *events: dict[str, Any]) -> dict[str, Any]:
+    answer = client.post(f"{HERE}/milestones", json={"milestones": list(events)})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def event(milestone: str, when: datetime, *, id_: str = "", name: str = "S-1") -> dict[str, Any]:
+    return {
+        "id": id_ or f"{name} {milestone}",
+        "shipment": name,
+        "milestone": milestone,
+        "at": when.isoformat(),
+    }
+
+
+def order(conn: Connection, count: int = 1) -> list[str]:
+    with transaction(conn):
+        return [
+            store_plant.add_order(
+                conn, IDS, programme_id="wren", variant="van", options=["tow_bar"] if not number else [],
+                actor="tester", now=CLOCK.now(),
+            ).id
+            for number in range(count)
+        ]  # fmt: skip
+
+
+def look(conn: Connection, seen: dict[str, Remembered] | None = None) -> list[str]:
+    return look_at_shipments(conn, IDS, CLOCK, {} if seen is None else seen)
+
+
+def test_a_milestone_counts_once_is_a_fact_and_is_shown_with_when_the_shipment_is_expected(
+    people: People, conn: Connection
+) -> None:
+    assert announced(people.operator).status_code == 201
+    left = event("left supplier", at(-240))
+    assert tell(people.operator, left)["taken"] == 1
+    assert tell(people.operator, left) == {"taken": 0, "repeated": 1, "refused": []}
+    look(conn)
+    (row,) = people.viewer.get(f"{HERE}/shipments", params={"only_open": True}).json()
+    assert (row["state"], row["expected"]["source"], row["expected"]["late"]) == (
+        "left supplier",
+        "static",
+        True,
+    )
+    assert row["expected"]["late_min"] == pytest.approx(60, abs=1)
+    fact = latest_fact(conn, kind=FactKind.SHIPMENT_MOVED, subject=row["id"])
+    first = latest_fact(conn, kind=FactKind.SHIPMENT_ANNOUNCED, subject=row["id"])
+    assert fact
+    assert first
+    assert fact.causes == (first.id,)
+    assert fact.body["late_s"] == pytest.approx(3600, abs=60)
+
+
+def test_what_cannot_be_is_refused_by_name_kept_to_be_shown_and_changes_nothing(
+    people: People, conn: Connection
+) -> None:
+    announced(people.operator)
+    tell(people.operator, event("on ship", at(-150)))
+    found = tell(
+        people.operator, event("left supplier", at(-240)), event("in port", at(60)), event("at dock", at(-1), name="S-7"),
+        event("at sea", at(-1)),
+    )  # fmt: skip
+    assert found["taken"] == 0
+    shown = people.viewer.get(f"{HERE}/logistics").json()["refused"]
+    reasons = " | ".join(each["reason"] for each in shown)
+    for words in (
+        "S-1 is 'on ship' since",
+        "S-1 cannot be 'in port' 3",
+        "there is no shipment 'S-7'",
+        "no milestone 'at sea'",
+    ):
+        assert words in reasons
+    assert people.viewer.get(f"{HERE}/shipments").json()[0]["state"] == "on ship"
+    assert {each["told_by"] for each in shown} == {"olga"}
+
+
+def test_a_shipment_that_cannot_be_is_refused_with_its_leg_part_or_order(
+    people: People, conn: Connection
+) -> None:
+    for changes, status, words in (
+        ({"leg": "tow bars by air"}, 422, "the plant has no leg 'tow bars by air'"),
+        ({"part": "sunroof"}, 422, "leg 'tow bars by sea' does not bring 'sunroof'"),
+        ({"planned": [at(0).isoformat()]}, 422, "has 4 milestones, 1 times are planned"),
+        ({"order_ids": ["order_nobody"]}, 404, "there is no order 'order_nobody'"),
+        ({"order_ids": ["order\x00"]}, 404, "there is no order"),
+    ):
+        answer = announced(people.operator, **changes)
+        assert (answer.status_code, words in answer.text) == (status, True), answer.text
+    assert people.viewer.get(f"{HERE}/shipments").json() == []
+    assert announced(people.viewer).status_code == 403
+    told = [Told(id="e", shipment="S", milestone="m", at=CLOCK.now())] * 1001
+    with transaction(conn), pytest.raises(InvalidInput, match="1001 milestones"):
+        shipments.take_milestones(conn, IDS, programme_id="wren", delivered=told, actor="t", now=CLOCK.now())
+
+
+def test_the_line_replans_when_parts_are_late_and_again_when_they_are_there(
+    people: People, conn: Connection
+) -> None:
+    waits, *others = order(conn, 30)
+    with transaction(conn):
+        store_plant.replan(
+            conn,
+            IDS,
+            CLOCK,
+            programme_id="wren",
+            cause="new_orders",
+            actor="tester",
+            triggered_s=CLOCK.monotonic_s(),
+        )
+        before = store_plant.current_schedule(conn, "wren")
+    assert before
+    place = before.document.sequence.index(waits)
+    announced(people.operator, order_ids=[waits])
+    seen: dict[str, Remembered] = {}
+    assert look(conn, seen) == ["wren"]
+    tell(people.operator, event("left supplier", at(-285)))
+    assert look(conn, seen) == ["wren"]
+    late = store_plant.current_schedule(conn, "wren")
+    assert late
+    assert (late.cause, late.document.held) == ("parts_on_their_way", ())
+    assert late.document.sequence.index(waits) > place
+    assert sorted(late.document.sequence) == sorted([waits, *others])
+    assert look(conn, seen) == []
+    tell(people.operator, event("at dock", at(-0.01)))
+    assert look(conn, seen) == ["wren"]
+    assert shipments.availability_of(conn, "wren") == {}
+
+
+def test_orders_of_a_lost_shipment_are_held_with_its_name_until_another_is_announced(
+    people: People, conn: Connection
+) -> None:
+    (waits,) = order(conn)
+    with transaction(conn):
+        store_plant.replan(
+            conn,
+            IDS,
+            CLOCK,
+            programme_id="wren",
+            cause="new_orders",
+            actor="tester",
+            triggered_s=CLOCK.monotonic_s(),
+        )
+    row = announced(people.operator, order_ids=[waits]).json()[0]
+    lost = people.operator.post(f"/api/v1/shipments/{row['id']}/lost", json={"reason": "ship sank"})
+    assert (lost.status_code, lost.json()["state"]) == (200, "lost")
+    again = people.operator.post(f"/api/v1/shipments/{row['id']}/lost", json={"reason": "ship sank"})
+    assert again.status_code == 409
+    assert "S-1 is lost: ship sank" in tell(people.operator, event("at dock", at(-1)))["refused"][0]["reason"]
+    assert look(conn) == ["wren"]
+    held = store_plant.current_schedule(conn, "wren")
+    assert held
+    assert [(each.order_id, each.reason) for each in held.document.held] == [
+        (
+            waits,
+            "nobody can say when it has tow_bar of shipment S-1 by tow bars by sea, which is lost: ship sank",
+        )
+    ]
+    announced(people.operator, name="S-2", order_ids=[waits])
+    assert look(conn) == ["wren"]
+    freed = store_plant.current_schedule(conn, "wren")
+    assert freed
+    assert freed.document.sequence == (waits,)
+
+
+def test_a_name_is_one_shipment_and_the_same_announcement_changes_nothing(
+    people: People, conn: Connection
+) -> None:
+    planned = [at(each).isoformat() for each in (1, 2, 3, 4)]
+    first = announced(people.operator, planned=planned)
+    again = announced(people.operator, planned=planned)
+    other = announced(people.operator)
+    assert (first.json()[0]["id"], other.status_code) == (again.json()[0]["id"], 409)
+    assert "shipment S-1 was announced before" in other.text
+
+
+def test_after_enough_arrivals_the_past_of_the_leg_speaks_and_nothing_is_said_of_skill(
+    people: People, conn: Connection
+) -> None:
+    now, legs = CLOCK.now(), 40
+    with transaction(conn):
+        for number in range(legs):
+            start = now - timedelta(hours=12 * (legs - number) + 40)
+            planned = [start + timedelta(hours=each) for each in (0, 10, 20, 30)]
+            late = timedelta(minutes=[0, 240, 30, 600, 90][number % 5])
+            shipments.announce(
+                conn, IDS, programme_id="wren", name=f"H-{number}", leg=LEG, part="tow_bar", planned=planned,
+                actor="tester", now=now,
+            )  # fmt: skip
+            told = [
+                Told(id=f"{number} {name}", shipment=f"H-{number}", milestone=name, at=when + late)
+                for name, when in zip(MILESTONES, planned, strict=True)
+            ]
+            assert not shipments.take_milestones(
+                conn, IDS, programme_id="wren", delivered=told, actor="tester", now=now
+            ).refused
+    announced(people.operator, planned=[at(each).isoformat() for each in (600, 700, 800, 900)])
+    look(conn)
+    found = people.viewer.get(f"{HERE}/logistics").json()
+    assert found["arrived"] == legs
+    assert found["stages"] == []  # eight legs in the last fifth are too few to say
+    (row,) = people.viewer.get(f"{HERE}/shipments", params={"only_open": True}).json()
+    assert row["expected"]["source"] == "route"
+    assert len(row["expected"]["quantiles"]) == 7
+
+
+def test_an_agv_is_a_leg_and_its_move_a_shipment(people: People, conn: Connection) -> None:
+    ways = {row["name"]: row for row in people.viewer.get(f"{HERE}/logistics").json()["ways"]}
+    assert ways["tuggers"]["leg_class"] == "agv"
+    row = announced(
+        people.operator,
+        name="T-1",
+        leg="tuggers",
+        part="seats",
+        planned=[at(1).isoformat(), at(5).isoformat()],
+    )
+    assert row.status_code == 201
+    assert tell(people.operator, event("picked up", at(0), name="T-1"))["taken"] == 1
