@@ -7,17 +7,21 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from ringroad.build.store_packages import import_programme
+from ringroad.build.store_packages import get_programme, import_programme
 from ringroad.build.store_what_if import answer_what_if, open_questions
 from ringroad.build.twin.what_if import StopEffect
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.facts import FactKind
+from ringroad.loop.mes import land_events
+from ringroad.protocol.mes import MesEvent
 from ringroad.storage.db import connect, transaction
 from ringroad.storage.ledger import append_fact, latest_fact
+from ringroad.storage.streams import StreamMessage
 from support.console_server import PASSWORD, add_account, serving
 from support.console_world import World
 from support.docs_pages import ROOT
@@ -469,6 +473,32 @@ def test_no_page_is_wider_than_the_window(page: Page, world: World, width: int) 
         page.goto(path)
         expect(page.locator("main h1")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+def test_the_plant_page_shows_the_document_and_what_stations_said(page: Page, pg_url: str) -> None:
+    clock = SystemClock()
+    told = [
+        MesEvent(id="1", kind="stopped", station="battery", at=clock.now(), reason="lift jammed"),
+        MesEvent(id="2", kind="entered", station="battery", at=clock.now(), order_id="order_nobody"),
+    ]
+    with connect(pg_url) as conn:
+        stations = [station.name for station in get_programme(conn, "meridian").programme.line.stations]
+        told = [msgspec.structs.replace(each, station=stations[0]) for each in told]
+        land_events(conn, SystemIds(), clock, [
+            StreamMessage(
+                subject="ringroad.mes.v1.meridian", payload=msgspec.json.encode(each), seq=seq, received_at=clock.now()
+            )
+            for seq, each in enumerate(told)
+        ])  # fmt: skip
+    sign_in(page, "vera")
+    page.goto("/plant")
+    document, state = page.locator("#document"), page.locator("#state")
+    expect(document).to_contain_text("read out of the programme's file")
+    expect(document.get_by_role("row").nth(1)).to_contain_text("a person: the programme's file")
+    expect(state).to_contain_text("lift jammed")
+    expect(state.get_by_role("list", name="Events that cannot be")).to_contain_text(
+        "there is no order order_nobody for this line"
+    )
 
 
 def test_nothing_is_fetched_from_elsewhere(page: Page, origin: str) -> None:

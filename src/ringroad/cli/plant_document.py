@@ -18,6 +18,7 @@ from ringroad.cli.groups import EXIT_NO, example, read_bytes, read_text, with_cl
 from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import counted, details, exactly, table, when
+from ringroad.http.views_plant import amount as amount_of
 from ringroad.http.views_plant import diff_view
 from ringroad.kernel.errors import InvalidInput, NotFound, Unavailable
 
@@ -174,7 +175,7 @@ def beliefs_text(beliefs: Sequence[Mapping[str, Any]]) -> str:
         (
             (
                 each["key"].partition("#")[0], each["kind"] + (f" {each['per']}" if each["per"] else ""),
-                amount(each, each["mean"]), f"{amount(each, each['low'])} and {amount(each, each['high'])}",
+                amount(each, each["mean"]), _between(each),
                 f"{each['n']:g}", source_text(each),
             )
             for each in beliefs
@@ -184,13 +185,8 @@ def beliefs_text(beliefs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def amount(belief: Mapping[str, Any], value: float) -> str:
-    """Return a value in a unit that people read."""
-    if belief["family"] == "share":
-        return f"{100 * value:.3g} %"
-    for unit, seconds in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if value >= 2 * seconds:
-            return f"{value / seconds:.3g} {unit}"
-    return f"{value:.3g} s"
+    """Return a value of a belief in a unit that people read."""
+    return amount_of(belief["family"], value)
 
 
 def source_text(belief: Mapping[str, Any]) -> str:
@@ -221,6 +217,10 @@ def diff_text(view: Mapping[str, Any]) -> str:
 
 def _belief(each: Mapping[str, Any] | None) -> str:
     return f"{amount(each, each['mean'])} (n {each['n']:g})" if each else "-"
+
+
+def _between(each: Mapping[str, Any]) -> str:
+    return f"{amount(each, each['low'])} and {amount(each, each['high'])}"
 
 
 def _change_text(each: Mapping[str, Any]) -> str:

@@ -57,14 +57,8 @@ def events(
     programme = programme_of(client, programme)
     if refused:
         rows = client.get(f"/programmes/{programme}/refused-events", limit=count)
-        text = table(
-            ("received", "event", "station", "order", "", "why"),
-            (
-                (exactly(each["received_at"]), each["event_id"] or "-", each["station"] or "-",
-                 tail(each["order_id"]) if each["order_id"] else "-", each["code"], each["reason"])
-                for each in rows
-            ), empty="no event was refused",
-        )  # fmt: skip
+        told = [f"{exactly(each['received_at'])}  {each['code']}: {each['reason']}" for each in rows]
+        text = "\n".join(told) or "no event was refused"  # in full: each says what to do
         shell.show(rows, text=text)
         return
     asked = {name: value for name, value in (("order_id", order), ("station", station)) if value}

@@ -244,3 +244,13 @@ def refused_view(letter: DeadLetter) -> RefusedEventView:
         station=letter.station, code=letter.code, reason=letter.reason,
         raw=letter.raw.decode("utf-8", "backslashreplace").replace("\0", "\\0"), received_at=letter.received_at,
     )  # fmt: skip
+
+
+def amount(family: str, value: float) -> str:
+    """Return a value in a unit that people read."""
+    if family == "share":
+        return f"{100 * value:.3g} %"
+    for unit, seconds in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if value >= 2 * seconds:
+            return f"{value / seconds:.3g} {unit}"
+    return f"{value:.3g} s"

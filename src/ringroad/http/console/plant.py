@@ -10,17 +10,20 @@ from typing import Any
 from litestar import Response
 
 from ringroad.build.stops import standing_s
+from ringroad.build.store import get_programme
 from ringroad.build.store_running import load_running
 from ringroad.build.store_times import line_drift
 from ringroad.build.twin.drift import VEHICLES_PER_FALSE_ALARM, out_of_calibration
 from ringroad.build.twin.picture import picture
 from ringroad.http import reading
 from ringroad.http.console.line_view import line_view
+from ringroad.http.console.plant_document import document_panels
 from ringroad.http.console.render import chart, page
 from ringroad.http.console.shared import Req, asked, shown, url_of
 from ringroad.http.console.twin import moved_share, percent, twin_panel, what_if_chart
 from ringroad.http.context import Ctx
 from ringroad.http.views_build import ScheduleView
+from ringroad.http.views_plant import amount
 from ringroad.storage.db import Connection
 
 SEQUENCE_SHOWN = 200  # vehicles
@@ -44,7 +47,8 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
             checks = reading.line_checks(conn, programme.id)
             drift = line_drift(conn, programme.id)
             questions = reading.what_ifs(conn, programme.id, limit=1)
-            values = {
+            values = document_panels(conn, get_programme(conn, programme.id)) | {
+                "amount": amount,
                 "line": programme.document.get("line") or {},
                 "schedules": schedules,
                 "schedule": schedules[0] if schedules else None,

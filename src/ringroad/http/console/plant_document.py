@@ -1,0 +1,29 @@
+"""What the plant page shows of the document behind a line, and of what its stations said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ringroad.build.plant import store, store_events
+from ringroad.build.store import StoredProgramme
+from ringroad.http.views_plant import document_view, line_state_view, refused_view
+from ringroad.storage.db import Connection
+
+BELIEFS_SHOWN = 300
+REFUSED_SHOWN = 20
+
+
+def document_panels(conn: Connection, programme: StoredProgramme) -> dict[str, Any]:
+    """Return the plant document of a programme's line, the state of the line, and events that cannot be."""
+    programme_id, line = programme.programme.id, programme.programme.line
+    plant = store.get_plant(conn, programme.plant_id or programme_id)
+    shown = document_view(plant, [programme_id])
+    state = store_events.line_state(conn, programme_id, line)
+    letters = store_events.list_refused(conn, programme_id, rows_max=REFUSED_SHOWN)
+    return {
+        "document": shown,
+        "structure": plant.plant.structure,
+        "beliefs": shown.beliefs[:BELIEFS_SHOWN],
+        "state": line_state_view(programme_id, state, line),
+        "refused": [refused_view(each) for each in letters],
+    }
