@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Final, Literal
@@ -32,8 +34,10 @@ from ringroad.protocol.diagnostics import (
     Method,
     Refused,
 )
+from ringroad.protocol.names import Names, data_name, fault_name
 from ringroad.signal import store_diagnostics as store
 from ringroad.signal.diagnose import Job, JobState, Session, SessionState, is_too_much
+from ringroad.signal.store_names import load_names
 from ringroad.storage.db import Connection
 
 WAIT_S: Final = 10  # s a caller waits for the vehicle, unless it says otherwise
@@ -98,6 +102,7 @@ class NewDiagnosticSession(Command, frozen=True, kw_only=True):
 
 
 Answer = Response[Any]
+_DID: Final = re.compile(r"[0-9A-F]{4}")
 
 
 # Sessions and requests ------------------------------------------------------------------------------
@@ -223,7 +228,38 @@ async def ask(
 ) -> Answer:
     """Ask a vehicle in the caller's session, and return what it says as our own answer, or where to look for it later."""
     job = await ask_vehicle(ctx, account, vin=vin, method=method, path=path, body=body or {}, wait_s=wait_s)
+    if job.state == "answered" and job.status == 200 and job.answer is not None and _has_names(path):
+        job = replace(job, answer=with_names(path, job.answer, await to_thread.run_sync(_names, ctx, vin)))
     return answer_of(job)
+
+
+def _has_names(path: Sequence[str]) -> bool:
+    return "data" in path[2:3] or "faults" in path[2:3] or path[0] == "functions"
+
+
+def _names(ctx: Context, vin: str) -> Names:
+    with ctx.connection() as conn:
+        return load_names(conn, store.programme_of(conn, vin))
+
+
+def with_names(path: Sequence[str], answer: Mapping[str, Any], names: Names) -> dict[str, Any]:
+    """Return an answer with the names that the programme has for data and faults. Pure; the codes stay as they are."""
+
+    def named(each: Any) -> Any:
+        if not isinstance(each, dict):
+            return each
+        ecu = str(each.get("component", "")) if path[0] == "functions" else path[1]
+        code, did = each.get("code"), each.get("id")
+        name = fault_name(names, ecu, code) if isinstance(code, str) else ""
+        if "data" in path[2:3] and isinstance(did, str) and _DID.fullmatch(did):
+            name = data_name(names, ecu, int(did, 16))
+        return {**each, "name": name} if name else each
+
+    told = dict(named(dict(answer)))
+    for key in ("items", "left"):
+        if isinstance(told.get(key), list):
+            told[key] = [named(each) for each in told[key]]
+    return told
 
 
 async def ask_vehicle(

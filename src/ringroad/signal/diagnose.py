@@ -69,12 +69,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One reading of a cyclic subscription, which is named by the request that began it."""
+    """One reading of a cyclic subscription, which is named by the request that began it; `path` is that request's."""
 
     job_id: str
     number: int
     at: datetime
     values: Mapping[str, Any]
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,7 +97,7 @@ SELECT diagnose FROM account WHERE name = :account AND disabled_at IS NULL;
 SELECT diagnose FROM account WHERE name = :account AND disabled_at IS NULL FOR SHARE;
 
 -- name: diagnosed_vehicle^
-SELECT vin, gateway FROM vehicle WHERE vin = :vin;
+SELECT vin, gateway, programme_id FROM vehicle WHERE vin = :vin;
 
 -- name: insert_diagnostic_session!
 INSERT INTO diagnostic_session (id, vin, account, scope, reason, state, asked_at, expires_at)
@@ -198,7 +198,7 @@ ON CONFLICT DO NOTHING;
 SELECT number, at, data FROM diagnostic_sample WHERE job_id = :job_id AND number > :after ORDER BY number LIMIT :rows_max;
 
 -- name: newest_diagnostic_samples
-SELECT sample.job_id, sample.number, sample.at, sample.data
+SELECT sample.job_id, sample.number, sample.at, sample.data, job.path
   FROM diagnostic_job AS job
   JOIN LATERAL (SELECT * FROM diagnostic_sample WHERE job_id = job.id ORDER BY number DESC LIMIT :each_max) AS sample ON true
  WHERE job.session_id = :session_id AND right(job.path, 21) = '/cyclic-subscriptions' AND job.method = 'POST'

@@ -150,6 +150,14 @@ def read_sessions(conn: Connection, *, vin: str, rows_max: int) -> list[Session]
     ]
 
 
+def programme_of(conn: Connection, vin: str) -> str:
+    """Return a vehicle's programme. Raises: NotFound."""
+    vehicle = SQL.diagnosed_vehicle(conn, vin=vin)
+    if vehicle is None:
+        raise NotFound(f"there is no vehicle {vin}")
+    return str(vehicle["programme_id"])
+
+
 def session_of(conn: Connection, *, vin: str, account: str) -> Session | None:
     """Return an account's session on a vehicle that is asked for or open."""
     row = SQL.diagnostic_session_of(conn, vin=vin, account=account)
@@ -337,7 +345,8 @@ def newest_samples(conn: Connection, *, session_id: str, each_max: int, rows_max
     """Return the newest events of each of a session's cyclic subscriptions, newest first."""
     rows = SQL.newest_diagnostic_samples(conn, session_id=session_id, each_max=each_max, rows_max=rows_max)
     return [
-        Sample(job_id=row["job_id"], number=row["number"], at=row["at"], values=row["data"]) for row in rows
+        Sample(job_id=row["job_id"], number=row["number"], at=row["at"], values=row["data"], path=row["path"])
+        for row in rows
     ]
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from ringroad.http.console.diagnostics import bench_of
+from ringroad.http.console.diagnostics import bench_of, watch_line
+from ringroad.http.diagnostics import with_names
 from ringroad.protocol.diagnostics import Method
-from ringroad.signal.diagnose import Job
+from ringroad.protocol.names import EcuNames
+from ringroad.signal.diagnose import Job, Sample
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -21,7 +23,7 @@ def job(
     at = NOW + timedelta(seconds=number)
     return Job(
         id=f"ask_{number}", session_id="s", vin="v", method=method, path=path, body={}, state="answered", made_at=at,
-        expires_at=at, tries=1, status=status, answer=answer, answered_at=at,
+        expires_at=at, tries=1, status=status, answer=answer, answered_at=at + timedelta(milliseconds=1),
     )  # fmt: skip
 
 
@@ -37,3 +39,51 @@ def test_an_update_stands_as_it_was_told_of_last() -> None:
 @pytest.mark.parametrize("answer", [{}, {"items": "x"}, {"items": [1]}, {"id": 7}, {"items": [{"id": None}]}])
 def test_what_is_no_update_is_not_shown(answer: dict[str, Any]) -> None:
     assert bench_of([job(1, "/updates", answer)]).updates == []
+
+
+NAMES = {"brake": EcuNames(data={"F195": "Softwarestand"}, faults={"C0051-00": "Raddrehzahl"})}
+
+
+def test_what_is_watched_is_told_by_name_and_else_by_identifier() -> None:
+    values = {"F195": {"value": "1.0"}, "FD02": {"error": "timeout"}, "nonsense": {"value": 1}}
+    path = "/components/brake/cyclic-subscriptions"
+    line = watch_line(Sample(job_id="a", number=1, at=NOW, values=values, path=path), NAMES)
+    assert (line.component, line.values) == ("brake", [("Softwarestand", "1.0"), ("FD02", "timeout")])
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "told"),
+    [
+        (["components", "brake", "data", "F195"], {"id": "F195", "name": "software version", "data": 1}, {"id": "F195", "name": "Softwarestand", "data": 1}),
+        (["components", "brake", "data"], {"items": [{"id": "F195", "name": "x"}, {"id": "F18C", "name": "y"}]}, {"items": [{"id": "F195", "name": "Softwarestand"}, {"id": "F18C", "name": "y"}]}),
+        (["components", "gateway", "data", "F195"], {"id": "F195", "name": "software version"}, {"id": "F195", "name": "software version"}),
+        (["components", "brake", "faults"], {"items": [{"code": "C0051-00"}, {"code": "P0001-00"}]}, {"items": [{"code": "C0051-00", "name": "Raddrehzahl"}, {"code": "P0001-00"}]}),
+        (["components", "brake", "faults", "C0051-00"], {"code": "C0051-00", "status": 1}, {"code": "C0051-00", "status": 1, "name": "Raddrehzahl"}),
+        (["components", "brake", "faults"], {"cleared": "all", "left": [{"code": "C0051-00"}]}, {"cleared": "all", "left": [{"code": "C0051-00", "name": "Raddrehzahl"}]}),
+        (["functions", "vehicle-health"], {"items": [{"component": "brake", "code": "C0051-00"}, {"component": "x", "code": "C0051-00"}, 7]}, {"items": [{"component": "brake", "code": "C0051-00", "name": "Raddrehzahl"}, {"component": "x", "code": "C0051-00"}, 7]}),
+        (["components", "brake", "data", "F195"], {"id": 7, "items": 7, "code": []}, {"id": 7, "items": 7, "code": []}),
+    ],
+)  # fmt: skip
+def test_an_answer_gets_the_programmes_names_and_keeps_its_codes(
+    path: list[str], answer: dict[str, Any], told: dict[str, Any]
+) -> None:
+    assert with_names(path, answer, NAMES) == told
+
+
+def test_a_snapshots_time_is_shown_as_a_time() -> None:
+    value = {"name": "time", "value": 1_790_000_000, "unit": "s since 1970"}
+    around = {
+        "environment_data": {
+            "snapshots": [{"record": 1, "data": [value, {"name": "speed", "value": 4, "unit": "km/h"}]}]
+        }
+    }
+    jobs = [
+        job(1, "/components", {"items": [{"name": "brake"}]}),
+        job(2, "/components/brake/faults", {"items": [{"code": "C0051-00", "status": 1}]}),
+        job(3, "/components/brake/faults/C0051-00", around),
+    ]
+    (fault,) = bench_of(jobs, NAMES).faults
+    assert fault.details is not None
+    first, second = fault.details["snapshots"][0]["data"]
+    assert (first["value"], first["unit"]) == ("2026-09-21 14:13 UTC", "")
+    assert second["value"] == 4

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -19,16 +19,20 @@ from ringroad.http.console.render import page
 from ringroad.http.console.shared import Req, shown, url_of
 from ringroad.http.context import Ctx
 from ringroad.http.faults import history_of
-from ringroad.protocol.names import Names, fault_name
+from ringroad.protocol.names import Names, data_name, fault_name
 from ringroad.signal import store_diagnostics as store
-from ringroad.signal.diagnose import Job
+from ringroad.signal.diagnose import Job, Sample, Session
 from ringroad.signal.store_names import load_names
+from ringroad.storage.db import Connection
 
 JOBS_READ: Final = 200  # newest requests of the session; a page of 33 ECUs needs about 70
 JOBS_SHOWN: Final = 20
 SESSIONS_SHOWN: Final = 10
 LIVE_EACH: Final = 5  # newest readings of a subscription
 LIVE_SHOWN: Final = 20
+SINCE_1970: Final = "s since 1970"  # a unit of `vehicle/diagnostics/faults.py`
+UNIX_S_MAX: Final = 2**32  # s
+DID_CHARS: Final = 4  # of a data identifier in hex
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,15 @@ class FaultLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatchLine:
+    """One reading of a cyclic subscription; values by name or identifier."""
+
+    component: str
+    at: datetime
+    values: list[tuple[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobLine:
     """One request as a line: what was asked, and how it ended."""
 
@@ -88,8 +101,10 @@ def diagnostics_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str
         v = reading.one(reading.vehicles(conn, vin=vin), f"vehicle {vin}")
         own = store.session_of(conn, vin=vin, account=account)
         jobs = store.read_jobs(conn, vin=vin, session_id=own.id, rows_max=JOBS_READ) if own else []
+        names_of = load_names(conn, v.programme_id)
         values: dict[str, Any] = {
-            "bench": bench_of(jobs, load_names(conn, v.programme_id)),
+            "bench": bench_of(jobs, names_of),
+            "lines": _watched(conn, own, names_of),
             "permission": store.read_permission(conn, account),
             "sessions": store.read_sessions(conn, vin=vin, rows_max=SESSIONS_SHOWN),
             "jobs": [JobLine(job=job, said=said_of(job)) for job in jobs[:JOBS_SHOWN]],
@@ -110,22 +125,30 @@ def fault_history_part(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[s
 def live_part(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
     """What one's own cyclic subscriptions told last: a part of the diagnostics, which asks for itself again and again."""
     with ctx.connection() as conn:
+        v = reading.one(reading.vehicles(conn, vin=vin), f"vehicle {vin}")
         own = store.session_of(conn, vin=vin, account=request.user.name)
-        samples = (
-            store.newest_samples(conn, session_id=own.id, each_max=LIVE_EACH, rows_max=LIVE_SHOWN)
-            if own
-            else []
-        )
-        jobs = store.read_jobs(conn, vin=vin, session_id=own.id, rows_max=JOBS_READ) if own else []
-    paths = {job.id: job.path for job in jobs}
-    lines = [(component_of(paths.get(each.job_id, "")), each) for each in samples]
+        lines = _watched(conn, own, load_names(conn, v.programme_id))
     return page("diagnostics_live.html", account=request.user, lines=lines)
 
 
-def component_of(path: str) -> str:
-    """Return the component that a path of the tree is about; empty for none."""
-    parts = path.split("/")
-    return unquote(parts[2]) if len(parts) > 2 and parts[1] == "components" else ""
+def _watched(conn: Connection, own: Session | None, names_of: Names) -> list[WatchLine]:
+    """Return what the subscriptions of a session told last, newest first."""
+    if own is None:
+        return []
+    samples = store.newest_samples(conn, session_id=own.id, each_max=LIVE_EACH, rows_max=LIVE_SHOWN)
+    return [watch_line(each, names_of) for each in samples]
+
+
+def watch_line(sample: Sample, names_of: Names) -> WatchLine:
+    """Return one reading as a line: by name where there is one, else by identifier."""
+    parts = sample.path.split("/")
+    component = unquote(parts[2]) if len(parts) > 2 else ""
+    values = [
+        (data_name(names_of, component, int(did, 16)) or did, each.get("value", each.get("error")))
+        for did, each in sample.values.items()
+        if len(did) == DID_CHARS and set(did) <= set("0123456789ABCDEF")
+    ]
+    return WatchLine(component=component, at=sample.at, values=values)
 
 
 def bench_of(jobs: Iterable[Job], names_of: Names | None = None) -> Bench:
@@ -234,8 +257,20 @@ def _fault(
     return FaultLine(
         component=name, code=code, name=fault_name(names_of, name, code), words=str(each.get("words", "")),
         failing=isinstance(status, int) and bool(status & 0x01), path=path, read_at=read_at,
-        details=around if isinstance(around, dict) else None,
+        details=_readable(around) if isinstance(around, dict) else None,
     )  # fmt: skip
+
+
+def _readable(around: Any) -> Any:
+    """Return what surrounded a fault with its times as times: nobody reads seconds since 1970."""
+    if isinstance(around, list):
+        return [_readable(each) for each in around]
+    if not isinstance(around, dict):
+        return around
+    value = around.get("value")
+    if around.get("unit") == SINCE_1970 and isinstance(value, int) and 0 <= value < UNIX_S_MAX:
+        return {**around, "value": f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M} UTC", "unit": ""}
+    return {key: _readable(each) for key, each in around.items()}
 
 
 def _items(job: Job | None, key: str = "items") -> list[Mapping[str, Any]]:
