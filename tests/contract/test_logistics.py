@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from ringroad.build import store, store_plant
@@ -21,8 +23,11 @@ from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.logistics import Remembered, look_at_shipments
+from ringroad.loop.milestones import run_milestones
+from ringroad.protocol.milestone import SUBJECT_PREFIX, MilestoneEvent
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import latest_fact
+from ringroad.storage.streams import MILESTONES, publish
 from support.console_server import add_account, serving
 
 pytestmark = pytest.mark.engines
@@ -31,7 +36,7 @@ FIRST = Path(__file__).parents[2] / "examples" / "first"
 CLOCK, IDS = SystemClock(), SystemIds()
 HERE = "/api/v1/programmes/wren"
 LEG = "tow bars by sea"
-MILESTONES = ("left supplier", "on ship", "in port", "at dock")
+REACHED = ("left supplier", "on ship", "in port", "at dock")
 
 
 @pytest.fixture
@@ -277,7 +282,7 @@ def test_after_enough_arrivals_the_past_of_the_leg_speaks_and_nothing_is_said_of
             )  # fmt: skip
             told = [
                 Told(id=f"{number} {name}", shipment=f"H-{number}", milestone=name, at=when + late)
-                for name, when in zip(MILESTONES, planned, strict=True)
+                for name, when in zip(REACHED, planned, strict=True)
             ]
             assert not shipments.take_milestones(
                 conn, IDS, programme_id="wren", delivered=told, actor="tester", now=now
@@ -304,3 +309,41 @@ def test_an_agv_is_a_leg_and_its_move_a_shipment(people: People, conn: Connectio
     )
     assert row.status_code == 201
     assert tell(people.operator, event("picked up", at(0), name="T-1"))["taken"] == 1
+
+
+def test_milestones_come_through_the_stream_once_and_what_nobody_can_read_is_kept_with_the_reason(
+    people: People, conn: Connection, pg_url: str, nats_url: str
+) -> None:
+    announced(people.operator)
+    left = msgspec.json.encode(
+        MilestoneEvent(id="e1", shipment="S-1", milestone="left supplier", at=at(-240))
+    )
+    ahead = msgspec.json.encode(MilestoneEvent(id="e2", shipment="S-1", milestone="on ship", at=at(600)))
+    sent = [
+        *((f"{SUBJECT_PREFIX}wren", each) for each in (left, left, ahead, b"{no json")),
+        (f"{SUBJECT_PREFIX}nobody", left),
+    ]
+
+    async def read() -> None:
+        await publish(nats_url, sent, place=MILESTONES)
+        stop = asyncio.Event()
+        task = asyncio.create_task(
+            run_milestones(nats_url, lambda: connect(pg_url), stop, clock=CLOCK, ids=IDS)
+        )
+        try:
+            async with asyncio.timeout(60):
+                while len(await asyncio.to_thread(refusals)) < 2:  # noqa: ASYNC110 - in the database
+                    await asyncio.sleep(0.05)
+        finally:
+            stop.set()
+            await task
+
+    def refusals() -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = people.viewer.get(f"{HERE}/logistics").json()["refused"]
+        return rows
+
+    asyncio.run(read())
+    assert people.viewer.get(f"{HERE}/shipments").json()[0]["state"] == "left supplier"
+    reasons = " | ".join(sorted(each["reason"] for each in refusals()))
+    assert "S-1 cannot be 'on ship' 3" in reasons
+    assert "is no milestone: JSON is malformed" in reasons

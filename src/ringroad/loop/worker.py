@@ -31,6 +31,7 @@ from ringroad.loop.joining import Seen, join_running
 from ringroad.loop.logistics import Remembered, look_at_shipments
 from ringroad.loop.lookout import Lookout
 from ringroad.loop.mes import run_mes
+from ringroad.loop.milestones import run_milestones
 from ringroad.loop.outcomes import measure_due
 from ringroad.loop.planning import answer_questions, improve_changed
 from ringroad.loop.reconciler import tick
@@ -111,6 +112,7 @@ def run(
             ("stations", _stations, ()),
             ("detect", _detect, (lake,)),
             ("plan", _plan, ()),
+            ("milestones", _milestones, ()),
             ("logistics", _logistics, ()),
             ("evidence", _evidence, (lake,)),
             ("joiners", _join, (lake,)),
@@ -236,6 +238,16 @@ def _stations(tools: Tools) -> None:
         )
 
     _read_stream(tools, "stations", work)
+
+
+def _milestones(tools: Tools) -> None:
+    def work(stop: asyncio.Event) -> Coroutine[Any, Any, None]:
+        given = tools.settings
+        return run_milestones(
+            given.nats_url, lambda: connect(given.database_url), stop, clock=tools.clock, ids=tools.ids
+        )
+
+    _read_stream(tools, "milestones", work)
 
 
 def _read_stream(tools: Tools, name: str, work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:

@@ -87,6 +87,9 @@ class Place:
 
 TELEMETRY = Place(stream=STREAM, subject=SUBJECT, consumer=CONSUMER)
 MES = Place(stream="MES", subject="ringroad.mes.v1.*", consumer="line", bytes_max=MES_BYTES_MAX)
+MILESTONES = Place(
+    stream="MILESTONES", subject="ringroad.milestones.v1.*", consumer="legs", bytes_max=MES_BYTES_MAX
+)
 
 Handler = Callable[[Sequence[StreamMessage]], None]
 GiveUp = Callable[[StreamMessage, Exception], None]

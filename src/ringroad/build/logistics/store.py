@@ -19,6 +19,7 @@ from ringroad.build.logistics.availability import PartAvailability
 from ringroad.build.logistics.milestones import (
     AGV_MILESTONES,
     TOLD_MAX,
+    Refused,
     Shipment,
     Sorted,
     Told,
@@ -186,16 +187,23 @@ def take_milestones(
                 "late_s": round((told.at - shipment.planned[place]).total_seconds()), "event_id": told.id,
             },
         )  # fmt: skip
-    for each in found.refused:
+    refuse(conn, programme_id=programme_id, refused=found.refused, actor=actor, now=now)
+    if found.taken:
+        SQL.note_told(conn, programme_id=programme_id)
+    return found
+
+
+def refuse(
+    conn: Connection, *, programme_id: str, refused: Sequence[Refused], actor: str, now: datetime
+) -> None:
+    """Keep milestones that are not believed, to be shown; the oldest are forgotten."""
+    for each in refused:
         SQL.insert_refused(
             conn, programme_id=programme_id, event_id=each.told.id, shipment=each.told.shipment,
             milestone=each.told.milestone, at=each.told.at, reason=each.reason, actor=actor, now=now,
         )  # fmt: skip
-    if found.taken:
-        SQL.note_told(conn, programme_id=programme_id)
-    if found.refused:
+    if refused:
         SQL.forget_refused(conn, programme_id=programme_id, kept=REFUSED_KEPT)
-    return found
 
 
 def lose_shipment(

@@ -1,0 +1,93 @@
+"""Bring milestones from the stream to their shipments: once, and what cannot be where a person sees it.
+
+Invariant: a message is acknowledged after its transaction; one that nobody can read is kept with the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import closing
+from itertools import groupby
+from typing import Final
+
+import msgspec
+import structlog
+
+from ringroad.build.logistics.milestones import TOLD_MAX, Refused, Told
+from ringroad.build.logistics.store import refuse, take_milestones
+from ringroad.build.store_packages import get_programme
+from ringroad.kernel.clock import Clock, Ids
+from ringroad.kernel.errors import NotFound
+from ringroad.protocol.milestone import EVENT_BYTES_MAX, SUBJECT_PREFIX, MilestoneEvent
+from ringroad.storage.db import Connection, Opener, transaction
+from ringroad.storage.streams import ACK_WAIT_S, MILESTONES, StreamMessage, consume
+
+LOG = structlog.get_logger(__name__)
+
+ACTOR: Final = "system:milestones"
+
+
+async def run_milestones(
+    nats_url: str,
+    conn_opener: Opener,
+    stop: asyncio.Event,
+    *,
+    clock: Clock,
+    ids: Ids,
+    ack_wait_s: float = ACK_WAIT_S,
+) -> None:
+    """Take milestones until `stop` is set."""
+
+    def handle(messages: Sequence[StreamMessage]) -> None:
+        with closing(conn_opener()) as conn:
+            land_milestones(conn, ids, clock, messages)
+
+    def put_aside(message: StreamMessage, error: Exception) -> None:
+        LOG.error(
+            "a milestone breaks its reader", subject=message.subject, seq=message.seq, error=repr(error)
+        )
+
+    await consume(nats_url, handle, stop, give_up=put_aside, place=MILESTONES, ack_wait_s=ack_wait_s)
+
+
+def land_milestones(conn: Connection, ids: Ids, clock: Clock, messages: Sequence[StreamMessage]) -> None:
+    """Take messages in the order of the stream, each programme's in a transaction of its own."""
+    ordered = sorted(messages, key=lambda message: (message.subject, message.seq))
+    for subject, group in groupby(ordered, key=lambda message: message.subject):
+        programme_id, now = subject.removeprefix(SUBJECT_PREFIX)[:200], clock.now()
+        read = [_read(message) for message in group]
+        told = [each for each in read if isinstance(each, Told)]
+        broken = [each for each in read if isinstance(each, Refused)]
+        with transaction(conn):
+            try:
+                get_programme(conn, programme_id)
+            except NotFound:
+                LOG.warning("milestones of an unknown programme", subject=subject, messages=len(read))
+                continue
+            refuse(conn, programme_id=programme_id, refused=broken, actor=ACTOR, now=now)
+            taken = repeated = refused = 0
+            for start in range(0, len(told), TOLD_MAX):
+                found = take_milestones(
+                    conn, ids, programme_id=programme_id, delivered=told[start : start + TOLD_MAX], actor=ACTOR,
+                    now=now,
+                )  # fmt: skip
+                taken, repeated = taken + len(found.taken), repeated + found.repeated
+                refused += len(found.refused)
+        LOG.info("milestones", subject=subject, taken=taken, repeated=repeated, refused=refused + len(broken))
+
+
+def _read(message: StreamMessage) -> Told | Refused:
+    """Return the milestone of a message, or what is wrong with its form."""
+    try:
+        if len(message.payload) > EVENT_BYTES_MAX:
+            return _broken(message, f"it has {len(message.payload)} bytes, limit {EVENT_BYTES_MAX}")
+        event = msgspec.json.decode(message.payload, type=MilestoneEvent)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return _broken(message, str(error)[:200])
+    return Told(id=event.id, shipment=event.shipment, milestone=event.milestone, at=event.at)
+
+
+def _broken(message: StreamMessage, why: str) -> Refused:
+    told = Told(id=f"message {message.seq}", shipment="", milestone="", at=message.received_at)
+    return Refused(told=told, reason=f"message {message.seq} is no milestone: {why}")
