@@ -913,7 +913,21 @@ SELECT e.serial, e.name, e.hardware_id, e.is_primary, e.added_at, e.removed_at,
  WHERE e.vin = :vin AND e.removed_at IS NULL
  ORDER BY e.is_primary DESC, e.name LIMIT 500;
 
--- name: assignments
+-- name: assignments_of_campaign
+-- Within each wave and state the newest are read by an index; which of those there are, the tally says.
+WITH held AS (
+    SELECT DISTINCT wave, state, claimed FROM campaign_tally
+     WHERE campaign_id = :campaign_id AND minute = '-infinity' AND (:wave::integer IS NULL OR wave = :wave)
+       AND (:state::text IS NULL OR :state = CASE WHEN claimed AND state IN ('pending', 'offered', 'active', 'cancelling') THEN 'claimed' ELSE state END)
+), page AS MATERIALIZED (
+    SELECT found.action_id
+      FROM held CROSS JOIN LATERAL (
+           SELECT a.action_id FROM assignment a
+            WHERE a.campaign_id = :campaign_id AND a.wave = held.wave AND a.state = held.state
+              AND (a.claimed_at IS NOT NULL) = held.claimed
+            ORDER BY a.action_id DESC LIMIT :rows_max::bigint + :rows_skip::bigint) AS found
+     ORDER BY found.action_id DESC LIMIT :rows_max OFFSET :rows_skip
+)
 SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kind, s.state, a.state_detail,
        a.claimed_at, a.offered_at, a.deadline_at, a.last_report_at, a.finished_at, c.state AS campaign_state, a.attempt, a.not_before,
        a.released_at IS NOT NULL AS released,
@@ -925,16 +939,43 @@ SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kin
        a.state IN ('pending', 'offered') AND a.offered_at IS NOT NULL AND c.state = 'running' AND a.consented_at IS NULL
        AND v.gateway = 'ddi' AND v.auto_confirm IS NULL
        AND coalesce((p.document -> 'request' ->> 'consent')::boolean, false) AS asked
-  FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN release r ON r.id = c.release_id
+  FROM page JOIN assignment a ON a.action_id = page.action_id
+  JOIN campaign c ON c.id = a.campaign_id JOIN release r ON r.id = c.release_id
   JOIN vehicle v ON v.vin = a.vin LEFT JOIN campaign_plan p ON p.id = c.plan_id
   LEFT JOIN release via ON a.kind = 'step' AND via.id = a.release_id
  CROSS JOIN LATERAL (SELECT CASE WHEN a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling') THEN 'claimed' ELSE a.state END AS state) AS s
- WHERE (:campaign_id::text IS NULL OR a.campaign_id = :campaign_id)
-   AND (:vin::text IS NULL OR a.vin = :vin)
-   AND (:wave::integer IS NULL OR a.wave = :wave)
-   AND (:state::text IS NULL OR s.state = :state)
-   AND (:fleet::text IS NULL OR a.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
- ORDER BY a.action_id DESC LIMIT :rows_max OFFSET :rows_skip;
+ ORDER BY a.action_id DESC;
+
+-- name: assignments_of_few
+-- Of one vehicle, or of a fleet's vehicles in one campaign: each is looked up by campaign and VIN.
+WITH own AS (
+    SELECT vin FROM account_vehicle WHERE account_name = :fleet AND (:vin::text IS NULL OR vin = :vin)
+    UNION
+    SELECT :vin::text WHERE :fleet::text IS NULL
+), page AS MATERIALIZED (
+    SELECT a.action_id FROM own CROSS JOIN campaign x JOIN assignment a ON a.campaign_id = x.id AND a.vin = own.vin
+     WHERE (:campaign_id::text IS NULL OR x.id = :campaign_id) AND (:wave::integer IS NULL OR a.wave = :wave)
+       AND (:state::text IS NULL
+            OR :state = CASE WHEN a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling') THEN 'claimed' ELSE a.state END)
+     ORDER BY a.action_id DESC LIMIT :rows_max OFFSET :rows_skip
+)
+SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kind, s.state, a.state_detail,
+       a.claimed_at, a.offered_at, a.deadline_at, a.last_report_at, a.finished_at, c.state AS campaign_state, a.attempt, a.not_before,
+       a.released_at IS NOT NULL AS released,
+       coalesce(via.version, r.version) AS release_version, v.attributes ->> 'time_zone' AS time_zone,
+       (p.document ->> 'install_s_estimate')::int AS install_s,
+       CASE WHEN a.kind <> 'rollback' AND a.state IN ('pending', 'offered')
+            THEN nullif(p.document -> 'request' -> 'window', 'null'::jsonb) END AS window,
+       CASE WHEN a.kind <> 'rollback' AND a.state IN ('pending', 'offered') THEN v.schedule END AS own_window,
+       a.state IN ('pending', 'offered') AND a.offered_at IS NOT NULL AND c.state = 'running' AND a.consented_at IS NULL
+       AND v.gateway = 'ddi' AND v.auto_confirm IS NULL
+       AND coalesce((p.document -> 'request' ->> 'consent')::boolean, false) AS asked
+  FROM page JOIN assignment a ON a.action_id = page.action_id
+  JOIN campaign c ON c.id = a.campaign_id JOIN release r ON r.id = c.release_id
+  JOIN vehicle v ON v.vin = a.vin LEFT JOIN campaign_plan p ON p.id = c.plan_id
+  LEFT JOIN release via ON a.kind = 'step' AND via.id = a.release_id
+ CROSS JOIN LATERAL (SELECT CASE WHEN a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling') THEN 'claimed' ELSE a.state END AS state) AS s
+ ORDER BY a.action_id DESC;
 
 -- name: vehicle_reports
 SELECT id, action_id, kind, event_at, received_at, body, applied_at
@@ -943,37 +984,62 @@ SELECT id, action_id, kind, event_at, received_at, body, applied_at
 -- name: campaigns
 SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
-       count(a.*) AS vehicles, count(a.*) FILTER (WHERE a.state = 'installed') AS installed,
-       count(a.*) FILTER (WHERE a.state = 'downloaded') AS downloaded,
-       count(a.*) FILTER (WHERE a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling'))
-           AS claimed,
-       count(a.*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired')) AS failed
-  FROM campaign c JOIN release r ON r.id = c.release_id LEFT JOIN assignment a ON a.campaign_id = c.id AND a.kind = 'update'
-       AND (:fleet::text IS NULL OR a.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
+       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed
+  FROM campaign c JOIN release r ON r.id = c.release_id
+  CROSS JOIN LATERAL (
+       SELECT coalesce(sum(t.vehicles), 0)::bigint AS vehicles,
+              coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'installed'), 0)::bigint AS installed,
+              coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'downloaded'), 0)::bigint AS downloaded,
+              coalesce(sum(t.vehicles) FILTER (WHERE t.claimed AND t.state IN ('pending', 'offered', 'active', 'cancelling')), 0)::bigint
+                  AS claimed,
+              coalesce(sum(t.vehicles) FILTER (WHERE t.state IN ('failed', 'rolled_back', 'expired')), 0)::bigint AS failed
+         FROM campaign_tally t WHERE t.campaign_id = c.id AND t.minute = '-infinity' AND t.kind = 'update') AS counted
  WHERE (:campaign_id::text IS NULL OR c.id = :campaign_id)
    AND (:state::text IS NULL OR c.state = :state)
    AND (:change_id::text IS NULL OR r.change_id = :change_id)
- GROUP BY c.id, r.version, r.name
-HAVING :fleet::text IS NULL OR count(a.*) > 0
+ ORDER BY c.created_at DESC LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: campaigns_of_fleet
+SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
+       c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
+       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed
+  FROM campaign c JOIN release r ON r.id = c.release_id
+  CROSS JOIN LATERAL (
+       SELECT count(*) AS vehicles, count(*) FILTER (WHERE a.state = 'installed') AS installed,
+              count(*) FILTER (WHERE a.state = 'downloaded') AS downloaded,
+              count(*) FILTER (WHERE a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling'))
+                  AS claimed,
+              count(*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired')) AS failed
+         FROM account_vehicle own JOIN assignment a ON a.campaign_id = c.id AND a.vin = own.vin AND a.kind = 'update'
+        WHERE own.account_name = :fleet) AS counted
+ WHERE counted.vehicles > 0
+   AND (:campaign_id::text IS NULL OR c.id = :campaign_id)
+   AND (:state::text IS NULL OR c.state = :state)
+   AND (:change_id::text IS NULL OR r.change_id = :change_id)
  ORDER BY c.created_at DESC LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: campaign_progress
-SELECT wave, s.state, count(*) AS vehicles, max(last_report_at) AS newest_report_at
-  FROM assignment a
+SELECT t.wave, s.state, sum(t.vehicles)::bigint AS vehicles, max(t.newest_report_at) AS newest_report_at
+  FROM campaign_tally t
+ CROSS JOIN LATERAL (SELECT CASE WHEN t.claimed AND t.state IN ('pending', 'offered', 'active', 'cancelling') THEN 'claimed' ELSE t.state END AS state) AS s
+ WHERE t.campaign_id = :campaign_id AND t.kind = 'update' AND t.minute = '-infinity'
+ GROUP BY t.wave, s.state HAVING sum(t.vehicles) > 0 ORDER BY t.wave, s.state;
+
+-- name: campaign_progress_of_fleet
+SELECT a.wave, s.state, count(*) AS vehicles, max(a.last_report_at) AS newest_report_at
+  FROM account_vehicle own JOIN assignment a ON a.campaign_id = :campaign_id AND a.vin = own.vin AND a.kind = 'update'
  CROSS JOIN LATERAL (SELECT CASE WHEN a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling') THEN 'claimed' ELSE a.state END AS state) AS s
- WHERE campaign_id = :campaign_id AND kind = 'update'
-   AND (:fleet::text IS NULL OR vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
- GROUP BY wave, s.state ORDER BY wave, s.state;
+ WHERE own.account_name = :fleet GROUP BY a.wave, s.state ORDER BY a.wave, s.state;
 
 -- name: campaign_exposure
-WITH happened AS (
+WITH happened AS MATERIALIZED (
     SELECT offered_at AS at, 1 AS offered, 0 AS installed, 0 AS failed FROM assignment
      WHERE campaign_id = :campaign_id AND kind = 'update' AND offered_at IS NOT NULL
     UNION ALL
     SELECT finished_at, 0, (state IN ('installed', 'downloaded'))::int, (state IN ('failed', 'rolled_back', 'expired'))::int
       FROM assignment
      WHERE campaign_id = :campaign_id AND kind = 'update' AND finished_at IS NOT NULL
-), told AS (
+), told AS MATERIALIZED (
     SELECT min(at) AS since, greatest(max(at) - min(at), interval '1 ms') / :stretches::int AS step FROM happened
 )
 SELECT told.since + told.step * part.number AS at, sum(offered)::int AS offered, sum(installed)::int AS installed,
@@ -982,6 +1048,27 @@ SELECT told.since + told.step * part.number AS at, sum(offered)::int AS offered,
  CROSS JOIN LATERAL (SELECT least(:stretches::int - 1, floor(extract(epoch FROM happened.at - told.since)
                                                    / extract(epoch FROM told.step)))::int + 1 AS number) AS part
  GROUP BY told.since, told.step, part.number ORDER BY part.number;
+
+-- name: campaign_exposure_by_minute
+-- The same of a campaign of many vehicles, to the minute.
+WITH happened AS MATERIALIZED (
+    SELECT minute AS at, sum(vehicles) FILTER (WHERE state = 'offered') AS offered,
+           sum(vehicles) FILTER (WHERE state = 'installed') AS installed, sum(vehicles) FILTER (WHERE state = 'failed') AS failed
+      FROM campaign_tally WHERE campaign_id = :campaign_id AND kind = 'update' AND minute > '-infinity'
+     GROUP BY minute HAVING sum(vehicles) <> 0
+), told AS MATERIALIZED (
+    SELECT min(at) AS since, greatest(max(at) - min(at), interval '1 ms') / :stretches::int AS step FROM happened
+)
+SELECT told.since + told.step * part.number AS at, coalesce(sum(offered), 0)::int AS offered,
+       coalesce(sum(installed), 0)::int AS installed, coalesce(sum(failed), 0)::int AS failed
+  FROM happened CROSS JOIN told
+ CROSS JOIN LATERAL (SELECT least(:stretches::int - 1, floor(extract(epoch FROM happened.at - told.since)
+                                                   / extract(epoch FROM told.step)))::int + 1 AS number) AS part
+ GROUP BY told.since, told.step, part.number ORDER BY part.number;
+
+-- name: campaign_vehicles$
+SELECT coalesce(sum(vehicles), 0)::bigint FROM campaign_tally
+ WHERE campaign_id = :campaign_id AND kind = 'update' AND minute = '-infinity';
 
 -- name: campaign_plans
 SELECT id, generation, parent_id, document, findings, made_by, made_at, approved_by, approved_at
@@ -1065,7 +1152,7 @@ SELECT id, programme_id, ecu, name, version, filename, format, hardware_ids, ima
 -- name: releases
 SELECT r.id, r.programme_id, r.name, r.version, r.state, r.change_id, r.lap_id, r.document, r.findings,
        r.generation, r.created_by, r.created_at, r.signed_at, coalesce(r.downgrades, '[]') AS downgrades,
-       (SELECT count(*) FROM vehicle v WHERE v.release_id = r.id) AS vehicles,
+       CASE WHEN :counted THEN (SELECT count(*) FROM vehicle v WHERE v.release_id = r.id) ELSE 0 END AS vehicles,
        EXISTS (SELECT FROM line_baseline b WHERE b.release_id = r.id) AS on_line
   FROM release r
  WHERE (:release_id::text IS NULL OR r.id = :release_id) AND (:state::text IS NULL OR r.state = :state)
@@ -1277,10 +1364,11 @@ SELECT EXISTS (SELECT FROM campaign WHERE id = :campaign_id);
 SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_id, r.version AS release_version,
        v.blocked_reason, v.born_at, v.attributes
   FROM vehicle v LEFT JOIN release r ON r.id = v.release_id
+ WHERE :after_text::text IS NULL OR v.vin > :after_text
  ORDER BY v.vin;
 
 -- name: count_export_vehicles$
-SELECT count(*) FROM vehicle;
+SELECT count(*) FROM vehicle WHERE :after_text::text IS NULL OR vin > :after_text;
 
 -- name: export_results
 -- Every vehicle of the current plan, and every action of the campaign, also those of an earlier plan.
@@ -1292,33 +1380,43 @@ SELECT coalesce(t.vin, a.vin) AS vin, t.verdict, t.reason, coalesce(a.wave, t.wa
   FULL JOIN (SELECT vin, wave, action_id, kind, state, state_detail, release_id, previous_release_id, offered_at,
                     began_at, last_report_at, finished_at
                FROM assignment WHERE campaign_id = :campaign_id) a ON a.vin = t.vin
+ WHERE :after_text::text IS NULL OR coalesce(t.vin, a.vin) > :after_text
+    OR (coalesce(t.vin, a.vin) = :after_text AND a.action_id > :after_number::bigint)
  ORDER BY 1, a.action_id;
 
 -- name: count_export_results$
 SELECT count(*)
   FROM (SELECT vin FROM campaign_target
          WHERE plan_id = (SELECT plan_id FROM campaign WHERE id = :campaign_id)) t
-  FULL JOIN (SELECT vin FROM assignment WHERE campaign_id = :campaign_id) a ON a.vin = t.vin;
+  FULL JOIN (SELECT vin, action_id FROM assignment WHERE campaign_id = :campaign_id) a ON a.vin = t.vin
+ WHERE :after_text::text IS NULL OR coalesce(t.vin, a.vin) > :after_text
+    OR (coalesce(t.vin, a.vin) = :after_text AND a.action_id > :after_number::bigint);
 
 -- name: export_decisions
 SELECT id, wave, decision, reason, facts, policy, decided_at FROM gate_decision
- WHERE campaign_id = :campaign_id ORDER BY id;
+ WHERE campaign_id = :campaign_id AND (:after_number::bigint IS NULL OR id > :after_number) ORDER BY id;
 
 -- name: count_export_decisions$
-SELECT count(*) FROM gate_decision WHERE campaign_id = :campaign_id;
+SELECT count(*) FROM gate_decision
+ WHERE campaign_id = :campaign_id AND (:after_number::bigint IS NULL OR id > :after_number);
 
 -- name: export_evidence
-SELECT id, metric, tick, stratum, counts, recorded_at FROM gate_tick WHERE campaign_id = :campaign_id ORDER BY id;
+SELECT id, metric, tick, stratum, counts, recorded_at FROM gate_tick
+ WHERE campaign_id = :campaign_id AND (:after_number::bigint IS NULL OR id > :after_number) ORDER BY id;
 
 -- name: count_export_evidence$
-SELECT count(*) FROM gate_tick WHERE campaign_id = :campaign_id;
+SELECT count(*) FROM gate_tick
+ WHERE campaign_id = :campaign_id AND (:after_number::bigint IS NULL OR id > :after_number);
 
 -- name: export_facts
 SELECT seq, id, kind, stage, subject, lap_id, causes, actor, work_started_at, event_at, recorded_at, body
-  FROM fact ORDER BY seq;
+  FROM fact
+ WHERE (:after_number::bigint IS NULL OR seq > :after_number) AND (:settled_seq::bigint IS NULL OR seq <= :settled_seq)
+ ORDER BY seq;
 
 -- name: count_export_facts$
-SELECT count(*) FROM fact;
+SELECT count(*) FROM fact
+ WHERE (:after_number::bigint IS NULL OR seq > :after_number) AND (:settled_seq::bigint IS NULL OR seq <= :settled_seq);
 
 -- file: src/ringroad/ship/queries.sql
 -- Reading ----------------------------------------------------------------------------------------
@@ -2339,6 +2437,23 @@ SELECT vin FROM vehicle
 -- name: untag_vehicles
 UPDATE vehicle SET tags = array_remove(tags, :tag::text), generation = generation + 1
  WHERE vin = ANY (:vins) AND tags @> ARRAY[:tag::text] RETURNING vin;
+
+-- name: new_tallies$
+SELECT count(*) FROM (SELECT FROM campaign_tally WHERE NOT folded LIMIT :rows_max) AS waiting;
+
+-- name: fold_tallies!
+-- Each row is taken by one folder, and stands in one row or the other at every moment.
+WITH taken AS (
+    DELETE FROM campaign_tally WHERE id IN (
+        SELECT id FROM campaign_tally WHERE NOT folded ORDER BY id LIMIT :rows_max FOR UPDATE SKIP LOCKED)
+    RETURNING campaign_id, kind, wave, state, claimed, minute, vehicles, newest_report_at
+)
+INSERT INTO campaign_tally AS kept (campaign_id, kind, wave, state, claimed, minute, vehicles, newest_report_at, folded)
+SELECT campaign_id, kind, wave, state, claimed, minute, sum(vehicles), max(newest_report_at), true FROM taken
+ GROUP BY campaign_id, kind, wave, state, claimed, minute ORDER BY campaign_id, kind, wave, state, claimed, minute
+ON CONFLICT (campaign_id, kind, wave, state, claimed, minute) WHERE folded DO UPDATE
+   SET vehicles = kept.vehicles + excluded.vehicles,
+       newest_report_at = greatest(kept.newest_report_at, excluded.newest_report_at);
 
 -- file: src/ringroad/signal/queries.sql
 -- name: vehicles
