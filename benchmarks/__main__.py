@@ -30,8 +30,11 @@ BENCHMARKS = (
     "makespan",
     "vehicles",
     "powercut",
+    "kills",
 )  # each a module with `run() -> list[Figure]`
-LONG = frozenset({"delta", "fjsp", "powercut"})  # minutes and a quarter of an hour of CPU: only when named
+LONG = frozenset(
+    {"delta", "fjsp", "powercut", "kills"}
+)  # minutes and a quarter of an hour of CPU: only when named
 
 
 def main() -> None:

@@ -19,8 +19,10 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -45,6 +47,7 @@ deb http://deb.debian.org/debian trixie main
 KERNEL = "boot/vmlinuz-"  # in a kernel's package
 LZ4 = b"\x02\x21\x4c\x18"  # the payload of a Debian kernel: LZ4's older frame, in blocks
 LZ4_BLOCK_BYTES = 8 << 20
+STACK_BYTES = 512 << 20
 MCU_BYTES = 4096  # of buffers
 LARGE_BYTES = 32 * 1024**2  # images above this: only when asked for
 BIG_BYTES = 8 * 1024**2  # images above this: only the peers' best setting
@@ -166,7 +169,7 @@ def free_peers(base: bytes, new: bytes) -> dict[str, bytes | None]:
     bsdiff4 = importlib.import_module("bsdiff4")  # only there once it was fetched
     made: dict[str, bytes | None] = {
         "HDiffPatch, lzma2": hdiffpatch.diff(base, new, hdiffpatch.Lzma2Config(), validate=False),
-        "bsdiff4": bsdiff4.diff(base, new),
+        "bsdiff4": deep(lambda: bsdiff4.diff(base, new)),
         "detools sequential, lzma": detools(base, new, compression="lzma"),
         "zstd -19 --patch-from": zstd(base, new),
     }
@@ -196,6 +199,16 @@ def bounded_peers(base: bytes, new: bytes) -> dict[str, bytes | None]:
             base, new, compression="heatshrink", heatshrink_window_sz2=11, data_format="arm-cortex-m4"
         ),
     }
+
+
+def deep(make: Callable[[], bytes]) -> bytes:
+    """Return what is made with a large stack: bsdiff4 sorts by recursion, and a kernel is more than 8 MiB of it."""
+    before = threading.stack_size(STACK_BYTES)
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(make).result()
+    finally:
+        threading.stack_size(before)
 
 
 def detools(base: bytes, new: bytes, **settings: Any) -> bytes:
