@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests wait for processes more than they compute: two workers for each core, of which each has its own engines.
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ $$n -ge 2 ] && echo 4 || echo 2)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format bench bench-hawkbit lock console-assets clean
@@ -45,7 +47,7 @@ demo: $(STAMP) firmware ## one whole lap on real engines; the console stays up (
 	@$(BIN)/ringroad demo $(if $(ONCE),--once) $(if $(SEED),--seed $(SEED))
 
 test: $(STAMP) firmware check ## every check and every test
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP) ## format, lint, types, imports, docs
 	@$(BIN)/ruff format --check .
