@@ -34,7 +34,7 @@ _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 Cause = Literal[
     "new_release", "blocked_part", "rush_order", "new_orders", "order_cancelled", "breakdown", "quality_stop",
-    "station_resumed", "parts_on_their_way", "improved",
+    "station_resumed", "parts_on_their_way", "demand_shift", "improved",
 ]  # fmt: skip
 
 

@@ -290,9 +290,11 @@ def save_schedule(
 
 
 def _event_behind(conn: Connection, schedule: Schedule, stop_id: str | None) -> list[str]:
-    """Return the newest fact about a blocked part or a stop, if that is what the line was replanned for."""
+    """Return the newest fact about a blocked part, a stop or demand, if that is what the line was replanned for."""
     if stop_id is not None:
         return last_of(conn, stop_id)
+    if schedule.cause == "demand_shift":
+        return causes_of(conn, [(FactKind.DEMAND_SHIFTED, schedule.programme_id)])
     if schedule.cause != "blocked_part":
         return []
     kinds = (FactKind.OPTION_BLOCKED, FactKind.OPTION_UNBLOCKED)

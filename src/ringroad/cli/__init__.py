@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
             "group",
             "Signal: look into a vehicle: its ECUs, their data, their faults.",
         ),
+        "demand": ("ringroad.cli.demand", "group", "Signal: what was wanted, and what will be."),
         "finding": ("ringroad.cli.finding", "group", "Signal: findings and their evidence."),
         "change": ("ringroad.cli.change", "group", "Design: changes that answer findings."),
         "programme": ("ringroad.cli.programme", "group", "Build: vehicle programmes."),

@@ -52,6 +52,13 @@ class FactKind(StrEnum):
     """
 
     SIGNAL_OBSERVED = "signal.observed"
+    DEMAND_SET = "demand.set"
+    DEMAND_IMPORTED = "demand.imported"
+    DEMAND_SIGNALLED = "demand.signalled"
+    DEMAND_ASKED = "demand.asked"
+    DEMAND_FORECAST = "demand.forecast"
+    DEMAND_FAILED = "demand.failed"
+    DEMAND_SHIFTED = "demand.shifted"
     FINDING_OPENED = "finding.opened"
     FINDING_REOPENED = "finding.reopened"
     FINDING_ACCEPTED = "finding.accepted"
@@ -163,6 +170,13 @@ class FactKind(StrEnum):
 STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
     {
         FactKind.SIGNAL_OBSERVED: Stage.SIGNAL,
+        FactKind.DEMAND_SET: Stage.SIGNAL,
+        FactKind.DEMAND_IMPORTED: Stage.SIGNAL,
+        FactKind.DEMAND_SIGNALLED: Stage.SIGNAL,
+        FactKind.DEMAND_ASKED: Stage.SIGNAL,
+        FactKind.DEMAND_FORECAST: Stage.SIGNAL,
+        FactKind.DEMAND_FAILED: Stage.SIGNAL,
+        FactKind.DEMAND_SHIFTED: Stage.SIGNAL,
         FactKind.FINDING_OPENED: Stage.SIGNAL,
         FactKind.FINDING_REOPENED: Stage.SIGNAL,
         FactKind.FINDING_ACCEPTED: Stage.DESIGN,

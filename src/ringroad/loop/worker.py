@@ -1,4 +1,4 @@
-"""The worker process: reconciler and metadata renewal, telemetry ingest, events of plants' stations, detection and verdicts, plans of lines, evidence.
+"""The worker process: reconciler and metadata renewal, telemetry ingest, events of plants' stations, detection and verdicts, plans of lines, demand, evidence.
 
 Each is a thread. Every thread survives a restart of the database or the broker: it reports once, waits with growing pauses and
 goes on; all end within seconds of the stop event.
@@ -26,6 +26,7 @@ from ringroad.kernel.errors import NotFound, RingroadError
 from ringroad.loop.acceptance import accept_findings
 from ringroad.loop.bundles import signing_with
 from ringroad.loop.deltas import make_wanted
+from ringroad.loop.demand import forecast_asked
 from ringroad.loop.evidence import read_due
 from ringroad.loop.joining import Seen, join_running
 from ringroad.loop.logistics import Remembered, look_at_shipments
@@ -59,6 +60,7 @@ JOIN_LOOK_S = 10.0  # seconds between two looks for vehicles that join campaigns
 DELTA_LOOK_S = (
     15.0  # seconds between two looks for deltas that vehicles would need; the look reads 20,000 vehicles
 )
+DEMAND_LOOK_S = 1.0  # seconds between two looks for forecasts that are asked for
 PLAN_S = 0.5  # seconds between two looks for new schedules
 STOP_LOOK_S = 0.2  # seconds between two looks at the stop event
 JOIN_S_MAX = 8.0  # seconds a thread gets to end
@@ -114,6 +116,7 @@ def run(
             ("plan", _plan, ()),
             ("milestones", _milestones, ()),
             ("logistics", _logistics, ()),
+            ("demand", _demand, ()),
             ("evidence", _evidence, (lake,)),
             ("joiners", _join, (lake,)),
             ("webhooks", _webhooks, ()),
@@ -324,6 +327,17 @@ def _logistics(tools: Tools) -> None:
                     LOG.info("line replanned by what is on its way", programme_id=programme_id)
 
     keep_going(tools, "logistics", body)
+
+
+def _demand(tools: Tools) -> None:
+    def body() -> None:
+        with closing(_open(tools)) as conn:
+            while not tools.stop.wait(DEMAND_LOOK_S):
+                made = forecast_asked(conn, tools.ids, tools.clock, engine=tools.settings.demand_engine)
+                if made is not None:
+                    LOG.info("demand forecast", run_id=made.run_id, shifts=made.shifts, error=made.error)
+
+    keep_going(tools, "demand", body)
 
 
 def _evidence(tools: Tools, lake: Lake) -> None:

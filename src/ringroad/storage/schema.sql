@@ -307,6 +307,79 @@ CREATE TABLE public.complaint (
     row_sha256 text NOT NULL,
     imported_at timestamp with time zone NOT NULL
 );
+CREATE TABLE public.demand_book (
+    programme_id text NOT NULL,
+    plants text[] NOT NULL,
+    regions text[] NOT NULL,
+    horizon integer NOT NULL,
+    holding_milli integer NOT NULL,
+    shortage_milli integer NOT NULL,
+    count_orders boolean NOT NULL,
+    generation integer NOT NULL,
+    set_by text NOT NULL,
+    set_at timestamp with time zone NOT NULL,
+    CONSTRAINT demand_book_holding_milli_check CHECK ((holding_milli > 0)),
+    CONSTRAINT demand_book_horizon_check CHECK (((horizon >= 1) AND (horizon <= 24))),
+    CONSTRAINT demand_book_shortage_milli_check CHECK ((shortage_milli > 0))
+);
+CREATE TABLE public.demand_forecast (
+    run_id text NOT NULL,
+    option text NOT NULL,
+    plant text NOT NULL,
+    region text NOT NULL,
+    model text NOT NULL,
+    is_sum boolean NOT NULL,
+    told jsonb NOT NULL,
+    months jsonb NOT NULL,
+    samples bytea NOT NULL
+);
+CREATE TABLE public.demand_month (
+    programme_id text NOT NULL,
+    option text NOT NULL,
+    plant text NOT NULL,
+    region text NOT NULL,
+    model text NOT NULL,
+    month date NOT NULL,
+    units integer NOT NULL,
+    source text NOT NULL,
+    told_at timestamp with time zone NOT NULL,
+    CONSTRAINT demand_month_units_check CHECK ((units >= 0))
+);
+CREATE TABLE public.demand_run (
+    id text NOT NULL,
+    programme_id text NOT NULL,
+    state text NOT NULL,
+    options integer DEFAULT 0 NOT NULL,
+    options_done integer DEFAULT 0 NOT NULL,
+    engine text DEFAULT ''::text NOT NULL,
+    horizon integer DEFAULT 0 NOT NULL,
+    first_month date,
+    grades jsonb DEFAULT '{}'::jsonb NOT NULL,
+    signals jsonb DEFAULT '{}'::jsonb NOT NULL,
+    shifts jsonb DEFAULT '[]'::jsonb NOT NULL,
+    error text DEFAULT ''::text NOT NULL,
+    asked_by text NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    CONSTRAINT demand_run_state_check CHECK ((state = ANY (ARRAY['asked'::text, 'running'::text, 'done'::text, 'failed'::text])))
+);
+CREATE TABLE public.demand_signal (
+    programme_id text NOT NULL,
+    id text NOT NULL,
+    kind text NOT NULL,
+    option text NOT NULL,
+    plant text NOT NULL,
+    region text NOT NULL,
+    model text NOT NULL,
+    month date NOT NULL,
+    value double precision NOT NULL,
+    elapsed_permille integer NOT NULL,
+    source text NOT NULL,
+    fact_id text NOT NULL,
+    told_at timestamp with time zone NOT NULL,
+    CONSTRAINT demand_signal_value_check CHECK ((value >= (0)::double precision))
+);
 CREATE TABLE public.device_report (
     id bigint NOT NULL,
     vin text NOT NULL,
@@ -882,6 +955,16 @@ ALTER TABLE ONLY public.change
     ADD CONSTRAINT change_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.complaint
     ADD CONSTRAINT complaint_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.demand_book
+    ADD CONSTRAINT demand_book_pkey PRIMARY KEY (programme_id);
+ALTER TABLE ONLY public.demand_forecast
+    ADD CONSTRAINT demand_forecast_pkey PRIMARY KEY (run_id, option, plant, region, model);
+ALTER TABLE ONLY public.demand_month
+    ADD CONSTRAINT demand_month_pkey PRIMARY KEY (programme_id, option, plant, region, model, month);
+ALTER TABLE ONLY public.demand_run
+    ADD CONSTRAINT demand_run_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.demand_signal
+    ADD CONSTRAINT demand_signal_pkey PRIMARY KEY (programme_id, id);
 ALTER TABLE ONLY public.device_report
     ADD CONSTRAINT device_report_once UNIQUE (vin, dedupe_key);
 ALTER TABLE ONLY public.device_report
@@ -1007,6 +1090,8 @@ CREATE INDEX assignment_withdrawal_idx ON public.assignment USING btree (vin) WH
 CREATE INDEX campaign_tally_campaign_idx ON public.campaign_tally USING btree (campaign_id, minute);
 CREATE UNIQUE INDEX campaign_tally_folded_idx ON public.campaign_tally USING btree (campaign_id, kind, wave, state, claimed, minute) WHERE folded;
 CREATE INDEX campaign_tally_new_idx ON public.campaign_tally USING btree (id) WHERE (NOT folded);
+CREATE UNIQUE INDEX demand_run_open_idx ON public.demand_run USING btree (programme_id) WHERE (state = ANY (ARRAY['asked'::text, 'running'::text]));
+CREATE INDEX demand_run_programme_idx ON public.demand_run USING btree (programme_id, asked_at DESC, id DESC);
 CREATE INDEX device_report_unapplied_idx ON public.device_report USING btree (id) WHERE (applied_at IS NULL);
 CREATE INDEX diagnostic_job_answer_idx ON public.diagnostic_job USING btree (answered_at) WHERE (answer IS NOT NULL);
 CREATE INDEX diagnostic_job_bulk_idx ON public.diagnostic_job USING btree (answered_at) WHERE ((answer IS NOT NULL) AND starts_with(path, '/bulk-data/'::text) AND (split_part(path, '/'::text, 4) <> ''::text));
@@ -1079,6 +1164,16 @@ ALTER TABLE ONLY public.change
     ADD CONSTRAINT change_finding_id_fkey FOREIGN KEY (finding_id) REFERENCES public.finding(id);
 ALTER TABLE ONLY public.change
     ADD CONSTRAINT change_lap_id_fkey FOREIGN KEY (lap_id) REFERENCES public.lap(id);
+ALTER TABLE ONLY public.demand_book
+    ADD CONSTRAINT demand_book_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.demand_forecast
+    ADD CONSTRAINT demand_forecast_run_id_fkey FOREIGN KEY (run_id) REFERENCES public.demand_run(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.demand_month
+    ADD CONSTRAINT demand_month_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.demand_run
+    ADD CONSTRAINT demand_run_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.demand_signal
+    ADD CONSTRAINT demand_signal_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.diagnostic_job
     ADD CONSTRAINT diagnostic_job_session_id_fkey FOREIGN KEY (session_id) REFERENCES public.diagnostic_session(id);
 ALTER TABLE ONLY public.diagnostic_sample

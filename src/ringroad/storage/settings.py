@@ -71,6 +71,11 @@ class Settings:
         8080, "Port of the console, the management API and DDI.", least=1, most=PORT_MAX
     )
     https_port: int = _setting(8443, "Port of the native gateway, over TLS.", least=1, most=PORT_MAX)
+    demand_engine: str = _setting(
+        "local",
+        "Where demand is forecast. local: processes of this machine, one per core. Else the master of a Spark, for"
+        " example spark://host:7077, which needs pyspark and ringroad[demand] beside the worker.",
+    )
     server_processes: int = _setting(
         1,
         "Server processes that share the ports, each with its own copy of the gateways' read model and up to 16"

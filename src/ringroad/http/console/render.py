@@ -23,7 +23,7 @@ JSON_CHARS_SHOWN = 100_000  # characters of one document on a page
 
 NAV = (
     ("", (("/", "Loop", ""),)),
-    ("Signal and design", (("/findings", "Findings", "signal"),)),
+    ("Signal and design", (("/findings", "Findings", "signal"), ("/demand", "Demand", "signal"))),
     (
         "Build",
         (

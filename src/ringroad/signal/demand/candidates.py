@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ringroad.signal.demand.empirical import SEASON, faded, window
+from ringroad.signal.demand.empirical import SEASON, faded, seasonal, window
 from ringroad.signal.demand.panel import Floats
 
 Forecast = Callable[[Floats, int], Floats]  # months known, horizon -> atoms
@@ -41,6 +41,7 @@ PLAIN: Final[Mapping[str, Forecast]] = {
     "last 24 months": partial(window, months=24),
     "faded, half in 4 months": FADED_4,
     "faded, half in 8 months": FADED_8,
+    "season, faded by half in 8 months": partial(seasonal, half_life=8.0),
     "blend of 12 months and faded": blend(window, FADED_4, FADED_8),
 }
 

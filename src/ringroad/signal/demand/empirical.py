@@ -16,6 +16,7 @@ from ringroad.signal.demand.panel import ATOMS, LEVELS, Floats
 
 FLOOR_MONTHS: Final = 12  # the best of 3 to 24 on public part sales, and a whole year of seasons
 SEASON: Final = 12  # months
+SEASON_PRIOR: Final = 20.0  # units
 ROWS_AT_ONCE: Final = 1_000  # series; a comparison of all months and levels takes 100 bytes per month of each
 
 
@@ -28,6 +29,23 @@ def faded(units: Floats, horizon: int, *, half_life: float) -> Floats:
     """Return all months as a distribution, one `half_life` months older counting half."""
     age = np.arange(units.shape[1])[::-1]
     return weighted(units, 0.5 ** (age / half_life), horizon)
+
+
+def seasonal(units: Floats, horizon: int, *, half_life: float) -> Floats:
+    """Return faded months without their season, with the season of each month to come.
+
+    A month's season is its share over the years, drawn to 1 as if `SEASON_PRIOR` more units had been wanted evenly.
+    """
+    months = units.shape[1]
+    if months < 2 * SEASON:
+        return faded(units, horizon, half_life=half_life)
+    whole = months - months % SEASON
+    years = np.nan_to_num(units[:, -whole:]).reshape(len(units), whole // SEASON, SEASON)
+    mean = years.mean(axis=(1, 2))[:, None]
+    index = (years.sum(axis=1) + SEASON_PRIOR) / (years.shape[1] * mean + SEASON_PRIOR)
+    place = (np.arange(months) - (months - whole)) % SEASON
+    level = faded(units / index[:, place], horizon, half_life=half_life)
+    return np.asarray(level * index[:, (np.arange(horizon) + whole) % SEASON][:, :, None])
 
 
 def seasonal_naive(units: Floats, horizon: int) -> Floats:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import importlib.util
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, Final
 
-from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.errors import InvalidInput, Unavailable
 from ringroad.signal.demand.block import work
 
 LOCAL: Final = "local"
 SMALL_BYTES: Final = 256 * 1024  # of all tasks together; less is done here before another process has started
+PARTITIONS_MAX: Final = 200  # of Spark's shuffle; its own default
 TASKS_PER_PROCESS: Final = 50  # then its memory is given back
 
 
@@ -39,6 +41,7 @@ def run_blocks(
 
     Raises:
         InvalidInput: the engine's libraries are not installed.
+        Unavailable: the Spark did not do its work.
     """
     told = progress or _quiet
     if engine != LOCAL:
@@ -75,20 +78,30 @@ def _on_spark(tasks: Sequence[bytes], master: str) -> list[bytes]:
             f"{' and '.join(missing)} is not installed, which forecasts on {master} need",
             hint="pip install 'ringroad[demand]' pyspark, and a Java runtime; or demand_engine = \"local\"",
         )
-    import pandas as pd  # noqa: PLC0415 - same
-    from fugue.workflow.api import transform  # noqa: PLC0415 - only where Spark is used
+    if master.startswith("local"):  # its workers are processes of this machine: of this Python, not of any
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    try:
+        return _transformed(tasks, master)
+    except Exception as error:  # whatever a JVM, a cluster or a serializer comes up with
+        raise Unavailable(
+            f"the Spark {master} did not do its work", hint='look at its log, or set demand_engine = "local"',
+            detail=f"{type(error).__name__}: {error}"[:2_000],
+        ) from error  # fmt: skip
+
+
+def _transformed(tasks: Sequence[bytes], master: str) -> list[bytes]:
+    import pandas as pd  # noqa: PLC0415 - only where Spark is used
+    from fugue.workflow.api import transform  # noqa: PLC0415 - same
     from pyspark.sql import SparkSession  # noqa: PLC0415 - same
 
-    session = (
-        SparkSession.builder.master(master)
-        .appName("ringroad demand")
-        .config("spark.ui.enabled", "false")
-        .config("spark.sql.shuffle.partitions", str(min(len(tasks), 200) or 1))
-        .config("spark.sql.execution.arrow.pyspark.enabled", "true")
-        .getOrCreate()
+    builder = (
+        SparkSession.builder.master(master).appName("ringroad demand").config("spark.ui.enabled", "false")
     )
-    frame = pd.DataFrame({"place": range(len(tasks)), "task": list(tasks)})
+    session = builder.config(
+        "spark.sql.shuffle.partitions", str(min(len(tasks), PARTITIONS_MAX) or 1)
+    ).getOrCreate()
     try:
+        frame = pd.DataFrame({"place": range(len(tasks)), "task": list(tasks)})
         found = transform(
             frame,
             _rows,

@@ -133,6 +133,8 @@ def _log_ratio(signal: Floats) -> Floats:
 
 def _some(values: Floats) -> Floats:
     """Return values with rows of nothing but NaN as 0, whose mean is asked without a warning."""
+    if values.shape[1] == 0:
+        return np.zeros((len(values), 1))
     return np.where(np.isnan(values).all(axis=1, keepdims=True), 0.0, values)
 
 
