@@ -49,13 +49,13 @@ SESSIONS = [
     "docs/howto/write-an-update-agent.md",
     "docs/howto/packages-and-releases.md",
     "docs/howto/plant.md",
-    "docs/howto/logistics.md",
     "docs/howto/campaigns.md",
     "docs/howto/events.md",
     "docs/howto/webhooks.md",
     "docs/howto/exports.md",
     "docs/howto/console.md",
     "docs/howto/connect-a-hawkbit-client.md",
+    "docs/howto/logistics.md",
     "docs/howto/run-the-engines.md",
 ]
 ALONE = ["docs/howto/keys.md", "docs/howto/shops.md"]  # in a folder of their own, without a server
