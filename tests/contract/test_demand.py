@@ -14,6 +14,7 @@ from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.demand import Made, forecast_asked
+from ringroad.signal.demand.store_runs import fail_run, next_run
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import latest_fact
 from support.console_server import add_account, serving
@@ -217,19 +218,20 @@ def test_a_forecast_needs_demand_and_is_asked_for_once_at_a_time(
     assert (told["graded"], told["chosen"]) == (False, "last 12 months 100 %")
 
 
-@pytest.mark.filterwarnings("default")  # what a Spark that cannot start leaves open
-def test_an_engine_that_is_not_there_leaves_the_forecast_before_and_says_why(
-    planner: httpx.Client, conn: Connection, monkeypatch: pytest.MonkeyPatch
+def test_a_forecast_that_could_not_be_made_leaves_the_one_before_and_says_why(
+    planner: httpx.Client, conn: Connection
 ) -> None:
     assert take(planner, months(count=2)).status_code == 200
     make(planner, conn)
     kept = series(planner)
     assert planner.post(f"{DEMAND}/forecasts", json={}).status_code == 201
-    monkeypatch.setenv("JAVA_HOME", "/nowhere")
-    made = forecast_asked(conn, IDS, CLOCK, engine="local[1]")
-    assert made is not None
-    assert "Spark" in made.error
-    assert planner.get(f"{DEMAND}/forecasts").json()[0]["state"] == "failed"
+    with transaction(conn):
+        run = next_run(conn)
+        assert run is not None
+        fail_run(conn, IDS, run, error="the Spark is gone", now=CLOCK.now())
+    newest = planner.get(f"{DEMAND}/forecasts").json()[0]
+    assert (newest["state"], newest["error"]) == ("failed", "the Spark is gone")
+    assert latest_fact(conn, kind=FactKind.DEMAND_FAILED, subject="roadster") is not None
     assert series(planner) == kept
 
 
