@@ -15,6 +15,7 @@ Invariants:
 from __future__ import annotations
 
 import os
+import signal
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from ringroad.vehicle.files import Durability, replace_file, sync_descriptor, sy
 
 RECORD_BYTES_MAX: Final = 1024**2  # bytes; a plan of 256 ECUs is about 150 kB
 JOURNAL_BYTES_MAX: Final = 64 * 1024**2  # bytes; one campaign of 33 ECUs is about 60 kB
-CRASH_EXIT_STATUS: Final = 137  # what a shell shows for a process killed by signal 9
+CRASH_EXIT_STATUS: Final = -signal.SIGKILL  # as `subprocess` tells it; a shell shows 137
 
 # Called with "before" and "after" around each append; may raise or end the process. For tests and simulation.
 RecordHook = Callable[[Literal["before", "after"]], None]
@@ -188,7 +189,7 @@ def parse_records(content: bytes) -> tuple[list[Record], int]:
 
 
 def crash_after(records: int) -> RecordHook:
-    """Return a hook that ends the process, as a power cut would, once `records` records were appended."""
+    """Return a hook that kills the process with signal 9, as a power cut would, once `records` records were appended."""
     left = records
 
     def hook(moment: Literal["before", "after"]) -> None:
@@ -196,7 +197,7 @@ def crash_after(records: int) -> RecordHook:
         if moment == "after":
             left -= 1
             if left == 0:
-                os._exit(CRASH_EXIT_STATUS)
+                os.kill(os.getpid(), signal.SIGKILL)
 
     return hook
 
