@@ -15,15 +15,18 @@ import msgspec
 import pytest
 
 from ringroad.build import store_plant
+from ringroad.build.plant import store_events
 from ringroad.build.plant.store_events import SNAPSHOT_EVENTS, line_state, list_refused, take_events
+from ringroad.build.store import import_programme
+from ringroad.build.store_stops import open_stops
 from ringroad.http.auth import Role
-from ringroad.kernel.errors import Unavailable
+from ringroad.kernel.errors import InvalidInput, Unavailable
 from ringroad.loop.mes import land_events
 from ringroad.protocol.mes import MesEvent
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.streams import MES, StreamMessage, publish
 from support.console_server import add_account, serving
-from support.mes import CLOCK, IDS, emptied, new_order, reading, wren
+from support.mes import CLOCK, IDS, PROGRAMME, emptied, new_order, reading, wren
 
 pytestmark = pytest.mark.engines
 
@@ -180,6 +183,43 @@ def test_a_quality_stop_is_not_lifted_by_a_station(conn: Connection) -> None:
     assert line_state(conn, "wren").stations["marriage"].stopped == "glass cracks"
 
 
+def test_a_line_that_gets_a_station_later_changes_nothing_of_where_its_vehicles_were(
+    conn: Connection,
+) -> None:
+    one = order(conn)
+    way = [
+        ("entered", "marriage"),
+        ("left", "marriage"),
+        ("entered", "flash_and_test"),
+        ("left", "flash_and_test"),
+    ]
+    told = [
+        message(1 + n, event(kind, station, one, after_s=n / 1000)) for n, (kind, station) in enumerate(way)
+    ]
+    land_events(conn, IDS, CLOCK, told)
+    before = line_state(conn, "wren")
+    assert (before.built, dict(before.vehicles)) == (1, {})
+    longer = PROGRAMME.replace(
+        "# At most one", '[[line.stations]]\nname = "polish"\ncycle_s = 50\n\n# At most one'
+    )
+    with transaction(conn):
+        import_programme(conn, IDS, source=longer, actor="tester", now=CLOCK.now(), generation=1)
+    assert line_state(conn, "wren") == before
+
+
+def test_a_stop_is_kept_though_the_line_cannot_be_planned_anew(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise InvalidInput("no plan for this")
+
+    monkeypatch.setattr(store_events, "replan", refuse)
+    land_events(conn, IDS, CLOCK, [message(1, event("stopped", "marriage", reason="robot 3"))])
+    assert list_refused(conn, "wren") == []
+    assert line_state(conn, "wren").stations["marriage"].stopped == "robot 3"
+    assert [each.station for each in open_stops(conn, programme_id="wren")] == ["marriage"]
+
+
 def test_the_state_is_resumed_from_the_newest_that_is_kept(conn: Connection) -> None:
     one = order(conn)
     first = event("entered", "marriage", one)
@@ -197,8 +237,8 @@ def test_the_state_is_resumed_from_the_newest_that_is_kept(conn: Connection) -> 
     for cut in range(0, len(told), 256):
         with transaction(conn):
             take_events(conn, IDS, CLOCK, programme_id="wren", messages=told[cut : cut + 256])
-    kept = conn.execute("SELECT position FROM line_state WHERE programme_id = 'wren'").fetchall()
-    assert [SNAPSHOT_EVENTS <= row["position"] < len(told) for row in kept] == [True]
+    kept = conn.execute("SELECT position FROM line_state WHERE programme_id = 'wren' ORDER BY 1").fetchall()
+    assert [row["position"] for row in kept] == [256, len(told)], "the last of each 500, and the newest"
     newest = line_state(conn, "wren")
     assert newest.position == len(told)
     with transaction(conn):

@@ -19,7 +19,7 @@ import httpx
 import msgspec
 
 from ringroad.build.plant.model import Plant
-from ringroad.build.plant.opcua import NodeChange, StationSeen, events_of, in_order
+from ringroad.build.plant.opcua import NodeChange, StationSeen, by_time, events_of, in_order
 from ringroad.build.plant.read import plant_from_document
 from ringroad.cli.client import Client
 from ringroad.cli.groups import access_of, example, with_client
@@ -137,6 +137,8 @@ class Bridge:
         """Hear and tell until `stop` is set, through lost connections. Raises: Unavailable, without asyncua."""
         asyncua, errors = _asyncua()
         lost = (*_LOST, errors.UaError)
+        while not stop.is_set() and not await self._know():
+            await _pause(stop, RETRY_S)
         while not stop.is_set():
             changes: asyncio.Queue[NodeChange] = asyncio.Queue(CHANGES_MAX)
             try:
@@ -149,6 +151,19 @@ class Bridge:
             except lost as error:
                 self.say(f"{self.url} does not answer, trying again: {error or type(error).__name__}")
                 await _pause(stop, RETRY_S)
+
+    async def _know(self) -> bool:
+        """Begin with what the server knows of the line, so that what ended while nobody heard is told, too."""
+        try:
+            state = await self.api.get(f"/programmes/{self.programme}/line-state")
+        except RingroadError as error:
+            self.say(f"the line's state cannot be read, trying again: {error.message}")
+            return False
+        self._seen = {
+            row["name"]: StationSeen(order=next(iter(row["inside"]), ""), stopped=row["stopped"])
+            for row in state["stations"]
+        }
+        return True
 
     async def _subscribe(self, client: Any, changes: asyncio.Queue[NodeChange]) -> None:
         named = {
@@ -174,8 +189,11 @@ class Bridge:
                 await client.check_connection()
                 continue
             await asyncio.sleep(GATHER_S)
-            while not changes.empty():
-                self._take(changes.get_nowait())
+            heard: list[NodeChange] = []
+            while not changes.empty() and len(heard) + len(self._untold) < CHANGES_MAX:
+                heard.append(changes.get_nowait())
+            for change in by_time(heard):
+                self._take(change)
             self._untold = in_order(self._untold)
             try:
                 some = self._untold[:TOGETHER_MAX]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ringroad.build.plant.opcua import NodeChange, StationSeen, events_of, in_order
+from ringroad.build.plant.opcua import NodeChange, StationSeen, by_time, events_of, in_order
 from ringroad.protocol.mes import MesEvent
 
 T0 = datetime(2026, 11, 26, 8, tzinfo=UTC)
@@ -82,3 +82,28 @@ def test_what_left_comes_before_what_entered_at_the_same_moment() -> None:
     entered, _, _ = events_of(change("order", "o2"), StationSeen())
     left, _, _ = events_of(change("order", ""), StationSeen(order="o1"))
     assert told(tuple(in_order([*entered, *left]))) == [("left", "o1"), ("entered", "o2")]
+
+
+def test_a_result_is_of_the_order_that_was_there_whatever_node_is_heard_of_first() -> None:
+    heard = [
+        change("order", "B", 10),
+        change("result", "leak:failed", 10),
+        change("result", "torque:passed", 5),
+    ]
+    seen, made = StationSeen(order="A"), list[MesEvent]()
+    for each in by_time(heard):
+        events, seen, _ = events_of(each, seen)
+        made += events
+    assert [(each.kind, each.order_id) for each in in_order(made)] == [
+        ("result", "A"), ("result", "A"), ("left", "A"), ("entered", "B"),
+    ]  # fmt: skip
+
+
+def test_a_result_that_names_an_order_which_enters_at_that_moment_comes_after_it() -> None:
+    made = [
+        *events_of(change("result", "leak:passed:B"), StationSeen(order="A"))[0],
+        *events_of(change("order", "B"), StationSeen(order="A"))[0],
+    ]
+    assert [(each.kind, each.order_id) for each in in_order(made)] == [
+        ("left", "A"), ("entered", "B"), ("result", "B"),
+    ]  # fmt: skip

@@ -97,9 +97,24 @@ def events_of(change: NodeChange, seen: StationSeen) -> tuple[tuple[MesEvent, ..
             return (), seen, f"{change.station}: {change.node!r} is no node of a station"
 
 
+def by_time(changes: list[NodeChange]) -> list[NodeChange]:
+    """Return changes as they happened; what a station says of its order comes before the next order.
+
+    A server may hand over all changes of one node before those of the next, so their order says nothing.
+    """
+    return sorted(changes, key=lambda change: (change.at, change.node == "order"))
+
+
 def in_order(events: list[MesEvent]) -> list[MesEvent]:
-    """Return events as they happened: by time, and what left before what entered."""
-    return sorted(events, key=lambda event: (event.at, event.kind != "left"))
+    """Return events as they happened: by time, and what left before what entered; of an order before it left."""
+    enters = {(each.at, each.station, each.order_id) for each in events if each.kind == "entered"}
+
+    def rank(event: MesEvent) -> int:
+        if event.kind in {"result", "used"}:
+            return 3 if (event.at, event.station, event.order_id) in enters else 0
+        return 1 if event.kind == "left" else 2
+
+    return sorted(events, key=lambda event: (event.at, rank(event)))
 
 
 def _event(

@@ -26,6 +26,10 @@ SELECT state FROM line_state WHERE programme_id = :programme_id AND position <= 
 INSERT INTO line_state (programme_id, position, state, made_at) VALUES (:programme_id, :position, :state, :now)
 ON CONFLICT (programme_id, position) DO NOTHING;
 
+-- name: drop_states_between!
+DELETE FROM line_state WHERE programme_id = :programme_id AND position < :position
+   AND position / :events = :position / :events;
+
 -- name: events_after
 SELECT body, received_at FROM mes_event
  WHERE programme_id = :programme_id AND position > :after AND position <= :position

@@ -5,7 +5,7 @@ The caller opens the transaction.
 Invariants:
     An event is taken once, however often it is delivered or told, or refused with its bytes and what is wrong with it.
     What it brings about (an order that starts, a stop, a measured time) is in the same transaction, or not at all.
-    The newest state is the newest one that is kept, and the events after it.
+    The newest state is kept with the events that led to it: a line that changes later changes nothing of the past.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 import msgspec
+import structlog
 from psycopg.types.json import Jsonb
 
 from ringroad.build.model import Line
@@ -32,8 +33,12 @@ from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.protocol.mes import EVENT_BYTES_MAX, SUBJECT_PREFIX, MesEvent
 from ringroad.storage.db import Connection, of_row
 
+LOG = structlog.get_logger(__name__)
+
 ACTOR: Final = "system:mes"
-SNAPSHOT_EVENTS: Final = 500  # events after which a state is kept: what a resume has to read at most
+SNAPSHOT_EVENTS: Final = (
+    500  # events, of which the state after the last one stays: what an earlier state has to read
+)
 KEPT_DAYS: Final = 90  # as station times
 RAW_BYTES_MAX: Final = EVENT_BYTES_MAX  # of a refused message that are kept
 NEWEST: Final = 2**62  # any position is before it
@@ -129,8 +134,10 @@ def take_events(
             refused += 1
             continue
         state, taken = after, taken + 1
-    if kept // SNAPSHOT_EVENTS < state.position // SNAPSHOT_EVENTS:
+    if taken:
         _keep_state(conn, programme_id, state, now=clock.now())
+    if kept // SNAPSHOT_EVENTS < state.position // SNAPSHOT_EVENTS:
+        forget(conn, programme_id, now=clock.now())
     return Taken(taken=taken, known=known, refused=refused)
 
 
@@ -250,7 +257,10 @@ def _kept(
 
 
 def _bring_about(conn: Connection, ids: Ids, clock: Clock, programme_id: str, event: MesEvent) -> None:
-    """Do what follows from an event. Raises: InvalidInput, Conflict, NotFound, if it cannot."""
+    """Do what follows from an event. Raises: InvalidInput, Conflict, NotFound, if it cannot be.
+
+    A line that cannot be planned anew is no reason to forget that it stands.
+    """
     match event.kind:
         case "stopped":
             stop, new = begin_stop(
@@ -302,10 +312,14 @@ def _of_order(conn: Connection, ids: Ids, clock: Clock, programme_id: str, event
 def _replan(
     conn: Connection, ids: Ids, clock: Clock, programme_id: str, *, cause: Cause, stop_id: str
 ) -> None:
-    replan(
-        conn, ids, clock, programme_id=programme_id, cause=cause, actor=ACTOR,
-        triggered_s=clock.monotonic_s(), triggered_at=clock.now(), stop_id=stop_id,
-    )  # fmt: skip
+    try:
+        with conn.transaction():
+            replan(
+                conn, ids, clock, programme_id=programme_id, cause=cause, actor=ACTOR,
+                triggered_s=clock.monotonic_s(), triggered_at=clock.now(), stop_id=stop_id,
+            )  # fmt: skip
+    except (InvalidInput, Conflict, NotFound):
+        LOG.exception("the line is not planned anew", programme=programme_id, cause=cause, stop=stop_id)
 
 
 def _named(error: RingroadError, event: MesEvent) -> str:
@@ -334,7 +348,7 @@ def _keep_state(conn: Connection, programme_id: str, state: LineState, *, now: d
     SQL.insert_state(
         conn, programme_id=programme_id, position=state.position, state=Jsonb(state.to_document()), now=now
     )
-    forget(conn, programme_id, now=now)
+    SQL.drop_states_between(conn, programme_id=programme_id, position=state.position, events=SNAPSHOT_EVENTS)
 
 
 def _at(state: LineState, position: int) -> LineState:
