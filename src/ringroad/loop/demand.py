@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import psycopg
+import structlog
+
 from ringroad.build import store_plant
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import InvalidInput, NotFound, Unavailable
@@ -23,6 +26,8 @@ from ringroad.signal.demand.store_runs import (
     start_run,
 )
 from ringroad.storage.db import Connection, transaction
+
+LOG = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +62,13 @@ def forecast_asked(conn: Connection, ids: Ids, clock: Clock, *, engine: str = "l
         with transaction(conn):
             fail_run(conn, ids, run, error=error.message, now=clock.now())
         return Made(run_id=run.id, error=error.message)
+    except psycopg.Error:
+        raise  # the database's own trouble passes; the run waits for it
+    except Exception as error:
+        LOG.exception("a forecast breaks", run=run.id, programme=run.programme_id)
+        with transaction(conn):
+            fail_run(conn, ids, run, error=f"it breaks: {type(error).__name__}", now=clock.now())
+        return Made(run_id=run.id, error=type(error).__name__)
     found = [forecasted_of(result) for result in results]
     triggered_s, now = clock.monotonic_s(), clock.now()
     with transaction(conn):

@@ -88,14 +88,15 @@ def forecast_block(block: Block, offered: Mapping[str, Forecast] | None = None) 
     graded = months - held >= GRADED_MONTHS_MIN and held > 0
     told: list[dict[str, Any]] = [{"grades": {}} for _ in keys]
     levels: dict[str, dict[str, dict[str, float]]] = {}
-    left, use_fitted = np.zeros(len(block.keys), dtype=bool), False
+    left = np.full(len(block.keys), not graded)  # what cannot be graded is not shown
+    use_fitted = graded and _reconciling_pays(block, parts, block.units[:, : months - held], held, offered)
     if graded:
         known = block.units[:, : months - held]
         made = _make(block, parts, known, horizon=held, offered=offered)
         came = np.concatenate([block.units, summed(parts, block.units)])[:, months - held :]
         past = np.concatenate([known, summed(parts, known)])
         ways = {
-            "model": np.sort(made.plain), "reconciled": np.sort(made.fitted), "floor": np.sort(made.floor),
+            "model": np.sort(made.fitted if use_fitted else made.plain), "floor": np.sort(made.floor),
             "naive": seasonal_naive(past, held),
         }  # fmt: skip
         found = {
@@ -105,13 +106,8 @@ def forecast_block(block: Block, offered: Mapping[str, Forecast] | None = None) 
             ]
             for name, atoms in ways.items()
         }
-        use_fitted = sum(each.wql for each in found["reconciled"]) < sum(each.wql for each in found["model"])
-        if use_fitted:
-            found["model"] = found["reconciled"]
-            ways["model"] = ways["reconciled"]
         told = [_told(found, row) for row in range(len(keys))]
         left = np.array([not each["skilled"] for each in told[: len(block.keys)]], dtype=bool)
-        del ways["reconciled"]
         levels = _levels(keys, came, ways, past, block.cost)
     made = _make(block, parts, block.units, horizon=block.horizon, offered=offered, left=left)
     samples = (made.fitted if use_fitted else made.plain)[: len(block.keys)]
@@ -123,6 +119,26 @@ def forecast_block(block: Block, offered: Mapping[str, Forecast] | None = None) 
         ),
         levels=levels, reconciled=use_fitted,
     )  # fmt: skip
+
+
+def _reconciling_pays(
+    block: Block, parts: Floats, known: Floats, held: int, offered: Mapping[str, Forecast]
+) -> bool:
+    """Whether sums and series in accord were closer to the months before those that are graded."""
+    before = known.shape[1] - held
+    if before < GRADED_MONTHS_MIN:
+        return False
+    made = _make(block, parts, known[:, :before], horizon=held, offered=offered)
+    came = np.concatenate([known, summed(parts, known)])[:, before:]
+    past = np.concatenate([known, summed(parts, known)])[:, :before]
+    plain, fitted = (
+        sum(
+            grade(came[row : row + 1], atoms[row : row + 1], past[row : row + 1], block.cost).wql
+            for row in range(len(came))
+        )
+        for atoms in (np.sort(made.plain), np.sort(made.fitted))
+    )
+    return bool(fitted < plain)
 
 
 def _make(

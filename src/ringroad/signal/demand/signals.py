@@ -78,7 +78,7 @@ def regressions(keys: Sequence[Key], regressors: Sequence[Regressor], months: in
     for kind in KINDS:
         rows = [_closest(key, [each for each in regressors if each.kind == kind]) for key in keys]
         if any(rows):
-            length = max(len(row.values) for row in rows if row)
+            length = max(months, *(len(row.values) for row in rows if row))  # one that ended says nothing now
             told = np.full((len(keys), length), np.nan)
             for place, row in enumerate(rows):
                 if row:

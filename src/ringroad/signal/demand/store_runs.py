@@ -93,7 +93,7 @@ def load_work(conn: Connection, run: Run, *, now: datetime) -> Work:
     months = units.shape[1]
     ahead = month_after(first, months)
     rows = list(SQL.signals(conn, programme_id=run.programme_id))
-    regressors = _regressors(rows, first, months)
+    regressors = _regressors(rows, first, months, now.date())
     booked = _booked(rows, ahead, book.horizon)
     counted = _counted(conn, run.programme_id, ahead, book, now) if book.count_orders else []
     cost = StockCost(holding=book.holding_milli / 1000, shortage=book.shortage_milli / 1000)
@@ -187,12 +187,16 @@ def _panel(rows: Sequence[Mapping[str, Any]]) -> tuple[tuple[Key, ...], date, Fl
     return tuple(keys), first, units
 
 
-def _regressors(rows: Sequence[Mapping[str, Any]], first: date, months: int) -> list[Regressor]:
-    """Return signals by kind and key, month by month; orders of months to come are no regressor."""
+def _regressors(rows: Sequence[Mapping[str, Any]], first: date, months: int, today: date) -> list[Regressor]:
+    """Return signals by kind and key, month by month; orders of months to come are no regressor.
+
+    A month that is under way is left out: half of its clicks are no fall.
+    """
     values: dict[tuple[SignalKind, Key], dict[int, float]] = {}
     for row in rows:
         place = months_between(first, row["month"])
-        if place >= 0 and not (row["kind"] == "orders" and place >= months):
+        over = row["month"] < today.replace(day=1)
+        if place >= 0 and (place < months if row["kind"] == "orders" else over):
             values.setdefault((row["kind"], _key(row)), {})[place] = row["value"]
     return [
         Regressor(

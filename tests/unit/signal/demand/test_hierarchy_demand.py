@@ -144,6 +144,17 @@ def test_too_few_months_are_not_graded_and_have_the_floor() -> None:
     assert all(not told["graded"] and told["chosen"] == "last 12 months 100 %" for told in found.told)
 
 
+def test_what_cannot_be_graded_is_not_shown_though_validation_chose_it() -> None:
+    units = np.repeat(
+        np.arange(20.0)[None, :] ** 2, 8, axis=0
+    )  # the last months tell more than the year does
+    found = forecast_block(block(units), PLAIN)
+    assert all(not told["graded"] for told in found.told)
+    assert found.told[0]["chosen"] != "last 12 months 100 %"
+    shown = quantiles(np.sort(found.samples[0, 0]), [0.1, 0.5, 0.9])
+    assert shown == pytest.approx(np.quantile(units[0, -12:], [0.1, 0.5, 0.9]), rel=0.05)
+
+
 def test_a_block_goes_through_bytes_without_loss_and_gives_the_same_bytes_again() -> None:
     units = market(months=24)
     units[0, :3] = np.nan

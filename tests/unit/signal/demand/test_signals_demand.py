@@ -53,6 +53,13 @@ def test_a_signal_without_a_history_or_a_relation_moves_nothing(values: tuple[fl
         assert forecast(units, 2) == pytest.approx(plain)
 
 
+def test_a_signal_that_ended_long_ago_moves_nothing_now() -> None:
+    units, clicks = followed()
+    ended = Regressor(kind="clicks", key=WHOLE, values=clicks[:30])
+    forecast = regressions(KEYS, [ended], units.shape[1])["moved by clicks"]
+    assert forecast(units, 2) == pytest.approx(PLAIN["faded, half in 8 months"](units, 2))
+
+
 def test_a_signal_about_others_is_no_candidate() -> None:
     other = Regressor(kind="clicks", key=Key("sunroof", ALL, ALL, ALL), values=(1.0,) * 48)
     assert regressions(KEYS, [other], 48) == {}
