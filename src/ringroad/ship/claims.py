@@ -13,7 +13,8 @@ What a client does is said in the programme, in the settings of its ECU, and kep
 
 Invariants:
     Whatever is not known to be better is a claim.
-    What a device stated before it claimed, or a version that it ran before as well, confirms nothing.
+    What a device stated before it claimed, or a version that it ran before as well, confirms nothing: of the ECUs that
+    it states, one at least was to change.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ class Awaited:
     version_before: str | None = None
     sha256_before: str | None = None
 
+    @property
+    def changes(self) -> bool:
+        """Whether it gets other software than it is known to have run."""
+        return self.sha256_before != self.sha256
+
 
 def rules_of(release: ReleaseFacts) -> dict[str, SuccessRule]:
     """Return the rule of each variant; of several ECUs, the most careful word counts."""
@@ -75,13 +81,16 @@ def rules_of(release: ReleaseFacts) -> dict[str, SuccessRule]:
 def confirms(rule: SuccessRule, data: Mapping[str, Any], awaited: Sequence[Awaited]) -> bool:
     """Tell whether a device's attributes say that it runs all that the action puts on it.
 
+    An ECU that the action leaves as it was states what it runs, too; that alone is no evidence.
+
     Args:
         rule: of its kind.
         data: attributes of one statement, made after the claim.
         awaited: one per ECU of the release.
     """
     named = [each for each in awaited if each.ecu in rule.attributes]
-    return bool(named) and all(_is(each, data.get(rule.attributes[each.ecu])) for each in named)
+    stated = all(_is(each, data.get(rule.attributes[each.ecu])) for each in named)
+    return stated and any(each.changes for each in named)
 
 
 def check_success(rules: Mapping[str, SuccessRule], vehicles: Mapping[str, int]) -> list[PlanFinding]:
@@ -130,5 +139,5 @@ def _is(awaited: Awaited, stated: object) -> bool:
         return False
     stated = stated.strip()
     if stated.lower() == awaited.sha256.lower():
-        return awaited.sha256_before != awaited.sha256
-    return stated == awaited.version and awaited.version_before != awaited.version
+        return True
+    return stated == awaited.version and not (awaited.changes and awaited.version_before == awaited.version)

@@ -53,6 +53,26 @@ def test_a_version_that_it_ran_before_as_well_confirms_nothing_but_the_digest_do
     assert confirms(RULE, {"sw": SHA}, [rebuilt])
 
 
+KEPT = replace(RADIO, version_before=RADIO.version, sha256_before=RADIO.sha256)
+
+
+@pytest.mark.parametrize(
+    ("rule", "data", "expected"),
+    [
+        (BOTH, {"sw": "2.0", "radio_sw": "7"}, True),
+        (BOTH, {"sw": SHA, "radio_sw": KEPT.sha256}, True),
+        (BOTH, {"sw": "1.0", "radio_sw": "7"}, False),  # what changes still runs the old
+        (BOTH, {"sw": "2.0", "radio_sw": "6"}, False),  # what stays is not what was known to be there
+        (BOTH, {"sw": "2.0"}, False),
+        (SuccessRule(attributes={"radio": "radio_sw"}), {"radio_sw": "7"}, False),  # said before as well
+    ],
+)
+def test_an_ecu_that_stays_as_it_was_is_stated_too_and_alone_confirms_nothing(
+    rule: SuccessRule, data: dict[str, Any], *, expected: bool
+) -> None:
+    assert confirms(rule, data, [BOX, KEPT]) is expected
+
+
 @given(
     st.dictionaries(st.sampled_from(["sw", "radio_sw", "x"]), st.none() | st.text(max_size=4) | st.integers())
 )
