@@ -100,6 +100,48 @@ def test_what_a_device_stated_behind_its_claim_counts_though_both_are_folded_at_
     assert action(updater)["state"] == "installed"
 
 
+def test_what_a_device_says_again_of_its_claim_is_not_stored_again(updater: Device) -> None:
+    install(updater)
+    old, new = ({"mode": "merge", "data": {"sw_version": each}} for each in "12")
+
+    def stored() -> tuple[int, int]:
+        (row,) = rows(
+            updater.url,
+            "SELECT (SELECT count(*) FROM device_report WHERE kind = 'config') AS reports, changed_seq FROM vehicle",
+        )
+        return row["reports"], row["changed_seq"]
+
+    assert updater.put("/configData", old) == 200
+    first = stored()
+    for _ in range(3):  # at each poll, as it is asked
+        assert updater.put("/configData", old) == 200
+    assert stored() == first
+    updater.fold()
+    assert updater.put("/configData", old) == 200
+    assert stored() == first
+    assert updater.put("/configData", new) == 200
+    assert updater.fold()[-1] == "applied"
+    assert action(updater)["state"] == "installed"
+
+
+def test_a_device_whose_programme_names_no_attribute_is_not_asked_for_any(
+    pg_url: str, tmp_path: Path
+) -> None:
+    rule = {"box": {"success": "stated", "attributes": {}}}
+    with serving_device(pg_url, tmp_path, success=rule) as device:
+        assert device.put("/configData", {"mode": "merge", "data": {"hw": "1"}}) == 200
+        path = f"/deploymentBase/{device.action}/feedback"
+        eventually(lambda: device.links().keys() == {"deploymentBase"})
+        assert device.post(path, feedback("closed", "success")) == 200
+        device.fold()
+        assert action(device)["claimed_at"] is not None
+        with psycopg.connect(device.url, autocommit=True) as conn:  # by now the gateway knows of the claim
+            conn.execute("UPDATE vehicle SET auto_confirm = '{}'")
+        eventually(lambda: "deactivateAutoConfirm" in device.get("/confirmationBase").text)
+        assert not device.links()
+        assert device.post(path, feedback("closed", "failure")) == 200
+
+
 def test_a_failure_after_the_claim_is_taken(updater: Device) -> None:
     install(updater)
     path = f"/deploymentBase/{updater.action}/feedback"

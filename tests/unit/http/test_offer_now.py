@@ -97,7 +97,7 @@ def test_what_a_device_says_it_did_is_not_told_again_and_it_is_asked_what_it_run
     assert told(made, NOON) is not None
     claimed = {
         "vin": "V", "action_id": 7, "state": state, "kind": "update", "campaign_id": "c", "release_id": "r",
-        "variant": "city", "changed_seq": 3, "chosen": False, "consented": False, "claimed": True,
+        "variant": "city", "changed_seq": 3, "chosen": False, "consented": False, "claimed": True, "asked": True,
     }  # fmt: skip
     made.fold_assignments([claimed])
     assert told(made, NOON) is None
@@ -105,6 +105,13 @@ def test_what_a_device_says_it_did_is_not_told_again_and_it_is_asked_what_it_run
     made.fold_assignments([claimed | {"state": "installed", "changed_seq": 4}])
     asked.append(made.devices["V"].is_asked)
     assert asked == [False, True, False]
+
+
+def test_what_its_attributes_cannot_say_a_device_is_not_asked() -> None:
+    made = model(None, state="active", claimed=True, asked=False)
+    assert told(made, NOON) is None
+    assert made.devices["V"].claimed_action_id == 7  # a failure of it is taken
+    assert not made.devices["V"].is_asked
 
 
 def test_hours_of_a_fleet_that_change_hold_at_once() -> None:

@@ -254,7 +254,8 @@ class DdiGateway:
         match rest:
             case ["configData"]:
                 mode, data = ddi.parse_config_data(parse_json_object(body))
-                await self._keep(vin, "config", {"mode": mode, "data": data}, body)
+                claim = device.claimed_action_id
+                await self._keep(vin, "config", {"mode": mode, "data": data}, body, claim=claim)
                 device.config_wanted = False
             case ["confirmationBase", "activateAutoConfirm"]:
                 document = ddi.parse_auto_confirm(parse_json_object(body or b"{}"))
@@ -293,9 +294,12 @@ class DdiGateway:
         self._fetched.add(action_id)
         self._gateways.writer.put([report], lambda error: self._fetched.discard(action_id) if error else None)
 
-    async def _keep(self, vin: str, kind: str, content: dict[str, Any], body: bytes) -> None:
-        # With its time: the same words at another time are another statement.
-        key = ddi.dedupe_key(f"{kind}:{self._gateways.clock.now().isoformat()}", 0, body)
+    async def _keep(
+        self, vin: str, kind: str, content: dict[str, Any], body: bytes, *, claim: int = 0
+    ) -> None:
+        # With its time: the same words at another time are another statement. Of a claim they say the same each time.
+        when = f"claim {claim}" if claim else self._gateways.clock.now().isoformat()
+        key = ddi.dedupe_key(f"{kind}:{when}", 0, body)
         report = NewReport(vin=vin, dedupe_key=key, kind=kind, body={"gateway": "ddi", **content})
         await self._gateways.writer.write([report])
 

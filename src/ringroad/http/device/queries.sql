@@ -8,9 +8,12 @@ SELECT vin, gateway, token_sha256, attributes - 'time_zone' = '{}'::jsonb AS con
 -- name: assignments
 SELECT a.action_id, a.vin, a.kind, a.state, a.changed_seq, a.campaign_id,
        coalesce(a.release_id, c.release_id) AS release_id, v.variant, a.state = 'pending' AND c.state = 'running' AS chosen,
-       a.consented_at IS NOT NULL AS consented, a.claimed_at IS NOT NULL AS claimed
+       a.consented_at IS NOT NULL AS consented, a.claimed_at IS NOT NULL AS claimed,
+       CASE WHEN a.claimed_at IS NULL THEN false
+            ELSE coalesce(p.document -> 'success' -> v.variant -> 'attributes', '{}') <> '{}' END AS asked
   FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
+  LEFT JOIN campaign_plan p ON p.id = c.plan_id
   JOIN vehicle v ON v.vin = a.vin
  WHERE a.changed_seq > :after_seq
    AND (a.state <> 'pending' OR a.released_at IS NOT NULL OR a.offered_at IS NOT NULL)

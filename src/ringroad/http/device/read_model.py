@@ -65,8 +65,8 @@ class Device:
     """One vehicle as the gateways see it. Mutable and slotted: a million of these must fit."""
 
     __slots__ = (
-        "auto_confirm", "begun_action_id", "certificates", "certificates_after", "claimed_action_id", "closed_action_id",
-        "config_wanted",
+        "asked_action_id", "auto_confirm", "begun_action_id", "certificates", "certificates_after",
+        "claimed_action_id", "closed_action_id", "config_wanted",
         "consented_action_id", "credentials_seq", "ddi", "enrolment_sha256", "honours_skip", "installed_action",
         "minute", "offer", "reports", "schedule",
         "stored_need", "token_sha256", "zone",
@@ -91,6 +91,7 @@ class Device:
         self.stored_need = Need.IDLE  # by the database; an offer that was closed here is still one there
         self.closed_action_id = 0
         self.claimed_action_id = 0  # said to be done; the device has yet to say that it runs it
+        self.asked_action_id = 0  # the same, where its attributes can say it
         self.begun_action_id = self.consented_action_id = 0
         self.minute = 0  # the one in which it reported last
         self.reports = 0  # since that minute began
@@ -98,7 +99,7 @@ class Device:
     @property
     def is_asked(self) -> bool:
         """Whether its attributes are asked for: they are not known, or it may run something new."""
-        return self.config_wanted or self.claimed_action_id > 0
+        return self.config_wanted or self.asked_action_id > 0
 
     @property
     def need(self) -> Need:
@@ -292,8 +293,9 @@ class ReadModel:
             offer = decide_offer(row)
             if row["claimed"] and row["state"] in {"offered", "active", "cancelling"}:
                 device.claimed_action_id = row["action_id"]
+                device.asked_action_id = row["action_id"] if row["asked"] else 0
             elif device.claimed_action_id == row["action_id"]:
-                device.claimed_action_id = 0
+                device.claimed_action_id = device.asked_action_id = 0
             if offer is not None and device.closed_action_id < offer.action_id:
                 device.offer = offer
                 if (

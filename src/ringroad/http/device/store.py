@@ -63,6 +63,10 @@ UPDATE vehicle SET attributes = CASE %(mode)s
  WHERE vin = %(vin)s
    AND (%(mode)s <> 'merge' OR %(attributes_max)s >=
         (SELECT count(*) FROM jsonb_object_keys(attributes || %(data)s)))
+   AND attributes IS DISTINCT FROM CASE %(mode)s
+    WHEN 'replace' THEN %(data)s
+    WHEN 'remove' THEN attributes - ARRAY(SELECT jsonb_object_keys(%(data)s))
+    ELSE attributes || %(data)s END
 """
 
 

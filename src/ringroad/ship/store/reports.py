@@ -104,10 +104,11 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
     if not reports:
         return Folded()
     actions = _actions_of(conn, reports)
+    of_vehicle = _by_vin(actions.values())
     outcomes: list[str] = []
     blocked: dict[str, _Action] = {}
     for report in reports:
-        claim = _claim_of(actions.values(), report["vin"]) if report["kind"] in STATING else None
+        claim = _claim_of(of_vehicle.get(report["vin"], [])) if report["kind"] in STATING else None
         if claim and (said := _confirm(conn, ids, claim, report, now=now)):
             outcomes.append(said)
             continue
@@ -292,12 +293,21 @@ def _actions_of(conn: Connection, reports: Sequence[Mapping[str, Any]]) -> dict[
     return found
 
 
-def _claim_of(actions: Iterable[_Action], vin: str) -> _Action | None:
-    """Return what a vehicle says it did and has not confirmed; the newest, where an old one was never confirmed."""
+def _by_vin(actions: Iterable[_Action]) -> dict[str, list[_Action]]:
+    found: dict[str, list[_Action]] = {}
+    for action in actions:
+        found.setdefault(action.row["vin"], []).append(action)
+    return found
+
+
+def _claim_of(actions: Iterable[_Action]) -> _Action | None:
+    """Return what a vehicle says it did and has not confirmed; the newest, where an old one was never confirmed.
+
+    Args:
+        actions: of the one vehicle.
+    """
     unconfirmed = AssignmentState.INSTALLED, AssignmentState.FAILED, AssignmentState.ROLLED_BACK
-    claims = [
-        each for each in actions if each.row["vin"] == vin and each.claimed and each.state not in unconfirmed
-    ]
+    claims = [each for each in actions if each.claimed and each.state not in unconfirmed]
     return max(claims, key=lambda each: int(each.row["action_id"]), default=None)
 
 
