@@ -22,7 +22,15 @@ from ringroad.protocol.diagnostics import (
     DiagnosticAnswer,
     parse_range,
 )
-from ringroad.vehicle.diagnostics.bulk import LOG_LINES_MAX, TEXTS_MAX, LogRing, cleaned, text_of
+from ringroad.protocol.vehicle import Sample
+from ringroad.vehicle.diagnostics.bulk import (
+    LOG_LINES_MAX,
+    TEXTS_MAX,
+    LogRing,
+    cleaned,
+    signal_lines,
+    text_of,
+)
 from ringroad.vehicle.diagnostics.testers import add_tester
 from ringroad.vehicle.small_http import Request
 from support.diagnosed import FAULT, Bench, bench, open_session
@@ -178,11 +186,23 @@ def test_of_what_is_too_large_the_newest_whole_lines_are_told() -> None:
         ([{"path": "Vehicle.CurrentLocation.Latitude", "value": 59.9}, {"path": "Vehicle.Speed", "value": 1}], [{"path": "Vehicle.Speed", "value": 1}]),
         ({"snapshot": {"Vehicle.CurrentLocation.Longitude": 10.7, "Vehicle.Speed": 1}}, {"snapshot": {"Vehicle.Speed": 1}}),
         ({"a": [{"b": ({"secret": 1},)}]}, {"a": [{"b": [{"secret": "…"}]}]}),
+        ({"detail": "waits: Vehicle.CurrentLocation.Latitude is 59.9"}, {"detail": "waits: Vehicle.…"}),
+        ({"detail": "at latitude 59.9, longitude 10.7\nand on"}, {"detail": "at …\nand on"}),
+        ({"url": "https://a.example/i?X-Amz-Signature=ab&x=1 failed"}, {"url": "https://a.example/i… failed"}),
+        ({"event": "really? yes"}, {"event": "really? yes"}),
         ({"keys": 3, "monkey": "yes", "publication": "fine"}, {"keys": 3, "monkey": "yes", "publication": "fine"}),
     ],
 )  # fmt: skip
 def test_secrets_and_positions_stay_in_the_vehicle(value: Any, told: Any) -> None:
     assert cleaned(value) == told
+
+
+def test_the_ring_of_signals_is_told_without_where_the_vehicle_was() -> None:
+    paths = ["Vehicle.CurrentLocation.Latitude", "Vehicle.Speed", "Vehicle.CurrentLocation.Heading"]
+    text = text_of(signal_lines([Sample(at=NOW, path=path, value=59.9) for path in paths]))
+    assert [msgspec.json.decode(line)["path"] for line in text.splitlines()] == ["Vehicle.Speed"]
+    visit = {"path": "/components/altitude/faults", "status": 200}
+    assert msgspec.json.decode(text_of([visit])) == visit
 
 
 @given(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("token"), inner)))  # fmt: skip
