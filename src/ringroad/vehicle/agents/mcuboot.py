@@ -11,7 +11,8 @@ The image is transferred over UDS as to any A/B ECU; what is more is said before
 `activate` is a test: the next reset reverts. `commit` confirms, and only then the security counter advances.
 
 Settings: ``public_key``, and ``swap``, how the bootloader was built: ``direct-xip`` with revert, ``scratch``, ``move``.
-The slots either take turns, or their contents are exchanged while the ECU starts, which its agent waits for.
+The slots either take turns, or their contents are exchanged while the ECU starts. Then its agent waits for as long as
+the exchange of its slot takes, also when it finds the ECU silent: the vehicle may have restarted in the middle of one.
 What only overwrites (``MCUBOOT_OVERWRITE_ONLY``) has nothing to go back to, and is refused.
 """
 
@@ -20,7 +21,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from ringroad.kernel.errors import InvalidInput, Untrusted
+from ringroad.kernel.errors import InvalidInput, Unavailable, Untrusted
 from ringroad.trust.mcuboot import McubootKey, mcuboot_key, mcuboot_version, verify_mcuboot
 from ringroad.vehicle.agents.ab import AbAgent
 from ringroad.vehicle.agents.base import (
@@ -34,7 +35,8 @@ from ringroad.vehicle.agents.base import (
 from ringroad.vehicle.agents.plugins import AgentSite
 from ringroad.vehicle.agents.session import EcuAccess, Refusal
 from ringroad.vehicle.agents.uds import way
-from ringroad.vehicle.uds import UdsChannel
+from ringroad.vehicle.agents.wire import SlotStatus
+from ringroad.vehicle.uds import NegativeResponse, UdsChannel
 
 IMAGE_BYTES_MAX: Final = (
     32 << 20
@@ -42,7 +44,16 @@ IMAGE_BYTES_MAX: Final = (
 
 
 SWAPS: Final = frozenset({"direct-xip", "scratch", "move"})
-SWAP_S_MAX: Final = 180.0  # s from a reset until the ECU answers: 1 MiB three times over, at 25 KB/s
+SWAP_COPIES: Final = 3  # times that a slot's bytes are erased and written in one exchange, at most
+SWAP_BYTES_PER_S: Final = 25_000  # of a slow chip, with the erasing
+SWAP_MARGIN_S: Final = 60.0  # for its start, the check of the signature, and a chip that is slower still
+SWAP_S_MIN: Final = 180.0  # s that an ECU is waited for whose slots are smaller, or not known yet
+
+
+def swap_s_max(slot_bytes: int) -> float:
+    """Return how long an ECU that exchanges its slots may be silent after a reset, in s. Pure."""
+    copied_bytes = SWAP_COPIES * min(slot_bytes, IMAGE_BYTES_MAX)
+    return max(SWAP_S_MIN, copied_bytes / SWAP_BYTES_PER_S + SWAP_MARGIN_S)
 
 
 class McubootAgent(AbAgent):
@@ -52,11 +63,45 @@ class McubootAgent(AbAgent):
         channel: to the ECU.
         access: how it is unlocked.
         key: of its bootloader.
+        exchanges: its slots are exchanged while it starts.
     """
 
-    def __init__(self, channel: UdsChannel, access: EcuAccess, key: McubootKey) -> None:
+    def __init__(
+        self, channel: UdsChannel, access: EcuAccess, key: McubootKey, *, exchanges: bool = False
+    ) -> None:
+        if exchanges:
+            access = replace(access, restart_s_max=max(access.restart_s_max, SWAP_S_MIN))
         super().__init__(channel, access)
         self._key = key
+        self._exchanges = exchanges
+        self._slot_bytes = 0  # until it answered once
+        self._given_up = False  # it was silent for longer than its slots take, and has not answered since
+
+    async def _status(self) -> SlotStatus:
+        if not self._exchanges:
+            return await super()._status()
+        status = await self._patient_status()
+        self._given_up = False
+        self._slot_bytes = status.capacity_bytes
+        longest = max(self._ecu.access.restart_s_max, swap_s_max(self._slot_bytes))
+        self._ecu.access = replace(self._ecu.access, restart_s_max=longest)
+        return status
+
+    async def _patient_status(self) -> SlotStatus:
+        """Ask an ECU that may be exchanging its slots. Raises: as `_status`."""
+        try:
+            return await super()._status()
+        except NegativeResponse:
+            raise
+        except Unavailable:
+            if self._given_up:
+                raise
+        try:
+            await self._ecu.wait_for_restart()
+        except Unavailable:
+            self._given_up = self._slot_bytes > 0
+            raise
+        return await super()._status()
 
     async def _look(self, image: EcuImage, source: ImageSource) -> None:
         if image.target.format != "mcuboot":
@@ -94,8 +139,7 @@ def make_agent(site: AgentSite) -> UpdateAgent:
             f"{site.name}: an MCUboot that swaps by {swap!r} is not known, or has nothing to go back to",
             hint=f"swap is one of {', '.join(sorted(SWAPS))}",
         )
-    if swap != "direct-xip":
-        access = replace(access, restart_s_max=max(access.restart_s_max, SWAP_S_MAX))
     if site.mode != "ab":
         raise InvalidInput(f'{site.name}: MCUboot keeps two slots here, so its mode is "ab"')
-    return McubootAgent(channel, access, mcuboot_key(site.setting("public_key").encode()))
+    key = mcuboot_key(site.setting("public_key").encode())
+    return McubootAgent(channel, access, key, exchanges=swap != "direct-xip")
