@@ -121,6 +121,23 @@ def test_an_update_that_does_not_verify_is_not_installed_whoever_asks(tmp_path: 
     run(tmp_path, story)
 
 
+def test_a_workshop_that_asks_again_and_again_does_not_hurry_what_the_vehicle_tries_again(
+    tmp_path: Path,
+) -> None:
+    async def story(at: Bench, orchestrator: Orchestrator) -> None:
+        at.vehicle.order(action_id=7)
+        at.vehicle.server.images = {name: content[::-1] for name, content in at.vehicle.server.images.items()}
+        await orchestrator.exchange()
+        await drive(orchestrator)
+        assert orchestrator.state.state == "DOWNLOADING"
+        orchestrator._campaign_wake.clear()
+        for _ in range(8):
+            assert (await at.ask("PUT", "/updates/7/prepare"))[0] == 200
+        assert not orchestrator._campaign_wake.is_set()
+
+    run(tmp_path, story)
+
+
 def test_an_update_waits_for_whoever_holds_the_lock_of_its_ecu(tmp_path: Path) -> None:
     async def story(at: Bench, orchestrator: Orchestrator) -> None:
         at.vehicle.order(action_id=7)

@@ -440,7 +440,8 @@ class Desk:
             case "prepare":
                 updates.require_trigger(glance, ask.names[0], "prepare", assigned=assigned)
                 orchestrator.wake()
-                orchestrator.hear()
+                if updates.begins(glance, ask.names[0]):
+                    orchestrator.hear()
             case "execute_update":
                 updates.require_trigger(glance, ask.names[0], "execute", assigned=assigned)
                 now = self._place.clock.now()

@@ -116,6 +116,15 @@ def require_trigger(glance: Glance, update_id: str, trigger: Trigger, *, assigne
         raise Conflict(f"not now: {glance.waits_text}", code=glance.waits_code, hint=hint)
 
 
+def begins(glance: Glance, update_id: str) -> bool:
+    """Say whether the vehicle may be told to look at once: one that is at it tries again when its own pause is over.
+
+    Each look would be one of the tries that it has.
+    """
+    state = glance.state
+    return str(state.action_id) != update_id or state.state == "AWAITING_CONSENT"
+
+
 def components_of(glance: Glance) -> list[str]:
     """Return the names of the ECUs that the running update changes."""
     plan = glance.state.plan
