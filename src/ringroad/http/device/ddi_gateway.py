@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
 from ringroad.http.device import ddi
+from ringroad.http.device.handed_out import HandedOut
 from ringroad.http.device.images import legacy_digests, send_image
 from ringroad.http.device.overload import Shed
 from ringroad.http.device.read_model import Device, Offer, Telling
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 
 TENANT: Final = "DEFAULT"
 DDI_SCHEME: Final = b"TargetToken "
-FETCHED: Final = "fetched"  # kind of a report of ours: an image was handed out whole; ship/store/reports.py
-FETCHED_KEPT: Final = 100_000  # actions remembered as noted; 3 MB
 BUNDLES_KEPT: Final = 1_000  # (release, variant) pairs whose artifacts stay known
 _ABOUT: Final = frozenset({"deploymentBase", "cancelAction", "confirmationBase"})
 _DONE: Final = Answer(200, b"")
@@ -59,7 +58,7 @@ class DdiGateway:
         self._gateways = gateways
         self._borrow = borrow
         self._bundles: dict[tuple[str, str], list[ddi.Artifact]] = {}
-        self._fetched: set[int] = set()  # actions whose image was handed out whole, as far as is remembered
+        self._handed_out = HandedOut(gateways.writer)
 
     def express(self, request: Request, reply: Reply) -> bool:
         """Answer a poll or feedback; see `Gateways.express`."""
@@ -230,7 +229,7 @@ class DdiGateway:
             return away
         artifact = await self._module(vin, device, module)
         offer = device.offer
-        note = None if offer is None else partial(self._note_fetched, vin, offer.action_id)
+        note = None if offer is None else partial(self._handed_out.note, vin, offer.action_id)
         if filename == artifact.filename:
             # HEAD is answered here: a signature is for one method.
             if scope["method"] == "GET" and (signed := self._gateways.signed_url) is not None:
@@ -276,24 +275,6 @@ class DdiGateway:
         # 200 and nothing else: SWUpdate takes 204 for an error and never installs.
         return _DONE
 
-    def _note_fetched(self, vin: str, action_id: int) -> None:
-        """Keep that an image is about to have been handed out whole: from then on a failure may be its fault.
-
-        Not waited for, so that downloads need no database; what the device says of it is queued behind.
-
-        Raises:
-            Unavailable: the queue is full.
-        """
-        if action_id in self._fetched:
-            return
-        report = NewReport(
-            vin=vin, dedupe_key=f"{FETCHED}:{action_id}", action_id=action_id, kind=FETCHED, body={"gateway": "ddi"}
-        )  # fmt: skip
-        if len(self._fetched) >= FETCHED_KEPT:
-            self._fetched.clear()
-        self._fetched.add(action_id)
-        self._gateways.writer.put([report], lambda error: self._fetched.discard(action_id) if error else None)
-
     async def _keep(
         self, vin: str, kind: str, content: dict[str, Any], body: bytes, *, claim: int = 0
     ) -> None:
@@ -334,7 +315,8 @@ class DdiGateway:
                 device.begin(number)
             reply(_DONE if error is None else self._gateways.refuse(request.path, error))
 
-        self._gateways.writer.put([_report(vin, number, kind, feedback, body)], settle)
+        report = _report(vin, number, kind, feedback, body)
+        self._gateways.writer.put(self._handed_out.with_note(number, report), settle)
 
     def _confirmation(
         self,
