@@ -92,9 +92,10 @@ class SmallServer:
         """Serve until cancelled; an address that cannot be had is tried again."""
         while True:
             try:
+                # Without `ssl`: asyncio would tell of a connection only after its handshake, so no limit would count it.
                 server = await asyncio.start_server(
-                    lambda reader, writer: self._begin(reader, writer, address.names),
-                    address.host, address.port, limit=HEAD_BYTES_MAX, ssl=tls,
+                    lambda reader, writer: self._begin(reader, writer, address.names, tls),
+                    address.host, address.port, limit=HEAD_BYTES_MAX,
                 )  # fmt: skip
             except OSError as error:
                 reason = error.strerror or str(error)
@@ -111,33 +112,52 @@ class SmallServer:
                     await asyncio.gather(*self._connections, return_exceptions=True)
 
     def _begin(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, names: frozenset[str]
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        names: frozenset[str],
+        tls: ssl.SSLContext | None,
     ) -> None:
         if len(self._connections) >= CONNECTIONS_MAX:
             writer.transport.abort()
             return
-        task = asyncio.get_running_loop().create_task(self._connection(reader, writer, names))
+        task = asyncio.get_running_loop().create_task(self._connection(reader, writer, names, tls))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
 
     async def _connection(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        names: frozenset[str],
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        """Serve one connection; it counts from before its handshake until it is closed."""
+        try:
+            if tls is not None:
+                await writer.start_tls(tls, ssl_handshake_timeout=REQUEST_S_MAX)
+            await self._speak(reader, writer, names)
+            writer.close()
+            async with asyncio.timeout(REQUEST_S_MAX):
+                await writer.wait_closed()
+        except (TimeoutError, OSError, asyncio.IncompleteReadError):
+            pass  # whoever it was is slow or gone
+        finally:
+            writer.transport.abort()
+
+    async def _speak(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, names: frozenset[str]
     ) -> None:
-        try:
-            answer = await self._respond(reader, names)
-            async with asyncio.timeout(REQUEST_S_MAX):
-                writer.write(encode_answer(answer, self._headers))
-                await writer.drain()
-            if answer.stream is not None:
-                async with aclosing(answer.stream) as pieces:
-                    async for piece in pieces:
-                        async with asyncio.timeout(REQUEST_S_MAX):
-                            writer.write(piece)
-                            await writer.drain()
-        except (TimeoutError, OSError, asyncio.IncompleteReadError):
-            writer.transport.abort()  # whoever it was is slow or gone
-        finally:
-            writer.close()
+        answer = await self._respond(reader, names)
+        async with asyncio.timeout(REQUEST_S_MAX):
+            writer.write(encode_answer(answer, self._headers))
+            await writer.drain()
+        if answer.stream is not None:
+            async with aclosing(answer.stream) as pieces:
+                async for piece in pieces:
+                    async with asyncio.timeout(REQUEST_S_MAX):
+                        writer.write(piece)
+                        await writer.drain()
 
     async def _respond(self, reader: asyncio.StreamReader, names: frozenset[str]) -> Answer:
         try:

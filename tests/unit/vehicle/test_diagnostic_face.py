@@ -31,7 +31,7 @@ from ringroad.vehicle.diagnostics.testers import (
     read_testers,
     remove_tester,
 )
-from ringroad.vehicle.small_http import Request
+from ringroad.vehicle.small_http import CONNECTIONS_MAX, REQUEST_S_MAX, Request
 from support.diagnosed import FAULT, Bench, bench, open_session
 from support.driver_screen import real_time_world, running
 from support.ports import free_port
@@ -367,6 +367,47 @@ def test_it_speaks_http_over_a_socket(tmp_path: Path, *, behind_tls: bool) -> No
             assert (
                 await client.get("/version-info", headers={"Authorization": "Bearer no"})
             ).status_code == 401
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(tmp_path, story)
+
+
+def test_behind_tls_whoever_is_silent_counts_and_is_sent_away_and_others_are_answered(tmp_path: Path) -> None:
+    address = Address(host="127.0.0.1", port=free_port())
+    pki = ensure_pki(tmp_path / "pki", names=["127.0.0.1"], now=SystemClock().now())
+    trusted = ssl.create_default_context(cafile=str(pki.ca_certificate))
+    large = {"reason": "x" * 50_000}
+
+    async def connect(*, tls: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        for _ in range(600):
+            with contextlib.suppress(ConnectionRefusedError):
+                return await asyncio.open_connection(address.host, address.port, ssl=trusted if tls else None)
+            await asyncio.sleep(0.02)
+        raise AssertionError("nobody serves")
+
+    async def story(at: Bench, tester: Hand) -> None:
+        tls = tls_of(pki.server_certificate, pki.server_key)
+        task = asyncio.create_task(at.face.serve(address, tls=tls))
+        silent = [await connect(tls=False) for _ in range(CONNECTIONS_MAX + 3)]
+        # Over the limit they are sent away at once, long before the others' time is over.
+        ends = [asyncio.create_task(reader.read()) for reader, _ in silent]
+        over, _ = await asyncio.wait(ends, timeout=REQUEST_S_MAX / 2, return_when=asyncio.FIRST_COMPLETED)
+        assert over
+        await asyncio.wait_for(asyncio.gather(*ends, return_exceptions=True), 60)
+        # One that takes its answer and does not close is gone as well.
+        reader, writer = await connect(tls=True)
+        writer.write(b"NONSENSE\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), 60)).startswith(b"HTTP/1.1 400 ")
+        headers = {"Authorization": f"Bearer {tester.token}"}
+        async with httpx.AsyncClient(
+            base_url=f"https://{address.shown}", headers=headers, timeout=60, verify=trusted
+        ) as client:
+            assert (await client.get("/version-info")).status_code == 200
+            assert (await client.post("/vehicle/v1/sessions", json=large)).status_code == 422
+        for _, each in [*silent, (reader, writer)]:
+            each.close()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
