@@ -18,12 +18,14 @@ from ringroad.build.logistics import store as shipments
 from ringroad.build.logistics.milestones import Told
 from ringroad.build.plant.read import read_plant
 from ringroad.build.plant.store import choose_plant, save_plant
+from ringroad.build.store_what_if import ask_what_if
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.logistics import Remembered, look_at_shipments
 from ringroad.loop.milestones import run_milestones
+from ringroad.loop.planning import BROKEN, answer_questions, improve_changed
 from ringroad.protocol.milestone import SUBJECT_PREFIX, MilestoneEvent
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import latest_fact
@@ -175,6 +177,7 @@ def test_a_shipment_that_cannot_be_is_refused_with_its_leg_part_or_order(
         ({"leg": "tow bars by air"}, 422, "the plant has no leg 'tow bars by air'"),
         ({"part": "sunroof"}, 422, "leg 'tow bars by sea' does not bring 'sunroof'"),
         ({"planned": [at(0).isoformat()]}, 422, "has 4 milestones, 1 times are planned"),
+        ({"planned": [at(0).isoformat()] * 3 + ["9999-12-31T00:00:00Z"]}, 422, "cannot be 'at dock' at 9999"),
         ({"order_ids": ["order_nobody"]}, 404, "there is no order 'order_nobody'"),
         ({"order_ids": ["order\x00"]}, 404, "there is no order"),
     ):
@@ -295,6 +298,33 @@ def test_after_enough_arrivals_the_past_of_the_leg_speaks_and_nothing_is_said_of
     (row,) = people.viewer.get(f"{HERE}/shipments", params={"only_open": True}).json()
     assert row["expected"]["source"] == "route"
     assert len(row["expected"]["quantiles"]) == 7
+
+
+def test_a_programme_that_cannot_be_looked_at_holds_up_no_other(people: People, conn: Connection) -> None:
+    source = (FIRST / "programme.toml").read_text().replace('id = "wren"', 'id = "alder"')
+    assert announced(people.operator).status_code == 201
+    with transaction(conn):
+        store.import_programme(conn, IDS, source=source, actor="tester", now=CLOCK.now())
+        for programme_id in ("alder", "wren"):
+            store_plant.replan(
+                conn, IDS, CLOCK, programme_id=programme_id, cause="new_orders", actor="tester",
+                triggered_s=CLOCK.monotonic_s(),
+            )  # fmt: skip
+            ask_what_if(
+                conn, IDS, programme_id=programme_id, station="marriage", down_s=60, actor="t", now=CLOCK.now()
+            )  # fmt: skip
+        conn.execute(
+            "INSERT INTO leg_outlook (programme_id, told, seen, document)"
+            """ VALUES ('alder', 1, 0, '{"orders": {"order_1": {}}}')"""
+        )
+    look(conn)
+    assert shipments.get_outlook(conn, "wren").made_at
+    seen: dict[str, int] = {}
+    assert improve_changed(conn, IDS, CLOCK, seen) == []
+    assert list(seen) == ["wren"]
+    assert answer_questions(conn, CLOCK) == 2
+    answers = conn.execute("SELECT answer FROM line_what_if ORDER BY programme_id").fetchall()
+    assert [each["answer"]["refused"] for each in answers] == [BROKEN, "nothing is scheduled"]
 
 
 def test_an_agv_is_a_leg_and_its_move_a_shipment(people: People, conn: Connection) -> None:

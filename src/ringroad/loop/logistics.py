@@ -28,7 +28,7 @@ from ringroad.build.logistics.store import (
 from ringroad.build.plan_line import READY_STEP_S
 from ringroad.build.store_plant import current_schedule, replan
 from ringroad.kernel.clock import Clock, Ids
-from ringroad.storage.db import Connection, transaction
+from ringroad.storage.db import Connection, apart, transaction
 
 ACTOR: Final = "system:logistics"
 
@@ -51,37 +51,46 @@ def look_at_shipments(conn: Connection, ids: Ids, clock: Clock, seen: dict[str, 
         seen: what was learned, by programme; is changed.
 
     Returns:
-        Programmes whose line was replanned.
+        Programmes whose line was replanned. One whose shipments break this is left out; the others go on.
     """
     replanned: list[str] = []
     with transaction(conn):
         due = outlooks_due(conn, now=clock.now())
     for programme_id, told in due.items():
-        triggered_s, now = clock.monotonic_s(), clock.now()
-        with transaction(conn):
-            arrived, waiting = arrived_shipments(conn, programme_id), open_shipments(conn, programme_id)
-        key = (len(arrived), arrived[0].id if arrived else "")
-        remembered = seen.get(programme_id)
-        if remembered is None or remembered.arrived != key:
-            remembered = Remembered(arrived=key, known=learn_legs(arrived, _candidates(len(arrived))))
-            seen[programme_id] = remembered
-        expected = [expect(shipment, remembered.known, now=now) for shipment in waiting]
-        orders = availability(expected)
-        with transaction(conn):
-            before = {
-                order_id: availability_from(each)
-                for order_id, each in get_outlook(conn, programme_id).document.get("orders", {}).items()
-            }
-            document = _document(remembered.known, expected, orders, arrived=len(arrived))
-            saved = save_outlook(conn, programme_id=programme_id, told=told, document=document, now=now)
-            if not saved or not _moved(before, orders) or current_schedule(conn, programme_id) is None:
-                continue
-            replan(
-                conn, ids, clock, programme_id=programme_id, cause="parts_on_their_way", actor=ACTOR,
-                triggered_s=triggered_s, triggered_at=now,
-            )  # fmt: skip
-        replanned.append(programme_id)
+        with apart(conn, programme_id=programme_id):
+            if _look_at_programme(conn, ids, clock, seen, programme_id=programme_id, told=told):
+                replanned.append(programme_id)
     return replanned
+
+
+def _look_at_programme(
+    conn: Connection, ids: Ids, clock: Clock, seen: dict[str, Remembered], *, programme_id: str, told: int
+) -> bool:
+    """Say when a programme's shipments are expected; return whether its line was replanned."""
+    triggered_s, now = clock.monotonic_s(), clock.now()
+    with transaction(conn):
+        arrived, waiting = arrived_shipments(conn, programme_id), open_shipments(conn, programme_id)
+    key = (len(arrived), arrived[0].id if arrived else "")
+    remembered = seen.get(programme_id)
+    if remembered is None or remembered.arrived != key:
+        remembered = Remembered(arrived=key, known=learn_legs(arrived, _candidates(len(arrived))))
+        seen[programme_id] = remembered
+    expected = [expect(shipment, remembered.known, now=now) for shipment in waiting]
+    orders = availability(expected)
+    with transaction(conn):
+        before = {
+            order_id: availability_from(each)
+            for order_id, each in get_outlook(conn, programme_id).document.get("orders", {}).items()
+        }
+        document = _document(remembered.known, expected, orders, arrived=len(arrived))
+        saved = save_outlook(conn, programme_id=programme_id, told=told, document=document, now=now)
+        if not saved or not _moved(before, orders) or current_schedule(conn, programme_id) is None:
+            return False
+        replan(
+            conn, ids, clock, programme_id=programme_id, cause="parts_on_their_way", actor=ACTOR,
+            triggered_s=triggered_s, triggered_at=now,
+        )  # fmt: skip
+    return True
 
 
 def _candidates(arrived: int) -> Mapping[str, Fit]:

@@ -16,17 +16,19 @@ from ringroad.build.stops import delay_s, standing_s
 from ringroad.build.store_improve import current_generations, save_answer
 from ringroad.build.store_plant import Schedule
 from ringroad.build.store_running import Running, load_running
-from ringroad.build.store_what_if import answer_what_if, open_questions
+from ringroad.build.store_what_if import OpenQuestion, answer_what_if, open_questions
 from ringroad.build.twin.compare import PlanCheck, compare
 from ringroad.build.twin.judge import withhold
 from ringroad.build.twin.what_if import StopEffect, stop_station
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import Conflict, NotFound
-from ringroad.storage.db import Connection, transaction
+from ringroad.storage.db import Connection, apart, transaction
 
 SPARE_ROUNDS_MAX: Final = (
     3  # comparisons of one answer of the search; each takes half a second for 1,300 vehicles
 )
+
+BROKEN: Final = "the line cannot be read; the worker's log says why"
 
 
 def improve_changed(conn: Connection, ids: Ids, clock: Clock, seen: dict[str, int]) -> list[Schedule]:
@@ -40,7 +42,7 @@ def improve_changed(conn: Connection, ids: Ids, clock: Clock, seen: dict[str, in
 
     Returns:
         Schedules that became current. One that the twin did not release is left out, and stays so; one that another
-        schedule overtook is left out and looked at next time.
+        schedule overtook is left out and looked at next time. One that breaks the search holds up no other line.
     """
     made: list[Schedule] = []
     with transaction(conn):
@@ -48,30 +50,40 @@ def improve_changed(conn: Connection, ids: Ids, clock: Clock, seen: dict[str, in
     for programme_id, generation in generations.items():
         if seen.get(programme_id) == generation:
             continue
-        triggered_s = clock.monotonic_s()
-        with transaction(conn):
-            running = load_running(conn, programme_id)
-        seen[programme_id] = running.schedule.generation
-        now, seed = clock.now(), running.schedule.generation
-        document = improve_schedule(
-            running.schedule.document, running.orders, running.line,
-            now=now + timedelta(seconds=delay_s(running.stops, now)), seed=seed, available=running.available,
-        )  # fmt: skip
-        if document is None:
-            continue
-        document, check = _check(running, document, now=now, seed=seed)
-        try:
-            with transaction(conn):
-                saved = save_answer(
-                    conn, ids, clock, running=running, document=document, check=check, triggered_s=triggered_s
-                )
-        except Conflict:
-            seen.pop(programme_id)
-            continue
-        if saved is not None:
-            seen[programme_id] = saved.generation
-            made.append(saved)
+        with apart(conn, programme_id=programme_id):
+            saved = _improve(conn, ids, clock, seen, programme_id)
+            if saved is not None:
+                made.append(saved)
     return made
+
+
+def _improve(
+    conn: Connection, ids: Ids, clock: Clock, seen: dict[str, int], programme_id: str
+) -> Schedule | None:
+    """Search for a better schedule of a line; return it if it became current."""
+    triggered_s = clock.monotonic_s()
+    with transaction(conn):
+        running = load_running(conn, programme_id)
+    seen[programme_id] = running.schedule.generation
+    now, seed = clock.now(), running.schedule.generation
+    document = improve_schedule(
+        running.schedule.document, running.orders, running.line,
+        now=now + timedelta(seconds=delay_s(running.stops, now)), seed=seed, available=running.available,
+    )  # fmt: skip
+    if document is None:
+        return None
+    document, check = _check(running, document, now=now, seed=seed)
+    try:
+        with transaction(conn):
+            saved = save_answer(
+                conn, ids, clock, running=running, document=document, check=check, triggered_s=triggered_s
+            )
+    except Conflict:
+        seen.pop(programme_id)
+        return None
+    if saved is not None:
+        seen[programme_id] = saved.generation
+    return saved
 
 
 def _check(
@@ -109,20 +121,9 @@ def answer_questions(conn: Connection, clock: Clock) -> int:
         questions = open_questions(conn)
     answered = 0
     for question in questions:
-        try:
-            with transaction(conn):
-                running = load_running(conn, question.programme_id)
-        except NotFound as error:
-            effect, generation = StopEffect(refused=error.message), None
-        else:
-            orders = {order.id: order for order in running.orders}
-            generation = running.schedule.generation
-            now = clock.now()
-            effect = stop_station(
-                [each for each in running.schedule.document.sequence if each in orders], orders, running.line,
-                station=question.station, down_s=question.down_s, now=now, seed=generation,
-                threads=os.cpu_count() or 1, standing=standing_s(running.stops, now),
-            )  # fmt: skip
+        generation, effect = None, StopEffect(refused=BROKEN)
+        with apart(conn, programme_id=question.programme_id, what_if_id=question.id):
+            generation, effect = _ask(conn, clock, question)
         with transaction(conn):
             answered += answer_what_if(
                 conn,
@@ -132,3 +133,20 @@ def answer_questions(conn: Connection, clock: Clock) -> int:
                 now=clock.now(),
             )
     return answered
+
+
+def _ask(conn: Connection, clock: Clock, question: OpenQuestion) -> tuple[int | None, StopEffect]:
+    """Ask the twin one question; return the generation of the schedule that it was asked of, and its answer."""
+    try:
+        with transaction(conn):
+            running = load_running(conn, question.programme_id)
+    except NotFound as error:
+        return None, StopEffect(refused=error.message)
+    orders = {order.id: order for order in running.orders}
+    generation, now = running.schedule.generation, clock.now()
+    effect = stop_station(
+        [each for each in running.schedule.document.sequence if each in orders], orders, running.line,
+        station=question.station, down_s=question.down_s, now=now, seed=generation,
+        threads=os.cpu_count() or 1, standing=standing_s(running.stops, now),
+    )  # fmt: skip
+    return generation, effect

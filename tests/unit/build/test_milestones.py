@@ -24,6 +24,7 @@ from ringroad.build.logistics.quantiles import Stage
 from ringroad.kernel.errors import InvalidInput
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 WAY = Way(name="glass by road", of_class="road", parts=("roof",), milestones=("left", "hub", "dock"))
 
 
@@ -71,6 +72,7 @@ def test_the_same_event_counts_once_in_one_delivery_and_in_two() -> None:
         (shipment(told=(at(-9), None, None)), told("hub", -20), "S-1 cannot be 'hub' at .*: it was 'left'"),
         (shipment(told=(at(-9), at(-8), at(-7))), told("dock", -6), "S-1 is 'dock'"),
         (shipment(lost="sank"), told("left", -1), "S-1 is lost: sank"),
+        (shipment(), told("left", -4 * 365 * 1440), "S-1 cannot be 'left' at 2022-.*: that is years ago"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_by_name_and_the_rest_is_taken(
@@ -104,6 +106,8 @@ def test_the_clock_of_a_sender_may_be_a_little_ahead() -> None:
         ({"planned": [at(0), at(1)]}, "has 3 milestones, 2 times are planned"),
         ({"planned": [at(0), at(5), at(4)]}, "cannot be 'dock' before it is 'hub'"),
         ({"orders": ["o"] * 101}, "101 orders wait"),
+        ({"planned": [at(0), at(1), FOREVER]}, "cannot be 'dock' at 9999-12-31.*: that is years away"),
+        ({"planned": [at(-4 * 365 * 1440), at(1), at(2)]}, "cannot be 'left' at 2022-.*: that is years away"),
     ],
 )
 def test_a_shipment_that_cannot_be_is_refused_with_what_is_wrong(given: dict[str, Any], reason: str) -> None:
@@ -112,7 +116,7 @@ def test_a_shipment_that_cannot_be_is_refused_with_what_is_wrong(given: dict[str
     } | given  # fmt: skip
     way = WAY if wanted["leg"] == WAY.name else None
     with pytest.raises(InvalidInput, match=reason):
-        check_plan(way, **wanted)
+        check_plan(way, **wanted, now=NOW)
 
 
 # Outlook -------------------------------------------------------------------------------------------
@@ -200,6 +204,21 @@ def test_an_order_waits_for_the_last_of_its_shipments() -> None:
 
 def test_a_leg_that_nothing_is_known_of_keeps_its_plan(known: Known) -> None:
     assert expect(shipment(leg="new leg"), known, now=NOW).source == "static"
+
+
+def test_a_leg_that_changed_its_mode_is_one_that_nothing_is_known_of(known: Known) -> None:
+    assert expect(shipment(of_class="rail"), known, now=NOW).source == "static"
+
+
+def test_a_plan_at_the_end_of_time_is_not_overdue() -> None:
+    found = expect(shipment(planned=(at(-60), at(0), FOREVER)), None, now=NOW)
+    assert (found.overdue, found.availability.ready_at()) == (False, FOREVER)
+
+
+def test_an_order_that_waits_for_more_shipments_than_are_looked_at_together_is_promised_nothing() -> None:
+    some = [expect(shipment(f"S-{number}"), None, now=NOW) for number in range(101)]
+    parts = availability(some)["order_1"]
+    assert (parts.part, parts.ready_at()) == ("the parts of 101 shipments, limit 100", None)
 
 
 def test_the_past_has_no_number_where_nobody_told() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from ringroad.build.logistics.availability import PARTS_MAX
@@ -20,6 +20,9 @@ from ringroad.kernel.errors import InvalidInput
 
 AHEAD_S_MAX: Final = 5  # seconds that a sender's clock may be ahead of ours
 TOLD_MAX: Final = 1_000  # milestones per request
+AWAY_DAYS_MAX: Final = (
+    3 * 365
+)  # of a time, either side of now; no leg takes a year, and a wrong year is a slip
 AGV_MILESTONES: Final = ("picked up", "delivered")
 
 
@@ -134,7 +137,13 @@ class Sorted:
 
 
 def check_plan(
-    way: Way | None, *, leg: str, part: str, planned: Sequence[datetime], orders: Sequence[str]
+    way: Way | None,
+    *,
+    leg: str,
+    part: str,
+    planned: Sequence[datetime],
+    orders: Sequence[str],
+    now: datetime,
 ) -> None:
     """Raise InvalidInput if a shipment cannot be announced so, naming what is wrong."""
     if way is None:
@@ -149,6 +158,12 @@ def check_plan(
             f"leg {leg!r} has {len(way.milestones)} milestones, {len(planned)} times are planned",
             hint=f"a time for each of {', '.join(way.milestones)}",
         )
+    for name, at in zip(way.milestones, planned, strict=True):
+        if _far(at, now):
+            raise InvalidInput(
+                f"leg {leg!r} cannot be {name!r} at {at.isoformat()}: that is years away",
+                hint=f"planned times lie within {AWAY_DAYS_MAX} days of now",
+            )
     for place in range(1, len(planned)):
         if planned[place] < planned[place - 1]:
             raise InvalidInput(
@@ -213,6 +228,8 @@ def _contradiction(told: Told, shipment: Shipment | None, other: Told | None, *,
     ahead_s = (told.at - now).total_seconds()
     if ahead_s > AHEAD_S_MAX:
         return f"{told.shipment} cannot be {told.milestone!r} {ahead_s:.0f} s in the future: set the sender's clock"
+    if _far(told.at, now):
+        return f"{told.shipment} cannot be {told.milestone!r} at {told.at.isoformat()}: that is years ago"
     if shipment.lost:
         return f"{told.shipment} is lost: {shipment.lost}"
     place, reached = shipment.milestones.index(told.milestone), shipment.reached
@@ -227,3 +244,7 @@ def _contradiction(told: Told, shipment: Shipment | None, other: Told | None, *,
             f" {newest.isoformat()}"
         )
     return ""
+
+
+def _far(at: datetime, now: datetime) -> bool:
+    return timedelta(days=AWAY_DAYS_MAX) < abs(at - now)

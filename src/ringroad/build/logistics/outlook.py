@@ -17,7 +17,14 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from ringroad.build.logistics.availability import LEVELS_PERMILLE, PartAvailability, arrived, never, together
+from ringroad.build.logistics.availability import (
+    LEVELS_PERMILLE,
+    PARTS_MAX,
+    PartAvailability,
+    arrived,
+    never,
+    together,
+)
 from ringroad.build.logistics.history import History, history_of
 from ringroad.build.logistics.learn import ROUTE, Fit, Learned, learn
 from ringroad.build.logistics.milestones import Shipment
@@ -130,9 +137,9 @@ def expect(shipment: Shipment, known: Known | None, *, now: datetime) -> Expecte
         )
     plan = shipment.planned[-1]
     stage, learned = _speaks(shipment, known)
-    if known is None or learned is None or shipment.leg not in known.history.routes:
+    if known is None or learned is None or not _heard_of(shipment, known):
         at = plan + timedelta(minutes=shipment.late_min)
-        overdue = at + timedelta(hours=OVERDUE_H) < now
+        overdue = timedelta(hours=OVERDUE_H) < now - at
         found = never(shipment.part) if overdue else arrived(shipment.part, max(now, at))
         return _expected(shipment, found, "static", overdue=overdue)
     late = learned.model.late_min(_as_leg(shipment, known, stage))[0]
@@ -155,7 +162,19 @@ def availability(expected: Sequence[Expected]) -> dict[str, PartAvailability]:
             words += f", which is overdue since {each.shipment.planned[-1]:%Y-%m-%d %H:%M} UTC"
         for order_id in each.shipment.order_ids:
             parts.setdefault(order_id, []).append(replace(each.availability, part=words))
-    return {order_id: together(each) for order_id, each in parts.items()}
+    return {order_id: _together(each) for order_id, each in parts.items()}
+
+
+def _together(parts: Sequence[PartAvailability]) -> PartAvailability:
+    """Return when all parts of an order are there; of more than can be looked at together nobody can say."""
+    if len(parts) <= PARTS_MAX:
+        return together(parts)
+    return never(f"the parts of {len(parts)} shipments, limit {PARTS_MAX}")
+
+
+def _heard_of(shipment: Shipment, known: Known) -> bool:
+    """Whether its leg was learned of, and its class: a leg may change its mode."""
+    return shipment.leg in known.history.routes and shipment.of_class in known.history.classes
 
 
 def _speaks(shipment: Shipment, known: Known | None) -> tuple[Stage, Learned | None]:

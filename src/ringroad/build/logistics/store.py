@@ -115,7 +115,7 @@ def announce(
     """
     BUILD_SQL.lock_programme(conn, programme_id=programme_id)
     way = (ways_of(conn, programme_id) if ways is None else ways).get(leg)
-    check_plan(way, leg=leg, part=part, planned=planned, orders=order_ids)
+    check_plan(way, leg=leg, part=part, planned=planned, orders=order_ids, now=now)
     assert way is not None  # noqa: S101 - check_plan refused it
     waiting = _known_orders(conn, programme_id, order_ids)
     wanted = Shipment(
