@@ -179,3 +179,29 @@ def test_a_mender_artifact_needs_a_registered_signer_and_a_key_that_ended_stops_
     assert [row["kind"] for row in rows(pg_url, "SELECT kind FROM fact WHERE kind LIKE 'artifact_key.%' ORDER BY seq")] == [
         "artifact_key.added", "artifact_key.revoked",
     ]  # fmt: skip
+
+
+def test_an_unsigned_artifact_behind_a_header_is_no_other_file_and_an_ecu_of_menders_takes_no_other(
+    client: httpx.Client, pg_url: str
+) -> None:
+    query = {"programme_id": "dipper", "ecu": "telebox", "name": "x", "version": "2.1.0"}
+    unsigned = make_mender(signature=None)
+    header = bytearray(unsigned[:512])  # a pax header of nothing, in front
+    header[:8], header[124:136], header[148:156], header[156:157] = (
+        b"././@Pax",
+        b"%011o\0" % 0,
+        b" " * 8,
+        b"x",
+    )
+    header[148:156] = b"%06o\0 " % sum(header)
+    sent = client.post("/packages", content=bytes(header) + unsigned, params=query)
+    assert sent.json()["error"]["code"] == "artifact_unsigned"
+    made = send(client, "/imports", tar([("set.json", a_set(a_module())), ("fw.raucb", BUNDLE)]))
+    assert made.status_code == 201, made.text
+    source = SOURCE + 'mender_signature = "required"\n'
+    with connect(pg_url) as conn, conn.transaction():
+        import_programme(conn, SystemIds(), source=source, actor="test", now=datetime.now(UTC), generation=1)
+    other = client.post("/packages", content=BUNDLE + b"x", params=query | {"version": "2.2.0"})
+    assert other.json()["error"]["code"] == "not_mender"
+    checked = client.post(f"/releases/{made.json()['release']['id']}/check", json={}).json()
+    assert "not_mender" in {each["code"] for each in checked["findings"]}

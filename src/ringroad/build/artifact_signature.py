@@ -3,6 +3,9 @@
 An ECU's setting `mender_signature` says what becomes of an artifact that no registered key signed: `required` refuses
 it, which is what holds unless somebody says otherwise; `reported` takes it, and the release's check says so.
 
+An ECU that has the setting, with either word, takes nothing but Mender artifacts: what is none has no signature to
+look at, and its client might read it as one all the same.
+
 Invariant: an artifact counts as signed only by a key that is good now, for this programme and this ECU's supplier.
 """
 
@@ -13,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from ringroad.build.model import Ecu, Package, Problem, Programme, Severity
-from ringroad.kernel.errors import Untrusted
+from ringroad.kernel.errors import InvalidInput, Untrusted
 from ringroad.trust.artifact_keys import ArtifactKey, find_signer
 
 SETTING: Final = "mender_signature"
@@ -80,6 +83,20 @@ def require_signature(found: Signed, *, ecu: Ecu) -> None:
     )
 
 
+def require_mender(image_format: str, *, ecu: Ecu) -> None:
+    """Refuse what is no Mender artifact for an ECU that says what becomes of those.
+
+    Raises:
+        InvalidInput: the ECU has the setting, and this is another format.
+    """
+    if SETTING in ecu.settings and image_format != "mender":
+        raise InvalidInput(
+            f"{ecu.name} takes Mender artifacts only, this is {image_format}",
+            code="not_mender",
+            hint=f"{SETTING} of {ecu.name} in programme.toml says so",
+        )
+
+
 def policy_of(ecu: Ecu) -> str:
     """Return what becomes of an artifact that no registered key signed."""
     return "reported" if ecu.settings.get(SETTING) == "reported" else "required"
@@ -93,7 +110,14 @@ def signature_problems(
     for package_id in sorted(set(used)):
         package = packages.get(package_id)
         ecu = programme.ecus.get(package.ecu) if package else None
-        if package is None or ecu is None or package.format != "mender":
+        if package is None or ecu is None or (package.format != "mender" and SETTING not in ecu.settings):
+            continue
+        if package.format != "mender":
+            message = (
+                f"{package.name} {package.version} is no Mender artifact, and {ecu.name} takes nothing else"
+            )
+            hint = f"{SETTING} of {ecu.name} in programme.toml says so"
+            found.append(Problem(severity=Severity.BLOCKING, code="not_mender", message=message, hint=hint))
             continue
         signed = judge_signature(package.facts.get("details") or {}, keys, ecu=ecu)
         if signed.state == "signed":

@@ -68,7 +68,9 @@ def read_upload(data: memoryview, *, ecus: Sequence[str], speaking: Sequence[str
     Raises:
         InvalidInput: it is nothing that can be imported, or `ecus` names what is not there.
     """
-    if is_mender(bytes(data[:BLOCK_BYTES])):
+    if is_mender(data) and not bytes(data[:100]).rstrip(b"\0").endswith(
+        b".json"
+    ):  # `version-2.json` is a set's
         return _of_artifact(data, ecus, speaking)
     if data and data[0] in _JSON_START:
         return _of_set(bytes(data[: SET_BYTES_MAX + 1]), {}, ecus, speaking)

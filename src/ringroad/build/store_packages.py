@@ -16,7 +16,12 @@ from typing import Any, Final
 
 from psycopg.types.json import Jsonb
 
-from ringroad.build.artifact_signature import RegisteredKey, judge_signature, require_signature
+from ringroad.build.artifact_signature import (
+    RegisteredKey,
+    judge_signature,
+    require_mender,
+    require_signature,
+)
 from ringroad.build.images.facts import ImageFacts
 from ringroad.build.model import Ecu, Package, Programme, Requirement
 from ringroad.build.plant.line import check_line_of, with_line
@@ -164,7 +169,7 @@ def add_package(
 
     Raises:
         NotFound: no such programme or ECU.
-        InvalidInput: no version, a value that contradicts the image, a range that cannot be read.
+        InvalidInput: no version, a value that contradicts the image, a range that cannot be read, no Mender artifact.
         Untrusted: a Mender artifact that must be signed, and is not by a registered key.
         Conflict: this version of this ECU exists with another image.
     """
@@ -293,6 +298,7 @@ def _keep_the_road(conn: Connection, programme: Programme) -> None:
 
 def _check_artifact(conn: Connection, image: ImageFacts, ecu: Ecu, programme_id: str) -> None:
     """Refuse a Mender artifact for other devices, as its client would on every vehicle, or one that nobody signed."""
+    require_mender(image.format, ecu=ecu)
     if image.format != "mender":
         return
     wanted = (image.details.get("depends") or {}).get("device_type") or []

@@ -12,7 +12,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from ringroad.build.artifact_signature import RegisteredKey, judge_signature, policy_of, require_signature
+from ringroad.build.artifact_signature import (
+    RegisteredKey,
+    judge_signature,
+    policy_of,
+    require_mender,
+    require_signature,
+)
 from ringroad.build.images import read_image
 from ringroad.build.model import Ecu
 from ringroad.build.programme import find_problems
@@ -123,6 +129,16 @@ def test_a_programme_says_required_or_reported_and_nothing_else() -> None:
     for word, problems in (("reported", 0), ("required", 0), ("off", 1)):
         _, found = find_problems(source + f'mender_signature = "{word}"\n')
         assert len(found) == problems
+
+
+@pytest.mark.parametrize("word", ["required", "reported"])
+def test_an_ecu_that_says_what_becomes_of_mender_artifacts_takes_nothing_else(word: str) -> None:
+    telebox = replace(ECU, settings={"mender_signature": word})
+    for image_format in ("bin", "swu"):
+        require_mender(image_format, ecu=ECU)
+        with pytest.raises(InvalidInput, match="Mender artifacts only"):
+            require_mender(image_format, ecu=telebox)
+    require_mender("mender", ecu=telebox)
 
 
 def test_a_tar_of_nothing_is_no_artifact() -> None:

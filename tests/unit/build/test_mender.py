@@ -148,6 +148,67 @@ def test_other_archives_are_no_artifacts() -> None:
         read_image(tar(PAYLOAD), declared_format="mender")
 
 
+def header(
+    name: bytes, *, kind: bytes = b"0", size: int = 0, magic: bytes = b"", prefix: bytes = b""
+) -> bytes:
+    """One block of a tar, as any program could write it; without magic it is as old as v7."""
+    block = bytearray(512)
+    block[: len(name)], block[124:136], block[148:156], block[156:157] = (
+        name,
+        b"%011o\0" % size,
+        b" " * 8,
+        kind,
+    )
+    block[257 : 257 + len(magic)], block[345 : 345 + len(prefix)] = magic, prefix
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def record(kind: bytes, body: bytes, name: bytes = b"././@PaxHeader") -> bytes:
+    return header(name, kind=kind, size=len(body)) + body + bytes(-len(body) % 512)
+
+
+AS_V7 = header(b"version", size=34) + GOOD[512:]
+SIGNED_SUM = bytearray(header(b"version", size=34, prefix=b"\xff"))
+SIGNED_SUM[148:156] = b"%06o\0 " % (sum(SIGNED_SUM[:148]) + 8 * 32 + sum(SIGNED_SUM[156:]) - 256)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        record(b"x", b"19 comment=nothing\n") + GOOD,
+        record(b"x", b"19 comment=nothing\n", name=b"070701") + GOOD,
+        record(b"x", b"19 comment=nothing\n", name=b"\x3d\xb8\xf3\x96") + GOOD,
+        record(b"g", b"19 comment=nothing\n") * 3 + GOOD,
+        record(b"x", b"16 path=version\n") + header(b"other", size=34) + GOOD[512:],
+        record(b"x", b"27 GNU.sparse.name=version\n") + header(b"other", size=34) + GOOD[512:],
+        record(b"L", b"version\0") + header(b"other", size=34) + GOOD[512:],
+        record(b"K", b"nowhere\0") + GOOD,
+        header(b"a volume", kind=b"V") + GOOD,
+        header(b"version.json", size=34) + GOOD[512:],
+        header(b"1", size=34, magic=b"ustar\x0000", prefix=b"version") + GOOD[512:],
+        bytes(SIGNED_SUM) + GOOD[512:],
+        header(b"x", kind=b"x", size=1 << 20) + GOOD,
+        header(b"x", kind=b"x") * 70 + GOOD,
+        AS_V7,
+    ],
+)
+def test_no_header_in_front_of_an_artifact_makes_something_else_of_it(data: bytes) -> None:
+    assert detect_format(data) == "mender"
+
+
+def test_an_artifact_behind_a_pax_header_or_in_an_old_tar_is_read_as_one() -> None:
+    for data in (AS_V7, record(b"x", b"19 comment=nothing\n") + GOOD):
+        assert read_image(data).details["artifact_name"] == "release-2.1.0"
+
+
+def test_other_tars_with_such_headers_stay_what_they_are() -> None:
+    long = (("layers/" * 30 + "version", b"x"),)
+    for kind in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        assert detect_format(tar(long, kind=kind)) == "bin"
+    assert detect_format(b"version\0" + bytes(1_024)) == "bin"  # no tar at all
+
+
 SMALL = make_mender((("f", b"x"),), pack="")
 
 

@@ -58,14 +58,18 @@ def read_image(data: bytes | memoryview | Path, *, declared_format: str | None =
         ) from error
 
 
-def detect_format(start: bytes) -> ImageFormat:
-    """Tell the format by its first bytes (1024 are enough); what has no mark of its own is ``bin``."""
+def detect_format(data: bytes | memoryview) -> ImageFormat:
+    """Tell the format of a file; what has no mark of its own is ``bin``.
+
+    Whether it is a Mender artifact is asked first: the name in a tar's first block can be the mark of another format.
+    """
+    if is_mender(data):
+        return "mender"
+    start = bytes(data[:_START_BYTES])
     if start[:4] == MAGIC:
         return "mcuboot"
     if start[:6] in (NEWC, CRC, ODC):
         return "swu"
-    if is_mender(start):
-        return "mender"
     if _IHEX_START.match(start):
         return "ihex"
     if _SREC_START.match(start):
@@ -78,7 +82,7 @@ def _read(view: memoryview, declared_format: str | None) -> ImageFacts:
         refuse("empty", "the image has no bytes")
     if len(view) > IMAGE_BYTES_MAX:
         refuse("oversized", f"the image has {len(view)} bytes, limit {IMAGE_BYTES_MAX}")
-    image_format = _settle_format(detect_format(bytes(view[:_START_BYTES])), declared_format)
+    image_format = _settle_format(detect_format(view), declared_format)
     parsed = _parse(view, image_format)
     return ImageFacts(
         format=image_format,

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from ringroad.build.images.facts import Parsed, refuse
-from ringroad.build.images.tar import BLOCK_BYTES, Entry, Read, entries
+from ringroad.build.images.tar import BLOCK_BYTES, EXTENDED_BYTES_MAX, Entry, Read, entries, is_header
 from ringroad.kernel.limits import IMAGE_BYTES_MAX
 from ringroad.trust.artifact_keys import SIGNATURE_CHARS_MAX
 
@@ -30,11 +30,18 @@ RATIO_MAX: Final = (
 RATIO_FREE_BYTES: Final = 16 * 1024**2  # bytes that may come of anything
 PAYLOADS_MAX: Final = 64
 LIST_MAX: Final = 1_000  # entries of a provides or depends
+EXTENDED_HEADERS_MAX: Final = 64  # before the first file
 PART_BYTES: Final = 256 * 1024
 _XZ_MEMORY_MAX: Final = 128 * 1024**2  # bytes; xz -9 needs 65 MiB
 _HEADER: Final = re.compile(r"header\.tar(\.gz|\.xz|\.zst)?")
 _DATA: Final = re.compile(r"data/([0-9]{4})\.tar(\.gz|\.xz|\.zst)?")
 _MANIFEST_LINE: Final = re.compile(r"([0-9a-f]{64})  (\S.*)")
+_FIRST: Final = re.compile(rb"[./]*version")
+_FIRST_IN_PAX: Final = re.compile(rb"[ .](?:path|name)=[./]*version")  # also GNU.sparse.name
+_EXTENDED: Final = frozenset(
+    (b"x", b"X", b"g", b"L", b"K", b"N", b"A", b"V")
+)  # what is said of the next file
+_EXTENDED_SIZE: Final = re.compile(rb" *([0-7]{1,11})[ \0]*")  # all readers agree on these
 _VERSION: Final = re.compile(r"v?(\d+(?:\.\d+)*(?:[-+][0-9A-Za-z.+-]+)?)")
 
 
@@ -50,9 +57,36 @@ class _Found:
     payloads: list[int] = field(default_factory=list)
 
 
-def is_mender(start: bytes) -> bool:
-    """Tell a Mender artifact by its first block: a tar whose first file is `version`."""
-    return start[:8] == b"version\0" and start[257:262] == b"ustar"
+def is_mender(data: bytes | memoryview) -> bool:
+    """Tell a Mender artifact: a tar whose first file is `version`, whatever pax or GNU headers stand before that.
+
+    What passes here for another format is never looked at again, so this takes for an artifact whatever any reader of
+    one might: mender-artifact is content with a name that begins so, and reads tars older than `ustar`. Headers that
+    lead to no file make an artifact too, which `parse_mender` then refuses.
+
+    Args:
+        data: the whole file.
+    """
+    at = 0
+    for _ in range(EXTENDED_HEADERS_MAX):
+        header = bytes(data[at : at + BLOCK_BYTES])
+        if not is_header(header):
+            return at > 0
+        if _FIRST.match(header) or _FIRST.match(
+            header, 345
+        ):  # its name, or what `ustar` puts before the name
+            return True
+        kind, digits = header[156:157], _EXTENDED_SIZE.fullmatch(header[124:136])
+        if kind not in _EXTENDED:
+            return False
+        if digits is None or int(digits[1], 8) > EXTENDED_BYTES_MAX:
+            return True
+        size = int(digits[1], 8)
+        body = bytes(data[at + BLOCK_BYTES : at + BLOCK_BYTES + size])
+        if (_FIRST.match(body) and kind == b"L") or _FIRST_IN_PAX.search(body):
+            return True
+        at += BLOCK_BYTES + size + -size % BLOCK_BYTES
+    return True
 
 
 def parse_mender(data: bytes | memoryview) -> Parsed:
