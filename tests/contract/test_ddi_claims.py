@@ -151,6 +151,18 @@ def test_a_failure_after_the_claim_is_taken(updater: Device) -> None:
     eventually(lambda: updater.post(path, feedback("closed", "success")) == 410)
 
 
+def test_a_failure_right_behind_a_success_is_taken_though_nobody_knows_yet_that_it_is_a_claim(
+    updater: Device,
+) -> None:
+    path = f"/deploymentBase/{updater.action}/feedback"
+    assert updater.post(path, feedback("closed", "success")) == 200
+    assert updater.post(path, feedback("closed", "success")) == 410
+    assert updater.post(path, feedback("closed", "failure")) == 200
+    assert updater.post(path, feedback("closed", "failure", x=1)) == 410
+    assert updater.fold() == ["applied", "applied"]
+    assert action(updater)["state"] == "failed"
+
+
 def test_another_vehicles_statement_confirms_nothing(updater: Device) -> None:
     install(updater)
     with psycopg.connect(updater.url, autocommit=True) as conn:

@@ -72,6 +72,11 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the update is over for the device; `rejected` is only a warning, as in hawkBit."""
         return self.execution in {"closed", "canceled"}
 
+    @property
+    def failed(self) -> bool:
+        """Whether the update is over and failed."""
+        return self.closes and self.finished == "failure"
+
 
 def sleep_text(poll_s: int) -> str:
     """Return seconds as HH:MM:SS, 8 characters, as clients parse it; 1 s to 23:59:59."""

@@ -288,7 +288,10 @@ class DdiGateway:
         self, request: Request, reply: Reply, vin: str, device: Device, *, about: str, action: str
     ) -> None:
         number = ddi.parse_action_id(action)
-        claimed = number is not None and number == device.claimed_action_id and about == "deploymentBase"
+        update = about == "deploymentBase"
+        claimed = number is not None and number == device.claimed_action_id and update
+        if number is not None and number == device.unsettled_action_id and update and not claimed:
+            claimed = ddi.parse_feedback(parse_json_object(bytes(request.body))).failed
         if number is not None and number <= device.closed_action_id and not claimed:
             reply(_CLOSED)
             return
@@ -307,10 +310,13 @@ class DdiGateway:
         cancel = about == "cancelAction"
         closes = feedback.execution == "closed" if cancel else feedback.closes
         kind = "cancel" if cancel else "closed" if closes else "progress"
+        if closes and update and not feedback.failed:  # before it is stored: the worker may be quicker
+            device.unsettled_action_id = number
 
         def settle(error: RingroadError | None) -> None:
             if error is None and closes:
                 device.close(number)
+                device.unsettled_action_id = 0 if feedback.failed else device.unsettled_action_id
             elif error is None:
                 device.begin(number)
             reply(_DONE if error is None else self._gateways.refuse(request.path, error))

@@ -69,7 +69,7 @@ class Device:
         "claimed_action_id", "closed_action_id", "config_wanted",
         "consented_action_id", "credentials_seq", "ddi", "enrolment_sha256", "honours_skip", "installed_action",
         "minute", "offer", "reports", "schedule",
-        "stored_need", "token_sha256", "zone",
+        "stored_need", "token_sha256", "unsettled_action_id", "zone",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +91,7 @@ class Device:
         self.stored_need = Need.IDLE  # by the database; an offer that was closed here is still one there
         self.closed_action_id = 0
         self.claimed_action_id = 0  # said to be done; the device has yet to say that it runs it
+        self.unsettled_action_id = 0  # said to be done, to this gateway; what that is worth is not known yet
         self.asked_action_id = 0  # the same, where its attributes can say it
         self.begun_action_id = self.consented_action_id = 0
         self.minute = 0  # the one in which it reported last
@@ -291,6 +292,9 @@ class ReadModel:
             if device is None:
                 continue
             offer = decide_offer(row)
+            done = row["state"] not in {"pending", "offered", "active", "cancelling"}
+            if device.unsettled_action_id == row["action_id"] and (row["claimed"] or done):
+                device.unsettled_action_id = 0
             if row["claimed"] and row["state"] in {"offered", "active", "cancelling"}:
                 device.claimed_action_id = row["action_id"]
                 device.asked_action_id = row["action_id"] if row["asked"] else 0
