@@ -153,6 +153,41 @@ def test_a_failure_with_the_image_whole_or_without_a_second_bank_or_after_a_clai
     assert story.campaign().state is CampaignState.HALTED
 
 
+def test_an_image_that_an_earlier_attempt_fetched_may_be_what_failed(conn: Connection) -> None:
+    story = begin(conn, gateway="ddi")
+    keep_old(conn)
+    (action, *_) = story.vehicles("offered")
+    story.report(action, {"gateway": "ddi"}, kind="fetched", key=f"fetched:{action.action_id}")
+    story.ddi(action, "closed", "failure", kind="closed")  # it never said that it proceeds
+    story.tick()
+    assert action.vin not in {one.vin for one in story.vehicles("offered")}
+    story.later(901)
+    story.tick()
+    again = next(one for one in story.vehicles("offered") if one.attempt == 2)
+    story.ddi(again, "proceeding")
+    story.ddi(again, "closed", "failure", kind="closed")  # with the image that it kept
+    story.later(5)
+    story.tick()
+    assert [one.vin for one in story.vehicles("failed")] == [action.vin]
+
+
+def test_an_image_that_a_campaign_before_had_stored_may_be_what_failed(conn: Connection) -> None:
+    before = begin(conn, gateway="ddi", urgency="download_only", retry=None)
+    for action in before.vehicles("offered"):
+        before.report(action, {"gateway": "ddi"}, kind="fetched", key=f"fetched:{action.action_id}")
+        before.ddi(action, "closed", "success", kind="closed")
+    before.later(5)
+    before.tick()
+    assert {one.state for one in before.vehicles()} == {"downloaded"}
+    story = Story(conn, before.ids)
+    story.now = before.now
+    story.start(waves=(), gate=STRICT, retry=POLICY)
+    keep_old(conn)
+    story.tick()
+    proceed_and_fail(story)
+    assert [one.state for one in story.vehicles() if one.state == "failed"] == ["failed"]
+
+
 def test_a_vehicle_that_rolled_back_is_not_tried_again(conn: Connection) -> None:
     story = begin(conn)
     story.native(story.vehicles()[0], "ROLLED_BACK", kind="closed")

@@ -671,7 +671,17 @@ SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
             THEN nullif(p.document -> 'request' -> 'retry', 'null'::jsonb) END AS retry,
        p.document -> 'success' -> v.variant AS success, a.claimed_at,
        CASE WHEN jsonb_typeof(p.document -> 'request' -> 'retry') = 'object'
-            THEN EXISTS (SELECT FROM device_report d WHERE d.vin = a.vin AND d.dedupe_key = 'fetched:' || a.action_id)
+            -- By any action of the same release: a client may keep an image from the attempt or campaign before.
+            THEN EXISTS (
+                SELECT FROM device_report d WHERE d.vin = a.vin AND d.kind = 'fetched' AND (
+                    d.action_id = a.action_id
+                    OR EXISTS (SELECT FROM assignment o JOIN campaign oc ON oc.id = o.campaign_id
+                                WHERE o.action_id = d.action_id AND o.vin = a.vin
+                                  AND coalesce(o.release_id, oc.release_id) = coalesce(a.release_id, c.release_id))
+                    OR EXISTS (SELECT FROM fact f
+                                WHERE f.subject = a.vin AND f.kind = 'vehicle.attempt_failed'
+                                  AND (f.body ->> 'action_id')::int = d.action_id
+                                  AND f.body ->> 'release_id' = coalesce(a.release_id, c.release_id))))
             ELSE true END AS fetched
   FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN vehicle v ON v.vin = a.vin
   LEFT JOIN campaign_plan p ON p.id = c.plan_id
