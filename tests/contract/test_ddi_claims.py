@@ -298,6 +298,16 @@ def test_a_plan_from_before_there_were_claims_takes_its_clients_at_their_word(st
     assert {one.state for one in story.vehicles()} == {"installed"}
 
 
+def test_a_plan_that_has_rules_and_none_for_a_variant_takes_its_success_for_a_claim(story: Story) -> None:
+    story.start(waves=(4,), gate=GATE)
+    story.conn.execute("UPDATE campaign_plan SET document = document || '{\"success\": {}}'")
+    story.tick()
+    for one in story.vehicles("offered"):
+        story.ddi(one, "closed", "success", kind="closed")
+    story.tick()
+    assert {one.state for one in story.vehicles()} == {"active"}
+
+
 @pytest.mark.parametrize("settings", [{}, {"success": "word"}])
 def test_a_plan_says_that_success_will_be_a_word_or_will_wait(
     conn: Connection, settings: dict[str, str]

@@ -669,7 +669,7 @@ SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
        a.kind <> 'rollback' AND p.document -> 'request' ->> 'urgency' IS NOT DISTINCT FROM 'download_only' AS download_only,
        CASE WHEN a.kind <> 'rollback' AND a.state <> 'cancelling' AND c.state IN ('running', 'paused')
             THEN nullif(p.document -> 'request' -> 'retry', 'null'::jsonb) END AS retry,
-       p.document -> 'success' -> v.variant AS success, a.claimed_at,
+       p.document -> 'success' -> v.variant AS success, coalesce(p.document ? 'success', false) AS has_rules, a.claimed_at,
        CASE WHEN jsonb_typeof(p.document -> 'request' -> 'retry') = 'object'
             -- By any action of the same release: a client may keep an image from the attempt or campaign before.
             THEN EXISTS (

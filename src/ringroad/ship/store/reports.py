@@ -285,7 +285,9 @@ def _actions_of(conn: Connection, reports: Sequence[Mapping[str, Any]]) -> dict[
         action_ids |= {row["action_id"] for row in SQL.claims_of(conn, vins=stating)}
     found = {}
     for row in SQL.lock_actions(conn, action_ids=sorted(action_ids)):
-        rule = msgspec.convert(row["success"], SuccessRule) if row["success"] else BY_WORD
+        rule = SuccessRule() if row["has_rules"] else BY_WORD
+        if row["success"]:
+            rule = msgspec.convert(row["success"], SuccessRule)
         claimed = row["claimed_at"] is not None
         found[row["action_id"]] = _Action(
             row=row, state=AssignmentState(row["state"]), rule=rule, claimed=claimed
