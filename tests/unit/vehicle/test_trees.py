@@ -284,6 +284,34 @@ def test_what_an_entry_says_of_its_size_is_judged_before_it_is_passed_over(
     assert names(tmp_path / "folder") == []
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"GNU.sparse.size": "1", "GNU.sparse.numblocks": "0"},
+        {"GNU.sparse.map": "0,1", "GNU.sparse.size": "1"},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "1"},
+    ],
+    ids=["0.0", "0.1", "1.0"],
+)
+@pytest.mark.parametrize(
+    "kind", [tarfile.XHDTYPE, tarfile.XGLTYPE], ids=["its own header", "a header of all"]
+)
+def test_a_sparse_file_is_refused_in_each_format_before_its_holes_are_read(
+    tmp_path: Path, named: dict[str, str], kind: bytes
+) -> None:
+    entry = tarfile.TarInfo("large")
+    entry.size = 1 << 20
+    if kind == tarfile.XHDTYPE:
+        entry.pax_headers = named
+        data = entry.tobuf(tarfile.PAX_FORMAT)
+    else:
+        data = tarfile.TarInfo.create_pax_global_header(named) + entry.tobuf(tarfile.USTAR_FORMAT)
+    holes = b"900000\n" + b"0\n" * 1_000  # behind the thousandth there is nothing to read
+    with pytest.raises(InvalidInput, match="large is stored as a sparse file"):
+        unpacked(tmp_path, data + holes)
+    assert names(tmp_path / "folder") == []
+
+
 def other_layer(files: dict[str, bytes]) -> None:
     name = next(name for name in files if name.startswith("blobs/"))
     files[name] = gzip.compress(tar(("evil", b"x")))

@@ -125,8 +125,18 @@ class _Entry(tarfile.TarInfo):
         if entry.type in _HEADERS and entry.size > HEADER_BYTES_MAX:
             _refuse(f"a header of {entry.size} bytes, limit {HEADER_BYTES_MAX}")
         if entry.type == tarfile.GNUTYPE_SPARSE:
-            _refuse(f"{entry.name} is stored as a sparse file")  # the list of its holes has no limit
+            _refuse_holes(entry.name)
         return entry
+
+    # What tarfile calls for the three formats that name a sparse file in a PAX header, before the entry is given.
+    def _proc_gnusparse_00(self, next: Self, *_: object) -> NoReturn:  # noqa: A002 - tarfile's name
+        _refuse_holes(next.name)
+
+    _proc_gnusparse_01 = _proc_gnusparse_10 = _proc_gnusparse_00
+
+
+def _refuse_holes(name: str) -> NoReturn:
+    _refuse(f"{name} is stored as a sparse file")  # the list of its holes has no limit
 
 
 def _names(tar: tarfile.TarFile, bytes_max: int) -> set[str]:
