@@ -222,6 +222,50 @@ def test_one_tester_has_nothing_of_anothers_session(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
+def again(at: Bench, scope: Scope) -> Hand:
+    """Remove the tester, and add one of the same name."""
+    remove_tester(at.folder, "bench-1", durability="buffered")
+    token = add_tester(at.folder, "bench-1", scope, secret=lambda size: b"7" * size, durability="buffered")
+    return Hand(at, token)
+
+
+def test_a_tester_that_is_added_again_has_nothing_of_its_namesakes_session(tmp_path: Path) -> None:
+    async def story(at: Bench, tester: Hand) -> None:
+        await tester.ask("POST", "/vehicle/v1/sessions", REASON | {"scope": "service"})
+        other = again(at, "read")
+        assert (await other.ask("GET", "/vehicle/v1/sessions"))[1] == {"items": []}
+        assert code_of(await other.ask("POST", f"{BRAKE}/locks")) == (403, "no_session")
+
+    run(tmp_path, story)
+
+
+def test_a_session_and_what_it_began_end_when_its_tester_is_there_no_more(tmp_path: Path) -> None:
+    async def story(at: Bench, tester: Hand) -> None:
+        await tester.ask("POST", "/vehicle/v1/sessions", REASON | {"scope": "service"})
+        assert (await tester.ask("POST", f"{BRAKE}/cyclic-subscriptions", {"data": "F195"}))[0] == 200
+        other = hand(at, "bench-2")
+        await other.ask("POST", "/vehicle/v1/sessions", REASON)
+        remove_tester(at.folder, "bench-1", durability="buffered")
+        at.face._close_nobodys()
+        assert at.desk.cyclic.sessions() == set()
+        assert (await other.ask("GET", "/vehicle/v1/components"))[0] == 200
+        assert len(at.face._sessions.all(now=at.clock.now())) == 1
+
+    run(tmp_path, story)
+
+
+def test_a_session_that_is_wider_than_its_tester_may_ask_for_ends(tmp_path: Path) -> None:
+    async def story(at: Bench, tester: Hand) -> None:
+        await tester.ask("POST", "/vehicle/v1/sessions", REASON | {"scope": "service"})
+        file = at.folder / TESTERS_NAME
+        file.write_bytes(file.read_bytes().replace(b'"service"', b'"read"'))
+        assert code_of(await tester.ask("GET", "/vehicle/v1/components")) == (403, "no_session")
+        at.face._close_nobodys()
+        assert at.face._sessions.all(now=at.clock.now()) == {}
+
+    run(tmp_path, story)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "raw", "status"),
     [

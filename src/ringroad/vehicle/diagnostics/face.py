@@ -7,7 +7,7 @@ here is only who asks, and how HTTP says it.
 Off unless `diagnostics_http` names an address; on loopback, or behind TLS where it names another.
 
 Invariants:
-    * Nobody is answered without a tester's token, nor for more than a session of that tester.
+    * Nobody is answered without a tester's token, nor for more than a session of that tester, which ends with its token.
     * What a tester asks is written down in the vehicle, what changes something before it is done (`audit.py`).
 """
 
@@ -47,7 +47,7 @@ from ringroad.vehicle.address import Address
 from ringroad.vehicle.diagnostics.audit import Audit, Visit
 from ringroad.vehicle.diagnostics.desk import Desk, refuse
 from ringroad.vehicle.diagnostics.sessions import Session, Sessions
-from ringroad.vehicle.diagnostics.testers import Tester, find_tester, read_testers
+from ringroad.vehicle.diagnostics.testers import LOCAL, Tester, find_tester, read_testers
 from ringroad.vehicle.files import Durability
 from ringroad.vehicle.small_http import Answer, Limits, Request, SmallServer
 
@@ -229,10 +229,20 @@ class DiagnosticFace:
 
     def _session_of(self, tester: Tester) -> Session | None:
         held = self._sessions.all(now=self._around.clock.now())
-        for key, each in held.items():
-            if key.startswith(tester.sessions_begin) and each.state != "declined":
+        for each in held.values():
+            if tester.may_have(each) and each.state != "declined":
                 return each
         return None
+
+    def _close_nobodys(self) -> None:
+        """End the sessions of testers that are there no more, or may ask for less now. Raises: Corrupt, Unavailable."""
+        held = self._sessions.all(now=self._around.clock.now())
+        local = [each for key, each in held.items() if key.startswith(LOCAL) and each.state != "declined"]
+        testers = read_testers(self._around.folder) if local else []
+        for each in local:
+            if not any(tester.may_have(each) for tester in testers):
+                _log.info("vehicle.diagnostics_orphaned", session=each.id)
+                self._desk.close(each.id)
 
     def _session_place(self, request: Request, tester: Tester, place: str) -> Answer:
         match request.method, place:
@@ -284,6 +294,7 @@ class DiagnosticFace:
             await asyncio.sleep(TIDY_S)
             try:
                 self._desk.tidy()
+                self._close_nobodys()
             except RingroadError as error:
                 _log.warning("vehicle.diagnostics_sessions", code=error.code, reason=error.message)
 

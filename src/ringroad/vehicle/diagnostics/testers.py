@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from ringroad.kernel.errors import Conflict, Corrupt, InvalidInput, NotFound
 from ringroad.protocol.diagnostics import Scope
+from ringroad.vehicle.diagnostics.sessions import Session
 from ringroad.vehicle.files import Durability, replace_file
 
 TESTERS_NAME: Final = "testers.json"
@@ -24,6 +25,7 @@ TESTERS_MAX: Final = 16  # of one vehicle
 TOKEN_BYTES: Final = 32
 TOKEN_PREFIX: Final = "rrt_"  # noqa: S105 - what a token begins with, for whoever finds one
 LOCAL: Final = "local."  # how sessions of testers begin; the server's never do
+KEY_CHARS: Final = 16  # of a token's digest, in the ids of its sessions
 
 TesterName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9\-]{0,39}$")]
 
@@ -37,8 +39,12 @@ class Tester(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def sessions_begin(self) -> str:
-        """How the ids of its sessions begin."""
-        return f"{LOCAL}{self.name}."
+        """How the ids of its sessions begin: another token is another tester, whatever it is called."""
+        return f"{LOCAL}{self.name}.{self.token_sha256[:KEY_CHARS]}."
+
+    def may_have(self, session: Session) -> bool:
+        """Say whether a session is this tester's, and no wider than it may ask for."""
+        return session.id.startswith(self.sessions_begin) and self.scope in {"service", session.scope}
 
 
 def read_testers(folder: Path) -> list[Tester]:
