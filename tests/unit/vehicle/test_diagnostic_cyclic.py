@@ -88,6 +88,22 @@ def test_it_ends_with_its_time_its_session_and_when_an_update_begins(tmp_path: P
     run(tmp_path, story)
 
 
+def test_a_slow_listener_is_told_what_was_read_last_before_the_end(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        _, begun = await at.ask("POST", PLACE, {"data": "F195"})
+        await until(at.said)
+        (one,) = at.desk.cyclic._known.values()
+        heard = []
+        async for event in at.desk.cyclic.follow("brake", begun["id"], "s1"):
+            heard.append(event["number"])
+            if heard == [1]:  # another is read, and the subscription ends, while this one is told
+                one.events.append({**event, "number": 2})
+                await at.ask("DELETE", f"{PLACE}/{begun['id']}")
+        assert heard == [1, 2]
+
+    run(tmp_path, story)
+
+
 def test_a_session_has_a_few_and_sees_its_own_alone(tmp_path: Path) -> None:
     async def story(at: Bench) -> None:
         for _ in range(SUBSCRIPTIONS_MAX):

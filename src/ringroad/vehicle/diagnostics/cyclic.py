@@ -155,10 +155,14 @@ class Subscriptions:
         seen = 0
         while True:
             one.news.clear()
-            for event in [each for each in one.events if each["number"] > seen]:
+            over = one.what.status != "running"
+            new = [each for each in one.events if each["number"] > seen]
+            for event in new:
                 seen = event["number"]
                 yield event
-            if one.what.status != "running":
+            if new:
+                continue  # more may have come, and the end too, while they were told
+            if over:
                 return
             await one.news.wait()
 
