@@ -67,6 +67,15 @@ def ring_of(config: VehicleConfig) -> SampleRing:
     return SampleRing(config.fault_signals, before_s=max(config.fault_before_s, config.fault_after_s))
 
 
+async def keep_ring(ring: SampleRing, signals: SignalSource, clock: Clock) -> None:
+    """Record the ring alone, of a vehicle that tells nobody of itself but is looked into; until cancelled."""
+    while True:
+        now = clock.now()
+        ring.record(signals.read(now), now=now)
+        end_if_cancelled()
+        await asyncio.sleep(FRAME_S)
+
+
 async def observe(
     config: VehicleConfig,
     orchestrator: Orchestrator,

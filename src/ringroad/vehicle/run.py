@@ -51,7 +51,7 @@ from ringroad.vehicle.gateway import POOL_CONNECTIONS_MAX, Gateway, new_client
 from ringroad.vehicle.journal import RecordHook
 from ringroad.vehicle.leaves import SharedSignals, read_tree
 from ringroad.vehicle.memory import Observer
-from ringroad.vehicle.observe import SampleRing, observe, ring_of
+from ringroad.vehicle.observe import SampleRing, keep_ring, observe, ring_of
 from ringroad.vehicle.orchestrator import Orchestrator, Vehicle
 from ringroad.vehicle.signals import SignalSource
 
@@ -129,6 +129,8 @@ async def run_vehicle(folder: Path, config: VehicleConfig, surroundings: Surroun
         diagnosed = _diagnostics(folder, config, surroundings, orchestrator, ring)
         if diagnosed is not None and config.diagnostics_http:
             tasks.create_task(_serve_testers(folder, config, surroundings, diagnosed))
+            if config.fault_before_s and not config.mqtt_host:
+                tasks.create_task(keep_ring(ring, surroundings.signals, surroundings.clock))
         if config.mqtt_host:
             tasks.create_task(
                 _telemetry(folder, config, surroundings, orchestrator, ring=ring, diagnosed=diagnosed)

@@ -23,6 +23,7 @@ from ringroad.protocol.diagnostics import (
     parse_range,
 )
 from ringroad.protocol.vehicle import Sample
+from ringroad.vehicle import observe
 from ringroad.vehicle.diagnostics.bulk import (
     LOG_LINES_MAX,
     TEXTS_MAX,
@@ -32,9 +33,11 @@ from ringroad.vehicle.diagnostics.bulk import (
     text_of,
 )
 from ringroad.vehicle.diagnostics.testers import add_tester
+from ringroad.vehicle.observe import SampleRing, keep_ring
 from ringroad.vehicle.small_http import Request
 from support.diagnosed import FAULT, Bench, bench, open_session
 from support.uptane import NOW
+from support.vehicle_world import DeskClock, DeskSignals
 
 Story = Callable[[Bench], Awaitable[None]]
 
@@ -245,3 +248,21 @@ def test_a_range_behind_the_end_is_refused() -> None:
     for size in (0, 100):
         with pytest.raises(InvalidInput):
             parse_range("bytes=100-", size)
+
+
+def test_a_vehicle_that_tells_nobody_of_itself_keeps_its_ring_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story() -> None:
+        ring = SampleRing(["Vehicle.Speed"], before_s=60)
+        signals = DeskSignals()
+        signals.values["Vehicle.Other"] = 1
+        task = asyncio.create_task(keep_ring(ring, signals, DeskClock()))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        task.cancel()
+        assert len(ring.kept()) > 1
+        assert {each.path for each in ring.kept()} == {"Vehicle.Speed"}
+
+    monkeypatch.setattr(observe, "FRAME_S", 0.0)
+    asyncio.run(asyncio.wait_for(story(), 60))
