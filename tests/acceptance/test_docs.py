@@ -54,8 +54,8 @@ SESSIONS = [
     "docs/howto/webhooks.md",
     "docs/howto/exports.md",
     "docs/howto/console.md",
-    "docs/howto/connect-a-hawkbit-client.md",
     "docs/howto/logistics.md",
+    "docs/howto/connect-a-hawkbit-client.md",  # a second programme: commands after it have to name theirs
     "docs/howto/run-the-engines.md",
 ]
 ALONE = ["docs/howto/keys.md", "docs/howto/shops.md"]  # in a folder of their own, without a server
@@ -171,6 +171,7 @@ def test_a_wrong_command_is_found(line: str, problem: str) -> None:
         (["is signed"], "is not signed", "is signed"),
         (["took 1 min 57 s  1"], "took  4.2 s 3\n", ""),
         (["took 4.2 s"], "took 1 h 3 min\n", ""),
+        (["took 4.2 s, gap 2 %"], "took 3 s, gap 1 %\n", ""),
         (["took 4.2 s"], "took long\n", "took 4.2 s"),
         (["took 4.2 s", "b"], "took 1 min\nc\n", "b"),
         (["is finished"], "\x1b[4A\x1b[2Kis running\n\x1b[2Kis finished\n", ""),

@@ -168,6 +168,6 @@ def _word(word: str) -> str:
     """A word with a digit stands for any word, a length of time for any, dots for any words."""
     if word == "...":
         return r".*"
-    if word == _ANY_SPAN:
-        return _SPAN_OF_TIME.pattern
+    if _ANY_SPAN in word:
+        return re.escape(word).replace(re.escape(_ANY_SPAN), _SPAN_OF_TIME.pattern)
     return r"\S+" if re.search(r"\d|\.\.\.$", word) else re.escape(word)
