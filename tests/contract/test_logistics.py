@@ -220,7 +220,7 @@ def test_the_line_replans_when_parts_are_late_and_again_when_they_are_there(
     assert look(conn, seen) == []
     tell(people.operator, event("at dock", at(-0.01)))
     assert look(conn, seen) == ["wren"]
-    assert shipments.availability_of(conn, "wren") == {}
+    assert shipments.availability_of(conn, "wren", now=CLOCK.now()) == {}
 
 
 def test_orders_of_a_lost_shipment_are_held_with_its_name_until_another_is_announced(
@@ -257,6 +257,47 @@ def test_orders_of_a_lost_shipment_are_held_with_its_name_until_another_is_annou
     freed = store_plant.current_schedule(conn, "wren")
     assert freed
     assert freed.document.sequence == (waits,)
+
+
+def held(conn: Connection) -> list[str]:
+    """Make a schedule as a new order would; return why orders are held."""
+    with transaction(conn):
+        schedule = store_plant.replan(
+            conn, IDS, CLOCK, programme_id="wren", cause="new_orders", actor="tester",
+            triggered_s=CLOCK.monotonic_s(),
+        )  # fmt: skip
+    return [each.reason for each in schedule.document.held]
+
+
+def test_a_schedule_holds_orders_of_shipments_that_nobody_looked_at_since_they_were_told_of_or_for_minutes(
+    people: People, conn: Connection
+) -> None:
+    first, second = order(conn, 2)
+    announced(people.operator, order_ids=[first])
+    (reason,) = held(conn)
+    assert reason == (
+        "nobody can say when it has tow_bar of shipment S-1 by tow bars by sea, which nobody has looked at yet"
+    )
+    assert look(conn) == ["wren"]
+    assert held(conn) == []
+    other = announced(people.operator, name="S-2", order_ids=[second]).json()[0]
+    look(conn)
+    people.operator.post(f"/api/v1/shipments/{other['id']}/lost", json={"reason": "ship sank"})
+    (reason,) = held(conn)
+    assert "S-2 by tow bars by sea, which nobody has looked at since 20" in reason
+    look(conn)
+    (reason,) = held(conn)
+    assert "which is lost: ship sank" in reason
+    with transaction(conn):
+        conn.execute("UPDATE leg_outlook SET made_at = made_at - interval '6 minutes'")
+    reasons = held(conn)
+    assert len(reasons) == 2
+    assert all("which nobody has looked at since 20" in each for each in reasons)
+    assert improve_changed(conn, IDS, CLOCK, seen := {}) == []
+    assert seen == {}
+    assert look(conn) == ["wren"]  # nothing moved, and yet what was held for want of a look goes on
+    (reason,) = held(conn)
+    assert "which is lost: ship sank" in reason
 
 
 def test_a_name_is_one_shipment_and_the_same_announcement_changes_nothing(

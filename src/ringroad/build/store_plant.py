@@ -368,7 +368,7 @@ def replan(
         now=clock.now(),
         parent=before,
         stops=on_line(open_stops(conn, programme_id=programme_id), programme.line),
-        available=availability_of(conn, programme_id),
+        available=availability_of(conn, programme_id, now=clock.now()),
     )
     latency_us = round((clock.monotonic_s() - triggered_s) * 1_000_000)
     if latency_us < 0:

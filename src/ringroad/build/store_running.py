@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ringroad.build.logistics.availability import PartAvailability
-from ringroad.build.logistics.store import availability_of
+from ringroad.build.logistics.store import availability_from, get_outlook
 from ringroad.build.model import Line
 from ringroad.build.plan_line import Order
 from ringroad.build.stops import LineStop, on_line
@@ -31,7 +31,9 @@ class Running:
     line: Line
     stops: tuple[LineStop, ...] = ()  # what stands now
     drift: tuple[StationDrift, ...] = ()  # how the twin fares against what the line measured
-    available: Mapping[str, PartAvailability] = field(default_factory=dict)  # when parts are there, by order
+    available: Mapping[str, PartAvailability] = field(
+        default_factory=dict
+    )  # when parts are there, by order, as was last said
 
 
 def load_running(conn: Connection, programme_id: str) -> Running:
@@ -40,11 +42,12 @@ def load_running(conn: Connection, programme_id: str) -> Running:
     if schedule is None:
         raise NotFound(f"{programme_id} has no schedule")
     line = get_programme(conn, programme_id).programme.line
+    waits = get_outlook(conn, programme_id).document.get("orders", {})
     return Running(
         schedule=schedule,
         orders=tuple(waiting_orders(conn, programme_id=programme_id)),
         line=line,
         stops=tuple(on_line(open_stops(conn, programme_id=programme_id), line)),
         drift=line_drift(conn, programme_id, line),
-        available=availability_of(conn, programme_id),
+        available={order_id: availability_from(given) for order_id, given in waits.items()},
     )

@@ -17,6 +17,7 @@ from ringroad.build.logistics.learn import ROUTE, Fit
 from ringroad.build.logistics.outlook import Expected, Known, availability, expect, learn_legs
 from ringroad.build.logistics.quantiles import fit_grouped
 from ringroad.build.logistics.store import (
+    NOT_LOOKED,
     arrived_shipments,
     availability_document,
     availability_from,
@@ -84,7 +85,12 @@ def _look_at_programme(
         }
         document = _document(remembered.known, expected, orders, arrived=len(arrived))
         saved = save_outlook(conn, programme_id=programme_id, told=told, document=document, now=now)
-        if not saved or not _moved(before, orders) or current_schedule(conn, programme_id) is None:
+        schedule = current_schedule(conn, programme_id)
+        if not saved or schedule is None:
+            return False
+        if not _moved(before, orders) and not any(
+            NOT_LOOKED in each.reason for each in schedule.document.held
+        ):
             return False
         replan(
             conn, ids, clock, programme_id=programme_id, cause="parts_on_their_way", actor=ACTOR,

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from ringroad.build.improve_line import improve_schedule, spare_orders
+from ringroad.build.logistics.store import get_outlook
 from ringroad.build.plan_line import ScheduleDocument
 from ringroad.build.stops import delay_s, standing_s
 from ringroad.build.store_improve import current_generations, save_answer
@@ -63,6 +64,8 @@ def _improve(
     """Search for a better schedule of a line; return it if it became current."""
     triggered_s = clock.monotonic_s()
     with transaction(conn):
+        if get_outlook(conn, programme_id).old(clock.now()):
+            return None  # asked again once somebody said when parts are there
         running = load_running(conn, programme_id)
     seen[programme_id] = running.schedule.generation
     now, seed = clock.now(), running.schedule.generation

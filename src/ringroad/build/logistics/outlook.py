@@ -80,7 +80,7 @@ class Expected:
     def to_document(self) -> dict[str, Any]:
         """Return its JSON form."""
         return {
-            "shipment_id": self.shipment.id, "source": self.source, "overdue": self.overdue, "late": self.late,
+            "shipment_id": self.shipment.id, "generation": self.shipment.generation, "source": self.source, "overdue": self.overdue, "late": self.late,
             "late_min": None if self.late_min is None else round(self.late_min, 1),
             "quantiles": [[level, at.isoformat()] for level, at in self.availability.quantiles],
         }  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from psycopg.types.json import Jsonb
 
-from ringroad.build.logistics.availability import PartAvailability
+from ringroad.build.logistics.availability import PartAvailability, never
 from ringroad.build.logistics.milestones import (
     AGV_MILESTONES,
     TOLD_MAX,
@@ -43,6 +43,8 @@ OPEN_MAX: Final = 5_000  # shipments of one programme on their way; a day of a l
 LEARNED_MAX: Final = 50_000  # shipments that arrived, the newest, that are learned from
 REFUSED_KEPT: Final = 200  # by programme
 OUTLOOK_S: Final = 60  # seconds after which what is on its way is looked at again, though nothing was told
+OUTLOOK_S_MAX: Final = 5 * OUTLOOK_S  # after which nothing that was said is believed any more
+NOT_LOOKED: Final = "which nobody has looked at"  # in the reason of an order that is held for that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,12 @@ class Outlook:
     document: Mapping[str, Any]
     behind: int
     made_at: datetime | None
+
+    def old(self, now: datetime) -> bool:
+        """Whether it is too old to be believed; nothing is where nothing was ever told."""
+        if self.made_at is None:
+            return self.behind > 0
+        return timedelta(seconds=OUTLOOK_S_MAX) < now - self.made_at
 
 
 def ways_of(conn: Connection, programme_id: str) -> dict[str, Way]:
@@ -295,10 +303,24 @@ def save_outlook(
     return bool(rows)
 
 
-def availability_of(conn: Connection, programme_id: str) -> dict[str, PartAvailability]:
-    """Return when the parts of each order are there, of orders that wait for something, as was last said."""
-    waits = get_outlook(conn, programme_id).document.get("orders", {})
-    return {order_id: availability_from(given) for order_id, given in waits.items()}
+def availability_of(conn: Connection, programme_id: str, *, now: datetime) -> dict[str, PartAvailability]:
+    """Return when the parts of each order are there, of orders that wait for something, as was last said.
+
+    Of an order that waits for a shipment of which something was told since, or where all was said too long ago,
+    nobody can say.
+    """
+    outlook = get_outlook(conn, programme_id)
+    waits = {key: availability_from(given) for key, given in outlook.document.get("orders", {}).items()}
+    old = outlook.old(now)
+    if not old and not outlook.behind:
+        return waits
+    said = {each["shipment_id"]: each.get("generation") for each in outlook.document.get("expected", [])}
+    since = f"since {outlook.made_at:%Y-%m-%d %H:%M:%S} UTC" if outlook.made_at else "yet"
+    for each in open_shipments(conn, programme_id):
+        if old or said.get(each.id) != each.generation:
+            words = f"{each.part} of shipment {each.name} by {each.leg}, {NOT_LOOKED} {since}"
+            waits |= dict.fromkeys(each.order_ids, never(words))
+    return waits
 
 
 def availability_from(document: Mapping[str, Any]) -> PartAvailability:
