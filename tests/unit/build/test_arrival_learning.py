@@ -196,6 +196,15 @@ def test_nothing_is_said_of_skill_when_few_legs_arrived() -> None:
     assert learn(made(days=4), Stage.DEPARTED, {ROUTE: fit_grouped}).skill is None
 
 
+def test_nothing_is_said_of_skill_when_nothing_had_arrived_before_the_rest_set_out() -> None:
+    history = made(days=30)
+    history.arrives_min[:] = history.planned_min + 45 * 1440
+    found = learn(
+        history, Stage.DEPARTED, {"boosted": lambda *_: pytest.fail("it was tried"), ROUTE: fit_grouped}
+    )
+    assert found.skill is None
+
+
 def test_pinball_is_the_mean_loss_of_all_levels() -> None:
     given = np.zeros((2, len(LEVELS)))
     assert pinball(given, np.array([1.0, -1.0])) == pytest.approx(0.5)

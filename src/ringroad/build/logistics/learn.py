@@ -98,7 +98,7 @@ class Learned:
     Attributes:
         model: the chosen one where it has skill, else what the routes did.
         offset_min: [class, level], what calibration moves its quantiles by.
-        skill: of the chosen one; None where too few legs arrived to say.
+        skill: of the chosen one; None where too few legs arrived to say, or none before the first cut.
         tried: the legs that say how good it is.
         tried_late_min: what it said of them, [leg, level].
     """
@@ -128,12 +128,13 @@ def learn(history: History, stage: Stage, candidates: Mapping[str, Fit]) -> Lear
         for share in (LEARN_SHARE, LEARN_SHARE + CHOOSE_SHARE)
     )
     past, later = split_at(history, first)
-    if not len(past):
-        past = history  # one day's legs: there is nothing to hold back
+    held_back = bool(len(past))
+    if not held_back:
+        past = history  # nothing had arrived before the cut: a route's past, and nothing to try anything on
     last = later.day >= second
     route_median = fit_grouped(past, Stage.PLANNED).late_min(later)[:, MEDIAN]
     tried: dict[str, tuple[float, Model, Calibrated]] = {}
-    for name, fit in candidates.items():
+    for name, fit in (candidates if held_back else {ROUTE: candidates[ROUTE]}).items():
         model = fit(past, stage)
         calibrated = calibrate(later, model.late_min(later), from_day=first)
         loss = pinball(calibrated.late_min[~last], later.arrived_late_min[~last])
@@ -141,7 +142,7 @@ def learn(history: History, stage: Stage, candidates: Mapping[str, Fit]) -> Lear
     name = min(tried, key=lambda each: tried[each][0])
     _, model, calibrated = tried[name]
     skill: StageSkill | None = None
-    if int(last.sum()) >= TRIED_MIN:
+    if held_back and int(last.sum()) >= TRIED_MIN:
         losses = {each: tried[each][0] for each in tried}
         skill = _skill(later, calibrated, last, route_median, stage=stage, model=name, tried=losses)
     if skill is None or not skill.shown:
