@@ -205,3 +205,29 @@ def test_an_unsigned_artifact_behind_a_header_is_no_other_file_and_an_ecu_of_men
     assert other.json()["error"]["code"] == "not_mender"
     checked = client.post(f"/releases/{made.json()['release']['id']}/check", json={}).json()
     assert "not_mender" in {each["code"] for each in checked["findings"]}
+
+
+def test_an_operator_imports_a_programme_again_but_who_signs_for_an_ecu_is_an_approvers_word(
+    client: httpx.Client, pg_url: str
+) -> None:
+    operator = {"Authorization": f"Bearer {add_account(pg_url, 'olga', Role.OPERATOR)}"}
+
+    def replace(source: str, generation: int, headers: dict[str, str] | None = None) -> int:
+        body = {"source": source, "generation": generation}
+        return client.post("/programmes", json=body, headers=headers or {}).status_code
+
+    moved = SOURCE.replace('supplier = "Egret"', 'supplier = "Osprey"')
+    renamed = SOURCE.replace("telebox", "telebox2")
+    reported, required = (SOURCE + f'mender_signature = "{word}"\n' for word in ("reported", "required"))
+    assert replace(reported, 1, operator) == 403
+    assert replace(moved, 1, operator) == 200  # nobody signs for either
+    assert replace(SOURCE, 2, operator) == 200
+    assert register(client, public_pem(RSA_KEY), supplier="Egret").status_code == 201
+    for source in (moved, renamed, renamed.replace("Egret", "Osprey")):
+        assert replace(source, 3, operator) == 403
+    assert replace(required, 3, operator) == 200
+    for source in (reported, SOURCE):
+        assert replace(source, 4, operator) == 403
+    assert replace(reported, 4) == 200
+    assert replace(reported + "# the same\n", 5, operator) == 200
+    assert replace(SOURCE, 1) == 409

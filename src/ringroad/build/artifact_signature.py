@@ -102,6 +102,32 @@ def policy_of(ecu: Ecu) -> str:
     return "reported" if ecu.settings.get(SETTING) == "reported" else "required"
 
 
+def loosened(old: Programme, new: Programme, keys: Sequence[RegisteredKey]) -> str | None:
+    """Say how a programme's new text changes who may sign for its ECUs, for an approver to agree; None: it does not.
+
+    An ECU that is left out may come back with other words, so leaving it out counts where keys are registered, and so
+    does a new one that asks for no signature.
+
+    Args:
+        old: the programme as it is stored.
+        new: what takes its place.
+        keys: that are good for it now.
+    """
+    suppliers = {each.supplier for each in keys}
+    for name, ecu in sorted(new.ecus.items()):
+        before = old.ecus.get(name)
+        if policy_of(ecu) == "reported" and (before is None or policy_of(before) == "required"):
+            return f"{name} would take Mender artifacts that nobody signed"
+        if before is None:
+            continue
+        if SETTING in before.settings and SETTING not in ecu.settings:
+            return f"{name} would take other files than Mender artifacts"
+        if before.supplier != ecu.supplier and suppliers & {before.supplier, ecu.supplier}:
+            return f"{name} would be signed for by {ecu.supplier!r} in place of {before.supplier!r}"
+    gone = sorted(old.ecus.keys() - new.ecus.keys())
+    return f"{gone[0]} would be left out, and keys are registered" if gone and keys else None
+
+
 def signature_problems(
     programme: Programme, packages: Mapping[str, Package], used: Iterable[str], keys: Sequence[RegisteredKey]
 ) -> list[Problem]:

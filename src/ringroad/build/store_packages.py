@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 from ringroad.build.artifact_signature import (
     RegisteredKey,
     judge_signature,
+    loosened,
     require_mender,
     require_signature,
 )
@@ -30,7 +31,7 @@ from ringroad.build.plant.read import plant_from_document
 from ringroad.build.programme import read_programme
 from ringroad.build.rows import package_of
 from ringroad.kernel.clock import Ids
-from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
+from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.kernel.versions import parse_range, parse_version
@@ -74,7 +75,14 @@ class StoredProgramme:
 
 
 def import_programme(
-    conn: Connection, ids: Ids, *, source: str, actor: str, now: datetime, generation: int | None = None
+    conn: Connection,
+    ids: Ids,
+    *,
+    source: str,
+    actor: str,
+    now: datetime,
+    generation: int | None = None,
+    may_loosen: bool = True,
 ) -> StoredProgramme:
     """Import `programme.toml`; the same content twice changes nothing.
 
@@ -85,11 +93,13 @@ def import_programme(
         actor: who imports.
         now: when.
         generation: the one this file was edited from; needed to replace other content.
+        may_loosen: whether the actor may change who signs for an ECU.
 
     Raises:
         InvalidInput: the file has problems,
             or the plant that builds it here could not any more.
         Conflict: another content is stored, or vehicles on the road would lose their variant or ECU.
+        Forbidden: it changes who signs for an ECU, and the actor may not.
     """
     programme = read_programme(source)
     digest = hashlib.sha256(source.encode()).hexdigest()
@@ -109,6 +119,11 @@ def import_programme(
                 f"programme {programme.id} exists with other content",
                 hint=f"to replace it, pass its generation, {stored.generation}",
             )
+        if generation != stored.generation:  # so that what is compared below is what is replaced
+            expect_one(0, f"programme {programme.id}")
+        change = loosened(stored.programme, programme, good_keys(conn, programme.id))
+        if change is not None and not may_loosen:
+            raise Forbidden(change, hint="an approver imports this file")
         _keep_the_road(conn, programme)
         if stored.plant is not None:
             check_line_of(stored.plant, programme)

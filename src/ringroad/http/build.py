@@ -114,11 +114,14 @@ class Signature(Command, frozen=True, kw_only=True):
 
 @route("POST", "/programmes", role=Role.OPERATOR, tag="build", errors=[409, 422])
 def import_programme(ctx: Ctx, request: Req, data: JSONBody[NewProgramme]) -> ProgrammeView:
-    """Import a programme file; every problem is named with its line."""
+    """Import a programme file; every problem is named with its line.
+
+    An approver imports one that changes who signs for an ECU: `mender_signature` loosened, another supplier.
+    """
     with ctx.transaction() as conn:
         made = store_packages.import_programme(
             conn, ctx.ids, source=data.source, actor=request.user.name, now=ctx.clock.now(),
-            generation=data.generation,
+            generation=data.generation, may_loosen=request.user.may(Role.APPROVER),
         )  # fmt: skip
         programme_id = made.programme.id
         return reading.one(reading.programmes(conn, programme_id=programme_id), f"programme {programme_id}")
