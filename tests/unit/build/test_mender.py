@@ -202,6 +202,28 @@ def test_an_artifact_behind_a_pax_header_or_in_an_old_tar_is_read_as_one() -> No
         assert read_image(data).details["artifact_name"] == "release-2.1.0"
 
 
+def with_size(field: bytes) -> bytes:
+    """A header of `version` with this size."""
+    block = bytearray(header(b"version"))
+    block[124:136], block[148:156] = field.ljust(12, b"\0"), b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        record(b"L", b"version\0") + record(b"x", b"19 comment=nothing\n") + GOOD,
+        record(b"x", b"19 comment=nothing\n") + record(b"L", b"version\0") + GOOD,
+        with_size(b"\x0000000042") + GOOD[512:],
+        with_size(b" \x0042") + GOOD[512:],
+    ],
+)
+def test_a_tar_that_readers_read_differently_is_refused(data: bytes) -> None:
+    with pytest.raises(InvalidInput, match=r"pax header and a GNU name|size is no number"):
+        read_image(data)
+
+
 def test_other_tars_with_such_headers_stay_what_they_are() -> None:
     long = (("layers/" * 30 + "version", b"x"),)
     for kind in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):

@@ -46,7 +46,7 @@ def entries(read: Read, *, what: str, keep_bytes_max: int) -> Iterator[Entry]:
     Raises:
         InvalidInput: truncated, malformed, too many files, or one that no package may hold.
     """
-    long_name, long_size = "", -1
+    long_name, long_size, told = "", -1, b""
     for count in range(4 * MEMBERS_MAX):
         header = _exactly(read, BLOCK_BYTES, what)
         if not any(header):
@@ -56,6 +56,9 @@ def entries(read: Read, *, what: str, keep_bytes_max: int) -> Iterator[Entry]:
             break
         kind, size = header[156:157], _size(header, what)
         if kind in (b"x", b"L"):
+            if told not in (b"", kind):  # readers disagree on which of them counts
+                refuse("malformed", f"{what}: one file has a pax header and a GNU name")
+            told = kind
             if size > EXTENDED_BYTES_MAX:
                 refuse("oversized", f"{what}: a name of {size} bytes")
             body = _exactly(read, size, what)
@@ -67,7 +70,7 @@ def entries(read: Read, *, what: str, keep_bytes_max: int) -> Iterator[Entry]:
             continue
         name = long_name or _name(header)
         size = long_size if long_size >= 0 else size
-        long_name, long_size = "", -1
+        long_name, long_size, told = "", -1, b""
         if kind == b"5" and size == 0:
             _check_name(name.rstrip("/"), what)
             continue
@@ -116,7 +119,7 @@ def _size(header: bytes, what: str) -> int:
     if field[0] & 0x80:  # base 256, for 8 GiB and more
         return int.from_bytes(field, "big") & ((1 << 95) - 1)
     digits = field.split(b"\0")[0].strip(b" ")
-    if not re.fullmatch(rb"[0-7]{0,12}", digits):
+    if not re.fullmatch(rb"[0-7]{0,12}", digits) or (not digits and field.strip(b" \0")):
         refuse("malformed", f"{what}: a header's size is no number")
     return int(digits or b"0", 8)
 
