@@ -273,6 +273,21 @@ def test_the_driver_is_asked_and_may_decline(broker: Broker, pg_url: str, tmp_pa
         assert desk.facts(made["id"]) == ["diagnosis.asked", "diagnosis.declined"]
 
 
+def test_a_driver_who_ends_an_open_session_closes_it_on_the_server_too(
+    broker: Broker, pg_url: str, tmp_path: Path
+) -> None:
+    with (
+        logins(broker, pg_url),
+        at_the_desk(pg_url, tmp_path / "var", broker.url()) as desk,
+        on_the_road(tmp_path / "car", broker, policy="test"),
+    ):
+        made = desk.open()
+        answer_session(tmp_path / "car", made["id"], allow=False, now=SystemClock().now())
+        closed = patient(lambda: [s for s in desk.call("GET", "sessions").json() if s["state"] == "closed"])
+        assert closed[0]["id"] == made["id"]
+        assert desk.facts(made["id"]) == ["diagnosis.asked", "diagnosis.opened", "diagnosis.closed"]
+
+
 @pytest.mark.parametrize(
     "asked",
     [("", "read", False), ("read", "service", False), ("read", "read", True), ("service", "service", True)],
@@ -392,6 +407,38 @@ def ole_asks(conn: Connection, vin: str = VINS[0]) -> tuple[str, str]:
             body={}, now=now,
         )  # fmt: skip
     return session.id, queued.id
+
+
+@pytest.mark.parametrize(("of_session", "code"), [(True, "declined"), (False, "session_declined")])
+def test_a_session_that_the_driver_ended_is_closed_by_the_word_or_by_the_next_refusal(
+    pg_url: str, *, of_session: bool, code: str
+) -> None:
+    ids, now = SystemIds(), SystemClock().now()
+    with connect(pg_url) as conn:
+        born(conn)
+        token_of(conn, "admin", Role.ADMIN)
+        token_of(conn, "ole", Role.OPERATOR, permission="service")
+        session, queued = ole_asks(conn)
+
+        def say(vin: str, code: str) -> bool:
+            body = {"error": {"kind": "forbidden", "code": code, "message": "the driver declined"}}
+            answer = DiagnosticAnswer(id=session if of_session else queued, status=403, at=now, body=body)
+            with transaction(conn):
+                return store.accept_answer(conn, ids, vin=vin, answer=answer, now=now)
+
+        assert not say(VINS[1], code)
+        assert store.read_session(conn, vin=VINS[0], session_id=session).state == "open"
+        assert say(VINS[0], code)
+        ended = store.read_session(conn, vin=VINS[0], session_id=session)
+        assert (ended.state, ended.ended_at) == ("closed", now)
+        assert store.read_job(conn, vin=VINS[0], job_id=queued).state == (
+            "cancelled" if of_session else "answered"
+        )
+        [fact] = conn.execute(
+            "SELECT actor FROM fact WHERE kind = 'diagnosis.closed' AND subject = %s", (session,)
+        ).fetchall()
+        assert fact["actor"] == f"vehicle:{VINS[0]}"
+        assert not say(VINS[0], code)
 
 
 def due(conn: Connection) -> list[tuple[str, str]]:

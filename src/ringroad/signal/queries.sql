@@ -115,6 +115,10 @@ SELECT * FROM diagnostic_session
 SELECT * FROM diagnostic_session
  WHERE vin = :vin AND (:id::text IS NULL OR id = :id) ORDER BY asked_at DESC, id DESC LIMIT :rows_max;
 
+-- name: hold_diagnostic_session^
+SELECT id, state FROM diagnostic_session
+ WHERE id = :id AND vin = :vin AND state IN ('asked', 'open') FOR UPDATE;
+
 -- name: settle_diagnostic_session!
 UPDATE diagnostic_session SET state = :state, consent = :consent,
        ended_at = CASE WHEN :state = 'open' THEN NULL ELSE :now::timestamptz END

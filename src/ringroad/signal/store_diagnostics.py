@@ -295,8 +295,8 @@ def accept_answer(conn: Connection, ids: Ids, *, vin: str, answer: DiagnosticAns
     stored = SQL.answer_diagnostic_job(
         conn, id=answer.id, vin=vin, status=answer.status, answer=Jsonb(answer.body), now=now
     )
-    if stored != 1:
-        return False
+    if stored != 1:  # of a session that the driver ended, the vehicle says so by the session's id
+        return _driver_ended(answer) and _end_for_driver(conn, ids, answer.id, vin, now=now)
     job = read_job(conn, vin=vin, job_id=answer.id)
     actor = f"vehicle:{vin}"
     if job.path == SESSIONS_PATH and job.method == "POST":
@@ -306,6 +306,8 @@ def accept_answer(conn: Connection, ids: Ids, *, vin: str, answer: DiagnosticAns
         conn, ids, kind=FactKind.DIAGNOSIS_ANSWERED, subject=job.session_id, actor=actor, now=now,
         causes=last_of(conn, job.session_id), body={"vin": vin, "job": job.id, "status": answer.status},
     )  # fmt: skip
+    if _driver_ended(answer):  # the word itself was lost, or the vehicle's software is older than it
+        _end_for_driver(conn, ids, job.session_id, vin, now=now)
     return True
 
 
@@ -393,6 +395,25 @@ def _settle(
         body={"vin": job.vin, "consent": consent}
         | ({"code": str(why.get("code", ""))[:100]} if isinstance(why, dict) else {}),
     )  # fmt: skip
+
+
+def _driver_ended(answer: DiagnosticAnswer) -> bool:
+    why = answer.body.get("error")
+    code = why.get("code") if isinstance(why, dict) else None
+    return answer.status == 403 and code in ("declined", "session_declined")
+
+
+def _end_for_driver(conn: Connection, ids: Ids, session_id: str, vin: str, *, now: datetime) -> bool:
+    """End a session as its vehicle did; return False for one that is over, or of another vehicle."""
+    row = SQL.hold_diagnostic_session(conn, id=session_id, vin=vin)
+    if row is None:
+        return False
+    was_open = row["state"] == "open"
+    _end_session(
+        conn, ids, session_id, vin, kind=FactKind.DIAGNOSIS_CLOSED if was_open else FactKind.DIAGNOSIS_DECLINED,
+        state="closed" if was_open else "declined", actor=f"vehicle:{vin}", now=now,
+    )  # fmt: skip
+    return True
 
 
 def _held_permission(conn: Connection, account: str) -> Permission:

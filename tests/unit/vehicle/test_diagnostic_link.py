@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -115,6 +116,23 @@ def test_the_driver_is_asked_and_the_answer_comes_when_the_driver_gives_it(tmp_p
     run(tmp_path, story, policy="driver")
 
 
+def test_a_driver_who_ends_an_open_session_is_told_of_once_by_the_sessions_own_id(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        await open_session(at)
+        answer_session(tmp_path, "s1", allow=False, now=at.clock.now())
+        ended = await next_answer(at)
+        assert (ended.id, ended.status, ended.final, ended.body["error"]["code"]) == (
+            "s1",
+            403,
+            True,
+            "declined",
+        )
+        at.link._tell_words()
+        assert at.said() == []
+
+    run(tmp_path, story)
+
+
 def test_a_driver_who_declines_ends_it(tmp_path: Path) -> None:
     async def story(at: Bench) -> None:
         at.link.take(wire(at.request("POST", "/sessions", at.wanted())))
@@ -178,7 +196,7 @@ def test_what_does_not_read_back_stops_the_start(tmp_path: Path) -> None:
 def test_any_bytes_are_taken_without_harm(tmp_path_factory: pytest.TempPathFactory, payload: bytes) -> None:
     folder = tmp_path_factory.getbasetemp() / "any"
     link = DiagnosticLink(
-        None,  # type: ignore[arg-type]  # nothing of this reaches desk or sessions
+        SimpleNamespace(cyclic=SimpleNamespace()),  # type: ignore[arg-type]  # nothing of this reaches desk or sessions
         None,  # type: ignore[arg-type]
         folder=folder,
         clock=SystemClock(),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,6 +65,7 @@ class DiagnosticLink:
         self._waiting: asyncio.Queue[DiagnosticRequest] = asyncio.Queue(WAITING_MAX)
         self._known: OrderedDict[str, DiagnosticAnswer | None] = OrderedDict()
         self._asked: dict[str, DiagnosticRequest] = {}  # sessions that wait for the driver, by session
+        self._ended: frozenset[str] = frozenset()  # sessions that the server was told the driver ended
         self.answers: asyncio.Queue[bytes] = asyncio.Queue(ANSWERS_WAITING_MAX)
         desk.cyclic.tell = self._tell_event
 
@@ -155,9 +157,8 @@ class DiagnosticLink:
                 _log.warning("vehicle.diagnostics_sessions", code=error.code, reason=error.message)
 
     def _tell_words(self) -> None:
-        if not self._asked:
-            return
         held = self._sessions.all(now=self._clock.now())
+        self._tell_ended(held)
         for session_id, request in list(self._asked.items()):
             session = held.get(session_id)
             if session is None:
@@ -168,6 +169,15 @@ class DiagnosticLink:
                 answer = _session_answer(request.id, session, self._clock)
                 self._remember(request.id, answer)
                 self._say(answer)
+
+    def _tell_ended(self, held: Mapping[str, Session]) -> None:
+        """Say by its own id, once, that the driver ended a session; its request had its answer when it was opened."""
+        ended = frozenset(
+            key for key, each in held.items() if each.state == "declined" and not key.startswith(LOCAL)
+        )
+        for session_id in sorted(ended - self._ended - self._asked.keys()):
+            self._say(_session_answer(session_id, held[session_id], self._clock))
+        self._ended = ended
 
     def _tell_event(self, session_id: str, subscription_id: str, event: dict[str, Any]) -> None:
         """Publish what a subscription read; one that is lost is lost, and its number says so."""
