@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from ringroad.build.model import Package, Problem, Programme, Severity
+from ringroad.build.model import Ecu, Package, Problem, Programme, Severity
 from ringroad.build.release_groups import check_groups
 from ringroad.build.release_shape import check_shape
 from ringroad.kernel.errors import InvalidInput
@@ -61,7 +61,7 @@ def check_release(
         problems += _check_requirements(programme, release_document, packages, running)
         problems += check_groups(programme, release_document)
         problems += _check_post_checks(release_document)
-        problems += _check_preconditions(release_document)
+        problems += _check_preconditions(programme, release_document)
     unique = list(dict.fromkeys(problems))
     unique.sort(key=lambda problem: problem.severity is not Severity.BLOCKING)
     return unique[:PROBLEMS_MAX]
@@ -215,14 +215,30 @@ def _unmet(label: str, wanted: str, versions: Sequence[str]) -> list[Problem]:
     return [blocking("dependency_unmet", f"{label}, but there is {', '.join(bad[:5])}")] if bad else []
 
 
-def _check_preconditions(document: Mapping[str, Any]) -> list[Problem]:
+def _check_preconditions(programme: Programme, document: Mapping[str, Any]) -> list[Problem]:
     found: list[Problem] = []
     for text in document.get("preconditions", []):
         try:
             parse_precondition(text)
         except InvalidInput as error:
             found.append(blocking("precondition_unreadable", f"{error.message}: {text}", error.hint))
+    if not document.get("preconditions"):
+        found += [
+            Problem(
+                severity=Severity.WARNING,
+                code="no_precondition",
+                message=f"{name} is updated in place without a precondition, also while the vehicle drives",
+                hint="--precondition 'Vehicle.Speed == 0'; preconditions hold for every ECU of the release",
+            )
+            for name in sorted(touched_ecus(document))
+            if name in programme.ecus and _in_place(programme.ecus[name])
+        ]
     return found
+
+
+def _in_place(ecu: Ecu) -> bool:
+    """Say whether its running software is erased first; a DDI device keeps no preconditions of ours."""
+    return ecu.storage == "inplace" and ecu.agent != "ddi"
 
 
 def _check_post_checks(document: Mapping[str, Any]) -> list[Problem]:

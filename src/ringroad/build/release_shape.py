@@ -113,6 +113,7 @@ def document_of_packages(
     *,
     groups: Sequence[Mapping[str, Any]] = (),
     post_checks: Sequence[Mapping[str, str]] = (),
+    preconditions: Sequence[str] = (),
     notes: str = "",
     rxswin: str = "",
 ) -> dict[str, Any]:
@@ -125,6 +126,7 @@ def document_of_packages(
         chosen: package id by ECU.
         groups: as the document has them.
         post_checks: as the document has them.
+        preconditions: as the document has them.
         notes: for people.
         rxswin: software identification number for type approval.
     """
@@ -136,5 +138,5 @@ def document_of_packages(
         "untouched": {name: [ecu for ecu in ecus if ecu not in chosen] for name, ecus in built.items()},
         "groups": list(groups) or [{"name": "all", "ecus": primary_last}],
         "post_checks": list(post_checks),
-    }
+    } | ({"preconditions": list(preconditions)} if preconditions else {})
     return document | ({"notes": notes} if notes else {}) | ({"rxswin": rxswin} if rxswin else {})

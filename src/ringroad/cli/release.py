@@ -62,6 +62,12 @@ group.add_command(keys)
 )
 @click.option("--group", "groups", multiple=True, help="NAME=ECU,ECU: together or not at all; in this order.")
 @click.option("--post-check", "post_checks", multiple=True, help="ECU=KIND: what must hold after the start.")
+@click.option(
+    "--precondition",
+    "preconditions",
+    multiple=True,
+    help="What must hold before an ECU is touched: Vehicle.Speed == 0.",
+)
 @click.option("--notes", default="", help="What changes, for the vehicle's owner.")
 @click.option("--rxswin", default="", help="Software identification number for type approval.")
 @click.option(
@@ -81,6 +87,7 @@ def create(
     packages: tuple[str, ...],
     groups: tuple[str, ...],
     post_checks: tuple[str, ...],
+    preconditions: tuple[str, ...],
     notes: str,
     rxswin: str,
     back: tuple[str, ...],
@@ -91,7 +98,7 @@ def create(
     From FILE (TOML or JSON), or from options.
     """
     if file is not None:
-        if packages or groups or post_checks or notes or rxswin or back or back_reason:
+        if packages or groups or post_checks or preconditions or notes or rxswin or back or back_reason:
             raise InvalidInput("a release comes from a file or from options, not from both")
         content = read_file(read_text(file, bytes_max=FILE_BYTES_MAX), filename=str(file))
         programme = programme_of(client, programme or content.get("programme"))
@@ -109,6 +116,7 @@ def create(
             words=packages,
             groups=groups,
             post_checks=post_checks,
+            preconditions=preconditions,
             notes=notes,
             rxswin=rxswin,
         ) | document_of_marks(back, back_reason)

@@ -73,6 +73,7 @@ def document_of_options(
     words: Iterable[str],
     groups: Iterable[str],
     post_checks: Iterable[str],
+    preconditions: Iterable[str] = (),
     notes: str = "",
     rxswin: str = "",
 ) -> dict[str, Any]:
@@ -87,6 +88,7 @@ def document_of_options(
         words: what names the packages.
         groups: ``NAME=ECU,ECU``, installed in this order.
         post_checks: ``ECU=KIND``.
+        preconditions: what must hold before any of the ECUs is touched.
         notes: for people.
         rxswin: software identification number for type approval.
 
@@ -107,6 +109,7 @@ def document_of_options(
         post_checks=[
             {"ecu": ecu, "kind": kind} for ecu, kind in (_pair(text, "ECU=KIND") for text in post_checks)
         ],
+        preconditions=list(preconditions),
         notes=notes,
         rxswin=rxswin,
     )

@@ -56,6 +56,7 @@ DOCUMENT: Document = {
     "untouched": {"long": ["brake"]},
     "groups": [{"name": "a", "ecus": ["body"]}, {"name": "b", "ecus": ["gw"], "after": ["a"]}],
     "post_checks": [{"ecu": "gw", "kind": "version"}, {"ecu": "body", "kind": "self_test"}],
+    "preconditions": ["Vehicle.Speed == 0"],
 }
 PACKAGES = {p.id: p for p in (package("gw"), package("body"), package("brake"))}
 
@@ -169,6 +170,15 @@ def test_the_primary_belongs_last_and_each_ecu_deserves_a_check() -> None:
     problems = check_release(PROGRAMME, document, PACKAGES, {}, {})
     assert {problem.code for problem in problems} == {"primary_not_last", "no_post_check"}
     assert not blocks(problems)
+
+
+@pytest.mark.parametrize("change", [lambda d: d.pop("preconditions"), lambda d: d.update(preconditions=[])])
+def test_an_ecu_that_is_updated_in_place_without_a_precondition_is_a_warning(
+    change: Callable[[Document], object],
+) -> None:
+    [problem] = check_release(PROGRAMME, edit(change), PACKAGES, {}, {})
+    assert (problem.severity, problem.code) == (Severity.WARNING, "no_precondition")
+    assert problem.message.startswith("body ")  # gw has a spare bank
 
 
 @given(

@@ -129,8 +129,9 @@ def test_a_package_that_is_not_one_is_refused(word: str, ecu: str, error: type[E
 
 def test_packages_go_to_every_variant_with_their_ecu_and_the_rest_is_untouched() -> None:
     document = document_of_options(
-        PROGRAMME, PACKAGES, words=["gateway@1.0.0", "brake@1.1.0"], groups=[], post_checks=["brake=version"]
-    )
+        PROGRAMME, PACKAGES, words=["gateway@1.0.0", "brake@1.1.0"], groups=[], post_checks=["brake=version"],
+        preconditions=["Vehicle.Speed == 0"],
+    )  # fmt: skip
     brake, gateway = PACKAGES[1]["id"], PACKAGES[2]["id"]
     assert document == {
         "variants": {
@@ -140,6 +141,7 @@ def test_packages_go_to_every_variant_with_their_ecu_and_the_rest_is_untouched()
         "untouched": {"city": [], "touring": ["display"], "box": ["telebox"]},
         "groups": [{"name": "all", "ecus": ["brake", "gateway"]}],  # the Primary last
         "post_checks": [{"ecu": "brake", "kind": "version"}],
+        "preconditions": ["Vehicle.Speed == 0"],
     }
 
 
