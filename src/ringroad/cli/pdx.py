@@ -24,7 +24,7 @@ def group() -> None:
     """Names of ECUs' data and faults, out of a PDX."""
 
 
-@group.command("show", epilog=example("ringroad pdx show examples/vecu/ecu.pdx"))
+@group.command("show", epilog=example("ringroad pdx show examples/vecu/brake.pdx"))
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--variant", help="All names of this ECU.")
 @click.pass_obj
