@@ -24,12 +24,12 @@ from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.logistics import Remembered, look_at_shipments
-from ringroad.loop.milestones import run_milestones
+from ringroad.loop.milestones import land_milestones, run_milestones
 from ringroad.loop.planning import BROKEN, answer_questions, improve_changed
 from ringroad.protocol.milestone import SUBJECT_PREFIX, MilestoneEvent
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import latest_fact
-from ringroad.storage.streams import MILESTONES, publish
+from ringroad.storage.streams import MILESTONES, StreamMessage, publish
 from support.console_server import add_account, serving
 
 pytestmark = pytest.mark.engines
@@ -293,7 +293,8 @@ def test_a_schedule_holds_orders_of_shipments_that_nobody_looked_at_since_they_w
     reasons = held(conn)
     assert len(reasons) == 2
     assert all("which nobody has looked at since 20" in each for each in reasons)
-    assert improve_changed(conn, IDS, CLOCK, seen := {}) == []
+    seen: dict[str, int] = {}
+    assert improve_changed(conn, IDS, CLOCK, seen) == []
     assert seen == {}
     assert look(conn) == ["wren"]  # nothing moved, and yet what was held for want of a look goes on
     (reason,) = held(conn)
@@ -391,8 +392,8 @@ def test_milestones_come_through_the_stream_once_and_what_nobody_can_read_is_kep
     )
     ahead = msgspec.json.encode(MilestoneEvent(id="e2", shipment="S-1", milestone="on ship", at=at(600)))
     sent = [
-        *((f"{SUBJECT_PREFIX}wren", each) for each in (left, left, ahead, b"{no json")),
         (f"{SUBJECT_PREFIX}nobody", left),
+        *((f"{SUBJECT_PREFIX}wren", each) for each in (left, left, ahead, b"{no json")),
     ]
 
     async def read() -> None:
@@ -418,3 +419,15 @@ def test_milestones_come_through_the_stream_once_and_what_nobody_can_read_is_kep
     reasons = " | ".join(sorted(each["reason"] for each in refusals()))
     assert "S-1 cannot be 'on ship' 3" in reasons
     assert "is no milestone: JSON is malformed" in reasons
+    (kept,) = conn.execute("SELECT * FROM mes_refused WHERE programme_id = 'nobody'").fetchall()
+    assert (kept["code"], bytes(kept["raw"])) == ("milestone", left)
+    assert kept["reason"] == "milestone: there is no programme 'nobody'"
+
+
+def test_a_milestone_that_nobody_can_read_to_its_end_is_refused(people: People, conn: Connection) -> None:
+    deep = StreamMessage(
+        subject=f"{SUBJECT_PREFIX}wren", payload=b'{"x":' + b"[" * 2_000, seq=7, received_at=at(0)
+    )
+    land_milestones(conn, IDS, CLOCK, [deep])
+    (row,) = people.viewer.get(f"{HERE}/logistics").json()["refused"]
+    assert "message 7 is no milestone" in row["reason"]

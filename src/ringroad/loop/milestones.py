@@ -16,6 +16,7 @@ import structlog
 
 from ringroad.build.logistics.milestones import TOLD_MAX, Refused, Told
 from ringroad.build.logistics.store import refuse, take_milestones
+from ringroad.build.plant.store_events import refuse_message
 from ringroad.build.store_packages import get_programme
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import NotFound
@@ -44,9 +45,8 @@ async def run_milestones(
             land_milestones(conn, ids, clock, messages)
 
     def put_aside(message: StreamMessage, error: Exception) -> None:
-        LOG.error(
-            "a milestone breaks its reader", subject=message.subject, seq=message.seq, error=repr(error)
-        )
+        with closing(conn_opener()) as conn, transaction(conn):
+            _keep(conn, message, f"it breaks its reader: {error!r}")
 
     await consume(nats_url, handle, stop, give_up=put_aside, place=MILESTONES, ack_wait_s=ack_wait_s)
 
@@ -55,14 +55,16 @@ def land_milestones(conn: Connection, ids: Ids, clock: Clock, messages: Sequence
     """Take messages in the order of the stream, each programme's in a transaction of its own."""
     ordered = sorted(messages, key=lambda message: (message.subject, message.seq))
     for subject, group in groupby(ordered, key=lambda message: message.subject):
-        programme_id, now = subject.removeprefix(SUBJECT_PREFIX)[:200], clock.now()
-        read = [_read(message) for message in group]
+        programme_id, now, given = _programme_of(subject), clock.now(), list(group)
+        read = [_read(message) for message in given]
         told = [each for each in read if isinstance(each, Told)]
         broken = [each for each in read if isinstance(each, Refused)]
         with transaction(conn):
             try:
                 get_programme(conn, programme_id)
             except NotFound:
+                for message in given:
+                    _keep(conn, message, f"there is no programme {programme_id!r}")
                 LOG.warning("milestones of an unknown programme", subject=subject, messages=len(read))
                 continue
             refuse(conn, programme_id=programme_id, refused=broken, actor=ACTOR, now=now)
@@ -77,13 +79,23 @@ def land_milestones(conn: Connection, ids: Ids, clock: Clock, messages: Sequence
         LOG.info("milestones", subject=subject, taken=taken, repeated=repeated, refused=refused + len(broken))
 
 
+def _keep(conn: Connection, message: StreamMessage, reason: str) -> None:
+    """Keep a message that belongs to no shipment, with its bytes, beside the events of stations that cannot be."""
+    programme_id = _programme_of(message.subject)
+    refuse_message(conn, message, f"milestone: {reason}", programme_id=programme_id, code="milestone")
+
+
+def _programme_of(subject: str) -> str:
+    return subject.removeprefix(SUBJECT_PREFIX)[:200]
+
+
 def _read(message: StreamMessage) -> Told | Refused:
     """Return the milestone of a message, or what is wrong with its form."""
     try:
         if len(message.payload) > EVENT_BYTES_MAX:
             return _broken(message, f"it has {len(message.payload)} bytes, limit {EVENT_BYTES_MAX}")
         event = msgspec.json.decode(message.payload, type=MilestoneEvent)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return _broken(message, str(error)[:200])
     return Told(id=event.id, shipment=event.shipment, milestone=event.milestone, at=event.at)
 

@@ -198,9 +198,11 @@ def list_refused(conn: Connection, programme_id: str, *, rows_max: int = PAGE_RO
     ]
 
 
-def refuse_message(conn: Connection, message: Told, reason: str) -> None:
-    """Keep a message that nobody can take, with why."""
-    _refuse(conn, programme_of(message.subject), message, code="broken", reason=reason)
+def refuse_message(
+    conn: Connection, message: Told, reason: str, *, programme_id: str | None = None, code: str = "broken"
+) -> None:
+    """Keep a message that nobody can take, with its bytes and why; of another stream with its programme and a code."""
+    _refuse(conn, programme_id or programme_of(message.subject), message, code=code, reason=reason)
 
 
 def programme_of(subject: str) -> str:
