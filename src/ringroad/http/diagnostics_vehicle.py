@@ -107,11 +107,16 @@ async def get_vehicle_bulk_item(
     wanted: Annotated[
         str | None, HeaderParameter(name="Range", description="bytes=FIRST-LAST of the data", max_length=100)
     ] = None,
+    if_range: Annotated[
+        str | None,
+        HeaderParameter(name="If-Range", description="the ETag that the range is of", max_length=100),
+    ] = None,
     wait_s: Wait = WAIT_S,
 ) -> Response[Any]:
     """Read one piece of bulk data, one JSON value per line; 2 MiB at most, without secrets and positions.
 
-    Each chunk is a request of the session. The range is cut out of what the vehicle has now; `ETag` says which that is.
+    Each chunk is a request of the session. The range is cut out of what the vehicle has now; `ETag` says which that is, and with `If-Range`
+    another one is told whole.
     """
     path, content, sha256 = ["bulk-data", category, item], b"", ""
     while True:
@@ -128,7 +133,8 @@ async def get_vehicle_bulk_item(
         content += piece
         if len(content) >= size:
             break
-    span = parse_range(wanted or "", size)
+    same = if_range is None or if_range == f'"{sha256}"'
+    span = parse_range(wanted or "", size) if same else None
     headers = {
         "ETag": f'"{sha256}"', "Accept-Ranges": "bytes", "Content-Disposition": f'attachment; filename="{vin}-{category}.jsonl"'
     }  # fmt: skip
