@@ -16,7 +16,7 @@ from ringroad.protocol.diagnostics import DiagnosticAnswer, DiagnosticRequest, M
 from ringroad.protocol.preconditions import parse_expression
 from ringroad.sim.vecu.fault_memory import Snapshot
 from ringroad.sim.vecu.script import Behaviour, FaultRate, Script
-from ringroad.vehicle.diagnostics.bulk import audit_lines, journal_lines
+from ringroad.vehicle.diagnostics.bulk import JournalLines, audit_lines
 from ringroad.vehicle.diagnostics.desk import Desk, Place
 from ringroad.vehicle.diagnostics.face import Around, DiagnosticFace
 from ringroad.vehicle.diagnostics.link import DiagnosticLink
@@ -106,7 +106,7 @@ async def bench(
         place = Place(
             orchestrator=orchestrator, signals=vehicle.signals, clock=used,
             preconditions=(parse_expression("Vehicle.Speed == 0"),),
-            bulk={"journal": partial(journal_lines, folder), "audit": partial(audit_lines, folder), "log": list, "signals": list},
+            bulk={"journal": partial(JournalLines, folder), "audit": partial(audit_lines, folder), "log": list, "signals": list},
         )  # fmt: skip
         desk = Desk(place, sessions)
         link = DiagnosticLink(desk, sessions, folder=folder, clock=used, durability="buffered")

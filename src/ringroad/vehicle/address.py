@@ -31,12 +31,16 @@ class Address:
 
     @property
     def names(self) -> frozenset[str]:
+        """What a browser may call it over plain HTTP."""
+        return self.names_with(usual_port=80)
+
+    def names_with(self, *, usual_port: int) -> frozenset[str]:
         """What a browser may call it: any name of loopback for loopback, itself for another."""
         own = self.shown.rpartition(":")[0]
         hosts = LOOPBACK if own in LOOPBACK else (own,)
         # A browser leaves out the port that is usual.
         return frozenset(f"{host}:{self.port}" for host in hosts) | (
-            frozenset(hosts) if self.port == 80 else frozenset()
+            frozenset(hosts) if self.port == usual_port else frozenset()
         )
 
 

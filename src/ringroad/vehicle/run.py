@@ -39,7 +39,7 @@ from ringroad.vehicle.config import (
     vin_of,
 )
 from ringroad.vehicle.consent import read_word
-from ringroad.vehicle.diagnostics.bulk import Line, LogRing, audit_lines, journal_lines, signal_lines
+from ringroad.vehicle.diagnostics.bulk import JournalLines, Line, LogRing, audit_lines, signal_lines
 from ringroad.vehicle.diagnostics.desk import Desk, Place
 from ringroad.vehicle.diagnostics.face import Around, DiagnosticFace, tls_of
 from ringroad.vehicle.diagnostics.link import DiagnosticLink
@@ -283,7 +283,7 @@ def _diagnostics(
         clock=surroundings.clock,
         preconditions=tuple(parse_expression(text) for text in config.diagnostics_preconditions),
         bulk={
-            "journal": partial(journal_lines, folder),
+            "journal": partial(JournalLines, folder),
             "log": partial(_logged, config, surroundings),
             "signals": lambda: signal_lines(ring.kept()),
             "audit": partial(audit_lines, folder),
@@ -295,10 +295,14 @@ def _diagnostics(
 async def _serve_testers(
     folder: Path, config: VehicleConfig, surroundings: Surroundings, diagnosed: Diagnosed
 ) -> None:
-    """Serve the diagnostics to testers beside the vehicle. Raises: InvalidInput, the certificate cannot be used."""
+    """Serve the diagnostics to testers beside the vehicle; a bad certificate keeps no vehicle from its updates."""
     tls = None
-    if config.diagnostics_cert_file:
-        tls = tls_of(folder / config.diagnostics_cert_file, folder / config.diagnostics_key_file)
+    while config.diagnostics_cert_file and tls is None:
+        try:
+            tls = tls_of(folder / config.diagnostics_cert_file, folder / config.diagnostics_key_file)
+        except InvalidInput as error:
+            _log.warning("vehicle.diagnostics_tls", vin=config.vin, code=error.code, reason=error.message)
+            await asyncio.sleep(BIND_AGAIN_S)  # it may be renewed
     around = Around(
         folder=folder, vin=config.vin, clock=surroundings.clock, ids=surroundings.ids,
         durability=surroundings.durability,

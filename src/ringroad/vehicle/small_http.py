@@ -90,11 +90,12 @@ class SmallServer:
 
     async def serve(self, address: Address, *, tls: ssl.SSLContext | None = None) -> None:
         """Serve until cancelled; an address that cannot be had is tried again."""
+        names = address.names if tls is None else address.names_with(usual_port=443)
         while True:
             try:
                 # Without `ssl`: asyncio would tell of a connection only after its handshake, so no limit would count it.
                 server = await asyncio.start_server(
-                    lambda reader, writer: self._begin(reader, writer, address.names, tls),
+                    lambda reader, writer: self._begin(reader, writer, names, tls),
                     address.host, address.port, limit=HEAD_BYTES_MAX,
                 )  # fmt: skip
             except OSError as error:
@@ -149,15 +150,14 @@ class SmallServer:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, names: frozenset[str]
     ) -> None:
         answer = await self._respond(reader, names)
-        async with asyncio.timeout(REQUEST_S_MAX):
-            writer.write(encode_answer(answer, self._headers))
-            await writer.drain()
-        if answer.stream is not None:
-            async with aclosing(answer.stream) as pieces:
-                async for piece in pieces:
-                    async with asyncio.timeout(REQUEST_S_MAX):
-                        writer.write(piece)
-                        await writer.drain()
+        async with aclosing(answer.stream or _nothing()) as pieces:
+            async with asyncio.timeout(REQUEST_S_MAX):
+                writer.write(encode_answer(answer, self._headers))
+                await writer.drain()
+            async for piece in pieces:
+                async with asyncio.timeout(REQUEST_S_MAX):
+                    writer.write(piece)
+                    await writer.drain()
 
     async def _respond(self, reader: asyncio.StreamReader, names: frozenset[str]) -> Answer:
         try:
@@ -172,6 +172,12 @@ class SmallServer:
         except RingroadError as error:
             _log.warning("vehicle.page_failed", code=error.code, reason=error.message)
             return plain_answer(HTTPStatus.SERVICE_UNAVAILABLE, "the vehicle cannot say that now")
+
+
+async def _nothing() -> AsyncGenerator[bytes, None]:
+    none: tuple[bytes, ...] = ()
+    for piece in none:
+        yield piece
 
 
 async def read_request(reader: asyncio.StreamReader, *, body_bytes_max: int = FORM_BYTES_MAX) -> Request:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +141,8 @@ def test_a_tester_reads_it_as_bytes_and_in_ranges(tmp_path: Path) -> None:
         host = {"host": "127.0.0.1:8781", "authorization": f"Bearer {token}"}
 
         async def get(path: str, method: str = "GET", body: bytes = b"", **headers: str) -> Any:
-            asked = Request(method=method, path=f"/vehicle/v1/{path}", headers=host | headers, body=body)
+            given = {name.replace("_", "-"): value for name, value in headers.items()}
+            asked = Request(method=method, path=f"/vehicle/v1/{path}", headers=host | given, body=body)
             return await at.face.answer(asked, frozenset({"127.0.0.1:8781"}))
 
         await get("sessions", "POST", b'{"reason": "a hum"}')
@@ -150,6 +153,15 @@ def test_a_tester_reads_it_as_bytes_and_in_ranges(tmp_path: Path) -> None:
         assert (part.status, len(part.body)) == (206, 10)
         assert part.headers["Content-Range"].startswith("bytes 10-19/")
         assert (await get("bulk-data/ecus/brake", range="bytes=999999-")).status == 422
+        # Who goes on with a text that was made anew gets it whole, and never a piece of another.
+        tag = part.headers["ETag"]
+        same = await get("bulk-data/ecus/brake", range="bytes=10-19", if_range=tag)
+        assert same.status == (206 if same.headers["ETag"] == tag else 200)
+        other = await get("bulk-data/ecus/brake", range="bytes=10-19", if_range='"0"')
+        assert (other.status, "Content-Range" in other.headers) == (200, False)
+        odd = await get("bulk-data/ecus/brake", body=b'{"offset": 5, "length": 7}')
+        assert odd.body.startswith(b"{")
+        assert hashlib.sha256(odd.body).hexdigest() == odd.headers["ETag"].strip('"')
 
     run(tmp_path, story)
 
@@ -169,7 +181,7 @@ def test_a_chunk_as_large_as_may_be_fits_one_answer() -> None:
 
 
 def test_of_what_is_too_large_the_newest_whole_lines_are_told() -> None:
-    text = text_of({"line": number, "filling": "x" * 10_000} for number in range(300))
+    text = text_of([{"line": number, "filling": "x" * 10_000} for number in range(300)])
     assert len(text) <= BULK_BYTES_MAX
     lines = [msgspec.json.decode(line)["line"] for line in text.splitlines()]
     assert lines == list(range(lines[0], 300))
@@ -198,6 +210,23 @@ def test_of_what_is_too_large_the_newest_whole_lines_are_told() -> None:
 )  # fmt: skip
 def test_secrets_and_positions_stay_in_the_vehicle(value: Any, told: Any) -> None:
     assert cleaned(value) == told
+
+
+def test_the_event_loop_goes_on_while_a_text_is_made(tmp_path: Path) -> None:
+    threads: list[int] = []
+
+    class Lines(list[Any]):
+        def __reversed__(self) -> Iterator[Any]:
+            threads.append(threading.get_ident())
+            return super().__reversed__()
+
+    async def story(at: Bench) -> None:
+        at.desk._place = replace(at.desk._place, bulk={"log": Lines})
+        assert (await at.ask("GET", "/bulk-data/log/newest"))[0] == 200
+        assert threads
+        assert threading.get_ident() not in threads
+
+    run(tmp_path, story)
 
 
 def test_the_ring_of_signals_is_told_without_where_the_vehicle_was() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from ringroad.protocol.diagnostics import CyclicEvent
 from ringroad.vehicle.diagnostics.cyclic import SUBSCRIPTIONS_MAX
+from ringroad.vehicle.diagnostics.face import STREAMS_MAX
 from ringroad.vehicle.diagnostics.testers import add_tester
 from ringroad.vehicle.small_http import Answer, Request
 from ringroad.vehicle.states import Opened
@@ -180,5 +181,28 @@ def test_a_tester_beside_the_vehicle_follows_it_as_server_sent_events(tmp_path: 
         assert rest[-1] == b"event: end\ndata: {}\n\n"
         assert at.said() == []  # over the link nobody asked for it
         assert (await ask("GET", f"{PLACE}/nothing/events")).status == 404
+
+    run(tmp_path, story)
+
+
+def test_no_more_listen_at_a_time_than_may_however_close_together_they_ask(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        token = add_tester(at.folder, "b", "read", secret=lambda size: b"t" * size, durability="buffered")
+        host = {"host": "127.0.0.1:8781", "authorization": f"Bearer {token}"}
+
+        async def get(path: str, method: str = "GET", body: bytes = b"") -> Answer:
+            asked = Request(method=method, path=f"/vehicle/v1{path}", headers=host, body=body)
+            return await at.face.answer(asked, frozenset({"127.0.0.1:8781"}))
+
+        await get("/sessions", "POST", b'{"reason": "a hum"}')
+        begun = msgspec.json.decode((await get(PLACE, "POST", b'{"data": "F195"}')).body)
+        place = f"{PLACE}/{begun['id']}/events"
+        many = await asyncio.gather(*(get(place) for _ in range(16)))
+        streams = [each.stream for each in many if each.stream is not None]
+        assert len(streams) == STREAMS_MAX
+        for each in streams:  # none of which was listened to
+            await each.aclose()
+        assert (await get(f"{PLACE}/none/events")).status == 404
+        assert at.face._streams == 0
 
     run(tmp_path, story)

@@ -14,6 +14,12 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
@@ -496,7 +502,31 @@ def test_an_address_that_others_reach_needs_a_certificate(tmp_path: Path, settin
         msgspec.structs.replace(real_time_world(tmp_path).config, **settings)
 
 
-def test_a_certificate_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
+def test_a_vehicle_with_a_bad_certificate_runs_on_and_serves_nobody(tmp_path: Path) -> None:
+    world = real_time_world(tmp_path)
+    port = free_port()
+    (world.folder / "bad.pem").write_text("no certificate")
+    bad = {"diagnostics_cert_file": "bad.pem", "diagnostics_key_file": "bad.pem"}
+    with running(world, diagnostics="test", diagnostics_http=f"127.0.0.1:{port}", **bad) as page:
+        for _ in range(20):
+            assert httpx.get(f"{page}/part").status_code == 200
+            sleep(0.02)
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"https://127.0.0.1:{port}/version-info")
+
+
+def test_an_encrypted_key_asks_nobody_at_the_terminal(tmp_path: Path) -> None:
+    pki = ensure_pki(tmp_path / "pki", names=["127.0.0.1"], now=SystemClock().now())
+    key = load_pem_private_key(pki.server_key.read_bytes(), password=None)
+    encrypted = tmp_path / "key.pem"
+    encrypted.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"word"))
+    )
+    with pytest.raises(InvalidInput):
+        tls_of(pki.server_certificate, encrypted)
+
+
+def test_a_certificate_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.pem").write_text("no certificate")
     with pytest.raises(InvalidInput):
         tls_of(tmp_path / "bad.pem", tmp_path / "bad.pem")

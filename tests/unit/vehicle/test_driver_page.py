@@ -262,6 +262,13 @@ def test_it_answers_over_a_socket_and_lets_go_of_who_says_nothing(tmp_path: Path
     asyncio.run(run())
 
 
+def test_behind_tls_the_usual_port_is_another() -> None:
+    usual = Address(host="192.168.7.2", port=443)
+    assert "192.168.7.2" in usual.names_with(usual_port=443)
+    assert "192.168.7.2" not in usual.names
+    assert "192.168.7.2" not in Address(host="192.168.7.2", port=80).names_with(usual_port=443)
+
+
 def test_an_address_that_is_taken_keeps_no_vehicle_from_running(tmp_path: Path) -> None:
     async def run() -> None:
         taken = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)

@@ -14,7 +14,7 @@ import base64
 import hashlib
 import re
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Reversible
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, Unavailable
 from ringroad.protocol.diagnostics import BULK_BYTES_MAX, BULK_CHUNK_BYTES_MAX
 from ringroad.protocol.vehicle import Sample
 from ringroad.vehicle.diagnostics.audit import read_audit
-from ringroad.vehicle.journal import parse_records
+from ringroad.vehicle.journal import Record, parse_records
 from ringroad.vehicle.memory import JOURNAL_NAME
 
 CATEGORIES: Final[Mapping[str, str]] = {
@@ -52,7 +52,7 @@ _LOOKS_SECRET: Final = re.compile(
 )
 
 Line = dict[str, Any]
-Sources = Mapping[str, Callable[[], list[Line]]]  # by category; all but that of the ECUs
+Sources = Mapping[str, Callable[[], Reversible[Line]]]  # by category; all but that of the ECUs
 
 
 def cleaned(value: Any, *, depth: int = 0) -> Any:
@@ -98,14 +98,19 @@ class LogRing:
         return [each for each in self._lines if each.get("vin", vin if self._alone else None) == vin]
 
 
-def text_of(lines: Iterable[Any]) -> bytes:
-    """Return lines as text, cleaned; of what is over the limit the newest whole lines. Pure."""
-    encoded = [_encode(line) for line in lines if not _tells_position(line)]
-    size, first = 0, len(encoded)
-    while first and size + len(encoded[first - 1]) <= BULK_BYTES_MAX:
-        first -= 1
-        size += len(encoded[first])
-    return b"".join(encoded[first:])
+def text_of(lines: Reversible[Any]) -> bytes:
+    """Return lines as text, cleaned; of what is over the limit the newest whole lines, and no older one is looked at."""
+    newest: list[bytes] = []
+    size = 0
+    for line in reversed(lines):
+        if _tells_position(line):
+            continue
+        newest.append(_encode(line))
+        size += len(newest[-1])
+        if size > BULK_BYTES_MAX:
+            newest.pop()
+            break
+    return b"".join(reversed(newest))
 
 
 def _encode(line: Any) -> bytes:
@@ -115,13 +120,29 @@ def _encode(line: Any) -> bytes:
     return content + b"\n"
 
 
-def journal_lines(folder: Path) -> list[Line]:
-    """Return the journal's records, as far as they read back. Raises: Unavailable, Corrupt."""
-    try:
-        records, _ = parse_records((folder / JOURNAL_NAME).read_bytes())
-    except OSError as error:
-        raise Unavailable(f"the journal cannot be read: {error.strerror}", code="disk") from error
-    return [{"record": each.sequence, "entry": msgspec.json.decode(each.payload)} for each in records]
+class JournalLines(Iterable[Line]):
+    """The journal's records, as far as they read back; read when they are gone through."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / JOURNAL_NAME
+
+    def __iter__(self) -> Iterator[Line]:
+        """Give them, oldest first. Raises: Unavailable, Corrupt."""
+        return map(_record_line, self._records())
+
+    def __reversed__(self) -> Iterator[Line]:
+        """Give them, newest first; who stops early decodes no more. Raises: Unavailable, Corrupt."""
+        return map(_record_line, reversed(self._records()))
+
+    def _records(self) -> list[Record]:
+        try:
+            return parse_records(self._path.read_bytes())[0]
+        except OSError as error:
+            raise Unavailable(f"the journal cannot be read: {error.strerror}", code="disk") from error
+
+
+def _record_line(record: Record) -> Line:
+    return {"record": record.sequence, "entry": msgspec.json.decode(record.payload)}
 
 
 def audit_lines(folder: Path) -> list[Line]:

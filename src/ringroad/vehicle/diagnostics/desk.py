@@ -15,6 +15,7 @@ What changes something may have waited for the ECU's line: 2 to 5 are looked at 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -414,7 +415,8 @@ class Desk:
             raise InvalidInput("sha256 is the digest that the first chunk came with")
         if not sha256:  # whoever names none begins
             lines = await self._ecu_lines(item) if category == "ecus" else self._place.bulk[category]()
-            self._texts.begin(session.id, place, bulk.text_of(lines))
+            # In a thread: it is megabytes, and an update may be under way.
+            self._texts.begin(session.id, place, await asyncio.to_thread(bulk.text_of, lines))
         chunk = self._texts.chunk(session.id, place, offset=offset, length=length, sha256=sha256)
         return {"category": category, "id": item, **chunk}
 

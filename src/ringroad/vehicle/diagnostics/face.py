@@ -138,13 +138,13 @@ class DiagnosticFace:
             raise Forbidden("you have no session on this vehicle", code="no_session", hint=hint)
         asked = DiagnosticRequest(
             id=asked_id, session=session.id, until=self._around.clock.now() + timedelta(seconds=ANSWER_S_MAX),
-            method=_method(request.method), path=place, body={**_body(request), **_query(query)},
+            method=_method(request.method), path=place, body={**({} if request.method == "GET" else _body(request)), **_query(query)},
         )  # fmt: skip
         if place.endswith("/events") and "/cyclic-subscriptions/" in place and request.method == "GET":
             return await self._events(tester, asked)
         answer = await self._noted(tester, asked)
         if answer.status == HTTPStatus.OK and "data" in answer.body and place.startswith("/bulk-data/"):
-            return await self._whole(asked, answer, request.headers.get("range", ""))
+            return await self._whole(asked, answer, request.headers)
         return _of_desk(
             answer, begun=path if place.endswith("/executions") and asked.method == "POST" else ""
         )
@@ -178,24 +178,36 @@ class DiagnosticFace:
         """Return the events of a subscription as they come, as server-sent events."""
         if self._streams >= STREAMS_MAX:
             raise Unavailable("enough listen already", code="busy", hint="end one of them")
-        told = await self._noted(
-            tester, msgspec.structs.replace(asked, path=asked.path.removesuffix("/events"))
-        )
-        if told.status != HTTPStatus.OK:
-            return _of_desk(told)
-        events = self._desk.cyclic.follow(told.body["component"], told.body["id"], asked.session)
-        return Answer(status=HTTPStatus.OK, kind="text/event-stream", stream=self._stream(events))
+        self._streams += 1
+        begun = False
+        try:
+            told = await self._noted(
+                tester, msgspec.structs.replace(asked, path=asked.path.removesuffix("/events"))
+            )
+            if told.status != HTTPStatus.OK:
+                return _of_desk(told)
+            events = self._desk.cyclic.follow(told.body["component"], told.body["id"], asked.session)
+            stream = self._stream(events)
+            await anext(stream)  # one that never began would not give its place back when it is closed
+            begun = True
+            return Answer(status=HTTPStatus.OK, kind="text/event-stream", stream=stream)
+        finally:
+            if not begun:
+                self._streams -= 1
 
     async def _stream(self, events: AsyncIterator[dict[str, Any]]) -> AsyncGenerator[bytes, None]:
-        self._streams += 1
+        """Give the events after one empty piece; its place among the streams was taken before."""
         try:
+            yield b""
             async for event in events:
                 yield b"id: %d\ndata: %s\n\n" % (event["number"], msgspec.json.encode(event))
             yield b"event: end\ndata: {}\n\n"
         finally:
             self._streams -= 1
 
-    async def _whole(self, asked: DiagnosticRequest, first: DiagnosticAnswer, wanted: str) -> Answer:
+    async def _whole(
+        self, asked: DiagnosticRequest, first: DiagnosticAnswer, given: Mapping[str, str]
+    ) -> Answer:
         """Return a piece of bulk data as bytes, all of it or the range that was asked for."""
         content, size, sha256 = b"", int(first.body["size"]), str(first.body["sha256"])
         answer = first
@@ -208,7 +220,8 @@ class DiagnosticFace:
             if answer.status != HTTPStatus.OK:
                 return _of_desk(answer)
         headers = {"ETag": f'"{sha256}"', "Accept-Ranges": "bytes"}
-        span = parse_range(wanted, size)
+        same = given.get("if-range", headers["ETag"]) == headers["ETag"]
+        span = parse_range(given.get("range", ""), size) if same else None
         if span is None:
             return Answer(status=HTTPStatus.OK, body=content, kind=BULK_TYPE, headers=headers)
         headers["Content-Range"] = f"bytes {span[0]}-{span[1] - 1}/{size}"
@@ -304,7 +317,8 @@ def tls_of(cert_file: Path, key_file: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(cert_file, key_file)
+        # A key that is encrypted cannot be used: without a word for it, it would be asked for on the terminal.
+        context.load_cert_chain(cert_file, key_file, password=lambda: "")
     except OSError as error:  # ssl.SSLError is one
         raise InvalidInput(f"the certificate of the diagnostics cannot be used: {error}") from error
     return context
