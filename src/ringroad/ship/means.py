@@ -11,7 +11,8 @@ with ``s^2`` the pooled variance and ``f`` a constant. Asymptotic: it holds once
 takes `VEHICLES_MIN` vehicles per arm; before, there is no evidence.
 
 Not here: what makes vehicles differ for good. Each treated vehicle is to be measured once; the control group is
-measured again and again, so that its own deviation never averages out, and a margin above 1 has to cover it.
+measured again and again, so that its own deviation never averages out, and a margin above 1 has to cover it. The
+vehicles counted here are measurements, so a few that are measured often pass; `strata.CONTROL_MIN` asks for vehicles.
 
 Source: Howard et al., "Time-uniform, nonparametric, nonasymptotic confidence sequences" (2021), one-sided normal
 mixture; Waudby-Smith et al., "Time-uniform central limit theory and asymptotic confidence sequences" (2021).

@@ -33,6 +33,7 @@ from ringroad.ship.query import Node, keys_in, parse_query, terms_of
 from ringroad.ship.ramp import HarmBudget
 from ringroad.ship.resolve import Resolution, Verdict, resolve
 from ringroad.ship.retry import RetryPolicy
+from ringroad.ship.strata import read_alone
 
 WAVES_MAX = 50  # waves per campaign
 SEED_CHARS_MAX = 200  # characters
@@ -232,8 +233,11 @@ class Plan:
     @property
     def strata(self) -> list[str]:
         """Names of the strata whose evidence a sequential gate reads alone as well."""
-        found = {each.stratum for each in self.resolved if each.resolution.verdict == "match"}
-        return sorted(each.replace("\t", "/") for each in found)
+        matches: Counter[str] = Counter()
+        for each in self.resolved:
+            if each.resolution.verdict == "match":
+                matches[each.stratum.replace("\t", "/")] += each.vehicles
+        return read_alone(matches, held=self.control_vehicles)
 
     @property
     def wave_starts(self) -> list[int]:

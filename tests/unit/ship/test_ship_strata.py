@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringroad.ship.guard import Metric, MetricName, Reading, SequentialPolicy
-from ringroad.ship.strata import TOLD_MAX, with_strata
+from ringroad.ship.strata import CONTROL_MIN, TOLD_MAX, read_alone, with_strata
 from ringroad.ship.ticks import TickRow, readings_of
 
 FAULT = MetricName.FAULT
@@ -144,3 +144,57 @@ def test_of_many_strata_those_with_the_most_against_them_are_told() -> None:
     (reading,) = readings_of(POLICY, rows, strata=strata)
     assert len(reading.strata) == TOLD_MAX
     assert reading.strata[0].stratum == "s150"
+
+
+def test_a_stratum_is_read_alone_where_the_plan_holds_enough_of_its_vehicles_back() -> None:
+    matches = {"city/north": 500, "city/south": 499, "van/north": 1, "van/south": 1_000}
+    assert read_alone(matches, held=200) == ["city/north", "van/south"]
+    assert read_alone(matches, held=0) == []
+    assert read_alone({}, held=0) == []
+
+
+def watched_again_and_again(control: int, *, seed: int, metric: MetricName) -> bool:
+    """Tell whether a good update halts: a day of quarters of an hour, the same control vehicles in each of them.
+
+    Vehicles differ for good: by 15 % in what is measured; in how often they fail, by as much as that itself.
+    """
+    lot = random.Random(seed)
+    margin = 1_100 if metric is BOOT else 1_250
+    policy = SequentialPolicy(
+        metrics=(Metric(name=metric, margin_milli=margin, path="Vehicle.BootTime" if metric is BOOT else ""),)
+    )
+    held = [drawn(lot, metric) for _ in range(control)]
+    rows = []
+    for tick in range(96):
+        treated = [told(lot, drawn(lot, metric), metric) for _ in range(10)]
+        untouched = [told(lot, each, metric) for each in held]
+        counts = (
+            (*sums_of(treated), *sums_of(untouched))
+            if metric is BOOT
+            else (sum(treated), sum(untouched), *(10 * 1_000, control * 1_000) * 2)
+        )
+        rows.append(row("city/00", *counts, metric=metric, tick=tick))
+    return readings_of(policy, rows)[0].exceeded
+
+
+def drawn(lot: random.Random, metric: MetricName) -> float:
+    return lot.gauss(1_000, 150) if metric is BOOT else 0.1 * lot.gammavariate(1, 1)
+
+
+def told(lot: random.Random, of: float, metric: MetricName) -> int:
+    return round(lot.gauss(of, 20)) if metric is BOOT else int(lot.random() < of)
+
+
+def sums_of(values: list[int]) -> tuple[int, int, int]:
+    return len(values), sum(values) * NATS, sum(value * value for value in values) * NATS**2
+
+
+@pytest.mark.parametrize("metric", [BOOT, FAULT])
+def test_few_control_vehicles_that_are_watched_again_and_again_would_halt_what_enough_of_them_do_not(
+    metric: MetricName,
+) -> None:
+    runs = range(30)
+    few = sum(watched_again_and_again(2, seed=seed, metric=metric) for seed in runs)
+    enough = sum(watched_again_and_again(CONTROL_MIN, seed=seed, metric=metric) for seed in runs)
+    assert few > 0  # why a stratum of few is not read alone
+    assert enough == 0
