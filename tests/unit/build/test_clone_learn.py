@@ -154,3 +154,14 @@ def test_what_no_parent_has_or_nobody_inherited_is_refused() -> None:
     mixed = {"a": {KEYS[0]: stated_time(60), KEYS[1]: stated_share(0.9)}}
     with pytest.raises(InvalidInput, match="several families"):
         inherit(mixed, KEYS[:2])
+
+
+def test_a_parent_that_has_none_of_the_parameters_says_nothing_of_them() -> None:
+    other = {Key(("assembly", "Line 9", "paint"), "cycle_s"): cycles(60.0, 50, seed=1)}
+    found = inherit({**parents(), "press shop": other}, KEYS)
+    alone = inherit(parents(), KEYS)
+    assert found.parents == alone.parents
+    assert np.array_equal(found.centre, alone.centre)
+    assert (found.plant_variance, found.transfer_variance) == (alone.plant_variance, alone.transfer_variance)
+    with pytest.raises(InvalidInput, match="no parent has"):
+        inherit({"press shop": other}, KEYS)

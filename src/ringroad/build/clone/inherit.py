@@ -65,15 +65,16 @@ def inherit(parents: Mapping[str, Mapping[Key, Posterior]], keys: Sequence[Key])
     """Return what the parents' beliefs of these parameters make likely for a plant cloned from them.
 
     Args:
-        parents: beliefs by plant; each may lack some.
+        parents: beliefs by plant; each may lack some, and one that lacks all says nothing.
         keys: parameters of one kind.
 
     Raises:
         InvalidInput: no parent has one of them, or they are not of one family.
     """
+    parents = {name: of for name, of in parents.items() if any(key in of for key in keys)}
     beliefs = [[of.get(key) for key in keys] for of in parents.values()]
-    for key, column in zip(keys, zip(*beliefs, strict=True), strict=True):
-        if not any(column):
+    for at, key in enumerate(keys):
+        if not any(row[at] for row in beliefs):
             raise InvalidInput(f"no parent has {key}", hint="a clone inherits what a parent believes")
     if len({each.family for row in beliefs for each in row if each}) != 1:
         raise InvalidInput("parameters of several families are inherited apart")
