@@ -175,6 +175,6 @@ def points_to(reader: Reader, at: Path, given: Iterable[str], known: Collection[
     """Say which of the given names is not known, and which one may be meant."""
     for name in given:
         if name and name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
+            close = difflib.get_close_matches(name, known, n=1) if reader.advises else []
             advice = f"; did you mean {close[0]!r}?" if close else ""
             reader.say(at, f"{name!r} is {word}{advice}", text=name)

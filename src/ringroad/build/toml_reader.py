@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 from ringroad.build.toml_lines import Path, TomlLines
 
 LABEL_CHARS_MAX: Final = 100
+ADVISED_MAX: Final = 50  # problems with advice and an exact line: as many as are shown; each takes 10 ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +31,15 @@ class Reader:
     lines: TomlLines
     problems: list[ProgrammeProblem] = field(default_factory=list)
 
+    @property
+    def advises(self) -> bool:
+        """Whether there is a point in looking for what may be meant; beyond the first problems nobody reads it."""
+        return len(self.problems) < ADVISED_MAX
+
     def say(self, path: Path, message: str, *, text: str = "") -> None:
         """Note a problem at a path, or at a text under it."""
-        self.problems.append(ProgrammeProblem(line=self.lines.line_of(path, text=text), message=message))
+        line = self.lines.line_of(path, text=text if self.advises else "")
+        self.problems.append(ProgrammeProblem(line=line, message=message))
 
     def table(self, parent: Mapping[str, Any], path: Path, key: str) -> dict[str, Any]:
         """Return a table of `parent`, or an empty one with a problem."""
@@ -48,7 +55,7 @@ class Reader:
         names = list(names)
         for key in table:
             if key not in names:
-                close = difflib.get_close_matches(key, names, n=1)
+                close = difflib.get_close_matches(key, names, n=1) if self.advises else []
                 advice = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(names)}"
                 self.say((*path, key), f"unknown key {key!r} in [{dotted(path) or 'the file'}]{advice}")
 

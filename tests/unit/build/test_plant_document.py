@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import tomllib
 from dataclasses import replace
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringroad.build.model import Line, Programme, Ratio, Station
+from ringroad.build.plant import read
 from ringroad.build.plant.diff import diff_plants
 from ringroad.build.plant.line import check_line_of, line_of, plant_of_line
 from ringroad.build.plant.model import Cell, Identity, Plant
@@ -106,6 +108,37 @@ def test_other_texts_are_refused_and_not_guessed_at(source: str) -> None:
     plant, problems = find_plant_problems(source)
     assert plant is None
     assert problems
+
+
+def test_a_text_that_is_nested_without_end_is_refused() -> None:
+    plant, (problem,) = find_plant_problems("a = " + "[" * 5_000)
+    assert plant is None
+    assert "nested too deep" in problem.message
+
+
+def test_only_the_problems_that_are_shown_cost_a_search_for_what_may_be_meant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    searched: list[str] = []
+
+    def search(word: str, _known: object, n: int) -> list[str]:
+        assert n == 1
+        searched.append(word)
+        return []
+
+    monkeypatch.setattr(difflib, "get_close_matches", search)
+    unknown = "".join(f'[parameters."nowhere/{number}"]\ncycle_s = 60\n' for number in range(300))
+    plant, problems = find_plant_problems(SOURCE + "\n" + unknown)
+    assert plant is None
+    assert sum("is nothing of this plant" in each.message for each in problems) == 300
+    assert len(searched) == 50
+
+
+def test_parameters_beyond_the_limit_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read, "PARAMETERS_MAX", 3)
+    plant, problems = find_plant_problems(SOURCE)
+    assert plant is None
+    assert any("more than 3 parameters" in each.message for each in problems)
 
 
 def test_a_document_of_a_later_schema_is_refused() -> None:

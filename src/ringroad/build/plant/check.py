@@ -68,16 +68,14 @@ def check_parameters(
 ) -> None:
     """Say which parameters and bindings are of nothing, and which are missing."""
     things = {path: (kind, thing) for path, kind, thing in structure.things()}
+    names = dict.fromkeys(path_text(each) for each in things)
     told: set[tuple[str, ...]] = set()
     for key in parameters:
         at: Path = ("parameters", path_text(key.path))
         if key.path not in things:
             if key.path not in told:
                 told.add(key.path)
-                points_to(
-                    reader, at, [path_text(key.path)], [path_text(each) for each in things],
-                    "nothing of this plant",
-                )  # fmt: skip
+                points_to(reader, at, [path_text(key.path)], names, "nothing of this plant")
             continue
         of, thing = things[key.path]
         if of not in KINDS[key.kind].of:

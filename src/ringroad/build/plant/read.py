@@ -90,6 +90,8 @@ def find_plant_problems(source: str) -> tuple[Plant | None, tuple[ProgrammeProbl
         match = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
         line = int(match[1]) if match else source.count("\n") + 1
         return None, (ProgrammeProblem(line=line, message=f"not TOML: {error}"),)
+    except RecursionError:
+        return None, (ProgrammeProblem(line=1, message="not TOML that is read here: it is nested too deep"),)
     return _from_raw(Reader(lines=locate(source.replace("\r\n", "\n"))), raw)
 
 
@@ -324,6 +326,8 @@ def _parameters(reader: Reader, raw: Mapping[str, Any]) -> dict[Key, Posterior]:
         return found
     tables = reader.table(raw, (), "parameters")
     for path_text in tables:
+        if len(found) > PARAMETERS_MAX:
+            break
         at: Path = ("parameters", path_text)
         body = reader.table(tables, ("parameters",), path_text)
         reader.known(body, at, KINDS)
@@ -337,7 +341,7 @@ def _parameters(reader: Reader, raw: Mapping[str, Any]) -> dict[Key, Posterior]:
             for per, value in each_of.items():
                 _one(reader, found, Key(path_of(path_text), kind, per), value, (*at, kind, per))
     if len(found) > PARAMETERS_MAX:
-        reader.say(("parameters",), f"{len(found)} parameters; the limit is {PARAMETERS_MAX}")
+        reader.say(("parameters",), f"more than {PARAMETERS_MAX} parameters, which is the limit")
     return found
 
 
