@@ -54,9 +54,11 @@ def locate(source: str) -> TomlLines:
     lines: dict[Path, int] = {}
     counts: dict[Path, int] = {}
     table: Path = ()
+    line, counted = 1, 0  # up to where
     at = _skip_space(source, 0)
     while at < len(source):
-        line = source.count("\n", 0, at) + 1
+        line += source.count("\n", counted, at)
+        counted = at
         if source.startswith("[[", at):
             keys, at = _keys(source, at + 2)
             base = _resolve(keys, counts)
