@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -450,13 +451,25 @@ def test_an_export_is_written_whole_or_not_at_all(terminal: Terminal, world: Wor
     made = t("--json", "export", "write", "results", str(results), "--campaign", world.campaign_id).value
     assert made["bytes"] == results.stat().st_size
     assert made["rows"] == len(results.read_text().splitlines()) > 0
-    whole = results.read_bytes()
+    whole, begun = results.read_bytes(), tmp_path / "results.jsonl.part.source"
+    source = {
+        "what": "results",
+        "campaign_id": world.campaign_id,
+        "server": f"http://127.0.0.1:{t.settings.http_port}",
+    }
     for cut in (len(whole) // 2, len(whole.splitlines(keepends=True)[0]), 3, 0):  # where it broke off
         results.with_name("results.jsonl.part").write_bytes(whole[:cut])
+        begun.write_text(json.dumps(source))
         t("export", "write", "results", str(results), "--campaign", world.campaign_id, "--resume")
         assert results.read_bytes() == whole
-    results.with_name("results.jsonl.part").write_bytes(b"not ours\n")
+    assert not begun.exists()
     words = ("export", "write", "results", str(results), "--campaign", world.campaign_id, "--resume")
+    results.with_name("results.jsonl.part").write_bytes(whole)
+    assert "nothing says" in t(*words, status=2).err
+    for other in ({"campaign_id": "cmp_other"}, {"server": "http://127.0.0.1:1"}, {"what": "vehicles"}):
+        begun.write_text(json.dumps(source | other))
+        assert "of another campaign" in t(*words, status=2).err
+    results.with_name("results.jsonl.part").write_bytes(b"not ours\n")
     assert "is no export of results" in t(*words, status=2).err
     t("export", "write", "vehicles", str(file), "--resume", status=2)
     t("export", "write", "results", str(results), status=2)  # of which campaign?

@@ -53,7 +53,8 @@ def write(shell: Shell, client: Client, *, what: str, file: Path, campaign: str 
         raise InvalidInput(f"{file.name}: what format is that?", hint="name it .csv, .jsonl or .parquet")
     campaign_id = client.find("/campaigns", campaign)["id"] if campaign else None
     part = file.with_name(f"{file.name}.part")
-    written, after = _kept(part, what) if resume and form == "jsonl" else (0, None)
+    source = {"what": what, "campaign_id": campaign_id, "server": client.address.url}
+    written, after = _kept(part, what, source) if resume and form == "jsonl" else (0, None)
     if resume and form != "jsonl":
         raise InvalidInput(f"{file.name}: only .jsonl can be gone on with", hint="leave --resume out")
     with client.open_bytes(f"/exports/{what}", format=form, campaign_id=campaign_id, after=after) as (
@@ -62,6 +63,8 @@ def write(shell: Shell, client: Client, *, what: str, file: Path, campaign: str 
         rows = int(headers.get("ringroad-rows", "0"))
         click.echo(f"{what}: {counted(rows, 'row')}" + (f" behind {after}" if after else ""), err=True)
         try:
+            if not after:
+                _source_of(part).write_text(json.dumps(source), encoding="utf-8")
             with part.open("r+b" if after else "wb") as out:
                 out.truncate(written)
                 out.seek(written)
@@ -73,6 +76,7 @@ def write(shell: Shell, client: Client, *, what: str, file: Path, campaign: str 
                 out.flush()
                 os.fsync(out.fileno())
             part.replace(file)
+            _source_of(part).unlink(missing_ok=True)
         except OSError as error:
             raise Unavailable(f"{file} cannot be written: {error.strerror}") from error
     shell.show(
@@ -81,7 +85,12 @@ def write(shell: Shell, client: Client, *, what: str, file: Path, campaign: str 
     )
 
 
-def _kept(part: Path, what: str) -> tuple[int, str | None]:
+def _source_of(part: Path) -> Path:
+    """Return the file that says what a part is of."""
+    return part.with_name(f"{part.name}.source")
+
+
+def _kept(part: Path, what: str, source: dict[str, str | None]) -> tuple[int, str | None]:
     """Return how many bytes of a broken export are whole lines, and what names the place behind the last of them."""
     try:
         with part.open("rb") as file:
@@ -100,6 +109,12 @@ def _kept(part: Path, what: str) -> tuple[int, str | None]:
     if not last:
         return 0, None
     try:
-        return size_bytes - len(cut), cursor_of(TABLES[what], json.loads(last))
+        begun = _source_of(part).read_bytes()
+        after = cursor_of(TABLES[what], json.loads(last))
+        if json.loads(begun) == source:
+            return size_bytes - len(cut), after
+    except OSError as error:
+        raise InvalidInput(f"nothing says what {part} is of", hint="leave --resume out") from error
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInput(f"{part} is no export of {what}", hint="leave --resume out") from error
+    raise InvalidInput(f"{part} is of another campaign, table or server", hint="leave --resume out")
