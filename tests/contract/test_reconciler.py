@@ -173,6 +173,26 @@ def test_silent_vehicles_hold_the_wave_and_become_an_outcome_at_their_deadline(s
     assert story.campaign().state is CampaignState.RUNNING
 
 
+def test_a_wave_whose_vehicles_were_all_let_go_is_passed_by_and_one_that_let_some_go_counts_the_rest(
+    story: Story,
+) -> None:
+    add_vehicles(story.conn, range(9))
+    story.start(waves=(3, 3), gate=GatePolicy(reports_min=3, soak_s=0))
+    first, *others = story.vehicles("offered")
+    let_go = "UPDATE assignment SET state = 'cancelled', finished_at = %s WHERE action_id = ANY (%s)"
+    story.conn.execute(let_go, (story.now, [action.action_id for action in others]))
+    story.later(5)
+    assert story.tick().decisions == ()  # one may still answer
+    story.ddi(first, "closed", "success", kind="closed")
+    story.later(5)
+    assert [decision for _, decision in story.tick().decisions] == [Advance()]
+    story.conn.execute(let_go, (story.now, [action.action_id for action in story.vehicles("offered")]))
+    story.later(5)
+    assert [decision for _, decision in story.tick().decisions] == [Advance("wave_let_go")]
+    assert story.campaign().wave == 3
+    assert store.list_gate_decisions(story.conn, story.campaign_id)[0]["reason"] == "wave_let_go"
+
+
 def test_a_vehicle_that_goes_silent_while_installing_counts_as_failed(story: Story) -> None:
     add_vehicles(story.conn, range(10))
     story.start(waves=(4,))

@@ -5,7 +5,8 @@ Two kinds of policy: rules on the outcomes of installations, and beyond them evi
 was held back (`guard.py`), which also may set the pace (`ramp.py`).
 
 Invariants:
-    Missing, old or contradictory evidence never yields `Advance`.
+    Missing, old or contradictory evidence never yields `Advance`. Vehicles that were let go (`cancelled`) owe none: a
+    wave counts without them, and one that has nobody else is passed by on the evidence that earlier waves gave.
     One more failed vehicle never turns `Halt` into something else.
     A vehicle that went silent after it had begun to install counts as failed; one that did not begin is
     counted too, against its own limit: silence is an outcome.
@@ -79,7 +80,7 @@ class WaveFacts:
         vehicles_rolled_back: installed and undone.
         vehicles_lost: began to install, then silent past the deadline.
         vehicles_silent: did not begin within the deadline.
-        vehicles_cancelled: withdrawn.
+        vehicles_cancelled: let go, as they have the release already, may not have it or declined; nothing was installed.
         newest_report_at: when the newest report or manifest of the wave was received.
         evidence_since: when the last of the first `reports_min` outcomes came in; None before.
         newest_outcome_at: when the newest outcome came in; None before.
@@ -111,6 +112,11 @@ class WaveFacts:
     def open(self) -> int:
         """Vehicles whose outcome is still to come."""
         return self.vehicles_targeted - self.reported - self.vehicles_silent - self.vehicles_cancelled
+
+    @property
+    def needed(self) -> int:
+        """Vehicles that were not let go: of these evidence is due. A silent, failed or lost one is among them."""
+        return self.vehicles_targeted - self.vehicles_cancelled
 
     @property
     def contradictory(self) -> bool:
@@ -211,7 +217,7 @@ def decide_gate(
     2. Evidence that contradicts itself or the clock, or that is not all counted yet, holds.
     3. The last wave finishes when every vehicle has an outcome and the soak is over; it cannot advance.
        Where vehicles are compared with a control group, not before the newest was watched for its whole window.
-    4. Enough outcomes, at most the size of the wave.
+    4. Enough outcomes, at most the size of the wave without vehicles that were let go (`_pass_by` if there are no more).
        A ramp grows instead, as far as its budget allows, once per reading, on fresh readings only.
     5. Not too many vehicles that never answered.
     6. The soak is over.
@@ -249,7 +255,9 @@ def decide_gate(
         return _grow(policy, ramp, evidence, now=now)
     if last_wave:  # 3
         return _end(policy, wave, released, evidence, now=now)
-    if wave.reported < min(policy.reports_min, wave.vehicles_targeted):  # 4
+    if wave.needed == 0:  # 4
+        return _pass_by(policy, released, evidence, now=now)
+    if wave.reported < min(policy.reports_min, wave.needed):
         return Hold("too_few_reports")
     if policy.silent_permille_max * wave.vehicles_targeted < wave.vehicles_silent * 1000:  # 5
         return Hold("too_many_silent")
@@ -259,8 +267,7 @@ def decide_gate(
         wave.newest_report_at is None or timedelta(seconds=policy.silence_s_max) < now - wave.newest_report_at
     ):  # 7
         return Hold("evidence_too_old")
-    missing = _not_fresh(policy, evidence, now=now) or _not_known(policy, evidence)
-    return Hold(missing) if missing else Advance()
+    return _compared(policy, evidence, Advance(), now=now)
 
 
 def installation_readings(
@@ -292,6 +299,23 @@ def _harm(policy: GatePolicy, wave: WaveFacts, released: WaveFacts, evidence: Ev
         if reading.exceeded
     ]
     return f"worse_than_before: {refused[0]}" if refused else ""
+
+
+def _pass_by(
+    policy: GatePolicy, released: WaveFacts, evidence: Evidence | None, *, now: datetime
+) -> GateDecision:
+    """Decide on a wave that let all go: earlier ones showed enough, or the next takes the place of the first."""
+    if released.needed == 0:
+        return Advance("wave_let_go")
+    if released.reported == 0:
+        return Hold("too_few_reports")
+    return _compared(policy, evidence, Advance("wave_let_go"), now=now)
+
+
+def _compared(policy: GatePolicy, evidence: Evidence | None, good: Advance, *, now: datetime) -> GateDecision:
+    """Advance only if the comparison with the control group can be relied on and knows every metric."""
+    missing = _not_fresh(policy, evidence, now=now) or _not_known(policy, evidence)
+    return Hold(missing) if missing else good
 
 
 def _end(

@@ -65,6 +65,12 @@ def decide(facts: WaveFacts, policy: GatePolicy = POLICY, *, last_wave: bool = F
         (wave(0, 2, vehicles_downloaded=98), Halt("too_many_failures")),
         (wave(2, of=3), Hold("too_few_reports")),
         (wave(0, of=3, vehicles_silent=3), Hold("too_few_reports")),  # silence is no evidence of good
+        (wave(0, of=3, vehicles_cancelled=3), Advance("wave_let_go")),  # the next takes the place of the first
+        (wave(0, of=3, vehicles_cancelled=2), Hold("too_few_reports")),
+        (wave(0, of=3, vehicles_cancelled=2, vehicles_silent=1), Hold("too_few_reports")),
+        (wave(0, of=3, vehicles_cancelled=2, vehicles_lost=1), Halt("too_many_failures")),
+        (wave(1, of=3, vehicles_cancelled=2), Hold("soaking")),
+        (wave(1, of=3, vehicles_cancelled=2, evidence_since=NOW - timedelta(seconds=60)), Advance()),
     ],
 )  # fmt: skip
 def test_decides(facts: WaveFacts, expected: GateDecision) -> None:
@@ -90,6 +96,24 @@ def test_late_failures_of_an_earlier_wave_still_halt() -> None:
     assert decide_gate(POLICY, wave(100), wave(200, 10), last_wave=False, now=NOW) == Halt(
         "too_many_failures"
     )
+
+
+@pytest.mark.parametrize(
+    ("earlier", "expected"),
+    [
+        ({"vehicles_installed": 100}, Advance("wave_let_go")),
+        ({"vehicles_installed": 100, "newest_report_at": NOW - timedelta(days=9)}, Advance("wave_let_go")),
+        ({"vehicles_installed": 98, "vehicles_lost": 2}, Halt("too_many_failures")),
+        ({"vehicles_silent": 100}, Hold("too_few_reports")),
+        ({}, Hold("too_few_reports")),
+    ],
+)
+def test_a_wave_that_let_all_its_vehicles_go_is_judged_by_those_before_it(
+    earlier: dict[str, Any], expected: GateDecision
+) -> None:
+    current = wave(0, of=3, vehicles_cancelled=3)
+    released = WaveFacts(**{"vehicles_targeted": 103, "vehicles_cancelled": 3, **earlier})
+    assert decide_gate(POLICY, current, released, last_wave=False, now=NOW) == expected
 
 
 def test_the_last_wave_waits_for_earlier_waves() -> None:
@@ -154,13 +178,13 @@ def test_turning_a_good_vehicle_into_a_failed_one_never_helps(policy: GatePolicy
 def test_an_advance_rests_on_fresh_sufficient_consistent_evidence(
     policy: GatePolicy, facts: WaveFacts
 ) -> None:
-    if not isinstance(decide(facts, policy), Advance):
+    if decide(facts, policy) != Advance():
         return
     assert facts.newest_report_at is not None
     assert facts.evidence_since is not None
     assert (NOW - facts.newest_report_at).total_seconds() <= policy.silence_s_max
     assert (NOW - facts.evidence_since).total_seconds() >= policy.soak_s
-    assert facts.reported >= min(policy.reports_min, facts.vehicles_targeted) > 0
+    assert facts.reported >= min(policy.reports_min, facts.needed) > 0
     assert facts.open >= 0
     assert facts.harmed * 1_000 <= policy.failed_permille_max * max(facts.reported, facts.vehicles_targeted)
 
@@ -171,7 +195,7 @@ def test_no_evidence_never_advances(policy: GatePolicy, facts: WaveFacts, last: 
         dataclasses.replace(facts, newest_report_at=None),
         dataclasses.replace(facts, evidence_since=None),
     ):
-        assert not isinstance(decide(bare, policy, last_wave=last), Advance)
+        assert decide(bare, policy, last_wave=last) != Advance()
 
 
 @pytest.mark.parametrize("last_wave", [False, True])

@@ -413,9 +413,9 @@ def read_waves(conn: Connection, campaign: Campaign, *, reports_min: int) -> tup
     """Return the facts of the current wave and of all waves released so far."""
     rows = [row for row in SQL.wave_counts(conn, campaign_id=campaign.id) if row["wave"] <= campaign.wave]
     current = [row for row in rows if row["wave"] == campaign.wave]
-    targeted = sum(row["targeted"] for row in current)
+    needed = sum(row["targeted"] - row["cancelled"] for row in current)
     since = SQL.nth_outcome_at(
-        conn, campaign_id=campaign.id, wave=campaign.wave, skip=max(0, min(reports_min, targeted) - 1)
+        conn, campaign_id=campaign.id, wave=campaign.wave, skip=max(0, min(reports_min, needed) - 1)
     )
     return _wave_facts(current, since), _wave_facts(rows, since)
 
