@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from ringroad.kernel.clock import Clock, system_fraction
-from ringroad.kernel.errors import Conflict, InvalidInput
+from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.protocol.vehicle import Phase
 from ringroad.vehicle.address import parse_address
 from ringroad.vehicle.config import VehicleConfig, read_config
@@ -148,7 +148,14 @@ def consent(
     if download_only + install_only + later + deny > 1:
         raise InvalidInput("one of --download-only, --install-only, --later and --deny at a time")
     through: Phase = "download" if download_only else "install" if install_only else "activate"
-    plan = read_state(folder).plan
+    state = read_state(folder)
+    if state.action_id != action_id:
+        has = f"its newest is {state.action_id}" if state.action_id else "it has had none"
+        raise NotFound(
+            f"the vehicle has no update {action_id}; {has}",
+            hint="ringroad vehicle status names the one it asks about",
+        )
+    plan = state.plan
     given = write_word(
         folder, action_id=action_id, word="no" if deny else "later" if later else "yes", through=through, by=by,
         now=shell.clock.now(), hours=hours, notes_sha256=digest_notes(plan.notes) if plan else "",
@@ -161,8 +168,8 @@ def consent(
     else:
         what = {
             "download": "downloading",
-            "install": "downloading and preparing",
-            "activate": "downloading and installing",
+            "install": "downloading and installing (not activating)",
+            "activate": "downloading, installing and activating",
         }[through]
         shell.show(given, text=f"agreed to {what} update {action_id} {until}")
 
