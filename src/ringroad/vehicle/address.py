@@ -53,14 +53,14 @@ def parse_address(text: str) -> Address:
     """
     host, colon, port = text.rpartition(":")
     if not colon or not port.isascii() or not port.isdecimal() or not 1 <= len(port) <= 5:
-        raise InvalidInput(f"{text[:60]!r} is no address of a page", hint=_HINT)
+        raise InvalidInput(f"{text[:60]!r} is no address to serve at", hint=_HINT)
     bare = host.removeprefix("[").removesuffix("]")
     try:
         ip = ip_address("127.0.0.1" if bare == "localhost" else bare)
     except ValueError as error:
         raise InvalidInput(f"{text[:60]!r} names no IP address", hint=_HINT) from error
     if ip.is_unspecified or ip.is_multicast or (ip.version == 6) != host.startswith("["):
-        raise InvalidInput(f"{text[:60]!r} is no address of a page", hint=_HINT)
+        raise InvalidInput(f"{text[:60]!r} is no address to serve at", hint=_HINT)
     if not 1 <= int(port) <= 65_535:
         raise InvalidInput("a port is between 1 and 65535", hint=_HINT)
     return Address(host=str(ip), port=int(port))

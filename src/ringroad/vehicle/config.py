@@ -22,7 +22,7 @@ from ringroad.kernel.vin import Vin, parse_vin
 from ringroad.protocol.vehicle import EcuTarget, Name, Sha256
 from ringroad.trust.keys import key_from_pem
 from ringroad.trust.state import TrustState, VerifiedTarget, provision
-from ringroad.vehicle.address import parse_address
+from ringroad.vehicle.address import Address, parse_address
 from ringroad.vehicle.canway import CanWay
 from ringroad.vehicle.doip import PORT
 from ringroad.vehicle.files import Durability, replace_file
@@ -130,14 +130,25 @@ class VehicleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         if bool(self.diagnostics_cert_file) != bool(self.diagnostics_key_file):
             raise InvalidInput("diagnostics_cert_file and diagnostics_key_file go together")
         if self.diagnostics_http:
-            address = parse_address(self.diagnostics_http)
+            address = _tester_address(self.diagnostics_http)
             if not address.is_loopback and not self.diagnostics_cert_file:
                 raise InvalidInput(
-                    f"diagnostics on {address.shown} need a certificate",
-                    hint="diagnostics_cert_file and diagnostics_key_file, or an address of loopback",
+                    f"diagnostics_http: diagnostics on {address.shown} need a certificate",
+                    hint="diagnostics_cert_file and diagnostics_key_file, two PEM files, or an address of loopback",
                 )
         if sum(ecu.primary for ecu in self.ecus) != 1:
             raise InvalidInput("exactly one ECU is the Primary", hint="set primary = true on one of them")
+
+
+def _tester_address(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except InvalidInput as error:
+        raise InvalidInput(
+            f"diagnostics_http: {error.message}",
+            hint="127.0.0.1:8790, or one IP address of this machine with a certificate: "
+            "diagnostics_cert_file and diagnostics_key_file, two PEM files",
+        ) from error
 
 
 def read_config(folder: Path) -> VehicleConfig:

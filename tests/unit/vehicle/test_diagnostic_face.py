@@ -502,6 +502,16 @@ def test_an_address_that_others_reach_needs_a_certificate(tmp_path: Path, settin
         msgspec.structs.replace(real_time_world(tmp_path).config, **settings)
 
 
+@pytest.mark.parametrize("text", ["192.168.7.2:8781", "0.0.0.0:8781"])
+def test_who_gives_an_address_without_a_certificate_is_told_the_settings_it_takes(
+    tmp_path: Path, text: str
+) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        msgspec.structs.replace(real_time_world(tmp_path).config, diagnostics_http=text)
+    assert "diagnostics_http" in refusal.value.message
+    assert "diagnostics_cert_file and diagnostics_key_file, two PEM files" in refusal.value.hint
+
+
 def test_a_vehicle_with_a_bad_certificate_runs_on_and_serves_nobody(tmp_path: Path) -> None:
     world = real_time_world(tmp_path)
     port = free_port()
