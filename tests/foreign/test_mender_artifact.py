@@ -67,6 +67,20 @@ def test_what_it_signs_is_signed_by_that_key_and_by_no_other(
         assert judge_signature(image.details, [registered], ecu=ECU).state == state
 
 
+@pytest.mark.parametrize("signed", [False, True], ids=["bare", "signed"])
+def test_a_rootfs_image_that_it_writes_is_read(signed: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    private, _ = key_files(tmp_path, EC_KEY)
+    (tmp_path / "rootfs.ext4").write_bytes(bytes(1 << 16))
+    written = mender_artifact(
+        "write", "rootfs-image", "-f", "rootfs.ext4", "-n", "release-2.1.0", "-t", "default:1.0",
+        *(("-k", private) if signed else ()), "-o", "rootfs.mender", cwd=tmp_path,
+    )  # fmt: skip
+    assert written.returncode == 0, written.stderr
+    image = read_image(tmp_path / "rootfs.mender", declared_format="mender")
+    assert image.version == "2.1.0"
+    assert "rootfs-image" in str(image.details)
+
+
 @pytest.mark.parametrize("key", [RSA_KEY, EC_KEY], ids=["rsa", "ecdsa"])
 def test_what_our_tests_sign_it_validates(key: PrivateKey, tmp_path: Path) -> None:
     _, public = key_files(tmp_path, key)

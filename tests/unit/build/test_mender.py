@@ -31,6 +31,15 @@ def test_an_artifact_is_read_with_what_it_provides_and_depends_on(pack: str, kin
     assert facts.details["payload_types"] == ["rootfs-image"]
 
 
+@pytest.mark.parametrize("said", [b'"type": "", ', b""], ids=["empty", "absent"])
+def test_a_type_that_only_header_info_names_counts(said: bytes) -> None:
+    header = [
+        (name, content.replace(b'"type": "rootfs-image", ', said) if name.endswith("type-info") else content)
+        for name, content in header_files()
+    ]
+    assert read_image(make_mender(header=header)).details["payload_types"] == ["rootfs-image"]
+
+
 def test_long_names_and_several_files_are_read() -> None:
     payload = (("a/" * 80 + "image.bin", b"x"), ("second", b""))
     for kind in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):

@@ -357,7 +357,8 @@ def _summary(found: _Found, *, length: int) -> Parsed:
     for number, payload in enumerate(payloads):
         kind = payload.get("type") if isinstance(payload, dict) else None
         of_type = found.documents.get(f"headers/{number:04}/type-info")
-        if of_type is None or of_type.get("type") != kind:
+        # mender-artifact leaves the type of a rootfs-image empty here; header-info names it
+        if of_type is None or (of_type.get("type") or kind) != kind:
             refuse("malformed", f"type-info of payload {number} is missing, or says another type")
         types.append(str(kind)[:200] if kind is not None else "")
         provides |= _texts(of_type, "artifact_provides")
