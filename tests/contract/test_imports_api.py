@@ -89,11 +89,26 @@ def test_a_set_is_looked_at_with_all_that_is_wrong_and_imported_whole_or_not_at_
     assert made.status_code == 201, made.text
     assert made.json()["release"]["version"] == "2.1.0"
     assert stored(pg_url) == [1, 1]
-    refused = send(client, "/imports/look", good).json()["refused"]  # the release is there
-    assert (refused["kind"], "version" in refused["message"]) == ("conflict", True)
-    assert send(client, "/imports", good).status_code == 409
+    assert made.json()["already_there"] is False
     again = send(client, "/imports", good, packages_only="true")
     assert (again.status_code, again.json()["release"], stored(pg_url)) == (201, None, [1, 1])
+
+
+def test_the_same_import_again_makes_nothing_twice_and_another_of_its_version_is_refused_in_words(
+    client: httpx.Client, pg_url: str
+) -> None:
+    good = tar([("set.json", a_set(a_module())), ("fw.raucb", BUNDLE)])
+    made = send(client, "/imports", good).json()
+    assert send(client, "/imports/look", good).json()["refused"] is None
+    again = send(client, "/imports", good)
+    assert again.status_code == 201, again.text
+    assert again.json() == made | {"already_there": True}
+    other = tar([("set.json", a_set(a_module(filename="other.raucb"))), ("other.raucb", BUNDLE)])
+    for path in ("/imports/look", "/imports"):
+        answer = send(client, path, other)
+        refused = answer.json()["refused"] if path.endswith("look") else answer.json()
+        assert "release 2.1.0 of dipper exists with other content" in str(refused)
+    assert (answer.status_code, stored(pg_url)) == (409, [1, 1])
 
 
 def test_what_is_no_set_and_no_artifact_is_refused_and_nothing_is_left(

@@ -13,10 +13,12 @@ import pytest
 
 from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
+from ringroad.loop.campaigns import plan_campaign
 from ringroad.loop.reconciler import evaluate, tick
 from ringroad.ship import store
 from ringroad.ship.gate import Advance, Finish, GatePolicy, Halt, Hold
 from ringroad.ship.model import CampaignState
+from ringroad.ship.plan import PlanRequest
 from ringroad.ship.replay import decide_again
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import read_facts
@@ -171,6 +173,17 @@ def test_silent_vehicles_hold_the_wave_and_become_an_outcome_at_their_deadline(s
     assert story.facts(FactKind.VEHICLE_DEADLINE_PASSED) == 2
     assert story.campaign().wave == 1  # two of four silent: above 250 permille, and never enough reports
     assert story.campaign().state is CampaignState.RUNNING
+
+
+def test_planning_a_campaign_that_runs_is_refused_with_what_helps(story: Story) -> None:
+    add_vehicles(story.conn, range(2))
+    story.start(waves=(1,))
+    with pytest.raises(Conflict, match="fix is running; its plan is fixed") as refused:
+        plan_campaign(
+            story.conn, story.ids, campaign_id=story.campaign_id, generation=story.campaign().generation,
+            request=PlanRequest(query="all", vehicle_deadline_s=3_600), actor="ann", now=story.now,
+        )  # fmt: skip
+    assert refused.value.hint == "make a new campaign"
 
 
 def test_a_wave_whose_vehicles_were_all_let_go_is_passed_by_and_one_that_let_some_go_counts_the_rest(

@@ -100,6 +100,9 @@ VALUES (:release_id, :programme_id, :name, :version, 'draft', :change_id, :lap_i
 -- name: release^
 SELECT * FROM release WHERE id = :release_id;
 
+-- name: release_of_version^
+SELECT id, document FROM release WHERE programme_id = :programme_id AND version = :version;
+
 -- name: releases
 SELECT * FROM release
  WHERE (:programme_id::text IS NULL OR programme_id = :programme_id) AND id > :after_id

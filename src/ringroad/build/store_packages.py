@@ -157,6 +157,23 @@ def list_programmes(conn: Connection) -> list[StoredProgramme]:
 # Packages ------------------------------------------------------------------------------------------
 
 
+def release_of_version(
+    conn: Connection, programme_id: str, version: str, *, document: Mapping[str, Any]
+) -> str | None:
+    """Return the id of the release that has this version and says the same; None where there is none of it.
+
+    Raises:
+        Conflict: a release of this version says something else.
+    """
+    row = SQL.release_of_version(conn, programme_id=programme_id, version=version)
+    if row is not None and row["document"] != document:
+        raise Conflict(
+            f"release {version} of {programme_id} exists with other content",
+            hint="give what is imported another version",
+        )
+    return None if row is None else str(row["id"])
+
+
 def add_package(
     conn: Connection,
     ids: Ids,

@@ -82,7 +82,11 @@ def import_release(
     ]
     release = made["release"]
     if release is not None:
-        lines += [f"release {release['id']}", f"next: ringroad release check {tail(release['id'])}"]
+        lines += [f"release {release['id']}"]
+        if release["state"] == "draft":
+            lines += [f"next: ringroad release check {tail(release['id'])}"]
+    if made.get("already_there"):
+        lines.insert(0, "already there: the same was imported before, nothing was made")
     shell.show(
         {"packages": made["packages"]} | ({"release": release} if release else {}), text="\n".join(lines)
     )

@@ -92,6 +92,7 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     packages: list[PackageView]
     release: ReleaseView | None
+    already_there: bool  # nothing was made: the same was imported before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,7 +305,11 @@ def _import(ctx: Context, path: Path, wish: Wish) -> Imported:
                 for each in made.values()
             ]
             releases = reading.releases(conn, release_id=release_id) if release_id else []
-    return Imported(kind=work.found.kind, packages=packages, release=releases[0] if releases else None)
+    made_at = [*(each.added_at for each in packages), *(each.created_at for each in releases)]
+    return Imported(
+        kind=work.found.kind, packages=packages, release=releases[0] if releases else None,
+        already_there=all(at < wish.now for at in made_at),
+    )  # fmt: skip
 
 
 def _make(work: Work) -> tuple[dict[str, str], str | None]:
@@ -342,10 +347,11 @@ def _release(work: Work, made: Mapping[str, str]) -> str:
     version = wish.version or found.version
     if version is None:
         raise InvalidInput("the artifact says no version", hint="--version", code="no_version")
-    return store.create_release(
+    document = document_of_packages(work.programme.to_document(), made, notes=found.origin)
+    stored = store_packages.release_of_version(work.conn, work.programme.id, version, document=document)
+    return stored or store.create_release(
         work.conn, work.ctx.ids, programme_id=work.programme.id, name=wish.name or found.name, version=version,
-        document=document_of_packages(work.programme.to_document(), made, notes=found.origin), actor=wish.actor,
-        now=wish.now,
+        document=document, actor=wish.actor, now=wish.now,
     ).id  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from ringroad.kernel.errors import Conflict
 from ringroad.loop.latest import latest_for
 from ringroad.ship import store
 from ringroad.ship.check import check_plan, soonest_end
+from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import PlanRequest, Population, make_plan
 from ringroad.ship.query import names_in, parse_query
 from ringroad.ship.store.evidence import read_past
@@ -26,6 +27,8 @@ from ringroad.ship.store.selecting import gather
 from ringroad.ship.store.targets import deal, measure, read_dealt
 from ringroad.storage.db import Connection, transaction
 from ringroad.storage.lake import Lake
+
+PLANNABLE = (CampaignState.DRAFT, CampaignState.PLANNED, CampaignState.APPROVED)
 
 
 def create_campaign(
@@ -75,8 +78,7 @@ def plan_campaign(
         # One snapshot for all facts: vehicles, packages and other campaigns are judged as of one moment.
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         campaign = store.read_campaign(conn, campaign_id)
-        if campaign.generation != generation:
-            raise Conflict(f"campaign {campaign_id} changed", hint="read it again, then decide again")
+        _expect_plannable(campaign, generation)
         require_lists(conn, names_in(query, "list"))
         release = store.read_release(conn, campaign.release_id)
         images = store.read_images(conn, release.programme_id)
@@ -111,6 +113,17 @@ def plan_campaign(
             raise Conflict(
                 f"campaign {campaign_id} changed", hint="read it again, then decide again", detail=str(error)
             ) from error
+
+
+def _expect_plannable(campaign: store.Campaign, generation: int) -> None:
+    if campaign.state not in PLANNABLE:
+        raise Conflict(
+            f"campaign {campaign.name} is {campaign.state}; its plan is fixed",
+            code="campaign_state",
+            hint="make a new campaign",
+        )
+    if campaign.generation != generation:
+        raise Conflict(f"campaign {campaign.id} changed", hint="read it again, then decide again")
 
 
 def _saying(conn: Connection, campaign_id: str, populations: Iterator[Population]) -> Iterator[Population]:
