@@ -48,7 +48,10 @@ def campaign_head(row: Row, plan: Row | None) -> str:
 def _outcomes(row: Row) -> str:
     stored = f"{row['downloaded']} downloaded, " if row["downloaded"] else ""
     stored += f"{row['claimed']} claimed, " if row["claimed"] else ""
-    return f"{row['vehicles']}: {row['installed']} installed, {stored}{row['failed']} failed"
+    cancelled = row.get("cancelled", 0)
+    known = row["installed"] + row["downloaded"] + row["claimed"] + row["failed"] + cancelled
+    ended = f"{row['failed']} failed, {cancelled} cancelled, {row['vehicles'] - known} to come"
+    return f"{row['vehicles']}: {row['installed']} installed, {stored}{ended}"
 
 
 def plan_text(document: Row) -> str:

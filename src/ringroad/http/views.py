@@ -212,6 +212,7 @@ class CampaignView(View, frozen=True, kw_only=True):
     downloaded: int  # and not installed: the plan only downloads
     claimed: int = 0  # say success, and have yet to say that they run it
     failed: int
+    cancelled: int = 0  # let go: withdrawn, declined, or they have it already
 
 
 class WaveCount(View, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ringroad.cli.campaign_text import plan_text, waves_text
+from ringroad.cli.campaign_text import campaign_head, plan_text, waves_text
 from ringroad.cli.names import read_due, read_duration_s, read_permille, read_wave
 from ringroad.cli.release_file import document_of_file, document_of_options, find_package, read_file
 from ringroad.cli.tables import can_redraw, details, problems, size, table, tail
@@ -265,3 +265,13 @@ def test_a_plan_without_matches_says_none() -> None:
     assert "matches     none" in text
     assert "at most 0.5 % failed of at least 2 reports, soak 1 h" in text
     assert "region = NO" in text
+
+
+def test_the_vehicles_of_a_campaign_are_all_accounted_for() -> None:
+    row = {
+        "id": "c", "name": "winter", "release_name": "two", "release_version": "2", "state": "running",
+        "state_reason": "", "wave": 1, "lap_id": None, "created_at": "2026-11-26T05:00:00Z", "created_by": "ann",
+        "finished_at": None, "vehicles": 14, "installed": 3, "downloaded": 0, "claimed": 1, "failed": 2, "cancelled": 3,
+    }  # fmt: skip
+    text = campaign_head(row, None)
+    assert "14: 3 installed, 1 claimed, 2 failed, 3 cancelled, 5 to come" in text

@@ -15,7 +15,7 @@ from ringroad.http.console.lap_bars import lap_bar
 from ringroad.http.console.plant import held_back
 from ringroad.http.console.render import brief, segments, shares, span
 from ringroad.http.console.session import safe_path
-from ringroad.http.console.ship import waves
+from ringroad.http.console.ship import figures, waves
 from ringroad.http.events import render_event
 from ringroad.http.views import CampaignView, LapView, WaveCount
 from ringroad.kernel.errors import Forbidden, InvalidInput
@@ -151,6 +151,24 @@ def test_vehicles_that_store_a_release_are_neither_to_come_nor_installed() -> No
     campaign = CampaignView(
         id="c", name="stock", release_id="r", release_version="2", release_name="two", lap_id=None, state="running",
         state_reason="", wave=1, plan_id="p", generation=1, created_by="ann", created_at=at, finished_at=None,
-        vehicles=10, installed=0, downloaded=6, failed=1,
+        vehicles=10, installed=0, downloaded=6, failed=1, cancelled=2,
     )  # fmt: skip
-    assert [part["title"] for part in shares(campaign)] == ["6 downloaded", "1 failed", "3 to come"]
+    assert [part["title"] for part in shares(campaign)] == [
+        "6 downloaded", "1 failed", "1 to come", "2 cancelled",
+    ]  # fmt: skip
+
+
+def test_the_figures_of_a_campaign_account_for_every_vehicle() -> None:
+    at = datetime(2026, 11, 26, tzinfo=UTC)
+    states = (
+        "pending", "offered", "active", "claimed", "cancelling", "downloaded", "installed", "failed", "rolled_back",
+        "expired", "cancelled",
+    )  # fmt: skip
+    campaign = CampaignView(
+        id="c", name="stock", release_id="r", release_version="2", release_name="two", lap_id=None, state="running",
+        state_reason="", wave=1, plan_id="p", generation=1, created_by="ann", created_at=at, finished_at=None,
+        vehicles=11, installed=1, downloaded=1, failed=3, cancelled=1,
+    )  # fmt: skip
+    counts = [WaveCount(wave=1, state=state, vehicles=1, newest_report_at=at) for state in states]
+    (whole, *parts) = [number for number, _, _ in figures(campaign, counts)]
+    assert whole == sum(parts)

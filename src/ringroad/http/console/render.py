@@ -147,7 +147,8 @@ def segments(parts: Iterable[tuple[str, float, str]]) -> list[dict[str, Any]]:
 
 def shares(campaign: CampaignView) -> list[dict[str, Any]]:
     """Return the progress bar of a campaign."""
-    rest = campaign.vehicles - campaign.installed - campaign.downloaded - campaign.claimed - campaign.failed
+    ended = campaign.installed + campaign.downloaded + campaign.failed + campaign.cancelled
+    rest = campaign.vehicles - ended - campaign.claimed
     return segments(
         (
             ("f-ship", campaign.installed, f"{campaign.installed} installed"),
@@ -159,6 +160,7 @@ def shares(campaign: CampaignView) -> list[dict[str, Any]]:
             ),
             ("f-bad", campaign.failed, f"{campaign.failed} failed"),
             ("f-idle", rest, f"{rest} to come"),
+            ("f-idle", campaign.cancelled, f"{campaign.cancelled} cancelled"),
         )
     )
 

@@ -144,7 +144,7 @@ def whole_campaign(
         "campaign.html", account=account, url=url, c=c, plans=plans, plan=plan, warnings=_warnings(plan),
         programme_id=release.programme_id, sent_bytes=sent_bytes,
         policy=gate_lines(plan.document) if plan else [], waves=waves(counts), state=state,
-        figures=_figures(c, counts), compared=reading_rows(values["readings"]),
+        figures=figures(c, counts), compared=reading_rows(values["readings"]),
         strata=stratum_rows(values["readings"]),
         ratio_charts=reading_charts(values["readings"], plan.document if plan else None),
         controls=campaign_controls(
@@ -166,7 +166,7 @@ def _own_campaign(
         counts = reading.campaign_progress(conn, campaign_id, fleet=fleet)
         vehicles = reading.assignments(conn, campaign_id=campaign_id, state=state, limit=ROWS, fleet=fleet)
     return page(
-        "campaign_own.html", account=request.user, url=url_of(request), c=c, figures=_figures(c, counts),
+        "campaign_own.html", account=request.user, url=url_of(request), c=c, figures=figures(c, counts),
         waves=waves(counts), vehicles=vehicles, state=state,
         waits={a.action_id: waits_for_window(a, now=ctx.clock.now()) for a in vehicles},
     )  # fmt: skip
@@ -302,7 +302,8 @@ def _warnings(plan: PlanView | None) -> dict[str, str]:
     return found
 
 
-def _figures(c: CampaignView, counts: list[WaveCount]) -> list[tuple[int, str, str]]:
+def figures(c: CampaignView, counts: list[WaveCount]) -> list[tuple[int, str, str]]:
+    """Return the number of all vehicles of a campaign, and of those in each state, which sum up to it."""
     here = f"/campaigns/{c.id}"
 
     def total(*states: str) -> int:
@@ -319,6 +320,8 @@ def _figures(c: CampaignView, counts: list[WaveCount]) -> list[tuple[int, str, s
         (total("failed"), "failed", f"{here}?state=failed"),
         (total("rolled_back"), "rolled back", f"{here}?state=rolled_back"),
         (total("expired"), "silent past deadline", f"{here}?state=expired"),
+        *([(ending, "being cancelled", here)] if (ending := total("cancelling")) else []),
+        (total("cancelled"), "cancelled", f"{here}?state=cancelled"),
     ]
 
 
