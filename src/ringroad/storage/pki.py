@@ -9,6 +9,7 @@ holds, and when the names it must carry changed.
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,11 +64,13 @@ def ensure_pki(folder: Path, *, names: Sequence[str], now: datetime) -> Pki:
     )
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not pki.ca_certificate.exists():
-            _make_ca(folder, now)
-        ca, ca_key = read_certificate(pki.ca_certificate), read_key(folder / "ca.key")
-        if not _still_good(pki, names, now):
-            _make_server(pki, ca, ca_key, names, now)
+        with (folder / "lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # another server of this folder may be making the same
+            if not pki.ca_certificate.exists():
+                _make_ca(folder, now)
+            ca, ca_key = read_certificate(pki.ca_certificate), read_key(folder / "ca.key")
+            if not _still_good(pki, names, now):
+                _make_server(pki, ca, ca_key, names, now)
     except OSError as error:
         raise folder_error(error, folder) from error
     return pki

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from ringroad.kernel.errors import Corrupt
-from ringroad.storage.pki import CA_D, SERVER_D, ensure_pki
+from ringroad.storage.pki import CA_D, SERVER_D, ensure_pki, read_certificate, read_key
 from ringroad.storage.pki_clients import read_expiries
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -59,3 +61,16 @@ def test_an_empty_certificate_is_told_and_not_replaced(tmp_path: Path) -> None:
     (folder / "ca.pem").write_bytes(b"")
     with pytest.raises(Corrupt, match="not a certificate"):
         ensure_pki(folder, names=["localhost"], now=NOW)
+
+
+def test_servers_that_start_at_once_on_one_folder_make_one_authority(tmp_path: Path) -> None:
+    folder, at_once = tmp_path / "pki", Barrier(8)
+
+    def start(_: int) -> bytes:
+        at_once.wait()
+        return ensure_pki(folder, names=["localhost"], now=NOW).ca_certificate.read_bytes()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(start, range(8)))) == 1
+    key = read_key(folder / "server.key")
+    assert read_certificate(folder / "server.pem").public_key() == key.public_key()
