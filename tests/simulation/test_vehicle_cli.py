@@ -38,7 +38,7 @@ def drive_until_consent(world: World, what: str) -> str:
 def test_a_driver_is_asked_before_the_download_and_before_the_installation(world: World) -> None:
     world.order(action_id=17)
     assert drive_until_consent(world, "download") == "AWAITING_CONSENT"
-    assert vehicle(world, "consent", "16") == 0  # to another update
+    assert vehicle(world, "consent", "16") == 3  # there is no such update
     assert drive_until_consent(world, "download") == "AWAITING_CONSENT"
     assert vehicle(world, "consent", "17", "--download-only") == 0
     assert drive_until_consent(world, "install") == "READY"
@@ -56,7 +56,7 @@ def test_a_driver_who_declines_ends_the_update_and_nothing_is_installed(
     if agreed_to:
         assert vehicle(world, "consent", "17", agreed_to) == 0
         assert drive_until_consent(world, "install") == "READY"
-    assert vehicle(world, "consent", "16", "--deny") == 0  # of another update
+    assert vehicle(world, "consent", "16", "--deny") == 3  # there is no such update
     waits_for, state = ("install", "READY") if agreed_to else ("download", "AWAITING_CONSENT")
     assert drive_until_consent(world, waits_for) == state
     assert vehicle(world, "consent", "17", "--deny") == 0

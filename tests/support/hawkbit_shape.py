@@ -135,7 +135,10 @@ def shaped_like_hawkbit() -> Iterator[State]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its parent's name
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128  # of the load; five would be reset when all connect at once
+
+    with Server(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         state.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
