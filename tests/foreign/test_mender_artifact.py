@@ -68,7 +68,7 @@ def test_what_it_signs_is_signed_by_that_key_and_by_no_other(
 
 
 @pytest.mark.parametrize("signed", [False, True], ids=["bare", "signed"])
-def test_a_rootfs_image_that_it_writes_is_read(signed: bool, tmp_path: Path) -> None:  # noqa: FBT001
+def test_a_rootfs_image_that_it_writes_is_read(*, signed: bool, tmp_path: Path) -> None:
     private, _ = key_files(tmp_path, EC_KEY)
     (tmp_path / "rootfs.ext4").write_bytes(bytes(1 << 16))
     written = mender_artifact(

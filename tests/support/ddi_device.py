@@ -42,7 +42,7 @@ class Device:
         """Change the action, as the reconciler does, and wait until the gateway knows."""
         before = self.get().headers["etag"].rpartition("-")[0]  # without when to come again
         with psycopg.connect(self.url, autocommit=True) as conn:
-            conn.execute(f"UPDATE assignment SET {assignments}")  # noqa: S608
+            conn.execute(f"UPDATE assignment SET {assignments}")  # noqa: S608 - a test's own words
         eventually(lambda: self.get().headers["etag"].rpartition("-")[0] != before)
 
     def fold(self) -> list[str]:

@@ -62,14 +62,21 @@ def take_times(
 def line_drift(conn: Connection, programme_id: str, line: Line | None = None) -> tuple[StationDrift, ...]:
     """Return how each station of the twin fares against what was measured. Raises: NotFound."""
     told = line or get_programme(conn, programme_id).programme.line
+    return drift_of(told, recent_work(conn, programme_id, told, rows_max=WINDOW))
+
+
+def recent_work(conn: Connection, programme_id: str, line: Line, *, rows_max: int) -> list[WorkTime]:
+    """Return the newest measured times of each station of a line, at most so many of each, the oldest first."""
     rows = SQL.recent_times(
-        conn, programme_id=programme_id, stations=[station.name for station in told.stations], rows_max=WINDOW
+        conn,
+        programme_id=programme_id,
+        stations=[station.name for station in line.stations],
+        rows_max=rows_max,
     )
-    times = [
+    return [
         WorkTime(
             station=row["station"], worked_s=row["worked_ms"] / 1000,
             features=frozenset({*row["options"], row["variant"]}),
         )
         for row in rows
     ]  # fmt: skip
-    return drift_of(told, times)

@@ -9,7 +9,7 @@ import click
 
 from ringroad.cli.client import Client
 from ringroad.cli.groups import example, with_client
-from ringroad.cli.plant_document import amount
+from ringroad.cli.plant_document import amount, between
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import counted, table
 
@@ -64,7 +64,7 @@ def lesson_text(row: Mapping[str, Any]) -> str:
                     (
                         each["belief"]["key"].partition("#")[0], amount(each["belief"], each["inherited"]),
                         amount(each["belief"], each["belief"]["mean"]),
-                        f"{amount(each['belief'], each['belief']['low'])} and {amount(each['belief'], each['belief']['high'])}",
+                        between(each["belief"]),
                         f"{each['own_n']:g}", "locally different" if each["belief"]["key"] in row["different"] else "",
                     )
                     for each in seen

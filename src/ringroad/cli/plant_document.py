@@ -175,7 +175,7 @@ def beliefs_text(beliefs: Sequence[Mapping[str, Any]]) -> str:
         (
             (
                 each["key"].partition("#")[0], each["kind"] + (f" {each['per']}" if each["per"] else ""),
-                amount(each, each["mean"]), _between(each),
+                amount(each, each["mean"]), between(each),
                 f"{each['n']:g}", source_text(each),
             )
             for each in beliefs
@@ -219,7 +219,8 @@ def _belief(each: Mapping[str, Any] | None) -> str:
     return f"{amount(each, each['mean'])} (n {each['n']:g})" if each else "-"
 
 
-def _between(each: Mapping[str, Any]) -> str:
+def between(each: Mapping[str, Any]) -> str:
+    """Return between what a belief has its expected value."""
     return f"{amount(each, each['low'])} and {amount(each, each['high'])}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 from litestar import Router
@@ -12,7 +11,7 @@ from msgspec import Meta
 from ringroad.build.clone import store
 from ringroad.build.clone.plants import Lesson
 from ringroad.build.plant.model import Identity
-from ringroad.build.plant.posterior import Posterior
+from ringroad.build.plant.read import ID_PATTERN
 from ringroad.build.plant.store import StoredPlant, get_plant, runs_of
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
@@ -20,14 +19,13 @@ from ringroad.http.routes import TEXT_PATTERN, Command, Id, Req, route
 from ringroad.http.views import View
 from ringroad.http.views_plant import ParameterView, PlantDocumentView, document_view, parameter_view
 
-PLANT_PATTERN = r"^[a-z][a-z0-9_\-]{0,62}$"
 Words = Annotated[str, Meta(min_length=1, max_length=100, pattern=TEXT_PATTERN)]
 
 
 class NewClone(Command, frozen=True, kw_only=True):
     """Who the clone is."""
 
-    id: Annotated[str, Meta(pattern=PLANT_PATTERN)]
+    id: Annotated[str, Meta(pattern=f"^{ID_PATTERN}$")]
     name: Words
     site: Words
     enterprise: Words | None = None  # none: its parent's
@@ -60,17 +58,6 @@ class LessonView(View, frozen=True, kw_only=True):
     inherited_from: list[str]
     different: list[str]  # parameters that are locally different with a probability of 0.9
     kinds: list[LessonKindView]
-
-
-def _on_scale(centre: float, belief: Posterior) -> float:
-    """Return an expected value from the scale of `Posterior.centre`, as `Posterior.mean` has it."""
-    match belief.family:
-        case "time":
-            return math.exp(centre + belief.log_variance / 2)
-        case "share":
-            return 1 / (1 + math.exp(-centre))
-        case "rate":
-            return math.exp(centre)
 
 
 @route(
@@ -125,7 +112,7 @@ def lesson_view(stored: StoredPlant, lesson: Lesson) -> LessonView:
                 parameters=[
                     LearnedView(
                         belief=parameter_view(lesson.plant, each.key, lesson.plant.parameters[each.key]),
-                        inherited=_on_scale(each.inherited, lesson.plant.parameters[each.key]),
+                        inherited=lesson.plant.parameters[each.key].mean_at(each.inherited),
                         different=each.different, own_n=each.own_n,
                     )
                     for each in clone.learned

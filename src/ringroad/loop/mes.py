@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import closing
 from itertools import groupby
 
 import structlog
 
 from ringroad.build.plant.store_events import programme_of, refuse_message, take_events
 from ringroad.kernel.clock import Clock, Ids
+from ringroad.loop.landing import land
 from ringroad.storage.db import Connection, Opener, transaction
-from ringroad.storage.streams import ACK_WAIT_S, MES, StreamMessage, consume
+from ringroad.storage.streams import ACK_WAIT_S, MES, StreamMessage
 
 LOG = structlog.get_logger(__name__)
 
@@ -27,16 +27,10 @@ async def run_mes(
     ack_wait_s: float = ACK_WAIT_S,
 ) -> None:
     """Take events of stations until `stop` is set; a message is acknowledged after its transaction."""
-
-    def handle(messages: Sequence[StreamMessage]) -> None:
-        with closing(conn_opener()) as conn:
-            land_events(conn, ids, clock, messages)
-
-    def put_aside(message: StreamMessage, error: Exception) -> None:
-        with closing(conn_opener()) as conn, transaction(conn):
-            refuse_message(conn, message, f"it breaks its reader: {error!r}")
-
-    await consume(nats_url, handle, stop, give_up=put_aside, place=MES, ack_wait_s=ack_wait_s)
+    await land(
+        nats_url, conn_opener, stop, place=MES, put_aside=refuse_message, ack_wait_s=ack_wait_s,
+        take=lambda conn, messages: land_events(conn, ids, clock, messages),
+    )  # fmt: skip
 
 
 def land_events(conn: Connection, ids: Ids, clock: Clock, messages: Sequence[StreamMessage]) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import closing
 from itertools import groupby
 from typing import Final
 
@@ -20,9 +19,10 @@ from ringroad.build.plant.store_events import refuse_message
 from ringroad.build.store_packages import get_programme
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import NotFound
+from ringroad.loop.landing import land
 from ringroad.protocol.milestone import EVENT_BYTES_MAX, SUBJECT_PREFIX, MilestoneEvent
 from ringroad.storage.db import Connection, Opener, transaction
-from ringroad.storage.streams import ACK_WAIT_S, MILESTONES, StreamMessage, consume
+from ringroad.storage.streams import ACK_WAIT_S, MILESTONES, StreamMessage
 
 LOG = structlog.get_logger(__name__)
 
@@ -39,16 +39,10 @@ async def run_milestones(
     ack_wait_s: float = ACK_WAIT_S,
 ) -> None:
     """Take milestones until `stop` is set."""
-
-    def handle(messages: Sequence[StreamMessage]) -> None:
-        with closing(conn_opener()) as conn:
-            land_milestones(conn, ids, clock, messages)
-
-    def put_aside(message: StreamMessage, error: Exception) -> None:
-        with closing(conn_opener()) as conn, transaction(conn):
-            _keep(conn, message, f"it breaks its reader: {error!r}")
-
-    await consume(nats_url, handle, stop, give_up=put_aside, place=MILESTONES, ack_wait_s=ack_wait_s)
+    await land(
+        nats_url, conn_opener, stop, place=MILESTONES, put_aside=_keep, ack_wait_s=ack_wait_s,
+        take=lambda conn, messages: land_milestones(conn, ids, clock, messages),
+    )  # fmt: skip
 
 
 def land_milestones(conn: Connection, ids: Ids, clock: Clock, messages: Sequence[StreamMessage]) -> None:

@@ -124,7 +124,7 @@ def test_shares_rates_and_times_are_all_inherited(family: str, beliefs: list[Pos
     inheritance = inherit({str(at): {KEYS[0]: each} for at, each in enumerate(beliefs)}, KEYS[:1])
     learned = learn(inheritance, {}).learned[0]
     belief = belief_of(
-        learned, family=beliefs[0], noise=float(inheritance.noise[0]), parents=inheritance.parents
+        learned, like=beliefs[0], noise=float(inheritance.noise[0]), parents=inheritance.parents
     )
     assert belief.family == family
     assert (
@@ -138,7 +138,7 @@ def test_a_belief_of_a_document_says_the_same_as_what_was_learned() -> None:
     own = {KEYS[0]: cycles(70, 5, seed=1)}
     learned = learn(inheritance, own).learned[0]
     belief = belief_of(
-        learned, family=own[KEYS[0]], noise=float(inheritance.noise[0]), parents=inheritance.parents
+        learned, like=own[KEYS[0]], noise=float(inheritance.noise[0]), parents=inheritance.parents
     )
     assert belief.log_mean == pytest.approx(learned.centre)
     assert belief.error_variance == pytest.approx(learned.variance, rel=1e-6)

@@ -12,7 +12,7 @@ with no observation at all, the belief is the prior. Measured: `make bench ARGS=
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from ringroad.build.clone.inherit import NOISE_MIN, NOISE_N_MAX, Array, Inheritance
 from ringroad.build.plant.parameters import Key
-from ringroad.build.plant.posterior import Origin, Posterior
+from ringroad.build.plant.posterior import STATED, Origin, Posterior
 from ringroad.kernel.errors import InvalidInput
 
 WIDER: Final = (1.0, 1.6, 2.6)  # times the standard deviation between parents, that alike may be
@@ -152,33 +152,33 @@ def learn(inheritance: Inheritance, own: Mapping[Key, Posterior]) -> Clone:
     )  # fmt: skip
 
 
-def belief_of(learned: Learned, *, family: Posterior, noise: float, parents: tuple[str, ...]) -> Posterior:
+def belief_of(
+    learned: Learned, *, like: Posterior, noise: float, parents: tuple[str, ...], origin: Origin = STATED
+) -> Posterior:
     """Return a learned parameter as a document keeps it: as many observations as it is worth.
 
     Args:
         learned: of the parameter.
-        family: any belief of the same family.
+        like: any belief of the same family.
         noise: variance of one observation, of a time.
         parents: the plants it was inherited from.
+        origin: who learned it, and when.
     """
-    origin = Origin(
-        plant=family.origin.plant,
-        learned_at=family.origin.learned_at,
-        evidence=f"{learned.own_n:g} of its own beside what {', '.join(parents)} observed",
-    )
+    evidence = f"{learned.own_n:g} of its own beside what {', '.join(parents)} observed"
+    origin = replace(origin, evidence=evidence)
     variance = max(learned.variance, NOISE_MIN**2)
-    match family.family:
+    match like.family:
         case "time":
             n = noise / variance
             squares = n * (noise + learned.centre**2)
             return Posterior(family="time", n=n, total=n * learned.centre, squares=squares, origin=origin)
         case "share":
-            share = float(1 / (1 + np.exp(-learned.centre)))
+            share = like.mean_at(learned.centre)
             n = 1 / (variance * share * (1 - share))
             return Posterior(family="share", n=n, total=n * share, origin=origin)
         case "rate":
             n = 1 / variance
-            return Posterior(family="rate", n=n, total=n * float(np.exp(learned.centre)), origin=origin)
+            return Posterior(family="rate", n=n, total=n * like.mean_at(learned.centre), origin=origin)
 
 
 def _error(own: Posterior | None, noise: float) -> float:

@@ -107,7 +107,7 @@ def learn_plant(
                 like = own.get(learned.key, plant.parameters[learned.key])
                 origin = Origin(plant=plant.id if learned.own_n else plant.identity.parent, learned_at=now)
                 belief = belief_of(
-                    learned, family=replace(like, origin=origin), noise=float(noise), parents=found.parents
+                    learned, like=like, noise=float(noise), parents=found.parents, origin=origin
                 )
                 if not _same(belief, plant.parameters[learned.key]):
                     beliefs[learned.key] = belief

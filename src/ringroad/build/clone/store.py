@@ -14,8 +14,7 @@ from ringroad.build.plant.model import Identity, Plant
 from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.posterior import Posterior
 from ringroad.build.plant.store import StoredPlant, get_plant, list_plants, runs_of, save_plant
-from ringroad.build.store_packages import SQL
-from ringroad.build.twin.drift import WorkTime
+from ringroad.build.store_times import recent_work
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
@@ -96,16 +95,6 @@ def _observed(conn: Connection, stored: StoredPlant) -> dict[Key, Posterior]:
         line = line_of(stored.plant, programme_id)
         if line is None:
             continue
-        rows = SQL.recent_times(
-            conn, programme_id=programme_id, stations=[station.name for station in line.stations],
-            rows_max=TIMES_MAX,
-        )  # fmt: skip
-        times = (
-            WorkTime(
-                station=row["station"], worked_s=row["worked_ms"] / 1000,
-                features=frozenset({*row["options"], row["variant"]}),
-            )
-            for row in rows
-        )  # fmt: skip
+        times = recent_work(conn, programme_id, line, rows_max=TIMES_MAX)
         found |= observed(stored.plant, line, programme_id, times)
     return found

@@ -21,13 +21,8 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ringroad.build.kernels.chance import Ints
 from ringroad.build.kernels.compiled import part
-
-Ints = NDArray[np.int64]
-Seed = NDArray[np.uint64]
 
 # Columns of `cars`
 KIND: Final = 0  # class: cars with the same options
@@ -56,23 +51,6 @@ OVERLONG: Final = 1
 TIMES: Final = 2
 PAINT: Final = 3
 STABILITY: Final = 4
-
-
-@part
-def draw(seed: Seed) -> int:
-    """Return the next 64 random bits. Source: Marsaglia (2003), xorshift64."""
-    bits = seed[0]
-    bits ^= bits << np.uint64(13)
-    bits ^= bits >> np.uint64(7)
-    bits ^= bits << np.uint64(17)
-    seed[0] = bits
-    return bits
-
-
-@part
-def below(seed: Seed, limit: int) -> int:
-    """Return a random whole number from 0 to limit - 1."""
-    return np.int64(((np.uint64(draw(seed)) >> np.uint64(32)) * np.uint64(limit)) >> np.uint64(32))
 
 
 @part

@@ -13,12 +13,12 @@ Estellon, Gardi, Nouioua (2006), small moves priced fast.
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ringroad.build.kernels.chance import Ints, Seed, accepts, below, is_less
 from ringroad.build.kernels.compiled import compiled, part
 from ringroad.build.kernels.moves import (
     AT,
@@ -37,13 +37,9 @@ from ringroad.build.kernels.moves import (
     SPAN,
     STABILITY,
     TIMES,
-    Ints,
-    Seed,
     add,
     apply_stretch,
     apply_swap,
-    below,
-    draw,
     paint_of,
     price_move,
     propose,
@@ -65,7 +61,6 @@ _HURT_PERMILLE: Final = 500  # of exchanges that start in a place that costs som
 _STRETCH_CARS_MAX: Final = 20
 _KIN_PERMILLE: Final = 300  # of exchanges with a car of the same class or colour
 _LOOKS: Final = 4  # at random positions, for one that costs something
-_FINE: Final = 1 << 30  # steps of a probability; coarse enough that no rounding of exp() shows
 
 
 @compiled
@@ -167,19 +162,8 @@ def _judge(
         if more < 0:
             return True
         if more > 0:
-            if more > 20 * heat[level]:
-                return False
-            chance = np.int64(math.exp(-more / heat[level]) * _FINE)
-            return np.int64(np.uint64(draw(seed)) >> np.uint64(34)) < chance
+            return bool(accepts(more, heat[level], seed))
     return True
-
-
-@part
-def _is_less(one: Ints, other: Ints) -> bool:
-    for level in range(one.shape[0]):
-        if one[level] != other[level]:
-            return bool(one[level] < other[level])
-    return False
 
 
 @compiled
@@ -228,7 +212,7 @@ def search(
             apply_swap(cars, rules, need, line, place, sums, hurt, spot, i, j)
         else:
             apply_stretch(cars, rules, need, line, place, sums, hurt, spot, i, j)
-        if _is_less(cost, best_cost):
+        if is_less(cost, best_cost):
             best_cost[:] = cost
             best[:] = line[AT, :count]
     return moves

@@ -24,14 +24,13 @@ Source: Mastrolilli, Gambardella (2000), moves of critical tasks between resourc
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ringroad.build.kernels.chance import Ints, Seed, accepts, below, is_less
 from ringroad.build.kernels.compiled import compiled, part
-from ringroad.build.kernels.moves import Ints, Seed, below, draw
 
 # Columns of `tasks`
 JOB: Final = 0
@@ -81,7 +80,6 @@ SETUP: Final = 3
 _CRITICAL_PERMILLE: Final = 850  # of moves; found by trial on Brandimarte's instances, as is the next one
 _STAY_PERMILLE: Final = 350  # of moves that keep the machine
 _STEPS_MAX: Final = 10_000  # back along what a task waited for; more than a schedule has tasks
-_FINE: Final = 1 << 30
 _LATE: Final = 1 << 60
 
 
@@ -305,19 +303,8 @@ def _takes(now: Ints, then: Ints, heat: NDArray[np.float64], seed: Seed) -> bool
         if more < 0:
             return True
         if more > 0:
-            if more > 20 * heat[level]:
-                return False
-            chance = np.int64(math.exp(-more / heat[level]) * _FINE)
-            return np.int64(np.uint64(draw(seed)) >> np.uint64(34)) < chance
+            return bool(accepts(more, heat[level], seed))
     return True
-
-
-@part
-def _less(one: Ints, other: Ints) -> bool:
-    for level in range(one.shape[0]):
-        if one[level] != other[level]:
-            return bool(one[level] < other[level])
-    return False
 
 
 @part
@@ -414,7 +401,7 @@ def search(
         ) and _takes(cost, trial, heat, seed):
             cost[:] = trial
             _copy(order, place, line, work, trial_line, trial_work)
-            if _less(cost, best_cost):
+            if is_less(cost, best_cost):
                 best_cost[:] = cost
                 best[:] = order
                 best_pick[:] = pick

@@ -133,6 +133,16 @@ class Posterior:
             case "rate":
                 return math.log(self.total / self.n)
 
+    def mean_at(self, centre: float) -> float:
+        """Return what `mean` would be if `centre` were this, with this spread."""
+        match self.family:
+            case "time":
+                return math.exp(centre + self.log_variance / 2)
+            case "share":
+                return 1 / (1 + math.exp(-centre))
+            case "rate":
+                return math.exp(centre)
+
     def merged(self, other: Posterior, *, origin: Origin | None = None) -> Posterior:
         """Return the belief after the evidence of both. Raises: InvalidInput, if they are not of one family."""
         if self.family != other.family:

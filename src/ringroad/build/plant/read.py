@@ -64,7 +64,7 @@ MILESTONES_MAX: Final = 50
 COUNT_MAX: Final = 100_000
 PARAMETERS_MAX: Final = 20_000
 
-_ID = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+ID_PATTERN: Final = r"[a-z][a-z0-9_\-]{0,62}"
 _ID_RULE: Final = "small letters, digits, '-' and '_', a letter first, up to 63"
 _PARTS: Final = (
     "schema", "plant", "lines", "shops", "calendars", "agvs", "warehouse", "legs", "parameters", "bindings",
@@ -139,7 +139,7 @@ def _identity(reader: Reader, raw: Mapping[str, Any]) -> Identity:
         return Identity(id="", name="", enterprise="", site="")
     reader.known(head, path, ("id", "name", "enterprise", "site", "parent"))
     plant_id = reader.text(head, path, "id")
-    if plant_id and not _ID.fullmatch(plant_id):
+    if plant_id and not re.fullmatch(ID_PATTERN, plant_id):
         reader.say((*path, "id"), f"id {plant_id!r}: {_ID_RULE}")
     return Identity(
         id=plant_id,
