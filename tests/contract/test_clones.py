@@ -97,6 +97,27 @@ def test_a_clone_begins_with_what_its_parent_knows_and_ends_with_what_it_measure
     assert facts[-1]["body"]["cloned_from"] == "wren-mother"
 
 
+def test_a_plant_that_is_nobodys_clone_learns_from_what_it_measured_since_its_document_was_imported(
+    client: httpx.Client, pg_url: str
+) -> None:
+    key = "assembly/Line 1/marriage#cycle_s"
+    before = {each["key"]: each for each in client.get("/plants/wren-mother").json()["beliefs"]}
+    measure(
+        pg_url, {"marriage": 3 * before[key]["mean"]}, vehicles=3
+    )  # another plant's: of the programme's file
+    client.post("/plants/wren-mother/choose", json={"programme_id": "wren"})
+    assert client.get("/plants/wren-mother/lesson").json()["kinds"] == []
+    measure(pg_url, {"marriage": before[key]["mean"], "flash_and_test": 2 * 58.0}, vehicles=20)
+    learned = client.post("/plants/wren-mother/learn").json()
+    assert (learned["generation"], learned["inherited_from"]) == (2, [])
+    assert learned["different"] == ["assembly/Line 1/flash_and_test#cycle_s"]
+    (cycles,) = learned["kinds"]
+    marriage = next(each for each in cycles["parameters"] if each["belief"]["key"] == key)
+    assert marriage["own_n"] == 20
+    assert marriage["belief"]["n"] == before[key]["n"] + 20
+    assert client.post("/plants/wren-mother/learn").json()["generation"] == 2, "nothing was learned since"
+
+
 def test_what_cannot_be_cloned_or_learn_is_refused(client: httpx.Client) -> None:
     bad: list[tuple[str, dict[str, str], int, str]] = [
         ("/plants/nowhere/clone", NORTH, 404, "there is no plant 'nowhere'"),
@@ -107,11 +128,11 @@ def test_what_cannot_be_cloned_or_learn_is_refused(client: httpx.Client) -> None
             "there is a plant wren-mother already",
         ),
         ("/plants/wren-mother/clone", NORTH | {"id": "Not An Id"}, 400, "id"),
-        ("/plants/wren-mother/learn", {}, 422, "nobody's clone"),
+        ("/plants/wren/learn", {}, 422, "no document that could learn"),
         ("/plants/nowhere/learn", {}, 404, "there is no plant 'nowhere'"),
     ]
     for path, body, status, words in bad:
         answer = client.post(path, json=body)
         assert (answer.status_code, words in answer.text) == (status, True), answer.text
-    assert client.get("/plants/wren-mother/lesson").status_code == 422
+    assert client.get("/plants/wren/lesson").status_code == 422
     assert {each["id"] for each in client.get("/plants").json()} == {"wren-mother", "wren"}

@@ -65,13 +65,19 @@ def line_drift(conn: Connection, programme_id: str, line: Line | None = None) ->
     return drift_of(told, recent_work(conn, programme_id, told, rows_max=WINDOW))
 
 
-def recent_work(conn: Connection, programme_id: str, line: Line, *, rows_max: int) -> list[WorkTime]:
-    """Return the newest measured times of each station of a line, at most so many of each, the oldest first."""
+def recent_work(
+    conn: Connection, programme_id: str, line: Line, *, rows_max: int, since: datetime | None = None
+) -> list[WorkTime]:
+    """Return the newest measured times of each station of a line, at most so many of each, the oldest first.
+
+    With `since`, only of work that was finished after it.
+    """
     rows = SQL.recent_times(
         conn,
         programme_id=programme_id,
         stations=[station.name for station in line.stations],
         rows_max=rows_max,
+        since=since,
     )
     return [
         WorkTime(

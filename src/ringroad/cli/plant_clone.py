@@ -40,39 +40,46 @@ def clone(shell: Shell, client: Client, *, plant: str, clone_id: str, site: str,
 @click.option("--preview", is_flag=True, help="Show what it would believe, and keep nothing.")
 @with_client
 def learn(shell: Shell, client: Client, *, plant: str, preview: bool) -> None:
-    """Let a clone learn from its own station times, and show where it is not what was copied."""
+    """Let a plant learn from its own station times, and show where they contradict what it believed."""
     row = client.get(f"/plants/{plant}/lesson") if preview else client.post(f"/plants/{plant}/learn")
     shell.show(row, text=lesson_text(row))
 
 
 def lesson_text(row: Mapping[str, Any]) -> str:
-    """Return what a clone found out."""
+    """Return what a plant found out."""
+    parents = ", ".join(row["inherited_from"])
     parts = [
-        f"plant {row['id']}, generation {row['generation']}, inherits from {', '.join(row['inherited_from'])}"
+        f"plant {row['id']}, generation {row['generation']}"
+        + (f", inherits from {parents}" if parents else ", is nobody's clone")
     ]
+    different = "locally different" if parents else "not what it was"
     for kind in row["kinds"]:
         seen = [each for each in kind["parameters"] if each["own_n"]]
         if not seen:
             continue
-        head = f"{kind['kind']}: {counted(len(seen), 'station')} measured; as a whole {100 * kind['plant']:+.1f} %"
+        head = f"{kind['kind']}: {counted(len(seen), 'station')} measured"
+        if parents:
+            head += f"; as a whole {100 * kind['plant']:+.1f} %"
+            head += f"; stations that are alike differ by {100 * kind['transfer_sd']:.0f} %"
         parts += [
             "",
-            f"{head}; stations that are alike differ by {100 * kind['transfer_sd']:.0f} %",
+            head,
             table(
-                ("of", "inherited", "believed", "90 % between", "own", ""),
+                ("of", "inherited" if parents else "before", "believed", "90 % between", "own", ""),
                 (
                     (
                         each["belief"]["key"].partition("#")[0], amount(each["belief"], each["inherited"]),
                         amount(each["belief"], each["belief"]["mean"]),
                         between(each["belief"]),
-                        f"{each['own_n']:g}", "locally different" if each["belief"]["key"] in row["different"] else "",
+                        f"{each['own_n']:g}", different if each["belief"]["key"] in row["different"] else "",
                     )
                     for each in seen
                 ),
             ),
         ]  # fmt: skip
     if len(parts) == 1:
-        parts.append("it has measured nothing yet: it believes what it inherited")
+        before = "it inherited" if parents else "its document says"
+        parts.append(f"it has measured nothing yet: it believes what {before}")
     return "\n".join(parts)
 
 

@@ -32,11 +32,11 @@ class NewClone(Command, frozen=True, kw_only=True):
 
 
 class LearnedView(View, frozen=True, kw_only=True):
-    """One parameter of a clone."""
+    """One parameter that a plant learned."""
 
     belief: ParameterView
-    inherited: float  # what its parents and the rest of the plant alone make likely; as `belief.mean`
-    different: float  # probability that it is locally different
+    inherited: float  # what was believed without its own observations; as `belief.mean`
+    different: float  # probability that it is locally different; 0 or 1 of a plant that is nobody's clone
     own_n: float  # observations of its own
 
 
@@ -51,12 +51,12 @@ class LessonKindView(View, frozen=True, kw_only=True):
 
 
 class LessonView(View, frozen=True, kw_only=True):
-    """What a clone believes, from whom, and where it is no clone."""
+    """What a plant believes, from whom, and where its own observations contradict that."""
 
     id: str
     generation: int
-    inherited_from: list[str]
-    different: list[str]  # parameters that are locally different with a probability of 0.9
+    inherited_from: list[str]  # none: it is nobody's clone
+    different: list[str]  # locally different with a probability of 0.9, or clearly not what the document said
     kinds: list[LessonKindView]
 
 
@@ -83,7 +83,7 @@ def clone_plant(ctx: Ctx, request: Req, plant_id: Id, data: JSONBody[NewClone]) 
 
 @route("GET", "/plants/{plant_id:str}/lesson", role=Role.VIEWER, tag="build", errors=[404, 422])
 def show_lesson(ctx: Ctx, *, plant_id: Id) -> LessonView:
-    """Say what a clone would believe now, and where it is no clone; nothing is kept."""
+    """Say what a plant would believe now, and where that is not what it inherited or was told; nothing is kept."""
     with ctx.connection() as conn:
         stored, lesson = store.lesson_of(conn, plant_id, now=ctx.clock.now())
         return lesson_view(stored, lesson)
@@ -91,7 +91,7 @@ def show_lesson(ctx: Ctx, *, plant_id: Id) -> LessonView:
 
 @route("POST", "/plants/{plant_id:str}/learn", role=Role.OPERATOR, tag="build", errors=[404, 409, 422])
 def learn(ctx: Ctx, request: Req, plant_id: Id) -> LessonView:
-    """Let a clone learn from its measured station times: its beliefs become the newest generation."""
+    """Let a plant learn from its measured station times: its beliefs become the newest generation."""
     with ctx.transaction() as conn:
         stored, lesson = store.save_lesson(
             conn, ctx.ids, plant_id=plant_id, actor=request.user.name, now=ctx.clock.now()

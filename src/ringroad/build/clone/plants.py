@@ -14,6 +14,7 @@ from typing import Final
 
 from ringroad.build.clone.inherit import inherit
 from ringroad.build.clone.learn import Clone, Learned, belief_of, learn
+from ringroad.build.clone.remember import remember_all
 from ringroad.build.model import Line
 from ringroad.build.plant.model import Identity, Plant
 from ringroad.build.plant.parameters import Key
@@ -26,11 +27,11 @@ KEYS_AT_ONCE: Final = 1_000  # parameters of one kind that are weighed together;
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """What a clone made of its observations.
+    """What a plant made of its observations.
 
     Attributes:
         plant: with its new beliefs.
-        parents: ids of the plants it inherited from.
+        parents: ids of the plants it inherited from; none: it is nobody's clone.
         kinds: what was found of the parameters of one kind, for example of all ``cycle_s``.
     """
 
@@ -116,6 +117,26 @@ def learn_plant(
         parents=tuple(each.id for each in parents),
         kinds=tuple(kinds),
     )
+
+
+def remember_plant(plant: Plant, imported: Plant, own: Mapping[Key, Posterior], *, now: datetime) -> Lesson:
+    """Return the beliefs of a plant that is nobody's clone, from its own observations.
+
+    Args:
+        plant: as it is now.
+        imported: as somebody imported it last, before it learned anything.
+        own: what it observed since then.
+        now: when.
+
+    Raises:
+        InvalidInput: it observed something that it does not have.
+    """
+    new, kinds = remember_all(imported.parameters, own, origin=Origin(plant=plant.id, learned_at=now))
+    beliefs = dict(plant.parameters)
+    for key, belief in new.items():
+        if not _same(belief, beliefs[key]):
+            beliefs[key] = belief
+    return Lesson(plant=replace(plant, parameters=beliefs), parents=(), kinds=kinds)
 
 
 def observed(plant: Plant, line: Line, programme_id: str, times: Iterable[WorkTime]) -> dict[Key, Posterior]:

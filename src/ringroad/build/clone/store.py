@@ -1,4 +1,4 @@
-"""Clones in PostgreSQL: made of the plants that are known here, and learning from what their stations measured.
+"""Clones in PostgreSQL: made of the plants that are known here. They, and any plant, learn from what their stations measured.
 
 The caller opens the transaction.
 """
@@ -8,7 +8,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from ringroad.build.clone.plants import Lesson, clone_plant, learn_plant, observed, parents_of
+from ringroad.build.clone.plants import (
+    Lesson,
+    clone_plant,
+    learn_plant,
+    observed,
+    parents_of,
+    remember_plant,
+)
 from ringroad.build.plant.line import line_of
 from ringroad.build.plant.model import Identity, Plant
 from ringroad.build.plant.parameters import Key
@@ -19,8 +26,9 @@ from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.storage.db import Connection
+from ringroad.storage.ledger import latest_fact
 
-TIMES_MAX: Final = 1_000  # newest times of each station that a clone learns from
+TIMES_MAX: Final = 1_000  # newest times of each station that a plant learns from
 
 
 def make_clone(
@@ -47,25 +55,33 @@ def make_clone(
 
 
 def lesson_of(conn: Connection, plant_id: str, *, now: datetime) -> tuple[StoredPlant, Lesson]:
-    """Return what a clone would believe now.
+    """Return what a plant would believe now.
+
+    A clone joins what its line measured since it runs it with what its parents believe; any other plant joins what
+    was measured since its document was imported with what that says.
 
     Raises:
         NotFound: there is no such plant.
-        InvalidInput: it is nobody's clone, or its parent is not known here.
+        InvalidInput: it has no document, or is a clone whose parent is not known here.
     """
     stored = get_plant(conn, plant_id)
-    if not stored.plant.identity.parent:
+    if not stored.generation:
         raise InvalidInput(
-            f"plant {plant_id} is nobody's clone", hint="ringroad plant clone A --to B makes one"
+            f"plant {plant_id} has no document that could learn",
+            hint="ringroad plant import FILE, then plant choose",
         )
-    parents = parents_of(stored.plant, _others(conn))
-    return stored, learn_plant(stored.plant, parents, _observed(conn, stored), now=now)
+    if stored.plant.identity.parent:
+        parents = parents_of(stored.plant, _others(conn))
+        return stored, learn_plant(stored.plant, parents, observed_of(conn, stored), now=now)
+    imported = _imported(conn, stored)
+    own = observed_of(conn, stored, since=imported.made_at)
+    return stored, remember_plant(stored.plant, imported.plant, own, now=now)
 
 
 def save_lesson(
     conn: Connection, ids: Ids, *, plant_id: str, actor: str, now: datetime
 ) -> tuple[StoredPlant, Lesson]:
-    """Keep what a clone believes now as its newest generation. Raises: as `lesson_of`, and Conflict."""
+    """Keep what a plant believes now as its newest generation. Raises: as `lesson_of`, and Conflict."""
     stored, lesson = lesson_of(conn, plant_id, now=now)
     kept = save_plant(
         conn, ids, plant=lesson.plant, actor=actor, now=now, generation=stored.generation,
@@ -89,12 +105,25 @@ def _others(conn: Connection) -> list[Plant]:
     return [each.plant for each in list_plants(conn) if each.generation]
 
 
-def _observed(conn: Connection, stored: StoredPlant) -> dict[Key, Posterior]:
+def observed_of(
+    conn: Connection, stored: StoredPlant, *, since: datetime | None = None
+) -> dict[Key, Posterior]:
+    """Return the sums of what a plant's lines measured since they are its own, and since a time."""
     found: dict[Key, Posterior] = {}
     for programme_id in runs_of(conn, stored):
         line = line_of(stored.plant, programme_id)
         if line is None:
             continue
-        times = recent_work(conn, programme_id, line, rows_max=TIMES_MAX)
+        chosen = latest_fact(conn, kind=FactKind.PLANT_CHOSEN, subject=stored.plant.id)
+        begins = [each for each in (since, chosen.event_at if chosen else None) if each]
+        times = recent_work(
+            conn, programme_id, line, rows_max=TIMES_MAX, since=max(begins) if begins else None
+        )
         found |= observed(stored.plant, line, programme_id, times)
     return found
+
+
+def _imported(conn: Connection, stored: StoredPlant) -> StoredPlant:
+    """Return the newest generation that was imported, not learned."""
+    fact = latest_fact(conn, kind=FactKind.PLANT_IMPORTED, subject=stored.plant.id)
+    return get_plant(conn, stored.plant.id, generation=fact.body["generation"]) if fact else stored
