@@ -27,6 +27,7 @@ from ringroad.vehicle.canway import CanWay
 from ringroad.vehicle.doip import PORT
 from ringroad.vehicle.files import Durability, replace_file
 from ringroad.vehicle.images import STORE_BYTES_MAX
+from ringroad.vehicle.peers import PEERS_MAX, check_peer
 from ringroad.vehicle.plan import EcuOnBoard
 
 CONFIG_NAME: Final = "config.toml"
@@ -102,6 +103,8 @@ class VehicleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     fault_after_s: Annotated[float, Meta(ge=0, le=60)] = 0.0  # s of signals told after a fault
     store_bytes_max: Annotated[int, Meta(gt=0)] = STORE_BYTES_MAX
     downloads_max: Annotated[int, Meta(ge=1, le=8)] = 3  # images at a time
+    peers: Annotated[tuple[str, ...], Meta(max_length=PEERS_MAX)] = ()  # URLs that are asked for images first
+    share_images: str = ""  # HOST:PORT at which its peers get this vehicle's images; empty: they do not
     retry_base_s: Annotated[float, Meta(gt=0)] = 1.0
     plugins: dict[
         str, str
@@ -127,6 +130,10 @@ class VehicleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             )
         if self.page:
             parse_address(self.page)
+        for peer in self.peers:
+            check_peer(peer)
+        if self.share_images:
+            parse_address(self.share_images)
         if bool(self.diagnostics_cert_file) != bool(self.diagnostics_key_file):
             raise InvalidInput("diagnostics_cert_file and diagnostics_key_file go together")
         if self.diagnostics_http:

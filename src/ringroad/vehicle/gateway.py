@@ -10,8 +10,8 @@ Paths: `protocol/vehicle.py`.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -25,19 +25,16 @@ from ringroad.protocol.vehicle import HEARS, Acknowledged, Command, Report, Repo
 from ringroad.trust.state import VerifiedTarget
 from ringroad.trust.verify import FileRequest
 from ringroad.vehicle.backoff import AskedToWait, parse_retry_after
-from ringroad.vehicle.images import ImageStore, PartialImage
+from ringroad.vehicle.images import ImageStore
+from ringroad.vehicle.peers import PeerCaches
+from ringroad.vehicle.receive import SERVER_PACE, Progress, range_of, receive_image
 
 PREFIX: Final = "/uptane/v1"
 ANSWER_BYTES_MAX: Final = 256 * 1024  # bytes; of a poll or an acknowledgement of 1000 reports
 TIMEOUT_S: Final = 20.0  # s; to connect, and between two pieces of an answer
 POOL_CONNECTIONS_MAX: Final = 4  # per vehicle with a client of its own
-SPEED_BYTES_S_MIN: Final = (
-    1_000  # bytes/s; slower than any link we support: a slow-retrieval attack (Uptane 4.3)
-)
-SPEED_GRACE_S: Final = 30.0  # s; before the speed is judged
 
 S = TypeVar("S", Command, Acknowledged)
-Progress = Callable[[int, int], None]  # (done_bytes, total_bytes)
 
 
 def tls_context(ca_file: Path) -> ssl.SSLContext:
@@ -74,13 +71,21 @@ class Gateway:
     """One vehicle's conversation with the native gateway."""
 
     def __init__(
-        self, client: httpx.AsyncClient, *, vin: Vin, token: str, clock: Clock, server_url: str
+        self,
+        client: httpx.AsyncClient,
+        *,
+        vin: Vin,
+        token: str,
+        clock: Clock,
+        server_url: str,
+        peers: PeerCaches | None = None,
     ) -> None:
         self._client = client
         self._prefix = f"{server_url.rstrip('/')}{PREFIX}"
         self._vin = vin
         self._headers = {"Authorization": f"Bearer {token}"}
         self._clock = clock
+        self._peers = peers
         self._etag = ""
         self._command = Command(kind="none", poll_s=60)
 
@@ -118,23 +123,30 @@ class Gateway:
             return None
 
     async def download(self, target: VerifiedTarget, store: ImageStore, *, progress: Progress) -> None:
-        """Fetch the image of `target` into `store`, going on where an earlier try ended.
+        """Fetch the image of `target` into `store`, from the peers first, going on where an earlier try ended.
 
         Raises:
             Untrusted: the bytes are not the signed ones; what arrived was dropped.
             Unavailable: the connection broke or is too slow; what arrived is kept.
             NotFound: the repository does not have the image.
         """
+        if self._peers is not None:
+            if await self._peers.fetch(target, store, progress=progress):
+                return
+            with suppress(Untrusted):  # a peer's bytes may be before the server's; they are dropped then
+                await self._download(target, store, progress)
+                return
+        await self._download(target, store, progress)
+
+    async def _download(self, target: VerifiedTarget, store: ImageStore, progress: Progress) -> None:
         url = f"{self._prefix}/image/targets/{target.sha256}.{target.filename}"
         with store.resume(target) as image:
             if not image.whole:
-                headers = {"Accept-Encoding": "identity"}
-                if image.done_bytes:
-                    headers["Range"] = f"bytes={image.done_bytes}-"
-                async with self._request("GET", url, headers=headers) as response:
-                    if image.done_bytes and not _continues(response, image.done_bytes):
-                        image.restart()
-                    await self._receive(response, image, target.length, progress)
+                async with self._request("GET", url, headers=range_of(image)) as response:
+                    await receive_image(
+                        response, image, length_bytes=target.length, pace=SERVER_PACE, clock=self._clock,
+                        progress=progress,
+                    )  # fmt: skip
             image.finish()
 
     async def send_reports(self, reports: list[Report]) -> frozenset[str]:
@@ -158,23 +170,6 @@ class Gateway:
         url = f"{self._prefix}/vehicles/{self._vin}/manifest"
         async with self._request("PUT", url, headers=self._headers, content=manifest):
             return
-
-    async def _receive(
-        self, response: httpx.Response, image: PartialImage, length_bytes: int, progress: Progress
-    ) -> None:
-        started_s, received_bytes = self._clock.monotonic_s(), 0
-        # As they arrive: a chunk size would hold back bytes that a broken connection then loses.
-        async for chunk in response.aiter_bytes():
-            image.write(chunk)
-            received_bytes += len(chunk)
-            progress(image.done_bytes, length_bytes)
-            elapsed_s = self._clock.monotonic_s() - started_s
-            if elapsed_s > SPEED_GRACE_S and received_bytes < elapsed_s * SPEED_BYTES_S_MIN:
-                raise Unavailable(
-                    f"{received_bytes} bytes in {elapsed_s:.0f} s is too slow", code="slow_retrieval"
-                )
-        if not image.whole:
-            raise Unavailable(f"the download ended at byte {image.done_bytes} of {length_bytes}")
 
     @asynccontextmanager
     async def _request(
@@ -212,12 +207,6 @@ def _failure(status: int, url: str, retry_after: str = "") -> RingroadError | No
             return Unavailable(f"the server has a problem of its own ({status})")
         case _:
             return InvalidInput(f"the server refuses the request ({status})", code=f"http_{status}")
-
-
-def _continues(response: httpx.Response, offset: int) -> bool:
-    """Say whether the answer begins at `offset`; a server may also send the whole file again."""
-    range_header: str = response.headers.get("content-range", "")
-    return response.status_code == httpx.codes.PARTIAL_CONTENT and range_header.startswith(f"bytes {offset}-")
 
 
 async def _read(response: httpx.Response, *, bytes_max: int) -> bytes:

@@ -52,7 +52,8 @@ from ringroad.vehicle.journal import RecordHook
 from ringroad.vehicle.leaves import SharedSignals, read_tree
 from ringroad.vehicle.memory import Observer
 from ringroad.vehicle.observe import SampleRing, keep_ring, observe, ring_of
-from ringroad.vehicle.orchestrator import Orchestrator, Vehicle
+from ringroad.vehicle.orchestrator import IMAGES_NAME, Orchestrator, Vehicle
+from ringroad.vehicle.peers import PeerCaches, PeerShare
 from ringroad.vehicle.signals import SignalSource
 
 TOKEN_BYTES: Final = 16  # of the driver page's forms; new with each start
@@ -125,6 +126,8 @@ async def run_vehicle(folder: Path, config: VehicleConfig, surroundings: Surroun
                 token=new_secret(TOKEN_BYTES).hex(), durability=surroundings.durability,
             )  # fmt: skip
             tasks.create_task(page.serve(parse_address(config.page)))
+        if config.share_images:
+            tasks.create_task(PeerShare(folder / IMAGES_NAME).serve(parse_address(config.share_images)))
         ring = ring_of(config)
         diagnosed = _diagnostics(folder, config, surroundings, orchestrator, ring)
         if diagnosed is not None and config.diagnostics_http:
@@ -153,6 +156,7 @@ async def open_vehicle(
         gateway = Gateway(
             client, vin=vin_of(config), token=read_token(folder, config), clock=surroundings.clock,
             server_url=config.server_url,
+            peers=PeerCaches(client, config.peers, clock=surroundings.clock) if config.peers else None,
         )  # fmt: skip
         orchestrator = Orchestrator(
             Vehicle(
