@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import importlib.resources
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from udsoncan.client import Client
 from udsoncan.exceptions import NegativeResponseException
 
 from ringroad.vehicle.agents.base import BytesSource, Done, EcuInventory
+from ringroad.vehicle.doip import PayloadType, encode
 from support.udsoncan_flash import client_config, faulty, firmware, flash, look_at_what_runs
 from support.vecu_process import ADDRESS, EcuProcess, image_of, update
 
@@ -51,10 +53,31 @@ def test_udsoncan_and_doipclient_read_unlock_flash_and_read_back_a_real_image(ec
     with client_of(ecu) as (wire, client):
         assert wire.request_alive_check().source_address == ADDRESS
         assert wire.request_vehicle_identification(vin="WRR00000000000001").logical_address == ADDRESS
+        assert wire.request_vehicle_identification(eid=b"\0\0\0SN1").logical_address == ADDRESS
+        assert wire.request_vehicle_identification().vin == "WRR00000000000001"
         assert wire.request_entity_status().node_type == 1
         flash(client, data, ecu.mode)
     with client_of(ecu) as (_, client):
         look_at_what_runs(client, data)
+
+
+def test_who_looks_for_another_vehicle_or_sends_noise_hears_nothing(ecu: EcuProcess) -> None:
+    doip: Any = importlib.import_module("doipclient.client")
+    ecu.start()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as tester:
+        tester.settimeout(60)
+        asked = encode(PayloadType.IDENTIFICATION_REQUEST, b"")
+        for noise in (
+            b"", b"\x02", b"noise" * 20, asked[:-1], b"\x02\xfd" + asked[2:8] + b"\xff" * 40,
+            encode(PayloadType.IDENTIFICATION_REQUEST_VIN, b"WRR00000000000002"),
+            encode(PayloadType.IDENTIFICATION_REQUEST_VIN, b"WRR0"),
+            encode(PayloadType.IDENTIFICATION_REQUEST_EID, b"\0\0\0SN2"),
+            encode(PayloadType.DIAGNOSTIC_MESSAGE, b"\x0e\x00\x10\x01\x10\x03"),
+        ):  # fmt: skip
+            tester.sendto(noise, ("127.0.0.1", ecu.port))
+        tester.sendto(asked, ("127.0.0.1", ecu.port))
+        found = doip.Parser().read_message(tester.recv(4_096))
+    assert (found.vin, found.logical_address, found.eid) == ("WRR00000000000001", ADDRESS, b"\0\0\0SN1")
 
 
 def test_three_wrong_keys_lock_udsoncan_out(ecu: EcuProcess) -> None:
