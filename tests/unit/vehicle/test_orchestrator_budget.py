@@ -6,6 +6,10 @@ import json
 import subprocess
 import sys
 
+from support.vehicle_size import size_of_the_vehicle
+
+INSTALLED_BYTES_MAX = 25_000_000  # without Python itself; a telematics unit's partition has hundreds of MB
+MODULES_MAX = 650  # that its start imports: what start-up takes, in a count that no machine's load changes
 MEMORY_KIB_MAX = 70 * 1024  # KiB resident after all imports; a small telematics unit has 512 MiB
 FORBIDDEN = (
     "psycopg",
@@ -38,3 +42,9 @@ def test_the_vehicle_imports_no_server_library_and_stays_small() -> None:
     roots, memory_kib = json.loads(done.stdout)
     assert not set(roots) & set(FORBIDDEN)
     assert memory_kib < MEMORY_KIB_MAX
+
+
+def test_the_vehicle_installs_little_and_its_start_imports_little() -> None:
+    size = size_of_the_vehicle()
+    assert size.installed_bytes < INSTALLED_BYTES_MAX, size.libraries
+    assert size.modules < MODULES_MAX
