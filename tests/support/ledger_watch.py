@@ -91,6 +91,8 @@ NOT_STATE = {
     "vehicle_list_member": "part of a list, whose fact has their digest",
     "webhook_delivery": "a log of attempts, of which the newest are kept",
     "webhook_replay": "asked for by a fact; what is done leaves it",
+    "station_pass": "computed from station_result as that is kept; what follows from it is an alarm",
+    "station_result": "evidence as it came, with both times",
     "station_time": "evidence as it came, with both times",
     "vehicle_manifest": "evidence as it came, signed by the vehicle",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,12 @@ from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
 from ringroad.cli.simulated import logging_to_file, run_until_told, shown, vehicles_folder
 from ringroad.cli.tables import counted, table, tail
-from ringroad.kernel.clock import new_secret
+from ringroad.kernel.clock import Clock, new_secret
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, RingroadError
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.sim.api import TIMEOUT_S, Api
 from ringroad.sim.assembly import Surroundings
+from ringroad.sim.checks import StationChecks
 from ringroad.sim.plant import Birth, LineOrder, Plant, PlantSettings, Recovered
 from ringroad.sim.registrar import HttpRegistrar
 from ringroad.sim.stations import StationClocks
@@ -37,6 +38,7 @@ ATTEMPTS_MAX = 2  # of a request, until the line is said to stand; it is tried a
 FIRST_ROOT = "1.root.json"  # vehicles find their way from there
 NO_ORDER = "no_order"
 SLOW_PERCENT_MAX = 1_000
+OnWorked = Callable[[Sequence[tuple[int, LineOrder]]], Awaitable[None]]
 
 
 @click.group("plant", cls=ClientGroup)
@@ -66,6 +68,10 @@ group.add_command(plant_balance.command)
     "--slow", metavar="STATION=PERCENT", multiple=True,
     help="Let a station take so much longer than the programme says, to see its twin notice.",
 )  # fmt: skip
+@click.option(
+    "--faulty", metavar="STATION=PERCENT", multiple=True,
+    help="Let so many vehicles with one lot of a station's part fail its check, to see who notices.",
+)  # fmt: skip
 @with_client
 def run(
     shell: Shell,
@@ -77,6 +83,7 @@ def run(
     count: int | None,
     speed: float,
     slow: tuple[str, ...],
+    faulty: tuple[str, ...],
 ) -> int:
     """Run the line: vehicles enter in sequence and are born at its end.
 
@@ -94,7 +101,7 @@ def run(
         raise reason
     place = vehicles_folder(settings, folder)
     line = Programme.from_document(client.get(f"/programmes/{programme}")["document"]).line
-    slower = slow_stations(slow, line)
+    told_of = stations_told(programme, line, shell.clock, slow=slow, faulty=faulty)
     line_settings = PlantSettings(
         folder=place,
         stations=len(line.stations),
@@ -117,13 +124,10 @@ def run(
                 base_url=access.address.url, verify=access.verify, timeout=TIMEOUT_S, trust_env=False
             ) as http:
                 api = Api(http, access.token or "", asyncio.sleep, attempts_max=ATTEMPTS_MAX)
-                clocks = StationClocks(
-                    api=api, programme_id=programme, line=line, clock=shell.clock, slow=slower
-                )
                 plant = Plant(
                     settings=line_settings, registrar=HttpRegistrar(api, programme), surroundings=home,
                     clock=shell.clock, secret=new_secret, vin_numbers=itertools.count(first), on_birth=told.birth,
-                    on_refused=told.refusal, on_stand=told.stand, on_stopped=told.stopped, on_worked=clocks.tell,
+                    on_refused=told.refusal, on_stand=told.stand, on_stopped=told.stopped, on_worked=told_of(api),
                 )  # fmt: skip
                 told.recovery(await plant.recover())
                 await plant.run(stop=stop, births_max=count, until_empty=once)
@@ -189,20 +193,40 @@ def recalibrated(station: Mapping[str, Any]) -> str:
     return f"{told}, spread_permille = {station['measured_spread_permille'] or 0}"
 
 
-def slow_stations(given: Sequence[str], line: Line) -> dict[str, float]:
+def stations_told(
+    programme: str, line: Line, clock: Clock, *, slow: Sequence[str], faulty: Sequence[str]
+) -> Callable[[Api], OnWorked]:
+    """Return who tells what stations measured and checked, once there is a server to tell. Raises: InvalidInput."""
+    slower = {name: 1 + percent / 100 for name, percent in stations_of(slow, line).items()}
+    bad = {name: percent / 100 for name, percent in stations_of(faulty, line, percent_max=100).items()}
+
+    def over(api: Api) -> OnWorked:
+        clocks = StationClocks(api=api, programme_id=programme, line=line, clock=clock, slow=slower)
+        checks = StationChecks(api=api, programme_id=programme, line=line, clock=clock, faulty=bad)
+
+        async def tell(worked: Sequence[tuple[int, LineOrder]]) -> None:
+            await clocks.tell(worked)
+            await checks.tell(worked)
+
+        return tell
+
+    return over
+
+
+def stations_of(given: Sequence[str], line: Line, *, percent_max: int = SLOW_PERCENT_MAX) -> dict[str, int]:
     """Read ``STATION=PERCENT``. Raises: InvalidInput."""
     names = [station.name for station in line.stations]
-    found: dict[str, float] = {}
+    found: dict[str, int] = {}
     for each in given:
         name, _, percent = each.rpartition("=")
         if name not in names:
             raise InvalidInput(f"the line has no station {name!r}", hint=f"one of {', '.join(names)}")
-        if not percent.isdecimal() or not 0 <= int(percent) <= SLOW_PERCENT_MAX:
+        if not percent.isdecimal() or not 0 <= int(percent) <= percent_max:
             raise InvalidInput(
                 f"{each!r} is not STATION=PERCENT",
-                hint=f"for example {names[0]}=10; up to {SLOW_PERCENT_MAX}",
+                hint=f"for example {names[0]}=10; up to {percent_max}",
             )
-        found[name] = 1 + int(percent) / 100
+        found[name] = int(percent)
     return found
 
 

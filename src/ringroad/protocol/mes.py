@@ -3,16 +3,16 @@
 One JSON message each, on the JetStream subject ``ringroad.mes.v1.<programme>`` of the stream ``MES``.
 The same event again, with the same `id`, counts once; another event has another id, also in another station.
 
-========== ==================================== =================================
+========== ==================================== ==============================================================
 kind       says that                            needs
-========== ==================================== =================================
+========== ==================================== ==============================================================
 entered    a vehicle came into a station        `order_id`
 left       a vehicle left it                    `order_id`; `worked_s` if measured
-result     a check passed or failed             `order_id`, `check`, `passed`
+result     a check passed or failed             `order_id`, `check`, `passed`; `software` if not the baseline
 used       a part went into a vehicle           `order_id`, `part`, `lot`
 stopped    the station stands                   `reason`
 resumed    it goes on                           –
-========== ==================================== =================================
+========== ==================================== ==============================================================
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class MesEvent(Message, frozen=True, kw_only=True, omit_defaults=True):
     worked_s: Annotated[float, Meta(ge=0.001, le=WORKED_S_MAX)] | None = None
     check: Word = ""
     passed: bool | None = None
+    software: Word = ""  # version that the vehicle has or gets; none: the line's baseline
     part: Word = ""
     lot: Word = ""
     reason: Word = ""

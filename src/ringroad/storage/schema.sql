@@ -848,6 +848,38 @@ CREATE TABLE public.software_package (
     CONSTRAINT software_package_image_bytes_check CHECK ((0 < image_bytes)),
     CONSTRAINT software_package_release_counter_check CHECK ((0 <= release_counter))
 );
+CREATE TABLE public.station_pass (
+    programme_id text NOT NULL,
+    station text NOT NULL,
+    vehicle text NOT NULL,
+    plant_id text NOT NULL,
+    variant text NOT NULL,
+    software text NOT NULL,
+    lots jsonb NOT NULL,
+    at_once boolean NOT NULL,
+    number bigint NOT NULL,
+    period integer NOT NULL,
+    at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.station_result (
+    programme_id text NOT NULL,
+    event_id text NOT NULL,
+    plant_id text NOT NULL,
+    station text NOT NULL,
+    gate text NOT NULL,
+    check_name text NOT NULL,
+    vehicle text NOT NULL,
+    order_id text,
+    variant text NOT NULL,
+    software text NOT NULL,
+    lots jsonb NOT NULL,
+    passed boolean NOT NULL,
+    attempt integer NOT NULL,
+    at timestamp with time zone NOT NULL,
+    told_at timestamp with time zone NOT NULL,
+    told_by text NOT NULL,
+    CONSTRAINT station_result_attempt_check CHECK ((attempt > 0))
+);
 CREATE TABLE public.station_time (
     programme_id text NOT NULL,
     event_id text NOT NULL,
@@ -1061,6 +1093,14 @@ ALTER TABLE ONLY public.software_package
     ADD CONSTRAINT software_package_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.software_package
     ADD CONSTRAINT software_package_programme_id_ecu_version_key UNIQUE (programme_id, ecu, version);
+ALTER TABLE ONLY public.station_pass
+    ADD CONSTRAINT station_pass_number UNIQUE (programme_id, station, variant, number);
+ALTER TABLE ONLY public.station_pass
+    ADD CONSTRAINT station_pass_pkey PRIMARY KEY (programme_id, station, vehicle);
+ALTER TABLE ONLY public.station_result
+    ADD CONSTRAINT station_result_attempt UNIQUE (programme_id, vehicle, station, check_name, attempt);
+ALTER TABLE ONLY public.station_result
+    ADD CONSTRAINT station_result_pkey PRIMARY KEY (programme_id, event_id);
 ALTER TABLE ONLY public.station_time
     ADD CONSTRAINT station_time_pkey PRIMARY KEY (programme_id, event_id);
 ALTER TABLE ONLY public.vehicle_list_member
@@ -1120,6 +1160,8 @@ CREATE INDEX mes_refused_programme_idx ON public.mes_refused USING btree (progra
 CREATE INDEX repository_metadata_expiry_idx ON public.repository_metadata USING btree (expires_at) WHERE (role = 'timestamp'::text);
 CREATE INDEX shipment_milestone_shipment_idx ON public.shipment_milestone USING btree (shipment_id, at);
 CREATE INDEX shipment_newest_idx ON public.shipment USING btree (programme_id, announced_at DESC, id DESC);
+CREATE INDEX station_pass_at_idx ON public.station_pass USING btree (programme_id, at);
+CREATE INDEX station_result_newest_idx ON public.station_result USING btree (programme_id, told_at DESC, event_id DESC);
 CREATE INDEX station_time_order_idx ON public.station_time USING btree (order_id);
 CREATE INDEX station_time_station_idx ON public.station_time USING btree (programme_id, station, finished_at DESC);
 CREATE INDEX vehicle_certificate_idx ON public.vehicle USING btree (certificate_until) WHERE (certificate_until IS NOT NULL);
@@ -1244,6 +1286,12 @@ ALTER TABLE ONLY public.shipment
     ADD CONSTRAINT shipment_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.software_package
     ADD CONSTRAINT software_package_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.station_pass
+    ADD CONSTRAINT station_pass_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.station_result
+    ADD CONSTRAINT station_result_order_id_fkey FOREIGN KEY (order_id) REFERENCES public.plant_order(id);
+ALTER TABLE ONLY public.station_result
+    ADD CONSTRAINT station_result_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.station_time
     ADD CONSTRAINT station_time_order_id_fkey FOREIGN KEY (order_id) REFERENCES public.plant_order(id);
 ALTER TABLE ONLY public.station_time

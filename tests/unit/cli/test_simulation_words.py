@@ -10,7 +10,7 @@ import pytest
 from ringroad.build.model import Line, Station
 from ringroad.build.twin.drift import StationDrift
 from ringroad.cli.drive import FIRST_CYCLE, PERMILLE_DEFAULT, Fault, read_fault, with_faults
-from ringroad.cli.plant import NO_ORDER, drift_text, hold_text, slow_stations, why_nothing
+from ringroad.cli.plant import NO_ORDER, drift_text, hold_text, stations_of, why_nothing
 from ringroad.http.twin import twin_view
 from ringroad.kernel.errors import InvalidInput, NotFound
 from ringroad.sim.vecu.script import Behaviour, FaultRate, Script
@@ -125,12 +125,12 @@ def test_a_twin_out_of_calibration_says_what_to_write_where_and_what_then() -> N
 LINE = Line(name="l", stations=(Station(name="roof", cycle_s=60), Station(name="a=b", cycle_s=60)), ratios=())
 
 
-def test_slow_stations_are_read() -> None:
-    assert slow_stations(["roof=10", "a=b=0"], LINE) == {"roof": 1.1, "a=b": 1.0}
-    assert slow_stations([], LINE) == {}
+def test_stations_and_percents_are_read() -> None:
+    assert stations_of(["roof=10", "a=b=0"], LINE) == {"roof": 10, "a=b": 0}
+    assert stations_of([], LINE) == {}
 
 
 @pytest.mark.parametrize("text", ["", "roof", "roof=", "roof=-5", "roof=1001", "roof=1.5", "floor=5", "=5"])
 def test_what_is_no_slow_station_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
-        slow_stations([text], LINE)
+        stations_of([text], LINE)

@@ -23,6 +23,9 @@ from ringroad.build.model import Line
 from ringroad.build.plan_line import Cause, Order
 from ringroad.build.plant.line_state import LineState, RefusedEvent, apply, fold
 from ringroad.build.plant.store import SQL
+from ringroad.build.quality.results import CheckResult
+from ringroad.build.quality.store import forget as forget_results
+from ringroad.build.quality.store import lots_used, take_results
 from ringroad.build.store import get_programme
 from ringroad.build.store_packages import SQL as BUILD
 from ringroad.build.store_plant import replan, start_order
@@ -216,6 +219,7 @@ def forget(conn: Connection, programme_id: str, *, now: datetime) -> None:
     SQL.forget_events(conn, programme_id=programme_id, oldest=oldest)
     SQL.forget_states(conn, programme_id=programme_id, oldest=oldest)
     SQL.forget_refused(conn, oldest=oldest)
+    forget_results(conn, programme_id, now=now)
 
 
 def _decoded(message: Told) -> MesEvent | str:
@@ -302,6 +306,8 @@ def _of_order(conn: Connection, ids: Ids, clock: Clock, programme_id: str, event
         raise Conflict(
             f"order {order.id} is {order.state}: it never entered the line, {event.station} cannot have had it"
         )
+    if event.kind == "result":
+        _judge(conn, clock, programme_id, event)
     if event.kind != "left" or event.worked_s is None:
         return
     if not list(BUILD.times_before(conn, programme_id=programme_id, order_ids=[], event_ids=[event.id])):
@@ -309,6 +315,18 @@ def _of_order(conn: Connection, ids: Ids, clock: Clock, programme_id: str, event
             conn, programme_id=programme_id, event_id=event.id, order_id=event.order_id, station=event.station,
             worked_ms=round(event.worked_s * 1000), finished_at=event.at, now=clock.now(),
         )  # fmt: skip
+
+
+def _judge(conn: Connection, clock: Clock, programme_id: str, event: MesEvent) -> None:
+    """Keep the result of a check, with the lots that went in before. Raises: InvalidInput, if it cannot be."""
+    result = CheckResult(
+        id=event.id, vehicle=event.order_id, station=event.station, check=event.check, passed=bool(event.passed),
+        at=event.at, software=event.software,
+        lots=lots_used(conn, programme_id, event.order_id, event.station),
+    )  # fmt: skip
+    found = take_results(conn, programme_id=programme_id, delivered=[result], actor=ACTOR, now=clock.now())
+    if found.refused:
+        raise InvalidInput(found.refused[0].reason)
 
 
 def _replan(

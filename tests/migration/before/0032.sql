@@ -274,6 +274,10 @@ SELECT state FROM line_state WHERE programme_id = :programme_id AND position <= 
 INSERT INTO line_state (programme_id, position, state, made_at) VALUES (:programme_id, :position, :state, :now)
 ON CONFLICT (programme_id, position) DO NOTHING;
 
+-- name: drop_states_between!
+DELETE FROM line_state WHERE programme_id = :programme_id AND position < :position
+   AND position / :events = :position / :events;
+
 -- name: events_after
 SELECT body, received_at FROM mes_event
  WHERE programme_id = :programme_id AND position > :after AND position <= :position
@@ -422,6 +426,9 @@ VALUES (:release_id, :programme_id, :name, :version, 'draft', :change_id, :lap_i
 
 -- name: release^
 SELECT * FROM release WHERE id = :release_id;
+
+-- name: release_of_version^
+SELECT id, document FROM release WHERE programme_id = :programme_id AND version = :version;
 
 -- name: releases
 SELECT * FROM release
@@ -725,9 +732,12 @@ SELECT vin, gateway, token_sha256, attributes - 'time_zone' = '{}'::jsonb AS con
 -- name: assignments
 SELECT a.action_id, a.vin, a.kind, a.state, a.changed_seq, a.campaign_id,
        coalesce(a.release_id, c.release_id) AS release_id, v.variant, a.state = 'pending' AND c.state = 'running' AS chosen,
-       a.consented_at IS NOT NULL AS consented, a.claimed_at IS NOT NULL AS claimed
+       a.consented_at IS NOT NULL AS consented, a.claimed_at IS NOT NULL AS claimed,
+       CASE WHEN a.claimed_at IS NULL THEN false
+            ELSE coalesce(p.document -> 'success' -> v.variant -> 'attributes', '{}') <> '{}' END AS asked
   FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
+  LEFT JOIN campaign_plan p ON p.id = c.plan_id
   JOIN vehicle v ON v.vin = a.vin
  WHERE a.changed_seq > :after_seq
    AND (a.state <> 'pending' OR a.released_at IS NOT NULL OR a.offered_at IS NOT NULL)
@@ -1068,7 +1078,7 @@ SELECT id, action_id, kind, event_at, received_at, body, applied_at
 -- name: campaigns
 SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
-       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed
+       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.cancelled
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (
        SELECT coalesce(sum(t.vehicles), 0)::bigint AS vehicles,
@@ -1076,7 +1086,8 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
               coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'downloaded'), 0)::bigint AS downloaded,
               coalesce(sum(t.vehicles) FILTER (WHERE t.claimed AND t.state IN ('pending', 'offered', 'active', 'cancelling')), 0)::bigint
                   AS claimed,
-              coalesce(sum(t.vehicles) FILTER (WHERE t.state IN ('failed', 'rolled_back', 'expired')), 0)::bigint AS failed
+              coalesce(sum(t.vehicles) FILTER (WHERE t.state IN ('failed', 'rolled_back', 'expired')), 0)::bigint AS failed,
+              coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'cancelled'), 0)::bigint AS cancelled
          FROM campaign_tally t WHERE t.campaign_id = c.id AND t.minute = '-infinity' AND t.kind = 'update') AS counted
  WHERE (:campaign_id::text IS NULL OR c.id = :campaign_id)
    AND (:state::text IS NULL OR c.state = :state)
@@ -1086,14 +1097,15 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
 -- name: campaigns_of_fleet
 SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
-       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed
+       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.cancelled
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (
        SELECT count(*) AS vehicles, count(*) FILTER (WHERE a.state = 'installed') AS installed,
               count(*) FILTER (WHERE a.state = 'downloaded') AS downloaded,
               count(*) FILTER (WHERE a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling'))
                   AS claimed,
-              count(*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired')) AS failed
+              count(*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired')) AS failed,
+              count(*) FILTER (WHERE a.state = 'cancelled') AS cancelled
          FROM account_vehicle own JOIN assignment a ON a.campaign_id = c.id AND a.vin = own.vin AND a.kind = 'update'
         WHERE own.account_name = :fleet) AS counted
  WHERE counted.vehicles > 0
@@ -2174,9 +2186,19 @@ SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
        a.kind <> 'rollback' AND p.document -> 'request' ->> 'urgency' IS NOT DISTINCT FROM 'download_only' AS download_only,
        CASE WHEN a.kind <> 'rollback' AND a.state <> 'cancelling' AND c.state IN ('running', 'paused')
             THEN nullif(p.document -> 'request' -> 'retry', 'null'::jsonb) END AS retry,
-       p.document -> 'success' -> v.variant AS success, a.claimed_at,
+       p.document -> 'success' -> v.variant AS success, coalesce(p.document ? 'success', false) AS has_rules, a.claimed_at,
        CASE WHEN jsonb_typeof(p.document -> 'request' -> 'retry') = 'object'
-            THEN EXISTS (SELECT FROM device_report d WHERE d.vin = a.vin AND d.dedupe_key = 'fetched:' || a.action_id)
+            -- By any action of the same release: a client may keep an image from the attempt or campaign before.
+            THEN EXISTS (
+                SELECT FROM device_report d WHERE d.vin = a.vin AND d.kind = 'fetched' AND (
+                    d.action_id = a.action_id
+                    OR EXISTS (SELECT FROM assignment o JOIN campaign oc ON oc.id = o.campaign_id
+                                WHERE o.action_id = d.action_id AND o.vin = a.vin
+                                  AND coalesce(o.release_id, oc.release_id) = coalesce(a.release_id, c.release_id))
+                    OR EXISTS (SELECT FROM fact f
+                                WHERE f.subject = a.vin AND f.kind = 'vehicle.attempt_failed'
+                                  AND (f.body ->> 'action_id')::int = d.action_id
+                                  AND f.body ->> 'release_id' = coalesce(a.release_id, c.release_id))))
             ELSE true END AS fetched
   FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN vehicle v ON v.vin = a.vin
   LEFT JOIN campaign_plan p ON p.id = c.plan_id
@@ -2539,6 +2561,144 @@ ON CONFLICT (campaign_id, kind, wave, state, claimed, minute) WHERE folded DO UP
    SET vehicles = kept.vehicles + excluded.vehicles,
        newest_report_at = greatest(kept.newest_report_at, excluded.newest_report_at);
 
+-- file: src/ringroad/signal/demand/queries.sql
+-- name: programme^
+SELECT document FROM programme WHERE id = :programme_id;
+
+-- name: lock_demand$
+SELECT pg_advisory_xact_lock(hashtext('ringroad.demand ' || :programme_id));
+
+-- name: book^
+SELECT * FROM demand_book WHERE programme_id = :programme_id;
+
+-- name: set_book!
+INSERT INTO demand_book (programme_id, plants, regions, horizon, holding_milli, shortage_milli, count_orders, generation,
+                         set_by, set_at)
+VALUES (:programme_id, :plants, :regions, :horizon, :holding_milli, :shortage_milli, :count_orders, 1, :actor, :now)
+ON CONFLICT (programme_id) DO UPDATE
+   SET plants = :plants, regions = :regions, horizon = :horizon, holding_milli = :holding_milli,
+       shortage_milli = :shortage_milli, count_orders = :count_orders, generation = demand_book.generation + 1,
+       set_by = :actor, set_at = :now
+ WHERE demand_book.generation = :generation;
+
+-- name: used_names^
+SELECT array_agg(DISTINCT plant) AS plants, array_agg(DISTINCT region) AS regions FROM demand_month
+ WHERE programme_id = :programme_id;
+
+-- name: differing
+SELECT t.option, t.plant, t.region, t.model, t.month, m.units AS before, t.units AS units
+  FROM unnest(:options::text[], :plants::text[], :regions::text[], :models::text[], :months::date[], :units::integer[])
+         AS t (option, plant, region, model, month, units)
+  JOIN demand_month m USING (option, plant, region, model, month)
+ WHERE m.programme_id = :programme_id AND m.units <> t.units ORDER BY 1, 2, 3, 4, 5;
+
+-- name: put_months!
+INSERT INTO demand_month (programme_id, option, plant, region, model, month, units, source, told_at)
+SELECT :programme_id, t.option, t.plant, t.region, t.model, t.month, t.units, :source, :now
+  FROM unnest(:options::text[], :plants::text[], :regions::text[], :models::text[], :months::date[], :units::integer[])
+         AS t (option, plant, region, model, month, units)
+ON CONFLICT (programme_id, option, plant, region, model, month) DO UPDATE
+   SET units = excluded.units, source = excluded.source, told_at = excluded.told_at
+ WHERE demand_month.units <> excluded.units;
+
+-- name: spans
+SELECT option, plant, region, model, min(month) AS first, max(month) AS last, count(*) AS months
+  FROM demand_month WHERE programme_id = :programme_id GROUP BY 1, 2, 3, 4;
+
+-- name: fill_months!
+INSERT INTO demand_month (programme_id, option, plant, region, model, month, units, source, told_at)
+SELECT :programme_id, s.option, s.plant, s.region, s.model, m.month::date, 0, :source, :now
+  FROM (SELECT option, plant, region, model, min(month) AS first FROM demand_month
+         WHERE programme_id = :programme_id GROUP BY 1, 2, 3, 4) s,
+       generate_series(s.first, (SELECT max(month) FROM demand_month WHERE programme_id = :programme_id),
+                       interval '1 month') AS m (month)
+ON CONFLICT DO NOTHING;
+
+-- name: months
+SELECT option, plant, region, model, month, units FROM demand_month WHERE programme_id = :programme_id
+ ORDER BY option, plant, region, model, month;
+
+-- name: known_signals
+SELECT * FROM demand_signal WHERE programme_id = :programme_id AND id = ANY (:ids);
+
+-- name: insert_signal*!
+INSERT INTO demand_signal (programme_id, id, kind, option, plant, region, model, month, value, elapsed_permille, source,
+                           fact_id, told_at)
+VALUES (:programme_id, :id, :kind, :option, :plant, :region, :model, :month, :value, :elapsed_permille, :source,
+        :fact_id, :told_at);
+
+-- name: signals
+SELECT DISTINCT ON (kind, option, plant, region, model, month) *
+  FROM demand_signal WHERE programme_id = :programme_id
+ ORDER BY kind, option, plant, region, model, month, told_at DESC, id DESC;
+
+-- name: insert_run!
+INSERT INTO demand_run (id, programme_id, state, asked_by, asked_at)
+VALUES (:run_id, :programme_id, 'asked', :actor, :now);
+
+-- name: next_run^
+SELECT * FROM demand_run WHERE state IN ('asked', 'running') ORDER BY asked_at, id LIMIT 1;
+
+-- name: start_run!
+UPDATE demand_run SET state = 'running', options = :options, options_done = 0, engine = :engine, started_at = :now
+ WHERE id = :run_id AND state IN ('asked', 'running');
+
+-- name: progress!
+UPDATE demand_run SET options_done = :options_done WHERE id = :run_id AND state = 'running';
+
+-- name: finish_run!
+UPDATE demand_run
+   SET state = 'done', horizon = :horizon, first_month = :first_month, grades = :grades, signals = :signals,
+       shifts = :shifts, options_done = options, finished_at = :now
+ WHERE id = :run_id AND state = 'running';
+
+-- name: fail_run!
+UPDATE demand_run SET state = 'failed', error = :error, finished_at = :now
+ WHERE id = :run_id AND state IN ('asked', 'running');
+
+-- name: insert_forecast*!
+INSERT INTO demand_forecast (run_id, option, plant, region, model, is_sum, told, months, samples)
+VALUES (:run_id, :option, :plant, :region, :model, :is_sum, :told, :months, :samples);
+
+-- name: done_run^
+SELECT * FROM demand_run WHERE programme_id = :programme_id AND state = 'done' ORDER BY asked_at DESC, id DESC LIMIT 1;
+
+-- name: forecast_samples
+SELECT option, plant, region, model, samples FROM demand_forecast WHERE run_id = :run_id;
+
+-- name: forget_runs!
+DELETE FROM demand_run WHERE programme_id = :programme_id AND state IN ('done', 'failed') AND id NOT IN (
+    SELECT id FROM demand_run WHERE programme_id = :programme_id ORDER BY asked_at DESC, id DESC LIMIT :kept);
+
+-- name: line_orders
+SELECT variant AS model, region, unnest(array_append(options, '')) AS option,
+       date_trunc('month', received_at AT TIME ZONE 'UTC')::date AS month, count(*) AS units
+  FROM plant_order WHERE programme_id = :programme_id AND state <> 'cancelled' AND received_at >= :since
+ GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;
+
+-- name: runs
+SELECT * FROM demand_run
+ WHERE programme_id = :programme_id AND (:run_id::text IS NULL OR id = :run_id)
+ ORDER BY asked_at DESC, id DESC LIMIT :rows_max;
+
+-- name: forecasts
+SELECT run_id, option, plant, region, model, is_sum, told, months FROM demand_forecast
+ WHERE run_id = :run_id AND (:option::text IS NULL OR option = :option) AND (:plant::text IS NULL OR plant = :plant)
+   AND (:region::text IS NULL OR region = :region) AND (:model::text IS NULL OR model = :model)
+ ORDER BY option, (plant <> '*')::int + (region <> '*')::int + (model <> '*')::int, plant, region, model
+ LIMIT :rows_max OFFSET :rows_skipped;
+
+-- name: samples_of^
+SELECT f.run_id, f.option, f.plant, f.region, f.model, f.samples, r.horizon
+  FROM demand_forecast f JOIN demand_run r ON r.id = f.run_id
+ WHERE f.run_id = :run_id AND f.option = :option AND f.plant = :plant AND f.region = :region AND f.model = :model;
+
+-- name: past
+SELECT month, sum(units)::bigint AS units FROM demand_month
+ WHERE programme_id = :programme_id AND option = :option AND (:plant = '*' OR plant = :plant)
+   AND (:region = '*' OR region = :region) AND (:model = '*' OR model = :model)
+ GROUP BY month ORDER BY month DESC LIMIT :rows_max;
+
 -- file: src/ringroad/signal/queries.sql
 -- name: vehicles
 SELECT vin, programme_id, variant FROM vehicle WHERE vin = ANY (:vins);
@@ -2656,6 +2816,10 @@ SELECT * FROM diagnostic_session
 -- name: diagnostic_sessions
 SELECT * FROM diagnostic_session
  WHERE vin = :vin AND (:id::text IS NULL OR id = :id) ORDER BY asked_at DESC, id DESC LIMIT :rows_max;
+
+-- name: hold_diagnostic_session^
+SELECT id, state FROM diagnostic_session
+ WHERE id = :id AND vin = :vin AND state IN ('asked', 'open') FOR UPDATE;
 
 -- name: settle_diagnostic_session!
 UPDATE diagnostic_session SET state = :state, consent = :consent,

@@ -1,0 +1,195 @@
+"""Results of checks in PostgreSQL, and whether each vehicle passed its stations at once.
+
+The caller opens the transaction.
+
+Invariants:
+    A result is kept once, however often it is told; one that was refused is not kept.
+    A vehicle passed a station at once as long as no check there failed at its first attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from psycopg.types.json import Jsonb
+
+from ringroad.build.plan_line import Order
+from ringroad.build.plant.model import Plant
+from ringroad.build.quality.periods import period_of
+from ringroad.build.quality.results import (
+    LOTS_MAX,
+    RESULTS_MAX,
+    CheckResult,
+    Outcome,
+    SortedResults,
+    sort_results,
+)
+from ringroad.build.store_packages import SQL as BUILD
+from ringroad.build.store_packages import get_programme
+from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.limits import PAGE_ROWS_MAX
+from ringroad.storage.db import Connection, load_queries, of_row
+
+SQL = load_queries("ringroad.build.quality")
+
+KEPT_DAYS: Final = 1_100  # three years: as long as owners claim what a gate let pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptResult:
+    """A result as it is kept.
+
+    Attributes:
+        plant_id: whose line it was: a plant document, or the programme where its file says the line.
+        gate: of that document, that makes this check; "" if none does.
+        order_id: the vehicle, if it is an order of ours.
+    """
+
+    id: str
+    plant_id: str
+    station: str
+    gate: str
+    check: str
+    vehicle: str
+    order_id: str | None
+    variant: str
+    software: str
+    lots: Mapping[str, str]
+    passed: bool
+    attempt: int
+    outcome: Outcome
+    at: datetime
+    told_at: datetime
+    told_by: str
+
+
+def take_results(
+    conn: Connection, *, programme_id: str, delivered: Sequence[CheckResult], actor: str, now: datetime
+) -> SortedResults:
+    """Keep what may be believed of a delivery, and say what of the rest is wrong.
+
+    Raises:
+        NotFound: no such programme.
+        InvalidInput: too many results at once.
+    """
+    if len(delivered) > RESULTS_MAX:
+        raise InvalidInput(f"{len(delivered)} results, limit {RESULTS_MAX}", hint="send them in parts")
+    BUILD.lock_programme(conn, programme_id=programme_id)  # two deliveries of the same take turns
+    stored = get_programme(conn, programme_id)
+    named = sorted({each.vehicle for each in delivered})
+    orders = [
+        of_row(Order, row, options=tuple(row["options"]))
+        for row in SQL.orders_of_vehicles(conn, programme_id=programme_id, vehicles=named)
+    ]
+    known = {name: order for order in orders for name in (order.id, order.vin) if name}
+    before = [
+        of_row(CheckResult, row)
+        for row in SQL.results_before(
+            conn, programme_id=programme_id, vehicles=sorted({*named, *(each.id for each in orders)}),
+            event_ids=[each.id for each in delivered],
+        )
+    ]  # fmt: skip
+    found = sort_results(
+        delivered, stored.programme, known, before, now=now,
+        software=SQL.baseline_version(conn, programme_id=programme_id) or "",
+    )  # fmt: skip
+    plant_id, ours = stored.plant_id or programme_id, {each.id for each in orders}
+    for result in found.taken:
+        SQL.insert_result(
+            conn, programme_id=programme_id, event_id=result.id, plant_id=plant_id, station=result.station,
+            gate=gate_of(stored.plant, programme_id, result.station, result.check), check=result.check,
+            vehicle=result.vehicle, order_id=result.vehicle if result.vehicle in ours else None,
+            variant=result.variant, software=result.software, lots=Jsonb(dict(result.lots)),
+            passed=result.passed, attempt=result.attempt, at=result.at, now=now, actor=actor,
+        )  # fmt: skip
+    _count(conn, programme_id, plant_id, found.taken)
+    return found
+
+
+def forget(conn: Connection, programme_id: str, *, now: datetime) -> None:
+    """Forget results that are old."""
+    SQL.forget_results(conn, programme_id=programme_id, oldest=now - timedelta(days=KEPT_DAYS))
+
+
+def gate_of(plant: Plant | None, programme_id: str, station: str, check: str) -> str:
+    """Return the gate of a station that makes a check: the one that names it, or has its name; "" for none."""
+    lines = plant.structure.lines if plant else ()
+    for line in lines:
+        if line.programme != programme_id:
+            continue
+        for cell in line.stations:
+            for gate in cell.gates if cell.name == station else ():
+                if check in gate.checks or check == gate.name:
+                    return gate.name
+    return ""
+
+
+def lots_used(conn: Connection, programme_id: str, order_id: str, station: str) -> dict[str, str]:
+    """Return the lots of the parts that events said went into a vehicle at a station, the newest of each part."""
+    rows = SQL.lots_used(
+        conn, programme_id=programme_id, order_id=order_id, station=station, rows_max=LOTS_MAX
+    )
+    return {row["part"]: row["lot"] for row in rows}
+
+
+def list_results(
+    conn: Connection,
+    programme_id: str,
+    *,
+    vehicle: str | None = None,
+    station: str | None = None,
+    rows_max: int = PAGE_ROWS_MAX,
+) -> list[KeptResult]:
+    """Return results, newest first: of all vehicles, or of one by its order, VIN or number."""
+    rows = SQL.list_results(
+        conn, programme_id=programme_id, vehicle=vehicle, station=station, rows_max=rows_max
+    )
+    return [of_row(KeptResult, row, id=row["event_id"], outcome=_read(row).outcome) for row in rows]
+
+
+def _read(row: Mapping[str, object]) -> CheckResult:
+    return of_row(CheckResult, row, id=str(row["event_id"]))
+
+
+def _count(conn: Connection, programme_id: str, plant_id: str, taken: Collection[CheckResult]) -> None:
+    """Keep what results mean for first-pass yield: a row per vehicle and station."""
+    vehicles = sorted({each.vehicle for each in taken})
+    seen = {
+        (row["station"], row["vehicle"])
+        for row in SQL.passes_of(conn, programme_id=programme_id, vehicles=vehicles)
+    }
+    numbers = _numbers(
+        conn, programme_id, {each.station for each in taken if (each.station, each.vehicle) not in seen}
+    )
+    for result in _oldest_first(taken):
+        place, lots = (result.station, result.vehicle), Jsonb(dict(result.lots))
+        at_once = result.passed or result.attempt > 1
+        if place in seen:
+            SQL.update_pass(
+                conn, programme_id=programme_id, station=result.station, vehicle=result.vehicle,
+                at_once=at_once, lots=lots,
+            )  # fmt: skip
+            continue
+        seen.add(place)
+        number = numbers.get((result.station, result.variant), 0)
+        numbers[result.station, result.variant] = number + 1
+        SQL.insert_pass(
+            conn, programme_id=programme_id, station=result.station, vehicle=result.vehicle, plant_id=plant_id,
+            variant=result.variant, software=result.software, lots=lots, at_once=at_once, number=number,
+            period=period_of(number), at=result.at,
+        )  # fmt: skip
+
+
+def _numbers(conn: Connection, programme_id: str, stations: Collection[str]) -> dict[tuple[str, str], int]:
+    """Return how many vehicles of each variant came to stations that get another one."""
+    if not stations:
+        return {}
+    rows = SQL.vehicles_passed(conn, programme_id=programme_id, stations=sorted(stations))
+    return {(row["station"], row["variant"]): row["vehicles"] for row in rows}
+
+
+def _oldest_first(taken: Iterable[CheckResult]) -> list[CheckResult]:
+    return sorted(taken, key=lambda each: each.at)

@@ -1,0 +1,179 @@
+"""Results of checks come through the stream and over the API, once, or are refused one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from ringroad.build.plant.store_events import list_refused
+from ringroad.build.quality import store
+from ringroad.build.quality.results import CheckResult
+from ringroad.build.store_plant import start_order
+from ringroad.http.auth import Role
+from ringroad.kernel.errors import InvalidInput, NotFound
+from ringroad.loop.mes import land_events
+from ringroad.protocol.mes import MesEvent
+from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.streams import StreamMessage
+from support.console_server import add_account, serving
+from support.mes import CLOCK, IDS, new_order, wren
+
+pytestmark = pytest.mark.engines
+
+
+@pytest.fixture
+def conn(pg_url: str) -> Iterator[Connection]:
+    with connect(pg_url) as opened:
+        with transaction(opened):
+            wren(opened)
+        yield opened
+
+
+def started(conn: Connection) -> str:
+    with transaction(conn):
+        order_id = new_order(conn)
+        start_order(conn, IDS, order_id=order_id, actor="tester", now=CLOCK.now())
+    return order_id
+
+
+def message(seq: int, sent: MesEvent) -> StreamMessage:
+    payload = msgspec.json.encode(sent)
+    return StreamMessage(
+        subject="ringroad.mes.v1.wren", payload=payload, seq=seq, received_at=sent.at + timedelta(seconds=1)
+    )
+
+
+def take(conn: Connection, *results: CheckResult, programme_id: str = "wren") -> Any:
+    with transaction(conn):
+        return store.take_results(
+            conn, programme_id=programme_id, delivered=results, actor="tester", now=CLOCK.now()
+        )
+
+
+def passes(conn: Connection) -> list[tuple[Any, ...]]:
+    rows = conn.execute(
+        "SELECT station, vehicle, lots, at_once, number FROM station_pass ORDER BY station, number"
+    )
+    return [tuple(row.values()) for row in rows]
+
+
+def test_a_result_through_the_stream_knows_the_lots_that_went_in_before(conn: Connection) -> None:
+    with transaction(conn):
+        one = new_order(conn)
+    now = CLOCK.now()
+
+    def event(number: int, kind: Any, **more: Any) -> StreamMessage:
+        at = now + timedelta(milliseconds=number)
+        sent = MesEvent(id=f"e{number}", kind=kind, station="marriage", at=at, order_id=one, **more)
+        return message(number, sent)
+
+    told = [
+        event(1, "entered"),
+        event(2, "used", part="battery", lot="B-16"),
+        event(3, "used", part="battery", lot="B-17"),
+        event(4, "used", part="harness", lot="H-2"),
+        event(5, "result", check="torque", passed=False),
+        event(6, "result", check="torque", passed=True, software="1.9.0"),
+        event(7, "result", check="torque"),
+    ]
+    land_events(conn, IDS, CLOCK, told)
+    land_events(conn, IDS, CLOCK, told)  # delivered again
+    found = store.list_results(conn, "wren", vehicle=one)
+    assert {(each.id, each.outcome, each.attempt, each.software) for each in found} == {
+        ("e5", "failed", 1, ""), ("e6", "reworked", 2, "1.9.0"),
+    }  # fmt: skip
+    assert found[0].lots == {"battery": "B-17", "harness": "H-2"}
+    assert [each.code for each in list_refused(conn, "wren")] == ["incomplete"]
+    assert passes(conn) == [("marriage", one, found[0].lots, False, 0)]
+
+
+def test_a_result_that_contradicts_the_record_is_kept_among_refused_events(conn: Connection) -> None:
+    one = started(conn)
+    at = CLOCK.now()
+    take(conn, CheckResult(id="r1", vehicle=one, station="marriage", check="torque", passed=True, at=at))
+    land_events(
+        conn, IDS, CLOCK,
+        [
+            message(1, MesEvent(id="m1", kind="entered", station="marriage", at=at, order_id=one)),
+            message(2, MesEvent(
+                id="r1", kind="result", station="marriage", at=at, order_id=one, check="torque", passed=False,
+            )),
+        ],
+    )  # fmt: skip
+    (refused,) = list_refused(conn, "wren")
+    assert refused.code == "contradiction"
+    assert "event r1 was torque of" in refused.reason
+    assert len(store.list_results(conn, "wren")) == 1
+
+
+def test_a_vehicle_passes_a_station_at_once_only_if_no_check_there_failed_first(conn: Connection) -> None:
+    at = CLOCK.now()
+
+    def result(vehicle: str, check: str, *, passed: bool, after_s: int, lots: dict[str, str]) -> CheckResult:
+        return CheckResult(
+            id=f"{vehicle}{check}{after_s}", vehicle=vehicle, station="marriage", check=check, passed=passed,
+            at=at - timedelta(seconds=60 - after_s), variant="van", lots=lots,
+        )  # fmt: skip
+
+    found = take(
+        conn,
+        result("x1", "torque", passed=True, after_s=0, lots={"a": "1"}),
+        result("x2", "torque", passed=False, after_s=2, lots={}),
+        result("x2", "torque", passed=True, after_s=3, lots={}),
+        result("x3", "torque", passed=True, after_s=4, lots={}),
+    )
+    assert len(found.taken) == 4
+    take(conn, result("x1", "paint", passed=False, after_s=5, lots={"b": "2"}))
+    assert passes(conn) == [
+        ("marriage", "x1", {"a": "1", "b": "2"}, False, 0),
+        ("marriage", "x2", {}, False, 1),
+        ("marriage", "x3", {}, True, 2),
+    ]
+
+
+def test_too_many_at_once_and_a_programme_that_is_not_there_are_refused(conn: Connection) -> None:
+    one = CheckResult(
+        id="r", vehicle="x", station="marriage", check="c", passed=True, at=CLOCK.now(), variant="van"
+    )
+    with pytest.raises(InvalidInput, match="1001 results, limit 1000"):
+        take(conn, *[one] * 1_001)
+    with pytest.raises(NotFound):
+        take(conn, one, programme_id="nowhere")
+
+
+def test_results_over_the_api_are_taken_or_refused_one_by_one(
+    pg_url: str, conn: Connection, tmp_path: Path
+) -> None:
+    one, at = started(conn), datetime.now(CLOCK.now().tzinfo)
+    body = {"vehicle": one, "station": "marriage", "check": "torque", "at": at.isoformat()}
+    told = [
+        {**body, "id": "r1", "passed": False, "lots": {"battery": "B-17"}},
+        {**body, "id": "r2", "passed": True},
+        {**body, "id": "r3", "passed": True, "station": "roof"},
+        {**body, "id": "r4", "passed": True, "at": (at + timedelta(hours=1)).isoformat()},
+    ]
+    token = add_account(pg_url, "olga", Role.OPERATOR)
+    with serving(pg_url, tmp_path) as origin:
+        with httpx.Client(
+            base_url=f"{origin}/api/v1/programmes/wren", headers={"Authorization": f"Bearer {token}"}
+        ) as client:
+            answer = client.post("/station-results", json={"results": told}).json()
+            assert (answer["taken"], answer["repeated"]) == (2, 0)
+            reasons = [each["reason"] for each in answer["refused"]]
+            assert "the line has no station 'roof'" in reasons[0]
+            assert "in the future: set the station's clock" in reasons[1]
+            again = client.post("/station-results", json={"results": told[:2]}).json()
+            assert (again["taken"], again["repeated"]) == (0, 2)
+            rows = client.get("/station-results", params={"vehicle": one}).json()
+            assert [(each["outcome"], each["lots"]) for each in rows] == [
+                ("reworked", {}), ("failed", {"battery": "B-17"}),
+            ]  # fmt: skip
+            assert client.post("/station-results", json={"results": []}).status_code == 400
+            unknown = client.post("/station-results", json={"results": [{**told[0], "colour": "red"}]})
+            assert unknown.status_code == 400
