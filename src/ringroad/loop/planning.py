@@ -105,6 +105,7 @@ def _check(
     for left in reversed(range(SPARE_ROUNDS_MAX)):
         check = compare(
             waiting, document.sequence, orders, line, now=now, seed=seed, threads=os.cpu_count() or 1, stops=standing,
+            available=running.available,
         )  # fmt: skip
         spared.update(check.twin.broken)
         if not check.twin.broken or left == 0:
@@ -150,6 +151,6 @@ def _ask(conn: Connection, clock: Clock, question: OpenQuestion) -> tuple[int | 
     effect = stop_station(
         [each for each in running.schedule.document.sequence if each in orders], orders, running.line,
         station=question.station, down_s=question.down_s, now=now, seed=generation,
-        threads=os.cpu_count() or 1, standing=standing_s(running.stops, now),
+        threads=os.cpu_count() or 1, standing=standing_s(running.stops, now), available=running.available,
     )  # fmt: skip
     return generation, effect

@@ -96,35 +96,47 @@ def draw_breakdowns(
             down_to[station, number] = ends
 
 
+@part
+def draw_entry(order: Ints, release: Floats, ready: Floats, replication: int, entry: Floats) -> None:
+    """Fill `entry` with when each position may enter: its turn, and its parts and those of all before it are there."""
+    latest = -np.inf
+    for position in range(order.shape[0]):
+        latest = max(latest, release[position])
+        if ready.shape[0] > 0:
+            latest = max(latest, ready[replication, order[position]])
+        entry[position] = latest
+
+
 @compiled
 def run_flow(
-    seed: int, first: int, last: int, orders: Ints, mean: Floats, factors: Floats, release: Floats,
+    seed: int, first: int, last: int, orders: Ints, mean: Floats, factors: Floats, release: Floats, ready: Floats,
     places: Ints, transfer: Floats, crew_from: Ints, crews: Ints, crew_hold: Floats, wants: Ints,
     finish: Floats,
 ) -> None:  # fmt: skip
     """Fill `finish[replication - first, plan, vehicle]` for replications from first up to last, by `flow`."""
     work = np.empty_like(mean)
     left = np.empty((orders.shape[1], mean.shape[1]))
+    entry = np.empty_like(release)
     busy = np.empty((crews.shape[0], 1 + (crews.max() if crews.shape[0] > 0 else 0)))
     for replication in range(first, last):
         draw_work(seed, replication, mean, factors, work)
         for plan in range(orders.shape[0]):
-            flow(
-                orders[plan], work, release, places, transfer, crew_from, crews, crew_hold, wants, busy, left
-            )
+            draw_entry(orders[plan], release, ready, replication, entry)
+            flow(orders[plan], work, entry, places, transfer, crew_from, crews, crew_hold, wants, busy, left)
             for position in range(orders.shape[1]):
                 finish[replication - first, plan, orders[plan, position]] = left[position, left.shape[1] - 1]
 
 
 @compiled
 def run_events(
-    seed: int, first: int, last: int, orders: Ints, mean: Floats, factors: Floats, release: Floats,
+    seed: int, first: int, last: int, orders: Ints, mean: Floats, factors: Floats, release: Floats, ready: Floats,
     plan: Ints, times: Floats, pools: Ints, refused: Floats, up: Floats, down: Floats, stop: Floats, breakdowns: int,
     crew_from: Ints, crews: Ints, crew_hold: Floats, wants: Ints, finish: Floats,
 ) -> None:  # fmt: skip
     """As `run_flow`, by `run_line`, with breakdowns and rework drawn too."""
     work = np.empty_like(mean)
     bad = np.empty(mean.shape, dtype=np.int64)
+    entry = np.empty_like(release)
     down_from, down_to = np.empty((plan.shape[0], breakdowns)), np.empty((plan.shape[0], breakdowns))
     busy = np.empty((crews.shape[0], 1 + (crews.max() if crews.shape[0] > 0 else 0)))
     for replication in range(first, last):
@@ -132,7 +144,8 @@ def run_events(
         draw_breakdowns(seed, replication, release[0], up, down, stop, down_from, down_to)
         for which in range(orders.shape[0]):
             draw_bad(seed, replication, refused, bad)
+            draw_entry(orders[which], release, ready, replication, entry)
             run_line(
-                orders[which], work, release, plan, times, pools, bad, down_from, down_to, crew_from, crews,
+                orders[which], work, entry, plan, times, pools, bad, down_from, down_to, crew_from, crews,
                 crew_hold, wants, busy, finish[replication - first, which],
             )  # fmt: skip

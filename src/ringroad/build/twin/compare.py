@@ -15,11 +15,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from ringroad.build.logistics.availability import PartAvailability
 from ringroad.build.model import Line
 from ringroad.build.plan_line import Order, count_moved
 from ringroad.build.twin.arrays import Floats, Ints, LineArrays, line_arrays
 from ringroad.build.twin.assumed import assumptions
 from ringroad.build.twin.judge import DUE_QUANTILE_PERMILLE, TwinCheck, judge
+from ringroad.build.twin.parts import Waits, draw_ready, waits_of
 from ringroad.kernel.errors import InvalidInput
 
 REPLICATIONS: Final = 1_000  # of each plan
@@ -105,6 +107,7 @@ def compare(
     threads: int,
     replications: int = REPLICATIONS,
     stops: Mapping[str, float] | None = None,
+    available: Mapping[str, PartAvailability] | None = None,
 ) -> PlanCheck:
     """Run both plans on the twin.
 
@@ -118,13 +121,17 @@ def compare(
         threads: to use.
         replications: runs of each plan.
         stops: stations that stand now, and for how many seconds more.
+        available: when the parts of an order are there, where they are on their way; both plans wait for them.
     """
     moved = count_moved(running, new)
     placed = [orders[order_id] for order_id in running]
     try:
         arrays = line_arrays(line, placed, stops=stops)
         plans = _rows(running, new)
-        finish = _replicate(arrays, plans, placed, replications=replications, seed=seed, threads=threads)
+        waits = waits_of(placed, available or {}, now=now)
+        finish = _replicate(
+            arrays, plans, placed, replications=replications, seed=seed, threads=threads, waits=waits
+        )
     except InvalidInput as error:
         refused = TwinCheck(
             released=False, reason=f"the twin cannot run this line: {error.message}", replications=0,
@@ -138,7 +145,7 @@ def compare(
         moved=moved,
         assumed=assumptions(line),
         times=_times(finish, running, new, due),
-        stations=_fill(line, arrays, plans, sum(order.state == "building" for order in placed)),
+        stations=_fill(line, arrays, plans, sum(order.state == "building" for order in placed), waits),
     )
 
 
@@ -152,12 +159,15 @@ def _rows(running: Sequence[str], new: Sequence[str]) -> list[list[int]]:
 
 def _replicate(
     arrays: LineArrays, plans: Sequence[Sequence[int]], placed: Sequence[Order], *, replications: int, seed: int,
-    threads: int,
+    threads: int, waits: Waits,
 ) -> Floats:  # fmt: skip
     from ringroad.build.twin.run import replicate  # noqa: PLC0415 - loads a compiler
 
     on_line = sum(order.state == "building" for order in placed)
-    return replicate(arrays, plans, on_line=on_line, replications=replications, seed=seed, threads=threads)
+    return replicate(
+        arrays, plans, on_line=on_line, replications=replications, seed=seed, threads=threads,
+        ready=draw_ready(waits, replications=replications, seed=seed),
+    )  # fmt: skip
 
 
 def _times(
@@ -180,12 +190,12 @@ def _times(
 
 
 def _fill(
-    line: Line, arrays: LineArrays, plans: Sequence[Sequence[int]], on_line: int
+    line: Line, arrays: LineArrays, plans: Sequence[Sequence[int]], on_line: int, waits: Waits
 ) -> tuple[StationFill, ...]:
     """Return how full each station is in both plans, by Little's law: time spent there over time that passes."""
     if not plans[0]:
         return ()
-    running, new = (_present(arrays, np.array(plan, dtype=np.int64), on_line) for plan in plans)
+    running, new = (_present(arrays, np.array(plan, dtype=np.int64), on_line, waits) for plan in plans)
     return tuple(
         StationFill(
             name=station.name, places=1 + station.buffer, running_permille=round(1000 * before),
@@ -195,10 +205,12 @@ def _fill(
     )  # fmt: skip
 
 
-def _present(arrays: LineArrays, plan: Ints, on_line: int) -> Floats:
+def _present(arrays: LineArrays, plan: Ints, on_line: int, waits: Waits) -> Floats:
     from ringroad.build.kernels.flow import flow  # noqa: PLC0415 - loads a compiler
 
     release: Floats = (np.arange(len(plan), dtype=np.float64) - on_line) * arrays.takt_s
+    if waits.rows:
+        release = np.maximum.accumulate(np.maximum(release, waits.median()[plan]))
     left: Floats = np.zeros((len(plan), len(arrays.plan)))
     busy: Floats = np.zeros((len(arrays.crews), 1 + int(arrays.crews.max(initial=0))))
     places, transfer = arrays.plan[:, 0].copy(), arrays.times[:, 0].copy()

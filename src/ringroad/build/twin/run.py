@@ -30,6 +30,7 @@ def replicate(
     replications: int,
     seed: int,
     threads: int,
+    ready: Floats | None = None,
 ) -> Floats:
     """Return when each vehicle leaves the line, in seconds from now: [replication, plan, vehicle].
 
@@ -40,6 +41,7 @@ def replicate(
         replications: how many runs.
         seed: of all draws.
         threads: to use.
+        ready: [replication, vehicle] when its parts are there, in seconds from now, see `parts.py`; None: all are.
 
     Raises:
         InvalidInput: more runs than allowed, or a plan that does not have each vehicle once.
@@ -54,10 +56,15 @@ def replicate(
     finish: Floats = np.zeros((replications, len(plans), vehicles))
     if vehicles == 0:
         return finish
+    parts: Floats = np.empty((0, 0)) if ready is None else ready
+    if parts.size and parts.shape != (replications, vehicles):
+        raise InvalidInput(
+            f"parts are said for {parts.shape}, runs and vehicles are {replications, vehicles}"
+        )
     shares = [(first, min(first + _SHARE, replications)) for first in range(0, replications, _SHARE)]
     with ThreadPoolExecutor(max_workers=threads) as pool:  # machine code lets Python's lock go
         jobs = [
-            pool.submit(_run, arrays, (seed, first, last, orders), release, finish[first:last])
+            pool.submit(_run, arrays, (seed, first, last, orders), (release, parts), finish[first:last])
             for first, last in shares
         ]
         for job in jobs:
@@ -65,27 +72,36 @@ def replicate(
     return finish
 
 
-def _run(arrays: LineArrays, which: tuple[int, int, int, Ints], release: Floats, finish: Floats) -> None:
-    """Fill `finish` for some replications; `which` is the seed, the first, the one behind the last, the plans."""
+def _run(
+    arrays: LineArrays, which: tuple[int, int, int, Ints], enters: tuple[Floats, Floats], finish: Floats
+) -> None:
+    """Fill `finish` for some replications.
+
+    `which` is the seed, the first, the one behind the last, the plans; `enters` when there is a turn and when parts are.
+    """
     crews = (arrays.crew_from, arrays.crews, arrays.crew_hold, arrays.wants)
-    drawn = (*which, arrays.mean, arrays.factors, release)
+    drawn = (*which, arrays.mean, arrays.factors, *enters)
     if arrays.needs_events:
         run_events(
             *drawn, arrays.plan, arrays.times, arrays.pools, arrays.refused, arrays.up, arrays.down, arrays.stop,
-            _breakdowns(arrays, release), *crews, finish,
+            _breakdowns(arrays, *enters), *crews, finish,
         )  # fmt: skip
     else:
         places, transfer = arrays.plan[:, 0].copy(), arrays.times[:, 0].copy()
         run_flow(*drawn, places, transfer, *crews, finish)
 
 
-def _breakdowns(arrays: LineArrays, release: Floats) -> int:
+def _breakdowns(arrays: LineArrays, release: Floats, ready: Floats) -> int:
     """Return how many breakdowns to draw for a station: twice what is expected in twice the planned time."""
     running, stops = arrays.up > 0, int((arrays.stop > 0).any())
     if not running.any():
         return stops
     planned_s = (
-        release[-1] - release[0] + arrays.mean.sum(axis=1).max() + arrays.times.sum() + arrays.stop.max()
+        max(release[-1], ready.max(initial=-np.inf))
+        - release[0]
+        + arrays.mean.sum(axis=1).max()
+        + arrays.times.sum()
+        + arrays.stop.max()
     )
     cycle_s = float((arrays.up + arrays.down)[running].min())
     return stops + int(min(_BREAKDOWNS_MAX, 10 + 4 * planned_s / cycle_s))

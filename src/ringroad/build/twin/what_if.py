@@ -12,11 +12,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from ringroad.build.logistics.availability import PartAvailability
 from ringroad.build.model import Line
 from ringroad.build.plan_line import Order
 from ringroad.build.twin.arrays import Floats, line_arrays
 from ringroad.build.twin.compare import REPLICATIONS, VEHICLES_SHOWN
 from ringroad.build.twin.judge import DUE_QUANTILE_PERMILLE
+from ringroad.build.twin.parts import draw_ready, waits_of
 from ringroad.kernel.errors import InvalidInput
 
 LATE_NAMED_MAX: Final = 10  # orders
@@ -68,6 +70,7 @@ def stop_station(
     threads: int,
     replications: int = REPLICATIONS,
     standing: Mapping[str, float] | None = None,
+    available: Mapping[str, PartAvailability] | None = None,
 ) -> StopEffect:
     """Ask the twin.
 
@@ -82,6 +85,7 @@ def stop_station(
         threads: to use.
         replications: runs of each.
         standing: stations that stand already, and for how many seconds more; in both runs.
+        available: when the parts of an order are there, where they are on their way; in both runs.
     """
     placed = [orders[order_id] for order_id in sequence]
     if not placed:
@@ -94,9 +98,16 @@ def stop_station(
     try:
         before = line_arrays(line, placed, stops=standing)
         longer = {**(standing or {}), station: max((standing or {}).get(station, 0.0), down_s)}
+        ready = draw_ready(waits_of(placed, available or {}, now=now), replications=replications, seed=seed)
         for arrays in (before, replace(before, stop=line_arrays(line, (), stops=longer).stop)):
             found = replicate(
-                arrays, plan, on_line=on_line, replications=replications, seed=seed, threads=threads
+                arrays,
+                plan,
+                on_line=on_line,
+                replications=replications,
+                seed=seed,
+                threads=threads,
+                ready=ready,
             )
             runs.append(found[:, 0])
     except InvalidInput as error:
