@@ -61,6 +61,38 @@ def test_a_software_module_lists_its_files(device: Device) -> None:
     assert device.get("/softwaremodules/pkg_2/artifacts").status_code == 404
 
 
+def test_a_return_gives_a_device_what_was_decided_for_it_and_not_the_release_before(
+    pg_url: str, tmp_path: Path
+) -> None:
+    blobs, old = FolderBlobs(tmp_path), b"the software before" * 9
+    action = fill(pg_url, blobs, IMAGE)
+    with psycopg.connect(pg_url, autocommit=True) as conn:
+        conn.execute(
+            "INSERT INTO software_package (id, programme_id, ecu, name, version, filename, format, hardware_ids,"
+            " image_sha256, image_sha512, image_bytes, release_counter, added_at)"
+            " SELECT 'pkg_0', 'p', 'box', 'fw', '1', 'fw-1.swu', 'swu', hardware_ids, %s, '', %s, 2, now()"
+            " FROM software_package WHERE id = 'pkg_1'",
+            (blobs.put(old), len(old)),
+        )
+        conn.execute("""UPDATE assignment SET kind = 'rollback', packages = '{"box": "pkg_0"}'""")
+        headers = {"Authorization": f"TargetToken {TOKEN}"}
+        with serving(pg_url, blobs) as origin, httpx.Client(headers=headers) as client:
+            base = f"{origin}/DEFAULT/controller/v1/{VIN}"
+
+            def told(place: str) -> tuple[str, str] | None:
+                answer = client.get(f"{base}/{place}/{action}")
+                if answer.status_code != 200:
+                    return None
+                (chunk,) = answer.json()["deployment"]["chunks"]
+                return chunk["version"], chunk["artifacts"][0]["filename"]
+
+            assert told("deploymentBase") == ("1", "fw-1.swu")
+            assert client.get(f"{base}/softwaremodules/pkg_0/artifacts/fw-1.swu").content == old
+            assert client.get(f"{base}/softwaremodules/pkg_1/artifacts/fw-2.swu").status_code == 404
+            conn.execute("UPDATE assignment SET state = 'installed'")
+            assert eventually(lambda: told("installedBase")) == ("1", "fw-1.swu")
+
+
 def test_a_download_is_held_to_the_file_it_began_with(device: Device) -> None:
     href = f"{device.base}/softwaremodules/pkg_1/artifacts/fw-2.swu"
     whole = device.client.get(href)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 import msgspec
 import pytest
@@ -49,7 +50,7 @@ def conn(pg_url: str) -> Iterator[Connection]:
         yield opened
 
 
-def publish(conn: Connection) -> None:
+def publish(conn: Connection, *releases: str) -> None:
     expires = T0 + timedelta(days=400)
     with transaction(conn):
         install_roots(
@@ -61,25 +62,37 @@ def publish(conn: Connection) -> None:
             filename=package.filename, length=package.image_bytes, sha256=package.image_sha256,
             sha512=package.image_sha512, hardware_ids=package.hardware_ids, release_counter=package.release_counter,
         )
-        for package in store.read_release(conn, "release_2.0.0").variants["city"].values()
+        for release in releases or ["release_2.0.0"]
+        for package in store.read_release(conn, release).variants["city"].values()
     ]  # fmt: skip
     payload = pending_targets(conn, packages=images, now=T0)
     assert payload is not None
     accept_image_targets(conn, SIGNERS, sign.add_signatures(payload, IMAGE.signers("targets")), now=T0)
 
 
-def manifest(conn: Connection, *, counter: int, at: datetime = T0) -> bytes:
+def told(conn: Connection, order: int = 1) -> Any:
+    """What the Director listed for the vehicle at its so-manieth order."""
+    raw = read_metadata(conn, repository="director", vin=vin(0), filename=f"{order}.targets.json")
+    return msgspec.json.decode(raw)
+
+
+def manifest(conn: Connection, *, counter: int, at: datetime = T0, order: int = 1) -> bytes:
     """What the vehicle signs after installing everything the Director listed."""
-    targets = msgspec.json.decode(
-        read_metadata(conn, repository="director", vin=vin(0), filename="1.targets.json")
-    )
+    listed = {
+        serial: (name, target["length"], target["hashes"]["sha256"], target["hashes"]["sha512"])
+        for name, target in told(conn, order)["signed"]["targets"].items()
+        for serial in target["custom"]["ecus"]
+    }
+    with transaction(conn):
+        runs = {ecu.serial: ecu for ecu in store.read_vehicle(conn, vin(0)).ecus.values()}
+    for serial, ecu in runs.items():  # the others run on
+        listed.setdefault(serial, (ecu.filename or "", 1_000, ecu.image_sha256 or "", "0" * 128))
     reports = [
         build_ecu_report(
-            seeded(serial), serial=serial, filename=filename, length=target["length"],
-            sha256=target["hashes"]["sha256"], sha512=target["hashes"]["sha512"], latest_time=at, counter=counter,
+            seeded(serial), serial=serial, filename=name, length=length, sha256=sha256, sha512=sha512, latest_time=at,
+            counter=counter,
         )
-        for filename, target in targets["signed"]["targets"].items()
-        for serial in target["custom"]["ecus"]
+        for serial, (name, length, sha256, sha512) in sorted(listed.items())
     ]  # fmt: skip
     return build_manifest(seeded("head-0"), vin=vin(0), primary_serial="head-0", reports=reports)
 
@@ -160,3 +173,60 @@ def test_a_vehicle_whose_image_is_not_published_is_refused_with_the_reason(conn:
     (action,) = story.vehicles()
     assert action.state == "failed"
     assert action.state_detail.startswith("not signable: ")
+
+
+def test_a_vehicle_returns_to_what_each_of_its_ecus_ran_though_the_release_before_held_one_of_them(
+    conn: Connection,
+) -> None:
+    ids = CountingIds()
+    fill_programme(conn, ids, versions=("1.0.0", "2.0.0", "3.0.0"))
+    conn.execute("UPDATE software_package SET release_counter = 3")
+    conn.execute(  # the second release holds one ECU of two
+        "UPDATE release SET document = jsonb_set(document, '{variants}', document #- '{variants,city,brake}'"
+        " #- '{variants,premium,brake}' -> 'variants') WHERE version = '2.0.0'"
+    )
+    add_vehicles(conn, range(1), gateway="native")
+    for serial in ("head-0", "brake-0"):
+        conn.execute(
+            "UPDATE ecu SET public_key = %s WHERE serial = %s",
+            [Jsonb(public_key_dict(seeded(serial))), serial],
+        )
+    publish(conn, "release_1.0.0", "release_2.0.0", "release_3.0.0")
+    story = Story(conn, ids)
+
+    def round_(order: int) -> None:
+        story.later(60)
+        tick(conn, ids, now=story.now, issue=signing_with(SIGNERS))
+        accept_manifest(
+            ids, conn, vin(0), manifest(conn, counter=order, at=story.now, order=order), story.now
+        )
+
+    story.start(waves=(1,))
+    round_(1)
+    story.later(60)
+    tick(conn, ids, now=story.now, issue=signing_with(SIGNERS))
+    assert story.campaign().state is CampaignState.FINISHED
+    story.start(release="release_3.0.0", waves=(1,))
+    round_(2)
+    with transaction(conn):
+        store.abort(
+            conn, ids, campaign_id=story.campaign_id, generation=story.campaign().generation, actor="ann",
+            reason="brakes squeal", now=story.now,
+        )  # fmt: skip
+    with transaction(conn):
+        plan = store.read_return_plan(conn, story.campaign_id)
+        assert (plan.to, plan.cannot) == ({"2.0.0": 1}, {})
+        assert plan.packages == {"brake 1.0.0": 1, "head 2.0.0": 1}
+        store.order_returns(
+            conn, ids, campaign_id=story.campaign_id, sha256=plan.sha256, actor="ben", now=story.now
+        )
+    round_(3)
+    order = told(conn, 3)["signed"]
+    assert sorted(order["targets"]) == ["brake-1.0.0.bin", "head-2.0.0.bin"]
+    assert order["vehicle_package"]["rollback"] is True
+    (back,) = story.vehicles(kind="rollback")
+    assert (back.state, back.release_id) == ("installed", "release_2.0.0")
+    with transaction(conn):
+        vehicle = store.read_vehicle(conn, vin(0))
+    assert vehicle.release_id == "release_2.0.0"
+    assert {name: ecu.version for name, ecu in vehicle.ecus.items()} == {"brake": "1.0.0", "head": "2.0.0"}

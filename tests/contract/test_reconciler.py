@@ -595,6 +595,36 @@ def test_vehicles_on_ddi_are_told_to_return_too(story: Story) -> None:
     assert row == {"release_id": "release_1.0.0"}
 
 
+@pytest.mark.parametrize("gateway", ["native", "ddi"])
+def test_who_comes_by_the_release_after_the_halt_is_told_to_return_as_well(
+    story: Story, gateway: str
+) -> None:
+    story.conn.execute("UPDATE software_package SET release_counter = 2")
+    add_vehicles(story.conn, range(4), gateway=gateway)
+    story.start(waves=(4,), rollback_installed=True, gate=GatePolicy(failed_permille_max=300, reports_min=2))
+    story.tick()
+    late, *bad = story.vehicles("offered")
+    for action in bad:
+        if gateway == "native":
+            story.native(action, "ROLLED_BACK", kind="closed")
+        else:
+            story.ddi(action, "closed", "failure", kind="closed")
+    story.later(1)
+    assert story.tick().decisions[0][1] == Halt("too_many_failures")
+    assert (story.vehicles(kind="rollback"), story.vehicles("cancelling")[0].vin) == ([], late.vin)
+    if gateway == "native":  # it could not stop any more
+        confirm(story, late.vin)
+    else:
+        story.ddi(late, "closed", "success", kind="closed")
+    story.later(1)
+    story.tick()
+    story.later(1)
+    story.tick()
+    (answer,) = story.vehicles(kind="rollback")
+    assert (answer.vin, answer.state) == (late.vin, "offered")
+    assert batches(story)[-1] == ("offered", 1, "campaign.return_ordered")
+
+
 def test_a_withdrawn_release_halts_its_campaign(story: Story) -> None:
     add_vehicles(story.conn, range(8))
     story.start(waves=(2,))

@@ -12,6 +12,7 @@ from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
 from ringroad.ship import store
 from ringroad.ship.gate import GatePolicy
+from ringroad.ship.returns import ReturnPlan
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import read_facts
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme
@@ -46,6 +47,28 @@ def halted(conn: Connection) -> Story:
     return story
 
 
+def stop(conn: Connection, numbers: int = 4) -> Story:
+    """A campaign that halted, as `halted`, whose vehicles had a release that held the brake only."""
+    conn.execute(
+        "UPDATE release SET document = document #- '{variants,city,head}' #- '{variants,premium,head}'"
+        " WHERE version = '1.0.0'"
+    )
+    story = Story(conn, CountingIds(50))
+    story.start(waves=(numbers,), gate=GatePolicy(failed_permille_max=300, reports_min=2))
+    bad, *good = story.vehicles("offered")
+    for action in good:
+        story.ddi(action, "closed", "success", kind="closed")
+    story.ddi(bad, "closed", "failure", kind="closed")
+    story.later(1)
+    story.tick()
+    return story
+
+
+def planned(story: Story) -> ReturnPlan:
+    with transaction(story.conn):
+        return store.read_return_plan(story.conn, story.campaign_id)
+
+
 def order(story: Story, sha256: str | None = None) -> None:
     with transaction(story.conn):
         store.order_returns(
@@ -75,6 +98,65 @@ def test_a_plan_that_is_another_one_by_now_is_not_ordered(halted: Story) -> None
     with pytest.raises(Conflict):
         order(halted, "0" * 64)
     assert halted.vehicles(kind="rollback") == []
+
+
+def test_what_the_release_before_did_not_hold_returns_to_what_the_ecu_ran_and_what_is_not_known_is_refused(
+    conn: Connection,
+) -> None:
+    fill_programme(conn, CountingIds())
+    conn.execute("UPDATE software_package SET release_counter = 2")
+    add_vehicles(conn, range(3))
+    story = stop(conn, 3)
+    foreign, other = story.vehicles("installed")
+    assert story.campaign().state == "halted"
+    plan = planned(story)
+    assert (plan.to, plan.cannot) == ({"1.0.0": 2}, {})
+    assert plan.packages == {"brake 1.0.0": 2, "head 1.0.0": 2}
+    conn.execute(
+        "UPDATE ecu_replaced SET image_sha256 = 'x' WHERE vin = %s AND serial LIKE 'head%%'", [foreign.vin]
+    )
+    assert planned(story).cannot == {"image_not_ours: head": 1}
+    conn.execute("DELETE FROM ecu_replaced WHERE vin = %s AND serial LIKE 'head%%'", [foreign.vin])
+    plan = planned(story)
+    assert (plan.packages, plan.cannot) == ({"brake 1.0.0": 1, "head 1.0.0": 1}, {"before_unknown: head": 1})
+    story.later(60)
+    order(story, plan.sha256)
+    story.tick()
+    states = {each.vin: (each.state, each.state_detail) for each in story.vehicles(kind="rollback")}
+    assert states == {foreign.vin: ("failed", "before_unknown: head"), other.vin: ("offered", "")}
+    (back,) = story.vehicles("offered", kind="rollback")
+    story.ddi(back, "closed", "success", kind="closed")
+    story.later(60)
+    story.tick()
+    with transaction(conn):
+        vehicle = store.read_vehicle(conn, other.vin)
+    assert vehicle.release_id == "release_1.0.0"
+    assert {name: ecu.version for name, ecu in vehicle.ecus.items()} == {"brake": "1.0.0", "head": "1.0.0"}
+
+
+def test_a_return_that_came_to_nothing_is_ordered_again_under_another_number(halted: Story) -> None:
+    order(halted)
+    halted.tick()
+    (first,) = halted.vehicles("offered", kind="rollback")
+    assert planned(halted).vehicles == 0  # it is on its way
+    halted.ddi(first, "closed", "failure", kind="closed")
+    halted.later(1)
+    halted.tick()
+    assert halted.vehicles("failed", kind="rollback")
+    order(halted)
+    halted.tick()
+    (second,) = halted.vehicles(kind="rollback")
+    assert (second.state, second.attempt) == ("offered", 2)
+    assert first.action_id < second.action_id
+    halted.ddi(first, "closed", "success", kind="closed", key="late")
+    halted.later(1)
+    halted.tick()
+    assert halted.vehicles("offered", kind="rollback")  # what the first one says is nothing to the second
+    halted.ddi(second, "closed", "success", kind="closed")
+    halted.later(1)
+    halted.tick()
+    assert halted.vehicles("installed", kind="rollback")
+    assert (planned(halted).to, planned(halted).cannot) == ({}, {})
 
 
 def test_what_was_ordered_is_not_ordered_again(halted: Story) -> None:

@@ -120,12 +120,12 @@ def _end_of(group: VehicleGroup) -> End:
         return "not_recovered"
     if group.state in _OPEN:
         return "unknown"
-    if group.state == "installed":
-        if group.return_state is None:
-            return "kept"
+    if group.return_state is not None:
         if group.return_state in _OPEN:
             return "unknown"
         return "recovered" if group.return_state == "installed" else "not_recovered"
+    if group.state == "installed":
+        return "kept"
     if not group.began and group.state != "rolled_back":
         return "untouched"
     if group.native:

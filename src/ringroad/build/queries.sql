@@ -173,8 +173,8 @@ INSERT INTO ecu (vin, serial, name, hardware_id, public_key, key_id, is_primary,
 VALUES (:vin, :serial, :name, :hardware_id, :public_key, :key_id, :is_primary, :now);
 
 -- name: insert_installed!
-INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at)
-VALUES (:vin, :serial, :filename, :version, :image_sha256, :now);
+INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at, first_at)
+VALUES (:vin, :serial, :filename, :version, :image_sha256, :now, :now);
 
 -- name: finish_order!
 UPDATE plant_order SET state = 'born', vin = :vin WHERE id = :order_id AND state IN ('open', 'building');

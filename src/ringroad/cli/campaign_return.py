@@ -36,5 +36,6 @@ def return_vehicles(shell: Shell, client: Client, *, campaign: str, yes: bool) -
 def returns_text(plan: Mapping[str, Any]) -> str:
     """Return who would return to what, and who cannot."""
     rows = [(count, f"return to {version}", "") for version, count in plan["to"].items()]
+    rows += [(count, f"get {package}", "") for package, count in plan["packages"].items()]
     rows += [(count, "cannot return", reason) for reason, count in plan["cannot"].items()]
     return table(("vehicles", "", "because"), rows, empty="no vehicle kept its release")

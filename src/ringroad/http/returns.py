@@ -17,10 +17,11 @@ from ringroad.ship.returns import ReturnPlan
 
 
 class ReturnPlanView(msgspec.Struct, frozen=True, kw_only=True):
-    """What ordering the returns would do: vehicles by release they return to, and by reason that they cannot."""
+    """What ordering the returns would do: vehicles by release and by ECU's version they return to, or why they cannot."""
 
     vehicles: int
     to: dict[str, int]
+    packages: dict[str, int]
     cannot: dict[str, int]
     sha256: str
 
@@ -40,7 +41,7 @@ def get_return_plan(ctx: Ctx, *, campaign_id: Id) -> ReturnPlanView:
 
 @route("POST", "/campaigns/{campaign_id:str}/returns", role=Role.APPROVER, tag="ship", errors=[404, 409])
 def order_returns(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[OrderReturns]) -> ReturnPlanView:
-    """Order them: each vehicle gets a signed order to return to the release that it had before."""
+    """Order them: each vehicle gets a signed order to return to what its ECUs ran before."""
     with ctx.transaction() as conn:
         plan = store.order_returns(
             conn, ctx.ids, campaign_id=campaign_id, sha256=data.sha256, actor=request.user.name,
@@ -51,7 +52,11 @@ def order_returns(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[OrderR
 
 def _view(plan: ReturnPlan) -> ReturnPlanView:
     return ReturnPlanView(
-        vehicles=plan.vehicles, to=dict(plan.to), cannot=dict(plan.cannot), sha256=plan.sha256
+        vehicles=plan.vehicles,
+        to=dict(plan.to),
+        packages=dict(plan.packages),
+        cannot=dict(plan.cannot),
+        sha256=plan.sha256,
     )
 
 

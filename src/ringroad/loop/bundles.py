@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from ringroad.kernel.errors import InvalidInput
 from ringroad.protocol.vehicle import VehiclePackage
 from ringroad.ship import store
 from ringroad.ship.director import Content, NoContent, decide_content, decide_return
-from ringroad.ship.model import KnownImages, ReleaseFacts, VehicleFacts
+from ringroad.ship.model import Before, KnownImages, ReleaseFacts, VehicleFacts
 from ringroad.ship.store.batches import RECONCILER
 from ringroad.storage.db import Connection, transaction
 from ringroad.trust.sign import DirectorTarget
@@ -102,13 +102,18 @@ def issue_waiting(
             for vehicle in store.read_vehicles(conn, vins=[bundle.vin for bundle in waiting])
         }
         known = _Known(conn)
+        returns = [(bundle.campaign_id, bundle.vin) for bundle in waiting if bundle.kind == "rollback"]
+        before = store.read_before(conn, returns) if returns else {}
         issued = []
         for bundle in waiting:
-            content = _decide(known, bundle, vehicles[bundle.vin])
+            content = _decide(
+                known, bundle, vehicles[bundle.vin], before.get((bundle.campaign_id, bundle.vin), {})
+            )
             if isinstance(content, Content):
                 refused = _issue(conn, issue, content, now=now) if bundle.gateway == "native" else ""
                 if not refused:
-                    issued.append(bundle)
+                    is_return = bundle.kind == "rollback"
+                    issued.append(replace(bundle, packages=content.packages) if is_return else bundle)
                     continue
                 content = NoContent(refused)
             LOG.warning("no bundle", vin=bundle.vin, action_id=bundle.action_id, reason=content.reason)
@@ -128,12 +133,14 @@ def withdraw_closed(conn: Connection, issue: IssueBundle, *, now: datetime) -> i
     return len(withdrawals)
 
 
-def _decide(known: _Known, bundle: store.PendingBundle, vehicle: VehicleFacts) -> Content | NoContent:
+def _decide(
+    known: _Known, bundle: store.PendingBundle, vehicle: VehicleFacts, before: Mapping[str, Before]
+) -> Content | NoContent:
     release = known.release(bundle.release_id)
     if bundle.kind == "rollback":
         bad = known.release(bundle.campaign_release_id)
         images = known.images_of(vehicle.programme_id)
-        return decide_return(vehicle, bad, release, images, action_id=bundle.action_id)
+        return decide_return(vehicle, bad, release, images, before, action_id=bundle.action_id)
     return decide_content(vehicle, release, action_id=bundle.action_id, conduct=bundle.conduct)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 from ringroad.kernel.limits import ECUS_MAX
@@ -26,7 +26,16 @@ from ringroad.protocol.vehicle import (
     UpdateGroup,
     VehiclePackage,
 )
-from ringroad.ship.model import EcuFacts, KnownImages, PackageFacts, ReleaseFacts, VehicleFacts
+from ringroad.ship.model import (
+    NOTHING_ON_RECORD,
+    Before,
+    EcuFacts,
+    Group,
+    KnownImages,
+    PackageFacts,
+    ReleaseFacts,
+    VehicleFacts,
+)
 from ringroad.trust.sign import DirectorTarget
 
 AT_ONCE = Conduct()  # without asking; a return, too: it undoes what the driver never agreed to keep
@@ -34,9 +43,13 @@ AT_ONCE = Conduct()  # without asking; a return, too: it undoes what the driver 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What is to be signed for a vehicle; no package and no targets means: nothing to do."""
+    """What is to be signed for a vehicle; no package and no targets means: nothing to do.
+
+    Over DDI nothing is signed; `packages`, by ECU name, is what the vehicle is to be given.
+    """
 
     vin: str
+    packages: Mapping[str, str] = field(default_factory=dict)
     package: VehiclePackage | None = None
     targets: tuple[DirectorTarget, ...] = ()
 
@@ -70,31 +83,91 @@ def decide_content(
 def decide_return(
     vehicle: VehicleFacts,
     bad: ReleaseFacts,
-    previous: ReleaseFacts,
+    previous: ReleaseFacts | None,
     images: KnownImages,
+    before: Mapping[str, Before],
     *,
     action_id: int,
 ) -> Content | NoContent:
-    """Decide the signed return of a vehicle that has `bad` to the release it had before.
+    """Decide the signed return of a vehicle that has `bad` to what its ECUs ran before.
 
-    1. Every ECU that `bad` touched has a package in `previous`; others stay as they are.
-    2. The vehicle still runs `bad` on all of them; else it moved on by itself.
+    1. The vehicle still runs `bad` on every ECU that `bad` touched; else it moved on by itself. Others stay as they are.
+    2. Each goes back to the package of the image that it ran, as it is on record; where nothing is, to what the release
+       before put on it. Nothing is guessed: an image that nobody knows, or that no package holds, refuses the return.
     3. Counters only go up: each package to return to has at least the counter of the image that runs now,
-       for that is what the ECU committed. Otherwise the maker must sign a new release with a higher one.
+       for that is what the ECU committed. Otherwise the maker must sign the old image anew, with a higher one.
+    4. At least one ECU gets another image.
+
+    Args:
+        vehicle: as it is last known.
+        bad: the release of the stopped campaign.
+        previous: that the vehicle had before; releases may be partial, so it need not name every ECU.
+        images: that there are packages for.
+        before: what is on record of the vehicle's ECUs from before the campaign, by name.
+        action_id: of the return.
     """
+    if previous is None:  # the vehicle must be told which release it has then
+        return NoContent("no_previous_release")
     touched = bad.variants.get(vehicle.variant, {})
-    earlier = previous.variants.get(vehicle.variant, {})
+    packages: dict[str, PackageFacts] = {}
     for name, package in touched.items():
-        if name not in earlier:  # 1
-            return NoContent(f"no_previous_package: {name}")
         ecu = vehicle.ecus.get(name)
-        if ecu is None or ecu.image_sha256 != package.image_sha256:  # 2
+        if ecu is None or ecu.image_sha256 != package.image_sha256:  # 1
             return NoContent(f"not_on_release: {name}")
+        earlier = _package_before(
+            vehicle, package, previous, images, before.get(name, NOTHING_ON_RECORD)
+        )  # 2
+        if isinstance(earlier, NoContent):
+            return earlier
         committed = images.counter_of.get(package.image_sha256, package.release_counter)
-        if earlier[name].release_counter < max(committed, package.release_counter):  # 3
+        if earlier.release_counter < max(committed, package.release_counter):  # 3
             return NoContent(f"release_counter: {name}")
-    packages = {name: earlier[name] for name in touched}
-    return _content(vehicle, previous, packages, action_id=action_id, rollback=True)
+        packages[name] = earlier
+    if all(packages[name].image_sha256 == package.image_sha256 for name, package in touched.items()):  # 4
+        return NoContent("nothing_to_undo")
+    way = _way_back(vehicle.variant, bad, previous, packages)
+    return _content(vehicle, way, packages, action_id=action_id, rollback=True)
+
+
+def _package_before(
+    vehicle: VehicleFacts, package: PackageFacts, previous: ReleaseFacts, images: KnownImages, before: Before
+) -> PackageFacts | NoContent:
+    """Find what one ECU goes back to."""
+    if before.image_sha256 is not None:
+        found = images.packages.get((package.ecu, before.image_sha256))
+        return found or NoContent(f"image_not_ours: {package.ecu}")
+    if before.known:  # it ran this image already
+        return package
+    named = previous.variants.get(vehicle.variant, {}).get(package.ecu)
+    return named or NoContent(f"before_unknown: {package.ecu}")
+
+
+def _way_back(
+    variant: str, bad: ReleaseFacts, previous: ReleaseFacts, packages: Mapping[str, PackageFacts]
+) -> ReleaseFacts:
+    """Say how the vehicle returns: as the release before says, if that names all it goes back to.
+
+    Else the ECUs go back together as they came together, the last ones first, under the conditions of both releases.
+    """
+    named = previous.variants.get(variant, {})
+    if packages.keys() <= named.keys():
+        return previous
+    return replace(
+        previous,
+        groups=tuple(
+            Group(
+                name=group.name,
+                ecus=group.ecus,
+                after=tuple(one.name for one in bad.groups if group.name in one.after),
+            )
+            for group in reversed(bad.groups)
+        ),
+        post_checks=(
+            *previous.post_checks,
+            *(check for check in bad.post_checks if check[0] not in named),
+        ),
+        preconditions=tuple(dict.fromkeys([*previous.preconditions, *bad.preconditions])),
+    )
 
 
 def _content(
@@ -119,6 +192,7 @@ def _content(
     serial_of = {name: vehicle.ecus[name].serial for name in packages}
     return Content(
         vin=vehicle.vin,
+        packages={name: package.id for name, package in packages.items()},
         targets=tuple(targets),
         package=VehiclePackage(
             release_id=release.id,

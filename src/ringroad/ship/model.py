@@ -165,6 +165,22 @@ class KnownImages:
     )  # by ECU name, image sha256
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """What is on record of an ECU from before a campaign's update.
+
+    Attributes:
+        image_sha256: that the image which runs now took the place of since; None: it did not, or nobody saw it.
+        known: whether it was on record, by then, what the ECU ran.
+    """
+
+    image_sha256: str | None
+    known: bool
+
+
+NOTHING_ON_RECORD = Before(image_sha256=None, known=False)
+
+
 class Severity(StrEnum):
     """What a finding does to the plan."""
 

@@ -665,7 +665,10 @@ SELECT id, vin, action_id, kind, event_at, received_at, body
 
 -- name: lock_actions
 SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
-       coalesce(a.release_id, c.release_id) AS release_id, a.previous_release_id, c.lap_id, a.attempt, a.began_at,
+       coalesce(a.release_id, c.release_id) AS release_id, a.packages::text AS packages, a.previous_release_id,
+       c.lap_id, a.attempt, a.began_at,
+       coalesce(c.state = 'halted' AND a.kind = 'update'
+                AND (p.document -> 'request' ->> 'rollback_installed')::boolean, false) AS goes_back,
        a.kind <> 'rollback' AND p.document -> 'request' ->> 'urgency' IS NOT DISTINCT FROM 'download_only' AS download_only,
        CASE WHEN a.kind <> 'rollback' AND a.state <> 'cancelling' AND c.state IN ('running', 'paused')
             THEN nullif(p.document -> 'request' -> 'retry', 'null'::jsonb) END AS retry,
@@ -701,7 +704,7 @@ SELECT chosen.ecu, p.version, p.image_sha256 AS sha256, i.version AS version_bef
   JOIN campaign c ON c.id = a.campaign_id
   JOIN release r ON r.id = coalesce(a.release_id, c.release_id)
   JOIN vehicle v ON v.vin = a.vin
- CROSS JOIN LATERAL jsonb_each_text(r.document -> 'variants' -> v.variant) AS chosen (ecu, package_id)
+ CROSS JOIN LATERAL jsonb_each_text(coalesce(a.packages, r.document -> 'variants' -> v.variant)) AS chosen (ecu, package_id)
   JOIN software_package p ON p.id = chosen.package_id
   LEFT JOIN ecu e ON e.vin = a.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
   LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
@@ -745,12 +748,12 @@ UPDATE vehicle v SET release_id = m.release_id, generation = v.generation + 1
  WHERE v.vin = m.vin AND v.release_id IS DISTINCT FROM m.release_id;
 
 -- name: set_installed_from_release!
-INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at)
-SELECT e.vin, e.serial, p.filename, p.version, p.image_sha256, :now
-  FROM unnest(:vins::text[], :release_ids::text[]) AS m (vin, release_id)
+INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at, first_at)
+SELECT e.vin, e.serial, p.filename, p.version, p.image_sha256, :now, :now
+  FROM unnest(:vins::text[], :release_ids::text[], :packages::text[]) AS m (vin, release_id, packages)
   JOIN vehicle v ON v.vin = m.vin AND v.gateway = 'ddi'
   JOIN release r ON r.id = m.release_id
- CROSS JOIN LATERAL jsonb_each_text(r.document -> 'variants' -> v.variant) AS chosen (ecu, package_id)
+ CROSS JOIN LATERAL jsonb_each_text(coalesce(m.packages::jsonb, r.document -> 'variants' -> v.variant)) AS chosen (ecu, package_id)
   JOIN software_package p ON p.id = chosen.package_id
   JOIN ecu e ON e.vin = m.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
     ON CONFLICT (vin, serial) DO UPDATE
@@ -829,8 +832,8 @@ INSERT INTO vehicle_manifest (vin, digest, body, received_at) VALUES (:vin, :dig
 SELECT release_id FROM vehicle WHERE vin = :vin FOR UPDATE;
 
 -- name: set_installed!
-INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at)
-SELECT e.vin, e.serial, m.filename, coalesce(p.version, 'unknown'), m.sha256, :now
+INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at, first_at)
+SELECT e.vin, e.serial, m.filename, coalesce(p.version, 'unknown'), m.sha256, :now, :now
   FROM unnest(:serials::text[], :filenames::text[], :sha256s::text[]) AS m (serial, filename, sha256)
   JOIN ecu e ON e.vin = :vin AND e.serial = m.serial
   LEFT JOIN software_package p ON p.filename = m.filename AND p.image_sha256 = m.sha256
@@ -841,8 +844,10 @@ SELECT e.vin, e.serial, m.filename, coalesce(p.version, 'unknown'), m.sha256, :n
 -- name: vehicle_action^
 SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
        coalesce(a.release_id, c.release_id) AS release_id, a.previous_release_id, c.lap_id,
-       c.state AS campaign_state
-  FROM assignment a JOIN campaign c ON c.id = a.campaign_id
+       c.state AS campaign_state,
+       coalesce(c.state = 'halted' AND a.kind = 'update'
+                AND (p.document -> 'request' ->> 'rollback_installed')::boolean, false) AS goes_back
+  FROM assignment a JOIN campaign c ON c.id = a.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
  WHERE a.vin = :vin AND a.offered_at IS NOT NULL
    AND (a.state IN ('pending', 'offered', 'active', 'cancelling')
         OR a.action_id = (SELECT action_id FROM assignment WHERE vin = :vin AND offered_at IS NOT NULL
@@ -861,7 +866,7 @@ SELECT count(*) FROM assignment a
   JOIN release r ON r.id = c.release_id
   JOIN release wanted ON wanted.id = coalesce(a.release_id, c.release_id)
   JOIN vehicle v ON v.vin = a.vin
- CROSS JOIN LATERAL jsonb_each_text(wanted.document -> 'variants' -> v.variant) AS chosen (ecu, package_id)
+ CROSS JOIN LATERAL jsonb_each_text(coalesce(a.packages, wanted.document -> 'variants' -> v.variant)) AS chosen (ecu, package_id)
   LEFT JOIN software_package p ON p.id = chosen.package_id
   LEFT JOIN ecu e ON e.vin = a.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
   LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
@@ -874,7 +879,7 @@ SELECT count(*) FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
   JOIN release wanted ON wanted.id = coalesce(a.release_id, c.release_id)
   JOIN vehicle v ON v.vin = a.vin
- CROSS JOIN LATERAL jsonb_each_text(wanted.document -> 'variants' -> v.variant)
+ CROSS JOIN LATERAL jsonb_each_text(coalesce(a.packages, wanted.document -> 'variants' -> v.variant))
  WHERE a.action_id = :action_id;
 
 -- name: touch_action!
@@ -923,8 +928,8 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
  ORDER BY a.action_id LIMIT :rows_max FOR UPDATE OF a SKIP LOCKED;
 
 -- name: offer_issued!
-UPDATE assignment SET state = 'offered', bundle = :bundle, offered_at = :now, generation = generation + 1,
-       deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
+UPDATE assignment SET state = 'offered', bundle = :bundle, packages = :packages, offered_at = :now,
+       generation = generation + 1, deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
  WHERE action_id = :action_id AND state = 'pending';
 
 -- name: refuse_action!
@@ -945,20 +950,32 @@ SELECT EXISTS (SELECT 1 FROM assignment
 UPDATE assignment SET bundle = 'withdrawn' WHERE action_id = :action_id;
 
 -- name: kept_vehicles
--- Who has the release of a stopped campaign, and was not told to return.
-SELECT a.vin, a.previous_release_id AS release_id FROM assignment a
- WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.state = 'installed'
-   AND a.previous_release_id IS NOT NULL
-   AND NOT EXISTS (SELECT FROM assignment b
-                    WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback');
+SELECT vin, previous_release_id AS release_id FROM kept_vehicle WHERE campaign_id = :campaign_id ORDER BY vin;
+
+-- name: images_before
+-- What the image that an ECU runs took the place of, since a campaign's update was released for its vehicle.
+SELECT a.campaign_id, a.vin, e.name AS ecu, was.image_sha256, coalesce(i.first_at <= a.released_at, false) AS known
+  FROM unnest(:campaign_ids::text[], :vins::text[]) AS m (campaign_id, vin)
+  JOIN assignment a ON a.campaign_id = m.campaign_id AND a.vin = m.vin AND a.kind = 'update'
+  JOIN ecu e ON e.vin = a.vin AND e.removed_at IS NULL
+  JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
+  LEFT JOIN LATERAL (
+      SELECT w.image_sha256 FROM ecu_replaced w
+       WHERE w.vin = e.vin AND w.serial = e.serial AND w.by_sha256 = i.image_sha256 AND a.released_at <= w.replaced_at
+       ORDER BY w.replaced_at LIMIT 1) AS was ON true;
 
 -- name: insert_returns!
+-- A return that came to nothing is ordered again under a number of its own, which no old report names.
 INSERT INTO assignment (campaign_id, vin, wave, kind, release_id, previous_release_id, released_at)
-SELECT a.campaign_id, a.vin, a.wave, 'rollback', a.previous_release_id, :release_id, :now
-  FROM assignment a
- WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.state = 'installed'
-   AND a.previous_release_id IS NOT NULL
-    ON CONFLICT DO NOTHING;
+SELECT campaign_id, vin, wave, 'rollback', previous_release_id, release_id, :now
+  FROM kept_vehicle
+ WHERE campaign_id = :campaign_id AND previous_release_id IS NOT NULL
+   AND (:vins::text[] IS NULL OR vin = ANY (:vins))
+    ON CONFLICT (campaign_id, vin, kind, step) DO UPDATE
+       SET action_id = DEFAULT, state = 'pending', state_detail = '', attempt = assignment.attempt + 1, packages = NULL,
+           released_at = :now, offered_at = NULL, deadline_at = NULL, began_at = NULL, last_report_at = NULL,
+           finished_at = NULL, claimed_at = NULL, generation = assignment.generation + 1
+     WHERE assignment.state IN ('failed', 'rolled_back', 'cancelled', 'expired');
 
 -- Tags and lists ---------------------------------------------------------------------------------
 -- name: set_schedule!

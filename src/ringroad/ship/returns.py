@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ringroad.ship.director import NoContent, decide_return
-from ringroad.ship.model import KnownImages, ReleaseFacts, VehicleFacts
+from ringroad.ship.model import Before, KnownImages, ReleaseFacts, VehicleFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +22,14 @@ class ReturnPlan:
     """What ordering the returns of a stopped campaign would do.
 
     Attributes:
-        to: vehicles by the version of the release they return to.
+        to: vehicles by the version of the release that they are told to have then.
+        packages: vehicles by the ECU and the version that it goes back to.
         cannot: vehicles by the reason that keeps them on the release; their order would be refused with it.
         sha256: of all of it, vehicle by vehicle.
     """
 
     to: Mapping[str, int]
+    packages: Mapping[str, int]
     cannot: Mapping[str, int]
     sha256: str
 
@@ -37,19 +39,43 @@ class ReturnPlan:
         return sum(self.to.values())
 
 
-def plan_returns(
-    vehicles: Iterable[tuple[VehicleFacts, ReleaseFacts]], bad: ReleaseFacts, images: KnownImages
-) -> ReturnPlan:
-    """Plan the returns of vehicles that have `bad`, each with the release it had before, in any order."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A vehicle that has the release of a stopped campaign.
+
+    Attributes:
+        vehicle: as it is last known.
+        previous: the release it had before; None: none was known.
+        before: what is on record of its ECUs from before the campaign, by name.
+    """
+
+    vehicle: VehicleFacts
+    previous: ReleaseFacts | None
+    before: Mapping[str, Before] = field(default_factory=dict)
+
+
+def plan_returns(vehicles: Iterable[Kept], bad: ReleaseFacts, images: KnownImages) -> ReturnPlan:
+    """Plan the returns of vehicles that have `bad`, in any order."""
     to: Counter[str] = Counter()
+    versions: Counter[str] = Counter()
     cannot: Counter[str] = Counter()
     lines = []
-    for vehicle, previous in vehicles:
-        content = decide_return(vehicle, bad, previous, images, action_id=1)
-        refused = content.reason if isinstance(content, NoContent) else ""
-        (cannot if refused else to)[refused or previous.version] += 1
-        lines.append(f"{vehicle.vin}\t{previous.id}\t{refused}\n")
+    for kept in vehicles:
+        vin, previous = kept.vehicle.vin, kept.previous
+        content = decide_return(kept.vehicle, bad, previous, images, kept.before, action_id=1)
+        if isinstance(content, NoContent) or previous is None:
+            refused = content.reason if isinstance(content, NoContent) else ""
+            cannot[refused] += 1
+            lines.append(f"{vin}\t\t{refused}\n")
+            continue
+        to[previous.version] += 1
+        versions.update(f"{each.ecu_target.name} {each.ecu_target.version}" for each in content.targets)
+        packages = " ".join(f"{ecu}={package}" for ecu, package in sorted(content.packages.items()))
+        lines.append(f"{vin}\t{previous.id}\t{packages}\n")
     digest = hashlib.sha256("".join(sorted(lines)).encode())
     return ReturnPlan(
-        to=dict(sorted(to.items())), cannot=dict(sorted(cannot.items())), sha256=digest.hexdigest()
+        to=dict(sorted(to.items())),
+        packages=dict(sorted(versions.items())),
+        cannot=dict(sorted(cannot.items())),
+        sha256=digest.hexdigest(),
     )

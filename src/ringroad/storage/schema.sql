@@ -12,6 +12,15 @@ CREATE FUNCTION public.fact_is_append_only() RETURNS trigger
 BEGIN
     RAISE EXCEPTION 'the ledger is append-only' USING ERRCODE = 'integrity_constraint_violation';
 END $$;
+CREATE FUNCTION public.keep_replaced() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    INSERT INTO ecu_replaced (vin, serial, image_sha256, filename, version, by_sha256, replaced_at)
+    VALUES (OLD.vin, OLD.serial, OLD.image_sha256, OLD.filename, OLD.version, NEW.image_sha256, NEW.reported_at)
+        ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.note_gateway_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -187,6 +196,7 @@ CREATE TABLE public.assignment (
     not_before timestamp with time zone,
     step integer DEFAULT 0 NOT NULL,
     claimed_at timestamp with time zone,
+    packages jsonb,
     CONSTRAINT assignment_bundle_check CHECK ((bundle = ANY (ARRAY[''::text, 'issued'::text, 'withdrawn'::text]))),
     CONSTRAINT assignment_kind_check CHECK ((kind = ANY (ARRAY['update'::text, 'rollback'::text, 'step'::text]))),
     CONSTRAINT assignment_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'offered'::text, 'active'::text, 'cancelling'::text, 'installed'::text, 'downloaded'::text, 'failed'::text, 'rolled_back'::text, 'cancelled'::text, 'expired'::text])))
@@ -455,7 +465,8 @@ CREATE TABLE public.ecu_installed (
     filename text NOT NULL,
     version text NOT NULL,
     image_sha256 text NOT NULL,
-    reported_at timestamp with time zone NOT NULL
+    reported_at timestamp with time zone NOT NULL,
+    first_at timestamp with time zone
 );
 CREATE TABLE public.ecu_names (
     programme_id text NOT NULL,
@@ -466,6 +477,15 @@ CREATE TABLE public.ecu_names (
     digest text NOT NULL,
     imported_by text NOT NULL,
     imported_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.ecu_replaced (
+    vin text NOT NULL,
+    serial text NOT NULL,
+    image_sha256 text NOT NULL,
+    filename text NOT NULL,
+    version text NOT NULL,
+    by_sha256 text NOT NULL,
+    replaced_at timestamp with time zone NOT NULL
 );
 CREATE TABLE public.fact (
     seq bigint NOT NULL,
@@ -587,6 +607,18 @@ CREATE TABLE public.image_delta (
     CONSTRAINT image_delta_ecu_class_check CHECK ((ecu_class = ANY (ARRAY['linux'::text, 'mcu'::text]))),
     CONSTRAINT image_delta_state_check CHECK ((state = ANY (ARRAY['ready'::text, 'left_out'::text])))
 );
+CREATE VIEW public.kept_vehicle AS
+ SELECT a.campaign_id,
+    a.vin,
+    a.wave,
+    a.previous_release_id,
+    c.release_id
+   FROM ((public.assignment a
+     JOIN public.campaign c ON ((c.id = a.campaign_id)))
+     JOIN public.vehicle v ON ((v.vin = a.vin)))
+  WHERE ((a.kind = 'update'::text) AND ((a.state = 'installed'::text) OR ((a.finished_at IS NOT NULL) AND (a.offered_at IS NOT NULL) AND (v.release_id = c.release_id))) AND (NOT (EXISTS ( SELECT
+           FROM public.assignment b
+          WHERE ((b.campaign_id = a.campaign_id) AND (b.vin = a.vin) AND (b.kind = 'rollback'::text) AND ((b.state <> ALL (ARRAY['failed'::text, 'rolled_back'::text, 'cancelled'::text, 'expired'::text])) OR (v.release_id IS DISTINCT FROM c.release_id)))))));
 CREATE TABLE public.lap (
     id text NOT NULL,
     title text NOT NULL,
@@ -1013,6 +1045,8 @@ ALTER TABLE ONLY public.ecu_names
     ADD CONSTRAINT ecu_names_pkey PRIMARY KEY (programme_id, ecu);
 ALTER TABLE ONLY public.ecu
     ADD CONSTRAINT ecu_pkey PRIMARY KEY (vin, serial);
+ALTER TABLE ONLY public.ecu_replaced
+    ADD CONSTRAINT ecu_replaced_pkey PRIMARY KEY (vin, serial, replaced_at, by_sha256);
 ALTER TABLE ONLY public.fact
     ADD CONSTRAINT fact_id_key UNIQUE (id);
 ALTER TABLE ONLY public.fact
@@ -1175,6 +1209,7 @@ CREATE TRIGGER assignment_gone AFTER DELETE ON public.assignment REFERENCING OLD
 CREATE TRIGGER assignment_moved AFTER UPDATE ON public.assignment REFERENCING OLD TABLE AS gone NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.tally_assignments();
 CREATE TRIGGER assignment_notes BEFORE INSERT OR UPDATE ON public.assignment FOR EACH STATEMENT EXECUTE FUNCTION public.note_gateway_change();
 CREATE TRIGGER assignment_wakes AFTER INSERT OR UPDATE ON public.assignment FOR EACH STATEMENT EXECUTE FUNCTION public.wake_gateways();
+CREATE TRIGGER ecu_installed_replaced AFTER UPDATE ON public.ecu_installed FOR EACH ROW WHEN ((old.image_sha256 IS DISTINCT FROM new.image_sha256)) EXECUTE FUNCTION public.keep_replaced();
 CREATE TRIGGER fact_append_only BEFORE DELETE OR UPDATE ON public.fact FOR EACH ROW EXECUTE FUNCTION public.fact_is_append_only();
 CREATE TRIGGER fact_no_truncate BEFORE TRUNCATE ON public.fact FOR EACH STATEMENT EXECUTE FUNCTION public.fact_is_append_only();
 CREATE TRIGGER gateway_token_notes BEFORE INSERT OR UPDATE ON public.gateway_token FOR EACH STATEMENT EXECUTE FUNCTION public.note_gateway_change();
@@ -1226,6 +1261,8 @@ ALTER TABLE ONLY public.ecu_installed
     ADD CONSTRAINT ecu_installed_vin_serial_fkey FOREIGN KEY (vin, serial) REFERENCES public.ecu(vin, serial);
 ALTER TABLE ONLY public.ecu_names
     ADD CONSTRAINT ecu_names_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.ecu_replaced
+    ADD CONSTRAINT ecu_replaced_vin_serial_fkey FOREIGN KEY (vin, serial) REFERENCES public.ecu_installed(vin, serial) ON DELETE CASCADE;
 ALTER TABLE ONLY public.ecu
     ADD CONSTRAINT ecu_vin_fkey FOREIGN KEY (vin) REFERENCES public.vehicle(vin);
 ALTER TABLE ONLY public.fact

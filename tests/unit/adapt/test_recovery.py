@@ -46,6 +46,12 @@ BACK = VehicleGroup(
         (replace(BACK, state="installed", return_state="installed"), "recovered"),
         (replace(BACK, state="installed", return_state="failed"), "not_recovered"),
         (replace(BACK, state="installed", return_state="expired"), "not_recovered"),
+        (
+            replace(BACK, state="expired", shown="release", return_state="offered"),
+            "unknown",
+        ),  # confirmed late
+        (replace(BACK, state="expired", shown="other", return_state="installed"), "recovered"),
+        (replace(BACK, state="expired", shown="release", return_state="failed"), "not_recovered"),
         (replace(BACK, state="active", shown="other"), "unknown"),
         (replace(BACK, state="cancelling", began=False), "unknown"),
         (replace(BACK, state="pending", began=False), "unknown"),  # withheld; it may have begun all the same

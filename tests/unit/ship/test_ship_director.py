@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from ringroad.protocol.preconditions import evaluate, parse_precondition
 from ringroad.protocol.vehicle import OBEYS_CONDUCT, Conduct, VehiclePackage
 from ringroad.ship.director import Content, NoContent, decide_content, decide_return
 from ringroad.ship.model import (
+    Before,
     EcuDesign,
     EcuFacts,
     Group,
@@ -126,26 +128,109 @@ def test_a_vehicle_that_does_not_fit_gets_no_content(
 
 
 BAD = release("2", 2, ecus=("a", "b"))
-IMAGES = KnownImages(counter_of={"a@2": 2, "b@2": 2})
+IMAGES = KnownImages(
+    counter_of={"a@2": 2, "b@2": 2},
+    packages={(ecu, f"{ecu}@{version}"): package(ecu, version, 2) for ecu in "ab" for version in ("0", "1")},
+)
+ONLY_A = release("1", 2, ecus=("a",))  # a release that holds one of the two
+
+
+def ran(version: str) -> Before:
+    """The record that an ECU ran this version before."""
+    return Before(image_sha256=version, known=True)
+
+
+def returned(
+    previous: ReleaseFacts | None,
+    before: Mapping[str, Before],
+    *,
+    vehicle: VehicleFacts | None = None,
+    bad: ReleaseFacts = BAD,
+    images: KnownImages = IMAGES,
+) -> Content | NoContent:
+    return decide_return(vehicle or car("2"), bad, previous, images, before, action_id=8)
+
+
+def files(content: Content | NoContent) -> set[str]:
+    assert isinstance(content, Content)
+    return {target.filename for target in content.targets}
 
 
 def test_a_return_touches_exactly_what_the_bad_release_touched() -> None:
-    content = decide_return(car("2"), BAD, release("1", 2), IMAGES, action_id=8)
+    content = returned(release("1", 2), {})
+    assert files(content) == {"a-1.bin", "b-1.bin"}
     assert isinstance(content, Content)
     assert content.package is not None
     assert content.package.rollback is True
-    assert {target.filename for target in content.targets} == {"a-1.bin", "b-1.bin"}
+    assert content.packages == {"a": "a-1", "b": "b-1"}
 
 
 @pytest.mark.parametrize(
-    ("vehicle", "previous", "reason"),
+    ("before", "expected"),
     [
-        (car("2"), release("1", 1), "release_counter: a"),  # would go below what the ECU committed
-        (car("1"), release("1", 2), "not_on_release: a"),  # it returned by itself
-        (car("2"), release("1", 2, ecus=("a",)), "no_previous_package: b"),
+        ({"b": ran("b@0")}, {"a-1.bin", "b-0.bin"}),  # of a release before the one before
+        (
+            {"a": ran("a@0"), "b": ran("b@0")},
+            {"a-0.bin", "b-0.bin"},
+        ),  # what is on record goes before what was planned
+        ({"b": Before(image_sha256=None, known=True)}, {"a-1.bin", "b-2.bin"}),  # it ran this one all along
     ],
 )
-def test_a_return_that_an_ecu_would_refuse_is_not_signed(
-    vehicle: VehicleFacts, previous: ReleaseFacts, reason: str
+def test_each_ecu_returns_to_what_that_ecu_ran_though_the_release_before_did_not_hold_it(
+    before: Mapping[str, Before], expected: set[str]
 ) -> None:
-    assert decide_return(vehicle, BAD, previous, IMAGES, action_id=8) == NoContent(reason)
+    content = returned(ONLY_A, before)
+    assert files(content) == expected
+    assert isinstance(content, Content)
+    assert content.package is not None
+    assert (content.package.release_id, content.package.rollback) == ("release_1", True)
+
+
+@pytest.mark.parametrize(
+    ("vehicle", "previous", "before", "reason"),
+    [
+        (car("2"), release("1", 1), {}, "release_counter: a"),  # would go below what the ECU committed
+        (car("1"), release("1", 2), {}, "not_on_release: a"),  # it returned by itself
+        (car("2"), ONLY_A, {}, "before_unknown: b"),
+        (car("2"), ONLY_A, {"b": Before(image_sha256=None, known=False)}, "before_unknown: b"),
+        (car("2"), ONLY_A, {"b": ran("b@workshop")}, "image_not_ours: b"),
+        (
+            car("2"),
+            release("1", 2),
+            {"b": ran("b@workshop")},
+            "image_not_ours: b",
+        ),  # and not what was planned once
+        (car("2"), ONLY_A, {"b": ran("a@0")}, "image_not_ours: b"),  # an image of another ECU
+        (car("2"), None, {"a": ran("a@0"), "b": ran("b@0")}, "no_previous_release"),
+        (car("2"), ONLY_A, dict.fromkeys("ab", Before(image_sha256=None, known=True)), "nothing_to_undo"),
+    ],
+)
+def test_a_return_that_an_ecu_would_refuse_or_that_nobody_knows_is_not_signed(
+    vehicle: VehicleFacts, previous: ReleaseFacts | None, before: Mapping[str, Before], reason: str
+) -> None:
+    assert returned(previous, before, vehicle=vehicle) == NoContent(reason)
+
+
+def test_no_record_leads_below_a_committed_counter() -> None:
+    low = dataclasses.replace(IMAGES, packages={("b", "b@0"): package("b", "0", 1)})
+    assert returned(ONLY_A, {"b": ran("b@0")}, images=low) == NoContent("release_counter: b")
+
+
+def test_ecus_of_several_releases_go_back_as_they_came_the_last_first_under_the_conditions_of_both() -> None:
+    bad = release(
+        "2", 2, ecus=("a", "b"), groups=(Group(name="one", ecus=("b",)), Group(name="two", ecus=("a",), after=("one",))),
+        post_checks=(("a", "self_test"), ("b", "version")), preconditions=("Vehicle.Speed == 0", "A == 1"),
+    )  # fmt: skip
+    previous = release(
+        "1", 2, ecus=("a",), groups=(), post_checks=(("a", "version"),), preconditions=("A == 1", "B == 1")
+    )
+    content = returned(previous, {"b": ran("b@0")}, bad=bad)
+    assert isinstance(content, Content)
+    told = content.package
+    assert told is not None
+    assert [(group.name, group.ecus, group.after) for group in told.groups] == [
+        ("two", ["Sa"], []),
+        ("one", ["Sb"], ["two"]),
+    ]
+    assert {(check.ecu, check.kind) for check in told.post_checks} == {("Sa", "version"), ("Sb", "version")}
+    assert told.preconditions == ["A == 1", "B == 1", "Vehicle.Speed == 0"]

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringroad.ship.model import EcuFacts, KnownImages, PackageFacts, ReleaseFacts, VehicleFacts
-from ringroad.ship.returns import ReturnPlan, plan_returns
+from ringroad.ship.model import Before, EcuFacts, KnownImages, PackageFacts, ReleaseFacts, VehicleFacts
+from ringroad.ship.returns import Kept, ReturnPlan, plan_returns
 
 
 def release(number: int, *, counter: int = 1, ecus: Sequence[str] = ("brake",)) -> ReleaseFacts:
@@ -37,17 +37,33 @@ def car(number: int, runs: str = "brake@2") -> VehicleFacts:
     return VehicleFacts(vin=f"V{number:03}", programme_id="p", variant="city", ecus={"brake": ecu})
 
 
-def planned(vehicles: Sequence[tuple[VehicleFacts, ReleaseFacts]], bad: ReleaseFacts = BAD) -> ReturnPlan:
-    return plan_returns(vehicles, bad, KnownImages())
+def planned(
+    vehicles: Sequence[tuple[VehicleFacts, ReleaseFacts | None]],
+    bad: ReleaseFacts = BAD,
+    before: Mapping[str, Before] | None = None,
+) -> ReturnPlan:
+    kept = [Kept(vehicle=vehicle, previous=previous, before=before or {}) for vehicle, previous in vehicles]
+    packages = {
+        ("brake", package.image_sha256): package for package in (release(0).variants["city"]["brake"],)
+    }
+    return plan_returns(kept, bad, KnownImages(packages=packages))
 
 
 def test_who_returns_to_what_and_who_cannot_is_counted_with_the_reason() -> None:
     plan = planned([
-        (car(1), OLD), (car(2), OLD), (car(3, "brake@9"), OLD), (car(4), release(3, ecus=("head",))),
+        (car(1), OLD), (car(2), OLD), (car(3, "brake@9"), OLD), (car(4), release(3, ecus=("head",))), (car(5), None),
     ])  # fmt: skip
     assert plan.to == {"1.0.0": 2}
-    assert plan.cannot == {"no_previous_package: brake": 1, "not_on_release: brake": 1}
+    assert plan.packages == {"brake 1.0.0": 2}
+    assert plan.cannot == {"before_unknown: brake": 1, "not_on_release: brake": 1, "no_previous_release": 1}
     assert plan.vehicles == 2
+
+
+def test_what_is_on_record_of_an_ecu_is_what_it_returns_to() -> None:
+    before = {"brake": Before(image_sha256="brake@0", known=True)}
+    plan = planned([(car(1), release(3, ecus=("head",)))], before=before)
+    assert (plan.to, plan.packages, plan.cannot) == ({"3.0.0": 1}, {"brake 0.0.0": 1}, {})
+    assert plan.sha256 != planned([(car(1), OLD)]).sha256
 
 
 def test_nobody_returns_below_a_committed_counter() -> None:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 TENANT: Final = "DEFAULT"
 DDI_SCHEME: Final = b"TargetToken "
-BUNDLES_KEPT: Final = 1_000  # (release, variant) pairs whose artifacts stay known
+BUNDLES_KEPT: Final = 1_000  # what a release, or a return, holds for a variant, whose artifacts stay known
 _ABOUT: Final = frozenset({"deploymentBase", "cancelAction", "confirmationBase"})
 _DONE: Final = Answer(200, b"")
 _CLOSED: Final = problem(410, "gone", "this action is closed")
@@ -57,7 +57,7 @@ class DdiGateway:
     def __init__(self, gateways: Gateways, borrow: Callable[[], AbstractContextManager[Connection]]) -> None:
         self._gateways = gateways
         self._borrow = borrow
-        self._bundles: dict[tuple[str, str], list[ddi.Artifact]] = {}
+        self._bundles: dict[tuple[str, str, str], list[ddi.Artifact]] = {}
         self._handed_out = HandedOut(gateways.writer)
 
     def express(self, request: Request, reply: Reply) -> bool:
@@ -204,7 +204,7 @@ class DdiGateway:
         return found[1]
 
     async def _artifacts(self, offer: Offer) -> list[ddi.Artifact]:
-        key = (offer.release_id, offer.variant)
+        key = (offer.release_id, offer.variant, offer.packages)
         if key not in self._bundles:
             if len(self._bundles) >= BUNDLES_KEPT:
                 self._bundles.clear()
@@ -351,9 +351,9 @@ class DdiGateway:
 
     # In a thread ----------------------------------------------------------------------------------
 
-    def _read_bundle(self, release_id: str, variant: str) -> list[ddi.Artifact]:
+    def _read_bundle(self, release_id: str, variant: str, packages: str) -> list[ddi.Artifact]:
         with self._borrow() as conn:
-            rows = list(SQL.bundle_packages(conn, release_id=release_id, variant=variant))
+            rows = list(SQL.bundle_packages(conn, release_id=release_id, variant=variant, packages=packages))
         artifacts = []
         for row in rows:
             sha1, md5 = legacy_digests(self._gateways.blobs, row["image_sha256"], row["image_bytes"])
@@ -372,8 +372,9 @@ class DdiGateway:
         if row is None:
             raise NotFound("this device finished no such action")
         return Offer(
-            action_id=row["action_id"], kind="update", release_id=row["release_id"], variant=row["variant"]
-        )
+            action_id=row["action_id"], kind="update", release_id=row["release_id"], variant=row["variant"],
+            packages=row["packages"] or "",
+        )  # fmt: skip
 
     def _read_history(self, vin: str, offer: Offer, lines_max: int) -> dict[str, Any] | None:
         with self._borrow() as conn:

@@ -7,7 +7,8 @@ SELECT vin, gateway, token_sha256, attributes - 'time_zone' = '{}'::jsonb AS con
 
 -- name: assignments
 SELECT a.action_id, a.vin, a.kind, a.state, a.changed_seq, a.campaign_id,
-       coalesce(a.release_id, c.release_id) AS release_id, v.variant, a.state = 'pending' AND c.state = 'running' AS chosen,
+       coalesce(a.release_id, c.release_id) AS release_id, v.variant, a.packages::text AS packages,
+       a.state = 'pending' AND c.state = 'running' AS chosen,
        a.consented_at IS NOT NULL AS consented, a.claimed_at IS NOT NULL AS claimed,
        CASE WHEN a.claimed_at IS NULL THEN false
             ELSE coalesce(p.document -> 'success' -> v.variant -> 'attributes', '{}') <> '{}' END AS asked
@@ -36,7 +37,7 @@ SELECT a.vin, max(a.action_id) AS action_id
  WHERE a.state = 'installed' GROUP BY a.vin;
 
 -- name: installed_action^
-SELECT a.action_id, coalesce(a.release_id, c.release_id) AS release_id, v.variant
+SELECT a.action_id, coalesce(a.release_id, c.release_id) AS release_id, v.variant, a.packages::text AS packages
   FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN vehicle v ON v.vin = a.vin
  WHERE a.action_id = :action_id AND a.vin = :vin AND a.state = 'installed';
 
@@ -56,7 +57,7 @@ SELECT r.id, r.id IS NOT DISTINCT FROM v.release_id AS known
 
 -- name: bundle_packages
 SELECT p.id, p.ecu, p.name, p.version, p.filename, p.image_sha256, p.image_bytes
-  FROM release r, jsonb_each_text(r.document -> 'variants' -> :variant) AS chosen (ecu, package_id)
+  FROM release r, jsonb_each_text(coalesce(nullif(:packages, '')::jsonb, r.document -> 'variants' -> :variant)) AS chosen (ecu, package_id)
   JOIN software_package p ON p.id = chosen.package_id
  WHERE r.id = :release_id
  ORDER BY p.ecu;

@@ -36,6 +36,7 @@ class Offer:
     kind: Literal["update", "cancel"]
     release_id: str
     variant: str
+    packages: str = ""  # by ECU, as JSON; empty: those of the release
     campaign_id: str = ""  # empty: no terms hold for it, as for a cancel or a return
     begun: bool = False  # the vehicle works on it: from then on it is told at any time
     consented: bool = False  # its driver agreed to it
@@ -380,6 +381,7 @@ def decide_offer(row: dict[str, Any]) -> Offer | None:
         kind=kind,
         release_id=row["release_id"],
         variant=row["variant"],
+        packages=row["packages"] or "",
         campaign_id=intern(row["campaign_id"]) if kind == "update" and row["kind"] != "rollback" else "",
         begun=row["state"] == "active",
         consented=row["consented"],

@@ -53,7 +53,7 @@ from ringroad.ship.store.reading import (
     read_waves,
 )
 from ringroad.ship.store.reports import apply_manifest, expire_deadlines, fold_reports, lock_vehicle
-from ringroad.ship.store.returns import order_returns, read_return_plan
+from ringroad.ship.store.returns import order_returns, read_before, read_return_plan
 from ringroad.ship.store.selecting import preview_query, select_vins
 from ringroad.ship.store.steps import settle_steps
 from ringroad.ship.store.waves import offer_waiting, release_wave
@@ -91,6 +91,7 @@ __all__ = [
     "order_returns",
     "pause",
     "preview_query",
+    "read_before",
     "read_campaign",
     "read_expiries",
     "read_images",

@@ -7,9 +7,11 @@ Invariant: a native vehicle is offered an action in the transaction that stores 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+
+from psycopg.types.json import Jsonb
 
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.facts import FactKind
@@ -42,6 +44,7 @@ class PendingBundle:
     urgency: Urgency = "forced"
     consent_phases: Sequence[Phase] = ()
     install_s: int = 0
+    packages: Mapping[str, str] | None = None  # of a return, by ECU, as decided
 
     @property
     def conduct(self) -> Conduct:
@@ -108,6 +111,7 @@ def mark_issued(
             conn,
             action_id=bundle.action_id,
             bundle="issued" if bundle.gateway == "native" else "",
+            packages=None if bundle.packages is None else Jsonb(dict(bundle.packages)),
             deadline_s=bundle.deadline_s,
             now=now,
         )

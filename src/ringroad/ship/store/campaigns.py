@@ -324,7 +324,7 @@ def halt(
     plan = current_plan(conn, campaign)
     returns = 0
     if plan.request.rollback_installed:
-        returns = SQL.insert_returns(conn, campaign_id=campaign.id, release_id=campaign.release_id, now=now)
+        returns = SQL.insert_returns(conn, campaign_id=campaign.id, vins=None, now=now)
     harm: Counter[str] = Counter()
     for row in SQL.wave_counts(conn, campaign_id=campaign.id):
         harm.update(

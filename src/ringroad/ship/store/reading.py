@@ -230,12 +230,14 @@ def _release(row: Mapping[str, Any], packages: Mapping[str, PackageFacts]) -> Re
 
 
 def read_images(conn: Connection, programme_id: str) -> KnownImages:
-    """Return the images the programme has packages for."""
+    """Return the images the programme has packages for; of several of one image, the one of the highest counter."""
     counter_of: dict[str, int] = {}
-    packages = {}
+    packages: dict[tuple[str, str], PackageFacts] = {}
     for row in SQL.programme_packages(conn, programme_id=programme_id):
         package = _package(row)
-        packages[package.ecu, package.image_sha256] = package
+        known = packages.get((package.ecu, package.image_sha256))
+        if known is None or (known.release_counter, known.id) < (package.release_counter, package.id):
+            packages[package.ecu, package.image_sha256] = package
         counter_of[package.image_sha256] = max(
             package.release_counter, counter_of.get(package.image_sha256, 0)
         )

@@ -25,6 +25,7 @@ from ringroad.ship.report import DETAIL_CHARS_MAX, Evidence, Move, Refused, deci
 from ringroad.ship.retry import RetryPolicy, RetryReason, decide_retry, not_delivered, reason_of
 from ringroad.ship.store.batches import RECONCILER, append_by_wave, wave_fact_id
 from ringroad.ship.store.reading import SQL
+from ringroad.ship.store.returns import order_back_late
 from ringroad.ship.store.statements import (
     STATEMENTS,
     STATING,
@@ -255,12 +256,14 @@ def _settle_action(
             SQL.set_vehicle_releases(conn, vins=[vin], release_ids=[row["release_id"]])
             late = (row, AssignmentState.INSTALLED, now, {"late": True})
             _append_outcomes(conn, ids, [late], now=now)
+            order_back_late(conn, ids, [row], now=now)
         return ManifestResult.RECORDED
     if SQL.vehicle_denies(conn, action_id=action_id):
         # It shows the images and says that the update failed (its way back was blocked): the report decides.
         return ManifestResult.RECORDED
     _close(conn, ids, row, AssignmentState.INSTALLED, "confirmed by manifest", now=now)  # 3
     SQL.set_vehicle_releases(conn, vins=[vin], release_ids=[row["release_id"]])
+    order_back_late(conn, ids, [row], now=now)
     return ManifestResult.INSTALLED
 
 
@@ -322,10 +325,13 @@ def _confirm(
         return None
     at = min(report["event_at"], report["received_at"])
     if claim.state in CLOSED_STATES:  # after its deadline: what it runs is known again, the outcome stays
-        SQL.set_installed_from_release(conn, vins=[vin], release_ids=[release_id], now=now)
+        SQL.set_installed_from_release(
+            conn, vins=[vin], release_ids=[release_id], packages=[claim.row["packages"]], now=now
+        )
         if SQL.set_vehicle_releases(conn, vins=[vin], release_ids=[release_id]):
             late = (claim.row, AssignmentState.INSTALLED, at, {"late": True})
             _append_outcomes(conn, ids, [late], now=now)
+            order_back_late(conn, ids, [claim.row], now=now)
         return "late"
     claim.state, claim.detail, claim.moved = AssignmentState.INSTALLED, CONFIRMED, True
     claim.at, claim.event_at = report["received_at"], at
@@ -349,8 +355,10 @@ def _write_moves(conn: Connection, ids: Ids, moved: Sequence[_Action], *, now: d
     if installed:  # only DDI confirms by report; its vehicles have no manifest
         vins = [action.row["vin"] for action in installed]
         releases = [action.row["release_id"] for action in installed]
-        SQL.set_installed_from_release(conn, vins=vins, release_ids=releases, now=now)
+        packages = [action.row["packages"] for action in installed]
+        SQL.set_installed_from_release(conn, vins=vins, release_ids=releases, packages=packages, now=now)
         SQL.set_vehicle_releases(conn, vins=vins, release_ids=releases)
+        order_back_late(conn, ids, [action.row for action in installed], now=now)
     batches = [
         (kind, [action for action in moved if action.state is state and action.row["state"] != state])
         for state, kind in _BATCH_OF.items()

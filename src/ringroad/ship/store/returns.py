@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import islice
+from typing import Any
 
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
-from ringroad.ship.model import Campaign, CampaignState, ReleaseFacts
-from ringroad.ship.returns import ReturnPlan, plan_returns
+from ringroad.ship.model import Before, Campaign, CampaignState, ReleaseFacts
+from ringroad.ship.returns import Kept, ReturnPlan, plan_returns
+from ringroad.ship.store.batches import RECONCILER
 from ringroad.ship.store.reading import SQL, read_campaign, read_images, read_release, read_vehicles
 from ringroad.ship.store.waves import append_of, latest
 from ringroad.storage.db import Connection
 
+PLANNED_AT_ONCE = 5_000  # vehicles whose past is in memory
 STOPPED = (CampaignState.HALTED, CampaignState.ABORTED)
 
 
@@ -51,10 +56,13 @@ def order_returns(
         raise Conflict("other vehicles would return by now", hint="read the plan again, then decide again")
     if not plan.vehicles:
         raise Conflict("no vehicle can return", hint="the plan names the reasons", code="nothing_to_return")
-    ordered = SQL.insert_returns(conn, campaign_id=campaign.id, release_id=campaign.release_id, now=now)
+    ordered = SQL.insert_returns(conn, campaign_id=campaign.id, vins=None, now=now)
     append_of(
         conn, ids, campaign, FactKind.CAMPAIGN_RETURN_ORDERED, actor=actor, now=now,
-        body={"vehicles": ordered, "to": dict(plan.to), "cannot": dict(plan.cannot), "sha256": plan.sha256},
+        body={
+            "vehicles": ordered, "to": dict(plan.to), "packages": dict(plan.packages), "cannot": dict(plan.cannot),
+            "sha256": plan.sha256,
+        },
         causes=latest(conn, campaign.id, FactKind.CAMPAIGN_HALTED)
         or latest(conn, campaign.id, FactKind.CAMPAIGN_ABORTED),
     )  # fmt: skip
@@ -71,15 +79,61 @@ def _stopped(conn: Connection, campaign_id: str) -> Campaign:
     return campaign
 
 
+def order_back_late(conn: Connection, ids: Ids, rows: Iterable[Mapping[str, Any]], *, now: datetime) -> None:
+    """Order vehicles back that came by a release after its campaign halted, where the plan asked for that.
+
+    Inside the transaction that wrote that they have it.
+
+    Args:
+        conn: the record.
+        ids: for facts.
+        rows: actions by campaign_id and vin, and whether their vehicle `goes_back`.
+        now: the server's time.
+    """
+    late: dict[str, list[str]] = {}
+    for row in rows:
+        if row["goes_back"]:
+            late.setdefault(row["campaign_id"], []).append(row["vin"])
+    for campaign_id, vins in sorted(late.items()):
+        ordered = SQL.insert_returns(conn, campaign_id=campaign_id, vins=vins, now=now)
+        if ordered:
+            append_of(
+                conn, ids, read_campaign(conn, campaign_id), FactKind.CAMPAIGN_RETURN_ORDERED, actor=RECONCILER, now=now,
+                body={"vehicles": ordered}, causes=latest(conn, campaign_id, FactKind.CAMPAIGN_HALTED),
+            )  # fmt: skip
+            SQL.notify_assignment(conn, campaign_id=campaign_id)
+
+
+def read_before(
+    conn: Connection, returns: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], dict[str, Before]]:
+    """Return what is on record of ECUs from before a campaign's update, by name, of each campaign and vehicle given."""
+    found: dict[tuple[str, str], dict[str, Before]] = {}
+    given = {"campaign_ids": [each[0] for each in returns], "vins": [each[1] for each in returns]}
+    for row in SQL.images_before(conn, **given):
+        before = Before(image_sha256=row["image_sha256"], known=row["known"])
+        found.setdefault((row["campaign_id"], row["vin"]), {})[row["ecu"]] = before
+    return found
+
+
 def _plan(conn: Connection, campaign: Campaign) -> ReturnPlan:
     bad = read_release(conn, campaign.release_id)
-    previous_of = {row["vin"]: row["release_id"] for row in SQL.kept_vehicles(conn, campaign_id=campaign.id)}
-    releases: dict[str, ReleaseFacts] = {
-        release_id: read_release(conn, release_id) for release_id in sorted(set(previous_of.values()))
-    }
-    vehicles = read_vehicles(conn, vins=list(previous_of))
-    return plan_returns(
-        ((vehicle, releases[previous_of[vehicle.vin]]) for vehicle in vehicles),
-        bad,
-        read_images(conn, bad.programme_id),
-    )
+    return plan_returns(_kept(conn, campaign), bad, read_images(conn, bad.programme_id))
+
+
+def _kept(conn: Connection, campaign: Campaign) -> Iterator[Kept]:
+    rows = SQL.kept_vehicles(conn, campaign_id=campaign.id)
+    previous_of: dict[str, str | None] = {row["vin"]: row["release_id"] for row in rows}
+    releases: dict[str | None, ReleaseFacts | None] = {None: None}
+    left = iter(previous_of)
+    while vins := list(islice(left, PLANNED_AT_ONCE)):
+        before = read_before(conn, [(campaign.id, vin) for vin in vins])
+        for vehicle in read_vehicles(conn, vins=vins):
+            release_id = previous_of[vehicle.vin]
+            if release_id not in releases:
+                releases[release_id] = read_release(conn, release_id or "")
+            yield Kept(
+                vehicle=vehicle,
+                previous=releases[release_id],
+                before=before.get((campaign.id, vehicle.vin), {}),
+            )
