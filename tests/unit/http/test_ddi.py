@@ -230,6 +230,7 @@ def row(seq: int, state: str, action_id: int = 17) -> dict[str, Any]:
         "campaign_id": "c",
         "consented": False,
         "claimed": False,
+        "packages": None,
     }
 
 

@@ -28,7 +28,8 @@ def model(
     made.fold_terms([{"id": "c", "window": window, "install_s": 3600, "urgency": "forced", "consent": False}])
     made.fold_assignments([{
         "vin": "V", "action_id": 7, "state": "offered", "kind": "update", "campaign_id": "c", "release_id": "r",
-        "variant": "city", "changed_seq": 2, "chosen": False, "consented": False, "claimed": False, **row,
+        "variant": "city", "changed_seq": 2, "chosen": False, "consented": False, "claimed": False, "packages": None,
+        **row,
     }])  # fmt: skip
     return made
 
