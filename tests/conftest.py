@@ -11,6 +11,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -85,6 +86,19 @@ def add_a_column_to_every_table(conn: Connection) -> None:
 @pytest.fixture
 def pg_url(postgres: Postgres) -> Iterator[str]:
     """URL of a fresh, migrated database; dropped after the test."""
+    with fresh_database(postgres) as url:
+        yield url
+
+
+@pytest.fixture
+def second_pg_url(postgres: Postgres) -> Iterator[str]:
+    """URL of another fresh, migrated database, for who has one of its own."""
+    with fresh_database(postgres) as url:
+        yield url
+
+
+@contextmanager
+def fresh_database(postgres: Postgres) -> Iterator[str]:
     name = f"test_{uuid4().hex[:16]}"
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as conn:
         conn.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")

@@ -45,6 +45,7 @@ STATE: dict[str, tuple[str, ...]] = {
     "plant_order": ("state",),
     "programme": ("digest", "plant_id"),
     "release": ("state", "document"),
+    "site": ("token_sha256", "removed_at"),
     "software_package": ("*",),
     "shipment": ("*",),
     "vehicle": (
@@ -93,6 +94,8 @@ NOT_STATE = {
     "webhook_replay": "asked for by a fact; what is done leaves it",
     "station_pass": "computed from station_result as that is kept; what follows from it is an alarm",
     "station_result": "evidence as it came, with both times",
+    "site_conflict": "two truths and how they were settled; what was changed for that is a fact of its own",
+    "site_place": "how far the other side has what is told",
     "station_time": "evidence as it came, with both times",
     "vehicle_manifest": "evidence as it came, signed by the vehicle",
 }

@@ -163,6 +163,21 @@ def cancel_order(
     return get_order(conn, order_id)
 
 
+def resume_order(
+    conn: Connection, ids: Ids, *, order_id: str, reason: str, actor: str, now: datetime
+) -> None:
+    """Take up a cancelled order again: its car had entered the line of a site before the site heard of it.
+
+    Raises:
+        NotFound: no such order.
+        Conflict: it is not cancelled.
+    """
+    _move_order(
+        conn, ids, order_id, to="open", before="cancelled", kind=FactKind.ORDER_REOPENED, actor=actor, now=now,
+        body={"reason": reason},
+    )  # fmt: skip
+
+
 def block_option(
     conn: Connection, ids: Ids, *, programme_id: str, option: str, reason: str, actor: str, now: datetime
 ) -> bool:
@@ -398,12 +413,13 @@ def _move_order(
     kind: FactKind,
     actor: str,
     now: datetime,
+    before: Literal["cancelled"] | None = None,
     body: Mapping[str, str] | None = None,
 ) -> None:
     """Move an order from the only state it may come from, with its fact."""
     order = get_order(conn, order_id)
-    before = "building" if to == "open" else "open"
-    if SQL.move_order(conn, order_id=order_id, before=before, state=to) != 1:
+    left = before or ("building" if to == "open" else "open")
+    if SQL.move_order(conn, order_id=order_id, before=left, state=to) != 1:
         raise Conflict(
             f"order {order_id} is {order.state}, it cannot become {to}",
             code="order_state",

@@ -46,6 +46,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "order": ("ringroad.cli.order", "group", "Build: vehicles on order."),
         "schedule": ("ringroad.cli.schedule", "group", "Build: the line's schedule."),
         "plant": ("ringroad.cli.plant", "group", "Build: plants, and a simulated one."),
+        "site": ("ringroad.cli.site", "group", "Build: plants that go on when they are cut off."),
         "logistics": ("ringroad.cli.logistics", "group", "Build: parts on their way; milestones, arrivals."),
         "sequence": ("ringroad.cli.sequence", "group", "Build: solve published line sequences."),
         "shop": ("ringroad.cli.shop", "group", "Build: schedule a shop: resources, set-ups, breaks."),

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 
+from ringroad.build.site.store import link_of, list_sites
 from ringroad.build.store_images import look_at_images, sweep_images
 from ringroad.build.sweep import UNNAMED_S_MIN
 from ringroad.cli.external import external_checks
@@ -28,6 +29,7 @@ from ringroad.storage.blobs import Blobs, Stored
 from ringroad.storage.broker import HOST, check_home, check_port, find_server
 from ringroad.storage.db import connect
 from ringroad.storage.endpoints import embedded_broker, embedded_postgres, resolve
+from ringroad.storage.leaf import stored_credentials
 from ringroad.storage.migrate import load_migrations, plan_migrations, read_applied
 from ringroad.storage.postgres import check_data_folder, find_binaries
 from ringroad.storage.settings import Settings, table
@@ -105,7 +107,9 @@ def examine(shell: Shell) -> Iterator[Check]:
     yield _check("schema", lambda: _schema(current, running=running))
     if running or current.database_url:
         yield _check("images", lambda: _images(shell))
-    yield _check("keys", lambda: _keys(current))
+        yield _check("sites", lambda: _sites(shell))
+    if not current.site.is_dir():  # a site signs nothing
+        yield _check("keys", lambda: _keys(current))
 
 
 def _check(name: str, look: Callable[[], str]) -> Check:
@@ -193,6 +197,26 @@ def _images(shell: Shell) -> str:
         )
     unnamed = f", {_unnamed(found.unnamed)}: ringroad doctor --tidy" if found.unnamed else ""
     return f"{counted(found.named, 'image')} of packages{unnamed}"
+
+
+def _sites(shell: Shell) -> str:
+    settings, now = shell.resolved(), shell.clock.now()
+    joined = stored_credentials(settings.site)
+    with connect(settings.database_url) as conn:
+        link, sites = link_of(conn), list_sites(conn)
+    if joined is not None:
+        if not link.is_connected(now):
+            raise Unavailable(
+                f"site {joined.site} is cut off from {joined.hub}; {counted(link.waiting, 'event')} waiting",
+                hint="the line goes on, and what waits is told later; see nats.log for why it is not let in",
+            )
+        return f"site {joined.site} of {joined.hub}, {counted(link.waiting, 'event')} waiting"
+    silent = [each.id for each in sites if each.cut_off_since(now) is not None]
+    if silent:
+        raise Unavailable(
+            f"cut off: {', '.join(silent)}", hint="they go on building; ringroad site list shows since when"
+        )
+    return f"{counted(len(sites), 'site')} connected" if sites else "none"
 
 
 def _unnamed(images: Sequence[Stored]) -> str:

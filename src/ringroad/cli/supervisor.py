@@ -267,6 +267,7 @@ class Supervisor:
             check_port(self._settings.http_host, self._settings.https_port, setting="https_port")
 
     def _start_engines(self) -> None:
+        ensure_pki(self._settings.pki, names=self._settings.cert_names, now=self._clock.now())
         if self.postgres is not None:
             self._say("starting PostgreSQL")
             self._add("postgres", self._start_postgres)
@@ -282,7 +283,6 @@ class Supervisor:
             self._say(f"applied {len(applied)} migrations")
         asyncio.run(ensure_stream(resolved.nats_url, bytes_max=self._settings.telemetry_bytes_max))
         asyncio.run(ensure_consumer(resolved.nats_url))
-        ensure_pki(self._settings.pki, names=self._settings.cert_names, now=self._clock.now())
 
     def _start_processes(self) -> dict[str, str | None]:
         settings = self._settings

@@ -60,6 +60,7 @@ from ringroad.http import (
     returns,
     ship,
     signal,
+    sites,
     telemetry,
     twin,
     webhooks,
@@ -161,7 +162,7 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
         "/api/v1",
         route_handlers=[
             signal.router,
-            telemetry.router, diagnostics.router, diagnostics_tree.router, diagnostics_vehicle.router, faults.router, names.router, demand.router, design.router, build.router, build_packages.router, imports.router, plant.router, plants.router, logistics.router, clones.router, plant_shells.router, mes.router, quality.router, line.router, twin.router, ship.router, campaigns.router, planning.router, returns.router, fleet.router, fleet_operators.router, adapt.router,
+            telemetry.router, diagnostics.router, diagnostics_tree.router, diagnostics_vehicle.router, faults.router, names.router, demand.router, design.router, build.router, build_packages.router, imports.router, plant.router, plants.router, logistics.router, clones.router, sites.router, plant_shells.router, mes.router, quality.router, line.router, twin.router, ship.router, campaigns.router, planning.router, returns.router, fleet.router, fleet_operators.router, adapt.router,
             ledger.router, cloudevents.router, webhooks.router, accounts.router, enrolments.router,
         ],
     )  # fmt: skip

@@ -72,6 +72,8 @@ class FactKind(StrEnum):
     PLANT_IMPORTED = "plant.imported"
     PLANT_LEARNED = "plant.learned"
     PLANT_CHOSEN = "plant.chosen"
+    SITE_ADDED = "site.added"
+    SITE_REMOVED = "site.removed"
     PACKAGE_ADDED = "package.added"
     ARTIFACT_KEY_ADDED = "artifact_key.added"
     ARTIFACT_KEY_REVOKED = "artifact_key.revoked"
@@ -190,6 +192,8 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.PLANT_IMPORTED: Stage.BUILD,
         FactKind.PLANT_LEARNED: Stage.BUILD,
         FactKind.PLANT_CHOSEN: Stage.BUILD,
+        FactKind.SITE_ADDED: Stage.BUILD,
+        FactKind.SITE_REMOVED: Stage.BUILD,
         FactKind.PACKAGE_ADDED: Stage.BUILD,
         FactKind.ARTIFACT_KEY_ADDED: Stage.BUILD,
         FactKind.ARTIFACT_KEY_REVOKED: Stage.BUILD,

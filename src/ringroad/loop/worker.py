@@ -36,6 +36,7 @@ from ringroad.loop.milestones import run_milestones
 from ringroad.loop.outcomes import measure_due
 from ringroad.loop.planning import answer_questions, improve_changed
 from ringroad.loop.reconciler import tick
+from ringroad.loop.sites import run_hub, run_site
 from ringroad.loop.webhooks import deliver_until, key_of
 from ringroad.publish.deliver import Means
 from ringroad.signal.detect import DetectPolicy
@@ -44,6 +45,7 @@ from ringroad.signal.store_setbacks import answer_setbacks
 from ringroad.storage.blobs import Blobs
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.lake import Lake
+from ringroad.storage.leaf import stored_credentials
 from ringroad.storage.measures import TICKS_MAX
 from ringroad.storage.settings import Settings
 
@@ -68,6 +70,7 @@ CHANNELS = ("ringroad_fact", "ringroad_report", "ringroad_assignment")
 
 LoadSigners = Callable[[], OnlineSigners]
 Job = Callable[[Connection, datetime], object]
+Duty = tuple[str, Callable[..., None], tuple[Any, ...]]  # a thread's name, what it runs, what that takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,22 +109,24 @@ def run(
         load_signers=load_signers,
     )
     lake = Lake(settings.lake)
+    duties: list[Duty] = [
+        ("reconciler", _reconcile, ()),
+        ("ingest", _ingest, (lake,)),
+        ("stations", _stations, ()),
+        ("detect", _detect, (lake,)),
+        ("plan", _plan, ()),
+        ("milestones", _milestones, ()),
+        ("logistics", _logistics, ()),
+        ("demand", _demand, ()),
+        ("evidence", _evidence, (lake,)),
+        ("joiners", _join, (lake,)),
+        ("webhooks", _webhooks, ()),
+        ("deltas", _deltas, ()),
+        *_with_others(settings),
+    ]
     threads = [
         threading.Thread(target=target, args=(tools, *more), name=name, daemon=True)
-        for name, target, more in (
-            ("reconciler", _reconcile, ()),
-            ("ingest", _ingest, (lake,)),
-            ("stations", _stations, ()),
-            ("detect", _detect, (lake,)),
-            ("plan", _plan, ()),
-            ("milestones", _milestones, ()),
-            ("logistics", _logistics, ()),
-            ("demand", _demand, ()),
-            ("evidence", _evidence, (lake,)),
-            ("joiners", _join, (lake,)),
-            ("webhooks", _webhooks, ()),
-            ("deltas", _deltas, ()),
-        )
+        for name, target, more in duties
     ]
     for thread in threads:
         thread.start()
@@ -130,6 +135,14 @@ def run(
     for thread in threads:
         thread.join(JOIN_S_MAX)
     LOG.info("worker stopped", late=[thread.name for thread in threads if thread.is_alive()])
+
+
+def _with_others(settings: Settings) -> list[Duty]:
+    """Return the threads of a hub or a site."""
+    joined = stored_credentials(settings.site)
+    if joined is not None:
+        return [("site", _site, (joined.site,))]
+    return [("sites", _sites, ())] if settings.leaf_port else []
 
 
 def keep_going(tools: Tools, name: str, body: Callable[[], None]) -> None:
@@ -251,6 +264,24 @@ def _milestones(tools: Tools) -> None:
         )
 
     _read_stream(tools, "milestones", work)
+
+
+def _sites(tools: Tools) -> None:
+    def work(stop: asyncio.Event) -> Coroutine[Any, Any, None]:
+        given = tools.settings
+        return run_hub(
+            given.nats_url, lambda: connect(given.database_url), stop, clock=tools.clock, ids=tools.ids
+        )
+
+    _read_stream(tools, "sites", work)
+
+
+def _site(tools: Tools, site: str) -> None:
+    def work(stop: asyncio.Event) -> Coroutine[Any, Any, None]:
+        given = tools.settings
+        return run_site(given.nats_url, site, lambda: connect(given.database_url), stop, clock=tools.clock)
+
+    _read_stream(tools, "site", work)
 
 
 def _read_stream(tools: Tools, name: str, work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:

@@ -26,7 +26,7 @@ from nats.js.errors import NotFoundError
 
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import Conflict, Corrupt, NotFound, RingroadError, Unavailable
-from ringroad.storage.nats_auth import ACCOUNT, public_nkey
+from ringroad.storage.nats_auth import ACCOUNT, HUB_DOMAIN, public_nkey
 from ringroad.storage.process import (
     command_of,
     end,
@@ -57,14 +57,15 @@ RECORDS_MAX_IN_FLIGHT = 1_024  # MQTT messages to one vehicle not yet acknowledg
 
 _CONFIG = """\
 # Written at each start; do not edit.
-server_name: ringroad
+server_name: {name}
 listen: "{host}:{port}"
 max_payload: {payload_bytes_max}
 jetstream {{
   store_dir: {store}
   sync_interval: always
+  domain: {domain}
 }}
-mqtt {{
+{leaf}mqtt {{
   listen: "{mqtt_host}:{mqtt_port}"
   max_ack_pending: {in_flight}
 }}
@@ -113,6 +114,9 @@ class Broker:
         port: loopback port for our own processes.
         mqtt_host: address on which vehicles are heard.
         mqtt_port: port on which vehicles are heard.
+        name: of the server; another one for each that connects to another.
+        domain: of its JetStream.
+        leaf: what its configuration says about leaf nodes (`leaf.py`).
     """
 
     home: Path
@@ -120,6 +124,9 @@ class Broker:
     port: int = 4222
     mqtt_host: str = HOST
     mqtt_port: int = 1883
+    name: str = "ringroad"
+    domain: str = HUB_DOMAIN
+    leaf: str = ""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -223,6 +230,9 @@ class Broker:
         if not (self.home / "login.key").exists():
             write_private(self.home / "login.key", Ed25519PrivateKey.generate().private_bytes_raw().hex())
         text = _CONFIG.format(
+            name=self.name,
+            domain=self.domain,
+            leaf=self.leaf,
             host=HOST,
             port=self.port,
             payload_bytes_max=PAYLOAD_BYTES_MAX,

@@ -6,7 +6,11 @@ import dataclasses
 
 from ringroad.kernel.clock import Clock, SystemClock
 from ringroad.kernel.errors import Unavailable
+from ringroad.protocol.site import user_of
 from ringroad.storage.broker import Broker
+from ringroad.storage.leaf import Listening, leaf_config, stored_credentials
+from ringroad.storage.nats_auth import HUB_DOMAIN
+from ringroad.storage.pki import pki_in
 from ringroad.storage.postgres import Postgres
 from ringroad.storage.settings import Settings
 
@@ -19,8 +23,21 @@ def embedded_postgres(settings: Settings, clock: Clock) -> Postgres:
 
 
 def embedded_broker(settings: Settings, clock: Clock) -> Broker:
-    """Return the embedded NATS server of these settings, not started."""
+    """Return the embedded NATS server of these settings, not started; a hub's, or a site's leaf of it.
+
+    Raises:
+        Corrupt: the credentials of a site do not read back.
+    """
+    joined = stored_credentials(settings.site)
+    listening = (
+        Listening(host=settings.leaf_host, port=settings.leaf_port, pki=pki_in(settings.pki.resolve()))
+        if settings.leaf_port
+        else None
+    )
     return Broker(
+        name=user_of(joined.site) if joined else "ringroad",
+        domain=user_of(joined.site) if joined else HUB_DOMAIN,
+        leaf=leaf_config(joined or listening, folder=settings.site.resolve()),
         home=settings.nats_home.resolve(),
         clock=clock,
         port=settings.nats_port,

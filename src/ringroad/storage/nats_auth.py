@@ -1,6 +1,7 @@
-"""Who may speak MQTT: NATS asks us at each login (auth callout), we answer from the vehicle table.
+"""Who may come in: NATS asks us at each login (auth callout), we answer from the vehicle table.
 
 User = VIN, password = device token. A million vehicles need no server configuration and no reload.
+A site's server comes in the same way, as a leaf node, by its name and token (`leaf.py`).
 The vehicle may publish its own telemetry and its own answers to diagnostic requests, and hear its own wake topic and
 its own requests, nothing else: no vehicle can answer for another, or ask one.
 
@@ -34,11 +35,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import InvalidInput, RingroadError, Untrusted
 from ringroad.kernel.vin import Vin, parse_vin
+from ringroad.protocol.site import DOWN_STREAM, SITE_NAME, inbox_of, up_subject
 from ringroad.storage.db import Connection, Opener, load_queries
 
 SUBJECT = "$SYS.REQ.USER.AUTH"
 QUEUE = "ringroad-auth"  # several answering processes share the work
 ACCOUNT = "RINGROAD"
+HUB_DOMAIN = "hub"  # of the JetStream that is no site's
 LOGIN_H = 24  # hours until a vehicle must log in again, so that a withdrawn token ends
 BATCH_MAX = 256  # logins answered by one query; a thundering herd after a restart is 10,000 a second
 PENDING_MAX = 65_536  # requests waiting; NATS gives up on each after five seconds and the vehicle retries
@@ -48,11 +51,12 @@ TOKEN_BYTES_MAX = 512  # bytes; ours are 43
 _PREFIXES = {"account": 0 << 3, "user": 20 << 3, "server": 13 << 3}
 _HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
 _VIN_SHAPED = re.compile(r"[A-HJ-NPR-Z0-9]{17}")
+_SITE_SHAPED = re.compile("site-" + SITE_NAME.pattern)
 
 SQL = load_queries("ringroad.storage")
 log = structlog.get_logger()
 
-Lookup = Callable[[Sequence[str]], Mapping[str, bytes]]  # VINs -> sha256 of their device tokens
+Lookup = Callable[[Sequence[str]], Mapping[str, bytes]]  # VINs and sites -> sha256 of their tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +125,7 @@ def decode_request(token: bytes) -> Login:
         return Login(
             server_id=body["server_id"]["id"],
             user_nkey=body["user_nkey"],
-            connection_kind=str(info.get("type", "")),
+            connection_kind=str(info.get("type") or info.get("kind", "")).lower(),
             user=str(options.get("user", "")),
             password=str(options.get("pass", "")),
             client_id=str(info.get("mqtt_id", "")),
@@ -134,17 +138,19 @@ def decide_login(login: Login, token_sha256: bytes | None) -> Vin | str:
     """Decide on one login.
 
     Returns:
-        The VIN that came in, or the reason why not (a plain `str` that is not a VIN).
+        The VIN or the site that came in, or the reason why not (a plain `str` that is neither).
     """
+    if _SITE_SHAPED.fullmatch(login.user):
+        if login.connection_kind != "leafnode":
+            return "sites come as leaf nodes"
+        return login.user if _right(login.password, token_sha256) else "unknown site or wrong token"
     try:
         vin = parse_vin(login.user)
     except InvalidInput:
         return "user is not a VIN"
     if login.connection_kind != "mqtt":
         return "vehicles speak MQTT"
-    if token_sha256 is None or len(login.password) > TOKEN_BYTES_MAX:
-        return "unknown vehicle or wrong token"
-    if not hmac.compare_digest(hashlib.sha256(login.password.encode()).digest(), token_sha256):
+    if not _right(login.password, token_sha256):
         return "unknown vehicle or wrong token"
     if any(found != vin for found in _VIN_SHAPED.findall(login.client_id[:23])[:1]):
         return "client id names another vehicle"
@@ -154,18 +160,19 @@ def decide_login(login: Login, token_sha256: bytes | None) -> Vin | str:
 def answer(
     login: Login, verdict: Vin | str, *, key: Ed25519PrivateKey, now: datetime, token_id: str
 ) -> bytes:
-    """Return the signed answer: a user with exactly a vehicle's rights, or the reason for none."""
+    """Return the signed answer: a user with exactly a vehicle's or a site's rights, or the reason for none."""
     issued = int(now.timestamp())
     issuer = public_nkey(key)
     base = {"iat": issued, "iss": issuer, "sub": login.user_nkey, "jti": token_id}
     body: dict[str, Any] = {"type": "authorization_response", "version": 2}
-    if _is_vin(verdict):
+    if _known(verdict):
+        permissions = vehicle_permissions(verdict) if _is_vin(verdict) else site_permissions(verdict)
         user = {
             **base,
             "name": verdict,
             "aud": ACCOUNT,
             "exp": int((now + timedelta(hours=LOGIN_H)).timestamp()),
-            "nats": {"type": "user", "version": 2, **vehicle_permissions(verdict)},
+            "nats": {"type": "user", "version": 2, **permissions},
         }
         body["jwt"] = encode_jwt(user, key)
     else:
@@ -187,20 +194,43 @@ def vehicle_permissions(vin: str) -> dict[str, Any]:
     }
 
 
+def site_permissions(user: str) -> dict[str, Any]:
+    """Return what a site's server may do: tell what is its own, fetch what the hub keeps for it, hear the answers.
+
+    The consumer of its name on the stream of what sites are told has a filter that the hub wrote.
+    """
+    site = user.removeprefix("site-")
+    return {
+        "pub": {
+            "allow": [
+                up_subject(site),
+                f"$JS.{HUB_DOMAIN}.API.CONSUMER.MSG.NEXT.{DOWN_STREAM}.{user}",
+                f"$JS.ACK.{DOWN_STREAM}.{user}.>",
+                f"$JS.ACK.*.*.{DOWN_STREAM}.{user}.>",
+            ]
+        },
+        "sub": {"allow": [f"{inbox_of(site)}.>"]},
+        "subs": -1,
+        "data": -1,
+        "payload": -1,
+        "allowed_connection_types": ["LEAFNODE"],
+    }
+
+
 @contextmanager
 def lookup_in(opener: Opener) -> Iterator[Lookup]:
-    """Give a lookup in the vehicle table, on one connection that is opened again when it breaks."""
+    """Give a lookup in the tables of vehicles and sites, on one connection that is opened again when it breaks."""
     held: list[Connection] = []
 
     def lookup(vins: Sequence[str]) -> Mapping[str, bytes]:
         if not held or held[0].closed:
             held[:] = [opener()]
         try:
-            rows = list(SQL.vehicle_token_digests(held[0], vins=list(vins)))
+            rows = list(SQL.token_digests(held[0], names=list(vins)))
         except Exception:
             held[0].close()
             raise
-        return {row["vin"]: bytes(row["token_sha256"]) for row in rows}
+        return {row["name"]: bytes(row["token_sha256"]) for row in rows}
 
     try:
         yield lookup
@@ -295,7 +325,7 @@ async def _answer_batch(
             log.warning("login_unreadable", detail=error.detail)
     known: Mapping[str, bytes] = {}
     try:
-        known = await asyncio.to_thread(lookup, [login.user for _, login in logins if _is_vin(login.user)])
+        known = await asyncio.to_thread(lookup, [login.user for _, login in logins if _known(login.user)])
     except Exception as error:  # noqa: BLE001 - any failure of the database means: nobody comes in now
         detail = error.detail if isinstance(error, RingroadError) else repr(error)
         log.error("login_lookup_failed", detail=detail)  # noqa: TRY400 - one line per decision
@@ -303,7 +333,7 @@ async def _answer_batch(
     now = clock.now()
     for message, login in logins:
         verdict = decide_login(login, known.get(login.user))
-        if not _is_vin(verdict):
+        if not _known(verdict):
             log.info("login_refused", user=login.user[:40], reason=verdict)
         reply = answer(login, verdict, key=key, now=now, token_id=ids.new("login"))
         with contextlib.suppress(nats.errors.Error):
@@ -312,6 +342,16 @@ async def _answer_batch(
 
 async def _quiet(error: Exception) -> None:
     log.warning("nats_connection", detail=repr(error))
+
+
+def _right(password: str, token_sha256: bytes | None) -> bool:
+    if token_sha256 is None or len(password) > TOKEN_BYTES_MAX:
+        return False
+    return hmac.compare_digest(hashlib.sha256(password.encode()).digest(), token_sha256)
+
+
+def _known(verdict: str) -> bool:
+    return _is_vin(verdict) or _SITE_SHAPED.fullmatch(verdict) is not None
 
 
 def _is_vin(verdict: str) -> bool:

@@ -45,6 +45,15 @@ class Pki:
     server_key: Path
 
 
+def pki_in(folder: Path) -> Pki:
+    """Return where things are in a folder, whether they were made or not."""
+    return Pki(
+        ca_certificate=folder / "ca.pem",
+        server_certificate=folder / "server.pem",
+        server_key=folder / "server.key",
+    )
+
+
 def ensure_pki(folder: Path, *, names: Sequence[str], now: datetime) -> Pki:
     """Make what is missing or runs out, and return where it is.
 
@@ -57,11 +66,7 @@ def ensure_pki(folder: Path, *, names: Sequence[str], now: datetime) -> Pki:
         Corrupt: a file is there and cannot be read as what it should be.
         Unavailable: the folder cannot be written.
     """
-    pki = Pki(
-        ca_certificate=folder / "ca.pem",
-        server_certificate=folder / "server.pem",
-        server_key=folder / "server.key",
-    )
+    pki = pki_in(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (folder / "lock").open("ab") as lock:

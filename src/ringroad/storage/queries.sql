@@ -28,5 +28,7 @@ SELECT * FROM fact
  WHERE lap_id = :lap_id AND kind = ANY (:kinds) AND (body ->> 'measure') IS DISTINCT FROM 'recovery'
  ORDER BY seq DESC LIMIT 1;
 
--- name: vehicle_token_digests
-SELECT vin, token_sha256 FROM vehicle WHERE vin = ANY(:vins);
+-- name: token_digests
+SELECT vin AS name, token_sha256 FROM vehicle WHERE vin = ANY(:names)
+UNION ALL
+SELECT 'site-' || id, token_sha256 FROM site WHERE 'site-' || id = ANY(:names) AND removed_at IS NULL;

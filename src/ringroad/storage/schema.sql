@@ -858,6 +858,29 @@ CREATE TABLE public.shipment_milestone (
     told_at timestamp with time zone NOT NULL,
     told_by text NOT NULL
 );
+CREATE TABLE public.site (
+    id text NOT NULL,
+    token_sha256 bytea NOT NULL,
+    generation integer DEFAULT 1 NOT NULL,
+    added_by text NOT NULL,
+    added_at timestamp with time zone NOT NULL,
+    removed_at timestamp with time zone,
+    waiting bigint DEFAULT 0 NOT NULL,
+    heard_at timestamp with time zone,
+    reconciled_at timestamp with time zone
+);
+CREATE TABLE public.site_conflict (
+    site_id text NOT NULL,
+    kind text NOT NULL,
+    subject text NOT NULL,
+    reason text NOT NULL,
+    at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.site_place (
+    name text NOT NULL,
+    number bigint NOT NULL,
+    at timestamp with time zone NOT NULL
+);
 CREATE TABLE public.software_package (
     id text NOT NULL,
     programme_id text NOT NULL,
@@ -1121,6 +1144,12 @@ ALTER TABLE ONLY public.shipment
     ADD CONSTRAINT shipment_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.shipment
     ADD CONSTRAINT shipment_programme_id_name_key UNIQUE (programme_id, name);
+ALTER TABLE ONLY public.site_conflict
+    ADD CONSTRAINT site_conflict_pkey PRIMARY KEY (site_id, kind, subject);
+ALTER TABLE ONLY public.site
+    ADD CONSTRAINT site_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.site_place
+    ADD CONSTRAINT site_place_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY public.software_package
     ADD CONSTRAINT software_package_filename_key UNIQUE (filename);
 ALTER TABLE ONLY public.software_package
@@ -1321,6 +1350,8 @@ ALTER TABLE ONLY public.shipment_milestone
     ADD CONSTRAINT shipment_milestone_shipment_id_fkey FOREIGN KEY (shipment_id) REFERENCES public.shipment(id);
 ALTER TABLE ONLY public.shipment
     ADD CONSTRAINT shipment_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.site_conflict
+    ADD CONSTRAINT site_conflict_site_id_fkey FOREIGN KEY (site_id) REFERENCES public.site(id);
 ALTER TABLE ONLY public.software_package
     ADD CONSTRAINT software_package_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.station_pass

@@ -55,6 +55,13 @@ class Settings:
         "127.0.0.1", "Address where vehicles reach MQTT; the embedded server listens on it."
     )
     mqtt_port: int = _setting(1883, "Port where vehicles reach MQTT.", least=1, most=PORT_MAX)
+    leaf_host: str = _setting("127.0.0.1", "Address where the NATS servers of sites connect.")
+    leaf_port: int = _setting(
+        0,
+        "Port where the NATS servers of sites connect, over TLS. 0: this installation has no sites.",
+        least=0,
+        most=PORT_MAX,
+    )
     blob_url: str = _setting(
         "",
         "Object store for images: s3://, gs://, az:// or file:///. Empty: a folder in the var folder.",
@@ -235,6 +242,11 @@ class Settings:
     def nats_home(self) -> Path:
         """The embedded NATS server's folder."""
         return self.var / "nats"
+
+    @property
+    def site(self) -> Path:
+        """What a hub gave this installation, if it is a site."""
+        return self.var / "site"
 
     @property
     def blobs(self) -> Path:

@@ -77,6 +77,38 @@ def test_everything_else_stays_out(given_login: Login, digest: bytes | None) -> 
     assert body["nats"]["error"]
 
 
+@pytest.mark.parametrize(
+    ("given_login", "digest"),
+    [
+        (login(user="site-wren", connection_kind="leafnode", password="wrong"), GOOD),
+        (login(user="site-wren", connection_kind="leafnode"), None),
+        (login(user="site-wren", connection_kind="mqtt"), GOOD),
+        (login(user="site-wren", connection_kind="nats"), GOOD),
+        (login(user="site-", connection_kind="leafnode"), GOOD),
+        (login(user="site-a.>", connection_kind="leafnode"), GOOD),
+        (login(user="site-Wren", connection_kind="leafnode"), GOOD),
+        (login(connection_kind="leafnode"), GOOD),  # a vehicle's own token
+    ],
+)
+def test_no_server_comes_in_as_a_site_but_the_one_with_its_token(
+    given_login: Login, digest: bytes | None
+) -> None:
+    verdict = decide_login(given_login, digest)
+    body = claims(answer(given_login, verdict, key=KEY, now=NOW, token_id="1").decode())
+    assert "jwt" not in body["nats"]
+
+
+def test_a_site_gets_its_own_subjects_and_nothing_else() -> None:
+    asked = login(user="site-wren", connection_kind="leafnode", client_id="")
+    assert decide_login(asked, GOOD) == "site-wren"
+    body = claims(answer(asked, "site-wren", key=KEY, now=NOW, token_id="1").decode())
+    user = claims(body["nats"]["jwt"])["nats"]
+    assert user["sub"] == {"allow": ["_INBOX_site-wren.>"]}
+    assert user["allowed_connection_types"] == ["LEAFNODE"]
+    assert all("wren" in subject for subject in user["pub"]["allow"])
+    assert user["pub"]["allow"][0] == "ringroad.site.v1.wren.up"
+
+
 @given(user=st.text(), password=st.text(), client_id=st.text(), kind=st.text(), digest=st.binary())
 def test_nobody_comes_in_by_chance(
     user: str, password: str, client_id: str, kind: str, digest: bytes

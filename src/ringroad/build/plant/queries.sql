@@ -59,7 +59,9 @@ SELECT * FROM mes_refused WHERE programme_id = :programme_id ORDER BY received_a
 
 -- name: forget_events!
 DELETE FROM mes_event WHERE programme_id = :programme_id AND received_at < :oldest
-   AND position <= (SELECT max(position) FROM line_state WHERE programme_id = :programme_id);
+   AND position <= (SELECT max(position) FROM line_state WHERE programme_id = :programme_id)
+   AND (NOT EXISTS (SELECT FROM site_place WHERE name = 'joined')
+        OR position <= (SELECT number FROM site_place WHERE name = 'sent/' || :programme_id));
 
 -- name: forget_states!
 DELETE FROM line_state WHERE programme_id = :programme_id AND made_at < :oldest

@@ -1,0 +1,1 @@
+"""Plants with engines of their own: what a hub knows of them, and what they tell it."""

@@ -1,0 +1,144 @@
+"""Build: sites: plants with engines of their own, which go on when they are cut off from this hub."""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from litestar import Router
+from litestar.params import JSONBody
+from msgspec import Meta
+
+from ringroad.build.site import store
+from ringroad.http.auth import Role
+from ringroad.http.context import Context, Ctx
+from ringroad.http.routes import Command, Done, Id, Limit, Ref, Req, route
+from ringroad.kernel.errors import Conflict
+from ringroad.storage.db import Connection
+from ringroad.storage.leaf import Credentials, must_be_site, stored_credentials
+
+Address = Annotated[str, Meta(max_length=260, pattern=r"^[A-Za-z0-9.:\[\]_-]*:[0-9]{1,5}$")]
+
+
+class SiteView(msgspec.Struct, frozen=True, kw_only=True):
+    """A site as its hub knows it."""
+
+    id: str
+    connected: bool
+    cut_off_since: datetime | None
+    waiting: int  # events that it had and the hub had not, when it was last heard
+    heard_at: datetime | None
+    reconciled_at: datetime | None  # last heard with nothing waiting
+    conflicts: int
+    added_by: str
+    added_at: datetime
+
+
+class SiteConflict(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a site and its hub had different truths, and how that was settled."""
+
+    kind: str
+    subject: str
+    reason: str
+    at: datetime
+
+
+class NewSite(Command, frozen=True, kw_only=True):
+    """A plant that is to be a site."""
+
+    plant_id: Ref
+    address: Address | None = (
+        None  # where it reaches this hub; none: the first of server_names, and leaf_port
+    )
+
+
+class SiteCredentials(msgspec.Struct, frozen=True, kw_only=True):
+    """What a site shows its hub, and by what it knows it; it cannot be read again."""
+
+    site: str
+    hub: str
+    credentials: str  # the file for `ringroad site join`
+
+
+class SiteLink(msgspec.Struct, frozen=True, kw_only=True):
+    """This installation as a site: what its hub does not have yet."""
+
+    site: str
+    hub: str
+    connected: bool
+    waiting: int
+    reached_at: datetime | None
+
+
+@route("GET", "/sites", role=Role.VIEWER, tag="build")
+def list_sites(ctx: Ctx) -> list[SiteView]:
+    """List sites: who is connected, who is cut off since when, and what waits there."""
+    with ctx.connection() as conn:
+        return views(ctx, conn)
+
+
+@route("POST", "/sites", role=Role.ADMIN, tag="build", status=201, errors=[404, 409, 422])
+def add_site(ctx: Ctx, request: Req, data: JSONBody[NewSite]) -> SiteCredentials:
+    """Let a plant be a site; the answer has its credentials. Again: new ones, the old token ends."""
+    if not ctx.settings.leaf_port:
+        raise Conflict(
+            "this installation hears no sites", hint="set leaf_port, and start it again", code="no_leaf_port"
+        )
+    token = base64.urlsafe_b64encode(ctx.secret(store.TOKEN_BYTES)).decode().rstrip("=")
+    hub = data.address or f"{ctx.settings.cert_names[0]}:{ctx.settings.leaf_port}"
+    with ctx.transaction() as conn:
+        store.add_site(
+            conn, ctx.ids, site_id=data.plant_id, token=token, actor=request.user.name, now=ctx.clock.now()
+        )
+    ca = (ctx.settings.pki / "ca.pem").read_text("ascii")
+    given = Credentials(site=data.plant_id, hub=hub, token=token, ca=ca)
+    return SiteCredentials(site=data.plant_id, hub=hub, credentials=given.to_text())
+
+
+@route("DELETE", "/sites/{site_id:str}", role=Role.ADMIN, tag="build", errors=[404])
+def remove_site(ctx: Ctx, request: Req, site_id: Id) -> Done:
+    """Let a plant be no site any more: its token ends."""
+    with ctx.transaction() as conn:
+        store.remove_site(conn, ctx.ids, site_id=site_id, actor=request.user.name, now=ctx.clock.now())
+    return Done(id=site_id, state="removed")
+
+
+@route("GET", "/sites/{site_id:str}/conflicts", role=Role.VIEWER, tag="build", errors=[404])
+def list_conflicts(ctx: Ctx, *, site_id: Id, limit: Limit = 100) -> list[SiteConflict]:
+    """List where a site and its hub had different truths, newest first."""
+    with ctx.connection() as conn:
+        store.get_site(conn, site_id)
+        found = store.list_conflicts(conn, site_id, rows_max=limit)
+    return [
+        SiteConflict(kind=each.kind, subject=each.subject, reason=each.reason, at=each.at) for each in found
+    ]
+
+
+@route("GET", "/site", role=Role.VIEWER, tag="build", errors=[404])
+def get_link(ctx: Ctx) -> SiteLink:
+    """Say what this installation, which is a site, has to tell its hub."""
+    joined = must_be_site(stored_credentials(ctx.settings.site))
+    with ctx.connection() as conn:
+        link = store.link_of(conn)
+    return SiteLink(
+        site=joined.site, hub=joined.hub, connected=link.is_connected(ctx.clock.now()), waiting=link.waiting,
+        reached_at=link.reached_at,
+    )  # fmt: skip
+
+
+def views(ctx: Context, conn: Connection) -> list[SiteView]:
+    """Return every site as it is shown."""
+    now = ctx.clock.now()
+    return [
+        SiteView(
+            id=each.id, connected=each.cut_off_since(now) is None, cut_off_since=each.cut_off_since(now),
+            waiting=each.waiting, heard_at=each.heard_at, reconciled_at=each.reconciled_at,
+            conflicts=each.conflicts, added_by=each.added_by, added_at=each.added_at,
+        )
+        for each in store.list_sites(conn)
+    ]  # fmt: skip
+
+
+router = Router("/", route_handlers=[list_sites, add_site, remove_site, list_conflicts, get_link])

@@ -1,0 +1,79 @@
+"""Wire messages between a site (a plant with engines of its own) and its hub, and the subjects they travel on.
+
+A site tells what its stations said, in the order in which its line took it; a hub tells what is to be built.
+Either may be cut off for days: a message says all that is needed to take it later, or a second time.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from ringroad.kernel.errors import InvalidInput
+
+UP_FORMAT: Final = 1
+SITE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # a token of a subject, and part of a user's name
+UP_BYTES_MAX: Final = 512 * 1024  # bytes of events in one message; the broker takes 1 MiB
+EVENTS_MAX: Final = 256  # in one message
+
+UP_STREAM: Final = "SITES_UP"
+UP_SUBJECTS: Final = "ringroad.site.v1.*.up"
+DOWN_STREAM: Final = "SITES_DOWN"
+DOWN_SUBJECTS: Final = "ringroad.site.v1.*.down"
+
+
+class SiteEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event of a station as the site took it."""
+
+    position: Annotated[int, Meta(ge=1)]  # in the fold of the site's line
+    seq: int  # in the site's stream, with received_at: the same however often it is told
+    received_at: Annotated[datetime, Meta(tz=True)]  # by the site's broker
+    event: msgspec.Raw  # `mes.MesEvent`
+
+
+class Up(msgspec.Struct, frozen=True, kw_only=True):
+    """What a site tells; without events, that it is there."""
+
+    format: int
+    sent_at: Annotated[datetime, Meta(tz=True)]
+    waiting: Annotated[int, Meta(ge=0)]  # events behind these that the hub does not have yet
+    programme_id: str = ""
+    events: Annotated[list[SiteEvent], Meta(max_length=EVENTS_MAX)] = msgspec.field(default_factory=list)
+
+
+def check_site_name(site: str) -> None:
+    """Refuse a name that cannot be part of a subject. Raises: InvalidInput."""
+    if not SITE_NAME.fullmatch(site):
+        raise InvalidInput(
+            f"{site[:80]!r} cannot be a site's name",
+            hint="a plant that is to be a site is named with a-z, 0-9, _ and -, at most 64 of them",
+        )
+
+
+def user_of(site: str) -> str:
+    """Return the name under which a site logs in, which is its JetStream domain too; no VIN looks like it."""
+    return f"site-{site}"
+
+
+def up_subject(site: str) -> str:
+    """Return the subject on which a site tells its hub."""
+    return f"ringroad.site.v1.{site}.up"
+
+
+def down_subject(site: str) -> str:
+    """Return the subject of what a hub tells a site."""
+    return f"ringroad.site.v1.{site}.down"
+
+
+def inbox_of(site: str) -> str:
+    """Return where a site hears answers: the one thing that it may subscribe to at the hub."""
+    return f"_INBOX_{user_of(site)}"
+
+
+def site_of(subject: str) -> str:
+    """Return the site that a subject names."""
+    return subject.removeprefix("ringroad.site.v1.").rpartition(".")[0]

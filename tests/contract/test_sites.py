@@ -1,0 +1,434 @@
+"""A plant with engines of its own, a leaf of its hub: what its line took arrives, once and in order, whatever is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import nats
+import pytest
+from nats.errors import Error as NatsError
+from nats.js.errors import Error as JetStreamError
+
+from ringroad.build import store_plant
+from ringroad.build.plant.store import get_plant, save_plant
+from ringroad.build.plant.store_events import (
+    KEPT_DAYS,
+    forget,
+    line_state,
+    list_events,
+    list_refused,
+    take_events,
+)
+from ringroad.build.site.store import (
+    SILENT_S,
+    add_site,
+    get_site,
+    has_told,
+    joined,
+    link_of,
+    list_conflicts,
+    list_sites,
+    next_to_tell,
+    remove_site,
+    take_told,
+)
+from ringroad.build.store_plant import get_order
+from ringroad.kernel.errors import Unavailable
+from ringroad.loop.mes import run_mes
+from ringroad.loop.sites import run_hub, run_site
+from ringroad.protocol.mes import MesEvent
+from ringroad.protocol.site import UP_FORMAT, SiteEvent, Up, up_subject, user_of
+from ringroad.storage.broker import Broker
+from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.leaf import Credentials, Listening, leaf_config, open_link, store_credentials
+from ringroad.storage.nats_auth import keep_serving_logins, lookup_in
+from ringroad.storage.pki import ensure_pki
+from ringroad.storage.streams import MES, StreamMessage, publish
+from support.gateways import eventually
+from support.mes import CLOCK, IDS, new_order, wren
+from support.ports import free_port
+
+pytestmark = pytest.mark.engines
+
+SITE = "wren"  # a programme's own line is a plant of that name
+WAIT_S = 30.0
+TOKEN = "t" * 43
+Heard = tuple[str, bytes]  # subject and what was said
+Work = Callable[[asyncio.Event], Any]
+
+
+@contextmanager
+def running(*works: Work) -> Iterator[None]:
+    """Run coroutines in a thread until the block ends, as processes do."""
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+
+    async def together() -> None:
+        await asyncio.gather(*(work(stop) for work in works))
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(together()))
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(WAIT_S)
+        loop.close()
+
+
+@dataclass
+class World:
+    """A hub and a site, each with a NATS server and a database."""
+
+    hub: Broker
+    site: Broker
+    hub_url: str
+    site_url: str
+
+    def logins(self, stop: asyncio.Event) -> Any:
+        async def serve() -> None:
+            with lookup_in(lambda: connect(self.hub_url)) as lookup:
+                await keep_serving_logins(
+                    self.hub.url(), key=self.hub.login_key(), lookup=lookup, clock=CLOCK, ids=IDS, stop=stop
+                )
+
+        return serve()
+
+    def take(self, stop: asyncio.Event) -> Any:
+        return _again(
+            stop, lambda: run_hub(self.hub.url(), lambda: connect(self.hub_url), stop, clock=CLOCK, ids=IDS)
+        )
+
+    def fold(self, stop: asyncio.Event) -> Any:
+        return _again(
+            stop, lambda: run_mes(self.site.url(), lambda: connect(self.site_url), stop, clock=CLOCK, ids=IDS)
+        )
+
+    def tell(self, stop: asyncio.Event) -> Any:
+        return run_site(self.site.url(), SITE, lambda: connect(self.site_url), stop, clock=CLOCK)
+
+    def say(self, *events: MesEvent) -> None:
+        """Let stations speak to their own broker."""
+        told = [(f"ringroad.mes.v1.{SITE}", msgspec.json.encode(event)) for event in events]
+        asyncio.run(publish(self.site.url(), told, place=MES))
+
+    def ordered(self) -> str:
+        """Order a vehicle at the hub; the site has the order too."""
+        with (
+            connect(self.hub_url) as hub,
+            connect(self.site_url) as site,
+            transaction(hub),
+            transaction(site),
+        ):
+            order_id = store_plant.add_order(
+                hub, IDS, programme_id=SITE, variant="van", actor="tester", now=CLOCK.now()
+            ).id
+            site.execute(
+                "INSERT INTO plant_order (id, programme_id, variant, received_at) VALUES (%s, %s, 'van', %s)",
+                [order_id, SITE, CLOCK.now()],
+            )
+        return order_id
+
+    def at_hub(self) -> list[str]:
+        with connect(self.hub_url) as conn:
+            return [each.event.id for each in reversed(list_events(conn, SITE))]
+
+    def at_site(self) -> list[str]:
+        with connect(self.site_url) as conn:
+            return [each.event.id for each in reversed(list_events(conn, SITE))]
+
+
+async def _again(stop: asyncio.Event, body: Callable[[], Any]) -> None:
+    while not stop.is_set():
+        await body()
+
+
+@pytest.fixture(scope="module")
+def brokers(engine_folder: Path) -> Iterator[tuple[Broker, Broker]]:
+    """The servers of hub and site; the site's dials the hub's over TLS."""
+    folder = engine_folder / "sites"
+    pki = ensure_pki(folder / "pki", names=["localhost", "127.0.0.1"], now=CLOCK.now())
+    leaf_port = free_port()
+    given = Credentials(
+        site=SITE, hub=f"127.0.0.1:{leaf_port}", token=TOKEN, ca=pki.ca_certificate.read_text("ascii")
+    )
+    folder.mkdir(exist_ok=True)
+    store_credentials(folder / "site", given)
+    hub = Broker(
+        home=folder / "hub-nats", clock=CLOCK, port=free_port(), mqtt_port=free_port(),
+        leaf=leaf_config(Listening(host="127.0.0.1", port=leaf_port, pki=pki), folder=folder),
+    )  # fmt: skip
+    site = Broker(
+        home=folder / "site-nats", clock=CLOCK, port=free_port(), mqtt_port=free_port(), name="site-wren",
+        domain="site-wren", leaf=leaf_config(given, folder=folder / "site"),
+    )  # fmt: skip
+    hub.start()
+    site.start()
+    yield hub, site
+    site.stop()
+    hub.stop()
+
+
+@pytest.fixture
+def world(brokers: tuple[Broker, Broker], pg_url: str, second_pg_url: str) -> World:
+    hub, site = brokers
+    for url in (pg_url, second_pg_url):
+        with connect(url) as conn, transaction(conn):
+            wren(conn)
+    with connect(pg_url) as conn, transaction(conn):
+        add_site(conn, IDS, site_id=SITE, token=TOKEN, actor="tester", now=CLOCK.now())
+    return World(hub, site, pg_url, second_pg_url)
+
+
+def event(kind: Any, station: str, order_id: str, **more: Any) -> MesEvent:
+    return MesEvent(
+        id=f"{kind}-{station}-{order_id}",
+        kind=kind,
+        station=station,
+        order_id=order_id,
+        at=CLOCK.now(),
+        **more,
+    )
+
+
+def test_a_site_that_is_cut_off_goes_on_and_everything_arrives_once_when_it_is_back(world: World) -> None:
+    first, second = world.ordered(), world.ordered()
+    with running(world.logins, world.take, world.fold, world.tell):
+        world.say(event("entered", "marriage", first), event("left", "marriage", first, worked_s=55.0))
+        assert eventually(lambda: len(world.at_hub()) == 2, within_s=WAIT_S)
+    world.hub.stop()
+    with running(world.fold, world.tell):  # the hub is gone; the line is not
+        world.say(event("entered", "flash_and_test", first), event("entered", "marriage", second))
+        assert eventually(lambda: len(world.at_site()) == 4, within_s=WAIT_S)
+        with connect(world.site_url) as conn:
+            assert link_of(conn).waiting == 2
+    world.hub.start()
+    with running(world.logins, world.take, world.fold, world.tell):
+        assert eventually(lambda: len(world.at_hub()) == 4, within_s=WAIT_S)
+        assert eventually(lambda: _heard(world).waiting == 0, within_s=WAIT_S)
+    assert world.at_hub() == world.at_site()
+    with connect(world.hub_url) as hub, connect(world.site_url) as site:
+        assert line_state(hub, SITE) == line_state(site, SITE)
+        assert [get_order(hub, each).state for each in (first, second)] == ["building", "building"]
+        assert list_refused(hub, SITE) == []
+        assert list_conflicts(hub, SITE) == []
+
+
+def test_what_a_killed_site_had_told_and_not_noted_is_told_again_and_taken_once(world: World) -> None:
+    order_id = world.ordered()
+    with running(world.logins, world.take, world.fold):
+        world.say(event("entered", "marriage", order_id), event("left", "marriage", order_id, worked_s=55.0))
+        assert eventually(lambda: len(world.at_site()) == 2, within_s=WAIT_S)
+        told_without_a_note(world)
+        assert eventually(lambda: len(world.at_hub()) == 2, within_s=WAIT_S)
+        with running(world.tell):
+            world.say(event("entered", "flash_and_test", order_id))
+            assert eventually(lambda: len(world.at_hub()) == 3, within_s=WAIT_S)
+    assert world.at_hub() == world.at_site()
+    with connect(world.hub_url) as hub:
+        assert list_refused(hub, SITE) == []
+        assert list_conflicts(hub, SITE) == []
+
+
+def told_without_a_note(world: World) -> None:
+    """Tell the hub as a site does, and die before it is noted; so long ago that the hub's broker forgot."""
+
+    async def tell() -> None:
+        client = await open_link(world.site.url(), SITE)
+        with connect(world.site_url) as conn:
+            told = next_to_tell(conn, now=CLOCK.now())
+        await client.jetstream().publish(up_subject(SITE), msgspec.json.encode(told))
+        await client.close()
+
+    eventually_told(tell)
+
+
+def eventually_told(tell: Callable[[], Any]) -> None:
+    def once() -> bool:
+        try:
+            asyncio.run(tell())
+        except (NatsError, JetStreamError):
+            return False
+        return True
+
+    assert eventually(once, within_s=WAIT_S)
+
+
+def test_a_site_speaks_and_hears_only_for_itself(world: World) -> None:
+    async def look() -> tuple[set[Heard], set[Heard]]:
+        site, hub = await open_link(world.site.url(), SITE), await nats.connect(world.hub.url())
+        here, there = list[Heard](), list[Heard]()
+
+        async def hear(message: Any) -> None:
+            here.append((message.subject, message.data))
+
+        async def hear_there(message: Any) -> None:
+            there.append((message.subject, message.data))
+
+        await site.subscribe("ringroad.>", cb=hear)
+        await hub.subscribe("ringroad.>", cb=hear_there)
+        await site.flush()
+        await hub.flush()
+        for subject in (
+            "ringroad.site.v1.other.up",
+            "ringroad.v1.VIN.telemetry",
+            "ringroad.site.v1.wren.down",
+        ):
+            await site.publish(subject, b"of the site")
+        for subject in ("ringroad.v1.VIN.wake", "ringroad.site.v1.other.down"):
+            await hub.publish(subject, b"of the hub")
+        await site.flush()
+        await hub.flush()
+        await site.jetstream().publish(up_subject(SITE), b"of the site")  # whatever came before has arrived
+        with pytest.raises(JetStreamError):
+            await site.jetstream(domain="hub").stream_info("SITES_UP")
+        await site.close()
+        await hub.close()
+        return set(here), set(there)
+
+    with running(world.logins, world.take, world.tell):
+        assert eventually(lambda: _heard(world).heard_at is not None, within_s=WAIT_S)
+        here, there = asyncio.run(look())
+    assert {subject for subject, said in there if said == b"of the site"} == {up_subject(SITE)}
+    assert {subject for subject, said in here if said == b"of the hub"} == set()
+
+
+# What is taken, and what is not; without servers -----------------------------------------------------
+
+
+@pytest.fixture
+def hub(pg_url: str) -> Iterator[Connection]:
+    with connect(pg_url) as conn:
+        with transaction(conn):
+            wren(conn)
+            add_site(conn, IDS, site_id=SITE, token=TOKEN, actor="tester", now=CLOCK.now())
+        yield conn
+
+
+def told(*events: MesEvent, programme: str = SITE, form: int = UP_FORMAT, first: int = 1) -> Up:
+    return Up(
+        format=form, sent_at=CLOCK.now(), waiting=0, programme_id=programme,
+        events=[
+            SiteEvent(position=at, seq=at, received_at=CLOCK.now(), event=msgspec.Raw(msgspec.json.encode(each)))
+            for at, each in enumerate(events, start=first)
+        ],
+    )  # fmt: skip
+
+
+def take(conn: Connection, given: Up | bytes, site: str = SITE) -> None:
+    payload = given if isinstance(given, bytes) else msgspec.json.encode(given)
+    message = StreamMessage(subject=up_subject(site), payload=payload, seq=1, received_at=CLOCK.now())
+    with transaction(conn):
+        take_told(conn, IDS, CLOCK, message)
+
+
+def an_order(conn: Connection) -> str:
+    with transaction(conn):
+        return new_order(conn)
+
+
+def test_an_order_that_was_cancelled_while_its_site_built_it_is_built_and_a_person_told(
+    hub: Connection,
+) -> None:
+    order_id = an_order(hub)
+    with transaction(hub):
+        store_plant.cancel_order(hub, IDS, order_id=order_id, reason="sold", actor="tester", now=CLOCK.now())
+    take(hub, told(event("entered", "marriage", order_id)))
+    assert get_order(hub, order_id).state == "building"
+    (found,) = list_conflicts(hub, SITE)
+    assert (found.kind, found.subject) == ("order_cancelled", order_id)
+    assert list_sites(hub)[0].conflicts == 1
+
+
+def test_what_the_hub_cannot_take_is_kept_and_named(hub: Connection) -> None:
+    take(hub, told(event("entered", "marriage", "order_of_nobody")))
+    (refused,) = list_refused(hub, SITE)
+    assert "order_of_nobody" in refused.reason
+    (found,) = list_conflicts(hub, SITE)
+    assert found.kind == "event_refused"
+
+
+def test_a_site_may_not_tell_of_anothers_line(hub: Connection) -> None:
+    found = get_plant(hub, SITE).plant
+    with transaction(hub):
+        save_plant(
+            hub,
+            IDS,
+            plant=replace(found, identity=replace(found.identity, id="elsewhere")),
+            actor="tester",
+            now=CLOCK.now(),
+        )
+        add_site(hub, IDS, site_id="elsewhere", token=TOKEN, actor="tester", now=CLOCK.now())
+    take(hub, told(event("entered", "marriage", an_order(hub))), site="elsewhere")
+    assert list_events(hub, SITE) == []
+    assert [each.kind for each in list_conflicts(hub, "elsewhere")] == ["not_its_line"]
+
+
+@pytest.mark.parametrize(("given", "code"), [(b"{", "unreadable"), (b'{"format": 1}', "unreadable")])
+def test_a_message_that_is_none_is_kept(hub: Connection, given: bytes, code: str) -> None:
+    take(hub, given)
+    assert [each.code for each in list_refused(hub, SITE)] == [code]
+
+
+def test_a_site_that_is_newer_than_its_hub_waits_for_it(hub: Connection) -> None:
+    with pytest.raises(Unavailable, match="format 2"):
+        take(hub, told(form=2))
+
+
+def test_a_site_that_was_removed_is_not_heard(hub: Connection) -> None:
+    with transaction(hub):
+        remove_site(hub, IDS, site_id=SITE, actor="tester", now=CLOCK.now())
+    take(hub, told(event("entered", "marriage", an_order(hub))))
+    assert list_events(hub, SITE) == []
+    assert [each.code for each in list_refused(hub, SITE)] == ["no_site"]
+    with lookup_in(lambda: hub) as lookup:
+        assert lookup([user_of(SITE)]) == {}
+
+
+def test_a_silent_site_is_cut_off_since_it_was_last_heard(hub: Connection) -> None:
+    take(hub, told())
+    (found,) = list_sites(hub)
+    assert found.heard_at is not None
+    assert found.cut_off_since(found.heard_at + timedelta(seconds=SILENT_S)) is None
+    assert found.cut_off_since(found.heard_at + timedelta(seconds=SILENT_S + 1)) == found.heard_at
+
+
+def test_a_site_never_forgets_what_its_hub_does_not_have(pg_url: str) -> None:
+    with connect(pg_url) as conn:
+        with transaction(conn):
+            wren(conn)
+            joined(conn, now=CLOCK.now())
+        order_id = an_order(conn)
+        messages = [
+            StreamMessage(
+                subject=f"ringroad.mes.v1.{SITE}", payload=msgspec.json.encode(each), seq=seq, received_at=CLOCK.now()
+            )
+            for seq, each in enumerate(
+                [event("entered", "marriage", order_id), event("entered", "flash_and_test", order_id)], start=1
+            )
+        ]  # fmt: skip
+        with transaction(conn):
+            take_events(conn, IDS, CLOCK, programme_id=SITE, messages=messages)
+        first = next_to_tell(conn, now=CLOCK.now())
+        assert [each.position for each in first.events] == [1, 2]
+        with transaction(conn):
+            has_told(conn, replace_events(first, 1), now=CLOCK.now())
+            forget(conn, SITE, now=CLOCK.now() + timedelta(days=2 * KEPT_DAYS))
+        assert [each.position for each in next_to_tell(conn, now=CLOCK.now()).events] == [2]
+        assert [each.position for each in list_events(conn, SITE)] == [2]
+
+
+def replace_events(given: Up, count: int) -> Up:
+    return msgspec.structs.replace(given, events=given.events[:count])
+
+
+def _heard(world: World) -> Any:
+    with connect(world.hub_url) as conn:
+        return get_site(conn, SITE)
