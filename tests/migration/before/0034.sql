@@ -307,7 +307,9 @@ SELECT * FROM mes_refused WHERE programme_id = :programme_id ORDER BY received_a
 
 -- name: forget_events!
 DELETE FROM mes_event WHERE programme_id = :programme_id AND received_at < :oldest
-   AND position <= (SELECT max(position) FROM line_state WHERE programme_id = :programme_id);
+   AND position <= (SELECT max(position) FROM line_state WHERE programme_id = :programme_id)
+   AND (NOT EXISTS (SELECT FROM site_place WHERE name = 'joined')
+        OR position <= (SELECT number FROM site_place WHERE name = 'sent/' || :programme_id));
 
 -- name: forget_states!
 DELETE FROM line_state WHERE programme_id = :programme_id AND made_at < :oldest
@@ -563,8 +565,8 @@ INSERT INTO ecu (vin, serial, name, hardware_id, public_key, key_id, is_primary,
 VALUES (:vin, :serial, :name, :hardware_id, :public_key, :key_id, :is_primary, :now);
 
 -- name: insert_installed!
-INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at)
-VALUES (:vin, :serial, :filename, :version, :image_sha256, :now);
+INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at, first_at)
+VALUES (:vin, :serial, :filename, :version, :image_sha256, :now, :now);
 
 -- name: finish_order!
 UPDATE plant_order SET state = 'born', vin = :vin WHERE id = :order_id AND state IN ('open', 'building');
@@ -732,6 +734,59 @@ SELECT repository, vin FROM repository_metadata AS stamp
                           WHERE root.repository = stamp.repository AND root.vin = '' AND root.role = 'root'))
  ORDER BY expires_at, repository, vin LIMIT :rows_max OFFSET :rows_skipped;
 
+-- file: src/ringroad/build/site/queries.sql
+-- name: sites
+SELECT * FROM site WHERE removed_at IS NULL ORDER BY id LIMIT :rows_max;
+
+-- name: site^
+SELECT * FROM site WHERE id = :site_id;
+
+-- name: put_site!
+INSERT INTO site (id, token_sha256, added_by, added_at) VALUES (:site_id, :token_sha256, :actor, :now)
+ON CONFLICT (id) DO UPDATE SET token_sha256 = excluded.token_sha256, added_by = excluded.added_by,
+       added_at = excluded.added_at, removed_at = NULL, generation = site.generation + 1;
+
+-- name: remove_site!
+UPDATE site SET removed_at = :now, generation = generation + 1 WHERE id = :site_id AND removed_at IS NULL;
+
+-- name: hear_site!
+UPDATE site SET waiting = :waiting::bigint, heard_at = :now,
+       reconciled_at = CASE WHEN :waiting::bigint = 0 THEN :now ELSE reconciled_at END
+ WHERE id = :site_id;
+
+-- name: put_conflict!
+INSERT INTO site_conflict (site_id, kind, subject, reason, at) VALUES (:site_id, :kind, :subject, :reason, :now)
+ON CONFLICT (site_id, kind, subject) DO UPDATE SET reason = excluded.reason, at = excluded.at;
+
+-- name: conflicts
+SELECT * FROM site_conflict WHERE site_id = :site_id ORDER BY at DESC, kind, subject LIMIT :rows_max;
+
+-- name: conflict_counts
+SELECT site_id, count(*) AS conflicts FROM site_conflict GROUP BY site_id;
+
+-- name: place^
+SELECT number, at FROM site_place WHERE name = :name;
+
+-- name: put_place!
+INSERT INTO site_place (name, number, at) VALUES (:name, :number, :now)
+ON CONFLICT (name) DO UPDATE SET number = greatest(site_place.number, excluded.number), at = excluded.at;
+
+-- name: unsent
+-- What a site's hub does not have yet, by programme; positions have no gaps.
+SELECT p.id AS programme_id, coalesce(s.number, 0) AS sent, e.last - greatest(coalesce(s.number, 0), e.first - 1) AS events
+  FROM programme p
+  LEFT JOIN site_place s ON s.name = 'sent/' || p.id
+ CROSS JOIN LATERAL (SELECT min(position) AS first, max(position) AS last FROM mes_event WHERE programme_id = p.id) e
+ WHERE coalesce(s.number, 0) < e.last
+ ORDER BY p.id;
+
+-- name: events_to_send
+SELECT position, seq, received_at, body FROM mes_event
+ WHERE programme_id = :programme_id AND position > :after ORDER BY position LIMIT :rows_max;
+
+-- name: cancelled_orders
+SELECT id FROM plant_order WHERE programme_id = :programme_id AND id = ANY(:order_ids) AND state = 'cancelled' ORDER BY id;
+
 -- file: src/ringroad/design/queries.sql
 -- name: finding^
 SELECT id, lap_id, programme_id, ecu, state, evidence, generation,
@@ -795,7 +850,8 @@ SELECT vin, gateway, token_sha256, attributes - 'time_zone' = '{}'::jsonb AS con
 
 -- name: assignments
 SELECT a.action_id, a.vin, a.kind, a.state, a.changed_seq, a.campaign_id,
-       coalesce(a.release_id, c.release_id) AS release_id, v.variant, a.state = 'pending' AND c.state = 'running' AS chosen,
+       coalesce(a.release_id, c.release_id) AS release_id, v.variant, a.packages::text AS packages,
+       a.state = 'pending' AND c.state = 'running' AS chosen,
        a.consented_at IS NOT NULL AS consented, a.claimed_at IS NOT NULL AS claimed,
        CASE WHEN a.claimed_at IS NULL THEN false
             ELSE coalesce(p.document -> 'success' -> v.variant -> 'attributes', '{}') <> '{}' END AS asked
@@ -824,7 +880,7 @@ SELECT a.vin, max(a.action_id) AS action_id
  WHERE a.state = 'installed' GROUP BY a.vin;
 
 -- name: installed_action^
-SELECT a.action_id, coalesce(a.release_id, c.release_id) AS release_id, v.variant
+SELECT a.action_id, coalesce(a.release_id, c.release_id) AS release_id, v.variant, a.packages::text AS packages
   FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN vehicle v ON v.vin = a.vin
  WHERE a.action_id = :action_id AND a.vin = :vin AND a.state = 'installed';
 
@@ -844,7 +900,7 @@ SELECT r.id, r.id IS NOT DISTINCT FROM v.release_id AS known
 
 -- name: bundle_packages
 SELECT p.id, p.ecu, p.name, p.version, p.filename, p.image_sha256, p.image_bytes
-  FROM release r, jsonb_each_text(r.document -> 'variants' -> :variant) AS chosen (ecu, package_id)
+  FROM release r, jsonb_each_text(coalesce(nullif(:packages, '')::jsonb, r.document -> 'variants' -> :variant)) AS chosen (ecu, package_id)
   JOIN software_package p ON p.id = chosen.package_id
  WHERE r.id = :release_id
  ORDER BY p.ecu;
@@ -2246,7 +2302,10 @@ SELECT id, vin, action_id, kind, event_at, received_at, body
 
 -- name: lock_actions
 SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
-       coalesce(a.release_id, c.release_id) AS release_id, a.previous_release_id, c.lap_id, a.attempt, a.began_at,
+       coalesce(a.release_id, c.release_id) AS release_id, a.packages::text AS packages, a.previous_release_id,
+       c.lap_id, a.attempt, a.began_at,
+       coalesce(c.state = 'halted' AND a.kind = 'update'
+                AND (p.document -> 'request' ->> 'rollback_installed')::boolean, false) AS goes_back,
        a.kind <> 'rollback' AND p.document -> 'request' ->> 'urgency' IS NOT DISTINCT FROM 'download_only' AS download_only,
        CASE WHEN a.kind <> 'rollback' AND a.state <> 'cancelling' AND c.state IN ('running', 'paused')
             THEN nullif(p.document -> 'request' -> 'retry', 'null'::jsonb) END AS retry,
@@ -2282,7 +2341,7 @@ SELECT chosen.ecu, p.version, p.image_sha256 AS sha256, i.version AS version_bef
   JOIN campaign c ON c.id = a.campaign_id
   JOIN release r ON r.id = coalesce(a.release_id, c.release_id)
   JOIN vehicle v ON v.vin = a.vin
- CROSS JOIN LATERAL jsonb_each_text(r.document -> 'variants' -> v.variant) AS chosen (ecu, package_id)
+ CROSS JOIN LATERAL jsonb_each_text(coalesce(a.packages, r.document -> 'variants' -> v.variant)) AS chosen (ecu, package_id)
   JOIN software_package p ON p.id = chosen.package_id
   LEFT JOIN ecu e ON e.vin = a.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
   LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
@@ -2326,12 +2385,12 @@ UPDATE vehicle v SET release_id = m.release_id, generation = v.generation + 1
  WHERE v.vin = m.vin AND v.release_id IS DISTINCT FROM m.release_id;
 
 -- name: set_installed_from_release!
-INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at)
-SELECT e.vin, e.serial, p.filename, p.version, p.image_sha256, :now
-  FROM unnest(:vins::text[], :release_ids::text[]) AS m (vin, release_id)
+INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at, first_at)
+SELECT e.vin, e.serial, p.filename, p.version, p.image_sha256, :now, :now
+  FROM unnest(:vins::text[], :release_ids::text[], :packages::text[]) AS m (vin, release_id, packages)
   JOIN vehicle v ON v.vin = m.vin AND v.gateway = 'ddi'
   JOIN release r ON r.id = m.release_id
- CROSS JOIN LATERAL jsonb_each_text(r.document -> 'variants' -> v.variant) AS chosen (ecu, package_id)
+ CROSS JOIN LATERAL jsonb_each_text(coalesce(m.packages::jsonb, r.document -> 'variants' -> v.variant)) AS chosen (ecu, package_id)
   JOIN software_package p ON p.id = chosen.package_id
   JOIN ecu e ON e.vin = m.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
     ON CONFLICT (vin, serial) DO UPDATE
@@ -2410,8 +2469,8 @@ INSERT INTO vehicle_manifest (vin, digest, body, received_at) VALUES (:vin, :dig
 SELECT release_id FROM vehicle WHERE vin = :vin FOR UPDATE;
 
 -- name: set_installed!
-INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at)
-SELECT e.vin, e.serial, m.filename, coalesce(p.version, 'unknown'), m.sha256, :now
+INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at, first_at)
+SELECT e.vin, e.serial, m.filename, coalesce(p.version, 'unknown'), m.sha256, :now, :now
   FROM unnest(:serials::text[], :filenames::text[], :sha256s::text[]) AS m (serial, filename, sha256)
   JOIN ecu e ON e.vin = :vin AND e.serial = m.serial
   LEFT JOIN software_package p ON p.filename = m.filename AND p.image_sha256 = m.sha256
@@ -2422,8 +2481,10 @@ SELECT e.vin, e.serial, m.filename, coalesce(p.version, 'unknown'), m.sha256, :n
 -- name: vehicle_action^
 SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
        coalesce(a.release_id, c.release_id) AS release_id, a.previous_release_id, c.lap_id,
-       c.state AS campaign_state
-  FROM assignment a JOIN campaign c ON c.id = a.campaign_id
+       c.state AS campaign_state,
+       coalesce(c.state = 'halted' AND a.kind = 'update'
+                AND (p.document -> 'request' ->> 'rollback_installed')::boolean, false) AS goes_back
+  FROM assignment a JOIN campaign c ON c.id = a.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
  WHERE a.vin = :vin AND a.offered_at IS NOT NULL
    AND (a.state IN ('pending', 'offered', 'active', 'cancelling')
         OR a.action_id = (SELECT action_id FROM assignment WHERE vin = :vin AND offered_at IS NOT NULL
@@ -2442,7 +2503,7 @@ SELECT count(*) FROM assignment a
   JOIN release r ON r.id = c.release_id
   JOIN release wanted ON wanted.id = coalesce(a.release_id, c.release_id)
   JOIN vehicle v ON v.vin = a.vin
- CROSS JOIN LATERAL jsonb_each_text(wanted.document -> 'variants' -> v.variant) AS chosen (ecu, package_id)
+ CROSS JOIN LATERAL jsonb_each_text(coalesce(a.packages, wanted.document -> 'variants' -> v.variant)) AS chosen (ecu, package_id)
   LEFT JOIN software_package p ON p.id = chosen.package_id
   LEFT JOIN ecu e ON e.vin = a.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
   LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
@@ -2455,7 +2516,7 @@ SELECT count(*) FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
   JOIN release wanted ON wanted.id = coalesce(a.release_id, c.release_id)
   JOIN vehicle v ON v.vin = a.vin
- CROSS JOIN LATERAL jsonb_each_text(wanted.document -> 'variants' -> v.variant)
+ CROSS JOIN LATERAL jsonb_each_text(coalesce(a.packages, wanted.document -> 'variants' -> v.variant))
  WHERE a.action_id = :action_id;
 
 -- name: touch_action!
@@ -2504,8 +2565,8 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
  ORDER BY a.action_id LIMIT :rows_max FOR UPDATE OF a SKIP LOCKED;
 
 -- name: offer_issued!
-UPDATE assignment SET state = 'offered', bundle = :bundle, offered_at = :now, generation = generation + 1,
-       deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
+UPDATE assignment SET state = 'offered', bundle = :bundle, packages = :packages, offered_at = :now,
+       generation = generation + 1, deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
  WHERE action_id = :action_id AND state = 'pending';
 
 -- name: refuse_action!
@@ -2526,20 +2587,32 @@ SELECT EXISTS (SELECT 1 FROM assignment
 UPDATE assignment SET bundle = 'withdrawn' WHERE action_id = :action_id;
 
 -- name: kept_vehicles
--- Who has the release of a stopped campaign, and was not told to return.
-SELECT a.vin, a.previous_release_id AS release_id FROM assignment a
- WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.state = 'installed'
-   AND a.previous_release_id IS NOT NULL
-   AND NOT EXISTS (SELECT FROM assignment b
-                    WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback');
+SELECT vin, previous_release_id AS release_id FROM kept_vehicle WHERE campaign_id = :campaign_id ORDER BY vin;
+
+-- name: images_before
+-- What the image that an ECU runs took the place of, since a campaign's update was released for its vehicle.
+SELECT a.campaign_id, a.vin, e.name AS ecu, was.image_sha256, coalesce(i.first_at <= a.released_at, false) AS known
+  FROM unnest(:campaign_ids::text[], :vins::text[]) AS m (campaign_id, vin)
+  JOIN assignment a ON a.campaign_id = m.campaign_id AND a.vin = m.vin AND a.kind = 'update'
+  JOIN ecu e ON e.vin = a.vin AND e.removed_at IS NULL
+  JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
+  LEFT JOIN LATERAL (
+      SELECT w.image_sha256 FROM ecu_replaced w
+       WHERE w.vin = e.vin AND w.serial = e.serial AND w.by_sha256 = i.image_sha256 AND a.released_at <= w.replaced_at
+       ORDER BY w.replaced_at LIMIT 1) AS was ON true;
 
 -- name: insert_returns!
+-- A return that came to nothing is ordered again under a number of its own, which no old report names.
 INSERT INTO assignment (campaign_id, vin, wave, kind, release_id, previous_release_id, released_at)
-SELECT a.campaign_id, a.vin, a.wave, 'rollback', a.previous_release_id, :release_id, :now
-  FROM assignment a
- WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.state = 'installed'
-   AND a.previous_release_id IS NOT NULL
-    ON CONFLICT DO NOTHING;
+SELECT campaign_id, vin, wave, 'rollback', previous_release_id, release_id, :now
+  FROM kept_vehicle
+ WHERE campaign_id = :campaign_id AND previous_release_id IS NOT NULL
+   AND (:vins::text[] IS NULL OR vin = ANY (:vins))
+    ON CONFLICT (campaign_id, vin, kind, step) DO UPDATE
+       SET action_id = DEFAULT, state = 'pending', state_detail = '', attempt = assignment.attempt + 1, packages = NULL,
+           released_at = :now, offered_at = NULL, deadline_at = NULL, began_at = NULL, last_report_at = NULL,
+           finished_at = NULL, claimed_at = NULL, generation = assignment.generation + 1
+     WHERE assignment.state IN ('failed', 'rolled_back', 'cancelled', 'expired');
 
 -- Tags and lists ---------------------------------------------------------------------------------
 -- name: set_schedule!
@@ -3035,5 +3108,7 @@ SELECT * FROM fact
  WHERE lap_id = :lap_id AND kind = ANY (:kinds) AND (body ->> 'measure') IS DISTINCT FROM 'recovery'
  ORDER BY seq DESC LIMIT 1;
 
--- name: vehicle_token_digests
-SELECT vin, token_sha256 FROM vehicle WHERE vin = ANY(:vins);
+-- name: token_digests
+SELECT vin AS name, token_sha256 FROM vehicle WHERE vin = ANY(:names)
+UNION ALL
+SELECT 'site-' || id, token_sha256 FROM site WHERE 'site-' || id = ANY(:names) AND removed_at IS NULL;
