@@ -84,6 +84,42 @@ from ringroad.storage.settings import Settings
 STATIC = Path(__file__).with_name("static")
 _DDI = re.compile(r"/[A-Za-z0-9_-]{1,64}/controller/v1/")
 _NATIVE = ("/uptane/v1/", ENROL)
+ROUTED = (  # one on each line
+    signal,
+    telemetry,
+    diagnostics,
+    diagnostics_tree,
+    diagnostics_vehicle,
+    faults,
+    names,
+    demand,
+    design,
+    build,
+    build_packages,
+    imports,
+    plant,
+    plants,
+    logistics,
+    clones,
+    sites,
+    plant_shells,
+    mes,
+    quality,
+    line,
+    twin,
+    ship,
+    campaigns,
+    planning,
+    returns,
+    fleet,
+    fleet_operators,
+    adapt,
+    ledger,
+    cloudevents,
+    webhooks,
+    accounts,
+    enrolments,
+)
 
 
 def create_app(
@@ -158,14 +194,7 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
             await gateways.stop()
         ctx.pool.close()
 
-    api = Router(
-        "/api/v1",
-        route_handlers=[
-            signal.router,
-            telemetry.router, diagnostics.router, diagnostics_tree.router, diagnostics_vehicle.router, faults.router, names.router, demand.router, design.router, build.router, build_packages.router, imports.router, plant.router, plants.router, logistics.router, clones.router, sites.router, plant_shells.router, mes.router, quality.router, line.router, twin.router, ship.router, campaigns.router, planning.router, returns.router, fleet.router, fleet_operators.router, adapt.router,
-            ledger.router, cloudevents.router, webhooks.router, accounts.router, enrolments.router,
-        ],
-    )  # fmt: skip
+    api = Router("/api/v1", route_handlers=[stage.router for stage in ROUTED])
     static = create_static_files_router(
         "/static",
         directories=[STATIC],
