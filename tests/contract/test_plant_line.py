@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ringroad.build import birth, store, store_plant
+from ringroad.build import as_built, birth, store, store_plant
 from ringroad.build.images import read_image
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.facts import FactKind
@@ -86,13 +87,19 @@ class StoreRegistrar:
 
     async def register(self, registration: Mapping[str, Any], *, order_id: str) -> None:
         given = dict(registration)
+        tests = [
+            as_built.Checked(**each | {"at": datetime.fromisoformat(each["at"])})
+            for each in given.pop("tests")
+        ]
+        assert given.pop("parts") == []
         with transaction(self.conn):
             birth.register_vehicle(
                 self.conn, IDS,
                 ecus=[birth.NewEcu(**ecu) for ecu in given.pop("ecus")],
                 installed=[birth.Installed(**image) for image in given.pop("installed")],
                 token_sha256=bytes.fromhex(given.pop("token_sha256")),
-                order_id=order_id, actor="system:plant", now=CLOCK.now(), **given,
+                order_id=order_id, actor="system:plant", now=CLOCK.now(), as_built=birth.AsBuilt(tests=tests),
+                **given,
             )  # fmt: skip
 
 

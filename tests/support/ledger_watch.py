@@ -24,6 +24,7 @@ STATE: dict[str, tuple[str, ...]] = {
     "account_fleet": ("*",),
     "artifact_key": ("*",),
     "assignment": ("state", "released_at", "release_id", "consented_at"),
+    "birth_record": ("*",),
     "blocked_option": ("*",),
     "campaign": ("state", "wave", "plan_id", "lap_id"),
     "campaign_plan": ("*",),
@@ -64,6 +65,10 @@ STATE: dict[str, tuple[str, ...]] = {
 }
 NOT_STATE = {
     "access_token": "a secret that ends by itself; that one was made for a script or a lost password is a fact",
+    "birth_trait": "computed from a birth record and its parts, to find vehicles by",
+    "built_part": "evidence as it came, with both times; what is in a birth record at the birth has its digest in a fact",
+    "claim": "evidence as it came, with its source and both times",
+    "field_trace": "computed from claims, findings and birth records",
     "campaign_resolution": "part of a plan, whose fact and digest stand for it",
     "campaign_tally": "counts of assignments, which the database keeps as those change",
     "campaign_target": "part of a plan, whose digest is in the plan",
@@ -74,6 +79,7 @@ NOT_STATE = {
     "device_report": "evidence as it came, with both times",
     "ecu": "born with its vehicle",
     "ecu_installed": "what the newest manifest or report says, which are kept",
+    "ecu_replaced": "what ecu_installed said before, as the database keeps it",
     "fact": "the ledger",
     "gate_decision": "a record of its own, with all that the gate saw; what it changes is the campaign's",
     "gate_reading": "computed from gate_tick; what follows from it is a gate decision",

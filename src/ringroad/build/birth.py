@@ -2,20 +2,27 @@
 
 The caller opens the transaction. Private keys and tokens never come here: public keys and a digest do.
 
-Invariant: a vehicle on record has exactly its variant's ECUs, one Primary, and known images on all of them.
+Invariants:
+    A vehicle on record has exactly its variant's ECUs, one Primary, and known images on all of them.
+    A vehicle of an order was checked by every gate that asks for it, and nothing that was checked of it failed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from psycopg.types.json import Jsonb
+from securesystemslib.signer import Signer
 
+from ringroad.build.as_built import BuiltPart, Checked
 from ringroad.build.model import Package, Variant
-from ringroad.build.store import baseline_targets, get_baseline, get_programme
+from ringroad.build.station_times import AHEAD_S_MAX
+from ringroad.build.store import Baseline, baseline_targets, get_baseline
+from ringroad.build.store_birth import BornEcu, keep_birth, line_of_programme, may_be_born, take_parts
+from ringroad.build.store_birth import Line as BirthLine
 from ringroad.build.store_packages import SQL
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
@@ -51,6 +58,21 @@ class Installed:
     image_sha256: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AsBuilt:
+    """What a vehicle is registered with besides its ECUs.
+
+    Attributes:
+        parts: that went into it and were not told before; their order is the vehicle's.
+        tests: of its end of line.
+        signer: the Director's key, where this server holds it.
+    """
+
+    parts: Sequence[BuiltPart] = ()
+    tests: Sequence[Checked] = ()
+    signer: Signer | None = None
+
+
 def register_vehicle(
     conn: Connection,
     ids: Ids,
@@ -69,8 +91,9 @@ def register_vehicle(
     tags: Sequence[str] = (),
     order_id: str | None = None,
     work_started_at: datetime | None = None,
+    as_built: AsBuilt | None = None,
 ) -> bool:
-    """Put a vehicle on record and append `vehicle.born`.
+    """Put a vehicle on record with its birth record, and append `vehicle.born`.
 
     Returns:
         True if it is new; False if exactly this vehicle was registered before.
@@ -78,10 +101,12 @@ def register_vehicle(
     Raises:
         NotFound: no such programme, variant or baseline.
         InvalidInput: not a VIN, or the ECUs or images are not those of the variant.
-        Conflict: another vehicle has this VIN, the release is not the line's baseline, or the order is gone.
+        Conflict: another vehicle has this VIN, the release is not the line's baseline, the order is gone, or a check of
+            its line failed or is missing.
     """
     parse_vin(vin)
-    found = get_programme(conn, programme_id).programme
+    line = line_of_programme(conn, programme_id)
+    found = line.programme
     if variant not in found.variants:
         raise NotFound(f"programme {programme_id} has no variant {variant!r}")
     _check_ecus(found.variants[variant], {name: ecu.hardware_id for name, ecu in found.ecus.items()}, ecus)
@@ -97,26 +122,67 @@ def register_vehicle(
     if rows == 0:
         _same_or_conflict(conn, vin, token_sha256, ecus)
         return False
-    _check_baseline(conn, programme_id, release_id)
+    rxswins = _check_baseline(conn, programme_id, release_id).rxswins
     _check_installed(baseline_targets(conn, programme_id, variant), ecus, installed)
     _write_ecus(conn, vin, ecus, installed, now=now)
     if order_id is not None and SQL.finish_order(conn, order_id=order_id, vin=vin) != 1:
         raise Conflict(f"order {order_id} is not open or building", hint="read the orders again")
-    ordered = last_of(conn, order_id) if order_id else []
-    causes = [
-        fact
-        for kind in (FactKind.BASELINE_SET, FactKind.SCHEDULE_REPLANNED)
-        if (fact := latest_fact(conn, kind=kind, subject=programme_id))
-    ]
+    built = as_built or AsBuilt()
+    _fit(conn, line, built, order_id=order_id, actor=actor, now=now)
+    checked = may_be_born(conn, line, order_id=order_id, tests=built.tests)
+    record_sha256 = keep_birth(
+        conn, line, vin=vin, variant=variant, region=region, order_id=order_id, release_id=release_id, rxswins=rxswins,
+        ecus=_born_ecus(ecus, installed), found=checked, signer=built.signer, now=now,
+    )  # fmt: skip
+    causes, lap_id = _causes(conn, programme_id, order_id)
     append_fact(
-        conn, ids, kind=FactKind.VEHICLE_BORN, subject=vin, actor=actor, now=now, lap_id=causes[0].lap_id,
-        causes=[*(fact.id for fact in causes), *ordered], work_started_at=work_started_at,
-        body={"variant": variant, "release_id": release_id, "ecus": len(ecus), "order_id": order_id},
+        conn, ids, kind=FactKind.VEHICLE_BORN, subject=vin, actor=actor, now=now, lap_id=lap_id, causes=causes,
+        work_started_at=work_started_at,
+        body={"variant": variant, "release_id": release_id, "ecus": len(ecus), "order_id": order_id,
+              "birth_record_sha256": record_sha256},
     )  # fmt: skip
     return True
 
 
-def _check_baseline(conn: Connection, programme_id: str, release_id: str) -> None:
+def _causes(conn: Connection, programme_id: str, order_id: str | None) -> tuple[list[str], str | None]:
+    """Return the facts that a birth follows from, and the lap of the first."""
+    facts = [
+        fact
+        for kind in (FactKind.BASELINE_SET, FactKind.SCHEDULE_REPLANNED)
+        if (fact := latest_fact(conn, kind=kind, subject=programme_id))
+    ]
+    ordered = last_of(conn, order_id) if order_id else []
+    return [*(fact.id for fact in facts), *ordered], facts[0].lap_id
+
+
+def _fit(
+    conn: Connection, line: BirthLine, built: AsBuilt, *, order_id: str | None, actor: str, now: datetime
+) -> None:
+    """Take the parts that a vehicle is registered with. Raises: InvalidInput, with what is wrong with the first of them."""
+    if built.parts and order_id is None:
+        raise InvalidInput("parts go into the vehicle of an order", hint="name the order_id it was built for")
+    parts = [replace(each, order_id=order_id or "") for each in built.parts]
+    for told in take_parts(conn, line, parts, vins={}, actor=actor, now=now):
+        if told.told == "refused":
+            raise InvalidInput(told.reason, code="part_refused")
+    for test in built.tests:
+        if test.at > now + timedelta(seconds=AHEAD_S_MAX):
+            raise InvalidInput(f"the check {test.check!r} was made in the future: set the station's clock")
+
+
+def _born_ecus(ecus: Sequence[NewEcu], installed: Sequence[Installed]) -> list[BornEcu]:
+    images = {image.serial: image for image in installed}
+    return [
+        BornEcu(
+            name=ecu.name, serial=ecu.serial, hardware_id=ecu.hardware_id, key_id=ecu.key_id, is_primary=ecu.is_primary,
+            filename=images[ecu.serial].filename, version=images[ecu.serial].version,
+            image_sha256=images[ecu.serial].image_sha256,
+        )
+        for ecu in ecus
+    ]  # fmt: skip
+
+
+def _check_baseline(conn: Connection, programme_id: str, release_id: str) -> Baseline:
     baseline = get_baseline(conn, programme_id)
     if baseline is None or baseline.release_id != release_id:
         current = baseline.release_id if baseline else "none"
@@ -125,6 +191,7 @@ def _check_baseline(conn: Connection, programme_id: str, release_id: str) -> Non
             code="baseline_moved",
             hint="flash again",
         )
+    return baseline
 
 
 def _write_ecus(

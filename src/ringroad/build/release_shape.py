@@ -6,6 +6,7 @@ Invariant: after an empty answer every other check may index the document withou
 # ruff: noqa: PERF401 - one append per rule reads as the rule; the lists are short
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, get_args
 
@@ -19,6 +20,11 @@ POST_CHECK_KINDS: Final = get_args(msgspec.structs.fields(PostCheck)[1].type)
 NOTES_CHARS_MAX: Final = 2_000  # protocol.vehicle.ShortText
 PRECONDITIONS_MAX: Final = 64
 _GROUPS_MAX: Final = ECUS_MAX
+RXSWINS_MAX: Final = (
+    64  # type-approved systems of a vehicle; there are some 160 UN regulations, few with software
+)
+_RXSWIN: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._/\-]{0,98}[A-Za-z0-9])?")
+WHOLE_VEHICLE: Final = "vehicle"  # the system of an RXSWIN that is declared without one
 
 
 def check_shape(document: Mapping[str, Any]) -> list[Problem]:
@@ -34,6 +40,7 @@ def check_shape(document: Mapping[str, Any]) -> list[Problem]:
         "notes": lambda value: isinstance(value, str) and len(value) <= NOTES_CHARS_MAX,
         "downgrade": _downgrade,
         "rxswin": lambda value: isinstance(value, str) and len(value) <= NOTES_CHARS_MAX,
+        "rxswins": _rxswins,
     }
     found: list[Problem] = []
     for name in ("variants", "groups"):
@@ -78,6 +85,30 @@ def _downgrade(value: object) -> bool:
     )
 
 
+def _rxswins(value: object) -> bool:
+    """Say whether this names type-approved systems, and the RXSWIN of each."""
+    return (
+        isinstance(value, Mapping)
+        and 0 < len(value) <= RXSWINS_MAX
+        and all(
+            _text(system)
+            and str(system).isprintable()
+            and isinstance(number, str)
+            and _RXSWIN.fullmatch(number)
+            for system, number in value.items()
+        )
+    )
+
+
+def rxswins_of(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the RXSWIN of each type-approved system that a release declares; a single one is the whole vehicle's.
+
+    Source: UN R156, 2.1.3 and 7.2.1.2.
+    """
+    single = document.get("rxswin")
+    return ({WHOLE_VEHICLE: single} if single else {}) | dict(document.get("rxswins") or {})
+
+
 def _kind(value: object) -> bool:
     return value in POST_CHECK_KINDS
 
@@ -116,6 +147,7 @@ def document_of_packages(
     preconditions: Sequence[str] = (),
     notes: str = "",
     rxswin: str = "",
+    rxswins: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the release document for packages that go to every variant with their ECU.
 
@@ -128,7 +160,8 @@ def document_of_packages(
         post_checks: as the document has them.
         preconditions: as the document has them.
         notes: for people.
-        rxswin: software identification number for type approval.
+        rxswin: software identification number for type approval, of the whole vehicle.
+        rxswins: the same for each type-approved system.
     """
     built = {name: variant["ecus"] for name, variant in programme["variants"].items()}
     variants = {name: {ecu: chosen[ecu] for ecu in ecus if ecu in chosen} for name, ecus in built.items()}
@@ -139,4 +172,5 @@ def document_of_packages(
         "groups": list(groups) or [{"name": "all", "ecus": primary_last}],
         "post_checks": list(post_checks),
     } | ({"preconditions": list(preconditions)} if preconditions else {})
-    return document | ({"notes": notes} if notes else {}) | ({"rxswin": rxswin} if rxswin else {})
+    document |= ({"notes": notes} if notes else {}) | ({"rxswin": rxswin} if rxswin else {})
+    return document | ({"rxswins": dict(rxswins)} if rxswins else {})

@@ -20,7 +20,7 @@ from ringroad.build.downgrade import check_downgrade
 from ringroad.build.model import Package, Problem, Release, Severity
 from ringroad.build.release import blocks
 from ringroad.build.release import check_release as decide_release
-from ringroad.build.release_shape import check_shape
+from ringroad.build.release_shape import check_shape, rxswins_of
 from ringroad.build.rows import release_of
 from ringroad.build.store_downgrade import known_packages, require_approved
 from ringroad.build.store_packages import (
@@ -41,7 +41,7 @@ from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import CAUSES_MAX, FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.kernel.versions import parse_version
-from ringroad.storage.db import Connection, expect_one
+from ringroad.storage.db import Connection, expect_one, of_row
 from ringroad.storage.ledger import append_fact, causes_of, latest_setback, read_facts
 
 __all__ = [
@@ -59,6 +59,7 @@ class Baseline:
     programme_id: str
     release_id: str
     packages: Mapping[str, Mapping[str, str]]  # variant -> ECU name -> package id; complete or absent
+    rxswins: Mapping[str, str]  # type-approved system -> RXSWIN, of the newest baseline that declares it
     generation: int
     set_at: datetime
 
@@ -388,11 +389,11 @@ def set_baseline(
         packages[name] = {ecu: merged[ecu] for ecu in variant.ecus}
     if not packages:
         raise Conflict("the release has software for no variant", code="baseline_incomplete")
-    given = {"programme_id": programme_id, "release_id": release_id, "packages": Jsonb(packages), "now": now}
-    if generation == 0:
-        rows = SQL.insert_baseline(conn, **given)
-    else:
-        rows = SQL.update_baseline(conn, generation=generation, **given)
+    rxswins = (before["rxswins"] if before else {}) | rxswins_of(release.document)
+    rows = (SQL.update_baseline if generation else SQL.insert_baseline)(
+        conn, programme_id=programme_id, release_id=release_id, packages=Jsonb(packages), rxswins=Jsonb(rxswins),
+        generation=generation, now=now,
+    )  # fmt: skip
     expect_one(rows, f"the baseline of {programme_id}")
     append_fact(
         conn,
@@ -414,15 +415,7 @@ def set_baseline(
 def get_baseline(conn: Connection, programme_id: str) -> Baseline | None:
     """Return what the line flashes, or None before the first baseline."""
     row = SQL.baseline(conn, programme_id=programme_id)
-    if row is None:
-        return None
-    return Baseline(
-        programme_id=row["programme_id"],
-        release_id=row["release_id"],
-        packages=row["packages"],
-        generation=row["generation"],
-        set_at=row["set_at"],
-    )
+    return of_row(Baseline, row) if row else None
 
 
 def baseline_targets(conn: Connection, programme_id: str, variant: str) -> dict[str, Package]:

@@ -10,6 +10,7 @@ import msgspec
 
 from ringroad.cli.client import Client
 from ringroad.cli.drive import drive
+from ringroad.cli.fleet_birth import birth, birth_of
 from ringroad.cli.fleet_enrol import gateway_token, invite, register, shut_out
 from ringroad.cli.fleet_hours import consent, hours
 from ringroad.cli.fleet_lists import lists, query_vehicles, tag_vehicles
@@ -27,7 +28,7 @@ def group() -> None:
 
 
 for each in (
-    drive, query_vehicles, tag_vehicles, lists, hours, consent, register, invite, shut_out, gateway_token,
+    birth, drive, query_vehicles, tag_vehicles, lists, hours, consent, register, invite, shut_out, gateway_token,
 ):  # fmt: skip
     group.add_command(each)
 
@@ -98,13 +99,19 @@ def show(shell: Shell, client: Client, *, vin: str) -> None:
     ecus = client.get(f"/vehicles/{vin}/ecus")
     assignments = client.get(f"/vehicles/{vin}/assignments", limit=10)
     newest = msgspec.convert(assignments[0], AssignmentView, strict=False) if assignments else None
+    born, birth_text = birth_of(client, vin)
     why = why_not_updating(msgspec.convert(row, VehicleView, strict=False), newest, now=shell.clock.now())
     value = row | {
         "why": {"title": why.title, "text": why.text, "next": why.next},
         "ecu_list": ecus,
         "assignments": assignments,
+        "birth": born,
     }
-    parts = [_head(row), "\n".join(part for part in (f"{why.title}: {why.text}", why.next) if part)]
+    parts = [
+        _head(row),
+        birth_text,
+        "\n".join(part for part in (f"{why.title}: {why.text}", why.next) if part),
+    ]
     parts += [_ecus(ecus), _assignments(assignments)]
     shell.show(value, text="\n\n".join(part for part in parts if part))
 

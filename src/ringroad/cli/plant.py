@@ -28,6 +28,7 @@ from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.sim.api import TIMEOUT_S, Api
 from ringroad.sim.assembly import Surroundings
 from ringroad.sim.checks import StationChecks
+from ringroad.sim.end_of_line import LotOnLine, OutOf
 from ringroad.sim.plant import Birth, LineOrder, Plant, PlantSettings, Recovered
 from ringroad.sim.registrar import HttpRegistrar
 from ringroad.sim.stations import StationClocks
@@ -72,6 +73,17 @@ group.add_command(plant_balance.command)
     "--faulty", metavar="STATION=PERCENT", multiple=True,
     help="Let so many vehicles with one lot of a station's part fail its check, to see who notices.",
 )  # fmt: skip
+@click.option(
+    "--lot", "lots", metavar="STATION:PART=LOT[@SUPPLIER]", multiple=True,
+    help="Fit a part of this lot at a station, to every vehicle.",
+)  # fmt: skip
+@click.option(
+    "--fail",
+    "failing",
+    metavar="CHECK",
+    multiple=True,
+    help="Let a check of the end of the line fail, to see it refuse.",
+)
 @with_client
 def run(
     shell: Shell,
@@ -84,10 +96,12 @@ def run(
     speed: float,
     slow: tuple[str, ...],
     faulty: tuple[str, ...],
+    lots: tuple[str, ...],
+    failing: tuple[str, ...],
 ) -> int:
     """Run the line: vehicles enter in sequence and are born at its end.
 
-    Each is flashed with the baseline through the update agents, and becomes a folder.
+    Each is flashed with the baseline through the update agents, tests itself, and becomes a folder.
     `ringroad fleet drive` lets them drive; `ringroad plant drift` shows what the stations measured.
 
     Ctrl-C ends it; what stands on the line then, or after a kill, is built by the next run.
@@ -108,6 +122,7 @@ def run(
         takt_s=line.takt_s,
         time_factor=speed,
         durability="buffered",
+        out_of=OutOf(lots=lots_on_line(lots, line), failing=frozenset(failing)),
     )
     first = 1 + sum(row["vehicles"] for row in client.get("/fleet/versions"))
     told = _Told(shell=shell, releases=Releases(client))
@@ -228,6 +243,24 @@ def stations_of(given: Sequence[str], line: Line, *, percent_max: int = SLOW_PER
             )
         found[name] = int(percent)
     return found
+
+
+def lots_on_line(given: Sequence[str], line: Line) -> tuple[LotOnLine, ...]:
+    """Read ``STATION:PART=LOT[@SUPPLIER]``. Raises: InvalidInput."""
+    names = [station.name for station in line.stations]
+    found = []
+    for each in given:
+        station, _, rest = each.partition(":")
+        part, _, lot = rest.partition("=")
+        number, _, supplier = lot.partition("@")
+        if not (station and part and number):
+            raise InvalidInput(
+                f"{each!r} is not STATION:PART=LOT", hint=f"for example {names[0]}:battery=B-17@cells-co"
+            )
+        if station not in names:
+            raise InvalidInput(f"the line has no station {station!r}", hint=f"one of {', '.join(names)}")
+        found.append(LotOnLine(station=station, part=part, lot=number, supplier=supplier))
+    return tuple(found)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ringroad.build.release_shape import rxswins_of
 from ringroad.cli.client import Client
 from ringroad.cli.groups import (
     EXIT_NO,
@@ -69,7 +70,12 @@ group.add_command(keys)
     help="What must hold before an ECU is touched: Vehicle.Speed == 0.",
 )
 @click.option("--notes", default="", help="What changes, for the vehicle's owner.")
-@click.option("--rxswin", default="", help="Software identification number for type approval.")
+@click.option(
+    "--rxswin",
+    "rxswins",
+    multiple=True,
+    help="SYSTEM=RXSWIN: software identification number of a type-approved system.",
+)
 @click.option(
     "--back", multiple=True, help="ECU=VERSIONS: take this ECU back from these newer versions, on purpose."
 )
@@ -89,7 +95,7 @@ def create(
     post_checks: tuple[str, ...],
     preconditions: tuple[str, ...],
     notes: str,
-    rxswin: str,
+    rxswins: tuple[str, ...],
     back: tuple[str, ...],
     back_reason: str,
 ) -> None:
@@ -98,7 +104,7 @@ def create(
     From FILE (TOML or JSON), or from options.
     """
     if file is not None:
-        if packages or groups or post_checks or preconditions or notes or rxswin or back or back_reason:
+        if packages or groups or post_checks or preconditions or notes or rxswins or back or back_reason:
             raise InvalidInput("a release comes from a file or from options, not from both")
         content = read_file(read_text(file, bytes_max=FILE_BYTES_MAX), filename=str(file))
         programme = programme_of(client, programme or content.get("programme"))
@@ -118,7 +124,7 @@ def create(
             post_checks=post_checks,
             preconditions=preconditions,
             notes=notes,
-            rxswin=rxswin,
+            rxswins=rxswins,
         ) | document_of_marks(back, back_reason)
     body = {"programme_id": programme, "name": name, "version": version, "document": document}
     if change:
@@ -289,7 +295,7 @@ def show(shell: Shell, client: Client, *, release: str) -> None:
             ("post checks", [f"{each['ecu']} {each['kind']}" for each in document.get("post_checks", [])]),
             ("preconditions", document.get("preconditions")),
             ("goes back", _goes_back(row)),
-            ("rxswin", document.get("rxswin")),
+            ("rxswin", [f"{system} {number}" for system, number in rxswins_of(document).items()]),
             ("notes", document.get("notes")),
         )
     )

@@ -16,7 +16,7 @@ from ringroad.kernel.errors import InvalidInput, NotFound
 
 KEYS: Final = frozenset({
     "programme", "name", "version", "change", "variants", "untouched", "groups", "post_checks", "preconditions",
-    "notes", "rxswin", "downgrade",
+    "notes", "rxswin", "rxswins", "downgrade",
 })  # fmt: skip
 HEAD: Final = frozenset({"programme", "name", "version", "change"})
 
@@ -75,7 +75,7 @@ def document_of_options(
     post_checks: Iterable[str],
     preconditions: Iterable[str] = (),
     notes: str = "",
-    rxswin: str = "",
+    rxswins: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Return the release document for packages that go to every variant with their ECU.
 
@@ -90,7 +90,7 @@ def document_of_options(
         post_checks: ``ECU=KIND``.
         preconditions: what must hold before any of the ECUs is touched.
         notes: for people.
-        rxswin: software identification number for type approval.
+        rxswins: ``SYSTEM=RXSWIN``, or the one of the whole vehicle.
 
     Raises:
         NotFound: a package is not there.
@@ -111,7 +111,8 @@ def document_of_options(
         ],
         preconditions=list(preconditions),
         notes=notes,
-        rxswin=rxswin,
+        rxswin=next((text for text in rxswins if "=" not in text), ""),
+        rxswins=dict(_pair(text, "SYSTEM=RXSWIN") for text in rxswins if "=" in text),
     )
 
 

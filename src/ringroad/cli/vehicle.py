@@ -48,6 +48,7 @@ from ringroad.vehicle.states import (
 if TYPE_CHECKING:
     from ringroad.cli.shell import Shell
 from ringroad.cli.vehicle_agent import check_agent_command
+from ringroad.cli.vehicle_birth import birth
 from ringroad.cli.vehicle_diagnostics import diagnostics
 from ringroad.cli.vehicle_enrol import enrol
 from ringroad.cli.vehicle_rehearse import rehearse
@@ -70,6 +71,7 @@ group.add_command(check_agent_command)
 group.add_command(rehearse)
 group.add_command(diagnostics)
 group.add_command(tester_group)
+group.add_command(birth)
 
 
 @group.command("run")

@@ -28,6 +28,7 @@ from ringroad.build.repository.store import OnlineSigners
 from ringroad.http import (
     accounts,
     adapt,
+    births,
     build,
     build_packages,
     campaigns,
@@ -105,6 +106,7 @@ ROUTED = (  # one on each line
     plant_shells,
     mes,
     quality,
+    births,
     line,
     twin,
     ship,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import msgspec
 from litestar import Router
@@ -11,7 +11,6 @@ from litestar.params import JSONBody
 from msgspec import Meta
 
 from ringroad.build import store, store_packages, store_plant
-from ringroad.build.birth import Installed, NewEcu, register_vehicle
 from ringroad.build.plan_line import Cause
 from ringroad.http import reading, stops
 from ringroad.http.auth import Role
@@ -95,35 +94,6 @@ class Unblock(Command, frozen=True, kw_only=True):
     """An option that can be built again."""
 
     option: Option
-
-
-class BornEcu(Command, frozen=True, kw_only=True):
-    """One ECU of a new vehicle and what the plant put on it."""
-
-    serial: Title
-    name: Title
-    hardware_id: Title
-    public_key: dict[str, Any]
-    key_id: Title
-    is_primary: bool
-    filename: Title
-    version: Title
-    image_sha256: Hex
-
-
-class NewVehicle(Command, frozen=True, kw_only=True):
-    """A vehicle at the end of the line."""
-
-    vin: Annotated[str, Meta(pattern=r"^[A-HJ-NPR-Z0-9]{17}$")]
-    programme_id: Ref
-    variant: Title
-    gateway: Literal["native", "ddi"]
-    token_sha256: Hex  # of the device token; the token itself stays in the vehicle
-    ecus: Annotated[list[BornEcu], Meta(min_length=1, max_length=256)]
-    release_id: Ref
-    region: Short = ""
-    tags: Annotated[list[Option], Meta(max_length=100)] = msgspec.field(default_factory=list)
-    order_id: Ref | None = None
 
 
 @route("POST", "/orders", role=Role.OPERATOR, tag="build", status=201, errors=[404, 409, 422])
@@ -248,29 +218,6 @@ def set_baseline(ctx: Ctx, request: Req, release_id: Id, data: JSONBody[Go]) -> 
     return Done(id=release_id, state="baseline")
 
 
-@route("POST", "/vehicles", role=Role.OPERATOR, tag="build", status=201, errors=[404, 409, 422])
-def bear_vehicle(ctx: Ctx, request: Req, data: JSONBody[NewVehicle]) -> Done:
-    """Put a vehicle on record at the end of the line; exactly the same again is fine."""
-    with ctx.transaction() as conn:
-        new = register_vehicle(
-            conn, ctx.ids, vin=data.vin, programme_id=data.programme_id, variant=data.variant,
-            gateway=data.gateway, token_sha256=bytes.fromhex(data.token_sha256),
-            ecus=[
-                NewEcu(serial=e.serial, name=e.name, hardware_id=e.hardware_id, public_key=e.public_key,
-                       key_id=e.key_id, is_primary=e.is_primary)
-                for e in data.ecus
-            ],
-            release_id=data.release_id,
-            installed=[
-                Installed(serial=e.serial, filename=e.filename, version=e.version, image_sha256=e.image_sha256)
-                for e in data.ecus
-            ],
-            actor=request.user.name, now=ctx.clock.now(), region=data.region, tags=data.tags,
-            order_id=data.order_id,
-        )  # fmt: skip
-    return Done(id=data.vin, state="born" if new else "known")
-
-
 def _replan(
     conn: Connection,
     ctx: Context,
@@ -293,6 +240,6 @@ router = Router(
     "/",
     route_handlers=[
         list_orders, list_schedules, list_blocked_options, add_order, cancel_order, block_option, unblock_option,
-        set_baseline, replan_line, bear_vehicle, *stops.handlers,
+        set_baseline, replan_line, *stops.handlers,
     ],
 )  # fmt: skip

@@ -501,3 +501,9 @@ SELECT id, programme_id, station, kind, reason, options, event_id, began_at, exp
   FROM line_stop
  WHERE programme_id = :programme_id AND (:stop_id::text IS NULL OR id = :stop_id) AND (NOT :only_open OR ended_at IS NULL)
  ORDER BY began_at DESC, id DESC LIMIT :rows_max;
+
+-- name: installed_since
+SELECT r.id AS release_id, r.version, r.document, a.finished_at
+  FROM assignment a JOIN release r ON r.id = a.release_id
+ WHERE a.vin = :vin AND a.state = 'installed' AND a.finished_at IS NOT NULL
+ ORDER BY a.finished_at DESC LIMIT :rows_max;

@@ -9,7 +9,7 @@ kind       says that                            needs
 entered    a vehicle came into a station        `order_id`
 left       a vehicle left it                    `order_id`; `worked_s` if measured
 result     a check passed or failed             `order_id`, `check`, `passed`; `software` if not the baseline
-used       a part went into a vehicle           `order_id`, `part`, `lot`
+used       a part went into a vehicle           `order_id`, `part`, `lot`; `serial` and `supplier` if known
 stopped    the station stands                   `reason`
 resumed    it goes on                           –
 ========== ==================================== ==============================================================
@@ -49,6 +49,8 @@ class MesEvent(Message, frozen=True, kw_only=True, omit_defaults=True):
     software: Word = ""  # version that the vehicle has or gets; none: the line's baseline
     part: Word = ""
     lot: Word = ""
+    serial: Word = ""  # of the part itself
+    supplier: Word = ""
     reason: Word = ""
     quality: bool = False  # a stop for quality, which an approver lifts
     options: Annotated[list[str], Meta(max_length=100)] = msgspec.field(default_factory=list)

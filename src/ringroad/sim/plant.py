@@ -28,9 +28,11 @@ from ringroad.kernel.errors import Conflict, Corrupt, InvalidInput, NotFound, Ri
 from ringroad.kernel.vin import Vin
 from ringroad.sim.assembly import Blueprint, BornVehicle, Surroundings, assemble, make_vin
 from ringroad.sim.box import build_box
+from ringroad.sim.end_of_line import OutOf, parts_of, self_test, tests_of
 from ringroad.sim.vecu.medium import Medium
 from ringroad.sim.vecu.script import Script
-from ringroad.vehicle.files import Durability, sync_descriptor, sync_folder
+from ringroad.vehicle.birth import RECORD_NAME
+from ringroad.vehicle.files import Durability, replace_file, sync_descriptor, sync_folder
 
 BIRTH_TRIES_MAX: Final = (
     3  # a baseline that moves more often than this while one car is flashed is no baseline
@@ -88,8 +90,12 @@ class Registrar(Protocol):
         """Put an order back whose car left the line unfinished."""
         ...
 
-    async def register(self, registration: Mapping[str, Any], *, order_id: str) -> None:
-        """Register a new vehicle. Raises: Conflict with code ``baseline_moved`` if it must be flashed again."""
+    async def register(self, registration: Mapping[str, Any], *, order_id: str) -> bytes | None:
+        """Register a new vehicle and return its birth record; None from a server that makes none.
+
+        Raises:
+            Conflict: code ``baseline_moved`` if it must be flashed again, ``end_of_line`` if it may not be born.
+        """
         ...
 
 
@@ -135,6 +141,7 @@ class PlantSettings:
         seed: of every draw of the ECUs.
         durability: of each write to a vehicle's folder and flash.
         births: of a whole folder, once, before its note says that the vehicle is built.
+        out_of: lots on the line, and checks that fail.
     """
 
     folder: Path
@@ -144,6 +151,7 @@ class PlantSettings:
     seed: int = 0
     durability: Durability = "fsync"
     births: Durability = "fsync"
+    out_of: OutOf = field(default_factory=OutOf)
 
     def __post_init__(self) -> None:
         """Refuse a line that could not move."""
@@ -332,7 +340,7 @@ class Plant:
                 birth  # an answer may be lost: registering this one again is harmless
             )
             try:
-                await self.registrar.register(birth.registration, order_id=order.id)
+                record = await self.registrar.register(birth.registration, order_id=order.id)
             except Unavailable:
                 raise
             except RingroadError as error:
@@ -343,7 +351,7 @@ class Plant:
                 _log.info("plant.flash_again", order=order.id, vin=birth.vin, reason=error.code)
             else:
                 del self.unregistered[order.id]
-                self._note(birth.folder, _BUILT, BORN)
+                self._bear(birth.folder, record)
                 return birth
         raise again
 
@@ -370,6 +378,9 @@ class Plant:
             raise InvalidInput(
                 error.message, code=error.code, hint=error.hint, detail=error.detail
             ) from error
+        now, out_of = self.clock.now(), self.settings.out_of
+        tests = tests_of(plan, await self_test(vehicle, plan.packages), failing=out_of.failing, at=now)
+        registration |= {"parts": parts_of(order.id, out_of.lots, at=now), "tests": tests}
         note = {"order_id": order.id, "registration": registration}
         (folder / _STARTED).write_text(json.dumps(note, indent=1), encoding="utf-8")
         if self.settings.births == "fsync":
@@ -407,14 +418,19 @@ class Plant:
         for folder in sorted(note.parent for note in self.settings.folder.glob(f"*/{_BUILT}")):
             registration, order_id = _read_note(folder / _BUILT)
             try:
-                await self.registrar.register(registration, order_id=order_id)
-                self._note(folder, _BUILT, BORN)
+                self._bear(folder, await self.registrar.register(registration, order_id=order_id))
                 registered.append(folder.name)
             except (Conflict, NotFound, InvalidInput) as error:
                 _log.info("plant.scrapped", vin=folder.name, reason=error.code)
                 shutil.rmtree(folder)
                 scrapped.append(folder.name)
         return Recovered(registered=tuple(registered), scrapped=tuple(scrapped))
+
+    def _bear(self, folder: Path, record: bytes | None) -> None:
+        """Give a vehicle its birth record, and say that it is born: with the one it is never without the other."""
+        if record is not None:
+            replace_file(folder / RECORD_NAME, record, durability=self.settings.births)
+        self._note(folder, _BUILT, BORN)
 
     def _note(self, folder: Path, before: str, after: str) -> None:
         """Say how far a vehicle is; a power cut finds the one word or the other."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ringroad.kernel.errors import Untrusted
+from ringroad.kernel.errors import NotFound, Untrusted
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.sim.api import Api
 from ringroad.sim.assembly import BaselinePackage, Blueprint
@@ -89,7 +89,16 @@ class HttpRegistrar:
             release_id=baseline["release_id"],
             ecus={name: document["ecus"][name] for name in document["variants"][variant]["ecus"]},
             packages=packages,
+            checks=await self._checks(),
         )
+
+    async def _checks(self) -> tuple[tuple[str, str], ...]:
+        """Return station and name of each check that the line's gates ask for; an older server asks for none."""
+        try:
+            asked = await self.api.get(f"/programmes/{self.programme_id}/end-of-line")
+        except NotFound:
+            return ()
+        return tuple((each["station"], each["check"]) for each in asked["checks"])
 
     async def _image(self, package: Mapping[str, Any]) -> bytes:
         sha256 = package["image_sha256"]
@@ -108,8 +117,8 @@ class HttpRegistrar:
         """Put an order back whose car left the line unfinished."""
         await self.api.post_once(f"/orders/{order_id}/reopen")
 
-    async def register(self, registration: Mapping[str, Any], *, order_id: str) -> None:
-        """Register a new vehicle."""
+    async def register(self, registration: Mapping[str, Any], *, order_id: str) -> bytes | None:
+        """Register a new vehicle; return its birth record, which an older server does not make."""
         body = {**registration, "order_id": order_id}
         installed = {each["serial"]: each for each in body.pop("installed")}
         body["ecus"] = [
@@ -117,3 +126,8 @@ class HttpRegistrar:
             for ecu in body["ecus"]
         ]
         await self.api.post_once("/vehicles", body)
+        try:
+            found = await self.api.get(f"/vehicles/{registration['vin']}/birth")
+        except NotFound:
+            return None
+        return str(found["envelope"]).encode()

@@ -209,11 +209,39 @@ ALTER TABLE public.assignment ALTER COLUMN action_id ADD GENERATED ALWAYS AS IDE
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE public.birth_record (
+    vin text NOT NULL,
+    sha256 text NOT NULL,
+    record bytea NOT NULL,
+    key_id text DEFAULT ''::text NOT NULL,
+    made_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.birth_trait (
+    programme_id text NOT NULL,
+    kind text NOT NULL,
+    thing text NOT NULL,
+    value text NOT NULL,
+    vin text NOT NULL,
+    station text DEFAULT ''::text NOT NULL
+);
 CREATE TABLE public.blocked_option (
     programme_id text NOT NULL,
     option text NOT NULL,
     reason text NOT NULL,
     since timestamp with time zone NOT NULL
+);
+CREATE TABLE public.built_part (
+    programme_id text NOT NULL,
+    event_id text NOT NULL,
+    order_id text NOT NULL,
+    station text NOT NULL,
+    part text NOT NULL,
+    lot text NOT NULL,
+    serial text DEFAULT ''::text NOT NULL,
+    supplier text DEFAULT ''::text NOT NULL,
+    fitted_at timestamp with time zone NOT NULL,
+    told_by text NOT NULL,
+    told_at timestamp with time zone NOT NULL
 );
 CREATE TABLE public.campaign (
     id text NOT NULL,
@@ -302,6 +330,17 @@ CREATE TABLE public.change (
     proposed_at timestamp with time zone NOT NULL,
     approved_at timestamp with time zone,
     CONSTRAINT change_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'approved'::text, 'rejected'::text, 'done'::text])))
+);
+CREATE TABLE public.claim (
+    id text NOT NULL,
+    programme_id text NOT NULL,
+    vin text NOT NULL,
+    part text DEFAULT ''::text NOT NULL,
+    fault_code text DEFAULT ''::text NOT NULL,
+    body text DEFAULT ''::text NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    told_by text NOT NULL,
+    told_at timestamp with time zone NOT NULL
 );
 CREATE TABLE public.complaint (
     id text NOT NULL,
@@ -511,6 +550,23 @@ ALTER TABLE public.fact ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE public.field_trace (
+    source text NOT NULL,
+    source_id text NOT NULL,
+    vin text NOT NULL,
+    programme_id text NOT NULL,
+    part text DEFAULT ''::text NOT NULL,
+    lot text DEFAULT ''::text NOT NULL,
+    supplier text DEFAULT ''::text NOT NULL,
+    software_version text DEFAULT ''::text NOT NULL,
+    station text DEFAULT ''::text NOT NULL,
+    gate_station text DEFAULT ''::text NOT NULL,
+    gate text DEFAULT ''::text NOT NULL,
+    reason text NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    traced_at timestamp with time zone NOT NULL,
+    CONSTRAINT field_trace_source_check CHECK ((source = ANY (ARRAY['claim'::text, 'finding'::text])))
+);
 CREATE TABLE public.finding (
     id text NOT NULL,
     lap_id text NOT NULL,
@@ -636,7 +692,8 @@ CREATE TABLE public.line_baseline (
     release_id text NOT NULL,
     packages jsonb DEFAULT '{}'::jsonb NOT NULL,
     generation integer DEFAULT 1 NOT NULL,
-    set_at timestamp with time zone NOT NULL
+    set_at timestamp with time zone NOT NULL,
+    rxswins jsonb DEFAULT '{}'::jsonb NOT NULL
 );
 CREATE TABLE public.line_check (
     id text NOT NULL,
@@ -1024,8 +1081,14 @@ ALTER TABLE ONLY public.assignment
     ADD CONSTRAINT assignment_once UNIQUE (campaign_id, vin, kind, step);
 ALTER TABLE ONLY public.assignment
     ADD CONSTRAINT assignment_pkey PRIMARY KEY (action_id);
+ALTER TABLE ONLY public.birth_record
+    ADD CONSTRAINT birth_record_pkey PRIMARY KEY (vin);
+ALTER TABLE ONLY public.birth_trait
+    ADD CONSTRAINT birth_trait_pkey PRIMARY KEY (programme_id, kind, thing, value, vin);
 ALTER TABLE ONLY public.blocked_option
     ADD CONSTRAINT blocked_option_pkey PRIMARY KEY (programme_id, option);
+ALTER TABLE ONLY public.built_part
+    ADD CONSTRAINT built_part_pkey PRIMARY KEY (programme_id, event_id);
 ALTER TABLE ONLY public.campaign
     ADD CONSTRAINT campaign_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.campaign_plan
@@ -1040,6 +1103,8 @@ ALTER TABLE ONLY public.campaign_target
     ADD CONSTRAINT campaign_target_pkey PRIMARY KEY (plan_id, vin);
 ALTER TABLE ONLY public.change
     ADD CONSTRAINT change_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.claim
+    ADD CONSTRAINT claim_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.complaint
     ADD CONSTRAINT complaint_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.demand_book
@@ -1074,6 +1139,8 @@ ALTER TABLE ONLY public.fact
     ADD CONSTRAINT fact_id_key UNIQUE (id);
 ALTER TABLE ONLY public.fact
     ADD CONSTRAINT fact_pkey PRIMARY KEY (seq);
+ALTER TABLE ONLY public.field_trace
+    ADD CONSTRAINT field_trace_pkey PRIMARY KEY (source, source_id, vin);
 ALTER TABLE ONLY public.finding
     ADD CONSTRAINT finding_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.gate_decision
@@ -1190,9 +1257,15 @@ CREATE INDEX assignment_page_idx ON public.assignment USING btree (campaign_id, 
 CREATE INDEX assignment_step_idx ON public.assignment USING btree (campaign_id, vin) WHERE (step > 0);
 CREATE INDEX assignment_waiting_idx ON public.assignment USING btree (campaign_id, vin) WHERE ((state = 'pending'::text) AND (released_at IS NOT NULL));
 CREATE INDEX assignment_withdrawal_idx ON public.assignment USING btree (vin) WHERE ((bundle = 'issued'::text) AND (state = ANY (ARRAY['pending'::text, 'downloaded'::text, 'failed'::text, 'rolled_back'::text, 'cancelled'::text, 'expired'::text])));
+CREATE INDEX birth_trait_vin_idx ON public.birth_trait USING btree (vin);
+CREATE INDEX built_part_lot_idx ON public.built_part USING btree (programme_id, lot);
+CREATE INDEX built_part_order_idx ON public.built_part USING btree (order_id);
+CREATE UNIQUE INDEX built_part_serial_idx ON public.built_part USING btree (programme_id, part, serial) WHERE (serial <> ''::text);
 CREATE INDEX campaign_tally_campaign_idx ON public.campaign_tally USING btree (campaign_id, minute);
 CREATE UNIQUE INDEX campaign_tally_folded_idx ON public.campaign_tally USING btree (campaign_id, kind, wave, state, claimed, minute) WHERE folded;
 CREATE INDEX campaign_tally_new_idx ON public.campaign_tally USING btree (id) WHERE (NOT folded);
+CREATE INDEX claim_programme_idx ON public.claim USING btree (programme_id, told_at DESC, id DESC);
+CREATE INDEX claim_vin_idx ON public.claim USING btree (vin);
 CREATE UNIQUE INDEX demand_run_open_idx ON public.demand_run USING btree (programme_id) WHERE (state = ANY (ARRAY['asked'::text, 'running'::text]));
 CREATE INDEX demand_run_programme_idx ON public.demand_run USING btree (programme_id, asked_at DESC, id DESC);
 CREATE INDEX device_report_unapplied_idx ON public.device_report USING btree (id) WHERE (applied_at IS NULL);
@@ -1208,6 +1281,7 @@ CREATE INDEX diagnostic_session_vin_idx ON public.diagnostic_session USING btree
 CREATE INDEX fact_kind_idx ON public.fact USING btree (kind, seq);
 CREATE INDEX fact_lap_idx ON public.fact USING btree (lap_id, seq);
 CREATE INDEX fact_subject_idx ON public.fact USING btree (subject, seq);
+CREATE INDEX field_trace_gate_idx ON public.field_trace USING btree (programme_id, gate_station, gate, traced_at DESC);
 CREATE UNIQUE INDEX finding_live_key ON public.finding USING btree (programme_id, ecu, software_version, fault_code) WHERE (state = ANY (ARRAY['open'::text, 'accepted'::text]));
 CREATE INDEX gate_tick_campaign_idx ON public.gate_tick USING btree (campaign_id, metric, tick);
 CREATE INDEX image_delta_sha256_idx ON public.image_delta USING btree (sha256) WHERE (sha256 IS NOT NULL);
@@ -1256,8 +1330,18 @@ ALTER TABLE ONLY public.assignment
     ADD CONSTRAINT assignment_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
 ALTER TABLE ONLY public.assignment
     ADD CONSTRAINT assignment_release_id_fkey FOREIGN KEY (release_id) REFERENCES public.release(id);
+ALTER TABLE ONLY public.birth_record
+    ADD CONSTRAINT birth_record_vin_fkey FOREIGN KEY (vin) REFERENCES public.vehicle(vin);
+ALTER TABLE ONLY public.birth_trait
+    ADD CONSTRAINT birth_trait_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.birth_trait
+    ADD CONSTRAINT birth_trait_vin_fkey FOREIGN KEY (vin) REFERENCES public.vehicle(vin);
 ALTER TABLE ONLY public.blocked_option
     ADD CONSTRAINT blocked_option_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.built_part
+    ADD CONSTRAINT built_part_order_id_fkey FOREIGN KEY (order_id) REFERENCES public.plant_order(id);
+ALTER TABLE ONLY public.built_part
+    ADD CONSTRAINT built_part_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.campaign
     ADD CONSTRAINT campaign_lap_id_fkey FOREIGN KEY (lap_id) REFERENCES public.lap(id);
 ALTER TABLE ONLY public.campaign_plan
@@ -1270,6 +1354,10 @@ ALTER TABLE ONLY public.change
     ADD CONSTRAINT change_finding_id_fkey FOREIGN KEY (finding_id) REFERENCES public.finding(id);
 ALTER TABLE ONLY public.change
     ADD CONSTRAINT change_lap_id_fkey FOREIGN KEY (lap_id) REFERENCES public.lap(id);
+ALTER TABLE ONLY public.claim
+    ADD CONSTRAINT claim_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.claim
+    ADD CONSTRAINT claim_vin_fkey FOREIGN KEY (vin) REFERENCES public.vehicle(vin);
 ALTER TABLE ONLY public.demand_book
     ADD CONSTRAINT demand_book_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.demand_forecast
@@ -1296,6 +1384,10 @@ ALTER TABLE ONLY public.ecu
     ADD CONSTRAINT ecu_vin_fkey FOREIGN KEY (vin) REFERENCES public.vehicle(vin);
 ALTER TABLE ONLY public.fact
     ADD CONSTRAINT fact_lap_id_fkey FOREIGN KEY (lap_id) REFERENCES public.lap(id);
+ALTER TABLE ONLY public.field_trace
+    ADD CONSTRAINT field_trace_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.field_trace
+    ADD CONSTRAINT field_trace_vin_fkey FOREIGN KEY (vin) REFERENCES public.vehicle(vin);
 ALTER TABLE ONLY public.finding
     ADD CONSTRAINT finding_lap_id_fkey FOREIGN KEY (lap_id) REFERENCES public.lap(id);
 ALTER TABLE ONLY public.finding

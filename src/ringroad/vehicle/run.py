@@ -28,6 +28,7 @@ from ringroad.protocol.preconditions import parse_expression
 from ringroad.trust.state import TrustState
 from ringroad.vehicle.address import parse_address
 from ringroad.vehicle.agents.base import UpdateAgent
+from ringroad.vehicle.birth import carried
 from ringroad.vehicle.collector import Broker, Collector, TelemetryQueue
 from ringroad.vehicle.config import (
     VehicleConfig,
@@ -291,6 +292,7 @@ def _diagnostics(
             "log": partial(_logged, config, surroundings),
             "signals": lambda: signal_lines(ring.kept()),
             "audit": partial(audit_lines, folder),
+            "birth": partial(carried, folder),
         },
     )
     return Diagnosed(desk=Desk(place, sessions), sessions=sessions)

@@ -148,13 +148,17 @@ def test_packages_go_to_every_variant_with_their_ecu_and_the_rest_is_untouched()
 def test_groups_are_installed_in_the_order_given() -> None:
     document = document_of_options(
         PROGRAMME, PACKAGES, words=["brake@1.1.0", "gateway@1.0.0"], groups=["chassis=brake", "last=gateway"],
-        post_checks=[], notes="n", rxswin="r",
+        post_checks=[], notes="n", rxswins=["r", "braking=R13H-0042"],
     )  # fmt: skip
     assert document["groups"] == [
         {"name": "chassis", "ecus": ["brake"], "after": []},
         {"name": "last", "ecus": ["gateway"], "after": ["chassis"]},
     ]
-    assert (document["notes"], document["rxswin"]) == ("n", "r")
+    assert (document["notes"], document["rxswin"], document["rxswins"]) == (
+        "n",
+        "r",
+        {"braking": "R13H-0042"},
+    )
 
 
 @pytest.mark.parametrize(

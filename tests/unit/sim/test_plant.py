@@ -13,10 +13,12 @@ from typing import Any, cast
 import pytest
 
 from ringroad.kernel.clock import SystemClock
-from ringroad.kernel.errors import Conflict, Corrupt, InvalidInput, Unavailable
+from ringroad.kernel.errors import Conflict, Corrupt, InvalidInput, NotFound, Unavailable
 from ringroad.sim.assembly import BaselinePackage, Blueprint, Surroundings, make_vin
+from ringroad.sim.end_of_line import LotOnLine, OutOf, self_test
 from ringroad.sim.plant import BORN, Birth, LineOrder, LineSchedule, Plant, PlantSettings
 from ringroad.sim.vecu.medium import MemoryMedium
+from ringroad.vehicle.birth import carried
 from ringroad.vehicle.files import Durability
 
 HOME = Surroundings(
@@ -82,6 +84,8 @@ class Server:
     bad_hardware: bool = False
     moves_after_blueprint: int = 0
     taken: set[str] = field(default_factory=set)  # VINs of somebody else's vehicles
+    checks: tuple[tuple[str, str], ...] = ()
+    record: bytes | None = None
 
     def _answer(self, call: str) -> None:
         if self.away and self.away[0] == call:
@@ -113,6 +117,7 @@ class Server:
             release_id=self.release_id or "",
             ecus=ecus,
             packages=packages,
+            checks=self.checks,
         )
         if self.moves_after_blueprint:
             self.moves_after_blueprint -= 1
@@ -128,8 +133,11 @@ class Server:
     async def reopen_order(self, order_id: str) -> None:
         self.states[order_id] = "open"
 
-    async def register(self, registration: Mapping[str, Any], *, order_id: str) -> None:
+    async def register(self, registration: Mapping[str, Any], *, order_id: str) -> bytes | None:
         self._answer("register")
+        failed = [each["check"] for each in registration["tests"] if not each["passed"]]
+        if failed:
+            raise Conflict(f"not born: {failed}", code="end_of_line")
         vin = registration["vin"]
         if vin in self.taken:
             raise Conflict("another vehicle has it", code="vin_taken")
@@ -143,6 +151,7 @@ class Server:
         if self.lose_answers:
             self.lose_answers -= 1
             raise Unavailable("answer lost")
+        return self.record
 
 
 def secrets() -> Iterator[bytes]:
@@ -237,6 +246,45 @@ def test_the_line_stands_with_a_station_and_goes_on_where_it_stood(tmp_path: Pat
     run(plant, 2)
     assert [birth.order_id for birth in births] == ["a"]
     assert len(told) == 5
+
+
+def test_every_ecu_is_read_back_and_the_gates_checks_are_made_before_a_car_is_born(tmp_path: Path) -> None:
+    births = list[Birth]()
+    server = Server(orders=["a"], checks=(("trim", "leak"), ("test", "software")), record=b"{}")
+    plant = make_plant(tmp_path, server, births)
+    lots = (LotOnLine(station="trim", part="battery", lot="B-17", supplier="Norvik"),)
+    plant.settings = replace(plant.settings, out_of=OutOf(lots=lots))
+    run(plant, 3)
+    tests = {(each["station"], each["check"]): each["passed"] for each in births[0].registration["tests"]}
+    assert tests == {("trim", "leak"): True, ("test", "software"): True, ("", "faults"): True}
+    assert [each["lot"] for each in births[0].registration["parts"]] == ["B-17"]
+    assert carried(births[0].folder) == b"{}"
+    vehicle, plan = births[0].vehicle, asyncio.run(server.blueprint(variant="city", region=""))
+    assert vehicle
+    other = {name: replace(each, image=b"another") for name, each in plan.packages.items()}
+    assert asyncio.run(self_test(vehicle, other)) == {"software": False, "faults": True}
+
+
+def test_a_car_that_fails_a_check_is_not_born_and_its_order_goes_back(tmp_path: Path) -> None:
+    births, refused = list[Birth](), list[str]()
+    server = Server(orders=["a"], checks=(("trim", "leak"),))
+    plant = make_plant(tmp_path, server, births)
+    plant.settings = replace(plant.settings, out_of=OutOf(failing=frozenset({"leak"})))
+    plant.on_refused = lambda _order, error: refused.append(error.code)
+    run(plant, 3)
+    assert (births, refused, server.states["a"], list(tmp_path.iterdir())) == (
+        [],
+        ["end_of_line"],
+        "open",
+        [],
+    )
+
+
+def test_a_vehicle_of_a_server_without_records_carries_none(tmp_path: Path) -> None:
+    births = list[Birth]()
+    run(make_plant(tmp_path, Server(orders=["a"]), births), 3)
+    with pytest.raises(NotFound, match="carries no birth record"):
+        carried(births[0].folder)
 
 
 def test_no_baseline_no_cars(tmp_path: Path) -> None:

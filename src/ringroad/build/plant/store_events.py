@@ -27,6 +27,7 @@ from ringroad.build.quality.results import CheckResult
 from ringroad.build.quality.store import forget as forget_results
 from ringroad.build.quality.store import lots_used, take_results
 from ringroad.build.store import get_programme
+from ringroad.build.store_birth import take_used
 from ringroad.build.store_packages import SQL as BUILD
 from ringroad.build.store_plant import replan, start_order
 from ringroad.build.store_stops import begin_stop, end_stop, get_stop
@@ -308,6 +309,8 @@ def _of_order(conn: Connection, ids: Ids, clock: Clock, programme_id: str, event
         )
     if event.kind == "result":
         _judge(conn, clock, programme_id, event)
+    if event.kind == "used":
+        take_used(conn, programme_id, event, actor=ACTOR, now=clock.now())
     if event.kind != "left" or event.worked_s is None:
         return
     if not list(BUILD.times_before(conn, programme_id=programme_id, order_ids=[], event_ids=[event.id])):

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from litestar import Response
 from litestar.params import FromPath
 
-from ringroad.http import reading
+from ringroad.http import reading, reading_birth
 from ringroad.http.auth import Account, Role
 from ringroad.http.console.conduct import conduct_lines
 from ringroad.http.console.guard import (
@@ -80,6 +80,7 @@ def vehicle_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
             "reports": reading.vehicle_reports(conn, vin, limit=50) if own is None else [],
             "resolutions": reading.vehicle_resolutions(conn, vin) if own is None else [],
             "schedule": reading.vehicle_schedule(conn, vin),
+            "birth": reading_birth.birth_or_why(conn, vin) if own is None else None,
             "credentials": reading.vehicle_credentials(conn, vin)
             if v.gateway == "ddi" and own is None
             else None,

@@ -182,6 +182,14 @@ def _with_deltas(conn: Connection, releases: list[ReleaseFacts]) -> list[Release
     ]
 
 
+def _rxswin(document: Mapping[str, Any]) -> str:
+    """Return what a vehicle package says of RXSWINs, as every vehicle reads it: one text."""
+    by_system = document.get("rxswins") or {}
+    return "; ".join(
+        [document.get("rxswin") or "", *(f"{name} {by_system[name]}" for name in sorted(by_system))]
+    ).strip("; ")
+
+
 def _images(release: ReleaseFacts) -> set[str]:
     return {package.image_sha256 for packages in release.variants.values() for package in packages.values()}
 
@@ -214,7 +222,7 @@ def _release(row: Mapping[str, Any], packages: Mapping[str, PackageFacts]) -> Re
         post_checks=tuple((check["ecu"], check["kind"]) for check in document.get("post_checks", ())),
         preconditions=tuple(document.get("preconditions", ())),
         notes=document.get("notes") or "",
-        rxswin=document.get("rxswin") or "",
+        rxswin=_rxswin(document),
         ecus={
             name: EcuDesign(
                 storage=ecu.get("storage", "inplace"),

@@ -33,6 +33,7 @@ CATEGORIES: Final[Mapping[str, str]] = {
     "signals": "the ring of signals that is kept for freeze frames",
     "ecus": "each ECU's identification and fault memory, with snapshots",
     "audit": "what testers beside the vehicle asked",
+    "birth": "the signed record of what the vehicle was when it left the line",
 }
 NEWEST: Final = "newest"  # the one item of every category but the ECUs
 TEXTS_MAX: Final = 4  # readings under way; another one takes the place of the oldest
@@ -52,7 +53,7 @@ _LOOKS_SECRET: Final = re.compile(
 )
 
 Line = dict[str, Any]
-Sources = Mapping[str, Callable[[], Reversible[Line]]]  # by category; all but that of the ECUs
+Sources = Mapping[str, Callable[[], Reversible[Line] | bytes]]  # by category; all but that of the ECUs
 
 
 def cleaned(value: Any, *, depth: int = 0) -> Any:
@@ -98,8 +99,10 @@ class LogRing:
         return [each for each in self._lines if each.get("vin", vin if self._alone else None) == vin]
 
 
-def text_of(lines: Reversible[Any]) -> bytes:
-    """Return lines as text, cleaned; of what is over the limit the newest whole lines, and no older one is looked at."""
+def text_of(lines: Reversible[Any] | bytes) -> bytes:
+    """Return lines as text, cleaned; bytes that are signed as they are; of what is over the limit the newest whole lines, and no older one is looked at."""
+    if isinstance(lines, bytes):
+        return lines[:BULK_BYTES_MAX]
     newest: list[bytes] = []
     size = 0
     for line in reversed(lines):
