@@ -174,6 +174,15 @@ class Desk:
         with connect(self.pg_url) as conn:
             return [fact.kind.value for fact in read_facts(conn, subject=session_id)]
 
+    def writes(self, session_id: str) -> list[dict[str, Any]]:
+        """What the facts say of values that were to be written, and were."""
+        with connect(self.pg_url) as conn:
+            told = [
+                {key: fact.body[key] for key in ("before", "data") if key in fact.body}
+                for fact in read_facts(conn, subject=session_id)
+            ]
+        return [each for each in told if each]
+
 
 @contextmanager
 def at_the_desk(pg_url: str, var: Path, nats_url: str) -> Iterator[Desk]:
@@ -206,6 +215,11 @@ def test_a_technician_reads_and_clears_a_fault_of_a_vehicle_far_away(
         assert desk.call("POST", "components/brake/locks", {"lock_expiration": 60}).status_code == 200
         assert desk.call("DELETE", "components/brake/faults").json() == {"cleared": "all", "left": []}
         assert desk.call("GET", "functions/vehicle-health").json() == {"items": [], "silent": []}
+        written = desk.call("PUT", "components/brake/data/0100", {"data": "0a0b0cff"}).json()
+        assert (written["before_raw"], written["raw"]) == ("0a0b0c0d", "0a0b0cff")
+        assert desk.call("PUT", "components/brake/data/0101", {"data": 2}).json()["before"] == 1
+        refused = desk.call("PUT", "components/brake/data/F190", {"data": "X"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "not_writable")
         assert desk.call("GET", "components/wheel").status_code == 404
         assert desk.call("GET", "updates").json() == {"items": []}
         assert desk.call("PUT", "updates/7/execute").status_code == 404
@@ -228,9 +242,13 @@ def test_a_technician_reads_and_clears_a_fault_of_a_vehicle_far_away(
         patient(lambda: all(job["state"] == "answered" for job in desk.call("GET", "jobs").json()))
         kinds = desk.facts(session["id"])
         assert kinds[:2] == ["diagnosis.asked", "diagnosis.opened"]
-        assert kinds.count("diagnosis.requested") == 15
-        assert kinds.count("diagnosis.answered") == 16  # the last one: that the vehicle forgot the session
+        assert kinds.count("diagnosis.requested") == 18
+        assert kinds.count("diagnosis.answered") == 19  # the last one: that the vehicle forgot the session
         assert kinds.count("diagnosis.closed") == 1
+        assert desk.writes(session["id"]) == [
+            {"data": "0a0b0cff"}, {"before": "0a0b0c0d", "data": "0a0b0cff"},
+            {"data": 2}, {"before": "0001", "data": "0002"}, {"data": "X"},
+        ]  # fmt: skip
 
 
 def test_a_vehicle_that_is_offline_gets_the_request_when_it_comes_back(

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from ringroad.kernel.clock import Clock
 from ringroad.protocol.diagnostics import DiagnosticAnswer, DiagnosticRequest, Method, Scope, SessionWanted
@@ -21,10 +23,13 @@ from ringroad.vehicle.diagnostics.desk import Desk, Place
 from ringroad.vehicle.diagnostics.face import Around, DiagnosticFace
 from ringroad.vehicle.diagnostics.link import DiagnosticLink
 from ringroad.vehicle.diagnostics.sessions import Policy, Sessions
+from ringroad.vehicle.proof import prover_of
+from ringroad.vehicle.writable import parse_writes
 from support.flashed_vehicle import FlashedVehicle
 from support.vehicle_world import VIN, DeskIds, DeskSignals, director_target
 
 FAULT, OTHER = "C0051-00", "U0121-00"
+WRITES = {"F198": "text 10 repair shop", "0100": "hex 4 variant coding", "0101": "number 2"}
 
 
 class DiagnosedVehicle(FlashedVehicle):
@@ -33,6 +38,15 @@ class DiagnosedVehicle(FlashedVehicle):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, ecus=(("gateway", "ab"), ("brake", "inplace")))
         self.signals = DeskSignals()
+        self.data_of["brake"] = {"F198": "00" * 10, "0100": "0a0b0c0d", "0101": "0001"}
+
+    def ask_for_proof(self) -> None:
+        """Let the brake ask for Authentication instead of SecurityAccess."""
+        serial = self.ecus["brake"].serial
+        key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        self.owners, self.proofs = {"brake": public.decode()}, {serial: prover_of(pem, serial)}
 
     async def prepare(self) -> None:
         """Flash the ECUs, and let the brake fail."""
@@ -94,10 +108,17 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    folder: Path, *, policy: Policy = "test", clock: Clock | None = None, prepared: bool = True
+    folder: Path,
+    *,
+    policy: Policy = "test",
+    clock: Clock | None = None,
+    prepared: bool = True,
+    proof: bool = False,
 ) -> AsyncIterator[Bench]:
-    """Give the bench of a vehicle; its ECUs are flashed and have faults."""
+    """Give the bench of a vehicle; its ECUs are flashed and have faults. `proof`: the brake is unlocked by 0x29."""
     vehicle = DiagnosedVehicle(folder)
+    if proof:
+        vehicle.ask_for_proof()
     if prepared:
         await vehicle.prepare()
     used = clock or vehicle.clock
@@ -106,6 +127,7 @@ async def bench(
         place = Place(
             orchestrator=orchestrator, signals=vehicle.signals, clock=used,
             preconditions=(parse_expression("Vehicle.Speed == 0"),),
+            writes={"brake": parse_writes(WRITES)}, by_proof=frozenset(vehicle.owners),
             bulk={"journal": partial(JournalLines, folder), "audit": partial(audit_lines, folder), "log": list, "signals": list},
         )  # fmt: skip
         desk = Desk(place, sessions)

@@ -13,6 +13,7 @@ from ringroad.sim.vecu.memory import MemoryChannel
 from ringroad.sim.vecu.port import EcuPort
 from ringroad.vehicle.agents.base import BytesSource, Done, UpdateAgent, no_progress
 from ringroad.vehicle.connect import make_agents
+from ringroad.vehicle.proof import Prover
 from ringroad.vehicle.states import image_of
 from support.vehicle_world import VIN, World, content_of
 
@@ -38,6 +39,9 @@ class FlashedVehicle(World):
         self.exchange_every = EXCHANGE_EVERY
         self.flash = {name: MemoryMedium() for name in self.ecus}
         self.ports: dict[str, EcuPort] = {}
+        self.data_of: dict[str, dict[str, str]] = {}  # what testers may write, by ECU
+        self.owners: dict[str, str] = {}  # public keys of ECUs that ask for a proof, by ECU
+        self.proofs: dict[str, Prover] = {}  # the proofs, by serial
 
     def power_on(self) -> None:
         """Start every ECU from what its flash holds."""
@@ -45,7 +49,8 @@ class FlashedVehicle(World):
             name: EcuPort(
                 VecuConfig(
                     serial=ecu.serial, hardware_id=f"{name}-hw", vin=VIN, layout=ecu.mode, bank_bytes=8_192,
-                    block_bytes=BLOCK_BYTES,
+                    block_bytes=BLOCK_BYTES, data=self.data_of.get(name, {}),
+                    authentication_key=self.owners.get(name, ""),
                 ),
                 self.flash[name], clock=self.clock,
             )
@@ -57,7 +62,7 @@ class FlashedVehicle(World):
 
     def agents(self) -> dict[str, UpdateAgent]:
         channels = {ecu.serial: MemoryChannel(self.ports[ecu.name]) for ecu in self.config.ecus}
-        return make_agents(self.config.ecus, channels, secrets={})
+        return make_agents(self.config.ecus, channels, secrets={}, keys=self.proofs)
 
     async def build(self) -> None:
         """Flash the factory's images, as the plant does."""

@@ -13,7 +13,7 @@ from ringroad.cli.diagnose_vehicle import logs, update, updates, watch
 from ringroad.cli.diagnose_words import show_answer, tree
 from ringroad.cli.groups import ClientGroup, example, with_client
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import table, when
+from ringroad.cli.tables import exactly, table
 from ringroad.kernel.errors import InvalidInput
 
 OPERATION_WAIT_S = 150.0  # s; the vehicle gives an operation two minutes
@@ -82,8 +82,8 @@ def sessions(shell: Shell, client: Client, *, vin: str) -> None:
         ("session", "who", "scope", "state", "consent", "asked", "until", "why"),
         (
             (
-                row["id"], row["account"], row["scope"], row["state"], row["consent"], when(row["asked_at"]),
-                when(row["ended_at"] or row["expires_at"]), row["reason"],
+                row["id"], row["account"], row["scope"], row["state"], row["consent"], exactly(row["asked_at"]),
+                exactly(row["ended_at"] or row["expires_at"]), row["reason"],
             )
             for row in rows
         ),
@@ -107,7 +107,7 @@ def jobs(shell: Shell, client: Client, *, vin: str, job_id: str | None) -> None:
     text = table(
         ("request", "what", "state", "status", "made", "tries"),
         (
-            (row["id"], f"{row['method']} {row['path']}", row["state"], row["status"], when(row["made_at"]), row["tries"])
+            (row["id"], f"{row['method']} {row['path']}", row["state"], row["status"], exactly(row["made_at"]), row["tries"])
             for row in rows
         ),
         empty="this vehicle was asked nothing",
@@ -173,7 +173,10 @@ def data(shell: Shell, client: Client, *, vin: str, ecu: str, did: str | None) -
     found = client.get(tree(vin, "components", ecu, "data"))
     show_answer(
         shell, found,
-        lambda: table(("id", "name", "category"), ((r["id"], r["name"], r["category"]) for r in found["items"])),
+        lambda: table(
+            ("id", "name", "category", "may be written"),
+            ((r["id"], r["name"], r["category"], r.get("write", {}).get("wanted", "")) for r in found["items"]),
+        ),
     )  # fmt: skip
 
 
@@ -219,7 +222,7 @@ def history(shell: Shell, client: Client, *, vin: str) -> None:
         (
             (
                 row["ecu"], row["code"], row["name"], "there" if row["active"] else "gone", row["occurrences"],
-                when(row["first_at"]), when(row["last_at"]),
+                exactly(row["first_at"]), exactly(row["last_at"]),
                 "" if row["odometer_last_km"] is None else f"{row['odometer_last_km']:.0f}",
                 ", ".join(row["software_versions"]),
             )
@@ -228,7 +231,7 @@ def history(shell: Shell, client: Client, *, vin: str) -> None:
         empty="this vehicle told of no fault",
     )  # fmt: skip
     if rows and rows[0]["counted_from"]:
-        text += f"\nonly the newest changes are counted, from {when(rows[0]['counted_from'])} on"
+        text += f"\nonly the newest changes are counted, from {exactly(rows[0]['counted_from'])} on"
     shell.show(rows, text=text)
 
 
@@ -270,7 +273,7 @@ def lots(shell: Shell, client: Client, *, programme_id: str, code: str, days: in
 def lock(shell: Shell, client: Client, *, vin: str, ecu: str, seconds: int) -> None:
     """Take an ECU's lock: whoever changes something holds it alone."""
     found = client.post(tree(vin, "components", ecu, "locks"), {"lock_expiration": seconds})
-    show_answer(shell, found, lambda: f"{ecu} is yours until {when(found['items'][0]['expires_at'])}")
+    show_answer(shell, found, lambda: f"{ecu} is yours until {exactly(found['items'][0]['expires_at'])}")
 
 
 @group.command("unlock", epilog=example("ringroad diagnose unlock LRWRR0000DEMO0001 brake"))
@@ -302,6 +305,38 @@ def clear(shell: Shell, client: Client, *, vin: str, ecu: str, code: str | None,
 
 
 @group.command(
+    "write",
+    epilog=example(
+        "ringroad diagnose data LRWRR0000DEMO0001 brake                     (what may be written)",
+        "ringroad diagnose write LRWRR0000DEMO0001 brake 0100 0000000A --yes",
+    ),
+)
+@_VIN
+@_ECU
+@click.argument("did")
+@click.argument("value")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_client
+def write(shell: Shell, client: Client, *, vin: str, ecu: str, did: str, value: str, yes: bool) -> None:
+    """Write one value of an ECU, if the vehicle's configuration allows it; needs its lock, and a vehicle that stands still.
+
+    The value before and the one that is held then are both in the ledger.
+    """
+    listed = client.get(tree(vin, "components", ecu, "data"))
+    kinds = {row["id"]: row["write"]["kind"] for row in listed.get("items", ()) if "write" in row}
+    if not yes and not click.confirm(f"Write {value} into {did} of {ecu}?", err=True):
+        raise InvalidInput("nothing was written", hint="--yes writes without asking")
+    as_number = kinds.get(did.upper()) == "number" and value.isascii() and value.isdigit()
+    body = {"data": int(value) if as_number else value}
+    found = client.send("PUT", tree(vin, "components", ecu, "data", did), body=body)
+    show_answer(
+        shell,
+        found,
+        lambda: f"{found['id']}  {found['name']}: {found['data']}; it was {found['before'] or 'empty'}",
+    )
+
+
+@group.command(
     "operate",
     epilog=example("ringroad diagnose operate LRWRR0000DEMO0001 brake self-test --yes", "ringroad diagnose operate LRWRR0000DEMO0001 brake reset --yes"),
 )  # fmt: skip
@@ -329,7 +364,11 @@ def operate(shell: Shell, client: Client, *, vin: str, ecu: str, operation: str,
 )  # fmt: skip
 @_VIN
 @_ECU
-@click.argument("mode", required=False, type=click.Choice(["session", "security", "dtcsetting", "commctrl"]))
+@click.argument(
+    "mode",
+    required=False,
+    type=click.Choice(["session", "security", "authentication", "dtcsetting", "commctrl"]),
+)
 @click.argument("value", required=False)
 @click.option("--seconds", default=60, show_default=True, help="How long it holds, 600 at most.")
 @with_client
@@ -348,7 +387,7 @@ def set_mode(
         lambda: table(
             ("mode", "value", "until", "may be"),
             (
-                (row["id"], row["value"], when(row.get("mode_expiration")), ", ".join(row["values"]))
+                (row["id"], row["value"], exactly(row.get("mode_expiration")), ", ".join(row["values"]))
                 for row in found["items"]
             ),
         ),
@@ -359,7 +398,7 @@ def set_mode(
 
 
 def _session_text(session: Mapping[str, Any]) -> str:
-    until = when(session["expires_at"])
+    until = exactly(session["expires_at"])
     match session["state"]:
         case "open":
             return (

@@ -14,7 +14,7 @@ from ringroad.cli.client import Client
 from ringroad.cli.diagnose_words import show_answer, tree
 from ringroad.cli.groups import example, with_client
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import table, when
+from ringroad.cli.tables import exactly, table
 from ringroad.kernel.errors import InvalidInput
 
 WATCH_LOOK_S = 1.0  # s between two looks for what came; each asks the server, none the vehicle
@@ -103,7 +103,7 @@ def watch(
                 f"{did} {each.get('value', each.get('error'))}" for did, each in event["values"].items()
             )
             if not shell.json:
-                shell.say(f"{when(event['at'])}  {'  '.join(values)}")
+                shell.say(f"{exactly(event['at'])}  {'  '.join(values)}")
         if seen >= -(-seconds // interval):
             break
         sleep(WATCH_LOOK_S)

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import when
+from ringroad.cli.tables import exactly
 
 
 def tree(vin: str, *parts: str) -> str:
@@ -18,7 +18,7 @@ def tree(vin: str, *parts: str) -> str:
 def show_answer(shell: Shell, found: Mapping[str, Any], text: Any) -> None:
     """Show an answer; a request that still waits for its vehicle is shown as that."""
     if "session_id" in found and "tries" in found:
-        until = when(found["expires_at"])
+        until = exactly(found["expires_at"])
         later = f"ringroad diagnose jobs {found['vin']} --show {found['id']}"
         if found["state"] == "queued":
             shell.show(

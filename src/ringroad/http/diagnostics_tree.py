@@ -18,6 +18,7 @@ from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
 from ringroad.http.diagnostics import ERRORS, WAIT_S, DiagnosticJob, Wait, ask
 from ringroad.http.routes import Command, Id, Req, route
+from ringroad.protocol.diagnostics import VALUE_BYTES_MAX
 
 Component = Annotated[
     str, Parameter(pattern=r"^[^\x00/]{1,100}$", description="The component: the ECU's name in its programme")
@@ -30,7 +31,10 @@ Operation = Annotated[
     str, Parameter(pattern=r"^[a-z][a-z0-9\-]{0,40}$", description="reset, self-test or check-preconditions")
 ]
 Mode = Annotated[
-    str, Parameter(pattern=r"^[a-z]{1,40}$", description="session, security, dtcsetting or commctrl")
+    str,
+    Parameter(
+        pattern=r"^[a-z]{1,40}$", description="session, security or authentication, dtcsetting, commctrl"
+    ),
 ]
 InCategory = Annotated[
     Literal["identData", "currentData", "storedData", "sysInfo"] | None,
@@ -39,10 +43,30 @@ InCategory = Annotated[
 Mask = Annotated[int, Parameter(ge=1, le=255, description="Only faults with one of these status bits")]
 
 
+class WriteData(Command, frozen=True, kw_only=True):
+    """A value to write, as the vehicle lists what may be written: a text, a whole number, or hex digits."""
+
+    data: (
+        Annotated[str, Meta(max_length=2 * VALUE_BYTES_MAX, pattern=r"^[\x20-\x7e]*$")]
+        | Annotated[int, Meta(ge=0, lt=2**48)]
+    )
+
+
 class SetMode(Command, frozen=True, kw_only=True):
     """A mode's new value, and how long it holds."""
 
-    value: Literal["default", "extended", "locked", "unlocked", "on", "off", "enabled", "disabled"]
+    value: Literal[
+        "default",
+        "extended",
+        "locked",
+        "unlocked",
+        "deauthenticated",
+        "authenticated",
+        "on",
+        "off",
+        "enabled",
+        "disabled",
+    ]
     mode_expiration: Annotated[int, Meta(ge=1, le=600)] = 60  # s
 
 
@@ -109,6 +133,19 @@ async def get_component_data(
     """Read one value of a component."""
     path = ["components", component, "data", did.upper()]
     return await ask(ctx, request.user, vin, "GET", path, wait_s=wait_s)
+
+
+@declare("PUT", "components/{component:str}/data/{did:str}")
+async def write_component_data(
+    ctx: Ctx, request: Req, *, vin: Id, component: Component, did: Did, data: JSONBody[WriteData],
+    wait_s: Wait = WAIT_S,
+) -> Response[dict[str, Any]]:  # fmt: skip
+    """Write one value that the vehicle's configuration allows; needs the lock, and a vehicle that stands still.
+
+    The answer has the value before and the one that is held then; both are in the fact of it.
+    """
+    path = ["components", component, "data", did.upper()]
+    return await ask(ctx, request.user, vin, "PUT", path, body={"data": data.data}, wait_s=wait_s)
 
 
 @declare("GET", "components/{component:str}/faults")
@@ -288,6 +325,7 @@ router = Router(
         get_component,
         list_component_data,
         get_component_data,
+        write_component_data,
         list_component_faults,
         get_component_fault,
         clear_component_faults,

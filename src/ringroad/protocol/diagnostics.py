@@ -12,6 +12,7 @@ The tree, its methods and its bodies are listed in docs/reference/diagnostics.md
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -41,6 +42,9 @@ Path = Annotated[str, Meta(min_length=1, max_length=PATH_CHARS_MAX, pattern=r"^/
 
 SESSIONS_PATH: Final = "/sessions"
 BULK_TYPE: Final = "application/x-ndjson"  # one JSON value per line
+VALUE_BYTES_MAX: Final = 64  # of one value that is written; both values of a change are kept for good
+_DATA_PLACE: Final = re.compile(r"/components/[^/]+/data/[^/]+")
+_WRITTEN: Final = re.compile(rf"(?:[0-9a-f]{{2}}){{0,{VALUE_BYTES_MAX}}}")
 _RANGE: Final = re.compile(r"bytes=([0-9]{1,9})-([0-9]{0,9})")
 
 
@@ -59,6 +63,21 @@ def parse_range(text: str, size: int) -> tuple[int, int] | None:
     if first >= size:
         raise InvalidInput(f"the data ends at byte {size}", code="range")
     return first, min(last + 1, size)
+
+
+def is_write(method: str, path: str) -> bool:
+    """Say whether a request writes a value of a component: what was there before and is there then is evidence."""
+    return method == "PUT" and _DATA_PLACE.fullmatch(path) is not None
+
+
+def written_values(body: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the answer to a write says was there `before` and is there then, in hex; a strange one says nothing."""
+    told = {"before": body.get("before_raw"), "data": body.get("raw")}
+    return {
+        key: value
+        for key, value in told.items()
+        if isinstance(value, str) and _WRITTEN.fullmatch(value) is not None
+    }
 
 
 class SessionWanted(Message, frozen=True, kw_only=True):

@@ -24,6 +24,8 @@ from ringroad.protocol.diagnostics import (
     Method,
     Scope,
     SessionWanted,
+    is_write,
+    written_values,
 )
 from ringroad.signal.diagnose import (
     ANSWER_DAYS_KEPT,
@@ -196,7 +198,8 @@ def queue_request(
     )  # fmt: skip
     append_fact(
         conn, ids, kind=FactKind.DIAGNOSIS_REQUESTED, subject=session.id, actor=account, now=now,
-        causes=last_of(conn, session.id), body={"vin": vin, "job": job_id, "method": method, "path": path},
+        causes=last_of(conn, session.id), body={"vin": vin, "job": job_id, "method": method, "path": path}
+        | ({"data": body.get("data")} if is_write(method, path) else {}),
     )  # fmt: skip
     return read_job(conn, vin=vin, job_id=job_id)
 
@@ -304,7 +307,9 @@ def accept_answer(conn: Connection, ids: Ids, *, vin: str, answer: DiagnosticAns
         return True
     append_fact(
         conn, ids, kind=FactKind.DIAGNOSIS_ANSWERED, subject=job.session_id, actor=actor, now=now,
-        causes=last_of(conn, job.session_id), body={"vin": vin, "job": job.id, "status": answer.status},
+        causes=last_of(conn, job.session_id),
+        body={"vin": vin, "job": job.id, "status": answer.status}
+        | (written_values(answer.body) if is_write(job.method, job.path) else {}),
     )  # fmt: skip
     if _driver_ended(answer):  # the word itself was lost, or the vehicle's software is older than it
         _end_for_driver(conn, ids, job.session_id, vin, now=now)

@@ -32,6 +32,7 @@ from ringroad.sim.vecu.medium import FileMedium, Medium
 from ringroad.sim.vecu.memory import MemoryChannel
 from ringroad.sim.vecu.port import EcuPort
 from ringroad.sim.vecu.script import Script
+from ringroad.sim.workshop import WRITES, WRITTEN_AT_BIRTH, by_proof, proof_key, proof_pem
 from ringroad.trust.keys import key_from_seed, key_id, private_pem, public_key_dict
 from ringroad.vehicle.agents.base import BytesSource, EcuImage, Failed, UpdateAgent, no_progress
 from ringroad.vehicle.agents.disk import Disk, RealDisk
@@ -41,6 +42,7 @@ from ringroad.vehicle.canway import CanWay
 from ringroad.vehicle.config import EcuConfig, FactoryImage, VehicleConfig, read_config, vin_of, write_config
 from ringroad.vehicle.connect import make_agents
 from ringroad.vehicle.files import Durability
+from ringroad.vehicle.proof import prover_of
 from ringroad.vehicle.uds import UdsChannel
 
 SECRET_BYTES = 16  # of an ECU's UDS security access
@@ -183,7 +185,7 @@ async def assemble(
     for number, (name, table) in enumerate(blueprint.ecus.items()):
         serial = f"{vin[-6:]}-{number:02d}-{name}"[:64]
         security = secret(SECRET_BYTES)
-        _write_private(folder / f"{serial}.secret", security)
+        _write_secrets(folder, serial, table, security)
         if _agent(table) not in LOCAL_AGENTS:
             ecu = _vecu_config(vin, serial, table, security)
             server = _server(serial, table, number, fsync=durability == "fsync")
@@ -258,7 +260,12 @@ def agents_here(
         ecu.serial: channel(here[ecu.serial]) for ecu in ecus if ecu.serial in here and ecu not in behind_http
     }
     others = [ecu for ecu in ecus if ecu not in behind_http]
-    agents = make_agents(others, channels, secrets=secrets, folder=folder, disk=disk)
+    proofs = {
+        serial: prover_of(proof_pem(secrets[serial]), serial)
+        for serial in channels
+        if here[serial].ecu.config.authentication_key
+    }
+    agents = make_agents(others, channels, secrets=secrets, keys=proofs, folder=folder, disk=disk)
     for ecu in behind_http:
         site = AgentSite(
             name=ecu.name, serial=ecu.serial, hardware_id=ecu.hardware_id, mode=ecu.mode, folder=folder, disk=disk,
@@ -335,7 +342,8 @@ def _ecu_config(
         name=name, serial=serial, hardware_id=table["hardware_id"], mode=table["storage"],
         host="" if can or own_way else "127.0.0.1", port=DOIP_PORT, logical_address=FIRST_ADDRESS + number, can=can,
         key_file=f"{serial}.pem", security_secret_file=f"{serial}.secret", primary=bool(table["primary"]),
-        agent=_agent(table), settings=settings, factory=factory,
+        agent=_agent(table), settings=settings, factory=factory, writes={} if own_way else dict(WRITES),
+        authentication_key_file=f"{serial}.auth.pem" if by_proof(table) else "",
     )  # fmt: skip
 
 
@@ -389,6 +397,8 @@ def _vecu_config(vin: Vin, serial: str, table: Mapping[str, Any], security: byte
         erase_pending=0,
         mcuboot_key=_public_key(table) if _agent(table) == "mcuboot" else "",
         mcuboot_swap=table.get("settings", {}).get("swap", "direct-xip"),
+        authentication_key=proof_key(security) if by_proof(table) else "",
+        data={} if _agent(table) == "sovd" else WRITTEN_AT_BIRTH,
     )
 
 
@@ -409,6 +419,12 @@ def _agent(table: Mapping[str, Any]) -> str:
     """Return the agent of an ECU as a vehicle's configuration names it."""
     name = str(table.get("agent", "uds"))
     return AGENT_NAMES.get(name, name)
+
+
+def _write_secrets(folder: Path, serial: str, table: Mapping[str, Any], security: bytes) -> None:
+    _write_private(folder / f"{serial}.secret", security)
+    if by_proof(table):
+        _write_private(folder / f"{serial}.auth.pem", proof_pem(security))
 
 
 def _public_key(table: Mapping[str, Any]) -> str:

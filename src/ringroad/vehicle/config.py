@@ -29,6 +29,7 @@ from ringroad.vehicle.files import Durability, replace_file
 from ringroad.vehicle.images import STORE_BYTES_MAX
 from ringroad.vehicle.peers import PEERS_MAX, check_peer
 from ringroad.vehicle.plan import EcuOnBoard
+from ringroad.vehicle.writable import parse_writes
 
 CONFIG_NAME: Final = "config.toml"
 
@@ -60,13 +61,16 @@ class EcuConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     can: CanWay | None = None
     key_file: str  # PEM, signs this ECU's version reports
     security_secret_file: str = ""  # for UDS SecurityAccess
+    authentication_key_file: str = ""  # PEM, an Ed25519 key: the ECU asks for UDS Authentication instead
     primary: bool = False
     agent: Name = "uds"  # built in, or allowed in the table [plugins]
     settings: dict[str, str | int | bool] = {}  # of the agent
+    writes: dict[str, str] = {}  # data that diagnostics may write: identifier -> kind, bytes, name
     factory: FactoryImage | None = None
 
     def __post_init__(self) -> None:
         """Refuse an ECU that cannot be reached, or in two ways."""
+        parse_writes(self.writes)
         ways = bool(self.host) + (self.can is not None)
         if ways == 2 or (ways == 0 and self.agent == "uds"):
             raise InvalidInput(
@@ -187,7 +191,9 @@ def write_config(folder: Path, config: VehicleConfig, *, durability: Durability)
     if plugins:
         lines += ["", "[plugins]", *toml_table(plugins)]
     for ecu in ecus:
-        tables = {name: table for name in ("can", "settings", "factory") if (table := ecu.pop(name))}
+        tables = {
+            name: table for name in ("can", "settings", "writes", "factory") if (table := ecu.pop(name))
+        }
         lines += ["", "[[ecus]]", *toml_table(ecu)]
         for name, table in tables.items():
             lines += ["", f"[ecus.{name}]", *toml_table(table)]

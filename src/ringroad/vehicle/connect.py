@@ -26,6 +26,7 @@ from ringroad.vehicle.can import CanBus
 from ringroad.vehicle.config import EcuConfig, VehicleConfig, read_secret
 from ringroad.vehicle.doip import DoipChannel
 from ringroad.vehicle.isotp.channel import IsotpChannel
+from ringroad.vehicle.proof import Prover, prover_of
 from ringroad.vehicle.uds import UdsChannel, hmac_key
 
 AGENTS: Final = "agents"  # folder with one folder per ECU whose agent keeps files
@@ -49,6 +50,11 @@ def connect_agents(folder: Path, config: VehicleConfig) -> dict[str, UpdateAgent
         },
         plugins=config.plugins,
         folder=folder,
+        keys={
+            ecu.serial: prover_of(read_secret(folder / ecu.authentication_key_file), ecu.serial)
+            for ecu in config.ecus
+            if ecu.authentication_key_file
+        },
     )
 
 
@@ -76,6 +82,7 @@ def make_agents(
     channels: Mapping[str, UdsChannel],
     *,
     secrets: Mapping[str, bytes],
+    keys: Mapping[str, Prover] = MappingProxyType({}),
     plugins: Mapping[str, str] = MappingProxyType({}),
     folder: Path = Path(),
     disk: Disk = RealDisk(),  # noqa: B008 - it is a frozen value
@@ -86,6 +93,7 @@ def make_agents(
         ecus: all of the vehicle.
         channels: by serial, for those that speak UDS.
         secrets: for the security key, by serial; `DEVELOPMENT_SECRET` where there is none.
+        keys: proofs of ownership, by serial, for ECUs that ask for one instead of the security key.
         plugins: agents of others that may be loaded.
         folder: of the vehicle; agents that keep files get room below it.
         disk: for those files.
@@ -99,7 +107,9 @@ def make_agents(
     for ecu in ecus:
         channel = channels.get(ecu.serial)
         secret = secrets.get(ecu.serial, DEVELOPMENT_SECRET)
-        access = EcuAccess(serial=ecu.serial, derive=hmac_key(secret), silence=silence)
+        access = EcuAccess(
+            serial=ecu.serial, derive=hmac_key(secret), silence=silence, key=keys.get(ecu.serial)
+        )
         site = AgentSite(
             name=ecu.name,
             serial=ecu.serial,

@@ -56,6 +56,7 @@ from ringroad.vehicle.observe import SampleRing, keep_ring, observe, ring_of
 from ringroad.vehicle.orchestrator import IMAGES_NAME, Orchestrator, Vehicle
 from ringroad.vehicle.peers import PeerCaches, PeerShare
 from ringroad.vehicle.signals import SignalSource
+from ringroad.vehicle.writable import parse_writes
 
 TOKEN_BYTES: Final = 16  # of the driver page's forms; new with each start
 
@@ -294,6 +295,8 @@ def _diagnostics(
             "audit": partial(audit_lines, folder),
             "birth": partial(carried, folder),
         },
+        writes={ecu.name: parse_writes(ecu.writes) for ecu in config.ecus},
+        by_proof=frozenset(ecu.name for ecu in config.ecus if ecu.authentication_key_file),
     )
     return Diagnosed(desk=Desk(place, sessions), sessions=sessions)
 

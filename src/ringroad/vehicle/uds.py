@@ -17,6 +17,7 @@ from enum import IntEnum
 from typing import Final, Protocol, TypeVar
 
 from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, RingroadError, Unavailable
+from ringroad.vehicle.proof import ALGORITHM, CHALLENGE_BYTES, Prover
 
 PENDING_SILENCE_S_MAX: Final = 10.0  # s between two "response pending"; P2* is 5 s by default, doubled
 PENDING_TOTAL_S_MAX: Final = 1_800.0  # s of "response pending" for one request; erasing the largest bank
@@ -30,6 +31,7 @@ KEEPALIVE_S: Final = 2.0  # s; S3 of a server is 5 s
 NEGATIVE: Final = 0x7F
 POSITIVE_BIT: Final = 0x40
 SUPPRESS_BIT: Final = 0x80
+AUTHENTICATION_COMPLETE: Final = 0x12  # return value: ownership verified
 
 T = TypeVar("T")
 KeyDeriver = Callable[[int, bytes], bytes]  # (level of the seed request, seed) -> key
@@ -54,6 +56,7 @@ class Nrc(IntEnum):
     INVALID_KEY = 0x35
     EXCEEDED_NUMBER_OF_ATTEMPTS = 0x36
     REQUIRED_TIME_DELAY_NOT_EXPIRED = 0x37
+    OWNERSHIP_VERIFICATION_FAILED = 0x58
     UPLOAD_DOWNLOAD_NOT_ACCEPTED = 0x70
     TRANSFER_DATA_SUSPENDED = 0x71
     GENERAL_PROGRAMMING_FAILURE = 0x72
@@ -110,7 +113,14 @@ class EcuRefuses(NegativeResponse, Conflict):
 
 _NRC_NAMES = {int(code): code.name for code in Nrc}
 _BUSY = frozenset({Nrc.BUSY_REPEAT_REQUEST, Nrc.RESPONSE_PENDING, Nrc.REQUIRED_TIME_DELAY_NOT_EXPIRED, 0x36})
-_FORBIDDEN = frozenset({Nrc.SECURITY_ACCESS_DENIED, Nrc.AUTHENTICATION_REQUIRED, Nrc.INVALID_KEY})
+_FORBIDDEN = frozenset(
+    {
+        Nrc.SECURITY_ACCESS_DENIED,
+        Nrc.AUTHENTICATION_REQUIRED,
+        Nrc.INVALID_KEY,
+        Nrc.OWNERSHIP_VERIFICATION_FAILED,
+    }
+)
 _REJECTED = frozenset({0x11, 0x12, 0x13, 0x14, Nrc.REQUEST_OUT_OF_RANGE})
 
 
@@ -181,7 +191,7 @@ def is_pending(request: bytes, response: bytes) -> bool:
     )
 
 
-_ECHO_BYTES = {0x10: 1, 0x22: 2, 0x2E: 2, 0x31: 3, 0x36: 1, 0x27: 1, 0x19: 1}
+_ECHO_BYTES = {0x10: 1, 0x22: 2, 0x2E: 2, 0x31: 3, 0x36: 1, 0x27: 1, 0x29: 1, 0x19: 1}
 
 
 def answers(request: bytes, response: bytes) -> bool:
@@ -277,6 +287,22 @@ class UdsClient:
         seed = (await self.call(bytes((0x27, level))))[2:]
         if any(seed):
             await self.call(bytes((0x27, level + 1)) + derive(level, seed))
+
+    async def authenticate(self, prove: Prover) -> None:
+        """Authentication (0x29), challenge and response: tasks 05 and 06."""
+        answer = await self.call(b"\x29\x05\x00" + ALGORITHM)
+        size = int.from_bytes(answer[19:21], "big")
+        challenge = answer[21 : 21 + size]
+        if answer[3:19] != ALGORITHM or size < CHALLENGE_BYTES or len(challenge) != size:
+            raise EcuRejects(0x29, Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
+        proof = prove(challenge)
+        answer = await self.call(b"\x29\x06" + ALGORITHM + len(proof).to_bytes(2, "big") + proof + bytes(4))
+        if answer[2] != AUTHENTICATION_COMPLETE:
+            raise EcuForbids(0x29, Nrc.OWNERSHIP_VERIFICATION_FAILED)
+
+    async def deauthenticate(self) -> None:
+        """Authentication (0x29), task 00: the ECU forgets who proved what."""
+        await self.call(b"\x29\x00")
 
     async def read(self, did: int) -> bytes:
         """ReadDataByIdentifier (0x22) of one identifier; returns its data."""

@@ -87,3 +87,48 @@ def test_a_snapshots_time_is_shown_as_a_time() -> None:
     first, second = fault.details["snapshots"][0]["data"]
     assert (first["value"], first["unit"]) == ("2026-09-21 14:13 UTC", "")
     assert second["value"] == 4
+
+
+def test_details_of_a_fault_are_stale_once_the_faults_were_read_again() -> None:
+    around = {"environment_data": {"snapshots": []}}
+    jobs = [
+        job(1, "/components", {"items": [{"name": "brake"}]}),
+        job(2, "/components/brake/faults/C0051-00", around),
+        job(3, "/functions/vehicle-health", {"items": [{"component": "brake", "code": "C0051-00"}]}),
+    ]
+    (fault,) = bench_of(jobs, NAMES).faults
+    assert fault.stale
+    (fault,) = bench_of([*jobs, job(4, "/components/brake/faults/C0051-00", around)], NAMES).faults
+    assert (fault.stale, fault.details) == (False, {"snapshots": []})
+
+
+def test_data_and_modes_of_an_ecu_are_those_of_its_newest_answers() -> None:
+    write = {"kind": "hex", "bytes": 4, "wanted": "8 hex digits"}
+    jobs = [
+        job(1, "/components", {"items": [{"name": "brake"}, {"name": "gateway"}]}),
+        job(2, "/components/brake/data", {"items": [{"id": "0100", "name": "coding", "write": write}, {"id": "F195"}]}),
+        job(3, "/components/brake/data/F186", {"id": "F186", "name": "session", "data": 1}),
+        job(4, "/components/brake/modes", {"items": [{"id": "session", "value": "default"}]}),
+        job(5, "/components/brake/modes/session", {"items": [{"id": "session", "value": "extended"}]}, method="PUT"),
+    ]  # fmt: skip
+    brake, gateway = bench_of(jobs).components
+    assert [(each.did, each.value, each.write) for each in brake.data] == [
+        ("0100", None, write),
+        ("F186", 1, None),
+    ]
+    assert [each["value"] for each in brake.modes] == ["extended"]
+    assert (gateway.data, gateway.modes) == ([], [])
+    done = {"id": "0100", "name": "coding", "data": "0a", "before": "0b", "write": write}
+    (line, _) = (
+        bench_of([*jobs, job(6, "/components/brake/data/0100", done, method="PUT")]).components[0].data
+    )
+    assert (line.value, line.before, line.write) == ("0a", "0b", write)
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"id": 7}, {"id": "XYZ1"}, {"items": "x"}, {"items": [{"id": "0100", "write": 7}]}]
+)
+def test_data_that_cannot_be_read_offers_nothing_to_write(answer: dict[str, Any]) -> None:
+    jobs = [job(1, "/components", {"items": [{"name": "brake"}]})]
+    jobs += [job(2, "/components/brake/data", answer), job(3, "/components/brake/data/0100", answer)]
+    assert all(each.write is None for each in bench_of(jobs).components[0].data)

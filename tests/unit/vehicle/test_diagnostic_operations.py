@@ -109,7 +109,7 @@ def test_a_mode_is_kept_until_its_time_is_over(tmp_path: Path) -> None:
         assert ecu._session == 3
         await at.ask("PUT", f"{MODES}/security", {"value": "unlocked", "mode_expiration": 60})
         await at.ask("PUT", f"{MODES}/dtcsetting", {"value": "off", "mode_expiration": 60})
-        assert (ecu._unlocked, ecu.faults.enabled) == (True, False)
+        assert (ecu._access.proven, ecu.faults.enabled) == (True, False)
         _, listed = await at.ask("GET", MODES)
         assert {each["id"]: each["value"] for each in listed["items"]} == {
             "session": "extended", "security": "unlocked", "dtcsetting": "off", "commctrl": "enabled",

@@ -20,6 +20,7 @@ from ringroad.http.console.shared import Req, shown, url_of
 from ringroad.http.context import Ctx
 from ringroad.http.faults import history_of
 from ringroad.protocol.names import Names, data_name, fault_name
+from ringroad.protocol.vehicle import TERMINAL_STATES
 from ringroad.signal import store_diagnostics as store
 from ringroad.signal.diagnose import Job, Sample, Session
 from ringroad.signal.store_names import load_names
@@ -36,6 +37,18 @@ DID_CHARS: Final = 4  # of a data identifier in hex
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataLine:
+    """One value of an ECU: as it was last read or written, and what may be written into it."""
+
+    did: str
+    name: str
+    value: Any = None
+    before: Any = None  # where it was written last
+    read_at: datetime | None = None
+    write: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentLine:
     """One ECU: what it last said of itself, and who holds its lock."""
 
@@ -48,6 +61,9 @@ class ComponentLine:
     version: str = ""
     lock: Mapping[str, Any] | None = None
     read_at: datetime | None = None
+    data: list[DataLine] = field(default_factory=list)
+    modes: list[Mapping[str, Any]] = field(default_factory=list)
+    modes_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +78,8 @@ class FaultLine:
     path: str
     read_at: datetime
     details: Mapping[str, Any] | None = None
+    details_at: datetime | None = None
+    stale: bool = False  # the details were read before the fault was
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +128,7 @@ def diagnostics_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str
             "jobs": [JobLine(job=job, said=said_of(job)) for job in jobs[:JOBS_SHOWN]],
         }
     return page(
-        "diagnostics.html", account=request.user, url=url_of(request), v=v, own=own, **values,
+        "diagnostics.html", account=request.user, url=url_of(request), v=v, own=own, over=TERMINAL_STATES, **values,
     )  # fmt: skip
 
 
@@ -146,7 +164,7 @@ def watch_line(sample: Sample, names_of: Names) -> WatchLine:
     values = [
         (data_name(names_of, component, int(did, 16)) or did, each.get("value", each.get("error")))
         for did, each in sample.values.items()
-        if len(did) == DID_CHARS and set(did) <= set("0123456789ABCDEF")
+        if _is_did(did)
     ]
     return WatchLine(component=component, at=sample.at, values=values)
 
@@ -159,7 +177,11 @@ def bench_of(jobs: Iterable[Job], names_of: Names | None = None) -> Bench:
             newest[job.path.strip("/")] = job  # taking and giving back a lock are both about the lock
     listed = _items(newest.get("components"))
     names = [str(each.get("name", "")) for each in listed]
-    lines = [_component(name, entry, newest) for name, entry in zip(names, listed, strict=True) if name]
+    lines = [
+        _component(name, entry, newest, names_of or {})
+        for name, entry in zip(names, listed, strict=True)
+        if name
+    ]
     health = newest.get("functions/vehicle-health")
     faults = _faults(names, newest, health, names_of or {})
     silent = health.answer.get("silent", []) if health is not None and health.answer else []
@@ -209,17 +231,55 @@ def _updates(newest: Mapping[str, Job]) -> list[Mapping[str, Any]]:
     return [said for _, said in sorted(found.values(), key=lambda each: each[0], reverse=True)]
 
 
-def _component(name: str, entry: Mapping[str, Any], newest: Mapping[str, Job]) -> ComponentLine:
+def _component(
+    name: str, entry: Mapping[str, Any], newest: Mapping[str, Job], names_of: Names
+) -> ComponentLine:
     path = f"components/{quote(name, safe='')}"
     shown_job = newest.get(path)
     said: Mapping[str, Any] = (shown_job.answer or {}) if shown_job is not None else {}
     locks = _items(newest.get(f"{path}/locks"))
+    modes = _modes(path, newest)
     return ComponentLine(
         name=name, path=path, primary=entry.get("primary") is True, serial=str(entry.get("serial", "")),
         hardware=str(entry.get("hardware", "")), state=str(said.get("state", "")),
         version=str(said.get("software_version", "")), lock=locks[0] if locks else None,
         read_at=shown_job.answered_at if shown_job is not None else None,
+        data=_data(name, path, newest, names_of), modes=_items(modes), modes_at=modes.answered_at if modes else None,
     )  # fmt: skip
+
+
+def _modes(path: str, newest: Mapping[str, Job]) -> Job | None:
+    """Return the newest answer that lists an ECU's modes: to a question, or to a change of one."""
+    told = [job for key, job in newest.items() if key.startswith(f"{path}/modes") and job.answered_at]
+    return max(told, key=lambda job: job.answered_at or job.made_at, default=None)
+
+
+def _data(name: str, path: str, newest: Mapping[str, Job], names_of: Names) -> list[DataLine]:
+    """Return what may be written into an ECU, and what was read of it, by identifier."""
+    known = {
+        str(each.get("id")): (each, None) for each in _items(newest.get(f"{path}/data")) if "write" in each
+    }
+    read = {
+        str(job.answer.get("id")): (job.answer, job.answered_at)
+        for key, job in newest.items()
+        if key.startswith(f"{path}/data/") and job.answer is not None
+    }
+    return [
+        DataLine(
+            did=did, name=_name_of(name, did, each, names_of), value=each.get("data"), before=each.get("before"), read_at=read_at,
+            write=each.get("write") if isinstance(each.get("write"), dict) else None,
+        )
+        for did, (each, read_at) in sorted({**known, **read}.items())
+        if _is_did(did)
+    ]  # fmt: skip
+
+
+def _name_of(component: str, did: str, each: Mapping[str, Any], names_of: Names) -> str:
+    return data_name(names_of, component, int(did, 16)) or str(each.get("name", ""))
+
+
+def _is_did(text: str) -> bool:
+    return len(text) == DID_CHARS and set(text) <= set("0123456789ABCDEF")
 
 
 def _faults(
@@ -253,11 +313,13 @@ def _fault(
     path = f"components/{quote(name, safe='')}/faults/{quote(code, safe='')}"
     details = newest.get(path)
     around = details.answer.get("environment_data") if details is not None and details.answer else None
+    details_at = details.answered_at if isinstance(around, dict) and details is not None else None
     status = each.get("status")
     return FaultLine(
         component=name, code=code, name=fault_name(names_of, name, code), words=str(each.get("words", "")),
         failing=isinstance(status, int) and bool(status & 0x01), path=path, read_at=read_at,
-        details=_readable(around) if isinstance(around, dict) else None,
+        details=_readable(around) if isinstance(around, dict) else None, details_at=details_at,
+        stale=details_at is not None and details_at < read_at,
     )  # fmt: skip
 
 

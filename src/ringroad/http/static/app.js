@@ -150,7 +150,7 @@ function read(form, submitter) {
     if (value === "" && control.dataset.optional !== undefined) continue;
     if (control.dataset.with && !control.dataset.with.split(" ").some(filled)) continue;
     const kind = control.dataset.type;
-    if (kind === "aside") continue; // a part of other fields
+    if (kind === "aside" || kind === "path") continue; // a part of other fields, or of the address
     if (kind === "list") (body[name] ||= []).push(value);
     else if (kind === "vehicles") {
       // one VIN per word, all of one variant and region
@@ -160,6 +160,11 @@ function read(form, submitter) {
     } else put(body, name, READ[kind] ? READ[kind](value) : value);
   }
   return body;
+}
+
+// A field of the type path stands in the form's address, in braces.
+function addressOf(pattern, form) {
+  return pattern.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(form.elements[name].value));
 }
 
 // Forms with data-api send JSON to the management API and show its error and hint beside the button.
@@ -184,7 +189,8 @@ document.addEventListener("submit", async (event) => {
   if (button) button.disabled = true;
   if (alert) alert.textContent = "";
   try {
-    const answer = await fetch(event.submitter?.getAttribute("formaction") || form.getAttribute("action"), {
+    const where = event.submitter?.getAttribute("formaction") || form.getAttribute("action");
+    const answer = await fetch(addressOf(where, form), {
       method,
       headers: { "Content-Type": "application/json", "X-Ringroad": "console" },
       body: method === "GET" ? undefined : JSON.stringify(body),

@@ -6,20 +6,25 @@ The file's tables and keys are listed in docs/reference/vecu.md; unknown ones st
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from ringroad.kernel.errors import InvalidInput
 from ringroad.sim.vecu.flash import ExchangeName, LayoutName
+from ringroad.vehicle.agents.wire import Did
 from ringroad.vehicle.canway import CanWay
 from ringroad.vehicle.config import toml_table
+from ringroad.vehicle.proof import owner_key
 from ringroad.vehicle.uds import dtc_bytes
+
+_RESERVED: Final = frozenset(int(did) for did in Did)  # what an ECU says of itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +46,8 @@ class EcuConfig:
         mcuboot_key: public key in PEM of an MCUboot bootloader; empty: the ECU takes what its tester vouches for.
         mcuboot_images: versions of the chip's other images, for dependencies on image 1, 2, ...
         mcuboot_swap: how that bootloader comes from one slot to the other.
+        authentication_key: Ed25519 public key in PEM: changes need a proof by 0x29 instead of the key of 0x27.
+        data: identifiers that a tester may write, and what each holds at first, in hex; as long it stays.
     """
 
     serial: str
@@ -57,6 +64,8 @@ class EcuConfig:
     mcuboot_key: str = ""
     mcuboot_images: tuple[str, ...] = ()
     mcuboot_swap: ExchangeName = "direct-xip"
+    authentication_key: str = ""
+    data: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what could not be put into a response."""
@@ -73,6 +82,13 @@ class EcuConfig:
                 raise InvalidInput(f"{name} must be 1 to 255 ASCII characters")
         for code in self.supported_faults:
             dtc_bytes(code)
+        if self.authentication_key:
+            owner_key(self.authentication_key)
+        for did, held in self.data.items():
+            if re.fullmatch(r"[0-9A-F]{4}", did) is None or int(did, 16) in _RESERVED:
+                raise InvalidInput(f"data: {did[:20]!r} is no identifier that is free", hint="as F198")
+            if re.fullmatch(r"([0-9a-f]{2}){1,64}", held) is None:
+                raise InvalidInput(f"data: {did} holds 1 to 64 bytes, in hex of small letters")
 
 
 class _EcuTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,6 +106,7 @@ class _EcuTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     mcuboot_key: str = ""
     mcuboot_images: tuple[str, ...] = ()
     mcuboot_swap: ExchangeName = "direct-xip"
+    authentication_key: str = ""
 
 
 class ServerTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -114,6 +131,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     server: ServerTable
     can: CanWay | None = None
     fault_texts: dict[str, str] = {}
+    data: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +170,7 @@ def read_config(path: Path) -> ServerConfig:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, ValueError) as error:
         raise InvalidInput(f"{path}: {error}", hint="see docs/reference/vecu.md") from error
-    ecu = EcuConfig(secret=secret, **table)
+    ecu = EcuConfig(secret=secret, data=parsed.data, **table)
     for code in parsed.fault_texts:
         dtc_bytes(code)
     return ServerConfig(
@@ -164,7 +182,10 @@ def write_config(path: Path, ecu: EcuConfig, server: ServerTable, can: CanWay | 
     """Write a file that `read_config` gives back; it holds a secret, so only its owner may read it."""
     table = dataclasses.asdict(ecu)
     table["secret_hex"] = table.pop("secret").hex()
+    data = table.pop("data")
     lines = ["[ecu]", *toml_table(table), "", "[server]", *toml_table(msgspec.structs.asdict(server))]
+    if data:
+        lines += ["", "[data]", *toml_table(data)]
     if can is not None:
         lines += ["", "[can]", *toml_table(msgspec.structs.asdict(can))]
     path.touch(mode=0o600)

@@ -11,31 +11,28 @@ Invariants:
 
 from __future__ import annotations
 
-import hmac
 from typing import Final
 
 import msgspec
 
 from ringroad.kernel.clock import Clock
+from ringroad.sim.vecu.access import Access
 from ringroad.sim.vecu.config import EcuConfig
 from ringroad.sim.vecu.fault_memory import FaultMemory, Snapshot, StoredFault, read_dtc_information
 from ringroad.sim.vecu.flash import Bank, Flash, decide_boot
 from ringroad.sim.vecu.mcuboot import bootloader
 from ringroad.sim.vecu.medium import Medium
 from ringroad.sim.vecu.programming import NegativeReply, Programmer
-from ringroad.sim.vecu.script import Script, draw_bytes, draw_permille
+from ringroad.sim.vecu.script import Script, draw_permille
 from ringroad.sim.vecu.simple import (
     Communication,
-    authentication,
     communication_control,
     exactly,
     tester_present,
 )
 from ringroad.vehicle.agents.wire import BankStatus, Did, Layout, Mode, Rid, SlotStatus, Swap
-from ringroad.vehicle.uds import SUPPRESS_BIT, Nrc, Session, dtc_display, hmac_key
+from ringroad.vehicle.uds import SUPPRESS_BIT, Nrc, Session, dtc_display
 
-SEED_BYTES: Final = 16
-KEY_TRIES_MAX: Final = 3
 BOOT_SOFTWARE: Final = b"RINGROAD-BOOT-1.0"
 _TIMING: Final = b"\x00\x32\x01\xf4"  # P2 50 ms, P2* 5,000 ms
 _NOT_WHEN_FUNCTIONAL: Final = frozenset({0x11, 0x12, 0x31, 0x7E, 0x7F})
@@ -55,7 +52,7 @@ _NEEDS: Final[dict[int, frozenset[Session]]] = {
     0x27: _EXTENDED,
     0x28: _EXTENDED,
     0x29: _ANY,
-    0x2E: _PROGRAMMING,
+    0x2E: _EXTENDED,
     0x31: _EXTENDED,
     0x34: _PROGRAMMING,
     0x36: _PROGRAMMING,
@@ -77,8 +74,7 @@ class VirtualEcu:
     """
 
     __slots__ = (
-        "_clock", "_communication", "_derive", "_last_request_s", "_locked_until_s", "_seed_count", "_seed_sent", "_session",
-        "_snapshot", "_unlocked", "config", "faults", "flash", "mode", "programmer", "reset_due", "script", "seed",
+        "_access", "_clock", "_communication", "_last_request_s", "_session", "_snapshot", "config", "faults", "flash", "mode", "programmer", "reset_due", "script", "seed",
     )  # fmt: skip
 
     def __init__(
@@ -98,13 +94,9 @@ class VirtualEcu:
         self.mode = Mode.BOOTLOADER
         self.reset_due = False
         self._clock = clock
-        self._derive = hmac_key(config.secret)
+        self._access = Access(config, self.flash, clock=clock, seed=seed)
         self._session = Session.DEFAULT
-        self._unlocked = False
-        self._seed_sent = b""
-        self._seed_count = 0
         self._last_request_s = 0.0
-        self._locked_until_s = 0.0
         self._snapshot = Snapshot()
         self._communication = Communication.BOTH
 
@@ -126,12 +118,9 @@ class VirtualEcu:
             booted = decide_boot(state, runnable=tuple(self._starts(i) for i in range(len(state.banks))))
             self.flash.boot(booted.state)
             application = booted.application
-        state = self.flash.state
         self._enter(Mode.APPLICATION if application else Mode.BOOTLOADER)
         self._last_request_s = self._clock.monotonic_s()
-        # An ECU cannot know how long it was off, so a lockout starts anew.
-        locked = state.key_failures >= KEY_TRIES_MAX
-        self._locked_until_s = self._last_request_s + self.config.key_delay_s if locked else 0.0
+        self._access.power_on()
         if self.mode is Mode.APPLICATION:
             self.run_cycle()
 
@@ -228,7 +217,7 @@ class VirtualEcu:
             case 0x37:
                 return self.programmer.transfer_exit()
             case 0x34:
-                self._needs_unlock()
+                self._access.require()
                 return self.programmer.request_download(request)
             case 0x10:
                 return self._session_control(request)
@@ -241,11 +230,11 @@ class VirtualEcu:
             case 0x22:
                 return self._read_data(request)
             case 0x27:
-                return self._security(request)
+                return self._access.security(request)
             case 0x28:
                 return self._communication_control(request)
             case 0x29:
-                return authentication(request)
+                return self._access.authentication(request)
             case 0x2E:
                 return self._write_data(request)
             case 0x31:
@@ -338,48 +327,29 @@ class VirtualEcu:
             case Did.IMAGE_SHA256 if signed is not None:
                 return bytes.fromhex(signed.sha256)
             case _:
-                return None
+                return self._stored(did) if self.mode is Mode.APPLICATION else None
 
-    def _security(self, request: bytes) -> bytes:
-        level = request[1] & 0x7F
-        if level == 1:
-            exactly(request, 2)
-            if self._unlocked:
-                return b"\x67\x01" + bytes(SEED_BYTES)
-            if self._clock.monotonic_s() < self._locked_until_s:
-                raise NegativeReply(Nrc.REQUIRED_TIME_DELAY_NOT_EXPIRED)
-            self._seed_count += 1
-            labels = (self.config.serial, self.flash.state.boots, self._seed_count)
-            self._seed_sent = draw_bytes(self.seed, SEED_BYTES, "seed", *labels)
-            return b"\x67\x01" + self._seed_sent
-        if level != 2:
-            raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
-        if not self._seed_sent:
-            raise NegativeReply(Nrc.REQUEST_SEQUENCE_ERROR)
-        exactly(request, 2 + SEED_BYTES)  # a key is as long as its seed; another length is no try
-        expected = self._derive(1, self._seed_sent)
-        self._seed_sent = b""
-        state = self.flash.state
-        if hmac.compare_digest(request[2:], expected):
-            self._unlocked = True
-            if state.key_failures:
-                self.flash.store(msgspec.structs.replace(state, key_failures=0))
-            return b"\x67\x02"
-        failures = state.key_failures + 1
-        self.flash.store(msgspec.structs.replace(state, key_failures=failures))
-        if failures >= KEY_TRIES_MAX:
-            self._locked_until_s = self._clock.monotonic_s() + self.config.key_delay_s
-            raise NegativeReply(Nrc.EXCEEDED_NUMBER_OF_ATTEMPTS)
-        raise NegativeReply(Nrc.INVALID_KEY)
+    def _stored(self, did: int) -> bytes | None:
+        """Return what is kept under an identifier that a tester may write: what was written last, or what it came with."""
+        came_with = self.config.data.get(f"{did:04X}")
+        return (
+            None if came_with is None else bytes.fromhex(self.flash.state.data.get(f"{did:04X}", came_with))
+        )
 
     def _write_data(self, request: bytes) -> bytes:
         if len(request) < 4:
             raise NegativeReply(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
         did, data = request[1] << 8 | request[2], request[3:]
-        if did not in {Did.FINGERPRINT_WRITE, Did.IDENTITY}:
+        flashing = did in {Did.FINGERPRINT_WRITE, Did.IDENTITY}
+        held = None if flashing or self.mode is not Mode.APPLICATION else self._stored(did)
+        if held is None and not (flashing and self._session is Session.PROGRAMMING):
             raise NegativeReply(Nrc.REQUEST_OUT_OF_RANGE)
-        self._needs_unlock()
-        if did == Did.IDENTITY:
+        self._access.require()
+        if held is not None:
+            exactly(request, 3 + len(held))
+            kept = {**self.flash.state.data, f"{did:04X}": data.hex()}
+            self.flash.store(msgspec.structs.replace(self.flash.state, data=kept))
+        elif did == Did.IDENTITY:
             self.programmer.identify(data)
         elif len(data) > 64:
             raise NegativeReply(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
@@ -405,18 +375,18 @@ class VirtualEcu:
             case Rid.SELF_TEST:
                 return self._self_test()
             case Rid.ACTIVATE:
-                self._needs_unlock()
+                self._access.require()
                 return programmer.activate()
             case Rid.COMMIT:
-                self._needs_unlock()
+                self._access.require()
                 return programmer.commit()
             case Rid.ROLLBACK:
-                self._needs_unlock()
+                self._access.require()
                 return programmer.rollback()
             case Rid.ERASE | Rid.CHECK_MEMORY | Rid.CHECK_DEPENDENCIES:
                 if self._session is not Session.PROGRAMMING:
                     raise NegativeReply(Nrc.CONDITIONS_NOT_CORRECT)
-                self._needs_unlock()
+                self._access.require()
                 if rid == Rid.ERASE:
                     return programmer.erase(option)
                 if rid == Rid.CHECK_MEMORY:
@@ -459,11 +429,9 @@ class VirtualEcu:
         self._enter_session(Session.DEFAULT)
 
     def _enter_session(self, session: Session) -> None:
-        # Any change of session locks the ECU again; ISO 14229-1, 10.4.1.
         self._session = session
-        self._unlocked = False
+        self._access.forget(session)
         self.programmer.forget(running=self.mode is Mode.APPLICATION)
-        self._seed_sent = b""
         if session is Session.DEFAULT:  # what was switched off for a tester is on without one
             self.faults.enabled = True
             self._communication = Communication.BOTH
@@ -480,10 +448,6 @@ class VirtualEcu:
         if self._leaves_bootloader():
             self.power_on()
         self._enter_session(Session.DEFAULT)
-
-    def _needs_unlock(self) -> None:
-        if not self._unlocked:
-            raise NegativeReply(Nrc.SECURITY_ACCESS_DENIED)
 
     def _bank_status(self, bank: Bank) -> BankStatus:
         signed = bank.signed

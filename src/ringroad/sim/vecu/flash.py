@@ -85,6 +85,7 @@ class BootState(msgspec.Struct, frozen=True, kw_only=True):
     committed_counter: int = 0
     key_failures: int = 0
     fingerprint: str = ""
+    data: dict[str, str] = {}  # what testers wrote, by identifier, in hex
     exchange: Exchange | None = None
 
 

@@ -1,4 +1,4 @@
-"""Services of a virtual ECU that look at the request alone: 28, 29, 3E and the length of them all.
+"""Services of a virtual ECU that look at the request alone: 28, 3E and the length of them all.
 
 Sub-function bytes carry the suppress bit; it is ignored here and obeyed in `ecu.py`.
 """
@@ -34,18 +34,6 @@ def communication_control(request: bytes, before: Communication) -> Communicatio
     if request[2] & 0x0F not in {1, 2, 3}:
         raise NegativeReply(Nrc.REQUEST_OUT_OF_RANGE)
     return Communication(request[1] & 0x7F) if request[2] & 0x01 else before
-
-
-def authentication(request: bytes) -> bytes:
-    """Answer service 0x29."""
-    # Keys are checked by 0x27 here: 08 says that no certificate exchange is configured.
-    match request[1] & 0x7F:
-        case 0x00:
-            return b"\x69\x00\x10"
-        case 0x08:
-            return b"\x69\x08\x00"
-        case _:
-            raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
 
 
 def tester_present(request: bytes) -> bytes:

@@ -30,6 +30,7 @@ from ringroad.vehicle.agents.base import (
 )
 from ringroad.vehicle.agents.quiet import Silence
 from ringroad.vehicle.agents.wire import BankStatus, Did, Identity, Layout, Mode, Rid, SlotStatus, Swap
+from ringroad.vehicle.proof import Prover
 from ringroad.vehicle.segments import FlashImage, MalformedImage, Segment, open_image
 from ringroad.vehicle.uds import (
     KeyDeriver,
@@ -57,6 +58,7 @@ class EcuAccess:
     Attributes:
         serial: that must answer.
         derive: seed to key.
+        key: proves ownership to an ECU that asks for 0x29; None: it asks for the key of 0x27.
         fingerprint: written before flashing (F15A); who flashed, at most 64 bytes.
         timeout_s: for a first answer.
         restart_s_max: s an ECU may take to answer after a reset.
@@ -69,6 +71,7 @@ class EcuAccess:
     timeout_s: float = 2.0
     restart_s_max: float = RESTART_S_MAX
     silence: Silence | None = None
+    key: Prover | None = None
 
 
 class Refusal(Exception):  # noqa: N818 - travels from a step to its verb, never further
@@ -106,7 +109,12 @@ def reason_of(negative: NegativeResponse) -> Reason:
     match negative.nrc:
         case Nrc.EXCEEDED_NUMBER_OF_ATTEMPTS | Nrc.REQUIRED_TIME_DELAY_NOT_EXPIRED:
             return Reason.LOCKED_OUT
-        case Nrc.INVALID_KEY | Nrc.SECURITY_ACCESS_DENIED | Nrc.AUTHENTICATION_REQUIRED:
+        case (
+            Nrc.INVALID_KEY
+            | Nrc.SECURITY_ACCESS_DENIED
+            | Nrc.AUTHENTICATION_REQUIRED
+            | Nrc.OWNERSHIP_VERIFICATION_FAILED
+        ):
             return Reason.ACCESS_DENIED
         case Nrc.BUSY_REPEAT_REQUEST | Nrc.RESPONSE_PENDING:
             return Reason.BUSY
@@ -186,7 +194,14 @@ class EcuSession:
                 await self.wait_for_restart()  # some bootloaders drop the connection
                 await self.uds.session(Session.EXTENDED)
                 await self.uds.session(Session.PROGRAMMING)
-        await self.uds.unlock(self.access.derive)
+        await self.prove()
+
+    async def prove(self) -> None:
+        """Prove to the ECU that its tester may change it, in the session that it is in: by 0x29, or by 0x27."""
+        if self.access.key is None:
+            await self.uds.unlock(self.access.derive)
+        else:
+            await self.uds.authenticate(self.access.key)
 
     async def flash(
         self, image: EcuImage, source: ImageSource, content: FlashImage, *, progress: Progress

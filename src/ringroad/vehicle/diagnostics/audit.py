@@ -22,7 +22,10 @@ AUDIT_BYTES_MAX: Final = 256 * 1024  # bytes; some 1,200 requests, and as many i
 
 
 class Visit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One request of a tester. `status` is 0 where it is only about to begin."""
+    """One request of a tester. `status` is 0 where it is only about to begin.
+
+    `wanted` is the value of a write, `before` and `data` what the ECU held before it and holds then.
+    """
 
     at: datetime
     tester: str
@@ -31,6 +34,9 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: str
     status: int = 0
     code: str = ""
+    wanted: str | int = ""
+    before: str = ""
+    data: str = ""
 
 
 class Audit:

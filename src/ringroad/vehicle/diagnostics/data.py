@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from ringroad.kernel.errors import InvalidInput, NotFound
 from ringroad.vehicle.agents.wire import Did, SlotStatus
+from ringroad.vehicle.writable import Writable
 
 IDENTIFICATION: Final = "identData"
 CURRENT: Final = "currentData"
@@ -40,14 +42,19 @@ def parse_did(text: str) -> int:
     return int(text, 16)
 
 
-def describe(did: int) -> dict[str, Any]:
-    """Return an identifier's name and category."""
-    name, category = KNOWN.get(did, (f"data {did:04X}", CURRENT))
-    return {"id": f"{did:04X}", "name": name, "category": category}
+def describe(did: int, writes: Mapping[int, Writable]) -> dict[str, Any]:
+    """Return an identifier's name and category, and what may be written into it."""
+    told: dict[str, Any] = {"id": f"{did:04X}"}
+    writable = writes.get(did)
+    if writable is None:
+        name, category = KNOWN.get(did, (f"data {did:04X}", CURRENT))
+        return {**told, "name": name, "category": category}
+    may_be = {"kind": writable.kind, "bytes": writable.size_bytes, "wanted": writable.wanted}
+    return {**told, "name": writable.name, "category": STORED, "write": may_be}
 
 
-def catalogue(categories: list[str] | None) -> list[dict[str, Any]]:
-    """Return the identifiers that are known by name, of some categories or of all.
+def catalogue(categories: list[str] | None, writes: Mapping[int, Writable]) -> list[dict[str, Any]]:
+    """Return the identifiers that are known by name, of some categories or of all; those to be written first.
 
     Raises:
         InvalidInput: a category is none.
@@ -55,7 +62,8 @@ def catalogue(categories: list[str] | None) -> list[dict[str, Any]]:
     for each in categories or ():
         if each not in CATEGORIES:
             raise InvalidInput(f"{each[:40]!r} is no category", hint=", ".join(CATEGORIES))
-    return [describe(did) for did in KNOWN if not categories or KNOWN[did][1] in categories]
+    told = [describe(did, writes) for did in (*writes, *KNOWN)]
+    return [each for each in told if not categories or each["category"] in categories]
 
 
 def read_value(did: int, data: bytes) -> Any:

@@ -23,19 +23,18 @@ from datetime import timedelta
 from typing import Any, Final, assert_never
 
 from ringroad.kernel.clock import Clock
-from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound, RingroadError, Unavailable
+from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound, RingroadError
 from ringroad.protocol.diagnostics import (
     BULK_BYTES_MAX,
     BULK_CHUNK_BYTES_MAX,
     DiagnosticAnswer,
     DiagnosticRequest,
-    Refused,
 )
 from ringroad.protocol.preconditions import Expression, evaluate_all
 from ringroad.vehicle.agents.base import Failed
 from ringroad.vehicle.agents.session import EcuSession
 from ringroad.vehicle.agents.verbs import UdsAgent
-from ringroad.vehicle.diagnostics import bulk, operations, updates
+from ringroad.vehicle.diagnostics import bulk, operations, updates, writing
 from ringroad.vehicle.diagnostics import data as did_data
 from ringroad.vehicle.diagnostics.bulk import Sources
 from ringroad.vehicle.diagnostics.cyclic import Subscriptions
@@ -45,24 +44,18 @@ from ringroad.vehicle.diagnostics.faults import (
     parse_snapshots,
     plain,
 )
-from ringroad.vehicle.diagnostics.locks import LOCK_S_MAX, LOCK_S_MIN, LOCKED, Locks
+from ringroad.vehicle.diagnostics.locks import LOCK_S_MAX, LOCK_S_MIN, Locks
 from ringroad.vehicle.diagnostics.modes import MODE_S_MAX, Modes
 from ringroad.vehicle.diagnostics.operations import Executions
+from ringroad.vehicle.diagnostics.refusal import refuse
 from ringroad.vehicle.diagnostics.sessions import Session, Sessions
 from ringroad.vehicle.diagnostics.tree import Ask, Need, understand, whole, words
 from ringroad.vehicle.orchestrator import Orchestrator
 from ringroad.vehicle.plan import EcuOnBoard
 from ringroad.vehicle.signals import SignalSource
 from ringroad.vehicle.uds import Nrc, dtc_bytes
+from ringroad.vehicle.writable import Writable
 
-STATUS_OF: Final[Mapping[str, int]] = {
-    "invalid_input": 422,
-    "not_found": 404,
-    "conflict": 409,
-    "forbidden": 403,
-    "untrusted": 422,
-    "unavailable": 503,
-}
 MASK_ALL: Final = 0xFF
 LOCK_S: Final = 300  # s, when the request does not say
 MODE_S: Final = 60  # s, when the request does not say
@@ -79,6 +72,8 @@ class Place:
     clock: Clock
     preconditions: Sequence[Expression]
     bulk: Sources = field(default_factory=dict)
+    writes: Mapping[str, Mapping[int, Writable]] = field(default_factory=dict)  # by component
+    by_proof: frozenset[str] = frozenset()  # components that are unlocked by 0x29
 
 
 class Desk:
@@ -92,7 +87,10 @@ class Desk:
         self._texts = bulk.Texts()
         self.cyclic = Subscriptions(place.clock, self._value, allowed=self._is_open)
         self._modes = Modes(
-            place.clock, resting=lambda: place.orchestrator.state.resting, allowed=self._may_go_on
+            place.clock,
+            resting=lambda: place.orchestrator.state.resting,
+            allowed=self._may_go_on,
+            by_proof=place.by_proof,
         )
 
     def close(self, session_id: str) -> None:
@@ -139,10 +137,12 @@ class Desk:
             case "component":
                 return await self._component(ask)
             case "catalogue":
-                self._ecu(ask)
-                return {"items": did_data.catalogue(words(request.body, "categories"))}
+                writes = self._writes(self._ecu(ask).name)
+                return {"items": did_data.catalogue(words(request.body, "categories"), writes)}
             case "data":
                 return await self._data(ask)
+            case "write":
+                return await self._write(ask, session, request.body)
             case "faults":
                 return {"items": await self._faults(ask.component, _mask(request.body))}
             case "fault":
@@ -277,10 +277,22 @@ class Desk:
         }
 
     async def _data(self, ask: Ask) -> Body:
-        did = did_data.parse_did(ask.names[1])
+        did, writes = did_data.parse_did(ask.names[1]), self._writes(ask.component)
         async with self._line(self._ecu(ask)) as line:
             data = await line.uds.read(did)
-        return {**did_data.describe(did), "data": did_data.read_value(did, data), "raw": data.hex()}
+        value = writes[did].decode(data) if did in writes else did_data.read_value(did, data)
+        return {**did_data.describe(did, writes), "data": value, "raw": data.hex()}
+
+    def _writes(self, component: str) -> Mapping[int, Writable]:
+        return self._place.writes.get(component, {})
+
+    async def _write(self, ask: Ask, session: Session, body: Body) -> Body:
+        ecu, did = self._ecu(ask), did_data.parse_did(ask.names[1])
+        wanted = writing.require_writable(self._writes(ecu.name), ecu.name, did)
+        data = wanted.encode(body.get("data"))
+        async with self._changing(ask, session.id) as line, self._modes.extended(ecu.name, line):
+            held = await writing.write_value(line, wanted, data)
+        return {**did_data.describe(did, self._writes(ecu.name)), **held}
 
     async def _value(self, component: str, did: int) -> Any:
         async with self._line(self._named(component)) as line:
@@ -290,17 +302,10 @@ class Desk:
         self._ecu(ask)
         match ask.what:
             case "subscribe":
-                return dict(
-                    plain(
-                        self.cyclic.start(
-                            request.id,
-                            ask.component,
-                            request.body,
-                            session=session.id,
-                            expires_at=session.expires_at,
-                        )
-                    )
+                begun = self.cyclic.start(
+                    request.id, ask.component, request.body, session=session.id, expires_at=session.expires_at
                 )
+                return dict(plain(begun))
             case "subscription":
                 return dict(plain(self.cyclic.get(ask.component, ask.names[1], session.id)))
             case "unsubscribe":
@@ -472,15 +477,6 @@ class Desk:
             until=session.expires_at,
         )  # fmt: skip
         return {"items": [plain(lock)]}
-
-
-def refuse(request_id: str, error: RingroadError, *, clock: Clock) -> DiagnosticAnswer:
-    """Return the answer that says why not."""
-    status = 423 if error.code == LOCKED else STATUS_OF.get(error.kind, 500)
-    if isinstance(error, Unavailable) and not error.hint:
-        error.hint = "the ECU does not answer; try again"
-    why = Refused(kind=error.kind, code=error.code, message=error.message, hint=error.hint)
-    return DiagnosticAnswer(id=request_id, status=status, at=clock.now(), body={"error": plain(why)})
 
 
 def _mask(body: Mapping[str, Any]) -> int:

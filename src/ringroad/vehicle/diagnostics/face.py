@@ -36,16 +36,20 @@ from ringroad.protocol.diagnostics import (
     REASON_CHARS_MAX,
     REQUEST_BYTES_MAX,
     SESSIONS_PATH,
+    VALUE_BYTES_MAX,
     DiagnosticAnswer,
     DiagnosticRequest,
     Method,
     Scope,
     SessionWanted,
+    is_write,
     parse_range,
+    written_values,
 )
 from ringroad.vehicle.address import Address
 from ringroad.vehicle.diagnostics.audit import Audit, Visit
-from ringroad.vehicle.diagnostics.desk import Desk, refuse
+from ringroad.vehicle.diagnostics.desk import Desk
+from ringroad.vehicle.diagnostics.refusal import refuse
 from ringroad.vehicle.diagnostics.sessions import Session, Sessions
 from ringroad.vehicle.diagnostics.testers import LOCAL, Tester, find_tester, read_testers
 from ringroad.vehicle.files import Durability
@@ -152,16 +156,20 @@ class DiagnosticFace:
     async def _noted(self, tester: Tester, asked: DiagnosticRequest) -> DiagnosticAnswer:
         """Let the desk answer, and write down who asked; what changes something, before it is begun too."""
         visit = Visit(
-            at=self._around.clock.now(), tester=tester.name, session=asked.session, method=asked.method, path=asked.path
+            at=self._around.clock.now(), tester=tester.name, session=asked.session, method=asked.method, path=asked.path,
+            wanted=_wanted(asked),
         )  # fmt: skip
         if asked.method != "GET":
             self._audit.note(visit)
         answer = await self._desk.answer(asked)
         error = answer.body.get("error")
         code = str(error.get("code", "")) if answer.status >= 300 and isinstance(error, dict) else ""
+        told = written_values(answer.body) if is_write(asked.method, asked.path) else {}
         try:
             self._audit.note(
-                msgspec.structs.replace(visit, at=self._around.clock.now(), status=answer.status, code=code)
+                msgspec.structs.replace(
+                    visit, at=self._around.clock.now(), status=answer.status, code=code, **told
+                )
             )
         except Unavailable:
             if asked.method == "GET":
@@ -310,6 +318,12 @@ class DiagnosticFace:
                 self._close_nobodys()
             except RingroadError as error:
                 _log.warning("vehicle.diagnostics_sessions", code=error.code, reason=error.message)
+
+
+def _wanted(asked: DiagnosticRequest) -> str | int:
+    """Return the value that a request is to write, as far as it is one."""
+    value = asked.body.get("data") if is_write(asked.method, asked.path) else ""
+    return value[: 2 * VALUE_BYTES_MAX] if isinstance(value, str) else value if isinstance(value, int) else ""
 
 
 def tls_of(cert_file: Path, key_file: Path) -> ssl.SSLContext:

@@ -30,8 +30,9 @@ from ringroad.protocol.diagnostics import (
     DiagnosticRequest,
     SessionWanted,
 )
-from ringroad.vehicle.diagnostics.desk import Desk, refuse
-from ringroad.vehicle.diagnostics.sessions import Session, Sessions
+from ringroad.vehicle.diagnostics.desk import Desk
+from ringroad.vehicle.diagnostics.refusal import refuse
+from ringroad.vehicle.diagnostics.sessions import Session, Sessions, no_of
 from ringroad.vehicle.diagnostics.testers import LOCAL
 from ringroad.vehicle.ending import end_if_cancelled
 from ringroad.vehicle.files import Durability, replace_file
@@ -240,7 +241,7 @@ def _session_answer(request_id: str, session: Session, clock: Clock) -> Diagnost
         body["error"] = {
             "kind": "forbidden",
             "code": "declined",
-            "message": "the driver declined",
+            "message": no_of(session),
             "hint": "",
         }
     return DiagnosticAnswer(

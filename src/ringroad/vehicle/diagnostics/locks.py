@@ -56,7 +56,9 @@ class Locks:
         held = self.of(component, now=now)
         if held is None:
             raise Conflict(
-                f"{component} is not locked", code="lock_needed", hint="take its lock first: POST locks"
+                f"{component} is not locked",
+                code="lock_needed",
+                hint=f"take its lock first: ringroad diagnose lock, or POST /components/{component}/locks",
             )
         if held.session != session:
             raise _locked(held)

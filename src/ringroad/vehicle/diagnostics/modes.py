@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any, Final
 
@@ -28,9 +28,11 @@ MODE_S_MAX: Final = 600  # s
 VALUES: Final[dict[str, tuple[str, str]]] = {  # each mode's default first
     "session": ("default", "extended"),
     "security": ("locked", "unlocked"),
+    "authentication": ("deauthenticated", "authenticated"),
     "dtcsetting": ("on", "off"),
     "commctrl": ("enabled", "disabled"),
 }
+PROVEN: Final = {"security": "unlocked", "authentication": "authenticated"}  # by which of them, the ECU says
 _REQUESTS: Final[dict[tuple[str, str], bytes]] = {
     ("dtcsetting", "on"): b"\x85\x01",
     ("dtcsetting", "off"): b"\x85\x02",
@@ -52,14 +54,23 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 class Modes:
     """The modes of one vehicle's ECUs, by component."""
 
-    def __init__(self, clock: Clock, *, resting: Callable[[], bool], allowed: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        resting: Callable[[], bool],
+        allowed: Callable[[str], bool],
+        by_proof: Collection[str] = (),
+    ) -> None:
         """Take a clock and whom to ask.
 
         Args:
             clock: the vehicle's.
             resting: whether no update is under way.
             allowed: whether a session may keep an ECU in a mode now.
+            by_proof: components that have the mode authentication in place of security.
         """
+        self._by_proof = by_proof
         self._clock = clock
         self._resting = resting
         self._allowed = allowed
@@ -74,7 +85,12 @@ class Modes:
         return [
             {"id": mode, "value": values.get(mode, default), "values": [default, other], **until}
             for mode, (default, other) in VALUES.items()
+            if mode != self._other_way(component)
         ]
+
+    def _other_way(self, component: str) -> str:
+        """Return the mode that an ECU has not, since it is unlocked by the other one."""
+        return "security" if component in self._by_proof else "authentication"
 
     async def set(
         self,
@@ -102,8 +118,9 @@ class Modes:
             NotFound, InvalidInput: there is no such mode, or no such value.
             RingroadError: the ECU refused, or does not answer.
         """
-        if mode not in VALUES:
-            raise NotFound(f"there is no mode {mode[:40]!r}", hint=", ".join(VALUES))
+        if mode not in VALUES or mode == self._other_way(component):
+            known = ", ".join(each for each in VALUES if each != self._other_way(component))
+            raise NotFound(f"{component} has no mode {mode[:40]!r}", hint=known)
         if value not in VALUES[mode]:
             raise InvalidInput(f"{mode} is {' or '.join(VALUES[mode])}")
         if mode == "session" and value == "default":
@@ -113,16 +130,31 @@ class Modes:
             held = self._held.get(component)
             if held is None:
                 await ecu.uds.session(Session.EXTENDED)
-            if mode == "security" and value == "unlocked":
-                await ecu.uds.unlock(ecu.access.derive)
-            elif mode == "security":
-                await ecu.uds.session(Session.EXTENDED)  # any change of session locks the ECU again
+            if value == PROVEN.get(mode):
+                await ecu.prove()
+            elif mode in PROVEN:
+                await _take_back(ecu)
             elif mode != "session":
                 await ecu.uds.call(_REQUESTS[mode, value])
         values = {**(held.values if held is not None else {}), "session": "extended", mode: value}
         self._held[component] = Held(session=session, expires_at=expires_at, values=values)
         if component not in self._keepers:
             self._keepers[component] = asyncio.create_task(self._keep(component, line))
+
+    @asynccontextmanager
+    async def extended(self, component: str, ecu: EcuSession) -> AsyncIterator[None]:
+        """Have an ECU in its extended session; afterwards its modes are what they were. The caller has its line alone."""
+        held = self._held.get(component)
+        if held is None:
+            await ecu.uds.session(Session.EXTENDED)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(RingroadError):
+                if held is None:
+                    await ecu.uds.session(Session.DEFAULT)
+                elif not any(held.values.get(mode) == proven for mode, proven in PROVEN.items()):
+                    await _take_back(ecu)
 
     def sessions(self) -> frozenset[str]:
         """Return the sessions that keep an ECU in a mode."""
@@ -165,6 +197,14 @@ class Modes:
         self._held.pop(component, None)
         async with line() as ecu:
             await ecu.uds.session(Session.DEFAULT)
+
+
+async def _take_back(ecu: EcuSession) -> None:
+    """Let an ECU forget who proved what."""
+    if ecu.access.key is None:
+        await ecu.uds.session(Session.EXTENDED)  # any change of session locks the ECU again
+    else:
+        await ecu.uds.deauthenticate()
 
 
 async def _default(line: Line) -> None:

@@ -105,12 +105,17 @@ def seen_of(session: Session) -> str:
     return hashlib.sha256(msgspec.json.encode(shown)).hexdigest()[:SEEN_CHARS]
 
 
+def no_of(session: Session) -> str:
+    """Return what the driver said to a session that is not open any more, in words: one that was had a consent."""
+    return "the driver ended the session" if session.consent else "the driver declined"
+
+
 def settle(session: Session, word: Word | None) -> Session:
     """Return a session as the driver's word makes it; without a word on just this one, as it is."""
     if word is None or word.session != session.id or word.seen != seen_of(session):
         return session
     if not word.allow:
-        return msgspec.structs.replace(session, state="declined", consent="")
+        return msgspec.structs.replace(session, state="declined")
     if session.state != "asked":
         return session
     return msgspec.structs.replace(session, state="open", consent="driver")
@@ -155,7 +160,7 @@ class Sessions:
         if session is None:
             raise Forbidden("there is no such session on the vehicle, or it is over", code="no_session")
         if session.state != "open":
-            message = "the driver has not agreed yet" if session.state == "asked" else "the driver declined"
+            message = "the driver has not agreed yet" if session.state == "asked" else no_of(session)
             raise Forbidden(message, code=f"session_{session.state}")
         return session
 

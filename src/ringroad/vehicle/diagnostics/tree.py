@@ -15,7 +15,7 @@ from ringroad.kernel.errors import InvalidInput, NotFound
 from ringroad.protocol.diagnostics import Method, Scope
 
 What = Literal[
-    "components", "component", "catalogue", "data", "faults", "fault", "clear", "clear_one", "locks", "lock",
+    "components", "component", "catalogue", "data", "write", "faults", "fault", "clear", "clear_one", "locks", "lock",
     "unlock", "operations", "execute", "executions", "execution", "stop", "modes", "mode", "health",
     "updates", "update", "update_status", "look", "prepare", "execute_update",
     "bulk", "bulk_items", "bulk_chunk", "subscribe", "subscriptions", "subscription", "unsubscribe",
@@ -58,6 +58,7 @@ _TREE: Final[Mapping[tuple[Method, str], tuple[What, Need]]] = {
     ("GET", "components/*"): ("component", _READ),
     ("GET", "components/*/data"): ("catalogue", _READ),
     ("GET", "components/*/data/*"): ("data", _READ),
+    ("PUT", "components/*/data/*"): ("write", _CHANGE),
     ("GET", "components/*/faults"): ("faults", _READ),
     ("GET", "components/*/faults/*"): ("fault", _READ),
     ("DELETE", "components/*/faults"): ("clear", _CHANGE),
