@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
+from ringroad.vehicle.driver.language import ENGLISH, Words
 from ringroad.vehicle.driver.view import DriverView, EcuLine
 
 HERE: Final = Path(__file__).parent
@@ -18,7 +19,9 @@ SCRIPT: Final = (HERE / "page.js").read_bytes()
 REFRESH_S: Final = 5  # s; where there are no scripts
 
 
-def render_page(view: DriverView, *, token: str, alert: str = "", visits: str = "") -> str:
+def render_page(
+    view: DriverView, *, token: str, alert: str = "", visits: str = "", words: Words = ENGLISH
+) -> str:
     """Return the whole page.
 
     Args:
@@ -26,9 +29,10 @@ def render_page(view: DriverView, *, token: str, alert: str = "", visits: str = 
         token: that a form must send back.
         alert: why the last word was not taken; empty if it was.
         visits: what `visits.render_visits` says.
+        words: the language.
     """
     return f"""<!doctype html>
-<html lang="en">
+<html lang="{words.language}" dir="{words.direction}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -39,10 +43,10 @@ def render_page(view: DriverView, *, token: str, alert: str = "", visits: str = 
 <script src="/page.js" defer></script>
 </head>
 <body>
-<p id="link" role="alert" hidden>The vehicle does not answer. Trying again.</p>
+<p id="link" role="alert" hidden>{escape(words.say("page.away"))}</p>
 {f'<p class="alert" role="alert">{escape(alert)}</p>' if alert else ""}
 <main id="main">
-{render_part(view, token=token, visits=visits)}
+{render_part(view, token=token, visits=visits, words=words)}
 </main>
 <p id="said" role="status" class="spoken"></p>
 </body>
@@ -50,17 +54,17 @@ def render_page(view: DriverView, *, token: str, alert: str = "", visits: str = 
 """
 
 
-def render_part(view: DriverView, *, token: str, visits: str = "") -> str:
+def render_part(view: DriverView, *, token: str, visits: str = "", words: Words = ENGLISH) -> str:
     """Return what changes as the update goes on."""
     parts = [
         f'<h1 class="{view.tone}">{escape(view.headline)}</h1>',
         f"<p>{escape(view.text)}</p>" if view.text else "",
         f'<p class="waits">{escape(view.waits)}</p>' if view.waits else "",
-        _notes(view),
-        _facts(view),
+        _notes(view, words),
+        _facts(view, words),
         _question(view, token=token),
         visits,
-        _ecus(view),
+        _ecus(view, words),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -87,11 +91,11 @@ def _question(view: DriverView, *, token: str) -> str:
     return f'<form method="post" action="/answer"{labelled}>\n{title}{fields}\n{buttons}\n</form>'
 
 
-def _facts(view: DriverView) -> str:
+def _facts(view: DriverView, words: Words) -> str:
     rows = [
-        ("Version", view.version),
-        ("Download", view.size),
-        ("The vehicle stands still for", view.time),
+        (words.say("page.version"), view.version),
+        (words.say("page.download"), view.size),
+        (words.say("page.stands"), view.time),
     ]
     shown = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in rows if value
@@ -99,19 +103,19 @@ def _facts(view: DriverView) -> str:
     return f"<dl>{shown}</dl>" if shown else ""
 
 
-def _notes(view: DriverView) -> str:
+def _notes(view: DriverView, words: Words) -> str:
     if not view.notes:
         return ""
-    lines = "".join(f"<p>{escape(line)}</p>" for line in view.notes.splitlines() if line.strip())
-    title = "What changed" if view.installed else "What changes"
+    lines = "".join(f'<p dir="auto">{escape(line)}</p>' for line in view.notes.splitlines() if line.strip())
+    title = escape(words.say("page.changed" if view.installed else "page.changes"))
     return f"<section><h2>{title}</h2>{lines}</section>"
 
 
-def _ecus(view: DriverView) -> str:
+def _ecus(view: DriverView, words: Words) -> str:
     if not view.ecus:
         return ""
     rows = "\n".join(_ecu(number, ecu) for number, ecu in enumerate(view.ecus))
-    return f"<section><h2>Parts of the vehicle</h2><ul>\n{rows}\n</ul></section>"
+    return f"<section><h2>{escape(words.say('page.parts'))}</h2><ul>\n{rows}\n</ul></section>"
 
 
 def _ecu(number: int, ecu: EcuLine) -> str:

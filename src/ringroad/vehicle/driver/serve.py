@@ -26,6 +26,7 @@ from ringroad.kernel.errors import Conflict, NotFound, Unavailable
 from ringroad.vehicle.address import Address
 from ringroad.vehicle.consent import write_word
 from ringroad.vehicle.diagnostics.sessions import answer_session, look_at_sessions
+from ringroad.vehicle.driver.language import Words, choose
 from ringroad.vehicle.driver.page import SCRIPT, STYLE, render_page, render_part
 from ringroad.vehicle.driver.view import take_word, view_of
 from ringroad.vehicle.driver.visits import render_visits
@@ -99,11 +100,12 @@ class DriverPage:
         """Answer one request; `names`: what it may call this host."""
         if request.headers.get("host", "").lower() not in names:
             return plain_answer(HTTPStatus.MISDIRECTED_REQUEST, "this address has another name")
+        words = choose(request.headers.get("accept-language", ""))
         match request.method, request.path.partition("?")[0]:
             case "GET", "/":
-                return self._page(self._glance())
+                return self._page(self._glance(), words)
             case "GET", "/part":
-                return Answer(status=HTTPStatus.OK, body=self._part(self._glance()).encode())
+                return Answer(status=HTTPStatus.OK, body=self._part(self._glance(), words).encode())
             case "GET", "/page.css":
                 return Answer(status=HTTPStatus.OK, body=STYLE, kind="text/css")
             case "GET", "/page.js":
@@ -116,37 +118,42 @@ class DriverPage:
                 return plain_answer(HTTPStatus.METHOD_NOT_ALLOWED, "not with this method")
         return plain_answer(HTTPStatus.NOT_FOUND, "there is no such page")
 
-    def _page(self, glance: Glance, *, status: HTTPStatus = HTTPStatus.OK, alert: str = "") -> Answer:
-        page = render_page(view_of(glance), token=self._token, alert=alert, visits=self._visits(glance))
+    def _page(
+        self, glance: Glance, words: Words, *, status: HTTPStatus = HTTPStatus.OK, alert: str = ""
+    ) -> Answer:
+        page = render_page(
+            view_of(glance, words), token=self._token, alert=alert, visits=self._visits(glance, words), words=words
+        )  # fmt: skip
         return Answer(status=status, body=page.encode())
 
-    def _part(self, glance: Glance) -> str:
-        return render_part(view_of(glance), token=self._token, visits=self._visits(glance))
+    def _part(self, glance: Glance, words: Words) -> str:
+        visits = self._visits(glance, words)
+        return render_part(view_of(glance, words), token=self._token, visits=visits, words=words)
 
-    def _visits(self, glance: Glance) -> str:
+    def _visits(self, glance: Glance, words: Words) -> str:
         sessions = look_at_sessions(self._folder, now=self._clock.now())
-        return render_visits(sessions, token=self._token, zone=glance.zone)
+        return render_visits(sessions, token=self._token, zone=glance.zone, words=words)
 
     def _hear(
         self, request: Request, names: frozenset[str], keep: Callable[[Glance, dict[str, str]], None]
     ) -> Answer:
-        glance = self._glance()
+        glance, words = self._glance(), choose(request.headers.get("accept-language", ""))
         origin = request.headers.get("origin", "")
         form = _read_form(request)
         if origin and origin.lower() not in {f"http://{name}" for name in names}:
             return plain_answer(HTTPStatus.FORBIDDEN, "this was sent by another page")
         if not hmac.compare_digest(form.get("token", "").encode(), self._token.encode()):
             # After a restart the page has another token: its driver only looks again.
-            alert = "Please answer again: the page was too old."
-            return self._page(glance, status=HTTPStatus.FORBIDDEN, alert=alert)
+            alert = words.say("alert.old")
+            return self._page(glance, words, status=HTTPStatus.FORBIDDEN, alert=alert)
         try:
             keep(glance, form)
         except (Conflict, NotFound):
-            alert = "Please look again: this has changed."
-            return self._page(glance, status=HTTPStatus.CONFLICT, alert=alert)
+            alert = words.say("alert.changed")
+            return self._page(glance, words, status=HTTPStatus.CONFLICT, alert=alert)
         except Unavailable as error:
-            alert = f"Your answer could not be kept: {error.message}."
-            return self._page(glance, status=HTTPStatus.SERVICE_UNAVAILABLE, alert=alert)
+            alert = words.say("alert.not_kept", why=error.message)
+            return self._page(glance, words, status=HTTPStatus.SERVICE_UNAVAILABLE, alert=alert)
         self._heard()
         return Answer(status=HTTPStatus.SEE_OTHER, location="/")
 

@@ -14,6 +14,7 @@ from typing import Final, Literal
 from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.protocol.vehicle import PHASES, Phase, VehicleState
 from ringroad.vehicle.consent import CONSENT_HOURS, DENIED, LATER_HOURS, digest_notes
+from ringroad.vehicle.driver.language import ENGLISH, Words
 from ringroad.vehicle.glance import Glance
 from ringroad.vehicle.states import BEFORE_INSTALLING, EcuState
 
@@ -21,79 +22,21 @@ Word = Literal["yes", "all", "later", "no"]
 WORDS: Final[tuple[Word, ...]] = ("yes", "all", "later", "no")
 PLAIN_BYTES: Final = 1024  # below this a size is shown as it is
 
-_HEADLINES: Final[Mapping[VehicleState, str]] = {
-    "IDLE": "There is no update",
-    "SYNCING": "Looking at an update",
-    "AWAITING_CONSENT": "An update is available",
-    "DOWNLOADING": "Downloading the update",
-    "VERIFYING": "Checking the download",
-    "STAGING": "Preparing the update",
-    "READY": "The update is ready",
-    "INSTALLING": "Installing the update",
-    "CHECKING": "Testing the update",
-    "COMMITTING": "Finishing the update",
-    "SUCCEEDED": "The update is installed",
-    "ROLLING_BACK": "Going back to the software before",
-    "ROLLED_BACK": "The update was taken back",
-    "ROLLBACK_FAILED": "The vehicle needs service",
-    "CANCELLED": "The update was withdrawn",
-    "SUPERSEDED": "A newer update follows",
-    "FAILED": "The update could not be installed",
-    "DOWNLOADED": "An update is stored in the vehicle",
+_TONES: Final[Mapping[VehicleState, str]] = {
+    "SUCCEEDED": "ok",
+    "ROLLED_BACK": "warn",
+    "ROLLBACK_FAILED": "bad",
+    "FAILED": "warn",
+    "DOWNLOADED": "ok",
 }
-_RESULTS: Final[Mapping[VehicleState, tuple[str, str]]] = {
-    "SUCCEEDED": ("ok", "Every part of it runs and was tested."),
-    "ROLLED_BACK": (
-        "warn",
-        "A test failed, so the vehicle runs what it ran before. You need not do anything.",
-    ),
-    "ROLLBACK_FAILED": ("bad", "Part of the vehicle could not be brought back. Please call your workshop."),
-    "CANCELLED": ("", "Nothing was changed."),
-    "SUPERSEDED": ("", "Nothing was changed."),
-    "FAILED": ("warn", "Nothing was changed. The maker knows of it."),
-    "DOWNLOADED": ("ok", "Nothing was changed yet. You will hear of it when it is to be installed."),
-}
-_UNDER_WAY_TEXT: Final[Mapping[VehicleState, str]] = {
-    "SYNCING": "Its signatures are checked.",
-    "DOWNLOADING": "You can use the vehicle.",
-    "VERIFYING": "You can use the vehicle.",
-    "STAGING": "You can use the vehicle.",
-    "READY": "It begins by itself.",
-    "INSTALLING": "Please leave the vehicle parked until this is done.",
-    "CHECKING": "Please leave the vehicle parked until this is done.",
-    "COMMITTING": "Please leave the vehicle parked until this is done.",
-    "ROLLING_BACK": "Please leave the vehicle parked until this is done.",
-}
-_QUESTIONS: Final[Mapping[Phase, str]] = {
-    "download": "May the vehicle download it?",
-    "install": "May the vehicle install it?",
-    "activate": "May the vehicle change to it?",
-}
-_YES: Final[Mapping[Phase, str]] = {"download": "Download", "install": "Install", "activate": "Change now"}
 # What a precondition on a signal wants, for somebody who knows no signals; the term itself stands behind it.
 _WANTED: Final[tuple[tuple[str, str], ...]] = (
-    ("Vehicle.Speed", "the vehicle to stand still"),
-    ("Vehicle.Powertrain.Transmission", "the vehicle to be parked"),
-    ("Vehicle.LowVoltageBattery", "the 12 V battery"),
-    ("Vehicle.Powertrain.TractionBattery", "the battery to be charged"),
-    ("Vehicle.LowVoltageSystemState", "the ignition"),
+    ("Vehicle.Speed", "wanted.speed"),
+    ("Vehicle.Powertrain.Transmission", "wanted.parked"),
+    ("Vehicle.LowVoltageBattery", "wanted.low_voltage"),
+    ("Vehicle.Powertrain.TractionBattery", "wanted.traction"),
+    ("Vehicle.LowVoltageSystemState", "wanted.ignition"),
 )
-_ALL: Final[Mapping[Phase, str]] = {
-    "download": "Download and install",
-    "install": "Install and change at once",
-    "activate": "Change now",
-}
-_ECU_WORDS: Final[Mapping[EcuState, str]] = {
-    EcuState.IDLE: "waiting",
-    EcuState.STAGED: "prepared",
-    EcuState.INSTALLING: "installing",
-    EcuState.ACTIVATED: "starting",
-    EcuState.VERIFIED: "tested",
-    EcuState.COMMITTED: "done",
-    EcuState.ROLLING_BACK: "going back",
-    EcuState.ROLLED_BACK: "as before",
-    EcuState.FAILED: "failed",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,32 +107,36 @@ class Said:
     notes_sha256: str
 
 
-def view_of(glance: Glance) -> DriverView:
-    """Return what the page says at this moment."""
+def view_of(glance: Glance, words: Words = ENGLISH) -> DriverView:
+    """Return what the page says at this moment, in a language."""
     state, plan = glance.state, glance.state.plan
-    tone, text = _RESULTS.get(state.state, ("", _UNDER_WAY_TEXT.get(state.state, "")))
-    headline = _HEADLINES[state.state]
+    tone, text = _TONES.get(state.state, ""), ""
+    for key in (f"result.{state.state}", f"under_way.{state.state}"):
+        text = text or (words.say(key) if words.has(key) else "")
+    headline = words.say(f"headline.{state.state}")
     if state.code == DENIED and state.state == "CANCELLED":
-        headline, text = "You declined the update", "Nothing was changed."
+        headline = words.say("headline.declined")
     if plan is None:
-        return DriverView(headline=headline, tone=tone, text=text, waits=_waits(glance))
+        return DriverView(headline=headline, tone=tone, text=text, waits=_waits(glance, words))
     asked = _asked(glance)
     return DriverView(
         headline=headline,
         tone=tone,
         text="" if glance.waits_code or asked else text,
-        waits=_waits(glance),
-        question=_QUESTIONS[asked] if asked else "",
+        waits=_waits(glance, words),
+        question=words.say(f"question.{asked}") if asked else "",
         phase=asked,
-        choices=_choices(glance, asked),
+        choices=_choices(glance, asked, words),
         action_id=state.action_id or 0,
         version=plan.release_version,
         notes=plan.notes,
         notes_sha256=digest_notes(plan.notes),
-        size=size_text(glance.missing_bytes) if state.state in BEFORE_INSTALLING else "",
-        time=time_text(plan.conduct.install_s) if state.state in BEFORE_INSTALLING | {"DOWNLOADED"} else "",
+        size=size_text(glance.missing_bytes, words) if state.state in BEFORE_INSTALLING else "",
+        time=time_text(plan.conduct.install_s, words)
+        if state.state in BEFORE_INSTALLING | {"DOWNLOADED"}
+        else "",
         installed=state.state == "SUCCEEDED",
-        ecus=_ecus(glance),
+        ecus=_ecus(glance, words),
     )
 
 
@@ -223,24 +170,24 @@ def take_word(view: DriverView, *, action_id: str, phase: str, word: str, notes_
     )
 
 
-def size_text(size_bytes: int | None) -> str:
+def size_text(size_bytes: int | None, words: Words = ENGLISH) -> str:
     """Return a size in words: ``4.2 MB``; empty if it is not known or nothing is left."""
     if not size_bytes:
         return ""
     if size_bytes < PLAIN_BYTES:
-        return f"{size_bytes} bytes"
+        return words.say("size.bytes", number=str(size_bytes))
     for unit, factor in (("GB", 1_000**3), ("MB", 1_000**2)):
         if size_bytes >= factor:
-            return f"{size_bytes / factor:.1f} {unit}"
-    return f"{size_bytes / 1_000:.1f} kB"
+            return words.say(f"size.{unit}", number=words.number(size_bytes / factor))
+    return words.say("size.kB", number=words.number(size_bytes / 1_000))
 
 
-def time_text(seconds: int) -> str:
+def time_text(seconds: int, words: Words = ENGLISH) -> str:
     """Return how long the vehicle stands still, in words; empty if nobody knows."""
     if seconds <= 0:
         return ""
     minutes = -(-seconds // 60)
-    return f"about {minutes} minute{'s' if minutes > 1 else ''}"
+    return words.say("time.one") if minutes == 1 else words.say("time.more", minutes=str(minutes))
 
 
 def _asked(glance: Glance) -> Phase | None:
@@ -250,7 +197,7 @@ def _asked(glance: Glance) -> Phase | None:
     return phase if phase in glance.asks else None
 
 
-def _choices(glance: Glance, asked: Phase | None) -> tuple[Choice, ...]:
+def _choices(glance: Glance, asked: Phase | None, words: Words) -> tuple[Choice, ...]:
     state, plan = glance.state, glance.state.plan
     if plan is None or state.state not in BEFORE_INSTALLING:
         return ()
@@ -258,47 +205,48 @@ def _choices(glance: Glance, asked: Phase | None) -> tuple[Choice, ...]:
     if asked is not None:
         following = any(each in glance.asks for each in PHASES[PHASES.index(asked) + 1 :])
         return (
-            Choice(word="yes", text=_YES[asked], weight="strong"),
-            *([Choice(word="all", text=_ALL[asked], weight="plain")] if following else []),
-            *([] if put_off else [Choice(word="later", text="Ask me tomorrow")]),
-            Choice(word="no", text="Decline this update"),
+            Choice(word="yes", text=words.say(f"yes.{asked}"), weight="strong"),
+            *([Choice(word="all", text=words.say(f"all.{asked}"), weight="plain")] if following else []),
+            *([] if put_off else [Choice(word="later", text=words.say("later.tomorrow"))]),
+            Choice(word="no", text=words.say("no")),
         )
     if put_off:
-        return (Choice(word="all", text="Install it after all", weight="strong"),)
+        return (Choice(word="all", text=words.say("all.after"), weight="strong"),)
     if plan.conduct.urgency == "soft" and "activate" not in glance.asks and "install" not in glance.asks:
-        return (Choice(word="later", text="Not today"),)
+        return (Choice(word="later", text=words.say("later.today")),)
     return ()
 
 
-def _waits(glance: Glance) -> str:
+def _waits(glance: Glance, words: Words) -> str:
     answer = glance.state.answer
     match glance.waits_code:
         case "consent":
             ended = answer is not None and answer.word == "yes" and answer.expires_at <= glance.at
-            return "What you agreed to has ended, so it asks again." if ended else ""
+            return words.say("waits.ended") if ended else ""
         case "postponed" if answer is not None:
-            return f"You put it off until {answer.expires_at.astimezone(glance.zone):%d %b %H:%M}."
+            return words.say("waits.postponed", until=words.moment(answer.expires_at, glance.zone))
         case "precondition":
             path = glance.waits_about.partition(" ")[0]
-            wanted = next((words for known, words in _WANTED if path.startswith(known)), glance.waits_about)
-            return f"It waits for {wanted}. ({glance.waits_text})"
+            key = next((key for known, key in _WANTED if path.startswith(known)), "")
+            wanted = words.say(key) if key else glance.waits_about
+            return words.say("waits.precondition", wanted=wanted, why=glance.waits_text)
         case "":
             away = glance.link_error and glance.state.state in {"SYNCING", "DOWNLOADING"}
-            return "It waits for the network." if away else ""
+            return words.say("waits.network") if away else ""
         case _:
-            return f"It waits: {glance.waits_text}."
+            return words.say("waits.other", why=glance.waits_text)
 
 
-def _ecus(glance: Glance) -> tuple[EcuLine, ...]:
+def _ecus(glance: Glance, words: Words) -> tuple[EcuLine, ...]:
     plan = glance.state.plan
     lines = []
     for ecu in plan.ecus if plan else ():
         at = glance.state.ecus.get(ecu.serial, EcuState.IDLE)
         done = glance.done.get(ecu.serial)
         percent = min(100, done[0] * 100 // done[1]) if done is not None and done[1] > 0 else None
-        word = _ECU_WORDS[at]
+        word = words.say(f"ecu.{at}")
         if at is EcuState.IDLE and glance.state.state == "DOWNLOADING" and percent is not None:
-            word = "downloading"
+            word = words.say("ecu.downloading")
         if at is EcuState.COMMITTED:
             percent = None
         lines.append(EcuLine(name=glance.names.get(ecu.serial, ecu.serial), word=word, percent=percent))
