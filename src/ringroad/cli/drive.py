@@ -46,6 +46,7 @@ _FAULT = re.compile(r"([^@=\s]+)@([^@=\s]+)=([^@=:\s]+)(?::(\d{1,4}))?")
 @click.option(
     "--folder", type=click.Path(path_type=Path), help="Of the vehicles; default: vehicles in the var folder."
 )
+@click.option("--vehicle", "vins", multiple=True, metavar="VIN", help="Only this one. May be repeated.")
 @click.option(
     "--fault", "faults", multiple=True, metavar="ECU@VERSION=CODE",
     help=f"This software raises this code in {PERMILLE_DEFAULT} of 1000 operation cycles; :PERMILLE after the code"
@@ -60,6 +61,7 @@ def drive(
     client: Client,
     *,
     folder: Path | None,
+    vins: Sequence[str],
     faults: Sequence[str],
     script: Path | None,
     cycle: str | None,
@@ -77,7 +79,7 @@ def drive(
     if faults:
         behaviour = with_faults(behaviour, [read_fault(each) for each in faults], _packages(client))
     told, kept = _Told(shell=shell), LogRing(alone=False)
-    garage = _Garage(folder=place, told=told, script=behaviour, seed=seed)
+    garage = _Garage(folder=place, told=told, script=behaviour, seed=seed, only=named_in(place, vins))
 
     async def work(stop: asyncio.Event) -> None:
         authority = await garage.authority(stop)
@@ -101,6 +103,16 @@ def drive(
     shell.show(
         {"vehicles": garage.out, "faults": told.faults}, text=f"{counted(len(garage.out), 'vehicle')} parked"
     )
+
+
+def named_in(place: Path, vins: Sequence[str]) -> frozenset[str]:
+    """Return these vehicles, if all of them were born into a folder. Raises: NotFound."""
+    for vin in vins:
+        if not (place / vin / BORN).is_file():
+            raise NotFound(
+                f"there is no vehicle {vin[:40]!r} in {shown(place)}", hint="its folders are named by VIN"
+            )
+    return frozenset(vins)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +179,7 @@ class _Garage:
     told: _Told
     script: Script
     seed: int
+    only: frozenset[str] = frozenset()  # these alone; empty: all
     out: list[str] = field(default_factory=list)
     _seen: set[Path] = field(default_factory=set)
 
@@ -198,7 +211,8 @@ class _Garage:
             self.told.shell.say(f"{counted(new, 'vehicle')} on the road")
 
     def _born(self) -> list[Path]:
-        return sorted(note.parent for note in self.folder.glob(f"*/{BORN}"))
+        born = sorted(note.parent for note in self.folder.glob(f"*/{BORN}"))
+        return [folder for folder in born if not self.only or folder.name in self.only]
 
     def _power_on(self, folder: Path, fleet: Fleet) -> BornVehicle:
         registration = json.loads((folder / BORN).read_text("utf-8"))["registration"]

@@ -279,6 +279,9 @@ SIGNALS_S = (
     2.0  # seconds between two signs of life of what writes a vehicle's signals; preconditions may ask for 5
 )
 
+ODOMETER: Final = "Vehicle.TraveledDistance"
+BORN_KM: Final = 12.0  # km on the test track
+
 # A parked, charged vehicle: what preconditions usually ask for.
 PARKED: dict[str, float | int | bool | str] = {
     "Vehicle.Speed": 0,
@@ -462,7 +465,7 @@ def _write_folder(
     (folder / config.ca_file).write_bytes(surroundings.ca_pem)
     (folder / config.image_root_file).write_bytes(surroundings.image_root)
     (folder / config.director_root_file).write_bytes(surroundings.director_root)
-    (folder / config.signals_file).write_bytes(msgspec.json.encode(PARKED))
+    (folder / config.signals_file).write_bytes(msgspec.json.encode(PARKED | {ODOMETER: BORN_KM}))
     write_config(folder, config, durability=durability)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import httpx
 import structlog
@@ -16,16 +17,18 @@ import structlog
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import RingroadError
 from ringroad.sim.assembly import BornVehicle, keep_signals
-from ringroad.sim.vecu.fault_memory import StoredFault
+from ringroad.sim.vecu.fault_memory import Snapshot, StoredFault
 from ringroad.sim.vecu.medium import PowerCut
 from ringroad.sim.vecu.port import EcuPort
 from ringroad.sim.vecu.script import draw_permille
 from ringroad.vehicle.diagnostics.bulk import LogRing
 from ringroad.vehicle.memory import Observer
 from ringroad.vehicle.run import Surroundings, run_vehicle
-from ringroad.vehicle.signals import FileSignals
+from ringroad.vehicle.signals import FileSignals, SignalSource
 
 STOP_S_MAX = 15.0  # seconds until a vehicle that does not end is left to the end of the process
+ODOMETER_KM_MAX = 2**32 - 1  # km, of the four bytes in a snapshot
+SPEED_KMH_MAX = 2**16 - 1  # km/h, of two
 RESTART_S = 0.5  # seconds before a vehicle whose process ended is started again
 
 _log = structlog.get_logger(__name__)
@@ -104,22 +107,40 @@ class Fleet:
     async def _drive(self, vehicle: BornVehicle) -> None:
         """Let every ECU run its operation cycles, a little apart from the other vehicles."""
         await asyncio.sleep(self.cycle_s * draw_permille(self.seed, vehicle.vin) / 1000)
+        signals = FileSignals(vehicle.folder / vehicle.config.signals_file)
         while True:
+            around = surroundings_of(signals, now=self.clock.now())
             for serial, port in vehicle.ports.items():
                 if port.alive:
-                    self._cycle(vehicle, serial, port)
+                    self._cycle(vehicle, serial, port, around)
                 await asyncio.sleep(0)
             await asyncio.sleep(self.cycle_s)
 
-    def _cycle(self, vehicle: BornVehicle, serial: str, port: EcuPort) -> None:
+    def _cycle(self, vehicle: BornVehicle, serial: str, port: EcuPort, around: Snapshot) -> None:
         try:
-            changed = port.ecu.run_cycle()
+            changed = port.ecu.run_cycle(around)
         except PowerCut:
             port.power_cycle()
             return
         if self.on_fault is not None:
             for fault in changed:
                 self.on_fault(vehicle, serial, fault)
+
+
+def surroundings_of(signals: SignalSource, *, now: datetime) -> Snapshot:
+    """Return what an ECU knows of the vehicle when it stores a fault: the time, and what its signals say; 0 where they do not."""
+    values = {each.path: each.value for each in signals.read(now)}
+
+    def whole(path: str, most: int) -> int:
+        value = values.get(path)
+        known = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
+        return int(value) if known and value is not None else 0
+
+    return Snapshot(
+        unix_s=int(now.timestamp()),
+        odometer_km=whole("Vehicle.TraveledDistance", ODOMETER_KM_MAX),
+        speed_kmh=whole("Vehicle.Speed", SPEED_KMH_MAX),
+    )
 
 
 def _fractions(seed: int, vin: str) -> Callable[[], float]:

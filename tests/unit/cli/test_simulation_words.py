@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,10 +10,11 @@ import pytest
 
 from ringroad.build.model import Line, Station
 from ringroad.build.twin.drift import StationDrift
-from ringroad.cli.drive import FIRST_CYCLE, PERMILLE_DEFAULT, Fault, read_fault, with_faults
+from ringroad.cli.drive import FIRST_CYCLE, PERMILLE_DEFAULT, Fault, named_in, read_fault, with_faults
 from ringroad.cli.plant import NO_ORDER, drift_text, hold_text, stations_of, why_nothing
 from ringroad.http.twin import twin_view
 from ringroad.kernel.errors import InvalidInput, NotFound
+from ringroad.sim.plant import BORN
 from ringroad.sim.vecu.script import Behaviour, FaultRate, Script
 
 PACKAGES = [
@@ -134,3 +136,14 @@ def test_stations_and_percents_are_read() -> None:
 def test_what_is_no_slow_station_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
         stations_of([text], LINE)
+
+
+def test_vehicles_that_are_named_must_have_been_born(tmp_path: Path) -> None:
+    for vin in ("V1", "V2"):
+        (tmp_path / vin).mkdir()
+    (tmp_path / "V1" / BORN).write_text("{}", encoding="utf-8")
+    assert named_in(tmp_path, ["V1"]) == {"V1"}
+    assert named_in(tmp_path, []) == frozenset()
+    for strange in ("V2", "V3", "../V1", ""):
+        with pytest.raises(NotFound):
+            named_in(tmp_path / "V1" if strange == "../V1" else tmp_path, ["V1", strange])

@@ -97,7 +97,7 @@ class VirtualEcu:
         self._access = Access(config, self.flash, clock=clock, seed=seed)
         self._session = Session.DEFAULT
         self._last_request_s = 0.0
-        self._snapshot = Snapshot()
+        self._snapshot: Snapshot | None = None
         self._communication = Communication.BOTH
 
     # Life ------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ class VirtualEcu:
         """Run one operation cycle of the application; return the faults whose status changed.
 
         Args:
-            snapshot: surroundings stored with each failure, and with those of later starts.
+            snapshot: surroundings stored with each failure, and with those of later starts; without any, the time alone.
         """
         if snapshot is not None:
             self._snapshot = snapshot
@@ -143,7 +143,8 @@ class VirtualEcu:
             if cycle >= fault.first_cycle
             and draw_permille(self.seed, self.config.serial, sha256, fault.code, cycle) < fault.rate_permille
         ]
-        return self.faults.end_cycle(failed, self._snapshot)
+        around = self._snapshot or Snapshot(unix_s=int(self._clock.now().timestamp()))
+        return self.faults.end_cycle(failed, around)
 
     @property
     def running(self) -> Bank | None:
