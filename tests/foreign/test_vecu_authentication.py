@@ -6,12 +6,12 @@ import queue
 from typing import Any
 
 import pytest
-import udsoncan
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from udsoncan.client import Client
 from udsoncan.connections import BaseConnection
 from udsoncan.exceptions import NegativeResponseException, TimeoutException
+from udsoncan.Response import Response
 
 from ringroad.kernel.clock import SystemClock
 from ringroad.sim.vecu.config import EcuConfig
@@ -24,7 +24,7 @@ ED25519 = bytes.fromhex("06032B6570").ljust(16, b"\0")
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
 
-class Wire(BaseConnection):  # type: ignore[misc]  # udsoncan has no types
+class Wire(BaseConnection):
     """From udsoncan to an ECU in the same process."""
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ def test_udsoncan_proves_that_it_owns_the_key_and_only_then_may_write() -> None:
             client.unlock_security_access(1)
         assert refused.value.response.code == 0x11
 
-        for serial, code in ((b"SN2", udsoncan.Response.Code.OwnershipVerificationFailed), (b"SN1", None)):
+        for serial, code in ((b"SN2", Response.Code.OwnershipVerificationFailed), (b"SN1", None)):
             asked = client.request_challenge_for_authentication(0, ED25519).service_data
             assert asked.algorithm_indicator == ED25519
             answer = {

@@ -90,7 +90,7 @@ def test_a_snapshots_time_is_shown_as_a_time() -> None:
 
 
 def test_details_of_a_fault_are_stale_once_the_faults_were_read_again() -> None:
-    around = {"environment_data": {"snapshots": []}}
+    around: dict[str, Any] = {"environment_data": {"snapshots": []}}
     jobs = [
         job(1, "/components", {"items": [{"name": "brake"}]}),
         job(2, "/components/brake/faults/C0051-00", around),
