@@ -81,6 +81,7 @@ NOT_STATE = {
     "ecu_installed": "what the newest manifest or report says, which are kept",
     "ecu_replaced": "what ecu_installed said before, as the database keeps it",
     "fact": "the ledger",
+    "fleet_tally": "counts of vehicles, which the database keeps as those change",
     "gate_decision": "a record of its own, with all that the gate saw; what it changes is the campaign's",
     "gate_reading": "computed from gate_tick; what follows from it is a gate decision",
     "gate_tick": "counts out of the lake, which keeps their rows",

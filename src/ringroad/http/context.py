@@ -19,6 +19,7 @@ from ringroad.http.events import FactFeed
 from ringroad.http.vehicle_link import VehicleLink
 from ringroad.kernel.clock import Clock, Ids, new_secret
 from ringroad.publish.horizon import Horizon
+from ringroad.ship.store.reading import plan_each_time
 from ringroad.storage.blobs import Blobs
 from ringroad.storage.db import CUT_NETWORK, Connection, transaction
 from ringroad.storage.settings import Settings
@@ -80,6 +81,7 @@ def make_context(
     pool: ConnectionPool[Connection] = ConnectionPool(
         settings.database_url,
         kwargs=kwargs,
+        configure=plan_each_time,  # a plan kept for any filters of a list is one for none of them
         min_size=1,
         max_size=POOL_CONNECTIONS_MAX,
         timeout=POOL_WAIT_S,

@@ -117,11 +117,12 @@ def vehicles(
     fleet: str | None = None,
 ) -> list[VehicleView]:
     """Return vehicles by VIN; `q` is any part of a VIN."""
-    rows = SQL.vehicles(
+    find = SQL.vins_of_updates if state in {"updating", "failed"} else SQL.vins
+    found = find(
         conn, vin=vin, q=q, programme_id=programme_id, variant=variant, release_id=release_id, state=state,
         fleet=fleet, rows_max=limit, rows_skip=offset,
     )  # fmt: skip
-    return _all(rows, VehicleView)
+    return _all(SQL.vehicles(conn, vins=[row["vin"] for row in found]), VehicleView)
 
 
 def for_reader(campaign: CampaignView, *, fleet: str | None) -> CampaignView:
@@ -173,7 +174,9 @@ def variants(conn: Connection) -> list[str]:
 
 def fleet_versions(conn: Connection, *, fleet: str | None = None) -> list[FleetVersion]:
     """Return how many vehicles run which release."""
-    return _all(SQL.fleet_versions(conn, fleet=fleet), FleetVersion)
+    if fleet is not None:
+        return _all(SQL.fleet_versions_of_fleet(conn, fleet=fleet), FleetVersion)
+    return _all(SQL.fleet_versions(conn), FleetVersion)
 
 
 def vehicle_attributes(conn: Connection, vin: str) -> dict[str, Any]:
@@ -341,12 +344,11 @@ def releases(
     state: str | None = None,
     limit: int = 100,
     offset: int = 0,
-    counted: bool = True,
 ) -> list[ReleaseView]:
-    """Return releases, newest first; without how many vehicles have each where that is not asked for."""
+    """Return releases, newest first, and how many vehicles have each."""
     rows = SQL.releases(
         conn, release_id=release_id, programme_id=programme_id, change_id=change_id, state=state, rows_max=limit,
-        rows_skip=offset, counted=counted,
+        rows_skip=offset,
     )  # fmt: skip
     return _all(rows, ReleaseView)
 

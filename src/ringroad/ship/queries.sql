@@ -1060,3 +1060,17 @@ SELECT campaign_id, kind, wave, state, claimed, minute, sum(vehicles), max(newes
 ON CONFLICT (campaign_id, kind, wave, state, claimed, minute) WHERE folded DO UPDATE
    SET vehicles = kept.vehicles + excluded.vehicles,
        newest_report_at = greatest(kept.newest_report_at, excluded.newest_report_at);
+
+-- name: new_fleet_tallies$
+SELECT count(*) FROM (SELECT FROM fleet_tally WHERE NOT folded LIMIT :rows_max) AS waiting;
+
+-- name: fold_fleet_tallies!
+WITH taken AS (
+    DELETE FROM fleet_tally WHERE id IN (
+        SELECT id FROM fleet_tally WHERE NOT folded ORDER BY id LIMIT :rows_max FOR UPDATE SKIP LOCKED)
+    RETURNING programme_id, variant, release_id, blocked, vehicles
+)
+INSERT INTO fleet_tally AS kept (programme_id, variant, release_id, blocked, vehicles, folded)
+SELECT programme_id, variant, release_id, blocked, sum(vehicles), true FROM taken
+ GROUP BY programme_id, variant, release_id, blocked ORDER BY programme_id, variant, release_id, blocked
+ON CONFLICT (programme_id, variant, release_id, blocked) WHERE folded DO UPDATE SET vehicles = kept.vehicles + excluded.vehicles;

@@ -30,6 +30,9 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
+CREATE FUNCTION public.shown_state(state text, claimed boolean) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (claimed AND (state = ANY (ARRAY['pending'::text, 'offered'::text, 'active'::text, 'cancelling'::text]))) THEN 'claimed'::text ELSE state END;
 CREATE FUNCTION public.tally_assignments() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -82,6 +85,26 @@ CREATE FUNCTION public.tally_minutes(state text, offered_at timestamp with time 
                     date_bin('1 minute', $3, '2000-01-01Z'))) AS came (state, minute)
      WHERE came.state IS NOT NULL AND came.minute IS NOT NULL
 $_$;
+CREATE FUNCTION public.tally_vehicles() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO fleet_tally (programme_id, variant, release_id, blocked, vehicles)
+        SELECT programme_id, variant, coalesce(release_id, ''), blocked_reason IS NOT NULL, count(*) FROM added GROUP BY 1, 2, 3, 4;
+    ELSIF TG_OP = 'UPDATE' THEN
+        INSERT INTO fleet_tally (programme_id, variant, release_id, blocked, vehicles)
+        SELECT programme_id, variant, release_id, blocked, sum(n)
+          FROM (SELECT programme_id, variant, coalesce(release_id, '') AS release_id, blocked_reason IS NOT NULL AS blocked, 1 AS n FROM added
+                UNION ALL
+                SELECT programme_id, variant, coalesce(release_id, ''), blocked_reason IS NOT NULL, -1 FROM gone) AS moved
+         GROUP BY 1, 2, 3, 4 HAVING sum(n) <> 0;
+    ELSE
+        INSERT INTO fleet_tally (programme_id, variant, release_id, blocked, vehicles)
+        SELECT programme_id, variant, coalesce(release_id, ''), blocked_reason IS NOT NULL, -count(*) FROM gone GROUP BY 1, 2, 3, 4;
+    END IF;
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.wake_gateways() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -209,6 +232,87 @@ ALTER TABLE public.assignment ALTER COLUMN action_id ADD GENERATED ALWAYS AS IDE
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE public.campaign (
+    id text NOT NULL,
+    name text NOT NULL,
+    release_id text NOT NULL,
+    lap_id text,
+    state text NOT NULL,
+    state_reason text DEFAULT ''::text NOT NULL,
+    state_at timestamp with time zone,
+    wave integer DEFAULT 0 NOT NULL,
+    plan_id text,
+    generation integer DEFAULT 1 NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT campaign_state_check CHECK ((state = ANY (ARRAY['draft'::text, 'planned'::text, 'approved'::text, 'running'::text, 'paused'::text, 'halted'::text, 'aborted'::text, 'finished'::text])))
+);
+CREATE TABLE public.campaign_plan (
+    id text NOT NULL,
+    campaign_id text NOT NULL,
+    generation integer NOT NULL,
+    parent_id text,
+    document jsonb NOT NULL,
+    findings jsonb NOT NULL,
+    made_by text NOT NULL,
+    made_at timestamp with time zone NOT NULL,
+    approved_by text,
+    approved_at timestamp with time zone
+);
+CREATE TABLE public.release (
+    id text NOT NULL,
+    programme_id text NOT NULL,
+    name text NOT NULL,
+    version text NOT NULL,
+    state text NOT NULL,
+    change_id text,
+    lap_id text,
+    document jsonb NOT NULL,
+    findings jsonb DEFAULT '[]'::jsonb NOT NULL,
+    generation integer DEFAULT 1 NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    signed_at timestamp with time zone,
+    downgrades jsonb,
+    CONSTRAINT release_state_check CHECK ((state = ANY (ARRAY['draft'::text, 'checked'::text, 'signed'::text, 'withdrawn'::text])))
+);
+CREATE VIEW public.assignment_shown AS
+ SELECT a.action_id,
+    a.campaign_id,
+    c.name AS campaign_name,
+    a.vin,
+    a.wave,
+    a.kind,
+    public.shown_state(a.state, (a.claimed_at IS NOT NULL)) AS state,
+    a.state_detail,
+    a.claimed_at,
+    a.offered_at,
+    a.deadline_at,
+    a.last_report_at,
+    a.finished_at,
+    c.state AS campaign_state,
+    a.attempt,
+    a.not_before,
+    (a.released_at IS NOT NULL) AS released,
+    COALESCE(via.version, r.version) AS release_version,
+    (v.attributes ->> 'time_zone'::text) AS time_zone,
+    ((p.document ->> 'install_s_estimate'::text))::integer AS install_s,
+        CASE
+            WHEN ((a.kind <> 'rollback'::text) AND (a.state = ANY (ARRAY['pending'::text, 'offered'::text]))) THEN NULLIF(((p.document -> 'request'::text) -> 'window'::text), 'null'::jsonb)
+            ELSE NULL::jsonb
+        END AS "window",
+        CASE
+            WHEN ((a.kind <> 'rollback'::text) AND (a.state = ANY (ARRAY['pending'::text, 'offered'::text]))) THEN v.schedule
+            ELSE NULL::jsonb
+        END AS own_window,
+    ((a.state = ANY (ARRAY['pending'::text, 'offered'::text])) AND (a.offered_at IS NOT NULL) AND (c.state = 'running'::text) AND (a.consented_at IS NULL) AND (v.gateway = 'ddi'::text) AND (v.auto_confirm IS NULL) AND COALESCE((((p.document -> 'request'::text) ->> 'consent'::text))::boolean, false)) AS asked
+   FROM (((((public.assignment a
+     JOIN public.campaign c ON ((c.id = a.campaign_id)))
+     JOIN public.release r ON ((r.id = c.release_id)))
+     JOIN public.vehicle v ON ((v.vin = a.vin)))
+     LEFT JOIN public.campaign_plan p ON ((p.id = c.plan_id)))
+     LEFT JOIN public.release via ON (((a.kind = 'step'::text) AND (via.id = a.release_id))));
 CREATE TABLE public.birth_record (
     vin text NOT NULL,
     sha256 text NOT NULL,
@@ -242,34 +346,6 @@ CREATE TABLE public.built_part (
     fitted_at timestamp with time zone NOT NULL,
     told_by text NOT NULL,
     told_at timestamp with time zone NOT NULL
-);
-CREATE TABLE public.campaign (
-    id text NOT NULL,
-    name text NOT NULL,
-    release_id text NOT NULL,
-    lap_id text,
-    state text NOT NULL,
-    state_reason text DEFAULT ''::text NOT NULL,
-    state_at timestamp with time zone,
-    wave integer DEFAULT 0 NOT NULL,
-    plan_id text,
-    generation integer DEFAULT 1 NOT NULL,
-    created_by text NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    finished_at timestamp with time zone,
-    CONSTRAINT campaign_state_check CHECK ((state = ANY (ARRAY['draft'::text, 'planned'::text, 'approved'::text, 'running'::text, 'paused'::text, 'halted'::text, 'aborted'::text, 'finished'::text])))
-);
-CREATE TABLE public.campaign_plan (
-    id text NOT NULL,
-    campaign_id text NOT NULL,
-    generation integer NOT NULL,
-    parent_id text,
-    document jsonb NOT NULL,
-    findings jsonb NOT NULL,
-    made_by text NOT NULL,
-    made_at timestamp with time zone NOT NULL,
-    approved_by text,
-    approved_at timestamp with time zone
 );
 CREATE TABLE public.campaign_resolution (
     plan_id text NOT NULL,
@@ -583,6 +659,23 @@ CREATE TABLE public.finding (
     closed_at timestamp with time zone,
     CONSTRAINT finding_state_check CHECK ((state = ANY (ARRAY['open'::text, 'accepted'::text, 'rejected'::text, 'closed'::text])))
 );
+CREATE TABLE public.fleet_tally (
+    id bigint NOT NULL,
+    programme_id text NOT NULL,
+    variant text NOT NULL,
+    release_id text NOT NULL,
+    blocked boolean NOT NULL,
+    vehicles bigint NOT NULL,
+    folded boolean DEFAULT false NOT NULL
+);
+ALTER TABLE public.fleet_tally ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.fleet_tally_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 CREATE TABLE public.gate_decision (
     id bigint NOT NULL,
     campaign_id text NOT NULL,
@@ -856,23 +949,6 @@ ALTER TABLE public.quarantine ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
-CREATE TABLE public.release (
-    id text NOT NULL,
-    programme_id text NOT NULL,
-    name text NOT NULL,
-    version text NOT NULL,
-    state text NOT NULL,
-    change_id text,
-    lap_id text,
-    document jsonb NOT NULL,
-    findings jsonb DEFAULT '[]'::jsonb NOT NULL,
-    generation integer DEFAULT 1 NOT NULL,
-    created_by text NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    signed_at timestamp with time zone,
-    downgrades jsonb,
-    CONSTRAINT release_state_check CHECK ((state = ANY (ARRAY['draft'::text, 'checked'::text, 'signed'::text, 'withdrawn'::text])))
-);
 CREATE TABLE public.repository_metadata (
     repository text NOT NULL,
     vin text DEFAULT ''::text NOT NULL,
@@ -1143,6 +1219,8 @@ ALTER TABLE ONLY public.field_trace
     ADD CONSTRAINT field_trace_pkey PRIMARY KEY (source, source_id, vin);
 ALTER TABLE ONLY public.finding
     ADD CONSTRAINT finding_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.fleet_tally
+    ADD CONSTRAINT fleet_tally_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.gate_decision
     ADD CONSTRAINT gate_decision_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.gate_reading
@@ -1252,9 +1330,11 @@ ALTER TABLE ONLY public.webhook_replay
 CREATE UNIQUE INDEX artifact_key_good ON public.artifact_key USING btree (programme_id, supplier, sha256) WHERE (revoked_at IS NULL);
 CREATE INDEX assignment_changed_idx ON public.assignment USING btree (changed_seq);
 CREATE INDEX assignment_deadline_idx ON public.assignment USING btree (deadline_at) WHERE (state = ANY (ARRAY['offered'::text, 'active'::text, 'cancelling'::text]));
+CREATE INDEX assignment_failed_idx ON public.assignment USING btree (vin) WHERE (state = ANY (ARRAY['failed'::text, 'rolled_back'::text, 'expired'::text]));
 CREATE UNIQUE INDEX assignment_one_open ON public.assignment USING btree (vin) WHERE (state = ANY (ARRAY['offered'::text, 'active'::text, 'cancelling'::text]));
 CREATE INDEX assignment_page_idx ON public.assignment USING btree (campaign_id, wave, state, ((claimed_at IS NOT NULL)), action_id DESC);
 CREATE INDEX assignment_step_idx ON public.assignment USING btree (campaign_id, vin) WHERE (step > 0);
+CREATE INDEX assignment_vin_idx ON public.assignment USING btree (vin, action_id DESC);
 CREATE INDEX assignment_waiting_idx ON public.assignment USING btree (campaign_id, vin) WHERE ((state = 'pending'::text) AND (released_at IS NOT NULL));
 CREATE INDEX assignment_withdrawal_idx ON public.assignment USING btree (vin) WHERE ((bundle = 'issued'::text) AND (state = ANY (ARRAY['pending'::text, 'downloaded'::text, 'failed'::text, 'rolled_back'::text, 'cancelled'::text, 'expired'::text])));
 CREATE INDEX birth_trait_vin_idx ON public.birth_trait USING btree (vin);
@@ -1264,6 +1344,7 @@ CREATE UNIQUE INDEX built_part_serial_idx ON public.built_part USING btree (prog
 CREATE INDEX campaign_tally_campaign_idx ON public.campaign_tally USING btree (campaign_id, minute);
 CREATE UNIQUE INDEX campaign_tally_folded_idx ON public.campaign_tally USING btree (campaign_id, kind, wave, state, claimed, minute) WHERE folded;
 CREATE INDEX campaign_tally_new_idx ON public.campaign_tally USING btree (id) WHERE (NOT folded);
+CREATE INDEX campaign_tally_now_idx ON public.campaign_tally USING btree (state) WHERE (minute = '-infinity'::timestamp with time zone);
 CREATE INDEX claim_programme_idx ON public.claim USING btree (programme_id, told_at DESC, id DESC);
 CREATE INDEX claim_vin_idx ON public.claim USING btree (vin);
 CREATE UNIQUE INDEX demand_run_open_idx ON public.demand_run USING btree (programme_id) WHERE (state = ANY (ARRAY['asked'::text, 'running'::text]));
@@ -1283,6 +1364,8 @@ CREATE INDEX fact_lap_idx ON public.fact USING btree (lap_id, seq);
 CREATE INDEX fact_subject_idx ON public.fact USING btree (subject, seq);
 CREATE INDEX field_trace_gate_idx ON public.field_trace USING btree (programme_id, gate_station, gate, traced_at DESC);
 CREATE UNIQUE INDEX finding_live_key ON public.finding USING btree (programme_id, ecu, software_version, fault_code) WHERE (state = ANY (ARRAY['open'::text, 'accepted'::text]));
+CREATE UNIQUE INDEX fleet_tally_folded_idx ON public.fleet_tally USING btree (programme_id, variant, release_id, blocked) WHERE folded;
+CREATE INDEX fleet_tally_new_idx ON public.fleet_tally USING btree (id) WHERE (NOT folded);
 CREATE INDEX gate_tick_campaign_idx ON public.gate_tick USING btree (campaign_id, metric, tick);
 CREATE INDEX image_delta_sha256_idx ON public.image_delta USING btree (sha256) WHERE (sha256 IS NOT NULL);
 CREATE INDEX line_check_programme_idx ON public.line_check USING btree (programme_id, checked_at DESC, id DESC);
@@ -1301,10 +1384,13 @@ CREATE INDEX station_pass_at_idx ON public.station_pass USING btree (programme_i
 CREATE INDEX station_result_newest_idx ON public.station_result USING btree (programme_id, told_at DESC, event_id DESC);
 CREATE INDEX station_time_order_idx ON public.station_time USING btree (order_id);
 CREATE INDEX station_time_station_idx ON public.station_time USING btree (programme_id, station, finished_at DESC);
+CREATE INDEX vehicle_blocked_idx ON public.vehicle USING btree (vin) WHERE (blocked_reason IS NOT NULL);
 CREATE INDEX vehicle_certificate_idx ON public.vehicle USING btree (certificate_until) WHERE (certificate_until IS NOT NULL);
 CREATE INDEX vehicle_changed_idx ON public.vehicle USING btree (changed_seq);
 CREATE INDEX vehicle_list_member_vin_idx ON public.vehicle_list_member USING btree (vin);
+CREATE INDEX vehicle_release_idx ON public.vehicle USING btree (release_id, vin);
 CREATE INDEX vehicle_tags_idx ON public.vehicle USING gin (tags);
+CREATE INDEX vehicle_variant_idx ON public.vehicle USING btree (variant, vin);
 CREATE INDEX webhook_delivery_idx ON public.webhook_delivery USING btree (webhook_id, id);
 CREATE TRIGGER assignment_added AFTER INSERT ON public.assignment REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.tally_assignments();
 CREATE TRIGGER assignment_changed BEFORE UPDATE ON public.assignment FOR EACH ROW EXECUTE FUNCTION public.draw_gateway_change();
@@ -1317,7 +1403,10 @@ CREATE TRIGGER fact_append_only BEFORE DELETE OR UPDATE ON public.fact FOR EACH 
 CREATE TRIGGER fact_no_truncate BEFORE TRUNCATE ON public.fact FOR EACH STATEMENT EXECUTE FUNCTION public.fact_is_append_only();
 CREATE TRIGGER gateway_token_notes BEFORE INSERT OR UPDATE ON public.gateway_token FOR EACH STATEMENT EXECUTE FUNCTION public.note_gateway_change();
 CREATE TRIGGER gateway_token_wakes AFTER INSERT OR UPDATE ON public.gateway_token FOR EACH STATEMENT EXECUTE FUNCTION public.wake_gateways();
+CREATE TRIGGER vehicle_added AFTER INSERT ON public.vehicle REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.tally_vehicles();
 CREATE TRIGGER vehicle_changed BEFORE UPDATE ON public.vehicle FOR EACH ROW EXECUTE FUNCTION public.draw_gateway_change();
+CREATE TRIGGER vehicle_gone AFTER DELETE ON public.vehicle REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION public.tally_vehicles();
+CREATE TRIGGER vehicle_moved AFTER UPDATE ON public.vehicle REFERENCING OLD TABLE AS gone NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.tally_vehicles();
 CREATE TRIGGER vehicle_notes BEFORE INSERT OR UPDATE ON public.vehicle FOR EACH STATEMENT EXECUTE FUNCTION public.note_gateway_change();
 CREATE TRIGGER vehicle_wakes AFTER INSERT OR UPDATE ON public.vehicle FOR EACH STATEMENT EXECUTE FUNCTION public.wake_gateways();
 ALTER TABLE ONLY public.access_token

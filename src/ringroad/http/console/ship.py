@@ -48,7 +48,7 @@ def fleet_page(ctx: Ctx, request: Req) -> Response[str]:
     own = request.user.fleet
     with ctx.connection() as conn:
         versions = reading.fleet_versions(conn, fleet=own)
-        releases = reading.releases(conn, state="signed", counted=False)
+        releases = reading.releases(conn, state="signed")
         values: dict[str, Any] = {
             "o": reading.overview(conn) if own is None else reading.fleet_overview(conn, own),
             "vehicles": reading.vehicles(conn, **q, limit=ROWS, offset=offset, fleet=own),
@@ -104,7 +104,7 @@ def campaigns_page(ctx: Ctx, request: Req) -> Response[str]:
     """Campaigns."""
     with ctx.connection() as conn:
         campaigns = reading.campaigns(conn, limit=ROWS, fleet=request.user.fleet)
-        releases = reading.releases(conn, state="signed", counted=False)
+        releases = reading.releases(conn, state="signed")
     return page(
         "campaigns.html", account=request.user, url=url_of(request), campaigns=campaigns, releases=releases
     )
@@ -128,7 +128,7 @@ def whole_campaign(
     """Return the page of a campaign; what it costs does not depend on how many vehicles there are."""
     c = reading.one(reading.campaigns(conn, campaign_id=campaign_id), f"campaign {campaign_id}")
     plans = reading.campaign_plans(conn, campaign_id)
-    found = reading.releases(conn, release_id=c.release_id, counted=False)
+    found = reading.releases(conn, release_id=c.release_id)
     release = reading.one(found, f"release {c.release_id}")
     counts = reading.campaign_progress(conn, campaign_id)
     values: dict[str, Any] = {

@@ -532,12 +532,12 @@ SELECT * FROM line_baseline WHERE programme_id = :programme_id;
 SELECT count(*) FROM line_baseline WHERE release_id = :release_id;
 
 -- name: insert_baseline!
-INSERT INTO line_baseline (programme_id, release_id, packages, set_at)
-VALUES (:programme_id, :release_id, :packages, :now)
+INSERT INTO line_baseline (programme_id, release_id, packages, rxswins, set_at)
+VALUES (:programme_id, :release_id, :packages, :rxswins, :now)
 ON CONFLICT (programme_id) DO NOTHING;
 
 -- name: update_baseline!
-UPDATE line_baseline SET release_id = :release_id, packages = :packages, set_at = :now, generation = generation + 1
+UPDATE line_baseline SET release_id = :release_id, packages = :packages, rxswins = :rxswins, set_at = :now, generation = generation + 1
  WHERE programme_id = :programme_id AND generation = :generation;
 
 -- name: vehicle^
@@ -695,6 +695,40 @@ ON CONFLICT (programme_id, supplier, sha256) WHERE revoked_at IS NULL DO NOTHING
 -- name: revoke_artifact_key^
 UPDATE artifact_key SET revoked_at = :now, revoked_by = :actor WHERE id = :id AND revoked_at IS NULL
 RETURNING programme_id;
+
+-- name: built_parts
+SELECT event_id AS id, order_id, station, part, lot, serial, supplier, fitted_at FROM built_part
+ WHERE order_id = :order_id ORDER BY fitted_at, event_id LIMIT :rows_max;
+
+-- name: built_part^
+SELECT event_id AS id, order_id, station, part, lot, serial, supplier, fitted_at FROM built_part
+ WHERE programme_id = :programme_id AND event_id = :event_id;
+
+-- name: part_of_serial$
+SELECT order_id FROM built_part WHERE programme_id = :programme_id AND part = :part AND serial = :serial;
+
+-- name: insert_part!
+INSERT INTO built_part (programme_id, event_id, order_id, station, part, lot, serial, supplier, fitted_at, told_by, told_at)
+VALUES (:programme_id, :event_id, :order_id, :station, :part, :lot, :serial, :supplier, :fitted_at, :actor, :now)
+ON CONFLICT DO NOTHING;
+
+-- name: order_of_vin^
+SELECT * FROM plant_order WHERE vin = :vin;
+
+-- name: results_of_order
+SELECT event_id, check_name, station, passed, at, lots FROM station_result
+ WHERE programme_id = :programme_id AND vehicle = :order_id ORDER BY at DESC, attempt DESC LIMIT :rows_max;
+
+-- name: insert_birth_record!
+INSERT INTO birth_record (vin, sha256, record, key_id, made_at) VALUES (:vin, :sha256, :record, :key_id, :now);
+
+-- name: birth_record^
+SELECT vin, sha256, record, key_id, made_at FROM birth_record WHERE vin = :vin;
+
+-- name: insert_trait!
+INSERT INTO birth_trait (programme_id, kind, thing, value, vin, station)
+VALUES (:programme_id, :kind, :thing, :value, :vin, :station)
+ON CONFLICT DO NOTHING;
 
 -- file: src/ringroad/build/repository/queries.sql
 -- name: lock_repository^
@@ -1450,6 +1484,12 @@ SELECT id, programme_id, station, kind, reason, options, event_id, began_at, exp
   FROM line_stop
  WHERE programme_id = :programme_id AND (:stop_id::text IS NULL OR id = :stop_id) AND (NOT :only_open OR ended_at IS NULL)
  ORDER BY began_at DESC, id DESC LIMIT :rows_max;
+
+-- name: installed_since
+SELECT r.id AS release_id, r.version, r.document, a.finished_at
+  FROM assignment a JOIN release r ON r.id = a.release_id
+ WHERE a.vin = :vin AND a.state = 'installed' AND a.finished_at IS NOT NULL
+ ORDER BY a.finished_at DESC LIMIT :rows_max;
 
 -- file: src/ringroad/publish/queries.sql
 -- name: newest_drawn$
