@@ -50,6 +50,7 @@ SESSIONS = [
     "docs/howto/packages-and-releases.md",
     "docs/howto/plant.md",
     "docs/howto/birth-records.md",
+    "docs/howto/clones.md",
     "docs/howto/campaigns.md",
     "docs/howto/events.md",
     "docs/howto/webhooks.md",

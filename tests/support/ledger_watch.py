@@ -44,6 +44,7 @@ STATE: dict[str, tuple[str, ...]] = {
     "outcome": ("verdict",),
     "plant": ("*",),
     "plant_order": ("state",),
+    "plant_proposal": ("*",),
     "programme": ("digest", "plant_id"),
     "release": ("state", "document"),
     "site": ("token_sha256", "removed_at"),

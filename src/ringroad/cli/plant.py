@@ -15,7 +15,14 @@ import click
 import httpx
 
 from ringroad.build.model import Line, Programme
-from ringroad.cli import plant_balance, plant_clone, plant_document, plant_events, plant_opcua
+from ringroad.cli import (
+    plant_balance,
+    plant_clone,
+    plant_document,
+    plant_events,
+    plant_opcua,
+    plant_proposal,
+)
 from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO, ClientGroup, access_of, example, with_client
 from ringroad.cli.names import programme_of
@@ -47,7 +54,9 @@ def group() -> None:
     """Plants: their documents, and a simulated one that builds what the schedule says."""
 
 
-for _command in (*plant_document.commands, *plant_clone.commands, *plant_events.commands, plant_opcua.opcua):
+for _command in (
+    *plant_document.commands, *plant_clone.commands, *plant_proposal.commands, *plant_events.commands, plant_opcua.opcua,
+):  # fmt: skip
     group.add_command(_command)
 group.add_command(plant_balance.command)
 

@@ -74,6 +74,15 @@ class FactKind(StrEnum):
     PLANT_CHOSEN = "plant.chosen"
     SITE_ADDED = "site.added"
     SITE_REMOVED = "site.removed"
+    PLANT_SHIFTED = "plant.shifted"
+    IMPROVEMENT_PROPOSED = "improvement.proposed"
+    IMPROVEMENT_PROVED = "improvement.proved"
+    IMPROVEMENT_REFUSED = "improvement.refused"
+    IMPROVEMENT_REJECTED = "improvement.rejected"
+    IMPROVEMENT_ACCEPTED = "improvement.accepted"
+    IMPROVEMENT_LOOKED_AT = "improvement.looked_at"
+    IMPROVEMENT_KEPT = "improvement.kept"
+    IMPROVEMENT_WITHDRAWN = "improvement.withdrawn"
     PACKAGE_ADDED = "package.added"
     ARTIFACT_KEY_ADDED = "artifact_key.added"
     ARTIFACT_KEY_REVOKED = "artifact_key.revoked"
@@ -194,6 +203,15 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.PLANT_CHOSEN: Stage.BUILD,
         FactKind.SITE_ADDED: Stage.BUILD,
         FactKind.SITE_REMOVED: Stage.BUILD,
+        FactKind.PLANT_SHIFTED: Stage.BUILD,
+        FactKind.IMPROVEMENT_PROPOSED: Stage.BUILD,
+        FactKind.IMPROVEMENT_PROVED: Stage.BUILD,
+        FactKind.IMPROVEMENT_REFUSED: Stage.BUILD,
+        FactKind.IMPROVEMENT_REJECTED: Stage.BUILD,
+        FactKind.IMPROVEMENT_ACCEPTED: Stage.BUILD,
+        FactKind.IMPROVEMENT_LOOKED_AT: Stage.ADAPT,
+        FactKind.IMPROVEMENT_KEPT: Stage.ADAPT,
+        FactKind.IMPROVEMENT_WITHDRAWN: Stage.ADAPT,
         FactKind.PACKAGE_ADDED: Stage.BUILD,
         FactKind.ARTIFACT_KEY_ADDED: Stage.BUILD,
         FactKind.ARTIFACT_KEY_REVOKED: Stage.BUILD,

@@ -28,6 +28,7 @@ from ringroad.loop.bundles import signing_with
 from ringroad.loop.deltas import make_wanted
 from ringroad.loop.demand import forecast_asked
 from ringroad.loop.evidence import read_due
+from ringroad.loop.improvements import look_at_trials, prove_open
 from ringroad.loop.joining import Seen, join_running
 from ringroad.loop.logistics import Remembered, look_at_shipments
 from ringroad.loop.lookout import Lookout
@@ -64,6 +65,7 @@ DELTA_LOOK_S = (
 )
 DEMAND_LOOK_S = 1.0  # seconds between two looks for forecasts that are asked for
 PLAN_S = 0.5  # seconds between two looks for new schedules
+TRIAL_LOOK_S = 5.0  # seconds between two looks at what plants try that their clones found
 STOP_LOOK_S = 0.2  # seconds between two looks at the stop event
 JOIN_S_MAX = 8.0  # seconds a thread gets to end
 CHANNELS = ("ringroad_fact", "ringroad_report", "ringroad_assignment")
@@ -339,9 +341,14 @@ def _plan(tools: Tools) -> None:
     seen: dict[str, int] = {}
 
     def body() -> None:
+        next_trials_s = 0.0
         with closing(_open(tools)) as conn:
             while not tools.stop.wait(PLAN_S):
                 answer_questions(conn, tools.clock)
+                prove_open(conn, tools.ids, tools.clock)
+                if next_trials_s <= tools.clock.monotonic_s():
+                    next_trials_s = tools.clock.monotonic_s() + TRIAL_LOOK_S
+                    look_at_trials(conn, tools.ids, tools.clock)
                 for made in improve_changed(conn, tools.ids, tools.clock, seen):
                     LOG.info("schedule improved", programme_id=made.programme_id, generation=made.generation)
 

@@ -924,6 +924,26 @@ CREATE TABLE public.plant_order (
     received_at timestamp with time zone NOT NULL,
     CONSTRAINT plant_order_state_check CHECK ((state = ANY (ARRAY['open'::text, 'building'::text, 'born'::text, 'cancelled'::text])))
 );
+CREATE TABLE public.plant_proposal (
+    id text NOT NULL,
+    parent_id text NOT NULL,
+    clone_id text NOT NULL,
+    what text NOT NULL,
+    sha256 text NOT NULL,
+    state text NOT NULL,
+    generation integer DEFAULT 1 NOT NULL,
+    document jsonb NOT NULL,
+    proof jsonb,
+    trial jsonb,
+    plant_generation integer,
+    proposed_by text NOT NULL,
+    proposed_at timestamp with time zone NOT NULL,
+    decided_by text,
+    decided_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    CONSTRAINT plant_proposal_state_check CHECK ((state = ANY (ARRAY['open'::text, 'proved'::text, 'refused'::text, 'rejected'::text, 'trial'::text, 'kept'::text, 'withdrawn'::text]))),
+    CONSTRAINT plant_proposal_what_check CHECK ((what = ANY (ARRAY['station'::text, 'balance'::text, 'buffer'::text])))
+);
 CREATE TABLE public.programme (
     id text NOT NULL,
     digest text NOT NULL,
@@ -1269,6 +1289,8 @@ ALTER TABLE ONLY public.plant_order
     ADD CONSTRAINT plant_order_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.plant
     ADD CONSTRAINT plant_pkey PRIMARY KEY (id, generation);
+ALTER TABLE ONLY public.plant_proposal
+    ADD CONSTRAINT plant_proposal_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.programme
     ADD CONSTRAINT programme_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.quarantine
@@ -1377,6 +1399,8 @@ CREATE INDEX line_what_if_programme_idx ON public.line_what_if USING btree (prog
 CREATE INDEX mes_event_order_idx ON public.mes_event USING btree (order_id, "position") WHERE (order_id <> ''::text);
 CREATE INDEX mes_event_received_idx ON public.mes_event USING btree (programme_id, received_at);
 CREATE INDEX mes_refused_programme_idx ON public.mes_refused USING btree (programme_id, received_at DESC);
+CREATE UNIQUE INDEX plant_proposal_going_idx ON public.plant_proposal USING btree (parent_id, clone_id, sha256) WHERE (state = ANY (ARRAY['open'::text, 'proved'::text, 'trial'::text]));
+CREATE INDEX plant_proposal_plant_idx ON public.plant_proposal USING btree (proposed_at DESC, id DESC);
 CREATE INDEX repository_metadata_expiry_idx ON public.repository_metadata USING btree (expires_at) WHERE (role = 'timestamp'::text);
 CREATE INDEX shipment_milestone_shipment_idx ON public.shipment_milestone USING btree (shipment_id, at);
 CREATE INDEX shipment_newest_idx ON public.shipment USING btree (programme_id, announced_at DESC, id DESC);

@@ -165,20 +165,34 @@ def belief_of(
         origin: who learned it, and when.
     """
     evidence = f"{learned.own_n:g} of its own beside what {', '.join(parents)} observed"
-    origin = replace(origin, evidence=evidence)
-    variance = max(learned.variance, NOISE_MIN**2)
+    return belief_at(
+        learned.centre, learned.variance, like=like, noise=noise, origin=replace(origin, evidence=evidence)
+    )
+
+
+def belief_at(centre: float, variance: float, *, like: Posterior, noise: float, origin: Origin) -> Posterior:
+    """Return a belief of this centre and variance: as many observations as it is worth.
+
+    Args:
+        centre: on the scale of `Posterior.centre`.
+        variance: of the belief, on the same scale.
+        like: any belief of the same family.
+        noise: variance of one observation, of a time.
+        origin: whose it is.
+    """
+    variance, noise = max(variance, NOISE_MIN**2), max(noise, NOISE_MIN)
     match like.family:
         case "time":
             n = noise / variance
-            squares = n * (noise + learned.centre**2)
-            return Posterior(family="time", n=n, total=n * learned.centre, squares=squares, origin=origin)
+            squares = n * (noise + centre**2)
+            return Posterior(family="time", n=n, total=n * centre, squares=squares, origin=origin)
         case "share":
-            share = like.mean_at(learned.centre)
+            share = like.mean_at(centre)
             n = 1 / (variance * share * (1 - share))
             return Posterior(family="share", n=n, total=n * share, origin=origin)
         case "rate":
             n = 1 / variance
-            return Posterior(family="rate", n=n, total=n * like.mean_at(learned.centre), origin=origin)
+            return Posterior(family="rate", n=n, total=n * like.mean_at(centre), origin=origin)
 
 
 def _error(own: Posterior | None, noise: float) -> float:

@@ -28,6 +28,7 @@ from ringroad.kernel.facts import FactKind
 from ringroad.storage.db import Connection
 from ringroad.storage.ledger import latest_fact
 
+_WRITTEN: Final = (FactKind.PLANT_IMPORTED, FactKind.PLANT_SHIFTED)
 TIMES_MAX: Final = 1_000  # newest times of each station that a plant learns from
 
 
@@ -47,7 +48,7 @@ def make_clone(
         pass
     else:
         raise Conflict(f"there is a plant {identity.id} already", hint="a clone needs a name of its own")
-    lesson = clone_plant(parent, _others(conn), identity=identity, now=now)
+    lesson = clone_plant(parent, known_plants(conn), identity=identity, now=now)
     return save_plant(
         conn, ids, plant=lesson.plant, actor=actor, now=now,
         body={"cloned_from": parent_id, "inherited_from": list(lesson.parents)},
@@ -71,7 +72,7 @@ def lesson_of(conn: Connection, plant_id: str, *, now: datetime) -> tuple[Stored
             hint="ringroad plant import FILE, then plant choose",
         )
     if stored.plant.identity.parent:
-        parents = parents_of(stored.plant, _others(conn))
+        parents = parents_of(stored.plant, known_plants(conn))
         return stored, learn_plant(stored.plant, parents, observed_of(conn, stored), now=now)
     imported = _imported(conn, stored)
     own = observed_of(conn, stored, since=imported.made_at)
@@ -101,7 +102,8 @@ def save_lesson(
     return kept, lesson
 
 
-def _others(conn: Connection) -> list[Plant]:
+def known_plants(conn: Connection) -> list[Plant]:
+    """Return every plant that has a document here."""
     return [each.plant for each in list_plants(conn) if each.generation]
 
 
@@ -124,6 +126,7 @@ def observed_of(
 
 
 def _imported(conn: Connection, stored: StoredPlant) -> StoredPlant:
-    """Return the newest generation that was imported, not learned."""
-    fact = latest_fact(conn, kind=FactKind.PLANT_IMPORTED, subject=stored.plant.id)
-    return get_plant(conn, stored.plant.id, generation=fact.body["generation"]) if fact else stored
+    """Return the newest generation that a person wrote or shifted, not learned."""
+    facts = [latest_fact(conn, kind=kind, subject=stored.plant.id) for kind in _WRITTEN]
+    generation = max((each.body["generation"] for each in facts if each), default=None)
+    return get_plant(conn, stored.plant.id, generation=generation) if generation else stored

@@ -64,8 +64,11 @@ def plant_of_line(programme: Programme) -> Plant:
 def line_of(plant: Plant, programme_id: str) -> Line | None:
     """Return the line of a plant that builds a programme, at its expected values; None if none does."""
     built = next((each for each in plant.structure.lines if each.programme == programme_id), None)
-    if built is None:
-        return None
+    return None if built is None else as_line(plant, built)
+
+
+def as_line(plant: Plant, built: PlantLine) -> Line:
+    """Return one of a plant's lines at its expected values."""
     return Line(
         name=built.name,
         stations=tuple(_station(plant, built, cell) for cell in built.stations),

@@ -1074,11 +1074,12 @@ SELECT
     (SELECT count(*) FROM release WHERE state = 'signed') AS releases_signed,
     (SELECT count(*) FROM plant_order WHERE state IN ('open', 'building')) AS orders_open,
     (SELECT count(*) FROM campaign WHERE state IN ('planned', 'approved', 'running', 'paused')) AS campaigns_open,
-    (SELECT count(*) FROM assignment WHERE state IN ('offered', 'active', 'cancelling')) AS vehicles_updating,
+    (SELECT coalesce(sum(vehicles), 0)::bigint FROM campaign_tally
+      WHERE minute = '-infinity' AND state IN ('offered', 'active', 'cancelling')) AS vehicles_updating,
     (SELECT count(*) FROM outcome) AS outcomes,
     (SELECT count(*) FROM outcome WHERE verdict = 'better') AS outcomes_better,
-    (SELECT count(*) FROM vehicle) AS vehicles,
-    (SELECT count(*) FROM vehicle WHERE blocked_reason IS NOT NULL) AS vehicles_blocked,
+    (SELECT coalesce(sum(vehicles), 0)::bigint FROM fleet_tally) AS vehicles,
+    (SELECT coalesce(sum(vehicles), 0)::bigint FROM fleet_tally WHERE blocked) AS vehicles_blocked,
     (SELECT count(*) FROM lap) AS laps,
     (SELECT coalesce(max(seq), 0) FROM fact) AS facts;
 
@@ -1103,38 +1104,66 @@ SELECT l.id, l.title, l.opened_at, f.title AS finding_title, f.id AS finding_id,
  WHERE (:lap_id::text IS NULL OR l.id = :lap_id)
  ORDER BY l.opened_at DESC LIMIT :rows_max OFFSET :rows_skip;
 
+-- name: vins
+-- Who is asked for, by an index for each filter: a filter that is none is no part of the plan (`http/context.py`).
+SELECT v.vin FROM vehicle v
+ WHERE (:vin::text IS NULL OR v.vin = :vin)
+   AND (:q::text IS NULL OR position(upper(:q) IN v.vin) > 0)
+   AND (:programme_id::text IS NULL OR v.programme_id = :programme_id)
+   AND (:variant::text IS NULL OR v.variant = :variant)
+   AND CASE WHEN :release_id::text IS NULL THEN true WHEN :release_id = 'none' THEN v.release_id IS NULL
+            ELSE v.release_id = :release_id END
+   AND (:fleet::text IS NULL OR v.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
+   AND CASE :state::text
+       WHEN 'blocked' THEN v.blocked_reason IS NOT NULL
+       WHEN 'quiet' THEN v.blocked_reason IS NULL AND coalesce(
+            (SELECT a.state NOT IN ('offered', 'active', 'cancelling', 'failed', 'rolled_back', 'expired') FROM assignment a
+              WHERE a.vin = v.vin ORDER BY a.state IN ('offered', 'active', 'cancelling') DESC, a.action_id DESC LIMIT 1), true)
+       ELSE true END
+ ORDER BY v.vin LIMIT :rows_max OFFSET :rows_skip;
+
+-- name: vins_of_updates
+-- The same for those whose update is in one of some states; what a vehicle works on counts before its newest.
+SELECT v.vin FROM assignment a JOIN vehicle v ON v.vin = a.vin
+ WHERE CASE :state WHEN 'updating' THEN a.state IN ('offered', 'active', 'cancelling')
+            ELSE a.state IN ('failed', 'rolled_back', 'expired') AND a.action_id =
+                 (SELECT o.action_id FROM assignment o WHERE o.vin = a.vin
+                   ORDER BY o.state IN ('offered', 'active', 'cancelling') DESC, o.action_id DESC LIMIT 1) END
+   AND (:vin::text IS NULL OR v.vin = :vin)
+   AND (:q::text IS NULL OR position(upper(:q) IN v.vin) > 0)
+   AND (:programme_id::text IS NULL OR v.programme_id = :programme_id)
+   AND (:variant::text IS NULL OR v.variant = :variant)
+   AND CASE WHEN :release_id::text IS NULL THEN true WHEN :release_id = 'none' THEN v.release_id IS NULL
+            ELSE v.release_id = :release_id END
+   AND (:fleet::text IS NULL OR v.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
+ ORDER BY a.vin LIMIT :rows_max OFFSET :rows_skip;
+
 -- name: vehicles
 SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_id, v.blocked_reason, v.born_at,
        r.version AS release_version, r.name AS release_name,
-       a.action_id, a.campaign_id, a.last_report_at,
-       CASE WHEN a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling') THEN 'claimed'
-            ELSE a.state END AS update_state,
+       a.action_id, a.campaign_id, a.last_report_at, shown_state(a.state, a.claimed_at IS NOT NULL) AS update_state,
        (SELECT count(*) FROM ecu e WHERE e.vin = v.vin AND e.removed_at IS NULL) AS ecus
   FROM vehicle v
   LEFT JOIN release r ON r.id = v.release_id
-  LEFT JOIN LATERAL (SELECT * FROM assignment x WHERE x.vin = v.vin ORDER BY x.action_id DESC LIMIT 1) a ON true
- WHERE (:q::text IS NULL OR position(upper(:q) IN v.vin) > 0)
-   AND (:programme_id::text IS NULL OR v.programme_id = :programme_id)
-   AND (:variant::text IS NULL OR v.variant = :variant)
-   AND (:release_id::text IS NULL OR v.release_id IS NOT DISTINCT FROM nullif(:release_id, 'none'))
-   AND (:state::text IS NULL
-        OR CASE :state WHEN 'blocked' THEN v.blocked_reason IS NOT NULL
-                       WHEN 'updating' THEN a.state IN ('offered', 'active', 'cancelling')
-                       WHEN 'failed' THEN a.state IN ('failed', 'rolled_back', 'expired')
-                       ELSE v.blocked_reason IS NULL
-                            AND (a.state IS NULL OR a.state IN ('pending', 'downloaded', 'installed', 'cancelled')) END)
-   AND (:vin::text IS NULL OR v.vin = :vin)
-   AND (:fleet::text IS NULL OR v.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
- ORDER BY v.vin LIMIT :rows_max OFFSET :rows_skip;
+  LEFT JOIN LATERAL (  -- what it works on; else its newest
+       SELECT * FROM assignment x WHERE x.vin = v.vin
+        ORDER BY x.state IN ('offered', 'active', 'cancelling') DESC, x.action_id DESC LIMIT 1) a ON true
+ WHERE v.vin = ANY (:vins) ORDER BY v.vin;
 
 -- name: fleet_versions
+SELECT coalesce(r.version, 'not reported') AS version, nullif(t.release_id, '') AS release_id, t.variant,
+       sum(t.vehicles)::bigint AS vehicles
+  FROM fleet_tally t LEFT JOIN release r ON r.id = t.release_id
+ GROUP BY 1, 2, 3, r.created_at HAVING sum(t.vehicles) > 0 ORDER BY r.created_at NULLS FIRST, 3 LIMIT 200;
+
+-- name: fleet_versions_of_fleet
 SELECT coalesce(r.version, 'not reported') AS version, v.release_id, v.variant, count(*) AS vehicles
-  FROM vehicle v LEFT JOIN release r ON r.id = v.release_id
- WHERE (:fleet::text IS NULL OR v.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
+  FROM account_vehicle own JOIN vehicle v ON v.vin = own.vin LEFT JOIN release r ON r.id = v.release_id
+ WHERE own.account_name = :fleet
  GROUP BY 1, 2, 3, r.created_at ORDER BY r.created_at NULLS FIRST, 3 LIMIT 200;
 
 -- name: variants
-SELECT DISTINCT variant FROM vehicle ORDER BY 1 LIMIT 200;
+SELECT variant FROM fleet_tally GROUP BY 1 HAVING sum(vehicles) > 0 ORDER BY 1 LIMIT 200;
 
 -- name: vehicle_attributes^
 SELECT attributes, primary_serial, generation FROM vehicle WHERE vin = :vin;
@@ -1166,7 +1195,7 @@ SELECT e.serial, e.name, e.hardware_id, e.is_primary, e.added_at, e.removed_at,
 WITH held AS (
     SELECT DISTINCT wave, state, claimed FROM campaign_tally
      WHERE campaign_id = :campaign_id AND minute = '-infinity' AND (:wave::integer IS NULL OR wave = :wave)
-       AND (:state::text IS NULL OR :state = CASE WHEN claimed AND state IN ('pending', 'offered', 'active', 'cancelling') THEN 'claimed' ELSE state END)
+       AND (:state::text IS NULL OR :state = shown_state(state, claimed))
 ), page AS MATERIALIZED (
     SELECT found.action_id
       FROM held CROSS JOIN LATERAL (
@@ -1176,23 +1205,7 @@ WITH held AS (
             ORDER BY a.action_id DESC LIMIT :rows_max::bigint + :rows_skip::bigint) AS found
      ORDER BY found.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
-SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kind, s.state, a.state_detail,
-       a.claimed_at, a.offered_at, a.deadline_at, a.last_report_at, a.finished_at, c.state AS campaign_state, a.attempt, a.not_before,
-       a.released_at IS NOT NULL AS released,
-       coalesce(via.version, r.version) AS release_version, v.attributes ->> 'time_zone' AS time_zone,
-       (p.document ->> 'install_s_estimate')::int AS install_s,
-       CASE WHEN a.kind <> 'rollback' AND a.state IN ('pending', 'offered')
-            THEN nullif(p.document -> 'request' -> 'window', 'null'::jsonb) END AS window,
-       CASE WHEN a.kind <> 'rollback' AND a.state IN ('pending', 'offered') THEN v.schedule END AS own_window,
-       a.state IN ('pending', 'offered') AND a.offered_at IS NOT NULL AND c.state = 'running' AND a.consented_at IS NULL
-       AND v.gateway = 'ddi' AND v.auto_confirm IS NULL
-       AND coalesce((p.document -> 'request' ->> 'consent')::boolean, false) AS asked
-  FROM page JOIN assignment a ON a.action_id = page.action_id
-  JOIN campaign c ON c.id = a.campaign_id JOIN release r ON r.id = c.release_id
-  JOIN vehicle v ON v.vin = a.vin LEFT JOIN campaign_plan p ON p.id = c.plan_id
-  LEFT JOIN release via ON a.kind = 'step' AND via.id = a.release_id
- CROSS JOIN LATERAL (SELECT CASE WHEN a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling') THEN 'claimed' ELSE a.state END AS state) AS s
- ORDER BY a.action_id DESC;
+SELECT shown.* FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id ORDER BY shown.action_id DESC;
 
 -- name: assignments_of_few
 -- Of one vehicle, or of a fleet's vehicles in one campaign: each is looked up by campaign and VIN.
@@ -1204,26 +1217,10 @@ WITH own AS (
     SELECT a.action_id FROM own CROSS JOIN campaign x JOIN assignment a ON a.campaign_id = x.id AND a.vin = own.vin
      WHERE (:campaign_id::text IS NULL OR x.id = :campaign_id) AND (:wave::integer IS NULL OR a.wave = :wave)
        AND (:state::text IS NULL
-            OR :state = CASE WHEN a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling') THEN 'claimed' ELSE a.state END)
+            OR :state = shown_state(a.state, a.claimed_at IS NOT NULL))
      ORDER BY a.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
-SELECT a.action_id, a.campaign_id, c.name AS campaign_name, a.vin, a.wave, a.kind, s.state, a.state_detail,
-       a.claimed_at, a.offered_at, a.deadline_at, a.last_report_at, a.finished_at, c.state AS campaign_state, a.attempt, a.not_before,
-       a.released_at IS NOT NULL AS released,
-       coalesce(via.version, r.version) AS release_version, v.attributes ->> 'time_zone' AS time_zone,
-       (p.document ->> 'install_s_estimate')::int AS install_s,
-       CASE WHEN a.kind <> 'rollback' AND a.state IN ('pending', 'offered')
-            THEN nullif(p.document -> 'request' -> 'window', 'null'::jsonb) END AS window,
-       CASE WHEN a.kind <> 'rollback' AND a.state IN ('pending', 'offered') THEN v.schedule END AS own_window,
-       a.state IN ('pending', 'offered') AND a.offered_at IS NOT NULL AND c.state = 'running' AND a.consented_at IS NULL
-       AND v.gateway = 'ddi' AND v.auto_confirm IS NULL
-       AND coalesce((p.document -> 'request' ->> 'consent')::boolean, false) AS asked
-  FROM page JOIN assignment a ON a.action_id = page.action_id
-  JOIN campaign c ON c.id = a.campaign_id JOIN release r ON r.id = c.release_id
-  JOIN vehicle v ON v.vin = a.vin LEFT JOIN campaign_plan p ON p.id = c.plan_id
-  LEFT JOIN release via ON a.kind = 'step' AND via.id = a.release_id
- CROSS JOIN LATERAL (SELECT CASE WHEN a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling') THEN 'claimed' ELSE a.state END AS state) AS s
- ORDER BY a.action_id DESC;
+SELECT shown.* FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id ORDER BY shown.action_id DESC;
 
 -- name: vehicle_reports
 SELECT id, action_id, kind, event_at, received_at, body, applied_at
@@ -1238,8 +1235,7 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
        SELECT coalesce(sum(t.vehicles), 0)::bigint AS vehicles,
               coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'installed'), 0)::bigint AS installed,
               coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'downloaded'), 0)::bigint AS downloaded,
-              coalesce(sum(t.vehicles) FILTER (WHERE t.claimed AND t.state IN ('pending', 'offered', 'active', 'cancelling')), 0)::bigint
-                  AS claimed,
+              coalesce(sum(t.vehicles) FILTER (WHERE shown_state(t.state, t.claimed) = 'claimed'), 0)::bigint AS claimed,
               coalesce(sum(t.vehicles) FILTER (WHERE t.state IN ('failed', 'rolled_back', 'expired')), 0)::bigint AS failed,
               coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'cancelled'), 0)::bigint AS cancelled
          FROM campaign_tally t WHERE t.campaign_id = c.id AND t.minute = '-infinity' AND t.kind = 'update') AS counted
@@ -1256,8 +1252,7 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
   CROSS JOIN LATERAL (
        SELECT count(*) AS vehicles, count(*) FILTER (WHERE a.state = 'installed') AS installed,
               count(*) FILTER (WHERE a.state = 'downloaded') AS downloaded,
-              count(*) FILTER (WHERE a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling'))
-                  AS claimed,
+              count(*) FILTER (WHERE shown_state(a.state, a.claimed_at IS NOT NULL) = 'claimed') AS claimed,
               count(*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired')) AS failed,
               count(*) FILTER (WHERE a.state = 'cancelled') AS cancelled
          FROM account_vehicle own JOIN assignment a ON a.campaign_id = c.id AND a.vin = own.vin AND a.kind = 'update'
@@ -1271,14 +1266,14 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
 -- name: campaign_progress
 SELECT t.wave, s.state, sum(t.vehicles)::bigint AS vehicles, max(t.newest_report_at) AS newest_report_at
   FROM campaign_tally t
- CROSS JOIN LATERAL (SELECT CASE WHEN t.claimed AND t.state IN ('pending', 'offered', 'active', 'cancelling') THEN 'claimed' ELSE t.state END AS state) AS s
+ CROSS JOIN LATERAL (SELECT shown_state(t.state, t.claimed) AS state) AS s
  WHERE t.campaign_id = :campaign_id AND t.kind = 'update' AND t.minute = '-infinity'
  GROUP BY t.wave, s.state HAVING sum(t.vehicles) > 0 ORDER BY t.wave, s.state;
 
 -- name: campaign_progress_of_fleet
 SELECT a.wave, s.state, count(*) AS vehicles, max(a.last_report_at) AS newest_report_at
   FROM account_vehicle own JOIN assignment a ON a.campaign_id = :campaign_id AND a.vin = own.vin AND a.kind = 'update'
- CROSS JOIN LATERAL (SELECT CASE WHEN a.claimed_at IS NOT NULL AND a.state IN ('pending', 'offered', 'active', 'cancelling') THEN 'claimed' ELSE a.state END AS state) AS s
+ CROSS JOIN LATERAL (SELECT shown_state(a.state, a.claimed_at IS NOT NULL) AS state) AS s
  WHERE own.account_name = :fleet GROUP BY a.wave, s.state ORDER BY a.wave, s.state;
 
 -- name: campaign_exposure
@@ -1402,7 +1397,7 @@ SELECT id, programme_id, ecu, name, version, filename, format, hardware_ids, ima
 -- name: releases
 SELECT r.id, r.programme_id, r.name, r.version, r.state, r.change_id, r.lap_id, r.document, r.findings,
        r.generation, r.created_by, r.created_at, r.signed_at, coalesce(r.downgrades, '[]') AS downgrades,
-       CASE WHEN :counted THEN (SELECT count(*) FROM vehicle v WHERE v.release_id = r.id) ELSE 0 END AS vehicles,
+       (SELECT coalesce(sum(t.vehicles), 0)::bigint FROM fleet_tally t WHERE t.release_id = r.id) AS vehicles,
        EXISTS (SELECT FROM line_baseline b WHERE b.release_id = r.id) AS on_line
   FROM release r
  WHERE (:release_id::text IS NULL OR r.id = :release_id) AND (:state::text IS NULL OR r.state = :state)
@@ -2737,6 +2732,20 @@ SELECT campaign_id, kind, wave, state, claimed, minute, sum(vehicles), max(newes
 ON CONFLICT (campaign_id, kind, wave, state, claimed, minute) WHERE folded DO UPDATE
    SET vehicles = kept.vehicles + excluded.vehicles,
        newest_report_at = greatest(kept.newest_report_at, excluded.newest_report_at);
+
+-- name: new_fleet_tallies$
+SELECT count(*) FROM (SELECT FROM fleet_tally WHERE NOT folded LIMIT :rows_max) AS waiting;
+
+-- name: fold_fleet_tallies!
+WITH taken AS (
+    DELETE FROM fleet_tally WHERE id IN (
+        SELECT id FROM fleet_tally WHERE NOT folded ORDER BY id LIMIT :rows_max FOR UPDATE SKIP LOCKED)
+    RETURNING programme_id, variant, release_id, blocked, vehicles
+)
+INSERT INTO fleet_tally AS kept (programme_id, variant, release_id, blocked, vehicles, folded)
+SELECT programme_id, variant, release_id, blocked, sum(vehicles), true FROM taken
+ GROUP BY programme_id, variant, release_id, blocked ORDER BY programme_id, variant, release_id, blocked
+ON CONFLICT (programme_id, variant, release_id, blocked) WHERE folded DO UPDATE SET vehicles = kept.vehicles + excluded.vehicles;
 
 -- file: src/ringroad/signal/demand/queries.sql
 -- name: programme^

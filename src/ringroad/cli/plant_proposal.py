@@ -1,0 +1,170 @@
+"""`ringroad plant sums`, `propose` and `proposal`: what a clone found flows back to its parents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from ringroad.cli.client import Client
+from ringroad.cli.groups import ClientGroup, example, read_text, with_client
+from ringroad.cli.shell import Shell
+from ringroad.cli.tables import counted, table
+from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.limits import PAGE_ROWS_MAX
+
+MESSAGE_BYTES_MAX: Final = 4 << 20  # as the server takes
+WHAT: Final = {"station": "one station", "balance": "work dealt out anew", "buffer": "more room"}
+
+
+@click.command("sums", epilog=example("ringroad plant sums wren-north --out sums.json"))
+@click.argument("plant")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it to a file.")
+@with_client
+def sums(shell: Shell, client: Client, *, plant: str, out: Path | None) -> None:
+    """Show all that travels from a clone to its parents: three numbers of each parameter it measured."""
+    row = client.get(f"/plants/{plant}/sums")
+    if out is not None:
+        out.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    said = f"{counted(len(row['own']), 'parameter')} as n, sum and sum of squares; {counted(len(row['rooms']), 'buffer')}"
+    shell.show(row, text=f"{row['plant']} says to {row['parent']}: {said}")
+
+
+@click.command(
+    "propose", epilog=example("ringroad plant propose wren-north", "ringroad plant propose --from sums.json")
+)
+@click.argument("plant", required=False)
+@click.option(
+    "--from", "path", type=click.Path(path_type=Path, dir_okay=False),
+    help="What a clone of another server says: a file of `plant sums --out`.",
+)  # fmt: skip
+@with_client
+def propose(shell: Shell, client: Client, *, plant: str | None, path: Path | None) -> None:
+    """Propose to its parents what a clone does reliably better. The parent's twin is asked next, then an approver."""
+    if (plant is None) == (path is None):
+        raise click.UsageError("either PLANT or --from FILE says whose it is")
+    if path is not None:
+        try:
+            document = json.loads(read_text(path, bytes_max=MESSAGE_BYTES_MAX))
+        except ValueError as error:
+            raise InvalidInput(f"{path} is no JSON: {error}") from error
+        row = client.post("/clone-sums", {"sums": document})
+    else:
+        row = client.post(f"/plants/{plant}/propose")
+    asked = ", ".join(row["parents"])
+    if row["proposals"]:
+        text = f"proposed to {asked}; the worker asks the twin\n{_table(row['proposals'])}"
+    else:
+        text = f"nothing new that is reliably better than at {asked}"
+    shell.show(row, text=text)
+
+
+@click.group("proposal", cls=ClientGroup)
+def proposal() -> None:
+    """What clones found, and what becomes of it at their parents."""
+
+
+@proposal.command("list", epilog=example("ringroad plant proposal list --state proved"))
+@click.option("--plant", help="Only to this plant, or of it.")
+@click.option("--state", help="open, proved, refused, rejected, trial, kept or withdrawn.")
+@with_client
+def list_(shell: Shell, client: Client, *, plant: str | None, state: str | None) -> None:
+    """List proposals, newest first."""
+    rows = client.get("/proposals", plant_id=plant, state=state, limit=PAGE_ROWS_MAX)
+    shell.show(rows, text=_table(rows) if rows else "no clone proposed anything")
+
+
+@proposal.command("show", epilog=example("ringroad plant proposal show proposal_01ky4zr8p4"))
+@click.argument("proposal_id", metavar="PROPOSAL")
+@with_client
+def show(shell: Shell, client: Client, *, proposal_id: str) -> None:
+    """Show a proposal: what, how sure, what the twin said, what was measured."""
+    row = client.get(f"/proposals/{_whole(client, proposal_id)}")
+    shell.show(row, text=proposal_text(row))
+
+
+@proposal.command("accept", epilog=example("ringroad plant proposal accept proposal_01ky4zr8p4"))
+@click.argument("proposal_id", metavar="PROPOSAL")
+@with_client
+def accept(shell: Shell, client: Client, *, proposal_id: str) -> None:
+    """Try at the parent what its twin proved. It believes it as a prior; what is measured keeps it or takes it back."""
+    found = client.get(f"/proposals/{_whole(client, proposal_id)}")
+    row = client.post(f"/proposals/{found['id']}/accept", {"generation": found["generation"]})
+    shell.show(row, text=f"{row['parent_id']} tries it: {row['trial']['reason']}")
+
+
+@proposal.command(
+    "reject", epilog=example("ringroad plant proposal reject proposal_01ky4zr8p4 --reason 'no place for it'")
+)
+@click.argument("proposal_id", metavar="PROPOSAL")
+@click.option("--reason", required=True, help="For the ledger.")
+@with_client
+def reject(shell: Shell, client: Client, *, proposal_id: str, reason: str) -> None:
+    """Leave the parent as it is."""
+    row = client.post(f"/proposals/{_whole(client, proposal_id)}/reject", {"reason": reason})
+    shell.show(row, text=f"rejected; {row['parent_id']} stays as it is")
+
+
+@proposal.command(
+    "withdraw",
+    epilog=example("ringroad plant proposal withdraw proposal_01ky4zr8p4 --reason 'the tool wears'"),
+)
+@click.argument("proposal_id", metavar="PROPOSAL")
+@click.option("--reason", required=True, help="For the ledger.")
+@with_client
+def withdraw(shell: Shell, client: Client, *, proposal_id: str, reason: str) -> None:
+    """Take back what is on trial."""
+    row = client.post(f"/proposals/{_whole(client, proposal_id)}/withdraw", {"reason": reason})
+    shell.show(row, text=f"taken back; {row['parent_id']} believes again what it did")
+
+
+def proposal_text(row: Mapping[str, Any]) -> str:
+    """Return a proposal, its proof and its trial for a person."""
+    lines = [
+        f"{row['id']}: {WHAT[row['what']]} on {row['line']}, from {row['clone_id']} to {row['parent_id']}; {row['state']}"
+    ]
+    if row["shifts"]:
+        lines += ["", table(
+            ("of", "by", "90 % there", "better", "cycles"),
+            (
+                (each["key"], f"{each['percent']:+.1f} %", f"{each['low']:+.1f} to {each['high']:+.1f} %",
+                 f"{each['better']:.3f}", f"{each['own_n']:g}")
+                for each in row["shifts"]
+            ),
+        )]  # fmt: skip
+    lines += [f"room for {room} before {path}" for path, room in row["rooms"].items()]
+    proof, trial = row["proof"], row["trial"]
+    lines += ["", f"twin: {proof['reason']}" if proof else "twin: not asked yet; the worker does"]
+    if trial:
+        lines.append(f"trial: {trial['outcome']}: {trial['reason']}")
+    return "\n".join(lines)
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    return table(
+        ("proposal", "from", "to", "what", "where", "state"),
+        (
+            (row["id"], row["clone_id"], row["parent_id"], WHAT[row["what"]], _where(row), row["state"])
+            for row in rows
+        ),
+    )  # fmt: skip
+
+
+def _where(row: Mapping[str, Any]) -> str:
+    names: list[str] = [each["key"] for each in row["shifts"]] or list(row["rooms"])
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+
+
+def _whole(client: Client, beginning: str) -> str:
+    """Return the id that begins so. Raises: InvalidInput if several do."""
+    rows = client.get("/proposals", limit=PAGE_ROWS_MAX)
+    found = [str(row["id"]) for row in rows if row["id"].startswith(beginning)]
+    if len(found) > 1:
+        raise InvalidInput(f"{len(found)} proposals begin with {beginning!r}", hint="give more of the id")
+    return found[0] if found else beginning
+
+
+commands = (sums, propose, proposal)
