@@ -57,10 +57,11 @@ SESSIONS = [
     "docs/howto/exports.md",
     "docs/howto/console.md",
     "docs/howto/logistics.md",
+    "docs/howto/shops.md",
     "docs/howto/connect-a-hawkbit-client.md",  # a second programme: commands after it have to name theirs
     "docs/howto/run-the-engines.md",
 ]
-ALONE = ["docs/howto/keys.md", "docs/howto/shops.md"]  # in a folder of their own, without a server
+ALONE = ["docs/howto/keys.md"]  # in a folder of their own, without a server
 PASSWORD = "correct horse battery staple"
 COMMAND_S_MAX = 330
 END_S_MAX, LOOK_S = 20.0, 0.1

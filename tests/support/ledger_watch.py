@@ -50,6 +50,8 @@ STATE: dict[str, tuple[str, ...]] = {
     "site": ("token_sha256", "removed_at"),
     "software_package": ("*",),
     "shipment": ("*",),
+    "shop_plan": ("*",),
+    "shop_stop": ("*",),
     "vehicle": (
         "release_id",
         "blocked_reason",
@@ -104,6 +106,7 @@ NOT_STATE = {
     "station_result": "evidence as it came, with both times",
     "site_conflict": "two truths and how they were settled; what was changed for that is a fact of its own",
     "site_place": "how far the other side has what is told",
+    "shop_work": "how far the worker is; that a plan was asked for, made or kept are facts",
     "station_time": "evidence as it came, with both times",
     "vehicle_manifest": "evidence as it came, signed by the vehicle",
 }

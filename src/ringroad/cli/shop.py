@@ -1,4 +1,4 @@
-"""`ringroad shop`: schedule a flexible job shop from a file, without a server."""
+"""`ringroad shop`: schedule a flexible job shop from a file, without a server; a plant's own: `shop_plan.py`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ringroad.build.shop.prove import BUDGET_MAX, gap_permille, prove
 from ringroad.build.shop.replan import affected, replan_at
 from ringroad.cli.groups import example, read_text
 from ringroad.cli.shell import Shell
+from ringroad.cli.shop_plan import group as of_plant
 from ringroad.cli.tables import counted, table
 from ringroad.kernel.errors import InvalidInput
 
@@ -113,6 +114,10 @@ def check_file(shell: Shell, *, path: Path, plan: Path) -> None:
         {level.value: each for level, each in cost.items()},
         text="it holds: " + ", ".join(f"{level.value} {each}" for level, each in cost.items()),
     )
+
+
+for _command in of_plant.commands.values():
+    group.add_command(_command)
 
 
 def _answer(shell: Shell, problem: ShopProblem, *, moves: int, seed: int, budget: int, gantt: bool) -> None:

@@ -107,6 +107,11 @@ class FactKind(StrEnum):
     SHIPMENT_LOST = "shipment.lost"
     SCHEDULE_REPLANNED = "schedule.replanned"
     SCHEDULE_KEPT = "schedule.kept"
+    SHOP_ASKED = "shop.asked"
+    SHOP_PLANNED = "shop.planned"
+    SHOP_KEPT = "shop.kept"
+    RESOURCE_STOPPED = "resource.stopped"
+    RESOURCE_RESUMED = "resource.resumed"
     VEHICLE_BORN = "vehicle.born"
     CAMPAIGN_CREATED = "campaign.created"
     CAMPAIGN_PLANNED = "campaign.planned"
@@ -236,6 +241,11 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.SHIPMENT_LOST: Stage.BUILD,
         FactKind.SCHEDULE_REPLANNED: Stage.BUILD,
         FactKind.SCHEDULE_KEPT: Stage.BUILD,
+        FactKind.SHOP_ASKED: Stage.BUILD,
+        FactKind.SHOP_PLANNED: Stage.BUILD,
+        FactKind.SHOP_KEPT: Stage.BUILD,
+        FactKind.RESOURCE_STOPPED: Stage.BUILD,
+        FactKind.RESOURCE_RESUMED: Stage.BUILD,
         FactKind.VEHICLE_BORN: Stage.BUILD,
         FactKind.CAMPAIGN_CREATED: Stage.SHIP,
         FactKind.CAMPAIGN_PLANNED: Stage.SHIP,

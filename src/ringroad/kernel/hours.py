@@ -88,6 +88,21 @@ def open_until(window: Window, zone: tzinfo, at: datetime) -> tuple[bool, dateti
     return now_open, None
 
 
+def closed_spans(
+    window: Window, zone: tzinfo, *, start: datetime, end: datetime
+) -> Iterator[tuple[datetime, datetime]]:
+    """Yield, in order, when the window is closed between two instants; spans may touch."""
+    instant = start
+    while instant < end:
+        found = _instants(window, zone, instant) or [
+            end
+        ]  # of a week and more, so that it is read once for each
+        for until in found:
+            if instant < end and not is_open(window, zone, instant):
+                yield instant, min(until, end)
+            instant = until
+
+
 def offer_time(window: Window, zone: tzinfo, at: datetime, *, needed_s: int) -> tuple[bool, datetime | None]:
     """Tell whether something that takes `needed_s` may begin now, and when that changes next; None: never."""
     needed = timedelta(seconds=needed_s)

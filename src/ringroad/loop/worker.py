@@ -37,6 +37,7 @@ from ringroad.loop.milestones import run_milestones
 from ringroad.loop.outcomes import measure_due
 from ringroad.loop.planning import answer_questions, improve_changed
 from ringroad.loop.reconciler import tick
+from ringroad.loop.shops import plan_shops
 from ringroad.loop.sites import run_hub, run_site
 from ringroad.loop.webhooks import deliver_until, key_of
 from ringroad.publish.deliver import Means
@@ -117,6 +118,7 @@ def run(
         ("stations", _stations, ()),
         ("detect", _detect, (lake,)),
         ("plan", _plan, ()),
+        ("shops", _shops, ()),
         ("milestones", _milestones, ()),
         ("logistics", _logistics, ()),
         ("demand", _demand, ()),
@@ -353,6 +355,17 @@ def _plan(tools: Tools) -> None:
                     LOG.info("schedule improved", programme_id=made.programme_id, generation=made.generation)
 
     keep_going(tools, "plan", body)
+
+
+def _shops(tools: Tools) -> None:
+    def body() -> None:
+        with closing(_open(tools)) as conn:
+            while not tools.stop.wait(PLAN_S):
+                work = plan_shops(conn, tools.ids, tools.clock)
+                if work is not None:
+                    LOG.info("shop planned", plant_id=work.plant_id, shop=work.shop, stage=work.stage)
+
+    keep_going(tools, "shops", body)
 
 
 def _logistics(tools: Tools) -> None:

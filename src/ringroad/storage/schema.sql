@@ -1011,6 +1011,51 @@ CREATE TABLE public.shipment_milestone (
     told_at timestamp with time zone NOT NULL,
     told_by text NOT NULL
 );
+CREATE TABLE public.shop_plan (
+    id text NOT NULL,
+    plant_id text NOT NULL,
+    shop text NOT NULL,
+    generation integer NOT NULL,
+    parent_id text,
+    cause text NOT NULL,
+    plant_generation integer NOT NULL,
+    origin_at timestamp with time zone NOT NULL,
+    problem jsonb NOT NULL,
+    document jsonb NOT NULL,
+    replan_latency_us bigint NOT NULL,
+    made_by text NOT NULL,
+    made_at timestamp with time zone NOT NULL,
+    CONSTRAINT shop_plan_generation_check CHECK ((generation > 0)),
+    CONSTRAINT shop_plan_replan_latency_us_check CHECK ((replan_latency_us >= 0))
+);
+CREATE TABLE public.shop_stop (
+    id text NOT NULL,
+    plant_id text NOT NULL,
+    shop text NOT NULL,
+    resource text NOT NULL,
+    reason text NOT NULL,
+    began_at timestamp with time zone NOT NULL,
+    expected_s integer NOT NULL,
+    stopped_by text NOT NULL,
+    ended_at timestamp with time zone,
+    ended_by text,
+    CONSTRAINT shop_stop_expected_s_check CHECK ((expected_s > 0))
+);
+CREATE TABLE public.shop_work (
+    plant_id text NOT NULL,
+    shop text NOT NULL,
+    generation integer NOT NULL,
+    stage text NOT NULL,
+    cause text NOT NULL,
+    moves bigint NOT NULL,
+    budget integer NOT NULL,
+    bound jsonb DEFAULT '{}'::jsonb NOT NULL,
+    note text DEFAULT ''::text NOT NULL,
+    asked_by text NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    CONSTRAINT shop_work_stage_check CHECK ((stage = ANY (ARRAY['asked'::text, 'searching'::text, 'proving'::text, 'done'::text, 'failed'::text])))
+);
 CREATE TABLE public.site (
     id text NOT NULL,
     token_sha256 bytea NOT NULL,
@@ -1311,6 +1356,14 @@ ALTER TABLE ONLY public.shipment
     ADD CONSTRAINT shipment_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.shipment
     ADD CONSTRAINT shipment_programme_id_name_key UNIQUE (programme_id, name);
+ALTER TABLE ONLY public.shop_plan
+    ADD CONSTRAINT shop_plan_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.shop_plan
+    ADD CONSTRAINT shop_plan_plant_id_shop_generation_key UNIQUE (plant_id, shop, generation);
+ALTER TABLE ONLY public.shop_stop
+    ADD CONSTRAINT shop_stop_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.shop_work
+    ADD CONSTRAINT shop_work_pkey PRIMARY KEY (plant_id, shop);
 ALTER TABLE ONLY public.site_conflict
     ADD CONSTRAINT site_conflict_pkey PRIMARY KEY (site_id, kind, subject);
 ALTER TABLE ONLY public.site
@@ -1404,6 +1457,9 @@ CREATE INDEX plant_proposal_plant_idx ON public.plant_proposal USING btree (prop
 CREATE INDEX repository_metadata_expiry_idx ON public.repository_metadata USING btree (expires_at) WHERE (role = 'timestamp'::text);
 CREATE INDEX shipment_milestone_shipment_idx ON public.shipment_milestone USING btree (shipment_id, at);
 CREATE INDEX shipment_newest_idx ON public.shipment USING btree (programme_id, announced_at DESC, id DESC);
+CREATE UNIQUE INDEX shop_stop_open_idx ON public.shop_stop USING btree (plant_id, shop, resource) WHERE (ended_at IS NULL);
+CREATE INDEX shop_stop_shop_idx ON public.shop_stop USING btree (plant_id, shop, began_at DESC);
+CREATE INDEX shop_work_open_idx ON public.shop_work USING btree (asked_at) WHERE (stage = ANY (ARRAY['asked'::text, 'searching'::text, 'proving'::text]));
 CREATE INDEX station_pass_at_idx ON public.station_pass USING btree (programme_id, at);
 CREATE INDEX station_result_newest_idx ON public.station_result USING btree (programme_id, told_at DESC, event_id DESC);
 CREATE INDEX station_time_order_idx ON public.station_time USING btree (order_id);
@@ -1555,6 +1611,8 @@ ALTER TABLE ONLY public.shipment_milestone
     ADD CONSTRAINT shipment_milestone_shipment_id_fkey FOREIGN KEY (shipment_id) REFERENCES public.shipment(id);
 ALTER TABLE ONLY public.shipment
     ADD CONSTRAINT shipment_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.shop_plan
+    ADD CONSTRAINT shop_plan_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES public.shop_plan(id) ON DELETE SET NULL;
 ALTER TABLE ONLY public.site_conflict
     ADD CONSTRAINT site_conflict_site_id_fkey FOREIGN KEY (site_id) REFERENCES public.site(id);
 ALTER TABLE ONLY public.software_package

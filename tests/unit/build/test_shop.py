@@ -323,3 +323,13 @@ def test_published_instances_come_near_their_best_known_ends(name: str, goal: in
     found = solve(problem, moves_max=60_000, seed=1)
     assert check_schedule(problem, found.placed) == []
     assert found.cost[Level.MAKESPAN] <= goal
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems(), st.integers(0, 40), st.integers(0, 10))
+def test_a_schedule_that_nothing_happens_to_holds_at_any_later_time(
+    problem: ShopProblem, now: int, frozen: int
+) -> None:
+    running = dispatch(problem)
+    left = replan_at(problem, running.placed, now=now, frozen=frozen)
+    assert check_schedule(left, running.placed) == []

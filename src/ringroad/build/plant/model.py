@@ -159,10 +159,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routing:
-    """How a shop makes one product."""
+    """How a shop makes one product.
+
+    Attributes:
+        product: what it makes, one for each vehicle.
+        steps: of its making.
+        options: options or variants of the vehicles that need it; none: all do.
+    """
 
     product: str
     steps: tuple[Step, ...]
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

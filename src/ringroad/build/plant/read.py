@@ -238,7 +238,7 @@ def _shop(reader: Reader, row: Mapping[str, Any], at: Path) -> model.Shop:
     routings = []
     for index, each in enumerate(reader.rows(row, at, "routings", ROUTINGS_MAX, least=0)):
         here = (*at, "routings", index)
-        reader.known(each, here, ("product", "steps"))
+        reader.known(each, here, ("product", "steps", "options"))
         steps = reader.rows(each, here, "steps", STEPS_MAX, least=1)
         routings.append(
             model.Routing(
@@ -246,6 +246,7 @@ def _shop(reader: Reader, row: Mapping[str, Any], at: Path) -> model.Shop:
                 steps=tuple(
                     _step(reader, step, (*here, "steps", number)) for number, step in enumerate(steps)
                 ),
+                options=reader.names(each, here, "options", NAMES_MAX, least=0),
             )
         )
     return model.Shop(

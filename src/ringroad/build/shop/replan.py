@@ -1,7 +1,8 @@
 """What of a shop's schedule is left to place at a moment: the past is fixed, what stands is closed.
 
 Pure. A task that began before now, or within the frozen time behind it, is a fact: it keeps resource and start,
-and ends when the calendar allows. Tasks whose true times are known keep those, even where they cannot have
+and ends when the calendar allows; so is the next task of a resource that is being set up for it, since a set-up
+that began is not begun again. Tasks whose true times are known keep those, even where they cannot have
 been; so nothing that was confirmed can break a replan.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from ringroad.build.shop.check import open_time
 from ringroad.build.shop.dispatch import end_of
 from ringroad.build.shop.problem import CALM, TIME_MAX, Placed, Resource, ShopProblem, Task
 from ringroad.kernel.errors import InvalidInput
@@ -23,6 +25,7 @@ def replan_at(
     frozen: int = 0,
     down: Mapping[str, int] | None = None,
     done: Mapping[str, Placed] | None = None,
+    before: Mapping[str, Resource] | None = None,
 ) -> ShopProblem:
     """Return the problem that is left.
 
@@ -33,6 +36,8 @@ def replan_at(
         frozen: tasks that would start in this time from now on keep their places too, unless theirs stands.
         down: resources that stand from now on, and for how long.
         done: true times of tasks, as the shop told them.
+        before: resources as the running schedule took them to be, where that is not what they are now: a stop that
+            ended before it was expected to, so that a task under way is done earlier.
 
     Raises:
         InvalidInput: a resource or a task is not the shop's, or a time is none.
@@ -55,12 +60,16 @@ def replan_at(
         for each in problem.resources
     }
     at = {each.task: each for each in running}
+    awaited = _being_set_up(problem, running, now=now)
     jobs = []
     for job in problem.jobs:
         fixed: list[Task] = []
         ready = job.release  # of the next task, as far as those before it are fixed
         for task in job.tasks:
-            at_last = _fixed(task, at.get(task.id), done, shut, now=now, frozen=frozen, down=down)
+            until = max(now + frozen, at[task.id].start + 1) if task.id in awaited else now + frozen
+            at_last = _fixed(task, at.get(task.id), done, shut, now=now, until=until, down=down)
+            if at_last is not None and task.fixed is None and at_last.start < now < at_last.end and before:
+                at_last = _going_on(at[task.id], before, shut, now=now)
             if at_last is not None and now <= at_last.start < ready:
                 at_last = None  # frozen, but what it waits for moves
             fixed.append(replace(task, fixed=at_last))
@@ -87,6 +96,25 @@ def affected(running: Sequence[Placed], problem: ShopProblem, repaired: Sequence
     )
 
 
+def _being_set_up(problem: ShopProblem, running: Sequence[Placed], *, now: int) -> set[str]:
+    """Return the tasks that a resource, done with the one before, is or was set up for."""
+    family_of = {task.id: task.family for _, task in problem.tasks()}
+    found = set()
+    for resource in problem.resources:
+        mine = sorted(
+            (each for each in running if each.resource == resource.id and each.task in family_of),
+            key=lambda each: (each.start, each.end),
+        )
+        past = [each for each in mine if each.start < now]
+        following = mine[len(past) :]
+        before = family_of[past[-1].task] if past else resource.family
+        if following and not (past and now <= past[-1].end):
+            after = following[0].task
+            if problem.setups.get((resource.id, before, family_of[after]), 0):
+                found.add(after)
+    return found
+
+
 def _fixed(
     task: Task,
     place: Placed | None,
@@ -94,7 +122,7 @@ def _fixed(
     resources: Mapping[str, Resource],
     *,
     now: int,
-    frozen: int,
+    until: int,
     down: Mapping[str, int],
 ) -> Placed | None:
     if task.id in done:
@@ -103,13 +131,21 @@ def _fixed(
         return task.fixed
     if place is None or place.resource not in task.work:
         return None
-    if now <= place.start and (place.resource in down or now + frozen <= place.start):
+    if now <= place.start and (place.resource in down or until <= place.start):
         return None
     if place.end <= now:
         return place
     # Of the work, what was done by now is done; the rest pauses while the resource is closed, or stands.
     end = end_of(resources[place.resource], place.start, task.work[place.resource])
     return replace(place, end=max(end, place.end) if place.resource in down else place.end)
+
+
+def _going_on(
+    place: Placed, before: Mapping[str, Resource], resources: Mapping[str, Resource], *, now: int
+) -> Placed:
+    """Return a task under way that ends when what the running schedule left of it is done."""
+    left = open_time(before[place.resource], now, place.end)
+    return replace(place, end=max(now, end_of(resources[place.resource], now, left)))
 
 
 def _with(closed: Sequence[tuple[int, int]], since: int, to: int) -> tuple[tuple[int, int], ...]:

@@ -66,20 +66,23 @@ def solve(problem: ShopProblem, *, moves_max: int, seed: int, start: Schedule | 
     return replace(min(before, found, key=lambda each: each.rank), moves=used)
 
 
-def solve_twice(problem: ShopProblem, *, moves_max: int, seed: int) -> Schedule:
-    """Search from the repaired running schedule and, at the same time, from a dispatched one.
+def solve_twice(
+    problem: ShopProblem, *, moves_max: int, seed: int, start: Schedule | None = None
+) -> Schedule:
+    """Search from a schedule and, at the same time, from a dispatched one.
 
     Args:
         problem: with its running schedule.
         moves_max: budget of each of the two.
         seed: of the first; the second has the next one.
+        start: of the first; default: the running schedule, repaired.
 
     Returns:
         The better of the two answers; the first one, if they cost the same.
     """
     with ThreadPoolExecutor(max_workers=1) as pool:  # machine code lets Python's lock go
         cold = pool.submit(solve, problem, moves_max=moves_max, seed=seed + 1)
-        warm = solve(problem, moves_max=moves_max, seed=seed, start=repair(problem))
+        warm = solve(problem, moves_max=moves_max, seed=seed, start=start or repair(problem))
         found = min(warm, cold.result(), key=lambda each: each.rank)
     return replace(found, moves=warm.moves + cold.result().moves)
 

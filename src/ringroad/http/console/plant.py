@@ -47,7 +47,7 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
             checks = reading.line_checks(conn, programme.id)
             drift = line_drift(conn, programme.id)
             questions = reading.what_ifs(conn, programme.id, limit=1)
-            values = document_panels(conn, get_programme(conn, programme.id)) | {
+            values = document_panels(conn, get_programme(conn, programme.id), now=ctx.clock.now()) | {
                 "amount": amount,
                 "line": programme.document.get("line") or {},
                 "schedules": schedules,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from ringroad.build.plant import store, store_events
 from ringroad.build.store import StoredProgramme
+from ringroad.http.console.shops import shop_panels
 from ringroad.http.views_plant import document_view, line_state_view, refused_view
 from ringroad.storage.db import Connection
 
@@ -13,8 +15,8 @@ BELIEFS_SHOWN = 300
 REFUSED_SHOWN = 20
 
 
-def document_panels(conn: Connection, programme: StoredProgramme) -> dict[str, Any]:
-    """Return the plant document of a programme's line, the state of the line, and events that cannot be."""
+def document_panels(conn: Connection, programme: StoredProgramme, *, now: datetime) -> dict[str, Any]:
+    """Return the plant document of a programme's line, its shops, the state of the line, and events that cannot be."""
     programme_id, line = programme.programme.id, programme.programme.line
     plant = store.get_plant(conn, programme.plant_id or programme_id)
     shown = document_view(plant, [programme_id])
@@ -23,6 +25,7 @@ def document_panels(conn: Connection, programme: StoredProgramme) -> dict[str, A
     return {
         "document": shown,
         "structure": plant.plant.structure,
+        "shops": shop_panels(conn, plant.plant, now=now) if plant.generation else [],
         "beliefs": shown.beliefs[:BELIEFS_SHOWN],
         "state": line_state_view(programme_id, state, line),
         "refused": [refused_view(each) for each in letters],
