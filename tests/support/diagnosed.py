@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -17,7 +18,12 @@ from ringroad.kernel.clock import Clock
 from ringroad.protocol.diagnostics import DiagnosticAnswer, DiagnosticRequest, Method, Scope, SessionWanted
 from ringroad.protocol.preconditions import parse_expression
 from ringroad.sim.vecu.fault_memory import Snapshot
+from ringroad.sim.vecu.http import SovdFace
 from ringroad.sim.vecu.script import Behaviour, FaultRate, Script
+from ringroad.vehicle.agents.base import UpdateAgent
+from ringroad.vehicle.agents.disk import RealDisk
+from ringroad.vehicle.agents.plugins import AgentSite
+from ringroad.vehicle.agents.sovd import SovdAgent
 from ringroad.vehicle.diagnostics.bulk import JournalLines, audit_lines
 from ringroad.vehicle.diagnostics.desk import Desk, Place
 from ringroad.vehicle.diagnostics.face import Around, DiagnosticFace
@@ -38,7 +44,30 @@ class DiagnosedVehicle(FlashedVehicle):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, ecus=(("gateway", "ab"), ("brake", "inplace")))
         self.signals = DeskSignals()
+        self.behind_http = False
         self.data_of["brake"] = {"F198": "00" * 10, "0100": "0a0b0c0d", "0101": "0001"}
+
+    def agents(self) -> dict[str, UpdateAgent]:
+        """As always; with `behind_http` the gateway is reached over HTTP instead of UDS."""
+        made = super().agents()
+        if self.behind_http:
+            serial = self.ecus["gateway"].serial
+            port = self.ports["gateway"]
+            site = AgentSite(
+                name="gateway", serial=serial, hardware_id="gateway-hw", mode="ab", folder=self.folder, disk=RealDisk("buffered"),
+                settings={"url": "http://gateway"}, secret=port.ecu.config.secret,
+            )  # fmt: skip
+            made[serial] = SovdAgent(site, transport=httpx.ASGITransport(SovdFace(port)))
+        return made
+
+    def put_behind_http(self) -> None:
+        """From now on reach the gateway over HTTP; it has a fault."""
+        self.behind_http = True
+        gateway = self.ports["gateway"].ecu
+        sha256 = director_target(self.ecus["gateway"], "1.0.0", 1).sha256
+        faults = (FaultRate(code=OTHER, rate_permille=1000),)
+        gateway.script = Script(images={sha256: Behaviour(faults=faults)})
+        gateway.run_cycle()
 
     def ask_for_proof(self) -> None:
         """Let the brake ask for Authentication instead of SecurityAccess."""
@@ -114,6 +143,7 @@ async def bench(
     clock: Clock | None = None,
     prepared: bool = True,
     proof: bool = False,
+    behind_http: bool = False,
 ) -> AsyncIterator[Bench]:
     """Give the bench of a vehicle; its ECUs are flashed and have faults. `proof`: the brake is unlocked by 0x29."""
     vehicle = DiagnosedVehicle(folder)
@@ -121,6 +151,8 @@ async def bench(
         vehicle.ask_for_proof()
     if prepared:
         await vehicle.prepare()
+    if behind_http:
+        vehicle.put_behind_http()
     used = clock or vehicle.clock
     async with vehicle.boot() as orchestrator:
         sessions = Sessions(folder, policy, durability="buffered")

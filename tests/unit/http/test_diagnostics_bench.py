@@ -109,14 +109,16 @@ def test_data_and_modes_of_an_ecu_are_those_of_its_newest_answers() -> None:
         job(2, "/components/brake/data", {"items": [{"id": "0100", "name": "coding", "write": write}, {"id": "F195"}]}),
         job(3, "/components/brake/data/F186", {"id": "F186", "name": "session", "data": 1}),
         job(4, "/components/brake/modes", {"items": [{"id": "session", "value": "default"}]}),
-        job(5, "/components/brake/modes/session", {"items": [{"id": "session", "value": "extended"}]}, method="PUT"),
+        job(5, "/components/brake/modes/session", {"items": [{"id": "session", "value": "extended", "mode_expiration": "2026-11-01T00:01:00Z"}]}, method="PUT"),
     ]  # fmt: skip
     brake, gateway = bench_of(jobs).components
     assert [(each.did, each.value, each.write) for each in brake.data] == [
         ("0100", None, write),
         ("F186", 1, None),
     ]
-    assert [each["value"] for each in brake.modes] == ["extended"]
+    assert [(each["value"], each["until"]) for each in brake.modes] == [
+        ("extended", NOW + timedelta(minutes=1))
+    ]
     assert (gateway.data, gateway.modes) == ([], [])
     done = {"id": "0100", "name": "coding", "data": "0a", "before": "0b", "write": write}
     (line, _) = (
@@ -132,3 +134,11 @@ def test_data_that_cannot_be_read_offers_nothing_to_write(answer: dict[str, Any]
     jobs = [job(1, "/components", {"items": [{"name": "brake"}]})]
     jobs += [job(2, "/components/brake/data", answer), job(3, "/components/brake/data/0100", answer)]
     assert all(each.write is None for each in bench_of(jobs).components[0].data)
+
+
+@pytest.mark.parametrize("until", [None, 7, "soon", "2026-11-01T00:01:00"])
+def test_a_mode_whose_end_is_no_time_is_shown_without_one(until: Any) -> None:
+    told = {"items": [{"id": "session", "value": "extended", "mode_expiration": until}]}
+    jobs = [job(1, "/components", {"items": [{"name": "brake"}]}), job(2, "/components/brake/modes", told)]
+    (mode,) = bench_of(jobs).components[0].modes
+    assert mode["until"] is None

@@ -17,9 +17,9 @@ Story = Callable[[Bench], Awaitable[None]]
 FAULTS = "/components/brake/faults"
 
 
-def run(folder: Path, story: Story) -> None:
+def run(folder: Path, story: Story, *, behind_http: bool = False) -> None:
     async def whole() -> None:
-        async with bench(folder) as at:
+        async with bench(folder, behind_http=behind_http) as at:
             await open_session(at)
             await story(at)
 
@@ -87,6 +87,25 @@ def test_an_ecu_that_does_not_answer_hides_no_fault_of_another(tmp_path: Path) -
         assert (await at.ask("GET", "/components/gateway"))[1]["state"] == "Offline"
 
     run(tmp_path, story)
+
+
+def test_faults_of_an_ecu_that_speaks_no_uds_are_told_as_its_agent_knows_them(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        _, health = await at.ask("GET", "/functions/vehicle-health")
+        assert [(each["component"], each["code"]) for each in health["items"]] == [
+            ("gateway", OTHER), ("brake", FAULT), ("brake", OTHER),
+        ]  # fmt: skip
+        assert health["silent"] == []
+        assert (await at.ask("GET", "/components/gateway/faults", {"mask": 128}))[1]["items"] == []
+        await at.ask("POST", "/components/gateway/locks")
+        assert code_of(await at.ask("DELETE", "/components/gateway/faults")) == (404, "no_uds")
+        at.vehicle.ports["gateway"].alive = False
+        _, health = await at.ask("GET", "/functions/vehicle-health")
+        assert [each["component"] for each in health["silent"]] == ["gateway"]
+        at.desk._place.orchestrator._memory.write(Opened(at=at.clock.now(), action_id=7))
+        assert code_of(await at.ask("GET", "/components/gateway/faults")) == (409, "updating")
+
+    run(tmp_path, story, behind_http=True)
 
 
 def test_clearing_needs_the_lock_and_clears_one_or_all(tmp_path: Path) -> None:

@@ -244,8 +244,17 @@ def _component(
         hardware=str(entry.get("hardware", "")), state=str(said.get("state", "")),
         version=str(said.get("software_version", "")), lock=locks[0] if locks else None,
         read_at=shown_job.answered_at if shown_job is not None else None,
-        data=_data(name, path, newest, names_of), modes=_items(modes), modes_at=modes.answered_at if modes else None,
+        data=_data(name, path, newest, names_of), modes=[_mode(each) for each in _items(modes)], modes_at=modes.answered_at if modes else None,
     )  # fmt: skip
+
+
+def _mode(each: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a mode with its end as a time; one that is none is left out."""
+    try:
+        until = datetime.fromisoformat(str(each.get("mode_expiration")))
+    except ValueError:
+        until = None
+    return {**each, "until": until if until is not None and until.tzinfo is not None else None}
 
 
 def _modes(path: str, newest: Mapping[str, Job]) -> Job | None:

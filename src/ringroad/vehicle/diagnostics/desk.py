@@ -23,7 +23,7 @@ from datetime import timedelta
 from typing import Any, Final, assert_never
 
 from ringroad.kernel.clock import Clock
-from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound, RingroadError
+from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound, RingroadError, Unavailable
 from ringroad.protocol.diagnostics import (
     BULK_BYTES_MAX,
     BULK_CHUNK_BYTES_MAX,
@@ -316,9 +316,21 @@ class Desk:
     # Faults ----------------------------------------------------------------------------------------
 
     async def _faults(self, component: str, mask: int) -> list[Body]:
-        async with self._line(self._named(component)) as line:
-            found = await line.uds.faults(status_mask=mask)
+        ecu = self._named(component)
+        if await self._speaks_uds(ecu):
+            async with self._line(ecu) as line:
+                found = await line.uds.faults(status_mask=mask)
+        else:  # its agent knows another way, without snapshots
+            self._require_resting()
+            answer = await self._place.orchestrator.ecus.inventory(ecu.serial)
+            if isinstance(answer, Failed):
+                raise Unavailable(f"{component} does not answer: {answer.reason}", code=str(answer.reason))
+            found = [(each.code, each.status) for each in answer.faults if each.status & mask]
         return [plain(fault_status(code, status)) for code, status in found]
+
+    async def _speaks_uds(self, ecu: EcuOnBoard) -> bool:
+        async with self._place.orchestrator.ecus.agent(ecu.serial) as agent:
+            return isinstance(agent, UdsAgent)
 
     async def _health(self, mask: int) -> Body:
         """Ask every ECU for its faults; one that does not answer is told beside the others, and hides none."""
