@@ -44,6 +44,11 @@ def on_record(pg_url: str) -> dict[str, str]:
                     f"2026-11-{9 if number < 4 else 16:02d}T00:00:00Z",
                 ),
             )  # fmt: skip
+        for number, lot in ((0, "P-7"), (1, "P-7"), (2, "P-7"), (4, "P-8")):
+            conn.execute(
+                "INSERT INTO birth_trait (programme_id, kind, thing, value, vin) VALUES ('p', 'lot', 'pump', %s, %s)",
+                (lot, f"RRHIST{number:011d}"),
+            )
         with transaction(conn):
             accounts_store.ensure_account(
                 conn, SystemIds(), name="vera", role=Role.VIEWER, actor="admin", now=now
@@ -75,7 +80,8 @@ def test_faults_are_told_over_a_vehicles_life_and_by_software_and_build_week(
         none = client.get("/vehicles/RRHIST00000000005/fault-history").json()
         unknown = client.get("/vehicles/RRHIST00000000009/fault-history").status_code
         lots = client.get("/programmes/p/fault-lots", params={"code": CODE}).json()
-        other = client.get("/programmes/p/fault-lots", params={"code": "P0000-00"}).json()
+        parts = client.get("/programmes/p/fault-lots", params={"code": CODE, "by": "part"}).json()
+        other = client.get("/programmes/p/fault-lots", params={"code": "P0000-00", "by": "part"}).json()
         wrong = client.get("/programmes/p/fault-lots", params={"code": "hum"}).status_code
     assert (line["occurrences"], line["active"], line["software_versions"]) == (2, True, ["1.0", "1.1"])
     assert (line["odometer_first_km"], line["odometer_last_km"], line["frame"]["Vehicle.Speed"]) == (
@@ -94,6 +100,10 @@ def test_faults_are_told_over_a_vehicles_life_and_by_software_and_build_week(
         )
         for row in lots
     ] == [("1.0", "2026-W46", 1, 4, 250), ("1.1", "2026-W46", 2, 4, 500), ("1.1", "2026-W47", 1, 2, 500)]
+    assert [
+        tuple(row[key] for key in ("software_version", "part", "lot", "vehicles_with_fault", "vehicles_born", "permille"))
+        for row in parts
+    ] == [("1.0", "pump", "P-7", 1, 3, 333), ("1.1", "pump", "P-7", 2, 3, 666), ("1.1", "pump", "P-8", 1, 1, 1000)]  # fmt: skip
     assert line["counted_from"] is None
     assert not any(row["at_least"] for row in lots)
 

@@ -237,20 +237,27 @@ def history(shell: Shell, client: Client, *, vin: str) -> None:
 
 @group.command(
     "lots",
-    epilog=example("ringroad diagnose lots wren C0040-64 --days 30"),
+    epilog=example(
+        "ringroad diagnose lots wren C0040-64 --days 30",
+        "ringroad diagnose lots wren C0040-64 --by part     (the lots of their birth records)",
+    ),
 )
 @click.argument("programme_id")
 @click.argument("code")
 @click.option("--days", default=90, show_default=True, help="Days looked back.")
+@click.option(
+    "--by", type=click.Choice(["week", "part"]), default="week", show_default=True,
+    help="By the week they were built, or by the lots of their parts.",
+)  # fmt: skip
 @with_client
-def lots(shell: Shell, client: Client, *, programme_id: str, code: str, days: int) -> None:
-    """Count the vehicles of a programme that had a fault code, by software version and by the week they were built."""
-    rows = client.get(f"/programmes/{programme_id}/fault-lots", code=code, days=days)
+def lots(shell: Shell, client: Client, *, programme_id: str, code: str, days: int, by: str) -> None:
+    """Count the vehicles of a programme that had a fault code, by software version and by build week or lots of parts."""
+    rows = client.get(f"/programmes/{programme_id}/fault-lots", code=code, days=days, by=by)
     text = table(
-        ("ecu", "software", "built", "vehicles", "with the fault", "permille"),
+        ("ecu", "software", "built" if by == "week" else "lot", "vehicles", "with the fault", "permille"),
         (
             (
-                row["ecu"], row["software_version"], row["lot"], row["vehicles_born"], row["vehicles_with_fault"],
+                row["ecu"], row["software_version"], " ".join(filter(None, (row["part"], row["lot"]))), row["vehicles_born"], row["vehicles_with_fault"],
                 row["permille"],
             )
             for row in rows

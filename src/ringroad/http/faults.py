@@ -1,9 +1,10 @@
-"""Signal: fault codes over a vehicle's life, and over a programme by software version and build week."""
+"""Signal: fault codes over a vehicle's life, and over a programme by software version and build week, or lots of parts."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from litestar import Router
@@ -22,12 +23,17 @@ from ringroad.storage.lake import Lake, View, from_us, to_us
 CHANGES_MAX: Final = 20_000  # of one vehicle; a code that flickers every minute makes as many in two weeks
 PAIRS_MAX: Final = 200_000  # vehicles with the code; a recall has as many
 LOT_WEEKS_MAX: Final = 520
+PART_LOTS_MAX: Final = 1_000  # lots that the most vehicles with the code have
 
 FaultCodeAsked = Annotated[
     str,
     QueryParameter(
         name="code", pattern=r"^[PCBU][0-3][0-9A-F]{3}-[0-9A-F]{2}$", description="Fault code, as P0A1F-00"
     ),
+]
+LotsBy = Annotated[
+    Literal["week", "part"],
+    QueryParameter(description="The week they were built, or the lots of their parts"),
 ]
 DaysBack = Annotated[int, Parameter(ge=1, le=3_650, description="Days looked back")]
 
@@ -54,18 +60,19 @@ class FaultHistoryView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FaultLot(msgspec.Struct, frozen=True, kw_only=True):
-    """How many vehicles of one build week had a code on one software version.
+    """How many vehicles of one build week, or with one lot of a part, had a code on one software version.
 
     `at_least`: more had the code than are counted in one answer, so `vehicles_with_fault` may be too low.
     """
 
     ecu: str
     software_version: str
-    lot: str  # ISO week in which the vehicles were born, 2026-W48
+    lot: str  # of the part; without one the ISO week in which the vehicles were born, 2026-W48
     vehicles_born: int
     vehicles_with_fault: int
     permille: int
     at_least: bool
+    part: str = ""  # whose lot it is
 
 
 @route("GET", "/vehicles/{vin:str}/fault-history", role=Role.VIEWER, tag="signal", errors=[404])
@@ -75,8 +82,10 @@ def list_fault_history(ctx: Ctx, vin: Id) -> list[FaultHistoryView]:
 
 
 @route("GET", "/programmes/{programme_id:str}/fault-lots", role=Role.VIEWER, tag="signal", errors=[422])
-def list_fault_lots(ctx: Ctx, programme_id: Id, code: FaultCodeAsked, days: DaysBack = 90) -> list[FaultLot]:
-    """Count the vehicles that had a code, by software version and by the week in which they were built."""
+def list_fault_lots(
+    ctx: Ctx, programme_id: Id, code: FaultCodeAsked, days: DaysBack = 90, by: LotsBy = "week"
+) -> list[FaultLot]:
+    """Count the vehicles that had a code, by software version and by build week, or by the lots that their birth records name."""
     since = to_us(ctx.clock.now() - timedelta(days=days))
 
     def ask(view: View) -> list[dict[str, Any]]:
@@ -91,26 +100,36 @@ def list_fault_lots(ctx: Ctx, programme_id: Id, code: FaultCodeAsked, days: Days
 
     rows = Lake(ctx.settings.lake).read(ask)
     at_least = len(rows) > PAIRS_MAX
+    vins = sorted({row["vin"] for row in rows})
     with ctx.connection() as conn:
-        born = {
-            row["lot"]: (row["vehicles"], frozenset(row["vins"]))
-            for row in SQL.build_weeks(
-                conn, programme_id=programme_id, vins=sorted({r["vin"] for r in rows}), rows_max=LOT_WEEKS_MAX
-            )
-        }
-    lot_of = {vin: lot for lot, (_, vins) in born.items() for vin in vins}
-    found: dict[tuple[str, str, str], set[str]] = {}
-    for row in rows:
-        lot = lot_of.get(row["vin"])
-        if lot is not None:
-            found.setdefault((row["ecu"], row["software_version"], lot), set()).add(row["vin"])
-    return [
-        FaultLot(
-            ecu=ecu, software_version=version, lot=lot, vehicles_born=born[lot][0], vehicles_with_fault=len(vins),
-            permille=1000 * len(vins) // born[lot][0], at_least=at_least,
+        lots = list(
+            SQL.build_weeks(conn, programme_id=programme_id, vins=vins, rows_max=LOT_WEEKS_MAX)
+            if by == "week"
+            else SQL.fault_lots(conn, programme_id=programme_id, vins=vins, rows_max=PART_LOTS_MAX)
         )
-        for (ecu, version, lot), vins in sorted(found.items())
-    ]  # fmt: skip
+    return _by_lot(rows, lots, at_least=at_least)
+
+
+def _by_lot(
+    rows: Sequence[Mapping[str, Any]], lots: Sequence[Mapping[str, Any]], *, at_least: bool
+) -> list[FaultLot]:
+    """Return how many vehicles of each lot had the code, by ECU and software. Pure."""
+    seen: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        seen.setdefault((row["ecu"], row["software_version"]), set()).add(row["vin"])
+    told = []
+    for (ecu, version), vins in sorted(seen.items()):
+        for lot in lots:
+            hit = len(vins.intersection(lot["vins"]))
+            if hit:
+                told.append(
+                    FaultLot(
+                        ecu=ecu, software_version=version, part=lot.get("part", ""), lot=lot["lot"],
+                        vehicles_born=lot["vehicles"], vehicles_with_fault=hit,
+                        permille=1000 * hit // max(hit, lot["vehicles"]), at_least=at_least,
+                    )
+                )  # fmt: skip
+    return sorted(told, key=lambda each: (each.ecu, each.software_version, each.part, each.lot))
 
 
 def history_of(ctx: Context, vin: str) -> tuple[list[FaultHistoryView], datetime | None]:

@@ -237,3 +237,14 @@ SELECT to_char(born_at AT TIME ZONE 'UTC', 'IYYY-"W"IW') AS lot, count(*) AS veh
        array_remove(array_agg(CASE WHEN vin = ANY (:vins::text[]) THEN vin END), NULL) AS vins
   FROM vehicle WHERE programme_id = :programme_id
  GROUP BY 1 ORDER BY 1 DESC LIMIT :rows_max;
+
+-- name: fault_lots
+-- Lots of parts that went into these vehicles, those of most of them first, and how many vehicles have each.
+SELECT seen.thing AS part, seen.value AS lot, seen.vins,
+       (SELECT count(*) FROM birth_trait had
+         WHERE had.programme_id = :programme_id AND had.kind = 'lot' AND had.thing = seen.thing AND had.value = seen.value) AS vehicles
+  FROM (SELECT thing, value, array_agg(vin ORDER BY vin) AS vins
+          FROM birth_trait
+         WHERE programme_id = :programme_id AND kind = 'lot' AND vin = ANY (:vins::text[])
+         GROUP BY thing, value ORDER BY count(*) DESC, thing, value LIMIT :rows_max) seen
+ ORDER BY seen.thing, seen.value;
