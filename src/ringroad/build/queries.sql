@@ -337,3 +337,80 @@ SELECT vin, sha256, record, key_id, made_at FROM birth_record WHERE vin = :vin;
 INSERT INTO birth_trait (programme_id, kind, thing, value, vin, station)
 VALUES (:programme_id, :kind, :thing, :value, :vin, :station)
 ON CONFLICT DO NOTHING;
+
+-- name: count_born$
+SELECT count(*) FROM birth_trait WHERE programme_id = :programme_id AND kind = 'week';
+
+-- name: born_of
+SELECT vin FROM birth_trait WHERE programme_id = :programme_id AND kind = 'week' AND vin = ANY(:vins::text[]);
+
+-- name: trait_counts
+SELECT t.kind, t.thing, t.value, min(t.station) AS station, count(*) AS vehicles,
+       count(*) FILTER (WHERE t.vin = ANY(:vins::text[])) AS with_fault
+  FROM birth_trait t
+ WHERE t.programme_id = :programme_id
+ GROUP BY t.kind, t.thing, t.value ORDER BY count(*) DESC, t.kind, t.thing, t.value LIMIT :rows_max;
+
+-- name: rest_counts
+-- Of vehicles without one trait: how many have each of some others.
+SELECT t.kind, t.thing, t.value, min(t.station) AS station, count(*) AS vehicles,
+       count(*) FILTER (WHERE t.vin = ANY(:vins::text[])) AS with_fault
+  FROM birth_trait t
+  JOIN unnest(:kinds::text[], :things::text[], :values::text[]) AS w (kind, thing, value)
+    ON (t.kind, t.thing, t.value) = (w.kind, w.thing, w.value)
+ WHERE t.programme_id = :programme_id
+   AND NOT EXISTS (SELECT 1 FROM birth_trait l WHERE l.programme_id = t.programme_id AND l.kind = :kind
+                      AND l.thing = :thing AND l.value = :value AND l.vin = t.vin)
+ GROUP BY t.kind, t.thing, t.value;
+
+-- name: vins_of_trait
+SELECT vin FROM birth_trait
+ WHERE programme_id = :programme_id AND kind = :kind AND thing = :thing AND value = :value AND vin > :after_vin
+ ORDER BY vin LIMIT :rows_max;
+
+-- name: traits_of_vins
+SELECT vin, kind, thing, value, station FROM birth_trait
+ WHERE programme_id = :programme_id AND vin = ANY(:vins::text[]) AND kind IN ('lot', 'supplier', 'software', 'week')
+ ORDER BY vin, kind, thing, value;
+
+-- name: things_of_lot
+SELECT thing, count(*) AS vehicles FROM birth_trait
+ WHERE programme_id = :programme_id AND kind = 'lot' AND value = :lot GROUP BY thing ORDER BY thing LIMIT :rows_max;
+
+-- name: orders_with_lot
+SELECT DISTINCT p.order_id FROM built_part p JOIN plant_order o ON o.id = p.order_id
+ WHERE p.programme_id = :programme_id AND p.part = :part AND p.lot = :lot AND o.vin IS NULL
+ ORDER BY p.order_id LIMIT :rows_max;
+
+-- name: claim^
+SELECT id, vin, part, fault_code, body AS text, occurred_at FROM claim WHERE id = :claim_id;
+
+-- name: insert_claim!
+INSERT INTO claim (id, programme_id, vin, part, fault_code, body, occurred_at, told_by, told_at)
+VALUES (:claim_id, :programme_id, :vin, :part, :fault_code, :text, :occurred_at, :actor, :now)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: claims
+SELECT c.id, c.vin, c.part, c.fault_code, c.body AS text, c.occurred_at, c.told_by, c.told_at,
+       t.lot, t.supplier, t.software_version, t.station, t.gate_station, t.gate, t.reason
+  FROM claim c LEFT JOIN field_trace t ON (t.source, t.source_id, t.vin) = ('claim', c.id, c.vin)
+ WHERE c.programme_id = :programme_id AND (:vin::text IS NULL OR c.vin = :vin)
+ ORDER BY c.told_at DESC, c.id DESC LIMIT :rows_max;
+
+-- name: vins_of_claims
+SELECT DISTINCT vin FROM claim WHERE programme_id = :programme_id AND (:part = '' OR part = :part)
+   AND (:fault_code = '' OR fault_code = :fault_code) ORDER BY vin LIMIT :rows_max;
+
+-- name: keep_trace!
+INSERT INTO field_trace (source, source_id, vin, programme_id, part, lot, supplier, software_version, station,
+       gate_station, gate, reason, occurred_at, traced_at)
+VALUES (:source, :source_id, :vin, :programme_id, :part, :lot, :supplier, :software_version, :station,
+       :gate_station, :gate, :reason, :occurred_at, :now)
+ON CONFLICT (source, source_id, vin) DO UPDATE SET part = excluded.part, lot = excluded.lot,
+       supplier = excluded.supplier, software_version = excluded.software_version, station = excluded.station,
+       gate_station = excluded.gate_station, gate = excluded.gate, reason = excluded.reason, traced_at = excluded.traced_at;
+
+-- name: field_traces
+SELECT * FROM field_trace
+ WHERE programme_id = :programme_id AND (:gate::text IS NULL OR gate = :gate) AND (:since::timestamptz IS NULL OR traced_at >= :since)
+ ORDER BY traced_at DESC, source_id, vin LIMIT :rows_max;

@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         ),
         "demand": ("ringroad.cli.demand", "group", "Signal: what was wanted, and what will be."),
         "finding": ("ringroad.cli.finding", "group", "Signal: findings and their evidence."),
+        "trace": ("ringroad.cli.trace", "group", "Signal: faults and claims back to station, lot and gate."),
         "change": ("ringroad.cli.change", "group", "Design: changes that answer findings."),
         "programme": ("ringroad.cli.programme", "group", "Build: vehicle programmes."),
         "package": ("ringroad.cli.package", "group", "Build: software packages."),

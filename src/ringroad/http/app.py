@@ -65,6 +65,7 @@ from ringroad.http import (
     signal,
     sites,
     telemetry,
+    traces,
     twin,
     webhooks,
 )
@@ -111,6 +112,7 @@ ROUTED = (  # one on each line
     mes,
     quality,
     births,
+    traces,
     line,
     twin,
     ship,

@@ -25,6 +25,7 @@ from ringroad.http.console.ship import handlers as ship_handlers
 from ringroad.http.console.targets import handlers as target_handlers
 from ringroad.http.console.webhooks import handlers as webhook_handlers
 from ringroad.http.context import Context, Ctx
+from ringroad.http.traces import built
 from ringroad.http.views import LapView, Overview
 from ringroad.kernel.facts import Stage
 from ringroad.storage.db import Connection
@@ -102,6 +103,13 @@ def finding_page(ctx: Ctx, request: Req, finding_id: FromPath[str]) -> Response[
         "finding.html", account=request.user, url=url_of(request), f=f, changes=changes, outcomes=outcomes,
         chart=evidence_chart(f.evidence), numbers=evidence_numbers(f.evidence),
     )  # fmt: skip
+
+
+@shown("/findings/{finding_id:str}/built")
+def built_page(ctx: Ctx, request: Req, finding_id: FromPath[str]) -> Response[str]:
+    """Where the vehicles of a finding were built, and what they have in common."""
+    f, found = built(ctx, finding_id)
+    return page("built.html", account=request.user, url=url_of(request), f=f, found=found)
 
 
 @shown("/changes/{change_id:str}")
