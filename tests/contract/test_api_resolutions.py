@@ -36,7 +36,7 @@ def test_everywhere_it_is_said_why_a_vehicle_takes_part_or_not(pg_url: str, tmp_
     ):
         kinds = client.get(f"/api/v1/campaigns/{campaign_id}/resolutions").json()
         assert [(row["verdict"], row["vehicles"], row["sentence"], row["steps"]) for row in kinds] == [
-            ("match", 2, "", ["2.0.0"]), ("match", 2, "", ["2.0.0"]), ("mismatch", 1, SAID, []),
+            ("match", 4, "", ["2.0.0"]), ("mismatch", 1, SAID, []),  # two variants, and no difference
         ]  # fmt: skip
 
         def why(number: int) -> dict[str, object]:

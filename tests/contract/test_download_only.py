@@ -169,6 +169,13 @@ def test_a_plan_that_only_downloads_refuses_what_needs_vehicles_that_run_the_rel
         PlanRequest(query="all", urgency="download_only", **more)  # type: ignore[arg-type]
 
 
+def test_all_that_a_plan_that_only_downloads_has_no_use_for_is_told_at_once() -> None:
+    with pytest.raises(InvalidInput, match="a control group, a return after a halt"):
+        PlanRequest(
+            query="all", urgency="download_only", control=WaveSize(vehicles=2), rollback_installed=True
+        )
+
+
 def test_consent_that_asks_before_nothing_is_refused() -> None:
     with pytest.raises(InvalidInput, match="phase"):
         PlanRequest(query="all", consent=True, consent_phases=())

@@ -52,6 +52,10 @@ def client(pg_url: str, world: World, tmp_path: Path) -> Iterator[httpx.Client]:
 
 def test_each_format_has_every_row(client: httpx.Client, world: World) -> None:
     of_campaign = {"campaign_id": world.campaign_id}
+    claimed = world.conn.execute(
+        "UPDATE assignment SET claimed_at = '2026-11-25Z' WHERE action_id = (SELECT min(action_id) FROM assignment"
+        " WHERE campaign_id = %s) RETURNING vin", [world.campaign_id],
+    ).fetchone()  # fmt: skip
     for name, table in TABLES.items():
         query = of_campaign if table.of_campaign else {}
         lines = client.get(f"/{name}", params={"format": "jsonl", **query})
@@ -67,6 +71,12 @@ def test_each_format_has_every_row(client: httpx.Client, world: World) -> None:
         assert (columns.num_rows, columns.column_names) == (count, list(table.columns)), name
     vehicles = client.get("/vehicles", params={"format": "jsonl"}).text
     assert [json.loads(line)["vin"] for line in vehicles.splitlines()] == sorted(world.vins)
+    results = client.get("/results", params={"format": "jsonl", **of_campaign}).text
+    said = {
+        row["vin"]: row["claimed_at"] for row in map(json.loads, results.splitlines()) if row["claimed_at"]
+    }
+    assert claimed is not None
+    assert [(vin, at[:10]) for vin, at in said.items()] == [(claimed["vin"], "2026-11-25")]
     disposition = client.get("/vehicles").headers["content-disposition"]
     assert disposition == 'attachment; filename="vehicles.csv"'
 

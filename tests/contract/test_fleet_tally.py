@@ -142,6 +142,27 @@ def test_a_list_of_vehicles_holds_those_that_each_filter_asks_for(conn: Connecti
     ]
 
 
+def test_the_last_report_of_a_vehicle_is_the_newest_of_whatever_it_handed_in(conn: Connection) -> None:
+    first, second, third, silent = (each.vin for each in reading.vehicles(conn, limit=4))
+    conn.execute("UPDATE assignment SET last_report_at = NULL")
+    conn.execute("DELETE FROM device_report")
+    conn.execute("DELETE FROM vehicle_manifest")
+    conn.execute(
+        "INSERT INTO device_report (vin, dedupe_key, kind, event_at, received_at, body)"
+        " SELECT vin, 'last ' || day, 'progress', now(), '2026-11-20Z'::timestamptz + day * interval '1 day', '{}'"
+        " FROM unnest(%s::text[]) AS vin, generate_series(1, 2) AS day",
+        [[first, second]],
+    )
+    conn.execute(
+        "INSERT INTO vehicle_manifest (vin, digest, body, received_at) VALUES (%s, 'd', '', '2026-11-24Z')",
+        [second],
+    )
+    conn.execute("UPDATE assignment SET last_report_at = '2026-11-25Z' WHERE vin = %s", [third])
+    days = [each.last_report_at and each.last_report_at.day for each in reading.vehicles(conn, limit=4)]
+    assert days == [22, 24, 25, None]
+    assert reading.vehicles(conn, vin=silent)[0].last_report_at is None
+
+
 def test_a_success_that_is_only_claimed_is_shown_as_such(pg_url: str) -> None:
     with connect(pg_url) as conn:
         for state, claimed, shown in (

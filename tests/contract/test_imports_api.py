@@ -117,7 +117,7 @@ def test_what_is_no_set_and_no_artifact_is_refused_and_nothing_is_left(
     module = a_set(a_module())
     for body, complaint in (
         (b"", "empty"),
-        (b"what is this?" * 100, "checksum does not hold"),
+        (b"what is this?" * 100, "neither a Mender artifact nor"),
         (module[:-2], "no JSON"),
         (tar([("fw.raucb", BUNDLE)]), "first file of the upload"),
         (tar([("set.json", module), ("fw.raucb", BUNDLE), ("extra", b"x")]), "has no file 'extra'"),

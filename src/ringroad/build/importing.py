@@ -23,6 +23,8 @@ from ringroad.build.images.tar import BLOCK_BYTES, Read, entries
 from ringroad.kernel.errors import InvalidInput, RingroadError
 
 NAME_CHARS_MAX: Final = 200
+_USTAR: Final = b"ustar"  # in each header of a tar by POSIX or GNU
+_USTAR_AT: Final = 257  # byte of the header
 _JSON_START: Final = b"{[ \t\r\n\xef"
 
 
@@ -74,6 +76,11 @@ def read_upload(data: memoryview, *, ecus: Sequence[str], speaking: Sequence[str
         return _of_artifact(data, ecus, speaking)
     if data and data[0] in _JSON_START:
         return _of_set(bytes(data[: SET_BYTES_MAX + 1]), {}, ecus, speaking)
+    if bytes(data[_USTAR_AT : _USTAR_AT + len(_USTAR)]) != _USTAR:
+        refuse(
+            "unsupported", "this is neither a Mender artifact nor a hawkBit distribution set",
+            hint="a .mender file that was copied whole, or a set's JSON, alone or first in a tar with its files",
+        )  # fmt: skip
     document, files = _unpack(data)
     return _of_set(document, files, ecus, speaking)
 
@@ -181,7 +188,13 @@ def _one_per_ecu(parts: Sequence[Part]) -> tuple[Part, ...]:
 
 
 def _of_artifact(data: memoryview, ecus: Sequence[str], speaking: Sequence[str]) -> Found:
-    image = read_image(data, declared_format="mender")
+    try:
+        image = read_image(data, declared_format="mender")
+    except InvalidInput as bad:
+        raise InvalidInput(
+            bad.message, code=bad.code, detail=bad.detail,
+            hint=bad.hint or "the artifact is damaged or was not copied whole: compare its checksum with the original's",
+        ) from bad  # fmt: skip
     name = str(image.details["artifact_name"])[:NAME_CHARS_MAX]
     words = [word.rpartition("=")[2] for word in ecus]
     ecu = words[0] if len(words) == 1 else speaking[0] if len(speaking) == 1 and not words else None

@@ -146,11 +146,11 @@ def plan(
     body: dict[str, Any] = {
         "query": query,
         "gate": {
-            "failed_permille_max": read_permille(failed_max),
+            "failed_permille_max": read_permille(failed_max, of="--failed-max"),
             "reports_min": reports_min,
             "soak_s": read_duration_s(soak),
             "silence_s_max": read_duration_s(silence_max),
-            "silent_permille_max": read_permille(silent_max),
+            "silent_permille_max": read_permille(silent_max, of="--silent-max"),
         },
         "vehicle_deadline_s": read_duration_s(deadline),
         "seed": seed,
@@ -312,7 +312,9 @@ def list_campaigns(shell: Shell, client: Client, *, state: str | None, limit: in
             )
             for row in rows
         ),
-        empty="no campaign; ringroad campaign create NAME --release VERSION",
+        empty="no campaign"
+        if rows or client.get("/me")["role"] == Role.FLEET
+        else "no campaign; ringroad campaign create NAME --release VERSION",
     )
     show_page(shell, rows, text=text, limit=limit, offset=offset)
 

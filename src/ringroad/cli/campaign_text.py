@@ -39,7 +39,7 @@ def campaign_head(row: Row, plan: Row | None) -> str:
             ("query", document.get("request", {}).get("query")),
             ("plan", planned),
             ("lap", row["lap_id"]),
-            ("created", f"{exactly(row['created_at'])} by {row['created_by']}"),
+            ("created", exactly(row["created_at"]) + (f" by {row['created_by']}" if row["created_by"] else "")),
             ("finished", exactly(row["finished_at"]) if row["finished_at"] else ""),
         )
     )  # fmt: skip

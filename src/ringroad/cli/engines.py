@@ -9,10 +9,12 @@ from pathlib import Path
 
 import click
 
+from ringroad.cli.settings import read_var
 from ringroad.cli.shell import Shell
 from ringroad.cli.supervisor import Supervisor, end_supervisor, look, prepare_var, read_state
-from ringroad.kernel.errors import Unavailable
+from ringroad.kernel.errors import InvalidInput, NotFound, Unavailable
 from ringroad.storage.process import spawn
+from ringroad.storage.settings import Settings
 
 DETACH_S_MAX = 150.0  # seconds for a detached start; a replay after a crash is the slow case
 STATUS_UNWELL = 7  # as `unavailable` in cli/errors.py
@@ -64,8 +66,13 @@ def up(shell: Shell, engines_only: bool, detach: bool, pre_only: bool) -> None: 
 @click.command("down")
 @click.pass_obj
 def down(shell: Shell) -> None:
-    """Stop what `up` started."""
-    pid = end_supervisor(shell.settings(), shell.clock)
+    """Stop what `up` started, also where the settings were broken since."""
+    try:
+        settings = shell.settings()
+    except (InvalidInput, NotFound) as error:
+        settings = Settings(var=read_var(file=shell.config, env=shell.env, overrides=shell.overrides))
+        click.echo(f"warning: {error.message}; what runs in {settings.var} is stopped all the same", err=True)
+    pid = end_supervisor(settings, shell.clock)
     shell.show({"stopped": pid}, text="stopped")
 
 

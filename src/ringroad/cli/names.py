@@ -22,12 +22,15 @@ def read_duration_s(text: str) -> int:
     return int(match[1]) * _SECONDS[match[2]]
 
 
-def read_permille(text: str) -> int:
-    """Return permille for ``2%`` or ``0.5%``. Raises: InvalidInput."""
+def read_permille(text: str, *, of: str = "") -> int:
+    """Return permille for ``2%`` or ``0.5%``; `of` names the option that has it. Raises: InvalidInput."""
     match = _SHARE.fullmatch(text.strip())
     permille = int(match[1]) * 10 + int(match[2] or 0) if match else -1
     if not 0 <= permille <= 1000:
-        raise InvalidInput(f"{text[:40]!r} is no share", hint="for example 2% or 0.5%")
+        raise InvalidInput(
+            f"{of + ': ' if of else ''}{text[:40]!r} is no share from 0% to 100%",
+            hint="in steps of 0.1%, for example 2% or 0.5%",
+        )
     return permille
 
 

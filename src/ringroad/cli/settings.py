@@ -42,6 +42,28 @@ def read_settings(
     return Settings(**values)
 
 
+def read_var(
+    *, file: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any] | None = None
+) -> Path:
+    """Return the folder of everything that runs, whatever else is wrong with the settings: to stop it takes no more."""
+    row = next(each for each in table() if each.name == "var")
+    if (named := (overrides or {}).get(row.name) or env.get(row.env)) is not None:
+        return Path(named)
+    try:
+        with (file or Path(FILE)).open("rb") as source:
+            text = source.read(FILE_BYTES_MAX).decode(errors="replace")
+    except OSError:
+        return Path(row.default)
+    for part in (text, *text.splitlines()):  # where the whole is no TOML, a line may be
+        try:
+            found = tomllib.loads(part).get(row.name)
+        except tomllib.TOMLDecodeError:
+            continue
+        if isinstance(found, str):
+            return Path(found)
+    return Path(row.default)
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return a hint that names the nearest known word, or where to find all."""
     near = difflib.get_close_matches(word, list(known), n=1)

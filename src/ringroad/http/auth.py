@@ -93,7 +93,10 @@ class Account:
         """
         if not self.may(role):
             if self.role is Role.FLEET:
-                raise NotFound("there is no such thing", hint="check the address")
+                raise NotFound(
+                    "there is no such thing for the operator of a fleet",
+                    hint="its vehicles and their campaigns are: ringroad fleet list, ringroad campaign list",
+                )
             raise Forbidden(f"this needs the role {role}", hint=f"{self.name} is {self.role}; ask an admin")
 
 

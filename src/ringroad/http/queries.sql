@@ -158,7 +158,9 @@ SELECT v.vin FROM assignment a JOIN vehicle v ON v.vin = a.vin
 -- name: vehicles
 SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_id, v.blocked_reason, v.born_at,
        r.version AS release_version, r.name AS release_name,
-       a.action_id, a.campaign_id, a.last_report_at, shown_state(a.state, a.claimed_at IS NOT NULL) AS update_state,
+       a.action_id, a.campaign_id,
+       greatest(a.last_report_at, (SELECT max(received_at) FROM device_report d WHERE d.vin = v.vin),
+                (SELECT max(received_at) FROM vehicle_manifest m WHERE m.vin = v.vin)) AS last_report_at, shown_state(a.state, a.claimed_at IS NOT NULL) AS update_state,
        (SELECT count(*) FROM ecu e WHERE e.vin = v.vin AND e.removed_at IS NULL) AS ecus
   FROM vehicle v
   LEFT JOIN release r ON r.id = v.release_id
@@ -337,14 +339,17 @@ SELECT id, generation, parent_id, document, findings, made_by, made_at, approved
   FROM campaign_plan WHERE campaign_id = :campaign_id ORDER BY generation DESC LIMIT :rows_max;
 
 -- name: campaign_resolutions
-SELECT r.number, r.verdict, r.reason, r.sentence, r.vehicles, r.example, r.install_bytes, r.install_s,
+-- Vehicles that differ only in what makes no difference are told of together.
+SELECT min(r.number) AS number, r.verdict, r.reason, r.sentence, sum(r.vehicles)::bigint AS vehicles, min(r.example) AS example,
+       r.install_bytes, r.install_s,
        ARRAY(SELECT x.version FROM unnest(r.steps) WITH ORDINALITY AS step (id, at) JOIN release x ON x.id = step.id
               ORDER BY step.at) AS steps
   FROM campaign_resolution r
  WHERE r.plan_id = (SELECT coalesce(c.plan_id, (SELECT p.id FROM campaign_plan p WHERE p.campaign_id = c.id
                                                  ORDER BY p.generation DESC LIMIT 1))
                       FROM campaign c WHERE c.id = :campaign_id)
- ORDER BY r.vehicles DESC, r.number LIMIT :rows_max OFFSET :rows_skip;
+ GROUP BY r.verdict, r.reason, r.sentence, r.install_bytes, r.install_s, r.steps
+ ORDER BY vehicles DESC, number LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: vehicle_resolutions
 SELECT c.id AS campaign_id, c.name AS campaign_name, c.state AS campaign_state, wanted.version AS release_version,

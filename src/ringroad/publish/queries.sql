@@ -136,11 +136,11 @@ SELECT count(*) FROM vehicle WHERE :after_text::text IS NULL OR vin > :after_tex
 -- Every vehicle of the current plan, and every action of the campaign, also those of an earlier plan.
 SELECT coalesce(t.vin, a.vin) AS vin, t.verdict, t.reason, coalesce(a.wave, t.wave) AS wave, a.action_id, a.kind,
        a.state, a.state_detail, a.release_id, a.previous_release_id, a.offered_at, a.began_at, a.last_report_at,
-       a.finished_at
+       a.finished_at, a.claimed_at
   FROM (SELECT vin, verdict, reason, wave FROM campaign_target
          WHERE plan_id = (SELECT plan_id FROM campaign WHERE id = :campaign_id)) t
   FULL JOIN (SELECT vin, wave, action_id, kind, state, state_detail, release_id, previous_release_id, offered_at,
-                    began_at, last_report_at, finished_at
+                    began_at, last_report_at, finished_at, claimed_at
                FROM assignment WHERE campaign_id = :campaign_id) a ON a.vin = t.vin
  WHERE :after_text::text IS NULL OR coalesce(t.vin, a.vin) > :after_text
     OR (coalesce(t.vin, a.vin) = :after_text AND a.action_id > :after_number::bigint)

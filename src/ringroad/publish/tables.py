@@ -104,7 +104,8 @@ TABLES: Final[Mapping[str, Table]] = {
             of_campaign=True,
             key="vin action_id",
             columns="vin verdict reason wave:integer action_id:integer kind state state_detail release_id"
-            " previous_release_id offered_at:time began_at:time last_report_at:time finished_at:time",
+            " previous_release_id offered_at:time began_at:time last_report_at:time finished_at:time"
+            " claimed_at:time",
         ),
         _table(
             "decisions",

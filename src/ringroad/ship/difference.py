@@ -5,15 +5,31 @@ Patient with documents of older versions: what one of them does not say reads as
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
 EXAMPLES_MAX = 20  # vehicles named per kind of move
 OUTSIDE = "not selected"
 NONE = "none"
 Kind = Literal["joins", "leaves", "moves"]
+
+# What people call a field, where its own name says less.
+_WORDS: Final[Mapping[str, str]] = MappingProxyType({
+    "failed_permille_max": "failed at most", "reports_min": "outcomes at least", "silence_s_max": "evidence no older than",
+    "silent_permille_max": "without an outcome at most", "sequential": "against the control group",
+    "alpha_ppm": "good updates halted at most", "window_s": "watched for", "tick_s": "compared every", "late_s": "read after",
+    "gap_s": "gap that still counts", "quiet_s": "silent after", "ramp": "budget of harm", "retry": "another attempt",
+    "attempts_max": "attempts", "first_s": "after", "last_s": "after at most", "reasons": "when it fails by",
+    "stratify_by": "dealt evenly by", "rollback_installed": "return after a halt", "seed": "seed of the lot",
+    "consent": "asks the driver", "consent_phases": "asks before", "wave_vehicles": "vehicles of each wave",
+    "install_s_estimate": "time to install",
+})  # fmt: skip
+_CODES: Final = frozenset({"urgency", "late_joiners", "reasons"})  # fields whose values are names of ours
+_UNIT: Final = re.compile(r"_(s|permille|ppm|milli)(?=_|$)")
 
 # What follows from what else is told, or from the hour.
 _LEFT_ASIDE = frozenset({"facts_as_of", "targets_sha256", "past", "not_selected"})
@@ -108,7 +124,7 @@ def _flat(prefix: str, value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, each in value.items():
         if name in _LEFT_ASIDE:
             continue
-        words = f"{prefix}{name.replace('_', ' ')}"
+        words = prefix + (_WORDS.get(name) or _UNIT.sub("", name).replace("_", " "))
         if isinstance(each, Mapping) and not _is_size(each):
             yield from _flat(f"{words}: ", each)
         else:
@@ -116,12 +132,32 @@ def _flat(prefix: str, value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _told(words: str, name: str, value: Any) -> Iterator[tuple[str, str]]:
-    if name.endswith("_s") and isinstance(value, int) and not isinstance(value, bool):
-        yield words.removesuffix(" s"), _length(value)
-    elif name.endswith("_permille_max") and isinstance(value, int):
-        yield words.replace(" permille", ""), f"{value / 10:g} %"
+    unit = _UNIT.search(name)
+    if unit is not None and isinstance(value, int) and not isinstance(value, bool):
+        yield words, _measured(unit[1], value)
+    elif name == "metrics" and value:
+        yield words, ", ".join(_metric(each) if isinstance(each, Mapping) else _text(each) for each in value)
     else:
-        yield words, _text(value)
+        text = _text(value)
+        yield words, text.replace("_", " ") if name in _CODES else text
+
+
+def _measured(unit: str, value: int) -> str:
+    match unit:
+        case "s":
+            return _length(value)
+        case "permille":
+            return f"{value / 10:g} %"
+        case "ppm":
+            return f"{value / 10_000:g} %"
+        case _:
+            return f"{value / 1000:g}"
+
+
+def _metric(metric: Mapping[str, Any]) -> str:
+    path = f" of {metric['path']}" if metric.get("path") else ""
+    weight = f", weight {metric['weight']}" if metric.get("weight", 1) != 1 else ""
+    return f"{str(metric.get('name')).replace('_', ' ')}{path} up to {metric.get('margin_milli', 0) / 1000:g} times{weight}"
 
 
 def _text(value: Any) -> str:

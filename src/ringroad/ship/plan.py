@@ -137,15 +137,15 @@ class PlanRequest:
     def _refuse_what_installs(self) -> None:
         """Refuse what has a meaning only for vehicles that run the release."""
         given = {
-            "a sequential gate": self.gate.sequential, "a control group": self.control, "a ramp": self.ramp,
-            "a return after a halt": self.rollback_installed,
+            "a control group": self.control, "metrics against it": self.gate.sequential,
+            "a budget of harm": self.ramp, "a return after a halt": self.rollback_installed,
         }  # fmt: skip
-        for name, value in given.items():
-            if value:
-                raise InvalidInput(
-                    f"a plan that only downloads has no use for {name}: no vehicle will run the release",
-                    hint="leave it for the plan that installs",
-                )
+        useless = [name for name, value in given.items() if value]
+        if useless:
+            raise InvalidInput(
+                f"a plan that only downloads has no use for {', '.join(useless)}: no vehicle will run the release",
+                hint="leave that for the plan that installs",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

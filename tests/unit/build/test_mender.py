@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringroad.build.images import detect_format, mender, read_image
+from ringroad.build.importing import read_upload
 from ringroad.kernel.errors import InvalidInput
 from support.mender import header_files, make_mender, tar, zstd
 
@@ -137,6 +138,22 @@ def test_a_bad_artifact_is_refused_with_the_reason(data: bytes, code: str) -> No
     with pytest.raises(InvalidInput) as refused:
         read_image(data, declared_format="mender")
     assert refused.value.code == f"image_{code}"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"hello", "neither a Mender artifact nor a hawkBit distribution set"),
+        (b"", "neither a Mender artifact nor a hawkBit distribution set"),
+        (b"\x1f\x8b" + bytes(600), "neither a Mender artifact nor a hawkBit distribution set"),
+        (make_mender()[:700], "not copied whole"),
+    ],
+)
+def test_what_is_no_whole_artifact_is_refused_with_what_to_do(data: bytes, words: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_upload(memoryview(data), ecus=["telebox"], speaking=[])
+    assert words in str(caught.value)
+    assert caught.value.hint
 
 
 def test_what_unpacks_to_too_much_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,8 +79,8 @@ def test_a_share_is_read(text: str, permille: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "2", "101%", "100.1%", "-1%", "0.05%", "a%"])
 def test_another_share_is_refused(text: str) -> None:
-    with pytest.raises(InvalidInput):
-        read_permille(text)
+    with pytest.raises(InvalidInput, match=r"--failed-max: .* is no share from 0% to 100%"):
+        read_permille(text, of="--failed-max")
 
 
 def test_a_wave_is_vehicles_or_a_share() -> None:
@@ -279,3 +279,6 @@ def test_the_vehicles_of_a_campaign_are_all_accounted_for() -> None:
     }  # fmt: skip
     text = campaign_head(row, None)
     assert "14: 3 installed, 1 claimed, 2 failed, 3 cancelled, 5 to come" in text
+    assert "05:00:00 UTC by ann" in text
+    hidden = campaign_head(row | {"created_by": ""}, None)  # from the operator of a fleet
+    assert hidden.endswith("05:00:00 UTC")

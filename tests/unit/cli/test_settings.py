@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
-from ringroad.cli.settings import read_settings, settings_page
+from ringroad.cli import run
+from ringroad.cli.settings import read_settings, read_var, settings_page
 from ringroad.kernel.errors import InvalidInput, NotFound
+from ringroad.storage.process import spawn
 from ringroad.storage.settings import STARS, Settings, table
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "settings.md"
@@ -56,6 +60,43 @@ def test_a_wrong_file_is_refused_with_the_reason(here: Path, text: str, word: st
     with pytest.raises(InvalidInput) as caught:
         read_settings(file=None, env={})
     assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "var"),
+    [
+        ("http_prot = 1", "var"),
+        ('var = "x"\nhttp_port = "y"', "x"),
+        ('trusted_proxies = "10.0.0.0/33"\nvar = "x"', "x"),
+        ('http_port = \nvar = "x"  # ours\n', "x"),
+        ("\x00", "var"),
+        ("var = 5", "var"),
+    ],
+)
+def test_what_runs_is_found_whatever_is_wrong_with_the_settings(here: Path, text: str, var: str) -> None:
+    (here / "ringroad.toml").write_text(text)
+    assert read_var(file=None, env={}) == Path(var)
+    assert read_var(file=None, env={"RINGROAD_VAR": "env"}) == Path("env")
+    assert read_var(file=here / "missing.toml", env={}, overrides={"var": Path("mine")}) == Path("mine")
+
+
+def test_broken_settings_keep_nobody_from_stopping_what_runs(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "ringroad.toml").write_text('server_names = ["a", "b"]\nvar = "x"\n')
+    process = spawn([sys.executable, "-c", "import time; time.sleep(60)", "ringroad"], log=here / "log")
+    try:
+        (here / "x" / "run").mkdir(parents=True)
+        (here / "x" / "run" / "state.json").write_text(json.dumps({"pid": process.pid}))
+        assert run(["down"], {}) == 0
+        assert process.wait(timeout=60) != 0
+    finally:
+        process.kill()
+        process.wait(timeout=60)
+    told = capsys.readouterr()
+    assert told.out == "stopped\n"
+    assert "server_names in ringroad.toml is" in told.err
+    assert run(["status"], {}) != 0  # everything else says what is wrong, and does nothing
 
 
 @pytest.mark.parametrize("name", ["RINGROAD_HTTP_PROT", "RINGROAD_", "RINGROAD_http_port"])

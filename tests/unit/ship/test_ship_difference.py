@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,8 @@ from ringroad.ship.difference import (
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.guard import SequentialPolicy
 from ringroad.ship.plan import PlanRequest, WaveSize
+from ringroad.ship.ramp import HarmBudget
+from ringroad.ship.retry import RetryPolicy
 
 
 def document(request: PlanRequest | None = None, **more: Any) -> dict[str, Any]:
@@ -44,11 +47,11 @@ def test_plans_of_the_same_request_and_vehicles_are_the_same() -> None:
         (PlanRequest(query="region = NO", waves=(WaveSize(vehicles=5),)), [("waves", "2 %, 20 %", "5")]),
         (PlanRequest(query="region = NO", waves=()), [("waves", "2 %, 20 %", "none")]),
         (PlanRequest(query="region = NO", vehicle_deadline_s=5_400), [("vehicle deadline", "7 d", "90 min")]),
-        (PlanRequest(query="region = NO", rollback_installed=True), [("rollback installed", "no", "yes")]),
+        (PlanRequest(query="region = NO", rollback_installed=True), [("return after a halt", "no", "yes")]),
         (PlanRequest(query="region = NO", control=WaveSize(permille=25)), [("control", "none", "2.5 %")]),
         (
             PlanRequest(query="region = NO", gate=GatePolicy(soak_s=61, failed_permille_max=5)),
-            [("gate: failed max", "2 %", "0.5 %"), ("gate: soak", "0 s", "61 s")],
+            [("gate: failed at most", "2 %", "0.5 %"), ("gate: soak", "0 s", "61 s")],
         ),
     ],
 )
@@ -62,16 +65,30 @@ def test_a_field_that_changed_is_told_in_words(
 def test_what_a_gate_gains_reads_from_none() -> None:
     guarded = PlanRequest(query="region = NO", gate=GatePolicy(sequential=SequentialPolicy()))
     found = {field: (before, after) for field, before, after in changed(document(), document(guarded))}
-    assert found["gate: sequential: window"] == ("none", "1 d")
-    assert all(before == "none" or field == "gate: failed max" for field, (before, _) in found.items())
+    assert found["gate: against the control group: watched for"] == ("none", "1 d")
+    assert found["gate: against the control group: good updates halted at most"] == ("none", "1 %")
+    assert "fault up to 1.25 times" in found["gate: against the control group: metrics"][1]
+    assert all(before == "none" or field == "gate: failed at most" for field, (before, _) in found.items())
     assert {field: pair[::-1] for field, pair in found.items()} == {
         field: (before, after) for field, before, after in changed(document(guarded), document())
     }
 
 
+def test_no_name_of_ours_and_no_bare_number_of_seconds_is_shown() -> None:
+    asked = PlanRequest(
+        query="region = NO", gate=GatePolicy(silence_s_max=7_200, sequential=SequentialPolicy()), ramp=HarmBudget(),
+        control=WaveSize(permille=20), urgency="soft", retry=RetryPolicy(), late_joiners="included",
+    )  # fmt: skip
+    found = changed(document(), document(asked, install_s_estimate=90))
+    assert ("gate: evidence no older than", "1 d", "2 h") in found
+    assert ("time to install", "none", "90 s") in found
+    assert not [line for line in found if any("_" in word for word in line)]
+    assert not [field for field, *_ in found if re.search(r"\b(s|permille|ppm|milli|max|min)\b", field)]
+
+
 def test_counts_and_waves_that_follow_are_told_too() -> None:
     assert changed(document(), document(counts={"match": 5, "control": 0}, wave_vehicles=[1, 4])) == [
-        ("counts: match", "4", "5"), ("wave vehicles", "1, 3", "1, 4"),
+        ("counts: match", "4", "5"), ("vehicles of each wave", "1, 3", "1, 4"),
     ]  # fmt: skip
 
 
