@@ -83,7 +83,7 @@ def show_lot(
     if found["orders"]:
         lines.append(f"on the line: {', '.join(tail(each) for each in found['orders'])}")
     if name:
-        lines.append(f"list {name}; next: ringroad campaign create --query 'list = {name}'")
+        lines.append(f"list {name}; next: ringroad fleet query 'list = {name}'")
     shell.show(found, text="\n".join(lines))
 
 
