@@ -17,7 +17,8 @@ import pytest
 from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
 
-from ringroad.build import store_plant
+from ringroad.build import store, store_plant
+from ringroad.build.images import read_image
 from ringroad.build.plant.store import get_plant, save_plant
 from ringroad.build.plant.store_events import (
     KEPT_DAYS,
@@ -27,6 +28,7 @@ from ringroad.build.plant.store_events import (
     list_refused,
     take_events,
 )
+from ringroad.build.site.down import has_been_told, parts_to_tell, take_down
 from ringroad.build.site.store import (
     SILENT_S,
     add_site,
@@ -40,12 +42,13 @@ from ringroad.build.site.store import (
     remove_site,
     take_told,
 )
-from ringroad.build.store_plant import get_order
-from ringroad.kernel.errors import Unavailable
+from ringroad.build.store import baseline_targets, get_programme
+from ringroad.build.store_plant import current_schedule, get_order, replan, waiting_orders
+from ringroad.kernel.errors import InvalidInput, NotFound, Unavailable
 from ringroad.loop.mes import run_mes
-from ringroad.loop.sites import run_hub, run_site
+from ringroad.loop.sites import run_hearing, run_hub, run_site, run_telling
 from ringroad.protocol.mes import MesEvent
-from ringroad.protocol.site import UP_FORMAT, SiteEvent, Up, up_subject, user_of
+from ringroad.protocol.site import UP_FORMAT, Down, SiteEvent, Up, up_subject, user_of
 from ringroad.storage.broker import Broker
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.leaf import Credentials, Listening, leaf_config, open_link, store_credentials
@@ -113,6 +116,12 @@ class World:
 
     def tell(self, stop: asyncio.Event) -> Any:
         return run_site(self.site.url(), SITE, lambda: connect(self.site_url), stop, clock=CLOCK)
+
+    def tell_site(self, stop: asyncio.Event) -> Any:
+        return run_telling(self.hub.url(), lambda: connect(self.hub_url), stop, clock=CLOCK)
+
+    def hear(self, stop: asyncio.Event) -> Any:
+        return run_hearing(self.site.url(), SITE, lambda: connect(self.site_url), stop, clock=CLOCK, ids=IDS)
 
     def say(self, *events: MesEvent) -> None:
         """Let stations speak to their own broker."""
@@ -241,11 +250,13 @@ def told_without_a_note(world: World) -> None:
     """Tell the hub as a site does, and die before it is noted; so long ago that the hub's broker forgot."""
 
     async def tell() -> None:
-        client = await open_link(world.site.url(), SITE)
         with connect(world.site_url) as conn:
             told = next_to_tell(conn, now=CLOCK.now())
-        await client.jetstream().publish(up_subject(SITE), msgspec.json.encode(told))
-        await client.close()
+        client = await open_link(world.site.url(), SITE)
+        try:
+            await client.jetstream().publish(up_subject(SITE), msgspec.json.encode(told))
+        finally:
+            await client.close()
 
     eventually_told(tell)
 
@@ -298,6 +309,27 @@ def test_a_site_speaks_and_hears_only_for_itself(world: World) -> None:
         here, there = asyncio.run(look())
     assert {subject for subject, said in there if said == b"of the site"} == {up_subject(SITE)}
     assert {subject for subject, said in here if said == b"of the hub"} == set()
+
+
+def test_what_the_hub_wants_built_reaches_a_site_also_after_it_was_cut_off(world: World) -> None:
+    with connect(world.hub_url) as hub:
+        kept, cancelled = an_order(hub), an_order(hub)
+        with running(world.logins, world.tell_site, world.hear):
+            assert eventually(lambda: states(world) == {kept: "open", cancelled: "open"}, within_s=WAIT_S)
+        with transaction(hub):
+            store_plant.cancel_order(
+                hub, IDS, order_id=cancelled, reason="sold", actor="tester", now=CLOCK.now()
+            )
+        late = an_order(hub)
+        with running(world.logins, world.tell_site, world.hear):
+            assert eventually(
+                lambda: states(world) == {kept: "open", cancelled: "cancelled", late: "open"}, within_s=WAIT_S
+            )
+
+
+def states(world: World) -> dict[str, str]:
+    with connect(world.site_url) as conn:
+        return {each.id: each.state for each in store_plant.list_orders(conn, programme_id=SITE)}
 
 
 # What is taken, and what is not; without servers -----------------------------------------------------
@@ -427,6 +459,164 @@ def test_a_site_never_forgets_what_its_hub_does_not_have(pg_url: str) -> None:
 
 def replace_events(given: Up, count: int) -> Up:
     return msgspec.structs.replace(given, events=given.events[:count])
+
+
+# What a site does with what its hub says --------------------------------------------------------------
+
+
+@pytest.fixture
+def site(second_pg_url: str) -> Iterator[Connection]:
+    """A site that knows of nothing."""
+    with connect(second_pg_url) as conn:
+        yield conn
+
+
+def give_baseline(conn: Connection, version: str = "1.0", *, before: int = 0) -> str:
+    """Make a signed release for every ECU the line's baseline; return its id."""
+    who: dict[str, Any] = {"actor": "tester", "now": CLOCK.now()}
+    programme = get_programme(conn, SITE).programme
+    ids = {
+        name: store.add_package(
+            conn, IDS, programme_id=SITE, ecu=name, name=name, image=read_image(f"{name} {version}".encode() * 100),
+            version=version, release_counter=1, **who,
+        ).id
+        for name in programme.ecus
+    }  # fmt: skip
+    document = {
+        "variants": {name: {ecu: ids[ecu] for ecu in each.ecus} for name, each in programme.variants.items()},
+        "groups": [
+            {"name": "all", "ecus": sorted(ids, key=lambda name: (programme.ecus[name].primary, name))}
+        ],
+    }
+    release = store.create_release(
+        conn, IDS, programme_id=SITE, name="first", version=version, document=document, **who
+    )
+    checked = store.check_release(conn, IDS, release_id=release.id, generation=1, **who)
+    assert checked.state == "checked", checked.findings
+    store.mark_signed(conn, IDS, release_id=release.id, generation=2, image_targets_version=1, **who)
+    store.set_baseline(conn, IDS, programme_id=SITE, release_id=release.id, generation=before, **who)
+    return release.id
+
+
+def news(hub: Connection) -> list[Down]:
+    """Return what the hub has to tell, and note that it did."""
+    with transaction(hub):
+        found = list(parts_to_tell(hub, SITE, now=CLOCK.now()))
+        for part, digest, said in found:
+            has_been_told(hub, SITE, part, digest, said, now=CLOCK.now())
+    return [said for _, _, said in found]
+
+
+def hears(conn: Connection, *said: Down) -> list[bool]:
+    taken = []
+    for each in said:
+        again = msgspec.json.decode(msgspec.json.encode(each), type=Down)  # as it travels
+        with transaction(conn):
+            taken.append(take_down(conn, IDS, CLOCK, again))
+    return taken
+
+
+def test_a_site_learns_the_programme_its_orders_and_their_sequence(hub: Connection, site: Connection) -> None:
+    orders = [an_order(hub) for _ in range(3)]
+    with transaction(hub):
+        replan(
+            hub,
+            IDS,
+            CLOCK,
+            programme_id=SITE,
+            cause="new_orders",
+            actor="tester",
+            triggered_s=CLOCK.monotonic_s(),
+        )
+    assert all(hears(site, *news(hub)))
+    assert {each.id for each in waiting_orders(site, programme_id=SITE)} == set(orders)
+    assert get_programme(site, SITE).source == get_programme(hub, SITE).source
+    assert news(hub) == []  # nothing is told twice
+
+
+def test_a_site_builds_with_the_baseline_that_its_hub_has_and_keeps_to_its_sequence(
+    hub: Connection, site: Connection
+) -> None:
+    with transaction(hub):
+        give_baseline(hub)
+    orders = [an_order(hub) for _ in range(4)]
+    with transaction(hub):
+        replan(
+            hub,
+            IDS,
+            CLOCK,
+            programme_id=SITE,
+            cause="new_orders",
+            actor="tester",
+            triggered_s=CLOCK.monotonic_s(),
+        )
+    assert all(hears(site, *news(hub)))
+    here, there = current_schedule(hub, SITE), current_schedule(site, SITE)
+    assert here is not None
+    assert there is not None
+    assert set(there.document.sequence) == set(orders)
+    assert there.document.sequence == here.document.sequence
+    assert baseline_targets(site, SITE, "van") == baseline_targets(hub, SITE, "van")
+
+
+def test_a_cancellation_that_comes_after_the_vehicle_entered_changes_nothing_at_the_site(
+    hub: Connection, site: Connection
+) -> None:
+    begun, waiting = an_order(hub), an_order(hub)
+    hears(site, *news(hub))
+    with transaction(site):
+        store_plant.start_order(site, IDS, order_id=begun, actor="tester", now=CLOCK.now())
+    with transaction(hub):
+        for each in (begun, waiting):
+            store_plant.cancel_order(hub, IDS, order_id=each, reason="sold", actor="tester", now=CLOCK.now())
+    hears(site, *news(hub))
+    assert get_order(site, begun).state == "building"
+    assert get_order(site, waiting).state == "cancelled"
+
+
+def test_a_hub_unblocks_only_what_it_blocked(hub: Connection, site: Connection) -> None:
+    hears(site, *news(hub))
+
+    def block(conn: Connection, option: str) -> None:
+        with transaction(conn):
+            store_plant.block_option(
+                conn, IDS, programme_id=SITE, option=option, reason="bad", actor="tester", now=CLOCK.now()
+            )
+
+    block(site, "van")
+    block(hub, "tow_bar")
+    hears(site, *news(hub))
+    assert set(store_plant.blocked_options(site, programme_id=SITE)) == {"van", "tow_bar"}
+    with transaction(hub):
+        store_plant.unblock_option(
+            hub, IDS, programme_id=SITE, option="tow_bar", actor="tester", now=CLOCK.now()
+        )
+    hears(site, *news(hub))
+    assert set(store_plant.blocked_options(site, programme_id=SITE)) == {"van"}
+
+
+def test_what_is_older_than_what_was_taken_changes_nothing(hub: Connection, site: Connection) -> None:
+    first = news(hub)
+    order_id = an_order(hub)
+    second = news(hub)
+    assert all(hears(site, *first, *second))
+    assert hears(site, *first, *second) == [False] * (len(first) + len(second))
+    assert get_order(site, order_id).state == "open"
+
+
+def test_a_site_waits_for_what_it_does_not_understand_and_is_told_all_when_it_is_made_anew(
+    hub: Connection, site: Connection
+) -> None:
+    said = news(hub)
+    with pytest.raises(Unavailable, match="format 2"):
+        hears(site, msgspec.structs.replace(said[0], format=2))
+    with pytest.raises(InvalidInput):
+        hears(site, msgspec.structs.replace(said[0], source="nonsense ="))
+    with pytest.raises(NotFound):
+        get_programme(site, SITE)
+    with transaction(hub):
+        add_site(hub, IDS, site_id=SITE, token=TOKEN, actor="tester", now=CLOCK.now())
+    assert len(news(hub)) == len(said)
 
 
 def _heard(world: World) -> Any:

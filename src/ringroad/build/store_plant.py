@@ -81,28 +81,25 @@ def add_order(
             f" at {earliest.isoformat(timespec='seconds')}",
             hint="leave the due time out and order it as rush, or give a later one",
         )
-    order_id = ids.new("order")
+    order = Order(
+        id=ids.new("order"), programme_id=programme_id, variant=variant, options=tuple(sorted(set(options))),
+        region=region, rush=rush, due_at=due_at, received_at=now,
+    )  # fmt: skip
+    keep_order(conn, ids, order, actor=actor, now=now)
+    return get_order(conn, order.id)
+
+
+def keep_order(conn: Connection, ids: Ids, order: Order, *, actor: str, now: datetime) -> None:
+    """Keep an order as open, under the id that it has."""
     SQL.insert_order(
-        conn,
-        order_id=order_id,
-        programme_id=programme_id,
-        variant=variant,
-        options=sorted(set(options)),
-        region=region,
-        rush=rush,
-        due_at=due_at,
-        now=now,
-    )
+        conn, order_id=order.id, programme_id=order.programme_id, variant=order.variant,
+        options=list(order.options), region=order.region, rush=order.rush, due_at=order.due_at,
+        now=order.received_at,
+    )  # fmt: skip
     append_fact(
-        conn,
-        ids,
-        kind=FactKind.ORDER_RECEIVED,
-        subject=order_id,
-        actor=actor,
-        now=now,
-        body={"programme_id": programme_id, "variant": variant, "rush": rush},
-    )
-    return get_order(conn, order_id)
+        conn, ids, kind=FactKind.ORDER_RECEIVED, subject=order.id, actor=actor, now=now,
+        body={"programme_id": order.programme_id, "variant": order.variant, "rush": order.rush},
+    )  # fmt: skip
 
 
 def get_order(conn: Connection, order_id: str) -> Order:
@@ -345,6 +342,7 @@ def replan(
     triggered_at: datetime | None = None,
     order_id: str | None = None,
     stop_id: str | None = None,
+    parent: Sequence[str] | None = None,
 ) -> Schedule:
     """Load the facts, decide a schedule and make it current, measuring the latency.
 
@@ -359,6 +357,7 @@ def replan(
         triggered_at: wall time of the same moment.
         order_id: the order that triggered it, if one did.
         stop_id: the stop of a station that did.
+        parent: the sequence to keep to; None: that of the current schedule. A site is given its hub's.
 
     Raises:
         NotFound: no such programme.
@@ -373,15 +372,15 @@ def replan(
     building = {order.id for order in orders if order.state == "building"}
     frozen = [*(order_id for order_id in before if order_id in building), *sorted(building - set(before))]
     bare = set(programme.variants) - set(baseline.packages) if baseline else set()
-    blocked = blocked_options(conn, programme_id=programme_id)
+    unbuilt = dict.fromkeys(sorted(bare), "the baseline has no software for it")
     document = decide_schedule(
         orders,
         programme.line,
-        dict.fromkeys(sorted(bare), "the baseline has no software for it") | blocked,
+        unbuilt | blocked_options(conn, programme_id=programme_id),
         baseline.release_id if baseline else None,
         frozen,
         now=clock.now(),
-        parent=before,
+        parent=before if parent is None else parent,
         stops=on_line(open_stops(conn, programme_id=programme_id), programme.line),
         available=availability_of(conn, programme_id, now=clock.now()),
     )
@@ -389,19 +388,10 @@ def replan(
     if latency_us < 0:
         raise Conflict("the trigger is younger than the clock", hint="pass the clock's own monotonic_s()")
     return save_schedule(
-        conn,
-        ids,
-        programme_id=programme_id,
-        generation=current.generation if current else 0,
-        cause=cause,
-        document=document,
-        replan_latency_us=latency_us,
-        actor=actor,
-        now=clock.now(),
-        order_id=order_id,
-        stop_id=stop_id,
-        work_started_at=triggered_at,
-    )
+        conn, ids, programme_id=programme_id, generation=current.generation if current else 0, cause=cause,
+        document=document, replan_latency_us=latency_us, actor=actor, now=clock.now(), order_id=order_id,
+        stop_id=stop_id, work_started_at=triggered_at,
+    )  # fmt: skip
 
 
 def _move_order(

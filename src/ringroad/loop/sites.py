@@ -14,20 +14,29 @@ from typing import Final
 
 import msgspec
 import structlog
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
 
 from ringroad.build.plant.store_events import refuse_message
-from ringroad.build.site.store import HEARD_S, has_told, joined, next_to_tell, take_told
+from ringroad.build.site.down import has_been_told, newest_fact, parts_to_tell, take_down
+from ringroad.build.site.store import HEARD_S, has_told, joined, list_sites, next_to_tell, take_told, tell_all
 from ringroad.kernel.clock import Clock, Ids
+from ringroad.kernel.errors import InvalidInput, RingroadError, Unavailable
 from ringroad.loop.landing import land
-from ringroad.protocol.site import Up, site_of, up_subject
-from ringroad.storage.db import Connection, Opener, transaction
-from ringroad.storage.leaf import UP, open_link
+from ringroad.protocol.site import Down, Up, down_subject, site_of, up_subject
+from ringroad.storage.broker import open_connection
+from ringroad.storage.db import Connection, Opener, one_snapshot, transaction
+from ringroad.storage.leaf import UP, ensure_down, fetch_down, open_link
 from ringroad.storage.streams import ACK_WAIT_S, StreamMessage
 
 LOG = structlog.get_logger(__name__)
 
+TELL_S: Final = 1.0  # seconds between two looks of a hub for what its sites are to know
+TELL_AGAIN_S: Final = (
+    30.0  # seconds after which it looks though no fact is newer: a slow one may stand before it
+)
+HEAR_S: Final = 2.0  # seconds a site waits for its hub's next message before it asks again
 LOOK_S: Final = 0.3  # seconds between two looks for events that the hub does not have
 ANSWER_S_MAX: Final = 5.0  # seconds the hub's broker has to say that it has a message
 RETRY_S: Final = 1.0  # seconds before a hub that did not answer is told again
@@ -53,6 +62,95 @@ async def run_hub(
         refuse_message(conn, message, reason, programme_id=site_of(message.subject), code="broken")
 
     await land(nats_url, conn_opener, stop, place=UP, take=take, put_aside=put_aside, ack_wait_s=ack_wait_s)
+
+
+async def run_telling(nats_url: str, conn_opener: Opener, stop: asyncio.Event, *, clock: Clock) -> None:
+    """At a hub: keep for each site what it is to know, until `stop` is set."""
+    with closing(conn_opener()) as conn:
+        while not stop.is_set():
+            try:
+                await _tell_sites(nats_url, conn, stop, clock)
+            except (NatsError, JetStreamError, OSError, TimeoutError) as error:
+                LOG.warning("sites are not told", error=repr(error))
+                await _pause(stop, RETRY_S)
+
+
+async def _tell_sites(nats_url: str, conn: Connection, stop: asyncio.Event, clock: Clock) -> None:
+    client = await open_connection(nats_url)
+    try:
+        seen, ready, again_s = -1, set[str](), 0.0
+        while not stop.is_set():
+            newest = await asyncio.to_thread(newest_fact, conn)
+            if newest == seen and clock.monotonic_s() < again_s:
+                await _pause(stop, TELL_S)
+                continue
+            again_s = clock.monotonic_s() + TELL_AGAIN_S
+            sites = [each.id for each in await asyncio.to_thread(list_sites, conn)]
+            if not ready.issuperset(sites):
+                for site in await ensure_down(client, sites):
+                    with transaction(conn):
+                        tell_all(conn, site)
+                ready.update(sites)
+            for site in sites:
+                for part, digest, said in await asyncio.to_thread(_parts, conn, site, clock):
+                    payload = msgspec.json.encode(said)
+                    await client.jetstream().publish(down_subject(site, part), payload, timeout=ANSWER_S_MAX)
+                    with transaction(conn):
+                        has_been_told(conn, site, part, digest, said, now=clock.now())
+            seen = newest
+            await _pause(stop, TELL_S)
+    finally:
+        with contextlib.suppress(NatsError, OSError, TimeoutError):
+            await client.close()
+
+
+def _parts(conn: Connection, site: str, clock: Clock) -> list[tuple[str, str, Down]]:
+    with transaction(conn):
+        one_snapshot(conn)
+        return list(parts_to_tell(conn, site, now=clock.now()))
+
+
+async def run_hearing(
+    nats_url: str, site: str, conn_opener: Opener, stop: asyncio.Event, *, clock: Clock, ids: Ids
+) -> None:
+    """At a site: do what the hub says until `stop` is set; a message is acknowledged after its transaction."""
+    with closing(conn_opener()) as conn:
+        while not stop.is_set():
+            try:
+                client = await open_link(nats_url, site)
+                try:
+                    await _hear(client, site, conn, stop, clock=clock, ids=ids)
+                finally:
+                    await client.close()
+            except (NatsError, JetStreamError, OSError, TimeoutError, Unavailable):
+                await _pause(stop, RETRY_S)
+
+
+async def _hear(
+    client: Client, site: str, conn: Connection, stop: asyncio.Event, *, clock: Clock, ids: Ids
+) -> None:
+    while not stop.is_set():
+        message = await fetch_down(client, site, wait_s=HEAR_S)
+        if message is None:
+            continue
+        try:
+            await asyncio.to_thread(_take_down, conn, message.data, clock=clock, ids=ids)
+        except RingroadError as error:
+            if isinstance(error, Unavailable):
+                raise
+            LOG.warning("what the hub says cannot be here", error=error.message, detail=error.detail)
+        await message.ack()
+        await client.flush()
+
+
+def _take_down(conn: Connection, payload: bytes, *, clock: Clock, ids: Ids) -> None:
+    try:
+        said = msgspec.json.decode(payload, type=Down)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput("the hub's message cannot be read", detail=str(error)) from error
+    with transaction(conn):
+        taken = take_down(conn, ids, clock, said)
+    LOG.info("heard from the hub", programme_id=said.programme_id, taken=taken)
 
 
 async def run_site(

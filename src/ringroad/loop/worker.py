@@ -38,7 +38,7 @@ from ringroad.loop.outcomes import measure_due
 from ringroad.loop.planning import answer_questions, improve_changed
 from ringroad.loop.reconciler import tick
 from ringroad.loop.shops import plan_shops
-from ringroad.loop.sites import run_hub, run_site
+from ringroad.loop.sites import run_hearing, run_hub, run_site, run_telling
 from ringroad.loop.webhooks import deliver_until, key_of
 from ringroad.publish.deliver import Means
 from ringroad.signal.detect import DetectPolicy
@@ -145,8 +145,8 @@ def _with_others(settings: Settings) -> list[Duty]:
     """Return the threads of a hub or a site."""
     joined = stored_credentials(settings.site)
     if joined is not None:
-        return [("site", _site, (joined.site,))]
-    return [("sites", _sites, ())] if settings.leaf_port else []
+        return [("site", _site, (joined.site,)), ("hub", _hub, (joined.site,))]
+    return [("sites", _sites, ()), ("tell sites", _tell_sites, ())] if settings.leaf_port else []
 
 
 def keep_going(tools: Tools, name: str, body: Callable[[], None]) -> None:
@@ -278,6 +278,24 @@ def _sites(tools: Tools) -> None:
         )
 
     _read_stream(tools, "sites", work)
+
+
+def _tell_sites(tools: Tools) -> None:
+    def work(stop: asyncio.Event) -> Coroutine[Any, Any, None]:
+        given = tools.settings
+        return run_telling(given.nats_url, lambda: connect(given.database_url), stop, clock=tools.clock)
+
+    _read_stream(tools, "tell sites", work)
+
+
+def _hub(tools: Tools, site: str) -> None:
+    def work(stop: asyncio.Event) -> Coroutine[Any, Any, None]:
+        given = tools.settings
+        return run_hearing(
+            given.nats_url, site, lambda: connect(given.database_url), stop, clock=tools.clock, ids=tools.ids
+        )
+
+    _read_stream(tools, "hub", work)
 
 
 def _site(tools: Tools, site: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -16,6 +16,8 @@ from msgspec import Meta
 from ringroad.kernel.errors import InvalidInput
 
 UP_FORMAT: Final = 1
+DOWN_FORMAT: Final = 1
+ORDERS_MAX: Final = 1_000  # in one message; some 300 kB
 SITE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # a token of a subject, and part of a user's name
 UP_BYTES_MAX: Final = 512 * 1024  # bytes of events in one message; the broker takes 1 MiB
 EVENTS_MAX: Final = 256  # in one message
@@ -23,7 +25,7 @@ EVENTS_MAX: Final = 256  # in one message
 UP_STREAM: Final = "SITES_UP"
 UP_SUBJECTS: Final = "ringroad.site.v1.*.up"
 DOWN_STREAM: Final = "SITES_DOWN"
-DOWN_SUBJECTS: Final = "ringroad.site.v1.*.down"
+DOWN_SUBJECTS: Final = "ringroad.site.v1.*.down.>"
 
 
 class SiteEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +47,45 @@ class Up(msgspec.Struct, frozen=True, kw_only=True):
     events: Annotated[list[SiteEvent], Meta(max_length=EVENTS_MAX)] = msgspec.field(default_factory=list)
 
 
+class DownOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """An order that waits, or is being built."""
+
+    id: str
+    variant: str
+    options: list[str]
+    region: str
+    rush: bool
+    due_at: datetime | None
+    received_at: datetime
+    building: bool
+
+
+class DownBaseline(msgspec.Struct, frozen=True, kw_only=True):
+    """What the line flashes: the rows of the release and of its packages, without images."""
+
+    release: dict[str, Any]
+    packages: list[dict[str, Any]]
+    targets: dict[str, dict[str, str]]  # variant -> ECU -> package id
+
+
+class Down(msgspec.Struct, frozen=True, kw_only=True):
+    """What a hub tells a site of one programme: how things stand, not what changed, so that the newest is enough.
+
+    A part is the programme, some of its orders, or, behind those, the plan: all orders that wait, and their sequence.
+    """
+
+    format: int
+    number: Annotated[int, Meta(ge=1)]  # rises; a lower one than was taken is old
+    programme_id: str
+    source: str | None = None  # of the programme's file
+    plant: dict[str, Any] | None = None  # its document; none: the file says the line
+    blocked: dict[str, str] | None = None  # option to reason
+    baseline: DownBaseline | None = None
+    orders: Annotated[list[DownOrder], Meta(max_length=ORDERS_MAX)] = msgspec.field(default_factory=list)
+    open: list[str] | None = None  # ids of all orders that wait or are being built
+    sequence: list[str] | None = None  # as the hub would build them
+
+
 def check_site_name(site: str) -> None:
     """Refuse a name that cannot be part of a subject. Raises: InvalidInput."""
     if not SITE_NAME.fullmatch(site):
@@ -64,9 +105,9 @@ def up_subject(site: str) -> str:
     return f"ringroad.site.v1.{site}.up"
 
 
-def down_subject(site: str) -> str:
-    """Return the subject of what a hub tells a site."""
-    return f"ringroad.site.v1.{site}.down"
+def down_subject(site: str, part: str) -> str:
+    """Return the subject of one part of what a hub tells a site; a newer message takes an older one's place."""
+    return f"ringroad.site.v1.{site}.down.{part}"
 
 
 def inbox_of(site: str) -> str:

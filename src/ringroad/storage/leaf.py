@@ -14,21 +14,36 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import nats
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
 
 from ringroad.kernel.errors import Corrupt, InvalidInput, NotFound
-from ringroad.protocol.site import UP_STREAM, UP_SUBJECTS, check_site_name, inbox_of, user_of
-from ringroad.storage.nats_auth import ACCOUNT
+from ringroad.protocol.site import (
+    DOWN_STREAM,
+    DOWN_SUBJECTS,
+    UP_STREAM,
+    UP_SUBJECTS,
+    check_site_name,
+    down_subject,
+    inbox_of,
+    user_of,
+)
+from ringroad.storage.nats_auth import ACCOUNT, HUB_DOMAIN
 from ringroad.storage.pki import Pki
 from ringroad.storage.process import folder_error, write_private, write_whole
 from ringroad.storage.streams import Place
 
 UP_BYTES_MAX: Final = 256 * 1024**2  # bytes on the hub's disk that it has not read yet, of all sites
+DOWN_BYTES_MAX: Final = 256 * 1024**2  # bytes on the hub's disk that sites have not fetched yet
+DOWN_ACK_S: Final = 30.0  # seconds a site has to take a message before it is delivered again
 RECONNECT_S: Final = 1  # seconds between two tries of a site to reach its hub
 LOGIN_S_MAX: Final = 5  # seconds the hub has to answer a site's login
 
@@ -155,6 +170,57 @@ async def open_link(nats_url: str, site: str) -> Client:
         nats_url, connect_timeout=5, allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0.01,
         inbox_prefix=inbox_of(site), error_cb=_ignore,
     )  # fmt: skip
+
+
+async def ensure_down(client: Client, sites: Sequence[str]) -> list[str]:
+    """At the hub: make the stream of what sites are told, and each site's place in it.
+
+    A site can have what its own place holds, and no other; what it has fetched is gone.
+
+    Returns:
+        Sites whose place is new: they were told nothing yet.
+    """
+    made = []
+    js = client.jetstream()
+    try:
+        await js.stream_info(DOWN_STREAM)
+    except NotFoundError:
+        await js.add_stream(
+            StreamConfig(
+                name=DOWN_STREAM, subjects=[DOWN_SUBJECTS], storage=StorageType.FILE,
+                retention=RetentionPolicy.WORK_QUEUE, max_bytes=DOWN_BYTES_MAX, max_msgs_per_subject=1,
+                discard=DiscardPolicy.OLD,
+            )
+        )  # fmt: skip
+    for site in sites:
+        try:
+            await js.consumer_info(DOWN_STREAM, user_of(site))
+        except NotFoundError:
+            await js.add_consumer(
+                DOWN_STREAM,
+                ConsumerConfig(
+                    durable_name=user_of(site), filter_subject=down_subject(site, ">"),
+                    ack_policy=AckPolicy.EXPLICIT, ack_wait=DOWN_ACK_S, max_ack_pending=1,
+                ),
+            )  # fmt: skip
+            made.append(site)
+    return made
+
+
+async def fetch_down(client: Client, site: str, *, wait_s: float) -> Msg | None:
+    """At a site: return the next message of its hub, if one comes in time.
+
+    Raises:
+        nats.errors.Error: the hub cannot be reached.
+    """
+    js = client.jetstream(domain=HUB_DOMAIN)
+    place = await js.pull_subscribe_bind(consumer=user_of(site), stream=DOWN_STREAM)
+    try:
+        return (await place.fetch(1, timeout=wait_s))[0]
+    except TimeoutError:
+        return None
+    finally:
+        await place.unsubscribe()
 
 
 def must_be_site(found: Credentials | None) -> Credentials:

@@ -34,6 +34,13 @@ SELECT number, at FROM site_place WHERE name = :name;
 INSERT INTO site_place (name, number, at) VALUES (:name, :number, :now)
 ON CONFLICT (name) DO UPDATE SET number = greatest(site_place.number, excluded.number), at = excluded.at;
 
+-- name: set_place!
+INSERT INTO site_place (name, number, at) VALUES (:name, :number, :now)
+ON CONFLICT (name) DO UPDATE SET number = excluded.number, at = excluded.at;
+
+-- name: forget_places!
+DELETE FROM site_place WHERE starts_with(name, :prefix);
+
 -- name: unsent
 -- What a site's hub does not have yet, by programme; positions have no gaps.
 SELECT p.id AS programme_id, coalesce(s.number, 0) AS sent, e.last - greatest(coalesce(s.number, 0), e.first - 1) AS events
@@ -46,6 +53,44 @@ SELECT p.id AS programme_id, coalesce(s.number, 0) AS sent, e.last - greatest(co
 -- name: events_to_send
 SELECT position, seq, received_at, body FROM mes_event
  WHERE programme_id = :programme_id AND position > :after ORDER BY position LIMIT :rows_max;
+
+-- name: newest_fact$
+SELECT coalesce(max(seq), 0) FROM fact;
+
+-- name: known_orders
+SELECT id, state FROM plant_order WHERE programme_id = :programme_id AND id = ANY(:order_ids);
+
+-- name: other_open_orders
+SELECT id FROM plant_order WHERE programme_id = :programme_id AND state = 'open' AND NOT id = ANY(:order_ids) ORDER BY id;
+
+-- name: release_row^
+SELECT id, programme_id, name, version, document, findings, generation, created_by, created_at, signed_at, downgrades
+  FROM release WHERE id = :release_id;
+
+-- name: package_rows
+SELECT id, programme_id, ecu, name, version, filename, format, hardware_ids, image_sha256, image_sha512, image_bytes,
+       release_counter, facts, requires, added_at, conflicts, upgrades_from
+  FROM software_package WHERE id = ANY(:package_ids) ORDER BY id;
+
+-- name: put_release!
+INSERT INTO release (id, programme_id, name, version, state, document, findings, generation, created_by, created_at,
+                     signed_at, downgrades)
+VALUES (:id, :programme_id, :name, :version, 'signed', :document, :findings, :generation, :created_by, :created_at,
+        :signed_at, :downgrades)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: put_package!
+INSERT INTO software_package (id, programme_id, ecu, name, version, filename, format, hardware_ids, image_sha256,
+                              image_sha512, image_bytes, release_counter, facts, requires, added_at, conflicts, upgrades_from)
+VALUES (:id, :programme_id, :ecu, :name, :version, :filename, :format, :hardware_ids, :image_sha256,
+        :image_sha512, :image_bytes, :release_counter, :facts, :requires, :added_at, :conflicts, :upgrades_from)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: put_baseline!
+INSERT INTO line_baseline (programme_id, release_id, packages, generation, set_at)
+VALUES (:programme_id, :release_id, :packages, 1, :now)
+ON CONFLICT (programme_id) DO UPDATE SET release_id = excluded.release_id, packages = excluded.packages,
+       generation = line_baseline.generation + 1, set_at = excluded.set_at;
 
 -- name: cancelled_orders
 SELECT id FROM plant_order WHERE programme_id = :programme_id AND id = ANY(:order_ids) AND state = 'cancelled' ORDER BY id;

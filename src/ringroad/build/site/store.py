@@ -107,6 +107,7 @@ def add_site(conn: Connection, ids: Ids, *, site_id: str, token: str, actor: str
     """
     check_site_name(site_id)
     get_plant(conn, site_id)
+    tell_all(conn, site_id)  # it may be another installation
     SQL.put_site(
         conn, site_id=site_id, token_sha256=hashlib.sha256(token.encode()).digest(), actor=actor, now=now
     )
@@ -120,6 +121,11 @@ def add_site(conn: Connection, ids: Ids, *, site_id: str, token: str, actor: str
         causes=last_of(conn, site_id),
     )
     return get_site(conn, site_id)
+
+
+def tell_all(conn: Connection, site_id: str) -> None:
+    """Forget what a site was told: it is told all again."""
+    SQL.forget_places(conn, prefix=f"told/{site_id}/")
 
 
 def remove_site(conn: Connection, ids: Ids, *, site_id: str, actor: str, now: datetime) -> None:
