@@ -49,6 +49,7 @@ SESSIONS = [
     "docs/howto/write-an-update-agent.md",
     "docs/howto/packages-and-releases.md",
     "docs/howto/plant.md",
+    "docs/howto/quality.md",
     "docs/howto/birth-records.md",
     "docs/howto/clones.md",
     "docs/howto/campaigns.md",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,18 @@ import msgspec
 import pytest
 
 from ringroad.build.plant.store_events import list_refused
-from ringroad.build.quality import store
+from ringroad.build.quality import store, store_watch
 from ringroad.build.quality.results import CheckResult
 from ringroad.build.store_plant import start_order
 from ringroad.http.auth import Role
-from ringroad.kernel.errors import InvalidInput, NotFound
+from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
+from ringroad.kernel.facts import FactKind
 from ringroad.loop.mes import land_events
+from ringroad.loop.quality import look_at_results
 from ringroad.protocol.mes import MesEvent
+from ringroad.signal.store import get_finding
 from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.ledger import latest_fact, read_facts
 from ringroad.storage.streams import StreamMessage
 from support.console_server import add_account, serving
 from support.mes import CLOCK, IDS, new_order, wren
@@ -137,6 +141,70 @@ def test_a_vehicle_passes_a_station_at_once_only_if_no_check_there_failed_first(
     ]
 
 
+def built(conn: Connection, first: int, count: int, *, bad: Callable[[int], bool], **more: Any) -> None:
+    """Tell results of vehicles that were built elsewhere, each of one check."""
+    at = CLOCK.now() - timedelta(hours=1)
+    for start in range(first, first + count, 500):
+        found = take(
+            conn,
+            *(
+                CheckResult(
+                    id=f"r{number}", vehicle=f"x{number}", station="marriage", check="torque", variant="van",
+                    passed=not bad(number), at=at + timedelta(seconds=number),
+                    **({"lots": {"battery": f"B-{number % 2}"}, "software": "1.0"} | more),
+                )
+                for number in range(start, min(start + 500, first + count))
+            ),
+        )  # fmt: skip
+        assert not found.refused
+
+
+def test_an_alarm_is_a_fact_stands_once_and_what_it_told_is_over_when_it_closes(conn: Connection) -> None:
+    built(conn, 0, 400, bad=lambda number: number % 50 == 0)
+    seen: dict[str, dict[str, int]] = {}
+    assert look_at_results(conn, IDS, CLOCK, seen) == []
+    built(conn, 400, 200, bad=lambda number: number % 6 == 1, lots={"battery": "B-9"})
+    (alarm,) = look_at_results(conn, IDS, CLOCK, seen)
+    assert (alarm.station, alarm.kind, alarm.value, alarm.finding_id) == (
+        "marriage",
+        "lot",
+        "battery=B-9",
+        None,
+    )
+    fact = latest_fact(conn, kind=FactKind.QUALITY_ALARMED, subject=alarm.id)
+    assert fact is not None
+    assert (fact.body["failed"], fact.body["station"]) == (33, "marriage")
+    assert look_at_results(conn, IDS, CLOCK, seen) == []
+    assert look_at_results(conn, IDS, CLOCK, {}) == [], "after a restart of the worker too"
+    with transaction(conn), pytest.raises(InvalidInput, match="closed with a reason"):
+        store_watch.close_alarm(conn, IDS, alarm_id=alarm.id, reason=" ", actor="olga", now=CLOCK.now())
+    with transaction(conn):
+        store_watch.close_alarm(
+            conn, IDS, alarm_id=alarm.id, reason="sent back", actor="olga", now=CLOCK.now()
+        )
+    with transaction(conn), pytest.raises(Conflict, match="is closed"):
+        store_watch.close_alarm(conn, IDS, alarm_id=alarm.id, reason="again", actor="olga", now=CLOCK.now())
+    assert look_at_results(conn, IDS, CLOCK, {}) == []
+    with transaction(conn), pytest.raises(NotFound):
+        store_watch.get_alarm(conn, "alarm_none")
+
+
+def test_an_alarm_about_a_software_version_opens_a_finding_in_a_lap_of_its_own(conn: Connection) -> None:
+    built(conn, 0, 400, bad=lambda number: number % 50 == 0)
+    built(conn, 400, 200, bad=lambda number: number % 5 == 1, software="2.0")
+    (alarm,) = look_at_results(conn, IDS, CLOCK, {})
+    assert (alarm.kind, alarm.value) == ("software", "2.0")
+    (kept,) = store_watch.list_alarms(conn, "wren")
+    finding = get_finding(conn, kept.finding_id or "")
+    assert (finding.state, finding.software_version, finding.fault_code) == (
+        "open",
+        "2.0",
+        "FIRST-PASS marriage",
+    )
+    facts = read_facts(conn, lap_id=finding.lap_id)
+    assert {each.kind for each in facts} == {FactKind.SIGNAL_OBSERVED, FactKind.FINDING_OPENED}
+
+
 def test_too_many_at_once_and_a_programme_that_is_not_there_are_refused(conn: Connection) -> None:
     one = CheckResult(
         id="r", vehicle="x", station="marriage", check="c", passed=True, at=CLOCK.now(), variant="van"
@@ -175,5 +243,14 @@ def test_results_over_the_api_are_taken_or_refused_one_by_one(
                 ("reworked", {}), ("failed", {"battery": "B-17"}),
             ]  # fmt: skip
             assert client.post("/station-results", json={"results": []}).status_code == 400
+            yields = client.get("/yields").json()
+            (station,) = [each for each in yields["levels"] if each["kind"] == "station"]
+            assert (station["vehicles"], station["failed"]) == (1, 1)
+            assert station["low"] < station["first_pass"] < station["high"]
+            assert client.get("/quality-alarms").json() == []
+            assert (
+                client.post(f"{origin}/api/v1/quality-alarms/none/close", json={"reason": "x"}).status_code
+                == 404
+            )
             unknown = client.post("/station-results", json={"results": [{**told[0], "colour": "red"}]})
             assert unknown.status_code == 400

@@ -49,6 +49,11 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "plant": ("ringroad.cli.plant", "group", "Build: plants, and a simulated one."),
         "site": ("ringroad.cli.site", "group", "Build: plants that go on when they are cut off."),
         "logistics": ("ringroad.cli.logistics", "group", "Build: parts on their way; milestones, arrivals."),
+        "quality": (
+            "ringroad.cli.quality",
+            "group",
+            "Build: vehicles right at once, alarms, results of checks.",
+        ),
         "sequence": ("ringroad.cli.sequence", "group", "Build: solve published line sequences."),
         "shop": ("ringroad.cli.shop", "group", "Build: schedule a shop: resources, set-ups, breaks."),
         "campaign": ("ringroad.cli.campaign", "group", "Ship: campaigns; plan, approve, run, watch."),

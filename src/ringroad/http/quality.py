@@ -1,4 +1,4 @@
-"""Build: quality: results of checks."""
+"""Build: quality: results of checks, first-pass yield, alarms."""
 
 from __future__ import annotations
 
@@ -10,15 +10,27 @@ from litestar import Router
 from litestar.params import JSONBody, Parameter
 from msgspec import Meta
 
-from ringroad.build.quality import store
-from ringroad.build.quality.results import LOTS_MAX, RESULTS_MAX, CheckResult, Outcome
+from ringroad.build.quality import store, store_watch
+from ringroad.build.quality.results import LOTS_MAX, RESULTS_MAX, CheckResult
+from ringroad.build.quality.store_watch import DAYS, DAYS_MAX
+from ringroad.build.store_packages import get_programme
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
-from ringroad.http.routes import NAME_PATTERN, Command, Id, Limit, Ref, Req, Title, route
-from ringroad.http.views import View
+from ringroad.http.routes import NAME_PATTERN, Command, Id, Limit, Ref, Req, Text, Title, route
+from ringroad.http.views_quality import (
+    AlarmView,
+    RefusedResultView,
+    ResultsTaken,
+    ResultView,
+    YieldsView,
+    alarm_view,
+    yields_view,
+)
 
 Word = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")]
 Lots = Annotated[dict[Title, Title], Meta(max_length=LOTS_MAX)]
+Days = Annotated[int, Parameter(ge=1, le=DAYS_MAX, description="Results of the last days")]
+OnlyOpen = Annotated[bool, Parameter(description="Only what is not closed")]
 Only = Annotated[
     str | None,
     Parameter(pattern=NAME_PATTERN, min_length=1, max_length=200, description="Only results of this"),
@@ -46,42 +58,10 @@ class NewResults(Command, frozen=True, kw_only=True):
     results: Annotated[list[NewResult], Meta(min_length=1, max_length=RESULTS_MAX)]
 
 
-class RefusedResultView(View, frozen=True, kw_only=True):
-    """A result that was not believed."""
+class CloseAlarm(Command, frozen=True, kw_only=True):
+    """An alarm is over."""
 
-    id: str
-    vehicle: str
-    station: str
-    reason: str
-
-
-class ResultsTaken(View, frozen=True, kw_only=True):
-    """What became of a delivery of results."""
-
-    taken: int
-    repeated: int  # known before
-    refused: list[RefusedResultView]
-
-
-class ResultView(View, frozen=True, kw_only=True):
-    """One result of a check, as it is kept."""
-
-    id: str
-    plant_id: str
-    station: str
-    gate: str  # that makes this check; empty if none does
-    check: str
-    vehicle: str
-    order_id: str | None  # the vehicle, if it is an order of ours
-    variant: str
-    software: str
-    lots: dict[str, str]  # part to lot, of what was fitted at this station
-    passed: bool
-    attempt: int  # of this check on this vehicle; above 1 after rework
-    outcome: Outcome
-    at: datetime
-    told_at: datetime
-    told_by: str
+    reason: Text  # what was wrong, and what was done
 
 
 @route(
@@ -118,4 +98,40 @@ def list_station_results(
     return [msgspec.convert(each, ResultView, from_attributes=True) for each in found]
 
 
-router = Router("/", route_handlers=[take_station_results, list_station_results])
+@route("GET", "/programmes/{programme_id:str}/yields", role=Role.VIEWER, tag="build", errors=[404, 422])
+def get_yields(ctx: Ctx, *, programme_id: Id, days: Days = DAYS) -> YieldsView:
+    """Say how many vehicles are right at once, by station, variant, software version and lot."""
+    with ctx.connection() as conn:
+        get_programme(conn, programme_id)
+        found = store_watch.line_yields(conn, programme_id, now=ctx.clock.now(), days=days)
+    return yields_view(programme_id, found, days=days)
+
+
+@route("GET", "/programmes/{programme_id:str}/quality-alarms", role=Role.VIEWER, tag="build")
+def list_quality_alarms(
+    ctx: Ctx, *, programme_id: Id, only_open: OnlyOpen = False, limit: Limit = 100
+) -> list[AlarmView]:
+    """List what fails more often than before: what stands first, then the newest."""
+    with ctx.connection() as conn:
+        found = store_watch.list_alarms(conn, programme_id, only_open=only_open, rows_max=limit)
+    return [alarm_view(each) for each in found]
+
+
+@route(
+    "POST", "/quality-alarms/{alarm_id:str}/close", role=Role.OPERATOR, tag="build", errors=[404, 409, 422]
+)
+def close_quality_alarm(ctx: Ctx, request: Req, alarm_id: Id, data: JSONBody[CloseAlarm]) -> AlarmView:
+    """Close an alarm, with what was wrong; its station is watched anew."""
+    with ctx.transaction() as conn:
+        found = store_watch.close_alarm(
+            conn, ctx.ids, alarm_id=alarm_id, reason=data.reason, actor=request.user.name, now=ctx.clock.now()
+        )
+    return alarm_view(found)
+
+
+router = Router(
+    "/",
+    route_handlers=[
+        take_station_results, list_station_results, get_yields, list_quality_alarms, close_quality_alarm,
+    ],
+)  # fmt: skip

@@ -102,6 +102,8 @@ class FactKind(StrEnum):
     OPTION_UNBLOCKED = "option.unblocked"
     STATION_STOPPED = "station.stopped"
     STATION_RESUMED = "station.resumed"
+    QUALITY_ALARMED = "quality.alarmed"
+    QUALITY_CLOSED = "quality.closed"
     SHIPMENT_ANNOUNCED = "shipment.announced"
     SHIPMENT_MOVED = "shipment.moved"
     SHIPMENT_LOST = "shipment.lost"
@@ -236,6 +238,8 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.OPTION_UNBLOCKED: Stage.BUILD,
         FactKind.STATION_STOPPED: Stage.BUILD,
         FactKind.STATION_RESUMED: Stage.BUILD,
+        FactKind.QUALITY_ALARMED: Stage.BUILD,
+        FactKind.QUALITY_CLOSED: Stage.BUILD,
         FactKind.SHIPMENT_ANNOUNCED: Stage.BUILD,
         FactKind.SHIPMENT_MOVED: Stage.BUILD,
         FactKind.SHIPMENT_LOST: Stage.BUILD,

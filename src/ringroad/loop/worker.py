@@ -36,6 +36,7 @@ from ringroad.loop.mes import run_mes
 from ringroad.loop.milestones import run_milestones
 from ringroad.loop.outcomes import measure_due
 from ringroad.loop.planning import answer_questions, improve_changed
+from ringroad.loop.quality import look_at_results
 from ringroad.loop.reconciler import tick
 from ringroad.loop.shops import plan_shops
 from ringroad.loop.sites import run_hearing, run_hub, run_site, run_telling
@@ -64,6 +65,7 @@ JOIN_LOOK_S = 10.0  # seconds between two looks for vehicles that join campaigns
 DELTA_LOOK_S = (
     15.0  # seconds between two looks for deltas that vehicles would need; the look reads 20,000 vehicles
 )
+QUALITY_LOOK_S = 2.0  # seconds between two looks for results of checks; vehicles come once a minute
 DEMAND_LOOK_S = 1.0  # seconds between two looks for forecasts that are asked for
 PLAN_S = 0.5  # seconds between two looks for new schedules
 TRIAL_LOOK_S = 5.0  # seconds between two looks at what plants try that their clones found
@@ -121,6 +123,7 @@ def run(
         ("shops", _shops, ()),
         ("milestones", _milestones, ()),
         ("logistics", _logistics, ()),
+        ("quality", _quality, ()),
         ("demand", _demand, ()),
         ("evidence", _evidence, (lake,)),
         ("joiners", _join, (lake,)),
@@ -396,6 +399,18 @@ def _logistics(tools: Tools) -> None:
                     LOG.info("line replanned by what is on its way", programme_id=programme_id)
 
     keep_going(tools, "logistics", body)
+
+
+def _quality(tools: Tools) -> None:
+    seen: dict[str, dict[str, int]] = {}
+
+    def body() -> None:
+        with closing(_open(tools)) as conn:
+            while not tools.stop.wait(QUALITY_LOOK_S):
+                for alarm in look_at_results(conn, tools.ids, tools.clock, seen):
+                    LOG.info("quality alarm", alarm_id=alarm.id, station=alarm.station, of=alarm.value)
+
+    keep_going(tools, "quality", body)
 
 
 def _demand(tools: Tools) -> None:

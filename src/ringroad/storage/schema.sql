@@ -953,6 +953,30 @@ CREATE TABLE public.programme (
     imported_at timestamp with time zone NOT NULL,
     plant_id text
 );
+CREATE TABLE public.quality_alarm (
+    id text NOT NULL,
+    programme_id text NOT NULL,
+    plant_id text NOT NULL,
+    station text NOT NULL,
+    kind text NOT NULL,
+    value text NOT NULL,
+    evidence jsonb NOT NULL,
+    finding_id text,
+    opened_at timestamp with time zone NOT NULL,
+    closed_at timestamp with time zone,
+    closed_by text DEFAULT ''::text NOT NULL,
+    reason text DEFAULT ''::text NOT NULL,
+    CONSTRAINT quality_alarm_kind_check CHECK ((kind = ANY (ARRAY['station'::text, 'variant'::text, 'software'::text, 'lot'::text])))
+);
+CREATE TABLE public.quality_watch (
+    programme_id text NOT NULL,
+    station text NOT NULL,
+    kind text NOT NULL,
+    value text NOT NULL,
+    period integer NOT NULL,
+    number bigint NOT NULL,
+    CONSTRAINT quality_watch_number_check CHECK ((number > 0))
+);
 CREATE TABLE public.quarantine (
     id bigint NOT NULL,
     source text NOT NULL,
@@ -1338,6 +1362,12 @@ ALTER TABLE ONLY public.plant_proposal
     ADD CONSTRAINT plant_proposal_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.programme
     ADD CONSTRAINT programme_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.quality_alarm
+    ADD CONSTRAINT quality_alarm_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.quality_watch
+    ADD CONSTRAINT quality_watch_number UNIQUE (programme_id, number);
+ALTER TABLE ONLY public.quality_watch
+    ADD CONSTRAINT quality_watch_pkey PRIMARY KEY (programme_id, station, kind, value, period);
 ALTER TABLE ONLY public.quarantine
     ADD CONSTRAINT quarantine_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.quarantine
@@ -1454,6 +1484,8 @@ CREATE INDEX mes_event_received_idx ON public.mes_event USING btree (programme_i
 CREATE INDEX mes_refused_programme_idx ON public.mes_refused USING btree (programme_id, received_at DESC);
 CREATE UNIQUE INDEX plant_proposal_going_idx ON public.plant_proposal USING btree (parent_id, clone_id, sha256) WHERE (state = ANY (ARRAY['open'::text, 'proved'::text, 'trial'::text]));
 CREATE INDEX plant_proposal_plant_idx ON public.plant_proposal USING btree (proposed_at DESC, id DESC);
+CREATE INDEX quality_alarm_newest_idx ON public.quality_alarm USING btree (programme_id, opened_at DESC, id DESC);
+CREATE UNIQUE INDEX quality_alarm_open_idx ON public.quality_alarm USING btree (programme_id, station, kind, value) WHERE (closed_at IS NULL);
 CREATE INDEX repository_metadata_expiry_idx ON public.repository_metadata USING btree (expires_at) WHERE (role = 'timestamp'::text);
 CREATE INDEX shipment_milestone_shipment_idx ON public.shipment_milestone USING btree (shipment_id, at);
 CREATE INDEX shipment_newest_idx ON public.shipment USING btree (programme_id, announced_at DESC, id DESC);
@@ -1461,6 +1493,7 @@ CREATE UNIQUE INDEX shop_stop_open_idx ON public.shop_stop USING btree (plant_id
 CREATE INDEX shop_stop_shop_idx ON public.shop_stop USING btree (plant_id, shop, began_at DESC);
 CREATE INDEX shop_work_open_idx ON public.shop_work USING btree (asked_at) WHERE (stage = ANY (ARRAY['asked'::text, 'searching'::text, 'proving'::text]));
 CREATE INDEX station_pass_at_idx ON public.station_pass USING btree (programme_id, at);
+CREATE INDEX station_pass_place_idx ON public.station_pass USING btree (programme_id, station, number);
 CREATE INDEX station_result_newest_idx ON public.station_result USING btree (programme_id, told_at DESC, event_id DESC);
 CREATE INDEX station_time_order_idx ON public.station_time USING btree (order_id);
 CREATE INDEX station_time_station_idx ON public.station_time USING btree (programme_id, station, finished_at DESC);
@@ -1601,6 +1634,12 @@ ALTER TABLE ONLY public.outcome
     ADD CONSTRAINT outcome_lap_id_fkey FOREIGN KEY (lap_id) REFERENCES public.lap(id);
 ALTER TABLE ONLY public.plant_order
     ADD CONSTRAINT plant_order_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.quality_alarm
+    ADD CONSTRAINT quality_alarm_finding_id_fkey FOREIGN KEY (finding_id) REFERENCES public.finding(id);
+ALTER TABLE ONLY public.quality_alarm
+    ADD CONSTRAINT quality_alarm_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.quality_watch
+    ADD CONSTRAINT quality_watch_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.release
     ADD CONSTRAINT release_lap_id_fkey FOREIGN KEY (lap_id) REFERENCES public.lap(id);
 ALTER TABLE ONLY public.release

@@ -1,7 +1,7 @@
-"""Which vehicles are held against which: vehicles of a variant at a station, numbered as they come, fall into periods.
+"""Which vehicles are compared with which: those that come to a station, numbered, fall into periods.
 
-Each period is as long as all before it together, up to a limit, and is held against the one before it; the first is
-held against nothing. A reference so grows with what is known, and never gets old.
+Each period is as long as all before it together, up to a limit, and is compared with the two before it; the first is
+compared with nothing. What is compared with so grows with what is known, and never gets old.
 
 Pure.
 """
@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import Final
 
 FIRST: Final = 100  # vehicles; fewer say little of a rate of some percent
-LONGEST: Final = 6_400  # vehicles; some weeks of one variant, after which a process is no longer what it was
+LONGEST: Final = 3_200  # vehicles; a few days of a busy line: a process does not stay what it was
 
 
 def period_of(number: int) -> int:
-    """Return the period of a vehicle, from its number at its station, which begins at 0."""
+    """Return the period of a vehicle, from its number at the station, which begins at 0."""
     period, ends, length = 0, FIRST, FIRST
     while number >= ends:
         period += 1

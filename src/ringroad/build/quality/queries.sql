@@ -38,8 +38,10 @@ VALUES (:programme_id, :event_id, :plant_id, :station, :gate, :check, :vehicle, 
 SELECT station, vehicle, at_once FROM station_pass WHERE programme_id = :programme_id AND vehicle = ANY(:vehicles::text[]);
 
 -- name: vehicles_passed
-SELECT station, variant, max(number) + 1 AS vehicles FROM station_pass
- WHERE programme_id = :programme_id AND station = ANY(:stations::text[]) GROUP BY station, variant;
+SELECT s.name AS station, p.number + 1 AS vehicles, p.period
+  FROM unnest(:stations::text[]) AS s (name)
+  CROSS JOIN LATERAL (SELECT number, period FROM station_pass WHERE programme_id = :programme_id AND station = s.name
+                       ORDER BY number DESC LIMIT 1) AS p;
 
 -- name: insert_pass!
 INSERT INTO station_pass (programme_id, station, vehicle, plant_id, variant, software, lots, at_once, number, period, at)
@@ -59,3 +61,71 @@ SELECT *, check_name AS check FROM station_result
 
 -- name: forget_results!
 DELETE FROM station_result WHERE programme_id = :programme_id AND told_at < :oldest;
+
+-- name: tallies
+SELECT station, variant, software, lots, count(*) AS vehicles, count(*) FILTER (WHERE NOT at_once) AS failed
+  FROM station_pass
+ WHERE programme_id = :programme_id AND at > :since
+ GROUP BY station, variant, software, lots
+ ORDER BY station, variant, software, lots LIMIT :rows_max;
+
+-- name: counted
+-- Vehicles of full blocks, those of closed alarms left out: what these told of is over.
+SELECT p.station, p.variant, p.software, p.lots, p.period, p.number / :block AS block,
+       count(*) AS vehicles, count(*) FILTER (WHERE NOT p.at_once) AS failed
+  FROM station_pass p
+  JOIN unnest(:stations::text[], :numbers::bigint[], :periods::integer[]) AS s (station, number, period)
+    ON s.station = p.station
+ WHERE p.programme_id = :programme_id AND p.number < s.number AND p.period >= s.period
+   AND NOT EXISTS (
+       SELECT FROM quality_alarm a
+        WHERE a.programme_id = p.programme_id AND a.station = p.station AND a.closed_at >= p.at
+          AND (a.kind = 'station' OR (a.kind = 'variant' AND a.value = p.variant)
+               OR (a.kind = 'software' AND a.value = p.software)
+               OR (a.kind = 'lot' AND EXISTS (SELECT FROM jsonb_each_text(p.lots) e WHERE e.key || '=' || e.value = a.value))))
+ GROUP BY p.station, p.variant, p.software, p.lots, p.period, p.number / :block
+ LIMIT :rows_max;
+
+-- name: watched
+SELECT station, kind, value, period, number FROM quality_watch
+ WHERE programme_id = :programme_id AND station = ANY(:stations::text[]);
+
+-- name: watched_so_far$
+SELECT coalesce(max(number), 0) FROM quality_watch WHERE programme_id = :programme_id;
+
+-- name: insert_watch!
+INSERT INTO quality_watch (programme_id, station, kind, value, period, number)
+VALUES (:programme_id, :station, :kind, :value, :period, :number);
+
+-- name: watch_anew!
+-- What is watched again gets another number, and so another share.
+UPDATE quality_watch w SET number = r.number
+  FROM (SELECT kind, value, period,
+               (SELECT max(number) FROM quality_watch WHERE programme_id = :programme_id)
+               + row_number() OVER (ORDER BY number) AS number
+          FROM quality_watch WHERE programme_id = :programme_id AND station = :station) AS r
+ WHERE w.programme_id = :programme_id AND w.station = :station
+   AND (w.kind, w.value, w.period) = (r.kind, r.value, r.period);
+
+-- name: insert_alarm!
+INSERT INTO quality_alarm (id, programme_id, plant_id, station, kind, value, evidence, opened_at)
+VALUES (:alarm_id, :programme_id, :plant_id, :station, :kind, :value, :evidence, :now);
+
+-- name: set_alarm_finding!
+UPDATE quality_alarm SET finding_id = :finding_id WHERE id = :alarm_id;
+
+-- name: close_alarm!
+UPDATE quality_alarm SET closed_at = :now, closed_by = :actor, reason = :reason
+ WHERE id = :alarm_id AND closed_at IS NULL;
+
+-- name: alarm^
+SELECT * FROM quality_alarm WHERE id = :alarm_id;
+
+-- name: alarms
+SELECT * FROM quality_alarm
+ WHERE programme_id = :programme_id AND (NOT :only_open::boolean OR closed_at IS NULL)
+ ORDER BY closed_at IS NULL DESC, opened_at DESC, id DESC LIMIT :rows_max;
+
+-- name: programmes_with_results
+SELECT p.id FROM programme p
+ WHERE EXISTS (SELECT FROM station_pass s WHERE s.programme_id = p.id) ORDER BY p.id;

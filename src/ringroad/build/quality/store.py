@@ -174,8 +174,8 @@ def _count(conn: Connection, programme_id: str, plant_id: str, taken: Collection
             )  # fmt: skip
             continue
         seen.add(place)
-        number = numbers.get((result.station, result.variant), 0)
-        numbers[result.station, result.variant] = number + 1
+        number = numbers.get(result.station, 0)
+        numbers[result.station] = number + 1
         SQL.insert_pass(
             conn, programme_id=programme_id, station=result.station, vehicle=result.vehicle, plant_id=plant_id,
             variant=result.variant, software=result.software, lots=lots, at_once=at_once, number=number,
@@ -183,12 +183,12 @@ def _count(conn: Connection, programme_id: str, plant_id: str, taken: Collection
         )  # fmt: skip
 
 
-def _numbers(conn: Connection, programme_id: str, stations: Collection[str]) -> dict[tuple[str, str], int]:
-    """Return how many vehicles of each variant came to stations that get another one."""
+def _numbers(conn: Connection, programme_id: str, stations: Collection[str]) -> dict[str, int]:
+    """Return how many vehicles came to stations that get another one."""
     if not stations:
         return {}
     rows = SQL.vehicles_passed(conn, programme_id=programme_id, stations=sorted(stations))
-    return {(row["station"], row["variant"]): row["vehicles"] for row in rows}
+    return {row["station"]: row["vehicles"] for row in rows}
 
 
 def _oldest_first(taken: Iterable[CheckResult]) -> list[CheckResult]:

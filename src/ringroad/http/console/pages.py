@@ -19,6 +19,7 @@ from ringroad.http.console.evidence import evidence_chart, evidence_numbers
 from ringroad.http.console.lap_bars import LapBar, lap_bar
 from ringroad.http.console.logistics import handlers as logistics_handlers
 from ringroad.http.console.plant import handlers as plant_handlers
+from ringroad.http.console.quality import handlers as quality_handlers
 from ringroad.http.console.render import page
 from ringroad.http.console.shared import ROWS, Req, asked, outcomes_shown, shown, url_of
 from ringroad.http.console.ship import handlers as ship_handlers
@@ -172,5 +173,5 @@ def _stops(o: Overview) -> list[dict[str, Any]]:
 
 handlers = [
     loop_page, lap_page, facts_page, findings_page, finding_page, change_page, accounts_page,
-    *session.handlers, *ship_handlers, *demand_handlers, *plant_handlers, *logistics_handlers, *target_handlers, *webhook_handlers, *diagnostic_handlers,
+    *session.handlers, *ship_handlers, *demand_handlers, *plant_handlers, *logistics_handlers, *quality_handlers, *target_handlers, *webhook_handlers, *diagnostic_handlers,
 ]  # fmt: skip

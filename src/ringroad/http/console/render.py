@@ -30,6 +30,7 @@ NAV = (
             ("/releases", "Releases", "build"),
             ("/plant", "Plant line", "build"),
             ("/logistics", "Logistics", "build"),
+            ("/quality", "Quality", "build"),
         ),
     ),
     ("Ship", (("/campaigns", "Campaigns", "ship"), ("/fleet", "Fleet", "ship"))),

@@ -1,0 +1,169 @@
+"""`ringroad quality`: first-pass yield, alarms and results of checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from ringroad.cli.client import Client
+from ringroad.cli.groups import EXIT_NO, ClientGroup, example, with_client
+from ringroad.cli.names import programme_of
+from ringroad.cli.shell import Shell
+from ringroad.cli.tables import counted, exactly, table, tail
+
+_PROGRAMME = click.option("--programme", help="The vehicle programme; default: the only one.")
+ROWS_SHOWN = 15  # worst things of a kind
+TIMES_MIN = 1.05  # as often as its station, from which a thing is worth a line
+
+
+@click.group("quality", cls=ClientGroup)
+def group() -> None:
+    """Quality of a plant: which vehicles are right at once, what fails too often, and what gates let pass."""
+
+
+@group.command("yield", epilog=example("ringroad quality yield", "ringroad quality yield --days 7"))
+@click.option(
+    "--days", type=click.IntRange(1, 365), default=30, show_default=True, help="Results of the last days."
+)
+@_PROGRAMME
+@with_client
+def show_yield(shell: Shell, client: Client, *, days: int, programme: str | None) -> None:
+    """Show how many vehicles are right at once, by station, and what fails more often than its station.
+
+    Small counts are pooled with what they belong to; between says where the share is, nine times of ten.
+    """
+    found = client.get(f"/programmes/{programme_of(client, programme)}/yields", days=days)
+    shell.show(found, text=yield_text(found))
+
+
+@group.command("alarms", epilog=example("ringroad quality alarms", "ringroad quality alarms --all"))
+@click.option("--all", "every", is_flag=True, help="Closed ones as well.")
+@_PROGRAMME
+@with_client
+def alarms(shell: Shell, client: Client, *, every: bool, programme: str | None) -> int:
+    """Show what fails more often than before. Exit status 1 when something does.
+
+    One plant has a false alarm at all with a probability of 5 %, however long it is watched.
+    """
+    rows = client.get(f"/programmes/{programme_of(client, programme)}/quality-alarms", only_open=not every)
+    shell.show(rows, text=alarms_text(rows))
+    return EXIT_NO if any(row["closed_at"] is None for row in rows) else 0
+
+
+@group.command("close", epilog=example("ringroad quality close 7k3mfq2a --reason 'lot B-17 sent back'"))
+@click.argument("alarm")
+@click.option("--reason", required=True, help="What was wrong, and what was done.")
+@_PROGRAMME
+@with_client
+def close(shell: Shell, client: Client, *, alarm: str, reason: str, programme: str | None) -> None:
+    """Close ALARM, its id or its end: what it counted is over, and its station is watched anew."""
+    path = f"/programmes/{programme_of(client, programme)}/quality-alarms"
+    alarm_id = alarm if alarm.startswith("alarm_") else client.find(path, alarm)["id"]
+    row = client.post(f"/quality-alarms/{alarm_id}/close", {"reason": reason})
+    shell.show(row, text=f"closed: {row['says']}")
+
+
+@group.command("results", epilog=example("ringroad quality results", "ringroad quality results 7k3mfq2a"))
+@click.argument("vehicle", required=False)
+@click.option("--station", help="Only results of this station.")
+@click.option("--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="Rows to show.")
+@_PROGRAMME
+@with_client
+def results(
+    shell: Shell,
+    client: Client,
+    *,
+    vehicle: str | None,
+    station: str | None,
+    limit: int,
+    programme: str | None,
+) -> None:
+    """Show results of checks, newest first: of all vehicles, or of VEHICLE, an order or a VIN."""
+    given = {"vehicle": vehicle, "station": station}
+    rows = client.get(
+        f"/programmes/{programme_of(client, programme)}/station-results",
+        limit=limit, **{name: value for name, value in given.items() if value},
+    )  # fmt: skip
+    shell.show(rows, text=results_text(rows))
+
+
+def yield_text(found: Mapping[str, Any]) -> str:
+    """Return yields as tables: stations, then what fails more often than its station."""
+    stations = [row for row in found["levels"] if row["kind"] == "station"]
+    if not stations:
+        return "no check has told a result yet; ringroad plant run does, or POST station-results"
+    shown = table(
+        ("station", "vehicles", "failed", "right at once", "between"),
+        (
+            (row["station"], row["vehicles"], row["failed"], _percent(row["first_pass"]), _between(row))
+            for row in stations
+        ),
+        empty="",
+    )
+    worse = sorted(
+        (row for row in found["levels"] if row["kind"] != "station" and row["times"] >= TIMES_MIN),
+        key=lambda row: -row["times"],
+    )[:ROWS_SHOWN]
+    rolled = f"right at once at every station: {_percent(found['rolled'])}"
+    rolled += f" ({_percent(found['rolled_low'])} to {_percent(found['rolled_high'])})"
+    lines = [shown, "", rolled]
+    if worse:
+        rows = (
+            (row["station"], f"{row['kind']} {row['value']}", row["vehicles"], row["failed"],
+             _percent(row["first_pass"]), _between(row), f"{row['times']:.1f}×")
+            for row in worse
+        )  # fmt: skip
+        head = ("station", "of it", "vehicles", "failed", "right at once", "between", "fails")
+        lines += ["", table(head, rows, empty="")]
+    return "\n".join(lines)
+
+
+def alarms_text(rows: list[Mapping[str, Any]]) -> str:
+    """Return alarms, each with what can be done."""
+    if not rows:
+        return "nothing fails more often than before"
+    lines: list[str] = []
+    for row in rows:
+        lines.append(f"{tail(row['id'])}  {exactly(row['opened_at'])}  {row['says']}")
+        if row["closed_at"] is not None:
+            lines.append(f"    closed by {row['closed_by']}: {row['reason']}")
+        elif row["finding_id"]:
+            lines.append(f"    it opened a finding: ringroad finding show {tail(row['finding_id'])}")
+        else:
+            only = "".join(f" --only {each}" for each in row["offer"]["options"])
+            lines.append(
+                f"    to stop it: ringroad schedule stop {row['station']} --quality{only} --reason ..."
+            )
+    standing = sum(row["closed_at"] is None for row in rows)
+    if standing:
+        lines += [
+            "",
+            f"{counted(standing, 'alarm')} stand; ringroad quality close ALARM --reason ... ends one",
+        ]
+    return "\n".join(lines)
+
+
+def results_text(rows: list[Mapping[str, Any]]) -> str:
+    """Return results as a table."""
+    return table(
+        ("at", "vehicle", "station", "check", "gate", "outcome", "software", "lots"),
+        (
+            (
+                exactly(row["at"]), tail(row["vehicle"]) if row["order_id"] else row["vehicle"], row["station"],
+                row["check"], row["gate"] or "-", row["outcome"].replace("_", " "), row["software"] or "-",
+                ", ".join(f"{part}={lot}" for part, lot in row["lots"].items()) or "-",
+            )
+            for row in rows
+        ),
+        empty="no check has told a result yet",
+    )  # fmt: skip
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _between(row: Mapping[str, Any]) -> str:
+    return f"{100 * row['low']:.1f}–{100 * row['high']:.1f} %"

@@ -1,0 +1,195 @@
+"""What the API shows of quality: results, yields, alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from ringroad.build.quality.results import Outcome
+from ringroad.build.quality.store_watch import StoredAlarm
+from ringroad.build.quality.yields import Belief, Kind, Yields
+from ringroad.http.views import View
+
+CELLS_SHOWN: Final = 50  # worst ones
+
+
+class RefusedResultView(View, frozen=True, kw_only=True):
+    """A result that was not believed."""
+
+    id: str
+    vehicle: str
+    station: str
+    reason: str
+
+
+class ResultsTaken(View, frozen=True, kw_only=True):
+    """What became of a delivery of results."""
+
+    taken: int
+    repeated: int  # known before
+    refused: list[RefusedResultView]
+
+
+class ResultView(View, frozen=True, kw_only=True):
+    """One result of a check, as it is kept."""
+
+    id: str
+    plant_id: str
+    station: str
+    gate: str  # that makes this check; empty if none does
+    check: str
+    vehicle: str
+    order_id: str | None  # the vehicle, if it is an order of ours
+    variant: str
+    software: str
+    lots: dict[str, str]  # part to lot, of what was fitted at this station
+    passed: bool
+    attempt: int  # of this check on this vehicle; above 1 after rework
+    outcome: Outcome
+    at: datetime
+    told_at: datetime
+    told_by: str
+
+
+class ShareView(View, frozen=True, kw_only=True):
+    """First-pass yield of something: what was seen, and what is believed."""
+
+    vehicles: int
+    failed: int  # of these, not right at once
+    first_pass: float  # believed share that is right at once
+    low: float  # between these with probability 0.9
+    high: float
+
+
+class LevelView(ShareView, frozen=True, kw_only=True):
+    """A station, or a variant, a software version or a lot at it."""
+
+    station: str
+    kind: Kind
+    value: str  # empty for the station itself; part=lot for a lot
+    times: float  # as often as the station otherwise fails; 1 for a station
+
+
+class CellView(ShareView, frozen=True, kw_only=True):
+    """Vehicles alike at a station."""
+
+    station: str
+    variant: str
+    software: str
+    lots: dict[str, str]
+
+
+class YieldsView(View, frozen=True, kw_only=True):
+    """First-pass yield of a line."""
+
+    programme_id: str
+    days: int
+    rolled: float  # share of vehicles that pass all stations at once
+    rolled_low: float
+    rolled_high: float
+    levels: list[LevelView]
+    cells: list[CellView]  # the worst ones
+    cells_total: int
+    pooling: dict[str, float]  # how alike things of a kind are, in failures; of cells, in vehicles
+
+
+class StopOffer(View, frozen=True, kw_only=True):
+    """A quality stop that a person may begin because of an alarm."""
+
+    station: str
+    kind: str
+    reason: str
+    options: list[str]
+
+
+class AlarmView(View, frozen=True, kw_only=True):
+    """Something at a station fails more often than before."""
+
+    id: str
+    programme_id: str
+    plant_id: str
+    station: str
+    kind: Kind
+    value: str
+    vehicles: int
+    failed: int
+    usual: float  # failures that were to be expected
+    says: str  # in words
+    evidence: dict[str, Any]
+    offer: StopOffer | None  # where a stop helps: not for a software version, and not once it is closed
+    finding_id: str | None
+    opened_at: datetime
+    closed_at: datetime | None
+    closed_by: str
+    reason: str
+
+
+def yields_view(programme_id: str, found: Yields, *, days: int) -> YieldsView:
+    """Return yields as the API shows them, the worst cells first. Pure."""
+    worst = sorted(found.cells, key=lambda each: (-each.belief.fails, each.tally.station))
+    rolled, low, high = found.rolled
+    return YieldsView(
+        programme_id=programme_id, days=days, rolled=rolled, rolled_low=low, rolled_high=high,
+        levels=[
+            LevelView(
+                station=each.station, kind=each.kind, value=each.value, times=each.times,
+                **_share(each.vehicles, each.failed, each.belief),
+            )
+            for each in found.levels
+        ],
+        cells=[
+            CellView(
+                station=each.tally.station, variant=each.tally.variant, software=each.tally.software,
+                lots=dict(each.tally.lots), **_share(each.tally.vehicles, each.tally.failed, each.belief),
+            )
+            for each in worst[:CELLS_SHOWN]
+        ],
+        cells_total=len(found.cells), pooling=dict(found.strengths),
+    )  # fmt: skip
+
+
+def alarm_view(alarm: StoredAlarm) -> AlarmView:
+    """Return an alarm as the API shows it. Pure."""
+    says = alarm_words(alarm.station, alarm.kind, alarm.value, alarm.evidence)
+    offered = alarm.closed_at is None and alarm.kind != "software"
+    offer = StopOffer(
+        station=alarm.station, kind="quality", reason=says,
+        options=[alarm.value] if alarm.kind == "variant" else [],
+    )  # fmt: skip
+    given = {name: getattr(alarm, name) for name in AlarmView.__struct_fields__ if hasattr(alarm, name)}
+    return msgspec.convert(
+        given
+        | {
+            "vehicles": alarm.evidence["vehicles"], "failed": alarm.evidence["failed"],
+            "usual": alarm.evidence["usual_milli"] / 1000, "says": says, "offer": offer if offered else None,
+        },
+        AlarmView, from_attributes=True,
+    )  # fmt: skip
+
+
+def alarm_words(station: str, kind: Kind, value: str, evidence: Mapping[str, Any]) -> str:
+    """Say what fails, in one line with station, lot and version. Pure."""
+    part, _, lot = value.partition("=")
+    of = {
+        "station": "", "variant": f" of {value}", "software": f" with software {value}",
+        "lot": f" with lot {lot} of {part}",
+    }[kind]  # fmt: skip
+    failing = evidence.get("failing", {})
+    beside = [
+        f"{words} {next(iter(failing[name]))}"
+        for name, words in (("software", "software"), ("lot", "lot"))
+        if name != kind and failing.get(name)
+    ]
+    told = f"; most of them {' and '.join(beside)}" if beside else ""
+    usual = evidence["usual_milli"] / 1000
+    return f"{station}: {evidence['failed']} of {evidence['vehicles']} vehicles{of} failed, {usual:.1f} were usual{told}"
+
+
+def _share(vehicles: int, failed: int, belief: Belief) -> dict[str, Any]:
+    low, high = belief.between()
+    return {
+        "vehicles": vehicles, "failed": failed, "first_pass": belief.first_pass, "low": low, "high": high,
+    }  # fmt: skip
