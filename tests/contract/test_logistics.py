@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -431,3 +431,67 @@ def test_a_milestone_that_nobody_can_read_to_its_end_is_refused(people: People, 
     land_milestones(conn, IDS, CLOCK, [deep])
     (row,) = people.viewer.get(f"{HERE}/logistics").json()["refused"]
     assert "message 7 is no milestone" in row["reason"]
+
+
+# In the warehouse, and on the AGVs ---
+
+
+def stocked(client: httpx.Client, *parts: dict[str, Any], gone: Sequence[str] = ()) -> httpx.Response:
+    return client.post(f"{HERE}/stock", json={"parts": list(parts), "gone": list(gone)})
+
+
+def test_parts_lie_where_they_are_said_to_and_what_is_worth_moving_is_named(people: People) -> None:
+    told = stocked(
+        people.operator, {"part": "seat-covers", "places": 190, "picks_day": 1, "zone": "fast"},
+        {"part": "wiper-blades", "places": 8, "picks_day": 310, "zone": "bulk"},
+    )  # fmt: skip
+    assert told.status_code == 200
+    found = people.viewer.get(f"{HERE}/stock").json()
+    assert [(zone["name"], zone["used"]) for zone in found["zones"]] == [("fast", 190), ("bulk", 8)]
+    assert [(each["part"], each["target"]) for each in found["moves"]] == [("wiper-blades", "fast")]
+    assert found["bound_s_day"] <= found["new_s_day"] < found["now_s_day"]
+    moved = stocked(people.operator, {"part": "wiper-blades", "places": 8, "picks_day": 310, "zone": "fast"})
+    assert moved.json()["moves"] == []
+    gone = stocked(people.operator, gone=["seat-covers"]).json()
+    assert [each["part"] for each in gone["parts"]] == ["wiper-blades"]
+
+
+def test_stock_that_cannot_be_is_refused_and_nothing_of_it_is_kept(people: People) -> None:
+    for part, named in (
+        ({"part": "axles", "places": 201, "zone": "fast"}, "fast"),
+        ({"part": "axles", "places": 1, "zone": "attic"}, "attic"),
+        ({"part": "axles", "places": 5_000, "zone": ""}, "5001"),
+    ):
+        refused = stocked(people.operator, {"part": "fine", "places": 1, "zone": "fast"}, part)
+        assert refused.status_code == 422
+        assert named in refused.text
+    assert people.viewer.get(f"{HERE}/stock").json()["parts"] == []
+    assert stocked(people.viewer, {"part": "axles", "places": 1, "zone": ""}).status_code == 403
+
+
+def test_agvs_bring_what_the_sequence_needs_once_and_the_line_knows_when(
+    people: People, conn: Connection
+) -> None:
+    ordered = [order(conn)[0] for _ in range(3)]
+    held(conn)
+    before = people.viewer.get(f"{HERE}/stock").json()
+    assert before["parts"] == []
+    stocked(people.operator, {"part": "tow_bar", "places": 12, "zone": ""})
+    nowhere = people.viewer.get(f"{HERE}/dispatch").json()
+    assert (nowhere["trips"], nowhere["unplaced"]) == ([], ["tow_bar"])
+    stocked(people.operator, {"part": "tow_bar", "places": 12, "zone": "bulk"})
+    found = people.viewer.get(f"{HERE}/dispatch", params={"ahead_min": 60}).json()
+    assert {move["order_id"] for trip in found["trips"] for move in trip["moves"]} == set(ordered)
+    for down, named in (({"drones": 1}, "drones"), ({"tuggers": 4}, "Line 1")):
+        refused = people.operator.post(f"{HERE}/dispatch", json={"down": down})
+        assert refused.status_code == 422
+        assert named in refused.text
+    announced = people.operator.post(f"{HERE}/dispatch", json={"leave_min": 60, "down": {"tuggers": 1}})
+    assert announced.status_code == 201
+    assert {(row["leg"], row["part"]) for row in announced.json()} == {("tuggers", "tow_bar")}
+    again = people.viewer.get(f"{HERE}/dispatch").json()
+    assert (again["trips"], again["under_way"]) == ([], 3)
+    look(conn)
+    with transaction(conn):
+        waits = shipments.availability_of(conn, "wren", now=CLOCK.now())
+    assert set(waits) == set(ordered)

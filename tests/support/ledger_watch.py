@@ -53,6 +53,7 @@ STATE: dict[str, tuple[str, ...]] = {
     "shipment": ("*",),
     "shop_plan": ("*",),
     "shop_stop": ("*",),
+    "stock_part": ("*",),
     "vehicle": (
         "release_id",
         "blocked_reason",

@@ -12,6 +12,7 @@ import click
 
 from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO, ClientGroup, example, with_client
+from ringroad.cli.logistics_stock import dispatch, slots, stock
 from ringroad.cli.names import programme_of, read_due, read_duration_s
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import exactly, table, tail
@@ -31,6 +32,10 @@ STAGES: Final[Mapping[str, str]] = {"planned": "planned", "departed": "departed"
 @click.group("logistics", cls=ClientGroup)
 def group() -> None:
     """Parts on their way to the line, and when they will be there."""
+
+
+for _command in (stock, slots, dispatch):
+    group.add_command(_command)
 
 
 @group.command("legs", epilog=example("ringroad logistics legs"))

@@ -107,6 +107,7 @@ class FactKind(StrEnum):
     SHIPMENT_ANNOUNCED = "shipment.announced"
     SHIPMENT_MOVED = "shipment.moved"
     SHIPMENT_LOST = "shipment.lost"
+    STOCK_TOLD = "stock.told"
     SCHEDULE_REPLANNED = "schedule.replanned"
     SCHEDULE_KEPT = "schedule.kept"
     SHOP_ASKED = "shop.asked"
@@ -243,6 +244,7 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.SHIPMENT_ANNOUNCED: Stage.BUILD,
         FactKind.SHIPMENT_MOVED: Stage.BUILD,
         FactKind.SHIPMENT_LOST: Stage.BUILD,
+        FactKind.STOCK_TOLD: Stage.BUILD,
         FactKind.SCHEDULE_REPLANNED: Stage.BUILD,
         FactKind.SCHEDULE_KEPT: Stage.BUILD,
         FactKind.SHOP_ASKED: Stage.BUILD,

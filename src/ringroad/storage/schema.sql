@@ -1167,6 +1167,16 @@ CREATE TABLE public.station_time (
     recorded_at timestamp with time zone NOT NULL,
     CONSTRAINT station_time_worked_ms_check CHECK ((worked_ms > 0))
 );
+CREATE TABLE public.stock_part (
+    programme_id text NOT NULL,
+    part text NOT NULL,
+    places integer NOT NULL,
+    picks_day double precision,
+    zone text NOT NULL,
+    told_at timestamp with time zone NOT NULL,
+    told_by text NOT NULL,
+    CONSTRAINT stock_part_places_check CHECK ((places > 0))
+);
 CREATE TABLE public.vehicle_list (
     name text NOT NULL,
     generation integer DEFAULT 1 NOT NULL,
@@ -1416,6 +1426,8 @@ ALTER TABLE ONLY public.station_result
     ADD CONSTRAINT station_result_pkey PRIMARY KEY (programme_id, event_id);
 ALTER TABLE ONLY public.station_time
     ADD CONSTRAINT station_time_pkey PRIMARY KEY (programme_id, event_id);
+ALTER TABLE ONLY public.stock_part
+    ADD CONSTRAINT stock_part_pkey PRIMARY KEY (programme_id, part);
 ALTER TABLE ONLY public.vehicle_list_member
     ADD CONSTRAINT vehicle_list_member_pkey PRIMARY KEY (list_name, vin);
 ALTER TABLE ONLY public.vehicle_list
@@ -1666,6 +1678,8 @@ ALTER TABLE ONLY public.station_time
     ADD CONSTRAINT station_time_order_id_fkey FOREIGN KEY (order_id) REFERENCES public.plant_order(id);
 ALTER TABLE ONLY public.station_time
     ADD CONSTRAINT station_time_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.stock_part
+    ADD CONSTRAINT stock_part_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.vehicle_list_member
     ADD CONSTRAINT vehicle_list_member_list_name_fkey FOREIGN KEY (list_name) REFERENCES public.vehicle_list(name) ON DELETE CASCADE;
 ALTER TABLE ONLY public.vehicle_list_member

@@ -10,12 +10,15 @@ from typing import Any, Final
 import msgspec
 from litestar import Response
 
-from ringroad.build.logistics import store
+from ringroad.build.logistics import store, store_stock
 from ringroad.build.logistics.availability import LEVELS_PERMILLE
+from ringroad.build.logistics.slotting import HORIZON_DAYS
+from ringroad.build.logistics.store_stock import Moves
 from ringroad.http import reading
 from ringroad.http.console.render import page
 from ringroad.http.console.shared import Req, asked, shown, url_of
 from ringroad.http.context import Ctx
+from ringroad.http.stock import dispatch_view, warehouse_view
 from ringroad.http.views_logistics import (
     RefusedMilestoneView,
     ShipmentView,
@@ -23,9 +26,13 @@ from ringroad.http.views_logistics import (
     expected_by_id,
     shipment_view,
 )
+from ringroad.kernel.errors import InvalidInput, NotFound
+from ringroad.storage.db import Connection
 
 SHIPMENTS_SHOWN: Final = 200
 REFUSED_SHOWN: Final = 20
+PARTS_SHOWN: Final = 50  # of the warehouse
+AHEAD_MIN: Final = 60  # of the sequence that trips are shown for
 UNITS: Final = 1_000  # of the width of a picture
 
 
@@ -84,6 +91,7 @@ def logistics_page(ctx: Ctx, request: Req) -> Response[str]:
                 "no_skill": any(each.stage == "planned" and not each.shown for each in stages),
                 "arrived": outlook.document.get("arrived", 0),
                 "outlook": outlook,
+                **_inside(ctx, conn, programme.id),
                 "refused": [
                     msgspec.convert(row, RefusedMilestoneView)
                     for row in store.refused_milestones(conn, programme.id, rows_max=REFUSED_SHOWN)
@@ -99,6 +107,48 @@ def logistics_page(ctx: Ctx, request: Req) -> Response[str]:
         "logistics.html", account=request.user, url=url_of(request), programmes=programmes, programme=programme,
         **values,
     )  # fmt: skip
+
+
+def _inside(ctx: Ctx, conn: Connection, programme_id: str) -> dict[str, Any]:
+    """Return what the page shows of the warehouse and the AGVs; nothing where the plant has none."""
+    now = ctx.clock.now()
+    try:
+        warehouse = warehouse_view(
+            store_stock.get_stock(conn, programme_id), horizon_days=HORIZON_DAYS, limit=PARTS_SHOWN
+        )
+    except (NotFound, InvalidInput):
+        return {}
+    values: dict[str, Any] = {"warehouse": warehouse}
+    try:
+        moves = store_stock.plan_moves(conn, programme_id, ahead_s=60 * AHEAD_MIN, now=now)
+    except (NotFound, InvalidInput) as error:
+        return values | {"no_dispatch": error.message}
+    return values | {"dispatch": dispatch_view(moves, now), "agvs": lanes(moves), "ahead_min": AHEAD_MIN}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """The trips of one AGV, as places from 0 to `UNITS` on a time line that all of them share."""
+
+    name: str
+    trips: tuple[tuple[float, float, bool, str], ...]  # from, width, whether a part is late, in words
+
+
+def lanes(moves: Moves) -> list[Lane]:
+    """Lay out trips, a lane for each AGV that has one. Pure."""
+    trips = moves.plan.trips
+    first, last = min((t.leaves_s for t in trips), default=0.0), max((t.back_s for t in trips), default=0.0)
+    unit = UNITS / max(1.0, last - first)
+    found: dict[tuple[str, int], list[tuple[float, float, bool, str]]] = {}
+    for trip in trips:
+        brings = ", ".join(move.part for move in trip.moves)
+        found.setdefault((trip.fleet, trip.agv), []).append((
+            round(unit * (trip.leaves_s - first), 1), round(max(3.0, unit * (trip.back_s - trip.leaves_s)), 1),
+            trip.late_s > 0,
+            f"{brings} to {trip.place}, there in {trip.arrives_s / 60:.0f} min"
+            + (f", {trip.late_s / 60:.0f} min late" if trip.late_s > 0 else ""),
+        ))  # fmt: skip
+    return [Lane(name=f"{fleet} {agv}", trips=tuple(found[fleet, agv])) for fleet, agv in sorted(found)]
 
 
 def board(views: Sequence[ShipmentView], schedule: Mapping[str, Any]) -> list[Row]:

@@ -1,0 +1,303 @@
+"""Where parts lie and what AGVs bring, in PostgreSQL: what the layout and the dispatch are made from.
+
+The caller opens the transaction.
+
+Invariant: a part lies in a zone of the plant's warehouse, or nowhere; a move that was announced is not made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from ringroad.build.logistics.dispatch import Carrier, Dispatch, Move, Trip, agvs_needed, dispatch
+from ringroad.build.logistics.milestones import Shipment
+from ringroad.build.logistics.slotting import HORIZON_DAYS, Layout, StockPart, StockZone, lay_out
+from ringroad.build.logistics.store import OPEN_MAX, SQL, announce, ways_of
+from ringroad.build.model import Line
+from ringroad.build.plan_line import Order
+from ringroad.build.plant.model import Plant
+from ringroad.build.plant.parameters import Key
+from ringroad.build.plant.store import get_plant
+from ringroad.build.store import get_programme
+from ringroad.build.store_packages import SQL as BUILD_SQL
+from ringroad.build.store_packages import get_programme as get_row
+from ringroad.build.store_plant import current_schedule, waiting_orders
+from ringroad.kernel.clock import Ids
+from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
+from ringroad.kernel.facts import FactKind
+from ringroad.storage.db import Connection
+from ringroad.storage.ledger import append_fact
+
+STOCK_MAX: Final = 2_000  # parts of one programme; laid out within a second of a core
+DAY_S: Final = 86_400
+PICK_S: Final = 60.0  # s, where the plant does not say what a pick in a zone takes
+TRIP_S: Final = 180.0  # s, where it does not say how far a place is
+AHEAD_S_MAX: Final = 8 * 3_600  # s of the sequence that moves are planned for
+ORDER_CHARS: Final = 10  # of an order's id in the name of a move: all of them random
+_HINT: Final = "[warehouse] of its document; ringroad plant import, ringroad plant choose"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stock:
+    """The warehouse of a programme's plant, and what lies in it."""
+
+    zones: tuple[StockZone, ...]
+    parts: tuple[StockPart, ...]
+    told: Mapping[
+        str, float | None
+    ]  # picks a day of each part as they were told; None: by the orders that wait
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moves:
+    """What AGVs are to bring in the time ahead.
+
+    Attributes:
+        plan: their trips.
+        needed: the fewest AGVs of each fleet with which nothing would come late, where one fleet serves the line alone.
+        unplaced: parts that orders need and that nobody said where they lie.
+        under_way: moves that were announced, and are not made again.
+    """
+
+    plan: Dispatch
+    needed: Mapping[str, int | None]
+    unplaced: tuple[str, ...]
+    under_way: int
+
+
+def put_stock(
+    conn: Connection,
+    ids: Ids,
+    *,
+    programme_id: str,
+    parts: Sequence[tuple[str, int, float | None, str]],
+    gone: Sequence[str],
+    actor: str,
+    now: datetime,
+) -> Stock:
+    """Note where parts lie, the room they take and how often they are picked; forget those that are gone.
+
+    Args:
+        conn: a connection in a transaction.
+        ids: makes the ids.
+        programme_id: whose plant.
+        parts: name, places, picks a day (None: by the orders that wait) and zone ("" for nowhere yet).
+        gone: parts that are not kept any more.
+        actor: who says so.
+        now: when.
+
+    Raises:
+        NotFound: no such programme, or its plant has no warehouse.
+        InvalidInput: what `lay_out` refuses, or more than `STOCK_MAX` parts.
+    """
+    BUILD_SQL.lock_programme(conn, programme_id=programme_id)
+    SQL.drop_stock(conn, programme_id=programme_id, parts=list(gone))
+    for part, places, picks_day, zone in parts:
+        SQL.put_stock(
+            conn, programme_id=programme_id, part=part, places=places, picks_day=picks_day, zone=zone, now=now,
+            actor=actor,
+        )  # fmt: skip
+    count = SQL.count_stock(conn, programme_id=programme_id)
+    if count > STOCK_MAX:
+        raise InvalidInput(f"{count} parts in the warehouse, limit {STOCK_MAX}")
+    stock = get_stock(conn, programme_id)
+    _check_zones(stock, {part: zone for part, _, _, zone in parts if zone})
+    lay_out(stock.zones, stock.parts)  # what cannot lie anywhere is refused
+    _check_full(stock)
+    append_fact(
+        conn, ids, kind=FactKind.STOCK_TOLD, subject=programme_id, actor=actor, now=now,
+        body={"parts": len(parts), "gone": len(gone), "kept": count},
+    )  # fmt: skip
+    return stock
+
+
+def _check_zones(stock: Stock, zones: Mapping[str, str]) -> None:
+    names = [zone.name for zone in stock.zones]
+    for part, zone in zones.items():
+        if zone not in names:
+            raise InvalidInput(
+                f"part {part!r} lies in {zone!r}, which is no zone of the warehouse",
+                hint=f"one of {', '.join(names)}",
+            )
+
+
+def _check_full(stock: Stock) -> None:
+    for zone in stock.zones:
+        used = sum(part.places for part in stock.parts if part.zone == zone.name)
+        if used > zone.places:
+            raise InvalidInput(
+                f"parts take {used} places of zone {zone.name!r}, which has {zone.places}",
+                hint="tell what left it, too",
+            )
+
+
+def get_stock(conn: Connection, programme_id: str) -> Stock:
+    """Return the warehouse and what lies in it. Raises: NotFound, the plant has none."""
+    plant = _plant(conn, programme_id)
+    if plant is None or plant.structure.warehouse is None:
+        raise NotFound(f"the plant of {programme_id} has no warehouse", hint=_HINT)
+    store = plant.structure.warehouse
+    zones = tuple(
+        StockZone(name=zone.name, places=zone.places, pick_s=_time(plant, (store.area, store.name, zone.name), "pick_s", PICK_S))
+        for zone in store.zones
+    )  # fmt: skip
+    names = {zone.name for zone in zones}
+    rows = list(SQL.stock(conn, programme_id=programme_id, rows_max=STOCK_MAX))
+    wanted = _picks(conn, programme_id)
+    parts = tuple(
+        StockPart(
+            name=row["part"], places=row["places"], zone=row["zone"] if row["zone"] in names else "",
+            picks_day=wanted.get(row["part"], 0.0) if row["picks_day"] is None else row["picks_day"],
+        )
+        for row in rows
+    )  # fmt: skip
+    return Stock(zones=zones, parts=parts, told={row["part"]: row["picks_day"] for row in rows})
+
+
+def layout_of(stock: Stock, *, horizon_days: float = HORIZON_DAYS) -> Layout:
+    """Say where the parts should lie. Raises: InvalidInput."""
+    return lay_out(stock.zones, stock.parts, horizon_days=horizon_days)
+
+
+def plan_moves(
+    conn: Connection, programme_id: str, *, ahead_s: int, now: datetime, down: Mapping[str, int] | None = None
+) -> Moves:
+    """Say which AGV brings what to the line, for the vehicles that enter it in the time ahead.
+
+    Args:
+        conn: a connection.
+        programme_id: whose line.
+        ahead_s: how far the sequence is looked at.
+        now: when.
+        down: AGVs that do not work, by fleet.
+
+    Raises:
+        NotFound: no such programme, no warehouse, or no schedule.
+        InvalidInput: no fleet serves the line, or a fleet that is not there is down.
+    """
+    stock = get_stock(conn, programme_id)
+    plant, line = _plant(conn, programme_id), get_programme(conn, programme_id).programme.line
+    assert plant is not None  # noqa: S101 - get_stock refused it
+    carriers = _carriers(plant, down or {})
+    schedule = current_schedule(conn, programme_id)
+    if schedule is None:
+        raise NotFound(f"{programme_id} has no schedule", hint="ringroad schedule replan")
+    orders = {order.id: order for order in waiting_orders(conn, programme_id=programme_id)}
+    sequence = [orders[each] for each in schedule.document.sequence if each in orders]
+    carried = list(SQL.carried(conn, programme_id=programme_id, rows_max=OPEN_MAX))
+    done = {(order_id, row["part"]) for row in carried for order_id in row["order_ids"]}
+    moves, unplaced = _moves(sequence, line, stock, done, ahead_s)
+    plan = dispatch(carriers, moves, free_s=_free(carriers, carried, line.name, now))
+    serving = [each for each in carriers if line.name in each.trip_s]
+    return Moves(
+        plan=plan,
+        needed={each.name: agvs_needed(each, moves) for each in serving} if len(serving) == 1 else {},
+        unplaced=unplaced, under_way=sum(not row["arrived"] for row in carried),
+    )  # fmt: skip
+
+
+def announce_trips(
+    conn: Connection, ids: Ids, *, programme_id: str, trips: Sequence[Trip], actor: str, now: datetime
+) -> list[Shipment]:
+    """Announce trips as shipments of their fleets, whose milestones the AGVs tell; the line replans by them.
+
+    Raises:
+        Conflict: somebody announced one of these moves meanwhile.
+        InvalidInput, NotFound: see `announce`.
+    """
+    BUILD_SQL.lock_programme(conn, programme_id=programme_id)
+    ways, found = ways_of(conn, programme_id), []
+    for trip in trips:
+        for move in trip.moves:
+            shipment, is_new = announce(
+                conn, ids, programme_id=programme_id, name=f"{move.order_id[-ORDER_CHARS:]}/{move.part}"[:200], leg=trip.fleet,
+                part=move.part, planned=[now + timedelta(seconds=at) for at in (trip.leaves_s, trip.arrives_s)],
+                actor=actor, now=now, order_ids=[move.order_id], ways=ways,
+            )  # fmt: skip
+            if not is_new:
+                raise Conflict(
+                    f"{move.part} of order {move.order_id} is under way already",
+                    hint="look at the trips again",
+                )
+            found.append(shipment)
+    return found
+
+
+def _plant(conn: Connection, programme_id: str) -> Plant | None:
+    plant_id = get_row(conn, programme_id).plant_id
+    return get_plant(conn, plant_id).plant if plant_id else None
+
+
+def _time(plant: Plant, path: tuple[str, ...], kind: str, default: float, per: str = "") -> float:
+    belief = plant.parameters.get(Key(path, kind, per))
+    return belief.mean if belief else default
+
+
+def _picks(conn: Connection, programme_id: str) -> dict[str, float]:
+    """Return how often the line needs each feature on a day of work, by the orders that wait."""
+    orders = waiting_orders(conn, programme_id=programme_id)
+    day = DAY_S / max(1, get_programme(conn, programme_id).programme.line.takt_s)
+    found: dict[str, float] = {}
+    for order in orders:
+        for feature in order.features:
+            found[feature] = found.get(feature, 0.0) + day / len(orders)
+    return found
+
+
+def _carriers(plant: Plant, down: Mapping[str, int]) -> list[Carrier]:
+    names = {fleet.name for fleet in plant.structure.agvs}
+    unknown = sorted(set(down) - names)
+    if unknown:
+        raise InvalidInput(
+            f"the plant has no fleet {unknown[0]!r}", hint=f"one of {', '.join(sorted(names)) or 'none'}"
+        )
+    return [
+        Carrier(
+            name=fleet.name, count=max(0, fleet.count - down.get(fleet.name, 0)), carries=fleet.carries,
+            trip_s={place: _time(plant, ("agvs", fleet.name), "trip_s", TRIP_S, place) for place in fleet.serves},
+        )
+        for fleet in plant.structure.agvs
+    ]  # fmt: skip
+
+
+def _moves(
+    sequence: Sequence[Order], line: Line, stock: Stock, done: set[tuple[str, str]], ahead_s: int
+) -> tuple[list[Move], tuple[str, ...]]:
+    """Return what the vehicles that enter within the time ahead need; a part that lies nowhere cannot be picked."""
+    pick_s = {zone.name: zone.pick_s for zone in stock.zones}
+    parts = {part.name: part for part in stock.parts}
+    open_orders = [order for order in sequence if order.state == "open"]
+    moves, unplaced = [], set[str]()
+    for place, order in enumerate(open_orders):
+        due_s = place * line.takt_s
+        if due_s > ahead_s:
+            break
+        for feature in sorted(order.features & set(parts)):
+            if not parts[feature].zone:
+                unplaced.add(feature)
+            elif (order.id, feature) not in done:
+                moves.append(Move(
+                    order_id=order.id, part=feature, place=line.name, due_s=float(due_s),
+                    pick_s=pick_s[parts[feature].zone],
+                ))  # fmt: skip
+    return moves, tuple(sorted(unplaced))
+
+
+def _free(
+    carriers: Sequence[Carrier], carried: Sequence[Mapping[str, object]], place: str, now: datetime
+) -> dict[tuple[str, int], float]:
+    """Return when AGVs are back that are under way now: as many as there are moves that were not told to have arrived."""
+    found: dict[tuple[str, int], float] = {}
+    for carrier in carriers:
+        back = sorted(
+            (row["due_at"] - now).total_seconds() + carrier.trip_s.get(place, 0.0)  # type: ignore[operator]
+            for row in carried
+            if row["leg"] == carrier.name and not row["arrived"]
+        )[:: carrier.carries]
+        for number, at in enumerate(back):
+            agv = 1 + number % max(1, carrier.count)
+            found[carrier.name, agv] = max(found.get((carrier.name, agv), 0.0), at)
+    return found
