@@ -285,6 +285,29 @@ SELECT programme_id, told, seen, made_at FROM leg_outlook
 UPDATE leg_outlook SET seen = :told, document = :document, made_at = :now
  WHERE programme_id = :programme_id AND seen <= :told;
 
+-- name: put_stock!
+INSERT INTO stock_part (programme_id, part, places, picks_day, zone, told_at, told_by)
+VALUES (:programme_id, :part, :places, :picks_day, :zone, :now, :actor)
+ON CONFLICT (programme_id, part) DO UPDATE SET places = EXCLUDED.places, picks_day = EXCLUDED.picks_day,
+       zone = EXCLUDED.zone, told_at = EXCLUDED.told_at, told_by = EXCLUDED.told_by;
+
+-- name: drop_stock!
+DELETE FROM stock_part WHERE programme_id = :programme_id AND part = ANY(:parts::text[]);
+
+-- name: stock
+SELECT * FROM stock_part WHERE programme_id = :programme_id ORDER BY part LIMIT :rows_max;
+
+-- name: count_stock$
+SELECT count(*) FROM stock_part WHERE programme_id = :programme_id;
+
+-- name: carried
+-- What AGVs brought or bring to orders that are not born: by fleet, part and order, and when it is there.
+SELECT s.leg, s.part, s.order_ids, s.planned[array_length(s.planned, 1)] AS due_at,
+       s.told[array_length(s.told, 1)] IS NOT NULL AS arrived
+  FROM shipment s WHERE s.programme_id = :programme_id AND s.of_class = 'agv' AND s.lost = ''
+   AND EXISTS (SELECT FROM plant_order o WHERE o.id = ANY(s.order_ids) AND o.state IN ('open', 'building'))
+ ORDER BY due_at, s.id LIMIT :rows_max;
+
 -- file: src/ringroad/build/plant/queries.sql
 -- name: plant^
 SELECT * FROM plant WHERE id = :plant_id AND (:generation::integer IS NULL OR generation = :generation)
@@ -407,8 +430,10 @@ VALUES (:programme_id, :event_id, :plant_id, :station, :gate, :check, :vehicle, 
 SELECT station, vehicle, at_once FROM station_pass WHERE programme_id = :programme_id AND vehicle = ANY(:vehicles::text[]);
 
 -- name: vehicles_passed
-SELECT station, variant, max(number) + 1 AS vehicles FROM station_pass
- WHERE programme_id = :programme_id AND station = ANY(:stations::text[]) GROUP BY station, variant;
+SELECT s.name AS station, p.number + 1 AS vehicles, p.period
+  FROM unnest(:stations::text[]) AS s (name)
+  CROSS JOIN LATERAL (SELECT number, period FROM station_pass WHERE programme_id = :programme_id AND station = s.name
+                       ORDER BY number DESC LIMIT 1) AS p;
 
 -- name: insert_pass!
 INSERT INTO station_pass (programme_id, station, vehicle, plant_id, variant, software, lots, at_once, number, period, at)
@@ -428,6 +453,74 @@ SELECT *, check_name AS check FROM station_result
 
 -- name: forget_results!
 DELETE FROM station_result WHERE programme_id = :programme_id AND told_at < :oldest;
+
+-- name: tallies
+SELECT station, variant, software, lots, count(*) AS vehicles, count(*) FILTER (WHERE NOT at_once) AS failed
+  FROM station_pass
+ WHERE programme_id = :programme_id AND at > :since
+ GROUP BY station, variant, software, lots
+ ORDER BY station, variant, software, lots LIMIT :rows_max;
+
+-- name: counted
+-- Vehicles of full blocks, those of closed alarms left out: what these told of is over.
+SELECT p.station, p.variant, p.software, p.lots, p.period, p.number / :block AS block,
+       count(*) AS vehicles, count(*) FILTER (WHERE NOT p.at_once) AS failed
+  FROM station_pass p
+  JOIN unnest(:stations::text[], :numbers::bigint[], :periods::integer[]) AS s (station, number, period)
+    ON s.station = p.station
+ WHERE p.programme_id = :programme_id AND p.number < s.number AND p.period >= s.period
+   AND NOT EXISTS (
+       SELECT FROM quality_alarm a
+        WHERE a.programme_id = p.programme_id AND a.station = p.station AND a.closed_at >= p.at
+          AND (a.kind = 'station' OR (a.kind = 'variant' AND a.value = p.variant)
+               OR (a.kind = 'software' AND a.value = p.software)
+               OR (a.kind = 'lot' AND EXISTS (SELECT FROM jsonb_each_text(p.lots) e WHERE e.key || '=' || e.value = a.value))))
+ GROUP BY p.station, p.variant, p.software, p.lots, p.period, p.number / :block
+ LIMIT :rows_max;
+
+-- name: watched
+SELECT station, kind, value, period, number FROM quality_watch
+ WHERE programme_id = :programme_id AND station = ANY(:stations::text[]);
+
+-- name: watched_so_far$
+SELECT coalesce(max(number), 0) FROM quality_watch WHERE programme_id = :programme_id;
+
+-- name: insert_watch!
+INSERT INTO quality_watch (programme_id, station, kind, value, period, number)
+VALUES (:programme_id, :station, :kind, :value, :period, :number);
+
+-- name: watch_anew!
+-- What is watched again gets another number, and so another share.
+UPDATE quality_watch w SET number = r.number
+  FROM (SELECT kind, value, period,
+               (SELECT max(number) FROM quality_watch WHERE programme_id = :programme_id)
+               + row_number() OVER (ORDER BY number) AS number
+          FROM quality_watch WHERE programme_id = :programme_id AND station = :station) AS r
+ WHERE w.programme_id = :programme_id AND w.station = :station
+   AND (w.kind, w.value, w.period) = (r.kind, r.value, r.period);
+
+-- name: insert_alarm!
+INSERT INTO quality_alarm (id, programme_id, plant_id, station, kind, value, evidence, opened_at)
+VALUES (:alarm_id, :programme_id, :plant_id, :station, :kind, :value, :evidence, :now);
+
+-- name: set_alarm_finding!
+UPDATE quality_alarm SET finding_id = :finding_id WHERE id = :alarm_id;
+
+-- name: close_alarm!
+UPDATE quality_alarm SET closed_at = :now, closed_by = :actor, reason = :reason
+ WHERE id = :alarm_id AND closed_at IS NULL;
+
+-- name: alarm^
+SELECT * FROM quality_alarm WHERE id = :alarm_id;
+
+-- name: alarms
+SELECT * FROM quality_alarm
+ WHERE programme_id = :programme_id AND (NOT :only_open::boolean OR closed_at IS NULL)
+ ORDER BY closed_at IS NULL DESC, opened_at DESC, id DESC LIMIT :rows_max;
+
+-- name: programmes_with_results
+SELECT p.id FROM programme p
+ WHERE EXISTS (SELECT FROM station_pass s WHERE s.programme_id = p.id) ORDER BY p.id;
 
 -- file: src/ringroad/build/queries.sql
 -- name: programme^
@@ -770,6 +863,83 @@ INSERT INTO birth_trait (programme_id, kind, thing, value, vin, station)
 VALUES (:programme_id, :kind, :thing, :value, :vin, :station)
 ON CONFLICT DO NOTHING;
 
+-- name: count_born$
+SELECT count(*) FROM birth_trait WHERE programme_id = :programme_id AND kind = 'week';
+
+-- name: born_of
+SELECT vin FROM birth_trait WHERE programme_id = :programme_id AND kind = 'week' AND vin = ANY(:vins::text[]);
+
+-- name: trait_counts
+SELECT t.kind, t.thing, t.value, min(t.station) AS station, count(*) AS vehicles,
+       count(*) FILTER (WHERE t.vin = ANY(:vins::text[])) AS with_fault
+  FROM birth_trait t
+ WHERE t.programme_id = :programme_id
+ GROUP BY t.kind, t.thing, t.value ORDER BY count(*) DESC, t.kind, t.thing, t.value LIMIT :rows_max;
+
+-- name: rest_counts
+-- Of vehicles without one trait: how many have each of some others.
+SELECT t.kind, t.thing, t.value, min(t.station) AS station, count(*) AS vehicles,
+       count(*) FILTER (WHERE t.vin = ANY(:vins::text[])) AS with_fault
+  FROM birth_trait t
+  JOIN unnest(:kinds::text[], :things::text[], :values::text[]) AS w (kind, thing, value)
+    ON (t.kind, t.thing, t.value) = (w.kind, w.thing, w.value)
+ WHERE t.programme_id = :programme_id
+   AND NOT EXISTS (SELECT 1 FROM birth_trait l WHERE l.programme_id = t.programme_id AND l.kind = :kind
+                      AND l.thing = :thing AND l.value = :value AND l.vin = t.vin)
+ GROUP BY t.kind, t.thing, t.value;
+
+-- name: vins_of_trait
+SELECT vin FROM birth_trait
+ WHERE programme_id = :programme_id AND kind = :kind AND thing = :thing AND value = :value AND vin > :after_vin
+ ORDER BY vin LIMIT :rows_max;
+
+-- name: traits_of_vins
+SELECT vin, kind, thing, value, station FROM birth_trait
+ WHERE programme_id = :programme_id AND vin = ANY(:vins::text[]) AND kind IN ('lot', 'supplier', 'software', 'week')
+ ORDER BY vin, kind, thing, value;
+
+-- name: things_of_lot
+SELECT thing, count(*) AS vehicles FROM birth_trait
+ WHERE programme_id = :programme_id AND kind = 'lot' AND value = :lot GROUP BY thing ORDER BY thing LIMIT :rows_max;
+
+-- name: orders_with_lot
+SELECT DISTINCT p.order_id FROM built_part p JOIN plant_order o ON o.id = p.order_id
+ WHERE p.programme_id = :programme_id AND p.part = :part AND p.lot = :lot AND o.vin IS NULL
+ ORDER BY p.order_id LIMIT :rows_max;
+
+-- name: claim^
+SELECT id, vin, part, fault_code, body AS text, occurred_at FROM claim WHERE id = :claim_id;
+
+-- name: insert_claim!
+INSERT INTO claim (id, programme_id, vin, part, fault_code, body, occurred_at, told_by, told_at)
+VALUES (:claim_id, :programme_id, :vin, :part, :fault_code, :text, :occurred_at, :actor, :now)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: claims
+SELECT c.id, c.vin, c.part, c.fault_code, c.body AS text, c.occurred_at, c.told_by, c.told_at,
+       t.lot, t.supplier, t.software_version, t.station, t.gate_station, t.gate, t.reason
+  FROM claim c LEFT JOIN field_trace t ON (t.source, t.source_id, t.vin) = ('claim', c.id, c.vin)
+ WHERE c.programme_id = :programme_id AND (:vin::text IS NULL OR c.vin = :vin)
+ ORDER BY c.told_at DESC, c.id DESC LIMIT :rows_max;
+
+-- name: vins_of_claims
+SELECT DISTINCT vin FROM claim WHERE programme_id = :programme_id AND (:part = '' OR part = :part)
+   AND (:fault_code = '' OR fault_code = :fault_code) ORDER BY vin LIMIT :rows_max;
+
+-- name: keep_trace!
+INSERT INTO field_trace (source, source_id, vin, programme_id, part, lot, supplier, software_version, station,
+       gate_station, gate, reason, occurred_at, traced_at)
+VALUES (:source, :source_id, :vin, :programme_id, :part, :lot, :supplier, :software_version, :station,
+       :gate_station, :gate, :reason, :occurred_at, :now)
+ON CONFLICT (source, source_id, vin) DO UPDATE SET part = excluded.part, lot = excluded.lot,
+       supplier = excluded.supplier, software_version = excluded.software_version, station = excluded.station,
+       gate_station = excluded.gate_station, gate = excluded.gate, reason = excluded.reason, traced_at = excluded.traced_at;
+
+-- name: field_traces
+SELECT * FROM field_trace
+ WHERE programme_id = :programme_id AND (:gate::text IS NULL OR gate = :gate) AND (:since::timestamptz IS NULL OR traced_at >= :since)
+ ORDER BY traced_at DESC, source_id, vin LIMIT :rows_max;
+
 -- file: src/ringroad/build/repository/queries.sql
 -- name: lock_repository^
 SELECT pg_advisory_xact_lock(hashtextextended('repository:' || :repository || ':' || :vin, 0));
@@ -901,6 +1071,13 @@ SELECT number, at FROM site_place WHERE name = :name;
 INSERT INTO site_place (name, number, at) VALUES (:name, :number, :now)
 ON CONFLICT (name) DO UPDATE SET number = greatest(site_place.number, excluded.number), at = excluded.at;
 
+-- name: set_place!
+INSERT INTO site_place (name, number, at) VALUES (:name, :number, :now)
+ON CONFLICT (name) DO UPDATE SET number = excluded.number, at = excluded.at;
+
+-- name: forget_places!
+DELETE FROM site_place WHERE starts_with(name, :prefix);
+
 -- name: unsent
 -- What a site's hub does not have yet, by programme; positions have no gaps.
 SELECT p.id AS programme_id, coalesce(s.number, 0) AS sent, e.last - greatest(coalesce(s.number, 0), e.first - 1) AS events
@@ -913,6 +1090,44 @@ SELECT p.id AS programme_id, coalesce(s.number, 0) AS sent, e.last - greatest(co
 -- name: events_to_send
 SELECT position, seq, received_at, body FROM mes_event
  WHERE programme_id = :programme_id AND position > :after ORDER BY position LIMIT :rows_max;
+
+-- name: newest_fact$
+SELECT coalesce(max(seq), 0) FROM fact;
+
+-- name: known_orders
+SELECT id, state FROM plant_order WHERE programme_id = :programme_id AND id = ANY(:order_ids);
+
+-- name: other_open_orders
+SELECT id FROM plant_order WHERE programme_id = :programme_id AND state = 'open' AND NOT id = ANY(:order_ids) ORDER BY id;
+
+-- name: release_row^
+SELECT id, programme_id, name, version, document, findings, generation, created_by, created_at, signed_at, downgrades
+  FROM release WHERE id = :release_id;
+
+-- name: package_rows
+SELECT id, programme_id, ecu, name, version, filename, format, hardware_ids, image_sha256, image_sha512, image_bytes,
+       release_counter, facts, requires, added_at, conflicts, upgrades_from
+  FROM software_package WHERE id = ANY(:package_ids) ORDER BY id;
+
+-- name: put_release!
+INSERT INTO release (id, programme_id, name, version, state, document, findings, generation, created_by, created_at,
+                     signed_at, downgrades)
+VALUES (:id, :programme_id, :name, :version, 'signed', :document, :findings, :generation, :created_by, :created_at,
+        :signed_at, :downgrades)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: put_package!
+INSERT INTO software_package (id, programme_id, ecu, name, version, filename, format, hardware_ids, image_sha256,
+                              image_sha512, image_bytes, release_counter, facts, requires, added_at, conflicts, upgrades_from)
+VALUES (:id, :programme_id, :ecu, :name, :version, :filename, :format, :hardware_ids, :image_sha256,
+        :image_sha512, :image_bytes, :release_counter, :facts, :requires, :added_at, :conflicts, :upgrades_from)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: put_baseline!
+INSERT INTO line_baseline (programme_id, release_id, packages, generation, set_at)
+VALUES (:programme_id, :release_id, :packages, 1, :now)
+ON CONFLICT (programme_id) DO UPDATE SET release_id = excluded.release_id, packages = excluded.packages,
+       generation = line_baseline.generation + 1, set_at = excluded.set_at;
 
 -- name: cancelled_orders
 SELECT id FROM plant_order WHERE programme_id = :programme_id AND id = ANY(:order_ids) AND state = 'cancelled' ORDER BY id;
@@ -1237,7 +1452,9 @@ SELECT v.vin FROM assignment a JOIN vehicle v ON v.vin = a.vin
 -- name: vehicles
 SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_id, v.blocked_reason, v.born_at,
        r.version AS release_version, r.name AS release_name,
-       a.action_id, a.campaign_id, a.last_report_at, shown_state(a.state, a.claimed_at IS NOT NULL) AS update_state,
+       a.action_id, a.campaign_id,
+       greatest(a.last_report_at, (SELECT max(received_at) FROM device_report d WHERE d.vin = v.vin),
+                (SELECT max(received_at) FROM vehicle_manifest m WHERE m.vin = v.vin)) AS last_report_at, shown_state(a.state, a.claimed_at IS NOT NULL) AS update_state,
        (SELECT count(*) FROM ecu e WHERE e.vin = v.vin AND e.removed_at IS NULL) AS ecus
   FROM vehicle v
   LEFT JOIN release r ON r.id = v.release_id
@@ -1416,14 +1633,17 @@ SELECT id, generation, parent_id, document, findings, made_by, made_at, approved
   FROM campaign_plan WHERE campaign_id = :campaign_id ORDER BY generation DESC LIMIT :rows_max;
 
 -- name: campaign_resolutions
-SELECT r.number, r.verdict, r.reason, r.sentence, r.vehicles, r.example, r.install_bytes, r.install_s,
+-- Vehicles that differ only in what makes no difference are told of together.
+SELECT min(r.number) AS number, r.verdict, r.reason, r.sentence, sum(r.vehicles)::bigint AS vehicles, min(r.example) AS example,
+       r.install_bytes, r.install_s,
        ARRAY(SELECT x.version FROM unnest(r.steps) WITH ORDINALITY AS step (id, at) JOIN release x ON x.id = step.id
               ORDER BY step.at) AS steps
   FROM campaign_resolution r
  WHERE r.plan_id = (SELECT coalesce(c.plan_id, (SELECT p.id FROM campaign_plan p WHERE p.campaign_id = c.id
                                                  ORDER BY p.generation DESC LIMIT 1))
                       FROM campaign c WHERE c.id = :campaign_id)
- ORDER BY r.vehicles DESC, r.number LIMIT :rows_max OFFSET :rows_skip;
+ GROUP BY r.verdict, r.reason, r.sentence, r.install_bytes, r.install_s, r.steps
+ ORDER BY vehicles DESC, number LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: vehicle_resolutions
 SELECT c.id AS campaign_id, c.name AS campaign_name, c.state AS campaign_state, wanted.version AS release_version,
@@ -1721,11 +1941,11 @@ SELECT count(*) FROM vehicle WHERE :after_text::text IS NULL OR vin > :after_tex
 -- Every vehicle of the current plan, and every action of the campaign, also those of an earlier plan.
 SELECT coalesce(t.vin, a.vin) AS vin, t.verdict, t.reason, coalesce(a.wave, t.wave) AS wave, a.action_id, a.kind,
        a.state, a.state_detail, a.release_id, a.previous_release_id, a.offered_at, a.began_at, a.last_report_at,
-       a.finished_at
+       a.finished_at, a.claimed_at
   FROM (SELECT vin, verdict, reason, wave FROM campaign_target
          WHERE plan_id = (SELECT plan_id FROM campaign WHERE id = :campaign_id)) t
   FULL JOIN (SELECT vin, wave, action_id, kind, state, state_detail, release_id, previous_release_id, offered_at,
-                    began_at, last_report_at, finished_at
+                    began_at, last_report_at, finished_at, claimed_at
                FROM assignment WHERE campaign_id = :campaign_id) a ON a.vin = t.vin
  WHERE :after_text::text IS NULL OR coalesce(t.vin, a.vin) > :after_text
     OR (coalesce(t.vin, a.vin) = :after_text AND a.action_id > :after_number::bigint)
@@ -3221,6 +3441,17 @@ SELECT to_char(born_at AT TIME ZONE 'UTC', 'IYYY-"W"IW') AS lot, count(*) AS veh
        array_remove(array_agg(CASE WHEN vin = ANY (:vins::text[]) THEN vin END), NULL) AS vins
   FROM vehicle WHERE programme_id = :programme_id
  GROUP BY 1 ORDER BY 1 DESC LIMIT :rows_max;
+
+-- name: fault_lots
+-- Lots of parts that went into these vehicles, those of most of them first, and how many vehicles have each.
+SELECT seen.thing AS part, seen.value AS lot, seen.vins,
+       (SELECT count(*) FROM birth_trait had
+         WHERE had.programme_id = :programme_id AND had.kind = 'lot' AND had.thing = seen.thing AND had.value = seen.value) AS vehicles
+  FROM (SELECT thing, value, array_agg(vin ORDER BY vin) AS vins
+          FROM birth_trait
+         WHERE programme_id = :programme_id AND kind = 'lot' AND vin = ANY (:vins::text[])
+         GROUP BY thing, value ORDER BY count(*) DESC, thing, value LIMIT :rows_max) seen
+ ORDER BY seen.thing, seen.value;
 
 -- file: src/ringroad/storage/queries.sql
 -- name: insert_lap!
