@@ -98,13 +98,14 @@ def run() -> list[Figure]:
     figures = figures_of(ours, load)
     jar = find_jar("HAWKBIT_JAR", HAWKBIT)
     if jar is None or shutil.which("java") is None:
-        print(f"skipped hawkBit: HAWKBIT_JAR names no file and Maven has no {HAWKBIT}, or there is no java")
+        why = missing("HAWKBIT_JAR", HAWKBIT) if jar is None else "there is no java to run it"
+        print(f"skipped hawkBit, what stands above is our side alone: {why}")
         return figures
     with hawkbit(jar, load) as peer:
         figures += ratios(measure_all(peer, load), ours, load, name="hawkbit", engine="H2")
     driver = find_jar("HAWKBIT_JDBC_JAR", DRIVER)
     if driver is None:
-        print(f"skipped hawkBit on PostgreSQL: HAWKBIT_JDBC_JAR names no file and Maven has no {DRIVER}")
+        print(f"skipped hawkBit on PostgreSQL: {missing('HAWKBIT_JDBC_JAR', DRIVER)}")
         return figures
     with hawkbit_on_postgres(jar, driver, load) as peer:
         figures += ratios(measure_all(peer, load), ours, load, name="hawkbit_postgres", engine="PostgreSQL")
@@ -131,6 +132,15 @@ def find_jar(variable: str, artifact: str) -> Path | None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(words, cwd=folder, capture_output=True, check=False, timeout=MAVEN_S_MAX)
     return jar if jar.is_file() else None
+
+
+def missing(variable: str, artifact: str) -> str:
+    """Return why `find_jar` found none."""
+    if os.environ.get(variable):
+        return f"{variable} names no file"
+    if shutil.which("mvn") is None:
+        return f"{variable} is not set, and there is no mvn that could ask Maven for {artifact}"
+    return f"{variable} is not set, and Maven has no {artifact} for us"
 
 
 def figures_of(ours: Measured, load: Load) -> list[Figure]:

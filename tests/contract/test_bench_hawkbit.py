@@ -9,7 +9,7 @@ import httpx
 import pytest
 from benchmarks import hawkbit
 from benchmarks.gateway import vin
-from benchmarks.hawkbit import TOKEN, Hawkbit, Load, find_jar, measure_all, ringroad
+from benchmarks.hawkbit import TOKEN, Hawkbit, Load, find_jar, measure_all, missing, ringroad
 
 from support.hawkbit_shape import shaped_like_hawkbit
 
@@ -45,6 +45,12 @@ def test_the_same_load_runs_against_us_to_its_end() -> None:
 def test_a_jar_that_is_not_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HAWKBIT_JAR", str(tmp_path / "none.jar"))
     assert find_jar("HAWKBIT_JAR", hawkbit.HAWKBIT) is None
+    assert missing("HAWKBIT_JAR", hawkbit.HAWKBIT) == "HAWKBIT_JAR names no file"
     (tmp_path / "one.jar").write_bytes(b"")
     monkeypatch.setenv("HAWKBIT_JAR", str(tmp_path / "one.jar"))
     assert find_jar("HAWKBIT_JAR", hawkbit.HAWKBIT) == tmp_path / "one.jar"
+    monkeypatch.delenv("HAWKBIT_JAR")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)  # where nothing was fetched before
+    assert find_jar("HAWKBIT_JAR", hawkbit.HAWKBIT) is None
+    assert "there is no mvn that could ask Maven for org.eclipse" in missing("HAWKBIT_JAR", hawkbit.HAWKBIT)
