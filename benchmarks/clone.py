@@ -2,7 +2,8 @@
 
 Four mature plants of 60 stations and a fifth one: a true clone, one with 10 % or 30 % of its stations re-tooled, and
 one that is no clone at all. Each estimate after n cycles per station is held against the truth, beside the mean of
-the plant's own cycles and a copy of the parents. Worlds are drawn from seeds.
+the plant's own cycles and a copy of the parents. Worlds are drawn from seeds. The example world then shows what that
+is worth: four clones on three continents, ramped up with and without what their mother knows.
 
 Run: python -m benchmarks clone
 """
@@ -10,6 +11,7 @@ Run: python -m benchmarks clone
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -20,10 +22,15 @@ from ringroad.build.clone.inherit import inherit
 from ringroad.build.clone.learn import learn
 from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.posterior import Origin, Posterior
+from ringroad.build.plant.read import read_plant
+from ringroad.cli.plant_world import read_world
+from ringroad.sim.world import Ramp
+from ringroad.sim.world_result import run_world
 
 WORLDS: Final = ("a true clone", "10 % re-tooled", "30 % re-tooled", "no clone")
 CYCLES: Final = (1, 2, 3, 5, 10, 30, 100, 1000)
 SEEDS: Final = 20
+RAMP_SEEDS: Final = 5
 SEED_FIRST: Final = 1_000  # the priors were chosen on worlds before it
 STATIONS, PARENTS, MATURE_N = 60, 4, 1000
 STATION_SD, PLANT_SD, TRANSFER_SD, NOISE_SD = 0.4, 0.1, 0.09, 0.25  # of log seconds
@@ -64,6 +71,7 @@ def run() -> list[Figure]:
         f"{cell.world} {cell.own:.3f} / {cell.copied:.3f} / {cell.learned:.3f}" for cell in few.values()
     )
     return [
+        *ramp_figures(),
         Figure(
             name="clone.worst_excess_error", value=round(worst.excess, 2), unit="%", target=5, better="lower",
             note=f"beyond own data alone; {worst.world} after {worst.n} cycles; after {TELL_N} cycles own / copied /"
@@ -83,6 +91,33 @@ def run() -> list[Figure]:
             note=f"of a station's own, that {TELL_N} cycles of a true clone are worth",
         ),
     ]  # fmt: skip
+
+
+def ramp_figures() -> list[Figure]:
+    """Return what cloning saves the clones of the example world, against a work study alone."""
+    folder = Path(__file__).parents[1] / "examples" / "world"
+    world = read_world((folder / "world.toml").read_text(encoding="utf-8"), name="world.toml")
+    mother = read_plant((folder / world.mother).read_text(encoding="utf-8"))
+    ramp = Ramp(takt_s=world.takt_s, pilot=world.pilot, days=world.days)
+    results = run_world(mother, world.plants, ramp, seeds=RAMP_SEEDS)
+    clones = [each for each in results if each.site.kind == "clone"]
+    (bought,) = (each for each in results if each.site.kind == "bought")
+    figures = []
+    for name, unit, saved, scale in (
+        ("clone.ramp_cycles_saved", "cycles", "cycles_to_known", 1), ("clone.ramp_vehicles_saved", "vehicles", "vehicles_to_rate", 1),
+        ("clone.unit_cost_saved", "EUR", "unit_cost", 1), ("clone.first_pass_gained", "%", "first_pass", 100),
+    ):  # fmt: skip
+        each = ", ".join(f"{of.site.id} {scale * of.saved[saved].mean:.1f}" for of in results)
+        spread = f"{scale * min(of.saved[saved].low for of in clones):.1f} to {scale * max(of.saved[saved].high for of in clones):.1f}"
+        figures.append(
+            Figure(
+                name=name, value=round(scale * sum(of.saved[saved].mean for of in clones) / len(clones), 1), unit=unit,
+                target=None, better="higher",
+                note=f"mean of four clones, {RAMP_SEEDS} worlds, nine of ten between {spread}; {each};"
+                f" {bought.site.id} is no clone",
+            )
+        )  # fmt: skip
+    return figures
 
 
 def measure(world: str, n: int) -> Cell:

@@ -22,6 +22,7 @@ from ringroad.cli import (
     plant_events,
     plant_opcua,
     plant_proposal,
+    plant_world,
 )
 from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO, ClientGroup, access_of, example, with_client
@@ -59,6 +60,7 @@ for _command in (
 ):  # fmt: skip
     group.add_command(_command)
 group.add_command(plant_balance.command)
+group.add_command(plant_world.world)
 
 
 @group.command(

@@ -165,3 +165,35 @@ def test_a_parent_that_has_none_of_the_parameters_says_nothing_of_them() -> None
     assert (found.plant_variance, found.transfer_variance) == (alone.plant_variance, alone.transfer_variance)
     with pytest.raises(InvalidInput, match="no parent has"):
         inherit({"press shop": other}, KEYS)
+
+
+def shares(n: int, *, seed: int = 5) -> tuple[float, float]:
+    """Return how many 90 % intervals of a clone's first passes hold the truth, and their mean error."""
+    draw = np.random.default_rng([seed, n])
+    keys = [Key(("assembly", "Line 1", f"station {at}"), "first_pass") for at in range(40)]
+    logits = draw.normal(3.9, 0.6, 40) + draw.normal(0, 0.2, 5)[:, None] + draw.normal(0, 0.15, (5, 40))
+    good = [
+        draw.binomial(trials, 1 / (1 + np.exp(-row)))
+        for row, trials in zip(logits, [20_000] * 4 + [n], strict=True)
+    ]
+    beliefs = [
+        {
+            key: Posterior(family="share", n=trials, total=float(each), origin=Origin())
+            for key, each in zip(keys, row, strict=True)
+        }
+        for row, trials in zip(good, [20_000] * 4 + [n], strict=True)
+    ]
+    found = learn(
+        inherit({f"plant {at}": each for at, each in enumerate(beliefs[:4])}, keys), beliefs[4]
+    ).learned
+    truth = 1 / (1 + np.exp(-logits[4]))
+    held = np.mean([each.low <= real <= each.high for each, real in zip(found, logits[4], strict=True)])
+    error = np.mean([1 / (1 + np.exp(-each.centre)) - real for each, real in zip(found, truth, strict=True)])
+    return float(held), float(error)
+
+
+@pytest.mark.parametrize("n", [1, 3, 10, 100])
+def test_a_few_good_vehicles_do_not_make_a_clone_believe_in_bad_ones(n: int) -> None:
+    held, error = shares(n)
+    assert held >= 0.8
+    assert abs(error) < 0.01

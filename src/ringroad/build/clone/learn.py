@@ -42,6 +42,10 @@ MASS_KEPT: Final = 0.995  # of all explanations; the rest weighs nothing in any 
 PROBABLE: Final = 0.9  # that a parameter is locally different, before anybody is told
 VARIANCE_MIN: Final = 1e-4  # between plants; 1 % of a time
 QUANTILE_HALVINGS: Final = 34
+SHARE_AROUND: Final = (
+    1.0  # variance of the logit that a share is read with, so that a few trials do not set it
+)
+SHARE_MIN: Final = 1e-6  # of bad ones, or of good ones, that is ever likely
 
 # Abramowitz and Stegun 7.1.26: the error function within 1.5e-7.
 _ERF: Final = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
@@ -121,8 +125,11 @@ def learn(inheritance: Inheritance, own: Mapping[Key, Posterior]) -> Clone:
     if unknown := sorted(own.keys() - set(inheritance.keys)):
         raise InvalidInput(f"{unknown[0]} was not inherited")
     observed = [own.get(key) for key in inheritance.keys]
-    centre = np.array([each.centre if each else 0.0 for each in observed])
-    error = np.array([_error(each, noise) for each, noise in zip(observed, inheritance.noise, strict=True)])
+    said = [
+        _said(each, noise, before)
+        for each, noise, before in zip(observed, inheritance.noise, inheritance.centre, strict=True)
+    ]
+    centre, error = (np.array(column, dtype=np.float64) for column in zip(*said, strict=True))
     found = _explain(inheritance, centre, error)
     gain = [_gain(variance, error) for variance in (found.alike, found.apart)]
     inherited = inheritance.centre + found.plant[:, None]
@@ -195,14 +202,32 @@ def belief_at(centre: float, variance: float, *, like: Posterior, noise: float, 
             return Posterior(family="rate", n=n, total=n * like.mean_at(centre), origin=origin)
 
 
-def _error(own: Posterior | None, noise: float) -> float:
-    """Return the variance of what was observed; of one that observed nothing, endless."""
+def _said(own: Posterior | None, noise: float, before: float) -> tuple[float, float]:
+    """Return what was observed, and its variance; of one that observed nothing, endless.
+
+    The logit of a few successes says little of itself: two good vehicles of two are no 83 %. So a share is read around
+    what is likely of it: one step of iteratively reweighted least squares, from the share that its prior and its own
+    trials make likely together.
+
+    Args:
+        own: what was observed.
+        noise: variance of one observation, of a time.
+        before: what is likely without it.
+    """
     if own is None:
-        return np.inf
-    if own.family != "time":
-        return own.error_variance
-    pooled = (NOISE_N_MAX * noise + own.n * own.log_variance) / (NOISE_N_MAX + own.n)
-    return pooled / own.n
+        return 0.0, np.inf
+    match own.family:
+        case "time":
+            pooled = (NOISE_N_MAX * noise + own.n * own.log_variance) / (NOISE_N_MAX + own.n)
+            return own.centre, pooled / own.n
+        case "share":
+            likely = min(max(1 / (1 + float(np.exp(-before))), SHARE_MIN), 1 - SHARE_MIN)
+            worth = 1 / (SHARE_AROUND * likely * (1 - likely))
+            share = (own.total + worth * likely) / (own.n + worth)
+            slope = share * (1 - share)
+            return float(np.log(share / (1 - share)) + (own.mean - share) / slope), 1 / (own.n * slope)
+        case "rate":
+            return own.centre, own.error_variance
 
 
 def _gain(variance: Array, error: Array) -> Array:

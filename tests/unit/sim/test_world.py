@@ -1,0 +1,102 @@
+"""The example world: cloning helps a clone, not a plant that is none; and no seed of it changes what it shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ringroad.build.plant.read import read_plant
+from ringroad.cli.plant_world import read_world, world_text
+from ringroad.cli.plant_world_page import world_page
+from ringroad.kernel.errors import InvalidInput
+from ringroad.sim.world import Day, Ramp, draw_truth, known_day, ramp_up, reached
+from ringroad.sim.world_result import PlantResult, run_world, to_document
+
+FOLDER = Path(__file__).parents[3] / "examples" / "world"
+SOURCE = (FOLDER / "world.toml").read_text(encoding="utf-8")
+WORLD = read_world(SOURCE, name="world.toml")
+MOTHER = read_plant((FOLDER / WORLD.mother).read_text(encoding="utf-8"))
+NORTH, MILL = WORLD.plants[0], WORLD.plants[-1]
+RAMP = Ramp(takt_s=WORLD.takt_s, pilot=(2, 3, 5), days=3)
+
+
+@pytest.fixture(scope="module")
+def results() -> list[PlantResult]:
+    return run_world(MOTHER, [NORTH, MILL], RAMP, seeds=3)
+
+
+def test_the_world_has_a_mother_and_four_clones_on_three_continents_and_one_that_is_none() -> None:
+    clones = [each for each in WORLD.plants if each.kind == "clone"]
+    assert len(clones) == 4
+    assert len({each.continent for each in clones}) == 3
+    assert [each.id for each in WORLD.plants if each.kind == "bought"] == ["avocet-mill"]
+
+
+def test_a_clone_knows_more_on_its_first_day_and_costs_less(results: list[PlantResult]) -> None:
+    north = results[0]
+    cloned, alone = (north.ways[way] for way in ("cloned", "alone"))
+    assert cloned.days["error"][0] < alone.days["error"][0] * 0.8
+    assert cloned.unit_cost.mean < alone.unit_cost.mean
+    assert cloned.first_pass.mean > alone.first_pass.mean
+    assert north.helps
+    assert north.saved["unit_cost"].low <= north.saved["unit_cost"].mean <= north.saved["unit_cost"].high
+
+
+def test_a_plant_that_is_no_clone_is_not_helped_and_a_copy_without_doubt_is_worse(
+    results: list[PlantResult],
+) -> None:
+    mill = results[1]
+    assert not mill.helps
+    assert mill.ways["copied"].days["error"][-1] > 1.3 * mill.ways["cloned"].days["error"][-1]
+    assert mill.ways["copied"].unit_cost.mean > mill.ways["cloned"].unit_cost.mean
+    said = world_text(results)
+    assert "avocet-mill, North America: cloning saves" in said
+    assert "it is no clone" in said.splitlines()[-1]
+    assert "it is no clone" not in said.splitlines()[-2]
+
+
+def test_a_seed_gives_the_same_world_and_all_ways_the_same_luck() -> None:
+    truth = draw_truth(MOTHER, NORTH, np.random.default_rng([1, 0]))
+    one, other = (ramp_up(MOTHER, NORTH, RAMP, truth, way="cloned", seed=1) for _ in range(2))
+    assert one == other
+    assert one != ramp_up(MOTHER, NORTH, RAMP, truth, way="cloned", seed=2)
+    assert known_day(NORTH, RAMP, truth).error == 0
+
+
+def test_the_page_names_every_plant_and_draws_every_curve(results: list[PlantResult]) -> None:
+    page = world_page({"seeds": 3, "mother": MOTHER.id, "plants": [to_document(each) for each in results]})
+    assert page.count("<svg") == 2 * 4
+    assert page.count("<polyline") == 2 * 4 * 3
+    assert all(each.site.site in page for each in results)
+    assert "nan" not in page
+
+
+def test_ramp_up_is_over_when_it_stays_over() -> None:
+    days = [
+        Day(vehicles=2, built=built, error=0, takt_s=60, conversion=0, first_pass=1) for built in (2, 4, 6, 8)
+    ]
+    assert reached(days, [False, True, False, True]) == (4, 6)
+    assert reached(days, [True] * 4) == (1, 0)
+    assert reached(days, [False] * 4) == (5, 8)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("takt_s = 60", "takt_s = 0", "a takt above 0"),
+        ("takt_s = 60", "takt_s = 'a minute'", "takt_s"),
+        ("days = 16", "days = 61", "1 to 60 days"),
+        ("pilot = [2,", "pilot = [0,", "a vehicle or more"),
+        ("hours = 22", "hours = 25", "avocet-east"),
+        ("wage_h = 14", "wage_h = -14", "avocet-south"),
+        ("cockpit = 0.7", "cockpit = 0", "avocet-east"),
+        ('kind = "bought"', 'kind = "stolen"', "kind"),
+        ("mother =", "mother", "world.toml"),
+    ],
+)
+def test_a_world_that_cannot_be_is_refused(before: str, after: str, words: str) -> None:
+    assert before in SOURCE
+    with pytest.raises(InvalidInput, match=words):
+        read_world(SOURCE.replace(before, after), name="world.toml")
