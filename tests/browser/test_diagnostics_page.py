@@ -157,5 +157,7 @@ def test_who_may_not_diagnose_sees_who_did_and_nothing_to_press(
         page.get_by_text("Every fault, how often").click()
         expect(page.get_by_role("cell", name="C0040-64")).to_be_visible()
         expect(page.get_by_role("cell", name="1.0, 1.1")).to_be_visible()
+        page.get_by_text("Who else, by software and lot").click()
+        expect(page.get_by_text("the vehicles have no birth record with parts")).to_be_visible()
         assert page.get_by_role("button", name="Ask the vehicle").count() == 0
         assert page.get_by_role("button", name="Close the session").count() == 0

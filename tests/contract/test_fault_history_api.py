@@ -81,6 +81,8 @@ def test_faults_are_told_over_a_vehicles_life_and_by_software_and_build_week(
         unknown = client.get("/vehicles/RRHIST00000000009/fault-history").status_code
         lots = client.get("/programmes/p/fault-lots", params={"code": CODE}).json()
         parts = client.get("/programmes/p/fault-lots", params={"code": CODE, "by": "part"}).json()
+        shown = client.get(f"{origin}/fleet/RRHIST00000000000/fault-lots/{CODE}").text
+        strange = client.get(f"{origin}/fleet/RRHIST00000000000/fault-lots/hum").status_code
         other = client.get("/programmes/p/fault-lots", params={"code": "P0000-00", "by": "part"}).json()
         wrong = client.get("/programmes/p/fault-lots", params={"code": "hum"}).status_code
     assert (line["occurrences"], line["active"], line["software_versions"]) == (2, True, ["1.0", "1.1"])
@@ -104,6 +106,8 @@ def test_faults_are_told_over_a_vehicles_life_and_by_software_and_build_week(
         tuple(row[key] for key in ("software_version", "part", "lot", "vehicles_with_fault", "vehicles_born", "permille"))
         for row in parts
     ] == [("1.0", "pump", "P-7", 1, 3, 333), ("1.1", "pump", "P-7", 2, 3, 666), ("1.1", "pump", "P-8", 1, 1, 1000)]  # fmt: skip
+    assert all(told in shown for told in ("2026-W46", "pump P-8", "1000"))
+    assert strange == 404
     assert line["counted_from"] is None
     assert not any(row["at_least"] for row in lots)
 

@@ -23,6 +23,7 @@ from ringroad.storage.lake import Lake, View, from_us, to_us
 CHANGES_MAX: Final = 20_000  # of one vehicle; a code that flickers every minute makes as many in two weeks
 PAIRS_MAX: Final = 200_000  # vehicles with the code; a recall has as many
 LOT_WEEKS_MAX: Final = 520
+LOT_DAYS: Final = 90  # looked back, unless somebody says otherwise
 PART_LOTS_MAX: Final = 1_000  # lots that the most vehicles with the code have
 
 FaultCodeAsked = Annotated[
@@ -83,9 +84,16 @@ def list_fault_history(ctx: Ctx, vin: Id) -> list[FaultHistoryView]:
 
 @route("GET", "/programmes/{programme_id:str}/fault-lots", role=Role.VIEWER, tag="signal", errors=[422])
 def list_fault_lots(
-    ctx: Ctx, programme_id: Id, code: FaultCodeAsked, days: DaysBack = 90, by: LotsBy = "week"
+    ctx: Ctx, programme_id: Id, code: FaultCodeAsked, days: DaysBack = LOT_DAYS, by: LotsBy = "week"
 ) -> list[FaultLot]:
     """Count the vehicles that had a code, by software version and by build week, or by the lots that their birth records name."""
+    return lots_of(ctx, programme_id, code, days=days, by=by)
+
+
+def lots_of(
+    ctx: Context, programme_id: str, code: str, *, days: int = LOT_DAYS, by: Literal["week", "part"]
+) -> list[FaultLot]:
+    """Return how many vehicles of a programme had a code, by software and by build week or lots of their parts."""
     since = to_us(ctx.clock.now() - timedelta(days=days))
 
     def ask(view: View) -> list[dict[str, Any]]:

@@ -334,6 +334,23 @@ def test_what_a_tester_asks_is_written_down_and_changes_before_they_are_done(tmp
     run(tmp_path, story)
 
 
+def test_a_write_is_written_down_with_the_value_wanted_the_one_before_and_the_one_after(
+    tmp_path: Path,
+) -> None:
+    async def story(at: Bench, tester: Hand) -> None:
+        await tester.ask("POST", "/vehicle/v1/sessions", REASON | {"scope": "service"})
+        await tester.ask("POST", f"{BRAKE}/locks")
+        _, done = await tester.ask("PUT", f"{BRAKE}/data/0100", {"data": "0a0b0cff"})
+        assert done["before"] == "0a0b0c0d"
+        await tester.ask("PUT", f"{BRAKE}/data/F190", {"data": "x" * 500})
+        found = visits(at.folder)[-4:]
+        assert [(each.status, each.wanted, each.before, each.data) for each in found] == [
+            (0, "0a0b0cff", "", ""), (200, "0a0b0cff", "0a0b0c0d", "0a0b0cff"), (0, "x" * 128, "", ""), (403, "x" * 128, "", ""),
+        ]  # fmt: skip
+
+    run(tmp_path, story)
+
+
 def test_what_cannot_be_written_down_is_not_done(tmp_path: Path) -> None:
     async def story(at: Bench, tester: Hand) -> None:
         await tester.ask("POST", "/vehicle/v1/sessions", REASON | {"scope": "service"})

@@ -5,6 +5,7 @@ The page asks the vehicle nothing by itself: it shows answers that are in the da
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +19,8 @@ from ringroad.http import reading
 from ringroad.http.console.render import page
 from ringroad.http.console.shared import Req, shown, url_of
 from ringroad.http.context import Ctx
-from ringroad.http.faults import history_of
+from ringroad.http.faults import LOT_DAYS, history_of, lots_of
+from ringroad.kernel.errors import NotFound
 from ringroad.protocol.names import Names, data_name, fault_name
 from ringroad.protocol.vehicle import TERMINAL_STATES
 from ringroad.signal import store_diagnostics as store
@@ -33,6 +35,8 @@ LIVE_EACH: Final = 5  # newest readings of a subscription
 LIVE_SHOWN: Final = 20
 SINCE_1970: Final = "s since 1970"  # a unit of `vehicle/diagnostics/faults.py`
 UNIX_S_MAX: Final = 2**32  # s
+PART_LOTS_SHOWN: Final = 30  # lots with the largest share
+_CODE: Final = re.compile(r"[PCBU][0-3][0-9A-F]{3}-[0-9A-F]{2}")
 DID_CHARS: Final = 4  # of a data identifier in hex
 
 
@@ -136,7 +140,21 @@ def diagnostics_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str
 def fault_history_part(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
     """A vehicle's faults over its life: a part of its diagnostics, read out of the lake when somebody opens it."""
     history, counted_from = history_of(ctx, vin)
-    return page("fault_history.html", account=request.user, history=history, counted_from=counted_from)
+    return page(
+        "fault_history.html", account=request.user, vin=vin, history=history, counted_from=counted_from
+    )
+
+
+@shown("/fleet/{vin:str}/fault-lots/{code:str}")
+def fault_lots_part(ctx: Ctx, request: Req, vin: FromPath[str], code: FromPath[str]) -> Response[str]:
+    """Which other vehicles of the programme had a code, by software, build week and lots: a part of a fault's history."""
+    if _CODE.fullmatch(code) is None:
+        raise NotFound(f"{code[:20]!r} is no fault code")
+    with ctx.connection() as conn:
+        programme = reading.one(reading.vehicles(conn, vin=vin), f"vehicle {vin}").programme_id
+    weeks, parts = (lots_of(ctx, programme, code, by=by) for by in ("week", "part"))
+    told = sorted(parts, key=lambda each: -each.permille)[:PART_LOTS_SHOWN]
+    return page("fault_lots.html", account=request.user, code=code, weeks=weeks, parts=told, days=LOT_DAYS)
 
 
 @shown("/fleet/{vin:str}/diagnostics/live")
@@ -349,4 +367,4 @@ def _items(job: Job | None, key: str = "items") -> list[Mapping[str, Any]]:
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
-handlers = [diagnostics_page, fault_history_part, live_part]
+handlers = [diagnostics_page, fault_history_part, fault_lots_part, live_part]
