@@ -106,6 +106,22 @@ def test_a_technician_opens_a_session_reads_faults_and_clears_one_after_a_questi
         expect(page.get_by_role("cell", name="GET /components", exact=True)).to_be_visible()
         brake = {"id": "brake", "name": "brake", "serial": "B-1", "hardware": "ESC-9", "primary": False}
         vehicle_says(pg_url, vin, "/components", 200, {"items": [brake]})
+        page.locator("summary", has_text="brake").click()
+        page.get_by_role("textbox", name="Identifier").fill("0100")
+        page.get_by_role("button", name="Read an identifier of brake").click()
+        expect(page.get_by_role("cell", name="GET /components/brake/data/0100")).to_be_visible()
+        write = {"kind": "hex", "bytes": 4, "wanted": "8 hex digits"}
+        coding = {"id": "0100", "name": "coding", "data": "00000001", "raw": "00000001", "write": write}
+        vehicle_says(pg_url, vin, "/components/brake/data/0100", 200, coding)
+        page.get_by_label("New value").fill("0000000a")
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Write 0100 of brake").click()
+        expect(page.get_by_role("cell", name="PUT /components/brake/data/0100")).to_be_visible()
+        with connect(pg_url) as conn:
+            [asked_for] = [
+                each for each in store.read_jobs(conn, vin=vin, rows_max=1) if each.method == "PUT"
+            ]
+        assert asked_for.body == {"data": "0000000a"}
         page.get_by_role("button", name="Read every fault").click()
         expect(page.get_by_role("cell", name="GET /functions/vehicle-health")).to_be_visible()
         items = [{"component": "brake", **FAULT}, {"component": "<b>bold</b>", **FAULT}]
