@@ -26,7 +26,8 @@ pytestmark = pytest.mark.foreign
 EXAMPLE = Path(__file__).parents[2] / "examples/vecu"
 IMAGE = b"an image of the brake"
 CONFIG = EcuConfig(
-    serial="SN1", hardware_id="HW1", vin="WRR00000000000001", layout="ab", supported_faults=("C0040-64", "P0A1F-00")
+    serial="SN1", hardware_id="HW1", vin="WRR00000000000001", layout="ab", supported_faults=("C0040-64", "P0A1F-00"),
+    data={"0100": "00000001"},
 )  # fmt: skip
 TEXTS = {"C0040-64": "Wheel speed sensor, right front: signal not plausible", "U0100-87": "Engine is silent"}
 
@@ -124,6 +125,9 @@ def test_it_writes_and_starts_routines(layer: Any, ecu: VirtualEcu) -> None:
     ask(layer, ecu, by_name(layer, f"Write {WRITTEN[Did.FINGERPRINT_WRITE]}"), value=b"2026")
     read = ask(layer, ecu, by_name(layer, f"Read {DATA[Did.FINGERPRINT_READ][0]}"))
     assert bytes(read["value"]) == b"2026"
+    assert bytes(ask(layer, ecu, by_name(layer, "Read Data 0100"))["value"]) == b"\0\0\0\1"
+    ask(layer, ecu, by_name(layer, "Write Data 0100"), value=b"\0\0\0\7")
+    assert bytes(ask(layer, ecu, by_name(layer, "Read Data 0100"))["value"]) == b"\0\0\0\7"
     answers = {
         rid: ask(layer, ecu, by_name(layer, f"Start {label}"), record=b"") for rid, label in ROUTINES.items()
     }

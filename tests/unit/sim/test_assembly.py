@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,12 @@ from ringroad.kernel.errors import InvalidInput, Unavailable
 from ringroad.sim.assembly import BaselinePackage, Blueprint, Surroundings, assemble, make_vin, power_on
 from ringroad.sim.vecu.config import read_config as read_vecu_config
 from ringroad.sim.vecu.medium import MemoryMedium
+from ringroad.sim.vecu.memory import MemoryChannel
 from ringroad.sim.vecu.script import Behaviour, FaultRate, Script, draw_bytes
 from ringroad.vehicle.agents.base import EcuInventory
 from ringroad.vehicle.config import read_config, read_keys
+from ringroad.vehicle.proof import prover_of
+from ringroad.vehicle.uds import EcuForbids, EcuRejects, Session, UdsClient, hmac_key
 
 IMAGE = bytes(range(256)) * 64
 RAISES = Script(
@@ -171,3 +175,36 @@ def test_an_ecu_that_cannot_be_simulated_stops_the_line(
                 HOME, clock=SystemClock(), secret=bytes,
             )
         )  # fmt: skip
+
+
+def test_an_ecu_that_its_programme_secures_with_0x29_is_born_flashed_and_found_again_by_its_proof(
+    tmp_path: Path,
+) -> None:
+    ecus = blueprint(gateway=package("gateway"), brake=package("brake"))
+    gateway = {**ecus.ecus["gateway"], "security": "uds-authentication-0x29"}
+    programme = replace(ecus, ecus={**ecus.ecus, "gateway": gateway})
+
+    async def build() -> None:
+        born, _ = await assemble(
+            tmp_path, make_vin(1), programme, HOME, clock=SystemClock(),
+            secret=lambda size: draw_bytes(1, size, "x"), durability="buffered",
+        )  # fmt: skip
+        by_proof, by_key = born.config.ecus
+        assert (tmp_path / by_proof.authentication_key_file).stat().st_mode & 0o77 == 0
+        assert by_key.authentication_key_file == ""
+        assert b"PRIVATE" not in (tmp_path / f"{by_proof.serial}.toml").read_bytes()
+        again = power_on(tmp_path, clock=SystemClock())
+        outside = prover_of((tmp_path / by_proof.authentication_key_file).read_bytes(), by_proof.serial)
+        uds = UdsClient(channel=MemoryChannel(again.ports[by_proof.serial]))
+        await uds.session(Session.EXTENDED)
+        with pytest.raises(EcuRejects):
+            await uds.unlock(hmac_key(b"ringroad"))
+        with pytest.raises(EcuForbids):
+            await uds.write(0x0100, b"abcd")
+        await uds.authenticate(outside)  # a vehicle of its own process has the file alone
+        await uds.write(0x0100, b"abcd")
+        assert {ecu.name: sorted(ecu.writes) for ecu in born.config.ecus} == {
+            key: ["0100", "F198"] for key in ("gateway", "brake")
+        }
+
+    asyncio.run(build())

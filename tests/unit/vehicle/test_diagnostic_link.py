@@ -111,7 +111,8 @@ def test_the_driver_is_asked_and_the_answer_comes_when_the_driver_gives_it(tmp_p
         with pytest.raises(Conflict):
             answer_session(tmp_path, "s1", allow=True, seen=seen, now=at.clock.now())
         answer_session(tmp_path, "s1", allow=False, now=at.clock.now())  # enough
-        assert (await at.ask("GET", "/components"))[1]["error"]["code"] == "session_declined"
+        why = (await at.ask("GET", "/components"))[1]["error"]
+        assert (why["code"], why["message"]) == ("session_declined", "the driver ended the session")
 
     run(tmp_path, story, policy="driver")
 
@@ -140,7 +141,8 @@ def test_a_driver_who_declines_ends_it(tmp_path: Path) -> None:
         answer_session(tmp_path, "s1", allow=False, now=at.clock.now())
         declined = await next_answer(at)
         assert (declined.status, declined.body["error"]["code"]) == (403, "declined")
-        assert (await at.ask("GET", "/components"))[1]["error"]["code"] == "session_declined"
+        why = (await at.ask("GET", "/components"))[1]["error"]
+        assert (why["code"], why["message"]) == ("session_declined", "the driver declined")
         with pytest.raises(NotFound):
             answer_session(tmp_path, "s2", allow=True, now=at.clock.now())
 

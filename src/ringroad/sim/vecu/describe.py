@@ -131,6 +131,7 @@ class _Layer:
         self._services: list[DiagService] = []
         self._requests: list[Request] = []
         self._responses: list[Response] = []
+        self._stored = tuple(config.data)
         codes = dict.fromkeys((*config.supported_faults, *texts))
         self._faults = self._dtc_dop({code: texts.get(code, code) for code in codes})
         self._props = {kind: self._prop(kind) for kind in (_TEXT, _BYTES, _BYTE, _LONG)}
@@ -143,6 +144,11 @@ class _Layer:
         for did, label in WRITTEN.items():
             value = self._value("value", self._props[_BYTES].odx_id, label)
             self._add(f"Write {label}", bytes((0x2E,)) + did.to_bytes(2, "big"), 3, asked=[value])
+        for did_text in self._stored:  # what testers may write
+            value = self._value("value", self._props[_BYTES].odx_id, f"Data {did_text}")
+            did_bytes = bytes.fromhex(did_text)
+            self._add(f"Read Data {did_text}", b"\x22" + did_bytes, 3, answer=[value])
+            self._add(f"Write Data {did_text}", b"\x2e" + did_bytes, 3, asked=[value])
         for rid, label in ROUTINES.items():
             record = self._value("record", self._props[_BYTES].odx_id, "Record")
             self._add(
