@@ -11,10 +11,15 @@ import httpx
 import msgspec
 import pytest
 
+from ringroad.build import birth
+from ringroad.build.plant.read import read_plant
+from ringroad.build.plant.store import save_plant
 from ringroad.build.plant.store_events import list_refused
-from ringroad.build.quality import store, store_watch
+from ringroad.build.quality import store, store_gates, store_watch
 from ringroad.build.quality.results import CheckResult
+from ringroad.build.store_birth import line_of_programme
 from ringroad.build.store_plant import start_order
+from ringroad.build.store_trace import Claim, take_claims
 from ringroad.http.auth import Role
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
@@ -25,6 +30,7 @@ from ringroad.signal.store import get_finding
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import latest_fact, read_facts
 from ringroad.storage.streams import StreamMessage
+from support.births import END, PLANT, line_with_baseline, registration, started_order, who
 from support.console_server import add_account, serving
 from support.mes import CLOCK, IDS, new_order, wren
 
@@ -149,9 +155,9 @@ def built(conn: Connection, first: int, count: int, *, bad: Callable[[int], bool
             conn,
             *(
                 CheckResult(
-                    id=f"r{number}", vehicle=f"x{number}", station="marriage", check="torque", variant="van",
+                    id=f"r{number}", vehicle=f"x{number}", variant="van",
                     passed=not bad(number), at=at + timedelta(seconds=number),
-                    **({"lots": {"battery": f"B-{number % 2}"}, "software": "1.0"} | more),
+                    **({"station": "marriage", "check": "torque", "lots": {"battery": f"B-{number % 2}"}, "software": "1.0"} | more),
                 )
                 for number in range(start, min(start + 500, first + count))
             ),
@@ -254,3 +260,73 @@ def test_results_over_the_api_are_taken_or_refused_one_by_one(
             )
             unknown = client.post("/station-results", json={"results": [{**told[0], "colour": "red"}]})
             assert unknown.status_code == 400
+
+
+COSTS = 'checks = ["leak", "torque", "software"]\ninspect_cost = 1\nescape_cost = 40'
+
+
+def gates(conn: Connection) -> store_gates.JudgedGate:
+    (found,) = store_gates.judge_gates(conn, "wren", now=CLOCK.now())
+    return found
+
+
+def test_a_claim_of_the_field_moves_the_gate_that_should_have_caught_it(pg_url: str, tmp_path: Path) -> None:
+    with connect(pg_url) as conn:
+        with transaction(conn):
+            line_with_baseline(conn)
+            assert store_gates.judge_gates(conn, "wren", now=CLOCK.now())[0].costs is None
+            changed = read_plant(PLANT.replace('checks = ["leak", "torque", "software"]', COSTS))
+            save_plant(conn, IDS, plant=changed, generation=1, **who())
+        built(conn, 0, 300, bad=lambda number: number % 75 == 0, station=END, check="leak", lots={})
+        found = gates(conn)
+        assert (found.record.inspected, found.record.refused, found.record.left) == (300, 4, 300)
+        assert (found.proposal.inspect_permille, found.proposal.changes) == (50, True)
+        with transaction(conn), pytest.raises(Conflict, match="at generation 2"):
+            rate(conn, generation=1)
+        with transaction(conn), pytest.raises(NotFound, match="no gate 'roof gate'"):
+            rate(conn, generation=2, gate="roof gate")
+        with transaction(conn):
+            assert rate(conn, generation=2).generation == 3
+        found = gates(conn)
+        assert found.record.inspect_permille == 50
+        assert found.decided is not None
+        assert "4 of 300 inspected refused, 0 of 300 escaped; as proposed" in found.decided.origin.evidence
+        vins = [f"WRRDEM12XTA{number:06d}" for number in range(8)]
+        with transaction(conn):
+            line = line_of_programme(conn, "wren")
+            for vin in vins:  # not one of them was looked at
+                given = registration(conn, vin, order_id=started_order(conn))
+                birth.register_vehicle(conn, IDS, **given, as_built=birth.AsBuilt(parts=[], tests=[]))
+            claims = [
+                Claim(id=vin, vin=vin, part="brake", fault_code="software", occurred_at=CLOCK.now())
+                for vin in vins
+            ]
+            assert {each.told for each in take_claims(conn, line, claims, **who())} == {"taken"}
+        moved = gates(conn)
+        assert (moved.record.slipped, moved.record.missed) == (8, 0)
+        assert moved.record.escapes.fails > found.record.escapes.fails
+        assert (moved.proposal.inspect_permille, moved.proposal.changes) == (1000, True)
+        operator, approver = (
+            {"Authorization": f"Bearer {add_account(pg_url, name, role)}"}
+            for name, role in (("olga", Role.OPERATOR), ("anna", Role.APPROVER))
+        )
+        with (
+            serving(pg_url, tmp_path) as origin,
+            httpx.Client(base_url=f"{origin}/api/v1/programmes/wren") as client,
+        ):
+            (row,) = client.get("/gates", headers=operator).json()
+            wanted = {
+                "station": row["station"], "gate": row["gate"], "generation": row["generation"],
+                "inspect_permille": row["proposed_permille"], "reason": "they come back",
+            }  # fmt: skip
+            assert client.post("/gates/rate", json=wanted, headers=operator).status_code == 403
+            (after,) = client.post("/gates/rate", json=wanted, headers=approver).json()
+            assert (after["inspect_permille"], after["changes"]) == (1000, False)
+            assert client.post("/gates/rate", json=wanted, headers=approver).status_code == 409
+
+
+def rate(conn: Connection, *, generation: int, gate: str = "end of line") -> Any:
+    return store_gates.set_rate(
+        conn, IDS, programme_id="wren", station=END, gate=gate, inspect_permille=50, generation=generation,
+        reason="as proposed", **who(),
+    )  # fmt: skip

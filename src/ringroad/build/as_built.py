@@ -135,9 +135,16 @@ def _of_order(part: BuiltPart, known: Known) -> str:
 def checks_of(plant: Plant, programme_id: str) -> tuple[Asked, ...]:
     """Return the checks that the gates of a programme's line ask for, in the order of the line."""
     line = next((each for each in plant.structure.lines if each.programme == programme_id), None)
+    if line is None:
+        return ()
     return tuple(
-        Asked(station=cell.name, gate=gate.name, check=check, always=gate.inspect_permille >= ALWAYS)
-        for cell in (line.stations if line else ())
+        Asked(
+            station=cell.name,
+            gate=gate.name,
+            check=check,
+            always=plant.inspect_permille((line.area, line.name, cell.name, gate.name), gate) >= ALWAYS,
+        )
+        for cell in line.stations
         for gate in cell.gates
         for check in gate.checks
     )

@@ -1,8 +1,8 @@
-"""`ringroad quality`: first-pass yield, alarms and results of checks."""
+"""`ringroad quality`: first-pass yield, alarms, gates and results of checks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -12,6 +12,7 @@ from ringroad.cli.groups import EXIT_NO, ClientGroup, example, with_client
 from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import counted, exactly, table, tail
+from ringroad.kernel.errors import NotFound
 
 _PROGRAMME = click.option("--programme", help="The vehicle programme; default: the only one.")
 ROWS_SHOWN = 15  # worst things of a kind
@@ -87,6 +88,65 @@ def results(
         limit=limit, **{name: value for name, value in given.items() if value},
     )  # fmt: skip
     shell.show(rows, text=results_text(rows))
+
+
+@group.command("gates", epilog=example("ringroad quality gates"))
+@_PROGRAMME
+@with_client
+def gates(shell: Shell, client: Client, *, programme: str | None) -> None:
+    """Show the quality gates of the line: what escapes each, what it inspects, and what it should."""
+    rows = client.get(f"/programmes/{programme_of(client, programme)}/gates")
+    shell.show(rows, text=gates_text(rows))
+
+
+@group.command("rate", epilog=example("ringroad quality rate 'end of line' 0.3 --reason 'as proposed'"))
+@click.argument("gate")
+@click.argument("share", type=click.FloatRange(0, 1))
+@click.option("--reason", required=True, help="Why, for the record.")
+@_PROGRAMME
+@with_client
+def rate(
+    shell: Shell, client: Client, *, gate: str, share: float, reason: str, programme: str | None
+) -> None:
+    """Let GATE inspect SHARE of vehicles, from 0 to 1; an approver's word.
+
+    The plant document says so from now on, with the counts that it rests on.
+    """
+    path = f"/programmes/{programme_of(client, programme)}/gates"
+    found = [row for row in client.get(path) if row["gate"] == gate]
+    if len(found) != 1:
+        raise NotFound(f"there is no one gate {gate!r}", hint="ringroad quality gates shows all")
+    (row,) = found
+    body = {
+        "station": row["station"], "gate": gate, "inspect_permille": round(1000 * share),
+        "generation": row["generation"], "reason": reason,
+    }  # fmt: skip
+    rows = client.post(f"{path}/rate", body)
+    shell.show(rows, text=gates_text(rows))
+
+
+def gates_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return gates, each with its proposal and why."""
+    if not rows:
+        return "the line has no gate; gates stand in the plant document: ringroad plant import, ringroad plant choose"
+    lines: list[str] = []
+    for row in rows:
+        escape = f"{_percent(row['escape_rate'])} ({_percent(row['escape_low'])} to {_percent(row['escape_high'])})"
+        lines.append(
+            f"{row['gate']} at {row['station']}: inspects {row['inspect_permille'] / 10:g} %, {row['refused']} of"
+            f" {row['inspected']} refused, {row['missed'] + row['slipped']} of {row['left']} escaped, which is {escape}"
+        )
+        if row["decided"]:
+            lines.append(f"    so decided: {row['decided']}")
+        if row["changes"]:
+            lines.append(
+                f"    should inspect {row['proposed_permille'] / 10:g} %: of 1,000 vehicles {row['escapes_then']:.2f}"
+                f" would escape instead of {row['escapes_now']:.2f}, at a cost of {row['cost_then']:.0f} instead of"
+                f" {row['cost_now']:.0f}"
+            )
+        lines += [f"    {reason}" for reason in row["reasons"]]
+        lines += [f"    all of: {who}" for who in row["all_of"]]
+    return "\n".join(lines)
 
 
 def yield_text(found: Mapping[str, Any]) -> str:

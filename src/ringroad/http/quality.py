@@ -10,20 +10,22 @@ from litestar import Router
 from litestar.params import JSONBody, Parameter
 from msgspec import Meta
 
-from ringroad.build.quality import store, store_watch
+from ringroad.build.quality import store, store_gates, store_watch
 from ringroad.build.quality.results import LOTS_MAX, RESULTS_MAX, CheckResult
 from ringroad.build.quality.store_watch import DAYS, DAYS_MAX
 from ringroad.build.store_packages import get_programme
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
-from ringroad.http.routes import NAME_PATTERN, Command, Id, Limit, Ref, Req, Text, Title, route
+from ringroad.http.routes import NAME_PATTERN, Command, Id, Limit, Ref, Req, Seen, Text, Title, route
 from ringroad.http.views_quality import (
     AlarmView,
+    GateView,
     RefusedResultView,
     ResultsTaken,
     ResultView,
     YieldsView,
     alarm_view,
+    gate_view,
     yields_view,
 )
 
@@ -56,6 +58,16 @@ class NewResults(Command, frozen=True, kw_only=True):
 
     strict: ClassVar[bool] = True
     results: Annotated[list[NewResult], Meta(min_length=1, max_length=RESULTS_MAX)]
+
+
+class GateRate(Command, frozen=True, kw_only=True):
+    """How many vehicles a gate inspects from now on."""
+
+    station: Title
+    gate: Title
+    inspect_permille: Annotated[int, Meta(ge=0, le=1000)]
+    generation: Seen  # of the plant document
+    reason: Text
 
 
 class CloseAlarm(Command, frozen=True, kw_only=True):
@@ -129,9 +141,36 @@ def close_quality_alarm(ctx: Ctx, request: Req, alarm_id: Id, data: JSONBody[Clo
     return alarm_view(found)
 
 
+@route("GET", "/programmes/{programme_id:str}/gates", role=Role.VIEWER, tag="build", errors=[404])
+def list_gates(ctx: Ctx, *, programme_id: Id) -> list[GateView]:
+    """List the quality gates of a line: what escapes each, and how many vehicles it should inspect."""
+    with ctx.connection() as conn:
+        found = store_gates.judge_gates(conn, programme_id, now=ctx.clock.now())
+    return [gate_view(each) for each in found]
+
+
+@route(
+    "POST",
+    "/programmes/{programme_id:str}/gates/rate",
+    role=Role.APPROVER,
+    tag="build",
+    errors=[404, 409, 422],
+)
+def set_gate_rate(ctx: Ctx, request: Req, programme_id: Id, data: JSONBody[GateRate]) -> list[GateView]:
+    """Decide how many vehicles a gate inspects; the plant document says so from now on, with the evidence."""
+    with ctx.transaction() as conn:
+        store_gates.set_rate(
+            conn, ctx.ids, programme_id=programme_id, station=data.station, gate=data.gate,
+            inspect_permille=data.inspect_permille, generation=data.generation, reason=data.reason,
+            actor=request.user.name, now=ctx.clock.now(),
+        )  # fmt: skip
+        found = store_gates.judge_gates(conn, programme_id, now=ctx.clock.now())
+    return [gate_view(each) for each in found]
+
+
 router = Router(
     "/",
     route_handlers=[
-        take_station_results, list_station_results, get_yields, list_quality_alarms, close_quality_alarm,
+        take_station_results, list_station_results, get_yields, list_quality_alarms, close_quality_alarm, list_gates, set_gate_rate,
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the API shows of quality: results, yields, alarms."""
+"""What the API shows of quality: results, yields, alarms, gates."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from ringroad.build.quality.results import Outcome
+from ringroad.build.quality.store_gates import JudgedGate
 from ringroad.build.quality.store_watch import StoredAlarm
 from ringroad.build.quality.yields import Belief, Kind, Yields
 from ringroad.http.views import View
@@ -125,6 +126,48 @@ class AlarmView(View, frozen=True, kw_only=True):
     closed_at: datetime | None
     closed_by: str
     reason: str
+
+
+class GateView(View, frozen=True, kw_only=True):
+    """A quality gate: what is known of it, and how many vehicles it should inspect."""
+
+    plant_id: str
+    generation: int  # of the plant document
+    station: str
+    gate: str
+    inspect_permille: int  # vehicles of 1,000 that it inspects now
+    decided: str  # on what that rests; empty: as the plant's structure says
+    left: int  # vehicles that left it in 90 days
+    inspected: int
+    refused: int
+    missed: int  # escapes that it had looked at
+    slipped: int  # escapes that it had not
+    escape_rate: float  # believed share of vehicles that leave it bad
+    escape_low: float
+    escape_high: float
+    proposed_permille: int
+    changes: bool  # whether the proposal is worth a decision
+    reasons: list[str]
+    all_of: list[str]  # vehicles alike of which each is worth its inspection
+    cost_now: float | None  # expected of 1,000 vehicles, in the unit of the gate's costs
+    cost_then: float | None
+    escapes_now: float  # expected of 1,000 vehicles
+    escapes_then: float
+
+
+def gate_view(found: JudgedGate) -> GateView:
+    """Return a gate as the API shows it. Pure."""
+    record, proposal = found.record, found.proposal
+    low, high = record.escapes.between()
+    return GateView(
+        plant_id=found.plant_id, generation=found.generation, station=record.station, gate=record.gate,
+        inspect_permille=record.inspect_permille, decided=found.decided.origin.evidence if found.decided else "",
+        left=record.left, inspected=record.inspected, refused=record.refused, missed=record.missed,
+        slipped=record.slipped, escape_rate=record.escapes.fails, escape_low=1 - high, escape_high=1 - low,
+        proposed_permille=proposal.inspect_permille, changes=proposal.changes, reasons=list(proposal.reasons),
+        all_of=list(proposal.all_of), cost_now=proposal.cost_now, cost_then=proposal.cost_then,
+        escapes_now=proposal.escapes_now, escapes_then=proposal.escapes_then,
+    )  # fmt: skip
 
 
 def yields_view(programme_id: str, found: Yields, *, days: int) -> YieldsView:

@@ -26,7 +26,14 @@ Form = Literal["json", "aasx"]
 Tables = dict[str, dict[str, Any]]  # submodel to its content
 
 SUBMODELS: Final = ("Structure", "ProcessParameters", "Schedule", "Quality")
-QUALITY: Final = ("first_pass", "finds", "false_alarm", "inspect_s")  # parameters of the submodel Quality
+QUALITY: Final = (
+    "first_pass",
+    "finds",
+    "false_alarm",
+    "inspects",
+    "escapes",
+    "inspect_s",
+)  # parameters of the submodel Quality
 AAS_BYTES_MAX: Final = 32 * 1024**2  # bytes of a file; eight times the largest document
 MEMBERS_MAX: Final = 100  # of a package; ours has seven
 PREFIX: Final = "urn:ringroad:plant:"

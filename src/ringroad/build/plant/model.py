@@ -45,11 +45,21 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """A quality gate at a station: what it looks for, and how many of 1,000 vehicles it inspects."""
+    """A quality gate at a station: what it looks for, and how many of 1,000 vehicles it inspects.
+
+    Attributes:
+        name: of the gate.
+        checks: that it makes.
+        inspect_permille: where its parameter `inspects` says nothing else.
+        inspect_cost: of one inspection; 0: nobody said.
+        escape_cost: of a bad vehicle that leaves it, in the same unit; 0: nobody said.
+    """
 
     name: str
     checks: tuple[str, ...] = ()
     inspect_permille: int = 1000
+    inspect_cost: int = 0
+    escape_cost: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,6 +303,11 @@ class Plant:
     def parameters_sha256(self) -> str:
         """Content hash of the parameters alone."""
         return digest(parameters_document(self.parameters))
+
+    def inspect_permille(self, path: tuple[str, ...], gate: Gate) -> int:
+        """Return how many of 1,000 vehicles the gate at a path inspects: as decided, or else as its structure says."""
+        decided = self.parameters.get(Key(path, "inspects"))
+        return gate.inspect_permille if decided is None else round(1000 * decided.mean)
 
     def to_document(self) -> dict[str, Any]:
         """Return its JSON form, which has the shape of the TOML form: `read.py` reads both."""

@@ -50,6 +50,10 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     "finds": Kind(family="share", of=("gate",), meaning="bad vehicles that the gate refuses"),
     "false_alarm": Kind(family="share", of=("gate",), meaning="good vehicles that it refuses"),
+    "inspects": Kind(
+        family="share", of=("gate",), meaning="vehicles that it inspects, as decided; else inspect_permille"
+    ),
+    "escapes": Kind(family="share", of=("gate",), meaning="vehicles that leave it bad, as the field says"),
     "inspect_s": Kind(family="time", of=("gate",), meaning="one inspection"),
     "work_s": Kind(family="time", of=("step",), per="resource", meaning="the step on one of its resources"),
     "setup_s": Kind(

@@ -56,6 +56,7 @@ CALENDARS_MAX: Final = 100
 HOURS_MAX: Final = 28  # spans; four for each day of a week
 CLOSED_MAX: Final = 1_000  # days
 AGVS_MAX: Final = 100
+COST_MAX: Final = 1_000_000_000  # of an inspection or an escape, in any unit
 ZONES_MAX: Final = 1_000
 LEGS_MAX: Final = 1_000
 NAMES_MAX: Final = 500  # parts of a leg, places of a fleet
@@ -198,12 +199,14 @@ def _cell(reader: Reader, row: Mapping[str, Any], at: Path) -> model.Cell:
     gates = []
     for index, each in enumerate(reader.rows(row, at, "gates", GATES_MAX, least=0)):
         here = (*at, "gates", index)
-        reader.known(each, here, ("name", "checks", "inspect_permille"))
+        reader.known(each, here, ("name", "checks", "inspect_permille", "inspect_cost", "escape_cost"))
         gates.append(
             model.Gate(
                 name=reader.text(each, here, "name"),
                 checks=reader.names(each, here, "checks", NAMES_MAX, least=0),
                 inspect_permille=reader.whole_or(each, here, "inspect_permille", 0, 1000, default=1000),
+                inspect_cost=reader.whole_or(each, here, "inspect_cost", 1, COST_MAX, default=0),
+                escape_cost=reader.whole_or(each, here, "escape_cost", 1, COST_MAX, default=0),
             )
         )
     return model.Cell(

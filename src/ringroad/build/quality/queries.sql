@@ -129,3 +129,25 @@ SELECT * FROM quality_alarm
 -- name: programmes_with_results
 SELECT p.id FROM programme p
  WHERE EXISTS (SELECT FROM station_pass s WHERE s.programme_id = p.id) ORDER BY p.id;
+
+-- name: gate_results
+SELECT station, gate, count(DISTINCT vehicle) AS inspected,
+       count(DISTINCT vehicle) FILTER (WHERE NOT passed) AS refused
+  FROM station_result
+ WHERE programme_id = :programme_id AND gate <> '' AND at > :since AND attempt = 1
+ GROUP BY station, gate;
+
+-- name: vehicles_left$
+SELECT count(DISTINCT vehicle) FROM station_pass WHERE programme_id = :programme_id AND at > :since;
+
+-- name: escaped
+-- Vehicles that the field traced to a gate, and whether it had looked at them.
+SELECT t.gate_station AS station, t.gate, o.id AS vehicle, o.variant, t.part, t.lot,
+       EXISTS (SELECT FROM station_result r
+                WHERE r.programme_id = t.programme_id AND r.vehicle = o.id AND r.station = t.gate_station
+                  AND r.gate = t.gate) AS inspected
+  FROM (SELECT DISTINCT ON (vin, gate_station, gate) * FROM field_trace
+         WHERE programme_id = :programme_id AND gate <> '' AND occurred_at > :since
+         ORDER BY vin, gate_station, gate, occurred_at) AS t
+  JOIN plant_order o ON o.programme_id = t.programme_id AND o.vin = t.vin
+ LIMIT :rows_max;

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from litestar import Response
 
-from ringroad.build.quality import store, store_watch
+from ringroad.build.quality import store, store_gates, store_watch
 from ringroad.build.quality.store_watch import DAYS
 from ringroad.http import reading
 from ringroad.http.console.render import page
 from ringroad.http.console.shared import Req, asked, shown, url_of
 from ringroad.http.context import Ctx
-from ringroad.http.views_quality import LevelView, YieldsView, alarm_view, yields_view
+from ringroad.http.views_quality import LevelView, YieldsView, alarm_view, gate_view, yields_view
 
 UNITS: Final = 1_000  # of the width of a picture
 WORST_SHOWN: Final = 3  # things of one station
@@ -63,9 +63,12 @@ def quality_page(ctx: Ctx, request: Req) -> Response[str]:
                 for each in store_watch.list_alarms(conn, programme.id, rows_max=ALARMS_SHOWN)
             ]
             rows, axis = picture(yields)
+            gates = [
+                gate_view(each) for each in store_gates.judge_gates(conn, programme.id, now=ctx.clock.now())
+            ]
             standing = sum(each.closed_at is None for each in alarms)
             values = {
-                "yields": yields, "rows": rows, "axis": axis, "alarms": alarms,
+                "yields": yields, "rows": rows, "axis": axis, "alarms": alarms, "gates": gates,
                 "cells": yields.cells[:CELLS_SHOWN],
                 "results": store.list_results(conn, programme.id, rows_max=RESULTS_SHOWN),
                 "figures": [

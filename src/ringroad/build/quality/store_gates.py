@@ -1,0 +1,171 @@
+"""Gates of a line in PostgreSQL: what is known of each, what it should inspect, and what an approver decided.
+
+The caller opens the transaction.
+
+Invariant: a rate is changed by a person, in the plant document, with the counts that it rests on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from ringroad.build.plant.model import Gate, Plant
+from ringroad.build.plant.parameters import Key
+from ringroad.build.plant.posterior import Origin, Posterior
+from ringroad.build.plant.store import StoredPlant, get_plant, save_plant
+from ringroad.build.quality.gates import JEFFREYS, GateCosts, GateProposal, GateRecord, propose_rate
+from ringroad.build.quality.store import SQL
+from ringroad.build.quality.yields import CELLS_MAX, Tally, fit_yields
+from ringroad.build.store_packages import get_programme
+from ringroad.kernel.clock import Ids
+from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
+from ringroad.kernel.facts import FactKind
+from ringroad.storage.db import Connection, of_row
+
+DAYS: Final = 90  # that a gate is judged by: claims of the field come late
+ESCAPES_MAX: Final = 100_000  # of one look
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedGate:
+    """A gate: what is known of it and what it should inspect."""
+
+    plant_id: str
+    generation: int  # of the plant document
+    record: GateRecord
+    costs: GateCosts | None
+    proposal: GateProposal
+    decided: Posterior | None  # the rate, where a person decided it
+
+
+def judge_gates(conn: Connection, programme_id: str, *, now: datetime) -> list[JudgedGate]:
+    """Return the gates of a line, in its order; none where no plant document is chosen.
+
+    Raises:
+        NotFound: no such programme.
+    """
+    stored = get_programme(conn, programme_id)
+    if stored.plant_id is None:
+        return []
+    plant = get_plant(conn, stored.plant_id)
+    since = now - timedelta(days=DAYS)
+    results = {
+        (row["station"], row["gate"]): (row["inspected"], row["refused"])
+        for row in SQL.gate_results(conn, programme_id=programme_id, since=since)
+    }
+    escaped = list(SQL.escaped(conn, programme_id=programme_id, since=since, rows_max=ESCAPES_MAX))
+    left = SQL.vehicles_left(conn, programme_id=programme_id, since=since)
+    tallies = [
+        of_row(Tally, row, lots=tuple(sorted(row["lots"].items())))
+        for row in SQL.tallies(conn, programme_id=programme_id, since=since, rows_max=CELLS_MAX)
+    ]
+    return [
+        _judged(plant, path, gate, left=left, results=results, escaped=escaped, tallies=tallies)
+        for path, gate in gates_of(plant.plant, programme_id)
+    ]
+
+
+def gates_of(plant: Plant, programme_id: str) -> Iterator[tuple[Path, Gate]]:
+    """Yield the gates of a programme's line, each with its path."""
+    for line in plant.structure.lines:
+        for cell in line.stations if line.programme == programme_id else ():
+            for gate in cell.gates:
+                yield (line.area, line.name, cell.name, gate.name), gate
+
+
+def set_rate(
+    conn: Connection, ids: Ids, *, programme_id: str, station: str, gate: str, inspect_permille: int,
+    generation: int, reason: str, actor: str, now: datetime,
+) -> StoredPlant:  # fmt: skip
+    """Decide how many vehicles a gate inspects: the plant document's next generation says so, and on what it rests.
+
+    Raises:
+        NotFound: no such programme or gate.
+        Conflict: the plant document moved on since `generation`.
+        InvalidInput: no reason.
+    """
+    if not reason.strip():
+        raise InvalidInput("a rate is decided with a reason")
+    found = next(
+        (
+            each
+            for each in judge_gates(conn, programme_id, now=now)
+            if (each.record.station, each.record.gate) == (station, gate)
+        ),
+        None,
+    )
+    if found is None:
+        raise NotFound(f"the line has no gate {gate!r} at {station!r}", hint="ringroad quality gates")
+    stored = get_plant(conn, found.plant_id)
+    if stored.generation != generation:
+        raise Conflict(f"plant {found.plant_id} is at generation {stored.generation}", hint="read it again")
+    record = found.record
+    path = next(
+        path
+        for path, each in gates_of(stored.plant, programme_id)
+        if (path[-2], each.name) == (station, gate)
+    )
+    says = f"{record.refused} of {record.inspected} inspected refused, {record.missed + record.slipped} of {record.left} escaped; {reason.strip()}"
+    origin = Origin(plant=found.plant_id, learned_at=now, evidence=says[:200])
+    n = float(max(1, record.inspected))
+    escapes = record.escapes
+    parameters = {
+        **stored.plant.parameters,
+        Key(path, "inspects"): Posterior(
+            family="share", n=n, total=n * inspect_permille / 1000, origin=origin
+        ),
+        Key(path, "escapes"): Posterior(
+            family="share", n=escapes.bad + escapes.good, total=escapes.bad, origin=origin
+        ),
+    }
+    return save_plant(
+        conn, ids, plant=replace(stored.plant, parameters=parameters), actor=actor, now=now,
+        generation=generation, kind=FactKind.PLANT_LEARNED,
+        body={
+            "gate": gate, "station": station, "inspect_permille": inspect_permille, "reason": reason.strip(),
+            "before": record.inspect_permille, "proposed": found.proposal.inspect_permille,
+            "inspected": record.inspected, "refused": record.refused, "left": record.left,
+            "missed": record.missed, "slipped": record.slipped,
+        },
+    )  # fmt: skip
+
+
+def _judged(
+    plant: StoredPlant, path: Path, gate: Gate, *, left: int, results: Mapping[tuple[str, str], tuple[int, int]],
+    escaped: Sequence[Mapping[str, Any]], tallies: Sequence[Tally],
+) -> JudgedGate:  # fmt: skip
+    station = path[-2]
+    inspected, refused = results.get((station, gate.name), (0, 0))
+    own = [row for row in escaped if (row["station"], row["gate"]) == (station, gate.name)]
+    slipped = [row for row in own if not row["inspected"]]
+    finds = plant.plant.parameters.get(Key(path, "finds"))
+    record = GateRecord(
+        station=station, gate=gate.name, inspect_permille=plant.plant.inspect_permille(path, gate),
+        left=max(left, inspected), inspected=inspected, refused=refused, missed=len(own) - len(slipped),
+        slipped=len(slipped),
+        finds=(JEFFREYS, JEFFREYS) if finds is None else (JEFFREYS + finds.total, JEFFREYS + finds.n - finds.total),
+    )  # fmt: skip
+    costs = (
+        GateCosts(inspect=gate.inspect_cost, escape=gate.escape_cost)
+        if gate.inspect_cost and gate.escape_cost
+        else None
+    )
+    counts = [each for each in tallies if each.station == station]
+    usual = {each.variant: each.software for each in sorted(counts, key=lambda each: each.vehicles)}
+    counts += [
+        Tally(
+            station=station, variant=row["variant"], software=usual.get(row["variant"], ""), vehicles=1, failed=1,
+            lots=((row["part"], row["lot"]),) if row["part"] and row["lot"] else (),
+        )
+        for row in slipped
+    ]  # fmt: skip
+    return JudgedGate(
+        plant_id=plant.plant.id, generation=plant.generation, record=record, costs=costs,
+        proposal=propose_rate(record, costs, fit_yields(counts).cells),
+        decided=plant.plant.parameters.get(Key(path, "inspects")),
+    )  # fmt: skip

@@ -1,0 +1,125 @@
+"""Gates: how many vehicles they should inspect, by what they find, what escapes them and what either costs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringroad.build.quality.gates import FLOOR_PERMILLE, GateCosts, GateRecord, propose_rate
+from ringroad.build.quality.yields import Tally, fit_yields
+from ringroad.kernel.errors import InvalidInput
+
+COSTS = GateCosts(inspect=1, escape=40)  # pays from 2.5 % on
+
+
+def record(**changes: Any) -> GateRecord:
+    base = GateRecord(
+        station="test", gate="end of line", inspect_permille=1000, left=1_000, inspected=1_000, refused=10,
+        finds=(19.0, 1.0),
+    )  # fmt: skip
+    return replace(base, **changes)
+
+
+def test_a_gate_that_finds_little_inspects_a_few_to_learn_and_one_that_finds_much_all() -> None:
+    little, much = propose_rate(record(), COSTS), propose_rate(record(inspect_permille=50, refused=60), COSTS)
+    assert (little.inspect_permille, little.changes) == (FLOOR_PERMILLE, True)
+    assert (much.inspect_permille, much.changes) == (1000, True)
+    for each in (little, much):
+        assert each.cost_then is not None
+        assert each.cost_now is not None
+        assert each.cost_then < each.cost_now
+    assert little.escapes_now < little.escapes_then
+    assert much.escapes_then < much.escapes_now
+
+
+def test_a_claim_of_a_vehicle_that_was_not_looked_at_moves_the_escape_rate_and_the_rate_of_inspection() -> (
+    None
+):
+    before = record(inspect_permille=50, inspected=200, refused=3)
+    after = replace(before, slipped=6)
+    assert after.escapes.fails > before.escapes.fails
+    assert after.arrives_bad.fails > before.arrives_bad.fails
+    assert not propose_rate(before, COSTS).changes
+    found = propose_rate(after, COSTS)
+    assert (found.inspect_permille, found.changes) == (1000, True)
+    assert any("6 vehicles that it did not look at came back" in reason for reason in found.reasons)
+
+
+def test_what_a_gate_overlooked_asks_for_a_better_check_not_for_more_of_it() -> None:
+    before = record(inspect_permille=50, inspected=200, refused=3, finds=(0.5, 0.5))
+    after = replace(before, missed=6)
+    found = propose_rate(after, COSTS)
+    assert after.escapes.fails > before.escapes.fails
+    assert not found.changes
+    assert any("a better check changes" in reason for reason in found.reasons)
+
+
+def test_vehicles_of_a_bad_lot_are_all_inspected_and_the_others_now_and_then() -> None:
+    cells = fit_yields(
+        [
+            Tally(
+                station="test", variant="v", software="1", lots=(("glass", lot),), vehicles=250, failed=failed
+            )
+            for lot, failed in (("A", 1), ("B", 60), ("C", 1), ("D", 2))
+        ]
+    ).cells
+    found = propose_rate(record(refused=64), COSTS, cells)
+    assert found.inspect_permille == round(250 + 0.75 * FLOOR_PERMILLE)
+    assert found.all_of == ("v, glass lot B, software 1",)
+    assert found.escapes_then < 1000 * record(refused=64).arrives_bad.fails / 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "costs", "words"),
+    [
+        ({}, None, "nobody said what an inspection and an escape cost"),
+        ({"inspected": 99, "refused": 50}, COSTS, "99 vehicles were inspected, 100 are needed"),
+    ],
+)
+def test_without_costs_or_evidence_a_gate_stays_as_it_is(
+    changes: dict[str, Any], costs: GateCosts | None, words: str
+) -> None:
+    found = propose_rate(record(inspect_permille=300, **changes), costs)
+    assert (found.inspect_permille, found.changes, found.cost_then) == (300, False, None)
+    assert words in found.reasons[0]
+
+
+def test_a_small_change_is_not_worth_a_decision() -> None:
+    found = propose_rate(record(inspect_permille=70), COSTS)
+    assert (found.inspect_permille, found.changes) == (70, False)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"refused": 1_001}, {"inspected": 1_001}, {"missed": -1}, {"slipped": -1}, {"left": -1}]
+)
+def test_counts_that_contradict_each_other_are_refused(changes: dict[str, int]) -> None:
+    with pytest.raises(InvalidInput, match="end of line"):
+        record(**changes)
+
+
+@pytest.mark.parametrize(("inspect", "escape"), [(0, 1), (1, 0), (-1, 5)])
+def test_costs_of_nothing_are_refused(inspect: int, escape: int) -> None:
+    with pytest.raises(InvalidInput):
+        GateCosts(inspect=inspect, escape=escape)
+
+
+@given(
+    refused=st.integers(0, 500), missed=st.integers(0, 50), slipped=st.integers(0, 50), rate=st.integers(0, 1000),
+    escape=st.integers(1, 5_000),
+)  # fmt: skip
+def test_another_escape_never_lowers_what_is_believed_nor_what_is_inspected(
+    refused: int, missed: int, slipped: int, rate: int, escape: int
+) -> None:
+    one = record(inspect_permille=rate, refused=refused, missed=missed, slipped=slipped)
+    more = replace(one, slipped=slipped + 1)
+    assert more.escapes.fails > one.escapes.fails
+    costs = GateCosts(inspect=10, escape=escape)
+    before, after = propose_rate(one, costs), propose_rate(more, costs)
+    wanted = [each.inspect_permille if each.changes else rate for each in (before, after)]
+    assert after.escapes_now >= before.escapes_now - 1e-9
+    if before.changes and after.changes:
+        assert wanted[0] <= wanted[1]
