@@ -199,3 +199,8 @@ def test_an_order_that_no_vehicle_could_meet_is_refused_by_name_and_the_running_
     assert store_plant.current_schedule(conn, "roadster") == bad
     with transaction(conn):
         assert store_plant.add_order(conn, IDS, due_at=now + timedelta(seconds=283), **who).due_at
+        opens = now + timedelta(seconds=300)
+        with pytest.raises(InvalidInput, match="not wanted before"):
+            store_plant.add_order(conn, IDS, due_at=now + timedelta(seconds=283), earliest_at=opens, **who)
+        window = store_plant.add_order(conn, IDS, due_at=opens, earliest_at=opens, **who)
+        assert (window.earliest_at, window.due_at) == (opens, opens)

@@ -25,6 +25,7 @@ from ringroad.kernel.errors import InvalidInput
 
 RUSH_WEIGHT: Final = 2  # lateness cost per position for a rush order, which is due next
 DUE_WEIGHT: Final = 1  # per position behind the due time
+EARLY_WEIGHT: Final = 1  # per position before the window of an order opens
 PARTS_WEIGHT: Final = (
     3  # per position before the parts are there: more than a rush order, which cannot be built either
 )
@@ -49,6 +50,7 @@ class Order:
     region: str = ""
     rush: bool = False
     due_at: datetime | None = None
+    earliest_at: datetime | None = None  # nobody wants the vehicle before
     state: Literal["open", "building", "born", "cancelled"] = "open"
     vin: str | None = None
     received_at: datetime
@@ -76,6 +78,7 @@ class ScheduleDocument:
         held: orders that wait, with the reason.
         violations: windows in which a station gets more than it can bear.
         late_orders: orders that will miss their due time.
+        early_orders: orders whose vehicle will be there before anybody wants it.
         baseline_release_id: what vehicles of this schedule are flashed with.
         blocked: option to reason.
         frozen: orders at the head that did not move.
@@ -100,6 +103,7 @@ class ScheduleDocument:
     paint_changes: int = 0
     moved: int = 0
     stopped: Mapping[str, str] = field(default_factory=dict)
+    early_orders: int = 0
 
     def to_document(self) -> dict[str, Any]:
         """Return the JSON form kept in `line_schedule.document`."""
@@ -108,6 +112,7 @@ class ScheduleDocument:
             "held": [{"order_id": held.order_id, "reason": held.reason} for held in self.held],
             "violations": self.violations,
             "late_orders": self.late_orders,
+            "early_orders": self.early_orders,
             "baseline_release_id": self.baseline_release_id,
             "blocked": dict(self.blocked),
             "frozen": self.frozen,
@@ -249,8 +254,15 @@ def measured(
         for position, order_id in enumerate(document.sequence)
         if (due := orders[order_id].due_at) is not None and _position(due, line, now=now) < position
     )
+    early = sum(
+        1
+        for position, order_id in enumerate(document.sequence)
+        if (opens := orders[order_id].earliest_at) is not None
+        and position < _first_position(opens, line, now=now)
+    )
     return replace(
         document,
+        early_orders=early,
         violations=cost[Level.OVERLONG] + cost[Level.RATIOS],
         late_orders=late,
         soft_violations=cost[Level.SOFT_RATIOS],
@@ -315,6 +327,8 @@ def _car(
         due_position=due,
         earliness_weight=PARTS_WEIGHT if (ready := parts.ready_at() if parts else None) else 0,
         ready_position=max(0, math.ceil((ready - now).total_seconds() / line.takt_s)) if ready else 0,
+        unwanted_weight=EARLY_WEIGHT if order.earliest_at and not order.rush else 0,
+        wanted_position=_first_position(order.earliest_at, line, now=now) if order.earliest_at else 0,
         home=home,
     )
 
@@ -334,6 +348,12 @@ def _position(due_at: datetime, line: Line, *, now: datetime) -> int:
     """Return the last position whose vehicle leaves the line in time."""
     through_s = sum(station.cycle_s for station in line.stations)
     return max(-1, int(((due_at - now).total_seconds() - through_s) // line.takt_s))
+
+
+def _first_position(earliest: datetime, line: Line, *, now: datetime) -> int:
+    """Return the first position whose vehicle leaves the line no earlier than that."""
+    through_s = sum(station.cycle_s for station in line.stations)
+    return max(0, math.ceil(((earliest - now).total_seconds() - through_s) / line.takt_s))
 
 
 def _running(placed: Sequence[Order], frozen: int, parent: Sequence[str]) -> list[int]:

@@ -180,8 +180,8 @@ VALUES (:vin, :serial, :filename, :version, :image_sha256, :now, :now);
 UPDATE plant_order SET state = 'born', vin = :vin WHERE id = :order_id AND state IN ('open', 'building');
 
 -- name: insert_order!
-INSERT INTO plant_order (id, programme_id, variant, options, region, rush, due_at, received_at)
-VALUES (:order_id, :programme_id, :variant, :options, :region, :rush, :due_at, :now);
+INSERT INTO plant_order (id, programme_id, variant, options, region, rush, due_at, earliest_at, received_at)
+VALUES (:order_id, :programme_id, :variant, :options, :region, :rush, :due_at, :earliest_at, :now);
 
 -- name: order^
 SELECT * FROM plant_order WHERE id = :order_id;

@@ -15,7 +15,8 @@ from typing import Any, Final, Literal
 from psycopg.types.json import Jsonb
 
 from ringroad.build.logistics.store import availability_of
-from ringroad.build.plan_line import Cause, Order, ScheduleDocument, decide_schedule, earliest_at
+from ringroad.build.plan_line import Cause, Order, ScheduleDocument, decide_schedule
+from ringroad.build.plan_line import earliest_at as leaves_at
 from ringroad.build.stops import on_line
 from ringroad.build.store import get_baseline, get_programme
 from ringroad.build.store_packages import SQL
@@ -56,13 +57,14 @@ def add_order(
     region: str = "",
     rush: bool = False,
     due_at: datetime | None = None,
+    earliest_at: datetime | None = None,
 ) -> Order:
     """Take an order.
 
     Raises:
         NotFound: no such programme.
         InvalidInput: no such variant, an option that the variant does not offer, or a due time that no vehicle
-            could meet.
+            could meet, or that is over before the order's window opens.
     """
     programme = get_programme(conn, programme_id).programme
     found = programme.variants.get(variant)
@@ -74,16 +76,23 @@ def add_order(
         raise InvalidInput(
             f"variant {variant} does not offer {', '.join(unknown)}", hint=f"options: {offered}"
         )
-    earliest = earliest_at(programme.line, {*options, variant}, now=now)
+    earliest = leaves_at(programme.line, {*options, variant}, now=now)
     if due_at is not None and due_at < earliest:
         raise InvalidInput(
             f"a {variant} cannot be due at {due_at.isoformat(timespec='seconds')}: one that enters now leaves the line"
             f" at {earliest.isoformat(timespec='seconds')}",
             hint="leave the due time out and order it as rush, or give a later one",
         )
+    if due_at is not None and earliest_at is not None and due_at < earliest_at:
+        raise InvalidInput(
+            f"a {variant} cannot be due at {due_at.isoformat(timespec='seconds')} and not wanted before"
+            f" {earliest_at.isoformat(timespec='seconds')}",
+            hint="the window ends no earlier than it begins",
+        )
     order = Order(
         id=ids.new("order"), programme_id=programme_id, variant=variant, options=tuple(sorted(set(options))),
         region=region, rush=rush, due_at=due_at, received_at=now,
+        earliest_at=earliest_at,
     )  # fmt: skip
     keep_order(conn, ids, order, actor=actor, now=now)
     return get_order(conn, order.id)
@@ -94,7 +103,7 @@ def keep_order(conn: Connection, ids: Ids, order: Order, *, actor: str, now: dat
     SQL.insert_order(
         conn, order_id=order.id, programme_id=order.programme_id, variant=order.variant,
         options=list(order.options), region=order.region, rush=order.rush, due_at=order.due_at,
-        now=order.received_at,
+        earliest_at=order.earliest_at, now=order.received_at,
     )  # fmt: skip
     append_fact(
         conn, ids, kind=FactKind.ORDER_RECEIVED, subject=order.id, actor=actor, now=now,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from ringroad.cli.client import Client
@@ -24,6 +27,9 @@ def group() -> None:
 @click.option("--programme", help="The vehicle programme; default: the only one.")
 @click.option("--region", default="", help="Where it goes.")
 @click.option("--due", help="When it must leave the line, for example 2027-01-31.")
+@click.option(
+    "--not-before", "earliest", help="Nobody wants it to leave the line earlier; a date as for --due."
+)
 @click.option("--rush", is_flag=True, help="Before all others that are not on the line yet.")
 @click.option(
     "--count", type=click.IntRange(1, ORDERS_MAX), default=1, show_default=True, help="So many of the same."
@@ -38,6 +44,7 @@ def add(
     programme: str | None,
     region: str,
     due: str | None,
+    earliest: str | None,
     rush: bool,
     count: int,
 ) -> None:
@@ -51,6 +58,8 @@ def add(
     }
     if due:
         body["due_at"] = read_due(due)
+    if earliest:
+        body["earliest_at"] = read_due(earliest)
     rows = [client.post("/orders", body) for _ in range(count)]
     text = "\n".join(
         f"order {row['id']}: {_what(row['variant'], row['options'])}, {row['state']}" for row in rows
@@ -92,7 +101,7 @@ def list_orders(
                 row["region"],
                 "rush" if row["rush"] else "",
                 row["state"],
-                when(row["due_at"]),
+                _window(row),
                 row["vin"],
                 when(row["received_at"]),
             )
@@ -105,3 +114,14 @@ def list_orders(
 
 def _what(variant: str, options: list[str]) -> str:
     return f"{variant} with {', '.join(options)}" if options else variant
+
+
+def _window(row: Mapping[str, Any]) -> str:
+    """Return when an order is due, and from when on it is wanted."""
+    if not row.get("earliest_at"):  # a server of an older release says none
+        return when(row["due_at"])
+    return (
+        f"{when(row['earliest_at'])} to {when(row['due_at'])}"
+        if row["due_at"]
+        else f"from {when(row['earliest_at'])}"
+    )

@@ -192,6 +192,7 @@ def _text(
             ("held", f"{len(document['held'])}"),
             ("violations", f"{document['violations']}"),
             ("late", f"{document['late_orders']}"),
+            ("too early", document.get("early_orders") or ""),
             ("baseline", tail(document["baseline_release_id"])),
             ("blocked", [f"{option} ({reason})" for option, reason in document["blocked"].items()]),
             ("stands", [f"{station} ({why})" for station, why in document.get("stopped", {}).items()]),

@@ -75,6 +75,7 @@ class NewOrder(Command, frozen=True, kw_only=True):
     region: Short = ""
     rush: bool = False
     due_at: Annotated[datetime, Meta(tz=True)] | None = None
+    earliest_at: Annotated[datetime, Meta(tz=True)] | None = None  # nobody wants it before
 
 
 class CancelOrder(Command, frozen=True, kw_only=True):
@@ -104,6 +105,7 @@ def add_order(ctx: Ctx, request: Req, data: JSONBody[NewOrder]) -> OrderView:
         order = store_plant.add_order(
             conn, ctx.ids, programme_id=data.programme_id, variant=data.variant, actor=request.user.name,
             now=now, options=data.options, region=data.region, rush=data.rush, due_at=data.due_at,
+            earliest_at=data.earliest_at,
         )  # fmt: skip
         cause: Cause = "rush_order" if data.rush else "new_orders"
         _replan(

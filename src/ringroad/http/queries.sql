@@ -428,7 +428,7 @@ SELECT r.id, r.programme_id, r.name, r.version, r.state, r.change_id, r.lap_id, 
  ORDER BY r.created_at DESC LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: orders
-SELECT id, programme_id, variant, options, region, rush, due_at, state, vin, received_at FROM plant_order
+SELECT id, programme_id, variant, options, region, rush, due_at, earliest_at, state, vin, received_at FROM plant_order
  WHERE (:programme_id::text IS NULL OR programme_id = :programme_id) AND (:state::text IS NULL OR state = :state)
    AND (:ids::text[] IS NULL OR id = ANY (:ids::text[]))
  ORDER BY received_at DESC LIMIT :rows_max OFFSET :rows_skip;

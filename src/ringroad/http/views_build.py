@@ -102,6 +102,7 @@ class OrderView(View, frozen=True, kw_only=True):
     region: str
     rush: bool
     due_at: datetime | None
+    earliest_at: datetime | None  # nobody wants it before
     state: str
     vin: str | None
     received_at: datetime

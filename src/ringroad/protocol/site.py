@@ -58,6 +58,7 @@ class DownOrder(msgspec.Struct, frozen=True, kw_only=True):
     due_at: datetime | None
     received_at: datetime
     building: bool
+    earliest_at: datetime | None = None  # a hub before windows says none
 
 
 class DownBaseline(msgspec.Struct, frozen=True, kw_only=True):

@@ -922,6 +922,7 @@ CREATE TABLE public.plant_order (
     state text DEFAULT 'open'::text NOT NULL,
     vin text,
     received_at timestamp with time zone NOT NULL,
+    earliest_at timestamp with time zone,
     CONSTRAINT plant_order_state_check CHECK ((state = ANY (ARRAY['open'::text, 'building'::text, 'born'::text, 'cancelled'::text])))
 );
 CREATE TABLE public.plant_proposal (

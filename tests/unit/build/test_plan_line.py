@@ -341,3 +341,33 @@ def test_a_search_knows_when_parts_are_there() -> None:
     assert found
     assert bad.sequence.index("o001") < 15 <= found.sequence.index("o001")
     assert bad.sequence.index("o002") < 10 <= found.sequence.index("o002")
+
+
+def test_an_order_with_a_window_is_built_within_it_and_one_that_cannot_wait_is_counted_early() -> None:
+    plain = [order(n) for n in range(10)]
+    window = order(
+        90, earliest_at=NOW + timedelta(seconds=110 + 5 * 60), due_at=NOW + timedelta(seconds=110 + 7 * 60)
+    )
+    running = decide(plain)
+    found = decide([*plain, window], parent=running.sequence)
+    assert found.sequence.index("o090") in (5, 6, 7)
+    assert (found.late_orders, found.early_orders) == (0, 0)
+    tomorrow = order(91, earliest_at=NOW + timedelta(days=1))
+    alone = decide([*plain, tomorrow], parent=running.sequence)
+    assert alone.sequence[-1] == "o091"  # the line does not wait
+    assert alone.early_orders == 1
+    assert ScheduleDocument.from_document(alone.to_document()) == alone
+    without = {key: value for key, value in alone.to_document().items() if key != "early_orders"}
+    assert ScheduleDocument.from_document(without).early_orders == 0  # of an older release
+
+
+def test_the_search_moves_an_order_into_its_window() -> None:
+    orders = [order(n) for n in range(20)]
+    orders[FREEZE_VEHICLES + 1] = replace(
+        orders[FREEZE_VEHICLES + 1], earliest_at=NOW + timedelta(seconds=110 + 12 * 60)
+    )
+    running = replace(decide(orders), sequence=tuple(each.id for each in orders))
+    better = improve_schedule(running, orders, LINE, now=NOW, seed=1, moves_max=50_000)
+    assert better is not None
+    assert better.sequence.index(orders[FREEZE_VEHICLES + 1].id) >= 12
+    assert better.early_orders == 0

@@ -59,7 +59,7 @@ CARS = st.lists(
     lambda rows: tuple(
         Car(
             id=f"c{number}", features=features, colour=colour, lateness_weight=late, due_position=due,
-            earliness_weight=early, ready_position=due, home=home,
+            earliness_weight=early, ready_position=due, unwanted_weight=late, wanted_position=due - 2, home=home,
         )
         for number, (features, colour, late, due, early, home) in enumerate(rows)
     )
@@ -190,6 +190,17 @@ def test_parts_that_are_late_come_late_and_cars_that_are_due_come_early() -> Non
     assert found.order.index("9") <= 1
 
 
+def test_a_car_that_nobody_wants_yet_comes_within_its_window() -> None:
+    cars = [Car(id=str(n), features=frozenset()) for n in range(10)]
+    cars[0] = replace(cars[0], lateness_weight=1, due_position=6, unwanted_weight=1, wanted_position=5)
+    problem = Problem(cars=tuple(cars), ratios=(), order=(Level.TIMES,))
+    assert count_cost(problem, [str(n) for n in range(10)]) == {Level.TIMES: 5}
+    found = solve(problem, moves_max=20_000, seed=1, start=range(10))
+    assert found.order.index("0") in (5, 6)
+    assert found.cost == {Level.TIMES: 0}
+    assert repair(problem, list(range(1, 10))).index(0) in (5, 6)
+
+
 @pytest.mark.parametrize(
     ("text", "p", "q", "expected"),
     [
@@ -226,6 +237,7 @@ BAD: list[dict[str, Any]] = [
     {"cars": (*CARS_2, CARS_2[0])},
     {"cars": (replace(CARS_2[0], lateness_weight=1_001),)},
     {"cars": (replace(CARS_2[0], earliness_weight=-1),)},
+    {"cars": (replace(CARS_2[0], unwanted_weight=1_001),)},
     {"frozen": 3},
     {"frozen": -1},
     {"batch_max": -1},

@@ -32,6 +32,8 @@ DUE: Final = 3
 EARLY: Final = 4  # weight of each position before READY
 READY: Final = 5
 HOME: Final = 6  # position in the running plan, or -1
+UNWANTED: Final = 7  # weight of each position before WANTED
+WANTED: Final = 8
 
 # Columns of `rules`
 SPAN: Final = 0  # q
@@ -203,7 +205,8 @@ def _where(cars: Ints, what: int, car: int, position: int) -> int:
     if what == STABILITY:
         return 0 if cars[car, HOME] < 0 else abs(position - cars[car, HOME])
     late = cars[car, LATE] * max(0, position - cars[car, DUE])
-    return late + cars[car, EARLY] * max(0, cars[car, READY] - position)
+    early = cars[car, EARLY] * max(0, cars[car, READY] - position)
+    return late + early + cars[car, UNWANTED] * max(0, cars[car, WANTED] - position)
 
 
 @part

@@ -37,6 +37,8 @@ from ringroad.build.kernels.moves import (
     SPAN,
     STABILITY,
     TIMES,
+    UNWANTED,
+    WANTED,
     add,
     apply_stretch,
     apply_swap,
@@ -101,6 +103,8 @@ def _hurts(cars: Ints, line: Ints, what: int, position: int) -> bool:
     car = line[AT, position]
     if what == TIMES:
         if cars[car, LATE] > 0 and position > cars[car, DUE]:
+            return True
+        if cars[car, UNWANTED] > 0 and position < cars[car, WANTED]:
             return True
         return cars[car, EARLY] > 0 and position < cars[car, READY]
     if what == STABILITY:

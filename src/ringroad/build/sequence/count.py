@@ -74,6 +74,7 @@ def _count(problem: Problem, cars: list[Car], level: Level) -> int:
             return sum(
                 car.lateness_weight * max(0, position - car.due_position)
                 + car.earliness_weight * max(0, car.ready_position - position)
+                + car.unwanted_weight * max(0, car.wanted_position - position)
                 for position, car in enumerate(cars)
                 if problem.frozen <= position
             )

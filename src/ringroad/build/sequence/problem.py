@@ -23,7 +23,7 @@ from ringroad.kernel.errors import InvalidInput
 CARS_MAX: Final = 2_000  # per sequence; a day of a large plant, and the limit of the ROADEF 2005 challenge
 RATIOS_MAX: Final = 128  # per line; the largest published instance has 26
 RATIO_Q_MAX: Final = 1_000  # vehicles
-WEIGHT_MAX: Final = 1_000  # of one car's lateness or earliness; keeps sums within 64 bits
+WEIGHT_MAX: Final = 1_000  # of one car's lateness or of what it is too early for; keeps sums within 64 bits
 
 Measure = Literal["windows", "excess"]
 
@@ -33,7 +33,7 @@ class Level(StrEnum):
 
     OVERLONG = "overlong"  # cars beyond the longest batch of one colour
     RATIOS = "ratios"  # violated windows, or cars over the limit in them
-    TIMES = "times"  # weighted positions too late, or before the parts are there
+    TIMES = "times"  # weighted positions too late, too early, or before the parts are there
     PAINT = "paint"  # colour changes
     SOFT_RATIOS = "soft_ratios"  # as RATIOS, of ratios that may be broken
     STABILITY = "stability"  # positions that cars are moved from where the running plan has them
@@ -61,6 +61,8 @@ class Car:
         due_position: last position that is in time.
         earliness_weight: cost of each position before `ready_position`.
         ready_position: first position at which its parts are there.
+        unwanted_weight: cost of each position before `wanted_position`.
+        wanted_position: first position that is not too early for whoever waits for it.
         home: where the running plan has it; None for a car that it does not have.
     """
 
@@ -71,6 +73,8 @@ class Car:
     due_position: int = 0
     earliness_weight: int = 0
     ready_position: int = 0
+    unwanted_weight: int = 0
+    wanted_position: int = 0
     home: int | None = None
 
 
@@ -114,7 +118,8 @@ class Problem:
             if not 0 <= ratio.p <= ratio.q or not 1 <= ratio.q <= RATIO_Q_MAX:
                 raise InvalidInput(f"ratio {ratio.p}/{ratio.q} of {ratio.option!r} is no limit")
         for car in self.cars:
-            if not (0 <= car.lateness_weight <= WEIGHT_MAX and 0 <= car.earliness_weight <= WEIGHT_MAX):
+            weights = (car.lateness_weight, car.earliness_weight, car.unwanted_weight)
+            if not all(0 <= weight <= WEIGHT_MAX for weight in weights):
                 raise InvalidInput(f"a weight of car {car.id!r} is not between 0 and {WEIGHT_MAX}")
 
 

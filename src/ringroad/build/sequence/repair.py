@@ -168,9 +168,11 @@ def _times(problem: Problem, order: Sequence[int], car: int) -> Ints:
     places = np.arange(len(order) + 1)
     own = given.lateness_weight * np.maximum(0, places - given.due_position)
     own += given.earliness_weight * np.maximum(0, given.ready_position - places)
+    own += given.unwanted_weight * np.maximum(0, given.wanted_position - places)
     later = ints(
         (other.lateness_weight if other.due_position <= place else 0)
         - (other.earliness_weight if place < other.ready_position else 0)
+        - (other.unwanted_weight if place < other.wanted_position else 0)
         for place, other in enumerate(problem.cars[index] for index in order)
     )
     behind = np.concatenate((np.cumsum(later[::-1])[::-1], [0]))

@@ -152,7 +152,7 @@ def _given(problem: Problem, tables: Tables) -> tuple[Ints, Ints, Ints, Ints, In
     """Return what never changes: cars, rules, need, levels, fixed."""
     cars = [
         (kind, colour, car.lateness_weight, car.due_position, car.earliness_weight, car.ready_position,
-         -1 if car.home is None else car.home)
+         -1 if car.home is None else car.home, car.unwanted_weight, car.wanted_position)
         for car, kind, colour in zip(problem.cars, tables.kind, tables.colour, strict=True)
     ]  # fmt: skip
     over = np.arange(int(tables.span.max(initial=0)) + 2)[None, :] - tables.limit[:, None]

@@ -113,6 +113,7 @@ def _order(order: Order) -> DownOrder:
     return DownOrder(
         id=order.id, variant=order.variant, options=list(order.options), region=order.region, rush=order.rush,
         due_at=order.due_at, received_at=order.received_at, building=order.state == "building",
+        earliest_at=order.earliest_at,
     )  # fmt: skip
 
 
@@ -243,6 +244,7 @@ def _take_order(conn: Connection, ids: Ids, clock: Clock, programme_id: str, ord
     kept = Order(
         id=order.id, programme_id=programme_id, variant=order.variant, options=tuple(order.options),
         region=order.region, rush=order.rush, due_at=order.due_at, received_at=order.received_at,
+        earliest_at=order.earliest_at,
     )  # fmt: skip
     keep_order(conn, ids, kept, actor=ACTOR, now=clock.now())
     if order.building:  # it was on the line before this was a site

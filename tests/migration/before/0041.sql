@@ -285,6 +285,29 @@ SELECT programme_id, told, seen, made_at FROM leg_outlook
 UPDATE leg_outlook SET seen = :told, document = :document, made_at = :now
  WHERE programme_id = :programme_id AND seen <= :told;
 
+-- name: put_stock!
+INSERT INTO stock_part (programme_id, part, places, picks_day, zone, told_at, told_by)
+VALUES (:programme_id, :part, :places, :picks_day, :zone, :now, :actor)
+ON CONFLICT (programme_id, part) DO UPDATE SET places = EXCLUDED.places, picks_day = EXCLUDED.picks_day,
+       zone = EXCLUDED.zone, told_at = EXCLUDED.told_at, told_by = EXCLUDED.told_by;
+
+-- name: drop_stock!
+DELETE FROM stock_part WHERE programme_id = :programme_id AND part = ANY(:parts::text[]);
+
+-- name: stock
+SELECT * FROM stock_part WHERE programme_id = :programme_id ORDER BY part LIMIT :rows_max;
+
+-- name: count_stock$
+SELECT count(*) FROM stock_part WHERE programme_id = :programme_id;
+
+-- name: carried
+-- What AGVs brought or bring to orders that are not born: by fleet, part and order, and when it is there.
+SELECT s.leg, s.part, s.order_ids, s.planned[array_length(s.planned, 1)] AS due_at,
+       s.told[array_length(s.told, 1)] IS NOT NULL AS arrived
+  FROM shipment s WHERE s.programme_id = :programme_id AND s.of_class = 'agv' AND s.lost = ''
+   AND EXISTS (SELECT FROM plant_order o WHERE o.id = ANY(s.order_ids) AND o.state IN ('open', 'building'))
+ ORDER BY due_at, s.id LIMIT :rows_max;
+
 -- file: src/ringroad/build/plant/queries.sql
 -- name: plant^
 SELECT * FROM plant WHERE id = :plant_id AND (:generation::integer IS NULL OR generation = :generation)
