@@ -16,6 +16,8 @@ from ringroad.build.store_trace import Claim
 from ringroad.http.auth import Role
 from ringroad.kernel.errors import InvalidInput, NotFound
 from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.lake import FaultRow, Lake, Rows, to_us
+from ringroad.storage.settings import Settings
 from support.births import END, STATION, born, fitted, line_with_baseline, started_order, who
 from support.console_server import add_account, serving
 from support.mes import CLOCK
@@ -52,6 +54,14 @@ def claim(vin: str, **changes: Any) -> Claim:
         "occurred_at": CLOCK.now(),
     }
     return Claim(**given | changes)
+
+
+def fault(vin: str, seq: int) -> FaultRow:
+    at_us = to_us(CLOCK.now())
+    return FaultRow(
+        vin=vin, batch=1, index=seq, programme="wren", variant="van", at_us=at_us, ecu="brake", code="C0040-64", status=9,
+        software_version="1.0", snapshot="{}", clock="good", received_us=at_us, seq=seq,
+    )  # fmt: skip
 
 
 def test_a_claim_is_taken_once_and_traced_to_lot_station_and_gate(conn: Connection) -> None:
@@ -146,6 +156,16 @@ def test_who_has_a_lot_is_known_also_while_it_is_on_the_line(conn: Connection) -
 
 @pytest.mark.usefixtures("conn")
 def test_over_the_api_a_lot_becomes_a_list_and_claims_name_their_lot(pg_url: str, tmp_path: Path) -> None:
+    with connect(pg_url) as opened, transaction(opened):
+        opened.execute("INSERT INTO lap (id, title, opened_at) VALUES ('l1', 'l', now())")
+        opened.execute(
+            "INSERT INTO finding (id, lap_id, title, programme_id, ecu, software_version, fault_code, state, evidence, opened_at)"
+            " VALUES ('f1', 'l1', 'brakes', 'wren', 'brake', '1.0', 'C0040-64', 'open', '{}', now())"
+        )
+    faults = tuple(fault(vin, seq) for seq, vin in enumerate([*BAD, "WRRDEM12XTA999999"], start=1))
+    Lake(Settings(var=tmp_path).lake).write(
+        Rows(samples=(), faults=faults, exposure=()), first_seq=1, last_seq=9
+    )
     headers = {"Authorization": f"Bearer {add_account(pg_url, 'olga', Role.OPERATOR)}"}
     with (
         serving(pg_url, tmp_path) as origin,

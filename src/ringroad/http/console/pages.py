@@ -172,6 +172,6 @@ def _stops(o: Overview) -> list[dict[str, Any]]:
 
 
 handlers = [
-    loop_page, lap_page, facts_page, findings_page, finding_page, change_page, accounts_page,
+    loop_page, lap_page, facts_page, findings_page, finding_page, built_page, change_page, accounts_page,
     *session.handlers, *ship_handlers, *demand_handlers, *plant_handlers, *logistics_handlers, *quality_handlers, *target_handlers, *webhook_handlers, *diagnostic_handlers,
 ]  # fmt: skip
