@@ -41,6 +41,7 @@ NAMES = [str(page.relative_to(ROOT)) for page in pages()]
 SESSIONS = [
     "README.md",
     "docs/howto/use-the-command-line.md",
+    "docs/howto/sites.md",
     "docs/howto/findings-and-changes.md",
     "docs/howto/run-a-vehicle.md",
     "docs/howto/diagnose-a-vehicle.md",
@@ -265,7 +266,7 @@ def reader() -> Iterator[Reader]:
     folder.chmod(0o711)  # PostgreSQL may run under an account of its own
     for name in ("examples", ".firmware", ".venv"):
         (folder / name).symlink_to(ROOT / name)
-    ports = ("http_port", "https_port", "nats_port", "mqtt_port")
+    ports = ("http_port", "https_port", "nats_port", "mqtt_port", "leaf_port")
     env = {name: value for name, value in os.environ.items() if not name.startswith("RINGROAD_")}
     env |= {
         f"RINGROAD_{name.upper()}": str(port)

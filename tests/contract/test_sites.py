@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import nats
 import pytest
@@ -44,6 +46,7 @@ from ringroad.build.site.store import (
 )
 from ringroad.build.store import baseline_targets, get_programme
 from ringroad.build.store_plant import current_schedule, get_order, replan, waiting_orders
+from ringroad.http.auth import Role
 from ringroad.kernel.errors import InvalidInput, NotFound, Unavailable
 from ringroad.loop.mes import run_mes
 from ringroad.loop.sites import run_hearing, run_hub, run_site, run_telling
@@ -51,10 +54,18 @@ from ringroad.protocol.mes import MesEvent
 from ringroad.protocol.site import UP_FORMAT, Down, SiteEvent, Up, up_subject, user_of
 from ringroad.storage.broker import Broker
 from ringroad.storage.db import Connection, connect, transaction
-from ringroad.storage.leaf import Credentials, Listening, leaf_config, open_link, store_credentials
+from ringroad.storage.leaf import (
+    Credentials,
+    Listening,
+    leaf_config,
+    open_link,
+    read_credentials,
+    store_credentials,
+)
 from ringroad.storage.nats_auth import keep_serving_logins, lookup_in
 from ringroad.storage.pki import ensure_pki
 from ringroad.storage.streams import MES, StreamMessage, publish
+from support.console_server import add_account, serving
 from support.gateways import eventually
 from support.mes import CLOCK, IDS, new_order, wren
 from support.ports import free_port
@@ -459,6 +470,51 @@ def test_a_site_never_forgets_what_its_hub_does_not_have(pg_url: str) -> None:
 
 def replace_events(given: Up, count: int) -> Up:
     return msgspec.structs.replace(given, events=given.events[:count])
+
+
+def test_an_admin_makes_a_plant_a_site_and_everybody_sees_how_it_is_connected(
+    pg_url: str, tmp_path: Path
+) -> None:
+    with connect(pg_url) as conn, transaction(conn):
+        wren(conn)
+    ensure_pki(tmp_path / "pki", names=["localhost"], now=CLOCK.now())
+    admin, viewer = (add_account(pg_url, role.value, role) for role in (Role.ADMIN, Role.VIEWER))
+    with (
+        serving(pg_url, tmp_path, leaf_port=7422) as origin,
+        httpx.Client(base_url=f"{origin}/api/v1") as client,
+    ):
+
+        def ask(method: str, path: str, token: str = admin, **more: Any) -> httpx.Response:
+            return client.request(method, path, headers={"Authorization": f"Bearer {token}"}, **more)
+
+        assert ask("POST", "/sites", viewer, json={"plant_id": SITE}).status_code == 403
+        assert ask("POST", "/sites", json={"plant_id": "nowhere"}).status_code == 404
+        assert ask("POST", "/sites", json={"plant_id": "No.Name"}).status_code == 422
+        made = ask("POST", "/sites", json={"plant_id": SITE, "address": "hub.example.com:7422"}).json()
+        given = read_credentials(made["credentials"], what="answer")
+        assert (given.site, given.hub) == (SITE, "hub.example.com:7422")
+        with lookup_in(lambda: connect(pg_url)) as lookup:
+            assert lookup([user_of(SITE)]) == {user_of(SITE): hashlib.sha256(given.token.encode()).digest()}
+        (shown,) = ask("GET", "/sites", viewer).json()
+        assert (shown["id"], shown["connected"], shown["heard_at"]) == (SITE, False, None)
+        assert (
+            "never heard" in client.get(f"{origin}/plant", headers={"Authorization": f"Bearer {viewer}"}).text
+        )
+        assert ask("GET", f"/sites/{SITE}/conflicts", viewer).json() == []
+        assert ask("GET", "/site", viewer).status_code == 404
+        assert ask("DELETE", f"/sites/{SITE}").json()["state"] == "removed"
+        assert ask("GET", f"/sites/{SITE}/conflicts").status_code == 404
+
+
+def test_an_installation_that_hears_no_sites_makes_no_credentials(pg_url: str, tmp_path: Path) -> None:
+    with connect(pg_url) as conn, transaction(conn):
+        wren(conn)
+    token = add_account(pg_url, "admin", Role.ADMIN)
+    with serving(pg_url, tmp_path) as origin:
+        answer = httpx.post(
+            f"{origin}/api/v1/sites", json={"plant_id": SITE}, headers={"Authorization": f"Bearer {token}"}
+        )
+    assert (answer.status_code, "leaf_port" in answer.text) == (409, True)
 
 
 # What a site does with what its hub says --------------------------------------------------------------

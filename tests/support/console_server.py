@@ -30,12 +30,14 @@ def serving(
     reports_per_min_max: int = 6_000,
     with_gateways: bool = False,
     nats_url: str = "",
+    leaf_port: int = 0,
 ) -> Iterator[str]:
     """Serve the management API and console; yields the origin."""
     settings = Settings(
         var=var,
         database_url=database_url,
         nats_url=nats_url,
+        leaf_port=leaf_port,
         trusted_proxies=trusted_proxies,
         reports_per_min_max=reports_per_min_max,
     )

@@ -15,9 +15,9 @@ from ringroad.build.site import store
 from ringroad.http.auth import Role
 from ringroad.http.context import Context, Ctx
 from ringroad.http.routes import Command, Done, Id, Limit, Ref, Req, route
-from ringroad.kernel.errors import Conflict
+from ringroad.kernel.errors import Conflict, NotFound
 from ringroad.storage.db import Connection
-from ringroad.storage.leaf import Credentials, must_be_site, stored_credentials
+from ringroad.storage.leaf import Credentials, stored_credentials
 
 Address = Annotated[str, Meta(max_length=260, pattern=r"^[A-Za-z0-9.:\[\]_-]*:[0-9]{1,5}$")]
 
@@ -119,13 +119,33 @@ def list_conflicts(ctx: Ctx, *, site_id: Id, limit: Limit = 100) -> list[SiteCon
 @route("GET", "/site", role=Role.VIEWER, tag="build", errors=[404])
 def get_link(ctx: Ctx) -> SiteLink:
     """Say what this installation, which is a site, has to tell its hub."""
-    joined = must_be_site(stored_credentials(ctx.settings.site))
     with ctx.connection() as conn:
-        link = store.link_of(conn)
+        found = link_view(ctx, conn)
+    if found is None:
+        raise NotFound("this installation is no site", hint="ringroad site join FILE makes it one")
+    return found
+
+
+def link_view(ctx: Context, conn: Connection) -> SiteLink | None:
+    """Return this installation as a site; None: it is none."""
+    joined = stored_credentials(ctx.settings.site)
+    if joined is None:
+        return None
+    link = store.link_of(conn)
     return SiteLink(
         site=joined.site, hub=joined.hub, connected=link.is_connected(ctx.clock.now()), waiting=link.waiting,
         reached_at=link.reached_at,
     )  # fmt: skip
+
+
+def newest_conflicts(conn: Connection, *, rows_max: int) -> list[tuple[str, store.Conflict]]:
+    """Return the newest conflicts of each site, with its name."""
+    return [
+        (site.id, found)
+        for site in store.list_sites(conn)
+        if site.conflicts
+        for found in store.list_conflicts(conn, site.id, rows_max=rows_max)
+    ]
 
 
 def views(ctx: Context, conn: Connection) -> list[SiteView]:

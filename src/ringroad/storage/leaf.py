@@ -25,7 +25,7 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
-from ringroad.kernel.errors import Corrupt, InvalidInput, NotFound
+from ringroad.kernel.errors import Corrupt, InvalidInput
 from ringroad.protocol.site import (
     DOWN_STREAM,
     DOWN_SUBJECTS,
@@ -221,13 +221,6 @@ async def fetch_down(client: Client, site: str, *, wait_s: float) -> Msg | None:
         return None
     finally:
         await place.unsubscribe()
-
-
-def must_be_site(found: Credentials | None) -> Credentials:
-    """Return the credentials of a site. Raises: NotFound: this is none."""
-    if found is None:
-        raise NotFound("this installation is no site", hint="ringroad site join FILE makes it one")
-    return found
 
 
 async def _ignore(_error: Exception) -> None:

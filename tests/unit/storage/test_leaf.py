@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import Corrupt, InvalidInput
+from ringroad.storage.endpoints import embedded_broker
 from ringroad.storage.leaf import (
     Credentials,
     Listening,
@@ -17,6 +19,7 @@ from ringroad.storage.leaf import (
     stored_credentials,
 )
 from ringroad.storage.pki import pki_in
+from ringroad.storage.settings import Settings
 
 GIVEN = Credentials(
     site="wren", hub="hub.example.com:7422", token="t" * 43, ca="-----BEGIN CERTIFICATE-----\n"
@@ -73,3 +76,14 @@ def test_only_a_hub_listens_and_only_a_site_dials() -> None:
     assert "remotes" in site
     assert "tls://site-wren:" in site
     assert "listen" not in site
+
+
+def test_an_installation_becomes_a_hub_by_a_setting_and_a_site_by_joining(tmp_path: Path) -> None:
+    plain = embedded_broker(Settings(var=tmp_path), SystemClock())
+    assert (plain.name, plain.domain, plain.leaf) == ("ringroad", "hub", "")
+    hub = embedded_broker(Settings(var=tmp_path, leaf_port=7422), SystemClock())
+    assert "7422" in hub.leaf
+    store_credentials(tmp_path / "site", GIVEN)
+    site = embedded_broker(Settings(var=tmp_path), SystemClock())
+    assert (site.name, site.domain) == ("site-wren", "site-wren")
+    assert "remotes" in site.leaf

@@ -15,7 +15,7 @@ from ringroad.build.store_running import load_running
 from ringroad.build.store_times import line_drift
 from ringroad.build.twin.drift import VEHICLES_PER_FALSE_ALARM, out_of_calibration
 from ringroad.build.twin.picture import picture
-from ringroad.http import reading
+from ringroad.http import reading, sites
 from ringroad.http.console.line_view import line_view
 from ringroad.http.console.plant_document import document_panels
 from ringroad.http.console.render import chart, page
@@ -28,6 +28,7 @@ from ringroad.storage.db import Connection
 
 SEQUENCE_SHOWN = 200  # vehicles
 STOPS_SHOWN = 20
+CONFLICTS_SHOWN = 5  # of each site
 
 
 @shown("/plant")
@@ -48,6 +49,9 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
             drift = line_drift(conn, programme.id)
             questions = reading.what_ifs(conn, programme.id, limit=1)
             values = document_panels(conn, get_programme(conn, programme.id), now=ctx.clock.now()) | {
+                "sites": sites.views(ctx, conn),
+                "site_link": sites.link_view(ctx, conn),
+                "conflicts": sites.newest_conflicts(conn, rows_max=CONFLICTS_SHOWN),
                 "amount": amount,
                 "line": programme.document.get("line") or {},
                 "schedules": schedules,
