@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from ringroad.adapt.store import due_outcomes, list_outcomes, measure_recovery
+from ringroad.http.auth import Role
 from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
 from ringroad.ship import store
@@ -15,6 +19,7 @@ from ringroad.ship.gate import GatePolicy
 from ringroad.ship.returns import ReturnPlan
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import read_facts
+from support.console_server import add_account, serving
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme
 
 pytestmark = pytest.mark.engines
@@ -157,6 +162,51 @@ def test_a_return_that_came_to_nothing_is_ordered_again_under_another_number(hal
     halted.tick()
     assert halted.vehicles("installed", kind="rollback")
     assert (planned(halted).to, planned(halted).cannot) == ({}, {})
+
+
+def test_page_and_api_say_who_can_go_back_who_is_on_the_way_and_what_became_of_them(
+    halted: Story, pg_url: str, tmp_path: Path
+) -> None:
+    headers = {"Authorization": f"Bearer {add_account(pg_url, 'ben', Role.APPROVER)}"}
+    place = f"/api/v1/campaigns/{halted.campaign_id}"
+    with (
+        serving(pg_url, tmp_path) as origin,
+        httpx.Client(base_url=origin, timeout=60, headers=headers) as client,
+    ):
+
+        def read(path: str) -> Any:
+            return client.get(path).raise_for_status().json()
+
+        def counts() -> tuple[int, ...]:
+            row = read(place)
+            return row["installed"], row["returns_ordered"], row["returned"], row["returns_failed"]
+
+        def listed() -> list[tuple[str, str]]:
+            rows = read(f"{place}/assignments")
+            assert len({row["vin"] for row in rows}) == len(rows) == 4
+            return [(row["kind"], row["state"]) for row in rows if row["kind"] == "rollback"]
+
+        assert (counts(), listed()) == ((1, 0, 0, 0), [])
+        assert read(f"{place}/recovery")["vehicles"]["kept"] == 1
+        assert f'hx-get="/campaigns/{halted.campaign_id}/returns"' in client.get(place[7:]).text
+        piece = client.get(f"{place[7:]}/returns").text
+        assert "with head 1.0.0" in piece
+        assert "Order 1 back" in piece
+        plan = read(f"{place}/returns")
+        client.post(f"{place}/returns", json={"sha256": plan["sha256"]}).raise_for_status()
+        assert (counts(), listed()) == ((1, 1, 0, 0), [("rollback", "pending")])
+        assert "1 on their way" in client.get(place[7:]).text
+        assert "Order 1 back" not in client.get(f"{place[7:]}/returns").text
+        assert read(f"{place}/recovery")["verdict"] == "unknown"
+        halted.later(60)
+        halted.tick()
+        halted.ddi(halted.vehicles("offered", kind="rollback")[0], "closed", "success", kind="closed")
+        halted.later(60)
+        halted.tick()
+        assert (counts(), listed()) == ((1, 1, 1, 0), [("rollback", "installed")])
+        recovery = read(f"{place}/recovery")
+        assert (recovery["verdict"], recovery["vehicles"]["recovered"]) == ("recovered", 1)
+        assert client.get("/api/v1/campaigns/none/recovery").status_code == 404
 
 
 def test_what_was_ordered_is_not_ordered_again(halted: Story) -> None:

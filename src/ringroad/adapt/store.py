@@ -158,6 +158,17 @@ def measure_recovery(
     return recovery
 
 
+def read_recovery(conn: Connection, campaign_id: str) -> Recovery:
+    """Count what became of the vehicles of a campaign that was stopped, as it stands; nothing is recorded.
+
+    Raises:
+        NotFound: there is no such campaign.
+        Conflict: it was not stopped.
+    """
+    _ended(conn, campaign_id, of=STOPPED)
+    return decide_recovery(VehicleGroup(**row) for row in SQL.recovery_groups(conn, campaign_id=campaign_id))
+
+
 def measure_updates(
     conn: Connection,
     ids: Ids,
@@ -254,13 +265,10 @@ def _measurable(
     conn: Connection, *, campaign_id: str, finding_id: str, of: frozenset[str]
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Return the finding and the ended campaign that answers it, unless the verdict is recorded already."""
-    finding, campaign = SQL.finding(conn, finding_id=finding_id), SQL.campaign(conn, campaign_id=campaign_id)
+    finding = SQL.finding(conn, finding_id=finding_id)
     if finding is None:
         raise NotFound(f"there is no finding {finding_id!r}")
-    if campaign is None:
-        raise NotFound(f"there is no campaign {campaign_id!r}")
-    if campaign["state"] not in of:
-        raise Conflict(f"campaign {campaign_id} is {campaign['state']}", hint="measure when it has ended")
+    campaign = _ended(conn, campaign_id, of=of)
     opened_by = finding["evidence"].get("campaign_id") if campaign["lap_id"] is None else None
     if campaign["lap_id"] != finding["lap_id"] and opened_by != campaign_id:
         raise Conflict(f"campaign {campaign_id} does not answer finding {finding_id}")
@@ -268,6 +276,15 @@ def _measurable(
     if before_now is not None and before_now["verdict"] != "unknown" and not before_now["returned_since"]:
         raise Conflict(f"the outcome of {campaign_id} for {finding_id} is recorded already")
     return finding, campaign
+
+
+def _ended(conn: Connection, campaign_id: str, *, of: frozenset[str]) -> Mapping[str, Any]:
+    campaign: Mapping[str, Any] | None = SQL.campaign(conn, campaign_id=campaign_id)
+    if campaign is None:
+        raise NotFound(f"there is no campaign {campaign_id!r}")
+    if campaign["state"] not in of:
+        raise Conflict(f"campaign {campaign_id} is {campaign['state']}", hint="measure when it has ended")
+    return campaign
 
 
 def _window(finding: Mapping[str, Any], policy: VerdictPolicy, *, now: datetime) -> Window:

@@ -31,6 +31,7 @@ from ringroad.cli.planning import PLAN_S_MAX, planning_shown
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import blocks, counted, problems, table, tail, when
 from ringroad.http.auth import Role
+from ringroad.http.console.conduct import TOLD
 from ringroad.http.console.why import waits_for_window
 from ringroad.http.views import AssignmentView
 from ringroad.kernel.errors import Conflict, NotFound
@@ -323,7 +324,7 @@ def list_campaigns(shell: Shell, client: Client, *, state: str | None, limit: in
 @click.argument("campaign")
 @with_client
 def show(shell: Shell, client: Client, *, campaign: str) -> None:
-    """Show a campaign: state, plan, waves, the gate's last word.
+    """Show a campaign: state, plan, waves, the gate's last word; of a stopped one, what became of its vehicles.
 
     CAMPAIGN is an id, its end, or the name.
     """
@@ -334,12 +335,14 @@ def show(shell: Shell, client: Client, *, campaign: str) -> None:
     plans = client.get(f"/campaigns/{row['id']}/plans", limit=1) if whole else []
     waves = client.get(f"/campaigns/{row['id']}/progress")
     decisions = client.get(f"/campaigns/{row['id']}/gate-decisions", limit=1) if whole else []
+    stopped = whole and row["state"] in {"halted", "aborted"} and row["vehicles"]
+    recovery = client.get(f"/campaigns/{row['id']}/recovery") if stopped else None
     parts = [
-        campaign_head(row, plans[0] if plans else None),
+        campaign_head(row, plans[0] if plans else None, recovery),
         waves_text(waves),
         gate_text(decisions, last=True),
     ]
-    value = row | {"plans": plans, "waves": waves, "gate": decisions}
+    value = row | {"plans": plans, "waves": waves, "gate": decisions, "recovery": recovery}
     shell.show(value, text="\n\n".join(part for part in parts if part))
 
 
@@ -355,13 +358,13 @@ def vehicles(
     row = client.find("/campaigns", campaign)
     rows = client.get(f"/campaigns/{row['id']}/assignments", state=state, limit=limit, offset=offset)
     text = table(
-        ("vin", "action", "wave", "kind", "state", "detail", "offered", "last report"),
+        ("vin", "action", "wave", "told", "state", "detail", "offered", "last report"),
         (
             (
                 each["vin"],
                 each["action_id"],
                 each["wave"],
-                each["kind"],
+                TOLD[each["kind"]],
                 each["state"],
                 waits_for_window(msgspec.convert(each, AssignmentView, strict=False), now=shell.clock.now())
                 or each["state_detail"],

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
+from ringroad.adapt.verdict import measure_text
 from ringroad.cli.campaign_guard import guard_policy
 from ringroad.cli.tables import details, exactly, size, span, table, when
 from ringroad.http.console.conduct import conduct_lines
@@ -17,8 +18,8 @@ VINS_SHOWN: Final = 10
 REASONS_SHOWN: Final = 20
 
 
-def campaign_head(row: Row, plan: Row | None) -> str:
-    """Return what a campaign is and where it stands."""
+def campaign_head(row: Row, plan: Row | None, recovery: Row | None = None) -> str:
+    """Return what a campaign is and where it stands; of a stopped one, what became of its vehicles."""
     document = plan["document"] if plan else {}
     approved = f", approved by {plan['approved_by']}" if plan and plan["approved_by"] else ""
     planned = (
@@ -36,6 +37,8 @@ def campaign_head(row: Row, plan: Row | None) -> str:
             ("state", row["state"] + (f": {row['state_reason'].replace('_', ' ')}" if row["state_reason"] else "")),
             ("wave", f"{row['wave']} of {len(document.get('wave_vehicles', []))}" if row["wave"] and plan else ""),
             ("vehicles", _outcomes(row) if row["vehicles"] else ""),
+            ("returns", _returns(row)),
+            ("verdict", recovery_text(recovery) if recovery else ""),
             ("query", document.get("request", {}).get("query")),
             ("plan", planned),
             ("lap", row["lap_id"]),
@@ -43,6 +46,20 @@ def campaign_head(row: Row, plan: Row | None) -> str:
             ("finished", exactly(row["finished_at"]) if row["finished_at"] else ""),
         )
     )  # fmt: skip
+
+
+def recovery_text(recovery: Row) -> str:
+    """Return what became of a stopped campaign's vehicles, in a line."""
+    because = f" ({recovery['reason'].replace('_', ' ')})" if recovery["reason"] else ""
+    return f"{recovery['verdict'].replace('_', ' ')}{because}: {measure_text(recovery)}"
+
+
+def _returns(row: Row) -> str:
+    ordered = row.get("returns_ordered", 0)
+    if not ordered:
+        return ""
+    back, failed = row["returned"], row["returns_failed"]
+    return f"{ordered} ordered: {back} back, {ordered - back - failed} on their way, {failed} came to nothing"
 
 
 def _outcomes(row: Row) -> str:

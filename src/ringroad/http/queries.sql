@@ -221,6 +221,8 @@ WITH held AS (
            SELECT a.action_id FROM assignment a
             WHERE a.campaign_id = :campaign_id AND a.wave = held.wave AND a.state = held.state
               AND (a.claimed_at IS NOT NULL) = held.claimed
+              AND (a.kind = 'rollback'  -- a vehicle that was ordered back is listed with its return alone
+                   OR NOT EXISTS (SELECT FROM assignment b WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback'))
             ORDER BY a.action_id DESC LIMIT :rows_max::bigint + :rows_skip::bigint) AS found
      ORDER BY found.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
@@ -235,6 +237,8 @@ WITH own AS (
 ), page AS MATERIALIZED (
     SELECT a.action_id FROM own CROSS JOIN campaign x JOIN assignment a ON a.campaign_id = x.id AND a.vin = own.vin
      WHERE (:campaign_id::text IS NULL OR x.id = :campaign_id) AND (:wave::integer IS NULL OR a.wave = :wave)
+       AND (:campaign_id::text IS NULL OR a.kind = 'rollback'
+            OR NOT EXISTS (SELECT FROM assignment b WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback'))
        AND (:state::text IS NULL
             OR :state = shown_state(a.state, a.claimed_at IS NOT NULL))
      ORDER BY a.action_id DESC LIMIT :rows_max OFFSET :rows_skip
@@ -248,7 +252,8 @@ SELECT id, action_id, kind, event_at, received_at, body, applied_at
 -- name: campaigns
 SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
-       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.cancelled
+       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.cancelled,
+       back.returns_ordered, back.returned, back.returns_failed
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (
        SELECT coalesce(sum(t.vehicles), 0)::bigint AS vehicles,
@@ -258,6 +263,12 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
               coalesce(sum(t.vehicles) FILTER (WHERE t.state IN ('failed', 'rolled_back', 'expired')), 0)::bigint AS failed,
               coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'cancelled'), 0)::bigint AS cancelled
          FROM campaign_tally t WHERE t.campaign_id = c.id AND t.minute = '-infinity' AND t.kind = 'update') AS counted
+  CROSS JOIN LATERAL (
+       SELECT coalesce(sum(t.vehicles), 0)::bigint AS returns_ordered,
+              coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'installed'), 0)::bigint AS returned,
+              coalesce(sum(t.vehicles) FILTER (WHERE t.state IN ('failed', 'rolled_back', 'expired', 'cancelled')), 0)::bigint
+                  AS returns_failed
+         FROM campaign_tally t WHERE t.campaign_id = c.id AND t.minute = '-infinity' AND t.kind = 'rollback') AS back
  WHERE (:campaign_id::text IS NULL OR c.id = :campaign_id)
    AND (:state::text IS NULL OR c.state = :state)
    AND (:change_id::text IS NULL OR r.change_id = :change_id)
@@ -266,7 +277,8 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
 -- name: campaigns_of_fleet
 SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
-       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.cancelled
+       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.cancelled,
+       back.returns_ordered, back.returned, back.returns_failed
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (
        SELECT count(*) AS vehicles, count(*) FILTER (WHERE a.state = 'installed') AS installed,
@@ -276,6 +288,11 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
               count(*) FILTER (WHERE a.state = 'cancelled') AS cancelled
          FROM account_vehicle own JOIN assignment a ON a.campaign_id = c.id AND a.vin = own.vin AND a.kind = 'update'
         WHERE own.account_name = :fleet) AS counted
+  CROSS JOIN LATERAL (
+       SELECT count(*) AS returns_ordered, count(*) FILTER (WHERE a.state = 'installed') AS returned,
+              count(*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired', 'cancelled')) AS returns_failed
+         FROM account_vehicle own JOIN assignment a ON a.campaign_id = c.id AND a.vin = own.vin AND a.kind = 'rollback'
+        WHERE own.account_name = :fleet) AS back
  WHERE counted.vehicles > 0
    AND (:campaign_id::text IS NULL OR c.id = :campaign_id)
    AND (:state::text IS NULL OR c.state = :state)

@@ -9,6 +9,8 @@ from litestar import Router
 from litestar.params import JSONBody
 from msgspec import Meta
 
+from ringroad.adapt.recovery import recovery_body
+from ringroad.adapt.store import read_recovery
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
 from ringroad.http.routes import Command, Id, Req, route
@@ -26,6 +28,14 @@ class ReturnPlanView(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
+class RecoveryView(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a stopped campaign's vehicles, as it stands."""
+
+    verdict: str
+    reason: str
+    vehicles: dict[str, int]
+
+
 class OrderReturns(Command, frozen=True, kw_only=True):
     """Order the returns; with a digest, only those that were read."""
 
@@ -37,6 +47,14 @@ def get_return_plan(ctx: Ctx, *, campaign_id: Id) -> ReturnPlanView:
     """Plan the returns of vehicles that kept the release of a halted or aborted campaign."""
     with ctx.transaction() as conn:
         return _view(store.read_return_plan(conn, campaign_id))
+
+
+@route("GET", "/campaigns/{campaign_id:str}/recovery", role=Role.VIEWER, tag="ship", errors=[404, 409])
+def get_recovery(ctx: Ctx, *, campaign_id: Id) -> RecoveryView:
+    """Count what became of the vehicles of a halted or aborted campaign, those that were ordered back among them."""
+    with ctx.connection() as conn:
+        body = recovery_body(read_recovery(conn, campaign_id))
+    return RecoveryView(verdict=body["verdict"], reason=body["reason"], vehicles=body["vehicles"])
 
 
 @route("POST", "/campaigns/{campaign_id:str}/returns", role=Role.APPROVER, tag="ship", errors=[404, 409])
@@ -60,4 +78,4 @@ def _view(plan: ReturnPlan) -> ReturnPlanView:
     )
 
 
-router = Router("/", route_handlers=[get_return_plan, order_returns])
+router = Router("/", route_handlers=[get_return_plan, get_recovery, order_returns])

@@ -213,6 +213,9 @@ class CampaignView(View, frozen=True, kw_only=True):
     claimed: int = 0  # say success, and have yet to say that they run it
     failed: int
     cancelled: int = 0  # let go: withdrawn, declined, or they have it already
+    returns_ordered: int = 0  # told to go back to what they ran before
+    returned: int = 0  # of those: they did
+    returns_failed: int = 0  # of those: it came to nothing, and can be ordered again
 
 
 class WaveCount(View, frozen=True, kw_only=True):

@@ -282,3 +282,9 @@ def test_the_vehicles_of_a_campaign_are_all_accounted_for() -> None:
     assert "05:00:00 UTC by ann" in text
     hidden = campaign_head(row | {"created_by": ""}, None)  # from the operator of a fleet
     assert hidden.endswith("05:00:00 UTC")
+    assert "returns" not in text
+    row |= {"returns_ordered": 3, "returned": 1, "returns_failed": 1}
+    ends = {"recovered": 1, "not_recovered": 1, "unknown": 1, "kept": 0, "untouched": 5}
+    text = campaign_head(row, None, {"verdict": "not_recovered", "reason": "", "vehicles": ends})
+    assert "3 ordered: 1 back, 1 on their way, 1 came to nothing" in text
+    assert "not recovered: 1 recovered, 1 not recovered, 1 unknown, 5 untouched" in text

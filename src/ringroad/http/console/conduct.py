@@ -8,6 +8,8 @@ from typing import Any
 
 from ringroad.http.console.render import span
 
+# What a vehicle is told, by the kind of its action.
+TOLD = {"update": "update", "step": "step on the way", "rollback": "return"}
 _URGENCIES = {
     "soft": "soft: the driver, or a device on DDI, decides when",
     "download_only": "download only: a later campaign installs what is stored then",

@@ -13,7 +13,7 @@ from litestar.params import FromPath
 
 from ringroad.http import reading, reading_birth
 from ringroad.http.auth import Account, Role
-from ringroad.http.console.conduct import conduct_lines
+from ringroad.http.console.conduct import TOLD, conduct_lines
 from ringroad.http.console.guard import (
     exposure_chart,
     gate_lines,
@@ -35,6 +35,7 @@ from ringroad.storage.db import Connection
 OPEN = ("pending", "offered", "active", "cancelling")
 BAD = ("failed", "rolled_back", "expired")
 RESOLUTIONS_SHOWN = 30  # kinds of vehicles; `ringroad campaign why` lists all
+RETURNS_AT_ONCE = 20_000  # vehicles of a stopped campaign that are counted on every look; of more, when asked
 READINGS_SHOWN = 300  # three days of quarters of an hour
 PROGRAMMES_SHOWN = 100
 
@@ -149,10 +150,11 @@ def whole_campaign(
         strata=stratum_rows(values["readings"]),
         ratio_charts=reading_charts(values["readings"], plan.document if plan else None),
         controls=campaign_controls(
-            c, account, recall=_asks(plan, "recall"), returned=_asks(plan, "rollback_installed")
+            c, account, recall=_asks(plan, "recall")
         ), **values,
         waits={a.action_id: waits_for_window(a, now=now) for a in values["vehicles"]},
-        conduct=conduct_lines(plan.document) if plan else [],
+        conduct=conduct_lines(plan.document) if plan else [], told_words=TOLD, returns_at_once=RETURNS_AT_ONCE,
+        returns_key=f"{c.returns_ordered}-{c.returned}-{c.returns_failed}-{c.installed}",
         form=plan_fields(plans[0].document if plans else None),
     )  # fmt: skip
 
@@ -168,7 +170,7 @@ def _own_campaign(
         vehicles = reading.assignments(conn, campaign_id=campaign_id, state=state, limit=ROWS, fleet=fleet)
     return page(
         "campaign_own.html", account=request.user, url=url_of(request), c=c, figures=figures(c, counts),
-        waves=waves(counts), vehicles=vehicles, state=state,
+        waves=waves(counts), vehicles=vehicles, state=state, told_words=TOLD,
         waits={a.action_id: waits_for_window(a, now=ctx.clock.now()) for a in vehicles},
     )  # fmt: skip
 
@@ -240,9 +242,7 @@ def waves(counts: Iterable[WaveCount]) -> list[dict[str, Any]]:
     return made
 
 
-def campaign_controls(
-    c: CampaignView, account: Account, *, recall: bool = False, returned: bool = False
-) -> list[dict[str, str]]:
+def campaign_controls(c: CampaignView, account: Account, *, recall: bool = False) -> list[dict[str, str]]:
     """Return what this account may do with a campaign in this state."""
     offers: list[dict[str, str]] = []
     if c.state == "planned" and account.may(Role.APPROVER) and recall:
@@ -252,9 +252,6 @@ def campaign_controls(
         )
     elif c.state == "planned" and account.may(Role.APPROVER):
         offers.append({"verb": "approve", "text": "Approve plan", "tone": "primary", "ask": ""})
-    if c.state in {"halted", "aborted"} and c.installed and account.may(Role.APPROVER) and not returned:
-        ask = "Order the vehicles that kept this release back to the one they had? Each gets a signed order."
-        offers.append({"verb": "returns", "text": "Order vehicles back", "tone": "danger", "ask": ask})
     if account.may(Role.OPERATOR):
         if c.state == "approved":
             offers.append({"verb": "start", "text": "Start", "tone": "primary", "ask": ""})

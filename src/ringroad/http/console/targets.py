@@ -1,4 +1,4 @@
-"""Which vehicles: the query field's choices and its preview, as pieces of a page."""
+"""Which vehicles: the query field's choices and its preview, and who goes back, as pieces of a page."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Annotated
 from litestar import Response
 from litestar.params import FromPath, Parameter, QueryParameter
 
+from ringroad.adapt.recovery import recovery_body
+from ringroad.adapt.store import read_recovery
+from ringroad.adapt.verdict import measure_text
 from ringroad.http.campaigns import QUERY_CHARS_SHOWN_MAX, completed, previewed
 from ringroad.http.console.render import page
 from ringroad.http.console.shared import Req, shown
@@ -14,6 +17,7 @@ from ringroad.http.context import Ctx
 from ringroad.http.routes import NAME_PATTERN
 from ringroad.kernel.errors import InvalidInput
 from ringroad.ship.query import QueryError, point_at
+from ringroad.ship.store import read_return_plan
 from ringroad.ship.store.difference import read_difference
 
 Query = Annotated[str, QueryParameter(name="query", pattern=NAME_PATTERN, max_length=QUERY_CHARS_SHOWN_MAX)]
@@ -47,4 +51,16 @@ def plan_difference(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Respo
     return page("plan_difference.html", account=request.user, d=found)
 
 
-handlers = [query_choices, query_preview, plan_difference]
+@shown("/campaigns/{campaign_id:str}/returns")
+def returns_of(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Response[str]:
+    """What became of a stopped campaign's vehicles, who went back, and who can still be ordered to."""
+    with ctx.transaction() as conn:
+        body = recovery_body(read_recovery(conn, campaign_id))
+        plan = read_return_plan(conn, campaign_id)
+    return page(
+        "returns.html", account=request.user, campaign_id=campaign_id, verdict=body["verdict"],
+        reason=body["reason"], counts=measure_text(body), plan=plan,
+    )  # fmt: skip
+
+
+handlers = [query_choices, query_preview, plan_difference, returns_of]
