@@ -91,7 +91,15 @@ def test_the_plan_is_read_then_ordered_and_every_vehicle_is_told(halted: Story) 
     halted.tick()
     (answer,) = halted.vehicles(kind="rollback")
     assert (answer.state, answer.release_id) == ("offered", "release_1.0.0")
+    halted.ddi(answer, "closed", "success", kind="closed")
+    halted.tick()
     facts = {fact.id: fact for fact in read_facts(halted.conn)}
+    (back,) = [fact for fact in facts.values() if fact.kind is FactKind.VEHICLE_ROLLED_BACK]
+    assert (back.subject, back.body["kind"], back.body["release_id"]) == (
+        answer.vin,
+        "rollback",
+        "release_1.0.0",
+    )
     (ordered,) = [fact for fact in facts.values() if fact.kind is FactKind.CAMPAIGN_RETURN_ORDERED]
     assert (ordered.actor, ordered.body["sha256"], ordered.body["vehicles"]) == ("ben", plan.sha256, 1)
     assert [facts[cause].kind for cause in ordered.causes] == [FactKind.CAMPAIGN_HALTED]

@@ -55,10 +55,10 @@ def world(request: pytest.FixtureRequest, conn: Connection) -> SimpleNamespace:
 
 
 def begin(world: SimpleNamespace, *, recall: bool = False, **more: object) -> Story:
-    """A campaign of one wave that runs."""
+    """A campaign that runs, of one wave unless it says more."""
     story = Story(world.conn, world.ids)
     story.lookout = world.lookout
-    story.plan(waves=(), recall=recall, **more)  # type: ignore[arg-type]
+    story.plan(**{"waves": (), "recall": recall, **more})  # type: ignore[arg-type]
     given: dict[str, Any] = {"campaign_id": story.campaign_id, "now": story.now}
     with transaction(story.conn):
         store.approve(
@@ -157,6 +157,47 @@ def test_a_recall_takes_the_place_of_what_waits_never_of_what_is_being_installed
     fix.tick()
     fix.tick()
     assert states(recall) == ["offered", "offered", "installed", "installed"]
+
+
+@pytest.mark.parametrize("gateway", ["ddi", "native"])
+def test_vehicles_of_a_recalls_later_waves_are_kept_for_it(world: SimpleNamespace, gateway: str) -> None:
+    add_vehicles(world.conn, range(4), gateway=gateway)
+
+    def rounds(story: Story) -> None:
+        for _ in range(3):
+            story.later(5)
+            story.tick()
+
+    fix = begin(world, release="release_2.0.0", priority=9)
+    rounds(fix)
+    assert states(fix) == ["offered"] * 4
+    recall = begin(world, release="release_3.0.0", recall=True, waves=(2,))
+    recall.now = fix.now
+    rounds(recall)
+    assert sorted(states(recall)) == ["offered", "offered", "pending", "pending"]
+    assert states(fix) == ["pending"] * 4  # those of the second wave, too, wait for the recall
+    late = begin(world, release="release_2.0.0", priority=5, query="variant = city")
+    late.now = recall.now
+    rounds(late)
+    assert states(late) == ["pending"] * 2
+    given: dict[str, Any] = {
+        "campaign_id": recall.campaign_id,
+        "actor": "ann",
+        "reason": "x",
+        "now": late.now,
+    }
+    with transaction(recall.conn):
+        store.pause(recall.conn, recall.ids, generation=recall.campaign().generation, **given)
+    rounds(late)
+    assert (states(fix), states(late)) == (["pending"] * 4, ["pending"] * 2)  # a pause gives nobody away
+    told = {action.vin for action in recall.vehicles() if action.offered_at}
+    with transaction(recall.conn):
+        store.abort(recall.conn, recall.ids, generation=recall.campaign().generation, **given)
+    rounds(late)
+    assert {action.vin for action in fix.vehicles("offered")} == {
+        action.vin for action in fix.vehicles()
+    } - told
+    assert states(late) == ["pending"] * 2  # the other one goes first
 
 
 def test_what_gave_way_goes_on_after_the_recall_and_the_ledger_says_so(world: SimpleNamespace) -> None:

@@ -120,6 +120,10 @@ SELECT c.id AS campaign_id, (p.document -> 'request' ->> 'priority')::int AS pri
   FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id
  WHERE c.state = 'running';
 
+-- name: open_recalls
+SELECT c.id FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id
+ WHERE c.state IN ('running', 'paused') AND (p.document -> 'request' ->> 'recall')::boolean ORDER BY c.id;
+
 -- name: set_time_zone!
 UPDATE vehicle SET attributes = attributes || jsonb_build_object('time_zone', :time_zone::text),
        generation = generation + 1
@@ -433,9 +437,9 @@ UPDATE assignment a
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
    AND NOT EXISTS (SELECT 1 FROM assignment h
-                    WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update'
-                      AND h.state = 'pending' AND h.released_at IS NOT NULL
-                      AND coalesce(h.not_before, :now) <= :now)
+                    WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update' AND h.state = 'pending'
+                      AND (h.campaign_id = ANY (:recalls)
+                           OR h.released_at IS NOT NULL AND coalesce(h.not_before, :now) <= :now))
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
                                       AND s.step < a.step AND s.state <> 'installed'))
@@ -455,9 +459,9 @@ UPDATE assignment a
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
    AND NOT EXISTS (SELECT 1 FROM assignment h
-                    WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update'
-                      AND h.state = 'pending' AND h.released_at IS NOT NULL
-                      AND coalesce(h.not_before, :now) <= :now)
+                    WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update' AND h.state = 'pending'
+                      AND (h.campaign_id = ANY (:recalls)
+                           OR h.released_at IS NOT NULL AND coalesce(h.not_before, :now) <= :now))
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
                                       AND s.step < a.step AND s.state <> 'installed'))
@@ -465,14 +469,14 @@ RETURNING a.action_id)
 SELECT array_agg(action_id) FROM moved;
 
 -- name: preempt_offers
--- What waits at vehicles of a recall gives way. What was begun, or may have been, does not.
+-- What waits at vehicles of a recall gives way, also where their wave is to come. What was begun, or may have been,
+-- does not.
 UPDATE assignment a
    SET state = 'pending', deadline_at = NULL, generation = a.generation + 1,
        state_detail = 'gave way to the emergency recall ' || r.name
   FROM assignment u JOIN campaign r ON r.id = u.campaign_id
- WHERE u.campaign_id = :campaign_id AND u.kind = 'update' AND u.state = 'pending' AND u.released_at IS NOT NULL
+ WHERE u.campaign_id = :campaign_id AND u.kind = 'update' AND u.state = 'pending'
    AND (:vins::text[] IS NULL OR u.vin = ANY (:vins))
-   AND coalesce(u.not_before, :now) <= :now
    AND a.vin = u.vin AND a.campaign_id = ANY (:lower) AND a.kind <> 'rollback' AND a.state = 'offered'
    AND a.began_at IS NULL AND a.last_report_at IS NULL
    AND NOT EXISTS (SELECT 1 FROM device_report d
@@ -916,9 +920,9 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
    AND (c.id = ANY (:campaign_ids) AND v.gateway = 'native' AND a.kind <> 'rollback'
         AND (c.id <> ALL (:shared) OR v.release_id IS NOT DISTINCT FROM a.previous_release_id)
         AND NOT EXISTS (SELECT 1 FROM assignment h
-                         WHERE h.campaign_id = ANY (:higher_withheld) AND h.vin = a.vin AND h.kind = 'update'
-                           AND h.state = 'pending' AND h.released_at IS NOT NULL
-                           AND coalesce(h.not_before, :now) <= :now)
+                         WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update' AND h.state = 'pending'
+                           AND (h.campaign_id = ANY (:recalls)
+                                OR h.released_at IS NOT NULL AND coalesce(h.not_before, :now) <= :now))
         OR a.kind = 'rollback' AND :returns)
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'

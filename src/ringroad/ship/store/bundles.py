@@ -20,7 +20,7 @@ from ringroad.ship.director import AT_ONCE
 from ringroad.ship.model import AssignmentState
 from ringroad.ship.precedence import in_order
 from ringroad.ship.store.batches import append_by_wave
-from ringroad.ship.store.reading import SQL, array_of, read_levels, read_shared
+from ringroad.ship.store.reading import SQL, array_of, read_levels, read_recalls, read_shared
 from ringroad.ship.store.reports import append_outcome
 from ringroad.storage.db import Connection, expect_one
 
@@ -75,16 +75,19 @@ def bundles_to_issue(
 
     A vehicle may wait twice: to return from a halted campaign and for the next one, or for several campaigns.
     A return goes first, then the campaign that is served first, then the older action. With `vins`: these only.
-    Campaigns that are `withheld` get no updates, and their vehicles none of campaigns that come after them.
+    Campaigns that are `withheld` get no updates, and their vehicles none of campaigns that come after them. Vehicles of
+    a recall get none of other campaigns before it is through with them.
     """
-    shared = read_shared(conn)
+    shared, recalls = read_shared(conn), read_recalls(conn)
     higher_withheld: list[str] = []
     for number, tier in enumerate(in_order(read_levels(conn)) or [[]]):
         first: dict[str, PendingBundle] = {}
+        ahead = [] if set(recalls) & set(tier) else recalls
         for row in SQL.waiting_for_bundle(
             conn,
             campaign_ids=[campaign_id for campaign_id in tier if campaign_id not in withheld],
-            higher_withheld=higher_withheld,
+            higher=higher_withheld + ahead,
+            recalls=ahead,
             returns=number == 0,
             now=now,
             shared=shared,

@@ -44,12 +44,12 @@ def preempt(
 ) -> int:
     """Take back what other campaigns offered to the vehicles of a recall, unless it was begun; return how many.
 
-    They wait again, and are offered after the recall. With `vins`: of these vehicles only.
+    To vehicles of its later waves, too. They wait again, and are offered after the recall. With `vins`: of these only.
     """
     lower = lower_than(read_levels(conn), recall.id)
     taken: dict[str, list[int]] = defaultdict(list)
     if lower:
-        for row in SQL.preempt_offers(conn, campaign_id=recall.id, lower=lower, vins=array_of(vins), now=now):
+        for row in SQL.preempt_offers(conn, campaign_id=recall.id, lower=lower, vins=array_of(vins)):
             taken[row["campaign_id"]].append(row["action_id"])
     cause = wave_fact_id(conn, recall.id, recall.wave)
     for campaign_id, actions in sorted(taken.items()):

@@ -370,6 +370,11 @@ def read_levels(conn: Connection) -> dict[str, int]:
     return {row["campaign_id"]: level_of_row(row) for row in SQL.running_levels(conn)}
 
 
+def read_recalls(conn: Connection) -> list[str]:
+    """Return the emergency recalls that are under way, also those that are paused: their vehicles are kept for them."""
+    return [row["id"] for row in SQL.open_recalls(conn)]
+
+
 def read_shared(conn: Connection) -> list[str]:
     """Return the campaigns that run whose vehicles another one may have updated since they were chosen."""
     return [row["id"] for row in SQL.shared_campaigns(conn)]

@@ -481,6 +481,8 @@ def _append_outcomes(
         # A vehicle's clock may be ahead of ours, or never have been set: nothing ends before it was offered.
         event_at = max(min(at, now), min(row["offered_at"] or at, now))
         body = {"campaign_id": row["campaign_id"], "wave": row["wave"], "action_id": row["action_id"]}
+        if row["kind"] == "rollback":
+            body["kind"] = "rollback"
         facts.append(
             Fact(
                 id=ids.new("fact"),

@@ -24,6 +24,7 @@ from ringroad.ship.store.reading import (
     read_campaign,
     read_levels,
     read_plan,
+    read_recalls,
     read_shared,
 )
 from ringroad.storage.db import Connection, expect_one
@@ -44,10 +45,12 @@ def release_wave(conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, 
     request = current_plan(conn, campaign).request
     offered: list[int] = []
     if not request.recall:  # a recall first makes room
+        recalls = read_recalls(conn)
         offered = (
             SQL.release_and_offer_ddi(
                 conn, campaign_id=campaign.id, wave=wave, now=now, deadline_s=request.vehicle_deadline_s,
-                higher=higher_than(read_levels(conn), campaign.id), shared=campaign.id in read_shared(conn),
+                higher=higher_than(read_levels(conn), campaign.id) + recalls, recalls=recalls,
+                shared=campaign.id in read_shared(conn),
             )
             or []
         )  # fmt: skip
@@ -96,11 +99,12 @@ def offer_waiting(
     request = current_plan(conn, campaign).request
     if request.recall:
         preempt(conn, ids, campaign, actor=actor, now=now, vins=vins)
+    recalls = [] if request.recall else read_recalls(conn)
     offered: list[int] = (
         SQL.offer_ddi(
             conn, campaign_id=campaign.id, now=now, deadline_s=request.vehicle_deadline_s,
-            higher=higher_than(read_levels(conn), campaign.id), shared=campaign.id in read_shared(conn),
-            vins=array_of(vins),
+            higher=higher_than(read_levels(conn), campaign.id) + recalls, recalls=recalls,
+            shared=campaign.id in read_shared(conn), vins=array_of(vins),
         )
         or []
     )  # fmt: skip
