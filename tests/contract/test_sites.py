@@ -73,7 +73,7 @@ from support.ports import free_port
 pytestmark = pytest.mark.engines
 
 SITE = "wren"  # a programme's own line is a plant of that name
-WAIT_S = 30.0
+WAIT_S = 120.0
 TOKEN = "t" * 43
 Heard = tuple[str, bytes]  # subject and what was said
 Work = Callable[[asyncio.Event], Any]
