@@ -185,6 +185,13 @@ def test_over_the_api_a_lot_becomes_a_list_and_claims_name_their_lot(pg_url: str
             ("battery of lot B-17", "end of line")
         ]
         assert client.post("/programmes/wren/trace", json={}).status_code == 422
+        assert client.post("/programmes/wren/trace", json={"vins": ["\x00"]}).status_code == 422
+        assert (
+            client.post(
+                "/programmes/wren/claims", json={"claims": [claims[0] | {"occurred_at": 0}]}
+            ).status_code
+            == 400
+        )
         assert client.get("/findings/none/built").status_code == 404
         assert client.post("/findings/none/trace").status_code == 404
         assert len(client.get("/programmes/wren/field-traces").json()) == 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import structlog
@@ -95,6 +95,7 @@ class ToldPart(FittedPart, frozen=True, kw_only=True):
 class NewParts(Command, frozen=True, kw_only=True):
     """Parts that went into vehicles of a line."""
 
+    strict: ClassVar[bool] = True
     parts: Annotated[list[ToldPart], Meta(min_length=1, max_length=PARTS_MAX)]
 
 

@@ -28,9 +28,13 @@ from ringroad.http.views_quality import (
     gate_view,
     yields_view,
 )
+from ringroad.kernel.errors import InvalidInput
 
 Word = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")]
-Lots = Annotated[dict[Title, Title], Meta(max_length=LOTS_MAX)]
+Lots = Annotated[
+    dict[str, str], Meta(max_length=LOTS_MAX)
+]  # an API's schema says nothing of keys: looked at below
+WORD_CHARS_MAX = 200  # of a part, and of a lot
 Days = Annotated[int, Parameter(ge=1, le=DAYS_MAX, description="Results of the last days")]
 OnlyOpen = Annotated[bool, Parameter(description="Only what is not closed")]
 Only = Annotated[
@@ -87,6 +91,15 @@ def take_station_results(
     ctx: Ctx, request: Req, programme_id: Id, data: JSONBody[NewResults]
 ) -> ResultsTaken:
     """Take results of checks; what cannot be is refused one by one, and the rest is taken."""
+    for each in data.results:
+        if any(
+            not w.strip() or "\x00" in w or len(w) > WORD_CHARS_MAX
+            for pair in each.lots.items()
+            for w in pair
+        ):
+            raise InvalidInput(
+                f"result {each.id}: a part and its lot have 1 to {WORD_CHARS_MAX} characters each"
+            )
     delivered = [CheckResult(**msgspec.structs.asdict(each)) for each in data.results]
     with ctx.transaction() as conn:
         found = store.take_results(

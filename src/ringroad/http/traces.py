@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from litestar import Router
@@ -37,6 +38,7 @@ from ringroad.storage.lake import Lake, View
 VINS_SHOWN_MAX = 1_000  # of a lot, in one answer; a list holds all
 ANY_ECU = "*"  # of a finding that is about several
 
+VIN = re.compile(r"[A-HJ-NPR-Z0-9]{17}")
 Vin = Annotated[str, Meta(pattern=r"^[A-HJ-NPR-Z0-9]{17}$")]
 Short = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")]
 Lot = Annotated[str, Parameter(pattern=NAME_PATTERN, min_length=1, max_length=200, description="The lot")]
@@ -60,13 +62,14 @@ class NewClaim(Command, frozen=True, kw_only=True):
 class NewClaims(Command, frozen=True, kw_only=True):
     """Claims of vehicles of one programme."""
 
+    strict: ClassVar[bool] = True
     claims: Annotated[list[NewClaim], Meta(min_length=1, max_length=CLAIMS_MAX)]
 
 
 class WantedTrace(Command, frozen=True, kw_only=True):
     """Vehicles that have a fault: by VIN, or all with claims of a part or fault code."""
 
-    vins: Annotated[list[Vin], Meta(max_length=FAULTY_MAX)] = msgspec.field(default_factory=list)
+    vins: Annotated[list[str], Meta(max_length=FAULTY_MAX)] = msgspec.field(default_factory=list)
     claims_of_part: Short = ""
     claims_of_code: Short = ""
 
@@ -121,6 +124,9 @@ def trace(ctx: Ctx, programme_id: Id, data: JSONBody[WantedTrace]) -> TracedView
     """Say what vehicles with a fault have in common that others have not; nothing is kept of the question."""
     if bool(data.vins) == bool(data.claims_of_part or data.claims_of_code):
         raise InvalidInput("name vins, or the part or code of their claims")
+    wrong = next((each for each in data.vins if not VIN.fullmatch(each)), None)
+    if wrong is not None:
+        raise InvalidInput(f"{wrong[:40]!r} is no VIN")
     with ctx.connection() as conn:
         line = line_of_programme(conn, programme_id)
         vins: list[str] = data.vins or [
