@@ -22,6 +22,7 @@ BENCHMARKS = (
     "twin",
     "replan",
     "clone",
+    "quality",
     "logistics",
     "forecast",
     "demo",
