@@ -163,14 +163,21 @@ def find_alarms(
         if not loud:
             break
         most = max(each.log_e for each in loud.values())
+        near = [w for w, e in loud.items() if e.log_e >= most - NEAR_NATS]
         watched = min(
-            (w for w, e in loud.items() if e.log_e >= most - NEAR_NATS),
+            (w for w in near if not _is_all(w, near, left)),
             key=lambda w: (_PARTICULAR.index(w.kind), -loud[w].log_e, w),
         )
         found.append(Alarm(watched=watched, evidence=loud[watched], failing=_failing(rest, watched)))
         seen.add(watched)
         rest = [each for each in rest if watched not in each.watched]
     return found
+
+
+def _is_all(watched: Watched, near: Sequence[Watched], left: Mapping[Watched, Evidence]) -> bool:
+    """Return whether a variant is all that its station builds: then the station is to be named."""
+    station = Watched(watched.station, "station", "")
+    return watched.kind == "variant" and station in near and left[watched].vehicles == left[station].vehicles
 
 
 def evidence_of(

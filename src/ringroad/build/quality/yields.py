@@ -170,12 +170,15 @@ def fit_yields(counts: Sequence[Tally]) -> Yields:
             family.settle(rates, n, failed, learn=turn < ROUNDS - 2)
     kappa = _cell_strength(np.clip(rates, RATE_MIN, RATE_MAX), n, failed)
     without = np.full(len(counts), mean)
-    doubt = np.zeros(len(counts))
+    doubt = np.full(len(counts), 1 / (failed.sum() + BAD_MIN))  # of the line's mean
     for family in families.values():
         factor, variance = family.without_own(n, failed, rates)
         without, doubt = without * factor, doubt + variance
     cells = tuple(_cells(counts, np.clip(without, RATE_MIN, RATE_MAX), doubt, kappa))
-    levels = tuple(level for kind, family in families.items() for level in _levels(family, kind, rates, n))
+    base = _base_doubt(families["station"], failed)
+    levels = tuple(
+        level for kind, family in families.items() for level in _levels(family, kind, rates, n, base)
+    )
     return Yields(
         levels=levels, cells=cells, rolled=_rolled([each for each in levels if each.kind == "station"]),
         strengths={kind: family.k for kind, family in families.items()} | {"cell": kappa},
@@ -268,14 +271,25 @@ def _cells(counts: Sequence[Tally], rates: Array, doubt: Array, kappa: float) ->
         yield Cell(tally=tally, belief=Belief(bad=bad, good=good))
 
 
-def _levels(family: _Family, kind: Kind, rates: Array, n: Array) -> Iterable[Level]:
-    """Yield levels: what is expected of their vehicles, as sure as their failures and k make it."""
+def _base_doubt(stations: _Family, failed: Array) -> dict[str, float]:
+    """Return by station the variance of its rate's logarithm: by its own failures, and the line's as far as it leans on these."""
+    leans = stations.k / (stations.k + stations.expected)
+    variance = 1 / (stations.k + stations.seen) + leans**2 / (failed.sum() + BAD_MIN)
+    return {name: float(value) for (name, _), value in zip(stations.names, variance, strict=True)}
+
+
+def _levels(
+    family: _Family, kind: Kind, rates: Array, n: Array, base: Mapping[str, float]
+) -> Iterable[Level]:
+    """Yield levels: what is expected of their vehicles, as sure as their failures, k and their station make it."""
     size = len(family.names)
     vehicles = np.bincount(family.level, n[family.cell], size)
     believed = np.bincount(family.level, (n * rates)[family.cell], size) / np.maximum(vehicles, 1)
     for number, (station, value) in enumerate(family.names):
         rate = min(RATE_MAX, max(RATE_MIN, float(believed[number])))
-        a = family.k + float(family.seen[number])
+        leans = family.k / (family.k + float(family.expected[number]))
+        own = 1 / (family.k + float(family.seen[number])) + leans**2 * base[station]
+        a = max(BAD_MIN, 1 / (base[station] if kind == "station" else own))
         yield Level(
             station=station, kind=kind, value=value, vehicles=int(vehicles[number]),
             failed=int(family.seen[number]), belief=Belief(bad=a, good=a * (1 - rate) / rate),

@@ -76,6 +76,11 @@ def test_what_is_to_blame_is_named_and_nothing_else(fault: dict[str, float], kin
     assert sum(document["failing"]["variant"].values()) == document["failed"]
 
 
+def test_where_a_station_builds_one_variant_the_station_is_named() -> None:
+    counts = [replace(each, variant="v") for each in line(3, 800, station=0.3)]
+    assert [each.watched.kind for each in alarms(counts)] == ["station"]
+
+
 def test_a_lot_that_is_as_good_as_the_others_is_left_alone() -> None:
     assert [alarms(line(seed, 1_200)) for seed in range(8)] == [[]] * 8
 

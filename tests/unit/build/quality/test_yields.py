@@ -104,6 +104,13 @@ def test_a_faulty_lot_is_not_blamed_on_the_variant_that_got_it() -> None:
     assert level(found, "lot", "glass=B").times > 2 * level(found, "variant", "w").times
 
 
+def test_stations_that_look_alike_are_no_surer_than_all_failures_together_make_them() -> None:
+    found = fit_yields([tally("a", vehicles=600, failed=37), tally("b", vehicles=700, failed=43)])
+    low, high = level(found, "station").belief.between()
+    assert high - low > 0.015
+    assert found.rolled[2] - found.rolled[1] > 0.02
+
+
 def test_rolled_yield_is_the_product_of_the_stations() -> None:
     found = fit_yields([tally(f"s{n}", vehicles=1_000, failed=20) for n in range(5)])
     product, low, high = found.rolled
