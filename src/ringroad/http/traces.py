@@ -35,6 +35,7 @@ from ringroad.ship.store import fleet
 from ringroad.storage.db import Connection
 from ringroad.storage.lake import Lake, View
 
+VINS_ASKED_MAX = 1_000  # by name; claims and findings name more
 VINS_SHOWN_MAX = 1_000  # of a lot, in one answer; a list holds all
 ANY_ECU = "*"  # of a finding that is about several
 
@@ -69,7 +70,7 @@ class NewClaims(Command, frozen=True, kw_only=True):
 class WantedTrace(Command, frozen=True, kw_only=True):
     """Vehicles that have a fault: by VIN, or all with claims of a part or fault code."""
 
-    vins: Annotated[list[str], Meta(max_length=FAULTY_MAX)] = msgspec.field(default_factory=list)
+    vins: Annotated[list[str], Meta(max_length=VINS_ASKED_MAX)] = msgspec.field(default_factory=list)
     claims_of_part: Short = ""
     claims_of_code: Short = ""
 
