@@ -468,7 +468,7 @@ def test_no_page_is_wider_than_the_window(page: Page, world: World, width: int) 
     page.set_viewport_size({"width": width, "height": 800})
     for path in (
         "/", f"/laps/{world.lap_id}", "/fleet", f"/fleet/{world.vins[0]}", "/campaigns", f"/campaigns/{world.campaign_id}",
-        "/imports", "/plant", "/logistics", "/quality", "/findings", f"/findings/{world.finding_id}", f"/findings/{world.finding_id}/built", f"/changes/{world.change_id}", "/releases",
+        "/imports", "/plant", "/logistics", "/clones", "/quality", "/findings", f"/findings/{world.finding_id}", f"/findings/{world.finding_id}/built", f"/changes/{world.change_id}", "/releases",
         f"/releases/{world.good}", "/facts", "/accounts", "/webhooks",
     ):  # fmt: skip
         page.goto(path)

@@ -33,10 +33,16 @@ class Plants:
     """Two people and a server with a mother plant and the document of its clone."""
 
     def __init__(self, origin: str, olga: str, anna: str) -> None:
+        self.origin = origin
         self.olga, self.anna = (
             httpx.Client(base_url=f"{origin}/api/v1", headers={"Authorization": f"Bearer {token}"})
             for token in (olga, anna)
         )
+
+    @property
+    def people(self) -> dict[str, httpx.Client]:
+        """Return each person's access by name."""
+        return {"olga": self.olga, "anna": self.anna}
 
     def mean(self, key: str, plant: str = "wren-mother") -> float:
         """Return what a plant believes."""
@@ -115,6 +121,13 @@ def proposed(plants: Plants, pg_url: str, by: httpx.Client) -> dict[str, Any]:
 def test_what_came_true_at_the_parent_is_kept(plants: Plants, pg_url: str) -> None:
     build(pg_url, {"marriage": 60.0, "flash_and_test": 58.0}, vehicles=3)
     row = proposed(plants, pg_url, plants.olga)
+    shown = {
+        who: client.get(f"{plants.origin}/clones?plant_id=wren-north").text
+        for who, client in plants.people.items()
+    }
+    assert ("Try it at wren-mother" in shown["anna"], "Try it at" in shown["olga"]) == (True, False)
+    assert "one station" in shown["olga"]
+    assert "as its parent&#39;s" in shown["olga"] or "as its parent's" in shown["olga"]
     key = row["shifts"][0]["key"]
     station, before = key.split("/")[-1].partition("#")[0], plants.mean(key)
     path, body = f"/proposals/{row['id']}/accept", {"generation": row["generation"]}

@@ -13,6 +13,7 @@ from ringroad.adapt.lead_time import lap_report
 from ringroad.http import accounts_store, reading
 from ringroad.http.auth import Role
 from ringroad.http.console import session
+from ringroad.http.console.clones import handlers as clone_handlers
 from ringroad.http.console.demand import handlers as demand_handlers
 from ringroad.http.console.diagnostics import handlers as diagnostic_handlers
 from ringroad.http.console.evidence import evidence_chart, evidence_numbers
@@ -173,5 +174,5 @@ def _stops(o: Overview) -> list[dict[str, Any]]:
 
 handlers = [
     loop_page, lap_page, facts_page, findings_page, finding_page, built_page, change_page, accounts_page,
-    *session.handlers, *ship_handlers, *demand_handlers, *plant_handlers, *logistics_handlers, *quality_handlers, *target_handlers, *webhook_handlers, *diagnostic_handlers,
+    *session.handlers, *ship_handlers, *demand_handlers, *plant_handlers, *logistics_handlers, *clone_handlers, *quality_handlers, *target_handlers, *webhook_handlers, *diagnostic_handlers,
 ]  # fmt: skip

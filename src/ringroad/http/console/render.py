@@ -30,6 +30,7 @@ NAV = (
             ("/releases", "Releases", "build"),
             ("/plant", "Plant line", "build"),
             ("/logistics", "Logistics", "build"),
+            ("/clones", "Clones", "build"),
             ("/quality", "Quality", "build"),
         ),
     ),
@@ -42,8 +43,8 @@ ADMIN_NAV = ("Admin", (("/accounts", "Accounts", ""), ("/webhooks", "Webhooks", 
 TONES: Mapping[str, str] = {
     **dict.fromkeys(
         ("signed", "installed", "downloaded", "finished", "advance", "grow", "finish", "better", "recovered", "approved", "done", "born", "current",
-         "accepted", "ready", "delivered", "given", "released", "agrees", "answered", "completed", "Online"), "ok"),
-    **dict.fromkeys(("running", "active", "offered", "building", "planned", "checked", "info", "proposed", "open", "queued", "searching", "proving"), "run"),
+         "accepted", "ready", "delivered", "given", "released", "agrees", "answered", "completed", "Online", "proved"), "ok"),
+    **dict.fromkeys(("running", "active", "offered", "building", "planned", "checked", "info", "proposed", "open", "trial", "queued", "searching", "proving"), "run"),
     **dict.fromkeys(("paused", "hold", "warning", "unknown", "cancelling", "expired", "rush", "held", "pending", "kept", "asked", "late", "claimed", "Updating"), "warn"),
     **dict.fromkeys(
         ("halted", "halt", "failed", "rolled_back", "aborted", "blocked", "blocking", "worse", "not_recovered", "withdrawn",
