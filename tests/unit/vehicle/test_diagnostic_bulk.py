@@ -73,7 +73,14 @@ async def read(at: Bench, place: str, *, length: int = BULK_CHUNK_BYTES_MAX) -> 
 def test_the_journal_and_an_ecus_memory_are_read_in_chunks(tmp_path: Path) -> None:
     async def story(at: Bench) -> None:
         _, listed = await at.ask("GET", "/bulk-data")
-        assert [each["id"] for each in listed["items"]] == ["journal", "log", "signals", "ecus", "audit"]
+        assert [each["id"] for each in listed["items"]] == [
+            "journal",
+            "log",
+            "signals",
+            "ecus",
+            "audit",
+            "birth",
+        ]
         assert (await at.ask("GET", "/bulk-data/ecus"))[1]["items"] == [{"id": "gateway"}, {"id": "brake"}]
         journal = await read(at, "journal/newest", length=50)
         assert journal[0]["entry"]["type"] == "Born"
