@@ -1,7 +1,8 @@
 """How many vehicles should a gate inspect? What it found and what escaped it in, an expected cost and a rate out. Pure.
 
-1. Arriving bad: Beta(1/2 + bad, 1/2 + good), bad being what the gate refused and what escaped it, whether it looked
-   at that vehicle or not. That nobody claimed a vehicle is no evidence that it was good: a claim only ever adds.
+1. Arriving bad: Beta(1/2 + bad, 1/2 + good) of the vehicles that it inspected, and no less than all that is known to
+   have been bad, claims included, of all that left it. That nobody claimed a vehicle is no evidence that it was good:
+   claims only ever raise it.
 2. Found when looked at: Beta(prior + refused, prior + missed); missed are escapes of vehicles that it passed.
 3. Escape rate: Beta(1/2 + escaped, 1/2 + the others), over all vehicles that left it.
 4. Vehicles alike are inspected where that costs less than it saves: (bad x found) x escape cost above inspection cost,
@@ -81,9 +82,13 @@ class GateRecord:
     @property
     def arrives_bad(self) -> Belief:
         """Share of vehicles that come to it bad."""
-        bad = self.refused + self.missed + self.slipped
-        good = max(0, self.inspected + self.slipped - bad)
-        return Belief(bad=JEFFREYS + bad, good=JEFFREYS + good)
+        bad = min(self.inspected, self.refused + self.missed)
+        seen = Belief(bad=JEFFREYS + bad, good=JEFFREYS + self.inspected - bad)
+        least = min(1.0, (bad + self.slipped) / max(1, self.left))  # who was claimed did not come by chance
+        if least <= seen.fails:
+            return seen
+        weight = seen.bad + seen.good
+        return Belief(bad=weight * least, good=max(JEFFREYS, weight * (1 - least)))
 
     @property
     def overlooks(self) -> Belief:

@@ -146,7 +146,7 @@ def _judged(
     finds = plant.plant.parameters.get(Key(path, "finds"))
     record = GateRecord(
         station=station, gate=gate.name, inspect_permille=plant.plant.inspect_permille(path, gate),
-        left=max(left, inspected), inspected=inspected, refused=refused, missed=len(own) - len(slipped),
+        left=max(left, inspected + len(slipped)), inspected=inspected, refused=refused, missed=len(own) - len(slipped),
         slipped=len(slipped),
         finds=(JEFFREYS, JEFFREYS) if finds is None else (JEFFREYS + finds.total, JEFFREYS + finds.n - finds.total),
     )  # fmt: skip
@@ -156,14 +156,6 @@ def _judged(
         else None
     )
     counts = [each for each in tallies if each.station == station]
-    usual = {each.variant: each.software for each in sorted(counts, key=lambda each: each.vehicles)}
-    counts += [
-        Tally(
-            station=station, variant=row["variant"], software=usual.get(row["variant"], ""), vehicles=1, failed=1,
-            lots=((row["part"], row["lot"]),) if row["part"] and row["lot"] else (),
-        )
-        for row in slipped
-    ]  # fmt: skip
     return JudgedGate(
         plant_id=plant.plant.id, generation=plant.generation, record=record, costs=costs,
         proposal=propose_rate(record, costs, fit_yields(counts).cells),

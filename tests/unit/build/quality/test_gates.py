@@ -36,17 +36,31 @@ def test_a_gate_that_finds_little_inspects_a_few_to_learn_and_one_that_finds_muc
     assert much.escapes_then < much.escapes_now
 
 
-def test_a_claim_of_a_vehicle_that_was_not_looked_at_moves_the_escape_rate_and_the_rate_of_inspection() -> (
+def test_claims_of_vehicles_not_looked_at_move_the_escape_rate_and_in_the_end_the_rate_of_inspection() -> (
     None
 ):
-    before = record(inspect_permille=50, inspected=200, refused=3)
+    before = record(inspect_permille=50, inspected=200, refused=3, left=300)
     after = replace(before, slipped=6)
     assert after.escapes.fails > before.escapes.fails
-    assert after.arrives_bad.fails > before.arrives_bad.fails
+    assert after.arrives_bad.fails == pytest.approx(9 / 300)
     assert not propose_rate(before, COSTS).changes
     found = propose_rate(after, COSTS)
     assert (found.inspect_permille, found.changes) == (1000, True)
     assert any("6 vehicles that it did not look at came back" in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize(("left", "permille"), [(300, 1000), (1_000, 50), (10_000, 50), (1_000_000, 50)])
+def test_the_same_claims_of_more_vehicles_say_that_fewer_arrive_bad(left: int, permille: int) -> None:
+    claimed = record(inspect_permille=50, inspected=200, refused=2, slipped=8, left=left)
+    inspected = replace(claimed, slipped=0).arrives_bad.fails
+    assert claimed.arrives_bad.fails == pytest.approx(max(10 / left, inspected))
+    assert propose_rate(claimed, COSTS).inspect_permille == permille
+
+
+def test_claims_of_one_vehicle_in_a_hundred_do_not_outweigh_what_was_inspected() -> None:
+    claimed = record(inspect_permille=50, inspected=500, refused=5, slipped=95, left=10_000)
+    assert claimed.arrives_bad.fails == pytest.approx(5.5 / 501)
+    assert not propose_rate(claimed, COSTS).changes
 
 
 def test_what_a_gate_overlooked_asks_for_a_better_check_not_for_more_of_it() -> None:
