@@ -154,11 +154,14 @@ def find_alarms(
         standing: alarms that are not closed: vehicles of these tell of nothing else.
     """
     seen = set(standing)
-    full = dict(evidence_of(counts, numbers))
+    newest = newest_periods(
+        counts
+    )  # also where all of it belongs to an alarm: a period before is not looked at again
+    full = dict(evidence_of(counts, numbers, newest))
     rest = [each for each in counts if not seen.intersection(each.watched)]
     found: list[Alarm] = []
     while len(found) < ALARMS_MAX:
-        left = full if len(rest) == len(counts) else dict(evidence_of(rest, numbers))
+        left = full if len(rest) == len(counts) else dict(evidence_of(rest, numbers, newest))
         loud = {w: e for w, e in left.items() if w not in seen and e.alarms and full[w].alarms}
         if not loud:
             break
@@ -181,10 +184,12 @@ def _is_all(watched: Watched, near: Sequence[Watched], left: Mapping[Watched, Ev
 
 
 def evidence_of(
-    counts: Sequence[Counted], numbers: Mapping[tuple[Watched, int], int]
+    counts: Sequence[Counted],
+    numbers: Mapping[tuple[Watched, int], int],
+    newest: Mapping[str, int] | None = None,
 ) -> Iterator[tuple[Watched, Evidence]]:
     """Yield the evidence against everything that is watched in the newest period of its station."""
-    newest = newest_periods(counts)
+    newest = newest_periods(counts) if newest is None else newest
     by_station: dict[str, list[Counted]] = {}
     for each in sorted(counts, key=lambda each: each.block):
         by_station.setdefault(each.station, []).append(each)

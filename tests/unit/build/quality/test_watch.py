@@ -104,6 +104,26 @@ def test_an_alarm_that_stands_is_not_raised_again_nor_blamed_on_others() -> None
     assert find_alarms(counts, numbered(counts), [found.watched]) == []
 
 
+def test_where_all_new_vehicles_belong_to_an_alarm_what_was_bad_in_the_period_before_is_no_alarm() -> None:
+    """Lot B was bad beside others in the period before; the newest period has lot A alone, which stands."""
+    counts = [
+        Counted(
+            station="roof", variant="v", software="", lots=(("glass", lot),), vehicles=BLOCK // 2, failed=failed,
+            period=period, block=block,
+        )
+        for block, period in enumerate([0] * 5 + [1] * 5 + [2] * 5)
+        for lot, failed in ([("A", 0), ("C", 0)], [("B", 8), ("C", 0)], [("A", 9), ("A", 9)])[period]
+    ]  # fmt: skip
+    before = [each for each in counts if each.period < 2]
+    lot = Watched("roof", "lot", "glass=B")
+    assert [each.watched for each in alarms(before)] == [lot]
+    numbers = {**numbered(before)}
+    numbers |= {
+        each: number for number, each in enumerate(unnumbered(counts, numbers), start=len(numbers) + 1)
+    }
+    assert find_alarms(counts, numbers, [Watched("roof", "lot", "glass=A")]) == []
+
+
 def test_faults_at_two_stations_are_two_alarms() -> None:
     counts = line(3, 800, lot=0.4)
     both = [*counts, *(replace(each, station="door") for each in counts)]
