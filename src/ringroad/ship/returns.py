@@ -26,12 +26,14 @@ class ReturnPlan:
         packages: vehicles by the ECU and the version that it goes back to.
         cannot: vehicles by the reason that keeps them on the release; their order would be refused with it.
         sha256: of all of it, vehicle by vehicle.
+        vins: of the vehicles that can return, in order.
     """
 
     to: Mapping[str, int]
     packages: Mapping[str, int]
     cannot: Mapping[str, int]
     sha256: str
+    vins: tuple[str, ...]
 
     @property
     def vehicles(self) -> int:
@@ -60,6 +62,7 @@ def plan_returns(vehicles: Iterable[Kept], bad: ReleaseFacts, images: KnownImage
     versions: Counter[str] = Counter()
     cannot: Counter[str] = Counter()
     lines = []
+    vins = []
     for kept in vehicles:
         vin, previous = kept.vehicle.vin, kept.previous
         content = decide_return(kept.vehicle, bad, previous, images, kept.before, action_id=1)
@@ -69,6 +72,7 @@ def plan_returns(vehicles: Iterable[Kept], bad: ReleaseFacts, images: KnownImage
             lines.append(f"{vin}\t\t{refused}\n")
             continue
         to[previous.version] += 1
+        vins.append(vin)
         versions.update(f"{each.ecu_target.name} {each.ecu_target.version}" for each in content.targets)
         packages = " ".join(f"{ecu}={package}" for ecu, package in sorted(content.packages.items()))
         lines.append(f"{vin}\t{previous.id}\t{packages}\n")
@@ -78,4 +82,5 @@ def plan_returns(vehicles: Iterable[Kept], bad: ReleaseFacts, images: KnownImage
         packages=dict(sorted(versions.items())),
         cannot=dict(sorted(cannot.items())),
         sha256=digest.hexdigest(),
+        vins=tuple(sorted(vins)),
     )

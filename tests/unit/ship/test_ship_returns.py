@@ -57,6 +57,7 @@ def test_who_returns_to_what_and_who_cannot_is_counted_with_the_reason() -> None
     assert plan.packages == {"brake 1.0.0": 2}
     assert plan.cannot == {"before_unknown: brake": 1, "not_on_release: brake": 1, "no_previous_release": 1}
     assert plan.vehicles == 2
+    assert plan.vins == ("V001", "V002")
 
 
 def test_what_is_on_record_of_an_ecu_is_what_it_returns_to() -> None:

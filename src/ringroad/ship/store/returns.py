@@ -34,7 +34,7 @@ def read_return_plan(conn: Connection, campaign_id: str) -> ReturnPlan:
 def order_returns(
     conn: Connection, ids: Ids, *, campaign_id: str, sha256: str | None, actor: str, now: datetime
 ) -> ReturnPlan:
-    """Order the return of every vehicle that kept the campaign's release; each order is signed as it is issued.
+    """Order the return of every vehicle of the plan that can return; each order is signed as it is issued.
 
     Inside a transaction of the caller. That the actor may order it is the caller's to check.
 
@@ -56,7 +56,7 @@ def order_returns(
         raise Conflict("other vehicles would return by now", hint="read the plan again, then decide again")
     if not plan.vehicles:
         raise Conflict("no vehicle can return", hint="the plan names the reasons", code="nothing_to_return")
-    ordered = SQL.insert_returns(conn, campaign_id=campaign.id, vins=None, now=now)
+    ordered = SQL.insert_returns(conn, campaign_id=campaign.id, vins=list(plan.vins), now=now)
     append_of(
         conn, ids, campaign, FactKind.CAMPAIGN_RETURN_ORDERED, actor=actor, now=now,
         body={
