@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ringroad.adapt.store import due_outcomes, list_outcomes, measure_recovery
+from ringroad.adapt.store import due_outcomes, list_outcomes, measure_recovery, read_recovery
 from ringroad.http.auth import Role
 from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
@@ -215,6 +215,30 @@ def test_page_and_api_say_who_can_go_back_who_is_on_the_way_and_what_became_of_t
         recovery = read(f"{place}/recovery")
         assert (recovery["verdict"], recovery["vehicles"]["recovered"]) == ("recovered", 1)
         assert client.get("/api/v1/campaigns/none/recovery").status_code == 404
+
+
+def test_a_vehicle_that_moved_on_needs_no_return_and_is_not_called_lost(conn: Connection) -> None:
+    fill_programme(conn, CountingIds())
+    conn.execute("UPDATE software_package SET release_counter = 2")
+    add_vehicles(conn, range(4))
+    story = Story(conn, CountingIds(50))
+    story.start(waves=(4,), gate=GatePolicy(failed_permille_max=300, reports_min=2), rollback_installed=True)
+    good, *bad = story.vehicles("offered")
+    story.ddi(good, "closed", "success", kind="closed")
+    story.tick()
+    conn.execute("UPDATE ecu_installed SET image_sha256 = 'fixed' WHERE vin = %s", [good.vin])
+    for action in bad:
+        story.ddi(action, "closed", "failure", kind="closed")
+    story.later(1)
+    story.tick()
+    assert story.campaign().state == "halted"
+    story.tick()
+    (refused,) = story.vehicles("failed", kind="rollback")
+    assert refused.state_detail.startswith("not_on_release")
+    recovery = read_recovery(conn, story.campaign_id)
+    assert (recovery.word, recovery.kept, recovery.not_recovered) == ("recovered", 1, 0)
+    conn.execute("UPDATE assignment SET offered_at = %s WHERE kind = 'rollback'", [story.now])
+    assert read_recovery(conn, story.campaign_id).not_recovered == 1  # told to, and it said so itself
 
 
 def test_what_was_ordered_is_not_ordered_again(halted: Story) -> None:

@@ -64,6 +64,7 @@ SELECT c.id AS campaign_id, f.id AS finding_id,
  ORDER BY o.measured_at NULLS FIRST, c.id, f.id LIMIT :rows_max;  -- those that stay unknown keep nobody waiting
 
 -- name: recovery_groups
+-- A return that was refused before it was offered, because the vehicle needs none, is as none.
 SELECT a.state, a.began_at IS NOT NULL AS began, v.blocked_reason IS NOT NULL AS blocked,
        v.gateway = 'native' AS native, back.state AS return_state,
        CASE WHEN told.received_at IS NULL THEN 'none' WHEN targets.shown = targets.named THEN 'release'
@@ -74,6 +75,8 @@ SELECT a.state, a.began_at IS NOT NULL AS began, v.blocked_reason IS NOT NULL AS
   JOIN release r ON r.id = c.release_id
   JOIN vehicle v ON v.vin = a.vin
   LEFT JOIN assignment back ON back.campaign_id = a.campaign_id AND back.vin = a.vin AND back.kind = 'rollback'
+   AND NOT (back.state = 'failed' AND back.offered_at IS NULL
+            AND (back.state_detail = 'nothing_to_undo' OR starts_with(back.state_detail, 'not_on_release')))
   LEFT JOIN LATERAL (
       SELECT max(m.received_at) AS received_at FROM vehicle_manifest m
        WHERE m.vin = a.vin AND a.finished_at <= m.received_at) told ON true

@@ -3,7 +3,7 @@
 Each vehicle that was offered the release is one of these:
 
 1. *untouched*: nothing was installed on it.
-2. *kept*: it runs the release for good, and the plan did not ask for it back.
+2. *kept*: the release was confirmed on it, and no return was asked for or needed: it stays, or it moved on by itself.
 3. *recovered*: it runs again what it ran before. A native vehicle shows that in a signed manifest made after the action
    ended; over DDI the vehicle's report is all there is.
 4. *not recovered*: its roll-back or its signed return failed, or it says that it rolled back and shows the release.
@@ -41,7 +41,7 @@ class VehicleGroup:
         blocked: their roll-back failed; they need service.
         native: they prove what they run by manifest.
         shown: what a manifest since the end of the action showed: the release, something else, or there was none.
-        return_state: of the signed return, None where none was asked for.
+        return_state: of the signed return, None where none was asked for, or none was needed.
     """
 
     vehicles: int
