@@ -107,14 +107,20 @@ def chance_of(with_fault: int, *, vehicles: int, faulty: int, total: int) -> flo
         return 1.0
     if with_fault > most:
         return 0.0
-    term = math.exp(
-        _choose(vehicles, with_fault)
-        + _choose(total - vehicles, faulty - with_fault)
-        - _choose(total, faulty)
+    # From the most likely count on: its term is never too small for a float, as one far from it may be.
+    start = max(with_fault, min(most, (vehicles + 1) * (faulty + 1) // (total + 2)))
+    first = math.exp(
+        _choose(vehicles, start) + _choose(total - vehicles, faulty - start) - _choose(total, faulty)
     )
-    found = term
-    for k in range(with_fault, most):
+    found = term = first
+    for k in range(start, most):
         term *= (vehicles - k) * (faulty - k) / ((k + 1) * (total - vehicles - faulty + k + 1))
+        found += term
+        if term < found * 1e-17:
+            break
+    term = first
+    for k in range(start, with_fault, -1):
+        term *= k * (total - vehicles - faulty + k) / ((vehicles - k + 1) * (faulty - k + 1))
         found += term
         if term < found * 1e-17:
             break

@@ -39,6 +39,19 @@ def test_the_chance_is_that_of_fishers_exact_test(total: int, data: st.DataObjec
     )
 
 
+@pytest.mark.parametrize(
+    ("seen", "vehicles", "faulty", "total"),
+    [(10, 9_000, 500, 10_000), (20, 90_000, 400, 100_000), (50, 900_000, 1_000, 1_000_000), (1, 9_900, 5_000, 10_000)],
+)  # fmt: skip
+def test_what_fewer_faulty_vehicles_have_than_others_is_left_to_chance(
+    seen: int, vehicles: int, faulty: int, total: int
+) -> None:
+    assert chance_of(seen, vehicles=vehicles, faulty=faulty, total=total) == pytest.approx(1, abs=1e-6)
+    bad = lot("bad", total // 20, faulty // 2)
+    found = ask([lot("good", vehicles, seen), bad], faulty=faulty, total=total)
+    assert [each.trait for each in found.suspects] == [bad]
+
+
 def test_a_bad_lot_is_named_among_many_that_are_not() -> None:
     counts = [lot("B-17", 40, 9), *(lot(f"L{n}", 40, 0) for n in range(20)), lot("all", 1_000, 10)]
     found = ask(counts, faulty=10, total=1_000)
