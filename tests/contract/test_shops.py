@@ -16,7 +16,7 @@ from ringroad.build.plan_line import ScheduleDocument
 from ringroad.build.plant import store as plant_store
 from ringroad.build.plant.read import read_plant
 from ringroad.build.shop import store
-from ringroad.build.shop.store_replan import ask_overdue
+from ringroad.build.shop.store_replan import ask_overdue, overdue_shops
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.errors import Conflict, Corrupt
@@ -318,9 +318,33 @@ def test_what_stands_longer_than_expected_is_planned_for_again(
     work_off(conn)
     client.post(STOPS, json={"resource": "press-2", "reason": "die broke", "expected_s": 600})
     work_off(conn)
+    later = CLOCK.now() + timedelta(seconds=700)
     with transaction(conn):
-        assert ask_overdue(conn, IDS, now=CLOCK.now() + timedelta(seconds=500)) == 0
-        assert ask_overdue(conn, IDS, now=CLOCK.now() + timedelta(seconds=700)) == 1
-        assert ask_overdue(conn, IDS, now=CLOCK.now() + timedelta(seconds=700)) == 0
+        assert overdue_shops(conn, now=CLOCK.now() + timedelta(seconds=500)) == []
+        assert overdue_shops(conn, now=later) == [("wren-mother", SHOP)]
+        ask_overdue(conn, IDS, plant_id="wren-mother", shop=SHOP, now=later)
+        assert overdue_shops(conn, now=later) == []
     work_off(conn)
     assert client.get(PLAN).json()["cause"] in ("overdue", "searched")
+
+
+def test_a_stop_in_a_shop_that_left_the_document_holds_up_no_other_and_can_be_ended(
+    client: httpx.Client, conn: Connection
+) -> None:
+    order(conn, 2)
+    client.post(PLAN, json=QUICK)
+    work_off(conn)
+    stop = client.post(STOPS, json={"resource": "press-2", "reason": "die broke", "expected_s": 60})
+    work_off(conn)
+    renamed = PLANT.replace("Press shop", "Stamping")
+    with transaction(conn):
+        plant_store.save_plant(
+            conn, IDS, plant=read_plant(renamed), actor="tester", now=CLOCK.now(), generation=1
+        )
+    conn.execute("UPDATE shop_stop SET began_at = began_at - interval '1 day'")
+    conn.execute("UPDATE shop_work SET asked_at = asked_at - interval '1 day'")
+    assert client.post(PLAN, json=QUICK).status_code == 200
+    assert work_off(conn) == ["asked", "searching"]
+    assert client.get(PLAN).json()["shop"] == "press/Stamping"
+    ended = client.post(f"/api/v1/shop-stops/{stop.json()['id']}/end", json={})
+    assert (ended.status_code, ended.json()["ended_by"]) == (200, "olga")

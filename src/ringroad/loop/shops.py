@@ -37,10 +37,10 @@ from ringroad.build.shop.store import (
     next_work,
     save_plan,
 )
-from ringroad.build.shop.store_replan import ask_overdue
+from ringroad.build.shop.store_replan import ask_overdue, overdue_shops
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, Unavailable
-from ringroad.storage.db import Connection, transaction
+from ringroad.storage.db import Connection, apart, transaction
 
 LOG = structlog.get_logger(__name__)
 
@@ -58,7 +58,11 @@ def plan_shops(conn: Connection, ids: Ids, clock: Clock) -> PlanWork | None:
         clock: for due times and the latency.
     """
     with transaction(conn):
-        ask_overdue(conn, ids, now=clock.now())
+        overdue = overdue_shops(conn, now=clock.now())
+    for plant_id, shop in overdue:
+        with apart(conn, plant_id=plant_id, shop=shop), transaction(conn):
+            ask_overdue(conn, ids, plant_id=plant_id, shop=shop, now=clock.now())
+    with transaction(conn):
         work = next_work(conn)
     if work is None:
         return None

@@ -93,24 +93,23 @@ def resume_resource(
     return get_stop(conn, stop_id), True
 
 
-def ask_overdue(conn: Connection, ids: Ids, *, now: datetime) -> int:
-    """Ask again for plans of shops where something stands longer than expected; return for how many."""
+def overdue_shops(conn: Connection, *, now: datetime) -> list[tuple[str, str]]:
+    """Return plant and name of shops where something stands longer than expected, to be asked again."""
     rows = SQL.overdue_shops(conn, now=now, before=now - timedelta(seconds=OVERDUE_S), rows_max=OVERDUE_MAX)
-    asked = 0
-    for row in rows:
-        if current_plan(conn, row["plant_id"], row["shop"]) is not None:
-            ask_plan(
-                conn, ids, plant_id=row["plant_id"], shop=row["shop"], actor=ACTOR, now=now, cause="overdue"
-            )
-            asked += 1
-    return asked
+    return [(row["plant_id"], row["shop"]) for row in rows]
+
+
+def ask_overdue(conn: Connection, ids: Ids, *, plant_id: str, shop: str, now: datetime) -> None:
+    """Ask again for the plan of a shop where something stands longer than expected."""
+    if _is_planned(conn, plant_id, shop):
+        ask_plan(conn, ids, plant_id=plant_id, shop=shop, actor=ACTOR, now=now, cause="overdue")
 
 
 def _plan_again(
     conn: Connection, ids: Ids, stop: ShopStop, *, cause: Cause, actor: str, now: datetime, fact_id: str
 ) -> None:
     """Ask for a plan, where the shop follows one."""
-    if current_plan(conn, stop.plant_id, stop.shop) is not None:
+    if _is_planned(conn, stop.plant_id, stop.shop):
         ask_plan(
             conn,
             ids,
@@ -121,3 +120,9 @@ def _plan_again(
             cause=cause,
             causes=[fact_id],
         )
+
+
+def _is_planned(conn: Connection, plant_id: str, shop: str) -> bool:
+    """Return whether a shop follows a plan, and its plant still has it."""
+    known = {shop_id(each) for each in get_plant(conn, plant_id).plant.structure.shops}
+    return shop in known and current_plan(conn, plant_id, shop) is not None
