@@ -16,6 +16,7 @@ from ringroad.build.plant.read import read_plant
 from ringroad.build.plant.store import save_plant
 from ringroad.build.plant.store_events import list_refused
 from ringroad.build.quality import store, store_gates, store_watch
+from ringroad.build.quality.periods import REACH, first_of, period_of
 from ringroad.build.quality.results import CheckResult
 from ringroad.build.store_birth import line_of_programme
 from ringroad.build.store_plant import start_order
@@ -163,6 +164,26 @@ def built(conn: Connection, first: int, count: int, *, bad: Callable[[int], bool
             ),
         )  # fmt: skip
         assert not found.refused
+
+
+def test_passes_are_forgotten_with_their_results_but_for_those_that_alarms_compare(conn: Connection) -> None:
+    with transaction(conn):
+        conn.execute(
+            "INSERT INTO station_pass SELECT 'wren', 'marriage', 'x' || number, 'wren', 'van', '', '{}', true, number, period,"
+            " %s FROM unnest(%s::bigint[], %s::integer[]) AS n (number, period)",
+            [
+                CLOCK.now() - timedelta(days=store.KEPT_DAYS + 1), list(range(850)),
+                [period_of(number) for number in range(850)],
+            ],
+        )  # fmt: skip
+    built(conn, 5, 1, bad=lambda _: False)
+    with transaction(conn):
+        store.forget(conn, "wren", now=CLOCK.now())
+    kept = [number for *_, number in passes(conn)]
+    assert kept == [5, *range(first_of(period_of(849) - REACH), 850)]
+    assert kept[1] == 100
+    built(conn, 900, 1, bad=lambda _: False)
+    assert passes(conn)[-1][-1] == 850
 
 
 def test_an_alarm_is_a_fact_stands_once_and_what_it_told_is_over_when_it_closes(conn: Connection) -> None:

@@ -12,6 +12,9 @@ from typing import Final
 
 FIRST: Final = 100  # vehicles; fewer say little of a rate of some percent
 LONGEST: Final = 3_200  # vehicles; a few days of a busy line: a process does not stay what it was
+REACH: Final = (
+    3  # periods before the newest that a look needs: two, and one where the newest has no full block yet
+)
 
 
 def period_of(number: int) -> int:
@@ -24,3 +27,11 @@ def period_of(number: int) -> int:
         length = min(ends, LONGEST)
         ends += length
     return period
+
+
+def first_of(period: int) -> int:
+    """Return the number of a period's first vehicle; that of a period below 0 is 0."""
+    first = FIRST if period > 0 else 0
+    for _ in range(1, period):
+        first += min(first, LONGEST)
+    return first

@@ -62,6 +62,15 @@ SELECT *, check_name AS check FROM station_result
 -- name: forget_results!
 DELETE FROM station_result WHERE programme_id = :programme_id AND told_at < :oldest;
 
+-- name: forget_passes!
+-- Of vehicles without results; those that alarms compare stay, and so does the newest, from which the next is numbered.
+DELETE FROM station_pass p
+ WHERE p.programme_id = :programme_id AND p.at < :oldest
+   AND p.period < (SELECT n.period FROM station_pass n WHERE n.programme_id = p.programme_id AND n.station = p.station
+                    ORDER BY n.number DESC LIMIT 1) - :reach
+   AND NOT EXISTS (SELECT FROM station_result r
+                    WHERE r.programme_id = p.programme_id AND r.vehicle = p.vehicle AND r.station = p.station);
+
 -- name: tallies
 SELECT station, variant, software, lots, count(*) AS vehicles, count(*) FILTER (WHERE NOT at_once) AS failed
   FROM station_pass
@@ -74,9 +83,9 @@ SELECT station, variant, software, lots, count(*) AS vehicles, count(*) FILTER (
 SELECT p.station, p.variant, p.software, p.lots, p.period, p.number / :block AS block,
        count(*) AS vehicles, count(*) FILTER (WHERE NOT p.at_once) AS failed
   FROM station_pass p
-  JOIN unnest(:stations::text[], :numbers::bigint[], :periods::integer[]) AS s (station, number, period)
+  JOIN unnest(:stations::text[], :firsts::bigint[], :numbers::bigint[]) AS s (station, first, number)
     ON s.station = p.station
- WHERE p.programme_id = :programme_id AND p.number < s.number AND p.period >= s.period
+ WHERE p.programme_id = :programme_id AND p.number >= s.first AND p.number < s.number
    AND NOT EXISTS (
        SELECT FROM quality_alarm a
         WHERE a.programme_id = p.programme_id AND a.station = p.station AND a.closed_at >= p.at

@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 
 from ringroad.build.plan_line import Order
 from ringroad.build.plant.model import Plant
-from ringroad.build.quality.periods import period_of
+from ringroad.build.quality.periods import REACH, period_of
 from ringroad.build.quality.results import (
     LOTS_MAX,
     RESULTS_MAX,
@@ -110,8 +110,10 @@ def take_results(
 
 
 def forget(conn: Connection, programme_id: str, *, now: datetime) -> None:
-    """Forget results that are old."""
-    SQL.forget_results(conn, programme_id=programme_id, oldest=now - timedelta(days=KEPT_DAYS))
+    """Forget results that are old, and then which vehicles passed, but for those that alarms compare."""
+    oldest = now - timedelta(days=KEPT_DAYS)
+    SQL.forget_results(conn, programme_id=programme_id, oldest=oldest)
+    SQL.forget_passes(conn, programme_id=programme_id, oldest=oldest, reach=REACH)
 
 
 def gate_of(plant: Plant | None, programme_id: str, station: str, check: str) -> str:

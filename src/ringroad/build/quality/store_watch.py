@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from psycopg.types.json import Jsonb
 
+from ringroad.build.quality.periods import REACH, first_of
 from ringroad.build.quality.store import SQL
-from ringroad.build.quality.watch import BEHIND, BLOCK, Alarm, Counted, Watched, find_alarms, unnumbered
+from ringroad.build.quality.watch import BLOCK, Alarm, Counted, Watched, find_alarms, unnumbered
 from ringroad.build.quality.yields import CELLS_MAX, Kind, Tally, Yields, fit_yields
 from ringroad.build.store_packages import SQL as BUILD
 from ringroad.build.store_packages import get_programme
@@ -85,7 +86,7 @@ def look(conn: Connection, ids: Ids, *, programme_id: str, now: datetime) -> lis
         for row in SQL.counted(
             conn, programme_id=programme_id, block=BLOCK, stations=list(places),
             numbers=[vehicles // BLOCK * BLOCK for vehicles, _ in places.values()],
-            periods=[period - BEHIND - 1 for _, period in places.values()], rows_max=ROWS_MAX,
+            firsts=[first_of(period - REACH) for _, period in places.values()], rows_max=ROWS_MAX,
         )
     ]  # fmt: skip
     numbers = _numbered(conn, programme_id, counts, list(places))

@@ -10,7 +10,7 @@ import pytest
 
 from ringroad.build.model import Line, Programme, Station, Variant
 from ringroad.build.plan_line import Order
-from ringroad.build.quality.periods import FIRST, LONGEST, period_of
+from ringroad.build.quality.periods import FIRST, LONGEST, first_of, period_of
 from ringroad.build.quality.results import ATTEMPTS_MAX, LOTS_MAX, CheckResult, SortedResults, sort_results
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -119,3 +119,7 @@ def test_periods_grow_with_what_is_known_up_to_a_limit() -> None:
     lengths = [found.count(period) for period in sorted(set(found))][:-1]
     assert lengths[:3] == [FIRST, FIRST, 2 * FIRST]
     assert lengths[-2:] == [LONGEST, LONGEST]
+    assert [first_of(period) for period in range(found[-1] + 1)] == [
+        found.index(period) for period in range(found[-1] + 1)
+    ]
+    assert first_of(-2) == 0
