@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from ringroad.build import store_plant
 from ringroad.build.plan_line import ScheduleDocument
 from ringroad.build.plant import store as plant_store
 from ringroad.build.plant.read import read_plant
-from ringroad.build.shop import store
+from ringroad.build.shop import of_plant, store
+from ringroad.build.shop.check import count_cost
+from ringroad.build.shop.problem import Schedule
 from ringroad.build.shop.store_replan import ask_overdue, overdue_shops
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds
@@ -186,6 +189,47 @@ def test_new_orders_are_planned_behind_and_what_is_done_is_not_made_again(
     client.post(PLAN, json=QUICK | {"moves": 0})
     work_off(conn)
     assert first[0] not in {each["order_id"] for each in client.get(PLAN).json()["tasks"]}
+
+
+def test_a_full_plan_keeps_what_is_made_and_none_may_leave_out_what_began_meanwhile(
+    client: httpx.Client, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order(conn, 2)
+    client.post(PLAN, json=QUICK)
+    plan_shops(conn, IDS, CLOCK)
+    with transaction(conn):
+        work = store.work_of(conn, "wren-mother", SHOP)
+        plan = store.current_plan(conn, "wren-mother", SHOP)
+        at = store.load_shop(conn, "wren-mother", SHOP, now=CLOCK.now())
+    assert work is not None
+    assert plan is not None
+    first = min(plan.schedule.placed, key=lambda each: each.start).task.rsplit("/", 1)[0]
+    problem = replace(plan.problem, jobs=tuple(each for each in plan.problem.jobs if each.id != first))
+    placed = tuple(each for each in plan.schedule.placed if not each.task.startswith(f"{first}/"))
+    without = replace(
+        plan, problem=problem, schedule=Schedule(placed=placed, cost=count_cost(problem, placed))
+    )
+    with pytest.raises(Conflict, match=f"task {first}/draw .* began meanwhile"), transaction(conn):
+        store.save_plan(
+            conn,
+            IDS,
+            work=work,
+            plan=without,
+            at=at,
+            to="done",
+            note="",
+            now=CLOCK.now() + timedelta(hours=1),
+        )
+    conn.execute("UPDATE shop_plan SET origin_at = origin_at - interval '1 day'")  # all of it is done
+    made = {each["task"]: each["starts_at"] for each in client.get(PLAN).json()["tasks"]}
+    order(conn, 2)
+    monkeypatch.setattr(of_plant, "TASKS_PLANNED_MAX", 3)
+    client.post(PLAN, json=QUICK | {"moves": 0})
+    assert work_off(conn) == ["asked"]
+    after = client.get(PLAN).json()
+    tasks = {each["task"]: each["starts_at"] for each in after["tasks"]}
+    assert {each: tasks.get(each) for each in made} == made
+    assert (len(tasks), after["later"]) == (len(made) + 3, 2)
 
 
 def cyclic() -> str:

@@ -16,6 +16,7 @@ from typing import Final
 import psycopg
 import structlog
 
+from ringroad.build.plant.parameters import path_of
 from ringroad.build.shop.bound import lower_bound
 from ringroad.build.shop.calendar import HORIZON_DAYS
 from ringroad.build.shop.check import count_cost
@@ -115,7 +116,7 @@ def _place(conn: Connection, ids: Ids, clock: Clock, work: PlanWork) -> None:
         at = load_shop(conn, work.plant_id, work.shop, now=now)
     asked = shop_work(
         at.plant, at.shop, at.wanted, now=now, known=at.known, families=_families(at.running, now=now),
-        strict=work.cause == "asked",
+        begun=_begun(at, now=now), strict=work.cause == "asked",
     )  # fmt: skip
     problem = _left(asked, at, now=now, is_asked=work.cause == "asked")
     schedule = repair(problem) if problem.running else dispatch(problem)
@@ -135,6 +136,16 @@ def _place(conn: Connection, ids: Ids, clock: Clock, work: PlanWork) -> None:
     to: Stage = "searching" if work.moves else "proving" if work.budget else "done"
     with transaction(conn):
         save_plan(conn, ids, work=work, plan=plan, at=at, to=to, note="", now=done_at)
+
+
+def _begun(at: ShopNow, *, now: datetime) -> set[str]:
+    """Return the jobs of open orders of which something is made, or begins so soon that it keeps its place."""
+    if at.running is None:
+        return set()
+    orders = {each.id for each in at.wanted}
+    job_of = {task.id: job.id for job, task in at.running.problem.tasks()}
+    soon = {job_of[each.task] for each in _shifted(at.running, now=now) if each.start < START_S}
+    return {job for job in soon if path_of(job)[0] in orders}
 
 
 def _left(asked: ShopWork, at: ShopNow, *, now: datetime, is_asked: bool) -> ShopProblem:

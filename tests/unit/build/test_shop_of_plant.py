@@ -95,6 +95,18 @@ def test_what_is_beyond_a_plan_is_counted_and_planned_later() -> None:
     assert found.later == 2 * TASKS_PLANNED_MAX - len(found.problem.jobs) > 0
 
 
+def test_what_is_begun_stays_in_the_plan_whatever_is_needed_earlier() -> None:
+    ahead = [
+        wanted(f"o{number:04}", "family", needed_at=MONDAY + timedelta(seconds=number))
+        for number in range(TASKS_PLANNED_MAX)
+    ]
+    found = work(*ahead, wanted("under way", "family"), begun={"under way/door"})
+    jobs = {job.id: len(job.tasks) for job in found.problem.jobs}
+    assert "under way/door" in jobs
+    assert "under way/roof" not in jobs
+    assert TASKS_PLANNED_MAX - 1 <= sum(jobs.values()) - jobs["under way/door"] <= TASKS_PLANNED_MAX
+
+
 def test_units_of_a_resource_are_resources() -> None:
     several = replace(SHOP, resources=(replace(SHOP.resources[0], count=2), *SHOP.resources[1:]))
     assert unit_ids(several.resources[0]) == ("press-1 1", "press-1 2")

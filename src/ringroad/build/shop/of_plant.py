@@ -20,7 +20,7 @@ from ringroad.build.plant.model import Calendar, Plant, Routing, Shop, Step
 from ringroad.build.plant.model import Resource as PlantResource
 from ringroad.build.plant.parameters import Key, path_of, path_text
 from ringroad.build.shop.calendar import Spans, closed_times, longest_opening_s
-from ringroad.build.shop.problem import Job, Resource, ShopProblem, Task
+from ringroad.build.shop.problem import TASKS_MAX, Job, Resource, ShopProblem, Task
 from ringroad.kernel.errors import InvalidInput, NotFound
 
 TASKS_PLANNED_MAX: Final = 1_000  # of one plan; what the line needs later is planned later
@@ -102,7 +102,7 @@ def unit_ids(resource: PlantResource) -> tuple[str, ...]:
 
 def shop_work(
     plant: Plant, shop: Shop, wanted: Sequence[Wanted], *, now: datetime, known: Collection[str],
-    families: Mapping[str, str] | None = None, strict: bool = True,
+    families: Mapping[str, str] | None = None, begun: Collection[str] = (), strict: bool = True,
 ) -> ShopWork:  # fmt: skip
     """Return what a shop has to do for the orders of its plant.
 
@@ -113,6 +113,7 @@ def shop_work(
         now: the moment that times count from.
         known: options and variants that the plant's vehicles can have.
         families: what units are set up for, by unit.
+        begun: jobs of which something is made or being made; these are in the plan, whatever is needed earlier.
         strict: refuse an order that could not have been in time when it came.
 
     Raises:
@@ -137,15 +138,18 @@ def shop_work(
                 f"routing {routing.product!r} is for {strange[0]!r}, which no vehicle of plant {plant.id} can have",
                 hint=f"one of {', '.join(sorted(known))}",
             )
+    steps_of = {routing.product: len(routing.steps) for routing in shop.routings}
+    tasks_max = min(TASKS_PLANNED_MAX, TASKS_MAX - sum(steps_of.get(path_of(job)[1], 0) for job in begun))
     jobs, needed, later, tasks = [], {}, 0, 0
     for order in sorted(wanted, key=lambda each: (each.needed_at or _NEVER, each.received_at, each.id)):
         for routing in shop.routings:
             if routing.options and not order.features & set(routing.options):
                 continue
-            tasks += len(routing.steps)
-            if tasks > TASKS_PLANNED_MAX:
-                later += 1
-                continue
+            if path_text((order.id, routing.product)) not in begun:
+                tasks += len(routing.steps)
+                if tasks > tasks_max:
+                    later += 1
+                    continue
             job = _job(order, routing, steps[routing.product], now=now)
             if strict:
                 _check_due(order, job, shop)

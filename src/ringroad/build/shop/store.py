@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 from psycopg.types.json import Jsonb
 
 from ringroad.build.plant.model import Plant, Shop
+from ringroad.build.plant.parameters import path_of
 from ringroad.build.plant.store import StoredPlant, get_plant, runs_of
 from ringroad.build.shop.check import count_cost
 from ringroad.build.shop.check_plant import check_plan
@@ -335,14 +336,16 @@ def _checked(plan: ShopPlan, at: ShopNow, parent: ShopPlan | None, *, now: datet
 
 
 def _check_begun(parent: ShopPlan, plan: ShopPlan, at: ShopNow, *, now: datetime) -> None:
-    """Raise Conflict if the running plan began a task meanwhile that the new one has elsewhere."""
+    """Raise Conflict if the running plan began a task meanwhile that the new one has elsewhere, or not at all."""
     apart = round((plan.origin_at - parent.origin_at).total_seconds())
     elapsed = (now - parent.origin_at).total_seconds()
     new = {each.task: (each.resource, each.start + apart) for each in plan.schedule.placed}
+    wanted = {order.id for order in at.wanted}
     for each in parent.schedule.placed:
         here = (each.resource, each.start)
+        nowhere = None if path_of(each.task)[0] in wanted else here  # nobody waits for it any more
         meanwhile = max(apart, plan.problem.now + apart) <= each.start <= elapsed
-        if meanwhile and each.resource not in at.down and new.get(each.task, here) != here:
+        if meanwhile and each.resource not in at.down and new.get(each.task, nowhere) != here:
             raise Conflict(f"task {each.task} of shop {plan.shop} began meanwhile", hint="plan again")
 
 
