@@ -241,6 +241,26 @@ def test_a_vehicle_that_moved_on_needs_no_return_and_is_not_called_lost(conn: Co
     assert read_recovery(conn, story.campaign_id).not_recovered == 1  # told to, and it said so itself
 
 
+def test_a_vehicle_that_another_campaign_updated_is_that_campaigns(halted: Story) -> None:
+    kept = planned(halted)
+    assert kept.vehicles == 1
+    other = Story(halted.conn, halted.ids)
+    other.now = halted.now
+    halted.later(60)
+    other.start(waves=(4,), gate=GatePolicy(failed_permille_max=300, reports_min=2))
+    other.later(120)
+    for action in other.vehicles("offered"):
+        other.ddi(action, "closed", "success", kind="closed")
+    other.later(1)
+    other.tick()
+    updated = {action.vin for action in other.vehicles("installed")}
+    assert updated
+    assert updated.isdisjoint(kept.vins)
+    assert planned(halted).vins == kept.vins
+    order(halted)
+    assert {action.vin for action in halted.vehicles(kind="rollback")} == set(kept.vins)
+
+
 def test_what_was_ordered_is_not_ordered_again(halted: Story) -> None:
     order(halted)
     with pytest.raises(Conflict):

@@ -954,7 +954,16 @@ SELECT EXISTS (SELECT 1 FROM assignment
 UPDATE assignment SET bundle = 'withdrawn' WHERE action_id = :action_id;
 
 -- name: kept_vehicles
-SELECT vin, previous_release_id AS release_id FROM kept_vehicle WHERE campaign_id = :campaign_id ORDER BY vin;
+-- One that has the release by a later update of another campaign is that campaign's to order back.
+SELECT k.vin, k.previous_release_id AS release_id
+  FROM kept_vehicle k
+ WHERE k.campaign_id = :campaign_id
+   AND NOT EXISTS (SELECT FROM assignment a
+                    JOIN assignment o ON o.vin = a.vin AND o.campaign_id <> a.campaign_id AND o.kind IN ('update', 'step')
+                                     AND o.state = 'installed' AND a.finished_at < o.finished_at
+                    JOIN campaign d ON d.id = o.campaign_id AND coalesce(o.release_id, d.release_id) = k.release_id
+                   WHERE a.campaign_id = k.campaign_id AND a.vin = k.vin AND a.kind = 'update')
+ ORDER BY k.vin;
 
 -- name: images_before
 -- What the image that an ECU runs took the place of, since a campaign's update was released for its vehicle.
@@ -972,9 +981,14 @@ SELECT a.campaign_id, a.vin, e.name AS ecu, was.image_sha256, coalesce(i.first_a
 -- A return that came to nothing is ordered again under a number of its own, which no old report names.
 INSERT INTO assignment (campaign_id, vin, wave, kind, release_id, previous_release_id, released_at)
 SELECT campaign_id, vin, wave, 'rollback', previous_release_id, release_id, :now
-  FROM kept_vehicle
+  FROM kept_vehicle k
  WHERE campaign_id = :campaign_id AND previous_release_id IS NOT NULL
    AND (:vins::text[] IS NULL OR vin = ANY (:vins))
+   AND NOT EXISTS (SELECT FROM assignment a
+                    JOIN assignment o ON o.vin = a.vin AND o.campaign_id <> a.campaign_id AND o.kind IN ('update', 'step')
+                                     AND o.state = 'installed' AND a.finished_at < o.finished_at
+                    JOIN campaign d ON d.id = o.campaign_id AND coalesce(o.release_id, d.release_id) = k.release_id
+                   WHERE a.campaign_id = k.campaign_id AND a.vin = k.vin AND a.kind = 'update')
     ON CONFLICT (campaign_id, vin, kind, step) DO UPDATE
        SET action_id = DEFAULT, state = 'pending', state_detail = '', attempt = assignment.attempt + 1, packages = NULL,
            released_at = :now, offered_at = NULL, deadline_at = NULL, began_at = NULL, last_report_at = NULL,
