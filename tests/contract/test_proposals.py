@@ -197,3 +197,18 @@ def test_who_may_not_and_what_cannot_be_changes_nothing(plants: Plants, pg_url: 
     assert plants.anna.post(f"{path}/reject", json={"reason": "no place"}).json()["state"] == "rejected"
     assert plants.olga.get("/proposals/proposal_nowhere").status_code == 404
     assert plants.olga.get("/plants/wren-mother").json()["generation"] == 1
+
+
+def test_a_line_is_tried_with_one_change_at_a_time(plants: Plants, pg_url: str) -> None:
+    row = proposed(plants, pg_url, plants.olga)
+    slower = row["shifts"][0]["key"].split("/")[-1].partition("#")[0]
+    south = plants.sums(**{slower: 0.5}) | {"plant": "wren-south"}
+    (other,) = plants.olga.post("/clone-sums", json={"sums": south}).json()["proposals"]
+    prove(pg_url)
+    believed = plants.olga.get("/plants/wren-mother").json()["beliefs"]
+    path = f"/proposals/{row['id']}"
+    assert plants.anna.post(f"{path}/accept", json={"generation": row["generation"]}).is_success
+    answer = plants.anna.post(f"/proposals/{other['id']}/accept", json={"generation": 2})
+    assert (answer.status_code, f"tries {row['id']} already" in answer.text) == (409, True), answer.text
+    assert plants.anna.post(f"{path}/withdraw", json={"reason": "no place"}).is_success
+    assert plants.olga.get("/plants/wren-mother").json()["beliefs"] == believed

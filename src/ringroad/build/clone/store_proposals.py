@@ -3,7 +3,7 @@
 The caller opens the transaction.
 
 Invariants: nobody accepts what they proposed; only what the twin proved is accepted; a parent's document is shifted in
-the transaction that begins the trial, and put back in the one that ends it without success.
+the transaction that begins the trial, and put back in the one that ends it without success; a line tries one change at a time.
 """
 
 from __future__ import annotations
@@ -191,13 +191,14 @@ def accept(
     Raises:
         NotFound: no such proposal.
         Forbidden: the actor proposed it.
-        Conflict: the twin has not proved it, or it moved on since `generation`.
+        Conflict: the twin has not proved it, it moved on since `generation`, or its line tries another one.
         InvalidInput: the parent has not what would be changed any more.
     """
     proposal = _read(conn, proposal_id, generation, ("proved",), "accepted")
     if actor == proposal.proposed_by:
         raise Forbidden("whoever proposed an improvement cannot accept it", hint="ask another approver")
-    stored = get_plant(conn, proposal.parent_id)
+    stored = get_plant(conn, proposal.parent_id)  # before the trials: one that begins meanwhile makes it old
+    _check_untried(conn, proposal)
     evidence = f"{proposal.id}: moved as at {proposal.clone_id}, not measured here"
     plant = shifted(stored.plant, proposal.improvement, clone=proposal.clone_id, evidence=evidence, now=now)
     trial = decide_trial((), looked_n=0)
@@ -262,6 +263,16 @@ def _end(conn: Connection, ids: Ids, proposal: Proposal, trial: Trial, *, actor:
         before = get_plant(conn, proposal.parent_id, generation=proposal.plant_generation).plant
         back = put_back(stored.plant, before, proposal.improvement)
         _shift(conn, ids, stored, back, proposal, actor=actor, now=now)
+
+
+def _check_untried(conn: Connection, proposal: Proposal) -> None:
+    """Raise Conflict if the line tries something already: neither could be measured, nor be taken back alone."""
+    for other in list_proposals(conn, plant_id=proposal.parent_id, state="trial"):
+        if (other.parent_id, other.improvement.line) == (proposal.parent_id, proposal.improvement.line):
+            raise Conflict(
+                f"{path_text(other.improvement.line)} of {other.parent_id} tries {other.id} already",
+                hint="accept it when that trial is over, or withdraw that one first",
+            )
 
 
 def _measured(conn: Connection, proposal: Proposal) -> list[Measured]:
