@@ -212,3 +212,17 @@ def test_a_line_is_tried_with_one_change_at_a_time(plants: Plants, pg_url: str) 
     assert (answer.status_code, f"tries {row['id']} already" in answer.text) == (409, True), answer.text
     assert plants.anna.post(f"{path}/withdraw", json={"reason": "no place"}).is_success
     assert plants.olga.get("/plants/wren-mother").json()["beliefs"] == believed
+
+
+def test_taking_back_leaves_what_somebody_imported_meanwhile(plants: Plants, pg_url: str) -> None:
+    row = proposed(plants, pg_url, plants.olga)
+    path = f"/proposals/{row['id']}"
+    assert plants.anna.post(f"{path}/accept", json={"generation": row["generation"]}).is_success
+    source = (FIRST / "plant.toml").read_text(encoding="utf-8")
+    again = plants.olga.post("/plants", json={"source": source, "generation": 2})
+    assert again.is_success, again.text
+    imported = plants.olga.get("/plants/wren-mother").json()
+    assert plants.anna.post(f"{path}/withdraw", json={"reason": "rebuilt"}).json()["state"] == "withdrawn"
+    assert plants.olga.get("/plants/wren-mother").json() == imported
+    fact = plants.olga.get("/facts", params={"subject": row["id"]}).json()[0]
+    assert fact["body"]["left_as_imported"] == [row["shifts"][0]["key"]]

@@ -16,6 +16,7 @@ from ringroad.build.clone.improvements import (
     improvement_from,
     put_back,
     shifted,
+    still_shifted,
 )
 from ringroad.build.clone.plants import clone_plant
 from ringroad.build.clone.prove import prove_improvement
@@ -233,6 +234,15 @@ def test_a_parent_is_shifted_as_a_prior_and_never_as_if_it_had_measured() -> Non
     assert put_back(after, MOTHER, improvement) == MOTHER
     with pytest.raises(InvalidInput, match="has no parameter"):
         shifted(replace(MOTHER, parameters={}), improvement, clone="north", evidence="", now=NOW)
+
+
+def test_only_what_is_still_shifted_is_taken_back() -> None:
+    improvement = replace(moved(SLOWEST, -0.2), rooms=(((*LINE, "station 5"), 4),))
+    after = shifted(MOTHER, improvement, clone="north", evidence="proposal 1: moved", now=NOW)
+    assert still_shifted(after, improvement, evidence="proposal 1: ") == (improvement, ())
+    rest, left = still_shifted(AUNT, improvement, evidence="proposal 1: ")
+    assert left == (str(KEYS[SLOWEST]), "assembly/Line 1/station 5")
+    assert put_back(AUNT, MOTHER, rest) == AUNT
 
 
 # The trial ------------------------------------------------------------------------------------------

@@ -170,6 +170,30 @@ def put_back(plant: Plant, before: Plant, improvement: Improvement) -> Plant:
     return replace(plant, parameters=beliefs, structure=_roomier(plant, back).structure)
 
 
+def still_shifted(
+    written: Plant, improvement: Improvement, *, evidence: str
+) -> tuple[Improvement, tuple[str, ...]]:
+    """Return what of an improvement a document still has, and the keys and stations that it has otherwise by now.
+
+    Args:
+        written: as a person wrote it or it was shifted last, before it learned anything.
+        improvement: to which it was shifted.
+        evidence: how the evidence of a shifted belief begins.
+    """
+    beliefs = written.parameters
+    shifts = tuple(
+        each
+        for each in improvement.shifts
+        if each.key in beliefs and beliefs[each.key].origin.evidence.startswith(evidence)
+    )
+    lines = written.structure.lines
+    now = {(line.area, line.name, cell.name): cell.buffer for line in lines for cell in line.stations}
+    rooms = tuple((path, room) for path, room in improvement.rooms if now.get((path[0], path[1], path[2])) == room)
+    left = [str(each.key) for each in improvement.shifts if each not in shifts]
+    left += [path_text(each[0]) for each in improvement.rooms if each not in rooms]
+    return replace(improvement, shifts=shifts, rooms=rooms), tuple(left)
+
+
 def _roomier(plant: Plant, rooms: Mapping[Path, int]) -> Plant:
     lines = tuple(
         replace(

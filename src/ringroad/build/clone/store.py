@@ -74,7 +74,7 @@ def lesson_of(conn: Connection, plant_id: str, *, now: datetime) -> tuple[Stored
     if stored.plant.identity.parent:
         parents = parents_of(stored.plant, known_plants(conn))
         return stored, learn_plant(stored.plant, parents, observed_of(conn, stored), now=now)
-    imported = _imported(conn, stored)
+    imported = written_of(conn, stored)
     own = observed_of(conn, stored, since=imported.made_at)
     return stored, remember_plant(stored.plant, imported.plant, own, now=now)
 
@@ -125,8 +125,8 @@ def observed_of(
     return found
 
 
-def _imported(conn: Connection, stored: StoredPlant) -> StoredPlant:
-    """Return the newest generation that a person wrote or shifted, not learned."""
+def written_of(conn: Connection, stored: StoredPlant) -> StoredPlant:
+    """Return the newest generation that a person wrote or that was shifted, not learned."""
     facts = [latest_fact(conn, kind=kind, subject=stored.plant.id) for kind in _WRITTEN]
     generation = max((each.body["generation"] for each in facts if each), default=None)
     return get_plant(conn, stored.plant.id, generation=generation) if generation else stored

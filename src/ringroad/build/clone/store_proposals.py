@@ -3,7 +3,8 @@
 The caller opens the transaction.
 
 Invariants: nobody accepts what they proposed; only what the twin proved is accepted; a parent's document is shifted in
-the transaction that begins the trial, and put back in the one that ends it without success; a line tries one change at a time.
+the transaction that begins the trial, and put back in the one that ends it without success, but for what somebody
+imported meanwhile; a line tries one change at a time.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from ringroad.build.clone.improvements import (
     improvement_from,
     put_back,
     shifted,
+    still_shifted,
 )
 from ringroad.build.clone.plants import parents_of
 from ringroad.build.clone.proof import Proof
-from ringroad.build.clone.store import known_plants, observed_of
+from ringroad.build.clone.store import known_plants, observed_of, written_of
 from ringroad.build.clone.sums import CloneSums, sums_of
 from ringroad.build.clone.trial import LOOKS, Measured, Trial, decide_trial
 from ringroad.build.plant.line import as_line
@@ -257,12 +259,17 @@ def _end(conn: Connection, ids: Ids, proposal: Proposal, trial: Trial, *, actor:
         "running": FactKind.IMPROVEMENT_LOOKED_AT, "kept": FactKind.IMPROVEMENT_KEPT,
         "withdrawn": FactKind.IMPROVEMENT_WITHDRAWN,
     }  # fmt: skip
-    _note(conn, ids, proposal, kinds[trial.outcome], actor=actor, now=now, body=trial.to_document())
+    body = trial.to_document()
     if trial.outcome == "withdrawn":
         stored = get_plant(conn, proposal.parent_id)
         before = get_plant(conn, proposal.parent_id, generation=proposal.plant_generation).plant
-        back = put_back(stored.plant, before, proposal.improvement)
+        improvement, left = still_shifted(
+            written_of(conn, stored).plant, proposal.improvement, evidence=f"{proposal.id}: "
+        )
+        body |= {"left_as_imported": left}
+        back = put_back(stored.plant, before, improvement)
         _shift(conn, ids, stored, back, proposal, actor=actor, now=now)
+    _note(conn, ids, proposal, kinds[trial.outcome], actor=actor, now=now, body=body)
 
 
 def _check_untried(conn: Connection, proposal: Proposal) -> None:
