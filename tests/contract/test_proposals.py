@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from ringroad.build import store_plant
-from ringroad.build.clone.store_proposals import get_proposal, look_at_trial
+from ringroad.build.clone.store_proposals import DEPARTURES_MAX, get_proposal, look_at_trial
+from ringroad.build.clone.trial import LOOKS
 from ringroad.build.plant.posterior import Origin, observed_times
 from ringroad.build.station_times import StationTime
 from ringroad.build.store_times import take_times
@@ -212,6 +213,19 @@ def test_a_line_is_tried_with_one_change_at_a_time(plants: Plants, pg_url: str) 
     assert (answer.status_code, f"tries {row['id']} already" in answer.text) == (409, True), answer.text
     assert plants.anna.post(f"{path}/withdraw", json={"reason": "no place"}).is_success
     assert plants.olga.get("/plants/wren-mother").json()["beliefs"] == believed
+
+
+def test_a_proof_is_of_one_generation_of_the_document(plants: Plants, pg_url: str) -> None:
+    row = proposed(plants, pg_url, plants.olga)
+    build(pg_url, {"marriage": 60.0, "flash_and_test": 58.0}, vehicles=3)
+    assert plants.olga.post("/plants/wren-mother/learn").json()["generation"] == 2
+    path = f"/proposals/{row['id']}"
+    answer = plants.anna.post(f"{path}/accept", json={"generation": row["generation"]})
+    assert (answer.status_code, "changed since the twin proved" in answer.text) == (409, True), answer.text
+
+
+def test_the_last_look_at_a_line_is_reached_though_it_stood_at_times() -> None:
+    assert 2 * LOOKS[-1] <= DEPARTURES_MAX
 
 
 def test_taking_back_leaves_what_somebody_imported_meanwhile(plants: Plants, pg_url: str) -> None:

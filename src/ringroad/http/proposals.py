@@ -194,7 +194,7 @@ def proposal_view(proposal: Proposal) -> ProposalView:
             for each in found.shifts
         ],
         rooms={path_text(path): room for path, room in found.rooms},
-        proof=ProofView(**proposal.proof) if proposal.proof else None,
+        proof=_proof_view(proposal.proof) if proposal.proof else None,
         trial=_trial_view(proposal.trial) if proposal.trial else None,
         **{name: getattr(proposal, name) for name in _SAME},
     )  # fmt: skip
@@ -204,6 +204,10 @@ _SAME = (
     "id", "parent_id", "clone_id", "state", "generation", "proposed_by", "proposed_at", "decided_by", "decided_at",
     "ended_at",
 )  # fmt: skip
+
+
+def _proof_view(document: Mapping[str, Any]) -> ProofView:
+    return ProofView(**{name: document[name] for name in ProofView.__struct_fields__})
 
 
 def _trial_view(document: Mapping[str, Any]) -> TrialView:

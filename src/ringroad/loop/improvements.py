@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from dataclasses import replace
 from typing import Final
 
 from ringroad.build.clone.proof import Proof
@@ -75,7 +76,8 @@ def _prove(conn: Connection, proposal: Proposal) -> Proof:
         runs = built is not None and built.programme in runs_of(conn, stored)
         orders = waiting_orders(conn, programme_id=built.programme)[:VEHICLES] if built and runs else []
         drift = line_drift(conn, built.programme) if built and runs else ()
-    return prove_improvement(
+    proof = prove_improvement(
         stored.plant, proposal.improvement, mix=orders, drift=drift, seed=zlib.crc32(proposal.id.encode()),
         threads=os.cpu_count() or 1,
     )  # fmt: skip
+    return replace(proof, plant_generation=stored.generation)

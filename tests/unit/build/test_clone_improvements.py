@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -97,6 +98,15 @@ def test_a_station_that_is_reliably_better_is_proposed_and_no_other() -> None:
 )
 def test_nothing_is_proposed_where_nothing_is_reliably_better(sums: CloneSums) -> None:
     assert decide_improvements(MOTHER, PARENTS, sums) == ()
+
+
+def test_what_no_trial_could_measure_is_not_proposed() -> None:
+    def renamed(beliefs: Mapping[Key, Posterior]) -> dict[Key, Posterior]:
+        return {replace(key, kind="rework_s"): belief for key, belief in beliefs.items()}
+
+    parents = [replace(each, parameters=renamed(each.parameters)) for each in PARENTS]
+    sums = told({SLOWEST: 0.6})
+    assert decide_improvements(parents[1], parents, replace(sums, own=renamed(sums.own))) == ()
 
 
 def test_work_that_was_dealt_out_anew_is_one_proposal_with_what_became_slower() -> None:

@@ -31,6 +31,9 @@ OWN_N_MIN: Final = 30  # observations of its own
 BETTER: Final[Mapping[str, int]] = {
     "cycle_s": -1, "transfer_s": -1, "rework_s": -1, "repair_s": -1, "first_pass": 1, "uptime_s": 1,
 }  # fmt: skip
+MEASURED: Final = frozenset(
+    {"cycle_s"}
+)  # what a parent's stations tell: only this can be tried, so is proposed
 What = Literal["station", "balance", "buffer"]
 _Z90: Final = NormalDist().inv_cdf(0.95)
 
@@ -121,7 +124,7 @@ def decide_improvements(parent: Plant, parents: Sequence[Plant], sums: CloneSums
     found: list[Improvement] = []
     for line in parent.structure.lines:
         at = (line.area, line.name)
-        for kind in BETTER:
+        for kind in sorted(MEASURED):
             own = [key for key in sorted(sums.own) if key.kind == kind and key.path[:2] == at]
             found += _of_kind(at, kind, _shifts(parent, parents, sums, own))
         rooms = tuple(
@@ -188,7 +191,9 @@ def still_shifted(
     )
     lines = written.structure.lines
     now = {(line.area, line.name, cell.name): cell.buffer for line in lines for cell in line.stations}
-    rooms = tuple((path, room) for path, room in improvement.rooms if now.get((path[0], path[1], path[2])) == room)
+    rooms = tuple(
+        (path, room) for path, room in improvement.rooms if now.get((path[0], path[1], path[2])) == room
+    )
     left = [str(each.key) for each in improvement.shifts if each not in shifts]
     left += [path_text(each[0]) for each in improvement.rooms if each not in rooms]
     return replace(improvement, shifts=shifts, rooms=rooms), tuple(left)

@@ -25,6 +25,7 @@ class Proof:
         better_permille: of the runs, those in which the last vehicle leaves earlier by more than a takt.
         end_s: when it leaves, as it is and as it would be, in the mean.
         gain_s: how much earlier: 5 % quantile, mean, 95 % quantile of the runs.
+        plant_generation: of the parent's document that the twin ran.
     """
 
     proved: bool
@@ -33,12 +34,13 @@ class Proof:
     better_permille: int = 0
     end_s: tuple[int, int] = (0, 0)
     gain_s: tuple[int, int, int] = (0, 0, 0)
+    plant_generation: int = 0
 
     def to_document(self) -> dict[str, Any]:
         """Return the JSON form kept in `plant_proposal.proof`."""
         return {
             "proved": self.proved, "reason": self.reason, "runs": self.runs, "better_permille": self.better_permille,
-            "end_s": list(self.end_s), "gain_s": list(self.gain_s),
+            "end_s": list(self.end_s), "gain_s": list(self.gain_s), "plant_generation": self.plant_generation,
         }  # fmt: skip
 
 

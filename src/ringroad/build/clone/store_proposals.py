@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 from psycopg.types.json import Jsonb
 
 from ringroad.build.clone.improvements import (
+    MEASURED,
     Improvement,
     decide_improvements,
     improvement_from,
@@ -29,7 +30,7 @@ from ringroad.build.clone.plants import parents_of
 from ringroad.build.clone.proof import Proof
 from ringroad.build.clone.store import known_plants, observed_of, written_of
 from ringroad.build.clone.sums import CloneSums, sums_of
-from ringroad.build.clone.trial import LOOKS, Measured, Trial, decide_trial
+from ringroad.build.clone.trial import Measured, Trial, decide_trial
 from ringroad.build.plant.line import as_line
 from ringroad.build.plant.model import Plant, PlantLine
 from ringroad.build.plant.parameters import path_text
@@ -45,6 +46,9 @@ from ringroad.storage.ledger import append_fact, last_of
 SQL = load_queries("ringroad.build.clone")
 
 AT_ONCE: Final = 5  # proposals that a worker looks at before others have their turn
+DEPARTURES_MAX: Final = (
+    2_000  # newest ones read: the last look needs 400 gaps, and a standing line leaves many out
+)
 STOOD_TAKTS: Final = 10  # between two vehicles: the line stood, and says nothing of its pace
 State = Literal["open", "proved", "refused", "rejected", "trial", "kept", "withdrawn"]
 
@@ -193,7 +197,8 @@ def accept(
     Raises:
         NotFound: no such proposal.
         Forbidden: the actor proposed it.
-        Conflict: the twin has not proved it, it moved on since `generation`, or its line tries another one.
+        Conflict: the twin has not proved it, it moved on since `generation`, its line tries another one, the parent's
+            document is not the one that was proved any more, or nothing here could measure it.
         InvalidInput: the parent has not what would be changed any more.
     """
     proposal = _read(conn, proposal_id, generation, ("proved",), "accepted")
@@ -201,6 +206,15 @@ def accept(
         raise Forbidden("whoever proposed an improvement cannot accept it", hint="ask another approver")
     stored = get_plant(conn, proposal.parent_id)  # before the trials: one that begins meanwhile makes it old
     _check_untried(conn, proposal)
+    if (proposal.proof or {}).get("plant_generation") != stored.generation:
+        raise Conflict(
+            f"the document of {proposal.parent_id} changed since the twin proved {proposal.id}",
+            hint="reject it and propose it again: the twin is asked anew",
+        )
+    if unmeasured := [each.key for each in proposal.improvement.shifts if each.key.kind not in MEASURED]:
+        raise Conflict(
+            f"nothing here measures {unmeasured[0]}: a trial of it could not end", hint="reject it"
+        )
     evidence = f"{proposal.id}: moved as at {proposal.clone_id}, not measured here"
     plant = shifted(stored.plant, proposal.improvement, clone=proposal.clone_id, evidence=evidence, now=now)
     trial = decide_trial((), looked_n=0)
@@ -311,7 +325,7 @@ def _pace(
     line = as_line(plant, built)
     rows = SQL.departures(
         conn, programme_id=built.programme, station=line.stations[-1].name, after=after, until=until,
-        rows_max=1 + LOOKS[-1],
+        rows_max=DEPARTURES_MAX,
     )  # fmt: skip
     gaps = [
         (later["finished_at"] - earlier["finished_at"]).total_seconds()
