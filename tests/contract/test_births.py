@@ -129,6 +129,42 @@ def test_what_stations_said_counts_at_the_end_of_the_line(conn: Connection) -> N
     assert tests == {"leak": 1, "torque": 0, "software": 0}
 
 
+def test_of_two_results_at_the_same_time_the_later_one_decides(conn: Connection) -> None:
+    with transaction(conn):
+        line_with_baseline(conn)
+        order, now = started_order(conn), CLOCK.now()
+        results = [
+            CheckResult(
+                id=f"{check}-{ok}", vehicle=order, station=END, check=check, passed=ok, at=now, lots={}
+            )
+            for check in CHECKS
+            for ok in ((True, False) if check == "leak" else (True,))
+        ]
+        assert not take_results(conn, programme_id="wren", delivered=results, **who()).refused
+        with pytest.raises(Conflict, match="check 'leak' of gate 'end of line' at flash_and_test failed"):
+            birth.register_vehicle(conn, IDS, **registration(conn, VIN, order_id=order))
+
+
+def test_a_vehicle_takes_no_order_of_another_programme_or_variant(conn: Connection) -> None:
+    with transaction(conn):
+        line_with_baseline(conn)
+        order = started_order(conn)
+        conn.execute(
+            'INSERT INTO programme SELECT (jsonb_populate_record(p, \'{"id": "owl"}\')).* FROM programme p'
+        )
+    given = registration(conn, VIN, order_id=order, as_built=birth.AsBuilt(tests=passed()))
+    for change, word in [
+        (("wren", "bus"), "is of variant bus, not van"),
+        (("owl", "van"), "is not open or building"),
+    ]:
+        with transaction(conn):
+            conn.execute(
+                "UPDATE plant_order SET (programme_id, variant) = (%s, %s) WHERE id = %s", (*change, order)
+            )
+        with pytest.raises(Conflict, match=word), transaction(conn):
+            birth.register_vehicle(conn, IDS, **given)
+
+
 def test_a_part_that_cannot_be_keeps_its_vehicle_from_being_born(conn: Connection) -> None:
     with transaction(conn):
         line_with_baseline(conn)

@@ -8,7 +8,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -50,12 +50,16 @@ class BuiltPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """One check of one vehicle, as it ended."""
+    """One check of one vehicle, as it ended.
+
+    `attempt`: the how manieth of this check on this vehicle; 0 for not known. The same result with and without is one.
+    """
 
     check: str
     station: str
     passed: bool
     at: datetime
+    attempt: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,12 +155,19 @@ def checks_of(plant: Plant, programme_id: str) -> tuple[Asked, ...]:
 
 
 def newest(tests: Iterable[Checked]) -> dict[tuple[str, str], tuple[Checked, int]]:
-    """Return the newest result of each check by station and check, and how often it failed before and now."""
+    """Return the newest result of each check by station and check, and how often it failed before and now.
+
+    Of two at the same time the later attempt is newer; where that is not known, the one that failed.
+    """
     found: dict[tuple[str, str], tuple[Checked, int]] = {}
-    for test in sorted(tests, key=lambda each: each.at):
+    for test in sorted(tests, key=_age):
         _, failed = found.get((test.station, test.check), (test, 0))
         found[test.station, test.check] = (test, failed + (not test.passed))
     return found
+
+
+def _age(test: Checked) -> tuple[datetime, bool, int, bool]:
+    return test.at, not test.attempt and not test.passed, test.attempt, not test.passed
 
 
 def refusals(asked: Sequence[Asked], tests: Iterable[Checked], *, end: str) -> list[str]:

@@ -101,8 +101,8 @@ def register_vehicle(
     Raises:
         NotFound: no such programme, variant or baseline.
         InvalidInput: not a VIN, or the ECUs or images are not those of the variant.
-        Conflict: another vehicle has this VIN, the release is not the line's baseline, the order is gone, or a check of
-            its line failed or is missing.
+        Conflict: another vehicle has this VIN, the release is not the line's baseline, the order is gone or of another
+            programme or variant, or a check of its line failed or is missing.
     """
     parse_vin(vin)
     line = line_of_programme(conn, programme_id)
@@ -125,8 +125,8 @@ def register_vehicle(
     rxswins = _check_baseline(conn, programme_id, release_id).rxswins
     _check_installed(baseline_targets(conn, programme_id, variant), ecus, installed)
     _write_ecus(conn, vin, ecus, installed, now=now)
-    if order_id is not None and SQL.finish_order(conn, order_id=order_id, vin=vin) != 1:
-        raise Conflict(f"order {order_id} is not open or building", hint="read the orders again")
+    if order_id is not None:
+        _finish_order(conn, order_id, vin=vin, programme_id=programme_id, variant=variant)
     built = as_built or AsBuilt()
     _fit(conn, line, built, order_id=order_id, actor=actor, now=now)
     checked = may_be_born(conn, line, order_id=order_id, tests=built.tests)
@@ -142,6 +142,17 @@ def register_vehicle(
               "birth_record_sha256": record_sha256},
     )  # fmt: skip
     return True
+
+
+def _finish_order(conn: Connection, order_id: str, *, vin: str, programme_id: str, variant: str) -> None:
+    if SQL.finish_order(conn, order_id=order_id, vin=vin, programme_id=programme_id, variant=variant) == 1:
+        return
+    order = SQL.order(conn, order_id=order_id)
+    if order and order["programme_id"] == programme_id and order["variant"] != variant:
+        raise Conflict(
+            f"order {order_id} is of variant {order['variant']}, not {variant}", hint="read the orders again"
+        )
+    raise Conflict(f"order {order_id} is not open or building", hint="read the orders again")
 
 
 def _causes(conn: Connection, programme_id: str, order_id: str | None) -> tuple[list[str], str | None]:

@@ -177,7 +177,8 @@ INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reporte
 VALUES (:vin, :serial, :filename, :version, :image_sha256, :now, :now);
 
 -- name: finish_order!
-UPDATE plant_order SET state = 'born', vin = :vin WHERE id = :order_id AND state IN ('open', 'building');
+UPDATE plant_order SET state = 'born', vin = :vin WHERE id = :order_id AND programme_id = :programme_id
+   AND variant = :variant AND state IN ('open', 'building');
 
 -- name: insert_order!
 INSERT INTO plant_order (id, programme_id, variant, options, region, rush, due_at, earliest_at, received_at)
@@ -324,7 +325,7 @@ ON CONFLICT DO NOTHING;
 SELECT * FROM plant_order WHERE vin = :vin;
 
 -- name: results_of_order
-SELECT event_id, check_name, station, passed, at, lots FROM station_result
+SELECT event_id, check_name, station, passed, at, attempt, lots FROM station_result
  WHERE programme_id = :programme_id AND vehicle = :order_id ORDER BY at DESC, attempt DESC LIMIT :rows_max;
 
 -- name: insert_birth_record!

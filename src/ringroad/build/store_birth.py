@@ -218,11 +218,14 @@ def may_be_born(conn: Connection, line: Line, *, order_id: str | None, tests: Se
     told = [
         (
             row["event_id"],
-            Checked(check=row["check_name"], station=row["station"], passed=row["passed"], at=row["at"]),
+            Checked(
+                check=row["check_name"], station=row["station"], passed=row["passed"], at=row["at"],
+                attempt=row["attempt"],
+            ),
             row["lots"],
         )
         for row in rows
-    ]
+    ]  # fmt: skip
     # What came with the registration may have been kept as a result as well: it counts once.
     found = tuple(dict.fromkeys([*(test for _, test, _ in told), *tests]))
     said = refusals(line.asked if order_id else (), found, end=line.end)

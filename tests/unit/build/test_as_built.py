@@ -96,6 +96,24 @@ def test_a_vehicle_is_born_only_if_every_gate_passed_it(tests: list[Checked], wo
     assert refusals(ASKED, list(reversed(tests)), end="test") == said  # order of delivery does not matter
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ((True, 1), (False, 2), True),
+        ((False, 1), (True, 2), False),
+        ((True, 1), (False, 0), True),  # told with the registration, which knows of no attempts
+        ((False, 1), (True, 0), True),
+        ((True, 0), (False, 0), True),
+    ],
+)
+def test_of_two_results_at_the_same_time_the_later_attempt_counts_and_in_doubt_the_failed_one(
+    first: tuple[bool, int], second: tuple[bool, int], *, said: bool
+) -> None:
+    tests = [replace(result("leak"), passed=passed, attempt=attempt) for passed, attempt in (first, second)]
+    for delivered in (tests, tests[::-1]):
+        assert bool(refusals(ASKED[:1], delivered, end="test")) == said
+
+
 def test_a_line_without_gates_asks_for_nothing_but_what_failed_at_its_end_is_not_born() -> None:
     assert refusals((), [], end="test") == []
     failed = [result("software", passed=False), result("gap", station="trim", passed=False)]
