@@ -13,6 +13,7 @@ from ringroad.cli.campaign_guard import guard_body, guarded, readings_text
 from ringroad.cli.campaign_return import return_vehicles
 from ringroad.cli.campaign_text import (
     campaign_head,
+    counts_recovery,
     difference_text,
     gate_text,
     plan_text,
@@ -335,8 +336,7 @@ def show(shell: Shell, client: Client, *, campaign: str) -> None:
     plans = client.get(f"/campaigns/{row['id']}/plans", limit=1) if whole else []
     waves = client.get(f"/campaigns/{row['id']}/progress")
     decisions = client.get(f"/campaigns/{row['id']}/gate-decisions", limit=1) if whole else []
-    stopped = whole and row["state"] in {"halted", "aborted"} and row["vehicles"]
-    recovery = client.get(f"/campaigns/{row['id']}/recovery") if stopped else None
+    recovery = client.get(f"/campaigns/{row['id']}/recovery") if whole and counts_recovery(row) else None
     parts = [
         campaign_head(row, plans[0] if plans else None, recovery),
         waves_text(waves),

@@ -16,6 +16,7 @@ Row = Mapping[str, Any]
 BAR_CHARS: Final = 30
 VINS_SHOWN: Final = 10
 REASONS_SHOWN: Final = 20
+RECOVERY_VEHICLES_MAX: Final = 20_000  # of a stopped campaign, counted on every look; as on its page
 
 
 def campaign_head(row: Row, plan: Row | None, recovery: Row | None = None) -> str:
@@ -38,7 +39,7 @@ def campaign_head(row: Row, plan: Row | None, recovery: Row | None = None) -> st
             ("wave", f"{row['wave']} of {len(document.get('wave_vehicles', []))}" if row["wave"] and plan else ""),
             ("vehicles", _outcomes(row) if row["vehicles"] else ""),
             ("returns", _returns(row)),
-            ("verdict", recovery_text(recovery) if recovery else ""),
+            ("verdict", recovery_text(recovery) if recovery else _uncounted(row)),
             ("query", document.get("request", {}).get("query")),
             ("plan", planned),
             ("lap", row["lap_id"]),
@@ -52,6 +53,21 @@ def recovery_text(recovery: Row) -> str:
     """Return what became of a stopped campaign's vehicles, in a line."""
     because = f" ({recovery['reason'].replace('_', ' ')})" if recovery["reason"] else ""
     return f"{recovery['verdict'].replace('_', ' ')}{because}: {measure_text(recovery)}"
+
+
+def counts_recovery(row: Row) -> bool:
+    """Say if what became of a campaign's vehicles is counted whenever somebody looks: it stopped, and they are not too many."""
+    return _stopped(row) and row["vehicles"] <= RECOVERY_VEHICLES_MAX
+
+
+def _stopped(row: Row) -> bool:
+    return row["state"] in {"halted", "aborted"} and row["vehicles"] > 0
+
+
+def _uncounted(row: Row) -> str:
+    if not _stopped(row) or counts_recovery(row):
+        return ""
+    return f"not counted for more than {RECOVERY_VEHICLES_MAX:,} vehicles; the campaign's page does when it is asked"
 
 
 def _returns(row: Row) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ringroad.cli.campaign_text import campaign_head, plan_text, waves_text
+from ringroad.cli.campaign_text import campaign_head, counts_recovery, plan_text, waves_text
 from ringroad.cli.names import read_due, read_duration_s, read_permille, read_wave
 from ringroad.cli.release_file import document_of_file, document_of_options, find_package, read_file
 from ringroad.cli.tables import can_redraw, details, problems, size, table, tail
@@ -288,3 +288,18 @@ def test_the_vehicles_of_a_campaign_are_all_accounted_for() -> None:
     text = campaign_head(row, None, {"verdict": "not_recovered", "reason": "", "vehicles": ends})
     assert "3 ordered: 1 back, 1 on their way, 1 came to nothing" in text
     assert "not recovered: 1 recovered, 1 not recovered, 1 unknown, 5 untouched" in text
+
+
+def test_what_became_of_more_vehicles_than_a_look_may_count_is_not_counted() -> None:
+    row = {
+        "id": "c", "name": "winter", "release_name": "two", "release_version": "2", "state": "halted",
+        "state_reason": "", "wave": 1, "lap_id": None, "created_at": "2026-11-26T05:00:00Z", "created_by": "ann",
+        "finished_at": None, "vehicles": 20_000, "installed": 0, "downloaded": 0, "claimed": 0, "failed": 0,
+    }  # fmt: skip
+    assert counts_recovery(row)
+    assert "not counted" not in campaign_head(row, None)
+    row |= {"vehicles": 20_001}
+    assert not counts_recovery(row)
+    assert "not counted for more than 20,000 vehicles" in campaign_head(row, None)
+    assert not counts_recovery(row | {"state": "running"})
+    assert not counts_recovery(row | {"vehicles": 0})
