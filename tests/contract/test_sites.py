@@ -257,6 +257,24 @@ def test_what_a_killed_site_had_told_and_not_noted_is_told_again_and_taken_once(
         assert list_conflicts(hub, SITE) == []
 
 
+def test_no_other_site_makes_a_sites_message_vanish_by_saying_that_it_came_before(world: World) -> None:
+    async def say_as_other() -> None:
+        client = await nats.connect(world.hub.url())
+        await client.jetstream().publish(
+            up_subject("other"), b"{}", headers={"Nats-Msg-Id": f"{SITE}/1-1"}, timeout=10
+        )
+        await client.close()
+
+    order_id = world.ordered()
+    with running(world.logins, world.take, world.fold):
+        eventually_told(say_as_other)
+        world.say(event("entered", "marriage", order_id))
+        assert eventually(lambda: len(world.at_site()) == 1, within_s=WAIT_S)
+        with running(world.tell):
+            assert eventually(lambda: _heard(world).heard_at is not None, within_s=WAIT_S)
+            assert eventually(lambda: len(world.at_hub()) == 1, within_s=10.0)
+
+
 def told_without_a_note(world: World) -> None:
     """Tell the hub as a site does, and die before it is noted; so long ago that the hub's broker forgot."""
 

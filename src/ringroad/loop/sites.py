@@ -187,21 +187,13 @@ async def _tell(nats_url: str, site: str, conn: Connection, stop: asyncio.Event,
             if not told.events and clock.monotonic_s() < next_sign_s:
                 await _pause(stop, LOOK_S)
                 continue
-            await js.publish(
-                up_subject(site), msgspec.json.encode(told), timeout=ANSWER_S_MAX, headers=_known_as(told)
-            )
+            # Without a message id: by that the hub's broker would take another site's message for this one.
+            await js.publish(up_subject(site), msgspec.json.encode(told), timeout=ANSWER_S_MAX)
             await asyncio.to_thread(_note, conn, told, clock)
             next_sign_s = clock.monotonic_s() + HEARD_S
     finally:
         with contextlib.suppress(NatsError, OSError, TimeoutError):
             await client.close()
-
-
-def _known_as(told: Up) -> dict[str, str] | None:
-    """Return by what the hub's broker knows a message that it has already."""
-    if not told.events:
-        return None
-    return {"Nats-Msg-Id": f"{told.programme_id}/{told.events[0].position}-{told.events[-1].position}"}
 
 
 def _note(conn: Connection, told: Up, clock: Clock) -> None:
