@@ -383,9 +383,9 @@ def told(*events: MesEvent, programme: str = SITE, form: int = UP_FORMAT, first:
     )  # fmt: skip
 
 
-def take(conn: Connection, given: Up | bytes, site: str = SITE) -> None:
+def take(conn: Connection, given: Up | bytes, site: str = SITE, seq: int = 1) -> None:
     payload = given if isinstance(given, bytes) else msgspec.json.encode(given)
-    message = StreamMessage(subject=up_subject(site), payload=payload, seq=1, received_at=CLOCK.now())
+    message = StreamMessage(subject=up_subject(site), payload=payload, seq=seq, received_at=CLOCK.now())
     with transaction(conn):
         take_told(conn, IDS, CLOCK, message)
 
@@ -408,6 +408,18 @@ def test_an_order_that_was_cancelled_while_its_site_built_it_is_built_and_a_pers
     assert list_sites(hub)[0].conflicts == 1
 
 
+def test_events_that_a_hub_lost_with_its_database_are_missed_and_named(hub: Connection) -> None:
+    first, later = an_order(hub), an_order(hub)
+    begun = told(event("entered", "marriage", first))
+    take(hub, begun)
+    take(hub, begun)  # again: no gap
+    assert list_conflicts(hub, SITE) == []
+    take(hub, told(event("left", "marriage", first), event("entered", "marriage", later), first=5))
+    (found,) = list_conflicts(hub, SITE)
+    assert (found.kind, "events 2 to 4" in found.reason) == ("gap", True)
+    assert len(list_events(hub, SITE)) == 3
+
+
 def test_what_the_hub_cannot_take_is_kept_and_named(hub: Connection) -> None:
     take(hub, told(event("entered", "marriage", "order_of_nobody")))
     (refused,) = list_refused(hub, SITE)
@@ -427,9 +439,27 @@ def test_a_site_may_not_tell_of_anothers_line(hub: Connection) -> None:
             now=CLOCK.now(),
         )
         add_site(hub, IDS, site_id="elsewhere", token=TOKEN, actor="tester", now=CLOCK.now())
-    take(hub, told(event("entered", "marriage", an_order(hub))), site="elsewhere")
+    mine = told(event("entered", "marriage", an_order(hub)))
+    for at, programme in enumerate((SITE, "other", "another"), start=1):
+        take(hub, msgspec.structs.replace(mine, programme_id=programme), site="elsewhere", seq=at)
     assert list_events(hub, SITE) == []
-    assert [each.kind for each in list_conflicts(hub, "elsewhere")] == ["not_its_line"]
+    assert list_refused(hub, SITE) == []  # nothing of it stands among what this line refused
+    assert len(list_refused(hub, "elsewhere")) == 3
+    assert [(each.kind, each.subject) for each in list_conflicts(hub, "elsewhere")] == [
+        ("not_its_line", "elsewhere")
+    ]
+
+
+def test_no_site_fills_its_hub_with_what_cannot_be_taken(
+    hub: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringroad.build.site.store.REFUSED_MAX", 2)
+    monkeypatch.setattr("ringroad.build.site.store.CONFLICTS_MAX", 1)
+    for seq in range(1, 6):
+        take(hub, told(form=2), seq=seq)
+        take(hub, told(event("entered", "marriage", "order_of_nobody"), programme="other"), seq=5 + seq)
+    assert len(list_refused(hub, SITE)) == 2
+    assert [each.kind for each in list_conflicts(hub, SITE)] == ["newer_format"]
 
 
 @pytest.mark.parametrize(("given", "code"), [(b"{", "unreadable"), (b'{"format": 1}', "unreadable")])
@@ -438,9 +468,35 @@ def test_a_message_that_is_none_is_kept(hub: Connection, given: bytes, code: str
     assert [each.code for each in list_refused(hub, SITE)] == [code]
 
 
-def test_a_site_that_is_newer_than_its_hub_waits_for_it(hub: Connection) -> None:
-    with pytest.raises(Unavailable, match="format 2"):
-        take(hub, told(form=2))
+def test_what_a_site_newer_than_its_hub_tells_is_kept_and_named_and_holds_up_nobody(hub: Connection) -> None:
+    take(hub, told(form=2))
+    assert [each.code for each in list_refused(hub, SITE)] == ["newer_format"]
+    assert [each.kind for each in list_conflicts(hub, SITE)] == ["newer_format"]
+
+
+@pytest.mark.parametrize(
+    ("said", "instead"),
+    [
+        ('"waiting":0', f'"waiting":{2**63}'),
+        ('"position":1', f'"position":{2**63}'),
+        ('"seq":1', f'"seq":{2**63}'),
+        ('"programme_id":"wren"', r'"programme_id":"wr\u0000en"'),
+        ('"programme_id":"wren"', f'"programme_id":"{"w" * 201}"'),
+        (f'"received_at":"{CLOCK.now().year}', '"received_at":"0001'),
+    ],
+)
+def test_what_the_database_cannot_keep_is_refused_before_it(hub: Connection, said: str, instead: str) -> None:
+    given = msgspec.json.encode(told(event("entered", "marriage", an_order(hub)))).decode()
+    assert said in given
+    take(hub, given.replace(said, instead).encode())
+    assert [each.code for each in list_refused(hub, SITE)] == ["unreadable"]
+    assert list_events(hub, SITE) == []
+
+
+def test_an_event_whose_order_cannot_be_is_refused_alone(hub: Connection) -> None:
+    take(hub, told(event("entered", "marriage", "a\x00b"), event("entered", "marriage", an_order(hub))))
+    assert len(list_events(hub, SITE)) == 1
+    assert [each.code for each in list_refused(hub, SITE)] == ["unreadable"]
 
 
 def test_a_site_that_was_removed_is_not_heard(hub: Connection) -> None:

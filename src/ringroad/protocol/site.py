@@ -21,6 +21,11 @@ ORDERS_MAX: Final = 1_000  # in one message; some 300 kB
 SITE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # a token of a subject, and part of a user's name
 UP_BYTES_MAX: Final = 512 * 1024  # bytes of events in one message; the broker takes 1 MiB
 EVENTS_MAX: Final = 256  # in one message
+NUMBER_MAX: Final = 2**62  # of anything that is counted; the database's numbers have 64 bits
+RECEIVED_YEARS: Final = range(2000, 9999)  # in them a time of a site can be kept, in any zone
+
+Word = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")]
+Count = Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
 
 UP_STREAM: Final = "SITES_UP"
 UP_SUBJECTS: Final = "ringroad.site.v1.*.up"
@@ -31,10 +36,15 @@ DOWN_SUBJECTS: Final = "ringroad.site.v1.*.down.>"
 class SiteEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event of a station as the site took it."""
 
-    position: Annotated[int, Meta(ge=1)]  # in the fold of the site's line
-    seq: int  # in the site's stream, with received_at: the same however often it is told
+    position: Annotated[int, Meta(ge=1, le=NUMBER_MAX)]  # in the fold of the site's line
+    seq: Count  # in the site's stream, with received_at: the same however often it is told
     received_at: Annotated[datetime, Meta(tz=True)]  # by the site's broker
     event: msgspec.Raw  # `mes.MesEvent`
+
+    def __post_init__(self) -> None:
+        """Refuse a time that a database cannot keep. Raises: ValueError."""
+        if self.received_at.year not in RECEIVED_YEARS:
+            raise ValueError(f"received_at is outside the years {RECEIVED_YEARS[0]} to {RECEIVED_YEARS[-1]}")
 
 
 class Up(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,8 +52,8 @@ class Up(msgspec.Struct, frozen=True, kw_only=True):
 
     format: int
     sent_at: Annotated[datetime, Meta(tz=True)]
-    waiting: Annotated[int, Meta(ge=0)]  # events behind these that the hub does not have yet
-    programme_id: str = ""
+    waiting: Count  # events behind these that the hub does not have yet
+    programme_id: Word = ""
     events: Annotated[list[SiteEvent], Meta(max_length=EVENTS_MAX)] = msgspec.field(default_factory=list)
 
 

@@ -17,8 +17,15 @@ UPDATE site SET waiting = :waiting::bigint, heard_at = :now,
        reconciled_at = CASE WHEN :waiting::bigint = 0 THEN :now ELSE reconciled_at END
  WHERE id = :site_id;
 
+-- name: refused_count$
+SELECT count(*) FROM (SELECT 1 FROM mes_refused WHERE programme_id = :programme_id LIMIT :rows_max) AS kept;
+
 -- name: put_conflict!
-INSERT INTO site_conflict (site_id, kind, subject, reason, at) VALUES (:site_id, :kind, :subject, :reason, :now)
+-- A new one only while there are fewer than so many; one that is known is renewed always.
+INSERT INTO site_conflict (site_id, kind, subject, reason, at)
+SELECT :site_id::text, :kind::text, :subject::text, :reason::text, :now::timestamptz
+ WHERE (SELECT count(*) FROM site_conflict WHERE site_id = :site_id) < :rows_max
+    OR EXISTS (SELECT 1 FROM site_conflict WHERE site_id = :site_id AND kind = :kind AND subject = :subject)
 ON CONFLICT (site_id, kind, subject) DO UPDATE SET reason = excluded.reason, at = excluded.at;
 
 -- name: conflicts

@@ -11,10 +11,10 @@ Invariants:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -22,7 +22,7 @@ from ringroad.build.plant.store import get_plant, runs_of
 from ringroad.build.plant.store_events import Told, list_refused, refuse_message, take_events
 from ringroad.build.store_plant import resume_order
 from ringroad.kernel.clock import Clock, Ids
-from ringroad.kernel.errors import NotFound, Unavailable
+from ringroad.kernel.errors import NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.protocol.mes import SUBJECT_PREFIX
@@ -32,6 +32,7 @@ from ringroad.protocol.site import (
     UP_FORMAT,
     SiteEvent,
     Up,
+    Word,
     check_site_name,
     site_of,
 )
@@ -44,6 +45,8 @@ ACTOR: Final = "system:site"
 HEARD_S: Final = 5  # seconds between two signs of life of a site that has nothing else to tell
 SILENT_S: Final = 4 * HEARD_S  # seconds after which a site counts as cut off
 TOKEN_BYTES: Final = 32
+REFUSED_MAX: Final = 10_000  # messages of a site that are kept though nobody can take them
+CONFLICTS_MAX: Final = 1_000  # of a site that are kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,30 +169,27 @@ def list_conflicts(conn: Connection, site_id: str, *, rows_max: int = PAGE_ROWS_
 
 
 def take_told(conn: Connection, ids: Ids, clock: Clock, message: Told) -> None:
-    """Take what a site told.
-
-    Raises:
-        Unavailable: the site is newer than its hub; its messages wait until the hub is as new.
-    """
+    """Take what a site told; what cannot be taken is kept and named, so that no site holds up another."""
     site_id = site_of(message.subject)
     row = SQL.site(conn, site_id=site_id)
     if row is None or row["removed_at"] is not None:
-        refuse_message(conn, message, f"there is no site {site_id}", programme_id=site_id, code="no_site")
+        _refuse(conn, site_id, message, f"there is no site {site_id}", code="no_site")
         return
     try:
         told = msgspec.json.decode(message.payload, type=Up)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        refuse_message(conn, message, str(error), programme_id=site_id, code="unreadable")
+        _refuse(conn, site_id, message, str(error), code="unreadable")
         return
     if told.format != UP_FORMAT:
-        raise Unavailable(
-            f"site {site_id} speaks format {told.format}", hint="bring the hub up to date first"
-        )
+        reason = f"site {site_id} speaks format {told.format}; bring the hub up to date first"
+        _refuse(conn, site_id, message, reason, code="newer_format")
+        _conflict(conn, site_id, "newer_format", site_id, reason, now=clock.now())
+        return
     if told.events:
         if told.programme_id not in runs_of(conn, get_plant(conn, site_id)):
             reason = f"the line of {told.programme_id} is not of plant {site_id}"
-            refuse_message(conn, message, reason, programme_id=told.programme_id, code="no_programme")
-            _conflict(conn, site_id, "not_its_line", told.programme_id, reason, now=clock.now())
+            _refuse(conn, site_id, message, reason, code="no_programme")
+            _conflict(conn, site_id, "not_its_line", site_id, reason, now=clock.now())
         else:
             _take_events(conn, ids, clock, site_id, told)
     SQL.hear_site(conn, site_id=site_id, waiting=told.waiting, now=clock.now())
@@ -197,6 +197,8 @@ def take_told(conn: Connection, ids: Ids, clock: Clock, message: Told) -> None:
 
 def _take_events(conn: Connection, ids: Ids, clock: Clock, site_id: str, told: Up) -> None:
     programme_id = told.programme_id
+    place = f"taken/{site_id}/{programme_id}"
+    _look_for_gap(conn, site_id, told, SQL.place(conn, name=place), now=clock.now())
     _resume_cancelled(conn, ids, clock, site_id, told)
     found = take_events(
         conn, ids, clock, programme_id=programme_id,
@@ -204,13 +206,24 @@ def _take_events(conn: Connection, ids: Ids, clock: Clock, site_id: str, told: U
             _Event(SUBJECT_PREFIX + programme_id, bytes(each.event), each.seq, each.received_at) for each in told.events
         ],
     )  # fmt: skip
-    SQL.put_place(
-        conn, name=f"taken/{site_id}/{programme_id}", number=told.events[-1].position, now=clock.now()
-    )
+    SQL.put_place(conn, name=place, number=told.events[-1].position, now=clock.now())
     if found.refused:
         newest = next(iter(list_refused(conn, programme_id, rows_max=1)), None)
         reason = f"the site took what cannot be here; kept as it came: {newest.reason if newest else ''}"
         _conflict(conn, site_id, "event_refused", programme_id, reason, now=clock.now())
+
+
+def _look_for_gap(
+    conn: Connection, site_id: str, told: Up, taken: Mapping[str, Any] | None, *, now: datetime
+) -> None:
+    """List events that the site told before and this hub does not have, as after a backup: they do not come again."""
+    after, first = taken["number"] if taken else 0, told.events[0].position
+    if first <= after + 1:
+        return
+    reason = (
+        f"events {after + 1} to {first - 1} of the line are not here and do not come again; the site has them"
+    )
+    _conflict(conn, site_id, "gap", f"{told.programme_id}/{after + 1}", reason, now=now)
 
 
 def _resume_cancelled(conn: Connection, ids: Ids, clock: Clock, site_id: str, told: Up) -> None:
@@ -226,21 +239,29 @@ def _resume_cancelled(conn: Connection, ids: Ids, clock: Clock, site_id: str, to
         _conflict(conn, site_id, "order_cancelled", row["id"], reason, now=clock.now())
 
 
+def _refuse(conn: Connection, site_id: str, message: Told, reason: str, *, code: str) -> None:
+    """Keep a message of a site under the site's own name, whatever line it speaks of; no more than so many."""
+    if SQL.refused_count(conn, programme_id=site_id, rows_max=REFUSED_MAX) < REFUSED_MAX:
+        refuse_message(conn, message, reason, programme_id=site_id, code=code)
+
+
 def _conflict(conn: Connection, site_id: str, kind: str, subject: str, reason: str, *, now: datetime) -> None:
-    SQL.put_conflict(conn, site_id=site_id, kind=kind, subject=subject, reason=reason[:2_000], now=now)
+    SQL.put_conflict(
+        conn, site_id=site_id, kind=kind, subject=subject, reason=reason[:2_000], now=now, rows_max=CONFLICTS_MAX
+    )  # fmt: skip
 
 
 class _About(msgspec.Struct, frozen=True):
     """What of an event says which order it begins; the rest is for the fold."""
 
     kind: str = ""
-    order_id: str = ""
+    order_id: Word = ""
 
 
 def _readable(event: SiteEvent) -> _About | None:
     try:
         return msgspec.json.decode(event.event, type=_About)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
