@@ -193,8 +193,8 @@ def test_rxswins_of_the_birth_stand_beside_those_of_the_updates_since(conn: Conn
             (newer,),
         )
         conn.execute(
-            "INSERT INTO assignment (campaign_id, vin, kind, wave, release_id, state, finished_at)"
-            " VALUES ('c1', %s, 'update', 1, %s, 'installed', now())", (VIN, newer),
+            "INSERT INTO assignment (campaign_id, vin, kind, wave, state, finished_at)"
+            " VALUES ('c1', %s, 'update', 1, 'installed', now())", (VIN,),
         )  # fmt: skip
     found = reading_birth.birth(conn, VIN)
     assert found.record["rxswins"] == {"braking": "R13H-0042", "steering": "R79-0007"}

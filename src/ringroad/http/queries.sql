@@ -521,6 +521,7 @@ SELECT id, programme_id, station, kind, reason, options, event_id, began_at, exp
 
 -- name: installed_since
 SELECT r.id AS release_id, r.version, r.document, a.finished_at
-  FROM assignment a JOIN release r ON r.id = a.release_id
+  FROM assignment a JOIN campaign c ON c.id = a.campaign_id
+  JOIN release r ON r.id = coalesce(a.release_id, c.release_id)
  WHERE a.vin = :vin AND a.state = 'installed' AND a.finished_at IS NOT NULL
  ORDER BY a.finished_at DESC LIMIT :rows_max;
