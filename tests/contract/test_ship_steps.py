@@ -17,8 +17,9 @@ from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import WaveSize
 from ringroad.ship.ramp import HarmBudget
 from ringroad.ship.retry import REASON_OF, RetryPolicy
+from ringroad.ship.store.returns import read_before
 from ringroad.storage.db import Connection, connect, transaction
-from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme, vin
+from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme, sha, vin
 from support.manifests import manifest_of
 
 pytestmark = pytest.mark.engines
@@ -111,6 +112,32 @@ def test_a_native_vehicle_is_led_by_signed_bundles_and_its_manifests(story: Stor
             assert story.issued[-1]["vehicle_package"].release_id == expected
     assert [state for _, _, state in actions(story, vin(1))] == ["installed", "installed"]
     assert story.campaign().state is CampaignState.FINISHED
+
+
+@pytest.mark.parametrize("gateway", ["ddi", "native"])
+def test_what_a_step_replaced_is_not_what_the_update_after_it_replaced(story: Story, gateway: str) -> None:
+    add_vehicles(story.conn, [1], gateway=gateway)
+    story.conn.execute(
+        "UPDATE release SET document = jsonb_set(document, '{variants,city,head}', '\"pkg_head_2.0.0\"')"
+        " WHERE id = 'release_3.0.0'"
+    )
+    story.start(release="release_3.0.0", waves=(1,))
+    for version, ecus in (("2.0.0", ("brake", "head")), ("3.0.0", ("brake",))):
+        story.tick()
+        story.later(10)
+        if gateway == "ddi":
+            story.ddi(open_action(story, vin(1)), "closed", "success", kind="closed")
+        else:
+            with transaction(story.conn):
+                manifest = manifest_of(story.conn, vin(1), version, ecus)
+                body = version.encode()
+                store.apply_manifest(story.conn, story.ids, manifest=manifest, body=body, now=story.now)
+        story.later(5)  # a report is folded some time after it came
+        story.tick()
+    assert [state for _, _, state in actions(story, vin(1))] == ["installed", "installed"]
+    before = read_before(story.conn, [(story.campaign_id, vin(1))])[story.campaign_id, vin(1)]
+    assert before["brake"].image_sha256 == sha("brake 2.0.0")
+    assert before["head"].image_sha256 is None  # the release before names it, and the step brought it
 
 
 @pytest.mark.parametrize(

@@ -753,8 +753,9 @@ UPDATE vehicle v SET release_id = m.release_id, generation = v.generation + 1
 
 -- name: set_installed_from_release!
 INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at, first_at)
-SELECT e.vin, e.serial, p.filename, p.version, p.image_sha256, :now, :now
-  FROM unnest(:vins::text[], :release_ids::text[], :packages::text[]) AS m (vin, release_id, packages)
+SELECT e.vin, e.serial, p.filename, p.version, p.image_sha256, m.at, m.at
+  FROM unnest(:vins::text[], :release_ids::text[], :packages::text[], :ats::timestamptz[])
+       AS m (vin, release_id, packages, at)
   JOIN vehicle v ON v.vin = m.vin AND v.gateway = 'ddi'
   JOIN release r ON r.id = m.release_id
  CROSS JOIN LATERAL jsonb_each_text(coalesce(m.packages::jsonb, r.document -> 'variants' -> v.variant)) AS chosen (ecu, package_id)
@@ -966,15 +967,21 @@ SELECT k.vin, k.previous_release_id AS release_id
  ORDER BY k.vin;
 
 -- name: images_before
--- What the image that an ECU runs took the place of, since a campaign's update was released for its vehicle.
-SELECT a.campaign_id, a.vin, e.name AS ecu, was.image_sha256, coalesce(i.first_at <= a.released_at, false) AS known
+-- What the image that an ECU runs took the place of, since a campaign's update was released for its vehicle and the
+-- steps before it were over.
+SELECT a.campaign_id, a.vin, e.name AS ecu, was.image_sha256,
+       coalesce(i.first_at <= greatest(a.released_at, step.over_at), false) AS known
   FROM unnest(:campaign_ids::text[], :vins::text[]) AS m (campaign_id, vin)
   JOIN assignment a ON a.campaign_id = m.campaign_id AND a.vin = m.vin AND a.kind = 'update'
+ CROSS JOIN LATERAL (SELECT max(s.finished_at) AS over_at FROM assignment s
+                      WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step' AND s.step > 0) AS step
   JOIN ecu e ON e.vin = a.vin AND e.removed_at IS NULL
   JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
   LEFT JOIN LATERAL (
       SELECT w.image_sha256 FROM ecu_replaced w
-       WHERE w.vin = e.vin AND w.serial = e.serial AND w.by_sha256 = i.image_sha256 AND a.released_at <= w.replaced_at
+       WHERE w.vin = e.vin AND w.serial = e.serial AND w.by_sha256 = i.image_sha256
+         AND a.released_at <= w.replaced_at
+         AND (step.over_at IS NULL OR step.over_at < w.replaced_at)  -- the last step itself is told at over_at
        ORDER BY w.replaced_at LIMIT 1) AS was ON true;
 
 -- name: insert_returns!

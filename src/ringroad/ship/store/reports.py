@@ -326,7 +326,7 @@ def _confirm(
     at = min(report["event_at"], report["received_at"])
     if claim.state in CLOSED_STATES:  # after its deadline: what it runs is known again, the outcome stays
         SQL.set_installed_from_release(
-            conn, vins=[vin], release_ids=[release_id], packages=[claim.row["packages"]], now=now
+            conn, vins=[vin], release_ids=[release_id], packages=[claim.row["packages"]], ats=[now]
         )
         if SQL.set_vehicle_releases(conn, vins=[vin], release_ids=[release_id]):
             late = (claim.row, AssignmentState.INSTALLED, at, {"late": True})
@@ -353,10 +353,10 @@ def _write_moves(conn: Connection, ids: Ids, moved: Sequence[_Action], *, now: d
     )
     installed = [action for action in moved if action.state is AssignmentState.INSTALLED]
     if installed:  # only DDI confirms by report; its vehicles have no manifest
-        vins = [action.row["vin"] for action in installed]
-        releases = [action.row["release_id"] for action in installed]
+        vins, releases = ([action.row[name] for action in installed] for name in ("vin", "release_id"))
         packages = [action.row["packages"] for action in installed]
-        SQL.set_installed_from_release(conn, vins=vins, release_ids=releases, packages=packages, now=now)
+        ats = [action.at for action in installed]  # as the actions finish, see images_before
+        SQL.set_installed_from_release(conn, vins=vins, release_ids=releases, packages=packages, ats=ats)
         SQL.set_vehicle_releases(conn, vins=vins, release_ids=releases)
         order_back_late(conn, ids, [action.row for action in installed], now=now)
     batches = [

@@ -103,7 +103,7 @@ def _installed(conn: Connection, ids: Ids, report: Mapping[str, Any], *, now: da
     if row["open"]:
         return "action_open"
     release_id = row["release_id"]
-    SQL.set_installed_from_release(conn, vins=[vin], release_ids=[release_id], packages=[None], now=now)
+    SQL.set_installed_from_release(conn, vins=[vin], release_ids=[release_id], packages=[None], ats=[now])
     if SQL.set_vehicle_releases(conn, vins=[vin], release_ids=[release_id]) == 0:
         return "unchanged"
     _append(conn, ids, FactKind.VEHICLE_STATED, report, {"release_id": release_id}, now=now)
