@@ -625,6 +625,28 @@ def test_who_comes_by_the_release_after_the_halt_is_told_to_return_as_well(
     assert batches(story)[-1] == ("offered", 1, "campaign.return_ordered")
 
 
+def test_who_confirmed_while_the_campaign_halted_is_told_to_return_by_a_later_round(story: Story) -> None:
+    story.conn.execute("UPDATE software_package SET release_counter = 2")
+    add_vehicles(story.conn, range(4), gateway="native")
+    story.start(waves=(4,), rollback_installed=True, gate=GatePolicy(failed_permille_max=300, reports_min=2))
+    story.tick()
+    late, *bad = story.vehicles("offered")
+    for action in bad:
+        story.native(action, "ROLLED_BACK", kind="closed")
+    story.later(1)
+    assert story.tick().decisions[0][1] == Halt("too_many_failures")
+    story.conn.execute("UPDATE campaign SET state = 'running'")  # as the vehicle's transaction still sees it
+    confirm(story, late.vin)
+    story.conn.execute("UPDATE campaign SET state = 'halted'")
+    assert story.vehicles(kind="rollback") == []
+    for _ in range(2):
+        story.later(1)
+        story.tick()
+        (answer,) = story.vehicles(kind="rollback")
+    assert (answer.vin, answer.state, answer.attempt) == (late.vin, "offered", 1)
+    assert story.facts(FactKind.CAMPAIGN_RETURN_ORDERED) == 1
+
+
 def test_a_withdrawn_release_halts_its_campaign(story: Story) -> None:
     add_vehicles(story.conn, range(8))
     story.start(waves=(2,))

@@ -119,10 +119,11 @@ def tick(
         if issue is not None:
             bundles = _issue(conn, ids, issue, look, lookout, now=now, withheld=withheld)
             withdrawn = withdraw_closed(conn, issue, now=now)
+    returning = _order_back(conn, ids, lookout, now=now)
     with transaction(conn):
         fold_tallies(conn)
     if lookout:
-        lookout.gates.keep_only({campaign.id for campaign in running})
+        lookout.gates.keep_only({campaign.id for campaign in running} | returning)
     return Round(
         reports_applied=folded.applied,
         reports_refused=folded.refused,
@@ -133,6 +134,17 @@ def tick(
         bundles=bundles,
         withdrawn=withdrawn,
     )
+
+
+def _order_back(conn: Connection, ids: Ids, lookout: Lookout | None, *, now: datetime) -> set[str]:
+    """Order vehicles back that confirmed while their campaign halted; return what is paced, as gates are."""
+    halted = store.halted_lately(conn, now=now)
+    for campaign_id in halted:
+        if lookout and not lookout.gates.is_due(campaign_id):
+            continue
+        with lookout.gates.spend(campaign_id) if lookout else nullcontext(), transaction(conn):
+            store.order_back_missed(conn, ids, campaign_id, now=now)
+    return set(halted)
 
 
 def evaluate(

@@ -984,6 +984,20 @@ SELECT a.campaign_id, a.vin, e.name AS ecu, was.image_sha256,
          AND (step.over_at IS NULL OR step.over_at < w.replaced_at)  -- the last step itself is told at over_at
        ORDER BY w.replaced_at LIMIT 1) AS was ON true;
 
+-- name: halted_lately
+SELECT c.id FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id
+ WHERE c.state = 'halted' AND c.state_at >= :since AND (p.document -> 'request' ->> 'rollback_installed')::boolean
+ ORDER BY c.id;
+
+-- name: missed_by_halt
+SELECT a.campaign_id, a.vin, true AS goes_back
+  FROM assignment a JOIN kept_vehicle k ON k.campaign_id = a.campaign_id AND k.vin = a.vin
+ WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.finished_at >= :since
+   AND a.previous_release_id IS NOT NULL
+   AND NOT EXISTS (SELECT FROM assignment b
+                    WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback')
+ ORDER BY a.vin LIMIT :rows_max;
+
 -- name: insert_returns!
 -- A return that came to nothing is ordered again under a number of its own, which no old report names.
 INSERT INTO assignment (campaign_id, vin, wave, kind, release_id, previous_release_id, released_at)

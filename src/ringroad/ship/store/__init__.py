@@ -53,7 +53,13 @@ from ringroad.ship.store.reading import (
     read_waves,
 )
 from ringroad.ship.store.reports import apply_manifest, expire_deadlines, fold_reports, lock_vehicle
-from ringroad.ship.store.returns import order_returns, read_before, read_return_plan
+from ringroad.ship.store.returns import (
+    halted_lately,
+    order_back_missed,
+    order_returns,
+    read_before,
+    read_return_plan,
+)
 from ringroad.ship.store.selecting import preview_query, select_vins
 from ringroad.ship.store.steps import settle_steps
 from ringroad.ship.store.waves import offer_waiting, release_wave
@@ -77,6 +83,7 @@ __all__ = [
     "expire_deadlines",
     "fold_reports",
     "halt",
+    "halted_lately",
     "is_withdrawn",
     "judge_again",
     "list_assignments",
@@ -88,6 +95,7 @@ __all__ = [
     "mark_refused",
     "mark_withdrawn",
     "offer_waiting",
+    "order_back_missed",
     "order_returns",
     "pause",
     "preview_query",

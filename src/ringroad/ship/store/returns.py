@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -17,6 +17,7 @@ from ringroad.ship.store.reading import SQL, read_campaign, read_images, read_re
 from ringroad.ship.store.waves import append_of, latest
 from ringroad.storage.db import Connection
 
+MISSED_FOR = timedelta(minutes=15)  # after a halt it is looked for vehicles that it did not see
 PLANNED_AT_ONCE = 5_000  # vehicles whose past is in memory
 STOPPED = (CampaignState.HALTED, CampaignState.ABORTED)
 
@@ -102,6 +103,21 @@ def order_back_late(conn: Connection, ids: Ids, rows: Iterable[Mapping[str, Any]
                 body={"vehicles": ordered}, causes=latest(conn, campaign_id, FactKind.CAMPAIGN_HALTED),
             )  # fmt: skip
             SQL.notify_assignment(conn, campaign_id=campaign_id)
+
+
+def halted_lately(conn: Connection, *, now: datetime) -> list[str]:
+    """Name the campaigns that halted not long ago and whose plans ask for returns."""
+    return [row["id"] for row in SQL.halted_lately(conn, since=now - MISSED_FOR)]
+
+
+def order_back_missed(conn: Connection, ids: Ids, campaign_id: str, *, now: datetime) -> None:
+    """Order vehicles back whose halt did not see them: what they have was written while it was.
+
+    Inside a transaction of the caller. Vehicles that were ordered back once are left alone.
+    """
+    since = now - 2 * MISSED_FOR
+    rows = SQL.missed_by_halt(conn, campaign_id=campaign_id, since=since, rows_max=PLANNED_AT_ONCE)
+    order_back_late(conn, ids, list(rows), now=now)
 
 
 def read_before(
