@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,11 +18,12 @@ from ringroad.build.plant import store as plant_store
 from ringroad.build.plant.read import read_plant
 from ringroad.build.shop import of_plant, store
 from ringroad.build.shop.check import count_cost
-from ringroad.build.shop.problem import Schedule
+from ringroad.build.shop.problem import Level, Placed, Schedule, ShopProblem
 from ringroad.build.shop.store_replan import ask_overdue, overdue_shops
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.errors import Conflict, Corrupt
+from ringroad.loop import shops
 from ringroad.loop.shops import BROKEN, plan_shops
 from ringroad.storage.db import Connection, connect, transaction
 from support.console_server import add_account, serving
@@ -392,3 +393,27 @@ def test_a_stop_in_a_shop_that_left_the_document_holds_up_no_other_and_can_be_en
     assert client.get(PLAN).json()["shop"] == "press/Stamping"
     ended = client.post(f"/api/v1/shop-stops/{stop.json()['id']}/end", json={})
     assert (ended.status_code, ended.json()["ended_by"]) == (200, "olga")
+
+
+def test_a_car_that_enters_the_line_meanwhile_spoils_no_search_and_no_proof(
+    client: httpx.Client, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = order(conn, 3)
+    client.post(PLAN, json={"moves": 2_000, "prove": 1})
+    plan_shops(conn, IDS, CLOCK)
+    with transaction(conn):
+        store_plant.start_order(conn, IDS, order_id=ids[-1], actor="tester", now=CLOCK.now())
+    monkeypatch.setattr(shops, "count_cost", dearer)  # so that whatever is found is better, and kept
+    work_off(conn)
+    (shop,) = client.get(SHOPS).json()
+    assert shop["work"]["stage"] == "done", shop["work"]["note"]
+    assert facts(client, "shop.kept") == []
+    assert {each["body"]["cause"] for each in facts(client, "shop.planned")} == {
+        "asked",
+        "searched",
+        "proved",
+    }
+
+
+def dearer(problem: ShopProblem, placed: Sequence[Placed]) -> dict[Level, int]:
+    return {level: cost + 10**6 for level, cost in count_cost(problem, placed).items()}

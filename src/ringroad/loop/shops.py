@@ -22,7 +22,7 @@ from ringroad.build.shop.calendar import HORIZON_DAYS
 from ringroad.build.shop.check import count_cost
 from ringroad.build.shop.dispatch import dispatch, repair
 from ringroad.build.shop.late import span
-from ringroad.build.shop.of_plant import ShopWork, shop_work
+from ringroad.build.shop.of_plant import ShopWork, Wanted, shop_work
 from ringroad.build.shop.problem import ORDER, Level, Placed, Resource, Schedule, ShopProblem
 from ringroad.build.shop.prove import prove
 from ringroad.build.shop.replan import replan_at
@@ -215,7 +215,7 @@ def _going(conn: Connection, clock: Clock, work: PlanWork) -> _Going:
     now = clock.now()
     with transaction(conn):
         at = load_shop(conn, work.plant_id, work.shop, now=now)
-    plan = at.running
+    at, plan = _with_gone(at), at.running
     if plan is None:
         raise NotFound(f"shop {work.shop} has no plan to go on from", hint="ringroad shop plan")
     if at.stored.generation != plan.plant_generation:
@@ -226,6 +226,25 @@ def _going(conn: Connection, clock: Clock, work: PlanWork) -> _Going:
     placed = plan.schedule.placed
     before = Schedule(placed=placed, cost=count_cost(problem, placed))
     return _Going(work=work, at=at, plan=plan, problem=problem, before=before, started_s=clock.monotonic_s())
+
+
+def _with_gone(at: ShopNow) -> ShopNow:
+    """Return what a plan is held against: also orders that went to the line, or were cancelled, since it was made.
+
+    Which parts those need was checked when it was made, of the same document.
+    """
+    if at.running is None:
+        return at
+    options = {each.product: frozenset(each.options) for each in at.shop.routings}
+    known = {order.id for order in at.wanted}
+    gone: dict[str, frozenset[str]] = {}
+    for job in at.running.problem.jobs:
+        order_id, product = path_of(job.id)
+        if order_id not in known:
+            gone[order_id] = gone.get(order_id, frozenset()) | options.get(product, frozenset())
+    made_at = at.running.made_at
+    more = [Wanted(id=order_id, features=has, received_at=made_at) for order_id, has in gone.items()]
+    return replace(at, wanted=(*at.wanted, *more))
 
 
 def _search(conn: Connection, ids: Ids, clock: Clock, work: PlanWork) -> None:
