@@ -417,3 +417,21 @@ def test_a_car_that_enters_the_line_meanwhile_spoils_no_search_and_no_proof(
 
 def dearer(problem: ShopProblem, placed: Sequence[Placed]) -> dict[Level, int]:
     return {level: cost + 10**6 for level, cost in count_cost(problem, placed).items()}
+
+
+def test_a_unit_that_stands_and_was_renamed_leaves_its_shop_planned(
+    client: httpx.Client, conn: Connection
+) -> None:
+    order(conn, 2)
+    client.post(PLAN, json=QUICK)
+    work_off(conn)
+    client.post(STOPS, json={"resource": "press-2", "reason": "die broke", "expected_s": 600})
+    work_off(conn)
+    renamed = PLANT.replace("press-2", "press-9")
+    with transaction(conn):
+        plant_store.save_plant(
+            conn, IDS, plant=read_plant(renamed), actor="tester", now=CLOCK.now(), generation=1
+        )
+    assert client.post(PLAN, json=QUICK).status_code == 200
+    work_off(conn)
+    assert client.get(SHOPS).json()[0]["work"]["stage"] == "done"

@@ -21,7 +21,7 @@ from ringroad.build.plant.store import StoredPlant, get_plant, runs_of
 from ringroad.build.shop.check import count_cost
 from ringroad.build.shop.check_plant import check_plan
 from ringroad.build.shop.document import schedule_document, schedule_of, shop_document, shop_of
-from ringroad.build.shop.of_plant import Wanted, find_shop, shop_id, shop_work
+from ringroad.build.shop.of_plant import Wanted, find_shop, shop_id, shop_work, unit_ids
 from ringroad.build.shop.problem import Level, Placed, Schedule, ShopProblem
 from ringroad.build.shop.store_stops import standing_units
 from ringroad.build.stops import delay_s, on_line
@@ -168,9 +168,11 @@ def load_shop(conn: Connection, plant_id: str, shop: str, *, now: datetime) -> S
         variants = get_programme(conn, programme_id).programme.variants
         known |= set(variants) | {each for variant in variants.values() for each in variant.options}
         wanted += _wanted(conn, programme_id, begun, now=now)
+    units = {unit for each in found.resources for unit in unit_ids(each)}
+    standing = standing_units(conn, plant_id, shop_id(found), now=now)
     return ShopNow(
         stored=stored, shop=found, wanted=tuple(wanted), known=frozenset(known), running=running,
-        down=standing_units(conn, plant_id, shop_id(found), now=now),
+        down={unit: left_s for unit, left_s in standing.items() if unit in units},
     )  # fmt: skip
 
 
