@@ -168,6 +168,7 @@ def bent(**changes: object) -> dict[str, object]:
         (bent(own={"a/b/c#cycle_s": {"n": 1}}), "three numbers"),
         (bent(own={"a/b/c#cycle_s": [-1, 4, 16]}), "n = -1"),
         (bent(own={"a/b/c#cycle_s": [1, float("nan"), 16]}), "finite"),
+        (bent(own={"a/b/c#cycle_s": [1, 10**400, 16]}), "three numbers up to"),
         (bent(own={"a/b/c#cycle_s": [10, 40, 1]}), "squares"),
         (bent(own={"a/b/c#first_pass": [10, 11, 0]}), "11 successes of 10"),
         (bent(own={"a/b/c": [1, 4, 16]}), "no parameter"),

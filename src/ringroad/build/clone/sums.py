@@ -20,6 +20,9 @@ from ringroad.kernel.errors import InvalidInput
 SCHEMA: Final = 1  # of the message; another one is refused
 SUMS_MAX: Final = 5_000  # parameters of one message; a line of 200 stations has some 1,000
 ROOM_MAX: Final = 1_000  # vehicles before one station
+SUM_MAX: Final = (
+    1e24  # of a number of a message; `posterior.N_MAX` observations of a hundred years are 3e21 seconds
+)
 TEXT_MAX: Final = 500  # characters of a name
 
 Path = tuple[str, ...]
@@ -115,6 +118,8 @@ def _belief(text: str, given: object, plant: str) -> tuple[Key, Posterior]:
         isinstance(each, bool) or not isinstance(each, int | float) for each in numbers
     ):
         raise InvalidInput(f"{text} is three numbers: n, sum, sum of squares")
+    if any(abs(each) > SUM_MAX for each in numbers):
+        raise InvalidInput(f"{text} is three numbers up to {SUM_MAX:.0e}, and finite sums")
     n, total, squares = (float(each) for each in numbers)
     family = KINDS[key.kind].family
     return key, Posterior(family=family, n=n, total=total, squares=squares, origin=Origin(plant=plant))
