@@ -17,6 +17,7 @@ from ringroad.kernel.facts import FactKind
 from ringroad.ship import store
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.returns import ReturnPlan
+from ringroad.ship.store.returns import order_back_late
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import read_facts
 from support.console_server import add_account, serving
@@ -259,6 +260,15 @@ def test_a_vehicle_that_another_campaign_updated_is_that_campaigns(halted: Story
     assert planned(halted).vins == kept.vins
     order(halted)
     assert {action.vin for action in halted.vehicles(kind="rollback")} == set(kept.vins)
+
+
+def test_a_vehicle_that_is_ordered_back_late_is_named(halted: Story) -> None:
+    (kept,) = planned(halted).vins
+    rows = [{"campaign_id": halted.campaign_id, "vin": kept, "goes_back": True}]
+    with transaction(halted.conn):
+        order_back_late(halted.conn, halted.ids, rows, now=halted.now)
+    (ordered,) = [fact for fact in read_facts(halted.conn) if fact.kind is FactKind.CAMPAIGN_RETURN_ORDERED]
+    assert ordered.body == {"vehicles": 1, "asked": [kept]}
 
 
 def test_what_was_ordered_is_not_ordered_again(halted: Story) -> None:

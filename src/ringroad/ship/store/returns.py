@@ -19,6 +19,7 @@ from ringroad.storage.db import Connection
 
 MISSED_FOR = timedelta(minutes=15)  # after a halt it is looked for vehicles that it did not see
 PLANNED_AT_ONCE = 5_000  # vehicles whose past is in memory
+VINS_NAMED_MAX = 1_000  # vehicles that a fact names; it counts them all
 STOPPED = (CampaignState.HALTED, CampaignState.ABORTED)
 
 
@@ -100,7 +101,8 @@ def order_back_late(conn: Connection, ids: Ids, rows: Iterable[Mapping[str, Any]
         if ordered:
             append_of(
                 conn, ids, read_campaign(conn, campaign_id), FactKind.CAMPAIGN_RETURN_ORDERED, actor=RECONCILER, now=now,
-                body={"vehicles": ordered}, causes=latest(conn, campaign_id, FactKind.CAMPAIGN_HALTED),
+                body={"vehicles": ordered, "asked": vins[:VINS_NAMED_MAX]},
+                causes=latest(conn, campaign_id, FactKind.CAMPAIGN_HALTED),
             )  # fmt: skip
             SQL.notify_assignment(conn, campaign_id=campaign_id)
 
