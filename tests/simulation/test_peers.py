@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import hashlib
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +18,7 @@ from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.vin import parse_vin
 from ringroad.trust.state import VerifiedTarget
+from ringroad.vehicle import peers
 from ringroad.vehicle.address import parse_address
 from ringroad.vehicle.gateway import Gateway
 from ringroad.vehicle.images import ImageStore
@@ -175,6 +178,69 @@ def test_wrong_bytes_that_a_peer_left_before_a_restart_are_dropped(tmp_path: Pat
 
     asyncio.run(run())
     assert road.asked_of_server == ["bytes=100000-", ""]
+
+
+async def dribbling(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Begin an answer, and never come to its end."""
+    with contextlib.suppress(OSError):
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        while not writer.is_closing():
+            writer.write(b"x-more: 1\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+
+async def packing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer with what would unpack to a thousand times as much."""
+    body = gzip.compress(bytes(50_000_000))
+    head = f"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {len(body)}\r\n\r\n"
+    with contextlib.suppress(OSError):
+        writer.write(head.encode() + body)
+        await writer.drain()
+    writer.close()
+
+
+@pytest.mark.parametrize("behave", [dribbling, packing])
+def test_a_peer_that_never_comes_to_the_point_or_sends_packed_bytes_is_left_for_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behave: Any
+) -> None:
+    monkeypatch.setattr(peers, "PEER_HEAD_S", 0.2)
+    road = Road(tmp_path)
+
+    async def run() -> None:
+        serving: list[asyncio.Task[Any] | None] = []
+
+        async def behaving(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            serving.append(asyncio.current_task())
+            try:
+                await behave(reader, writer)
+            finally:
+                writer.transport.abort()
+
+        server = await asyncio.start_server(behaving, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        transport = httpx.ASGITransport(road.world.server)
+        async with server, httpx.AsyncClient(mounts={SERVER: transport}, timeout=60) as client:
+            gateway = Gateway(
+                client, vin=parse_vin(VIN), token=TOKEN, clock=SystemClock(), server_url=SERVER,
+                peers=PeerCaches(client, [url], clock=SystemClock()),
+            )  # fmt: skip
+            assert await road.download(gateway) == IMAGE
+        for task in filter(None, serving):
+            task.cancel()
+        await asyncio.gather(*filter(None, serving), return_exceptions=True)
+
+    asyncio.run(run())
+    assert road.asked_of_server == [""]
+
+
+def test_an_answer_that_nobody_takes_opens_no_file(tmp_path: Path) -> None:
+    name = hashlib.sha256(b"whole").hexdigest()
+    (tmp_path / name).write_bytes(b"whole")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    kept = [asked(PeerShare(tmp_path), path=f"/images/{name}") for _ in range(20)]
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert all(answer.stream is not None for answer in kept)
 
 
 def asked(share: PeerShare, method: str = "GET", path: str = "", **headers: str) -> Answer:

@@ -42,7 +42,7 @@ class StockTold(Command, frozen=True, kw_only=True):
 
     strict: ClassVar[bool] = True
     parts: Annotated[list[StockedPart], Meta(max_length=STOCK_MAX)] = msgspec.field(default_factory=list)
-    gone: Annotated[list[Title], Meta(max_length=STOCK_MAX)] = msgspec.field(default_factory=list)
+    gone: Annotated[list[str], Meta(max_length=STOCK_MAX)] = msgspec.field(default_factory=list)
 
 
 class DispatchAsked(Command, frozen=True, kw_only=True):
@@ -200,7 +200,7 @@ def put_stock(ctx: Ctx, request: Req, programme_id: Id, data: JSONBody[StockTold
     """Say where parts lie, the room they take and how often they are picked."""
     with ctx.transaction() as conn:
         stock = store_stock.put_stock(
-            conn, ctx.ids, programme_id=programme_id, gone=data.gone, actor=request.user.name,
+            conn, ctx.ids, programme_id=programme_id, gone=[name for name in data.gone if "\0" not in name], actor=request.user.name,
             now=ctx.clock.now(),
             parts=[(each.part, each.places, each.picks_day, each.zone) for each in data.parts],
         )  # fmt: skip

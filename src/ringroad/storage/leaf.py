@@ -127,7 +127,10 @@ def stored_credentials(folder: Path) -> Credentials | None:
     path = folder / "credentials.json"
     try:
         return read_credentials(path.read_text(encoding="ascii"), what=str(path))
-    except FileNotFoundError:
+    except (
+        FileNotFoundError,
+        NotADirectoryError,
+    ):  # what a file in the place of the folder means is said elsewhere
         return None
     except (InvalidInput, ValueError) as error:
         raise Corrupt(f"{path} does not read back", hint="join again: ringroad site join FILE") from error

@@ -15,6 +15,7 @@ import math
 import os
 import re
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -37,6 +38,7 @@ PEER_URL_CHARS_MAX: Final = 200
 PEER_TIMEOUT_S: Final = (
     3.0  # s; to connect, and between two pieces: who is near answers at once or is not there
 )
+PEER_HEAD_S: Final = 6.0  # s; until an answer begins
 PEER_AGAIN_S: Final = 300.0  # s; before a peer that failed is asked again
 PEER_PACE: Final = Pace(bytes_s_min=100_000, grace_s=5.0)  # slower than this the server is no worse
 PIECE_BYTES: Final = 64 * 1024
@@ -78,7 +80,7 @@ class PeerCaches:
                 try:
                     if not image.whole:
                         await self._ask(peer, image, target, progress)
-                except httpx.HTTPError as error:
+                except (httpx.HTTPError, TimeoutError) as error:
                     self._rest(peer, PEER_AGAIN_S, type(error).__name__)
                 except Untrusted as error:
                     self._rest(peer, math.inf, error.message)
@@ -110,9 +112,13 @@ class PeerCaches:
 
     async def _ask(self, peer: str, image: PartialImage, target: VerifiedTarget, progress: Progress) -> None:
         """Take what one peer has; a peer without the image is none that failed."""
-        async with self._client.stream(
-            "GET", f"{peer}{PATH}{target.sha256}", headers=range_of(image), timeout=PEER_TIMEOUT_S
-        ) as response:
+        async with AsyncExitStack() as stack:
+            async with asyncio.timeout(PEER_HEAD_S):  # of all of an answer's head, however it dribbles
+                response = await stack.enter_async_context(
+                    self._client.stream(
+                        "GET", f"{peer}{PATH}{target.sha256}", headers=range_of(image), timeout=PEER_TIMEOUT_S
+                    )
+                )
             if response.status_code == httpx.codes.NOT_FOUND:
                 return
             if response.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
@@ -168,18 +174,17 @@ class PeerShare:
         if not request.path.startswith(PATH) or _NAME.fullmatch(name) is None:
             return plain_answer(HTTPStatus.NOT_FOUND, f"images are at {PATH} and their SHA-256")
         try:
-            descriptor = os.open(self._folder / name, os.O_RDONLY | os.O_CLOEXEC)
+            size_bytes = (self._folder / name).stat().st_size
         except OSError:
             return plain_answer(HTTPStatus.NOT_FOUND, "this image is not here")
-        return _image_answer(descriptor, os.fstat(descriptor).st_size, request.headers.get("range", ""))
+        return _image_answer(self._folder / name, size_bytes, request.headers.get("range", ""))
 
 
-def _image_answer(descriptor: int, size_bytes: int, span: str) -> Answer:
-    """Return an open image from where `span` begins; a range that is none of ours is ignored (RFC 9110, 14.2)."""
+def _image_answer(path: Path, size_bytes: int, span: str) -> Answer:
+    """Return an image from where `span` begins; a range that is none of ours is ignored (RFC 9110, 14.2)."""
     match = _RANGE.fullmatch(span)
     start = int(match[1]) if match else 0
     if start and start >= size_bytes:
-        os.close(descriptor)
         told = {"Content-Range": f"bytes */{size_bytes}"}
         return Answer(status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers=told)
     told = {"Content-Length": str(size_bytes - start), "Accept-Ranges": "bytes"}
@@ -187,11 +192,16 @@ def _image_answer(descriptor: int, size_bytes: int, span: str) -> Answer:
         told["Content-Range"] = f"bytes {start}-{size_bytes - 1}/{size_bytes}"
     return Answer(
         status=HTTPStatus.PARTIAL_CONTENT if match else HTTPStatus.OK,
-        kind="application/octet-stream", headers=told, stream=_pieces(descriptor, start),
+        kind="application/octet-stream", headers=told, stream=_pieces(path, start),
     )  # fmt: skip
 
 
-async def _pieces(descriptor: int, offset: int) -> AsyncGenerator[bytes, None]:
+async def _pieces(path: Path, offset: int) -> AsyncGenerator[bytes, None]:
+    """Yield an image, opened here: an answer that nobody takes opens nothing. One that was dropped meanwhile ends."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
     try:
         while piece := await asyncio.to_thread(os.pread, descriptor, PIECE_BYTES, offset):
             yield piece

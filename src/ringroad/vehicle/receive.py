@@ -53,13 +53,16 @@ async def receive_image(
 
     Raises:
         Untrusted: there are more than were signed.
-        Unavailable: they ended early or come too slowly; what arrived is kept.
+        Unavailable: they are packed, ended early or come too slowly; what arrived is kept.
     """
+    packed = response.headers.get("content-encoding", "identity")
+    if packed.strip().lower() not in ("", "identity"):  # unpacking could take any amount of memory
+        raise Unavailable(f"the image comes packed as {packed[:40]!r}, which was not asked for")
     if image.done_bytes and not _continues(response, image.done_bytes):
         image.restart()
     started_s, received_bytes = clock.monotonic_s(), 0
     # As they arrive: a chunk size would hold back bytes that a broken connection then loses.
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.aiter_raw():
         image.write(chunk)
         received_bytes += len(chunk)
         progress(image.done_bytes, length_bytes)

@@ -19,6 +19,7 @@ from ringroad.build.logistics.dispatch import (
     agvs_needed,
     dispatch,
     first_come,
+    in_time,
 )
 from ringroad.kernel.errors import InvalidInput
 
@@ -127,6 +128,9 @@ def test_the_fewest_agvs_are_enough_and_one_less_is_not() -> None:
     assert dispatch([replace(TUGGERS, count=needed)], moves).late == 0
     assert dispatch([replace(TUGGERS, count=needed - 1)], moves).late > 0
     assert agvs_needed(TUGGERS, [move(1, 10)]) is None, "nobody is there in 10 s"
+    assert in_time(TUGGERS, [move(1, 10), move(2, 225), move(3, 224), move(4, 999, place="moon")]) == [
+        move(2, 225)
+    ]
     assert agvs_needed(TUGGERS, []) == 1
 
 

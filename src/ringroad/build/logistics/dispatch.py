@@ -172,6 +172,15 @@ def agvs_needed(carrier: Carrier, moves: Sequence[Move]) -> int | None:
     return high
 
 
+def in_time(carrier: Carrier, moves: Sequence[Move]) -> list[Move]:
+    """Return the moves that an AGV of this fleet which left now could bring in time."""
+    return [
+        move
+        for move in moves
+        if move.place in carrier.trip_s and _arrives_s(carrier, [move], 0.0) <= move.due_s
+    ]
+
+
 def _late(carrier: Carrier, count: int, moves: Sequence[Move]) -> bool:
     fleet = Carrier(name=carrier.name, count=count, carries=carrier.carries, trip_s=carrier.trip_s)
     return dispatch([fleet], moves).late > 0

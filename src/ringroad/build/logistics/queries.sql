@@ -99,7 +99,7 @@ SELECT count(*) FROM stock_part WHERE programme_id = :programme_id;
 -- name: carried
 -- What AGVs brought or bring to orders that are not born: by fleet, part and order, and when it is there.
 SELECT s.leg, s.part, s.order_ids, s.planned[array_length(s.planned, 1)] AS due_at,
-       s.told[array_length(s.told, 1)] IS NOT NULL AS arrived
+       s.told[array_length(s.told, 1)] AS told_at
   FROM shipment s WHERE s.programme_id = :programme_id AND s.of_class = 'agv' AND s.lost = ''
    AND EXISTS (SELECT FROM plant_order o WHERE o.id = ANY(s.order_ids) AND o.state IN ('open', 'building'))
  ORDER BY due_at, s.id LIMIT :rows_max;

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from ringroad.build.logistics.dispatch import Carrier, Dispatch, Move, Trip, agvs_needed, dispatch
+from ringroad.build.logistics.dispatch import Carrier, Dispatch, Move, Trip, agvs_needed, dispatch, in_time
 from ringroad.build.logistics.milestones import Shipment
 from ringroad.build.logistics.slotting import HORIZON_DAYS, Layout, StockPart, StockZone, lay_out
 from ringroad.build.logistics.store import OPEN_MAX, SQL, announce, ways_of
@@ -35,6 +35,7 @@ STOCK_MAX: Final = 2_000  # parts of one programme; laid out within a second of 
 DAY_S: Final = 86_400
 PICK_S: Final = 60.0  # s, where the plant does not say what a pick in a zone takes
 TRIP_S: Final = 180.0  # s, where it does not say how far a place is
+MOVES_MAX: Final = 400  # that are planned at once; a second of a core with the count of AGVs that would do
 AHEAD_S_MAX: Final = 8 * 3_600  # s of the sequence that moves are planned for
 ORDER_CHARS: Final = 10  # of an order's id in the name of a move: all of them random
 _HINT: Final = "[warehouse] of its document; ringroad plant import, ringroad plant choose"
@@ -57,7 +58,8 @@ class Moves:
 
     Attributes:
         plan: their trips.
-        needed: the fewest AGVs of each fleet with which nothing would come late, where one fleet serves the line alone.
+        needed: the fewest AGVs of each fleet with which nothing would come late that can still be in time, where one fleet
+            serves the line alone.
         unplaced: parts that orders need and that nobody said where they lie.
         under_way: moves that were announced, and are not made again.
     """
@@ -190,12 +192,17 @@ def plan_moves(
     carried = list(SQL.carried(conn, programme_id=programme_id, rows_max=OPEN_MAX))
     done = {(order_id, row["part"]) for row in carried for order_id in row["order_ids"]}
     moves, unplaced = _moves(sequence, line, stock, done, ahead_s)
+    if len(moves) > MOVES_MAX:
+        raise InvalidInput(
+            f"{len(moves)} parts are to be brought in that time, limit {MOVES_MAX}",
+            hint="look less far ahead",
+        )
     plan = dispatch(carriers, moves, free_s=_free(carriers, carried, line.name, now))
     serving = [each for each in carriers if line.name in each.trip_s]
     return Moves(
         plan=plan,
-        needed={each.name: agvs_needed(each, moves) for each in serving} if len(serving) == 1 else {},
-        unplaced=unplaced, under_way=sum(not row["arrived"] for row in carried),
+        needed={each.name: agvs_needed(each, in_time(each, moves)) for each in serving} if len(serving) == 1 else {},
+        unplaced=unplaced, under_way=sum(row["told_at"] is None for row in carried),
     )  # fmt: skip
 
 
@@ -287,17 +294,25 @@ def _moves(
 
 
 def _free(
-    carriers: Sequence[Carrier], carried: Sequence[Mapping[str, object]], place: str, now: datetime
+    carriers: Sequence[Carrier], carried: Sequence[Mapping[str, Any]], place: str, now: datetime
 ) -> dict[tuple[str, int], float]:
-    """Return when AGVs are back that are under way now: as many as there are moves that were not told to have arrived."""
+    """Return when AGVs are back that are under way now.
+
+    What was announced with the same times is one trip, as many as the AGV carries. One that delivered is on its way back.
+    """
     found: dict[tuple[str, int], float] = {}
     for carrier in carriers:
-        back = sorted(
-            (row["due_at"] - now).total_seconds() + carrier.trip_s.get(place, 0.0)  # type: ignore[operator]
-            for row in carried
-            if row["leg"] == carrier.name and not row["arrived"]
-        )[:: carrier.carries]
-        for number, at in enumerate(back):
+        way_s = carrier.trip_s.get(place, 0.0)
+        trips: dict[datetime, list[datetime | None]] = {}
+        for row in carried:
+            if row["leg"] == carrier.name:
+                trips.setdefault(row["due_at"], []).append(row["told_at"])
+        back: list[float] = []
+        for due_at, told in trips.items():
+            there = max((at for at in told if at is not None), default=due_at) if None not in told else due_at
+            back += [(there - now).total_seconds() + way_s] * -(-len(told) // carrier.carries)
+        away = sorted(at for at in back if at > 0)
+        for number, at in enumerate(away):
             agv = 1 + number % max(1, carrier.count)
             found[carrier.name, agv] = max(found.get((carrier.name, agv), 0.0), at)
     return found
