@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from ringroad.build import store_trace
+from ringroad.build.quality.results import CheckResult
+from ringroad.build.quality.store import take_results
 from ringroad.build.store_birth import line_of_programme, take_parts
 from ringroad.build.store_trace import Claim
 from ringroad.http.auth import Role
@@ -152,6 +154,27 @@ def test_who_has_a_lot_is_known_also_while_it_is_on_the_line(conn: Connection) -
     assert store_trace.contain(conn, "wren", lot="A").part == "axle"
     with pytest.raises(NotFound, match="no vehicle of wren has lot B-99"):
         store_trace.contain(conn, "wren", lot="B-99")
+
+
+def test_a_lot_is_found_on_the_line_before_any_vehicle_with_it_is_born(conn: Connection) -> None:
+    with transaction(conn):
+        told, checked = started_order(conn), started_order(conn)
+        take_parts(conn, line_of_programme(conn, "wren"), [fitted(told, "N-1")], vins={}, **who())
+        result = CheckResult(id="r", vehicle=checked, station=END, check="leak", passed=True, at=CLOCK.now(),
+                             lots={"battery": "N-1"})  # fmt: skip
+        assert not take_results(conn, programme_id="wren", delivered=[result], **who()).refused
+    found = store_trace.contain(conn, "wren", lot="N-1")
+    assert (found.part, found.vins, found.orders) == ("battery", (), tuple(sorted([told, checked])))
+
+
+def test_a_lot_of_more_than_can_be_told_is_refused_and_never_cut(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_trace, "CONTAINED_MAX", len(BAD))
+    assert len(store_trace.contain(conn, "wren", lot="B-17", part="battery").vins) == len(BAD)
+    monkeypatch.setattr(store_trace, "CONTAINED_MAX", len(BAD) - 1)
+    with pytest.raises(InvalidInput, match="more than 4 vehicles have lot B-17"):
+        store_trace.contain(conn, "wren", lot="B-17", part="battery")
 
 
 @pytest.mark.usefixtures("conn")

@@ -375,13 +375,21 @@ SELECT vin, kind, thing, value, station FROM birth_trait
  ORDER BY vin, kind, thing, value;
 
 -- name: things_of_lot
-SELECT thing, count(*) AS vehicles FROM birth_trait
- WHERE programme_id = :programme_id AND kind = 'lot' AND value = :lot GROUP BY thing ORDER BY thing LIMIT :rows_max;
+SELECT thing FROM birth_trait WHERE programme_id = :programme_id AND kind = 'lot' AND value = :lot
+UNION SELECT part FROM built_part WHERE programme_id = :programme_id AND lot = :lot
+UNION SELECT l.key FROM plant_order o
+  JOIN station_result r ON r.programme_id = o.programme_id AND r.vehicle = o.id
+ CROSS JOIN LATERAL jsonb_each_text(r.lots) AS l
+ WHERE o.programme_id = :programme_id AND o.state IN ('open', 'building') AND l.value = :lot
+ ORDER BY 1 LIMIT :rows_max;
 
 -- name: orders_with_lot
-SELECT DISTINCT p.order_id FROM built_part p JOIN plant_order o ON o.id = p.order_id
+SELECT p.order_id FROM built_part p JOIN plant_order o ON o.id = p.order_id
  WHERE p.programme_id = :programme_id AND p.part = :part AND p.lot = :lot AND o.vin IS NULL
- ORDER BY p.order_id LIMIT :rows_max;
+UNION SELECT o.id FROM plant_order o
+  JOIN station_result r ON r.programme_id = o.programme_id AND r.vehicle = o.id
+ WHERE o.programme_id = :programme_id AND o.state IN ('open', 'building') AND r.lots ->> :part = :lot
+ ORDER BY 1 LIMIT :rows_max;
 
 -- name: claim^
 SELECT id, vin, part, fault_code, body AS text, occurred_at FROM claim WHERE id = :claim_id;

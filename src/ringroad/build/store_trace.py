@@ -36,6 +36,8 @@ from ringroad.storage.db import Connection, of_row
 FAULTY_MAX: Final = 100_000  # vehicles with a fault that one question may name
 CLAIMS_MAX: Final = 1_000  # per request
 CONTAINED_MAX: Final = 1_000_000  # vehicles of one lot
+ORDERS_MAX: Final = 10_000  # on the line, of one lot
+_TOO_MANY: Final = "stop the line, and contain the whole programme"
 Source = Literal["claim", "finding"]
 
 
@@ -180,7 +182,8 @@ def contain(conn: Connection, programme_id: str, *, lot: str, part: str = "") ->
 
     Raises:
         NotFound: no vehicle and no order has it.
-        InvalidInput: parts of several kinds came in a lot of that name, and none is named.
+        InvalidInput: parts of several kinds came in a lot of that name, and none is named; or more have
+            it than can be told: never some of them as if they were all.
     """
     things = [
         row["thing"]
@@ -190,7 +193,7 @@ def contain(conn: Connection, programme_id: str, *, lot: str, part: str = "") ->
         raise InvalidInput(f"lot {lot} is of {', '.join(things[:10])}", hint="name the part")
     named = part or next(iter(things), "")
     vins, after = list[str](), ""
-    while len(vins) < CONTAINED_MAX:
+    while True:
         rows = SQL.vins_of_trait(
             conn,
             programme_id=programme_id,
@@ -202,15 +205,21 @@ def contain(conn: Connection, programme_id: str, *, lot: str, part: str = "") ->
         )
         page = [row["vin"] for row in rows]
         vins += page
+        if len(vins) > CONTAINED_MAX:
+            raise InvalidInput(
+                f"more than {CONTAINED_MAX} vehicles have lot {lot}, the limit", hint=_TOO_MANY
+            )
         if len(page) < PAGE_ROWS_MAX:
             break
         after = page[-1]
     orders = [
         row["order_id"]
         for row in SQL.orders_with_lot(
-            conn, programme_id=programme_id, part=named, lot=lot, rows_max=PAGE_ROWS_MAX
+            conn, programme_id=programme_id, part=named, lot=lot, rows_max=ORDERS_MAX + 1
         )
     ]
+    if len(orders) > ORDERS_MAX:
+        raise InvalidInput(f"more than {ORDERS_MAX} orders have lot {lot}, the limit", hint=_TOO_MANY)
     if not vins and not orders:
         of = f" of {part}" if part else ""
         raise NotFound(
