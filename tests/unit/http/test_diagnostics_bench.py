@@ -142,3 +142,16 @@ def test_a_mode_whose_end_is_no_time_is_shown_without_one(until: Any) -> None:
     jobs = [job(1, "/components", {"items": [{"name": "brake"}]}), job(2, "/components/brake/modes", told)]
     (mode,) = bench_of(jobs).components[0].modes
     assert mode["until"] is None
+
+
+@pytest.mark.parametrize("path", ["/components/brake/faults", "/components/brake/faults/C0051-00"])
+def test_faults_that_were_cleared_are_not_called_read_until_they_are_read_again(path: str) -> None:
+    jobs = [
+        job(1, "/components", {"items": [{"name": "brake"}]}),
+        job(2, "/functions/vehicle-health", {"items": [{"component": "brake", "code": "C0051-00"}]}),
+        job(3, path, {"cleared": "all", "left": []}, method="DELETE"),
+    ]
+    assert bench_of(jobs[:2], NAMES).cleared_at is None
+    assert bench_of(jobs, NAMES).cleared_at == jobs[2].answered_at
+    again = job(4, "/functions/vehicle-health", {"items": []})
+    assert bench_of([*jobs, again], NAMES).cleared_at is None

@@ -111,6 +111,7 @@ class Bench:
     components: list[ComponentLine] = field(default_factory=list)
     faults: list[FaultLine] = field(default_factory=list)
     faults_at: datetime | None = None
+    cleared_at: datetime | None = None  # when something was cleared since: what came back is not shown
     silent: list[Mapping[str, Any]] = field(default_factory=list)
     updates: list[Mapping[str, Any]] = field(default_factory=list)
 
@@ -209,6 +210,7 @@ def bench_of(jobs: Iterable[Job], names_of: Names | None = None) -> Bench:
         faults=faults,
         updates=_updates(newest),
         faults_at=health.answered_at if health is not None else None,
+        cleared_at=_cleared(newest, health),
         silent=[each for each in silent if isinstance(each, dict)] if isinstance(silent, list) else [],
     )
 
@@ -331,6 +333,20 @@ def _faults(
         for name, (read_at, items) in found.items()
         for each in items
     ]
+
+
+def _cleared(newest: Mapping[str, Job], health: Job | None) -> datetime | None:
+    """Return when faults were last cleared behind the newest reading of the whole vehicle."""
+    at = max(
+        (
+            job.answered_at
+            for path, job in newest.items()
+            if job.method == "DELETE" and "/faults" in path and job.answered_at is not None
+        ),
+        default=None,
+    )
+    read_at = health.answered_at if health is not None else None
+    return at if at is not None and (read_at is None or read_at < at) else None
 
 
 def _fault(
