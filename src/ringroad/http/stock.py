@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from ringroad.build.logistics import store_stock
 from ringroad.build.logistics.dispatch import AGVS_MAX, Trip
-from ringroad.build.logistics.slotting import HORIZON_DAYS, fill_of
+from ringroad.build.logistics.slotting import HORIZON_DAYS, Layout, fill_of
 from ringroad.build.logistics.store_stock import AHEAD_S_MAX, STOCK_MAX, Moves, Stock
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
@@ -133,9 +133,8 @@ class DispatchView(View, frozen=True, kw_only=True):
     under_way: int
 
 
-def warehouse_view(stock: Stock, *, horizon_days: float, limit: int) -> WarehouseView:
+def warehouse_view(stock: Stock, layout: Layout, *, limit: int) -> WarehouseView:
     """Return the warehouse with where parts should lie."""
-    layout = store_stock.layout_of(stock, horizon_days=horizon_days)
     return WarehouseView(
         zones=[msgspec.convert(each, ZoneFill) for each in fill_of(stock.zones, stock.parts)],
         parts=[
@@ -190,7 +189,8 @@ def get_stock(
     """Show the warehouse, what lies where, and what is worth moving."""
     with ctx.connection() as conn:
         stock = store_stock.get_stock(conn, programme_id)
-    return warehouse_view(stock, horizon_days=horizon_days, limit=limit)
+    layout = store_stock.layout_of(stock, horizon_days=horizon_days)
+    return warehouse_view(stock, layout, limit=limit)
 
 
 @route(
@@ -199,12 +199,12 @@ def get_stock(
 def put_stock(ctx: Ctx, request: Req, programme_id: Id, data: JSONBody[StockTold]) -> WarehouseView:
     """Say where parts lie, the room they take and how often they are picked."""
     with ctx.transaction() as conn:
-        stock = store_stock.put_stock(
+        stock, layout = store_stock.put_stock(
             conn, ctx.ids, programme_id=programme_id, gone=[name for name in data.gone if "\0" not in name], actor=request.user.name,
             now=ctx.clock.now(),
             parts=[(each.part, each.places, each.picks_day, each.zone) for each in data.parts],
         )  # fmt: skip
-    return warehouse_view(stock, horizon_days=HORIZON_DAYS, limit=STOCK_MAX)
+    return warehouse_view(stock, layout, limit=STOCK_MAX)
 
 
 @route("GET", "/programmes/{programme_id:str}/dispatch", role=Role.VIEWER, tag="build", errors=[404, 422])
@@ -236,7 +236,8 @@ def announce_dispatch(
 def _plan(
     conn: Connection, programme_id: str, ahead_min: int, down: Mapping[str, int], now: datetime
 ) -> Moves:
-    return store_stock.plan_moves(conn, programme_id, ahead_s=60 * ahead_min, now=now, down=down)
+    stock = store_stock.get_stock(conn, programme_id)
+    return store_stock.plan_moves(conn, programme_id, stock, ahead_s=60 * ahead_min, now=now, down=down)
 
 
 router = Router("/", route_handlers=[get_stock, put_stock, get_dispatch, announce_dispatch])

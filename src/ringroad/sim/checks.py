@@ -16,20 +16,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-import structlog
-
 from ringroad.build.model import Line, Station
 from ringroad.kernel.clock import Clock
-from ringroad.kernel.errors import RingroadError
 from ringroad.sim.api import Api
 from ringroad.sim.plant import LineOrder
+from ringroad.sim.stations import tell_waiting
 
 FAILED_PERMILLE: Final = 10  # of vehicles at a station of which the programme says nothing
 UNTOLD_MAX: Final = 500  # results that wait for a server that does not answer; half of what one request takes
 CHECK: Final = "station check"
 LOTS: Final = "AB"  # of each part and day; the last one is what `faulty` is about
-
-_log = structlog.get_logger(__name__)
 
 
 def part_of(station: Station) -> str:
@@ -87,22 +83,13 @@ class StationChecks:
         now = self.clock.now()
         for place, order in worked:
             self._untold.extend(self._results(self.line.stations[place], order, now))
-        try:
-            answer = await self.api.post_once(
-                f"/programmes/{self.programme_id}/station-results", {"results": list(self._untold)}
-            )
-        except RingroadError as error:
-            _log.info("plant.results_untold", results=len(self._untold), reason=error.code)
-            return
-        self._untold.clear()
-        self.refused += answer["refused"]
-        for each in answer["refused"]:
-            _log.info(
-                "plant.result_refused",
-                station=each["station"],
-                vehicle=each["vehicle"],
-                reason=each["reason"],
-            )
+        self.refused += await tell_waiting(
+            self.api,
+            f"/programmes/{self.programme_id}/station-results",
+            self._untold,
+            what="result",
+            of="vehicle",
+        )
 
     def _results(self, station: Station, order: LineOrder, now: datetime) -> list[dict[str, Any]]:
         lot = lot_of(station, order, seed=self.seed, at=now)

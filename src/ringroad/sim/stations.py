@@ -73,16 +73,37 @@ class StationClocks:
                 {"id": f"{order.id}:{station.name}", "order_id": order.id, "station": station.name,
                  "worked_s": round(seconds, 3), "finished_at": now}
             )  # fmt: skip
-        try:
-            answer = await self.api.post_once(
-                f"/programmes/{self.programme_id}/station-times", {"times": list(self._untold)}
-            )
-        except RingroadError as error:
-            _log.info("plant.times_untold", times=len(self._untold), reason=error.code)
-            return
-        self._untold.clear()
-        self.refused += answer["refused"]
-        for each in answer["refused"]:
-            _log.info(
-                "plant.time_refused", station=each["station"], order=each["order_id"], reason=each["reason"]
-            )
+        self.refused += await tell_waiting(
+            self.api,
+            f"/programmes/{self.programme_id}/station-times",
+            self._untold,
+            what="time",
+            of="order_id",
+        )
+
+
+async def tell_waiting(
+    api: Api, path: str, waiting: deque[dict[str, Any]], *, what: str, of: str
+) -> list[Mapping[str, Any]]:
+    """Tell the server what stations measured and found; what it does not answer for waits for the next time.
+
+    Args:
+        api: the access of whoever runs the plant.
+        path: that takes them.
+        waiting: what is told; is emptied once it is.
+        what: one of them is called; more of them with an s.
+        of: the key that names the vehicle.
+
+    Returns:
+        What the server did not believe.
+    """
+    try:
+        answer = await api.post_once(path, {f"{what}s": list(waiting)})
+    except RingroadError as error:
+        _log.info(f"plant.{what}s_untold", waiting=len(waiting), reason=error.code)
+        return []
+    waiting.clear()
+    refused: list[Mapping[str, Any]] = answer["refused"]
+    for each in refused:
+        _log.info(f"plant.{what}_refused", station=each["station"], vehicle=each[of], reason=each["reason"])
+    return refused

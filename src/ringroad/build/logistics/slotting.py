@@ -29,7 +29,7 @@ PARTS_MAX: Final = 20_000
 ZONES_MAX: Final = 100
 HORIZON_DAYS: Final = 10  # in which a move must pay; two weeks of work
 MOVE_S: Final = 120.0  # s to bring what is in one place to another zone
-_ROUNDS_MAX: Final = 50  # of moves and exchanges
+_ROUNDS_MAX: Final = 15  # of moves and exchanges
 _NEAR: Final = 64  # parts of a zone that an exchange is tried with
 _TINY: Final = 1e-6  # s
 
@@ -259,7 +259,7 @@ def _improve(placed: Ints, cost: Floats, size: Ints, room: Ints) -> Ints:
     left = room - np.bincount(placed, weights=size, minlength=len(room)).astype(np.int64)
     for _ in range(_ROUNDS_MAX):
         gain = cost[np.arange(len(cost)), placed][:, None] - cost
-        if not (_move(placed, left, size, gain) | _exchange(placed, left, size, gain, cost)):
+        if not (_move(placed, left, size, gain) | _exchange(placed, left, size, gain)):
             break
     return placed
 
@@ -279,33 +279,37 @@ def _move(placed: Ints, left: Ints, size: Ints, gain: Floats) -> bool:
     return moved
 
 
-def _exchange(placed: Ints, left: Ints, size: Ints, gain: Floats, cost: Floats) -> bool:
-    """Exchange parts of two zones: those that win most by place there with those that lose least here."""
+def _exchange(placed: Ints, left: Ints, size: Ints, gain: Floats) -> bool:
+    """Exchange parts of two zones: of those that win most by place there and lose least here, the best pairs first."""
     moved = False
-    for first in range(len(left)):
-        for second in range(len(left)):
-            if first == second:
+    zones = range(len(left))
+    most = np.array(
+        [gain[placed == zone].max(axis=0, initial=-np.inf) for zone in zones]
+    )  # that one part wins
+    for first in zones:
+        for second in zones:
+            if first == second or most[first, second] + most[second, first] <= _TINY:
                 continue
             here = _nearest(np.flatnonzero(placed == first), gain[:, second] / size)
             there = _nearest(np.flatnonzero(placed == second), gain[:, first] / size)
-            for one in here:
-                for other in there:
-                    saves = cost[one, first] + cost[other, second] - cost[one, second] - cost[other, first]
-                    grows = size[other] - size[one]
-                    fits = grows <= left[first] and -grows <= left[second]
-                    if saves > _TINY and fits and placed[one] == first and placed[other] == second:
-                        placed[one], placed[other] = second, first
-                        left[first] -= grows
-                        left[second] += grows
-                        moved = True
-                        break
+            saves = gain[here, second][:, None] + gain[there, first][None, :]
+            found = np.argwhere(saves > _TINY)
+            for row, column in found[np.argsort(-saves[saves > _TINY], kind="stable")].tolist():
+                one, other = here[row], there[column]
+                grows = size[other] - size[one]
+                fits = grows <= left[first] and -grows <= left[second]
+                if fits and placed[one] == first and placed[other] == second:
+                    placed[one], placed[other] = second, first
+                    left[first] -= grows
+                    left[second] += grows
+                    gain[[one, other]] = -np.inf  # once in a round
+                    moved = True
     return moved
 
 
-def _nearest(parts: Ints, worth: Floats) -> list[int]:
-    order = np.argsort(-worth[parts], kind="stable")[:_NEAR]
-    found: list[int] = parts[order].tolist()
-    return found
+def _nearest(parts: Ints, worth: Floats) -> Ints:
+    nearest: Ints = parts[np.argsort(-worth[parts], kind="stable")[:_NEAR]]
+    return nearest
 
 
 def _order(

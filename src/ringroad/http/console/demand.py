@@ -7,9 +7,9 @@ from typing import Any
 
 from litestar import Response
 
-from ringroad.http import reading, reading_demand
+from ringroad.http import reading_demand
 from ringroad.http.console.render import chart, page
-from ringroad.http.console.shared import Req, asked, shown, url_of
+from ringroad.http.console.shared import Req, asked, chosen_programme, shown, url_of
 from ringroad.http.context import Ctx
 from ringroad.http.views_demand import DemandForecastView, DemandPastView
 from ringroad.kernel.errors import NotFound
@@ -22,12 +22,9 @@ WAYS = (("model", "chosen"), ("floor", "floor: last 12 months"), ("naive", "same
 @shown("/demand")
 def demand_page(ctx: Ctx, request: Req) -> Response[str]:
     """What will be wanted, by option; one key of it in full."""
-    names = asked(request, "programme_id", "option", "plant", "region", "model")
+    names = asked(request, "option", "plant", "region", "model")
     with ctx.connection() as conn:
-        programmes = reading.programmes(conn)
-        programme = next(
-            (p for p in programmes if p.id == names["programme_id"]), programmes[0] if programmes else None
-        )
+        programmes, programme = chosen_programme(conn, request)
         values: dict[str, Any] = {}
         if programme is not None:
             runs = reading_demand.runs(conn, programme.id)

@@ -12,11 +12,10 @@ from litestar import Response
 
 from ringroad.build.logistics import store, store_stock
 from ringroad.build.logistics.availability import LEVELS_PERMILLE
-from ringroad.build.logistics.slotting import HORIZON_DAYS
 from ringroad.build.logistics.store_stock import Moves
 from ringroad.http import reading
 from ringroad.http.console.render import page
-from ringroad.http.console.shared import Req, asked, shown, url_of
+from ringroad.http.console.shared import Req, chosen_programme, shown, url_of
 from ringroad.http.context import Ctx
 from ringroad.http.stock import dispatch_view, warehouse_view
 from ringroad.http.views_logistics import (
@@ -68,9 +67,7 @@ class Row:
 def logistics_page(ctx: Ctx, request: Req) -> Response[str]:
     """Shipments on a board, the skill of predictions, and what was refused."""
     with ctx.connection() as conn:
-        programmes = reading.programmes(conn)
-        wanted = asked(request, "programme_id")["programme_id"]
-        programme = next((p for p in programmes if p.id == wanted), programmes[0] if programmes else None)
+        programmes, programme = chosen_programme(conn, request)
         values: dict[str, Any] = {}
         if programme is not None:
             outlook = store.get_outlook(conn, programme.id)
@@ -113,14 +110,13 @@ def _inside(ctx: Ctx, conn: Connection, programme_id: str) -> dict[str, Any]:
     """Return what the page shows of the warehouse and the AGVs; nothing where the plant has none."""
     now = ctx.clock.now()
     try:
-        warehouse = warehouse_view(
-            store_stock.get_stock(conn, programme_id), horizon_days=HORIZON_DAYS, limit=PARTS_SHOWN
-        )
+        stock = store_stock.get_stock(conn, programme_id)
+        warehouse = warehouse_view(stock, store_stock.layout_of(stock), limit=PARTS_SHOWN)
     except (NotFound, InvalidInput):
         return {}
     values: dict[str, Any] = {"warehouse": warehouse}
     try:
-        moves = store_stock.plan_moves(conn, programme_id, ahead_s=60 * AHEAD_MIN, now=now)
+        moves = store_stock.plan_moves(conn, programme_id, stock, ahead_s=60 * AHEAD_MIN, now=now)
     except (NotFound, InvalidInput) as error:
         return values | {"no_dispatch": error.message}
     return values | {"dispatch": dispatch_view(moves, now), "agvs": lanes(moves), "ahead_min": AHEAD_MIN}

@@ -19,7 +19,7 @@ from ringroad.http import reading, sites
 from ringroad.http.console.line_view import line_view
 from ringroad.http.console.plant_document import document_panels
 from ringroad.http.console.render import chart, page
-from ringroad.http.console.shared import Req, asked, shown, url_of
+from ringroad.http.console.shared import Req, chosen_programme, shown, url_of
 from ringroad.http.console.twin import moved_share, percent, twin_panel, what_if_chart
 from ringroad.http.context import Ctx
 from ringroad.http.views_build import ScheduleView
@@ -35,9 +35,7 @@ CONFLICTS_SHOWN = 5  # of each site
 def plant_page(ctx: Ctx, request: Req) -> Response[str]:
     """Stations, sequence, schedule, replan latency, orders."""
     with ctx.connection() as conn:
-        programmes = reading.programmes(conn)
-        wanted = asked(request, "programme_id")["programme_id"]
-        programme = next((p for p in programmes if p.id == wanted), programmes[0] if programmes else None)
+        programmes, programme = chosen_programme(conn, request)
         values: dict[str, Any] = {"line": {}}
         if programme is not None:
             schedules = reading.schedules(conn, programme.id)

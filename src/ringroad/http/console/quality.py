@@ -11,9 +11,8 @@ from litestar import Response
 
 from ringroad.build.quality import store, store_gates, store_watch
 from ringroad.build.quality.store_watch import DAYS
-from ringroad.http import reading
 from ringroad.http.console.render import page
-from ringroad.http.console.shared import Req, asked, shown, url_of
+from ringroad.http.console.shared import Req, chosen_programme, shown, url_of
 from ringroad.http.context import Ctx
 from ringroad.http.views_quality import LevelView, YieldsView, alarm_view, gate_view, yields_view
 
@@ -51,9 +50,7 @@ class Row:
 def quality_page(ctx: Ctx, request: Req) -> Response[str]:
     """Yield by station with its doubt, alarms, the worst vehicles alike, and the newest results."""
     with ctx.connection() as conn:
-        programmes = reading.programmes(conn)
-        wanted = asked(request, "programme_id")["programme_id"]
-        programme = next((p for p in programmes if p.id == wanted), programmes[0] if programmes else None)
+        programmes, programme = chosen_programme(conn, request)
         values: dict[str, Any] = {}
         if programme is not None:
             found = store_watch.line_yields(conn, programme.id, now=ctx.clock.now())

@@ -11,6 +11,7 @@ from ringroad.http import reading
 from ringroad.http.auth import Account, Role
 from ringroad.http.console.evidence import outcome_counts, outcome_ratio, outcome_rows
 from ringroad.http.routes import needs
+from ringroad.http.views_build import ProgrammeView
 from ringroad.storage.db import Connection
 
 Req = Request[Account, str, Any]
@@ -45,6 +46,14 @@ def url_of(request: Req) -> str:
     """Return path and query, for the page to read itself again."""
     query = request.url.query
     return f"{request.url.path}?{query}" if query else request.url.path
+
+
+def chosen_programme(conn: Connection, request: Req) -> tuple[list[ProgrammeView], ProgrammeView | None]:
+    """Return all programmes, and the one that the address names or else the first; None where there is none."""
+    programmes = reading.programmes(conn)
+    wanted = asked(request, "programme_id")["programme_id"]
+    first = programmes[0] if programmes else None
+    return programmes, next((each for each in programmes if each.id == wanted), first)
 
 
 def asked(request: Req, *names: str) -> dict[str, str | None]:
