@@ -221,7 +221,41 @@ def test_a_proof_is_of_one_generation_of_the_document(plants: Plants, pg_url: st
     assert plants.olga.post("/plants/wren-mother/learn").json()["generation"] == 2
     path = f"/proposals/{row['id']}"
     answer = plants.anna.post(f"{path}/accept", json={"generation": row["generation"]})
-    assert (answer.status_code, "changed since the twin proved" in answer.text) == (409, True), answer.text
+    assert (answer.status_code, "the worker asks the twin again" in answer.text) == (409, True), answer.text
+    assert plants.anna.get(path).json()["outdated"]
+    shown = plants.anna.get(f"{plants.origin}/clones?plant_id=wren-north").text
+    assert ("it is asked again" in shown, "Try it at wren-mother" in shown) == (True, False)
+
+    prove(pg_url)
+    again = plants.anna.get(path).json()
+    assert (again["state"], again["outdated"], again["proof"]["plant_generation"]) == ("proved", False, 2)
+    unseen = plants.anna.post(f"{path}/accept", json={"generation": row["generation"]})
+    assert unseen.status_code == 409, "what the twin says now was not read"
+    assert plants.anna.post(f"{path}/accept", json={"generation": again["generation"]}).is_success
+    facts = plants.olga.get("/facts", params={"subject": row["id"]}).json()
+    assert [each["kind"] for each in reversed(facts)] == [
+        f"improvement.{word}" for word in ("proposed", "proved", "proved", "accepted")
+    ]
+
+
+def test_a_trial_is_held_against_what_the_parent_measured_before_not_what_its_document_says(
+    plants: Plants, pg_url: str
+) -> None:
+    row = proposed(plants, pg_url, plants.olga)
+    key = row["shifts"][0]["key"]
+    station, believed = key.split("/")[-1].partition("#")[0], plants.mean(key)
+    build(pg_url, {station: 0.8 * believed}, vehicles=40)
+    assert plants.anna.post(
+        f"/proposals/{row['id']}/accept", json={"generation": row["generation"]}
+    ).is_success
+    build(pg_url, {station: 0.8 * believed}, vehicles=50)
+    with connect(pg_url) as conn:
+        assert look_at_trials(conn, IDS, CLOCK) == 0, "it was as fast before"
+    trial = plants.olga.get(f"/proposals/{row['id']}").json()["trial"]
+    (measured,) = trial["measured"]
+    assert (trial["outcome"], measured["before_n"], measured["believed"]) == ("running", 40, False)
+    assert measured["before"] == pytest.approx(measured["after"], rel=0.02)
+    assert "s before" in plants.olga.get(f"{plants.origin}/clones?plant_id=wren-north").text
 
 
 def test_the_last_look_at_a_line_is_reached_though_it_stood_at_times() -> None:

@@ -248,6 +248,7 @@ SELECT t.station, t.worked_ms, o.variant, o.options
   FROM unnest(:stations::text[]) AS s (name)
   CROSS JOIN LATERAL (SELECT * FROM station_time WHERE programme_id = :programme_id AND station = s.name
                         AND (:since::timestamptz IS NULL OR finished_at > :since)
+                        AND (:until::timestamptz IS NULL OR finished_at <= :until)
                        ORDER BY finished_at DESC, event_id DESC LIMIT :rows_max) AS t
   JOIN plant_order o ON o.id = t.order_id
  ORDER BY t.finished_at, t.event_id;

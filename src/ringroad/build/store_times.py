@@ -66,11 +66,17 @@ def line_drift(conn: Connection, programme_id: str, line: Line | None = None) ->
 
 
 def recent_work(
-    conn: Connection, programme_id: str, line: Line, *, rows_max: int, since: datetime | None = None
+    conn: Connection,
+    programme_id: str,
+    line: Line,
+    *,
+    rows_max: int,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> list[WorkTime]:
     """Return the newest measured times of each station of a line, at most so many of each, the oldest first.
 
-    With `since`, only of work that was finished after it.
+    With `since`, only of work that was finished after it; with `until`, not after that.
     """
     rows = SQL.recent_times(
         conn,
@@ -78,6 +84,7 @@ def recent_work(
         stations=[station.name for station in line.stations],
         rows_max=rows_max,
         since=since,
+        until=until,
     )
     return [
         WorkTime(

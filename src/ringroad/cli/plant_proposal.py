@@ -138,9 +138,18 @@ def proposal_text(row: Mapping[str, Any]) -> str:
     lines += [f"room for {room} before {path}" for path, room in row["rooms"].items()]
     proof, trial = row["proof"], row["trial"]
     lines += ["", f"twin: {proof['reason']}" if proof else "twin: not asked yet; the worker does"]
+    if row["outdated"]:
+        lines.append(f"the document of {row['parent_id']} changed since; the worker asks the twin again")
     if trial:
         lines.append(f"trial: {trial['outcome']}: {trial['reason']}")
+        lines += [_measured_text(each) for each in trial["measured"]]
     return "\n".join(lines)
+
+
+def _measured_text(each: Mapping[str, Any]) -> str:
+    before, after = (f"{each[name]:.1f} s" if each[name] else "nothing" for name in ("before", "after"))
+    whose = "its document says" if each["believed"] else f"{counted(round(each['before_n']), 'time')} before"
+    return f"  {each['name']}: {before} ({whose}), {after} since ({each['n']:g})"
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

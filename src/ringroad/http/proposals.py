@@ -50,6 +50,7 @@ class ProofView(View, frozen=True, kw_only=True):
     better_permille: int
     end_s: list[int]  # when the last vehicle leaves, as it is and as it would be
     gain_s: list[int]  # how much earlier: 5 % quantile, mean, 95 % quantile
+    plant_generation: int = 0  # of the parent's document that it ran; 0: the line in the programme's file
 
 
 class MeasuredView(View, frozen=True, kw_only=True):
@@ -60,6 +61,8 @@ class MeasuredView(View, frozen=True, kw_only=True):
     after: float | None
     n: float
     better: float  # probability
+    before_n: float = 0.0  # observations that `before` rests on
+    believed: bool = False  # `before` is what the document said, as too little was measured
 
 
 class TrialView(View, frozen=True, kw_only=True):
@@ -83,6 +86,7 @@ class ProposalView(View, frozen=True, kw_only=True):
     generation: int
     shifts: list[ShiftView]
     rooms: dict[str, int]
+    outdated: bool  # the parent's document is another one than the twin proved it on: it is asked again
     proof: ProofView | None
     trial: TrialView | None
     proposed_by: str
@@ -202,12 +206,12 @@ def proposal_view(proposal: Proposal) -> ProposalView:
 
 _SAME = (
     "id", "parent_id", "clone_id", "state", "generation", "proposed_by", "proposed_at", "decided_by", "decided_at",
-    "ended_at",
+    "ended_at", "outdated",
 )  # fmt: skip
 
 
 def _proof_view(document: Mapping[str, Any]) -> ProofView:
-    return ProofView(**{name: document[name] for name in ProofView.__struct_fields__})
+    return ProofView(**{name: document[name] for name in ProofView.__struct_fields__ if name in document})
 
 
 def _trial_view(document: Mapping[str, Any]) -> TrialView:

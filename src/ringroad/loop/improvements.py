@@ -13,11 +13,11 @@ from typing import Final
 from ringroad.build.clone.proof import Proof
 from ringroad.build.clone.prove import VEHICLES, prove_improvement
 from ringroad.build.clone.store_proposals import (
-    AT_ONCE,
     Proposal,
     list_proposals,
     look_at_trial,
     save_proof,
+    unproved,
 )
 from ringroad.build.plant.store import get_plant, runs_of
 from ringroad.build.store_plant import waiting_orders
@@ -30,9 +30,9 @@ BROKEN: Final = "the line cannot be read; the worker's log says why"
 
 
 def prove_open(conn: Connection, ids: Ids, clock: Clock) -> int:
-    """Ask the twin of proposals that nobody asked of; return how many were answered."""
+    """Ask the twin of proposals that nobody asked of, or of an older document; return how many were answered."""
     with transaction(conn):
-        proposals = list_proposals(conn, state="open", limit=AT_ONCE)
+        proposals = unproved(conn)
     answered = 0
     for proposal in proposals:
         proof = Proof(proved=False, reason=BROKEN)
@@ -42,7 +42,7 @@ def prove_open(conn: Connection, ids: Ids, clock: Clock) -> int:
             with transaction(conn):
                 save_proof(conn, ids, proposal=proposal, proof=proof, now=clock.now())
         except Conflict:
-            continue  # somebody rejected it meanwhile
+            continue  # somebody decided it meanwhile
         answered += 1
     return answered
 

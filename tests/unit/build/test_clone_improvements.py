@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from ringroad.build.clone.improvements import (
+    OWN_N_MIN,
+    WEIGHED_MAX,
     Improvement,
     Shift,
     decide_improvements,
@@ -22,7 +24,7 @@ from ringroad.build.clone.improvements import (
 from ringroad.build.clone.plants import clone_plant
 from ringroad.build.clone.prove import prove_improvement
 from ringroad.build.clone.sums import CloneSums, sums_from, sums_of
-from ringroad.build.clone.trial import LOOKS, P_KEPT_MIN, Measured, decide_trial
+from ringroad.build.clone.trial import LOOKS, P_KEPT_MIN, Measured, decide_trial, measured_since
 from ringroad.build.plant.model import Cell, Identity, Plant, PlantLine, Structure
 from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.posterior import Origin, Posterior, observed_times, stated_time
@@ -78,8 +80,13 @@ def told(factors: dict[int, float] | None = None, *, n: int = 100, slower: float
     return sums_of(clone, own)
 
 
+def of_mother(parents: list[Plant], sums: CloneSums) -> tuple[Improvement, ...]:
+    """Return what the mother may want."""
+    return decide_improvements(parents, sums)[MOTHER.id]
+
+
 def test_a_station_that_is_reliably_better_is_proposed_and_no_other() -> None:
-    (found,) = decide_improvements(MOTHER, PARENTS, told({SLOWEST: 0.6}))
+    (found,) = of_mother(PARENTS, told({SLOWEST: 0.6}))
     assert (found.what, [each.key for each in found.shifts]) == ("station", [KEYS[SLOWEST]])
     assert found.shifts[0].better >= 0.95
     assert found.shifts[0].delta == pytest.approx(np.log(0.6), abs=0.1)
@@ -97,7 +104,7 @@ def test_a_station_that_is_reliably_better_is_proposed_and_no_other() -> None:
     ],
 )
 def test_nothing_is_proposed_where_nothing_is_reliably_better(sums: CloneSums) -> None:
-    assert decide_improvements(MOTHER, PARENTS, sums) == ()
+    assert of_mother(PARENTS, sums) == ()
 
 
 def test_what_no_trial_could_measure_is_not_proposed() -> None:
@@ -106,11 +113,11 @@ def test_what_no_trial_could_measure_is_not_proposed() -> None:
 
     parents = [replace(each, parameters=renamed(each.parameters)) for each in PARENTS]
     sums = told({SLOWEST: 0.6})
-    assert decide_improvements(parents[1], parents, replace(sums, own=renamed(sums.own))) == ()
+    assert decide_improvements(parents, replace(sums, own=renamed(sums.own)))[parents[1].id] == ()
 
 
 def test_work_that_was_dealt_out_anew_is_one_proposal_with_what_became_slower() -> None:
-    (found,) = decide_improvements(MOTHER, PARENTS, told({SLOWEST: 0.6, 8: 1.5}))
+    (found,) = of_mother(PARENTS, told({SLOWEST: 0.6, 8: 1.5}))
     assert (found.what, [each.key for each in found.shifts]) == ("balance", [KEYS[SLOWEST], KEYS[8]])
 
 
@@ -122,14 +129,24 @@ def test_more_room_before_stations_is_proposed_and_less_is_not() -> None:
         (*LINE, "station 6"): 0,
         ("assembly", "elsewhere", "x"): 9,
     }
-    (found,) = decide_improvements(MOTHER, PARENTS, replace(sums, rooms=rooms))
+    (found,) = of_mother(PARENTS, replace(sums, rooms=rooms))
     assert (found.what, found.rooms) == ("buffer", (((*LINE, "station 5"), 6),))
 
 
 def test_a_clone_of_nobodys_station_is_refused() -> None:
     strange = {Key((*LINE, "nowhere"), "cycle_s"): stated_time(60)}
     with pytest.raises(InvalidInput, match=r"no parent of north has assembly/Line 1/nowhere#cycle_s"):
-        decide_improvements(MOTHER, PARENTS, replace(told(), own=strange))
+        of_mother(PARENTS, replace(told(), own=strange))
+
+
+def test_more_times_than_are_weighed_in_one_request_are_refused_before_any_is_weighed() -> None:
+    lines = range(WEIGHED_MAX // STATIONS + 1)
+    keys = [Key(("assembly", f"Line {at}", key.path[-1]), "cycle_s") for at in lines for key in KEYS]
+    many = {key: stated_time(60) for key in keys}
+    parent = replace(MOTHER, parameters=many)
+    assert decide_improvements([parent], replace(told(), own=dict(list(many.items())[:12])))
+    with pytest.raises(InvalidInput, match=r"north says 1008 times of stations, limit 1000"):
+        decide_improvements([parent], replace(told(), own=many))
 
 
 # What travels ---------------------------------------------------------------------------------------
@@ -143,9 +160,7 @@ def test_only_sums_travel_whatever_the_plant_knows() -> None:
     assert {type(room) for room in document["rooms"].values()} == {int}
     assert len(document["own"]) == STATIONS, "as many after a hundred cycles as after one"
     assert sums_from(document).own == told({SLOWEST: 0.6}).own
-    assert decide_improvements(MOTHER, PARENTS, sums_from(document)) == decide_improvements(
-        MOTHER, PARENTS, told({SLOWEST: 0.6})
-    )
+    assert of_mother(PARENTS, sums_from(document)) == of_mother(PARENTS, told({SLOWEST: 0.6}))
 
 
 def bent(**changes: object) -> dict[str, object]:
@@ -294,6 +309,22 @@ def test_every_measure_has_to_be_better_and_none_decides_nothing() -> None:
     assert decide_trial([measured(60.0, 50), measured(60.0, 49)], looked_n=0).outcome == "running"
     assert decide_trial([], looked_n=0).outcome == "running"
     assert Measured(name="end", kind="interval_s", before=None, after=None).better == 0.0
+
+
+def test_a_station_is_held_against_its_own_times_before_and_its_document_only_where_they_are_few() -> None:
+    key, origin = KEYS[SLOWEST], Origin(plant="mother")
+    believed = stated_time(75, spread_permille=100, n=1000)
+    faster = [60 * (0.9 + 0.02 * (at % 11)) for at in range(LOOKS[0])]
+    since = {key: observed_times(faster, origin=origin)}
+    few = {key: observed_times(faster[: OWN_N_MIN - 1], origin=origin)}
+    for was, is_believed, outcome in (
+        ({}, True, "kept"),
+        (few, True, "kept"),
+        (since, False, "running"),  # it was that fast before anybody changed anything
+    ):
+        what = measured_since(key, believed=believed, was=was, own=since)
+        assert (what.believed, decide_trial([what], looked_n=0).outcome) == (is_believed, outcome)
+    assert not measured_since(key, believed=None, was={}, own=since).better
 
 
 def test_looking_often_keeps_what_is_no_better_at_most_one_time_in_twenty() -> None:

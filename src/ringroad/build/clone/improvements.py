@@ -34,7 +34,11 @@ BETTER: Final[Mapping[str, int]] = {
 MEASURED: Final = frozenset(
     {"cycle_s"}
 )  # what a parent's stations tell: only this can be tried, so is proposed
+WEIGHED_MAX: Final = (
+    1_000  # station times of one message; a third of a second, and three lines of the longest
+)
 What = Literal["station", "balance", "buffer"]
+_Group = tuple[Path, str]  # a line, and what is weighed of its stations together
 _Z90: Final = NormalDist().inv_cdf(0.95)
 
 
@@ -59,6 +63,9 @@ class Shift:
     def percent(self, side: int = 0) -> float:
         """Return by how many percent it would be more; with -1 or 1, the 5 % or the 95 % quantile at the parent."""
         return 100 * math.expm1(self.delta + side * _Z90 * math.sqrt(self.variance))
+
+
+_Found = tuple[Learned, Shift, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,25 +115,40 @@ def improvement_from(document: Mapping[str, Any]) -> Improvement:
     )
 
 
-def decide_improvements(parent: Plant, parents: Sequence[Plant], sums: CloneSums) -> tuple[Improvement, ...]:
-    """Return what a parent may want of its clone.
+def decide_improvements(parents: Sequence[Plant], sums: CloneSums) -> dict[str, tuple[Improvement, ...]]:
+    """Return what each parent may want of its clone, by its id.
 
     Args:
-        parent: to whom it would be proposed.
         parents: all that the clone inherits from.
         sums: what it says of itself.
 
     Raises:
-        InvalidInput: it says something of what no parent has.
+        InvalidInput: it says something of what no parent has, or of more than is weighed at once.
     """
     if unknown := sorted(key for key in sums.own if not any(key in each.parameters for each in parents)):
         raise InvalidInput(f"no parent of {sums.plant} has {unknown[0]}")
+    weighed = [key for key in sorted(sums.own) if key.kind in MEASURED]
+    if len(weighed) > WEIGHED_MAX:
+        raise InvalidInput(
+            f"{sums.plant} says {len(weighed)} times of stations, limit {WEIGHED_MAX}",
+            hint="leave lines out of the message that found nothing",
+        )
+    groups: dict[_Group, list[Key]] = {}
+    for key in weighed:
+        groups.setdefault((key.path[:2], key.kind), []).append(key)
+    shifts = {group: _shifts(parents, sums, keys) for group, keys in groups.items()}
+    return {each.id: _of_parent(each, sums, shifts) for each in parents}
+
+
+def _of_parent(
+    parent: Plant, sums: CloneSums, shifts: Mapping[_Group, Sequence[_Found]]
+) -> tuple[Improvement, ...]:
     found: list[Improvement] = []
     for line in parent.structure.lines:
         at = (line.area, line.name)
         for kind in sorted(MEASURED):
-            own = [key for key in sorted(sums.own) if key.kind == kind and key.path[:2] == at]
-            found += _of_kind(at, kind, _shifts(parent, parents, sums, own))
+            here = [each for each in shifts.get((at, kind), ()) if each[0].key in parent.parameters]
+            found += _of_kind(at, kind, here)
         rooms = tuple(
             ((*at, cell.name), sums.rooms[*at, cell.name])
             for cell in line.stations
@@ -213,18 +235,12 @@ def _roomier(plant: Plant, rooms: Mapping[Path, int]) -> Plant:
     return replace(plant, structure=replace(plant.structure, lines=lines))
 
 
-def _shifts(
-    parent: Plant, parents: Sequence[Plant], sums: CloneSums, keys: Sequence[Key]
-) -> list[tuple[Learned, Shift, float]]:
-    """Return how much each parameter is different, where the parent has it, and the probability that it is worse."""
-    if not keys:
-        return []
+def _shifts(parents: Sequence[Plant], sums: CloneSums, keys: Sequence[Key]) -> list[_Found]:
+    """Return how much each parameter is different, and the probability that it is worse."""
     inheritance = inherit({each.id: each.parameters for each in parents}, keys)
     clone = learn(inheritance, {key: sums.own[key] for key in keys})
     found = []
     for learned, doubt in zip(clone.learned, inheritance.doubt.tolist(), strict=True):
-        if learned.key not in parent.parameters:
-            continue
         delta, here = learned.centre - learned.inherited, learned.variance + doubt
         better, worse = (_p_beyond(sign * BETTER[learned.key.kind] * delta, here) for sign in (1, -1))
         shift = Shift(
@@ -238,7 +254,7 @@ def _shifts(
     return found
 
 
-def _of_kind(line: Path, kind: str, shifts: Iterable[tuple[Learned, Shift, float]]) -> list[Improvement]:
+def _of_kind(line: Path, kind: str, shifts: Iterable[_Found]) -> list[Improvement]:
     sure = [
         (shift, worse)
         for learned, shift, worse in shifts

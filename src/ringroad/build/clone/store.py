@@ -108,9 +108,9 @@ def known_plants(conn: Connection) -> list[Plant]:
 
 
 def observed_of(
-    conn: Connection, stored: StoredPlant, *, since: datetime | None = None
+    conn: Connection, stored: StoredPlant, *, since: datetime | None = None, until: datetime | None = None
 ) -> dict[Key, Posterior]:
-    """Return the sums of what a plant's lines measured since they are its own, and since a time."""
+    """Return the sums of what a plant's lines measured since they are its own, since a time and until one."""
     found: dict[Key, Posterior] = {}
     for programme_id in runs_of(conn, stored):
         line = line_of(stored.plant, programme_id)
@@ -119,7 +119,7 @@ def observed_of(
         chosen = latest_fact(conn, kind=FactKind.PLANT_CHOSEN, subject=stored.plant.id)
         begins = [each for each in (since, chosen.event_at if chosen else None) if each]
         times = recent_work(
-            conn, programme_id, line, rows_max=TIMES_MAX, since=max(begins) if begins else None
+            conn, programme_id, line, rows_max=TIMES_MAX, since=max(begins, default=None), until=until
         )
         found |= observed(stored.plant, line, programme_id, times)
     return found

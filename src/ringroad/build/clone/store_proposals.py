@@ -30,7 +30,7 @@ from ringroad.build.clone.plants import parents_of
 from ringroad.build.clone.proof import Proof
 from ringroad.build.clone.store import known_plants, observed_of, written_of
 from ringroad.build.clone.sums import CloneSums, sums_of
-from ringroad.build.clone.trial import Measured, Trial, decide_trial
+from ringroad.build.clone.trial import Measured, Trial, decide_trial, measured_since
 from ringroad.build.plant.line import as_line
 from ringroad.build.plant.model import Plant, PlantLine
 from ringroad.build.plant.parameters import path_text
@@ -67,6 +67,7 @@ class Proposal:
         proof: what the twin said.
         trial: what was measured.
         plant_generation: of the parent's document before it was shifted.
+        parent_generation: of the parent's document now.
         proposed_by: who asked for it.
         proposed_at: when.
         decided_by: who accepted or rejected it.
@@ -83,11 +84,17 @@ class Proposal:
     proof: Mapping[str, Any] | None
     trial: Mapping[str, Any] | None
     plant_generation: int | None
+    parent_generation: int
     proposed_by: str
     proposed_at: datetime
     decided_by: str | None
     decided_at: datetime | None
     ended_at: datetime | None
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the twin proved it on a document that is not the parent's any more: it is asked again."""
+        return self.state == "proved" and (self.proof or {}).get("plant_generation") != self.parent_generation
 
 
 def sums_of_plant(conn: Connection, plant_id: str) -> CloneSums:
@@ -125,8 +132,9 @@ def propose(
             hint="propose to the plant it came from",
         )
     made: list[Proposal] = []
+    wanted = decide_improvements(parents, sums)
     for each in parents:
-        for found in decide_improvements(each, parents, sums):
+        for found in wanted[each.id]:
             new = ids.new("proposal")
             rows = SQL.insert_proposal(
                 conn, proposal_id=new, parent_id=each.id, clone_id=sums.plant, what=found.what,
@@ -149,6 +157,11 @@ def list_proposals(
     """Return proposals to or of a plant, newest first."""
     rows = SQL.proposals(conn, proposal_id=None, plant_id=plant_id, state=state, rows_max=limit)
     return [_proposal(row) for row in rows]
+
+
+def unproved(conn: Connection) -> list[Proposal]:
+    """Return proposals that the twin was not asked of, or of an older document of the parent, the oldest first."""
+    return [_proposal(row) for row in SQL.unproved(conn, rows_max=AT_ONCE)]
 
 
 def get_proposal(conn: Connection, proposal_id: str) -> Proposal:
@@ -209,7 +222,7 @@ def accept(
     if (proposal.proof or {}).get("plant_generation") != stored.generation:
         raise Conflict(
             f"the document of {proposal.parent_id} changed since the twin proved {proposal.id}",
-            hint="reject it and propose it again: the twin is asked anew",
+            hint="the worker asks the twin again: read what it says now, then decide",
         )
     if unmeasured := [each.key for each in proposal.improvement.shifts if each.key.kind not in MEASURED]:
         raise Conflict(
@@ -300,22 +313,21 @@ def _measured(conn: Connection, proposal: Proposal) -> list[Measured]:
     """Return what has to be better at the parent, before it was shifted and since."""
     before = get_plant(conn, proposal.parent_id, generation=proposal.plant_generation)
     if proposal.improvement.what == "station":
-        own = observed_of(conn, get_plant(conn, proposal.parent_id), since=proposal.decided_at)
+        parent = get_plant(conn, proposal.parent_id)
+        was = observed_of(conn, parent, until=proposal.decided_at)
+        own = observed_of(conn, parent, since=proposal.decided_at)
         return [
-            Measured(
-                name=str(each.key), kind=each.key.kind, before=before.plant.parameters.get(each.key),
-                after=own.get(each.key),
-            )
+            measured_since(each.key, believed=before.plant.parameters.get(each.key), was=was, own=own)
             for each in proposal.improvement.shifts
-        ]  # fmt: skip
+        ]
     lines = before.plant.structure.lines
     built = next(each for each in lines if (each.area, each.name) == proposal.improvement.line)
     runs = built.programme in runs_of(conn, before)
-    was, now = (
+    paced, now = (
         _pace(conn, before.plant, built, after=after, until=until) if runs else None
         for after, until in ((None, proposal.decided_at), (proposal.decided_at, None))
     )
-    return [Measured(name="seconds between two vehicles", kind="interval_s", before=was, after=now)]
+    return [Measured(name="seconds between two vehicles", kind="interval_s", before=paced, after=now)]
 
 
 def _pace(

@@ -1,6 +1,6 @@
 """Did what a parent took over from its clone come true there? Measured at the parent after it was accepted.
 
-One station is measured by its own times; work dealt out anew and more room by the seconds between two vehicles that
+One station is measured by its own times, against those before; work dealt out anew and more room by the seconds between two vehicles that
 leave the line. It is looked at after fixed numbers of observations, each look at a fraction of the risk, so that
 looking often finds nothing by chance.
 
@@ -10,12 +10,13 @@ Pure. Invariant: too few observations decide nothing; what did not come true at 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Final, Literal
 
-from ringroad.build.clone.improvements import BETTER
+from ringroad.build.clone.improvements import BETTER, OWN_N_MIN
+from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.posterior import Posterior
 
 LOOKS: Final = (50, 100, 200, 400)  # observations of each station, or vehicles
@@ -33,6 +34,7 @@ class Measured:
     kind: str  # of `BETTER`, or ``interval_s``
     before: Posterior | None
     after: Posterior | None
+    believed: bool = False  # before: what the document said, as too little was measured
 
     @property
     def better(self) -> float:
@@ -72,10 +74,29 @@ class Trial:
                 {
                     "name": each.name, "before": each.before.mean if each.before else None,
                     "after": each.after.mean if each.after else None, "n": each.n, "better": each.better,
+                    "before_n": each.before.n if each.before else 0.0, "believed": each.believed,
                 }
                 for each in self.measured
             ],
         }  # fmt: skip
+
+
+def measured_since(
+    key: Key, *, believed: Posterior | None, was: Mapping[Key, Posterior], own: Mapping[Key, Posterior]
+) -> Measured:
+    """Return one station's measure: against its own times before, or its document's belief where those are too few.
+
+    Args:
+        key: what is tried.
+        believed: by the parent's document before it was shifted.
+        was: what its stations measured until it was accepted.
+        own: what they measured since.
+    """
+    before = was.get(key)
+    few = before is None or before.n < OWN_N_MIN
+    return Measured(
+        name=str(key), kind=key.kind, before=believed if few else before, after=own.get(key), believed=few
+    )
 
 
 def decide_trial(measured: Sequence[Measured], *, looked_n: int) -> Trial:
