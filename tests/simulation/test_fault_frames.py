@@ -5,19 +5,30 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.limits import TELEMETRY_BATCH_MAX
 from ringroad.kernel.vin import parse_vin
 from ringroad.protocol.vehicle import Sample, TelemetryBatch
 from ringroad.sim.simtime import SimulatedLoop, run_simulated
 from ringroad.sim.vecu.ecu import VirtualEcu
 from ringroad.sim.vecu.script import Behaviour, FaultRate, Script
+from ringroad.vehicle.agents.base import UpdateAgent
 from ringroad.vehicle.collector import Collector, TelemetryQueue
-from ringroad.vehicle.observe import RING_SAMPLES_MAX, SampleRing, observe, ring_of
-from support.diagnosed import FAULT, DiagnosedVehicle
+from ringroad.vehicle.config import read_config, write_config
+from ringroad.vehicle.observe import (
+    RING_SAMPLES_MAX,
+    FaultWatch,
+    SampleRing,
+    before_all,
+    keep_ring,
+    observe,
+    ring_of,
+)
+from support.diagnosed import FAULT, OTHER, DiagnosedVehicle
 from support.uptane import NOW
 from support.vehicle_world import VIN, director_target
 
@@ -25,11 +36,17 @@ FAULT_AT_S = 30.5
 
 
 def lived(
-    folder: Path, *, before_s: float, after_s: float, telemetry_s: float = 20.0
+    folder: Path,
+    *,
+    before_s: float,
+    after_s: float,
+    telemetry_s: float = 20.0,
+    vehicle: DiagnosedVehicle | None = None,
+    silent: bool = False,
 ) -> list[TelemetryBatch]:
     """Live 60 s with a fault in the middle; the speed is the second. Return what was collected."""
     loop = SimulatedLoop()
-    vehicle = DiagnosedVehicle(folder)
+    vehicle = vehicle or DiagnosedVehicle(folder)
     vehicle.config = msgspec.structs.replace(
         vehicle.config, telemetry_s=telemetry_s, fault_signals=("Vehicle.Speed",), fault_before_s=before_s,
         fault_after_s=after_s,
@@ -40,6 +57,8 @@ def lived(
         async with vehicle.boot() as orchestrator:
             queue = TelemetryQueue(folder / "telemetry", durability="buffered")
             collector = Collector(vin=parse_vin(VIN), queue=queue, clock=loop, fraction=lambda: 0.0)
+            ring = ring_of(vehicle.config)
+            tasks = [asyncio.create_task(keep_ring(ring, vehicle.signals, loop))] if before_s else []
             task = asyncio.create_task(
                 observe(
                     vehicle.config,
@@ -48,7 +67,7 @@ def lived(
                     signals=vehicle.signals,
                     clock=loop,
                     fraction=lambda: 0.0,
-                    ring=ring_of(vehicle.config),
+                    ring=ring,
                 )
             )
             for second in range(120):  # halves of seconds
@@ -57,10 +76,12 @@ def lived(
                     rate = FaultRate(code=FAULT, rate_permille=1000)
                     ecu().script = Script(images={sha256: Behaviour(faults=(rate,))})
                     ecu().run_cycle()
-                vehicle.signals.values = {"Vehicle.Speed": second // 2, "Vehicle.Cabin.Noise": 60}
+                told: dict[str, Any] = {"Vehicle.Speed": second // 2, "Vehicle.Cabin.Noise": 60}
+                vehicle.signals.values = {} if silent else told
                 await asyncio.sleep(0.5)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            for each in (task, *tasks):
+                each.cancel()
+            await asyncio.gather(task, *tasks, return_exceptions=True)
 
     def ecu() -> VirtualEcu:
         return vehicle.ports["brake"].ecu
@@ -116,7 +137,109 @@ def test_a_ring_is_bounded_in_time_and_number_and_told_once() -> None:
     assert [each.value for each in ring.take()] == list(range(19, 30))
 
 
-def test_seconds_after_without_seconds_before_are_refused(tmp_path: Path) -> None:
-    vehicle = DiagnosedVehicle(tmp_path)
-    with pytest.raises(InvalidInput):
-        msgspec.structs.replace(vehicle.config, fault_after_s=3.0)
+def test_what_is_read_twice_is_kept_once() -> None:
+    ring = SampleRing((), before_s=10)
+    for second in range(6):  # a file that is written every other second
+        at = NOW + timedelta(seconds=second // 2 * 2)
+        ring.record([Sample(at=at, path="Vehicle.Speed", value=second)], now=NOW + timedelta(seconds=second))
+    assert [each.value for each in ring.kept()] == [0, 2, 4]
+
+
+def test_what_surrounds_a_fault_leaves_room_for_what_is_now_and_is_told_once() -> None:
+    now = [Sample(at=NOW, path=f"Vehicle.S{n}", value=n) for n in range(TELEMETRY_BATCH_MAX - 3)]
+    before = [Sample(at=NOW - timedelta(seconds=9 - n), path="Vehicle.Speed", value=n) for n in range(9)]
+    told = before_all([*before, now[0]], now)
+    assert len(told) == TELEMETRY_BATCH_MAX - 1  # and one for what was dropped
+    assert [each.value for each in told[:2]] == [7, 8]
+    assert told[2:] == now
+    assert before_all(before, []) == before
+    assert (
+        before_all(before, [Sample(at=NOW, path=f"{n}", value=n) for n in range(TELEMETRY_BATCH_MAX)])[
+            0
+        ].value
+        == 0
+    )
+
+
+def test_a_vehicle_keeps_a_ring_unless_it_is_told_not_to(tmp_path: Path) -> None:
+    config = DiagnosedVehicle(tmp_path).config
+    assert (config.fault_before_s, config.fault_after_s) == (10, 5)
+    off = msgspec.structs.replace(config, fault_before_s=0)
+    write_config(tmp_path, off, durability="buffered")
+    assert read_config(tmp_path) == off
+
+
+class Counted:
+    """An agent, and what was asked of it."""
+
+    def __init__(self, name: str, agent: UpdateAgent, asked: list[str]) -> None:
+        self._name, self._agent, self._asked = name, agent, asked
+
+    def __getattr__(self, verb: str) -> Any:
+        ask = getattr(self._agent, verb)
+
+        def asked(*args: Any, **named: Any) -> Any:
+            self._asked.append(f"{self._name} {verb}")
+            return ask(*args, **named)
+
+        return asked
+
+
+class CountedVehicle(DiagnosedVehicle):
+    """A vehicle that notes what its ECUs are asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.asked: list[str] = []
+
+    def agents(self) -> dict[str, UpdateAgent]:
+        """As always, with an ear at each."""
+        names = {ecu.serial: name for name, ecu in self.ecus.items()}
+        return {
+            serial: Counted(names[serial], agent, self.asked) for serial, agent in super().agents().items()
+        }
+
+    def heard(self) -> set[str]:
+        """Return what was asked since the last time."""
+        heard = set(self.asked)
+        self.asked.clear()
+        return heard
+
+
+def test_between_two_batches_only_fault_memories_are_asked_of_whoever_answers(tmp_path: Path) -> None:
+    async def story() -> None:
+        vehicle = CountedVehicle(tmp_path)
+        await vehicle.prepare()
+        async with vehicle.boot() as orchestrator:
+            watch = FaultWatch(orchestrator)
+            vehicle.heard()
+            assert await watch.look([], now=NOW, whole=False) == []  # nobody answered yet
+            assert vehicle.heard() == set()
+            first = await watch.look([], now=NOW)
+            assert vehicle.heard() == {"gateway inventory", "brake inventory"}
+            assert {event.software_version for event in first} == {"1.0.0"}
+            watch.told()
+            async with orchestrator.ecus.agent(vehicle.ecus["gateway"].serial):  # somebody has its line
+                assert await watch.look([], now=NOW, whole=False) == []
+            assert vehicle.heard() == {"brake faults"}
+            vehicle.ports["brake"].ecu.faults.clear(None)
+            gone = await watch.look([], now=NOW, whole=False)
+            assert {(event.code, event.status) for event in gone} == {(FAULT, 0), (OTHER, 0)}
+            assert {event.software_version for event in gone} == {"1.0.0"}
+            watch.told()
+            vehicle.ports["brake"].alive = False
+            assert await watch.look([], now=NOW, whole=False) == []  # silence is no news
+            vehicle.heard()
+            assert await watch.look([], now=NOW, whole=False) == []
+            assert vehicle.heard() == {"gateway faults"}
+
+    asyncio.run(story())
+
+
+def test_a_vehicle_whose_signals_are_silent_is_left_asleep(tmp_path: Path) -> None:
+    vehicle = CountedVehicle(tmp_path)
+    batches = lived(tmp_path, before_s=5, after_s=3, vehicle=vehicle, silent=True)
+    times = [(batch.made_at - batches[0].made_at).total_seconds() for batch in batches]
+    assert times == [0, 20, 40, 43]  # the last is what came after the fault
+    assert "faults" not in {each.split()[1] for each in vehicle.asked}
+    assert [fault.code for batch in batches for fault in batch.faults] == [FAULT]

@@ -25,9 +25,11 @@ from ringroad.vehicle.agents.base import BytesSource, Done, no_progress
 from ringroad.vehicle.config import write_config
 from ringroad.vehicle.connect import connect_agents
 from ringroad.vehicle.states import image_of
+from support.ports import free_port
 from support.vehicle_world import VIN, World, content_of
 
 PATIENCE_S = 240.0
+SIGNALS = 50  # VSS signals of which the vehicle keeps a ring
 # httpx imports these where they are; development tools bring them, and a vehicle has none of them.
 START = """
 import sys
@@ -105,9 +107,13 @@ class WholeVehicle:
                     key_file=f"{ecu.name}.pem",
                 )
             )
+        # Nobody is its broker: what it observes is stored, with the ring of its signals around faults.
         config = msgspec.structs.replace(
-            self.world.config, server_url=url, ca_file="pki/ca.pem", ecus=tuple(ecus), retry_base_s=0.05
-        )
+            self.world.config, server_url=url, ca_file="pki/ca.pem", ecus=tuple(ecus), retry_base_s=0.05,
+            mqtt_host="127.0.0.1", mqtt_port=free_port(), telemetry_s=5.0,
+        )  # fmt: skip
+        self.signals = self.folder / config.signals_file
+        self.signals.write_bytes(msgspec.json.encode({f"Vehicle.Signal{n}": n / 7 for n in range(SIGNALS)}))
         write_config(self.folder, config, durability="buffered")
         (self.folder / "image.root.json").write_bytes(self.world.server.image_root)
         (self.folder / "director.root.json").write_bytes(self.world.server.director_root)
@@ -151,6 +157,8 @@ class WholeVehicle:
         while not done():
             assert time.monotonic() < deadline, "it takes too long"
             assert process is None or process.poll() is None, "the vehicle ended"
+            if process is not None:
+                self.signals.touch()
             time.sleep(0.05)
 
 

@@ -103,8 +103,10 @@ class VehicleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     kuksa_port: Annotated[int, Meta(ge=0, le=65_535)] = 0  # on loopback; 0: no kuksa.val.v2 server
     vss_file: str = ""  # VSS catalogue in JSON; empty: the tree is what the signals show
     fault_signals: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()  # of a freeze frame; empty: all
-    fault_before_s: Annotated[float, Meta(ge=0, le=60)] = 0.0  # s of signals kept for a fault; 0: none
-    fault_after_s: Annotated[float, Meta(ge=0, le=60)] = 0.0  # s of signals told after a fault
+    fault_before_s: Annotated[float, Meta(ge=0, le=60)] = 10.0  # s of signals kept for a fault; 0: no ring
+    fault_after_s: Annotated[float, Meta(ge=0, le=60)] = (
+        5.0  # s of signals told after a fault, if a ring is kept
+    )
     store_bytes_max: Annotated[int, Meta(gt=0)] = STORE_BYTES_MAX
     downloads_max: Annotated[int, Meta(ge=1, le=8)] = 3  # images at a time
     peers: Annotated[tuple[str, ...], Meta(max_length=PEERS_MAX)] = ()  # URLs that are asked for images first
@@ -120,8 +122,6 @@ class VehicleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         parse_vin(self.vin)
         if len({ecu.serial for ecu in self.ecus}) != len(self.ecus):
             raise InvalidInput("two ECUs have the same serial")
-        if self.fault_after_s and not self.fault_before_s:
-            raise InvalidInput("fault_after_s needs a ring of signals", hint="set fault_before_s too")
         ways = [ecu.can for ecu in self.ecus if ecu.can is not None]
         if len({way.place() for way in ways}) != len(ways):
             raise InvalidInput(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from ringroad.kernel.errors import InvalidInput
-from ringroad.vehicle.agents.base import EcuInventory, Failed, UpdateAgent
+from ringroad.vehicle.agents.base import EcuInventory, Failed, Fault, FaultAgent, UpdateAgent
 from ringroad.vehicle.plan import EcuOnBoard
 
 
@@ -85,6 +85,20 @@ class Ecus:
         serials = [ecu.serial for ecu in self.on_board]
         answers = await asyncio.gather(*(self.inventory(serial) for serial in serials))
         return dict(zip(serials, answers, strict=True))
+
+    async def faults(self, serials: Collection[str]) -> dict[str, Sequence[Fault] | Failed]:
+        """Ask these ECUs for their fault memories, where their agent can do that alone and nobody has the line; by serial."""
+
+        async def of(serial: str, agent: FaultAgent) -> Sequence[Fault] | Failed:
+            async with self._locks[serial]:
+                return await agent.faults()
+
+        asked = {
+            serial: of(serial, agent)
+            for serial, agent in self._agents.items()
+            if serial in serials and isinstance(agent, FaultAgent) and not self._locks[serial].locked()
+        }
+        return dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
 
     async def close(self) -> None:
         """Drop every connection."""

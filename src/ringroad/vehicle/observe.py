@@ -1,15 +1,18 @@
 """What a vehicle tells of itself: samples now and then, fault codes when their status changes, and what was around a fault.
 
-With `fault_before_s` the vehicle keeps a ring of its chosen signals, looks for faults every `FRAME_S`, and tells one at once:
-the freeze frame in the event, the seconds before it and after it as samples with their own times. Without, it wakes once in
-`telemetry_s`.
+A vehicle keeps a ring of its chosen signals (`keep_ring`), looks for faults every `FRAME_S`, and tells one at once: the freeze
+frame in the event, the seconds before it and after it as samples with their own times. With ``fault_before_s = 0`` it keeps
+none, and wakes once in `telemetry_s`.
+
+Between two batches only the fault memories are asked for, of ECUs whose agent can and that answered when all was asked for
+last; and of a vehicle whose signals are silent nothing is: who asks keeps its buses awake.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,8 +20,9 @@ import structlog
 
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import RingroadError
+from ringroad.kernel.limits import TELEMETRY_BATCH_MAX
 from ringroad.protocol.vehicle import FaultEvent, Sample
-from ringroad.vehicle.agents.base import Failed
+from ringroad.vehicle.agents.base import EcuInventory, Failed, Fault
 from ringroad.vehicle.collector import Collector
 from ringroad.vehicle.config import VehicleConfig
 from ringroad.vehicle.ending import end_if_cancelled
@@ -40,6 +44,7 @@ class SampleRing:
         self._paths = frozenset(paths)
         self._before = timedelta(seconds=before_s)
         self._kept: deque[Sample] = deque(maxlen=RING_SAMPLES_MAX)
+        self._newest: dict[str, datetime] = {}  # by path: what was read twice is kept once
 
     def chosen(self, samples: Sequence[Sample]) -> list[Sample]:
         """Return those of the chosen signals; all, if none were chosen."""
@@ -47,7 +52,10 @@ class SampleRing:
 
     def record(self, samples: Sequence[Sample], *, now: datetime) -> None:
         """Keep the chosen ones, and forget what is too old."""
-        self._kept.extend(self.chosen(samples))
+        for each in self.chosen(samples):
+            if self._newest.get(each.path) != each.at:
+                self._newest[each.path] = each.at
+                self._kept.append(each)
         while self._kept and self._kept[0].at < now - self._before:
             self._kept.popleft()
 
@@ -68,7 +76,7 @@ def ring_of(config: VehicleConfig) -> SampleRing:
 
 
 async def keep_ring(ring: SampleRing, signals: SignalSource, clock: Clock) -> None:
-    """Record the ring alone, of a vehicle that tells nobody of itself but is looked into; until cancelled."""
+    """Record the ring, whatever ECUs take their time to answer; until cancelled."""
     while True:
         now = clock.now()
         ring.record(signals.read(now), now=now)
@@ -88,7 +96,6 @@ async def observe(
 ) -> None:
     """Collect a batch every `telemetry_s`, and at once when a fault code changed and a ring is kept; until cancelled."""
     watch = FaultWatch(orchestrator)
-    step_s = FRAME_S if config.fault_before_s else config.telemetry_s
     # A fleet that was started together should not speak together.
     await asyncio.sleep(config.telemetry_s * fraction())
     due_at = clock.monotonic_s()
@@ -96,27 +103,37 @@ async def observe(
     while True:
         now, at_s = clock.now(), clock.monotonic_s()
         samples = signals.read(now)
+        due = not config.fault_before_s or due_at <= at_s
+        after_over = after_until is not None and after_until <= at_s
         try:
-            faults = await watch.look(ring.chosen(samples), now=now)
-            after_over = after_until is not None and after_until <= at_s
-            if faults or after_over or due_at <= at_s:
+            faults: list[FaultEvent] = []
+            if due or samples:
+                faults = await watch.look(ring.chosen(samples), now=now, whole=due)
+            if faults or after_over or due:
                 around = ring.take() if faults or after_over else []
                 collector.collect(
-                    [*around, *samples],
+                    before_all(around, samples),
                     faults,
                     software=dict(watch.software),
                     release=orchestrator.state.release_id,
                 )
-                due_at = at_s + config.telemetry_s if due_at <= at_s else due_at
                 after_until = None if after_over else after_until
-                after_until = at_s + config.fault_after_s if faults and config.fault_after_s else after_until
+                if faults and config.fault_before_s and config.fault_after_s:
+                    after_until = at_s + config.fault_after_s
             watch.told()
         except RingroadError as error:
             _log.warning("vehicle.telemetry_failed", vin=config.vin, code=error.code, reason=error.message)
-        if config.fault_before_s:
-            ring.record(samples, now=now)
+        due_at = at_s + config.telemetry_s if due else due_at
         end_if_cancelled()
-        await asyncio.sleep(step_s)
+        await asyncio.sleep(FRAME_S if config.fault_before_s else config.telemetry_s)
+
+
+def before_all(around: Sequence[Sample], samples: Sequence[Sample]) -> list[Sample]:
+    """Return what surrounded a fault before what is now, each once; of the former only so much as one batch holds beside it."""
+    now = {(each.path, each.at) for each in samples}
+    earlier = [each for each in around if (each.path, each.at) not in now]
+    room = max(0, TELEMETRY_BATCH_MAX - 1 - len(samples))
+    return [*earlier[len(earlier) - min(room, len(earlier)) :], *samples]
 
 
 class FaultWatch:
@@ -132,23 +149,40 @@ class FaultWatch:
         self._orchestrator = orchestrator
         self._known: dict[str, dict[str, int]] = {}  # told
         self._seen: dict[str, dict[str, int]] = {}
+        self._answering: frozenset[str] = frozenset()  # serials that answered when all was asked for last
         self.software: dict[str, str] = {}
 
-    async def look(self, samples: Sequence[Sample], *, now: datetime) -> list[FaultEvent]:
-        """Ask every ECU that is not being updated, and return the changes with a snapshot of `samples`."""
+    async def look(self, samples: Sequence[Sample], *, now: datetime, whole: bool = True) -> list[FaultEvent]:
+        """Ask every ECU that is not being updated, and return the changes with a snapshot of `samples`.
+
+        Args:
+            samples: of the freeze frame.
+            now: the vehicle's time.
+            whole: ask for everything; else for the fault memories alone, where that is cheap.
+        """
         self._seen = dict(self._known)
         if not self._orchestrator.state.resting:
             return []  # an ECU that is being flashed has no faults worth telling
-        events: list[FaultEvent] = []
+        ecus = self._orchestrator.ecus
+        answers: Mapping[str, EcuInventory | Sequence[Fault] | Failed]
+        answers = await (ecus.inventories() if whole else ecus.faults(self._answering))
+        if whole:
+            self._answering = frozenset(
+                serial for serial, each in answers.items() if isinstance(each, EcuInventory)
+            )
         snapshot = {sample.path: sample.value for sample in samples}
-        answers = await self._orchestrator.ecus.inventories()
-        for ecu in self._orchestrator.ecus.on_board:
-            answer = answers[ecu.serial]
-            if isinstance(answer, Failed):
+        events: list[FaultEvent] = []
+        for ecu in ecus.on_board:
+            answer = answers.get(ecu.serial)
+            if answer is None:
                 continue
-            version = answer.running.version if answer.running is not None else ""
-            self.software[ecu.name] = version
-            current = {fault.code: fault.status for fault in answer.faults}
+            if isinstance(answer, Failed):
+                self._answering -= {ecu.serial}  # it is left alone until all is asked for again
+                continue
+            if isinstance(answer, EcuInventory):
+                self.software[ecu.name] = answer.running.version if answer.running is not None else ""
+                answer = answer.faults
+            current = {fault.code: fault.status for fault in answer}
             if ecu.primary and self._orchestrator.state.blocked:
                 current[BLOCKED_FAULT] = BLOCKED_STATUS
             before = self._known.get(ecu.serial, {})
@@ -158,7 +192,7 @@ class FaultWatch:
                     events.append(
                         FaultEvent(
                             at=now, ecu=ecu.name, code=code, status=status,
-                            software_version=version, snapshot=snapshot,
+                            software_version=self.software.get(ecu.name, ""), snapshot=snapshot,
                         )
                     )  # fmt: skip
             self._seen[ecu.serial] = current

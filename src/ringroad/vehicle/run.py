@@ -2,7 +2,7 @@
 
 One process may run many: they may share an HTTP client, and a simulated vehicle may do without fsync.
 An idle vehicle costs one poll per `poll_s`, one MQTT ping per two minutes and one telemetry batch per
-`telemetry_s`; nothing else wakes it.
+`telemetry_s`; while its signals are alive it also looks for faults once a second (`observe.py`).
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ async def run_vehicle(folder: Path, config: VehicleConfig, surroundings: Surroun
         diagnosed = _diagnostics(folder, config, surroundings, orchestrator, ring)
         if diagnosed is not None and config.diagnostics_http:
             tasks.create_task(_serve_testers(folder, config, surroundings, diagnosed))
-            if config.fault_before_s and not config.mqtt_host:
-                tasks.create_task(keep_ring(ring, surroundings.signals, surroundings.clock))
+        if config.fault_before_s and (diagnosed is not None or config.mqtt_host):
+            tasks.create_task(keep_ring(ring, surroundings.signals, surroundings.clock))
         if config.mqtt_host:
             tasks.create_task(
                 _telemetry(folder, config, surroundings, orchestrator, ring=ring, diagnosed=diagnosed)

@@ -305,5 +305,14 @@ class PausableAgent(Protocol):
         ...
 
 
+@runtime_checkable
+class FaultAgent(Protocol):
+    """An update agent that reads the ECU's fault memory alone, so cheaply that it is asked every second. Others need not."""
+
+    async def faults(self) -> tuple[Fault, ...] | Failed:
+        """Ask the ECU for its stored fault codes."""
+        ...
+
+
 def no_progress(done_bytes: int, total_bytes: int) -> None:
     """Ignore progress."""

@@ -45,6 +45,7 @@ RESTART_S_MAX: Final = 20.0  # s from a reset until the ECU answers again
 RESTART_PAUSE_S: Final = 0.05
 TRANSFER_TRIES_MAX: Final = 3  # whole downloads, from erase on, in one call of a verb
 CONFIRMED_FAULT: Final = 0x08
+STORED_FAULTS: Final = 0x7F  # any bit but the warning lamp's
 
 T = TypeVar("T")
 # An ECU that restarted between two requests knows nothing of session or download any more.
@@ -146,7 +147,7 @@ class EcuSession:
         """Ask for everything the orchestrator wants to know."""
         status = await self.status()
         running = await self.running(status)
-        faults = await self.uds.faults(status_mask=0x7F)
+        faults = await self.faults()
         return EcuInventory(
             serial=self.access.serial,
             hardware_id=_ascii(await self.uds.read(Did.HARDWARE)),
@@ -155,8 +156,14 @@ class EcuSession:
             trial=status.swap is Swap.TRIAL,
             staged=_software(status.staged),
             committed_counter=status.committed_counter,
-            faults=tuple(Fault(code=code, status=value) for code, value in faults),
+            faults=faults,
         )
+
+    async def faults(self) -> tuple[Fault, ...]:
+        """Connect, and ask for the stored fault codes."""
+        await self.channel.connect()
+        found = await self.uds.faults(status_mask=STORED_FAULTS)
+        return tuple(Fault(code=code, status=status) for code, status in found)
 
     async def running(self, status: SlotStatus) -> Software | None:
         """Return what runs, by the identifiers the application itself answers."""

@@ -153,6 +153,10 @@ class SovdAgent:
         """Ask the ECU what it is."""
         return await guarded(self._inventory())
 
+    async def faults(self) -> tuple[Fault, ...] | Failed:
+        """Ask the ECU for its stored fault codes alone."""
+        return await guarded(self._faults())
+
     async def close(self) -> None:
         """Drop the connection."""
         if self._client is not None:

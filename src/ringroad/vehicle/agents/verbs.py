@@ -13,6 +13,7 @@ from ringroad.vehicle.agents.base import (
     EcuImage,
     EcuInventory,
     Failed,
+    Fault,
     ImageSource,
     Outcome,
     Progress,
@@ -72,6 +73,10 @@ class UdsAgent(ABC):
     async def inventory(self) -> EcuInventory | Failed:
         """Ask the ECU what it is and what it runs."""
         return await guarded(self._ecu.inventory())
+
+    async def faults(self) -> tuple[Fault, ...] | Failed:
+        """Ask the ECU for its stored fault codes alone."""
+        return await guarded(self._ecu.faults())
 
     async def close(self) -> None:
         """Drop the connection."""
