@@ -27,7 +27,8 @@ from ringroad.storage.process import command_of, is_alive
 from ringroad.storage.settings import Settings
 from ringroad.vehicle.journal import parse_records
 from ringroad.vehicle.outbox import report_of
-from ringroad.vehicle.states import Born, CampaignState, decode_entry, fold
+from ringroad.vehicle.records import decode_entry
+from ringroad.vehicle.states import Born, CampaignState, fold
 
 CHECKOUT = Path(__file__).parents[2]
 END_S_MAX = 60.0  # seconds a demo gets to end everything

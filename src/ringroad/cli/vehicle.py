@@ -43,6 +43,7 @@ from ringroad.vehicle.states import (
     Opened,
     Tried,
     Unblocked,
+    tried_ecu,
 )
 
 if TYPE_CHECKING:
@@ -248,6 +249,9 @@ def journal_line(entry: Entry, state: CampaignState, names: Mapping[str, str]) -
             return f"{state.state:<14} {names.get(serial, serial)}: {ecu_state} {code} {detail}".rstrip()
         case Answered(answer=answer):
             return f"{state.state:<14} {answer_text(answer)}"
+        case Tried(code=code, detail=detail) if serial := tried_ecu(entry, state):
+            told = f"{names.get(serial, serial)}: {state.told(serial)} {code} {detail}"
+            return f"{state.state:<14} {told}".rstrip()
         case Noted(code=code, detail=detail) | Tried(code=code, detail=detail):
             return f"{state.state:<14} {code}: {detail}"
         case _:
@@ -284,7 +288,7 @@ def _status(config: VehicleConfig, state: CampaignState, *, running: bool) -> di
                 "name": ecu.name,
                 "serial": ecu.serial,
                 "mode": ecu.mode,
-                "state": str(state.ecus.get(ecu.serial, "IDLE")),
+                "state": str(state.told(ecu.serial)),
                 "committed": _committed(ecu.serial, state) or (ecu.factory.version if ecu.factory else ""),
             }
             for ecu in config.ecus

@@ -15,7 +15,7 @@ import click
 
 from ringroad.kernel.clock import Clock, system_fraction
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
-from ringroad.vehicle.states import CampaignState, EcuMoved, EcuState, Entry, Moved
+from ringroad.vehicle.states import CampaignState, EcuMoved, EcuState, Entry, Moved, Tried, tried_ecu
 
 if TYPE_CHECKING:
     from ringroad.cli.shell import Shell
@@ -138,8 +138,12 @@ class Screen:
         """Show a journal entry."""
         match entry:
             case Moved():
+                self._states = {serial: str(state.told(serial)) for serial in self._names}
                 self._vehicle = state.state
                 self._line(f"{state.state} {entry.code} {entry.detail}".rstrip())
+            case Tried(code=code, detail=detail) if serial := tried_ecu(entry, state):
+                self._states[serial] = str(state.told(serial))
+                self._line(f"  {self._names[serial]:<18} {self._states[serial]} {code} {detail}".rstrip())
             case EcuMoved(serial=serial, state=now, code=code, detail=detail):
                 self._states[serial] = str(now)
                 if now in _FULL:

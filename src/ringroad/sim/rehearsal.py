@@ -51,10 +51,12 @@ from ringroad.vehicle.agents.base import (
     EcuImage,
     EcuInventory,
     Failed,
+    FlashStep,
     ImageSource,
     Outcome,
     Progress,
     UpdateAgent,
+    tell_step,
 )
 from ringroad.vehicle.config import VehicleConfig, write_config
 from ringroad.vehicle.connect import connect_agents
@@ -344,11 +346,23 @@ class Watched:
         return await self._agent.rollback(image, backup=backup, source=source, progress=self._both(progress))
 
     def _both(self, progress: Progress) -> Progress:
-        def told(done_bytes: int, total_bytes: int) -> None:
-            progress(done_bytes, total_bytes)
-            self._sent(self._serial, done_bytes, total_bytes)
+        return _Both(progress, self._serial, self._sent)
 
-        return told
+
+@dataclass(frozen=True, slots=True)
+class _Both:
+    """Tells an ECU's progress to two."""
+
+    progress: Progress
+    serial: str
+    sent: Sent
+
+    def __call__(self, done_bytes: int, total_bytes: int) -> None:
+        self.progress(done_bytes, total_bytes)
+        self.sent(self.serial, done_bytes, total_bytes)
+
+    def at(self, step: FlashStep) -> None:
+        tell_step(self.progress, step)
 
 
 # Firmware -------------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ from ringroad.vehicle.agents.ab import AbAgent
 from ringroad.vehicle.agents.base import UpdateAgent
 from ringroad.vehicle.agents.disk import Disk, RealDisk
 from ringroad.vehicle.agents.inplace import UdsInplaceAgent
-from ringroad.vehicle.agents.plugins import AgentSite, factory_of
+from ringroad.vehicle.agents.missing import MissingAgent
+from ringroad.vehicle.agents.plugins import AgentMissing, AgentSite, factory_of
 from ringroad.vehicle.agents.quiet import Silence
 from ringroad.vehicle.agents.session import EcuAccess
 from ringroad.vehicle.can import CanBus
@@ -35,10 +36,10 @@ DEVELOPMENT_SECRET: Final = b"ringroad"  # of virtual ECUs whose configuration n
 
 
 def connect_agents(folder: Path, config: VehicleConfig) -> dict[str, UpdateAgent]:
-    """Return an agent for each ECU, by serial. Nothing is connected yet.
+    """Return an agent for each ECU, by serial; where one cannot be had, what says so. Nothing is connected yet.
 
     Raises:
-        InvalidInput: a secret file is missing, or an agent is not allowed or refuses its settings.
+        InvalidInput: a secret file is missing, an agent refuses its settings, or a plugin hides an agent of ours.
     """
     return make_agents(
         config.ecus,
@@ -49,6 +50,7 @@ def connect_agents(folder: Path, config: VehicleConfig) -> dict[str, UpdateAgent
             if ecu.security_secret_file
         },
         plugins=config.plugins,
+        stand_in=True,
         folder=folder,
         keys={
             ecu.serial: prover_of(read_secret(folder / ecu.authentication_key_file), ecu.serial)
@@ -84,6 +86,7 @@ def make_agents(
     secrets: Mapping[str, bytes],
     keys: Mapping[str, Prover] = MappingProxyType({}),
     plugins: Mapping[str, str] = MappingProxyType({}),
+    stand_in: bool = False,
     folder: Path = Path(),
     disk: Disk = RealDisk(),  # noqa: B008 - it is a frozen value
 ) -> dict[str, UpdateAgent]:
@@ -95,6 +98,7 @@ def make_agents(
         secrets: for the security key, by serial; `DEVELOPMENT_SECRET` where there is none.
         keys: proofs of ownership, by serial, for ECUs that ask for one instead of the security key.
         plugins: agents of others that may be loaded.
+        stand_in: an agent that cannot be had is none to raise for: `MissingAgent` takes its place.
         folder: of the vehicle; agents that keep files get room below it.
         disk: for those files.
 
@@ -122,7 +126,14 @@ def make_agents(
             access=access if channel is not None else None,
             secret=secret,
         )
-        agents[ecu.serial] = factory_of(ecu.agent, plugins)(site)
+        try:
+            factory = factory_of(ecu.agent, plugins)
+        except AgentMissing as error:
+            if not stand_in:
+                raise
+            agents[ecu.serial] = MissingAgent(error)
+            continue
+        agents[ecu.serial] = factory(site)
     return agents
 
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from ringroad.kernel.errors import InvalidInput
 from ringroad.vehicle.agents.base import EcuInventory, Failed, Fault, FaultAgent, UpdateAgent
+from ringroad.vehicle.agents.missing import MissingAgent
 from ringroad.vehicle.plan import EcuOnBoard
 
 
@@ -28,6 +29,10 @@ class Ecus:
         self.on_board = tuple(on_board)
         self._agents = agents
         self._locks = {ecu.serial: asyncio.Lock() for ecu in on_board}
+
+    def missing(self) -> dict[str, MissingAgent]:
+        """Return what stands in for agents that cannot be had, by serial."""
+        return {serial: one for serial, one in self._agents.items() if isinstance(one, MissingAgent)}
 
     async def on_each_line(
         self, serials: Sequence[str], work: Callable[[str], Awaitable[float]], *, go_on: Callable[[], bool]

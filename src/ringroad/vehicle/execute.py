@@ -28,7 +28,6 @@ from ringroad.vehicle.agents.base import (
     Outcome,
     Reason,
     UpdateAgent,
-    no_progress,
 )
 from ringroad.vehicle.backoff import backoff_s
 from ringroad.vehicle.deltas import DELTA_TRIES_MAX, delta_file, tried_as
@@ -100,17 +99,15 @@ class Executor:
         self._hold = Hold(refusal, self._note)
         self._may_stage = may_stage
         self._network_failures = 0
-        self._reports = ProgressReports(memory=memory, clock=clock)
+        self.progress = ProgressReports(memory=memory, clock=clock)
         self._fetcher = Fetcher(
-            gateway=gateway, images=images, memory=memory, reports=self._reports, interrupted=interrupted
+            gateway=gateway, images=images, memory=memory, reports=self.progress, interrupted=interrupted
         )
         self._mender = Mender(
             images=images, memory=memory, clock=clock,
             fetch=lambda target: self._fetcher.fetch(target, serial=target.serial, keep=()),
         )  # fmt: skip
         self._deltas = Rebuilder(images=images, memory=memory, clock=clock)
-        # Bytes done and in all by serial, and the state they were done in; for whoever looks, not for decisions.
-        self.done: tuple[str, dict[str, tuple[int, int]]] = ("", {})
 
     async def execute(self, step: decide.Step) -> float | None:
         """Carry out `step`.
@@ -294,7 +291,7 @@ class Executor:
         ecu = self._plan().ecu(serial)
         async with self._ecus.agent(serial) as agent:
             outcome = await agent.prepare(
-                ecu.image, self._images.source(ecu.target.sha256), progress=self._reports.of(serial)
+                ecu.image, self._images.source(ecu.target.sha256), progress=self.progress.of(serial)
             )
         again_s = await self._mended(ecu.target, outcome)
         if again_s is not None:
@@ -350,7 +347,7 @@ class Executor:
 
     async def _install_with(self, agent: UpdateAgent, ecu: EcuPlan, watch: Watch) -> Outcome:
         source = self._images.source(ecu.target.sha256)
-        progress = self._reports.of(ecu.serial)
+        progress = self.progress.of(ecu.serial)
         outcome = await agent.install(ecu.image, source, progress=progress)
         if isinstance(outcome, Failed) and outcome.reason is Reason.NOT_STAGED:
             # READY may last for days; whatever used the inactive bank meanwhile has to give it back.
@@ -412,7 +409,7 @@ class Executor:
                     ecu.image,
                     backup=image_of(ecu.backup) if ecu.backup is not None else None,
                     source=self._images.source(ecu.backup.sha256) if ecu.backup is not None else None,
-                    progress=no_progress,
+                    progress=self.progress.of(serial),
                 )
             if isinstance(outcome, Done):
                 outcome = _runs_old(ecu, await agent.inventory())

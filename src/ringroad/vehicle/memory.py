@@ -16,6 +16,7 @@ from ringroad.vehicle.files import TELEMETRY_NAME, TRUST_NAME, Durability
 from ringroad.vehicle.identity import MANIFEST_NAME
 from ringroad.vehicle.journal import Journal, RecordHook, parse_records
 from ringroad.vehicle.outbox import SENT_NAME, Outbox, report_of
+from ringroad.vehicle.records import decode_entry, encode_entry
 from ringroad.vehicle.states import (
     Born,
     CampaignState,
@@ -24,8 +25,6 @@ from ringroad.vehicle.states import (
     RefusedReport,
     Started,
     compacted,
-    decode_entry,
-    encode_entry,
     fold,
 )
 

@@ -27,6 +27,7 @@ from ringroad.protocol.preconditions import Held, Refusal, look, parse_precondit
 from ringroad.protocol.vehicle import Command
 from ringroad.trust.state import TrustState
 from ringroad.vehicle.agents.base import UpdateAgent
+from ringroad.vehicle.agents.plugins import AgentMissing
 from ringroad.vehicle.backoff import AskedToWait, backoff_s
 from ringroad.vehicle.consent import Mode, asks_of, quiet_until
 from ringroad.vehicle.decide import Facts, Step, Wait, next_step, wants_other
@@ -39,11 +40,11 @@ from ringroad.vehicle.glance import Glance
 from ringroad.vehicle.identity import ManifestBook, sign_manifest
 from ringroad.vehicle.images import STORE_BYTES_MAX, ImageStore
 from ringroad.vehicle.journal import RecordHook
-from ringroad.vehicle.memory import Memory, Observer
+from ringroad.vehicle.memory import Memory, Observer, read_state
 from ringroad.vehicle.outbox import BATCH_REPORTS_MAX
 from ringroad.vehicle.plan import EcuOnBoard
 from ringroad.vehicle.signals import SignalSource
-from ringroad.vehicle.states import Answer, CampaignState, EcuState, Entry, Unblocked
+from ringroad.vehicle.states import BEFORE_INSTALLING, Answer, CampaignState, EcuState, Entry, Unblocked
 
 POLL_S_MIN: Final = 1  # s; a server that asks for less is not obeyed
 POLL_S_MAX: Final = 24 * 3600  # s
@@ -120,6 +121,7 @@ class Orchestrator:
         Raises:
             Conflict: another orchestrator runs on the folder.
             Corrupt: a file in the folder does not read back.
+            AgentMissing: the update under way needs an agent that cannot be had.
             Unavailable: the disk cannot be used.
         """
         self._vehicle = vehicle
@@ -133,6 +135,7 @@ class Orchestrator:
     def _open(self) -> None:
         vehicle = self._vehicle
         self.ecus = Ecus(vehicle.ecus, vehicle.agents)
+        self._look_for_agents()
         self._command: Command | None = None
         self._campaign_wake = asyncio.Event()
         self._uplink_wake = asyncio.Event()
@@ -165,6 +168,18 @@ class Orchestrator:
             may_stage=self._may_stage,
         )  # fmt: skip
 
+    def _look_for_agents(self) -> None:
+        """Go on without an agent, unless it has something to end; the journal is not touched before that is known."""
+        missing = self.ecus.missing()
+        for serial, agent in missing.items():
+            _log.error("vehicle.agent_missing", vin=self._vehicle.vin, ecu=serial, reason=agent.error.message)
+        state = read_state(self._vehicle.folder) if missing else CampaignState()
+        if not state.resting and state.state not in BEFORE_INSTALLING:
+            for serial in sorted(set(missing) & set(state.ecus)):
+                error = missing[serial].error
+                said = f"{error.message}, and update {state.action_id} is {state.state} and needs it"
+                raise AgentMissing(said, hint=error.hint)
+
     @property
     def state(self) -> CampaignState:
         """What the journal adds up to."""
@@ -191,7 +206,6 @@ class Orchestrator:
         state, vehicle = self.state, self._vehicle
         step = self._decide()
         waits = step if isinstance(step, Wait) else Wait("", "")
-        done_in, done = self._executor.done
         return Glance(
             state=state,
             at=vehicle.clock.now(),
@@ -201,7 +215,7 @@ class Orchestrator:
             waits_about=waits.about,
             waits_text=waits.detail,
             missing_bytes=self._missing_bytes(state),
-            done=dict(done) if done_in == state.state else {},
+            done=dict(self._executor.progress.done()),
             zone=vehicle.zone,
             link_error=self.link_error,
         )

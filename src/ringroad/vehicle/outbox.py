@@ -31,6 +31,7 @@ from ringroad.vehicle.states import (
     Opened,
     Refused,
     Tried,
+    tried_ecu,
 )
 
 BATCH_REPORTS_MAX: Final = 200  # reports per request, about 40 kB
@@ -148,7 +149,8 @@ def report_of(sequence: int, entry: Entry, after: CampaignState) -> Report | Non
         case Answered(at=at, answer=answer):
             ecu, ecu_state, code, detail = "", "", ANSWER_CODES[answer.word], answer_text(answer)
         case Tried(at=at, code=code, detail=detail):
-            ecu, ecu_state = "", ""
+            ecu = tried_ecu(entry, after)
+            ecu_state = str(after.told(ecu)) if ecu else ""
         case EcuMoved(at=at, serial=ecu, state=state, code=code, detail=detail):
             ecu_state = str(state)
         case Refused(refused=refused) if refused.report.code != REPORT_REFUSED:

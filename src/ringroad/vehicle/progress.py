@@ -1,15 +1,22 @@
-"""Tells the server how far a download or a flash is: at most one report a second, and only the newest is kept."""
+"""Tells how far a download or a flash is: the server once a second at most, and whoever looks at the vehicle at any time.
+
+Nothing of it is kept or decided on; of each ECU only the newest number counts.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from ringroad.kernel.clock import Clock
 from ringroad.protocol.vehicle import Report
-from ringroad.vehicle.agents.base import Progress
+from ringroad.vehicle.agents.base import FlashStep
 from ringroad.vehicle.memory import Memory
 
 PROGRESS_S: Final = 1.0  # s; between two progress reports
+NOBODY: Final[Mapping[str, tuple[int, int]]] = MappingProxyType({})
 
 
 class ProgressReports:
@@ -19,28 +26,76 @@ class ProgressReports:
         self._memory = memory
         self._clock = clock
         self._told_at_s = 0.0
+        self._state = ""  # in which what follows was heard
+        self._done: dict[str, tuple[int, int]] = {}
+        self._steps: dict[str, FlashStep] = {}
 
-    def of(self, serial: str) -> Progress:
+    def of(self, serial: str) -> EcuProgress:
         """Return what to call with the bytes that are done and all bytes of one ECU's step."""
-        state = self._memory.state
+        return EcuProgress(self, serial)
 
-        def progress(done_bytes: int, total_bytes: int) -> None:
-            now_s = self._clock.monotonic_s()
-            if now_s - self._told_at_s < PROGRESS_S or state.action_id is None:
-                return
+    def done(self) -> Mapping[str, tuple[int, int]]:
+        """Return bytes done and in all by serial, in the vehicle's present state."""
+        return self._done if self._state == self._memory.state.state else NOBODY
+
+    def hear(self, serial: str, done_bytes: int, total_bytes: int) -> None:
+        """Take how far one ECU is, and tell the server unless it was told just now."""
+        self._enter()
+        self._done[serial] = (done_bytes, total_bytes)
+        now_s = self._clock.monotonic_s()
+        if now_s - self._told_at_s >= PROGRESS_S:
             self._told_at_s = now_s
-            self._memory.outbox.put_progress(
-                Report(
-                    # The same bytes after a restart are the same report.
-                    id=f"{state.epoch}.{state.action_id}.{state.state}.{serial}.{done_bytes}",
-                    action_id=state.action_id,
-                    state=state.state,
-                    at=self._clock.now(),
-                    ecu=serial,
-                    ecu_state=str(self._memory.state.ecus.get(serial, "")),
-                    done_bytes=done_bytes,
-                    total_bytes=total_bytes,
-                )
-            )
+            self._tell(serial)
 
-        return progress
+    def at(self, serial: str, step: FlashStep) -> None:
+        """Take the step of a flash that one ECU begins, and tell the server: there are few."""
+        self._enter()
+        if self._steps.get(serial) != step:
+            self._steps[serial] = step
+            self._tell(serial)
+
+    def _enter(self) -> None:
+        state = self._memory.state.state
+        if state != self._state:
+            self._state, self._done, self._steps = state, {}, {}
+
+    def _tell(self, serial: str) -> None:
+        state = self._memory.state
+        if state.action_id is None:
+            return
+        done_bytes, total_bytes = self._done.get(serial, (0, 0))
+        step = self._steps.get(serial, "")
+        answering = replace(state, unreachable=frozenset())  # else there was nothing to hear
+        # The same step and bytes after a restart are the same report.
+        place = f"{step}.{done_bytes}" if step else f"{done_bytes}"
+        self._memory.outbox.put_progress(
+            Report(
+                id=f"{state.epoch}.{state.action_id}.{state.state}.{serial}.{place}",
+                action_id=state.action_id,
+                state=state.state,
+                at=self._clock.now(),
+                ecu=serial,
+                ecu_state=str(answering.told(serial)) if serial in state.ecus else "",
+                done_bytes=done_bytes,
+                total_bytes=total_bytes,
+                detail=step,
+            )
+        )
+
+
+class EcuProgress:
+    """Progress of one ECU, for its agent."""
+
+    __slots__ = ("_all", "_serial")
+
+    def __init__(self, reports: ProgressReports, serial: str) -> None:
+        self._all = reports
+        self._serial = serial
+
+    def __call__(self, done_bytes: int, total_bytes: int) -> None:
+        """Hear what is done."""
+        self._all.hear(self._serial, done_bytes, total_bytes)
+
+    def at(self, step: FlashStep) -> None:
+        """Hear that a step begins."""
+        self._all.at(self._serial, step)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final, Literal, assert_never
+from typing import Final, Literal, assert_never
 
 import msgspec
 
@@ -31,7 +31,7 @@ from ringroad.protocol.vehicle import (
     VehicleState,
 )
 from ringroad.trust.state import VerifiedTarget
-from ringroad.vehicle.agents.base import EcuImage
+from ringroad.vehicle.agents.base import EcuImage, Reason
 
 FINISHED_KEPT: Final = 64  # actions; the server stops offering one long before 64 others
 JOURNAL_MISSING: Final = "journal_missing"  # why a vehicle may be blocked that never failed at anything
@@ -47,9 +47,14 @@ RESET_TRIES_ON: Final[frozenset[VehicleState]] = frozenset(
 
 
 class EcuState(StrEnum):
-    """Where one ECU stands in the running campaign."""
+    """Where one ECU stands in the running campaign.
+
+    STAGING and UNREACHABLE are never written down: they follow from other records (`CampaignState.told`), so that an
+    orchestrator from before them still reads the journal when its vehicle goes back to it.
+    """
 
     IDLE = "IDLE"
+    STAGING = "STAGING"
     STAGED = "STAGED"
     INSTALLING = "INSTALLING"
     ACTIVATED = "ACTIVATED"
@@ -58,6 +63,7 @@ class EcuState(StrEnum):
     ROLLING_BACK = "ROLLING_BACK"
     ROLLED_BACK = "ROLLED_BACK"
     FAILED = "FAILED"
+    UNREACHABLE = "UNREACHABLE"
 
 
 # What a restart cannot undo: from here on restarts are counted anew.
@@ -285,32 +291,6 @@ Entry = (
     | Compacted
 )
 
-_ENCODER = msgspec.json.Encoder()
-_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Entry)
-
-
-def encode_entry(entry: Entry) -> bytes:
-    """Return the journal payload of `entry`."""
-    return _ENCODER.encode(entry)
-
-
-def decode_entry(payload: bytes) -> Entry:
-    """Return the entry of a journal payload.
-
-    Raises:
-        Corrupt: it passed its checksum, but this version does not know what it means.
-    """
-    try:
-        entry: Entry = _DECODER.decode(payload)
-    except msgspec.MsgspecError as error:
-        raise Corrupt(
-            f"a journal record cannot be read: {error}",
-            hint="it was probably written by a newer version; start that one",
-            code="journal_unknown",
-        ) from error
-    return entry
-
-
 # State ----------------------------------------------------------------------------------------------
 
 
@@ -331,6 +311,7 @@ class CampaignState:
         detail: the same for people.
         noted: code and subject of the last note in this state.
         notes: how many notes there were in this state.
+        unreachable: ECUs that did not answer when they were last tried.
         known_faults: codes by serial from before the installation; None until they were read.
         answer: the driver's newest word on the running update.
         cancel_refused: the server was told that its cancel came too late.
@@ -353,6 +334,7 @@ class CampaignState:
     detail: str = ""
     noted: tuple[str, str] = ("", "")
     notes: int = 0
+    unreachable: frozenset[str] = frozenset()
     known_faults: Mapping[str, tuple[str, ...]] | None = None
     answer: Answer | None = None
     cancel_refused: bool = False
@@ -372,6 +354,13 @@ class CampaignState:
     def resting(self) -> bool:
         """Whether no campaign is under way."""
         return self.state in RESTING
+
+    def told(self, serial: str) -> EcuState:
+        """Return where an ECU stands, for whoever looks; nothing is decided on it."""
+        ecu = self.ecus.get(serial, EcuState.IDLE)
+        if serial in self.unreachable and ecu is not EcuState.FAILED:
+            return EcuState.UNREACHABLE
+        return EcuState.STAGING if ecu is EcuState.IDLE and self.state == "STAGING" else ecu
 
     def group(self) -> UpdateGroup | None:
         """Return the update group at work: the first that is not wholly committed."""
@@ -409,8 +398,13 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
             return replace(state, known_faults=MappingProxyType(faults))
         case Answered(answer=answer):
             return replace(state, answer=answer, noted=("", ""))  # what it still waits for is told again
-        case Tried(what=what):
-            return replace(state, tries={**state.tries, what: state.tries.get(what, 0) + 1})
+        case Tried(what=what, code=code):
+            known = _without(state.unreachable, tried_ecu(entry, state))
+            if code == Reason.UNREACHABLE and (serial := tried_ecu(entry, state)):
+                known |= {serial}
+            return replace(
+                state, tries={**state.tries, what: state.tries.get(what, 0) + 1}, unreachable=known
+            )
         case Noted(code=code, about=about):
             too_late = state.cancel_refused or code == "cancel_refused"
             return replace(state, noted=(code, about), notes=state.notes + 1, cancel_refused=too_late)
@@ -432,6 +426,12 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
             )  # fmt: skip
         case _:
             assert_never(entry)
+
+
+def tried_ecu(entry: Tried, state: CampaignState) -> str:
+    """Return the serial of the ECU that was tried; empty if it was something else, an image for example."""
+    _, _, serial = entry.what.partition(":")
+    return serial if serial in state.ecus else ""
 
 
 def compacted(state: CampaignState, *, at: datetime) -> Compacted:
@@ -456,7 +456,9 @@ def _after_start(state: CampaignState) -> CampaignState:
             tries[f"rollback:{serial}"] = tries.get(f"rollback:{serial}", 0) + 1
     # Between two ECUs an installation may wait for days, over many an ignition.
     idle = state.state == "INSTALLING" and EcuState.INSTALLING not in ecus.values()
-    return replace(state, ecus=ecus, tries=tries, restarts=state.restarts + (not idle))
+    return replace(
+        state, ecus=ecus, tries=tries, restarts=state.restarts + (not idle), unreachable=frozenset()
+    )
 
 
 def _after_move(state: CampaignState, entry: Moved) -> CampaignState:
@@ -473,7 +475,10 @@ def _after_move(state: CampaignState, entry: Moved) -> CampaignState:
 
 
 def _after_ecu_move(state: CampaignState, entry: EcuMoved) -> CampaignState:
-    moved = replace(state, ecus={**state.ecus, entry.serial: entry.state})
+    moved = replace(
+        state, ecus={**state.ecus, entry.serial: entry.state},
+        unreachable=_without(state.unreachable, entry.serial),
+    )  # fmt: skip
     if entry.state in _LASTING:
         moved = replace(moved, restarts=0)
     if entry.state is EcuState.FAILED:
@@ -485,3 +490,7 @@ def _after_ecu_move(state: CampaignState, entry: EcuMoved) -> CampaignState:
             before = {**before, entry.serial: ecu.from_sha256}
         return replace(moved, installed={**state.installed, entry.serial: ecu.target}, before=before)
     return moved
+
+
+def _without(serials: frozenset[str], serial: str) -> frozenset[str]:
+    return serials - {serial} if serial in serials else serials

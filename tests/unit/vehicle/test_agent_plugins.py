@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from importlib.metadata import DistributionFinder, PathDistribution
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from ringroad.kernel.errors import InvalidInput
 from ringroad.vehicle.agents.ab import AbAgent
+from ringroad.vehicle.agents.base import Failed, Reason, UpdateAgent
 from ringroad.vehicle.agents.disk import RealDisk
 from ringroad.vehicle.agents.folders import ContainerAgent, FilesAgent
 from ringroad.vehicle.agents.plugins import AgentSite, factory_of
@@ -110,7 +112,6 @@ def test_a_vehicle_takes_each_ecu_to_the_agent_that_its_configuration_names(
     ("fields", "message"),
     [
         ({"agent": "uds"}, "needs one way"),
-        ({"agent": "nobodys", "host": "h"}, "no update agent"),
         ({"agent": "files", "settings": {"fiel": "x"}}, "unknown setting 'fiel'"),
         ({"agent": "files", "settings": {"file": "a/b"}}, "a name, not a path"),
         ({"agent": "files", "settings": {"file": 3}}, "needs the setting file"),
@@ -130,6 +131,25 @@ def test_an_ecu_that_its_agent_cannot_serve_stops_the_start(
                 ecus=(ecu("one", primary=True, **fields),),
             ),
         )
+
+
+def test_an_agent_that_cannot_be_had_is_stood_in_for_and_one_that_hides_ours_stops_the_start(
+    tmp_path: Path,
+) -> None:
+    def agents(plugins: dict[str, str]) -> dict[str, UpdateAgent]:
+        ecus = (ecu("one", primary=True, host="h"), ecu("door", agent="door"))
+        config = VehicleConfig(vin="WRRDEM12XTA000001", server_url="https://x", ecus=ecus, plugins=plugins)
+        return connect_agents(tmp_path, config)
+
+    for plugins in ({}, {"door": "missing_module_of_nobody:Agent"}):
+        found = agents(plugins)
+        assert isinstance(found["one-1"], AbAgent)
+        answer = asyncio.run(found["door-1"].inventory())
+        assert isinstance(answer, Failed)
+        assert (answer.reason, answer.retryable) == (Reason.NO_AGENT, False)
+        assert "door" in answer.detail
+    with pytest.raises(InvalidInput, match="comes with Ringroad"):
+        agents({"uds": "missing_module_of_nobody:Agent"})
 
 
 def test_an_agent_cannot_have_room_outside_of_the_vehicles_folder(tmp_path: Path) -> None:

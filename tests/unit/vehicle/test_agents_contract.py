@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +30,7 @@ from ringroad.vehicle.agents.base import (
     EcuImage,
     EcuInventory,
     Failed,
+    FlashStep,
     Outcome,
     PausableAgent,
     Reason,
@@ -217,6 +219,31 @@ def test_a_whole_update_ends_committed_and_every_verb_may_be_repeated(bench: Ben
             2,
             False,
         )
+
+    bench.run(story)
+
+
+class Steps:
+    """Whoever listens to the steps of a flash."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def __call__(self, done_bytes: int, total_bytes: int) -> None:
+        if self.heard and done_bytes < total_bytes:
+            self.heard.append("bytes")
+
+    def at(self, step: FlashStep) -> None:
+        self.heard.append(step)
+
+
+def test_each_step_of_a_flash_is_told_when_it_begins(bench: Bench) -> None:
+    async def story(car: Car) -> None:
+        wanted, source, steps = image_of(NEW, car.mode, 2), BytesSource(NEW), Steps()
+        assert await car.agent.prepare(wanted, source, progress=steps) == Done()
+        assert await car.agent.install(wanted, source, progress=steps) == Done(already=car.mode == "ab")
+        once = [step for step, _ in groupby(steps.heard)]
+        assert once == ["session", "unlock", "erase", "transfer", "bytes", "check", "deps"]
 
     bench.run(story)
 

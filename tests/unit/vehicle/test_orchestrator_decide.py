@@ -19,6 +19,7 @@ from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle import decide
 from ringroad.vehicle.decide import Facts, next_step
 from ringroad.vehicle.outbox import COMMIT_REPORTS_MAX, report_of
+from ringroad.vehicle.records import decode_entry, encode_entry
 from ringroad.vehicle.states import (
     BEFORE_INSTALLING,
     CampaignState,
@@ -36,8 +37,6 @@ from ringroad.vehicle.states import (
     Started,
     Tried,
     compacted,
-    decode_entry,
-    encode_entry,
     fold,
 )
 

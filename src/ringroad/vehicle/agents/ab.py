@@ -39,7 +39,7 @@ class AbAgent(UdsAgent):
         await self._look(image, source)
         if status.swap is Swap.TRIAL:
             raise Refusal(Reason.PRECONDITION, "another image is on trial")
-        await self._ecu.unlock(Session.PROGRAMMING)
+        await self._ecu.unlock(Session.PROGRAMMING, progress=progress)
         await self._ecu.flash(image, source, content, progress=progress)
         await self._ecu.uds.session(Session.DEFAULT)
         return Done()

@@ -34,6 +34,9 @@ from typing import Literal, Protocol, runtime_checkable
 from ringroad.protocol.vehicle import EcuTarget
 
 Progress = Callable[[int, int], None]  # (done_bytes, total_bytes); cheap, called once per block
+FlashStep = Literal[
+    "session", "unlock", "erase", "transfer", "check", "deps"
+]  # of one ECU's flash, in this order
 CheckKind = Literal["version", "self_test", "no_new_faults"]  # as in protocol.vehicle.PostCheck
 
 
@@ -44,6 +47,7 @@ class Reason(StrEnum):
     BUSY = "busy"  # the ECU asked to be left alone for now
     LOCKED_OUT = "locked_out"  # too many wrong keys; wait for the ECU's delay
     ACCESS_DENIED = "access_denied"  # the security key was refused
+    NO_AGENT = "no_agent"  # the vehicle has no update agent of the kind that its configuration names
     SERIAL_MISMATCH = "serial_mismatch"  # another ECU answers at this address
     WRONG_HARDWARE = "wrong_hardware"
     COUNTER_TOO_LOW = "counter_too_low"  # older than the ECU's committed release counter
@@ -312,6 +316,25 @@ class FaultAgent(Protocol):
     async def faults(self) -> tuple[Fault, ...] | Failed:
         """Ask the ECU for its stored fault codes."""
         ...
+
+
+@runtime_checkable
+class StepProgress(Protocol):
+    """A `Progress` that also hears which step of a flash begins."""
+
+    def __call__(self, done_bytes: int, total_bytes: int) -> None:
+        """Hear what is done."""
+        ...
+
+    def at(self, step: FlashStep) -> None:
+        """Hear that a step begins. Cheap."""
+        ...
+
+
+def tell_step(progress: Progress, step: FlashStep) -> None:
+    """Tell whoever listens to steps that one begins. An agent whose ECU has no such steps tells none."""
+    if isinstance(progress, StepProgress):
+        progress.at(step)
 
 
 def no_progress(done_bytes: int, total_bytes: int) -> None:

@@ -62,11 +62,11 @@ class UdsInplaceAgent(UdsAgent):
         if silence is not None:
             await silence.begin(image.serial)  # 2
         try:
-            await self._ecu.unlock(Session.PROGRAMMING)  # 3
+            await self._ecu.unlock(Session.PROGRAMMING, progress=progress)  # 3
             if status.mode is Mode.APPLICATION and self._ask is not None and (said := self._ask()):
                 await self._ecu.restart()  # nothing was erased: the software that ran starts again
                 raise Refusal(Reason.PRECONDITION, said)
-            if not await self._finish_interrupted(status, image, content):
+            if not await self._finish_interrupted(status, image, content, progress):
                 await self._ecu.flash(image, source, content, progress=progress)  # 4
         except BaseException:
             await self._end_silence()
@@ -74,14 +74,16 @@ class UdsInplaceAgent(UdsAgent):
         progress(content.length_bytes, content.length_bytes)
         return Done()
 
-    async def _finish_interrupted(self, status: SlotStatus, image: EcuImage, content: FlashImage) -> bool:
+    async def _finish_interrupted(
+        self, status: SlotStatus, image: EcuImage, content: FlashImage, progress: Progress
+    ) -> bool:
         """Run only the checks when the bank may already hold the whole image."""
         bank = status.banks[0]
         if bank.valid or bank.sha256.hex() != image.sha256:
             return False
         try:
             await self._ecu.name_image(image, content)
-            await self._ecu.check_content(content)
+            await self._ecu.check_content(content, progress=progress)
         except (NegativeResponse, Refusal):
             return False
         return True

@@ -38,6 +38,10 @@ _PATH: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 Setting = str | int | bool
 
 
+class AgentMissing(InvalidInput):
+    """There is no agent of the name that an ECU's configuration has."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSite:
     """All that an agent is given: its ECU, the way to it, and room of its own.
@@ -99,14 +103,15 @@ def factory_of(name: str, allowed: Mapping[str, str]) -> AgentFactory:
             for the entry point of that name which that installed distribution declares in group `GROUP`.
 
     Raises:
-        InvalidInput: the name is not allowed, hides one of ours, or its code cannot be loaded.
+        AgentMissing: the name is not allowed, or its code cannot be loaded.
+        InvalidInput: the table hides one of ours.
     """
     shadowed = sorted(set(allowed) & set(BUILT_IN))
     if shadowed:
         raise InvalidInput(f"plugin {shadowed[0]!r} has the name of an agent that comes with Ringroad")
     where = BUILT_IN.get(name) or allowed.get(name)
     if where is None:
-        raise InvalidInput(
+        raise AgentMissing(
             f"no update agent {name!r}",
             hint=f"built in: {', '.join(sorted(BUILT_IN))}; others are allowed in the table [plugins]",
         )
@@ -114,7 +119,7 @@ def factory_of(name: str, allowed: Mapping[str, str]) -> AgentFactory:
         where = _declared(name, where.removeprefix(ENTRY_POINT))
     made = _load(name, where)
     if not callable(made):
-        raise InvalidInput(f"plugin {name!r}: {where} cannot be called")
+        raise AgentMissing(f"plugin {name!r}: {where} cannot be called")
     factory: AgentFactory = made
     return factory
 
@@ -124,14 +129,14 @@ def _declared(name: str, distribution: str) -> str:
     try:
         points = importlib.metadata.distribution(distribution).entry_points
     except importlib.metadata.PackageNotFoundError as error:
-        raise InvalidInput(
+        raise AgentMissing(
             f"plugin {name!r}: {distribution} is not installed", hint="pip install it beside ringroad"
         ) from error
     except ValueError as error:
-        raise InvalidInput(f"plugin {name!r} names no distribution", hint="entry-point:its-name") from error
+        raise AgentMissing(f"plugin {name!r} names no distribution", hint="entry-point:its-name") from error
     found = [point.value for point in points if point.group == GROUP and point.name == name]
     if len(found) != 1:
-        raise InvalidInput(
+        raise AgentMissing(
             f"plugin {name!r}: {distribution} declares {len(found)} such entry points in {GROUP}",
             hint="the entry point has the agent's name",
         )
@@ -140,7 +145,7 @@ def _declared(name: str, distribution: str) -> str:
 
 def _load(name: str, where: str) -> Any:
     if not _PATH.fullmatch(where):
-        raise InvalidInput(
+        raise AgentMissing(
             f"plugin {name!r}: {where!r} is no way to code",
             hint="module:attribute, or entry-point:distribution",
         )
@@ -148,6 +153,6 @@ def _load(name: str, where: str) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except ImportError as error:
-        raise InvalidInput(f"plugin {name!r} cannot be imported: {error}") from error
+        raise AgentMissing(f"plugin {name!r} cannot be imported: {error}") from error
     except AttributeError as error:
-        raise InvalidInput(f"plugin {name!r}: {module} has no {attribute}") from error
+        raise AgentMissing(f"plugin {name!r}: {module} has no {attribute}") from error

@@ -26,6 +26,8 @@ from ringroad.vehicle.agents.base import (
     Progress,
     Reason,
     Software,
+    no_progress,
+    tell_step,
     unfit,
 )
 from ringroad.vehicle.agents.quiet import Silence
@@ -189,8 +191,9 @@ class EcuSession:
             )
         return flash
 
-    async def unlock(self, session: Session) -> None:
+    async def unlock(self, session: Session, *, progress: Progress = no_progress) -> None:
         """Enter a session and unlock it. The bootloader is reached through the extended session."""
+        tell_step(progress, "session")
         await self.uds.session(Session.EXTENDED)
         if session is Session.PROGRAMMING:
             try:
@@ -201,6 +204,7 @@ class EcuSession:
                 await self.wait_for_restart()  # some bootloaders drop the connection
                 await self.uds.session(Session.EXTENDED)
                 await self.uds.session(Session.PROGRAMMING)
+        tell_step(progress, "unlock")
         await self.prove()
 
     async def prove(self) -> None:
@@ -229,13 +233,15 @@ class EcuSession:
                     raise
                 if not isinstance(error, NegativeResponse):
                     await self.wait_for_restart()
-                await self.unlock(Session.PROGRAMMING)
-        await self.check_content(content)
+                await self.unlock(Session.PROGRAMMING, progress=progress)
+        await self.check_content(content, progress=progress)
 
-    async def check_content(self, content: FlashImage) -> None:
+    async def check_content(self, content: FlashImage, *, progress: Progress) -> None:
         """Steps 4 and 5 of `flash`. Raises: Refusal."""
+        tell_step(progress, "check")
         if await self.uds.routine(Rid.CHECK_MEMORY, content.content_sha256) != b"\x00":
             raise Refusal(Reason.CHECK_FAILED, "the ECU's memory does not hold what was sent")
+        tell_step(progress, "deps")
         if await self.uds.routine(Rid.CHECK_DEPENDENCIES) != b"\x00":
             raise Refusal(Reason.DEPENDENCY_FAILED, "checkProgrammingDependencies failed")
 
@@ -324,9 +330,11 @@ class EcuSession:
     ) -> None:
         await self.name_image(image, content)
         first = content.segments[0].address
+        tell_step(progress, "erase")
         option = b"\x44" + first.to_bytes(4, "big") + content.length_bytes.to_bytes(4, "big")
         if await self.uds.routine(Rid.ERASE, option) != b"\x00":
             raise Refusal(Reason.ERASE_FAILED)
+        tell_step(progress, "transfer")
         before = 0
         for segment in content.segments:
             block_bytes = await self.uds.download(segment.address, segment.length_bytes)

@@ -241,7 +241,7 @@ def _ecus(glance: Glance, words: Words) -> tuple[EcuLine, ...]:
     plan = glance.state.plan
     lines = []
     for ecu in plan.ecus if plan else ():
-        at = glance.state.ecus.get(ecu.serial, EcuState.IDLE)
+        at = glance.state.told(ecu.serial)
         done = glance.done.get(ecu.serial)
         percent = min(100, done[0] * 100 // done[1]) if done is not None and done[1] > 0 else None
         word = words.say(f"ecu.{at}")
