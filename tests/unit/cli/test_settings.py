@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from ringroad.cli import run
 from ringroad.cli.settings import read_settings, read_var, settings_page
 from ringroad.kernel.errors import InvalidInput, NotFound
-from ringroad.storage.process import spawn
+from ringroad.storage.process import command_of, spawn
 from ringroad.storage.settings import STARS, Settings, table
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "settings.md"
@@ -86,6 +87,10 @@ def test_broken_settings_keep_nobody_from_stopping_what_runs(
     (here / "ringroad.toml").write_text('server_names = ["a", "b"]\nvar = "x"\n')
     process = spawn([sys.executable, "-c", "import time; time.sleep(60)", "ringroad"], log=here / "log")
     try:
+        deadline_s = time.monotonic() + 60
+        while "ringroad" not in command_of(process.pid):  # a program that begins has no command for a moment
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
         (here / "x" / "run").mkdir(parents=True)
         (here / "x" / "run" / "state.json").write_text(json.dumps({"pid": process.pid}))
         assert run(["down"], {}) == 0
