@@ -9,16 +9,21 @@ import httpx
 import pytest
 
 from ringroad.build import store_plant
+from ringroad.build.plant.read import read_plant
 from ringroad.build.station_times import StationTime
 from ringroad.build.store_times import take_times
+from ringroad.cli.plant_world import read_world
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds
+from ringroad.sim.world import Ramp
+from ringroad.sim.world_result import sums_of_world
 from ringroad.storage.db import connect, transaction
 from support.console_server import add_account, serving
 
 pytestmark = pytest.mark.engines
 
 FIRST = Path(__file__).parents[2] / "examples" / "first"
+WORLD = Path(__file__).parents[2] / "examples" / "world"
 CLOCK, IDS = SystemClock(), SystemIds()
 NORTH = {"id": "wren-north", "name": "Wren, north", "site": "Nordhavn"}
 
@@ -136,3 +141,57 @@ def test_what_cannot_be_cloned_or_learn_is_refused(client: httpx.Client) -> None
         assert (answer.status_code, words in answer.text) == (status, True), answer.text
     assert client.get("/plants/wren/lesson").status_code == 422
     assert {each["id"] for each in client.get("/plants").json()} == {"wren-mother", "wren"}
+
+
+def test_a_clone_that_builds_elsewhere_learns_from_what_it_says_and_is_told_apart_from_its_mother(
+    client: httpx.Client,
+) -> None:
+    files = [WORLD / name for name in ("avocet-east.toml", "mother.toml", "avocet-east.toml")]
+    early, mother, east = (client.post("/plants", json={"source": each.read_text("utf-8")}) for each in files)
+    assert (early.status_code, "import the document of avocet-mother first" in early.text) == (422, True)
+    assert mother.json()["structure_sha256"] == east.json()["structure_sha256"], "by reference"
+    alone = client.get(f"/plant-structures/{mother.json()['structure_sha256']}")
+    assert alone.json()["lines"] == mother.json()["document"]["lines"]
+    assert client.get(f"/plant-structures/{'0' * 64}").status_code == 404
+
+    world = read_world((WORLD / "world.toml").read_text("utf-8"), name="world.toml")
+    ramp = Ramp(takt_s=world.takt_s, pilot=(20, 40), days=2)
+    plant = read_plant((WORLD / "mother.toml").read_text("utf-8"))
+    said = {each.plant: each.to_document() for each in sums_of_world(plant, world.plants, ramp)}[
+        "avocet-east"
+    ]
+    cockpit = "assembly/Line 1/cockpit#cycle_s"
+    learned = client.post("/clone-lessons", json={"sums": said})
+    assert learned.status_code == 200, learned.text
+    assert (learned.json()["generation"], learned.json()["different"]) == (2, [cockpit])
+    assert client.post("/clone-lessons", json={"sums": said}).json()["generation"] == 2, "told twice"
+    assert client.post("/plants/avocet-east/learn").json()["generation"] == 2, "it keeps what it was told"
+    assert client.get("/plants/avocet-east/lesson").json()["different"] == [cockpit]
+    fact = client.get("/facts", params={"subject": "avocet-east"}).json()[0]
+    assert (fact["kind"], fact["body"]["told"]) == ("plant.learned", said["own"])
+    assert client.get("/plants/avocet-east/sums").json() == said
+    (proposal,) = client.post("/plants/avocet-east/propose").json()["proposals"]
+    assert [each["key"] for each in proposal["shifts"]] == [cockpit]
+    drift = client.get("/plants/avocet-mother/difference", params={"other": "avocet-east"}).json()
+    assert (drift["same_structure"], drift["structure"]) == (True, [])
+    page = client.get(f"{str(client.base_url).removesuffix('/api/v1/')}/clones?plant_id=avocet-east").text
+    assert "avocet-east" in page
+    assert cockpit in page
+
+    half = said | {"own": said["own"] | {cockpit: [1, 4.0, 16.0]}}
+    stranger = said | {"plant": "avocet-south"}
+    other = said | {"parent": "wren-mother"}
+    here = said | {"plant": "wren-north", "parent": "wren-mother", "own": {}}
+    assert client.post("/plants/wren-mother/clone", json=NORTH).status_code == 201
+    assert client.post("/plants/wren-north/choose", json={"programme_id": "wren"}).is_success
+    for sums, status, words in (
+        (half, 409, "this is an older message"),
+        (stranger, 404, "there is no plant 'avocet-south'"),
+        (other, 422, "is no clone of wren-mother"),
+        (here, 409, "builds wren here, and learns from its own stations"),
+        (said | {"own": {"x#cycle_s": [1, 4.0, 16.0]}}, 409, "older message"),
+        (said | {"orders": []}, 422, "no message of a clone"),
+    ):
+        answer = client.post("/clone-lessons", json={"sums": sums})
+        assert (answer.status_code, words in answer.text) == (status, True), answer.text
+    assert client.get("/plants/avocet-east").json()["generation"] == 2

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import click
 
 from ringroad.cli.client import Client
-from ringroad.cli.groups import example, with_client
+from ringroad.cli.groups import example, read_text, with_client
 from ringroad.cli.plant_document import amount, between
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import counted, table
+from ringroad.kernel.errors import InvalidInput
+
+MESSAGE_BYTES_MAX: Final = 4 << 20  # of what a clone says; as the server takes
 
 
 @click.command("clone", epilog=example("ringroad plant clone wren-mother --to wren-north --site Nordhavn"))
@@ -34,15 +39,35 @@ def clone(shell: Shell, client: Client, *, plant: str, clone_id: str, site: str,
 
 
 @click.command(
-    "learn", epilog=example("ringroad plant learn wren-north", "ringroad plant learn wren-north --preview")
+    "learn", epilog=example("ringroad plant learn wren-north", "ringroad plant learn --from sums.json")
 )
-@click.argument("plant")
+@click.argument("plant", required=False)
 @click.option("--preview", is_flag=True, help="Show what it would believe, and keep nothing.")
+@click.option(
+    "--from", "path", type=click.Path(path_type=Path, dir_okay=False),
+    help="What a clone says that builds elsewhere: a file of `plant sums --out`.",
+)  # fmt: skip
 @with_client
-def learn(shell: Shell, client: Client, *, plant: str, preview: bool) -> None:
-    """Let a plant learn from its own station times, and show where they contradict what it believed."""
-    row = client.get(f"/plants/{plant}/lesson") if preview else client.post(f"/plants/{plant}/learn")
+def learn(shell: Shell, client: Client, *, plant: str | None, preview: bool, path: Path | None) -> None:
+    """Let a plant learn from its own station times, and show where they contradict what it believed.
+
+    The document of a clone that builds at another server learns from the sums that it says.
+    """
+    if (plant is None) == (path is None) or (path is not None and preview):
+        raise click.UsageError("either PLANT, or --from FILE says whose it is, which has no --preview")
+    if path is not None:
+        row = client.post("/clone-lessons", {"sums": read_sums(path)})
+    else:
+        row = client.get(f"/plants/{plant}/lesson") if preview else client.post(f"/plants/{plant}/learn")
     shell.show(row, text=lesson_text(row))
+
+
+def read_sums(path: Path) -> Any:
+    """Return a message of a clone. Raises: InvalidInput."""
+    try:
+        return json.loads(read_text(path, bytes_max=MESSAGE_BYTES_MAX))
+    except ValueError as error:
+        raise InvalidInput(f"{path} is no JSON: {error}") from error
 
 
 def lesson_text(row: Mapping[str, Any]) -> str:

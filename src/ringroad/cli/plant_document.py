@@ -1,4 +1,4 @@
-"""`ringroad plant import`, `list`, `show`, `choose`, `diff`, `export-aas` and `import-aas`: plant documents."""
+"""`ringroad plant import`, `list`, `show`, `choose`, `diff`, `export`, `export-aas` and `import-aas`: plant documents."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import msgspec
 
 from ringroad.build.plant.aas import AAS_BYTES_MAX, Form, export_aas, import_aas
 from ringroad.build.plant.diff import diff_plants
-from ringroad.build.plant.model import Plant
-from ringroad.build.plant.read import PLANT_BYTES_MAX, plant_from_document, read_plant
+from ringroad.build.plant.model import Plant, Structure
+from ringroad.build.plant.read import PLANT_BYTES_MAX, Find, plant_from_document, read_plant, structure_from
+from ringroad.build.plant.write import plant_file
 from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO, example, read_bytes, read_text, with_client
 from ringroad.cli.names import programme_of
@@ -32,7 +33,9 @@ HASH_CHARS = 12  # of a hash that are shown; the whole one is in --json
 def import_file(shell: Shell, client: Client, *, file: Path, replace: bool) -> None:
     """Import a plant document from FILE; every problem is named with its line."""
     source = read_text(file, bytes_max=PLANT_BYTES_MAX)
-    plant = read_plant(source, filename=str(file))  # here, so that problems name this file
+    plant = read_plant(
+        source, filename=str(file), find=_finder(client)
+    )  # here, so that problems name this file
     save(shell, client, plant, {"source": source}, replace=replace)
 
 
@@ -134,6 +137,39 @@ def diff(shell: Shell, client: Client, *, before: str, after: str) -> int:
     return EXIT_NO if view["structure"] or clear else 0
 
 
+@click.command("export", epilog=example("ringroad plant export wren-north --out wren-north.toml"))
+@click.argument("plant")
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The file.")
+@click.option(
+    "--whole", is_flag=True, help="A clone's structure too, for a server that does not know its parent."
+)
+@with_client
+def export_file(shell: Shell, client: Client, *, plant: str, out: Path, whole: bool) -> None:
+    """Write PLANT as a file that `ringroad plant import` reads.
+
+    A clone with its parent's structure refers to it by its hash; whoever imports it has the parent's document.
+    """
+    found = _load(client, plant)
+    by_reference = not whole and _as_its_parent(client, found)
+    _write(out, plant_file(found, by_reference=by_reference).encode())
+    said = f"its structure as of {found.identity.parent}" if by_reference else "whole"
+    shell.show(
+        {"file": out, "by_reference": by_reference},
+        text=f"{out}: {counted(len(found.parameters), 'parameter')}, {said}",
+    )
+
+
+def _as_its_parent(client: Client, plant: Plant) -> bool:
+    """Return whether a plant is a clone whose parent is here and has its structure."""
+    if not plant.identity.parent:
+        return False
+    try:
+        parent = client.get(f"/plants/{plant.identity.parent}")
+    except NotFound:
+        return False
+    return bool(parent["structure_sha256"] == plant.structure_sha256)
+
+
 @click.command("export-aas", epilog=example("ringroad plant export-aas wren-mother --out wren.aasx"))
 @click.argument("plant")
 @click.option(
@@ -151,10 +187,7 @@ def export(shell: Shell, client: Client, *, plant: str, out: Path) -> None:
     if out.suffix not in forms:
         raise InvalidInput(f"{out} ends in neither .aasx nor .json")
     content = export_aas(_load(client, plant), form=forms[out.suffix])
-    try:
-        out.write_bytes(content)
-    except OSError as error:
-        raise Unavailable(f"{out} cannot be written: {error.strerror}", code="disk") from error
+    _write(out, content)
     shell.show({"file": out, "bytes": len(content)}, text=f"{out}: {len(content)} bytes")
 
 
@@ -253,8 +286,29 @@ def _get(client: Client, named: str) -> dict[str, Any]:
 
 def _load(client: Client, named: str) -> Plant:
     if named.endswith(".toml"):
-        return read_plant(read_text(Path(named), bytes_max=PLANT_BYTES_MAX), filename=named)
+        source = read_text(Path(named), bytes_max=PLANT_BYTES_MAX)
+        return read_plant(source, filename=named, find=_finder(client))
     return plant_from_document(_get(client, named)["document"], what=f"plant {named}")
 
 
-commands = (import_file, list_plants, show, choose, diff, export, import_shell)
+def _finder(client: Client) -> Find:
+    """Return how the structure that a clone's file refers to is found: at the server."""
+
+    def find(sha256: str) -> Structure | None:
+        try:
+            return structure_from(client.get(f"/plant-structures/{sha256}"))
+        except NotFound:
+            return None
+
+    return find
+
+
+def _write(out: Path, content: bytes) -> None:
+    """Write a file that a person named. Raises: Unavailable."""
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise Unavailable(f"{out} cannot be written: {error.strerror}", code="disk") from error
+
+
+commands = (import_file, list_plants, show, choose, diff, export_file, export, import_shell)

@@ -10,13 +10,13 @@ from typing import Any, Final
 import click
 
 from ringroad.cli.client import Client
-from ringroad.cli.groups import ClientGroup, example, read_text, with_client
+from ringroad.cli.groups import ClientGroup, example, patient, wait_for, with_client
+from ringroad.cli.plant_clone import read_sums
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import counted, table
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 
-MESSAGE_BYTES_MAX: Final = 4 << 20  # as the server takes
 WHAT: Final = {"station": "one station", "balance": "work dealt out anew", "buffer": "more room"}
 
 
@@ -41,22 +41,27 @@ def sums(shell: Shell, client: Client, *, plant: str, out: Path | None) -> None:
     "--from", "path", type=click.Path(path_type=Path, dir_okay=False),
     help="What a clone of another server says: a file of `plant sums --out`.",
 )  # fmt: skip
+@patient("the twin")
 @with_client
-def propose(shell: Shell, client: Client, *, plant: str | None, path: Path | None) -> None:
+def propose(shell: Shell, client: Client, *, plant: str | None, path: Path | None, wait: str) -> None:
     """Propose to its parents what a clone does reliably better. The parent's twin is asked next, then an approver."""
     if (plant is None) == (path is None):
         raise click.UsageError("either PLANT or --from FILE says whose it is")
     if path is not None:
-        try:
-            document = json.loads(read_text(path, bytes_max=MESSAGE_BYTES_MAX))
-        except ValueError as error:
-            raise InvalidInput(f"{path} is no JSON: {error}") from error
-        row = client.post("/clone-sums", {"sums": document})
+        row = client.post("/clone-sums", {"sums": read_sums(path)})
     else:
         row = client.post(f"/plants/{plant}/propose")
     asked = ", ".join(row["parents"])
     if row["proposals"]:
-        text = f"proposed to {asked}; the worker asks the twin\n{_table(row['proposals'])}"
+        answered = (
+            wait_for(shell, lambda: _answered(client, row["proposals"]), wait=wait, what="the twin")
+            if wait
+            else []
+        )
+        row["proposals"] = answered or row["proposals"]
+        text = f"proposed to {asked}" + ("" if answered else "; the worker asks the twin")
+        text += f"\n{_table(row['proposals'])}"
+        text += "".join(f"\n{each['proof']['reason']}" for each in answered)
     else:
         text = f"nothing new that is reliably better than at {asked}"
     shell.show(row, text=text)
@@ -144,6 +149,12 @@ def proposal_text(row: Mapping[str, Any]) -> str:
         lines.append(f"trial: {trial['outcome']}: {trial['reason']}")
         lines += [_measured_text(each) for each in trial["measured"]]
     return "\n".join(lines)
+
+
+def _answered(client: Client, proposals: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return proposals with what the twin said; none before it said something of each."""
+    rows = [client.get(f"/proposals/{each['id']}") for each in proposals]
+    return rows if all(row["proof"] for row in rows) else []
 
 
 def _measured_text(each: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from ringroad.cli.shell import Shell
 from ringroad.cli.tables import table
 from ringroad.kernel.errors import InvalidInput
 from ringroad.sim.world import Ramp, Site, Way, stations_of
-from ringroad.sim.world_result import PlantResult, Spread, run_world, to_document
+from ringroad.sim.world_result import PlantResult, Spread, run_world, sums_of_world, to_document
 
 _SHOWN: Final[dict[Way, str]] = {
     "cloned": "cloned", "alone": "work study alone", "copied": "copied, no doubt",
@@ -47,8 +48,12 @@ class WorldFile:
     "--seeds", type=click.IntRange(1, SEEDS_MAX), default=5, show_default=True, help="Worlds to draw."
 )
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with pictures.")
+@click.option(
+    "--sums", type=click.Path(path_type=Path, file_okay=False),
+    help="Write what each plant of the first world says to its mother after its ramp, a file each, into this folder.",
+)  # fmt: skip
 @click.pass_obj
-def world(shell: Shell, *, path: Path, seeds: int, html: Path | None) -> None:
+def world(shell: Shell, *, path: Path, seeds: int, html: Path | None, sums: Path | None) -> None:
     """Ramp up the plants in PATH with what their mother knows, and without; nothing is changed anywhere.
 
     What is true of each plant is drawn from a seed. Figures are means, with what nine of ten worlds are between.
@@ -66,6 +71,11 @@ def world(shell: Shell, *, path: Path, seeds: int, html: Path | None) -> None:
     document = {"seeds": seeds, "mother": mother.id, "plants": [to_document(each) for each in results]}
     if html is not None:
         html.write_text(world_page(document), encoding="utf-8")
+    if sums is not None:
+        sums.mkdir(parents=True, exist_ok=True)
+        for said in sums_of_world(mother, found.plants, ramp):
+            text = json.dumps(said.to_document(), indent=1) + "\n"
+            (sums / f"{said.plant}.json").write_text(text, encoding="utf-8")
     shell.show(document, text=world_text(results))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any
 
 from litestar import Router
@@ -10,6 +11,7 @@ from msgspec import Meta
 
 from ringroad.build.plant import store
 from ringroad.build.plant.diff import diff_plants
+from ringroad.build.plant.model import plain
 from ringroad.build.plant.read import PLANT_BYTES_MAX, plant_from_document, read_plant
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
@@ -22,9 +24,10 @@ from ringroad.http.views_plant import (
     document_view,
     plant_view,
 )
-from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.errors import InvalidInput, NotFound
 
 Which = Annotated[int | None, Parameter(ge=1, le=2**31 - 1, description="Of the document; none: the newest")]
+Sha256 = Annotated[str, Parameter(pattern=r"^[0-9a-f]{64}$", description="Content hash of a structure")]
 Other = Annotated[
     str, Parameter(pattern=r"^[A-Za-z0-9_.:\-]{1,200}$", description="The plant to compare with")
 ]
@@ -59,6 +62,19 @@ def get_plant(ctx: Ctx, *, plant_id: Id, generation: Which = None) -> PlantDocum
         return document_view(found, store.runs_of(conn, found))
 
 
+@route("GET", "/plant-structures/{sha256:str}", role=Role.VIEWER, tag="build", errors=[404])
+def get_structure(ctx: Ctx, *, sha256: Sha256) -> dict[str, Any]:
+    """Read a structure by its content hash: what the file of a clone refers to."""
+    with ctx.connection() as conn:
+        found = store.find_structure(conn, sha256)
+    if found is None:
+        raise NotFound(
+            f"no plant here has the structure {sha256[:12]}", hint="import the parent's document first"
+        )
+    document: dict[str, Any] = plain(found)
+    return document
+
+
 @route(
     "POST", "/plants", role=Role.OPERATOR, tag="build", status=201, errors=[409, 413, 422],
     body_bytes_max=2 * PLANT_BYTES_MAX,
@@ -67,8 +83,12 @@ def import_plant(ctx: Ctx, request: Req, data: JSONBody[NewPlant]) -> PlantDocum
     """Import a plant document; every problem is named, with its line in a file."""
     if (data.source is None) == (data.document is None):
         raise InvalidInput("either 'source' or 'document' says what the plant is")
-    plant = read_plant(data.source) if data.source is not None else plant_from_document(data.document or {})
     with ctx.transaction() as conn:
+        find = functools.partial(store.find_structure, conn)
+        if data.source is not None:
+            plant = read_plant(data.source, find=find)
+        else:
+            plant = plant_from_document(data.document or {}, find=find)
         found = store.save_plant(
             conn,
             ctx.ids,
@@ -102,4 +122,6 @@ def compare_plants(
     return diff_view(before, after, diff_plants(before, after))
 
 
-router = Router("/", route_handlers=[list_plants, get_plant, import_plant, choose_plant, compare_plants])
+router = Router(
+    "/", route_handlers=[list_plants, get_plant, get_structure, import_plant, choose_plant, compare_plants]
+)

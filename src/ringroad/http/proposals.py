@@ -10,10 +10,12 @@ from litestar import Router
 from litestar.params import JSONBody, Parameter
 
 from ringroad.build.clone import store_proposals as store
+from ringroad.build.clone.store import save_told
 from ringroad.build.clone.store_proposals import Proposal
 from ringroad.build.clone.sums import CloneSums, sums_from
 from ringroad.build.plant.parameters import path_text
 from ringroad.http.auth import Role
+from ringroad.http.clones import LessonView, lesson_view
 from ringroad.http.context import Ctx
 from ringroad.http.routes import Approve, Command, Id, InState, Limit, Reason, Req, route
 from ringroad.http.views import View
@@ -126,6 +128,17 @@ def take_sums(ctx: Ctx, request: Req, data: JSONBody[Sums]) -> ProposedView:
     return _propose(ctx, request, sums_from(data.sums))
 
 
+@route(
+    "POST", "/clone-lessons", role=Role.OPERATOR, tag="build", errors=[404, 409, 413, 422],
+    body_bytes_max=SUMS_BYTES_MAX,
+)  # fmt: skip
+def learn_from_sums(ctx: Ctx, request: Req, data: JSONBody[Sums]) -> LessonView:
+    """Let the document of a clone that builds elsewhere learn from what that says to its parents."""
+    sums = sums_from(data.sums)
+    with ctx.transaction() as conn:
+        return lesson_view(*save_told(conn, ctx.ids, sums=sums, actor=request.user.name, now=ctx.clock.now()))
+
+
 @route("GET", "/proposals", role=Role.VIEWER, tag="build")
 def list_proposals(
     ctx: Ctx, *, plant_id: OfPlant = None, in_state: InState = None, limit: Limit = 100
@@ -230,6 +243,6 @@ def _propose(ctx: Ctx, request: Req, sums: CloneSums) -> ProposedView:
 router = Router(
     "/",
     route_handlers=[
-        show_sums, propose, take_sums, list_proposals, get_proposal, accept_proposal, reject_proposal, withdraw_proposal,
+        show_sums, propose, take_sums, learn_from_sums, list_proposals, get_proposal, accept_proposal, reject_proposal, withdraw_proposal,
     ],
 )  # fmt: skip

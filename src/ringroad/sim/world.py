@@ -10,7 +10,7 @@ Pure and deterministic: a seed gives the same world, and all ways of beginning h
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ringroad.build.clone.inherit import inherit
 from ringroad.build.clone.learn import learn
+from ringroad.build.clone.sums import CloneSums, sums_of
 from ringroad.build.plant.model import Plant
 from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.posterior import Origin, Posterior
@@ -168,6 +169,23 @@ def ramp_up(mother: Plant, site: Site, ramp: Ramp, truth: Truth, *, way: Way, se
             numbers and no doubt (``copied``).
         seed: of its luck, the same for all ways.
     """
+    return _ramp_up(mother, site, ramp, truth, way=way, seed=seed)[0]
+
+
+def sums_after(mother: Plant, site: Site, ramp: Ramp, truth: Truth, *, seed: int) -> CloneSums:
+    """Return what a plant says to its parents after a ramp that began with what it inherits. Args: as `ramp_up`."""
+    _, sums = _ramp_up(mother, site, ramp, truth, way="cloned", seed=seed)
+    times, passes = stations_of(mother)
+    identity = replace(mother.identity, id=site.id, parent=mother.id)
+    return sums_of(
+        replace(mother, identity=identity), sums.times(times, site.id) | sums.passes(passes, site.id)
+    )
+
+
+def _ramp_up(
+    mother: Plant, site: Site, ramp: Ramp, truth: Truth, *, way: Way, seed: int
+) -> tuple[list[Day], _Sums]:
+    """Return the first days of a plant, and what it measured."""
     draw = np.random.default_rng([seed, 1])
     luck = np.random.default_rng([seed, 2])
     stated = truth.seconds + STATED_SD * draw.standard_normal(len(truth.seconds))
@@ -181,7 +199,7 @@ def ramp_up(mother: Plant, site: Site, ramp: Ramp, truth: Truth, *, way: Way, se
         days.append(_day(site, ramp, truth, belief, cycles, before=sums.n))
         built = days[-1].vehicles
         sums.take(truth.seconds + SPREAD_SD * cycles[:built], bad[:built])
-    return days
+    return days, sums
 
 
 def known_day(site: Site, ramp: Ramp, truth: Truth) -> Day:

@@ -12,13 +12,15 @@ from typing import Any, Final
 
 import numpy as np
 
+from ringroad.build.clone.sums import CloneSums
 from ringroad.build.plant.model import Plant
-from ringroad.sim.world import WAYS, Day, Ramp, Site, Way, draw_truth, known_day, ramp_up, reached
+from ringroad.sim.world import WAYS, Day, Ramp, Site, Way, draw_truth, known_day, ramp_up, reached, sums_after
 
 ERROR_DONE: Final = 0.05  # of a time: ramp-up of what is known is over
 RATE_DONE: Final = 0.05  # slower than a plant that knows all: ramp-up of the line is over
 FIRST_DAYS: Final = 10  # that unit cost and yield of the beginning are of
 LOW, HIGH = 0.05, 0.95
+_LUCK: Final = 1_000  # seeds of one plant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,16 @@ def run_world(mother: Plant, sites: Sequence[Site], ramp: Ramp, *, seeds: int) -
     return [_plant(mother, site, ramp, number, seeds=seeds) for number, site in enumerate(sites)]
 
 
+def sums_of_world(mother: Plant, sites: Sequence[Site], ramp: Ramp) -> list[CloneSums]:
+    """Return what each plant of the first world says to its mother after its ramp."""
+    found = []
+    for number, site in enumerate(sites):
+        luck = _LUCK * number
+        truth = draw_truth(mother, site, np.random.default_rng([luck, 0]))
+        found.append(sums_after(mother, site, ramp, truth, seed=luck))
+    return found
+
+
 def to_document(found: PlantResult) -> dict[str, Any]:
     """Return a plant's result as JSON types."""
     return {
@@ -99,7 +111,7 @@ def _plant(mother: Plant, site: Site, ramp: Ramp, number: int, *, seeds: int) ->
     runs: dict[Way, list[list[Day]]] = {way: [] for way in WAYS}
     known: list[Day] = []
     for seed in range(seeds):
-        luck = 1_000 * number + seed
+        luck = _LUCK * number + seed
         truth = draw_truth(mother, site, np.random.default_rng([luck, 0]))
         known.append(known_day(site, ramp, truth))
         for way in WAYS:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ringroad.build.clone.plants import clone_plant
+from ringroad.build.clone.sums import sums_from
+from ringroad.build.plant.model import Identity
 from ringroad.build.plant.read import read_plant
+from ringroad.build.plant.write import plant_file
 from ringroad.cli.plant_world import read_world, world_text
 from ringroad.cli.plant_world_page import world_page
 from ringroad.kernel.errors import InvalidInput
 from ringroad.sim.world import Day, Ramp, draw_truth, known_day, ramp_up, reached
-from ringroad.sim.world_result import PlantResult, run_world, to_document
+from ringroad.sim.world_result import PlantResult, run_world, sums_of_world, to_document
 
 FOLDER = Path(__file__).parents[3] / "examples" / "world"
 SOURCE = (FOLDER / "world.toml").read_text(encoding="utf-8")
@@ -32,6 +38,31 @@ def test_the_world_has_a_mother_and_four_clones_on_three_continents_and_one_that
     assert len(clones) == 4
     assert len({each.continent for each in clones}) == 3
     assert [each.id for each in WORLD.plants if each.kind == "bought"] == ["avocet-mill"]
+
+
+def test_every_plant_of_the_world_is_a_document_that_plant_clone_makes_of_the_mother() -> None:
+    for site in WORLD.plants:
+        identity = Identity(id=site.id, name=site.name, enterprise=MOTHER.identity.enterprise, site=site.site)
+        made = clone_plant(MOTHER, [], identity=identity, now=datetime(2026, 11, 26, tzinfo=UTC)).plant
+        source = (FOLDER / f"{site.id}.toml").read_text(encoding="utf-8")
+        kept = read_plant(source, find={MOTHER.structure_sha256: MOTHER.structure}.get)
+        assert (kept.identity, kept.structure) == (made.identity, MOTHER.structure), site.id
+        assert kept.parameters.keys() == made.parameters.keys()
+        for key, belief in kept.parameters.items():
+            assert belief.origin == made.parameters[key].origin
+            assert belief.centre == pytest.approx(made.parameters[key].centre, abs=1e-9), key
+            assert belief.error_variance == pytest.approx(made.parameters[key].error_variance), key
+        assert plant_file(kept, by_reference=True) in source, "but for its first lines"
+
+
+def test_a_plant_says_after_its_ramp_what_its_document_learns_from() -> None:
+    said = {each.plant: each for each in sums_of_world(MOTHER, WORLD.plants, RAMP)}
+    assert sums_from(json.loads(json.dumps(said[NORTH.id].to_document()))) == said[NORTH.id]
+    assert {(each.plant, each.parent) for each in said.values()} == {
+        (site.id, MOTHER.id) for site in WORLD.plants
+    }
+    assert {key.kind for key in said[NORTH.id].own} == {"cycle_s", "first_pass"}
+    assert {belief.n for belief in said[NORTH.id].own.values()} == {sum(RAMP.pilot)}
 
 
 def test_a_clone_knows_more_on_its_first_day_and_costs_less(results: list[PlantResult]) -> None:
@@ -91,7 +122,7 @@ def test_ramp_up_is_over_when_it_stays_over() -> None:
         ("pilot = [2,", "pilot = [0,", "a vehicle or more"),
         ("hours = 22", "hours = 25", "avocet-east"),
         ("wage_h = 14", "wage_h = -14", "avocet-south"),
-        ("cockpit = 0.7", "cockpit = 0", "avocet-east"),
+        ("cockpit = 0.5", "cockpit = 0", "avocet-east"),
         ('kind = "bought"', 'kind = "stolen"', "kind"),
         ("mother =", "mother", "world.toml"),
     ],

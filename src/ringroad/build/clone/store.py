@@ -1,10 +1,13 @@
-"""Clones in PostgreSQL: made of the plants that are known here. They, and any plant, learn from what their stations measured.
+"""Clones in PostgreSQL: made of the plants that are known here; they, and any plant, learn from what was measured.
+
+What is measured are the times of stations here, or the sums that a plant says which builds elsewhere.
 
 The caller opens the transaction.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -16,6 +19,7 @@ from ringroad.build.clone.plants import (
     parents_of,
     remember_plant,
 )
+from ringroad.build.clone.sums import TOLD_MAX, CloneSums, own_document, own_from
 from ringroad.build.plant.line import line_of
 from ringroad.build.plant.model import Identity, Plant
 from ringroad.build.plant.parameters import Key
@@ -84,7 +88,55 @@ def save_lesson(
 ) -> tuple[StoredPlant, Lesson]:
     """Keep what a plant believes now as its newest generation. Raises: as `lesson_of`, and Conflict."""
     stored, lesson = lesson_of(conn, plant_id, now=now)
-    kept = save_plant(
+    return _save(conn, ids, stored, lesson, actor=actor, now=now), lesson
+
+
+def save_told(
+    conn: Connection, ids: Ids, *, sums: CloneSums, actor: str, now: datetime
+) -> tuple[StoredPlant, Lesson]:
+    """Let the document of a clone that builds elsewhere learn from what that says of itself.
+
+    The newest message stands in the fact, and is what the plant observed from then on.
+
+    Raises:
+        NotFound: its document is not here.
+        InvalidInput: it is no clone of whom it says, its parent is not here, or it observed what it does not have, or
+            more than is learned at once.
+        Conflict: it builds here and measures itself, or it has said more before.
+    """
+    stored = get_plant(conn, sums.plant)
+    if stored.plant.identity.parent != sums.parent:
+        raise InvalidInput(f"the document of {sums.plant} here is no clone of {sums.parent}")
+    if len(sums.own) > TOLD_MAX:
+        raise InvalidInput(f"{sums.plant} says {len(sums.own)} parameters, limit {TOLD_MAX}")
+    if builds := runs_of(conn, stored):
+        raise Conflict(
+            f"{sums.plant} builds {builds[0]} here, and learns from its own stations",
+            hint=f"ringroad plant learn {sums.plant}",
+        )
+    for key, before in _told_of(conn, stored).items():
+        if key not in sums.own or sums.own[key].n < before.n:
+            raise Conflict(
+                f"{sums.plant} has said more of {key} before: this is an older message",
+                hint="to begin anew, import its document again",
+            )
+    parents = parents_of(stored.plant, known_plants(conn))
+    lesson = learn_plant(stored.plant, parents, sums.own, now=now)
+    return _save(conn, ids, stored, lesson, actor=actor, now=now, told=sums.own), lesson
+
+
+def _save(
+    conn: Connection,
+    ids: Ids,
+    stored: StoredPlant,
+    lesson: Lesson,
+    *,
+    actor: str,
+    now: datetime,
+    told: Mapping[Key, Posterior] | None = None,
+) -> StoredPlant:
+    told = told or _told_of(conn, stored)
+    return save_plant(
         conn, ids, plant=lesson.plant, actor=actor, now=now, generation=stored.generation,
         kind=FactKind.PLANT_LEARNED,
         body={
@@ -97,9 +149,8 @@ def save_lesson(
                 }
                 for kind, clone in lesson.kinds
             },
-        },
+        } | ({"told": own_document(told)} if told else {}),
     )  # fmt: skip
-    return kept, lesson
 
 
 def known_plants(conn: Connection) -> list[Plant]:
@@ -110,9 +161,15 @@ def known_plants(conn: Connection) -> list[Plant]:
 def observed_of(
     conn: Connection, stored: StoredPlant, *, since: datetime | None = None, until: datetime | None = None
 ) -> dict[Key, Posterior]:
-    """Return the sums of what a plant's lines measured since they are its own, since a time and until one."""
+    """Return the sums of what a plant's lines measured since they are its own, since a time and until one.
+
+    Of a plant that builds nothing here, what it said of itself last; that has no times.
+    """
     found: dict[Key, Posterior] = {}
-    for programme_id in runs_of(conn, stored):
+    runs = runs_of(conn, stored)
+    if not runs and since is None and until is None:
+        return _told_of(conn, stored)
+    for programme_id in runs:
         line = line_of(stored.plant, programme_id)
         if line is None:
             continue
@@ -123,6 +180,18 @@ def observed_of(
         )
         found |= observed(stored.plant, line, programme_id, times)
     return found
+
+
+def _told_of(conn: Connection, stored: StoredPlant) -> dict[Key, Posterior]:
+    """Return what a plant that builds elsewhere said of itself last, since somebody wrote its document."""
+    fact = latest_fact(conn, kind=FactKind.PLANT_LEARNED, subject=stored.plant.id)
+    if (
+        fact is None
+        or "told" not in fact.body
+        or fact.body["generation"] < written_of(conn, stored).generation
+    ):
+        return {}
+    return own_from(fact.body["told"], plant=stored.plant.id)
 
 
 def written_of(conn: Connection, stored: StoredPlant) -> StoredPlant:

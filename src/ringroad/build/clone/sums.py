@@ -18,6 +18,7 @@ from ringroad.build.plant.posterior import Origin, Posterior
 from ringroad.kernel.errors import InvalidInput
 
 SCHEMA: Final = 1  # of the message; another one is refused
+TOLD_MAX: Final = 2_000  # parameters that a plant learns from a message; they stand in a fact, in some 200 kB
 SUMS_MAX: Final = 5_000  # parameters of one message; a line of 200 stations has some 1,000
 ROOM_MAX: Final = 1_000  # vehicles before one station
 SUM_MAX: Final = (
@@ -48,11 +49,19 @@ class CloneSums:
         """Return the JSON form that travels."""
         return {
             "schema": SCHEMA, "plant": self.plant, "parent": self.parent,
-            "own": {
-                str(key): [each.n, each.total, each.squares] for key, each in sorted(self.own.items())
-            },
+            "own": own_document(self.own),
             "rooms": {path_text(path): room for path, room in sorted(self.rooms.items())},
         }  # fmt: skip
+
+
+def own_document(own: Mapping[Key, Posterior]) -> dict[str, list[float]]:
+    """Return sums as they travel: three numbers of each parameter."""
+    return {str(key): [each.n, each.total, each.squares] for key, each in sorted(own.items())}
+
+
+def own_from(document: Mapping[str, Any], *, plant: str) -> dict[Key, Posterior]:
+    """Read what `own_document` wrote, or a message holds. Raises: InvalidInput."""
+    return dict(_belief(text, given, plant) for text, given in document.items())
 
 
 def sums_of(plant: Plant, own: Mapping[Key, Posterior]) -> CloneSums:
@@ -97,7 +106,7 @@ def sums_from(document: Mapping[str, Any]) -> CloneSums:
     return CloneSums(
         plant=document["plant"],
         parent=document["parent"],
-        own=dict(_belief(text, given, document["plant"]) for text, given in own.items()),
+        own=own_from(own, plant=document["plant"]),
         rooms={path_of(path): room for path, room in rooms.items()},
     )
 

@@ -5,6 +5,9 @@ SELECT * FROM plant WHERE id = :plant_id AND (:generation::integer IS NULL OR ge
 -- name: newest_plants
 SELECT DISTINCT ON (id) * FROM plant ORDER BY id, generation DESC LIMIT :rows_max;
 
+-- name: plant_of_structure^
+SELECT document FROM plant WHERE structure_sha256 = :sha256 ORDER BY made_at DESC, id, generation DESC LIMIT 1;
+
 -- name: insert_plant!
 INSERT INTO plant (id, generation, structure_sha256, parameters_sha256, document, made_by, made_at)
 SELECT :plant_id, :generation + 1, :structure_sha256, :parameters_sha256, :document, :actor, :now

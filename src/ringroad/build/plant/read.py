@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, Final, cast, get_args
 
@@ -67,20 +67,37 @@ PARAMETERS_MAX: Final = 20_000
 
 ID_PATTERN: Final = r"[a-z][a-z0-9_\-]{0,62}"
 _ID_RULE: Final = "small letters, digits, '-' and '_', a letter first, up to 63"
-_PARTS: Final = (
-    "schema", "plant", "lines", "shops", "calendars", "agvs", "warehouse", "legs", "parameters", "bindings",
-)  # fmt: skip
+_OF_STRUCTURE: Final = ("lines", "shops", "calendars", "agvs", "warehouse", "legs")
+_PARTS: Final = ("schema", "plant", "structure", *_OF_STRUCTURE, "parameters", "bindings")
+
+Find = Callable[[str], Structure | None]  # a structure by its content hash
 
 
-def read_plant(source: str, *, filename: str = "plant.toml") -> Plant:
-    """Read a plant file. Raises: InvalidInput, naming every problem with its line, up to 50."""
-    plant, problems = find_plant_problems(source)
+def nowhere(_sha256: str) -> Structure | None:
+    """Find no structure: nothing is known but what a document says itself."""
+    return None
+
+
+def read_plant(source: str, *, filename: str = "plant.toml", find: Find = nowhere) -> Plant:
+    """Read a plant file.
+
+    Args:
+        source: of the file.
+        filename: for problems.
+        find: the structure that a clone's file refers to.
+
+    Raises:
+        InvalidInput: naming every problem with its line, up to 50.
+    """
+    plant, problems = find_plant_problems(source, find=find)
     if plant is None:
         raise refused(problems, filename=filename)
     return plant
 
 
-def find_plant_problems(source: str) -> tuple[Plant | None, tuple[ProgrammeProblem, ...]]:
+def find_plant_problems(
+    source: str, *, find: Find = nowhere
+) -> tuple[Plant | None, tuple[ProgrammeProblem, ...]]:
     """Return the plant, or None and everything that is wrong with it, in order of lines."""
     if len(source.encode("utf-8", "replace")) > PLANT_BYTES_MAX:
         message = f"the file is larger than {PLANT_BYTES_MAX} bytes"
@@ -93,12 +110,14 @@ def find_plant_problems(source: str) -> tuple[Plant | None, tuple[ProgrammeProbl
         return None, (ProgrammeProblem(line=line, message=f"not TOML: {error}"),)
     except RecursionError:
         return None, (ProgrammeProblem(line=1, message="not TOML that is read here: it is nested too deep"),)
-    return _from_raw(Reader(lines=locate(source.replace("\r\n", "\n"))), raw)
+    return _from_raw(Reader(lines=locate(source.replace("\r\n", "\n"))), raw, find)
 
 
-def plant_from_document(document: Mapping[str, Any], *, what: str = "the plant document") -> Plant:
+def plant_from_document(
+    document: Mapping[str, Any], *, what: str = "the plant document", find: Find = nowhere
+) -> Plant:
     """Read what `Plant.to_document` wrote. Raises: InvalidInput."""
-    plant, problems = _from_raw(Reader(lines=TomlLines(source="", lines={})), document)
+    plant, problems = _from_raw(Reader(lines=TomlLines(source="", lines={})), document, find)
     if plant is None:
         raise refused(problems, filename=what)
     return plant
@@ -117,12 +136,16 @@ def refused(problems: tuple[ProgrammeProblem, ...], *, filename: str) -> Invalid
     )
 
 
-def _from_raw(reader: Reader, raw: Mapping[str, Any]) -> tuple[Plant | None, tuple[ProgrammeProblem, ...]]:
+def _from_raw(
+    reader: Reader, raw: Mapping[str, Any], find: Find
+) -> tuple[Plant | None, tuple[ProgrammeProblem, ...]]:
     reader.known(raw, (), _PARTS)
     if raw.get("schema", model.SCHEMA) != model.SCHEMA:
         reader.say(("schema",), f"schema {raw['schema']!r} is not known; this release reads {model.SCHEMA}")
     identity = _identity(reader, raw)
-    structure = _structure(reader, raw)
+    structure = _referred(reader, raw, identity, find) if "structure" in raw else _structure(reader, raw)
+    if structure is None:
+        return None, tuple(sorted(reader.problems, key=lambda problem: problem.line))
     check_structure(reader, structure)
     parameters = _parameters(reader, raw)
     bindings = _bindings(reader, raw)
@@ -149,6 +172,41 @@ def _identity(reader: Reader, raw: Mapping[str, Any]) -> Identity:
         site=reader.text(head, path, "site"),
         parent=reader.text_or(head, path, "parent"),
     )
+
+
+def _referred(reader: Reader, raw: Mapping[str, Any], identity: Identity, find: Find) -> Structure | None:
+    """Return the structure that a clone's document refers to by its hash; None with a problem."""
+    sha256 = reader.text(raw, (), "structure")
+    if own := [each for each in _OF_STRUCTURE if each in raw]:
+        reader.say(
+            (own[0],), f"'structure' refers to another plant's: this file cannot have {own[0]!r} of its own"
+        )
+    if not identity.parent:
+        reader.say(("plant",), "'structure' is for clones: name the 'parent' in [plant]")
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        reader.say(
+            ("structure",), "'structure' must be the hash that ringroad plant show says, 64 hex digits"
+        )
+    if reader.problems:
+        return None
+    found = find(sha256)
+    if found is None:
+        reader.say(
+            ("structure",),
+            f"no plant here has the structure {sha256[:12]}: import the document of {identity.parent} first",
+        )
+    return found
+
+
+def structure_from(document: Mapping[str, Any]) -> Structure:
+    """Read the JSON form of a structure alone. Raises: InvalidInput."""
+    reader = Reader(lines=TomlLines(source="", lines={}))
+    reader.known(document, (), _OF_STRUCTURE)
+    structure = _structure(reader, document)
+    check_structure(reader, structure)
+    if reader.problems:
+        raise refused(tuple(reader.problems), filename="the structure")
+    return structure
 
 
 def _structure(reader: Reader, raw: Mapping[str, Any]) -> Structure:

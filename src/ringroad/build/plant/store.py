@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from ringroad.build.model import Programme
 from ringroad.build.plant.line import check_line_of, plant_of_line
-from ringroad.build.plant.model import Plant
+from ringroad.build.plant.model import Plant, Structure
 from ringroad.build.plant.read import plant_from_document
 from ringroad.build.store_packages import get_programme, list_programmes
 from ringroad.kernel.clock import Ids
@@ -128,6 +128,12 @@ def get_plant(conn: Connection, plant_id: str, *, generation: int | None = None)
     return StoredPlant(
         plant=plant_of_line(of_file.programme), generation=0, made_by=FILE, made_at=of_file.imported_at
     )
+
+
+def find_structure(conn: Connection, sha256: str) -> Structure | None:
+    """Return the structure with this content hash, of any generation of any plant; None if none has it."""
+    row = SQL.plant_of_structure(conn, sha256=sha256)
+    return plant_from_document(row["document"]).structure if row else None
 
 
 def list_plants(conn: Connection) -> list[StoredPlant]:
