@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -63,11 +64,15 @@ def page(browser: Browser, origin: str) -> Iterator[Page]:
 
 
 def sign_in(page: Page, name: str) -> None:
+    fill_in(page, name)
+    expect(page.get_by_role("status").filter(has_text="Live")).to_be_visible()
+
+
+def fill_in(page: Page, name: str) -> None:
     page.goto("/login")
     page.get_by_label("Account").fill(name)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("status").filter(has_text="Live")).to_be_visible()
 
 
 def test_signing_in_by_keyboard_alone_goes_on_to_the_wanted_page(page: Page) -> None:
@@ -156,6 +161,32 @@ def test_devices_are_registered_invited_and_shut_out_and_gateway_tokens_made(
     expect(row).to_contain_text("revoked")
     page.goto(f"/fleet/{world.vins[0]}")  # one that speaks Uptane proves itself by its keys
     expect(page.get_by_role("button", name="Invite it to enrol")).to_have_count(0)
+
+
+def test_the_operator_of_a_fleet_puts_all_of_it_off_and_takes_that_back(
+    page: Page, world: World, pg_url: str
+) -> None:
+    add_account(pg_url, "cabs", Role.FLEET)
+    with connect(pg_url) as conn:
+        conn.execute("UPDATE vehicle SET tags = tags || ARRAY['cab'] WHERE vin = ANY (%s)", [world.vins[:3]])
+        conn.execute("INSERT INTO account_fleet (account_name, kind, name) VALUES ('cabs', 'tag', 'cab')")
+    fill_in(page, "cabs")
+    expect(page.get_by_role("heading", name="Fleet", exact=True)).to_be_visible()
+    panel = page.locator("section", has=page.get_by_role("heading", name="When they may begin an update"))
+    expect(panel).to_contain_text("whenever a campaign may")
+    panel.get_by_role("button", name="Set").click()
+    expect(panel.get_by_role("alert")).to_contain_text("a window has hours")
+    panel.get_by_label("Vehicles").select_option("tag cab")
+    panel.get_by_label("Hours").fill("01:00-05:00, sun 00:00-24:00")
+    day = (SystemClock().now() + timedelta(days=9)).date().isoformat()
+    panel.get_by_label("Not before").fill(f"{day}T08:00Z")
+    panel.get_by_role("button", name="Set").click()
+    row = panel.get_by_role("row").filter(
+        has_text=f"01:00-05:00, sun 00:00-24:00; UTC, not before {day} 08:00"
+    )
+    expect(row).to_contain_text("3")
+    panel.get_by_role("button", name="Whenever a campaign may").click()
+    expect(panel.get_by_role("row").filter(has_text="whenever a campaign may")).to_contain_text("3")
 
 
 def test_what_was_qualified_elsewhere_is_looked_at_and_imported_by_whoever_is_known_to_sign_it(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ API = "/api/v1"
 OPEN = {
     "get_me", "create_token", "list_vehicles", "get_vehicle", "list_ecus", "list_vehicle_assignments",
     "list_campaigns", "get_campaign", "list_campaign_assignments", "get_progress", "list_fleet_versions",
-    "get_schedule", "put_schedule", "drop_schedule", "post_consent", "revoke_tokens",
+    "get_schedule", "put_schedule", "drop_schedule", "post_consent", "revoke_tokens", "list_vehicle_hours", "set_vehicle_hours",
 }  # fmt: skip
 PUBLIC = {"login_for_token", "first_login_for_token", "get_health"}
 PAGES = {"/", "/fleet", "/fleet/{vin:str}", "/campaigns", "/campaigns/{campaign_id:str}"}
@@ -111,7 +112,9 @@ def test_no_operation_of_the_api_tells_a_fleet_of_other_vehicles(floor: Floor) -
                     seen.add(name)
                 tried += 1
     assert tried > 100
-    assert seen >= OPEN - {"post_consent", "put_schedule", "revoke_tokens"}, "these never answered at all"
+    assert seen >= OPEN - {"post_consent", "put_schedule", "set_vehicle_hours", "revoke_tokens"}, (
+        "these never answered at all"
+    )
 
 
 def test_no_page_of_the_console_tells_a_fleet_of_other_vehicles(
@@ -206,7 +209,7 @@ def test_a_fleet_says_when_its_vehicles_may_begin(floor: Floor) -> None:
     hours = {"hours": ["mon-fri 22:00-05:00"], "quiet": [], "time_zone": "Europe/Oslo"}
     assert floor.fleet.put(path, json=hours).json()["state"] == "scheduled"
     assert floor.fleet.put(path, json=hours).json()["state"] == "unchanged"
-    assert floor.fleet.get(path).json()["schedule"] == hours
+    assert floor.fleet.get(path).json()["schedule"] == hours | {"not_before": None}
     assert "mon-fri 22:00-05:00" in floor.fleet.get(f"/fleet/{floor.own[0]}").text
     for wrong in ({}, {"hours": ["at night"]}, {"hours": ["22:00-05:00"], "time_zone": "Oslo"}):
         assert floor.fleet.put(path, json=wrong).status_code == 422, wrong
@@ -216,6 +219,60 @@ def test_a_fleet_says_when_its_vehicles_may_begin(floor: Floor) -> None:
         f"{API}/facts", params={"subject": floor.own[0], "kind": "vehicle.scheduled"}
     ).json()
     assert [(row["actor"], row["body"]) for row in facts] == [("cabs", {}), ("cabs", hours)]
+
+
+def test_a_fleet_says_for_all_of_its_vehicles_at_once_and_for_no_other(floor: Floor) -> None:
+    path, later = f"{API}/fleet/schedule", SystemClock().now() + timedelta(days=20)
+    nights = {"hours": ["01:00-05:00"], "not_before": later.isoformat()}
+    floor.conn.execute("UPDATE vehicle SET tags = tags || ARRAY['vans'] WHERE vin = %s", [floor.own[0]])
+    floor.admin.put(f"{API}/fleet/lists/others", content=floor.foreign[0])
+    refused: list[tuple[dict[str, Any], int]] = [
+        ({"schedule": nights, "list": "others"}, 404),  # as if there were no such list
+        ({"schedule": nights, "list": "none"}, 404),
+        ({"schedule": nights, "tag": "none"}, 404),
+        ({"schedule": nights, "vins": [floor.own[0], floor.foreign[0]]}, 404),  # and nothing is changed
+        ({"schedule": nights}, 422),
+        ({"schedule": nights, "everyone": True, "tag": "vans"}, 422),
+        ({"schedule": {}, "everyone": True}, 422),
+        ({"everyone": True}, 400),
+        ({"schedule": {"not_before": "2027-01-04T08:00:00"}, "everyone": True}, 400),  # no instant
+        ({"schedule": {"not_before": (later + timedelta(days=99)).isoformat()}, "everyone": True}, 422),
+    ]
+    for body, status in refused:
+        answer = floor.fleet.put(path, json=body)
+        assert answer.status_code == status, (body, answer.text)
+        assert [vin for vin in floor.leaks(answer) if vin not in body.get("vins", [])] == []
+    texts = [floor.fleet.put(path, json=body).text for body, _ in refused[:2]]
+    assert texts[0] == texts[1]
+    assert floor.conn.execute("SELECT vin FROM vehicle WHERE schedule IS NOT NULL").fetchall() == []
+    assert floor.fleet.put(path, json={"schedule": nights, "everyone": True}).json() == {
+        "vehicles": 4, "changed": 4
+    }  # fmt: skip
+    assert floor.fleet.put(path, json={"schedule": nights, "tag": "vans"}).json()["changed"] == 0
+    some = {"schedule": None, "vins": [floor.own[1].lower()]}
+    assert floor.fleet.put(path, json=some).json() == {"vehicles": 1, "changed": 1}
+    set_for = floor.conn.execute("SELECT vin FROM vehicle WHERE schedule IS NOT NULL ORDER BY vin").fetchall()
+    assert [row["vin"] for row in set_for] == [floor.own[0], *floor.own[2:]]
+    shown = floor.fleet.get(path).json()
+    assert [(row["vehicles"], row["example"]) for row in shown] == [(3, floor.own[0]), (1, floor.own[1])]
+    assert [row["vehicles"] for row in floor.fleet.get(path, params={"tag": "vans"}).json()] == [3]
+    assert floor.fleet.get(path, params={"list": "others"}).json() == []
+    page = floor.fleet.get("/fleet").text
+    assert f"01:00-05:00; UTC, not before {later:%Y-%m-%d %H:%M} UTC" in page
+    assert "list others" not in page
+    facts = floor.admin.get(f"{API}/facts", params={"kind": "vehicles.scheduled"}).json()
+    assert [(row["actor"], row["subject"], row["body"]["vehicles"]) for row in facts] == [
+        ("cabs", "cabs", 1), ("cabs", "cabs", 4),
+    ]  # fmt: skip
+    assert facts[1]["body"]["vins"] == sorted(floor.own)
+
+
+def test_a_fleet_does_not_read_what_people_wrote_about_a_campaign(floor: Floor) -> None:
+    floor.conn.execute("UPDATE campaign SET state = 'paused', state_reason = 'one car of theirs burned'")
+    for path in (f"{API}/campaigns", f"{API}/campaigns/{floor.world.campaign_id}", "/campaigns",
+                 f"/campaigns/{floor.world.campaign_id}"):  # fmt: skip
+        assert "burned" not in floor.fleet.get(path).text, path
+        assert "burned" in floor.admin.get(path).text, path
 
 
 def test_a_fleet_agrees_on_behalf_of_a_driver_only_to_what_is_asked(floor: Floor) -> None:

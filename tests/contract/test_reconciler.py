@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
@@ -173,6 +174,32 @@ def test_silent_vehicles_hold_the_wave_and_become_an_outcome_at_their_deadline(s
     assert story.facts(FactKind.VEHICLE_DEADLINE_PASSED) == 2
     assert story.campaign().wave == 1  # two of four silent: above 250 permille, and never enough reports
     assert story.campaign().state is CampaignState.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("days", "recall", "ended"),
+    [(2, False, "cancelled"), (0, False, "expired"), (2, True, "expired")],
+)
+def test_a_vehicle_that_its_fleet_put_off_until_after_its_deadline_is_let_go_and_not_silent(
+    story: Story, days: int, *, recall: bool, ended: str
+) -> None:
+    add_vehicles(story.conn, range(4))
+    story.start(waves=(2,))
+    first, second = story.vehicles("offered")
+    until = (story.now + timedelta(days=days)).isoformat()
+    hours = {"hours": ["00:00-24:00"], "quiet": [], "time_zone": "UTC", "not_before": until}
+    story.conn.execute("UPDATE vehicle SET schedule = %s WHERE vin = %s", [Jsonb(hours), first.vin])
+    story.conn.execute(
+        "UPDATE campaign_plan SET document = jsonb_set(document, '{request,recall}', %s)", [Jsonb(recall)]
+    )
+    story.later(3_601)
+    assert story.tick().expired == 2
+    ends = {action.vin: (action.state, action.state_detail) for action in story.vehicles()}
+    assert ends[second.vin] == ("expired", "never answered")
+    why = "put off by its fleet until after its deadline" if ended == "cancelled" else "never answered"
+    assert ends[first.vin] == (ended, why)
+    told = [fact.actor for fact in read_facts(story.conn) if fact.kind is FactKind.VEHICLES_CANCELLED]
+    assert told == (["rule:put_off"] if ended == "cancelled" else [])
 
 
 def test_planning_a_campaign_that_runs_is_refused_with_what_helps(story: Story) -> None:

@@ -45,6 +45,25 @@ SELECT name FROM vehicle_list WHERE name = ANY (:names) FOR SHARE;
 -- name: is_own$
 SELECT EXISTS (SELECT FROM account_vehicle WHERE account_name = :fleet AND vin = :vin);
 
+-- name: vehicles_named
+-- Of a fleet's own, or of all: those of these VINs, with this tag, of this list.
+SELECT v.vin FROM vehicle v
+ WHERE (:fleet::text IS NULL OR v.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
+   AND (:vins::text[] IS NULL OR v.vin = ANY (:vins)) AND (:tag::text IS NULL OR v.tags @> ARRAY[:tag::text])
+   AND (:list::text IS NULL OR v.vin IN (SELECT vin FROM vehicle_list_member WHERE list_name = :list))
+ ORDER BY v.vin LIMIT :rows_max;
+
+-- name: own_hours
+-- Vehicles of the same hours together, most vehicles first.
+SELECT v.schedule, count(*) AS vehicles, min(v.vin) AS example FROM vehicle v
+ WHERE (:fleet::text IS NULL OR v.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
+   AND (:tag::text IS NULL OR v.tags @> ARRAY[:tag::text])
+   AND (:list::text IS NULL OR v.vin IN (SELECT vin FROM vehicle_list_member WHERE list_name = :list))
+ GROUP BY v.schedule ORDER BY count(*) DESC, min(v.vin) LIMIT :rows_max;
+
+-- name: fleet_names
+SELECT kind, name FROM account_fleet WHERE account_name = :fleet ORDER BY kind, name;
+
 -- name: fleet_overview^
 WITH own AS MATERIALIZED (SELECT vin FROM account_vehicle WHERE account_name = :fleet)
 SELECT (SELECT count(*) FROM own) AS vehicles,
@@ -226,7 +245,10 @@ WITH held AS (
             ORDER BY a.action_id DESC LIMIT :rows_max::bigint + :rows_skip::bigint) AS found
      ORDER BY found.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
-SELECT shown.* FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id ORDER BY shown.action_id DESC;
+SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall
+  FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id
+  JOIN campaign c ON c.id = shown.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
+ ORDER BY shown.action_id DESC;
 
 -- name: assignments_of_few
 -- Of one vehicle, or of a fleet's vehicles in one campaign: each is looked up by campaign and VIN.
@@ -243,7 +265,10 @@ WITH own AS (
             OR :state = shown_state(a.state, a.claimed_at IS NOT NULL))
      ORDER BY a.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
-SELECT shown.* FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id ORDER BY shown.action_id DESC;
+SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall
+  FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id
+  JOIN campaign c ON c.id = shown.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
+ ORDER BY shown.action_id DESC;
 
 -- name: vehicle_reports
 SELECT id, action_id, kind, event_at, received_at, body, applied_at

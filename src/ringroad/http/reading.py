@@ -126,10 +126,11 @@ def vehicles(
 
 
 def for_reader(campaign: CampaignView, *, fleet: str | None) -> CampaignView:
-    """Return what a fleet's operator may know of a campaign: not who made it, nor what it answers to."""
+    """Return what a fleet's operator may know of a campaign: not who made it, what it answers to, or what people said."""
     if fleet is None:
         return campaign
-    return msgspec.structs.replace(campaign, created_by="", lap_id=None, plan_id=None)
+    said = campaign.state_reason if campaign.state == "halted" else ""  # a rule's word
+    return msgspec.structs.replace(campaign, created_by="", lap_id=None, plan_id=None, state_reason=said)
 
 
 def require_own(conn: Connection, vin: str, *, fleet: str | None) -> None:
@@ -153,12 +154,6 @@ def ddi_variants(conn: Connection) -> dict[str, list[str]]:
 def vehicle_credentials(conn: Connection, vin: str) -> dict[str, Any]:
     """Return what is known of how a vehicle on DDI proves who it is; no secret, no digest."""
     found: dict[str, Any] = SQL.vehicle_credentials(conn, vin=vin)
-    return found
-
-
-def vehicle_schedule(conn: Connection, vin: str) -> dict[str, Any] | None:
-    """Return the hours that its fleet's operator set for a vehicle."""
-    found: dict[str, Any] | None = SQL.vehicle_schedule(conn, vin=vin)
     return found
 
 

@@ -132,6 +132,7 @@ class AssignmentView(View, frozen=True, kw_only=True):
     window: dict[str, Any] | None  # of the plan, while the vehicle has not begun
     own_window: dict[str, Any] | None = None  # hours that its fleet's operator set, likewise
     asked: bool = False  # over DDI: its driver is asked, and has not agreed
+    recall: bool = False  # an emergency: nobody puts it off
     install_s: int | None  # how much of it an installation takes
     time_zone: str | None  # of the vehicle, if known
     released: bool  # its wave has begun

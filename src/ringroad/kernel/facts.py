@@ -152,6 +152,7 @@ class FactKind(StrEnum):
     VEHICLES_CANCELLED = "vehicles.cancelled"
     VEHICLES_TIME_ZONE_SET = "vehicles.time_zone_set"
     VEHICLE_SCHEDULED = "vehicle.scheduled"
+    VEHICLES_SCHEDULED = "vehicles.scheduled"
     VEHICLES_JOINED = "vehicles.joined"
     VEHICLES_TAGGED = "vehicles.tagged"
     VEHICLES_UNTAGGED = "vehicles.untagged"
@@ -289,6 +290,7 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.VEHICLES_CANCELLED: Stage.SHIP,
         FactKind.VEHICLES_TIME_ZONE_SET: Stage.SHIP,
         FactKind.VEHICLE_SCHEDULED: Stage.SHIP,
+        FactKind.VEHICLES_SCHEDULED: Stage.SHIP,
         FactKind.VEHICLES_JOINED: Stage.SHIP,
         FactKind.VEHICLES_TAGGED: Stage.SHIP,
         FactKind.VEHICLES_UNTAGGED: Stage.SHIP,

@@ -19,6 +19,7 @@ from functools import lru_cache
 
 from ringroad.kernel.errors import InvalidInput
 
+ALWAYS = ("00:00-24:00",)  # hours that are never over
 HOURS_MAX = 28  # spans per window: four for each day of a week
 SPAN_CHARS_MAX = 60  # characters of one span
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -64,6 +65,25 @@ class Window:
     def zone(self, own: tzinfo | None) -> tzinfo:
         """Return the time zone that counts: one's own, or the window's."""
         return own or find_zone(self.time_zone) or UTC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnHours(Window):
+    """When one vehicle may begin, as who runs it said: in hours of the week, and not before a time.
+
+    Attributes:
+        not_before: it is put off until then; None: it is not.
+    """
+
+    not_before: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse hours that cannot be read, and a time that is no instant."""
+        Window.__post_init__(self)
+        if self.not_before is not None and self.not_before.tzinfo is None:
+            raise InvalidInput(
+                "not_before names no instant", hint="with its offset: 2026-12-27T08:00:00+01:00"
+            )
 
 
 @lru_cache(maxsize=1_024)  # some 600 names exist
@@ -117,6 +137,16 @@ def offer_time(window: Window, zone: tzinfo, at: datetime, *, needed_s: int) -> 
             return False, None
         instant = until
     return False, None
+
+
+def own_offer_time(
+    own: OwnHours, zone: tzinfo, at: datetime, *, needed_s: int, recall: bool = False
+) -> tuple[bool, datetime | None]:
+    """Tell the same of a vehicle's own hours; to an emergency recall it is not put off."""
+    if own.not_before is None or recall or own.not_before <= at:
+        return offer_time(own, zone, at, needed_s=needed_s)
+    may, changes = offer_time(own, zone, own.not_before, needed_s=needed_s)
+    return False, own.not_before if may else changes
 
 
 def longest_s(window: Window) -> int:

@@ -810,23 +810,28 @@ SELECT r.id AS release_id,
    AND r.document -> 'variants' ? v.variant;
 
 -- name: expire_deadlines
--- Who was asked and said no is no vehicle that fell silent.
+-- Who was asked and said no is no vehicle that fell silent, nor is one that its fleet put off until after its deadline.
 UPDATE assignment a
-   SET state = CASE WHEN a.state = 'offered' AND a.state_detail = 'declined by its driver' THEN 'cancelled'
-                    ELSE 'expired' END,
+   SET state = CASE WHEN due.declined OR due.put_off THEN 'cancelled' ELSE 'expired' END,
        finished_at = :now, generation = a.generation + 1,
-       state_detail = CASE WHEN a.state = 'offered' AND a.state_detail = 'declined by its driver' THEN 'consent_denied'
+       state_detail = CASE WHEN due.declined THEN 'consent_denied'
+                           WHEN due.put_off THEN 'put off by its fleet until after its deadline'
                            WHEN a.claimed_at IS NOT NULL THEN 'claimed, and never said that it runs it'
                            WHEN a.last_report_at IS NULL THEN 'never answered'
                            ELSE 'silent after: ' || a.state_detail END
-  FROM campaign c
- WHERE c.id = a.campaign_id
-   AND a.action_id IN (SELECT due.action_id FROM assignment due JOIN campaign its ON its.id = due.campaign_id
-                        WHERE due.deadline_at <= :now AND due.state IN ('offered', 'active', 'cancelling')
-                          AND its.state <> 'paused'
-                        ORDER BY due.deadline_at LIMIT :rows_max FOR UPDATE OF due SKIP LOCKED)
+  FROM campaign c, (
+       SELECT o.action_id, o.state = 'offered' AND o.state_detail = 'declined by its driver' AS declined,
+              o.state = 'offered' AND o.kind <> 'rollback' AND o.began_at IS NULL AND o.last_report_at IS NULL
+              AND coalesce(o.deadline_at < (v.schedule ->> 'not_before')::timestamptz, false)
+              AND NOT coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS put_off
+         FROM assignment o JOIN campaign its ON its.id = o.campaign_id JOIN vehicle v ON v.vin = o.vin
+         LEFT JOIN campaign_plan p ON p.id = its.plan_id
+        WHERE o.deadline_at <= :now AND o.state IN ('offered', 'active', 'cancelling') AND its.state <> 'paused'
+        ORDER BY o.deadline_at LIMIT :rows_max FOR UPDATE OF o SKIP LOCKED) AS due
+ WHERE c.id = a.campaign_id AND a.action_id = due.action_id
 RETURNING a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at, a.began_at, a.deadline_at,
-          coalesce(a.release_id, c.release_id) AS release_id, c.lap_id;
+          coalesce(a.release_id, c.release_id) AS release_id, c.lap_id,
+          CASE WHEN due.declined THEN 'rule:declined' WHEN due.put_off THEN 'rule:put_off' END AS let_go_by;
 
 -- Manifests --------------------------------------------------------------------------------------
 -- name: insert_manifest!
@@ -1020,6 +1025,10 @@ SELECT campaign_id, vin, wave, 'rollback', previous_release_id, release_id, :now
 -- name: set_schedule!
 UPDATE vehicle SET schedule = :schedule, generation = generation + 1
  WHERE vin = :vin AND schedule IS DISTINCT FROM :schedule::jsonb;
+
+-- name: set_schedules
+UPDATE vehicle SET schedule = :schedule, generation = generation + 1
+ WHERE vin = ANY (:vins) AND schedule IS DISTINCT FROM :schedule::jsonb RETURNING vin;
 
 -- name: asked_action^
 SELECT a.action_id, a.state_detail, v.gateway, a.consented_at IS NOT NULL AS consented FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN campaign_plan p ON p.id = c.plan_id

@@ -17,6 +17,7 @@ def model(
     *,
     time_zone: str | None = None,
     schedule: dict[str, Any] | None = None,
+    recall: bool = False,
     **row: Any,
 ) -> ReadModel:
     """One vehicle that is offered one action of one campaign."""
@@ -25,7 +26,8 @@ def model(
     vehicle |= {"auto_confirm": False, "honours_skip": False, "schedule": schedule}
     vehicle |= {"certificates": [], "certificates_after": None, "enrolment_sha256": None}
     made.fold_devices([vehicle | {"time_zone": time_zone}])
-    made.fold_terms([{"id": "c", "window": window, "install_s": 3600, "urgency": "forced", "consent": False}])
+    terms = {"id": "c", "window": window, "install_s": 3600, "urgency": "forced", "consent": False}
+    made.fold_terms([terms | {"recall": recall}])
     made.fold_assignments([{
         "vin": "V", "action_id": 7, "state": "offered", "kind": "update", "campaign_id": "c", "release_id": "r",
         "variant": "city", "changed_seq": 2, "chosen": False, "consented": False, "claimed": False, "packages": None,
@@ -63,6 +65,7 @@ def test_an_update_is_told_inside_the_window_of_the_vehicle(
 
 
 EVENING = {"hours": ["20:00-23:00"], "quiet": [], "time_zone": "UTC"}
+LATER = {"hours": ["00:00-24:00"], "quiet": [], "time_zone": "UTC", "not_before": "2026-11-26T06:00:00Z"}
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,10 @@ EVENING = {"hours": ["20:00-23:00"], "quiet": [], "time_zone": "UTC"}
         (model(schedule=EVENING), 25, False),  # the vehicle's own hours are over
         (model(None, schedule=EVENING, time_zone="Asia/Tokyo"), 11, True),  # 20:00 by its own clock
         (model(None, schedule=EVENING, time_zone="Asia/Tokyo"), 20, False),
+        (model(None, schedule=LATER), 29.9, False),
+        (model(None, schedule=LATER), 30, True),
+        (model(None, schedule=LATER, recall=True), 12, True),  # an emergency is not put off
+        (model(None, schedule=LATER, state="active"), 12, True),
         (model(None, schedule=EVENING, state="active"), 12, True),  # it has begun and must be able to end
         (model(None, schedule=EVENING, state="cancelling"), 12, True),
         (model(None, schedule=EVENING, kind="rollback"), 12, True),

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.hours import (
+    ALWAYS,
     DAYS,
+    OwnHours,
     Window,
     find_zone,
     is_open,
@@ -16,6 +18,7 @@ from ringroad.kernel.hours import (
     longest_wait_s,
     offer_time,
     open_until,
+    own_offer_time,
 )
 
 NIGHT = Window(hours=("22:00-05:00",), time_zone="Europe/Berlin")
@@ -197,3 +200,30 @@ def test_whatever_begins_when_it_may_is_over_before_the_window_closes(
     assert closes is None or begins + timedelta(seconds=needed_s) <= closes
     if may and changes is not None:
         assert not offer_time(window, zone, changes, needed_s=needed_s)[0]
+
+
+@pytest.mark.parametrize(
+    ("hours", "at", "recall", "expected"),
+    [
+        (ALWAYS, "2026-12-01T12:00", False, (False, "2026-12-27T12:00")),
+        (ALWAYS, "2026-12-27T12:00", False, (True, None)),
+        (ALWAYS, "2026-12-01T12:00", True, (True, None)),  # an emergency recall is not put off
+        (("22:00-05:00",), "2026-12-01T23:00", False, (False, "2026-12-27T22:00")),
+        (("22:00-05:00",), "2026-12-01T23:00", True, (True, None)),
+        (("22:00-05:00",), "2026-12-01T12:00", True, (False, "2026-12-01T22:00")),  # but keeps to the hours
+        (("22:00-22:30",), "2026-12-01T12:00", False, (False, None)),  # never for long enough
+    ],
+)
+def test_what_is_put_off_may_begin_in_its_hours_after_that(
+    hours: tuple[str, ...], at: str, *, recall: bool, expected: tuple[bool, str | None]
+) -> None:
+    own = OwnHours(hours=hours, time_zone="Europe/Berlin", not_before=berlin("2026-12-27T12:00"))
+    may, changes = own_offer_time(own, own.zone(None), berlin(at), needed_s=3_600, recall=recall)
+    assert may is expected[0]
+    if not may:
+        assert changes == (berlin(expected[1]) if expected[1] else None)
+
+
+def test_a_time_without_a_zone_puts_nothing_off() -> None:
+    with pytest.raises(InvalidInput):
+        OwnHours(hours=ALWAYS, not_before=datetime(2026, 12, 27))  # noqa: DTZ001 - what is refused

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from litestar import Response
 from litestar.params import FromPath
 
-from ringroad.http import reading, reading_birth
+from ringroad.http import reading, reading_birth, reading_hours
 from ringroad.http.auth import Account, Role
 from ringroad.http.console.conduct import TOLD, conduct_lines
 from ringroad.http.console.guard import (
@@ -24,7 +24,7 @@ from ringroad.http.console.guard import (
 from ringroad.http.console.plan_form import plan_fields
 from ringroad.http.console.render import chart, page, segments
 from ringroad.http.console.shared import ROWS, Req, asked, outcomes_shown, shown, url_of
-from ringroad.http.console.why import waits_for_window, why_not_updating
+from ringroad.http.console.why import hours_said, waits_for_window, why_not_updating
 from ringroad.http.context import Context, Ctx
 from ringroad.http.deltas import deltas_of
 from ringroad.http.imports import artifact_keys
@@ -59,6 +59,13 @@ def fleet_page(ctx: Ctx, request: Req) -> Response[str]:
             ],
             "chart": _versions_chart(versions),
             "ddi_variants": reading.ddi_variants(conn) if request.user.may(Role.OPERATOR) else {},
+            "hours": [
+                each | {"said": hours_said(each["schedule"])}
+                for each in reading_hours.own_hours(conn, fleet=own)
+            ]
+            if own
+            else [],
+            "fleet_names": reading_hours.fleet_names(conn, own) if own else [],
         }
     kept = {name: value for name, value in q.items() if value}
     return page(
@@ -80,7 +87,7 @@ def vehicle_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
             "attributes": reading.vehicle_attributes(conn, vin),
             "reports": reading.vehicle_reports(conn, vin, limit=50) if own is None else [],
             "resolutions": reading.vehicle_resolutions(conn, vin) if own is None else [],
-            "schedule": reading.vehicle_schedule(conn, vin),
+            "schedule": reading_hours.vehicle_hours(conn, vin),
             "birth": reading_birth.birth_or_why(conn, vin) if own is None else None,
             "credentials": reading.vehicle_credentials(conn, vin)
             if v.gateway == "ddi" and own is None
@@ -96,6 +103,7 @@ def vehicle_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
         history=history,
         why=why,
         asked=bool(history and history[0].asked),
+        hours=hours_said(values["schedule"]),
         **values,
     )
 
@@ -104,7 +112,8 @@ def vehicle_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
 def campaigns_page(ctx: Ctx, request: Req) -> Response[str]:
     """Campaigns."""
     with ctx.connection() as conn:
-        campaigns = reading.campaigns(conn, limit=ROWS, fleet=request.user.fleet)
+        found = reading.campaigns(conn, limit=ROWS, fleet=request.user.fleet)
+        campaigns = [reading.for_reader(each, fleet=request.user.fleet) for each in found]
         releases = reading.releases(conn, state="signed")
     return page(
         "campaigns.html", account=request.user, url=url_of(request), campaigns=campaigns, releases=releases

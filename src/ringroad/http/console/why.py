@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
 from ringroad.http.console.render import short, words
 from ringroad.http.views import AssignmentView, VehicleResolutionView, VehicleView
-from ringroad.kernel.hours import Window, find_zone, offer_time
+from ringroad.kernel.hours import ALWAYS, OwnHours, Window, find_zone, offer_time, own_offer_time
 
 _LEFT_OUT = {
     "mismatch": "it does not fit.",
@@ -133,6 +135,19 @@ def _offered(a: AssignmentView, *, title: str, now: datetime) -> Why:
     return Why(title=title, text=text, tone="warn", next=follows)
 
 
+def hours_said(schedule: Mapping[str, Any] | None) -> str:
+    """Return when a vehicle may begin, as its fleet's operator said."""
+    if schedule is None:
+        return "whenever a campaign may"
+    spans = [span for span in schedule["hours"] if (span,) != ALWAYS]
+    spans += [f"not {span}" for span in schedule["quiet"]]
+    parts = [f"{', '.join(spans)}; {schedule['time_zone']}"] if spans else []
+    if text := schedule.get("not_before"):
+        at = datetime.fromisoformat(text).astimezone(find_zone(schedule["time_zone"]))
+        parts.append(f"not before {at:%Y-%m-%d %H:%M} {schedule['time_zone']}")
+    return ", ".join(parts) or "whenever a campaign may"
+
+
 def waits_for_window(a: AssignmentView, *, now: datetime) -> str:
     """Return ``waits for its window, open at ...`` for a vehicle that is offered something outside of it.
 
@@ -142,17 +157,23 @@ def waits_for_window(a: AssignmentView, *, now: datetime) -> str:
         return ""
     shut = [
         found
-        for name, document in (("its window", a.window), ("its own hours", a.own_window))
+        for name, document, kind in (
+            ("its window", a.window, Window), ("its own hours", a.own_window, OwnHours),
+        )
         if document is not None
-        and (found := _shut(name, msgspec.convert(document, Window), a, now=now)) is not None
-    ]
+        and (found := _shut(name, msgspec.convert(document, kind), a, now=now)) is not None
+    ]  # fmt: skip
     return max(shut)[1] if shut else ""
 
 
 def _shut(name: str, window: Window, a: AssignmentView, *, now: datetime) -> tuple[datetime, str] | None:
     """Return when a window opens, and that in words; None: it is open."""
     zone = window.zone(find_zone(a.time_zone or ""))
-    may, changes = offer_time(window, zone, now, needed_s=a.install_s or 0)
+    needed_s = a.install_s or 0
+    if isinstance(window, OwnHours):
+        may, changes = own_offer_time(window, zone, now, needed_s=needed_s, recall=a.recall)
+    else:
+        may, changes = offer_time(window, zone, now, needed_s=needed_s)
     if may:
         return None
     if changes is None:

@@ -27,7 +27,8 @@ SELECT a.action_id, a.vin, a.kind, a.state, a.changed_seq, a.campaign_id,
 SELECT c.id, nullif(p.document -> 'request' -> 'window', 'null'::jsonb) AS window,
        (p.document ->> 'install_s_estimate')::int AS install_s,
        coalesce(p.document -> 'request' ->> 'urgency', 'forced') AS urgency,
-       coalesce((p.document -> 'request' ->> 'consent')::boolean, false) AS consent
+       coalesce((p.document -> 'request' ->> 'consent')::boolean, false) AS consent,
+       coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall
   FROM campaign c LEFT JOIN campaign_plan p ON p.id = c.plan_id
  WHERE c.state IN ('running', 'paused') AND c.id <> ALL (:known::text[]);
 

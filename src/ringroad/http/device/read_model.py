@@ -20,12 +20,15 @@ from datetime import UTC, datetime, tzinfo
 from sys import intern
 from typing import Any, Literal
 
+import msgspec
+
 from ringroad.http.device.steering import Need
-from ringroad.kernel.hours import Window, find_zone, offer_time
+from ringroad.kernel.hours import OwnHours, Window, find_zone, offer_time, own_offer_time
 from ringroad.protocol.vehicle import Urgency
 
 OWN_TIMES_MAX = 100_000  # schedules whose openings are kept; beyond that they are computed again
 NEVER = datetime.max.replace(tzinfo=UTC)
+OwnTime = tuple[OwnHours, int, tzinfo, bool]  # hours, seconds of an installation, whose clock, for a recall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,7 @@ class Terms:
     install_s: int = 0  # a vehicle is told only while so much of the window is left
     urgency: Urgency = "forced"
     consent: bool = False  # a DDI device is asked first; a native one asks its driver by itself
+    recall: bool = False  # an emergency: nobody puts it off
 
 
 class Device:
@@ -84,7 +88,7 @@ class Device:
         self.zone = zone  # None: not known, the campaign's counts
         self.ddi = ddi
         self.config_wanted = config_wanted
-        self.schedule: Window | None = None  # hours that its fleet's operator set
+        self.schedule: OwnHours | None = None  # hours that its fleet's operator set
         self.auto_confirm = False  # agrees to every update
         self.honours_skip = False  # can be told to download and not to install
         self.installed_action = 0  # the last one that it finished well; DDI only
@@ -163,7 +167,7 @@ class ReadModel:
         self.seq = 0  # the highest change number seen
         self.gateway_tokens: tuple[bytes, ...] = ()  # sha256 of the tenant's own
         self.terms: dict[str, Terms] = {}  # by campaign that runs
-        self._own_times: dict[tuple[Window, int, tzinfo], tuple[bool, datetime]] = {}  # the same of schedules
+        self._own_times: dict[OwnTime, tuple[bool, datetime]] = {}  # the same of schedules
         self._openings: dict[tuple[str, tzinfo], tuple[bool, datetime]] = {}  # may it be told, and until when
 
     def offer_now(self, device: Device, now: Callable[[], datetime]) -> tuple[Offer | None, Need]:
@@ -196,7 +200,7 @@ class ReadModel:
         if window is not None and not self._is_open(offer.campaign_id, terms, window, device.zone, at):
             closed_until.append(self._openings[offer.campaign_id, window.zone(device.zone)][1])
         if own is not None and not self._is_own_time(device, own, terms, at):
-            closed_until.append(self._own_times[own, terms.install_s, own.zone(device.zone)][1])
+            closed_until.append(self._own_times[own, terms.install_s, own.zone(device.zone), terms.recall][1])
         opens = max(closed_until, default=NEVER)
         return None if opens == NEVER else int((opens - at).total_seconds())
 
@@ -231,11 +235,13 @@ class ReadModel:
             self._openings[key] = (told, changes or NEVER)
         return told
 
-    def _is_own_time(self, device: Device, schedule: Window, terms: Terms, at: datetime) -> bool:
-        key = (schedule, terms.install_s, schedule.zone(device.zone))
+    def _is_own_time(self, device: Device, schedule: OwnHours, terms: Terms, at: datetime) -> bool:
+        key = (schedule, terms.install_s, schedule.zone(device.zone), terms.recall)
         told, until = self._own_times.get(key, (False, at))
         if until <= at:
-            told, changes = offer_time(schedule, key[2], at, needed_s=terms.install_s)
+            told, changes = own_offer_time(
+                schedule, key[2], at, needed_s=terms.install_s, recall=terms.recall
+            )
             if len(self._own_times) >= OWN_TIMES_MAX:
                 self._own_times.clear()
             self._own_times[key] = (told, changes or NEVER)
@@ -269,7 +275,7 @@ class ReadModel:
                 device.ddi = row["gateway"] == "ddi"
                 device.config_wanted = row["config_wanted"]
                 device.zone = find_zone(row["time_zone"] or "")
-            device.schedule = _window(row["schedule"])
+            device.schedule = _own_hours(row["schedule"])
             if device.credentials_seq <= row["changed_seq"]:
                 _take_credentials(device, row)
             device.auto_confirm, device.honours_skip = row["auto_confirm"], row["honours_skip"]
@@ -283,6 +289,7 @@ class ReadModel:
                 install_s=row["install_s"] or 0,
                 urgency=row["urgency"],
                 consent=row["consent"],
+                recall=row["recall"],
             )
 
     def fold_assignments(self, rows: Iterable[dict[str, Any]]) -> None:
@@ -354,6 +361,10 @@ def _window(document: Mapping[str, Any] | None) -> Window | None:
     return Window(
         hours=tuple(document["hours"]), quiet=tuple(document["quiet"]), time_zone=document["time_zone"]
     )
+
+
+def _own_hours(document: Mapping[str, Any] | None) -> OwnHours | None:
+    return None if document is None else msgspec.convert(document, OwnHours)
 
 
 def _take_credentials(device: Device, row: dict[str, Any]) -> None:

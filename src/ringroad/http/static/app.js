@@ -118,6 +118,7 @@ const READ = {
   json: (text) => JSON.parse(text),
   words: (text) => partsOf(text, /[\s,]+/),
   spans: (text) => partsOf(text, ","),
+  instant: (text) => new Date(text).toISOString(), // a day and time by the clock of this browser
   hours: (text) => Math.round(numberOf(text, "number of hours") * 3600),
   permille: (text) => Math.round(numberOf(text, "percentage") * 10),
   ppm: (text) => Math.round(numberOf(text, "percentage") * 10000),
@@ -157,6 +158,10 @@ function read(form, submitter) {
       const { variant, region } = form.elements;
       const vins = partsOf(value, /[\s,;]+/);
       body[name] = vins.map((vin) => ({ vin, variant: variant.value, region: region.value }));
+    } else if (kind === "named") {
+      // "everyone", or "tag cab": what vehicles are named by
+      const [by, called] = partsOf(value, " ");
+      put(body, by, called ?? true);
     } else put(body, name, READ[kind] ? READ[kind](value) : value);
   }
   return body;

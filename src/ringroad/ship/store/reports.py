@@ -158,21 +158,18 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
 def expire_deadlines(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = EXPIRE_ROWS_MAX) -> int:
     """Close actions whose deadline passed without an outcome; inside a transaction of the caller.
 
-    One that its driver declined is cancelled, which is no failure; the others expired.
+    One that its driver declined or its fleet put off is cancelled, which is no failure; the others expired.
     """
     closed = list(SQL.expire_deadlines(conn, now=now, rows_max=rows_max))
-    declined = [row for row in closed if row["state"] == AssignmentState.CANCELLED]
-    rows = [row for row in closed if row["state"] == AssignmentState.EXPIRED]
-    append_by_wave(conn, ids, FactKind.VEHICLES_CANCELLED, declined, actor="rule:declined", now=now)
-    _append_outcomes(
-        conn,
-        ids,
-        [
-            (row, AssignmentState.EXPIRED, row["deadline_at"], {"began": row["began_at"] is not None})
-            for row in rows
-        ],
-        now=now,
-    )
+    for by in ("rule:declined", "rule:put_off"):
+        gone = (row for row in closed if row["let_go_by"] == by)
+        append_by_wave(conn, ids, FactKind.VEHICLES_CANCELLED, gone, actor=by, now=now)
+    expired = [
+        (row, AssignmentState.EXPIRED, row["deadline_at"], {"began": row["began_at"] is not None})
+        for row in closed
+        if row["state"] == AssignmentState.EXPIRED
+    ]
+    _append_outcomes(conn, ids, expired, now=now)
     for campaign_id in sorted({row["campaign_id"] for row in closed}):
         SQL.notify_assignment(conn, campaign_id=campaign_id)
     return len(closed)

@@ -5,28 +5,33 @@ Whose vehicle it is, the caller has looked at. Functions run inside a transactio
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import msgspec
 from psycopg.types.json import Jsonb
 
 from ringroad.kernel.clock import Ids
-from ringroad.kernel.errors import Conflict, NotFound
+from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
-from ringroad.kernel.hours import Window
+from ringroad.kernel.hours import OwnHours
 from ringroad.protocol.vehicle import DRIVER_ALONE
+from ringroad.ship.lists import digest_vins
 from ringroad.ship.store.reading import SQL
 from ringroad.ship.store.statements import SECOND_THOUGHT_S
 from ringroad.storage.db import Connection
 from ringroad.storage.ledger import append_fact, last_of
 
+PUT_OFF_DAYS_MAX: Final = 90  # days; a season. Whoever needs longer says it again
+NAMED_MAX: Final = 1_000  # VINs in one fact
 WAITING_STATES = frozenset(
     {"AWAITING_CONSENT", "STAGING", "READY", "INSTALLING"}
 )  # in which a vehicle may ask
 
 
 def set_schedule(
-    conn: Connection, ids: Ids, *, vin: str, schedule: Window | None, actor: str, now: datetime
+    conn: Connection, ids: Ids, *, vin: str, schedule: OwnHours | None, actor: str, now: datetime
 ) -> bool:
     """Let a vehicle begin only in these hours, beside those of a campaign; None: whenever a campaign may.
 
@@ -35,8 +40,9 @@ def set_schedule(
 
     Raises:
         NotFound: there is no such vehicle.
+        InvalidInput: it would be put off for too long.
     """
-    document = msgspec.to_builtins(schedule) if schedule else None
+    document = _document(schedule, now=now)
     if SQL.set_schedule(conn, vin=vin, schedule=Jsonb(document) if document else None) == 0:
         if not list(SQL.known_vins(conn, vins=[vin])):
             raise NotFound(f"no vehicle {vin[:40]!r}", hint="ringroad fleet list")
@@ -46,6 +52,61 @@ def set_schedule(
         body=document or {},
     )  # fmt: skip
     return True
+
+
+def set_schedules(
+    conn: Connection,
+    ids: Ids,
+    *,
+    vins: Sequence[str],
+    schedule: OwnHours | None,
+    subject: str,
+    actor: str,
+    now: datetime,
+) -> int:
+    """Let many vehicles begin only in these hours; one fact tells it.
+
+    Args:
+        conn: in a transaction.
+        ids: for the fact.
+        vins: whose; the caller has looked at whom they belong to.
+        schedule: the hours; None: whenever a campaign may.
+        subject: of the fact: how the vehicles were named.
+        actor: who says so.
+        now: the server's time.
+
+    Returns:
+        For how many that is new.
+
+    Raises:
+        InvalidInput: they would be put off for too long.
+    """
+    document = _document(schedule, now=now)
+    rows = SQL.set_schedules(conn, vins=list(vins), schedule=Jsonb(document) if document else None)
+    changed = sorted(row["vin"] for row in rows)
+    if changed:
+        append_fact(
+            conn, ids, kind=FactKind.VEHICLES_SCHEDULED, subject=subject, actor=actor, now=now,
+            causes=last_of(conn, subject),
+            body={
+                "schedule": document, "vehicles": len(changed), "vins": changed[:NAMED_MAX],
+                "vins_sha256": digest_vins(changed),
+            },
+        )  # fmt: skip
+    return len(changed)
+
+
+def _document(schedule: OwnHours | None, *, now: datetime) -> dict[str, Any] | None:
+    """Return hours as they are stored; those who know of no putting off read the rest."""
+    if schedule is None:
+        return None
+    if schedule.not_before is not None and now + timedelta(days=PUT_OFF_DAYS_MAX) < schedule.not_before:
+        raise InvalidInput(
+            f"nobody puts updates off for more than {PUT_OFF_DAYS_MAX} days",
+            hint="say it again when the time is nearer",
+        )
+    document: dict[str, Any] = msgspec.to_builtins(schedule)
+    return {name: value for name, value in document.items() if value is not None}
 
 
 def give_consent(conn: Connection, ids: Ids, *, vin: str, agree: bool, actor: str, now: datetime) -> int:
