@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -76,6 +76,11 @@ class StoreRegistrar:
             programme_id="roadster", variant=variant, region=region, release_id=baseline.release_id,
             ecus={name: document["ecus"][name] for name in programme.variants[variant].ecus}, packages=packages,
         )  # fmt: skip
+
+    async def passed_by(
+        self, _order_id: str, _parts: Sequence[Mapping[str, Any]]
+    ) -> frozenset[tuple[str, str]]:
+        return frozenset()
 
     async def start_order(self, order_id: str) -> None:
         with transaction(self.conn):

@@ -18,6 +18,7 @@ from ringroad.build.plant.store_events import list_refused
 from ringroad.build.quality import store, store_gates, store_watch
 from ringroad.build.quality.periods import REACH, first_of, period_of
 from ringroad.build.quality.results import CheckResult
+from ringroad.build.quality.store_draw import choose_for
 from ringroad.build.store_birth import line_of_programme
 from ringroad.build.store_plant import start_order
 from ringroad.build.store_trace import Claim, take_claims
@@ -316,7 +317,7 @@ def test_a_claim_of_the_field_moves_the_gate_that_should_have_caught_it(pg_url: 
         with transaction(conn):
             line = line_of_programme(conn, "wren")
             for vin in vins:  # not one of them was looked at
-                given = registration(conn, vin, order_id=started_order(conn))
+                given = registration(conn, vin, order_id=unseen_order(conn))
                 birth.register_vehicle(conn, IDS, **given, as_built=birth.AsBuilt(parts=[], tests=[]))
             claims = [
                 Claim(id=vin, vin=vin, part="brake", fault_code="software", occurred_at=CLOCK.now())
@@ -344,6 +345,16 @@ def test_a_claim_of_the_field_moves_the_gate_that_should_have_caught_it(pg_url: 
             (after,) = client.post("/gates/rate", json=wanted, headers=approver).json()
             assert (after["inspect_permille"], after["changes"]) == (1000, False)
             assert client.post("/gates/rate", json=wanted, headers=approver).status_code == 409
+
+
+def unseen_order(conn: Connection) -> str:
+    """Start an order that the gate lets pass unseen."""
+    for _ in range(100):
+        order_id = started_order(conn)
+        (chosen,) = choose_for(conn, IDS, programme_id="wren", order_id=order_id, station=END, **who())
+        if not chosen.inspect:
+            return order_id
+    raise AssertionError("a gate of 50 in 1,000 looked at each of 100 vehicles")
 
 
 def rate(conn: Connection, *, generation: int, gate: str = "end of line") -> Any:

@@ -2,7 +2,7 @@
 
 Invariants:
     A part that cannot be in its vehicle is refused, and refusing it changes nothing else.
-    A vehicle with a failed check is never born; nor is one without a check that a gate asks of every vehicle.
+    A vehicle with a failed check is never born; nor is one without a check of a gate that was to look at it.
 """
 
 from __future__ import annotations
@@ -64,12 +64,17 @@ class Checked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A check that a gate asks for. `always`: of every vehicle, not of some."""
+    """A check that a gate asks for, of so many vehicles of 1,000."""
 
     station: str
     gate: str
     check: str
-    always: bool
+    permille: int
+
+    @property
+    def always(self) -> bool:
+        """Whether of every vehicle."""
+        return self.permille >= ALWAYS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +142,7 @@ def _of_order(part: BuiltPart, known: Known) -> str:
 
 
 def checks_of(plant: Plant, programme_id: str) -> tuple[Asked, ...]:
-    """Return the checks that the gates of a programme's line ask for, in the order of the line."""
+    """Return the checks that the gates of a programme's line ask for, in its order; without any, one by the gate's name."""
     line = next((each for each in plant.structure.lines if each.programme == programme_id), None)
     if line is None:
         return ()
@@ -146,11 +151,11 @@ def checks_of(plant: Plant, programme_id: str) -> tuple[Asked, ...]:
             station=cell.name,
             gate=gate.name,
             check=check,
-            always=plant.inspect_permille((line.area, line.name, cell.name, gate.name), gate) >= ALWAYS,
+            permille=plant.inspect_permille((line.area, line.name, cell.name, gate.name), gate),
         )
         for cell in line.stations
         for gate in cell.gates
-        for check in gate.checks
+        for check in gate.checks or (gate.name,)
     )
 
 
@@ -170,19 +175,26 @@ def _age(test: Checked) -> tuple[datetime, bool, int, bool]:
     return test.at, not test.attempt and not test.passed, test.attempt, not test.passed
 
 
-def refusals(asked: Sequence[Asked], tests: Iterable[Checked], *, end: str) -> list[str]:
+def refusals(
+    asked: Sequence[Asked],
+    tests: Iterable[Checked],
+    *,
+    end: str,
+    passed_by: Collection[tuple[str, str]] = (),
+) -> list[str]:
     """Return why a vehicle may not be born, one sentence per check; nothing if it may.
 
     Args:
         asked: what the gates of its line ask for.
         tests: what was checked, in any order; the newest of a check counts.
         end: the last station of the line; nothing that was checked there failed.
+        passed_by: station and gate of those that were to let this vehicle pass unseen; any other was to look at it.
     """
     results = newest(tests)
     said = []
     for each in asked:
         result, _ = results.get((each.station, each.check)) or (None, 0)
-        if result is None and each.always:
+        if result is None and (each.station, each.gate) not in passed_by:
             said.append(f"check {each.check!r} of gate {each.gate!r} at {each.station} is missing")
         elif result is not None and not result.passed:
             said.append(f"check {each.check!r} of gate {each.gate!r} at {each.station} failed")

@@ -4,7 +4,7 @@ The caller opens the transaction. Private keys and tokens never come here: publi
 
 Invariants:
     A vehicle on record has exactly its variant's ECUs, one Primary, and known images on all of them.
-    A vehicle of an order was checked by every gate that asks for it, and nothing that was checked of it failed.
+    A vehicle of an order was checked by every gate that was to look at it, and nothing that was checked of it failed.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from securesystemslib.signer import Signer
 
 from ringroad.build.as_built import BuiltPart, Checked
 from ringroad.build.model import Package, Variant
+from ringroad.build.quality.store_draw import choose
 from ringroad.build.station_times import AHEAD_S_MAX
 from ringroad.build.store import Baseline, baseline_targets, get_baseline
-from ringroad.build.store_birth import BornEcu, keep_birth, line_of_programme, may_be_born, take_parts
+from ringroad.build.store_birth import BornEcu, Found, keep_birth, line_of_programme, may_be_born, take_parts
 from ringroad.build.store_birth import Line as BirthLine
 from ringroad.build.store_packages import SQL
 from ringroad.kernel.clock import Ids
@@ -129,7 +130,7 @@ def register_vehicle(
         _finish_order(conn, order_id, vin=vin, programme_id=programme_id, variant=variant)
     built = as_built or AsBuilt()
     _fit(conn, line, built, order_id=order_id, actor=actor, now=now)
-    checked = may_be_born(conn, line, order_id=order_id, tests=built.tests)
+    checked = _checked(conn, ids, line, order_id=order_id, tests=built.tests, actor=actor, now=now)
     record_sha256 = keep_birth(
         conn, line, vin=vin, variant=variant, region=region, order_id=order_id, release_id=release_id, rxswins=rxswins,
         ecus=_born_ecus(ecus, installed), found=checked, signer=built.signer, now=now,
@@ -179,6 +180,21 @@ def _fit(
     for test in built.tests:
         if test.at > now + timedelta(seconds=AHEAD_S_MAX):
             raise InvalidInput(f"the check {test.check!r} was made in the future: set the station's clock")
+
+
+def _checked(
+    conn: Connection, ids: Ids, line: BirthLine, *, order_id: str | None, tests: Sequence[Checked], actor: str,
+    now: datetime,
+) -> Found:  # fmt: skip
+    """Return what was checked of a vehicle, of which each gate that was to look at it did. Raises: Conflict."""
+    if order_id is None:
+        return may_be_born(conn, line, order_id=None, tests=tests)
+    choices = choose(conn, ids, line, order_id=order_id, actor=actor, now=now)
+    some = {(each.station, each.gate) for each in line.asked if not each.always}
+    return may_be_born(
+        conn, line, order_id=order_id, tests=tests, passed_by=choices.passed_by if choices.asks else some,
+        unseen=choices.unseen,
+    )  # fmt: skip
 
 
 def _born_ecus(ecus: Sequence[NewEcu], installed: Sequence[Installed]) -> list[BornEcu]:

@@ -9,7 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -197,7 +197,15 @@ class Found:
     parts: tuple[BuiltPart, ...] = ()
 
 
-def may_be_born(conn: Connection, line: Line, *, order_id: str | None, tests: Sequence[Checked]) -> Found:
+def may_be_born(
+    conn: Connection,
+    line: Line,
+    *,
+    order_id: str | None,
+    tests: Sequence[Checked],
+    passed_by: Collection[tuple[str, str]] = (),
+    unseen: str = "",
+) -> Found:
     """Return what was found of a vehicle that may be born.
 
     Args:
@@ -205,6 +213,8 @@ def may_be_born(conn: Connection, line: Line, *, order_id: str | None, tests: Se
         line: that built it.
         order_id: of the vehicle; None for one that was built elsewhere, which the gates of this line never saw.
         tests: that it is registered with, besides those that stations told.
+        passed_by: station and gate of those that were to let it pass unseen.
+        unseen: what keeps it from being born, since no gate looks at it; "" for nothing.
 
     Raises:
         Conflict: a check of its line failed or is missing; each is named.
@@ -228,7 +238,8 @@ def may_be_born(conn: Connection, line: Line, *, order_id: str | None, tests: Se
     ]  # fmt: skip
     # What came with the registration may have been kept as a result as well: it counts once.
     found = tuple(dict.fromkeys([*(test for _, test, _ in told), *tests]))
-    said = refusals(line.asked if order_id else (), found, end=line.end)
+    said = refusals(line.asked if order_id else (), found, end=line.end, passed_by=passed_by)
+    said += [unseen] if unseen else []
     if said:
         more = f", and {len(said) - SAID_MAX} more" if len(said) > SAID_MAX else ""
         raise Conflict(

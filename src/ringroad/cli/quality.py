@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ringroad.cli import quality_inspect
 from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO, ClientGroup, example, with_client
 from ringroad.cli.names import programme_of
@@ -22,6 +23,10 @@ TIMES_MIN = 1.05  # as often as its station, from which a thing is worth a line
 @click.group("quality", cls=ClientGroup)
 def group() -> None:
     """Quality of a plant: which vehicles are right at once, what fails too often, and what gates let pass."""
+
+
+for _command in quality_inspect.commands:
+    group.add_command(_command)
 
 
 @group.command("yield", epilog=example("ringroad quality yield", "ringroad quality yield --days 7"))

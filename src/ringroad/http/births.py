@@ -15,8 +15,10 @@ from ringroad.build.as_built import PARTS_MAX, TESTS_MAX, BuiltPart, Checked
 from ringroad.build.birth import AsBuilt, Installed, NewEcu, register_vehicle
 from ringroad.build.quality.results import CheckResult
 from ringroad.build.quality.store import take_results
+from ringroad.build.quality.store_draw import choose
 from ringroad.build.store import get_baseline
 from ringroad.build.store_birth import line_of_programme, take_parts
+from ringroad.build.store_packages import SQL as BUILD
 from ringroad.http import reading_birth
 from ringroad.http.auth import Role
 from ringroad.http.context import Context, Ctx
@@ -106,9 +108,10 @@ def bear_vehicle(ctx: Ctx, request: Req, data: JSONBody[NewVehicle]) -> Done:
     A vehicle of an order is born only if nothing that was checked of it failed and no check of a gate is missing.
     """
     now = ctx.clock.now()
-    # Kept for themselves: a vehicle that is not born today failed its check today.
+    # Kept for themselves: a vehicle that is not born today failed its check, or was to be looked at, today.
     with ctx.transaction() as conn:
         tests = _keep_tests(conn, data, actor=request.user.name, now=now)
+        _choose(conn, ctx, data, actor=request.user.name, now=now)
     built = AsBuilt(parts=[_part(each, "") for each in data.parts], tests=tests, signer=_signer(ctx))
     with ctx.transaction() as conn:
         new = register_vehicle(
@@ -192,6 +195,17 @@ def _keep_tests(conn: Connection, data: NewVehicle, *, actor: str, now: datetime
     if done.refused:
         raise InvalidInput(done.refused[0].reason, code="check_refused")
     return tests
+
+
+def _choose(conn: Connection, ctx: Context, data: NewVehicle, *, actor: str, now: datetime) -> None:
+    """Choose which gates look at the vehicle, where nobody asked before."""
+    if data.order_id is None:
+        return
+    BUILD.lock_programme(conn, programme_id=data.programme_id)
+    line = line_of_programme(conn, data.programme_id)
+    known = list(BUILD.orders_by_id(conn, programme_id=data.programme_id, order_ids=[data.order_id]))
+    if known and known[0]["state"] in {"open", "building"}:
+        choose(conn, ctx.ids, line, order_id=data.order_id, actor=actor, now=now)
 
 
 def _part(told: FittedPart, order_id: str) -> BuiltPart:

@@ -170,6 +170,36 @@ def gate_view(found: JudgedGate) -> GateView:
     )  # fmt: skip
 
 
+class InspectionView(View, frozen=True, kw_only=True):
+    """Whether a gate looks at a vehicle, and what came of it."""
+
+    order_id: str
+    vin: str | None  # once it is born
+    station: str
+    gate: str
+    inspect: bool
+    permille: int  # the chance with which it was chosen; 1000 for a contained lot
+    reason: str
+    drawn_at: datetime
+    passed: bool | None  # by the newest results of the gate; null for none yet
+
+
+class ContainedLotView(View, frozen=True, kw_only=True):
+    """A lot of which every vehicle on the line is looked at."""
+
+    id: str
+    programme_id: str
+    part: str
+    lot: str
+    reason: str
+    contained_at: datetime
+    contained_by: str
+    released_at: datetime | None
+    released_by: str
+    release_reason: str
+    on_line: int | None = None  # orders that had it when it was contained; said once
+
+
 def yields_view(programme_id: str, found: Yields, *, days: int) -> YieldsView:
     """Return yields as the API shows them, the worst cells first. Pure."""
     worst = sorted(found.cells, key=lambda each: (-each.belief.fails, each.tally.station))

@@ -104,6 +104,9 @@ class FactKind(StrEnum):
     STATION_RESUMED = "station.resumed"
     QUALITY_ALARMED = "quality.alarmed"
     QUALITY_CLOSED = "quality.closed"
+    GATE_CHOSE = "gate.chose"
+    LOT_CONTAINED = "lot.contained"
+    LOT_RELEASED = "lot.released"
     SHIPMENT_ANNOUNCED = "shipment.announced"
     SHIPMENT_MOVED = "shipment.moved"
     SHIPMENT_LOST = "shipment.lost"
@@ -242,6 +245,9 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.STATION_RESUMED: Stage.BUILD,
         FactKind.QUALITY_ALARMED: Stage.BUILD,
         FactKind.QUALITY_CLOSED: Stage.BUILD,
+        FactKind.GATE_CHOSE: Stage.BUILD,
+        FactKind.LOT_CONTAINED: Stage.BUILD,
+        FactKind.LOT_RELEASED: Stage.BUILD,
         FactKind.SHIPMENT_ANNOUNCED: Stage.BUILD,
         FactKind.SHIPMENT_MOVED: Stage.BUILD,
         FactKind.SHIPMENT_LOST: Stage.BUILD,

@@ -29,6 +29,7 @@ from ringroad.loop.deltas import make_wanted
 from ringroad.loop.demand import forecast_asked
 from ringroad.loop.evidence import read_due
 from ringroad.loop.improvements import look_at_trials, prove_open
+from ringroad.loop.inspections import run_inspections
 from ringroad.loop.joining import Seen, join_running
 from ringroad.loop.logistics import Remembered, look_at_shipments
 from ringroad.loop.lookout import Lookout
@@ -124,6 +125,7 @@ def run(
         ("milestones", _milestones, ()),
         ("logistics", _logistics, ()),
         ("quality", _quality, ()),
+        ("inspections", _inspections, ()),
         ("demand", _demand, ()),
         ("evidence", _evidence, (lake,)),
         ("joiners", _join, (lake,)),
@@ -271,6 +273,14 @@ def _milestones(tools: Tools) -> None:
         )
 
     _read_stream(tools, "milestones", work)
+
+
+def _inspections(tools: Tools) -> None:
+    def work(stop: asyncio.Event) -> Coroutine[Any, Any, None]:
+        given = tools.settings
+        return run_inspections(given.nats_url, lambda: connect(given.database_url), stop, clock=tools.clock)
+
+    _read_stream(tools, "inspections", work)
 
 
 def _sites(tools: Tools) -> None:

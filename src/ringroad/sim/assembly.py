@@ -92,7 +92,7 @@ class Blueprint:
     Attributes:
         ecus: name -> the programme's table of that ECU (hardware_id, storage, storage_bytes, primary, ...).
         packages: ECU name -> package; ECUs without one leave the line blank, which the agents refuse later.
-        checks: station and check, for each that the gates of the line ask for.
+        checks: station, gate and check, for each that the gates of the line ask for.
     """
 
     programme_id: str
@@ -101,7 +101,7 @@ class Blueprint:
     release_id: str
     ecus: Mapping[str, Mapping[str, Any]]
     packages: Mapping[str, BaselinePackage]
-    checks: tuple[tuple[str, str], ...] = ()
+    checks: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

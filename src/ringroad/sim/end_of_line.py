@@ -64,7 +64,12 @@ async def self_test(vehicle: BornVehicle | None, packages: Mapping[str, Baseline
 
 
 def tests_of(
-    blueprint: Blueprint, ecus: Mapping[str, bool], *, failing: Collection[str], at: datetime
+    blueprint: Blueprint,
+    ecus: Mapping[str, bool],
+    *,
+    failing: Collection[str],
+    at: datetime,
+    passed_by: Collection[tuple[str, str]],
 ) -> list[dict[str, Any]]:
     """Return what was checked of a vehicle: what its ECUs said, and what the gates of its line ask for.
 
@@ -73,9 +78,11 @@ def tests_of(
         ecus: what they said.
         failing: checks that fail.
         at: when.
+        passed_by: station and gate of those that let the vehicle pass unseen.
     """
-    asked = {check: station for station, check in blueprint.checks}
-    named = [*asked, *(check for check in ecus if check not in asked)]
+    all_asked = {check: station for station, _, check in blueprint.checks}
+    asked = {check: station for station, gate, check in blueprint.checks if (station, gate) not in passed_by}
+    named = [*asked, *(check for check in ecus if check not in all_asked)]
     return [
         {"check": check, "station": asked.get(check, ""), "passed": ecus.get(check, True) and check not in failing,
          "at": at.isoformat()}

@@ -82,6 +82,12 @@ class Registrar(Protocol):
         """Return the variant's ECUs and the baseline's packages with their images, as they are now."""
         ...
 
+    async def passed_by(
+        self, order_id: str, parts: Sequence[Mapping[str, Any]]
+    ) -> frozenset[tuple[str, str]]:
+        """Return station and gate of those that let a car with these parts pass unseen."""
+        ...
+
     async def start_order(self, order_id: str) -> None:
         """Note that a car entered the line. Raises: Conflict if its order is not open any more."""
         ...
@@ -379,8 +385,12 @@ class Plant:
                 error.message, code=error.code, hint=error.hint, detail=error.detail
             ) from error
         now, out_of = self.clock.now(), self.settings.out_of
-        tests = tests_of(plan, await self_test(vehicle, plan.packages), failing=out_of.failing, at=now)
-        registration |= {"parts": parts_of(order.id, out_of.lots, at=now), "tests": tests}
+        parts = parts_of(order.id, out_of.lots, at=now)
+        passed_by = await self.registrar.passed_by(order.id, parts)
+        tests = tests_of(
+            plan, await self_test(vehicle, plan.packages), failing=out_of.failing, at=now, passed_by=passed_by
+        )
+        registration |= {"parts": parts, "tests": tests}
         note = {"order_id": order.id, "registration": registration}
         (folder / _STARTED).write_text(json.dumps(note, indent=1), encoding="utf-8")
         if self.settings.births == "fsync":

@@ -432,6 +432,18 @@ CREATE TABLE public.complaint (
     row_sha256 text NOT NULL,
     imported_at timestamp with time zone NOT NULL
 );
+CREATE TABLE public.contained_lot (
+    id text NOT NULL,
+    programme_id text NOT NULL,
+    part text NOT NULL,
+    lot text NOT NULL,
+    reason text NOT NULL,
+    contained_at timestamp with time zone NOT NULL,
+    contained_by text NOT NULL,
+    released_at timestamp with time zone,
+    released_by text DEFAULT ''::text NOT NULL,
+    release_reason text DEFAULT ''::text NOT NULL
+);
 CREATE TABLE public.demand_book (
     programme_id text NOT NULL,
     plants text[] NOT NULL,
@@ -694,6 +706,18 @@ ALTER TABLE public.gate_decision ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTIT
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE public.gate_draw (
+    programme_id text NOT NULL,
+    order_id text NOT NULL,
+    station text NOT NULL,
+    gate text NOT NULL,
+    inspect boolean NOT NULL,
+    permille integer NOT NULL,
+    reason text NOT NULL,
+    drawn_at timestamp with time zone NOT NULL,
+    told_at timestamp with time zone,
+    CONSTRAINT gate_draw_permille_check CHECK (((permille >= 0) AND (permille <= 1000)))
+);
 CREATE TABLE public.gate_reading (
     id bigint NOT NULL,
     campaign_id text NOT NULL,
@@ -711,6 +735,11 @@ ALTER TABLE public.gate_reading ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+CREATE TABLE public.gate_seed (
+    programme_id text NOT NULL,
+    seed bytea NOT NULL,
+    made_at timestamp with time zone NOT NULL
 );
 CREATE TABLE public.gate_tick (
     id bigint NOT NULL,
@@ -1283,6 +1312,8 @@ ALTER TABLE ONLY public.claim
     ADD CONSTRAINT claim_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.complaint
     ADD CONSTRAINT complaint_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.contained_lot
+    ADD CONSTRAINT contained_lot_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.demand_book
     ADD CONSTRAINT demand_book_pkey PRIMARY KEY (programme_id);
 ALTER TABLE ONLY public.demand_forecast
@@ -1323,10 +1354,14 @@ ALTER TABLE ONLY public.fleet_tally
     ADD CONSTRAINT fleet_tally_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.gate_decision
     ADD CONSTRAINT gate_decision_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.gate_draw
+    ADD CONSTRAINT gate_draw_pkey PRIMARY KEY (programme_id, order_id, station, gate);
 ALTER TABLE ONLY public.gate_reading
     ADD CONSTRAINT gate_reading_campaign_id_through_us_key UNIQUE (campaign_id, through_us);
 ALTER TABLE ONLY public.gate_reading
     ADD CONSTRAINT gate_reading_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.gate_seed
+    ADD CONSTRAINT gate_seed_pkey PRIMARY KEY (programme_id);
 ALTER TABLE ONLY public.gate_tick
     ADD CONSTRAINT gate_tick_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.gateway_token
@@ -1465,6 +1500,8 @@ CREATE INDEX campaign_tally_new_idx ON public.campaign_tally USING btree (id) WH
 CREATE INDEX campaign_tally_now_idx ON public.campaign_tally USING btree (state) WHERE (minute = '-infinity'::timestamp with time zone);
 CREATE INDEX claim_programme_idx ON public.claim USING btree (programme_id, told_at DESC, id DESC);
 CREATE INDEX claim_vin_idx ON public.claim USING btree (vin);
+CREATE INDEX contained_lot_newest_idx ON public.contained_lot USING btree (programme_id, contained_at DESC, id DESC);
+CREATE UNIQUE INDEX contained_lot_open_idx ON public.contained_lot USING btree (programme_id, part, lot) WHERE (released_at IS NULL);
 CREATE UNIQUE INDEX demand_run_open_idx ON public.demand_run USING btree (programme_id) WHERE (state = ANY (ARRAY['asked'::text, 'running'::text]));
 CREATE INDEX demand_run_programme_idx ON public.demand_run USING btree (programme_id, asked_at DESC, id DESC);
 CREATE INDEX device_report_unapplied_idx ON public.device_report USING btree (id) WHERE (applied_at IS NULL);
@@ -1484,6 +1521,8 @@ CREATE INDEX field_trace_gate_idx ON public.field_trace USING btree (programme_i
 CREATE UNIQUE INDEX finding_live_key ON public.finding USING btree (programme_id, ecu, software_version, fault_code) WHERE (state = ANY (ARRAY['open'::text, 'accepted'::text]));
 CREATE UNIQUE INDEX fleet_tally_folded_idx ON public.fleet_tally USING btree (programme_id, variant, release_id, blocked) WHERE folded;
 CREATE INDEX fleet_tally_new_idx ON public.fleet_tally USING btree (id) WHERE (NOT folded);
+CREATE INDEX gate_draw_newest_idx ON public.gate_draw USING btree (programme_id, drawn_at DESC, order_id DESC);
+CREATE INDEX gate_draw_untold_idx ON public.gate_draw USING btree (drawn_at) WHERE (told_at IS NULL);
 CREATE INDEX gate_tick_campaign_idx ON public.gate_tick USING btree (campaign_id, metric, tick);
 CREATE INDEX image_delta_sha256_idx ON public.image_delta USING btree (sha256) WHERE (sha256 IS NOT NULL);
 CREATE INDEX line_check_programme_idx ON public.line_check USING btree (programme_id, checked_at DESC, id DESC);
@@ -1573,6 +1612,8 @@ ALTER TABLE ONLY public.claim
     ADD CONSTRAINT claim_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.claim
     ADD CONSTRAINT claim_vin_fkey FOREIGN KEY (vin) REFERENCES public.vehicle(vin);
+ALTER TABLE ONLY public.contained_lot
+    ADD CONSTRAINT contained_lot_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.demand_book
     ADD CONSTRAINT demand_book_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.demand_forecast
@@ -1609,8 +1650,14 @@ ALTER TABLE ONLY public.finding
     ADD CONSTRAINT finding_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.gate_decision
     ADD CONSTRAINT gate_decision_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
+ALTER TABLE ONLY public.gate_draw
+    ADD CONSTRAINT gate_draw_order_id_fkey FOREIGN KEY (order_id) REFERENCES public.plant_order(id);
+ALTER TABLE ONLY public.gate_draw
+    ADD CONSTRAINT gate_draw_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.gate_reading
     ADD CONSTRAINT gate_reading_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
+ALTER TABLE ONLY public.gate_seed
+    ADD CONSTRAINT gate_seed_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.gate_tick
     ADD CONSTRAINT gate_tick_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
 ALTER TABLE ONLY public.image_delta

@@ -77,18 +77,24 @@ class Place:
         subject: of its messages.
         consumer: of whoever reads it.
         bytes_max: what it may take on disk, if it is made here; None: somebody else makes it.
+        news: the newest messages stay for whoever reads, and the oldest go; else all stay until they were read.
     """
 
     stream: str
     subject: str
     consumer: str
     bytes_max: int | None = None
+    news: bool = False
 
 
 TELEMETRY = Place(stream=STREAM, subject=SUBJECT, consumer=CONSUMER)
 MES = Place(stream="MES", subject="ringroad.mes.v1.*", consumer="line", bytes_max=MES_BYTES_MAX)
 MILESTONES = Place(
     stream="MILESTONES", subject="ringroad.milestones.v1.*", consumer="legs", bytes_max=MES_BYTES_MAX
+)
+
+INSPECTIONS = Place(
+    stream="INSPECTIONS", subject="ringroad.inspections.v1.*", consumer="", bytes_max=MES_BYTES_MAX, news=True
 )
 
 Handler = Callable[[Sequence[StreamMessage]], None]
@@ -272,9 +278,9 @@ async def _ensure_stream(js: JetStreamContext, place: Place) -> None:
                 name=place.stream,
                 subjects=[place.subject],
                 storage=StorageType.FILE,
-                retention=RetentionPolicy.WORK_QUEUE,
+                retention=RetentionPolicy.LIMITS if place.news else RetentionPolicy.WORK_QUEUE,
                 max_bytes=place.bytes_max,
-                discard=DiscardPolicy.NEW,
+                discard=DiscardPolicy.OLD if place.news else DiscardPolicy.NEW,
             )
         )
 

@@ -65,9 +65,9 @@ def test_a_part_is_taken_once_or_refused_with_what_is_wrong(
 
 
 ASKED = (
-    Asked(station="test", gate="end", check="leak", always=True),
-    Asked(station="test", gate="end", check="torque", always=True),
-    Asked(station="trim", gate="sample", check="gap", always=False),
+    Asked(station="test", gate="end", check="leak", permille=1000),
+    Asked(station="test", gate="end", check="torque", permille=1000),
+    Asked(station="trim", gate="sample", check="gap", permille=200),
 )
 
 
@@ -78,7 +78,7 @@ def result(check: str, *, passed: bool = True, station: str = "test", at_s: int 
 @pytest.mark.parametrize(
     ("tests", "words"),
     [
-        ([result("leak"), result("torque")], []),  # a gate that samples asks no vehicle for certain
+        ([result("leak"), result("torque")], []),  # the gate that samples was to let it pass
         ([result("leak", passed=False), result("leak", at_s=9), result("torque")], []),  # repaired
         ([], ["'leak' of gate 'end' at test is missing", "'torque' of gate 'end' at test is missing"]),
         ([result("leak")], ["'torque' of gate 'end' at test is missing"]),
@@ -90,10 +90,16 @@ def result(check: str, *, passed: bool = True, station: str = "test", at_s: int 
     ],
 )  # fmt: skip
 def test_a_vehicle_is_born_only_if_every_gate_passed_it(tests: list[Checked], words: list[str]) -> None:
-    said = refusals(ASKED, tests, end="test")
+    said = refusals(ASKED, tests, end="test", passed_by={("trim", "sample")})
     assert len(said) == len(words)
     assert all(word in sentence for word, sentence in zip(words, said, strict=True))
-    assert refusals(ASKED, list(reversed(tests)), end="test") == said  # order of delivery does not matter
+    backwards = refusals(ASKED, list(reversed(tests)), end="test", passed_by={("trim", "sample")})
+    assert backwards == said  # order of delivery does not matter
+
+
+def test_a_vehicle_that_a_gate_was_to_look_at_is_not_born_unseen() -> None:
+    tests = [result("leak"), result("torque")]
+    assert refusals(ASKED, tests, end="test") == ["check 'gap' of gate 'sample' at trim is missing"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -84,7 +84,8 @@ class Server:
     bad_hardware: bool = False
     moves_after_blueprint: int = 0
     taken: set[str] = field(default_factory=set)  # VINs of somebody else's vehicles
-    checks: tuple[tuple[str, str], ...] = ()
+    checks: tuple[tuple[str, str, str], ...] = ()
+    unseen: frozenset[tuple[str, str]] = frozenset()  # station and gate that let every car pass
     record: bytes | None = None
 
     def _answer(self, call: str) -> None:
@@ -123,6 +124,12 @@ class Server:
             self.moves_after_blueprint -= 1
             self.release_id, self.version = f"{self.release_id}+", f"{self.version}.1"
         return found
+
+    async def passed_by(
+        self, order_id: str, parts: Sequence[Mapping[str, Any]]
+    ) -> frozenset[tuple[str, str]]:
+        assert order_id in self.orders
+        return frozenset() if parts else self.unseen
 
     async def start_order(self, order_id: str) -> None:
         self._answer("start_order")
@@ -250,7 +257,7 @@ def test_the_line_stands_with_a_station_and_goes_on_where_it_stood(tmp_path: Pat
 
 def test_every_ecu_is_read_back_and_the_gates_checks_are_made_before_a_car_is_born(tmp_path: Path) -> None:
     births = list[Birth]()
-    server = Server(orders=["a"], checks=(("trim", "leak"), ("test", "software")), record=b"{}")
+    server = Server(orders=["a"], checks=(("trim", "g", "leak"), ("test", "end", "software")), record=b"{}")
     plant = make_plant(tmp_path, server, births)
     lots = (LotOnLine(station="trim", part="battery", lot="B-17", supplier="Norvik"),)
     plant.settings = replace(plant.settings, out_of=OutOf(lots=lots))
@@ -265,9 +272,21 @@ def test_every_ecu_is_read_back_and_the_gates_checks_are_made_before_a_car_is_bo
     assert asyncio.run(self_test(vehicle, other)) == {"software": False, "faults": True}
 
 
+def test_a_gate_that_lets_a_car_pass_unseen_makes_no_check_of_it(tmp_path: Path) -> None:
+    births = list[Birth]()
+    checks = (("trim", "g", "leak"), ("test", "end", "software"))
+    run(
+        make_plant(
+            tmp_path, Server(orders=["a"], checks=checks, unseen=frozenset({("test", "end")})), births
+        ),
+        3,
+    )
+    assert {each["check"] for each in births[0].registration["tests"]} == {"leak", "faults"}
+
+
 def test_a_car_that_fails_a_check_is_not_born_and_its_order_goes_back(tmp_path: Path) -> None:
     births, refused = list[Birth](), list[str]()
-    server = Server(orders=["a"], checks=(("trim", "leak"),))
+    server = Server(orders=["a"], checks=(("trim", "g", "leak"),))
     plant = make_plant(tmp_path, server, births)
     plant.settings = replace(plant.settings, out_of=OutOf(failing=frozenset({"leak"})))
     plant.on_refused = lambda _order, error: refused.append(error.code)

@@ -26,8 +26,9 @@ from ringroad.build.plant.store import SQL
 from ringroad.build.quality.results import CheckResult
 from ringroad.build.quality.store import forget as forget_results
 from ringroad.build.quality.store import lots_used, take_results
+from ringroad.build.quality.store_draw import choose
 from ringroad.build.store import get_programme
-from ringroad.build.store_birth import take_used
+from ringroad.build.store_birth import line_of_programme, take_used
 from ringroad.build.store_packages import SQL as BUILD
 from ringroad.build.store_plant import replan, start_order
 from ringroad.build.store_stops import begin_stop, end_stop, get_stop
@@ -311,6 +312,9 @@ def _of_order(conn: Connection, ids: Ids, clock: Clock, programme_id: str, event
         _judge(conn, clock, programme_id, event)
     if event.kind == "used":
         take_used(conn, programme_id, event, actor=ACTOR, now=clock.now())
+    if event.kind in {"entered", "used"}:  # what just went in may be of a contained lot
+        line = line_of_programme(conn, programme_id)
+        choose(conn, ids, line, order_id=order.id, station=event.station, actor=ACTOR, now=clock.now())
     if event.kind != "left" or event.worked_s is None:
         return
     if not list(BUILD.times_before(conn, programme_id=programme_id, order_ids=[], event_ids=[event.id])):

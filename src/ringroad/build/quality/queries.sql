@@ -160,3 +160,77 @@ SELECT t.gate_station AS station, t.gate, o.id AS vehicle, o.variant, t.part, t.
          ORDER BY vin, gate_station, gate, occurred_at) AS t
   JOIN plant_order o ON o.programme_id = t.programme_id AND o.vin = t.vin
  LIMIT :rows_max;
+
+-- name: make_seed!
+INSERT INTO gate_seed (programme_id, seed, made_at) VALUES (:programme_id, :seed, :now) ON CONFLICT (programme_id) DO NOTHING;
+
+-- name: seed$
+SELECT seed FROM gate_seed WHERE programme_id = :programme_id;
+
+-- name: line_of_site$
+SELECT EXISTS (SELECT FROM programme p JOIN site s ON s.id = p.plant_id
+                WHERE p.id = :programme_id AND s.removed_at IS NULL);
+
+-- name: draws_of
+SELECT station, gate, inspect, permille, reason FROM gate_draw WHERE programme_id = :programme_id AND order_id = :order_id;
+
+-- name: keep_draw!
+INSERT INTO gate_draw (programme_id, order_id, station, gate, inspect, permille, reason, drawn_at)
+VALUES (:programme_id, :order_id, :station, :gate, :inspect, :permille, :reason, :now)
+ON CONFLICT (programme_id, order_id, station, gate)
+DO UPDATE SET inspect = excluded.inspect, permille = excluded.permille, reason = excluded.reason,
+              drawn_at = excluded.drawn_at, told_at = NULL;
+
+-- name: list_draws
+SELECT d.order_id, o.vin, d.station, d.gate, d.inspect, d.permille, d.reason, d.drawn_at, r.passed
+  FROM gate_draw d
+  JOIN plant_order o ON o.id = d.order_id
+  LEFT JOIN LATERAL (
+       SELECT bool_and(n.passed) AS passed
+         FROM (SELECT DISTINCT ON (check_name) passed FROM station_result
+                WHERE programme_id = d.programme_id AND vehicle = d.order_id AND station = d.station AND gate = d.gate
+                ORDER BY check_name, attempt DESC) AS n) AS r ON true
+ WHERE d.programme_id = :programme_id
+   AND (:order_id::text IS NULL OR d.order_id = :order_id OR o.vin = :order_id)
+ ORDER BY d.drawn_at DESC, d.order_id DESC, d.station, d.gate LIMIT :rows_max;
+
+-- name: untold_draws
+SELECT d.programme_id, d.order_id, o.vin, d.station, d.gate, d.inspect, d.permille, d.reason, d.drawn_at, NULL AS passed
+  FROM gate_draw d JOIN plant_order o ON o.id = d.order_id
+ WHERE d.told_at IS NULL ORDER BY d.drawn_at LIMIT :rows_max;
+
+-- name: told_draw!
+UPDATE gate_draw SET told_at = :now
+ WHERE programme_id = :programme_id AND order_id = :order_id AND station = :station AND gate = :gate
+   AND drawn_at = :drawn_at;
+
+-- name: bad_lots_of
+-- Parts of a vehicle, told as such or with a result, of which the lot is contained or an alarm about it stands.
+SELECT u.part, u.lot, min(u.station) AS station, bool_or(c.stays) AS stays
+  FROM (SELECT part, lot, station FROM built_part WHERE order_id = :order_id
+        UNION SELECT e.key, e.value, r.station
+          FROM station_result r CROSS JOIN LATERAL jsonb_each_text(r.lots) AS e
+         WHERE r.programme_id = :programme_id AND r.vehicle = :order_id) AS u
+  JOIN (SELECT part, lot, true AS stays FROM contained_lot
+         WHERE programme_id = :programme_id AND released_at IS NULL
+        UNION SELECT split_part(value, '=', 1), substr(value, strpos(value, '=') + 1), false FROM quality_alarm
+         WHERE programme_id = :programme_id AND kind = 'lot' AND closed_at IS NULL) AS c
+    ON c.part = u.part AND c.lot = u.lot
+ GROUP BY u.part, u.lot ORDER BY u.part, u.lot;
+
+-- name: insert_contained!
+INSERT INTO contained_lot (id, programme_id, part, lot, reason, contained_at, contained_by)
+VALUES (:lot_id, :programme_id, :part, :lot, :reason, :now, :actor)
+ON CONFLICT (programme_id, part, lot) WHERE released_at IS NULL DO NOTHING;
+
+-- name: release_contained!
+UPDATE contained_lot SET released_at = :now, released_by = :actor, release_reason = :reason
+ WHERE id = :lot_id AND released_at IS NULL;
+
+-- name: contained^
+SELECT * FROM contained_lot WHERE id = :lot_id;
+
+-- name: list_contained
+SELECT * FROM contained_lot
+ WHERE programme_id = :programme_id AND (NOT :only_open::boolean OR released_at IS NULL)
+ ORDER BY released_at IS NULL DESC, contained_at DESC, id DESC LIMIT :rows_max;

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from litestar import Response
 
-from ringroad.build.quality import store, store_gates, store_watch
+from ringroad.build.quality import store, store_draw, store_gates, store_watch
 from ringroad.build.quality.store_watch import DAYS
 from ringroad.http.console.render import page
 from ringroad.http.console.shared import Req, chosen_programme, shown, url_of
@@ -21,6 +21,8 @@ WORST_SHOWN: Final = 3  # things of one station
 ALARMS_SHOWN: Final = 50
 CELLS_SHOWN: Final = 12
 RESULTS_SHOWN: Final = 12
+DRAWS_SHOWN: Final = 12
+LOTS_SHOWN: Final = 50
 APART: Final = 1.25  # as often as its station, from which a thing is drawn below it
 STEP: Final = 0.05  # of the axis
 
@@ -67,6 +69,8 @@ def quality_page(ctx: Ctx, request: Req) -> Response[str]:
             values = {
                 "yields": yields, "rows": rows, "axis": axis, "alarms": alarms, "gates": gates,
                 "cells": yields.cells[:CELLS_SHOWN],
+                "draws": store_draw.list_draws(conn, programme.id, rows_max=DRAWS_SHOWN),
+                "lots": store_draw.list_contained(conn, programme.id, rows_max=LOTS_SHOWN),
                 "results": store.list_results(conn, programme.id, rows_max=RESULTS_SHOWN),
                 "figures": [
                     (f"{100 * yields.rolled:.1f} %" if rows else "–", "right at once at every station", "#yield"),

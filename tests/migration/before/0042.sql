@@ -66,6 +66,7 @@ SELECT c.id AS campaign_id, f.id AS finding_id,
  ORDER BY o.measured_at NULLS FIRST, c.id, f.id LIMIT :rows_max;  -- those that stay unknown keep nobody waiting
 
 -- name: recovery_groups
+-- A return that was refused before it was offered, because the vehicle needs none, is as none.
 SELECT a.state, a.began_at IS NOT NULL AS began, v.blocked_reason IS NOT NULL AS blocked,
        v.gateway = 'native' AS native, back.state AS return_state,
        CASE WHEN told.received_at IS NULL THEN 'none' WHEN targets.shown = targets.named THEN 'release'
@@ -76,6 +77,8 @@ SELECT a.state, a.began_at IS NOT NULL AS began, v.blocked_reason IS NOT NULL AS
   JOIN release r ON r.id = c.release_id
   JOIN vehicle v ON v.vin = a.vin
   LEFT JOIN assignment back ON back.campaign_id = a.campaign_id AND back.vin = a.vin AND back.kind = 'rollback'
+   AND NOT (back.state = 'failed' AND back.offered_at IS NULL
+            AND (back.state_detail = 'nothing_to_undo' OR starts_with(back.state_detail, 'not_on_release')))
   LEFT JOIN LATERAL (
       SELECT max(m.received_at) AS received_at FROM vehicle_manifest m
        WHERE m.vin = a.vin AND a.finished_at <= m.received_at) told ON true
@@ -303,7 +306,7 @@ SELECT count(*) FROM stock_part WHERE programme_id = :programme_id;
 -- name: carried
 -- What AGVs brought or bring to orders that are not born: by fleet, part and order, and when it is there.
 SELECT s.leg, s.part, s.order_ids, s.planned[array_length(s.planned, 1)] AS due_at,
-       s.told[array_length(s.told, 1)] IS NOT NULL AS arrived
+       s.told[array_length(s.told, 1)] AS told_at
   FROM shipment s WHERE s.programme_id = :programme_id AND s.of_class = 'agv' AND s.lost = ''
    AND EXISTS (SELECT FROM plant_order o WHERE o.id = ANY(s.order_ids) AND o.state IN ('open', 'building'))
  ORDER BY due_at, s.id LIMIT :rows_max;
@@ -454,6 +457,15 @@ SELECT *, check_name AS check FROM station_result
 -- name: forget_results!
 DELETE FROM station_result WHERE programme_id = :programme_id AND told_at < :oldest;
 
+-- name: forget_passes!
+-- Of vehicles without results; those that alarms compare stay, and so does the newest, from which the next is numbered.
+DELETE FROM station_pass p
+ WHERE p.programme_id = :programme_id AND p.at < :oldest
+   AND p.period < (SELECT n.period FROM station_pass n WHERE n.programme_id = p.programme_id AND n.station = p.station
+                    ORDER BY n.number DESC LIMIT 1) - :reach
+   AND NOT EXISTS (SELECT FROM station_result r
+                    WHERE r.programme_id = p.programme_id AND r.vehicle = p.vehicle AND r.station = p.station);
+
 -- name: tallies
 SELECT station, variant, software, lots, count(*) AS vehicles, count(*) FILTER (WHERE NOT at_once) AS failed
   FROM station_pass
@@ -466,9 +478,9 @@ SELECT station, variant, software, lots, count(*) AS vehicles, count(*) FILTER (
 SELECT p.station, p.variant, p.software, p.lots, p.period, p.number / :block AS block,
        count(*) AS vehicles, count(*) FILTER (WHERE NOT p.at_once) AS failed
   FROM station_pass p
-  JOIN unnest(:stations::text[], :numbers::bigint[], :periods::integer[]) AS s (station, number, period)
+  JOIN unnest(:stations::text[], :firsts::bigint[], :numbers::bigint[]) AS s (station, first, number)
     ON s.station = p.station
- WHERE p.programme_id = :programme_id AND p.number < s.number AND p.period >= s.period
+ WHERE p.programme_id = :programme_id AND p.number >= s.first AND p.number < s.number
    AND NOT EXISTS (
        SELECT FROM quality_alarm a
         WHERE a.programme_id = p.programme_id AND a.station = p.station AND a.closed_at >= p.at
@@ -521,6 +533,28 @@ SELECT * FROM quality_alarm
 -- name: programmes_with_results
 SELECT p.id FROM programme p
  WHERE EXISTS (SELECT FROM station_pass s WHERE s.programme_id = p.id) ORDER BY p.id;
+
+-- name: gate_results
+SELECT station, gate, count(DISTINCT vehicle) AS inspected,
+       count(DISTINCT vehicle) FILTER (WHERE NOT passed) AS refused
+  FROM station_result
+ WHERE programme_id = :programme_id AND gate <> '' AND at > :since AND attempt = 1
+ GROUP BY station, gate;
+
+-- name: vehicles_left$
+SELECT count(DISTINCT vehicle) FROM station_pass WHERE programme_id = :programme_id AND at > :since;
+
+-- name: escaped
+-- Vehicles that the field traced to a gate, and whether it had looked at them.
+SELECT t.gate_station AS station, t.gate, o.id AS vehicle, o.variant, t.part, t.lot,
+       EXISTS (SELECT FROM station_result r
+                WHERE r.programme_id = t.programme_id AND r.vehicle = o.id AND r.station = t.gate_station
+                  AND r.gate = t.gate) AS inspected
+  FROM (SELECT DISTINCT ON (vin, gate_station, gate) * FROM field_trace
+         WHERE programme_id = :programme_id AND gate <> '' AND occurred_at > :since
+         ORDER BY vin, gate_station, gate, occurred_at) AS t
+  JOIN plant_order o ON o.programme_id = t.programme_id AND o.vin = t.vin
+ LIMIT :rows_max;
 
 -- file: src/ringroad/build/queries.sql
 -- name: programme^
@@ -702,11 +736,12 @@ INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reporte
 VALUES (:vin, :serial, :filename, :version, :image_sha256, :now, :now);
 
 -- name: finish_order!
-UPDATE plant_order SET state = 'born', vin = :vin WHERE id = :order_id AND state IN ('open', 'building');
+UPDATE plant_order SET state = 'born', vin = :vin WHERE id = :order_id AND programme_id = :programme_id
+   AND variant = :variant AND state IN ('open', 'building');
 
 -- name: insert_order!
-INSERT INTO plant_order (id, programme_id, variant, options, region, rush, due_at, received_at)
-VALUES (:order_id, :programme_id, :variant, :options, :region, :rush, :due_at, :now);
+INSERT INTO plant_order (id, programme_id, variant, options, region, rush, due_at, earliest_at, received_at)
+VALUES (:order_id, :programme_id, :variant, :options, :region, :rush, :due_at, :earliest_at, :now);
 
 -- name: order^
 SELECT * FROM plant_order WHERE id = :order_id;
@@ -849,7 +884,7 @@ ON CONFLICT DO NOTHING;
 SELECT * FROM plant_order WHERE vin = :vin;
 
 -- name: results_of_order
-SELECT event_id, check_name, station, passed, at, lots FROM station_result
+SELECT event_id, check_name, station, passed, at, attempt, lots FROM station_result
  WHERE programme_id = :programme_id AND vehicle = :order_id ORDER BY at DESC, attempt DESC LIMIT :rows_max;
 
 -- name: insert_birth_record!
@@ -899,13 +934,21 @@ SELECT vin, kind, thing, value, station FROM birth_trait
  ORDER BY vin, kind, thing, value;
 
 -- name: things_of_lot
-SELECT thing, count(*) AS vehicles FROM birth_trait
- WHERE programme_id = :programme_id AND kind = 'lot' AND value = :lot GROUP BY thing ORDER BY thing LIMIT :rows_max;
+SELECT thing FROM birth_trait WHERE programme_id = :programme_id AND kind = 'lot' AND value = :lot
+UNION SELECT part FROM built_part WHERE programme_id = :programme_id AND lot = :lot
+UNION SELECT l.key FROM plant_order o
+  JOIN station_result r ON r.programme_id = o.programme_id AND r.vehicle = o.id
+ CROSS JOIN LATERAL jsonb_each_text(r.lots) AS l
+ WHERE o.programme_id = :programme_id AND o.state IN ('open', 'building') AND l.value = :lot
+ ORDER BY 1 LIMIT :rows_max;
 
 -- name: orders_with_lot
-SELECT DISTINCT p.order_id FROM built_part p JOIN plant_order o ON o.id = p.order_id
+SELECT p.order_id FROM built_part p JOIN plant_order o ON o.id = p.order_id
  WHERE p.programme_id = :programme_id AND p.part = :part AND p.lot = :lot AND o.vin IS NULL
- ORDER BY p.order_id LIMIT :rows_max;
+UNION SELECT o.id FROM plant_order o
+  JOIN station_result r ON r.programme_id = o.programme_id AND r.vehicle = o.id
+ WHERE o.programme_id = :programme_id AND o.state IN ('open', 'building') AND r.lots ->> :part = :lot
+ ORDER BY 1 LIMIT :rows_max;
 
 -- name: claim^
 SELECT id, vin, part, fault_code, body AS text, occurred_at FROM claim WHERE id = :claim_id;
@@ -1054,8 +1097,15 @@ UPDATE site SET waiting = :waiting::bigint, heard_at = :now,
        reconciled_at = CASE WHEN :waiting::bigint = 0 THEN :now ELSE reconciled_at END
  WHERE id = :site_id;
 
+-- name: refused_count$
+SELECT count(*) FROM (SELECT 1 FROM mes_refused WHERE programme_id = :programme_id LIMIT :rows_max) AS kept;
+
 -- name: put_conflict!
-INSERT INTO site_conflict (site_id, kind, subject, reason, at) VALUES (:site_id, :kind, :subject, :reason, :now)
+-- A new one only while there are fewer than so many; one that is known is renewed always.
+INSERT INTO site_conflict (site_id, kind, subject, reason, at)
+SELECT :site_id::text, :kind::text, :subject::text, :reason::text, :now::timestamptz
+ WHERE (SELECT count(*) FROM site_conflict WHERE site_id = :site_id) < :rows_max
+    OR EXISTS (SELECT 1 FROM site_conflict WHERE site_id = :site_id AND kind = :kind AND subject = :subject)
 ON CONFLICT (site_id, kind, subject) DO UPDATE SET reason = excluded.reason, at = excluded.at;
 
 -- name: conflicts
@@ -1515,6 +1565,8 @@ WITH held AS (
            SELECT a.action_id FROM assignment a
             WHERE a.campaign_id = :campaign_id AND a.wave = held.wave AND a.state = held.state
               AND (a.claimed_at IS NOT NULL) = held.claimed
+              AND (a.kind = 'rollback'  -- a vehicle that was ordered back is listed with its return alone
+                   OR NOT EXISTS (SELECT FROM assignment b WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback'))
             ORDER BY a.action_id DESC LIMIT :rows_max::bigint + :rows_skip::bigint) AS found
      ORDER BY found.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
@@ -1529,6 +1581,8 @@ WITH own AS (
 ), page AS MATERIALIZED (
     SELECT a.action_id FROM own CROSS JOIN campaign x JOIN assignment a ON a.campaign_id = x.id AND a.vin = own.vin
      WHERE (:campaign_id::text IS NULL OR x.id = :campaign_id) AND (:wave::integer IS NULL OR a.wave = :wave)
+       AND (:campaign_id::text IS NULL OR a.kind = 'rollback'
+            OR NOT EXISTS (SELECT FROM assignment b WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback'))
        AND (:state::text IS NULL
             OR :state = shown_state(a.state, a.claimed_at IS NOT NULL))
      ORDER BY a.action_id DESC LIMIT :rows_max OFFSET :rows_skip
@@ -1542,7 +1596,8 @@ SELECT id, action_id, kind, event_at, received_at, body, applied_at
 -- name: campaigns
 SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
-       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.cancelled
+       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.cancelled,
+       back.returns_ordered, back.returned, back.returns_failed
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (
        SELECT coalesce(sum(t.vehicles), 0)::bigint AS vehicles,
@@ -1552,6 +1607,12 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
               coalesce(sum(t.vehicles) FILTER (WHERE t.state IN ('failed', 'rolled_back', 'expired')), 0)::bigint AS failed,
               coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'cancelled'), 0)::bigint AS cancelled
          FROM campaign_tally t WHERE t.campaign_id = c.id AND t.minute = '-infinity' AND t.kind = 'update') AS counted
+  CROSS JOIN LATERAL (
+       SELECT coalesce(sum(t.vehicles), 0)::bigint AS returns_ordered,
+              coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'installed'), 0)::bigint AS returned,
+              coalesce(sum(t.vehicles) FILTER (WHERE t.state IN ('failed', 'rolled_back', 'expired', 'cancelled')), 0)::bigint
+                  AS returns_failed
+         FROM campaign_tally t WHERE t.campaign_id = c.id AND t.minute = '-infinity' AND t.kind = 'rollback') AS back
  WHERE (:campaign_id::text IS NULL OR c.id = :campaign_id)
    AND (:state::text IS NULL OR c.state = :state)
    AND (:change_id::text IS NULL OR r.change_id = :change_id)
@@ -1560,7 +1621,8 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
 -- name: campaigns_of_fleet
 SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
-       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.cancelled
+       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.cancelled,
+       back.returns_ordered, back.returned, back.returns_failed
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (
        SELECT count(*) AS vehicles, count(*) FILTER (WHERE a.state = 'installed') AS installed,
@@ -1570,6 +1632,11 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
               count(*) FILTER (WHERE a.state = 'cancelled') AS cancelled
          FROM account_vehicle own JOIN assignment a ON a.campaign_id = c.id AND a.vin = own.vin AND a.kind = 'update'
         WHERE own.account_name = :fleet) AS counted
+  CROSS JOIN LATERAL (
+       SELECT count(*) AS returns_ordered, count(*) FILTER (WHERE a.state = 'installed') AS returned,
+              count(*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired', 'cancelled')) AS returns_failed
+         FROM account_vehicle own JOIN assignment a ON a.campaign_id = c.id AND a.vin = own.vin AND a.kind = 'rollback'
+        WHERE own.account_name = :fleet) AS back
  WHERE counted.vehicles > 0
    AND (:campaign_id::text IS NULL OR c.id = :campaign_id)
    AND (:state::text IS NULL OR c.state = :state)
@@ -1722,7 +1789,7 @@ SELECT r.id, r.programme_id, r.name, r.version, r.state, r.change_id, r.lap_id, 
  ORDER BY r.created_at DESC LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: orders
-SELECT id, programme_id, variant, options, region, rush, due_at, state, vin, received_at FROM plant_order
+SELECT id, programme_id, variant, options, region, rush, due_at, earliest_at, state, vin, received_at FROM plant_order
  WHERE (:programme_id::text IS NULL OR programme_id = :programme_id) AND (:state::text IS NULL OR state = :state)
    AND (:ids::text[] IS NULL OR id = ANY (:ids::text[]))
  ORDER BY received_at DESC LIMIT :rows_max OFFSET :rows_skip;
@@ -1798,7 +1865,8 @@ SELECT id, programme_id, station, kind, reason, options, event_id, began_at, exp
 
 -- name: installed_since
 SELECT r.id AS release_id, r.version, r.document, a.finished_at
-  FROM assignment a JOIN release r ON r.id = a.release_id
+  FROM assignment a JOIN campaign c ON c.id = a.campaign_id
+  JOIN release r ON r.id = coalesce(a.release_id, c.release_id)
  WHERE a.vin = :vin AND a.state = 'installed' AND a.finished_at IS NOT NULL
  ORDER BY a.finished_at DESC LIMIT :rows_max;
 
@@ -2107,6 +2175,10 @@ SELECT c.id AS campaign_id, (p.document -> 'request' ->> 'priority')::int AS pri
        (p.document -> 'request' ->> 'recall')::boolean AS recall
   FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id
  WHERE c.state = 'running';
+
+-- name: open_recalls
+SELECT c.id FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id
+ WHERE c.state IN ('running', 'paused') AND (p.document -> 'request' ->> 'recall')::boolean ORDER BY c.id;
 
 -- name: set_time_zone!
 UPDATE vehicle SET attributes = attributes || jsonb_build_object('time_zone', :time_zone::text),
@@ -2421,9 +2493,9 @@ UPDATE assignment a
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
    AND NOT EXISTS (SELECT 1 FROM assignment h
-                    WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update'
-                      AND h.state = 'pending' AND h.released_at IS NOT NULL
-                      AND coalesce(h.not_before, :now) <= :now)
+                    WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update' AND h.state = 'pending'
+                      AND (h.campaign_id = ANY (:recalls)
+                           OR h.released_at IS NOT NULL AND coalesce(h.not_before, :now) <= :now))
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
                                       AND s.step < a.step AND s.state <> 'installed'))
@@ -2443,9 +2515,9 @@ UPDATE assignment a
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
    AND NOT EXISTS (SELECT 1 FROM assignment h
-                    WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update'
-                      AND h.state = 'pending' AND h.released_at IS NOT NULL
-                      AND coalesce(h.not_before, :now) <= :now)
+                    WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update' AND h.state = 'pending'
+                      AND (h.campaign_id = ANY (:recalls)
+                           OR h.released_at IS NOT NULL AND coalesce(h.not_before, :now) <= :now))
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
                                       AND s.step < a.step AND s.state <> 'installed'))
@@ -2453,14 +2525,14 @@ RETURNING a.action_id)
 SELECT array_agg(action_id) FROM moved;
 
 -- name: preempt_offers
--- What waits at vehicles of a recall gives way. What was begun, or may have been, does not.
+-- What waits at vehicles of a recall gives way, also where their wave is to come. What was begun, or may have been,
+-- does not.
 UPDATE assignment a
    SET state = 'pending', deadline_at = NULL, generation = a.generation + 1,
        state_detail = 'gave way to the emergency recall ' || r.name
   FROM assignment u JOIN campaign r ON r.id = u.campaign_id
- WHERE u.campaign_id = :campaign_id AND u.kind = 'update' AND u.state = 'pending' AND u.released_at IS NOT NULL
+ WHERE u.campaign_id = :campaign_id AND u.kind = 'update' AND u.state = 'pending'
    AND (:vins::text[] IS NULL OR u.vin = ANY (:vins))
-   AND coalesce(u.not_before, :now) <= :now
    AND a.vin = u.vin AND a.campaign_id = ANY (:lower) AND a.kind <> 'rollback' AND a.state = 'offered'
    AND a.began_at IS NULL AND a.last_report_at IS NULL
    AND NOT EXISTS (SELECT 1 FROM device_report d
@@ -2737,8 +2809,9 @@ UPDATE vehicle v SET release_id = m.release_id, generation = v.generation + 1
 
 -- name: set_installed_from_release!
 INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at, first_at)
-SELECT e.vin, e.serial, p.filename, p.version, p.image_sha256, :now, :now
-  FROM unnest(:vins::text[], :release_ids::text[], :packages::text[]) AS m (vin, release_id, packages)
+SELECT e.vin, e.serial, p.filename, p.version, p.image_sha256, m.at, m.at
+  FROM unnest(:vins::text[], :release_ids::text[], :packages::text[], :ats::timestamptz[])
+       AS m (vin, release_id, packages, at)
   JOIN vehicle v ON v.vin = m.vin AND v.gateway = 'ddi'
   JOIN release r ON r.id = m.release_id
  CROSS JOIN LATERAL jsonb_each_text(coalesce(m.packages::jsonb, r.document -> 'variants' -> v.variant)) AS chosen (ecu, package_id)
@@ -2904,9 +2977,9 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
    AND (c.id = ANY (:campaign_ids) AND v.gateway = 'native' AND a.kind <> 'rollback'
         AND (c.id <> ALL (:shared) OR v.release_id IS NOT DISTINCT FROM a.previous_release_id)
         AND NOT EXISTS (SELECT 1 FROM assignment h
-                         WHERE h.campaign_id = ANY (:higher_withheld) AND h.vin = a.vin AND h.kind = 'update'
-                           AND h.state = 'pending' AND h.released_at IS NOT NULL
-                           AND coalesce(h.not_before, :now) <= :now)
+                         WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update' AND h.state = 'pending'
+                           AND (h.campaign_id = ANY (:recalls)
+                                OR h.released_at IS NOT NULL AND coalesce(h.not_before, :now) <= :now))
         OR a.kind = 'rollback' AND :returns)
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
@@ -2938,27 +3011,61 @@ SELECT EXISTS (SELECT 1 FROM assignment
 UPDATE assignment SET bundle = 'withdrawn' WHERE action_id = :action_id;
 
 -- name: kept_vehicles
-SELECT vin, previous_release_id AS release_id FROM kept_vehicle WHERE campaign_id = :campaign_id ORDER BY vin;
+-- One that has the release by a later update of another campaign is that campaign's to order back.
+SELECT k.vin, k.previous_release_id AS release_id
+  FROM kept_vehicle k
+ WHERE k.campaign_id = :campaign_id
+   AND NOT EXISTS (SELECT FROM assignment a
+                    JOIN assignment o ON o.vin = a.vin AND o.campaign_id <> a.campaign_id AND o.kind IN ('update', 'step')
+                                     AND o.state = 'installed' AND a.finished_at < o.finished_at
+                    JOIN campaign d ON d.id = o.campaign_id AND coalesce(o.release_id, d.release_id) = k.release_id
+                   WHERE a.campaign_id = k.campaign_id AND a.vin = k.vin AND a.kind = 'update')
+ ORDER BY k.vin;
 
 -- name: images_before
--- What the image that an ECU runs took the place of, since a campaign's update was released for its vehicle.
-SELECT a.campaign_id, a.vin, e.name AS ecu, was.image_sha256, coalesce(i.first_at <= a.released_at, false) AS known
+-- What the image that an ECU runs took the place of, since a campaign's update was released for its vehicle and the
+-- steps before it were over.
+SELECT a.campaign_id, a.vin, e.name AS ecu, was.image_sha256,
+       coalesce(i.first_at <= greatest(a.released_at, step.over_at), false) AS known
   FROM unnest(:campaign_ids::text[], :vins::text[]) AS m (campaign_id, vin)
   JOIN assignment a ON a.campaign_id = m.campaign_id AND a.vin = m.vin AND a.kind = 'update'
+ CROSS JOIN LATERAL (SELECT max(s.finished_at) AS over_at FROM assignment s
+                      WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step' AND s.step > 0) AS step
   JOIN ecu e ON e.vin = a.vin AND e.removed_at IS NULL
   JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
   LEFT JOIN LATERAL (
       SELECT w.image_sha256 FROM ecu_replaced w
-       WHERE w.vin = e.vin AND w.serial = e.serial AND w.by_sha256 = i.image_sha256 AND a.released_at <= w.replaced_at
+       WHERE w.vin = e.vin AND w.serial = e.serial AND w.by_sha256 = i.image_sha256
+         AND a.released_at <= w.replaced_at
+         AND (step.over_at IS NULL OR step.over_at < w.replaced_at)  -- the last step itself is told at over_at
        ORDER BY w.replaced_at LIMIT 1) AS was ON true;
+
+-- name: halted_lately
+SELECT c.id FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id
+ WHERE c.state = 'halted' AND c.state_at >= :since AND (p.document -> 'request' ->> 'rollback_installed')::boolean
+ ORDER BY c.id;
+
+-- name: missed_by_halt
+SELECT a.campaign_id, a.vin, true AS goes_back
+  FROM assignment a JOIN kept_vehicle k ON k.campaign_id = a.campaign_id AND k.vin = a.vin
+ WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.finished_at >= :since
+   AND a.previous_release_id IS NOT NULL
+   AND NOT EXISTS (SELECT FROM assignment b
+                    WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback')
+ ORDER BY a.vin LIMIT :rows_max;
 
 -- name: insert_returns!
 -- A return that came to nothing is ordered again under a number of its own, which no old report names.
 INSERT INTO assignment (campaign_id, vin, wave, kind, release_id, previous_release_id, released_at)
 SELECT campaign_id, vin, wave, 'rollback', previous_release_id, release_id, :now
-  FROM kept_vehicle
+  FROM kept_vehicle k
  WHERE campaign_id = :campaign_id AND previous_release_id IS NOT NULL
    AND (:vins::text[] IS NULL OR vin = ANY (:vins))
+   AND NOT EXISTS (SELECT FROM assignment a
+                    JOIN assignment o ON o.vin = a.vin AND o.campaign_id <> a.campaign_id AND o.kind IN ('update', 'step')
+                                     AND o.state = 'installed' AND a.finished_at < o.finished_at
+                    JOIN campaign d ON d.id = o.campaign_id AND coalesce(o.release_id, d.release_id) = k.release_id
+                   WHERE a.campaign_id = k.campaign_id AND a.vin = k.vin AND a.kind = 'update')
     ON CONFLICT (campaign_id, vin, kind, step) DO UPDATE
        SET action_id = DEFAULT, state = 'pending', state_detail = '', attempt = assignment.attempt + 1, packages = NULL,
            released_at = :now, offered_at = NULL, deadline_at = NULL, began_at = NULL, last_report_at = NULL,

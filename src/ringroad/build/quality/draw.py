@@ -1,0 +1,127 @@
+"""Which vehicles does a gate look at? A secret seed, a vehicle and a gate in, a choice with its reason out. Pure.
+
+1. A vehicle with a part of a contained lot is inspected by the gate that should catch it, always.
+2. Any other by chance: HMAC-SHA256 over vehicle, station and gate, below the gate's rate. Whoever has the seed can make
+   the same choice again and prove it; nobody on the line can foresee one.
+
+Invariants:
+    The same vehicle at the same gate is chosen in the same way, however often it is asked.
+    A vehicle that was to be inspected stays so; a choice to let one pass is taken back only for a contained lot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ringroad.build.as_built import ALWAYS, Asked, checks_of
+from ringroad.build.plant.model import Plant
+from ringroad.build.trace import gate_for
+
+SEED_BYTES: Final = 32
+_WHOLE: Final = 1 << 64  # of the eight bytes that a choice is made by
+Place = tuple[str, str]  # station, gate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gated:
+    """A gate of a line, with how many vehicles of 1,000 it looks at."""
+
+    station: str
+    gate: str
+    checks: tuple[str, ...]
+    permille: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """Whether a gate looks at a vehicle.
+
+    Attributes:
+        station: where the gate is.
+        gate: its name.
+        inspect: whether it does.
+        permille: the chance with which the vehicle was chosen; 1000 where there was none.
+        reason: in words.
+    """
+
+    station: str
+    gate: str
+    inspect: bool
+    permille: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadLot:
+    """A part of a contained lot in a vehicle. `stays`: no vehicle with it leaves the line where no gate looks at it."""
+
+    part: str
+    lot: str
+    station: str
+    stays: bool = True
+
+
+def gates_of_line(plant: Plant, programme_id: str) -> tuple[Gated, ...]:
+    """Return the gates of a programme's line, in its order."""
+    asked: dict[Place, list[Asked]] = {}
+    for each in checks_of(plant, programme_id):
+        asked.setdefault((each.station, each.gate), []).append(each)
+    return tuple(
+        Gated(
+            station=station, gate=gate, checks=tuple(each.check for each in checks), permille=checks[0].permille
+        )
+        for (station, gate), checks in asked.items()
+    )  # fmt: skip
+
+
+def contained_at(plant: Plant, programme_id: str, lots: Collection[BadLot]) -> dict[Place, BadLot]:
+    """Return the gates that should catch contained lots; those that none should catch stand at ("", "")."""
+    found: dict[Place, BadLot] = {}
+    for each in lots:
+        gate = gate_for(plant, programme_id, station=each.station, words=[each.part])
+        if gate.gate or each.stays:
+            found.setdefault((gate.station, gate.gate), each)
+    return found
+
+
+def draw(
+    seed: bytes,
+    vehicle: str,
+    gates: Sequence[Gated],
+    before: Mapping[Place, Drawn],
+    contained: Mapping[Place, BadLot],
+) -> Iterator[Drawn]:
+    """Yield the choices that are new or another than before; of a gate that looks at every vehicle there is none.
+
+    Args:
+        seed: of the line.
+        vehicle: its order.
+        gates: that it comes to.
+        before: what was chosen for it.
+        contained: by gate, what it must be looked at for (`contained_at`).
+    """
+    for gate in gates:
+        place = gate.station, gate.gate
+        bad, old = contained.get(place), before.get(place)
+        if old is not None and (old.inspect or bad is None):
+            continue
+        if old is None and gate.permille >= ALWAYS:
+            continue
+        if bad is not None:
+            reason, inspect, permille = f"lot {bad.lot} of {bad.part} is contained", True, ALWAYS
+        else:
+            inspect, permille = lot_falls(seed, vehicle, gate), gate.permille
+            reason = f"{'drawn' if inspect else 'not drawn'}, {permille / 10:g} % are"
+        yield Drawn(station=gate.station, gate=gate.gate, inspect=inspect, permille=permille, reason=reason)
+
+
+def lot_falls(seed: bytes, vehicle: str, gate: Gated) -> bool:
+    """Return whether the lot falls on a vehicle: as often as the gate's rate says, and not to be foreseen."""
+    said = json.dumps([vehicle, gate.station, gate.gate]).encode()
+    number = int.from_bytes(hmac.digest(seed, said, hashlib.sha256)[:8])
+    return number * ALWAYS < gate.permille * _WHOLE

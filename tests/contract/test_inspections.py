@@ -1,0 +1,261 @@
+"""A gate's rate acts: the line is told which vehicles are looked at, and none of them is born unseen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import nats
+import pytest
+
+from ringroad.build import birth, store_birth
+from ringroad.build.plant.read import read_plant
+from ringroad.build.plant.store import save_plant
+from ringroad.build.plant.store_events import list_refused, take_events
+from ringroad.build.quality import store_draw
+from ringroad.build.store_birth import line_of_programme, take_parts
+from ringroad.http.auth import Role
+from ringroad.kernel.errors import Conflict, NotFound
+from ringroad.kernel.facts import FactKind
+from ringroad.loop.inspections import tell
+from ringroad.protocol.inspection import Inspection
+from ringroad.protocol.mes import MesEvent
+from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.ledger import read_facts
+from ringroad.storage.streams import INSPECTIONS, StreamMessage
+from support.births import (
+    CHECKS,
+    END,
+    PLANT,
+    STATION,
+    fitted,
+    line_with_baseline,
+    passed,
+    registration,
+    started_order,
+    who,
+)
+from support.console_server import add_account, serving
+from support.mes import CLOCK, IDS, new_order
+
+pytestmark = pytest.mark.engines
+
+VIN = "WRRDEM121TA000001"
+GATE = "end of line"
+
+
+@pytest.fixture
+def conn(pg_url: str) -> Iterator[Connection]:
+    with connect(pg_url) as opened:
+        yield opened
+
+
+def line(conn: Connection, *, permille: int) -> None:
+    """Build wrens with a gate that looks at so many of 1,000."""
+    line_with_baseline(conn)
+    checks = 'checks = ["leak", "torque", "software"]'
+    changed = read_plant(PLANT.replace(checks, f"{checks}\ninspect_permille = {permille}"))
+    save_plant(conn, IDS, plant=changed, generation=1, **who())
+
+
+def arrive(conn: Connection, order_id: str, *, station: str | None = END) -> list[store_draw.KeptDraw]:
+    return store_draw.choose_for(conn, IDS, programme_id="wren", order_id=order_id, station=station, **who())
+
+
+def bear(conn: Connection, order_id: str, *, vin: str = VIN, seen: bool) -> None:
+    built = birth.AsBuilt(tests=passed() if seen else [])
+    birth.register_vehicle(conn, IDS, **registration(conn, vin, order_id=order_id, as_built=built))
+
+
+def event(kind: Any, station: str, order_id: str, **more: Any) -> StreamMessage:
+    told = MesEvent(
+        id=f"{kind}-{station}-{order_id}",
+        kind=kind,
+        station=station,
+        at=CLOCK.now(),
+        order_id=order_id,
+        **more,
+    )
+    return StreamMessage(
+        subject="ringroad.mes.v1.wren", payload=msgspec.json.encode(told), seq=hash(told.id) & 0xFFFFFFF,
+        received_at=told.at + timedelta(seconds=1),
+    )  # fmt: skip
+
+
+def test_a_vehicle_that_is_to_be_looked_at_is_not_born_unseen_and_one_that_is_not_is(
+    conn: Connection,
+) -> None:
+    with transaction(conn):
+        line(conn, permille=500)
+        born, kept = 0, 0
+        for number in range(24):
+            order = started_order(conn)
+            (chosen,) = arrive(conn, order)
+            assert arrive(conn, order) == [chosen]  # asked again
+            vin = f"WRRDEM121TA{number:06d}"
+            if chosen.inspect:
+                with (
+                    pytest.raises(
+                        Conflict, match="'leak' of gate 'end of line' at flash_and_test is missing"
+                    ),
+                    conn.transaction(),
+                ):
+                    bear(conn, order, vin=vin, seen=False)
+                kept += 1
+            bear(conn, order, vin=vin, seen=chosen.inspect)
+            born += not chosen.inspect
+            (fact,) = (each for each in read_facts(conn, subject=order) if each.kind == FactKind.GATE_CHOSE)
+            assert fact.body["gates"] == [
+                {
+                    "station": END,
+                    "gate": GATE,
+                    "inspect": chosen.inspect,
+                    "permille": 500,
+                    "reason": chosen.reason,
+                }
+            ]
+    assert born > 0 < kept  # of 24, all alike once in eight million runs
+
+
+def test_a_rate_that_changes_later_changes_no_choice_that_was_made(conn: Connection) -> None:
+    with transaction(conn):
+        line(conn, permille=0)
+        order = started_order(conn)
+        (chosen,) = arrive(conn, order)
+        assert (chosen.inspect, chosen.reason) == (False, "not drawn, 0 % are")
+        save_plant(conn, IDS, plant=read_plant(PLANT), generation=2, **who())  # looks at every vehicle
+        bear(conn, order, seen=False)
+        other = started_order(conn)
+        with pytest.raises(Conflict, match="is missing"), conn.transaction():
+            bear(conn, other, vin="WRRDEM123TA000002", seen=False)
+        with pytest.raises(Conflict, match="never entered the line"):
+            arrive(conn, new_order(conn))
+        with pytest.raises(NotFound, match="there is no order nobody"):
+            arrive(conn, "nobody")
+        with pytest.raises(NotFound, match="no station 'roof'"):
+            arrive(conn, other, station="roof")
+
+
+def test_the_line_is_told_as_a_vehicle_arrives_and_again_when_its_lot_is_contained(
+    conn: Connection, nats_url: str
+) -> None:
+    with transaction(conn):
+        line(conn, permille=0)
+        order = started_order(conn)
+
+    def take(*told: StreamMessage) -> None:
+        with transaction(conn):
+            take_events(conn, IDS, CLOCK, programme_id="wren", messages=told)
+        assert list_refused(conn, "wren") == []
+
+    take(
+        event("entered", STATION, order),
+        event("used", STATION, order, part="battery", lot="B-17"),
+        event("entered", END, order),
+    )
+    heard = asyncio.run(_heard(nats_url, conn))
+    assert [(each.order_id, each.station, each.gate, each.inspect) for each in heard] == [
+        (order, END, GATE, False)
+    ]
+    with transaction(conn):
+        lot, orders = store_draw.contain_lot(
+            conn, IDS, programme_id="wren", part="battery", lot="B-17", reason="cells swell", **who()
+        )
+        assert orders == 1
+    (again,) = asyncio.run(_heard(nats_url, conn))
+    assert (again.inspect, again.reason) == (True, "lot B-17 of battery is contained")
+    with transaction(conn):
+        store_draw.release_lot(conn, IDS, lot_id=lot.id, reason="they are good", **who())
+        with pytest.raises(Conflict, match="is missing"), conn.transaction():
+            bear(conn, order, seen=False)  # who was chosen stays chosen
+        bear(conn, order, seen=True)
+        (kept,) = store_draw.list_draws(conn, "wren", order_id=VIN)
+        assert (kept.inspect, kept.vin) == (True, VIN)
+        assert [each.kind for each in read_facts(conn, subject=lot.id)] == [
+            FactKind.LOT_CONTAINED, FactKind.LOT_RELEASED,
+        ]  # fmt: skip
+        with pytest.raises(Conflict, match="released already"):
+            store_draw.release_lot(conn, IDS, lot_id=lot.id, reason="again", **who())
+
+
+def test_a_contained_lot_that_no_gate_looks_at_keeps_its_vehicles_on_the_line(conn: Connection) -> None:
+    with transaction(conn):
+        line_with_baseline(conn, gates=False)
+        order = started_order(conn)
+        take_parts(conn, line_of_programme(conn, "wren"), [fitted(order, "B-17")], vins={}, **who())
+        given: dict[str, Any] = {"programme_id": "wren", "part": "battery", "lot": "B-17", "reason": "swells"}
+        lot, _ = store_draw.contain_lot(conn, IDS, **given, **who())
+        with pytest.raises(Conflict, match="contained already"), conn.transaction():
+            store_draw.contain_lot(conn, IDS, **given, **who())
+        with (
+            pytest.raises(
+                Conflict, match="lot B-17 of battery is contained, and no gate from marriage on looks at it"
+            ),
+            conn.transaction(),
+        ):
+            bear(conn, order, seen=False)
+        store_draw.release_lot(conn, IDS, lot_id=lot.id, reason="cells are good", **who())
+        bear(conn, order, seen=False)
+    assert store_birth.get_birth(conn, VIN).record.signed["order"] == order
+
+
+def test_over_the_api_the_choice_is_asked_listed_and_enforced(
+    pg_url: str, conn: Connection, tmp_path: Path
+) -> None:
+    with transaction(conn):
+        line(conn, permille=999)
+        order = started_order(conn)
+        take_parts(conn, line_of_programme(conn, "wren"), [fitted(order, "B-17")], vins={}, **who())
+    headers = {
+        role: {"Authorization": f"Bearer {add_account(pg_url, name, role)}"}
+        for name, role in (("vera", Role.VIEWER), ("olga", Role.OPERATOR), ("anna", Role.APPROVER))
+    }
+    with serving(pg_url, tmp_path) as origin, httpx.Client(base_url=f"{origin}/api/v1") as client:
+        base = "/programmes/wren"
+        asked = {"order_id": order, "station": END}
+        assert client.post(f"{base}/inspections", json=asked, headers=headers[Role.VIEWER]).status_code == 403
+        lot = {"part": "battery", "lot": "B-17", "reason": "cells swell"}
+        made = client.post(f"{base}/contained-lots", json=lot, headers=headers[Role.OPERATOR])
+        assert (made.status_code, made.json()["on_line"]) == (201, 1)
+        again = client.post(f"{base}/contained-lots", json=lot, headers=headers[Role.OPERATOR])
+        assert again.status_code == 409
+        (row,) = client.post(f"{base}/inspections", json=asked, headers=headers[Role.OPERATOR]).json()
+        assert (row["inspect"], row["passed"], row["permille"]) == (True, None, 1000)
+        results = [
+            {"id": check, "vehicle": order, "station": END, "check": check, "passed": check != "leak", "at": CLOCK.now().isoformat()}
+            for check in CHECKS
+        ]  # fmt: skip
+        client.post(f"{base}/station-results", json={"results": results}, headers=headers[Role.OPERATOR])
+        (row,) = client.get(
+            f"{base}/inspections", params={"vehicle": order}, headers=headers[Role.VIEWER]
+        ).json()
+        assert row["passed"] is False
+        path, why = f"/contained-lots/{made.json()['id']}/release", {"reason": "used up"}
+        assert client.post(path, json=why, headers=headers[Role.OPERATOR]).status_code == 403
+        assert client.post(path, json=why, headers=headers[Role.APPROVER]).json()["released_by"] == "anna"
+        assert client.get(f"{base}/contained-lots", headers=headers[Role.VIEWER]).json() == []
+        lots = client.get(
+            f"{base}/contained-lots", params={"every": True}, headers=headers[Role.VIEWER]
+        ).json()
+        assert [each["release_reason"] for each in lots] == ["used up"]
+
+
+async def _heard(nats_url: str, conn: Connection) -> list[Inspection]:
+    """Return what the line hears of the choices that were not told yet."""
+    client = await nats.connect(nats_url)
+    with suppress(nats.js.errors.NotFoundError):
+        await client.jetstream().purge_stream(INSPECTIONS.stream)
+    told = await tell(nats_url, conn, CLOCK)
+    assert await tell(nats_url, conn, CLOCK) == 0
+    reader = await client.jetstream().subscribe(INSPECTIONS.subject, ordered_consumer=True)
+    found = [
+        msgspec.json.decode((await reader.next_msg(timeout=30)).data, type=Inspection) for _ in range(told)
+    ]
+    await client.close()
+    return found

@@ -1,0 +1,89 @@
+"""Which vehicles a gate looks at follows from a seed, at the gate's rate, and a contained lot is always looked at."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ringroad.build.plant.model import Plant
+from ringroad.build.plant.read import read_plant
+from ringroad.build.quality.draw import BadLot, Drawn, Gated, contained_at, draw, gates_of_line, lot_falls
+
+SEED = bytes(range(32))
+GATE = Gated(station="test", gate="end", checks=("leak",), permille=300)
+BAD = BadLot(part="battery", lot="B-17", station="marriage")
+PLACE = ("test", "end")
+EXAMPLE = Path(__file__).parents[4] / "examples" / "first" / "plant.toml"
+
+
+def drawn(
+    vehicle: str, *, before: Drawn | None = None, bad: BadLot | None = None, permille: int = 300
+) -> list[Drawn]:
+    return list(
+        draw(
+            SEED, vehicle, [replace(GATE, permille=permille)], {PLACE: before} if before else {},
+            {PLACE: bad} if bad else {},
+        )
+    )  # fmt: skip
+
+
+def plant(gate: str = "") -> Plant:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    return read_plant(text.replace('checks = ["leak", "torque", "software"]', gate) if gate else text)
+
+
+@pytest.mark.parametrize("permille", [0, 50, 300, 999, 1000])
+def test_as_many_vehicles_are_chosen_as_the_rate_says(permille: int) -> None:
+    gate = replace(GATE, permille=permille)
+    chosen = sum(lot_falls(SEED, f"order_{number}", gate) for number in range(4_000))
+    assert abs(chosen / 4 - permille) <= 25  # some 3.4 standard deviations of a half
+
+
+def test_the_same_vehicle_is_chosen_again_and_another_seed_gate_or_vehicle_says_nothing_of_it() -> None:
+    names = [f"order_{number}" for number in range(64)]
+
+    def choices(seed: bytes = SEED, gate: Gated = GATE) -> list[bool]:
+        return [lot_falls(seed, name, gate) for name in names]
+
+    assert choices() == choices()
+    others = [
+        choices(bytes(32)),
+        choices(gate=replace(GATE, gate="other")),
+        choices(gate=replace(GATE, station="x")),
+    ]
+    assert all(other != choices() for other in others)
+
+
+def test_a_vehicle_that_was_chosen_at_a_rate_stays_chosen_at_a_higher_one() -> None:
+    names = [f"order_{number}" for number in range(500)]
+    few, more = ({name for name in names if drawn(name, permille=rate)[0].inspect} for rate in (100, 400))
+    assert few < more
+
+
+def test_a_contained_lot_is_looked_at_whatever_was_drawn_and_stays_so() -> None:
+    (passed,) = drawn("order_1", permille=0)
+    assert (passed.inspect, passed.reason) == (False, "not drawn, 0 % are")
+    (seen,) = drawn("order_1", before=passed, bad=BAD)
+    assert (seen.inspect, seen.permille, seen.reason) == (True, 1000, "lot B-17 of battery is contained")
+    assert drawn("order_1", before=seen) == []  # released: who was chosen stays chosen
+    assert drawn("order_1", before=passed, permille=1000) == []  # a rate that rose later changes no choice
+    assert drawn("order_1", permille=1000) == []  # a gate that looks at every vehicle chooses none
+    assert drawn("order_1", bad=BAD, permille=1000) == []
+
+
+def test_a_gate_without_named_checks_is_one_check_by_its_own_name() -> None:
+    (gate,) = gates_of_line(plant("inspect_permille = 200"), "wren")
+    assert (gate.gate, gate.checks, gate.permille) == ("end of line", ("end of line",), 200)
+    (all_of,) = gates_of_line(plant(), "wren")
+    assert (all_of.checks, all_of.permille) == (("leak", "torque", "software"), 1000)
+    assert gates_of_line(plant(), "other") == ()
+
+
+def test_a_contained_lot_that_no_gate_looks_at_stays_and_an_alarm_alone_keeps_nobody() -> None:
+    end = {("flash_and_test", "end of line"): BAD}
+    assert contained_at(plant(), "wren", [BAD]) == end
+    nowhere = replace(BAD, station="roof")
+    assert contained_at(plant(), "wren", [nowhere]) == {("", ""): nowhere}
+    assert contained_at(plant(), "wren", [replace(nowhere, stays=False)]) == {}
