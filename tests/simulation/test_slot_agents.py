@@ -72,6 +72,11 @@ class DeskSlots:
     async def self_test(self, slot: str) -> Ended:
         return Ended(status=int(self.refuses == "self_test"), output="sick")
 
+    operations = frozenset({"reset", "self-test"})
+
+    async def restart(self) -> Ended:
+        return Ended(status=int(self.refuses == "restart"), output="it takes too long")
+
     def content(self, slot: str) -> Path:
         return self.folder / f"slot-{slot}"
 

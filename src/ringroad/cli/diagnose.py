@@ -453,4 +453,12 @@ def _fault_text(found: Mapping[str, Any]) -> str:
 
 
 def _lines(value: Mapping[str, Any]) -> list[str]:
-    return [f"{key.replace('_', ' ')}: {each}" for key, each in value.items()]
+    return [f"{key.replace('_', ' ')}: {_shown(each)}" for key, each in value.items()]
+
+
+def _shown(value: Any) -> Any:
+    return (
+        ", ".join(value)
+        if isinstance(value, list) and all(isinstance(each, str) for each in value)
+        else value
+    )

@@ -18,12 +18,19 @@ from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
 from ringroad.http.diagnostics import ERRORS, WAIT_S, DiagnosticJob, Wait, ask
 from ringroad.http.routes import Command, Id, Req, route
-from ringroad.protocol.diagnostics import VALUE_BYTES_MAX
+from ringroad.protocol.diagnostics import DATA_ID, VALUE_BYTES_MAX
 
+DATA_IDS = DATA_ID.removesuffix("$") + f"(,{DATA_ID.strip('^$')}){{0,7}}$"
 Component = Annotated[
     str, Parameter(pattern=r"^[^\x00/]{1,100}$", description="The component: the ECU's name in its programme")
 ]
-Did = Annotated[str, Parameter(pattern=r"^[0-9A-Fa-f]{4}$", description="Data identifier, four hex digits")]
+Did = Annotated[
+    str,
+    Parameter(
+        pattern=DATA_ID,
+        description="Data identifier: four hex digits, or the name that an ECU without UDS has for it",
+    ),
+]
 Code = Annotated[
     str, Parameter(pattern=r"^[PCBU][0-3][0-9A-F]{3}-[0-9A-F]{2}$", description="Fault code, as P0A1F-00")
 ]
@@ -73,7 +80,7 @@ class SetMode(Command, frozen=True, kw_only=True):
 class Subscribe(Command, frozen=True, kw_only=True):
     """What is read, how often and for how long."""
 
-    data: Annotated[str, Meta(pattern=r"^[0-9A-Fa-f]{4}(,[0-9A-Fa-f]{4}){0,7}$")]  # identifiers, with commas
+    data: Annotated[str, Meta(pattern=DATA_IDS)]  # identifiers, with commas
     interval: Annotated[int, Meta(ge=1, le=60)] = 1  # s
     duration: Annotated[int, Meta(ge=1, le=600)] = 60  # s
 
@@ -287,7 +294,7 @@ async def subscribe_to_component(
 ) -> Response[dict[str, Any]]:
     """Let the vehicle read data of a component again and again, and publish it; ends with your session."""
     path = ["components", component, "cyclic-subscriptions"]
-    body = {"data": data.data.upper().split(","), "interval": data.interval, "duration": data.duration}
+    body = {"data": data.data.split(","), "interval": data.interval, "duration": data.duration}
     return await ask(ctx, request.user, vin, "POST", path, body=body, wait_s=wait_s)
 
 

@@ -42,6 +42,8 @@ Path = Annotated[str, Meta(min_length=1, max_length=PATH_CHARS_MAX, pattern=r"^/
 
 SESSIONS_PATH: Final = "/sessions"
 BULK_TYPE: Final = "application/x-ndjson"  # one JSON value per line
+DATA_ID_CHARS_MAX: Final = 64
+DATA_ID: Final = r"^[0-9A-Za-z][0-9A-Za-z._\-]{0,63}$"  # of data: four hex digits over UDS, a name where an ECU has its own
 VALUE_BYTES_MAX: Final = 64  # of one value that is written; both values of a change are kept for good
 _DATA_PLACE: Final = re.compile(r"/components/[^/]+/data/[^/]+")
 _WRITTEN: Final = re.compile(rf"(?:[0-9a-f]{{2}}){{0,{VALUE_BYTES_MAX}}}")
@@ -118,7 +120,9 @@ class CyclicEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     number: Annotated[int, Meta(ge=1, le=SAMPLES_MAX)]
     at: datetime
-    values: Annotated[dict[Annotated[str, Meta(max_length=4)], dict[str, Any]], Meta(max_length=8)]
+    values: Annotated[
+        dict[Annotated[str, Meta(max_length=DATA_ID_CHARS_MAX)], dict[str, Any]], Meta(max_length=8)
+    ]
 
 
 class BulkChunk(Message, frozen=True, kw_only=True):

@@ -80,6 +80,10 @@ class Ecus:
         async with self._locks[serial]:
             yield self._agents[serial]
 
+    def peek(self, serial: str) -> UpdateAgent:
+        """Return an ECU's agent, to see what it can do; whoever asks anything of it has it alone."""
+        return self._agents[serial]
+
     async def inventory(self, serial: str) -> EcuInventory | Failed:
         """Ask one ECU what it is and what it runs."""
         async with self.agent(serial) as agent:

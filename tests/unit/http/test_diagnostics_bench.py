@@ -45,10 +45,18 @@ NAMES = {"brake": EcuNames(data={"F195": "Softwarestand"}, faults={"C0051-00": "
 
 
 def test_what_is_watched_is_told_by_name_and_else_by_identifier() -> None:
-    values = {"F195": {"value": "1.0"}, "FD02": {"error": "timeout"}, "nonsense": {"value": 1}}
+    values = {
+        "F195": {"value": "1.0"},
+        "FD02": {"error": "timeout"},
+        "no sense": {"value": 1},
+        "cycles": {"value": 7},
+    }
     path = "/components/brake/cyclic-subscriptions"
     line = watch_line(Sample(job_id="a", number=1, at=NOW, values=values, path=path), NAMES)
-    assert (line.component, line.values) == ("brake", [("Softwarestand", "1.0"), ("FD02", "timeout")])
+    assert (line.component, line.values) == (
+        "brake",
+        [("Softwarestand", "1.0"), ("FD02", "timeout"), ("cycles", 7)],
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,6 +110,13 @@ def test_details_of_a_fault_are_stale_once_the_faults_were_read_again() -> None:
     assert (fault.stale, fault.details) == (False, {"snapshots": []})
 
 
+def test_an_ecu_may_be_asked_for_what_it_offers_and_one_that_does_not_say_for_everything() -> None:
+    listed = [{"name": "brake"}, {"name": "maps", "offers": ["data", "faults"]}, {"name": "odd", "offers": 7}]
+    brake, maps, odd = bench_of([job(1, "/components", {"items": listed})]).components
+    assert [each.may("clear") for each in (brake, maps, odd)] == [True, False, True]
+    assert maps.may("data")
+
+
 def test_data_and_modes_of_an_ecu_are_those_of_its_newest_answers() -> None:
     write = {"kind": "hex", "bytes": 4, "wanted": "8 hex digits"}
     jobs = [
@@ -115,13 +130,14 @@ def test_data_and_modes_of_an_ecu_are_those_of_its_newest_answers() -> None:
     assert [(each.did, each.value, each.write) for each in brake.data] == [
         ("0100", None, write),
         ("F186", 1, None),
+        ("F195", None, None),
     ]
     assert [(each["value"], each["until"]) for each in brake.modes] == [
         ("extended", NOW + timedelta(minutes=1))
     ]
     assert (gateway.data, gateway.modes) == ([], [])
     done = {"id": "0100", "name": "coding", "data": "0a", "before": "0b", "write": write}
-    (line, _) = (
+    (line, *_) = (
         bench_of([*jobs, job(6, "/components/brake/data/0100", done, method="PUT")]).components[0].data
     )
     assert (line.value, line.before, line.write) == ("0a", "0b", write)

@@ -84,7 +84,10 @@ def test_the_journal_and_an_ecus_memory_are_read_in_chunks(tmp_path: Path) -> No
         assert (await at.ask("GET", "/bulk-data/ecus"))[1]["items"] == [{"id": "gateway"}, {"id": "brake"}]
         journal = await read(at, "journal/newest", length=50)
         assert journal[0]["entry"]["type"] == "Born"
-        ecu, *faults = await read(at, "ecus/brake", length=77)
+        ecu, *told = await read(at, "ecus/brake", length=77)
+        data = {each["id"]: each["data"] for each in told if "raw" in each}
+        assert data["F18C"] == at.vehicle.ecus["brake"].serial
+        faults = [each for each in told if "code" in each]
         assert (ecu["name"], ecu["software_version"]) == ("brake", "1.0.0")
         assert FAULT in {each["code"] for each in faults}
         assert faults[0]["environment_data"]["snapshots"]

@@ -97,8 +97,6 @@ def test_faults_of_an_ecu_that_speaks_no_uds_are_told_as_its_agent_knows_them(tm
         ]  # fmt: skip
         assert health["silent"] == []
         assert (await at.ask("GET", "/components/gateway/faults", {"mask": 128}))[1]["items"] == []
-        await at.ask("POST", "/components/gateway/locks")
-        assert code_of(await at.ask("DELETE", "/components/gateway/faults")) == (404, "no_uds")
         at.vehicle.ports["gateway"].alive = False
         _, health = await at.ask("GET", "/functions/vehicle-health")
         assert [each["component"] for each in health["silent"]] == ["gateway"]
@@ -216,3 +214,79 @@ def test_what_makes_no_sense_is_refused(
         assert answer[1]["error"]["message"]
 
     run(tmp_path, story)
+
+
+def test_an_ecu_behind_http_gives_data_faults_and_operations_by_the_same_requests(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        place, serial = "/components/gateway", at.vehicle.ecus["gateway"].serial
+        _, listed = await at.ask("GET", "/components")
+        offers = {each["id"]: each["offers"] for each in listed["items"]}
+        assert offers == {
+            "gateway": ["data", "faults", "clear", "operations"],
+            "brake": ["data", "faults", "clear", "operations", "modes", "writes"],
+        }
+        _, data = await at.ask("GET", f"{place}/data")
+        assert [each["id"] for each in data["items"]] == [
+            "F18C", "F191", "F195", "FD00", "FD03", "software-state", "operation-cycles",
+        ]  # fmt: skip
+        told = {each["id"]: (await at.ask("GET", f"{place}/data/{each['id']}"))[1] for each in data["items"]}
+        assert (told["F18C"]["data"], told["F195"]["data"]) == (serial, "1.0.0")
+        assert told["software-state"]["data"] == {"mode": "application", "trial": False, "staged": ""}
+        assert told["operation-cycles"]["data"] == at.vehicle.ports["gateway"].ecu.faults.cycle
+        assert {each["category"] for each in told.values()} == {"identData", "storedData", "currentData"}
+        assert code_of(await at.ask("GET", f"{place}/data/F190")) == (404, "not_found")
+        assert code_of(await at.ask("GET", f"{place}/data/no%20name")) == (404, "not_found")
+        _, fault = await at.ask("GET", f"{place}/faults/{OTHER}")
+        assert fault["environment_data"]["extended_data"]["occurrences"] == 1
+        assert fault["environment_data"]["snapshots"][0]["data"][0]["name"] == "time"
+        assert code_of(await at.ask("GET", f"{place}/faults/{FAULT}")) == (404, "not_found")
+        await at.ask("POST", f"{place}/locks")
+        assert code_of(await at.ask("DELETE", f"{place}/faults/{FAULT}")) == (404, "not_found")
+        assert (await at.ask("DELETE", f"{place}/faults/{OTHER}"))[1] == {"cleared": OTHER, "left": []}
+        _, lines = await at.ask("POST", f"{place}/cyclic-subscriptions", {"data": "F195,operation-cycles"})
+        assert lines["data"] == ("F195", "operation-cycles")
+
+    run(tmp_path, story, behind_http=True)
+
+
+@pytest.mark.parametrize(
+    ("operation", "result"), [("self-test", {"passed": True}), ("reset", {"software_version": "1.0.0"})]
+)
+def test_an_ecu_behind_http_tests_and_restarts_itself(
+    tmp_path: Path, operation: str, result: dict[str, Any]
+) -> None:
+    async def story(at: Bench) -> None:
+        place = "/components/gateway/operations"
+        _, listed = await at.ask("GET", place)
+        assert [each["id"] for each in listed["items"]] == ["reset", "self-test"]
+        begin = f"{place}/{operation}/executions"
+        assert code_of(await at.ask("POST", begin)) == (409, "lock_needed")
+        await at.ask("POST", "/components/gateway/locks")
+        _, begun = await at.ask("POST", begin)
+        while begun["status"] == "running":
+            await asyncio.sleep(0.01)
+            _, begun = await at.ask("GET", f"{place}/{operation}/executions/{begun['id']}")
+        assert (begun["status"], begun["result"]) == ("completed", result)
+
+    run(tmp_path, story, behind_http=True)
+
+
+def test_what_an_ecu_without_uds_has_not_is_refused_with_what_it_has(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        place = "/components/gateway"
+        await at.ask("POST", f"{place}/locks")
+        assert (await at.ask("GET", f"{place}/modes"))[1] == {"items": []}
+        refused = [
+            await at.ask("PUT", f"{place}/modes/session", {"value": "extended"}),
+            await at.ask("POST", f"{place}/operations/check-preconditions/executions"),
+        ]
+        assert {code_of(each) for each in refused} == {(404, "not_offered")}
+        assert "self-test" in refused[1][1]["error"]["hint"]
+        assert code_of(await at.ask("PUT", f"{place}/data/F198", {"data": "x"})) == (403, "not_writable")
+        at.vehicle.ports["gateway"].alive = False
+        assert code_of(await at.ask("GET", f"{place}/data/F195")) == (503, "unreachable")
+        assert code_of(await at.ask("DELETE", f"{place}/faults")) == (503, "unreachable")
+        at.vehicle.signals.values = {"Vehicle.Speed": 30}
+        assert code_of(await at.ask("DELETE", f"{place}/faults")) == (409, "precondition")
+
+    run(tmp_path, story, behind_http=True)

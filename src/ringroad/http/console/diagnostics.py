@@ -21,6 +21,7 @@ from ringroad.http.console.shared import Req, shown, url_of
 from ringroad.http.context import Ctx
 from ringroad.http.faults import LOT_DAYS, history_of, lots_of
 from ringroad.kernel.errors import NotFound
+from ringroad.protocol.diagnostics import DATA_ID
 from ringroad.protocol.names import Names, data_name, fault_name
 from ringroad.protocol.vehicle import TERMINAL_STATES
 from ringroad.signal import store_diagnostics as store
@@ -36,6 +37,7 @@ LIVE_SHOWN: Final = 20
 SINCE_1970: Final = "s since 1970"  # a unit of `vehicle/diagnostics/faults.py`
 UNIX_S_MAX: Final = 2**32  # s
 PART_LOTS_SHOWN: Final = 30  # lots with the largest share
+_DATA_ID: Final = re.compile(DATA_ID)
 _CODE: Final = re.compile(r"[PCBU][0-3][0-9A-F]{3}-[0-9A-F]{2}")
 DID_CHARS: Final = 4  # of a data identifier in hex
 
@@ -68,6 +70,11 @@ class ComponentLine:
     data: list[DataLine] = field(default_factory=list)
     modes: list[Mapping[str, Any]] = field(default_factory=list)
     modes_at: datetime | None = None
+    offers: frozenset[str] | None = None  # None: an older vehicle, which does not say
+
+    def may(self, what: str) -> bool:
+        """Say whether it can be asked for this; one that does not say may be asked for everything."""
+        return self.offers is None or what in self.offers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,9 +188,9 @@ def watch_line(sample: Sample, names_of: Names) -> WatchLine:
     parts = sample.path.split("/")
     component = unquote(parts[2]) if len(parts) > 2 else ""
     values = [
-        (data_name(names_of, component, int(did, 16)) or did, each.get("value", each.get("error")))
+        (_name_of(component, did, {}, names_of) or did, each.get("value", each.get("error")))
         for did, each in sample.values.items()
-        if _is_did(did)
+        if _is_id(did)
     ]
     return WatchLine(component=component, at=sample.at, values=values)
 
@@ -264,8 +271,13 @@ def _component(
         hardware=str(entry.get("hardware", "")), state=str(said.get("state", "")),
         version=str(said.get("software_version", "")), lock=locks[0] if locks else None,
         read_at=shown_job.answered_at if shown_job is not None else None,
-        data=_data(name, path, newest, names_of), modes=[_mode(each) for each in _items(modes)], modes_at=modes.answered_at if modes else None,
+        data=_data(name, path, newest, names_of), modes=[_mode(each) for each in _items(modes)], modes_at=modes.answered_at if modes else None, offers=_offers(entry),
     )  # fmt: skip
+
+
+def _offers(entry: Mapping[str, Any]) -> frozenset[str] | None:
+    offers = entry.get("offers")
+    return frozenset(map(str, offers)) if isinstance(offers, list) else None
 
 
 def _mode(each: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -284,10 +296,8 @@ def _modes(path: str, newest: Mapping[str, Job]) -> Job | None:
 
 
 def _data(name: str, path: str, newest: Mapping[str, Job], names_of: Names) -> list[DataLine]:
-    """Return what may be written into an ECU, and what was read of it, by identifier."""
-    known = {
-        str(each.get("id")): (each, None) for each in _items(newest.get(f"{path}/data")) if "write" in each
-    }
+    """Return what an ECU listed, and what was read of it, by identifier."""
+    known = {str(each.get("id")): (each, None) for each in _items(newest.get(f"{path}/data"))}
     read = {
         str(job.answer.get("id")): (job.answer, job.answered_at)
         for key, job in newest.items()
@@ -299,12 +309,18 @@ def _data(name: str, path: str, newest: Mapping[str, Job], names_of: Names) -> l
             write=each.get("write") if isinstance(each.get("write"), dict) else None,
         )
         for did, (each, read_at) in sorted({**known, **read}.items())
-        if _is_did(did)
+        if _is_id(did)
     ]  # fmt: skip
 
 
 def _name_of(component: str, did: str, each: Mapping[str, Any], names_of: Names) -> str:
-    return data_name(names_of, component, int(did, 16)) or str(each.get("name", ""))
+    known = data_name(names_of, component, int(did, 16)) if _is_did(did) else ""
+    return known or str(each.get("name", ""))
+
+
+def _is_id(text: str) -> bool:
+    """Say whether this is an identifier: of UDS, or a name."""
+    return _DATA_ID.fullmatch(text) is not None
 
 
 def _is_did(text: str) -> bool:

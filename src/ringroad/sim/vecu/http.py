@@ -24,6 +24,7 @@ from uvicorn.server import ServerState
 
 from ringroad.kernel.errors import InvalidInput
 from ringroad.protocol.vehicle import Name, Sha256
+from ringroad.sim.vecu.fault_memory import StoredFault
 from ringroad.sim.vecu.flash import Bank, Extent, Signed
 from ringroad.sim.vecu.medium import PowerCut
 from ringroad.sim.vecu.port import EcuPort
@@ -31,6 +32,15 @@ from ringroad.sim.vecu.programming import NOT_OK, NegativeReply
 from ringroad.vehicle.agents.wire import BankStatus, Swap
 
 BODY_BYTES_MAX: Final = 4 << 20  # of one request
+DATA: Final = (  # what it tells beside its identification
+    {"id": "operation-cycles", "name": "operation cycles so far", "category": "currentData"},
+)
+SNAPSHOT: Final = (  # identifier, name and unit as over UDS, and the field
+    ("FD10", "time", "s since 1970", "unix_s"),
+    ("FD11", "odometer", "km", "odometer_km"),
+    ("FD12", "speed", "km/h", "speed_kmh"),
+    ("FD13", "operation cycle", "", "cycle"),
+)
 _RANGE: Final = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})")
 
 
@@ -137,9 +147,21 @@ class SovdFace:
             case "GET", ["faults"]:
                 stored = self._port.ecu.faults.stored
                 return 200, {"items": [{"code": one.code, "status": {"mask": one.status}} for one in stored]}
+            case "GET", ["faults", code]:
+                return 200, self._fault(self._stored(code))
             case "DELETE", ["faults"]:
                 self._port.ecu.faults.clear(None)
                 return 204, None
+            case "DELETE", ["faults", code]:
+                self._port.ecu.faults.clear(self._stored(code).code)
+                return 204, None
+            case "GET", ["data"]:
+                return 200, {"items": list(DATA)}
+            case "GET", ["data", "operation-cycles"]:
+                return 200, {**DATA[0], "data": self._port.ecu.faults.cycle}
+            case "POST", ["operations", "reset", "executions"]:
+                self._restart()
+                return 202, {"status": "running"}
             case "POST", ["operations", "self-test", "executions"]:
                 return 200, {"status": "completed", "passed": self._self_test()}
             case "GET", ["updates"]:
@@ -268,6 +290,23 @@ class SovdFace:
             "staged": _software(status.staged),
             "trial": status.swap is Swap.TRIAL,
             "committed_counter": status.committed_counter,
+        }
+
+    def _stored(self, code: str) -> StoredFault:
+        for each in self._port.ecu.faults.stored:
+            if each.code == code:
+                return each
+        raise Refused(404, "unknown_fault")
+
+    def _fault(self, fault: StoredFault) -> dict[str, Any]:
+        snapshots = [
+            {"record": number, "data": [{"did": did, "name": name, "unit": unit, "value": getattr(snapshot, field)} for did, name, unit, field in SNAPSHOT]}
+            for number, snapshot in enumerate(fault.snapshots, start=1)
+        ]  # fmt: skip
+        counts = {"occurrences": fault.count, "aging": fault.aging}
+        return {
+            "item": {"code": fault.code, "status": {"mask": fault.status}},
+            "environment_data": {"snapshots": snapshots, "extended_data": counts},
         }
 
     def _self_test(self) -> bool:

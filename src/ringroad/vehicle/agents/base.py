@@ -25,11 +25,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from ringroad.protocol.vehicle import EcuTarget
 
@@ -335,6 +335,55 @@ def tell_step(progress: Progress, step: FlashStep) -> None:
     """Tell whoever listens to steps that one begins. An agent whose ECU has no such steps tells none."""
     if isinstance(progress, StepProgress):
         progress.at(step)
+
+
+@runtime_checkable
+class FaultMemoryAgent(FaultAgent, Protocol):
+    """An update agent that knows what surrounded a fault, and can have it forgotten. Others need not."""
+
+    async def fault(self, code: str) -> Mapping[str, Any] | Failed | None:
+        """Return the ``environment_data`` of one stored fault as the ECU tells it; None: it has no such fault."""
+        ...
+
+    async def clear_faults(self, code: str) -> Outcome:
+        """Clear one fault, or with an empty code all of them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataItem:
+    """One value that an ECU can be asked for: `category` as SOVD has them, ``currentData`` for one."""
+
+    id: str
+    name: str
+    category: str
+
+
+@runtime_checkable
+class DataAgent(Protocol):
+    """An update agent whose ECU tells data of its own. Others need not: their inventory is told."""
+
+    async def data(self) -> tuple[DataItem, ...] | Failed:
+        """Ask the ECU which data it has."""
+        ...
+
+    async def datum(self, name: str) -> Mapping[str, Any] | Failed | None:
+        """Ask for one of them; its value is under ``data``. None: it has no such data."""
+        ...
+
+
+@runtime_checkable
+class OperatingAgent(Protocol):
+    """An update agent that can have its ECU do something. Others need not."""
+
+    @property
+    def operations(self) -> frozenset[str]:
+        """Which of ``reset`` and ``self-test`` this ECU is configured for."""
+        ...
+
+    async def operate(self, operation: str) -> Mapping[str, Any] | Failed:
+        """Do one of them, and return its result when it is over. It changes no software."""
+        ...
 
 
 def no_progress(done_bytes: int, total_bytes: int) -> None:

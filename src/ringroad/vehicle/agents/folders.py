@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import shlex
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -199,6 +200,21 @@ class FolderAgent(ABC):
             committed_counter=state.committed_counter,
             faults=(),
         )
+
+    @property
+    def operations(self) -> frozenset[str]:
+        """A restart and a self-test, where there are programs for them."""
+        return frozenset(
+            name for name, program in (("reset", self._restart), ("self-test", self._health)) if program
+        )
+
+    async def operate(self, operation: str) -> Mapping[str, Any] | Failed:
+        """Run the program that starts what is current, or the health check."""
+        program = self._restart if operation == "reset" else self._health
+        ended = await run_command(program, within_s=COMMAND_S_MAX, folder=self._folder / CURRENT)
+        if operation == "self-test":
+            return {"passed": ended.good, "said": ended.told}
+        return {} if ended.good else Failed(reason=Reason.BOOT_FAILED, detail=ended.told)
 
     async def close(self) -> None:  # noqa: B027 - a folder needs no connection
         """Nothing to drop."""

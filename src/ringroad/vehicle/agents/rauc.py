@@ -90,7 +90,7 @@ class RaucSlots:
         ended = await self._run("status", "mark-active", slot)
         if not ended.good:
             return ended
-        return await run_command(self._restart, within_s=COMMAND_S_MAX, folder=self._folder)
+        return await self.restart()
 
     async def confirm(self, slot: str) -> Ended:
         """Mark the booted slot active and good: after a restart that failed, another one may still be active."""
@@ -108,6 +108,15 @@ class RaucSlots:
     def content(self, slot: str) -> Path:
         """Return the slot's device."""
         return self._devices[slot]
+
+    @property
+    def operations(self) -> frozenset[str]:
+        """A restart always, a self-test where there is a health check."""
+        return frozenset({"reset", "self-test"} if self._health else {"reset"})
+
+    async def restart(self) -> Ended:
+        """Boot the slot that is active; with no update under way that is the booted one."""
+        return await run_command(self._restart, within_s=COMMAND_S_MAX, folder=self._folder)
 
     async def _run(self, *words: str, within_s: float = COMMAND_S_MAX, line: Any = None) -> Ended:
         return await run_command(

@@ -20,8 +20,9 @@ Invariant: a slot counts as holding an image only if its content has the digest 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -79,6 +80,15 @@ class SlotSystem(Protocol):
 
     def content(self, slot: str) -> Path:
         """Return the file or device of a slot."""
+        ...
+
+    @property
+    def operations(self) -> frozenset[str]:
+        """``self-test`` where there is a health check, ``reset`` where there is a program that restarts what is booted."""
+        ...
+
+    async def restart(self) -> Ended:
+        """Restart what is booted."""
         ...
 
 
@@ -237,6 +247,22 @@ class SlotsAgent:
             committed_counter=state.committed_counter,
             faults=(),
         )
+
+    @property
+    def operations(self) -> frozenset[str]:
+        """As the program has them."""
+        return self._system.operations
+
+    async def operate(self, operation: str) -> Mapping[str, Any] | Failed:
+        """Restart what is booted, or run its health check."""
+        try:
+            if operation == "self-test":
+                ended = await self._system.self_test((await self._system.slots())[0])
+                return {"passed": ended.good, "said": ended.told}
+            ended = await self._system.restart()
+            return {} if ended.good else Failed(reason=Reason.BOOT_FAILED, detail=ended.told)
+        except Refusal as refusal:
+            return refusal.failed
 
     async def close(self) -> None:
         """Nothing to drop."""

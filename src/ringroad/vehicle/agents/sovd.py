@@ -13,14 +13,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ssl
-from typing import Final, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, TypeVar
+from urllib.parse import quote
 
 import httpx
 import msgspec
 
 from ringroad.kernel.errors import InvalidInput, Unavailable
+from ringroad.protocol.diagnostics import DATA_ID
 from ringroad.vehicle.agents.base import (
     CheckKind,
+    DataItem,
     Done,
     EcuImage,
     EcuInventory,
@@ -42,6 +46,7 @@ PREPARE_S_MAX: Final = 600.0  # s; the ECU hashes what it was sent
 POLL_S: Final = 0.1
 ANSWER_BYTES_MAX: Final = 4 << 20  # of one answer; as many fault codes as 16 bits have names for are less
 T = TypeVar("T")
+DATA_MAX: Final = 256  # of one ECU that are listed
 TRANSFERS_MAX: Final = 5  # times that a broken transfer is taken up again in one call
 
 
@@ -78,6 +83,19 @@ class _Faults(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[_Fault, ...]
 
 
+DataId = Annotated[str, msgspec.Meta(pattern=DATA_ID)]
+
+
+class _Item(msgspec.Struct, frozen=True, kw_only=True):
+    id: DataId
+    name: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    category: Literal["identData", "currentData", "storedData", "sysInfo"] = "currentData"
+
+
+class _Items(msgspec.Struct, frozen=True, kw_only=True):
+    items: tuple[_Item, ...]
+
+
 class _Passed(msgspec.Struct, frozen=True, kw_only=True):
     passed: bool
 
@@ -85,6 +103,10 @@ class _Passed(msgspec.Struct, frozen=True, kw_only=True):
 class _Error(msgspec.Struct, frozen=True, kw_only=True):
     vendor_code: str = ""
     message: str = ""
+
+
+class NotThere(Refusal):
+    """The ECU has nothing at that place."""
 
 
 class SovdAgent:
@@ -156,6 +178,37 @@ class SovdAgent:
     async def faults(self) -> tuple[Fault, ...] | Failed:
         """Ask the ECU for its stored fault codes alone."""
         return await guarded(self._faults())
+
+    async def fault(self, code: str) -> Mapping[str, Any] | Failed | None:
+        """Ask what surrounded a fault."""
+        told = await guarded(self._told(f"/faults/{quote(code, safe='')}"))
+        if not isinstance(told, Mapping):
+            return told
+        around = told.get("environment_data", {})
+        return around if isinstance(around, Mapping) else {}
+
+    async def clear_faults(self, code: str) -> Outcome:
+        """Have a fault forgotten, or all."""
+        path = f"/faults/{quote(code, safe='')}" if code else "/faults"
+        cleared = await guarded(self._ask("DELETE", path))
+        return cleared if isinstance(cleared, Failed) else Done()
+
+    async def data(self) -> tuple[DataItem, ...] | Failed:
+        """Ask which data the ECU tells, beside its identification; an ECU without such a list tells none."""
+        return await guarded(self._data())
+
+    async def datum(self, name: str) -> Mapping[str, Any] | Failed | None:
+        """Ask for one of them."""
+        return await guarded(self._told(f"/data/{quote(name, safe='')}"))
+
+    @property
+    def operations(self) -> frozenset[str]:
+        """What every ECU of this kind owes: the self-test is a check of updates, a restart is how they begin."""
+        return frozenset({"reset", "self-test"})
+
+    async def operate(self, operation: str) -> Mapping[str, Any] | Failed:
+        """Test the ECU, or restart it and wait until it answers."""
+        return await guarded(self._operate(operation))
 
     async def close(self) -> None:
         """Drop the connection."""
@@ -293,6 +346,37 @@ class SovdAgent:
             faults=await self._faults(),
         )
 
+    async def _operate(self, operation: str) -> Mapping[str, Any]:
+        body = await self._ask("POST", f"/operations/{operation}/executions")
+        if operation == "self-test":
+            return {"passed": _decode(body, _Passed).passed}
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + RESTART_S_MAX
+        while True:
+            try:
+                running = (await self._identify()).running
+                return {"software_version": running.version if running is not None else ""}
+            except Unavailable:
+                if loop.time() >= give_up_at:
+                    raise
+            await asyncio.sleep(POLL_S)
+
+    async def _data(self) -> tuple[DataItem, ...]:
+        try:
+            listed = _decode(await self._ask("GET", "/data"), _Items).items[:DATA_MAX]
+        except NotThere:
+            return ()
+        return tuple(
+            DataItem(id=each.id, name=each.name or each.id, category=each.category) for each in listed
+        )
+
+    async def _told(self, path: str) -> Mapping[str, Any] | None:
+        """Return what the ECU tells at a place; None where there is nothing."""
+        try:
+            return _decode(await self._ask("GET", path), dict[str, Any])
+        except NotThere:
+            return None
+
     # Requests --------------------------------------------------------------------------------------
 
     async def _identify(self) -> _Identification:
@@ -389,6 +473,8 @@ def _refusal(answer: httpx.Response, body: bytes) -> Refusal:
         return Refusal(Reason.ACCESS_DENIED, said.message)
     if said.vendor_code == "unknown_update":
         return Refusal(Reason.TRANSFER_FAILED, "the ECU restarted, and forgot what was sent")
+    if answer.status_code == 404:
+        return NotThere(Reason.ECU_REFUSED, said.message or "it has no such place")
     return Refusal(_reason(said.vendor_code), said.message or f"the ECU answers {answer.status_code}")
 
 

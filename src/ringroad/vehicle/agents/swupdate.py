@@ -135,6 +135,15 @@ class SwupdateSlots:
         """Return what the slot is."""
         return self._content[slot]
 
+    @property
+    def operations(self) -> frozenset[str]:
+        """A self-test where there is a health check; its boot program knows no restart without a trial."""
+        return frozenset({"self-test"} if self._health else ())
+
+    async def restart(self) -> Ended:
+        """Say that there is none."""
+        return Ended(status=-1, output="its boot program restarts on trial alone")
+
     async def _boot_program(self, *words: str) -> Ended:
         return await run_command([*self._boot, *words], within_s=BOOT_S_MAX, folder=self._folder)
 

@@ -22,7 +22,6 @@ import msgspec
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, RingroadError
 from ringroad.protocol.diagnostics import SAMPLES_MAX
-from ringroad.vehicle.diagnostics.data import parse_did
 from ringroad.vehicle.diagnostics.tree import whole, words
 
 SUBSCRIPTIONS_MAX: Final = 4  # of one session
@@ -35,7 +34,7 @@ DURATION_S_MAX: Final = 600
 KEPT_MAX: Final = 60  # events for a listener that comes later
 
 Event = dict[str, Any]
-Read = Callable[[str, int], Awaitable[Any]]  # component, identifier -> value; raises RingroadError
+Read = Callable[[str, str], Awaitable[Any]]  # component, identifier -> value; raises RingroadError
 Tell = Callable[[str, str, Event], None]  # session, subscription, event
 
 
@@ -80,8 +79,9 @@ class Subscriptions:
         *,
         session: str,
         expires_at: datetime,
+        parse: Callable[[str], str],
     ) -> Subscription:
-        """Begin to read.
+        """Begin to read; `parse` returns an identifier of this component as it is read, or raises NotFound.
 
         Raises:
             InvalidInput, NotFound: it asks for nothing, for too much, or too often.
@@ -93,7 +93,7 @@ class Subscriptions:
             raise InvalidInput(f"data lists 1 to {DATA_MAX} identifiers, each once")
         interval = whole(body, "interval", default=INTERVAL_S_MIN, least=INTERVAL_S_MIN, most=INTERVAL_S_MAX)
         duration = whole(body, "duration", default=DURATION_S, least=INTERVAL_S_MIN, most=DURATION_S_MAX)
-        dids = tuple(f"{parse_did(each):04X}" for each in data)
+        ids = tuple(parse(each) for each in data)
         running = [each for each in self._known.values() if each.what.status == "running"]
         own = [each for each in running if each.what.session == session]
         if len(own) >= SUBSCRIPTIONS_MAX or len(running) >= ALL_MAX:
@@ -101,7 +101,7 @@ class Subscriptions:
                 "there are enough subscriptions", code="too_many_subscriptions", hint="end one first"
             )
         made = Subscription(
-            id=subscription_id, component=component, session=session, data=dids, interval=interval,
+            id=subscription_id, component=component, session=session, data=ids, interval=interval,
             until=min(self._clock.now() + timedelta(seconds=duration), expires_at),
         )  # fmt: skip
         for key in [key for key, each in self._known.items() if each.what.status != "running"][:-ALL_MAX]:
@@ -181,11 +181,11 @@ class Subscriptions:
                     why = "session over"
                     return
                 values: dict[str, Any] = {}
-                for did in what.data:
+                for each in what.data:
                     try:
-                        values[did] = {"value": await self._read(what.component, int(did, 16))}
+                        values[each] = {"value": await self._read(what.component, each)}
                     except RingroadError as error:
-                        values[did] = {"error": error.code}
+                        values[each] = {"error": error.code}
                 one.count += 1
                 event = {"number": one.count, "at": self._clock.now().isoformat(), "values": values}
                 one.events.append(event)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from ringroad.kernel.errors import InvalidInput, NotFound
+from ringroad.protocol.diagnostics import DATA_ID
 from ringroad.vehicle.agents.wire import Did, SlotStatus
 from ringroad.vehicle.writable import Writable
 
@@ -35,6 +36,17 @@ _NUMBERS: Final = frozenset({Did.ACTIVE_SESSION, Did.COMMITTED_COUNTER})
 _ID: Final = re.compile(r"[0-9A-Fa-f]{4}")
 
 
+def parse_id(text: str) -> str:
+    """Return an identifier of data: ``F195``, or the name that an ECU has for it. Raises: NotFound."""
+    if _ID.fullmatch(text) is not None:
+        return text.upper()
+    if re.match(DATA_ID, text) is None:
+        raise NotFound(
+            f"there is no data {text[:20]!r}", hint="an identifier has four hex digits, as F195, or is a name"
+        )
+    return text
+
+
 def parse_did(text: str) -> int:
     """Return the identifier in ``F195``. Raises: NotFound."""
     if _ID.fullmatch(text) is None:
@@ -53,8 +65,10 @@ def describe(did: int, writes: Mapping[int, Writable]) -> dict[str, Any]:
     return {**told, "name": writable.name, "category": STORED, "write": may_be}
 
 
-def catalogue(categories: list[str] | None, writes: Mapping[int, Writable]) -> list[dict[str, Any]]:
-    """Return the identifiers that are known by name, of some categories or of all; those to be written first.
+def listed(
+    items: Iterable[Mapping[str, Any]], categories: list[str] | None, writes: Mapping[int, Writable]
+) -> list[dict[str, Any]]:
+    """Return an ECU's data of some categories or of all; what may be written first.
 
     Raises:
         InvalidInput: a category is none.
@@ -62,7 +76,7 @@ def catalogue(categories: list[str] | None, writes: Mapping[int, Writable]) -> l
     for each in categories or ():
         if each not in CATEGORIES:
             raise InvalidInput(f"{each[:40]!r} is no category", hint=", ".join(CATEGORIES))
-    told = [describe(did, writes) for did in (*writes, *KNOWN)]
+    told = [describe(did, writes) for did in writes] + [dict(each) for each in items]
     return [each for each in told if not categories or each["category"] in categories]
 
 

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, assert_never
 
 from ringroad.kernel.clock import Clock
-from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound, RingroadError, Unavailable
+from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound, RingroadError
 from ringroad.protocol.diagnostics import (
     BULK_BYTES_MAX,
     BULK_CHUNK_BYTES_MAX,
@@ -38,22 +38,18 @@ from ringroad.vehicle.diagnostics import bulk, operations, updates, writing
 from ringroad.vehicle.diagnostics import data as did_data
 from ringroad.vehicle.diagnostics.bulk import Sources
 from ringroad.vehicle.diagnostics.cyclic import Subscriptions
-from ringroad.vehicle.diagnostics.faults import (
-    fault_status,
-    parse_extended,
-    parse_snapshots,
-    plain,
-)
+from ringroad.vehicle.diagnostics.faults import fault_status, plain
 from ringroad.vehicle.diagnostics.locks import LOCK_S_MAX, LOCK_S_MIN, Locks
 from ringroad.vehicle.diagnostics.modes import MODE_S_MAX, Modes
 from ringroad.vehicle.diagnostics.operations import Executions
 from ringroad.vehicle.diagnostics.refusal import refuse
 from ringroad.vehicle.diagnostics.sessions import Session, Sessions
 from ringroad.vehicle.diagnostics.tree import Ask, Need, understand, whole, words
+from ringroad.vehicle.diagnostics.ways import MODES, NotOffered, UdsWay, Way, way_to
 from ringroad.vehicle.orchestrator import Orchestrator
 from ringroad.vehicle.plan import EcuOnBoard
 from ringroad.vehicle.signals import SignalSource
-from ringroad.vehicle.uds import Nrc, dtc_bytes
+from ringroad.vehicle.uds import NegativeResponse, dtc_bytes
 from ringroad.vehicle.writable import Writable
 
 MASK_ALL: Final = 0xFF
@@ -137,8 +133,7 @@ class Desk:
             case "component":
                 return await self._component(ask)
             case "catalogue":
-                writes = self._writes(self._ecu(ask).name)
-                return {"items": did_data.catalogue(words(request.body, "categories"), writes)}
+                return {"items": await self._catalogue(ask, words(request.body, "categories"))}
             case "data":
                 return await self._data(ask)
             case "write":
@@ -164,8 +159,7 @@ class Desk:
             case "execute":
                 return self._execute(ask, session, request.id)
             case "modes":
-                self._ecu(ask)
-                return {"items": plain(self._modes.of(ask.component))}
+                return {"items": self._mode_list(ask)}
             case "mode":
                 return await self._mode(ask, session, request.body)
             case "updates" | "update" | "update_status" | "look" | "prepare" | "execute_update":
@@ -234,25 +228,32 @@ class Desk:
     def _entry(self, ecu: EcuOnBoard) -> Body:
         return {
             "id": ecu.name, "name": ecu.name, "serial": ecu.serial, "hardware": ecu.hardware_id, "primary": ecu.primary,
+            "offers": list(self._known(ecu).offers),
         }  # fmt: skip
 
-    @asynccontextmanager
-    async def _line(self, ecu: EcuOnBoard) -> AsyncIterator[EcuSession]:
-        """Have the line to an ECU alone. Raises: Conflict (an update), Unavailable, NotFound (no diagnostics)."""
-        self._require_resting()
-        async with self._place.orchestrator.ecus.agent(ecu.serial) as agent:
-            if not isinstance(agent, UdsAgent):
-                raise NotFound(f"{ecu.name} does not speak UDS", code="no_uds")
-            await agent.ecu.channel.connect()
-            self._require_resting()
-            yield agent.ecu
+    def _known(self, ecu: EcuOnBoard) -> Way:
+        """Return how an ECU would be asked, to see what it offers; it is asked nothing."""
+        return way_to(ecu.name, self._place.orchestrator.ecus.peek(ecu.serial))
 
     @asynccontextmanager
-    async def _changing(self, ask: Ask, session_id: str) -> AsyncIterator[EcuSession]:
-        """Have the line alone for a change that is still allowed now. Raises: as `_line`; Conflict, Forbidden."""
-        async with self._line(self._ecu(ask)) as line:
-            self._admit(ask, session_id)
-            yield line
+    async def _alone(self, ecu: EcuOnBoard, change: tuple[Ask, str] | None = None) -> AsyncIterator[Way]:
+        """Have an ECU alone, for a change only if its session may still make it now. Raises: Conflict, Unavailable, Forbidden."""
+        self._require_resting()
+        async with self._place.orchestrator.ecus.agent(ecu.serial) as agent:
+            if isinstance(agent, UdsAgent):
+                await agent.ecu.channel.connect()
+            self._require_resting()
+            if change is not None:
+                self._admit(*change)
+            yield way_to(ecu.name, agent)
+
+    @asynccontextmanager
+    async def _line(
+        self, ecu: EcuOnBoard, change: tuple[Ask, str] | None = None
+    ) -> AsyncIterator[EcuSession]:
+        """Have the line to an ECU that speaks UDS. Raises: as `_alone`; NotOffered, it speaks none."""
+        async with self._alone(ecu, change) as way:
+            yield way.uds
 
     def _require_resting(self) -> None:
         if not self._place.orchestrator.state.resting:
@@ -276,12 +277,23 @@ class Desk:
             "faults": len(answer.faults),
         }
 
+    async def _catalogue(self, ask: Ask, categories: list[str] | None) -> list[Body]:
+        ecu = self._ecu(ask)
+        way, writes = self._known(ecu), self._writes(ecu.name)
+        if isinstance(way, UdsWay):  # it is known by name, and nobody has to wait for its line
+            return did_data.listed(await way.data(), categories, writes)
+        async with self._alone(ecu) as way:
+            return did_data.listed(await way.data(), categories, {})
+
     async def _data(self, ask: Ask) -> Body:
-        did, writes = did_data.parse_did(ask.names[1]), self._writes(ask.component)
-        async with self._line(self._ecu(ask)) as line:
-            data = await line.uds.read(did)
-        value = writes[did].decode(data) if did in writes else did_data.read_value(did, data)
-        return {**did_data.describe(did, writes), "data": value, "raw": data.hex()}
+        data_id, writes = did_data.parse_id(ask.names[1]), self._writes(ask.component)
+        async with self._alone(self._ecu(ask)) as way:
+            told = await way.read(data_id)
+        writable = writes.get(int(data_id, 16)) if "raw" in told else None
+        if writable is not None:
+            value = writable.decode(bytes.fromhex(told["raw"]))
+            told |= {**did_data.describe(writable.did, writes), "data": value}
+        return told
 
     def _writes(self, component: str) -> Mapping[int, Writable]:
         return self._place.writes.get(component, {})
@@ -290,20 +302,25 @@ class Desk:
         ecu, did = self._ecu(ask), did_data.parse_did(ask.names[1])
         wanted = writing.require_writable(self._writes(ecu.name), ecu.name, did)
         data = wanted.encode(body.get("data"))
-        async with self._changing(ask, session.id) as line, self._modes.extended(ecu.name, line):
+        async with self._line(ecu, (ask, session.id)) as line, self._modes.extended(ecu.name, line):
             held = await writing.write_value(line, wanted, data)
         return {**did_data.describe(did, self._writes(ecu.name)), **held}
 
-    async def _value(self, component: str, did: int) -> Any:
-        async with self._line(self._named(component)) as line:
-            return did_data.read_value(did, await line.uds.read(did))
+    async def _value(self, component: str, data_id: str) -> Any:
+        async with self._alone(self._named(component)) as way:
+            return (await way.read(data_id))["data"]
 
     async def _subscription(self, ask: Ask, session: Session, request: DiagnosticRequest) -> Body:
-        self._ecu(ask)
+        parse = self._known(self._ecu(ask)).parse
         match ask.what:
             case "subscribe":
                 begun = self.cyclic.start(
-                    request.id, ask.component, request.body, session=session.id, expires_at=session.expires_at
+                    request.id,
+                    ask.component,
+                    request.body,
+                    session=session.id,
+                    expires_at=session.expires_at,
+                    parse=parse,
                 )
                 return dict(plain(begun))
             case "subscription":
@@ -316,21 +333,8 @@ class Desk:
     # Faults ----------------------------------------------------------------------------------------
 
     async def _faults(self, component: str, mask: int) -> list[Body]:
-        ecu = self._named(component)
-        if await self._speaks_uds(ecu):
-            async with self._line(ecu) as line:
-                found = await line.uds.faults(status_mask=mask)
-        else:  # its agent knows another way, without snapshots
-            self._require_resting()
-            answer = await self._place.orchestrator.ecus.inventory(ecu.serial)
-            if isinstance(answer, Failed):
-                raise Unavailable(f"{component} does not answer: {answer.reason}", code=str(answer.reason))
-            found = [(each.code, each.status) for each in answer.faults if each.status & mask]
-        return [plain(fault_status(code, status)) for code, status in found]
-
-    async def _speaks_uds(self, ecu: EcuOnBoard) -> bool:
-        async with self._place.orchestrator.ecus.agent(ecu.serial) as agent:
-            return isinstance(agent, UdsAgent)
+        async with self._alone(self._named(component)) as way:
+            return [plain(fault_status(*each)) for each in await way.faults(mask)]
 
     async def _health(self, mask: int) -> Body:
         """Ask every ECU for its faults; one that does not answer is told beside the others, and hides none."""
@@ -344,46 +348,26 @@ class Desk:
         return {"items": items, "silent": silent}
 
     async def _fault(self, ask: Ask) -> Body:
-        dtc = dtc_bytes(ask.names[1])
-        async with self._line(self._ecu(ask)) as line:
-            try:
-                snapshots = await line.uds.call(b"\x19\x04" + dtc + b"\xff")
-                extended = await line.uds.call(b"\x19\x06" + dtc + b"\xff")
-            except RingroadError as error:
-                if getattr(error, "nrc", None) == Nrc.REQUEST_OUT_OF_RANGE:
-                    raise NotFound(f"{ask.component} has no fault {ask.names[1]}") from error
-                raise
-        code, status, records = parse_snapshots(snapshots)
-        return {
-            **plain(fault_status(code, status)),
-            "environment_data": {
-                "snapshots": plain(records),
-                "extended_data": plain(parse_extended(extended)),
-            },
-        }
+        dtc_bytes(ask.names[1])  # what is no code is refused before anybody is asked
+        async with self._alone(self._ecu(ask)) as way:
+            code, status, around = await way.fault(ask.names[1])
+        return {**plain(fault_status(code, status)), "environment_data": around}
 
     async def _clear(self, ask: Ask, session: Session) -> Body:
         code = ask.names[1] if len(ask.names) > 1 else ""
-        group = dtc_bytes(code) if code else b"\xff\xff\xff"
-        async with self._changing(ask, session.id) as line:
-            try:
-                await line.uds.call(b"\x14" + group)
-            except RingroadError as error:
-                if code and getattr(error, "nrc", None) == Nrc.REQUEST_OUT_OF_RANGE:
-                    raise NotFound(f"{ask.component} has no fault {code}") from error
-                raise
-            left = await line.uds.faults(status_mask=MASK_ALL)
-        return {
-            "cleared": code or "all",
-            "left": [plain(fault_status(each, status)) for each, status in left],
-        }
+        if code:
+            dtc_bytes(code)
+        async with self._alone(self._ecu(ask), (ask, session.id)) as way:
+            await way.clear(code)
+            left = await way.faults(MASK_ALL)
+        return {"cleared": code or "all", "left": [plain(fault_status(*each)) for each in left]}
 
     # Operations and modes --------------------------------------------------------------------------
 
     async def _operation(self, ask: Ask) -> Body:
-        self._ecu(ask)
+        offered = self._known(self._ecu(ask)).operations
         if ask.what == "operations":
-            return {"items": operations.catalogue()}
+            return {"items": operations.catalogue(offered)}
         operation = ask.names[1]
         operations.require_operation(operation)
         if ask.what == "executions":
@@ -394,11 +378,23 @@ class Desk:
     def _execute(self, ask: Ask, session: Session, execution_id: str) -> Body:
         ecu, operation = self._ecu(ask), ask.names[1]
         operations.require_operation(operation)
+        way = self._known(ecu)
+        if operation not in way.operations:
+            raise NotOffered(ecu.name, operation, (*way.offers, *way.operations))
+
+        async def work() -> Body:
+            async with self._alone(ecu, (ask, session.id)) as way:
+                return await way.operate(operation)
+
         begun = operations.Execution(
             id=execution_id, component=ecu.name, operation=operation, session=session.id, by=session.by,
             status="running", started_at=self._place.clock.now(),
         )  # fmt: skip
-        return dict(plain(self._executions.start(begun, lambda: self._changing(ask, session.id))))
+        return dict(plain(self._executions.start(begun, work)))
+
+    def _mode_list(self, ask: Ask) -> list[Body]:
+        offered = MODES in self._known(self._ecu(ask)).offers
+        return list(plain(self._modes.of(ask.component))) if offered else []
 
     async def _mode(self, ask: Ask, session: Session, body: Body) -> Body:
         ecu = self._ecu(ask)
@@ -409,9 +405,9 @@ class Desk:
         until = min(self._place.clock.now() + timedelta(seconds=seconds), session.expires_at)
         await self._modes.set(
             ecu.name, ask.names[1], value, session=session.id, expires_at=until,
-            line=lambda: self._line(ecu), changing=lambda: self._changing(ask, session.id),
+            line=lambda: self._line(ecu), changing=lambda: self._line(ecu, (ask, session.id)),
         )  # fmt: skip
-        return {"items": plain(self._modes.of(ecu.name))}
+        return {"items": self._mode_list(ask)}
 
     # Bulk data -------------------------------------------------------------------------------------
 
@@ -440,6 +436,10 @@ class Desk:
     async def _ecu_lines(self, component: str) -> list[Body]:
         """Return what an ECU says of itself, and each of its faults with what surrounded it."""
         lines = [await self._component(Ask(what="component", need=Need(), names=(component,)))]
+        for each in await self._catalogue(Ask(what="catalogue", need=Need(), names=(component,)), None):
+            ask = Ask(what="data", need=Need(), names=(component, str(each["id"])))
+            with suppress(NotFound, NegativeResponse):  # an ECU has not all that has a name
+                lines.append(await self._data(ask))
         for fault in await self._faults(component, MASK_ALL):
             ask = Ask(what="fault", need=Need(), names=(component, str(fault["code"])))
             lines.append(await self._fault(ask))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, Literal
@@ -81,9 +81,9 @@ OPERATIONS: Final[Mapping[str, tuple[str, Callable[[EcuSession], Awaitable[Resul
 }
 
 
-def catalogue() -> list[dict[str, Any]]:
-    """Return the operations, as an answer lists them."""
-    return [{"id": key, "name": name} for key, (name, _) in OPERATIONS.items()]
+def catalogue(offered: Collection[str]) -> list[dict[str, Any]]:
+    """Return the operations that an ECU offers, as an answer lists them."""
+    return [{"id": key, "name": name} for key, (name, _) in OPERATIONS.items() if key in offered]
 
 
 def require_operation(operation: str) -> None:
@@ -100,16 +100,12 @@ class Executions:
         self._known: OrderedDict[str, Execution] = OrderedDict()
         self._tasks: dict[str, asyncio.Task[Execution]] = {}  # of those that run
 
-    def start(
-        self,
-        begun: Execution,
-        line: Callable[[], contextlib.AbstractAsyncContextManager[EcuSession]],
-    ) -> Execution:
+    def start(self, begun: Execution, work: Callable[[], Awaitable[Result]]) -> Execution:
         """Begin an execution, and return it as it runs.
 
         Args:
             begun: what is to run, for whom.
-            line: gives the ECU alone, where the session may change it now.
+            work: does it, where the session may change the ECU now.
 
         Raises:
             Conflict: another runs on the component.
@@ -125,7 +121,7 @@ class Executions:
             : max(0, over)
         ]:
             del self._known[key]
-        task = asyncio.create_task(_run(begun, line))
+        task = asyncio.create_task(_run(begun, work))
         self._tasks[begun.id] = task
         task.add_done_callback(partial(self._ended, begun))
         return begun
@@ -179,12 +175,10 @@ class Executions:
         self._tasks.pop(begun.id, None)
 
 
-async def _run(
-    begun: Execution, line: Callable[[], contextlib.AbstractAsyncContextManager[EcuSession]]
-) -> Execution:
+async def _run(begun: Execution, work: Callable[[], Awaitable[Result]]) -> Execution:
     try:
-        async with asyncio.timeout(OPERATION_S_MAX), line() as ecu:
-            result = await OPERATIONS[begun.operation][1](ecu)
+        async with asyncio.timeout(OPERATION_S_MAX):
+            result = await work()
     except RingroadError as error:
         return msgspec.structs.replace(begun, status="failed", error=error.message)
     except TimeoutError:
