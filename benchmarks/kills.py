@@ -1,13 +1,15 @@
 """The vehicle's own process, killed after every journal record of an update in turn, over real HTTPS, DoIP and CAN FD.
 
 What `powercut` does by the thousand in simulation, done with the process itself: `ringroad vehicle run` ends without a
-word after its n-th record, its two ECUs lose their power with it, and the next process must end the update.
+word after its n-th record, its two ECUs lose their power with it, and the next process must end the update: in the new
+release where it is good, in the old one where the brake's new software fails its self-test.
 
-Run: python -m benchmarks kills; two starts of a process per record, a minute or two on a quiet machine
+Run: python -m benchmarks kills; two starts of a process per record, five minutes on a quiet machine
 """
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import tempfile
@@ -19,15 +21,16 @@ from benchmarks.figures import Figure
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from ringroad.sim.vecu.script import Behaviour, Script
 from ringroad.vehicle.journal import CRASH_EXIT_STATUS
 from simulation.test_vehicle_process import ENDS, Bench, serving
-from support.vehicle_world import World
+from support.vehicle_world import World, content_of
 
 RECORDS_MAX = 200  # of an update of two ECUs; the first life that ends by itself ends the search
 LIFE_S_MAX = 300.0
 
 
-def killed_after(record: int, folder: Path) -> tuple[bool, str]:
+def killed_after(record: int, folder: Path, *, bad: bool) -> tuple[bool, str]:
     """Kill one update after a record; return whether it came that far, and what is wrong with its end."""
     world = World(folder / "vehicle", ecus=(("central", "ab"), ("brake", "inplace")), now=datetime.now(UTC))
     world.server.clock = lambda: datetime.now(UTC)
@@ -35,6 +38,10 @@ def killed_after(record: int, folder: Path) -> tuple[bool, str]:
         bench = Bench(folder / "vehicle", url, world)
         try:
             bench.world.order()
+            if bad:
+                new = hashlib.sha256(content_of("brake", "2.0.0")).hexdigest()
+                for server in bench.servers:
+                    server.port.follow(Script(images={new: Behaviour(self_test="fail")}))
             process = bench.start(RINGROAD_CRASH_AFTER_RECORD=str(record))
             if came_far := not ended(bench, process):
                 assert process.returncode == CRASH_EXIT_STATUS, process.communicate()[0]
@@ -47,7 +54,7 @@ def killed_after(record: int, folder: Path) -> tuple[bool, str]:
             versions, states = bench.versions(), world.states()
         finally:
             bench.close()
-    whole = states[-1] == "SUCCEEDED" and versions == {"2.0.0"}
+    whole = (states[-1], versions) == (("ROLLED_BACK", {"1.0.0"}) if bad else ("SUCCEEDED", {"2.0.0"}))
     return came_far, "" if whole else f"after record {record}: {states}, {versions}"
 
 
@@ -64,21 +71,23 @@ def ended(bench: Bench, process: subprocess.Popen[str]) -> bool:
 def run() -> list[Figure]:
     started_s = time.perf_counter()
     torn: list[str] = []
-    kills = 0
-    for record in range(1, RECORDS_MAX + 1):
-        with tempfile.TemporaryDirectory(prefix="ringroad-kills-") as name:
-            was_killed, problem = killed_after(record, Path(name))
-        torn += [problem] if problem else []
-        if not was_killed:
-            break
-        kills += 1
-        print(f"record {record}: {problem or 'all new'}", file=sys.stderr, flush=True)
+    kills = []
+    for bad in (False, True):
+        for record in range(1, RECORDS_MAX + 1):
+            with tempfile.TemporaryDirectory(prefix="ringroad-kills-") as name:
+                was_killed, problem = killed_after(record, Path(name), bad=bad)
+            torn += [problem] if problem else []
+            if not was_killed:
+                kills.append(record - 1)
+                break
+            print(f"record {record}: {problem or 'whole'}", file=sys.stderr, flush=True)
     for problem in torn:
         print(f"torn: {problem}")
     return [
         Figure(
-            name="powercut.process_kills", value=kills, unit="records", target=None, better="higher",
-            note=f"the vehicle's process ended after each record of an update in turn, {len(torn)} of them torn; "
+            name="powercut.process_kills", value=sum(kills), unit="records", target=None, better="higher",
+            note="the vehicle's process killed after each record in turn, "
+            f"{kills[0]} of an update and {kills[1]} of one that is undone; {len(torn)} torn; "
             f"{time.perf_counter() - started_s:.0f} s",
         )
     ]  # fmt: skip

@@ -44,6 +44,8 @@ def test_all_33_ecus_are_updated_in_one_group_and_each_one_is_told_of(tmp_path: 
     assert len(ended["ecus"]) == 33
     assert {(ecu["version"], ecu["for_good"]) for ecu in ended["ecus"]} == {("2.0.0", True)}
     assert {ecu["agent"] for ecu in ended["ecus"]} == {"ab", "uds", "mcuboot", "sovd", "files", "container"}
+    assert {ecu["format"] for ecu in ended["ecus"]} == {"bin", "ihex", "mcuboot"}
+    assert len({ecu["supplier"] for ecu in ended["ecus"]}) == 5
     for ecu in ended["ecus"]:
         for state in ("STAGED", "ACTIVATED", "VERIFIED", "COMMITTED"):
             assert f"  {ecu['name']:<18} {state}" in result.stderr

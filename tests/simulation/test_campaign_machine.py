@@ -1,32 +1,45 @@
 """Campaigns and troubles in any order: whatever happened, the vehicle comes to rest all old or all new.
 
-A state machine in the hands of hypothesis orders, cancels and supersedes updates, cuts power at any durable step, lets
-ECUs refuse, images and journal go bad, the clock jump and a second orchestrator start; then it heals
-the world, and the vehicle must end whole, bootable, and as it was after one more start.
+A state machine in the hands of hypothesis orders, cancels and supersedes updates, lets the driver agree and decline, cuts
+the power of the vehicle at any durable step and of one ECU between two, fills the disk in any write, lets ECUs refuse,
+images and journal go bad, the clock jump and a second orchestrator start; then it heals the world, and the vehicle must
+end whole, bootable, and as it was after one more start.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
+import os
 import shutil
 import tempfile
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from ringroad.kernel.errors import Conflict
-from ringroad.protocol.vehicle import Command
+from ringroad.kernel.errors import Conflict, Unavailable
+from ringroad.protocol.vehicle import PHASES, Command, Conduct
+from ringroad.protocol.vehicle import Phase as Asked
 from ringroad.vehicle.agents.base import Failed, Reason
+from ringroad.vehicle.consent import write_word
 from ringroad.vehicle.orchestrator import Orchestrator
 from support.vehicle_world import PowerCut, World
 
 ECUS = ("central", "adas", "brake", "body")
 VERBS = ("prepare", "install", "activate", "verify", "commit", "rollback", "inventory")
 REASONS = (Reason.BUSY, Reason.UNREACHABLE, Reason.ECU_REFUSED, Reason.TRANSFER_FAILED)
+ASKED: tuple[list[Asked], ...] = (
+    [],
+    [],
+    ["install"],
+    ["download", "activate"],
+)  # before which the driver is asked
 STEPS_MAX = 120  # of one rule
 TROUBLES_MAX = 1  # that wait at one ECU for one verb
 
@@ -53,11 +66,21 @@ class Campaigns(RuleBasedStateMachine):
     def begin(self) -> None:
         self.order()
 
-    @rule()
-    def order(self) -> None:
+    @rule(asks=st.sampled_from(ASKED))
+    def order(self, asks: list[Asked] = ASKED[0]) -> None:
         """A newer release for every ECU; it supersedes what has not begun."""
         self.action += 1
-        self.world.order(action_id=self.action, version=f"{self.action + 1}.0.0", counter=self.action + 1)
+        self.world.order(
+            action_id=self.action, version=f"{self.action + 1}.0.0", counter=self.action + 1,
+            conduct=Conduct(consent=asks),
+        )  # fmt: skip
+
+    @rule(word=st.sampled_from(["yes", "later", "no"]), through=st.sampled_from(PHASES))
+    def let_the_driver_say(self, word: Literal["yes", "later", "no"], through: Asked) -> None:
+        write_word(
+            self.world.folder, action_id=self.action, word=word, through=through, by="driver",
+            now=self.world.clock.now(), hours=1, notes_sha256="", durability="buffered",
+        )  # fmt: skip
 
     @rule()
     def cancel(self) -> None:
@@ -98,6 +121,38 @@ class Campaigns(RuleBasedStateMachine):
         finally:
             self.world.power.cut_at = 0
             self.world.reset()
+
+    @rule(ecu=st.sampled_from(ECUS), steps=st.integers(1, 60))
+    def take_one_ecus_power(self, ecu: str, steps: int) -> None:
+        """Some steps, and then one ECU restarts; what it had on trial goes back."""
+        self.run(steps)
+        self.world.ecus[ecu].reset()
+
+    @rule(writes=st.integers(0, 60))
+    def fill_the_disk(self, writes: int) -> None:
+        """Half of a write finds room and the next none; then somebody frees some, and the vehicle goes on or starts again."""
+        write, left = os.write, [writes]
+
+        def until_full(descriptor: int, data: bytes) -> int:
+            left[0] -= 1
+            if left[0] == 0 and len(data) > 1:
+                return write(descriptor, data[: len(data) // 2])
+            if left[0] in {-1, -2}:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(descriptor, data)
+
+        async def live() -> None:
+            async with self.world.boot() as orchestrator:
+                for _ in range(STEPS_MAX):
+                    with contextlib.suppress(Unavailable):
+                        await orchestrator.exchange()
+                        if (delay_s := await orchestrator.step()) is None:
+                            return
+                        self.world.clock.s += delay_s
+
+        with pytest.MonkeyPatch.context() as disk, contextlib.suppress(Unavailable):
+            disk.setattr("os.write", until_full)
+            asyncio.run(live())
 
     @precondition(lambda self: (self.world.folder / "journal").exists())
     @rule(tail=st.binary(min_size=1, max_size=40))
@@ -148,6 +203,7 @@ class Campaigns(RuleBasedStateMachine):
         for ecu in self.world.ecus.values():
             ecu.answers.clear()
         self.world.signals.values["Vehicle.Speed"] = 0
+        self.let_the_driver_say("yes", "activate")
 
     def check(self) -> None:
         state = asyncio.run(self.world.drive())

@@ -22,7 +22,7 @@ from ringroad.sim.vecu.config import EcuConfig, ServerConfig, ServerTable
 from ringroad.sim.vecu.http import SovdFace
 from ringroad.sim.vecu.medium import MemoryMedium
 from ringroad.sim.vecu.port import EcuPort
-from ringroad.sim.vecu.script import Behaviour, FaultRate, Script
+from ringroad.sim.vecu.script import Behaviour, FaultRate, Script, Trouble
 from ringroad.sim.vecu.server import VecuServer
 from ringroad.vehicle.agents.base import (
     BytesSource,
@@ -353,6 +353,11 @@ def test_without_the_secret_nothing_is_told() -> None:
     for headers in ({}, {"authorization": "Bearer "}, {"authorization": "Bearer 00"}):
         for path in ("/v1/data/identification", "/v1/updates", "/nothing"):
             assert face.answer("GET", path, headers, b"")[0] == 401
+
+
+def test_a_script_that_disturbs_requests_of_uds_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="does not speak"):
+        SovdFace(new_port(Script(transport=(Trouble(kind="delay"),))))
 
 
 def test_an_ecu_with_one_bank_has_no_such_server() -> None:

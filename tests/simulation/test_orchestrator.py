@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from ringroad.kernel.errors import Conflict, Unavailable
-from ringroad.protocol.vehicle import Command, PostCheck, UpdateGroup
+from ringroad.protocol.vehicle import TERMINAL_STATES, Command, PostCheck, UpdateGroup
 from ringroad.vehicle.agents.base import Failed, Fault, Reason
 from ringroad.vehicle.decide import COMMIT_INSTALLS_MAX, COMMIT_TRIES_MAX, ECU_TRIES_MAX
 from ringroad.vehicle.memory import read_state
@@ -195,6 +195,21 @@ def test_a_newer_order_supersedes_one_that_waits(world: World) -> None:
     assert drive(world) == "SUCCEEDED"
     assert "SUPERSEDED" in world.states()
     assert world.versions() == {"3.0.0"}
+
+
+@pytest.mark.parametrize("state", ["INSTALLING", "CHECKING", "COMMITTING", "ROLLING_BACK"])
+def test_a_newer_order_that_comes_while_one_is_installed_waits_for_its_end(world: World, state: str) -> None:
+    world.order()
+    if state == "ROLLING_BACK":
+        world.ecus["adas"].bad_versions.add("2.0.0")
+    assert asyncio.run(world.drive(until=lambda orchestrator: orchestrator.state.state == state)) == state
+    world.order(action_id=2, version="3.0.0", counter=3)
+    assert drive(world) == "SUCCEEDED"
+    assert world.versions() == {"3.0.0"}
+    told = world.server.reports.values()
+    ends = [(one.action_id, one.state) for one in told if one.state in TERMINAL_STATES and not one.ecu]
+    first = "ROLLED_BACK" if state == "ROLLING_BACK" else "SUCCEEDED"
+    assert ends == [(1, first), (2, "SUCCEEDED")]
 
 
 def test_a_second_update_uses_the_first_as_its_backup(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -47,6 +48,7 @@ class Memory:
     idle_kib: int
     peak_kib: int
     start_s: float
+    start_cpu_s: float  # of its own work, which another process's hardly changes
 
 
 class WholeVehicle:
@@ -136,7 +138,7 @@ class WholeVehicle:
         )  # fmt: skip
         try:
             self._until(lambda: bool(server.asked), process)
-            start_s = time.monotonic() - began
+            start_s, start_cpu_s = time.monotonic() - began, _cpu_s(process.pid)
             self._until(lambda: len(server.asked) > 3 and bool(server.manifests), process)
             idle_kib = _status(process.pid, "VmRSS")
             self.world.order(preconditions=())
@@ -146,7 +148,8 @@ class WholeVehicle:
             )
             ended = {one.state for one in list(server.reports.values()) if not one.ecu} & ENDS
             assert ended == {"SUCCEEDED"}, ended
-            return Memory(idle_kib=idle_kib, peak_kib=_status(process.pid, "VmHWM"), start_s=start_s)
+            peak_kib = _status(process.pid, "VmHWM")
+            return Memory(idle_kib=idle_kib, peak_kib=peak_kib, start_s=start_s, start_cpu_s=start_cpu_s)
         finally:
             process.terminate()
             output, _ = process.communicate(timeout=60)
@@ -160,6 +163,12 @@ class WholeVehicle:
             if process is not None:
                 self.signals.touch()
             time.sleep(0.05)
+
+
+def _cpu_s(pid: int) -> float:
+    """What a process computed so far, in seconds of a core."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _status(pid: int, name: str) -> int:

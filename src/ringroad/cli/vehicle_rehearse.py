@@ -194,7 +194,8 @@ def _show(shell: Shell, plan: Plan, ending: Ending, took_s: float) -> None:
         "state": ending.state, "code": ending.code, "detail": ending.detail, "took_s": round(took_s, 1),
         "ecus": [
             {
-                "name": ecu.name, "serial": ecu.serial, "version": ecu.version, "for_good": ecu.for_good,
+                "name": ecu.name, "serial": ecu.serial, "format": ecu.format, "version": ecu.version,
+                "for_good": ecu.for_good,
                 **{key: plan.ecus[ecu.name][key] for key in ("bus", "os", "security", "supplier", "agent")},
             }
             for ecu in ending.ecus
@@ -202,7 +203,7 @@ def _show(shell: Shell, plan: Plan, ending: Ending, took_s: float) -> None:
     }  # fmt: skip
     lines = [
         f"  {ecu['name']:<18} {ecu['bus']:<7} {ecu['os']:<22} {ecu['security']:<19} {ecu['agent']:<10}"
-        f" {ecu['version'] or 'nothing'}{'' if ecu['for_good'] else ' on trial'}"
+        f" {ecu['format']:<8} {ecu['version'] or 'nothing'}{'' if ecu['for_good'] else ' on trial'}"
         for ecu in value["ecus"]
     ]
     versions = sorted({ecu.version or "nothing" for ecu in ending.ecus})

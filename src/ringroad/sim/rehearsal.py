@@ -101,10 +101,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EcuEnd:
-    """Where one ECU ended: the version that runs (empty: none), whether for good."""
+    """Where one ECU ended: the version that runs (empty: none), whether for good; what its packages are packed as."""
 
     name: str
     serial: str
+    format: str
     version: str
     for_good: bool
 
@@ -250,7 +251,7 @@ class Rehearsal:
                 answers = await orchestrator.ecus.inventories()
         return Ending(
             state=state.state, code=state.code, detail=state.detail,
-            ecus=tuple(_end(ecu.name, ecu.serial, answers[ecu.serial]) for ecu in self.config.ecus),
+            ecus=tuple(_end(self.new[ecu.name], ecu.serial, answers[ecu.serial]) for ecu in self.config.ecus),
         )  # fmt: skip
 
 
@@ -433,7 +434,12 @@ def _target(serial: str, package: BaselinePackage, mode: Literal["ab", "inplace"
     )
 
 
-def _end(name: str, serial: str, answer: EcuInventory | Failed) -> EcuEnd:
-    if isinstance(answer, Failed) or answer.running is None:
-        return EcuEnd(name=name, serial=serial, version="", for_good=False)
-    return EcuEnd(name=name, serial=serial, version=answer.running.version, for_good=not answer.trial)
+def _end(package: BaselinePackage, serial: str, answer: EcuInventory | Failed) -> EcuEnd:
+    runs = None if isinstance(answer, Failed) else answer.running
+    return EcuEnd(
+        name=package.ecu,
+        serial=serial,
+        format=package.format,
+        version=runs.version if runs is not None else "",
+        for_good=runs is not None and not isinstance(answer, Failed) and not answer.trial,
+    )

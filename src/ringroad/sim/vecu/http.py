@@ -84,6 +84,11 @@ class SovdFace:
     def __init__(self, port: EcuPort) -> None:
         if port.ecu.config.layout != "ab":
             raise InvalidInput("an ECU behind HTTP has two banks")
+        if port.script.transport:
+            raise InvalidInput(
+                "the script's transport is about UDS, which an ECU behind HTTP does not speak",
+                hint="torn_write and images are obeyed over HTTP, too",
+            )
         self._port = port
         self._update: _Update | None = None
         self._server: asyncio.Server | None = None
