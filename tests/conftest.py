@@ -7,10 +7,11 @@ product made there must have come with a fact.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -27,6 +28,7 @@ from ringroad.storage.migrate import migrate
 from ringroad.storage.postgres import Postgres
 from support.ledger_watch import changes_without_fact, watch
 from support.ports import free_port
+from support.programs import may_skip
 
 TEMPLATE = "ringroad_template"
 
@@ -36,6 +38,15 @@ settings.load_profile("shared")
 
 # A shell ignores Ctrl-C for what it runs in the background, and a process hands that on to its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that is skipped for want of a program on a machine that was made for the tests."""
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple) and not may_skip(report.longrepr[2], os.environ):
+        report.outcome, report.longrepr = "failed", f"it must not be skipped here: {report.longrepr[2]}"
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from support.programs import may_skip, packages_asked
+
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 FUNCTION_LINES_MAX = 70
@@ -61,3 +63,29 @@ def test_no_file_names_a_registry_or_a_path_of_one_machine() -> None:
 def test_every_exemption_is_still_needed() -> None:
     for name in LONG_MODULES:
         assert (ROOT / "src" / "ringroad" / name).read_text(encoding="utf-8").count("\n") > MODULE_LINES_MAX
+
+
+def test_the_build_installs_every_program_for_want_of_which_a_test_would_be_skipped() -> None:
+    installed = set((ROOT / ".ci" / "run").read_text(encoding="utf-8").replace(";", " ").split())
+    asked = {
+        package
+        for path in (ROOT / "tests").rglob("*.py")
+        if path.name != Path(__file__).name
+        for package in packages_asked(path.read_text(encoding="utf-8"))
+    }
+    assert asked >= {"swupdate", "nginx", "chromium", "iproute2"}
+    assert asked <= installed
+
+
+@pytest.mark.parametrize(
+    ("reason", "environment", "may"),
+    [
+        ("swupdate is not installed: apt install swupdate", {}, True),
+        ("swupdate is not installed: apt install swupdate", {"FOREIGN_PROGRAMS": "required"}, False),
+        ("the shared data is absent", {"FOREIGN_PROGRAMS": "required"}, True),
+    ],
+)
+def test_only_where_programs_were_not_installed_is_a_test_skipped_for_want_of_one(
+    reason: str, environment: dict[str, str], *, may: bool
+) -> None:
+    assert may_skip(reason, environment) is may

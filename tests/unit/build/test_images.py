@@ -60,7 +60,7 @@ def test_reads_real_zephyr_firmware_as_an_independent_reader_does(package: str) 
 def test_reads_the_same_areas_after_objcopy_turned_hex_into_s_records(package: str, tmp_path: Path) -> None:
     objcopy = shutil.which("objcopy")
     if objcopy is None:
-        pytest.skip("objcopy is not installed")
+        pytest.skip("objcopy is not installed: apt install binutils")
     path: Path = pytest.importorskip(package).HEX_PATH
     srec = tmp_path / "a.srec"
     subprocess.run([objcopy, "-I", "ihex", "-O", "srec", str(path), str(srec)], check=True, timeout=20)
@@ -283,7 +283,7 @@ def test_reads_version_hardware_and_members_of_a_swu(magic: str) -> None:
 @pytest.mark.parametrize("kind", ["crc", "newc"])
 def test_reads_what_openssl_signed_and_cpio_packed(kind: str, tmp_path: Path) -> None:
     if shutil.which("openssl") is None or shutil.which("cpio") is None:
-        pytest.skip("openssl or cpio is not installed")
+        pytest.skip("openssl or cpio is not installed: apt install openssl cpio")
     for name, content in swu():
         (tmp_path / name).write_bytes(content)
     make = "req -x509 -newkey rsa:2048 -nodes -keyout k -out c -days 2 -subj /CN=swu"
