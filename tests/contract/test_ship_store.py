@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
@@ -85,6 +86,24 @@ def test_a_blocked_plan_is_kept_and_does_not_become_current(story: Story) -> Non
             story.conn, story.ids, campaign_id=campaign.id, generation=campaign.generation, actor="ben",
             four_eyes=True, acknowledged=ANY_WARNING, now=story.now,
         )  # fmt: skip
+
+
+def test_a_plan_is_warned_of_the_hours_that_fleets_set_for_its_vehicles_and_of_no_others(
+    story: Story,
+) -> None:
+    vins = add_vehicles(story.conn, range(4))
+    for number, hours in enumerate((["00:00-24:00"], ["02:00-02:01"], ["02:00-02:01"])):
+        own = {
+            "hours": hours,
+            "quiet": [],
+            "time_zone": "Europe/Oslo",
+        }  # as they were stored before putting off
+        story.conn.execute("UPDATE vehicle SET schedule = %s WHERE vin = %s", [Jsonb(own), vins[number]])
+    plan = story.plan(query=f"not vin = {vins[2]}", vehicle_deadline_s=86_400)
+    (found,) = [each for each in plan.findings if each["code"].startswith("own_hours")]
+    assert (found["code"], found["severity"]) == ("own_hours_no_time", "warning")
+    assert "leave 1 vehicles no time" in found["message"]
+    assert "02:00-02:01" in found["message"]
 
 
 def test_vehicles_whose_certificate_ends_before_the_campaign_can_are_counted(story: Story) -> None:

@@ -15,7 +15,8 @@ import zoneinfo
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import and_
 
 from ringroad.kernel.errors import InvalidInput
 
@@ -154,18 +155,22 @@ def longest_s(window: Window) -> int:
     return max(end - start for start, end in openings_of(week_of(window.hours, window.quiet))) * 60
 
 
-def longest_wait_s(window: Window, *, needed_s: int) -> int:
-    """Return the longest time, in a usual week, until something that takes `needed_s` may begin.
+def longest_wait_s(*windows: Window, needed_s: int) -> int | None:
+    """Return the longest time, in a usual week, until something that takes `needed_s` may begin; None: it never may.
 
     Args:
-        window: with at least one opening that is long enough.
+        windows: all of which must be open; by one clock.
         needed_s: seconds.
     """
+    weeks = (int.from_bytes(week_of(each.hours, each.quiet), "big") for each in windows)
+    week = reduce(and_, weeks).to_bytes(WEEK_MIN, "big")
     usable = [
         (start * 60, end * 60 - needed_s)
-        for start, end in openings_of(week_of(window.hours, window.quiet))
+        for start, end in openings_of(week)
         if needed_s <= (end - start) * 60
     ]
+    if not usable:
+        return None
     if usable == [(0, WEEK_MIN * 60 - needed_s)]:
         return 0  # open all week
     nexts = [start for start, _ in usable[1:]] + [usable[0][0] + WEEK_MIN * 60]

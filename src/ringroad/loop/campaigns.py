@@ -23,6 +23,7 @@ from ringroad.ship.store.evidence import read_past
 from ringroad.ship.store.fleet import require_lists
 from ringroad.ship.store.planning import say_step
 from ringroad.ship.store.reading import SavedPlan
+from ringroad.ship.store.schedules import count_own_hours
 from ringroad.ship.store.selecting import gather
 from ringroad.ship.store.targets import deal, measure, read_dealt
 from ringroad.storage.db import Connection, transaction
@@ -101,6 +102,7 @@ def plan_campaign(
             busy,
             skip_unknown=skip_unknown,
             dealt=read_dealt(conn, plan_id),
+            own_hours=count_own_hours(conn, plan_id),
             expires=store.read_expiries(conn),
             certificates=certificates or {},
             certificates_ending=store.count_certificates_ending(conn, plan_id, before=soonest_end(plan)),

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from ringroad.kernel.hours import longest_s, longest_wait_s
+from ringroad.kernel.hours import OwnHours, longest_s, longest_wait_s
 from ringroad.ship.claims import check_success
 from ringroad.ship.goes_back import check_goes_back, check_rollback
 from ringroad.ship.guard import MEANS, Metric, SequentialPolicy
 from ringroad.ship.model import PlanFinding, ReleaseFacts, Severity
+from ringroad.ship.own_hours import check_own_hours
 from ringroad.ship.plan import VERDICTS, Plan, PlanRequest
 from ringroad.ship.resolve import Verdict
 
@@ -56,6 +57,9 @@ class CheckFacts:
     certificates: Mapping[str, datetime] = field(default_factory=dict)  # that vehicles trust, by its name
     certificates_ending: int = 0  # vehicles whose own certificate ends before the campaign can be over
     dealt: Dealt = field(default_factory=Dealt)
+    own_hours: Mapping[OwnHours, int] = field(
+        default_factory=dict
+    )  # that fleets set for vehicles of the plan
     skip_unknown: int = 0  # DDI devices in the plan that never said that they honour skip
 
 
@@ -75,6 +79,7 @@ def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[Pl
         *_check_metadata(plan, facts.expires),
         *_check_certificates(plan, facts),
         *_check_time(plan),
+        *check_own_hours(plan, facts.own_hours),
         *_check_download_only(plan, facts),
         *([] if only_downloads else check_success(plan.success, plan.ddi_vehicles)),
         *_check_elsewhere(plan.request, facts),
@@ -383,7 +388,7 @@ def _check_time(plan: Plan) -> list[PlanFinding]:
             )
         )
     elif window is not None and request.vehicle_deadline_s < (
-        needed := longest_wait_s(window, needed_s=estimate) + estimate
+        needed := (longest_wait_s(window, needed_s=estimate) or 0) + estimate
     ):
         findings.append(
             _block(

@@ -93,6 +93,11 @@ SELECT count(*) FROM campaign_target t
   JOIN vehicle v ON v.vin = t.vin AND v.gateway = 'ddi' AND v.attributes ->> 'honours_skip' IS DISTINCT FROM 'true'
  WHERE t.plan_id = :plan_id AND t.verdict = 'match';
 
+-- name: own_hours_planned
+SELECT v.schedule, count(*) AS vehicles FROM vehicle v
+  JOIN campaign_target t ON t.plan_id = :plan_id AND t.vin = v.vin AND t.verdict = 'match'
+ WHERE v.schedule IS NOT NULL GROUP BY v.schedule ORDER BY count(*) DESC, v.schedule LIMIT :rows_max;
+
 -- name: shared_campaigns
 -- Those that run while, or after, another one of their programme could change what their vehicles run.
 SELECT c.id FROM campaign c JOIN release r ON r.id = c.release_id

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ringroad.kernel.hours import OwnHours, Window
 from ringroad.ship.check import (
     CheckFacts,
     can_decide,
@@ -65,6 +66,52 @@ def test_a_plan_that_only_downloads_is_checked_for_what_it_cannot_do() -> None:
     assert codes(plan({"match": 3}, **only), skip_unknown=2)["download_only_not_told"] is Severity.WARNING
     installs = replace(plan({"match": 3}), resolved=(resolved(2, "q", "r"),))
     assert not {"download_needs_steps", "download_only_not_told"} & codes(installs, skip_unknown=2).keys()
+
+
+def own(*hours: str, days: int | None = None) -> OwnHours:
+    return OwnHours(hours=hours, not_before=None if days is None else NOW + timedelta(days=days))
+
+
+NIGHTS = Window(hours=("22:00-05:00",))
+
+
+@pytest.mark.parametrize(
+    ("hours", "request_", "found"),
+    [
+        (own("mon 02:00-03:00"), {}, set()),
+        (own("mon 02:00-02:01"), {}, {"own_hours_no_time"}),  # a week and a minute may pass
+        (
+            own("02:00-02:01"),
+            {"vehicle_deadline_s": 86_399},
+            {"own_hours_no_time"},
+        ),  # not within a day less a second
+        (own("02:00-02:01"), {"vehicle_deadline_s": 86_460}, set()),
+        (own("06:00-20:00"), {"window": NIGHTS}, {"own_hours_no_time"}),
+        (own("04:30-20:00"), {"window": NIGHTS}, set()),
+        (own("05:00-20:00", "04:59-05:00"), {"window": NIGHTS}, set()),  # the minute before the window closes
+        (own("00:00-24:00", days=6), {}, set()),
+        (own("00:00-24:00", days=8), {}, {"own_hours_put_off"}),
+        (own("00:00-24:00", days=8), {"recall": True}, set()),
+        (own("06:00-20:00", days=8), {"window": NIGHTS}, {"own_hours_no_time"}),
+    ],
+)
+def test_hours_that_fleets_set_are_looked_at_before_vehicles_count_as_silent(
+    hours: OwnHours, request_: dict[str, Any], found: set[str]
+) -> None:
+    told = codes(plan({"match": 3}, **request_), own_hours={hours: 2, own("00:00-24:00"): 1})
+    assert {code for code in told if code.startswith("own_hours")} == found
+
+
+def test_what_fleets_leave_no_time_for_is_said_with_its_vehicles_and_the_hours_of_most() -> None:
+    facts = CheckFacts(own_hours={own("06:00-20:00"): 2, own("07:00-19:00"): 30})
+    (finding,) = (
+        each
+        for each in check_plan(plan({"match": 3}, window=NIGHTS), RELEASE, facts)
+        if each.code == "own_hours_no_time"
+    )
+    assert "leave 32 vehicles no time" in finding.message
+    assert "07:00-19:00" in finding.message
+    assert finding.severity is Severity.WARNING
 
 
 @pytest.mark.parametrize(

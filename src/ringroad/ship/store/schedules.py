@@ -18,6 +18,7 @@ from ringroad.kernel.facts import FactKind
 from ringroad.kernel.hours import OwnHours
 from ringroad.protocol.vehicle import DRIVER_ALONE
 from ringroad.ship.lists import digest_vins
+from ringroad.ship.own_hours import LOOKED_AT_MAX
 from ringroad.ship.store.reading import SQL
 from ringroad.ship.store.statements import SECOND_THOUGHT_S
 from ringroad.storage.db import Connection
@@ -94,6 +95,12 @@ def set_schedules(
             },
         )  # fmt: skip
     return len(changed)
+
+
+def count_own_hours(conn: Connection, plan_id: str) -> dict[OwnHours, int]:
+    """Count vehicles of a plan by the hours that their fleets set."""
+    rows = SQL.own_hours_planned(conn, plan_id=plan_id, rows_max=LOOKED_AT_MAX)
+    return {msgspec.convert(row["schedule"], OwnHours): row["vehicles"] for row in rows}
 
 
 def _document(schedule: OwnHours | None, *, now: datetime) -> dict[str, Any] | None:
