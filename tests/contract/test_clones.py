@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -10,6 +11,8 @@ import pytest
 
 from ringroad.build import store_plant
 from ringroad.build.plant.read import read_plant
+from ringroad.build.quality.results import CheckResult
+from ringroad.build.quality.store import take_results
 from ringroad.build.station_times import StationTime
 from ringroad.build.store_times import take_times
 from ringroad.cli.plant_world import read_world
@@ -64,6 +67,21 @@ def measure(pg_url: str, seconds: dict[str, float], *, vehicles: int) -> None:
         assert not take_times(conn, programme_id="wren", delivered=times, now=CLOCK.now()).refused
 
 
+def check(pg_url: str, *, vehicles: int, failed: int) -> None:
+    """Tell what checks found of vehicles that were built elsewhere: some failed at the end of the line."""
+    results = [
+        CheckResult(
+            id=f"{station}-{number}", vehicle=f"V{number}", station=station, check="leak", passed=number >= failed,
+            at=CLOCK.now() + timedelta(milliseconds=place), variant="van",
+        )
+        for number in range(vehicles)
+        for place, station in enumerate(("marriage", "flash_and_test"))
+    ]  # fmt: skip
+    with connect(pg_url) as conn, transaction(conn):
+        told = take_results(conn, programme_id="wren", delivered=results, actor="tester", now=CLOCK.now())
+        assert not told.refused
+
+
 def test_a_clone_begins_with_what_its_parent_knows_and_ends_with_what_it_measured(
     client: httpx.Client, pg_url: str
 ) -> None:
@@ -113,10 +131,17 @@ def test_a_plant_that_is_nobodys_clone_learns_from_what_it_measured_since_its_do
     client.post("/plants/wren-mother/choose", json={"programme_id": "wren"})
     assert client.get("/plants/wren-mother/lesson").json()["kinds"] == []
     measure(pg_url, {"marriage": before[key]["mean"], "flash_and_test": 2 * 58.0}, vehicles=20)
+    check(pg_url, vehicles=20, failed=1)
     learned = client.post("/plants/wren-mother/learn").json()
     assert (learned["generation"], learned["inherited_from"]) == (2, [])
     assert learned["different"] == ["assembly/Line 1/flash_and_test#cycle_s"]
-    (cycles,) = learned["kinds"]
+    cycles, shares = sorted(learned["kinds"], key=lambda each: str(each["kind"]))
+    (right,) = shares["parameters"]  # of marriage the document believes nothing
+    passes = "assembly/Line 1/flash_and_test#first_pass"
+    assert (right["belief"]["key"], right["own_n"]) == (passes, 20)
+    assert right["belief"]["n"] == before[passes]["n"] + 20
+    wanted = (before[passes]["n"] * before[passes]["mean"] + 19) / (before[passes]["n"] + 20)
+    assert right["belief"]["mean"] == pytest.approx(wanted)
     marriage = next(each for each in cycles["parameters"] if each["belief"]["key"] == key)
     assert marriage["own_n"] == 20
     assert marriage["belief"]["n"] == before[key]["n"] + 20

@@ -158,6 +158,31 @@ def observed(plant: Plant, line: Line, programme_id: str, times: Iterable[WorkTi
     }
 
 
+def observed_passes(
+    plant: Plant, programme_id: str, passes: Mapping[str, tuple[int, int]]
+) -> dict[Key, Posterior]:
+    """Return the sums of what a line's checks found, of stations whose first pass the document believes something of.
+
+    Args:
+        plant: its document.
+        programme_id: whose line.
+        passes: by station, vehicles that were checked, and of these right at once.
+    """
+    built = next(each for each in plant.structure.lines if each.programme == programme_id)
+    keys = {
+        name: Key((built.area, built.name, name), "first_pass")
+        for name, (vehicles, _) in passes.items()
+        if vehicles
+    }
+    return {
+        key: Posterior(
+            family="share", n=passes[name][0], total=passes[name][1], origin=Origin(plant=plant.id)
+        )
+        for name, key in keys.items()
+        if key in plant.parameters
+    }
+
+
 def _same(one: Posterior, other: Posterior) -> bool:
     """Whether two beliefs rest on the same sums: then nothing was learned."""
     return (one.n, one.total, one.squares) == (other.n, other.total, other.squares)

@@ -16,6 +16,7 @@ from ringroad.build.clone.plants import (
     clone_plant,
     learn_plant,
     observed,
+    observed_passes,
     parents_of,
     remember_plant,
 )
@@ -25,6 +26,7 @@ from ringroad.build.plant.model import Identity, Plant
 from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.posterior import Posterior
 from ringroad.build.plant.store import StoredPlant, get_plant, list_plants, runs_of, save_plant
+from ringroad.build.quality.store import recent_passes
 from ringroad.build.store_times import recent_work
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
@@ -34,6 +36,7 @@ from ringroad.storage.ledger import latest_fact
 
 _WRITTEN: Final = (FactKind.PLANT_IMPORTED, FactKind.PLANT_SHIFTED)
 TIMES_MAX: Final = 1_000  # newest times of each station that a plant learns from
+PASSES_MAX: Final = 10_000  # newest vehicles that a station's checks told of: one in a hundred fails
 
 
 def make_clone(
@@ -161,7 +164,7 @@ def known_plants(conn: Connection) -> list[Plant]:
 def observed_of(
     conn: Connection, stored: StoredPlant, *, since: datetime | None = None, until: datetime | None = None
 ) -> dict[Key, Posterior]:
-    """Return the sums of what a plant's lines measured since they are its own, since a time and until one.
+    """Return the sums of what a plant's lines measured and checked since they are its own, since a time and until one.
 
     Of a plant that builds nothing here, what it said of itself last; that has no times.
     """
@@ -179,6 +182,11 @@ def observed_of(
             conn, programme_id, line, rows_max=TIMES_MAX, since=max(begins, default=None), until=until
         )
         found |= observed(stored.plant, line, programme_id, times)
+        passes = recent_passes(
+            conn, programme_id, [each.name for each in line.stations], rows_max=PASSES_MAX,
+            since=max(begins, default=None), until=until,
+        )  # fmt: skip
+        found |= observed_passes(stored.plant, programme_id, passes)
     return found
 
 

@@ -37,6 +37,16 @@ VALUES (:programme_id, :event_id, :plant_id, :station, :gate, :check, :vehicle, 
 -- name: passes_of
 SELECT station, vehicle, at_once FROM station_pass WHERE programme_id = :programme_id AND vehicle = ANY(:vehicles::text[]);
 
+-- name: recent_passes
+SELECT s.name AS station, count(*) AS vehicles, count(*) FILTER (WHERE p.at_once) AS at_once
+  FROM unnest(:stations::text[]) AS s (name)
+  CROSS JOIN LATERAL (SELECT at_once FROM station_pass
+                       WHERE programme_id = :programme_id AND station = s.name
+                         AND (:since::timestamptz IS NULL OR at > :since)
+                         AND (:until::timestamptz IS NULL OR at <= :until)
+                       ORDER BY number DESC LIMIT :rows_max) AS p
+ GROUP BY s.name;
+
 -- name: vehicles_passed
 SELECT s.name AS station, p.number + 1 AS vehicles, p.period
   FROM unnest(:stations::text[]) AS s (name)

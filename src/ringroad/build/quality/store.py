@@ -109,6 +109,22 @@ def take_results(
     return found
 
 
+def recent_passes(
+    conn: Connection,
+    programme_id: str,
+    stations: Sequence[str],
+    *,
+    rows_max: int,
+    since: datetime | None,
+    until: datetime | None,
+) -> dict[str, tuple[int, int]]:
+    """Return by station how many of the newest vehicles were checked, and of these right at once."""
+    rows = SQL.recent_passes(
+        conn, programme_id=programme_id, stations=list(stations), rows_max=rows_max, since=since, until=until
+    )
+    return {row["station"]: (row["vehicles"], row["at_once"]) for row in rows}
+
+
 def forget(conn: Connection, programme_id: str, *, now: datetime) -> None:
     """Forget results that are old, and then which vehicles passed, but for those that alarms compare."""
     oldest = now - timedelta(days=KEPT_DAYS)
