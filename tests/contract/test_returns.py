@@ -17,7 +17,7 @@ from ringroad.kernel.facts import FactKind
 from ringroad.ship import store
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.returns import ReturnPlan
-from ringroad.ship.store.returns import order_back_late
+from ringroad.ship.store.returns import halted_unswept, order_back_late
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import read_facts
 from support.console_server import add_account, serving
@@ -269,6 +269,26 @@ def test_a_vehicle_that_is_ordered_back_late_is_named(halted: Story) -> None:
         order_back_late(halted.conn, halted.ids, rows, now=halted.now)
     (ordered,) = [fact for fact in read_facts(halted.conn) if fact.kind is FactKind.CAMPAIGN_RETURN_ORDERED]
     assert ordered.body == {"vehicles": 1, "asked": [kept]}
+
+
+@pytest.mark.parametrize("late_s", [1, 14 * 60, 30 * 86_400])
+def test_whom_a_halt_did_not_see_is_ordered_back_however_late_anybody_looks(
+    halted: Story, late_s: int
+) -> None:
+    (kept,) = planned(halted).vins  # confirmed while the halt committed: its order is missing
+    halted.conn.execute(
+        "UPDATE campaign_plan SET document = jsonb_set(document, '{request,rollback_installed}', 'true')"
+    )
+    assert halted_unswept(halted.conn) == [halted.campaign_id]
+    halted.later(late_s)
+    halted.tick()
+    assert [action.vin for action in halted.vehicles(kind="rollback")] == [kept]
+    still = late_s < 15 * 60  # what was being written when it halted may not be over
+    assert bool(halted_unswept(halted.conn)) is still
+    halted.later(15 * 60)
+    halted.tick()
+    assert halted_unswept(halted.conn) == []
+    assert len(halted.vehicles(kind="rollback")) == 1
 
 
 def test_what_was_ordered_is_not_ordered_again(halted: Story) -> None:

@@ -350,3 +350,56 @@ def test_what_became_of_a_halted_campaign_neither_ends_the_lap_nor_moves_it(stor
     assert [item.stage for item in after.stages if item.censored] == [Stage.BUILD]
     assert after.approvals.pending == 1  # the finding, again
     assert timedelta(0) <= after.measured_to - after.started_at
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_return_that_was_ordered_ends_in_an_outcome_and_the_next_change_answers_what_came_of_it(
+    story: Story, *, comes_back: bool
+) -> None:
+    """From a halt over the order to go back, and the verdict on who did, to the change of the next lap."""
+    story.conn.execute("UPDATE software_package SET release_counter = 9")  # old images were signed anew
+    good, bad = native_halt(story)
+    assert answer(story) == [FINDING]  # the halt is the signal
+    accept(story)
+    story.later(1)
+    show(story, bad.vin, "1.0.0")
+    with transaction(story.conn):
+        store.order_returns(
+            story.conn, story.ids, campaign_id=story.campaign_id, sha256=None, actor="ben", now=story.now
+        )
+    assert recovery(story)[1]["unknown"] == 1  # on its way: nothing is said of it before
+    story.tick()
+    (back,) = story.vehicles("offered", kind="rollback")
+    assert back.vin == good.vin
+    story.later(1)
+    if comes_back:
+        show(story, good.vin, "1.0.0")
+    else:
+        story.native(back, "FAILED", kind="closed")
+    story.tick()
+    word, numbers = recovery(story)
+    assert (word, numbers["recovered"], numbers["not_recovered"], numbers["kept"]) == (
+        ("recovered", 2, 0, 0) if comes_back else ("not_recovered", 1, 1, 0)
+    )
+    (outcome,) = list_outcomes(story.conn)
+    told = latest_fact(story.conn, kind=FactKind.OUTCOME_MEASURED, subject=outcome.id)
+    assert told
+    # Who is back needs nobody; who is not is a signal of its own, on the desk of the same finding.
+    assert answer(story) == ([] if comes_back else [FINDING])
+    if not comes_back:
+        accept(story)
+    change = propose_change(
+        story.conn, story.ids, finding_id=FINDING, title="Mend it", ecu="brake", target="No P1", actor="ann",
+        now=story.now,
+    )  # fmt: skip
+    behind, waiting = set[str](), [fact.id for fact in read_facts(story.conn, subject=change.id)]
+    known = {fact.id: fact for fact in read_facts(story.conn)}
+    while waiting:
+        fact = known[waiting.pop()]
+        if fact.id not in behind:
+            behind.add(fact.id)
+            waiting += fact.causes
+    kinds = {known[each].kind for each in behind}
+    assert {FactKind.CAMPAIGN_HALTED, FactKind.SIGNAL_OBSERVED, FactKind.FINDING_REOPENED} <= kinds
+    assert (told.id in behind) is not comes_back
+    assert {known[each].lap_id for each in behind} == {"lap_1"}

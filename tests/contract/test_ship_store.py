@@ -21,7 +21,7 @@ from ringroad.ship.gate import GatePolicy
 from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import PlanRequest, WaveSize
 from ringroad.ship.query import QueryError, parse_query
-from ringroad.ship.store.reports import ManifestResult
+from ringroad.ship.store.manifests import ManifestResult
 from ringroad.storage.db import Connection, connect, load_queries, transaction
 from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme, vin, wait_for_locks
 from support.manifests import manifest_of

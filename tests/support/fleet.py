@@ -206,6 +206,10 @@ class Story:
 
     def start(self, **more: Any) -> store.SavedPlan:
         plan = self.plan(**more)
+        self.approve_and_start()
+        return plan
+
+    def approve_and_start(self) -> None:
         with transaction(self.conn):
             store.approve(
                 self.conn, self.ids, campaign_id=self.campaign_id, generation=self.campaign().generation,
@@ -216,7 +220,6 @@ class Story:
                 self.conn, self.ids, campaign_id=self.campaign_id, generation=self.campaign().generation,
                 actor="ann", now=self.now,
             )  # fmt: skip
-        return plan
 
     def tick(self) -> Round:
         return tick(self.conn, self.ids, now=self.now, issue=self.issue, lookout=self.lookout)

@@ -18,7 +18,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -100,6 +100,15 @@ def recovery_body(recovery: Recovery) -> dict[str, Any]:
             "untouched": recovery.untouched,
         },
     }
+
+
+def standing(body: Mapping[str, Any]) -> str:
+    """Return the word for how a stopped campaign's vehicles stand: `kept` while some run its release, if none is worse.
+
+    Args:
+        body: of `recovery_body`.
+    """
+    return "kept" if body["verdict"] == "recovered" and body["vehicles"].get("kept") else str(body["verdict"])
 
 
 def updates_body(verdict: UpdateVerdict) -> dict[str, Any]:

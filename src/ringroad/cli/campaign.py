@@ -9,13 +9,16 @@ import click
 import msgspec
 
 from ringroad.cli.campaign_conduct import conduct_body, conducted
-from ringroad.cli.campaign_guard import guard_body, guarded, readings_text
+from ringroad.cli.campaign_guard import guard_body, guarded, readings_text, unread_text
 from ringroad.cli.campaign_return import return_vehicles
 from ringroad.cli.campaign_text import (
+    RECALL,
     campaign_head,
     counts_recovery,
     difference_text,
     gate_text,
+    let_go_text,
+    next_text,
     plan_text,
     preview_text,
     replay_text,
@@ -232,7 +235,7 @@ def approve(shell: Shell, client: Client, *, campaign: str, yes: bool) -> None:
     warnings = sorted({each["code"] for each in current["findings"] or [] if each["severity"] == "warning"})
     if current["document"]["request"].get("recall"):
         confirm(f"Approve {row['name']} as an EMERGENCY RECALL, before all other campaigns?", yes=yes)
-        _move(shell, client, row, "approve-recall", follow="start", acknowledged=warnings)
+        _move(shell, client, row, "approve-recall", follow="start", acknowledged=warnings, more=RECALL)
     else:
         accepting = f" and accept {counted(len(warnings), 'warning')}" if warnings else ""
         confirm(f"Approve this plan of {row['name']}{accepting}?", yes=yes)
@@ -341,6 +344,7 @@ def show(shell: Shell, client: Client, *, campaign: str) -> None:
         campaign_head(row, plans[0] if plans else None, recovery),
         waves_text(waves),
         gate_text(decisions, last=True),
+        next_text(row, recovery) if whole else "",
     ]
     value = row | {"plans": plans, "waves": waves, "gate": decisions, "recovery": recovery}
     shell.show(value, text="\n\n".join(part for part in parts if part))
@@ -395,7 +399,9 @@ def why(shell: Shell, client: Client, *, campaign: str, vin: str | None, limit: 
         shell.show(found, text=why_text(found, vin=vin))
         return
     rows = client.get(f"/campaigns/{row['id']}/resolutions", limit=limit, offset=offset)
-    show_page(shell, rows, text=resolutions_text(rows), limit=limit, offset=offset)
+    let_go = [] if offset else client.get(f"/campaigns/{row['id']}/let-go")
+    text = "\n\n".join(part for part in (resolutions_text(rows), let_go_text(let_go)) if part)
+    show_page(shell, rows, text=text, limit=limit, offset=offset)
 
 
 @group.command(
@@ -439,7 +445,9 @@ def evidence(shell: Shell, client: Client, *, campaign: str, replay: bool, limit
     path = f"/campaigns/{row['id']}/readings"
     rows = client.get(path, limit=min(limit + offset, PAGE_ROWS_MAX))[offset:]
     if not replay:
-        show_page(shell, rows, text=readings_text(rows), limit=limit, offset=offset)
+        plans = [] if rows else client.get(f"/campaigns/{row['id']}/plans", limit=1)
+        text = unread_text(plans[0]) if plans else readings_text(rows)
+        show_page(shell, rows, text=text, limit=limit, offset=offset)
         return 0
     if not rows:
         raise NotFound(f"nothing was read of {row['name']} yet")
@@ -468,6 +476,7 @@ def _move(
     follow: str = "",
     quiet: bool = False,
     acknowledged: list[str] | None = None,
+    more: str = "",
 ) -> Mapping[str, Any]:
     # What stops harm must not fail because somebody else was quicker: those go without a generation.
     body: dict[str, object] = {"generation": row["generation"]} if reason is None else {"reason": reason}
@@ -476,5 +485,5 @@ def _move(
     done: Mapping[str, Any] = client.post(f"/campaigns/{row['id']}/{verb}", body)
     if not quiet:
         next_ = f"\nnext: ringroad campaign {follow} {tail(row['id'])}" if follow else ""
-        shell.show(done, text=f"{row['name']} is {done['state']}{next_}")
+        shell.show(done, text=f"{row['name']} is {done['state']}{more}{next_}")
     return done

@@ -122,6 +122,17 @@ def guard_policy(request: Row) -> list[tuple[str, str]]:
     return lines
 
 
+def unread_text(plan: Row) -> str:
+    """Return why nothing was read of a campaign with this plan: there is no control group, or it is too early."""
+    if plan["document"]["request"].get("gate", {}).get("sequential"):
+        return readings_text([])
+    return (
+        "there is no control group, so nothing is compared: the gate counts failed installations alone, and sees neither"
+        " new faults nor silence of vehicles that installed\n"
+        "ringroad campaign gate shows what it counts; ringroad campaign plan --control holds vehicles back to compare with"
+    )
+
+
 def readings_text(rows: Sequence[Row]) -> str:
     """Return the newest reading of each metric, and the ratio of those before."""
     if not rows:

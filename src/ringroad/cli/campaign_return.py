@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ringroad.cli.client import Client
-from ringroad.cli.groups import confirm, example, with_client
+from ringroad.cli.groups import EXIT_NO, confirm, example, with_client
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import table
 
@@ -17,20 +17,41 @@ from ringroad.cli.tables import table
 @click.argument("campaign")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_client
-def return_vehicles(shell: Shell, client: Client, *, campaign: str, yes: bool) -> None:
+def return_vehicles(shell: Shell, client: Client, *, campaign: str, yes: bool) -> int:
     """Order vehicles back that kept the release of a halted or aborted campaign.
 
     Who would return to which release, and who cannot and why, is shown first; other vehicles than those are not
     ordered back by it.
     Each vehicle gets a signed order; what became of them is the campaign's outcome.
+
+    Exit status 1 when vehicles kept the release and none can go back.
     """
     row = client.find("/campaigns", campaign)
     path = f"/campaigns/{row['id']}/returns"
     plan = client.get(path)
+    if not plan["vehicles"] and not plan["cannot"]:
+        shell.show(plan, text=nobody_text(row))
+        return 0
     click.echo(returns_text(plan), err=True)
+    if not plan["vehicles"]:
+        shell.show(plan, text=f"no vehicle of {row['name']} can go back; see why above")
+        return EXIT_NO
     confirm(f"Order {plan['vehicles']} vehicles of {row['name']} back?", yes=yes)
     done = client.post(path, {"sha256": plan["sha256"]})
     shell.show(done, text=f"{done['vehicles']} vehicles of {row['name']} are ordered back")
+    return 0
+
+
+def nobody_text(row: Mapping[str, Any]) -> str:
+    """Return why there is nobody to order back: those that were are back, or on their way, or nobody kept the release."""
+    ordered, back, failed = row["returns_ordered"], row["returned"], row["returns_failed"]
+    if not ordered:
+        return f"no vehicle of {row['name']} kept its release: nobody is to go back"
+    if ordered == back:
+        return f"all {ordered} vehicles of {row['name']} that were ordered back are back"
+    words = [f"{back} back", f"{ordered - back - failed} on their way"]
+    words += [f"{failed} of which it came to nothing, and that do not run it any more"] if failed else []
+    return f"nobody else of {row['name']} is to go back; of {ordered} that were ordered: {', '.join(words)}"
 
 
 def returns_text(plan: Mapping[str, Any]) -> str:

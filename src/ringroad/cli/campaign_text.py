@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
+from ringroad.adapt.recovery import standing
 from ringroad.adapt.verdict import measure_text
 from ringroad.cli.campaign_guard import guard_policy
-from ringroad.cli.tables import details, exactly, size, span, table, when
+from ringroad.cli.tables import details, exactly, size, span, table, tail, when
 from ringroad.http.console.conduct import conduct_lines
 
 Row = Mapping[str, Any]
@@ -16,6 +17,10 @@ Row = Mapping[str, Any]
 BAR_CHARS: Final = 30
 VINS_SHOWN: Final = 10
 REASONS_SHOWN: Final = 20
+RECALL: Final = (
+    " as an EMERGENCY RECALL\nfrom its start it goes before all other campaigns on its vehicles:"
+    " what they only offered gives way to it, what was begun is not taken away"
+)
 RECOVERY_VEHICLES_MAX: Final = 20_000  # of a stopped campaign, counted on every look; as on its page
 
 
@@ -52,7 +57,22 @@ def campaign_head(row: Row, plan: Row | None, recovery: Row | None = None) -> st
 def recovery_text(recovery: Row) -> str:
     """Return what became of a stopped campaign's vehicles, in a line."""
     because = f" ({recovery['reason'].replace('_', ' ')})" if recovery["reason"] else ""
-    return f"{recovery['verdict'].replace('_', ' ')}{because}: {measure_text(recovery)}"
+    word = standing(recovery)
+    said = "some still run the stopped release" if word == "kept" else word.replace("_", " ")
+    return f"{said}{because}: {measure_text(recovery)}"
+
+
+def next_text(row: Row, recovery: Row | None) -> str:
+    """Return what a person may want to do next about a campaign that is under way or was stopped; nothing if that is clear."""
+    short = tail(row["id"])
+    if recovery and recovery["vehicles"].get("kept"):
+        return f"next: ringroad campaign return {short} shows who of them can go back, and orders them"
+    if row["state"] in {"running", "paused"} and row["failed"]:
+        return (
+            f"next, if the release is to blame and the gate has not halted it: ringroad campaign abort {short} --reason WHY\n"
+            "      (pause only stops offering; vehicles that installed it stay on it until they are ordered back)"
+        )
+    return ""
 
 
 def counts_recovery(row: Row) -> bool:
@@ -180,8 +200,19 @@ def resolutions_text(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def let_go_text(rows: Sequence[Row]) -> str:
+    """Return whom a campaign let go since its plan; nothing if nobody."""
+    if not rows:
+        return ""
+    width = max(len(f"{row['vehicles']}") for row in rows)
+    lines = [f"{row['vehicles']:>{width}}  {row['verdict'].replace('_', ' ')}" for row in rows]
+    return "\n".join(["let go since the plan, for what they run by now; no failures:", *lines])
+
+
 def why_text(row: Row, *, vin: str) -> str:
-    """Return what a plan made of one vehicle."""
+    """Return what a plan made of one vehicle, and what would be made of it today."""
+    today = ": ".join(part for part in (row["today"].replace("_", " "), row["today_sentence"]) if part)
+    state = ": ".join(part for part in (row["state"].replace("_", " "), row["state_detail"]) if part)
     return details(
         (
             ("vehicle", vin),
@@ -189,6 +220,8 @@ def why_text(row: Row, *, vin: str) -> str:
             ("release", row["release_version"]),
             ("verdict", row["verdict"].replace("_", " ")),
             ("why", row["sentence"]),
+            ("today", today),
+            ("its update", state),
             ("wave", row["wave"] or ""),
             ("steps", ", then ".join(row["steps"])),
             ("bytes", size(row["install_bytes"]) if row["steps"] else ""),

@@ -18,6 +18,9 @@ from ringroad.kernel.errors import Unavailable
 
 INTERVAL_S: Final = 1.0  # seconds between two looks
 SILENT_LOOKS_MAX: Final = 30  # looks in a row without an answer until we give up; a restart takes a few
+SAID_AGAIN_LOOKS: Final = (
+    15  # looks in which nothing changed before it is said again, so that a log shows life
+)
 ENDED: Final = frozenset({"halted", "aborted", "finished"})
 
 
@@ -30,7 +33,7 @@ def watch_campaign(shell: Shell, client: Client, campaign_id: str) -> int:
         Unavailable: the server does not answer for half a minute.
     """
     in_place = can_redraw(sys.stdout) and not shell.json
-    height, shown, silent = 0, "", 0
+    height, shown, silent, same = 0, "", 0, 0
     while True:
         try:
             row = client.get(f"/campaigns/{campaign_id}")
@@ -48,9 +51,10 @@ def watch_campaign(shell: Shell, client: Client, campaign_id: str) -> int:
         )
         if in_place:
             height = _redraw(text, height)
-        elif text != shown and not shell.json:
-            click.echo(f"{shell.clock.now():%H:%M:%S}  {_line(row)}{_states(waves)}")
-        shown = text
+        elif (text != shown or same >= SAID_AGAIN_LOOKS) and not shell.json:
+            click.echo(f"{shell.clock.now():%H:%M:%S}  {_line(row)}{_states(waves)}{_waits(decisions)}")
+            same = 0
+        shown, same = text, same + 1
         if row["state"] in ENDED:
             if shell.json:
                 shell.show(row | {"waves": waves, "gate": decisions}, text="")
@@ -73,6 +77,12 @@ def _states(waves: list[Mapping[str, Any]]) -> str:
             open_[wave["state"]] += wave["vehicles"]
     words = [f"{count} {state}" for state, count in open_.items() if count]
     return f"; {', '.join(words)}" if words else ""
+
+
+def _waits(decisions: list[Mapping[str, Any]]) -> str:
+    """Say what the gate waits for."""
+    held = [each["reason"] for each in decisions[:1] if each["decision"] == "hold" and each["reason"]]
+    return f"; the gate waits: {held[0].replace('_', ' ')}" if held else ""
 
 
 def _redraw(text: str, height: int) -> int:

@@ -394,7 +394,8 @@ SELECT min(r.number) AS number, r.verdict, r.reason, r.sentence, sum(r.vehicles)
  ORDER BY vehicles DESC, number LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: vehicle_resolutions
-SELECT c.id AS campaign_id, c.name AS campaign_name, c.state AS campaign_state, wanted.version AS release_version,
+SELECT c.id AS campaign_id, c.name AS campaign_name, c.state AS campaign_state, wanted.id AS release_id,
+       wanted.version AS release_version, coalesce(a.state, '') AS state, coalesce(a.state_detail, '') AS state_detail,
        t.verdict, t.reason, coalesce(r.sentence, '') AS sentence, t.wave,
        coalesce(r.install_bytes, 0) AS install_bytes, coalesce(r.install_s, 0) AS install_s,
        ARRAY(SELECT x.version FROM unnest(r.steps) WITH ORDINALITY AS step (id, at) JOIN release x ON x.id = step.id
@@ -402,6 +403,7 @@ SELECT c.id AS campaign_id, c.name AS campaign_name, c.state AS campaign_state, 
   FROM campaign c JOIN release wanted ON wanted.id = c.release_id
   JOIN campaign_target t ON t.plan_id = c.plan_id AND t.vin = :vin
   LEFT JOIN campaign_resolution r ON r.plan_id = t.plan_id AND r.number = t.resolution
+  LEFT JOIN assignment a ON a.campaign_id = c.id AND a.vin = t.vin AND a.kind = 'update'
  WHERE (:campaign_id::text IS NULL OR c.id = :campaign_id)
  ORDER BY c.created_at DESC, c.id DESC LIMIT :rows_max;
 

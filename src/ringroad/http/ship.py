@@ -11,6 +11,7 @@ from litestar.params import Parameter
 from ringroad.http import reading
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
+from ringroad.http.reading_judged import let_go, with_today
 from ringroad.http.routes import Id, InState, Limit, Name, Offset, Req, route
 from ringroad.http.views import (
     AssignmentView,
@@ -20,6 +21,7 @@ from ringroad.http.views import (
     FleetVersion,
     GateDecisionView,
     GateReplayView,
+    LetGoView,
     PlanView,
     ReadingView,
     ReplayView,
@@ -191,18 +193,25 @@ def list_resolutions(
     errors=[404],
 )
 def explain_vehicle(ctx: Ctx, *, campaign_id: Id, vin: Id) -> VehicleResolutionView:
-    """Say why a vehicle is or is not in a campaign; what its query leaves out is looked at as it is now."""
+    """Say why a vehicle is or is not in a campaign: by its plan, and by what is known of the vehicle today."""
     with ctx.transaction() as conn:
         found = reading.vehicle_resolutions(conn, vin, campaign_id=campaign_id, limit=1)
         if found:
-            return found[0]
+            return with_today(conn, found, vin=vin, now=ctx.clock.now())[0]
         campaign = reading.one(reading.campaigns(conn, campaign_id=campaign_id), f"campaign {campaign_id}")
         reason, sentence = why_not_selected(conn, campaign_id, vin)
     return VehicleResolutionView(
         campaign_id=campaign.id, campaign_name=campaign.name, campaign_state=campaign.state,
-        release_version=campaign.release_version, verdict="not_selected", reason=reason, sentence=sentence, wave=0,
+        release_id=campaign.release_id, release_version=campaign.release_version, verdict="not_selected", reason=reason, sentence=sentence, wave=0,
         steps=[], install_bytes=0, install_s=0,
     )  # fmt: skip
+
+
+@route("GET", "/campaigns/{campaign_id:str}/let-go", role=Role.VIEWER, tag="ship")
+def list_let_go(ctx: Ctx, *, campaign_id: Id) -> list[LetGoView]:
+    """List whom a campaign let go since its plan, because what is known of them changed, by today's verdict."""
+    with ctx.connection() as conn:
+        return let_go(conn, campaign_id)
 
 
 @route("GET", "/vehicles/{vin:str}/resolutions", role=Role.VIEWER, tag="ship")
@@ -270,5 +279,6 @@ router = Router(
         list_vehicles, get_vehicle, list_campaigns, get_campaign, list_fleet_versions, list_ecus, list_reports,
         list_vehicle_assignments, list_campaign_assignments, get_progress, list_plans, get_difference, list_gate_decisions,
         replay_gate, list_readings, replay_reading, list_resolutions, explain_vehicle, list_vehicle_resolutions,
+        list_let_go,
     ],
 )  # fmt: skip

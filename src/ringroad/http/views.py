@@ -160,6 +160,7 @@ class VehicleResolutionView(View, frozen=True, kw_only=True):
     campaign_id: str
     campaign_name: str
     campaign_state: str
+    release_id: str
     release_version: str
     verdict: str
     reason: str
@@ -168,6 +169,17 @@ class VehicleResolutionView(View, frozen=True, kw_only=True):
     steps: list[str]
     install_bytes: int
     install_s: int
+    today: str = ""  # verdict by what is known of it now; empty where nobody asked
+    today_sentence: str = ""
+    state: str = ""  # of its update; empty before the start, and where it takes no part
+    state_detail: str = ""
+
+
+class LetGoView(View, frozen=True, kw_only=True):
+    """Vehicles that a campaign let go when they were judged again, and the verdict with its reason."""
+
+    verdict: str
+    vehicles: int
 
 
 class ReportView(View, frozen=True, kw_only=True):

@@ -22,7 +22,6 @@ from ringroad.ship.store.reading import (
     read_change_number,
     read_changed_vins,
     read_levels,
-    read_shared,
 )
 from ringroad.storage.db import Connection
 
@@ -116,7 +115,7 @@ class Lookout:
         """Give what this round looks at; what it did not get through is looked at again in full."""
         if self._running is None:
             plan_each_time(conn)
-        running = (read_levels(conn), sorted(read_shared(conn)))
+        running = read_levels(conn)
         seq = read_change_number(conn)
         vins: list[str] | None = None
         if running == self._running and not self._whole.is_due(""):

@@ -14,7 +14,7 @@ import structlog
 
 from ringroad.kernel.clock import Ids
 from ringroad.ship import store
-from ringroad.ship.store.reports import ManifestResult
+from ringroad.ship.store.manifests import ManifestResult
 from ringroad.storage.db import Connection, transaction
 from ringroad.trust.keys import parse_public_key
 from ringroad.trust.manifest import InventoryKey, decode_manifest, verify_manifest

@@ -34,7 +34,7 @@ from ringroad.ship.model import Campaign, CampaignState
 from ringroad.ship.store.batches import RECONCILER
 from ringroad.ship.store.bundles import BUNDLES_MAX
 from ringroad.ship.store.evidence import read_evidence, read_ramp
-from ringroad.ship.store.precedence import JUDGED_MAX
+from ringroad.ship.store.judging import JUDGED_MAX
 from ringroad.ship.store.reports import EXPIRE_ROWS_MAX, FOLD_ROWS_MAX, Folded
 from ringroad.ship.store.tally import fold_tallies
 from ringroad.storage.db import Connection, transaction
@@ -138,7 +138,7 @@ def tick(
 
 def _order_back(conn: Connection, ids: Ids, lookout: Lookout | None, *, now: datetime) -> set[str]:
     """Order vehicles back that confirmed while their campaign halted; return what is paced, as gates are."""
-    halted = store.halted_lately(conn, now=now)
+    halted = store.halted_unswept(conn)
     for campaign_id in halted:
         if lookout and not lookout.gates.is_due(campaign_id):
             continue

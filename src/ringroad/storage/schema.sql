@@ -1,4 +1,11 @@
 -- Made from migrations/ by tests/migration; do not edit.
+CREATE FUNCTION public.count_configuration() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    NEW.config_generation := OLD.config_generation + 1;
+    RETURN NEW;
+END $$;
 CREATE FUNCTION public.draw_gateway_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -165,6 +172,7 @@ CREATE TABLE public.vehicle (
     enrolment_sha256 bytea,
     enrolment_until timestamp with time zone,
     certificate_until timestamp with time zone,
+    config_generation integer DEFAULT 1 NOT NULL,
     CONSTRAINT vehicle_gateway_check CHECK ((gateway = ANY (ARRAY['native'::text, 'ddi'::text]))),
     CONSTRAINT vehicle_vin_check CHECK ((length(vin) = 17))
 );
@@ -220,6 +228,7 @@ CREATE TABLE public.assignment (
     step integer DEFAULT 0 NOT NULL,
     claimed_at timestamp with time zone,
     packages jsonb,
+    config_generation integer,
     CONSTRAINT assignment_bundle_check CHECK ((bundle = ANY (ARRAY[''::text, 'issued'::text, 'withdrawn'::text]))),
     CONSTRAINT assignment_kind_check CHECK ((kind = ANY (ARRAY['update'::text, 'rollback'::text, 'step'::text]))),
     CONSTRAINT assignment_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'offered'::text, 'active'::text, 'cancelling'::text, 'installed'::text, 'downloaded'::text, 'failed'::text, 'rolled_back'::text, 'cancelled'::text, 'expired'::text])))
@@ -246,6 +255,7 @@ CREATE TABLE public.campaign (
     created_by text NOT NULL,
     created_at timestamp with time zone NOT NULL,
     finished_at timestamp with time zone,
+    swept_at timestamp with time zone,
     CONSTRAINT campaign_state_check CHECK ((state = ANY (ARRAY['draft'::text, 'planned'::text, 'approved'::text, 'running'::text, 'paused'::text, 'halted'::text, 'aborted'::text, 'finished'::text])))
 );
 CREATE TABLE public.campaign_plan (
@@ -389,6 +399,7 @@ CREATE TABLE public.campaign_target (
     wave integer NOT NULL,
     rank integer DEFAULT 0 NOT NULL,
     resolution integer DEFAULT 0 NOT NULL,
+    config_generation integer,
     CONSTRAINT campaign_target_verdict_check CHECK ((verdict = ANY (ARRAY['match'::text, 'control'::text, 'already_installed'::text, 'mismatch'::text, 'unknown'::text])))
 );
 CREATE TABLE public.change (
@@ -1570,6 +1581,7 @@ CREATE TRIGGER gateway_token_notes BEFORE INSERT OR UPDATE ON public.gateway_tok
 CREATE TRIGGER gateway_token_wakes AFTER INSERT OR UPDATE ON public.gateway_token FOR EACH STATEMENT EXECUTE FUNCTION public.wake_gateways();
 CREATE TRIGGER vehicle_added AFTER INSERT ON public.vehicle REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.tally_vehicles();
 CREATE TRIGGER vehicle_changed BEFORE UPDATE ON public.vehicle FOR EACH ROW EXECUTE FUNCTION public.draw_gateway_change();
+CREATE TRIGGER vehicle_configured BEFORE UPDATE ON public.vehicle FOR EACH ROW WHEN ((((((old.release_id IS DISTINCT FROM new.release_id) OR (old.blocked_reason IS DISTINCT FROM new.blocked_reason)) OR (old.programme_id IS DISTINCT FROM new.programme_id)) OR (old.variant IS DISTINCT FROM new.variant)) OR (old.gateway IS DISTINCT FROM new.gateway))) EXECUTE FUNCTION public.count_configuration();
 CREATE TRIGGER vehicle_gone AFTER DELETE ON public.vehicle REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION public.tally_vehicles();
 CREATE TRIGGER vehicle_moved AFTER UPDATE ON public.vehicle REFERENCING OLD TABLE AS gone NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.tally_vehicles();
 CREATE TRIGGER vehicle_notes BEFORE INSERT OR UPDATE ON public.vehicle FOR EACH STATEMENT EXECUTE FUNCTION public.note_gateway_change();

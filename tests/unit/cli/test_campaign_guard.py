@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ringroad.cli.campaign_guard import guard_body, guard_policy, read_metric, readings_text
+from ringroad.cli.campaign_guard import guard_body, guard_policy, read_metric, readings_text, unread_text
 from ringroad.kernel.errors import InvalidInput
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.guard import SequentialPolicy
@@ -109,8 +109,13 @@ def test_a_refusal_is_told_and_an_absurd_e_value_is_bounded() -> None:
     assert "> 5e+08" in text
 
 
-def test_nothing_read_is_told() -> None:
+def test_nothing_read_is_told_and_whether_anything_ever_will_be() -> None:
     assert "nothing was read yet" in readings_text([])
+    compared: dict[str, Any] = {"document": {"request": {"gate": {"sequential": {"metrics": []}}}}}
+    assert "nothing was read yet" in unread_text(compared)
+    alone = unread_text({"document": {"request": {"gate": {"sequential": None}}}})
+    assert "there is no control group" in alone
+    assert "yet" not in alone
 
 
 def test_strata_stand_below_the_metrics_with_their_own_bounds() -> None:

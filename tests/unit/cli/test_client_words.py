@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from ringroad.cli.campaign_text import campaign_head, counts_recovery, plan_text, waves_text
+from ringroad.cli.campaign_return import nobody_text
+from ringroad.cli.campaign_text import campaign_head, counts_recovery, next_text, plan_text, waves_text
 from ringroad.cli.names import read_due, read_duration_s, read_permille, read_wave
 from ringroad.cli.release_file import document_of_file, document_of_options, find_package, read_file
 from ringroad.cli.tables import can_redraw, details, problems, size, table, tail
@@ -303,3 +304,51 @@ def test_what_became_of_more_vehicles_than_a_look_may_count_is_not_counted() -> 
     assert "not counted for more than 20,000 vehicles" in campaign_head(row, None)
     assert not counts_recovery(row | {"state": "running"})
     assert not counts_recovery(row | {"vehicles": 0})
+
+
+STOPPED = {
+    "id": "campaign_01m832x95vqz5fds573mndf7ns", "name": "winter", "release_name": "two", "release_version": "2",
+    "state": "halted", "state_reason": "", "wave": 1, "lap_id": None, "created_at": "2026-11-26T05:00:00Z",
+    "created_by": "ann", "finished_at": None, "vehicles": 9, "installed": 5, "downloaded": 0, "claimed": 0, "failed": 2,
+    "returns_ordered": 0, "returned": 0, "returns_failed": 0,
+}  # fmt: skip
+
+
+def test_vehicles_that_still_run_a_stopped_release_are_not_called_recovered_and_the_way_back_is_named() -> (
+    None
+):
+    ends = {"recovered": 2, "not_recovered": 0, "unknown": 0, "kept": 5, "untouched": 2}
+    recovery = {"verdict": "recovered", "reason": "", "vehicles": ends}
+    text = campaign_head(STOPPED, None, recovery)
+    assert "some still run the stopped release: 2 recovered, 5 kept, 2 untouched" in text
+    assert next_text(STOPPED, recovery).startswith("next: ringroad campaign return ")
+    back = {"verdict": "recovered", "reason": "", "vehicles": ends | {"recovered": 7, "kept": 0}}
+    assert "recovered: 7 recovered, 2 untouched" in campaign_head(STOPPED, None, back)
+    assert next_text(STOPPED, back) == ""
+    lost = {"verdict": "not_recovered", "reason": "", "vehicles": ends | {"not_recovered": 1}}
+    assert "not recovered: 2 recovered, 1 not recovered" in campaign_head(STOPPED, None, lost)
+
+
+@pytest.mark.parametrize(
+    ("state", "failed", "said"),
+    [("running", 1, True), ("paused", 1, True), ("running", 0, False), ("finished", 1, False)],
+)
+def test_where_vehicles_failed_it_is_said_how_to_stop(state: str, failed: int, *, said: bool) -> None:
+    row = STOPPED | {"state": state, "failed": failed}
+    assert ("ringroad campaign abort" in next_text(row, None)) is said
+
+
+@pytest.mark.parametrize(
+    ("ordered", "back", "failed", "expected"),
+    [
+        (0, 0, 0, "no vehicle of winter kept its release: nobody is to go back"),
+        (3, 3, 0, "all 3 vehicles of winter that were ordered back are back"),
+        (3, 1, 0, "nobody else of winter is to go back; of 3 that were ordered: 1 back, 2 on their way"),
+        (3, 1, 1, "1 of which it came to nothing"),
+    ],
+)
+def test_whoever_orders_vehicles_back_a_second_time_is_told_where_they_are(
+    ordered: int, back: int, failed: int, expected: str
+) -> None:
+    row = STOPPED | {"returns_ordered": ordered, "returned": back, "returns_failed": failed}
+    assert expected in nobody_text(row)

@@ -107,7 +107,6 @@ def test_after_a_dear_look_that_left_some_the_next_one_looks_at_everything(
 ) -> None:
     monkeypatch.setattr(lookouts, "plan_each_time", lambda _: None)
     monkeypatch.setattr(lookouts, "read_levels", lambda _: {"campaign_1": 0})
-    monkeypatch.setattr(lookouts, "read_shared", lambda _: [])
     monkeypatch.setattr(lookouts, "read_change_number", lambda _: 7)
     monkeypatch.setattr(lookouts, "read_changed_vins", lambda *_, **__: ["vin_1"])
     clock = Hand()

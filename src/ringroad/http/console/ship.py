@@ -28,11 +28,13 @@ from ringroad.http.console.why import hours_said, waits_for_window, why_not_upda
 from ringroad.http.context import Context, Ctx
 from ringroad.http.deltas import deltas_of
 from ringroad.http.imports import artifact_keys
-from ringroad.http.views import CampaignView, FleetVersion, PlanView, WaveCount
+from ringroad.http.reading_judged import let_go, with_today
+from ringroad.http.views import CampaignView, FleetVersion, PlanView, VehicleResolutionView, WaveCount
 from ringroad.http.views_build import ReleaseView
 from ringroad.storage.db import Connection
 
 OPEN = ("pending", "offered", "active", "cancelling")
+UNDER_WAY = ("planned", "approved", "running", "paused")  # campaigns that may offer something yet
 BAD = ("failed", "rolled_back", "expired")
 RESOLUTIONS_SHOWN = 30  # kinds of vehicles; `ringroad campaign why` lists all
 RETURNS_AT_ONCE = 20_000  # vehicles of a stopped campaign that are counted on every look; of more, when asked
@@ -78,7 +80,7 @@ def fleet_page(ctx: Ctx, request: Req) -> Response[str]:
 @shown("/fleet/{vin:str}", Role.FLEET)
 def vehicle_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
     """One vehicle: ECUs, history, reports, and why it is not updating."""
-    with ctx.connection() as conn:
+    with ctx.transaction() as conn:
         own = request.user.fleet
         v = reading.one(reading.vehicles(conn, vin=vin, fleet=own), f"vehicle {vin}")
         history = reading.assignments(conn, vin=vin)
@@ -86,7 +88,7 @@ def vehicle_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
             "ecus": reading.vehicle_ecus(conn, vin),
             "attributes": reading.vehicle_attributes(conn, vin),
             "reports": reading.vehicle_reports(conn, vin, limit=50) if own is None else [],
-            "resolutions": reading.vehicle_resolutions(conn, vin) if own is None else [],
+            "resolutions": _judged(conn, vin, now=ctx.clock.now()) if own is None else [],
             "schedule": reading_hours.vehicle_hours(conn, vin),
             "birth": reading_birth.birth_or_why(conn, vin) if own is None else None,
             "credentials": reading.vehicle_credentials(conn, vin)
@@ -106,6 +108,14 @@ def vehicle_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
         hours=hours_said(values["schedule"]),
         **values,
     )
+
+
+def _judged(conn: Connection, vin: str, *, now: datetime) -> list[VehicleResolutionView]:
+    """Return what plans made of a vehicle, and of those that are not over what would be made of it today."""
+    found = reading.vehicle_resolutions(conn, vin)
+    judged = with_today(conn, [each for each in found if each.campaign_state in UNDER_WAY], vin=vin, now=now)
+    by_campaign = {each.campaign_id: each for each in judged}
+    return [by_campaign.get(each.campaign_id, each) for each in found]
 
 
 @shown("/campaigns", Role.FLEET)
@@ -148,6 +158,7 @@ def whole_campaign(
         "outcomes": outcomes_shown(conn, campaign_id=campaign_id),
         "exposure": exposure_chart(reading.exposure(conn, campaign_id)),
         "resolutions": reading.campaign_resolutions(conn, campaign_id, limit=RESOLUTIONS_SHOWN),
+        "let_go": let_go(conn, campaign_id),
     }
     plan = next((item for item in plans if item.id == c.plan_id), plans[0] if plans else None)
     sent_bytes = sum(alike.vehicles * alike.install_bytes for alike in values["resolutions"])

@@ -7,7 +7,7 @@ from typing import Annotated
 from litestar import Response
 from litestar.params import FromPath, Parameter, QueryParameter
 
-from ringroad.adapt.recovery import recovery_body
+from ringroad.adapt.recovery import recovery_body, standing
 from ringroad.adapt.store import read_recovery
 from ringroad.adapt.verdict import measure_text
 from ringroad.http.campaigns import QUERY_CHARS_SHOWN_MAX, completed, previewed
@@ -58,7 +58,7 @@ def returns_of(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Response[s
         body = recovery_body(read_recovery(conn, campaign_id))
         plan = read_return_plan(conn, campaign_id)
     return page(
-        "returns.html", account=request.user, campaign_id=campaign_id, verdict=body["verdict"],
+        "returns.html", account=request.user, campaign_id=campaign_id, verdict=standing(body),
         reason=body["reason"], counts=measure_text(body), plan=plan,
     )  # fmt: skip
 

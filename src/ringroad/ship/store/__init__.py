@@ -27,7 +27,8 @@ from ringroad.ship.store.campaigns import (
     save_plan,
     start,
 )
-from ringroad.ship.store.precedence import judge_again
+from ringroad.ship.store.judging import judge_again
+from ringroad.ship.store.manifests import apply_manifest, lock_vehicle
 from ringroad.ship.store.reading import (
     SavedPlan,
     count_busy,
@@ -52,9 +53,9 @@ from ringroad.ship.store.reading import (
     read_wave_progress,
     read_waves,
 )
-from ringroad.ship.store.reports import apply_manifest, expire_deadlines, fold_reports, lock_vehicle
+from ringroad.ship.store.reports import expire_deadlines, fold_reports
 from ringroad.ship.store.returns import (
-    halted_lately,
+    halted_unswept,
     order_back_missed,
     order_returns,
     read_before,
@@ -83,7 +84,7 @@ __all__ = [
     "expire_deadlines",
     "fold_reports",
     "halt",
-    "halted_lately",
+    "halted_unswept",
     "is_withdrawn",
     "judge_again",
     "list_assignments",

@@ -20,7 +20,7 @@ from ringroad.ship.director import AT_ONCE
 from ringroad.ship.model import AssignmentState
 from ringroad.ship.precedence import in_order
 from ringroad.ship.store.batches import append_by_wave
-from ringroad.ship.store.reading import SQL, array_of, read_levels, read_recalls, read_shared
+from ringroad.ship.store.reading import SQL, array_of, read_levels, read_recalls
 from ringroad.ship.store.reports import append_outcome
 from ringroad.storage.db import Connection, expect_one
 
@@ -78,7 +78,7 @@ def bundles_to_issue(
     Campaigns that are `withheld` get no updates, and their vehicles none of campaigns that come after them. Vehicles of
     a recall get none of other campaigns before it is through with them.
     """
-    shared, recalls = read_shared(conn), read_recalls(conn)
+    recalls = read_recalls(conn)
     higher_withheld: list[str] = []
     for number, tier in enumerate(in_order(read_levels(conn)) or [[]]):
         first: dict[str, PendingBundle] = {}
@@ -90,7 +90,6 @@ def bundles_to_issue(
             recalls=ahead,
             returns=number == 0,
             now=now,
-            shared=shared,
             vins=array_of(vins),
             rows_max=rows_max,
         ):

@@ -375,11 +375,6 @@ def read_recalls(conn: Connection) -> list[str]:
     return [row["id"] for row in SQL.open_recalls(conn)]
 
 
-def read_shared(conn: Connection) -> list[str]:
-    """Return the campaigns that run whose vehicles another one may have updated since they were chosen."""
-    return [row["id"] for row in SQL.shared_campaigns(conn)]
-
-
 def array_of(vins: Sequence[str] | None) -> list[str] | None:
     """Return vehicles as a statement takes them; None for all."""
     return None if vins is None else list(vins)

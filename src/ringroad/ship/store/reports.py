@@ -1,4 +1,4 @@
-"""Device reports, deadlines and manifests folded into actions, once each.
+"""Device reports and deadlines folded into actions, once each.
 
 Invariants:
     A report is folded in the transaction that marks it; a crash before the commit folds it again, once.
@@ -11,19 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from ringroad.kernel.clock import Ids
-from ringroad.kernel.errors import NotFound
 from ringroad.kernel.facts import Fact, FactKind
 from ringroad.ship.claims import SuccessRule
+from ringroad.ship.judged import is_refusal
 from ringroad.ship.model import CLOSED_STATES, AssignmentState
 from ringroad.ship.report import DETAIL_CHARS_MAX, Evidence, Move, Refused, decide_report, read_evidence
 from ringroad.ship.retry import RetryPolicy, RetryReason, decide_retry, not_delivered, reason_of
 from ringroad.ship.store.batches import RECONCILER, append_by_wave, wave_fact_id
+from ringroad.ship.store.judging import judge_refusals
 from ringroad.ship.store.reading import SQL
 from ringroad.ship.store.returns import order_back_late
 from ringroad.ship.store.statements import (
@@ -35,7 +35,6 @@ from ringroad.ship.store.statements import (
 )
 from ringroad.storage.db import Connection
 from ringroad.storage.ledger import append_fact, append_facts, last_of
-from ringroad.trust.manifest import VehicleManifest
 
 FOLD_LOCK = 0x52494E47_00000001  # advisory lock of the one folder
 FOLD_ROWS_MAX = 5_000  # reports per transaction; half a second of work
@@ -68,15 +67,6 @@ class Folded:
     busy: bool = False  # another folder is at work
 
 
-class ManifestResult(StrEnum):
-    """What a manifest did to the vehicle's action."""
-
-    REPEATED = "repeated"  # the same bytes were accepted before
-    RECORDED = "recorded"  # configuration noted, no action closed
-    INSTALLED = "installed"  # every target of the action is shown
-    FELL_BACK = "fell_back"  # was confirmed, and is gone again
-
-
 @dataclass(slots=True)
 class _Action:
     """One action while its reports are folded."""
@@ -90,6 +80,7 @@ class _Action:
     moved: bool = field(default=False)
     began: bool = field(default=False)
     claimed: bool = field(default=False)  # by a report of now or of earlier
+    refused: bool = False  # the vehicle said no before it touched anything
     reason: RetryReason | None = None  # of its failure, where it may pass by itself
     again_at: datetime | None = None
 
@@ -140,11 +131,13 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
                 action.began = action.began or decision.began
                 action.claimed = action.claimed or decision.claimed
                 action.reason = reason_of(report["body"]) if evidence is Evidence.FAILED else None
+                action.refused = evidence is Evidence.FAILED and is_refusal(report["body"])
                 action.event_at = min(report["event_at"], report["received_at"])
                 note_answer(conn, ids, report, now=now)
                 if decision.blocks_vehicle:
                     blocked[report["vin"]] = action
     moved = [action for action in actions.values() if action.moved]
+    _let_go(conn, moved, now=now)
     for action in moved:
         action.again_at = _again_at(action, now=now)
     _write_moves(conn, ids, [action for action in moved if action.again_at is None], now=now)
@@ -169,57 +162,10 @@ def expire_deadlines(conn: Connection, ids: Ids, *, now: datetime, rows_max: int
         for row in closed
         if row["state"] == AssignmentState.EXPIRED
     ]
-    _append_outcomes(conn, ids, expired, now=now)
+    append_outcomes(conn, ids, expired, now=now)
     for campaign_id in sorted({row["campaign_id"] for row in closed}):
         SQL.notify_assignment(conn, campaign_id=campaign_id)
     return len(closed)
-
-
-def apply_manifest(
-    conn: Connection, ids: Ids, *, manifest: VehicleManifest, body: bytes, now: datetime
-) -> ManifestResult:
-    """Take over a verified vehicle version manifest; inside a transaction of the caller.
-
-    1. The same bytes again change nothing.
-    2. What each known ECU runs becomes its last known configuration.
-    3. The vehicle's action is installed when every one of its targets is shown, and only then; the release
-       becomes the vehicle's.
-    4. A confirmed action whose images are gone while its campaign runs counts as rolled back.
-    5. A manifest after the deadline updates the vehicle's release; the outcome stays.
-
-    Raises:
-        NotFound: there is no such vehicle.
-    """
-    vin = manifest.vin
-    vehicle_release = lock_vehicle(conn, vin)
-    if SQL.insert_manifest(conn, vin=vin, digest=manifest.digest, body=body, now=now) == 0:  # 1
-        return ManifestResult.REPEATED
-    reports = manifest.reports
-    SQL.set_installed(  # 2
-        conn,
-        vin=vin,
-        now=now,
-        serials=list(reports),
-        filenames=[report.installed_image.filename for report in reports.values()],
-        sha256s=[report.installed_image.hashes.sha256 for report in reports.values()],
-    )
-    row = SQL.vehicle_action(conn, vin=vin)
-    if row is None:
-        return ManifestResult.RECORDED
-    return _settle_action(conn, ids, row, vehicle_release=vehicle_release, now=now)
-
-
-def lock_vehicle(conn: Connection, vin: str) -> str | None:
-    """Keep a vehicle's row to the end of the caller's transaction; return its last confirmed release.
-
-    Raises:
-        NotFound: there is no such vehicle.
-    """
-    vehicle = SQL.lock_vehicle(conn, vin=vin)
-    if vehicle is None:
-        raise NotFound("no such vehicle")
-    release_id: str | None = vehicle["release_id"]
-    return release_id
 
 
 def append_outcome(
@@ -227,55 +173,49 @@ def append_outcome(
 ) -> None:
     """Append the fact of an outcome that was decided here, not by the vehicle."""
     rows = SQL.lock_actions(conn, action_ids=[action_id])
-    _append_outcomes(conn, ids, [(row, state, now, {"detail": reason}) for row in rows], now=now)
+    append_outcomes(conn, ids, [(row, state, now, {"detail": reason}) for row in rows], now=now)
 
 
-def _settle_action(
-    conn: Connection, ids: Ids, row: Mapping[str, Any], *, vehicle_release: str | None, now: datetime
-) -> ManifestResult:
-    action_id, vin, state = row["action_id"], row["vin"], AssignmentState(row["state"])
-    shown = SQL.missing_targets(conn, action_id=action_id) == 0 and SQL.count_targets(
-        conn, action_id=action_id
-    )
-    if state is AssignmentState.INSTALLED:
-        if not shown and row["campaign_state"] in ("running", "paused"):  # 4
-            _close(conn, ids, row, AssignmentState.ROLLED_BACK, "fell back after it was confirmed", now=now)
-            SQL.set_vehicle_releases(conn, vins=[vin], release_ids=[row["previous_release_id"]])
-            return ManifestResult.FELL_BACK
-        SQL.touch_action(conn, action_id=action_id, now=now)
-        return ManifestResult.RECORDED
-    if not shown:
-        if state not in CLOSED_STATES:
-            SQL.touch_action(conn, action_id=action_id, now=now)
-        return ManifestResult.RECORDED
-    if state in CLOSED_STATES:  # 5
-        if vehicle_release != row["release_id"]:
-            SQL.set_vehicle_releases(conn, vins=[vin], release_ids=[row["release_id"]])
-            late = (row, AssignmentState.INSTALLED, now, {"late": True})
-            _append_outcomes(conn, ids, [late], now=now)
-            order_back_late(conn, ids, [row], now=now)
-        return ManifestResult.RECORDED
-    if SQL.vehicle_denies(conn, action_id=action_id):
-        # It shows the images and says that the update failed (its way back was blocked): the report decides.
-        return ManifestResult.RECORDED
-    _close(conn, ids, row, AssignmentState.INSTALLED, "confirmed by manifest", now=now)  # 3
-    SQL.set_vehicle_releases(conn, vins=[vin], release_ids=[row["release_id"]])
-    order_back_late(conn, ids, [row], now=now)
-    return ManifestResult.INSTALLED
-
-
-def _close(
+def append_outcomes(
     conn: Connection,
     ids: Ids,
-    row: Mapping[str, Any],
-    state: AssignmentState,
-    detail: str,
+    outcomes: Iterable[tuple[Mapping[str, Any], AssignmentState, datetime, Mapping[str, Any]]],
     *,
     now: datetime,
 ) -> None:
-    SQL.close_action(conn, action_id=row["action_id"], state=state.value, detail=detail, now=now)
-    _append_outcomes(conn, ids, [(row, state, now, {"detail": detail})], now=now)
-    SQL.notify_assignment(conn, campaign_id=row["campaign_id"])
+    """Append one fact per vehicle that reached an outcome, caused by the wave that reached it."""
+    causes: dict[tuple[str, int], list[str]] = {}
+    facts = []
+    for row, state, at, more in outcomes:
+        kind = _FACT_OF.get(state)
+        if kind is None:
+            continue
+        if row["kind"] == "rollback" and state is AssignmentState.INSTALLED:
+            kind = FactKind.VEHICLE_ROLLED_BACK  # a signed return that worked
+        wave = (row["campaign_id"], row["wave"])
+        if wave not in causes:
+            found = wave_fact_id(conn, *wave)
+            causes[wave] = [found] if found else []
+        # A vehicle's clock may be ahead of ours, or never have been set: nothing ends before it was offered.
+        event_at = max(min(at, now), min(row["offered_at"] or at, now))
+        body = {"campaign_id": row["campaign_id"], "wave": row["wave"], "action_id": row["action_id"]}
+        if row["kind"] == "rollback":
+            body["kind"] = "rollback"
+        facts.append(
+            Fact(
+                id=ids.new("fact"),
+                kind=kind,
+                subject=row["vin"],
+                lap_id=row["lap_id"],
+                causes=tuple(causes[wave]),
+                actor=f"vehicle:{row['vin']}" if state is not AssignmentState.EXPIRED else "rule:deadline",
+                work_started_at=min(row["offered_at"] or event_at, event_at),
+                event_at=event_at,
+                recorded_at=now,
+                body={**body, "release_id": row["release_id"], **more},
+            )
+        )
+    append_facts(conn, facts)
 
 
 def _actions_of(conn: Connection, reports: Sequence[Mapping[str, Any]]) -> dict[int, _Action]:
@@ -327,7 +267,7 @@ def _confirm(
         )
         if SQL.set_vehicle_releases(conn, vins=[vin], release_ids=[release_id]):
             late = (claim.row, AssignmentState.INSTALLED, at, {"late": True})
-            _append_outcomes(conn, ids, [late], now=now)
+            append_outcomes(conn, ids, [late], now=now)
             order_back_late(conn, ids, [claim.row], now=now)
         return "late"
     claim.state, claim.detail, claim.moved = AssignmentState.INSTALLED, CONFIRMED, True
@@ -372,7 +312,7 @@ def _write_moves(conn: Connection, ids: Ids, moved: Sequence[_Action], *, now: d
             now=now,
             event_at=min(newest, now),
         )
-    _append_outcomes(
+    append_outcomes(
         conn,
         ids,
         [(action.row, action.state, action.event_at or now, {"detail": action.detail}) for action in moved],
@@ -380,6 +320,23 @@ def _write_moves(conn: Connection, ids: Ids, moved: Sequence[_Action], *, now: d
     )
     for campaign_id in sorted({action.row["campaign_id"] for action in moved}):
         SQL.notify_assignment(conn, campaign_id=campaign_id)
+
+
+def _let_go(conn: Connection, moved: Sequence[_Action], *, now: datetime) -> None:
+    """Cancel instead of fail what vehicles refused, where what is known of them today says the same."""
+    refused = [
+        action
+        for action in moved
+        if action.refused
+        and not action.began
+        and action.row["began_at"] is None
+        and action.row["kind"] != "rollback"
+    ]
+    told = [{**action.row, "detail": action.detail} for action in refused]
+    found = judge_refusals(conn, told, now=now) if told else {}
+    for action in refused:
+        if why := found.get(action.row["action_id"]):
+            action.state, action.detail = AssignmentState.CANCELLED, why
 
 
 def _again_at(action: _Action, *, now: datetime) -> datetime | None:
@@ -453,45 +410,3 @@ def _block(conn: Connection, ids: Ids, blocked: Mapping[str, _Action], *, now: d
             lap_id=action.row["lap_id"], causes=last_of(conn, vin),
             body={"reason": BLOCKED, "campaign_id": action.row["campaign_id"], "action_id": action.row["action_id"]},
         )  # fmt: skip
-
-
-def _append_outcomes(
-    conn: Connection,
-    ids: Ids,
-    outcomes: Iterable[tuple[Mapping[str, Any], AssignmentState, datetime, Mapping[str, Any]]],
-    *,
-    now: datetime,
-) -> None:
-    """Append one fact per vehicle that reached an outcome, caused by the wave that reached it."""
-    causes: dict[tuple[str, int], list[str]] = {}
-    facts = []
-    for row, state, at, more in outcomes:
-        kind = _FACT_OF.get(state)
-        if kind is None:
-            continue
-        if row["kind"] == "rollback" and state is AssignmentState.INSTALLED:
-            kind = FactKind.VEHICLE_ROLLED_BACK  # a signed return that worked
-        wave = (row["campaign_id"], row["wave"])
-        if wave not in causes:
-            found = wave_fact_id(conn, *wave)
-            causes[wave] = [found] if found else []
-        # A vehicle's clock may be ahead of ours, or never have been set: nothing ends before it was offered.
-        event_at = max(min(at, now), min(row["offered_at"] or at, now))
-        body = {"campaign_id": row["campaign_id"], "wave": row["wave"], "action_id": row["action_id"]}
-        if row["kind"] == "rollback":
-            body["kind"] = "rollback"
-        facts.append(
-            Fact(
-                id=ids.new("fact"),
-                kind=kind,
-                subject=row["vin"],
-                lap_id=row["lap_id"],
-                causes=tuple(causes[wave]),
-                actor=f"vehicle:{row['vin']}" if state is not AssignmentState.EXPIRED else "rule:deadline",
-                work_started_at=min(row["offered_at"] or event_at, event_at),
-                event_at=event_at,
-                recorded_at=now,
-                body={**body, "release_id": row["release_id"], **more},
-            )
-        )
-    append_facts(conn, facts)

@@ -17,7 +17,7 @@ from ringroad.ship.store.reading import SQL, read_campaign, read_images, read_re
 from ringroad.ship.store.waves import append_of, latest
 from ringroad.storage.db import Connection
 
-MISSED_FOR = timedelta(minutes=15)  # after a halt it is looked for vehicles that it did not see
+MISSED_FOR = timedelta(minutes=15)  # no transaction that a halt did not see is open for longer
 PLANNED_AT_ONCE = 5_000  # vehicles whose past is in memory
 VINS_NAMED_MAX = 1_000  # vehicles that a fact names; it counts them all
 STOPPED = (CampaignState.HALTED, CampaignState.ABORTED)
@@ -107,19 +107,21 @@ def order_back_late(conn: Connection, ids: Ids, rows: Iterable[Mapping[str, Any]
             SQL.notify_assignment(conn, campaign_id=campaign_id)
 
 
-def halted_lately(conn: Connection, *, now: datetime) -> list[str]:
-    """Name the campaigns that halted not long ago and whose plans ask for returns."""
-    return [row["id"] for row in SQL.halted_lately(conn, since=now - MISSED_FOR)]
+def halted_unswept(conn: Connection) -> list[str]:
+    """Name the halted campaigns whose plans ask for returns, and that may have vehicles which their halt did not see."""
+    return [row["id"] for row in SQL.halted_unswept(conn)]
 
 
 def order_back_missed(conn: Connection, ids: Ids, campaign_id: str, *, now: datetime) -> None:
     """Order vehicles back whose halt did not see them: what they have was written while it was.
 
-    Inside a transaction of the caller. Vehicles that were ordered back once are left alone.
+    Inside a transaction of the caller. Vehicles that were ordered back once are left alone. The campaign is done with
+    once whatever was being written when it halted is over, however late that is looked at.
     """
-    since = now - 2 * MISSED_FOR
-    rows = SQL.missed_by_halt(conn, campaign_id=campaign_id, since=since, rows_max=PLANNED_AT_ONCE)
-    order_back_late(conn, ids, list(rows), now=now)
+    rows = list(SQL.missed_by_halt(conn, campaign_id=campaign_id, rows_max=PLANNED_AT_ONCE))
+    order_back_late(conn, ids, rows, now=now)
+    if len(rows) < PLANNED_AT_ONCE:
+        SQL.set_swept(conn, campaign_id=campaign_id, now=now, before=now - MISSED_FOR)
 
 
 def read_before(

@@ -25,7 +25,6 @@ from ringroad.ship.store.reading import (
     read_levels,
     read_plan,
     read_recalls,
-    read_shared,
 )
 from ringroad.storage.db import Connection, expect_one
 from ringroad.storage.ledger import append_fact, latest_fact
@@ -50,7 +49,6 @@ def release_wave(conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, 
             SQL.release_and_offer_ddi(
                 conn, campaign_id=campaign.id, wave=wave, now=now, deadline_s=request.vehicle_deadline_s,
                 higher=higher_than(read_levels(conn), campaign.id) + recalls, recalls=recalls,
-                shared=campaign.id in read_shared(conn),
             )
             or []
         )  # fmt: skip
@@ -104,7 +102,7 @@ def offer_waiting(
         SQL.offer_ddi(
             conn, campaign_id=campaign.id, now=now, deadline_s=request.vehicle_deadline_s,
             higher=higher_than(read_levels(conn), campaign.id) + recalls, recalls=recalls,
-            shared=campaign.id in read_shared(conn), vins=array_of(vins),
+            vins=array_of(vins),
         )
         or []
     )  # fmt: skip

@@ -113,15 +113,24 @@ VALUES (:proposal_id, :parent_id, :clone_id, :what, :sha256, 'open', :document, 
 ON CONFLICT (parent_id, clone_id, sha256) WHERE state IN ('open', 'proved', 'trial') DO NOTHING;
 
 -- name: proposals
-SELECT * FROM plant_proposal
+SELECT p.*, coalesce((SELECT max(generation) FROM plant WHERE id = p.parent_id), 0) AS parent_generation
+  FROM plant_proposal p
  WHERE (:proposal_id::text IS NULL OR id = :proposal_id)
    AND (:plant_id::text IS NULL OR parent_id = :plant_id OR clone_id = :plant_id)
    AND (:state::text IS NULL OR state = :state)
  ORDER BY proposed_at DESC, id DESC LIMIT :rows_max;
 
+-- name: unproved
+SELECT * FROM (
+    SELECT p.*, coalesce((SELECT max(generation) FROM plant WHERE id = p.parent_id), 0) AS parent_generation
+      FROM plant_proposal p WHERE state IN ('open', 'proved')
+) going
+ WHERE state = 'open' OR coalesce((proof->>'plant_generation')::integer, -1) <> parent_generation
+ ORDER BY proposed_at, id LIMIT :rows_max;
+
 -- name: save_proof!
 UPDATE plant_proposal SET state = :state, proof = :proof, generation = generation + 1
- WHERE id = :proposal_id AND generation = :generation AND state = 'open';
+ WHERE id = :proposal_id AND generation = :generation AND state IN ('open', 'proved');
 
 -- name: reject_proposal!
 UPDATE plant_proposal SET state = 'rejected', decided_by = :actor, decided_at = :now, generation = generation + 1
@@ -318,6 +327,9 @@ SELECT * FROM plant WHERE id = :plant_id AND (:generation::integer IS NULL OR ge
 
 -- name: newest_plants
 SELECT DISTINCT ON (id) * FROM plant ORDER BY id, generation DESC LIMIT :rows_max;
+
+-- name: plant_of_structure^
+SELECT document FROM plant WHERE structure_sha256 = :sha256 ORDER BY made_at DESC, id, generation DESC LIMIT 1;
 
 -- name: insert_plant!
 INSERT INTO plant (id, generation, structure_sha256, parameters_sha256, document, made_by, made_at)
@@ -555,6 +567,80 @@ SELECT t.gate_station AS station, t.gate, o.id AS vehicle, o.variant, t.part, t.
          ORDER BY vin, gate_station, gate, occurred_at) AS t
   JOIN plant_order o ON o.programme_id = t.programme_id AND o.vin = t.vin
  LIMIT :rows_max;
+
+-- name: make_seed!
+INSERT INTO gate_seed (programme_id, seed, made_at) VALUES (:programme_id, :seed, :now) ON CONFLICT (programme_id) DO NOTHING;
+
+-- name: seed$
+SELECT seed FROM gate_seed WHERE programme_id = :programme_id;
+
+-- name: line_of_site$
+SELECT EXISTS (SELECT FROM programme p JOIN site s ON s.id = p.plant_id
+                WHERE p.id = :programme_id AND s.removed_at IS NULL);
+
+-- name: draws_of
+SELECT station, gate, inspect, permille, reason FROM gate_draw WHERE programme_id = :programme_id AND order_id = :order_id;
+
+-- name: keep_draw!
+INSERT INTO gate_draw (programme_id, order_id, station, gate, inspect, permille, reason, drawn_at)
+VALUES (:programme_id, :order_id, :station, :gate, :inspect, :permille, :reason, :now)
+ON CONFLICT (programme_id, order_id, station, gate)
+DO UPDATE SET inspect = excluded.inspect, permille = excluded.permille, reason = excluded.reason,
+              drawn_at = excluded.drawn_at, told_at = NULL;
+
+-- name: list_draws
+SELECT d.order_id, o.vin, d.station, d.gate, d.inspect, d.permille, d.reason, d.drawn_at, r.passed
+  FROM gate_draw d
+  JOIN plant_order o ON o.id = d.order_id
+  LEFT JOIN LATERAL (
+       SELECT bool_and(n.passed) AS passed
+         FROM (SELECT DISTINCT ON (check_name) passed FROM station_result
+                WHERE programme_id = d.programme_id AND vehicle = d.order_id AND station = d.station AND gate = d.gate
+                ORDER BY check_name, attempt DESC) AS n) AS r ON true
+ WHERE d.programme_id = :programme_id
+   AND (:order_id::text IS NULL OR d.order_id = :order_id OR o.vin = :order_id)
+ ORDER BY d.drawn_at DESC, d.order_id DESC, d.station, d.gate LIMIT :rows_max;
+
+-- name: untold_draws
+SELECT d.programme_id, d.order_id, o.vin, d.station, d.gate, d.inspect, d.permille, d.reason, d.drawn_at, NULL AS passed
+  FROM gate_draw d JOIN plant_order o ON o.id = d.order_id
+ WHERE d.told_at IS NULL ORDER BY d.drawn_at LIMIT :rows_max;
+
+-- name: told_draw!
+UPDATE gate_draw SET told_at = :now
+ WHERE programme_id = :programme_id AND order_id = :order_id AND station = :station AND gate = :gate
+   AND drawn_at = :drawn_at;
+
+-- name: bad_lots_of
+-- Parts of a vehicle, told as such or with a result, of which the lot is contained or an alarm about it stands.
+SELECT u.part, u.lot, min(u.station) AS station, bool_or(c.stays) AS stays
+  FROM (SELECT part, lot, station FROM built_part WHERE order_id = :order_id
+        UNION SELECT e.key, e.value, r.station
+          FROM station_result r CROSS JOIN LATERAL jsonb_each_text(r.lots) AS e
+         WHERE r.programme_id = :programme_id AND r.vehicle = :order_id) AS u
+  JOIN (SELECT part, lot, true AS stays FROM contained_lot
+         WHERE programme_id = :programme_id AND released_at IS NULL
+        UNION SELECT split_part(value, '=', 1), substr(value, strpos(value, '=') + 1), false FROM quality_alarm
+         WHERE programme_id = :programme_id AND kind = 'lot' AND closed_at IS NULL) AS c
+    ON c.part = u.part AND c.lot = u.lot
+ GROUP BY u.part, u.lot ORDER BY u.part, u.lot;
+
+-- name: insert_contained!
+INSERT INTO contained_lot (id, programme_id, part, lot, reason, contained_at, contained_by)
+VALUES (:lot_id, :programme_id, :part, :lot, :reason, :now, :actor)
+ON CONFLICT (programme_id, part, lot) WHERE released_at IS NULL DO NOTHING;
+
+-- name: release_contained!
+UPDATE contained_lot SET released_at = :now, released_by = :actor, release_reason = :reason
+ WHERE id = :lot_id AND released_at IS NULL;
+
+-- name: contained^
+SELECT * FROM contained_lot WHERE id = :lot_id;
+
+-- name: list_contained
+SELECT * FROM contained_lot
+ WHERE programme_id = :programme_id AND (NOT :only_open::boolean OR released_at IS NULL)
+ ORDER BY released_at IS NULL DESC, contained_at DESC, id DESC LIMIT :rows_max;
 
 -- file: src/ringroad/build/queries.sql
 -- name: programme^
@@ -807,6 +893,7 @@ SELECT t.station, t.worked_ms, o.variant, o.options
   FROM unnest(:stations::text[]) AS s (name)
   CROSS JOIN LATERAL (SELECT * FROM station_time WHERE programme_id = :programme_id AND station = s.name
                         AND (:since::timestamptz IS NULL OR finished_at > :since)
+                        AND (:until::timestamptz IS NULL OR finished_at <= :until)
                        ORDER BY finished_at DESC, event_id DESC LIMIT :rows_max) AS t
   JOIN plant_order o ON o.id = t.order_id
  ORDER BY t.finished_at, t.event_id;
@@ -1265,7 +1352,8 @@ SELECT a.action_id, a.vin, a.kind, a.state, a.changed_seq, a.campaign_id,
 SELECT c.id, nullif(p.document -> 'request' -> 'window', 'null'::jsonb) AS window,
        (p.document ->> 'install_s_estimate')::int AS install_s,
        coalesce(p.document -> 'request' ->> 'urgency', 'forced') AS urgency,
-       coalesce((p.document -> 'request' ->> 'consent')::boolean, false) AS consent
+       coalesce((p.document -> 'request' ->> 'consent')::boolean, false) AS consent,
+       coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall
   FROM campaign c LEFT JOIN campaign_plan p ON p.id = c.plan_id
  WHERE c.state IN ('running', 'paused') AND c.id <> ALL (:known::text[]);
 
@@ -1388,6 +1476,25 @@ SELECT name FROM vehicle_list WHERE name = ANY (:names) FOR SHARE;
 
 -- name: is_own$
 SELECT EXISTS (SELECT FROM account_vehicle WHERE account_name = :fleet AND vin = :vin);
+
+-- name: vehicles_named
+-- Of a fleet's own, or of all: those of these VINs, with this tag, of this list.
+SELECT v.vin FROM vehicle v
+ WHERE (:fleet::text IS NULL OR v.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
+   AND (:vins::text[] IS NULL OR v.vin = ANY (:vins)) AND (:tag::text IS NULL OR v.tags @> ARRAY[:tag::text])
+   AND (:list::text IS NULL OR v.vin IN (SELECT vin FROM vehicle_list_member WHERE list_name = :list))
+ ORDER BY v.vin LIMIT :rows_max;
+
+-- name: own_hours
+-- Vehicles of the same hours together, most vehicles first.
+SELECT v.schedule, count(*) AS vehicles, min(v.vin) AS example FROM vehicle v
+ WHERE (:fleet::text IS NULL OR v.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
+   AND (:tag::text IS NULL OR v.tags @> ARRAY[:tag::text])
+   AND (:list::text IS NULL OR v.vin IN (SELECT vin FROM vehicle_list_member WHERE list_name = :list))
+ GROUP BY v.schedule ORDER BY count(*) DESC, min(v.vin) LIMIT :rows_max;
+
+-- name: fleet_names
+SELECT kind, name FROM account_fleet WHERE account_name = :fleet ORDER BY kind, name;
 
 -- name: fleet_overview^
 WITH own AS MATERIALIZED (SELECT vin FROM account_vehicle WHERE account_name = :fleet)
@@ -1570,7 +1677,10 @@ WITH held AS (
             ORDER BY a.action_id DESC LIMIT :rows_max::bigint + :rows_skip::bigint) AS found
      ORDER BY found.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
-SELECT shown.* FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id ORDER BY shown.action_id DESC;
+SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall
+  FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id
+  JOIN campaign c ON c.id = shown.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
+ ORDER BY shown.action_id DESC;
 
 -- name: assignments_of_few
 -- Of one vehicle, or of a fleet's vehicles in one campaign: each is looked up by campaign and VIN.
@@ -1587,7 +1697,10 @@ WITH own AS (
             OR :state = shown_state(a.state, a.claimed_at IS NOT NULL))
      ORDER BY a.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
-SELECT shown.* FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id ORDER BY shown.action_id DESC;
+SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall
+  FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id
+  JOIN campaign c ON c.id = shown.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
+ ORDER BY shown.action_id DESC;
 
 -- name: vehicle_reports
 SELECT id, action_id, kind, event_at, received_at, body, applied_at
@@ -2866,23 +2979,28 @@ SELECT r.id AS release_id,
    AND r.document -> 'variants' ? v.variant;
 
 -- name: expire_deadlines
--- Who was asked and said no is no vehicle that fell silent.
+-- Who was asked and said no is no vehicle that fell silent, nor is one that its fleet put off until after its deadline.
 UPDATE assignment a
-   SET state = CASE WHEN a.state = 'offered' AND a.state_detail = 'declined by its driver' THEN 'cancelled'
-                    ELSE 'expired' END,
+   SET state = CASE WHEN due.declined OR due.put_off THEN 'cancelled' ELSE 'expired' END,
        finished_at = :now, generation = a.generation + 1,
-       state_detail = CASE WHEN a.state = 'offered' AND a.state_detail = 'declined by its driver' THEN 'consent_denied'
+       state_detail = CASE WHEN due.declined THEN 'consent_denied'
+                           WHEN due.put_off THEN 'put off by its fleet until after its deadline'
                            WHEN a.claimed_at IS NOT NULL THEN 'claimed, and never said that it runs it'
                            WHEN a.last_report_at IS NULL THEN 'never answered'
                            ELSE 'silent after: ' || a.state_detail END
-  FROM campaign c
- WHERE c.id = a.campaign_id
-   AND a.action_id IN (SELECT due.action_id FROM assignment due JOIN campaign its ON its.id = due.campaign_id
-                        WHERE due.deadline_at <= :now AND due.state IN ('offered', 'active', 'cancelling')
-                          AND its.state <> 'paused'
-                        ORDER BY due.deadline_at LIMIT :rows_max FOR UPDATE OF due SKIP LOCKED)
+  FROM campaign c, (
+       SELECT o.action_id, o.state = 'offered' AND o.state_detail = 'declined by its driver' AS declined,
+              o.state = 'offered' AND o.kind <> 'rollback' AND o.began_at IS NULL AND o.last_report_at IS NULL
+              AND coalesce(o.deadline_at < (v.schedule ->> 'not_before')::timestamptz, false)
+              AND NOT coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS put_off
+         FROM assignment o JOIN campaign its ON its.id = o.campaign_id JOIN vehicle v ON v.vin = o.vin
+         LEFT JOIN campaign_plan p ON p.id = its.plan_id
+        WHERE o.deadline_at <= :now AND o.state IN ('offered', 'active', 'cancelling') AND its.state <> 'paused'
+        ORDER BY o.deadline_at LIMIT :rows_max FOR UPDATE OF o SKIP LOCKED) AS due
+ WHERE c.id = a.campaign_id AND a.action_id = due.action_id
 RETURNING a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at, a.began_at, a.deadline_at,
-          coalesce(a.release_id, c.release_id) AS release_id, c.lap_id;
+          coalesce(a.release_id, c.release_id) AS release_id, c.lap_id,
+          CASE WHEN due.declined THEN 'rule:declined' WHEN due.put_off THEN 'rule:put_off' END AS let_go_by;
 
 -- Manifests --------------------------------------------------------------------------------------
 -- name: insert_manifest!
@@ -3076,6 +3194,10 @@ SELECT campaign_id, vin, wave, 'rollback', previous_release_id, release_id, :now
 -- name: set_schedule!
 UPDATE vehicle SET schedule = :schedule, generation = generation + 1
  WHERE vin = :vin AND schedule IS DISTINCT FROM :schedule::jsonb;
+
+-- name: set_schedules
+UPDATE vehicle SET schedule = :schedule, generation = generation + 1
+ WHERE vin = ANY (:vins) AND schedule IS DISTINCT FROM :schedule::jsonb RETURNING vin;
 
 -- name: asked_action^
 SELECT a.action_id, a.state_detail, v.gateway, a.consented_at IS NOT NULL AS consented FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN campaign_plan p ON p.id = c.plan_id

@@ -1,0 +1,72 @@
+"""What was planned for a vehicle, against what is known of it today: is it still offered, or let go? Pure.
+
+Between plan, start and wave a vehicle may get other software: by a recall, another campaign, a workshop. What was planned
+for it is then judged again, by the resolver that planned it. A vehicle that the release is nothing for any more is let
+go with the verdict of today, which is no failure.
+
+A native vehicle judges for itself before it touches an ECU (`vehicle/terms.py`), and may refuse what was offered a moment
+before more became known of it. That is let go as well, but only if what we know of it today says the same: a refusal
+that nothing on our side explains is a failure, and the gate sees it.
+
+Invariants:
+    What is not known to fit is never offered on.
+    A vehicle's word alone never takes a failure out of the gate's count.
+
+Source: ADR 0119.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from ringroad.ship.report import DETAIL_CHARS_MAX
+from ringroad.ship.resolve import Resolution
+
+# What a vehicle names when the plan does not fit what it runs, and nothing was touched: vehicle/terms.py, vehicle/plan.py.
+REFUSALS: Final = frozenset(
+    {"downgrade_undecided", "counter_too_low", "upgrades_from", "requires", "conflicts"}
+)
+
+
+def let_go_for(today: Resolution, *, way: Sequence[str]) -> str | None:
+    """Return why a vehicle that waits is let go, short and countable; None: it is offered what was planned.
+
+    Args:
+        today: what the resolver says of it now.
+        way: releases that it was to get, by id, the wanted one last.
+    """
+    if today.verdict != "match":
+        return verdict_of(today)
+    if today.steps != tuple(way):
+        return "mismatch: another way leads there by now"
+    return None
+
+
+def is_refusal(body: Mapping[str, Any]) -> bool:
+    """Tell whether a report of a failure says that the vehicle refused what does not fit what it runs.
+
+    Args:
+        body: of the report, as the gateway wrote it.
+    """
+    code = body.get("code")
+    return (
+        body.get("gateway") == "native" and not body.get("ecu") and isinstance(code, str) and code in REFUSALS
+    )
+
+
+def refused_for(today: Resolution, detail: str) -> str | None:
+    """Return why a vehicle that refused an update is let go; None: by all we know it fits, so it failed.
+
+    Args:
+        today: what the resolver says of it now.
+        detail: the vehicle's own words.
+    """
+    if today.verdict == "match":
+        return None
+    return f"{verdict_of(today)}; the vehicle said {detail}"[:DETAIL_CHARS_MAX]
+
+
+def verdict_of(today: Resolution) -> str:
+    """Return a verdict with its reason, as it is kept on an action."""
+    return f"{today.verdict}: {today.reason}".removesuffix(": ")
