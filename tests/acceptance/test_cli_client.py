@@ -289,6 +289,27 @@ def test_two_people_at_one_terminal_approve_what_the_other_one_proposed(
     assert t("--json", "account", "whoami").value["name"] == "admin"
 
 
+def test_the_tab_key_completes_a_query_from_what_the_fleet_has(terminal: Terminal, world: World) -> None:
+    assert world.vins  # the fleet has vehicles
+    for typed, word, offered in (
+        ("campaign preview 'variant = to", 3, ["variant = touring"]),  # as bash tells a quote that is open
+        ("campaign plan winter --query 'variant = city and regi", 5, ["variant = city and region"]),
+        ("fleet tag pilot --query bl", 5, ["blocked"]),
+        ("fleet query 'regoin = ", 3, []),  # there is no such field
+        ("fleet query --server http://127.0.0.1:1 bl", 5, []),  # nobody answers there
+    ):
+        asked = {
+            "COMP_WORDS": f"ringroad --var {terminal.settings.var} {typed}", "COMP_CWORD": str(word + 2),
+            "_RINGROAD_COMPLETE": "bash_complete",
+        }  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "ringroad.cli"], env={**os.environ, **terminal.environment(), **asked},
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.stderr == ""
+        assert [each.removeprefix("plain,") for each in done.stdout.splitlines() if each] == offered, typed
+
+
 def test_what_is_waited_for_is_shown_or_its_absence_is_an_error(terminal: Terminal) -> None:
     t = terminal
     t("finding", "list")

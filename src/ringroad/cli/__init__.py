@@ -119,8 +119,7 @@ def _want_json(ctx: click.Context, _option: click.Parameter, value: bool) -> Non
 @click.pass_context
 def cli(ctx: click.Context, config: Path | None, var: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click's form
     """A vehicle maker's whole loop: signal, design, build, ship, adapt."""
-    ctx.obj.config = config or (Path(env) if (env := ctx.obj.env.get("RINGROAD_CONFIG")) else None)
-    ctx.obj.overrides = {"var": var}
+    ctx.obj.place(config=config, var=var)
     ctx.obj.json = as_json
 
 

@@ -28,6 +28,7 @@ from ringroad.cli.campaign_text import (
 )
 from ringroad.cli.campaign_watch import watch_campaign
 from ringroad.cli.client import Client
+from ringroad.cli.complete import complete_query
 from ringroad.cli.fleet_lists import pointing
 from ringroad.cli.groups import EXIT_NO, ClientGroup, confirm, example, limited, show_page, with_client
 from ringroad.cli.names import programme_of, read_duration_s, read_permille, read_wave
@@ -83,7 +84,7 @@ def create(shell: Shell, client: Client, *, name: str, release: str) -> None:
         "ringroad campaign preview 'variant = touring and ecu.brake.version < 2.1.0 and region in (NO, SE)'"
     ),
 )
-@click.argument("query")
+@click.argument("query", shell_complete=complete_query)
 @click.option("--programme", help="The vehicle programme; default: the only one.")
 @with_client
 def preview(shell: Shell, client: Client, *, query: str, programme: str | None) -> None:
@@ -104,7 +105,12 @@ def preview(shell: Shell, client: Client, *, query: str, programme: str | None) 
     ),
 )
 @click.argument("campaign")
-@click.option("--query", required=True, help="Which vehicles; try it with `campaign preview`.")
+@click.option(
+    "--query",
+    required=True,
+    shell_complete=complete_query,
+    help="Which vehicles; try it with `campaign preview`.",
+)
 @click.option(
     "--wave", "waves", multiple=True, help="Vehicles or a share: 20 or 10%; the rest is a last wave."
 )

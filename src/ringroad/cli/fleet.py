@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from ringroad.cli.client import Client
+from ringroad.cli.complete import complete_query
 from ringroad.cli.drive import drive
 from ringroad.cli.fleet_birth import birth, birth_of
 from ringroad.cli.fleet_enrol import gateway_token, invite, register, shut_out
@@ -130,7 +131,7 @@ def versions(shell: Shell, client: Client) -> None:
 
 
 @group.command("time-zone", epilog=example("ringroad fleet time-zone 'region = NO' Europe/Oslo"))
-@click.argument("query")
+@click.argument("query", shell_complete=complete_query)
 @click.argument("zone")
 @click.option("--programme", help="The vehicle programme; default: the only one.")
 @with_client

@@ -12,6 +12,7 @@ import click
 
 from ringroad.cli.campaign_text import preview_text
 from ringroad.cli.client import Client
+from ringroad.cli.complete import complete_query
 from ringroad.cli.groups import EXIT_NO, ClientGroup, confirm, example, read_text, with_client
 from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
@@ -45,7 +46,7 @@ def pointing(query: str) -> Iterator[None]:
         "ringroad fleet query --complete 'ecu.br'",
     ),
 )
-@click.argument("query")
+@click.argument("query", shell_complete=complete_query)
 @click.option("--programme", help="The vehicle programme; default: the only one.")
 @click.option("--complete", is_flag=True, help="Show what may stand at the end of QUERY instead.")
 @click.option("--cursor", type=click.IntRange(0), help="With --complete: characters before the cursor.")
@@ -76,7 +77,7 @@ def query_vehicles(
 )
 @click.argument("tag")
 @click.argument("vins", nargs=-1)
-@click.option("--query", help="All vehicles that it selects.")
+@click.option("--query", shell_complete=complete_query, help="All vehicles that it selects.")
 @click.option("--programme", help="With --query: the vehicle programme; default: the only one.")
 @click.option(
     "--file", type=click.Path(path_type=Path, dir_okay=False), help="VINs from a file, one per line."

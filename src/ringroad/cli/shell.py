@@ -49,6 +49,11 @@ class Shell:
     clock: Clock = field(default_factory=SystemClock)
     ids: Ids = field(default_factory=SystemIds)
 
+    def place(self, *, config: Path | None, var: Path | None) -> None:
+        """Take the settings file and the folder that were named before the command."""
+        self.config = config or (Path(env) if (env := self.env.get("RINGROAD_CONFIG")) else None)
+        self.overrides = {"var": var}
+
     def settings(self) -> Settings:
         """Return the settings as they were given.
 
