@@ -100,7 +100,7 @@ def serving(app: Any, folder: Path) -> Iterator[str]:
 
 
 class Bench:
-    """A vehicle folder, two virtual ECUs in a thread, one by DoIP and one on CAN FD, and a server."""
+    """A vehicle folder, its virtual ECUs in a thread, A/B ones on DoIP and in-place ones on CAN FD, and a server."""
 
     def __init__(self, folder: Path, url: str, world: World) -> None:
         self.folder, self.world = folder, world
@@ -112,7 +112,10 @@ class Bench:
         self.bus = BusServer(BusConfig(kind="canfd", bit_rate=0), folder)
         channel = f"127.0.0.1:{self.run(self.bus.start())}"
         for number, ecu in enumerate(world.config.ecus):
-            way = CanWay(bus="canfd", channel=channel, request_id=0x18DA01F1, response_id=0x18DAF101)
+            place = number + 1  # of the tester's addresses, 0xF1 is its own
+            way = CanWay(
+                bus="canfd", channel=channel, request_id=0x18DA00F1 | place << 8, response_id=0x18DAF100 | place
+            )  # fmt: skip
             can = way if ecu.mode == "inplace" else None
             config = ServerConfig(
                 ecu=VecuConfig(

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ringroad.protocol.vehicle import Conduct
+from ringroad.protocol.vehicle import Conduct, EcuTarget, VehicleState
+from ringroad.trust.state import VerifiedTarget
+from ringroad.vehicle.diagnostics.updates import update_status
+from ringroad.vehicle.glance import Glance
 from ringroad.vehicle.orchestrator import Orchestrator
+from ringroad.vehicle.states import CampaignState, EcuPlan, EcuState, Plan
 from support.diagnosed import Bench, bench, open_session
 from support.vehicle_world import STEPS_MAX
 
@@ -176,3 +181,45 @@ def test_what_is_not_assigned_or_not_allowed_is_refused(
         assert code_of(await at.ask(method, path, session=session)) == expected
 
     run(tmp_path, story)
+
+
+def glance_of(state: VehicleState, ecus: dict[str, EcuState], **more: Any) -> Glance:
+    """A vehicle whose update brings 100 bytes to ECU a and 300 to ECU b."""
+    plans = tuple(
+        EcuPlan(
+            target=VerifiedTarget(
+                serial=serial, filename=serial, length=length, sha256=serial, sha512="", hardware_ids=(),
+                release_counter=1, ecu_target=EcuTarget(name=serial, mode="ab", format="bin", version="2"),
+            ),
+            from_version="1", from_sha256="0",
+        )
+        for serial, length in (("a", 100), ("b", 300))
+    )  # fmt: skip
+    plan = Plan(release_id="r", release_version="2", groups=(), ecus=plans)
+    given = CampaignState(state=state, action_id=7, plan=plan, ecus=ecus)
+    return Glance(state=given, at=datetime(2026, 1, 1, tzinfo=UTC), **more)
+
+
+IDLE, STAGED, ACTIVATED = EcuState.IDLE, EcuState.STAGED, EcuState.ACTIVATED
+
+
+@pytest.mark.parametrize(
+    ("glance", "percent"),
+    [
+        (glance_of("DOWNLOADING", {"a": IDLE, "b": IDLE}, missing_bytes=400), 0),
+        (glance_of("DOWNLOADING", {"a": IDLE, "b": IDLE}, missing_bytes=400, done={"b": (100, 300)}), 25),
+        (glance_of("DOWNLOADING", {"a": IDLE, "b": IDLE}, missing_bytes=100, done={"b": (300, 300)}), 75),
+        (glance_of("DOWNLOADING", {"a": IDLE, "b": IDLE}), 0),  # nobody looked into the store
+        (glance_of("STAGING", {"a": IDLE, "b": IDLE}, done={"b": (150, 300)}), 37),
+        (glance_of("STAGING", {"a": STAGED, "b": IDLE}, done={"a": (0, 100)}), 25),
+        (glance_of("INSTALLING", {"a": STAGED, "b": STAGED}, done={"a": (50, 100)}), 12),
+        (glance_of("INSTALLING", {"a": EcuState.INSTALLING, "b": ACTIVATED}, done={"a": (9, 9)}), 100),
+        (glance_of("CHECKING", {"a": EcuState.VERIFIED, "b": ACTIVATED}), 25),
+        (glance_of("COMMITTING", {"a": ACTIVATED, "b": EcuState.COMMITTED}), 75),
+        (glance_of("ROLLING_BACK", {"a": EcuState.ROLLED_BACK, "b": EcuState.FAILED}), 25),
+        (glance_of("READY", {"a": STAGED, "b": STAGED}), 0),
+        (glance_of("SUCCEEDED", {"a": EcuState.COMMITTED, "b": EcuState.COMMITTED}), 100),
+    ],
+)
+def test_progress_is_of_every_byte_and_not_of_those_that_were_heard_of(glance: Glance, percent: int) -> None:
+    assert update_status(glance, "7", assigned=7)["progress"] == percent

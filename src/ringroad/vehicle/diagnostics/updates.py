@@ -9,20 +9,25 @@ The words of `status` are SOVD's: phase ``prepare`` until everything is staged, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from ringroad.kernel.errors import Conflict, NotFound
 from ringroad.protocol.vehicle import VehicleState
 from ringroad.vehicle.glance import Glance
-from ringroad.vehicle.states import BEFORE_INSTALLING, CampaignState
+from ringroad.vehicle.states import BEFORE_INSTALLING, TOUCHED, CampaignState, EcuPlan, EcuState
 
 Trigger = Literal["prepare", "execute"]
 
 _PREPARING: Final[frozenset[VehicleState]] = BEFORE_INSTALLING - {"READY"}
-_EXECUTING: Final[frozenset[VehicleState]] = frozenset(
-    {"READY", "INSTALLING", "CHECKING", "COMMITTING", "ROLLING_BACK"}
-)
 _DONE: Final[frozenset[VehicleState]] = frozenset({"SUCCEEDED", "DOWNLOADED"})
+# ECUs in one of these have nothing left to do in this state of the vehicle; those of other update groups stand further.
+_PAST: Final[Mapping[VehicleState, frozenset[EcuState]]] = {
+    "INSTALLING": frozenset({EcuState.ACTIVATED, EcuState.VERIFIED, EcuState.COMMITTED}),
+    "CHECKING": frozenset({EcuState.VERIFIED, EcuState.COMMITTED}),
+    "COMMITTING": frozenset({EcuState.COMMITTED}),
+    "ROLLING_BACK": frozenset(EcuState) - TOUCHED,
+}
 
 
 def update_list(glance: Glance, *, assigned: int | None) -> list[dict[str, Any]]:
@@ -152,9 +157,26 @@ def _status(glance: Glance) -> str:
 
 
 def _percent(glance: Glance) -> int:
-    """Return how much of this phase's bytes is done; 0 where nobody counts, 100 when it is over."""
-    if glance.state.state in _DONE:
+    """Return how much of the vehicle's present state is done, by bytes; 0 where nobody counts, 100 when it is over."""
+    state, plan = glance.state, glance.state.plan
+    if state.state in _DONE:
         return 100
-    done = sum(part for part, _ in glance.done.values())
-    whole = sum(size for _, size in glance.done.values())
-    return done * 100 // whole if whole else 0
+    if plan is None:
+        return 0
+    if state.state == "DOWNLOADING":
+        whole = sum(one.length for one in plan.images())
+        begun = sum(part for part, size in glance.done.values() if part < size)
+        done = whole - (whole if glance.missing_bytes is None else glance.missing_bytes) + begun
+    else:
+        past = _PAST.get(state.state, frozenset())
+        whole = sum(ecu.target.length for ecu in plan.ecus)
+        done = sum(_done_bytes(ecu, glance, past) for ecu in plan.ecus)
+    return min(100, done * 100 // whole) if whole else 0
+
+
+def _done_bytes(ecu: EcuPlan, glance: Glance, past: frozenset[EcuState]) -> int:
+    at, length = glance.state.ecus.get(ecu.serial, EcuState.IDLE), ecu.target.length
+    if at in past or (glance.state.state == "STAGING" and at is not EcuState.IDLE):
+        return length
+    part, size = glance.done.get(ecu.serial, (0, 0))
+    return length * min(part, size) // size if size else 0
