@@ -28,6 +28,7 @@ from ringroad.protocol.vehicle import PHASES, Command, Conduct
 from ringroad.protocol.vehicle import Phase as Asked
 from ringroad.vehicle.agents.base import Failed, Reason
 from ringroad.vehicle.consent import write_word
+from ringroad.vehicle.memory import read_state
 from ringroad.vehicle.orchestrator import Orchestrator
 from support.vehicle_world import PowerCut, World
 
@@ -40,6 +41,8 @@ ASKED: tuple[list[Asked], ...] = (
     ["install"],
     ["download", "activate"],
 )  # before which the driver is asked
+ASKING = {"consent", "postponed"}
+ASKED_MAX = 3  # times at the end: of what is under way, and of the order behind it
 STEPS_MAX = 120  # of one rule
 TROUBLES_MAX = 1  # that wait at one ECU for one verb
 
@@ -77,10 +80,7 @@ class Campaigns(RuleBasedStateMachine):
 
     @rule(word=st.sampled_from(["yes", "later", "no"]), through=st.sampled_from(PHASES))
     def let_the_driver_say(self, word: Literal["yes", "later", "no"], through: Asked) -> None:
-        write_word(
-            self.world.folder, action_id=self.action, word=word, through=through, by="driver",
-            now=self.world.clock.now(), hours=1, notes_sha256="", durability="buffered",
-        )  # fmt: skip
+        self.say(word, through, action=self.action)
 
     @rule()
     def cancel(self) -> None:
@@ -203,10 +203,25 @@ class Campaigns(RuleBasedStateMachine):
         for ecu in self.world.ecus.values():
             ecu.answers.clear()
         self.world.signals.values["Vehicle.Speed"] = 0
-        self.let_the_driver_say("yes", "activate")
+
+    def say(self, word: Literal["yes", "later", "no"], through: Asked, *, action: int) -> None:
+        write_word(
+            self.world.folder, action_id=action, word=word, through=through, by="driver",
+            now=self.world.clock.now(), hours=1, notes_sha256="", durability="buffered",
+        )  # fmt: skip
+
+    def come_to_rest(self) -> str:
+        """Run to the end; the driver agrees to whatever is asked: what is under way, and the newest order behind it."""
+        for _ in range(ASKED_MAX):
+            state = asyncio.run(self.world.drive(until=lambda one: one.glance().waits_code in ASKING))
+            found = read_state(self.world.folder)
+            if found.resting or found.action_id is None:
+                return state
+            self.say("yes", "activate", action=found.action_id)
+        return asyncio.run(self.world.drive())
 
     def check(self) -> None:
-        state = asyncio.run(self.world.drive())
+        state = self.come_to_rest()
         assert state not in {"ROLLBACK_FAILED", ""}, state
         versions = self.world.versions()
         assert len(versions) == 1, f"{state}: torn, {versions}"
