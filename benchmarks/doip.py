@@ -18,7 +18,7 @@ from benchmarks.figures import Figure
 from ringroad.kernel.clock import SystemClock
 from ringroad.sim.vecu.config import EcuConfig, ServerConfig, ServerTable
 from ringroad.sim.vecu.server import VecuServer
-from ringroad.vehicle.doip import DoipChannel
+from ringroad.vehicle.doip import DoipChannel, DoipEntity
 from ringroad.vehicle.uds import Session, UdsClient, hmac_key
 
 ECUS = 33
@@ -30,7 +30,7 @@ FIRST_ADDRESS = 0x1001
 
 async def download(port: int, address: int, data: bytes, ready: asyncio.Barrier) -> None:
     """Unlock and erase one ECU, wait for the others, then transfer."""
-    channel = DoipChannel("127.0.0.1", port, ecu_address=address)
+    channel = DoipChannel(DoipEntity("127.0.0.1", port), ecu_address=address)
     uds = UdsClient(channel=channel, timeout_s=60.0)
     await uds.session(Session.EXTENDED)
     await uds.session(Session.PROGRAMMING)

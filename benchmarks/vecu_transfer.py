@@ -19,7 +19,7 @@ import udsoncan.configs
 from udsoncan.client import Client
 
 from benchmarks.figures import Figure
-from ringroad.vehicle.doip import DoipChannel
+from ringroad.vehicle.doip import DoipChannel, DoipEntity
 from ringroad.vehicle.uds import Session, UdsClient, hmac_key
 
 ADDRESS = 0x1001
@@ -42,7 +42,7 @@ fsync = false
 
 
 async def ours(port: int, data: bytes) -> float:
-    channel = DoipChannel("127.0.0.1", port, ecu_address=ADDRESS)
+    channel = DoipChannel(DoipEntity("127.0.0.1", port), ecu_address=ADDRESS)
     uds = UdsClient(channel=channel, timeout_s=30.0)
     await uds.session(Session.EXTENDED)
     await uds.session(Session.PROGRAMMING)

@@ -14,7 +14,7 @@ from ringroad.protocol.vehicle import EcuTarget
 from ringroad.vehicle.agents.base import BytesSource, Done, EcuImage, UpdateAgent, no_progress
 from ringroad.vehicle.agents.session import EcuAccess
 from ringroad.vehicle.connect import make_agent
-from ringroad.vehicle.doip import DoipChannel
+from ringroad.vehicle.doip import DoipChannel, DoipEntity
 from ringroad.vehicle.uds import hmac_key
 from support.udsoncan_flash import SECRET
 
@@ -77,7 +77,7 @@ identification = true
             self.process = None
 
     def agent(self, *, restart_s_max: float = 30.0) -> UpdateAgent:
-        channel = DoipChannel("127.0.0.1", self.port, ecu_address=ADDRESS)
+        channel = DoipChannel(DoipEntity("127.0.0.1", self.port), ecu_address=ADDRESS)
         access = EcuAccess(serial="SN1", derive=hmac_key(SECRET), restart_s_max=restart_s_max)
         return make_agent(self.mode, channel, access)
 

@@ -1,6 +1,6 @@
 """Update agents for the ECUs of a configuration, each of the kind that it names; UDS over DoIP or over ISO-TP by default.
 
-A DoIP ECU has a connection of its own; those on one CAN bus share a controller. Each is opened when first used.
+ECUs behind one DoIP entity share the connection to it, those on one CAN bus a controller. Each is opened when first used.
 
 The agents of one vehicle share the silence that an in-place flash needs of the other ECUs.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 
-from ringroad.kernel.errors import Unavailable
+from ringroad.kernel.errors import InvalidInput, Unavailable
 from ringroad.vehicle.agents.ab import AbAgent
 from ringroad.vehicle.agents.base import UpdateAgent
 from ringroad.vehicle.agents.disk import Disk, RealDisk
@@ -25,7 +25,7 @@ from ringroad.vehicle.agents.quiet import Silence
 from ringroad.vehicle.agents.session import EcuAccess
 from ringroad.vehicle.can import CanBus
 from ringroad.vehicle.config import EcuConfig, VehicleConfig, read_secret
-from ringroad.vehicle.doip import DoipChannel
+from ringroad.vehicle.doip import DoipChannel, DoipEntity
 from ringroad.vehicle.isotp.channel import IsotpChannel
 from ringroad.vehicle.proof import Prover, prover_of
 from ringroad.vehicle.uds import UdsChannel, hmac_key
@@ -61,15 +61,30 @@ def connect_agents(folder: Path, config: VehicleConfig) -> dict[str, UpdateAgent
 
 
 def connect_channels(ecus: Sequence[EcuConfig]) -> dict[str, UdsChannel]:
-    """Return the way to each ECU, by serial. ECUs on one bus share the vehicle's controller on it."""
+    """Return the way to each ECU, by serial.
+
+    ECUs on one bus share the vehicle's controller on it, ECUs behind one DoIP
+    entity the connection to it.
+
+    Raises:
+        InvalidInput: two ECUs have one address.
+    """
     buses: dict[tuple[str, str, bool], CanBus] = {}
+    entities: dict[tuple[str, int], DoipEntity] = {}
+    taken: dict[tuple[str, int, int], str] = {}
     channels: dict[str, UdsChannel] = {}
     for ecu in ecus:
         way = ecu.can
         if way is None and not ecu.host:
             continue  # its agent has a way of its own
         if way is None:
-            channels[ecu.serial] = DoipChannel(ecu.host, ecu.port, ecu_address=ecu.logical_address)
+            other = taken.setdefault((ecu.host, ecu.port, ecu.logical_address), ecu.name)
+            if other != ecu.name:
+                raise InvalidInput(
+                    f"{ecu.name} and {other} have one logical address behind {ecu.host}:{ecu.port}"
+                )
+            entity = entities.setdefault((ecu.host, ecu.port), DoipEntity(ecu.host, ecu.port))
+            channels[ecu.serial] = DoipChannel(entity, ecu_address=ecu.logical_address)
         else:
             place = (way.interface, way.channel, way.fd)
             bus = buses.get(place)

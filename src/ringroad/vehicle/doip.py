@@ -1,4 +1,4 @@
-"""DoIP of ISO 13400-2: the frames, and an asyncio TCP channel for one ECU.
+"""DoIP of ISO 13400-2: the frames, and asyncio TCP channels to the ECUs behind an entity.
 
 The codec half (`encode`, `FrameParser`) does no I/O and is shared with the virtual ECU's server.
 
@@ -22,6 +22,7 @@ VERSION: Final = 0x02  # ISO 13400-2:2012; 0xFF is the wildcard of vehicle ident
 HEADER_BYTES: Final = 8
 PAYLOAD_BYTES_MAX: Final = 1024 * 1024  # bytes; the largest UDS message we negotiate is 65,535
 TESTER_ADDRESS: Final = 0x0E00
+ROUTING_ACTIVATED: Final = 0x10
 FUNCTIONAL_ADDRESS: Final = 0xE400  # every ECU behind the entity; ISO 13400-2, table 13
 
 
@@ -127,62 +128,93 @@ class FrameParser:
         return frames
 
 
-class DoipChannel:
-    """A `UdsChannel` over one DoIP TCP connection.
+class DoipEntity:
+    """One DoIP entity and the connection to it, which all channels to ECUs behind it share.
+
+    An entity lets a tester's address in once: who opened a connection per ECU would be refused by the second.
 
     Args:
         host: address of the DoIP entity.
         port: TCP port.
-        ecu_address: logical address of the ECU.
         tester_address: ours.
         connect_s_max: s for connecting and routing activation.
     """
 
     def __init__(
-        self,
-        host: str,
-        port: int,
-        *,
-        ecu_address: int,
-        tester_address: int = TESTER_ADDRESS,
-        connect_s_max: float = 5.0,
+        self, host: str, port: int, *, tester_address: int = TESTER_ADDRESS, connect_s_max: float = 5.0
     ) -> None:
         self._host = host
         self._port = port
-        self._ecu_address = ecu_address
-        self._tester_address = tester_address
+        self.tester_address = tester_address
         self._connect_s_max = connect_s_max
         self._wire: _Wire | None = None
+        self._users: set[int] = set()  # addresses of ECUs whose channels are open
         self._connecting = asyncio.Lock()  # `notify` may come while a request opens the connection
 
-    async def connect(self) -> None:
-        """Connect and activate routing. Raises: Unavailable."""
+    async def connect(self, ecu_address: int) -> _Wire:
+        """Connect and activate routing, where that is not so already. Raises: Unavailable."""
         async with self._connecting:
             if self._wire is None or self._wire.lost:
-                await self.close()
-                await self._open()
+                self._drop()
+                self._wire = await self._open()
+            self._users.add(ecu_address)
+            return self._wire
 
-    async def _open(self) -> None:
+    async def _open(self) -> _Wire:
         loop = asyncio.get_running_loop()
+        wire = _Wire(self.tester_address)
         try:
             async with asyncio.timeout(self._connect_s_max):
-                _, wire = await loop.create_connection(
-                    lambda: _Wire(self._tester_address, self._ecu_address), self._host, self._port
-                )
-                self._wire = wire
-                activation = self._tester_address.to_bytes(2, "big") + bytes(5)
+                await loop.create_connection(lambda: wire, self._host, self._port)
+                activation = self.tester_address.to_bytes(2, "big") + bytes(5)
                 wire.send(encode(PayloadType.ROUTING_ACTIVATION_REQUEST, activation))
                 code = await wire.next_activation()
         except (OSError, TimeoutError) as error:
-            await self.close()
+            wire.abort()
             raise Unavailable(
                 f"no DoIP entity answers at {self._host}:{self._port}",
                 code="connection_lost",
                 detail=str(error),
             ) from error
-        if code != 0x10:
-            await self.close()
+        except BaseException:
+            wire.abort()
+            raise
+        if code != ROUTING_ACTIVATED:
+            wire.abort()
             raise Unavailable(f"routing activation was refused with 0x{code:02X}", code="connection_lost")
+        return wire
+
+    def leave(self, ecu_address: int) -> None:
+        """Drop the connection, unless channels to other ECUs use it."""
+        self._users.discard(ecu_address)
+        if not self._users:
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._wire is not None:
+            self._wire.abort()
+            self._wire = None
+
+
+class DoipChannel:
+    """A `UdsChannel` to one ECU behind a DoIP entity.
+
+    Args:
+        entity: the way to it.
+        ecu_address: logical address of the ECU.
+    """
+
+    def __init__(self, entity: DoipEntity, *, ecu_address: int) -> None:
+        self._entity = entity
+        self._ecu_address = ecu_address
+        self._wire: _Wire | None = None
+
+    async def connect(self) -> None:
+        """Connect and activate routing. Raises: Unavailable."""
+        wire = await self._entity.connect(self._ecu_address)
+        if wire is not self._wire:
+            wire.inbox(self._ecu_address).clear()
+            self._wire = wire
 
     async def request(self, payload: bytes, *, timeout_s: float) -> bytes:
         """Send one request and return its final response. Raises: Unavailable."""
@@ -190,10 +222,11 @@ class DoipChannel:
         wire = self._wire
         if wire is None:
             raise Unavailable("the connection was closed", code="connection_lost")
-        wire.forget()
-        wire.send(encode_diagnostic(self._tester_address, self._ecu_address, payload))
+        inbox = wire.inbox(self._ecu_address)
+        inbox.clear()  # answers to earlier requests
+        wire.send(encode_diagnostic(self._entity.tester_address, self._ecu_address, payload))
         try:
-            return await final_response(payload, wire.next_response, timeout_s=timeout_s)
+            return await final_response(payload, inbox.next_response, timeout_s=timeout_s)
         except ConnectionError as error:
             await self.close()
             raise Unavailable(
@@ -205,31 +238,76 @@ class DoipChannel:
         await self.connect()
         if self._wire is not None:
             target = FUNCTIONAL_ADDRESS if functional else self._ecu_address
-            self._wire.send(encode_diagnostic(self._tester_address, target, suppressed(payload)))
+            self._wire.send(encode_diagnostic(self._entity.tester_address, target, suppressed(payload)))
 
     def audience(self) -> Hashable:
-        """Return what is behind this connection."""
-        return self
+        """Return what hears a functional request."""
+        return self._entity
 
     async def close(self) -> None:
-        """Drop the connection."""
-        if self._wire is not None:
-            self._wire.abort()
-            self._wire = None
+        """Drop the connection, unless it is another ECU's way, too."""
+        self._wire = None
+        self._entity.leave(self._ecu_address)
+
+
+class _Inbox:
+    """Responses of one ECU."""
+
+    __slots__ = ("_responses", "_waiter", "_wire", "refused")
+
+    def __init__(self, wire: _Wire) -> None:
+        self._wire = wire
+        self._responses: deque[bytes] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self.refused = ""  # why the entity did not deliver the newest request
+
+    def clear(self) -> None:
+        """Forget what was answered."""
+        self._responses.clear()
+        self.refused = ""
+
+    def put(self, response: bytes) -> None:
+        """Take a response."""
+        self._responses.append(response)
+        self.wake()
+
+    def refuse(self, why: str) -> None:
+        """Take that the request was not delivered."""
+        self.refused = why
+        self.wake()
+
+    def wake(self) -> None:
+        """Let who waits look again."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def next_response(self) -> bytes:
+        """Wait for a response. Raises: ConnectionError."""
+        while not self._responses:
+            if self._wire.lost or self.refused:
+                raise ConnectionResetError(self.refused or "closed by the other side")
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self._responses.popleft()
 
 
 class _Wire(asyncio.Protocol):
     """Frames in, responses out, over one TCP connection."""
 
-    def __init__(self, tester_address: int, ecu_address: int) -> None:
-        self._from_ecu = ecu_address.to_bytes(2, "big") + tester_address.to_bytes(2, "big")
-        self._tester = tester_address
+    def __init__(self, tester_address: int) -> None:
+        self._to_us = tester_address.to_bytes(2, "big")
         self._parser = FrameParser()
-        self._responses: deque[bytes] = deque()
-        self._activation: int | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._inboxes: dict[bytes, _Inbox] = {}  # by ECU address
+        self._activation: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport | None = None
         self.lost = False
+
+    def inbox(self, ecu_address: int) -> _Inbox:
+        """Return where an ECU's responses arrive."""
+        return self._inboxes.setdefault(ecu_address.to_bytes(2, "big"), _Inbox(self))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if isinstance(transport, asyncio.Transport):
@@ -242,56 +320,41 @@ class _Wire(asyncio.Protocol):
             self.abort()
             return
         for payload_type, payload in frames:
+            inbox = self._inboxes.get(payload[:2]) if payload[2:4] == self._to_us else None
             match payload_type:
-                case PayloadType.DIAGNOSTIC_MESSAGE if payload[:4] == self._from_ecu and len(payload) > 4:
-                    self._responses.append(payload[4:])
+                case PayloadType.DIAGNOSTIC_MESSAGE if inbox is not None and len(payload) > 4:
+                    inbox.put(payload[4:])
+                case PayloadType.DIAGNOSTIC_NACK if inbox is not None and len(payload) > 4:
+                    inbox.refuse(f"not delivered: 0x{payload[4]:02X}")
                 case PayloadType.ROUTING_ACTIVATION_RESPONSE if len(payload) > 4:
-                    self._activation = payload[4]
+                    if not self._activation.done():
+                        self._activation.set_result(payload[4])
                 case PayloadType.ALIVE_CHECK_REQUEST:
-                    self.send(encode(PayloadType.ALIVE_CHECK_RESPONSE, self._tester.to_bytes(2, "big")))
-                case PayloadType.DIAGNOSTIC_NACK | PayloadType.GENERIC_NACK:
+                    self.send(encode(PayloadType.ALIVE_CHECK_RESPONSE, self._to_us))
+                case PayloadType.GENERIC_NACK:
                     self.abort()
                 case _:
                     pass
-        self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self.lost = True
-        self._wake()
+        self._end()
 
     def send(self, frame: bytes) -> None:
         if self._transport is not None and not self.lost:
             self._transport.write(frame)
 
-    def forget(self) -> None:
-        """Drop answers to earlier requests."""
-        self._responses.clear()
-
     def abort(self) -> None:
-        self.lost = True
         if self._transport is not None:
             self._transport.abort()
-        self._wake()
-
-    async def next_response(self) -> bytes:
-        while not self._responses:
-            await self._wait()
-        return self._responses.popleft()
+        self._end()
 
     async def next_activation(self) -> int:
-        while self._activation is None:
-            await self._wait()
-        return self._activation
+        return await self._activation
 
-    async def _wait(self) -> None:
-        if self.lost:
-            raise ConnectionResetError("closed by the other side")
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def _end(self) -> None:
+        self.lost = True
+        if not self._activation.done():
+            self._activation.set_exception(ConnectionResetError("closed by the other side"))
+            self._activation.exception()  # who waits hears of it; nobody has to
+        for inbox in self._inboxes.values():
+            inbox.wake()

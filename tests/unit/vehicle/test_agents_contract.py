@@ -39,7 +39,7 @@ from ringroad.vehicle.agents.base import (
 )
 from ringroad.vehicle.agents.session import EcuAccess
 from ringroad.vehicle.connect import make_agent
-from ringroad.vehicle.doip import DoipChannel
+from ringroad.vehicle.doip import DoipChannel, DoipEntity
 from ringroad.vehicle.isotp.channel import IsotpChannel
 from ringroad.vehicle.isotp.model import Address, IsotpSettings
 from ringroad.vehicle.uds import UdsChannel, hmac_key
@@ -140,7 +140,9 @@ class Bench:
             settings = ServerConfig(ecu=config, server=table, folder=self.folder)
             server = VecuServer(settings, clock=clock)
             port = server.port
-            channel = DoipChannel("127.0.0.1", await server.start(), ecu_address=table.logical_address)
+            channel = DoipChannel(
+                DoipEntity("127.0.0.1", await server.start()), ecu_address=table.logical_address
+            )
         else:
             port = EcuPort(config, MemoryMedium(), clock=clock)
             channel = MemoryChannel(port)

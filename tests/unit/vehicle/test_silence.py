@@ -26,7 +26,7 @@ from ringroad.vehicle.agents.quiet import Silence
 from ringroad.vehicle.agents.session import EcuAccess
 from ringroad.vehicle.can import Confirmed, Listeners
 from ringroad.vehicle.connect import make_agent
-from ringroad.vehicle.doip import DoipChannel
+from ringroad.vehicle.doip import DoipChannel, DoipEntity
 from ringroad.vehicle.isotp.channel import IsotpChannel
 from ringroad.vehicle.isotp.model import Address, IsotpSettings
 from ringroad.vehicle.uds import UdsChannel, hmac_key
@@ -114,7 +114,9 @@ async def make_bus(folder: Path | None = None) -> Bus:
             server = VecuServer(ServerConfig(ecu=config, server=table, folder=folder), clock=SystemClock())
             server.port = port
             servers.append(server)
-            channel = DoipChannel("127.0.0.1", await server.start(), ecu_address=table.logical_address)
+            channel = DoipChannel(
+                DoipEntity("127.0.0.1", await server.start()), ecu_address=table.logical_address
+            )
         ports[name], channels[name] = port, channel
     bus = Bus(ports=ports, channels=channels, medium=medium, servers=servers)
     assert await bus.flash(OLD, 1)

@@ -17,6 +17,7 @@ from ringroad.vehicle.doip import (
     PAYLOAD_BYTES_MAX,
     BadHeader,
     DoipChannel,
+    DoipEntity,
     FrameParser,
     HeaderNack,
     encode,
@@ -207,7 +208,7 @@ def test_patience_is_asked_for_again_and_again_and_granted() -> None:
             writer.close()
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        channel = DoipChannel("127.0.0.1", server.sockets[0].getsockname()[1], ecu_address=0x1001)
+        channel = DoipChannel(DoipEntity("127.0.0.1", server.sockets[0].getsockname()[1]), ecu_address=0x1001)
         try:
             return await channel.request(b"\x3e\x00", timeout_s=2.0)  # a busy machine may be late
         finally:
@@ -229,11 +230,11 @@ def test_a_refused_activation_and_a_closed_port_are_unavailable(code: int) -> No
         server = await asyncio.start_server(refuse, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(Unavailable, match="refused"):
-            await DoipChannel("127.0.0.1", port, ecu_address=0x1001).connect()
+            await DoipChannel(DoipEntity("127.0.0.1", port), ecu_address=0x1001).connect()
         server.close()
         await server.wait_closed()
         with pytest.raises(Unavailable, match="no DoIP entity"):
-            await DoipChannel("127.0.0.1", port, ecu_address=0x1001).connect()
+            await DoipChannel(DoipEntity("127.0.0.1", port), ecu_address=0x1001).connect()
 
     asyncio.run(asyncio.wait_for(story(), 60))
 

@@ -123,6 +123,7 @@ class ServerTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     cycle_s: Annotated[float, Meta(ge=0)] = 0.0  # s between operation cycles; 0: only at each start
     pending_ms: Annotated[int, Meta(ge=0, le=60_000)] = 0  # between "response pending" and the answer
     http: bool = False  # serve updates over HTTP instead of UDS over DoIP
+    behind: tuple[str, ...] = ()  # configurations of further ECUs that are reached through this DoIP entity
     identification: bool = False  # also answer vehicle identification over UDP, on the same port number
 
 

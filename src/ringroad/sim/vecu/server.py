@@ -1,5 +1,7 @@
 """One virtual ECU as a server: on a CAN bus, or DoIP with TCP for diagnostics and, when asked for, UDP for identification.
 
+A DoIP server may be the entity in front of further ECUs; then a restart of one of them ends no connection.
+
 Source: ISO 13400-2 (frames, routing activation, diagnostic messages, alive check, entity status).
 
 Invariant: before routing activation no diagnostic message reaches the ECU.
@@ -12,10 +14,10 @@ from contextlib import suppress
 from typing import Final, cast
 
 from ringroad.kernel.clock import Clock
-from ringroad.kernel.errors import Unavailable
+from ringroad.kernel.errors import InvalidInput, Unavailable
 from ringroad.sim.canserver import write_port
 from ringroad.sim.vecu.can import CanFace
-from ringroad.sim.vecu.config import ServerConfig
+from ringroad.sim.vecu.config import ServerConfig, read_config
 from ringroad.sim.vecu.http import SovdFace
 from ringroad.sim.vecu.medium import FileMedium, PowerCut
 from ringroad.sim.vecu.port import EcuPort, Reply, Step
@@ -24,6 +26,7 @@ from ringroad.vehicle.canway import CanWay
 from ringroad.vehicle.doip import (
     FUNCTIONAL_ADDRESS,
     PAYLOAD_BYTES_MAX,
+    ROUTING_ACTIVATED,
     BadHeader,
     DiagnosticNack,
     FrameParser,
@@ -37,7 +40,6 @@ from ringroad.vehicle.uds import NEGATIVE, Nrc
 CONNECTIONS_MAX: Final = 8
 ACTIVATION_S_MAX: Final = 2.0  # T_TCP_Initial_Inactivity
 INACTIVITY_S_MAX: Final = 300.0  # T_TCP_General_Inactivity
-ROUTING_ACTIVATED: Final = 0x10
 ROUTING_SOCKETS_IN_USE: Final = 0x01
 ROUTING_UNKNOWN_TYPE: Final = 0x06
 _ORDER_S: Final = 1e-4  # keeps responses of one connection in order when one is late
@@ -57,6 +59,12 @@ class VecuServer:
         self.config = config
         self.medium = FileMedium(config.path(server.flash), fsync=server.fsync)
         self.port = EcuPort(config.ecu, self.medium, clock=clock, script=script, seed=server.seed)
+        self.behind = [VecuServer(read_config(config.path(name)), clock=clock) for name in server.behind]
+        addresses = {one.config.server.logical_address for one in (self, *self.behind)}
+        if len(addresses) != 1 + len(self.behind) or any(one.behind for one in self.behind):
+            raise InvalidInput(
+                "ECUs behind one entity have logical addresses of their own, and none behind them"
+            )
         self.connections: set[_Connection] = set()
         self._tcp: asyncio.Server | None = None
         self._udp: asyncio.BaseTransport | None = None
@@ -120,7 +128,16 @@ class VecuServer:
             self._tcp.close()
         for connection in tuple(self.connections):
             connection.drop()
-        self.medium.close()
+        for one in (self, *self.behind):
+            one.medium.close()
+
+    def reached_at(self, address: int) -> list[tuple[int, EcuPort]]:
+        """Return the ECUs that a logical address reaches through this entity, each with its own address."""
+        return [
+            (one.config.server.logical_address, one.port)
+            for one in (self, *self.behind)
+            if address in {one.config.server.logical_address, FUNCTIONAL_ADDRESS}
+        ]
 
     def answer(self, payload_type: int, payload: bytes) -> bytes | None:
         """Answer what may be asked over UDP and TCP alike; None for anything else."""
@@ -151,10 +168,11 @@ class VecuServer:
     async def _run_cycles(self, cycle_s: float) -> None:
         while True:
             await asyncio.sleep(cycle_s)
-            try:
-                self.port.ecu.run_cycle()
-            except PowerCut:
-                self.port.power_cycle()
+            for one in (self, *self.behind):
+                try:
+                    one.port.ecu.run_cycle()
+                except PowerCut:
+                    one.port.power_cycle()
 
 
 class _Connection(asyncio.Protocol):
@@ -237,29 +255,36 @@ class _Connection(asyncio.Protocol):
         source, target = int.from_bytes(payload[:2], "big"), int.from_bytes(payload[2:4], "big")
         back = payload[2:4] + payload[:2]
         if source != self._tester:
-            self._write(
-                encode(PayloadType.DIAGNOSTIC_NACK, back + bytes((DiagnosticNack.INVALID_SOURCE_ADDRESS,)))
-            )
+            self._refuse(back, DiagnosticNack.INVALID_SOURCE_ADDRESS)
             self.close()
             return
-        if target not in {self._address, FUNCTIONAL_ADDRESS}:
-            self._write(
-                encode(PayloadType.DIAGNOSTIC_NACK, back + bytes((DiagnosticNack.UNKNOWN_TARGET_ADDRESS,)))
-            )
-            return
-        steps = self._server.port.exchange(payload[4:], functional=target == FUNCTIONAL_ADDRESS)
-        if not self._server.port.alive:
-            self.drop()
+        reached = self._server.reached_at(target)
+        if not reached:
+            self._refuse(back, DiagnosticNack.UNKNOWN_TARGET_ADDRESS)
             return
         ack = encode(PayloadType.DIAGNOSTIC_ACK, back + b"\x00")
-        self._carry_out(ack, steps)
+        for address, port in reached:
+            steps = port.exchange(payload[4:], functional=target == FUNCTIONAL_ADDRESS)
+            if port.alive:
+                self._carry_out(ack, steps, address)
+                ack = b""
+            elif not self._server.behind:
+                self.drop()
+                return
+            elif target != FUNCTIONAL_ADDRESS:
+                self._refuse(back, DiagnosticNack.TARGET_UNREACHABLE)
 
-    def _carry_out(self, ack: bytes, steps: list[Step]) -> None:
-        """Write acknowledgement and responses, at once where nothing is late."""
+    def _refuse(self, back: bytes, why: DiagnosticNack) -> None:
+        self._write(encode(PayloadType.DIAGNOSTIC_NACK, back + bytes((why,))))
+
+    def _carry_out(self, ack: bytes, steps: list[Step], address: int) -> None:
+        """Write acknowledgement and an ECU's responses, at once where nothing is late."""
         now_s = self._loop.time()
         at_s = max(now_s, self._free_at_s)
         burst = ack
         for step in steps:
+            if not isinstance(step, Reply) and self._server.behind:
+                continue  # who restarts behind an entity takes no connection with it
             if not isinstance(step, Reply):
                 self._later(at_s, now_s, burst)
                 if at_s > now_s:
@@ -267,7 +292,7 @@ class _Connection(asyncio.Protocol):
                 else:
                     self.close()
                 return
-            frame = encode_diagnostic(self._address, self._tester or 0, step.payload)
+            frame = encode_diagnostic(address, self._tester or 0, step.payload)
             if step.delay_ms:
                 self._later(at_s, now_s, burst)
                 at_s += _ORDER_S + step.delay_ms / 1000
