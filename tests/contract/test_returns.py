@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +11,14 @@ from typing import Any
 import httpx
 import pytest
 
-from ringroad.adapt.store import due_outcomes, list_outcomes, measure_recovery, read_recovery
+from ringroad.adapt.recovery import recovery_body, recovery_of
+from ringroad.adapt.store import (
+    due_outcomes,
+    list_outcomes,
+    measure_recovery,
+    read_recovery,
+    read_recovery_page,
+)
 from ringroad.http.auth import Role
 from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
@@ -289,6 +297,25 @@ def test_whom_a_halt_did_not_see_is_ordered_back_however_late_anybody_looks(
     halted.tick()
     assert halted_unswept(halted.conn) == []
     assert len(halted.vehicles(kind="rollback")) == 1
+
+
+@pytest.mark.parametrize("vehicles_max", [1, 2, 3, 100])
+def test_what_became_of_vehicles_is_counted_page_by_page_each_vehicle_once(
+    halted: Story, vehicles_max: int
+) -> None:
+    whole = read_recovery(halted.conn, halted.campaign_id)
+    counts: Counter[str] = Counter()
+    after: str | None = ""
+    pages = 0
+    while after is not None:
+        found, after = read_recovery_page(
+            halted.conn, halted.campaign_id, after_vin=after, vehicles_max=vehicles_max
+        )
+        counts.update(recovery_body(found)["vehicles"])
+        pages += 1
+    assert recovery_of(counts) == whole
+    assert pages == len(halted.vehicles()) // vehicles_max + 1
+    assert whole.kept == 1
 
 
 def test_what_was_ordered_is_not_ordered_again(halted: Story) -> None:

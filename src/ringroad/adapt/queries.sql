@@ -88,7 +88,12 @@ SELECT a.state, a.began_at IS NOT NULL AS began, v.blocked_reason IS NOT NULL AS
         LEFT JOIN ecu e ON e.vin = a.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
         LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial) targets ON true
  WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.offered_at IS NOT NULL
+   AND a.vin > :after_vin AND (:last_vin::text IS NULL OR a.vin <= :last_vin)
  GROUP BY 1, 2, 3, 4, 5, 6;
+
+-- name: recovery_last_vin$
+SELECT vin FROM assignment WHERE campaign_id = :campaign_id AND kind = 'update' AND vin > :after_vin
+ ORDER BY vin OFFSET :vehicles::bigint - 1 LIMIT 1;
 
 -- name: update_counts^
 SELECT count(*) FILTER (WHERE state IN ('failed', 'rolled_back')

@@ -18,9 +18,10 @@ Invariants:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ringroad.adapt.model import Recovery, UpdateCounts, UpdateVerdict
 from ringroad.kernel.errors import InvalidInput
@@ -60,9 +61,15 @@ class VehicleGroup:
 
 def decide_recovery(groups: Iterable[VehicleGroup]) -> Recovery:
     """Decide what became of a stopped campaign's vehicles."""
-    counts: dict[End, int] = dict.fromkeys(("untouched", "kept", "recovered", "not_recovered", "unknown"), 0)
+    counts: Counter[str] = Counter()
     for group in groups:
         counts[_end_of(group)] += group.vehicles
+    return recovery_of(counts)
+
+
+def recovery_of(vehicles: Mapping[str, int]) -> Recovery:
+    """Decide by counts of vehicles by their end; those of several pages are added up before."""
+    counts = {end: vehicles.get(end, 0) for end in get_args(End)}
     if counts["not_recovered"]:
         return Recovery(word="not_recovered", reason="", **counts)
     if counts["unknown"]:

@@ -150,7 +150,7 @@ def measure_recovery(
     """
     finding, campaign = _measurable(conn, campaign_id=campaign_id, finding_id=finding_id, of=STOPPED)
     with transaction(conn):
-        groups = [VehicleGroup(**row) for row in SQL.recovery_groups(conn, campaign_id=campaign_id)]
+        groups = _groups(conn, campaign_id)
         recovery = decide_recovery(groups)
         if recovery.word != "unknown" or record_unknown:
             body = recovery_body(recovery)
@@ -166,7 +166,32 @@ def read_recovery(conn: Connection, campaign_id: str) -> Recovery:
         Conflict: it was not stopped.
     """
     _ended(conn, campaign_id, of=STOPPED)
-    return decide_recovery(VehicleGroup(**row) for row in SQL.recovery_groups(conn, campaign_id=campaign_id))
+    return decide_recovery(_groups(conn, campaign_id))
+
+
+def read_recovery_page(
+    conn: Connection, campaign_id: str, *, after_vin: str, vehicles_max: int
+) -> tuple[Recovery, str | None]:
+    """Count what became of a stopped campaign's vehicles behind a VIN, so many at once.
+
+    Returns:
+        Of these vehicles, and the VIN that the next page begins behind; None: there is none.
+
+    Raises:
+        NotFound: there is no such campaign.
+        Conflict: it was not stopped.
+    """
+    _ended(conn, campaign_id, of=STOPPED)
+    asked = {"campaign_id": campaign_id, "after_vin": after_vin}
+    last: str | None = SQL.recovery_last_vin(conn, **asked, vehicles=vehicles_max)
+    return decide_recovery(_groups(conn, **asked, last_vin=last)), last
+
+
+def _groups(
+    conn: Connection, campaign_id: str, *, after_vin: str = "", last_vin: str | None = None
+) -> list[VehicleGroup]:
+    rows = SQL.recovery_groups(conn, campaign_id=campaign_id, after_vin=after_vin, last_vin=last_vin)
+    return [VehicleGroup(**row) for row in rows]
 
 
 def measure_updates(

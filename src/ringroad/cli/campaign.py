@@ -10,11 +10,10 @@ import msgspec
 
 from ringroad.cli.campaign_conduct import conduct_body, conducted
 from ringroad.cli.campaign_guard import guard_body, guarded, readings_text, unread_text
-from ringroad.cli.campaign_return import return_vehicles
+from ringroad.cli.campaign_return import read_recovery, return_vehicles
 from ringroad.cli.campaign_text import (
     RECALL,
     campaign_head,
-    counts_recovery,
     difference_text,
     gate_text,
     let_go_text,
@@ -23,6 +22,7 @@ from ringroad.cli.campaign_text import (
     preview_text,
     replay_text,
     resolutions_text,
+    was_stopped,
     waves_text,
     why_text,
 )
@@ -345,7 +345,7 @@ def show(shell: Shell, client: Client, *, campaign: str) -> None:
     plans = client.get(f"/campaigns/{row['id']}/plans", limit=1) if whole else []
     waves = client.get(f"/campaigns/{row['id']}/progress")
     decisions = client.get(f"/campaigns/{row['id']}/gate-decisions", limit=1) if whole else []
-    recovery = client.get(f"/campaigns/{row['id']}/recovery") if whole and counts_recovery(row) else None
+    recovery = read_recovery(client, row["id"]) if whole and was_stopped(row) else None
     parts = [
         campaign_head(row, plans[0] if plans else None, recovery),
         waves_text(waves),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from ringroad.adapt.recovery import recovery_body, recovery_of
 from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO, confirm, example, with_client
 from ringroad.cli.shell import Shell
@@ -40,6 +42,19 @@ def return_vehicles(shell: Shell, client: Client, *, campaign: str, yes: bool) -
     done = client.post(path, {"sha256": plan["sha256"]})
     shell.show(done, text=f"{done['vehicles']} vehicles of {row['name']} are ordered back")
     return 0
+
+
+def read_recovery(client: Client, campaign_id: str) -> dict[str, Any]:
+    """Return what became of a stopped campaign's vehicles, page by page; how far that is goes to standard error."""
+    vehicles: Counter[str] = Counter()
+    after = ""
+    while True:
+        page = client.get(f"/campaigns/{campaign_id}/recovery", after=after or None)
+        vehicles.update(page["vehicles"])
+        after = page.get("next") or ""  # a server of the version before counts all at once
+        if not after:
+            return recovery_body(recovery_of(vehicles))
+        click.echo(f"{vehicles.total():,} vehicles counted so far", err=True)
 
 
 def nobody_text(row: Mapping[str, Any]) -> str:

@@ -21,7 +21,6 @@ RECALL: Final = (
     " as an EMERGENCY RECALL\nfrom its start it goes before all other campaigns on its vehicles:"
     " what they only offered gives way to it, what was begun is not taken away"
 )
-RECOVERY_VEHICLES_MAX: Final = 20_000  # of a stopped campaign, counted on every look; as on its page
 
 
 def campaign_head(row: Row, plan: Row | None, recovery: Row | None = None) -> str:
@@ -44,7 +43,7 @@ def campaign_head(row: Row, plan: Row | None, recovery: Row | None = None) -> st
             ("wave", f"{row['wave']} of {len(document.get('wave_vehicles', []))}" if row["wave"] and plan else ""),
             ("vehicles", _outcomes(row) if row["vehicles"] else ""),
             ("returns", _returns(row)),
-            ("verdict", recovery_text(recovery) if recovery else _uncounted(row)),
+            ("verdict", recovery_text(recovery) if recovery else ""),
             ("query", document.get("request", {}).get("query")),
             ("plan", planned),
             ("lap", row["lap_id"]),
@@ -75,19 +74,9 @@ def next_text(row: Row, recovery: Row | None) -> str:
     return ""
 
 
-def counts_recovery(row: Row) -> bool:
-    """Say if what became of a campaign's vehicles is counted whenever somebody looks: it stopped, and they are not too many."""
-    return _stopped(row) and row["vehicles"] <= RECOVERY_VEHICLES_MAX
-
-
-def _stopped(row: Row) -> bool:
+def was_stopped(row: Row) -> bool:
+    """Say if a campaign was stopped that had reached anybody."""
     return row["state"] in {"halted", "aborted"} and row["vehicles"] > 0
-
-
-def _uncounted(row: Row) -> str:
-    if not _stopped(row) or counts_recovery(row):
-        return ""
-    return f"not counted for more than {RECOVERY_VEHICLES_MAX:,} vehicles; the campaign's page does when it is asked"
 
 
 def _returns(row: Row) -> str:

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from ringroad.cli.campaign_return import nobody_text
-from ringroad.cli.campaign_text import campaign_head, counts_recovery, next_text, plan_text, waves_text
+from ringroad.cli.campaign_return import nobody_text, read_recovery
+from ringroad.cli.campaign_text import campaign_head, next_text, plan_text, was_stopped, waves_text
 from ringroad.cli.names import read_due, read_duration_s, read_permille, read_wave
 from ringroad.cli.release_file import document_of_file, document_of_options, find_package, read_file
 from ringroad.cli.tables import can_redraw, details, problems, size, table, tail
 from ringroad.kernel.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from ringroad.cli.client import Client
 
 PROGRAMME: dict[str, Any] = {
     "variants": {
@@ -291,21 +294,6 @@ def test_the_vehicles_of_a_campaign_are_all_accounted_for() -> None:
     assert "not recovered: 1 recovered, 1 not recovered, 1 unknown, 5 untouched" in text
 
 
-def test_what_became_of_more_vehicles_than_a_look_may_count_is_not_counted() -> None:
-    row = {
-        "id": "c", "name": "winter", "release_name": "two", "release_version": "2", "state": "halted",
-        "state_reason": "", "wave": 1, "lap_id": None, "created_at": "2026-11-26T05:00:00Z", "created_by": "ann",
-        "finished_at": None, "vehicles": 20_000, "installed": 0, "downloaded": 0, "claimed": 0, "failed": 0,
-    }  # fmt: skip
-    assert counts_recovery(row)
-    assert "not counted" not in campaign_head(row, None)
-    row |= {"vehicles": 20_001}
-    assert not counts_recovery(row)
-    assert "not counted for more than 20,000 vehicles" in campaign_head(row, None)
-    assert not counts_recovery(row | {"state": "running"})
-    assert not counts_recovery(row | {"vehicles": 0})
-
-
 STOPPED = {
     "id": "campaign_01m832x95vqz5fds573mndf7ns", "name": "winter", "release_name": "two", "release_version": "2",
     "state": "halted", "state_reason": "", "wave": 1, "lap_id": None, "created_at": "2026-11-26T05:00:00Z",
@@ -352,3 +340,47 @@ def test_whoever_orders_vehicles_back_a_second_time_is_told_where_they_are(
 ) -> None:
     row = STOPPED | {"returns_ordered": ordered, "returned": back, "returns_failed": failed}
     assert expected in nobody_text(row)
+
+
+@pytest.mark.parametrize(
+    ("row", "stopped"),
+    [
+        (STOPPED, True),
+        (STOPPED | {"state": "aborted"}, True),
+        (STOPPED | {"state": "running"}, False),
+        (STOPPED | {"vehicles": 0}, False),
+    ],
+)
+def test_what_became_of_vehicles_is_counted_of_stopped_campaigns_that_reached_some(
+    row: dict[str, Any], *, stopped: bool
+) -> None:
+    assert was_stopped(row) is stopped
+
+
+class Pages:
+    """Answers as the server does: page by page, each with the VIN that the next one begins behind."""
+
+    def __init__(self, *pages: dict[str, int]) -> None:
+        self.pages = dict(enumerate(pages))
+        self.asked: list[object] = []
+
+    def get(self, path: str, **query: object) -> Any:
+        assert path == "/campaigns/c/recovery"
+        self.asked.append(query["after"])
+        number = len(self.asked) - 1
+        more = number + 1 < len(self.pages)
+        return {
+            "verdict": "recovered",
+            "reason": "",
+            "vehicles": self.pages[number],
+            "next": f"V{number}" if more else None,
+        }
+
+
+def test_all_pages_of_a_stopped_campaign_are_counted_and_the_verdict_is_one_on_all_of_them() -> None:
+    pages = Pages({"recovered": 3}, {"untouched": 2, "not_recovered": 1}, {"kept": 4})
+    found = read_recovery(cast("Client", pages), "c")
+    assert pages.asked == [None, "V0", "V1"]
+    assert found["vehicles"] == {"recovered": 3, "not_recovered": 1, "unknown": 0, "kept": 4, "untouched": 2}
+    assert found["verdict"] == "not_recovered"
+    assert read_recovery(cast("Client", Pages({})), "c")["verdict"] == "recovered"

@@ -15,7 +15,7 @@ from ringroad.http.console.lap_bars import lap_bar
 from ringroad.http.console.plant import held_back
 from ringroad.http.console.render import brief, segments, shares, span
 from ringroad.http.console.session import safe_path
-from ringroad.http.console.ship import figures, waves
+from ringroad.http.console.ship import figures, returns_key, waves
 from ringroad.http.events import render_event
 from ringroad.http.views import CampaignView, LapView, WaveCount
 from ringroad.kernel.errors import Forbidden, InvalidInput
@@ -172,3 +172,24 @@ def test_the_figures_of_a_campaign_account_for_every_vehicle() -> None:
     counts = [WaveCount(wave=1, state=state, vehicles=1, newest_report_at=at) for state in states]
     (whole, *parts) = [number for number, _, _ in figures(campaign, counts)]
     assert whole == sum(parts)
+
+
+def test_who_goes_back_is_worked_out_again_at_the_end_and_not_with_each_vehicle_that_is_back() -> None:
+    at = datetime(2026, 11, 26, tzinfo=UTC)
+
+    def key(**counts: int) -> str:
+        return returns_key(
+            CampaignView(
+                id="c", name="stock", release_id="r", release_version="2", release_name="two", lap_id=None,
+                state="halted", state_reason="", wave=1, plan_id="p", generation=1, created_by="ann", created_at=at,
+                finished_at=None, vehicles=11, installed=9, downloaded=0, failed=0, **counts,
+            )
+        )  # fmt: skip
+
+    under_way = key(returns_ordered=5)
+    assert key(returns_ordered=5, returned=1) == key(returns_ordered=5, returned=4) == under_way
+    others = [
+        key(), key(returns_ordered=6), key(returns_ordered=5, returned=5),
+        key(returns_ordered=5, returned=1, returns_failed=1),
+    ]  # fmt: skip
+    assert len({under_way, *others}) == 5

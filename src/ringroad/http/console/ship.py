@@ -142,6 +142,15 @@ def campaign_page(ctx: Ctx, request: Req, campaign_id: FromPath[str]) -> Respons
         )
 
 
+def returns_key(c: CampaignView) -> str:
+    """Say when the panel of those who go back is worked out again: not with each vehicle that is back.
+
+    Where others can be ordered back, or the last of those that were told has an end.
+    """
+    to_come = c.returns_ordered > c.returned + c.returns_failed
+    return f"{c.returns_ordered}-{c.returns_failed}-{c.installed}-{'some' if to_come else 'all'}"
+
+
 def whole_campaign(
     conn: Connection, campaign_id: str, *, state: str | None, account: Account, url: str, now: datetime
 ) -> Response[str]:
@@ -174,7 +183,7 @@ def whole_campaign(
         ), **values,
         waits={a.action_id: waits_for_window(a, now=now) for a in values["vehicles"]},
         conduct=conduct_lines(plan.document) if plan else [], told_words=TOLD, returns_at_once=RETURNS_AT_ONCE,
-        returns_key=f"{c.returns_ordered}-{c.returned}-{c.returns_failed}-{c.installed}",
+        returns_key=returns_key(c),
         form=plan_fields(plans[0].document if plans else None),
     )  # fmt: skip
 
