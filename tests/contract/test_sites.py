@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,27 @@ from ringroad.build.site.store import (
     list_sites,
     next_to_tell,
     remove_site,
-    take_told,
 )
-from ringroad.build.store import baseline_targets, get_programme
+from ringroad.build.site.store_held import take_coming
+from ringroad.build.site.store_key import anchors_of, ensure_key
+from ringroad.build.site.store_up import take_told
+from ringroad.build.store import baseline_targets, get_baseline, get_programme
+from ringroad.build.store_birth import get_birth
 from ringroad.build.store_plant import current_schedule, get_order, replan, waiting_orders
 from ringroad.http.auth import Role
+from ringroad.kernel.clock import new_secret
 from ringroad.kernel.errors import InvalidInput, NotFound, Unavailable
+from ringroad.kernel.facts import FactKind
 from ringroad.loop.mes import run_mes
+from ringroad.loop.site_trust import Here, run_answering, run_fetching
 from ringroad.loop.sites import run_hearing, run_hub, run_site, run_telling
 from ringroad.protocol.mes import MesEvent
 from ringroad.protocol.site import UP_FORMAT, Down, SiteEvent, Up, up_subject, user_of
+from ringroad.sim.api import Api
+from ringroad.sim.assembly import Surroundings
+from ringroad.sim.plant import Birth, Plant, PlantSettings
+from ringroad.sim.registrar import HttpRegistrar
+from ringroad.storage.blobs import Blobs
 from ringroad.storage.broker import Broker
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.leaf import (
@@ -61,14 +73,20 @@ from ringroad.storage.leaf import (
     open_link,
     read_credentials,
     store_credentials,
+    stored_credentials,
 )
+from ringroad.storage.ledger import read_facts
 from ringroad.storage.nats_auth import keep_serving_logins, lookup_in
 from ringroad.storage.pki import ensure_pki
 from ringroad.storage.streams import MES, StreamMessage, publish
+from ringroad.trust.birth import verify_record
+from ringroad.trust.keys import public_key_dict
 from support.console_server import add_account, serving
 from support.gateways import eventually
 from support.mes import CLOCK, IDS, new_order, wren
 from support.ports import free_port
+from support.released import DIRECTOR_ROOT, IMAGE_ROOT, SIGNERS, trusts
+from support.released import publish as publish_release
 
 pytestmark = pytest.mark.engines
 
@@ -134,6 +152,34 @@ class World:
     def hear(self, stop: asyncio.Event) -> Any:
         return run_hearing(self.site.url(), SITE, lambda: connect(self.site_url), stop, clock=CLOCK, ids=IDS)
 
+    def answer(self, stop: asyncio.Event) -> Any:
+        return run_answering(
+            self.hub.url(), lambda: connect(self.hub_url), stop, blobs=self.blobs_of("hub"),
+            signer=lambda: SIGNERS.director_targets, clock=CLOCK, ids=IDS,
+        )  # fmt: skip
+
+    def fetch(self, stop: asyncio.Event) -> Any:
+        key = ensure_key(self.var / "site", new_secret)
+        given = stored_credentials(self.var / "site")
+        assert given
+        anchors = anchors_of(given, key)
+        assert anchors
+        here = Here(
+            anchors=anchors,
+            key=public_key_dict(key),
+            blobs=self.blobs_of("site"),
+            partial=self.var / "partial",
+        )
+        return run_fetching(self.site.url(), here, lambda: connect(self.site_url), stop, clock=CLOCK, ids=IDS)
+
+    @property
+    def var(self) -> Path:
+        """The site's var folder; its server keeps images beside its credentials."""
+        return self.site.home.parent
+
+    def blobs_of(self, side: str) -> Blobs:
+        return Blobs((self.var / ("blobs" if side == "site" else "hub-blobs")).absolute().as_uri())
+
     def say(self, *events: MesEvent) -> None:
         """Let stations speak to their own broker."""
         told = [(f"ringroad.mes.v1.{SITE}", msgspec.json.encode(event)) for event in events]
@@ -177,8 +223,9 @@ def brokers(engine_folder: Path) -> Iterator[tuple[Broker, Broker]]:
     pki = ensure_pki(folder / "pki", names=["localhost", "127.0.0.1"], now=CLOCK.now())
     leaf_port = free_port()
     given = Credentials(
-        site=SITE, hub=f"127.0.0.1:{leaf_port}", token=TOKEN, ca=pki.ca_certificate.read_text("ascii")
-    )
+        site=SITE, hub=f"127.0.0.1:{leaf_port}", token=TOKEN, ca=pki.ca_certificate.read_text("ascii"),
+        image_root=IMAGE_ROOT.decode(), director_root=DIRECTOR_ROOT.decode(),
+    )  # fmt: skip
     folder.mkdir(exist_ok=True)
     store_credentials(folder / "site", given)
     hub = Broker(
@@ -361,6 +408,97 @@ def states(world: World) -> dict[str, str]:
         return {each.id: each.state for each in store_plant.list_orders(conn, programme_id=SITE)}
 
 
+def test_a_site_that_is_cut_off_bears_a_vehicle_with_the_release_it_holds_and_its_hub_has_it_once(
+    world: World, tmp_path: Path
+) -> None:
+    with connect(world.hub_url) as hub:
+        with transaction(hub):
+            give_baseline(hub, blobs=world.blobs_of("hub"))
+            publish_release(hub)
+        order_id = an_order(hub)
+        with transaction(hub):
+            plan(hub)
+    with running(world.logins, world.tell_site, world.hear, world.answer, world.fetch):
+        assert eventually(lambda: ready(world, order_id), within_s=WAIT_S)
+    world.hub.stop()
+    try:
+        vin, record = built_at(world, tmp_path)
+        with connect(world.site_url) as conn:
+            assert link_of(conn).births_waiting == 1
+    finally:
+        world.hub.start()
+    assert verify_record(record, director_root=DIRECTOR_ROOT, vin=vin).signed["order"] == order_id
+    with running(world.logins, world.take, world.tell):
+        assert eventually(lambda: _heard(world).births_waiting == 0 and born(world) == [vin], within_s=WAIT_S)
+        with connect(world.site_url) as conn:
+            conn.execute("DELETE FROM site_place WHERE name = 'births'")  # killed before it was noted
+        assert eventually(lambda: told_again(world), within_s=WAIT_S)
+    with connect(world.hub_url) as hub:
+        assert get_birth(hub, vin).raw == record
+        assert [fact.kind for fact in read_facts(hub, subject=vin)] == [FactKind.VEHICLE_BORN]
+        assert get_order(hub, order_id).vin == vin
+        assert list_conflicts(hub, SITE) == []
+
+
+def ready(world: World, order_id: str) -> bool:
+    with connect(world.site_url) as conn:
+        schedule = current_schedule(conn, SITE)
+        return schedule is not None and list(schedule.document.sequence) == [order_id]
+
+
+def built_at(world: World, folder: Path) -> tuple[str, bytes]:
+    """Let the site's line build one vehicle through its own server; then let what it holds end, and see it stand."""
+    token = add_account(world.site_url, "line", Role.OPERATOR)
+    home = Surroundings(
+        server_url="https://hub.example.com", mqtt_host="hub.example.com", mqtt_port=1883, ca_pem=b"ca",
+        image_root=IMAGE_ROOT, director_root=DIRECTOR_ROOT,
+    )  # fmt: skip
+    births = list[Birth]()
+
+    async def welcome(birth: Birth) -> None:
+        births.append(birth)
+
+    async def build(origin: str) -> None:
+        async with httpx.AsyncClient(base_url=origin) as http:
+            registrar = HttpRegistrar(Api(http, token, asyncio.sleep, attempts_max=1), SITE)
+            line = PlantSettings(
+                folder=folder / "vehicles", stations=2, takt_s=1, time_factor=100, durability="buffered",
+                births="buffered", vin_plant=(await registrar.api.get("/site"))["vin_plant"],
+            )  # fmt: skip
+            plant = Plant(
+                settings=line, registrar=registrar, surroundings=home, clock=CLOCK, secret=new_secret,
+                vin_numbers=count(1), on_birth=welcome, sleep=_at_once,
+            )  # fmt: skip
+            assert await plant.run(births_max=1) == 1
+            with connect(world.site_url) as conn:
+                conn.execute("UPDATE site_trust SET at = at + interval '40 days'")
+            with pytest.raises(Unavailable, match="that this site holds ended at"):
+                await registrar.blueprint(variant="van", region="")
+            shown = await registrar.api.get("/site")
+            assert shown["births_waiting"] == 1
+            assert [line["may_flash"] for line in shown["lines"]] == [False]
+
+    (folder / "vehicles").mkdir()
+    with serving(world.site_url, world.var) as origin:
+        asyncio.run(build(origin))
+    (birth,) = births
+    return birth.vin, (birth.folder / "birth-record.json").read_bytes()
+
+
+async def _at_once(_seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+def born(world: World) -> list[str]:
+    with connect(world.hub_url) as conn:
+        return [row["vin"] for row in conn.execute("SELECT vin FROM birth_record").fetchall()]
+
+
+def told_again(world: World) -> bool:
+    with connect(world.site_url) as conn:
+        return conn.execute("SELECT 1 FROM site_place WHERE name = 'births'").fetchone() is not None
+
+
 # What is taken, and what is not; without servers -----------------------------------------------------
 
 
@@ -453,7 +591,7 @@ def test_a_site_may_not_tell_of_anothers_line(hub: Connection) -> None:
 def test_no_site_fills_its_hub_with_what_cannot_be_taken(
     hub: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ringroad.build.site.store.REFUSED_MAX", 2)
+    monkeypatch.setattr("ringroad.build.site.store_up.REFUSED_MAX", 2)
     monkeypatch.setattr("ringroad.build.site.store.CONFLICTS_MAX", 1)
     for seq in range(1, 6):
         take(hub, told(form=2), seq=seq)
@@ -601,10 +739,22 @@ def site(second_pg_url: str) -> Iterator[Connection]:
         yield conn
 
 
-def give_baseline(conn: Connection, version: str = "1.0", *, before: int = 0) -> str:
+def plan(conn: Connection) -> None:
+    """Plan the line."""
+    replan(
+        conn, IDS, CLOCK, programme_id=SITE, cause="new_orders", actor="tester", triggered_s=CLOCK.monotonic_s()
+    )  # fmt: skip
+
+
+def give_baseline(
+    conn: Connection, version: str = "1.0", *, before: int = 0, blobs: Blobs | None = None
+) -> str:
     """Make a signed release for every ECU the line's baseline; return its id."""
     who: dict[str, Any] = {"actor": "tester", "now": CLOCK.now()}
     programme = get_programme(conn, SITE).programme
+    if blobs is not None:
+        for name in programme.ecus:
+            blobs.put([f"{name} {version}".encode() * 100])
     ids = {
         name: store.add_package(
             conn, IDS, programme_id=SITE, ecu=name, name=name, image=read_image(f"{name} {version}".encode() * 100),
@@ -614,6 +764,7 @@ def give_baseline(conn: Connection, version: str = "1.0", *, before: int = 0) ->
     }  # fmt: skip
     document = {
         "variants": {name: {ecu: ids[ecu] for ecu in each.ecus} for name, each in programme.variants.items()},
+        "rxswins": {"braking": "R13H-0042"},
         "groups": [
             {"name": "all", "ecus": sorted(ids, key=lambda name: (programme.ecus[name].primary, name))}
         ],
@@ -669,24 +820,29 @@ def test_a_site_builds_with_the_baseline_that_its_hub_has_and_keeps_to_its_seque
 ) -> None:
     with transaction(hub):
         give_baseline(hub)
+        publish_release(hub)
     orders = [an_order(hub) for _ in range(4)]
     with transaction(hub):
-        replan(
-            hub,
-            IDS,
-            CLOCK,
-            programme_id=SITE,
-            cause="new_orders",
-            actor="tester",
-            triggered_s=CLOCK.monotonic_s(),
-        )
+        plan(hub)
     assert all(hears(site, *news(hub)))
+    assert get_baseline(site, SITE) is None  # not before its images are there, and verified
+    trusts(hub, site)
+    for come in (
+        set[str](),
+        {package.image_sha256 for package in baseline_targets(hub, SITE, "van").values()},
+    ):
+        with transaction(site):
+            taken = take_coming(site, IDS, CLOCK, is_here=come.__contains__)
+        assert taken == ([SITE] if come else [])
     here, there = current_schedule(hub, SITE), current_schedule(site, SITE)
     assert here is not None
     assert there is not None
     assert set(there.document.sequence) == set(orders)
     assert there.document.sequence == here.document.sequence
     assert baseline_targets(site, SITE, "van") == baseline_targets(hub, SITE, "van")
+    baseline = get_baseline(site, SITE)
+    assert baseline
+    assert baseline.rxswins == {"braking": "R13H-0042"}
 
 
 def test_a_cancellation_that_comes_after_the_vehicle_entered_changes_nothing_at_the_site(

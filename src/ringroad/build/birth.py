@@ -66,12 +66,14 @@ class AsBuilt:
     Attributes:
         parts: that went into it and were not told before; their order is the vehicle's.
         tests: of its end of line.
-        signer: the Director's key, where this server holds it.
+        signer: the Director's key, where this server holds it; at a site its own.
+        certificate: of a site's key.
     """
 
     parts: Sequence[BuiltPart] = ()
     tests: Sequence[Checked] = ()
     signer: Signer | None = None
+    certificate: bytes | None = None
 
 
 def register_vehicle(
@@ -110,7 +112,7 @@ def register_vehicle(
     found = line.programme
     if variant not in found.variants:
         raise NotFound(f"programme {programme_id} has no variant {variant!r}")
-    _check_ecus(found.variants[variant], {name: ecu.hardware_id for name, ecu in found.ecus.items()}, ecus)
+    check_ecus(found.variants[variant], {name: ecu.hardware_id for name, ecu in found.ecus.items()}, ecus)
     if len(token_sha256) != _SHA256_BYTES:
         raise InvalidInput("token_sha256 has 32 bytes")
     if len(tags) > TAGS_MAX:
@@ -125,15 +127,15 @@ def register_vehicle(
         return False
     rxswins = _check_baseline(conn, programme_id, release_id).rxswins
     _check_installed(baseline_targets(conn, programme_id, variant), ecus, installed)
-    _write_ecus(conn, vin, ecus, installed, now=now)
+    write_ecus(conn, vin, ecus, installed, now=now)
     if order_id is not None:
-        _finish_order(conn, order_id, vin=vin, programme_id=programme_id, variant=variant)
+        finish_order(conn, order_id, vin=vin, programme_id=programme_id, variant=variant)
     built = as_built or AsBuilt()
     _fit(conn, line, built, order_id=order_id, actor=actor, now=now)
     checked = _checked(conn, ids, line, order_id=order_id, tests=built.tests, actor=actor, now=now)
     record_sha256 = keep_birth(
         conn, line, vin=vin, variant=variant, region=region, order_id=order_id, release_id=release_id, rxswins=rxswins,
-        ecus=_born_ecus(ecus, installed), found=checked, signer=built.signer, now=now,
+        ecus=_born_ecus(ecus, installed), found=checked, signer=built.signer, certificate=built.certificate, now=now,
     )  # fmt: skip
     causes, lap_id = _causes(conn, programme_id, order_id)
     append_fact(
@@ -145,7 +147,8 @@ def register_vehicle(
     return True
 
 
-def _finish_order(conn: Connection, order_id: str, *, vin: str, programme_id: str, variant: str) -> None:
+def finish_order(conn: Connection, order_id: str, *, vin: str, programme_id: str, variant: str) -> None:
+    """End a vehicle's order. Raises: Conflict, it is gone, or of another programme or variant."""
     if SQL.finish_order(conn, order_id=order_id, vin=vin, programme_id=programme_id, variant=variant) == 1:
         return
     order = SQL.order(conn, order_id=order_id)
@@ -221,9 +224,10 @@ def _check_baseline(conn: Connection, programme_id: str, release_id: str) -> Bas
     return baseline
 
 
-def _write_ecus(
+def write_ecus(
     conn: Connection, vin: str, ecus: Sequence[NewEcu], installed: Sequence[Installed], *, now: datetime
 ) -> None:
+    """Put a vehicle's ECUs on record, and what runs on them."""
     for ecu in ecus:
         SQL.insert_ecu(
             conn, vin=vin, serial=ecu.serial, name=ecu.name, hardware_id=ecu.hardware_id,
@@ -236,7 +240,8 @@ def _write_ecus(
         )  # fmt: skip
 
 
-def _check_ecus(variant: Variant, hardware: Mapping[str, str], ecus: Sequence[NewEcu]) -> None:
+def check_ecus(variant: Variant, hardware: Mapping[str, str], ecus: Sequence[NewEcu]) -> None:
+    """Refuse ECUs that are not those of a variant. Raises: InvalidInput."""
     names = sorted(ecu.name for ecu in ecus)
     if names != sorted(variant.ecus):
         missing = ", ".join(sorted(set(variant.ecus) - set(names))) or "none"

@@ -424,3 +424,7 @@ ON CONFLICT (source, source_id, vin) DO UPDATE SET part = excluded.part, lot = e
 SELECT * FROM field_trace
  WHERE programme_id = :programme_id AND (:gate::text IS NULL OR gate = :gate) AND (:since::timestamptz IS NULL OR traced_at >= :since)
  ORDER BY traced_at DESC, source_id, vin LIMIT :rows_max;
+
+-- name: packages_as_built
+SELECT ecu, filename, version, image_sha256 FROM software_package
+ WHERE programme_id = :programme_id AND filename = ANY(:filenames::text[]);

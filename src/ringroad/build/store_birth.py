@@ -24,6 +24,7 @@ from ringroad.build.as_built import (
     Checked,
     Known,
     Told,
+    Trait,
     checks_of,
     judge_part,
     newest,
@@ -265,6 +266,7 @@ def keep_birth(
     ecus: Sequence[BornEcu],
     found: Found,
     signer: Signer | None,
+    certificate: bytes | None = None,
     now: datetime,
 ) -> str:
     """Write the birth record of a vehicle that is on record since this transaction; return its digest."""
@@ -301,16 +303,23 @@ def keep_birth(
             for (station, check), (test, failed) in newest(tests).items()
         ],
     }  # fmt: skip
-    raw = seal_record(document, signer)
-    record = read_record(raw)
-    SQL.insert_birth_record(
-        conn, vin=vin, sha256=record.sha256, record=raw, key_id=next(iter(record.key_ids), ""), now=now
-    )
     traits = traits_of(
         parts, tests, {each.name: each.version for each in ecus}, plant_id=line.plant.id,
         flashed_at=line.end if order_id else "", born_at=now,
     )  # fmt: skip
-    keep_traits(conn, line.programme.id, vin, traits)
+    raw = seal_record(document, signer, certificate=certificate)
+    return file_birth(conn, raw, programme_id=line.programme.id, vin=vin, traits=traits, now=now)
+
+
+def file_birth(
+    conn: Connection, raw: bytes, *, programme_id: str, vin: str, traits: frozenset[Trait], now: datetime
+) -> str:
+    """Keep a vehicle's record as it is, and what the vehicle has in common with others; return its digest."""
+    record = read_record(raw)
+    SQL.insert_birth_record(
+        conn, vin=vin, sha256=record.sha256, record=raw, key_id=next(iter(record.key_ids), ""), now=now
+    )
+    keep_traits(conn, programme_id, vin, traits)
     return record.sha256
 
 
@@ -318,7 +327,7 @@ def keep_traits(
     conn: Connection,
     programme_id: str,
     vin: str,
-    traits: frozenset[tuple[str, str, str, str]] | set[tuple[str, str, str, str]],
+    traits: frozenset[Trait] | set[Trait],
 ) -> None:
     """Note what a vehicle has in common with others."""
     for kind, thing, value, station in sorted(traits):

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 import httpx
@@ -27,6 +26,7 @@ from ringroad.cli import (
 from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO, ClientGroup, access_of, example, with_client
 from ringroad.cli.names import programme_of
+from ringroad.cli.plant_home import surroundings, vin_plant
 from ringroad.cli.shell import Shell
 from ringroad.cli.simulated import logging_to_file, run_until_told, shown, vehicles_folder
 from ringroad.cli.tables import counted, table, tail
@@ -34,17 +34,14 @@ from ringroad.kernel.clock import Clock, new_secret
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, RingroadError
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.sim.api import TIMEOUT_S, Api
-from ringroad.sim.assembly import Surroundings
 from ringroad.sim.checks import StationChecks
 from ringroad.sim.end_of_line import LotOnLine, OutOf
 from ringroad.sim.plant import Birth, LineOrder, Plant, PlantSettings, Recovered
 from ringroad.sim.registrar import HttpRegistrar
 from ringroad.sim.stations import StationClocks
-from ringroad.storage.settings import Settings
 from ringroad.vehicle.files import FolderLock
 
 ATTEMPTS_MAX = 2  # of a request, until the line is said to stand; it is tried again every takt
-FIRST_ROOT = "1.root.json"  # vehicles find their way from there
 NO_ORDER = "no_order"
 SLOW_PERCENT_MAX = 1_000
 OnWorked = Callable[[Sequence[tuple[int, LineOrder]]], Awaitable[None]]
@@ -128,13 +125,10 @@ def run(
     line = Programme.from_document(client.get(f"/programmes/{programme}")["document"]).line
     told_of = stations_told(programme, line, shell.clock, slow=slow, faulty=faulty)
     line_settings = PlantSettings(
-        folder=place,
-        stations=len(line.stations),
-        takt_s=line.takt_s,
-        time_factor=speed,
-        durability="buffered",
+        folder=place, stations=len(line.stations), takt_s=line.takt_s, time_factor=speed, durability="buffered",
         out_of=OutOf(lots=lots_on_line(lots, line), failing=frozenset(failing)),
-    )
+        vin_plant=vin_plant(settings, client),
+    )  # fmt: skip
     first = 1 + sum(row["vehicles"] for row in client.get("/fleet/versions"))
     told = _Told(shell=shell, releases=Releases(client))
     access = access_of(shell)
@@ -338,30 +332,6 @@ class Releases:
             row = self.client.get(f"/releases/{release_id}")
             self._names[release_id] = f"{row['name']} {row['version']}"
         return self._names[release_id]
-
-
-def surroundings(settings: Settings, url: str) -> Surroundings:
-    """Return where vehicles born here will live: addresses of the server, and its roots of trust.
-
-    Raises:
-        NotFound: the roots or the certificate authority are not in the var folder.
-    """
-    host = urlsplit(url).hostname or ""
-    try:
-        return Surroundings(
-            server_url=f"https://{f'[{host}]' if ':' in host else host}:{settings.https_port}",
-            mqtt_host=host,
-            mqtt_port=settings.mqtt_port,
-            ca_pem=(settings.pki / "ca.pem").read_bytes(),
-            image_root=(settings.var / "keys" / "image" / FIRST_ROOT).read_bytes(),
-            director_root=(settings.var / "keys" / "director" / FIRST_ROOT).read_bytes(),
-            telemetry_s=settings.poll_s,
-        )
-    except OSError as error:
-        raise NotFound(
-            f"{error.filename} is not here: {error.strerror}",
-            hint="the plant needs the server's roots of trust: its var/keys without `online`, and var/pki/ca.pem",
-        ) from error
 
 
 def why_nothing(programme: str, schedule: Mapping[str, Any] | None) -> RingroadError | None:

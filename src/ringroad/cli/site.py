@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,10 +14,12 @@ from ringroad.cli.shell import Shell
 from ringroad.cli.supervisor import prepare_var, read_state
 from ringroad.cli.tables import counted, exactly, table, when
 from ringroad.kernel.errors import Conflict, InvalidInput
-from ringroad.storage.leaf import read_credentials, store_credentials, stored_credentials
-from ringroad.storage.process import folder_error, write_private
+from ringroad.storage.leaf import Credentials, read_credentials, store_credentials, stored_credentials
+from ringroad.storage.process import folder_error, write_private, write_whole
+from ringroad.storage.settings import Settings
 
 CREDENTIALS_BYTES_MAX: Final = 64 * 1024  # bytes of the file that a hub gives a site
+FIRST_ROOT: Final = "1.root.json"
 EXIT_CUT_OFF: Final = 7  # as `unavailable` in cli/errors.py
 
 
@@ -76,21 +78,36 @@ def join(shell: Shell, file: Path) -> None:
         )  # fmt: skip
     prepare_var(settings)
     store_credentials(settings.site, given)
+    keep_roots(settings, given)
+    note = (
+        ""
+        if given.image_root
+        else "\nits hub had no keys: it flashes nothing until it is added and joined again"
+    )
     shell.show(
-        {"site": given.site, "hub": given.hub},
-        text=f"site {given.site} of {given.hub}; start it with: ringroad up",
+        {"site": given.site, "hub": given.hub, "roots": bool(given.image_root)},
+        text=f"site {given.site} of {given.hub}; start it with: ringroad up{note}",
     )
 
 
 @group.command("list", epilog=example("ringroad site list"))
 @with_client
 def list_sites(shell: Shell, client: Client) -> None:
-    """List sites: who is connected, who is cut off since when, and what waits there."""
+    """List sites: who is connected, who is cut off since when, what waits there, and until when its key is good."""
     rows = client.get("/sites")
     text = table(
-        ("site", "link", "waiting", "last reconciled", "conflicts"),
+        ("site", "vin", "link", "waiting", "births", "last reconciled", "key until", "conflicts"),
         (
-            (row["id"], _link(row), row["waiting"], when(row["reconciled_at"]), row["conflicts"])
+            (
+                row["id"],
+                row["vin_plant"] or "-",
+                _link(row),
+                row["waiting"],
+                row["births_waiting"],
+                when(row["reconciled_at"]),
+                when(row["key_until"]),
+                row["conflicts"],
+            )
             for row in rows
         ),
         empty="no plant is a site",
@@ -111,6 +128,44 @@ def conflicts(shell: Shell, client: Client, *, site: str, limit: int, offset: in
     show_page(shell, rows, text="\n".join(told) or "none", limit=limit)
 
 
+@group.command(
+    "births", epilog=example("ringroad site births leipzig", "ringroad site births leipzig --take 3fd09a12")
+)
+@click.argument("site")
+@click.option(
+    "--take", "digest", metavar="DIGEST", help="Take this one now; the beginning of its digest is enough."
+)
+@limited()
+@with_client
+def births(shell: Shell, client: Client, *, site: str, digest: str | None, limit: int, offset: int) -> None:
+    """List vehicles that a site bore and its hub could not take; each is kept whole.
+
+    Two vehicles with one VIN, a release that this hub does not have: a person finds out why, and has it taken then.
+    """
+    if offset:
+        raise InvalidInput("births have no pages", hint="a larger --limit")
+    rows = client.get(f"/sites/{site}/births", limit=limit)
+    if digest is not None:
+        found = [row["sha256"] for row in rows if row["sha256"].startswith(digest.lower())]
+        if len(found) != 1:
+            raise InvalidInput(
+                f"{len(found)} births of {site} begin with {digest!r}", hint=f"ringroad site births {site}"
+            )
+        done = client.post(f"/sites/{site}/births/{found[0]}/take", {})
+        shell.show(done, text=f"{done['id']} is on record")
+        return
+    told = [
+        f"{exactly(row['told_at'])}  {row['vin'] or 'no VIN'}  {row['sha256'][:8]}  "
+        + (
+            f"taken {exactly(row['settled_at'])} by {row['settled_by']}"
+            if row["settled_at"]
+            else row["reason"]
+        )
+        for row in rows
+    ]
+    show_page(shell, rows, text="\n".join(told) or "none", limit=limit)
+
+
 @group.command("remove", epilog=example("ringroad site remove leipzig --yes"))
 @click.argument("site")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -125,12 +180,49 @@ def remove(shell: Shell, client: Client, *, site: str, yes: bool) -> None:
 @group.command("status", epilog=example("ringroad --var leipzig site status"))
 @with_client
 def status(shell: Shell, client: Client) -> int:
-    """At a site: show what its hub does not have yet; exit status 7 when it is cut off."""
+    """At a site: show what its hub does not have yet, and what may be flashed until when.
+
+    Exit status 7 when it is cut off.
+    """
     row = client.get("/site")
-    link = "connected" if row["connected"] else f"cut off, last reached {when(row['reached_at'])}"
-    waits = "nothing waits" if not row["waiting"] else f"{counted(row['waiting'], 'event')} waiting"
-    shell.show(row, text=f"site {row['site']} of {row['hub']}: {link}; {waits}")
+    shell.show(row, text="\n".join((_state(row), *_holds(row))))
     return 0 if row["connected"] else EXIT_CUT_OFF
+
+
+def _state(row: Mapping[str, Any]) -> str:
+    link = "connected" if row["connected"] else f"cut off, last reached {when(row['reached_at'])}"
+    waiting = [
+        counted(row[name], word)
+        for name, word in (("waiting", "event"), ("births_waiting", "birth"))
+        if row[name]
+    ]
+    waits = f"{' and '.join(waiting)} waiting" if waiting else "nothing waits"
+    return f"site {row['site']} of {row['hub']}: {link}; {waits}"
+
+
+def _holds(row: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what each line may flash, and until when."""
+    if row["held_until"]:
+        yield f"may flash until {when(row['held_until'])}, then the {row['held_ends']} ends; its VINs have {row['vin_plant']} in place 11"
+    for line in row["lines"]:
+        may = "may be flashed" if line["may_flash"] else f"may not be flashed: {line['reason']}"
+        yield f"line {line['programme_id']}: {line['release'] or 'no release'} {may}"
+        if line["coming"]:
+            missing = line["coming_missing"]
+            yield f"line {line['programme_id']}: {line['coming']} is to follow, {counted(missing, 'image')} to come"
+
+
+def keep_roots(settings: Settings, given: Credentials) -> None:
+    """Put the first roots where a plant looks for them: vehicles are born with them. Raises: Unavailable."""
+    for repository, root in (("image", given.image_root), ("director", given.director_root)):
+        if not root:
+            continue
+        folder = settings.var / "keys" / repository
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / FIRST_ROOT, root.encode("ascii"), mode=0o644)
+        except OSError as error:
+            raise folder_error(error, folder) from error
 
 
 def _link(row: Mapping[str, Any]) -> str:

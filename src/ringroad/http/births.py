@@ -19,7 +19,7 @@ from ringroad.build.quality.store_draw import choose
 from ringroad.build.store import get_baseline
 from ringroad.build.store_birth import line_of_programme, take_parts
 from ringroad.build.store_packages import SQL as BUILD
-from ringroad.http import reading_birth
+from ringroad.http import reading_birth, site_births
 from ringroad.http.auth import Role
 from ringroad.http.context import Context, Ctx
 from ringroad.http.routes import Command, Done, Id, Ref, Req, Title, route
@@ -106,14 +106,22 @@ def bear_vehicle(ctx: Ctx, request: Req, data: JSONBody[NewVehicle]) -> Done:
     """Put a vehicle on record at the end of the line, with its birth record; exactly the same again is fine.
 
     A vehicle of an order is born only if nothing that was checked of it failed and no check of a gate is missing.
+    A site seals the record with its own key, and bears nothing when what it holds of its hub's word has ended.
     """
     now = ctx.clock.now()
     # Kept for themselves: a vehicle that is not born today failed its check, or was to be looked at, today.
     with ctx.transaction() as conn:
         tests = _keep_tests(conn, data, actor=request.user.name, now=now)
         _choose(conn, ctx, data, actor=request.user.name, now=now)
-    built = AsBuilt(parts=[_part(each, "") for each in data.parts], tests=tests, signer=_signer(ctx))
+    at_site = site_births.is_site(ctx)
     with ctx.transaction() as conn:
+        signer, certificate = site_births.sealing(ctx, conn) if at_site else (_signer(ctx), None)
+        built = AsBuilt(
+            parts=[_part(each, "") for each in data.parts],
+            tests=tests,
+            signer=signer,
+            certificate=certificate,
+        )
         new = register_vehicle(
             conn, ctx.ids, vin=data.vin, programme_id=data.programme_id, variant=data.variant,
             gateway=data.gateway, token_sha256=bytes.fromhex(data.token_sha256),
@@ -130,6 +138,8 @@ def bear_vehicle(ctx: Ctx, request: Req, data: JSONBody[NewVehicle]) -> Done:
             actor=request.user.name, now=now, region=data.region, tags=data.tags,
             order_id=data.order_id, as_built=built,
         )  # fmt: skip
+        if new and at_site:
+            site_births.tell_hub(ctx, conn, data, tests)
     return Done(id=data.vin, state="born" if new else "known")
 
 

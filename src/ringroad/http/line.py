@@ -8,7 +8,7 @@ from litestar.params import JSONBody
 from litestar.response import Stream
 
 from ringroad.build import store, store_packages, store_plant
-from ringroad.http import reading
+from ringroad.http import reading, site_births
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
 from ringroad.http.routes import Done, Go, Id, Req, route
@@ -55,8 +55,12 @@ def reopen_order(ctx: Ctx, request: Req, order_id: Id, data: JSONBody[Go]) -> Do
     errors=[404],
 )
 def get_line_baseline(ctx: Ctx, *, programme_id: Id, variant: Id) -> LineBaseline:
-    """Return what the line flashes onto a variant now: a package for each ECU."""
+    """Return what the line flashes onto a variant now: a package for each ECU.
+
+    At a site only while what it holds of its hub's word has not ended; the line stands until then.
+    """
     with ctx.transaction() as conn:
+        site_births.may_flash(ctx, conn, programme_id)
         baseline = store.get_baseline(conn, programme_id)
         packages = store.baseline_targets(conn, programme_id, variant)
         if baseline is None:

@@ -11,10 +11,13 @@ from litestar import Router
 from litestar.params import JSONBody
 from msgspec import Meta
 
-from ringroad.build.site import store
+from ringroad.build.site import store, store_births
+from ringroad.build.site.flash import Stand
+from ringroad.build.site.store_held import LineHolds, read_held
+from ringroad.http import site_births
 from ringroad.http.auth import Role
 from ringroad.http.context import Context, Ctx
-from ringroad.http.routes import Command, Done, Id, Limit, Ref, Req, route
+from ringroad.http.routes import Command, Done, Go, Id, Limit, Ref, Req, route
 from ringroad.kernel.errors import Conflict, NotFound
 from ringroad.storage.db import Connection
 from ringroad.storage.leaf import Credentials, stored_credentials
@@ -32,6 +35,10 @@ class SiteView(msgspec.Struct, frozen=True, kw_only=True):
     heard_at: datetime | None
     reconciled_at: datetime | None  # last heard with nothing waiting
     conflicts: int
+    births_waiting: int  # vehicles that it bore and the hub did not have, when it was last heard
+    births_refused: int  # that are kept and not taken, and wait for a person
+    vin_plant: str | None  # what stands for it in its VINs; none until its key is certified
+    key_until: datetime | None  # until when its newest key may seal birth records
     added_by: str
     added_at: datetime
 
@@ -43,6 +50,18 @@ class SiteConflict(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
     reason: str
     at: datetime
+
+
+class SiteBirthView(msgspec.Struct, frozen=True, kw_only=True):
+    """A birth of a site that could not be taken."""
+
+    vin: str  # '' if it cannot be read
+    sha256: str  # of its record
+    code: str
+    reason: str
+    told_at: datetime
+    settled_at: datetime | None  # when it was taken after all
+    settled_by: str | None
 
 
 class NewSite(Command, frozen=True, kw_only=True):
@@ -62,14 +81,34 @@ class SiteCredentials(msgspec.Struct, frozen=True, kw_only=True):
     credentials: str  # the file for `ringroad site join`
 
 
+class LineFlash(msgspec.Struct, frozen=True, kw_only=True):
+    """What the end of one line of a site may flash."""
+
+    programme_id: str
+    release: str  # name and version; '' for none
+    may_flash: bool
+    code: str  # why it may not: nothing_held, expired, not_released, image_missing, no_baseline; '' if it may
+    reason: str
+    coming: str  # the release that the hub wants instead; '' for none
+    coming_missing: int  # its images that are not here yet
+
+
 class SiteLink(msgspec.Struct, frozen=True, kw_only=True):
     """This installation as a site: what its hub does not have yet."""
 
     site: str
     hub: str
     connected: bool
+    cut_off_since: datetime | None  # when its hub was last reached; None: it is connected, or never was
     waiting: int
+    births_waiting: int
     reached_at: datetime | None
+    vin_plant: str | None  # what stands for this plant in its VINs; None until its hub vouches for its key
+    held_until: (
+        datetime | None
+    )  # when the first of what it holds of its hub's word ends; None: it holds nothing
+    held_ends: str  # what ends then
+    lines: list[LineFlash]
 
 
 @route("GET", "/sites", role=Role.VIEWER, tag="build")
@@ -93,7 +132,14 @@ def add_site(ctx: Ctx, request: Req, data: JSONBody[NewSite]) -> SiteCredentials
             conn, ctx.ids, site_id=data.plant_id, token=token, actor=request.user.name, now=ctx.clock.now()
         )
     ca = (ctx.settings.pki / "ca.pem").read_text("ascii")
-    given = Credentials(site=data.plant_id, hub=hub, token=token, ca=ca)
+    host = hub.rpartition(":")[0]
+    with ctx.connection() as conn:
+        roots = store_births.first_roots(conn)
+    given = Credentials(
+        site=data.plant_id, hub=hub, token=token, ca=ca, image_root=roots.get("image", ""),
+        director_root=roots.get("director", ""), server_url=f"https://{host}:{ctx.settings.https_port}",
+        mqtt=f"{host}:{ctx.settings.mqtt_port}",
+    )  # fmt: skip
     return SiteCredentials(site=data.plant_id, hub=hub, credentials=given.to_text())
 
 
@@ -116,6 +162,39 @@ def list_conflicts(ctx: Ctx, *, site_id: Id, limit: Limit = 100) -> list[SiteCon
     ]
 
 
+@route("GET", "/sites/{site_id:str}/births", role=Role.VIEWER, tag="build", errors=[404])
+def list_births(ctx: Ctx, *, site_id: Id, limit: Limit = 100) -> list[SiteBirthView]:
+    """List births of a site that could not be taken, newest first; each is kept whole."""
+    with ctx.connection() as conn:
+        store.get_site(conn, site_id)
+        found = store_births.list_refused_births(conn, site_id, rows_max=limit)
+    return [
+        SiteBirthView(
+            vin=each.vin, sha256=each.sha256, code=each.code, reason=each.reason, told_at=each.told_at,
+            settled_at=each.settled_at, settled_by=each.settled_by,
+        )
+        for each in found
+    ]  # fmt: skip
+
+
+@route(
+    "POST",
+    "/sites/{site_id:str}/births/{sha256:str}/take",
+    role=Role.APPROVER,
+    tag="build",
+    errors=[404, 409, 422],
+)
+def take_birth(ctx: Ctx, request: Req, site_id: Id, sha256: Id, data: JSONBody[Go]) -> Done:
+    """Take a birth that was refused, by the digest of its record, once what was in its way is gone."""
+    del data
+    with ctx.transaction() as conn:
+        store.get_site(conn, site_id)
+        vin = store_births.take_again(
+            conn, ctx.ids, site_id=site_id, sha256=sha256, actor=request.user.name, now=ctx.clock.now()
+        )
+    return Done(id=vin, state="born")
+
+
 @route("GET", "/site", role=Role.VIEWER, tag="build", errors=[404])
 def get_link(ctx: Ctx) -> SiteLink:
     """Say what this installation, which is a site, has to tell its hub."""
@@ -131,10 +210,23 @@ def link_view(ctx: Context, conn: Connection) -> SiteLink | None:
     joined = stored_credentials(ctx.settings.site)
     if joined is None:
         return None
-    link = store.link_of(conn)
+    link, held = store.link_of(conn), read_held(conn)
+    connected = link.is_connected(ctx.clock.now())
+    until, ends = held.end if held else (None, "")
     return SiteLink(
-        site=joined.site, hub=joined.hub, connected=link.is_connected(ctx.clock.now()), waiting=link.waiting,
-        reached_at=link.reached_at,
+        site=joined.site, hub=joined.hub, connected=connected, waiting=link.waiting, reached_at=link.reached_at,
+        cut_off_since=None if connected else link.reached_at, births_waiting=link.births_waiting,
+        vin_plant=held.plant_key.vin_plant if held else None, held_until=until, held_ends=ends,
+        lines=[_line(each) for each in site_births.lines(ctx, conn)],
+    )  # fmt: skip
+
+
+def _line(found: LineHolds) -> LineFlash:
+    stands = found.decision if isinstance(found.decision, Stand) else None
+    return LineFlash(
+        programme_id=found.programme_id, release=found.release, may_flash=stands is None,
+        code=stands.code if stands else "", reason=stands.reason if stands else "", coming=found.coming,
+        coming_missing=found.coming_missing,
     )  # fmt: skip
 
 
@@ -155,10 +247,15 @@ def views(ctx: Context, conn: Connection) -> list[SiteView]:
         SiteView(
             id=each.id, connected=each.cut_off_since(now) is None, cut_off_since=each.cut_off_since(now),
             waiting=each.waiting, heard_at=each.heard_at, reconciled_at=each.reconciled_at,
-            conflicts=each.conflicts, added_by=each.added_by, added_at=each.added_at,
+            conflicts=each.conflicts, births_waiting=each.births_waiting, births_refused=each.births_refused,
+            vin_plant=each.vin_plant, key_until=store_births.key_until(conn, each.id), added_by=each.added_by,
+            added_at=each.added_at,
         )
         for each in store.list_sites(conn)
     ]  # fmt: skip
 
 
-router = Router("/", route_handlers=[list_sites, add_site, remove_site, list_conflicts, get_link])
+router = Router(
+    "/",
+    route_handlers=[list_sites, add_site, remove_site, list_conflicts, list_births, take_birth, get_link],
+)

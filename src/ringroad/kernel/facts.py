@@ -74,6 +74,8 @@ class FactKind(StrEnum):
     PLANT_CHOSEN = "plant.chosen"
     SITE_ADDED = "site.added"
     SITE_REMOVED = "site.removed"
+    SITE_KEY_CERTIFIED = "site.key_certified"
+    SITE_BIRTH_SETTLED = "site.birth_settled"
     PLANT_SHIFTED = "plant.shifted"
     IMPROVEMENT_PROPOSED = "improvement.proposed"
     IMPROVEMENT_PROVED = "improvement.proved"
@@ -215,6 +217,8 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.PLANT_CHOSEN: Stage.BUILD,
         FactKind.SITE_ADDED: Stage.BUILD,
         FactKind.SITE_REMOVED: Stage.BUILD,
+        FactKind.SITE_KEY_CERTIFIED: Stage.BUILD,
+        FactKind.SITE_BIRTH_SETTLED: Stage.BUILD,
         FactKind.PLANT_SHIFTED: Stage.BUILD,
         FactKind.IMPROVEMENT_PROPOSED: Stage.BUILD,
         FactKind.IMPROVEMENT_PROVED: Stage.BUILD,

@@ -20,7 +20,8 @@ from nats.js.errors import Error as JetStreamError
 
 from ringroad.build.plant.store_events import refuse_message
 from ringroad.build.site.down import has_been_told, newest_fact, parts_to_tell, take_down
-from ringroad.build.site.store import HEARD_S, has_told, joined, list_sites, next_to_tell, take_told, tell_all
+from ringroad.build.site.store import HEARD_S, has_told, joined, list_sites, next_to_tell, tell_all
+from ringroad.build.site.store_up import take_told
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import InvalidInput, RingroadError, Unavailable
 from ringroad.loop.landing import land

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-import psycopg
 import structlog
 
 from ringroad.adapt.model import VerdictPolicy
@@ -22,11 +19,12 @@ from ringroad.build.deltas.choose import Later
 from ringroad.build.repository.store import OnlineSigners, refresh_expiring
 from ringroad.design.model import AcceptRule
 from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds, system_fraction
-from ringroad.kernel.errors import NotFound, RingroadError
+from ringroad.kernel.errors import NotFound
 from ringroad.loop.acceptance import accept_findings
 from ringroad.loop.bundles import signing_with
 from ringroad.loop.deltas import make_wanted
 from ringroad.loop.demand import forecast_asked
+from ringroad.loop.duties import JOIN_S_MAX, Duty, LoadSigners, Tools, keep_going, load, read_stream
 from ringroad.loop.evidence import read_due
 from ringroad.loop.improvements import look_at_trials, prove_open
 from ringroad.loop.inspections import run_inspections
@@ -40,8 +38,8 @@ from ringroad.loop.planning import answer_questions, improve_changed
 from ringroad.loop.quality import look_at_results
 from ringroad.loop.reconciler import tick
 from ringroad.loop.shops import plan_shops
-from ringroad.loop.sites import run_hearing, run_hub, run_site, run_telling
 from ringroad.loop.webhooks import deliver_until, key_of
+from ringroad.loop.worker_sites import site_duties
 from ringroad.publish.deliver import Means
 from ringroad.signal.detect import DetectPolicy
 from ringroad.signal.store import detect_now, run_ingest
@@ -49,15 +47,12 @@ from ringroad.signal.store_setbacks import answer_setbacks
 from ringroad.storage.blobs import Blobs
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.lake import Lake
-from ringroad.storage.leaf import stored_credentials
 from ringroad.storage.measures import TICKS_MAX
 from ringroad.storage.settings import Settings
 
 LOG = structlog.get_logger(__name__)
 
 ACCEPT_LOG_E_MICRONATS = 9_210_341  # an e-value of 10,000: one finding in so many would be chance
-RETRY_S_FIRST = 0.2  # seconds
-RETRY_S_MAX = 10.0  # seconds
 RENEW_S = 60.0  # seconds between two looks for metadata that nears its end
 SIGNERS_S = 5.0  # seconds between two looks for online keys that are not there yet
 EVIDENCE_LOOK_S = 1.0  # seconds between two looks for campaigns whose next tick is over
@@ -70,24 +65,7 @@ QUALITY_LOOK_S = 2.0  # seconds between two looks for results of checks; vehicle
 DEMAND_LOOK_S = 1.0  # seconds between two looks for forecasts that are asked for
 PLAN_S = 0.5  # seconds between two looks for new schedules
 TRIAL_LOOK_S = 5.0  # seconds between two looks at what plants try that their clones found
-STOP_LOOK_S = 0.2  # seconds between two looks at the stop event
-JOIN_S_MAX = 8.0  # seconds a thread gets to end
 CHANNELS = ("ringroad_fact", "ringroad_report", "ringroad_assignment")
-
-LoadSigners = Callable[[], OnlineSigners]
-Job = Callable[[Connection, datetime], object]
-Duty = tuple[str, Callable[..., None], tuple[Any, ...]]  # a thread's name, what it runs, what that takes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
-    """What the threads share."""
-
-    settings: Settings
-    stop: threading.Event
-    clock: Clock
-    ids: Ids
-    load_signers: LoadSigners | None
 
 
 def run(
@@ -131,7 +109,7 @@ def run(
         ("joiners", _join, (lake,)),
         ("webhooks", _webhooks, ()),
         ("deltas", _deltas, ()),
-        *_with_others(settings),
+        *site_duties(settings),
     ]
     threads = [
         threading.Thread(target=target, args=(tools, *more), name=name, daemon=True)
@@ -144,32 +122,6 @@ def run(
     for thread in threads:
         thread.join(JOIN_S_MAX)
     LOG.info("worker stopped", late=[thread.name for thread in threads if thread.is_alive()])
-
-
-def _with_others(settings: Settings) -> list[Duty]:
-    """Return the threads of a hub or a site."""
-    joined = stored_credentials(settings.site)
-    if joined is not None:
-        return [("site", _site, (joined.site,)), ("hub", _hub, (joined.site,))]
-    return [("sites", _sites, ()), ("tell sites", _tell_sites, ())] if settings.leaf_port else []
-
-
-def keep_going(tools: Tools, name: str, body: Callable[[], None]) -> None:
-    """Run `body` until it returns with `stop` set; when it fails, log why, wait longer each time, run it again."""
-    retry_s = RETRY_S_FIRST
-    while not tools.stop.is_set():
-        started_s = tools.clock.monotonic_s()
-        try:
-            body()
-        except (RingroadError, psycopg.Error, OSError) as error:
-            detail = error.detail if isinstance(error, RingroadError) else ""
-            LOG.warning("waiting", thread=name, error=str(error), detail=detail, retry_s=retry_s)
-        except Exception:  # a fault of ours in one thread must not stop the others
-            LOG.exception("thread failed", thread=name, retry_s=retry_s)
-        if tools.clock.monotonic_s() - started_s > RETRY_S_MAX:
-            retry_s = RETRY_S_FIRST  # it had worked for a while
-        tools.stop.wait(retry_s)
-        retry_s = min(RETRY_S_MAX, retry_s * 2)
 
 
 def _reconcile(tools: Tools) -> None:
@@ -192,7 +144,7 @@ def _rounds(tools: Tools, conn: Connection, listener: Connection, signers: list[
         started_s = tools.clock.monotonic_s()
         if not signers and next_keys_s <= started_s:
             next_keys_s = started_s + SIGNERS_S
-            signers += _load(tools)
+            signers += load(tools)
         issue = signing_with(signers[0]) if signers else None
         done = tick(conn, tools.ids, now=tools.clock.now(), issue=issue, lookout=lookout)
         if signers and next_renewal_s <= started_s:
@@ -227,16 +179,6 @@ def _counts(done: Any) -> dict[str, object]:
     }
 
 
-def _load(tools: Tools) -> list[OnlineSigners]:
-    if tools.load_signers is None:
-        return []
-    try:
-        return [tools.load_signers()]
-    except NotFound as error:
-        LOG.warning("no online keys, native vehicles wait", detail=error.message, hint=error.hint)
-        return []
-
-
 def _renew(tools: Tools, conn: Connection, signers: OnlineSigners) -> None:
     try:
         for _ in range(10):
@@ -252,7 +194,7 @@ def _ingest(tools: Tools, lake: Lake) -> None:
         given = tools.settings
         return run_ingest(given.nats_url, lake, lambda: connect(given.database_url), stop, tools.clock)
 
-    _read_stream(tools, "ingest", work)
+    read_stream(tools, "ingest", work)
 
 
 def _stations(tools: Tools) -> None:
@@ -262,7 +204,7 @@ def _stations(tools: Tools) -> None:
             given.nats_url, lambda: connect(given.database_url), stop, clock=tools.clock, ids=tools.ids
         )
 
-    _read_stream(tools, "stations", work)
+    read_stream(tools, "stations", work)
 
 
 def _milestones(tools: Tools) -> None:
@@ -272,7 +214,7 @@ def _milestones(tools: Tools) -> None:
             given.nats_url, lambda: connect(given.database_url), stop, clock=tools.clock, ids=tools.ids
         )
 
-    _read_stream(tools, "milestones", work)
+    read_stream(tools, "milestones", work)
 
 
 def _inspections(tools: Tools) -> None:
@@ -280,57 +222,7 @@ def _inspections(tools: Tools) -> None:
         given = tools.settings
         return run_inspections(given.nats_url, lambda: connect(given.database_url), stop, clock=tools.clock)
 
-    _read_stream(tools, "inspections", work)
-
-
-def _sites(tools: Tools) -> None:
-    def work(stop: asyncio.Event) -> Coroutine[Any, Any, None]:
-        given = tools.settings
-        return run_hub(
-            given.nats_url, lambda: connect(given.database_url), stop, clock=tools.clock, ids=tools.ids
-        )
-
-    _read_stream(tools, "sites", work)
-
-
-def _tell_sites(tools: Tools) -> None:
-    def work(stop: asyncio.Event) -> Coroutine[Any, Any, None]:
-        given = tools.settings
-        return run_telling(given.nats_url, lambda: connect(given.database_url), stop, clock=tools.clock)
-
-    _read_stream(tools, "tell sites", work)
-
-
-def _hub(tools: Tools, site: str) -> None:
-    def work(stop: asyncio.Event) -> Coroutine[Any, Any, None]:
-        given = tools.settings
-        return run_hearing(
-            given.nats_url, site, lambda: connect(given.database_url), stop, clock=tools.clock, ids=tools.ids
-        )
-
-    _read_stream(tools, "hub", work)
-
-
-def _site(tools: Tools, site: str) -> None:
-    def work(stop: asyncio.Event) -> Coroutine[Any, Any, None]:
-        given = tools.settings
-        return run_site(given.nats_url, site, lambda: connect(given.database_url), stop, clock=tools.clock)
-
-    _read_stream(tools, "site", work)
-
-
-def _read_stream(tools: Tools, name: str, work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Read a stream until the worker stops."""
-
-    async def until_stopped() -> None:
-        stop = asyncio.Event()
-        task = asyncio.create_task(work(stop))
-        while not (tools.stop.is_set() or task.done()):  # noqa: ASYNC110 - the event is a thread's
-            await asyncio.sleep(STOP_LOOK_S)
-        stop.set()
-        await asyncio.wait_for(task, JOIN_S_MAX)
-
-    keep_going(tools, name, lambda: asyncio.run(until_stopped()))
+    read_stream(tools, "inspections", work)
 
 
 def _detect(tools: Tools, lake: Lake) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -20,6 +20,9 @@ DOWN_FORMAT: Final = 1
 ORDERS_MAX: Final = 1_000  # in one message; some 300 kB
 SITE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # a token of a subject, and part of a user's name
 UP_BYTES_MAX: Final = 512 * 1024  # bytes of events in one message; the broker takes 1 MiB
+BIRTH_BYTES_MAX: Final = 960 * 1024  # bytes of one birth; with what is around it, the broker takes it
+CHUNK_BYTES: Final = 512 * 1024  # bytes of an answer of the hub that holds a part of a file
+ERROR_HEADER: Final = "Ringroad-Error"  # of an answer that is a refusal: why
 EVENTS_MAX: Final = 256  # in one message
 NUMBER_MAX: Final = 2**62  # of anything that is counted; the database's numbers have 64 bits
 RECEIVED_YEARS: Final = range(2000, 9999)  # in them a time of a site can be kept, in any zone
@@ -29,6 +32,8 @@ Count = Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
 
 UP_STREAM: Final = "SITES_UP"
 UP_SUBJECTS: Final = "ringroad.site.v1.*.up"
+ASK_SUBJECTS: Final = "ringroad.site.v1.*.ask"
+ASK_FORMAT: Final = 1
 DOWN_STREAM: Final = "SITES_DOWN"
 DOWN_SUBJECTS: Final = "ringroad.site.v1.*.down.>"
 
@@ -47,14 +52,62 @@ class SiteEvent(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"received_at is outside the years {RECEIVED_YEARS[0]} to {RECEIVED_YEARS[-1]}")
 
 
+class SiteTest(msgspec.Struct, frozen=True, kw_only=True):
+    """A check of the end of the line that a vehicle was registered with."""
+
+    check: Word
+    station: Word
+    passed: bool
+    at: Annotated[datetime, Meta(tz=True)]
+
+
+class SiteBirth(msgspec.Struct, frozen=True, kw_only=True):
+    """A vehicle that a site bore: its record, and what the record does not hold. Known by VIN and the record's digest."""
+
+    number: Annotated[int, Meta(ge=1, le=NUMBER_MAX)]  # of the birth at the site, without gaps
+    after: Count  # events of the line that the site had taken before
+    programme_id: Word
+    record: Annotated[str, Meta(max_length=BIRTH_BYTES_MAX)]  # sealed with the site's key
+    gateway: Literal["native", "ddi"]
+    token_sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    public_keys: Annotated[dict[str, dict[str, Any]], Meta(max_length=256)]  # by serial of the ECU
+    tags: Annotated[list[Word], Meta(max_length=100)] = msgspec.field(default_factory=list)
+    tests: Annotated[list[SiteTest], Meta(max_length=1_000)] = msgspec.field(default_factory=list)
+
+
 class Up(msgspec.Struct, frozen=True, kw_only=True):
-    """What a site tells; without events, that it is there."""
+    """What a site tells; without events and births, that it is there."""
 
     format: int
     sent_at: Annotated[datetime, Meta(tz=True)]
     waiting: Count  # events behind these that the hub does not have yet
     programme_id: Word = ""
     events: Annotated[list[SiteEvent], Meta(max_length=EVENTS_MAX)] = msgspec.field(default_factory=list)
+    birth: SiteBirth | None = None  # a hub that knows of none certifies no site's key, so that it bears none
+    births_waiting: Count = 0  # behind this one
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """What a site asks of its hub: its word for the site's key and the newest metadata, or a part of a file."""
+
+    format: int
+    what: Literal["trust", "targets", "image"]
+    key: dict[str, Any] | None = None  # the site's public key; `trust` alone
+    sha256: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$")] = ""  # of the file
+    offset: Count = 0  # in it
+
+
+class Trust(msgspec.Struct, frozen=True, kw_only=True):
+    """What a hub answers about trust: all that a site must verify what it flashes, and vouch for what it bears."""
+
+    format: int
+    image_roots: list[str]  # all of them, oldest first
+    director_roots: list[str]
+    timestamp: str
+    snapshot: str
+    targets_sha256: str
+    targets_bytes: Count
+    certificate: str  # of the site's key; "" while this hub has no keys
 
 
 class DownOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +130,7 @@ class DownBaseline(msgspec.Struct, frozen=True, kw_only=True):
     release: dict[str, Any]
     packages: list[dict[str, Any]]
     targets: dict[str, dict[str, str]]  # variant -> ECU -> package id
+    rxswins: dict[str, str] = msgspec.field(default_factory=dict)  # by type-approved system
 
 
 class Down(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +168,11 @@ def user_of(site: str) -> str:
 def up_subject(site: str) -> str:
     """Return the subject on which a site tells its hub."""
     return f"ringroad.site.v1.{site}.up"
+
+
+def ask_subject(site: str) -> str:
+    """Return the subject on which a site asks its hub."""
+    return f"ringroad.site.v1.{site}.ask"
 
 
 def down_subject(site: str, part: str) -> str:

@@ -129,12 +129,12 @@ class BornVehicle:
     agents: dict[str, UpdateAgent]  # by serial
 
 
-def make_vin(number: int, *, maker: str = "WRR", year_code: str = "T") -> Vin:
+def make_vin(number: int, *, maker: str = "WRR", year_code: str = "T", plant: str = "A") -> Vin:
     """Return the VIN of a serial number, with its check digit.
 
     Source: ISO 3779; 49 CFR 565.15 for the check digit.
     """
-    body = f"{maker}DEM12{year_code}A{number:06d}"  # maker 3, descriptor 5, [check 1], year, plant, serial 6
+    body = f"{maker}DEM12{year_code}{plant}{number:06d}"  # maker 3, descriptor 5, [check 1], year, plant, serial 6
     draft = body[:8] + "0" + body[8:]
     total = sum(_VIN_VALUES[char] * weight for char, weight in zip(draft, _VIN_WEIGHTS, strict=True))
     return parse_vin(draft[:8] + _CHECK_DIGITS[total % 11] + draft[9:])

@@ -148,6 +148,7 @@ class PlantSettings:
         durability: of each write to a vehicle's folder and flash.
         births: of a whole folder, once, before its note says that the vehicle is built.
         out_of: lots on the line, and checks that fail.
+        vin_plant: what stands for this plant in its VINs.
     """
 
     folder: Path
@@ -158,6 +159,7 @@ class PlantSettings:
     durability: Durability = "fsync"
     births: Durability = "fsync"
     out_of: OutOf = field(default_factory=OutOf)
+    vin_plant: str = "A"
 
     def __post_init__(self) -> None:
         """Refuse a line that could not move."""
@@ -449,7 +451,7 @@ class Plant:
 
     def _next_vin(self) -> Vin:
         for _ in range(VINS_SKIPPED_MAX):
-            vin = make_vin(next(self.vin_numbers))
+            vin = make_vin(next(self.vin_numbers), plant=self.settings.vin_plant)
             if not (self.settings.folder / vin).exists():
                 return vin
         raise Conflict("no serial number is free", code="vins_exhausted")

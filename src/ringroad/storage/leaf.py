@@ -50,6 +50,10 @@ LOGIN_S_MAX: Final = 5  # seconds the hub has to answer a site's login
 UP = Place(stream=UP_STREAM, subject=UP_SUBJECTS, consumer="hub", bytes_max=UP_BYTES_MAX)
 
 
+_NEEDED: Final = ("site", "hub", "token", "ca")  # members of credentials
+_MORE: Final = ("image_root", "director_root", "server_url", "mqtt")  # that an older hub does not write
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
     """A hub: where sites' servers connect, and the certificate that they are shown."""
@@ -68,17 +72,25 @@ class Credentials:
         hub: address of the hub's NATS server, host and port.
         token: the site's secret.
         ca: certificates, PEM, of the authority that signed the hub's.
+        image_root: the first root of the Image repository; "" of a hub that had no keys.
+        director_root: the same of the Director.
+        server_url: where vehicles that are born here speak to the hub; "" of a hub before sites bore vehicles.
+        mqtt: host and port, the same.
     """
 
     site: str
     hub: str
     token: str
     ca: str
+    image_root: str = ""
+    director_root: str = ""
+    server_url: str = ""
+    mqtt: str = ""
 
     def to_text(self) -> str:
         """Return the file's text."""
         return json.dumps(
-            {"format": 1, "site": self.site, "hub": self.hub, "token": self.token, "ca": self.ca}, indent=1
+            {"format": 1} | {name: getattr(self, name) for name in (*_NEEDED, *_MORE)}, indent=1
         )
 
 
@@ -94,7 +106,8 @@ def read_credentials(text: str, *, what: str) -> Credentials:
             raise InvalidInput(
                 f"{what} is of another version of Ringroad", hint="install that version, or a later one"
             )
-        parts = {name: str(found[name]) for name in ("site", "hub", "token", "ca")}
+        parts = {name: str(found[name]) for name in _NEEDED}
+        parts |= {name: str(found.get(name, "")) for name in _MORE}
     except (ValueError, LookupError, TypeError) as error:
         raise InvalidInput(
             f"{what} is no site's credentials", hint="make them on the hub: ringroad site add"

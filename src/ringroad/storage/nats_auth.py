@@ -35,7 +35,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import InvalidInput, RingroadError, Untrusted
 from ringroad.kernel.vin import Vin, parse_vin
-from ringroad.protocol.site import DOWN_STREAM, SITE_NAME, inbox_of, up_subject
+from ringroad.protocol.site import DOWN_STREAM, SITE_NAME, ask_subject, inbox_of, up_subject
 from ringroad.storage.db import Connection, Opener, load_queries
 
 SUBJECT = "$SYS.REQ.USER.AUTH"
@@ -195,7 +195,7 @@ def vehicle_permissions(vin: str) -> dict[str, Any]:
 
 
 def site_permissions(user: str) -> dict[str, Any]:
-    """Return what a site's server may do: tell what is its own, fetch what the hub keeps for it, hear the answers.
+    """Return what a site's server may do: tell what is its own, ask, fetch what the hub keeps for it, hear the answers.
 
     The consumer of its name on the stream of what sites are told has a filter that the hub wrote.
     """
@@ -204,6 +204,7 @@ def site_permissions(user: str) -> dict[str, Any]:
         "pub": {
             "allow": [
                 up_subject(site),
+                ask_subject(site),
                 f"$JS.{HUB_DOMAIN}.API.CONSUMER.MSG.NEXT.{DOWN_STREAM}.{user}",
                 f"$JS.ACK.{DOWN_STREAM}.{user}.>",
                 f"$JS.ACK.*.*.{DOWN_STREAM}.{user}.>",

@@ -1130,7 +1130,25 @@ CREATE TABLE public.site (
     removed_at timestamp with time zone,
     waiting bigint DEFAULT 0 NOT NULL,
     heard_at timestamp with time zone,
-    reconciled_at timestamp with time zone
+    reconciled_at timestamp with time zone,
+    births_waiting bigint DEFAULT 0 NOT NULL
+);
+CREATE TABLE public.site_birth (
+    number bigint NOT NULL,
+    vin text NOT NULL,
+    told bytea NOT NULL,
+    at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.site_birth_refused (
+    site_id text NOT NULL,
+    vin text NOT NULL,
+    sha256 text NOT NULL,
+    told bytea NOT NULL,
+    code text NOT NULL,
+    reason text NOT NULL,
+    told_at timestamp with time zone NOT NULL,
+    settled_at timestamp with time zone,
+    settled_by text
 );
 CREATE TABLE public.site_conflict (
     site_id text NOT NULL,
@@ -1139,10 +1157,26 @@ CREATE TABLE public.site_conflict (
     reason text NOT NULL,
     at timestamp with time zone NOT NULL
 );
+CREATE TABLE public.site_key (
+    site_id text NOT NULL,
+    key_id text NOT NULL,
+    certificate bytea NOT NULL,
+    issued_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+);
 CREATE TABLE public.site_place (
     name text NOT NULL,
     number bigint NOT NULL,
     at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.site_trust (
+    name text NOT NULL,
+    bytes bytea NOT NULL,
+    at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.site_vin (
+    site_id text NOT NULL,
+    plant text NOT NULL
 );
 CREATE TABLE public.software_package (
     id text NOT NULL,
@@ -1451,12 +1485,26 @@ ALTER TABLE ONLY public.shop_stop
     ADD CONSTRAINT shop_stop_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.shop_work
     ADD CONSTRAINT shop_work_pkey PRIMARY KEY (plant_id, shop);
+ALTER TABLE ONLY public.site_birth
+    ADD CONSTRAINT site_birth_pkey PRIMARY KEY (number);
+ALTER TABLE ONLY public.site_birth_refused
+    ADD CONSTRAINT site_birth_refused_pkey PRIMARY KEY (site_id, vin, sha256);
+ALTER TABLE ONLY public.site_birth
+    ADD CONSTRAINT site_birth_vin_key UNIQUE (vin);
 ALTER TABLE ONLY public.site_conflict
     ADD CONSTRAINT site_conflict_pkey PRIMARY KEY (site_id, kind, subject);
+ALTER TABLE ONLY public.site_key
+    ADD CONSTRAINT site_key_pkey PRIMARY KEY (site_id, key_id);
 ALTER TABLE ONLY public.site
     ADD CONSTRAINT site_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.site_place
     ADD CONSTRAINT site_place_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.site_trust
+    ADD CONSTRAINT site_trust_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.site_vin
+    ADD CONSTRAINT site_vin_pkey PRIMARY KEY (site_id);
+ALTER TABLE ONLY public.site_vin
+    ADD CONSTRAINT site_vin_plant_key UNIQUE (plant);
 ALTER TABLE ONLY public.software_package
     ADD CONSTRAINT software_package_filename_key UNIQUE (filename);
 ALTER TABLE ONLY public.software_package
@@ -1724,8 +1772,16 @@ ALTER TABLE ONLY public.shipment
     ADD CONSTRAINT shipment_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.shop_plan
     ADD CONSTRAINT shop_plan_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES public.shop_plan(id) ON DELETE SET NULL;
+ALTER TABLE ONLY public.site_birth_refused
+    ADD CONSTRAINT site_birth_refused_site_id_fkey FOREIGN KEY (site_id) REFERENCES public.site(id);
+ALTER TABLE ONLY public.site_birth
+    ADD CONSTRAINT site_birth_vin_fkey FOREIGN KEY (vin) REFERENCES public.vehicle(vin);
 ALTER TABLE ONLY public.site_conflict
     ADD CONSTRAINT site_conflict_site_id_fkey FOREIGN KEY (site_id) REFERENCES public.site(id);
+ALTER TABLE ONLY public.site_key
+    ADD CONSTRAINT site_key_site_id_fkey FOREIGN KEY (site_id) REFERENCES public.site(id);
+ALTER TABLE ONLY public.site_vin
+    ADD CONSTRAINT site_vin_site_id_fkey FOREIGN KEY (site_id) REFERENCES public.site(id);
 ALTER TABLE ONLY public.software_package
     ADD CONSTRAINT software_package_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.station_pass

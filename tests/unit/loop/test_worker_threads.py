@@ -7,12 +7,12 @@ import pytest
 
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.errors import Unavailable
-from ringroad.loop import worker
+from ringroad.loop.duties import Tools, keep_going
 from ringroad.storage.settings import Settings
 
 
-def tools() -> worker.Tools:
-    return worker.Tools(
+def tools() -> Tools:
+    return Tools(
         settings=Settings(var=Path("nowhere")),
         stop=threading.Event(),
         clock=SystemClock(),
@@ -32,11 +32,11 @@ def test_a_thread_that_fails_goes_on(failure: Exception) -> None:
             return
         raise failure
 
-    worker.keep_going(shared, "test", body)
+    keep_going(shared, "test", body)
     assert len(calls) == 3
 
 
 def test_a_stopped_thread_does_nothing() -> None:
     shared = tools()
     shared.stop.set()
-    worker.keep_going(shared, "test", lambda: pytest.fail("ran after the stop"))
+    keep_going(shared, "test", lambda: pytest.fail("ran after the stop"))

@@ -13,17 +13,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from psycopg.types.json import Jsonb
 
 from ringroad.build.plan_line import Order
 from ringroad.build.plant.read import plant_from_document
 from ringroad.build.plant.store import choose_plant, get_plant, runs_of, save_plant
 from ringroad.build.site.store import SQL
+from ringroad.build.site.store_held import keep_sequence, want_baseline
 from ringroad.build.store import get_baseline, get_programme, import_programme
-from ringroad.build.store_packages import SQL as BUILD
 from ringroad.build.store_plant import (
     block_option,
     blocked_options,
@@ -37,10 +36,8 @@ from ringroad.build.store_plant import (
 )
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import NotFound, Unavailable
-from ringroad.kernel.facts import FactKind
 from ringroad.protocol.site import DOWN_FORMAT, ORDERS_MAX, Down, DownBaseline, DownOrder
 from ringroad.storage.db import Connection
-from ringroad.storage.ledger import append_fact
 
 ACTOR: Final = "system:hub"
 BLOCKED_BY_HUB: Final = (
@@ -126,6 +123,7 @@ def _baseline(conn: Connection, programme_id: str) -> DownBaseline | None:
         release=msgspec.to_builtins(SQL.release_row(conn, release_id=found.release_id)),
         packages=[msgspec.to_builtins(row) for row in SQL.package_rows(conn, package_ids=package_ids)],
         targets={variant: dict(ecus) for variant, ecus in found.packages.items()},
+        rxswins=dict(found.rxswins),
     )
 
 
@@ -189,7 +187,7 @@ def _take_programme(conn: Connection, ids: Ids, clock: Clock, said: Down, source
         choose_plant(conn, ids, plant_id=plant.id, programme_id=said.programme_id, actor=ACTOR, now=now)
     _take_blocked(conn, ids, said.programme_id, said.blocked or {}, now=now)
     if said.baseline is not None:
-        _take_baseline(conn, ids, said.programme_id, said.baseline, now=now)
+        want_baseline(conn, said.programme_id, said.baseline, now=now)
     replan(
         conn, ids, clock, programme_id=said.programme_id, cause="new_release", actor=ACTOR,
         triggered_s=clock.monotonic_s(), triggered_at=now,
@@ -206,36 +204,6 @@ def _take_blocked(
     for option, reason in blocked.items():
         text = (BLOCKED_BY_HUB + reason)[:REASON_CHARS_MAX]
         block_option(conn, ids, programme_id=programme_id, option=option, reason=text, actor=ACTOR, now=now)
-
-
-def _take_baseline(
-    conn: Connection, ids: Ids, programme_id: str, baseline: DownBaseline, *, now: datetime
-) -> None:
-    release_id = str(baseline.release["id"])
-    here = get_baseline(conn, programme_id)
-    if here is not None and here.release_id == release_id and here.packages == baseline.targets:
-        return
-    BUILD.lock_programme(conn, programme_id=programme_id)
-    for package in baseline.packages:
-        SQL.put_package(conn, **_columns(package))
-    SQL.put_release(conn, **_columns(baseline.release))
-    SQL.put_baseline(
-        conn, programme_id=programme_id, release_id=release_id, packages=Jsonb(baseline.targets), now=now
-    )
-    append_fact(
-        conn, ids, kind=FactKind.BASELINE_SET, subject=programme_id, actor=ACTOR, now=now,
-        body={"release_id": release_id, "generation": (here.generation if here else 0) + 1},
-    )  # fmt: skip
-
-
-def _columns(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: Jsonb(value) if isinstance(value, dict) or name in _JSON_LISTS else value
-        for name, value in row.items()
-    }
-
-
-_JSON_LISTS: Final = frozenset({"findings", "requires", "conflicts"})
 
 
 def _take_order(conn: Connection, ids: Ids, clock: Clock, programme_id: str, order: DownOrder) -> None:
@@ -258,3 +226,4 @@ def _take_plan(conn: Connection, ids: Ids, clock: Clock, said: Down, wanted: lis
         conn, ids, clock, programme_id=said.programme_id, cause="new_orders", actor=ACTOR,
         triggered_s=clock.monotonic_s(), triggered_at=clock.now(), parent=said.sequence,
     )  # fmt: skip
+    keep_sequence(conn, said.programme_id, said.sequence or [], now=clock.now())

@@ -5,36 +5,32 @@ The caller opens the transaction.
 Invariants:
     A site is its plant: it may tell only of programmes whose line is that plant's.
     What a site's line took is never forgotten before its hub has it (`plant/queries.sql`, `forget_events`).
-    A message of a site taken twice changes nothing the second time.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from ringroad.build.plant.store import get_plant, runs_of
-from ringroad.build.plant.store_events import Told, list_refused, refuse_message, take_events
-from ringroad.build.store_plant import resume_order
-from ringroad.kernel.clock import Clock, Ids
+from ringroad.build.plant.store import get_plant
+from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
-from ringroad.protocol.mes import SUBJECT_PREFIX
 from ringroad.protocol.site import (
     EVENTS_MAX,
+    NUMBER_MAX,
     UP_BYTES_MAX,
     UP_FORMAT,
+    SiteBirth,
     SiteEvent,
     Up,
-    Word,
     check_site_name,
-    site_of,
 )
 from ringroad.storage.db import Connection, load_queries, of_row
 from ringroad.storage.ledger import append_fact, last_of
@@ -45,7 +41,7 @@ ACTOR: Final = "system:site"
 HEARD_S: Final = 5  # seconds between two signs of life of a site that has nothing else to tell
 SILENT_S: Final = 4 * HEARD_S  # seconds after which a site counts as cut off
 TOKEN_BYTES: Final = 32
-REFUSED_MAX: Final = 10_000  # messages of a site that are kept though nobody can take them
+BIRTHS: Final = "births"  # the place of the last birth that the hub has
 CONFLICTS_MAX: Final = 1_000  # of a site that are kept
 
 
@@ -56,6 +52,8 @@ class Site:
     Attributes:
         id: its plant's.
         waiting: events that it had and the hub had not, when it was last heard.
+        births_waiting: vehicles that it bore and the hub did not have, when it was last heard.
+        vin_plant: what stands for it in its VINs; None until its key is certified.
         heard_at: when it was last heard; None: never.
         reconciled_at: when it was last heard with nothing waiting.
         conflicts: kept ones.
@@ -69,6 +67,9 @@ class Site:
     heard_at: datetime | None
     reconciled_at: datetime | None
     conflicts: int = 0
+    births_waiting: int = 0
+    vin_plant: str | None = None
+    births_refused: int = 0  # that wait for a person
 
     def cut_off_since(self, now: datetime) -> datetime | None:
         """Return since when it is not heard; None: it is connected. One never heard is cut off since it was added."""
@@ -92,6 +93,7 @@ class Link:
 
     waiting: int
     reached_at: datetime | None  # the hub's broker last took something
+    births_waiting: int = 0
 
     def is_connected(self, now: datetime) -> bool:
         """Return whether the hub took something lately: a site tells it every few seconds that it is there."""
@@ -157,8 +159,9 @@ def get_site(conn: Connection, site_id: str) -> Site:
 def list_sites(conn: Connection) -> list[Site]:
     """Return every site."""
     counts = {row["site_id"]: row["conflicts"] for row in SQL.conflict_counts(conn)}
+    births = {row["site_id"]: row["births"] for row in SQL.births_refused_counts(conn)}
     return [
-        of_row(Site, row, conflicts=counts.get(row["id"], 0))
+        of_row(Site, row, conflicts=counts.get(row["id"], 0), births_refused=births.get(row["id"], 0))
         for row in SQL.sites(conn, rows_max=PAGE_ROWS_MAX)
     ]
 
@@ -168,111 +171,13 @@ def list_conflicts(conn: Connection, site_id: str, *, rows_max: int = PAGE_ROWS_
     return [of_row(Conflict, row) for row in SQL.conflicts(conn, site_id=site_id, rows_max=rows_max)]
 
 
-def take_told(conn: Connection, ids: Ids, clock: Clock, message: Told) -> None:
-    """Take what a site told; what cannot be taken is kept and named, so that no site holds up another."""
-    site_id = site_of(message.subject)
-    row = SQL.site(conn, site_id=site_id)
-    if row is None or row["removed_at"] is not None:
-        _refuse(conn, site_id, message, f"there is no site {site_id}", code="no_site")
-        return
-    try:
-        told = msgspec.json.decode(message.payload, type=Up)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        _refuse(conn, site_id, message, str(error), code="unreadable")
-        return
-    if told.format != UP_FORMAT:
-        reason = f"site {site_id} speaks format {told.format}; bring the hub up to date first"
-        _refuse(conn, site_id, message, reason, code="newer_format")
-        _conflict(conn, site_id, "newer_format", site_id, reason, now=clock.now())
-        return
-    if told.events:
-        if told.programme_id not in runs_of(conn, get_plant(conn, site_id)):
-            reason = f"the line of {told.programme_id} is not of plant {site_id}"
-            _refuse(conn, site_id, message, reason, code="no_programme")
-            _conflict(conn, site_id, "not_its_line", site_id, reason, now=clock.now())
-        else:
-            _take_events(conn, ids, clock, site_id, told)
-    SQL.hear_site(conn, site_id=site_id, waiting=told.waiting, now=clock.now())
-
-
-def _take_events(conn: Connection, ids: Ids, clock: Clock, site_id: str, told: Up) -> None:
-    programme_id = told.programme_id
-    place = f"taken/{site_id}/{programme_id}"
-    _look_for_gap(conn, site_id, told, SQL.place(conn, name=place), now=clock.now())
-    _resume_cancelled(conn, ids, clock, site_id, told)
-    found = take_events(
-        conn, ids, clock, programme_id=programme_id,
-        messages=[
-            _Event(SUBJECT_PREFIX + programme_id, bytes(each.event), each.seq, each.received_at) for each in told.events
-        ],
-    )  # fmt: skip
-    SQL.put_place(conn, name=place, number=told.events[-1].position, now=clock.now())
-    if found.refused:
-        newest = next(iter(list_refused(conn, programme_id, rows_max=1)), None)
-        reason = f"the site took what cannot be here; kept as it came: {newest.reason if newest else ''}"
-        _conflict(conn, site_id, "event_refused", programme_id, reason, now=clock.now())
-
-
-def _look_for_gap(
-    conn: Connection, site_id: str, told: Up, taken: Mapping[str, Any] | None, *, now: datetime
+def put_conflict(
+    conn: Connection, site_id: str, kind: str, subject: str, reason: str, *, now: datetime
 ) -> None:
-    """List events that the site told before and this hub does not have, as after a backup: they do not come again."""
-    after, first = taken["number"] if taken else 0, told.events[0].position
-    if first <= after + 1:
-        return
-    reason = (
-        f"events {after + 1} to {first - 1} of the line are not here and do not come again; the site has them"
-    )
-    _conflict(conn, site_id, "gap", f"{told.programme_id}/{after + 1}", reason, now=now)
-
-
-def _resume_cancelled(conn: Connection, ids: Ids, clock: Clock, site_id: str, told: Up) -> None:
-    """Take up again what was cancelled here while the site had begun it: a vehicle on the line is not unbuilt."""
-    begun = [
-        event.order_id
-        for event in map(_readable, told.events)
-        if event is not None and event.kind == "entered"
-    ]
-    for row in SQL.cancelled_orders(conn, programme_id=told.programme_id, order_ids=begun):
-        reason = f"cancelled while {site_id} was building it: it is built, and for a person to place"
-        resume_order(conn, ids, order_id=row["id"], reason=reason, actor=ACTOR, now=clock.now())
-        _conflict(conn, site_id, "order_cancelled", row["id"], reason, now=clock.now())
-
-
-def _refuse(conn: Connection, site_id: str, message: Told, reason: str, *, code: str) -> None:
-    """Keep a message of a site under the site's own name, whatever line it speaks of; no more than so many."""
-    if SQL.refused_count(conn, programme_id=site_id, rows_max=REFUSED_MAX) < REFUSED_MAX:
-        refuse_message(conn, message, reason, programme_id=site_id, code=code)
-
-
-def _conflict(conn: Connection, site_id: str, kind: str, subject: str, reason: str, *, now: datetime) -> None:
+    """List where a site and its hub had different truths, and how that was settled."""
     SQL.put_conflict(
         conn, site_id=site_id, kind=kind, subject=subject, reason=reason[:2_000], now=now, rows_max=CONFLICTS_MAX
     )  # fmt: skip
-
-
-class _About(msgspec.Struct, frozen=True):
-    """What of an event says which order it begins; the rest is for the fold."""
-
-    kind: str = ""
-    order_id: Word = ""
-
-
-def _readable(event: SiteEvent) -> _About | None:
-    try:
-        return msgspec.json.decode(event.event, type=_About)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class _Event:
-    """An event of a site as `take_events` takes one of the hub's own stream."""
-
-    subject: str
-    payload: bytes
-    seq: int
-    received_at: datetime
 
 
 # At the site ---------------------------------------------------------------------------------------
@@ -289,16 +194,32 @@ def link_of(conn: Connection) -> Link:
     return Link(
         waiting=sum(int(row["events"]) for row in SQL.unsent(conn)),
         reached_at=reached["at"] if reached else None,
+        births_waiting=SQL.births_behind(conn, after=_births_told(conn)),
     )
 
 
 def next_to_tell(conn: Connection, *, now: datetime) -> Up:
-    """Return the next events that the hub does not have, in the order of their line; none: a sign of life."""
-    rows = list(SQL.unsent(conn))
-    waiting = sum(int(row["events"]) for row in rows)
-    if not rows:
-        return Up(format=UP_FORMAT, sent_at=now, waiting=0)
-    first = rows[0]
+    """Return what the hub does not have next: events in the order of their line, and a birth behind those before it.
+
+    Neither: a sign of life.
+    """
+    rows = {row["programme_id"]: row for row in SQL.unsent(conn)}
+    waiting = sum(int(row["events"]) for row in rows.values())
+    born = SQL.next_birth(conn, after=_births_told(conn))
+    if born is None:
+        first, upto = next(iter(rows.values()), None), NUMBER_MAX
+    else:
+        birth = msgspec.json.decode(bytes(born["told"]), type=SiteBirth)
+        behind = SQL.births_behind(conn, after=birth.number)
+        first, upto = rows.get(birth.programme_id), birth.after
+        if first is None or birth.after <= first["sent"]:
+            return Up(
+                format=UP_FORMAT, sent_at=now, waiting=waiting, programme_id=birth.programme_id, birth=birth,
+                births_waiting=behind,
+            )  # fmt: skip
+    births = SQL.births_behind(conn, after=_births_told(conn))
+    if first is None:
+        return Up(format=UP_FORMAT, sent_at=now, waiting=0, births_waiting=births)
     events = _fitting(
         [
             SiteEvent(
@@ -306,24 +227,28 @@ def next_to_tell(conn: Connection, *, now: datetime) -> Up:
                 event=msgspec.Raw(msgspec.json.encode(row["body"])),
             )
             for row in SQL.events_to_send(
-                conn, programme_id=first["programme_id"], after=first["sent"], rows_max=EVENTS_MAX
+                conn, programme_id=first["programme_id"], after=first["sent"], upto=upto, rows_max=EVENTS_MAX
             )
         ]
     )  # fmt: skip
     return Up(
-        format=UP_FORMAT,
-        sent_at=now,
-        waiting=waiting - len(events),
-        programme_id=first["programme_id"],
-        events=events,
-    )
+        format=UP_FORMAT, sent_at=now, waiting=waiting - len(events), programme_id=first["programme_id"],
+        events=events, births_waiting=births,
+    )  # fmt: skip
 
 
 def has_told(conn: Connection, told: Up, *, now: datetime) -> None:
     """Note that the hub's broker has what was told."""
     if told.events:
         SQL.put_place(conn, name=f"sent/{told.programme_id}", number=told.events[-1].position, now=now)
+    if told.birth is not None:
+        SQL.put_place(conn, name=BIRTHS, number=told.birth.number, now=now)
     SQL.put_place(conn, name="reached", number=0, now=now)
+
+
+def _births_told(conn: Connection) -> int:
+    row = SQL.place(conn, name=BIRTHS)
+    return int(row["number"]) if row else 0
 
 
 def _fitting(events: Sequence[SiteEvent]) -> list[SiteEvent]:

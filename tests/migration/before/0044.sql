@@ -444,6 +444,16 @@ VALUES (:programme_id, :event_id, :plant_id, :station, :gate, :check, :vehicle, 
 -- name: passes_of
 SELECT station, vehicle, at_once FROM station_pass WHERE programme_id = :programme_id AND vehicle = ANY(:vehicles::text[]);
 
+-- name: recent_passes
+SELECT s.name AS station, count(*) AS vehicles, count(*) FILTER (WHERE p.at_once) AS at_once
+  FROM unnest(:stations::text[]) AS s (name)
+  CROSS JOIN LATERAL (SELECT at_once FROM station_pass
+                       WHERE programme_id = :programme_id AND station = s.name
+                         AND (:since::timestamptz IS NULL OR at > :since)
+                         AND (:until::timestamptz IS NULL OR at <= :until)
+                       ORDER BY number DESC LIMIT :rows_max) AS p
+ GROUP BY s.name;
+
 -- name: vehicles_passed
 SELECT s.name AS station, p.number + 1 AS vehicles, p.period
   FROM unnest(:stations::text[]) AS s (name)
@@ -1826,7 +1836,8 @@ SELECT min(r.number) AS number, r.verdict, r.reason, r.sentence, sum(r.vehicles)
  ORDER BY vehicles DESC, number LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: vehicle_resolutions
-SELECT c.id AS campaign_id, c.name AS campaign_name, c.state AS campaign_state, wanted.version AS release_version,
+SELECT c.id AS campaign_id, c.name AS campaign_name, c.state AS campaign_state, wanted.id AS release_id,
+       wanted.version AS release_version, coalesce(a.state, '') AS state, coalesce(a.state_detail, '') AS state_detail,
        t.verdict, t.reason, coalesce(r.sentence, '') AS sentence, t.wave,
        coalesce(r.install_bytes, 0) AS install_bytes, coalesce(r.install_s, 0) AS install_s,
        ARRAY(SELECT x.version FROM unnest(r.steps) WITH ORDINALITY AS step (id, at) JOIN release x ON x.id = step.id
@@ -1834,6 +1845,7 @@ SELECT c.id AS campaign_id, c.name AS campaign_name, c.state AS campaign_state, 
   FROM campaign c JOIN release wanted ON wanted.id = c.release_id
   JOIN campaign_target t ON t.plan_id = c.plan_id AND t.vin = :vin
   LEFT JOIN campaign_resolution r ON r.plan_id = t.plan_id AND r.number = t.resolution
+  LEFT JOIN assignment a ON a.campaign_id = c.id AND a.vin = t.vin AND a.kind = 'update'
  WHERE (:campaign_id::text IS NULL OR c.id = :campaign_id)
  ORDER BY c.created_at DESC, c.id DESC LIMIT :rows_max;
 
@@ -2262,15 +2274,10 @@ SELECT count(*) FROM campaign_target t
   JOIN vehicle v ON v.vin = t.vin AND v.gateway = 'ddi' AND v.attributes ->> 'honours_skip' IS DISTINCT FROM 'true'
  WHERE t.plan_id = :plan_id AND t.verdict = 'match';
 
--- name: shared_campaigns
--- Those that run while, or after, another one of their programme could change what their vehicles run.
-SELECT c.id FROM campaign c JOIN release r ON r.id = c.release_id
- WHERE c.state = 'running'
-   AND EXISTS (SELECT FROM campaign o JOIN release s ON s.id = o.release_id
-                WHERE s.programme_id = r.programme_id AND o.id <> c.id
-                  AND (o.state IN ('running', 'paused')
-                       OR o.state IN ('halted', 'aborted', 'finished') AND o.plan_id IS NOT NULL
-                          AND c.created_at <= coalesce(o.state_at, o.created_at)));
+-- name: own_hours_planned
+SELECT v.schedule, count(*) AS vehicles FROM vehicle v
+  JOIN campaign_target t ON t.plan_id = :plan_id AND t.vin = v.vin AND t.verdict = 'match'
+ WHERE v.schedule IS NOT NULL GROUP BY v.schedule ORDER BY count(*) DESC, v.schedule LIMIT :rows_max;
 
 -- name: plan_each_time#
 -- A plan kept for any vehicles is one for all of them.
@@ -2395,7 +2402,8 @@ SELECT v.vin, sha256(convert_to(ROW (
            CASE WHEN :born THEN v.born_at::date END,
            CASE WHEN cardinality(:attributes::text[]) > 0 THEN
                (SELECT jsonb_object_agg(name, v.attributes -> name) FROM unnest(:attributes::text[]) AS name) END
-       )::text, 'UTF8')) AS kind  -- a record as text tells any two records apart
+       )::text, 'UTF8')) AS kind,  -- a record as text tells any two records apart
+       v.config_generation
   FROM vehicle v
   LEFT JOIN (SELECT ecu.vin,
                     array_agg(ROW (ecu.name, ecu.hardware_id, i.version, i.image_sha256,
@@ -2429,15 +2437,15 @@ SELECT vin FROM planned_vehicle ORDER BY vin LIMIT :rows_max;
 SELECT vin FROM planned_vehicle WHERE kind = ANY (:kinds::bytea[]) ORDER BY vin;
 
 -- name: deal_lot!
-INSERT INTO campaign_target (plan_id, vin, verdict, reason, wave, rank, resolution)
-SELECT :plan_id, vin, verdict, reason, wave, rank, resolution
+INSERT INTO campaign_target (plan_id, vin, verdict, reason, wave, rank, resolution, config_generation)
+SELECT :plan_id, vin, verdict, reason, wave, rank, resolution, config_generation
   FROM (SELECT vin, CASE WHEN rank <= :held THEN 'control' ELSE 'match' END AS verdict, reason,
-               width_bucket(rank, :starts::bigint[]) AS wave, rank, resolution
-          FROM (SELECT vin, reason, number AS resolution,
+               width_bucket(rank, :starts::bigint[]) AS wave, rank, resolution, config_generation
+          FROM (SELECT vin, reason, number AS resolution, config_generation,
                        row_number() OVER (ORDER BY (2 * place - 1)::float8 / (2 * size), digest, vin) AS rank
-                  FROM (SELECT vin, digest, reason, number, size,
+                  FROM (SELECT vin, digest, reason, number, size, config_generation,
                                row_number() OVER (PARTITION BY stratum ORDER BY digest, vin) AS place
-                          FROM (SELECT p.vin, r.stratum, r.reason, r.number, r.size,
+                          FROM (SELECT p.vin, p.config_generation, r.stratum, r.reason, r.number, r.size,
                                        sha256(convert_to(:seed || ':' || p.vin, 'UTF8')) AS digest
                                   FROM planned_vehicle p
                                   JOIN (SELECT kind, stratum, reason, number,
@@ -2446,7 +2454,7 @@ SELECT :plan_id, vin, verdict, reason, wave, rank, resolution
                                          WHERE plan_id = :plan_id AND verdict = 'match') AS r ON r.kind = p.kind
                                ) AS hashed) AS placed) AS lot
         UNION ALL
-        SELECT p.vin, r.verdict, r.reason, 0, 0, r.number
+        SELECT p.vin, r.verdict, r.reason, 0, 0, r.number, p.config_generation
           FROM planned_vehicle p JOIN campaign_resolution r ON r.plan_id = :plan_id AND r.kind = p.kind
          WHERE r.verdict <> 'match') AS dealt
  ORDER BY vin;
@@ -2497,8 +2505,9 @@ SELECT :plan_id, m.vin, m.verdict, 'joined', m.wave, 0, 0
 
 -- name: assign_joined$
 WITH made AS (
-INSERT INTO assignment (campaign_id, vin, wave, previous_release_id, released_at)
-SELECT :campaign_id, m.vin, m.wave, v.release_id, CASE WHEN m.wave <= :released THEN :now::timestamptz END
+INSERT INTO assignment (campaign_id, vin, wave, previous_release_id, config_generation, released_at)
+SELECT :campaign_id, m.vin, m.wave, v.release_id, v.config_generation,
+       CASE WHEN m.wave <= :released THEN :now::timestamptz END
   FROM unnest(:vins::text[], :waves::int[]) AS m (vin, wave) JOIN vehicle v ON v.vin = m.vin
  ORDER BY m.wave, m.vin
 RETURNING action_id)
@@ -2549,8 +2558,9 @@ UPDATE campaign_plan SET approved_by = :actor, approved_at = :now
  WHERE id = :plan_id AND campaign_id = :campaign_id;
 
 -- name: insert_steps!
-INSERT INTO assignment (campaign_id, vin, wave, kind, step, release_id, previous_release_id)
-SELECT :campaign_id, t.vin, t.wave, 'step', at, r.steps[at], CASE WHEN at = 1 THEN v.release_id ELSE r.steps[at - 1] END
+INSERT INTO assignment (campaign_id, vin, wave, kind, step, release_id, previous_release_id, config_generation)
+SELECT :campaign_id, t.vin, t.wave, 'step', at, r.steps[at], CASE WHEN at = 1 THEN v.release_id ELSE r.steps[at - 1] END,
+       t.config_generation
   FROM campaign_resolution r
   JOIN campaign_target t ON t.plan_id = r.plan_id AND t.resolution = r.number AND t.verdict = 'match'
   JOIN vehicle v ON v.vin = t.vin
@@ -2559,10 +2569,11 @@ SELECT :campaign_id, t.vin, t.wave, 'step', at, r.steps[at], CASE WHEN at = 1 TH
  ORDER BY t.wave, t.rank, t.vin, at;
 
 -- name: insert_assignments!
-INSERT INTO assignment (action_id, campaign_id, vin, wave, step, previous_release_id) OVERRIDING SYSTEM VALUE
-SELECT lot.action_id, :campaign_id, lot.vin, lot.wave, lot.step, coalesce(lot.after, v.release_id)
-  FROM (SELECT vin, wave, step, after, nextval('assignment_action_id_seq') AS action_id  -- in the order of the lot
-          FROM (SELECT t.vin, t.wave, r.after, CASE WHEN r.steps > 1 THEN r.steps ELSE 0 END AS step
+INSERT INTO assignment (action_id, campaign_id, vin, wave, step, previous_release_id, config_generation) OVERRIDING SYSTEM VALUE
+SELECT lot.action_id, :campaign_id, lot.vin, lot.wave, lot.step, coalesce(lot.after, v.release_id), lot.config_generation
+  FROM (SELECT vin, wave, step, after, config_generation,
+               nextval('assignment_action_id_seq') AS action_id  -- in the order of the lot
+          FROM (SELECT t.vin, t.wave, t.config_generation, r.after, CASE WHEN r.steps > 1 THEN r.steps ELSE 0 END AS step
                   FROM campaign_target t
                   LEFT JOIN (SELECT number, cardinality(steps) AS steps, steps[cardinality(steps) - 1] AS after
                                FROM campaign_resolution WHERE plan_id = :plan_id) AS r ON r.number = t.resolution
@@ -2602,7 +2613,8 @@ UPDATE assignment a
   FROM vehicle v
  WHERE a.campaign_id = :campaign_id AND a.wave = :wave AND a.state = 'pending' AND a.released_at IS NULL
    AND v.vin = a.vin AND v.gateway = 'ddi'
-   AND (NOT :shared OR v.release_id IS NOT DISTINCT FROM a.previous_release_id)
+   AND CASE WHEN a.step > 1 THEN v.release_id IS NOT DISTINCT FROM a.previous_release_id  -- what its way led it to
+            ELSE v.config_generation = a.config_generation END
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
    AND NOT EXISTS (SELECT 1 FROM assignment h
@@ -2624,7 +2636,8 @@ UPDATE assignment a
  WHERE a.campaign_id = :campaign_id AND a.state = 'pending' AND a.released_at IS NOT NULL
    AND (:vins::text[] IS NULL OR a.vin = ANY (:vins))
    AND coalesce(a.not_before, :now) <= :now AND v.vin = a.vin AND v.gateway = 'ddi'
-   AND (NOT :shared OR v.release_id IS NOT DISTINCT FROM a.previous_release_id)
+   AND CASE WHEN a.step > 1 THEN v.release_id IS NOT DISTINCT FROM a.previous_release_id  -- what its way led it to
+            ELSE v.config_generation = a.config_generation END
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
    AND NOT EXISTS (SELECT 1 FROM assignment h
@@ -2653,26 +2666,38 @@ UPDATE assignment a
 RETURNING a.action_id, a.campaign_id;
 
 -- name: moved_on
--- Waiting vehicles that another release was installed on since they were chosen.
-SELECT a.action_id, a.vin, a.kind, v.release_id
+-- Waiting vehicles of which something else is known than when they were chosen.
+SELECT a.action_id, a.vin, a.kind, a.step, v.release_id, v.config_generation,
+       CASE WHEN a.kind = 'step' THEN ARRAY(SELECT s.release_id FROM assignment s
+                                             WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
+                                             ORDER BY s.step) ELSE '{}' END AS way
   FROM assignment a JOIN vehicle v ON v.vin = a.vin
  WHERE a.campaign_id = :campaign_id AND a.kind <> 'rollback' AND a.state = 'pending' AND a.released_at IS NOT NULL
    AND (:vins::text[] IS NULL OR a.vin = ANY (:vins))
-   AND v.release_id IS DISTINCT FROM a.previous_release_id
+   AND CASE WHEN a.step > 1 THEN v.release_id IS DISTINCT FROM a.previous_release_id
+            ELSE v.config_generation IS DISTINCT FROM a.config_generation END
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
                                       AND s.step < a.step AND s.state <> 'installed'))
  ORDER BY a.action_id LIMIT :rows_max FOR UPDATE OF a SKIP LOCKED;
 
 -- name: choose_again!
-UPDATE assignment a SET previous_release_id = m.release_id, generation = a.generation + 1
-  FROM unnest(:action_ids::int[], :release_ids::text[]) AS m (action_id, release_id)
+UPDATE assignment a SET previous_release_id = m.release_id, config_generation = m.config_generation,
+       generation = a.generation + 1
+  FROM unnest(:action_ids::int[], :release_ids::text[], :config_generations::int[])
+       AS m (action_id, release_id, config_generation)
  WHERE a.action_id = m.action_id;
 
 -- name: let_go!
 UPDATE assignment a SET state = 'cancelled', state_detail = m.reason, finished_at = :now, generation = a.generation + 1
   FROM unnest(:action_ids::int[], :reasons::text[]) AS m (action_id, reason)
  WHERE a.action_id = m.action_id;
+
+-- name: let_go_verdicts
+SELECT let_go.verdict, sum(let_go.vehicles::int)::int AS vehicles
+  FROM fact f CROSS JOIN LATERAL jsonb_each_text(f.body -> 'verdicts') AS let_go (verdict, vehicles)
+ WHERE f.subject = :campaign_id AND f.kind = 'vehicles.cancelled' AND jsonb_typeof(f.body -> 'verdicts') = 'object'
+ GROUP BY let_go.verdict ORDER BY vehicles DESC, let_go.verdict LIMIT :rows_max;
 
 -- name: withhold_offers$
 WITH moved AS (
@@ -3010,6 +3035,15 @@ INSERT INTO vehicle_manifest (vin, digest, body, received_at) VALUES (:vin, :dig
 -- name: lock_vehicle^
 SELECT release_id FROM vehicle WHERE vin = :vin FOR UPDATE;
 
+-- name: count_installed!
+-- Before `set_installed`: an ECU that runs another image makes another configuration.
+UPDATE vehicle SET config_generation = config_generation + 1, generation = generation + 1
+ WHERE vin = :vin
+   AND EXISTS (SELECT FROM unnest(:serials::text[], :sha256s::text[]) AS m (serial, sha256)
+                 JOIN ecu e ON e.vin = :vin AND e.serial = m.serial
+                 LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
+                WHERE i.image_sha256 IS DISTINCT FROM m.sha256);
+
 -- name: set_installed!
 INSERT INTO ecu_installed (vin, serial, filename, version, image_sha256, reported_at, first_at)
 SELECT e.vin, e.serial, m.filename, coalesce(p.version, 'unknown'), m.sha256, :now, :now
@@ -3093,7 +3127,8 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
  WHERE a.state = 'pending' AND a.released_at IS NOT NULL AND coalesce(a.not_before, :now) <= :now
    AND (:vins::text[] IS NULL OR a.vin = ANY (:vins))
    AND (c.id = ANY (:campaign_ids) AND v.gateway = 'native' AND a.kind <> 'rollback'
-        AND (c.id <> ALL (:shared) OR v.release_id IS NOT DISTINCT FROM a.previous_release_id)
+        AND CASE WHEN a.step > 1 THEN v.release_id IS NOT DISTINCT FROM a.previous_release_id
+                 ELSE v.config_generation = a.config_generation END
         AND NOT EXISTS (SELECT 1 FROM assignment h
                          WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update' AND h.state = 'pending'
                            AND (h.campaign_id = ANY (:recalls)
@@ -3158,16 +3193,19 @@ SELECT a.campaign_id, a.vin, e.name AS ecu, was.image_sha256,
          AND (step.over_at IS NULL OR step.over_at < w.replaced_at)  -- the last step itself is told at over_at
        ORDER BY w.replaced_at LIMIT 1) AS was ON true;
 
--- name: halted_lately
+-- name: halted_unswept
 SELECT c.id FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id
- WHERE c.state = 'halted' AND c.state_at >= :since AND (p.document -> 'request' ->> 'rollback_installed')::boolean
+ WHERE c.state = 'halted' AND c.swept_at IS NULL AND (p.document -> 'request' ->> 'rollback_installed')::boolean
  ORDER BY c.id;
+
+-- name: set_swept!
+UPDATE campaign SET swept_at = :now
+ WHERE id = :campaign_id AND state = 'halted' AND swept_at IS NULL AND state_at <= :before;
 
 -- name: missed_by_halt
 SELECT a.campaign_id, a.vin, true AS goes_back
   FROM assignment a JOIN kept_vehicle k ON k.campaign_id = a.campaign_id AND k.vin = a.vin
- WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.finished_at >= :since
-   AND a.previous_release_id IS NOT NULL
+ WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.previous_release_id IS NOT NULL
    AND NOT EXISTS (SELECT FROM assignment b
                     WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback')
  ORDER BY a.vin LIMIT :rows_max;

@@ -1,0 +1,132 @@
+"""At a hub: what its sites told is taken, or kept and named where it cannot be.
+
+The caller opens the transaction.
+
+Invariant: a message of a site taken twice changes nothing the second time, and no site holds up another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from ringroad.build.plant.store import get_plant, runs_of
+from ringroad.build.plant.store_events import Told, list_refused, refuse_message, take_events
+from ringroad.build.site.store import ACTOR, SQL, put_conflict
+from ringroad.build.site.store_births import take_birth
+from ringroad.build.store_plant import resume_order
+from ringroad.kernel.clock import Clock, Ids
+from ringroad.protocol.mes import SUBJECT_PREFIX
+from ringroad.protocol.site import UP_FORMAT, SiteEvent, Up, Word, site_of
+from ringroad.storage.db import Connection
+
+REFUSED_MAX: Final = 10_000  # messages of a site that are kept though nobody can take them
+
+
+def take_told(conn: Connection, ids: Ids, clock: Clock, message: Told) -> None:
+    """Take what a site told; what cannot be taken is kept and named, so that no site holds up another."""
+    site_id = site_of(message.subject)
+    row = SQL.site(conn, site_id=site_id)
+    if row is None or row["removed_at"] is not None:
+        _refuse(conn, site_id, message, f"there is no site {site_id}", code="no_site")
+        return
+    try:
+        told = msgspec.json.decode(message.payload, type=Up)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        _refuse(conn, site_id, message, str(error), code="unreadable")
+        return
+    if told.format != UP_FORMAT:
+        reason = f"site {site_id} speaks format {told.format}; bring the hub up to date first"
+        _refuse(conn, site_id, message, reason, code="newer_format")
+        put_conflict(conn, site_id, "newer_format", site_id, reason, now=clock.now())
+        return
+    if told.events:
+        if told.programme_id not in runs_of(conn, get_plant(conn, site_id)):
+            reason = f"the line of {told.programme_id} is not of plant {site_id}"
+            _refuse(conn, site_id, message, reason, code="no_programme")
+            put_conflict(conn, site_id, "not_its_line", site_id, reason, now=clock.now())
+        else:
+            _take_events(conn, ids, clock, site_id, told)
+    if told.birth is not None:
+        take_birth(conn, ids, clock, site_id, told.birth)
+    SQL.hear_site(
+        conn, site_id=site_id, waiting=told.waiting, births_waiting=told.births_waiting, now=clock.now()
+    )
+
+
+def _take_events(conn: Connection, ids: Ids, clock: Clock, site_id: str, told: Up) -> None:
+    programme_id = told.programme_id
+    place = f"taken/{site_id}/{programme_id}"
+    _look_for_gap(conn, site_id, told, SQL.place(conn, name=place), now=clock.now())
+    _resume_cancelled(conn, ids, clock, site_id, told)
+    found = take_events(
+        conn, ids, clock, programme_id=programme_id,
+        messages=[
+            _Event(SUBJECT_PREFIX + programme_id, bytes(each.event), each.seq, each.received_at) for each in told.events
+        ],
+    )  # fmt: skip
+    SQL.put_place(conn, name=place, number=told.events[-1].position, now=clock.now())
+    if found.refused:
+        newest = next(iter(list_refused(conn, programme_id, rows_max=1)), None)
+        reason = f"the site took what cannot be here; kept as it came: {newest.reason if newest else ''}"
+        put_conflict(conn, site_id, "event_refused", programme_id, reason, now=clock.now())
+
+
+def _look_for_gap(
+    conn: Connection, site_id: str, told: Up, taken: Mapping[str, Any] | None, *, now: datetime
+) -> None:
+    """List events that the site told before and this hub does not have, as after a backup: they do not come again."""
+    after, first = taken["number"] if taken else 0, told.events[0].position
+    if first <= after + 1:
+        return
+    reason = (
+        f"events {after + 1} to {first - 1} of the line are not here and do not come again; the site has them"
+    )
+    put_conflict(conn, site_id, "gap", f"{told.programme_id}/{after + 1}", reason, now=now)
+
+
+def _resume_cancelled(conn: Connection, ids: Ids, clock: Clock, site_id: str, told: Up) -> None:
+    """Take up again what was cancelled here while the site had begun it: a vehicle on the line is not unbuilt."""
+    begun = [
+        event.order_id
+        for event in map(_readable, told.events)
+        if event is not None and event.kind == "entered"
+    ]
+    for row in SQL.cancelled_orders(conn, programme_id=told.programme_id, order_ids=begun):
+        reason = f"cancelled while {site_id} was building it: it is built, and for a person to place"
+        resume_order(conn, ids, order_id=row["id"], reason=reason, actor=ACTOR, now=clock.now())
+        put_conflict(conn, site_id, "order_cancelled", row["id"], reason, now=clock.now())
+
+
+def _refuse(conn: Connection, site_id: str, message: Told, reason: str, *, code: str) -> None:
+    """Keep a message of a site under the site's own name, whatever line it speaks of; no more than so many."""
+    if SQL.refused_count(conn, programme_id=site_id, rows_max=REFUSED_MAX) < REFUSED_MAX:
+        refuse_message(conn, message, reason, programme_id=site_id, code=code)
+
+
+class _About(msgspec.Struct, frozen=True):
+    """What of an event says which order it begins; the rest is for the fold."""
+
+    kind: str = ""
+    order_id: Word = ""
+
+
+def _readable(event: SiteEvent) -> _About | None:
+    try:
+        return msgspec.json.decode(event.event, type=_About)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """An event of a site as `take_events` takes one of the hub's own stream."""
+
+    subject: str
+    payload: bytes
+    seq: int
+    received_at: datetime

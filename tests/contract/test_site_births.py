@@ -1,0 +1,344 @@
+"""Vehicles that a site bears reach its hub once, as they were; what the hub cannot take is kept whole and shown."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from ringroad.build import store_plant
+from ringroad.build.birth import AsBuilt, Installed, NewEcu, register_vehicle
+from ringroad.build.site.down import has_been_told, parts_to_tell, take_down
+from ringroad.build.site.flash import Stand
+from ringroad.build.site.store import add_site, has_told, link_of, list_conflicts, list_sites, next_to_tell
+from ringroad.build.site.store_births import KEY_DAYS, list_refused_births, take_again
+from ringroad.build.site.store_held import (
+    LineHolds,
+    check_vin,
+    keep_to_tell,
+    line_holds,
+    must_flash,
+    take_coming,
+    take_trust,
+)
+from ringroad.build.site.store_up import take_told
+from ringroad.build.store import baseline_targets, get_baseline, get_programme
+from ringroad.build.store_birth import get_birth
+from ringroad.build.store_plant import get_order
+from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, Unavailable, Untrusted
+from ringroad.kernel.facts import FactKind
+from ringroad.protocol.site import Down, SiteBirth, SiteTest, Up, up_subject
+from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.ledger import read_facts
+from ringroad.storage.streams import StreamMessage
+from ringroad.trust.birth import verify_record
+from ringroad.trust.keys import public_key_dict
+from ringroad.trust.plant_key import read_plant_key
+from support.births import fitted, line_with_baseline, new_baseline, passed
+from support.mes import CLOCK, IDS, new_order
+from support.released import ANCHORS, DIRECTOR_ROOT, SITE_KEY, asked, publish, trusts
+from support.uptane import seeded
+
+pytestmark = pytest.mark.engines
+
+SITE, VIN, OTHER_VIN = "wren", "WRRDEM129TB000001", "WRRDEM120TB000002"
+HARDWARE = {"gateway": "gateway-hw-1", "brake": "nrf52840-brake-1"}
+
+
+@dataclass
+class Pair:
+    """A hub and its site, each with a database; what goes between them is carried by hand."""
+
+    hub: Connection
+    site: Connection
+
+    def tell_site(self) -> None:
+        with transaction(self.hub):
+            found = list(parts_to_tell(self.hub, SITE, now=CLOCK.now()))
+            for part, digest, said in found:
+                has_been_told(self.hub, SITE, part, digest, said, now=CLOCK.now())
+        for _, _, said in found:
+            with transaction(self.site):
+                take_down(self.site, IDS, CLOCK, msgspec.json.decode(msgspec.json.encode(said), type=Down))
+
+    def release(self, *, here: bool = True) -> None:
+        self.tell_site()
+        trusts(self.hub, self.site)
+        with transaction(self.site):
+            take_coming(self.site, IDS, CLOCK, is_here=lambda _: here)
+
+    def order(self) -> str:
+        with transaction(self.hub):
+            order_id = new_order(self.hub)
+        self.tell_site()
+        return order_id
+
+    def bear(self, order_id: str | None, vin: str = VIN, *, lot: str = "B-17", **changes: Any) -> SiteBirth:
+        """Let a vehicle be born at the site, as its server does."""
+        with transaction(self.site):
+            return bear(self.site, order_id, vin, lot=lot, **changes)
+
+    def told(self) -> list[Up]:
+        """Return what the site has to tell, and note that the hub's broker has it."""
+        found = []
+        while (up := next_to_tell(self.site, now=CLOCK.now())).events or up.birth:
+            found.append(up)
+            with transaction(self.site):
+                has_told(self.site, up, now=CLOCK.now())
+        return found
+
+    def reconcile(self) -> None:
+        for up in self.told():
+            self.take(up)
+
+    def take(self, up: Up) -> None:
+        message = StreamMessage(
+            subject=up_subject(SITE), payload=msgspec.json.encode(up), seq=1, received_at=CLOCK.now()
+        )
+        with transaction(self.hub):
+            take_told(self.hub, IDS, CLOCK, message)
+
+
+def bear(
+    conn: Connection,
+    order_id: str | None,
+    vin: str,
+    *,
+    lot: str,
+    signer: Any = SITE_KEY,
+    now: datetime | None = None,
+) -> SiteBirth:
+    held = must_flash(conn, SITE, is_here=lambda _: True, now=now or CLOCK.now())
+    check_vin(held, vin)
+    targets, baseline = baseline_targets(conn, SITE, "van"), get_baseline(conn, SITE)
+    assert baseline
+    keys = {name: seeded(f"{vin} {name}") for name in HARDWARE}
+    tests = passed(checks=["leak"])
+    register_vehicle(
+        conn, IDS, vin=vin, programme_id=SITE, variant="van", gateway="native",
+        token_sha256=hashlib.sha256(vin.encode()).digest(), release_id=baseline.release_id, actor="line",
+        now=now or CLOCK.now(), order_id=order_id, tags=["pilot"],
+        ecus=[
+            NewEcu(serial=f"{vin}-{name}", name=name, hardware_id=HARDWARE[name], public_key=public_key_dict(key),
+                   key_id=key.public_key.keyid, is_primary=name == "gateway")
+            for name, key in keys.items()
+        ],
+        installed=[
+            Installed(serial=f"{vin}-{name}", filename=targets[name].filename, version=targets[name].version,
+                      image_sha256=targets[name].image_sha256)
+            for name in keys
+        ],
+        as_built=AsBuilt(
+            parts=[fitted(order_id, lot)] if order_id else [], tests=tests, signer=signer, certificate=held.certificate
+        ),
+    )  # fmt: skip
+    made = SiteBirth(
+        number=1, after=0, programme_id=SITE, record=get_birth(conn, vin).raw.decode(), gateway="native",
+        token_sha256=hashlib.sha256(vin.encode()).hexdigest(),
+        public_keys={f"{vin}-{name}": public_key_dict(key) for name, key in keys.items()}, tags=["pilot"],
+        tests=[SiteTest(check=t.check, station=t.station, passed=t.passed, at=t.at) for t in tests],
+    )  # fmt: skip
+    keep_to_tell(conn, made, vin=vin, now=CLOCK.now())
+    return made
+
+
+def reason_of(found: LineHolds) -> str:
+    """Return why a line may not flash; "" if it may."""
+    return found.decision.code if isinstance(found.decision, Stand) else ""
+
+
+@pytest.fixture
+def pair(pg_url: str, second_pg_url: str) -> Iterator[Pair]:
+    with connect(pg_url) as hub, connect(second_pg_url) as site:
+        with transaction(hub):
+            line_with_baseline(hub, gates=False)
+            publish(hub)
+            add_site(hub, IDS, site_id=SITE, token="t" * 43, actor="tester", now=CLOCK.now())
+        both = Pair(hub, site)
+        both.release()
+        yield both
+
+
+def test_what_a_site_bore_is_on_record_at_its_hub_as_it_was_and_once(pair: Pair) -> None:
+    order_id = pair.order()
+    pair.bear(order_id)
+    with transaction(pair.hub):
+        new_baseline(
+            pair.hub, "2.0", counter=2, rxswins={"braking": "R13H-0043"}
+        )  # the hub went on in the meantime
+    assert link_of(pair.site).births_waiting == 1
+    (up,) = pair.told()
+    for _ in range(2):
+        pair.take(up)
+    found = get_birth(pair.hub, VIN)
+    assert found.raw == get_birth(pair.site, VIN).raw
+    signed = verify_record(found.raw, director_root=DIRECTOR_ROOT, vin=VIN).signed
+    assert (signed["rxswins"], signed["release"]["version"]) == ({"braking": "R13H-0042"}, "1.0")
+    order = get_order(pair.hub, order_id)
+    assert (order.state, order.vin) == ("born", VIN)
+    (fact,) = read_facts(pair.hub, subject=VIN)
+    assert (fact.kind, fact.body["site"], fact.event_at) == (FactKind.VEHICLE_BORN, SITE, found.made_at)
+    assert list_conflicts(pair.hub, SITE) == []
+    assert link_of(pair.site).births_waiting == 0
+    rows = pair.hub.execute("SELECT kind, thing, value FROM birth_trait WHERE vin = %s", [VIN]).fetchall()
+    assert ("lot", "battery", "B-17") in {(row["kind"], row["thing"], row["value"]) for row in rows}
+    checks = pair.hub.execute("SELECT check_name FROM station_result").fetchall()
+    assert [row["check_name"] for row in checks] == ["leak"]
+
+
+def test_births_of_one_vin_are_both_kept_and_the_second_is_taken_once_it_can_be(pair: Pair) -> None:
+    order_id = pair.order()
+    with transaction(pair.hub):
+        pair.hub.execute(
+            "INSERT INTO vehicle (vin, programme_id, variant, region, tags, gateway, token_sha256, primary_serial,"
+            " release_id, born_at) SELECT %s, programme_id, 'van', '', '{}', 'ddi', 'x', 'p', release_id, now()"
+            " FROM line_baseline", [VIN],
+        )  # fmt: skip
+    pair.bear(order_id)
+    pair.reconcile()
+    (refused,) = list_refused_births(pair.hub, SITE)
+    assert (refused.vin, refused.code, refused.settled_at) == (VIN, "vin_taken", None)
+    assert [(c.kind, c.subject) for c in list_conflicts(pair.hub, SITE)] == [("birth_refused", VIN)]
+    assert list_sites(pair.hub)[0].births_refused == 1
+
+    def again() -> None:
+        with transaction(pair.hub):
+            take_again(pair.hub, IDS, site_id=SITE, sha256=refused.sha256, actor="ana", now=CLOCK.now())
+
+    with pytest.raises(Conflict, match="another vehicle has the VIN"):
+        again()
+    with pytest.raises(NotFound):
+        get_birth(pair.hub, VIN)
+    pair.hub.execute("DELETE FROM vehicle WHERE vin = %s", [VIN])
+    again()
+    assert get_birth(pair.hub, VIN).raw == get_birth(pair.site, VIN).raw
+    assert list_sites(pair.hub)[0].births_refused == 0
+    with pytest.raises(Conflict, match="changed"):
+        again()
+    assert list_refused_births(pair.hub, SITE)[0].settled_by == "ana"
+
+
+def test_orders_that_the_hub_cancelled_or_never_had_are_built_and_a_person_told(pair: Pair) -> None:
+    cancelled = pair.order()
+    with transaction(pair.hub):
+        store_plant.cancel_order(
+            pair.hub, IDS, order_id=cancelled, reason="sold", actor="tester", now=CLOCK.now()
+        )
+    with transaction(pair.site):
+        own = new_order(pair.site)
+    pair.bear(cancelled)
+    pair.bear(own, OTHER_VIN, lot="B-18")
+    pair.reconcile()
+    assert [get_order(pair.hub, each).vin for each in (cancelled, own)] == [VIN, OTHER_VIN]
+    assert {(c.kind, c.subject) for c in list_conflicts(pair.hub, SITE)} == {
+        ("order_settled", cancelled),
+        ("order_settled", own),
+    }
+
+
+def bent(birth: SiteBirth, **changes: Any) -> SiteBirth:
+    return msgspec.structs.replace(birth, **changes)
+
+
+def test_what_is_not_as_the_site_sealed_it_is_kept_and_not_taken(pair: Pair) -> None:
+    birth = pair.bear(pair.order())
+    record = birth.record.replace("B-17", "B-18")
+    wrong_key = {serial: public_key_dict(seeded("thief")) for serial in birth.public_keys}
+    for number, (told, code) in enumerate(
+        [
+            (bent(birth, record="{}"), "malformed"),
+            (bent(birth, record=record), "arbitrary_software"),
+            (bent(birth, public_keys={}), "invalid_input"),
+            (bent(birth, public_keys=wrong_key), "invalid_input"),
+            (bent(birth, programme_id="other"), "not_its_line"),
+        ]
+    ):
+        pair.hub.execute("DELETE FROM site_birth_refused")
+        up = Up(format=1, sent_at=CLOCK.now(), waiting=0, birth=bent(told, number=number + 1))
+        pair.take(up)
+        assert [each.code for each in list_refused_births(pair.hub, SITE)] == [code]
+    pair.hub.execute("UPDATE site SET removed_at = now()")
+    pair.take(Up(format=1, sent_at=CLOCK.now(), waiting=0, birth=birth))  # it is no site any more
+    with pytest.raises(NotFound):
+        get_birth(pair.hub, VIN)
+
+
+def test_a_site_flashes_nothing_past_the_end_of_what_it_holds_and_says_until_when(pair: Pair) -> None:
+    order_id, late = pair.order(), CLOCK.now() + timedelta(days=KEY_DAYS, minutes=1)
+    found = line_holds(pair.site, SITE, is_here=lambda _: True, now=late)
+    assert (found.release, reason_of(found)) == ("first 1.0", "expired")
+    with pytest.raises(Unavailable, match="its hub has to be reached"):
+        pair.bear(order_id, now=late)
+    pair.bear(order_id)
+    with pytest.raises(InvalidInput, match="have B in place 11"):
+        pair.bear(pair.order(), "WRRDEM121TA000001")
+    pair.site.execute("UPDATE site_trust SET at = at + interval '31 days'")
+    with pytest.raises(Unavailable, match="ended at"):  # also when its clock is set back
+        pair.bear(pair.order(), OTHER_VIN)
+    pair.site.execute("DELETE FROM site_trust WHERE name = 'certificate'")
+    with pytest.raises(Unavailable, match="no verified metadata"):
+        pair.bear(pair.order(), OTHER_VIN)
+    assert link_of(pair.site).births_waiting == 1
+
+
+def test_a_site_flashes_the_release_it_holds_while_the_next_one_is_not_whole(pair: Pair) -> None:
+    with transaction(pair.hub):
+        new_baseline(pair.hub, "2.0", counter=2, rxswins={"braking": "R13H-0043"})
+    pair.release()  # not signed by the offline keys: not in the metadata
+    found = line_holds(pair.site, SITE, is_here=lambda _: True, now=CLOCK.now())
+    assert (found.release, found.coming, found.coming_missing) == ("first 1.0", "first 2.0", 0)
+    with transaction(pair.hub):
+        publish(pair.hub)
+    pair.release(here=False)
+    found = line_holds(pair.site, SITE, is_here=lambda _: False, now=CLOCK.now())
+    assert (found.release, found.coming, found.coming_missing) == ("first 1.0", "first 2.0", 2)
+    assert reason_of(found) == "image_missing"
+    pair.release()
+    found = line_holds(pair.site, SITE, is_here=lambda _: True, now=CLOCK.now())
+    assert (found.release, found.coming) == ("first 2.0", "")
+    assert get_programme(pair.site, SITE).source == get_programme(pair.hub, SITE).source
+
+
+def test_a_site_holds_only_what_verifies_and_nothing_older(pair: Pair) -> None:
+    old, old_targets = asked(pair.hub)
+    with transaction(pair.hub):
+        new_baseline(pair.hub, "2.0", counter=2, rxswins={"braking": "R13H-0043"})
+        publish(pair.hub)
+    pair.release()
+    now = CLOCK.now()
+    fresh, targets = asked(pair.hub)
+    for given, its_targets in (
+        (old, old_targets),
+        (msgspec.structs.replace(fresh, timestamp=fresh.timestamp.replace('"version":2', '"version":3')), targets),
+        (fresh, targets[:-1]),
+        (msgspec.structs.replace(fresh, certificate=asked(pair.hub, key=seeded("another"))[0].certificate), targets),
+    ):  # fmt: skip
+        with pytest.raises(Untrusted), transaction(pair.site):
+            take_trust(pair.site, given, targets=its_targets, anchors=ANCHORS, now=now)
+    with pytest.raises(Unavailable, match="signed nothing"), transaction(pair.site):
+        take_trust(
+            pair.site,
+            msgspec.structs.replace(fresh, certificate=""),
+            targets=targets,
+            anchors=ANCHORS,
+            now=now,
+        )
+    with pytest.raises(Untrusted), transaction(pair.site):
+        take_trust(pair.site, fresh, targets=targets, anchors=replace(ANCHORS, site="kea"), now=now)
+    assert must_flash(pair.site, SITE, is_here=lambda _: True, now=now).image.targets == targets
+
+
+def test_the_hub_vouches_for_a_key_anew_when_half_its_time_is_over_and_notices_another(pair: Pair) -> None:
+    first, again = asked(pair.hub)[0].certificate, asked(pair.hub)[0].certificate
+    assert first == again
+    later = asked(pair.hub, now=CLOCK.now() + timedelta(days=KEY_DAYS / 2 + 1))[0].certificate
+    assert read_plant_key(later.encode()).expires_at > read_plant_key(first.encode()).expires_at
+    assert read_plant_key(later.encode()).vin_plant == read_plant_key(first.encode()).vin_plant == "B"
+    assert list_conflicts(pair.hub, SITE) == []
+    asked(pair.hub, key=seeded("another"))
+    assert [each.kind for each in list_conflicts(pair.hub, SITE)] == ["another_key"]
