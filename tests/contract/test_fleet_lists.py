@@ -17,8 +17,8 @@ from ringroad.ship.model import VehicleFacts
 from ringroad.ship.store import selecting
 from ringroad.ship.store.reading import read_vehicles
 from ringroad.storage.db import Connection, connect
-from ringroad.storage.lake import Lake, Rows, SampleRow, to_us
-from ringroad.storage.latest import AGE_MAX, PATHS_MAX, latest_samples, recent_paths
+from ringroad.storage.lake import FaultRow, Lake, Rows, SampleRow, to_us
+from ringroad.storage.latest import AGE_MAX, FAULTS_MAX, PATHS_MAX, latest_samples, recent_paths
 from support.console_server import add_account, serving
 from support.fleet import CountingIds, add_vehicles, fill_programme, vin
 
@@ -204,6 +204,48 @@ def test_a_query_compares_what_a_vehicle_last_sent_and_counts_who_sent_nothing(
         "telemetry.Vehicle.Speed",
         "telemetry.Vehicle.TraveledDistance",
     ]
+
+
+def fault(name: str, status: int, *, age: timedelta = timedelta(minutes=5), **more: Any) -> FaultRow:
+    at_us = to_us(SystemClock().now() - age)
+    row: dict[str, Any] = {
+        "vin": name, "batch": 1, "index": 0, "programme": "roadster", "variant": "city", "at_us": at_us, "ecu": "brake",
+        "code": "C1095", "status": status, "software_version": "1.0.0", "snapshot": "{}", "clock": "ok",
+        "received_us": at_us, "seq": 1,
+    }  # fmt: skip
+    return FaultRow(**row | more)
+
+
+def test_a_query_asks_which_faults_an_ecu_stores_as_the_vehicle_told_last(
+    client: httpx.Client, tmp_path: Path
+) -> None:
+    hours = timedelta(hours=2)
+    rows = (
+        fault(vin(1), 0x2F),  # failing
+        fault(vin(2), 0x2F, age=hours),
+        fault(vin(2), 0x50, batch=2),  # cleared since
+        fault(vin(3), 0x00, age=hours),
+        fault(vin(3), 0x08, batch=2),  # confirmed, and not failing now
+        fault(vin(4), 0x2F, age=AGE_MAX + timedelta(days=1)),  # too long ago
+        fault(vin(5), 0x2F, clock="unset"),  # not believed
+        fault(vin(0), 0x2F, ecu="head"),
+    )
+    Lake(tmp_path / "lake").write(Rows(faults=rows), first_seq=1, last_seq=len(rows))
+
+    def ask(query: str) -> Any:
+        return client.post(
+            "/api/v1/vehicles/preview", json={"query": query, "programme_id": "roadster"}
+        ).json()
+
+    found = ask("fault.brake.C1095 = true")
+    assert (found["vins"], found["not_selected"], found["unknown"]) == ([vin(1), vin(3)], 4, 3)
+    assert ask("fault.brake.C1095 = false")["vins"] == [vin(2)]
+    assert ask("fault.brake.C1095 = true and fault.head.C1095 = true")["vins"] == []
+    offered = client.post("/api/v1/vehicles/complete", json={"query": "fault", "cursor": 5}).json()["choices"]
+    assert [choice["text"] for choice in offered] == ["fault.brake.C1095", "fault.head.C1095"]
+    many = " or ".join(f"fault.brake.C{number} = true" for number in range(FAULTS_MAX + 1))
+    answer = client.post("/api/v1/vehicles/preview", json={"query": many, "programme_id": "roadster"})
+    assert answer.status_code == 422
 
 
 def test_too_many_paths_are_refused_and_an_empty_lake_knows_nothing(

@@ -57,7 +57,7 @@ from ringroad.ship.ramp import HARMED_MAX, HarmBudget
 from ringroad.ship.retry import ATTEMPTS_MAX, REASONS, WAIT_S_MAX, RetryPolicy, RetryReason
 from ringroad.storage.db import Connection, one_snapshot
 from ringroad.storage.lake import Lake
-from ringroad.storage.latest import recent_paths
+from ringroad.storage.latest import recent_faults, recent_paths
 from ringroad.storage.pki_clients import read_expiries
 
 QUERY_CHARS_SHOWN_MAX = 2_000  # characters of a query over the API, and in an address
@@ -351,7 +351,8 @@ def complete_query(ctx: Ctx, data: JSONBody[Unfinished]) -> Choices:
 def completed(ctx: Context, query: str, cursor: int) -> Choices:
     """Return the choices at a cursor; for the API and for the console's query field."""
     with ctx.connection() as conn:
-        known = store.read_known(conn, telemetry=recent_paths(Lake(ctx.settings.lake)))
+        lake = Lake(ctx.settings.lake)
+        known = store.read_known(conn, telemetry=recent_paths(lake), faults=recent_faults(lake))
     found = complete(query, cursor, known)
     mistake = None
     try:

@@ -34,6 +34,7 @@ class Known:
     ecus: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     telemetry: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()  # ECU and code
     values: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict
     )  # by field: ``region``, ``ecu.brake.version``
@@ -188,6 +189,8 @@ def _fields(typed: str, known: Known) -> Iterable[Choice]:
         yield Choice(text=f"attribute.{key}", kind="field", about="what the device said of itself")
     for path in known.telemetry:
         yield Choice(text=f"telemetry.{path}", kind="field", about="last known value")
+    for fault in known.faults:
+        yield Choice(text=f"fault.{fault}", kind="field", about="true while its ECU stores it")
 
 
 def _field_of(name: str) -> Field:
@@ -197,7 +200,10 @@ def _field_of(name: str) -> Field:
 
 
 def _is_truth(name: str) -> bool:
-    return name in TRUTH_FIELDS or (name.startswith("ecu.") and name.rpartition(".")[2] in TRUTH_FIELDS)
+    root, _, rest = name.partition(".")
+    return (
+        name in TRUTH_FIELDS or (root == "ecu" and rest.rpartition(".")[2] in TRUTH_FIELDS) or root == "fault"
+    )
 
 
 def _values_of(name: str, known: Known) -> tuple[str, ...]:

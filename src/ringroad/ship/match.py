@@ -18,7 +18,18 @@ from typing import assert_never
 
 from ringroad.kernel.versions import COMPARE, version_key
 from ringroad.ship.model import VehicleFacts
-from ringroad.ship.query import Both, Either, Everything, Field, Negation, Node, Term, number_of, terms_of
+from ringroad.ship.query import (
+    LAKE_FIELDS,
+    Both,
+    Either,
+    Everything,
+    Field,
+    Negation,
+    Node,
+    Term,
+    number_of,
+    terms_of,
+)  # fmt: skip
 
 REASONS_MAX = 100  # distinct reasons kept in a preview; the rest is counted as "other"
 EXAMPLES_MAX = 20  # vehicles per reason
@@ -122,11 +133,11 @@ def sample_marks(query: Node, latest: Mapping[str, Mapping[str, Sample]]) -> dic
         query: that is asked.
         latest: last known values by path and VIN.
     """
-    terms = [term for term in terms_of(query) if term.field.root == "telemetry"]
+    terms = [term for term in terms_of(query) if term.field.root in LAKE_FIELDS]
     columns = []
     for term in terms:
         truth_of = lru_cache(maxsize=10_000, typed=True)(partial(_sample_holds, term))
-        known = latest.get(term.field.key, {})
+        known = latest.get(term.field.told_as, {})
         columns.append({vin: _MARKS[truth_of(value)] for vin, value in known.items()})
     vins = {vin for column in columns for vin in column}
     return {vin: "".join(column.get(vin, "u") for column in columns) for vin in vins}
@@ -263,8 +274,8 @@ def _values(field: Field, vehicle: VehicleFacts) -> tuple[str, ...] | None:
         case "attribute":
             value = vehicle.attributes.get(field.key)
             return None if value is None else (str(value),)
-        case "telemetry":
-            sample = vehicle.telemetry.get(field.key)
+        case "telemetry" | "fault":
+            sample = vehicle.telemetry.get(field.told_as)
             return None if sample is None else (_sample_text(sample),)
         case "tag":
             return vehicle.tags

@@ -48,7 +48,8 @@ PLAIN_FIELDS = (
     "born",
 )
 ECU_PROPERTIES = ("version", "hardware", "serial", "filename", "sha256", "present")
-TRUTH_FIELDS = frozenset({"blocked", "present"})
+TRUTH_FIELDS = frozenset({"blocked", "present", "fault"})
+LAKE_FIELDS = frozenset({"telemetry", "fault"})  # told by the telemetry lake, not by the database
 KEYWORDS = frozenset({"and", "or", "not", "in", "all"})
 _TOKEN = re.compile(
     r"\s+|(?P<string>\"[^\"\n]*\"|'[^'\n]*')|(?P<op><=|>=|!=|=|<|>|~)|(?P<punct>[(),])"
@@ -75,8 +76,13 @@ class Field:
     """What a term looks at: ``variant``, ``ecu.brake.version``, ``telemetry.Vehicle.TraveledDistance``."""
 
     root: str
-    key: str = ""  # ECU or attribute name, VSS path
+    key: str = ""  # ECU or attribute name, VSS path, ECU and fault code
     prop: str = ""  # of an ECU
+
+    @property
+    def told_as(self) -> str:
+        """What the lake knows it by; no VSS path begins like a fault."""
+        return f"fault {self.key}" if self.root == "fault" else self.key
 
     @property
     def ordered(self) -> bool:
@@ -428,6 +434,12 @@ def _field(token: Token) -> Field:
         return Field(root=name)
     if root in ("attribute", "telemetry") and rest:
         return Field(root=root, key=rest)
+    if root == "fault":
+        if all(rest.rpartition(".")):
+            return Field(root=root, key=rest)
+        raise QueryError(
+            f"{name[:80]!r} names no fault", column=token.start + 1, hint="write fault.<ecu>.<code>"
+        )
     if root == "ecu":
         key, _, prop = rest.rpartition(".")
         if key and prop in ECU_PROPERTIES:
@@ -440,7 +452,7 @@ def _field(token: Token) -> Field:
     raise QueryError(
         f"unknown field {name[:80]!r}",
         column=token.start + 1,
-        hint=_meant(name, (*PLAIN_FIELDS, "ecu", "attribute", "telemetry")) or _fields_hint(),
+        hint=_meant(name, (*PLAIN_FIELDS, "ecu", "attribute", "telemetry", "fault")) or _fields_hint(),
     )
 
 
@@ -476,4 +488,4 @@ def _meant(word: str, known: Sequence[str]) -> str:
 
 
 def _fields_hint() -> str:
-    return f"fields are {', '.join(PLAIN_FIELDS)}, ecu.<name>.<property>, attribute.<name>, telemetry.<path>"
+    return f"fields are {', '.join(PLAIN_FIELDS)}, ecu.<name>.<property>, attribute.<name>, telemetry.<path>, fault.<ecu>.<code>"

@@ -1,4 +1,4 @@
-"""The last known value of VSS paths, out of the lake: what a query compares `telemetry.<path>` with.
+"""The last known value of VSS paths and faults, out of the lake: what `telemetry.<path>` and `fault.<ecu>.<code>` are.
 
 Cheap and honest: asked for only when a query names a path, one pass over the newest days; a vehicle that sent nothing
 within them, or only with a clock that cannot be believed, is not known. Nothing is stored, so nothing can be stale.
@@ -21,6 +21,8 @@ Latest = Mapping[str, Mapping[str, Value]]  # path -> VIN -> value
 
 AGE_MAX = timedelta(days=30)  # what is older is not known any more: a parked car's battery is no longer full
 PATHS_MAX = 8  # paths per query; each keeps a value per vehicle in memory, some 100 MB for a million
+FAULTS_MAX = 8  # faults per query, likewise
+STORED = 0x0D  # failing, pending or confirmed; ISO 14229-1, annex D.2
 FILES_LOOKED_AT = 3  # newest files, for the names of paths
 
 
@@ -61,6 +63,60 @@ def latest_samples(lake: Lake, paths: Sequence[str], *, now: datetime) -> Latest
         return found
 
     return lake.read(ask)
+
+
+def latest_faults(lake: Lake, names: Sequence[str], *, now: datetime) -> Mapping[str, Mapping[str, bool]]:
+    """Return whether each vehicle's ECU stores these faults, as it told last; who told nothing is not known.
+
+    Args:
+        lake: where it was told.
+        names: of faults: ECU, a dot, code.
+        now: the server's time.
+
+    Raises:
+        InvalidInput: too many faults.
+        Unavailable: the lake cannot be read now.
+        Corrupt: a file of the lake does not read back.
+    """
+    if len(names) > FAULTS_MAX:
+        raise InvalidInput(f"{len(names)} faults in one query, limit {FAULTS_MAX}")
+    if not names:
+        return {}
+
+    def ask(view: View) -> dict[str, dict[str, bool]]:
+        faults = view.raw("faults")
+        faults = faults.mutate(name=faults.ecu + "." + faults.code)
+        faults = faults.filter(
+            faults.name.isin(list(names)),
+            faults.at_us >= to_us(now - AGE_MAX),
+            faults.clock.isin(BELIEVED),
+        )
+        ranked = faults.mutate(
+            place=ibis.row_number().over(
+                group_by=[faults.vin, faults.name],
+                order_by=[ibis.desc(each) for each in ("at_us", "seq", "batch", "index")],
+            )
+        )
+        columns = view.columns(ranked.filter(ranked.place == 0).select("vin", "name", "status"))
+        found: dict[str, dict[str, bool]] = {name: {} for name in names}
+        for vin, name, status in zip(*(columns[each] for each in ("vin", "name", "status")), strict=True):
+            found[name][vin] = bool(status & STORED)
+        return found
+
+    return lake.read(ask)
+
+
+def recent_faults(lake: Lake) -> tuple[str, ...]:
+    """Return the faults in the newest files, ECU, a dot, code, to choose from."""
+    found: set[str] = set()
+    for file in lake.files("faults")[-FILES_LOOKED_AT:]:
+        try:
+            table = pq.read_table(file, columns=["ecu", "code"], partitioning=None)
+        except OSError:
+            continue
+        pairs = table.group_by(["ecu", "code"]).aggregate([]).to_pydict()
+        found.update(f"{ecu}.{code}" for ecu, code in zip(pairs["ecu"], pairs["code"], strict=True))
+    return tuple(sorted(found))
 
 
 def recent_paths(lake: Lake) -> tuple[str, ...]:

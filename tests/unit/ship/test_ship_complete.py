@@ -13,6 +13,7 @@ KNOWN = Known(
     ecus=("brake", "battery"),
     attributes=("hwRevision",),
     telemetry=("Vehicle.TraveledDistance",),
+    faults=("brake.C1095",),
     values={
         "variant": ("city", "premium"), "region": ("NO", "New Zealand", 'a "b"', "or"), "tag": ("pilot",),
         "list": ("recall",), "ecu.brake.version": ("1.0.0", "2.0.0"),
@@ -35,6 +36,9 @@ def offered(marked: str) -> list[str]:
         ("version|", ["ecu.brake.version", "ecu.battery.version"]),  # what holds it, where nothing begins so
         ("att|", ["attribute.hwRevision"]),
         ("tel|", ["telemetry.Vehicle.TraveledDistance"]),
+        ("fau|", ["fault.brake.C1095"]),
+        ("fault.brake.C1095 |", ["=", "!="]),
+        ("fault.brake.C1095 = |", ["true", "false"]),
         ("variant |", ["=", "!=", "~", "in", "not in"]),
         ("ecu.brake.version |", ["=", "!=", "~", "in", "not in", "<"]),
         ("variant not |", ["in"]),

@@ -45,7 +45,13 @@ CAR = VehicleFacts(
     release_id="release_1",
     attributes={"hwRevision": "2"},
     lists=("recall",),
-    telemetry={"Vehicle.TraveledDistance": 12345.6, "Vehicle.IsMoving": False, "Vehicle.Mode": "eco"},
+    telemetry={
+        "Vehicle.TraveledDistance": 12345.6,
+        "Vehicle.IsMoving": False,
+        "Vehicle.Mode": "eco",
+        "fault brake.C1095": True,
+        "fault head.B1000": False,
+    },
     born_at=datetime(2026, 3, 1, tzinfo=UTC),
     ecus={"brake": ecu("brake", "1.9.0"), "head": ecu("head", None), "odd": ecu("odd", "HW_A-17")},
 )
@@ -95,6 +101,11 @@ CAR = VehicleFacts(
         ("telemetry.Vehicle.TraveledDistance = 12345.60", True),
         ("telemetry.Vehicle.TraveledDistance in (1, 12345.6)", True),
         ("telemetry.Vehicle.IsMoving = false", True),
+        ("fault.brake.C1095 = true", True),
+        ("fault.head.B1000 = true", False),
+        ("fault.head.B1000 != true", True),
+        ("fault.head.C1095 = true", None),  # of another ECU nothing was told
+        ("not fault.head.C1095 = true", None),
         ("telemetry.Vehicle.Mode = eco", True),
         ("telemetry.Vehicle.Mode > 5", None),  # a word has no order
         ("telemetry.Vehicle.Speed > 5", None),  # never sent
@@ -136,6 +147,11 @@ def test_a_query_holds_does_not_or_is_not_known(text: str, expected: bool | None
         ("telemetry.Vehicle.Speed > fast", 27, "20000"),
         ("telemetry.Vehicle.Speed > nan", 27, "20000"),
         ("telemetry = 5", 1, "telemetry"),
+        ("fault.brake.C1095 = maybe", 21, "true"),
+        ("fault.brake.C1095 > true", 19, "use ="),
+        ("fault.C1095 = true", 1, "fault.<ecu>.<code>"),
+        ("fault.brake. = true", 1, "fault.<ecu>.<code>"),
+        ("fault = C1095", 1, "fault"),
         ("list > recall", 6, "use ="),
         ("lsit = recall", 1, "did you mean 'list'?"),
         ("variant = city region = EU", 16, "join"),
@@ -236,6 +252,7 @@ def test_a_preview_counts_groups_and_names_more_of_them_than_it_counts() -> None
         ("telemetry.Speed > 5", {"A": "t", "B": "f", "C": "u"}),
         ("not (telemetry.Speed > 5 and telemetry.On = true)", {"A": "tf", "B": "fu", "C": "uu", "D": "ut"}),
         ("telemetry.On = 1", {"A": "f", "D": "f"}),  # true is a word, though Python takes it for 1
+        ("fault.brake.C1095 = true and telemetry.Speed > 5", {"A": "ft", "B": "uf", "C": "uu", "D": "tu"}),
         ("telemetry.Height > 5 or variant = city", {}),
         ("variant = city", {}),
     ],
@@ -246,6 +263,7 @@ def test_what_telemetry_said_is_told_apart_by_what_it_means_for_the_query(
     latest: dict[str, dict[str, float | bool | str]] = {
         "Speed": {"A": 90.0, "B": 1.0, "C": "fast"},
         "On": {"A": False, "D": True},
+        "fault brake.C1095": {"A": False, "D": True},
     }
     assert sample_marks(parse_query(text), latest) == marks
 

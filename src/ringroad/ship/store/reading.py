@@ -299,7 +299,7 @@ def read_vocabulary(conn: Connection) -> Vocabulary:
     return Vocabulary(**{name: frozenset(values) for name, values in row.items()})
 
 
-def read_known(conn: Connection, *, telemetry: tuple[str, ...] = ()) -> Known:
+def read_known(conn: Connection, *, telemetry: tuple[str, ...] = (), faults: tuple[str, ...] = ()) -> Known:
     """Return what a query that is being written is completed from.
 
     Small tables, the vehicles that changed last, and what the database's statistics say of all of them.
@@ -313,8 +313,9 @@ def read_known(conn: Connection, *, telemetry: tuple[str, ...] = ()) -> Known:
         values[f"ecu.{each['ecu']}.version"] = tuple(each["versions"])
         values[f"ecu.{each['ecu']}.hardware"] = tuple(each["hardware"])
     return Known(
-        ecus=tuple(row["ecus"]), attributes=tuple(row["attributes"]), telemetry=telemetry, values=values
-    )
+        ecus=tuple(row["ecus"]), attributes=tuple(row["attributes"]), telemetry=telemetry, faults=faults,
+        values=values,
+    )  # fmt: skip
 
 
 def why_not_selected(conn: Connection, campaign_id: str, vin: str) -> tuple[str, str]:
