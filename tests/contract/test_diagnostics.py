@@ -456,7 +456,35 @@ def test_a_session_that_the_driver_ended_is_closed_by_the_word_or_by_the_next_re
             "SELECT actor FROM fact WHERE kind = 'diagnosis.closed' AND subject = %s", (session,)
         ).fetchall()
         assert fact["actor"] == f"vehicle:{VINS[0]}"
+        assert ended.state_words == "ended by the driver"
         assert not say(VINS[0], code)
+
+
+@pytest.mark.parametrize(
+    ("consent", "state", "words"),
+    [("driver", "closed", "ended by the driver"), ("", "declined", "declined by the vehicle")],
+)
+@pytest.mark.parametrize("of_session", [True, False])
+def test_a_visit_that_was_allowed_and_ended_before_we_heard_of_it_was_not_declined(
+    pg_url: str, *, of_session: bool, consent: str, state: str, words: str
+) -> None:
+    ids, now = SystemIds(), SystemClock().now()
+    with connect(pg_url) as conn:
+        born(conn)
+        token_of(conn, "admin", Role.ADMIN)
+        token_of(conn, "ole", Role.OPERATOR, permission="service")
+        with transaction(conn):
+            session = store.open_session(
+                conn, ids, vin=VINS[0], account="ole", scope="read", minutes=30, reason="a hum", now=now
+            )
+        assert session.state_words == "asked"
+        (asked,) = store.read_jobs(conn, vin=VINS[0], session_id=session.id, rows_max=9)
+        body = {"state": "declined", "consent": consent, "error": {"kind": "forbidden", "code": "declined"}}
+        answer = DiagnosticAnswer(id=session.id if of_session else asked.id, status=403, at=now, body=body)
+        with transaction(conn):
+            assert store.accept_answer(conn, ids, vin=VINS[0], answer=answer, now=now)
+        ended = store.read_session(conn, vin=VINS[0], session_id=session.id)
+        assert (ended.state, ended.state_words) == (state, words)
 
 
 def due(conn: Connection) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from threading import Event
@@ -20,7 +20,7 @@ from ringroad.kernel.errors import Untrusted
 from ringroad.protocol.vehicle import DeltaOffer, EcuTarget
 from ringroad.trust.sign import DirectorTarget
 from ringroad.trust.state import VerifiedTarget
-from ringroad.vehicle.deltas import DELTA_TRIES_MAX, choose_delta, delta_file
+from ringroad.vehicle.deltas import DELTA_TRIES_MAX, Coming, choose_delta, coming, delta_file
 from ringroad.vehicle.images import ImageStore
 from ringroad.vehicle.memory import Memory
 from ringroad.vehicle.rebuild import SMALL_BYTES, Rebuilder
@@ -339,3 +339,34 @@ def test_what_was_signed_before_deltas_existed_reads_and_writes_as_it_did() -> N
     offer = DeltaOffer(algorithm="x", from_sha256="0" * 64, sha256="1" * 64, sha512="2" * 128, length=9)
     new = msgspec.json.encode(EcuTarget(name="adas", mode="ab", format="bin", version="1", deltas=(offer,)))
     assert msgspec.json.decode(new, type=Before).name == "adas"
+
+
+@pytest.mark.parametrize(
+    ("stored", "tries", "expected"),
+    [
+        (
+            set(),
+            {},
+            Coming(update=900, way_back=2_000),
+        ),  # what is fetched first is the base of what is fetched then
+        ({"base"}, {}, Coming(update=900)),
+        ({"base", OFFER.sha256}, {}, Coming()),  # the delta is here, and only to be applied
+        ({"base", "target"}, {}, Coming()),
+        ({"base"}, {f"delta:{OFFER.sha256}": DELTA_TRIES_MAX}, Coming(update=2_000)),
+        ({"target"}, {}, Coming(way_back=2_000)),
+    ],
+)
+def test_what_is_to_come_is_told_apart_from_what_comes_for_the_way_back(
+    tmp_path: Path, stored: set[str], tries: dict[str, int], expected: Coming
+) -> None:
+    world = World(tmp_path)
+    images = {
+        name: replace(as_verified(director_target(world.ecus["adas"], version, counter)), length=2_000)
+        for name, version, counter in (("base", "1.0.0", 1), ("target", "2.0.0", 2))
+    }
+    offer = msgspec.structs.replace(OFFER, from_sha256=images["base"].sha256)
+    target = msgspec.structs.replace(images["target"].ecu_target, deltas=(offer,))
+    images["target"] = replace(images["target"], ecu_target=target)
+    digests = {images[each].sha256 if each in images else each for each in stored}
+    found = coming(list(images.values()), targets={images["target"].sha256}, stored=digests, tries=tries)
+    assert found == expected

@@ -20,12 +20,16 @@ from ringroad.kernel.vin import parse_vin
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle import peers
 from ringroad.vehicle.address import parse_address
+from ringroad.vehicle.fetch import FROM_PEERS, Fetcher
 from ringroad.vehicle.gateway import Gateway
 from ringroad.vehicle.images import ImageStore
+from ringroad.vehicle.memory import Memory
 from ringroad.vehicle.peers import PeerCaches, PeerShare, check_peer
+from ringroad.vehicle.progress import ProgressReports
 from ringroad.vehicle.small_http import Answer, BadRequest, Request
+from ringroad.vehicle.states import Opened
 from support.ports import free_port
-from support.vehicle_world import TOKEN, VIN, World, as_verified, content_of, director_target
+from support.vehicle_world import TOKEN, VIN, DeskIds, World, as_verified, content_of, director_target
 
 IMAGE = content_of("brake", "2.0.0", 400_000)
 SERVER = "https://server.test"
@@ -71,7 +75,7 @@ class Road:
             await asyncio.gather(serving, return_exceptions=True)
 
     async def download(self, gateway: Gateway) -> bytes:
-        await gateway.download(self.target, self.store, progress=lambda _done, _all: None)
+        self.given = await gateway.download(self.target, self.store, progress=lambda _done, _all: None)
         return (self.part.with_suffix("")).read_bytes()
 
 
@@ -111,6 +115,33 @@ def test_an_image_comes_from_a_peer_and_the_peer_hears_no_token_and_no_vin(tmp_p
     assert TOKEN not in repr(request)
     assert VIN not in repr(request)
     assert road.asked_of_server == []
+    assert road.given == len(IMAGE)
+
+
+def test_what_peers_gave_is_written_down_and_told(tmp_path: Path) -> None:
+    road = Road(tmp_path)
+    road.share(IMAGE[:150_000])
+
+    async def run() -> None:
+        memory = Memory(tmp_path / "vehicle", clock=SystemClock(), ids=DeskIds(), durability="buffered")
+        async with road.drive() as (gateway, _):
+            fetcher = Fetcher(
+                gateway=gateway, images=road.store, memory=memory, clock=SystemClock(), interrupted=lambda: False,
+                reports=ProgressReports(memory=memory, clock=SystemClock()),
+            )  # fmt: skip
+            memory.write(Opened(at=SystemClock().now(), action_id=7))
+            await fetcher.fetch(road.target, serial="S", keep=())
+            assert memory.state.peer_bytes == 150_000
+            told = [each for each in memory.outbox.batch() if each.code == FROM_PEERS]
+            assert [each.detail for each in told] == [f"150000 of {len(IMAGE)} bytes came from peers"]
+            memory.close()
+        again = Memory(tmp_path / "vehicle", clock=SystemClock(), ids=DeskIds(), durability="buffered")
+        assert again.state.peer_bytes == 150_000
+        again.write(Opened(at=SystemClock().now(), action_id=8))
+        assert again.state.peer_bytes == 0, "it is of one update"
+        again.close()
+
+    asyncio.run(run())
 
 
 def test_what_a_peer_does_not_have_comes_from_the_server(tmp_path: Path) -> None:
@@ -123,6 +154,7 @@ def test_what_a_peer_does_not_have_comes_from_the_server(tmp_path: Path) -> None
 
     assert len(asyncio.run(run())) == 1
     assert road.asked_of_server == [""]
+    assert road.given == 0
 
 
 def test_a_peer_goes_on_behind_what_the_server_sent(tmp_path: Path) -> None:
@@ -137,6 +169,7 @@ def test_a_peer_goes_on_behind_what_the_server_sent(tmp_path: Path) -> None:
 
     (request,) = asyncio.run(run())
     assert request.headers["range"] == "bytes=100000-"
+    assert road.given == len(IMAGE) - 100_000
 
 
 def test_the_server_goes_on_behind_what_a_peer_has_of_it(tmp_path: Path) -> None:
@@ -149,6 +182,7 @@ def test_the_server_goes_on_behind_what_a_peer_has_of_it(tmp_path: Path) -> None
 
     asyncio.run(run())
     assert road.asked_of_server == ["bytes=150000-"]
+    assert road.given == 150_000
 
 
 @pytest.mark.parametrize("content", [b"x" * len(IMAGE), IMAGE + b"more", b"x" * 150_000])
@@ -166,6 +200,7 @@ def test_wrong_bytes_of_a_peer_cost_time_and_nothing_else(tmp_path: Path, conten
 
     asyncio.run(run())
     assert road.asked_of_server[-1] == ""
+    assert road.given == 0, "what was wrong was not given"
 
 
 def test_wrong_bytes_that_a_peer_left_before_a_restart_are_dropped(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import click
 
 from ringroad.cli.client import Client
 from ringroad.cli.diagnose_vehicle import logs, update, updates, watch
-from ringroad.cli.diagnose_words import show_answer, tree
+from ringroad.cli.diagnose_words import measured, show_answer, tree
 from ringroad.cli.groups import ClientGroup, example, with_client
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import exactly, table
@@ -82,7 +82,7 @@ def sessions(shell: Shell, client: Client, *, vin: str) -> None:
         ("session", "who", "scope", "state", "consent", "asked", "until", "why"),
         (
             (
-                row["id"], row["account"], row["scope"], row["state"], row["consent"], exactly(row["asked_at"]),
+                row["id"], row["account"], row["scope"], row.get("state_words") or row["state"], row["consent"], exactly(row["asked_at"]),
                 exactly(row["ended_at"] or row["expires_at"]), row["reason"],
             )
             for row in rows
@@ -329,6 +329,11 @@ def write(shell: Shell, client: Client, *, vin: str, ecu: str, did: str, value: 
 
     The value before and the one that is held then are both in the ledger.
     """
+    if not (value.isascii() and value.isprintable()):
+        odd = "".join(dict.fromkeys(each for each in value if not (each.isascii() and each.isprintable())))
+        raise InvalidInput(
+            f"{did} cannot hold {odd!r}: an ECU keeps plain ASCII", hint="write it without accents: Mueller for Müller"
+        )  # fmt: skip
     listed = client.get(tree(vin, "components", ecu, "data"))
     kinds = {row["id"]: row["write"]["kind"] for row in listed.get("items", ()) if "write" in row}
     if not yes and not click.confirm(f"Write {value} into {did} of {ecu}?", err=True):
@@ -445,9 +450,7 @@ def _fault_text(found: Mapping[str, Any]) -> str:
     if extended["occurrences"] is not None:
         lines.append(f"  seen {extended['occurrences']} times; {extended['aging']} starts without it since")
     for snapshot in found["environment_data"]["snapshots"]:
-        values = ", ".join(
-            f"{each['name']} {each['value']} {each['unit']}".strip() for each in snapshot["data"]
-        )
+        values = ", ".join(f"{each['name']} {measured(each)}" for each in snapshot["data"])
         lines.append(f"  snapshot {snapshot['record']}: {values or snapshot['raw']}")
     return "\n".join(lines)
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 from urllib.parse import quote
 
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import exactly
+
+SINCE_1970: Final = "s since 1970"  # a unit of the vehicle's snapshots
+UNIX_S_MAX: Final = 2**32  # s
 
 
 def tree(vin: str, *parts: str) -> str:
@@ -29,3 +33,11 @@ def show_answer(shell: Shell, found: Mapping[str, Any], text: Any) -> None:
             shell.show(found, text=f"the request is {found['state']}")
         return
     shell.show(found, text=text())
+
+
+def measured(each: Mapping[str, Any]) -> str:
+    """Return a value of a snapshot with its unit; a time as one."""
+    value = each["value"]
+    if each["unit"] == SINCE_1970 and isinstance(value, int) and 0 <= value < UNIX_S_MAX:
+        return f"{datetime.fromtimestamp(value, tz=UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{value} {each['unit']}".strip()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TextIO
 
@@ -12,9 +12,21 @@ CELL_CHARS_MAX: Final = 60  # characters of one cell; the whole text is in `show
 NONE: Final = "-"
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "nothing") -> str:
-    """Lay out rows under column titles; numbers stand right."""
-    cells = [[_cell(value) for value in row] for row in rows]
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    empty: str = "nothing",
+    whole: Collection[str] = (),
+) -> str:
+    """Lay out rows under column titles; numbers stand right. `whole`: columns that are typed from here, and never cut."""
+    cells = [
+        [
+            " ".join(_text(value).split()) or NONE if title in whole else _cell(value)
+            for title, value in zip(columns, row, strict=True)
+        ]
+        for row in rows
+    ]
     if not cells:
         return empty
     right = [

@@ -48,6 +48,7 @@ from ringroad.vehicle.states import (
 
 if TYPE_CHECKING:
     from ringroad.cli.shell import Shell
+from ringroad.cli.tables import size
 from ringroad.cli.vehicle_agent import check_agent_command
 from ringroad.cli.vehicle_birth import birth
 from ringroad.cli.vehicle_diagnostics import diagnostics
@@ -281,6 +282,7 @@ def _status(config: VehicleConfig, state: CampaignState, *, running: bool) -> di
         "detail": state.detail or state.noted[1],
         "release_id": state.release_id,
         "blocked": state.blocked,
+        "peer_bytes": state.peer_bytes,
         "reports_refused": state.refused_count,
         "refused": [msgspec.to_builtins(one) for one in state.refused],
         "ecus": [
@@ -311,6 +313,7 @@ def _status_text(value: dict[str, Any]) -> str:
             if value["reports_refused"]
             else []
         ),
+        *([f"  {size(value['peer_bytes'])} of this update came from peers"] if value["peer_bytes"] else []),
         *(["  a technician is needed: ringroad vehicle unblock"] if value["blocked"] else []),
     ]
     width = max(len(ecu["name"]) for ecu in value["ecus"])

@@ -47,6 +47,7 @@ def diagnostics(shell: Shell, folder: Path, *, allow: str | None, deny: str | No
     text = table(
         ("session", "who", "scope", "state", "until (UTC)", "code", "why"),
         ((each.id, each.by, each.scope, each.state, f"{each.expires_at:%Y-%m-%d %H:%M}", seen_of(each), each.reason) for each in held),
+        whole=("session", "code"),
         empty="nobody looks into this vehicle"
         if config.diagnostics != "off"
         else "this vehicle allows no remote diagnostics",

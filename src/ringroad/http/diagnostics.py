@@ -66,6 +66,8 @@ class DiagnosticSession(msgspec.Struct, frozen=True, kw_only=True):
     asked_at: datetime
     expires_at: datetime
     ended_at: datetime | None
+    ended_by: str = ""  # actor, in lists; a vehicle is its driver
+    state_words: str = ""
 
 
 class DiagnosticJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -363,7 +365,8 @@ def _known_status(status: int) -> int:
 
 
 def _session(session: Session) -> DiagnosticSession:
-    return msgspec.convert(msgspec.to_builtins(session), DiagnosticSession)
+    told = {**msgspec.to_builtins(session), "state_words": session.state_words}
+    return msgspec.convert(told, DiagnosticSession)
 
 
 def _job(job: Job, *, answer: bool) -> DiagnosticJob:

@@ -46,6 +46,16 @@ class Session:
     asked_at: datetime
     expires_at: datetime
     ended_at: datetime | None
+    ended_by: str = ""  # actor, where it was read
+
+    @property
+    def state_words(self) -> str:
+        """How it stands, and whose word that was."""
+        if not self.ended_by.startswith("vehicle:"):
+            return self.state
+        return {"closed": "ended by the driver", "declined": "declined by the vehicle"}.get(
+            self.state, self.state
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +129,9 @@ def require_open(session: Session | None, *, now: datetime) -> Session:
         )
     if session.state == "asked":
         raise Conflict(
-            "the vehicle has not agreed to the session yet", code="session_asked", hint="the driver is asked"
+            "the vehicle has not agreed to the session yet",
+            code="session_asked",
+            hint="the driver is asked, or the vehicle is offline: ringroad diagnose sessions VIN",
         )
     return session
 

@@ -112,7 +112,10 @@ SELECT * FROM diagnostic_session
  WHERE account = :account AND state IN ('asked', 'open') ORDER BY vin FOR UPDATE;
 
 -- name: diagnostic_sessions
-SELECT * FROM diagnostic_session
+SELECT *, coalesce((SELECT actor FROM fact WHERE subject = diagnostic_session.id AND ended_at IS NOT NULL
+                       AND kind IN ('diagnosis.closed', 'diagnosis.declined', 'diagnosis.expired')
+                     ORDER BY seq DESC LIMIT 1), '') AS ended_by
+  FROM diagnostic_session
  WHERE vin = :vin AND (:id::text IS NULL OR id = :id) ORDER BY asked_at DESC, id DESC LIMIT :rows_max;
 
 -- name: hold_diagnostic_session^

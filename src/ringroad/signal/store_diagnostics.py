@@ -299,7 +299,9 @@ def accept_answer(conn: Connection, ids: Ids, *, vin: str, answer: DiagnosticAns
         conn, id=answer.id, vin=vin, status=answer.status, answer=Jsonb(answer.body), now=now
     )
     if stored != 1:  # of a session that the driver ended, the vehicle says so by the session's id
-        return _driver_ended(answer) and _end_for_driver(conn, ids, answer.id, vin, now=now)
+        return _driver_ended(answer) and _end_for_driver(
+            conn, ids, answer.id, vin, now=now, allowed=_was_allowed(answer)
+        )
     job = read_job(conn, vin=vin, job_id=answer.id)
     actor = f"vehicle:{vin}"
     if job.path == SESSIONS_PATH and job.method == "POST":
@@ -312,7 +314,7 @@ def accept_answer(conn: Connection, ids: Ids, *, vin: str, answer: DiagnosticAns
         | (written_values(answer.body) if is_write(job.method, job.path) else {}),
     )  # fmt: skip
     if _driver_ended(answer):  # the word itself was lost, or the vehicle's software is older than it
-        _end_for_driver(conn, ids, job.session_id, vin, now=now)
+        _end_for_driver(conn, ids, job.session_id, vin, now=now, allowed=_was_allowed(answer))
     return True
 
 
@@ -389,17 +391,25 @@ def _settle(
     conn: Connection, ids: Ids, job: Job, answer: DiagnosticAnswer, *, actor: str, now: datetime
 ) -> None:
     opened = answer.status == 200
-    consent = str(answer.body.get("consent", ""))[:20] if opened else ""
-    state = "open" if opened else "declined"
+    ended = _driver_ended(answer) and _was_allowed(answer)
+    consent = str(answer.body.get("consent", ""))[:20] if opened or ended else ""
+    state = "open" if opened else "closed" if ended else "declined"
     if SQL.settle_diagnostic_session(conn, id=job.session_id, state=state, consent=consent, now=now) != 1:
         return  # it was closed meanwhile, and the vehicle is told so
     why = answer.body.get("error")
     append_fact(
-        conn, ids, kind=FactKind.DIAGNOSIS_OPENED if opened else FactKind.DIAGNOSIS_DECLINED,
-        subject=job.session_id, actor=actor, now=now, causes=last_of(conn, job.session_id),
+        conn, ids, kind=_SETTLED[state], subject=job.session_id, actor=actor, now=now, causes=last_of(conn, job.session_id),
         body={"vin": job.vin, "consent": consent}
         | ({"code": str(why.get("code", ""))[:100]} if isinstance(why, dict) else {}),
     )  # fmt: skip
+
+
+_SETTLED: Final = {"open": FactKind.DIAGNOSIS_OPENED, "closed": FactKind.DIAGNOSIS_CLOSED, "declined": FactKind.DIAGNOSIS_DECLINED}  # fmt: skip
+
+
+def _was_allowed(answer: DiagnosticAnswer) -> bool:
+    """Say whether a session that is over had a consent once: its driver ended it before we heard of that."""
+    return bool(answer.body.get("consent"))
 
 
 def _driver_ended(answer: DiagnosticAnswer) -> bool:
@@ -408,12 +418,14 @@ def _driver_ended(answer: DiagnosticAnswer) -> bool:
     return answer.status == 403 and code in ("declined", "session_declined")
 
 
-def _end_for_driver(conn: Connection, ids: Ids, session_id: str, vin: str, *, now: datetime) -> bool:
+def _end_for_driver(
+    conn: Connection, ids: Ids, session_id: str, vin: str, *, now: datetime, allowed: bool
+) -> bool:
     """End a session as its vehicle did; return False for one that is over, or of another vehicle."""
     row = SQL.hold_diagnostic_session(conn, id=session_id, vin=vin)
     if row is None:
         return False
-    was_open = row["state"] == "open"
+    was_open = allowed or row["state"] == "open"
     _end_session(
         conn, ids, session_id, vin, kind=FactKind.DIAGNOSIS_CLOSED if was_open else FactKind.DIAGNOSIS_DECLINED,
         state="closed" if was_open else "declined", actor=f"vehicle:{vin}", now=now,

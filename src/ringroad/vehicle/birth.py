@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from ringroad.kernel.errors import NotFound, Unavailable
+from ringroad.kernel.errors import NotFound, Unavailable, Untrusted
 from ringroad.trust.birth import RECORD_BYTES_MAX, BirthRecord, verify_record
 from ringroad.vehicle.config import read_config
 
@@ -27,8 +27,9 @@ def carried(folder: Path) -> bytes:
             return stream.read(RECORD_BYTES_MAX + 1)
     except FileNotFoundError as error:
         raise NotFound(
-            "this vehicle carries no birth record: it was built before there were any", code="no_birth_record"
-        ) from error
+            "this vehicle carries no birth record: it was built before there were any", code="no_birth_record",
+            hint="what the maker knows of it: ringroad fleet show VIN",
+        ) from error  # fmt: skip
     except OSError as error:
         raise Unavailable(f"the birth record cannot be read: {error.strerror}", code="disk") from error
 
@@ -48,4 +49,8 @@ def verified(folder: Path) -> BirthRecord:
         root = (folder / config.director_root_file).read_bytes()
     except OSError as error:
         raise Unavailable(f"the Director's root cannot be read: {error.strerror}", code="disk") from error
-    return verify_record(raw, director_root=root, vin=config.vin)
+    try:
+        return verify_record(raw, director_root=root, vin=config.vin)
+    except Untrusted as error:  # nothing was discarded, and no repository has it: the file itself is wrong
+        error.hint = f"{RECORD_NAME} was changed, or belongs to another vehicle; the maker has it: ringroad fleet birth {config.vin}"
+        raise

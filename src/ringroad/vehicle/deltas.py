@@ -15,7 +15,8 @@ Invariant: there is no outcome of a delta that ends a campaign.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from ringroad.protocol.delta.apply import ALGORITHMS
@@ -49,6 +50,41 @@ def choose_delta(
         and tries.get(tried_as(offer), 0) < DELTA_TRIES_MAX
     ]
     return min(usable, key=lambda offer: (offer.length, offer.sha256), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coming:
+    """Bytes that are still to be fetched: for the update itself, and to have the way back at hand."""
+
+    update: int = 0
+    way_back: int = 0
+
+
+def coming(
+    images: Sequence[VerifiedTarget],
+    *,
+    targets: Collection[str],
+    stored: Collection[str],
+    tries: Mapping[str, int],
+) -> Coming:
+    """Return what will be fetched, with deltas where there are: a delta that fails costs the whole image instead.
+
+    Args:
+        images: of the plan, in the order in which they are fetched: what comes first may be a base.
+        targets: digests of those that will run.
+        stored: digests of the files that are whole in the store.
+        tries: what was tried in this campaign.
+    """
+    have, update, way_back = set(stored), 0, 0
+    for image in images:
+        if image.sha256 in have:
+            continue
+        offer = choose_delta(image, stored=have, tries=tries)
+        file = (offer.sha256, offer.length) if offer is not None else (image.sha256, image.length)
+        size = 0 if file[0] in have else file[1]
+        update, way_back = (update + size, way_back) if image.sha256 in targets else (update, way_back + size)
+        have.add(image.sha256)
+    return Coming(update=update, way_back=way_back)
 
 
 def tried_as(offer: DeltaOffer) -> str:

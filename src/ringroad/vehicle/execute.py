@@ -101,8 +101,8 @@ class Executor:
         self._network_failures = 0
         self.progress = ProgressReports(memory=memory, clock=clock)
         self._fetcher = Fetcher(
-            gateway=gateway, images=images, memory=memory, reports=self.progress, interrupted=interrupted
-        )
+            gateway=gateway, images=images, memory=memory, reports=self.progress, interrupted=interrupted, clock=clock,
+        )  # fmt: skip
         self._mender = Mender(
             images=images, memory=memory, clock=clock,
             fetch=lambda target: self._fetcher.fetch(target, serial=target.serial, keep=()),

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from typing import Final
 
+from ringroad.kernel.clock import Clock
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.gateway import Gateway
 from ringroad.vehicle.images import ImageStore
 from ringroad.vehicle.memory import Memory
 from ringroad.vehicle.progress import ProgressReports
+from ringroad.vehicle.states import Noted
+
+FROM_PEERS: Final = "from_peers"  # what the server is told by
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the server changed its mind during a download
@@ -30,12 +35,14 @@ class Fetcher:
         memory: Memory,
         reports: ProgressReports,
         interrupted: Callable[[], bool],
+        clock: Clock,
     ) -> None:
         self._gateway = gateway
         self._images = images
         self._memory = memory
         self._reports = reports
         self._interrupted = interrupted
+        self._clock = clock
 
     async def fetch(
         self,
@@ -78,4 +85,9 @@ class Fetcher:
             if self._interrupted():
                 raise Interrupted
 
-        await self._gateway.download(target, self._images, progress=progress)
+        given = await self._gateway.download(target, self._images, progress=progress)
+        if given:
+            told = f"{given} of {target.length} bytes came from peers"
+            self._memory.write(
+                Noted(code=FROM_PEERS, at=self._clock.now(), about=serial, detail=told, peer_bytes=given)
+            )

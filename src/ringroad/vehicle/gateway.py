@@ -122,8 +122,11 @@ class Gateway:
         except NotFound:
             return None
 
-    async def download(self, target: VerifiedTarget, store: ImageStore, *, progress: Progress) -> None:
+    async def download(self, target: VerifiedTarget, store: ImageStore, *, progress: Progress) -> int:
         """Fetch the image of `target` into `store`, from the peers first, going on where an earlier try ended.
+
+        Returns:
+            How many of its bytes peers gave in this try.
 
         Raises:
             Untrusted: the bytes are not the signed ones; what arrived was dropped.
@@ -131,12 +134,14 @@ class Gateway:
             NotFound: the repository does not have the image.
         """
         if self._peers is not None:
-            if await self._peers.fetch(target, store, progress=progress):
-                return
+            given = await self._peers.fetch(target, store, progress=progress)
+            if given.whole:
+                return given.bytes
             with suppress(Untrusted):  # a peer's bytes may be before the server's; they are dropped then
                 await self._download(target, store, progress)
-                return
+                return given.bytes
         await self._download(target, store, progress)
+        return 0
 
     async def _download(self, target: VerifiedTarget, store: ImageStore, progress: Progress) -> None:
         url = f"{self._prefix}/image/targets/{target.sha256}.{target.filename}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 
 from ringroad.protocol.vehicle import Phase
+from ringroad.vehicle.deltas import Coming
 from ringroad.vehicle.states import CampaignState
 
 
@@ -23,6 +24,7 @@ class Glance:
         waits_about: the phase or the term that it waits for.
         waits_text: the same for a person.
         missing_bytes: of the images of the plan that are not stored yet; None where nobody looked.
+        coming: what will be fetched for them, with deltas where there are.
         done: bytes done and in all by serial, in this state.
         zone: of the vehicle's clock.
         link_error: why the server cannot be reached; empty if it can.
@@ -36,6 +38,7 @@ class Glance:
     waits_about: str = ""
     waits_text: str = ""
     missing_bytes: int | None = None
+    coming: Coming | None = None
     done: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     zone: tzinfo = UTC
     link_error: str = ""

@@ -31,6 +31,7 @@ from ringroad.vehicle.agents.plugins import AgentMissing
 from ringroad.vehicle.backoff import AskedToWait, backoff_s
 from ringroad.vehicle.consent import Mode, asks_of, quiet_until
 from ringroad.vehicle.decide import Facts, Step, Wait, next_step, wants_other
+from ringroad.vehicle.deltas import Coming, coming
 from ringroad.vehicle.ecus import Ecus
 from ringroad.vehicle.ending import end_if_cancelled
 from ringroad.vehicle.execute import Executor
@@ -215,6 +216,7 @@ class Orchestrator:
             waits_about=waits.about,
             waits_text=waits.detail,
             missing_bytes=self._missing_bytes(state),
+            coming=self._coming(state),
             done=dict(self._executor.progress.done()),
             zone=vehicle.zone,
             link_error=self.link_error,
@@ -321,6 +323,12 @@ class Orchestrator:
             return None
         stored = self._images.stored()
         return sum(target.length for target in state.plan.images() if target.sha256 not in stored)
+
+    def _coming(self, state: CampaignState) -> Coming | None:
+        if state.plan is None:
+            return None
+        targets = {ecu.target.sha256 for ecu in state.plan.ecus}
+        return coming(state.plan.images(), targets=targets, stored=self._images.stored(), tries=state.tries)
 
     def _refusal(self, state: CampaignState) -> Refusal | None:
         if state.plan is None or state.state not in {"READY", "INSTALLING", "CHECKING"}:

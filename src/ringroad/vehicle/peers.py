@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -49,6 +50,14 @@ _RANGE: Final = re.compile(r"bytes=(0|[1-9][0-9]{0,17})-")
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What peers gave of an image: so many bytes, and whether it is whole with them and is the signed one."""
+
+    whole: bool = False
+    bytes: int = 0
+
+
 class PeerCaches:
     """The peers of one vehicle, as it asks them."""
 
@@ -64,16 +73,17 @@ class PeerCaches:
         self._asked_from_s = dict.fromkeys((url.rstrip("/") for url in urls), 0.0)
         self._clock = clock
 
-    async def fetch(self, target: VerifiedTarget, store: ImageStore, *, progress: Progress) -> bool:
+    async def fetch(self, target: VerifiedTarget, store: ImageStore, *, progress: Progress) -> Given:
         """Fetch the image of `target` into `store` from the peers, as far as they have it.
 
         Returns:
-            Whether it is whole and is the signed one; else the server is asked, and goes on behind what arrived.
+            What they gave; where it is not whole the server is asked, and goes on behind what arrived.
 
         Raises:
             Unavailable: the disk cannot be used.
         """
         heard: list[str] = []
+        given = 0
         for peer in self._awake():
             with store.resume(target) as image:
                 before = image.done_bytes
@@ -84,13 +94,14 @@ class PeerCaches:
                     self._rest(peer, PEER_AGAIN_S, type(error).__name__)
                 except Untrusted as error:
                     self._rest(peer, math.inf, error.message)
-                    return False
+                    return Given()
                 except Unavailable as error:
                     if error.code == "disk":
                         raise
                     self._rest(peer, PEER_AGAIN_S, error.message)
                 if image.done_bytes != before:
                     heard.append(peer)
+                    given += max(0, image.done_bytes - before)
                 if not image.whole:
                     continue
                 try:
@@ -98,9 +109,9 @@ class PeerCaches:
                 except Untrusted as error:
                     for liar in heard:
                         self._rest(liar, math.inf, error.message)
-                    return False
-                return True
-        return False
+                    return Given()
+                return Given(whole=True, bytes=given)
+        return Given(bytes=given)
 
     def _awake(self) -> list[str]:
         now_s = self._clock.monotonic_s()

@@ -227,6 +227,7 @@ class Noted(_Entry, frozen=True, tag=True):
     at: datetime
     about: str = ""  # what it is about without its changing values: told again only when this changes
     detail: str = ""
+    peer_bytes: int = 0  # that came from peers
 
 
 class RefusedReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -307,8 +308,7 @@ class CampaignState:
         tries: failed tries by what was tried; starts anew where a new phase does. A restart in the middle of a
             rollback is one.
         restarts: starts of the orchestrator with something under way since it last got further.
-        code: typed reason of the last state change or of the ECU that failed since.
-        detail: the same for people.
+        code, detail: typed reason of the last state change or of the ECU that failed since; the same for people.
         noted: code and subject of the last note in this state.
         notes: how many notes there were in this state.
         unreachable: ECUs that did not answer when they were last tried.
@@ -321,6 +321,7 @@ class CampaignState:
         before: digest of the image that ran before that one by serial, for an ordered return.
         refused: the newest reports that the server did not take.
         refused_count: how many there ever were.
+        peer_bytes: of this update's images that came from peers.
     """
 
     epoch: str = ""
@@ -344,6 +345,7 @@ class CampaignState:
     before: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     refused: tuple[RefusedReport, ...] = ()
     refused_count: int = 0
+    peer_bytes: int = 0
 
     @property
     def blocked(self) -> bool:
@@ -405,9 +407,11 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
             return replace(
                 state, tries={**state.tries, what: state.tries.get(what, 0) + 1}, unreachable=known
             )
-        case Noted(code=code, about=about):
-            too_late = state.cancel_refused or code == "cancel_refused"
-            return replace(state, noted=(code, about), notes=state.notes + 1, cancel_refused=too_late)
+        case Noted(code=code, about=about, peer_bytes=given):
+            return replace(
+                state, noted=(code, about), notes=state.notes + 1, peer_bytes=state.peer_bytes + given,
+                cancel_refused=state.cancel_refused or code == "cancel_refused",
+            )  # fmt: skip
         case Refused(refused=refused):
             kept = (*state.refused, refused)[-REFUSED_KEPT:]
             return replace(state, refused=kept, refused_count=state.refused_count + 1)

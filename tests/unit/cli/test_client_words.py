@@ -7,6 +7,7 @@ import pytest
 
 from ringroad.cli.campaign_return import nobody_text, read_recovery
 from ringroad.cli.campaign_text import campaign_head, next_text, plan_text, was_stopped, waves_text
+from ringroad.cli.diagnose_words import measured
 from ringroad.cli.names import read_due, read_duration_s, read_permille, read_wave
 from ringroad.cli.release_file import document_of_file, document_of_options, find_package, read_file
 from ringroad.cli.tables import can_redraw, details, problems, size, table, tail
@@ -384,3 +385,23 @@ def test_all_pages_of_a_stopped_campaign_are_counted_and_the_verdict_is_one_on_a
     assert found["vehicles"] == {"recovered": 3, "not_recovered": 1, "unknown": 0, "kept": 4, "untouched": 2}
     assert found["verdict"] == "not_recovered"
     assert read_recovery(cast("Client", Pages({})), "c")["verdict"] == "recovered"
+
+
+def test_what_is_typed_from_a_table_is_never_cut_in_it() -> None:
+    session = "local.bench-1." + "a" * 80
+    shown = table(("session", "why"), [(session, "b" * 80)], whole=("session",))
+    assert session in shown
+    assert "b" * 80 not in shown
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (1_795_684_899, "s since 1970", "2026-11-26 09:21:39 UTC"),
+        (-1, "s since 1970", "-1 s since 1970"),
+        (12_034, "km", "12034 km"),
+        (3, "", "3"),
+    ],
+)
+def test_a_time_in_a_snapshot_is_shown_as_one(value: int, unit: str, shown: str) -> None:
+    assert measured({"value": value, "unit": unit}) == shown

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from ringroad.http.console.diagnostics import bench_of, watch_line
+from ringroad.http.console.diagnostics import JobLine, bench_of, watch_line
 from ringroad.http.diagnostics import with_names
 from ringroad.protocol.diagnostics import Method
 from ringroad.protocol.names import EcuNames
-from ringroad.signal.diagnose import Job, Sample
+from ringroad.signal.diagnose import Job, JobState, Sample
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -171,3 +172,14 @@ def test_faults_that_were_cleared_are_not_called_read_until_they_are_read_again(
     assert bench_of(jobs, NAMES).cleared_at == jobs[2].answered_at
     again = job(4, "/functions/vehicle-health", {"items": []})
     assert bench_of([*jobs, again], NAMES).cleared_at is None
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "word"),
+    [("answered", 200, "answered"), ("answered", 404, "refused"), ("answered", 409, "refused"), ("queued", None, "queued")],
+)  # fmt: skip
+def test_an_answer_that_says_no_is_not_shown_as_one_that_went_well(
+    state: JobState, status: int | None, word: str
+) -> None:
+    asked = replace(job(1, "/components", {}), state=state, status=status)
+    assert JobLine(job=asked, said="").word == word

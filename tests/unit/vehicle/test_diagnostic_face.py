@@ -163,7 +163,7 @@ def test_the_driver_is_asked_for_a_tester_too(tmp_path: Path) -> None:
     async def story(at: Bench, tester: Hand) -> None:
         status, asked = await tester.ask("POST", "/vehicle/v1/sessions", REASON)
         assert (status, asked["state"]) == (202, "asked")
-        assert code_of(await tester.ask("GET", "/vehicle/v1/components")) == (403, "session_asked")
+        assert code_of(await tester.ask("GET", "/vehicle/v1/components")) == (409, "session_asked")
         (seen,) = look_at_sessions(tmp_path, now=at.clock.now())
         assert seen.by == "bench-1, beside the vehicle"
         answer_session(tmp_path, seen.id, allow=True, seen=seen_of(seen), now=at.clock.now())

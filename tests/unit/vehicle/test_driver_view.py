@@ -12,6 +12,7 @@ from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.protocol.vehicle import Conduct, EcuTarget, Phase, UpdateGroup, VehicleState
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.consent import digest_notes
+from ringroad.vehicle.deltas import Coming
 from ringroad.vehicle.driver.page import render_page
 from ringroad.vehicle.driver.view import Said, size_text, take_word, time_text, view_of
 from ringroad.vehicle.glance import Glance
@@ -57,9 +58,11 @@ def test_every_state_has_words_with_and_without_a_plan(state: VehicleState) -> N
 
 
 def test_a_question_shows_what_changes_how_much_and_how_long() -> None:
-    view = view_of(asked(missing_bytes=4_200_000))
+    view = view_of(asked(coming=Coming(update=4_200_000, way_back=650_000)))
     assert (view.question, view.phase) == ("May the vehicle download it?", "download")
     assert (view.version, view.notes, view.size, view.time) == ("2.0.0", NOTES, "4.2 MB", "about 2 minutes")
+    assert view.way_back == "650.0 kB"
+    assert "650.0 kB" in render_page(view, token="t")
     assert [(ecu.name, ecu.word) for ecu in view.ecus] == [("brake", "waiting")]
 
 

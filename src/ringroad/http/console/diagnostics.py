@@ -109,6 +109,12 @@ class JobLine:
     job: Job
     said: str
 
+    @property
+    def word(self) -> str:
+        """The state by which it is coloured: an answer that says no is none that went well."""
+        refused = self.job.state == "answered" and self.job.status is not None and self.job.status >= 400
+        return "refused" if refused else self.job.state
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:

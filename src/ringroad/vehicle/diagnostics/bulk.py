@@ -200,7 +200,7 @@ def require_item(category: str, item: str, components: Iterable[str]) -> None:
     require_category(category)
     items = list(components) if category == "ecus" else [NEWEST]
     if item not in items:
-        raise NotFound(f"there is no {category}/{item[:40]}", hint=f"GET /bulk-data/{category}")
+        raise NotFound(f"there is no {category}/{item[:40]}", hint=f"there is {', '.join(items)[:200]}")
 
 
 def require_category(category: str) -> None:

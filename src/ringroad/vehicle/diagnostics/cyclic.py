@@ -169,7 +169,10 @@ class Subscriptions:
     def _find(self, component: str, subscription_id: str, session: str) -> _Running:
         one = self._known.get(subscription_id)
         if one is None or (one.what.component, one.what.session) != (component, session):
-            raise NotFound("you have no such subscription, or it was before a restart")
+            raise NotFound(
+                "you have no such subscription, or it was before a restart of the vehicle",
+                hint="subscribe again",
+            )
         return one
 
     async def _run(self, one: _Running) -> None:

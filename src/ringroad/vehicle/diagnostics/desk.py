@@ -223,7 +223,9 @@ class Desk:
         for ecu in self._on_board():
             if ecu.name == component:
                 return ecu
-        raise NotFound(f"this vehicle has no component {component[:40]!r}", hint="GET /components")
+        raise NotFound(
+            f"this vehicle has no component {component[:40]!r}", hint="the list of components names them"
+        )
 
     def _entry(self, ecu: EcuOnBoard) -> Body:
         return {

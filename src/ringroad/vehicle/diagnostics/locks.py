@@ -58,7 +58,7 @@ class Locks:
             raise Conflict(
                 f"{component} is not locked",
                 code="lock_needed",
-                hint=f"take its lock first: ringroad diagnose lock, or POST /components/{component}/locks",
+                hint=f"take the lock of {component} first, for example with ringroad diagnose lock",
             )
         if held.session != session:
             raise _locked(held)
@@ -86,5 +86,7 @@ class Locks:
 
 def _locked(lock: Lock) -> Conflict:
     return Conflict(
-        f"{lock.component} is locked by {lock.by} until {lock.expires_at:%H:%M:%S} UTC", code=LOCKED
+        f"{lock.component} is locked by {lock.by} until {lock.expires_at:%H:%M:%S} UTC",
+        code=LOCKED,
+        hint="wait until then, or ask them to give it back",
     )

@@ -130,7 +130,9 @@ class Executions:
         """Return one execution. Raises: NotFound."""
         found = self._known.get(execution_id)
         if found is None or (found.component, found.operation) != (component, operation):
-            raise NotFound("there is no such execution, or it was before a restart")
+            raise NotFound(
+                "there is no such execution, or it was before a restart of the vehicle", hint="begin it again"
+            )
         return found
 
     def of(self, component: str, operation: str) -> list[Execution]:

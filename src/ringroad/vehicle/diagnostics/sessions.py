@@ -155,13 +155,21 @@ class Sessions:
         return self._held[session_id]
 
     def require(self, session_id: str, *, now: datetime) -> Session:
-        """Return an open session. Raises: Forbidden."""
+        """Return an open session. Raises: Forbidden; Conflict, the driver has not agreed yet."""
         session = self.all(now=now).get(session_id)
         if session is None:
-            raise Forbidden("there is no such session on the vehicle, or it is over", code="no_session")
+            raise Forbidden(
+                "there is no such session on the vehicle, or it is over", code="no_session", hint="ask for another one"
+            )  # fmt: skip
+        if session.state == "asked":
+            raise Conflict(
+                "the driver has not agreed yet", code="session_asked",
+                hint="wait for the driver's word: on the driver page, or with ringroad vehicle diagnostics",
+            )  # fmt: skip
         if session.state != "open":
-            message = "the driver has not agreed yet" if session.state == "asked" else no_of(session)
-            raise Forbidden(message, code=f"session_{session.state}")
+            raise Forbidden(
+                no_of(session), code="session_declined", hint="speak with the driver, then ask for another session"
+            )  # fmt: skip
         return session
 
     def close(self, session_id: str, *, now: datetime) -> None:
@@ -223,9 +231,12 @@ def answer_session(folder: Path, session_id: str, *, allow: bool, now: datetime,
         raise InvalidInput("which session?")
     session = living(read_sessions(folder), now=now).get(session_id)
     if session is None:
-        raise NotFound(f"nobody asked for a session {session_id!r}, or it is over")
+        raise NotFound(
+            f"nobody asked for a session {session_id!r}, or it is over",
+            hint="ringroad vehicle diagnostics without --allow lists them",
+        )
     if session.state == "declined" or (allow and session.state == "open"):
-        raise Conflict(f"the session is {session.state} already")
+        raise Conflict(f"the session is {session.state} already", hint="whoever asked may ask for another")
     if allow and seen != seen_of(session):
         raise Conflict("this is not what was asked for", hint="look at the session again, then decide")
     word = Word(session=session_id, seen=seen_of(session), allow=allow)

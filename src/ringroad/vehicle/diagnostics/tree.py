@@ -98,12 +98,12 @@ def understand(method: Method, path: str) -> Ask:
     """
     parts = [unquote(part) for part in path.strip("/").split("/")]
     if len(parts) > SEGMENTS_MAX or not all(parts):
-        raise NotFound("there is no such place in the tree", hint="GET /components")
+        raise NotFound("there is no such place in the tree", hint="components is where it begins")
     for (known, pattern), (what, need) in _TREE.items():
         names = _match(pattern.split("/"), parts)
         if known == method and names is not None:
             return Ask(what=what, need=need, names=names)
-    raise NotFound(f"there is no {method} {path[:80]}", hint="GET /components shows where to begin")
+    raise NotFound(f"there is no {method} {path[:80]}", hint="components is where it begins")
 
 
 def _match(pattern: list[str], parts: list[str]) -> tuple[str, ...] | None:

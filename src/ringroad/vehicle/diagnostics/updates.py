@@ -138,7 +138,10 @@ def components_of(glance: Glance) -> list[str]:
 
 def _require(glance: Glance, update_id: str, *, assigned: int | None) -> None:
     if update_id not in {each["id"] for each in update_list(glance, assigned=assigned)}:
-        raise NotFound(f"no update {update_id[:40]!r} is assigned to this vehicle", hint="GET /updates")
+        raise NotFound(
+            f"no update {update_id[:40]!r} is assigned to this vehicle",
+            hint="the list of updates names those that are",
+        )
 
 
 def _item(state: CampaignState) -> dict[str, Any]:

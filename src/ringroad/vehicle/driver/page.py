@@ -95,6 +95,8 @@ def _facts(view: DriverView, words: Words) -> str:
     rows = [
         (words.say("page.version"), view.version),
         (words.say("page.download"), view.size),
+        (words.say("page.way_back"), view.way_back),
+        (words.say("page.from_peers"), view.from_peers),
         (words.say("page.stands"), view.time),
     ]
     shown = "".join(

@@ -14,6 +14,7 @@ from typing import Final, Literal
 from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.protocol.vehicle import PHASES, Phase, VehicleState
 from ringroad.vehicle.consent import CONSENT_HOURS, DENIED, LATER_HOURS, digest_notes
+from ringroad.vehicle.deltas import Coming
 from ringroad.vehicle.driver.language import ENGLISH, Words
 from ringroad.vehicle.glance import Glance
 from ringroad.vehicle.states import BEFORE_INSTALLING, EcuState
@@ -73,7 +74,9 @@ class DriverView:
         version: of its release.
         notes: of its release.
         notes_sha256: what names them in the record.
-        size: to be downloaded, in words.
+        size: to be downloaded for the update itself, in words.
+        way_back: to be downloaded beside it, so that what runs now can be put back.
+        from_peers: that came from vehicles nearby and not over the air.
         time: of the installation, in words.
         installed: whether the vehicle runs it.
         ecus: of the update.
@@ -91,6 +94,8 @@ class DriverView:
     notes: str = ""
     notes_sha256: str = ""
     size: str = ""
+    way_back: str = ""
+    from_peers: str = ""
     time: str = ""
     installed: bool = False
     ecus: tuple[EcuLine, ...] = ()
@@ -119,6 +124,7 @@ def view_of(glance: Glance, words: Words = ENGLISH) -> DriverView:
     if plan is None:
         return DriverView(headline=headline, tone=tone, text=text, waits=_waits(glance, words))
     asked = _asked(glance)
+    coming = glance.coming if glance.coming and state.state in BEFORE_INSTALLING else Coming()
     return DriverView(
         headline=headline,
         tone=tone,
@@ -131,7 +137,9 @@ def view_of(glance: Glance, words: Words = ENGLISH) -> DriverView:
         version=plan.release_version,
         notes=plan.notes,
         notes_sha256=digest_notes(plan.notes),
-        size=size_text(glance.missing_bytes, words) if state.state in BEFORE_INSTALLING else "",
+        size=size_text(coming.update, words),
+        way_back=size_text(coming.way_back, words),
+        from_peers=size_text(state.peer_bytes, words),
         time=time_text(plan.conduct.install_s, words)
         if state.state in BEFORE_INSTALLING | {"DOWNLOADED"}
         else "",
