@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.demand import Made, forecast_asked
+from ringroad.loop.usage import tell_usage
 from ringroad.signal.demand.store_runs import fail_run, next_run
 from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.lake import Lake, Rows, SampleRow, to_us
 from ringroad.storage.ledger import latest_fact
 from support.console_server import add_account, serving
 
@@ -199,6 +202,52 @@ def test_orders_of_a_month_to_come_move_it_are_told_with_their_source_and_reach_
     assert shifted.causes == (forecast.id,)
     assert replanned.body["cause"] == "demand_shift"
     assert shifted.id in replanned.causes
+
+
+def tell(root: Path, *, used: int, told: int, month: str) -> Lake:
+    """Let vehicles tell a lake in a month whether a trailer was on; some had one."""
+    lake = Lake(root)
+    at_us = to_us(datetime.fromisoformat(f"{month}-15T12:00:00+00:00"))
+    rows = [
+        SampleRow(
+            vin=f"VIN{number}", batch=1, index=0, programme="roadster", variant="city", at_us=at_us,
+            path="Vehicle.Trailer.IsConnected", kind="bool", number=float(number < used), text=None, clock="ok",
+            received_us=at_us, seq=1,
+        )
+        for number in range(told)
+    ]  # fmt: skip
+    lake.write(Rows(samples=tuple(rows)), first_seq=1, last_seq=1)
+    return lake
+
+
+def test_what_vehicles_tell_of_their_use_becomes_a_signal_by_itself_once_and_asks_for_a_forecast(
+    planner: httpx.Client, conn: Connection, tmp_path: Path
+) -> None:
+    ended = (CLOCK.now() - timedelta(days=2)).replace(day=1) - timedelta(days=1)
+    month = f"{ended:%Y-%m}"
+    lake = tell(tmp_path / "lake", used=6, told=24, month=month)
+    seen: dict[str, Any] = {}
+    assert tell_usage(conn, IDS, CLOCK, lake, seen) == 0, "nobody said which signal tells of an option"
+    assert take(planner, months()).status_code == 200
+    for usage, status in (
+        ({"roof": "Vehicle.Trailer.IsConnected"}, 422),
+        ({"tow_bar": "a trailer"}, 422),
+        ({"tow_bar": "Vehicle.Trailer.IsConnected"}, 200),
+    ):
+        assert planner.put(DEMAND, json=BOOK | {"usage": usage}).status_code == status
+    assert tell_usage(conn, IDS, CLOCK, lake, seen) == 1
+    assert tell_usage(conn, IDS, CLOCK, lake, seen) == 0
+    assert tell_usage(conn, IDS, CLOCK, lake, {}) == 0, "a worker that began anew"
+    (told,) = conn.execute(
+        "SELECT option, model, month, value, source FROM demand_signal WHERE kind = 'usage'"
+    ).fetchall()
+    assert dict(told) == {
+        "option": "tow_bar", "model": "city", "month": ended.date().replace(day=1), "value": 0.25,
+        "source": "the telemetry lake",
+    }  # fmt: skip
+    assert forecast_asked(conn, IDS, CLOCK) is not None, "it was asked for by itself"
+    run = planner.get(f"{DEMAND}/forecasts").json()[0]
+    assert [each["source"] for each in run["signals"]["known"]] == ["the telemetry lake"]
 
 
 def test_a_forecast_needs_demand_and_is_asked_for_once_at_a_time(

@@ -63,10 +63,14 @@ def group() -> None:
     is_flag=True,
     help="The line's orders are all there are of this demand; months under way are updated by them.",
 )
+@click.option(
+    "--usage", metavar="OPTION=SIGNAL", multiple=True,
+    help="The signal by which vehicles tell that they use an option; their use moves its forecast.",
+)  # fmt: skip
 @with_client
 def set_demand(
     shell: Shell, client: Client, *, programme: str | None, plants: tuple[str, ...], regions: tuple[str, ...], months: int,
-    holding: float, shortage: float, count_orders: bool,
+    holding: float, shortage: float, count_orders: bool, usage: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Say which plants and regions want vehicles, how far to forecast, and what stock costs."""
     row = client.send(
@@ -75,6 +79,7 @@ def set_demand(
         body={
             "plants": list(plants), "regions": list(regions), "horizon": months, "count_orders": count_orders,
             "holding_milli": round(1000 * holding), "shortage_milli": round(1000 * shortage),
+            "usage": dict(_usage(each) for each in usage),
         },
     )  # fmt: skip
     shell.show(
@@ -263,3 +268,13 @@ def grades_text(grades: Mapping[str, Any]) -> str:
 
 def _skill(grade_: Mapping[str, float], naive: Mapping[str, float]) -> float:
     return 100 * (1 - grade_["wql"] / naive["wql"]) if naive["wql"] else 0.0
+
+
+def _usage(given: str) -> tuple[str, str]:
+    """Read ``OPTION=SIGNAL``. Raises: InvalidInput."""
+    option, _, path = given.partition("=")
+    if not option or not path:
+        raise InvalidInput(
+            f"{given!r} is not OPTION=SIGNAL", hint="for example tow_bar=Vehicle.Trailer.IsConnected"
+        )
+    return option, path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from litestar import Router
 from litestar.params import JSONBody, Parameter
 from msgspec import Meta
@@ -62,6 +63,9 @@ class SetDemand(Command, frozen=True, kw_only=True):
     holding_milli: Annotated[int, Meta(ge=1, le=COST_MILLI_MAX)] = 1_000
     shortage_milli: Annotated[int, Meta(ge=1, le=COST_MILLI_MAX)] = 9_000
     count_orders: bool = False
+    usage: Annotated[dict[str, str], Meta(max_length=NAMES_MAX)] = msgspec.field(
+        default_factory=dict
+    )  # option to VSS path
     generation: Generation = None
 
 
@@ -97,7 +101,7 @@ def set_demand(ctx: Ctx, request: Req, programme_id: Id, data: JSONBody[SetDeman
         store.set_book(
             conn, ctx.ids, programme_id=programme_id, plants=data.plants, regions=data.regions, horizon=data.horizon,
             holding_milli=data.holding_milli, shortage_milli=data.shortage_milli, count_orders=data.count_orders,
-            generation=data.generation, actor=request.user.name, now=ctx.clock.now(),
+            usage=data.usage, generation=data.generation, actor=request.user.name, now=ctx.clock.now(),
         )  # fmt: skip
         return reading_demand.book(conn, programme_id)
 

@@ -18,6 +18,7 @@ class DemandBookView(View, frozen=True, kw_only=True):
     holding_milli: int
     shortage_milli: int
     count_orders: bool
+    usage: dict[str, str]  # option to the signal of a vehicle that tells of its use
     generation: int
     set_by: str
     set_at: datetime

@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Coroutine
 from contextlib import closing
+from datetime import date
 from typing import Any
 
 import structlog
@@ -38,6 +39,7 @@ from ringroad.loop.planning import answer_questions, improve_changed
 from ringroad.loop.quality import look_at_results
 from ringroad.loop.reconciler import tick
 from ringroad.loop.shops import plan_shops
+from ringroad.loop.usage import tell_usage
 from ringroad.loop.webhooks import deliver_until, key_of
 from ringroad.loop.worker_sites import site_duties
 from ringroad.publish.deliver import Means
@@ -104,7 +106,7 @@ def run(
         ("logistics", _logistics, ()),
         ("quality", _quality, ()),
         ("inspections", _inspections, ()),
-        ("demand", _demand, ()),
+        ("demand", _demand, (lake,)),
         ("evidence", _evidence, (lake,)),
         ("joiners", _join, (lake,)),
         ("webhooks", _webhooks, ()),
@@ -315,10 +317,13 @@ def _quality(tools: Tools) -> None:
     keep_going(tools, "quality", body)
 
 
-def _demand(tools: Tools) -> None:
+def _demand(tools: Tools, lake: Lake) -> None:
+    seen: dict[str, tuple[int, date]] = {}
+
     def body() -> None:
         with closing(_open(tools)) as conn:
             while not tools.stop.wait(DEMAND_LOOK_S):
+                tell_usage(conn, tools.ids, tools.clock, lake, seen)
                 made = forecast_asked(conn, tools.ids, tools.clock, engine=tools.settings.demand_engine)
                 if made is not None:
                     LOG.info("demand forecast", run_id=made.run_id, shifts=made.shifts, error=made.error)

@@ -466,6 +466,7 @@ CREATE TABLE public.demand_book (
     generation integer NOT NULL,
     set_by text NOT NULL,
     set_at timestamp with time zone NOT NULL,
+    usage jsonb DEFAULT '{}'::jsonb NOT NULL,
     CONSTRAINT demand_book_holding_milli_check CHECK ((holding_milli > 0)),
     CONSTRAINT demand_book_horizon_check CHECK (((horizon >= 1) AND (horizon <= 24))),
     CONSTRAINT demand_book_shortage_milli_check CHECK ((shortage_milli > 0))

@@ -8,10 +8,12 @@ Invariant: a table is taken whole or not at all; months are without gaps; a sign
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
+
+from psycopg.types.json import Jsonb
 
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
@@ -33,6 +35,8 @@ SQL = load_queries("ringroad.signal.demand")
 
 RESTATED_TOLD: Final = 1_000  # months whose old numbers are kept in the fact; more are refused
 GAPS_SHOWN: Final = 3
+LAKE: Final = "the telemetry lake"  # as the source of signals
+VSS_PATH: Final = re.compile(r"Vehicle(\.[A-Za-z][A-Za-z0-9]{0,63}){1,12}")
 NAME: Final = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
 
 
@@ -47,6 +51,7 @@ class Book:
     holding_milli: int
     shortage_milli: int
     count_orders: bool
+    usage: Mapping[str, str]  # option to the VSS path that tells of its use
     generation: int
     set_by: str
     set_at: datetime
@@ -77,6 +82,7 @@ def get_book(conn: Connection, programme_id: str) -> Book:
 def set_book(
     conn: Connection, ids: Ids, *, programme_id: str, plants: Sequence[str], regions: Sequence[str], horizon: int,
     holding_milli: int, shortage_milli: int, count_orders: bool, generation: int | None, actor: str, now: datetime,
+    usage: Mapping[str, str] | None = None,
 ) -> Book:  # fmt: skip
     """Say what is forecast of a programme.
 
@@ -91,7 +97,8 @@ def set_book(
                 f"{name[:100]!r} is no name of a plant or region", hint="1 to 100 letters, digits, _ . or -"
             )
     SQL.lock_demand(conn, programme_id=programme_id)
-    _catalogue(conn, programme_id, plants, regions)
+    catalogue = _catalogue(conn, programme_id, plants, regions)
+    _check_usage(usage or {}, {each for options in catalogue.options.values() for each in options})
     used = SQL.used_names(conn, programme_id=programme_id)
     for name, given in (("plants", plants), ("regions", regions)):
         lost = sorted(set(used[name] or ()) - set(given))
@@ -102,7 +109,7 @@ def set_book(
     rows = SQL.set_book(
         conn, programme_id=programme_id, plants=sorted(set(plants)), regions=sorted(set(regions)), horizon=horizon,
         holding_milli=holding_milli, shortage_milli=shortage_milli, count_orders=count_orders, generation=seen,
-        actor=actor, now=now,
+        usage=Jsonb(dict(usage or {})), actor=actor, now=now,
     )  # fmt: skip
     expect_one(rows, f"the demand of {programme_id}")
     append_fact(
@@ -110,6 +117,7 @@ def set_book(
         body={
             "plants": sorted(set(plants)), "regions": sorted(set(regions)), "horizon": horizon,
             "holding_milli": holding_milli, "shortage_milli": shortage_milli, "count_orders": count_orders,
+            "usage": dict(usage or {}),
         },
     )  # fmt: skip
     return get_book(conn, programme_id)
@@ -198,6 +206,52 @@ def take_signals(
     if fresh:
         _keep_signals(conn, ids, fresh, programme_id=programme_id, source=source, actor=actor, now=now)
     return Taken(rows=len(rows), new=len(fresh), repeated=len(rows) - len(fresh), restated=0)
+
+
+def take_usage(
+    conn: Connection, ids: Ids, *, programme_id: str, rows: Sequence[SignalRow], actor: str, now: datetime
+) -> int:
+    """Take what the lake says of the use of options; return how much of it is new. Raises: NotFound."""
+    SQL.lock_demand(conn, programme_id=programme_id)
+    known = {
+        row["id"]
+        for row in SQL.known_signals(conn, programme_id=programme_id, ids=[each.id for each in rows])
+    }
+    fresh = [each for each in rows if each.id not in known]
+    if fresh:
+        _keep_signals(conn, ids, fresh, programme_id=programme_id, source=LAKE, actor=actor, now=now)
+    return len(fresh)
+
+
+def books_with_usage(conn: Connection) -> list[Book]:
+    """Return the programmes of which some option's use is told by vehicles."""
+    return [
+        of_row(Book, row, plants=tuple(row["plants"]), regions=tuple(row["regions"]))
+        for row in SQL.books_with_usage(conn)
+    ]
+
+
+def usage_known(conn: Connection, programme_id: str) -> date | None:
+    """Return the newest month of which the lake said all that is asked now; None if something was never asked."""
+    return cast("date | None", SQL.usage_known(conn, programme_id=programme_id, source=LAKE))
+
+
+def options_by_model(conn: Connection, programme_id: str) -> Mapping[str, Collection[str]]:
+    """Return the models of a programme with their options. Raises: NotFound."""
+    return _catalogue(conn, programme_id, (), ()).options
+
+
+def _check_usage(usage: Mapping[str, str], options: Collection[str]) -> None:
+    for option, path in usage.items():
+        if option not in options:
+            raise InvalidInput(
+                f"no model has an option {option[:100]!r}, nobody can use it",
+                hint=f"one of {', '.join(sorted(options)[:10])}",
+            )
+        if not VSS_PATH.fullmatch(path):
+            raise InvalidInput(
+                f"{path[:100]!r} is no signal of a vehicle", hint="for example Vehicle.Trailer.IsConnected"
+            )
 
 
 def _keep_signals(

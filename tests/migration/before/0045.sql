@@ -90,7 +90,12 @@ SELECT a.state, a.began_at IS NOT NULL AS began, v.blocked_reason IS NOT NULL AS
         LEFT JOIN ecu e ON e.vin = a.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
         LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial) targets ON true
  WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.offered_at IS NOT NULL
+   AND a.vin > :after_vin AND (:last_vin::text IS NULL OR a.vin <= :last_vin)
  GROUP BY 1, 2, 3, 4, 5, 6;
+
+-- name: recovery_last_vin$
+SELECT vin FROM assignment WHERE campaign_id = :campaign_id AND kind = 'update' AND vin > :after_vin
+ ORDER BY vin OFFSET :vehicles::bigint - 1 LIMIT 1;
 
 -- name: update_counts^
 SELECT count(*) FILTER (WHERE state IN ('failed', 'rolled_back')
@@ -1080,6 +1085,10 @@ SELECT * FROM field_trace
  WHERE programme_id = :programme_id AND (:gate::text IS NULL OR gate = :gate) AND (:since::timestamptz IS NULL OR traced_at >= :since)
  ORDER BY traced_at DESC, source_id, vin LIMIT :rows_max;
 
+-- name: packages_as_built
+SELECT ecu, filename, version, image_sha256 FROM software_package
+ WHERE programme_id = :programme_id AND filename = ANY(:filenames::text[]);
+
 -- file: src/ringroad/build/repository/queries.sql
 -- name: lock_repository^
 SELECT pg_advisory_xact_lock(hashtextextended('repository:' || :repository || ':' || :vin, 0));
@@ -1176,10 +1185,11 @@ SELECT DISTINCT s.plant_id, s.shop FROM shop_stop s JOIN shop_work w USING (plan
 
 -- file: src/ringroad/build/site/queries.sql
 -- name: sites
-SELECT * FROM site WHERE removed_at IS NULL ORDER BY id LIMIT :rows_max;
+SELECT s.*, v.plant AS vin_plant FROM site s LEFT JOIN site_vin v ON v.site_id = s.id
+ WHERE s.removed_at IS NULL ORDER BY s.id LIMIT :rows_max;
 
 -- name: site^
-SELECT * FROM site WHERE id = :site_id;
+SELECT s.*, v.plant AS vin_plant FROM site s LEFT JOIN site_vin v ON v.site_id = s.id WHERE s.id = :site_id;
 
 -- name: put_site!
 INSERT INTO site (id, token_sha256, added_by, added_at) VALUES (:site_id, :token_sha256, :actor, :now)
@@ -1190,8 +1200,8 @@ ON CONFLICT (id) DO UPDATE SET token_sha256 = excluded.token_sha256, added_by = 
 UPDATE site SET removed_at = :now, generation = generation + 1 WHERE id = :site_id AND removed_at IS NULL;
 
 -- name: hear_site!
-UPDATE site SET waiting = :waiting::bigint, heard_at = :now,
-       reconciled_at = CASE WHEN :waiting::bigint = 0 THEN :now ELSE reconciled_at END
+UPDATE site SET waiting = :waiting::bigint, births_waiting = :births_waiting::bigint, heard_at = :now,
+       reconciled_at = CASE WHEN :waiting::bigint + :births_waiting::bigint = 0 THEN :now ELSE reconciled_at END
  WHERE id = :site_id;
 
 -- name: refused_count$
@@ -1236,7 +1246,7 @@ SELECT p.id AS programme_id, coalesce(s.number, 0) AS sent, e.last - greatest(co
 
 -- name: events_to_send
 SELECT position, seq, received_at, body FROM mes_event
- WHERE programme_id = :programme_id AND position > :after ORDER BY position LIMIT :rows_max;
+ WHERE programme_id = :programme_id AND position > :after AND position <= :upto ORDER BY position LIMIT :rows_max;
 
 -- name: newest_fact$
 SELECT coalesce(max(seq), 0) FROM fact;
@@ -1271,13 +1281,98 @@ VALUES (:id, :programme_id, :ecu, :name, :version, :filename, :format, :hardware
 ON CONFLICT (id) DO NOTHING;
 
 -- name: put_baseline!
-INSERT INTO line_baseline (programme_id, release_id, packages, generation, set_at)
-VALUES (:programme_id, :release_id, :packages, 1, :now)
+INSERT INTO line_baseline (programme_id, release_id, packages, rxswins, generation, set_at)
+VALUES (:programme_id, :release_id, :packages, :rxswins, 1, :now)
 ON CONFLICT (programme_id) DO UPDATE SET release_id = excluded.release_id, packages = excluded.packages,
-       generation = line_baseline.generation + 1, set_at = excluded.set_at;
+       rxswins = excluded.rxswins, generation = line_baseline.generation + 1, set_at = excluded.set_at;
 
 -- name: cancelled_orders
 SELECT id FROM plant_order WHERE programme_id = :programme_id AND id = ANY(:order_ids) AND state = 'cancelled' ORDER BY id;
+
+-- name: trusts
+SELECT name, bytes, at FROM site_trust WHERE starts_with(name, :prefix) ORDER BY name;
+
+-- name: put_trust!
+INSERT INTO site_trust (name, bytes, at) VALUES (:name, :bytes, :now)
+ON CONFLICT (name) DO UPDATE SET bytes = excluded.bytes, at = excluded.at;
+
+-- name: drop_trust!
+DELETE FROM site_trust WHERE name = :name;
+
+-- name: lock_births^
+SELECT pg_advisory_xact_lock(hashtextextended('site_birth', 0));
+
+-- name: last_birth$
+SELECT coalesce(max(number), 0) FROM site_birth;
+
+-- name: last_position$
+SELECT coalesce(max(position), 0) FROM mes_event WHERE programme_id = :programme_id;
+
+-- name: put_birth!
+INSERT INTO site_birth (number, vin, told, at) VALUES (:number, :vin, :told, :now);
+
+-- name: next_birth^
+SELECT number, told FROM site_birth WHERE number > :after ORDER BY number LIMIT 1;
+
+-- name: births_behind$
+SELECT count(*) FROM site_birth WHERE number > :after;
+
+-- name: vin_plants
+SELECT plant FROM site_vin;
+
+-- name: put_vin_plant!
+INSERT INTO site_vin (site_id, plant) VALUES (:site_id, :plant);
+
+-- name: site_key^
+SELECT certificate, issued_at, expires_at FROM site_key WHERE site_id = :site_id AND key_id = :key_id;
+
+-- name: newest_site_key^
+SELECT key_id, issued_at, expires_at FROM site_key WHERE site_id = :site_id ORDER BY issued_at DESC LIMIT 1;
+
+-- name: put_site_key!
+INSERT INTO site_key (site_id, key_id, certificate, issued_at, expires_at)
+VALUES (:site_id, :key_id, :certificate, :issued_at, :expires_at)
+ON CONFLICT (site_id, key_id) DO UPDATE SET certificate = excluded.certificate, issued_at = excluded.issued_at,
+       expires_at = excluded.expires_at;
+
+-- name: roots
+SELECT repository, bytes FROM repository_metadata WHERE role = 'root' AND vin = '' ORDER BY repository, version;
+
+-- name: image_set
+SELECT DISTINCT ON (role) role, bytes FROM repository_metadata
+ WHERE repository = 'image' AND vin = '' AND role IN ('timestamp', 'snapshot', 'targets') ORDER BY role, version DESC;
+
+-- name: baseline_images
+SELECT DISTINCT p.image_sha256 FROM line_baseline b
+ CROSS JOIN LATERAL jsonb_each(b.packages) v CROSS JOIN LATERAL jsonb_each_text(v.value) e
+  JOIN software_package p ON p.id = e.value
+ WHERE b.programme_id = ANY(:programme_ids);
+
+-- name: born_as^
+SELECT vin, sha256 FROM birth_record WHERE vin = :vin;
+
+
+-- name: put_birth_refused!
+INSERT INTO site_birth_refused (site_id, vin, sha256, told, code, reason, told_at)
+VALUES (:site_id, :vin, :sha256, :told, :code, :reason, :now)
+ON CONFLICT (site_id, vin, sha256) DO UPDATE SET code = excluded.code, reason = excluded.reason;
+
+-- name: settle_birth!
+UPDATE site_birth_refused SET settled_at = :now, settled_by = :actor
+ WHERE site_id = :site_id AND sha256 = :sha256 AND settled_at IS NULL;
+
+-- name: births_refused
+SELECT site_id, vin, sha256, code, reason, told_at, settled_at, settled_by FROM site_birth_refused
+ WHERE site_id = :site_id ORDER BY told_at DESC, vin LIMIT :rows_max;
+
+-- name: birth_refused^
+SELECT vin, told FROM site_birth_refused WHERE site_id = :site_id AND sha256 = :sha256 LIMIT 1;
+
+-- name: births_refused_counts
+SELECT site_id, count(*) AS births FROM site_birth_refused WHERE settled_at IS NULL GROUP BY site_id;
+
+-- name: births_refused_count$
+SELECT count(*) FROM site_birth_refused WHERE site_id = :site_id;
 
 -- file: src/ringroad/design/queries.sql
 -- name: finding^
