@@ -16,6 +16,9 @@ import pytest
 from udsoncan.client import Client
 from udsoncan.exceptions import NegativeResponseException
 
+from ringroad.kernel.clock import SystemClock
+from ringroad.sim.vecu.config import EcuConfig, ServerTable, read_config, write_config
+from ringroad.sim.vecu.server import VecuServer
 from ringroad.vehicle.agents.base import BytesSource, Done, EcuInventory
 from ringroad.vehicle.doip import PayloadType, encode
 from support.udsoncan_flash import client_config, faulty, firmware, flash, look_at_what_runs
@@ -59,6 +62,36 @@ def test_udsoncan_and_doipclient_read_unlock_flash_and_read_back_a_real_image(ec
         flash(client, data, ecu.mode)
     with client_of(ecu) as (_, client):
         look_at_what_runs(client, data)
+
+
+def test_doipclient_reaches_an_ecu_behind_the_entity_of_another(tmp_path: Path) -> None:
+    door = 0x1002
+    for serial, address, behind in (("zone", ADDRESS, ("door.toml",)), ("door", door, ())):
+        config = EcuConfig(serial=serial, hardware_id="HW", vin="WRR00000000000001", layout="inplace")
+        table = ServerTable(flash=f"{serial}.bin", fsync=False, logical_address=address, behind=behind)
+        write_config(tmp_path / f"{serial}.toml", config, table)
+
+    def serials(port: int) -> list[bytes]:
+        doip: Any = importlib.import_module("doipclient")
+        found = []
+        for address in (ADDRESS, door):
+            wire = doip.DoIPClient("127.0.0.1", address, tcp_port=port, client_ip_address="127.0.0.1")
+            try:
+                wire.send_diagnostic(b"\x22\xf1\x8c")
+                found.append(bytes(wire.receive_diagnostic(timeout=30)))
+            finally:
+                wire.close()
+        return found
+
+    async def story() -> list[bytes]:
+        server = VecuServer(read_config(tmp_path / "zone.toml"), clock=SystemClock())
+        port = await server.start()
+        try:
+            return await asyncio.to_thread(serials, port)
+        finally:
+            await server.close()
+
+    assert asyncio.run(asyncio.wait_for(story(), 120)) == [b"\x62\xf1\x8czone", b"\x62\xf1\x8cdoor"]
 
 
 def test_who_looks_for_another_vehicle_or_sends_noise_hears_nothing(ecu: EcuProcess) -> None:
