@@ -15,11 +15,11 @@ from ringroad.build.quality.results import CheckResult
 from ringroad.build.quality.store import take_results
 from ringroad.build.station_times import StationTime
 from ringroad.build.store_times import take_times
-from ringroad.cli.plant_world import read_world
+from ringroad.cli.plant_world import figures_of, read_world
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.sim.world import Ramp
-from ringroad.sim.world_result import sums_of_world
+from ringroad.sim.world_result import run_world, sums_of_world, to_document
 from ringroad.storage.db import connect, transaction
 from support.console_server import add_account, serving
 
@@ -202,6 +202,37 @@ def test_a_clone_that_builds_elsewhere_learns_from_what_it_says_and_is_told_apar
     page = client.get(f"{str(client.base_url).removesuffix('/api/v1/')}/clones?plant_id=avocet-east").text
     assert "avocet-east" in page
     assert cockpit in page
+
+    assert client.get("/plants/avocet-mother/worlds/newest").status_code == 404, "nobody kept one"
+    shown = run_world(plant, world.plants[2:], ramp, seeds=1)
+    figures = figures_of({"seeds": 1, "plants": [to_document(each) for each in shown]})
+    flows = {
+        "clone": "avocet-east",
+        "stations": ["cockpit"],
+        "proposed": 1,
+        "proved": 1,
+        "kept": 1,
+        "reason": "earlier",
+    }
+    flow = {"seeds": 1, "flows": [flows], "saved": {"avocet-mother": {"mean": 0.66, "low": 0.5, "high": 0.8}}}
+    kept = client.post("/plants/avocet-mother/worlds", json=figures | {"flow_back": flow})
+    assert kept.status_code == 201, kept.text
+    newest = client.get("/plants/avocet-mother/worlds/newest").json()
+    assert (newest["plants"], newest["flow_back"], newest["told_by"]) == (figures["plants"], flow, "olga")
+    page = client.get(f"{str(client.base_url).removesuffix('/api/v1/')}/clones?plant_id=avocet-east").text
+    assert "With and without cloning" in page
+    assert "proposed in 1, proved in 1, kept in 1 of 1" in page
+    assert "saves nothing in more than one of ten worlds" in page
+    cost = shown[0].ways["cloned"].unit_cost
+    assert f"{cost.mean:.0f} <span" in page
+    for body, status in (
+        (figures | {"seeds": 0}, 400),
+        (figures | {"plants": []}, 400),
+        (figures | {"x": 1}, 400),
+    ):
+        assert client.post("/plants/avocet-mother/worlds", json=body).status_code == status
+    assert client.post("/plants/nowhere/worlds", json=figures).status_code == 404
+    assert client.post("/plants/wren/worlds", json=figures).status_code == 422
 
     half = said | {"own": said["own"] | {cockpit: [1, 4.0, 16.0]}}
     stranger = said | {"plant": "avocet-south"}

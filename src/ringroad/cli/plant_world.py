@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 import msgspec
 
 from ringroad.build.plant.read import PLANT_BYTES_MAX, read_plant
-from ringroad.cli.groups import example, read_text
+from ringroad.cli.client import open_client
+from ringroad.cli.groups import access_of, example, read_text
 from ringroad.cli.plant_world_page import world_page
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import table
 from ringroad.kernel.errors import InvalidInput
-from ringroad.sim.world import Ramp, Site, Way, stations_of
+from ringroad.sim.world import Costs, Ramp, Site, Way, stations_of
+from ringroad.sim.world_flow import FlowBack, flow_back
 from ringroad.sim.world_result import PlantResult, Spread, run_world, sums_of_world, to_document
 
 _SHOWN: Final[dict[Way, str]] = {
@@ -38,6 +42,15 @@ class WorldFile:
     pilot: tuple[int, ...]
     days: int
     plants: tuple[Site, ...]
+    home: Home
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """The mother plant, as `Site` has it."""
+
+    hours: float
+    costs: Costs
 
 
 @click.command(
@@ -52,8 +65,17 @@ class WorldFile:
     "--sums", type=click.Path(path_type=Path, file_okay=False),
     help="Write what each plant of the first world says to its mother after its ramp, a file each, into this folder.",
 )  # fmt: skip
+@click.option(
+    "--flow-back", "flows", is_flag=True,
+    help="Let what clones found be proved on their mother's twin, tried there, and taken over by the others.",
+)  # fmt: skip
+@click.option(
+    "--keep", is_flag=True, help="Keep the figures at the server, for its Clones page; it has the mother."
+)
 @click.pass_obj
-def world(shell: Shell, *, path: Path, seeds: int, html: Path | None, sums: Path | None) -> None:
+def world(
+    shell: Shell, *, path: Path, seeds: int, html: Path | None, sums: Path | None, flows: bool, keep: bool
+) -> None:
     """Ramp up the plants in PATH with what their mother knows, and without; nothing is changed anywhere.
 
     What is true of each plant is drawn from a seed. Figures are means, with what nine of ten worlds are between.
@@ -68,7 +90,19 @@ def world(shell: Shell, *, path: Path, seeds: int, html: Path | None, sums: Path
             raise InvalidInput(f"{site.id} rebuilt {strange[0]!r}, which {found.mother} does not have")
     ramp = Ramp(takt_s=found.takt_s, pilot=found.pilot, days=found.days)
     results = run_world(mother, found.plants, ramp, seeds=seeds)
-    document = {"seeds": seeds, "mother": mother.id, "plants": [to_document(each) for each in results]}
+    document: dict[str, Any] = {
+        "seeds": seeds,
+        "mother": mother.id,
+        "plants": [to_document(each) for each in results],
+    }
+    flow = None
+    if flows:
+        home = Site(
+            id=mother.id, name=mother.identity.name, site=mother.identity.site, continent="", hours=found.home.hours,
+            costs=found.home.costs,
+        )  # fmt: skip
+        flow = flow_back(mother, home, found.plants, ramp, seeds=seeds, threads=os.cpu_count() or 1)
+        document["flow_back"] = flow.to_document()
     if html is not None:
         html.write_text(world_page(document), encoding="utf-8")
     if sums is not None:
@@ -76,7 +110,10 @@ def world(shell: Shell, *, path: Path, seeds: int, html: Path | None, sums: Path
         for said in sums_of_world(mother, found.plants, ramp):
             text = json.dumps(said.to_document(), indent=1) + "\n"
             (sums / f"{said.plant}.json").write_text(text, encoding="utf-8")
-    shell.show(document, text=world_text(results))
+    if keep:
+        with open_client(access_of(shell)) as client:
+            client.post(f"/plants/{mother.id}/worlds", figures_of(document))
+    shell.show(document, text=world_text(results) + (flow_text(flow) if flow else ""))
 
 
 def read_world(source: str, *, name: str) -> WorldFile:
@@ -89,6 +126,8 @@ def read_world(source: str, *, name: str) -> WorldFile:
         raise InvalidInput(f"{name}: 1 to {DAYS_MAX} days, 1 to {PLANTS_MAX} plants, and a takt above 0")
     if any(each < 1 for each in found.pilot):
         raise InvalidInput(f"{name}: a pilot day builds a vehicle or more")
+    if not 0 < found.home.hours <= 24 or min(_costs(found.home)) < 0:
+        raise InvalidInput(f"{name}: home has hours of a day, and costs of 0 or more")
     for site in found.plants:
         if (
             not 0 < site.hours <= 24
@@ -127,7 +166,46 @@ def world_text(results: list[PlantResult]) -> str:
     return "\n".join(lines)
 
 
-def _costs(site: Site) -> tuple[float, ...]:
+def figures_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a server keeps of a world: its figures, without the days."""
+    plants = [
+        {name: each[name] for name in ("id", "name", "site", "continent", "kind", "helps", "saved")}
+        | {
+            way: {name: figure for name, figure in each["ways"][way].items() if name != "days"}
+            for way in _SHOWN
+        }
+        for each in document["plants"]
+    ]
+    return {"seeds": document["seeds"], "plants": plants, "flow_back": document.get("flow_back")}
+
+
+def flow_text(flow: FlowBack) -> str:
+    """Return what flowed back, for a terminal."""
+    rows = [
+        (
+            each.clone,
+            " ".join(each.stations),
+            f"{each.proposed} of {flow.seeds}",
+            each.proved,
+            each.kept,
+            each.reason,
+        )
+        for each in flow.flows
+    ]
+    parts = [
+        "",
+        "",
+        table(("from", "station", "proposed", "proved", "kept", "twin"), rows, empty="nothing flowed back"),
+    ]
+    if any(each.kept for each in flow.flows):
+        parts += ["", table(
+            ("with what was kept", "eur a vehicle less"),
+            [(name, f"{each.mean:.2f} ({each.low:.2f} to {each.high:.2f})") for name, each in flow.saved.items()],
+        )]  # fmt: skip
+    return "\n".join(parts)
+
+
+def _costs(site: Site | Home) -> tuple[float, ...]:
     costs = site.costs
     return (costs.wage_h, costs.line_h, costs.parts, costs.inspect, costs.rework, costs.escape)
 

@@ -35,7 +35,28 @@ def world_page(document: Mapping[str, Any]) -> str:
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>Plants with and without cloning</title><style>{_STYLE}</style>"
         f"<h1>Plants with and without cloning</h1><p>Made after {html.escape(document['mother'])}, in"
-        f" {document['seeds']} worlds of which the truth is known. Curves are means. {legend}</p>{plants}</html>\n"
+        f" {document['seeds']} worlds of which the truth is known. Curves are means. {legend}</p>{plants}{_flow(document)}</html>\n"
+    )
+
+
+def _flow(document: Mapping[str, Any]) -> str:
+    """Return what flowed back; nothing if nobody asked."""
+    flow = document.get("flow_back")
+    if flow is None:
+        return ""
+    rows = "".join(
+        f"<tr><td>{html.escape(each['clone'])}: {html.escape(', '.join(each['stations']))}<td>{each['proposed']} of"
+        f" {flow['seeds']}<td>{each['proved']}<td>{each['kept']}<td>{html.escape(each['reason'])}"
+        for each in flow["flows"]
+    )
+    saved = "".join(
+        f"<tr><td>{html.escape(name)}<td>{each['mean']:.2f} ({each['low']:.2f} to {each['high']:.2f})"
+        for name, each in flow["saved"].items()
+    )
+    return (
+        "<section><h2>What flowed back</h2><p>Proved on the mother's twin, tried there, taken over by the others.</p>"
+        f"<table><tr><th>found<th>proposed<th>proved<th>kept<th>the twin{rows}</table>"
+        f"<table><tr><th>with what was kept<th>euro a vehicle less{saved}</table></section>"
     )
 
 

@@ -70,6 +70,7 @@ from ringroad.http import (
     traces,
     twin,
     webhooks,
+    worlds,
 )
 from ringroad.http.console import pages
 from ringroad.http.console.failure import for_people
@@ -110,6 +111,7 @@ ROUTED = (  # one on each line
     shops,
     clones,
     proposals,
+    worlds,
     sites,
     plant_shells,
     mes,

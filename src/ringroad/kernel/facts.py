@@ -77,6 +77,7 @@ class FactKind(StrEnum):
     SITE_KEY_CERTIFIED = "site.key_certified"
     SITE_BIRTH_SETTLED = "site.birth_settled"
     PLANT_SHIFTED = "plant.shifted"
+    PLANT_WORLD_SHOWN = "plant.world_shown"
     IMPROVEMENT_PROPOSED = "improvement.proposed"
     IMPROVEMENT_PROVED = "improvement.proved"
     IMPROVEMENT_REFUSED = "improvement.refused"
@@ -220,6 +221,7 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.SITE_KEY_CERTIFIED: Stage.BUILD,
         FactKind.SITE_BIRTH_SETTLED: Stage.BUILD,
         FactKind.PLANT_SHIFTED: Stage.BUILD,
+        FactKind.PLANT_WORLD_SHOWN: Stage.BUILD,
         FactKind.IMPROVEMENT_PROPOSED: Stage.BUILD,
         FactKind.IMPROVEMENT_PROVED: Stage.BUILD,
         FactKind.IMPROVEMENT_REFUSED: Stage.BUILD,

@@ -31,6 +31,10 @@ class Spread:
     low: float
     high: float
 
+    def to_document(self) -> dict[str, float]:
+        """Return its JSON form."""
+        return {name: round(getattr(self, name), 6) for name in self.__slots__}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WayResult:
@@ -75,11 +79,16 @@ def run_world(mother: Plant, sites: Sequence[Site], ramp: Ramp, *, seeds: int) -
     return [_plant(mother, site, ramp, number, seeds=seeds) for number, site in enumerate(sites)]
 
 
+def luck_of(number: int, seed: int) -> int:
+    """Return the seed of one plant in one world."""
+    return _LUCK * number + seed
+
+
 def sums_of_world(mother: Plant, sites: Sequence[Site], ramp: Ramp) -> list[CloneSums]:
     """Return what each plant of the first world says to its mother after its ramp."""
     found = []
     for number, site in enumerate(sites):
-        luck = _LUCK * number
+        luck = luck_of(number, 0)
         truth = draw_truth(mother, site, np.random.default_rng([luck, 0]))
         found.append(sums_after(mother, site, ramp, truth, seed=luck))
     return found
@@ -90,12 +99,12 @@ def to_document(found: PlantResult) -> dict[str, Any]:
     return {
         "id": found.site.id, "name": found.site.name, "site": found.site.site, "continent": found.site.continent,
         "kind": found.site.kind, "helps": found.helps,
-        "saved": {name: _plain(each) for name, each in found.saved.items()},
+        "saved": {name: each.to_document() for name, each in found.saved.items()},
         "ways": {
             way: {
                 name: {kind: list(values) for kind, values in each.days.items()}
                 if name == "days"
-                else _plain(getattr(each, name))
+                else getattr(each, name).to_document()
                 for name in WayResult.__slots__
             }
             for way, each in found.ways.items()
@@ -103,15 +112,11 @@ def to_document(found: PlantResult) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _plain(spread: Spread) -> dict[str, float]:
-    return {name: round(getattr(spread, name), 6) for name in Spread.__slots__}
-
-
 def _plant(mother: Plant, site: Site, ramp: Ramp, number: int, *, seeds: int) -> PlantResult:
     runs: dict[Way, list[list[Day]]] = {way: [] for way in WAYS}
     known: list[Day] = []
     for seed in range(seeds):
-        luck = _LUCK * number + seed
+        luck = luck_of(number, seed)
         truth = draw_truth(mother, site, np.random.default_rng([luck, 0]))
         known.append(known_day(site, ramp, truth))
         for way in WAYS:
@@ -130,10 +135,12 @@ def _plant(mother: Plant, site: Site, ramp: Ramp, number: int, *, seeds: int) ->
     return PlantResult(
         site=site,
         ways={
-            way: WayResult(**{name: _spread(values) for name, values in each.items()}, days=_days(runs[way]))
+            way: WayResult(
+                **{name: spread_of(values) for name, values in each.items()}, days=_days(runs[way])
+            )
             for way, each in figures.items()
         },
-        saved={name: _spread(values) for name, values in saved.items()},
+        saved={name: spread_of(values) for name, values in saved.items()},
         helps=bool(np.quantile(saved["unit_cost"], 0.1) > 0),
     )
 
@@ -176,6 +183,7 @@ def _days(runs: Sequence[Sequence[Day]]) -> dict[str, tuple[float, ...]]:
     }
 
 
-def _spread(values: Any) -> Spread:
+def spread_of(values: Any) -> Spread:
+    """Return the mean of some figures, and between what nine of ten are."""
     low, high = np.quantile(values, (LOW, HIGH)).tolist()
     return Spread(mean=float(np.mean(values)), low=low, high=high)

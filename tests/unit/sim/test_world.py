@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from ringroad.build.clone.sums import sums_from
 from ringroad.build.plant.model import Identity
 from ringroad.build.plant.read import read_plant
 from ringroad.build.plant.write import plant_file
-from ringroad.cli.plant_world import read_world, world_text
+from ringroad.cli.plant_world import flow_text, read_world, world_text
 from ringroad.cli.plant_world_page import world_page
 from ringroad.kernel.errors import InvalidInput
 from ringroad.sim.world import Day, Ramp, draw_truth, known_day, ramp_up, reached
+from ringroad.sim.world_flow import flow_back
 from ringroad.sim.world_result import PlantResult, run_world, sums_of_world, to_document
 
 FOLDER = Path(__file__).parents[3] / "examples" / "world"
@@ -96,6 +98,31 @@ def test_a_seed_gives_the_same_world_and_all_ways_the_same_luck() -> None:
     assert known_day(NORTH, RAMP, truth).error == 0
 
 
+def test_what_a_clone_found_is_proved_kept_and_taken_over_and_what_gains_nothing_is_not() -> None:
+    sites = [each for each in WORLD.plants if each.id in ("avocet-north", "avocet-south", "avocet-east")]
+    home = replace(NORTH, id=MOTHER.id, site="Harbour", hours=WORLD.home.hours, costs=WORLD.home.costs)
+    few = Ramp(takt_s=WORLD.takt_s, pilot=(60, 60), days=2)
+    flow = flow_back(MOTHER, home, sites, few, seeds=1, threads=2)
+    found = {each.clone: each for each in flow.flows}
+    assert (found["avocet-east"].stations, found["avocet-east"].proved, found["avocet-east"].kept) == (
+        ("cockpit",),
+        1,
+        1,
+    )
+    assert (found["avocet-south"].stations, found["avocet-south"].proved, found["avocet-south"].kept) == (
+        ("carpet",),
+        0,
+        0,
+    )
+    assert "another station sets its pace" in found["avocet-south"].reason
+    assert flow.saved["avocet-east"].mean == 0, "it had it before"
+    assert all(flow.saved[name].mean > 0 for name in ("avocet-mother", "avocet-north", "avocet-south"))
+    page = world_page({"seeds": 1, "mother": MOTHER.id, "plants": [], "flow_back": flow.to_document()})
+    assert "avocet-east: cockpit" in page
+    assert "avocet-east" in flow_text(flow)
+    assert "nothing flowed back" in flow_text(replace(flow, flows=()))
+
+
 def test_the_page_names_every_plant_and_draws_every_curve(results: list[PlantResult]) -> None:
     page = world_page({"seeds": 3, "mother": MOTHER.id, "plants": [to_document(each) for each in results]})
     assert page.count("<svg") == 2 * 4
@@ -121,6 +148,9 @@ def test_ramp_up_is_over_when_it_stays_over() -> None:
         ("days = 16", "days = 61", "1 to 60 days"),
         ("pilot = [2,", "pilot = [0,", "a vehicle or more"),
         ("hours = 22", "hours = 25", "avocet-east"),
+        ("[home]  # the mother plant\nhours = 15.5", "[home]\nhours = 0", "home has hours"),
+        ("wage_h = 39", "wage_h = -39", "home has hours"),
+        ("[home]", "[house]", "home"),
         ("wage_h = 14", "wage_h = -14", "avocet-south"),
         ("cockpit = 0.5", "cockpit = 0", "avocet-east"),
         ('kind = "bought"', 'kind = "stolen"', "kind"),

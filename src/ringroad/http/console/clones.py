@@ -18,6 +18,7 @@ from ringroad.http.console.shared import Req, asked, shown, url_of
 from ringroad.http.context import Ctx
 from ringroad.http.proposals import proposal_view
 from ringroad.http.views_plant import PlantDiffView, amount, diff_view
+from ringroad.http.worlds import WorldView, newest_world
 from ringroad.kernel.errors import InvalidInput
 from ringroad.storage.db import Connection
 
@@ -55,13 +56,14 @@ def clones_page(ctx: Ctx, request: Req) -> Response[str]:
             (each.plant for each in kin if each.depth), kin[0].plant if kin else None
         )
         lesson = _lesson(conn, chosen, now=ctx.clock.now()) if chosen else None
+        world = _world(conn, chosen)
         proposals = [
             proposal_view(each) for each in store_proposals.list_proposals(conn, limit=PROPOSALS_SHOWN)
         ]
     return page(
         "clones.html", account=request.user, url=url_of(request), kin=kin, chosen=chosen, lesson=lesson,
         doubts=_doubts(lesson), drift=_drift(chosen, plants), amount=amount, proposals=proposals,
-        drifts_shown=DRIFTS_SHOWN,
+        drifts_shown=DRIFTS_SHOWN, world=world,
     )  # fmt: skip
 
 
@@ -98,6 +100,16 @@ def _kin(plant: StoredPlant, parent: StoredPlant | None, depth: int) -> Kin:
         plant=plant, depth=depth, structure=len(diff.structure),
         parameters=sum(each.how == "differs" for each in diff.parameters),
     )  # fmt: skip
+
+
+def _world(conn: Connection, chosen: StoredPlant | None) -> WorldView | None:
+    """Return what a plant's clones showed, or those of its mother; None if nobody kept it."""
+    if chosen is None:
+        return None
+    identity = chosen.plant.identity
+    return newest_world(conn, identity.id) or (
+        newest_world(conn, identity.parent) if identity.parent else None
+    )
 
 
 def _lesson(conn: Connection, stored: StoredPlant, *, now: datetime) -> LessonView | None:
