@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -214,8 +215,12 @@ def test_a_clone_that_builds_elsewhere_learns_from_what_it_says_and_is_told_apar
         "kept": 1,
         "reason": "earlier",
     }
-    flow = {"seeds": 1, "flows": [flows], "saved": {"avocet-mother": {"mean": 0.66, "low": 0.5, "high": 0.8}}}
-    kept = client.post("/plants/avocet-mother/worlds", json=figures | {"flow_back": flow})
+    flow: dict[str, Any] = {
+        "seeds": 1,
+        "flows": [flows],
+        "saved": {"avocet-mother": {"mean": 0.66, "low": 0.5, "high": 0.8}},
+    }
+    kept = client.post("/plants/avocet-mother/worlds", json={"figures": figures | {"flow_back": flow}})
     assert kept.status_code == 201, kept.text
     newest = client.get("/plants/avocet-mother/worlds/newest").json()
     assert (newest["plants"], newest["flow_back"], newest["told_by"]) == (figures["plants"], flow, "olga")
@@ -225,14 +230,15 @@ def test_a_clone_that_builds_elsewhere_learns_from_what_it_says_and_is_told_apar
     assert "saves nothing in more than one of ten worlds" in page
     cost = shown[0].ways["cloned"].unit_cost
     assert f"{cost.mean:.0f} <span" in page
-    for body, status in (
-        (figures | {"seeds": 0}, 400),
-        (figures | {"plants": []}, 400),
-        (figures | {"x": 1}, 400),
-    ):
-        assert client.post("/plants/avocet-mother/worlds", json=body).status_code == status
-    assert client.post("/plants/nowhere/worlds", json=figures).status_code == 404
-    assert client.post("/plants/wren/worlds", json=figures).status_code == 422
+    nul = flow | {"flows": [flows | {"reason": "a\0"}]}
+    for wrong in (
+        figures | {"seeds": 0}, figures | {"plants": []}, figures | {"x": 1}, figures | {"flow_back": nul},
+        figures | {"flow_back": flow | {"saved": {"a\0": flow["saved"]["avocet-mother"]}}},
+    ):  # fmt: skip
+        answer = client.post("/plants/avocet-mother/worlds", json={"figures": wrong})
+        assert (answer.status_code, "no figures of a world" in answer.text) == (422, True)
+    assert client.post("/plants/nowhere/worlds", json={"figures": figures}).status_code == 404
+    assert client.post("/plants/wren/worlds", json={"figures": figures}).status_code == 422
 
     half = said | {"own": said["own"] | {cockpit: [1, 4.0, 16.0]}}
     stranger = said | {"plant": "avocet-south"}
@@ -247,6 +253,7 @@ def test_a_clone_that_builds_elsewhere_learns_from_what_it_says_and_is_told_apar
         (here, 409, "builds wren here, and learns from its own stations"),
         (said | {"own": {"x#cycle_s": [1, 4.0, 16.0]}}, 409, "older message"),
         (said | {"orders": []}, 422, "no message of a clone"),
+        (said | {"plant": "a\0"}, 422, "names are text"),
     ):
         answer = client.post("/clone-lessons", json={"sums": sums})
         assert (answer.status_code, words in answer.text) == (status, True), answer.text

@@ -121,6 +121,7 @@ def test_a_cheaper_schedule_that_breaks_due_times_on_the_twin_is_kept_out_and_th
     assert "would be late at the 0.9 quantile" in fact.body["reason"]
     assert fact.body["broken"]
     assert fact.body["moved"] > 0
+    assert fact.body["moved_permille"] == 1000 * fact.body["moved"] // fact.body["vehicles"]
     assert improve_changed(conn, IDS, CLOCK, {}) == []  # a worker that starts again does not ask again
     assert latest_fact(conn, kind=FactKind.SCHEDULE_KEPT, subject="roadster") == fact
 

@@ -119,7 +119,7 @@ def _problem(
     """Return the running sequence, how many of it are on the line, and what the line asks of a better one."""
     running = [by_id[order_id] for order_id in current.sequence if order_id in by_id]
     building = sum(order.state == "building" for order in running)
-    frozen = min(len(running), building + FREEZE_VEHICLES)
+    frozen = min(len(running), building + max(FREEZE_VEHICLES, line.freeze))
     homes = {order.id: place for place, order in enumerate(running)}
     problem = line_problem(running, line, frozen=frozen, now=now, homes=homes, available=available)
     return [order.id for order in running], building, problem

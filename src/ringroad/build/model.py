@@ -132,6 +132,7 @@ class Line:
     ratios: tuple[Ratio, ...]
     paint: Paint | None = None
     pools: Mapping[str, int] = field(default_factory=dict)  # operators and carriers that stations share
+    freeze: int = 0  # vehicles next to enter that keep their places, whatever happens, if they may be built
 
     @property
     def takt_s(self) -> int:
@@ -184,7 +185,8 @@ class Programme:
                 ],
             }
             | ({"paint": _paint(self.line.paint)} if self.line.paint else {})
-            | ({"pools": dict(self.line.pools)} if self.line.pools else {}),
+            | ({"pools": dict(self.line.pools)} if self.line.pools else {})
+            | ({"freeze": self.line.freeze} if self.line.freeze else {}),
         }
 
     @classmethod
@@ -207,6 +209,7 @@ class Programme:
                 if "paint" in line
                 else None,
                 pools=line.get("pools", {}),
+                freeze=line.get("freeze", 0),
             ),
         )
 

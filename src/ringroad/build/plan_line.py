@@ -149,6 +149,7 @@ def decide_schedule(
 
     A repair is current at once. A sequence that still builds every order that may be built, and none that may not,
     keeps its order: what is better than it has to show so on the twin (`twin/compare.py`).
+    The next vehicles to enter, as many as the line freezes, keep their places if they may be built in time.
 
     Args:
         orders: open and building ones, in order of receipt.
@@ -166,9 +167,7 @@ def decide_schedule(
         InvalidInput: an order stands twice.
     """
     available = available or {}
-    by_id = {order.id: order for order in orders}
-    if len(by_id) != len(orders):
-        raise InvalidInput("an order stands twice in the list")
+    by_id = _by_id(orders)
     blocked = {**blocked, **held_options(stops)}
     now += timedelta(seconds=delay_s(stops, now))
     fixed = [order_id for order_id in dict.fromkeys(frozen) if order_id in by_id]
@@ -178,10 +177,14 @@ def decide_schedule(
     placed = [*(by_id[order_id] for order_id in fixed), *free[:room]]
     problem = line_problem(placed, line, frozen=len(fixed), now=now, available=available)
     running = _in_time(problem, _running(placed, len(fixed), parent))
+    if line.freeze:
+        placed, stays = _frozen_first(placed, running, len(fixed), line.freeze)
+        problem = line_problem(placed, line, frozen=stays, now=now, available=available)
+        running = _in_time(problem, _running(placed, stays, parent))
     if len(running) == len(placed) and not {item.order_id for item in held} & set(parent):
         found = running  # still builds all that may be built: only a plan proved to be better takes its place
     else:
-        found = repair(problem, running) if len(fixed) < len(running) else _fresh(problem)
+        found = repair(problem, running) if problem.frozen < len(running) else _fresh(problem)
     sequence = tuple(problem.cars[index].id for index in found)
     return measured(
         problem,
@@ -361,6 +364,24 @@ def _running(placed: Sequence[Order], frozen: int, parent: Sequence[str]) -> lis
     rank = {order_id: place for place, order_id in enumerate(parent)}
     known = [index for index in range(frozen, len(placed)) if placed[index].id in rank]
     return [*range(frozen), *sorted(known, key=lambda index: rank[placed[index].id])]
+
+
+def _by_id(orders: Sequence[Order]) -> dict[str, Order]:
+    by_id = {order.id: order for order in orders}
+    if len(by_id) != len(orders):
+        raise InvalidInput("an order stands twice in the list")
+    return by_id
+
+
+def _frozen_first(
+    placed: list[Order], running: Sequence[int], on_line: int, freeze: int
+) -> tuple[list[Order], int]:
+    """Return the orders with the next to enter right behind those on the line, and how many of them stay."""
+    stay = running[: on_line + freeze]
+    known = set(stay)
+    return [placed[index] for index in (*stay, *(at for at in range(len(placed)) if at not in known))], len(
+        stay
+    )
 
 
 def _fresh(problem: Problem) -> list[int]:

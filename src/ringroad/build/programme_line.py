@@ -22,6 +22,7 @@ from ringroad.build.toml_lines import Path
 from ringroad.build.toml_reader import Reader
 
 OPTIONS_MAX: Final = 64  # per variant; car-sequencing instances have up to 26
+FREEZE_MAX: Final = 200  # vehicles; half a shift, and more would leave a replan nothing to move
 STATIONS_MAX: Final = 500  # a long final assembly line has about 300
 RATIO_Q_MAX: Final = 100  # vehicles
 POOLS_MAX: Final = 100
@@ -49,7 +50,7 @@ def read_line(reader: Reader, raw: Mapping[str, Any]) -> Line:
     """Return the line; what is wrong with it is said to the reader."""
     body = reader.table(raw, (), "line")
     path: Path = ("line",)
-    reader.known(body, path, ("name", "stations", "ratios", "paint", "pools"))
+    reader.known(body, path, ("name", "stations", "ratios", "paint", "pools", "freeze"))
     if not body:
         return Line(name="", stations=(), ratios=())
     stations = [
@@ -66,6 +67,7 @@ def read_line(reader: Reader, raw: Mapping[str, Any]) -> Line:
         ratios=tuple(ratios),
         paint=read_paint(reader, body, path) if "paint" in body else None,
         pools=read_counts(reader, body, path, "pools", POOLS_MAX, least=1, most=POOL_SIZE_MAX),
+        freeze=reader.whole_or(body, path, "freeze", 0, FREEZE_MAX, default=0),
     )
 
 

@@ -79,7 +79,8 @@ def save_answer(
         generation=before.generation, released=check.twin.released, reason=check.twin.reason,
         document=Jsonb(check.to_document()), now=now, **numbers,
     )  # fmt: skip
-    evidence = numbers | check.twin.to_document()
+    share = {"moved_permille": 1000 * check.moved // max(1, check.vehicles)}
+    evidence = numbers | share | check.twin.to_document()
     if not check.twin.released:
         append_fact(
             conn, ids, kind=FactKind.SCHEDULE_KEPT, subject=programme_id, actor=ACTOR, now=now,

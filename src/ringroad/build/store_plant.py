@@ -334,6 +334,7 @@ def _evidence(schedule: Schedule) -> dict[str, Any]:
         "held": len(schedule.document.held),
         "violations": schedule.document.violations,
         "moved": schedule.document.moved,
+        "moved_permille": 1000 * schedule.document.moved // max(1, len(schedule.document.sequence)),
         "blocked": dict(schedule.document.blocked),
         "stopped": dict(schedule.document.stopped),
     }

@@ -112,7 +112,7 @@ def world(
             (sums / f"{said.plant}.json").write_text(text, encoding="utf-8")
     if keep:
         with open_client(access_of(shell)) as client:
-            client.post(f"/plants/{mother.id}/worlds", figures_of(document))
+            client.post(f"/plants/{mother.id}/worlds", {"figures": figures_of(document)})
     shell.show(document, text=world_text(results) + (flow_text(flow) if flow else ""))
 
 

@@ -27,7 +27,7 @@ RESULT_BYTES_MAX: Final = 256 * 1024  # of a world: 20 plants, three ways each, 
 Number = Annotated[float, Meta(ge=-1e12, le=1e12)]
 Count = Annotated[int, Meta(ge=0, le=10_000)]
 Words = Annotated[str, Meta(min_length=1, max_length=200, pattern=TEXT_PATTERN)]
-Sentence = Annotated[str, Meta(max_length=1_000)]
+Sentence = Annotated[str, Meta(max_length=1_000, pattern=TEXT_PATTERN)]
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,7 +67,7 @@ class FlowFigures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What became of one proposal, in how many worlds."""
 
     clone: Words
-    stations: Annotated[list[str], Meta(max_length=500)]
+    stations: Annotated[list[Words], Meta(max_length=500)]
     proposed: Count
     proved: Count
     kept: Count
@@ -82,12 +82,18 @@ class FlowBackFigures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     saved: Annotated[dict[Words, Figure], Meta(max_length=50)]  # euro per vehicle, by plant
 
 
-class NewWorld(Command, frozen=True, kw_only=True):
-    """What a world showed; `ringroad plant world --keep` sends it."""
+class WorldFigures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a world showed, with and without cloning."""
 
     seeds: Annotated[int, Meta(ge=1, le=10_000)]
     plants: Annotated[list[PlantFigures], Meta(min_length=1, max_length=20)]
     flow_back: FlowBackFigures | None = None
+
+
+class NewWorld(Command, frozen=True, kw_only=True):
+    """What a world showed, as `ringroad plant world --keep` sends it."""
+
+    figures: dict[str, Any]
 
 
 class WorldView(View, frozen=True, kw_only=True):
@@ -106,7 +112,11 @@ class WorldView(View, frozen=True, kw_only=True):
 )  # fmt: skip
 def keep_world(ctx: Ctx, request: Req, plant_id: Id, data: JSONBody[NewWorld]) -> Done:
     """Keep what plants that are made after this one showed in a simulation, with and without cloning."""
-    body: dict[str, Any] = msgspec.to_builtins(data)
+    try:
+        figures = msgspec.convert(data.figures, WorldFigures, strict=True)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"those are no figures of a world: {error}") from error
+    body: dict[str, Any] = msgspec.to_builtins(figures)
     with ctx.transaction() as conn:
         stored = get_plant(conn, plant_id)
         if not stored.generation:

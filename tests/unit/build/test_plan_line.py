@@ -158,6 +158,9 @@ def test_a_search_betters_a_schedule_and_leaves_what_is_about_to_enter() -> None
     better = improve_schedule(bad, orders, LINE, now=NOW, seed=1, moves_max=60_000)
     assert better is not None
     assert better.sequence[: 1 + FREEZE_VEHICLES] == bad.sequence[: 1 + FREEZE_VEHICLES]
+    longer = improve_schedule(bad, orders, replace(LINE, freeze=9), now=NOW, seed=1, moves_max=60_000)
+    assert longer is not None
+    assert longer.sequence[: 1 + 9] == bad.sequence[: 1 + 9]
     assert sorted(better.sequence) == sorted(bad.sequence)
     assert better.violations < 14
     assert (better.frozen, better.iterations > 0, better.moved > 0) == (1, True, True)
@@ -324,6 +327,40 @@ def test_when_all_parts_are_late_every_order_still_has_a_place() -> None:
         orders, parent=[item.id for item in orders], available={o.id: parts_at(90) for o in orders}
     )
     assert sorted(found.sequence) == [item.id for item in orders]
+
+
+@pytest.mark.parametrize("freeze", [0, 1, 5, 100])
+def test_a_replan_keeps_the_next_vehicles_that_the_line_freezes(freeze: int) -> None:
+    parent = tuple(each.id for each in MIXED)
+    on_line = list(parent[:2])
+    line = replace(LINE, freeze=freeze)
+    orders = [replace(each, state="building" if each.id in on_line else "open") for each in MIXED]
+    found = decide_schedule(
+        [*orders, order(99, rush=True)], line, {}, "release_1", on_line, now=NOW, parent=parent
+    )
+    kept = min(len(parent), 2 + freeze)
+    assert found.sequence[:kept] == parent[:kept]
+    assert found.sequence.index("o099") == kept, "right behind those that stay"
+    assert sorted(found.sequence) == sorted([*parent, "o099"])
+    assert found.frozen == 2, "vehicles on the line"
+
+
+def test_a_frozen_vehicle_that_cannot_be_built_in_time_gives_up_its_place_all_the_same() -> None:
+    parent = tuple(each.id for each in MIXED)
+    line = replace(LINE, freeze=4)
+    found = decide_schedule(
+        MIXED,
+        line,
+        {"roof": "cracks"},
+        "release_1",
+        [],
+        now=NOW,
+        parent=parent,
+        available={"o000": parts_at(20)},
+    )
+    assert not {each.id for each in MIXED if "roof" in each.options} & set(found.sequence)
+    assert found.sequence[:4] == ("o002", "o004", "o006", "o008")
+    assert found.sequence.index("o000") > 4
 
 
 def test_a_rush_order_does_not_enter_before_its_parts() -> None:

@@ -63,6 +63,7 @@ def plants(draw: st.DrawFn) -> Plant:
         area=area,
         stations=cells,
         pools=draw(st.dictionaries(_names, st.integers(1, 9), max_size=2)),
+        freeze=draw(st.integers(0, 200)),
     )
     return Plant(identity=MOTHER.identity, structure=Structure(lines=(made,)), parameters=parameters)
 

@@ -65,7 +65,9 @@ q = 2
 
 # All that a line may have besides.
 WHOLE = (
-    SMALL.replace('options = ["roof"]', 'options = ["roof", "red", "blue"]')
+    SMALL.replace('options = ["roof"]', 'options = ["roof", "red", "blue"]').replace(
+        "[line]\n", "[line]\nfreeze = 20\n"
+    )
     + """\
 soft = true
 station = "end"
@@ -142,7 +144,7 @@ def test_what_the_line_has_besides_is_read_and_what_is_left_out_does_not_happen(
         "start",
         "agvs",
     )
-    assert line.pools == {"fitters": 3, "agvs": 2}
+    assert (line.pools, line.freeze) == ({"fitters": 3, "agvs": 2}, 20)
     assert line.paint is not None
     assert (line.paint.colours, line.paint.batch_max) == (("red", "blue"), 10)
     assert (line.ratios[0].soft, line.ratios[0].station) == (True, "end")
@@ -151,6 +153,7 @@ def test_what_the_line_has_besides_is_read_and_what_is_left_out_does_not_happen(
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
+        ("freeze = 20", "freeze = 201", "'freeze' is 201; it must be between 0 and 200"),
         ("buffer = 3", "buffer = 0", "'buffer' is 0; it must be between 1"),
         ("spread_permille = 120", "spread_permille = 9999", "between 0 and 2000"),
         ("repair_s = 300\n", "", "station 'end': 'uptime_s' and 'repair_s' go together"),

@@ -98,7 +98,7 @@ def sums_from(document: Mapping[str, Any]) -> CloneSums:
     if not isinstance(own, Mapping) or not isinstance(rooms, Mapping) or max(len(own), len(rooms)) > SUMS_MAX:
         raise InvalidInput(f"own and rooms are tables of at most {SUMS_MAX} rows")
     names = [document["plant"], document["parent"], *own, *rooms]
-    if any(not isinstance(each, str) or not 0 < len(each) <= TEXT_MAX for each in names):
+    if any(not isinstance(each, str) or not 0 < len(each) <= TEXT_MAX or "\0" in each for each in names):
         raise InvalidInput(f"names are text of at most {TEXT_MAX} characters")
     for path, room in rooms.items():
         if not isinstance(room, int) or isinstance(room, bool) or not 0 <= room <= ROOM_MAX:

@@ -55,7 +55,7 @@ def plant_of_line(programme: Programme) -> Plant:
     )  # fmt: skip
     built = PlantLine(
         name=line.name, area=AREA, programme=programme.id, stations=cells, ratios=line.ratios, paint=line.paint,
-        pools=line.pools,
+        pools=line.pools, freeze=line.freeze,
     )  # fmt: skip
     identity = Identity(id=programme.id, name=programme.name, enterprise=programme.name, site=programme.id)
     return Plant(identity=identity, structure=Structure(lines=(built,)), parameters=parameters)
@@ -75,6 +75,7 @@ def as_line(plant: Plant, built: PlantLine) -> Line:
         ratios=built.ratios,
         paint=built.paint,
         pools=built.pools,
+        freeze=built.freeze,
     )
 
 

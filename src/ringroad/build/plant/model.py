@@ -98,6 +98,7 @@ class PlantLine:
         paint: the paint shop before it.
         pools: operators and carriers that stations share.
         calendar: when it works; "" for always.
+        freeze: vehicles next to enter that keep their places in any replan.
     """
 
     name: str
@@ -108,6 +109,7 @@ class PlantLine:
     paint: Paint | None = None
     pools: Mapping[str, int] = field(default_factory=dict)
     calendar: str = ""
+    freeze: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ from ringroad.build.plant.posterior import (
 from ringroad.build.programme import PROBLEMS_MAX
 from ringroad.build.programme_line import (
     BUFFER_MAX,
+    FREEZE_MAX,
     OPTIONS_MAX,
     POOL_SIZE_MAX,
     POOLS_MAX,
@@ -224,7 +225,9 @@ def _structure(reader: Reader, raw: Mapping[str, Any]) -> Structure:
 
 
 def _line(reader: Reader, row: Mapping[str, Any], at: Path) -> model.PlantLine:
-    reader.known(row, at, ("name", "area", "programme", "stations", "ratios", "paint", "pools", "calendar"))
+    reader.known(
+        row, at, ("name", "area", "programme", "stations", "ratios", "paint", "pools", "calendar", "freeze")
+    )
     return model.PlantLine(
         name=reader.text(row, at, "name"),
         area=reader.text(row, at, "area"),
@@ -240,6 +243,7 @@ def _line(reader: Reader, row: Mapping[str, Any], at: Path) -> model.PlantLine:
         paint=read_paint(reader, row, at) if "paint" in row else None,
         pools=read_counts(reader, row, at, "pools", POOLS_MAX, least=1, most=POOL_SIZE_MAX),
         calendar=reader.text_or(row, at, "calendar"),
+        freeze=reader.whole_or(row, at, "freeze", 0, FREEZE_MAX, default=0),
     )
 
 
