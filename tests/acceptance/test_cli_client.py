@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -287,6 +287,29 @@ def test_two_people_at_one_terminal_approve_what_the_other_one_proposed(
     t("account", "logout", "--as", "ines")
     assert "ringroad account login --as ines" in t("account", "whoami", "--as", "ines", status=5).err
     assert t("--json", "account", "whoami").value["name"] == "admin"
+
+
+def test_hours_are_said_for_many_vehicles_shown_and_taken_back(terminal: Terminal, world: World) -> None:
+    t, (first, second, *_) = terminal, world.vins
+    day = (datetime.now(UTC) + timedelta(days=9)).date().isoformat()
+    nights = ("--hours", "01:00-05:00", "--not-before", day, "--time-zone", "Europe/Oslo")
+    assert (
+        "hours of 2 vehicles are set; 2 had others" in t("fleet", "hours", first.lower(), second, *nights).out
+    )
+    assert "vehicle" in t("fleet", "hours", first, *nights).out
+    said = f"01:00-05:00, not before {day} 00:00; Europe/Oslo"
+    assert t("fleet", "hours", first).out.strip() == said
+    shown = [line.split(maxsplit=1) for line in t("fleet", "hours", "--all").out.splitlines()[1:]]
+    assert [number for number, _ in shown] == ["10", "2"]
+    assert shown[1][1].startswith(said)
+    assert "12 vehicles are set; 2 had others" in t("fleet", "hours", "--all", "--clear").out
+    assert t("fleet", "hours", first).out.strip() == "whenever a campaign may"
+    for wrong, status in (
+        (("--hours", "01:00-05:00"), 2), (("--all", "--tag", "van", "--clear"), 2), ((first, second), 2),
+        (("--all", "--clear", "--hours", "01:00-05:00"), 2), (("--all", "--not-before", "soon"), 2),
+        (("--list", "none", "--clear"), 3), ((first, "WRRZZZ9ZZZZZZZZZZ", "--clear"), 3),
+    ):  # fmt: skip
+        t("fleet", "hours", *wrong, status=status)
 
 
 def test_the_tab_key_completes_a_query_from_what_the_fleet_has(terminal: Terminal, world: World) -> None:

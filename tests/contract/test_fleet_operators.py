@@ -258,7 +258,7 @@ def test_a_fleet_says_for_all_of_its_vehicles_at_once_and_for_no_other(floor: Fl
     assert [row["vehicles"] for row in floor.fleet.get(path, params={"tag": "vans"}).json()] == [3]
     assert floor.fleet.get(path, params={"list": "others"}).json() == []
     page = floor.fleet.get("/fleet").text
-    assert f"01:00-05:00; UTC, not before {later:%Y-%m-%d %H:%M} UTC" in page
+    assert f"01:00-05:00, not before {later:%Y-%m-%d %H:%M}; UTC" in page
     assert "list others" not in page
     facts = floor.admin.get(f"{API}/facts", params={"kind": "vehicles.scheduled"}).json()
     assert [(row["actor"], row["subject"], row["body"]["vehicles"]) for row in facts] == [

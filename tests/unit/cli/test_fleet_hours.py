@@ -41,7 +41,7 @@ def test_what_is_no_time_is_refused(text: str, zone: str) -> None:
         ),
         (
             {"hours": ["00:00-24:00"], "not_before": "2027-01-03T23:00:00Z"},
-            "not before 2027-01-04 00:00 Europe/Oslo",
+            "not before 2027-01-04 00:00; Europe/Oslo",
         ),
         ({"hours": ["01:00-05:00"], "not_before": None}, "01:00-05:00; Europe/Oslo"),
     ],

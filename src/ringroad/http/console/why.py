@@ -139,13 +139,12 @@ def hours_said(schedule: Mapping[str, Any] | None) -> str:
     """Return when a vehicle may begin, as its fleet's operator said."""
     if schedule is None:
         return "whenever a campaign may"
-    spans = [span for span in schedule["hours"] if (span,) != ALWAYS]
-    spans += [f"not {span}" for span in schedule["quiet"]]
-    parts = [f"{', '.join(spans)}; {schedule['time_zone']}"] if spans else []
+    parts = [span for span in schedule["hours"] if (span,) != ALWAYS]
+    parts += [f"not {span}" for span in schedule["quiet"]]
     if text := schedule.get("not_before"):
         at = datetime.fromisoformat(text).astimezone(find_zone(schedule["time_zone"]))
-        parts.append(f"not before {at:%Y-%m-%d %H:%M} {schedule['time_zone']}")
-    return ", ".join(parts) or "whenever a campaign may"
+        parts.append(f"not before {at:%Y-%m-%d %H:%M}")
+    return f"{', '.join(parts)}; {schedule['time_zone']}" if parts else "whenever a campaign may"
 
 
 def waits_for_window(a: AssignmentView, *, now: datetime) -> str:
