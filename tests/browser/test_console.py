@@ -477,7 +477,7 @@ def test_a_vehicles_own_hours_are_written_as_words(page: Page, world: World) -> 
     panel.get_by_label("Never").fill("sun 00:00-24:00")
     panel.get_by_role("button", name="Set").click()
     expect(panel.locator("header")).to_contain_text(
-        "mon-fri 22:00-05:00, sat 20:00-24:00, not sun 00:00-24:00, UTC"
+        "mon-fri 22:00-05:00, sat 20:00-24:00, not sun 00:00-24:00; UTC"
     )
     expect(panel.get_by_label("Hours")).to_have_value("mon-fri 22:00-05:00, sat 20:00-24:00")
 

@@ -95,7 +95,7 @@ def test_why_says_that_the_driver_is_asked(detail: str, no: str) -> None:
 
 def resolution(**more: Any) -> VehicleResolutionView:
     given = {
-        "campaign_id": "d", "campaign_name": "winter", "campaign_state": "running", "release_version": "3",
+        "campaign_id": "d", "campaign_name": "winter", "campaign_state": "running", "release_id": "r", "release_version": "3",
         "verdict": "mismatch", "reason": "no_ecu: x", "sentence": "It has no x.", "wave": 0, "steps": [],
         "install_bytes": 0, "install_s": 0, **more,
     }  # fmt: skip
