@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from ringroad.build import birth, store_birth
+from ringroad.build.as_built import TESTS_MAX
 from ringroad.build.quality.results import CheckResult
 from ringroad.build.quality.store import take_results
 from ringroad.http import reading_birth
@@ -143,6 +144,27 @@ def test_of_two_results_at_the_same_time_the_later_one_decides(conn: Connection)
         assert not take_results(conn, programme_id="wren", delivered=results, **who()).refused
         with pytest.raises(Conflict, match="check 'leak' of gate 'end of line' at flash_and_test failed"):
             birth.register_vehicle(conn, IDS, **registration(conn, VIN, order_id=order))
+
+
+def test_a_failure_is_seen_behind_any_number_of_newer_results_of_another_check(conn: Connection) -> None:
+    with transaction(conn):
+        line_with_baseline(conn)
+        order, at = started_order(conn), CLOCK.now()
+        failed = CheckResult(
+            id="leak", vehicle=order, station=END, check="leak", passed=False, at=at, lots={}
+        )
+        assert not take_results(conn, programme_id="wren", delivered=[failed], **who()).refused
+        conn.execute(
+            "INSERT INTO station_result (programme_id, event_id, plant_id, station, gate, check_name, vehicle, order_id,"
+            " variant, software, lots, passed, attempt, at, told_at, told_by)"
+            " SELECT programme_id, 'torque ' || n, plant_id, station, gate, 'torque', vehicle, order_id, variant,"
+            " software, lots, true, n, at + n * interval '1 ms', told_at, told_by"
+            " FROM station_result CROSS JOIN generate_series(1, %s) AS n",
+            (TESTS_MAX + 1,),
+        )
+        built = birth.AsBuilt(tests=passed(checks=["software"]))
+        with pytest.raises(Conflict, match="check 'leak' of gate 'end of line' at flash_and_test failed"):
+            birth.register_vehicle(conn, IDS, **registration(conn, VIN, order_id=order, as_built=built))
 
 
 def test_a_vehicle_takes_no_order_of_another_programme_or_variant(conn: Connection) -> None:

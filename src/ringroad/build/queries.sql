@@ -326,8 +326,14 @@ ON CONFLICT DO NOTHING;
 SELECT * FROM plant_order WHERE vin = :vin;
 
 -- name: results_of_order
+-- The newest of each check first: what one check told often never hides another.
 SELECT event_id, check_name, station, passed, at, attempt, lots FROM station_result
- WHERE programme_id = :programme_id AND vehicle = :order_id ORDER BY at DESC, attempt DESC LIMIT :rows_max;
+ WHERE programme_id = :programme_id AND vehicle = :order_id
+ ORDER BY row_number() OVER (PARTITION BY station, check_name ORDER BY at DESC, attempt DESC), at DESC, attempt DESC
+ LIMIT :rows_max;
+
+-- name: count_parts$
+SELECT count(*) FROM built_part WHERE order_id = :order_id;
 
 -- name: insert_birth_record!
 INSERT INTO birth_record (vin, sha256, record, key_id, made_at) VALUES (:vin, :sha256, :record, :key_id, :now);

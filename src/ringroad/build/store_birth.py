@@ -177,7 +177,7 @@ def _take(conn: Connection, line: Line, part: BuiltPart, *, vin: str, actor: str
         same_serial=serial_of,
     )  # fmt: skip
     told, reason = judge_part(part, known, now=now)
-    if told == "taken" and len(_parts_of(conn, part.order_id)) >= PARTS_MAX:
+    if told == "taken" and SQL.count_parts(conn, order_id=part.order_id) >= PARTS_MAX:
         told, reason = "refused", f"order {part.order_id} has {PARTS_MAX} parts, the limit"
     if told == "taken":
         SQL.insert_part(
