@@ -17,7 +17,7 @@ from ringroad.kernel.clock import SystemClock, SystemIds, new_secret
 from ringroad.protocol.diagnostics import DiagnosticAnswer
 from ringroad.signal import store_diagnostics as store
 from ringroad.storage.db import connect, transaction
-from ringroad.storage.lake import FaultRow, Lake, Rows, to_us
+from ringroad.storage.lake import FaultRow, Lake, Rows, SampleRow, to_us
 from ringroad.vehicle.diagnostics.faults import fault_status
 from support.console_server import serving
 from support.console_world import World
@@ -160,7 +160,14 @@ def test_who_may_not_diagnose_sees_who_did_and_nothing_to_press(
         )
         for number, (at, status, version) in enumerate(told, start=1)
     )  # fmt: skip
-    Lake(tmp_path / "lake").write(Rows(samples=(), faults=faults, exposure=()), first_seq=1, last_seq=1)
+    samples = tuple(
+        SampleRow(
+            vin=vin, batch=1, index=second, programme="meridian", variant="v", path="Vehicle.Speed", kind="float", text=None,
+            at_us=faults[0].at_us + second * 1_000_000, number=41.0 + second, clock="ok", received_us=to_us(now), seq=1,
+        )
+        for second in range(-3, 3)
+    )  # fmt: skip
+    Lake(tmp_path / "lake").write(Rows(samples=samples, faults=faults, exposure=()), first_seq=1, last_seq=1)
     with connect(pg_url) as conn, transaction(conn):
         store.open_session(
             conn, SystemIds(), vin=vin, account="olga", scope="read", minutes=5, reason="a hum", now=now
@@ -173,6 +180,9 @@ def test_who_may_not_diagnose_sees_who_did_and_nothing_to_press(
         page.get_by_text("Every fault, how often").click()
         expect(page.get_by_role("cell", name="C0040-64")).to_be_visible()
         expect(page.get_by_role("cell", name="1.0, 1.1")).to_be_visible()
+        page.get_by_text("Seconds before and after").click()
+        expect(page.get_by_role("cell", name="fault", exact=True)).to_be_visible()
+        expect(page.get_by_role("cell", name="41", exact=True)).to_be_visible()
         page.get_by_text("Who else, by software and lot").click()
         expect(page.get_by_text("the vehicles have no birth record with parts")).to_be_visible()
         assert page.get_by_role("button", name="Ask the vehicle").count() == 0

@@ -16,6 +16,7 @@ from litestar import Response
 from litestar.params import FromPath
 
 from ringroad.http import reading
+from ringroad.http.around import around_of
 from ringroad.http.console.render import page
 from ringroad.http.console.shared import Req, shown, url_of
 from ringroad.http.context import Ctx
@@ -157,6 +158,16 @@ def fault_history_part(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[s
     return page(
         "fault_history.html", account=request.user, vin=vin, history=history, counted_from=counted_from
     )
+
+
+@shown("/fleet/{vin:str}/fault-around/{at_us:int}")
+def fault_around_part(ctx: Ctx, request: Req, vin: FromPath[str], at_us: FromPath[int]) -> Response[str]:
+    """What the vehicle's signals said in the seconds around a fault: a part of its history."""
+    if not 0 <= at_us < UNIX_S_MAX * 1_000_000:
+        raise NotFound("no fault was at that time")
+    with ctx.connection() as conn:
+        reading.one(reading.vehicles(conn, vin=vin), f"vehicle {vin}")
+    return page("fault_around.html", account=request.user, around=around_of(ctx, vin, at_us))
 
 
 @shown("/fleet/{vin:str}/fault-lots/{code:str}")
@@ -405,4 +416,4 @@ def _items(job: Job | None, key: str = "items") -> list[Mapping[str, Any]]:
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
-handlers = [diagnostics_page, fault_history_part, fault_lots_part, live_part]
+handlers = [diagnostics_page, fault_history_part, fault_around_part, fault_lots_part, live_part]
