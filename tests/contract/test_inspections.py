@@ -236,6 +236,10 @@ def test_over_the_api_the_choice_is_asked_listed_and_enforced(
             f"{base}/inspections", params={"vehicle": order}, headers=headers[Role.VIEWER]
         ).json()
         assert row["passed"] is False
+        (gate,) = client.get(f"{base}/gates", headers=headers[Role.VIEWER]).json()
+        assert (gate["inspected"], gate["refused"]) == (0, 0), (
+            "a contained lot says nothing of other vehicles"
+        )
         path, why = f"/contained-lots/{made.json()['id']}/release", {"reason": "used up"}
         assert client.post(path, json=why, headers=headers[Role.OPERATOR]).status_code == 403
         assert client.post(path, json=why, headers=headers[Role.APPROVER]).json()["released_by"] == "anna"

@@ -150,11 +150,15 @@ SELECT p.id FROM programme p
  WHERE EXISTS (SELECT FROM station_pass s WHERE s.programme_id = p.id) ORDER BY p.id;
 
 -- name: gate_results
-SELECT station, gate, count(DISTINCT vehicle) AS inspected,
-       count(DISTINCT vehicle) FILTER (WHERE NOT passed) AS refused
-  FROM station_result
- WHERE programme_id = :programme_id AND gate <> '' AND at > :since AND attempt = 1
- GROUP BY station, gate;
+-- Vehicles that were looked at by chance, or all: those of a contained lot, or that nobody asked for, say nothing of the others.
+SELECT r.station, r.gate, count(DISTINCT r.vehicle) AS inspected,
+       count(DISTINCT r.vehicle) FILTER (WHERE NOT r.passed) AS refused
+  FROM station_result r
+  LEFT JOIN gate_draw d ON d.programme_id = r.programme_id AND d.order_id = r.order_id AND d.station = r.station
+                       AND d.gate = r.gate
+ WHERE r.programme_id = :programme_id AND r.gate <> '' AND r.at > :since AND r.attempt = 1
+   AND (d.order_id IS NULL OR (d.inspect AND d.permille < 1000))
+ GROUP BY r.station, r.gate;
 
 -- name: vehicles_left$
 SELECT count(DISTINCT vehicle) FROM station_pass WHERE programme_id = :programme_id AND at > :since;
