@@ -125,11 +125,13 @@ class ExpressProtocol(BoundedProtocol):
 
     def on_message_complete(self) -> None:
         """Ask the application; what it leaves goes on through ASGI."""
-        super().on_message_complete()
         call, self._call = self._call, None
         if call is None:
+            super().on_message_complete()
             return
-        self._stop_body_timer()
+        self._expect_head()
+        if self._body_timer is not None:
+            self._stop_body_timer()
         try:
             taken = self.app.express(call, call.reply)
         except Exception:

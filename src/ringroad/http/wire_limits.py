@@ -57,6 +57,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Expect the next head; its time begins with its first byte."""
         super().on_message_complete()
+        self._expect_head()
+
+    def _expect_head(self) -> None:
         self._in_head = self._ended = True
         self._head_bytes = 0
 

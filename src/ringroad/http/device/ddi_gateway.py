@@ -297,8 +297,7 @@ class DdiGateway:
             return
         if number is None or (not claimed and (device.offer is None or device.offer.action_id != number)):
             raise NotFound("this device has no such action")
-        telling = None if claimed else self._gateways.model.telling(device, self._gateways.clock.now)
-        asked = telling is not None and telling.consent_wanted
+        asked = not claimed and self._gateways.model.asks(device)
         if asked != (about == "confirmationBase"):
             raise NotFound("this device has no such action", hint="it waits for consent" if asked else "")
         body = bytes(request.body)

@@ -221,8 +221,16 @@ class ReadModel:
             )
         if device.schedule is not None and window_open is not False:
             window_open = device.has_begun(offer) or self._is_own_time(device, device.schedule, terms, now())
-        asked = terms.consent and not (device.has_begun(offer) or device.has_consented(offer))
+        asked = self.asks(device)
         return Telling(offer=offer, urgency=terms.urgency, window_open=window_open, consent_wanted=asked)
+
+    def asks(self, device: Device) -> bool:
+        """Say whether a DDI device is asked for consent to its offer before it is told of it."""
+        offer = device.offer
+        terms = self.terms.get(offer.campaign_id) if offer is not None else None
+        if offer is None or terms is None or not terms.consent:
+            return False
+        return not (device.has_begun(offer) or device.has_consented(offer))
 
     def _is_open(
         self, campaign_id: str, terms: Terms, window: Window, known_zone: tzinfo | None, at: datetime

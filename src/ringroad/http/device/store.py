@@ -10,7 +10,7 @@ import contextlib
 import gc
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import psycopg
@@ -35,6 +35,7 @@ SEQ_SLACK = 1_000  # numbers looked at again where nobody told from which on
 DEBOUNCE_S = 0.05  # seconds; a burst of changes is read once
 LISTEN_S = 1.0  # seconds one wait for a notification may take; bounds how long a stop takes
 RELOAD_S = 30.0  # seconds; a belt for the braces of NOTIFY, which tells of every committed change
+YOUNG_MAX = 20_000  # objects made and still held before a collection looks for cycles; a batch of reports holds thousands
 RETRY_S = 0.5  # seconds between attempts to reach the database again
 
 WAKING = frozenset(
@@ -81,8 +82,8 @@ class NewReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     event_at: datetime | None = None  # None: when it was received
 
 
-class _Waiting(NamedTuple):
-    """What one device handed in at once, and whom to tell."""
+class _Waiting(msgspec.Struct, frozen=True):
+    """What one device handed in at once, and whom to tell. A msgspec value, as `NewReport`."""
 
     rows: bytes  # JSON objects separated by commas
     size: int  # reports
@@ -118,17 +119,19 @@ class ReportWriter:
         """
         if self.rows + len(reports) > self._rows_max:
             raise Unavailable("too many reports are waiting", hint="come back later", code="overload")
-        rows, wakes = [], False
+        rows = b",".join([_encode(report) for report in reports])
+        wakes = False
         closes: tuple[Closing, ...] = ()
         configs: tuple[NewReport, ...] = ()
         for report in reports:
-            rows.append(_encode(report))
+            if report.kind == "progress":  # nearly all of them
+                continue
             wakes = wakes or report.kind in WAKING
             if report.kind == "closed" and report.action_id is not None:
                 closes = (*closes, (report.action_id, report.vin))
             elif report.kind == "config":
                 configs = (*configs, report)
-        self._waiting.append(_Waiting(b",".join(rows), len(reports), wakes, closes, configs, settle))
+        self._waiting.append(_Waiting(rows, len(reports), wakes, closes, configs, settle))
         self.rows += len(reports)
         self._wake.set()
 
@@ -252,6 +255,7 @@ async def _follow(model: ReadModel, open_connection: Opener, clock: Clock) -> No
         await asyncio.to_thread(_listen, conn)
         await asyncio.to_thread(_load, conn, model, after_seq=0)
         gc.freeze()  # a million small objects that live as long as we do: no collection need visit them
+        gc.set_threshold(YOUNG_MAX)
         model.heard_s = asked_s
         model.fresh = True
         log.info("read model loaded", devices=len(model.devices))
