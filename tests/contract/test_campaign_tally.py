@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
+import psycopg
 import pytest
 
 from ringroad.http import reading
@@ -32,7 +33,7 @@ SELECT action_id
  WHERE campaign_id = %(id)s AND (%(state)s::text IS NULL OR shown = %(state)s) AND (%(wave)s::int IS NULL OR wave = %(wave)s)
    AND (kind = 'rollback' OR NOT EXISTS (SELECT FROM assignment b WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin
                                              AND b.kind = 'rollback'))
- ORDER BY action_id DESC
+ ORDER BY vin, action_id DESC
 """
 
 
@@ -105,7 +106,7 @@ def test_however_vehicles_move_the_tally_is_what_counting_them_gives(conn: Conne
             assert sum(row[name] for row in minutes) == sum(row[name] for row in exact)
 
 
-def test_a_page_of_vehicles_is_the_newest_of_those_asked_for(conn: Connection) -> None:
+def test_a_page_of_vehicles_is_by_vin_of_those_asked_for(conn: Connection) -> None:
     luck = Random(3)
     conn.execute(  # some were ordered back: each of them is listed once
         "INSERT INTO assignment (campaign_id, vin, wave, kind) SELECT campaign_id, vin, wave, 'rollback' FROM assignment"
@@ -124,6 +125,20 @@ def test_a_page_of_vehicles_is_the_newest_of_those_asked_for(conn: Connection) -
                         conn, campaign_id=campaign.id, state=state, wave=wave, limit=3, offset=skip
                     )
                     assert [each.action_id for each in page] == wanted[skip : skip + 3]
+
+
+def test_no_vehicle_is_assigned_to_a_campaign_that_does_not_exist(conn: Connection) -> None:
+    row = conn.execute("SELECT vin FROM vehicle LIMIT 1").fetchone()
+    assert row is not None
+    before = counted(conn)
+    with pytest.raises(psycopg.errors.ForeignKeyViolation, match="there is no campaign campaign_none"):
+        conn.execute(
+            "INSERT INTO assignment (campaign_id, vin, wave, kind, step)"
+            " SELECT coalesce(c.id, 'campaign_none'), %(vin)s, 9, 'step', 9"
+            " FROM (VALUES (NULL), ((SELECT min(id) FROM campaign))) AS c (id)",
+            {"vin": row["vin"]},
+        )
+    assert counted(conn) == before
 
 
 def test_whoever_folds_at_the_same_time_counts_nothing_twice(conn: Connection, pg_url: str) -> None:

@@ -229,26 +229,26 @@ SELECT e.serial, e.name, e.hardware_id, e.is_primary, e.added_at, e.removed_at,
  ORDER BY e.is_primary DESC, e.name LIMIT 500;
 
 -- name: assignments_of_campaign
--- Within each wave and state the newest are read by an index; which of those there are, the tally says.
+-- Within each wave and state they are read by VIN from an index; which of those there are, the tally says.
 WITH held AS (
     SELECT DISTINCT wave, state, claimed FROM campaign_tally
      WHERE campaign_id = :campaign_id AND minute = '-infinity' AND (:wave::integer IS NULL OR wave = :wave)
        AND (:state::text IS NULL OR :state = shown_state(state, claimed))
 ), page AS MATERIALIZED (
-    SELECT found.action_id
+    SELECT found.vin, found.action_id
       FROM held CROSS JOIN LATERAL (
-           SELECT a.action_id FROM assignment a
+           SELECT a.vin, a.action_id FROM assignment a
             WHERE a.campaign_id = :campaign_id AND a.wave = held.wave AND a.state = held.state
               AND (a.claimed_at IS NOT NULL) = held.claimed
               AND (a.kind = 'rollback'  -- a vehicle that was ordered back is listed with its return alone
                    OR NOT EXISTS (SELECT FROM assignment b WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback'))
-            ORDER BY a.action_id DESC LIMIT :rows_max::bigint + :rows_skip::bigint) AS found
-     ORDER BY found.action_id DESC LIMIT :rows_max OFFSET :rows_skip
+            ORDER BY a.vin, a.action_id DESC LIMIT :rows_max::bigint + :rows_skip::bigint) AS found
+     ORDER BY found.vin, found.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
 SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall
   FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id
   JOIN campaign c ON c.id = shown.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
- ORDER BY shown.action_id DESC;
+ ORDER BY shown.vin, shown.action_id DESC;
 
 -- name: assignments_of_few
 -- Of one vehicle, or of a fleet's vehicles in one campaign: each is looked up by campaign and VIN.
@@ -263,12 +263,12 @@ WITH own AS (
             OR NOT EXISTS (SELECT FROM assignment b WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback'))
        AND (:state::text IS NULL
             OR :state = shown_state(a.state, a.claimed_at IS NOT NULL))
-     ORDER BY a.action_id DESC LIMIT :rows_max OFFSET :rows_skip
+     ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN a.vin END, a.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
 SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall
   FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id
   JOIN campaign c ON c.id = shown.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
- ORDER BY shown.action_id DESC;
+ ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN shown.vin END, shown.action_id DESC;
 
 -- name: vehicle_reports
 SELECT id, action_id, kind, event_at, received_at, body, applied_at

@@ -201,7 +201,7 @@ def assignments(
     offset: int = 0,
     fleet: str | None = None,
 ) -> list[AssignmentView]:
-    """Return assignments of a campaign, of a vehicle or of a fleet's vehicles, newest first."""
+    """Return assignments of a campaign by VIN, or of a vehicle or a fleet's vehicles, newest first."""
     asked = {"campaign_id": campaign_id, "wave": wave, "state": state, "rows_max": limit, "rows_skip": offset}
     if campaign_id is not None and vin is None and fleet is None:
         return _all(SQL.assignments_of_campaign(conn, **asked), AssignmentView)

@@ -32,7 +32,7 @@ GATE_REST_S_MAX: Final = (
     30.0  # seconds; for as long may a halt be late, and offers go by the gate's last word
 )
 CHEAP_S: Final = 0.2  # seconds; a look at everything that takes no longer is done in every round
-GATE_CHEAP_S: Final = 0.5  # seconds; the same of a gate, which takes half of that over a million vehicles
+GATE_CHEAP_S: Final = 0.5  # seconds; the same of a gate
 SLACK: Final = 1_000  # numbers looked at again: a transaction that took longer may have committed behind them
 CHANGED_MAX: Final = 20_000  # vehicles; with more, everything is looked at
 

@@ -172,23 +172,33 @@ SELECT action_id, campaign_id, vin, wave, kind, state, state_detail, released_at
  ORDER BY vin, kind LIMIT :rows_max;
 
 -- name: wave_counts
-SELECT wave, count(*) AS targeted,
-       count(*) FILTER (WHERE state = 'installed') AS installed,
-       count(*) FILTER (WHERE state = 'downloaded') AS downloaded,
-       count(*) FILTER (WHERE state = 'failed') AS failed,
-       count(*) FILTER (WHERE state = 'rolled_back') AS rolled_back,
-       count(*) FILTER (WHERE state = 'expired' AND began_at IS NOT NULL) AS lost,
-       count(*) FILTER (WHERE state = 'expired' AND began_at IS NULL) AS silent,
-       count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
-       count(*) FILTER (WHERE state = 'pending') AS pending,
-       count(*) FILTER (WHERE state IN ('active', 'cancelling')) AS active,
-       max(last_report_at) AS newest_report_at, max(finished_at) AS newest_outcome_at
-  FROM assignment WHERE campaign_id = :campaign_id AND kind = 'update'
- GROUP BY wave ORDER BY wave;
+-- From the counts that the database keeps; what they do not tell is looked up by an index.
+SELECT wave, sum(vehicles)::bigint AS targeted,
+       coalesce(sum(vehicles) FILTER (WHERE state = 'installed'), 0)::bigint AS installed,
+       coalesce(sum(vehicles) FILTER (WHERE state = 'downloaded'), 0)::bigint AS downloaded,
+       coalesce(sum(vehicles) FILTER (WHERE state = 'failed'), 0)::bigint AS failed,
+       coalesce(sum(vehicles) FILTER (WHERE state = 'rolled_back'), 0)::bigint AS rolled_back,
+       max(began.vehicles_lost) AS lost,
+       coalesce(sum(vehicles) FILTER (WHERE state = 'expired'), 0)::bigint - max(began.vehicles_lost) AS silent,
+       coalesce(sum(vehicles) FILTER (WHERE state = 'cancelled'), 0)::bigint AS cancelled,
+       coalesce(sum(vehicles) FILTER (WHERE state = 'pending'), 0)::bigint AS pending,
+       coalesce(sum(vehicles) FILTER (WHERE state IN ('active', 'cancelling')), 0)::bigint AS active,
+       max(newest_report_at) AS newest_report_at, max(ended.finished_at) AS newest_outcome_at
+  FROM (SELECT wave, state, sum(vehicles) AS vehicles, max(newest_report_at) AS newest_report_at FROM campaign_tally
+         WHERE campaign_id = :campaign_id AND kind = 'update' AND minute = '-infinity' GROUP BY wave, state) AS kept
+ CROSS JOIN LATERAL (
+       SELECT count(*) AS vehicles_lost FROM assignment a
+        WHERE a.campaign_id = :campaign_id AND a.wave = kept.wave AND a.state = 'expired' AND a.kind = 'update'
+          AND a.began_at IS NOT NULL AND kept.state = 'expired') AS began
+  LEFT JOIN LATERAL (
+       SELECT a.finished_at FROM assignment a
+        WHERE a.campaign_id = :campaign_id AND a.wave = kept.wave AND a.kind = 'update' AND a.finished_at IS NOT NULL
+        ORDER BY a.finished_at DESC LIMIT 1) AS ended ON true
+ GROUP BY wave HAVING sum(vehicles) > 0 ORDER BY wave;
 
 -- name: nth_outcome_at$
 SELECT finished_at FROM assignment
- WHERE campaign_id = :campaign_id AND wave = :wave AND kind = 'update'
+ WHERE campaign_id = :campaign_id AND wave = :wave AND kind = 'update' AND finished_at IS NOT NULL
    AND (state IN ('installed', 'downloaded', 'failed', 'rolled_back') OR state = 'expired' AND began_at IS NOT NULL)
  ORDER BY finished_at LIMIT 1 OFFSET :skip;
 

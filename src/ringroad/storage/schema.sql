@@ -28,6 +28,19 @@ BEGIN
         ON CONFLICT DO NOTHING;
     RETURN NULL;
 END $$;
+CREATE FUNCTION public.know_campaigns() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    unknown text;
+BEGIN
+    SELECT of.campaign_id INTO unknown FROM (SELECT DISTINCT campaign_id FROM added) AS of
+     WHERE NOT EXISTS (SELECT FROM campaign c WHERE c.id = of.campaign_id) LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'there is no campaign %', unknown USING ERRCODE = 'foreign_key_violation';
+    END IF;
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.note_gateway_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -1543,9 +1556,10 @@ ALTER TABLE ONLY public.webhook_replay
 CREATE UNIQUE INDEX artifact_key_good ON public.artifact_key USING btree (programme_id, supplier, sha256) WHERE (revoked_at IS NULL);
 CREATE INDEX assignment_changed_idx ON public.assignment USING btree (changed_seq);
 CREATE INDEX assignment_deadline_idx ON public.assignment USING btree (deadline_at) WHERE (state = ANY (ARRAY['offered'::text, 'active'::text, 'cancelling'::text]));
+CREATE INDEX assignment_ended_idx ON public.assignment USING btree (campaign_id, wave, finished_at) WHERE ((kind = 'update'::text) AND (finished_at IS NOT NULL));
 CREATE INDEX assignment_failed_idx ON public.assignment USING btree (vin) WHERE (state = ANY (ARRAY['failed'::text, 'rolled_back'::text, 'expired'::text]));
+CREATE INDEX assignment_listed_idx ON public.assignment USING btree (campaign_id, wave, state, ((claimed_at IS NOT NULL)), vin);
 CREATE UNIQUE INDEX assignment_one_open ON public.assignment USING btree (vin) WHERE (state = ANY (ARRAY['offered'::text, 'active'::text, 'cancelling'::text]));
-CREATE INDEX assignment_page_idx ON public.assignment USING btree (campaign_id, wave, state, ((claimed_at IS NOT NULL)), action_id DESC);
 CREATE INDEX assignment_step_idx ON public.assignment USING btree (campaign_id, vin) WHERE (step > 0);
 CREATE INDEX assignment_vin_idx ON public.assignment USING btree (vin, action_id DESC);
 CREATE INDEX assignment_waiting_idx ON public.assignment USING btree (campaign_id, vin) WHERE ((state = 'pending'::text) AND (released_at IS NOT NULL));
@@ -1622,6 +1636,7 @@ CREATE TRIGGER assignment_changed BEFORE UPDATE ON public.assignment FOR EACH RO
 CREATE TRIGGER assignment_gone AFTER DELETE ON public.assignment REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION public.tally_assignments();
 CREATE TRIGGER assignment_moved AFTER UPDATE ON public.assignment REFERENCING OLD TABLE AS gone NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.tally_assignments();
 CREATE TRIGGER assignment_notes BEFORE INSERT OR UPDATE ON public.assignment FOR EACH STATEMENT EXECUTE FUNCTION public.note_gateway_change();
+CREATE TRIGGER assignment_of_campaign AFTER INSERT ON public.assignment REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.know_campaigns();
 CREATE TRIGGER assignment_wakes AFTER INSERT OR UPDATE ON public.assignment FOR EACH STATEMENT EXECUTE FUNCTION public.wake_gateways();
 CREATE TRIGGER ecu_installed_replaced AFTER UPDATE ON public.ecu_installed FOR EACH ROW WHEN ((old.image_sha256 IS DISTINCT FROM new.image_sha256)) EXECUTE FUNCTION public.keep_replaced();
 CREATE TRIGGER fact_append_only BEFORE DELETE OR UPDATE ON public.fact FOR EACH ROW EXECUTE FUNCTION public.fact_is_append_only();
@@ -1641,8 +1656,6 @@ ALTER TABLE ONLY public.account_fleet
     ADD CONSTRAINT account_fleet_account_name_fkey FOREIGN KEY (account_name) REFERENCES public.account(name);
 ALTER TABLE ONLY public.artifact_key
     ADD CONSTRAINT artifact_key_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
-ALTER TABLE ONLY public.assignment
-    ADD CONSTRAINT assignment_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaign(id);
 ALTER TABLE ONLY public.assignment
     ADD CONSTRAINT assignment_release_id_fkey FOREIGN KEY (release_id) REFERENCES public.release(id);
 ALTER TABLE ONLY public.birth_record

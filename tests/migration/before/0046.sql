@@ -3436,14 +3436,26 @@ SELECT pg_advisory_xact_lock(hashtext('ringroad.demand ' || :programme_id));
 SELECT * FROM demand_book WHERE programme_id = :programme_id;
 
 -- name: set_book!
-INSERT INTO demand_book (programme_id, plants, regions, horizon, holding_milli, shortage_milli, count_orders, generation,
-                         set_by, set_at)
-VALUES (:programme_id, :plants, :regions, :horizon, :holding_milli, :shortage_milli, :count_orders, 1, :actor, :now)
+INSERT INTO demand_book (programme_id, plants, regions, horizon, holding_milli, shortage_milli, count_orders, usage,
+                         generation, set_by, set_at)
+VALUES (:programme_id, :plants, :regions, :horizon, :holding_milli, :shortage_milli, :count_orders, :usage, 1, :actor,
+        :now)
 ON CONFLICT (programme_id) DO UPDATE
    SET plants = :plants, regions = :regions, horizon = :horizon, holding_milli = :holding_milli,
-       shortage_milli = :shortage_milli, count_orders = :count_orders, generation = demand_book.generation + 1,
-       set_by = :actor, set_at = :now
+       shortage_milli = :shortage_milli, count_orders = :count_orders, usage = :usage,
+       generation = demand_book.generation + 1, set_by = :actor, set_at = :now
  WHERE demand_book.generation = :generation;
+
+-- name: books_with_usage
+SELECT * FROM demand_book WHERE usage <> '{}' ORDER BY programme_id;
+
+-- name: usage_known$
+SELECT min(n.month) FROM demand_book b
+ CROSS JOIN LATERAL jsonb_object_keys(b.usage) AS o (option)
+  LEFT JOIN LATERAL (SELECT max(month) AS month FROM demand_signal s
+                      WHERE s.programme_id = b.programme_id AND s.option = o.option AND s.kind = 'usage'
+                        AND s.source = :source) AS n ON true
+ WHERE b.programme_id = :programme_id HAVING bool_and(n.month IS NOT NULL);
 
 -- name: used_names^
 SELECT array_agg(DISTINCT plant) AS plants, array_agg(DISTINCT region) AS regions FROM demand_month
@@ -3678,7 +3690,10 @@ SELECT * FROM diagnostic_session
  WHERE account = :account AND state IN ('asked', 'open') ORDER BY vin FOR UPDATE;
 
 -- name: diagnostic_sessions
-SELECT * FROM diagnostic_session
+SELECT *, coalesce((SELECT actor FROM fact WHERE subject = diagnostic_session.id AND ended_at IS NOT NULL
+                       AND kind IN ('diagnosis.closed', 'diagnosis.declined', 'diagnosis.expired')
+                     ORDER BY seq DESC LIMIT 1), '') AS ended_by
+  FROM diagnostic_session
  WHERE vin = :vin AND (:id::text IS NULL OR id = :id) ORDER BY asked_at DESC, id DESC LIMIT :rows_max;
 
 -- name: hold_diagnostic_session^
