@@ -52,13 +52,13 @@ from ringroad.build.store_birth import get_birth
 from ringroad.build.store_plant import current_schedule, get_order, replan, waiting_orders
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import new_secret
-from ringroad.kernel.errors import InvalidInput, NotFound, Unavailable
+from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, Unavailable
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.mes import run_mes
 from ringroad.loop.site_trust import Here, run_answering, run_fetching
 from ringroad.loop.sites import run_hearing, run_hub, run_site, run_telling
 from ringroad.protocol.mes import MesEvent
-from ringroad.protocol.site import UP_FORMAT, Down, SiteEvent, Up, up_subject, user_of
+from ringroad.protocol.site import UP_FORMAT, Down, SiteEvent, Up, down_subject, up_subject, user_of
 from ringroad.sim.api import Api
 from ringroad.sim.assembly import Surroundings
 from ringroad.sim.plant import Birth, Plant, PlantSettings
@@ -349,7 +349,7 @@ def eventually_told(tell: Callable[[], Any]) -> None:
 
 
 def test_a_site_speaks_and_hears_only_for_itself(world: World) -> None:
-    async def look() -> tuple[set[Heard], set[Heard]]:
+    async def look() -> tuple[set[Heard], list[Heard]]:
         site, hub = await open_link(world.site.url(), SITE), await nats.connect(world.hub.url())
         here, there = list[Heard](), list[Heard]()
 
@@ -373,18 +373,31 @@ def test_a_site_speaks_and_hears_only_for_itself(world: World) -> None:
             await hub.publish(subject, b"of the hub")
         await site.flush()
         await hub.flush()
+        await hub.jetstream().publish(down_subject(SITE, "probe"), b"to fetch")
+        elsewhere = ("ringroad.site.v1.other.up", "ringroad.v1.VIN.wake", "$JS.API.STREAM.PURGE.SITES_UP")
+        for reply in elsewhere:  # a site that wants an answer elsewhere
+            await site.publish(up_subject(SITE), b"of the site", reply=reply)
+            await site.publish(f"$JS.hub.API.CONSUMER.MSG.NEXT.SITES_DOWN.{user_of(SITE)}", b"", reply=reply)
+        await site.flush()
         await site.jetstream().publish(up_subject(SITE), b"of the site")  # whatever came before has arrived
+        await hub.flush()
         with pytest.raises(JetStreamError):
             await site.jetstream(domain="hub").stream_info("SITES_UP")
         await site.close()
         await hub.close()
-        return set(here), set(there)
+        return set(here), there
 
-    with running(world.logins, world.take, world.tell):
+    with running(world.logins, world.take, world.tell, world.tell_site):
         assert eventually(lambda: _heard(world).heard_at is not None, within_s=WAIT_S)
+        assert eventually(lambda: all_told(world), within_s=WAIT_S)
         here, there = asyncio.run(look())
     assert {subject for subject, said in there if said == b"of the site"} == {up_subject(SITE)}
     assert {subject for subject, said in here if said == b"of the hub"} == set()
+    assert {subject for subject, _ in there if subject.startswith("ringroad.site.v1.other")} == {
+        "ringroad.site.v1.other.down"
+    }
+    assert [said for subject, said in there if subject.endswith(".wake")] == [b"of the hub"]
+    assert [said for _, said in there].count(b"to fetch") == 1  # as it was put into the stream
 
 
 def test_what_the_hub_wants_built_reaches_a_site_also_after_it_was_cut_off(world: World) -> None:
@@ -401,6 +414,28 @@ def test_what_the_hub_wants_built_reaches_a_site_also_after_it_was_cut_off(world
             assert eventually(
                 lambda: states(world) == {kept: "open", cancelled: "cancelled", late: "open"}, within_s=WAIT_S
             )
+
+
+def test_what_a_site_cannot_take_at_the_moment_it_hears_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = [Conflict("refused by a constraint")]
+
+    def take(*args: Any) -> bool:
+        if refusals:
+            raise refusals.pop()
+        return take_down(*args)
+
+    monkeypatch.setattr("ringroad.loop.sites.take_down", take)
+    with connect(world.hub_url) as hub:
+        order_id = an_order(hub)
+    with running(world.logins, world.tell_site, world.hear):
+        assert eventually(lambda: states(world) == {order_id: "open"}, within_s=WAIT_S)
+
+
+def all_told(world: World) -> bool:
+    with connect(world.hub_url) as conn:
+        return conn.execute("SELECT 1 FROM site_place WHERE name LIKE 'told/%'").fetchone() is not None
 
 
 def states(world: World) -> dict[str, str]:
@@ -858,6 +893,16 @@ def test_a_cancellation_that_comes_after_the_vehicle_entered_changes_nothing_at_
     hears(site, *news(hub))
     assert get_order(site, begun).state == "building"
     assert get_order(site, waiting).state == "cancelled"
+
+
+def test_an_order_taken_at_a_site_is_not_cancelled_because_the_hub_knows_none(
+    hub: Connection, site: Connection
+) -> None:
+    hears(site, *news(hub))
+    own = an_order(site)
+    an_order(hub)
+    hears(site, *news(hub))
+    assert get_order(site, own).state == "open"
 
 
 def test_a_hub_unblocks_only_what_it_blocked(hub: Connection, site: Connection) -> None:

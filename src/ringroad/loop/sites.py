@@ -23,7 +23,7 @@ from ringroad.build.site.down import has_been_told, newest_fact, parts_to_tell, 
 from ringroad.build.site.store import HEARD_S, has_told, joined, list_sites, next_to_tell, tell_all
 from ringroad.build.site.store_up import take_told
 from ringroad.kernel.clock import Clock, Ids
-from ringroad.kernel.errors import InvalidInput, RingroadError, Unavailable
+from ringroad.kernel.errors import Conflict, InvalidInput, RingroadError, Unavailable
 from ringroad.loop.landing import land
 from ringroad.protocol.site import Down, Up, down_subject, site_of, up_subject
 from ringroad.storage.broker import open_connection
@@ -40,6 +40,8 @@ TELL_AGAIN_S: Final = (
 HEAR_S: Final = 2.0  # seconds a site waits for its hub's next message before it asks again
 LOOK_S: Final = 0.3  # seconds between two looks for events that the hub does not have
 ANSWER_S_MAX: Final = 5.0  # seconds the hub's broker has to say that it has a message
+HEARD_TIMES_MAX: Final = 10  # deliveries of a message that cannot be here now, before it is let go
+HEAR_AGAIN_S: Final = 2.0  # seconds between them
 RETRY_S: Final = 1.0  # seconds before a hub that did not answer is told again
 
 
@@ -140,6 +142,10 @@ async def _hear(
             if isinstance(error, Unavailable):
                 raise
             LOG.warning("what the hub says cannot be here", error=error.message, detail=error.detail)
+            if isinstance(error, Conflict) and message.metadata.num_delivered < HEARD_TIMES_MAX:
+                await message.nak(delay=HEAR_AGAIN_S)  # it may be in a moment; none comes before it
+                await client.flush()
+                continue
         await message.ack()
         await client.flush()
 

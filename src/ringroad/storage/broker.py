@@ -3,6 +3,7 @@
 Invariants:
     An acknowledged message is on the disk (`sync_interval: always`).
     Vehicles come in only through `nats_auth`; our own processes share one password.
+    Sites have an account of their own, from which requests alone cross: an answer never goes where a site would have it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from nats.js.errors import NotFoundError
 
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import Conflict, Corrupt, NotFound, RingroadError, Unavailable
-from ringroad.storage.nats_auth import ACCOUNT, HUB_DOMAIN, public_nkey
+from ringroad.protocol.site import ASK_SUBJECTS, DOWN_STREAM, UP_SUBJECTS
+from ringroad.storage.nats_auth import ACCOUNT, HUB_DOMAIN, SITES_ACCOUNT, public_nkey
 from ringroad.storage.process import (
     command_of,
     end,
@@ -55,6 +57,8 @@ NO_ROOM = 10047  # NATS's code: storage resources exceeded
 PAYLOAD_BYTES_MAX = 1024**2  # bytes; a telemetry batch of 1,000 samples is 120 kB
 RECORDS_MAX_IN_FLIGHT = 1_024  # MQTT messages to one vehicle not yet acknowledged
 
+NEXT = f"CONSUMER.MSG.NEXT.{DOWN_STREAM}.*"  # of JetStream's API: a site asks for its next message
+NEXT_HERE = "ringroad.site-next"  # the same within the account of sites
 _CONFIG = """\
 # Written at each start; do not edit.
 server_name: {name}
@@ -73,6 +77,21 @@ accounts {{
   {account}: {{
     jetstream: enabled
     users: [ {{ user: {user}, password: {password} }} ]
+    exports: [
+      {{ service: "{site_up}" }}
+      {{ service: "{site_ask}" }}
+      {{ service: "{site_next}", response_type: stream }}
+      {{ service: "{site_ack}" }}
+    ]
+  }}
+  {sites_account}: {{
+    mappings: {{ "{site_next_there}": "{site_next_here}.$1" }}
+    imports: [
+      {{ service: {{ account: {account}, subject: "{site_up}" }} }}
+      {{ service: {{ account: {account}, subject: "{site_ask}" }} }}
+      {{ service: {{ account: {account}, subject: "{site_next}" }}, to: "{site_next_here}.*" }}
+      {{ service: {{ account: {account}, subject: "{site_ack}" }} }}
+    ]
   }}
 }}
 authorization {{
@@ -241,6 +260,13 @@ class Broker:
             mqtt_port=self.mqtt_port,
             in_flight=RECORDS_MAX_IN_FLIGHT,
             account=ACCOUNT,
+            sites_account=SITES_ACCOUNT,
+            site_up=UP_SUBJECTS,
+            site_ask=ASK_SUBJECTS,
+            site_next=f"$JS.API.{NEXT}",
+            site_next_there=f"$JS.{HUB_DOMAIN}.API.{NEXT}",
+            site_next_here=NEXT_HERE,
+            site_ack=f"$JS.ACK.{DOWN_STREAM}.>",
             user=USER,
             password=_quoted((self.home / "password").read_text(encoding="ascii").strip()),
             issuer=public_nkey(self.login_key()),

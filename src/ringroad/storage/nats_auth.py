@@ -41,6 +41,7 @@ from ringroad.storage.db import Connection, Opener, load_queries
 SUBJECT = "$SYS.REQ.USER.AUTH"
 QUEUE = "ringroad-auth"  # several answering processes share the work
 ACCOUNT = "RINGROAD"
+SITES_ACCOUNT = "SITES"  # of sites' servers at a hub
 HUB_DOMAIN = "hub"  # of the JetStream that is no site's
 LOGIN_H = 24  # hours until a vehicle must log in again, so that a withdrawn token ends
 BATCH_MAX = 256  # logins answered by one query; a thundering herd after a restart is 10,000 a second
@@ -170,7 +171,7 @@ def answer(
         user = {
             **base,
             "name": verdict,
-            "aud": ACCOUNT,
+            "aud": ACCOUNT if _is_vin(verdict) else SITES_ACCOUNT,
             "exp": int((now + timedelta(hours=LOGIN_H)).timestamp()),
             "nats": {"type": "user", "version": 2, **permissions},
         }

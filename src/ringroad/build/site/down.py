@@ -220,7 +220,8 @@ def _take_order(conn: Connection, ids: Ids, clock: Clock, programme_id: str, ord
 
 
 def _take_plan(conn: Connection, ids: Ids, clock: Clock, said: Down, wanted: list[str]) -> None:
-    for row in list(SQL.other_open_orders(conn, programme_id=said.programme_id, order_ids=wanted)):
+    gone = SQL.other_open_orders(conn, programme_id=said.programme_id, order_ids=wanted, actor=ACTOR)
+    for row in list(gone):
         cancel_order(conn, ids, order_id=row["id"], reason=CANCELLED, actor=ACTOR, now=clock.now())
     replan(
         conn, ids, clock, programme_id=said.programme_id, cause="new_orders", actor=ACTOR,

@@ -69,7 +69,10 @@ SELECT coalesce(max(seq), 0) FROM fact;
 SELECT id, state FROM plant_order WHERE programme_id = :programme_id AND id = ANY(:order_ids);
 
 -- name: other_open_orders
-SELECT id FROM plant_order WHERE programme_id = :programme_id AND state = 'open' AND NOT id = ANY(:order_ids) ORDER BY id;
+-- Only those that came from the hub: one taken here while cut off is none that the hub cancelled.
+SELECT id FROM plant_order o WHERE programme_id = :programme_id AND state = 'open' AND NOT id = ANY(:order_ids)
+   AND EXISTS (SELECT 1 FROM fact WHERE subject = o.id AND kind = 'order.received' AND actor = :actor)
+ ORDER BY id;
 
 -- name: release_row^
 SELECT id, programme_id, name, version, document, findings, generation, created_by, created_at, signed_at, downgrades
