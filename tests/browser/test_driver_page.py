@@ -18,6 +18,8 @@ from support.vehicle_world import World
 pytestmark = pytest.mark.browser
 WAIT_MS = 60_000  # a machine that is busy
 TOUCH_PX_MIN = 48  # the smallest side of what a finger must hit
+SIDES = """[...document.querySelectorAll("button")].filter(one => one.offsetParent !== null)
+    .flatMap(one => [one.getBoundingClientRect().width, one.getBoundingClientRect().height])"""
 CONTRAST_MIN = 4.5  # of text, WCAG 2.2 AA
 NOTES = "Brakes release more softly.\u2028The range display no longer <jumps>."
 ASKING = Conduct(consent=["download", "install"], install_s=540)
@@ -149,10 +151,9 @@ def test_it_can_be_read_and_touched_in_both_themes(
     world.order(conduct=ASKING, notes=NOTES)
     with running(world) as origin, screen(browser, origin, width=width, scheme=scheme) as page:
         headline(page, "An update is available")
-        for button in page.get_by_role("button").all():
-            box = button.bounding_box()
-            assert box is not None
-            assert min(box["width"], box["height"]) >= TOUCH_PX_MIN
+        sides = page.evaluate(SIDES)  # in one go: the page's first look replaces its buttons
+        assert sides
+        assert min(sides) >= TOUCH_PX_MIN
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.evaluate(CONTRASTS)
         low = [found for found in page.evaluate(CONTRASTS) if found[1] < CONTRAST_MIN]
