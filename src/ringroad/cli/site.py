@@ -100,7 +100,7 @@ def list_sites(shell: Shell, client: Client) -> None:
         (
             (
                 row["id"],
-                row["vin_plant"] or "-",
+                row["vin_plant"] or "none",
                 _link(row),
                 row["waiting"],
                 row["births_waiting"],
