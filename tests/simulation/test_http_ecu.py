@@ -273,6 +273,20 @@ def test_an_answer_without_end_is_not_read_to_its_end() -> None:
     assert read < 8 << 20
 
 
+@pytest.mark.parametrize("body", [b'{"a":' + b"[" * 100_000, b'{"a":"\xff"}'])
+@pytest.mark.parametrize("status", [200, 409])
+def test_an_answer_that_does_not_decode_is_a_refusal(status: int, body: bytes) -> None:
+    async def story() -> None:
+        agent = SovdAgent(
+            site(), transport=httpx.MockTransport(lambda _: httpx.Response(status, content=body))
+        )
+        for answer in (await agent.inventory(), await agent.datum("a")):
+            assert reason_of(answer) is Reason.ECU_REFUSED
+        await agent.close()
+
+    asyncio.run(story())
+
+
 # The server, asked by somebody else ------------------------------------------------------------------
 
 

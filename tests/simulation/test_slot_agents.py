@@ -19,6 +19,7 @@ from ringroad.vehicle.agents.disk import RealDisk, replace
 from ringroad.vehicle.agents.plugins import AgentSite, factory_of
 from ringroad.vehicle.agents.rauc import RaucSlots
 from ringroad.vehicle.agents.receive import beside
+from ringroad.vehicle.agents.session import Refusal
 from ringroad.vehicle.agents.slots import SlotsAgent
 from ringroad.vehicle.agents.swupdate import SwupdateSlots
 
@@ -200,6 +201,24 @@ def test_rauc_is_told_which_slot_is_active_when_one_is_confirmed(
         "status mark-active rootfs.0",
         "status mark-good rootfs.0",
     ]
+
+
+def test_what_rauc_says_too_deeply_nested_is_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "rauc"
+    program.write_text("#!/bin/sh\nprintf '{\"slots\":'; head -c 8000 /dev/zero | tr '\\0' '['\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    slots = RaucSlots(
+        AgentSite(
+            name="box", serial="S", hardware_id="h", mode="ab", folder=tmp_path, disk=RealDisk("buffered"),
+            settings={"restart": "true"},
+        )
+    )  # fmt: skip
+    with pytest.raises(Refusal) as refused:
+        asyncio.run(slots.slots())
+    assert refused.value.failed.reason is Reason.ECU_REFUSED
 
 
 def test_a_slot_that_somebody_else_wrote_is_not_booted(tmp_path: Path) -> None:

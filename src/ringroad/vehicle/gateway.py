@@ -227,5 +227,5 @@ async def _read(response: httpx.Response, *, bytes_max: int) -> bytes:
 def _decode(body: bytes, shape: type[S]) -> S:
     try:
         return msgspec.json.decode(body, type=shape)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise Unavailable("the server's answer cannot be read", detail=str(error)) from error

@@ -46,7 +46,7 @@ class FileSignals:
             if status.st_size > FILE_BYTES_MAX or abs(now.timestamp() - status.st_mtime) > FILE_AGE_S_MAX:
                 return []
             values = msgspec.json.decode(self._path.read_bytes(), type=dict[str, float | int | bool | str])
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             return []
         named = list(values.items())[:TELEMETRY_BATCH_MAX]
         at = min(now, datetime.fromtimestamp(status.st_mtime, tz=UTC))

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from ringroad.kernel.clock import SystemClock
+from ringroad.kernel.errors import Unavailable
 from ringroad.kernel.vin import parse_vin
 from ringroad.vehicle.backoff import ASKED_S_MAX, AskedToWait, parse_retry_after
 from ringroad.vehicle.gateway import Gateway
@@ -53,3 +54,16 @@ def test_only_a_server_that_is_busy_asks_to_wait(status: int, told: str, asked_s
         raise AssertionError("that was no answer to a poll")
 
     assert asyncio.run(poll()) == asked_s
+
+
+@pytest.mark.parametrize("body", [b"{", b'{"kind":"none","a":' + b"[" * 100_000, b'{"kind":"\xff"}'])
+def test_an_answer_that_does_not_decode_is_no_answer(body: bytes) -> None:
+    async def poll() -> None:
+        answer = httpx.Response(200, content=body)
+        async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer)) as client:
+            vin = parse_vin("WRRDEM00000000001")
+            vehicle = Gateway(client, vin=vin, token="t", clock=SystemClock(), server_url="http://s")
+            with pytest.raises(Unavailable, match="the server's answer cannot be read"):
+                await vehicle.poll()
+
+    asyncio.run(poll())

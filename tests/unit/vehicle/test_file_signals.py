@@ -50,7 +50,16 @@ def test_a_file_of_the_future_is_no_newer_than_now(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[1]", b'{"Vehicle.Speed": null}', b" " * (FILE_BYTES_MAX + 1)]
+    "content",
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b'{"Vehicle.Speed": null}',
+        b" " * (FILE_BYTES_MAX + 1),
+        b'{"Vehicle.Speed": ' + b"[" * 10_000,
+        b'{"Vehicle.Speed": "\xff"}',
+    ],
 )
 def test_a_file_that_does_not_read_gives_no_samples(tmp_path: Path, content: bytes) -> None:
     assert signals(tmp_path, content).read(NOW) == []

@@ -59,7 +59,9 @@ class RaucSlots:
             found = {name: slot for entry in listed for name, slot in entry.items() if slot["bootname"]}
             self._devices = {name: Path(slot["device"]) for name, slot in found.items()}
             booted = [name for name, slot in found.items() if slot["state"] == "booted"]
-        except (StopIteration, msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
+        except (
+            StopIteration, msgspec.MsgspecError, RecursionError, KeyError, TypeError, AttributeError
+        ) as error:  # fmt: skip
             raise Refusal(Reason.ECU_REFUSED, f"what RAUC says is not understood: {error}") from error
         if len(booted) != 1 or len(found) != 2:
             raise Refusal(

@@ -46,6 +46,7 @@ PREPARE_S_MAX: Final = 600.0  # s; the ECU hashes what it was sent
 POLL_S: Final = 0.1
 ANSWER_BYTES_MAX: Final = 4 << 20  # of one answer; as many fault codes as 16 bits have names for are less
 T = TypeVar("T")
+_UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 DATA_MAX: Final = 256  # of one ECU that are listed
 TRANSFERS_MAX: Final = 5  # times that a broken transfer is taken up again in one call
 
@@ -467,7 +468,7 @@ async def _body(answer: httpx.Response) -> bytes:
 def _refusal(answer: httpx.Response, body: bytes) -> Refusal:
     try:
         said = msgspec.json.decode(body, type=_Error)
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         said = _Error()
     if answer.status_code in {401, 403}:
         return Refusal(Reason.ACCESS_DENIED, said.message)
@@ -488,7 +489,7 @@ def _reason(code: str) -> Reason:
 def _decode(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise InvalidInput(f"the ECU answers what is not understood: {error}") from error
 
 
