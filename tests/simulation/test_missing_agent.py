@@ -12,6 +12,7 @@ from ringroad.vehicle.agents.missing import MissingAgent
 from ringroad.vehicle.agents.plugins import AgentMissing
 from ringroad.vehicle.decide import INSTALLING_RESTARTS_MAX
 from ringroad.vehicle.memory import read_state
+from ringroad.vehicle.orchestrator import Orchestrator
 from support.vehicle_world import World
 
 
@@ -76,3 +77,19 @@ def test_a_vehicle_that_only_prepares_gives_the_update_up(world: World) -> None:
     lose_the_agent(world, "brake")
     assert asyncio.run(world.drive()) == "FAILED"
     assert world.versions() == {"1.0.0"}
+
+
+def test_a_vehicle_that_was_about_to_install_gives_the_update_up_before_it_touches_an_ecu(
+    world: World,
+) -> None:
+    def about_to_install(one: Orchestrator) -> bool:
+        return one.state.state == "READY" and one.state.known_faults is not None
+
+    world.order()
+    assert asyncio.run(world.drive(until=about_to_install)) == "READY"
+    lose_the_agent(world, "brake")
+    assert asyncio.run(world.drive()) == "FAILED"
+    last = list(world.server.reports.values())[-1]
+    assert (last.code, last.detail) == ("no_agent", "brake: no update agent for brake")
+    assert world.versions() == {"1.0.0"}
+    assert not read_state(world.folder).blocked

@@ -26,6 +26,7 @@ from ringroad.kernel.errors import Corrupt
 from ringroad.protocol.preconditions import Refusal
 from ringroad.protocol.vehicle import Command, DeltaOffer, Phase, UpdateGroup, VehicleState
 from ringroad.trust.state import VerifiedTarget
+from ringroad.vehicle.agents.base import Reason
 from ringroad.vehicle.consent import DENIED, OPERATOR, answer_text, judge, word_of
 from ringroad.vehicle.deltas import choose_delta
 from ringroad.vehicle.states import (
@@ -73,6 +74,7 @@ class Facts:
         driver_only: nobody may agree in the driver's place.
         quiet_until: when the vehicle's quiet hours end; None outside of them.
         downloads_max: images that may be fetched at a time.
+        no_agent: which ECU of the plan has no update agent, and why; empty if all have one.
     """
 
     now: datetime
@@ -84,6 +86,7 @@ class Facts:
     driver_only: bool = False
     quiet_until: datetime | None = None
     downloads_max: int = 1
+    no_agent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,6 +354,8 @@ def _ask(phase: Phase, state: CampaignState, facts: Facts) -> Step | None:
 
 
 def _begin(state: CampaignState, facts: Facts) -> Step:
+    if facts.no_agent:  # lost since SYNCING: what it began only it could end
+        return _move("FAILED", facts, code=Reason.NO_AGENT, detail=facts.no_agent)
     if waits := _ask("activate" if "activate" in facts.asks else "install", state, facts):
         return waits
     # What is forced without asking does not wait for them: a recall must be able to reach every vehicle.

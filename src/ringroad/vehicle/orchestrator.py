@@ -308,8 +308,19 @@ class Orchestrator:
                 word=vehicle.word(state.action_id) if state.action_id and not state.resting else None,
                 driver_only=vehicle.consent == "ask",
                 quiet_until=quiet_until(vehicle.quiet, now), downloads_max=vehicle.downloads_max,
+                no_agent=self._no_agent(state),
             ),
         )  # fmt: skip
+
+    def _no_agent(self, state: CampaignState) -> str:
+        missing, planned = (
+            self.ecus.missing(),
+            [ecu for ecu in self.ecus.on_board if ecu.serial in state.ecus],
+        )
+        lost = (
+            f"{one.name}: {missing[one.serial].error.message}" for one in planned if one.serial in missing
+        )
+        return next(lost, "")
 
     def _may_stage(self) -> bool:
         """Say whether the next ECU may be staged: none failed, and neither server nor driver want something else."""
