@@ -12,7 +12,7 @@ from ringroad.build.clone.plants import clone_plant, learn_plant, observed, pare
 from ringroad.build.plant.line import line_of
 from ringroad.build.plant.model import Identity, Plant
 from ringroad.build.plant.parameters import Key
-from ringroad.build.plant.posterior import stated_time
+from ringroad.build.plant.posterior import stated_share, stated_time
 from ringroad.build.plant.read import plant_from_document, read_plant
 from ringroad.build.twin.drift import WorkTime
 from ringroad.kernel.errors import Conflict, InvalidInput
@@ -63,6 +63,21 @@ def test_learning_twice_from_the_same_times_changes_nothing() -> None:
     assert once.parameters[MARRIAGE].n > north.parameters[MARRIAGE].n
     later = NOW.replace(hour=5)
     assert learn_plant(once, [MOTHER], own, now=later).plant == once
+
+
+def test_the_rate_that_was_decided_for_a_gate_is_copied_as_it_is_and_stays_whatever_a_clone_learns() -> None:
+    path = ("assembly", "Line 1", "flash_and_test", "end of line")
+    gate = next(each for *_, cell in [MOTHER.structure.lines[0].stations] for each in cell.gates)
+    rate = Key(path, "inspects")
+
+    def deciding(plant: Plant, share: float) -> Plant:
+        return replace(plant, parameters={**plant.parameters, rate: stated_share(share, n=1)})
+
+    mother, twin = deciding(MOTHER, 1.0), named(deciding(MOTHER, 0.5), "twin")
+    north = clone_plant(mother, [twin], identity=who("north"), now=NOW).plant
+    assert north.inspect_permille(path, gate) == 1000
+    decided = deciding(north, 0.3)
+    assert learn_plant(decided, [mother, twin], {}, now=NOW).plant.inspect_permille(path, gate) == 300
 
 
 def test_what_options_add_is_not_taken_for_the_work_of_the_station() -> None:

@@ -22,6 +22,7 @@ from ringroad.build.plant.posterior import Origin, Posterior, observed_times
 from ringroad.build.twin.drift import WorkTime
 from ringroad.kernel.errors import Conflict, InvalidInput
 
+DECIDED: Final = frozenset({"inspects"})  # by people: copied as it is, never learned
 KEYS_AT_ONCE: Final = 1_000  # parameters of one kind that are weighed together; some 200 MB
 
 
@@ -85,7 +86,7 @@ def parents_of(plant: Plant, known: Iterable[Plant]) -> tuple[Plant, ...]:
 def learn_plant(
     plant: Plant, parents: Sequence[Plant], own: Mapping[Key, Posterior], *, now: datetime
 ) -> Lesson:
-    """Return a clone's beliefs, from its parents' and its own observations.
+    """Return a clone's beliefs, from its parents' and its own observations; what people decided stays as it is.
 
     Raises:
         InvalidInput: it has no parent here, or observed something that it does not have.
@@ -98,7 +99,11 @@ def learn_plant(
         raise InvalidInput(f"plant {plant.id} has no parameter {unknown[0]}")
     beliefs = dict(plant.parameters)
     kinds: list[tuple[str, Clone]] = []
-    inherited = [key for key in sorted(plant.parameters) if any(key in each.parameters for each in parents)]
+    inherited = [
+        key
+        for key in sorted(plant.parameters)
+        if key.kind not in DECIDED and any(key in each.parameters for each in parents)
+    ]
     for kind, keys in itertools.groupby(sorted(inherited, key=_kind), key=_kind):
         for some in _parts(keys):
             found = inherit({each.id: each.parameters for each in parents}, some)
