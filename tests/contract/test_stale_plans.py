@@ -212,6 +212,7 @@ def test_what_a_server_of_the_version_before_assigned_is_judged_first(story: Sto
             False,
             "failed",
         ),  # by all that is known it fits: its word is not enough
+        ("upgrades_from", True, False, "failed"),  # it names another reason than what is known
         ("wrong_hardware", True, False, "failed"),
         ("downgrade_undecided", True, True, "failed"),  # something was touched
     ],

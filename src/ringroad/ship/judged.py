@@ -23,10 +23,15 @@ from typing import Any, Final
 from ringroad.ship.report import DETAIL_CHARS_MAX
 from ringroad.ship.resolve import Resolution
 
-# What a vehicle names when the plan does not fit what it runs, and nothing was touched: vehicle/terms.py, vehicle/plan.py.
-REFUSALS: Final = frozenset(
-    {"downgrade_undecided", "counter_too_low", "upgrades_from", "requires", "conflicts"}
-)
+# What a vehicle names when the plan does not fit what it runs, and nothing was touched (vehicle/terms.py, vehicle/plan.py),
+# and how reasons of the resolver begin that say the same. It names the counter first, whatever else is older.
+REFUSALS: Final[Mapping[str, tuple[str, ...]]] = {
+    "downgrade_undecided": ("downgrade:", "release_counter:"),
+    "counter_too_low": ("release_counter:",),
+    "upgrades_from": ("upgrades_from:",),
+    "requires": ("requires:",),
+    "conflicts": ("conflicts:",),
+}
 
 
 def let_go_for(today: Resolution, *, way: Sequence[str]) -> str | None:
@@ -55,14 +60,15 @@ def is_refusal(body: Mapping[str, Any]) -> bool:
     )
 
 
-def refused_for(today: Resolution, detail: str) -> str | None:
-    """Return why a vehicle that refused an update is let go; None: by all we know it fits, so it failed.
+def refused_for(today: Resolution, *, code: str, detail: str) -> str | None:
+    """Return why a vehicle that refused an update is let go; None: what we know does not say the same, so it failed.
 
     Args:
         today: what the resolver says of it now.
+        code: of `REFUSALS`, by which the vehicle refused.
         detail: the vehicle's own words.
     """
-    if today.verdict == "match":
+    if today.verdict != "mismatch" or not today.reason.startswith(REFUSALS[code]):
         return None
     return f"{verdict_of(today)}; the vehicle said {detail}"[:DETAIL_CHARS_MAX]
 

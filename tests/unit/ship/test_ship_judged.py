@@ -55,8 +55,39 @@ def test_anything_else_is_no_refusal(body: dict[str, object]) -> None:
     assert not is_refusal(body)
 
 
-def test_a_refusal_is_let_go_only_with_a_verdict_that_says_the_same() -> None:
-    assert refused_for(MATCH, "FAILED downgrade_undecided") is None
-    why = refused_for(of("mismatch", "downgrade: brake 3.0.0 to 2.0.0"), "FAILED downgrade_undecided")
-    assert why == "mismatch: downgrade: brake 3.0.0 to 2.0.0; the vehicle said FAILED downgrade_undecided"
-    assert len(refused_for(of("already_installed"), "x" * 1_000) or "") == 500
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("downgrade_undecided", "downgrade: brake 3.0.0 to 2.0.0"),
+        ("downgrade_undecided", "release_counter: brake runs 3"),
+        ("counter_too_low", "release_counter: brake runs 3"),
+        ("upgrades_from", "upgrades_from: brake 1.0.0 is not >=2"),
+        ("requires", "requires: head needs brake >=2"),
+        ("conflicts", "conflicts: head with brake <2"),
+    ],
+)
+def test_a_refusal_is_let_go_with_a_verdict_that_says_the_same(code: str, reason: str) -> None:
+    why = refused_for(of("mismatch", reason), code=code, detail=f"FAILED {code}")
+    assert why == f"mismatch: {reason}; the vehicle said FAILED {code}"
+    assert len(refused_for(of("mismatch", reason), code=code, detail="x" * 1_000) or "") == 500
+
+
+@pytest.mark.parametrize("code", sorted(REFUSALS))
+@pytest.mark.parametrize(
+    "today",
+    [
+        MATCH,
+        of("already_installed"),
+        of("unknown", "configuration: brake never reported"),
+        of("unknown", "upgrades_from: version of brake not known"),
+        of("mismatch", "blocked: ROLLBACK_FAILED"),
+        of("mismatch", "hardware: brake HW-2"),
+    ],
+)
+def test_a_verdict_that_does_not_say_the_same_excuses_no_refusal(code: str, today: Resolution) -> None:
+    assert refused_for(today, code=code, detail=f"FAILED {code}") is None
+
+
+def test_a_refusal_by_one_reason_is_not_excused_by_another() -> None:
+    today = of("mismatch", "release_counter: brake runs 3")
+    assert refused_for(today, code="upgrades_from", detail="FAILED upgrades_from") is None

@@ -94,7 +94,7 @@ def judge_refusals(
 
     Args:
         conn: a connection in a transaction.
-        refused: action_id, vin, release_id and detail of each, the vehicle's own words; one action of a vehicle.
+        refused: action_id, vin, release_id, code and detail of each, the vehicle's own words; one action of a vehicle.
         now: the server's time.
 
     Returns:
@@ -111,7 +111,7 @@ def judge_refusals(
         row = by_vin[vehicle.vin]
         release = releases[row["release_id"]]
         today = resolve(vehicle, release, images[release.programme_id], now=now)
-        if why := refused_for(today, row["detail"]):
+        if why := refused_for(today, code=row["code"], detail=row["detail"]):
             found[row["action_id"]] = why
     return found
 

@@ -80,7 +80,7 @@ class _Action:
     moved: bool = field(default=False)
     began: bool = field(default=False)
     claimed: bool = field(default=False)  # by a report of now or of earlier
-    refused: bool = False  # the vehicle said no before it touched anything
+    refused: str = ""  # the code by which the vehicle said no before it touched anything
     reason: RetryReason | None = None  # of its failure, where it may pass by itself
     again_at: datetime | None = None
 
@@ -131,7 +131,8 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
                 action.began = action.began or decision.began
                 action.claimed = action.claimed or decision.claimed
                 action.reason = reason_of(report["body"]) if evidence is Evidence.FAILED else None
-                action.refused = evidence is Evidence.FAILED and is_refusal(report["body"])
+                said_no = evidence is Evidence.FAILED and is_refusal(report["body"])
+                action.refused = report["body"]["code"] if said_no else ""
                 action.event_at = min(report["event_at"], report["received_at"])
                 note_answer(conn, ids, report, now=now)
                 if decision.blocks_vehicle:
@@ -332,7 +333,7 @@ def _let_go(conn: Connection, moved: Sequence[_Action], *, now: datetime) -> Non
         and action.row["began_at"] is None
         and action.row["kind"] != "rollback"
     ]
-    told = [{**action.row, "detail": action.detail} for action in refused]
+    told = [{**action.row, "code": action.refused, "detail": action.detail} for action in refused]
     found = judge_refusals(conn, told, now=now) if told else {}
     for action in refused:
         if why := found.get(action.row["action_id"]):
