@@ -114,6 +114,27 @@ def test_a_native_vehicle_is_led_by_signed_bundles_and_its_manifests(story: Stor
     assert story.campaign().state is CampaignState.FINISHED
 
 
+def test_a_vehicle_that_refuses_since_a_confirmed_step_fell_back_failed(story: Story) -> None:
+    add_vehicles(story.conn, [1], gateway="native")
+    gate = GatePolicy(failed_permille_max=0, reports_min=1, silence_s_max=600)
+    story.start(release="release_3.0.0", waves=(1,), gate=gate)
+    story.tick()
+    for version in ("2.0.0", "1.0.0"):
+        story.later(10)
+        with transaction(story.conn):
+            manifest = manifest_of(story.conn, vin(1), version, ("brake", "head"))
+            store.apply_manifest(
+                story.conn, story.ids, manifest=manifest, body=version.encode(), now=story.now
+            )
+        story.tick()
+    assert [state for _, _, state in actions(story, vin(1))] == ["installed", "offered"]
+    story.native(open_action(story, vin(1)), "FAILED", kind="closed", code="upgrades_from", detail="over 2")
+    story.later(5)
+    story.tick()
+    assert [state for _, _, state in actions(story, vin(1))] == ["installed", "failed"]
+    assert story.campaign().state is CampaignState.HALTED
+
+
 @pytest.mark.parametrize("gateway", ["ddi", "native"])
 def test_what_a_step_replaced_is_not_what_the_update_after_it_replaced(story: Story, gateway: str) -> None:
     add_vehicles(story.conn, [1], gateway=gateway)

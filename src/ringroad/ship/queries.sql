@@ -693,7 +693,7 @@ SELECT id, vin, action_id, kind, event_at, received_at, body
 -- name: lock_actions
 SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
        coalesce(a.release_id, c.release_id) AS release_id, a.packages::text AS packages, a.previous_release_id,
-       c.lap_id, a.attempt, a.began_at,
+       c.lap_id, a.attempt, a.began_at, a.step,
        coalesce(c.state = 'halted' AND a.kind = 'update'
                 AND (p.document -> 'request' ->> 'rollback_installed')::boolean, false) AS goes_back,
        a.kind <> 'rollback' AND p.document -> 'request' ->> 'urgency' IS NOT DISTINCT FROM 'download_only' AS download_only,

@@ -332,6 +332,7 @@ def _let_go(conn: Connection, moved: Sequence[_Action], *, now: datetime) -> Non
         and not action.began
         and action.row["began_at"] is None
         and action.row["kind"] != "rollback"
+        and action.row["step"] <= 1  # behind a confirmed step, a refusal says that what was confirmed is gone
     ]
     told = [{**action.row, "code": action.refused, "detail": action.detail} for action in refused]
     found = judge_refusals(conn, told, now=now) if told else {}
