@@ -56,7 +56,6 @@ SETTLED = ("subjects", "storage", "retention", "max_bytes", "discard")  # what w
 NO_ROOM = 10047  # NATS's code: storage resources exceeded
 PAYLOAD_BYTES_MAX = 1024**2  # bytes; a telemetry batch of 1,000 samples is 120 kB
 RECORDS_MAX_IN_FLIGHT = 1_024  # MQTT messages to one vehicle not yet acknowledged
-
 NEXT = f"CONSUMER.MSG.NEXT.{DOWN_STREAM}.*"  # of JetStream's API: a site asks for its next message
 NEXT_HERE = "ringroad.site-next"  # the same within the account of sites
 _CONFIG = """\
