@@ -172,9 +172,9 @@ def decide_schedule(
     now += timedelta(seconds=delay_s(stops, now))
     fixed = [order_id for order_id in dict.fromkeys(frozen) if order_id in by_id]
     free, held = _sort_out([order for order in orders if order.id not in fixed], blocked, baseline, available)
-    room = max(0, CARS_MAX - len(fixed))
-    held += [HeldOrder(order_id=order.id, reason="the schedule is full") for order in free[room:]]
-    placed = [*(by_id[order_id] for order_id in fixed), *free[:room]]
+    free, beyond = _within(free, parent, line.freeze, room=max(0, CARS_MAX - len(fixed)))
+    held += [HeldOrder(order_id=order.id, reason="the schedule is full") for order in beyond]
+    placed = [*(by_id[order_id] for order_id in fixed), *free]
     problem = line_problem(placed, line, frozen=len(fixed), now=now, available=available)
     running = _in_time(problem, _running(placed, len(fixed), parent))
     if line.freeze:
@@ -371,6 +371,18 @@ def _by_id(orders: Sequence[Order]) -> dict[str, Order]:
     if len(by_id) != len(orders):
         raise InvalidInput("an order stands twice in the list")
     return by_id
+
+
+def _within(
+    free: list[Order], parent: Sequence[str], freeze: int, *, room: int
+) -> tuple[list[Order], list[Order]]:
+    """Return the orders that a schedule has room for, and the others; the next to enter come before what is more urgent."""
+    if len(free) <= room:
+        return free, []
+    known = {order.id for order in free}
+    following = set([order_id for order_id in parent if order_id in known][:freeze])
+    ranked = sorted(free, key=lambda order: order.id not in following)
+    return ranked[:room], ranked[room:]
 
 
 def _frozen_first(

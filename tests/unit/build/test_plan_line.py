@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ringroad.build import plan_line
 from ringroad.build.improve_line import FREEZE_VEHICLES, SPARED_PLACES, improve_schedule, spare_orders
 from ringroad.build.logistics.availability import PartAvailability, never
 from ringroad.build.model import Line, Paint, Ratio, Station
@@ -343,6 +344,21 @@ def test_a_replan_keeps_the_next_vehicles_that_the_line_freezes(freeze: int) -> 
     assert found.sequence.index("o099") == kept, "right behind those that stay"
     assert sorted(found.sequence) == sorted([*parent, "o099"])
     assert found.frozen == 2, "vehicles on the line"
+
+
+def test_a_full_schedule_holds_back_others_before_a_vehicle_that_is_next_to_enter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(plan_line, "CARS_MAX", 4)
+    orders = [order(n) for n in range(4)]
+    rush = [order(n, rush=True) for n in range(90, 93)]
+    parent = [each.id for each in orders]
+    found = decide_schedule(
+        [*orders, *rush], replace(LINE, freeze=2), {}, "release_1", [], now=NOW, parent=parent
+    )
+    assert found.sequence[:2] == tuple(parent[:2])
+    assert len(found.sequence) == 4
+    assert {each.order_id for each in found.held} == {"o002", "o003", "o092"}
 
 
 def test_a_frozen_vehicle_that_cannot_be_built_in_time_gives_up_its_place_all_the_same() -> None:
