@@ -13,9 +13,13 @@ import pytest
 from ringroad.build import store, store_plant
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds
+from ringroad.kernel.errors import Unavailable
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.demand import Made, forecast_asked
 from ringroad.loop.usage import tell_usage
+from ringroad.signal.demand.panel import Key
+from ringroad.signal.demand.read import SignalRow
+from ringroad.signal.demand.store import take_usage
 from ringroad.signal.demand.store_runs import fail_run, next_run
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.lake import Lake, Rows, SampleRow, to_us
@@ -248,6 +252,33 @@ def test_what_vehicles_tell_of_their_use_becomes_a_signal_by_itself_once_and_ask
     assert forecast_asked(conn, IDS, CLOCK) is not None, "it was asked for by itself"
     run = planner.get(f"{DEMAND}/forecasts").json()[0]
     assert [each["source"] for each in run["signals"]["known"]] == ["the telemetry lake"]
+
+
+def test_a_look_at_use_that_fails_is_not_repeated_the_same_day_and_keeps_no_forecast_waiting(
+    planner: httpx.Client, conn: Connection, tmp_path: Path
+) -> None:
+    assert take(planner, months()).status_code == 200
+    assert planner.put(DEMAND, json=BOOK | {"usage": {"tow_bar": "Vehicle.Trailer.IsConnected"}}).is_success
+
+    class Away(Lake):
+        asked = 0
+
+        def read(self, ask: Any) -> Any:
+            self.asked += 1
+            raise Unavailable("the lake kept changing")
+
+    lake = Away(tmp_path / "lake")
+    seen: dict[str, Any] = {}
+    assert [tell_usage(conn, IDS, CLOCK, lake, seen) for _ in range(3)] == [0, 0, 0]
+    assert lake.asked == 1
+    later = (CLOCK.now() + timedelta(days=90)).date().replace(day=1)
+    rows = [
+        SignalRow(row=0, id="x", kind="usage", key=Key("tow_bar", "*", "*", "city"), month=later, value=0.5)
+    ]
+    with transaction(conn):
+        take_usage(conn, IDS, programme_id="roadster", rows=rows, actor="tester", now=CLOCK.now())
+    assert tell_usage(conn, IDS, CLOCK, lake, {}) == 0
+    assert lake.asked == 1, "there is no month to be read"
 
 
 def test_a_forecast_needs_demand_and_is_asked_for_once_at_a_time(

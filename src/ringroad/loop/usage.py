@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from datetime import date
 from typing import Final
 
 import structlog
 
 from ringroad.kernel.clock import Clock, Ids
-from ringroad.kernel.errors import Conflict, InvalidInput
+from ringroad.kernel.errors import Conflict, InvalidInput, Unavailable
 from ringroad.signal.demand.store import books_with_usage, options_by_model, take_usage, usage_known
 from ringroad.signal.demand.store_runs import ask_run
 from ringroad.signal.demand.usage import months_due, signals_of
@@ -39,7 +40,8 @@ def tell_usage(
     for book in books:
         if seen.get(book.programme_id) == (book.generation, today):
             continue
-        with apart(conn, programme_id=book.programme_id):
+        seen[book.programme_id] = (book.generation, today)  # also where it fails: the next look is tomorrow's
+        with _apart(conn, book.programme_id):
             with transaction(conn):
                 newest = usage_known(conn, book.programme_id)
                 models = options_by_model(conn, book.programme_id)
@@ -47,6 +49,8 @@ def tell_usage(
                 (name, to_us(since), to_us(until))
                 for name, since, until in months_due(newest, now=clock.now())
             ]
+            if not months:
+                continue
             used = count_usage(lake, book.programme_id, set(book.usage.values()), months)
             rows = signals_of(book.usage, used, models)
             with transaction(conn):
@@ -59,6 +63,17 @@ def tell_usage(
                     ):  # one is on its way, or nothing was wanted yet
                         with conn.transaction():
                             ask_run(conn, ids, programme_id=book.programme_id, actor=ACTOR, now=clock.now())
-            seen[book.programme_id] = (book.generation, today)
             new += fresh
     return new
+
+
+@contextlib.contextmanager
+def _apart(conn: Connection, programme_id: str) -> Iterator[None]:
+    """Keep what is wrong with one programme, or that the lake cannot be read now, from the others and from forecasts."""
+    with apart(conn, programme_id=programme_id):
+        try:
+            yield
+        except Unavailable as error:
+            if conn.closed:
+                raise
+            LOG.warning("use of options not read today", programme_id=programme_id, reason=str(error))
