@@ -19,6 +19,7 @@ from ringroad.build.plant.read import read_plant
 from ringroad.build.plant.store import save_plant
 from ringroad.build.plant.store_events import list_refused, take_events
 from ringroad.build.quality import store_draw
+from ringroad.build.quality.store import recent_passes
 from ringroad.build.store_birth import line_of_programme, take_parts
 from ringroad.http.auth import Role
 from ringroad.kernel.errors import Conflict, NotFound
@@ -142,6 +143,26 @@ def test_a_rate_that_changes_later_changes_no_choice_that_was_made(conn: Connect
             arrive(conn, other, station="roof")
 
 
+def test_a_lot_is_contained_where_the_vehicles_are_built_and_not_at_the_hub_of_that_site(
+    conn: Connection,
+) -> None:
+    with transaction(conn):
+        line(conn, permille=300)
+        conn.execute(
+            "INSERT INTO site (id, token_sha256, added_by, added_at) VALUES ('wren-mother', %s, 'anna', %s)",
+            (b"t" * 32, CLOCK.now()),
+        )
+        with (
+            pytest.raises(Conflict, match="wren is built at site wren-mother") as refused,
+            conn.transaction(),
+        ):
+            store_draw.contain_lot(
+                conn, IDS, programme_id="wren", part="battery", lot="B-17", reason="swells", **who()
+            )
+        assert refused.value.hint == "contain it at site wren-mother"
+        assert store_draw.list_contained(conn, "wren") == []
+
+
 def test_the_line_is_told_as_a_vehicle_arrives_and_again_when_its_lot_is_contained(
     conn: Connection, nats_url: str
 ) -> None:
@@ -236,6 +257,9 @@ def test_over_the_api_the_choice_is_asked_listed_and_enforced(
             f"{base}/inspections", params={"vehicle": order}, headers=headers[Role.VIEWER]
         ).json()
         assert row["passed"] is False
+        assert recent_passes(conn, "wren", [END], rows_max=9, since=None, until=None) == {}, (
+            "nor the first pass"
+        )
         (gate,) = client.get(f"{base}/gates", headers=headers[Role.VIEWER]).json()
         assert (gate["inspected"], gate["refused"]) == (0, 0), (
             "a contained lot says nothing of other vehicles"

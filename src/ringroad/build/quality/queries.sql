@@ -38,12 +38,16 @@ VALUES (:programme_id, :event_id, :plant_id, :station, :gate, :check, :vehicle, 
 SELECT station, vehicle, at_once FROM station_pass WHERE programme_id = :programme_id AND vehicle = ANY(:vehicles::text[]);
 
 -- name: recent_passes
+-- Without vehicles that were looked at for a contained lot: those say nothing of the others.
 SELECT s.name AS station, count(*) AS vehicles, count(*) FILTER (WHERE p.at_once) AS at_once
   FROM unnest(:stations::text[]) AS s (name)
-  CROSS JOIN LATERAL (SELECT at_once FROM station_pass
+  CROSS JOIN LATERAL (SELECT at_once FROM station_pass p
                        WHERE programme_id = :programme_id AND station = s.name
                          AND (:since::timestamptz IS NULL OR at > :since)
                          AND (:until::timestamptz IS NULL OR at <= :until)
+                         AND NOT EXISTS (SELECT FROM gate_draw d
+                                          WHERE d.programme_id = p.programme_id AND d.order_id = p.vehicle
+                                            AND d.station = p.station AND d.inspect AND d.permille = 1000)
                        ORDER BY number DESC LIMIT :rows_max) AS p
  GROUP BY s.name;
 
@@ -205,7 +209,9 @@ SELECT d.order_id, o.vin, d.station, d.gate, d.inspect, d.permille, d.reason, d.
                 WHERE programme_id = d.programme_id AND vehicle = d.order_id AND station = d.station AND gate = d.gate
                 ORDER BY check_name, attempt DESC) AS n) AS r ON true
  WHERE d.programme_id = :programme_id
-   AND (:order_id::text IS NULL OR d.order_id = :order_id OR o.vin = :order_id)
+   AND CASE WHEN :vehicle::text IS NULL THEN true
+            ELSE d.order_id = coalesce((SELECT id FROM plant_order WHERE id = :vehicle),
+                                       (SELECT id FROM plant_order WHERE vin = :vehicle LIMIT 1)) END
  ORDER BY d.drawn_at DESC, d.order_id DESC, d.station, d.gate LIMIT :rows_max;
 
 -- name: untold_draws

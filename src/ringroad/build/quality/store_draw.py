@@ -176,7 +176,7 @@ def list_draws(
     conn: Connection, programme_id: str, *, order_id: str | None = None, rows_max: int = PAGE_ROWS_MAX
 ) -> list[KeptDraw]:
     """Return choices, newest first: of all vehicles, or of one by its order or VIN."""
-    rows = SQL.list_draws(conn, programme_id=programme_id, order_id=order_id, rows_max=rows_max)
+    rows = SQL.list_draws(conn, programme_id=programme_id, vehicle=order_id, rows_max=rows_max)
     return [of_row(KeptDraw, row) for row in rows]
 
 
@@ -187,10 +187,16 @@ def contain_lot(
 
     Raises:
         NotFound: no such programme.
-        Conflict: it is contained already.
+        Conflict: it is contained already, or a site builds the programme and chooses for its own line.
     """
     BUILD.lock_programme(conn, programme_id=programme_id)
     line = line_of_programme(conn, programme_id)
+    if SQL.line_of_site(conn, programme_id=programme_id):
+        raise Conflict(
+            f"{programme_id} is built at site {line.plant.id}, whose gates hear nothing of this server",
+            code="line_of_site",
+            hint=f"contain it at site {line.plant.id}",
+        )
     lot_id = ids.new("contained")
     rows = SQL.insert_contained(
         conn,
