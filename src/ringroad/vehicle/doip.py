@@ -150,13 +150,28 @@ class DoipEntity:
         self._wire: _Wire | None = None
         self._users: set[int] = set()  # addresses of ECUs whose channels are open
         self._connecting = asyncio.Lock()  # `notify` may come while a request opens the connection
+        self._failures = 0  # to connect
+        self._failed = Unavailable("")  # the last of them
 
     async def connect(self, ecu_address: int) -> _Wire:
-        """Connect and activate routing, where that is not so already. Raises: Unavailable."""
+        """Connect and activate routing, where that is not so already. Raises: Unavailable.
+
+        Who comes while somebody else connects shares the result: a dead entity costs its ECUs one attempt, not one each.
+        """
+        failures = self._failures
         async with self._connecting:
             if self._wire is None or self._wire.lost:
+                if failures != self._failures:
+                    raise Unavailable(
+                        self._failed.message, code=self._failed.code, detail=self._failed.detail
+                    )
                 self._drop()
-                self._wire = await self._open()
+                try:
+                    self._wire = await self._open()
+                except Unavailable as error:
+                    self._failures += 1
+                    self._failed = error.with_traceback(None)
+                    raise
             self._users.add(ecu_address)
             return self._wire
 
@@ -184,10 +199,10 @@ class DoipEntity:
             raise Unavailable(f"routing activation was refused with 0x{code:02X}", code="connection_lost")
         return wire
 
-    def leave(self, ecu_address: int) -> None:
-        """Drop the connection, unless channels to other ECUs use it."""
+    def leave(self, ecu_address: int, *, deaf: _Wire | None = None) -> None:
+        """Drop the connection, unless channels to other ECUs use it and it is not `deaf`."""
         self._users.discard(ecu_address)
-        if not self._users:
+        if not self._users or (deaf is not None and deaf is self._wire):
             self._drop()
 
     def _drop(self) -> None:
@@ -208,6 +223,7 @@ class DoipChannel:
         self._entity = entity
         self._ecu_address = ecu_address
         self._wire: _Wire | None = None
+        self._heard_bytes: int | None = None  # on the wire before a request that timed out
 
     async def connect(self) -> None:
         """Connect and activate routing. Raises: Unavailable."""
@@ -224,6 +240,7 @@ class DoipChannel:
             raise Unavailable("the connection was closed", code="connection_lost")
         inbox = wire.inbox(self._ecu_address)
         inbox.clear()  # answers to earlier requests
+        self._heard_bytes, heard_bytes = None, wire.heard_bytes
         wire.send(encode_diagnostic(self._entity.tester_address, self._ecu_address, payload))
         try:
             return await final_response(payload, inbox.next_response, timeout_s=timeout_s)
@@ -232,6 +249,9 @@ class DoipChannel:
             raise Unavailable(
                 "the ECU closed the connection", code="connection_lost", detail=str(error)
             ) from error
+        except Unavailable:
+            self._heard_bytes = heard_bytes
+            raise
 
     async def notify(self, payload: bytes, *, functional: bool = False) -> None:
         """Send a request whose positive response is suppressed. Raises: Unavailable."""
@@ -245,9 +265,15 @@ class DoipChannel:
         return self._entity
 
     async def close(self) -> None:
-        """Drop the connection, unless it is another ECU's way, too."""
-        self._wire = None
-        self._entity.leave(self._ecu_address)
+        """Drop the connection, unless it is another ECU's way, too.
+
+        An entity acknowledges every request, even to an ECU that is silent. One that has said nothing at all since a
+        request has restarted without closing the connection, which then is nobody's way any more.
+        """
+        wire, self._wire = self._wire, None
+        deaf = wire is not None and wire.heard_bytes == self._heard_bytes
+        self._heard_bytes = None
+        self._entity.leave(self._ecu_address, deaf=wire if deaf else None)
 
 
 class _Inbox:
@@ -304,6 +330,7 @@ class _Wire(asyncio.Protocol):
         self._activation: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport | None = None
         self.lost = False
+        self.heard_bytes = 0
 
     def inbox(self, ecu_address: int) -> _Inbox:
         """Return where an ECU's responses arrive."""
@@ -314,6 +341,7 @@ class _Wire(asyncio.Protocol):
             self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        self.heard_bytes += len(data)
         try:
             frames = self._parser.feed(data)
         except BadHeader:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -27,7 +28,7 @@ from ringroad.vehicle.agents.base import (
     UpdateAgent,
     no_progress,
 )
-from ringroad.vehicle.agents.session import EcuAccess
+from ringroad.vehicle.agents.session import EcuAccess, EcuSession
 from ringroad.vehicle.config import EcuConfig as VehicleEcu
 from ringroad.vehicle.connect import DEVELOPMENT_SECRET, connect_channels, make_agent, make_agents
 from ringroad.vehicle.doip import DoipChannel, DoipEntity
@@ -126,6 +127,58 @@ def test_an_ecu_that_dies_behind_an_entity_is_unreachable_and_the_others_go_on(t
         assert len(zone.server.connections) == 1
 
     run(tmp_path, story)
+
+
+def waiting(zone: Zone, name: str) -> EcuSession:
+    patience = EcuAccess(serial=name, derive=hmac_key(DEVELOPMENT_SECRET), timeout_s=0.2, restart_s_max=1.0)
+    return EcuSession(zone.channels[name], patience)
+
+
+def test_an_entity_that_restarts_without_a_word_is_connected_anew_though_others_use_the_connection(
+    tmp_path: Path,
+) -> None:
+    async def story(zone: Zone) -> None:
+        for channel in zone.channels.values():
+            await channel.request(b"\x3e\x00", timeout_s=10.0)
+        (forgotten,) = zone.server.connections
+        forgotten.data_received = lambda _: None  # type: ignore[method-assign, assignment]
+        await waiting(zone, "zone").wait_for_restart()
+        assert await zone.channels["door"].request(b"\x3e\x00", timeout_s=10.0) == b"\x7e\x00"
+
+    run(tmp_path, story)
+
+
+def test_an_ecu_that_is_silent_behind_an_entity_costs_the_others_no_connection(tmp_path: Path) -> None:
+    async def story(zone: Zone) -> None:
+        for channel in zone.channels.values():
+            await channel.request(b"\x3e\x00", timeout_s=10.0)
+        before = set(zone.server.connections)
+        silent = Trouble(kind="drop_request", service=0x22, at=1, times=1_000)
+        zone.server.behind[0].port.follow(Script(transport=(silent,)))
+        with pytest.raises(Unavailable):
+            await waiting(zone, "door").wait_for_restart()
+        assert zone.server.connections == before
+
+    run(tmp_path, story)
+
+
+def test_a_dead_entity_costs_all_of_its_ecus_one_attempt_to_connect() -> None:
+    attempts: list[None] = []
+
+    async def dead() -> NoReturn:
+        attempts.append(None)
+        await asyncio.sleep(0.05)
+        raise Unavailable("nobody answers", code="connection_lost")
+
+    async def story() -> None:
+        entity = DoipEntity("127.0.0.1", 1)
+        entity._open = dead  # type: ignore[method-assign]
+        for count in (1, 2):
+            refused = await asyncio.gather(*map(entity.connect, range(20)), return_exceptions=True)
+            assert {str(one) for one in refused} == {"nobody answers"}
+            assert len(attempts) == count
+
+    asyncio.run(story())
 
 
 def test_what_is_said_to_all_is_heard_by_all_of_an_entity_and_said_once(tmp_path: Path) -> None:
