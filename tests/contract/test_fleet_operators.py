@@ -210,6 +210,8 @@ def test_a_fleet_says_when_its_vehicles_may_begin(floor: Floor) -> None:
     assert floor.fleet.put(path, json=hours).json()["state"] == "scheduled"
     assert floor.fleet.put(path, json=hours).json()["state"] == "unchanged"
     assert floor.fleet.get(path).json()["schedule"] == hours | {"not_before": None}
+    over = hours | {"not_before": "0001-01-01T00:00:00+14:00"}  # no instant of this zone's calendar
+    assert floor.fleet.put(path, json=over).json()["state"] == "unchanged"
     assert "mon-fri 22:00-05:00" in floor.fleet.get(f"/fleet/{floor.own[0]}").text
     for wrong in ({}, {"hours": ["at night"]}, {"hours": ["22:00-05:00"], "time_zone": "Oslo"}):
         assert floor.fleet.put(path, json=wrong).status_code == 422, wrong

@@ -299,6 +299,28 @@ def test_whom_a_halt_did_not_see_is_ordered_back_however_late_anybody_looks(
     assert len(halted.vehicles(kind="rollback")) == 1
 
 
+def test_whom_another_campaign_brought_the_release_later_holds_up_no_sweep(
+    halted: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringroad.ship.store.returns.PLANNED_AT_ONCE", 1)
+    (kept,) = planned(halted).vins
+    halted.conn.execute(
+        "UPDATE campaign_plan SET document = jsonb_set(document, '{request,rollback_installed}', 'true')"
+    )
+    other = Story(halted.conn, halted.ids)
+    other.now = halted.now
+    other.start(waves=(4,), gate=GatePolicy(failed_permille_max=300, reports_min=2))
+    halted.later(20 * 60)
+    halted.conn.execute(
+        "UPDATE assignment SET vin = %s, state = 'installed', finished_at = %s WHERE action_id ="
+        " (SELECT min(action_id) FROM assignment WHERE campaign_id = %s)",
+        [kept, halted.now, other.campaign_id],
+    )
+    halted.tick()
+    assert halted.vehicles(kind="rollback") == []
+    assert halted_unswept(halted.conn) == []
+
+
 @pytest.mark.parametrize("vehicles_max", [1, 2, 3, 100])
 def test_what_became_of_vehicles_is_counted_page_by_page_each_vehicle_once(
     halted: Story, vehicles_max: int

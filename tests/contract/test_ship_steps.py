@@ -136,6 +136,24 @@ def test_a_vehicle_that_refuses_since_a_confirmed_step_fell_back_failed(story: S
 
 
 @pytest.mark.parametrize("gateway", ["ddi", "native"])
+def test_a_vehicle_that_is_blocked_on_its_way_is_led_no_further(story: Story, gateway: str) -> None:
+    add_vehicles(story.conn, [1], gateway=gateway, version="2.0.0")
+    story.start(release="release_4.0.0", waves=(1,))
+    story.tick()
+    story.later(10)
+    if gateway == "ddi":
+        story.ddi(open_action(story, vin(1)), "closed", "success")
+    else:
+        with transaction(story.conn):
+            manifest = manifest_of(story.conn, vin(1), "3.0.0", ("brake", "head"))
+            store.apply_manifest(story.conn, story.ids, manifest=manifest, body=b"3", now=story.now)
+    story.conn.execute("UPDATE vehicle SET blocked_reason = 'ROLLBACK_FAILED'")
+    story.tick()
+    story.tick()
+    assert [state for _, _, state in actions(story, vin(1))] == ["installed", "cancelled"]
+
+
+@pytest.mark.parametrize("gateway", ["ddi", "native"])
 def test_what_a_step_replaced_is_not_what_the_update_after_it_replaced(story: Story, gateway: str) -> None:
     add_vehicles(story.conn, [1], gateway=gateway)
     story.conn.execute(

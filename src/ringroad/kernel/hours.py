@@ -143,9 +143,13 @@ def offer_time(window: Window, zone: tzinfo, at: datetime, *, needed_s: int) -> 
 def own_offer_time(
     own: OwnHours, zone: tzinfo, at: datetime, *, needed_s: int, recall: bool = False
 ) -> tuple[bool, datetime | None]:
-    """Tell the same of a vehicle's own hours; to an emergency recall it is not put off."""
+    """Tell the same of a vehicle's own hours.
+
+    To an emergency recall it is not put off, nor do hours hold that never leave it time enough.
+    """
     if own.not_before is None or recall or own.not_before <= at:
-        return offer_time(own, zone, at, needed_s=needed_s)
+        may, changes = offer_time(own, zone, at, needed_s=needed_s)
+        return may or (recall and changes is None), changes
     may, changes = offer_time(own, zone, own.not_before, needed_s=needed_s)
     return False, own.not_before if may else changes
 

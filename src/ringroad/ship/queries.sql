@@ -315,7 +315,7 @@ SELECT given.vin FROM unnest(:vins::text[]) AS given (vin)
  WHERE NOT EXISTS (SELECT FROM campaign_target t WHERE t.plan_id = :plan_id AND t.vin = given.vin);
 
 -- name: not_busy
-SELECT given.vin FROM unnest(:vins::text[]) AS given (vin)
+SELECT given.vin, v.config_generation FROM unnest(:vins::text[]) AS given (vin) JOIN vehicle v ON v.vin = given.vin
  WHERE NOT EXISTS (SELECT FROM assignment a
                     WHERE a.vin = given.vin AND a.state IN ('pending', 'offered', 'active', 'cancelling'))
    AND NOT EXISTS (SELECT FROM campaign c JOIN campaign_target o ON o.plan_id = c.plan_id AND o.vin = given.vin
@@ -333,11 +333,13 @@ SELECT :plan_id, m.vin, m.verdict, 'joined', m.wave, 0, 0
   FROM unnest(:vins::text[], :verdicts::text[], :waves::int[]) AS m (vin, verdict, wave);
 
 -- name: assign_joined$
+-- The number is the one read before the vehicle was resolved: whoever changed meanwhile is judged again.
 WITH made AS (
 INSERT INTO assignment (campaign_id, vin, wave, previous_release_id, config_generation, released_at)
-SELECT :campaign_id, m.vin, m.wave, v.release_id, v.config_generation,
+SELECT :campaign_id, m.vin, m.wave, v.release_id, m.config_generation,
        CASE WHEN m.wave <= :released THEN :now::timestamptz END
-  FROM unnest(:vins::text[], :waves::int[]) AS m (vin, wave) JOIN vehicle v ON v.vin = m.vin
+  FROM unnest(:vins::text[], :waves::int[], :config_generations::int[]) AS m (vin, wave, config_generation)
+  JOIN vehicle v ON v.vin = m.vin
  ORDER BY m.wave, m.vin
 RETURNING action_id)
 SELECT array_agg(action_id) FROM made;
@@ -442,7 +444,8 @@ UPDATE assignment a
   FROM vehicle v
  WHERE a.campaign_id = :campaign_id AND a.wave = :wave AND a.state = 'pending' AND a.released_at IS NULL
    AND v.vin = a.vin AND v.gateway = 'ddi'
-   AND CASE WHEN a.step > 1 THEN v.release_id IS NOT DISTINCT FROM a.previous_release_id  -- what its way led it to
+   AND CASE WHEN a.step > 1  -- what its way led it to
+                 THEN v.release_id IS NOT DISTINCT FROM a.previous_release_id AND v.blocked_reason IS NULL
             ELSE v.config_generation = a.config_generation END
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
@@ -465,7 +468,8 @@ UPDATE assignment a
  WHERE a.campaign_id = :campaign_id AND a.state = 'pending' AND a.released_at IS NOT NULL
    AND (:vins::text[] IS NULL OR a.vin = ANY (:vins))
    AND coalesce(a.not_before, :now) <= :now AND v.vin = a.vin AND v.gateway = 'ddi'
-   AND CASE WHEN a.step > 1 THEN v.release_id IS NOT DISTINCT FROM a.previous_release_id  -- what its way led it to
+   AND CASE WHEN a.step > 1  -- what its way led it to
+                 THEN v.release_id IS NOT DISTINCT FROM a.previous_release_id AND v.blocked_reason IS NULL
             ELSE v.config_generation = a.config_generation END
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
@@ -503,7 +507,7 @@ SELECT a.action_id, a.vin, a.kind, a.step, v.release_id, v.config_generation,
   FROM assignment a JOIN vehicle v ON v.vin = a.vin
  WHERE a.campaign_id = :campaign_id AND a.kind <> 'rollback' AND a.state = 'pending' AND a.released_at IS NOT NULL
    AND (:vins::text[] IS NULL OR a.vin = ANY (:vins))
-   AND CASE WHEN a.step > 1 THEN v.release_id IS DISTINCT FROM a.previous_release_id
+   AND CASE WHEN a.step > 1 THEN v.release_id IS DISTINCT FROM a.previous_release_id OR v.blocked_reason IS NOT NULL
             ELSE v.config_generation IS DISTINCT FROM a.config_generation END
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
@@ -956,7 +960,7 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
  WHERE a.state = 'pending' AND a.released_at IS NOT NULL AND coalesce(a.not_before, :now) <= :now
    AND (:vins::text[] IS NULL OR a.vin = ANY (:vins))
    AND (c.id = ANY (:campaign_ids) AND v.gateway = 'native' AND a.kind <> 'rollback'
-        AND CASE WHEN a.step > 1 THEN v.release_id IS NOT DISTINCT FROM a.previous_release_id
+        AND CASE WHEN a.step > 1 THEN v.release_id IS NOT DISTINCT FROM a.previous_release_id AND v.blocked_reason IS NULL
                  ELSE v.config_generation = a.config_generation END
         AND NOT EXISTS (SELECT 1 FROM assignment h
                          WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update' AND h.state = 'pending'
@@ -1037,6 +1041,10 @@ SELECT a.campaign_id, a.vin, true AS goes_back
  WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.previous_release_id IS NOT NULL
    AND NOT EXISTS (SELECT FROM assignment b
                     WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback')
+   AND NOT EXISTS (SELECT FROM assignment o JOIN campaign d ON d.id = o.campaign_id
+                    WHERE o.vin = a.vin AND o.campaign_id <> a.campaign_id AND o.kind IN ('update', 'step')
+                      AND o.state = 'installed' AND a.finished_at < o.finished_at
+                      AND coalesce(o.release_id, d.release_id) = k.release_id)  -- as `insert_returns` leaves it out
  ORDER BY a.vin LIMIT :rows_max;
 
 -- name: insert_returns!

@@ -212,6 +212,12 @@ def test_whatever_begins_when_it_may_is_over_before_the_window_closes(
         (("22:00-05:00",), "2026-12-01T23:00", True, (True, None)),
         (("22:00-05:00",), "2026-12-01T12:00", True, (False, "2026-12-01T22:00")),  # but keeps to the hours
         (("22:00-22:30",), "2026-12-01T12:00", False, (False, None)),  # never for long enough
+        (
+            ("22:00-22:30",),
+            "2026-12-01T12:00",
+            True,
+            (True, None),
+        ),  # nor do hours keep a recall away for good
     ],
 )
 def test_what_is_put_off_may_begin_in_its_hours_after_that(

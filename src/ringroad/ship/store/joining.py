@@ -72,12 +72,12 @@ def join_late(
         return Look(seq=after_seq, more=False)
     looked = Look(seq=rows[-1]["changed_seq"], more=len(rows) == LOOKED_AT_MAX)
     new = [row["vin"] for row in SQL.not_planned(conn, plan_id=plan.id, vins=[row["vin"] for row in rows])]
-    free = [row["vin"] for row in SQL.not_busy(conn, vins=new)] if new else []
+    free = {row["vin"]: row["config_generation"] for row in SQL.not_busy(conn, vins=new)} if new else {}
     if not free:
         return looked
     query, images = parse_query(plan.request.query), read_images(conn, release.programme_id)
     joiners: list[VehicleFacts] = []
-    for vehicle in read_vehicles(conn, vins=free, latest=samples):
+    for vehicle in read_vehicles(conn, vins=list(free), latest=samples):
         found = resolve(vehicle, release, images, now=now)
         if isinstance(match_vehicle(query, vehicle), Selected) and found.verdict == "match":
             joiners.append(vehicle)
@@ -99,7 +99,9 @@ def join_late(
         for vehicle in joiners
     }
     released = 0 if plan.request.ramp else running["wave"]  # a ramp releases them in their turn
-    return _write(conn, ids, campaign, plan.id, looked=looked, parts=parts, released=released, now=now)
+    return _write(
+        conn, ids, campaign, plan.id, looked=looked, parts=parts, known=free, released=released, now=now
+    )
 
 
 def _write(
@@ -110,6 +112,7 @@ def _write(
     *,
     looked: Look,
     parts: dict[str, Part],
+    known: dict[str, int],
     released: int,
     now: datetime,
 ) -> Look:
@@ -121,8 +124,8 @@ def _write(
     told = [vin for vin in vins if parts[vin].wave]
     actions: Sequence[int] = (
         SQL.assign_joined(
-            conn, campaign_id=campaign.id, vins=told, waves=[parts[vin].wave for vin in told], released=released,
-            now=now,
+            conn, campaign_id=campaign.id, vins=told, waves=[parts[vin].wave for vin in told],
+            config_generations=[known[vin] for vin in told], released=released, now=now,
         )
         or []
     )  # fmt: skip

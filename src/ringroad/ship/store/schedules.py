@@ -6,6 +6,7 @@ Whose vehicle it is, the caller has looked at. Functions run inside a transactio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -112,6 +113,8 @@ def _document(schedule: OwnHours | None, *, now: datetime) -> dict[str, Any] | N
             f"nobody puts updates off for more than {PUT_OFF_DAYS_MAX} days",
             hint="say it again when the time is nearer",
         )
+    if schedule.not_before is not None and schedule.not_before <= now:
+        schedule = replace(schedule, not_before=None)  # it is over, however long
     document: dict[str, Any] = msgspec.to_builtins(schedule)
     return {name: value for name, value in document.items() if value is not None}
 
