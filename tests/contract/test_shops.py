@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,17 +17,19 @@ from ringroad.build import store_plant
 from ringroad.build.plan_line import ScheduleDocument
 from ringroad.build.plant import store as plant_store
 from ringroad.build.plant.read import read_plant
-from ringroad.build.shop import of_plant, store
+from ringroad.build.shop import of_plant, store, store_replan
 from ringroad.build.shop.check import count_cost
 from ringroad.build.shop.problem import Level, Placed, Schedule, ShopProblem
-from ringroad.build.shop.store_replan import ask_overdue, overdue_shops
+from ringroad.build.shop.store_replan import GONE, ask_overdue, overdue_shops
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.errors import Conflict, Corrupt
-from ringroad.loop import shops
+from ringroad.loop import shops, worker
 from ringroad.loop.shops import BROKEN, plan_shops
 from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.settings import Settings
 from support.console_server import add_account, serving
+from support.receiver import eventually
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(400)]  # the first search on a machine compiles
 
@@ -58,7 +61,10 @@ def conn(pg_url: str) -> Iterator[Connection]:
 def client(pg_url: str, conn: Connection, tmp_path: Path) -> Iterator[httpx.Client]:
     del conn
     headers = {"Authorization": f"Bearer {add_account(pg_url, 'olga', Role.OPERATOR)}"}
-    with serving(pg_url, tmp_path) as origin, httpx.Client(base_url=origin, headers=headers) as opened:
+    with (
+        serving(pg_url, tmp_path) as origin,
+        httpx.Client(base_url=origin, headers=headers, timeout=60) as opened,
+    ):
         yield opened
 
 
@@ -393,6 +399,79 @@ def test_a_stop_in_a_shop_that_left_the_document_holds_up_no_other_and_can_be_en
     assert client.get(PLAN).json()["shop"] == "press/Stamping"
     ended = client.post(f"/api/v1/shop-stops/{stop.json()['id']}/end", json={})
     assert (ended.status_code, ended.json()["ended_by"]) == (200, "olga")
+
+
+def test_stops_in_shops_that_left_the_document_hide_no_other_and_are_told_once(
+    client: httpx.Client, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_replan, "OVERDUE_MAX", 1)
+    order(conn, 2)
+    client.post(PLAN, json=QUICK)
+    work_off(conn)
+    client.post(STOPS, json={"resource": "press-2", "reason": "die broke", "expected_s": 60})
+    work_off(conn)
+    with transaction(conn):
+        plant_store.save_plant(
+            conn, IDS, plant=read_plant(PLANT.replace("Press shop", "Stamping")), actor="tester", now=CLOCK.now(),
+            generation=1,
+        )  # fmt: skip
+    client.post(PLAN, json=QUICK)
+    client.post(STOPS, json={"resource": "press-2", "reason": "die broke", "expected_s": 60})
+    work_off(conn)
+    conn.execute("UPDATE shop_stop SET began_at = began_at - interval '1 day'")
+    conn.execute("UPDATE shop_work SET asked_at = asked_at - interval '1 day'")
+    work_off(conn)  # the shop that is gone comes first, and alone
+    work_off(conn)
+    assert client.get(PLAN).json()["cause"] in ("overdue", "searched")
+    assert [(each["body"]["shop"], each["body"]["reason"]) for each in facts(client, "shop.kept")] == [
+        (SHOP, GONE)
+    ]
+    later = CLOCK.now() + timedelta(days=1)
+    with transaction(conn):
+        assert overdue_shops(conn, now=later) == [("wren-mother", SHOP)]  # in case it came back
+        ask_overdue(conn, IDS, plant_id="wren-mother", shop=SHOP, now=later)
+        assert overdue_shops(conn, now=later) == [("wren-mother", "press/Stamping")]
+    assert len(facts(client, "shop.kept")) == 1
+
+
+def test_a_shop_is_placed_while_the_search_of_another_goes_on(
+    client: httpx.Client, conn: Connection, pg_url: str, tmp_path: Path
+) -> None:
+    one, parameters = PLANT[PLANT.index("[[shops]]") : PLANT.index("[[agvs]]")], PLANT.index("[parameters.")
+    times = PLANT[PLANT.index('[parameters."press/') : PLANT.index('[parameters."agvs/')]
+    two = PLANT[:parameters] + one.replace("Press shop", "Stamping") + PLANT[parameters:]
+    two += times.replace("Press shop", "Stamping")
+    with transaction(conn):
+        plant_store.save_plant(
+            conn, IDS, plant=read_plant(two), actor="tester", now=CLOCK.now(), generation=1
+        )
+    order(conn, 2)
+    assert client.post(PLAN, json={"shop": SHOP, **QUICK}).status_code == 200
+    plan_shops(conn, IDS, CLOCK)
+    stop = threading.Event()
+    settings = Settings(var=tmp_path, database_url=pg_url, nats_url="nats://127.0.0.1:9")
+    worker_thread = threading.Thread(target=worker.run, args=(settings, stop), daemon=True)
+    try:
+        with connect(pg_url) as other, transaction(other):  # a search that takes as long as we like
+            other.execute("SELECT FROM shop_work WHERE shop = %s FOR UPDATE", [SHOP])
+            worker_thread.start()
+            eventually(
+                lambda: (
+                    conn.execute(
+                        "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+                        " AND wait_event_type = 'Lock' AND query LIKE '%UPDATE shop_work%'"
+                    ).fetchone()
+                    is not None
+                ),
+                within_s=300,  # it may have to compile
+            )
+            assert client.post(PLAN, json={"shop": "press/Stamping", **QUICK}).status_code == 200
+            eventually(lambda: len(facts(client, "shop.planned")) == 2)
+            stages = {each["shop"]: each["work"]["stage"] for each in client.get(SHOPS).json()}
+            assert stages == {SHOP: "searching", "press/Stamping": "searching"}
+    finally:
+        stop.set()
+        worker_thread.join()
 
 
 def test_a_car_that_enters_the_line_meanwhile_spoils_no_search_and_no_proof(

@@ -1,14 +1,14 @@
 """Plans of shops that were asked for: a rule places every task at once, a search goes on, CP-SAT proves.
 
 Each step is its own: what it found is current and kept before the next one begins, so that a restart goes on
-where it was. A stop of a resource is repaired like any asking, with as few changes as due times allow.
+where it was. Placing and repairing have a thread of their own, since a search or a proof may take many minutes. A stop of a resource is repaired like any asking, with as few changes as due times allow.
 
 Invariant: whatever breaks leaves the running plan, with a fact that says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -28,6 +28,7 @@ from ringroad.build.shop.prove import prove
 from ringroad.build.shop.replan import replan_at
 from ringroad.build.shop.store import (
     ACTOR,
+    WAITING,
     PlanWork,
     ShopNow,
     ShopPlan,
@@ -50,21 +51,21 @@ FROZEN_S: Final = 180  # what begins so soon keeps its place while a search or a
 BROKEN: Final = "it cannot be planned; the worker's log says why"
 
 
-def plan_shops(conn: Connection, ids: Ids, clock: Clock) -> PlanWork | None:
+def plan_shops(
+    conn: Connection, ids: Ids, clock: Clock, *, stages: Sequence[Stage] = WAITING
+) -> PlanWork | None:
     """Take the next step of the planning that waits longest; None if none waits.
 
     Args:
         conn: a connection, not in a transaction.
         ids: makes the ids.
         clock: for due times and the latency.
+        stages: only steps of these; what stands longer than expected is asked for again beside the placing.
     """
+    if "asked" in stages:
+        _ask_overdue(conn, ids, clock)
     with transaction(conn):
-        overdue = overdue_shops(conn, now=clock.now())
-    for plant_id, shop in overdue:
-        with apart(conn, plant_id=plant_id, shop=shop), transaction(conn):
-            ask_overdue(conn, ids, plant_id=plant_id, shop=shop, now=clock.now())
-    with transaction(conn):
-        work = next_work(conn)
+        work = next_work(conn, stages)
     if work is None:
         return None
     try:
@@ -81,6 +82,14 @@ def plan_shops(conn: Connection, ids: Ids, clock: Clock) -> PlanWork | None:
         LOG.exception("planning a shop breaks", plant=work.plant_id, shop=work.shop, stage=work.stage)
         _keep(conn, ids, clock, work, BROKEN)
     return work
+
+
+def _ask_overdue(conn: Connection, ids: Ids, clock: Clock) -> None:
+    with transaction(conn):
+        overdue = overdue_shops(conn, now=clock.now())
+    for plant_id, shop in overdue:
+        with apart(conn, plant_id=plant_id, shop=shop), transaction(conn):
+            ask_overdue(conn, ids, plant_id=plant_id, shop=shop, now=clock.now())
 
 
 def _step(conn: Connection, ids: Ids, clock: Clock, work: PlanWork) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import closing
 from datetime import date
 from typing import Any
@@ -18,6 +18,7 @@ import structlog
 from ringroad.adapt.model import VerdictPolicy
 from ringroad.build.deltas.choose import Later
 from ringroad.build.repository.store import OnlineSigners, refresh_expiring
+from ringroad.build.shop.store import PLACING, SEEKING, Stage
 from ringroad.design.model import AcceptRule
 from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds, system_fraction
 from ringroad.kernel.errors import NotFound
@@ -65,6 +66,7 @@ DELTA_LOOK_S = (
 )
 QUALITY_LOOK_S = 2.0  # seconds between two looks for results of checks; vehicles come once a minute
 DEMAND_LOOK_S = 1.0  # seconds between two looks for forecasts that are asked for
+SHOPS_AT_ONCE = 50  # steps without a pause: one that conflicts each time may not turn hot
 PLAN_S = 0.5  # seconds between two looks for new schedules
 TRIAL_LOOK_S = 5.0  # seconds between two looks at what plants try that their clones found
 CHANNELS = ("ringroad_fact", "ringroad_report", "ringroad_assignment")
@@ -101,7 +103,8 @@ def run(
         ("stations", _stations, ()),
         ("detect", _detect, (lake,)),
         ("plan", _plan, ()),
-        ("shops", _shops, ()),
+        ("shops", _shops, (PLACING,)),
+        ("shop-search", _shops, (SEEKING,)),
         ("milestones", _milestones, ()),
         ("logistics", _logistics, ()),
         ("quality", _quality, ()),
@@ -282,15 +285,19 @@ def _plan(tools: Tools) -> None:
     keep_going(tools, "plan", body)
 
 
-def _shops(tools: Tools) -> None:
+def _shops(tools: Tools, stages: Sequence[Stage]) -> None:
+    """Place what was asked for, or search and prove: a repair of one shop never waits for the search of another."""
+
     def body() -> None:
         with closing(_open(tools)) as conn:
             while not tools.stop.wait(PLAN_S):
-                work = plan_shops(conn, tools.ids, tools.clock)
-                if work is not None:
+                for _ in range(SHOPS_AT_ONCE):
+                    work = plan_shops(conn, tools.ids, tools.clock, stages=stages)
+                    if work is None or tools.stop.is_set():
+                        break
                     LOG.info("shop planned", plant_id=work.plant_id, shop=work.shop, stage=work.stage)
 
-    keep_going(tools, "shops", body)
+    keep_going(tools, "shops" if stages == PLACING else "shop-search", body)
 
 
 def _logistics(tools: Tools) -> None:

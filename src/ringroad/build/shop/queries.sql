@@ -21,7 +21,8 @@ DELETE FROM shop_plan WHERE plant_id = :plant_id AND shop = :shop AND generation
 SELECT * FROM shop_work WHERE plant_id = :plant_id AND shop = :shop;
 
 -- name: next_work^
-SELECT * FROM shop_work WHERE stage IN ('asked', 'searching', 'proving') ORDER BY stage = 'asked' DESC, asked_at LIMIT 1;
+SELECT * FROM shop_work WHERE stage IN ('asked', 'searching', 'proving') AND stage = ANY(:stages::text[])
+ ORDER BY stage = 'asked' DESC, asked_at LIMIT 1;
 
 -- name: ask_plan!
 INSERT INTO shop_work (plant_id, shop, generation, stage, cause, moves, budget, asked_by, asked_at, changed_at)
@@ -48,7 +49,8 @@ SELECT * FROM shop_stop WHERE plant_id = :plant_id AND shop = :shop AND (NOT :on
 UPDATE shop_stop SET ended_at = :now, ended_by = :actor WHERE id = :stop_id AND ended_at IS NULL;
 
 -- name: overdue_shops
-SELECT DISTINCT s.plant_id, s.shop FROM shop_stop s JOIN shop_work w USING (plant_id, shop)
+SELECT s.plant_id, s.shop FROM shop_stop s JOIN shop_work w USING (plant_id, shop)
  WHERE s.ended_at IS NULL AND s.began_at + s.expected_s * interval '1 second' < :now
-   AND w.stage IN ('done', 'failed') AND w.asked_at < :before
- ORDER BY 1, 2 LIMIT :rows_max;
+   AND w.stage IN ('done', 'failed') AND w.asked_at < :before AND NOT (w.note = :gone AND :before <= w.changed_at)
+   AND EXISTS (SELECT FROM shop_plan p WHERE p.plant_id = s.plant_id AND p.shop = s.shop)
+ GROUP BY 1, 2 ORDER BY min(w.changed_at), 1, 2 LIMIT :rows_max;

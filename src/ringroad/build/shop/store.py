@@ -44,6 +44,9 @@ BUDGET_DEFAULT: Final = 10  # of CP-SAT's deterministic time, each unit a second
 BUDGET_MAX: Final = 600
 
 Stage = Literal["asked", "searching", "proving", "done", "failed"]
+PLACING: Final[tuple[Stage, ...]] = ("asked",)  # takes seconds
+SEEKING: Final[tuple[Stage, ...]] = ("searching", "proving")  # may take many minutes
+WAITING: Final = (*PLACING, *SEEKING)
 Cause = Literal["asked", "stopped", "resumed", "overdue", "searched", "proved"]
 
 
@@ -210,9 +213,9 @@ def _wanted(conn: Connection, programme_id: str, begun: set[str], *, now: dateti
     return found
 
 
-def next_work(conn: Connection) -> PlanWork | None:
-    """Return the planning that waits longest, what was just asked for before what is searched."""
-    row = SQL.next_work(conn)
+def next_work(conn: Connection, stages: Sequence[Stage] = WAITING) -> PlanWork | None:
+    """Return the planning in one of these stages that waits longest, what was just asked for first."""
+    row = SQL.next_work(conn, stages=list(stages))
     return None if row is None else _work(row)
 
 

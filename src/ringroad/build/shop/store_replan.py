@@ -10,7 +10,16 @@ from typing import Final
 
 from ringroad.build.plant.store import get_plant
 from ringroad.build.shop.of_plant import find_shop, shop_id, unit_ids
-from ringroad.build.shop.store import ACTOR, SQL, Cause, ask_plan, current_plan
+from ringroad.build.shop.store import (
+    ACTOR,
+    SQL,
+    Cause,
+    ask_plan,
+    current_plan,
+    expect_work,
+    keep_plan,
+    move_work,
+)
 from ringroad.build.shop.store_stops import ShopStop, get_stop, list_stops
 from ringroad.build.stops import EXPECTED_S_MAX, OVERDUE_S
 from ringroad.kernel.clock import Ids
@@ -20,6 +29,7 @@ from ringroad.storage.db import Connection, expect_one
 from ringroad.storage.ledger import append_fact, causes_of
 
 OVERDUE_MAX: Final = 20  # shops asked again at once
+GONE: Final = "the plant's document has no such shop any more"
 
 
 def stop_resource(
@@ -95,14 +105,26 @@ def resume_resource(
 
 def overdue_shops(conn: Connection, *, now: datetime) -> list[tuple[str, str]]:
     """Return plant and name of shops where something stands longer than expected, to be asked again."""
-    rows = SQL.overdue_shops(conn, now=now, before=now - timedelta(seconds=OVERDUE_S), rows_max=OVERDUE_MAX)
+    rows = SQL.overdue_shops(
+        conn, now=now, before=now - timedelta(seconds=OVERDUE_S), gone=GONE, rows_max=OVERDUE_MAX
+    )
     return [(row["plant_id"], row["shop"]) for row in rows]
 
 
 def ask_overdue(conn: Connection, ids: Ids, *, plant_id: str, shop: str, now: datetime) -> None:
-    """Ask again for the plan of a shop where something stands longer than expected."""
+    """Ask again for the plan of a shop where something stands longer than expected.
+
+    A shop that left its plant's document is noted as such, and looked at again only after a while, so that it stands
+    in no other's way.
+    """
     if _is_planned(conn, plant_id, shop):
         ask_plan(conn, ids, plant_id=plant_id, shop=shop, actor=ACTOR, now=now, cause="overdue")
+        return
+    work = expect_work(conn, plant_id, shop)
+    if work.note == GONE:
+        move_work(conn, work, to="failed", note=GONE, bound=None, now=now)
+    else:
+        keep_plan(conn, ids, work=work, reason=GONE, now=now)
 
 
 def _plan_again(
