@@ -286,6 +286,21 @@ def test_a_site_flashes_nothing_past_the_end_of_what_it_holds_and_says_until_whe
     assert link_of(pair.site).births_waiting == 1
 
 
+def test_no_vehicle_is_born_at_a_site_whose_record_nobody_could_verify(pair: Pair) -> None:
+    for signer in (None, seeded("another")):  # its key file is another than the certified one
+        with pytest.raises(Unavailable, match="nobody could verify") as refused:
+            pair.bear(None, signer=signer)
+        assert refused.value.hint
+    with pytest.raises(NotFound):
+        get_birth(pair.site, VIN)
+    pair.bear(pair.order())
+    pair.reconcile()
+    assert get_birth(pair.hub, VIN).raw == get_birth(pair.site, VIN).raw
+    certificate = asked(pair.hub)[0].certificate
+    issued_at = read_plant_key(certificate.encode()).issued_at
+    assert issued_at < CLOCK.now() - timedelta(minutes=5)  # a site's clock may be behind its hub's
+
+
 def test_a_site_flashes_the_release_it_holds_while_the_next_one_is_not_whole(pair: Pair) -> None:
     with transaction(pair.hub):
         new_baseline(pair.hub, "2.0", counter=2, rxswins={"braking": "R13H-0043"})

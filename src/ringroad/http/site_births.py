@@ -50,7 +50,7 @@ def tell_hub(ctx: Context, conn: Connection, data: NewVehicle, tests: Sequence[C
     """Note a vehicle that was born in this transaction for the hub.
 
     Raises:
-        Unavailable: the line may not flash: the vehicle is not born.
+        Unavailable: the line may not flash, or nobody could verify the record: the vehicle is not born.
         InvalidInput: its VIN is another plant's, or what is told of it is too large.
     """
     now = ctx.clock.now()

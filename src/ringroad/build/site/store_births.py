@@ -46,6 +46,7 @@ from ringroad.trust.plant_key import VIN_CHARS, certify_plant_key, read_plant_ke
 KEY_DAYS: Final = (
     30  # days that a site's key is good for: as long as it may bear vehicles while it is cut off
 )
+BACK: Final = timedelta(minutes=10)  # before now that a key is good from: a site's clock may be behind
 VIN_PLANTS: Final = VIN_CHARS.replace("A", "")  # what the hub gives sites; A is the plant of its own line
 REFUSED_MAX: Final = (
     1_000  # births of a site that are kept here though they cannot be taken, each up to 960 KiB
@@ -157,8 +158,8 @@ def certify(
     vin_plant = _vin_plant(conn, site_id)
     expires_at = now + lifetime
     made = certify_plant_key(
-        signer, plant=site_id, vin_plant=vin_plant, key=public.to_dict(), issued_at=now, expires_at=expires_at
-    )
+        signer, plant=site_id, vin_plant=vin_plant, key=public.to_dict(), issued_at=now - BACK, expires_at=expires_at
+    )  # fmt: skip
     if row is None and SQL.newest_site_key(conn, site_id=site_id) is not None:
         reason = "the site showed another key than before; what the key before signed stays good"
         put_conflict(conn, site_id, "another_key", keyid[:16], reason, now=now)

@@ -6,6 +6,7 @@ Invariants:
     Nothing is held that was not verified, and nothing older takes the place of what is held.
     The line's baseline is replaced only by one whose images are all here and in the verified metadata.
     A birth and what goes to the hub of it are in the same transaction, or neither is.
+    No vehicle is born whose record would not verify with what is held.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from ringroad.kernel.facts import FactKind
 from ringroad.protocol.site import ASK_FORMAT, BIRTH_BYTES_MAX, DownBaseline, SiteBirth, Trust
 from ringroad.storage.db import Connection, of_row
 from ringroad.storage.ledger import append_fact
+from ringroad.trust.birth import verify_record
 from ringroad.trust.plant_key import VIN_PLANT_AT, verify_plant_key
 from ringroad.trust.released import verify_released, verify_roots
 from ringroad.trust.state import RepositoryState
@@ -292,8 +294,10 @@ def keep_to_tell(conn: Connection, born: SiteBirth, *, vin: str, now: datetime) 
     """Note a birth of this transaction for the hub; its number and place among the events are given here.
 
     Raises:
+        Unavailable: nobody could verify its record.
         InvalidInput: it is larger than what the link takes.
     """
+    _check_seal(conn, born, vin=vin)
     SQL.lock_births(conn)
     numbered = msgspec.structs.replace(
         born,
@@ -307,6 +311,20 @@ def keep_to_tell(conn: Connection, born: SiteBirth, *, vin: str, now: datetime) 
             code="birth_oversized",
         )
     SQL.put_birth(conn, number=numbered.number, vin=vin, told=told, now=now)
+
+
+def _check_seal(conn: Connection, born: SiteBirth, *, vin: str) -> None:
+    """Refuse a birth whose record does not verify with what is held. Raises: Unavailable, with why."""
+    held = read_held(conn)
+    root = held.director_root if held else b""
+    try:
+        verify_record(born.record.encode(), director_root=root, vin=vin)
+    except Untrusted as error:
+        raise Unavailable(
+            f"the line may not bear {vin}: nobody could verify its birth record: {error.message}",
+            hint="set this site's clock; after its key file was replaced, its hub has to be reached once",
+            code="birth_not_sealed",
+        ) from error
 
 
 def _of_baseline(conn: Connection, programme_id: str) -> Sequence[Package]:
