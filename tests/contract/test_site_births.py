@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -112,6 +112,7 @@ def bear(
     lot: str,
     signer: Any = SITE_KEY,
     now: datetime | None = None,
+    tags: Sequence[str] = ("pilot",),
 ) -> SiteBirth:
     held = must_flash(conn, SITE, is_here=lambda _: True, now=now or CLOCK.now())
     check_vin(held, vin)
@@ -122,7 +123,7 @@ def bear(
     register_vehicle(
         conn, IDS, vin=vin, programme_id=SITE, variant="van", gateway="native",
         token_sha256=hashlib.sha256(vin.encode()).digest(), release_id=baseline.release_id, actor="line",
-        now=now or CLOCK.now(), order_id=order_id, tags=["pilot"],
+        now=now or CLOCK.now(), order_id=order_id, tags=tags,
         ecus=[
             NewEcu(serial=f"{vin}-{name}", name=name, hardware_id=HARDWARE[name], public_key=public_key_dict(key),
                    key_id=key.public_key.keyid, is_primary=name == "gateway")
@@ -140,7 +141,7 @@ def bear(
     made = SiteBirth(
         number=1, after=0, programme_id=SITE, record=get_birth(conn, vin).raw.decode(), gateway="native",
         token_sha256=hashlib.sha256(vin.encode()).hexdigest(),
-        public_keys={f"{vin}-{name}": public_key_dict(key) for name, key in keys.items()}, tags=["pilot"],
+        public_keys={f"{vin}-{name}": public_key_dict(key) for name, key in keys.items()}, tags=list(tags),
         tests=[SiteTest(check=t.check, station=t.station, passed=t.passed, at=t.at) for t in tests],
     )  # fmt: skip
     keep_to_tell(conn, made, vin=vin, now=CLOCK.now())
@@ -299,6 +300,16 @@ def test_no_vehicle_is_born_at_a_site_whose_record_nobody_could_verify(pair: Pai
     certificate = asked(pair.hub)[0].certificate
     issued_at = read_plant_key(certificate.encode()).issued_at
     assert issued_at < CLOCK.now() - timedelta(minutes=5)  # a site's clock may be behind its hub's
+
+
+def test_what_its_hub_could_not_read_of_a_birth_is_refused_at_the_site_and_holds_up_nothing(
+    pair: Pair,
+) -> None:
+    with pytest.raises(InvalidInput, match="200"):
+        pair.bear(pair.order(), tags=["x" * 201])
+    pair.bear(pair.order(), OTHER_VIN)
+    pair.reconcile()
+    assert get_birth(pair.hub, OTHER_VIN).raw == get_birth(pair.site, OTHER_VIN).raw
 
 
 def test_a_site_flashes_the_release_it_holds_while_the_next_one_is_not_whole(pair: Pair) -> None:

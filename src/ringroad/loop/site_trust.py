@@ -26,6 +26,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from securesystemslib.signer import Signer
 
+from ringroad.build.site.store import get_site
 from ringroad.build.site.store_births import may_have, targets_of, trust_for
 from ringroad.build.site.store_held import Anchors, images_to_fetch, read_held, take_coming, take_trust
 from ringroad.kernel.clock import Clock, Ids
@@ -84,6 +85,8 @@ async def run_answering(
                 )  # fmt: skip
             except (NatsError, OSError, TimeoutError) as error:
                 LOG.warning("sites are not answered", error=repr(error))
+                if conn.closed:
+                    raise  # whoever keeps this going opens another connection
                 await _pause(stop, RETRY_S)
 
 
@@ -133,6 +136,7 @@ def answer(
     if ask.format != ASK_FORMAT:
         raise Unavailable(f"the site asks in format {ask.format}; bring the hub up to date first")
     with transaction(conn):
+        get_site(conn, site)
         if ask.what == "trust":
             return msgspec.json.encode(
                 trust_for(conn, ids, signer, site_id=site, key=ask.key or {}, now=clock.now())

@@ -126,6 +126,8 @@ async def run_hearing(
                 finally:
                     await client.close()
             except (NatsError, JetStreamError, OSError, TimeoutError, Unavailable):
+                if conn.closed:
+                    raise  # whoever keeps this going opens another connection
                 await _pause(stop, RETRY_S)
 
 
@@ -191,7 +193,7 @@ async def _tell(nats_url: str, site: str, conn: Connection, stop: asyncio.Event,
         next_sign_s = 0.0
         while not stop.is_set():
             told = await asyncio.to_thread(next_to_tell, conn, now=clock.now())
-            if not told.events and clock.monotonic_s() < next_sign_s:
+            if not told.events and told.birth is None and clock.monotonic_s() < next_sign_s:
                 await _pause(stop, LOOK_S)
                 continue
             # Without a message id: by that the hub's broker would take another site's message for this one.

@@ -305,6 +305,14 @@ def keep_to_tell(conn: Connection, born: SiteBirth, *, vin: str, now: datetime) 
         after=SQL.last_position(conn, programme_id=born.programme_id),
     )
     told = msgspec.json.encode(numbered)
+    try:
+        msgspec.json.decode(
+            told, type=SiteBirth
+        )  # what its hub could not read would stand before all that follows
+    except msgspec.ValidationError as error:
+        raise InvalidInput(
+            f"the birth of {vin} is not as its hub reads it: {error}", code="birth_unreadable"
+        ) from error
     if len(told) > BIRTH_BYTES_MAX:
         raise InvalidInput(
             f"the birth of {vin} takes {len(told)} bytes, its hub takes {BIRTH_BYTES_MAX}",
