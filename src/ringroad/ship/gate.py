@@ -25,6 +25,10 @@ from ringroad.ship.ramp import HarmBudget, RampState, decide_growth
 CLOCK_SKEW_S_MAX = 300  # seconds; evidence newer than this from now is contradictory
 DURATION_S_MAX = 10 * 365 * 86_400  # seconds; no campaign outlives its vehicles' first decade
 VEHICLES_MAX = 1_000_000_000  # vehicles; ten times the largest fleet
+PLAIN_HARM_MIN = 3  # vehicles; of fewer a good update may be unlucky
+PLAIN_HARM_PERMILLE = (
+    250  # of outcomes; no campaign goes on with a quarter of its vehicles harmed, whatever is compared
+)
 READING_TICKS_MAX = 4  # ticks after which a reading is old; one may be missed while the lake is busy
 READING_SLACK_S = 60  # seconds on top, for ticks of a second
 
@@ -213,7 +217,7 @@ def decide_gate(
     """Decide on the current wave.
 
     1. A withdrawn release halts, and harm: on the wave and on all released so far; old harm is still harm.
-       Where there is a sequential policy, harm is what its metrics refuse.
+       Where there is a sequential policy, harm is what its metrics refuse, and what is plain without them.
     2. Evidence that contradicts itself or the clock, or that is not all counted yet, holds.
     3. The last wave finishes when every vehicle has an outcome and the soak is over; it cannot advance.
        Where vehicles are compared with a control group, not before the newest was watched for its whole window.
@@ -298,7 +302,9 @@ def _harm(policy: GatePolicy, wave: WaveFacts, released: WaveFacts, evidence: Ev
         for reading in installation_readings(policy.sequential, released, known.past)
         if reading.exceeded
     ]
-    return f"worse_than_before: {refused[0]}" if refused else ""
+    if refused:
+        return f"worse_than_before: {refused[0]}"
+    return "too_many_failures" if _plain_harm(wave) or _plain_harm(released) else ""
 
 
 def _pass_by(
@@ -377,6 +383,15 @@ def _too_much_harm(policy: GatePolicy, facts: WaveFacts) -> bool:
     enough = policy.reports_min <= facts.reported
     base = facts.reported if enough else max(facts.vehicles_targeted, facts.reported)
     return policy.failed_permille_max * base < facts.harmed * 1000
+
+
+def _plain_harm(facts: WaveFacts) -> bool:
+    """Say whether so much went wrong that no comparison is waited for: with few vehicles it would take waves to tell."""
+    return (
+        facts.harmed >= PLAIN_HARM_MIN
+        and not facts.contradictory
+        and PLAIN_HARM_PERMILLE * facts.reported <= facts.harmed * 1000
+    )
 
 
 def _is_future(at: datetime | None, now: datetime) -> bool:

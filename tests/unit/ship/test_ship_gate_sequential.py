@@ -135,6 +135,33 @@ def test_harm_halts_before_anything_else_is_looked_at() -> None:
         assert isinstance(decide(refused, ramp=ramp, last_wave=True), Halt)
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "halts"),
+    [
+        ({"vehicles_installed": 2, "vehicles_rolled_back": 4}, True),
+        ({"vehicles_installed": 4, "vehicles_rolled_back": 3}, True),
+        (
+            {"vehicles_installed": 9, "vehicles_failed": 1, "vehicles_rolled_back": 1, "vehicles_lost": 1},
+            True,
+        ),
+        ({"vehicles_installed": 10, "vehicles_rolled_back": 3}, False),  # less than a quarter
+        ({"vehicles_installed": 0, "vehicles_failed": 2}, False),  # two may be bad luck
+        ({"vehicles_installed": 6, "vehicles_cancelled": 4, "vehicles_silent": 2}, False),
+    ],
+)
+def test_in_a_small_wave_plain_harm_halts_though_the_comparison_cannot_tell_yet(
+    outcomes: dict[str, int], *, halts: bool
+) -> None:
+    few = replace(wave(0), vehicles_targeted=13, **outcomes)
+    known = replace(EVIDENCE, past={name: Past(failed=0, tried=17) for name in PAST})
+    policy = replace(POLICY, reports_min=2)
+    for waves in ((few, few), (few, wave()), (replace(wave(0), vehicles_targeted=13), few)):
+        decision = decide_gate(policy, *waves, last_wave=False, now=NOW, evidence=known)
+        assert isinstance(decision, Halt) is halts, waves
+        if isinstance(decision, Halt):
+            assert decision.reason == "too_many_failures"
+
+
 def test_only_metrics_that_need_a_control_group_need_a_reading() -> None:
     installs = SequentialPolicy(metrics=(Metric(name=MetricName.ROLLED_BACK, margin_milli=3_000),))
     policy = replace(POLICY, sequential=installs)
