@@ -5,6 +5,7 @@ Sessions, and how a vehicle is asked: `diagnostics.py`. What the vehicle makes o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,9 @@ from ringroad.http.diagnostics import ERRORS, WAIT_S, DiagnosticJob, Wait, ask
 from ringroad.http.routes import Command, Id, Req, route
 from ringroad.protocol.diagnostics import DATA_ID, VALUE_BYTES_MAX
 
+HEX_ID = re.compile(
+    r"[0-9A-Fa-f]{4}"
+)  # a UDS data identifier; any other name is the ECU's own and keeps its letters
 DATA_IDS = DATA_ID.removesuffix("$") + f"(,{DATA_ID.strip('^$')}){{0,7}}$"
 Component = Annotated[
     str, Parameter(pattern=r"^[^\x00/]{1,100}$", description="The component: the ECU's name in its programme")
@@ -101,6 +105,11 @@ def declare(
     )  # fmt: skip
 
 
+def as_data_id(text: str) -> str:
+    """Return a data identifier as vehicles know it."""
+    return text.upper() if HEX_ID.fullmatch(text) else text
+
+
 @declare("GET", "components")
 async def list_components(
     ctx: Ctx, request: Req, *, vin: Id, wait_s: Wait = WAIT_S
@@ -138,7 +147,7 @@ async def get_component_data(
     ctx: Ctx, request: Req, *, vin: Id, component: Component, did: Did, wait_s: Wait = WAIT_S
 ) -> Response[dict[str, Any]]:
     """Read one value of a component."""
-    path = ["components", component, "data", did.upper()]
+    path = ["components", component, "data", as_data_id(did)]
     return await ask(ctx, request.user, vin, "GET", path, wait_s=wait_s)
 
 
@@ -151,7 +160,7 @@ async def write_component_data(
 
     The answer has the value before and the one that is held then; both are in the fact of it.
     """
-    path = ["components", component, "data", did.upper()]
+    path = ["components", component, "data", as_data_id(did)]
     return await ask(ctx, request.user, vin, "PUT", path, body={"data": data.data}, wait_s=wait_s)
 
 

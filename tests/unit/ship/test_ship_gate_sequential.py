@@ -150,7 +150,7 @@ def test_harm_halts_before_anything_else_is_looked_at() -> None:
     ],
 )
 def test_in_a_small_wave_plain_harm_halts_though_the_comparison_cannot_tell_yet(
-    outcomes: dict[str, int], *, halts: bool
+    outcomes: dict[str, Any], *, halts: bool
 ) -> None:
     few = replace(wave(0), vehicles_targeted=13, **outcomes)
     known = replace(EVIDENCE, past={name: Past(failed=0, tried=17) for name in PAST})
