@@ -11,7 +11,9 @@ import msgspec
 import pytest
 
 from ringroad.protocol.vehicle import DRIVER_ALONE, OBEYS_CONDUCT, Command, Conduct, Phase
+from ringroad.vehicle.agents.base import Fault
 from ringroad.vehicle.consent import digest_notes, write_word
+from ringroad.vehicle.observe import FaultWatch
 from ringroad.vehicle.orchestrator import Orchestrator
 from ringroad.vehicle.states import EcuState
 from support.vehicle_world import World
@@ -115,6 +117,20 @@ def test_what_runs_already_is_not_stored(world: World) -> None:
 
 
 # Consent --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", ["download", "install"])
+def test_a_vehicle_that_waits_for_its_driver_goes_on_telling_its_faults(world: World, phase: Phase) -> None:
+    world.order(conduct=Conduct(consent=[phase]))
+    drive_to(world, "consent", phase)
+    world.ecus["brake"].faults = [Fault(code="P0A1F-00", status=9)]
+
+    async def look() -> list[str]:
+        async with world.boot() as orchestrator:
+            assert not orchestrator.state.resting
+            return [event.code for event in await FaultWatch(orchestrator).look([], now=world.clock.now())]
+
+    assert asyncio.run(look()) == ["P0A1F-00"]
 
 
 def test_a_campaign_asks_the_driver_of_a_vehicle_that_asks_nobody_by_itself(world: World) -> None:

@@ -161,7 +161,7 @@ class FaultWatch:
             whole: ask for everything; else for the fault memories alone, where that is cheap.
         """
         self._seen = dict(self._known)
-        if not self._orchestrator.state.resting:
+        if not self._orchestrator.quiet:
             return []  # an ECU that is being flashed has no faults worth telling
         ecus = self._orchestrator.ecus
         answers: Mapping[str, EcuInventory | Sequence[Fault] | Failed]

@@ -52,6 +52,9 @@ POLL_S_MAX: Final = 24 * 3600  # s
 MANIFEST_AGAIN_S: Final = 60.0  # s; after a manifest that could not be made or was refused
 IMAGES_NAME: Final = "images"
 REFUSALS_MAX: Final = 3  # polls in a row at which the server refuses one report, until it is put aside
+WAITS: Final = frozenset(
+    {"AWAITING_CONSENT", "DOWNLOADING", "VERIFYING", "READY"}
+)  # in which no ECU is worked on
 GATHER_S: Final = 0.2  # s; one request for the reports of quick steps, instead of one each
 
 _log = structlog.get_logger(__name__)
@@ -185,6 +188,11 @@ class Orchestrator:
     def state(self) -> CampaignState:
         """What the journal adds up to."""
         return self._memory.state
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no ECU is worked on, so that each may be asked: no update is under way, or it waits or downloads."""
+        return self.state.resting or self.state.state in WAITS
 
     def wake(self) -> None:
         """Poll now: the server said that there is something new."""

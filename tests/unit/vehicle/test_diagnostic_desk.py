@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ringroad.protocol.diagnostics import Method
+from ringroad.protocol.vehicle import VehicleState
 from ringroad.vehicle.states import Opened
 from support.diagnosed import FAULT, OTHER, Bench, bench, open_session
 
@@ -180,6 +182,20 @@ def test_an_update_under_way_keeps_the_lines_to_itself(tmp_path: Path) -> None:
         at.desk._place.orchestrator._memory.write(Opened(at=at.clock.now(), action_id=7))
         assert code_of(await at.ask("GET", FAULTS)) == (409, "updating")
         assert (await at.ask("GET", "/components/brake"))[1]["state"] == "Updating"
+
+    run(tmp_path, story)
+
+
+@pytest.mark.parametrize("state", ["AWAITING_CONSENT", "READY"])
+def test_while_an_update_waits_ecus_are_read_and_not_changed(tmp_path: Path, state: VehicleState) -> None:
+    async def story(at: Bench) -> None:
+        memory = at.desk._place.orchestrator._memory
+        memory.write(Opened(at=at.clock.now(), action_id=7))
+        memory.state = replace(memory.state, state=state)
+        assert (await at.ask("GET", FAULTS))[1]["items"]
+        assert (await at.ask("GET", "/components/brake"))[1]["state"] == "Online"
+        assert (await at.ask("POST", "/components/brake/locks", {"lock_expiration": 60}))[0] == 200
+        assert code_of(await at.ask("DELETE", FAULTS)) == (409, "updating")
 
     run(tmp_path, story)
 

@@ -240,11 +240,11 @@ class Desk:
     @asynccontextmanager
     async def _alone(self, ecu: EcuOnBoard, change: tuple[Ask, str] | None = None) -> AsyncIterator[Way]:
         """Have an ECU alone, for a change only if its session may still make it now. Raises: Conflict, Unavailable, Forbidden."""
-        self._require_resting()
+        self._require_resting(change=change is not None)
         async with self._place.orchestrator.ecus.agent(ecu.serial) as agent:
             if isinstance(agent, UdsAgent):
                 await agent.ecu.channel.connect()
-            self._require_resting()
+            self._require_resting(change=change is not None)
             if change is not None:
                 self._admit(*change)
             yield way_to(ecu.name, agent)
@@ -257,14 +257,15 @@ class Desk:
         async with self._alone(ecu, change) as way:
             yield way.uds
 
-    def _require_resting(self) -> None:
-        if not self._place.orchestrator.state.resting:
+    def _require_resting(self, *, change: bool) -> None:
+        at = self._place.orchestrator
+        if not (at.state.resting if change else at.quiet):
             raise Conflict("an update is under way", code="updating", hint="try again when it is over")
 
     async def _component(self, ask: Ask) -> Body:
         ecu = self._ecu(ask)
         entry = self._entry(ecu)
-        if not self._place.orchestrator.state.resting:
+        if not self._place.orchestrator.quiet:
             return {**entry, "state": "Updating"}
         answer = await self._place.orchestrator.ecus.inventory(ecu.serial)
         if isinstance(answer, Failed):
