@@ -19,15 +19,18 @@ from ringroad.sim.vecu.script import Behaviour, FaultRate, Script
 from ringroad.vehicle.agents.base import UpdateAgent
 from ringroad.vehicle.collector import Collector, TelemetryQueue
 from ringroad.vehicle.config import read_config, write_config
+from ringroad.vehicle.leaves import Leaf, SharedSignals
 from ringroad.vehicle.observe import (
     RING_SAMPLES_MAX,
     FaultWatch,
     SampleRing,
+    are_alive,
     before_all,
     keep_ring,
     observe,
     ring_of,
 )
+from ringroad.vehicle.signals import FileSignals
 from support.diagnosed import FAULT, OTHER, DiagnosedVehicle
 from support.uptane import NOW
 from support.vehicle_world import VIN, director_target
@@ -167,6 +170,17 @@ def test_a_vehicle_keeps_a_ring_unless_it_is_told_not_to(tmp_path: Path) -> None
     off = msgspec.structs.replace(config, fault_before_s=0)
     write_config(tmp_path, off, durability="buffered")
     assert read_config(tmp_path) == off
+
+
+def test_what_was_published_once_is_no_sign_of_life_for_good() -> None:
+    signals = SharedSignals(
+        FileSignals(Path("none.json")), {"Vehicle.Speed": Leaf(path="Vehicle.Speed", datatype="float")}
+    )
+    assert not are_alive(signals.read(NOW), now=NOW)
+    signals.publish("Vehicle.Speed", 12.0, now=NOW)
+    for after_s, alive in ((1, True), (60, True), (61, False), (86_400, False)):
+        now = NOW + timedelta(seconds=after_s)
+        assert are_alive(signals.read(now), now=now) is alive
 
 
 class Counted:

@@ -157,9 +157,7 @@ def list_conflicts(ctx: Ctx, *, site_id: Id, limit: Limit = 100) -> list[SiteCon
     with ctx.connection() as conn:
         store.get_site(conn, site_id)
         found = store.list_conflicts(conn, site_id, rows_max=limit)
-    return [
-        SiteConflict(kind=each.kind, subject=each.subject, reason=each.reason, at=each.at) for each in found
-    ]
+    return [msgspec.convert(each, SiteConflict, from_attributes=True) for each in found]
 
 
 @route("GET", "/sites/{site_id:str}/births", role=Role.VIEWER, tag="build", errors=[404])
@@ -168,13 +166,7 @@ def list_births(ctx: Ctx, *, site_id: Id, limit: Limit = 100) -> list[SiteBirthV
     with ctx.connection() as conn:
         store.get_site(conn, site_id)
         found = store_births.list_refused_births(conn, site_id, rows_max=limit)
-    return [
-        SiteBirthView(
-            vin=each.vin, sha256=each.sha256, code=each.code, reason=each.reason, told_at=each.told_at,
-            settled_at=each.settled_at, settled_by=each.settled_by,
-        )
-        for each in found
-    ]  # fmt: skip
+    return [msgspec.convert(each, SiteBirthView, from_attributes=True) for each in found]
 
 
 @route(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import ibis
 import pyarrow.parquet as pq
@@ -41,19 +42,7 @@ def latest_samples(lake: Lake, paths: Sequence[str], *, now: datetime) -> Latest
 
     def ask(view: View) -> dict[str, dict[str, Value]]:
         samples = view.raw("samples")  # a row delivered twice has the same value twice
-        samples = samples.filter(
-            samples.path.isin(list(paths)),
-            samples.at_us >= to_us(now - AGE_MAX),
-            samples.clock.isin(BELIEVED),
-        )
-        # Of samples of one instant the one that was delivered last: the order is total, so the answer repeats.
-        ranked = samples.mutate(
-            place=ibis.row_number().over(
-                group_by=[samples.vin, samples.path],
-                order_by=[ibis.desc(name) for name in ("at_us", "seq", "batch", "index")],
-            )
-        )
-        newest = ranked.filter(ranked.place == 0).select("vin", "path", "kind", "number", "text")
+        newest = _newest(samples, "path", paths, now=now).select("vin", "path", "kind", "number", "text")
         found: dict[str, dict[str, Value]] = {path: {} for path in paths}
         columns = view.columns(newest)
         for vin, path, kind, number, text in zip(
@@ -85,25 +74,31 @@ def latest_faults(lake: Lake, names: Sequence[str], *, now: datetime) -> Mapping
 
     def ask(view: View) -> dict[str, dict[str, bool]]:
         faults = view.raw("faults")
-        faults = faults.mutate(name=faults.ecu + "." + faults.code)
-        faults = faults.filter(
-            faults.name.isin(list(names)),
-            faults.at_us >= to_us(now - AGE_MAX),
-            faults.clock.isin(BELIEVED),
-        )
-        ranked = faults.mutate(
-            place=ibis.row_number().over(
-                group_by=[faults.vin, faults.name],
-                order_by=[ibis.desc(each) for each in ("at_us", "seq", "batch", "index")],
-            )
-        )
-        columns = view.columns(ranked.filter(ranked.place == 0).select("vin", "name", "status"))
+        named = faults.mutate(name=faults.ecu + "." + faults.code)
+        columns = view.columns(_newest(named, "name", names, now=now).select("vin", "name", "status"))
         found: dict[str, dict[str, bool]] = {name: {} for name in names}
         for vin, name, status in zip(*(columns[each] for each in ("vin", "name", "status")), strict=True):
             found[name][vin] = bool(status & STORED)
         return found
 
     return lake.read(ask)
+
+
+def _newest(rows: Any, column: str, wanted: Sequence[str], *, now: datetime) -> Any:
+    """Keep each vehicle's newest believed row of what is wanted.
+
+    Of one instant it is the one that was delivered last: the order is total, so the answer repeats.
+    """
+    believed = rows.filter(
+        rows[column].isin(list(wanted)), rows.at_us >= to_us(now - AGE_MAX), rows.clock.isin(BELIEVED)
+    )
+    ranked = believed.mutate(
+        place=ibis.row_number().over(
+            group_by=[believed.vin, believed[column]],
+            order_by=[ibis.desc(name) for name in ("at_us", "seq", "batch", "index")],
+        )
+    )
+    return ranked.filter(ranked.place == 0)
 
 
 def recent_faults(lake: Lake) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ import structlog
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import RingroadError
 from ringroad.kernel.limits import TELEMETRY_BATCH_MAX
+from ringroad.protocol.preconditions import SAMPLE_AGE_S_MAX
 from ringroad.protocol.vehicle import FaultEvent, Sample
 from ringroad.vehicle.agents.base import EcuInventory, Failed, Fault
 from ringroad.vehicle.collector import Collector
@@ -32,6 +33,9 @@ from ringroad.vehicle.signals import SignalSource
 BLOCKED_FAULT: Final = "U1F00-00"  # of the Primary while the vehicle is blocked; U1 codes are a maker's own
 BLOCKED_STATUS: Final = 0x09  # test failed, confirmed
 FRAME_S: Final = 1.0  # s between two samples of the ring, and between two looks for faults while there is one
+ALIVE_FOR: Final = timedelta(
+    seconds=SAMPLE_AGE_S_MAX
+)  # since a signal was heard of; older ones decide nothing
 RING_SAMPLES_MAX: Final = 500  # samples; with those of now they fit one batch of 1,000
 
 _log = structlog.get_logger(__name__)
@@ -107,7 +111,7 @@ async def observe(
         after_over = after_until is not None and after_until <= at_s
         try:
             faults: list[FaultEvent] = []
-            if due or samples:
+            if due or are_alive(samples, now=now):
                 faults = await watch.look(ring.chosen(samples), now=now, whole=due)
             if faults or after_over or due:
                 around = ring.take() if faults or after_over else []
@@ -126,6 +130,11 @@ async def observe(
         due_at = at_s + config.telemetry_s if due else due_at
         end_if_cancelled()
         await asyncio.sleep(FRAME_S if config.fault_before_s else config.telemetry_s)
+
+
+def are_alive(samples: Sequence[Sample], *, now: datetime) -> bool:
+    """Say whether a signal was heard of lately: what others publish stays the newest of its path for good."""
+    return any(now - each.at <= ALIVE_FOR for each in samples)
 
 
 def before_all(around: Sequence[Sample], samples: Sequence[Sample]) -> list[Sample]:
