@@ -21,8 +21,13 @@ from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
 
 from ringroad.build import store, store_plant
+from ringroad.build.clone.store import observed_of
+from ringroad.build.clone.store_proposals import sums_of_plant
 from ringroad.build.images import read_image
-from ringroad.build.plant.store import get_plant, save_plant
+from ringroad.build.plant.parameters import Key
+from ringroad.build.plant.posterior import Posterior
+from ringroad.build.plant.read import read_plant
+from ringroad.build.plant.store import choose_plant, get_plant, save_plant
 from ringroad.build.plant.store_events import (
     KEPT_DAYS,
     forget,
@@ -47,9 +52,11 @@ from ringroad.build.site.store import (
 from ringroad.build.site.store_held import take_coming
 from ringroad.build.site.store_key import anchors_of, ensure_key
 from ringroad.build.site.store_up import take_told
+from ringroad.build.station_times import StationTime
 from ringroad.build.store import baseline_targets, get_baseline, get_programme
 from ringroad.build.store_birth import get_birth
 from ringroad.build.store_plant import current_schedule, get_order, replan, waiting_orders
+from ringroad.build.store_times import take_times
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import new_secret
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, Unavailable
@@ -90,6 +97,7 @@ from support.released import publish as publish_release
 
 pytestmark = pytest.mark.engines
 
+FIRST = Path(__file__).parents[2] / "examples" / "first"
 SITE = "wren"  # a programme's own line is a plant of that name
 WAIT_S = 120.0
 TOKEN = "t" * 43
@@ -202,6 +210,10 @@ class World:
             )
         return order_id
 
+    def told_sums(self) -> dict[Key, Posterior]:
+        with connect(self.hub_url) as conn:
+            return observed_of(conn, get_plant(conn, SITE))
+
     def at_hub(self) -> list[str]:
         with connect(self.hub_url) as conn:
             return [each.event.id for each in reversed(list_events(conn, SITE))]
@@ -302,6 +314,33 @@ def test_what_a_killed_site_had_told_and_not_noted_is_told_again_and_taken_once(
     with connect(world.hub_url) as hub:
         assert list_refused(hub, SITE) == []
         assert list_conflicts(hub, SITE) == []
+
+
+def test_what_its_stations_taught_a_site_reaches_its_hub_with_a_sign_of_life(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringroad.loop.sites.HEARD_S", 0.2)
+    who: dict[str, Any] = {"actor": "tester", "now": CLOCK.now()}
+    mother = read_plant((FIRST / "plant.toml").read_text("utf-8"))
+    clone = replace(mother, identity=replace(mother.identity, id=SITE, parent=mother.id))
+    for url in (world.hub_url, world.site_url):
+        with connect(url) as conn, transaction(conn):
+            for each in (mother, clone):
+                save_plant(conn, IDS, plant=each, **who)
+            choose_plant(conn, IDS, plant_id=SITE, programme_id=SITE, **who)
+    order_id = world.ordered()
+    with connect(world.site_url) as conn, transaction(conn):
+        store_plant.start_order(conn, IDS, order_id=order_id, **who)
+        time = StationTime(
+            id="t", order_id=order_id, station="marriage", worked_ms=90_000, finished_at=CLOCK.now()
+        )
+        assert not take_times(conn, programme_id=SITE, delivered=[time], now=CLOCK.now()).refused
+        said = sums_of_plant(conn, SITE)
+    assert [each.n for each in said.own.values()] == [1]
+    with running(world.logins, world.take, world.tell):
+        assert eventually(lambda: world.told_sums() == said.own, within_s=WAIT_S)
+    with connect(world.hub_url) as conn:
+        assert list_refused(conn, SITE) == []
 
 
 def test_no_other_site_makes_a_sites_message_vanish_by_saying_that_it_came_before(world: World) -> None:

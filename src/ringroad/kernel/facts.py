@@ -71,6 +71,7 @@ class FactKind(StrEnum):
     PROGRAMME_IMPORTED = "programme.imported"
     PLANT_IMPORTED = "plant.imported"
     PLANT_LEARNED = "plant.learned"
+    PLANT_SUMS_TOLD = "plant.sums_told"
     PLANT_CHOSEN = "plant.chosen"
     SITE_ADDED = "site.added"
     SITE_REMOVED = "site.removed"
@@ -215,6 +216,7 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.PROGRAMME_IMPORTED: Stage.BUILD,
         FactKind.PLANT_IMPORTED: Stage.BUILD,
         FactKind.PLANT_LEARNED: Stage.BUILD,
+        FactKind.PLANT_SUMS_TOLD: Stage.BUILD,
         FactKind.PLANT_CHOSEN: Stage.BUILD,
         FactKind.SITE_ADDED: Stage.BUILD,
         FactKind.SITE_REMOVED: Stage.BUILD,

@@ -21,6 +21,7 @@ from nats.js.errors import Error as JetStreamError
 from ringroad.build.plant.store_events import refuse_message
 from ringroad.build.site.down import has_been_told, newest_fact, parts_to_tell, take_down
 from ringroad.build.site.store import HEARD_S, has_told, joined, list_sites, next_to_tell, tell_all
+from ringroad.build.site.store_sums import has_told_sums, with_sums
 from ringroad.build.site.store_up import take_told
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, RingroadError, Unavailable
@@ -196,6 +197,7 @@ async def _tell(nats_url: str, site: str, conn: Connection, stop: asyncio.Event,
             if not told.events and told.birth is None and clock.monotonic_s() < next_sign_s:
                 await _pause(stop, LOOK_S)
                 continue
+            told = await asyncio.to_thread(_with_sums, conn, site, told, clock)
             # Without a message id: by that the hub's broker would take another site's message for this one.
             await js.publish(up_subject(site), msgspec.json.encode(told), timeout=ANSWER_S_MAX)
             await asyncio.to_thread(_note, conn, told, clock)
@@ -205,9 +207,16 @@ async def _tell(nats_url: str, site: str, conn: Connection, stop: asyncio.Event,
             await client.close()
 
 
+def _with_sums(conn: Connection, site: str, told: Up, clock: Clock) -> Up:
+    with transaction(conn):
+        return with_sums(conn, site, told, now=clock.now())
+
+
 def _note(conn: Connection, told: Up, clock: Clock) -> None:
     with transaction(conn):
         has_told(conn, told, now=clock.now())
+        if told.sums is not None:
+            has_told_sums(conn, told.sums, now=clock.now())
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -75,6 +75,13 @@ class SiteBirth(msgspec.Struct, frozen=True, kw_only=True):
     tests: Annotated[list[SiteTest], Meta(max_length=1_000)] = msgspec.field(default_factory=list)
 
 
+class SiteSums(msgspec.Struct, frozen=True, kw_only=True):
+    """What its stations taught a site's plant: the message of a clone to its parents (`GET /plants/{plant_id}/sums`)."""
+
+    number: Annotated[int, Meta(ge=1, le=NUMBER_MAX)]  # rises; one that is not above the last taken is old
+    said: dict[str, Any]
+
+
 class Up(msgspec.Struct, frozen=True, kw_only=True):
     """What a site tells; without events and births, that it is there."""
 
@@ -85,6 +92,7 @@ class Up(msgspec.Struct, frozen=True, kw_only=True):
     events: Annotated[list[SiteEvent], Meta(max_length=EVENTS_MAX)] = msgspec.field(default_factory=list)
     birth: SiteBirth | None = None  # a hub that knows of none certifies no site's key, so that it bears none
     births_waiting: Count = 0  # behind this one
+    sums: SiteSums | None = None  # a hub that knows of none takes the rest
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):

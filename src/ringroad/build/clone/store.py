@@ -1,13 +1,13 @@
 """Clones in PostgreSQL: made of the plants that are known here; they, and any plant, learn from what was measured.
 
-What is measured are the times of stations here, or the sums that a plant says which builds elsewhere.
+What is measured are the times of stations here, or the sums that a plant says which builds elsewhere, or is a site.
 
 The caller opens the transaction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -32,7 +32,7 @@ from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.storage.db import Connection
-from ringroad.storage.ledger import latest_fact
+from ringroad.storage.ledger import append_fact, last_of, latest_fact
 
 _WRITTEN: Final = (FactKind.PLANT_IMPORTED, FactKind.PLANT_SHIFTED)
 TIMES_MAX: Final = 1_000  # newest times of each station that a plant learns from
@@ -128,6 +128,35 @@ def save_told(
     return _save(conn, ids, stored, lesson, actor=actor, now=now, told=sums.own), lesson
 
 
+def keep_said(conn: Connection, ids: Ids, *, sums: CloneSums, number: int, actor: str, now: datetime) -> bool:
+    """Keep the sums that a clone says of itself, which is a site here; its document learns from them later.
+
+    Returns:
+        False if the number is not above that of what it said last.
+
+    Raises:
+        NotFound: its document is not here.
+        InvalidInput: it is no clone of whom it says, or it observed what it does not have, or more than is learned at
+            once.
+    """
+    stored = get_plant(conn, sums.plant)
+    if stored.plant.identity.parent != sums.parent:
+        raise InvalidInput(f"the document of {sums.plant} here is no clone of {sums.parent}")
+    if len(sums.own) > TOLD_MAX:
+        raise InvalidInput(f"{sums.plant} says {len(sums.own)} parameters, limit {TOLD_MAX}")
+    if unknown := sorted(sums.own.keys() - stored.plant.parameters.keys()):
+        raise InvalidInput(f"plant {sums.plant} has no parameter {unknown[0]}")
+    before = latest_fact(conn, kind=FactKind.PLANT_SUMS_TOLD, subject=sums.plant)
+    if before is not None and number <= before.body["number"]:
+        return False
+    append_fact(
+        conn, ids, kind=FactKind.PLANT_SUMS_TOLD, subject=sums.plant, actor=actor, now=now,
+        causes=last_of(conn, sums.plant),
+        body={"number": number, "parent": sums.parent, "told": own_document(sums.own)},
+    )  # fmt: skip
+    return True
+
+
 def _save(
     conn: Connection,
     ids: Ids,
@@ -166,12 +195,26 @@ def observed_of(
 ) -> dict[Key, Posterior]:
     """Return the sums of what a plant's lines measured and checked since they are its own, since a time and until one.
 
-    Of a plant that builds nothing here, what it said of itself last; that has no times.
+    Of a plant that builds nothing here, what it said of itself last; that has no times. Of a site that is a clone,
+    what it said where that rests on more: its events come here too, so that the two are not added.
     """
-    found: dict[Key, Posterior] = {}
     runs = runs_of(conn, stored)
-    if not runs and since is None and until is None:
-        return _told_of(conn, stored)
+    if since is not None or until is not None:
+        return _measured(conn, stored, runs, since=since, until=until)
+    own = _measured(conn, stored, runs) if runs else _told_of(conn, stored)
+    said = _said_of(conn, stored)
+    return own | {key: each for key, each in said.items() if key not in own or own[key].n < each.n}
+
+
+def _measured(
+    conn: Connection,
+    stored: StoredPlant,
+    runs: Sequence[str],
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> dict[Key, Posterior]:
+    found: dict[Key, Posterior] = {}
     for programme_id in runs:
         line = line_of(stored.plant, programme_id)
         if line is None:
@@ -200,6 +243,15 @@ def _told_of(conn: Connection, stored: StoredPlant) -> dict[Key, Posterior]:
     ):
         return {}
     return own_from(fact.body["told"], plant=stored.plant.id)
+
+
+def _said_of(conn: Connection, stored: StoredPlant) -> dict[Key, Posterior]:
+    """Return what a site said of itself last, of what its document has."""
+    fact = latest_fact(conn, kind=FactKind.PLANT_SUMS_TOLD, subject=stored.plant.id)
+    if fact is None or fact.body["parent"] != stored.plant.identity.parent:
+        return {}
+    told = own_from(fact.body["told"], plant=stored.plant.id)
+    return {key: each for key, each in told.items() if key in stored.plant.parameters}
 
 
 def written_of(conn: Connection, stored: StoredPlant) -> StoredPlant:

@@ -18,8 +18,10 @@ from ringroad.build.plant.store import get_plant, runs_of
 from ringroad.build.plant.store_events import Told, list_refused, refuse_message, take_events
 from ringroad.build.site.store import ACTOR, SQL, put_conflict
 from ringroad.build.site.store_births import take_birth
+from ringroad.build.site.store_sums import take_sums
 from ringroad.build.store_plant import resume_order
 from ringroad.kernel.clock import Clock, Ids
+from ringroad.kernel.errors import InvalidInput, NotFound
 from ringroad.protocol.mes import SUBJECT_PREFIX
 from ringroad.protocol.site import UP_FORMAT, SiteEvent, Up, Word, site_of
 from ringroad.storage.db import Connection
@@ -53,6 +55,12 @@ def take_told(conn: Connection, ids: Ids, clock: Clock, message: Told) -> None:
             _take_events(conn, ids, clock, site_id, told)
     if told.birth is not None:
         take_birth(conn, ids, clock, site_id, told.birth)
+    if told.sums is not None:
+        try:
+            take_sums(conn, ids, site_id, told.sums, now=clock.now())
+        except (InvalidInput, NotFound) as error:
+            _refuse(conn, site_id, message, error.message, code="sums_refused")
+            put_conflict(conn, site_id, "sums_refused", site_id, error.message, now=clock.now())
     SQL.hear_site(
         conn, site_id=site_id, waiting=told.waiting, births_waiting=told.births_waiting, now=clock.now()
     )
