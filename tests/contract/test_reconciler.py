@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 
 from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
+from ringroad.kernel.hours import OwnHours
 from ringroad.loop.campaigns import plan_campaign
 from ringroad.loop.reconciler import evaluate, tick
 from ringroad.ship import store
@@ -21,6 +22,7 @@ from ringroad.ship.gate import Advance, Finish, GatePolicy, Halt, Hold
 from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import PlanRequest
 from ringroad.ship.replay import decide_again
+from ringroad.ship.store.schedules import count_reached, set_schedules
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import read_facts
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme, vin
@@ -176,30 +178,56 @@ def test_silent_vehicles_hold_the_wave_and_become_an_outcome_at_their_deadline(s
     assert story.campaign().state is CampaignState.RUNNING
 
 
+LET_GO = "put off by its fleet until after its deadline"
+LATE = "put off by its fleet after its wave had begun, and silent"
+
+
 @pytest.mark.parametrize(
-    ("days", "recall", "ended"),
-    [(2, False, "cancelled"), (0, False, "expired"), (2, True, "expired")],
+    ("before", "after", "recall", "ended"),
+    [
+        (48, None, False, ("cancelled", LET_GO)),
+        (0.5, None, False, ("expired", "never answered")),  # it had half an hour of its deadline left
+        (
+            None,
+            48,
+            False,
+            ("expired", LATE),
+        ),  # it may have been told by then: nobody's wish hides what came of it
+        (0.5, 48, False, ("cancelled", LET_GO)),  # put off without a gap, never told
+        (48, None, True, ("expired", "never answered")),
+    ],
 )
-def test_a_vehicle_that_its_fleet_put_off_until_after_its_deadline_is_let_go_and_not_silent(
-    story: Story, days: int, *, recall: bool, ended: str
+def test_a_vehicle_that_its_fleet_put_off_before_its_wave_is_let_go_and_one_put_off_later_is_silent(
+    story: Story, before: float | None, after: float | None, *, recall: bool, ended: tuple[str, str]
 ) -> None:
-    add_vehicles(story.conn, range(4))
-    story.start(waves=(2,))
-    first, second = story.vehicles("offered")
-    until = (story.now + timedelta(days=days)).isoformat()
-    hours = {"hours": ["00:00-24:00"], "quiet": [], "time_zone": "UTC", "not_before": until}
-    story.conn.execute("UPDATE vehicle SET schedule = %s WHERE vin = %s", [Jsonb(hours), first.vin])
+    first, second, *_ = add_vehicles(story.conn, range(2))
+
+    def put_off(hours: float | None) -> None:
+        if hours is None:
+            return
+        own = OwnHours(hours=("00:00-24:00",), not_before=story.now + timedelta(hours=hours))
+        with transaction(story.conn):
+            set_schedules(
+                story.conn, story.ids, vins=[first], schedule=own, subject="cabs", actor="cabs", now=story.now
+            )
+
+    story.plan(waves=())
+    put_off(before)
+    story.later(5)
+    assert count_reached(story.conn, [first, second]) == 0
+    story.approve_and_start()
+    assert count_reached(story.conn, [first, second]) == 2
     story.conn.execute(
         "UPDATE campaign_plan SET document = jsonb_set(document, '{request,recall}', %s)", [Jsonb(recall)]
     )
+    story.later(5)
+    put_off(after)
     story.later(3_601)
     assert story.tick().expired == 2
     ends = {action.vin: (action.state, action.state_detail) for action in story.vehicles()}
-    assert ends[second.vin] == ("expired", "never answered")
-    why = "put off by its fleet until after its deadline" if ended == "cancelled" else "never answered"
-    assert ends[first.vin] == (ended, why)
+    assert ends == {first: ended, second: ("expired", "never answered")}
     told = [fact.actor for fact in read_facts(story.conn) if fact.kind is FactKind.VEHICLES_CANCELLED]
-    assert told == (["rule:put_off"] if ended == "cancelled" else [])
+    assert told == (["rule:put_off"] if ended[0] == "cancelled" else [])
 
 
 def test_planning_a_campaign_that_runs_is_refused_with_what_helps(story: Story) -> None:

@@ -114,6 +114,22 @@ def test_a_native_vehicle_is_led_by_signed_bundles_and_its_manifests(story: Stor
     assert story.campaign().state is CampaignState.FINISHED
 
 
+def test_a_vehicle_whose_planned_way_still_leads_there_is_led_on_though_a_shorter_one_does_too(
+    story: Story,
+) -> None:
+    add_vehicles(story.conn, [1])
+    story.plan(release="release_4.0.0", waves=())
+    story.conn.execute("UPDATE software_package SET upgrades_from = '*' WHERE version = '3.0.0'")
+    story.conn.execute("UPDATE vehicle SET config_generation = config_generation + 1")
+    story.approve_and_start()
+    story.tick()
+    assert actions(story, vin(1)) == [
+        ("step", "release_2.0.0", "offered"),
+        ("step", "release_3.0.0", "pending"),
+        ("update", "release_4.0.0", "pending"),
+    ]
+
+
 def test_a_vehicle_that_refuses_since_a_confirmed_step_fell_back_failed(story: Story) -> None:
     add_vehicles(story.conn, [1], gateway="native")
     gate = GatePolicy(failed_permille_max=0, reports_min=1, silence_s_max=600)

@@ -72,7 +72,10 @@ def hours(
         body["vins"] = [vin.upper() for vin in vins] if vins else None
         done = client.send("PUT", "/fleet/schedule", body=body)
         others = f"{done['changed']} had others" if done["changed"] else "none had others"
-        shell.show(done, text=f"hours of {counted(done['vehicles'], 'vehicle')} are set; {others}")
+        text = f"hours of {counted(done['vehicles'], 'vehicle')} are set; {others}"
+        if done.get("reached"):  # an older server does not count them
+            text += f"\nan update had been released for {done['reached']} of them before: silence until its deadline counts"
+        shell.show(done, text=text)
     elif vins:
         raise InvalidInput("of several vehicles hours are shown by --tag, --list or --all")
     else:

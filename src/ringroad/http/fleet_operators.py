@@ -16,7 +16,7 @@ from ringroad.http.context import Ctx
 from ringroad.http.routes import NAME_PATTERN, TEXT_PATTERN, Command, Done, Id, Name, Req, route
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.hours import ALWAYS, HOURS_MAX, OwnHours
-from ringroad.ship.store.schedules import give_consent, set_schedule, set_schedules
+from ringroad.ship.store.schedules import count_reached, give_consent, set_schedule, set_schedules
 
 SCHEDULED_MAX = 100_000  # vehicles at once; they are read into memory and written in one transaction
 Called = Annotated[str, Meta(min_length=1, max_length=64, pattern=TEXT_PATTERN)]
@@ -84,6 +84,7 @@ class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
 
     vehicles: int  # that were named
     changed: int  # of those, who had others
+    reached: int = 0  # of those that are put off: whom a campaign's wave had reached; their silence counts
 
 
 @route("GET", "/vehicles/{vin:str}/schedule", role=Role.FLEET, tag="ship")
@@ -134,7 +135,9 @@ def set_vehicle_hours(ctx: Ctx, request: Req, *, data: JSONBody[FleetHours]) -> 
             conn, ctx.ids, vins=vins, schedule=data.schedule.own() if data.schedule else None,
             subject=data.tag or data.list_name or account.name, actor=account.name, now=ctx.clock.now(),
         )  # fmt: skip
-    return Scheduled(vehicles=len(vins), changed=changed)
+        put_off = data.schedule is not None and data.schedule.not_before is not None
+        reached = count_reached(conn, vins) if put_off else 0
+    return Scheduled(vehicles=len(vins), changed=changed, reached=reached)
 
 
 @route("POST", "/vehicles/{vin:str}/consent", role=Role.FLEET, tag="ship", errors=[409])

@@ -55,11 +55,11 @@ SELECT v.vin FROM vehicle v
 
 -- name: own_hours
 -- Vehicles of the same hours together, most vehicles first.
-SELECT v.schedule, count(*) AS vehicles, min(v.vin) AS example FROM vehicle v
+SELECT v.schedule - 'put_off_since' AS schedule, count(*) AS vehicles, min(v.vin) AS example FROM vehicle v
  WHERE (:fleet::text IS NULL OR v.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
    AND (:tag::text IS NULL OR v.tags @> ARRAY[:tag::text])
    AND (:list::text IS NULL OR v.vin IN (SELECT vin FROM vehicle_list_member WHERE list_name = :list))
- GROUP BY v.schedule ORDER BY count(*) DESC, min(v.vin) LIMIT :rows_max;
+ GROUP BY 1 ORDER BY count(*) DESC, min(v.vin) LIMIT :rows_max;
 
 -- name: fleet_names
 SELECT kind, name FROM account_fleet WHERE account_name = :fleet ORDER BY kind, name;

@@ -18,10 +18,12 @@ Source: ADR 0119.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
+from ringroad.ship.model import KnownImages, ReleaseFacts, VehicleFacts
 from ringroad.ship.report import DETAIL_CHARS_MAX
-from ringroad.ship.resolve import Resolution
+from ringroad.ship.resolve import Resolution, resolve, resolve_way
 
 # What a vehicle names when the plan does not fit what it runs, and nothing was touched (vehicle/terms.py, vehicle/plan.py),
 # and how reasons of the resolver begin that say the same. It names the counter first, whatever else is older.
@@ -34,18 +36,36 @@ REFUSALS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def let_go_for(today: Resolution, *, way: Sequence[str]) -> str | None:
+def let_go_for(
+    vehicle: VehicleFacts,
+    release: ReleaseFacts,
+    images: KnownImages,
+    earlier: Sequence[ReleaseFacts] = (),
+    *,
+    way: Sequence[str] = (),
+    now: datetime | None = None,
+) -> str | None:
     """Return why a vehicle that waits is let go, short and countable; None: it is offered what was planned.
 
+    The way that was planned is walked first: as long as it leads there, no other one matters, be it shorter or newer.
+
     Args:
-        today: what the resolver says of it now.
-        way: releases that it was to get, by id, the wanted one last.
+        vehicle: as it is known now.
+        release: what is wanted.
+        images: what the programme has packages for.
+        earlier: signed releases of the programme; one of the way that is not among them ends it.
+        way: what is left of the planned way, by id, without the wanted release.
+        now: the server's time.
     """
-    if today.verdict != "match":
-        return verdict_of(today)
-    if today.steps != tuple(way):
-        return "mismatch: another way leads there by now"
-    return None
+    signed = {each.id: each for each in earlier}
+    planned = [signed[each] for each in way if each in signed]
+    if (
+        len(planned) == len(way)
+        and resolve_way(vehicle, [*planned, release], images, now=now).verdict == "match"
+    ):
+        return None
+    today = resolve(vehicle, release, images, earlier if way else (), now=now)
+    return "mismatch: another way leads there by now" if today.verdict == "match" else verdict_of(today)
 
 
 def is_refusal(body: Mapping[str, Any]) -> bool:

@@ -94,9 +94,9 @@ SELECT count(*) FROM campaign_target t
  WHERE t.plan_id = :plan_id AND t.verdict = 'match';
 
 -- name: own_hours_planned
-SELECT v.schedule, count(*) AS vehicles FROM vehicle v
+SELECT v.schedule - 'put_off_since' AS schedule, count(*) AS vehicles FROM vehicle v
   JOIN campaign_target t ON t.plan_id = :plan_id AND t.vin = v.vin AND t.verdict = 'match'
- WHERE v.schedule IS NOT NULL GROUP BY v.schedule ORDER BY count(*) DESC, v.schedule LIMIT :rows_max;
+ WHERE v.schedule IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT :rows_max;
 
 -- name: plan_each_time#
 -- A plan kept for any vehicles is one for all of them.
@@ -837,22 +837,27 @@ SELECT r.id AS release_id,
    AND r.document -> 'variants' ? v.variant;
 
 -- name: expire_deadlines
--- Who was asked and said no is no vehicle that fell silent, nor is one that its fleet put off until after its deadline.
+-- Who was asked and said no is no vehicle that fell silent, nor is one that its fleet put off until after its deadline, if
+-- it did so before the wave reached it: who is put off later may have been told, and what came of it counts.
 UPDATE assignment a
    SET state = CASE WHEN due.declined OR due.put_off THEN 'cancelled' ELSE 'expired' END,
        finished_at = :now, generation = a.generation + 1,
        state_detail = CASE WHEN due.declined THEN 'consent_denied'
                            WHEN due.put_off THEN 'put off by its fleet until after its deadline'
                            WHEN a.claimed_at IS NOT NULL THEN 'claimed, and never said that it runs it'
+                           WHEN due.put_off_late THEN 'put off by its fleet after its wave had begun, and silent'
                            WHEN a.last_report_at IS NULL THEN 'never answered'
                            ELSE 'silent after: ' || a.state_detail END
   FROM campaign c, (
        SELECT o.action_id, o.state = 'offered' AND o.state_detail = 'declined by its driver' AS declined,
-              o.state = 'offered' AND o.kind <> 'rollback' AND o.began_at IS NULL AND o.last_report_at IS NULL
-              AND coalesce(o.deadline_at < (v.schedule ->> 'not_before')::timestamptz, false)
-              AND NOT coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS put_off
+              late.put_off AND coalesce((v.schedule ->> 'put_off_since')::timestamptz <= o.released_at, false) AS put_off,
+              late.put_off AS put_off_late
          FROM assignment o JOIN campaign its ON its.id = o.campaign_id JOIN vehicle v ON v.vin = o.vin
          LEFT JOIN campaign_plan p ON p.id = its.plan_id
+        CROSS JOIN LATERAL (
+              SELECT o.state = 'offered' AND o.kind <> 'rollback' AND o.began_at IS NULL AND o.last_report_at IS NULL
+                     AND coalesce(o.deadline_at < (v.schedule ->> 'not_before')::timestamptz, false)
+                     AND NOT coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS put_off) AS late
         WHERE o.deadline_at <= :now AND o.state IN ('offered', 'active', 'cancelling') AND its.state <> 'paused'
         ORDER BY o.deadline_at LIMIT :rows_max FOR UPDATE OF o SKIP LOCKED) AS due
  WHERE c.id = a.campaign_id AND a.action_id = due.action_id
@@ -1066,13 +1071,21 @@ SELECT campaign_id, vin, wave, 'rollback', previous_release_id, release_id, :now
      WHERE assignment.state IN ('failed', 'rolled_back', 'cancelled', 'expired');
 
 -- Tags and lists ---------------------------------------------------------------------------------
--- name: set_schedule!
-UPDATE vehicle SET schedule = :schedule, generation = generation + 1
- WHERE vin = :vin AND schedule IS DISTINCT FROM :schedule::jsonb;
-
 -- name: set_schedules
-UPDATE vehicle SET schedule = :schedule, generation = generation + 1
- WHERE vin = ANY (:vins) AND schedule IS DISTINCT FROM :schedule::jsonb RETURNING vin;
+-- Since when it is put off without a gap, beside the hours: who began to be put off after a wave had reached it may have
+-- been told by then. Whoever was still put off stays so since then.
+UPDATE vehicle v
+   SET generation = generation + 1,
+       schedule = :schedule::jsonb || CASE WHEN :schedule::jsonb ->> 'not_before' IS NULL THEN '{}' ELSE
+           jsonb_build_object('put_off_since', CASE WHEN (v.schedule ->> 'not_before')::timestamptz > :now
+                                                    THEN coalesce(v.schedule -> 'put_off_since', to_jsonb(:now::timestamptz))
+                                                    ELSE to_jsonb(:now::timestamptz) END) END
+ WHERE vin = ANY (:vins) AND schedule - 'put_off_since' IS DISTINCT FROM :schedule::jsonb RETURNING vin;
+
+-- name: count_released$
+SELECT count(DISTINCT a.vin) FROM assignment a JOIN campaign c ON c.id = a.campaign_id
+ WHERE a.vin = ANY (:vins) AND a.kind <> 'rollback' AND a.state IN ('pending', 'offered') AND a.released_at IS NOT NULL
+   AND a.began_at IS NULL AND c.state IN ('running', 'paused');
 
 -- name: asked_action^
 SELECT a.action_id, a.state_detail, v.gateway, a.consented_at IS NOT NULL AS consented FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN campaign_plan p ON p.id = c.plan_id

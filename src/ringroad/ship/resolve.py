@@ -138,6 +138,32 @@ def resolve(
     return _refused(objection)
 
 
+def resolve_way(
+    vehicle: VehicleFacts, way: Sequence[ReleaseFacts], images: KnownImages, *, now: datetime | None = None
+) -> Resolution:
+    """Decide whether the vehicle gets the last of these releases by just this way, one after another.
+
+    Args:
+        vehicle: with its last known configuration.
+        way: at least one release; the wanted one is the last.
+        images: what the programme has packages for.
+        now: the server's time.
+
+    Returns:
+        Of the first release that does not fit over those before it; else of the last one, a match or
+        `already_installed`.
+    """
+    for release in way[:-1]:
+        step = resolve(vehicle, release, images, now=now)
+        if step.verdict not in ("match", "already_installed"):
+            return step
+        ecus = dict(vehicle.ecus)
+        for name, package in release.variants[vehicle.variant].items():
+            ecus[name] = replace(ecus[name], version=package.version, image_sha256=package.image_sha256)
+        vehicle = replace(vehicle, ecus=ecus)
+    return resolve(vehicle, way[-1], images, now=now)
+
+
 def _in_force(release: ReleaseFacts, now: datetime | None) -> ReleaseFacts:
     """Return the release without decisions that have ended: vehicles refuse those."""
     ended = now is not None and release.back_until is not None and release.back_until <= now

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from ringroad.ship.judged import REFUSALS, is_refusal, let_go_for, refused_for
+from ringroad.ship.model import EcuFacts, KnownImages, PackageFacts, ReleaseFacts, VehicleFacts
 from ringroad.ship.resolve import Resolution, Verdict
 
 MATCH = Resolution(verdict="match", steps=("r2", "r3"))
@@ -14,24 +17,68 @@ def of(verdict: Verdict, reason: str = "") -> Resolution:
     return Resolution(verdict=verdict, reason=reason)
 
 
+def head(version: str, *, over: str = "*", counter: int = 1) -> PackageFacts:
+    return PackageFacts(
+        id=f"pkg_{version}", ecu="head", version=version, filename=f"{version}.bin", format="bin",
+        hardware_ids=("HW-1",), image_sha256=version, image_sha512="", image_bytes=1, release_counter=counter,
+        upgrades_from=over,
+    )  # fmt: skip
+
+
+def release(package: PackageFacts) -> ReleaseFacts:
+    return ReleaseFacts(
+        id=f"r{package.version}", programme_id="p", version=package.version, state="signed",
+        variants={"city": {"head": package}},
+    )  # fmt: skip
+
+
+def car(runs: str | None, *, blocked: str | None = None) -> VehicleFacts:
+    ecu = EcuFacts(name="head", serial="h", hardware_id="HW-1", version=runs, image_sha256=runs)
+    return VehicleFacts(vin="V", programme_id="p", variant="city", ecus={"head": ecu}, blocked_reason=blocked)
+
+
+ONE, TWO, TWO_FIVE = head("1"), head("2", over="<2"), head("2.5", over="<2.5")
+THREE = head("3", over=">=2, <3", counter=2)
+IMAGES = KnownImages(
+    counter_of={each.image_sha256: each.release_counter for each in (ONE, TWO, TWO_FIVE, THREE)}
+)
+PLANNED = (release(TWO),)  # then three
+ANOTHER = "mismatch: another way leads there by now"
+
+
 @pytest.mark.parametrize(
-    ("today", "expected"),
+    ("vehicle", "signed", "expected"),
     [
-        (MATCH, None),
-        (of("already_installed"), "already_installed"),
-        (of("mismatch", "release_counter: brake runs 3"), "mismatch: release_counter: brake runs 3"),
-        (
-            of("unknown", "configuration: brake never reported"),
-            "unknown: configuration: brake never reported",
-        ),
-        (Resolution(verdict="match", steps=("r3",)), "mismatch: another way leads there by now"),
-        (Resolution(verdict="match"), "mismatch: another way leads there by now"),
+        (car("1"), PLANNED, None),
+        (car("1"), (*PLANNED, release(TWO_FIVE)), None),  # the resolver would take the newer one today
+        (car("2"), PLANNED, None),  # a workshop has done the first step
+        (car("1"), (release(TWO_FIVE),), ANOTHER),  # the planned step is not signed any more
+        (car("2.5"), PLANNED, ANOTHER),  # it would go back; three fits directly
+        (car("1"), (), "mismatch: upgrades_from: head 1 is not >=2, <3"),
+        (car("3"), PLANNED, "already_installed"),
+        (car("4"), PLANNED, "mismatch: downgrade: head 4 to 3"),
+        (car(None), PLANNED, "unknown: configuration: head never reported"),
+        (car("1", blocked="ROLLBACK_FAILED"), PLANNED, "mismatch: blocked: ROLLBACK_FAILED"),
     ],
 )
-def test_a_vehicle_is_offered_on_only_if_it_still_fits_and_by_the_same_way(
-    today: Resolution, expected: str | None
+def test_a_vehicle_on_a_way_is_led_on_as_long_as_that_way_leads_there(
+    vehicle: VehicleFacts, signed: Sequence[ReleaseFacts], expected: str | None
 ) -> None:
-    assert let_go_for(today, way=["r2", "r3"]) == expected
+    assert let_go_for(vehicle, release(THREE), IMAGES, signed, way=["r2"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("vehicle", "expected"),
+    [
+        (car("2"), None),
+        (car("1"), "mismatch: upgrades_from: head 1 is not >=2, <3"),  # it was to get it at once
+        (car("3"), "already_installed"),
+    ],
+)
+def test_a_vehicle_that_was_to_get_it_at_once_is_led_over_nothing(
+    vehicle: VehicleFacts, expected: str | None
+) -> None:
+    assert let_go_for(vehicle, release(THREE), IMAGES, PLANNED) == expected
 
 
 @pytest.mark.parametrize("code", sorted(REFUSALS))

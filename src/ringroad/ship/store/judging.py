@@ -64,8 +64,7 @@ def judge_again(
     for vehicle in read_vehicles(conn, vins=list(waiting)):
         row = waiting[vehicle.vin]
         way = row["way"][max(0, row["step"] - 1) :]  # what is left of it; a way is not changed under way
-        today = resolve(vehicle, release, images, earlier if way else (), now=now)
-        if why := let_go_for(today, way=[*way, release.id]):
+        if why := let_go_for(vehicle, release, images, earlier, way=way, now=now):
             gone[vehicle.vin] = why
     still = [row for vin, row in waiting.items() if vin not in gone]
     if still:

@@ -45,7 +45,7 @@ def set_schedule(
         InvalidInput: it would be put off for too long.
     """
     document = _document(schedule, now=now)
-    if SQL.set_schedule(conn, vin=vin, schedule=Jsonb(document) if document else None) == 0:
+    if not list(SQL.set_schedules(conn, vins=[vin], schedule=Jsonb(document) if document else None, now=now)):
         if not list(SQL.known_vins(conn, vins=[vin])):
             raise NotFound(f"no vehicle {vin[:40]!r}", hint="ringroad fleet list")
         return False
@@ -84,7 +84,7 @@ def set_schedules(
         InvalidInput: they would be put off for too long.
     """
     document = _document(schedule, now=now)
-    rows = SQL.set_schedules(conn, vins=list(vins), schedule=Jsonb(document) if document else None)
+    rows = SQL.set_schedules(conn, vins=list(vins), schedule=Jsonb(document) if document else None, now=now)
     changed = sorted(row["vin"] for row in rows)
     if changed:
         append_fact(
@@ -96,6 +96,12 @@ def set_schedules(
             },
         )  # fmt: skip
     return len(changed)
+
+
+def count_reached(conn: Connection, vins: Sequence[str]) -> int:
+    """Count vehicles for which an update was released that they have not begun: putting it off excuses no silence."""
+    found: int = SQL.count_released(conn, vins=list(vins))
+    return found
 
 
 def count_own_hours(conn: Connection, plan_id: str) -> dict[OwnHours, int]:
