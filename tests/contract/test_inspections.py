@@ -39,6 +39,7 @@ from support.births import (
     line_with_baseline,
     passed,
     registration,
+    registration_body,
     started_order,
     who,
 )
@@ -141,6 +142,24 @@ def test_a_rate_that_changes_later_changes_no_choice_that_was_made(conn: Connect
             arrive(conn, "nobody")
         with pytest.raises(NotFound, match="no station 'roof'"):
             arrive(conn, other, station="roof")
+
+
+def test_a_vehicle_that_came_while_every_one_was_looked_at_is_looked_at_though_the_rate_fell(
+    conn: Connection,
+) -> None:
+    with transaction(conn):
+        line_with_baseline(conn)  # whose gate looks at every vehicle
+        order = started_order(conn)
+        (came,) = arrive(conn, order)
+        (fact,) = (each for each in read_facts(conn, subject=order) if each.kind == FactKind.GATE_CHOSE)
+        assert fact.body["gates"][0]["reason"] == came.reason == "every vehicle is looked at"
+        plant = PLANT.replace('"software"]', '"software"]\ninspect_permille = 0')
+        save_plant(conn, IDS, plant=read_plant(plant), generation=1, **who())
+        assert arrive(conn, order) == [came]
+        with pytest.raises(Conflict, match="is missing"), conn.transaction():
+            bear(conn, order, seen=False)
+        bear(conn, order, seen=True)
+        bear(conn, started_order(conn), vin="WRRDEM123TA000002", seen=False)
 
 
 def test_a_lot_is_contained_where_the_vehicles_are_built_and_not_at_the_hub_of_that_site(
@@ -272,6 +291,35 @@ def test_over_the_api_the_choice_is_asked_listed_and_enforced(
             f"{base}/contained-lots", params={"every": True}, headers=headers[Role.VIEWER]
         ).json()
         assert [each["release_reason"] for each in lots] == ["used up"]
+
+
+def test_a_contained_lot_that_came_with_a_registration_is_known_when_that_is_tried_again_without_it(
+    pg_url: str, conn: Connection, tmp_path: Path
+) -> None:
+    with transaction(conn):
+        line_with_baseline(conn, gates=False)
+        order = new_order(conn)  # no station told that it entered
+        given: dict[str, Any] = {"programme_id": "wren", "part": "battery", "lot": "B-17", "reason": "swells"}
+        lot, _ = store_draw.contain_lot(conn, IDS, **given, **who())
+        body = registration_body(conn, VIN, order_id=order)
+    headers = {"Authorization": f"Bearer {add_account(pg_url, 'olga', Role.OPERATOR)}"}
+    with serving(pg_url, tmp_path) as origin, httpx.Client(base_url=origin, headers=headers) as client:
+
+        def register(**part: str) -> tuple[int, str]:
+            told = {"id": "e1", "station": STATION, "part": "battery", "lot": "B-17"}
+            parts = [told | {"fitted_at": CLOCK.now().isoformat()} | part] if part else []
+            answer = client.post("/api/v1/vehicles", json=body | {"parts": parts})
+            return answer.status_code, str(answer.json().get("error", answer.json()))
+
+        refused = register(lot="B-17")
+        assert (refused[0], "lot B-17 of battery is contained" in refused[1]) == (409, True)
+        assert register() == refused
+        assert register(lot="B-18")[0] == 422, "what the same event said before is not taken back"
+        with transaction(conn):
+            store_draw.release_lot(conn, IDS, lot_id=lot.id, reason="cells are good", **who())
+        assert register(lot="B-17")[0] == 201
+    (part,) = store_birth.get_birth(conn, VIN).record.signed["parts"]
+    assert (part["id"], part["lot"]) == ("e1", "B-17")
 
 
 async def _heard(nats_url: str, conn: Connection) -> list[Inspection]:

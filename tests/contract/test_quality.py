@@ -187,6 +187,12 @@ def test_passes_are_forgotten_with_their_results_but_for_those_that_alarms_compa
     assert passes(conn)[-1][-1] == 850
 
 
+def numbers(conn: Connection) -> dict[tuple[str, str, int], int]:
+    """Return the numbers of what is watched at marriage."""
+    rows = conn.execute("SELECT kind, value, period, number FROM quality_watch WHERE station = 'marriage'")
+    return {(row["kind"], row["value"], row["period"]): row["number"] for row in rows}
+
+
 def test_an_alarm_is_a_fact_stands_once_and_what_it_told_is_over_when_it_closes(conn: Connection) -> None:
     built(conn, 0, 400, bad=lambda number: number % 50 == 0)
     seen: dict[str, dict[str, int]] = {}
@@ -207,9 +213,13 @@ def test_an_alarm_is_a_fact_stands_once_and_what_it_told_is_over_when_it_closes(
     with transaction(conn), pytest.raises(InvalidInput, match="closed with a reason"):
         store_watch.close_alarm(conn, IDS, alarm_id=alarm.id, reason=" ", actor="olga", now=CLOCK.now())
     with transaction(conn):
+        before = numbers(conn)
         store_watch.close_alarm(
             conn, IDS, alarm_id=alarm.id, reason="sent back", actor="olga", now=CLOCK.now()
         )
+    after, newest = numbers(conn), max(period for _, _, period in before)
+    assert {key for key in before if after[key] == before[key]} == {key for key in before if key[2] < newest}
+    assert len(before) < max(after.values()) <= 2 * len(before), "a share of the bound is spent once"
     with transaction(conn), pytest.raises(Conflict, match="is closed"):
         store_watch.close_alarm(conn, IDS, alarm_id=alarm.id, reason="again", actor="olga", now=CLOCK.now())
     assert look_at_results(conn, IDS, CLOCK, {}) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,25 @@ def test_a_claim_is_taken_once_and_traced_to_lot_station_and_gate(conn: Connecti
         each.vin for each in store_trace.list_traces(conn, "wren", gate="end of line", since=lot.traced_at)
     ]
     assert store_trace.list_traces(conn, "wren", gate="other") == []
+
+
+def test_the_same_claim_id_in_two_programmes_is_two_claims(conn: Connection) -> None:
+    with transaction(conn):
+        for table, change, of in (
+            ("programme", '{"id": "other"}', "id = 'wren'"),
+            ("vehicle", '{"vin": "WRRDEM12XTB000001", "programme_id": "other"}', f"vin = '{BAD[0]}'"),
+        ):
+            conn.execute(
+                f"INSERT INTO {table} SELECT (jsonb_populate_record(t, %s::jsonb)).* FROM {table} t WHERE {of}",  # noqa: S608 - our own words
+                (change,),
+            )
+        other = claim("WRRDEM12XTB000001", id="W-1")
+        for programme_id, told in (("other", other), ("wren", claim(BAD[0], id="W-1"))):
+            line = line_of_programme(conn, programme_id)
+            line = replace(line, programme=replace(line.programme, id=programme_id))
+            (found,) = store_trace.take_claims(conn, line, [told], **who())
+            assert (found.told, found.reason) == ("taken", "")
+    assert [each.vin for each in store_trace.list_traces(conn, "other")] == [other.vin]
 
 
 def test_faulty_vehicles_name_their_lot_and_others_name_none(conn: Connection) -> None:

@@ -132,3 +132,15 @@ def born(
     )
     birth.register_vehicle(conn, IDS, **registration(conn, vin, order_id=order_id, as_built=built))
     return order_id
+
+
+def registration_body(conn: Connection, vin: str, *, order_id: str) -> dict[str, Any]:
+    """Return the same as a body of ``POST /api/v1/vehicles``."""
+    given = registration(conn, vin)
+    ecus = [
+        {"serial": e.serial, "name": e.name, "hardware_id": e.hardware_id, "public_key": e.public_key, "key_id": e.key_id,
+         "is_primary": e.is_primary, "filename": i.filename, "version": i.version, "image_sha256": i.image_sha256}
+        for e, i in zip(given["ecus"], given["installed"], strict=True)
+    ]  # fmt: skip
+    kept = {name: given[name] for name in ("vin", "programme_id", "variant", "gateway", "release_id")}
+    return kept | {"token_sha256": given["token_sha256"].hex(), "ecus": ecus, "order_id": order_id}

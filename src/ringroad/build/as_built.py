@@ -8,7 +8,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -101,9 +101,11 @@ class Known:
 def judge_part(part: BuiltPart, known: Known, *, now: datetime) -> tuple[Told, str]:
     """Say whether a part is taken, known already, or refused and why."""
     if known.same_id is not None:
-        if known.same_id == part:
-            return "known", ""
         other = known.same_id
+        if (
+            replace(other, fitted_at=part.fitted_at) == part
+        ):  # who tells it again may take the time of the telling
+            return "known", ""
         return "refused", (
             f"event {part.id} was {other.part} {other.lot} of order {other.order_id} before,"
             f" and is {part.part} {part.lot} of order {part.order_id} now"

@@ -399,12 +399,12 @@ UNION SELECT o.id FROM plant_order o
  ORDER BY 1 LIMIT :rows_max;
 
 -- name: claim^
-SELECT id, vin, part, fault_code, body AS text, occurred_at FROM claim WHERE id = :claim_id;
+SELECT id, vin, part, fault_code, body AS text, occurred_at FROM claim
+ WHERE programme_id = :programme_id AND id = :claim_id;
 
 -- name: insert_claim!
 INSERT INTO claim (id, programme_id, vin, part, fault_code, body, occurred_at, told_by, told_at)
-VALUES (:claim_id, :programme_id, :vin, :part, :fault_code, :text, :occurred_at, :actor, :now)
-ON CONFLICT (id) DO NOTHING;
+VALUES (:claim_id, :programme_id, :vin, :part, :fault_code, :text, :occurred_at, :actor, :now);
 
 -- name: claims
 SELECT c.id, c.vin, c.part, c.fault_code, c.body AS text, c.occurred_at, c.told_by, c.told_at,

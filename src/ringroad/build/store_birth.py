@@ -127,6 +127,7 @@ def take_parts(
     vins: Mapping[str, str],
     actor: str,
     now: datetime,
+    at_end: bool = False,
 ) -> list[ToldPart]:
     """Take parts that went into vehicles of a line, each by itself.
 
@@ -137,9 +138,13 @@ def take_parts(
         vins: by id of a part, the VIN that it was told with in place of an order.
         actor: who told.
         now: when.
+        at_end: they come with their vehicle to the end of the line, so that nobody has to have told that it entered.
     """
     SQL.lock_programme(conn, programme_id=line.programme.id)  # two deliveries of one part take turns
-    return [_take(conn, line, part, vin=vins.get(part.id, ""), actor=actor, now=now) for part in parts]
+    return [
+        _take(conn, line, part, vin=vins.get(part.id, ""), actor=actor, now=now, at_end=at_end)
+        for part in parts
+    ]
 
 
 def take_used(conn: Connection, programme_id: str, event: MesEvent, *, actor: str, now: datetime) -> None:
@@ -153,7 +158,9 @@ def take_used(conn: Connection, programme_id: str, event: MesEvent, *, actor: st
         raise InvalidInput(found.reason)
 
 
-def _take(conn: Connection, line: Line, part: BuiltPart, *, vin: str, actor: str, now: datetime) -> ToldPart:
+def _take(
+    conn: Connection, line: Line, part: BuiltPart, *, vin: str, actor: str, now: datetime, at_end: bool = False
+) -> ToldPart:  # fmt: skip
     programme_id = line.programme.id
     if vin:
         row = SQL.order_of_vin(conn, vin=vin)
@@ -164,6 +171,8 @@ def _take(conn: Connection, line: Line, part: BuiltPart, *, vin: str, actor: str
         part = replace(part, order_id=row["id"])
     rows = list(SQL.orders_by_id(conn, programme_id=programme_id, order_ids=[part.order_id]))
     order = of_row(Order, rows[0], options=tuple(rows[0]["options"])) if rows else None
+    if at_end and order and order.state == "open":
+        order = replace(order, state="building")
     vehicle = SQL.vehicle(conn, vin=order.vin) if order and order.vin else None
     before = SQL.built_part(conn, programme_id=programme_id, event_id=part.id)
     serial_of = (

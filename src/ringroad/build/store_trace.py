@@ -46,7 +46,7 @@ class Claim:
     """What went wrong with one vehicle, as a workshop or an owner said it.
 
     Attributes:
-        id: the sender's own, to know a repeated one by.
+        id: the sender's own, to know a repeated one of the same programme by.
         vin: the vehicle.
         part: what failed: a part or an ECU, by the name it was built under; "" for not known.
         fault_code: "" for none.
@@ -242,7 +242,7 @@ def list_traces(
 
 
 def _take(conn: Connection, line: Line, claim: Claim, *, actor: str, now: datetime) -> ToldClaim:
-    before = SQL.claim(conn, claim_id=claim.id)
+    before = SQL.claim(conn, programme_id=line.programme.id, claim_id=claim.id)
     if before is not None:
         if of_row(Claim, before) == claim:
             return ToldClaim(claim=claim, told="known")

@@ -25,14 +25,11 @@ _PROGRAMME = click.option("--programme", help="The vehicle programme; default: t
 @_PROGRAMME
 @with_client
 def inspect(shell: Shell, client: Client, *, order: str, station: str | None, programme: str | None) -> None:
-    """Ask which gates look at the vehicle of ORDER, its id or its end; asked again, the answer is the same.
-
-    A gate that looks at every vehicle is not named.
-    """
+    """Ask which gates look at the vehicle of ORDER, its id or its end; asked again, the answer is the same."""
     programme = programme_of(client, programme)
     body = {"order_id": client.find("/orders", order)["id"]} | ({"station": station} if station else {})
     rows = client.post(f"/programmes/{programme}/inspections", body)
-    shell.show(rows, text=inspections_text(rows, empty="no gate there looks at some vehicles only"))
+    shell.show(rows, text=inspections_text(rows, empty="there is no gate"))
 
 
 @click.command("inspections", epilog=example("ringroad quality inspections --limit 5"))

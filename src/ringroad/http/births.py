@@ -109,10 +109,11 @@ def bear_vehicle(ctx: Ctx, request: Req, data: JSONBody[NewVehicle]) -> Done:
     A site seals the record with its own key, and bears nothing when what it holds of its hub's word has ended.
     """
     now = ctx.clock.now()
-    # Kept for themselves: a vehicle that is not born today failed its check, or was to be looked at, today.
+    # Kept for themselves: a vehicle that is not born today failed its check, or was to be looked at, today. So are its
+    # parts: a contained lot that was told once is known however the registration is tried again.
     with ctx.transaction() as conn:
         tests = _keep_tests(conn, data, actor=request.user.name, now=now)
-        _choose(conn, ctx, data, actor=request.user.name, now=now)
+        _keep_parts_and_choose(conn, ctx, data, actor=request.user.name, now=now)
     at_site = site_births.is_site(ctx)
     with ctx.transaction() as conn:
         signer, certificate = site_births.sealing(ctx, conn) if at_site else (_signer(ctx), None)
@@ -207,14 +208,21 @@ def _keep_tests(conn: Connection, data: NewVehicle, *, actor: str, now: datetime
     return tests
 
 
-def _choose(conn: Connection, ctx: Context, data: NewVehicle, *, actor: str, now: datetime) -> None:
-    """Choose which gates look at the vehicle, where nobody asked before."""
+def _keep_parts_and_choose(
+    conn: Connection, ctx: Context, data: NewVehicle, *, actor: str, now: datetime
+) -> None:
+    """Keep the parts that can be in the vehicle, and choose which gates look at it, where nobody asked before.
+
+    A part that cannot be is refused by the registration itself.
+    """
     if data.order_id is None:
         return
     BUILD.lock_programme(conn, programme_id=data.programme_id)
     line = line_of_programme(conn, data.programme_id)
     known = list(BUILD.orders_by_id(conn, programme_id=data.programme_id, order_ids=[data.order_id]))
     if known and known[0]["state"] in {"open", "building"}:
+        parts = [_part(each, data.order_id) for each in data.parts]
+        take_parts(conn, line, parts, vins={}, actor=actor, now=now, at_end=True)
         choose(conn, ctx.ids, line, order_id=data.order_id, actor=actor, now=now)
 
 

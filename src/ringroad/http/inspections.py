@@ -53,10 +53,7 @@ class LotRelease(Command, frozen=True, kw_only=True):
 def choose_inspections(
     ctx: Ctx, request: Req, programme_id: Id, data: JSONBody[Arrival]
 ) -> list[InspectionView]:
-    """Say which gates look at a vehicle; the first to ask makes the choice, and everybody after gets the same answer.
-
-    A gate that looks at every vehicle is not among them.
-    """
+    """Say which gates look at a vehicle; the first to ask makes the choice, and everybody after gets the same answer."""
     with ctx.transaction() as conn:
         found = store_draw.choose_for(
             conn, ctx.ids, programme_id=programme_id, order_id=data.order_id, station=data.station,

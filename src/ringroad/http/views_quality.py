@@ -178,7 +178,7 @@ class InspectionView(View, frozen=True, kw_only=True):
     station: str
     gate: str
     inspect: bool
-    permille: int  # the chance with which it was chosen; 1000 for a contained lot
+    permille: int  # the chance with which it was chosen; 1000 where every vehicle is, and for a contained lot
     reason: str
     drawn_at: datetime
     passed: bool | None  # by the newest results of the gate; null for none yet

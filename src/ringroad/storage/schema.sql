@@ -741,6 +741,7 @@ CREATE TABLE public.gate_draw (
     reason text NOT NULL,
     drawn_at timestamp with time zone NOT NULL,
     told_at timestamp with time zone,
+    every boolean DEFAULT false NOT NULL,
     CONSTRAINT gate_draw_permille_check CHECK (((permille >= 0) AND (permille <= 1000)))
 );
 CREATE TABLE public.gate_reading (
@@ -1368,7 +1369,7 @@ ALTER TABLE ONLY public.campaign_target
 ALTER TABLE ONLY public.change
     ADD CONSTRAINT change_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.claim
-    ADD CONSTRAINT claim_pkey PRIMARY KEY (id);
+    ADD CONSTRAINT claim_pkey PRIMARY KEY (programme_id, id);
 ALTER TABLE ONLY public.complaint
     ADD CONSTRAINT complaint_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.contained_lot

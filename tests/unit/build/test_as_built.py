@@ -44,6 +44,7 @@ KNOWN = Known(line=LINE, order=ORDER, options=frozenset({"city", "roof", "tow_ba
         ({"part": "roof"}, {}, "taken", ""),  # an option of the order
         ({"fitted_at": NOW + timedelta(seconds=5)}, {}, "taken", ""),  # within the clocks
         ({}, {"same_id": PART}, "known", ""),
+        ({"fitted_at": NOW - timedelta(minutes=5)}, {"same_id": PART}, "known", ""),  # told again at another time
         ({"lot": "L8"}, {"same_id": PART}, "refused", "was seat L7 of order o1 before, and is seat L8"),
         ({"station": "roof"}, {}, "refused", "no station 'roof': it has trim, test"),
         ({"fitted_at": NOW + timedelta(seconds=60)}, {}, "refused", "60 s in the future"),

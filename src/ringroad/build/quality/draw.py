@@ -47,6 +47,7 @@ class Drawn:
         inspect: whether it does.
         permille: the chance with which the vehicle was chosen; 1000 where there was none.
         reason: in words.
+        every: the gate looked at every vehicle when this one came.
     """
 
     station: str
@@ -54,6 +55,7 @@ class Drawn:
     inspect: bool
     permille: int
     reason: str
+    every: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,7 @@ def draw(
     before: Mapping[Place, Drawn],
     contained: Mapping[Place, BadLot],
 ) -> Iterator[Drawn]:
-    """Yield the choices that are new or another than before; of a gate that looks at every vehicle there is none.
+    """Yield the choices that are new or another than before.
 
     Args:
         seed: of the line.
@@ -110,14 +112,22 @@ def draw(
         bad, old = contained.get(place), before.get(place)
         if old is not None and (old.inspect or bad is None):
             continue
-        if old is None and gate.permille >= ALWAYS:
-            continue
+        every = bad is None and gate.permille >= ALWAYS
         if bad is not None:
             reason, inspect, permille = f"lot {bad.lot} of {bad.part} is contained", True, ALWAYS
+        elif every:
+            reason, inspect, permille = "every vehicle is looked at", True, ALWAYS
         else:
             inspect, permille = lot_falls(seed, vehicle, gate), gate.permille
             reason = f"{'drawn' if inspect else 'not drawn'}, {permille / 10:g} % are"
-        yield Drawn(station=gate.station, gate=gate.gate, inspect=inspect, permille=permille, reason=reason)
+        yield Drawn(
+            station=gate.station,
+            gate=gate.gate,
+            inspect=inspect,
+            permille=permille,
+            reason=reason,
+            every=every,
+        )
 
 
 def lot_falls(seed: bytes, vehicle: str, gate: Gated) -> bool:

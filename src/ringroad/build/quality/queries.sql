@@ -47,7 +47,7 @@ SELECT s.name AS station, count(*) AS vehicles, count(*) FILTER (WHERE p.at_once
                          AND (:until::timestamptz IS NULL OR at <= :until)
                          AND NOT EXISTS (SELECT FROM gate_draw d
                                           WHERE d.programme_id = p.programme_id AND d.order_id = p.vehicle
-                                            AND d.station = p.station AND d.inspect AND d.permille = 1000)
+                                            AND d.station = p.station AND d.inspect AND d.permille = 1000 AND NOT d.every)
                        ORDER BY number DESC LIMIT :rows_max) AS p
  GROUP BY s.name;
 
@@ -121,12 +121,14 @@ INSERT INTO quality_watch (programme_id, station, kind, value, period, number)
 VALUES (:programme_id, :station, :kind, :value, :period, :number);
 
 -- name: watch_anew!
--- What is watched again gets another number, and so another share.
+-- What is watched again gets another number, and so another share; periods before the newest are looked at no more.
 UPDATE quality_watch w SET number = r.number
   FROM (SELECT kind, value, period,
                (SELECT max(number) FROM quality_watch WHERE programme_id = :programme_id)
                + row_number() OVER (ORDER BY number) AS number
-          FROM quality_watch WHERE programme_id = :programme_id AND station = :station) AS r
+          FROM quality_watch
+         WHERE programme_id = :programme_id AND station = :station
+           AND period = (SELECT max(period) FROM quality_watch WHERE programme_id = :programme_id AND station = :station)) AS r
  WHERE w.programme_id = :programme_id AND w.station = :station
    AND (w.kind, w.value, w.period) = (r.kind, r.value, r.period);
 
@@ -161,7 +163,7 @@ SELECT r.station, r.gate, count(DISTINCT r.vehicle) AS inspected,
   LEFT JOIN gate_draw d ON d.programme_id = r.programme_id AND d.order_id = r.order_id AND d.station = r.station
                        AND d.gate = r.gate
  WHERE r.programme_id = :programme_id AND r.gate <> '' AND r.at > :since AND r.attempt = 1
-   AND (d.order_id IS NULL OR (d.inspect AND d.permille < 1000))
+   AND (d.order_id IS NULL OR (d.inspect AND (d.permille < 1000 OR d.every)))
  GROUP BY r.station, r.gate;
 
 -- name: vehicles_left$
@@ -190,14 +192,14 @@ SELECT EXISTS (SELECT FROM programme p JOIN site s ON s.id = p.plant_id
                 WHERE p.id = :programme_id AND s.removed_at IS NULL);
 
 -- name: draws_of
-SELECT station, gate, inspect, permille, reason FROM gate_draw WHERE programme_id = :programme_id AND order_id = :order_id;
+SELECT station, gate, inspect, permille, reason, every FROM gate_draw WHERE programme_id = :programme_id AND order_id = :order_id;
 
 -- name: keep_draw!
-INSERT INTO gate_draw (programme_id, order_id, station, gate, inspect, permille, reason, drawn_at)
-VALUES (:programme_id, :order_id, :station, :gate, :inspect, :permille, :reason, :now)
+INSERT INTO gate_draw (programme_id, order_id, station, gate, inspect, permille, reason, every, drawn_at)
+VALUES (:programme_id, :order_id, :station, :gate, :inspect, :permille, :reason, :every, :now)
 ON CONFLICT (programme_id, order_id, station, gate)
 DO UPDATE SET inspect = excluded.inspect, permille = excluded.permille, reason = excluded.reason,
-              drawn_at = excluded.drawn_at, told_at = NULL;
+              every = excluded.every, drawn_at = excluded.drawn_at, told_at = NULL;
 
 -- name: list_draws
 SELECT d.order_id, o.vin, d.station, d.gate, d.inspect, d.permille, d.reason, d.drawn_at, r.passed

@@ -125,7 +125,7 @@ def choose(
     for each in new:
         SQL.keep_draw(
             conn, programme_id=programme_id, order_id=order_id, station=each.station, gate=each.gate,
-            inspect=each.inspect, permille=each.permille, reason=each.reason, now=now,
+            inspect=each.inspect, permille=each.permille, reason=each.reason, every=each.every, now=now,
         )  # fmt: skip
     if new:
         append_fact(

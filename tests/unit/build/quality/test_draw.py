@@ -69,8 +69,15 @@ def test_a_contained_lot_is_looked_at_whatever_was_drawn_and_stays_so() -> None:
     assert (seen.inspect, seen.permille, seen.reason) == (True, 1000, "lot B-17 of battery is contained")
     assert drawn("order_1", before=seen) == []  # released: who was chosen stays chosen
     assert drawn("order_1", before=passed, permille=1000) == []  # a rate that rose later changes no choice
-    assert drawn("order_1", permille=1000) == []  # a gate that looks at every vehicle chooses none
-    assert drawn("order_1", bad=BAD, permille=1000) == []
+    (all_of,) = drawn("order_1", bad=BAD, permille=1000)
+    assert (all_of.inspect, all_of.every) == (True, False)  # it says nothing of others
+
+
+def test_a_vehicle_that_came_to_a_gate_that_looks_at_every_one_stays_drawn_at_any_later_rate() -> None:
+    (came,) = drawn("order_1", permille=1000)
+    assert (came.inspect, came.permille, came.every) == (True, 1000, True)
+    assert came.reason == "every vehicle is looked at"
+    assert drawn("order_1", before=came, permille=0) == drawn("order_1", before=came, bad=BAD) == []
 
 
 def test_a_gate_without_named_checks_is_one_check_by_its_own_name() -> None:

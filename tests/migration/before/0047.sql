@@ -450,12 +450,16 @@ VALUES (:programme_id, :event_id, :plant_id, :station, :gate, :check, :vehicle, 
 SELECT station, vehicle, at_once FROM station_pass WHERE programme_id = :programme_id AND vehicle = ANY(:vehicles::text[]);
 
 -- name: recent_passes
+-- Without vehicles that were looked at for a contained lot: those say nothing of the others.
 SELECT s.name AS station, count(*) AS vehicles, count(*) FILTER (WHERE p.at_once) AS at_once
   FROM unnest(:stations::text[]) AS s (name)
-  CROSS JOIN LATERAL (SELECT at_once FROM station_pass
+  CROSS JOIN LATERAL (SELECT at_once FROM station_pass p
                        WHERE programme_id = :programme_id AND station = s.name
                          AND (:since::timestamptz IS NULL OR at > :since)
                          AND (:until::timestamptz IS NULL OR at <= :until)
+                         AND NOT EXISTS (SELECT FROM gate_draw d
+                                          WHERE d.programme_id = p.programme_id AND d.order_id = p.vehicle
+                                            AND d.station = p.station AND d.inspect AND d.permille = 1000)
                        ORDER BY number DESC LIMIT :rows_max) AS p
  GROUP BY s.name;
 
@@ -562,11 +566,15 @@ SELECT p.id FROM programme p
  WHERE EXISTS (SELECT FROM station_pass s WHERE s.programme_id = p.id) ORDER BY p.id;
 
 -- name: gate_results
-SELECT station, gate, count(DISTINCT vehicle) AS inspected,
-       count(DISTINCT vehicle) FILTER (WHERE NOT passed) AS refused
-  FROM station_result
- WHERE programme_id = :programme_id AND gate <> '' AND at > :since AND attempt = 1
- GROUP BY station, gate;
+-- Vehicles that were looked at by chance, or all: those of a contained lot, or that nobody asked for, say nothing of the others.
+SELECT r.station, r.gate, count(DISTINCT r.vehicle) AS inspected,
+       count(DISTINCT r.vehicle) FILTER (WHERE NOT r.passed) AS refused
+  FROM station_result r
+  LEFT JOIN gate_draw d ON d.programme_id = r.programme_id AND d.order_id = r.order_id AND d.station = r.station
+                       AND d.gate = r.gate
+ WHERE r.programme_id = :programme_id AND r.gate <> '' AND r.at > :since AND r.attempt = 1
+   AND (d.order_id IS NULL OR (d.inspect AND d.permille < 1000))
+ GROUP BY r.station, r.gate;
 
 -- name: vehicles_left$
 SELECT count(DISTINCT vehicle) FROM station_pass WHERE programme_id = :programme_id AND at > :since;
@@ -613,7 +621,9 @@ SELECT d.order_id, o.vin, d.station, d.gate, d.inspect, d.permille, d.reason, d.
                 WHERE programme_id = d.programme_id AND vehicle = d.order_id AND station = d.station AND gate = d.gate
                 ORDER BY check_name, attempt DESC) AS n) AS r ON true
  WHERE d.programme_id = :programme_id
-   AND (:order_id::text IS NULL OR d.order_id = :order_id OR o.vin = :order_id)
+   AND CASE WHEN :vehicle::text IS NULL THEN true
+            ELSE d.order_id = coalesce((SELECT id FROM plant_order WHERE id = :vehicle),
+                                       (SELECT id FROM plant_order WHERE vin = :vehicle LIMIT 1)) END
  ORDER BY d.drawn_at DESC, d.order_id DESC, d.station, d.gate LIMIT :rows_max;
 
 -- name: untold_draws
@@ -986,8 +996,14 @@ ON CONFLICT DO NOTHING;
 SELECT * FROM plant_order WHERE vin = :vin;
 
 -- name: results_of_order
+-- The newest of each check first: what one check told often never hides another.
 SELECT event_id, check_name, station, passed, at, attempt, lots FROM station_result
- WHERE programme_id = :programme_id AND vehicle = :order_id ORDER BY at DESC, attempt DESC LIMIT :rows_max;
+ WHERE programme_id = :programme_id AND vehicle = :order_id
+ ORDER BY row_number() OVER (PARTITION BY station, check_name ORDER BY at DESC, attempt DESC), at DESC, attempt DESC
+ LIMIT :rows_max;
+
+-- name: count_parts$
+SELECT count(*) FROM built_part WHERE order_id = :order_id;
 
 -- name: insert_birth_record!
 INSERT INTO birth_record (vin, sha256, record, key_id, made_at) VALUES (:vin, :sha256, :record, :key_id, :now);
@@ -1151,7 +1167,8 @@ DELETE FROM shop_plan WHERE plant_id = :plant_id AND shop = :shop AND generation
 SELECT * FROM shop_work WHERE plant_id = :plant_id AND shop = :shop;
 
 -- name: next_work^
-SELECT * FROM shop_work WHERE stage IN ('asked', 'searching', 'proving') ORDER BY stage = 'asked' DESC, asked_at LIMIT 1;
+SELECT * FROM shop_work WHERE stage IN ('asked', 'searching', 'proving') AND stage = ANY(:stages::text[])
+ ORDER BY stage = 'asked' DESC, asked_at LIMIT 1;
 
 -- name: ask_plan!
 INSERT INTO shop_work (plant_id, shop, generation, stage, cause, moves, budget, asked_by, asked_at, changed_at)
@@ -1178,10 +1195,11 @@ SELECT * FROM shop_stop WHERE plant_id = :plant_id AND shop = :shop AND (NOT :on
 UPDATE shop_stop SET ended_at = :now, ended_by = :actor WHERE id = :stop_id AND ended_at IS NULL;
 
 -- name: overdue_shops
-SELECT DISTINCT s.plant_id, s.shop FROM shop_stop s JOIN shop_work w USING (plant_id, shop)
+SELECT s.plant_id, s.shop FROM shop_stop s JOIN shop_work w USING (plant_id, shop)
  WHERE s.ended_at IS NULL AND s.began_at + s.expected_s * interval '1 second' < :now
-   AND w.stage IN ('done', 'failed') AND w.asked_at < :before
- ORDER BY 1, 2 LIMIT :rows_max;
+   AND w.stage IN ('done', 'failed') AND w.asked_at < :before AND NOT (w.note = :gone AND :before <= w.changed_at)
+   AND EXISTS (SELECT FROM shop_plan p WHERE p.plant_id = s.plant_id AND p.shop = s.shop)
+ GROUP BY 1, 2 ORDER BY min(w.changed_at), 1, 2 LIMIT :rows_max;
 
 -- file: src/ringroad/build/site/queries.sql
 -- name: sites
@@ -1255,7 +1273,10 @@ SELECT coalesce(max(seq), 0) FROM fact;
 SELECT id, state FROM plant_order WHERE programme_id = :programme_id AND id = ANY(:order_ids);
 
 -- name: other_open_orders
-SELECT id FROM plant_order WHERE programme_id = :programme_id AND state = 'open' AND NOT id = ANY(:order_ids) ORDER BY id;
+-- Only those that came from the hub: one taken here while cut off is none that the hub cancelled.
+SELECT id FROM plant_order o WHERE programme_id = :programme_id AND state = 'open' AND NOT id = ANY(:order_ids)
+   AND EXISTS (SELECT 1 FROM fact WHERE subject = o.id AND kind = 'order.received' AND actor = :actor)
+ ORDER BY id;
 
 -- name: release_row^
 SELECT id, programme_id, name, version, document, findings, generation, created_by, created_at, signed_at, downgrades
@@ -1766,26 +1787,26 @@ SELECT e.serial, e.name, e.hardware_id, e.is_primary, e.added_at, e.removed_at,
  ORDER BY e.is_primary DESC, e.name LIMIT 500;
 
 -- name: assignments_of_campaign
--- Within each wave and state the newest are read by an index; which of those there are, the tally says.
+-- Within each wave and state they are read by VIN from an index; which of those there are, the tally says.
 WITH held AS (
     SELECT DISTINCT wave, state, claimed FROM campaign_tally
      WHERE campaign_id = :campaign_id AND minute = '-infinity' AND (:wave::integer IS NULL OR wave = :wave)
        AND (:state::text IS NULL OR :state = shown_state(state, claimed))
 ), page AS MATERIALIZED (
-    SELECT found.action_id
+    SELECT found.vin, found.action_id
       FROM held CROSS JOIN LATERAL (
-           SELECT a.action_id FROM assignment a
+           SELECT a.vin, a.action_id FROM assignment a
             WHERE a.campaign_id = :campaign_id AND a.wave = held.wave AND a.state = held.state
               AND (a.claimed_at IS NOT NULL) = held.claimed
               AND (a.kind = 'rollback'  -- a vehicle that was ordered back is listed with its return alone
                    OR NOT EXISTS (SELECT FROM assignment b WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback'))
-            ORDER BY a.action_id DESC LIMIT :rows_max::bigint + :rows_skip::bigint) AS found
-     ORDER BY found.action_id DESC LIMIT :rows_max OFFSET :rows_skip
+            ORDER BY a.vin, a.action_id DESC LIMIT :rows_max::bigint + :rows_skip::bigint) AS found
+     ORDER BY found.vin, found.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
 SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall
   FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id
   JOIN campaign c ON c.id = shown.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
- ORDER BY shown.action_id DESC;
+ ORDER BY shown.vin, shown.action_id DESC;
 
 -- name: assignments_of_few
 -- Of one vehicle, or of a fleet's vehicles in one campaign: each is looked up by campaign and VIN.
@@ -1800,12 +1821,12 @@ WITH own AS (
             OR NOT EXISTS (SELECT FROM assignment b WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback'))
        AND (:state::text IS NULL
             OR :state = shown_state(a.state, a.claimed_at IS NOT NULL))
-     ORDER BY a.action_id DESC LIMIT :rows_max OFFSET :rows_skip
+     ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN a.vin END, a.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
 SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall
   FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id
   JOIN campaign c ON c.id = shown.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
- ORDER BY shown.action_id DESC;
+ ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN shown.vin END, shown.action_id DESC;
 
 -- name: vehicle_reports
 SELECT id, action_id, kind, event_at, received_at, body, applied_at
@@ -2448,23 +2469,33 @@ SELECT action_id, campaign_id, vin, wave, kind, state, state_detail, released_at
  ORDER BY vin, kind LIMIT :rows_max;
 
 -- name: wave_counts
-SELECT wave, count(*) AS targeted,
-       count(*) FILTER (WHERE state = 'installed') AS installed,
-       count(*) FILTER (WHERE state = 'downloaded') AS downloaded,
-       count(*) FILTER (WHERE state = 'failed') AS failed,
-       count(*) FILTER (WHERE state = 'rolled_back') AS rolled_back,
-       count(*) FILTER (WHERE state = 'expired' AND began_at IS NOT NULL) AS lost,
-       count(*) FILTER (WHERE state = 'expired' AND began_at IS NULL) AS silent,
-       count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
-       count(*) FILTER (WHERE state = 'pending') AS pending,
-       count(*) FILTER (WHERE state IN ('active', 'cancelling')) AS active,
-       max(last_report_at) AS newest_report_at, max(finished_at) AS newest_outcome_at
-  FROM assignment WHERE campaign_id = :campaign_id AND kind = 'update'
- GROUP BY wave ORDER BY wave;
+-- From the counts that the database keeps; what they do not tell is looked up by an index.
+SELECT wave, sum(vehicles)::bigint AS targeted,
+       coalesce(sum(vehicles) FILTER (WHERE state = 'installed'), 0)::bigint AS installed,
+       coalesce(sum(vehicles) FILTER (WHERE state = 'downloaded'), 0)::bigint AS downloaded,
+       coalesce(sum(vehicles) FILTER (WHERE state = 'failed'), 0)::bigint AS failed,
+       coalesce(sum(vehicles) FILTER (WHERE state = 'rolled_back'), 0)::bigint AS rolled_back,
+       max(began.vehicles_lost) AS lost,
+       coalesce(sum(vehicles) FILTER (WHERE state = 'expired'), 0)::bigint - max(began.vehicles_lost) AS silent,
+       coalesce(sum(vehicles) FILTER (WHERE state = 'cancelled'), 0)::bigint AS cancelled,
+       coalesce(sum(vehicles) FILTER (WHERE state = 'pending'), 0)::bigint AS pending,
+       coalesce(sum(vehicles) FILTER (WHERE state IN ('active', 'cancelling')), 0)::bigint AS active,
+       max(newest_report_at) AS newest_report_at, max(ended.finished_at) AS newest_outcome_at
+  FROM (SELECT wave, state, sum(vehicles) AS vehicles, max(newest_report_at) AS newest_report_at FROM campaign_tally
+         WHERE campaign_id = :campaign_id AND kind = 'update' AND minute = '-infinity' GROUP BY wave, state) AS kept
+ CROSS JOIN LATERAL (
+       SELECT count(*) AS vehicles_lost FROM assignment a
+        WHERE a.campaign_id = :campaign_id AND a.wave = kept.wave AND a.state = 'expired' AND a.kind = 'update'
+          AND a.began_at IS NOT NULL AND kept.state = 'expired') AS began
+  LEFT JOIN LATERAL (
+       SELECT a.finished_at FROM assignment a
+        WHERE a.campaign_id = :campaign_id AND a.wave = kept.wave AND a.kind = 'update' AND a.finished_at IS NOT NULL
+        ORDER BY a.finished_at DESC LIMIT 1) AS ended ON true
+ GROUP BY wave HAVING sum(vehicles) > 0 ORDER BY wave;
 
 -- name: nth_outcome_at$
 SELECT finished_at FROM assignment
- WHERE campaign_id = :campaign_id AND wave = :wave AND kind = 'update'
+ WHERE campaign_id = :campaign_id AND wave = :wave AND kind = 'update' AND finished_at IS NOT NULL
    AND (state IN ('installed', 'downloaded', 'failed', 'rolled_back') OR state = 'expired' AND began_at IS NOT NULL)
  ORDER BY finished_at LIMIT 1 OFFSET :skip;
 
@@ -2581,7 +2612,7 @@ SELECT given.vin FROM unnest(:vins::text[]) AS given (vin)
  WHERE NOT EXISTS (SELECT FROM campaign_target t WHERE t.plan_id = :plan_id AND t.vin = given.vin);
 
 -- name: not_busy
-SELECT given.vin FROM unnest(:vins::text[]) AS given (vin)
+SELECT given.vin, v.config_generation FROM unnest(:vins::text[]) AS given (vin) JOIN vehicle v ON v.vin = given.vin
  WHERE NOT EXISTS (SELECT FROM assignment a
                     WHERE a.vin = given.vin AND a.state IN ('pending', 'offered', 'active', 'cancelling'))
    AND NOT EXISTS (SELECT FROM campaign c JOIN campaign_target o ON o.plan_id = c.plan_id AND o.vin = given.vin
@@ -2599,11 +2630,13 @@ SELECT :plan_id, m.vin, m.verdict, 'joined', m.wave, 0, 0
   FROM unnest(:vins::text[], :verdicts::text[], :waves::int[]) AS m (vin, verdict, wave);
 
 -- name: assign_joined$
+-- The number is the one read before the vehicle was resolved: whoever changed meanwhile is judged again.
 WITH made AS (
 INSERT INTO assignment (campaign_id, vin, wave, previous_release_id, config_generation, released_at)
-SELECT :campaign_id, m.vin, m.wave, v.release_id, v.config_generation,
+SELECT :campaign_id, m.vin, m.wave, v.release_id, m.config_generation,
        CASE WHEN m.wave <= :released THEN :now::timestamptz END
-  FROM unnest(:vins::text[], :waves::int[]) AS m (vin, wave) JOIN vehicle v ON v.vin = m.vin
+  FROM unnest(:vins::text[], :waves::int[], :config_generations::int[]) AS m (vin, wave, config_generation)
+  JOIN vehicle v ON v.vin = m.vin
  ORDER BY m.wave, m.vin
 RETURNING action_id)
 SELECT array_agg(action_id) FROM made;
@@ -2708,7 +2741,8 @@ UPDATE assignment a
   FROM vehicle v
  WHERE a.campaign_id = :campaign_id AND a.wave = :wave AND a.state = 'pending' AND a.released_at IS NULL
    AND v.vin = a.vin AND v.gateway = 'ddi'
-   AND CASE WHEN a.step > 1 THEN v.release_id IS NOT DISTINCT FROM a.previous_release_id  -- what its way led it to
+   AND CASE WHEN a.step > 1  -- what its way led it to
+                 THEN v.release_id IS NOT DISTINCT FROM a.previous_release_id AND v.blocked_reason IS NULL
             ELSE v.config_generation = a.config_generation END
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
@@ -2731,7 +2765,8 @@ UPDATE assignment a
  WHERE a.campaign_id = :campaign_id AND a.state = 'pending' AND a.released_at IS NOT NULL
    AND (:vins::text[] IS NULL OR a.vin = ANY (:vins))
    AND coalesce(a.not_before, :now) <= :now AND v.vin = a.vin AND v.gateway = 'ddi'
-   AND CASE WHEN a.step > 1 THEN v.release_id IS NOT DISTINCT FROM a.previous_release_id  -- what its way led it to
+   AND CASE WHEN a.step > 1  -- what its way led it to
+                 THEN v.release_id IS NOT DISTINCT FROM a.previous_release_id AND v.blocked_reason IS NULL
             ELSE v.config_generation = a.config_generation END
    AND NOT EXISTS (SELECT 1 FROM assignment o
                     WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
@@ -2769,7 +2804,7 @@ SELECT a.action_id, a.vin, a.kind, a.step, v.release_id, v.config_generation,
   FROM assignment a JOIN vehicle v ON v.vin = a.vin
  WHERE a.campaign_id = :campaign_id AND a.kind <> 'rollback' AND a.state = 'pending' AND a.released_at IS NOT NULL
    AND (:vins::text[] IS NULL OR a.vin = ANY (:vins))
-   AND CASE WHEN a.step > 1 THEN v.release_id IS DISTINCT FROM a.previous_release_id
+   AND CASE WHEN a.step > 1 THEN v.release_id IS DISTINCT FROM a.previous_release_id OR v.blocked_reason IS NOT NULL
             ELSE v.config_generation IS DISTINCT FROM a.config_generation END
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
@@ -2959,7 +2994,7 @@ SELECT id, vin, action_id, kind, event_at, received_at, body
 -- name: lock_actions
 SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
        coalesce(a.release_id, c.release_id) AS release_id, a.packages::text AS packages, a.previous_release_id,
-       c.lap_id, a.attempt, a.began_at,
+       c.lap_id, a.attempt, a.began_at, a.step,
        coalesce(c.state = 'halted' AND a.kind = 'update'
                 AND (p.document -> 'request' ->> 'rollback_installed')::boolean, false) AS goes_back,
        a.kind <> 'rollback' AND p.document -> 'request' ->> 'urgency' IS NOT DISTINCT FROM 'download_only' AS download_only,
@@ -3222,7 +3257,7 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
  WHERE a.state = 'pending' AND a.released_at IS NOT NULL AND coalesce(a.not_before, :now) <= :now
    AND (:vins::text[] IS NULL OR a.vin = ANY (:vins))
    AND (c.id = ANY (:campaign_ids) AND v.gateway = 'native' AND a.kind <> 'rollback'
-        AND CASE WHEN a.step > 1 THEN v.release_id IS NOT DISTINCT FROM a.previous_release_id
+        AND CASE WHEN a.step > 1 THEN v.release_id IS NOT DISTINCT FROM a.previous_release_id AND v.blocked_reason IS NULL
                  ELSE v.config_generation = a.config_generation END
         AND NOT EXISTS (SELECT 1 FROM assignment h
                          WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update' AND h.state = 'pending'
@@ -3303,6 +3338,10 @@ SELECT a.campaign_id, a.vin, true AS goes_back
  WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.previous_release_id IS NOT NULL
    AND NOT EXISTS (SELECT FROM assignment b
                     WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback')
+   AND NOT EXISTS (SELECT FROM assignment o JOIN campaign d ON d.id = o.campaign_id
+                    WHERE o.vin = a.vin AND o.campaign_id <> a.campaign_id AND o.kind IN ('update', 'step')
+                      AND o.state = 'installed' AND a.finished_at < o.finished_at
+                      AND coalesce(o.release_id, d.release_id) = k.release_id)  -- as `insert_returns` leaves it out
  ORDER BY a.vin LIMIT :rows_max;
 
 -- name: insert_returns!
