@@ -39,6 +39,20 @@ def test_a_version_that_was_changed_while_another_was_on_trial_is_not_gone_back_
     asyncio.run(story())
 
 
+def test_bytes_that_were_staged_are_installed_under_their_new_name(tmp_path: Path) -> None:
+    again = Image(content=NEW.content, version="2.0.1", release_counter=3)
+
+    async def story() -> None:
+        kit = kit_of(tmp_path / "box")
+        await kit.begin()
+        await kit.done("prepare", kit.verb("prepare", NEW))
+        for verb in ("prepare", "install", "activate", "verify", "commit"):
+            await kit.done(verb, kit.verb(verb, again))
+        await kit.runs(again, "in the end", for_good=True)
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("activated", [True, False])
 def test_a_rollback_of_the_first_image_gives_back_what_the_supplier_had_put_there(
     tmp_path: Path, *, activated: bool

@@ -90,6 +90,18 @@ def test_the_agent_passes_the_kit() -> None:
     assert asyncio.run(rows()) == []
 
 
+def test_bytes_that_lie_in_the_other_bank_are_installed_under_their_new_name() -> None:
+    async def story(agent: SovdAgent) -> None:
+        again = b"the first " * 400
+        for data, counter in ((again, 1), (DATA, 2), (again, 3)):
+            await updated(agent, image(data, counter), data)
+        found = await agent.inventory()
+        assert isinstance(found, EcuInventory)
+        assert (found.running and found.running.version, found.committed_counter) == ("3.0", 3)
+
+    over_asgi(new_port(), story)
+
+
 @asynccontextmanager
 async def served(port: EcuPort) -> AsyncIterator[str]:
     face = SovdFace(port)

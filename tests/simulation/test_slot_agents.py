@@ -109,6 +109,20 @@ def test_the_common_half_passes_the_kit(tmp_path: Path) -> None:
     assert asyncio.run(rows()) == []
 
 
+def test_bytes_that_lie_in_the_other_slot_are_installed_under_their_new_name(tmp_path: Path) -> None:
+    again = Image(content=OLD.content, version="1.0.1", release_counter=3)
+
+    async def story() -> None:
+        kit = Kit(SlotBench(tmp_path / "box"))
+        await kit.begin()
+        for image in (NEW, again):
+            for verb in ("prepare", "install", "activate", "verify", "commit"):
+                await kit.done(verb, kit.verb(verb, image))
+        await kit.runs(again, "in the end", for_good=True)
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize(
     ("refuses", "verbs", "reason"),
     [

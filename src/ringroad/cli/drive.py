@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import click
-import msgspec
 
 from ringroad.cli.client import Client
+from ringroad.cli.drive_scripts import PERMILLE_DEFAULT, Scripts, check_faults, check_scripts, read_scripts
 from ringroad.cli.groups import example, with_client
 from ringroad.cli.names import read_duration_s
 from ringroad.cli.shell import Shell
@@ -26,8 +25,10 @@ from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.sim.assembly import BornVehicle, power_on
 from ringroad.sim.fleet import Fleet
 from ringroad.sim.plant import BORN
+from ringroad.sim.vecu.config import ServerConfig
 from ringroad.sim.vecu.fault_memory import TEST_FAILED, StoredFault
-from ringroad.sim.vecu.script import Behaviour, FaultRate, Script, read_script
+from ringroad.sim.vecu.script import Script, read_script
+from ringroad.vehicle.config import EcuConfig, read_config
 from ringroad.vehicle.diagnostics.bulk import LogRing
 from ringroad.vehicle.gateway import new_client
 from ringroad.vehicle.memory import Observer
@@ -35,9 +36,7 @@ from ringroad.vehicle.states import CampaignState, EcuMoved, Entry, Moved
 
 LOOK_S: Final = 1.0  # seconds between two looks for vehicles that were born meanwhile
 CONNECTIONS_MAX: Final = 40  # of all vehicles together
-PERMILLE_DEFAULT: Final = 50  # of operation cycles
-FIRST_CYCLE: Final = 10  # in which a fault may occur: by then a vehicle has said that it has none
-_FAULT = re.compile(r"([^@=\s]+)@([^@=\s]+)=([^@=:\s]+)(?::(\d{1,4}))?")
+LEFT_MAX: Final = 20  # ECUs of which is told what of their scripts did not happen
 
 
 @click.command(
@@ -52,7 +51,10 @@ _FAULT = re.compile(r"([^@=\s]+)@([^@=\s]+)=([^@=:\s]+)(?::(\d{1,4}))?")
     help=f"This software raises this code in {PERMILLE_DEFAULT} of 1000 operation cycles; :PERMILLE after the code"
     " says another number. May be repeated.",
 )  # fmt: skip
-@click.option("--script", type=click.Path(path_type=Path), help="A fault script for all ECUs.")
+@click.option(
+    "--script", "given", multiple=True, metavar="[ECU=]FILE",
+    help="A fault script for one ECU of every vehicle, or for all that have none of their own here. May be repeated.",
+)  # fmt: skip
 @click.option("--cycle", help="From one operation cycle to the next; default: half of the setting poll_s.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Which ECU fails when.")
 @with_client
@@ -63,7 +65,7 @@ def drive(
     folder: Path | None,
     vins: Sequence[str],
     faults: Sequence[str],
-    script: Path | None,
+    given: Sequence[str],
     cycle: str | None,
     seed: int,
 ) -> None:
@@ -75,16 +77,17 @@ def drive(
     settings = shell.settings()
     place = vehicles_folder(settings, folder)
     cycle_s = max(1, read_duration_s(cycle)) if cycle else settings.poll_s / 2
-    behaviour = read_script(script) if script else Script()
+    scripts = read_scripts(given, faults)
     if faults:
-        behaviour = with_faults(behaviour, [read_fault(each) for each in faults], _packages(client))
+        check_faults(scripts.faults, _packages(client))
     told, kept = _Told(shell=shell), LogRing(alone=False)
-    garage = _Garage(folder=place, told=told, script=behaviour, seed=seed, only=named_in(place, vins))
+    garage = _Garage(folder=place, told=told, scripts=scripts, seed=seed, only=named_in(place, vins))
 
     async def work(stop: asyncio.Event) -> None:
         authority = await garage.authority(stop)
         if authority is None:
             return
+        check_scripts(scripts, garage.ecus())
         async with new_client(ca_file=authority, connections_max=CONNECTIONS_MAX) as http:
             fleet = Fleet(
                 clock=shell.clock, ids=shell.ids, seed=seed, client=http, cycle_s=cycle_s, observe=told.observer,
@@ -96,6 +99,11 @@ def drive(
                     await _pause(stop)
             finally:
                 await fleet.stop()
+                left = garage.outstanding(fleet)
+                for line in left[:LEFT_MAX]:
+                    shell.say(line)
+                if left[LEFT_MAX:]:
+                    shell.say(f"... and on {counted(len(left) - LEFT_MAX, 'ECU')} more")
 
     with logging_to_file(settings, "vehicles", kept) as log:
         shell.say(f"vehicles of {shown(place)} drive until Ctrl-C; their log: {shown(log)}")
@@ -115,69 +123,13 @@ def named_in(place: Path, vins: Sequence[str]) -> frozenset[str]:
     return frozenset(vins)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """A fault that a software version shows.
-
-    Attributes:
-        ecu: name in the programme.
-        version: of the package.
-        rate: which code, how often.
-    """
-
-    ecu: str
-    version: str
-    rate: FaultRate
-
-
-def read_fault(text: str) -> Fault:
-    """Return what ``brake@1.1.0=C0040-64`` or ``brake@1.1.0=C0040-64:120`` says. Raises: InvalidInput."""
-    match = _FAULT.fullmatch(text.strip())
-    try:
-        if match is not None:
-            permille = int(match[4]) if match[4] else PERMILLE_DEFAULT
-            rate = msgspec.convert(
-                {"code": match[3], "rate_permille": permille, "first_cycle": FIRST_CYCLE}, type=FaultRate
-            )
-            return Fault(ecu=match[1], version=match[2], rate=rate)
-    except (msgspec.ValidationError, ValueError) as error:
-        raise InvalidInput(f"{text[:60]!r} is no fault: {error}", hint=_FAULT_HINT) from error
-    raise InvalidInput(f"{text[:60]!r} is no fault", hint=_FAULT_HINT)
-
-
-_FAULT_HINT: Final = "for example brake@1.1.0=C0040-64, or brake@1.1.0=C0040-64:120 for 120 of 1000 cycles"
-
-
-def with_faults(script: Script, faults: Sequence[Fault], packages: Sequence[Mapping[str, Any]]) -> Script:
-    """Return the script with faults added to the images of the packages that they name. Pure.
-
-    Raises:
-        NotFound: there is no such package.
-    """
-    images = dict(script.images)
-    for fault in faults:
-        found = {
-            row["image_sha256"]
-            for row in packages
-            if (row["ecu"], row["version"]) == (fault.ecu, fault.version)
-        }
-        if not found:
-            raise NotFound(
-                f"there is no package {fault.ecu}@{fault.version}", hint="ringroad package list shows all"
-            )
-        for sha256 in found:
-            before = images.get(sha256, Behaviour())
-            images[sha256] = msgspec.structs.replace(before, faults=(*before.faults, fault.rate))
-    return msgspec.structs.replace(script, images=images)
-
-
 @dataclass(slots=True, kw_only=True)
 class _Garage:
     """The vehicles of a folder, and which of them are out."""
 
     folder: Path
     told: _Told
-    script: Script
+    scripts: Scripts
     seed: int
     only: frozenset[str] = frozenset()  # these alone; empty: all
     out: list[str] = field(default_factory=list)
@@ -192,6 +144,10 @@ class _Garage:
             waits = True
             await _pause(stop)
         return found[0] / "ca.pem" if found else None
+
+    def ecus(self) -> list[EcuConfig]:
+        """Return the ECUs of all vehicles that are there."""
+        return [ecu for folder in self._born() if _is_native(folder) for ecu in read_config(folder).ecus]
 
     async def let_out(self, fleet: Fleet) -> None:
         """Let every vehicle drive that is not out yet."""
@@ -210,17 +166,48 @@ class _Garage:
         if new := len(self.out) - before:
             self.told.shell.say(f"{counted(new, 'vehicle')} on the road")
 
+    def outstanding(self, fleet: Fleet) -> list[str]:
+        """Return what of the scripts did not happen, a line for each ECU."""
+        names = {ecu.serial: ecu.name for vehicle in fleet.vehicles.values() for ecu in vehicle.config.ecus}
+        return [
+            f"{vin}  {names[serial]}: did not happen: {', '.join(port.outstanding)}"
+            for vin, vehicle in sorted(fleet.vehicles.items())
+            for serial, port in vehicle.ports.items()
+            if port.outstanding
+        ]
+
     def _born(self) -> list[Path]:
         born = sorted(note.parent for note in self.folder.glob(f"*/{BORN}"))
         return [folder for folder in born if not self.only or folder.name in self.only]
 
     def _power_on(self, folder: Path, fleet: Fleet) -> BornVehicle:
-        registration = json.loads((folder / BORN).read_text("utf-8"))["registration"]
-        if registration["gateway"] != "native":
+        if not _is_native(folder):
             raise InvalidInput("a box with SWUpdate; run that on it")
         if is_running(folder):
             raise InvalidInput("another process drives it")
-        return power_on(folder, clock=fleet.clock, script=self.script, seed=self.seed)
+        return power_on(
+            folder,
+            clock=fleet.clock,
+            seed=self.seed,
+            script=lambda ecu, server: self._script(folder, ecu, server),
+        )
+
+    def _script(self, folder: Path, ecu: EcuConfig, server: ServerConfig) -> Script:
+        named = server.server.script
+        if not named:
+            return self.scripts.script(ecu, Script())
+        if self.scripts.given(ecu.name) is not None:
+            self.told.shell.say(
+                f"{folder.name}  {ecu.name} leaves {named} of its own: --script goes before it"
+            )
+            return self.scripts.script(ecu, Script())
+        self.told.shell.say(f"{folder.name}  {ecu.name} follows {named} of its own")
+        return self.scripts.script(ecu, read_script(server.path(named)))
+
+
+def _is_native(folder: Path) -> bool:
+    registration = json.loads((folder / BORN).read_text("utf-8"))["registration"]
+    return bool(registration["gateway"] == "native")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from ringroad.kernel.errors import InvalidInput, Unavailable
 from ringroad.kernel.vin import Vin, parse_vin
 from ringroad.protocol.vehicle import EcuTarget
 from ringroad.sim.vecu.config import EcuConfig as VecuConfig
-from ringroad.sim.vecu.config import ServerTable
+from ringroad.sim.vecu.config import ServerConfig, ServerTable
 from ringroad.sim.vecu.config import read_config as read_vecu_config
 from ringroad.sim.vecu.config import write_config as write_vecu_config
 from ringroad.sim.vecu.http import SovdFace
@@ -211,13 +211,19 @@ async def assemble(
     return born, _registration(vin, blueprint, registered, token)
 
 
-def power_on(folder: Path, *, clock: Clock, script: Script | None = None, seed: int = 0) -> BornVehicle:
+def power_on(
+    folder: Path,
+    *,
+    clock: Clock,
+    script: Callable[[EcuConfig, ServerConfig], Script] | None = None,
+    seed: int = 0,
+) -> BornVehicle:
     """Give the ECUs of a vehicle's folder power again, in this process.
 
     Args:
         folder: as `assemble` left it.
         clock: for the ECUs' session times.
-        script: how images behave on its ECUs.
+        script: what goes wrong on one of its ECUs, of which are given the vehicle's and its own configuration.
         seed: of every draw of its ECUs.
 
     Raises:
@@ -231,7 +237,8 @@ def power_on(folder: Path, *, clock: Clock, script: Script | None = None, seed: 
             continue
         found = read_vecu_config(folder / f"{ecu.serial}.toml")
         medium = FileMedium(found.path(found.server.flash), fsync=found.server.fsync)
-        ports[ecu.serial] = EcuPort(found.ecu, medium, clock=clock, script=script, seed=seed)
+        wrong = script(ecu, found) if script is not None else None
+        ports[ecu.serial] = EcuPort(found.ecu, medium, clock=clock, script=wrong, seed=seed)
     agents = agents_here(folder, config.ecus, ports, disk=RealDisk())
     return BornVehicle(vin=vin_of(config), folder=folder, config=config, ports=ports, agents=agents)
 

@@ -252,12 +252,14 @@ class UdsClient:
     Attributes:
         channel: to one ECU.
         timeout_s: for a first answer; a pending one is waited for much longer.
+        entered: session that it was asked for last, and is in unless its S3 is over; None: nobody knows.
 
     Every method raises `NegativeResponse` (typed) or `Unavailable`, and nothing else on purpose.
     """
 
     channel: UdsChannel
     timeout_s: float = 2.0
+    entered: Session | None = None
 
     async def call(self, payload: bytes) -> bytes:
         """Send a request and return the positive response. A busy ECU is asked again, within bounds."""
@@ -272,10 +274,14 @@ class UdsClient:
 
     async def session(self, session: Session) -> None:
         """DiagnosticSessionControl (0x10)."""
+        if session is not Session.DEFAULT:
+            self.entered = session  # also when the answer is lost
         await self.call(bytes((0x10, session)))
+        self.entered = session
 
     async def reset(self) -> None:
         """ECUReset (0x11), hard. The connection is expected to break afterwards."""
+        self.entered = Session.DEFAULT
         await self.call(b"\x11\x01")
 
     async def tester_present(self) -> None:

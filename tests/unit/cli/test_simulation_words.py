@@ -10,12 +10,27 @@ import pytest
 
 from ringroad.build.model import Line, Station
 from ringroad.build.twin.drift import StationDrift
-from ringroad.cli.drive import FIRST_CYCLE, PERMILLE_DEFAULT, Fault, named_in, read_fault, with_faults
+from ringroad.cli.drive import named_in
+from ringroad.cli.drive_scripts import (
+    FIRST_CYCLE,
+    PERMILLE_DEFAULT,
+    Fault,
+    Scripts,
+    check_faults,
+    check_scripts,
+    read_fault,
+    read_scripts,
+)
 from ringroad.cli.plant import NO_ORDER, drift_text, hold_text, stations_of, why_nothing
 from ringroad.http.twin import twin_view
+from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import InvalidInput, NotFound
 from ringroad.sim.plant import BORN
-from ringroad.sim.vecu.script import Behaviour, FaultRate, Script
+from ringroad.sim.vecu.config import EcuConfig as EcuOfBench
+from ringroad.sim.vecu.medium import MemoryMedium
+from ringroad.sim.vecu.port import EcuPort
+from ringroad.sim.vecu.script import Behaviour, FaultRate, Script, TornWrite, Trouble
+from ringroad.vehicle.config import EcuConfig
 
 PACKAGES = [
     {"ecu": "brake", "version": "1.0.0", "image_sha256": "a"},
@@ -55,21 +70,88 @@ def test_what_is_no_fault_is_refused(text: str) -> None:
     assert refusal.value.hint
 
 
-def test_a_fault_is_that_of_the_image_it_names_and_adds_to_the_script() -> None:
-    script = Script(images={"b": Behaviour(self_test="fail", faults=(rate(1, "P0A1F-00"),))})
-    found = with_faults(
-        script, [read_fault("brake@1.1.0=C0040-64:7"), read_fault("gateway@1.1.0=C0040-64:8")], PACKAGES
+def ecu(name: str, agent: str = "uds") -> EcuConfig:
+    host = "127.0.0.1" if agent == "uds" else ""
+    return EcuConfig(
+        name=name, serial=f"{name}-1", hardware_id="hw", mode="ab", key_file="k.pem", agent=agent, host=host
     )
-    assert found.images == {
-        "b": Behaviour(self_test="fail", faults=(rate(1, "P0A1F-00"), rate(7))),
-        "c": Behaviour(faults=(rate(8),)),
-    }
-    assert script.behaviour("c") == Behaviour()
+
+
+FAILS, DROPS = Behaviour(self_test="fail"), (Trouble(kind="drop_request"),)
+
+
+def test_a_fault_is_that_of_the_version_it_names_on_its_ecu_and_adds_to_the_script() -> None:
+    faults = [read_fault("brake@1.1.0=C0040-64:7"), read_fault("gateway@1.1.0=C0040-64:8")]
+    check_faults(faults, PACKAGES)
+    scripts = Scripts(of_one={}, of_all=Script(images={"b": FAILS}), faults=faults)
+    found = scripts.script(ecu("brake"), Script())
+    assert found.behaviour("b", "1.1.0") == Behaviour(self_test="fail", faults=(rate(7),))
+    assert found.behaviour("b", "1.1.1") == FAILS  # the same image, released again
+    assert found.behaviour("c", "1.1.0") == Behaviour(faults=(rate(7),))
+    assert scripts.script(ecu("gateway"), Script()).behaviour("c", "1.1.0") == Behaviour(faults=(rate(8),))
+    assert scripts.script(ecu("door"), Script()).behaviour("c", "1.1.0") == Behaviour()
 
 
 def test_a_fault_of_software_that_is_not_there_is_refused() -> None:
     with pytest.raises(NotFound):
-        with_faults(Script(), [read_fault("gateway@1.0.0=C0040-64")], PACKAGES)
+        check_faults([read_fault("gateway@1.0.0=C0040-64")], PACKAGES)
+
+
+def written(folder: Path, name: str, script: Script) -> str:
+    (folder / name).write_bytes(msgspec.json.encode(script))
+    return str(folder / name)
+
+
+def test_a_script_is_for_the_ecu_that_it_names_and_goes_before_the_others(tmp_path: Path) -> None:
+    every = Script(images={"a": FAILS}, transport=DROPS)
+    one, own = Script(preconditions="refuse"), Script(images={"own": FAILS})
+    given = [written(tmp_path, "every.json", every), f"brake={written(tmp_path, 'one.json', one)}"]
+    scripts = read_scripts(given, [])
+    assert scripts.script(ecu("brake"), own) == one
+    assert scripts.script(ecu("door"), own) == every
+    assert scripts.script(ecu("node", "sovd"), own) == msgspec.structs.replace(every, transport=())
+    assert read_scripts(given[1:], []).script(ecu("door"), own) == own
+    check_scripts(scripts, [ecu("brake"), ecu("node", "sovd"), ecu("door"), ecu("apps", "files")])
+
+
+@pytest.mark.parametrize(
+    ("given", "script", "ecus", "words"),
+    [
+        ("brake", Script(), [ecu("door")], "no vehicle here has an ECU brake"),
+        ("node", Script(transport=DROPS), [ecu("node", "sovd"), ecu("door")], "node does not speak"),
+        ("apps", Script(), [ecu("apps", "files")], "apps is no virtual ECU"),
+        ("", Script(transport=DROPS), [ecu("node", "sovd"), ecu("apps", "files")], "does not speak"),
+        ("", Script(), [ecu("apps", "container")], "no virtual ECU"),
+    ],
+)
+def test_a_script_that_no_ecu_can_follow_is_refused(
+    given: str, script: Script, ecus: list[EcuConfig], words: str
+) -> None:
+    scripts = Scripts(of_all=None if given else script, of_one={given: script} if given else {})
+    with pytest.raises((InvalidInput, NotFound)) as refusal:
+        check_scripts(scripts, ecus)
+    assert words in refusal.value.message
+    assert refusal.value.hint
+
+
+@pytest.mark.parametrize("names", [("", ""), ("brake=", "brake=")])
+def test_two_scripts_for_the_same_are_refused(tmp_path: Path, names: tuple[str, str]) -> None:
+    file = written(tmp_path, "script.json", Script())
+    with pytest.raises(InvalidInput, match="two scripts"):
+        read_scripts([f"{name}{file}" for name in names], [])
+
+
+def test_what_of_a_script_did_not_happen_is_told() -> None:
+    config = EcuOfBench(serial="E", hardware_id="hw", vin="WRR00000000000001", layout="ab", secret=b"s")
+    twice = Trouble(kind="nrc", service=0x22, times=2)
+    torn = TornWrite(at=3)
+    port = EcuPort(
+        config, MemoryMedium(), clock=SystemClock(), script=Script(transport=(twice,), torn_write=torn)
+    )
+    both = ["nrc at request 1 of service 0x22", "loss of power in flash write 3"]
+    for left in (both, both, both[1:]):
+        assert port.outstanding == left
+        port.exchange(b"\x22\xf1\x8c")
 
 
 def schedule(*held: str, baseline: str | None = "release_1", waiting: int = 0) -> dict[str, Any]:

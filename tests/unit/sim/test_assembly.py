@@ -114,7 +114,7 @@ def test_a_vehicles_ecus_get_power_again_from_its_folder(tmp_path: Path) -> None
             tmp_path, make_vin(1), blueprint(gateway=package("gateway"), brake=package("brake")), HOME,
             clock=clock, secret=lambda size: draw_bytes(1, size, "x"), durability="buffered",
         )  # fmt: skip
-        again = power_on(tmp_path, clock=clock, script=RAISES, seed=1)
+        again = power_on(tmp_path, clock=clock, script=lambda *_: RAISES, seed=1)
         assert (again.vin, again.config) == (born.vin, born.config)
         for serial, port in again.ports.items():
             assert port.ecu.config == born.ports[serial].ecu.config

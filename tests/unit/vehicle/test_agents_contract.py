@@ -30,6 +30,7 @@ from ringroad.vehicle.agents.base import (
     EcuImage,
     EcuInventory,
     Failed,
+    FaultAgent,
     FlashStep,
     Outcome,
     PausableAgent,
@@ -42,13 +43,14 @@ from ringroad.vehicle.connect import make_agent
 from ringroad.vehicle.doip import DoipChannel, DoipEntity
 from ringroad.vehicle.isotp.channel import IsotpChannel
 from ringroad.vehicle.isotp.model import Address, IsotpSettings
-from ringroad.vehicle.uds import UdsChannel, hmac_key
+from ringroad.vehicle.uds import Nrc, Session, UdsChannel, hmac_key
 
 Mode = Literal["ab", "inplace"]
 Wire = Literal["memory", "tcp", "can", "canfd"]
 OLD, NEW = b"old firmware " * 4000, b"new firmware " * 4100
 ALL_CHECKS: frozenset[CheckKind] = frozenset({"version", "self_test", "no_new_faults"})
 SECRET = b"a secret"
+REFUSED_KEY = Trouble(kind="nrc", service=0x27, nrc=Nrc.INVALID_KEY)
 
 
 def image_of(data: bytes, mode: Mode, counter: int) -> EcuImage:
@@ -91,6 +93,13 @@ class Car:
             source=BytesSource(OLD),
             progress=no_progress,
         )
+
+    async def look(self) -> None:
+        assert isinstance(self.agent, FaultAgent)
+        assert isinstance(await self.agent.faults(), tuple)
+
+    def session(self) -> Session:
+        return self.port.ecu._session
 
     async def inventory(self) -> EcuInventory:
         found = await self.agent.inventory()
@@ -310,6 +319,73 @@ def test_an_update_with_the_same_counter_can_be_undone_before_it_is_committed(be
         assert (found.running.sha256, found.trial) == (hashlib.sha256(OLD).hexdigest(), False)
 
     bench.run(story)
+
+
+def test_bytes_that_lie_in_the_other_bank_are_installed_under_their_new_name(
+    mode: Mode, tmp_path: Path
+) -> None:
+    async def story(car: Car) -> None:
+        await car.bring_to(NEW, 2)
+        await car.bring_to(OLD, 3)  # as 1.0, but released again as 3.0
+        found = await car.inventory()
+        assert (found.running and found.running.version, found.committed_counter) == ("3.0", 3)
+        assert not found.trial
+
+    Bench(mode=mode, wire="memory", folder=tmp_path).run(story)
+
+
+def test_the_session_of_every_verb_ends_with_it(mode: Mode, tmp_path: Path) -> None:
+    async def story(car: Car) -> None:
+        wanted, source = image_of(NEW, mode, 2), BytesSource(NEW)
+
+        async def ended(verb: Awaitable[Outcome]) -> tuple[bool, Session]:
+            outcome = await verb
+            await car.look()  # whoever looks for faults every second keeps a session for good
+            return isinstance(outcome, Done), car.session()
+
+        done = (True, Session.DEFAULT)
+        assert await ended(car.agent.prepare(wanted, source, progress=no_progress)) == done
+        assert isinstance(await car.agent.install(wanted, source, progress=no_progress), Done)
+        for verb in (car.agent.activate(wanted), car.agent.verify(wanted, ALL_CHECKS)):
+            assert await ended(verb) == done
+        assert await ended(car.roll_back()) == done
+        await car.bring_to(NEW, 2)
+        assert car.session() is Session.DEFAULT
+        assert await ended(car.agent.commit(image_of(NEW, mode, 3))) == done
+        trouble_at(car.port, Script(preconditions="refuse", transport=(REFUSED_KEY,)))
+        older = image_of(OLD, mode, 4)
+        assert await ended(car.agent.prepare(older, BytesSource(OLD), progress=no_progress)) == (
+            False,
+            Session.DEFAULT,
+        )
+
+    Bench(mode=mode, wire="memory", folder=tmp_path).run(story)
+
+
+def test_a_session_that_could_not_be_left_is_left_when_faults_are_looked_for(tmp_path: Path) -> None:
+    async def story(car: Car) -> None:
+        await car.stage()
+        await car.agent.activate(image_of(NEW, "ab", 2))
+        default_is_lost = Trouble(kind="drop_request", service=0x10, at=2)
+        trouble_at(car.port, Script(transport=(default_is_lost,)))
+        await car.agent.verify(image_of(NEW, "ab", 2), ALL_CHECKS)
+        assert car.session() is Session.EXTENDED
+        await car.look()
+        assert car.session() is Session.DEFAULT
+
+    Bench(mode="ab", wire="memory", folder=tmp_path).run(story)
+
+
+def test_a_session_that_a_life_before_left_open_ends_with_the_first_look_for_faults(tmp_path: Path) -> None:
+    async def story(car: Car) -> None:
+        car.port.ecu._session = Session.EXTENDED
+        access = EcuAccess(serial="SN1", derive=hmac_key(SECRET), timeout_s=1.0, restart_s_max=1.5)
+        agent = make_agent("ab", MemoryChannel(car.port), access)
+        assert isinstance(agent, FaultAgent)
+        assert await agent.faults() == ()
+        assert car.session() is Session.DEFAULT
+
+    Bench(mode="ab", wire="memory", folder=tmp_path).run(story)
 
 
 def test_a_committed_update_is_not_rolled_back(bench: Bench) -> None:

@@ -139,7 +139,7 @@ class VirtualEcu:
         cycle = self.faults.begin_cycle(sha256)
         failed = [
             fault.code
-            for fault in self.script.behaviour(sha256).faults
+            for fault in self.script.behaviour(sha256, running.signed.version).faults
             if cycle >= fault.first_cycle
             and draw_permille(self.seed, self.config.serial, sha256, fault.code, cycle) < fault.rate_permille
         ]
@@ -321,7 +321,7 @@ class VirtualEcu:
             case Did.FINGERPRINT_READ:
                 return bytes.fromhex(self.flash.state.fingerprint)
             case Did.SOFTWARE_VERSION | Did.SOFTWARE_VERSION_OEM if signed is not None:
-                told = self.script.behaviour(signed.sha256).reports_version or signed.version
+                told = self.script.behaviour(signed.sha256, signed.version).reports_version or signed.version
                 return told.encode()
             case Did.SOFTWARE_NUMBER if signed is not None:
                 return signed.sha256[:16].encode()
@@ -400,7 +400,11 @@ class VirtualEcu:
         running = self.running
         if running is None or running.signed is None:
             raise NegativeReply(Nrc.CONDITIONS_NOT_CORRECT)
-        return b"\x00" if self.script.behaviour(running.signed.sha256).self_test == "pass" else b"\x01"
+        return (
+            b"\x00"
+            if self.script.behaviour(running.signed.sha256, running.signed.version).self_test == "pass"
+            else b"\x01"
+        )
 
     def _communication_control(self, request: bytes) -> bytes:
         self._communication = communication_control(request, self._communication)
@@ -420,7 +424,7 @@ class VirtualEcu:
         signed = self.flash.state.banks[index].signed
         return (
             signed is not None
-            and self.script.behaviour(signed.sha256).boot == "ok"
+            and self.script.behaviour(signed.sha256, signed.version).boot == "ok"
             and self.flash.runnable(index)
         )
 
@@ -454,7 +458,7 @@ class VirtualEcu:
         signed = bank.signed
         if signed is None:
             return BankStatus(valid=False, version="", sha256=bytes(32), release_counter=0)
-        told = self.script.behaviour(signed.sha256).reports_version if bank.valid else ""
+        told = self.script.behaviour(signed.sha256, signed.version).reports_version if bank.valid else ""
         return BankStatus(
             valid=bank.valid,
             version=told or signed.version,

@@ -87,7 +87,7 @@ class SovdFace:
         if port.script.transport:
             raise InvalidInput(
                 "the script's transport is about UDS, which an ECU behind HTTP does not speak",
-                hint="torn_write and images are obeyed over HTTP, too",
+                hint="torn_write, images and versions are obeyed over HTTP, too",
             )
         self._port = port
         self._update: _Update | None = None
@@ -318,7 +318,8 @@ class SovdFace:
         running = self._port.ecu.running
         if running is None or running.signed is None:
             raise Refused(409, "precondition", "no application runs")
-        return self._port.ecu.script.behaviour(running.signed.sha256).self_test == "pass"
+        signed = running.signed
+        return self._port.ecu.script.behaviour(signed.sha256, signed.version).self_test == "pass"
 
 
 def _software(bank: BankStatus | None) -> dict[str, Any] | None:

@@ -69,6 +69,19 @@ class EcuPort:
         self._seen = [0] * len(self.script.transport)
         self.power_cycle()
 
+    @property
+    def outstanding(self) -> list[str]:
+        """What the script has for this process and did not happen to its end yet, in words."""
+        found = [
+            f"{trouble.kind} at request {trouble.at} of {f'service 0x{trouble.service:02X}' if trouble.service else 'any service'}"
+            for trouble, seen in zip(self.script.transport, self._seen, strict=True)
+            if seen < trouble.at + trouble.times - 1
+        ]
+        if isinstance(self.medium, TornMedium) and self.medium.cut_at_write is not None:
+            before = self.medium.writes < self.medium.cut_at_write
+            found += [f"loss of power in flash write {self.medium.cut_at_write}"] if before else []
+        return found
+
     def follow(self, script: Script) -> None:
         """From now on go wrong as this script says; its torn write is not obeyed, since power is on."""
         self.script = self.ecu.script = script

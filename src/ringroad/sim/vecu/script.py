@@ -1,6 +1,6 @@
 """Fault scripts: what goes wrong on a virtual ECU, as one JSON file.
 
-Real firmware cannot be asked how it would behave, so a script says it, by the image's SHA-256.
+Real firmware cannot be asked how it would behave, so a script says it, by the image's SHA-256 or by its version.
 Every draw is a function of seed, ECU and count: the same seed gives the same faults, whatever is restarted.
 """
 
@@ -90,13 +90,22 @@ class Script(_Strict, frozen=True, kw_only=True):
     """Everything that goes wrong on one ECU. The default is an ECU that behaves."""
 
     images: dict[str, Behaviour] = {}  # by SHA-256 of the image file
+    versions: dict[str, Behaviour] = {}  # by version as signed, whatever image has it; beside those by image
     transport: tuple[Trouble, ...] = ()
     torn_write: TornWrite | None = None
     preconditions: Literal["ok", "refuse"] = "ok"
 
-    def behaviour(self, sha256: str) -> Behaviour:
-        """Return how an image behaves; an unnamed one behaves well."""
-        return self.images.get(sha256, _WELL)
+    def behaviour(self, sha256: str, version: str) -> Behaviour:
+        """Return how an image behaves under the version that it has; an unnamed one behaves well."""
+        by_image, by_version = self.images.get(sha256), self.versions.get(version)
+        if by_image is None or by_version is None:
+            return by_image or by_version or _WELL
+        return Behaviour(
+            faults=(*by_image.faults, *by_version.faults),
+            self_test="fail" if "fail" in {by_image.self_test, by_version.self_test} else "pass",
+            boot="loop" if "loop" in {by_image.boot, by_version.boot} else "ok",
+            reports_version=by_image.reports_version or by_version.reports_version,
+        )
 
 
 _WELL = Behaviour()

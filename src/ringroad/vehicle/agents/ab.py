@@ -19,6 +19,7 @@ from ringroad.vehicle.agents.base import (
     Outcome,
     Progress,
     Reason,
+    is_as_signed,
 )
 from ringroad.vehicle.agents.session import Refusal, is_committed, require_layout
 from ringroad.vehicle.agents.verbs import UdsAgent
@@ -29,11 +30,13 @@ from ringroad.vehicle.uds import Session
 class AbAgent(UdsAgent):
     """An `UpdateAgent` for one A/B ECU."""
 
+    _left = frozenset({Session.EXTENDED, Session.PROGRAMMING})  # the application is programmed while it runs
+
     async def _prepare(self, image: EcuImage, source: ImageSource, progress: Progress) -> Outcome:
         status = await self._status()
         if _runs(status, image):
             return Done(already=True)
-        if _staged(status, image) and image.release_counter >= status.committed_counter:
+        if self._named(status, image) and image.release_counter >= status.committed_counter:
             return Done(already=True)  # an older one in the other bank is refused below
         content = await self._ecu.check_image(image, source, status)
         await self._look(image, source)
@@ -44,8 +47,12 @@ class AbAgent(UdsAgent):
         await self._ecu.uds.session(Session.DEFAULT)
         return Done()
 
-    # The bank may have been lost since it was staged; then it is filled again.
-    _install = _prepare
+    async def _install(self, image: EcuImage, source: ImageSource, progress: Progress) -> Outcome:
+        # The bank may have been lost since it was staged; then it is filled again.
+        status = await self._status()
+        if _staged(status, image) and image.release_counter >= status.committed_counter:
+            return Done(already=True)
+        return await self._prepare(image, source, progress)
 
     async def _look(self, image: EcuImage, source: ImageSource) -> None:
         """Look into the image, where the agent knows what is in it. Raises: Refusal, OSError."""
@@ -84,6 +91,10 @@ class AbAgent(UdsAgent):
             if _runs(status, image):
                 return Failed(reason=Reason.BOOT_FAILED, detail="the ECU did not go back")
         return Done()
+
+    def _named(self, status: SlotStatus, image: EcuImage) -> bool:
+        """Say whether the other bank holds the image under the name that it has now."""
+        return is_as_signed(status.staged, image)
 
     async def _status(self) -> SlotStatus:
         status = await self._ecu.status()

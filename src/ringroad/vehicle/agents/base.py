@@ -171,6 +171,25 @@ class BytesSource:
         return self.data[offset : offset + size]
 
 
+class Labelled(Protocol):
+    """Software somewhere, with what was signed of it when it came."""
+
+    @property
+    def version(self) -> str:
+        """As signed then."""
+        ...
+
+    @property
+    def sha256(self) -> str | bytes:
+        """Of the image file."""
+        ...
+
+    @property
+    def release_counter(self) -> int:
+        """As signed then."""
+        ...
+
+
 async def read_image(image: EcuImage, source: ImageSource, *, bytes_max: int) -> bytes | Failed:
     """Return all bytes of a small image, or why they are not the signed ones.
 
@@ -183,6 +202,19 @@ async def read_image(image: EcuImage, source: ImageSource, *, bytes_max: int) ->
     if len(content) != image.length_bytes or hashlib.sha256(content).hexdigest() != image.sha256:
         return Failed(reason=Reason.HASH_MISMATCH, detail=f"{image.filename} is not the signed image")
     return content
+
+
+def is_as_signed(software: Labelled | None, image: EcuImage) -> bool:
+    """Say whether what is staged is this image under the name and the counter that are signed for it now.
+
+    The same bytes may have been released before under others, which their ECU would go on telling.
+    """
+    if software is None:
+        return False
+    digest = software.sha256 if isinstance(software.sha256, str) else software.sha256.hex()
+    return (digest, software.version, software.release_counter) == (
+        image.sha256, image.target.version, image.release_counter,
+    )  # fmt: skip
 
 
 def unfit(image: EcuImage, *, hardware_id: str, committed_counter: int) -> Failed | None:

@@ -36,6 +36,7 @@ from ringroad.vehicle.agents.base import (
     Progress,
     Reason,
     Software,
+    is_as_signed,
     unfit,
 )
 from ringroad.vehicle.agents.commands import run_command
@@ -226,7 +227,13 @@ class FolderAgent(ABC):
         refused = unfit(image, hardware_id=self._site.hardware_id, committed_counter=state.committed_counter)
         if refused is not None:
             return refused
-        if (await self._found(image.sha256)) is not None:
+        if (found := await self._found(image.sha256)) is not None:
+            if not is_as_signed(found, image) and self._current() != image.sha256:
+                self._label(
+                    msgspec.structs.replace(
+                        found, version=image.target.version, release_counter=image.release_counter
+                    )
+                )
             progress(image.length_bytes, image.length_bytes)
             return Done(already=True)
         arrived, fresh = self._folder / "arrived", self._folder / "fresh"
@@ -244,10 +251,13 @@ class FolderAgent(ABC):
             image_bytes=image.length_bytes,
         )
         self._disk.remove(versions / image.sha256)
-        replace(self._disk, versions / f"{image.sha256}.json", msgspec.json.encode(what))
+        self._label(what)
         self._disk.rename(fresh, versions / image.sha256)
         self._disk.remove(arrived)
         return Done()
+
+    def _label(self, what: Version) -> None:
+        replace(self._disk, self._folder / VERSIONS / f"{what.sha256}.json", msgspec.json.encode(what))
 
     async def _run(self, sha256: str, *, target: str = "", already: bool = False) -> Outcome:
         """Make a version current and started; both may be so already. `target`: where it is, if not among ours."""

@@ -103,6 +103,10 @@ class McubootAgent(AbAgent):
             raise
         return await super()._status()
 
+    def _named(self, status: SlotStatus, image: EcuImage) -> bool:
+        # Version and counter stand in the bytes themselves, and ECUs write them in their own ways.
+        return status.staged is not None and status.staged.sha256.hex() == image.sha256
+
     async def _look(self, image: EcuImage, source: ImageSource) -> None:
         if image.target.format != "mcuboot":
             raise Refusal(Reason.UNSUPPORTED_FORMAT, f"{image.target.format} is not MCUboot's format")

@@ -207,6 +207,11 @@ class EcuSession:
         tell_step(progress, "unlock")
         await self.prove()
 
+    async def leave(self) -> None:
+        """Go back into the default session, wherever it is."""
+        await self.channel.connect()
+        await self.uds.session(Session.DEFAULT)
+
     async def prove(self) -> None:
         """Prove to the ECU that its tester may change it, in the session that it is in: by 0x29, or by 0x27."""
         if self.access.key is None:

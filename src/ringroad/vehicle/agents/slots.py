@@ -38,6 +38,7 @@ from ringroad.vehicle.agents.base import (
     Progress,
     Reason,
     Software,
+    is_as_signed,
     unfit,
 )
 from ringroad.vehicle.agents.commands import Ended
@@ -282,7 +283,13 @@ class SlotsAgent:
                 reason=Reason.UNSUPPORTED_FORMAT,
                 detail=f"{image.target.format} is not what its program installs",
             )
-        if _is(await self._held(other), image):
+        held = await self._held(other)
+        if held is not None and _is(held, image):
+            if state.committed != other and not is_as_signed(held, image):
+                named = msgspec.structs.replace(
+                    held, version=image.target.version, release_counter=image.release_counter
+                )
+                self._keep(msgspec.structs.replace(state, slots={**state.slots, other: named}))
             return Done(already=True)
         if state.committed == other:
             return Failed(reason=Reason.PRECONDITION, detail="another image is on trial")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import quote
 
@@ -35,6 +35,7 @@ from ringroad.vehicle.agents.base import (
     Progress,
     Reason,
     Software,
+    is_as_signed,
     unfit,
 )
 from ringroad.vehicle.agents.plugins import AgentSite
@@ -46,6 +47,7 @@ PREPARE_S_MAX: Final = 600.0  # s; the ECU hashes what it was sent
 POLL_S: Final = 0.1
 ANSWER_BYTES_MAX: Final = 4 << 20  # of one answer; as many fault codes as 16 bits have names for are less
 T = TypeVar("T")
+Holds = Callable[[Software | None, EcuImage], bool]
 _UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 DATA_MAX: Final = 256  # of one ECU that are listed
 TRANSFERS_MAX: Final = 5  # times that a broken transfer is taken up again in one call
@@ -140,8 +142,9 @@ class SovdAgent:
         """Send the image, and have it checked."""
         return await guarded(self._prepare(image, source, progress))
 
-    # What was staged may have been lost since; then it is sent again.
-    install = prepare
+    async def install(self, image: EcuImage, source: ImageSource, *, progress: Progress) -> Outcome:
+        """Send it again, if what was staged was lost since."""
+        return await guarded(self._prepare(image, source, progress, _is))
 
     async def activate(self, image: EcuImage) -> Outcome:
         """Execute, and wait until the ECU answers with the image."""
@@ -219,14 +222,16 @@ class SovdAgent:
 
     # Verbs -----------------------------------------------------------------------------------------
 
-    async def _prepare(self, image: EcuImage, source: ImageSource, progress: Progress) -> Outcome:
+    async def _prepare(
+        self, image: EcuImage, source: ImageSource, progress: Progress, is_staged: Holds = is_as_signed
+    ) -> Outcome:
         found = await self._identify()
         if _is(found.running, image):
             return Done(already=True)
         refused = unfit(image, hardware_id=found.hardware_id, committed_counter=found.committed_counter)
         if refused is not None:
             return refused
-        if _is(found.staged, image):
+        if is_staged(found.staged, image):
             return Done(already=True)
         await self._check(image, source)
         fields = {
@@ -480,10 +485,7 @@ def _refusal(answer: httpx.Response, body: bytes) -> Refusal:
 
 
 def _reason(code: str) -> Reason:
-    try:
-        return Reason(code)
-    except ValueError:
-        return Reason.ECU_REFUSED
+    return next((each for each in Reason if each == code), Reason.ECU_REFUSED)
 
 
 def _decode(body: bytes, kind: type[T]) -> T:
