@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from ringroad.build import store_plant
 from ringroad.build.birth import AsBuilt, Installed, NewEcu, register_vehicle
 from ringroad.build.site.down import has_been_told, parts_to_tell, take_down
 from ringroad.build.site.flash import Stand
-from ringroad.build.site.store import add_site, has_told, link_of, list_conflicts, list_sites, next_to_tell
+from ringroad.build.site.store import (
+    add_site,
+    has_told,
+    link_of,
+    list_conflicts,
+    list_sites,
+    next_to_tell,
+    pass_time,
+    seen_at,
+)
 from ringroad.build.site.store_births import KEY_DAYS, list_refused_births, take_again
 from ringroad.build.site.store_held import (
     LineHolds,
@@ -28,20 +41,22 @@ from ringroad.build.site.store_held import (
 )
 from ringroad.build.site.store_up import take_told
 from ringroad.build.store import baseline_targets, get_baseline, get_programme
-from ringroad.build.store_birth import get_birth
+from ringroad.build.store_birth import get_birth, line_of_programme, take_parts
 from ringroad.build.store_plant import get_order
-from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, Unavailable, Untrusted
+from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, RingroadError, Unavailable, Untrusted
 from ringroad.kernel.facts import FactKind
-from ringroad.protocol.site import Down, SiteBirth, SiteTest, Up, up_subject
+from ringroad.loop.site_trust import Here, answer, fetch
+from ringroad.protocol.site import ERROR_HEADER, Ask, Down, SiteBirth, SiteTest, Up, up_subject
+from ringroad.storage.blobs import Blobs
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import read_facts
 from ringroad.storage.streams import StreamMessage
 from ringroad.trust.birth import verify_record
 from ringroad.trust.keys import public_key_dict
 from ringroad.trust.plant_key import read_plant_key
-from support.births import fitted, line_with_baseline, new_baseline, passed
+from support.births import fitted, line_with_baseline, new_baseline, passed, started_order
 from support.mes import CLOCK, IDS, new_order
-from support.released import ANCHORS, DIRECTOR_ROOT, SITE_KEY, asked, publish, trusts
+from support.released import ANCHORS, DIRECTOR_ROOT, SIGNERS, SITE_KEY, asked, publish, trusts
 from support.uptane import seeded
 
 pytestmark = pytest.mark.engines
@@ -113,6 +128,8 @@ def bear(
     signer: Any = SITE_KEY,
     now: datetime | None = None,
     tags: Sequence[str] = ("pilot",),
+    serial: str = "",
+    fitted_at: datetime | None = None,
 ) -> SiteBirth:
     held = must_flash(conn, SITE, is_here=lambda _: True, now=now or CLOCK.now())
     check_vin(held, vin)
@@ -120,6 +137,7 @@ def bear(
     assert baseline
     keys = {name: seeded(f"{vin} {name}") for name in HARDWARE}
     tests = passed(checks=["leak"])
+    parts = [fitted(order_id, lot, serial=serial, fitted_at=fitted_at or CLOCK.now())] if order_id else []
     register_vehicle(
         conn, IDS, vin=vin, programme_id=SITE, variant="van", gateway="native",
         token_sha256=hashlib.sha256(vin.encode()).digest(), release_id=baseline.release_id, actor="line",
@@ -135,7 +153,8 @@ def bear(
             for name in keys
         ],
         as_built=AsBuilt(
-            parts=[fitted(order_id, lot)] if order_id else [], tests=tests, signer=signer, certificate=held.certificate
+            parts=parts, tests=tests, signer=signer,
+            certificate=held.certificate,
         ),
     )  # fmt: skip
     made = SiteBirth(
@@ -230,16 +249,53 @@ def test_orders_that_the_hub_cancelled_or_never_had_are_built_and_a_person_told(
         store_plant.cancel_order(
             pair.hub, IDS, order_id=cancelled, reason="sold", actor="tester", now=CLOCK.now()
         )
+    early = CLOCK.now() - timedelta(hours=1)
     with transaction(pair.site):
-        own = new_order(pair.site)
+        own = store_plant.add_order(
+            pair.site, IDS, programme_id=SITE, variant="van", actor="tester", now=early
+        ).id
     pair.bear(cancelled)
-    pair.bear(own, OTHER_VIN, lot="B-18")
+    pair.bear(own, OTHER_VIN, lot="B-18", fitted_at=early)
     pair.reconcile()
     assert [get_order(pair.hub, each).vin for each in (cancelled, own)] == [VIN, OTHER_VIN]
     assert {(c.kind, c.subject) for c in list_conflicts(pair.hub, SITE)} == {
         ("order_settled", cancelled),
         ("order_settled", own),
     }
+    assert lots_of(pair.hub, own) == ["B-18"], "fitted before its hub knew of the order"
+
+
+def lots_of(conn: Connection, order_id: str) -> list[str]:
+    found = conn.execute("SELECT lot FROM built_part WHERE order_id = %s ORDER BY lot", [order_id])
+    return [row["lot"] for row in found.fetchall()]
+
+
+def test_parts_of_a_birth_that_cannot_be_among_those_of_its_hub_are_named(pair: Pair) -> None:
+    with transaction(pair.hub):
+        line = line_of_programme(pair.hub, SITE)
+        there = [fitted(started_order(pair.hub), "B-16", serial="S-1")]
+        assert take_parts(pair.hub, line, there, vins={}, actor="tester", now=CLOCK.now())[0].told == "taken"
+    order_id = pair.order()
+    pair.bear(order_id, serial="S-1")
+    pair.reconcile()
+    assert (get_order(pair.hub, order_id).vin, lots_of(pair.hub, order_id)) == (VIN, [])
+    (found,) = list_conflicts(pair.hub, SITE)
+    assert (found.kind, found.subject) == ("parts_refused", VIN)
+    assert "1 parts" in found.reason
+    assert "S-1 is in order" in found.reason
+
+
+def test_births_that_were_settled_leave_room_for_others(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ringroad.build.site.store_births.REFUSED_MAX", 1)
+    birth = pair.bear(pair.order())
+    wrong = [bent(birth, public_keys={}), bent(birth, record="{}")]
+    for number, each in enumerate(wrong, start=1):
+        pair.take(Up(format=1, sent_at=CLOCK.now(), waiting=0, birth=bent(each, number=number)))
+    (kept,) = list_refused_births(pair.hub, SITE)
+    assert kept.vin == VIN
+    pair.hub.execute("UPDATE site_birth_refused SET settled_at = now(), settled_by = 'ana'")
+    pair.take(Up(format=1, sent_at=CLOCK.now(), waiting=0, birth=bent(wrong[1], number=3)))
+    assert {each.code for each in list_refused_births(pair.hub, SITE)} == {"invalid_input", "malformed"}
 
 
 def bent(birth: SiteBirth, **changes: Any) -> SiteBirth:
@@ -281,10 +337,43 @@ def test_a_site_flashes_nothing_past_the_end_of_what_it_holds_and_says_until_whe
     pair.site.execute("UPDATE site_trust SET at = at + interval '31 days'")
     with pytest.raises(Unavailable, match="ended at"):  # also when its clock is set back
         pair.bear(pair.order(), OTHER_VIN)
+    pair.site.execute("UPDATE site_trust SET at = at - interval '31 days'")
+    pair.bear(pair.order(), "WRRDEM127TB000003")
     pair.site.execute("DELETE FROM site_trust WHERE name = 'certificate'")
     with pytest.raises(Unavailable, match="no verified metadata"):
         pair.bear(pair.order(), OTHER_VIN)
-    assert link_of(pair.site).births_waiting == 1
+    assert link_of(pair.site).births_waiting == 2
+
+
+def may_flash(pair: Pair) -> bool:
+    found = line_holds(pair.site, SITE, is_here=lambda _: True, now=CLOCK.now())
+    return not isinstance(found.decision, Stand)
+
+
+def test_a_clock_that_is_set_back_moves_no_end(pair: Pair) -> None:
+    start = CLOCK.now()
+    with transaction(pair.site):
+        pass_time(pair.site, now=start + timedelta(days=KEY_DAYS - 1))
+        pass_time(pair.site, now=start)  # set back
+    assert may_flash(pair)
+    with transaction(pair.site):
+        pass_time(pair.site, now=start, passed=timedelta(days=2))
+    assert not may_flash(pair)
+    with pytest.raises(Unavailable, match="ended at"):
+        pair.bear(None)
+    with transaction(pair.site):
+        pass_time(pair.site, now=start - timedelta(days=365), passed=timedelta(days=0))
+    assert not may_flash(pair)
+    trusts(pair.hub, pair.site)  # its hub is reached, by whose word the clock is right
+    assert may_flash(pair)
+
+
+def test_a_birth_notes_the_time(pair: Pair) -> None:
+    pair.site.execute("DELETE FROM site_place WHERE name = 'seen'")
+    pair.bear(None)
+    seen = seen_at(pair.site)
+    assert seen is not None
+    assert CLOCK.now() - timedelta(minutes=1) < seen <= CLOCK.now()
 
 
 def test_no_vehicle_is_born_at_a_site_whose_record_nobody_could_verify(pair: Pair) -> None:
@@ -328,6 +417,56 @@ def test_a_site_flashes_the_release_it_holds_while_the_next_one_is_not_whole(pai
     found = line_holds(pair.site, SITE, is_here=lambda _: True, now=CLOCK.now())
     assert (found.release, found.coming) == ("first 2.0", "")
     assert get_programme(pair.site, SITE).source == get_programme(pair.hub, SITE).source
+
+
+@dataclass
+class Line:
+    """The line between a site and its hub, as a NATS client gives it: each question is answered at once."""
+
+    hub: Connection
+    blobs: Blobs
+    asked: list[str] = field(default_factory=list)
+
+    async def request(self, subject: str, payload: bytes, timeout: float) -> Msg:  # noqa: ASYNC109 - the client's
+        del subject, timeout
+        self.asked.append(msgspec.json.decode(payload, type=Ask).what)
+        try:
+            found = answer(
+                self.hub, IDS, SITE, payload, blobs=self.blobs, signer=SIGNERS.director_targets, clock=CLOCK
+            )
+        except RingroadError as error:
+            return Msg(_client=cast("Client", None), headers={ERROR_HEADER: error.message})
+        return Msg(_client=cast("Client", None), data=found)
+
+
+def test_an_image_that_is_refused_keeps_no_other_away_and_is_named(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with transaction(pair.hub):
+        new_baseline(pair.hub, "2.0", counter=2, rxswins={"braking": "R13H-0043"})
+        publish(pair.hub)
+    pair.tell_site()
+    line = Line(pair.hub, Blobs((tmp_path / "hub").as_uri()))
+    here = Here(
+        anchors=ANCHORS, key=public_key_dict(SITE_KEY), blobs=Blobs((tmp_path / "site").as_uri()), partial=tmp_path / "half"
+    )  # fmt: skip
+
+    def fetched() -> LineHolds:
+        line.asked.clear()
+        asyncio.run(fetch(cast("Client", line), here, pair.site, asyncio.Event(), clock=CLOCK, ids=IDS))
+        return line_holds(pair.site, SITE, is_here=here.blobs.exists, now=CLOCK.now())
+
+    line.blobs.put([b"gateway 2.0"])  # the hub lost the other one
+    found = fetched()
+    assert (found.release, found.coming_missing) == ("first 1.0", 1)
+    assert "brake" in found.refused
+    assert "the hub refuses" in found.refused
+    line.blobs.put([b"brake 2.0"])
+    assert fetched().refused == found.refused
+    assert line.asked == ["trust"], "not asked for again and again"
+    monkeypatch.setattr("ringroad.build.site.store_held.REFUSED_S", 0)
+    found = fetched()
+    assert (found.release, found.refused) == ("first 2.0", "")
 
 
 def test_a_site_holds_only_what_verifies_and_nothing_older(pair: Pair) -> None:

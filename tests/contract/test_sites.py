@@ -48,6 +48,7 @@ from ringroad.build.site.store import (
     list_sites,
     next_to_tell,
     remove_site,
+    seen_at,
 )
 from ringroad.build.site.store_held import take_coming
 from ringroad.build.site.store_key import anchors_of, ensure_key
@@ -277,17 +278,22 @@ def event(kind: Any, station: str, order_id: str, **more: Any) -> MesEvent:
     )
 
 
-def test_a_site_that_is_cut_off_goes_on_and_everything_arrives_once_when_it_is_back(world: World) -> None:
+def test_a_site_that_is_cut_off_goes_on_and_everything_arrives_once_when_it_is_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringroad.loop.sites.SEEN_S", 0.0)
     first, second = world.ordered(), world.ordered()
     with running(world.logins, world.take, world.fold, world.tell):
         world.say(event("entered", "marriage", first), event("left", "marriage", first, worked_s=55.0))
         assert eventually(lambda: len(world.at_hub()) == 2, within_s=WAIT_S)
     world.hub.stop()
+    cut_off_at = CLOCK.now()
     with running(world.fold, world.tell):  # the hub is gone; the line is not
         world.say(event("entered", "flash_and_test", first), event("entered", "marriage", second))
         assert eventually(lambda: len(world.at_site()) == 4, within_s=WAIT_S)
         with connect(world.site_url) as conn:
             assert link_of(conn).waiting == 2
+            assert eventually(lambda: (seen_at(conn) or cut_off_at) > cut_off_at, within_s=WAIT_S)
     world.hub.start()
     with running(world.logins, world.take, world.fold, world.tell):
         assert eventually(lambda: len(world.at_hub()) == 4, within_s=WAIT_S)

@@ -8,7 +8,8 @@ Invariant: what is on record is what the record says; nothing is taken in part.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -84,6 +85,19 @@ class BornElsewhere(msgspec.Struct, frozen=True):
     tests: list[_Test]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    """What of a vehicle that was put on record a person is to see.
+
+    Attributes:
+        settled: what of its order had to be settled; None: nothing.
+        parts_refused: of its record, why each part cannot be among the parts here.
+    """
+
+    settled: str | None
+    parts_refused: tuple[str, ...]
+
+
 def read_elsewhere(record: BirthRecord) -> BornElsewhere:
     """Return what a record says. Raises: InvalidInput, it is of another shape."""
     try:
@@ -105,11 +119,8 @@ def adopt_vehicle(
     public_keys: Mapping[str, Mapping[str, Any]],
     tags: Sequence[str],
     now: datetime,
-) -> str | None:
+) -> Adopted:
     """Put a vehicle on record as its verified record says, and append `vehicle.born`.
-
-    Returns:
-        What of its order had to be settled, for a person; None: nothing.
 
     Raises:
         NotFound: no such programme, variant or release.
@@ -142,10 +153,10 @@ def adopt_vehicle(
         Installed(serial=e.serial, filename=e.file, version=e.version, image_sha256=e.image_sha256) for e in said.ecus
     ]  # fmt: skip
     write_ecus(conn, said.vin, ecus, installed, now=said.born_at)
-    settled = _settle_order(conn, ids, said, now=now) if said.order else None
+    settled = _settle_order(conn, ids, said, line.options, now=now) if said.order else None
     parts = _parts(said)
-    if said.order:  # one that cannot be here stays in the record, which is what the vehicle carries
-        take_parts(conn, line, parts, vins={}, actor=ACTOR, now=now)
+    # One that cannot be here stays in the record, which is what the vehicle carries; a person is told.
+    taken = take_parts(conn, line, parts, vins={}, actor=ACTOR, now=now) if said.order else []
     traits = traits_of(
         parts, _tests(said), {each.name: each.version for each in said.ecus}, plant_id=said.plant.id,
         flashed_at=line.end if said.order else "", born_at=said.born_at,
@@ -157,7 +168,9 @@ def adopt_vehicle(
         body={"variant": said.variant, "release_id": said.release.id, "ecus": len(ecus), "order_id": said.order or None,
               "birth_record_sha256": sha256, "site": said.plant.id},
     )  # fmt: skip
-    return settled
+    return Adopted(
+        settled=settled, parts_refused=tuple(each.reason for each in taken if each.told == "refused")
+    )
 
 
 def _ecu(said: _Ecu, public_keys: Mapping[str, Mapping[str, Any]]) -> NewEcu:
@@ -184,13 +197,22 @@ def _check_images(conn: Connection, said: BornElsewhere) -> None:
             )
 
 
-def _settle_order(conn: Connection, ids: Ids, said: BornElsewhere, *, now: datetime) -> str | None:
-    """End the vehicle's order, whatever became of it here in the meantime. Raises: Conflict, it is another vehicle's."""
+def _settle_order(
+    conn: Connection, ids: Ids, said: BornElsewhere, options: Collection[str], *, now: datetime
+) -> str | None:
+    """End the vehicle's order, whatever became of it here in the meantime.
+
+    One that is not known here was there before anything of it happened, and had ordered what was fitted.
+
+    Raises:
+        Conflict: it is another vehicle's.
+    """
     row, settled = SQL.order(conn, order_id=said.order), None
     if row is None:
         order = Order(
-            id=said.order, programme_id=said.programme, variant=said.variant, options=(), region=said.region,
-            rush=False, due_at=None, received_at=said.born_at,
+            id=said.order, programme_id=said.programme, variant=said.variant, region=said.region, rush=False,
+            options=tuple(sorted({each.part for each in said.parts} & set(options) - {said.variant})), due_at=None,
+            received_at=min([said.born_at, *(each.at for each in said.parts), *(each.at for each in said.tests)]),
         )  # fmt: skip
         keep_order(conn, ids, order, actor=ACTOR, now=now)
         settled = (

@@ -77,8 +77,8 @@ def join(shell: Shell, file: Path) -> None:
             hint="another site has a var folder of its own", code="other_site",
         )  # fmt: skip
     prepare_var(settings)
-    store_credentials(settings.site, given)
     keep_roots(settings, given)
+    store_credentials(settings.site, given)
     note = (
         ""
         if given.image_root
@@ -204,25 +204,47 @@ def _holds(row: Mapping[str, Any]) -> Iterator[str]:
     """Yield what each line may flash, and until when."""
     if row["held_until"]:
         yield f"may flash until {when(row['held_until'])}, then the {row['held_ends']} ends; its VINs have {row['vin_plant']} in place 11"
+    if row["clock_behind_s"]:
+        yield f"its clock is {row['clock_behind_s']} s behind the latest time that it knows of, which counts: set it"
     for line in row["lines"]:
         may = "may be flashed" if line["may_flash"] else f"may not be flashed: {line['reason']}"
         yield f"line {line['programme_id']}: {line['release'] or 'no release'} {may}"
         if line["coming"]:
             missing = line["coming_missing"]
             yield f"line {line['programme_id']}: {line['coming']} is to follow, {counted(missing, 'image')} to come"
+        if line["refused"]:
+            yield f"line {line['programme_id']}: an image is not here: {line['refused']}"
 
 
 def keep_roots(settings: Settings, given: Credentials) -> None:
-    """Put the first roots where a plant looks for them: vehicles are born with them. Raises: Unavailable."""
+    """Put the first roots where a plant looks for them: vehicles are born with them.
+
+    Raises:
+        Conflict: another root is there; nothing was written.
+        Unavailable: the folder cannot be read or written.
+    """
+    new = {}
     for repository, root in (("image", given.image_root), ("director", given.director_root)):
-        if not root:
-            continue
-        folder = settings.var / "keys" / repository
+        path = settings.var / "keys" / repository / FIRST_ROOT
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / FIRST_ROOT, root.encode("ascii"), mode=0o644)
+            before = path.read_bytes() if path.exists() else None
         except OSError as error:
-            raise folder_error(error, folder) from error
+            raise folder_error(error, path) from error
+        if not root or before == root.encode("ascii"):
+            continue
+        if before is not None:
+            raise Conflict(
+                f"{path} is another root than that of {given.hub}: vehicles were born with it, or will be",
+                hint="join in a folder of its own (--var); or move both first roots away, if no vehicle was born with them",
+                code="other_roots",
+            )  # fmt: skip
+        new[path] = root
+    for path, root in new.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, root.encode("ascii"), mode=0o644)
+        except OSError as error:
+            raise folder_error(error, path) from error
 
 
 def _link(row: Mapping[str, Any]) -> str:

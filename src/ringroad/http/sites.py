@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from litestar import Router
@@ -12,7 +12,7 @@ from litestar.params import JSONBody
 from msgspec import Meta
 
 from ringroad.build.site import store, store_births
-from ringroad.build.site.flash import Stand
+from ringroad.build.site.flash import Held, Stand
 from ringroad.build.site.store_held import LineHolds, read_held
 from ringroad.http import site_births
 from ringroad.http.auth import Role
@@ -22,6 +22,9 @@ from ringroad.kernel.errors import Conflict, NotFound
 from ringroad.storage.db import Connection
 from ringroad.storage.leaf import Credentials, stored_credentials
 
+BEHIND_S_MAX: Final = (
+    60  # seconds that a clock may be behind before a person is told: it drifts, and is put right
+)
 Address = Annotated[str, Meta(max_length=260, pattern=r"^[A-Za-z0-9.:\[\]_-]*:[0-9]{1,5}$")]
 
 
@@ -91,6 +94,7 @@ class LineFlash(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     coming: str  # the release that the hub wants instead; '' for none
     coming_missing: int  # its images that are not here yet
+    refused: str  # an image that it is to flash and that could not be brought here, and why; '' for none
 
 
 class SiteLink(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +112,9 @@ class SiteLink(msgspec.Struct, frozen=True, kw_only=True):
         datetime | None
     )  # when the first of what it holds of its hub's word ends; None: it holds nothing
     held_ends: str  # what ends then
+    clock_behind_s: (
+        int  # that its clock is behind the latest time that it knows of, by which ends are judged; seconds
+    )
     lines: list[LineFlash]
 
 
@@ -209,8 +216,14 @@ def link_view(ctx: Context, conn: Connection) -> SiteLink | None:
         site=joined.site, hub=joined.hub, connected=connected, waiting=link.waiting, reached_at=link.reached_at,
         cut_off_since=None if connected else link.reached_at, births_waiting=link.births_waiting,
         vin_plant=held.plant_key.vin_plant if held else None, held_until=until, held_ends=ends,
+        clock_behind_s=_behind_s(held, ctx.clock.now()),
         lines=[_line(each) for each in site_births.lines(ctx, conn)],
     )  # fmt: skip
+
+
+def _behind_s(held: Held | None, now: datetime) -> int:
+    behind_s = (max(held.seen_at, held.verified_at) - now).total_seconds() if held else 0.0
+    return round(behind_s) if behind_s > BEHIND_S_MAX else 0
 
 
 def _line(found: LineHolds) -> LineFlash:
@@ -218,7 +231,7 @@ def _line(found: LineHolds) -> LineFlash:
     return LineFlash(
         programme_id=found.programme_id, release=found.release, may_flash=stands is None,
         code=stands.code if stands else "", reason=stands.reason if stands else "", coming=found.coming,
-        coming_missing=found.coming_missing,
+        coming_missing=found.coming_missing, refused=found.refused,
     )  # fmt: skip
 
 

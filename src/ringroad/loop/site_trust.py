@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,16 @@ from securesystemslib.signer import Signer
 
 from ringroad.build.site.store import get_site
 from ringroad.build.site.store_births import may_have, targets_of, trust_for
-from ringroad.build.site.store_held import Anchors, images_to_fetch, read_held, take_coming, take_trust
+from ringroad.build.site.store_held import (
+    Anchors,
+    forget_refused,
+    images_to_fetch,
+    read_held,
+    refuse_image,
+    refused_images,
+    take_coming,
+    take_trust,
+)
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import InvalidInput, NotFound, RingroadError, Unavailable, Untrusted
 from ringroad.kernel.limits import METADATA_BYTES_MAX
@@ -56,6 +65,7 @@ ANSWER_S_MAX: Final = 10.0  # seconds the hub has to answer
 RETRY_S: Final = 2.0  # seconds before a hub that did not answer is asked again
 LOOK_S: Final = 0.5  # seconds between two looks whether the connection is there
 CROSSED: Final = "_R_."  # what the broker makes of a reply that crosses from the account of sites
+REFUSES: Final = "hub_refuses"  # code of an answer that is a refusal
 ASK_BYTES_MAX: Final = 4_096  # bytes of a question
 
 LoadSigner = Callable[[], Signer | None]
@@ -186,7 +196,7 @@ async def run_fetching(
                     while not stop.is_set():
                         await fetch(client, here, conn, stop, clock=clock, ids=ids)
                         said = ""
-                        await _pause(stop, await asyncio.to_thread(_wait_s, conn, here))
+                        await _pause(stop, await asyncio.to_thread(_wait_s, conn, here, clock))
                 finally:
                     await client.close()
             except RingroadError as error:
@@ -225,8 +235,7 @@ async def fetch(
     for path in here.partial.glob("*"):
         if path.name not in missing:  # of a release that is not wanted any more
             path.unlink(missing_ok=True)
-    for sha256, size in missing.items():
-        await _fetch_image(client, here, sha256, size, stop)
+    await _fetch_images(client, here, conn, missing, stop, clock=clock)
     with transaction(conn):
         for programme in take_coming(conn, ids, clock, is_here=here.blobs.exists):
             LOG.info("the line flashes another release", programme_id=programme)
@@ -243,6 +252,32 @@ async def _targets(client: Client, site: str, given: Trust, stop: asyncio.Event)
             break
         raw += part
     return raw
+
+
+async def _fetch_images(
+    client: Client,
+    here: Here,
+    conn: Connection,
+    missing: Mapping[str, int],
+    stop: asyncio.Event,
+    *,
+    clock: Clock,
+) -> None:
+    """Bring images here; one that is refused keeps no other away, and is noted with why."""
+    with transaction(conn):
+        forget_refused(conn, missing.keys())
+        refused = refused_images(conn, now=clock.now())
+    for sha256, size in missing.items():
+        if sha256 in refused:
+            continue
+        try:
+            await _fetch_image(client, here, sha256, size, stop)
+        except RingroadError as error:
+            if not isinstance(error, Untrusted) and error.code != REFUSES:
+                raise
+            LOG.warning("an image is not here", sha256=sha256, reason=error.message, detail=error.detail)
+            with transaction(conn):
+                refuse_image(conn, sha256, error.message, now=clock.now())
 
 
 async def _fetch_image(client: Client, here: Here, sha256: str, size: int, stop: asyncio.Event) -> None:
@@ -286,13 +321,16 @@ async def _ask(client: Client, site: str, ask: Ask, stop: asyncio.Event) -> byte
         ) from error
     refused = (found.headers or {}).get(ERROR_HEADER)
     if refused is not None:
-        raise Unavailable(f"the hub refuses: {refused[:500]}")
+        raise Unavailable(f"the hub refuses: {refused[:500]}", code=REFUSES)
     return found.data
 
 
-def _wait_s(conn: Connection, here: Here) -> float:
+def _wait_s(conn: Connection, here: Here, clock: Clock) -> float:
     held = read_held(conn)
-    return ASK_SOON_S if held is None or images_to_fetch(conn, held, here.blobs.exists) else ASK_S
+    if held is None:
+        return ASK_SOON_S
+    missing = images_to_fetch(conn, held, here.blobs.exists).keys()
+    return ASK_SOON_S if missing - refused_images(conn, now=clock.now()).keys() else ASK_S
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from contextlib import closing
+from datetime import timedelta
 from typing import Final
 
 import msgspec
@@ -20,7 +21,15 @@ from nats.js.errors import Error as JetStreamError
 
 from ringroad.build.plant.store_events import refuse_message
 from ringroad.build.site.down import has_been_told, newest_fact, parts_to_tell, take_down
-from ringroad.build.site.store import HEARD_S, has_told, joined, list_sites, next_to_tell, tell_all
+from ringroad.build.site.store import (
+    HEARD_S,
+    has_told,
+    joined,
+    list_sites,
+    next_to_tell,
+    pass_time,
+    tell_all,
+)
 from ringroad.build.site.store_sums import has_told_sums, with_sums
 from ringroad.build.site.store_up import take_told
 from ringroad.kernel.clock import Clock, Ids
@@ -43,6 +52,7 @@ LOOK_S: Final = 0.3  # seconds between two looks for events that the hub does no
 ANSWER_S_MAX: Final = 5.0  # seconds the hub's broker has to say that it has a message
 HEARD_TIMES_MAX: Final = 10  # deliveries of a message that cannot be here now, before it is let go
 HEAR_AGAIN_S: Final = 2.0  # seconds between them
+SEEN_S: Final = 20.0  # seconds between two notes of the time: so much of it is lost where power is
 RETRY_S: Final = 1.0  # seconds before a hub that did not answer is told again
 
 
@@ -174,25 +184,47 @@ async def run_site(
     with closing(conn_opener()) as conn:
         with transaction(conn):
             joined(conn, now=clock.now())
-        cut_off = False
+        cut_off, time = False, _Time(clock)
         while not stop.is_set():
             try:
-                await _tell(nats_url, site, conn, stop, clock)
+                await _tell(nats_url, site, conn, stop, time)
             except (NatsError, JetStreamError, OSError, TimeoutError) as error:
                 if not cut_off:
                     LOG.warning("cut off from the hub; the line goes on", site=site, error=repr(error))
                 cut_off = True
+                await time.note(conn)
                 await _pause(stop, RETRY_S)
             else:
                 cut_off = False
 
 
-async def _tell(nats_url: str, site: str, conn: Connection, stop: asyncio.Event, clock: Clock) -> None:
+class _Time:
+    """What passed since a site noted the time, by a clock that nobody sets: cut off, nothing else bounds the other."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self._noted_s = clock, clock.monotonic_s()
+
+    async def note(self, conn: Connection) -> None:
+        """Note the time, if it was not lately."""
+        passed_s = self.clock.monotonic_s() - self._noted_s
+        if passed_s < SEEN_S:
+            return
+        await asyncio.to_thread(self._pass, conn, timedelta(seconds=passed_s))
+        self._noted_s += passed_s
+
+    def _pass(self, conn: Connection, passed: timedelta) -> None:
+        with transaction(conn):
+            pass_time(conn, now=self.clock.now(), passed=passed)
+
+
+async def _tell(nats_url: str, site: str, conn: Connection, stop: asyncio.Event, time: _Time) -> None:
+    clock = time.clock
     client = await open_link(nats_url, site)
     try:
         js = client.jetstream()
         next_sign_s = 0.0
         while not stop.is_set():
+            await time.note(conn)
             told = await asyncio.to_thread(next_to_tell, conn, now=clock.now())
             if not told.events and told.birth is None and clock.monotonic_s() < next_sign_s:
                 await _pause(stop, LOOK_S)

@@ -27,12 +27,14 @@ class Held:
         director_root: the newest.
         certificate: of the site's own key.
         verified_at: when; the site's clock is never believed when it says an earlier time.
+        seen_at: the latest time that the site knows of; its clock is not believed when it says an earlier one.
     """
 
     image: RepositoryState
     director_root: bytes
     certificate: bytes
     verified_at: datetime
+    seen_at: datetime
 
     @property
     def plant_key(self) -> PlantKey:
@@ -86,7 +88,7 @@ def decide_flash(
             reason="this site has no verified metadata and no certified key from its hub yet",
         )
     until, ends = held.end
-    if until <= max(now, held.verified_at):
+    if until <= max(now, held.verified_at, held.seen_at):
         return Stand(
             code="expired",
             reason=f"the {ends} that this site holds ended at {until:%Y-%m-%d %H:%M} UTC: its hub has to be reached",

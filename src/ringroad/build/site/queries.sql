@@ -189,4 +189,4 @@ SELECT vin, told FROM site_birth_refused WHERE site_id = :site_id AND sha256 = :
 SELECT site_id, count(*) AS births FROM site_birth_refused WHERE settled_at IS NULL GROUP BY site_id;
 
 -- name: births_refused_count$
-SELECT count(*) FROM site_birth_refused WHERE site_id = :site_id;
+SELECT count(*) FROM site_birth_refused WHERE site_id = :site_id AND settled_at IS NULL;

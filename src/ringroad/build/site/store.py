@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -36,12 +36,14 @@ from ringroad.storage.db import Connection, load_queries, of_row
 from ringroad.storage.ledger import append_fact, last_of
 
 SQL = load_queries("ringroad.build.site")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 ACTOR: Final = "system:site"
 HEARD_S: Final = 5  # seconds between two signs of life of a site that has nothing else to tell
 SILENT_S: Final = 4 * HEARD_S  # seconds after which a site counts as cut off
 TOKEN_BYTES: Final = 32
 BIRTHS: Final = "births"  # the place of the last birth that the hub has
+SEEN: Final = "seen"  # the place of the latest time that a site knows of, in microseconds
 CONFLICTS_MAX: Final = 1_000  # of a site that are kept
 
 
@@ -244,6 +246,30 @@ def has_told(conn: Connection, told: Up, *, now: datetime) -> None:
     if told.birth is not None:
         SQL.put_place(conn, name=BIRTHS, number=told.birth.number, now=now)
     SQL.put_place(conn, name="reached", number=0, now=now)
+
+
+def pass_time(conn: Connection, *, now: datetime, passed: timedelta = timedelta()) -> None:
+    """Note the time: never an earlier one than was noted, and what passed since by a clock that nobody sets.
+
+    Args:
+        conn: a connection in a transaction.
+        now: by the clock that somebody may set back.
+        passed: since it was noted last; none: not known.
+    """
+    before = seen_at(conn)
+    latest = max(now, before + passed) if before else now
+    SQL.put_place(conn, name=SEEN, number=(latest - _EPOCH) // timedelta(microseconds=1), now=now)
+
+
+def believe_time(conn: Connection, *, now: datetime) -> None:
+    """Note the time by which the hub's newest word was good: a clock that was set ahead is put right by it."""
+    SQL.set_place(conn, name=SEEN, number=(now - _EPOCH) // timedelta(microseconds=1), now=now)
+
+
+def seen_at(conn: Connection) -> datetime | None:
+    """Return the latest time that this site knows of; None: it noted none."""
+    row = SQL.place(conn, name=SEEN)
+    return _EPOCH + timedelta(microseconds=row["number"]) if row else None
 
 
 def _births_told(conn: Connection) -> int:

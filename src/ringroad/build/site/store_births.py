@@ -270,7 +270,7 @@ def _adopt(
         )
     raw = told.record.encode()
     _verify(conn, site_id, record, raw, vin=said.vin)
-    settled = adopt_vehicle(
+    adopted = adopt_vehicle(
         conn, ids, record, raw=raw, gateway=told.gateway, token_sha256=bytes.fromhex(told.token_sha256),
         public_keys=told.public_keys, tags=told.tags, now=now,
     )  # fmt: skip
@@ -285,8 +285,11 @@ def _adopt(
             for test in told.tests
         ]  # fmt: skip
         take_results(conn, programme_id=said.programme, delivered=results, actor=ACTOR, now=now)
-    if settled is not None:
-        put_conflict(conn, site_id, "order_settled", said.order, settled, now=now)
+    if adopted.settled is not None:
+        put_conflict(conn, site_id, "order_settled", said.order, adopted.settled, now=now)
+    if adopted.parts_refused:
+        reason = f"{len(adopted.parts_refused)} parts of its birth record are not among the parts here: {adopted.parts_refused[0]}"
+        put_conflict(conn, site_id, "parts_refused", said.vin, reason, now=now)
 
 
 def _verify(conn: Connection, site_id: str, record: BirthRecord, raw: bytes, *, vin: str) -> None:

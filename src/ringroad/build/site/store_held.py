@@ -11,9 +11,9 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 
 from ringroad.build.model import Package
 from ringroad.build.site.flash import Flash, Held, Stand, decide_flash, not_released
-from ringroad.build.site.store import SQL
+from ringroad.build.site.store import SQL, believe_time, pass_time, seen_at
 from ringroad.build.store import get_baseline, get_release
 from ringroad.build.store_packages import SQL as BUILD
 from ringroad.build.store_packages import list_programmes, packages_by_id
@@ -48,6 +48,9 @@ _PARTS: Final = (
     "director.root",
     "certificate",
 )
+
+_REFUSED: Final = "refused/"  # before the digest of an image
+REFUSED_S: Final = 300  # seconds before an image that could not be brought here is asked for again
 
 IsHere = Callable[[str], bool]  # whether the image of a digest is in the blob store
 
@@ -88,6 +91,7 @@ class LineHolds:
         decision: whether it may be flashed now.
         coming: name and version of the release that the hub wants instead; "" for none.
         coming_missing: its images that are not here yet.
+        refused: an image that the line is to flash and that could not be brought here, and why; "" for none.
     """
 
     programme_id: str
@@ -95,6 +99,7 @@ class LineHolds:
     decision: Flash | Stand
     coming: str
     coming_missing: int
+    refused: str
 
 
 # What the hub says ---------------------------------------------------------------------------------
@@ -106,13 +111,14 @@ def read_held(conn: Connection) -> Held | None:
     if not set(_PARTS) <= set(rows):
         return None
     raw = {name: bytes(rows[name]["bytes"]) for name in _PARTS}
+    verified_at = rows["image.timestamp"]["at"].astimezone(UTC)
     return Held(
         image=RepositoryState(
             root=raw["image.root"], timestamp=raw["image.timestamp"], snapshot=raw["image.snapshot"],
             targets=raw["image.targets"],
         ),
         director_root=raw["director.root"], certificate=raw["certificate"],
-        verified_at=rows["image.timestamp"]["at"].astimezone(UTC),
+        verified_at=verified_at, seen_at=seen_at(conn) or verified_at,
     )  # fmt: skip
 
 
@@ -150,7 +156,10 @@ def take_trust(conn: Connection, given: Trust, *, targets: bytes, anchors: Ancho
     parts = (image.root, image.timestamp, image.snapshot, image.targets, director_root, certificate)
     for name, raw in zip(_PARTS, parts, strict=True):
         SQL.put_trust(conn, name=name, bytes=raw, now=now)
-    return Held(image=image, director_root=director_root, certificate=certificate, verified_at=now)
+    believe_time(conn, now=now)
+    return Held(
+        image=image, director_root=director_root, certificate=certificate, verified_at=now, seen_at=now
+    )
 
 
 def want_baseline(conn: Connection, programme_id: str, baseline: DownBaseline, *, now: datetime) -> None:
@@ -191,6 +200,27 @@ def images_to_fetch(conn: Connection, held: Held, is_here: IsHere) -> dict[str, 
         for each in packages
         if each.filename not in unknown and not is_here(each.image_sha256)
     }
+
+
+def refuse_image(conn: Connection, sha256: str, reason: str, *, now: datetime) -> None:
+    """Note an image that could not be brought here; the others are, and it is asked for again later."""
+    SQL.put_trust(conn, name=f"{_REFUSED}{sha256}", bytes=reason.encode(), now=now)
+
+
+def refused_images(conn: Connection, *, now: datetime) -> dict[str, str]:
+    """Return digest and reason of images that could not be brought here, and are not asked for again yet."""
+    return {
+        row["name"].removeprefix(_REFUSED): bytes(row["bytes"]).decode()
+        for row in SQL.trusts(conn, prefix=_REFUSED)
+        if timedelta() <= now - row["at"] < timedelta(seconds=REFUSED_S)
+    }
+
+
+def forget_refused(conn: Connection, missing: Collection[str]) -> None:
+    """Forget what was noted of images that are here by now, or that no line is to flash any more."""
+    for row in SQL.trusts(conn, prefix=_REFUSED):
+        if row["name"].removeprefix(_REFUSED) not in missing:
+            SQL.drop_trust(conn, name=row["name"])
 
 
 def take_coming(conn: Connection, ids: Ids, clock: Clock, *, is_here: IsHere) -> list[str]:
@@ -263,7 +293,22 @@ def line_holds(conn: Connection, programme_id: str, *, is_here: IsHere, now: dat
         programme_id=programme_id, release=f"{release.name} {release.version}" if release else "", decision=decision,
         coming=f"{wanted.baseline.release['name']} {wanted.baseline.release['version']}" if wanted else "",
         coming_missing=sum(not is_here(each.image_sha256) for each in wanted.packages) if wanted else 0,
+        refused=_first_refused(conn, [*packages, *(wanted.packages if wanted else ())], is_here=is_here),
     )  # fmt: skip
+
+
+def _first_refused(conn: Connection, packages: Iterable[Package], *, is_here: IsHere) -> str:
+    refused = {
+        row["name"].removeprefix(_REFUSED): bytes(row["bytes"]) for row in SQL.trusts(conn, prefix=_REFUSED)
+    }
+    return next(
+        (
+            f"{each.filename}: {refused[each.image_sha256].decode()}"
+            for each in packages
+            if each.image_sha256 in refused and not is_here(each.image_sha256)
+        ),
+        "",
+    )
 
 
 def must_flash(conn: Connection, programme_id: str, *, is_here: IsHere, now: datetime) -> Held:
@@ -299,6 +344,7 @@ def keep_to_tell(conn: Connection, born: SiteBirth, *, vin: str, now: datetime) 
     """
     _check_seal(conn, born, vin=vin)
     SQL.lock_births(conn)
+    pass_time(conn, now=now)
     numbered = msgspec.structs.replace(
         born,
         number=SQL.last_birth(conn) + 1,
