@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -159,6 +159,34 @@ def test_a_mode_whose_end_is_no_time_is_shown_without_one(until: Any) -> None:
     jobs = [job(1, "/components", {"items": [{"name": "brake"}]}), job(2, "/components/brake/modes", told)]
     (mode,) = bench_of(jobs).components[0].modes
     assert mode["until"] is None
+
+
+LEFT = [{"code": "P0A1F-00"}]
+
+
+@pytest.mark.parametrize(
+    ("listed", "path", "method", "answer", "expected"),
+    [
+        (True, "/faults/C0051-00", "DELETE", {"cleared": "C0051-00", "left": LEFT}, ["P0A1F-00"]),
+        (False, "/faults/C0051-00", "DELETE", {"cleared": "C0051-00", "left": []}, []),
+        (False, "/faults", "DELETE", {"cleared": "all", "left": []}, []),
+        (False, "/faults", "GET", {"items": LEFT}, ["P0A1F-00"]),
+        (True, "/faults/C0051-00", "GET", {"environment_data": {}}, ["C0051-00"]),
+    ],
+)
+def test_a_fault_that_was_cleared_is_listed_no_more(
+    listed: bool,  # noqa: FBT001 - a case
+    path: str,
+    method: Literal["GET", "DELETE"],
+    answer: dict[str, Any],
+    expected: list[str],
+) -> None:
+    jobs = [job(1, "/components", {"items": [{"name": "node"}]})] if listed else []
+    jobs += [
+        job(2, "/functions/vehicle-health", {"items": [{"component": "node", "code": "C0051-00"}]}),
+        job(3, f"/components/node{path}", answer, method=method),
+    ]
+    assert [fault.code for fault in bench_of(jobs, NAMES).faults] == expected
 
 
 @pytest.mark.parametrize("path", ["/components/brake/faults", "/components/brake/faults/C0051-00"])

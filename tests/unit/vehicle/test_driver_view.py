@@ -57,6 +57,53 @@ def test_every_state_has_words_with_and_without_a_plan(state: VehicleState) -> N
         assert view.headline in render_page(view, token="t")
 
 
+ALL_ASKED = BOTH | {"activate"}
+TRIED = CampaignState(
+    state="STAGING", plan=PLAN, action_id=7, ecus={"S1": EcuState.IDLE}, tries={"prepare:S1": 2}
+)
+
+
+@pytest.mark.parametrize(
+    ("seen", "headline", "waits"),
+    [
+        (
+            glance("STAGING", asks=ALL_ASKED, waits_code="consent", waits_about="install"),
+            "The update waits for you",
+            "It is stored in the vehicle and waits for your answer.",
+        ),
+        (
+            glance("STAGING", asks=ALL_ASKED, waits_code="postponed", waits_about="install",
+                   answer=Answer(at=NOW, by="a", word="later", phases=(), expires_at=NOW, notes_sha256="")),
+            "The update waits for you",
+            "You put it off until 26 Nov 12:00.",
+        ),
+        (glance("STAGING", missing_bytes=9), "Preparing the update", "Part of it is fetched once more first."),
+        (
+            glance("STAGING", missing_bytes=9, link_error="away"),
+            "Preparing the update",
+            "It waits for the network.",
+        ),
+        (glance("STAGING", link_error="away"), "Preparing the update", ""),
+        (
+            replace(glance(), state=TRIED),
+            "Preparing the update",
+            "brake could not be prepared yet. It is tried again.",
+        ),
+        (
+            replace(glance(), state=replace(TRIED, unreachable=frozenset({"S1"}))),
+            "Preparing the update",
+            "brake does not answer. It is tried again.",
+        ),
+        (replace(glance(), state=replace(TRIED, ecus={"S1": EcuState.STAGED})), "Preparing the update", ""),
+        (replace(glance(), state=replace(TRIED, state="INSTALLING")), "Installing the update", ""),
+    ],
+)  # fmt: skip
+def test_while_it_is_prepared_it_is_said_what_it_waits_for(seen: Glance, headline: str, waits: str) -> None:
+    view = view_of(seen)
+    assert (view.headline, view.waits) == (headline, waits)
+    assert waits in render_page(view, token="t")
+
+
 def test_a_question_shows_what_changes_how_much_and_how_long() -> None:
     view = view_of(asked(coming=Coming(update=4_200_000, way_back=650_000)))
     assert (view.question, view.phase) == ("May the vehicle download it?", "download")

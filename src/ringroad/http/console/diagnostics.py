@@ -355,8 +355,8 @@ def _faults(
             found.setdefault(name, (health.answered_at, []))[1].append(each)
         for name in names:
             found.setdefault(name, (health.answered_at, []))
-    for name in names:
-        one = newest.get(f"components/{quote(name, safe='')}/faults")
+    for name in sorted({*names, *found}):  # who reads every fault need not have listed the ECUs
+        one = _told_of_faults(f"components/{quote(name, safe='')}/faults", newest)
         if one is None or one.answered_at is None or one.answered_at <= found.get(name, (one.made_at,))[0]:
             continue
         key = "left" if one.method == "DELETE" else "items"
@@ -366,6 +366,16 @@ def _faults(
         for name, (read_at, items) in found.items()
         for each in items
     ]
+
+
+def _told_of_faults(path: str, newest: Mapping[str, Job]) -> Job | None:
+    """Return the newest answer that tells all faults of an ECU: its list, or what a clearing of some or all left."""
+    told = [
+        job
+        for at, job in newest.items()
+        if job.answered_at and (at == path or (job.method == "DELETE" and at.startswith(f"{path}/")))
+    ]
+    return max(told, key=lambda job: job.answered_at or job.made_at, default=None)
 
 
 def _cleared(newest: Mapping[str, Job], health: Job | None) -> datetime | None:

@@ -118,7 +118,7 @@ def view_of(glance: Glance, words: Words = ENGLISH) -> DriverView:
     tone, text = _TONES.get(state.state, ""), ""
     for key in (f"result.{state.state}", f"under_way.{state.state}"):
         text = text or (words.say(key) if words.has(key) else "")
-    headline = words.say(f"headline.{state.state}")
+    headline = words.say("headline.stands" if _stands(glance) else f"headline.{state.state}")
     if state.code == DENIED and state.state == "CANCELLED":
         headline = words.say("headline.declined")
     if plan is None:
@@ -230,7 +230,9 @@ def _waits(glance: Glance, words: Words) -> str:
     match glance.waits_code:
         case "consent":
             ended = answer is not None and answer.word == "yes" and answer.expires_at <= glance.at
-            return words.say("waits.ended") if ended else ""
+            if ended:
+                return words.say("waits.ended")
+            return words.say("waits.answer") if _stands(glance) else ""
         case "postponed" if answer is not None:
             return words.say("waits.postponed", until=words.moment(answer.expires_at, glance.zone))
         case "precondition":
@@ -239,10 +241,39 @@ def _waits(glance: Glance, words: Words) -> str:
             wanted = words.say(key) if key else glance.waits_about
             return words.say("waits.precondition", wanted=wanted, why=glance.waits_text)
         case "":
-            away = glance.link_error and glance.state.state in {"SYNCING", "DOWNLOADING"}
-            return words.say("waits.network") if away else ""
+            fetches = glance.state.state in {"SYNCING", "DOWNLOADING"} or _fetches_again(glance)
+            if fetches and glance.link_error:
+                return words.say("waits.network")
+            return words.say("waits.again") if _fetches_again(glance) else _waits_for_ecu(glance, words)
         case _:
             return words.say("waits.other", why=glance.waits_text)
+
+
+def _stands(glance: Glance) -> bool:
+    """Say whether nothing is being prepared though the state is that: the driver's word comes first."""
+    return glance.state.state == "STAGING" and glance.waits_code in {"consent", "postponed"}
+
+
+def _fetches_again(glance: Glance) -> bool:
+    """Say whether an image went bad in the vehicle's store after it was fetched."""
+    return glance.state.state == "STAGING" and bool(glance.missing_bytes)
+
+
+def _waits_for_ecu(glance: Glance, words: Words) -> str:
+    """Say which parts of the vehicle could not be prepared yet; empty if none was tried in vain."""
+    state = glance.state
+    if state.state != "STAGING":
+        return ""
+    late = [
+        each
+        for each in state.ecus
+        if state.tries.get(f"prepare:{each}") and state.told(each) is not EcuState.STAGED
+    ]
+    silent = [each for each in late if state.told(each) is EcuState.UNREACHABLE]
+    if not late:
+        return ""
+    named = ", ".join(glance.names.get(each, each) for each in silent or late)
+    return words.say("waits.silent" if silent else "waits.part", parts=named)
 
 
 def _ecus(glance: Glance, words: Words) -> tuple[EcuLine, ...]:
