@@ -31,6 +31,7 @@ from ringroad.vehicle.diagnostics.bulk import (
     TEXTS_MAX,
     LogRing,
     cleaned,
+    names_position,
     signal_lines,
     text_of,
 )
@@ -215,11 +216,28 @@ def test_of_what_is_too_large_the_newest_whole_lines_are_told() -> None:
         ({"detail": "at latitude 59.9, longitude 10.7\nand on"}, {"detail": "at …\nand on"}),
         ({"url": "https://a.example/i?X-Amz-Signature=ab&x=1 failed"}, {"url": "https://a.example/i… failed"}),
         ({"event": "really? yes"}, {"event": "really? yes"}),
+        ([{"id": "gps", "name": "receiver", "data": 1}, {"id": "x", "name": "x", "data": 2}], [{"id": "x", "name": "x", "data": 2}]),
+        ({"record": 1, "data": [{"did": "FD20", "name": "vehicle position", "value": 7}, {"did": "FD12", "name": "speed", "value": 1}]}, {"record": 1, "data": [{"did": "FD12", "name": "speed", "value": 1}]}),
+        ({"id": "x", "name": "x", "data": {"lat": 59.9, "lon": 10.7, "speed": 3}}, {"id": "x", "name": "x", "data": {"speed": 3}}),
+        ({"id": "gps", "name": "gps", "serial": "G-1"}, {"id": "gps", "name": "gps", "serial": "G-1"}),
         ({"keys": 3, "monkey": "yes", "publication": "fine"}, {"keys": 3, "monkey": "yes", "publication": "fine"}),
     ],
 )  # fmt: skip
 def test_secrets_and_positions_stay_in_the_vehicle(value: Any, told: Any) -> None:
     assert cleaned(value) == told
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("gps-position", True), ("GPSPosition", True), ("lastKnownLocation", True), ("vehicle position", True),
+        ("GNSS fix", True), ("heading", True), ("Vehicle.CurrentLocation.Heading", True), ("latitude_deg", True),
+        ("operation-cycles", False), ("software version", False), ("F195", False), ("lateral acceleration", False),
+        ("allocation", False), ("composition", False), ("geometry", False), ("", False),
+    ],
+)  # fmt: skip
+def test_what_is_named_as_a_position_is_one(name: str, *, told: bool) -> None:
+    assert names_position(name) is told
 
 
 def test_the_event_loop_goes_on_while_a_text_is_made(tmp_path: Path) -> None:

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from ringroad.protocol.diagnostics import CyclicEvent
-from ringroad.vehicle.diagnostics.cyclic import SUBSCRIPTIONS_MAX
+from ringroad.protocol.diagnostics import ANSWER_BYTES_MAX, CyclicEvent
+from ringroad.vehicle.diagnostics.cyclic import (
+    KEPT_BYTES_MAX,
+    KEPT_MAX,
+    SUBSCRIPTIONS_MAX,
+    VALUE_BYTES_MAX,
+    Event,
+    Subscription,
+    Subscriptions,
+    _keep,
+    _Running,
+)
 from ringroad.vehicle.diagnostics.face import STREAMS_MAX
 from ringroad.vehicle.diagnostics.testers import add_tester
 from ringroad.vehicle.small_http import Answer, Request
 from ringroad.vehicle.states import Opened
 from support.diagnosed import Bench, bench, open_session
+from support.uptane import NOW
+from support.vehicle_world import DeskClock
 
 Story = Callable[[Bench], Awaitable[None]]
 PLACE = "/components/brake/cyclic-subscriptions"
@@ -153,6 +166,56 @@ def test_answers_go_before_what_is_only_shown(tmp_path: Path) -> None:
         assert at.link.answers.qsize() < at.link.answers.maxsize
         at.link._tell_event("local.bench-1.x", "x", {})
         assert not [each for each in at.said() if each.body == {"event": {}}]
+
+    run(tmp_path, story)
+
+
+def test_a_value_that_is_too_large_is_told_as_such_and_hides_no_other() -> None:
+    async def story() -> None:
+        size = VALUE_BYTES_MAX - 2  # in quotes
+        values = {"a": "x" * size, "b": "x" * (size + 1)}
+
+        async def read(_component: str, data_id: str) -> Any:
+            return values[data_id]
+
+        clock = DeskClock()
+        lines, heard = Subscriptions(clock, read, allowed=lambda _: True), list[Event]()
+        lines.tell = lambda _session, _id, event: heard.append(event)
+        lines.start(
+            "c1",
+            "brake",
+            {"data": "a,b"},
+            session="s1",
+            expires_at=clock.now() + timedelta(hours=1),
+            parse=str,
+        )
+        await until(lambda: heard)
+        await lines.end()
+        assert heard[0]["values"] == {"a": {"value": values["a"]}, "b": {"error": "too_large"}}
+
+    asyncio.run(asyncio.wait_for(story(), 120))
+
+
+def test_what_is_kept_for_a_later_listener_is_bounded_in_bytes() -> None:
+    event = {"number": 1, "values": {"a": {"value": "x" * (KEPT_BYTES_MAX // 3)}}}
+    one = _Running(Subscription(id="c", component="b", session="s", data=("a",), interval=1, until=NOW))
+    for number in range(10):
+        _keep(one, {**event, "number": number})
+    assert [each["number"] for each in one.events] == [8, 9]
+    _keep(one, {**event, "number": 10, "values": {"a": {"value": "x" * KEPT_BYTES_MAX * 2}}})
+    assert [each["number"] for each in one.events] == [10]  # the newest is always there
+    small = _Running(one.what)
+    for number in range(KEPT_MAX + 5):
+        _keep(small, {"number": number})
+    assert len(small.events) == len(small.sizes) == KEPT_MAX
+
+
+def test_an_event_that_does_not_fit_an_answer_is_told_without_its_values(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        at.link._tell_event("s1", "c1", {"number": 1, "values": {"a": {"value": "x" * ANSWER_BYTES_MAX}}})
+        (answer,) = at.said()
+        assert (answer.status, answer.final) == (206, False)
+        assert answer.body["event"] == {"number": 1, "values": {"a": {"error": "too_large"}}}
 
     run(tmp_path, story)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 
 from ringroad.protocol.diagnostics import Method
 from ringroad.sim.vecu.script import Behaviour, Script
+from ringroad.vehicle.agents.session import EcuAccess, EcuSession, Refusal
+from ringroad.vehicle.diagnostics.operations import _reset
 from ringroad.vehicle.diagnostics.sessions import answer_session
-from support.diagnosed import Bench, bench, open_session
+from support.diagnosed import FAULT, OTHER, Bench, bench, open_session
 from support.vehicle_world import director_target
 
 OPERATIONS = "/components/brake/operations"
@@ -68,6 +71,77 @@ def test_a_reset_ends_when_the_ecu_answers_again(tmp_path: Path) -> None:
         assert at.vehicle.ports["brake"].ecu.flash.state.boots == boots + 1
 
     run(tmp_path, story)
+
+
+@pytest.mark.parametrize("operation", ["reset", "self-test"])
+def test_another_ecu_at_its_place_is_told_to_do_nothing(tmp_path: Path, operation: str) -> None:
+    async def story(at: Bench) -> None:
+        ecu = at.vehicle.ports["brake"].ecu
+        boots = ecu.flash.state.boots
+        ecu.config = replace(ecu.config, serial="ANOTHER")
+        place = f"{OPERATIONS}/{operation}/executions"
+        _, begun = await at.ask("POST", place)
+        found = await ended(at, place, begun["id"])
+        assert found["status"] == "failed"
+        assert "'ANOTHER' answers instead of" in found["error"]
+        assert ecu.flash.state.boots == boots
+        status, refused = await at.ask("DELETE", "/components/brake/faults")
+        assert (status, refused["error"]["code"]) == (409, "serial_mismatch")
+        assert [each.code for each in ecu.faults.stored] == [FAULT, OTHER]
+
+    run(tmp_path, story)
+
+
+def test_an_ecu_that_takes_its_time_to_restart_is_not_called_restarted_before() -> None:
+    async def story() -> None:
+        late = Late(answers_before_it_restarts=3)
+        result = await _reset(late.session())
+        assert (result, late.restarted) == ({"software_version": "1.0"}, True)
+        never = Late(answers_before_it_restarts=None)
+        with pytest.raises(Refusal, match="boot_failed"):
+            await _reset(never.session(restart_s_max=0.2))
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+class Late:
+    """An ECU that says yes to its reset and goes on answering for a while, as it was."""
+
+    def __init__(self, *, answers_before_it_restarts: int | None) -> None:
+        self._left = answers_before_it_restarts
+        self._active, self._ordered, self.restarted = 1, False, False
+
+    def session(self, *, restart_s_max: float = 20.0) -> EcuSession:
+        """Return a tester's end of it."""
+        access = EcuAccess(serial="L-1", derive=lambda _level, seed: seed, restart_s_max=restart_s_max)
+        channel: Any = self
+        return EcuSession(channel, access)
+
+    async def connect(self) -> None:
+        """Be there."""
+
+    async def close(self) -> None:
+        """Be left."""
+
+    async def request(self, payload: bytes, **_: Any) -> bytes:
+        """Answer as UDS has it."""
+        if self._ordered and self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                self._ordered, self._active, self.restarted = False, 1, True
+        match payload[0], payload[1:3]:
+            case 0x10, _:
+                self._active = payload[1]
+                return b"\x50" + payload[1:2]
+            case 0x11, _:
+                self._ordered = True
+                return b"\x51\x01"
+            case _, b"\xf1\x8c":
+                return b"\x62\xf1\x8cL-1"
+            case _, b"\xf1\x86":
+                return b"\x62\xf1\x86" + bytes([self._active])
+            case _:
+                return b"\x62" + payload[1:3] + b"1.0"
 
 
 def test_an_ecu_that_does_not_answer_fails_its_operation_and_says_so(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_an_ecu_that_keeps_less_than_is_described_refuses_and_holds_what_it_held
 
 @pytest.mark.parametrize(
     "lost",
-    [Trouble(kind="drop_response", service=0x2E), Trouble(kind="hang_up", service=0x22, at=2)],
+    [Trouble(kind="drop_response", service=0x2E), Trouble(kind="hang_up", service=0x22, at=3)],
 )
 def test_a_write_that_is_not_confirmed_is_told_with_the_value_before(tmp_path: Path, lost: Trouble) -> None:
     async def story(at: Bench) -> None:

@@ -74,7 +74,7 @@ class VirtualEcu:
     """
 
     __slots__ = (
-        "_access", "_clock", "_communication", "_last_request_s", "_session", "_snapshot", "config", "faults", "flash", "mode", "programmer", "reset_due", "script", "seed",
+        "_access", "_boots", "_clock", "_communication", "_last_request_s", "_session", "_snapshot", "boot", "config", "faults", "flash", "mode", "programmer", "reset_due", "script", "seed",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +99,8 @@ class VirtualEcu:
         self._last_request_s = 0.0
         self._snapshot: Snapshot | None = None
         self._communication = Communication.BOTH
+        self._boots = 0
+        self.boot = ""  # another after each start, whichever process runs it
 
     # Life ------------------------------------------------------------------------------------------
 
@@ -123,6 +125,8 @@ class VirtualEcu:
         self._access.power_on()
         if self.mode is Mode.APPLICATION:
             self.run_cycle()
+        self._boots += 1
+        self.boot = f"{self.faults.cycle}.{self._boots}"
 
     def run_cycle(self, snapshot: Snapshot | None = None) -> tuple[StoredFault, ...]:
         """Run one operation cycle of the application; return the faults whose status changed.

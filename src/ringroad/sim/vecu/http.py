@@ -295,6 +295,7 @@ class SovdFace:
             "staged": _software(status.staged),
             "trial": status.swap is Swap.TRIAL,
             "committed_counter": status.committed_counter,
+            "boot": self._port.ecu.boot,
         }
 
     def _stored(self, code: str) -> StoredFault:

@@ -137,12 +137,16 @@ class EcuSession:
         self.access = access
         self.uds = UdsClient(channel=channel, timeout_s=access.timeout_s)
 
-    async def status(self) -> SlotStatus:
-        """Connect, make sure that it is the right ECU, and ask where it stands."""
+    async def identify(self) -> None:
+        """Connect, and make sure that it is the right ECU. Raises: Refusal."""
         await self.channel.connect()
         serial = _ascii(await self.uds.read(Did.SERIAL))
         if serial != self.access.serial:
             raise Refusal(Reason.SERIAL_MISMATCH, f"{serial!r} answers instead of {self.access.serial!r}")
+
+    async def status(self) -> SlotStatus:
+        """Connect, make sure that it is the right ECU, and ask where it stands."""
+        await self.identify()
         return SlotStatus.decode(await self.uds.read(Did.SLOT_STATE))
 
     async def inventory(self) -> EcuInventory:

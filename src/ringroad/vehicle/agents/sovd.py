@@ -14,14 +14,13 @@ import asyncio
 import hashlib
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
 import msgspec
 
 from ringroad.kernel.errors import InvalidInput, Unavailable
-from ringroad.protocol.diagnostics import DATA_ID
 from ringroad.vehicle.agents.base import (
     CheckKind,
     DataItem,
@@ -40,76 +39,27 @@ from ringroad.vehicle.agents.base import (
 )
 from ringroad.vehicle.agents.plugins import AgentSite
 from ringroad.vehicle.agents.session import CONFIRMED_FAULT, RESTART_S_MAX, Refusal, guarded
+from ringroad.vehicle.agents.sovd_wire import (
+    Faults,
+    Identification,
+    Identified,
+    Items,
+    NotThere,
+    Passed,
+    Status,
+    body_of,
+    decode,
+    reason_named,
+    refusal_of,
+)
 
 CHUNK_BYTES: Final = 1 << 20
 REQUEST_S_MAX: Final = 30.0  # s; one request, its bytes included
 PREPARE_S_MAX: Final = 600.0  # s; the ECU hashes what it was sent
 POLL_S: Final = 0.1
-ANSWER_BYTES_MAX: Final = 4 << 20  # of one answer; as many fault codes as 16 bits have names for are less
-T = TypeVar("T")
 Holds = Callable[[Software | None, EcuImage], bool]
-_UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 DATA_MAX: Final = 256  # of one ECU that are listed
 TRANSFERS_MAX: Final = 5  # times that a broken transfer is taken up again in one call
-
-
-class _Identification(msgspec.Struct, frozen=True, kw_only=True):
-    serial: str
-    hardware_id: str
-    running: Software | None = None
-    staged: Software | None = None
-    trial: bool = False
-    committed_counter: int = 0
-
-
-class _Identified(msgspec.Struct, frozen=True, kw_only=True):
-    data: _Identification
-
-
-class _Status(msgspec.Struct, frozen=True, kw_only=True):
-    phase: str
-    status: str
-    received_bytes: int = 0
-    vendor_code: str = ""
-
-
-class _Mask(msgspec.Struct, frozen=True, kw_only=True):
-    mask: int
-
-
-class _Fault(msgspec.Struct, frozen=True, kw_only=True):
-    code: str
-    status: _Mask
-
-
-class _Faults(msgspec.Struct, frozen=True, kw_only=True):
-    items: tuple[_Fault, ...]
-
-
-DataId = Annotated[str, msgspec.Meta(pattern=DATA_ID)]
-
-
-class _Item(msgspec.Struct, frozen=True, kw_only=True):
-    id: DataId
-    name: Annotated[str, msgspec.Meta(max_length=100)] = ""
-    category: Literal["identData", "currentData", "storedData", "sysInfo"] = "currentData"
-
-
-class _Items(msgspec.Struct, frozen=True, kw_only=True):
-    items: tuple[_Item, ...]
-
-
-class _Passed(msgspec.Struct, frozen=True, kw_only=True):
-    passed: bool
-
-
-class _Error(msgspec.Struct, frozen=True, kw_only=True):
-    vendor_code: str = ""
-    message: str = ""
-
-
-class NotThere(Refusal):
-    """The ECU has nothing at that place."""
 
 
 class SovdAgent:
@@ -194,8 +144,7 @@ class SovdAgent:
     async def clear_faults(self, code: str) -> Outcome:
         """Have a fault forgotten, or all."""
         path = f"/faults/{quote(code, safe='')}" if code else "/faults"
-        cleared = await guarded(self._ask("DELETE", path))
-        return cleared if isinstance(cleared, Failed) else Done()
+        return await guarded(self._clear(path))
 
     async def data(self) -> tuple[DataItem, ...] | Failed:
         """Ask which data the ECU tells, beside its identification; an ECU without such a list tells none."""
@@ -243,7 +192,7 @@ class SovdAgent:
         await self._ask("PUT", f"/updates/{image.sha256}/prepare")
         status = await self._until_ended(image)
         if status.status != "completed":
-            return Failed(reason=_reason(status.vendor_code), detail=status.vendor_code)
+            return Failed(reason=reason_named(status.vendor_code), detail=status.vendor_code)
         return Done()
 
     async def _check(self, image: EcuImage, source: ImageSource) -> None:
@@ -276,7 +225,7 @@ class SovdAgent:
                 if attempt == TRANSFERS_MAX:
                     raise
 
-    async def _until_ended(self, image: EcuImage) -> _Status:
+    async def _until_ended(self, image: EcuImage) -> Status:
         async with asyncio.timeout(PREPARE_S_MAX):
             while True:
                 status = await self._status(image)
@@ -308,7 +257,7 @@ class SovdAgent:
             return Failed(reason=Reason.VERSION_MISMATCH, detail=f"{running.version!r} is reported")
         if "self_test" in checks:
             ended = await self._ask("POST", "/operations/self-test/executions")
-            if not _decode(ended, _Passed).passed:
+            if not decode(ended, Passed).passed:
                 return Failed(reason=Reason.SELF_TEST_FAILED)
         if "no_new_faults" in checks:
             confirmed = {one.code for one in await self._faults() if one.status & CONFIRMED_FAULT}
@@ -352,24 +301,62 @@ class SovdAgent:
             faults=await self._faults(),
         )
 
+    async def _clear(self, path: str) -> Outcome:
+        await self._identify()
+        await self._ask("DELETE", path)
+        return Done()
+
     async def _operate(self, operation: str) -> Mapping[str, Any]:
-        body = await self._ask("POST", f"/operations/{operation}/executions")
+        before = await self._identify()
+        path = f"/operations/{operation}/executions"
         if operation == "self-test":
-            return {"passed": _decode(body, _Passed).passed}
+            return {"passed": decode(await self._ask("POST", path), Passed).passed}
+        try:
+            await self._ask("POST", path)
+            taken = True
+        except Unavailable:
+            taken = False  # it may restart before it answers
+        running = (await self._started_again(before, taken=taken)).running
+        if running is None and before.running is not None:
+            raise Refusal(Reason.BOOT_FAILED, "the ECU came back in its bootloader")
+        return {"software_version": running.version if running is not None else ""}
+
+    async def _started_again(self, before: Identification, *, taken: bool) -> Identification:
+        """Ask until the ECU has started again; return what it says then.
+
+        An answer alone says nothing: the restart may still come. Where the ECU counts its starts, that count decides; else
+        it has to take the order, be away, and come back.
+
+        Args:
+            before: what it said before the order.
+            taken: whether it took the order.
+
+        Raises:
+            Unavailable: it does not answer.
+            Refusal: another ECU answers, or no restart was seen.
+        """
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + RESTART_S_MAX
+        away = False
         while True:
+            over = loop.time() >= give_up_at
             try:
-                running = (await self._identify()).running
-                return {"software_version": running.version if running is not None else ""}
+                found = await self._identify()
+                counted = before.boot != "" and found.boot != ""
+                if (found.boot != before.boot) if counted else (taken and away):
+                    return found
+                if over:
+                    why = "" if counted or taken else ": it did not answer the order, and counts no starts"
+                    raise Refusal(Reason.BOOT_FAILED, f"no restart was seen in {RESTART_S_MAX:g} s{why}")
             except Unavailable:
-                if loop.time() >= give_up_at:
+                away = True
+                if over:
                     raise
             await asyncio.sleep(POLL_S)
 
     async def _data(self) -> tuple[DataItem, ...]:
         try:
-            listed = _decode(await self._ask("GET", "/data"), _Items).items[:DATA_MAX]
+            listed = decode(await self._ask("GET", "/data"), Items).items[:DATA_MAX]
         except NotThere:
             return ()
         return tuple(
@@ -378,21 +365,22 @@ class SovdAgent:
 
     async def _told(self, path: str) -> Mapping[str, Any] | None:
         """Return what the ECU tells at a place; None where there is nothing."""
+        await self._identify()
         try:
-            return _decode(await self._ask("GET", path), dict[str, Any])
+            return decode(await self._ask("GET", path), dict[str, Any])
         except NotThere:
             return None
 
     # Requests --------------------------------------------------------------------------------------
 
-    async def _identify(self) -> _Identification:
-        found = _decode(await self._ask("GET", "/data/identification"), _Identified).data
+    async def _identify(self) -> Identification:
+        found = decode(await self._ask("GET", "/data/identification"), Identified).data
         if found.serial != self._site.serial:
             detail = f"{found.serial!r} answers instead of {self._site.serial!r}"
             raise Refusal(Reason.SERIAL_MISMATCH, detail)
         return found
 
-    async def _restarted(self, image: EcuImage, *, runs: bool, known: bool = False) -> _Identification:
+    async def _restarted(self, image: EcuImage, *, runs: bool, known: bool = False) -> Identification:
         """Ask until the image runs, or no longer does; return what was last said when that has failed.
 
         An answer with the software of before says nothing yet: the restart may still come.
@@ -426,11 +414,11 @@ class SovdAgent:
         except Refusal:
             return False
 
-    async def _status(self, image: EcuImage) -> _Status:
-        return _decode(await self._ask("GET", f"/updates/{image.sha256}/status"), _Status)
+    async def _status(self, image: EcuImage) -> Status:
+        return decode(await self._ask("GET", f"/updates/{image.sha256}/status"), Status)
 
     async def _faults(self) -> tuple[Fault, ...]:
-        items = _decode(await self._ask("GET", "/faults"), _Faults).items
+        items = decode(await self._ask("GET", "/faults"), Faults).items
         return tuple(Fault(code=one.code, status=one.status.mask) for one in items)
 
     async def _ask(
@@ -450,49 +438,14 @@ class SovdAgent:
             )  # fmt: skip
         try:
             async with self._client.stream(method, path, content=content, headers=headers) as answer:
-                body = await _body(answer)
+                body = await body_of(answer)
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise Unavailable(f"{self._site.name} does not answer: {type(error).__name__}") from error
         if answer.status_code >= 500:
             raise Unavailable(f"{self._site.name} answers {answer.status_code}")
         if answer.status_code >= 300:
-            raise _refusal(answer, body)
+            raise refusal_of(answer, body)
         return body
-
-
-async def _body(answer: httpx.Response) -> bytes:
-    """Read an answer as far as answers go. Raises: Refusal, if it goes on."""
-    body = bytearray()
-    async for chunk in answer.aiter_bytes():
-        body += chunk
-        if len(body) > ANSWER_BYTES_MAX:
-            raise Refusal(Reason.ECU_REFUSED, f"the ECU answers more than {ANSWER_BYTES_MAX} bytes")
-    return bytes(body)
-
-
-def _refusal(answer: httpx.Response, body: bytes) -> Refusal:
-    try:
-        said = msgspec.json.decode(body, type=_Error)
-    except _UNREADABLE:
-        said = _Error()
-    if answer.status_code in {401, 403}:
-        return Refusal(Reason.ACCESS_DENIED, said.message)
-    if said.vendor_code == "unknown_update":
-        return Refusal(Reason.TRANSFER_FAILED, "the ECU restarted, and forgot what was sent")
-    if answer.status_code == 404:
-        return NotThere(Reason.ECU_REFUSED, said.message or "it has no such place")
-    return Refusal(_reason(said.vendor_code), said.message or f"the ECU answers {answer.status_code}")
-
-
-def _reason(code: str) -> Reason:
-    return next((each for each in Reason if each == code), Reason.ECU_REFUSED)
-
-
-def _decode(body: bytes, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except _UNREADABLE as error:
-        raise InvalidInput(f"the ECU answers what is not understood: {error}") from error
 
 
 def _is(software: Software | None, image: EcuImage) -> bool:

@@ -15,6 +15,7 @@ import hashlib
 import re
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Reversible
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,9 +44,12 @@ _DEPTH_MAX: Final = 12  # of a line's values
 _SECRET: Final = re.compile(
     r"(?i)token|secret|passw|passphrase|passcode|authorization|cookie|private|credential|api_?key|(^|_)(key|seed|pin)$"
 )
-_POSITION: Final = re.compile(
-    r"(?i)CurrentLocation|latitude|longitude|altitude|(^|[._])(position|heading|gps|gnss)($|[._])"
+_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # of gps-position, gpsPosition, GPS position
+_PLACES: Final = frozenset({"geo", "heading", "lat", "lng", "location", "lon", "position"})
+_PLACE: Final = re.compile(
+    r"(?i)gps|gnss|glonass|galileo|beidou|nmea|latitude|longitude|altitude|coordinates|currentlocation|geoloc"
 )
+_NAMES_MAX: Final = 4_096  # names of which is remembered whether they are of a position
 # In free text, to the end of the line: how a place is worded there has no end of forms. A URL's query may be a key to it.
 _LOOKS_SECRET: Final = re.compile(
     r"(?i)\bbearer\s+\S+|\brrt_[0-9a-f]+|-----BEGIN[^-]*-----[\s\S]*|\?[\w.~%-]+=\S*|CurrentLocation[^\n]*"
@@ -64,7 +68,7 @@ def cleaned(value: Any, *, depth: int = 0) -> Any:
         return {
             str(key): "…" if _SECRET.search(str(key)) else cleaned(each, depth=depth + 1)
             for key, each in value.items()
-            if not _POSITION.search(str(key)) and not _tells_position(each)
+            if not names_position(str(key)) and not _tells_position(each)
         }
     if isinstance(value, list | tuple):
         return [cleaned(each, depth=depth + 1) for each in value if not _tells_position(each)]
@@ -75,10 +79,25 @@ def cleaned(value: Any, *, depth: int = 0) -> Any:
     return _LOOKS_SECRET.sub("…", str(value))
 
 
+@lru_cache(_NAMES_MAX)
+def names_position(name: str) -> bool:
+    """Say whether something of that name is where the vehicle is or was. Pure; what is in doubt is one."""
+    return _PLACE.search(name) is not None or not _PLACES.isdisjoint(
+        word.lower() for word in _WORD.findall(name)
+    )
+
+
 def _tells_position(value: Any) -> bool:
-    path = str(value.get("path", "")) if isinstance(value, Mapping) else ""
+    if not isinstance(value, Mapping):
+        return False
+    path = str(value.get("path", ""))
     # With a slash it is a place that a tester asked for, and no signal: nobody hides a visit by its name.
-    return not path.startswith("/") and _POSITION.search(path) is not None
+    if not path.startswith("/") and names_position(path):
+        return True
+    # Data of an ECU, and values of its snapshots; an ECU that is called so has no data in its own line.
+    if "data" not in value and "value" not in value:
+        return False
+    return any(names_position(str(value.get(each, ""))) for each in ("id", "did", "name"))
 
 
 class LogRing:

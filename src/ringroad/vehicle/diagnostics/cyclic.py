@@ -32,6 +32,10 @@ INTERVAL_S_MAX: Final = 60
 DURATION_S: Final = 60  # s, when the request does not say
 DURATION_S_MAX: Final = 600
 KEPT_MAX: Final = 60  # events for a listener that comes later
+KEPT_BYTES_MAX: Final = 256 * 1024  # bytes of JSON; of these events, of one subscription
+VALUE_BYTES_MAX: Final = (
+    9 * 1024
+)  # bytes of JSON; an identifier of UDS has at most 4 KiB, in hex; eight fit one answer
 
 Event = dict[str, Any]
 Read = Callable[[str, str], Awaitable[Any]]  # component, identifier -> value; raises RingroadError
@@ -54,7 +58,8 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
 @dataclass(slots=True)
 class _Running:
     what: Subscription
-    events: deque[Event] = field(default_factory=lambda: deque(maxlen=KEPT_MAX))
+    events: deque[Event] = field(default_factory=deque)
+    sizes: deque[int] = field(default_factory=deque)  # bytes of each
     count: int = 0
     news: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
@@ -186,12 +191,12 @@ class Subscriptions:
                 values: dict[str, Any] = {}
                 for each in what.data:
                     try:
-                        values[each] = {"value": await self._read(what.component, each)}
+                        values[each] = _bounded(await self._read(what.component, each))
                     except RingroadError as error:
                         values[each] = {"error": error.code}
                 one.count += 1
                 event = {"number": one.count, "at": self._clock.now().isoformat(), "values": values}
-                one.events.append(event)
+                _keep(one, event)
                 self.tell(what.session, what.id, event)
                 one.news.set()
                 await asyncio.sleep(what.interval)
@@ -202,3 +207,18 @@ class Subscriptions:
         if one.what.status == "running":
             one.what = msgspec.structs.replace(one.what, status="ended", ended_by=why)
         one.news.set()
+
+
+def _bounded(value: Any) -> dict[str, Any]:
+    if len(msgspec.json.encode(value)) > VALUE_BYTES_MAX:
+        return {"error": "too_large"}
+    return {"value": value}
+
+
+def _keep(one: _Running, event: Event) -> None:
+    """Keep an event for whoever listens later; the oldest go where there are too many, or too many bytes."""
+    one.events.append(event)
+    one.sizes.append(len(msgspec.json.encode(event)))
+    while len(one.events) > KEPT_MAX or (len(one.events) > 1 and sum(one.sizes) > KEPT_BYTES_MAX):
+        one.events.popleft()
+        one.sizes.popleft()

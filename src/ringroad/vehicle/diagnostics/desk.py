@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, assert_never
@@ -31,7 +31,7 @@ from ringroad.protocol.diagnostics import (
     DiagnosticRequest,
 )
 from ringroad.protocol.preconditions import Expression, evaluate_all
-from ringroad.vehicle.agents.base import Failed
+from ringroad.vehicle.agents.base import EcuInventory, Failed
 from ringroad.vehicle.agents.session import EcuSession
 from ringroad.vehicle.agents.verbs import UdsAgent
 from ringroad.vehicle.diagnostics import bulk, operations, updates, writing
@@ -44,15 +44,15 @@ from ringroad.vehicle.diagnostics.modes import MODE_S_MAX, Modes
 from ringroad.vehicle.diagnostics.operations import Executions
 from ringroad.vehicle.diagnostics.refusal import refuse
 from ringroad.vehicle.diagnostics.sessions import Session, Sessions
-from ringroad.vehicle.diagnostics.tree import Ask, Need, understand, whole, words
+from ringroad.vehicle.diagnostics.sheet import MASK_ALL, UPDATING, read_datum, read_fault, sheet_of, standing
+from ringroad.vehicle.diagnostics.tree import Ask, understand, whole, words
 from ringroad.vehicle.diagnostics.ways import MODES, NotOffered, UdsWay, Way, way_to
 from ringroad.vehicle.orchestrator import Orchestrator
 from ringroad.vehicle.plan import EcuOnBoard
 from ringroad.vehicle.signals import SignalSource
-from ringroad.vehicle.uds import NegativeResponse, dtc_bytes
+from ringroad.vehicle.uds import dtc_bytes
 from ringroad.vehicle.writable import Writable
 
-MASK_ALL: Final = 0xFF
 LOCK_S: Final = 300  # s, when the request does not say
 MODE_S: Final = 60  # s, when the request does not say
 
@@ -238,16 +238,25 @@ class Desk:
         return way_to(ecu.name, self._place.orchestrator.ecus.peek(ecu.serial))
 
     @asynccontextmanager
-    async def _alone(self, ecu: EcuOnBoard, change: tuple[Ask, str] | None = None) -> AsyncIterator[Way]:
-        """Have an ECU alone, for a change only if its session may still make it now. Raises: Conflict, Unavailable, Forbidden."""
+    async def _alone(
+        self, ecu: EcuOnBoard, change: tuple[Ask, str] | None = None, *, known: EcuInventory | None = None
+    ) -> AsyncIterator[Way]:
+        """Have an ECU alone; for a change only if it is the ECU, and its session may still make it now.
+
+        Raises:
+            Conflict, Unavailable, Forbidden: not now, or another ECU answers.
+        """
         self._require_resting(change=change is not None)
         async with self._place.orchestrator.ecus.agent(ecu.serial) as agent:
             if isinstance(agent, UdsAgent):
                 await agent.ecu.channel.connect()
+            way = way_to(ecu.name, agent, known)
+            if change is not None:
+                await way.identify()
             self._require_resting(change=change is not None)
             if change is not None:
                 self._admit(*change)
-            yield way_to(ecu.name, agent)
+            yield way
 
     @asynccontextmanager
     async def _line(
@@ -260,25 +269,18 @@ class Desk:
     def _require_resting(self, *, change: bool) -> None:
         at = self._place.orchestrator
         if not (at.state.resting if change else at.quiet):
-            raise Conflict("an update is under way", code="updating", hint="try again when it is over")
+            raise Conflict("an update is under way", code=UPDATING, hint="try again when it is over")
 
     async def _component(self, ask: Ask) -> Body:
-        ecu = self._ecu(ask)
+        return (await self._stands(self._ecu(ask)))[0]
+
+    async def _stands(self, ecu: EcuOnBoard) -> tuple[Body, EcuInventory | None]:
+        """Return how an ECU stands, and what it told of itself; None where it was not asked, or gave no answer."""
         entry = self._entry(ecu)
         if not self._place.orchestrator.quiet:
-            return {**entry, "state": "Updating"}
+            return {**entry, "state": "Updating"}, None
         answer = await self._place.orchestrator.ecus.inventory(ecu.serial)
-        if isinstance(answer, Failed):
-            return {**entry, "state": "Offline", "reason": f"{answer.reason}: {answer.detail}".rstrip(": ")}
-        running = answer.running
-        return {
-            **entry,
-            "state": "Online",
-            "mode": answer.mode,
-            "software_version": running.version if running else "",
-            "image_sha256": running.sha256 if running else "",
-            "faults": len(answer.faults),
-        }
+        return {**entry, **standing(answer)}, None if isinstance(answer, Failed) else answer
 
     async def _catalogue(self, ask: Ask, categories: list[str] | None) -> list[Body]:
         ecu = self._ecu(ask)
@@ -291,12 +293,7 @@ class Desk:
     async def _data(self, ask: Ask) -> Body:
         data_id, writes = did_data.parse_id(ask.names[1]), self._writes(ask.component)
         async with self._alone(self._ecu(ask)) as way:
-            told = await way.read(data_id)
-        writable = writes.get(int(data_id, 16)) if "raw" in told else None
-        if writable is not None:
-            value = writable.decode(bytes.fromhex(told["raw"]))
-            told |= {**did_data.describe(writable.did, writes), "data": value}
-        return told
+            return await read_datum(way, data_id, writes)
 
     def _writes(self, component: str) -> Mapping[int, Writable]:
         return self._place.writes.get(component, {})
@@ -353,8 +350,7 @@ class Desk:
     async def _fault(self, ask: Ask) -> Body:
         dtc_bytes(ask.names[1])  # what is no code is refused before anybody is asked
         async with self._alone(self._ecu(ask)) as way:
-            code, status, around = await way.fault(ask.names[1])
-        return {**plain(fault_status(code, status)), "environment_data": around}
+            return await read_fault(way, ask.names[1])
 
     async def _clear(self, ask: Ask, session: Session) -> Body:
         code = ask.names[1] if len(ask.names) > 1 else ""
@@ -438,15 +434,12 @@ class Desk:
 
     async def _ecu_lines(self, component: str) -> list[Body]:
         """Return what an ECU says of itself, and each of its faults with what surrounded it."""
-        lines = [await self._component(Ask(what="component", need=Need(), names=(component,)))]
-        for each in await self._catalogue(Ask(what="catalogue", need=Need(), names=(component,)), None):
-            ask = Ask(what="data", need=Need(), names=(component, str(each["id"])))
-            with suppress(NotFound, NegativeResponse):  # an ECU has not all that has a name
-                lines.append(await self._data(ask))
-        for fault in await self._faults(component, MASK_ALL):
-            ask = Ask(what="fault", need=Need(), names=(component, str(fault["code"])))
-            lines.append(await self._fault(ask))
-        return lines
+        self._require_resting(change=False)
+        ecu = self._named(component)
+        entry, known = await self._stands(ecu)
+        if known is None:
+            return [entry]
+        return await sheet_of(entry, lambda: self._alone(ecu, known=known), self._writes(component))
 
     # Updates ---------------------------------------------------------------------------------------
 

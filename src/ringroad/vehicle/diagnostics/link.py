@@ -185,9 +185,11 @@ class DiagnosticLink:
         if session_id.startswith(LOCAL) or self.answers.qsize() > ANSWERS_WAITING_MAX // 2:
             return  # whoever is beside the vehicle hears it there; and answers go before what is only shown
         now = self._clock.now()
-        self._say(
-            DiagnosticAnswer(id=subscription_id, status=206, at=now, final=False, body={"event": event})
-        )
+        told = DiagnosticAnswer(id=subscription_id, status=206, at=now, final=False, body={"event": event})
+        if len(msgspec.json.encode(told)) > ANSWER_BYTES_MAX:  # it ends nothing: the next may be smaller
+            large = {**event, "values": {each: {"error": "too_large"} for each in event.get("values", {})}}
+            told = msgspec.structs.replace(told, body={"event": large})
+        self._say(told)
 
     # Memory ----------------------------------------------------------------------------------------
 

@@ -18,10 +18,11 @@ import msgspec
 import structlog
 
 from ringroad.kernel.clock import Clock
-from ringroad.kernel.errors import Conflict, NotFound, RingroadError
-from ringroad.vehicle.agents.session import EcuSession
+from ringroad.kernel.errors import Conflict, NotFound, RingroadError, Unavailable
+from ringroad.vehicle.agents.base import Reason
+from ringroad.vehicle.agents.session import RESTART_PAUSE_S, EcuSession, Refusal
 from ringroad.vehicle.agents.wire import Did, Rid
-from ringroad.vehicle.uds import Session
+from ringroad.vehicle.uds import NegativeResponse, Session
 
 KEPT_MAX: Final = 32  # executions of one vehicle that are remembered
 OPERATION_S_MAX: Final = (
@@ -50,10 +51,45 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def _reset(ecu: EcuSession) -> Result:
-    """ECUReset (0x11), and wait until the ECU answers again."""
-    await ecu.restart()
+    """ECUReset (0x11), and wait until the ECU has started again: in a session that it was not left in.
+
+    Raises:
+        Refusal: it is another ECU then, it was not seen to start, or it does not tell its session.
+    """
+    await ecu.uds.session(Session.EXTENDED)
+    try:
+        await ecu.uds.reset()
+    except NegativeResponse:
+        with contextlib.suppress(RingroadError):
+            await ecu.uds.session(Session.DEFAULT)
+        raise
+    except Unavailable:
+        pass  # it may restart before it answers
+    await _started_again(ecu)
     version = (await ecu.uds.read(Did.SOFTWARE_VERSION)).decode("ascii", "replace")
     return {"software_version": version}
+
+
+async def _started_again(ecu: EcuSession) -> None:
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + ecu.access.restart_s_max
+    while True:
+        over = loop.time() >= give_up_at
+        try:
+            await ecu.identify()
+            if await ecu.uds.read(Did.ACTIVE_SESSION) == bytes([Session.DEFAULT]):
+                return
+            if over:
+                why = f"no restart was seen in {ecu.access.restart_s_max:g} s"
+                raise Refusal(Reason.BOOT_FAILED, why)
+        except NegativeResponse as negative:
+            if over or not isinstance(negative, Unavailable):  # it is not busy alone
+                raise
+        except Unavailable:
+            await ecu.channel.close()
+            if over:
+                raise
+        await asyncio.sleep(RESTART_PAUSE_S)
 
 
 async def _self_test(ecu: EcuSession) -> Result:

@@ -20,7 +20,7 @@ from ringroad.vehicle.agents.base import (
     OperatingAgent,
     UpdateAgent,
 )
-from ringroad.vehicle.agents.session import EcuSession
+from ringroad.vehicle.agents.session import EcuSession, Refusal
 from ringroad.vehicle.agents.verbs import UdsAgent
 from ringroad.vehicle.agents.wire import Did
 from ringroad.vehicle.diagnostics import data as did_data
@@ -48,7 +48,9 @@ ALL: Final = (DATA, FAULTS, CLEAR, OPERATE, MODES, WRITES)
 STATE_ID: Final = (
     "software-state"  # what an agent knows beside identification: what is staged, and what is on trial
 )
+DATUM_BYTES_MAX: Final = 64 * 1024  # bytes of JSON; of one value that an ECU tells by a name of its own
 _KNOWN: Final = (Did.SERIAL, Did.HARDWARE, Did.SOFTWARE_VERSION, Did.IMAGE_SHA256, Did.COMMITTED_COUNTER)
+_OF_INVENTORY: Final = frozenset(f"{did:04X}" for did in _KNOWN)
 
 
 class NotOffered(NotFound):
@@ -86,6 +88,10 @@ class Way(Protocol):
         """The ECU, for modes and writes. Raises: NotOffered."""
         ...
 
+    async def identify(self) -> None:
+        """Make sure that the ECU of the inventory answers. Raises: Conflict, it is another."""
+        ...
+
     def parse(self, data_id: str) -> str:
         """Return an identifier as this ECU has it. Raises: NotFound, it can have none like that."""
         ...
@@ -115,9 +121,9 @@ class Way(Protocol):
         ...
 
 
-def way_to(name: str, agent: UpdateAgent) -> Way:
-    """Return how an ECU is asked."""
-    return UdsWay(name, agent.ecu) if isinstance(agent, UdsAgent) else AgentWay(name, agent)
+def way_to(name: str, agent: UpdateAgent, known: EcuInventory | None = None) -> Way:
+    """Return how an ECU is asked; `known` is what it told of itself a moment ago."""
+    return UdsWay(name, agent.ecu) if isinstance(agent, UdsAgent) else AgentWay(name, agent, known)
 
 
 class UdsWay:
@@ -128,6 +134,13 @@ class UdsWay:
 
     def __init__(self, name: str, ecu: EcuSession) -> None:
         self._name, self.uds = name, ecu
+
+    async def identify(self) -> None:
+        """Ask for its serial number."""
+        try:
+            await self.uds.identify()
+        except Refusal as refusal:
+            raise _refused(refusal.failed) from refusal
 
     def parse(self, data_id: str) -> str:
         """Return four hex digits."""
@@ -167,7 +180,10 @@ class UdsWay:
 
     async def operate(self, operation: str) -> Body:
         """ECUReset (0x11), RoutineControl (0x31)."""
-        return await OPERATIONS[operation][1](self.uds)
+        try:
+            return await OPERATIONS[operation][1](self.uds)
+        except Refusal as refusal:
+            raise _refused(refusal.failed) from refusal
 
     def _no_fault(self, code: str, error: RingroadError) -> RingroadError:
         unknown = getattr(error, "nrc", None) == Nrc.REQUEST_OUT_OF_RANGE
@@ -177,8 +193,9 @@ class UdsWay:
 class AgentWay:
     """An ECU of which its update agent is asked: its inventory, and whatever else this kind of agent offers."""
 
-    def __init__(self, name: str, agent: UpdateAgent) -> None:
-        self._name, self._agent = name, agent
+    def __init__(self, name: str, agent: UpdateAgent, known: EcuInventory | None = None) -> None:
+        """Take its agent, and `known` where its inventory was asked for a moment ago: then it is not asked again."""
+        self._name, self._agent, self._known = name, agent, known
 
     @property
     def operations(self) -> tuple[str, ...]:
@@ -197,6 +214,10 @@ class AgentWay:
         """Raise: it has none."""
         raise self._not_offered("modes and no writing")
 
+    async def identify(self) -> None:
+        """Have its agent ask what it is."""
+        await self._inventory()
+
     def parse(self, data_id: str) -> str:
         """Return four hex digits, or a name."""
         return did_data.parse_id(data_id)
@@ -212,12 +233,15 @@ class AgentWay:
 
     async def read(self, data_id: str) -> Body:
         """Return it out of the inventory, or as the ECU tells it."""
-        found = self._of_inventory(data_id, await self._inventory())
-        if found is not None:
-            return found
+        if data_id == STATE_ID or data_id.upper() in _OF_INVENTORY:
+            return self._of_inventory(data_id, await self._inventory())
         own = _good(await self._agent.datum(data_id)) if isinstance(self._agent, DataAgent) else None
         if own is None:
             raise NotFound(f"{self._name} has no data {data_id}", hint="its list of data names what it has")
+        if len(msgspec.json.encode(own.get("data"))) > DATUM_BYTES_MAX:
+            raise Conflict(
+                f"{self._name} tells more than {DATUM_BYTES_MAX // 1024} kiB as {data_id}", code="too_large"
+            )
         return {
             "id": data_id, "name": str(own.get("name", data_id))[:100], "category": str(own.get("category", did_data.CURRENT))[:20],
             "data": own.get("data"),
@@ -255,9 +279,9 @@ class AgentWay:
         return dict(_good(await self._agent.operate(operation)))
 
     async def _inventory(self) -> EcuInventory:
-        return _good(await self._agent.inventory())
+        return self._known or _good(await self._agent.inventory())
 
-    def _of_inventory(self, data_id: str, found: EcuInventory) -> Body | None:
+    def _of_inventory(self, data_id: str, found: EcuInventory) -> Body:
         running = found.running
         values: dict[str, Any] = {
             f"{Did.SERIAL:04X}": found.serial, f"{Did.HARDWARE:04X}": found.hardware_id,
@@ -267,8 +291,6 @@ class AgentWay:
         }  # fmt: skip
         if data_id.upper() in values:
             return {**did_data.describe(int(data_id, 16), {}), "data": values[data_id.upper()]}
-        if data_id != STATE_ID:
-            return None
         staged = found.staged.version if found.staged else ""
         state = {"mode": found.mode, "trial": found.trial, "staged": staged}
         return {"id": STATE_ID, "name": "state of its software", "category": did_data.CURRENT, "data": state}
@@ -283,9 +305,13 @@ def _no_fault(name: str, code: str) -> NotFound:
 
 def _good(answer: T | Failed) -> T:
     """Return what an agent answered. Raises: Unavailable, Conflict."""
-    if not isinstance(answer, Failed):
-        return answer
-    text = f"{answer.reason}: {answer.detail}".rstrip(": ")
-    if answer.retryable:
-        raise Unavailable(f"the ECU does not answer: {text}", code=str(answer.reason))
-    raise Conflict(f"the ECU refused: {text}", code=str(answer.reason))
+    if isinstance(answer, Failed):
+        raise _refused(answer)
+    return answer
+
+
+def _refused(failed: Failed) -> RingroadError:
+    text = f"{failed.reason}: {failed.detail}".rstrip(": ")
+    if failed.retryable:
+        return Unavailable(f"the ECU does not answer: {text}", code=str(failed.reason))
+    return Conflict(f"the ECU refused: {text}", code=str(failed.reason))
