@@ -10,8 +10,13 @@ import pytest
 
 from ringroad.cli.campaign_text import let_go_text, resolutions_text, why_text
 from ringroad.http.auth import Role
+from ringroad.loop.joining import join_running
 from ringroad.ship import store
+from ringroad.ship.gate import GatePolicy
+from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
+from ringroad.ship.plan import WaveSize
 from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.lake import Lake
 from support.console_server import add_account, serving
 from support.fleet import T0, CountingIds, Story, add_vehicles, fill_programme, vin
 from support.manifests import manifest_of
@@ -52,6 +57,8 @@ def test_everywhere_it_is_said_why_a_vehicle_takes_part_or_not(pg_url: str, tmp_
         assert why(5)["verdict"] == "not_selected"
         assert why(5)["sentence"] == "The query asks for region = EU, but region is US."
         assert why(7)["reason"] == "after_the_plan"
+        assert str(why(7)["sentence"]).endswith("A new plan takes it in.")
+        assert (why(7)["today"], why(5)["today"]) == ("match", "match")
         assert client.get(f"/api/v1/campaigns/{campaign_id}/vehicles/{vin(9)}").status_code == 404
         assert client.get(f"/api/v1/campaigns/none/vehicles/{vin(1)}").status_code == 404
         (mine,) = client.get(f"/api/v1/vehicles/{vin(0)}/resolutions").json()
@@ -77,10 +84,62 @@ def test_everywhere_it_is_said_why_a_vehicle_takes_part_or_not(pg_url: str, tmp_
         assert (why(1)["state"], why(1)["state_detail"]) == ("cancelled", "already_installed")
         assert "It runs every image of 2.0.0." in client.get(f"/fleet/{vin(1)}").text
         let_go = client.get(f"/api/v1/campaigns/{campaign_id}/let-go").json()
-        assert let_go == [{"verdict": "already_installed", "vehicles": 1}]
+        assert let_go == [{"verdict": "already_installed", "vehicles": 1, "control": False}]
+        assert "The campaign's vehicles are frozen" in str(why(7)["sentence"])
         assert "1 × already installed" in client.get(f"/campaigns/{campaign_id}").text
         assert let_go_text(let_go).endswith("1  already installed")
         assert let_go_text([]) == ""
+
+
+def test_who_is_held_back_who_of_them_was_let_go_and_who_joined_late_is_told_apart(
+    pg_url: str, tmp_path: Path
+) -> None:
+    with closing(connect(pg_url)) as conn:
+        ids = CountingIds()
+        fill_programme(conn, ids)
+        story = Story(conn, ids)
+        names = add_vehicles(conn, range(12))
+        compared = GatePolicy(
+            sequential=SequentialPolicy(metrics=(Metric(name=MetricName.FAULT, margin_milli=1_250),))
+        )
+        story.plan(gate=compared, control=WaveSize(vehicles=4), late_joiners="included", waves=())
+        plan_id = story.campaign().plan_id or ""
+        held = [row["vin"] for row in store.list_targets(conn, plan_id, verdict="control")]
+        _updated_elsewhere(conn, held[0])
+        story.approve_and_start()
+        joined = add_vehicles(conn, [20, 21, 22])
+        join_running(conn, ids, Lake(tmp_path / "lake"), {}, now=story.now)
+    headers = {"Authorization": f"Bearer {add_account(pg_url, 'vera', Role.VIEWER)}"}
+    with (
+        serving(pg_url, tmp_path) as origin,
+        httpx.Client(base_url=origin, timeout=30, headers=headers) as client,
+    ):
+        path = f"/api/v1/campaigns/{story.campaign_id}"
+        kinds = client.get(f"{path}/resolutions").json()
+        assert [row["vehicles"] for row in kinds if row["verdict"] == "match" and row["number"]] == [8]
+        assert [row["vehicles"] for row in kinds if row["verdict"] == "control" and row["number"]] == [4]
+        late = [row for row in kinds if not row["number"]]
+        assert {row["reason"] for row in late} == {"joined"}
+        assert sum(row["vehicles"] for row in late) == 3
+        assert all(
+            (row["example"] in held) == (row["verdict"] == "control") for row in kinds if row["number"]
+        )
+        text = resolutions_text(kinds)
+        assert "4  control: 2.0.0" in text
+        assert "They joined late" in text
+        let_go = client.get(f"{path}/let-go").json()
+        assert let_go == [{"verdict": "already_installed", "vehicles": 1, "control": True}]
+        assert let_go_text(let_go).startswith("let go from the control group")
+        gone = client.get(f"{path}/vehicles/{held[0]}").json()
+        assert (gone["verdict"], gone["let_go_reason"]) == ("control", "already_installed")
+        assert "already installed" in why_text(gone, vin=held[0])
+        came = client.get(f"{path}/vehicles/{joined[0]}").json()
+        assert came["joined_at"]
+        assert came["steps"] == ["2.0.0"]
+        page = client.get(f"/campaigns/{story.campaign_id}").text
+        assert "Let go from the control group" in page
+        assert "Then it was let go: already installed." in client.get(f"/fleet/{held[0]}").text
+        assert len(names) == 12
 
 
 def _updated_elsewhere(conn: Connection, name: str) -> None:

@@ -111,7 +111,7 @@ def install(story: Story) -> list[str]:
 
 
 def read(story: Story, road: Road) -> Any:
-    return read_campaign_evidence(story.conn, road.lake, story.campaign_id, now=story.now)
+    return read_campaign_evidence(story.conn, story.ids, road.lake, story.campaign_id, now=story.now)
 
 
 def test_a_control_group_is_held_back_and_told_nothing(story: Story) -> None:
@@ -304,9 +304,9 @@ def test_a_stretch_is_read_once(story: Story, road: Road) -> None:
     story.start(gate=GATE, control=WaveSize(vehicles=20), waves=(15,))
     road.drive(held(story), since=story.now, minutes=3)
     story.later(240)
-    assert [read_due(story.conn, road.lake, now=story.now) for _ in range(2)] == [1, 0]
+    assert [read_due(story.conn, story.ids, road.lake, now=story.now) for _ in range(2)] == [1, 0]
     story.later(60)
-    assert read_due(story.conn, road.lake, now=story.now) == 1
+    assert read_due(story.conn, story.ids, road.lake, now=story.now) == 1
 
 
 def test_a_campaign_whose_plan_does_not_read_back_keeps_no_other_from_its_evidence(
@@ -334,7 +334,7 @@ def test_a_campaign_whose_plan_does_not_read_back_keeps_no_other_from_its_eviden
     )
     story.conn.execute("UPDATE campaign SET plan_id = 'plan_broken' WHERE id = %s", [broken])
     story.later(240)
-    assert read_due(story.conn, road.lake, now=story.now) == 1
+    assert read_due(story.conn, story.ids, road.lake, now=story.now) == 1
     assert newest_reading(story.conn, story.campaign_id) is not None
 
 
@@ -372,4 +372,4 @@ def test_a_gate_of_rules_reads_no_evidence(story: Story, road: Road) -> None:
     story.start(waves=(15,))
     story.later(240)
     assert read(story, road) is None
-    assert read_due(story.conn, road.lake, now=story.now) == 0
+    assert read_due(story.conn, story.ids, road.lake, now=story.now) == 0

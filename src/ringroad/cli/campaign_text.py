@@ -104,12 +104,11 @@ def plan_text(document: Row) -> str:
         (
             ("query", request["query"]),
             ("release", document.get("release_version")),
-            ("matches", counts.get("match") or "none"),
+            ("matches", _matches(counts)),
             ("up to date", counts.get("already_installed")),
             ("do not fit", counts.get("mismatch")),
             ("not known", counts.get("unknown")),
             ("may match", document.get("not_known") or ""),
-            ("control", counts.get("control") or ""),
             (
                 "waves",
                 " + ".join(str(each) for each in document["wave_vehicles"])
@@ -185,17 +184,25 @@ def resolutions_text(rows: Sequence[Row]) -> str:
         ]
         said = ". ".join(word for word in words if word)
         verdict = row["verdict"].replace("_", " ")
-        lines.append(f"{row['vehicles']:>{width}}  {verdict}: {said}  (for example {row['example']})")
+        if row["verdict"] == "control":
+            said = f"{said.rstrip('.')}. Held back, the others are compared with them"
+        example = f"  (for example {row['example']})" if row["example"] else ""
+        lines.append(f"{row['vehicles']:>{width}}  {verdict}: {said}{example}")
     return "\n".join(lines)
 
 
 def let_go_text(rows: Sequence[Row]) -> str:
     """Return whom a campaign let go since its plan; nothing if nobody."""
-    if not rows:
-        return ""
-    width = max(len(f"{row['vehicles']}") for row in rows)
-    lines = [f"{row['vehicles']:>{width}}  {row['verdict'].replace('_', ' ')}" for row in rows]
-    return "\n".join(["let go since the plan, for what they run by now; no failures:", *lines])
+    parts = []
+    for control, head in (
+        (False, "let go since the plan, for what they run by now; no failures:"),
+        (True, "let go from the control group, for what they run by now; compared with until that was told:"),
+    ):
+        mine = [row for row in rows if bool(row.get("control")) is control]
+        width = max((len(f"{row['vehicles']}") for row in mine), default=0)
+        lines = [f"{row['vehicles']:>{width}}  {row['verdict'].replace('_', ' ')}" for row in mine]
+        parts += ["\n".join([head, *lines])] if lines else []
+    return "\n\n".join(parts)
 
 
 def why_text(row: Row, *, vin: str) -> str:
@@ -209,6 +216,13 @@ def why_text(row: Row, *, vin: str) -> str:
             ("release", row["release_version"]),
             ("verdict", row["verdict"].replace("_", " ")),
             ("why", row["sentence"]),
+            ("joined", when(row["joined_at"]) if row.get("joined_at") else ""),
+            (
+                "let go",
+                f"{when(row['let_go_at'])}: {row['let_go_reason'].replace('_', ' ')}"
+                if row.get("let_go_at")
+                else "",
+            ),
             ("today", today),
             ("its update", state),
             ("wave", row["wave"] or ""),
@@ -284,6 +298,16 @@ def _policy(gate: Row) -> str:
     failed = f"{gate['failed_permille_max'] / 10:g} %"
     soak = f", soak {_span(gate['soak_s'])}" if gate["soak_s"] else ""
     return f"at most {failed} failed of at least {gate['reports_min']} reports{soak}"
+
+
+def _matches(counts: Row) -> str:
+    """Return who fits the release: those that are offered it, and those that are held back to compare with."""
+    treated, held = counts.get("match") or 0, counts.get("control") or 0
+    return (
+        f"{treated + held}: {treated} get it, {held} are the control group"
+        if held
+        else str(treated or "none")
+    )
 
 
 def _reasons(left_out: Mapping[str, int]) -> str:

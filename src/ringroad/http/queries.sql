@@ -381,24 +381,49 @@ SELECT id, generation, parent_id, document, findings, made_by, made_at, approved
   FROM campaign_plan WHERE campaign_id = :campaign_id ORDER BY generation DESC LIMIT :rows_max;
 
 -- name: campaign_resolutions
--- Vehicles that differ only in what makes no difference are told of together.
-SELECT min(r.number) AS number, r.verdict, r.reason, r.sentence, sum(r.vehicles)::bigint AS vehicles, min(r.example) AS example,
-       r.install_bytes, r.install_s,
-       ARRAY(SELECT x.version FROM unnest(r.steps) WITH ORDINALITY AS step (id, at) JOIN release x ON x.id = step.id
+-- Vehicles that differ only in what makes no difference are told of together; who is held back, and who joined late, apart.
+WITH chosen AS (
+    SELECT c.release_id, coalesce(c.plan_id, (SELECT p.id FROM campaign_plan p WHERE p.campaign_id = c.id
+                                               ORDER BY p.generation DESC LIMIT 1)) AS plan_id
+      FROM campaign c WHERE c.id = :campaign_id),
+apart AS MATERIALIZED (
+    SELECT t.resolution, t.verdict, t.reason = 'joined' AS joined, count(*) AS vehicles, min(t.vin) AS example
+      FROM campaign_target t JOIN chosen ON chosen.plan_id = t.plan_id
+     WHERE t.verdict = 'control' OR t.reason = 'joined' GROUP BY t.resolution, t.verdict, joined),
+kinds AS (
+    SELECT r.number, r.verdict, r.reason, r.sentence, r.vehicles - coalesce(held.vehicles, 0) AS vehicles,
+           CASE WHEN held.example = r.example  -- the first of them is held back: another of the next ones
+                THEN (SELECT min(near.vin)
+                        FROM (SELECT t.vin, t.resolution, t.verdict FROM campaign_target t
+                               WHERE t.plan_id = r.plan_id AND t.vin > r.example ORDER BY t.vin LIMIT :looked_at_max) AS near
+                       WHERE near.resolution = r.number AND near.verdict = r.verdict)
+                ELSE r.example END AS example, r.install_bytes, r.install_s, r.steps
+      FROM campaign_resolution r JOIN chosen ON chosen.plan_id = r.plan_id
+      LEFT JOIN apart held ON NOT held.joined AND held.resolution = r.number
+    UNION ALL
+    SELECT r.number, held.verdict, r.reason, r.sentence, held.vehicles, held.example, r.install_bytes, r.install_s, r.steps
+      FROM apart held JOIN chosen ON true
+      JOIN campaign_resolution r ON r.plan_id = chosen.plan_id AND r.number = held.resolution
+     WHERE NOT held.joined
+    UNION ALL
+    SELECT 0, joined.verdict, 'joined', 'They joined late: the query selects them since the campaign began.',
+           joined.vehicles, joined.example, 0, 0, ARRAY[chosen.release_id]
+      FROM apart joined JOIN chosen ON true WHERE joined.joined)
+SELECT min(k.number) AS number, k.verdict, k.reason, k.sentence, sum(k.vehicles)::bigint AS vehicles,
+       coalesce(min(k.example), '') AS example, k.install_bytes, k.install_s,
+       ARRAY(SELECT x.version FROM unnest(k.steps) WITH ORDINALITY AS step (id, at) JOIN release x ON x.id = step.id
               ORDER BY step.at) AS steps
-  FROM campaign_resolution r
- WHERE r.plan_id = (SELECT coalesce(c.plan_id, (SELECT p.id FROM campaign_plan p WHERE p.campaign_id = c.id
-                                                 ORDER BY p.generation DESC LIMIT 1))
-                      FROM campaign c WHERE c.id = :campaign_id)
- GROUP BY r.verdict, r.reason, r.sentence, r.install_bytes, r.install_s, r.steps
- ORDER BY vehicles DESC, number LIMIT :rows_max OFFSET :rows_skip;
+  FROM kinds k WHERE k.vehicles > 0
+ GROUP BY k.verdict, k.reason, k.sentence, k.install_bytes, k.install_s, k.steps
+ ORDER BY vehicles DESC, number, k.verdict LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: vehicle_resolutions
 SELECT c.id AS campaign_id, c.name AS campaign_name, c.state AS campaign_state, wanted.id AS release_id,
        wanted.version AS release_version, coalesce(a.state, '') AS state, coalesce(a.state_detail, '') AS state_detail,
-       t.verdict, t.reason, coalesce(r.sentence, '') AS sentence, t.wave,
+       t.verdict, t.reason, coalesce(r.sentence, '') AS sentence, t.wave, t.joined_at, t.let_go_at, t.let_go_reason,
        coalesce(r.install_bytes, 0) AS install_bytes, coalesce(r.install_s, 0) AS install_s,
-       ARRAY(SELECT x.version FROM unnest(r.steps) WITH ORDINALITY AS step (id, at) JOIN release x ON x.id = step.id
+       ARRAY(SELECT x.version FROM unnest(CASE WHEN t.reason = 'joined' THEN ARRAY[wanted.id] ELSE r.steps END)
+                                   WITH ORDINALITY AS step (id, at) JOIN release x ON x.id = step.id
               ORDER BY step.at) AS steps
   FROM campaign c JOIN release wanted ON wanted.id = c.release_id
   JOIN campaign_target t ON t.plan_id = c.plan_id AND t.vin = :vin

@@ -56,6 +56,7 @@ from ringroad.storage.db import Connection
 
 T = TypeVar("T")
 
+EXAMPLES_LOOKED_AT_MAX = 10_000  # vehicles after the first of a kind, where that one is held back
 STRETCHES = 60  # points of a chart over a campaign's time
 EXACT_VEHICLES_MAX = (
     20_000  # of a campaign whose chart is drawn to the second; of more, from the tally, to the minute
@@ -212,7 +213,9 @@ def campaign_resolutions(
     conn: Connection, campaign_id: str, *, limit: int = 100, offset: int = 0
 ) -> list[ResolutionView]:
     """Return what a campaign's plan made of its vehicles, those alike together, most vehicles first."""
-    rows = SQL.campaign_resolutions(conn, campaign_id=campaign_id, rows_max=limit, rows_skip=offset)
+    rows = SQL.campaign_resolutions(
+        conn, campaign_id=campaign_id, rows_max=limit, rows_skip=offset, looked_at_max=EXAMPLES_LOOKED_AT_MAX
+    )
     return _all(rows, ResolutionView)
 
 

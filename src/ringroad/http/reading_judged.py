@@ -8,6 +8,7 @@ from datetime import datetime
 import msgspec
 
 from ringroad.http.views import LetGoView, VehicleResolutionView
+from ringroad.ship.store.control import read_control_let_go
 from ringroad.ship.store.judging import judge_today, read_let_go
 from ringroad.storage.db import Connection
 
@@ -34,8 +35,11 @@ def with_today(
 
 
 def let_go(conn: Connection, campaign_id: str) -> list[LetGoView]:
-    """Return whom a campaign let go since its plan, by today's verdict, most first."""
+    """Return whom a campaign let go since its plan, by the verdict of then, most first; its control group after that."""
     return [
-        LetGoView(verdict=verdict, vehicles=vehicles)
-        for verdict, vehicles in read_let_go(conn, campaign_id).items()
-    ]
+        LetGoView(verdict=verdict, vehicles=vehicles, control=control)
+        for control, found in (
+            (False, read_let_go(conn, campaign_id)), (True, read_control_let_go(conn, campaign_id)),
+        )
+        for verdict, vehicles in found.items()
+    ]  # fmt: skip

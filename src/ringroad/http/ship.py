@@ -34,6 +34,7 @@ from ringroad.http.views import (
 from ringroad.ship.replay import decide_again, word_of
 from ringroad.ship.store.difference import read_difference
 from ringroad.ship.store.evidence import read_reading, replay
+from ringroad.ship.store.judging import judge_today
 from ringroad.ship.store.reading import why_not_selected
 
 PlanGeneration = Annotated[int | None, Parameter(ge=1, le=2**31 - 1, description="Of a plan")]
@@ -199,11 +200,15 @@ def explain_vehicle(ctx: Ctx, *, campaign_id: Id, vin: Id) -> VehicleResolutionV
         if found:
             return with_today(conn, found, vin=vin, now=ctx.clock.now())[0]
         campaign = reading.one(reading.campaigns(conn, campaign_id=campaign_id), f"campaign {campaign_id}")
-        reason, sentence = why_not_selected(conn, campaign_id, vin)
+        today = judge_today(conn, vin=vin, release_ids=[campaign.release_id], now=ctx.clock.now()).get(
+            campaign.release_id
+        )
+        reason, sentence = why_not_selected(conn, campaign_id, vin, today=today)
     return VehicleResolutionView(
         campaign_id=campaign.id, campaign_name=campaign.name, campaign_state=campaign.state,
         release_id=campaign.release_id, release_version=campaign.release_version, verdict="not_selected", reason=reason, sentence=sentence, wave=0,
-        steps=[], install_bytes=0, install_s=0,
+        steps=[], install_bytes=0, install_s=0, today=today.verdict if today else "",
+        today_sentence=today.sentence if today else "",
     )  # fmt: skip
 
 

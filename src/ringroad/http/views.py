@@ -141,7 +141,10 @@ class AssignmentView(View, frozen=True, kw_only=True):
 
 
 class ResolutionView(View, frozen=True, kw_only=True):
-    """Vehicles that are alike, and what a plan made of them; `example` is one of them."""
+    """Vehicles that are alike, and what a plan made of them; `example` is one of them, empty where none was found.
+
+    `control` are matches that are held back; `number` 0 are those that joined late, whatever they run.
+    """
 
     number: int
     verdict: str
@@ -173,6 +176,9 @@ class VehicleResolutionView(View, frozen=True, kw_only=True):
     today_sentence: str = ""
     state: str = ""  # of its update; empty before the start, and where it takes no part
     state_detail: str = ""
+    joined_at: datetime | None = None  # late, while the campaign ran
+    let_go_at: datetime | None = None  # from the control group; nothing is compared with it from then on
+    let_go_reason: str = ""
 
 
 class LetGoView(View, frozen=True, kw_only=True):
@@ -180,6 +186,7 @@ class LetGoView(View, frozen=True, kw_only=True):
 
     verdict: str
     vehicles: int
+    control: bool = False  # let go from the control group; else from a wave
 
 
 class ReportView(View, frozen=True, kw_only=True):

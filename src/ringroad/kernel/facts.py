@@ -129,6 +129,7 @@ class FactKind(StrEnum):
     CAMPAIGN_STARTED = "campaign.started"
     CAMPAIGN_WAVE_STARTED = "campaign.wave_started"
     CAMPAIGN_GREW = "campaign.grew"
+    CAMPAIGN_CONTROL_LET_GO = "campaign.control_let_go"
     CAMPAIGN_PAUSED = "campaign.paused"
     CAMPAIGN_RESUMED = "campaign.resumed"
     CAMPAIGN_HALTED = "campaign.halted"
@@ -274,6 +275,7 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.CAMPAIGN_STARTED: Stage.SHIP,
         FactKind.CAMPAIGN_WAVE_STARTED: Stage.SHIP,
         FactKind.CAMPAIGN_GREW: Stage.SHIP,
+        FactKind.CAMPAIGN_CONTROL_LET_GO: Stage.SHIP,
         FactKind.CAMPAIGN_PAUSED: Stage.SHIP,
         FactKind.CAMPAIGN_RESUMED: Stage.SHIP,
         FactKind.CAMPAIGN_HALTED: Stage.SHIP,

@@ -2,9 +2,10 @@
 
 Once per tick of a campaign with a sequential gate:
 
-1. Episodes of both arms are read from the record.
-2. Each metric that has a control group is measured over the ticks of the last days, late arrivals included.
-3. What is new is appended, and what all of it says; the reconciler decides on it.
+1. Vehicles of the control group that got other software are let go, from then on.
+2. Episodes of both arms are read from the record.
+3. Each metric that has a control group is measured over the ticks of the last days, late arrivals included.
+4. What is new is appended, and what all of it says; the reconciler decides on it.
 
 Invariant: a stretch is read once; who comes second keeps nothing.
 """
@@ -18,10 +19,13 @@ import pyarrow as pa
 import structlog
 
 from ringroad.kernel.arm_counts import ArmCell, ArmSum
+from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
 from ringroad.ship import store
 from ringroad.ship.guard import MEANS, Metric, MetricName, SequentialPolicy
+from ringroad.ship.store.batches import RECONCILER
+from ringroad.ship.store.control import judge_control
 from ringroad.ship.store.evidence import (
     SavedReading,
     compared_campaigns,
@@ -33,7 +37,7 @@ from ringroad.ship.store.evidence import (
 from ringroad.ship.ticks import TickRow, mean_rows, rate_rows
 from ringroad.storage.arms import ArmWindow, Event, count_events, count_silence, episodes_table, sum_samples
 from ringroad.storage.db import Connection, apart, transaction
-from ringroad.storage.lake import Lake, to_us
+from ringroad.storage.lake import Lake, from_us, to_us
 from ringroad.storage.ledger import latest_fact
 
 LOG = structlog.get_logger(__name__)
@@ -42,7 +46,7 @@ LATE_S_MAX = 3 * 86_400  # seconds; what arrives later than this is not counted 
 CAMPAIGNS_MAX = 1_000  # running at once
 
 
-def read_due(conn: Connection, lake: Lake, *, now: datetime) -> int:
+def read_due(conn: Connection, ids: Ids, lake: Lake, *, now: datetime) -> int:
     """Read the evidence of every campaign whose next tick is over; return how many were read.
 
     A campaign whose evidence cannot be read is told in the log and gets no reading, so its gate holds.
@@ -55,7 +59,7 @@ def read_due(conn: Connection, lake: Lake, *, now: datetime) -> int:
         reading = None
         with apart(conn, campaign_id=campaign_id):
             try:
-                reading = read_campaign_evidence(conn, lake, campaign_id, now=now)
+                reading = read_campaign_evidence(conn, ids, lake, campaign_id, now=now)
             except Conflict as conflict:  # another worker was quicker
                 LOG.info("evidence moved on", campaign_id=campaign_id, detail=conflict.message)
         if reading is not None:
@@ -65,7 +69,7 @@ def read_due(conn: Connection, lake: Lake, *, now: datetime) -> int:
 
 
 def read_campaign_evidence(
-    conn: Connection, lake: Lake, campaign_id: str, *, now: datetime
+    conn: Connection, ids: Ids, lake: Lake, campaign_id: str, *, now: datetime
 ) -> SavedReading | None:
     """Read the evidence of one campaign; None while nothing is due, or where its gate compares nothing.
 
@@ -86,8 +90,13 @@ def read_campaign_evidence(
     started_us = to_us(started.event_at) // tick_us * tick_us
     until_us = (to_us(now) - policy.late_s * 1_000_000) // tick_us * tick_us
     newest = newest_reading(conn, campaign_id)
-    if until_us <= max(started_us, newest.through_us if newest else 0):
+    read_us = max(started_us, newest.through_us if newest else 0)
+    if until_us <= read_us:
         return None
+    with transaction(conn):
+        judge_control(
+            conn, ids, campaign, plan, began_at=started.event_at, read_until=from_us(read_us), actor=RECONCILER, now=now
+        )  # fmt: skip
     window = ArmWindow(
         programme=store.read_release(conn, campaign.release_id).programme_id,
         since_us=max(started_us, (until_us - LATE_S_MAX * 1_000_000) // tick_us * tick_us),

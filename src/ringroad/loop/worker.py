@@ -342,7 +342,7 @@ def _evidence(tools: Tools, lake: Lake) -> None:
     def body() -> None:
         with closing(_open(tools)) as conn:
             while not tools.stop.wait(EVIDENCE_LOOK_S):
-                read_due(conn, lake, now=tools.clock.now())
+                read_due(conn, tools.ids, lake, now=tools.clock.now())
 
     keep_going(tools, "evidence", body)
 

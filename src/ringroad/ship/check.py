@@ -8,17 +8,16 @@ Invariant: a plan with a blocking finding never becomes current.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from ringroad.kernel.hours import OwnHours, longest_s, longest_wait_s
 from ringroad.ship.claims import check_success
+from ringroad.ship.control import check_control
 from ringroad.ship.goes_back import check_goes_back, check_rollback
-from ringroad.ship.guard import MEANS, Metric, SequentialPolicy
 from ringroad.ship.model import PlanFinding, ReleaseFacts, Severity
 from ringroad.ship.own_hours import check_own_hours
 from ringroad.ship.plan import VERDICTS, Plan, PlanRequest
@@ -27,10 +26,6 @@ from ringroad.ship.resolve import Verdict
 WAVE_1_PERMILLE_MAX = 100  # a first wave larger than a tenth of the fleet is hardly a trial
 WAVE_1_VEHICLES_FREE = 20  # vehicles; a first wave this small is never too large
 REASONS_NAMED_MAX = 10  # reasons per finding
-CONTROL_VEHICLES_MIN = 20_000  # vehicles; fewer see a rise from 0.5 % to 1 % late: benchmarks/canary.py
-GROSS = 2  # times the margin; a rise that must not go unseen
-BASE_RATE_PPM = 5_000  # millionths; half a per cent of vehicles within a window, as in benchmarks/canary.py
-CONTROL_PERMILLE_MIN = 5  # of all matches; the larger of the two is advised
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +69,7 @@ def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[Pl
         *check_goes_back(plan, release, ends_at=plan.facts_as_of + timedelta(seconds=shortest_s(plan))),
         *_check_waves(plan),
         *_check_known(plan),
-        *_check_control(plan),
-        *_check_power(plan),
+        *check_control(plan.request, held=plan.count("control"), treated=plan.count("match")),
         *_check_metadata(plan, facts.expires),
         *_check_certificates(plan, facts),
         *_check_time(plan),
@@ -158,63 +152,6 @@ def _check_known(plan: Plan) -> list[PlanFinding]:
             hint="wait until they have reported, or ask for something that is known of them",
         )
     ]
-
-
-def _check_power(plan: Plan) -> list[PlanFinding]:
-    """Warn where even a gross rise could not be told from chance before every vehicle is updated."""
-    sequential = plan.request.gate.sequential
-    held, treated = plan.count("control"), plan.count("match")
-    if sequential is None or not held or not treated:
-        return []
-    blind = [
-        metric
-        for metric in sequential.compared
-        if metric.name not in MEANS and not can_decide(sequential, metric, held=held, treated=treated)
-    ]
-    if not blind:
-        return []
-    enough = next(
-        (
-            size
-            for size in _doublings(held, (held + treated) // 2)
-            if all(can_decide(sequential, each, held=size, treated=held + treated - size) for each in blind)
-        ),
-        None,
-    )
-    names = ", ".join(metric.name for metric in blind)
-    return [
-        _warn(
-            "control_cannot_decide",
-            f"with {held} vehicles held back even {GROSS} times the accepted rate of {names} looks like chance until"
-            " every vehicle is updated",
-            hint=f"hold back {enough}"
-            if enough
-            else "this fleet is too small for this alpha and margin: allow more of either, or stop it by hand",
-        )
-    ]
-
-
-def can_decide(policy: SequentialPolicy, metric: Metric, *, held: int, treated: int) -> bool:
-    """Tell whether a rise to `GROSS` times the margin is expected to halt by the time all vehicles are updated.
-
-    The best any test could do: the expected log likelihood ratio of the updated arm's share of all events, against
-    the share that the margin allows. The sequential test needs somewhat more, so a no here is sure.
-
-    Source: Kullback and Leibler 1951; the conditional binomial of `ship/evidence.py`.
-    """
-    margin = metric.margin_milli / 1_000
-    allowed, gross = margin * treated, GROSS * margin * treated
-    share, bad = allowed / (allowed + held), gross / (gross + held)
-    gain = bad * math.log(bad / share) + (1 - bad) * math.log((1 - bad) / (1 - share))
-    events = BASE_RATE_PPM / 1_000_000 * (gross + held)
-    return policy.limit(metric) <= events * gain * 1_000_000
-
-
-def _doublings(first: int, last: int) -> Iterator[int]:
-    size = max(1, first)
-    while size < last:
-        size = min(2 * size, last)
-        yield size
 
 
 def _check_metadata(plan: Plan, expires: Mapping[str, datetime]) -> list[PlanFinding]:
@@ -337,41 +274,6 @@ def _check_waves(plan: Plan) -> list[PlanFinding]:
             _warn(
                 "silence_below_soak", "silence_s_max is shorter than soak_s: a quiet wave can never advance"
             )
-        )
-    return findings
-
-
-def _check_control(plan: Plan) -> list[PlanFinding]:
-    held, total = plan.count("control"), plan.count("control") + plan.count("match")
-    sequential = plan.request.gate.sequential
-    if sequential is None or not sequential.compared:
-        return (
-            [_warn("control_unused", f"{held} vehicles are held back, and no metric is compared with them")]
-            if held
-            else []
-        )
-    names = ", ".join(metric.name for metric in sequential.compared)
-    advised = max(CONTROL_VEHICLES_MIN, total * CONTROL_PERMILLE_MIN // 1000)
-    if not held:
-        return [
-            _block(
-                "no_control_group",
-                f"nobody is held back to compare {names} with",
-                hint=f"a control group of {advised} vehicles, or of 20 % of a small fleet",
-            )
-        ]
-    findings = []
-    if held < advised:
-        findings.append(
-            _warn(
-                "control_group_small",
-                f"{held} vehicles are held back; with fewer than {advised} a small rise is seen late or not at all",
-                hint="hold back more, or expect only gross regressions to halt",
-            )
-        )
-    if total < 2 * held:
-        findings.append(
-            _warn("control_group_large", f"{held} of {total} vehicles do not get the update by this campaign")
         )
     return findings
 

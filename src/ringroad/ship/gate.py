@@ -139,6 +139,7 @@ class Evidence:
         read_at: when they were read.
         refused: the metric by which any reading so far refused the update; empty while none did.
         past: how installations of earlier campaigns ended, by metric.
+        control_short: why too few of the control group are controls still; empty while enough are.
     """
 
     id: int = 0
@@ -146,6 +147,7 @@ class Evidence:
     read_at: datetime | None = None
     refused: str = ""
     past: Mapping[str, Past] = field(default_factory=dict)
+    control_short: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +227,7 @@ def decide_gate(
        A ramp grows instead, as far as its budget allows, once per reading, on fresh readings only.
     5. Not too many vehicles that never answered.
     6. The soak is over.
-    7. The newest report is fresh, and so are the readings, of every metric.
+    7. The newest report is fresh, and so are the readings, of every metric; enough vehicles are compared with still.
 
     Integers only: a limit that was just met must not depend on rounding.
 
@@ -320,7 +322,7 @@ def _pass_by(
 
 def _compared(policy: GatePolicy, evidence: Evidence | None, good: Advance, *, now: datetime) -> GateDecision:
     """Advance only if the comparison with the control group can be relied on and knows every metric."""
-    missing = _not_fresh(policy, evidence, now=now) or _not_known(policy, evidence)
+    missing = _too_small(evidence) or _not_fresh(policy, evidence, now=now) or _not_known(policy, evidence)
     return Hold(missing) if missing else good
 
 
@@ -337,7 +339,7 @@ def _end(
 
 def _grow(policy: GatePolicy, ramp: Ramp, evidence: Evidence | None, *, now: datetime) -> GateDecision:
     """A metric that is not known yet needs no hold here: without evidence every vehicle is taken to fail."""
-    missing = _not_fresh(policy, evidence, now=now)
+    missing = _too_small(evidence) or _not_fresh(policy, evidence, now=now)
     if missing or evidence is None or policy.sequential is None:
         return Hold(missing or "no_reading")
     if evidence.id <= ramp.used:
@@ -345,6 +347,10 @@ def _grow(policy: GatePolicy, ramp: Ramp, evidence: Evidence | None, *, now: dat
     window_us = policy.sequential.window_s * 1_000_000
     more = decide_growth(ramp.budget, evidence.readings, ramp.state, window_us=window_us)
     return Grow(more) if more else Hold("budget_in_flight")
+
+
+def _too_small(evidence: Evidence | None) -> str:
+    return "control_too_small" if evidence is not None and evidence.control_short else ""
 
 
 def _not_fresh(policy: GatePolicy, evidence: Evidence | None, *, now: datetime) -> str:

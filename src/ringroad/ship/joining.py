@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from ringroad.ship.model import CampaignState
+from ringroad.ship.resolve import Resolution
+
 _SCALE = 1 << 64  # of the first 16 hexadecimal digits of a hash
 
 
@@ -60,3 +63,35 @@ def part_of(
     place = int(digest[:16], 16) * (control + sum(waves)) // _SCALE
     ends = accumulate((control, *waves))
     return Part(wave=next((number for number, end in enumerate(ends) if place < end), len(waves)))
+
+
+def why_after_the_plan(state: CampaignState, today: Resolution, *, late_joiners: bool, free: bool) -> str:
+    """Say what becomes of a vehicle that a campaign's query selects, and did not when its plan was made.
+
+    Args:
+        state: of the campaign.
+        today: what the resolver says of the vehicle now.
+        late_joiners: whether the plan includes them.
+        free: no campaign is at work on the vehicle or holds it back.
+    """
+    since = "The query selects it now; it did not when the plan was made."
+    match today.verdict:
+        case "already_installed":
+            return f"{since} It has the release already, so that nothing is left to do."
+        case "mismatch":
+            return f"{since} The release does not fit it: {today.sentence or today.reason}"
+        case "unknown":
+            return f"{since} Too little is known of it to say whether the release fits: {today.sentence or today.reason}"
+    if state in (CampaignState.DRAFT, CampaignState.PLANNED, CampaignState.APPROVED):
+        return f"{since} A new plan takes it in."
+    if state not in (CampaignState.RUNNING, CampaignState.PAUSED):
+        return f"{since} The campaign is {state}: another campaign has to bring it the release."
+    if not late_joiners:
+        return f"{since} The campaign's vehicles are frozen: another campaign has to bring it the release."
+    if not free:
+        return f"{since} Another campaign is at work on it or holds it back, so that it does not join this one now."
+    if len(today.steps) > 1:
+        return f"{since} It would need another release first, so that it does not join: another campaign takes it there."
+    if state is CampaignState.PAUSED:
+        return f"{since} It joins when the campaign goes on."
+    return f"{since} It joins: within seconds after its record changed, within an hour after a list or telemetry did."

@@ -81,7 +81,7 @@ SELECT c.id AS campaign_id, c.state AS campaign_state, busy.held, count(*) AS ve
          WHERE other.id <> :campaign_id AND other.state IN ('running', 'paused', 'halted', 'aborted', 'finished')
         UNION  -- a control group is held back from everybody while it is compared with
         SELECT other.id, o.vin, true
-          FROM campaign other JOIN campaign_target o ON o.plan_id = other.plan_id AND o.verdict = 'control'
+          FROM campaign other JOIN campaign_target o ON o.plan_id = other.plan_id AND o.verdict = 'control' AND o.let_go_at IS NULL
           JOIN campaign_target t ON t.plan_id = :plan_id AND t.vin = o.vin AND t.verdict = ANY (:verdicts)
          WHERE other.state IN ('running', 'paused') AND other.id <> :campaign_id) AS busy
   JOIN campaign c ON c.id = busy.campaign_id
@@ -319,7 +319,7 @@ SELECT given.vin, v.config_generation FROM unnest(:vins::text[]) AS given (vin) 
  WHERE NOT EXISTS (SELECT FROM assignment a
                     WHERE a.vin = given.vin AND a.state IN ('pending', 'offered', 'active', 'cancelling'))
    AND NOT EXISTS (SELECT FROM campaign c JOIN campaign_target o ON o.plan_id = c.plan_id AND o.vin = given.vin
-                    WHERE o.verdict = 'control' AND c.state IN ('running', 'paused'));
+                    WHERE o.verdict = 'control' AND o.let_go_at IS NULL AND c.state IN ('running', 'paused'));
 
 -- name: part_bounds
 SELECT r.stratum, t.wave, max(encode(sha256(convert_to(:seed || ':' || t.vin, 'UTF8')), 'hex') COLLATE "C") AS last
@@ -328,9 +328,10 @@ SELECT r.stratum, t.wave, max(encode(sha256(convert_to(:seed || ':' || t.vin, 'U
  GROUP BY r.stratum, t.wave;
 
 -- name: insert_joined!
-INSERT INTO campaign_target (plan_id, vin, verdict, reason, wave, rank, resolution)
-SELECT :plan_id, m.vin, m.verdict, 'joined', m.wave, 0, 0
-  FROM unnest(:vins::text[], :verdicts::text[], :waves::int[]) AS m (vin, verdict, wave);
+INSERT INTO campaign_target (plan_id, vin, verdict, reason, wave, rank, resolution, config_generation, joined_at)
+SELECT :plan_id, m.vin, m.verdict, 'joined', m.wave, 0, 0, m.config_generation, :now
+  FROM unnest(:vins::text[], :verdicts::text[], :waves::int[], :config_generations::int[])
+       AS m (vin, verdict, wave, config_generation);
 
 -- name: assign_joined$
 -- The number is the one read before the vehicle was resolved: whoever changed meanwhile is judged again.
@@ -642,9 +643,38 @@ SELECT a.vin, a.finished_at, v.variant, v.region, v.gateway
  WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.state = 'installed' AND a.finished_at > :since;
 
 -- name: control_vehicles
-SELECT t.vin, v.variant, v.region, v.gateway
+SELECT t.vin, v.variant, v.region, v.gateway, t.let_go_at
   FROM campaign_target t JOIN vehicle v ON v.vin = t.vin
  WHERE t.plan_id = :plan_id AND t.verdict = 'control';
+
+-- name: control_changed
+-- Vehicles of a control group of which something else is known than when they were last judged.
+SELECT t.vin, v.config_generation, r.steps AS way,
+       (SELECT min(at) FROM (SELECT w.replaced_at FROM ecu_replaced w WHERE w.vin = t.vin
+                             UNION ALL SELECT i.first_at FROM ecu_installed i WHERE i.vin = t.vin) AS told (at)
+         WHERE :since < at) AS changed_at
+  FROM campaign_target t JOIN vehicle v ON v.vin = t.vin
+  LEFT JOIN campaign_resolution r ON r.plan_id = t.plan_id AND r.number = t.resolution
+ WHERE t.plan_id = :plan_id AND t.verdict = 'control' AND t.let_go_at IS NULL
+   AND v.config_generation IS DISTINCT FROM t.config_generation
+ ORDER BY t.vin LIMIT :rows_max FOR UPDATE OF t;
+
+-- name: keep_control!
+UPDATE campaign_target t SET config_generation = m.config_generation
+  FROM unnest(:vins::text[], :config_generations::int[]) AS m (vin, config_generation)
+ WHERE t.plan_id = :plan_id AND t.vin = m.vin AND t.let_go_at IS NULL;
+
+-- name: let_control_go!
+UPDATE campaign_target t SET let_go_at = m.at, let_go_reason = m.reason
+  FROM unnest(:vins::text[], :ats::timestamptz[], :reasons::text[]) AS m (vin, at, reason)
+ WHERE t.plan_id = :plan_id AND t.vin = m.vin AND t.verdict = 'control' AND t.let_go_at IS NULL;
+
+-- name: control_let_go
+-- By reason; of those that joined late apart, as the plan does not count them.
+SELECT t.let_go_reason AS reason, count(*) FILTER (WHERE t.reason <> 'joined') AS planned, count(*) AS vehicles
+  FROM campaign c JOIN campaign_target t ON t.plan_id = c.plan_id
+ WHERE c.id = :campaign_id AND t.let_go_at IS NOT NULL
+ GROUP BY t.let_go_reason ORDER BY vehicles DESC, t.let_go_reason;
 
 -- name: gate_ticks
 SELECT id, metric, tick, stratum, counts FROM gate_tick

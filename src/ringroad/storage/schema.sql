@@ -413,6 +413,9 @@ CREATE TABLE public.campaign_target (
     rank integer DEFAULT 0 NOT NULL,
     resolution integer DEFAULT 0 NOT NULL,
     config_generation integer,
+    let_go_at timestamp with time zone,
+    let_go_reason text DEFAULT ''::text NOT NULL,
+    joined_at timestamp with time zone,
     CONSTRAINT campaign_target_verdict_check CHECK ((verdict = ANY (ARRAY['match'::text, 'control'::text, 'already_installed'::text, 'mismatch'::text, 'unknown'::text])))
 );
 CREATE TABLE public.change (
@@ -1573,6 +1576,8 @@ CREATE INDEX campaign_tally_campaign_idx ON public.campaign_tally USING btree (c
 CREATE UNIQUE INDEX campaign_tally_folded_idx ON public.campaign_tally USING btree (campaign_id, kind, wave, state, claimed, minute) WHERE folded;
 CREATE INDEX campaign_tally_new_idx ON public.campaign_tally USING btree (id) WHERE (NOT folded);
 CREATE INDEX campaign_tally_now_idx ON public.campaign_tally USING btree (state) WHERE (minute = '-infinity'::timestamp with time zone);
+CREATE INDEX campaign_target_apart_idx ON public.campaign_target USING btree (plan_id, resolution) WHERE ((verdict = 'control'::text) OR (reason = 'joined'::text));
+CREATE INDEX campaign_target_let_go_idx ON public.campaign_target USING btree (plan_id) WHERE (let_go_at IS NOT NULL);
 CREATE INDEX claim_programme_idx ON public.claim USING btree (programme_id, told_at DESC, id DESC);
 CREATE INDEX claim_vin_idx ON public.claim USING btree (vin);
 CREATE INDEX contained_lot_newest_idx ON public.contained_lot USING btree (programme_id, contained_at DESC, id DESC);

@@ -9,11 +9,11 @@ import pytest
 from ringroad.kernel.hours import OwnHours, Window
 from ringroad.ship.check import (
     CheckFacts,
-    can_decide,
     check_plan,
     shortest_s,
     unacknowledged,
 )
+from ringroad.ship.control import can_decide
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
 from ringroad.ship.model import ReleaseFacts, Severity

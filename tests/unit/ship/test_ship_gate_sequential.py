@@ -96,6 +96,8 @@ def test_the_policy_says_its_kind() -> None:
         (replace(EVIDENCE, readings=()), Hold("not_known: fault")),
         (replace(EVIDENCE, readings=(replace(FAULT, control_exposure=0), SILENCE)), Hold("not_known: fault")),
         (replace(EVIDENCE, readings=(FAULT, replace(SILENCE, treated_exposure=0))), Hold("not_known: silence")),
+        (replace(EVIDENCE, control_short="9 of 20"), Hold("control_too_small")),
+        (replace(EVIDENCE, control_short="9 of 20", refused="fault"), Halt("worse_than_control: fault")),
     ],
 )  # fmt: skip
 def test_waves_advance_on_fresh_readings_of_every_metric(
@@ -188,6 +190,7 @@ def test_a_ramp_grows_on_a_fresh_reading_and_once() -> None:
         (replace(EVIDENCE, readings=()), "budget_in_flight"),
         (replace(EVIDENCE, readings=(replace(FAULT, high_milli=None),)), "budget_in_flight"),
         (replace(EVIDENCE, readings=(replace(FAULT, control_exposure=0),)), "budget_in_flight"),
+        (replace(EVIDENCE, control_short="9 of 20"), "control_too_small"),
     ],
 )
 def test_a_ramp_does_not_grow_without_evidence(evidence: Evidence | None, reason: str) -> None:
@@ -206,6 +209,7 @@ def test_a_ramp_never_releases_more_than_is_left_and_then_ends_like_a_last_wave(
     ("watched_s", "evidence", "expected"),
     [
         (86_400 + 3_600, EVIDENCE, Finish()),
+        (86_400 + 3_600, replace(EVIDENCE, control_short="9 of 20"), Finish()),  # nobody else is offered it
         (86_400 + 3_599, EVIDENCE, Hold("watching")),
         (10**6, replace(EVIDENCE, read_at=NOW - timedelta(hours=3)), Hold("reading_too_old")),
         (10**6, Evidence(past=PAST), Hold("no_reading")),

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringroad.ship.joining import Bound, Part, part_of
+from ringroad.ship.joining import Bound, Part, part_of, why_after_the_plan
+from ringroad.ship.model import CampaignState
+from ringroad.ship.resolve import Resolution
 
 SEED = "s"
 
@@ -73,3 +75,38 @@ def test_the_seed_decides() -> None:
 
 def test_a_part_is_a_wave_or_the_control_group() -> None:
     assert [Part(wave=wave).verdict for wave in (0, 1, 7)] == ["control", "match", "match"]
+
+
+FITS = Resolution(verdict="match", steps=("release_2",))
+LED = Resolution(verdict="match", steps=("release_1", "release_2"))
+OLD = Resolution(verdict="mismatch", reason="hardware: head old", sentence="Its head is old.")
+
+
+@pytest.mark.parametrize(
+    ("state", "today", "late", "free", "says"),
+    [
+        ("planned", FITS, False, True, "A new plan takes it in."),
+        ("approved", FITS, True, True, "A new plan takes it in."),
+        ("running", FITS, False, True, "The campaign's vehicles are frozen"),
+        ("running", FITS, True, True, "It joins: within seconds"),
+        ("paused", FITS, True, True, "It joins when the campaign goes on."),
+        ("running", FITS, True, False, "Another campaign is at work on it"),
+        ("running", LED, True, True, "It would need another release first"),
+        ("halted", FITS, True, True, "The campaign is halted"),
+        ("finished", FITS, False, True, "The campaign is finished"),
+        ("running", OLD, True, True, "The release does not fit it: Its head is old."),
+        ("planned", OLD, False, True, "The release does not fit it: Its head is old."),
+        ("planned", Resolution(verdict="already_installed"), False, True, "It has the release already"),
+        ("running", Resolution(verdict="already_installed"), True, True, "It has the release already"),
+        ("planned", Resolution(verdict="unknown", reason="head"), False, True, "Too little is known of it"),
+    ],
+)
+def test_of_a_vehicle_that_is_selected_only_now_it_is_said_what_becomes_of_it(
+    state: str,
+    today: Resolution,
+    late: bool,  # noqa: FBT001 - a table
+    free: bool,  # noqa: FBT001
+    says: str,
+) -> None:
+    said = why_after_the_plan(CampaignState(state), today, late_joiners=late, free=free)
+    assert said.removeprefix("The query selects it now; it did not when the plan was made. ").startswith(says)

@@ -170,7 +170,9 @@ def whole_campaign(
         "let_go": let_go(conn, campaign_id),
     }
     plan = next((item for item in plans if item.id == c.plan_id), plans[0] if plans else None)
-    sent_bytes = sum(alike.vehicles * alike.install_bytes for alike in values["resolutions"])
+    sent_bytes = sum(
+        alike.vehicles * alike.install_bytes for alike in values["resolutions"] if alike.verdict == "match"
+    )
     return page(
         "campaign.html", account=account, url=url, c=c, plans=plans, plan=plan, warnings=_warnings(plan),
         programme_id=release.programme_id, sent_bytes=sent_bytes,

@@ -50,6 +50,14 @@ def why_not_updating(
             tone="bad",
             next="Nothing is offered to a blocked vehicle. Look at its reports, mend it, then unblock it.",
         )
+    if r is not None and r.let_go_at is not None and (a is None or a.campaign_id < r.campaign_id):
+        return Why(
+            title=title,
+            text=f"{r.campaign_name} ships {r.release_version}: it was held back, and others were compared with it until"
+            f" {short(r.let_go_at)}. Then it was let go: {words(r.let_go_reason)}.",
+            tone="",
+            next="Nothing holds it back any more: the next campaign that selects it may take it.",
+        )
     if r is not None and r.verdict in _LEFT_OUT and (a is None or a.campaign_id < r.campaign_id):
         return Why(
             title=title,

@@ -42,6 +42,7 @@ from ringroad.ship.gate import (
 from ringroad.ship.model import Campaign, CampaignState, PlanFinding
 from ringroad.ship.plan import VERDICTS, Plan
 from ringroad.ship.store.batches import withdraw, withhold
+from ringroad.ship.store.control import judge_control, read_control
 from ringroad.ship.store.reading import SQL, SavedPlan, count_busy, read_campaign, read_plan
 from ringroad.ship.store.targets import digest_targets
 from ringroad.ship.store.waves import (
@@ -212,8 +213,8 @@ def start(
     """Start an approved campaign: its vehicles are assigned and the first wave is released.
 
     Raises:
-        Conflict: the campaign moved on, its release was withdrawn, or vehicles went to another campaign since
-            the plan was made.
+        Conflict: the campaign moved on, its release was withdrawn, vehicles went to another campaign since the plan
+            was made, or too few of its control group are controls still.
     """
     SQL.lock_start(conn, key=START_LOCK)
     campaign = read_campaign(conn, campaign_id)
@@ -234,9 +235,21 @@ def start(
         conn, ids, moved, FactKind.CAMPAIGN_STARTED, actor=actor, now=now, body={"vehicles": vehicles},
         causes=latest(conn, campaign_id, FactKind.CAMPAIGN_APPROVED),
     )  # fmt: skip
+    _begin_comparison(conn, ids, moved, plan, actor=actor, now=now)
     if plan.request.ramp is not None:
         return start_ramp(conn, ids, moved, plan.request.ramp, vehicles=vehicles, actor=actor, now=now)
     return release_wave(conn, ids, moved, actor=actor, now=now)
+
+
+def _begin_comparison(
+    conn: Connection, ids: Ids, campaign: Campaign, plan: SavedPlan, *, actor: str, now: datetime
+) -> None:
+    """Let those go that are no controls any more, and refuse to start with too few."""
+    judge_control(conn, ids, campaign, plan, began_at=now, read_until=now, actor=actor, now=now)
+    if too_few := read_control(conn, campaign, plan).too_few:
+        raise Conflict(
+            too_few, code="control_too_small", hint="vehicles got other software since the plan; plan again"
+        )
 
 
 def pause(

@@ -16,6 +16,7 @@ from ringroad.ship.gate import Evidence, Ramp
 from ringroad.ship.guard import MetricName, Past, Reading, SequentialPolicy
 from ringroad.ship.model import Campaign
 from ringroad.ship.ramp import HarmBudget, RampState
+from ringroad.ship.store.control import read_control
 from ringroad.ship.store.reading import SQL, SavedPlan
 from ringroad.ship.ticks import TickRow, readings_of
 from ringroad.storage.db import Connection
@@ -59,7 +60,7 @@ def read_episodes(
     """Return who was watched from when to when, in both arms: rows for `storage.arms.episodes_table`.
 
     An updated vehicle is watched for one window from its confirmed update; a vehicle of the control group for
-    one window after the other since the campaign began.
+    one window after the other since the campaign began, until it was let go.
 
     Args:
         conn: a connection.
@@ -81,10 +82,11 @@ def read_episodes(
     first = max(0, (since_us - started_us) // window_us)
     last = (until_us - started_us) // window_us
     for row in SQL.control_vehicles(conn, plan_id=plan.id):
-        episodes += [
-            _episode(row, by, CONTROL, started_us + each * window_us, started_us + (each + 1) * window_us)
-            for each in range(first, last + 1)
-        ]
+        ends_us = to_us(row["let_go_at"]) if row["let_go_at"] else LAST_ID  # no control from then on
+        for each in range(first, last + 1):
+            from_ = started_us + each * window_us
+            if from_ < ends_us:
+                episodes.append(_episode(row, by, CONTROL, from_, min(from_ + window_us, ends_us)))
     return episodes
 
 
@@ -174,9 +176,10 @@ def read_evidence(conn: Connection, campaign: Campaign, plan: SavedPlan) -> Evid
     if plan.request.gate.sequential is None:
         return None
     past = msgspec.convert(plan.document.get("past", {}), dict[str, Past])
+    short = read_control(conn, campaign, plan).too_few
     row = SQL.newest_reading(conn, campaign_id=campaign.id)
     if row is None:
-        return Evidence(past=past)
+        return Evidence(past=past, control_short=short)
     saved = _reading(row)
     return Evidence(
         id=saved.id,
@@ -184,6 +187,7 @@ def read_evidence(conn: Connection, campaign: Campaign, plan: SavedPlan) -> Evid
         read_at=saved.read_at,
         refused=row["ever_refused"] or "",
         past=past,
+        control_short=short,
     )
 
 

@@ -119,7 +119,7 @@ def _write(
     vins = sorted(parts)
     SQL.insert_joined(
         conn, plan_id=plan_id, vins=vins, verdicts=[parts[vin].verdict for vin in vins],
-        waves=[parts[vin].wave for vin in vins],
+        waves=[parts[vin].wave for vin in vins], config_generations=[known[vin] for vin in vins], now=now,
     )  # fmt: skip
     told = [vin for vin in vins if parts[vin].wave]
     actions: Sequence[int] = (

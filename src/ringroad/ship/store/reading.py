@@ -15,6 +15,7 @@ from ringroad.protocol.vehicle import DeltaOffer
 from ringroad.ship.check import CheckFacts
 from ringroad.ship.complete import VALUES_MAX, Known
 from ringroad.ship.gate import WaveFacts
+from ringroad.ship.joining import why_after_the_plan
 from ringroad.ship.match import NotSelected, Vocabulary, match_vehicle
 from ringroad.ship.model import (
     Campaign,
@@ -29,6 +30,7 @@ from ringroad.ship.model import (
 )
 from ringroad.ship.plan import PlanRequest
 from ringroad.ship.query import parse_query
+from ringroad.ship.resolve import Resolution
 from ringroad.storage.db import Connection, load_queries, of_row
 from ringroad.storage.latest import Latest
 from ringroad.trust.metadata import parse_time
@@ -318,10 +320,12 @@ def read_known(conn: Connection, *, telemetry: tuple[str, ...] = (), faults: tup
     )  # fmt: skip
 
 
-def why_not_selected(conn: Connection, campaign_id: str, vin: str) -> tuple[str, str]:
+def why_not_selected(
+    conn: Connection, campaign_id: str, vin: str, *, today: Resolution | None
+) -> tuple[str, str]:
     """Say, short and as a sentence, why a vehicle is not among those of a campaign's plan, by what it is now.
 
-    Inside a transaction of the caller.
+    Inside a transaction of the caller; `today` is what the resolver makes of it, None if there is no such vehicle.
 
     Raises:
         NotFound: there is no such campaign or vehicle.
@@ -329,13 +333,14 @@ def why_not_selected(conn: Connection, campaign_id: str, vin: str) -> tuple[str,
     campaign, vehicle = read_campaign(conn, campaign_id), read_vehicle(conn, vin)
     if campaign.plan_id is None:
         return "no_plan", "The campaign has no plan yet."
-    asked = read_plan(conn, campaign.plan_id).request.query
-    outcome = match_vehicle(parse_query(asked), vehicle)
+    request = read_plan(conn, campaign.plan_id).request
+    outcome = match_vehicle(parse_query(request.query), vehicle)
     if isinstance(outcome, NotSelected):
         return outcome.term, f"The query asks for {outcome.term}, but {outcome.actual}."
-    return (
-        "after_the_plan",
-        "The query selects it now; it did not when the plan was made. A new plan takes it in.",
+    found = today or Resolution(verdict="unknown")
+    free = bool(list(SQL.not_busy(conn, vins=[vin])))
+    return "after_the_plan", why_after_the_plan(
+        campaign.state, found, late_joiners=request.late_joiners != "frozen", free=free
     )
 
 

@@ -459,7 +459,7 @@ SELECT s.name AS station, count(*) AS vehicles, count(*) FILTER (WHERE p.at_once
                          AND (:until::timestamptz IS NULL OR at <= :until)
                          AND NOT EXISTS (SELECT FROM gate_draw d
                                           WHERE d.programme_id = p.programme_id AND d.order_id = p.vehicle
-                                            AND d.station = p.station AND d.inspect AND d.permille = 1000)
+                                            AND d.station = p.station AND d.inspect AND d.permille = 1000 AND NOT d.every)
                        ORDER BY number DESC LIMIT :rows_max) AS p
  GROUP BY s.name;
 
@@ -533,12 +533,14 @@ INSERT INTO quality_watch (programme_id, station, kind, value, period, number)
 VALUES (:programme_id, :station, :kind, :value, :period, :number);
 
 -- name: watch_anew!
--- What is watched again gets another number, and so another share.
+-- What is watched again gets another number, and so another share; periods before the newest are looked at no more.
 UPDATE quality_watch w SET number = r.number
   FROM (SELECT kind, value, period,
                (SELECT max(number) FROM quality_watch WHERE programme_id = :programme_id)
                + row_number() OVER (ORDER BY number) AS number
-          FROM quality_watch WHERE programme_id = :programme_id AND station = :station) AS r
+          FROM quality_watch
+         WHERE programme_id = :programme_id AND station = :station
+           AND period = (SELECT max(period) FROM quality_watch WHERE programme_id = :programme_id AND station = :station)) AS r
  WHERE w.programme_id = :programme_id AND w.station = :station
    AND (w.kind, w.value, w.period) = (r.kind, r.value, r.period);
 
@@ -573,7 +575,7 @@ SELECT r.station, r.gate, count(DISTINCT r.vehicle) AS inspected,
   LEFT JOIN gate_draw d ON d.programme_id = r.programme_id AND d.order_id = r.order_id AND d.station = r.station
                        AND d.gate = r.gate
  WHERE r.programme_id = :programme_id AND r.gate <> '' AND r.at > :since AND r.attempt = 1
-   AND (d.order_id IS NULL OR (d.inspect AND d.permille < 1000))
+   AND (d.order_id IS NULL OR (d.inspect AND (d.permille < 1000 OR d.every)))
  GROUP BY r.station, r.gate;
 
 -- name: vehicles_left$
@@ -602,14 +604,14 @@ SELECT EXISTS (SELECT FROM programme p JOIN site s ON s.id = p.plant_id
                 WHERE p.id = :programme_id AND s.removed_at IS NULL);
 
 -- name: draws_of
-SELECT station, gate, inspect, permille, reason FROM gate_draw WHERE programme_id = :programme_id AND order_id = :order_id;
+SELECT station, gate, inspect, permille, reason, every FROM gate_draw WHERE programme_id = :programme_id AND order_id = :order_id;
 
 -- name: keep_draw!
-INSERT INTO gate_draw (programme_id, order_id, station, gate, inspect, permille, reason, drawn_at)
-VALUES (:programme_id, :order_id, :station, :gate, :inspect, :permille, :reason, :now)
+INSERT INTO gate_draw (programme_id, order_id, station, gate, inspect, permille, reason, every, drawn_at)
+VALUES (:programme_id, :order_id, :station, :gate, :inspect, :permille, :reason, :every, :now)
 ON CONFLICT (programme_id, order_id, station, gate)
 DO UPDATE SET inspect = excluded.inspect, permille = excluded.permille, reason = excluded.reason,
-              drawn_at = excluded.drawn_at, told_at = NULL;
+              every = excluded.every, drawn_at = excluded.drawn_at, told_at = NULL;
 
 -- name: list_draws
 SELECT d.order_id, o.vin, d.station, d.gate, d.inspect, d.permille, d.reason, d.drawn_at, r.passed
@@ -1069,12 +1071,12 @@ UNION SELECT o.id FROM plant_order o
  ORDER BY 1 LIMIT :rows_max;
 
 -- name: claim^
-SELECT id, vin, part, fault_code, body AS text, occurred_at FROM claim WHERE id = :claim_id;
+SELECT id, vin, part, fault_code, body AS text, occurred_at FROM claim
+ WHERE programme_id = :programme_id AND id = :claim_id;
 
 -- name: insert_claim!
 INSERT INTO claim (id, programme_id, vin, part, fault_code, body, occurred_at, told_by, told_at)
-VALUES (:claim_id, :programme_id, :vin, :part, :fault_code, :text, :occurred_at, :actor, :now)
-ON CONFLICT (id) DO NOTHING;
+VALUES (:claim_id, :programme_id, :vin, :part, :fault_code, :text, :occurred_at, :actor, :now);
 
 -- name: claims
 SELECT c.id, c.vin, c.part, c.fault_code, c.body AS text, c.occurred_at, c.told_by, c.told_at,
@@ -1613,11 +1615,11 @@ SELECT v.vin FROM vehicle v
 
 -- name: own_hours
 -- Vehicles of the same hours together, most vehicles first.
-SELECT v.schedule, count(*) AS vehicles, min(v.vin) AS example FROM vehicle v
+SELECT v.schedule - 'put_off_since' AS schedule, count(*) AS vehicles, min(v.vin) AS example FROM vehicle v
  WHERE (:fleet::text IS NULL OR v.vin IN (SELECT vin FROM account_vehicle WHERE account_name = :fleet))
    AND (:tag::text IS NULL OR v.tags @> ARRAY[:tag::text])
    AND (:list::text IS NULL OR v.vin IN (SELECT vin FROM vehicle_list_member WHERE list_name = :list))
- GROUP BY v.schedule ORDER BY count(*) DESC, min(v.vin) LIMIT :rows_max;
+ GROUP BY 1 ORDER BY count(*) DESC, min(v.vin) LIMIT :rows_max;
 
 -- name: fleet_names
 SELECT kind, name FROM account_fleet WHERE account_name = :fleet ORDER BY kind, name;
@@ -2391,9 +2393,9 @@ SELECT count(*) FROM campaign_target t
  WHERE t.plan_id = :plan_id AND t.verdict = 'match';
 
 -- name: own_hours_planned
-SELECT v.schedule, count(*) AS vehicles FROM vehicle v
+SELECT v.schedule - 'put_off_since' AS schedule, count(*) AS vehicles FROM vehicle v
   JOIN campaign_target t ON t.plan_id = :plan_id AND t.vin = v.vin AND t.verdict = 'match'
- WHERE v.schedule IS NOT NULL GROUP BY v.schedule ORDER BY count(*) DESC, v.schedule LIMIT :rows_max;
+ WHERE v.schedule IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT :rows_max;
 
 -- name: plan_each_time#
 -- A plan kept for any vehicles is one for all of them.
@@ -3134,22 +3136,27 @@ SELECT r.id AS release_id,
    AND r.document -> 'variants' ? v.variant;
 
 -- name: expire_deadlines
--- Who was asked and said no is no vehicle that fell silent, nor is one that its fleet put off until after its deadline.
+-- Who was asked and said no is no vehicle that fell silent, nor is one that its fleet put off until after its deadline, if
+-- it did so before the wave reached it: who is put off later may have been told, and what came of it counts.
 UPDATE assignment a
    SET state = CASE WHEN due.declined OR due.put_off THEN 'cancelled' ELSE 'expired' END,
        finished_at = :now, generation = a.generation + 1,
        state_detail = CASE WHEN due.declined THEN 'consent_denied'
                            WHEN due.put_off THEN 'put off by its fleet until after its deadline'
                            WHEN a.claimed_at IS NOT NULL THEN 'claimed, and never said that it runs it'
+                           WHEN due.put_off_late THEN 'put off by its fleet after its wave had begun, and silent'
                            WHEN a.last_report_at IS NULL THEN 'never answered'
                            ELSE 'silent after: ' || a.state_detail END
   FROM campaign c, (
        SELECT o.action_id, o.state = 'offered' AND o.state_detail = 'declined by its driver' AS declined,
-              o.state = 'offered' AND o.kind <> 'rollback' AND o.began_at IS NULL AND o.last_report_at IS NULL
-              AND coalesce(o.deadline_at < (v.schedule ->> 'not_before')::timestamptz, false)
-              AND NOT coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS put_off
+              late.put_off AND coalesce((v.schedule ->> 'put_off_since')::timestamptz <= o.released_at, false) AS put_off,
+              late.put_off AS put_off_late
          FROM assignment o JOIN campaign its ON its.id = o.campaign_id JOIN vehicle v ON v.vin = o.vin
          LEFT JOIN campaign_plan p ON p.id = its.plan_id
+        CROSS JOIN LATERAL (
+              SELECT o.state = 'offered' AND o.kind <> 'rollback' AND o.began_at IS NULL AND o.last_report_at IS NULL
+                     AND coalesce(o.deadline_at < (v.schedule ->> 'not_before')::timestamptz, false)
+                     AND NOT coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS put_off) AS late
         WHERE o.deadline_at <= :now AND o.state IN ('offered', 'active', 'cancelling') AND its.state <> 'paused'
         ORDER BY o.deadline_at LIMIT :rows_max FOR UPDATE OF o SKIP LOCKED) AS due
  WHERE c.id = a.campaign_id AND a.action_id = due.action_id
@@ -3363,13 +3370,21 @@ SELECT campaign_id, vin, wave, 'rollback', previous_release_id, release_id, :now
      WHERE assignment.state IN ('failed', 'rolled_back', 'cancelled', 'expired');
 
 -- Tags and lists ---------------------------------------------------------------------------------
--- name: set_schedule!
-UPDATE vehicle SET schedule = :schedule, generation = generation + 1
- WHERE vin = :vin AND schedule IS DISTINCT FROM :schedule::jsonb;
-
 -- name: set_schedules
-UPDATE vehicle SET schedule = :schedule, generation = generation + 1
- WHERE vin = ANY (:vins) AND schedule IS DISTINCT FROM :schedule::jsonb RETURNING vin;
+-- Since when it is put off without a gap, beside the hours: who began to be put off after a wave had reached it may have
+-- been told by then. Whoever was still put off stays so since then.
+UPDATE vehicle v
+   SET generation = generation + 1,
+       schedule = :schedule::jsonb || CASE WHEN :schedule::jsonb ->> 'not_before' IS NULL THEN '{}' ELSE
+           jsonb_build_object('put_off_since', CASE WHEN (v.schedule ->> 'not_before')::timestamptz > :now
+                                                    THEN coalesce(v.schedule -> 'put_off_since', to_jsonb(:now::timestamptz))
+                                                    ELSE to_jsonb(:now::timestamptz) END) END
+ WHERE vin = ANY (:vins) AND schedule - 'put_off_since' IS DISTINCT FROM :schedule::jsonb RETURNING vin;
+
+-- name: count_released$
+SELECT count(DISTINCT a.vin) FROM assignment a JOIN campaign c ON c.id = a.campaign_id
+ WHERE a.vin = ANY (:vins) AND a.kind <> 'rollback' AND a.state IN ('pending', 'offered') AND a.released_at IS NOT NULL
+   AND a.began_at IS NULL AND c.state IN ('running', 'paused');
 
 -- name: asked_action^
 SELECT a.action_id, a.state_detail, v.gateway, a.consented_at IS NOT NULL AS consented FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN campaign_plan p ON p.id = c.plan_id

@@ -1,0 +1,178 @@
+"""A control group: is it large enough, who of it is still a control, and is what is left enough? Pure.
+
+The control group is drawn by lot from vehicles that the release fits. What is compared is the release against no release,
+on vehicles that are alike; a vehicle that got other software meanwhile is no control any more.
+
+1. Before the comparison begins both arms are judged alike: who changed is resolved again. A vehicle of a wave that the
+   release is nothing for any more is let go (`ship.judged`), and so is one of the control group, by the same verdict. Who
+   changed and whom the release still fits stays, as its like in a wave is offered the release.
+2. From then on only the control group is told to keep what it has: who got other software is let go from then on, whatever
+   it is, and what happened to it before still counts.
+3. A control group that shrank is checked as the plan's was. What would have been said of a plan and was not, or less than
+   half of what was approved, is too little: a campaign does not start with it, and no gate goes on with it.
+
+Invariants:
+    No reason to let a control vehicle go is taken from what it reported: outcomes are not looked at.
+    What was counted of a control vehicle stays counted.
+
+Source: ADR 0120.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import datetime
+
+from ringroad.ship.guard import MEANS, Metric, SequentialPolicy
+from ringroad.ship.model import PlanFinding, Severity
+from ringroad.ship.plan import PlanRequest
+
+CONTROL_VEHICLES_MIN = 20_000  # vehicles; fewer see a rise from 0.5 % to 1 % late: benchmarks/canary.py
+GROSS = 2  # times the margin; a rise that must not go unseen
+BASE_RATE_PPM = 5_000  # millionths; half a per cent of vehicles within a window, as in benchmarks/canary.py
+CONTROL_PERMILLE_MIN = 5  # of all matches; the larger of the two is advised
+CONTROL_LEFT_PERMILLE_MIN = 500  # of what was approved; with less, the comparison is not the one that was
+OTHER_SOFTWARE = "other software than when the comparison began"
+
+
+def check_control(request: PlanRequest, *, held: int, treated: int) -> list[PlanFinding]:
+    """Say what is wrong with a control group of so many, compared with so many.
+
+    Args:
+        request: of the plan.
+        held: vehicles that are held back.
+        treated: vehicles that the release is offered to.
+    """
+    return [
+        *_check_size(request, held=held, treated=treated),
+        *_check_power(request, held=held, treated=treated),
+    ]
+
+
+def too_few_left(request: PlanRequest, *, held: int, treated: int, left: int) -> str:
+    """Return why what is left of a control group is too little to go on with; empty: it is not, or nobody compares.
+
+    Args:
+        request: of the plan.
+        held: vehicles that the approved plan holds back.
+        treated: vehicles that it offers the release to.
+        left: how many of those held back are controls still.
+    """
+    sequential = request.gate.sequential
+    if sequential is None or not sequential.compared or held <= left:
+        return ""
+    if left * 1_000 < held * CONTROL_LEFT_PERMILLE_MIN:
+        return f"{left} of {held} vehicles of the control group are left, less than half"
+    known = {each.code for each in check_control(request, held=held, treated=treated)}
+    fresh = [each for each in check_control(request, held=left, treated=treated) if each.code not in known]
+    return f"of {held} vehicles of the control group {left} are left: {fresh[0].message}" if fresh else ""
+
+
+def no_control_for(waiting: str | None, *, changed_at: datetime | None) -> str | None:
+    """Return why a vehicle of the control group of which something else is known is let go; None: it stays.
+
+    Args:
+        waiting: why it would be let go if it waited in a wave, from `judged.let_go_for`; None: it would not be.
+        changed_at: when it was told, since the comparison began, that an ECU runs other software; None: never.
+    """
+    return waiting or (None if changed_at is None else OTHER_SOFTWARE)
+
+
+def can_decide(policy: SequentialPolicy, metric: Metric, *, held: int, treated: int) -> bool:
+    """Tell whether a rise to `GROSS` times the margin is expected to halt by the time all vehicles are updated.
+
+    The best any test could do: the expected log likelihood ratio of the updated arm's share of all events, against
+    the share that the margin allows. The sequential test needs somewhat more, so a no here is sure.
+
+    Source: Kullback and Leibler 1951; the conditional binomial of `ship/evidence.py`.
+    """
+    margin = metric.margin_milli / 1_000
+    allowed, gross = margin * treated, GROSS * margin * treated
+    share, bad = allowed / (allowed + held), gross / (gross + held)
+    gain = bad * math.log(bad / share) + (1 - bad) * math.log((1 - bad) / (1 - share))
+    events = BASE_RATE_PPM / 1_000_000 * (gross + held)
+    return policy.limit(metric) <= events * gain * 1_000_000
+
+
+def _check_size(request: PlanRequest, *, held: int, treated: int) -> list[PlanFinding]:
+    total = held + treated
+    sequential = request.gate.sequential
+    if sequential is None or not sequential.compared:
+        return (
+            [_warn("control_unused", f"{held} vehicles are held back, and no metric is compared with them")]
+            if held
+            else []
+        )
+    names = ", ".join(metric.name for metric in sequential.compared)
+    advised = max(CONTROL_VEHICLES_MIN, total * CONTROL_PERMILLE_MIN // 1000)
+    if not held:
+        return [
+            _block(
+                "no_control_group",
+                f"nobody is held back to compare {names} with",
+                hint=f"a control group of {advised} vehicles, or of 20 % of a small fleet",
+            )
+        ]
+    findings = []
+    if held < advised:
+        findings.append(
+            _warn(
+                "control_group_small",
+                f"{held} vehicles are held back; with fewer than {advised} a small rise is seen late or not at all",
+                hint="hold back more, or expect only gross regressions to halt",
+            )
+        )
+    if total < 2 * held:
+        findings.append(
+            _warn("control_group_large", f"{held} of {total} vehicles do not get the update by this campaign")
+        )
+    return findings
+
+
+def _check_power(request: PlanRequest, *, held: int, treated: int) -> list[PlanFinding]:
+    """Warn where even a gross rise could not be told from chance before every vehicle is updated."""
+    sequential = request.gate.sequential
+    if sequential is None or not held or not treated:
+        return []
+    blind = [
+        metric
+        for metric in sequential.compared
+        if metric.name not in MEANS and not can_decide(sequential, metric, held=held, treated=treated)
+    ]
+    if not blind:
+        return []
+    enough = next(
+        (
+            size
+            for size in _doublings(held, (held + treated) // 2)
+            if all(can_decide(sequential, each, held=size, treated=held + treated - size) for each in blind)
+        ),
+        None,
+    )
+    names = ", ".join(metric.name for metric in blind)
+    return [
+        _warn(
+            "control_cannot_decide",
+            f"with {held} vehicles held back even {GROSS} times the accepted rate of {names} looks like chance until"
+            " every vehicle is updated",
+            hint=f"hold back {enough}"
+            if enough
+            else "this fleet is too small for this alpha and margin: allow more of either, or stop it by hand",
+        )
+    ]
+
+
+def _doublings(first: int, last: int) -> Iterator[int]:
+    size = max(1, first)
+    while size < last:
+        size = min(2 * size, last)
+        yield size
+
+
+def _block(code: str, message: str, *, hint: str = "") -> PlanFinding:
+    return PlanFinding(severity=Severity.BLOCKING, code=code, message=message, hint=hint)
+
+
+def _warn(code: str, message: str, *, hint: str = "") -> PlanFinding:
+    return PlanFinding(severity=Severity.WARNING, code=code, message=message, hint=hint)

@@ -1,0 +1,213 @@
+"""Vehicles of a control group that get other software: let go with a reason, and compared no longer than they were one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringroad.kernel.errors import Conflict
+from ringroad.kernel.facts import FactKind
+from ringroad.loop.evidence import read_campaign_evidence
+from ringroad.ship import store
+from ringroad.ship.control import OTHER_SOFTWARE
+from ringroad.ship.gate import GatePolicy
+from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
+from ringroad.ship.model import CampaignState
+from ringroad.ship.plan import WaveSize
+from ringroad.ship.store.control import read_control
+from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.lake import Lake, to_us
+from ringroad.storage.ledger import read_facts
+from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme
+from support.manifests import manifest_of
+
+pytestmark = pytest.mark.engines
+
+QUICK = SequentialPolicy(
+    metrics=(Metric(name=MetricName.FAULT, margin_milli=1_250),),
+    window_s=3_600, tick_s=60, late_s=0, gap_s=150, quiet_s=600,
+)  # fmt: skip
+GATE = GatePolicy(reports_min=2, silence_s_max=7_200, sequential=QUICK)
+OLDER = "mismatch: release_counter: brake runs 3"
+
+
+@pytest.fixture
+def conn(pg_url: str) -> Iterator[Connection]:
+    with closing(connect(pg_url)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def story(conn: Connection) -> Story:
+    ids = CountingIds()
+    fill_programme(conn, ids, versions=("1.0.0", "2.0.0", "3.0.0", "4.0.0"))
+    add_vehicles(conn, range(30), gateway="native")
+    return Story(conn, ids)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(tmp_path)
+
+
+def plan(story: Story, *, release: str = "release_2.0.0") -> None:
+    story.plan(release=release, gate=GATE, control=WaveSize(vehicles=10), waves=(5,))
+
+
+def held(story: Story) -> list[str]:
+    plan_id = story.campaign().plan_id
+    assert plan_id is not None
+    return [row["vin"] for row in store.list_targets(story.conn, plan_id, verdict="control")]
+
+
+def runs(story: Story, names: list[str], version: str, *ecus: str) -> None:
+    """A workshop or another campaign: the manifests say that these ECUs run another version by now."""
+    for name in names:
+        manifest = manifest_of(story.conn, name, version, ecus or ("brake", "head"))
+        with transaction(story.conn):
+            store.apply_manifest(
+                story.conn, story.ids, manifest=manifest, body=manifest.digest.encode(), now=story.now
+            )
+
+
+def told(story: Story) -> list[dict[str, Any]]:
+    return [
+        dict(fact.body)
+        for fact in read_facts(story.conn)
+        if fact.kind is FactKind.CAMPAIGN_CONTROL_LET_GO and fact.subject == story.campaign_id
+    ]
+
+
+def left(story: Story) -> int:
+    campaign = story.campaign()
+    assert campaign.plan_id is not None
+    return read_control(story.conn, campaign, store.read_plan(story.conn, campaign.plan_id)).left
+
+
+def episodes(story: Story) -> dict[str, int]:
+    """By vehicle of the control group, until when it is compared in the first hour, in seconds since the start."""
+    campaign = story.campaign()
+    assert campaign.plan_id is not None
+    saved = store.read_plan(story.conn, campaign.plan_id)
+    (began,) = [
+        fact
+        for fact in read_facts(story.conn)
+        if fact.kind is FactKind.CAMPAIGN_STARTED and fact.subject == campaign.id
+    ]
+    at = to_us(began.event_at)
+    found = store.evidence.read_episodes(
+        story.conn, campaign, saved, since_us=at, started_us=at, until_us=at + 3_599 * 1_000_000
+    )
+    return {row["vin"]: (row["to_us"] - at) // 1_000_000 for row in found if row["arm"] == "control"}
+
+
+def test_who_got_other_software_before_the_start_is_no_control(story: Story) -> None:
+    plan(story)
+    names = held(story)
+    runs(story, names[:2], "3.0.0")
+    runs(story, names[2:3], "2.0.0")
+    story.approve_and_start()
+    assert told(story) == [
+        {"vehicles": 3, "reasons": {OLDER: 2, "already_installed": 1}, "left": 7},
+    ]
+    assert left(story) == 7
+    assert set(episodes(story)) == set(names[3:])
+    assert held(story) == names  # the plan's rows stay as its digest binds them
+
+
+def test_whom_the_release_still_fits_at_the_start_stays_as_its_like_in_a_wave_is_offered_it(
+    story: Story,
+) -> None:
+    plan(story, release="release_3.0.0")
+    names = held(story)
+    runs(story, names[:9], "2.0.0")
+    story.approve_and_start()
+    assert told(story) == []
+    assert set(episodes(story)) == set(names)
+
+
+def test_who_got_any_other_software_later_is_a_control_until_then(story: Story, lake: Lake) -> None:
+    plan(story, release="release_3.0.0")
+    names = held(story)
+    story.approve_and_start()
+    story.later(600)
+    runs(story, names[:1], "2.0.0")  # the release fits it still, and it is another comparison
+    runs(story, names[1:2], "4.0.0")
+    story.later(60)
+    read_campaign_evidence(story.conn, story.ids, lake, story.campaign_id, now=story.now)
+    older = OLDER.replace("3", "4")
+    assert told(story) == [{"vehicles": 2, "reasons": {OTHER_SOFTWARE: 1, older: 1}, "left": 8}]
+    assert episodes(story) == {**dict.fromkeys(names, 3_600), names[0]: 600, names[1]: 600}
+    story.later(60)
+    read_campaign_evidence(story.conn, story.ids, lake, story.campaign_id, now=story.now)
+    assert len(told(story)) == 1
+
+
+def test_what_was_compared_already_stays_compared(story: Story, lake: Lake) -> None:
+    plan(story)
+    names = held(story)
+    story.approve_and_start()
+    story.later(600)
+    read_campaign_evidence(story.conn, story.ids, lake, story.campaign_id, now=story.now)
+    story.now, reported = story.now, story.now
+    story.later(-300)  # what the vehicle ran was told before that, and is folded only now
+    runs(story, names[:1], "3.0.0")
+    story.now = reported
+    story.later(60)
+    read_campaign_evidence(story.conn, story.ids, lake, story.campaign_id, now=story.now)
+    assert episodes(story)[names[0]] == 600
+
+
+def test_a_campaign_does_not_start_with_less_than_half_of_its_control_group(story: Story) -> None:
+    plan(story)
+    runs(story, held(story)[:6], "3.0.0")
+    with transaction(story.conn):
+        store.approve(
+            story.conn, story.ids, campaign_id=story.campaign_id, generation=story.campaign().generation, actor="ben",
+            four_eyes=True, acknowledged=ANY_WARNING, now=story.now,
+        )  # fmt: skip
+    with pytest.raises(Conflict, match="4 of 10 vehicles of the control group are left") as refused:
+        with transaction(story.conn):
+            store.start(
+                story.conn, story.ids, campaign_id=story.campaign_id, generation=story.campaign().generation,
+                actor="ann", now=story.now,
+            )  # fmt: skip
+    assert refused.value.code == "control_too_small"
+    assert story.campaign().state is CampaignState.APPROVED
+    assert told(story) == []
+    assert left(story) == 10
+
+
+def test_the_gate_holds_when_too_few_controls_are_left_under_way(story: Story, lake: Lake) -> None:
+    plan(story)
+    names = held(story)
+    story.approve_and_start()
+    story.tick()
+    runs(story, sorted({action.vin for action in story.vehicles("offered")}), "2.0.0")
+    story.later(60)
+    runs(story, names[:6], "3.0.0")
+    story.later(60)
+    read_campaign_evidence(story.conn, story.ids, lake, story.campaign_id, now=story.now)
+    story.tick()
+    last = story.conn.execute(
+        "SELECT decision, reason, facts FROM gate_decision WHERE campaign_id = %s ORDER BY id DESC LIMIT 1",
+        [story.campaign_id],
+    ).fetchone()
+    assert last is not None
+    assert (last["decision"], last["reason"]) == ("hold", "control_too_small")
+    assert last["facts"]["evidence"]["control_short"].startswith("4 of 10")
+
+
+def test_another_campaign_may_take_who_was_let_go(story: Story) -> None:
+    plan(story)
+    names = held(story)
+    runs(story, names[:1], "3.0.0")
+    story.approve_and_start()
+    other = Story(story.conn, story.ids)
+    made = other.plan(release="release_4.0.0", query=f"vin in ('{names[0]}', '{names[1]}')", waves=())
+    (finding,) = [each for each in made.findings if each["code"] == "other_open_campaign"]
+    assert finding["message"].startswith("1 ")

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from ringroad.ship.control import OTHER_SOFTWARE, no_control_for, too_few_left
+from ringroad.ship.gate import GatePolicy
+from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
+from ringroad.ship.plan import PlanRequest
+
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+FAULTS = SequentialPolicy(metrics=(Metric(name=MetricName.FAULT, margin_milli=1_250),))
+INSTALLS = SequentialPolicy(metrics=(Metric(name=MetricName.INSTALL_FAILED, margin_milli=1_250),))
+
+
+def request(policy: SequentialPolicy | None = FAULTS) -> PlanRequest:
+    return PlanRequest(query="all", gate=GatePolicy(sequential=policy))
+
+
+@pytest.mark.parametrize(
+    ("held", "treated", "left", "says"),
+    [
+        (20, 40, 20, ""),
+        (20, 40, 10, ""),  # half of what was approved is enough where the plan was accepted as small
+        (20, 40, 9, "9 of 20"),
+        (20, 40, 0, "0 of 20"),
+        (30_000, 970_000, 20_000, ""),
+        (30_000, 970_000, 19_999, "control_group"),  # small by now, and the plan was not
+        (1, 40, 0, "0 of 1"),
+        (0, 40, 0, ""),  # nobody was held back: the plan was blocked, or compares nothing
+    ],
+)
+def test_a_control_group_that_shrank_is_checked_as_a_plan_is(
+    held: int, treated: int, left: int, says: str
+) -> None:
+    found = too_few_left(request(), held=held, treated=treated, left=left)
+    if says == "control_group":
+        assert found.startswith(f"of {held} vehicles of the control group {left} are left: ")
+    else:
+        assert found.startswith(says) if says else found == ""
+
+
+@pytest.mark.parametrize("policy", [None, INSTALLS])
+def test_where_nothing_is_compared_with_it_a_control_group_is_never_too_small(
+    policy: SequentialPolicy | None,
+) -> None:
+    assert too_few_left(request(policy), held=20, treated=40, left=0) == ""
+
+
+def test_fewer_that_are_left_never_make_a_control_group_large_enough() -> None:
+    for held in (3, 20, 1_000, 40_000):
+        said = [
+            bool(too_few_left(request(), held=held, treated=960_000, left=left)) for left in range(held + 1)
+        ]
+        assert said == sorted(said, reverse=True)
+        assert said[0]
+        assert not said[-1]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "changed_at", "reason"),
+    [
+        (
+            None,
+            None,
+            None,
+        ),  # changed before the comparison began, as its like in a wave did, which is offered it
+        (None, NOW, OTHER_SOFTWARE),
+        ("already_installed", None, "already_installed"),
+        ("already_installed", NOW, "already_installed"),
+        ("unknown: brake", NOW, "unknown: brake"),
+    ],
+)
+def test_a_control_vehicle_is_let_go_as_a_waiting_one_would_be_and_for_any_other_software_later(
+    waiting: str | None, changed_at: datetime | None, reason: str | None
+) -> None:
+    assert no_control_for(waiting, changed_at=changed_at) == reason
