@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from ringroad.cli import run
+from ringroad.cli.vehicle import unblock_running
+from ringroad.kernel.clock import SystemClock
+from ringroad.kernel.errors import Unavailable
 from ringroad.vehicle.agents.base import Failed, Reason
 from ringroad.vehicle.config import write_config
+from ringroad.vehicle.memory import JOURNAL_NAME
 from ringroad.vehicle.orchestrator import Orchestrator
+from ringroad.vehicle.unblock import UNBLOCK_NAME, WORD_S_MAX, heed_unblock, is_unblocked
 from support.vehicle_world import World
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -86,6 +94,67 @@ def test_only_a_blocked_vehicle_is_unblocked_and_then_takes_part_again(world: Wo
     world.order(action_id=2)
     assert asyncio.run(world.drive()) == "SUCCEEDED"
     assert world.versions() == {"2.0.0"}
+
+
+def test_a_blocked_vehicle_is_unblocked_while_it_runs(world: World) -> None:
+    world.config = msgspec.structs.replace(world.config, consent="auto")
+    world.order()
+    world.ecus["adas"].bad_versions.add("2.0.0")
+    world.ecus["brake"].answers["rollback"] = [Failed(reason=Reason.TRANSFER_FAILED)] * 50
+    assert asyncio.run(world.drive()) == "ROLLBACK_FAILED"
+
+    async def story() -> tuple[int, bool, int]:
+        async with world.boot() as orchestrator:
+            heeds = asyncio.create_task(heed_unblock(world.folder, orchestrator, SystemClock()))
+            status = await asyncio.to_thread(vehicle, world, "unblock")
+            again = await asyncio.to_thread(vehicle, world, "unblock")
+            heeds.cancel()
+            return status, orchestrator.state.blocked, again
+
+    assert asyncio.run(story()) == (0, False, 4)
+    assert not (world.folder / UNBLOCK_NAME).exists()
+    world.ecus["adas"].bad_versions.clear()
+    world.order(action_id=2)
+    assert asyncio.run(world.drive()) == "SUCCEEDED"
+
+
+def test_a_process_that_does_not_heed_is_named_and_hears_nothing_later(world: World) -> None:
+    asyncio.run(world.drive())
+    (world.folder / JOURNAL_NAME).unlink()
+
+    async def story() -> None:
+        async with world.boot():
+            unblock_running(world.folder, SystemClock(), within_s=0.0)
+
+    with pytest.raises(Unavailable) as unheeded:
+        asyncio.run(story())
+    assert "end that process" in unheeded.value.hint
+    assert not (world.folder / UNBLOCK_NAME).exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"action_id": 7, "at": NOW}, True),
+        ({"action_id": 7, "at": NOW - timedelta(seconds=WORD_S_MAX)}, True),
+        ({"action_id": 7, "at": NOW - timedelta(seconds=WORD_S_MAX + 1)}, False),
+        ({"action_id": 7, "at": NOW + timedelta(hours=1)}, False),
+        ({"action_id": 7, "at": NOW.replace(tzinfo=None)}, False),
+        ({"action_id": 6, "at": NOW}, False),
+        ({"action_id": None, "at": NOW}, False),
+        ({"action_id": 7}, False),
+        ({}, False),
+        ([], False),
+    ],
+)
+def test_a_word_that_is_old_or_about_another_failure_unblocks_nothing(
+    tmp_path: Path,
+    said: object,
+    expected: bool,  # noqa: FBT001 - a case
+) -> None:
+    assert not is_unblocked(tmp_path, action_id=7, now=NOW)
+    (tmp_path / UNBLOCK_NAME).write_bytes(msgspec.json.encode(said))
+    assert is_unblocked(tmp_path, action_id=7, now=NOW) is expected
 
 
 def test_a_folder_that_is_no_vehicle_is_refused_with_a_hint(

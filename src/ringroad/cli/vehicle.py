@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 import structlog
 
 from ringroad.kernel.clock import Clock, system_fraction
-from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
+from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, Unavailable
 from ringroad.protocol.vehicle import Phase
 from ringroad.vehicle.address import parse_address
 from ringroad.vehicle.config import VehicleConfig, read_config
@@ -45,6 +46,8 @@ from ringroad.vehicle.states import (
     Unblocked,
     tried_ecu,
 )
+from ringroad.vehicle.unblock import LOOK_S as UNBLOCK_LOOK_S
+from ringroad.vehicle.unblock import say_unblock, take_back
 
 if TYPE_CHECKING:
     from ringroad.cli.shell import Shell
@@ -57,6 +60,7 @@ from ringroad.cli.vehicle_rehearse import rehearse
 from ringroad.cli.vehicle_tester import group as tester_group
 
 CRASH_VARIABLE = "RINGROAD_CRASH_AFTER_RECORD"
+UNBLOCK_S_MAX: Final = 30.0  # s that a process may take to hear that its vehicle is mended
 
 _DATA = click.option(
     "--data", "folder", required=True, type=click.Path(path_type=Path), help="The vehicle's data folder."
@@ -182,9 +186,17 @@ def consent(
 @_DATA
 @click.pass_obj
 def unblock(shell: Shell, folder: Path) -> None:
-    """Let a vehicle take part again after ROLLBACK_FAILED, once a technician mended it."""
+    """Let a vehicle take part again after ROLLBACK_FAILED, once a technician mended it.
+
+    A vehicle that runs is told so, and takes it within seconds.
+    """
     read_config(folder)
-    lock = FolderLock(folder)
+    try:
+        lock = FolderLock(folder)
+    except Conflict:
+        unblock_running(folder, shell.clock, within_s=UNBLOCK_S_MAX)
+        shell.show({"state": "IDLE"}, text="unblocked, while it runs")
+        return
     try:
         memory = Memory(folder, clock=shell.clock, ids=shell.ids, durability="fsync")
         try:
@@ -196,6 +208,30 @@ def unblock(shell: Shell, folder: Path) -> None:
     finally:
         lock.close()
     shell.show({"state": "IDLE"}, text="unblocked")
+
+
+def unblock_running(folder: Path, clock: Clock, *, within_s: float) -> None:
+    """Leave the word to the process that runs the vehicle, and wait until it has taken it.
+
+    Raises:
+        Conflict: the vehicle is not blocked.
+        Unavailable: its process did not take the word in time.
+    """
+    state = read_state(folder)
+    if not state.blocked:
+        raise Conflict(f"the vehicle is not blocked; it is {state.state}")
+    say_unblock(folder, action_id=state.action_id, now=clock.now())
+    give_up_at = clock.monotonic_s() + within_s
+    try:
+        while read_state(folder).blocked:
+            if clock.monotonic_s() >= give_up_at:
+                raise Unavailable(
+                    f"the process that runs the vehicle did not take it within {within_s:g} s",
+                    hint="end that process (Ctrl-C, or its service), and say it again; look into its log for why",
+                )
+            time.sleep(UNBLOCK_LOOK_S)
+    finally:
+        take_back(folder)
 
 
 async def _until_told(folder: Path, config: VehicleConfig, surroundings: Surroundings) -> None:

@@ -234,6 +234,8 @@ class Orchestrator:
         """Let the vehicle take part again after a technician mended a failed rollback."""
         if self.state.blocked:
             self._memory.write(Unblocked(at=self._vehicle.clock.now()))
+            self._campaign_wake.set()  # what the server orders meanwhile is not said again
+            self.wake()
 
     async def run(self) -> None:
         """Run both loops until cancelled.

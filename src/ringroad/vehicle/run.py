@@ -56,6 +56,7 @@ from ringroad.vehicle.observe import SampleRing, keep_ring, observe, ring_of
 from ringroad.vehicle.orchestrator import IMAGES_NAME, Orchestrator, Vehicle
 from ringroad.vehicle.peers import PeerCaches, PeerShare
 from ringroad.vehicle.signals import SignalSource
+from ringroad.vehicle.unblock import heed_unblock
 from ringroad.vehicle.writable import parse_writes
 
 TOKEN_BYTES: Final = 16  # of the driver page's forms; new with each start
@@ -122,6 +123,7 @@ async def run_vehicle(folder: Path, config: VehicleConfig, surroundings: Surroun
         if shared is not None:
             tasks.create_task(_serve_signals(config, shared, surroundings.clock))
         tasks.create_task(orchestrator.run())
+        tasks.create_task(heed_unblock(folder, orchestrator, surroundings.clock))
         if config.page:
             page = DriverPage(
                 folder=folder, glance=orchestrator.glance, heard=orchestrator.hear, clock=surroundings.clock,

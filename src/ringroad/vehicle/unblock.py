@@ -1,0 +1,86 @@
+"""A workshop's word that a blocked vehicle may take part again, left in its folder for the process that runs it.
+
+Invariants:
+    A word is about one blocking: it names the update that failed, and holds for `WORD_S_MAX`.
+    Whoever runs the vehicle takes it once, and writes it into the journal first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+
+from ringroad.kernel.clock import Clock
+from ringroad.kernel.errors import RingroadError
+from ringroad.vehicle.ending import end_if_cancelled
+from ringroad.vehicle.files import Durability, replace_file
+from ringroad.vehicle.states import CampaignState
+
+UNBLOCK_NAME: Final = "unblock.json"
+WORD_S_MAX: Final = 60  # s that a word holds, so that one nobody took unblocks nothing later
+LOOK_S: Final = 1.0  # s between two looks of a blocked vehicle for such a word
+
+_log = structlog.get_logger(__name__)
+
+
+class UnblockWord(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said: which update's failure is mended, and when that was said."""
+
+    action_id: int | None
+    at: datetime
+
+
+def say_unblock(
+    folder: Path, *, action_id: int | None, now: datetime, durability: Durability = "fsync"
+) -> None:
+    """Leave the word where the vehicle's process finds it. Raises: Unavailable, the disk is full."""
+    word = UnblockWord(action_id=action_id, at=now)
+    replace_file(folder / UNBLOCK_NAME, msgspec.json.encode(word), durability=durability)
+
+
+def take_back(folder: Path) -> None:
+    """Remove the word."""
+    (folder / UNBLOCK_NAME).unlink(missing_ok=True)
+
+
+def is_unblocked(folder: Path, *, action_id: int | None, now: datetime) -> bool:
+    """Say whether there is a word for this failure that holds; what does not read back is none."""
+    try:
+        word = msgspec.json.decode((folder / UNBLOCK_NAME).read_bytes(), type=UnblockWord)
+    except (OSError, msgspec.MsgspecError, RecursionError):
+        return False
+    if word.at.tzinfo is None or word.action_id != action_id:
+        return False
+    return abs(now - word.at) <= timedelta(seconds=WORD_S_MAX)
+
+
+class Blockable(Protocol):
+    """A running orchestrator, as far as it is blocked."""
+
+    @property
+    def state(self) -> CampaignState:
+        """What its journal adds up to."""
+        ...
+
+    def unblock(self) -> None:
+        """Let it take part again. Raises: Unavailable, that cannot be written down."""
+        ...
+
+
+async def heed_unblock(folder: Path, orchestrator: Blockable, clock: Clock) -> None:
+    """Take the word for a blocked vehicle while it runs; until cancelled."""
+    while True:
+        state = orchestrator.state
+        if state.blocked and is_unblocked(folder, action_id=state.action_id, now=clock.now()):
+            try:
+                orchestrator.unblock()
+                take_back(folder)  # a power cut before this leaves a word that is about nothing any more
+            except (RingroadError, OSError) as error:
+                _log.warning("vehicle.unblock_failed", reason=str(error))
+        end_if_cancelled()
+        await asyncio.sleep(LOOK_S)
