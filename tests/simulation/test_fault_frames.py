@@ -12,13 +12,16 @@ import pytest
 
 from ringroad.kernel.limits import TELEMETRY_BATCH_MAX
 from ringroad.kernel.vin import parse_vin
+from ringroad.protocol.fault_status import FOLDED_PATH
 from ringroad.protocol.vehicle import Sample, TelemetryBatch
+from ringroad.signal.fault_history import FaultChange, fold
 from ringroad.sim.simtime import SimulatedLoop, run_simulated
 from ringroad.sim.vecu.ecu import VirtualEcu
 from ringroad.sim.vecu.script import Behaviour, FaultRate, Script
 from ringroad.vehicle.agents.base import UpdateAgent
 from ringroad.vehicle.collector import Collector, TelemetryQueue
 from ringroad.vehicle.config import read_config, write_config
+from ringroad.vehicle.fault_news import AT_ONCE_S_MIN
 from ringroad.vehicle.leaves import Leaf, SharedSignals
 from ringroad.vehicle.observe import (
     RING_SAMPLES_MAX,
@@ -46,6 +49,7 @@ def lived(
     telemetry_s: float = 20.0,
     vehicle: DiagnosedVehicle | None = None,
     silent: bool = False,
+    flaps: bool = False,
 ) -> list[TelemetryBatch]:
     """Live 60 s with a fault in the middle; the speed is the second. Return what was collected."""
     loop = SimulatedLoop()
@@ -74,7 +78,9 @@ def lived(
                 )
             )
             for second in range(120):  # halves of seconds
-                if loop.time() >= FAULT_AT_S and FAULT not in [f.code for f in ecu().faults.stored]:
+                if flaps and second % 4 > 1:
+                    ecu().faults.clear(None)
+                elif loop.time() >= FAULT_AT_S and FAULT not in [f.code for f in ecu().faults.stored]:
                     sha256 = director_target(vehicle.ecus["brake"], "1.0.0", 1).sha256
                     rate = FaultRate(code=FAULT, rate_permille=1000)
                     ecu().script = Script(images={sha256: Behaviour(faults=(rate,))})
@@ -114,6 +120,23 @@ def test_a_fault_is_told_at_once_with_the_seconds_before_and_after_it(tmp_path: 
     assert (after.made_at - told.made_at).total_seconds() == pytest.approx(3, abs=1)
     assert min(speeds(after)) >= before[-1] - 1
     assert max(speeds(after)) >= before[-1] + 2
+
+
+def test_a_fault_that_comes_and_goes_every_second_is_told_now_and_then_and_counted(tmp_path: Path) -> None:
+    batches = lived(tmp_path, before_s=5, after_s=3, telemetry_s=40, flaps=True)
+    assert len(batches) <= 2 + 2 * (30 / AT_ONCE_S_MIN)  # two are due, and each at once has one behind it
+    events = [event for batch in batches for event in batch.faults]
+    changes = [
+        FaultChange(
+            ecu=each.ecu, code=each.code, at_us=int(each.at.timestamp() * 1e6), status=each.status,
+            software_version=each.software_version, snapshot=each.snapshot,
+        )
+        for each in events
+    ]  # fmt: skip
+    [line] = fold(changes)
+    assert events[0].status != 0
+    assert any(FOLDED_PATH in each.snapshot for each in events)
+    assert 13 <= line.occurrences <= 15  # every other second it failed, and what came last still waits
 
 
 def test_without_a_ring_the_vehicle_wakes_for_telemetry_alone(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from ringroad.http import reading
 from ringroad.http.auth import Role
 from ringroad.http.context import Context, Ctx
 from ringroad.http.routes import Id, route
+from ringroad.protocol.fault_status import ACTIVE
 from ringroad.protocol.names import fault_name
-from ringroad.signal.fault_history import ACTIVE, FaultChange, fold
+from ringroad.signal.fault_history import FaultChange, fold
 from ringroad.signal.store import SQL
 from ringroad.signal.store_names import load_names
 from ringroad.storage.lake import Lake, View, from_us, to_us

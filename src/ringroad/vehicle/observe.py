@@ -1,7 +1,8 @@
 """What a vehicle tells of itself: samples now and then, fault codes when their status changes, and what was around a fault.
 
 A vehicle keeps a ring of its chosen signals (`keep_ring`), looks for faults every `FRAME_S`, and tells one at once: the freeze
-frame in the event, the seconds before it and after it as samples with their own times. With ``fault_before_s = 0`` it keeps
+frame in the event, the seconds before it and after it as samples with their own times. How often it does is paced
+(`fault_news.py`); what waits goes with the next batch. With ``fault_before_s = 0`` it keeps
 none, and wakes once in `telemetry_s`.
 
 Between two batches only the fault memories are asked for, of ECUs whose agent can and that answered when all was asked for
@@ -27,6 +28,7 @@ from ringroad.vehicle.agents.base import EcuInventory, Failed, Fault
 from ringroad.vehicle.collector import Collector
 from ringroad.vehicle.config import VehicleConfig
 from ringroad.vehicle.ending import end_if_cancelled
+from ringroad.vehicle.fault_news import FaultNews
 from ringroad.vehicle.orchestrator import Orchestrator
 from ringroad.vehicle.signals import SignalSource
 
@@ -99,7 +101,7 @@ async def observe(
     ring: SampleRing,
 ) -> None:
     """Collect a batch every `telemetry_s`, and at once when a fault code changed and a ring is kept; until cancelled."""
-    watch = FaultWatch(orchestrator)
+    watch, news = FaultWatch(orchestrator), FaultNews()
     # A fleet that was started together should not speak together.
     await asyncio.sleep(config.telemetry_s * fraction())
     due_at = clock.monotonic_s()
@@ -110,21 +112,22 @@ async def observe(
         due = not config.fault_before_s or due_at <= at_s
         after_over = after_until is not None and after_until <= at_s
         try:
-            faults: list[FaultEvent] = []
             if due or are_alive(samples, now=now):
-                faults = await watch.look(ring.chosen(samples), now=now, whole=due)
-            if faults or after_over or due:
-                around = ring.take() if faults or after_over else []
+                news.add(await watch.look(ring.chosen(samples), now=now, whole=due))
+                watch.told()
+            at_once = config.fault_before_s > 0 and news.worth_a_batch(now_s=at_s)
+            if at_once or after_over or due:
+                around, faults = ring.take() if at_once or after_over else [], news.batch()
                 collector.collect(
                     before_all(around, samples),
                     faults,
                     software=dict(watch.software),
                     release=orchestrator.state.release_id,
                 )
+                news.stored(faults, now_s=at_s, at_once=at_once)
                 after_until = None if after_over else after_until
-                if faults and config.fault_before_s and config.fault_after_s:
+                if at_once and config.fault_after_s:
                     after_until = at_s + config.fault_after_s
-            watch.told()
         except RingroadError as error:
             _log.warning("vehicle.telemetry_failed", vin=config.vin, code=error.code, reason=error.message)
         due_at = at_s + config.telemetry_s if due else due_at
@@ -150,7 +153,7 @@ class FaultWatch:
 
     A blocked vehicle is a fault of its Primary: so it calls home even when nobody orders anything of it.
 
-    A change that could not be stored (`told` was not called) is told again.
+    A change that nobody took (`told` was not called) is told again.
     After a restart every stored fault is told once more; the server sees the same status and changes nothing.
     """
 
@@ -208,5 +211,5 @@ class FaultWatch:
         return events
 
     def told(self) -> None:
-        """Note that what the last look returned is durable."""
+        """Note that whoever asked keeps what the last look returned, until it is durable."""
         self._known = self._seen

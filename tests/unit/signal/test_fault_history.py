@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringroad.signal.fault_history import ODOMETER, FaultChange, FaultHistory, fold
+from ringroad.protocol.fault_status import FOLDED_PATH
+from ringroad.signal.fault_history import FOLDED_MAX, ODOMETER, FaultChange, FaultHistory, fold
 
 FAILING, STORED, GONE = 0x2F, 0x28, 0x00
 
@@ -45,6 +46,18 @@ def one(*changes: FaultChange) -> FaultHistory:
 def test_an_occurrence_is_a_time_that_it_began_to_fail(statuses: list[int], occurrences: int) -> None:
     line = one(*(change(at, status) for at, status in enumerate(statuses)))
     assert (line.occurrences, line.status) == (occurrences, statuses[-1])
+
+
+@pytest.mark.parametrize(
+    ("folded", "more"), [(3, 3), (0, 0), (-5, 0), (True, 0), ("3", 0), (2.5, 0), (10**9, FOLDED_MAX)]
+)
+def test_what_a_vehicle_left_out_of_a_flapping_code_is_counted_once_and_is_no_signal(
+    folded: Any, more: int
+) -> None:
+    newest = change(30, FAILING, frame={FOLDED_PATH: folded, "Vehicle.Speed": 3})
+    line = one(change(10, FAILING), change(20, STORED), newest, newest)
+    assert (line.occurrences, line.last_us) == (2 + more, 30)
+    assert line.frame == {"Vehicle.Speed": 3}
 
 
 def test_a_line_has_its_times_distances_software_and_the_signals_of_the_last_time() -> None:
