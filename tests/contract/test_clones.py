@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from ringroad.build import store_plant
+from ringroad.build.clone.store import observed_of
 from ringroad.build.plant.read import read_plant
+from ringroad.build.plant.store import get_plant
+from ringroad.build.plant.store_events import list_refused
 from ringroad.build.quality.results import CheckResult
 from ringroad.build.quality.store import take_results
 from ringroad.build.station_times import StationTime
@@ -19,9 +23,12 @@ from ringroad.build.store_times import take_times
 from ringroad.cli.plant_world import figures_of, read_world
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds
+from ringroad.loop.mes import land_events
+from ringroad.protocol.mes import MesEvent
 from ringroad.sim.world import Ramp
 from ringroad.sim.world_result import run_world, sums_of_world, to_document
 from ringroad.storage.db import connect, transaction
+from ringroad.storage.streams import StreamMessage
 from support.console_server import add_account, serving
 
 pytestmark = pytest.mark.engines
@@ -147,6 +154,50 @@ def test_a_plant_that_is_nobodys_clone_learns_from_what_it_measured_since_its_do
     assert marriage["own_n"] == 20
     assert marriage["belief"]["n"] == before[key]["n"] + 20
     assert client.post("/plants/wren-mother/learn").json()["generation"] == 2, "nothing was learned since"
+
+
+def test_ways_and_breakdowns_are_learned_from_the_events_of_the_line(
+    client: httpx.Client, pg_url: str
+) -> None:
+    source = (FIRST / "plant.toml").read_text(encoding="utf-8")
+    way = '[parameters."assembly/Line 1/flash_and_test"]\n'
+    source = source.replace(way, f"{way}transfer_s = 20\n")
+    assert client.post("/plants", json={"source": source, "generation": 1}).is_success
+    assert client.post("/plants/wren-mother/choose", json={"programme_id": "wren"}).is_success
+    measure(pg_url, {"marriage": 60.0}, vehicles=3)
+    began = CLOCK.now()
+    with connect(pg_url) as conn:
+        with transaction(conn):
+            one, two = (
+                store_plant.add_order(conn, IDS, programme_id="wren", variant="van", actor="t", now=began).id
+                for _ in range(2)
+            )
+        said: tuple[tuple[float, Any, str, str], ...] = (
+            (0.1, "entered", "marriage", one), (0.2, "left", "marriage", one), (0.3, "entered", "flash_and_test", one),
+            (0.35, "entered", "marriage", two), (0.4, "left", "flash_and_test", one), (0.5, "left", "marriage", two),
+            (2.0, "entered", "flash_and_test", two), (2.1, "stopped", "marriage", ""), (3.6, "resumed", "marriage", ""),
+        )  # fmt: skip
+        told = [
+            StreamMessage(
+                subject="ringroad.mes.v1.wren", seq=number, received_at=began + timedelta(days=1),
+                payload=msgspec.json.encode(MesEvent(
+                    id=str(number), kind=kind, station=station, order_id=order, at=began + timedelta(seconds=after),
+                    reason="robot 3" if kind == "stopped" else "",
+                )),
+            )
+            for number, (after, kind, station, order) in enumerate(said, 1)
+        ]  # fmt: skip
+        land_events(conn, IDS, CLOCK, told)
+        with transaction(conn):
+            assert list_refused(conn, "wren") == []
+            own = observed_of(conn, get_plant(conn, "wren-mother"))
+    found = {str(key).rpartition("/")[2]: (each.n, round(each.mean, 3)) for key, each in own.items()}
+    del found["marriage#cycle_s"]
+    assert found == {
+        "flash_and_test#transfer_s": (1, 1.5),  # of the second vehicle; nobody knows what the first one waited for
+        "marriage#uptime_s": (1, 176.4),  # worked by the three vehicles before
+        "marriage#repair_s": (1, 1.5),
+    }  # fmt: skip
 
 
 def test_what_cannot_be_cloned_or_learn_is_refused(client: httpx.Client) -> None:

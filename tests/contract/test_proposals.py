@@ -78,9 +78,9 @@ def plants(pg_url: str, tmp_path: Path) -> Iterator[Plants]:
             yield found
 
 
-def prove(pg_url: str) -> None:
+def prove(pg_url: str, *, proposals: int = 1) -> None:
     with connect(pg_url) as conn:
-        assert prove_open(conn, IDS, CLOCK) == 1
+        assert prove_open(conn, IDS, CLOCK) == proposals
         assert prove_open(conn, IDS, CLOCK) == 0, "asked once"
 
 
@@ -256,6 +256,48 @@ def test_a_trial_is_held_against_what_the_parent_measured_before_not_what_its_do
     assert (trial["outcome"], measured["before_n"], measured["believed"]) == ("running", 40, False)
     assert measured["before"] == pytest.approx(measured["after"], rel=0.02)
     assert "s before" in plants.olga.get(f"{plants.origin}/clones?plant_id=wren-north").text
+
+
+def test_a_clone_takes_over_what_its_own_clone_found_and_does_not_forget_it_at_its_lessons(
+    plants: Plants, pg_url: str
+) -> None:
+    far = {"id": "wren-far", "name": "Wren, far", "site": "Fjernhavn"}
+    assert plants.olga.post("/plants/wren-north/clone", json=far).is_success
+    assert plants.olga.post("/plants/wren-north/choose", json={"programme_id": "wren"}).is_success
+    slower = "marriage" if plants.mean(MARRIAGE) > plants.mean(TEST) else "flash_and_test"
+    names = {MARRIAGE: "marriage", TEST: "flash_and_test"}
+    build(pg_url, {name: plants.mean(key) for key, name in names.items()}, vehicles=12)
+    assert plants.olga.post("/plants/wren-north/learn").is_success, (
+        "before, it knows too little to be told apart"
+    )
+    message = plants.sums(**{slower: 0.4}) | {"plant": "wren-far", "parent": "wren-north"}
+    rows = {
+        each["parent_id"]: each
+        for each in plants.olga.post("/clone-sums", json={"sums": message}).json()["proposals"]
+    }
+    assert set(rows) == {"wren-mother", "wren-north"}
+    prove(pg_url, proposals=2)
+    row = plants.olga.get(f"/proposals/{rows['wren-north']['id']}").json()
+    assert row["state"] == "proved", row["proof"]
+    key = row["shifts"][0]["key"]
+    before = plants.mean(key, "wren-north")
+    accepted = plants.anna.post(f"/proposals/{row['id']}/accept", json={"generation": row["generation"]})
+    assert accepted.is_success, accepted.text
+    shifted = plants.mean(key, "wren-north")
+    assert shifted < 0.6 * before
+    assert plants.olga.post("/plants/wren-north/learn").is_success
+    assert plants.mean(key, "wren-north") == pytest.approx(shifted), (
+        "its own parents say nothing of it any more"
+    )
+
+    build(pg_url, {slower: 0.5 * before}, vehicles=50)
+    with connect(pg_url) as conn:
+        assert look_at_trials(conn, IDS, CLOCK) == 1
+    assert plants.olga.get(f"/proposals/{row['id']}").json()["state"] == "kept"
+    assert plants.olga.post("/plants/wren-north/learn").is_success
+    assert plants.mean(key, "wren-north") == pytest.approx(0.5 * before, rel=0.03)
+    others = [each for each in (MARRIAGE, TEST) if each != key]
+    assert plants.mean(others[0], "wren-north") == pytest.approx(plants.mean(others[0]), rel=0.15)
 
 
 def test_the_last_look_at_a_line_is_reached_though_it_stood_at_times() -> None:

@@ -139,13 +139,79 @@ def test_a_clone_of_nobodys_station_is_refused() -> None:
         of_mother(PARENTS, replace(told(), own=strange))
 
 
+def shares(good: float, n: float, *, worse: float = 0.0) -> dict[Key, Posterior]:
+    """Return first passes of all stations; the slowest one's is so much worse."""
+    return {
+        replace(key, kind="first_pass"): Posterior(
+            family="share", n=n, total=n * (good - (worse if at == SLOWEST else 0))
+        )
+        for at, key in enumerate(KEYS)
+    }
+
+
+def rates(between_s: float, n: float, *, factor: float = 1.0) -> dict[Key, Posterior]:
+    """Return working times between breakdowns of all stations; the slowest one's is so many times as long."""
+    return {
+        replace(key, kind="uptime_s"): Posterior(
+            family="rate", n=n, total=n * between_s * (factor if at == SLOWEST else 1)
+        )
+        for at, key in enumerate(KEYS)
+    }
+
+
+def ways(factor: float = 1.0) -> dict[Key, Posterior]:
+    """Return times of the way to all stations; that to the slowest one takes so many times as long."""
+    draw = np.random.default_rng(11)
+    return {
+        replace(key, kind="transfer_s"): observed_times(
+            20.0 * (factor if at == SLOWEST else 1) * np.exp(draw.normal(0, 0.05, 60)), origin=Origin()
+        )
+        for at, key in enumerate(KEYS)
+    }
+
+
+@pytest.mark.parametrize(
+    ("believed", "better", "worse"),
+    [
+        (shares(0.80, 2_000), shares(0.80, 2_000, worse=-0.18), shares(0.80, 2_000, worse=0.4)),
+        (rates(7_200, 50), rates(7_200, 60, factor=6), rates(7_200, 60, factor=0.1)),
+        (ways(), ways(0.4), ways(3)),
+    ],
+)
+def test_yields_uptimes_and_ways_are_proposed_where_the_evidence_is_enough(
+    believed: dict[Key, Posterior], better: dict[Key, Posterior], worse: dict[Key, Posterior]
+) -> None:
+    parents = [replace(each, parameters=believed) for each in PARENTS]
+    kind = next(iter(believed)).kind
+    sums = replace(told(), own=better)
+    (one,) = of_mother(parents, sums)
+    assert (one.what, [each.key for each in one.shifts]) == ("station", [replace(KEYS[SLOWEST], kind=kind)])
+    assert of_mother(parents, replace(sums, own=worse)) == ()
+    few = {key: each.scaled(5 / each.n) for key, each in better.items()}
+    assert of_mother(parents, replace(sums, own=few)) == (), "too few of its own"
+
+
+def test_a_clone_of_a_clone_is_held_against_that_clone_and_not_against_what_both_came_from() -> None:
+    faster = {
+        **MOTHER.parameters,
+        KEYS[SLOWEST]: stated_time(MOTHER.parameters[KEYS[SLOWEST]].mean * 0.6, n=200),
+    }
+    north = replace(MOTHER, identity=replace(MOTHER.identity, id="north", parent="mother"), parameters=faster)
+    alike = replace(told({SLOWEST: 0.6}), plant="far", parent="north")
+    found = decide_improvements([*PARENTS, north], alike)
+    assert found["north"] == (), "it does as its parent does"
+    assert [each.shifts[0].key for each in found["mother"]] == [KEYS[SLOWEST]]
+    (further,) = decide_improvements([*PARENTS, north], replace(alike, own=told({SLOWEST: 0.3}).own))["north"]
+    assert further.shifts[0].delta == pytest.approx(np.log(0.5), abs=0.15)
+
+
 def test_more_times_than_are_weighed_in_one_request_are_refused_before_any_is_weighed() -> None:
     lines = range(WEIGHED_MAX // STATIONS + 1)
     keys = [Key(("assembly", f"Line {at}", key.path[-1]), "cycle_s") for at in lines for key in KEYS]
     many = {key: stated_time(60) for key in keys}
     parent = replace(MOTHER, parameters=many)
     assert decide_improvements([parent], replace(told(), own=dict(list(many.items())[:12])))
-    with pytest.raises(InvalidInput, match=r"north says 1008 times of stations, limit 1000"):
+    with pytest.raises(InvalidInput, match=r"north says 3012 parameters of stations, limit 3000"):
         decide_improvements([parent], replace(told(), own=many))
 
 

@@ -12,7 +12,7 @@ from ringroad.build.clone.plants import clone_plant, learn_plant, observed, pare
 from ringroad.build.plant.line import line_of
 from ringroad.build.plant.model import Identity, Plant
 from ringroad.build.plant.parameters import Key
-from ringroad.build.plant.posterior import stated_share, stated_time
+from ringroad.build.plant.posterior import Origin, observed_times, stated_share, stated_time
 from ringroad.build.plant.read import plant_from_document, read_plant
 from ringroad.build.twin.drift import WorkTime
 from ringroad.kernel.errors import Conflict, InvalidInput
@@ -63,6 +63,23 @@ def test_learning_twice_from_the_same_times_changes_nothing() -> None:
     assert once.parameters[MARRIAGE].n > north.parameters[MARRIAGE].n
     later = NOW.replace(hour=5)
     assert learn_plant(once, [MOTHER], own, now=later).plant == once
+
+
+def test_what_a_clone_took_over_adds_up_by_itself_whatever_its_parents_believe() -> None:
+    north = clone_plant(MOTHER, [], identity=who("north"), now=NOW).plant
+    key = min(each for each in MOTHER.parameters if each.kind == "cycle_s")
+    half = stated_time(MOTHER.parameters[key].mean / 2)
+    shifted = replace(north, parameters={**north.parameters, key: half})
+    kept = learn_plant(shifted, [MOTHER], {}, now=NOW, taken={key: (half, None)}).plant
+    assert kept.parameters[key] == half
+    forgotten = learn_plant(shifted, [MOTHER], {}, now=NOW).plant
+    assert forgotten.parameters[key].mean == pytest.approx(MOTHER.parameters[key].mean, rel=0.01)
+    own = observed_times([half.mean * 1.02] * 40, origin=Origin(plant="north"))
+    learned = learn_plant(kept, [MOTHER], {key: own}, now=NOW, taken={key: (half, own)})
+    assert learned.plant.parameters[key].n == half.n + 40
+    assert learned.plant.parameters[key].mean == pytest.approx(half.mean * 1.02, rel=0.01)
+    again = learn_plant(learned.plant, [MOTHER], {key: own}, now=NOW, taken={key: (half, own)})
+    assert again.plant == learned.plant, "learning twice changes nothing"
 
 
 def test_the_rate_that_was_decided_for_a_gate_is_copied_as_it_is_and_stays_whatever_a_clone_learns() -> None:

@@ -32,11 +32,9 @@ BETTER: Final[Mapping[str, int]] = {
     "cycle_s": -1, "transfer_s": -1, "rework_s": -1, "repair_s": -1, "first_pass": 1, "uptime_s": 1,
 }  # fmt: skip
 MEASURED: Final = frozenset(
-    {"cycle_s"}
+    {"cycle_s", "first_pass", "repair_s", "transfer_s", "uptime_s"}
 )  # what a parent's stations tell: only this can be tried, so is proposed
-WEIGHED_MAX: Final = (
-    1_000  # station times of one message; a third of a second, and three lines of the longest
-)
+WEIGHED_MAX: Final = 3_000  # parameters of stations in one message; a second, and three lines of the longest
 What = Literal["station", "balance", "buffer"]
 _Group = tuple[Path, str]  # a line, and what is weighed of its stations together
 _Z90: Final = NormalDist().inv_cdf(0.95)
@@ -130,14 +128,31 @@ def decide_improvements(parents: Sequence[Plant], sums: CloneSums) -> dict[str, 
     weighed = [key for key in sorted(sums.own) if key.kind in MEASURED]
     if len(weighed) > WEIGHED_MAX:
         raise InvalidInput(
-            f"{sums.plant} says {len(weighed)} times of stations, limit {WEIGHED_MAX}",
+            f"{sums.plant} says {len(weighed)} parameters of stations, limit {WEIGHED_MAX}",
             hint="leave lines out of the message that found nothing",
         )
     groups: dict[_Group, list[Key]] = {}
     for key in weighed:
         groups.setdefault((key.path[:2], key.kind), []).append(key)
-    shifts = {group: _shifts(parents, sums, keys) for group, keys in groups.items()}
-    return {each.id: _of_parent(each, sums, shifts) for each in parents}
+    found: dict[str, tuple[Improvement, ...]] = {}
+    for some in _asked_together(parents):
+        shifts = {
+            group: _shifts(some, parents, sums, here)
+            for group, keys in groups.items()
+            if (here := [key for key in keys if any(key in each.parameters for each in some)])
+        }
+        found |= {each.id: _of_parent(each, sums, shifts) for each in some}
+    return found
+
+
+def _asked_together(parents: Sequence[Plant]) -> list[list[Plant]]:
+    """Return parents whose beliefs are of their own, and each that is itself a clone alone.
+
+    What a clone of a clone does better is what it does better than that clone, not than what both came from.
+    """
+    grown = [each for each in parents if not each.identity.parent]
+    clones = [[each] for each in parents if each.identity.parent]
+    return [grown, *clones] if grown else clones
 
 
 def _of_parent(
@@ -235,9 +250,16 @@ def _roomier(plant: Plant, rooms: Mapping[Path, int]) -> Plant:
     return replace(plant, structure=replace(plant.structure, lines=lines))
 
 
-def _shifts(parents: Sequence[Plant], sums: CloneSums, keys: Sequence[Key]) -> list[_Found]:
+def _shifts(
+    asked: Sequence[Plant], parents: Sequence[Plant], sums: CloneSums, keys: Sequence[Key]
+) -> list[_Found]:
     """Return how much each parameter is different, and the probability that it is worse."""
-    inheritance = inherit({each.id: each.parameters for each in parents}, keys)
+    inheritance = inherit({each.id: each.parameters for each in asked}, keys)
+    grown = {each.id: each.parameters for each in parents if not each.identity.parent}
+    if asked[0].identity.parent and len(grown) > 1:  # one plant says nothing of how much plants differ
+        between = inherit(grown, keys).transfer_variance
+        doubt = inheritance.doubt - inheritance.transfer_variance + between
+        inheritance = replace(inheritance, transfer_variance=between, doubt=doubt)
     clone = learn(inheritance, {key: sums.own[key] for key in keys})
     found = []
     for learned, doubt in zip(clone.learned, inheritance.doubt.tolist(), strict=True):

@@ -84,9 +84,22 @@ def parents_of(plant: Plant, known: Iterable[Plant]) -> tuple[Plant, ...]:
 
 
 def learn_plant(
-    plant: Plant, parents: Sequence[Plant], own: Mapping[Key, Posterior], *, now: datetime
+    plant: Plant,
+    parents: Sequence[Plant],
+    own: Mapping[Key, Posterior],
+    *,
+    now: datetime,
+    taken: Mapping[Key, tuple[Posterior, Posterior | None]] | None = None,
 ) -> Lesson:
     """Return a clone's beliefs, from its parents' and its own observations; what people decided stays as it is.
+
+    Args:
+        plant: as it is now.
+        parents: that it inherits from.
+        own: what it observed itself.
+        now: when.
+        taken: what it took over from a clone of its own: the belief that it was moved to, and what it observed since.
+            Its parents say nothing of that any more, so it adds up by itself.
 
     Raises:
         InvalidInput: it has no parent here, or observed something that it does not have.
@@ -98,11 +111,12 @@ def learn_plant(
     if unknown := sorted(own.keys() - plant.parameters.keys()):
         raise InvalidInput(f"plant {plant.id} has no parameter {unknown[0]}")
     beliefs = dict(plant.parameters)
+    taken = {key: each for key, each in (taken or {}).items() if key in beliefs}
     kinds: list[tuple[str, Clone]] = []
     inherited = [
         key
         for key in sorted(plant.parameters)
-        if key.kind not in DECIDED and any(key in each.parameters for each in parents)
+        if key.kind not in DECIDED and key not in taken and any(key in each.parameters for each in parents)
     ]
     for kind, keys in itertools.groupby(sorted(inherited, key=_kind), key=_kind):
         for some in _parts(keys):
@@ -117,6 +131,10 @@ def learn_plant(
                 )
                 if not _same(belief, plant.parameters[learned.key]):
                     beliefs[learned.key] = belief
+    moved = {key: before for key, (before, _) in taken.items()}
+    since = {key: each for key, (_, each) in taken.items() if each is not None}
+    new, _ = remember_all(moved, since, origin=Origin(plant=plant.id, learned_at=now))
+    beliefs |= {key: each for key, each in {**moved, **new}.items() if not _same(each, plant.parameters[key])}
     return Lesson(
         plant=replace(plant, parameters=beliefs),
         parents=tuple(each.id for each in parents),

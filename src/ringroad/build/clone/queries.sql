@@ -45,3 +45,36 @@ SELECT finished_at FROM (
        AND (:until::timestamptz IS NULL OR finished_at <= :until)
      ORDER BY finished_at DESC, event_id DESC LIMIT :rows_max
 ) newest ORDER BY finished_at;
+
+-- name: recent_moves
+-- Of the line: the newest so many, in the order in which they were taken.
+SELECT order_id, station, kind, at FROM (
+    SELECT order_id, station, kind, at, position FROM mes_event
+     WHERE programme_id = :programme_id
+       AND (kind IN ('entered', 'left') OR kind IN ('stopped', 'resumed') AND coalesce(body->'options', '[]') = '[]')
+       AND (:since::timestamptz IS NULL OR at > :since)
+       AND (:until::timestamptz IS NULL OR at <= :until)
+     ORDER BY position DESC LIMIT :rows_max
+) newest ORDER BY position;
+
+-- name: recent_breakdowns
+-- Of each station: the breakdowns since the oldest of its newest so many measured times.
+SELECT s.name AS station, t.worked_ms, b.begun, b.stood_s
+  FROM unnest(:stations::text[]) AS s (name)
+  CROSS JOIN LATERAL (SELECT sum(worked_ms) AS worked_ms, min(finished_at) AS begins
+                        FROM (SELECT worked_ms, finished_at FROM station_time
+                               WHERE programme_id = :programme_id AND station = s.name
+                                 AND (:since::timestamptz IS NULL OR finished_at > :since)
+                                 AND (:until::timestamptz IS NULL OR finished_at <= :until)
+                               ORDER BY finished_at DESC LIMIT :rows_max) newest) AS t
+  CROSS JOIN LATERAL (SELECT count(*) AS begun,
+                             coalesce(array_agg(extract(epoch FROM ended_at - began_at)::float8 ORDER BY began_at)
+                                      FILTER (WHERE ended_at IS NOT NULL), '{}') AS stood_s
+                        FROM line_stop
+                       WHERE programme_id = :programme_id AND station = s.name AND kind = 'breakdown' AND options = '{}'
+                         AND began_at >= t.begins AND (:until::timestamptz IS NULL OR began_at <= :until)) AS b
+ WHERE b.begun > 0;
+
+-- name: taken_over
+SELECT document, plant_generation FROM plant_proposal
+ WHERE parent_id = :plant_id AND state IN ('trial', 'kept') ORDER BY decided_at, id LIMIT :rows_max;

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+from ringroad.build.clone.improvements import improvement_from
+from ringroad.build.clone.measured import Breakdowns, Move, observed_breakdowns, observed_transfers
 from ringroad.build.clone.plants import (
     Lesson,
     clone_plant,
@@ -31,12 +33,22 @@ from ringroad.build.store_times import recent_work
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
-from ringroad.storage.db import Connection
+from ringroad.storage.db import Connection, load_queries, of_row
 from ringroad.storage.ledger import append_fact, last_of, latest_fact
+
+SQL = load_queries("ringroad.build.clone")
 
 _WRITTEN: Final = (FactKind.PLANT_IMPORTED, FactKind.PLANT_SHIFTED)
 TIMES_MAX: Final = 1_000  # newest times of each station that a plant learns from
 PASSES_MAX: Final = 10_000  # newest vehicles that a station's checks told of: one in a hundred fails
+MOVES_MAX: Final = (
+    20_000  # newest events of a line that ways are read from; five hundred vehicles of twenty stations
+)
+WORK_MAX: Final = 10_000  # newest times of each station that its breakdowns are counted in; ten days
+WINDOWED: Final = frozenset(
+    {"transfer_s", "uptime_s", "repair_s"}
+)  # counted in the newest work or events: a newer message may hold fewer of them
+TAKEN_MAX: Final = 500  # improvements of one plant that it still goes by
 
 
 def make_clone(
@@ -80,7 +92,9 @@ def lesson_of(conn: Connection, plant_id: str, *, now: datetime) -> tuple[Stored
         )
     if stored.plant.identity.parent:
         parents = parents_of(stored.plant, known_plants(conn))
-        return stored, learn_plant(stored.plant, parents, observed_of(conn, stored), now=now)
+        return stored, learn_plant(
+            stored.plant, parents, observed_of(conn, stored), now=now, taken=taken_over(conn, stored)
+        )
     imported = written_of(conn, stored)
     own = observed_of(conn, stored, since=imported.made_at)
     return stored, remember_plant(stored.plant, imported.plant, own, now=now)
@@ -118,13 +132,15 @@ def save_told(
             hint=f"ringroad plant learn {sums.plant}",
         )
     for key, before in _told_of(conn, stored).items():
+        if key.kind in WINDOWED:
+            continue
         if key not in sums.own or sums.own[key].n < before.n:
             raise Conflict(
                 f"{sums.plant} has said more of {key} before: this is an older message",
                 hint="to begin anew, import its document again",
             )
     parents = parents_of(stored.plant, known_plants(conn))
-    lesson = learn_plant(stored.plant, parents, sums.own, now=now)
+    lesson = learn_plant(stored.plant, parents, sums.own, now=now, taken=taken_over(conn, stored))
     return _save(conn, ids, stored, lesson, actor=actor, now=now, told=sums.own), lesson
 
 
@@ -230,6 +246,53 @@ def _measured(
             since=max(begins, default=None), until=until,
         )  # fmt: skip
         found |= observed_passes(stored.plant, programme_id, passes)
+        found |= _of_events(conn, stored.plant, programme_id, since=max(begins, default=None), until=until)
+    return found
+
+
+def _of_events(
+    conn: Connection, plant: Plant, programme_id: str, *, since: datetime | None, until: datetime | None
+) -> dict[Key, Posterior]:
+    """Return the sums of a line's ways and breakdowns, of those that its document believes something of."""
+    built = next(each for each in plant.structure.lines if each.programme == programme_id)
+    kinds = {key.kind for key in plant.parameters if key.path[:2] == (built.area, built.name)}
+    found: dict[Key, Posterior] = {}
+    if "transfer_s" in kinds:
+        rows = SQL.recent_moves(conn, programme_id=programme_id, since=since, until=until, rows_max=MOVES_MAX)
+        found |= observed_transfers(plant, built, (of_row(Move, row) for row in rows))
+    if kinds & {"uptime_s", "repair_s"}:
+        stations = [each.name for each in built.stations]
+        rows = SQL.recent_breakdowns(
+            conn, programme_id=programme_id, stations=stations, since=since, until=until, rows_max=WORK_MAX
+        )
+        told = [
+            Breakdowns(
+                station=row["station"], worked_s=float(row["worked_ms"]) / 1000, begun=row["begun"],
+                stood_s=row["stood_s"],
+            )
+            for row in rows
+        ]  # fmt: skip
+        found |= observed_breakdowns(plant, built, told)
+    return found
+
+
+def taken_over(conn: Connection, stored: StoredPlant) -> dict[Key, tuple[Posterior, Posterior | None]]:
+    """Return what a plant took over from its clones: the belief that it was moved to, and what it observed since.
+
+    A document that somebody imported after that says what the belief is, and observations count from then on.
+    """
+    fact = latest_fact(conn, kind=FactKind.PLANT_IMPORTED, subject=stored.plant.id)
+    imported = int(fact.body["generation"]) if fact else 0
+    found: dict[Key, tuple[Posterior, Posterior | None]] = {}
+    for row in SQL.taken_over(conn, plant_id=stored.plant.id, rows_max=TAKEN_MAX):
+        shifts = improvement_from(row["document"]).shifts
+        if not shifts:
+            continue
+        base = get_plant(conn, stored.plant.id, generation=max(row["plant_generation"] + 1, imported))
+        own = observed_of(conn, stored, since=base.made_at)
+        for each in shifts:
+            if each.key in base.plant.parameters:
+                found[each.key] = (base.plant.parameters[each.key], own.get(each.key))
     return found
 
 

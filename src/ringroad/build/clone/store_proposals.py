@@ -106,13 +106,13 @@ def sums_of_plant(conn: Connection, plant_id: str) -> CloneSums:
 def propose(
     conn: Connection, ids: Ids, *, sums: CloneSums, actor: str, now: datetime
 ) -> tuple[list[Proposal], list[str]]:
-    """Keep what a clone found as proposals to those of its parents that are known here.
+    """Keep what a clone found as proposals to those of its parents that are known here, itself a clone or not.
 
     Returns:
         New proposals, and the parents that were asked.
 
     Raises:
-        InvalidInput: no parent is here that is nobody's clone, or the sums are of something else.
+        InvalidInput: its parent is not here, or the sums are of something else.
     """
     known = known_plants(conn)
     parent = next((each for each in known if each.id == sums.parent), None)
@@ -125,12 +125,7 @@ def propose(
         structure=parent.structure,
         parameters={},
     )
-    parents = [each for each in parents_of(asked_by, known) if not each.identity.parent]
-    if not parents:
-        raise InvalidInput(
-            f"{sums.parent} is itself a clone and believes its own parents",
-            hint="propose to the plant it came from",
-        )
+    parents = parents_of(asked_by, known)
     made: list[Proposal] = []
     wanted = decide_improvements(parents, sums)
     for each in parents:
