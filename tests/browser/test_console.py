@@ -415,6 +415,11 @@ def test_a_viewer_sees_everything_and_has_no_controls(page: Page, world: World) 
         page.goto(path)
         expect(page.locator("main h1")).to_be_visible()
         expect(page.locator("main form[data-api]")).to_have_count(0)
+    page.goto("/fleet")
+    page.get_by_label("Export as").select_option("jsonl")
+    with page.expect_download() as begun:
+        page.get_by_role("button", name="All ECUs").click()
+    assert begun.value.suggested_filename == "ecus.jsonl"
     page.goto("/accounts")
     expect(page.locator("body")).to_contain_text("this needs the role admin")
 

@@ -89,6 +89,7 @@ def test_everywhere_it_is_said_why_a_vehicle_takes_part_or_not(pg_url: str, tmp_
         assert "1 × already installed" in client.get(f"/campaigns/{campaign_id}").text
         assert let_go_text(let_go).endswith("1  already installed")
         assert let_go_text([]) == ""
+        assert client.get("/api/v1/campaigns/none/let-go").status_code == 404
 
 
 def test_who_is_held_back_who_of_them_was_let_go_and_who_joined_late_is_told_apart(

@@ -108,6 +108,7 @@ def test_what_is_no_place_in_a_table_is_refused(client: httpx.Client, world: Wor
         ("/facts", {"after": "9" * 30}, 422),
         ("/results", {"after": world.vins[0], **of_campaign}, 422),
         ("/vehicles", {"after": f"{world.vins[0]}/"}, 422),
+        ("/ecus", {"after": world.vins[0]}, 422),
         ("/vehicles", {"after": "a'; DROP TABLE vehicle"}, 400),
         ("/vehicles", {"after": world.vins[0], "format": "parquet"}, 422),
     ):

@@ -262,6 +262,7 @@ def test_a_fleet_says_for_all_of_its_vehicles_at_once_and_for_no_other(floor: Fl
     page = floor.fleet.get("/fleet").text
     assert f"01:00-05:00, not before {later:%Y-%m-%d %H:%M}; UTC" in page
     assert "list others" not in page
+    assert "/api/v1/exports" not in page  # those are of all vehicles
     facts = floor.admin.get(f"{API}/facts", params={"kind": "vehicles.scheduled"}).json()
     assert [(row["actor"], row["subject"], row["body"]["vehicles"]) for row in facts] == [
         ("cabs", "cabs", 1), ("cabs", "cabs", 4),

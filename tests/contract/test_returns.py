@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ringroad.adapt.store import (
     read_recovery,
     read_recovery_page,
 )
+from ringroad.http import reading
 from ringroad.http.auth import Role
 from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
@@ -268,6 +270,28 @@ def test_a_vehicle_that_another_campaign_updated_is_that_campaigns(halted: Story
     assert planned(halted).vins == kept.vins
     order(halted)
     assert {action.vin for action in halted.vehicles(kind="rollback")} == set(kept.vins)
+
+
+def test_a_list_by_state_has_all_that_are_in_it_and_the_whole_list_each_vehicle_once(halted: Story) -> None:
+    (kept,) = planned(halted).vins
+    order(halted)
+    halted.tick()
+    listed = partial(reading.assignments, halted.conn, campaign_id=halted.campaign_id)
+    for fleet in (None, "cabs"):
+        if fleet:
+            add_fleet(halted.conn, fleet, kept)
+        whole = [(a.vin, a.kind) for a in listed(fleet=fleet)]
+        assert [each for each in whole if each[0] == kept] == [(kept, "rollback")]
+        installed = listed(fleet=fleet, state="installed")
+        assert [(a.vin, a.kind) for a in installed] == [(kept, "update")]
+
+
+def add_fleet(conn: Connection, name: str, vin: str) -> None:
+    conn.execute(
+        "INSERT INTO account (name, role, password_hash, created_at) VALUES (%s, 'fleet', 'x', now())", [name]
+    )
+    conn.execute("INSERT INTO account_fleet (account_name, kind, name) VALUES (%s, 'tag', %s)", [name, name])
+    conn.execute("UPDATE vehicle SET tags = tags || %s::text WHERE vin = %s", [name, vin])
 
 
 def test_a_vehicle_that_is_ordered_back_late_is_named(halted: Story) -> None:

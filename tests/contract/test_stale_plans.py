@@ -235,6 +235,7 @@ def test_a_refusal_is_let_go_only_where_what_is_known_today_says_the_same(
     assert after.state == state
     assert (OLDER in after.state_detail) is (state == "cancelled")
     assert code in after.state_detail
+    assert read_let_go(story.conn, story.campaign_id) == ({OLDER: 1} if state == "cancelled" else {})
     halted = story.campaign().state is CampaignState.HALTED
     assert halted is (state == "failed")
 

@@ -16,7 +16,7 @@ from ringroad.cli.tables import counted, size
 from ringroad.kernel.errors import InvalidInput, Unavailable
 from ringroad.publish.tables import TABLES, cursor_of
 
-WHAT: Final = click.Choice(["vehicles", "results", "decisions", "evidence", "facts"])
+WHAT: Final = click.Choice(list(TABLES))
 SHOWN_EVERY_BYTES: Final = 8 * 1024**2  # bytes between two lines of progress
 LINES_LOOKED_AT: Final = 2  # at the end of a file that is gone on with
 TAIL_BYTES: Final = 64 * 1024  # that are read first
@@ -33,6 +33,7 @@ def group() -> None:
     "write",
     epilog=example(
         "ringroad export write vehicles vehicles.csv",
+        "ringroad export write ecus ecus.parquet",
         "ringroad export write results winter.parquet --campaign winter",
         "ringroad export write facts facts.jsonl",
         "ringroad export write facts facts.jsonl --resume",

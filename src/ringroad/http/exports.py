@@ -36,8 +36,8 @@ After = Annotated[
     str | None,
     QueryParameter(
         name="after",
-        pattern=r"^[A-Za-z0-9_.:\-]{1,64}(/[0-9]{0,18})?$",
-        description="Go on behind this row: its vin, vin/action_id, id or seq; not for parquet",
+        pattern=r"^[A-Za-z0-9_.:\-]{1,64}(/[ -~]{0,200})?$",
+        description="Go on behind this row: its vin, vin/serial, vin/action_id, id or seq; not for parquet",
     ),
 ]
 

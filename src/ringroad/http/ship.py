@@ -216,6 +216,7 @@ def explain_vehicle(ctx: Ctx, *, campaign_id: Id, vin: Id) -> VehicleResolutionV
 def list_let_go(ctx: Ctx, *, campaign_id: Id) -> list[LetGoView]:
     """List whom a campaign let go since its plan, because what is known of them changed, by today's verdict."""
     with ctx.connection() as conn:
+        reading.one(reading.campaigns(conn, campaign_id=campaign_id), f"campaign {campaign_id}")
         return let_go(conn, campaign_id)
 
 

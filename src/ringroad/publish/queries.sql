@@ -132,6 +132,19 @@ SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_
 -- name: count_export_vehicles$
 SELECT count(*) FROM vehicle WHERE :after_text::text IS NULL OR vin > :after_text;
 
+-- name: export_ecus
+-- Every ECU on board, with what it runs as it said last; nothing of one that never said it.
+SELECT e.vin, v.programme_id, v.variant, e.name AS ecu, e.serial, e.hardware_id, e.is_primary, i.version, i.filename,
+       i.image_sha256, i.reported_at, e.added_at
+  FROM ecu e JOIN vehicle v ON v.vin = e.vin LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
+ WHERE e.removed_at IS NULL
+   AND (:after_text::text IS NULL OR (e.vin, e.serial) > (:after_text, :after_second::text))
+ ORDER BY e.vin, e.serial;
+
+-- name: count_export_ecus$
+SELECT count(*) FROM ecu
+ WHERE removed_at IS NULL AND (:after_text::text IS NULL OR (vin, serial) > (:after_text, :after_second::text));
+
 -- name: export_results
 -- Every vehicle of the current plan, and every action of the campaign, also those of an earlier plan.
 SELECT coalesce(t.vin, a.vin) AS vin, t.verdict, t.reason, coalesce(a.wave, t.wave) AS wave, a.action_id, a.kind,

@@ -99,6 +99,14 @@ TABLES: Final[Mapping[str, Table]] = {
             " born_at:time attributes:json",
         ),
         _table(
+            "ecus",
+            "export_ecus",
+            of_campaign=False,
+            key="vin serial",
+            columns="vin programme_id variant ecu serial hardware_id is_primary:flag version filename image_sha256"
+            " reported_at:time added_at:time",
+        ),
+        _table(
             "results",
             "export_results",
             of_campaign=True,
@@ -144,10 +152,10 @@ def read_cursor(table: Table, after: str | None) -> dict[str, str | int | None]:
     Raises:
         InvalidInput: it is no place in this table.
     """
-    values: dict[str, str | int | None] = {"after_text": None, "after_number": None}
+    values: dict[str, str | int | None] = {"after_text": None, "after_second": None, "after_number": None}
     if after is None:
         return values
-    words = after.split("/")
+    words = after.split("/", max(1, len(table.key) - 1))  # a serial may have any sign in it
     if len(words) != len(table.key):
         raise InvalidInput(
             f"{after[:80]!r} is no place in {table.name}",
@@ -156,7 +164,7 @@ def read_cursor(table: Table, after: str | None) -> dict[str, str | int | None]:
         )
     for name, word in zip(table.key, words, strict=True):
         if table.columns[name] is Kind.TEXT:
-            values["after_text"] = word
+            values["after_text" if values["after_text"] is None else "after_second"] = word
         elif word or len(words) > 1:
             if word and not (word.isascii() and word.isdecimal() and len(word) <= NUMBER_DIGITS_MAX):
                 raise InvalidInput(f"{word[:80]!r} is no {name}", code="cursor")

@@ -80,17 +80,21 @@ def is_refusal(body: Mapping[str, Any]) -> bool:
     )
 
 
-def refused_for(today: Resolution, *, code: str, detail: str) -> str | None:
+def refused_for(today: Resolution, *, code: str) -> str | None:
     """Return why a vehicle that refused an update is let go; None: what we know does not say the same, so it failed.
 
     Args:
         today: what the resolver says of it now.
         code: of `REFUSALS`, by which the vehicle refused.
-        detail: the vehicle's own words.
     """
     if today.verdict != "mismatch" or not today.reason.startswith(REFUSALS[code]):
         return None
-    return f"{verdict_of(today)}; the vehicle said {detail}"[:DETAIL_CHARS_MAX]
+    return verdict_of(today)
+
+
+def beside(verdict: str, detail: str) -> str:
+    """Return a verdict with the vehicle's own words beside it, as it is kept on an action."""
+    return f"{verdict}; the vehicle said {detail}"[:DETAIL_CHARS_MAX]
 
 
 def verdict_of(today: Resolution) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ringroad.ship.judged import REFUSALS, is_refusal, let_go_for, refused_for
+from ringroad.ship.judged import REFUSALS, beside, is_refusal, let_go_for, refused_for
 from ringroad.ship.model import EcuFacts, KnownImages, PackageFacts, ReleaseFacts, VehicleFacts
 from ringroad.ship.resolve import Resolution, Verdict
 
@@ -114,9 +114,10 @@ def test_anything_else_is_no_refusal(body: dict[str, object]) -> None:
     ],
 )
 def test_a_refusal_is_let_go_with_a_verdict_that_says_the_same(code: str, reason: str) -> None:
-    why = refused_for(of("mismatch", reason), code=code, detail=f"FAILED {code}")
-    assert why == f"mismatch: {reason}; the vehicle said FAILED {code}"
-    assert len(refused_for(of("mismatch", reason), code=code, detail="x" * 1_000) or "") == 500
+    why = refused_for(of("mismatch", reason), code=code)
+    assert why == f"mismatch: {reason}"
+    assert beside(why, f"FAILED {code}") == f"mismatch: {reason}; the vehicle said FAILED {code}"
+    assert len(beside(why, "x" * 1_000)) == 500
 
 
 @pytest.mark.parametrize("code", sorted(REFUSALS))
@@ -132,9 +133,9 @@ def test_a_refusal_is_let_go_with_a_verdict_that_says_the_same(code: str, reason
     ],
 )
 def test_a_verdict_that_does_not_say_the_same_excuses_no_refusal(code: str, today: Resolution) -> None:
-    assert refused_for(today, code=code, detail=f"FAILED {code}") is None
+    assert refused_for(today, code=code) is None
 
 
 def test_a_refusal_by_one_reason_is_not_excused_by_another() -> None:
     today = of("mismatch", "release_counter: brake runs 3")
-    assert refused_for(today, code="upgrades_from", detail="FAILED upgrades_from") is None
+    assert refused_for(today, code="upgrades_from") is None

@@ -8,6 +8,7 @@ Action numbers are written as ranges, since a wave is numbered in a row.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
@@ -81,16 +82,20 @@ def append_by_wave(
         conn: a connection in the transaction that moved them.
         ids: for facts.
         kind: what happened.
-        rows: action_id, campaign_id, wave, kind and lap_id of each.
+        rows: action_id, campaign_id, wave, kind and lap_id of each; the verdict of who was let go by one.
         actor: who or what did it.
         now: the server's time.
         event_at: when the newest of it happened, where that is another time.
     """
     groups: dict[tuple[str, int, str, str | None], list[int]] = {}
+    verdicts: dict[tuple[str, int, str, str | None], Counter[str]] = {}
     for row in rows:
         key = (row["campaign_id"], row["wave"], row["kind"], row["lap_id"])
         groups.setdefault(key, []).append(row["action_id"])
-    for (campaign_id, wave, action_kind, lap_id), actions in groups.items():
+        if row.get("verdict"):
+            verdicts.setdefault(key, Counter())[row["verdict"]] += 1
+    for key, actions in groups.items():
+        campaign_id, wave, action_kind, lap_id = key
         if action_kind == "rollback":
             causes = causes_of(conn, [(FactKind.CAMPAIGN_RETURN_ORDERED, campaign_id)]) or causes_of(
                 conn, [(FactKind.CAMPAIGN_HALTED, campaign_id)]
@@ -101,7 +106,8 @@ def append_by_wave(
                 causes += causes_of(conn, [(FactKind.VEHICLES_PREEMPTED, campaign_id)])
         append_batch(
             conn, ids, kind, actions, campaign_id=campaign_id, lap_id=lap_id, actor=actor, now=now,
-            causes=causes, event_at=event_at, body={"wave": wave, "kind": action_kind},
+            causes=causes, event_at=event_at,
+            body={"wave": wave, "kind": action_kind, **({"verdicts": verdicts[key]} if key in verdicts else {})},
         )  # fmt: skip
 
 

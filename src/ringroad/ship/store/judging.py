@@ -93,7 +93,7 @@ def judge_refusals(
 
     Args:
         conn: a connection in a transaction.
-        refused: action_id, vin, release_id, code and detail of each, the vehicle's own words; one action of a vehicle.
+        refused: action_id, vin, release_id and code of each; one action of a vehicle.
         now: the server's time.
 
     Returns:
@@ -110,7 +110,7 @@ def judge_refusals(
         row = by_vin[vehicle.vin]
         release = releases[row["release_id"]]
         today = resolve(vehicle, release, images[release.programme_id], now=now)
-        if why := refused_for(today, code=row["code"], detail=row["detail"]):
+        if why := refused_for(today, code=row["code"]):
             found[row["action_id"]] = why
     return found
 
@@ -133,6 +133,9 @@ def judge_today(
 
 
 def read_let_go(conn: Connection, campaign_id: str) -> dict[str, int]:
-    """Return how many vehicles of a campaign were let go when they were judged again, by verdict, most first."""
+    """Return how many vehicles of a campaign were let go by what is known of them since its plan, most first.
+
+    By today's verdict; of those who refused it, by the one that says the same.
+    """
     rows = SQL.let_go_verdicts(conn, campaign_id=campaign_id, rows_max=VERDICTS_MAX)
     return {row["verdict"]: row["vehicles"] for row in rows}

@@ -18,7 +18,7 @@ import msgspec
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.facts import Fact, FactKind
 from ringroad.ship.claims import SuccessRule
-from ringroad.ship.judged import is_refusal
+from ringroad.ship.judged import beside, is_refusal
 from ringroad.ship.model import CLOSED_STATES, AssignmentState
 from ringroad.ship.report import DETAIL_CHARS_MAX, Evidence, Move, Refused, decide_report, read_evidence
 from ringroad.ship.retry import RetryPolicy, RetryReason, decide_retry, not_delivered, reason_of
@@ -80,6 +80,7 @@ class _Action:
     moved: bool = field(default=False)
     began: bool = field(default=False)
     claimed: bool = field(default=False)  # by a report of now or of earlier
+    verdict: str = ""  # by which it is let go
     refused: str = ""  # the code by which the vehicle said no before it touched anything
     reason: RetryReason | None = None  # of its failure, where it may pass by itself
     again_at: datetime | None = None
@@ -308,7 +309,7 @@ def _write_moves(conn: Connection, ids: Ids, moved: Sequence[_Action], *, now: d
             conn,
             ids,
             kind,
-            [action.row for action in into],
+            [{**action.row, "verdict": action.verdict} for action in into],
             actor=RECONCILER,
             now=now,
             event_at=min(newest, now),
@@ -334,11 +335,12 @@ def _let_go(conn: Connection, moved: Sequence[_Action], *, now: datetime) -> Non
         and action.row["kind"] != "rollback"
         and action.row["step"] <= 1  # behind a confirmed step, a refusal says that what was confirmed is gone
     ]
-    told = [{**action.row, "code": action.refused, "detail": action.detail} for action in refused]
+    told = [{**action.row, "code": action.refused} for action in refused]
     found = judge_refusals(conn, told, now=now) if told else {}
     for action in refused:
         if why := found.get(action.row["action_id"]):
-            action.state, action.detail = AssignmentState.CANCELLED, why
+            action.state, action.verdict = AssignmentState.CANCELLED, why
+            action.detail = beside(why, action.detail)
 
 
 def _again_at(action: _Action, *, now: datetime) -> datetime | None:
