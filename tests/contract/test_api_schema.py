@@ -51,10 +51,13 @@ def test_every_operation_keeps_what_its_schema_says(pg_url: str, nats_url: str, 
     assert done.returncode == 0, done.stdout.partition("= WARNINGS =")[0][-6000:] + done.stderr[-2000:]
 
 
-def test_nobody_gets_anything_without_an_account(pg_url: str, tmp_path: Path) -> None:
+def test_the_document_is_one_and_nobody_gets_anything_without_an_account(pg_url: str, tmp_path: Path) -> None:
     token = add_account(pg_url, "admin", Role.ADMIN)
     with serving(pg_url, tmp_path) as origin, httpx.Client(base_url=origin, timeout=60) as client:
-        document = client.get("/api/v1/openapi.json", headers={"Authorization": f"Bearer {token}"}).json()
+        admin = {"Authorization": f"Bearer {token}"}
+        document = client.get("/api/v1/openapi.json", headers=admin).json()
+        assert document["components"]["schemas"]["Reason"]["additionalProperties"] is False
+        assert client.get("/api/v1/openapi/schema.json", headers=admin).json() == document
         tried = 0
         for path, operations in document["paths"].items():
             for method in operations:

@@ -17,7 +17,6 @@ from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.middleware import DefineMiddleware
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import HTTPRoute
 from litestar.static_files import create_static_files_router
@@ -79,7 +78,6 @@ from ringroad.http.device.app import GatewayConfig, Gateways
 from ringroad.http.device.enrolment import ENROL, Enrolment
 from ringroad.http.device.steering import PollPolicy
 from ringroad.http.middleware import COOKIE, Authenticate, Envelope
-from ringroad.http.routes import commands
 from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds
 from ringroad.kernel.errors import RingroadError
 from ringroad.kernel.limits import REQUEST_BYTES_MAX
@@ -216,7 +214,7 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
         include_in_schema=False,
         cache_control=None,
     )
-    app = Litestar(
+    return Litestar(
         route_handlers=[
             api,
             static,
@@ -241,8 +239,6 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
         logging_config=None,
         pdb_on_exception=False,
     )
-    _close_requests(app)
-    return app
 
 
 def _make_gateways(ctx: Context) -> Gateways:
@@ -280,21 +276,12 @@ def _make_gateways(ctx: Context) -> Gateways:
     )
 
 
-def _close_requests(app: Litestar) -> None:
-    """Say in the document what is true: request bodies refuse unknown fields."""
-    schemas = app.openapi_schema.components.schemas
-    for kind in commands():
-        schema = (schemas or {}).get(kind.__name__)
-        if schema is not None:
-            schema.additional_properties = False
-
-
 def _openapi() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Ringroad management API",
         version=ringroad.__version__,
         path="/api/v1/openapi",  # the framework answers unknown paths below it; ours is /api/v1/openapi.json
-        render_plugins=[JsonRenderPlugin(path="/schema.json")],
+        render_plugins=[live.DocumentPlugin(path="/schema.json")],
         components=Components(
             security_schemes={
                 "bearer": SecurityScheme(type="http", scheme="bearer", description="An API token"),
