@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from securesystemslib.signer import CryptoSigner
 
 from ringroad.build import store_plant
 from ringroad.build.birth import AsBuilt, Installed, NewEcu, register_vehicle
@@ -28,6 +29,7 @@ from ringroad.build.site.store import (
     next_to_tell,
     pass_time,
     seen_at,
+    tell_again,
 )
 from ringroad.build.site.store_births import KEY_DAYS, list_refused_births, take_again
 from ringroad.build.site.store_held import (
@@ -39,6 +41,7 @@ from ringroad.build.site.store_held import (
     take_coming,
     take_trust,
 )
+from ringroad.build.site.store_keys import key_until, list_keys, revoke_key
 from ringroad.build.site.store_up import take_told
 from ringroad.build.store import baseline_targets, get_baseline, get_programme
 from ringroad.build.store_birth import get_birth, line_of_programme, take_parts
@@ -417,6 +420,129 @@ def test_a_site_flashes_the_release_it_holds_while_the_next_one_is_not_whole(pai
     found = line_holds(pair.site, SITE, is_here=lambda _: True, now=CLOCK.now())
     assert (found.release, found.coming) == ("first 2.0", "")
     assert get_programme(pair.site, SITE).source == get_programme(pair.hub, SITE).source
+
+
+def vins_at(conn: Connection) -> list[str]:
+    return [row["vin"] for row in conn.execute("SELECT vin FROM birth_record ORDER BY vin").fetchall()]
+
+
+def sign_of_life(pair: Pair) -> None:
+    """Let the hub hear that its site is there."""
+    up = next_to_tell(pair.site, now=CLOCK.now())
+    assert up.birth is None
+    pair.take(up)
+
+
+def ask(pair: Pair, *, now: datetime | None = None) -> int:
+    """Let the site ask about trust; return how many births it tells again."""
+    given, _ = asked(pair.hub)
+    if given.births_have is None:
+        return 0
+    with transaction(pair.site):
+        return tell_again(pair.site, after=given.births_have, now=now or CLOCK.now())
+
+
+def test_births_that_a_hub_lost_with_its_database_are_missed_named_and_told_again(pair: Pair) -> None:
+    vins = [VIN, OTHER_VIN, "WRRDEM127TB000003", "WRRDEM129TB000004"]
+    pair.bear(None, vins[0])
+    pair.reconcile()
+    sign_of_life(pair)
+    assert (ask(pair), list_sites(pair.hub)[0].births_lacking) == (0, 0)
+    for vin in vins[1:3]:
+        pair.bear(None, vin)
+    assert len(pair.told()) == 2  # the hub's broker had them; its database is an older one
+    pair.bear(None, vins[3])
+    pair.reconcile()  # it is known that some are missing before it
+    assert vins_at(pair.hub) == [vins[0], vins[3]]
+    assert list_sites(pair.hub)[0].births_lacking == 2
+    (found,) = list_conflicts(pair.hub, SITE)
+    assert (found.kind, "births 2 to 3" in found.reason) == ("births_missed", True)
+    assert ask(pair) == 3
+    assert ask(pair) == 0, "its hub has not read them yet"
+    pair.reconcile()
+    sign_of_life(pair)
+    assert vins_at(pair.hub) == sorted(vins)
+    assert (list_sites(pair.hub)[0].births_lacking, asked(pair.hub)[0].births_have) == (0, None)
+    assert [len(read_facts(pair.hub, subject=vin)) for vin in vins] == [1, 1, 1, 1]
+
+
+def test_a_hub_of_before_and_a_site_that_was_added_again_are_told_all_and_nothing_is_named(
+    pair: Pair,
+) -> None:
+    pair.bear(None)
+    pair.reconcile()
+    with transaction(pair.hub):
+        add_site(pair.hub, IDS, site_id=SITE, token="u" * 43, actor="tester", now=CLOCK.now())
+    sign_of_life(pair)
+    assert ask(pair) == 1
+    pair.reconcile()
+    sign_of_life(pair)
+    assert ask(pair, now=CLOCK.now() + timedelta(hours=1)) == 0
+    assert list_conflicts(pair.hub, SITE) == []
+    old = Up(format=1, sent_at=CLOCK.now(), waiting=0)  # of a site before this version
+    pair.take(old)
+    assert list_sites(pair.hub)[0].births_lacking == 0
+
+
+def revoke(pair: Pair, key_id: str = SITE_KEY.public_key.keyid) -> None:
+    with transaction(pair.hub):
+        revoke_key(pair.hub, IDS, site_id=SITE, key_id=key_id, reason="stolen", actor="ana", now=CLOCK.now())
+
+
+def test_a_key_that_was_revoked_bears_no_vehicle_any_more_and_those_on_record_stay(pair: Pair) -> None:
+    pair.bear(None)
+    pair.reconcile()
+    pair.bear(None, OTHER_VIN)  # before it was revoked, by its own word; told later
+    revoke(pair)
+    pair.reconcile()
+    assert vins_at(pair.hub) == [VIN]
+    (refused,) = list_refused_births(pair.hub, SITE)
+    assert (refused.vin, refused.code) == (OTHER_VIN, "key_revoked")
+    assert "was revoked at" in refused.reason
+    assert "stolen" in refused.reason
+    (key,) = list_keys(pair.hub, SITE)
+    assert (key.revoked_by, key.reason, key_until(pair.hub, SITE)) == ("ana", "stolen", None)
+    with pytest.raises(Conflict, match="was revoked"):
+        revoke(pair)
+    with pytest.raises(NotFound, match="no key"):
+        revoke(pair, "f" * 64)
+    with transaction(pair.hub):  # a person who knows the vehicle
+        take_again(pair.hub, IDS, site_id=SITE, sha256=refused.sha256, actor="ana", now=CLOCK.now())
+    assert vins_at(pair.hub) == sorted([VIN, OTHER_VIN])
+
+
+def test_a_site_whose_key_was_revoked_stands_and_goes_on_with_another(pair: Pair, tmp_path: Path) -> None:
+    revoke(pair)
+    line = Line(pair.hub, Blobs((tmp_path / "hub").as_uri()))
+
+    def fetched(key: CryptoSigner) -> None:
+        anchors = replace(ANCHORS, key_id=key.public_key.keyid)
+        here = Here(anchors=anchors, key=public_key_dict(key), blobs=line.blobs, partial=tmp_path / "half")
+        asyncio.run(fetch(cast("Client", line), here, pair.site, asyncio.Event(), clock=CLOCK, ids=IDS))
+
+    with pytest.raises(Untrusted, match=r"stolen; remove birth-key\.pem"):
+        fetched(SITE_KEY)
+    assert not may_flash(pair)
+    with pytest.raises(Unavailable, match="no certified key"):
+        pair.bear(None)
+    fetched(seeded("another"))
+    assert may_flash(pair)
+    pair.bear(None, signer=seeded("another"))
+    pair.reconcile()
+    assert vins_at(pair.hub) == [VIN]
+
+
+def test_a_site_has_so_many_keys_and_no_more(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ringroad.build.site.store_keys.KEYS_MAX", 2)
+    assert asked(pair.hub, key=seeded("second"))[0].certificate
+    given = asked(pair.hub, key=seeded("third"))[0]
+    assert (given.certificate, "another key is not certified" in given.no_certificate) == ("", True)
+    assert "too_many_keys" in {each.kind for each in list_conflicts(pair.hub, SITE)}
+    assert asked(pair.hub)[0].certificate, "those that are certified stay"
+    revoke(pair, seeded("second").public_key.keyid)
+    assert asked(pair.hub, key=seeded("third"))[0].certificate
+    later = CLOCK.now() + timedelta(days=KEY_DAYS, minutes=1)  # both ended
+    assert asked(pair.hub, key=seeded("fourth"), now=later)[0].certificate
 
 
 @dataclass

@@ -50,6 +50,7 @@ from ringroad.build.site.store import (
     remove_site,
     seen_at,
 )
+from ringroad.build.site.store_births import certify
 from ringroad.build.site.store_held import take_coming
 from ringroad.build.site.store_key import anchors_of, ensure_key
 from ringroad.build.site.store_up import take_told
@@ -93,7 +94,7 @@ from support.console_server import add_account, serving
 from support.gateways import eventually
 from support.mes import CLOCK, IDS, new_order, wren
 from support.ports import free_port
-from support.released import DIRECTOR_ROOT, IMAGE_ROOT, SIGNERS, trusts
+from support.released import DIRECTOR_ROOT, IMAGE_ROOT, SIGNERS, SITE_KEY, trusts
 from support.released import publish as publish_release
 
 pytestmark = pytest.mark.engines
@@ -793,6 +794,22 @@ def test_an_admin_makes_a_plant_a_site_and_everybody_sees_how_it_is_connected(
             "never heard" in client.get(f"{origin}/plant", headers={"Authorization": f"Bearer {viewer}"}).text
         )
         assert ask("GET", f"/sites/{SITE}/conflicts", viewer).json() == []
+        assert ask("GET", f"/sites/{SITE}/keys", viewer).json() == []
+        revoke = f"/sites/{SITE}/keys/{'f' * 64}/revoke"
+        assert ask("POST", revoke, viewer, json={"reason": "stolen"}).status_code == 403
+        assert ask("POST", revoke, json={}).status_code == 400
+        assert ask("POST", revoke, json={"reason": "stolen"}).status_code == 404
+        with connect(pg_url) as conn, transaction(conn):
+            certify(
+                conn, IDS, SIGNERS.director_targets, site_id=SITE, key=public_key_dict(SITE_KEY), now=CLOCK.now()
+            )  # fmt: skip
+        (key,) = ask("GET", f"/sites/{SITE}/keys", viewer).json()
+        assert ask("GET", "/sites").json()[0]["key_until"] == key["expires_at"]
+        revoke = f"/sites/{SITE}/keys/{key['key_id']}/revoke"
+        assert [ask("POST", revoke, json={"reason": "stolen"}).status_code for _ in range(2)] == [200, 409]
+        (key,) = ask("GET", f"/sites/{SITE}/keys", viewer).json()
+        assert (key["reason"], key["revoked_by"]) == ("stolen", "admin")
+        assert ask("GET", "/sites").json()[0]["key_until"] is None
         assert ask("GET", "/site", viewer).status_code == 404
         assert ask("DELETE", f"/sites/{SITE}").json()["state"] == "removed"
         assert ask("GET", f"/sites/{SITE}/conflicts").status_code == 404

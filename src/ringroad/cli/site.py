@@ -19,6 +19,8 @@ from ringroad.storage.process import folder_error, write_private, write_whole
 from ringroad.storage.settings import Settings
 
 CREDENTIALS_BYTES_MAX: Final = 64 * 1024  # bytes of the file that a hub gives a site
+KEY_CHARS: Final = 8  # of a key's id that are shown
+KEYS_LOOKED_AT: Final = 500  # newest keys of a site that one to revoke is among
 FIRST_ROOT: Final = "1.root.json"
 EXIT_CUT_OFF: Final = 7  # as `unavailable` in cli/errors.py
 
@@ -112,7 +114,12 @@ def list_sites(shell: Shell, client: Client) -> None:
         ),
         empty="no plant is a site",
     )
-    shell.show(rows, text=text)
+    missing = [
+        f"{row['id']} told {counted(row['births_lacking'], 'birth')} that are not here, as after a backup; it tells them again"
+        for row in rows
+        if row["births_lacking"]
+    ]
+    shell.show(rows, text="\n".join((text, *missing)))
 
 
 @group.command("conflicts", epilog=example("ringroad site conflicts leipzig"))
@@ -166,6 +173,64 @@ def births(shell: Shell, client: Client, *, site: str, digest: str | None, limit
     show_page(shell, rows, text="\n".join(told) or "none", limit=limit)
 
 
+@group.command("keys", epilog=example("ringroad site keys leipzig"))
+@click.argument("site")
+@limited()
+@with_client
+def keys(shell: Shell, client: Client, *, site: str, limit: int, offset: int) -> None:
+    """List the keys of a site that its hub vouched for, and which were revoked."""
+    if offset:
+        raise InvalidInput("keys have no pages", hint="a larger --limit")
+    rows = client.get(f"/sites/{site}/keys", limit=limit)
+    text = table(
+        ("key", "vouched for", "until", "revoked", "why"),
+        (
+            (
+                row["key_id"][:KEY_CHARS],
+                when(row["issued_at"]),
+                when(row["expires_at"]),
+                f"{when(row['revoked_at'])} by {row['revoked_by']}" if row["revoked_at"] else "no",
+                row["reason"] or "",
+            )
+            for row in rows
+        ),
+        empty=f"{site} has no key yet",
+    )
+    show_page(shell, rows, text=text, limit=limit)
+
+
+@group.command(
+    "revoke-key",
+    epilog=example("ringroad site revoke-key leipzig 3fd09a12 --reason 'the server was stolen' --yes"),
+)
+@click.argument("site")
+@click.argument("key")
+@click.option("--reason", required=True, help="Why, for the ledger.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_client
+def revoke_key(shell: Shell, client: Client, *, site: str, key: str, reason: str, yes: bool) -> None:
+    """Take no birth any more that a key of a site signed; the beginning of its id is enough. For admins.
+
+    Births on record stay. One that comes later is kept whole and not taken, whatever day its record says; an approver
+    who knows the vehicle takes it (ringroad site births --take). The site's line stands, until it shows another key.
+    """
+    rows = client.get(f"/sites/{site}/keys", limit=KEYS_LOOKED_AT)
+    found = [row["key_id"] for row in rows if row["key_id"].startswith(key.lower())]
+    if len(found) != 1:
+        raise InvalidInput(
+            f"{len(found)} keys of {site} begin with {key!r}", hint=f"ringroad site keys {site}"
+        )
+    confirm(
+        f"take no birth any more that key {found[0][:KEY_CHARS]} of {site} signed? Nothing takes this back.",
+        yes=yes,
+    )
+    done = client.post(f"/sites/{site}/keys/{found[0]}/revoke", {"reason": reason})
+    shell.show(
+        done,
+        text=f"key {found[0][:KEY_CHARS]} of {site} is revoked; there: remove birth-key.pem from its folder site, and start it again",
+    )
+
+
 @group.command("remove", epilog=example("ringroad site remove leipzig --yes"))
 @click.argument("site")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -204,6 +269,8 @@ def _holds(row: Mapping[str, Any]) -> Iterator[str]:
     """Yield what each line may flash, and until when."""
     if row["held_until"]:
         yield f"may flash until {when(row['held_until'])}, then the {row['held_ends']} ends; its VINs have {row['vin_plant']} in place 11"
+    if row["no_news"]:
+        yield f"nothing new of its hub's word: {row['no_news']}"
     if row["clock_behind_s"]:
         yield f"its clock is {row['clock_behind_s']} s behind the latest time that it knows of, which counts: set it"
     for line in row["lines"]:

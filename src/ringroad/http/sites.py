@@ -11,13 +11,13 @@ from litestar import Router
 from litestar.params import JSONBody
 from msgspec import Meta
 
-from ringroad.build.site import store, store_births
+from ringroad.build.site import store, store_births, store_keys
 from ringroad.build.site.flash import Held, Stand
-from ringroad.build.site.store_held import LineHolds, read_held
+from ringroad.build.site.store_held import LineHolds, no_news, read_held
 from ringroad.http import site_births
 from ringroad.http.auth import Role
 from ringroad.http.context import Context, Ctx
-from ringroad.http.routes import Command, Done, Go, Id, Limit, Ref, Req, route
+from ringroad.http.routes import Command, Done, Go, Id, Limit, Ref, Req, Text, route
 from ringroad.kernel.errors import Conflict, NotFound
 from ringroad.storage.db import Connection
 from ringroad.storage.leaf import Credentials, stored_credentials
@@ -40,8 +40,11 @@ class SiteView(msgspec.Struct, frozen=True, kw_only=True):
     conflicts: int
     births_waiting: int  # vehicles that it bore and the hub did not have, when it was last heard
     births_refused: int  # that are kept and not taken, and wait for a person
+    births_lacking: int  # that it told and this hub does not have, as after a backup; it tells them again
     vin_plant: str | None  # what stands for it in its VINs; none until its key is certified
-    key_until: datetime | None  # until when its newest key may seal birth records
+    key_until: (
+        datetime | None
+    )  # until when its newest key may seal birth records; none: it never was, or was revoked
     added_by: str
     added_at: datetime
 
@@ -65,6 +68,23 @@ class SiteBirthView(msgspec.Struct, frozen=True, kw_only=True):
     told_at: datetime
     settled_at: datetime | None  # when it was taken after all
     settled_by: str | None
+
+
+class SiteKeyView(msgspec.Struct, frozen=True, kw_only=True):
+    """A key of a site that this hub certified."""
+
+    key_id: str
+    issued_at: datetime  # when it was certified last
+    expires_at: datetime
+    revoked_at: datetime | None  # from when on no birth that it signed is taken
+    revoked_by: str | None
+    reason: str | None
+
+
+class RevokeKey(Command, frozen=True, kw_only=True):
+    """Why no birth that this key signed is taken any more."""
+
+    reason: Text
 
 
 class NewSite(Command, frozen=True, kw_only=True):
@@ -115,6 +135,7 @@ class SiteLink(msgspec.Struct, frozen=True, kw_only=True):
     clock_behind_s: (
         int  # that its clock is behind the latest time that it knows of, by which ends are judged; seconds
     )
+    no_news: str  # why nothing new of its hub's word is held; '' if it is
     lines: list[LineFlash]
 
 
@@ -194,6 +215,32 @@ def take_birth(ctx: Ctx, request: Req, site_id: Id, sha256: Id, data: JSONBody[G
     return Done(id=vin, state="born")
 
 
+@route("GET", "/sites/{site_id:str}/keys", role=Role.VIEWER, tag="build", errors=[404])
+def list_keys(ctx: Ctx, *, site_id: Id, limit: Limit = 100) -> list[SiteKeyView]:
+    """List the keys of a site that this hub certified, newest first, and which were revoked."""
+    with ctx.connection() as conn:
+        store.get_site(conn, site_id)
+        found = store_keys.list_keys(conn, site_id, rows_max=limit)
+    return [msgspec.convert(each, SiteKeyView, from_attributes=True) for each in found]
+
+
+@route(
+    "POST",
+    "/sites/{site_id:str}/keys/{key_id:str}/revoke",
+    role=Role.ADMIN,
+    tag="build",
+    errors=[404, 409],
+)
+def revoke_key(ctx: Ctx, request: Req, site_id: Id, key_id: Id, data: JSONBody[RevokeKey]) -> Done:
+    """Take no birth any more that this key signed; those on record stay, and it is certified no more."""
+    with ctx.transaction() as conn:
+        store_keys.revoke_key(
+            conn, ctx.ids, site_id=site_id, key_id=key_id, reason=data.reason, actor=request.user.name,
+            now=ctx.clock.now(),
+        )  # fmt: skip
+    return Done(id=key_id, state="revoked")
+
+
 @route("GET", "/site", role=Role.VIEWER, tag="build", errors=[404])
 def get_link(ctx: Ctx) -> SiteLink:
     """Say what this installation, which is a site, has to tell its hub."""
@@ -216,7 +263,7 @@ def link_view(ctx: Context, conn: Connection) -> SiteLink | None:
         site=joined.site, hub=joined.hub, connected=connected, waiting=link.waiting, reached_at=link.reached_at,
         cut_off_since=None if connected else link.reached_at, births_waiting=link.births_waiting,
         vin_plant=held.plant_key.vin_plant if held else None, held_until=until, held_ends=ends,
-        clock_behind_s=_behind_s(held, ctx.clock.now()),
+        clock_behind_s=_behind_s(held, ctx.clock.now()), no_news=no_news(conn),
         lines=[_line(each) for each in site_births.lines(ctx, conn)],
     )  # fmt: skip
 
@@ -253,7 +300,7 @@ def views(ctx: Context, conn: Connection) -> list[SiteView]:
             id=each.id, connected=each.cut_off_since(now) is None, cut_off_since=each.cut_off_since(now),
             waiting=each.waiting, heard_at=each.heard_at, reconciled_at=each.reconciled_at,
             conflicts=each.conflicts, births_waiting=each.births_waiting, births_refused=each.births_refused,
-            vin_plant=each.vin_plant, key_until=store_births.key_until(conn, each.id), added_by=each.added_by,
+            births_lacking=each.births_lacking, vin_plant=each.vin_plant, key_until=store_keys.key_until(conn, each.id), added_by=each.added_by,
             added_at=each.added_at,
         )
         for each in store.list_sites(conn)
@@ -262,5 +309,15 @@ def views(ctx: Context, conn: Connection) -> list[SiteView]:
 
 router = Router(
     "/",
-    route_handlers=[list_sites, add_site, remove_site, list_conflicts, list_births, take_birth, get_link],
+    route_handlers=[
+        list_sites,
+        add_site,
+        remove_site,
+        list_conflicts,
+        list_births,
+        take_birth,
+        list_keys,
+        revoke_key,
+        get_link,
+    ],
 )

@@ -76,6 +76,7 @@ class FactKind(StrEnum):
     SITE_ADDED = "site.added"
     SITE_REMOVED = "site.removed"
     SITE_KEY_CERTIFIED = "site.key_certified"
+    SITE_KEY_REVOKED = "site.key_revoked"
     SITE_BIRTH_SETTLED = "site.birth_settled"
     PLANT_SHIFTED = "plant.shifted"
     PLANT_WORLD_SHOWN = "plant.world_shown"
@@ -222,6 +223,7 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.SITE_ADDED: Stage.BUILD,
         FactKind.SITE_REMOVED: Stage.BUILD,
         FactKind.SITE_KEY_CERTIFIED: Stage.BUILD,
+        FactKind.SITE_KEY_REVOKED: Stage.BUILD,
         FactKind.SITE_BIRTH_SETTLED: Stage.BUILD,
         FactKind.PLANT_SHIFTED: Stage.BUILD,
         FactKind.PLANT_WORLD_SHOWN: Stage.BUILD,

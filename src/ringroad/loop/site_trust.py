@@ -26,12 +26,14 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from securesystemslib.signer import Signer
 
-from ringroad.build.site.store import get_site
+from ringroad.build.site.store import get_site, tell_again
 from ringroad.build.site.store_births import may_have, targets_of, trust_for
 from ringroad.build.site.store_held import (
     Anchors,
+    drop_certificate,
     forget_refused,
     images_to_fetch,
+    note_no_news,
     read_held,
     refuse_image,
     refused_images,
@@ -196,16 +198,26 @@ async def run_fetching(
                     while not stop.is_set():
                         await fetch(client, here, conn, stop, clock=clock, ids=ids)
                         said = ""
+                        await asyncio.to_thread(_note, conn, said, clock)
                         await _pause(stop, await asyncio.to_thread(_wait_s, conn, here, clock))
                 finally:
                     await client.close()
             except RingroadError as error:
                 if error.message != said:
                     LOG.warning("nothing new to flash", reason=error.message, detail=error.detail)
+                if conn.closed:
+                    raise  # whoever keeps this going opens another connection
+                if not stop.is_set():
+                    await asyncio.to_thread(_note, conn, error.message, clock)
                 said, wait_s = error.message, ASK_S if isinstance(error, Untrusted) else RETRY_S
             except (NatsError, OSError, TimeoutError):
                 pass  # cut off; `run_site` says so
             await _pause(stop, wait_s)
+
+
+def _note(conn: Connection, reason: str, clock: Clock) -> None:
+    with transaction(conn):
+        note_no_news(conn, reason, now=clock.now())
 
 
 async def fetch(
@@ -215,7 +227,7 @@ async def fetch(
 
     Raises:
         Unavailable: the hub refuses, or has no keys.
-        Untrusted: what it answers does not verify.
+        Untrusted: what it answers does not verify, or it does not vouch for this site's key.
         nats.errors.Error: it cannot be reached.
     """
     site = here.anchors.site
@@ -224,6 +236,9 @@ async def fetch(
         given = msgspec.json.decode(raw, type=Trust)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unavailable("the hub's answer cannot be read", detail=str(error)) from error
+    await asyncio.to_thread(_do_as_told, conn, given, clock)
+    if given.no_certificate:
+        raise Untrusted(given.no_certificate, code="not_certified")
     held = await asyncio.to_thread(read_held, conn)
     if held is not None and hashlib.sha256(held.image.targets).hexdigest() == given.targets_sha256:
         targets = held.image.targets
@@ -239,6 +254,17 @@ async def fetch(
     with transaction(conn):
         for programme in take_coming(conn, ids, clock, is_here=here.blobs.exists):
             LOG.info("the line flashes another release", programme_id=programme)
+
+
+def _do_as_told(conn: Connection, given: Trust, clock: Clock) -> None:
+    """Tell births again that the hub lacks, and vouch for none with a key that it vouches for no more."""
+    with transaction(conn):
+        if given.births_have is not None:
+            again = tell_again(conn, after=given.births_have, now=clock.now())
+            if again:
+                LOG.warning("the hub lacks births that it had; they are told again", births=again)
+        if given.no_certificate:
+            drop_certificate(conn)
 
 
 async def _targets(client: Client, site: str, given: Trust, stop: asyncio.Event) -> bytes:

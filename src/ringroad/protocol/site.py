@@ -92,6 +92,9 @@ class Up(msgspec.Struct, frozen=True, kw_only=True):
     events: Annotated[list[SiteEvent], Meta(max_length=EVENTS_MAX)] = msgspec.field(default_factory=list)
     birth: SiteBirth | None = None  # a hub that knows of none certifies no site's key, so that it bears none
     births_waiting: Count = 0  # behind this one
+    births_told: Count = (
+        0  # number of the last birth before that the hub's broker has; a hub without it says so
+    )
     sums: SiteSums | None = None  # a hub that knows of none takes the rest
 
 
@@ -116,6 +119,12 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
     targets_sha256: str
     targets_bytes: Count
     certificate: str  # of the site's key; "" while this hub has no keys
+    no_certificate: str = (
+        ""  # why it vouches for this key no more, or not yet; a site of before says that it has no keys
+    )
+    births_have: Count | None = (
+        None  # some behind it are missing here: tell them again; a site of before does not
+    )
 
 
 class DownOrder(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,6 +46,12 @@ ON CONFLICT (name) DO UPDATE SET number = greatest(site_place.number, excluded.n
 INSERT INTO site_place (name, number, at) VALUES (:name, :number, :now)
 ON CONFLICT (name) DO UPDATE SET number = excluded.number, at = excluded.at;
 
+-- name: places
+SELECT name, number FROM site_place WHERE starts_with(name, :prefix);
+
+-- name: forget_place!
+DELETE FROM site_place WHERE name = :name;
+
 -- name: forget_places!
 DELETE FROM site_place WHERE starts_with(name, :prefix);
 
@@ -145,6 +151,18 @@ SELECT certificate, issued_at, expires_at FROM site_key WHERE site_id = :site_id
 
 -- name: newest_site_key^
 SELECT key_id, issued_at, expires_at FROM site_key WHERE site_id = :site_id ORDER BY issued_at DESC LIMIT 1;
+
+-- name: site_keys
+-- The fact is the record of what was revoked.
+SELECT k.key_id, k.issued_at, k.expires_at, f.recorded_at AS revoked_at, f.actor AS revoked_by, f.body ->> 'reason' AS reason
+  FROM site_key k
+  LEFT JOIN LATERAL (SELECT recorded_at, actor, body FROM fact
+                      WHERE subject = k.key_id AND kind = 'site.key_revoked' ORDER BY seq DESC LIMIT 1) f ON true
+ WHERE k.site_id = :site_id ORDER BY k.issued_at DESC, k.key_id LIMIT :rows_max;
+
+-- name: live_keys$
+SELECT count(*) FROM site_key k WHERE site_id = :site_id AND expires_at > :now
+   AND NOT EXISTS (SELECT 1 FROM fact WHERE subject = k.key_id AND kind = 'site.key_revoked');
 
 -- name: put_site_key!
 INSERT INTO site_key (site_id, key_id, certificate, issued_at, expires_at)

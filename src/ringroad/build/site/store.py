@@ -43,6 +43,10 @@ HEARD_S: Final = 5  # seconds between two signs of life of a site that has nothi
 SILENT_S: Final = 4 * HEARD_S  # seconds after which a site counts as cut off
 TOKEN_BYTES: Final = 32
 BIRTHS: Final = "births"  # the place of the last birth that the hub has
+TAKEN: Final = "births/"  # before a site: at its hub, the last of its births before which none is missing
+LACKS: Final = "births-lacking/"  # before a site: at its hub, how many that were told are missing
+AGAIN_S: Final = 60  # seconds between two times that births are told again: its hub reads them meanwhile
+AGAIN: Final = "births-again"  # the place of when they were
 SEEN: Final = "seen"  # the place of the latest time that a site knows of, in microseconds
 CONFLICTS_MAX: Final = 1_000  # of a site that are kept
 
@@ -72,6 +76,7 @@ class Site:
     births_waiting: int = 0
     vin_plant: str | None = None
     births_refused: int = 0  # that wait for a person
+    births_lacking: int = 0  # that it told and the hub does not have, as after a backup; it tells them again
 
     def cut_off_since(self, now: datetime) -> datetime | None:
         """Return since when it is not heard; None: it is connected. One never heard is cut off since it was added."""
@@ -115,6 +120,8 @@ def add_site(conn: Connection, ids: Ids, *, site_id: str, token: str, actor: str
     check_site_name(site_id)
     get_plant(conn, site_id)
     tell_all(conn, site_id)  # it may be another installation
+    for name in (TAKEN + site_id, LACKS + site_id):
+        SQL.forget_place(conn, name=name)
     SQL.put_site(
         conn, site_id=site_id, token_sha256=hashlib.sha256(token.encode()).digest(), actor=actor, now=now
     )
@@ -162,8 +169,15 @@ def list_sites(conn: Connection) -> list[Site]:
     """Return every site."""
     counts = {row["site_id"]: row["conflicts"] for row in SQL.conflict_counts(conn)}
     births = {row["site_id"]: row["births"] for row in SQL.births_refused_counts(conn)}
+    lacking = {row["name"].removeprefix(LACKS): row["number"] for row in SQL.places(conn, prefix=LACKS)}
     return [
-        of_row(Site, row, conflicts=counts.get(row["id"], 0), births_refused=births.get(row["id"], 0))
+        of_row(
+            Site,
+            row,
+            conflicts=counts.get(row["id"], 0),
+            births_refused=births.get(row["id"], 0),
+            births_lacking=lacking.get(row["id"], 0),
+        )
         for row in SQL.sites(conn, rows_max=PAGE_ROWS_MAX)
     ]
 
@@ -207,7 +221,8 @@ def next_to_tell(conn: Connection, *, now: datetime) -> Up:
     """
     rows = {row["programme_id"]: row for row in SQL.unsent(conn)}
     waiting = sum(int(row["events"]) for row in rows.values())
-    born = SQL.next_birth(conn, after=_births_told(conn))
+    before = _births_told(conn)
+    born = SQL.next_birth(conn, after=before)
     if born is None:
         first, upto = next(iter(rows.values()), None), NUMBER_MAX
     else:
@@ -217,11 +232,11 @@ def next_to_tell(conn: Connection, *, now: datetime) -> Up:
         if first is None or birth.after <= first["sent"]:
             return Up(
                 format=UP_FORMAT, sent_at=now, waiting=waiting, programme_id=birth.programme_id, birth=birth,
-                births_waiting=behind,
+                births_waiting=behind, births_told=before,
             )  # fmt: skip
-    births = SQL.births_behind(conn, after=_births_told(conn))
+    births = SQL.births_behind(conn, after=before)
     if first is None:
-        return Up(format=UP_FORMAT, sent_at=now, waiting=0, births_waiting=births)
+        return Up(format=UP_FORMAT, sent_at=now, waiting=0, births_waiting=births, births_told=before)
     events = _fitting(
         [
             SiteEvent(
@@ -235,7 +250,7 @@ def next_to_tell(conn: Connection, *, now: datetime) -> Up:
     )  # fmt: skip
     return Up(
         format=UP_FORMAT, sent_at=now, waiting=waiting - len(events), programme_id=first["programme_id"],
-        events=events, births_waiting=births,
+        events=events, births_waiting=births, births_told=before,
     )  # fmt: skip
 
 
@@ -270,6 +285,16 @@ def seen_at(conn: Connection) -> datetime | None:
     """Return the latest time that this site knows of; None: it noted none."""
     row = SQL.place(conn, name=SEEN)
     return _EPOCH + timedelta(microseconds=row["number"]) if row else None
+
+
+def tell_again(conn: Connection, *, after: int, now: datetime) -> int:
+    """Go back to the birth behind which a hub lacks some; return how many are told again."""
+    told, row = _births_told(conn), SQL.place(conn, name=AGAIN)
+    if told <= after or (row is not None and timedelta() <= now - row["at"] < timedelta(seconds=AGAIN_S)):
+        return 0
+    SQL.set_place(conn, name=BIRTHS, number=after, now=now)
+    SQL.set_place(conn, name=AGAIN, number=after, now=now)
+    return told - after
 
 
 def _births_told(conn: Connection) -> int:

@@ -22,7 +22,8 @@ from ringroad.build.adopt import adopt_vehicle, read_elsewhere
 from ringroad.build.plant.store import get_plant, runs_of
 from ringroad.build.quality.results import CheckResult
 from ringroad.build.quality.store import take_results
-from ringroad.build.site.store import ACTOR, SQL, get_site, put_conflict
+from ringroad.build.site.store import ACTOR, LACKS, SQL, TAKEN, get_site, put_conflict
+from ringroad.build.site.store_keys import KEYS_MAX, check_not_revoked, has_room, why_revoked
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import (
     Conflict,
@@ -35,7 +36,7 @@ from ringroad.kernel.errors import (
 )
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
-from ringroad.protocol.site import ASK_FORMAT, SiteBirth, Trust
+from ringroad.protocol.site import ASK_FORMAT, SiteBirth, Trust, Up
 from ringroad.storage.db import Connection, expect_one, of_row, transaction
 from ringroad.storage.ledger import append_fact, last_of
 from ringroad.trust.birth import CERTIFICATE, BirthRecord, read_record, verify_record
@@ -101,13 +102,29 @@ def trust_for(
     files = {row["role"]: bytes(row["bytes"]) for row in SQL.image_set(conn)}
     targets = files.get("targets", b"")
     ready = signer is not None and len(files) == 3 and roots["director"]
-    certificate = certify(conn, ids, signer, site_id=site_id, key=key, now=now) if ready and signer else b""
+    certificate = b""
+    refused = _why_not(conn, site_id, key, now=now) if ready else ""
+    if ready and signer and not refused:
+        certificate = certify(conn, ids, signer, site_id=site_id, key=key, now=now)
     return Trust(
         format=ASK_FORMAT, image_roots=roots["image"], director_roots=roots["director"],
         timestamp=files.get("timestamp", b"").decode(), snapshot=files.get("snapshot", b"").decode(),
         targets_sha256=hashlib.sha256(targets).hexdigest(), targets_bytes=len(targets),
-        certificate=certificate.decode(),
+        certificate=certificate.decode(), no_certificate=refused, births_have=births_lacking_after(conn, site_id),
     )  # fmt: skip
+
+
+def _why_not(conn: Connection, site_id: str, key: Mapping[str, Any], *, now: datetime) -> str:
+    """Return why a site's key is not certified; "": it may be. Raises: Untrusted, the key is none of ours."""
+    keyid = key_id(parse_public_key(key))
+    revoked = why_revoked(conn, keyid)
+    if revoked is not None:
+        return f"{revoked}; remove birth-key.pem from the folder site of this site's var folder and start it again: it makes another"
+    if SQL.site_key(conn, site_id=site_id, key_id=keyid) is None and not has_room(conn, site_id, now=now):
+        reason = f"another key is not certified: {KEYS_MAX} keys of this site are; revoke those that are not in use"
+        put_conflict(conn, site_id, "too_many_keys", keyid[:16], reason, now=now)
+        return reason
+    return ""
 
 
 def first_roots(conn: Connection) -> dict[str, str]:
@@ -116,12 +133,6 @@ def first_roots(conn: Connection) -> dict[str, str]:
     for row in SQL.roots(conn):
         found.setdefault(row["repository"], bytes(row["bytes"]).decode())
     return found
-
-
-def key_until(conn: Connection, site_id: str) -> datetime | None:
-    """Return until when a site's newest key is certified; None: it never was."""
-    row = SQL.newest_site_key(conn, site_id=site_id)
-    return row["expires_at"] if row else None
 
 
 def targets_of(conn: Connection, sha256: str) -> bytes:
@@ -208,6 +219,7 @@ def take_birth(conn: Connection, ids: Ids, clock: Clock, site_id: str, told: Sit
         if _is_known(conn, vin, sha256):
             return
         with transaction(conn):
+            check_not_revoked(conn, record)
             _adopt(conn, ids, site_id, told, record, now=now)
     except (Unavailable, Corrupt):
         raise
@@ -219,6 +231,38 @@ def take_birth(conn: Connection, ids: Ids, clock: Clock, site_id: str, told: Sit
             )  # fmt: skip
         reason = f"its birth is not taken; {site_id} has it whole: {error.message}"
         put_conflict(conn, site_id, "birth_refused", vin or sha256[:16], reason, now=now)
+
+
+def note_births(conn: Connection, site_id: str, told: Up, *, now: datetime) -> None:
+    """Note how far births of a site are here without gaps, and whether any before are missing, as after a backup.
+
+    A hub that noted nothing yet asks for all: each is known by its VIN and record, so none is taken twice.
+    """
+    name, row = TAKEN + site_id, SQL.place(conn, name=TAKEN + site_id)
+    taken = int(row["number"]) if row else 0
+    if told.birth is not None and told.birth.number == taken + 1:
+        taken += 1
+    if row is None or row["number"] != taken:
+        SQL.set_place(conn, name=name, number=taken, now=now)
+    before, lacking = _lacking(conn, site_id), max(0, told.births_told - taken)
+    if lacking != before:
+        SQL.set_place(conn, name=LACKS + site_id, number=lacking, now=now)
+    if lacking and not before and row is not None:
+        reason = f"births {taken + 1} to {told.births_told} were not here, as after a backup; the site tells them again"
+        put_conflict(conn, site_id, "births_missed", str(taken + 1), reason, now=now)
+
+
+def births_lacking_after(conn: Connection, site_id: str) -> int | None:
+    """Return behind which birth a site is to tell again; None: none is missing."""
+    if not _lacking(conn, site_id):
+        return None
+    row = SQL.place(conn, name=TAKEN + site_id)
+    return int(row["number"]) if row else 0
+
+
+def _lacking(conn: Connection, site_id: str) -> int:
+    row = SQL.place(conn, name=LACKS + site_id)
+    return int(row["number"]) if row else 0
 
 
 def list_refused_births(

@@ -49,6 +49,8 @@ _PARTS: Final = (
     "certificate",
 )
 
+REASON_CHARS_MAX: Final = 1_000  # of why nothing new is held
+_NO_NEWS: Final = "no-news"
 _REFUSED: Final = "refused/"  # before the digest of an image
 REFUSED_S: Final = 300  # seconds before an image that could not be brought here is asked for again
 
@@ -160,6 +162,22 @@ def take_trust(conn: Connection, given: Trust, *, targets: bytes, anchors: Ancho
     return Held(
         image=image, director_root=director_root, certificate=certificate, verified_at=now, seen_at=now
     )
+
+
+def drop_certificate(conn: Connection) -> None:
+    """Vouch for no vehicle any more with a key that the hub does not vouch for; the line stands."""
+    SQL.drop_trust(conn, name="certificate")
+
+
+def note_no_news(conn: Connection, reason: str, *, now: datetime) -> None:
+    """Note why nothing new of the hub's word is held; "": it is."""
+    if reason != no_news(conn):
+        SQL.put_trust(conn, name=_NO_NEWS, bytes=reason[:REASON_CHARS_MAX].encode(), now=now)
+
+
+def no_news(conn: Connection) -> str:
+    """Return why nothing new of the hub's word is held; "": it is, or was the last time that the hub was reached."""
+    return "".join(bytes(row["bytes"]).decode() for row in SQL.trusts(conn, prefix=_NO_NEWS))
 
 
 def want_baseline(conn: Connection, programme_id: str, baseline: DownBaseline, *, now: datetime) -> None:

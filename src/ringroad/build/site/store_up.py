@@ -17,7 +17,7 @@ import msgspec
 from ringroad.build.plant.store import get_plant, runs_of
 from ringroad.build.plant.store_events import Told, list_refused, refuse_message, take_events
 from ringroad.build.site.store import ACTOR, SQL, put_conflict
-from ringroad.build.site.store_births import take_birth
+from ringroad.build.site.store_births import note_births, take_birth
 from ringroad.build.site.store_sums import take_sums
 from ringroad.build.store_plant import resume_order
 from ringroad.kernel.clock import Clock, Ids
@@ -55,6 +55,7 @@ def take_told(conn: Connection, ids: Ids, clock: Clock, message: Told) -> None:
             _take_events(conn, ids, clock, site_id, told)
     if told.birth is not None:
         take_birth(conn, ids, clock, site_id, told.birth)
+    note_births(conn, site_id, told, now=clock.now())
     if told.sums is not None:
         try:
             take_sums(conn, ids, site_id, told.sums, now=clock.now())
