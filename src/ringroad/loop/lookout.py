@@ -2,8 +2,9 @@
 
 To look through all vehicles that wait costs by their number, 0.75 s for 300,000. So it is done seldom enough to take
 `WHOLE_SHARE` of the time at most, and at once when what runs changed or a round left something over; in a small fleet
-that is in every round. In between a round looks at the vehicles that changed, or whose actions did. The gate of a
-campaign of many vehicles is paced in the same way. No rest is longer than `REST_S_MAX`, a gate's `GATE_REST_S_MAX`.
+that is in every round. In between a round looks at the vehicles that changed, or whose actions did; for bundles, at all
+that wait for one while a round left some over. The gate of a campaign of many vehicles is paced in the same way. No rest
+is longer than `REST_S_MAX`, a gate's `GATE_REST_S_MAX`.
 
 Only a restriction: every statement checks for itself what a vehicle may be told. What is missed, as a change that took
 long to commit, or an attempt that has become due, waits for the next whole look.
@@ -39,12 +40,18 @@ CHANGED_MAX: Final = 20_000  # vehicles; with more, everything is looked at
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What one round looks at; None: every vehicle."""
+    """What one round looks at; None: every vehicle.
+
+    Attributes:
+        vins: who is judged again and offered what waits.
+        bundles: for whom bundles are signed.
+    """
 
     vins: tuple[str, ...] | None
+    bundles: tuple[str, ...] | None
 
 
-EVERYTHING: Final = Look(vins=None)
+EVERYTHING: Final = Look(vins=None, bundles=None)
 
 
 class Pace:
@@ -109,6 +116,7 @@ class Lookout:
         self._seq = 0
         self._running: object = None
         self._left = False
+        self._bundles_left = self._bundles_wait = False
 
     @contextmanager
     def look(self, conn: Connection) -> Iterator[Look]:
@@ -120,11 +128,13 @@ class Lookout:
         vins: list[str] | None = None
         if running == self._running and not self._whole.is_due(""):
             vins = read_changed_vins(conn, after_seq=self._seq - SLACK, vins_max=CHANGED_MAX)
+        self._bundles_left = False
         if vins is None:
             with self._whole.spend(""):
                 yield EVERYTHING
         else:
-            yield Look(vins=tuple(vins))
+            yield Look(vins=tuple(vins), bundles=None if self._bundles_wait else tuple(vins))
+        self._bundles_wait = self._bundles_left  # not after a look that broke off
         if self._left:  # only now: the end of a whole look sets when the next one is due
             self._whole.hurry("")
             self._left = False
@@ -133,3 +143,7 @@ class Lookout:
     def left_some(self) -> None:
         """Note, during a look, that there was more to do than one round may: the next one looks at everything."""
         self._left = True
+
+    def left_bundles(self) -> None:
+        """Note the same of bundles alone, which costs no look at everything: the next round looks for all that wait."""
+        self._bundles_left = True

@@ -290,7 +290,7 @@ def _issue(
     total = looked_at = 0
     for _ in range(ISSUE_BATCHES_MAX):
         try:
-            looked_at = issue_waiting(conn, ids, issue, now=now, vins=look.vins, withheld=withheld)
+            looked_at = issue_waiting(conn, ids, issue, now=now, vins=look.bundles, withheld=withheld)
         except Conflict as conflict:
             LOG.info("bundles wait", detail=conflict.message)
             looked_at = BUNDLES_MAX
@@ -299,5 +299,5 @@ def _issue(
         if not looked_at:
             break
     if lookout and looked_at:
-        lookout.left_some()
+        lookout.left_bundles()
     return total

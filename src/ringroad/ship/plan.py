@@ -161,7 +161,7 @@ class Asked:
         attributes: names of those the query looks at.
         vins, tags, lists, serials: those it names.
         vin_patterns, tag_patterns, list_patterns, serial_patterns: those it names, as LIKE takes them.
-        release, born, filenames: whether it looks at these.
+        release, born, filenames, images: whether it looks at these; a plan is about all images.
     """
 
     ecus: tuple[str, ...] = ()
@@ -177,6 +177,7 @@ class Asked:
     release: bool = False
     born: bool = False
     filenames: bool = False
+    images: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +277,7 @@ def asked_of(query: Node) -> Asked:
         release="release" in roots,
         born="born" in roots,
         filenames=any(term.field.prop == "filename" for term in terms),
+        images=any(term.field.prop == "sha256" for term in terms),
     )
 
 

@@ -224,9 +224,9 @@ SELECT v.vin, sha256(convert_to(ROW (
            CASE WHEN v.vin = ANY (:vins) THEN v.vin END,
            CASE WHEN cardinality(:vin_patterns::text[]) > 0 THEN
                ARRAY(SELECT p FROM unnest(:vin_patterns::text[]) AS p WHERE v.vin LIKE p) END,
-           CASE WHEN cardinality(:tags::text[] || :tag_patterns::text[]) > 0 THEN
-               ARRAY(SELECT t FROM unnest(v.tags) AS t
-                      WHERE t = ANY (:tags::text[]) OR t LIKE ANY (:tag_patterns::text[]) ORDER BY 1) END,
+           CASE WHEN cardinality(v.tags) > 0 AND cardinality(:tags::text[] || :tag_patterns::text[]) > 0 THEN
+               nullif(ARRAY(SELECT t FROM unnest(v.tags) AS t
+                             WHERE t = ANY (:tags::text[]) OR t LIKE ANY (:tag_patterns::text[]) ORDER BY 1), '{}') END,
            CASE WHEN :release THEN v.release_id END,
            CASE WHEN :born THEN v.born_at::date END,
            CASE WHEN cardinality(:attributes::text[]) > 0 THEN
@@ -235,12 +235,13 @@ SELECT v.vin, sha256(convert_to(ROW (
        v.config_generation
   FROM vehicle v
   LEFT JOIN (SELECT ecu.vin,
-                    array_agg(ROW (ecu.name, ecu.hardware_id, i.version, i.image_sha256,
+                    string_agg(ROW (ecu.name, ecu.hardware_id, i.version,
+                                   CASE WHEN :whole OR :images THEN i.image_sha256 END,
                                    CASE WHEN :filenames THEN i.filename END,
                                    CASE WHEN ecu.serial = ANY (:serials) THEN ecu.serial END,
                                    CASE WHEN cardinality(:serial_patterns::text[]) > 0 THEN
                                        ARRAY(SELECT p FROM unnest(:serial_patterns::text[]) AS p WHERE ecu.serial LIKE p)
-                                   END)::text ORDER BY ecu.name)
+                                   END)::text, '' ORDER BY ecu.name)
                         AS ecus
                FROM ecu LEFT JOIN ecu_installed i ON i.vin = ecu.vin AND i.serial = ecu.serial
               WHERE ecu.removed_at IS NULL AND (:whole OR cardinality(:ecus::text[]) > 0)

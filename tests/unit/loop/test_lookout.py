@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import cast
 
 import pytest
 
+from ringroad.kernel.errors import Conflict
 from ringroad.loop import lookout as lookouts
 from ringroad.loop.lookout import CHEAP_S, EVERYTHING, GATE_REST_S_MAX, REST_S_MAX, Look, Lookout, Pace
 from ringroad.storage.db import Connection
@@ -118,5 +120,28 @@ def test_after_a_dear_look_that_left_some_the_next_one_looks_at_everything(
             clock.at_s += 1.0
             if left_some:
                 lookout.left_some()
-    changed = Look(vins=("vin_1",))
+    changed = Look(vins=("vin_1",), bundles=("vin_1",))
     assert seen == [EVERYTHING, EVERYTHING, EVERYTHING, changed, EVERYTHING, changed]
+
+
+def test_bundles_that_wait_are_looked_for_without_looking_at_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lookouts, "plan_each_time", lambda _: None)
+    monkeypatch.setattr(lookouts, "read_levels", lambda _: {"campaign_1": 0})
+    monkeypatch.setattr(lookouts, "read_change_number", lambda _: 7)
+    monkeypatch.setattr(lookouts, "read_changed_vins", lambda *_, **__: ["vin_1"])
+    clock = Hand()
+    lookout = Lookout(clock)
+    seen: list[Look] = []
+    for left in (True, True, None, False, False):
+        with suppress(Conflict), lookout.look(cast("Connection", None)) as look:
+            seen.append(look)
+            clock.at_s += 1.0
+            if left:
+                lookout.left_bundles()
+            if left is None:
+                raise Conflict("broke off")
+    changed = Look(vins=("vin_1",), bundles=("vin_1",))
+    bundles = Look(vins=("vin_1",), bundles=None)
+    assert seen == [EVERYTHING, bundles, bundles, bundles, changed]
