@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ from ringroad.kernel.vin import parse_vin
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle import peers
 from ringroad.vehicle.address import parse_address
-from ringroad.vehicle.fetch import FROM_PEERS, Fetcher
+from ringroad.vehicle.fetch import FROM_PEERS, Fetcher, Interrupted
 from ringroad.vehicle.gateway import Gateway
 from ringroad.vehicle.images import ImageStore
 from ringroad.vehicle.memory import Memory
 from ringroad.vehicle.peers import PeerCaches, PeerShare, check_peer
 from ringroad.vehicle.progress import ProgressReports
 from ringroad.vehicle.small_http import Answer, BadRequest, Request
-from ringroad.vehicle.states import Opened
+from ringroad.vehicle.states import Noted, Opened
 from support.ports import free_port
 from support.vehicle_world import TOKEN, VIN, DeskIds, World, as_verified, content_of, director_target
 
@@ -45,6 +45,7 @@ class Road:
         self.target: VerifiedTarget = as_verified(signed)
         self.store = ImageStore(folder / "images", durability="buffered")
         self.part = folder / "images" / f"{self.target.sha256}.part"
+        self.counted = folder / "images" / f"{self.target.sha256}.peers"
         self.peer = folder / "peer"
         self.peer.mkdir()
 
@@ -142,6 +143,48 @@ def test_what_peers_gave_is_written_down_and_told(tmp_path: Path) -> None:
         again.close()
 
     asyncio.run(run())
+
+
+def test_what_peers_gave_in_earlier_tries_is_counted_however_those_ended(tmp_path: Path) -> None:
+    road = Road(tmp_path)
+    road.share(IMAGE)
+
+    def stop_at(done_bytes: int) -> Callable[[int, int], None]:
+        def progress(done: int, _all: int) -> None:
+            if done >= done_bytes:
+                raise Interrupted
+
+        return progress
+
+    async def run() -> None:
+        async with road.drive() as (gateway, _):
+            with pytest.raises(Interrupted):
+                await gateway.download(road.target, road.store, progress=stop_at(100_000))
+            arrived = road.part.stat().st_size
+            assert 0 < arrived < len(IMAGE)
+            # And one that power was lost in: the part is longer than what was noted.
+            with road.store.resume(road.target) as image, image.from_peer():
+                image.write(IMAGE[arrived : arrived + 1_000])
+                kept = road.counted.read_bytes()
+            road.counted.write_bytes(kept)
+            (road.peer / road.target.sha256).unlink()
+            assert await road.download(gateway) == IMAGE
+            assert road.given == arrived + 1_000
+            assert not road.counted.exists()
+
+    asyncio.run(run())
+
+
+def test_images_that_peers_gave_take_no_notes_from_what_the_vehicle_waits_for(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "vehicle", clock=SystemClock(), ids=DeskIds(), durability="buffered")
+    now = SystemClock().now()
+    memory.write(Opened(at=now, action_id=7))
+    memory.write(Noted(code="precondition", at=now, about="Vehicle.Speed"))
+    for number in range(60):
+        memory.write(Noted(code=FROM_PEERS, at=now, about=f"S{number}", peer_bytes=5))
+    assert (memory.state.peer_bytes, memory.state.notes) == (300, 1)
+    assert memory.state.noted == ("precondition", "Vehicle.Speed")
+    memory.close()
 
 
 def test_what_a_peer_does_not_have_comes_from_the_server(tmp_path: Path) -> None:

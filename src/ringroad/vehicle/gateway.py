@@ -126,7 +126,7 @@ class Gateway:
         """Fetch the image of `target` into `store`, from the peers first, going on where an earlier try ended.
 
         Returns:
-            How many of its bytes peers gave in this try.
+            How many of its bytes peers gave, in this try and in earlier ones.
 
         Raises:
             Untrusted: the bytes are not the signed ones; what arrived was dropped.
@@ -135,15 +135,13 @@ class Gateway:
         """
         if self._peers is not None:
             given = await self._peers.fetch(target, store, progress=progress)
-            if given.whole:
-                return given.bytes
+            if given is not None:
+                return given
             with suppress(Untrusted):  # a peer's bytes may be before the server's; they are dropped then
-                await self._download(target, store, progress)
-                return given.bytes
-        await self._download(target, store, progress)
-        return 0
+                return await self._download(target, store, progress)
+        return await self._download(target, store, progress)
 
-    async def _download(self, target: VerifiedTarget, store: ImageStore, progress: Progress) -> None:
+    async def _download(self, target: VerifiedTarget, store: ImageStore, progress: Progress) -> int:
         url = f"{self._prefix}/image/targets/{target.sha256}.{target.filename}"
         with store.resume(target) as image:
             if not image.whole:
@@ -152,7 +150,7 @@ class Gateway:
                         response, image, length_bytes=target.length, pace=SERVER_PACE, clock=self._clock,
                         progress=progress,
                     )  # fmt: skip
-            image.finish()
+            return image.finish()
 
     async def send_reports(self, reports: list[Report]) -> frozenset[str]:
         """Send reports and return the ids of those that the server made durable.

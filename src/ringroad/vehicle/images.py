@@ -1,7 +1,7 @@
 """The vehicle's image store: a bounded folder of files named by their SHA-256.
 
 ``images/{sha256}`` is whole and was verified when it was written, an image or a delta; ``images/{sha256}.part`` is a
-download under way, or an image that a delta gives.
+download under way, or an image that a delta gives; ``images/{sha256}.peers`` says how much of it peers gave (`given.py`).
 
 Invariants:
     * A file gets its final name only after every byte was hashed and is durable.
@@ -15,6 +15,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -27,11 +28,13 @@ from ringroad.trust.image import ImageVerifier, verify_image
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.agents.base import FileSource
 from ringroad.vehicle.files import Durability, sync_folder, write_all
+from ringroad.vehicle.given import GivenBytes
 
 CHUNK_BYTES: Final = 256 * 1024
 JOURNAL_SHARE_BYTES: Final = 16 * 1024**2  # bytes of disk that images leave to journal, reports and telemetry
 STORE_BYTES_MAX: Final = 2 * 1024**3  # bytes; default bound, the configuration may say otherwise
 _PART: Final = ".part"
+_GIVEN: Final = ".peers"
 
 
 class ImageStore:
@@ -61,7 +64,7 @@ class ImageStore:
 
     def stored(self) -> frozenset[str]:
         """Return the digests of the whole images."""
-        return frozenset(path.name for path in self._folder.iterdir() if not path.name.endswith(_PART))
+        return frozenset(path.name for path in self._folder.iterdir() if "." not in path.name)
 
     def source(self, sha256: str) -> FileSource:
         """Return the bytes of a whole image."""
@@ -154,7 +157,7 @@ class ImageStore:
         for path in files:
             if everything <= min(left, free):
                 break
-            if path.name.removesuffix(_PART) not in wanted:
+            if path.name.partition(".")[0] not in wanted:
                 size = path.stat().st_size
                 left, free = left + size, free + size
                 path.unlink()
@@ -193,12 +196,15 @@ class PartialImage:
         self._target = target
         self._durability: Durability = durability
         self._part = folder / f"{target.sha256}{_PART}"
+        self._from_peer = False
+        self._given = GivenBytes(folder / f"{target.sha256}{_GIVEN}", durability=durability)
         try:
             self._descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise _disk(error) from error
         try:
             self._verifier = self._hash_present()
+            self._given.end(self.done_bytes)  # of a peer's bytes that power was lost in
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -213,6 +219,17 @@ class PartialImage:
         """Whether every byte is here."""
         return self._verifier.done_bytes == self._target.length
 
+    @contextmanager
+    def from_peer(self) -> Iterator[None]:
+        """Count what is written meanwhile as given by a peer."""
+        self._from_peer = True
+        try:
+            yield
+        finally:
+            self._from_peer = False
+            with suppress(Unavailable):
+                self._given.end(self.done_bytes)
+
     def write(self, chunk: bytes) -> None:
         """Take the next bytes.
 
@@ -220,6 +237,8 @@ class PartialImage:
             Untrusted: more bytes than were signed; the download is dropped.
             Unavailable: the disk is full; what arrived before stays.
         """
+        if self._from_peer and not self._given.counting:
+            self._given.begin(self.done_bytes)
         try:
             self._verifier.update(chunk)
         except Untrusted:
@@ -230,8 +249,11 @@ class PartialImage:
         except OSError as error:
             raise _disk(error) from error
 
-    def finish(self) -> None:
+    def finish(self) -> int:
         """Check every digest and give the file its name.
+
+        Returns:
+            How many of its bytes peers gave, in all tries.
 
         Raises:
             Untrusted: these are not the signed bytes; the download is dropped.
@@ -249,15 +271,20 @@ class PartialImage:
             sync_folder(self._folder, durability=self._durability)
         except OSError as error:
             raise _disk(error) from error
+        given = self._given.total
+        self._given.forget()
+        return given
 
     def drop(self) -> None:
         """Forget what arrived; the next try begins at byte 0."""
         self._part.unlink(missing_ok=True)
+        self._given.forget()
 
     def restart(self) -> None:
         """Begin at byte 0 again, for a server that does not honour ranges."""
         os.ftruncate(self._descriptor, 0)
         self._verifier = ImageVerifier(self._target)
+        self._given.forget()
 
     def __enter__(self) -> PartialImage:
         return self
@@ -269,6 +296,7 @@ class PartialImage:
         verifier = ImageVerifier(self._target)
         if os.fstat(self._descriptor).st_size > self._target.length:
             os.ftruncate(self._descriptor, 0)  # cannot be a beginning of this image
+            self._given.forget()
             return verifier
         offset = 0
         while chunk := os.pread(self._descriptor, CHUNK_BYTES, offset):

@@ -16,7 +16,6 @@ import os
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -50,14 +49,6 @@ _RANGE: Final = re.compile(r"bytes=(0|[1-9][0-9]{0,17})-")
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """What peers gave of an image: so many bytes, and whether it is whole with them and is the signed one."""
-
-    whole: bool = False
-    bytes: int = 0
-
-
 class PeerCaches:
     """The peers of one vehicle, as it asks them."""
 
@@ -73,45 +64,44 @@ class PeerCaches:
         self._asked_from_s = dict.fromkeys((url.rstrip("/") for url in urls), 0.0)
         self._clock = clock
 
-    async def fetch(self, target: VerifiedTarget, store: ImageStore, *, progress: Progress) -> Given:
+    async def fetch(self, target: VerifiedTarget, store: ImageStore, *, progress: Progress) -> int | None:
         """Fetch the image of `target` into `store` from the peers, as far as they have it.
 
         Returns:
-            What they gave; where it is not whole the server is asked, and goes on behind what arrived.
+            How many of its bytes they gave, in all tries, where it is whole and the signed one; else None: the server is
+            asked, and goes on behind what arrived.
 
         Raises:
             Unavailable: the disk cannot be used.
         """
         heard: list[str] = []
-        given = 0
         for peer in self._awake():
             with store.resume(target) as image:
                 before = image.done_bytes
                 try:
                     if not image.whole:
-                        await self._ask(peer, image, target, progress)
+                        with image.from_peer():
+                            await self._ask(peer, image, target, progress)
                 except (httpx.HTTPError, TimeoutError) as error:
                     self._rest(peer, PEER_AGAIN_S, type(error).__name__)
                 except Untrusted as error:
                     self._rest(peer, math.inf, error.message)
-                    return Given()
+                    return None
                 except Unavailable as error:
                     if error.code == "disk":
                         raise
                     self._rest(peer, PEER_AGAIN_S, error.message)
                 if image.done_bytes != before:
                     heard.append(peer)
-                    given += max(0, image.done_bytes - before)
                 if not image.whole:
                     continue
                 try:
-                    image.finish()
+                    return image.finish()
                 except Untrusted as error:
                     for liar in heard:
                         self._rest(liar, math.inf, error.message)
-                    return Given()
-                return Given(whole=True, bytes=given)
-        return Given(bytes=given)
+                    return None
+        return None
 
     def _awake(self) -> list[str]:
         now_s = self._clock.monotonic_s()

@@ -310,7 +310,7 @@ class CampaignState:
         restarts: starts of the orchestrator with something under way since it last got further.
         code, detail: typed reason of the last state change or of the ECU that failed since; the same for people.
         noted: code and subject of the last note in this state.
-        notes: how many notes there were in this state.
+        notes: how many notes there were in this state, but for those of what peers gave.
         unreachable: ECUs that did not answer when they were last tried.
         known_faults: codes by serial from before the installation; None until they were read.
         answer: the driver's newest word on the running update.
@@ -409,7 +409,7 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
             )
         case Noted(code=code, about=about, peer_bytes=given):
             return replace(
-                state, noted=(code, about), notes=state.notes + 1, peer_bytes=state.peer_bytes + given,
+                state, noted=state.noted if given else (code, about), notes=state.notes + (not given), peer_bytes=state.peer_bytes + given,
                 cancel_refused=state.cancel_refused or code == "cancel_refused",
             )  # fmt: skip
         case Refused(refused=refused):
