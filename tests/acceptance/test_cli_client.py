@@ -294,7 +294,8 @@ def test_hours_are_said_for_many_vehicles_shown_and_taken_back(terminal: Termina
     day = (datetime.now(UTC) + timedelta(days=9)).date().isoformat()
     nights = ("--hours", "01:00-05:00", "--not-before", day, "--time-zone", "Europe/Oslo")
     assert (
-        "hours of 2 vehicles are set; 2 had others" in t("fleet", "hours", first.lower(), second, *nights).out
+        "hours of 2 vehicles are set; that changes 2 of them"
+        in t("fleet", "hours", first.lower(), second, *nights).out
     )
     assert "vehicle" in t("fleet", "hours", first, *nights).out
     said = f"01:00-05:00, not before {day} 00:00; Europe/Oslo"
@@ -302,7 +303,7 @@ def test_hours_are_said_for_many_vehicles_shown_and_taken_back(terminal: Termina
     shown = [line.split(maxsplit=1) for line in t("fleet", "hours", "--all").out.splitlines()[1:]]
     assert [number for number, _ in shown] == ["10", "2"]
     assert shown[1][1].startswith(said)
-    assert "12 vehicles are set; 2 had others" in t("fleet", "hours", "--all", "--clear").out
+    assert "12 vehicles are cleared; that changes 2 of them" in t("fleet", "hours", "--all", "--clear").out
     assert t("fleet", "hours", first).out.strip() == "whenever a campaign may"
     for wrong, status in (
         (("--hours", "01:00-05:00"), 2), (("--all", "--tag", "van", "--clear"), 2), ((first, second), 2),

@@ -137,7 +137,13 @@ def test_who_is_held_back_who_of_them_was_let_go_and_who_joined_late_is_told_apa
         came = client.get(f"{path}/vehicles/{joined[0]}").json()
         assert came["joined_at"]
         assert came["steps"] == ["2.0.0"]
+        rows = client.get(f"{path}/compared").json()
+        assert [(row["metric"], row["against"], row["halted"]) for row in rows] == [
+            ("fault", "control", False)
+        ]
+        assert client.get("/api/v1/campaigns/none/compared").status_code == 404
         page = client.get(f"/campaigns/{story.campaign_id}").text
+        assert "What is compared" in page
         assert "Let go from the control group" in page
         assert "Then it was let go: already installed." in client.get(f"/fleet/{held[0]}").text
         assert len(names) == 12

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
+from ringroad.http.reading_compared import compared
 from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.evidence import read_campaign_evidence, read_due
@@ -264,6 +265,14 @@ def test_installations_that_fail_grossly_halt_without_any_telemetry(story: Story
         story.ddi(action, "closed", "failure", kind="closed")
     ((_, decision),) = story.tick().decisions
     assert decision == Halt("worse_than_before: install_failed")
+    rows = compared(story.conn, story.campaign_id)
+    assert [(row.metric, row.against, row.halted) for row in rows] == [
+        ("install_failed", "past", True), ("rolled_back", "past", False), ("fault", "control", False),
+        ("silence", "control", False),
+    ]  # fmt: skip
+    assert rows[0].refused
+    assert rows[0].updated == rows[0].updated_of
+    assert rows[2].log_e_micronats is None  # nobody read the control group yet
 
 
 def test_a_reading_can_be_computed_again_from_its_counts(story: Story, road: Road) -> None:

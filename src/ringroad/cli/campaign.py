@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from ringroad.cli.campaign_conduct import conduct_body, conducted
-from ringroad.cli.campaign_guard import guard_body, guarded, readings_text, unread_text
+from ringroad.cli.campaign_guard import compared_text, guard_body, guarded, readings_text, unread_text
 from ringroad.cli.campaign_return import read_recovery, return_vehicles
 from ringroad.cli.campaign_text import (
     RECALL,
@@ -443,7 +443,9 @@ def gate(shell: Shell, client: Client, *, campaign: str, replay: bool, limit: in
 @limited(20)
 @with_client
 def evidence(shell: Shell, client: Client, *, campaign: str, replay: bool, limit: int, offset: int) -> int:
-    """Show how updated vehicles fare against the control group: rate ratios, with 95 % bounds at any time.
+    """Show how updated vehicles fare against the control group, and installations against the past, and what halted.
+
+    Rate ratios come with 95 % bounds that hold at any time.
 
     Exit status 1 when a replay comes out otherwise.
     """
@@ -451,9 +453,9 @@ def evidence(shell: Shell, client: Client, *, campaign: str, replay: bool, limit
     path = f"/campaigns/{row['id']}/readings"
     rows = client.get(path, limit=min(limit + offset, PAGE_ROWS_MAX))[offset:]
     if not replay:
-        plans = [] if rows else client.get(f"/campaigns/{row['id']}/plans", limit=1)
-        text = unread_text(plans[0]) if plans else readings_text(rows)
-        show_page(shell, rows, text=text, limit=limit, offset=offset)
+        found = client.get(f"/campaigns/{row['id']}/compared")
+        parts = (compared_text(found, row), readings_text(rows)) if found else (unread_text(),)
+        show_page(shell, rows, text="\n\n".join(parts), limit=limit, offset=offset)
         return 0
     if not rows:
         raise NotFound(f"nothing was read of {row['name']} yet")

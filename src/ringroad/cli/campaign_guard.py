@@ -11,6 +11,7 @@ import click
 
 from ringroad.cli.names import read_duration_s, read_wave
 from ringroad.cli.tables import table, when
+from ringroad.http.console.guard import AGAINST
 from ringroad.kernel.errors import InvalidInput
 
 Row = Mapping[str, Any]
@@ -122,10 +123,8 @@ def guard_policy(request: Row) -> list[tuple[str, str]]:
     return lines
 
 
-def unread_text(plan: Row) -> str:
-    """Return why nothing was read of a campaign with this plan: there is no control group, or it is too early."""
-    if plan["document"]["request"].get("gate", {}).get("sequential"):
-        return readings_text([])
+def unread_text() -> str:
+    """Return why nothing is compared where the gate has rules only."""
     return (
         "there is no control group, so nothing is compared: the gate counts failed installations alone, and sees neither"
         " new faults nor silence of vehicles that installed\n"
@@ -133,27 +132,36 @@ def unread_text(plan: Row) -> str:
     )
 
 
-def readings_text(rows: Sequence[Row]) -> str:
-    """Return the newest reading of each metric, and the ratio of those before."""
-    if not rows:
-        return "nothing was read yet; the first tick has to be over, and what vehicles send late to arrive"
-    newest = rows[0]
+def compared_text(rows: Sequence[Row], campaign: Row) -> str:
+    """Return every metric that the gate compares, with what, and what halted the campaign."""
     head = table(
-        ("metric", "updated", "control", "ratio", "between", "e-value", "halts at"),
+        ("metric", "compared with", "updated", "the others", "ratio", "between", "e-value", "halts at", ""),
         (
             (
                 each["metric"].replace("_", " "),
-                each["treated"],
-                each["control"],
+                AGAINST[each["against"]],
+                _count(each["updated"], each["updated_of"]),
+                _count(each["other"], each["other_of"]),
                 _ratio(each["point_milli"]),
                 f"{_ratio(each['low_milli'])} and {_ratio(each['high_milli'])}",
-                _e_value(each["log_e_micronats"]),
+                "?" if each["log_e_micronats"] is None else _e_value(each["log_e_micronats"]),
                 _e_value(each["limit_micronats"]),
+                "halted" if each["halted"] else "refuses" if each["refused"] else "",
             )
-            for each in newest["readings"]
+            for each in rows
         ),
-        empty="no metric is compared with the control group",
+        empty="nothing is compared",
     )
+    if campaign["state"] != "halted":
+        return head
+    return f"{head}\n\nhalted: {campaign['state_reason'].replace('_', ' ')}"
+
+
+def readings_text(rows: Sequence[Row]) -> str:
+    """Return the strata of the newest reading against the control group, and the ratio of those before."""
+    if not rows:
+        return "the control group was not read yet; the first tick has to be over, and what vehicles send late to arrive"
+    newest = rows[0]
     strata = table(
         ("metric", "stratum", "updated", "control", "ratio", "between", "e-value"),
         (
@@ -182,7 +190,13 @@ def readings_text(rows: Sequence[Row]) -> str:
         empty="",
     )
     refused = f"refused by {newest['refused'].replace('_', ' ')}" if newest["refused"] else ""
-    return "\n\n".join(part for part in (head, refused, strata, before) if part)
+    return "\n\n".join(part for part in (refused, strata, before) if part)
+
+
+def _count(events: int | None, out_of: int | None) -> str:
+    if events is None:
+        return "?"
+    return f"{events}" if out_of is None else f"{events} of {out_of}"
 
 
 def _ratio(milli: int | None) -> str:

@@ -72,6 +72,7 @@ def nobody_text(row: Mapping[str, Any]) -> str:
 def returns_text(plan: Mapping[str, Any]) -> str:
     """Return who would return to what, and who cannot."""
     rows = [(count, f"return to {version}", "") for version, count in plan["to"].items()]
-    rows += [(count, f"get {package}", "") for package, count in plan["packages"].items()]
     rows += [(count, "cannot return", reason) for reason, count in plan["cannot"].items()]
-    return table(("vehicles", "", "because"), rows, empty="no vehicle kept its release")
+    text = table(("vehicles", "", "because"), rows, empty="no vehicle kept its release")
+    packages = ", ".join(f"{package} ({count})" for package, count in plan["packages"].items())
+    return f"{text}\nthose that return get back, by ECU: {packages}" if packages else text

@@ -74,6 +74,11 @@ def next_text(row: Row, recovery: Row | None) -> str:
     return ""
 
 
+def cancelled_word(row: Row) -> str:
+    """Return what it means that vehicles of a campaign are cancelled: let go one by one, or withdrawn by its stop as well."""
+    return "cancelled" if row["state"] in {"halted", "aborted"} else "let go"
+
+
 def was_stopped(row: Row) -> bool:
     """Say if a campaign was stopped that had reached anybody."""
     return row["state"] in {"halted", "aborted"} and row["vehicles"] > 0
@@ -92,7 +97,7 @@ def _outcomes(row: Row) -> str:
     stored += f"{row['claimed']} claimed, " if row["claimed"] else ""
     cancelled = row.get("cancelled", 0)
     known = row["installed"] + row["downloaded"] + row["claimed"] + row["failed"] + cancelled
-    ended = f"{row['failed']} failed, {cancelled} cancelled, {row['vehicles'] - known} to come"
+    ended = f"{row['failed']} failed, {cancelled} {cancelled_word(row)}, {row['vehicles'] - known} to come"
     return f"{row['vehicles']}: {row['installed']} installed, {stored}{ended}"
 
 

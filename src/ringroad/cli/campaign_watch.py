@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from ringroad.cli.campaign_text import gate_text, waves_text
+from ringroad.cli.campaign_text import cancelled_word, gate_text, waves_text
 from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO
 from ringroad.cli.shell import Shell
@@ -47,12 +47,14 @@ def watch_campaign(shell: Shell, client: Client, campaign_id: str) -> int:
             time.sleep(INTERVAL_S)
             continue
         text = "\n".join(
-            part for part in (_line(row), waves_text(waves), gate_text(decisions, last=True)) if part
+            part for part in (progress_line(row), waves_text(waves), gate_text(decisions, last=True)) if part
         )
         if in_place:
             height = _redraw(text, height)
         elif (text != shown or same >= SAID_AGAIN_LOOKS) and not shell.json:
-            click.echo(f"{shell.clock.now():%H:%M:%S}  {_line(row)}{_states(waves)}{_waits(decisions)}")
+            click.echo(
+                f"{shell.clock.now():%H:%M:%S}  {progress_line(row)}{_states(waves)}{_waits(decisions)}"
+            )
             same = 0
         shown, same = text, same + 1
         if row["state"] in ENDED:
@@ -62,11 +64,13 @@ def watch_campaign(shell: Shell, client: Client, campaign_id: str) -> int:
         time.sleep(INTERVAL_S)
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def progress_line(row: Mapping[str, Any]) -> str:
+    """Return where a campaign stands, in a line."""
     reason = f" ({row['state_reason'].replace('_', ' ')})" if row["state_reason"] else ""
     stored = f"{row['downloaded']} downloaded, " if row["downloaded"] else ""
     stored += f"{row['claimed']} claimed, " if row["claimed"] else ""
-    counts = f"{row['installed']} of {row['vehicles']} installed, {stored}{row['failed']} failed"
+    let_go = f", {row['cancelled']} {cancelled_word(row)}" if row.get("cancelled") else ""
+    counts = f"{row['installed']} of {row['vehicles']} installed, {stored}{row['failed']} failed{let_go}"
     return f"{row['name']}: {row['state']}{reason}, wave {row['wave']}, {counts}"
 
 

@@ -71,8 +71,9 @@ def hours(
         body: dict[str, Any] = {"schedule": schedule, "everyone": everyone, "tag": tag, "list": list_name}
         body["vins"] = [vin.upper() for vin in vins] if vins else None
         done = client.send("PUT", "/fleet/schedule", body=body)
-        others = f"{done['changed']} had others" if done["changed"] else "none had others"
-        text = f"hours of {counted(done['vehicles'], 'vehicle')} are set; {others}"
+        verb = "cleared" if clear else "set"
+        news = f"that changes {done['changed']} of them" if done["changed"] else "all had that before"
+        text = f"hours of {counted(done['vehicles'], 'vehicle')} are {verb}; {news}"
         if done.get("reached"):  # an older server does not count them
             text += f"\nan update had been released for {done['reached']} of them before: silence until its deadline counts"
         shell.show(done, text=text)

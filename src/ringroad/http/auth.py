@@ -97,7 +97,9 @@ class Account:
                     "there is no such thing for the operator of a fleet",
                     hint="its vehicles and their campaigns are: ringroad fleet list, ringroad campaign list",
                 )
-            raise Forbidden(f"this needs the role {role}", hint=f"{self.name} is {self.role}; ask an admin")
+            article = "an" if role[0] in "aeiou" else "a"
+            who = f"{article} {role}" if role is Role.ADMIN else f"{article} {role}, who may do it"
+            raise Forbidden(f"this needs the role {role}", hint=f"{self.name} is {self.role}; ask {who}")
 
 
 def hash_password(password: str, salt: bytes) -> str:

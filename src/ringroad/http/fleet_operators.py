@@ -83,7 +83,7 @@ class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
     """For how many vehicles hours were set."""
 
     vehicles: int  # that were named
-    changed: int  # of those, who had others
+    changed: int  # of those, for whom something else held before, if only that nothing did
     reached: int = 0  # of those that are put off: whom a campaign's wave had reached; their silence counts
 
 

@@ -11,11 +11,13 @@ from litestar.params import Parameter
 from ringroad.http import reading
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
+from ringroad.http.reading_compared import compared
 from ringroad.http.reading_judged import let_go, with_today
 from ringroad.http.routes import Id, InState, Limit, Name, Offset, Req, route
 from ringroad.http.views import (
     AssignmentView,
     CampaignView,
+    ComparedView,
     DifferenceView,
     EcuView,
     FleetVersion,
@@ -258,6 +260,13 @@ def list_readings(ctx: Ctx, *, campaign_id: Id, limit: Limit = 100) -> list[Read
         return reading.gate_readings(conn, campaign_id, limit=limit)
 
 
+@route("GET", "/campaigns/{campaign_id:str}/compared", role=Role.VIEWER, tag="ship", errors=[404])
+def list_compared(ctx: Ctx, *, campaign_id: Id) -> list[ComparedView]:
+    """List every metric that the gate compares, with the control group or with the past, and which of them halted."""
+    with ctx.connection() as conn:
+        return compared(conn, campaign_id)
+
+
 @route(
     "GET",
     "/campaigns/{campaign_id:str}/readings/{reading_id:str}/replay",
@@ -285,6 +294,6 @@ router = Router(
         list_vehicles, get_vehicle, list_campaigns, get_campaign, list_fleet_versions, list_ecus, list_reports,
         list_vehicle_assignments, list_campaign_assignments, get_progress, list_plans, get_difference, list_gate_decisions,
         replay_gate, list_readings, replay_reading, list_resolutions, explain_vehicle, list_vehicle_resolutions,
-        list_let_go,
+        list_let_go, list_compared,
     ],
 )  # fmt: skip

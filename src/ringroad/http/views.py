@@ -330,6 +330,28 @@ class ReadingView(View, frozen=True, kw_only=True):
     read_at: datetime
 
 
+class ComparedView(View, frozen=True, kw_only=True):
+    """What one metric says of a campaign now: against its control group, or against installations of the past.
+
+    Ratios in thousandths; what is None was not read yet, or the evidence sets no bound.
+    """
+
+    metric: str
+    against: str  # control, past
+    margin_milli: int  # how many times the other's rate is accepted
+    limit_micronats: int  # at this or above it the campaign halts
+    log_e_micronats: int | None = None
+    point_milli: int | None = None
+    low_milli: int | None = None
+    high_milli: int | None = None
+    updated: int | None = None  # vehicles with the event
+    other: int | None = None  # the same in the control group, or in the past
+    updated_of: int | None = None  # installations that those are out of; None where time at risk is compared
+    other_of: int | None = None
+    refused: bool = False  # by the evidence as it is now
+    halted: bool = False  # the campaign was halted by it
+
+
 class ExposureView(View, frozen=True, kw_only=True):
     """How many vehicles a campaign reached in one stretch of its time, which ends at `at`."""
 

@@ -7,7 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from ringroad.cli.campaign_guard import guard_body, guard_policy, read_metric, readings_text, unread_text
+from ringroad.cli.campaign_guard import (
+    compared_text,
+    guard_body,
+    guard_policy,
+    read_metric,
+    readings_text,
+    unread_text,
+)
 from ringroad.kernel.errors import InvalidInput
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.guard import SequentialPolicy
@@ -94,28 +101,67 @@ def reading(**more: Any) -> dict[str, Any]:
     return {"read_at": "2026-11-23T08:00:00Z", "refused": "", "readings": [each]}
 
 
+RUNNING = {"state": "running", "state_reason": ""}
+
+
+def compared(**more: Any) -> dict[str, Any]:
+    return {
+        "metric": "fault", "against": "control", "margin_milli": 1_250, "limit_micronats": 4_605_171, "updated": 12,
+        "other": 4, "updated_of": None, "other_of": None, "point_milli": 3_000, "low_milli": 1_400, "high_milli": None,
+        "log_e_micronats": 2_302_585, "refused": False, "halted": False, **more,
+    }  # fmt: skip
+
+
+def test_every_metric_is_told_with_what_it_is_compared_with_and_its_bounds() -> None:
+    past = compared(metric="install_failed", against="past", updated=3, updated_of=7, other=5, other_of=2_000)
+    text = compared_text([past, compared()], RUNNING)
+    head, first, second = text.splitlines()
+    assert head.startswith("METRIC")
+    assert "COMPARED WITH" in head
+    assert first.startswith("install failed")
+    assert "past installations" in first
+    assert "3 of 7" in first
+    assert "5 of 2000" in first
+    assert "control group" in second
+    assert "1.40 and ?" in second
+    assert " 10" in second
+    assert "refuses" not in text
+
+
+def test_what_was_not_read_yet_stands_there_as_such() -> None:
+    unread = dict.fromkeys(("updated", "other", "point_milli", "low_milli", "high_milli", "log_e_micronats"))
+    (_, line) = compared_text([compared(**unread)], RUNNING).splitlines()
+    assert line.count("?") == 6
+
+
+def test_the_metric_that_halted_is_told_though_it_is_no_comparison_with_the_control_group() -> None:
+    past = compared(
+        metric="install_failed", against="past", halted=True, refused=True, log_e_micronats=10**10
+    )
+    text = compared_text(
+        [past, compared()], {"state": "halted", "state_reason": "worse_than_before: install_failed"}
+    )
+    (line,) = [each for each in text.splitlines() if each.endswith("halted")]
+    assert line.startswith("install failed")
+    assert "> 5e+08" in line
+    assert text.endswith("halted: worse than before: install failed")
+
+
 def test_readings_are_told_with_their_bounds() -> None:
     text = readings_text([reading(), reading(point_milli=None, low_milli=0)])
-    assert "1.40 and ?" in text
     assert "3.00 (1.40 to ?)" in text
     assert "? (0.00 to ?)" in text
-    assert " 10" in text
     assert "refused" not in text
 
 
-def test_a_refusal_is_told_and_an_absurd_e_value_is_bounded() -> None:
-    text = readings_text([reading(log_e_micronats=10**10) | {"refused": "fault"}])
-    assert "refused by fault" in text
-    assert "> 5e+08" in text
+def test_a_refusal_is_told() -> None:
+    assert "refused by fault" in readings_text([reading() | {"refused": "fault"}])
 
 
 def test_nothing_read_is_told_and_whether_anything_ever_will_be() -> None:
-    assert "nothing was read yet" in readings_text([])
-    compared: dict[str, Any] = {"document": {"request": {"gate": {"sequential": {"metrics": []}}}}}
-    assert "nothing was read yet" in unread_text(compared)
-    alone = unread_text({"document": {"request": {"gate": {"sequential": None}}}})
-    assert "there is no control group" in alone
-    assert "yet" not in alone
+    assert "not read yet" in readings_text([])
+    assert "there is no control group" in unread_text()
+    assert "yet" not in unread_text()
 
 
 def test_strata_stand_below_the_metrics_with_their_own_bounds() -> None:

@@ -283,7 +283,7 @@ def test_the_vehicles_of_a_campaign_are_all_accounted_for() -> None:
         "finished_at": None, "vehicles": 14, "installed": 3, "downloaded": 0, "claimed": 1, "failed": 2, "cancelled": 3,
     }  # fmt: skip
     text = campaign_head(row, None)
-    assert "14: 3 installed, 1 claimed, 2 failed, 3 cancelled, 5 to come" in text
+    assert "14: 3 installed, 1 claimed, 2 failed, 3 let go, 5 to come" in text
     assert "05:00:00 UTC by ann" in text
     hidden = campaign_head(row | {"created_by": ""}, None)  # from the operator of a fleet
     assert hidden.endswith("05:00:00 UTC")

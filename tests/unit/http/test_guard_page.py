@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 from ringroad.http.console.guard import (
+    compared_rows,
     exposure_chart,
     gate_lines,
     reading_charts,
-    reading_rows,
     stratum_rows,
 )
-from ringroad.http.views import ExposureView, ReadingView
+from ringroad.http.views import ComparedView, ExposureView, ReadingView
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.guard import SequentialPolicy
 from ringroad.ship.plan import PlanRequest, WaveSize
@@ -67,17 +67,37 @@ def test_documents_of_older_versions_are_told_as_far_as_they_go(document: dict[s
     assert gate_lines(document) in ([], [("runs the new software for", "5.0 s")])
 
 
-def test_the_newest_reading_is_a_table() -> None:
-    rows = reading_rows([reading(2, "fault", "boot_loop"), reading(1, "fault")])
-    assert [row["metric"] for row in rows] == ["fault", "boot loop"]
-    assert rows[0]["ratio"] == "1.00 times · between 0.50 and 2.00 times"
-    assert (rows[0]["updated"], rows[0]["odds"], rows[0]["asked"]) == ("1,234", "1 to 1", "400 to 1")
-    assert not rows[0]["refused"]
-    (row,) = reading_rows([reading(1, "fault", log_e_micronats=5_991_465)])
+def compared(metric: str, **more: Any) -> ComparedView:
+    values: dict[str, Any] = {
+        "metric": metric, "against": "control", "margin_milli": 1_250, "limit_micronats": 5_991_465, "log_e_micronats": 0,
+        "point_milli": 1_000, "low_milli": 500, "high_milli": 2_000, "updated": 1_234, "other": 1_200, **more,
+    }  # fmt: skip
+    return ComparedView(**values)
+
+
+def test_every_metric_that_is_compared_is_a_row_with_what_it_is_compared_with() -> None:
+    past = compared("install_failed", against="past", updated=3, updated_of=7, other=5, other_of=2_000)
+    rows = compared_rows([past, compared("fault")])
+    assert [(row["metric"], row["against"]) for row in rows] == [
+        ("install failed", "past installations"), ("fault", "control group"),
+    ]  # fmt: skip
+    assert (rows[0]["updated"], rows[0]["other"]) == ("3 of 7", "5 of 2,000")
+    assert rows[1]["ratio"] == "1.00 times · between 0.50 and 2.00 times"
+    assert (rows[1]["updated"], rows[1]["odds"], rows[1]["asked"]) == ("1,234", "1 to 1", "400 to 1")
+    assert not rows[1]["refused"]
+
+
+@pytest.mark.parametrize("by", ["halted", "refused"])
+def test_what_refuses_an_update_or_halted_it_is_marked(by: str) -> None:
+    (row,) = compared_rows([compared("fault", **{by: True})])
     assert row["refused"]
-    (row,) = reading_rows([reading(1, "fault", point_milli=None, low_milli=0, high_milli=None)])
-    assert row["ratio"] == "at least 0.00 times"
-    assert reading_rows([]) == []
+
+
+def test_what_was_not_read_yet_is_no_number() -> None:
+    unread = dict.fromkeys(("updated", "other", "point_milli", "low_milli", "high_milli", "log_e_micronats"))
+    (row,) = compared_rows([compared("fault", **unread)])
+    assert (row["updated"], row["other"], row["ratio"], row["odds"]) == ("–", "–", "not known yet", "–")
+    assert compared_rows([]) == []
 
 
 def test_each_metric_has_a_chart_from_old_to_new_that_leaves_out_what_is_not_known() -> None:

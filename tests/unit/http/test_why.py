@@ -59,6 +59,36 @@ def test_why_says_when_the_window_opens() -> None:
     assert why_not_updating(VEHICLE, assignment(), now=NOON.replace(hour=22)).text.startswith("Offered")
 
 
+PUT_OFF = {
+    "hours": ["00:00-24:00"],
+    "quiet": [],
+    "time_zone": "Europe/Oslo",
+    "not_before": "2026-12-04T08:00:00+00:00",
+}
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"own_window": PUT_OFF}, "Its fleet put updates off until 04 Dec 2026 09:00 Europe/Oslo."),
+        (
+            {"own_window": PUT_OFF, "time_zone": "Asia/Tokyo"},
+            "Its fleet put updates off until 04 Dec 2026 17:00 Asia/Tokyo.",
+        ),
+        ({"own_window": PUT_OFF, "recall": True}, ""),
+        ({"own_window": {**PUT_OFF, "not_before": "2026-11-25T11:59:59+00:00"}}, ""),
+        ({"own_window": NIGHT}, ""),
+        ({}, ""),
+    ],
+)
+def test_why_says_that_its_fleet_put_a_vehicle_off_that_waits_for_its_wave(
+    more: dict[str, Any], says: str
+) -> None:
+    waits = "It waits for wave 2, which starts when the gate has good evidence from those before."
+    why = why_not_updating(VEHICLE, assignment(state="pending", wave=2, released=False, **more), now=NOON)
+    assert why.text == f"{waits} {says}".rstrip()
+
+
 @pytest.mark.parametrize(
     ("detail", "says"),
     [

@@ -9,7 +9,7 @@ from typing import Any
 
 from ringroad.http.console.evidence import interval, odds
 from ringroad.http.console.render import chart, short, span, words
-from ringroad.http.views import ExposureView, ReadingView
+from ringroad.http.views import ComparedView, ExposureView, ReadingView
 
 _RULES: Mapping[str, tuple[str, str]] = {
     "failed_permille_max": ("failed at most", "permille"),
@@ -18,6 +18,7 @@ _RULES: Mapping[str, tuple[str, str]] = {
     "silence_s_max": ("evidence is no older than", "s"),
     "silent_permille_max": ("without an outcome at most", "permille"),
 }
+AGAINST: Mapping[str, str] = {"control": "control group", "past": "past installations"}
 RATIO_SHOWN_MAX = 10.0  # ratios above this would flatten the rest of the chart
 
 
@@ -49,21 +50,20 @@ def gate_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def reading_rows(readings: Sequence[ReadingView]) -> list[dict[str, Any]]:
-    """Return one table row per metric of the newest reading."""
-    if not readings:
-        return []
+def compared_rows(compared: Sequence[ComparedView]) -> list[dict[str, Any]]:
+    """Return one table row per metric that the gate compares."""
     return [
         {
-            "metric": words(each["metric"]),
-            "updated": f"{each['treated']:,}",
-            "control": f"{each['control']:,}",
-            "ratio": interval(each["point_milli"], each["low_milli"], each["high_milli"]) or "not known yet",
-            "odds": odds(each["log_e_micronats"]),
-            "asked": odds(each["limit_micronats"]),
-            "refused": each["limit_micronats"] <= each["log_e_micronats"],
+            "metric": words(each.metric),
+            "against": AGAINST[each.against],
+            "updated": _count(each.updated, each.updated_of),
+            "other": _count(each.other, each.other_of),
+            "ratio": interval(each.point_milli, each.low_milli, each.high_milli) or "not known yet",
+            "odds": odds(each.log_e_micronats) or "–",
+            "asked": odds(each.limit_micronats),
+            "refused": each.halted or each.refused,
         }
-        for each in readings[0].readings
+        for each in compared
     ]
 
 
@@ -139,6 +139,12 @@ def exposure_chart(rows: Sequence[ExposureView]) -> str:
         )
     ]
     return chart([short(row.at) for row in rows], series, kind="line", unit="vehicles", integer=True)
+
+
+def _count(events: int | None, out_of: int | None) -> str:
+    if events is None:
+        return "–"
+    return f"{events:,}" if out_of is None else f"{events:,} of {out_of:,}"
 
 
 def _rule(name: str, value: object) -> tuple[str, str]:

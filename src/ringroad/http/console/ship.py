@@ -15,10 +15,10 @@ from ringroad.http import reading, reading_birth, reading_hours
 from ringroad.http.auth import Account, Role
 from ringroad.http.console.conduct import TOLD, conduct_lines
 from ringroad.http.console.guard import (
+    compared_rows,
     exposure_chart,
     gate_lines,
     reading_charts,
-    reading_rows,
     stratum_rows,
 )
 from ringroad.http.console.plan_form import plan_fields
@@ -28,6 +28,7 @@ from ringroad.http.console.why import hours_said, waits_for_window, why_not_upda
 from ringroad.http.context import Context, Ctx
 from ringroad.http.deltas import deltas_of
 from ringroad.http.imports import artifact_keys
+from ringroad.http.reading_compared import compared
 from ringroad.http.reading_judged import let_go, with_today
 from ringroad.http.views import CampaignView, FleetVersion, PlanView, VehicleResolutionView, WaveCount
 from ringroad.http.views_build import ReleaseView
@@ -177,7 +178,7 @@ def whole_campaign(
         "campaign.html", account=account, url=url, c=c, plans=plans, plan=plan, warnings=_warnings(plan),
         programme_id=release.programme_id, sent_bytes=sent_bytes,
         policy=gate_lines(plan.document) if plan else [], waves=waves(counts), state=state,
-        figures=figures(c, counts), compared=reading_rows(values["readings"]),
+        figures=figures(c, counts), compared=compared_rows(compared(conn, campaign_id)),
         strata=stratum_rows(values["readings"]),
         ratio_charts=reading_charts(values["readings"], plan.document if plan else None),
         controls=campaign_controls(

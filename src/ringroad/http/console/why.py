@@ -69,7 +69,7 @@ def why_not_updating(
     detail = f" It says: {a.state_detail}." if a.state_detail else ""
     match a.state:
         case "pending":
-            return Why(title=title, text=_pending(a), tone="warn")
+            return Why(title=title, text=f"{_pending(a)}{_put_off(a, now=now)}", tone="warn")
         case "offered":
             return _offered(a, title=title, now=now)
         case "active" if waits := _waits_aboard(a.state_detail):
@@ -186,6 +186,15 @@ def _shut(name: str, window: Window, a: AssignmentView, *, now: datetime) -> tup
     if changes is None:
         return datetime.max.replace(tzinfo=UTC), f"waits for {name}: never open for long enough"
     return changes, f"waits for {name}, open at {changes.astimezone(zone):%d %b %H:%M} {zone}"
+
+
+def _put_off(a: AssignmentView, *, now: datetime) -> str:
+    """Say that its fleet put a vehicle off that is not offered anything yet; empty if not, or where that is over."""
+    own = msgspec.convert(a.own_window, OwnHours) if a.own_window is not None else None
+    if own is None or own.not_before is None or own.not_before <= now or a.recall:
+        return ""
+    zone = own.zone(find_zone(a.time_zone or ""))
+    return f" Its fleet put updates off until {own.not_before.astimezone(zone):%d %b %Y %H:%M} {zone}."
 
 
 def _pending(a: AssignmentView) -> str:

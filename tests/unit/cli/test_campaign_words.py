@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ringroad.cli.campaign_return import returns_text
+from ringroad.cli.campaign_text import cancelled_word, plan_text
+from ringroad.cli.campaign_watch import progress_line
+from ringroad.http.auth import Account, Role
+from ringroad.kernel.errors import Forbidden
+
+
+def campaign(**more: Any) -> dict[str, Any]:
+    return {
+        "name": "fix", "state": "running", "state_reason": "", "wave": 1, "vehicles": 6, "installed": 2, "failed": 1,
+        "downloaded": 0, "claimed": 0, "cancelled": 3, **more,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({}, "2 of 6 installed, 1 failed, 3 let go"),
+        ({"cancelled": 0}, "2 of 6 installed, 1 failed"),
+        ({"state": "aborted"}, "2 of 6 installed, 1 failed, 3 cancelled"),
+    ],
+)
+def test_whoever_watches_is_told_that_vehicles_were_let_go(more: dict[str, Any], says: str) -> None:
+    assert progress_line(campaign(**more)).endswith(says)
+
+
+def test_a_campaign_of_an_older_server_counts_nobody_who_was_let_go() -> None:
+    row = campaign()
+    del row["cancelled"]
+    assert progress_line(row).endswith("1 failed")
+    assert cancelled_word(row) == "let go"
+
+
+def test_whoever_returns_is_listed_once_and_what_they_get_back_beside_it() -> None:
+    text = returns_text(
+        {"to": {"1.0.0": 5}, "packages": {"brake 1.0.0": 5, "head 1.0.0": 2}, "cannot": {"no_previous": 1}}
+    )
+    *rows, packages = text.splitlines()[1:]
+    assert [line.split()[0] for line in rows] == ["5", "1"]
+    assert packages == "those that return get back, by ECU: brake 1.0.0 (5), head 1.0.0 (2)"
+    nobody = returns_text({"to": {}, "packages": {}, "cannot": {"no_previous": 1}})
+    assert "get back" not in nobody
+
+
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        ({"match": 16, "control": 4}, "20: 16 get it, 4 are the control group"),
+        ({"match": 16}, "16"),
+        ({}, "none"),
+    ],
+)
+def test_matches_of_a_plan_are_as_many_as_the_preview_says(counts: dict[str, int], says: str) -> None:
+    document = {
+        "counts": counts, "wave_vehicles": [],
+        "request": {"query": "all", "gate": {"failed_permille_max": 5, "reports_min": 1, "soak_s": 0}},
+    }  # fmt: skip
+    (line,) = [each for each in plan_text(document).splitlines() if each.startswith("matches")]
+    assert line.removeprefix("matches").strip() == says
+
+
+@pytest.mark.parametrize(
+    ("role", "hint"),
+    [
+        (Role.APPROVER, "ann is operator; ask an approver, who may do it"),
+        (Role.ADMIN, "ann is operator; ask an admin"),
+    ],
+)
+def test_who_may_not_is_told_to_ask_somebody_who_may(role: Role, hint: str) -> None:
+    with pytest.raises(Forbidden) as refused:
+        Account(name="ann", role=Role.OPERATOR, via="api").require(role)
+    assert refused.value.hint == hint
