@@ -1,5 +1,7 @@
 """Makes `demand.csv` and `demand-signals.csv`: four years of a market that does not exist, the same each time.
 
+`examples/first` gets the city car's part of it, in the north, as vans.
+
 Run: python examples/road/make_demand.py
 """
 
@@ -83,15 +85,19 @@ def rows() -> tuple[list[list[object]], list[list[object]]]:
 
 def main() -> None:
     demand, signals = rows()
-    for name, head, body in (
-        ("demand.csv", ["month", "option", "plant", "region", "model", "units"], demand),
-        (
-            "demand-signals.csv",
-            ["id", "kind", "month", "option", "plant", "region", "model", "value"],
-            signals,
-        ),
+    vans = [
+        [month, option, plant, region, "van", units]
+        for month, option, plant, region, model, units in demand
+        if (plant, model) == ("north", "city") and option in {"", "tow_bar"}
+    ]
+    columns = ["option", "plant", "region", "model"]
+    for folder, name, head, body in (
+        (FOLDER, "demand.csv", ["month", *columns, "units"], demand),
+        (FOLDER.parent / "first", "demand.csv", ["month", *columns, "units"], vans),
+        (FOLDER, "demand-signals.csv", ["id", "kind", "month", *columns, "value"], signals),
+        (FOLDER.parent / "first", "demand-signals.csv", ["id", "kind", "month", *columns, "value"], signals),
     ):
-        with (FOLDER / name).open("w", encoding="ascii", newline="") as stream:
+        with (folder / name).open("w", encoding="ascii", newline="") as stream:
             csv.writer(stream, lineterminator="\n").writerows([head, *body])
 
 

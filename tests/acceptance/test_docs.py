@@ -60,6 +60,7 @@ SESSIONS = [
     "docs/howto/console.md",
     "docs/howto/logistics.md",
     "docs/howto/shops.md",
+    "docs/howto/demand.md",
     "docs/howto/connect-a-hawkbit-client.md",  # a second programme: commands after it have to name theirs
     "docs/howto/run-the-engines.md",
 ]

@@ -20,11 +20,11 @@ from ringroad.loop.usage import tell_usage
 from ringroad.signal.demand.panel import Key
 from ringroad.signal.demand.read import SignalRow
 from ringroad.signal.demand.store import take_usage
-from ringroad.signal.demand.store_runs import fail_run, next_run
+from ringroad.signal.demand.store_runs import fail_run, load_work, next_run
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.lake import Lake, Rows, SampleRow, to_us
 from ringroad.storage.ledger import latest_fact
-from support.console_server import add_account, serving
+from support.console_server import PASSWORD, add_account, serving
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(400)]
 
@@ -208,19 +208,21 @@ def test_orders_of_a_month_to_come_move_it_are_told_with_their_source_and_reach_
     assert shifted.id in replanned.causes
 
 
-def tell(root: Path, *, used: int, told: int, month: str) -> Lake:
+def tell(
+    root: Path, *, used: int, told: int, month: str, path: str = "Vehicle.Trailer.IsConnected", seq: int = 1
+) -> Lake:  # fmt: skip
     """Let vehicles tell a lake in a month whether a trailer was on; some had one."""
     lake = Lake(root)
     at_us = to_us(datetime.fromisoformat(f"{month}-15T12:00:00+00:00"))
     rows = [
         SampleRow(
             vin=f"VIN{number}", batch=1, index=0, programme="roadster", variant="city", at_us=at_us,
-            path="Vehicle.Trailer.IsConnected", kind="bool", number=float(number < used), text=None, clock="ok",
-            received_us=at_us, seq=1,
+            path=path, kind="bool", number=float(number < used), text=None, clock="ok",
+            received_us=at_us, seq=seq,
         )
         for number in range(told)
     ]  # fmt: skip
-    lake.write(Rows(samples=tuple(rows)), first_seq=1, last_seq=1)
+    lake.write(Rows(samples=tuple(rows)), first_seq=seq, last_seq=seq)
     return lake
 
 
@@ -247,11 +249,37 @@ def test_what_vehicles_tell_of_their_use_becomes_a_signal_by_itself_once_and_ask
     ).fetchall()
     assert dict(told) == {
         "option": "tow_bar", "model": "city", "month": ended.date().replace(day=1), "value": 0.25,
-        "source": "the telemetry lake",
+        "source": "the telemetry lake: Vehicle.Trailer.IsConnected",
     }  # fmt: skip
     assert forecast_asked(conn, IDS, CLOCK) is not None, "it was asked for by itself"
     run = planner.get(f"{DEMAND}/forecasts").json()[0]
-    assert [each["source"] for each in run["signals"]["known"]] == ["the telemetry lake"]
+    assert [each["source"] for each in run["signals"]["known"]] == [told["source"]]
+    assert planner.post("/login", data={"name": "olga", "password": PASSWORD}).status_code == 303
+    shown = planner.get("/demand").text
+    assert "Use of tow_bar is told by <code>Vehicle.Trailer.IsConnected</code>" in shown
+    assert f"usage from {told['source']}" in shown
+
+
+def test_the_use_of_an_option_is_a_series_of_the_one_signal_that_tells_of_it_now(
+    planner: httpx.Client, conn: Connection, tmp_path: Path
+) -> None:
+    ended = (CLOCK.now() - timedelta(days=2)).replace(day=1) - timedelta(days=1)
+    lake = tell(tmp_path / "lake", used=6, told=24, month=f"{ended:%Y-%m}")
+    tell(tmp_path / "lake", used=6, told=24, month=f"{ended:%Y-%m}", path="Vehicle.Trailer.IsBraking", seq=2)
+    assert take(planner, months()).status_code == 200
+
+    def series(path: str) -> tuple[int, list[str]]:
+        assert planner.put(DEMAND, json=BOOK | {"usage": {"tow_bar": path}}).is_success
+        new = tell_usage(conn, IDS, CLOCK, lake, {})
+        run = next_run(conn)
+        assert run is not None
+        with transaction(conn):
+            known = load_work(conn, run, now=CLOCK.now()).signals["known"]
+        return new, [each["source"] for each in known]
+
+    assert series("Vehicle.Trailer.IsConnected") == (1, ["the telemetry lake: Vehicle.Trailer.IsConnected"])
+    assert series("Vehicle.Trailer.IsBraking") == (1, ["the telemetry lake: Vehicle.Trailer.IsBraking"])
+    assert series("Vehicle.Trailer.IsConnected") == (0, ["the telemetry lake: Vehicle.Trailer.IsConnected"])
 
 
 def test_a_look_at_use_that_fails_is_not_repeated_the_same_day_and_keeps_no_forecast_waiting(
@@ -276,7 +304,15 @@ def test_a_look_at_use_that_fails_is_not_repeated_the_same_day_and_keeps_no_fore
         SignalRow(row=0, id="x", kind="usage", key=Key("tow_bar", "*", "*", "city"), month=later, value=0.5)
     ]
     with transaction(conn):
-        take_usage(conn, IDS, programme_id="roadster", rows=rows, actor="tester", now=CLOCK.now())
+        take_usage(
+            conn,
+            IDS,
+            programme_id="roadster",
+            usage={"tow_bar": "Vehicle.Trailer.IsConnected"},
+            rows=rows,
+            actor="tester",
+            now=CLOCK.now(),
+        )
     assert tell_usage(conn, IDS, CLOCK, lake, {}) == 0
     assert lake.asked == 1, "there is no month to be read"
 

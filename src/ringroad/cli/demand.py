@@ -79,7 +79,7 @@ def set_demand(
         body={
             "plants": list(plants), "regions": list(regions), "horizon": months, "count_orders": count_orders,
             "holding_milli": round(1000 * holding), "shortage_milli": round(1000 * shortage),
-            "usage": dict(_usage(each) for each in usage),
+            "usage": _usages(usage),
         },
     )  # fmt: skip
     shell.show(
@@ -268,6 +268,17 @@ def grades_text(grades: Mapping[str, Any]) -> str:
 
 def _skill(grade_: Mapping[str, float], naive: Mapping[str, float]) -> float:
     return 100 * (1 - grade_["wql"] / naive["wql"]) if naive["wql"] else 0.0
+
+
+def _usages(given: Sequence[str]) -> dict[str, str]:
+    """Read signals by option. Raises: InvalidInput, for two of one option."""
+    found: dict[str, str] = {}
+    for option, path in map(_usage, given):
+        if found.setdefault(option, path) != path:
+            raise InvalidInput(
+                f"{option} is told by {found[option]} and by {path}", hint="one signal tells of an option"
+            )
+    return found
 
 
 def _usage(given: str) -> tuple[str, str]:

@@ -55,8 +55,9 @@ def tell_usage(
             rows = signals_of(book.usage, used, models)
             with transaction(conn):
                 fresh = take_usage(
-                    conn, ids, programme_id=book.programme_id, rows=rows, actor=ACTOR, now=clock.now()
-                )
+                    conn, ids, programme_id=book.programme_id, usage=book.usage, rows=rows, actor=ACTOR,
+                    now=clock.now(),
+                )  # fmt: skip
                 if fresh:
                     with contextlib.suppress(
                         Conflict, InvalidInput

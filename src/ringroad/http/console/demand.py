@@ -31,9 +31,9 @@ def demand_page(ctx: Ctx, request: Req) -> Response[str]:
             done = next((run for run in runs if run.state == "done"), None)
             values = {"runs": runs, "run": done}
             if done is not None:
-                key = Key(
-                    names["option"] or "", *(names[name] or ALL for name in ("plant", "region", "model"))
-                )
+                first = "" if "" in done.grades else min(done.grades)  # vehicles, where they are forecast
+                option = names["option"] or first
+                key = Key(option, *(names[name] or ALL for name in ("plant", "region", "model")))
                 rows = reading_demand.forecasts(conn, done.id, option=key.option, limit=ROWS_SHOWN)
                 one = next((row for row in rows if key_of(row) == key), None)
                 if one is None and rows:
@@ -45,6 +45,7 @@ def demand_page(ctx: Ctx, request: Req) -> Response[str]:
                 values |= {
                     "options": sorted(done.grades), "option": key.option, "rows": rows, "one": one, "key": key,
                     "fan": fan_chart(past, one), "levels": levels, "ways": WAYS, "shown": shown_why(one),
+                    "usage": reading_demand.book(conn, programme.id).usage,
                     "candidates": sorted(one.told["candidates"], key=lambda each: (-each["weight"], -each["skill"])),
                 }  # fmt: skip
     return page(

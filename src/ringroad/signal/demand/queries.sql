@@ -26,7 +26,7 @@ SELECT min(n.month) FROM demand_book b
  CROSS JOIN LATERAL jsonb_object_keys(b.usage) AS o (option)
   LEFT JOIN LATERAL (SELECT max(month) AS month FROM demand_signal s
                       WHERE s.programme_id = b.programme_id AND s.option = o.option AND s.kind = 'usage'
-                        AND s.source = :source) AS n ON true
+                        AND s.source = :lake || (b.usage ->> o.option)) AS n ON true
  WHERE b.programme_id = :programme_id HAVING bool_and(n.month IS NOT NULL);
 
 -- name: used_names^
@@ -76,8 +76,11 @@ VALUES (:programme_id, :id, :kind, :option, :plant, :region, :model, :month, :va
         :fact_id, :told_at);
 
 -- name: signals
-SELECT DISTINCT ON (kind, option, plant, region, model, month) *
-  FROM demand_signal WHERE programme_id = :programme_id
+-- Of the use that vehicles tell, only what the signal says that the option is told by now: two signals are no series.
+SELECT DISTINCT ON (kind, option, plant, region, model, month) s.*
+  FROM demand_signal s JOIN demand_book b ON b.programme_id = s.programme_id
+ WHERE s.programme_id = :programme_id
+   AND (kind <> 'usage' OR NOT starts_with(source, :lake) OR source = :lake || (b.usage ->> option))
  ORDER BY kind, option, plant, region, model, month, told_at DESC, id DESC;
 
 -- name: insert_run!

@@ -35,7 +35,7 @@ SQL = load_queries("ringroad.signal.demand")
 
 RESTATED_TOLD: Final = 1_000  # months whose old numbers are kept in the fact; more are refused
 GAPS_SHOWN: Final = 3
-LAKE: Final = "the telemetry lake"  # as the source of signals
+LAKE: Final = "the telemetry lake: "  # as the source of signals, before the VSS path
 VSS_PATH: Final = re.compile(r"Vehicle(\.[A-Za-z][A-Za-z0-9]{0,63}){1,12}")
 NAME: Final = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
 
@@ -209,18 +209,32 @@ def take_signals(
 
 
 def take_usage(
-    conn: Connection, ids: Ids, *, programme_id: str, rows: Sequence[SignalRow], actor: str, now: datetime
-) -> int:
-    """Take what the lake says of the use of options; return how much of it is new. Raises: NotFound."""
+    conn: Connection, ids: Ids, *, programme_id: str, usage: Mapping[str, str], rows: Sequence[SignalRow],
+    actor: str, now: datetime,
+) -> int:  # fmt: skip
+    """Take what the lake says of the use of options; return how much of it is new.
+
+    Args:
+        conn: a connection in a transaction.
+        ids: for the facts.
+        programme_id: whose options.
+        usage: option to the VSS path by which it was counted.
+        rows: the use of these options.
+        actor: who.
+        now: when.
+    """
     SQL.lock_demand(conn, programme_id=programme_id)
     known = {
         row["id"]
         for row in SQL.known_signals(conn, programme_id=programme_id, ids=[each.id for each in rows])
     }
-    fresh = [each for each in rows if each.id not in known]
-    if fresh:
-        _keep_signals(conn, ids, fresh, programme_id=programme_id, source=LAKE, actor=actor, now=now)
-    return len(fresh)
+    fresh: dict[str, list[SignalRow]] = {}
+    for each in rows:
+        if each.id not in known:
+            fresh.setdefault(LAKE + usage[each.key.option], []).append(each)
+    for source, told in sorted(fresh.items()):
+        _keep_signals(conn, ids, told, programme_id=programme_id, source=source, actor=actor, now=now)
+    return sum(map(len, fresh.values()))
 
 
 def books_with_usage(conn: Connection) -> list[Book]:
@@ -233,7 +247,7 @@ def books_with_usage(conn: Connection) -> list[Book]:
 
 def usage_known(conn: Connection, programme_id: str) -> date | None:
     """Return the newest month of which the lake said all that is asked now; None if something was never asked."""
-    return cast("date | None", SQL.usage_known(conn, programme_id=programme_id, source=LAKE))
+    return cast("date | None", SQL.usage_known(conn, programme_id=programme_id, lake=LAKE))
 
 
 def options_by_model(conn: Connection, programme_id: str) -> Mapping[str, Collection[str]]:

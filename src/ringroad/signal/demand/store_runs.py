@@ -25,7 +25,7 @@ from ringroad.signal.demand.read import elapsed_of
 from ringroad.signal.demand.score import StockCost
 from ringroad.signal.demand.shift import Shift, find_shifts
 from ringroad.signal.demand.signals import Booked, Regressor, SignalKind
-from ringroad.signal.demand.store import SQL, Book, get_book
+from ringroad.signal.demand.store import LAKE, SQL, Book, get_book
 from ringroad.storage.db import Connection, expect_one
 from ringroad.storage.ledger import append_fact, causes_of
 
@@ -92,7 +92,7 @@ def load_work(conn: Connection, run: Run, *, now: datetime) -> Work:
         raise InvalidInput(f"{len(keys)} series, limit {SERIES_MAX}", hint="forecast programmes apart")
     months = units.shape[1]
     ahead = month_after(first, months)
-    rows = list(SQL.signals(conn, programme_id=run.programme_id))
+    rows = list(SQL.signals(conn, programme_id=run.programme_id, lake=LAKE))
     regressors = _regressors(rows, first, months, now.date())
     booked = _booked(rows, ahead, book.horizon)
     counted = _counted(conn, run.programme_id, ahead, book, now) if book.count_orders else []

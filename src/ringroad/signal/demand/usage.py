@@ -48,7 +48,7 @@ def signals_of(
         options.setdefault(path, []).append(option)
     return [
         SignalRow(
-            row=0, id=f"lake:{option}:{each.variant}:{each.month}:{each.used}/{each.told}", kind="usage",
+            row=0, id=f"lake:{option}:{each.path}:{each.variant}:{each.month}:{each.used}/{each.told}", kind="usage",
             key=Key(option, ALL, ALL, each.variant), month=date.fromisoformat(f"{each.month}-01"),
             value=each.used / each.told,
         )

@@ -50,6 +50,8 @@ def test_the_share_of_vehicles_that_used_an_option_is_told_by_model() -> None:
     )
     (late,) = signals_of({"tow_bar": PATH}, [replace(USED, told=50)], MODELS)
     assert late.id != signal.id, "vehicles that told late make another signal of the same month"
+    (other,) = signals_of({"tow_bar": "Vehicle.Speed"}, [replace(USED, path="Vehicle.Speed")], MODELS)
+    assert other.id != signal.id, "the same share, told by something else"
 
 
 @pytest.mark.parametrize(
