@@ -13,10 +13,11 @@ import pytest
 from ringroad.protocol.diagnostics import Method
 from ringroad.sim.vecu.script import Behaviour, Script
 from ringroad.vehicle.agents.session import EcuAccess, EcuSession, Refusal
-from ringroad.vehicle.diagnostics.operations import _reset
+from ringroad.vehicle.diagnostics.operations import RESTART, Execution, Executions, _reset
 from ringroad.vehicle.diagnostics.sessions import answer_session
 from support.diagnosed import FAULT, OTHER, Bench, bench, open_session
-from support.vehicle_world import director_target
+from support.uptane import NOW
+from support.vehicle_world import DeskClock, director_target
 
 OPERATIONS = "/components/brake/operations"
 SELF_TEST = f"{OPERATIONS}/self-test/executions"
@@ -142,6 +143,55 @@ class Late:
                 return b"\x62\xf1\x86" + bytes([self._active])
             case _:
                 return b"\x62" + payload[1:3] + b"1.0"
+
+
+@pytest.mark.parametrize("values", [{"Vehicle.Speed": 3}, {}])
+def test_what_runs_is_stopped_when_the_vehicle_no_longer_stands(
+    tmp_path: Path, values: dict[str, Any]
+) -> None:
+    async def story(at: Bench) -> None:
+        async with at.desk._place.orchestrator.ecus.agent(at.vehicle.ecus["brake"].serial):  # so it goes on
+            _, begun = await at.ask("POST", SELF_TEST)
+            at.desk.tidy()
+            await asyncio.sleep(0)
+            assert (await at.ask("GET", f"{SELF_TEST}/{begun['id']}"))[1]["status"] == "running"
+            at.vehicle.signals.values = values
+            at.desk.tidy()
+            found = await ended(at, SELF_TEST, begun["id"])
+        assert found["status"] == "stopped"
+        assert "Vehicle.Speed" in found["error"]
+
+    run(tmp_path, story)
+
+
+def test_a_restart_that_was_ordered_is_waited_for_though_the_vehicle_moves() -> None:
+    async def story() -> None:
+        over = asyncio.Event()
+
+        async def work() -> dict[str, Any]:
+            await over.wait()
+            return {"done": True}
+
+        executions = Executions(DeskClock())
+        for number, operation in enumerate((RESTART, "self-test")):
+            one = Execution(
+                id=operation, component=f"ecu{number}", operation=operation, session="s1", by="ole",
+                status="running", started_at=NOW,
+            )  # fmt: skip
+            executions.start(one, work)
+        await asyncio.sleep(0)
+        executions.halt("it moves")
+        over.set()
+        await asyncio.gather(*executions._tasks.values(), return_exceptions=True)
+        await asyncio.sleep(0)  # what is called when a task is done is called a turn later
+        restart, test = (
+            executions.get("ecu0", RESTART, RESTART),
+            executions.get("ecu1", "self-test", "self-test"),
+        )
+        assert (restart.status, restart.result, restart.error) == ("completed", {"done": True}, "")
+        assert (test.status, test.result, test.error) == ("stopped", {}, "it moves")
+
+    asyncio.run(asyncio.wait_for(story(), 60))
 
 
 def test_an_ecu_that_does_not_answer_fails_its_operation_and_says_so(tmp_path: Path) -> None:

@@ -95,7 +95,16 @@ class Desk:
         self._sessions.close(session_id, now=self._place.clock.now())
 
     def tidy(self) -> None:
-        """Do the same for sessions whose time is over, or that the driver ended. Raises: Unavailable."""
+        """Do the same for sessions whose time is over, or that the driver ended; stop what runs unless the vehicle stands.
+
+        Raises:
+            Unavailable: the disk cannot be used.
+        """
+        if self._executions.sessions():
+            try:
+                self._require_standing()
+            except Conflict as moving:
+                self._executions.halt(moving.message)
         holding = self._executions.sessions() | self._modes.sessions() | self._locks.sessions()
         holding |= self.cyclic.sessions()
         held = self._sessions.all(now=self._place.clock.now())

@@ -28,6 +28,7 @@ KEPT_MAX: Final = 32  # executions of one vehicle that are remembered
 OPERATION_S_MAX: Final = (
     120.0  # s; the slowest restart we allow is 20 s, a self-test answers pending meanwhile
 )
+RESTART: Final = "reset"
 
 _log = structlog.get_logger(__name__)
 
@@ -111,7 +112,7 @@ async def _routine(ecu: EcuSession, rid: int) -> bytes:
 
 
 OPERATIONS: Final[Mapping[str, tuple[str, Callable[[EcuSession], Awaitable[Result]]]]] = {
-    "reset": ("restart the ECU and wait until it answers", _reset),
+    RESTART: ("restart the ECU and wait until it answers", _reset),
     "self-test": ("let the ECU test itself", _self_test),
     "check-preconditions": ("ask the ECU whether it could be flashed now", _preconditions),
 }
@@ -135,6 +136,7 @@ class Executions:
         self._clock = clock
         self._known: OrderedDict[str, Execution] = OrderedDict()
         self._tasks: dict[str, asyncio.Task[Execution]] = {}  # of those that run
+        self._halted: dict[str, str] = {}  # why, of those that the vehicle stopped itself
 
     def start(self, begun: Execution, work: Callable[[], Awaitable[Result]]) -> Execution:
         """Begin an execution, and return it as it runs.
@@ -199,6 +201,13 @@ class Executions:
             if self._known[key].session == session:
                 task.cancel()
 
+    def halt(self, why: str) -> None:
+        """Stop what moves something: all but restarts, of which nothing is left to be stopped once they are ordered."""
+        for key, task in list(self._tasks.items()):
+            if self._known[key].operation != RESTART:
+                self._halted[key] = why
+                task.cancel()
+
     async def end(self) -> None:
         """Stop everything; the vehicle shuts down."""
         tasks = list(self._tasks.values())
@@ -208,7 +217,9 @@ class Executions:
 
     def _ended(self, begun: Execution, task: asyncio.Task[Execution]) -> None:
         # A task that is stopped before it began runs none of its own lines: so not there.
-        ended = msgspec.structs.replace(begun, status="stopped") if task.cancelled() else task.result()
+        why = self._halted.pop(begun.id, "")
+        stopped = msgspec.structs.replace(begun, status="stopped", error=why)
+        ended = stopped if task.cancelled() else task.result()
         self._known[begun.id] = msgspec.structs.replace(ended, ended_at=self._clock.now())
         self._tasks.pop(begun.id, None)
 
