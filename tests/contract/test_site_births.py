@@ -29,7 +29,6 @@ from ringroad.build.site.store import (
     next_to_tell,
     pass_time,
     seen_at,
-    tell_again,
 )
 from ringroad.build.site.store_births import KEY_DAYS, list_refused_births, take_again
 from ringroad.build.site.store_held import (
@@ -284,7 +283,7 @@ def test_parts_of_a_birth_that_cannot_be_among_those_of_its_hub_are_named(pair: 
     assert (get_order(pair.hub, order_id).vin, lots_of(pair.hub, order_id)) == (VIN, [])
     (found,) = list_conflicts(pair.hub, SITE)
     assert (found.kind, found.subject) == ("parts_refused", VIN)
-    assert "1 parts" in found.reason
+    assert "parts in its birth record, 1 cannot be" in found.reason
     assert "S-1 is in order" in found.reason
 
 
@@ -433,21 +432,23 @@ def sign_of_life(pair: Pair) -> None:
     pair.take(up)
 
 
-def ask(pair: Pair, *, now: datetime | None = None) -> int:
+def ask(pair: Pair, folder: Path) -> int:
     """Let the site ask about trust; return how many births it tells again."""
-    given, _ = asked(pair.hub)
-    if given.births_have is None:
-        return 0
-    with transaction(pair.site):
-        return tell_again(pair.site, after=given.births_have, now=now or CLOCK.now())
+    before = link_of(pair.site).births_waiting
+    line = Line(pair.hub, Blobs((folder / "hub").as_uri()))
+    here = Here(anchors=ANCHORS, key=public_key_dict(SITE_KEY), blobs=line.blobs, partial=folder / "half")
+    asyncio.run(fetch(cast("Client", line), here, pair.site, asyncio.Event(), clock=CLOCK, ids=IDS))
+    return link_of(pair.site).births_waiting - before
 
 
-def test_births_that_a_hub_lost_with_its_database_are_missed_named_and_told_again(pair: Pair) -> None:
+def test_births_that_a_hub_lost_with_its_database_are_missed_named_and_told_again(
+    pair: Pair, tmp_path: Path
+) -> None:
     vins = [VIN, OTHER_VIN, "WRRDEM127TB000003", "WRRDEM129TB000004"]
     pair.bear(None, vins[0])
     pair.reconcile()
     sign_of_life(pair)
-    assert (ask(pair), list_sites(pair.hub)[0].births_lacking) == (0, 0)
+    assert (ask(pair, tmp_path), list_sites(pair.hub)[0].births_lacking) == (0, 0)
     for vin in vins[1:3]:
         pair.bear(None, vin)
     assert len(pair.told()) == 2  # the hub's broker had them; its database is an older one
@@ -456,9 +457,9 @@ def test_births_that_a_hub_lost_with_its_database_are_missed_named_and_told_agai
     assert vins_at(pair.hub) == [vins[0], vins[3]]
     assert list_sites(pair.hub)[0].births_lacking == 2
     (found,) = list_conflicts(pair.hub, SITE)
-    assert (found.kind, "births 2 to 3" in found.reason) == ("births_missed", True)
-    assert ask(pair) == 3
-    assert ask(pair) == 0, "its hub has not read them yet"
+    assert (found.kind, "2 that it told, from number 2 on" in found.reason) == ("births_missed", True)
+    assert ask(pair, tmp_path) == 3
+    assert ask(pair, tmp_path) == 0, "its hub has not read them yet"
     pair.reconcile()
     sign_of_life(pair)
     assert vins_at(pair.hub) == sorted(vins)
@@ -467,17 +468,18 @@ def test_births_that_a_hub_lost_with_its_database_are_missed_named_and_told_agai
 
 
 def test_a_hub_of_before_and_a_site_that_was_added_again_are_told_all_and_nothing_is_named(
-    pair: Pair,
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pair.bear(None)
     pair.reconcile()
     with transaction(pair.hub):
         add_site(pair.hub, IDS, site_id=SITE, token="u" * 43, actor="tester", now=CLOCK.now())
     sign_of_life(pair)
-    assert ask(pair) == 1
+    assert ask(pair, tmp_path) == 1
+    monkeypatch.setattr("ringroad.build.site.store.AGAIN_S", 0)
     pair.reconcile()
     sign_of_life(pair)
-    assert ask(pair, now=CLOCK.now() + timedelta(hours=1)) == 0
+    assert ask(pair, tmp_path) == 0
     assert list_conflicts(pair.hub, SITE) == []
     old = Up(format=1, sent_at=CLOCK.now(), waiting=0)  # of a site before this version
     pair.take(old)

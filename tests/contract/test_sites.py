@@ -51,7 +51,7 @@ from ringroad.build.site.store import (
     seen_at,
 )
 from ringroad.build.site.store_births import certify
-from ringroad.build.site.store_held import take_coming
+from ringroad.build.site.store_held import no_news, take_coming
 from ringroad.build.site.store_key import anchors_of, ensure_key
 from ringroad.build.site.store_up import take_told
 from ringroad.build.station_times import StationTime
@@ -289,12 +289,13 @@ def test_a_site_that_is_cut_off_goes_on_and_everything_arrives_once_when_it_is_b
         assert eventually(lambda: len(world.at_hub()) == 2, within_s=WAIT_S)
     world.hub.stop()
     cut_off_at = CLOCK.now()
-    with running(world.fold, world.tell):  # the hub is gone; the line is not
+    with running(world.fold, world.tell, world.fetch):  # the hub is gone; the line is not
         world.say(event("entered", "flash_and_test", first), event("entered", "marriage", second))
         assert eventually(lambda: len(world.at_site()) == 4, within_s=WAIT_S)
         with connect(world.site_url) as conn:
             assert link_of(conn).waiting == 2
             assert eventually(lambda: (seen_at(conn) or cut_off_at) > cut_off_at, within_s=WAIT_S)
+            assert eventually(lambda: "the hub is not reached" in no_news(conn), within_s=WAIT_S)
     world.hub.start()
     with running(world.logins, world.take, world.fold, world.tell):
         assert eventually(lambda: len(world.at_hub()) == 4, within_s=WAIT_S)

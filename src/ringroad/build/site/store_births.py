@@ -248,7 +248,7 @@ def note_births(conn: Connection, site_id: str, told: Up, *, now: datetime) -> N
     if lacking != before:
         SQL.set_place(conn, name=LACKS + site_id, number=lacking, now=now)
     if lacking and not before and row is not None:
-        reason = f"births {taken + 1} to {told.births_told} were not here, as after a backup; the site tells them again"
+        reason = f"{lacking} that it told, from number {taken + 1} on, were not here, as after a backup; it tells them again"
         put_conflict(conn, site_id, "births_missed", str(taken + 1), reason, now=now)
 
 
@@ -332,7 +332,7 @@ def _adopt(
     if adopted.settled is not None:
         put_conflict(conn, site_id, "order_settled", said.order, adopted.settled, now=now)
     if adopted.parts_refused:
-        reason = f"{len(adopted.parts_refused)} parts of its birth record are not among the parts here: {adopted.parts_refused[0]}"
+        reason = f"of the parts in its birth record, {len(adopted.parts_refused)} cannot be among those here: {adopted.parts_refused[0]}"
         put_conflict(conn, site_id, "parts_refused", said.vin, reason, now=now)
 
 
