@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ringroad.cli import run
 from ringroad.cli.campaign_text import let_go_text, resolutions_text, why_text
 from ringroad.http.auth import Role
 from ringroad.loop.joining import join_running
@@ -93,7 +94,7 @@ def test_everywhere_it_is_said_why_a_vehicle_takes_part_or_not(pg_url: str, tmp_
 
 
 def test_who_is_held_back_who_of_them_was_let_go_and_who_joined_late_is_told_apart(
-    pg_url: str, tmp_path: Path
+    pg_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with closing(connect(pg_url)) as conn:
         ids = CountingIds()
@@ -110,7 +111,8 @@ def test_who_is_held_back_who_of_them_was_let_go_and_who_joined_late_is_told_apa
         story.approve_and_start()
         joined = add_vehicles(conn, [20, 21, 22])
         join_running(conn, ids, Lake(tmp_path / "lake"), {}, now=story.now)
-    headers = {"Authorization": f"Bearer {add_account(pg_url, 'vera', Role.VIEWER)}"}
+    token = add_account(pg_url, "vera", Role.VIEWER)
+    headers = {"Authorization": f"Bearer {token}"}
     with (
         serving(pg_url, tmp_path) as origin,
         httpx.Client(base_url=origin, timeout=30, headers=headers) as client,
@@ -141,9 +143,18 @@ def test_who_is_held_back_who_of_them_was_let_go_and_who_joined_late_is_told_apa
         assert [(row["metric"], row["against"], row["halted"]) for row in rows] == [
             ("fault", "control", False)
         ]
+        assert (rows[0]["control_held"], rows[0]["control_left"]) == (4, 3)
         assert client.get("/api/v1/campaigns/none/compared").status_code == 404
         page = client.get(f"/campaigns/{story.campaign_id}").text
         assert "What is compared" in page
+        assert "control group: 3 of 4 vehicles, 1 let go" in page
+        assert "Held back, the others are compared with them." in page
+        signed_in = {
+            "RINGROAD_HTTP_PORT": origin.rpartition(":")[2], "RINGROAD_TOKEN": token, "HOME": str(tmp_path),
+        }  # fmt: skip
+        capsys.readouterr()
+        assert run(["--var", str(tmp_path), "fleet", "show", held[1]], signed_in) == 0
+        assert "it is held back, and others are compared with it." in capsys.readouterr().out
         assert "Let go from the control group" in page
         assert "Then it was let go: already installed." in client.get(f"/fleet/{held[0]}").text
         assert len(names) == 12

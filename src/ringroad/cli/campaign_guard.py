@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import click
+import msgspec
 
 from ringroad.cli.names import read_duration_s, read_wave
 from ringroad.cli.tables import table, when
-from ringroad.http.console.guard import AGAINST
+from ringroad.http.console.guard import AGAINST, control_line
+from ringroad.http.views import ComparedView
 from ringroad.kernel.errors import InvalidInput
 
 Row = Mapping[str, Any]
@@ -152,9 +154,9 @@ def compared_text(rows: Sequence[Row], campaign: Row) -> str:
         ),
         empty="nothing is compared",
     )
-    if campaign["state"] != "halted":
-        return head
-    return f"{head}\n\nhalted: {campaign['state_reason'].replace('_', ' ')}"
+    control = control_line([msgspec.convert(each, ComparedView) for each in rows])
+    halted = f"halted: {campaign['state_reason'].replace('_', ' ')}" if campaign["state"] == "halted" else ""
+    return "\n\n".join(part for part in (head, control, halted) if part)
 
 
 def readings_text(rows: Sequence[Row]) -> str:
@@ -196,6 +198,8 @@ def readings_text(rows: Sequence[Row]) -> str:
 def _count(events: int | None, out_of: int | None) -> str:
     if events is None:
         return "?"
+    if out_of == 0:
+        return "none yet"
     return f"{events}" if out_of is None else f"{events} of {out_of}"
 
 

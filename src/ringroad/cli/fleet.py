@@ -20,7 +20,8 @@ from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import details, exactly, table, tail, when
 from ringroad.http.console.why import why_not_updating
-from ringroad.http.views import AssignmentView, VehicleView
+from ringroad.http.views import AssignmentView, VehicleResolutionView, VehicleView
+from ringroad.kernel.errors import NotFound
 
 
 @click.group("fleet", cls=ClientGroup)
@@ -101,7 +102,10 @@ def show(shell: Shell, client: Client, *, vin: str) -> None:
     assignments = client.get(f"/vehicles/{vin}/assignments", limit=10)
     newest = msgspec.convert(assignments[0], AssignmentView, strict=False) if assignments else None
     born, birth_text = birth_of(client, vin)
-    why = why_not_updating(msgspec.convert(row, VehicleView, strict=False), newest, now=shell.clock.now())
+    planned = _newest_plan(client, vin)
+    why = why_not_updating(
+        msgspec.convert(row, VehicleView, strict=False), newest, planned, now=shell.clock.now()
+    )
     value = row | {
         "why": {"title": why.title, "text": why.text, "next": why.next},
         "ecu_list": ecus,
@@ -115,6 +119,15 @@ def show(shell: Shell, client: Client, *, vin: str) -> None:
     ]
     parts += [_ecus(ecus), _assignments(assignments)]
     shell.show(value, text="\n\n".join(part for part in parts if part))
+
+
+def _newest_plan(client: Client, vin: str) -> VehicleResolutionView | None:
+    """Return what the newest campaign's plan made of a vehicle; None without any, and for the operator of a fleet."""
+    try:
+        rows = client.get(f"/vehicles/{vin}/resolutions", limit=1)
+    except NotFound:
+        return None
+    return msgspec.convert(rows[0], VehicleResolutionView, strict=False) if rows else None
 
 
 @group.command("versions", epilog=example("ringroad fleet versions"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ringroad.http.views import ComparedView
 from ringroad.ship.compared import Compared, all_compared
 from ringroad.ship.gate import installation_readings
+from ringroad.ship.store.control import ControlLeft, read_control
 from ringroad.ship.store.evidence import read_evidence
 from ringroad.ship.store.reading import read_campaign, read_plan, read_waves
 from ringroad.storage.db import Connection
@@ -30,15 +31,17 @@ def compared(conn: Connection, campaign_id: str) -> list[ComparedView]:
         past,
         state_reason=campaign.state_reason,
     )
-    return [_view(each) for each in found]
+    control = read_control(conn, campaign, plan)
+    return [_view(each, control) for each in found]
 
 
-def _view(each: Compared) -> ComparedView:
-    said = each.reading
+def _view(each: Compared, control: ControlLeft) -> ComparedView:
+    said, against_it = each.reading, each.against == "control"
     return ComparedView(
         metric=each.metric, against=each.against, margin_milli=each.margin_milli, limit_micronats=each.limit_micronats,
         log_e_micronats=said.log_e_micronats if said else None, point_milli=said.point_milli if said else None,
         low_milli=said.low_milli if said else None, high_milli=said.high_milli if said else None,
         updated=said.treated if said else None, other=said.control if said else None, updated_of=each.tried,
         other_of=each.past_tried, refused=bool(said and said.exceeded), halted=each.halted,
+        control_held=control.held if against_it else None, control_left=control.left if against_it else None,
     )  # fmt: skip

@@ -350,6 +350,10 @@ class ComparedView(View, frozen=True, kw_only=True):
     other_of: int | None = None
     refused: bool = False  # by the evidence as it is now
     halted: bool = False  # the campaign was halted by it
+    control_held: int | None = (
+        None  # vehicles of the control group that the plan holds back; None: against the past
+    )
+    control_left: int | None = None  # of those, who are controls still
 
 
 class ExposureView(View, frozen=True, kw_only=True):

@@ -128,6 +128,18 @@ def test_every_metric_is_told_with_what_it_is_compared_with_and_its_bounds() -> 
     assert "refuses" not in text
 
 
+def test_it_is_told_how_many_of_the_control_group_are_left() -> None:
+    (*_, line) = compared_text([compared(control_held=20, control_left=18)], RUNNING).splitlines()
+    assert line == "control group: 18 of 20 vehicles, 2 let go"
+    (*_, line) = compared_text([compared(control_held=20, control_left=20)], RUNNING).splitlines()
+    assert line == "control group: 20 of 20 vehicles"
+
+
+def test_a_past_without_any_installation_is_told_as_none() -> None:
+    past = compared(metric="rolled_back", against="past", updated=0, updated_of=0, other=0, other_of=0)
+    assert compared_text([past], RUNNING).count("none yet") == 2
+
+
 def test_what_was_not_read_yet_stands_there_as_such() -> None:
     unread = dict.fromkeys(("updated", "other", "point_milli", "low_milli", "high_milli", "log_e_micronats"))
     (_, line) = compared_text([compared(**unread)], RUNNING).splitlines()

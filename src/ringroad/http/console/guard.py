@@ -144,7 +144,19 @@ def exposure_chart(rows: Sequence[ExposureView]) -> str:
 def _count(events: int | None, out_of: int | None) -> str:
     if events is None:
         return "–"
+    if out_of == 0:
+        return "none yet"
     return f"{events:,}" if out_of is None else f"{events:,} of {out_of:,}"
+
+
+def control_line(compared: Sequence[ComparedView]) -> str:
+    """Return how many of the control group are controls still; empty where nothing is compared with one."""
+    for each in compared:
+        if each.control_held is not None and each.control_left is not None:
+            gone = each.control_held - each.control_left
+            let_go = f", {gone:,} let go" if gone else ""
+            return f"control group: {each.control_left:,} of {each.control_held:,} vehicles{let_go}"
+    return ""
 
 
 def _rule(name: str, value: object) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from ringroad.http.auth import Account, Role
 from ringroad.http.console.conduct import TOLD, conduct_lines
 from ringroad.http.console.guard import (
     compared_rows,
+    control_line,
     exposure_chart,
     gate_lines,
     reading_charts,
@@ -170,6 +171,7 @@ def whole_campaign(
         "resolutions": reading.campaign_resolutions(conn, campaign_id, limit=RESOLUTIONS_SHOWN),
         "let_go": let_go(conn, campaign_id),
     }
+    said = compared(conn, campaign_id)
     plan = next((item for item in plans if item.id == c.plan_id), plans[0] if plans else None)
     sent_bytes = sum(
         alike.vehicles * alike.install_bytes for alike in values["resolutions"] if alike.verdict == "match"
@@ -178,7 +180,7 @@ def whole_campaign(
         "campaign.html", account=account, url=url, c=c, plans=plans, plan=plan, warnings=_warnings(plan),
         programme_id=release.programme_id, sent_bytes=sent_bytes,
         policy=gate_lines(plan.document) if plan else [], waves=waves(counts), state=state,
-        figures=figures(c, counts), compared=compared_rows(compared(conn, campaign_id)),
+        figures=figures(c, counts), compared=compared_rows(said), control=control_line(said),
         strata=stratum_rows(values["readings"]),
         ratio_charts=reading_charts(values["readings"], plan.document if plan else None),
         controls=campaign_controls(
