@@ -20,6 +20,7 @@ from ringroad.vehicle.kuksa import HOST
 from ringroad.vehicle.leaves import SharedSignals, read_tree
 from ringroad.vehicle.run import _serve_signals
 from support.diagnosed import DiagnosedVehicle
+from support.docs_pages import ROOT, fences
 from support.ports import free_port
 
 SPEED, OPEN, GEAR, NAME = "Vehicle.Speed", "Vehicle.Cabin.Door.IsOpen", "Vehicle.Gear", "Vehicle.Name"
@@ -96,6 +97,23 @@ def test_it_sets_and_gets_each_type_and_reads_what_the_vehicle_knows(client: VSS
     assert {path: each.value for path, each in found.items()} == {
         SPEED: 42.5, OPEN: True, GEAR: -1, NAME: "Wren", "Vehicle.TraveledDistance": 1234.5,
     }  # fmt: skip
+
+
+def test_the_example_of_the_documentation_runs_as_written(
+    client: VSSClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs/howto/run-a-vehicle.md").read_text(encoding="utf-8")
+    (example,) = [
+        "\n".join(block.lines)
+        for block in fences(page)
+        if any("kuksa_client" in line for line in block.lines)
+    ]
+    port = client.target_host.rpartition(":")[2]
+    exec(example.replace("55555", port), {})  # noqa: S102 - what a person would run
+    speed, distance, changed = capsys.readouterr().out.splitlines()
+    assert speed.startswith("Vehicle.Speed 12.5 20")
+    assert distance.startswith("Vehicle.TraveledDistance 1234.5 20")
+    assert changed == "now 12.5"
 
 
 def test_it_subscribes_and_hears_what_changes(client: VSSClient, signals: SharedSignals) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ringroad.cli.groups import example
+from ringroad.cli.vecu_place import place_command
 from ringroad.kernel.errors import InvalidInput, Unavailable
 from ringroad.sim.canserver import BusConfig, BusServer, read_bus_config
 from ringroad.sim.vecu.config import ServerConfig, read_config
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 @click.group("vecu")
 def group() -> None:
     """Virtual ECUs: real diagnostic servers with persistent flash."""
+
+
+group.add_command(place_command)
 
 
 @group.command("run")

@@ -1,0 +1,97 @@
+"""A born vehicle whose ECUs become processes: each has an address, and the vehicle knows it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from ringroad.kernel.clock import SystemClock
+from ringroad.kernel.errors import Conflict, InvalidInput, Unavailable
+from ringroad.sim.assembly import Blueprint, Surroundings, assemble, make_vin
+from ringroad.sim.canserver import BusServer, read_bus_config
+from ringroad.sim.placing import place
+from ringroad.sim.vecu.config import read_config as read_vecu_config
+from ringroad.sim.vecu.script import draw_bytes
+from ringroad.sim.vecu.server import VecuServer
+from ringroad.vehicle.agents.base import EcuInventory
+from ringroad.vehicle.config import read_config
+from ringroad.vehicle.connect import connect_agents
+from ringroad.vehicle.files import FolderLock
+from support.ports import free_ports
+
+HOME = Surroundings(
+    server_url="https://127.0.0.1:8443", mqtt_host="", mqtt_port=1883, ca_pem=b"ca", image_root=b"i", director_root=b"d"
+)  # fmt: skip
+ECU = {"hardware_id": "hw-1", "storage": "ab", "storage_bytes": 1 << 16, "primary": False}
+ECUS = {
+    "gateway": {**ECU, "bus": "DoIP", "primary": True},
+    "node": {**ECU, "bus": "HTTP", "agent": "sovd"},
+    "brake": {**ECU, "bus": "CAN", "storage": "inplace"},
+    "door": {**ECU, "bus": "CAN"},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    blueprint = Blueprint(
+        programme_id="p", variant="city", region="EU", release_id="release_1", ecus=ECUS, packages={}
+    )
+    home = tmp_path / "vehicle"
+    born = assemble(
+        home, make_vin(1), blueprint, HOME, clock=SystemClock(), secret=lambda size: draw_bytes(1, size, "x"),
+        durability="buffered",
+    )  # fmt: skip
+    asyncio.run(born)
+    return home
+
+
+def test_every_ecu_answers_the_vehicle_where_it_was_placed(folder: Path) -> None:
+    ports = free_ports(3)
+    placed = place(folder, first_port=ports[0], free=lambda port: port in ports)
+    assert [(each.name, each.kind) for each in placed] == [
+        ("can", "bus"), ("gateway", "DoIP"), ("node", "HTTP"), ("brake", "CAN"), ("door", "CAN"),
+    ]  # fmt: skip
+    assert place(folder, first_port=ports[0], free=lambda port: port in ports) == placed
+
+    async def story() -> None:
+        bus, *ecus = [each.file for each in placed]
+        servers: list[BusServer | VecuServer] = [BusServer(read_bus_config(bus), bus.parent)]
+        servers += [VecuServer(read_vecu_config(file), clock=SystemClock()) for file in ecus]
+        try:
+            for server in servers:
+                await server.start()
+            config = read_config(folder)
+            for serial, agent in connect_agents(folder, config).items():
+                found = await agent.inventory()
+                assert isinstance(found, EcuInventory), found
+                assert found.serial == serial
+                await agent.close()
+        finally:
+            for server in reversed(servers):
+                await server.close()
+
+    asyncio.run(story())
+
+
+def test_ports_in_use_are_left_out_and_a_vehicle_that_is_driven_is_left_alone(folder: Path) -> None:
+    placed = place(folder, first_port=13_400, free=lambda port: port % 2 == 1)
+    assert [each.address.rpartition(":")[2] for each in placed] == [
+        "13405", "13401", "13403", "13405", "13405",
+    ]  # fmt: skip
+    before = (folder / "config.toml").read_bytes()
+    lock = FolderLock(folder)
+    with pytest.raises(Conflict):
+        place(folder, first_port=15_000, free=lambda _: True)
+    lock.close()
+    with pytest.raises(Unavailable):
+        place(folder, first_port=15_000, free=lambda _: False)
+    with pytest.raises(InvalidInput):
+        place(folder, first_port=0, free=lambda _: True)
+    assert (folder / "config.toml").read_bytes() == before
+
+
+def test_a_folder_that_is_no_vehicles_is_not_placed(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput):
+        place(tmp_path, first_port=13_400, free=lambda _: True)
