@@ -21,6 +21,7 @@ from ringroad.cli import (
     plant_events,
     plant_opcua,
     plant_proposal,
+    plant_work,
     plant_world,
 )
 from ringroad.cli.client import Client
@@ -57,6 +58,7 @@ for _command in (
 ):  # fmt: skip
     group.add_command(_command)
 group.add_command(plant_balance.command)
+group.add_command(plant_work.work)
 group.add_command(plant_world.world)
 
 

@@ -27,6 +27,7 @@ from ringroad.build.repository.store import OnlineSigners
 from ringroad.http import (
     accounts,
     adapt,
+    balance,
     births,
     build,
     build_packages,
@@ -115,6 +116,7 @@ ROUTED = (  # one on each line
     mes,
     quality,
     inspections,
+    balance,
     births,
     traces,
     line,

@@ -80,6 +80,8 @@ class FactKind(StrEnum):
     SITE_BIRTH_SETTLED = "site.birth_settled"
     PLANT_SHIFTED = "plant.shifted"
     PLANT_WORLD_SHOWN = "plant.world_shown"
+    LINE_WORK_TOLD = "line.work_told"
+    LINE_BALANCED = "line.balanced"
     IMPROVEMENT_PROPOSED = "improvement.proposed"
     IMPROVEMENT_PROVED = "improvement.proved"
     IMPROVEMENT_REFUSED = "improvement.refused"
@@ -227,6 +229,8 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.SITE_BIRTH_SETTLED: Stage.BUILD,
         FactKind.PLANT_SHIFTED: Stage.BUILD,
         FactKind.PLANT_WORLD_SHOWN: Stage.BUILD,
+        FactKind.LINE_WORK_TOLD: Stage.BUILD,
+        FactKind.LINE_BALANCED: Stage.BUILD,
         FactKind.IMPROVEMENT_PROPOSED: Stage.BUILD,
         FactKind.IMPROVEMENT_PROVED: Stage.BUILD,
         FactKind.IMPROVEMENT_REFUSED: Stage.BUILD,

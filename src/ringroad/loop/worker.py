@@ -23,6 +23,7 @@ from ringroad.design.model import AcceptRule
 from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds, system_fraction
 from ringroad.kernel.errors import NotFound
 from ringroad.loop.acceptance import accept_findings
+from ringroad.loop.balancing import LookedAt, look_at_balances
 from ringroad.loop.bundles import signing_with
 from ringroad.loop.deltas import make_wanted
 from ringroad.loop.demand import forecast_asked
@@ -66,6 +67,7 @@ DELTA_LOOK_S = (
 )
 QUALITY_LOOK_S = 2.0  # seconds between two looks for results of checks; vehicles come once a minute
 DEMAND_LOOK_S = 1.0  # seconds between two looks for forecasts that are asked for
+BALANCE_LOOK_S = 5.0  # seconds between two looks for lines whose balance is due
 SHOPS_AT_ONCE = 50  # steps without a pause: one that conflicts each time may not turn hot
 PLAN_S = 0.5  # seconds between two looks for new schedules
 TRIAL_LOOK_S = 5.0  # seconds between two looks at what plants try that their clones found
@@ -105,6 +107,7 @@ def run(
         ("plan", _plan, ()),
         ("shops", _shops, (PLACING,)),
         ("shop-search", _shops, (SEEKING,)),
+        ("balance", _balance, ()),
         ("milestones", _milestones, ()),
         ("logistics", _logistics, ()),
         ("quality", _quality, ()),
@@ -298,6 +301,19 @@ def _shops(tools: Tools, stages: Sequence[Stage]) -> None:
                     LOG.info("shop planned", plant_id=work.plant_id, shop=work.shop, stage=work.stage)
 
     keep_going(tools, "shops" if stages == PLACING else "shop-search", body)
+
+
+def _balance(tools: Tools) -> None:
+    seen: dict[str, LookedAt] = {}
+
+    def body() -> None:
+        every_s = tools.settings.balance_every_s
+        with closing(_open(tools)) as conn:
+            while not tools.stop.wait(BALANCE_LOOK_S):
+                for programme_id in look_at_balances(conn, tools.ids, tools.clock, seen, every_s=every_s):
+                    LOG.info("looked at the balance", programme_id=programme_id)
+
+    keep_going(tools, "balance", body)
 
 
 def _logistics(tools: Tools) -> None:

@@ -83,6 +83,13 @@ class Settings:
         "Where demand is forecast. local: processes of this machine, one per core. Else the master of a Spark, for"
         " example spark://host:7077, which needs pyspark and ringroad[demand] beside the worker.",
     )
+    balance_every_s: int = _setting(
+        86_400,
+        "Seconds between two looks at the balance of a line whose work was told; work that was told anew is looked at"
+        " at once.",
+        least=1,
+        most=31_536_000,
+    )
     server_processes: int = _setting(
         1,
         "Server processes that share the ports, each with its own copy of the gateways' read model and up to 16"

@@ -1,1 +1,1 @@
-"""Line balancing: which station does which work (`problem.py`, `assign.py`, `prove.py`), and what the twin says of it (`check.py`)."""
+"""Line balancing: which station does which work (`problem.py`, `assign.py`, `prove.py`), and what the twin says of it (`check.py`). The work of a line that was told (`line_work.py`, `store.py`) is looked at again as things change (`slow.py`)."""

@@ -16,6 +16,7 @@ from ringroad.build.store_times import line_drift
 from ringroad.build.twin.drift import VEHICLES_PER_FALSE_ALARM, out_of_calibration
 from ringroad.build.twin.picture import picture
 from ringroad.http import reading, sites
+from ringroad.http.balance import balance_of
 from ringroad.http.console.line_view import line_view
 from ringroad.http.console.plant_document import document_panels
 from ringroad.http.console.render import chart, page
@@ -51,6 +52,7 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
                 "site_link": sites.link_view(ctx, conn),
                 "conflicts": sites.newest_conflicts(conn, rows_max=CONFLICTS_SHOWN),
                 "amount": amount,
+                "balance": balance_of(conn, programme.id),
                 "line": programme.document.get("line") or {},
                 "schedules": schedules,
                 "schedule": schedules[0] if schedules else None,
