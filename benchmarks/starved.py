@@ -1,13 +1,16 @@
-"""How long does the line stand for parts? A day of real legs feeds it, under four ways to order its vehicles.
+"""How long does the line stand for parts? A day of real legs feeds it, under five ways to order its vehicles.
 
 Each vehicle needs a part that comes on one leg. Whoever orders parts takes the static lead time of the route: its
-planned arrival and the 0.75 quantile of what the route was late before. All four ways have the same parts on the
+planned arrival and the 0.75 quantile of what the route was late before. All ways have the same parts on the
 same legs, so the same freight; stock is minutes that parts wait for their vehicle.
 
 - static: vehicles are built in the order in which their parts were asked for.
 - planned: the lead time is the model's, known when the leg is planned, with the same mean.
 - arrivals: at each vehicle the line is replanned; what has arrived is known, and nothing else.
 - milestones: the same, and departures are known: the arrival is the calibrated distribution.
+- equal: as milestones, and each part is ordered so much earlier before its turn that as many minutes of stock lie
+  about as with static lead times. How much earlier is found by stock alone (`equal_margin_min`), on the days that are
+  measured: stock is mostly of a few bad days, and on others it would not be equal.
 
 Replanning is `decide_schedule`, what the server runs; the line is the twin's own kernel. Legs that were cancelled
 are left out: they would starve the static line for a day, and flatter every other way.
@@ -16,7 +19,7 @@ are left out: they would starve the static line for a day, and flatter every oth
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -40,6 +43,8 @@ SPREAD: Final = 0.05  # of a station's times
 LEAD: Final = LEVELS_PERMILLE.index(750)  # of what a route was late: the static lead time
 SEEDS: Final = range(100, 120)  # others than those that `READY_PERMILLE` was chosen with
 DAYS: Final = 4  # of each seed
+MARGIN_MIN_MAX: Final = 160  # minutes; half as much stock again as with static lead times
+STOCK_APART_MAX: Final = 0.01  # of the stock, at which it counts as equal
 EPOCH: Final = datetime(2013, 1, 1, tzinfo=UTC)
 LINE: Final = Line(name="bench", stations=(Station(name="fit", cycle_s=60 * TAKT_MIN),), ratios=())
 
@@ -196,25 +201,66 @@ def works_of(draw: np.random.Generator) -> Floats:
     return found
 
 
-def compare(world: World) -> dict[str, tuple[Floats, Floats]]:
-    """Return minutes starved and minutes of stock by way, a place for each seed."""
-    ways: dict[str, tuple[Floats, Available | None]] = {
-        "static": (world.lead_min, None),
-        "planned": (world.model_lead_min, None),
-        "arrivals": (world.lead_min, told(world, departures=False)),
-        "milestones": (world.lead_min, told(world, departures=True)),
-    }
+def compare(world: World, margin_min: float) -> dict[str, tuple[Floats, Floats]]:
+    """Return minutes starved and minutes of stock by way, a place for each seed.
+
+    Args:
+        world: what is known of legs.
+        margin_min: how much earlier than with static lead times parts are ordered for equal stock, minutes.
+    """
+    static = world.lead_min
+    departures = told(world, departures=True)
+    return _over_seeds(world, {
+        "static": _Way(lead_min=static),
+        "planned": _Way(lead_min=world.model_lead_min),
+        "arrivals": _Way(lead_min=static, available=told(world, departures=False)),
+        "milestones": _Way(lead_min=static, available=departures),
+        "equal": _Way(lead_min=static, available=departures, margin_min=margin_min),
+    })  # fmt: skip
+
+
+def equal_margin_min(world: World) -> float:
+    """Return how much earlier parts have to be ordered, minutes, for milestones to have the stock of static lead times.
+
+    Found by stock alone: how long the line stands is not looked at.
+    """
+    static = _Way(lead_min=world.lead_min)
+    goal = float(_over_seeds(world, {"static": static})["static"][1].sum())
+    known = told(world, departures=True)
+    low, high = 0.0, float(MARGIN_MIN_MAX)
+    while True:
+        margin = (low + high) / 2
+        way = replace(static, available=known, margin_min=margin)
+        stock = float(_over_seeds(world, {"way": way})["way"][1].sum())
+        if abs(stock / goal - 1) <= STOCK_APART_MAX or high - low < 1:
+            return margin
+        low, high = (margin, high) if stock < goal else (low, margin)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Way:
+    """Lead times by leg, what is known of parts when the line is replanned, and how much earlier parts are ordered."""
+
+    lead_min: Floats
+    available: Available | None = None
+    margin_min: float = 0.0
+
+
+def _over_seeds(world: World, ways: dict[str, _Way]) -> dict[str, tuple[Floats, Floats]]:
     found = {name: (np.zeros(len(SEEDS)), np.zeros(len(SEEDS))) for name in ways}
     for place, seed in enumerate(SEEDS):
         days = np.random.default_rng(seed).permutation(np.unique(world.legs.day)).tolist()
         done = 0
         for day in days:
-            for name, (lead, available) in ways.items():
+            for name, way in ways.items():
                 draw = np.random.default_rng([seed, day])  # the same luck for every way
-                fed = choose(world, day, draw, lead)
+                fed = choose(world, day, draw, way.lead_min)
                 if fed is None:
                     break
-                outcome = run_day(fed, available, works_of(draw))
+                fed = replace(
+                    fed, turn_min=fed.turn_min + way.margin_min
+                )  # the same legs, so the same freight
+                outcome = run_day(fed, way.available, works_of(draw))
                 found[name][0][place] += outcome.starved_min
                 found[name][1][place] += outcome.stock_min
             else:
