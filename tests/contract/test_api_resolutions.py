@@ -129,13 +129,16 @@ def test_who_is_held_back_who_of_them_was_let_go_and_who_joined_late_is_told_apa
         )
         text = resolutions_text(kinds)
         assert "4  control: 2.0.0" in text
-        assert "They joined late" in text
+        assert "match: 2.0.0. They joined late" in text or "control: 2.0.0. They joined late" in text
+        assert "0 B" not in text
         let_go = client.get(f"{path}/let-go").json()
         assert let_go == [{"verdict": "already_installed", "vehicles": 1, "control": True}]
         assert let_go_text(let_go).startswith("let go from the control group")
         gone = client.get(f"{path}/vehicles/{held[0]}").json()
         assert (gone["verdict"], gone["let_go_reason"]) == ("control", "already_installed")
         assert "already installed" in why_text(gone, vin=held[0])
+        kept = client.get(f"{path}/vehicles/{held[1]}").json()
+        assert "held back, the others are compared with it" in why_text(kept, vin=held[1])
         came = client.get(f"{path}/vehicles/{joined[0]}").json()
         assert came["joined_at"]
         assert came["steps"] == ["2.0.0"]

@@ -182,9 +182,10 @@ def resolutions_text(rows: Sequence[Row]) -> str:
     lines = []
     for row in rows:
         words = [
-            f"{', then '.join(row['steps'])}, {size(row['install_bytes'])}, about {_span(row['install_s'])}"
-            if row["steps"]
-            else "",
+            ", then ".join(row["steps"])
+            + (
+                f", {size(row['install_bytes'])}, about {_span(row['install_s'])}" if row["install_s"] else ""
+            ),
             row["sentence"],
         ]
         said = ". ".join(word for word in words if word)
@@ -214,13 +215,14 @@ def why_text(row: Row, *, vin: str) -> str:
     """Return what a plan made of one vehicle, and what would be made of it today."""
     today = ": ".join(part for part in (row["today"].replace("_", " "), row["today_sentence"]) if part)
     state = ": ".join(part for part in (row["state"].replace("_", " "), row["state_detail"]) if part)
+    is_control = row["verdict"] == "control" and not row.get("let_go_at")
     return details(
         (
             ("vehicle", vin),
             ("campaign", f"{row['campaign_name']}, {row['campaign_state']}"),
             ("release", row["release_version"]),
             ("verdict", row["verdict"].replace("_", " ")),
-            ("why", row["sentence"]),
+            ("why", row["sentence"] or ("held back, the others are compared with it" if is_control else "")),
             ("joined", when(row["joined_at"]) if row.get("joined_at") else ""),
             (
                 "let go",
@@ -232,8 +234,8 @@ def why_text(row: Row, *, vin: str) -> str:
             ("its update", state),
             ("wave", row["wave"] or ""),
             ("steps", ", then ".join(row["steps"])),
-            ("bytes", size(row["install_bytes"]) if row["steps"] else ""),
-            ("takes", f"about {_span(row['install_s'])}" if row["steps"] else ""),
+            ("bytes", size(row["install_bytes"]) if row["install_s"] else ""),
+            ("takes", f"about {_span(row['install_s'])}" if row["install_s"] else ""),
         )
     )
 
