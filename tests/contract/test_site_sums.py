@@ -111,28 +111,24 @@ def own_n(conn: Connection) -> float:
     return found[MARRIAGE].n if MARRIAGE in found else 0
 
 
-def test_what_a_sites_stations_taught_it_its_hub_learns_from(hub: Connection, site: Connection) -> None:
+def test_what_a_sites_stations_taught_it_its_hub_learns_from_by_sums_alone(
+    hub: Connection, site: Connection
+) -> None:
     assert says(site, now=CLOCK.now()) is None, "it measured nothing"
     measure(site, vehicles=20)
     later = CLOCK.now() + timedelta(seconds=SUMS_S + 1)
     said = says(site, now=later)
     assert said is not None
     assert (said.said["own"][str(MARRIAGE)][0], own_n(hub)) == (20, 0)
+    assert said.said.keys() == {"schema", "plant", "parent", "own", "rooms"}
+    assert all(len(each) == 3 for each in said.said["own"].values())
+    assert "order_" not in json.dumps(said.said)
     take(hub, said)
     assert own_n(hub) == 20
     with transaction(hub):
         learned, _ = save_lesson(hub, IDS, plant_id=SITE, **WHO)
     assert learned.plant.parameters[MARRIAGE].mean == pytest.approx(90, rel=0.05)
     assert (list_refused(hub, SITE), list_conflicts(hub, SITE)) == ([], [])
-
-
-def test_only_sums_travel(site: Connection) -> None:
-    measure(site, vehicles=20)
-    said = says(site, now=CLOCK.now())
-    assert said is not None
-    assert said.said.keys() == {"schema", "plant", "parent", "own", "rooms"}
-    assert all(len(each) == 3 for each in said.said["own"].values())
-    assert "order_" not in json.dumps(said.said)
 
 
 def test_sums_are_told_when_they_changed_and_once_an_hour_at_most(site: Connection) -> None:

@@ -107,7 +107,7 @@ def list_sites(shell: Shell, client: Client) -> None:
                 row["waiting"],
                 row["births_waiting"],
                 when(row["reconciled_at"]),
-                when(row["key_until"]),
+                "revoked" if row["key_revoked"] else when(row["key_until"]),
                 row["conflicts"],
             )
             for row in rows

@@ -44,7 +44,8 @@ class SiteView(msgspec.Struct, frozen=True, kw_only=True):
     vin_plant: str | None  # what stands for it in its VINs; none until its key is certified
     key_until: (
         datetime | None
-    )  # until when its newest key may seal birth records; none: it never was, or was revoked
+    )  # until when its newest key may seal birth records; none: it has none, or it was revoked
+    key_revoked: bool  # the newest
     added_by: str
     added_at: datetime
 
@@ -294,17 +295,20 @@ def newest_conflicts(conn: Connection, *, rows_max: int) -> list[tuple[str, stor
 
 def views(ctx: Context, conn: Connection) -> list[SiteView]:
     """Return every site as it is shown."""
-    now = ctx.clock.now()
     return [
-        SiteView(
-            id=each.id, connected=each.cut_off_since(now) is None, cut_off_since=each.cut_off_since(now),
-            waiting=each.waiting, heard_at=each.heard_at, reconciled_at=each.reconciled_at,
-            conflicts=each.conflicts, births_waiting=each.births_waiting, births_refused=each.births_refused,
-            births_lacking=each.births_lacking, vin_plant=each.vin_plant, key_until=store_keys.key_until(conn, each.id), added_by=each.added_by,
-            added_at=each.added_at,
-        )
-        for each in store.list_sites(conn)
-    ]  # fmt: skip
+        _view(ctx.clock.now(), each, store_keys.newest_key(conn, each.id)) for each in store.list_sites(conn)
+    ]
+
+
+def _view(now: datetime, site: store.Site, key: store_keys.SiteKey | None) -> SiteView:
+    revoked = key is not None and key.revoked_at is not None
+    return SiteView(
+        id=site.id, connected=site.cut_off_since(now) is None, cut_off_since=site.cut_off_since(now),
+        waiting=site.waiting, heard_at=site.heard_at, reconciled_at=site.reconciled_at, conflicts=site.conflicts,
+        births_waiting=site.births_waiting, births_refused=site.births_refused, births_lacking=site.births_lacking,
+        vin_plant=site.vin_plant, key_until=key.expires_at if key and not revoked else None, key_revoked=revoked,
+        added_by=site.added_by, added_at=site.added_at,
+    )  # fmt: skip
 
 
 router = Router(

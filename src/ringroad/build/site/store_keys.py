@@ -52,10 +52,9 @@ def list_keys(conn: Connection, site_id: str, *, rows_max: int = PAGE_ROWS_MAX) 
     return [of_row(SiteKey, row) for row in SQL.site_keys(conn, site_id=site_id, rows_max=rows_max)]
 
 
-def key_until(conn: Connection, site_id: str) -> datetime | None:
-    """Return until when a site's newest key is certified; None: it never was, or was revoked."""
-    newest = next(iter(list_keys(conn, site_id, rows_max=1)), None)
-    return newest.expires_at if newest and newest.revoked_at is None else None
+def newest_key(conn: Connection, site_id: str) -> SiteKey | None:
+    """Return the key of a site that was certified last; None: none was."""
+    return next(iter(list_keys(conn, site_id, rows_max=1)), None)
 
 
 def revoke_key(
