@@ -1,4 +1,4 @@
-"""Look at what the checks of lines found, after each full block of vehicles, and hand on what is an alarm.
+"""Look at what the checks of lines found, after each full block of vehicles, and hand on what is an alarm; count days.
 
 An alarm about a software version opens a finding: the loop can change it. Anything else is the plant's: a person is
 offered a quality stop.
@@ -6,7 +6,7 @@ offered a quality stop.
 
 from __future__ import annotations
 
-from ringroad.build.quality import store_watch
+from ringroad.build.quality import store_days, store_watch
 from ringroad.build.quality.store_watch import StoredAlarm
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.signal.store_quality import open_alarmed
@@ -31,6 +31,8 @@ def look_at_results(
     with transaction(conn):
         programmes = store_watch.programmes_with_results(conn)
     for programme_id in programmes:
+        with apart(conn, programme_id=programme_id), transaction(conn):
+            store_days.count_days(conn, programme_id, now=clock.now())
         with apart(conn, programme_id=programme_id), transaction(conn):
             blocks = store_watch.blocks_of(conn, programme_id)
             if blocks == seen.get(programme_id):

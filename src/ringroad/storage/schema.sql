@@ -1027,6 +1027,30 @@ CREATE TABLE public.quality_alarm (
     reason text DEFAULT ''::text NOT NULL,
     CONSTRAINT quality_alarm_kind_check CHECK ((kind = ANY (ARRAY['station'::text, 'variant'::text, 'software'::text, 'lot'::text])))
 );
+CREATE TABLE public.quality_day (
+    programme_id text NOT NULL,
+    day date NOT NULL,
+    vehicles bigint NOT NULL,
+    counted_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.quality_day_gate (
+    programme_id text NOT NULL,
+    day date NOT NULL,
+    station text NOT NULL,
+    gate text NOT NULL,
+    inspected bigint NOT NULL,
+    refused bigint NOT NULL
+);
+CREATE TABLE public.quality_day_pass (
+    programme_id text NOT NULL,
+    day date NOT NULL,
+    station text NOT NULL,
+    variant text NOT NULL,
+    software text NOT NULL,
+    lots jsonb NOT NULL,
+    vehicles bigint NOT NULL,
+    failed bigint NOT NULL
+);
 CREATE TABLE public.quality_watch (
     programme_id text NOT NULL,
     station text NOT NULL,
@@ -1473,6 +1497,10 @@ ALTER TABLE ONLY public.programme
     ADD CONSTRAINT programme_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.quality_alarm
     ADD CONSTRAINT quality_alarm_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.quality_day_gate
+    ADD CONSTRAINT quality_day_gate_pkey PRIMARY KEY (programme_id, day, station, gate);
+ALTER TABLE ONLY public.quality_day
+    ADD CONSTRAINT quality_day_pkey PRIMARY KEY (programme_id, day);
 ALTER TABLE ONLY public.quality_watch
     ADD CONSTRAINT quality_watch_number UNIQUE (programme_id, number);
 ALTER TABLE ONLY public.quality_watch
@@ -1618,6 +1646,7 @@ CREATE UNIQUE INDEX plant_proposal_going_idx ON public.plant_proposal USING btre
 CREATE INDEX plant_proposal_plant_idx ON public.plant_proposal USING btree (proposed_at DESC, id DESC);
 CREATE INDEX quality_alarm_newest_idx ON public.quality_alarm USING btree (programme_id, opened_at DESC, id DESC);
 CREATE UNIQUE INDEX quality_alarm_open_idx ON public.quality_alarm USING btree (programme_id, station, kind, value) WHERE (closed_at IS NULL);
+CREATE INDEX quality_day_pass_idx ON public.quality_day_pass USING btree (programme_id, day);
 CREATE INDEX repository_metadata_expiry_idx ON public.repository_metadata USING btree (expires_at) WHERE (role = 'timestamp'::text);
 CREATE INDEX shipment_milestone_shipment_idx ON public.shipment_milestone USING btree (shipment_id, at);
 CREATE INDEX shipment_newest_idx ON public.shipment USING btree (programme_id, announced_at DESC, id DESC);
@@ -1626,6 +1655,7 @@ CREATE INDEX shop_stop_shop_idx ON public.shop_stop USING btree (plant_id, shop,
 CREATE INDEX shop_work_open_idx ON public.shop_work USING btree (asked_at) WHERE (stage = ANY (ARRAY['asked'::text, 'searching'::text, 'proving'::text]));
 CREATE INDEX station_pass_at_idx ON public.station_pass USING btree (programme_id, at);
 CREATE INDEX station_pass_place_idx ON public.station_pass USING btree (programme_id, station, number);
+CREATE INDEX station_result_gate_idx ON public.station_result USING btree (programme_id, at) WHERE ((gate <> ''::text) AND (attempt = 1));
 CREATE INDEX station_result_newest_idx ON public.station_result USING btree (programme_id, told_at DESC, event_id DESC);
 CREATE INDEX station_time_order_idx ON public.station_time USING btree (order_id);
 CREATE INDEX station_time_station_idx ON public.station_time USING btree (programme_id, station, finished_at DESC);
@@ -1778,6 +1808,12 @@ ALTER TABLE ONLY public.quality_alarm
     ADD CONSTRAINT quality_alarm_finding_id_fkey FOREIGN KEY (finding_id) REFERENCES public.finding(id);
 ALTER TABLE ONLY public.quality_alarm
     ADD CONSTRAINT quality_alarm_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.quality_day_gate
+    ADD CONSTRAINT quality_day_gate_programme_id_day_fkey FOREIGN KEY (programme_id, day) REFERENCES public.quality_day(programme_id, day) ON DELETE CASCADE;
+ALTER TABLE ONLY public.quality_day_pass
+    ADD CONSTRAINT quality_day_pass_programme_id_day_fkey FOREIGN KEY (programme_id, day) REFERENCES public.quality_day(programme_id, day) ON DELETE CASCADE;
+ALTER TABLE ONLY public.quality_day
+    ADD CONSTRAINT quality_day_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.quality_watch
     ADD CONSTRAINT quality_watch_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.release

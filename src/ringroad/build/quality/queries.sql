@@ -85,12 +85,78 @@ DELETE FROM station_pass p
    AND NOT EXISTS (SELECT FROM station_result r
                     WHERE r.programme_id = p.programme_id AND r.vehicle = p.vehicle AND r.station = p.station);
 
--- name: tallies
-SELECT station, variant, software, lots, count(*) AS vehicles, count(*) FILTER (WHERE NOT at_once) AS failed
+-- name: uncounted_days
+-- From the first day on which anything was checked.
+SELECT d::date AS day
+  FROM generate_series(greatest(:since::date, (SELECT min(at AT TIME ZONE 'UTC')::date FROM station_pass
+                                                WHERE programme_id = :programme_id)),
+                       :until::date, interval '1 day') AS d
+ WHERE NOT EXISTS (SELECT FROM quality_day q WHERE q.programme_id = :programme_id AND q.day = d::date)
+ ORDER BY 1 LIMIT :rows_max;
+
+-- name: tallies_of_days
+-- Within one range of time besides, here and below, for the sake of the index: by days alone all results are read.
+SELECT (at AT TIME ZONE 'UTC')::date AS day, station, variant, software, lots, count(*) AS vehicles,
+       count(*) FILTER (WHERE NOT at_once) AS failed
   FROM station_pass
- WHERE programme_id = :programme_id AND at > :since
- GROUP BY station, variant, software, lots
- ORDER BY station, variant, software, lots LIMIT :rows_max;
+ WHERE programme_id = :programme_id AND at >= :first AND at < :until AND (at AT TIME ZONE 'UTC')::date = ANY(:days::date[])
+ GROUP BY 1, station, variant, software, lots
+ LIMIT :rows_max;
+
+-- name: gates_of_days
+-- Vehicles that were looked at by chance, or all: those of a contained lot, or that nobody asked for, say nothing of the
+-- others. One that a gate looked at on two days counts on both.
+SELECT (r.at AT TIME ZONE 'UTC')::date AS day, r.station, r.gate, count(DISTINCT r.vehicle) AS inspected,
+       count(DISTINCT r.vehicle) FILTER (WHERE NOT r.passed) AS refused
+  FROM station_result r
+  LEFT JOIN gate_draw c ON c.programme_id = r.programme_id AND c.order_id = r.order_id AND c.station = r.station
+                       AND c.gate = r.gate
+ WHERE r.programme_id = :programme_id AND r.at >= :first AND r.at < :until AND r.gate <> '' AND r.attempt = 1
+   AND (r.at AT TIME ZONE 'UTC')::date = ANY(:days::date[])
+   AND (c.order_id IS NULL OR (c.inspect AND (c.permille < 1000 OR c.every)))
+ GROUP BY 1, r.station, r.gate;
+
+-- name: vehicles_of_days
+-- Vehicles that were checked on these days and on none before, anywhere on the line.
+SELECT day, count(*) AS vehicles
+  FROM (SELECT vehicle, min((at AT TIME ZONE 'UTC')::date) AS day FROM station_pass
+         WHERE programme_id = :programme_id AND at >= :first AND at < :until GROUP BY vehicle) AS p
+ WHERE day = ANY(:days::date[])
+   AND NOT EXISTS (SELECT FROM station_pass q
+                    WHERE q.programme_id = :programme_id AND q.station = ANY(:stations::text[]) AND q.vehicle = p.vehicle
+                      AND q.at < :first)
+ GROUP BY day;
+
+-- name: insert_day!
+INSERT INTO quality_day (programme_id, day, vehicles, counted_at) VALUES (:programme_id, :day, :vehicles, :now);
+
+-- name: insert_day_pass*!
+INSERT INTO quality_day_pass (programme_id, day, station, variant, software, lots, vehicles, failed)
+VALUES (:programme_id, :day, :station, :variant, :software, :lots, :vehicles, :failed);
+
+-- name: insert_day_gate*!
+INSERT INTO quality_day_gate (programme_id, day, station, gate, inspected, refused)
+VALUES (:programme_id, :day, :station, :gate, :inspected, :refused);
+
+-- name: forget_days!
+DELETE FROM quality_day WHERE programme_id = :programme_id AND (day = ANY(:days::date[]) OR day < :before::date);
+
+-- name: forget_days_of_vehicle!
+DELETE FROM quality_day WHERE programme_id = :programme_id
+   AND day IN (SELECT (at AT TIME ZONE 'UTC')::date FROM station_result
+                WHERE programme_id = :programme_id AND vehicle = :vehicle);
+
+-- name: counted_tallies
+SELECT station, variant, software, lots, sum(vehicles)::bigint AS vehicles, sum(failed)::bigint AS failed
+  FROM quality_day_pass WHERE programme_id = :programme_id AND day >= :since::date
+ GROUP BY station, variant, software, lots LIMIT :rows_max;
+
+-- name: counted_gates
+SELECT station, gate, sum(inspected)::bigint AS inspected, sum(refused)::bigint AS refused
+  FROM quality_day_gate WHERE programme_id = :programme_id AND day >= :since::date GROUP BY station, gate;
+
+-- name: counted_vehicles$
+SELECT coalesce(sum(vehicles), 0)::bigint FROM quality_day WHERE programme_id = :programme_id AND day >= :since::date;
 
 -- name: counted
 -- Vehicles of full blocks, those of closed alarms left out: what these told of is over.
@@ -154,20 +220,6 @@ SELECT * FROM quality_alarm
 -- name: programmes_with_results
 SELECT p.id FROM programme p
  WHERE EXISTS (SELECT FROM station_pass s WHERE s.programme_id = p.id) ORDER BY p.id;
-
--- name: gate_results
--- Vehicles that were looked at by chance, or all: those of a contained lot, or that nobody asked for, say nothing of the others.
-SELECT r.station, r.gate, count(DISTINCT r.vehicle) AS inspected,
-       count(DISTINCT r.vehicle) FILTER (WHERE NOT r.passed) AS refused
-  FROM station_result r
-  LEFT JOIN gate_draw d ON d.programme_id = r.programme_id AND d.order_id = r.order_id AND d.station = r.station
-                       AND d.gate = r.gate
- WHERE r.programme_id = :programme_id AND r.gate <> '' AND r.at > :since AND r.attempt = 1
-   AND (d.order_id IS NULL OR (d.inspect AND (d.permille < 1000 OR d.every)))
- GROUP BY r.station, r.gate;
-
--- name: vehicles_left$
-SELECT count(DISTINCT vehicle) FROM station_pass WHERE programme_id = :programme_id AND at > :since;
 
 -- name: escaped
 -- Vehicles that the field traced to a gate, and whether it had looked at them.

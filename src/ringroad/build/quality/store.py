@@ -5,13 +5,14 @@ The caller opens the transaction.
 Invariants:
     A result is kept once, however often it is told; one that was refused is not kept.
     A vehicle passed a station at once as long as no check there failed at its first attempt.
+    Sums of days (`store_days.py`) on which a vehicle was checked are taken back when more is told of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from psycopg.types.json import Jsonb
@@ -106,6 +107,14 @@ def take_results(
             passed=result.passed, attempt=result.attempt, at=result.at, now=now, actor=actor,
         )  # fmt: skip
     _count(conn, programme_id, plant_id, found.taken)
+    told = {each.vehicle for each in found.taken}
+    moments = [each.at for each in (*found.taken, *before) if each.vehicle in told]
+    SQL.forget_days(
+        conn,
+        programme_id=programme_id,
+        days=sorted({at.astimezone(UTC).date() for at in moments}),
+        before=None,
+    )
     return found
 
 

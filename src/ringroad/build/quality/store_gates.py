@@ -18,12 +18,13 @@ from ringroad.build.plant.posterior import Origin, Posterior
 from ringroad.build.plant.store import StoredPlant, get_plant, save_plant
 from ringroad.build.quality.gates import JEFFREYS, GateCosts, GateProposal, GateRecord, propose_rate
 from ringroad.build.quality.store import SQL
-from ringroad.build.quality.yields import CELLS_MAX, Tally, fit_yields
+from ringroad.build.quality.store_days import Looked, gates_since, tallies_since, vehicles_since
+from ringroad.build.quality.yields import Tally, fit_yields
 from ringroad.build.store_packages import get_programme
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
-from ringroad.storage.db import Connection, of_row
+from ringroad.storage.db import Connection
 
 DAYS: Final = 90  # that a gate is judged by: claims of the field come late
 ESCAPES_MAX: Final = 100_000  # of one look
@@ -54,16 +55,10 @@ def judge_gates(conn: Connection, programme_id: str, *, now: datetime) -> list[J
         return []
     plant = get_plant(conn, stored.plant_id)
     since = now - timedelta(days=DAYS)
-    results = {
-        (row["station"], row["gate"]): (row["inspected"], row["refused"])
-        for row in SQL.gate_results(conn, programme_id=programme_id, since=since)
-    }
+    results = gates_since(conn, programme_id, since=since, now=now)
     escaped = list(SQL.escaped(conn, programme_id=programme_id, since=since, rows_max=ESCAPES_MAX))
-    left = SQL.vehicles_left(conn, programme_id=programme_id, since=since)
-    tallies = [
-        of_row(Tally, row, lots=tuple(sorted(row["lots"].items())))
-        for row in SQL.tallies(conn, programme_id=programme_id, since=since, rows_max=CELLS_MAX)
-    ]
+    left = vehicles_since(conn, programme_id, since=since, now=now)
+    tallies = tallies_since(conn, programme_id, since=since, now=now)
     return [
         _judged(plant, path, gate, left=left, results=results, escaped=escaped, tallies=tallies)
         for path, gate in gates_of(plant.plant, programme_id)
@@ -136,18 +131,18 @@ def set_rate(
 
 
 def _judged(
-    plant: StoredPlant, path: Path, gate: Gate, *, left: int, results: Mapping[tuple[str, str], tuple[int, int]],
+    plant: StoredPlant, path: Path, gate: Gate, *, left: int, results: Mapping[tuple[str, str], Looked],
     escaped: Sequence[Mapping[str, Any]], tallies: Sequence[Tally],
 ) -> JudgedGate:  # fmt: skip
     station = path[-2]
-    inspected, refused = results.get((station, gate.name), (0, 0))
+    looked = results.get((station, gate.name), Looked(inspected=0, refused=0))
     own = [row for row in escaped if (row["station"], row["gate"]) == (station, gate.name)]
     slipped = [row for row in own if not row["inspected"]]
     finds = plant.plant.parameters.get(Key(path, "finds"))
     record = GateRecord(
         station=station, gate=gate.name, inspect_permille=plant.plant.inspect_permille(path, gate),
-        left=max(left, inspected + len(slipped)), inspected=inspected, refused=refused, missed=len(own) - len(slipped),
-        slipped=len(slipped),
+        left=max(left, looked.inspected + len(slipped)), inspected=looked.inspected, refused=looked.refused,
+        missed=len(own) - len(slipped), slipped=len(slipped),
         finds=(JEFFREYS, JEFFREYS) if finds is None else (JEFFREYS + finds.total, JEFFREYS + finds.n - finds.total),
     )  # fmt: skip
     costs = (

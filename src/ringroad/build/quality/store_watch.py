@@ -18,8 +18,9 @@ from psycopg.types.json import Jsonb
 
 from ringroad.build.quality.periods import REACH, first_of
 from ringroad.build.quality.store import SQL
+from ringroad.build.quality.store_days import tallies_since
 from ringroad.build.quality.watch import BLOCK, Alarm, Counted, Watched, find_alarms, unnumbered
-from ringroad.build.quality.yields import CELLS_MAX, Kind, Tally, Yields, fit_yields
+from ringroad.build.quality.yields import Kind, Yields, fit_yields
 from ringroad.build.store_packages import SQL as BUILD
 from ringroad.build.store_packages import get_programme
 from ringroad.kernel.clock import Ids
@@ -64,10 +65,7 @@ def line_yields(conn: Connection, programme_id: str, *, now: datetime, days: int
     Raises:
         InvalidInput: too many kinds of vehicles in these days.
     """
-    rows = SQL.tallies(
-        conn, programme_id=programme_id, since=now - timedelta(days=days), rows_max=CELLS_MAX + 1
-    )
-    return fit_yields([of_row(Tally, row, lots=_lots(row)) for row in rows])
+    return fit_yields(tallies_since(conn, programme_id, since=now - timedelta(days=days), now=now))
 
 
 def blocks_of(conn: Connection, programme_id: str) -> dict[str, int]:

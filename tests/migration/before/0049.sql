@@ -160,6 +160,39 @@ SELECT finished_at FROM (
      ORDER BY finished_at DESC, event_id DESC LIMIT :rows_max
 ) newest ORDER BY finished_at;
 
+-- name: recent_moves
+-- Of the line: the newest so many, in the order in which they were taken.
+SELECT order_id, station, kind, at FROM (
+    SELECT order_id, station, kind, at, position FROM mes_event
+     WHERE programme_id = :programme_id
+       AND (kind IN ('entered', 'left') OR kind IN ('stopped', 'resumed') AND coalesce(body->'options', '[]') = '[]')
+       AND (:since::timestamptz IS NULL OR at > :since)
+       AND (:until::timestamptz IS NULL OR at <= :until)
+     ORDER BY position DESC LIMIT :rows_max
+) newest ORDER BY position;
+
+-- name: recent_breakdowns
+-- Of each station: the breakdowns since the oldest of its newest so many measured times.
+SELECT s.name AS station, t.worked_ms, b.begun, b.stood_s
+  FROM unnest(:stations::text[]) AS s (name)
+  CROSS JOIN LATERAL (SELECT sum(worked_ms) AS worked_ms, min(finished_at) AS begins
+                        FROM (SELECT worked_ms, finished_at FROM station_time
+                               WHERE programme_id = :programme_id AND station = s.name
+                                 AND (:since::timestamptz IS NULL OR finished_at > :since)
+                                 AND (:until::timestamptz IS NULL OR finished_at <= :until)
+                               ORDER BY finished_at DESC LIMIT :rows_max) newest) AS t
+  CROSS JOIN LATERAL (SELECT count(*) AS begun,
+                             coalesce(array_agg(extract(epoch FROM ended_at - began_at)::float8 ORDER BY began_at)
+                                      FILTER (WHERE ended_at IS NOT NULL), '{}') AS stood_s
+                        FROM line_stop
+                       WHERE programme_id = :programme_id AND station = s.name AND kind = 'breakdown' AND options = '{}'
+                         AND began_at >= t.begins AND (:until::timestamptz IS NULL OR began_at <= :until)) AS b
+ WHERE b.begun > 0;
+
+-- name: taken_over
+SELECT document, plant_generation FROM plant_proposal
+ WHERE parent_id = :plant_id AND state IN ('trial', 'kept') ORDER BY decided_at, id LIMIT :rows_max;
+
 -- file: src/ringroad/build/deltas/queries.sql
 -- name: wanted_deltas
 -- What the vehicles that changed last run, against what the newest signed releases bring them.
@@ -1395,7 +1428,7 @@ SELECT vin, told FROM site_birth_refused WHERE site_id = :site_id AND sha256 = :
 SELECT site_id, count(*) AS births FROM site_birth_refused WHERE settled_at IS NULL GROUP BY site_id;
 
 -- name: births_refused_count$
-SELECT count(*) FROM site_birth_refused WHERE site_id = :site_id;
+SELECT count(*) FROM site_birth_refused WHERE site_id = :site_id AND settled_at IS NULL;
 
 -- file: src/ringroad/design/queries.sql
 -- name: finding^
@@ -1941,24 +1974,49 @@ SELECT id, generation, parent_id, document, findings, made_by, made_at, approved
   FROM campaign_plan WHERE campaign_id = :campaign_id ORDER BY generation DESC LIMIT :rows_max;
 
 -- name: campaign_resolutions
--- Vehicles that differ only in what makes no difference are told of together.
-SELECT min(r.number) AS number, r.verdict, r.reason, r.sentence, sum(r.vehicles)::bigint AS vehicles, min(r.example) AS example,
-       r.install_bytes, r.install_s,
-       ARRAY(SELECT x.version FROM unnest(r.steps) WITH ORDINALITY AS step (id, at) JOIN release x ON x.id = step.id
+-- Vehicles that differ only in what makes no difference are told of together; who is held back, and who joined late, apart.
+WITH chosen AS (
+    SELECT c.release_id, coalesce(c.plan_id, (SELECT p.id FROM campaign_plan p WHERE p.campaign_id = c.id
+                                               ORDER BY p.generation DESC LIMIT 1)) AS plan_id
+      FROM campaign c WHERE c.id = :campaign_id),
+apart AS MATERIALIZED (
+    SELECT t.resolution, t.verdict, t.reason = 'joined' AS joined, count(*) AS vehicles, min(t.vin) AS example
+      FROM campaign_target t JOIN chosen ON chosen.plan_id = t.plan_id
+     WHERE t.verdict = 'control' OR t.reason = 'joined' GROUP BY t.resolution, t.verdict, joined),
+kinds AS (
+    SELECT r.number, r.verdict, r.reason, r.sentence, r.vehicles - coalesce(held.vehicles, 0) AS vehicles,
+           CASE WHEN held.example = r.example  -- the first of them is held back: another of the next ones
+                THEN (SELECT min(near.vin)
+                        FROM (SELECT t.vin, t.resolution, t.verdict FROM campaign_target t
+                               WHERE t.plan_id = r.plan_id AND t.vin > r.example ORDER BY t.vin LIMIT :looked_at_max) AS near
+                       WHERE near.resolution = r.number AND near.verdict = r.verdict)
+                ELSE r.example END AS example, r.install_bytes, r.install_s, r.steps
+      FROM campaign_resolution r JOIN chosen ON chosen.plan_id = r.plan_id
+      LEFT JOIN apart held ON NOT held.joined AND held.resolution = r.number
+    UNION ALL
+    SELECT r.number, held.verdict, r.reason, r.sentence, held.vehicles, held.example, r.install_bytes, r.install_s, r.steps
+      FROM apart held JOIN chosen ON true
+      JOIN campaign_resolution r ON r.plan_id = chosen.plan_id AND r.number = held.resolution
+     WHERE NOT held.joined
+    UNION ALL
+    SELECT 0, joined.verdict, 'joined', 'They joined late: the query selects them since the campaign began.',
+           joined.vehicles, joined.example, 0, 0, ARRAY[chosen.release_id]
+      FROM apart joined JOIN chosen ON true WHERE joined.joined)
+SELECT min(k.number) AS number, k.verdict, k.reason, k.sentence, sum(k.vehicles)::bigint AS vehicles,
+       coalesce(min(k.example), '') AS example, k.install_bytes, k.install_s,
+       ARRAY(SELECT x.version FROM unnest(k.steps) WITH ORDINALITY AS step (id, at) JOIN release x ON x.id = step.id
               ORDER BY step.at) AS steps
-  FROM campaign_resolution r
- WHERE r.plan_id = (SELECT coalesce(c.plan_id, (SELECT p.id FROM campaign_plan p WHERE p.campaign_id = c.id
-                                                 ORDER BY p.generation DESC LIMIT 1))
-                      FROM campaign c WHERE c.id = :campaign_id)
- GROUP BY r.verdict, r.reason, r.sentence, r.install_bytes, r.install_s, r.steps
- ORDER BY vehicles DESC, number LIMIT :rows_max OFFSET :rows_skip;
+  FROM kinds k WHERE k.vehicles > 0
+ GROUP BY k.verdict, k.reason, k.sentence, k.install_bytes, k.install_s, k.steps
+ ORDER BY vehicles DESC, number, k.verdict LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: vehicle_resolutions
 SELECT c.id AS campaign_id, c.name AS campaign_name, c.state AS campaign_state, wanted.id AS release_id,
        wanted.version AS release_version, coalesce(a.state, '') AS state, coalesce(a.state_detail, '') AS state_detail,
-       t.verdict, t.reason, coalesce(r.sentence, '') AS sentence, t.wave,
+       t.verdict, t.reason, coalesce(r.sentence, '') AS sentence, t.wave, t.joined_at, t.let_go_at, t.let_go_reason,
        coalesce(r.install_bytes, 0) AS install_bytes, coalesce(r.install_s, 0) AS install_s,
-       ARRAY(SELECT x.version FROM unnest(r.steps) WITH ORDINALITY AS step (id, at) JOIN release x ON x.id = step.id
+       ARRAY(SELECT x.version FROM unnest(CASE WHEN t.reason = 'joined' THEN ARRAY[wanted.id] ELSE r.steps END)
+                                   WITH ORDINALITY AS step (id, at) JOIN release x ON x.id = step.id
               ORDER BY step.at) AS steps
   FROM campaign c JOIN release wanted ON wanted.id = c.release_id
   JOIN campaign_target t ON t.plan_id = c.plan_id AND t.vin = :vin
@@ -2380,7 +2438,7 @@ SELECT c.id AS campaign_id, c.state AS campaign_state, busy.held, count(*) AS ve
          WHERE other.id <> :campaign_id AND other.state IN ('running', 'paused', 'halted', 'aborted', 'finished')
         UNION  -- a control group is held back from everybody while it is compared with
         SELECT other.id, o.vin, true
-          FROM campaign other JOIN campaign_target o ON o.plan_id = other.plan_id AND o.verdict = 'control'
+          FROM campaign other JOIN campaign_target o ON o.plan_id = other.plan_id AND o.verdict = 'control' AND o.let_go_at IS NULL
           JOIN campaign_target t ON t.plan_id = :plan_id AND t.vin = o.vin AND t.verdict = ANY (:verdicts)
          WHERE other.state IN ('running', 'paused') AND other.id <> :campaign_id) AS busy
   JOIN campaign c ON c.id = busy.campaign_id
@@ -2618,7 +2676,7 @@ SELECT given.vin, v.config_generation FROM unnest(:vins::text[]) AS given (vin) 
  WHERE NOT EXISTS (SELECT FROM assignment a
                     WHERE a.vin = given.vin AND a.state IN ('pending', 'offered', 'active', 'cancelling'))
    AND NOT EXISTS (SELECT FROM campaign c JOIN campaign_target o ON o.plan_id = c.plan_id AND o.vin = given.vin
-                    WHERE o.verdict = 'control' AND c.state IN ('running', 'paused'));
+                    WHERE o.verdict = 'control' AND o.let_go_at IS NULL AND c.state IN ('running', 'paused'));
 
 -- name: part_bounds
 SELECT r.stratum, t.wave, max(encode(sha256(convert_to(:seed || ':' || t.vin, 'UTF8')), 'hex') COLLATE "C") AS last
@@ -2627,9 +2685,10 @@ SELECT r.stratum, t.wave, max(encode(sha256(convert_to(:seed || ':' || t.vin, 'U
  GROUP BY r.stratum, t.wave;
 
 -- name: insert_joined!
-INSERT INTO campaign_target (plan_id, vin, verdict, reason, wave, rank, resolution)
-SELECT :plan_id, m.vin, m.verdict, 'joined', m.wave, 0, 0
-  FROM unnest(:vins::text[], :verdicts::text[], :waves::int[]) AS m (vin, verdict, wave);
+INSERT INTO campaign_target (plan_id, vin, verdict, reason, wave, rank, resolution, config_generation, joined_at)
+SELECT :plan_id, m.vin, m.verdict, 'joined', m.wave, 0, 0, m.config_generation, :now
+  FROM unnest(:vins::text[], :verdicts::text[], :waves::int[], :config_generations::int[])
+       AS m (vin, verdict, wave, config_generation);
 
 -- name: assign_joined$
 -- The number is the one read before the vehicle was resolved: whoever changed meanwhile is judged again.
@@ -2941,9 +3000,38 @@ SELECT a.vin, a.finished_at, v.variant, v.region, v.gateway
  WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.state = 'installed' AND a.finished_at > :since;
 
 -- name: control_vehicles
-SELECT t.vin, v.variant, v.region, v.gateway
+SELECT t.vin, v.variant, v.region, v.gateway, t.let_go_at
   FROM campaign_target t JOIN vehicle v ON v.vin = t.vin
  WHERE t.plan_id = :plan_id AND t.verdict = 'control';
+
+-- name: control_changed
+-- Vehicles of a control group of which something else is known than when they were last judged.
+SELECT t.vin, v.config_generation, r.steps AS way,
+       (SELECT min(at) FROM (SELECT w.replaced_at FROM ecu_replaced w WHERE w.vin = t.vin
+                             UNION ALL SELECT i.first_at FROM ecu_installed i WHERE i.vin = t.vin) AS told (at)
+         WHERE :since < at) AS changed_at
+  FROM campaign_target t JOIN vehicle v ON v.vin = t.vin
+  LEFT JOIN campaign_resolution r ON r.plan_id = t.plan_id AND r.number = t.resolution
+ WHERE t.plan_id = :plan_id AND t.verdict = 'control' AND t.let_go_at IS NULL
+   AND v.config_generation IS DISTINCT FROM t.config_generation
+ ORDER BY t.vin LIMIT :rows_max FOR UPDATE OF t;
+
+-- name: keep_control!
+UPDATE campaign_target t SET config_generation = m.config_generation
+  FROM unnest(:vins::text[], :config_generations::int[]) AS m (vin, config_generation)
+ WHERE t.plan_id = :plan_id AND t.vin = m.vin AND t.let_go_at IS NULL;
+
+-- name: let_control_go!
+UPDATE campaign_target t SET let_go_at = m.at, let_go_reason = m.reason
+  FROM unnest(:vins::text[], :ats::timestamptz[], :reasons::text[]) AS m (vin, at, reason)
+ WHERE t.plan_id = :plan_id AND t.vin = m.vin AND t.verdict = 'control' AND t.let_go_at IS NULL;
+
+-- name: control_let_go
+-- By reason; of those that joined late apart, as the plan does not count them.
+SELECT t.let_go_reason AS reason, count(*) FILTER (WHERE t.reason <> 'joined') AS planned, count(*) AS vehicles
+  FROM campaign c JOIN campaign_target t ON t.plan_id = c.plan_id
+ WHERE c.id = :campaign_id AND t.let_go_at IS NOT NULL
+ GROUP BY t.let_go_reason ORDER BY vehicles DESC, t.let_go_reason;
 
 -- name: gate_ticks
 SELECT id, metric, tick, stratum, counts FROM gate_tick

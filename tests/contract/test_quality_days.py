@@ -1,0 +1,132 @@
+"""Days of a line that are over are counted once, and every sum stays that of the results themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ringroad.build.plant.read import read_plant
+from ringroad.build.plant.store import save_plant
+from ringroad.build.quality import store_days, store_draw, store_gates
+from ringroad.build.quality.results import CheckResult
+from ringroad.build.quality.store import take_results
+from ringroad.kernel.errors import NotFound
+from ringroad.loop.quality import look_at_results
+from ringroad.storage.db import Connection, connect, transaction
+from support.births import END, PLANT, STATION, line_with_baseline, started_order, who
+from support.mes import CLOCK, IDS
+
+pytestmark = pytest.mark.engines
+
+CHECK = "leak"
+
+
+@pytest.fixture
+def conn(pg_url: str) -> Iterator[Connection]:
+    with connect(pg_url) as opened:
+        with transaction(opened):
+            line_with_baseline(opened)
+        yield opened
+
+
+def tell(conn: Connection, vehicle: str, *, days_ago: float, passed: bool = True, station: str = END) -> None:
+    at = CLOCK.now() - timedelta(days=days_ago)
+    result = CheckResult(
+        id=f"{vehicle}-{station}-{days_ago}", vehicle=vehicle, station=station, check=CHECK, passed=passed, at=at,
+        variant="van", software="1.0", lots={"battery": "B-17"} if station == STATION else {},
+    )  # fmt: skip
+    with transaction(conn):
+        done = take_results(conn, programme_id="wren", delivered=[result], **who())
+    assert done.refused == ()
+
+
+def sums(conn: Connection, *, days: int = 90) -> tuple[Any, Any, int]:
+    given: dict[str, Any] = {"since": CLOCK.now() - timedelta(days=days), "now": CLOCK.now()}
+    with transaction(conn):
+        return (
+            store_days.tallies_since(conn, "wren", **given), store_days.gates_since(conn, "wren", **given),
+            store_days.vehicles_since(conn, "wren", **given),
+        )  # fmt: skip
+
+
+def counted(conn: Connection) -> int:
+    return len(conn.execute("SELECT FROM quality_day").fetchall())
+
+
+def count(conn: Connection) -> int:
+    total = 0
+    for _ in range(60):  # some of a year at once
+        with transaction(conn):
+            found = store_days.count_days(conn, "wren", now=CLOCK.now())
+        if not found:
+            return total
+        total += found
+    raise AssertionError("counting does not end")
+
+
+def same_as_live(conn: Connection) -> None:
+    """Compare sums of counted days with those of the results alone."""
+    found = sums(conn)
+    with transaction(conn):
+        conn.execute("DELETE FROM quality_day")
+    assert sums(conn) == found
+
+
+def test_sums_are_the_same_whether_days_were_counted_or_not_and_vehicles_count_once(conn: Connection) -> None:
+    for number in range(6):
+        tell(conn, f"v{number}", days_ago=20 + number, station=STATION, passed=number != 2)
+        tell(conn, f"v{number}", days_ago=9 + number, passed=number > 1)
+    tell(conn, "today", days_ago=0)
+    tell(conn, "old", days_ago=200)
+    live = sums(conn)
+    (station, end) = sorted(live[0], key=lambda each: each.station == END)
+    assert (station.vehicles, station.failed, station.lots) == (6, 1, (("battery", "B-17"),))
+    assert (end.vehicles, end.failed) == (7, 2)
+    looked = live[1][END, "end of line"]
+    assert (looked.inspected, looked.refused) == (7, 2)
+    assert live[2] == 7, "one that was checked on two days is one vehicle"
+    assert count(conn) == counted(conn) == 199, "all days since the first but the newest two"
+    assert sums(conn) == live
+    assert sums(conn, days=15)[2] == 1, "none of those that came before"
+    assert count(conn) == 0
+    same_as_live(conn)
+
+
+def test_what_is_told_late_takes_its_days_back_until_they_are_counted_anew(conn: Connection) -> None:
+    tell(conn, "v1", days_ago=9)
+    tell(conn, "v2", days_ago=5)
+    assert count(conn) > 0
+    before = counted(conn)
+    tell(conn, "v3", days_ago=5.001, passed=False)
+    assert counted(conn) == before - 1
+    tell(conn, "v1", days_ago=4, passed=False)
+    assert sums(conn)[1][END, "end of line"] == store_days.Looked(inspected=3, refused=1)
+    assert look_at_results(conn, IDS, CLOCK, {}) == [], "the worker counts"
+    assert counted(conn) == before
+    same_as_live(conn)
+    with transaction(conn), pytest.raises(NotFound):
+        store_gates.judge_gates(conn, "none", now=CLOCK.now())
+
+
+def test_a_vehicle_that_a_gate_was_to_let_pass_counts_no_more_though_its_day_was_counted(
+    conn: Connection,
+) -> None:
+    with transaction(conn):
+        plant = PLANT.replace('"software"]', '"software"]\ninspect_permille = 0')
+        save_plant(conn, IDS, plant=read_plant(plant), generation=1, **who())
+        order = started_order(conn)
+        conn.execute("UPDATE plant_order SET received_at = received_at - interval '20 days'")
+    tell(conn, order, days_ago=5)
+    assert count(conn) == 4
+    assert sums(conn)[1][END, "end of line"].inspected == 1
+    with transaction(conn):
+        (chosen,) = store_draw.choose_for(
+            conn, IDS, programme_id="wren", order_id=order, station=END, **who()
+        )
+        assert not chosen.inspect
+    assert sums(conn)[1] == {}
+    assert count(conn) == 1
+    same_as_live(conn)
