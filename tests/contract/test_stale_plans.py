@@ -169,6 +169,20 @@ def test_what_a_workshop_flashed_between_two_waves_is_seen_though_no_release_say
     ]
 
 
+def test_a_confirmed_vehicle_that_a_workshop_brought_further_did_not_fall_back(story: Story) -> None:
+    names = add_vehicles(story.conn, range(2), gateway="native")
+    story.start(waves=(), gate=GatePolicy(failed_permille_max=500, reports_min=2, soak_s=3_600))
+    story.tick()
+    for name in names:
+        says(story, name, "2.0.0")
+    says(story, names[0], "3.0.0", "brake")  # newer, and known to be
+    says(story, names[1], "1.0.0", "brake")
+    assert {name: action.state for name, action in by_vin(story).items()} == {
+        names[0]: "installed",
+        names[1]: "rolled_back",
+    }
+
+
 def test_a_vehicle_that_was_blocked_after_the_plan_is_not_offered_anything(story: Story) -> None:
     names = add_vehicles(story.conn, range(2))
     story.plan(waves=())
@@ -206,6 +220,8 @@ def test_what_a_server_of_the_version_before_assigned_is_judged_first(story: Sto
     [
         ("downgrade_undecided", True, False, "cancelled"),
         ("counter_too_low", True, False, "cancelled"),
+        ("rollback", True, False, "cancelled"),  # the same, by the verifier's word
+        ("rollback", False, False, "failed"),
         (
             "downgrade_undecided",
             False,

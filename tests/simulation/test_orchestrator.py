@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from pathlib import Path
 
 import httpx
 import pytest
 
 from ringroad.kernel.errors import Conflict, Unavailable
-from ringroad.protocol.vehicle import TERMINAL_STATES, Command, PostCheck, UpdateGroup
+from ringroad.protocol.vehicle import TERMINAL_STATES, Command, PostCheck, Report, UpdateGroup
+from ringroad.trust.metadata import Terms
 from ringroad.vehicle.agents.base import Failed, Fault, Reason
 from ringroad.vehicle.decide import COMMIT_INSTALLS_MAX, COMMIT_TRIES_MAX, ECU_TRIES_MAX
 from ringroad.vehicle.memory import read_state
 from ringroad.vehicle.observe import FaultWatch
 from ringroad.vehicle.orchestrator import Orchestrator
 from support.uptane import OTHER_VIN
-from support.vehicle_world import STEPS_MAX, World, content_of, director_target
+from support.vehicle_world import STEPS_MAX, Installed, World, content_of, director_target
 
 HAPPY = [
     "SYNCING", "AWAITING_CONSENT", "DOWNLOADING", "VERIFYING", "STAGING", "READY", "INSTALLING", "CHECKING",
@@ -52,6 +54,73 @@ def test_a_vehicle_without_orders_rests_and_has_told_who_it_is(world: World) -> 
     assert drive(world) == "IDLE"
     assert len(world.server.manifests) == 1
     assert not world.server.reports
+
+
+def flash_elsewhere(world: World, *names: str, listed: bool = True) -> None:
+    """A workshop brings ECUs to 3.0.0 without the orchestrator; its images are in the Image repository, or not."""
+    for name in names:
+        ecu = world.ecus[name]
+        new = director_target(ecu, "3.0.0", 3)
+        if listed:
+            image = dataclasses.replace(new.image(), terms=Terms(version="3.0.0"))
+            world.server.add_image(image, content_of(name, "3.0.0"))
+        ecu.banks[0] = Installed(content=content_of(name, "3.0.0"), version="3.0.0", counter=3)
+        ecu.counter = 3
+
+
+def told(world: World) -> list[set[str]]:
+    """The files that each manifest named."""
+    return [
+        {report.installed_image.filename for report in one.reports.values()} for one in world.server.manifests
+    ]
+
+
+def test_what_a_workshop_flashed_is_told_before_the_update_is_refused_for_it(world: World) -> None:
+    assert drive(world) == "IDLE"
+    flash_elsewhere(world, "brake", "adas")
+    seen: list[int] = []
+
+    def takes(report: Report) -> bool:
+        if report.state == "FAILED":
+            seen.append(len(world.server.manifests))
+        return False
+
+    world.server.refuses = takes
+    world.order()
+    assert drive(world) == "FAILED"
+    assert last_code(world) == "rollback"  # the verifier's word for a counter that is too low
+    before, known, *_ = told(world)
+    assert {"brake-1.0.0.bin", "adas-1.0.0.bin"} <= before
+    assert {"brake-3.0.0.bin", "adas-3.0.0.bin"} <= known
+    assert min(seen) >= 2  # the manifest was there when the refusal came
+
+
+def test_what_a_workshop_flashed_is_told_after_the_next_start_and_once(world: World) -> None:
+    new = dataclasses.replace(
+        director_target(world.ecus["brake"], "3.0.0", 3).image(), terms=Terms(version="3.0.0")
+    )
+    world.server.add_image(new, content_of("brake", "3.0.0"))
+    world.order()
+    assert drive(world) == "SUCCEEDED"
+    count = len(world.server.manifests)
+    drive(world)
+    assert len(world.server.manifests) == count  # nothing else runs than it said
+    flash_elsewhere(world, "brake")
+    drive(world)
+    drive(world)
+    assert len(world.server.manifests) == count + 1
+    assert {"brake-3.0.0.bin", "adas-2.0.0.bin"} <= told(world)[-1]
+
+
+def test_an_image_that_nobody_lists_is_named_in_no_manifest_and_keeps_nobody_from_the_server(
+    world: World,
+) -> None:
+    assert drive(world) == "IDLE"
+    flash_elsewhere(world, "brake", listed=False)
+    asked = len(world.server.asked)
+    assert drive(world) == "IDLE"
+    assert len(world.server.asked) > asked
+    assert len(told(world)) == 1
 
 
 def test_in_place_ecus_are_flashed_before_ab_ecus_flip_and_the_primary_is_last(world: World) -> None:

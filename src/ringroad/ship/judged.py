@@ -30,6 +30,7 @@ from ringroad.ship.resolve import Resolution, resolve, resolve_way
 REFUSALS: Final[Mapping[str, tuple[str, ...]]] = {
     "downgrade_undecided": ("downgrade:", "release_counter:"),
     "counter_too_low": ("release_counter:",),
+    "rollback": ("release_counter:",),  # the verifier's word for the same (trust/verify.py)
     "upgrades_from": ("upgrades_from:",),
     "requires": ("requires:",),
     "conflicts": ("conflicts:",),

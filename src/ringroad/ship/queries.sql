@@ -942,8 +942,13 @@ SELECT EXISTS (SELECT FROM device_report r JOIN assignment a ON a.action_id = r.
                 WHERE r.action_id = :action_id AND r.kind = 'closed' AND r.body ->> 'gateway' = 'native'
                   AND r.body ->> 'state' <> 'SUCCEEDED');
 
--- name: missing_targets$
-SELECT count(*) FROM assignment a
+-- name: missing_targets^
+-- Targets that are not shown; and those of them whose ECU runs newer software of the programme, so that nothing fell back.
+SELECT count(*) AS missing,
+       count(*) FILTER (WHERE EXISTS (SELECT FROM software_package n
+                                       WHERE n.programme_id = p.programme_id AND n.ecu = p.ecu
+                                         AND n.image_sha256 = i.image_sha256 AND p.release_counter < n.release_counter)) AS newer
+  FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
   JOIN release r ON r.id = c.release_id
   JOIN release wanted ON wanted.id = coalesce(a.release_id, c.release_id)

@@ -27,7 +27,14 @@ from ringroad.kernel.errors import Unavailable, Untrusted
 from ringroad.kernel.limits import METADATA_BYTES_MAX
 from ringroad.protocol.vehicle import VehiclePackage
 from ringroad.trust.attacks import Attack, refuse
-from ringroad.trust.metadata import TIMESTAMP_BYTES_MAX, RepositoryName, Target, Targets, parse_time
+from ringroad.trust.metadata import (
+    TIMESTAMP_BYTES_MAX,
+    RepositoryName,
+    Target,
+    Targets,
+    parse_file,
+    parse_time,
+)
 from ringroad.trust.repository import ROOT_ROTATIONS_MAX, TrustedRepository
 from ringroad.trust.state import RefreshResult, TrustState, VehicleInventory, VerifiedTarget
 
@@ -164,6 +171,45 @@ def match_targets(
                 ),
             )
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedImage:
+    """An image as the Image repository lists it; for which ECU nobody says."""
+
+    filename: str
+    length: int
+    sha256: str
+    sha512: str
+
+
+def find_image(trust: TrustState, sha256: str, *, hardware_id: str, version: str) -> ListedImage | None:
+    """Return an image that the newest verified Targets of the Image repository list, by its digest; None: there is none.
+
+    Nothing is installed by it: it names what an ECU runs already, however that came there.
+
+    Args:
+        trust: of the vehicle.
+        sha256: of the image, in hex.
+        hardware_id: of the ECU that runs it.
+        version: as the ECU calls it; of several names for the same bytes, that one's.
+
+    Raises:
+        Untrusted: the stored metadata does not read back.
+    """
+    if not trust.image.targets:
+        return None
+    found = [
+        (name, target)
+        for name, target in sorted(parse_file(trust.image.targets, Targets).signed.targets.items())
+        if target.hashes.sha256 == sha256 and hardware_id in target.custom.must_match.hardware_ids
+    ]
+    named = [one for one in found if one[1].custom.terms and one[1].custom.terms.version == version]
+    for filename, target in [*named, *found]:
+        return ListedImage(
+            filename=filename, length=target.length, sha256=sha256, sha512=target.hashes.sha512
+        )
+    return None
 
 
 def check_director(targets: Targets, *, inventory: VehicleInventory) -> None:

@@ -7,7 +7,7 @@ Invariant: an effect begins after the record that announces it is durable; on th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -35,6 +35,7 @@ from ringroad.vehicle.ecus import Ecus
 from ringroad.vehicle.fetch import Fetcher, Interrupted
 from ringroad.vehicle.files import TRUST_NAME, Durability, replace_file
 from ringroad.vehicle.gateway import Gateway
+from ringroad.vehicle.identity import Inventory
 from ringroad.vehicle.images import ImageStore
 from ringroad.vehicle.memory import Memory
 from ringroad.vehicle.mend import Mender
@@ -83,6 +84,7 @@ class Executor:
         interrupted: Callable[[], bool],
         refusal: Callable[[], Refusal | None],
         may_stage: Callable[[], bool],
+        tell: Callable[[Inventory], Awaitable[None]],
     ) -> None:
         self._vin = vin
         self._folder = folder
@@ -97,7 +99,7 @@ class Executor:
         self._retry_base_s = retry_base_s
         self._refusal = refusal
         self._hold = Hold(refusal, self._note)
-        self._may_stage = may_stage
+        self._may_stage, self._tell = may_stage, tell
         self._network_failures = 0
         self.progress = ProgressReports(memory=memory, clock=clock)
         self._fetcher = Fetcher(
@@ -169,6 +171,7 @@ class Executor:
             if error.code == Attack.FREEZE:
                 # Expired metadata never installs, but the next may be fresh: those are other bytes.
                 return self._try_again("sync", error.code, error.message, tries_max=decide.SYNC_TRIES_MAX)
+            await self._tell(inventory)
             return self._end(error.code, error.message)
         except RingroadError as error:
             return self._after_network(error, what="sync", tries_max=decide.SYNC_TRIES_MAX)
@@ -185,6 +188,7 @@ class Executor:
         if isinstance(plan, Refused):
             if plan.code in RETRYABLE:
                 return self._try_again("sync", plan.code, plan.detail, tries_max=decide.SYNC_TRIES_MAX)
+            await self._tell(inventory)  # before the refusal: the server judges it by what it knows
             return self._end(plan.code, plan.detail)
         self._memory.write(Planned(plan=plan, at=self._clock.now()))
         return 0.0

@@ -1,6 +1,7 @@
 """The vehicle's signed word about itself: the vehicle version manifest, and when it is due.
 
-One is sent at the first start and after every campaign.
+One is sent at the first start and after every campaign; and, if ECUs run something else than it said, as a workshop
+leaves them, at a start and before an update is refused, so that the server can tell why.
 Each ECU's report is signed with that ECU's key, the whole with the Primary's.
 
 Source: Uptane 2.1 sections 5.4.2.1.1 and 5.4.2.1.2.
@@ -20,7 +21,8 @@ from ringroad.kernel.errors import Corrupt, Unavailable
 from ringroad.kernel.vin import Vin
 from ringroad.trust.attacks import Attack
 from ringroad.trust.manifest import build_ecu_report, build_manifest
-from ringroad.trust.state import VerifiedTarget
+from ringroad.trust.state import TrustState, VerifiedTarget
+from ringroad.trust.verify import ListedImage, find_image
 from ringroad.vehicle.agents.base import EcuInventory, Failed
 from ringroad.vehicle.files import Durability, replace_file
 from ringroad.vehicle.plan import EcuOnBoard
@@ -29,11 +31,15 @@ from ringroad.vehicle.states import CampaignState
 MANIFEST_NAME: Final = "manifest.state"
 
 
+Inventory = Mapping[str, EcuInventory | Failed]  # what ECUs answered, by serial
+
+
 class ManifestState(msgspec.Struct, frozen=True, kw_only=True):
     """What must not be forgotten between manifests."""
 
     counter: int = 0  # of the newest report signed; never used twice
     told: str = ""  # the state of affairs the server last accepted a manifest of
+    shown: dict[str, str] = {}  # digest of the image that it said each ECU runs, by serial
 
 
 class ManifestBook:
@@ -62,12 +68,17 @@ class ManifestBook:
 
     def next_counter(self) -> int:
         """Return a number higher than any before, durably taken."""
-        self._put(ManifestState(counter=self._state.counter + 1, told=self._state.told))
+        self._put(msgspec.structs.replace(self._state, counter=self._state.counter + 1))
         return self._state.counter
 
-    def accepted(self, state: CampaignState) -> None:
-        """Note that the server has the manifest of `state`."""
-        self._put(ManifestState(counter=self._state.counter, told=_affairs(state)))
+    def differs(self, inventory: Inventory) -> bool:
+        """Say whether an ECU runs an image that the server was not told of; one that does not answer says nothing."""
+        shown = self._state.shown
+        return any(sha256 != shown.get(serial) for serial, sha256 in _running(inventory).items())
+
+    def accepted(self, state: CampaignState, inventory: Inventory) -> None:
+        """Note that the server has the manifest of `state`, and what it says."""
+        self._put(ManifestState(counter=self._state.counter, told=_affairs(state), shown=_running(inventory)))
 
     def _put(self, state: ManifestState) -> None:
         replace_file(self._path, msgspec.json.encode(state), durability=self._durability)
@@ -78,8 +89,9 @@ def sign_manifest(
     *,
     vin: Vin,
     ecus: tuple[EcuOnBoard, ...],
-    inventory: Mapping[str, EcuInventory | Failed],
+    inventory: Inventory,
     state: CampaignState,
+    trust: TrustState,
     keys: Mapping[str, CryptoSigner],
     counter: int,
     now: datetime,
@@ -91,6 +103,7 @@ def sign_manifest(
         ecus: all of them.
         inventory: what each of them answered, by serial.
         state: of the orchestrator; knows which images were installed, and an attack that ended the last campaign.
+        trust: of the vehicle; knows images that others installed, if the Image repository lists them.
         keys: each ECU's signer, by serial.
         counter: from `ManifestBook.next_counter`.
         now: UTC.
@@ -102,7 +115,7 @@ def sign_manifest(
     attack = state.code if state.code in set(Attack) else ""
     reports = []
     for ecu in ecus:
-        image = _running_image(ecu, inventory[ecu.serial], state)
+        image = _running_image(ecu, inventory[ecu.serial], state, trust)
         reports.append(
             build_ecu_report(
                 keys[ecu.serial],
@@ -120,7 +133,9 @@ def sign_manifest(
     return build_manifest(keys[primary], vin=vin, primary_serial=primary, reports=reports)
 
 
-def _running_image(ecu: EcuOnBoard, answer: EcuInventory | Failed, state: CampaignState) -> VerifiedTarget:
+def _running_image(
+    ecu: EcuOnBoard, answer: EcuInventory | Failed, state: CampaignState, trust: TrustState
+) -> VerifiedTarget | ListedImage:
     if isinstance(answer, Failed):
         raise Unavailable(f"{ecu.name} does not answer: {answer.reason}", code="manifest_incomplete")
     running = answer.running.sha256 if answer.running is not None else ""
@@ -131,7 +146,19 @@ def _running_image(ecu: EcuOnBoard, answer: EcuInventory | Failed, state: Campai
     for image in known:
         if image is not None and image.sha256 == running:
             return image
+    if answer.running is not None:
+        listed = find_image(trust, running, hardware_id=answer.hardware_id, version=answer.running.version)
+        if listed is not None:
+            return listed
     raise Unavailable(f"{ecu.name} runs an unknown image {running[:12]}", code="manifest_unknown_image")
+
+
+def _running(inventory: Inventory) -> dict[str, str]:
+    return {
+        serial: answer.running.sha256
+        for serial, answer in inventory.items()
+        if not isinstance(answer, Failed) and answer.running is not None
+    }
 
 
 def _affairs(state: CampaignState) -> str:

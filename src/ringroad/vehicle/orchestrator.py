@@ -38,7 +38,7 @@ from ringroad.vehicle.execute import Executor
 from ringroad.vehicle.files import TRUST_NAME, Durability, FolderLock
 from ringroad.vehicle.gateway import Gateway
 from ringroad.vehicle.glance import Glance
-from ringroad.vehicle.identity import ManifestBook, sign_manifest
+from ringroad.vehicle.identity import Inventory, ManifestBook, sign_manifest
 from ringroad.vehicle.images import STORE_BYTES_MAX, ImageStore
 from ringroad.vehicle.journal import RecordHook
 from ringroad.vehicle.memory import Memory, Observer, read_state
@@ -150,6 +150,7 @@ class Orchestrator:
         self.link_error = ""
         self.manifest_error = ""
         self._manifest_at_s = 0.0
+        self._looked = False  # at what ECUs run, since the start
         self._manifests = ManifestBook(vehicle.folder, durability=vehicle.durability)
         trust_file = vehicle.folder / TRUST_NAME
         trust = TrustState.from_bytes(trust_file.read_bytes()) if trust_file.exists() else vehicle.roots
@@ -169,7 +170,7 @@ class Orchestrator:
             durability=vehicle.durability, retry_base_s=vehicle.retry_base_s,
             interrupted=lambda: wants_other(self.state, self._command),
             refusal=lambda: self._refusal(self.state),
-            may_stage=self._may_stage,
+            may_stage=self._may_stage, tell=self._tell,
         )  # fmt: skip
 
     def _look_for_agents(self) -> None:
@@ -436,16 +437,32 @@ class Orchestrator:
         self._refusals = 0
 
     async def _upload_manifest(self) -> None:
-        state, vehicle = self.state, self._vehicle
-        now_s = vehicle.clock.monotonic_s()
+        due = self._manifests.due(self.state)
+        look = due or (self.state.resting and not self._looked)
         # The server should know how the campaign ended before it sees what came of it.
-        if not self._manifests.due(state) or not self._memory.outbox.settled or now_s < self._manifest_at_s:
+        if (
+            not look
+            or not self._memory.outbox.settled
+            or self._vehicle.clock.monotonic_s() < self._manifest_at_s
+        ):
             return
         inventory = await self.ecus.inventories()
+        if due or self._manifests.differs(inventory):
+            await self._put_manifest(inventory)
+        # Once per start: an ECU that is away then, or an image that nobody knows, must not keep buses awake.
+        self._looked = True
+
+    async def _tell(self, inventory: Inventory) -> None:
+        """Tell the server what ECUs run, if that is not what it was told, before an update is refused for it."""
+        if self._manifests.differs(inventory):
+            await self._put_manifest(inventory)
+
+    async def _put_manifest(self, inventory: Inventory) -> None:
+        state, vehicle = self.state, self._vehicle
         try:
             manifest = sign_manifest(
                 vin=vehicle.vin, ecus=self.ecus.on_board, inventory=inventory, state=state, keys=vehicle.keys,
-                counter=self._manifests.next_counter(), now=vehicle.clock.now(),
+                trust=self._executor.trust, counter=self._manifests.next_counter(), now=vehicle.clock.now(),
             )  # fmt: skip
             await vehicle.gateway.put_manifest(manifest)
         except Corrupt:
@@ -453,11 +470,11 @@ class Orchestrator:
         except RingroadError as error:
             # An ECU that is away must not keep the vehicle from hearing the server.
             self.manifest_error = error.message
-            self._manifest_at_s = now_s + MANIFEST_AGAIN_S
+            self._manifest_at_s = vehicle.clock.monotonic_s() + MANIFEST_AGAIN_S
             _log.info("vehicle.manifest_failed", vin=vehicle.vin, code=error.code, reason=error.message)
             return
         self.manifest_error = ""
-        self._manifests.accepted(state)
+        self._manifests.accepted(state, inventory)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> bool:

@@ -40,7 +40,8 @@ def apply_manifest(
     2. What each known ECU runs becomes its last known configuration.
     3. The vehicle's action is installed when every one of its targets is shown, and only then; the release
        becomes the vehicle's.
-    4. A confirmed action whose images are gone while its campaign runs counts as rolled back.
+    4. A confirmed action whose images are gone while its campaign runs counts as rolled back, unless newer ones of the
+       programme took their place.
     5. A manifest after the deadline updates the vehicle's release; the outcome stays.
 
     Raises:
@@ -78,11 +79,14 @@ def _settle_action(
     conn: Connection, ids: Ids, row: Mapping[str, Any], *, vehicle_release: str | None, now: datetime
 ) -> ManifestResult:
     action_id, vin, state = row["action_id"], row["vin"], AssignmentState(row["state"])
-    shown = SQL.missing_targets(conn, action_id=action_id) == 0 and SQL.count_targets(
-        conn, action_id=action_id
-    )
+    found = SQL.missing_targets(conn, action_id=action_id)
+    shown = found["missing"] == 0 and SQL.count_targets(conn, action_id=action_id)
     if state is AssignmentState.INSTALLED:
-        if not shown and row["campaign_state"] in ("running", "paused"):  # 4
+        if (
+            not shown
+            and found["newer"] < max(1, found["missing"])
+            and row["campaign_state"] in ("running", "paused")
+        ):  # 4
             _close(conn, ids, row, AssignmentState.ROLLED_BACK, "fell back after it was confirmed", now=now)
             SQL.set_vehicle_releases(conn, vins=[vin], release_ids=[row["previous_release_id"]])
             return ManifestResult.FELL_BACK
