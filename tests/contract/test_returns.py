@@ -209,7 +209,8 @@ def test_page_and_api_say_who_can_go_back_who_is_on_the_way_and_what_became_of_t
         assert read(f"{place}/recovery")["vehicles"]["kept"] == 1
         assert f'hx-get="/campaigns/{halted.campaign_id}/returns"' in client.get(place[7:]).text
         piece = client.get(f"{place[7:]}/returns").text
-        assert "with head 1.0.0" in piece
+        assert "get back, by ECU: " in piece
+        assert "head 1.0.0 (1)" in piece
         assert "Order 1 back" in piece
         plan = read(f"{place}/returns")
         client.post(f"{place}/returns", json={"sha256": plan["sha256"]}).raise_for_status()
