@@ -88,7 +88,7 @@ DELETE FROM station_pass p
 -- name: uncounted_days
 -- From the first day on which anything was checked.
 SELECT d::date AS day
-  FROM generate_series(greatest(:since::date, (SELECT min(at AT TIME ZONE 'UTC')::date FROM station_pass
+  FROM generate_series(greatest(:since::date, (SELECT (min(at) AT TIME ZONE 'UTC')::date FROM station_pass
                                                 WHERE programme_id = :programme_id)),
                        :until::date, interval '1 day') AS d
  WHERE NOT EXISTS (SELECT FROM quality_day q WHERE q.programme_id = :programme_id AND q.day = d::date)
