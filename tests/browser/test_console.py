@@ -115,7 +115,7 @@ def test_a_campaign_shows_how_updated_vehicles_fare_against_the_control_group(
 ) -> None:
     sign_in(page, "vera")
     page.goto(f"/campaigns/{world.campaign_id}")
-    panel = page.locator("section", has=page.get_by_role("heading", name="Compared with the control group"))
+    panel = page.locator("section", has=page.get_by_role("heading", name="What is compared"))
     row = panel.get_by_role("row").filter(has_text="fault")
     expect(row).to_contain_text("0.80 times · between 0.31 and 1.90 times")
     expect(row).to_contain_text("400 to 1")
