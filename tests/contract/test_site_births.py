@@ -34,6 +34,7 @@ from ringroad.build.site.store_births import KEY_DAYS, list_refused_births, take
 from ringroad.build.site.store_held import (
     LineHolds,
     check_vin,
+    drop_certificate,
     keep_to_tell,
     line_holds,
     must_flash,
@@ -529,6 +530,32 @@ def test_a_site_whose_key_was_revoked_stands_and_goes_on_with_another(pair: Pair
     pair.bear(None, signer=seeded("another"))
     pair.reconcile()
     assert vins_at(pair.hub) == [VIN]
+
+
+def test_a_site_that_dropped_its_certificate_takes_nothing_older_than_it_verified(pair: Pair) -> None:
+    old, old_targets = asked(pair.hub)
+    with transaction(pair.hub):
+        new_baseline(pair.hub, "2.0", counter=2, rxswins={"braking": "R13H-0043"})
+        publish(pair.hub)
+    pair.release()
+    with transaction(pair.site):
+        drop_certificate(pair.site)  # as whoever answers for the hub may say, unsigned
+        pass_time(pair.site, now=CLOCK.now() + timedelta(days=1))
+    seen, another = seen_at(pair.site), seeded("another")
+    certificate = asked(pair.hub, key=another)[0].certificate
+    anchors = replace(ANCHORS, key_id=another.public_key.keyid)
+    older = msgspec.structs.replace(old, certificate=certificate)
+    with pytest.raises(Untrusted, match="version 1 after 2") as refused, transaction(pair.site):
+        take_trust(pair.site, older, targets=old_targets, anchors=anchors, now=CLOCK.now())
+    assert (refused.value.code, seen_at(pair.site)) == ("rollback", seen)
+    fresh, targets = asked(pair.hub, key=another)
+    pair.site.execute("UPDATE site_trust SET at = at + interval '400 days'")
+    with pytest.raises(Untrusted, match="expired"), transaction(pair.site):  # its clock was set back since
+        take_trust(pair.site, fresh, targets=targets, anchors=anchors, now=CLOCK.now())
+    pair.site.execute("UPDATE site_trust SET at = at - interval '400 days'")
+    with transaction(pair.site):
+        take_trust(pair.site, fresh, targets=targets, anchors=anchors, now=CLOCK.now())
+    assert may_flash(pair)
 
 
 def test_a_site_has_so_many_keys_and_no_more(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,13 +40,14 @@ from ringroad.trust.state import RepositoryState
 ACTOR: Final = "system:hub"
 CODE: Final = "may_not_flash"  # of the refusal; the line stands, and goes on by itself
 _JSON: Final = frozenset({"findings", "requires", "conflicts"})
+_CERTIFICATE: Final = "certificate"
 _PARTS: Final = (
     "image.root",
     "image.timestamp",
     "image.snapshot",
     "image.targets",
     "director.root",
-    "certificate",
+    _CERTIFICATE,
 )
 
 REASON_CHARS_MAX: Final = 1_000  # of why nothing new is held
@@ -109,17 +110,23 @@ class LineHolds:
 
 def read_held(conn: Connection) -> Held | None:
     """Return what is held; None: nothing yet, or not all of it."""
+    held = _verified(conn)
+    return held if held is not None and held.certificate else None
+
+
+def _verified(conn: Connection) -> Held | None:
+    """Return what was verified last, also without a certificate: dropping that makes nothing older good again."""
     rows = {row["name"]: row for row in SQL.trusts(conn, prefix="")}
-    if not set(_PARTS) <= set(rows):
+    if not set(_PARTS) - {_CERTIFICATE} <= set(rows):
         return None
-    raw = {name: bytes(rows[name]["bytes"]) for name in _PARTS}
+    raw = {name: bytes(rows[name]["bytes"]) if name in rows else b"" for name in _PARTS}
     verified_at = rows["image.timestamp"]["at"].astimezone(UTC)
     return Held(
         image=RepositoryState(
             root=raw["image.root"], timestamp=raw["image.timestamp"], snapshot=raw["image.snapshot"],
             targets=raw["image.targets"],
         ),
-        director_root=raw["director.root"], certificate=raw["certificate"],
+        director_root=raw["director.root"], certificate=raw[_CERTIFICATE],
         verified_at=verified_at, seen_at=seen_at(conn) or verified_at,
     )  # fmt: skip
 
@@ -137,7 +144,7 @@ def take_trust(conn: Connection, given: Trust, *, targets: bytes, anchors: Ancho
         raise Unavailable(
             "the hub has signed nothing yet", hint="there: ringroad keys init, and sign a release"
         )
-    before = read_held(conn)
+    before = _verified(conn)
     now = max(now, before.verified_at) if before else now
     image = verify_released(
         before.image if before else RepositoryState(root=anchors.image_root),
@@ -166,7 +173,7 @@ def take_trust(conn: Connection, given: Trust, *, targets: bytes, anchors: Ancho
 
 def drop_certificate(conn: Connection) -> None:
     """Vouch for no vehicle any more with a key that the hub does not vouch for; the line stands."""
-    SQL.drop_trust(conn, name="certificate")
+    SQL.drop_trust(conn, name=_CERTIFICATE)
 
 
 def note_no_news(conn: Connection, reason: str, *, now: datetime) -> None:
