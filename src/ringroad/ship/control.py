@@ -8,8 +8,9 @@ on vehicles that are alike; a vehicle that got other software meanwhile is no co
    changed and whom the release still fits stays, as its like in a wave is offered the release.
 2. From then on only the control group is told to keep what it has: who got other software is let go from then on, whatever
    it is, and what happened to it before still counts.
-3. A control group that shrank is checked as the plan's was. What would have been said of a plan and was not, or less than
-   half of what was approved, is too little: a campaign does not start with it, and no gate goes on with it.
+3. A control group that shrank is checked again. Less than half of what was approved is too little, and so is less than nine
+   tenths where what is left can tell nothing from chance and the plan's could: a campaign does not start with it, and no
+   gate goes on with it. That it is smaller than advised is a warning to whoever plans, and stops nobody.
 
 Invariants:
     No reason to let a control vehicle go is taken from what it reported: outcomes are not looked at.
@@ -33,6 +34,7 @@ GROSS = 2  # times the margin; a rise that must not go unseen
 BASE_RATE_PPM = 5_000  # millionths; half a per cent of vehicles within a window, as in benchmarks/canary.py
 CONTROL_PERMILLE_MIN = 5  # of all matches; the larger of the two is advised
 CONTROL_LEFT_PERMILLE_MIN = 500  # of what was approved; with less, the comparison is not the one that was
+CONTROL_SPARE_PERMILLE = 900  # of what was approved; with as many, it is as able to decide as the plan's
 OTHER_SOFTWARE = "other software than when the comparison began"
 
 
@@ -64,9 +66,10 @@ def too_few_left(request: PlanRequest, *, held: int, treated: int, left: int) ->
         return ""
     if left * 1_000 < held * CONTROL_LEFT_PERMILLE_MIN:
         return f"{left} of {held} vehicles of the control group are left, less than half"
-    known = {each.code for each in check_control(request, held=held, treated=treated)}
-    fresh = [each for each in check_control(request, held=left, treated=treated) if each.code not in known]
-    return f"of {held} vehicles of the control group {left} are left: {fresh[0].message}" if fresh else ""
+    if left * 1_000 >= held * CONTROL_SPARE_PERMILLE or _check_power(request, held=held, treated=treated):
+        return ""
+    blind = _check_power(request, held=left, treated=treated)
+    return f"of {held} vehicles of the control group {left} are left: {blind[0].message}" if blind else ""
 
 
 def no_control_for(waiting: str | None, *, changed_at: datetime | None) -> str | None:
