@@ -232,8 +232,17 @@ def test_secrets_and_positions_stay_in_the_vehicle(value: Any, told: Any) -> Non
     [
         ("gps-position", True), ("GPSPosition", True), ("lastKnownLocation", True), ("vehicle position", True),
         ("GNSS fix", True), ("heading", True), ("Vehicle.CurrentLocation.Heading", True), ("latitude_deg", True),
+        ("latlon", True), ("lonlat", True), ("positions", True), ("locations", True), ("coordinate", True), ("coords", True),
+        ("geohash", True), ("geofence", True), ("LastKnownPos", True), ("pos_x", True), ("waypoint", True), ("NavDestination", True),
+        ("lat_lon", True), ("LatLng", True), ("WayPoints", True), ("geo-fence", True), ("pos1", True),
+        ("ThrottlePosition", False), ("AcceleratorPedalPosition", False), ("gear_position", False), ("seat-position", False),
+        ("Vehicle.Cabin.Seat.Row1.DriverSide.Position", False), ("Vehicle.Cabin.Door.Row1.Left.Window.Position", False),
+        ("Vehicle.OBD.AbsoluteThrottlePositionB", False), ("Vehicle.OBD.AcceleratorPositionD", False), ("EGR valve pos", False),
+        ("steering wheel position", False), ("door open vehicle position", True), ("gear_position_gps", True),
+        ("seat-position-location", True), ("door_lock_last_position", True), ("position of the seat", True),
         ("operation-cycles", False), ("software version", False), ("F195", False), ("lateral acceleration", False),
-        ("allocation", False), ("composition", False), ("geometry", False), ("", False),
+        ("allocation", False), ("composition", False), ("geometry", False), ("plateau", False), ("post", False), ("lateral", False),
+        ("relationship", False), ("", False),
     ],
 )  # fmt: skip
 def test_what_is_named_as_a_position_is_one(name: str, *, told: bool) -> None:

@@ -45,9 +45,23 @@ _SECRET: Final = re.compile(
     r"(?i)token|secret|passw|passphrase|passcode|authorization|cookie|private|credential|api_?key|(^|_)(key|seed|pin)$"
 )
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # of gps-position, gpsPosition, GPS position
-_PLACES: Final = frozenset({"geo", "heading", "lat", "lng", "location", "lon", "position"})
+_PLACES: Final = frozenset(
+    {
+        "coord", "coords", "destination", "destinations", "geo", "heading", "headings", "lat", "lng", "location",
+        "locations", "lon", "pos", "position", "positions",
+    }
+)  # fmt: skip
 _PLACE: Final = re.compile(
-    r"(?i)gps|gnss|glonass|galileo|beidou|nmea|latitude|longitude|altitude|coordinates|currentlocation|geoloc"
+    r"(?i)gps|gnss|glonass|galileo|beidou|nmea|latitude|longitude|altitude|coordinate|currentlocation|way_?point"
+    r"|geo[-_ ]?(?:loc|hash|fence)|lat[-_ ]?(?:lon|lng)|(?:lon|lng)[-_ ]?lat"
+)
+# How something of the vehicle itself stands: its name before the word, with none between but which and how.
+_PART_STANDS: Final = re.compile(
+    r"\b(?:accelerator|actuator|brake|cam|camshaft|clutch|crank|crankshaft|damper|door|flap|gear|headrest|hood|ignition|lever"
+    r"|lock|mirror|pedal|piston|roof|rotor|seat|seats|selector|shade|shifter|spoiler|steering|sunroof|switch|tailgate|throttle"
+    r"|trunk|valve|wheel|window|wiper)"
+    r"(?: (?:[a-d]|absolute|actual|angle|center|driver|front|left|middle|passenger|rear|relative|right|row|sensor|side|target"
+    r"))* (?:pos|positions?)\b"
 )
 _NAMES_MAX: Final = 4_096  # names of which is remembered whether they are of a position
 # In free text, to the end of the line: how a place is worded there has no end of forms. A URL's query may be a key to it.
@@ -81,10 +95,12 @@ def cleaned(value: Any, *, depth: int = 0) -> Any:
 
 @lru_cache(_NAMES_MAX)
 def names_position(name: str) -> bool:
-    """Say whether something of that name is where the vehicle is or was. Pure; what is in doubt is one."""
-    return _PLACE.search(name) is not None or not _PLACES.isdisjoint(
-        word.lower() for word in _WORD.findall(name)
-    )
+    """Say whether something of that name is where the vehicle is or was. Pure; what is in doubt is one.
+
+    How a pedal, a seat or a gear stands is none.
+    """
+    words = " ".join(_WORD.findall(name)).lower()
+    return _PLACE.search(name) is not None or not _PLACES.isdisjoint(_PART_STANDS.sub("", words).split())
 
 
 def _tells_position(value: Any) -> bool:

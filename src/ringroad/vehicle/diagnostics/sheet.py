@@ -3,7 +3,8 @@
 Invariants:
     * What an ECU refuses costs its own line alone, which stands with the reason.
     * An ECU that no longer answers is asked no further; what it told stays.
-    * Nothing is asked for that is named as a position.
+    * Nothing is asked for that is named as a position; a line says of each that it was left out.
+    * What its lines are of is bounded: no further is asked than one file of bulk data holds, and data leave room for faults.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, TypeVar
 
-from ringroad.kernel.errors import NotFound, RingroadError, Unavailable
+import msgspec
+
+from ringroad.kernel.errors import NotFound, RingroadError
+from ringroad.protocol.diagnostics import BULK_BYTES_MAX
 from ringroad.vehicle.agents.base import EcuInventory, Failed
 from ringroad.vehicle.diagnostics import data as did_data
 from ringroad.vehicle.diagnostics.bulk import names_position
@@ -26,6 +30,13 @@ FAULTS_MAX: Final = (
     256  # of one ECU that are told with what surrounded them; the rest with their status alone
 )
 MASK_ALL: Final = 0xFF
+DATA_BYTES_MAX: Final = BULK_BYTES_MAX // 2  # bytes of lines in JSON, behind which no more data are asked for
+AROUND_BYTES_MAX: Final = (
+    BULK_BYTES_MAX // 4 * 3
+)  # bytes, behind which faults are told with their status alone
+_SILENT: Final = frozenset(
+    {"unreachable", "timeout", "connection_lost"}
+)  # codes of an ECU that does not answer
 
 Body = dict[str, Any]
 T = TypeVar("T")
@@ -87,6 +98,7 @@ class _Sheet:
 
     def __init__(self, entry: Body, alone: Callable[[], AbstractAsyncContextManager[Way]]) -> None:
         self.lines = [entry]
+        self._bytes = _size(entry)
         self._alone = alone
         self._silent = False
 
@@ -96,22 +108,32 @@ class _Sheet:
         async def listed(way: Way) -> list[Body]:
             return did_data.listed(await way.data(), None, writes)
 
-        for each in await self._asked({"id": "data"}, listed) or []:
+        found = await self._asked({"id": "data"}, listed) or []
+        for count, each in enumerate(found):
+            if self._silent:
+                break
+            if self._bytes > DATA_BYTES_MAX:
+                self._add({"id": "data", "left_out": f"{len(found) - count} more: there is no room for them"})
+                break
             named = {"id": str(each["id"]), "name": str(each["name"])}
-            if not any(names_position(name) for name in named.values()):
+            if any(names_position(name) for name in named.values()):
+                self._add({**named, "left_out": "named as a position"})
+            else:
                 await self._told(named, lambda way, key=named["id"]: read_datum(way, key, writes))  # type: ignore[misc]
 
     async def faults(self) -> None:
         """Ask for the fault memory, and for what surrounded each fault."""
         codes = await self._asked({"id": "faults"}, lambda way: way.faults(MASK_ALL)) or []
-        for code, _ in codes[:FAULTS_MAX]:
-            await self._told({"code": code}, lambda way, code=code: read_fault(way, code))  # type: ignore[misc]
-        self.lines += [plain(fault_status(*each)) for each in codes[FAULTS_MAX:]]
+        for count, (code, status) in enumerate(codes):
+            if count < FAULTS_MAX and self._bytes <= AROUND_BYTES_MAX:
+                await self._told({"code": code}, lambda way, code=code: read_fault(way, code))  # type: ignore[misc]
+            else:
+                self._add(plain(fault_status(code, status)))
 
     async def _told(self, what: Body, question: Callable[[Way], Awaitable[Body]]) -> None:
         line = await self._asked(what, question)
         if line is not None:
-            self.lines.append(line)
+            self._add(line)
 
     async def _asked(self, what: Body, question: Callable[[Way], Awaitable[T]]) -> T | None:
         """Ask one question; what is refused is a line, and what the ECU has not at all is none."""
@@ -124,9 +146,17 @@ class _Sheet:
             if error.code == UPDATING:
                 raise
             if not _has_not(error):
-                self.lines.append({**what, "error": {"code": error.code, "message": error.message}})
-            self._silent = isinstance(error, Unavailable) and not isinstance(error, NegativeResponse)
+                self._add({**what, "error": {"code": error.code, "message": error.message}})
+            self._silent = error.code in _SILENT
         return None
+
+    def _add(self, line: Body) -> None:
+        self.lines.append(line)
+        self._bytes += _size(line)
+
+
+def _size(line: Body) -> int:
+    return len(msgspec.json.encode(line))
 
 
 def _has_not(error: RingroadError) -> bool:

@@ -48,7 +48,9 @@ ALL: Final = (DATA, FAULTS, CLEAR, OPERATE, MODES, WRITES)
 STATE_ID: Final = (
     "software-state"  # what an agent knows beside identification: what is staged, and what is on trial
 )
-DATUM_BYTES_MAX: Final = 64 * 1024  # bytes of JSON; of one value that an ECU tells by a name of its own
+DATUM_BYTES_MAX: Final = (
+    64 * 1024
+)  # bytes of JSON; of one value that an ECU tells by a name of its own, and of what surrounded a fault
 _KNOWN: Final = (Did.SERIAL, Did.HARDWARE, Did.SOFTWARE_VERSION, Did.IMAGE_SHA256, Did.COMMITTED_COUNTER)
 _OF_INVENTORY: Final = frozenset(f"{did:04X}" for did in _KNOWN)
 
@@ -238,10 +240,7 @@ class AgentWay:
         own = _good(await self._agent.datum(data_id)) if isinstance(self._agent, DataAgent) else None
         if own is None:
             raise NotFound(f"{self._name} has no data {data_id}", hint="its list of data names what it has")
-        if len(msgspec.json.encode(own.get("data"))) > DATUM_BYTES_MAX:
-            raise Conflict(
-                f"{self._name} tells more than {DATUM_BYTES_MAX // 1024} kiB as {data_id}", code="too_large"
-            )
+        self._require_bounded(own.get("data"), data_id)
         return {
             "id": data_id, "name": str(own.get("name", data_id))[:100], "category": str(own.get("category", did_data.CURRENT))[:20],
             "data": own.get("data"),
@@ -259,6 +258,7 @@ class AgentWay:
             told = _good(await self._agent.fault(code))
         if status is None or told is None:
             raise _no_fault(self._name, code)
+        self._require_bounded(told, code)
         try:
             return code, status, plain(msgspec.convert(told, _Environment))
         except msgspec.ValidationError as error:
@@ -277,6 +277,12 @@ class AgentWay:
         if operation not in self.operations or not isinstance(self._agent, OperatingAgent):
             raise self._not_offered(operation)
         return dict(_good(await self._agent.operate(operation)))
+
+    def _require_bounded(self, told: Any, what: str) -> None:
+        if len(msgspec.json.encode(told)) > DATUM_BYTES_MAX:
+            raise Conflict(
+                f"{self._name} tells more than {DATUM_BYTES_MAX // 1024} kiB as {what}", code="too_large"
+            )
 
     async def _inventory(self) -> EcuInventory:
         return self._known or _good(await self._agent.inventory())
