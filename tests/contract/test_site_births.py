@@ -571,6 +571,52 @@ def test_a_site_has_so_many_keys_and_no_more(pair: Pair, monkeypatch: pytest.Mon
     assert asked(pair.hub, key=seeded("fourth"), now=later)[0].certificate
 
 
+def test_a_key_that_ended_counts_anew_when_it_is_shown_again_and_one_conflict_says_so(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringroad.build.site.store_keys.KEYS_MAX", 2)
+    asked(pair.hub, key=seeded("second"))
+    later = CLOCK.now() + timedelta(days=KEY_DAYS, minutes=1)  # both ended
+    for name in ("third", "fourth"):
+        assert asked(pair.hub, key=seeded(name), now=later)[0].certificate
+    for key in (SITE_KEY, seeded("second"), seeded("fifth")):
+        given = asked(pair.hub, key=key, now=later)[0]
+        assert (given.certificate, "another key is not certified" in given.no_certificate) == ("", True)
+    assert [c.subject for c in list_conflicts(pair.hub, SITE) if c.kind == "too_many_keys"] == [SITE]
+
+
+def test_a_key_is_one_sites_and_its_revocation_stops_no_other(pair: Pair) -> None:
+    with transaction(pair.hub):
+        pair.hub.execute(  # another site has it, as from before keys were one site's
+            "INSERT INTO site (id, token_sha256, added_by, added_at) VALUES ('kea', 'x', 'tester', now())"
+        )
+        pair.hub.execute(
+            "INSERT INTO site_key SELECT 'kea', key_id, certificate, issued_at, expires_at FROM site_key"
+        )
+    with transaction(pair.hub):
+        revoke_key(
+            pair.hub, IDS, site_id="kea", key_id=SITE_KEY.public_key.keyid, reason="stolen", actor="ana", now=CLOCK.now()
+        )  # fmt: skip
+    assert asked(pair.hub)[0].certificate
+    assert [key.revoked_at for key in list_keys(pair.hub, SITE)] == [None]
+    pair.bear(None)
+    pair.reconcile()
+    assert vins_at(pair.hub) == [VIN]
+    pair.hub.execute(
+        "INSERT INTO site_key SELECT 'kea', 'f', certificate, issued_at, expires_at FROM site_key LIMIT 1"
+    )
+    pair.hub.execute("DELETE FROM site_key WHERE site_id = %s", [SITE])
+    given = asked(pair.hub)[0]
+    assert (given.certificate, "is of site kea, and of no other; remove" in given.no_certificate) == (
+        "",
+        True,
+    )
+    assert [each.kind for each in list_conflicts(pair.hub, SITE)] == ["key_of_another"]
+    assert asked(pair.hub, key=seeded("its own"))[0].certificate
+    revoke(pair, seeded("its own").public_key.keyid)
+    assert asked(pair.hub, key=seeded("its own"))[0].no_certificate
+
+
 @dataclass
 class Line:
     """The line between a site and its hub, as a NATS client gives it: each question is answered at once."""

@@ -152,17 +152,28 @@ SELECT certificate, issued_at, expires_at FROM site_key WHERE site_id = :site_id
 -- name: newest_site_key^
 SELECT key_id, issued_at, expires_at FROM site_key WHERE site_id = :site_id ORDER BY issued_at DESC LIMIT 1;
 
+-- name: lock_site_keys^
+SELECT pg_advisory_xact_lock(hashtextextended('site_key', 0));
+
+-- name: other_site_of_key$
+SELECT min(site_id) FROM site_key WHERE key_id = :key_id AND site_id <> :site_id;
+
+-- name: site_key_revoked^
+SELECT recorded_at, body ->> 'reason' AS reason FROM fact
+ WHERE subject = :key_id AND kind = 'site.key_revoked' AND body ->> 'site' = :site_id ORDER BY seq DESC LIMIT 1;
+
 -- name: site_keys
 -- The fact is the record of what was revoked.
 SELECT k.key_id, k.issued_at, k.expires_at, f.recorded_at AS revoked_at, f.actor AS revoked_by, f.body ->> 'reason' AS reason
   FROM site_key k
   LEFT JOIN LATERAL (SELECT recorded_at, actor, body FROM fact
-                      WHERE subject = k.key_id AND kind = 'site.key_revoked' ORDER BY seq DESC LIMIT 1) f ON true
+                      WHERE subject = k.key_id AND kind = 'site.key_revoked' AND body ->> 'site' = k.site_id
+                      ORDER BY seq DESC LIMIT 1) f ON true
  WHERE k.site_id = :site_id ORDER BY k.issued_at DESC, k.key_id LIMIT :rows_max;
 
 -- name: live_keys$
 SELECT count(*) FROM site_key k WHERE site_id = :site_id AND expires_at > :now
-   AND NOT EXISTS (SELECT 1 FROM fact WHERE subject = k.key_id AND kind = 'site.key_revoked');
+   AND NOT EXISTS (SELECT 1 FROM fact WHERE subject = k.key_id AND kind = 'site.key_revoked' AND body ->> 'site' = k.site_id);
 
 -- name: put_site_key!
 INSERT INTO site_key (site_id, key_id, certificate, issued_at, expires_at)

@@ -52,6 +52,9 @@ VIN_PLANTS: Final = VIN_CHARS.replace("A", "")  # what the hub gives sites; A is
 REFUSED_MAX: Final = (
     1_000  # births of a site that are kept here though they cannot be taken, each up to 960 KiB
 )
+ANOTHER_KEY: Final = (
+    "remove birth-key.pem from the folder site of this site's var folder and start it again: it makes another"
+)
 ID_CHARS_MAX: Final = 1_000  # of a check's id, as a registration makes it
 
 
@@ -117,12 +120,18 @@ def trust_for(
 def _why_not(conn: Connection, site_id: str, key: Mapping[str, Any], *, now: datetime) -> str:
     """Return why a site's key is not certified; "": it may be. Raises: Untrusted, the key is none of ours."""
     keyid = key_id(parse_public_key(key))
-    revoked = why_revoked(conn, keyid)
+    revoked = why_revoked(conn, site_id, keyid)
     if revoked is not None:
-        return f"{revoked}; remove birth-key.pem from the folder site of this site's var folder and start it again: it makes another"
-    if SQL.site_key(conn, site_id=site_id, key_id=keyid) is None and not has_room(conn, site_id, now=now):
+        return f"{revoked}; {ANOTHER_KEY}"
+    SQL.lock_site_keys(conn)  # two questions take turns: each sees what the other had certified
+    row = SQL.site_key(conn, site_id=site_id, key_id=keyid)
+    if row is None and (other := SQL.other_site_of_key(conn, site_id=site_id, key_id=keyid)) is not None:
+        reason = f"key {keyid[:8]} is of site {other}, and of no other; {ANOTHER_KEY}"
+        put_conflict(conn, site_id, "key_of_another", site_id, reason, now=now)
+        return reason
+    if (row is None or row["expires_at"] <= now) and not has_room(conn, site_id, now=now):
         reason = f"another key is not certified: {KEYS_MAX} keys of this site are; revoke those that are not in use"
-        put_conflict(conn, site_id, "too_many_keys", keyid[:16], reason, now=now)
+        put_conflict(conn, site_id, "too_many_keys", site_id, reason, now=now)
         return reason
     return ""
 

@@ -2,13 +2,15 @@
 
 The caller opens the transaction.
 
-Invariant: a key that was revoked is certified no more; the fact of it is the record, and nothing takes it back.
+Invariants:
+    A key that was revoked is certified no more; the fact of it is the record, and nothing takes it back.
+    A key is one site's: what becomes of it there is nothing to another.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from ringroad.build.site.store import SQL, get_site
@@ -17,7 +19,7 @@ from ringroad.kernel.errors import Conflict, NotFound, Untrusted
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.storage.db import Connection, of_row
-from ringroad.storage.ledger import append_fact, last_of, latest_fact
+from ringroad.storage.ledger import append_fact, last_of
 from ringroad.trust.birth import CERTIFICATE, BirthRecord
 from ringroad.trust.canonical import encode_canonical
 from ringroad.trust.plant_key import read_plant_key
@@ -69,7 +71,7 @@ def revoke_key(
     get_site(conn, site_id)
     if SQL.site_key(conn, site_id=site_id, key_id=key_id) is None:
         raise NotFound(f"site {site_id} has no key {key_id[:64]}", hint=f"ringroad site keys {site_id}")
-    if (said := why_revoked(conn, key_id)) is not None:
+    if (said := why_revoked(conn, site_id, key_id)) is not None:
         raise Conflict(said, code=REVOKED)
     append_fact(
         conn, ids, kind=FactKind.SITE_KEY_REVOKED, subject=key_id, actor=actor, now=now, causes=last_of(conn, site_id),
@@ -77,20 +79,21 @@ def revoke_key(
     )  # fmt: skip
 
 
-def why_revoked(conn: Connection, key_id: str) -> str | None:
-    """Return when a key was revoked and why; None: it was not."""
-    fact = latest_fact(conn, kind=FactKind.SITE_KEY_REVOKED, subject=key_id)
-    if fact is None:
+def why_revoked(conn: Connection, site_id: str, key_id: str) -> str | None:
+    """Return when a key of a site was revoked and why; None: it was not."""
+    row = SQL.site_key_revoked(conn, site_id=site_id, key_id=key_id)
+    if row is None:
         return None
-    return f"key {key_id[:8]} was revoked at {fact.recorded_at:%Y-%m-%d %H:%M} UTC: {fact.body['reason']}"
+    at: datetime = row["recorded_at"].astimezone(UTC)
+    return f"key {key_id[:8]} was revoked at {at:%Y-%m-%d %H:%M} UTC: {row['reason']}"
 
 
 def check_not_revoked(conn: Connection, record: BirthRecord) -> None:
     """Refuse a record that a revoked key sealed, whenever it says that it did. Raises: Untrusted, `key_revoked`."""
     if CERTIFICATE not in record.signed:
         return
-    key_id = read_plant_key(encode_canonical(record.signed[CERTIFICATE])).key_id
-    if (said := why_revoked(conn, key_id)) is not None:
+    key = read_plant_key(encode_canonical(record.signed[CERTIFICATE]))
+    if (said := why_revoked(conn, key.plant, key.key_id)) is not None:
         raise Untrusted(said, code=REVOKED)
 
 
