@@ -136,7 +136,32 @@ def test_a_fault_that_comes_and_goes_every_second_is_told_now_and_then_and_count
     [line] = fold(changes)
     assert events[0].status != 0
     assert any(FOLDED_PATH in each.snapshot for each in events)
-    assert 13 <= line.occurrences <= 15  # every other second it failed, and what came last still waits
+    assert 13 <= line.occurrences <= 15  # every other second it failed
+
+
+def test_what_waits_is_stored_while_the_vehicle_ends(tmp_path: Path) -> None:
+    batches = lived(tmp_path, before_s=5, after_s=0, telemetry_s=1_000, flaps=True)
+    events = [event for batch in batches for event in batch.faults if event.code == FAULT]
+    assert events[0].status
+    assert events[-1].status == 0  # how it stood in the end
+    assert len(batches[-1].samples) == 0
+
+
+def test_a_fault_that_is_gone_after_a_restart_is_told_as_gone(tmp_path: Path) -> None:
+    vehicle = DiagnosedVehicle(tmp_path)
+    told = [
+        event for batch in lived(tmp_path, before_s=0, after_s=0, vehicle=vehicle) for event in batch.faults
+    ]
+    assert (told[-1].code, bool(told[-1].status)) == (FAULT, True)
+    queue = TelemetryQueue(tmp_path / "telemetry", durability="buffered")
+
+    async def next_life() -> list[tuple[str, str, int]]:
+        async with vehicle.boot() as orchestrator:
+            vehicle.ports["brake"].ecu.faults.clear(None)
+            found = await FaultWatch(orchestrator, queue.told.codes).look([], now=NOW)
+            return [(event.ecu, event.code, event.status) for event in found]
+
+    assert ("brake", FAULT, 0) in asyncio.run(next_life())
 
 
 def test_without_a_ring_the_vehicle_wakes_for_telemetry_alone(tmp_path: Path) -> None:

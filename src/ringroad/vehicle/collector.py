@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -32,9 +32,11 @@ from ringroad.protocol.vehicle import FaultEvent, Sample, TelemetryBatch
 from ringroad.vehicle.backoff import backoff_s
 from ringroad.vehicle.ending import end_if_cancelled
 from ringroad.vehicle.files import Durability, replace_file
+from ringroad.vehicle.told_faults import ToldFaults
 
 QUEUE_BYTES_MAX: Final = 8 * 1024**2  # bytes; a week offline at one small batch a minute
 SENT_NAME: Final = "acknowledged"
+TOLD_NAME: Final = "faults"
 DROPPED_PATH: Final = (
     "Vehicle.Ringroad.Telemetry.Dropped"  # samples and faults lost so far, in an overlay of VSS
 )
@@ -64,6 +66,7 @@ class TelemetryQueue:
         self._bytes_max = bytes_max
         self._durability: Durability = durability
         folder.mkdir(parents=True, exist_ok=True)
+        self.told = ToldFaults(folder / TOLD_NAME, durability=durability)
         self._sent = _Sent()
         if (folder / SENT_NAME).exists():
             try:
@@ -92,8 +95,11 @@ class TelemetryQueue:
             Unavailable: the disk is full.
         """
         number = self._newest + 1
-        self._store(number, make(number))
+        batch = make(number)
+        self.told.expect(batch.faults)
+        self._store(number, batch)
         self._newest = number
+        self.told.stored(batch.faults)
         self._shrink()
         return number
 
@@ -188,6 +194,11 @@ class Collector:
         self._fraction = fraction
         self._stored = asyncio.Event()
         self.online = False
+
+    @property
+    def told(self) -> Mapping[str, Sequence[str]]:
+        """Return which fault codes were told as there, by ECU, also by an earlier life."""
+        return self._queue.told.codes
 
     def collect(
         self,

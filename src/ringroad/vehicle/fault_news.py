@@ -7,8 +7,10 @@ more than twice meanwhile the first and the newest change are told, and how ofte
 Pure but for what it keeps.
 
 Invariants:
-    * Every code that changed is told, with its first change and how it stands; what was left out is counted.
-    * A code of which nothing was told at once within the hour never waits for those that flap.
+    * Every code that changed is told, with its first change and how it stands; what was left out is counted. What waits is
+      in memory: of what power takes, the next life tells how it stands (`told_faults.py`).
+    * Those that flap never take more than half of an hour's batches at once: the other half is for codes of which nothing
+      was told at once within the hour.
 """
 
 from __future__ import annotations

@@ -34,6 +34,9 @@ from ringroad.vehicle.signals import SignalSource
 
 BLOCKED_FAULT: Final = "U1F00-00"  # of the Primary while the vehicle is blocked; U1 codes are a maker's own
 BLOCKED_STATUS: Final = 0x09  # test failed, confirmed
+_UNSURE: Final = (
+    -1
+)  # status of a code that an earlier life told of: no ECU has it, so how it stands is a change
 FRAME_S: Final = 1.0  # s between two samples of the ring, and between two looks for faults while there is one
 ALIVE_FOR: Final = timedelta(
     seconds=SAMPLE_AGE_S_MAX
@@ -100,39 +103,58 @@ async def observe(
     fraction: Callable[[], float],
     ring: SampleRing,
 ) -> None:
-    """Collect a batch every `telemetry_s`, and at once when a fault code changed and a ring is kept; until cancelled."""
-    watch, news = FaultWatch(orchestrator), FaultNews()
+    """Collect a batch every `telemetry_s`, and at once when a fault code changed and a ring is kept; until cancelled.
+
+    What waits then is stored; what power takes instead is told by the next life, as far as it is still so (`told_faults.py`).
+    """
+    watch, news = FaultWatch(orchestrator, collector.told), FaultNews()
     # A fleet that was started together should not speak together.
     await asyncio.sleep(config.telemetry_s * fraction())
     due_at = clock.monotonic_s()
     after_until: float | None = None
-    while True:
-        now, at_s = clock.now(), clock.monotonic_s()
-        samples = signals.read(now)
-        due = not config.fault_before_s or due_at <= at_s
-        after_over = after_until is not None and after_until <= at_s
-        try:
-            if due or are_alive(samples, now=now):
-                news.add(await watch.look(ring.chosen(samples), now=now, whole=due))
-                watch.told()
-            at_once = config.fault_before_s > 0 and news.worth_a_batch(now_s=at_s)
-            if at_once or after_over or due:
-                around, faults = ring.take() if at_once or after_over else [], news.batch()
-                collector.collect(
-                    before_all(around, samples),
-                    faults,
-                    software=dict(watch.software),
-                    release=orchestrator.state.release_id,
+    try:
+        while True:
+            now, at_s = clock.now(), clock.monotonic_s()
+            samples = signals.read(now)
+            due = not config.fault_before_s or due_at <= at_s
+            after_over = after_until is not None and after_until <= at_s
+            try:
+                if due or are_alive(samples, now=now):
+                    news.add(await watch.look(ring.chosen(samples), now=now, whole=due))
+                    watch.told()
+                at_once = config.fault_before_s > 0 and news.worth_a_batch(now_s=at_s)
+                if at_once or after_over or due:
+                    around, faults = ring.take() if at_once or after_over else [], news.batch()
+                    collector.collect(
+                        before_all(around, samples),
+                        faults,
+                        software=dict(watch.software),
+                        release=orchestrator.state.release_id,
+                    )
+                    news.stored(faults, now_s=at_s, at_once=at_once)
+                    after_until = None if after_over else after_until
+                    if at_once and config.fault_after_s:
+                        after_until = at_s + config.fault_after_s
+            except RingroadError as error:
+                _log.warning(
+                    "vehicle.telemetry_failed", vin=config.vin, code=error.code, reason=error.message
                 )
-                news.stored(faults, now_s=at_s, at_once=at_once)
-                after_until = None if after_over else after_until
-                if at_once and config.fault_after_s:
-                    after_until = at_s + config.fault_after_s
-        except RingroadError as error:
-            _log.warning("vehicle.telemetry_failed", vin=config.vin, code=error.code, reason=error.message)
-        due_at = at_s + config.telemetry_s if due else due_at
-        end_if_cancelled()
-        await asyncio.sleep(FRAME_S if config.fault_before_s else config.telemetry_s)
+            due_at = at_s + config.telemetry_s if due else due_at
+            end_if_cancelled()
+            await asyncio.sleep(FRAME_S if config.fault_before_s else config.telemetry_s)
+    finally:
+        _tell_rest(news, watch, collector, orchestrator)
+
+
+def _tell_rest(news: FaultNews, watch: FaultWatch, collector: Collector, orchestrator: Orchestrator) -> None:
+    """Store what waits while the vehicle ends."""
+    release = orchestrator.state.release_id
+    try:
+        while faults := news.batch():
+            collector.collect([], faults, software=dict(watch.software), release=release)
+            news.stored(faults, now_s=0.0, at_once=False)
+    except RingroadError as error:
+        _log.warning("vehicle.faults_lost", code=error.code, reason=error.message)
 
 
 def are_alive(samples: Sequence[Sample], *, now: datetime) -> bool:
@@ -155,11 +177,16 @@ class FaultWatch:
 
     A change that nobody took (`told` was not called) is told again.
     After a restart every stored fault is told once more; the server sees the same status and changes nothing.
+    What an earlier life told of and its ECU has no more is told as gone.
     """
 
-    def __init__(self, orchestrator: Orchestrator) -> None:
+    def __init__(self, orchestrator: Orchestrator, told: Mapping[str, Sequence[str]] | None = None) -> None:
+        """Take which codes an earlier life told of as there, by the ECU's name."""
         self._orchestrator = orchestrator
-        self._known: dict[str, dict[str, int]] = {}  # told
+        self._known: dict[str, dict[str, int]] = {  # told
+            ecu.serial: dict.fromkeys((told or {}).get(ecu.name, ()), _UNSURE)
+            for ecu in orchestrator.ecus.on_board
+        }
         self._seen: dict[str, dict[str, int]] = {}
         self._answering: frozenset[str] = frozenset()  # serials that answered when all was asked for last
         self.software: dict[str, str] = {}
@@ -211,5 +238,5 @@ class FaultWatch:
         return events
 
     def told(self) -> None:
-        """Note that whoever asked keeps what the last look returned, until it is durable."""
+        """Note that whoever asked keeps what the last look returned; what ends with it is told by the next life."""
         self._known = self._seen
