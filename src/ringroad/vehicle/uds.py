@@ -281,8 +281,14 @@ class UdsClient:
 
     async def reset(self) -> None:
         """ECUReset (0x11), hard. The connection is expected to break afterwards."""
+        try:
+            await self.call(b"\x11\x01")
+        except NegativeResponse:
+            raise
+        except Unavailable:
+            self.entered = None  # it may restart before it answers
+            raise
         self.entered = Session.DEFAULT
-        await self.call(b"\x11\x01")
 
     async def tester_present(self) -> None:
         """TesterPresent (0x3E), no answer wanted: keeps the session from timing out."""

@@ -376,6 +376,20 @@ def test_a_session_that_could_not_be_left_is_left_when_faults_are_looked_for(tmp
     Bench(mode="ab", wire="memory", folder=tmp_path).run(story)
 
 
+@pytest.mark.parametrize("kind", ["nrc", "drop_request"])
+def test_an_ecu_that_was_not_reset_does_not_stay_in_the_session_for_it(
+    kind: Literal["nrc", "drop_request"], tmp_path: Path
+) -> None:
+    async def story(car: Car) -> None:
+        await car.stage()
+        trouble_at(car.port, Script(transport=(Trouble(kind=kind, service=0x11),)))
+        assert isinstance(await car.agent.activate(image_of(NEW, "ab", 2)), Failed)
+        await car.look()
+        assert (car.session(), car.port.ecu._access.proven) == (Session.DEFAULT, False)
+
+    Bench(mode="ab", wire="memory", folder=tmp_path).run(story)
+
+
 def test_a_session_that_a_life_before_left_open_ends_with_the_first_look_for_faults(tmp_path: Path) -> None:
     async def story(car: Car) -> None:
         car.port.ecu._session = Session.EXTENDED

@@ -81,7 +81,7 @@ class UdsAgent(ABC):
 
     async def faults(self) -> tuple[Fault, ...] | Failed:
         """Ask the ECU for its stored fault codes alone."""
-        if not self._home:
+        if not self._home or self._ecu.uds.entered is None:
             await self._go_home()
         return await guarded(self._ecu.faults())
 
