@@ -194,6 +194,41 @@ def test_a_restart_that_was_ordered_is_waited_for_though_the_vehicle_moves() -> 
     asyncio.run(asyncio.wait_for(story(), 60))
 
 
+@pytest.mark.parametrize("how", ["halted", "dropped", "stopped"])
+def test_what_is_being_stopped_is_left_to_put_its_ecu_back(how: str) -> None:
+    async def story() -> None:
+        put_back: list[str] = []
+
+        async def work() -> dict[str, Any]:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0.02)  # an ECU takes its time
+                put_back.append("brake")
+            return {}
+
+        executions = Executions(DeskClock())
+        begun = executions.start(
+            Execution(
+                id="x1", component="brake", operation="self-test", session="s1", by="ole",
+                status="running", started_at=NOW,
+            ),
+            work,
+        )  # fmt: skip
+        await asyncio.sleep(0)
+        executions.halt("it moves")
+        await asyncio.sleep(0)
+        match how:
+            case "halted":
+                executions.halt("it moves still")
+            case "dropped":
+                executions.drop("s1")
+        ended = await executions.stop(begun)
+        assert (ended.status, ended.error, put_back) == ("stopped", "it moves", ["brake"])
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
 def test_an_ecu_that_does_not_answer_fails_its_operation_and_says_so(tmp_path: Path) -> None:
     async def story(at: Bench) -> None:
         at.vehicle.ports["brake"].alive = False

@@ -136,6 +136,7 @@ class Executions:
         self._clock = clock
         self._known: OrderedDict[str, Execution] = OrderedDict()
         self._tasks: dict[str, asyncio.Task[Execution]] = {}  # of those that run
+        self._stopping: set[str] = set()  # of those that run
         self._halted: dict[str, str] = {}  # why, of those that the vehicle stopped itself
 
     def start(self, begun: Execution, work: Callable[[], Awaitable[Result]]) -> Execution:
@@ -186,7 +187,7 @@ class Executions:
         """Stop an execution that runs; what the ECU did by then is done."""
         task = self._tasks.get(execution.id)
         if task is not None:
-            task.cancel()
+            self._cancel(execution.id, task)
             await asyncio.wait({task})
             await asyncio.sleep(0)  # what is called when a task is done is called a turn later
         return self._known[execution.id]
@@ -196,27 +197,37 @@ class Executions:
         return {self._known[key].session for key in self._tasks}
 
     def drop(self, session: str) -> None:
-        """Stop what a session began."""
+        """Stop what a session began; what is being stopped is left to put its ECU back."""
         for key, task in list(self._tasks.items()):
             if self._known[key].session == session:
-                task.cancel()
+                self._cancel(key, task)
 
     def halt(self, why: str) -> None:
-        """Stop what moves something: all but restarts, of which nothing is left to be stopped once they are ordered."""
+        """Stop what moves something: all but restarts, of which nothing is left to be stopped once they are ordered.
+
+        It may be called every second; what is being stopped is left to put its ECU back.
+        """
         for key, task in list(self._tasks.items()):
-            if self._known[key].operation != RESTART:
+            if self._known[key].operation != RESTART and key not in self._stopping:
                 self._halted[key] = why
-                task.cancel()
+                self._cancel(key, task)
 
     async def end(self) -> None:
         """Stop everything; the vehicle shuts down."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
+        tasks = dict(self._tasks)
+        for key, task in tasks.items():
+            self._cancel(key, task)
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+    def _cancel(self, key: str, task: asyncio.Task[Execution]) -> None:
+        # Once: what puts the ECU back meanwhile would be cut off by another.
+        if key not in self._stopping:
+            self._stopping.add(key)
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _ended(self, begun: Execution, task: asyncio.Task[Execution]) -> None:
         # A task that is stopped before it began runs none of its own lines: so not there.
+        self._stopping.discard(begun.id)
         why = self._halted.pop(begun.id, "")
         stopped = msgspec.structs.replace(begun, status="stopped", error=why)
         ended = stopped if task.cancelled() else task.result()
