@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from ringroad.protocol.diagnostics import Method
-from ringroad.sim.vecu.script import Behaviour, Script
+from ringroad.sim.vecu.script import Behaviour, Script, Trouble
 from ringroad.vehicle.agents.session import EcuAccess, EcuSession, Refusal
+from ringroad.vehicle.agents.verbs import UdsAgent
 from ringroad.vehicle.diagnostics.operations import RESTART, Execution, Executions, _reset
 from ringroad.vehicle.diagnostics.sessions import answer_session
+from ringroad.vehicle.uds import Session
 from support.diagnosed import FAULT, OTHER, Bench, bench, open_session
 from support.uptane import NOW
 from support.vehicle_world import DeskClock, director_target
@@ -101,8 +103,44 @@ def test_an_ecu_that_takes_its_time_to_restart_is_not_called_restarted_before() 
         never = Late(answers_before_it_restarts=None)
         with pytest.raises(Refusal, match="boot_failed"):
             await _reset(never.session(restart_s_max=0.2))
+        assert never.active == Session.DEFAULT
 
     asyncio.run(asyncio.wait_for(story(), 60))
+
+
+def test_an_ecu_whose_restart_is_no_longer_waited_for_leaves_its_session_unless_a_mode_keeps_it() -> None:
+    async def story() -> None:
+        for kept in (False, True):
+            never = Late(answers_before_it_restarts=None)
+            ecu = never.session()
+            if kept:
+                await ecu.uds.session(Session.EXTENDED)
+            waits = asyncio.create_task(_reset(ecu))
+            await asyncio.sleep(0.1)
+            waits.cancel()
+            await asyncio.wait({waits})
+            left = Session.EXTENDED if kept else Session.DEFAULT
+            assert (never.active, ecu.uds.entered) == (left, left)
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+def test_a_session_that_an_operation_could_not_leave_is_left_when_faults_are_looked_for(
+    tmp_path: Path,
+) -> None:
+    async def story(at: Bench) -> None:
+        brake, port = at.vehicle.ecus["brake"], at.vehicle.ports["brake"]
+        async with at.desk._place.orchestrator.ecus.agent(brake.serial) as agent:
+            assert isinstance(agent, UdsAgent)
+            await agent.faults()
+        port.follow(Script(transport=(Trouble(kind="drop_request", service=0x10, at=2),)))
+        _, begun = await at.ask("POST", SELF_TEST)
+        assert (await ended(at, SELF_TEST, begun["id"]))["status"] == "completed"
+        seen = [port.ecu._session]
+        await agent.faults()
+        assert [*seen, port.ecu._session] == [Session.EXTENDED, Session.DEFAULT]
+
+    run(tmp_path, story)
 
 
 class Late:
@@ -110,7 +148,7 @@ class Late:
 
     def __init__(self, *, answers_before_it_restarts: int | None) -> None:
         self._left = answers_before_it_restarts
-        self._active, self._ordered, self.restarted = 1, False, False
+        self.active, self._ordered, self.restarted = 1, False, False
 
     def session(self, *, restart_s_max: float = 20.0) -> EcuSession:
         """Return a tester's end of it."""
@@ -129,10 +167,10 @@ class Late:
         if self._ordered and self._left is not None:
             self._left -= 1
             if self._left < 0:
-                self._ordered, self._active, self.restarted = False, 1, True
+                self._ordered, self.active, self.restarted = False, 1, True
         match payload[0], payload[1:3]:
             case 0x10, _:
-                self._active = payload[1]
+                self.active = payload[1]
                 return b"\x50" + payload[1:2]
             case 0x11, _:
                 self._ordered = True
@@ -140,7 +178,7 @@ class Late:
             case _, b"\xf1\x8c":
                 return b"\x62\xf1\x8cL-1"
             case _, b"\xf1\x86":
-                return b"\x62\xf1\x86" + bytes([self._active])
+                return b"\x62\xf1\x86" + bytes([self.active])
             case _:
                 return b"\x62" + payload[1:3] + b"1.0"
 

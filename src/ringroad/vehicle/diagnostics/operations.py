@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, Literal
@@ -57,18 +58,34 @@ async def _reset(ecu: EcuSession) -> Result:
     Raises:
         Refusal: it is another ECU then, it was not seen to start, or it does not tell its session.
     """
-    await ecu.uds.session(Session.EXTENDED)
-    try:
-        await ecu.uds.reset()
-    except NegativeResponse:
-        with contextlib.suppress(RingroadError):
-            await ecu.uds.session(Session.DEFAULT)
-        raise
-    except Unavailable:
-        pass  # it may restart before it answers
-    await _started_again(ecu)
-    version = (await ecu.uds.read(Did.SOFTWARE_VERSION)).decode("ascii", "replace")
+    async with _extended(ecu):
+        try:
+            await ecu.uds.reset()
+        except NegativeResponse:
+            raise
+        except Unavailable:
+            pass  # it may restart before it answers
+        ecu.uds.entered = None  # whatever it answered, until it was seen
+        await _started_again(ecu)
+        version = (await ecu.uds.read(Did.SOFTWARE_VERSION)).decode("ascii", "replace")
     return {"software_version": version}
+
+
+@asynccontextmanager
+async def _extended(ecu: EcuSession) -> AsyncIterator[None]:
+    """Have an ECU in its extended session, which it leaves whatever happens, unless a mode kept it there before."""
+    kept = ecu.uds.entered is Session.EXTENDED
+    try:
+        await ecu.uds.session(Session.EXTENDED)
+        yield
+    finally:
+        if kept:
+            ecu.uds.entered = ecu.uds.entered or Session.EXTENDED
+        elif ecu.uds.entered is not Session.DEFAULT:
+            ecu.uds.entered = None  # until it says that it did: whoever looks for its faults goes on with it
+            with contextlib.suppress(RingroadError, Refusal):
+                await ecu.identify()
+                await ecu.uds.session(Session.DEFAULT)
 
 
 async def _started_again(ecu: EcuSession) -> None:
@@ -79,6 +96,7 @@ async def _started_again(ecu: EcuSession) -> None:
         try:
             await ecu.identify()
             if await ecu.uds.read(Did.ACTIVE_SESSION) == bytes([Session.DEFAULT]):
+                ecu.uds.entered = Session.DEFAULT
                 return
             if over:
                 why = f"no restart was seen in {ecu.access.restart_s_max:g} s"
@@ -102,13 +120,9 @@ async def _preconditions(ecu: EcuSession) -> Result:
 
 
 async def _routine(ecu: EcuSession, rid: int) -> bytes:
-    """RoutineControl (0x31) in the extended session, which is left again whatever happens."""
-    await ecu.uds.session(Session.EXTENDED)
-    try:
+    """RoutineControl (0x31)."""
+    async with _extended(ecu):
         return await ecu.uds.routine(rid)
-    finally:
-        with contextlib.suppress(RingroadError):
-            await ecu.uds.session(Session.DEFAULT)
 
 
 OPERATIONS: Final[Mapping[str, tuple[str, Callable[[EcuSession], Awaitable[Result]]]]] = {
@@ -226,8 +240,8 @@ class Executions:
             task.cancel()
 
     def _ended(self, begun: Execution, task: asyncio.Task[Execution]) -> None:
-        # A task that is stopped before it began runs none of its own lines: so not there.
         self._stopping.discard(begun.id)
+        # A task that is stopped before it began runs none of its own lines: so not there.
         why = self._halted.pop(begun.id, "")
         stopped = msgspec.structs.replace(begun, status="stopped", error=why)
         ended = stopped if task.cancelled() else task.result()
