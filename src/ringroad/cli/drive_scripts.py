@@ -138,7 +138,8 @@ def check_scripts(scripts: Scripts, ecus: Sequence[EcuConfig]) -> None:
         _check(name, script, agents)
     if scripts.of_all is not None:
         rest = {ecu.agent for ecu in ecus if ecu.name not in scripts.of_one}
-        _check("every ECU without a script of its own", scripts.of_all, rest)
+        if rest or not scripts.of_one:  # where each has one of its own it is for nobody
+            _check("every ECU without a script of its own", scripts.of_all, rest)
 
 
 def _check(who: str, script: Script, agents: set[str]) -> None:

@@ -112,6 +112,7 @@ def test_a_script_is_for_the_ecu_that_it_names_and_goes_before_the_others(tmp_pa
     assert scripts.script(ecu("node", "sovd"), own) == msgspec.structs.replace(every, transport=())
     assert read_scripts(given[1:], []).script(ecu("door"), own) == own
     check_scripts(scripts, [ecu("brake"), ecu("node", "sovd"), ecu("door"), ecu("apps", "files")])
+    check_scripts(scripts, [ecu("brake")])  # where each has its own, the one for all is for nobody
 
 
 @pytest.mark.parametrize(
