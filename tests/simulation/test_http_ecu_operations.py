@@ -25,7 +25,7 @@ STARTS_S = 2.0  # s from the order until the ECU goes down, and as long until it
 class Node(httpx.AsyncBaseTransport):
     """An ECU of a supplier's: how it takes the order to restart, and what of it is seen."""
 
-    counts: bool = True  # its starts
+    counts: bool | None = True  # its starts; None: it says null
     order: Literal["taken", "cut", "ignored"] = "taken"  # cut: it restarts and gives no answer
     goes_away: bool = True  # is not there while it restarts
     stays_away: bool = False
@@ -56,6 +56,8 @@ class Node(httpx.AsyncBaseTransport):
         }  # fmt: skip
         if self.counts:
             told["boot"] = int(started)
+        if self.counts is None:
+            told["boot"] = None
         return httpx.Response(200, json={"data": told})
 
 
@@ -87,6 +89,7 @@ def operated(node: Node, operation: str = "reset") -> tuple[Any, float]:
         Node(order="cut"),
         Node(order="cut", goes_away=False),
         Node(counts=False),
+        Node(counts=None),
     ],
 )
 def test_a_restart_is_over_when_the_ecu_has_started_again(node: Node) -> None:

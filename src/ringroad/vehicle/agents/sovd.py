@@ -342,7 +342,7 @@ class SovdAgent:
             over = loop.time() >= give_up_at
             try:
                 found = await self._identify()
-                counted = before.boot != "" and found.boot != ""
+                counted = not {before.boot, found.boot} & {"", None}
                 if (found.boot != before.boot) if counted else (taken and away):
                     return found
                 if over:

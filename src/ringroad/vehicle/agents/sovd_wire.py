@@ -18,7 +18,7 @@ _UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
 class Identification(msgspec.Struct, frozen=True, kw_only=True):
-    """What an ECU says it is. `boot` is another after each of its starts; an ECU that counts none leaves it out."""
+    """What an ECU says it is. `boot` is another after each of its starts; an ECU that counts none leaves it out, or says null."""
 
     serial: str
     hardware_id: str
@@ -26,7 +26,7 @@ class Identification(msgspec.Struct, frozen=True, kw_only=True):
     staged: Software | None = None
     trial: bool = False
     committed_counter: int = 0
-    boot: str | int = ""
+    boot: str | int | None = None
 
 
 class Identified(msgspec.Struct, frozen=True, kw_only=True):
