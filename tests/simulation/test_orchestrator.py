@@ -13,7 +13,7 @@ from ringroad.kernel.errors import Conflict, Unavailable
 from ringroad.protocol.vehicle import TERMINAL_STATES, Command, PostCheck, Report, UpdateGroup
 from ringroad.trust.metadata import Terms
 from ringroad.vehicle.agents.base import Failed, Fault, Reason
-from ringroad.vehicle.decide import COMMIT_INSTALLS_MAX, COMMIT_TRIES_MAX, ECU_TRIES_MAX
+from ringroad.vehicle.decide import AWAY_TRIES_MAX, COMMIT_INSTALLS_MAX, COMMIT_TRIES_MAX, ECU_TRIES_MAX
 from ringroad.vehicle.memory import read_state
 from ringroad.vehicle.observe import FaultWatch
 from ringroad.vehicle.orchestrator import Orchestrator
@@ -301,12 +301,42 @@ def test_a_finished_order_is_not_started_again(world: World) -> None:
 def test_a_connection_that_breaks_is_tried_again_a_bounded_number_of_times(world: World) -> None:
     gone = Failed(reason=Reason.UNREACHABLE)
     world.order()
-    world.ecus["adas"].answers["install"] = [gone] * (ECU_TRIES_MAX - 1)
+    world.ecus["adas"].answers["install"] = [gone] * (AWAY_TRIES_MAX - 1)
     assert drive(world) == "SUCCEEDED"
     world.order(action_id=2, version="3.0.0", counter=3)
-    world.ecus["adas"].answers["install"] = [gone] * ECU_TRIES_MAX
+    world.ecus["adas"].answers["install"] = [gone] * AWAY_TRIES_MAX
     assert drive(world) == "ROLLED_BACK"
     assert world.versions() == {"2.0.0"}
+
+
+@pytest.mark.parametrize("verb", ["prepare", "install", "verify"])
+def test_a_bus_that_is_away_for_a_minute_ends_no_update(world: World, verb: str) -> None:
+    world.order()
+    world.ecus["brake"].answers[verb] = [Failed(reason=Reason.UNREACHABLE)] * (AWAY_TRIES_MAX - 1)
+
+    async def waited_s() -> float:
+        waited_s = 0.0
+        async with world.boot() as orchestrator:
+            await orchestrator.exchange()
+            for _ in range(STEPS_MAX):
+                delay_s = await orchestrator.step()
+                if delay_s is None:
+                    break
+                waited_s += delay_s
+            assert orchestrator.state.state == "SUCCEEDED"
+        return waited_s
+
+    assert asyncio.run(waited_s()) > 60
+
+
+def test_an_ecu_that_is_busy_after_it_restarted_has_its_own_tries(world: World) -> None:
+    away, busy = Failed(reason=Reason.UNREACHABLE), Failed(reason=Reason.BUSY)
+    world.order()
+    world.ecus["adas"].answers["install"] = [away] * (AWAY_TRIES_MAX - 1) + [busy] * (ECU_TRIES_MAX - 1)
+    assert drive(world) == "SUCCEEDED"
+    world.order(action_id=2, version="3.0.0", counter=3)
+    world.ecus["adas"].answers["install"] = [busy] * ECU_TRIES_MAX
+    assert drive(world) == "ROLLED_BACK"
 
 
 def test_after_the_commit_point_trouble_never_undoes_the_update(world: World) -> None:

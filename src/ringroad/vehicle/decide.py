@@ -45,12 +45,14 @@ from ringroad.vehicle.states import (
 )
 
 ECU_TRIES_MAX: Final = 3  # per ECU and state; flashing an ECU more often than this wears it and helps nobody
+AWAY_TRIES_MAX: Final = 8  # without an answer; at the usual back-off more than a minute, for what restarts
 ROLLBACK_TRIES_MAX: Final = 8  # per ECU; giving up needs a workshop, so try longer than going forward
 SYNC_TRIES_MAX: Final = (
     8  # about two minutes; for answers that are wrong or late, not for a network that is away
 )
 FLIGHT_BYTES_MAX: Final = 64 * 1024**2  # bytes of images that are fetched together; a larger one goes alone
 IMAGE_TRIES_MAX: Final = 2  # downloads of an image whose bytes were wrong
+AWAY: Final = "away-"  # before the name of what is tried of an ECU that gives no answer
 # Restarts that lead nowhere: with the same ECU under way, or in CHECKING at all.
 STAGING_RESTARTS_MAX: Final = 20  # drives too short to fill one bank; each begins with an erase
 INSTALLING_RESTARTS_MAX: Final = 5  # in the middle of one ECU; power cuts are rare, crashes are not
@@ -253,6 +255,17 @@ def install_order(plan: Plan, group: UpdateGroup) -> tuple[str, ...]:
         key=lambda ecu: (ecu.primary, not ecu.in_place),
     )
     return tuple(ecu.serial for ecu in ranked)
+
+
+def bound_of(what: str, reason: Reason) -> tuple[str, int]:
+    """Return by which name a failed try of `what` is counted, and how many end it.
+
+    An ECU that gives no answer is waited for, so that one that restarts, or a bus that is away, undoes nothing; what it
+    refuses is counted apart.
+    """
+    if reason is Reason.UNREACHABLE:
+        return f"{AWAY}{what}", AWAY_TRIES_MAX
+    return what, ECU_TRIES_MAX
 
 
 def wants_other(state: CampaignState, command: Command | None) -> bool:

@@ -59,9 +59,8 @@ from ringroad.vehicle.watch import LOOK_AGAIN_S, PAUSES_MAX, Hold, Watch, watche
 
 NOTES_MAX: Final = 50  # notes per state; a term that flickers must not fill the disk
 OFFLINE: Final = "offline"
-NETWORK_CODES: Final = frozenset(
-    {OFFLINE, "unavailable", "slow_retrieval"}
-)  # the network's, not the campaign's
+# The network's, not the campaign's.
+NETWORK_CODES: Final = frozenset({OFFLINE, "unavailable", "slow_retrieval"})
 
 
 class Executor:
@@ -305,15 +304,15 @@ class Executor:
     async def _read_faults(self) -> float:
         faults: dict[str, tuple[str, ...]] = {}
         for ecu in self._plan().ecus:
-            answer = await self._ecus.inventory(ecu.serial)
-            if isinstance(answer, Failed):
-                return self._try_again("faults", answer.reason, answer.detail, tries_max=decide.ECU_TRIES_MAX)
-            running = answer.running.sha256 if answer.running is not None else ""
-            if answer.serial != ecu.serial:
-                return self._end("serial_mismatch", f"{answer.serial} answers in the place of {ecu.serial}")
+            told = await self._ecus.inventory(ecu.serial)
+            if isinstance(told, Failed):
+                return self._try_again("faults", told.reason, told.detail, tries_max=decide.AWAY_TRIES_MAX)
+            running = told.running.sha256 if told.running is not None else ""
+            if told.serial != ecu.serial:
+                return self._end("serial_mismatch", f"{told.serial} tolds in the place of {ecu.serial}")
             if running != ecu.from_sha256:
                 return self._end("changed_meanwhile", f"ECU {ecu.serial} no longer runs what it ran")
-            faults[ecu.serial] = tuple(fault.code for fault in answer.faults)
+            faults[ecu.serial] = tuple(fault.code for fault in told.faults)
         self._memory.write(FaultsKnown(faults=faults, at=self._clock.now()))
         return 0.0
 
@@ -433,8 +432,9 @@ class Executor:
         if isinstance(outcome, Done):
             self._move_ecu(serial, done)
             return 0.0
+        what, tries_max = decide.bound_of(what, outcome.reason)
         tries = self._memory.state.tries.get(what, 0) + 1
-        if outcome.retryable and tries < decide.ECU_TRIES_MAX:
+        if outcome.retryable and tries < tries_max:
             self._tried(what, outcome.reason, outcome.detail)
             return self._backoff(tries)
         self._move_ecu(serial, EcuState.FAILED, code=outcome.reason, detail=outcome.detail)

@@ -90,7 +90,7 @@ TRIED = CampaignState(
             "brake could not be prepared yet. It is tried again.",
         ),
         (
-            replace(glance(), state=replace(TRIED, unreachable=frozenset({"S1"}))),
+            replace(glance(), state=replace(TRIED, tries={"away-prepare:S1": 2}, unreachable=frozenset({"S1"}))),
             "Preparing the update",
             "brake does not answer. It is tried again.",
         ),

@@ -14,6 +14,7 @@ from typing import Final, Literal
 from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.protocol.vehicle import PHASES, Phase, VehicleState
 from ringroad.vehicle.consent import CONSENT_HOURS, DENIED, LATER_HOURS, digest_notes
+from ringroad.vehicle.decide import AWAY
 from ringroad.vehicle.deltas import Coming
 from ringroad.vehicle.driver.language import ENGLISH, Words
 from ringroad.vehicle.glance import Glance
@@ -267,7 +268,8 @@ def _waits_for_ecu(glance: Glance, words: Words) -> str:
     late = [
         each
         for each in state.ecus
-        if state.tries.get(f"prepare:{each}") and state.told(each) is not EcuState.STAGED
+        if any(state.tries.get(f"{kind}prepare:{each}") for kind in ("", AWAY))
+        and state.told(each) is not EcuState.STAGED
     ]
     silent = [each for each in late if state.told(each) is EcuState.UNREACHABLE]
     if not late:
