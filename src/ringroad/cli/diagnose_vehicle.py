@@ -76,7 +76,7 @@ def update(
 
 @click.command(
     "watch",
-    epilog=example("ringroad diagnose watch LRWRR0000DEMO0001 brake F186 FD02 --interval 1 --seconds 30"),
+    epilog=example("ringroad diagnose watch LRWRR0000DEMO0001 brake F186 F195 --interval 1 --seconds 30"),
 )
 @_VIN
 @click.argument("ecu")
