@@ -17,6 +17,7 @@ from ringroad.cli.tables import exactly, table
 from ringroad.kernel.errors import InvalidInput
 
 OPERATION_WAIT_S = 150.0  # s; the vehicle gives an operation two minutes
+COUNTED = "times: at least; as often as the vehicle saw it begin, and has told so far. The ECU's own count may be higher"
 OPERATION_LOOK_S = 1.0  # s between two looks; each is a request to the vehicle
 
 _VIN = click.argument("vin")
@@ -230,6 +231,8 @@ def history(shell: Shell, client: Client, *, vin: str) -> None:
         ),
         empty="this vehicle told of no fault",
     )  # fmt: skip
+    if rows:
+        text += f"\n{COUNTED}"
     if rows and rows[0]["counted_from"]:
         text += f"\nonly the newest changes are counted, from {exactly(rows[0]['counted_from'])} on"
     shell.show(rows, text=text)
@@ -448,7 +451,8 @@ def _fault_text(found: Mapping[str, Any]) -> str:
     lines = [f"{found['code']}  {found.get('name', '')}".rstrip(), f"  {found['words']}"]
     extended = found["environment_data"]["extended_data"]
     if extended["occurrences"] is not None:
-        lines.append(f"  seen {extended['occurrences']} times; {extended['aging']} starts without it since")
+        count = f"{extended['occurrences']} {'time' if extended['occurrences'] == 1 else 'times'}"
+        lines.append(f"  seen {count} by the ECU's own count; {extended['aging']} starts without it since")
     for snapshot in found["environment_data"]["snapshots"]:
         values = ", ".join(f"{each['name']} {measured(each)}" for each in snapshot["data"])
         lines.append(f"  snapshot {snapshot['record']}: {values or snapshot['raw']}")
