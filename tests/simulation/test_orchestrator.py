@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +17,7 @@ from ringroad.vehicle.agents.base import Failed, Fault, Reason
 from ringroad.vehicle.decide import AWAY_TRIES_MAX, COMMIT_INSTALLS_MAX, COMMIT_TRIES_MAX, ECU_TRIES_MAX
 from ringroad.vehicle.memory import read_state
 from ringroad.vehicle.observe import FaultWatch
-from ringroad.vehicle.orchestrator import Orchestrator
+from ringroad.vehicle.orchestrator import LOOKS_MAX, MANIFEST_AGAIN_S, Orchestrator
 from support.uptane import OTHER_VIN
 from support.vehicle_world import STEPS_MAX, Installed, World, content_of, director_target
 
@@ -110,6 +111,55 @@ def test_what_a_workshop_flashed_is_told_after_the_next_start_and_once(world: Wo
     drive(world)
     assert len(world.server.manifests) == count + 1
     assert {"brake-3.0.0.bin", "adas-2.0.0.bin"} <= told(world)[-1]
+
+
+def flashed_after_an_update(world: World) -> None:
+    """The brake runs 3.0.0 by a workshop; the vehicle trusts that image, and said something else."""
+    new = director_target(world.ecus["brake"], "3.0.0", 3).image()
+    world.server.add_image(
+        dataclasses.replace(new, terms=Terms(version="3.0.0")), content_of("brake", "3.0.0")
+    )
+    world.order()
+    assert drive(world) == "SUCCEEDED"
+    flash_elsewhere(world, "brake")
+
+
+async def exchanged(world: World, count: int) -> None:
+    """Start, and exchange so often, minutes apart."""
+    async with world.boot() as orchestrator:
+        for _ in range(count):
+            await orchestrator.exchange()
+            world.clock.s += MANIFEST_AGAIN_S + 1
+
+
+def test_what_a_workshop_flashed_is_told_again_where_the_server_was_away_in_that_moment(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flashed_after_an_update(world)
+    answer, asked = world.server.answer, [0]
+
+    def away(method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
+        if method != "PUT":
+            return answer(method, path, headers, body)
+        asked[0] += 1
+        return (503, b"", []) if asked[0] < 3 else answer(method, path, headers, body)
+
+    monkeypatch.setattr(world.server, "answer", away)
+    asyncio.run(exchanged(world, 6))
+    assert asked == [3]
+    assert "brake-3.0.0.bin" in told(world)[-1]
+
+
+@pytest.mark.parametrize(("away", "known"), [(2, True), (LOOKS_MAX + 20, False)])
+def test_an_ecu_that_is_away_is_asked_a_few_times_for_what_another_tells(
+    world: World, *, away: int, known: bool
+) -> None:
+    flashed_after_an_update(world)
+    world.ecus["adas"].answers["inventory"] = [Failed(reason=Reason.UNREACHABLE)] * away
+    asyncio.run(exchanged(world, LOOKS_MAX + 5))
+    assert ("brake-3.0.0.bin" in told(world)[-1]) is known
+    asked = away - len(world.ecus["adas"].answers["inventory"])
+    assert asked == (away if known else LOOKS_MAX)
 
 
 def test_an_image_that_nobody_lists_is_named_in_no_manifest_and_keeps_nobody_from_the_server(

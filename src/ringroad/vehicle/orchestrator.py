@@ -20,7 +20,7 @@ import structlog
 from securesystemslib.signer import CryptoSigner
 
 from ringroad.kernel.clock import Clock, Ids
-from ringroad.kernel.errors import Corrupt, InvalidInput, RingroadError
+from ringroad.kernel.errors import Corrupt, InvalidInput, RingroadError, Unavailable
 from ringroad.kernel.hours import Window
 from ringroad.kernel.vin import Vin
 from ringroad.protocol.preconditions import Held, Refusal, look, parse_precondition
@@ -50,6 +50,7 @@ from ringroad.vehicle.states import BEFORE_INSTALLING, Answer, CampaignState, Ec
 POLL_S_MIN: Final = 1  # s; a server that asks for less is not obeyed
 POLL_S_MAX: Final = 24 * 3600  # s
 MANIFEST_AGAIN_S: Final = 60.0  # s; after a manifest that could not be made or was refused
+LOOKS_MAX: Final = 5  # after a start, while an ECU that does not answer keeps a manifest from being made
 IMAGES_NAME: Final = "images"
 REFUSALS_MAX: Final = 3  # polls in a row at which the server refuses one report, until it is put aside
 WAITS: Final = frozenset(
@@ -150,7 +151,8 @@ class Orchestrator:
         self.link_error = ""
         self.manifest_error = ""
         self._manifest_at_s = 0.0
-        self._looked = False  # at what ECUs run, since the start
+        self._looked = False  # at what ECUs run since the start, and the server knows as far as it can
+        self._looks = 0
         self._manifests = ManifestBook(vehicle.folder, durability=vehicle.durability)
         trust_file = vehicle.folder / TRUST_NAME
         trust = TrustState.from_bytes(trust_file.read_bytes()) if trust_file.exists() else vehicle.roots
@@ -447,17 +449,18 @@ class Orchestrator:
         ):
             return
         inventory = await self.ecus.inventories()
-        if due or self._manifests.differs(inventory):
-            await self._put_manifest(inventory)
+        failed = await self._put_manifest(inventory) if due or self._manifests.differs(inventory) else None
         # Once per start: an ECU that is away then, or an image that nobody knows, must not keep buses awake.
-        self._looked = True
+        self._looks += 1
+        self._looked = failed is None or not _is_worth_a_look(failed, self._looks)
 
     async def _tell(self, inventory: Inventory) -> None:
         """Tell the server what ECUs run, if that is not what it was told, before an update is refused for it."""
         if self._manifests.differs(inventory):
             await self._put_manifest(inventory)
 
-    async def _put_manifest(self, inventory: Inventory) -> None:
+    async def _put_manifest(self, inventory: Inventory) -> RingroadError | None:
+        """Tell what ECUs run; return why that failed."""
         state, vehicle = self.state, self._vehicle
         try:
             manifest = sign_manifest(
@@ -472,9 +475,17 @@ class Orchestrator:
             self.manifest_error = error.message
             self._manifest_at_s = vehicle.clock.monotonic_s() + MANIFEST_AGAIN_S
             _log.info("vehicle.manifest_failed", vin=vehicle.vin, code=error.code, reason=error.message)
-            return
+            return error
         self.manifest_error = ""
         self._manifests.accepted(state, inventory)
+        return None
+
+
+def _is_worth_a_look(failed: RingroadError, looks: int) -> bool:
+    """Say whether a manifest that failed may succeed later, after so many looks."""
+    if failed.code == "manifest_incomplete":
+        return looks < LOOKS_MAX
+    return isinstance(failed, Unavailable) and failed.code != "manifest_unknown_image"
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> bool:
