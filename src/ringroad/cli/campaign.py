@@ -19,6 +19,7 @@ from ringroad.cli.campaign_text import (
     let_go_text,
     next_text,
     plan_text,
+    plan_verdict,
     preview_text,
     replay_text,
     resolutions_text,
@@ -32,7 +33,7 @@ from ringroad.cli.complete import complete_query
 from ringroad.cli.fleet_lists import pointing
 from ringroad.cli.groups import EXIT_NO, ClientGroup, confirm, example, limited, show_page, with_client
 from ringroad.cli.names import programme_of, read_duration_s, read_permille, read_wave
-from ringroad.cli.planning import PLAN_S_MAX, planning_shown
+from ringroad.cli.planning import PLAN_S_MAX, planning_shown, plans_shown
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import blocks, counted, problems, table, tail, when
 from ringroad.http.auth import Role
@@ -230,7 +231,8 @@ def approve(shell: Shell, client: Client, *, campaign: str, yes: bool) -> None:
     current = next((each for each in plans if each["id"] == row["plan_id"]), None)
     if current is None:
         raise Conflict(
-            f"{row['name']} has no plan that could be approved",
+            f"{row['name']} has no plan that could be approved"
+            + (row["state_reason"] and f": {row['state_reason']}"),
             hint=f"ringroad campaign check {tail(row['id'])}",
         )
     click.echo(f"plan generation {current['generation']}, made by {current['made_by']}", err=True)
@@ -342,7 +344,7 @@ def show(shell: Shell, client: Client, *, campaign: str) -> None:
     whole = (
         client.get("/me")["role"] != Role.FLEET
     )  # the operator of a fleet has no business with plan and gate
-    plans = client.get(f"/campaigns/{row['id']}/plans", limit=1) if whole else []
+    plans = plans_shown(client, row) if whole else []
     waves = client.get(f"/campaigns/{row['id']}/progress")
     decisions = client.get(f"/campaigns/{row['id']}/gate-decisions", limit=1) if whole else []
     recovery = read_recovery(client, row["id"]) if whole and was_stopped(row) else None
@@ -468,7 +470,7 @@ def evidence(shell: Shell, client: Client, *, campaign: str, replay: bool, limit
 def _show_plan(shell: Shell, made: Mapping[str, Any], *, name: str, short: str) -> int:
     found = made["findings"] or []
     stopped = blocks(found) or not made["current"]
-    verdict = f"{name}: this plan is blocked" if stopped else f"next: ringroad campaign approve {short}"
+    verdict = plan_verdict(made, stopped=stopped, name=name, short=short)
     parts = [plan_text(made["document"]), problems(found), verdict]
     shell.show(made, text="\n\n".join(part for part in parts if part))
     return EXIT_NO if stopped else 0

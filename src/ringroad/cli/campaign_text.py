@@ -29,6 +29,7 @@ def campaign_head(row: Row, plan: Row | None, recovery: Row | None = None) -> st
     approved = f", approved by {plan['approved_by']}" if plan and plan["approved_by"] else ""
     planned = (
         f"generation {plan['generation']}, made by {plan['made_by']}{approved}"
+        + (", not current" if row["plan_id"] != plan["id"] else "")
         if plan
         else "none"
         if row["state"] == "draft"
@@ -129,6 +130,14 @@ def plan_text(document: Row) -> str:
     )
     reasons = _reasons(document.get("not_selected", {}))
     return f"{head}\n\n{reasons}" if reasons else head
+
+
+def plan_verdict(made: Row, *, stopped: bool, name: str, short: str) -> str:
+    """Return which plan was shown, and what comes next."""
+    plan = f"plan generation {made['generation']}" if "generation" in made else "this plan"
+    if stopped:
+        return f"{name}: {plan} is blocked; nothing can be approved or started until you plan again"
+    return f"{plan}\nnext: ringroad campaign approve {short}"
 
 
 def difference_text(found: Row) -> str:

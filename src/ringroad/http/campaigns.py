@@ -206,10 +206,11 @@ class NewPlan(Command, frozen=True, kw_only=True):
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored plan; blocked ones are kept but not current."""
+    """A stored plan; a blocked one is kept and not current, and takes the place of the one before all the same."""
 
     id: str
     plan_id: str
+    generation: int  # of the plan; the next of its campaign is one more
     current: bool
     document: dict[str, Any]
     findings: list[dict[str, Any]]
@@ -403,7 +404,7 @@ def plan_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[NewPla
         )  # fmt: skip
         current = store.read_campaign(conn, campaign_id).plan_id == plan.id
     return Planned(
-        id=campaign_id, plan_id=plan.id, current=current, document=dict(plan.document),
+        id=campaign_id, plan_id=plan.id, generation=plan.generation, current=current, document=dict(plan.document),
         findings=[dict(item) for item in plan.findings],
     )  # fmt: skip
 

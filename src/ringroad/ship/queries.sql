@@ -362,7 +362,8 @@ SELECT :id, :campaign_id, 1 + count(*), :parent_id, :document, :findings, :actor
   FROM campaign_plan WHERE campaign_id = :campaign_id;
 
 -- name: make_plan_current!
-UPDATE campaign SET plan_id = :plan_id, state = 'planned', state_at = :now, generation = generation + 1
+UPDATE campaign SET plan_id = :plan_id, state = CASE WHEN :plan_id::text IS NULL THEN 'draft' ELSE 'planned' END,
+       state_reason = :reason, state_at = :now, generation = generation + 1
  WHERE id = :campaign_id AND generation = :generation AND state IN ('draft', 'planned', 'approved');
 
 -- name: move_campaign!

@@ -3,13 +3,16 @@
 ::
 
     draft ──► planned ──► approved ──► running ◄──► paused
-                 ▲            │           │            │
-                 └────────────┘           ├──► finished│
-                    a new plan            └──► halted, aborted
+      ▲          ▲            │           │            │
+      │          └────────────┤           ├──► finished│
+      │              a new plan           └──► halted, aborted
+      └───────────────────────┘
+       a new plan that is blocked
 
 Invariants:
     A caller with an older generation changes nothing and gets `Conflict`.
-    A stored plan is never changed; the current one carries no blocking finding.
+    A stored plan is never changed; the current one carries no blocking finding, and is the newest: a campaign whose
+    newest plan is blocked has none that could be approved or started.
     A vehicle has at most one open action, over all campaigns (index `assignment_one_open`).
 """
 
@@ -101,8 +104,8 @@ def save_plan(
 ) -> SavedPlan:
     """Store a plan whose vehicles were dealt out under `plan_id`; make it current unless a finding blocks.
 
-    A plan that is blocked is kept, so that a person can read why, and changes nothing else.
-    A new plan takes an earlier approval away.
+    A new plan takes the place of an earlier one, and takes its approval away. One that is blocked does so too: it is
+    kept, so that a person can read why, and the campaign is a draft again, as nobody asked for the earlier one any more.
 
     Raises:
         Conflict: the campaign moved on, or has started.
@@ -111,30 +114,31 @@ def save_plan(
         conn,
         id=plan_id,
         campaign_id=campaign.id,
-        parent_id=campaign.plan_id,
+        parent_id=SQL.plan_of_generation(conn, campaign_id=campaign.id, generation=None),
         document=Jsonb(plan_document(plan) | {"targets_sha256": digest_targets(conn, plan_id)}),
         findings=Jsonb(msgspec.to_builtins(findings)),
         actor=actor,
         now=now,
     )
-    blocked = blocks(findings)
-    if not blocked:
-        rows = SQL.make_plan_current(
-            conn, campaign_id=campaign.id, generation=campaign.generation, plan_id=plan_id, now=now
-        )
-        expect_one(rows, f"campaign {campaign.id}")
+    blocked, saved = blocks(findings), read_plan(conn, plan_id)
+    rows = SQL.make_plan_current(
+        conn, campaign_id=campaign.id, generation=campaign.generation, plan_id=None if blocked else plan_id,
+        reason=_blocked_words(saved) if blocked else "", now=now,
+    )  # fmt: skip
+    expect_one(rows, f"campaign {campaign.id}")
     body = {
         "plan_id": plan_id,
         "vehicles": plan.count("match"),
         "waves": list(plan.wave_vehicles),
         "blocked": blocked,
         "findings": sorted({finding.code for finding in findings}),
+        **({"replaced": campaign.plan_id} if campaign.plan_id else {}),
     }
     append_of(
         conn, ids, campaign, FactKind.CAMPAIGN_PLANNED, actor=actor, now=now, body=body,
         causes=latest(conn, campaign.id, FactKind.CAMPAIGN_CREATED),
     )  # fmt: skip
-    return read_plan(conn, plan_id)
+    return saved
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
@@ -174,10 +178,10 @@ def approve(
 
     Raises:
         Forbidden: `four_eyes` or a recall, and the actor made the plan.
-        Conflict: the campaign moved on, has no plan to approve, or a warning is not acknowledged.
+        Conflict: the campaign moved on, its newest plan is blocked, it has no plan, or a warning is not acknowledged.
     """
     campaign = read_campaign(conn, campaign_id)
-    plan = current_plan(conn, campaign)
+    plan = _newest_plan(conn, campaign)
     if plan.request.recall != recall:
         raise Conflict(
             "this is an emergency recall" if plan.request.recall else "this is no emergency recall",
@@ -213,13 +217,13 @@ def start(
     """Start an approved campaign: its vehicles are assigned and the first wave is released.
 
     Raises:
-        Conflict: the campaign moved on, its release was withdrawn, vehicles went to another campaign since the plan
-            was made, or too few of its control group are controls still.
+        Conflict: the campaign moved on, its newest plan is blocked, its release was withdrawn, vehicles went to
+            another campaign since the plan was made, or too few of its control group are controls still.
     """
     SQL.lock_start(conn, key=START_LOCK)
     campaign = read_campaign(conn, campaign_id)
     _refuse_withdrawn(conn, campaign)
-    plan = current_plan(conn, campaign)
+    plan = _newest_plan(conn, campaign)
     moved = _move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.APPROVED,), now=now)
     SQL.plan_with_memory(conn)
     SQL.insert_steps(
@@ -467,3 +471,16 @@ def _refuse_withdrawn(conn: Connection, campaign: Campaign) -> None:
             code="release_not_signed",
             hint="abort the campaign",
         )
+
+
+def _newest_plan(conn: Connection, campaign: Campaign) -> SavedPlan:
+    """Return the current plan of a campaign that has not started, which is its newest, or there is none to go by."""
+    newest_id = SQL.plan_of_generation(conn, campaign_id=campaign.id, generation=None)
+    if newest_id is not None and newest_id != campaign.plan_id:
+        raise Conflict(_blocked_words(read_plan(conn, newest_id)), code="plan_blocked", hint="plan again")
+    return current_plan(conn, campaign)
+
+
+def _blocked_words(plan: SavedPlan) -> str:
+    codes = sorted({each["code"] for each in plan.findings if each["severity"] == "blocking"})
+    return f"generation {plan.generation} of its plan is blocked: {', '.join(codes)}; plan again"

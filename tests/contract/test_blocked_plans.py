@@ -1,0 +1,110 @@
+"""A plan that is blocked takes the place of the one before: nothing older is approved or started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from ringroad.kernel.errors import Conflict
+from ringroad.kernel.facts import FactKind
+from ringroad.loop.campaigns import plan_campaign
+from ringroad.ship import store
+from ringroad.ship.gate import GatePolicy
+from ringroad.ship.model import CampaignState
+from ringroad.ship.plan import PlanRequest, WaveSize
+from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.ledger import latest_fact
+from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme
+
+pytestmark = pytest.mark.engines
+
+
+@pytest.fixture
+def conn(pg_url: str) -> Iterator[Connection]:
+    with closing(connect(pg_url)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def story(conn: Connection) -> Story:
+    ids = CountingIds()
+    fill_programme(conn, ids)
+    return Story(conn, ids)
+
+
+def blocking(plan: store.SavedPlan) -> list[str]:
+    return [finding["code"] for finding in plan.findings if finding["severity"] == "blocking"]
+
+
+def _refused(story: Story, campaign: store.Campaign) -> list[str]:
+    """Return why a campaign can neither be approved nor started."""
+    common: dict[str, Any] = {"campaign_id": campaign.id, "generation": campaign.generation, "now": story.now}
+    with pytest.raises(Conflict) as approving, transaction(story.conn):
+        store.approve(story.conn, story.ids, actor="ben", four_eyes=True, acknowledged=ANY_WARNING, **common)
+    with pytest.raises(Conflict) as starting, transaction(story.conn):
+        store.start(story.conn, story.ids, actor="ben", **common)
+    return [approving.value.message, starting.value.message]
+
+
+@pytest.mark.parametrize("approved", [False, True])
+def test_a_blocked_plan_takes_the_place_of_the_one_before_and_nothing_can_be_started_until_another_is_made(
+    story: Story, *, approved: bool
+) -> None:
+    add_vehicles(story.conn, range(4))
+    first = story.plan()
+    if approved:
+        with transaction(story.conn):
+            store.approve(
+                story.conn, story.ids, campaign_id=story.campaign_id, generation=story.campaign().generation,
+                actor="ben", four_eyes=True, acknowledged=ANY_WARNING, now=story.now,
+            )  # fmt: skip
+    before = story.campaign()
+    narrow = PlanRequest(query="region = NOWHERE", waves=(WaveSize(vehicles=1),), gate=GatePolicy())
+    again = plan_campaign(
+        story.conn, story.ids, campaign_id=before.id, generation=before.generation, request=narrow, actor="ann",
+        now=story.now,
+    )  # fmt: skip
+    assert (blocking(again), again.generation, again.parent_id) == (["no_targets"], 2, first.id)
+    campaign = story.campaign()
+    said = "generation 2 of its plan is blocked: no_targets; plan again"
+    assert (campaign.state, campaign.plan_id, campaign.state_reason) == (CampaignState.DRAFT, None, said)
+    assert campaign.generation == before.generation + 1
+    assert _refused(story, campaign) == [said, said]
+    with (
+        pytest.raises(Conflict),
+        transaction(story.conn),
+    ):  # what was seen before is not approved by it either
+        store.approve(
+            story.conn, story.ids, campaign_id=before.id, generation=before.generation, actor="ben", four_eyes=True,
+            acknowledged=ANY_WARNING, now=story.now,
+        )  # fmt: skip
+    mended = plan_campaign(
+        story.conn, story.ids, campaign_id=campaign.id, generation=campaign.generation, actor="ann", now=story.now,
+        request=PlanRequest(query="all", waves=(WaveSize(vehicles=1),), gate=GatePolicy()),
+    )  # fmt: skip
+    campaign = story.campaign()
+    assert (campaign.state, campaign.plan_id, campaign.state_reason) == (CampaignState.PLANNED, mended.id, "")
+    fact = latest_fact(story.conn, kind=FactKind.CAMPAIGN_PLANNED, subject=campaign.id)
+    assert fact is not None
+    assert "replaced" not in fact.body
+
+
+@pytest.mark.parametrize("state", ["planned", "approved"])
+def test_a_plan_that_a_server_of_before_left_current_beside_a_newer_blocked_one_is_not_started(
+    story: Story, state: str
+) -> None:
+    add_vehicles(story.conn, range(4))
+    first = story.plan()
+    story.conn.execute("UPDATE release SET state = 'checked' WHERE id = 'release_2.0.0'")
+    before = story.campaign()
+    plan_campaign(
+        story.conn, story.ids, campaign_id=before.id, generation=before.generation, request=first.request,
+        actor="ann", now=story.now,
+    )  # fmt: skip
+    story.conn.execute("UPDATE release SET state = 'signed' WHERE id = 'release_2.0.0'")
+    story.conn.execute("UPDATE campaign SET plan_id = %s, state = %s", [first.id, state])
+    said = "generation 2 of its plan is blocked: release_not_signed; plan again"
+    assert _refused(story, story.campaign()) == [said, said]
