@@ -183,9 +183,7 @@ def whole_campaign(
         figures=figures(c, counts), compared=compared_rows(said), control=control_line(said),
         strata=stratum_rows(values["readings"]),
         ratio_charts=reading_charts(values["readings"], plan.document if plan else None),
-        controls=campaign_controls(
-            c, account, recall=_asks(plan, "recall")
-        ), **values,
+        controls=campaign_controls(c, account, plan=plan if plan and plan.id == plans[0].id else None), **values,
         waits={a.action_id: waits_for_window(a, now=now) for a in values["vehicles"]},
         conduct=conduct_lines(plan.document) if plan else [], told_words=TOLD, returns_at_once=RETURNS_AT_ONCE,
         returns_key=returns_key(c),
@@ -276,18 +274,21 @@ def waves(counts: Iterable[WaveCount]) -> list[dict[str, Any]]:
     return made
 
 
-def campaign_controls(c: CampaignView, account: Account, *, recall: bool = False) -> list[dict[str, str]]:
-    """Return what this account may do with a campaign in this state."""
+def campaign_controls(c: CampaignView, account: Account, *, plan: PlanView | None) -> list[dict[str, str]]:
+    """Return what this account may do with a campaign in this state; `plan` is its current one, if that is its newest."""
     offers: list[dict[str, str]] = []
-    if c.state == "planned" and account.may(Role.APPROVER) and recall:
-        ask = "Approve this as an emergency recall? It is served before all other campaigns."
+    ready = plan is not None and plan.id == c.plan_id
+    if plan and ready and c.state == "planned" and account.may(Role.APPROVER) and _asks(plan, "recall"):
+        ask = f"{approval_asked(plan)}\n\nIt is an emergency recall, served before all other campaigns."
         offers.append(
             {"verb": "approve-recall", "text": "Approve emergency recall", "tone": "danger", "ask": ask}
         )
-    elif c.state == "planned" and account.may(Role.APPROVER):
-        offers.append({"verb": "approve", "text": "Approve plan", "tone": "primary", "ask": ""})
+    elif plan and ready and c.state == "planned" and account.may(Role.APPROVER):
+        offers.append(
+            {"verb": "approve", "text": "Approve plan", "tone": "primary", "ask": approval_asked(plan)}
+        )
     if account.may(Role.OPERATOR):
-        if c.state == "approved":
+        if ready and c.state == "approved":
             offers.append({"verb": "start", "text": "Start", "tone": "primary", "ask": ""})
         if c.state == "running":
             offers.append({"verb": "pause", "text": "Pause", "tone": "", "ask": ""})
@@ -297,6 +298,25 @@ def campaign_controls(c: CampaignView, account: Account, *, recall: bool = False
             ask = "Abort this campaign? It cannot be resumed; vehicles that have not begun are withdrawn."
             offers.append({"verb": "abort", "text": "Abort", "tone": "danger", "ask": ask})
     return offers
+
+
+def approval_asked(plan: PlanView) -> str:
+    """Return what an approver is asked: which plan, for whom, in which steps; patient with older documents."""
+    document = plan.document
+    counts, request = document.get("counts") or {}, document.get("request") or document
+    ramp, held = request.get("ramp"), counts.get("control", 0)
+    paced = (
+        f"a budget of harm, {ramp['harmed_first']}-{ramp['harmed_last']}"
+        if ramp
+        else "waves " + " + ".join(str(each) for each in document.get("wave_vehicles") or ["?"])
+    )
+    lines = [
+        f"Approve generation {plan.generation} of the plan?",
+        f"Query: {request.get('query')}",
+        f"{counts.get('match', 0)} vehicles, {paced}",
+        f"Control group: {held} vehicles are held back" if held else "No control group",
+    ]
+    return "\n".join(lines)
 
 
 def release_controls(r: ReleaseView, account: Account) -> list[dict[str, str]]:

@@ -220,7 +220,14 @@ document.addEventListener("submit", async (event) => {
       location.href = form.dataset.next.replace("{id}", data.id);
       return;
     }
-    toast(answer.status === 202 ? "The vehicle has not answered yet" : form.dataset.done || "Done");
+    const stopped = data.current === false;
+    if (stopped) {
+      // a plan is stored also when it is blocked: that is not done
+      const blocking = (data.findings || []).filter((one) => one.severity === "blocking");
+      const text = `Blocked: ${blocking.length} finding${blocking.length === 1 ? "" : "s"}; nothing can be approved`;
+      if (alert) alert.textContent = text;
+      toast(text, "bad");
+    } else toast(answer.status === 202 ? "The vehicle has not answered yet" : form.dataset.done || "Done");
     refreshAt = 0;
     refreshSoon();
   } catch {
@@ -295,13 +302,15 @@ document.addEventListener("focusout", (event) => {
   if (event.target.matches?.("[data-query] [role=combobox]")) closeChoices(event.target);
 });
 
-function toast(text) {
+function toast(text, tone = "") {
   const box = document.getElementById("toast");
   box.textContent = text;
+  box.dataset.tone = tone;
+  const stay_ms = tone ? 10000 : 4000;
   if (text)
     setTimeout(() => {
       if (box.textContent === text) box.textContent = "";
-    }, 4000);
+    }, stay_ms);
 }
 
 document.addEventListener("click", async (event) => {

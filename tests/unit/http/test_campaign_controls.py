@@ -1,0 +1,74 @@
+"""What the page of a campaign lets an approver do: with which plan is asked, and not while the newest is blocked."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ringroad.http
+from ringroad.http.auth import Account, Role
+from ringroad.http.console.ship import campaign_controls
+from ringroad.http.views import CampaignView, PlanView
+
+NOW = datetime(2026, 11, 26, 15, 0, tzinfo=UTC)
+ADMIN = Account(name="ann", role=Role.ADMIN, via="session")
+DOCUMENT: dict[str, Any] = {
+    "request": {"query": "variant = cargo"},
+    "wave_vehicles": [2, 6],
+    "counts": {"match": 8, "control": 3},
+}
+
+
+def campaign(state: str) -> CampaignView:
+    return CampaignView(
+        id="campaign_1", name="Q", release_id="release_1", release_version="1", release_name="R", lap_id=None,
+        state=state, state_reason="", wave=0, plan_id="plan_2", generation=3, created_by="ann", created_at=NOW,
+        finished_at=None, vehicles=0, installed=0, downloaded=0, failed=0,
+    )  # fmt: skip
+
+
+def plan(document: dict[str, Any] = DOCUMENT) -> PlanView:
+    return PlanView(
+        id="plan_2", generation=2, parent_id="plan_1", document=document, findings=[], made_by="ben", made_at=NOW,
+        approved_by=None, approved_at=None,
+    )  # fmt: skip
+
+
+def offered(state: str, given: PlanView | None) -> dict[str, str]:
+    return {each["verb"]: each["ask"] for each in campaign_controls(campaign(state), ADMIN, plan=given)}
+
+
+def test_an_approval_asks_with_the_generation_the_query_the_vehicles_the_waves_and_the_control_group() -> (
+    None
+):
+    assert offered("planned", plan())["approve"].splitlines() == [
+        "Approve generation 2 of the plan?",
+        "Query: variant = cargo",
+        "8 vehicles, waves 2 + 6",
+        "Control group: 3 vehicles are held back",
+    ]
+
+
+def test_the_approval_of_a_recall_asks_with_the_plan_too() -> None:
+    recall = {
+        **DOCUMENT,
+        "request": {"query": "all", "recall": True, "ramp": {"harmed_first": 2, "harmed_last": 5}},
+    }
+    asked = offered("planned", plan(recall))["approve-recall"]
+    assert "8 vehicles, a budget of harm, 2-5" in asked
+    assert asked.endswith("It is an emergency recall, served before all other campaigns.")
+
+
+@pytest.mark.parametrize(("state", "verb"), [("planned", "approve"), ("approved", "start")])
+def test_nothing_is_approved_or_started_while_the_newest_plan_is_blocked(state: str, verb: str) -> None:
+    assert verb in offered(state, plan())
+    assert list(offered(state, None)) == ["abort"]
+
+
+def test_a_blocked_plan_is_not_answered_with_done() -> None:
+    script = (Path(ringroad.http.__file__).parent / "static" / "app.js").read_text()
+    assert "data.current === false" in script
+    assert 'toast(text, "bad")' in script
