@@ -295,6 +295,8 @@ def test_a_cancel_before_installing_is_obeyed(world: World, state: str) -> None:
     cancel_when(world, state)
     assert drive(world) == "CANCELLED"
     assert world.versions() == {"1.0.0"}
+    told = next(one for one in world.server.reports.values() if one.state == "CANCELLED")
+    assert told.detail == "its campaign took the update back, and its page says why"
 
 
 @pytest.mark.parametrize("state", ["INSTALLING", "CHECKING", "COMMITTING"])

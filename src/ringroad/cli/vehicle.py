@@ -343,7 +343,7 @@ def _status_text(value: dict[str, Any]) -> str:
     action = f", update {value['action_id']}" if value["action_id"] is not None else ""
     lines = [
         f"{value['vin']}  {value['state']}{action}  ({'running' if value['running'] else 'not running'})",
-        *([f"  {value['code']}: {value['detail']}"] if value["code"] else []),
+        *(["  " + ": ".join(filter(None, (value["code"], value["detail"])))] if value["code"] else []),
         *(
             [f"  {value['reports_refused']} reports refused by the server"]
             if value["reports_refused"]
