@@ -209,4 +209,6 @@ def test_an_ecu_that_is_exchanged_while_the_vehicle_waits_is_refused_before_any_
         world.ecus["adas"].banks[world.ecus["adas"].active] = other
     assert drive(world) == "FAILED"
     assert last_code(world) == ("serial_mismatch" if change == "serial" else "changed_meanwhile")
+    if change == "serial":
+        assert any("answers in the place of" in one.detail for one in world.server.reports.values())
     assert not any("install" in ecu.verbs for ecu in world.ecus.values())

@@ -309,7 +309,7 @@ class Executor:
                 return self._try_again("faults", told.reason, told.detail, tries_max=decide.AWAY_TRIES_MAX)
             running = told.running.sha256 if told.running is not None else ""
             if told.serial != ecu.serial:
-                return self._end("serial_mismatch", f"{told.serial} tolds in the place of {ecu.serial}")
+                return self._end("serial_mismatch", f"{told.serial} answers in the place of {ecu.serial}")
             if running != ecu.from_sha256:
                 return self._end("changed_meanwhile", f"ECU {ecu.serial} no longer runs what it ran")
             faults[ecu.serial] = tuple(fault.code for fault in told.faults)
