@@ -202,6 +202,26 @@ def test_the_gate_holds_when_too_few_controls_are_left_under_way(story: Story, l
     assert last["facts"]["evidence"]["control_short"].startswith("4 of 10")
 
 
+def test_a_stratum_whose_controls_are_gone_is_too_small_though_the_others_are_not(story: Story) -> None:
+    add_vehicles(story.conn, range(30, 300), gateway="native")
+    story.plan(gate=GATE, control=WaveSize(vehicles=120), waves=(5,))
+    city = [name for name in held(story) if int(name[-3:]) % 2]  # as `add_vehicles` deals them
+    assert len(city) == 60
+    runs(story, city[:29], "3.0.0")
+    story.approve_and_start()
+    campaign = story.campaign()
+    assert campaign.plan_id is not None
+    saved = store.read_plan(story.conn, campaign.plan_id)
+    assert read_control(story.conn, campaign, saved).too_few == ""
+    story.conn.execute(
+        "UPDATE campaign_target SET let_go_at = %s, let_go_reason = %s WHERE plan_id = %s AND vin = ANY (%s)",
+        [story.now, OTHER_SOFTWARE, saved.id, city[29:31]],
+    )
+    assert read_control(story.conn, campaign, saved).too_few == (
+        "29 of 60 vehicles of the control group in city/EU are left, less than half"
+    )
+
+
 def test_another_campaign_may_take_who_was_let_go(story: Story) -> None:
     plan(story)
     names = held(story)

@@ -10,7 +10,8 @@ on vehicles that are alike; a vehicle that got other software meanwhile is no co
    it is, and what happened to it before still counts.
 3. A control group that shrank is checked again. Less than half of what was approved is too little, and so is less than nine
    tenths where what is left can tell nothing from chance and the plan's could: a campaign does not start with it, and no
-   gate goes on with it. That it is smaller than advised is a warning to whoever plans, and stops nobody.
+   gate goes on with it. The half is asked of each stratum that the gate reads alone as well: harm that only one of them has
+   is seen by its own controls, and by no others. That it is smaller than advised is a warning to whoever plans, and stops nobody.
 
 Invariants:
     No reason to let a control vehicle go is taken from what it reported: outcomes are not looked at.
@@ -22,7 +23,8 @@ Source: ADR 0120.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from ringroad.ship.guard import MEANS, Metric, SequentialPolicy
@@ -36,6 +38,14 @@ CONTROL_PERMILLE_MIN = 5  # of all matches; the larger of the two is advised
 CONTROL_LEFT_PERMILLE_MIN = 500  # of what was approved; with less, the comparison is not the one that was
 CONTROL_SPARE_PERMILLE = 900  # of what was approved; with as many, it is as able to decide as the plan's
 OTHER_SOFTWARE = "other software than when the comparison began"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StratumLeft:
+    """How many vehicles a plan holds back in a stratum, and how many of them are controls still."""
+
+    held: int
+    left: int
 
 
 def check_control(request: PlanRequest, *, held: int, treated: int) -> list[PlanFinding]:
@@ -52,7 +62,14 @@ def check_control(request: PlanRequest, *, held: int, treated: int) -> list[Plan
     ]
 
 
-def too_few_left(request: PlanRequest, *, held: int, treated: int, left: int) -> str:
+def too_few_left(
+    request: PlanRequest,
+    *,
+    held: int,
+    treated: int,
+    left: int,
+    strata: Mapping[str, StratumLeft] | None = None,
+) -> str:
     """Return why what is left of a control group is too little to go on with; empty: it is not, or nobody compares.
 
     Args:
@@ -60,12 +77,18 @@ def too_few_left(request: PlanRequest, *, held: int, treated: int, left: int) ->
         held: vehicles that the approved plan holds back.
         treated: vehicles that it offers the release to.
         left: how many of those held back are controls still.
+        strata: the same in each stratum that the gate reads alone, by its name.
     """
     sequential = request.gate.sequential
     if sequential is None or not sequential.compared or held <= left:
         return ""
     if left * 1_000 < held * CONTROL_LEFT_PERMILLE_MIN:
         return f"{left} of {held} vehicles of the control group are left, less than half"
+    for name, each in sorted((strata or {}).items()):
+        if each.left * 1_000 < each.held * CONTROL_LEFT_PERMILLE_MIN:
+            return (
+                f"{each.left} of {each.held} vehicles of the control group in {name} are left, less than half"
+            )
     if left * 1_000 >= held * CONTROL_SPARE_PERMILLE or _check_power(request, held=held, treated=treated):
         return ""
     blind = _check_power(request, held=left, treated=treated)

@@ -678,6 +678,13 @@ SELECT t.let_go_reason AS reason, count(*) FILTER (WHERE t.reason <> 'joined') A
  WHERE c.id = :campaign_id AND t.let_go_at IS NOT NULL
  GROUP BY t.let_go_reason ORDER BY vehicles DESC, t.let_go_reason;
 
+-- name: control_by_stratum
+-- Without those that joined late, as the plan does not count them.
+SELECT v.variant, v.region, v.gateway, count(*) AS held, count(*) FILTER (WHERE t.let_go_at IS NULL) AS "left"
+  FROM campaign_target t JOIN vehicle v ON v.vin = t.vin
+ WHERE t.plan_id = :plan_id AND t.verdict = 'control' AND t.reason <> 'joined'
+ GROUP BY v.variant, v.region, v.gateway;
+
 -- name: gate_ticks
 SELECT id, metric, tick, stratum, counts FROM gate_tick
  WHERE campaign_id = :campaign_id AND tick >= :since_tick AND id <= :last_id ORDER BY id;

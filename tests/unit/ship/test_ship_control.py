@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ringroad.ship.control import OTHER_SOFTWARE, no_control_for, too_few_left
+from ringroad.ship.control import OTHER_SOFTWARE, StratumLeft, no_control_for, too_few_left
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
 from ringroad.ship.plan import PlanRequest
@@ -41,6 +41,22 @@ def test_a_control_group_that_shrank_is_too_small_below_half_or_where_it_cannot_
 ) -> None:
     found = too_few_left(request(), held=held, treated=treated, left=left)
     assert found.startswith(says) if says else found == ""
+
+
+@pytest.mark.parametrize(
+    ("city", "van", "says"),
+    [
+        (60, 60, ""),
+        (30, 60, ""),
+        (29, 60, "29 of 60 vehicles of the control group in city are left"),
+        (60, 0, "0 of 60 vehicles of the control group in van are left"),
+    ],
+)
+def test_a_stratum_that_is_read_alone_needs_half_of_its_controls_too(city: int, van: int, says: str) -> None:
+    strata = {"van": StratumLeft(held=60, left=van), "city": StratumLeft(held=60, left=city)}
+    found = too_few_left(request(), held=20_000, treated=980_000, left=19_900, strata=strata)
+    assert found.startswith(says) if says else found == ""
+    assert too_few_left(request(INSTALLS), held=20_000, treated=980_000, left=19_900, strata=strata) == ""
 
 
 @pytest.mark.parametrize("policy", [None, INSTALLS])

@@ -16,7 +16,7 @@ from typing import Any
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
-from ringroad.ship.control import no_control_for, too_few_left
+from ringroad.ship.control import StratumLeft, no_control_for, too_few_left
 from ringroad.ship.judged import let_go_for
 from ringroad.ship.model import Campaign
 from ringroad.ship.store.reading import (
@@ -120,14 +120,30 @@ def read_control(conn: Connection, campaign: Campaign, plan: SavedPlan) -> Contr
     held, treated = counts.get("control", 0), counts.get("match", 0)
     rows = SQL.control_let_go(conn, campaign_id=campaign.id) if held else ()
     left = held - sum(row["planned"] for row in rows)
+    strata = _read_strata(conn, plan) if left < held else {}
     return ControlLeft(
-        held=held, left=left, too_few=too_few_left(plan.request, held=held, treated=treated, left=left)
-    )
+        held=held, left=left,
+        too_few=too_few_left(plan.request, held=held, treated=treated, left=left, strata=strata),
+    )  # fmt: skip
 
 
 def read_control_let_go(conn: Connection, campaign_id: str) -> dict[str, int]:
     """Return how many vehicles were let go from a campaign's control group, by reason, most first."""
     return {row["reason"]: row["vehicles"] for row in SQL.control_let_go(conn, campaign_id=campaign_id)}
+
+
+def _read_strata(conn: Connection, plan: SavedPlan) -> dict[str, StratumLeft]:
+    """Return what is left of the control group in each stratum that is read alone; none where it is read as a whole."""
+    alone = set(plan.document.get("strata", ()))
+    if len(alone) < 2:
+        return {}
+    held: Counter[str] = Counter()
+    left: Counter[str] = Counter()
+    for row in SQL.control_by_stratum(conn, plan_id=plan.id):
+        name = "/".join(str(row[each]) for each in plan.request.stratify_by)
+        held[name] += row["held"]
+        left[name] += row["left"]
+    return {name: StratumLeft(held=held[name], left=left[name]) for name in alone}
 
 
 def _judge(
