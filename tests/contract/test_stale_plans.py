@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from msgspec import structs
+from psycopg.types.json import Jsonb
 
 from ringroad.kernel.facts import FactKind
 from ringroad.ship import store
@@ -167,6 +170,37 @@ def test_what_a_workshop_flashed_between_two_waves_is_seen_though_no_release_say
         ("cancelled", OLDER),
         ("offered", ""),
     ]
+
+
+@pytest.mark.parametrize("named", ["brake-1.0.0.bin", "brake-1.0.1.bin"])
+def test_a_vehicle_that_runs_again_what_it_ran_before_fell_back_though_a_newer_package_has_the_same_bytes(
+    story: Story, named: str
+) -> None:
+    (name,) = add_vehicles(story.conn, range(1), gateway="native")
+    story.start(waves=(), gate=GatePolicy(failed_permille_max=500, reports_min=1, soak_s=3_600))
+    story.tick()
+    says(story, name, "2.0.0")
+    story.conn.execute(
+        "INSERT INTO software_package SELECT (jsonb_populate_record(p, %s)).* FROM software_package p WHERE id = %s",
+        [
+            Jsonb(
+                {"id": "pkg_again", "version": "1.0.1", "filename": "brake-1.0.1.bin", "release_counter": 9}
+            ),
+            "pkg_brake_1.0.0",
+        ],
+    )
+    story.later(60)
+    manifest = manifest_of(story.conn, name, "1.0.0", ("brake",))
+    reports = {
+        serial: structs.replace(each, installed_image=structs.replace(each.installed_image, filename=named))
+        if each.installed_image.filename == "brake-1.0.0.bin" else each
+        for serial, each in manifest.reports.items()
+    }  # fmt: skip
+    with transaction(story.conn):
+        store.apply_manifest(
+            story.conn, story.ids, manifest=replace(manifest, reports=reports), body=b"{}", now=story.now
+        )
+    assert [action.state for action in story.vehicles()] == ["rolled_back"]
 
 
 def test_a_confirmed_vehicle_that_a_workshop_brought_further_did_not_fall_back(story: Story) -> None:

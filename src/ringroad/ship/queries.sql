@@ -952,10 +952,15 @@ SELECT EXISTS (SELECT FROM device_report r JOIN assignment a ON a.action_id = r.
 
 -- name: missing_targets^
 -- Targets that are not shown; and those of them whose ECU runs newer software of the programme, so that nothing fell back.
+-- An image that the ECU ran before it was confirmed is none, though a newer package has the same bytes.
 SELECT count(*) AS missing,
        count(*) FILTER (WHERE EXISTS (SELECT FROM software_package n
                                        WHERE n.programme_id = p.programme_id AND n.ecu = p.ecu
-                                         AND n.image_sha256 = i.image_sha256 AND p.release_counter < n.release_counter)) AS newer
+                                         AND n.image_sha256 = i.image_sha256 AND n.filename = i.filename
+                                         AND p.release_counter < n.release_counter)
+                          AND NOT EXISTS (SELECT FROM ecu_replaced w
+                                           WHERE w.vin = i.vin AND w.serial = i.serial
+                                             AND w.image_sha256 = i.image_sha256 AND w.replaced_at <= a.finished_at)) AS newer
   FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
   JOIN release r ON r.id = c.release_id
