@@ -12,6 +12,7 @@ import pytest
 from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.evidence import read_campaign_evidence
+from ringroad.loop.joining import join_running
 from ringroad.ship import store
 from ringroad.ship.control import OTHER_SOFTWARE
 from ringroad.ship.gate import GatePolicy
@@ -220,6 +221,35 @@ def test_a_stratum_whose_controls_are_gone_is_too_small_though_the_others_are_no
     assert read_control(story.conn, campaign, saved).too_few == (
         "29 of 60 vehicles of the control group in city/EU are left, less than half"
     )
+
+
+def join(story: Story, tmp_path: Path) -> list[str]:
+    """Vehicles are born under way and join the campaign; return those of its control group."""
+    before = set(held(story))
+    names = add_vehicles(story.conn, range(100, 140), gateway="native")
+    story.conn.execute("UPDATE ecu_installed SET first_at = %s WHERE vin = ANY (%s)", [story.now, names])
+    story.later(60)
+    join_running(story.conn, story.ids, Lake(tmp_path), {}, now=story.now)
+    return [name for name in held(story) if name not in before]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_late_joiner_is_not_let_go_for_the_software_that_it_was_born_with(
+    story: Story, lake: Lake, tmp_path: Path, *, known: bool
+) -> None:
+    story.start(gate=GATE, control=WaveSize(vehicles=10), waves=(5,), late_joiners="included")
+    story.later(60)
+    first, second, *_ = join(story, tmp_path)
+    if not known:  # it joined by the code of a release before, which kept no number and no time
+        story.conn.execute("UPDATE campaign_target SET config_generation = NULL, joined_at = NULL")
+    story.conn.execute("UPDATE vehicle SET config_generation = config_generation + 1 WHERE vin = %s", [first])
+    story.later(900)
+    read_campaign_evidence(story.conn, story.ids, lake, story.campaign_id, now=story.now)
+    assert told(story) == []
+    runs(story, [second], "3.0.0")
+    story.later(900)
+    read_campaign_evidence(story.conn, story.ids, lake, story.campaign_id, now=story.now)
+    assert [each["vehicles"] for each in told(story)] == [1]
 
 
 def test_another_campaign_may_take_who_was_let_go(story: Story) -> None:

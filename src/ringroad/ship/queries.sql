@@ -650,11 +650,12 @@ SELECT t.vin, v.variant, v.region, v.gateway, t.let_go_at
  WHERE t.plan_id = :plan_id AND t.verdict = 'control';
 
 -- name: control_changed
--- Vehicles of a control group of which something else is known than when they were last judged.
-SELECT t.vin, v.config_generation, r.steps AS way,
+-- Vehicles of a control group of which something else is known than when they were last judged. What a late joiner was
+-- told before it joined is no change; of one that joined without a number nothing tells what changed.
+SELECT t.vin, v.config_generation, r.steps AS way, t.reason = 'joined' AND t.config_generation IS NULL AS unread,
        (SELECT min(at) FROM (SELECT w.replaced_at FROM ecu_replaced w WHERE w.vin = t.vin
                              UNION ALL SELECT i.first_at FROM ecu_installed i WHERE i.vin = t.vin) AS told (at)
-         WHERE :since < at) AS changed_at
+         WHERE greatest(:since, t.joined_at) < at) AS changed_at
   FROM campaign_target t JOIN vehicle v ON v.vin = t.vin
   LEFT JOIN campaign_resolution r ON r.plan_id = t.plan_id AND r.number = t.resolution
  WHERE t.plan_id = :plan_id AND t.verdict = 'control' AND t.let_go_at IS NULL

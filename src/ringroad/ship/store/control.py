@@ -88,7 +88,8 @@ def judge_control(
         }
         if not changed:
             break
-        reasons = _judge(conn, campaign, changed, now=now)
+        read = {vin: row for vin, row in changed.items() if not row["unread"]}
+        reasons = _judge(conn, campaign, read, now=now)
         stay = [row for vin, row in changed.items() if vin not in reasons]
         SQL.keep_control(
             conn, plan_id=plan.id, vins=[row["vin"] for row in stay],
