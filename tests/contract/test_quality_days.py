@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import httpx
+import psycopg
 import pytest
 
 from ringroad.build.plant.read import read_plant
@@ -13,10 +17,14 @@ from ringroad.build.plant.store import save_plant
 from ringroad.build.quality import store_days, store_draw, store_gates
 from ringroad.build.quality.results import CheckResult
 from ringroad.build.quality.store import take_results
+from ringroad.http.auth import Role
 from ringroad.kernel.errors import NotFound
+from ringroad.kernel.facts import FactKind
 from ringroad.loop.quality import look_at_results
 from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.ledger import latest_fact
 from support.births import END, PLANT, STATION, line_with_baseline, started_order, who
+from support.console_server import add_account, serving
 from support.mes import CLOCK, IDS
 
 pytestmark = pytest.mark.engines
@@ -130,3 +138,45 @@ def test_a_vehicle_that_a_gate_was_to_let_pass_counts_no_more_though_its_day_was
     assert sums(conn)[1] == {}
     assert count(conn) == 1
     same_as_live(conn)
+
+
+@pytest.fixture
+def counting_meanwhile(pg_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the worker count whenever somebody has asked which days were not counted, if it may then."""
+    uncounted = store_days._uncounted
+    with connect(pg_url) as worker:
+        worker.execute("SET lock_timeout = '100ms'")
+
+        def ask(conn: Connection, *given: Any, **named: Any) -> Any:
+            found = uncounted(conn, *given, **named)
+            if conn is not worker:
+                with suppress(psycopg.errors.LockNotAvailable), worker.transaction():
+                    store_days.count_days(worker, "wren", now=CLOCK.now())
+            return found
+
+        monkeypatch.setattr(store_days, "_uncounted", ask)
+        yield
+
+
+@pytest.mark.usefixtures("counting_meanwhile")
+def test_a_day_that_the_worker_counts_while_sums_are_read_counts_once(
+    pg_url: str, conn: Connection, tmp_path: Path
+) -> None:
+    for number in range(3):
+        tell(conn, f"v{number}", days_ago=5 + number)
+    headers = {"Authorization": f"Bearer {add_account(pg_url, 'vera', Role.VIEWER)}"}
+    with serving(pg_url, tmp_path) as origin, httpx.Client(base_url=origin, headers=headers) as client:
+        found = client.get("/api/v1/programmes/wren/yields").json()
+        assert [each["vehicles"] for each in found["levels"] if each["kind"] == "station"] == [3]
+        conn.execute("DELETE FROM quality_day")
+        (gate,) = client.get("/api/v1/programmes/wren/gates").json()
+        assert (gate["left"], gate["inspected"]) == (3, 3)
+    conn.execute("DELETE FROM quality_day")
+    with transaction(conn):
+        store_gates.set_rate(
+            conn, IDS, programme_id="wren", station=END, gate="end of line", inspect_permille=50, generation=1,
+            reason="as proposed", **who(),
+        )  # fmt: skip
+    fact = latest_fact(conn, kind=FactKind.PLANT_LEARNED, subject="wren-mother")
+    assert fact is not None
+    assert (fact.body["left"], fact.body["inspected"]) == (3, 3)

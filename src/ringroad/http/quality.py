@@ -29,6 +29,7 @@ from ringroad.http.views_quality import (
     yields_view,
 )
 from ringroad.kernel.errors import InvalidInput
+from ringroad.storage.db import one_snapshot
 
 Word = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")]
 Lots = Annotated[
@@ -126,7 +127,8 @@ def list_station_results(
 @route("GET", "/programmes/{programme_id:str}/yields", role=Role.VIEWER, tag="build", errors=[404, 422])
 def get_yields(ctx: Ctx, *, programme_id: Id, days: Days = DAYS) -> YieldsView:
     """Say how many vehicles are right at once, by station, variant, software version and lot."""
-    with ctx.connection() as conn:
+    with ctx.transaction() as conn:
+        one_snapshot(conn)  # the worker counts days meanwhile
         get_programme(conn, programme_id)
         found = store_watch.line_yields(conn, programme_id, now=ctx.clock.now(), days=days)
     return yields_view(programme_id, found, days=days)
@@ -157,7 +159,8 @@ def close_quality_alarm(ctx: Ctx, request: Req, alarm_id: Id, data: JSONBody[Clo
 @route("GET", "/programmes/{programme_id:str}/gates", role=Role.VIEWER, tag="build", errors=[404])
 def list_gates(ctx: Ctx, *, programme_id: Id) -> list[GateView]:
     """List the quality gates of a line: what escapes each, and how many vehicles it should inspect."""
-    with ctx.connection() as conn:
+    with ctx.transaction() as conn:
+        one_snapshot(conn)
         found = store_gates.judge_gates(conn, programme_id, now=ctx.clock.now())
     return [gate_view(each) for each in found]
 

@@ -1,6 +1,7 @@
 """What the checks of a line found over months, in PostgreSQL: days that are over are counted once, by the worker.
 
-The caller opens the transaction; whoever counts or takes back holds the programme's lock.
+The caller opens the transaction; whoever counts or takes back holds the programme's lock. Sums are read in several
+statements: whoever reads them holds that lock too, or lets them all see one snapshot.
 
 Invariants:
     A sum is that of the results themselves, counted or not: a day that was not counted yet is counted as it is read.

@@ -20,6 +20,7 @@ from ringroad.build.quality.gates import JEFFREYS, GateCosts, GateProposal, Gate
 from ringroad.build.quality.store import SQL
 from ringroad.build.quality.store_days import Looked, gates_since, tallies_since, vehicles_since
 from ringroad.build.quality.yields import Tally, fit_yields
+from ringroad.build.store_packages import SQL as BUILD
 from ringroad.build.store_packages import get_programme
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
@@ -86,6 +87,7 @@ def set_rate(
     """
     if not reason.strip():
         raise InvalidInput("a rate is decided with a reason")
+    BUILD.lock_programme(conn, programme_id=programme_id)  # no day is counted or taken back meanwhile
     found = next(
         (
             each

@@ -15,6 +15,7 @@ from ringroad.http.console.render import page
 from ringroad.http.console.shared import Req, chosen_programme, shown, url_of
 from ringroad.http.context import Ctx
 from ringroad.http.views_quality import LevelView, YieldsView, alarm_view, gate_view, yields_view
+from ringroad.storage.db import one_snapshot
 
 UNITS: Final = 1_000  # of the width of a picture
 WORST_SHOWN: Final = 3  # things of one station
@@ -51,7 +52,8 @@ class Row:
 @shown("/quality")
 def quality_page(ctx: Ctx, request: Req) -> Response[str]:
     """Yield by station with its doubt, alarms, the worst vehicles alike, and the newest results."""
-    with ctx.connection() as conn:
+    with ctx.transaction() as conn:
+        one_snapshot(conn)  # the worker counts days meanwhile
         programmes, programme = chosen_programme(conn, request)
         values: dict[str, Any] = {}
         if programme is not None:
