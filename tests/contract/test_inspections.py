@@ -322,6 +322,30 @@ def test_a_contained_lot_that_came_with_a_registration_is_known_when_that_is_tri
     assert (part["id"], part["lot"]) == ("e1", "B-17")
 
 
+def test_a_registration_that_names_the_wrong_order_or_the_wrong_part_leaves_no_part_and_is_corrected(
+    pg_url: str, conn: Connection, tmp_path: Path
+) -> None:
+    with transaction(conn):
+        line_with_baseline(conn, gates=False)
+        order = new_order(conn)
+        body = registration_body(conn, VIN, order_id=order)
+    headers = {"Authorization": f"Bearer {add_account(pg_url, 'olga', Role.OPERATOR)}"}
+    with serving(pg_url, tmp_path) as origin, httpx.Client(base_url=origin, headers=headers) as client:
+
+        def register(lot: str, **wrong: Any) -> int:
+            part = {"id": "e1", "station": STATION, "part": "battery", "lot": lot, "serial": "C1"}
+            parts = [part | {"fitted_at": CLOCK.now().isoformat()}]
+            return client.post("/api/v1/vehicles", json=body | {"parts": parts} | wrong).status_code
+
+        assert register("B-17", release_id="release_none") == 409
+        ecus = [each | {"version": "0.1"} for each in body["ecus"]]
+        assert register("B-17", ecus=ecus) == 422
+        assert conn.execute("SELECT FROM built_part").fetchall() == []
+        assert register("B-18") == 201
+    (part,) = store_birth.get_birth(conn, VIN).record.signed["parts"]
+    assert part["lot"] == "B-18"
+
+
 async def _heard(nats_url: str, conn: Connection) -> list[Inspection]:
     """Return what the line hears of the choices that were not told yet."""
     client = await nats.connect(nats_url)

@@ -24,7 +24,7 @@ from ringroad.http.auth import Role
 from ringroad.http.context import Context, Ctx
 from ringroad.http.routes import Command, Done, Id, Ref, Req, Title, route
 from ringroad.http.views_birth import AskedCheck, BirthView, EndOfLineView, PartsTold, RefusedPart
-from ringroad.kernel.errors import InvalidInput, RingroadError
+from ringroad.kernel.errors import Conflict, InvalidInput, RingroadError
 from ringroad.storage.db import Connection
 
 ID_CHARS_MAX = 1_000  # of the id of a result that a registration brings
@@ -109,11 +109,24 @@ def bear_vehicle(ctx: Ctx, request: Req, data: JSONBody[NewVehicle]) -> Done:
     A site seals the record with its own key, and bears nothing when what it holds of its hub's word has ended.
     """
     now = ctx.clock.now()
-    # Kept for themselves: a vehicle that is not born today failed its check, or was to be looked at, today. So are its
-    # parts: a contained lot that was told once is known however the registration is tried again.
+    # Kept for themselves: a vehicle that is not born today failed its check, or was to be looked at, today.
     with ctx.transaction() as conn:
         tests = _keep_tests(conn, data, actor=request.user.name, now=now)
-        _keep_parts_and_choose(conn, ctx, data, actor=request.user.name, now=now)
+        _choose(conn, ctx, data, actor=request.user.name, now=now)
+    try:
+        return _bear(ctx, request, data, tests, now=now)
+    except Conflict as refused:
+        if (
+            refused.code == "end_of_line"
+        ):  # so it is the vehicle of that order: what else is wrong is told before
+            # A contained lot that was told once is known however the registration is tried again.
+            with ctx.transaction() as conn:
+                _choose(conn, ctx, data, actor=request.user.name, now=now, with_parts=True)
+        raise
+
+
+def _bear(ctx: Context, request: Req, data: NewVehicle, tests: list[Checked], *, now: datetime) -> Done:
+    """Put a vehicle on record, or nothing of it. Raises: see `register_vehicle`."""
     at_site = site_births.is_site(ctx)
     with ctx.transaction() as conn:
         signer, certificate = site_births.sealing(ctx, conn) if at_site else (_signer(ctx), None)
@@ -208,21 +221,19 @@ def _keep_tests(conn: Connection, data: NewVehicle, *, actor: str, now: datetime
     return tests
 
 
-def _keep_parts_and_choose(
-    conn: Connection, ctx: Context, data: NewVehicle, *, actor: str, now: datetime
+def _choose(
+    conn: Connection, ctx: Context, data: NewVehicle, *, actor: str, now: datetime, with_parts: bool = False
 ) -> None:
-    """Keep the parts that can be in the vehicle, and choose which gates look at it, where nobody asked before.
-
-    A part that cannot be is refused by the registration itself.
-    """
+    """Choose which gates look at the vehicle, where nobody asked before; and keep its parts before."""
     if data.order_id is None:
         return
     BUILD.lock_programme(conn, programme_id=data.programme_id)
     line = line_of_programme(conn, data.programme_id)
     known = list(BUILD.orders_by_id(conn, programme_id=data.programme_id, order_ids=[data.order_id]))
     if known and known[0]["state"] in {"open", "building"}:
-        parts = [_part(each, data.order_id) for each in data.parts]
-        take_parts(conn, line, parts, vins={}, actor=actor, now=now, at_end=True)
+        if with_parts:
+            parts = [_part(each, data.order_id) for each in data.parts]
+            take_parts(conn, line, parts, vins={}, actor=actor, now=now, at_end=True)
         choose(conn, ctx.ids, line, order_id=data.order_id, actor=actor, now=now)
 
 
