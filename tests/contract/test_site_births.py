@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -18,6 +19,7 @@ from securesystemslib.signer import CryptoSigner
 
 from ringroad.build import store_plant
 from ringroad.build.birth import AsBuilt, Installed, NewEcu, register_vehicle
+from ringroad.build.plant.store_events import list_refused
 from ringroad.build.site.down import has_been_told, parts_to_tell, take_down
 from ringroad.build.site.flash import Stand
 from ringroad.build.site.store import (
@@ -42,7 +44,7 @@ from ringroad.build.site.store_held import (
     take_trust,
 )
 from ringroad.build.site.store_keys import list_keys, revoke_key
-from ringroad.build.site.store_up import take_told
+from ringroad.build.site.store_up import put_aside, take_told
 from ringroad.build.store import baseline_targets, get_baseline, get_programme
 from ringroad.build.store_birth import get_birth, line_of_programme, take_parts
 from ringroad.build.store_plant import get_order
@@ -482,6 +484,80 @@ def test_a_hub_of_before_and_a_site_that_was_added_again_are_told_all_and_nothin
     old = Up(format=1, sent_at=CLOCK.now(), waiting=0)  # of a site before this version
     pair.take(old)
     assert list_sites(pair.hub)[0].births_lacking == 0
+
+
+def lacks(pair: Pair) -> int | None:
+    """Return behind which birth the hub wants to be told again, when its site has told all; None: it does not."""
+    sign_of_life(pair)
+    return asked(pair.hub)[0].births_have
+
+
+def test_a_birth_that_breaks_its_reader_is_kept_whole_and_those_behind_it_are_taken_once(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = pair.bear(pair.order())
+    pair.bear(None, OTHER_VIN)
+    up, after = pair.told()
+    assert up.birth
+    nul = {serial: key | {"note": "\x00"} for serial, key in first.public_keys.items()}
+    pair.take(msgspec.structs.replace(up, birth=bent(up.birth, public_keys=nul)))
+    (refused,) = list_refused_births(pair.hub, SITE)
+    assert (refused.vin, refused.code) == (VIN, "breaks_reader")
+    pair.hub.execute("DELETE FROM site_birth_refused")
+    pair.hub.execute("DELETE FROM site_place")
+    with monkeypatch.context() as patch:
+        patch.setattr("ringroad.build.site.store_births.adopt_vehicle", breaks)
+        pair.take(up)
+    pair.take(after)
+    assert (vins_at(pair.hub), lacks(pair)) == ([OTHER_VIN], None)
+    (refused,) = list_refused_births(pair.hub, SITE)
+    assert (refused.vin, refused.code, "offset-naive" in refused.reason) == (VIN, "breaks_reader", True)
+    with transaction(pair.hub):
+        take_again(pair.hub, IDS, site_id=SITE, sha256=refused.sha256, actor="ana", now=CLOCK.now())
+    assert vins_at(pair.hub) == sorted([VIN, OTHER_VIN])
+
+
+def breaks(*_: object, **__: object) -> None:
+    raise TypeError("can't compare offset-naive and offset-aware datetimes")
+
+
+def test_a_record_whose_times_have_no_zone_is_of_another_shape(pair: Pair) -> None:
+    birth = pair.bear(pair.order())
+    record = re.sub(r'("at":"[^"]+?)(Z|\+00:00)"', r'\1"', birth.record)
+    assert record != birth.record
+    pair.take(Up(format=1, sent_at=CLOCK.now(), waiting=0, birth=bent(birth, record=record)))
+    assert [each.code for each in list_refused_births(pair.hub, SITE)] == ["record_malformed"]
+
+
+def test_a_birth_that_was_put_aside_or_cannot_be_read_is_listed_and_not_told_again(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringroad.build.site.store_up.REFUSED_MAX", 2)
+    for vin in (VIN, OTHER_VIN, "WRRDEM127TB000003"):
+        pair.bear(None, vin)
+    first, second, third = pair.told()
+    for seq in range(4):
+        aside = StreamMessage(
+            subject=up_subject(SITE), payload=msgspec.json.encode(first), seq=seq, received_at=CLOCK.now()
+        )
+        with transaction(pair.hub):
+            put_aside(pair.hub, aside, "it breaks its reader", now=CLOCK.now())
+    raw = msgspec.to_builtins(second)
+    raw["birth"]["gateway"] = "of a kind that nobody knows"
+    unreadable = StreamMessage(
+        subject=up_subject(SITE), payload=msgspec.json.encode(raw), seq=9, received_at=CLOCK.now()
+    )
+    with transaction(pair.hub):
+        take_told(pair.hub, IDS, CLOCK, unreadable)
+    pair.take(third)
+    assert (vins_at(pair.hub), lacks(pair)) == (["WRRDEM127TB000003"], None)
+    assert [(each.vin, each.code) for each in list_refused_births(pair.hub, SITE)] == [(VIN, "breaks_reader")]
+    assert {each.subject for each in list_conflicts(pair.hub, SITE)} == {VIN, "number 2"}
+    assert len(list_refused(pair.hub, SITE)) == 2
+    nobody = StreamMessage(subject=up_subject("nobody"), payload=b"", seq=10, received_at=CLOCK.now())
+    with transaction(pair.hub):
+        put_aside(pair.hub, nobody, "it breaks its reader", now=CLOCK.now())
+    assert list_refused(pair.hub, "nobody")
 
 
 def revoke(pair: Pair, key_id: str = SITE_KEY.public_key.keyid) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -36,6 +36,9 @@ ACTOR: Final = "system:site"
 RESUMED: Final = "cancelled here while its site built it"
 
 
+_At = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
 class _Ecu(msgspec.Struct, frozen=True):
     name: str
     serial: str
@@ -54,14 +57,14 @@ class _Part(msgspec.Struct, frozen=True):
     serial: str
     supplier: str
     station: str
-    at: datetime
+    at: _At
 
 
 class _Test(msgspec.Struct, frozen=True):
     check: str
     station: str
     passed: bool
-    at: datetime
+    at: _At
     failed_before: int
 
 

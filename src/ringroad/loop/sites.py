@@ -19,7 +19,6 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
 
-from ringroad.build.plant.store_events import refuse_message
 from ringroad.build.site.down import has_been_told, newest_fact, parts_to_tell, take_down
 from ringroad.build.site.store import (
     HEARD_S,
@@ -31,11 +30,11 @@ from ringroad.build.site.store import (
     tell_all,
 )
 from ringroad.build.site.store_sums import has_told_sums, with_sums
-from ringroad.build.site.store_up import take_told
+from ringroad.build.site.store_up import put_aside, take_told
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, RingroadError, Unavailable
 from ringroad.loop.landing import land
-from ringroad.protocol.site import Down, Up, down_subject, site_of, up_subject
+from ringroad.protocol.site import Down, Up, down_subject, up_subject
 from ringroad.storage.broker import open_connection
 from ringroad.storage.db import Connection, Opener, one_snapshot, transaction
 from ringroad.storage.leaf import UP, ensure_down, fetch_down, open_link
@@ -72,10 +71,10 @@ async def run_hub(
             with transaction(conn):
                 take_told(conn, ids, clock, message)
 
-    def put_aside(conn: Connection, message: StreamMessage, reason: str) -> None:
-        refuse_message(conn, message, reason, programme_id=site_of(message.subject), code="broken")
+    def aside(conn: Connection, message: StreamMessage, reason: str) -> None:
+        put_aside(conn, message, reason, now=clock.now())
 
-    await land(nats_url, conn_opener, stop, place=UP, take=take, put_aside=put_aside, ack_wait_s=ack_wait_s)
+    await land(nats_url, conn_opener, stop, place=UP, take=take, put_aside=aside, ack_wait_s=ack_wait_s)
 
 
 async def run_telling(nats_url: str, conn_opener: Opener, stop: asyncio.Event, *, clock: Clock) -> None:

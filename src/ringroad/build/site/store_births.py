@@ -9,6 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
+import structlog
+from psycopg import DataError
 from securesystemslib.signer import Signer
 
 from ringroad.build.adopt import adopt_vehicle, read_elsewhere
@@ -36,7 +39,7 @@ from ringroad.kernel.errors import (
 )
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
-from ringroad.protocol.site import ASK_FORMAT, SiteBirth, Trust, Up
+from ringroad.protocol.site import ASK_FORMAT, SiteBirth, Trust
 from ringroad.storage.db import Connection, expect_one, of_row, transaction
 from ringroad.storage.ledger import append_fact, last_of
 from ringroad.trust.birth import CERTIFICATE, BirthRecord, read_record, verify_record
@@ -44,6 +47,9 @@ from ringroad.trust.canonical import encode_canonical
 from ringroad.trust.keys import key_id, parse_public_key
 from ringroad.trust.plant_key import VIN_CHARS, certify_plant_key, read_plant_key, verify_plant_key
 
+LOG = structlog.get_logger(__name__)
+
+BREAKS: Final = "breaks_reader"  # of a birth that is refused: nobody foresaw what it says
 KEY_DAYS: Final = (
     30  # days that a site's key is good for: as long as it may bear vehicles while it is cut off
 )
@@ -233,27 +239,52 @@ def take_birth(conn: Connection, ids: Ids, clock: Clock, site_id: str, told: Sit
     except (Unavailable, Corrupt):
         raise
     except RingroadError as error:
-        if SQL.births_refused_count(conn, site_id=site_id) < REFUSED_MAX:
-            SQL.put_birth_refused(
-                conn, site_id=site_id, vin=vin, sha256=sha256, told=msgspec.json.encode(told), code=error.code,
-                reason=error.message[:2_000], now=now,
-            )  # fmt: skip
-        reason = f"its birth is not taken; {site_id} has it whole: {error.message}"
-        put_conflict(conn, site_id, "birth_refused", vin or sha256[:16], reason, now=now)
+        _keep_refused(conn, site_id, told, vin, sha256, code=error.code, reason=error.message, now=now)
+    except (TypeError, ArithmeticError, ValueError, DataError) as error:  # what it says breaks who reads it
+        LOG.warning("a birth breaks its reader", site=site_id, vin=vin, exc_info=True)
+        _keep_refused(conn, site_id, told, vin, sha256, code=BREAKS, reason=f"{error!r}", now=now)
 
 
-def note_births(conn: Connection, site_id: str, told: Up, *, now: datetime) -> None:
+def keep_birth(conn: Connection, site_id: str, told: SiteBirth, reason: str, *, now: datetime) -> None:
+    """Keep a birth whole that broke its reader in a way that nobody foresaw; a person has it taken later."""
+    vin, sha256 = "", hashlib.sha256(told.record.encode()).hexdigest()
+    with contextlib.suppress(Untrusted):
+        record = read_record(told.record.encode())
+        sha256, vin = record.sha256, str(record.signed.get("vin"))[:40]
+    _keep_refused(conn, site_id, told, vin, sha256, code=BREAKS, reason=reason, now=now)
+
+
+def _keep_refused(
+    conn: Connection, site_id: str, told: SiteBirth, vin: str, sha256: str, *, code: str, reason: str, now: datetime
+) -> None:  # fmt: skip
+    reason = reason.replace("\x00", "")[:2_000]
+    if SQL.births_refused_count(conn, site_id=site_id) < REFUSED_MAX:
+        SQL.put_birth_refused(
+            conn, site_id=site_id, vin=vin, sha256=sha256, told=msgspec.json.encode(told), code=code, reason=reason, now=now
+        )  # fmt: skip
+    reason = f"its birth is not taken; {site_id} has it whole: {reason}"
+    put_conflict(conn, site_id, "birth_refused", vin or sha256[:16], reason, now=now)
+
+
+def note_births(conn: Connection, site_id: str, *, number: int | None, told: int, now: datetime) -> None:
     """Note how far births of a site are here without gaps, and whether any before are missing, as after a backup.
 
     A hub that noted nothing yet asks for all: each is known by its VIN and record, so none is taken twice.
+
+    Args:
+        conn: a connection in a transaction.
+        site_id: whose.
+        number: of the birth that came, whether it was taken or is kept; None: none came.
+        told: number of the last birth before that the hub's broker has.
+        now: UTC.
     """
     name, row = TAKEN + site_id, SQL.place(conn, name=TAKEN + site_id)
     taken = int(row["number"]) if row else 0
-    if told.birth is not None and told.birth.number == taken + 1:
+    if number == taken + 1:
         taken += 1
     if row is None or row["number"] != taken:
         SQL.set_place(conn, name=name, number=taken, now=now)
-    before, lacking = _lacking(conn, site_id), max(0, told.births_told - taken)
+    before, lacking = _lacking(conn, site_id), max(0, told - taken)
     if lacking != before:
         SQL.set_place(conn, name=LACKS + site_id, number=lacking, now=now)
     if lacking and not before and row is not None:

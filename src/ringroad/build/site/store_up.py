@@ -10,21 +10,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from ringroad.build.plant.store import get_plant, runs_of
 from ringroad.build.plant.store_events import Told, list_refused, refuse_message, take_events
 from ringroad.build.site.store import ACTOR, SQL, put_conflict
-from ringroad.build.site.store_births import note_births, take_birth
+from ringroad.build.site.store_births import keep_birth, note_births, take_birth
 from ringroad.build.site.store_sums import take_sums
 from ringroad.build.store_plant import resume_order
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import InvalidInput, NotFound
 from ringroad.protocol.mes import SUBJECT_PREFIX
-from ringroad.protocol.site import UP_FORMAT, SiteEvent, Up, Word, site_of
+from ringroad.protocol.site import UP_FORMAT, Count, SiteEvent, Up, Word, site_of
 from ringroad.storage.db import Connection
+
+T = TypeVar("T")
 
 REFUSED_MAX: Final = 10_000  # messages of a site that are kept though nobody can take them
 
@@ -40,6 +42,7 @@ def take_told(conn: Connection, ids: Ids, clock: Clock, message: Told) -> None:
         told = msgspec.json.decode(message.payload, type=Up)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         _refuse(conn, site_id, message, str(error), code="unreadable")
+        _pass_birth(conn, site_id, message, str(error), now=clock.now())
         return
     if told.format != UP_FORMAT:
         reason = f"site {site_id} speaks format {told.format}; bring the hub up to date first"
@@ -55,7 +58,8 @@ def take_told(conn: Connection, ids: Ids, clock: Clock, message: Told) -> None:
             _take_events(conn, ids, clock, site_id, told)
     if told.birth is not None:
         take_birth(conn, ids, clock, site_id, told.birth)
-    note_births(conn, site_id, told, now=clock.now())
+    number = told.birth.number if told.birth is not None else None
+    note_births(conn, site_id, number=number, told=told.births_told, now=clock.now())
     if told.sums is not None:
         try:
             take_sums(conn, ids, site_id, told.sums, now=clock.now())
@@ -65,6 +69,29 @@ def take_told(conn: Connection, ids: Ids, clock: Clock, message: Told) -> None:
     SQL.hear_site(
         conn, site_id=site_id, waiting=told.waiting, births_waiting=told.births_waiting, now=clock.now()
     )
+
+
+def put_aside(conn: Connection, message: Told, reason: str, *, now: datetime) -> None:
+    """Keep a message that breaks its reader, and go on behind it; a birth that can be read is kept whole."""
+    site_id = site_of(message.subject)
+    _refuse(conn, site_id, message, reason, code="broken")
+    if SQL.site(conn, site_id=site_id) is not None:
+        _pass_birth(conn, site_id, message, reason, now=now)
+
+
+def _pass_birth(conn: Connection, site_id: str, message: Told, reason: str, *, now: datetime) -> None:
+    """Go on behind a birth that cannot be taken: else its site would tell all that follow again and again."""
+    told = _read(message.payload, _Births)
+    if told is None or told.birth is None:
+        return
+    number = told.birth.number
+    whole = _read(message.payload, Up)
+    if whole is not None and whole.birth is not None:
+        keep_birth(conn, site_id, whole.birth, reason, now=now)
+    else:
+        why = f"its birth is not taken; {site_id} has it whole: {reason}"
+        put_conflict(conn, site_id, "birth_refused", f"number {number}", why, now=now)
+    note_births(conn, site_id, number=number, told=told.births_told, now=now)
 
 
 def _take_events(conn: Connection, ids: Ids, clock: Clock, site_id: str, told: Up) -> None:
@@ -124,9 +151,24 @@ class _About(msgspec.Struct, frozen=True):
     order_id: Word = ""
 
 
+class _Number(msgspec.Struct, frozen=True):
+    number: Count
+
+
+class _Births(msgspec.Struct, frozen=True):
+    """What of a message that cannot be read says which birth it is."""
+
+    birth: _Number | None = None
+    births_told: Count = 0
+
+
 def _readable(event: SiteEvent) -> _About | None:
+    return _read(event.event, _About)
+
+
+def _read(raw: bytes | msgspec.Raw, shape: type[T]) -> T | None:
     try:
-        return msgspec.json.decode(event.event, type=_About)
+        return msgspec.json.decode(raw, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
