@@ -1,4 +1,4 @@
-"""A plan that is blocked takes the place of the one before: nothing older is approved or started."""
+"""A plan that is blocked takes the place of the one before, and one whose release did harm before says so."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
+import msgspec
 import pytest
 
+from ringroad.cli.release import halted_text
+from ringroad.http import reading
 from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.campaigns import plan_campaign
@@ -108,3 +111,41 @@ def test_a_plan_that_a_server_of_before_left_current_beside_a_newer_blocked_one_
     story.conn.execute("UPDATE campaign SET plan_id = %s, state = %s", [first.id, state])
     said = "generation 2 of its plan is blocked: release_not_signed; plan again"
     assert _refused(story, story.campaign()) == [said, said]
+
+
+def test_a_release_that_halted_a_campaign_is_shipped_again_only_by_who_accepts_that(story: Story) -> None:
+    add_vehicles(story.conn, range(4))
+    story.start()
+    campaign = story.campaign()
+    with transaction(story.conn):
+        store.halt(
+            story.conn, story.ids, campaign, actor="gate", reason="worse_than_control: fault", now=story.now
+        )
+    again = story.plan()
+    (found,) = [each for each in again.findings if each["code"] == "release_halted_before"]
+    assert found["severity"] == "warning"
+    assert found["message"].startswith(f"release 2.0.0 halted campaign fix ({campaign.id}) on ")
+    now = story.campaign()
+    with pytest.raises(Conflict) as refused, transaction(story.conn):
+        store.approve(
+            story.conn, story.ids, campaign_id=now.id, generation=now.generation, actor="ben", four_eyes=True,
+            acknowledged=[each["code"] for each in again.findings if each != found], now=story.now,
+        )  # fmt: skip
+    assert "release_halted_before" in refused.value.message
+    (release,) = reading.releases(story.conn, release_id="release_2.0.0")
+    (halted,) = release.halted
+    assert (halted.campaign_id, halted.reason, halted.halted_at) == (
+        campaign.id, "worse_than_control: fault", story.now,
+    )  # fmt: skip
+    assert halted_text(msgspec.to_builtins(halted)).endswith("worse than control: fault")
+    assert reading.releases(story.conn, release_id="release_1.0.0")[0].halted == []
+
+
+def test_a_halt_because_the_release_was_withdrawn_says_nothing_of_its_software(story: Story) -> None:
+    add_vehicles(story.conn, range(4))
+    story.start()
+    with transaction(story.conn):
+        store.halt(
+            story.conn, story.ids, story.campaign(), actor="gate", reason="release_withdrawn", now=story.now
+        )
+    assert "release_halted_before" not in {each["code"] for each in story.plan().findings}

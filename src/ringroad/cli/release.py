@@ -285,6 +285,7 @@ def show(shell: Shell, client: Client, *, release: str) -> None:
             ("name", f"{row['name']} {row['version']}"),
             ("programme", row["programme_id"]),
             ("state", row["state"] + (", on the line" if row["on_line"] else "")),
+            ("halted", [halted_text(each) for each in row.get("halted", [])]),
             ("change", row["change_id"]),
             ("lap", row["lap_id"]),
             ("vehicles", row["vehicles"]),
@@ -384,6 +385,12 @@ def _summary(row: Mapping[str, Any]) -> str:
         for variant, ecus in document["variants"].items()
     ]
     return "\n".join([f"{row['name']} {row['version']}, {row['state']}", *lines])
+
+
+def halted_text(halt: Mapping[str, Any]) -> str:
+    """Return which campaign a release halted, when and why."""
+    at = f" on {exactly(halt['halted_at'])}" if halt["halted_at"] else ""
+    return f"{halt['campaign_name']} ({tail(halt['campaign_id'])}){at}: {halt['reason'].replace('_', ' ')}"
 
 
 def _goes_back(row: Mapping[str, Any]) -> list[str] | None:

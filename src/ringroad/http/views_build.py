@@ -54,6 +54,15 @@ class DowngradeView(View, frozen=True, kw_only=True):
     expires: str
 
 
+class HaltView(View, frozen=True, kw_only=True):
+    """A campaign that the release halted for harm."""
+
+    campaign_id: str
+    campaign_name: str
+    reason: str
+    halted_at: datetime | None
+
+
 class ReleaseView(View, frozen=True, kw_only=True):
     """A release, its document and the findings of its last check."""
 
@@ -73,6 +82,7 @@ class ReleaseView(View, frozen=True, kw_only=True):
     downgrades: list[DowngradeView]  # empty until somebody approved that it takes ECUs back
     vehicles: int
     on_line: bool
+    halted: list[HaltView]  # campaigns, the newest first
 
 
 class DeltaView(View, frozen=True, kw_only=True):

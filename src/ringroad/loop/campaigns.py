@@ -101,6 +101,7 @@ def plan_campaign(
         facts = replace(
             busy,
             skip_unknown=skip_unknown,
+            halted_before=store.read_halted_before(conn, release.id),
             dealt=read_dealt(conn, plan_id),
             own_hours=count_own_hours(conn, plan_id),
             expires=store.read_expiries(conn),

@@ -39,6 +39,16 @@ class Dealt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HaltedBefore:
+    """A campaign of the same release that its gate halted for harm."""
+
+    campaign_id: str
+    name: str
+    reason: str
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckFacts:
     """What else is true while the plan is checked. Vehicles, by campaign."""
 
@@ -55,6 +65,7 @@ class CheckFacts:
     own_hours: Mapping[OwnHours, int] = field(
         default_factory=dict
     )  # that fleets set for vehicles of the plan
+    halted_before: Sequence[HaltedBefore] = ()  # the newest first
     skip_unknown: int = 0  # DDI devices in the plan that never said that they honour skip
 
 
@@ -63,6 +74,7 @@ def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[Pl
     only_downloads = plan.request.urgency == "download_only"
     findings = [
         *_check_release(plan, release),
+        *_check_halted(release, facts.halted_before),
         *_check_targets(plan),
         *_check_dealt(plan, facts.dealt),
         *check_rollback(plan),
@@ -106,6 +118,20 @@ def _check_release(plan: Plan, release: ReleaseFacts) -> list[PlanFinding]:
             )
         )
     return findings
+
+
+def _check_halted(release: ReleaseFacts, halted: Sequence[HaltedBefore]) -> list[PlanFinding]:
+    """Warn of a release that did harm on the road already: only a person can say that it is another matter now."""
+    return [
+        _warn(
+            "release_halted_before",
+            f"release {release.version} halted campaign {each.name} ({each.campaign_id})"
+            + (f" on {each.at:%Y-%m-%d}" if each.at else "")
+            + f": {each.reason.replace('_', ' ')}",
+            hint=f"ringroad campaign evidence {each.campaign_id} says what it did; mend it and ship a newer release",
+        )
+        for each in halted
+    ]
 
 
 def _check_targets(plan: Plan) -> list[PlanFinding]:

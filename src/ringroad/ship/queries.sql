@@ -374,6 +374,12 @@ UPDATE campaign SET state = :state, state_reason = :reason, state_at = :now, gen
 -- name: release_state$
 SELECT state FROM release WHERE id = :release_id FOR SHARE;
 
+-- name: halts_of_release
+-- Not the halts that only followed its withdrawal: those say nothing of the software.
+SELECT id, name, state_reason, state_at FROM campaign
+ WHERE release_id = :release_id AND state = 'halted' AND state_reason <> 'release_withdrawn'
+ ORDER BY state_at DESC NULLS LAST, id LIMIT :rows_max;
+
 -- name: lock_start$
 SELECT pg_advisory_xact_lock(:key);
 

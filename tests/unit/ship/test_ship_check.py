@@ -9,6 +9,7 @@ import pytest
 from ringroad.kernel.hours import OwnHours, Window
 from ringroad.ship.check import (
     CheckFacts,
+    HaltedBefore,
     check_plan,
     shortest_s,
     unacknowledged,
@@ -66,6 +67,19 @@ def test_a_plan_that_only_downloads_is_checked_for_what_it_cannot_do() -> None:
     assert codes(plan({"match": 3}, **only), skip_unknown=2)["download_only_not_told"] is Severity.WARNING
     installs = replace(plan({"match": 3}), resolved=(resolved(2, "q", "r"),))
     assert not {"download_needs_steps", "download_only_not_told"} & codes(installs, skip_unknown=2).keys()
+
+
+def test_a_release_that_halted_a_campaign_is_a_warning_that_names_which_when_and_why() -> None:
+    halted = HaltedBefore(campaign_id="campaign_7", name="Winter", reason="worse_than_control: fault", at=NOW)
+    assert "release_halted_before" not in codes(plan({"match": 3}))
+    (found,) = [
+        each
+        for each in check_plan(plan({"match": 3}), RELEASE, CheckFacts(halted_before=[halted]))
+        if each.code == "release_halted_before"
+    ]
+    assert found.severity is Severity.WARNING
+    said = "release 2.0.0 halted campaign Winter (campaign_7) on 2026-11-25: worse than control: fault"
+    assert found.message == said
 
 
 def own(*hours: str, days: int | None = None) -> OwnHours:
