@@ -15,7 +15,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -227,8 +227,7 @@ class PartialImage:
             yield
         finally:
             self._from_peer = False
-            with suppress(Unavailable):
-                self._given.end(self.done_bytes)
+            self._given.end(self.done_bytes)
 
     def write(self, chunk: bytes) -> None:
         """Take the next bytes.

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from ringroad.kernel.errors import Unavailable
+from ringroad.vehicle import given as given_module
 from ringroad.vehicle.given import GivenBytes
+from ringroad.vehicle.images import ImageStore
+from support.uptane import IMAGE, make_world
 
 
 def count(folder: Path) -> GivenBytes:
@@ -49,3 +53,42 @@ def test_it_is_never_more_than_what_is_here(tmp_path: Path) -> None:
 def test_one_that_does_not_read_back_is_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.peers").write_bytes(content)
     assert (count(tmp_path).total, count(tmp_path).counting) == (0, False)
+
+
+def full(*_: object, **__: object) -> None:
+    raise Unavailable("cannot write it: No space left on device", code="disk")
+
+
+def test_a_disk_that_does_not_take_it_keeps_no_download_and_counts_none_of_the_servers_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = make_world().run().targets["brake-serial"]
+    content = IMAGE + b"brake"
+    store = ImageStore(tmp_path, durability="buffered")
+    with store.resume(target) as image, image.from_peer():
+        image.write(content[:2])
+    (tmp_path / f"{target.sha256}.peers").write_bytes(b"0 1")  # power went in the middle of a peer's bytes
+    with monkeypatch.context() as disk:
+        disk.setattr(given_module, "replace_file", full)
+        with store.resume(target) as image:
+            with image.from_peer():
+                image.write(content[2:3])
+            image.write(content[3:])
+    with store.resume(target) as image:
+        assert image.whole
+        assert image.finish() == 0
+    assert store.stored() == {target.sha256}
+
+
+def test_a_count_that_cannot_be_removed_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    given = count(tmp_path)
+    given.begin(0)
+    given.end(5)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    given.forget()
+    assert given.total == 0
