@@ -23,6 +23,7 @@ from ringroad.sim.canbus import BitRates, VirtualBus
 from ringroad.vehicle.can import ERROR, REMOTE
 from ringroad.vehicle.cannelloni import BANNER, FrameParser, encode_confirmation, encode_frames
 from ringroad.vehicle.config import toml_table
+from ringroad.vehicle.files import replace_file
 
 CLIENTS_MAX: Final = 256  # connections; a vehicle has at most that many ECUs
 QUEUED_FRAMES_MAX: Final = 2_048  # frames of one client that wait for the bus before it is read no further
@@ -69,9 +70,9 @@ def read_bus_config(path: Path) -> BusConfig:
 
 
 def write_bus_config(path: Path, config: BusConfig) -> None:
-    """Write a file that `read_bus_config` gives back."""
+    """Write a file that `read_bus_config` gives back. Raises: Unavailable, the disk cannot be written."""
     lines = ["[bus]", *toml_table(msgspec.structs.asdict(config))]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    replace_file(path, ("\n".join(lines) + "\n").encode(), durability="fsync")
 
 
 class BusServer:

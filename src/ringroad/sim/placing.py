@@ -6,6 +6,7 @@ files that real ECUs would be described in: `config.toml` of the vehicle, one of
 Invariants:
     Nothing is written while a process drives the vehicle.
     What is written twice for the same ports is the same.
+    What a person wrote into a file stays in it, but for the address.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ import msgspec
 
 from ringroad.kernel.errors import InvalidInput, Unavailable
 from ringroad.sim.assembly import LOCAL_AGENTS
-from ringroad.sim.canserver import BusConfig, write_bus_config
+from ringroad.sim.canserver import BusConfig, read_bus_config, write_bus_config
+from ringroad.sim.vecu.config import ServerConfig, ServerTable
 from ringroad.sim.vecu.config import read_config as read_vecu_config
 from ringroad.sim.vecu.config import write_config as write_vecu_config
+from ringroad.vehicle.canway import CanWay
 from ringroad.vehicle.config import read_config, write_config
 from ringroad.vehicle.files import FolderLock
 
@@ -85,12 +88,13 @@ def place(folder: Path, *, first_port: int, free: Callable[[int], bool] = is_fre
                 bus = buses.get(ecu.can.bus) or _bus(folder, ecu.can.bus, next(ports))
                 buses[ecu.can.bus] = bus
                 can = msgspec.structs.replace(ecu.can, channel=bus.address)
-                write_vecu_config(file, found.ecu, found.server, can)
+                _rewrite(file, found, found.server, can)
                 ecus.append(msgspec.structs.replace(ecu, can=can))
                 placed.append(Placed(name=ecu.name, kind="CAN", address=bus.address, file=file))
                 continue
             port = next(ports)
-            write_vecu_config(file, found.ecu, msgspec.structs.replace(found.server, host=HOST, port=port))
+            server = msgspec.structs.replace(found.server, host=HOST, port=port)
+            _rewrite(file, found, server)
             if ecu.agent == "sovd":
                 url = f"http://{HOST}:{port}"
                 ecus.append(msgspec.structs.replace(ecu, settings={**ecu.settings, "url": url}))
@@ -104,11 +108,15 @@ def place(folder: Path, *, first_port: int, free: Callable[[int], bool] = is_fre
         lock.close()
 
 
+def _rewrite(file: Path, found: ServerConfig, server: ServerTable, can: CanWay | None = None) -> None:
+    write_vecu_config(file, found.ecu, server, can, fault_texts=found.fault_texts, durability="fsync")
+
+
 def _bus(folder: Path, kind: str, port: int) -> Placed:
     file = folder / f"{kind}.toml"
-    write_bus_config(
-        file, msgspec.convert({"kind": kind, "host": HOST, "port": port, "bit_rate": 0}, type=BusConfig)
-    )
+    new = msgspec.convert({"kind": kind, "bit_rate": 0}, type=BusConfig)
+    known = read_bus_config(file) if file.exists() else new
+    write_bus_config(file, msgspec.structs.replace(known, kind=new.kind, host=HOST, port=port))
     return Placed(name=kind, kind="bus", address=f"{HOST}:{port}", file=file)
 
 

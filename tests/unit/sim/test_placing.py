@@ -75,6 +75,39 @@ def test_every_ecu_answers_the_vehicle_where_it_was_placed(folder: Path) -> None
     asyncio.run(story())
 
 
+def test_what_a_person_wrote_into_the_files_stays_when_ecus_are_placed_again(folder: Path) -> None:
+    files = {each.name: each.file for each in place(folder, first_port=13_400, free=lambda _: True)}
+    can = files["can"]
+    assert read_bus_config(can).rates is None
+    can.write_text(can.read_text().replace("bit_rate = 0", "bit_rate = 250000", 1))
+    for name in ("gateway", "door"):
+        text = files[name].read_text()
+        files[name].write_text(text + '\n[fault_texts]\nC0051-00 = "sensor \\"A\\", öffen"\n')
+    place(folder, first_port=14_400, free=lambda _: True)
+    bus = read_bus_config(can)
+    assert (bus.bit_rate, bus.host) == (250_000, "127.0.0.1")
+    assert bus.port >= 14_400
+    for name in ("gateway", "door"):
+        assert read_vecu_config(files[name]).fault_texts == {"C0051-00": 'sensor "A", öffen'}
+        assert files[name].stat().st_mode & 0o777 == 0o600
+
+
+def test_a_disk_that_is_full_leaves_the_files_as_they_were(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed = place(folder, first_port=13_400, free=lambda _: True)
+    before = {each.file: each.file.read_bytes() for each in placed}
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("os.write", full)
+        with pytest.raises(Unavailable, match="No space"):
+            place(folder, first_port=14_400, free=lambda _: True)
+    assert {each: each.read_bytes() for each in before} == before
+
+
 def test_ports_in_use_are_left_out_and_a_vehicle_that_is_driven_is_left_alone(folder: Path) -> None:
     placed = place(folder, first_port=13_400, free=lambda port: port % 2 == 1)
     assert [each.address.rpartition(":")[2] for each in placed] == [

@@ -21,6 +21,7 @@ from ringroad.sim.vecu.flash import ExchangeName, LayoutName
 from ringroad.vehicle.agents.wire import Did
 from ringroad.vehicle.canway import CanWay
 from ringroad.vehicle.config import toml_table
+from ringroad.vehicle.files import Durability, replace_file
 from ringroad.vehicle.proof import owner_key
 from ringroad.vehicle.uds import dtc_bytes
 
@@ -179,15 +180,28 @@ def read_config(path: Path) -> ServerConfig:
     )
 
 
-def write_config(path: Path, ecu: EcuConfig, server: ServerTable, can: CanWay | None = None) -> None:
-    """Write a file that `read_config` gives back; it holds a secret, so only its owner may read it."""
+def write_config(
+    path: Path,
+    ecu: EcuConfig,
+    server: ServerTable,
+    can: CanWay | None = None,
+    *,
+    fault_texts: Mapping[str, str] | None = None,
+    durability: Durability = "buffered",
+) -> None:
+    """Write a file that `read_config` gives back; it holds a secret, so only its owner may read it.
+
+    Raises:
+        Unavailable: the disk cannot be written; what was there stays.
+    """
     table = dataclasses.asdict(ecu)
     table["secret_hex"] = table.pop("secret").hex()
     data = table.pop("data")
     lines = ["[ecu]", *toml_table(table), "", "[server]", *toml_table(msgspec.structs.asdict(server))]
+    if fault_texts:
+        lines += ["", "[fault_texts]", *toml_table(fault_texts)]
     if data:
         lines += ["", "[data]", *toml_table(data)]
     if can is not None:
         lines += ["", "[can]", *toml_table(msgspec.structs.asdict(can))]
-    path.touch(mode=0o600)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    replace_file(path, ("\n".join(lines) + "\n").encode(), durability=durability)
