@@ -32,6 +32,7 @@ class Node(httpx.AsyncBaseTransport):
     serial: str = "NODE"
     serial_after: str = "NODE"
     bootloader_after: bool = False
+    tests_s: float = 0.0
     ordered_at_s: float | None = None
     asked: list[str] = field(default_factory=list)
 
@@ -48,6 +49,8 @@ class Node(httpx.AsyncBaseTransport):
             if self.order != "taken":
                 raise httpx.ReadError("cut")
             return httpx.Response(202, json={"status": "running"})
+        if request.url.path.endswith("/self-test/executions"):
+            await asyncio.sleep(self.tests_s)
         if request.method in {"POST", "DELETE"}:
             return httpx.Response(200, json={"passed": True})
         told: dict[str, Any] = {
@@ -116,6 +119,24 @@ def test_a_restart_that_nobody_saw_is_none(node: Node, reason: Reason, detail: s
     assert failed.reason is reason
     assert detail in failed.detail
     assert took_s <= RESTART_S_MAX + 1
+
+
+def test_who_stops_waiting_for_a_self_test_says_that_the_ecu_was_not_told() -> None:
+    async def story() -> Any:
+        agent = agent_of(node)
+        waits = asyncio.create_task(agent.operate("self-test"))
+        await asyncio.sleep(1)
+        waits.cancel()
+        try:
+            await waits
+        except asyncio.CancelledError as cut:
+            return cut.__notes__
+        finally:
+            await agent.close()
+
+    node = Node(tests_s=60.0)
+    notes, _ = run_simulated(story())
+    assert notes == ["the ECU is no longer waited for: it was not told to stop"]
 
 
 @pytest.mark.parametrize("change", ["reset", "self-test", "clear"])

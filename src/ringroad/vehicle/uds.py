@@ -328,6 +328,10 @@ class UdsClient:
         """RoutineControl (0x31), start; returns the status record."""
         return (await self.call(b"\x31\x01" + rid.to_bytes(2, "big") + option))[4:]
 
+    async def stop_routine(self, rid: int) -> None:
+        """RoutineControl (0x31), stop. An ECU in which it does not run answers requestSequenceError."""
+        await self.call(b"\x31\x02" + rid.to_bytes(2, "big"))
+
     async def faults(self, *, status_mask: int = 0x08) -> list[tuple[str, int]]:
         """ReadDTCInformation (0x19 02): (display code, status byte) of codes matching the mask."""
         record = (await self.call(bytes((0x19, 0x02, status_mask))))[3:]

@@ -144,7 +144,9 @@ def download_request(length_bytes: int, address: int = 0) -> bytes:
         ([EXTENDED, b"\x27\x01"], b"\x27\x02" + bytes(16), 0x35),
         ([EXTENDED], ERASE, 0x22),
         ([EXTENDED], b"\x31\x01\x12\x34", 0x31),
-        ([EXTENDED], b"\x31\x02\x02\x03", 0x12),
+        ([EXTENDED], b"\x31\x02\x02\x03", 0x24),  # none runs any more that was answered
+        ([EXTENDED], b"\x31\x02\x12\x34", 0x31),
+        ([EXTENDED], b"\x31\x03\x02\x03", 0x12),
         ([EXTENDED], b"\x31\x01\x03\x02", 0x33),
         ([EXTENDED], b"\x31\x01\x03\x05", 0x22),  # nothing runs that could test itself
         ([], b"\x28\x03\x01", 0x7F),

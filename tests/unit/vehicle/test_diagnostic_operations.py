@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ringroad.kernel.errors import Unavailable
 from ringroad.protocol.diagnostics import Method
 from ringroad.sim.vecu.script import Behaviour, Script, Trouble
 from ringroad.vehicle.agents.session import EcuAccess, EcuSession, Refusal
 from ringroad.vehicle.agents.verbs import UdsAgent
-from ringroad.vehicle.diagnostics.operations import RESTART, Execution, Executions, _reset
+from ringroad.vehicle.diagnostics import operations
+from ringroad.vehicle.diagnostics.operations import RESTART, Execution, Executions, _reset, _self_test
 from ringroad.vehicle.diagnostics.sessions import answer_session
 from ringroad.vehicle.uds import Session
 from support.diagnosed import FAULT, OTHER, Bench, bench, open_session
@@ -181,6 +184,110 @@ class Late:
                 return b"\x62\xf1\x86" + bytes([self.active])
             case _:
                 return b"\x62" + payload[1:3] + b"1.0"
+
+
+class Pending:
+    """An ECU whose routine goes on until it is told to stop, and what it says to that, one try after the other."""
+
+    def __init__(self, *says: bytes | None) -> None:
+        self._says, self.asked = list(says), list[str]()
+        self.tests = asyncio.Event()
+
+    async def connect(self) -> None:
+        """Be there."""
+
+    async def request(self, payload: bytes, **_: Any) -> bytes:
+        """Answer as UDS has it; None is no answer."""
+        self.asked.append(payload.hex())
+        match payload[:2]:
+            case b"\x31\x01":
+                self.tests.set()
+                await asyncio.Event().wait()
+            case b"\x31\x02":
+                answer = self._says.pop(0)
+                if answer is None:
+                    raise Unavailable("no answer", code="timeout")
+                return answer
+            case b"\x22\xf1":
+                return b"\x62\xf1\x8cP-1"
+        return b"\x50" + payload[1:2]
+
+
+def self_tested(pending: Any) -> tuple[Executions, Execution]:
+    """Begin its self-test."""
+    ecu = EcuSession(pending, EcuAccess(serial="P-1", derive=lambda _level, seed: seed))
+    executions = Executions(DeskClock())
+    begun = Execution(
+        id="x1", component="brake", operation="self-test", session="s1", by="ole",
+        status="running", started_at=NOW,
+    )  # fmt: skip
+    return executions, executions.start(begun, partial(_self_test, ecu))
+
+
+STOPPED, NOT_RUNNING, UNKNOWN = b"\x71\x02\x03\x05", b"\x7f\x31\x24", b"\x7f\x31\x12"
+MOVES = "it moves"
+UNSURE = f"{MOVES}; the ECU did not confirm that it stopped: "
+
+
+@pytest.mark.parametrize(
+    ("says", "error"),
+    [
+        ((STOPPED,), MOVES),
+        ((NOT_RUNNING,), MOVES),  # it was over
+        ((None, STOPPED), MOVES),
+        ((None, None), f"{UNSURE}it does not answer"),
+        ((UNKNOWN,), f"{UNSURE}the ECU refused service 0x31: SUB_FUNCTION_NOT_SUPPORTED (0x12)"),
+    ],
+)
+def test_a_self_test_is_stopped_on_its_ecu_and_whoever_asks_is_told_where_that_is_not_known(
+    says: tuple[bytes | None, ...], error: str
+) -> None:
+    async def story() -> None:
+        pending = Pending(*says)
+        executions, begun = self_tested(pending)
+        await pending.tests.wait()
+        executions.halt(MOVES)
+        ended = await executions.stop(begun)
+        assert (ended.status, ended.error) == ("stopped", error)
+        stops = ["31020305"] * len(says)
+        assert pending.asked == ["1003", "31010305", *stops, "22f18c", "1001"]
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+def test_a_self_test_that_goes_on_for_too_long_is_stopped_on_its_ecu(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        pending = Pending(None, None)
+        executions, _ = self_tested(pending)
+        await asyncio.gather(*executions._tasks.values())
+        await asyncio.sleep(0)  # what is called when a task is done is called a turn later
+        (ended,) = executions.of("brake", "self-test")
+        why = "not over after 0.05 s; the ECU did not confirm that it stopped: it does not answer"
+        assert (ended.status, ended.error) == ("failed", why)
+        assert pending.asked[-1] == "1001"
+
+    monkeypatch.setattr(operations, "OPERATION_S_MAX", 0.05)
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_a_self_test_that_takes_its_time_is_stopped_when_the_vehicle_drives_off(
+    tmp_path: Path, *, stops: bool
+) -> None:
+    async def story(at: Bench) -> None:
+        late = Trouble(kind="delay", service=0x31, delay_ms=500)
+        refused = Trouble(kind="nrc", service=0x31, at=2, nrc=0x22)
+        at.vehicle.ports["brake"].follow(Script(transport=(late,) if stops else (late, refused)))
+        _, begun = await at.ask("POST", SELF_TEST)
+        await asyncio.sleep(0.2)
+        at.vehicle.signals.values = {"Vehicle.Speed": 3}
+        at.desk.tidy()
+        found = await ended(at, SELF_TEST, begun["id"])
+        assert (found["status"], "Vehicle.Speed" in found["error"]) == ("stopped", True)
+        assert ("did not confirm" in found["error"]) is not stops
+        assert at.vehicle.ports["brake"].ecu._session == Session.DEFAULT
+
+    run(tmp_path, story)
 
 
 @pytest.mark.parametrize("values", [{"Vehicle.Speed": 3}, {}])

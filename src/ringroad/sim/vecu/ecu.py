@@ -41,6 +41,7 @@ _SWAP: Final = {"none": Swap.NONE, "test": Swap.TEST, "trial": Swap.TRIAL}
 _EXTENDED: Final = frozenset({Session.EXTENDED, Session.PROGRAMMING})
 _PROGRAMMING: Final = frozenset({Session.PROGRAMMING})
 _ANY: Final = frozenset(Session)
+_RIDS: Final = frozenset(Rid)
 
 
 _NEEDS: Final[dict[int, frozenset[Session]]] = {
@@ -365,9 +366,11 @@ class VirtualEcu:
     def _routine(self, request: bytes) -> bytes:
         if len(request) < 4:
             raise NegativeReply(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
+        rid, option = request[2] << 8 | request[3], request[4:]
+        if request[1] & 0x7F == 2:  # none outlasts its answer, so none is left to be stopped
+            raise NegativeReply(Nrc.REQUEST_SEQUENCE_ERROR if rid in _RIDS else Nrc.REQUEST_OUT_OF_RANGE)
         if request[1] & 0x7F != 1:
             raise NegativeReply(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
-        rid, option = request[2] << 8 | request[3], request[4:]
         return b"\x71\x01" + request[2:4] + self._run_routine(rid, option)
 
     def _run_routine(self, rid: int, option: bytes) -> bytes:

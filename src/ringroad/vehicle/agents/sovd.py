@@ -310,7 +310,11 @@ class SovdAgent:
         before = await self._identify()
         path = f"/operations/{operation}/executions"
         if operation == "self-test":
-            return {"passed": decode(await self._ask("POST", path), Passed).passed}
+            try:
+                return {"passed": decode(await self._ask("POST", path), Passed).passed}
+            except asyncio.CancelledError as cut:
+                cut.add_note("the ECU is no longer waited for: it was not told to stop")
+                raise
         try:
             await self._ask("POST", path)
             taken = True

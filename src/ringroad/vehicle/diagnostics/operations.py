@@ -23,12 +23,14 @@ from ringroad.kernel.errors import Conflict, NotFound, RingroadError, Unavailabl
 from ringroad.vehicle.agents.base import Reason
 from ringroad.vehicle.agents.session import RESTART_PAUSE_S, EcuSession, Refusal
 from ringroad.vehicle.agents.wire import Did, Rid
-from ringroad.vehicle.uds import NegativeResponse, Session
+from ringroad.vehicle.uds import NegativeResponse, Nrc, Session
 
 KEPT_MAX: Final = 32  # executions of one vehicle that are remembered
 OPERATION_S_MAX: Final = (
     120.0  # s; the slowest restart we allow is 20 s, a self-test answers pending meanwhile
 )
+STOP_TRIES: Final = 2  # to stop a routine
+STOP_S_MAX: Final = 5.0  # s of one of them: whoever drives off waits for it
 RESTART: Final = "reset"
 
 _log = structlog.get_logger(__name__)
@@ -120,9 +122,34 @@ async def _preconditions(ecu: EcuSession) -> Result:
 
 
 async def _routine(ecu: EcuSession, rid: int) -> bytes:
-    """RoutineControl (0x31)."""
+    """RoutineControl (0x31); one that is cut off is stopped on the ECU, and what is not known of that is noted."""
     async with _extended(ecu):
-        return await ecu.uds.routine(rid)
+        try:
+            return await ecu.uds.routine(rid)
+        except asyncio.CancelledError as cut:
+            for note in await _stop(ecu, rid):
+                cut.add_note(note)
+            raise
+
+
+async def _stop(ecu: EcuSession, rid: int) -> list[str]:
+    """Stop a routine. Returns why it may run still, or nothing."""
+    why = "it does not answer"
+    for _ in range(STOP_TRIES):
+        try:
+            async with asyncio.timeout(STOP_S_MAX):
+                await ecu.uds.stop_routine(rid)
+        except NegativeResponse as negative:
+            if negative.nrc == Nrc.REQUEST_SEQUENCE_ERROR:
+                return []  # it does not run
+            why = negative.message
+            if not isinstance(negative, Unavailable):  # it is not busy alone
+                break
+        except (Unavailable, TimeoutError):
+            pass
+        else:
+            return []
+    return [f"the ECU did not confirm that it stopped: {why}"]
 
 
 OPERATIONS: Final[Mapping[str, tuple[str, Callable[[EcuSession], Awaitable[Result]]]]] = {
@@ -243,8 +270,9 @@ class Executions:
         self._stopping.discard(begun.id)
         # A task that is stopped before it began runs none of its own lines: so not there.
         why = self._halted.pop(begun.id, "")
-        stopped = msgspec.structs.replace(begun, status="stopped", error=why)
-        ended = stopped if task.cancelled() else task.result()
+        ended = msgspec.structs.replace(begun, status="stopped") if task.cancelled() else task.result()
+        if why and ended.status == "stopped":
+            ended = msgspec.structs.replace(ended, error="; ".join(filter(None, (why, ended.error))))
         self._known[begun.id] = msgspec.structs.replace(ended, ended_at=self._clock.now())
         self._tasks.pop(begun.id, None)
 
@@ -255,9 +283,17 @@ async def _run(begun: Execution, work: Callable[[], Awaitable[Result]]) -> Execu
             result = await work()
     except RingroadError as error:
         return msgspec.structs.replace(begun, status="failed", error=error.message)
-    except TimeoutError:
-        return msgspec.structs.replace(begun, status="failed", error=f"not over after {OPERATION_S_MAX:g} s")
+    except asyncio.CancelledError as cut:
+        return msgspec.structs.replace(begun, status="stopped", error="; ".join(_notes(cut)))
+    except TimeoutError as late:
+        why = "; ".join((f"not over after {OPERATION_S_MAX:g} s", *_notes(late.__cause__)))
+        return msgspec.structs.replace(begun, status="failed", error=why)
     except Exception as error:  # noqa: BLE001 - a fault of ours ends this one, and is told
         _log.exception("vehicle.operation_failed", operation=begun.operation, component=begun.component)
         return msgspec.structs.replace(begun, status="failed", error=f"internal: {type(error).__name__}")
     return msgspec.structs.replace(begun, status="completed", result=result)
+
+
+def _notes(cut: BaseException | None) -> tuple[str, ...]:
+    """Return what was noted where work was cut off."""
+    return tuple(getattr(cut, "__notes__", ()))
