@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -108,3 +109,73 @@ def test_a_plant_goes_through_an_asset_administration_shell(client: httpx.Client
     refused = client.post("/plant-shells", content=b"PK rubbish")
     assert refused.status_code == 422
     assert "no plant as an Asset Administration Shell" in refused.text
+
+
+GATE = 'checks = ["leak", "torque", "software"]'
+
+
+def decide_rate(client: httpx.Client, headers: dict[str, str], *, permille: int) -> None:
+    body = {
+        "station": "flash_and_test", "gate": "end of line", "inspect_permille": permille, "reason": "as proposed",
+        "generation": client.get("/plants/wren-mother").json()["generation"],
+    }  # fmt: skip
+    assert client.post("/programmes/wren/gates/rate", json=body, headers=headers).status_code == 200
+
+
+def test_a_document_that_lets_a_gate_look_at_less_needs_an_approver(
+    client: httpx.Client, pg_url: str
+) -> None:
+    approver = {"Authorization": f"Bearer {add_account(pg_url, 'anna', Role.APPROVER)}"}
+    client.post("/plants", json={"source": PLANT})
+    client.post("/plants/wren-mother/choose", json={"programme_id": "wren"})
+    gone = client.get("/plants/wren-mother").json()["document"]
+    del gone["lines"][0]["stations"][1]["gates"]
+    del gone["parameters"]["assembly/Line 1/flash_and_test/end of line"]
+    bodies: list[tuple[str, dict[str, Any]]] = [
+        (
+            "inspects 0 of 1,000 vehicles instead of 1000",
+            {"source": PLANT.replace(GATE, f"{GATE}\ninspect_permille = 0")},
+        ),
+        (
+            "does not check torque any more",
+            {"source": PLANT.replace(GATE, 'checks = ["leak", "software"]')},
+        ),
+        ("is not there any more", {"document": gone}),
+    ]
+    for why, body in bodies:
+        refused = client.post("/plants", json=body | {"generation": 1})
+        assert refused.status_code == 403, refused.text
+        assert f"gate 'end of line' at 'flash_and_test' {why}: this needs the role approver" in refused.text
+    gone["plant"]["id"] = "wren-other"
+    assert client.post("/plants", json={"document": gone}).status_code == 201
+    chosen = client.post("/plants/wren-other/choose", json={"programme_id": "wren"})
+    assert (chosen.status_code, "is not there any more" in chosen.text) == (403, True)
+    assert client.get("/plants/wren-mother").json()["generation"] == 1
+    more = PLANT.replace(GATE, 'checks = ["leak", "torque", "software", "paint"]')
+    assert client.post("/plants", json={"source": more, "generation": 1}).status_code == 201
+    document = client.get("/plants/wren-mother", params={"generation": 1}).json()["document"]
+    assert client.post("/plants", json={"document": document, "generation": 2}).status_code == 403
+    taken = client.post("/plants", json={"document": document, "generation": 2}, headers=approver)
+    assert (taken.status_code, taken.json()["generation"]) == (201, 3)
+
+
+def test_a_file_that_does_not_name_what_was_decided_of_a_gate_keeps_it(
+    client: httpx.Client, pg_url: str
+) -> None:
+    approver = {"Authorization": f"Bearer {add_account(pg_url, 'anna', Role.APPROVER)}"}
+    client.post("/plants", json={"source": PLANT})
+    client.post("/plants/wren-mother/choose", json={"programme_id": "wren"})
+    decide_rate(client, approver, permille=300)
+    kept = [f"assembly/Line 1/flash_and_test/end of line#{kind}" for kind in ("escapes", "inspects")]
+
+    again = client.post("/plants", json={"source": PLANT}).json()
+    assert (again["generation"], again["kept"]) == (2, kept)
+    slower = client.post("/plants", json={"source": PLANT.replace("mean = 60", "mean = 66"), "generation": 2})
+    assert (slower.json()["generation"], slower.json()["kept"]) == (3, kept)
+    (gate,) = client.get("/programmes/wren/gates").json()
+    assert gate["inspect_permille"] == 300
+
+    named = PLANT.replace("finds = { mean = 0.92", "inspects = 0.2\nfinds = { mean = 0.92")
+    assert client.post("/plants", json={"source": named, "generation": 3}).status_code == 403
+    lower = client.post("/plants", json={"source": named, "generation": 3}, headers=approver).json()
+    assert (lower["generation"], lower["kept"]) == (4, kept[:1])

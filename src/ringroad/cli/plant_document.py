@@ -47,7 +47,10 @@ def save(shell: Shell, client: Client, plant: Plant, body: dict[str, object], *,
         except NotFound:
             shell.say(f"{plant.id} is new")
     row = client.post("/plants", body)
-    shell.show(row, text=f"plant {row['id']}, generation {row['generation']}: {_size(row)}")
+    text = f"plant {row['id']}, generation {row['generation']}: {_size(row)}"
+    if kept := row.get("kept"):
+        text += f"\nkeeps {counted(len(kept), 'learned parameter')} that it does not name: {', '.join(kept)}"
+    shell.show(row, text=text)
 
 
 @click.command("list", epilog=example("ringroad plant list"))

@@ -13,11 +13,11 @@ from litestar.response import Stream
 
 from ringroad.build.plant import store
 from ringroad.build.plant.aas import AAS_BYTES_MAX, MEDIA, Form, export_aas, import_aas
-from ringroad.http.auth import Role
+from ringroad.http.auth import Account, Role
 from ringroad.http.context import Context, Ctx
 from ringroad.http.routes import Id, Req, route
 from ringroad.http.uploads import spooled
-from ringroad.http.views_plant import PlantDocumentView, document_view
+from ringroad.http.views_plant import ImportedPlantView, imported_view
 
 InForm = Annotated[Form, QueryParameter(name="form", description="json or aasx")]
 Which = Annotated[int | None, Parameter(ge=1, le=2**31 - 1, description="Of the document; none: the newest")]
@@ -36,24 +36,25 @@ def get_shell(ctx: Ctx, *, plant_id: Id, form: InForm = "json", generation: Whic
 
 
 @route(
-    "POST", "/plant-shells", role=Role.OPERATOR, tag="build", status=201, errors=[409, 413, 422],
+    "POST", "/plant-shells", role=Role.OPERATOR, tag="build", status=201, errors=[403, 409, 413, 422],
     body_bytes_max=AAS_BYTES_MAX, upload="application/octet-stream",
 )  # fmt: skip
-async def import_shell(ctx: Ctx, request: Req, generation: SeenPlant = None) -> PlantDocumentView:
+async def import_shell(ctx: Ctx, request: Req, generation: SeenPlant = None) -> ImportedPlantView:
     """Import a plant out of an Asset Administration Shell, in either form."""
     async with spooled(ctx, request, bytes_max=AAS_BYTES_MAX) as path:
         return await to_thread.run_sync(
-            partial(_import, ctx, path, generation=generation, actor=request.user.name)
+            partial(_import, ctx, path, generation=generation, account=request.user)
         )
 
 
-def _import(ctx: Context, path: Path, *, generation: int | None, actor: str) -> PlantDocumentView:
+def _import(ctx: Context, path: Path, *, generation: int | None, account: Account) -> ImportedPlantView:
     plant = import_aas(path.read_bytes())
     with ctx.transaction() as conn:
-        found = store.save_plant(
-            conn, ctx.ids, plant=plant, actor=actor, now=ctx.clock.now(), generation=generation
-        )
-        return document_view(found, store.runs_of(conn, found))
+        found, kept = store.import_plant(
+            conn, ctx.ids, plant=plant, may_lower=account.may(Role.APPROVER), actor=account.name,
+            now=ctx.clock.now(), generation=generation,
+        )  # fmt: skip
+        return imported_view(found, store.runs_of(conn, found), kept)
 
 
 router = Router("/", route_handlers=[get_shell, import_shell])

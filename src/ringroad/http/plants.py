@@ -17,11 +17,13 @@ from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
 from ringroad.http.routes import TEXT_PATTERN, Command, Done, Generation, Id, Ref, Req, route
 from ringroad.http.views_plant import (
+    ImportedPlantView,
     PlantDiffView,
     PlantDocumentView,
     PlantView,
     diff_view,
     document_view,
+    imported_view,
     plant_view,
 )
 from ringroad.kernel.errors import InvalidInput, NotFound
@@ -76,11 +78,15 @@ def get_structure(ctx: Ctx, *, sha256: Sha256) -> dict[str, Any]:
 
 
 @route(
-    "POST", "/plants", role=Role.OPERATOR, tag="build", status=201, errors=[409, 413, 422],
+    "POST", "/plants", role=Role.OPERATOR, tag="build", status=201, errors=[403, 409, 413, 422],
     body_bytes_max=2 * PLANT_BYTES_MAX,
 )  # fmt: skip
-def import_plant(ctx: Ctx, request: Req, data: JSONBody[NewPlant]) -> PlantDocumentView:
-    """Import a plant document; every problem is named, with its line in a file."""
+def import_plant(ctx: Ctx, request: Req, data: JSONBody[NewPlant]) -> ImportedPlantView:
+    """Import a plant document; every problem is named, with its line in a file.
+
+    What was decided and learned of its gates and it does not name stays; what makes a gate look at less needs an
+    approver.
+    """
     if (data.source is None) == (data.document is None):
         raise InvalidInput("either 'source' or 'document' says what the plant is")
     with ctx.transaction() as conn:
@@ -89,24 +95,23 @@ def import_plant(ctx: Ctx, request: Req, data: JSONBody[NewPlant]) -> PlantDocum
             plant = read_plant(data.source, find=find)
         else:
             plant = plant_from_document(data.document or {}, find=find)
-        found = store.save_plant(
-            conn,
-            ctx.ids,
-            plant=plant,
-            actor=request.user.name,
-            now=ctx.clock.now(),
-            generation=data.generation,
-        )
-        return document_view(found, store.runs_of(conn, found))
+        found, kept = store.import_plant(
+            conn, ctx.ids, plant=plant, may_lower=request.user.may(Role.APPROVER), actor=request.user.name,
+            now=ctx.clock.now(), generation=data.generation,
+        )  # fmt: skip
+        return imported_view(found, store.runs_of(conn, found), kept)
 
 
-@route("POST", "/plants/{plant_id:str}/choose", role=Role.OPERATOR, tag="build", errors=[404, 409, 422])
+@route("POST", "/plants/{plant_id:str}/choose", role=Role.OPERATOR, tag="build", errors=[403, 404, 409, 422])
 def choose_plant(ctx: Ctx, request: Req, plant_id: Id, data: JSONBody[ChoosePlant]) -> Done:
-    """Let a plant's line take the place of the one in a programme's file."""
+    """Let a plant's line take the place of the one in a programme's file, or of another plant's.
+
+    Where a gate of the line would look at less, an approver.
+    """
     with ctx.transaction() as conn:
         store.choose_plant(
             conn, ctx.ids, plant_id=plant_id, programme_id=data.programme_id, actor=request.user.name,
-            now=ctx.clock.now(),
+            now=ctx.clock.now(), may_lower=request.user.may(Role.APPROVER),
         )  # fmt: skip
     return Done(id=plant_id, state="chosen")
 

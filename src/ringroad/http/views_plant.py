@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from ringroad.build.model import Line
 from ringroad.build.plant.diff import PlantDiff, StructureChange
@@ -60,6 +63,12 @@ class PlantDocumentView(PlantView, frozen=True, kw_only=True):
     beliefs: list[ParameterView]
 
 
+class ImportedPlantView(PlantDocumentView, frozen=True, kw_only=True):
+    """A plant document as it was taken."""
+
+    kept: list[str]  # parameters that were decided or learned here, and that the document did not name
+
+
 class StructureChangeView(View, frozen=True, kw_only=True):
     """One place that is not the same."""
 
@@ -103,6 +112,12 @@ def document_view(stored: StoredPlant, runs: list[str]) -> PlantDocumentView:
         document=plant.to_document(),
         beliefs=[parameter_view(plant, key, plant.parameters[key]) for key in sorted(plant.parameters)],
     )
+
+
+def imported_view(stored: StoredPlant, runs: list[str], kept: Sequence[Key]) -> ImportedPlantView:
+    """Return a plant as it was taken."""
+    whole = msgspec.structs.asdict(document_view(stored, runs))
+    return ImportedPlantView(**whole, kept=[str(each) for each in kept])
 
 
 def parameter_view(plant: Plant, key: Key, belief: Posterior) -> ParameterView:

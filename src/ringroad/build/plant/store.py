@@ -17,10 +17,12 @@ from psycopg.types.json import Jsonb
 from ringroad.build.model import Programme
 from ringroad.build.plant.line import check_line_of, plant_of_line
 from ringroad.build.plant.model import Plant, Structure
+from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.read import plant_from_document
+from ringroad.build.plant.revise import keep_learned, lowered
 from ringroad.build.store_packages import get_programme, list_programmes
 from ringroad.kernel.clock import Ids
-from ringroad.kernel.errors import Conflict, NotFound
+from ringroad.kernel.errors import Conflict, Forbidden, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.storage.db import Connection, expect_one, load_queries
@@ -105,6 +107,38 @@ def save_plant(
     return StoredPlant(plant=plant, generation=before + 1, made_by=actor, made_at=now)
 
 
+def import_plant(
+    conn: Connection, ids: Ids, *, plant: Plant, may_lower: bool, actor: str, now: datetime, generation: int | None = None
+) -> tuple[StoredPlant, tuple[Key, ...]]:  # fmt: skip
+    """Keep a document that a person wrote; what was decided and learned of its gates and it does not name stays.
+
+    Args:
+        conn: a connection in a transaction.
+        ids: makes the fact's id.
+        plant: the document.
+        may_lower: whether the person may decide that a gate looks at less.
+        actor: who wrote it.
+        now: when.
+        generation: the one it was made from; needed to replace other content.
+
+    Returns:
+        The document as kept, and which parameters stayed that it does not name.
+
+    Raises:
+        Forbidden: a gate would look at less.
+        Conflict: as `save_plant`.
+        InvalidInput: as `save_plant`.
+    """
+    row = SQL.plant(conn, plant_id=plant.id, generation=None)
+    kept: tuple[Key, ...] = ()
+    if row is not None:
+        before = _stored(row).plant
+        plant, kept = keep_learned(plant, before)
+        if not may_lower:
+            _refuse_lowered(lowered(before, plant))
+    return save_plant(conn, ids, plant=plant, actor=actor, now=now, generation=generation), kept
+
+
 def get_plant(conn: Connection, plant_id: str, *, generation: int | None = None) -> StoredPlant:
     """Return a plant document; of a programme without one, what its file says of its line.
 
@@ -156,8 +190,8 @@ def runs_of(conn: Connection, stored: StoredPlant) -> list[str]:
 
 
 def choose_plant(
-    conn: Connection, ids: Ids, *, plant_id: str, programme_id: str, actor: str, now: datetime
-) -> bool:
+    conn: Connection, ids: Ids, *, plant_id: str, programme_id: str, actor: str, now: datetime, may_lower: bool = True
+) -> bool:  # fmt: skip
     """Let a plant's line take the place of the one in a programme's file.
 
     Returns:
@@ -166,13 +200,17 @@ def choose_plant(
     Raises:
         NotFound: no such plant document or programme.
         InvalidInput: the plant cannot build the programme.
+        Forbidden: a gate of the line would look at less, and the person may not decide that (`may_lower`).
     """
     stored = get_programme(conn, programme_id)
     if SQL.plant(conn, plant_id=plant_id, generation=None) is None:
         raise NotFound(f"there is no plant document {plant_id!r}", hint="ringroad plant import FILE")
     if stored.plant_id == plant_id:
         return False
-    check_line_of(get_plant(conn, plant_id).plant, stored.programme)
+    chosen = get_plant(conn, plant_id).plant
+    check_line_of(chosen, stored.programme)
+    if stored.plant_id is not None and not may_lower:
+        _refuse_lowered(lowered(get_plant(conn, stored.plant_id).plant, chosen, programme_id=programme_id))
     rows = SQL.choose_plant(conn, plant_id=plant_id, programme_id=programme_id, generation=stored.generation)
     expect_one(rows, f"programme {programme_id}")
     append_fact(
@@ -181,6 +219,16 @@ def choose_plant(
         body={"programme_id": programme_id, "before": stored.plant_id},
     )  # fmt: skip
     return True
+
+
+def _refuse_lowered(gates: list[str]) -> None:
+    """Raise: Forbidden if any gate would look at less."""
+    if gates:
+        more = f", and {len(gates) - 1} more" if len(gates) > 1 else ""
+        raise Forbidden(
+            f"{gates[0]}{more}: this needs the role approver",
+            hint="an approver decides what gates look at: ask one to do it, or: ringroad quality rate",
+        )
 
 
 def _stored(row: Mapping[str, Any]) -> StoredPlant:

@@ -1,0 +1,88 @@
+"""What becomes of a plant's gates when somebody writes its document anew.
+
+A file that a person keeps knows nothing of what was decided and learned here since: it stays. What the file makes the
+gates look at less is named, so that only who may decide that does.
+
+Pure. Invariant: a rate that a person decided here is never lost by a file that does not name it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from ringroad.build.plant.model import Plant
+from ringroad.build.plant.parameters import Key
+
+OF_GATES: Final = ("inspects", "escapes")  # parameters that no file begins with: decided and learned here
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateRule:
+    """What a gate of a line does.
+
+    Attributes:
+        line: the programme that the line builds, or else its area and name.
+        station: where the gate is.
+        gate: its name.
+        permille: how many of 1,000 vehicles it inspects.
+        checks: that it makes.
+    """
+
+    line: str
+    station: str
+    gate: str
+    permille: int
+    checks: frozenset[str]
+
+
+def keep_learned(new: Plant, before: Plant) -> tuple[Plant, tuple[Key, ...]]:
+    """Return a document with what was decided and learned of its gates and it does not name, and which that is."""
+    things = {path for path, of, _ in new.structure.things() if of == "gate"}
+    kept = {
+        key: belief
+        for key, belief in before.parameters.items()
+        if key.kind in OF_GATES
+        and key not in new.parameters
+        and key.path in things
+        and belief.origin.learned_at is not None
+    }
+    if not kept:
+        return new, ()
+    return replace(new, parameters={**new.parameters, **kept}), tuple(sorted(kept))
+
+
+def lowered(before: Plant, after: Plant, *, programme_id: str | None = None) -> list[str]:
+    """Say at which gates the second document looks at less than the first: fewer vehicles, fewer checks, or no gate.
+
+    Args:
+        before: what the gates do now.
+        after: what they would do.
+        programme_id: only gates of the line that builds this; None: of all lines.
+    """
+    rules = {(each.line, each.station, each.gate): each for each in _rules(after)}
+    found = []
+    for each in _rules(before):
+        if programme_id is not None and each.line != programme_id:
+            continue
+        where = f"gate {each.gate!r} at {each.station!r}"
+        rule = rules.get((each.line, each.station, each.gate))
+        if rule is None:
+            found.append(f"{where} is not there any more")
+        elif rule.permille < each.permille:
+            found.append(f"{where} inspects {rule.permille} of 1,000 vehicles instead of {each.permille}")
+        elif gone := sorted(each.checks - rule.checks):
+            found.append(f"{where} does not check {', '.join(gone)} any more")
+    return found
+
+
+def _rules(plant: Plant) -> Iterator[GateRule]:
+    for line in plant.structure.lines:
+        for cell in line.stations:
+            for gate in cell.gates:
+                yield GateRule(
+                    line=line.programme or f"{line.area}/{line.name}", station=cell.name, gate=gate.name,
+                    permille=plant.inspect_permille((line.area, line.name, cell.name, gate.name), gate),
+                    checks=frozenset(gate.checks or (gate.name,)),
+                )  # fmt: skip
