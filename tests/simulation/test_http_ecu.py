@@ -299,6 +299,23 @@ def test_an_answer_that_does_not_decode_is_a_refusal(status: int, body: bytes) -
     asyncio.run(story())
 
 
+@pytest.mark.parametrize(("away", "reason"), [(False, Reason.BUSY), (True, Reason.UNREACHABLE)])
+def test_an_ecu_that_fails_over_one_value_is_not_away(*, away: bool, reason: Reason) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/data/identification") and not away:
+            found = {"serial": "NODE", "hardware_id": "hw", "running": None}
+            return httpx.Response(200, json={"data": found})
+        return httpx.Response(503)
+
+    async def story() -> None:
+        agent = SovdAgent(site(), transport=httpx.MockTransport(answer))
+        for told in (await agent.datum("a"), await agent.fault("C0051-00")):
+            assert reason_of(told) is reason
+        await agent.close()
+
+    asyncio.run(story())
+
+
 # The server, asked by somebody else ------------------------------------------------------------------
 
 

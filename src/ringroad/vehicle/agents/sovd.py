@@ -60,6 +60,7 @@ POLL_S: Final = 0.1
 Holds = Callable[[Software | None, EcuImage], bool]
 DATA_MAX: Final = 256  # of one ECU that are listed
 TRANSFERS_MAX: Final = 5  # times that a broken transfer is taken up again in one call
+FAILS_OVER_IT: Final = "server_error"  # code of an answer that says no more than that it went wrong
 
 
 class SovdAgent:
@@ -374,6 +375,10 @@ class SovdAgent:
             return decode(await self._ask("GET", path), dict[str, Any])
         except NotThere:
             return None
+        except Unavailable as error:
+            if error.code != FAILS_OVER_IT:
+                raise
+            raise Refusal(Reason.BUSY, error.message) from error  # it answered just now: it is not away
 
     # Requests --------------------------------------------------------------------------------------
 
@@ -446,7 +451,7 @@ class SovdAgent:
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise Unavailable(f"{self._site.name} does not answer: {type(error).__name__}") from error
         if answer.status_code >= 500:
-            raise Unavailable(f"{self._site.name} answers {answer.status_code}")
+            raise Unavailable(f"{self._site.name} answers {answer.status_code}", code=FAILS_OVER_IT)
         if answer.status_code >= 300:
             raise refusal_of(answer, body)
         return body
