@@ -6,7 +6,7 @@ files that real ECUs would be described in: `config.toml` of the vehicle, one of
 Invariants:
     Nothing is written while a process drives the vehicle.
     What is written twice for the same ports is the same.
-    What a person wrote into a file stays in it, but for the address.
+    The texts of faults and the rates of a bus stay as a person wrote them.
 """
 
 from __future__ import annotations
