@@ -428,6 +428,25 @@ def test_a_mode_is_kept_until_its_time_is_over(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
+def test_a_mode_that_an_update_ended_ends_on_its_ecu_with_the_next_look_for_faults(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        port = at.vehicle.ports["brake"]
+        await at.ask("PUT", f"{MODES}/session", {"value": "extended", "mode_expiration": 60})
+        async with at.desk._place.orchestrator.ecus.agent(at.vehicle.ecus["brake"].serial) as agent:
+            assert isinstance(agent, UdsAgent)
+            agent._home = True  # as it is after its first look
+            await agent.faults()
+        await asyncio.sleep(0.1)
+        seen = [port.ecu._session]  # a look ends no mode
+        at.desk._modes._resting = lambda: False
+        await asyncio.gather(*at.desk._modes._keepers.values())
+        seen.append(port.ecu._session)
+        await agent.faults()
+        assert [*seen, port.ecu._session] == [Session.EXTENDED, Session.EXTENDED, Session.DEFAULT]
+
+    run(tmp_path, story)
+
+
 def test_a_mode_can_be_given_up_before(tmp_path: Path) -> None:
     async def story(at: Bench) -> None:
         await at.ask("PUT", f"{MODES}/commctrl", {"value": "disabled"})

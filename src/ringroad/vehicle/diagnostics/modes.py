@@ -5,7 +5,7 @@ known to stand, the ECU is put back into its default session, which switches on 
 
 Invariants:
     * No mode outlives `MODE_S_MAX` or its session, none is kept longer than a look (`KEEPALIVE_S`) while it is not allowed, and none is kept while an update is under way.
-    * An ECU of which we are not sure is left alone: it falls back by itself within seconds (S3).
+    * An ECU of which we are not sure is left alone: it falls back by itself within seconds (S3), or with the next look at its faults.
 """
 
 from __future__ import annotations
@@ -174,13 +174,19 @@ class Modes:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _keep(self, component: str, line: Line) -> None:
+        kept: EcuSession | None = None
         try:
             while self._resting() and self._may_last(self._held[component]):
                 with contextlib.suppress(RingroadError):
                     async with line() as ecu:
+                        kept = ecu
                         await ecu.uds.tester_present()
                 await asyncio.sleep(KEEPALIVE_S)
         finally:
+            if kept is not None and kept.uds.entered is Session.EXTENDED:
+                kept.uds.entered = (
+                    None  # whoever looks for its faults would keep it, and brings it back instead
+                )
             self._keepers.pop(component, None)
             self._held.pop(component, None)
         if self._resting():
