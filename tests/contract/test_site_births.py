@@ -31,6 +31,7 @@ from ringroad.build.site.store import (
     next_to_tell,
     pass_time,
     seen_at,
+    tell_again,
 )
 from ringroad.build.site.store_births import KEY_DAYS, list_refused_births, take_again
 from ringroad.build.site.store_held import (
@@ -465,6 +466,36 @@ def test_births_that_a_hub_lost_with_its_database_are_missed_named_and_told_agai
     assert vins_at(pair.hub) == sorted(vins)
     assert (list_sites(pair.hub)[0].births_lacking, asked(pair.hub)[0].births_have) == (0, None)
     assert [len(read_facts(pair.hub, subject=vin)) for vin in vins] == [1, 1, 1, 1]
+
+
+def test_births_that_are_told_again_and_events_take_turns_and_a_new_birth_waits_for_its_events(
+    pair: Pair,
+) -> None:
+    vins = [VIN, OTHER_VIN, "WRRDEM127TB000003", "WRRDEM129TB000004"]
+    for vin in vins[:3]:
+        pair.bear(None, vin)
+    pair.reconcile()
+    with transaction(pair.site):
+        assert tell_again(pair.site, after=0, now=CLOCK.now()) == 3
+    take_some_events(pair.site, 300)  # more than fit into one message
+    pair.bear(None, vins[3])
+    assert link_of(pair.site).births_waiting == 4
+    told = pair.told()
+    assert [up.birth.number if up.birth else len(up.events) for up in told] == [256, 1, 44, 2, 3, 4]
+    assert [up.births_waiting for up in told] == [4, 3, 3, 2, 1, 0]
+    assert [up.births_told for up in told] == [0, 0, 1, 1, 2, 3]
+    take_some_events(pair.site, 10)
+    pair.bear(None, "WRRDEM120TB000005")
+    assert [up.birth.number if up.birth else len(up.events) for up in pair.told()] == [10, 5]
+
+
+def take_some_events(conn: Connection, count: int) -> None:
+    conn.execute(
+        "INSERT INTO mes_event (programme_id, position, event_id, order_id, station, kind, body, at, seq, received_at)"
+        " SELECT %s, n, 'e' || n, '', 'trim', 'left', '{}', now(), n, now() FROM"
+        " generate_series(1, %s) each, LATERAL (SELECT coalesce(max(position), 0) + each AS n FROM mes_event) them",
+        [SITE, count],
+    )
 
 
 def test_a_hub_of_before_and_a_site_that_was_added_again_are_told_all_and_nothing_is_named(

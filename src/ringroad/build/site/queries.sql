@@ -137,9 +137,6 @@ INSERT INTO site_birth (number, vin, told, at) VALUES (:number, :vin, :told, :no
 -- name: next_birth^
 SELECT number, told FROM site_birth WHERE number > :after ORDER BY number LIMIT 1;
 
--- name: births_behind$
-SELECT count(*) FROM site_birth WHERE number > :after;
-
 -- name: vin_plants
 SELECT plant FROM site_vin;
 

@@ -47,6 +47,8 @@ TAKEN: Final = "births/"  # before a site: at its hub, the last of its births be
 LACKS: Final = "births-lacking/"  # before a site: at its hub, how many that were told are missing
 AGAIN_S: Final = 60  # seconds between two times that births are told again: its hub reads them meanwhile
 AGAIN: Final = "births-again"  # the place of when they were
+AGAIN_TO: Final = "births-again-to"  # the place of the last of them
+REACHED: Final = "reached"  # the place of when the hub's broker took something: 1, events; 0, something else
 SEEN: Final = "seen"  # the place of the latest time that a site knows of, in microseconds
 CONFLICTS_MAX: Final = 1_000  # of a site that are kept
 
@@ -206,35 +208,35 @@ def joined(conn: Connection, *, now: datetime) -> None:
 
 def link_of(conn: Connection) -> Link:
     """Return what the hub does not have yet."""
-    reached = SQL.place(conn, name="reached")
+    reached = SQL.place(conn, name=REACHED)
     return Link(
         waiting=sum(int(row["events"]) for row in SQL.unsent(conn)),
         reached_at=reached["at"] if reached else None,
-        births_waiting=SQL.births_behind(conn, after=_births_told(conn)),
+        births_waiting=_births_behind(conn, _births_told(conn)),
     )
 
 
 def next_to_tell(conn: Connection, *, now: datetime) -> Up:
     """Return what the hub does not have next: events in the order of their line, and a birth behind those before it.
 
-    Neither: a sign of life.
+    Events and births that are told again take turns: of those there may be years. Neither: a sign of life.
     """
     rows = {row["programme_id"]: row for row in SQL.unsent(conn)}
     waiting = sum(int(row["events"]) for row in rows.values())
     before = _births_told(conn)
     born = SQL.next_birth(conn, after=before)
-    if born is None:
+    if born is None or (rows and _turn_of_events(conn, before)):
         first, upto = next(iter(rows.values()), None), NUMBER_MAX
     else:
         birth = msgspec.json.decode(bytes(born["told"]), type=SiteBirth)
-        behind = SQL.births_behind(conn, after=birth.number)
+        behind = _births_behind(conn, birth.number)
         first, upto = rows.get(birth.programme_id), birth.after
         if first is None or birth.after <= first["sent"]:
             return Up(
                 format=UP_FORMAT, sent_at=now, waiting=waiting, programme_id=birth.programme_id, birth=birth,
                 births_waiting=behind, births_told=before,
             )  # fmt: skip
-    births = SQL.births_behind(conn, after=before)
+    births = _births_behind(conn, before)
     if first is None:
         return Up(format=UP_FORMAT, sent_at=now, waiting=0, births_waiting=births, births_told=before)
     events = _fitting(
@@ -260,7 +262,7 @@ def has_told(conn: Connection, told: Up, *, now: datetime) -> None:
         SQL.put_place(conn, name=f"sent/{told.programme_id}", number=told.events[-1].position, now=now)
     if told.birth is not None:
         SQL.put_place(conn, name=BIRTHS, number=told.birth.number, now=now)
-    SQL.put_place(conn, name="reached", number=0, now=now)
+    SQL.set_place(conn, name=REACHED, number=int(bool(told.events)), now=now)
 
 
 def pass_time(conn: Connection, *, now: datetime, passed: timedelta = timedelta()) -> None:
@@ -294,7 +296,19 @@ def tell_again(conn: Connection, *, after: int, now: datetime) -> int:
         return 0
     SQL.set_place(conn, name=BIRTHS, number=after, now=now)
     SQL.set_place(conn, name=AGAIN, number=after, now=now)
+    SQL.put_place(conn, name=AGAIN_TO, number=told, now=now)
     return told - after
+
+
+def _turn_of_events(conn: Connection, told: int) -> bool:
+    """Say whether births are told again and one of them went last."""
+    again, reached = SQL.place(conn, name=AGAIN_TO), SQL.place(conn, name=REACHED)
+    return again is not None and told < again["number"] and (reached is None or reached["number"] == 0)
+
+
+def _births_behind(conn: Connection, number: int) -> int:
+    """Return how many births there are behind one; their numbers have no gaps, so none is counted."""
+    return max(0, int(SQL.last_birth(conn)) - number)
 
 
 def _births_told(conn: Connection) -> int:
