@@ -14,13 +14,13 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 
 from ringroad.kernel.errors import InvalidInput
 from ringroad.ship.guard import Past, Reading, SequentialPolicy, read_installations
-from ringroad.ship.ramp import HarmBudget, RampState, decide_growth
+from ringroad.ship.ramp import HarmBudget, RampState, decide_growth, harm_unbounded
 
 CLOCK_SKEW_S_MAX = 300  # seconds; evidence newer than this from now is contradictory
 DURATION_S_MAX = 10 * 365 * 86_400  # seconds; no campaign outlives its vehicles' first decade
@@ -158,11 +158,14 @@ class Ramp:
         budget: of the plan.
         state: where it stands.
         used: id of the reading that released vehicles last; each does so once.
+        harm_holds: whether harm that was seen holds it, as of every decision now; those recorded without it are
+            replayed as they were made.
     """
 
     budget: HarmBudget
     state: RampState
     used: int = 0
+    harm_holds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +227,7 @@ def decide_gate(
     3. The last wave finishes when every vehicle has an outcome and the soak is over; it cannot advance.
        Where vehicles are compared with a control group, not before the newest was watched for its whole window.
     4. Enough outcomes, at most the size of the wave without vehicles that were let go (`_pass_by` if there are no more).
-       A ramp grows instead, as far as its budget allows, once per reading, on fresh readings only.
+       A ramp grows instead, within its budget, once per reading, on fresh ones only, below the margins.
     5. Not too many vehicles that never answered.
     6. The soak is over.
     7. The newest report is fresh, and so are the readings, of every metric; enough vehicles are compared with still.
@@ -344,9 +347,20 @@ def _grow(policy: GatePolicy, ramp: Ramp, evidence: Evidence | None, *, now: dat
         return Hold(missing or "no_reading")
     if evidence.id <= ramp.used:
         return Hold("budget_in_flight")
+    if ramp.harm_holds and _above_margin(policy.sequential, evidence.readings):
+        return Hold("harm_seen")
     window_us = policy.sequential.window_s * 1_000_000
-    more = decide_growth(ramp.budget, evidence.readings, ramp.state, window_us=window_us)
-    return Grow(more) if more else Hold("budget_in_flight")
+    harmed = harm_unbounded(evidence.readings) if ramp.harm_holds else 0.0
+    more = decide_growth(ramp.budget, evidence.readings, ramp.state, window_us=window_us, harmed=harmed)
+    if more:
+        return Grow(more)
+    return Hold("harm_seen" if harmed >= ramp.budget.harmed_first else "budget_in_flight")
+
+
+def _above_margin(policy: SequentialPolicy, readings: Sequence[Reading]) -> bool:
+    """Say whether a metric is worse than is accepted with the confidence of a bound; to halt takes more."""
+    margins = {metric.name: metric.margin_milli for metric in policy.compared}
+    return any(each.known and margins.get(each.metric, each.low_milli) < each.low_milli for each in readings)
 
 
 def _too_small(evidence: Evidence | None) -> str:

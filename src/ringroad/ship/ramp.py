@@ -109,7 +109,12 @@ class RampState:
 
 
 def decide_growth(
-    budget: HarmBudget, readings: Sequence[Reading], state: RampState, *, window_us: int
+    budget: HarmBudget,
+    readings: Sequence[Reading],
+    state: RampState,
+    *,
+    window_us: int,
+    harmed: float = 0.0,
 ) -> int:
     """Return how many more vehicles of one campaign to release; 0 while the budget is in flight.
 
@@ -118,6 +123,7 @@ def decide_growth(
         readings: the newest of each metric; those that count harm set the pace, their risks added up.
         state: where the campaign stands.
         window_us: microseconds for which a vehicle is watched.
+        harmed: vehicles that were harmed beyond control and spend the budget, from `harm_unbounded`.
     """
     upper, risk = 0.0, 0.0
     for reading in readings:
@@ -136,12 +142,28 @@ def decide_growth(
     facts = RampFacts(
         upper=np.asarray(upper),
         risk=np.asarray(min(1.0, risk)),
-        in_flight=np.asarray(state.in_flight_milli / 1_000),
+        in_flight=np.asarray(state.in_flight_milli / 1_000 + harmed),
         offered=np.asarray(float(state.offered)),
         begun=np.asarray(float(state.begun)),
         offered_s=np.asarray(float(state.offered_s)),
     )
     return min(state.left, int(decide_release(budget, facts)))
+
+
+def harm_unbounded(readings: Sequence[Reading]) -> float:
+    """Return how many vehicles were harmed beyond control while nothing bounds from above how many will be.
+
+    Every vehicle is taken to fail then, so that who did fail is no longer at risk and has spent the budget all the same.
+    Where there is an upper bound the budget goes by it, and the gate by the lower one.
+    """
+    harmed = 0.0
+    for each in readings:
+        if each.metric in HARM and each.high_milli is None:
+            usual = (
+                each.control * each.treated_exposure / each.control_exposure if each.control_exposure else 0
+            )
+            harmed += max(0.0, each.treated - usual)
+    return harmed
 
 
 def excess_risk(upper: Array, *, control_failed: Array, control_windows: Array) -> Array:

@@ -197,6 +197,47 @@ def test_a_ramp_does_not_grow_without_evidence(evidence: Evidence | None, reason
     assert decide(evidence, ramp=RAMP) == Hold(reason)
 
 
+SMALL = replace(
+    RAMP, budget=HarmBudget(harmed_first=2, harmed_last=5), harm_holds=True,
+    state=RampState(begun=4, offered=0, offered_s=4 * 60, in_flight_milli=0, left=10),
+)  # fmt: skip
+ALL_FAIL = reading(
+    MetricName.FAULT, treated=4, control=0, low_milli=1_870, high_milli=None, point_milli=None,
+    treated_exposure=DAY_US, control_exposure=3 * DAY_US,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (ALL_FAIL, Hold("harm_seen")),
+        (
+            replace(ALL_FAIL, low_milli=900),
+            Hold("harm_seen"),
+        ),  # more than the budget, though it may be chance
+        (replace(ALL_FAIL, low_milli=900, treated=2), Hold("harm_seen")),
+        (replace(ALL_FAIL, low_milli=900, treated=1), Grow(1)),
+        (replace(ALL_FAIL, low_milli=900, treated=0), Grow(2)),
+        (replace(ALL_FAIL, low_milli=900, control=12), Grow(2)),  # the control group fails as often
+        (replace(ALL_FAIL, low_milli=1_251, high_milli=9_000, control=40), Hold("harm_seen")),
+    ],
+)
+def test_a_ramp_does_not_grow_on_harm(fault: Reading, expected: GateDecision) -> None:
+    assert decide(replace(EVIDENCE, readings=(fault,)), ramp=SMALL) == expected
+
+
+def test_a_metric_that_sets_no_pace_holds_a_ramp_above_its_margin_and_not_at_it() -> None:
+    ramp = replace(RAMP, harm_holds=True)
+    at = replace(EVIDENCE, readings=(FAULT, replace(SILENCE, low_milli=1_250)))
+    assert decide(at, ramp=ramp) == decide(ramp=RAMP)
+    above = replace(EVIDENCE, readings=(FAULT, replace(SILENCE, low_milli=1_251)))
+    assert decide(above, ramp=ramp) == Hold("harm_seen")
+
+
+def test_a_growth_that_was_decided_before_harm_held_it_is_decided_as_it_was() -> None:
+    assert decide(replace(EVIDENCE, readings=(ALL_FAIL,)), ramp=replace(SMALL, harm_holds=False)) == Grow(2)
+
+
 def test_a_ramp_never_releases_more_than_is_left_and_then_ends_like_a_last_wave() -> None:
     few = replace(RAMP, state=replace(STATE, left=3))
     assert decide(ramp=few) == Grow(3)

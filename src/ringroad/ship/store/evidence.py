@@ -212,6 +212,7 @@ def read_ramp(
         budget=budget,
         state=RampState(**row),
         used=SQL.newest_growth(conn, campaign_id=campaign.id) or 0,
+        harm_holds=True,
     )
 
 
