@@ -34,8 +34,11 @@ def updates(shell: Shell, client: Client, *, vin: str, look: bool) -> None:
     show_answer(
         shell, found,
         lambda: table(
-            ("update", "release", "version", "state"),
-            ((row["id"], row.get("release"), row.get("version"), row["state"]) for row in found["items"]),
+            ("update", "release", "version", "state", "why"),
+            (
+                (row["id"], row.get("release"), row.get("version"), row["state"], _why(row))
+                for row in found["items"]
+            ),
             empty="this vehicle was assigned no update",
         ),
     )  # fmt: skip
@@ -155,6 +158,10 @@ def logs(
     shell.show(told, text=content.decode(errors="replace").rstrip())
 
 
+def _why(update: Mapping[str, Any]) -> str:
+    return ": ".join(str(update[key]) for key in ("code", "detail") if update.get(key))
+
+
 def _update_text(found: Mapping[str, Any]) -> str:
     head = f"update {found['id']}: {found['state']}, {found['phase']} {found['status']}"
     if found.get("progress"):
@@ -163,6 +170,8 @@ def _update_text(found: Mapping[str, Any]) -> str:
     waits = found.get("waits_for")
     if waits:
         lines.append(f"waits: {waits['text']}")
+    elif _why(found):
+        lines.append(_why(found))
     if found.get("notes"):
         lines.append(str(found["notes"]))
     if found.get("components"):

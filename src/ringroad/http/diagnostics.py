@@ -22,6 +22,7 @@ from litestar import Response, Router
 from litestar.params import FromPath, JSONBody, Parameter
 from msgspec import Meta
 
+from ringroad.http import reading
 from ringroad.http.auth import Account, Role, TooMany
 from ringroad.http.context import Context, Ctx
 from ringroad.http.errors import ErrorBody, ErrorDetail
@@ -46,6 +47,8 @@ PAUSE_S: Final = 0.05  # s between two looks, however often facts wake us
 WAITING_MAX: Final = 64  # callers who wait in this process; the next gets its 202 at once
 EVENTS_MAX: Final = 100  # of a subscription per call
 RETRY_AFTER_S: Final = 5
+ASSIGNMENTS_READ: Final = 50  # newest of a vehicle; it tells of its last and its next update
+Releases = Mapping[str, tuple[str, str]]  # release and version, by action
 JSON: Final = "application/json"  # said, for places whose data is something else
 ERRORS: Final = (409, 422, 423, 429)
 
@@ -232,6 +235,10 @@ async def ask(
     job = await ask_vehicle(ctx, account, vin=vin, method=method, path=path, body=body or {}, wait_s=wait_s)
     if job.state == "answered" and job.status == 200 and job.answer is not None and _has_names(path):
         job = replace(job, answer=with_names(path, job.answer, await to_thread.run_sync(_names, ctx, vin)))
+    elif job.state == "answered" and job.status == 200 and job.answer is not None and path[0] == "updates":
+        job = replace(
+            job, answer=with_releases(job.answer, await to_thread.run_sync(_releases, ctx, vin, job.answer))
+        )
     return answer_of(job)
 
 
@@ -242,6 +249,49 @@ def _has_names(path: Sequence[str]) -> bool:
 def _names(ctx: Context, vin: str) -> Names:
     with ctx.connection() as conn:
         return load_names(conn, store.programme_of(conn, vin))
+
+
+def _releases(ctx: Context, vin: str, answer: Mapping[str, Any]) -> Releases:
+    with ctx.connection() as conn:
+        return releases_of(conn, vin, updates_in(answer))
+
+
+def releases_of(conn: Connection, vin: str, updates: Sequence[Mapping[str, Any]]) -> Releases:
+    """Return release and version of those updates of which the vehicle does not know them, by action."""
+    wanted = {str(each.get("id")) for each in updates if "version" not in each}
+    if not wanted:
+        return {}
+    rows = [
+        each
+        for each in reading.assignments(conn, vin=vin, limit=ASSIGNMENTS_READ)
+        if each.kind == "update" and str(each.action_id) in wanted
+    ]
+    found = {each.campaign_id: reading.campaigns(conn, campaign_id=each.campaign_id) for each in rows}
+    return {
+        str(each.action_id): (found[each.campaign_id][0].release_id, each.release_version)
+        for each in rows
+        if found[each.campaign_id]
+    }
+
+
+def updates_in(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the updates that an answer tells of: a list, or one."""
+    items = answer.get("items", [answer])
+    return [each for each in items if isinstance(each, dict)] if isinstance(items, list) else []
+
+
+def with_release(each: Any, releases: Releases) -> Any:
+    """Return an update with the release that it is of, where the vehicle has not looked at it. Pure."""
+    known = releases.get(str(each.get("id"))) if isinstance(each, dict) else None
+    return {**each, "release": known[0], "version": known[1]} if known is not None else each
+
+
+def with_releases(answer: Mapping[str, Any], releases: Releases) -> dict[str, Any]:
+    """Return an answer about updates with the releases that the vehicle did not know of. Pure."""
+    told = dict(with_release(dict(answer), releases))
+    if isinstance(told.get("items"), list):
+        told["items"] = [with_release(each, releases) for each in told["items"]]
+    return told
 
 
 def with_names(path: Sequence[str], answer: Mapping[str, Any], names: Names) -> dict[str, Any]:

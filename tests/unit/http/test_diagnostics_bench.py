@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from ringroad.http.console.diagnostics import JobLine, bench_of, watch_line
-from ringroad.http.diagnostics import with_names
+from ringroad.http.diagnostics import updates_in, with_names, with_releases
 from ringroad.protocol.diagnostics import Method
 from ringroad.protocol.names import EcuNames
 from ringroad.signal.diagnose import Job, JobState, Sample
@@ -35,6 +35,25 @@ def test_an_update_stands_as_it_was_told_of_last() -> None:
     refused = job(4, "/updates/7/prepare", {"error": {"code": "prepared"}}, method="PUT", status=409)
     (found,) = bench_of([refused, begun, told, listed]).updates
     assert found == {"id": "7", "state": "INSTALLING", "version": "2.0.0", "notes": "n"}
+
+
+def test_updates_are_told_with_when_they_were_read() -> None:
+    listed = job(1, "/updates", {"items": []})
+    assert bench_of([listed]).updates_at == listed.answered_at
+    assert bench_of([]).updates_at is None
+
+
+@pytest.mark.parametrize(
+    "answer", [{"items": [{"id": "7", "state": "FAILED"}, 7]}, {"id": "7"}, {"items": 7}]
+)
+def test_an_update_that_the_vehicle_did_not_read_gets_its_release_from_the_server(
+    answer: dict[str, Any],
+) -> None:
+    told = with_releases(answer, {"7": ("wren-2", "2.0.0"), "8": ("wren-3", "3.0.0")})
+    (found,) = [each for each in updates_in(told) if each.get("id") == "7"] or [{}]
+    assert (found.get("release"), found.get("version")) == (
+        ("wren-2", "2.0.0") if answer != {"items": 7} else (None, None)
+    )
 
 
 @pytest.mark.parametrize("answer", [{}, {"items": "x"}, {"items": [1]}, {"id": 7}, {"items": [{"id": None}]}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,20 @@ def test_a_workshop_sees_an_assigned_update_prepares_it_and_lets_it_begin(tmp_pa
         assert (done["state"], done["status"], done["progress"]) == ("SUCCEEDED", "completed", 100)
         assert code_of(await at.ask("PUT", "/updates/7/execute")) == (409, "over")
         assert running(at) == "2.0.0"
+
+    run(tmp_path, story)
+
+
+def test_an_update_that_was_refused_is_listed_with_why(tmp_path: Path) -> None:
+    async def story(at: Bench, orchestrator: Orchestrator) -> None:
+        at.vehicle.order(action_id=7)
+        ecu = at.vehicle.ports["brake"].ecu
+        ecu.config = replace(ecu.config, serial="SPARE-77")
+        await orchestrator.exchange()
+        await drive(orchestrator)
+        (listed,) = (await at.ask("GET", "/updates"))[1]["items"]
+        assert (listed["state"], listed["code"]) == ("FAILED", "serial_mismatch")
+        assert "SPARE-77" in listed["detail"]
 
     run(tmp_path, story)
 

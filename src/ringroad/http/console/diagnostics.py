@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote, unquote
@@ -20,6 +20,7 @@ from ringroad.http.around import around_of
 from ringroad.http.console.render import page
 from ringroad.http.console.shared import Req, shown, url_of
 from ringroad.http.context import Ctx
+from ringroad.http.diagnostics import releases_of, with_release
 from ringroad.http.faults import LOT_DAYS, history_of, lots_of
 from ringroad.kernel.errors import NotFound
 from ringroad.protocol.diagnostics import DATA_ID
@@ -128,6 +129,7 @@ class Bench:
     cleared_at: datetime | None = None  # when something was cleared since: what came back is not shown
     silent: list[Mapping[str, Any]] = field(default_factory=list)
     updates: list[Mapping[str, Any]] = field(default_factory=list)
+    updates_at: datetime | None = None  # when they were read last
 
 
 @shown("/fleet/{vin:str}/diagnostics")
@@ -139,8 +141,10 @@ def diagnostics_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str
         own = store.session_of(conn, vin=vin, account=account)
         jobs = store.read_jobs(conn, vin=vin, session_id=own.id, rows_max=JOBS_READ) if own else []
         names_of = load_names(conn, v.programme_id)
+        bench = bench_of(jobs, names_of)
+        releases = releases_of(conn, vin, bench.updates)
         values: dict[str, Any] = {
-            "bench": bench_of(jobs, names_of),
+            "bench": replace(bench, updates=[with_release(each, releases) for each in bench.updates]),
             "lines": _watched(conn, own, names_of),
             "permission": store.read_permission(conn, account),
             "sessions": store.read_sessions(conn, vin=vin, rows_max=SESSIONS_SHOWN),
@@ -233,6 +237,7 @@ def bench_of(jobs: Iterable[Job], names_of: Names | None = None) -> Bench:
         components=lines,
         faults=faults,
         updates=_updates(newest),
+        updates_at=_updates_at(newest),
         faults_at=health.answered_at if health is not None else None,
         cleared_at=_cleared(newest, health),
         silent=[each for each in silent if isinstance(each, dict)] if isinstance(silent, list) else [],
@@ -273,6 +278,11 @@ def _updates(newest: Mapping[str, Job]) -> list[Mapping[str, Any]]:
             newer = {**before, **each} if at <= job.answered_at else {**each, **before}
             found[each["id"]] = (max(at, job.answered_at), newer)
     return [said for _, said in sorted(found.values(), key=lambda each: each[0], reverse=True)]
+
+
+def _updates_at(newest: Mapping[str, Job]) -> datetime | None:
+    told = [job.answered_at for path, job in newest.items() if path.split("/")[0] == "updates"]
+    return max((at for at in told if at is not None), default=None)
 
 
 def _component(

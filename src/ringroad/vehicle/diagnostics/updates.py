@@ -63,9 +63,7 @@ def update_status(glance: Glance, update_id: str, *, assigned: int | None) -> di
             "about": glance.waits_about,
             "text": glance.waits_text,
         }
-    if state.code:
-        told["code"] = state.code
-    return told
+    return told | _why(state)
 
 
 def update_details(glance: Glance, update_id: str, *, assigned: int | None) -> dict[str, Any]:
@@ -146,8 +144,14 @@ def _require(glance: Glance, update_id: str, *, assigned: int | None) -> None:
 
 def _item(state: CampaignState) -> dict[str, Any]:
     plan = state.plan
-    told = {"id": str(state.action_id), "state": str(state.state)}
+    told = {"id": str(state.action_id), "state": str(state.state), **_why(state)}
     return told | ({"release": plan.release_id, "version": plan.release_version} if plan else {})
+
+
+def _why(state: CampaignState) -> dict[str, Any]:
+    """Return why it stands where it does; empty if the state says it."""
+    told = {"code": state.code, "detail": state.detail}
+    return {key: value for key, value in told.items() if value}
 
 
 def _status(glance: Glance) -> str:
