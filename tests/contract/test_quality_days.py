@@ -18,7 +18,7 @@ from ringroad.build.quality import store_days, store_draw, store_gates
 from ringroad.build.quality.results import CheckResult
 from ringroad.build.quality.store import take_results
 from ringroad.http.auth import Role
-from ringroad.kernel.errors import NotFound
+from ringroad.kernel.errors import InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.quality import look_at_results
 from ringroad.storage.db import Connection, connect, transaction
@@ -40,11 +40,13 @@ def conn(pg_url: str) -> Iterator[Connection]:
         yield opened
 
 
-def tell(conn: Connection, vehicle: str, *, days_ago: float, passed: bool = True, station: str = END) -> None:
+def tell(
+    conn: Connection, vehicle: str, *, days_ago: float, passed: bool = True, station: str = END, software: str = "1.0"
+) -> None:  # fmt: skip
     at = CLOCK.now() - timedelta(days=days_ago)
     result = CheckResult(
         id=f"{vehicle}-{station}-{days_ago}", vehicle=vehicle, station=station, check=CHECK, passed=passed, at=at,
-        variant="van", software="1.0", lots={"battery": "B-17"} if station == STATION else {},
+        variant="van", software=software, lots={"battery": "B-17"} if station == STATION else {},
     )  # fmt: skip
     with transaction(conn):
         done = take_results(conn, programme_id="wren", delivered=[result], **who())
@@ -127,8 +129,9 @@ def test_a_vehicle_that_a_gate_was_to_let_pass_counts_no_more_though_its_day_was
         save_plant(conn, IDS, plant=read_plant(plant), generation=1, **who())
         order = started_order(conn)
         conn.execute("UPDATE plant_order SET received_at = received_at - interval '20 days'")
+    tell(conn, order, days_ago=7, station=STATION)
     tell(conn, order, days_ago=5)
-    assert count(conn) == 4
+    assert count(conn) == 6
     assert sums(conn)[1][END, "end of line"].inspected == 1
     with transaction(conn):
         (chosen,) = store_draw.choose_for(
@@ -138,6 +141,47 @@ def test_a_vehicle_that_a_gate_was_to_let_pass_counts_no_more_though_its_day_was
     assert sums(conn)[1] == {}
     assert count(conn) == 1
     same_as_live(conn)
+
+
+def test_a_result_takes_back_only_the_days_of_which_it_changes_something(conn: Connection) -> None:
+    def taken_back() -> list[int]:
+        today = CLOCK.now().date()
+        days = {row["day"] for row in conn.execute("SELECT day FROM quality_day").fetchall()}
+        found = [ago for ago in range(3, 10) if today - timedelta(days=ago) not in days]
+        same_as_live(conn)
+        assert count(conn) > 0
+        return found
+
+    tell(conn, "v1", days_ago=9, station=STATION)
+    tell(conn, "v1", days_ago=6)
+    tell(conn, "v2", days_ago=6)
+    assert count(conn) > 0
+    tell(conn, "v1", days_ago=4)
+    assert taken_back() == [4, 6], "not the day of another station"
+    tell(conn, "v2", days_ago=8, station=STATION)
+    assert taken_back() == [6, 8], "it came first on another day"
+
+
+def test_a_day_of_too_many_kinds_of_vehicles_is_counted_and_gates_are_judged_without_them(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_days, "CELLS_MAX", 2)
+    monkeypatch.setattr(store_days, "ROWS_MAX", 2)
+    for number in range(4):
+        tell(conn, f"v{number}", days_ago=9, station=STATION, software=f"1.{number}")
+    tell(conn, "v9", days_ago=5)
+    (gate,) = store_gates.judge_gates(conn, "wren", now=CLOCK.now())
+    assert (gate.record.left, store_gates.ALIKE in gate.proposal.reasons) == (5, False), "no gate is there"
+    for number in range(4):
+        tell(conn, f"v{number}", days_ago=7, software=f"1.{number}")
+    for _ in range(2):
+        with pytest.raises(InvalidInput, match="kinds of vehicles"):
+            sums(conn)
+        (gate,) = store_gates.judge_gates(conn, "wren", now=CLOCK.now())
+        assert (gate.record.left, gate.record.inspected) == (5, 5)
+        assert gate.proposal.reasons[-1] == store_gates.ALIKE
+        count(conn)
+        assert counted(conn) == 8
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ VALUES (:programme_id, :event_id, :plant_id, :station, :gate, :check, :vehicle, 
        :software, :lots, :passed, :attempt, :at, :now, :actor);
 
 -- name: passes_of
-SELECT station, vehicle, at_once FROM station_pass WHERE programme_id = :programme_id AND vehicle = ANY(:vehicles::text[]);
+SELECT station, vehicle, at FROM station_pass WHERE programme_id = :programme_id AND vehicle = ANY(:vehicles::text[]);
 
 -- name: recent_passes
 -- Without vehicles that were looked at for a contained lot: those say nothing of the others.
@@ -100,6 +100,7 @@ SELECT (at AT TIME ZONE 'UTC')::date AS day, station, variant, software, lots, c
        count(*) FILTER (WHERE NOT at_once) AS failed
   FROM station_pass
  WHERE programme_id = :programme_id AND at >= :first AND at < :until AND (at AT TIME ZONE 'UTC')::date = ANY(:days::date[])
+   AND (:stations::text[] IS NULL OR station = ANY(:stations::text[]))
  GROUP BY 1, station, variant, software, lots
  LIMIT :rows_max;
 
@@ -144,11 +145,19 @@ DELETE FROM quality_day WHERE programme_id = :programme_id AND (day = ANY(:days:
 -- name: forget_days_of_vehicle!
 DELETE FROM quality_day WHERE programme_id = :programme_id
    AND day IN (SELECT (at AT TIME ZONE 'UTC')::date FROM station_result
-                WHERE programme_id = :programme_id AND vehicle = :vehicle);
+                WHERE programme_id = :programme_id AND vehicle = :vehicle AND station = ANY(:stations::text[])
+                  AND gate <> '' AND attempt = 1);
+
+-- name: crowded_day$
+-- Whether a day had more kinds of vehicles than are kept.
+SELECT EXISTS (SELECT FROM quality_day_pass WHERE programme_id = :programme_id AND day >= :since::date
+                GROUP BY day HAVING count(*) > :rows_max);
 
 -- name: counted_tallies
 SELECT station, variant, software, lots, sum(vehicles)::bigint AS vehicles, sum(failed)::bigint AS failed
-  FROM quality_day_pass WHERE programme_id = :programme_id AND day >= :since::date
+  FROM quality_day_pass
+ WHERE programme_id = :programme_id AND day >= :since::date
+   AND (:stations::text[] IS NULL OR station = ANY(:stations::text[]))
  GROUP BY station, variant, software, lots LIMIT :rows_max;
 
 -- name: counted_gates

@@ -5,7 +5,7 @@ The caller opens the transaction.
 Invariants:
     A result is kept once, however often it is told; one that was refused is not kept.
     A vehicle passed a station at once as long as no check there failed at its first attempt.
-    Sums of days (`store_days.py`) on which a vehicle was checked are taken back when more is told of it.
+    Sums of days (`store_days.py`) of which a result changes something are taken back as it is taken.
 """
 
 from __future__ import annotations
@@ -106,9 +106,7 @@ def take_results(
             variant=result.variant, software=result.software, lots=Jsonb(dict(result.lots)),
             passed=result.passed, attempt=result.attempt, at=result.at, now=now, actor=actor,
         )  # fmt: skip
-    _count(conn, programme_id, plant_id, found.taken)
-    told = {each.vehicle for each in found.taken}
-    moments = [each.at for each in (*found.taken, *before) if each.vehicle in told]
+    moments = _count(conn, programme_id, plant_id, found.taken)
     SQL.forget_days(
         conn,
         programme_id=programme_id,
@@ -181,13 +179,26 @@ def _read(row: Mapping[str, object]) -> CheckResult:
     return of_row(CheckResult, row, id=str(row["event_id"]))
 
 
-def _count(conn: Connection, programme_id: str, plant_id: str, taken: Collection[CheckResult]) -> None:
-    """Keep what results mean for first-pass yield: a row per vehicle and station."""
+def _count(
+    conn: Connection, programme_id: str, plant_id: str, taken: Collection[CheckResult]
+) -> list[datetime]:
+    """Keep what results mean for first-pass yield: a row per vehicle and station.
+
+    Returns:
+        When that was of which it changes something: these results, the first ones of the same vehicles at the same
+        stations, and when a vehicle was checked first so far, if it was checked before.
+    """
     vehicles = sorted({each.vehicle for each in taken})
-    seen = {
-        (row["station"], row["vehicle"])
+    seen: dict[tuple[str, str], datetime] = {
+        (row["station"], row["vehicle"]): row["at"]
         for row in SQL.passes_of(conn, programme_id=programme_id, vehicles=vehicles)
     }
+    first: dict[str, datetime] = {}
+    for (_, vehicle), at in seen.items():
+        first[vehicle] = min(at, first.get(vehicle, at))
+    moments = [each.at for each in taken]
+    moments += [seen[place] for each in taken if (place := (each.station, each.vehicle)) in seen]
+    moments += [first[each.vehicle] for each in taken if each.at < first.get(each.vehicle, each.at)]
     numbers = _numbers(
         conn, programme_id, {each.station for each in taken if (each.station, each.vehicle) not in seen}
     )
@@ -200,7 +211,7 @@ def _count(conn: Connection, programme_id: str, plant_id: str, taken: Collection
                 at_once=at_once, lots=lots,
             )  # fmt: skip
             continue
-        seen.add(place)
+        seen[place] = result.at
         number = numbers.get(result.station, 0)
         numbers[result.station] = number + 1
         SQL.insert_pass(
@@ -208,6 +219,7 @@ def _count(conn: Connection, programme_id: str, plant_id: str, taken: Collection
             variant=result.variant, software=result.software, lots=lots, at_once=at_once, number=number,
             period=period_of(number), at=result.at,
         )  # fmt: skip
+    return moments
 
 
 def _numbers(conn: Connection, programme_id: str, stations: Collection[str]) -> dict[str, int]:

@@ -10,7 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -26,7 +26,7 @@ from ringroad.storage.db import Connection
 
 COUNTED_DAYS: Final = 366  # back; the longest time that yields are asked for
 SETTLED: Final = timedelta(days=1)  # after a day's end, until it is counted: stations tell late
-ROWS_MAX: Final = 500_000  # vehicles alike on one day; more are no kinds of vehicles
+ROWS_MAX: Final = 500_000  # kinds of vehicles, each day's, that were not counted; more are no kinds
 TOGETHER_MAX: Final = 7  # days that are counted at once; a second of work on a large line
 
 Place = tuple[str, str]  # station, gate
@@ -40,19 +40,29 @@ class Looked:
     refused: int
 
 
-def tallies_since(conn: Connection, programme_id: str, *, since: datetime, now: datetime) -> list[Tally]:
-    """Return vehicles alike at each station, from the day of `since` on. Raises: InvalidInput, too many kinds of them."""
+def tallies_since(
+    conn: Connection, programme_id: str, *, since: datetime, now: datetime, stations: Sequence[str] | None = None
+) -> list[Tally]:  # fmt: skip
+    """Return vehicles alike at some stations, or at each, from the day of `since` on.
+
+    Raises:
+        InvalidInput: too many kinds of them.
+    """
     days = _uncounted(conn, programme_id, since=since, until=now)
-    rows_max = CELLS_MAX + 1
-    counted = SQL.counted_tallies(conn, programme_id=programme_id, since=_day(since), rows_max=rows_max)
-    live = _tallies_of(conn, programme_id, days)
+    named: dict[str, Any] = {"programme_id": programme_id, "since": _day(since)}
+    if SQL.crowded_day(conn, **named, rows_max=CELLS_MAX):
+        raise _too_many()
+    counted = SQL.counted_tallies(conn, **named, stations=stations, rows_max=CELLS_MAX + 1)
+    live = _tallies_of(conn, programme_id, days, rows_max=ROWS_MAX + 1, stations=stations)
+    if len(live) > ROWS_MAX:
+        raise _too_many()
     found: dict[tuple[str, str, str, tuple[tuple[str, str], ...]], tuple[int, int]] = {}
     for row in (*counted, *live):
         key = row["station"], row["variant"], row["software"], tuple(sorted(row["lots"].items()))
         vehicles, failed = found.get(key, (0, 0))
         found[key] = vehicles + row["vehicles"], failed + row["failed"]
     if len(found) > CELLS_MAX:
-        raise InvalidInput(f"more than {CELLS_MAX} kinds of vehicles, the limit", hint="look at fewer days")
+        raise _too_many()
     return [
         Tally(
             station=station, variant=variant, software=software, lots=lots, vehicles=vehicles, failed=failed
@@ -69,7 +79,7 @@ def gates_since(
     found: dict[Place, Looked] = {}
     for row in (
         *SQL.counted_gates(conn, programme_id=programme_id, since=_day(since)),
-        *SQL.gates_of_days(conn, programme_id=programme_id, **_span(days)),
+        *_gates_of(conn, programme_id, days),
     ):
         place = row["station"], row["gate"]
         before = found.get(place, Looked(inspected=0, refused=0))
@@ -82,9 +92,7 @@ def gates_since(
 def vehicles_since(conn: Connection, programme_id: str, *, since: datetime, now: datetime) -> int:
     """Return how many vehicles were checked for the first time, from the day of `since` on."""
     days = _uncounted(conn, programme_id, since=since, until=now)
-    live = SQL.vehicles_of_days(
-        conn, programme_id=programme_id, stations=_stations(conn, programme_id), **_span(days)
-    )
+    live = _vehicles_of(conn, programme_id, days)
     counted: int = SQL.counted_vehicles(conn, programme_id=programme_id, since=_day(since))
     return counted + sum(int(row["vehicles"]) for row in live)
 
@@ -98,34 +106,54 @@ def count_days(conn: Connection, programme_id: str, *, now: datetime) -> int:
     days = _uncounted(conn, programme_id, since=oldest, until=until, rows_max=TOGETHER_MAX)
     SQL.forget_days(conn, programme_id=programme_id, days=[], before=_day(oldest))
     named = {"programme_id": programme_id}
-    vehicles = _by_day(
-        SQL.vehicles_of_days(conn, **named, stations=_stations(conn, programme_id), **_span(days))
-    )
-    passes = _by_day(_tallies_of(conn, programme_id, days))
-    gates = _by_day(SQL.gates_of_days(conn, **named, **_span(days)))
-    for day in days:
+    vehicles = _by_day(_vehicles_of(conn, programme_id, days))
+    gates = _by_day(_gates_of(conn, programme_id, days))
+    for number, day in enumerate(days, start=1):
         total = sum(row["vehicles"] for row in vehicles.get(day, ()))
         SQL.insert_day(conn, **named, day=day, vehicles=total, now=now)
-        SQL.insert_day_pass(
-            conn, [named | dict(row) | {"lots": Jsonb(row["lots"])} for row in passes.get(day, ())]
-        )
+        passes = _tallies_of(conn, programme_id, [day], rows_max=CELLS_MAX + 1)
+        SQL.insert_day_pass(conn, [named | dict(row) | {"lots": Jsonb(row["lots"])} for row in passes])
         SQL.insert_day_gate(conn, [named | dict(row) for row in gates.get(day, ())])
+        if len(passes) > CELLS_MAX:  # the rest of them is not kept: whoever reads them is refused
+            return number
     return len(days)
 
 
-def take_back_vehicle(conn: Connection, programme_id: str, vehicle: str) -> None:
-    """Take back the days on which a vehicle was looked at."""
-    SQL.forget_days_of_vehicle(conn, programme_id=programme_id, vehicle=vehicle)
+def take_back_choices(conn: Connection, programme_id: str, vehicle: str, stations: Collection[str]) -> None:
+    """Take back the days on which a vehicle was looked at where something else was chosen for it now."""
+    SQL.forget_days_of_vehicle(
+        conn, programme_id=programme_id, vehicle=vehicle, stations=sorted(set(stations))
+    )
 
 
-def _tallies_of(conn: Connection, programme_id: str, days: Collection[date]) -> list[Mapping[str, Any]]:
-    rows = list(SQL.tallies_of_days(conn, programme_id=programme_id, rows_max=ROWS_MAX + 1, **_span(days)))
-    if len(rows) > ROWS_MAX:
-        raise InvalidInput(
-            f"more than {ROWS_MAX} kinds of vehicles in {len(days)} days, the limit",
-            hint="look at fewer days",
+def _too_many() -> InvalidInput:
+    return InvalidInput(f"more than {CELLS_MAX} kinds of vehicles, the limit", hint="look at fewer days")
+
+
+def _tallies_of(
+    conn: Connection, programme_id: str, days: Collection[date], *, rows_max: int, stations: Sequence[str] | None = None
+) -> list[Mapping[str, Any]]:  # fmt: skip
+    found: list[Mapping[str, Any]] = []
+    for span in _spans(days):
+        found += SQL.tallies_of_days(
+            conn, programme_id=programme_id, stations=stations, rows_max=rows_max - len(found), **span
         )
-    return rows
+    return found
+
+
+def _gates_of(conn: Connection, programme_id: str, days: Collection[date]) -> list[Mapping[str, Any]]:
+    return [
+        row for span in _spans(days) for row in SQL.gates_of_days(conn, programme_id=programme_id, **span)
+    ]
+
+
+def _vehicles_of(conn: Connection, programme_id: str, days: Collection[date]) -> list[Mapping[str, Any]]:
+    stations = [each.name for each in get_programme(conn, programme_id).programme.line.stations]
+    return [
+        row
+        for span in _spans(days)
+        for row in SQL.vehicles_of_days(conn, programme_id=programme_id, stations=stations, **span)
+    ]
 
 
 def _uncounted(
@@ -137,14 +165,15 @@ def _uncounted(
     return [row["day"] for row in rows]
 
 
-def _span(days: Collection[date]) -> dict[str, Any]:
-    """Return days, and the moments between which they are; of none, none."""
-    first, last = (min(days), max(days)) if days else (date.max, date.max)
-    return {
-        "days": list(days),
-        "first": _midnight(first),
-        "until": _midnight(last) + timedelta(days=bool(days)),
-    }
+def _spans(days: Collection[date]) -> Iterator[dict[str, Any]]:
+    """Yield days that follow each other, and the moments between which they are."""
+    run: list[date] = []
+    for day in (*sorted(days), None):
+        if run and (day is None or (day - run[-1]).days > 1):
+            yield {"days": run, "first": _midnight(run[0]), "until": _midnight(run[-1]) + timedelta(days=1)}
+            run = []
+        if day is not None:
+            run.append(day)
 
 
 def _midnight(day: date) -> datetime:
@@ -156,10 +185,6 @@ def _by_day(rows: Iterable[Mapping[str, Any]]) -> dict[date, list[Mapping[str, A
     for row in rows:
         found.setdefault(row["day"], []).append(row)
     return found
-
-
-def _stations(conn: Connection, programme_id: str) -> Collection[str]:
-    return [each.name for each in get_programme(conn, programme_id).programme.line.stations]
 
 
 def _day(at: datetime) -> date:

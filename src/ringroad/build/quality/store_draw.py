@@ -26,7 +26,7 @@ from ringroad.build.quality.draw import (
     gates_of_line,
 )
 from ringroad.build.quality.store import SQL
-from ringroad.build.quality.store_days import take_back_vehicle
+from ringroad.build.quality.store_days import take_back_choices
 from ringroad.build.store_birth import Line, line_of_programme
 from ringroad.build.store_packages import SQL as BUILD
 from ringroad.kernel.clock import Ids, new_secret
@@ -129,7 +129,7 @@ def choose(
             inspect=each.inspect, permille=each.permille, reason=each.reason, every=each.every, now=now,
         )  # fmt: skip
     if new:
-        take_back_vehicle(conn, programme_id, order_id)
+        take_back_choices(conn, programme_id, order_id, [each.station for each in new])
         append_fact(
             conn, ids, kind=FactKind.GATE_CHOSE, subject=order_id, actor=actor, now=now,
             causes=last_of(conn, order_id),

@@ -8,6 +8,7 @@ Invariant: a rate is changed by a person, in the plant document, with the counts
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -19,7 +20,7 @@ from ringroad.build.plant.store import StoredPlant, get_plant, save_plant
 from ringroad.build.quality.gates import JEFFREYS, GateCosts, GateProposal, GateRecord, propose_rate
 from ringroad.build.quality.store import SQL
 from ringroad.build.quality.store_days import Looked, gates_since, tallies_since, vehicles_since
-from ringroad.build.quality.yields import Tally, fit_yields
+from ringroad.build.quality.yields import CELLS_MAX, Tally, fit_yields
 from ringroad.build.store_packages import SQL as BUILD
 from ringroad.build.store_packages import get_programme
 from ringroad.kernel.clock import Ids
@@ -29,6 +30,8 @@ from ringroad.storage.db import Connection
 
 DAYS: Final = 90  # that a gate is judged by: claims of the field come late
 ESCAPES_MAX: Final = 100_000  # of one look
+
+ALIKE: Final = f"more than {CELLS_MAX} kinds of vehicles came in {DAYS} days: all are taken to be alike"
 
 Path = tuple[str, ...]
 
@@ -59,10 +62,14 @@ def judge_gates(conn: Connection, programme_id: str, *, now: datetime) -> list[J
     results = gates_since(conn, programme_id, since=since, now=now)
     escaped = list(SQL.escaped(conn, programme_id=programme_id, since=since, rows_max=ESCAPES_MAX))
     left = vehicles_since(conn, programme_id, since=since, now=now)
-    tallies = tallies_since(conn, programme_id, since=since, now=now)
+    gates = list(gates_of(plant.plant, programme_id))
+    stations = sorted({path[-2] for path, _ in gates})
+    tallies: Sequence[Tally] | None = None
+    with suppress(InvalidInput):  # too many kinds of vehicles
+        tallies = tallies_since(conn, programme_id, since=since, now=now, stations=stations)
     return [
         _judged(plant, path, gate, left=left, results=results, escaped=escaped, tallies=tallies)
-        for path, gate in gates_of(plant.plant, programme_id)
+        for path, gate in gates
     ]
 
 
@@ -134,7 +141,7 @@ def set_rate(
 
 def _judged(
     plant: StoredPlant, path: Path, gate: Gate, *, left: int, results: Mapping[tuple[str, str], Looked],
-    escaped: Sequence[Mapping[str, Any]], tallies: Sequence[Tally],
+    escaped: Sequence[Mapping[str, Any]], tallies: Sequence[Tally] | None,
 ) -> JudgedGate:  # fmt: skip
     station = path[-2]
     looked = results.get((station, gate.name), Looked(inspected=0, refused=0))
@@ -152,9 +159,12 @@ def _judged(
         if gate.inspect_cost and gate.escape_cost
         else None
     )
-    counts = [each for each in tallies if each.station == station]
+    counts = [each for each in tallies or () if each.station == station]
+    proposal = propose_rate(record, costs, fit_yields(counts).cells)
+    if tallies is None:
+        proposal = replace(proposal, reasons=(*proposal.reasons, ALIKE))
     return JudgedGate(
         plant_id=plant.plant.id, generation=plant.generation, record=record, costs=costs,
-        proposal=propose_rate(record, costs, fit_yields(counts).cells),
+        proposal=proposal,
         decided=plant.plant.parameters.get(Key(path, "inspects")),
     )  # fmt: skip
