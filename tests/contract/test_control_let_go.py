@@ -223,6 +223,41 @@ def test_a_stratum_whose_controls_are_gone_is_too_small_though_the_others_are_no
     )
 
 
+def block(story: Story, name: str) -> None:
+    """Its way back from another campaign failed."""
+    story.conn.execute(
+        "UPDATE vehicle SET blocked_reason = 'ROLLBACK_FAILED', config_generation = config_generation + 1"
+        " WHERE vin = %s",
+        [name],
+    )
+
+
+def test_who_is_blocked_at_the_start_is_no_control_as_its_like_in_a_wave_is_offered_nothing(
+    story: Story,
+) -> None:
+    plan(story)
+    block(story, held(story)[0])
+    story.approve_and_start()
+    assert told(story) == [{"vehicles": 1, "reasons": {"mismatch: blocked: ROLLBACK_FAILED": 1}, "left": 9}]
+
+
+def test_who_is_blocked_under_way_stays_a_control_unless_it_runs_other_software(
+    story: Story, lake: Lake
+) -> None:
+    plan(story)
+    first, second, *_ = held(story)
+    story.approve_and_start()
+    story.later(600)
+    block(story, first)
+    block(story, second)
+    runs(story, [second], "4.0.0", "head")
+    story.later(60)
+    read_campaign_evidence(story.conn, story.ids, lake, story.campaign_id, now=story.now)
+    assert [each["vehicles"] for each in told(story)] == [1]
+    assert episodes(story)[first] == 3_600
+    assert episodes(story)[second] == 600
+
+
 def join(story: Story, tmp_path: Path) -> list[str]:
     """Vehicles are born under way and join the campaign; return those of its control group."""
     before = set(held(story))

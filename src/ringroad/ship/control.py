@@ -7,14 +7,16 @@ on vehicles that are alike; a vehicle that got other software meanwhile is no co
    release is nothing for any more is let go (`ship.judged`), and so is one of the control group, by the same verdict. Who
    changed and whom the release still fits stays, as its like in a wave is offered the release.
 2. From then on only the control group is told to keep what it has: who got other software is let go from then on, whatever
-   it is, and what happened to it before still counts.
+   it is, and what happened to it before still counts. Who is blocked from then on, as its way back from another campaign
+   failed, stays: that is an outcome, and an updated vehicle stays with it too.
 3. A control group that shrank is checked again. Less than half of what was approved is too little, and so is less than nine
    tenths where what is left can tell nothing from chance and the plan's could: a campaign does not start with it, and no
    gate goes on with it. The half is asked of each stratum that the gate reads alone as well: harm that only one of them has
    is seen by its own controls, and by no others. That it is smaller than advised is a warning to whoever plans, and stops nobody.
 
 Invariants:
-    No reason to let a control vehicle go is taken from what it reported: outcomes are not looked at.
+    No reason to let a control vehicle go is taken from what happened to it since the comparison began: only what it runs
+    is looked at.
     What was counted of a control vehicle stays counted.
 
 Source: ADR 0120.

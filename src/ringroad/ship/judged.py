@@ -10,7 +10,8 @@ that nothing on our side explains is a failure, and the gate sees it.
 
 Invariants:
     What is not known to fit is never offered on.
-    A vehicle's word alone never takes a failure out of the gate's count.
+    A refusal alone never takes a failure out of the gate's count: what we know explains it. That may be a manifest of the
+    same vehicle, signed by its ECUs, of images of the programme; it is judged by them from then on.
 
 Source: ADR 0119.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -89,7 +89,7 @@ def judge_control(
         if not changed:
             break
         read = {vin: row for vin, row in changed.items() if not row["unread"]}
-        reasons = _judge(conn, campaign, read, now=now)
+        reasons = _judge(conn, campaign, read, under_way=began_at < now, now=now)
         stay = [row for vin, row in changed.items() if vin not in reasons]
         SQL.keep_control(
             conn, plan_id=plan.id, vins=[row["vin"] for row in stay],
@@ -148,9 +148,14 @@ def _read_strata(conn: Connection, plan: SavedPlan) -> dict[str, StratumLeft]:
 
 
 def _judge(
-    conn: Connection, campaign: Campaign, changed: Mapping[str, Mapping[str, Any]], *, now: datetime
+    conn: Connection,
+    campaign: Campaign,
+    changed: Mapping[str, Mapping[str, Any]],
+    *,
+    under_way: bool,
+    now: datetime,
 ) -> dict[str, str]:
-    """Return who of these is let go, by VIN, and why."""
+    """Return who of these is let go, by VIN, and why; under way nobody is for being blocked, which is an outcome."""
     release = read_release(conn, campaign.release_id)
     images = read_images(conn, release.programme_id)
     led = any(len(row["way"] or ()) > 1 for row in changed.values())
@@ -158,8 +163,9 @@ def _judge(
     reasons: dict[str, str] = {}
     for vehicle in read_vehicles(conn, vins=list(changed)):
         row = changed[vehicle.vin]
+        judged = replace(vehicle, blocked_reason=None) if under_way else vehicle
         way = (row["way"] or ())[:-1]  # a late joiner needs no other release first
-        waiting = let_go_for(vehicle, release, images, earlier, way=way, now=now)
+        waiting = let_go_for(judged, release, images, earlier, way=way, now=now)
         if why := no_control_for(waiting, changed_at=row["changed_at"]):
             reasons[vehicle.vin] = why
     return reasons
