@@ -1139,9 +1139,15 @@ UPDATE vehicle v
  WHERE vin = ANY (:vins) AND schedule - 'put_off_since' IS DISTINCT FROM :schedule::jsonb RETURNING vin;
 
 -- name: count_released$
-SELECT count(DISTINCT a.vin) FROM assignment a JOIN campaign c ON c.id = a.campaign_id
+-- Without those whose silence does not count, as `expire_deadlines` lets them go.
+SELECT count(DISTINCT a.vin)
+  FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN vehicle v ON v.vin = a.vin
+  LEFT JOIN campaign_plan p ON p.id = c.plan_id
  WHERE a.vin = ANY (:vins) AND a.kind <> 'rollback' AND a.state IN ('pending', 'offered') AND a.released_at IS NOT NULL
-   AND a.began_at IS NULL AND c.state IN ('running', 'paused');
+   AND a.began_at IS NULL AND c.state IN ('running', 'paused')
+   AND NOT (coalesce((v.schedule ->> 'put_off_since')::timestamptz <= a.released_at, false)
+            AND coalesce(a.deadline_at < (v.schedule ->> 'not_before')::timestamptz, true)
+            AND NOT coalesce((p.document -> 'request' ->> 'recall')::boolean, false));
 
 -- name: asked_action^
 SELECT a.action_id, a.state_detail, v.gateway, a.consented_at IS NOT NULL AS consented FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN campaign_plan p ON p.id = c.plan_id
