@@ -191,6 +191,41 @@ def test_an_older_word_and_one_told_twice_change_nothing(hub: Connection) -> Non
     assert own_n(hub) == 10, "the newest counts: a site made anew begins anew"
 
 
+def test_a_clock_that_was_far_ahead_silences_no_site(hub: Connection, site: Connection) -> None:
+    now = CLOCK.now()
+    measure(site, vehicles=3)
+    far = says(site, now=now + timedelta(days=400))
+    assert far is not None
+    take(hub, far)
+    assert (own_n(hub), list_refused(hub, SITE)[0].code) == (0, "sums_refused")
+    assert "set the site's clock" in list_conflicts(hub, SITE)[0].reason
+    measure(site, vehicles=1)
+    right = says(site, now=now)
+    assert right is not None
+    take(hub, right)
+    assert own_n(hub) == 4
+
+
+def test_a_site_that_is_added_again_begins_anew_and_so_does_one_whose_number_of_before_is_of_the_future(
+    hub: Connection,
+) -> None:
+    take(hub, sums(7, n=20))
+    with transaction(hub):
+        add_site(hub, IDS, site_id=SITE, token="u" * 43, actor="tester", now=CLOCK.now())
+    take(hub, sums(6, n=10))
+    assert own_n(hub) == 10
+    take(hub, sums(5, n=30))
+    assert own_n(hub) == 10
+    with transaction(hub):  # taken by a version of before
+        hub.execute("ALTER TABLE fact DISABLE TRIGGER USER")
+        hub.execute(
+            "UPDATE fact SET body = jsonb_set(body, '{number}', '9000000000000000') WHERE kind = 'plant.sums_told'"
+        )
+        hub.execute("ALTER TABLE fact ENABLE TRIGGER USER")
+    take(hub, sums(8, n=40))
+    assert own_n(hub) == 40
+
+
 def test_what_came_as_events_and_in_sums_is_counted_once(hub: Connection) -> None:
     measure(hub, vehicles=5)
     take(hub, sums(1, n=4))

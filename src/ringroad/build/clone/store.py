@@ -144,8 +144,28 @@ def save_told(
     return _save(conn, ids, stored, lesson, actor=actor, now=now, told=sums.own), lesson
 
 
-def keep_said(conn: Connection, ids: Ids, *, sums: CloneSums, number: int, actor: str, now: datetime) -> bool:
+def keep_said(
+    conn: Connection,
+    ids: Ids,
+    *,
+    sums: CloneSums,
+    number: int,
+    number_max: int,
+    since: datetime | None,
+    actor: str,
+    now: datetime,
+) -> bool:
     """Keep the sums that a clone says of itself, which is a site here; its document learns from them later.
+
+    Args:
+        conn: a connection in a transaction.
+        ids: makes the ids.
+        sums: what it says.
+        number: of what it says.
+        number_max: what it said last counts for nothing if its number is above that.
+        since: nor if it said it before then, when it became a site; None: always.
+        actor: who tells it.
+        now: UTC.
 
     Returns:
         False if the number is not above that of what it said last.
@@ -163,7 +183,12 @@ def keep_said(conn: Connection, ids: Ids, *, sums: CloneSums, number: int, actor
     if unknown := sorted(sums.own.keys() - stored.plant.parameters.keys()):
         raise InvalidInput(f"plant {sums.plant} has no parameter {unknown[0]}")
     before = latest_fact(conn, kind=FactKind.PLANT_SUMS_TOLD, subject=sums.plant)
-    if before is not None and number <= before.body["number"]:
+    counts = (
+        before is not None
+        and before.body["number"] <= number_max
+        and (since is None or since <= before.recorded_at)
+    )
+    if before is not None and counts and number <= before.body["number"]:
         return False
     append_fact(
         conn, ids, kind=FactKind.PLANT_SUMS_TOLD, subject=sums.plant, actor=actor, now=now,

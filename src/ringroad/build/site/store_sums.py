@@ -4,7 +4,9 @@ The hub keeps what a site says of itself; its document learns from that when som
 
 The caller opens the transaction.
 
-Invariant: a hub takes of a site only what that says of its own plant, and nothing that is not newer than what it took.
+Invariants:
+    A hub takes of a site only what that says of its own plant, and nothing that is not newer than what it took.
+    No number is further ahead than a day, so that one wrong clock silences no site.
 """
 
 from __future__ import annotations
@@ -21,12 +23,15 @@ from ringroad.build.clone.sums import sums_from
 from ringroad.build.site.store import ACTOR, SILENT_S, SQL
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import InvalidInput, NotFound
+from ringroad.kernel.facts import FactKind
 from ringroad.protocol.site import UP_BYTES_MAX, SiteSums, Up
 from ringroad.storage.db import Connection
+from ringroad.storage.ledger import latest_fact
 
 SUMS_S: Final = (
     3_600  # seconds between two looks of a site at its sums: they stand in a fact of its hub's each time
 )
+AHEAD: Final = timedelta(days=1)  # of its clock that a hub takes a number
 LOOKED: Final = "sums"  # the place of the sums that the hub has: their digest, and when the site looked last
 NUMBER: Final = "sums-number"  # the place of the number of the newest that the hub has
 
@@ -60,7 +65,7 @@ def with_sums(conn: Connection, site_id: str, told: Up, *, now: datetime) -> Up:
 def has_told_sums(conn: Connection, sums: SiteSums, *, now: datetime) -> None:
     """Note that the hub's broker has them."""
     SQL.set_place(conn, name=LOOKED, number=_digest(sums), now=now)
-    SQL.put_place(conn, name=NUMBER, number=sums.number, now=now)
+    SQL.set_place(conn, name=NUMBER, number=sums.number, now=now)
 
 
 def _sums_of(conn: Connection, site_id: str, number: int) -> SiteSums | None:
@@ -73,9 +78,17 @@ def _sums_of(conn: Connection, site_id: str, number: int) -> SiteSums | None:
 
 
 def _next_number(conn: Connection, now: datetime) -> int:
-    """Return a number above all before, also where the site's database is made anew."""
+    """Return a number above all before, also where the site's database is made anew.
+
+    Not above one of when the clock was far ahead: its hub refuses that.
+    """
     row = SQL.place(conn, name=NUMBER)
-    return max((row["number"] if row else 0) + 1, int(now.timestamp() * 1_000_000))
+    before = int(row["number"]) if row else 0
+    return max(_number_at(now), before + 1 if before <= _number_at(now + 2 * AHEAD) else 0)
+
+
+def _number_at(at: datetime) -> int:
+    return int(at.timestamp() * 1_000_000)
 
 
 def _digest(sums: SiteSums) -> int:
@@ -92,10 +105,20 @@ def take_sums(conn: Connection, ids: Ids, site_id: str, told: SiteSums, *, now: 
         False if it is not newer than what was taken.
 
     Raises:
-        InvalidInput: it is no message of a clone, another plant's, or what its document here could not have observed.
+        InvalidInput: it is no message of a clone, another plant's, what its document here could not have observed, or
+            of the future.
         NotFound: its document is not here.
     """
     sums = sums_from(told.said)
     if sums.plant != site_id:
         raise InvalidInput(f"site {site_id} says what {sums.plant} observed, and may not")
-    return keep_said(conn, ids, sums=sums, number=told.number, actor=ACTOR, now=now)
+    number_max = _number_at(now + AHEAD)
+    if told.number > number_max:
+        raise InvalidInput(
+            f"what site {site_id} says has a number of more than a day ahead: set the site's clock"
+        )
+    added = latest_fact(conn, kind=FactKind.SITE_ADDED, subject=site_id)
+    return keep_said(
+        conn, ids, sums=sums, number=told.number, number_max=number_max, actor=ACTOR, now=now,
+        since=added.recorded_at if added else None,
+    )  # fmt: skip
