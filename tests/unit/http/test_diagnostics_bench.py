@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
 
 from ringroad.http.console.diagnostics import JobLine, bench_of, watch_line
+from ringroad.http.console.render import page
 from ringroad.http.diagnostics import updates_in, with_names, with_releases
 from ringroad.protocol.diagnostics import Method
 from ringroad.protocol.names import EcuNames
@@ -35,6 +37,35 @@ def test_an_update_stands_as_it_was_told_of_last() -> None:
     refused = job(4, "/updates/7/prepare", {"error": {"code": "prepared"}}, method="PUT", status=409)
     (found,) = bench_of([refused, begun, told, listed]).updates
     assert found == {"id": "7", "state": "INSTALLING", "version": "2.0.0", "notes": "n"}
+
+
+STRANGER = "'SPARE-77' answers instead of 'BR-1'"
+READ = {"state": "Online", "software_version": "1.0.0"}
+EXCHANGED: list[tuple[str, dict[str, Any], int]] = [
+    ("/functions/vehicle-health", {"items": [], "silent": [{"component": "brake", "code": "serial_mismatch", "message": STRANGER}]}, 200),
+    ("/components/brake", {"state": "Offline", "reason": f"serial_mismatch: {STRANGER}"}, 200),
+    ("/components/brake/faults", {"error": {"code": "serial_mismatch", "message": STRANGER}}, 409),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "answer", "status"), EXCHANGED)
+def test_an_ecu_in_whose_place_another_one_answers_is_not_shown_as_it_was_read_before(
+    path: str, answer: dict[str, Any], status: int
+) -> None:
+    listed = job(1, "/components", {"items": [{"name": "brake", "serial": "BR-1"}]})
+    jobs = [listed, job(2, "/components/brake", READ), job(3, path, answer, status=status)]
+    (brake,) = bench_of(jobs).components
+    assert (brake.stranger, brake.may("clear")) == ("another ECU answers (SPARE-77)", False)
+    (brake,) = bench_of([*jobs, job(4, "/components/brake", READ)]).components
+    assert (brake.stranger, brake.may("clear")) == ("", True)
+
+
+def test_an_ecu_that_refuses_otherwise_is_who_it_is() -> None:
+    listed = job(1, "/components", {"items": [{"name": "brake", "serial": "BR-1"}]})
+    silent = {"items": [], "silent": [{"component": "brake", "code": "unreachable", "message": STRANGER}, 7]}
+    refused = job(3, "/components/brake/faults", {"error": {"code": "locked"}}, method="DELETE", status=423)
+    (brake,) = bench_of([listed, job(2, "/functions/vehicle-health", silent), refused]).components
+    assert brake.stranger == ""
 
 
 def test_updates_are_told_with_when_they_were_read() -> None:
@@ -230,3 +261,23 @@ def test_an_answer_that_says_no_is_not_shown_as_one_that_went_well(
 ) -> None:
     asked = replace(job(1, "/components", {}), state=state, status=status)
     assert JobLine(job=asked, said="").word == word
+
+
+@pytest.mark.parametrize("exchanged", [True, False])
+def test_the_page_offers_nothing_of_an_exchanged_ecu_but_to_read_it_again(*, exchanged: bool) -> None:
+    path, answer, status = EXCHANGED[0]
+    jobs = [
+        job(1, "/components", {"items": [{"name": "brake", "serial": "BR-1"}]}),
+        job(2, "/components/brake", READ),
+        *([job(3, path, answer, status=status)] if exchanged else []),
+    ]
+    own = SimpleNamespace(state="open", scope="service", consent="test", expires_at=NOW)
+    shown = page(
+        "diagnostics.html", v=SimpleNamespace(vin="V", variant="v", programme_id="p"), own=own, bench=bench_of(jobs),
+        over=frozenset(), lines=[], permission="service", sessions=[], jobs=[],
+    ).content  # fmt: skip
+    assert 'aria-label="Read brake"' in shown
+    for label in ("Faults of brake", "Lock brake", "Restart brake", "Clear the faults of brake"):
+        assert (f'aria-label="{label}"' in shown) is not exchanged
+    assert ("not confirmed: another ECU answers (SPARE-77)" in shown) is exchanged
+    assert ("1.0.0" in shown) is not exchanged

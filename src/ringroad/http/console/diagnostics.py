@@ -41,6 +41,8 @@ UNIX_S_MAX: Final = 2**32  # s
 PART_LOTS_SHOWN: Final = 30  # lots with the largest share
 _DATA_ID: Final = re.compile(DATA_ID)
 _CODE: Final = re.compile(r"[PCBU][0-3][0-9A-F]{3}-[0-9A-F]{2}")
+SERIAL_MISMATCH: Final = "serial_mismatch"
+_ANSWERS: Final = re.compile(r"'([^']{1,64})' answers instead of")
 DID_CHARS: Final = 4  # of a data identifier in hex
 
 
@@ -73,10 +75,13 @@ class ComponentLine:
     modes: list[Mapping[str, Any]] = field(default_factory=list)
     modes_at: datetime | None = None
     offers: frozenset[str] | None = None  # None: an older vehicle, which does not say
+    stranger: str = (
+        ""  # that another ECU answers in its place, and which; then nothing that was read before holds
+    )
 
     def may(self, what: str) -> bool:
         """Say whether it can be asked for this; one that does not say may be asked for everything."""
-        return self.offers is None or what in self.offers
+        return not self.stranger and (self.offers is None or what in self.offers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +224,8 @@ def watch_line(sample: Sample, names_of: Names) -> WatchLine:
 def bench_of(jobs: Iterable[Job], names_of: Names | None = None) -> Bench:
     """Return what the newest answers say. Pure; what a vehicle says is not trusted to be well-formed."""
     newest: dict[str, Job] = {}
-    for job in sorted(jobs, key=lambda each: each.made_at):
+    jobs = sorted(jobs, key=lambda each: each.made_at)
+    for job in jobs:
         if job.state == "answered" and job.status == 200 and job.answer is not None:
             newest[job.path.strip("/")] = job  # taking and giving back a lock are both about the lock
     listed = _items(newest.get("components"))
@@ -230,6 +236,8 @@ def bench_of(jobs: Iterable[Job], names_of: Names | None = None) -> Bench:
         if name
     ]
     health = newest.get("functions/vehicle-health")
+    strangers = _strangers(names, jobs)
+    lines = [replace(each, stranger=strangers.get(each.name, "")) for each in lines]
     faults = _faults(names, newest, health, names_of or {})
     silent = health.answer.get("silent", []) if health is not None and health.answer else []
     return Bench(
@@ -242,6 +250,32 @@ def bench_of(jobs: Iterable[Job], names_of: Names | None = None) -> Bench:
         cleared_at=_cleared(newest, health),
         silent=[each for each in silent if isinstance(each, dict)] if isinstance(silent, list) else [],
     )
+
+
+def _strangers(names: Iterable[str], jobs: Iterable[Job]) -> dict[str, str]:
+    """Return of which ECUs the newest answer says that another one is in their place, and which. `jobs`: oldest first."""
+    known = {f"components/{quote(name, safe='')}": name for name in names}
+    found: dict[str, str] = {}
+    for job in sorted(jobs, key=lambda each: each.answered_at or each.made_at):
+        said, path = job.answer or {}, job.path.strip("/")
+        if path == "functions/vehicle-health" and job.status == 200:
+            silent = {str(each.get("component")): each for each in _items(job, "silent")}
+            for name in known.values():
+                found[name] = _stranger(silent.get(name, {}).get("code"), silent.get(name, {}).get("message"))
+        elif path in known and job.status == 200:
+            found[known[path]] = _stranger(str(said.get("reason", "")).partition(":")[0], said.get("reason"))
+        elif (name := known.get("/".join(path.split("/")[:2]), "")) and isinstance(said.get("error"), dict):
+            found[name] = _stranger(said["error"].get("code"), said["error"].get("message")) or found.get(
+                name, ""
+            )
+    return found
+
+
+def _stranger(code: Any, text: Any) -> str:
+    if code != SERIAL_MISMATCH:
+        return ""
+    told = _ANSWERS.search(str(text))
+    return f"another ECU answers ({told[1]})" if told else "another ECU answers"
 
 
 def said_of(job: Job) -> str:
