@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,6 +69,37 @@ def test_only_what_is_missing_is_planned() -> None:
     assert names(plan_migrations(two(), applied, pre_only=True)) == ["0002_b_pre.sql"]
     assert names(plan_migrations(two(), {}, pre_only=True)) == names(two())[:3]
     assert plan_migrations(one(), applied) == ()
+
+
+def test_while_the_release_before_runs_no_second_half_of_any_migration_is_applied() -> None:
+    three = parse_migrations(
+        {each.name: each.text for each in two()} | dict.fromkeys(("0003_c_pre.sql", "0003_c_post.sql"), "SELECT 1")
+    )  # fmt: skip
+    applied = {each.name: each.digest for each in one()}
+    assert names(plan_migrations(three, applied, pre_only=True)) == ["0002_b_pre.sql", "0003_c_pre.sql"]
+    half = applied | {each.name: each.digest for each in three if not each.is_post}
+    assert plan_migrations(three, half, pre_only=True) == ()
+    assert names(plan_migrations(three, half)) == ["0002_b_post.sql", "0003_c_post.sql"]
+
+
+def test_no_first_half_builds_an_index_on_a_table_that_it_locks() -> None:
+    for each in load_migrations()[2 * 46 :]:  # those before were released
+        locked = set(re.findall(r"ALTER TABLE (\w+)", each.text))
+        assert locked.isdisjoint(re.findall(r"CREATE INDEX \w+ ON (\w+)", each.text)), each.name
+
+
+@pytest.mark.engines
+def test_days_that_were_counted_beside_code_that_takes_none_back_are_counted_anew(pg_url_empty: str) -> None:
+    last = "0049_quality_days_post.sql"
+    every = load_migrations()
+    until = tuple(each for each in every if each.number < 49 or each.name == "0049_quality_days_pre.sql")
+    with connect(pg_url_empty) as conn:
+        conn.execute("SET session_replication_role = replica")  # no programme is needed
+        for each in until:
+            conn.execute(each.text)
+        conn.execute("INSERT INTO quality_day VALUES ('wren', '2026-11-01', 5, now())")
+        conn.execute(next(each.text for each in every if each.name == last))
+        assert conn.execute("SELECT FROM quality_day").fetchall() == []
 
 
 def test_a_newer_database_is_refused() -> None:

@@ -27,7 +27,7 @@ READY = "ready"  # the line that says a start is complete
 @click.option(
     "--pre-only",
     is_flag=True,
-    help="Leave out the newest migration's second half, while the release before runs on the same database.",
+    help="Leave out the second halves of new migrations, while the release before runs on the same database.",
 )
 @click.pass_obj
 def up(shell: Shell, engines_only: bool, detach: bool, pre_only: bool) -> None:  # noqa: FBT001 - click's form

@@ -82,7 +82,7 @@ def plan_migrations(
     Args:
         available: of this code, in order.
         applied: name to digest, as the database remembers it.
-        pre_only: leave out the newest post half: what a rolling deployment does before new code starts.
+        pre_only: leave out the post halves: what a rolling deployment does before new code starts.
 
     Raises:
         Conflict: the database is newer than this code, or an applied file changed since.
@@ -105,10 +105,11 @@ def plan_migrations(
                 ),
                 code="migration_changed",
             )
-    newest = max((each.number for each in available), default=0)
     pending = [each for each in available if each.name not in applied]
-    if pre_only:
-        pending = [each for each in pending if not (each.is_post and each.number == newest)]
+    if pre_only and applied:
+        pending = [each for each in pending if not each.is_post]
+    elif pre_only:  # no code runs on an empty database, and a pre half may need the post halves before it
+        pending = pending[:-1]
     return tuple(pending)
 
 
