@@ -560,6 +560,21 @@ def test_two_releases_signed_at_once_cannot_both_pass_the_counter(pg_url: str) -
         assert waiting.result(timeout=60) == "refused"
 
 
+def test_an_order_has_one_of_the_colours_that_its_line_paints(conn: Connection) -> None:
+    painted = EXAMPLE.replace('"tow_bar"]', '"tow_bar", "red", "white"]', 1)
+    paint = '\n[line.paint]\ncolours = ["red", "white"]\nbatch_max = 4\n'
+    store.import_programme(conn, IDS, source=painted + paint, generation=1, **WHO)
+    with pytest.raises(InvalidInput, match="one colour, and this order has red and white") as refused:
+        store_plant.add_order(
+            conn, IDS, programme_id="roadster", variant="city", options=["white", "sunroof", "red"], **WHO
+        )
+    assert refused.value.hint == "choose one of red, white"
+    order = store_plant.add_order(
+        conn, IDS, programme_id="roadster", variant="city", options=["white", "white", "sunroof"], **WHO
+    )
+    assert order.options == ("sunroof", "white")
+
+
 def test_orders_that_cannot_be_built_are_refused(conn: Connection) -> None:
     with pytest.raises(InvalidInput, match="does not offer"):
         store_plant.add_order(

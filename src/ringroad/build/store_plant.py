@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 from psycopg.types.json import Jsonb
 
 from ringroad.build.logistics.store import availability_of
+from ringroad.build.model import Line
 from ringroad.build.plan_line import Cause, Order, ScheduleDocument, decide_schedule
 from ringroad.build.plan_line import earliest_at as leaves_at
 from ringroad.build.stops import on_line
@@ -64,7 +65,7 @@ def add_order(
     Raises:
         NotFound: no such programme.
         InvalidInput: no such variant, an option that the variant does not offer, or a due time that no vehicle
-            could meet, or that is over before the order's window opens.
+            could meet, or that is over before the order's window opens; more than one colour.
     """
     programme = get_programme(conn, programme_id).programme
     found = programme.variants.get(variant)
@@ -76,6 +77,7 @@ def add_order(
         raise InvalidInput(
             f"variant {variant} does not offer {', '.join(unknown)}", hint=f"options: {offered}"
         )
+    _one_colour(programme.line, options)
     earliest = leaves_at(programme.line, {*options, variant}, now=now)
     if due_at is not None and due_at < earliest:
         raise InvalidInput(
@@ -96,6 +98,17 @@ def add_order(
     )  # fmt: skip
     keep_order(conn, ids, order, actor=actor, now=now)
     return get_order(conn, order.id)
+
+
+def _one_colour(line: Line, options: Sequence[str]) -> None:
+    """Raise InvalidInput if an order wants more than one of the colours that a line paints."""
+    colours = line.paint.colours if line.paint else ()
+    wanted = sorted(set(options) & set(colours))
+    if len(wanted) > 1:
+        raise InvalidInput(
+            f"a vehicle is painted in one colour, and this order has {' and '.join(wanted)}",
+            hint=f"choose one of {', '.join(colours)}",
+        )
 
 
 def keep_order(conn: Connection, ids: Ids, order: Order, *, actor: str, now: datetime) -> None:
