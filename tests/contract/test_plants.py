@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from ringroad.http.auth import Role
+from ringroad.storage.db import connect, transaction
 from support.console_server import add_account, serving
 
 pytestmark = pytest.mark.engines
@@ -179,3 +180,19 @@ def test_a_file_that_does_not_name_what_was_decided_of_a_gate_keeps_it(
     assert client.post("/plants", json={"source": named, "generation": 3}).status_code == 403
     lower = client.post("/plants", json={"source": named, "generation": 3}, headers=approver).json()
     assert (lower["generation"], lower["kept"]) == (4, kept[:1])
+
+
+def test_a_stop_is_told_at_the_site_that_builds_and_not_at_its_hub(client: httpx.Client, pg_url: str) -> None:
+    client.post("/plants", json={"source": PLANT})
+    client.post("/plants/wren-mother/choose", json={"programme_id": "wren"})
+    with connect(pg_url) as conn, transaction(conn):
+        conn.execute(
+            "INSERT INTO site (id, token_sha256, added_by, added_at) VALUES ('wren-mother', %s, 'anna', now())",
+            (b"t" * 32,),
+        )
+    stop = {"station": "marriage", "kind": "quality", "reason": "glass cracks"}
+    refused = client.post("/programmes/wren/line-stops", json=stop)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "line_of_site"), refused.text
+    assert "tell it at site wren-mother" in refused.json()["error"]["hint"]
+    assert client.get("/programmes/wren/line-stops").json() == []
+    assert client.post("/programmes/robin/line-stops", json=stop).status_code == 404

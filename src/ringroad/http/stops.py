@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from ringroad.build import store_plant, store_stops
 from ringroad.build.plan_line import Cause
+from ringroad.build.site.store import built_here
 from ringroad.build.stops import EXPECTED_S_MAX
 from ringroad.http import reading
 from ringroad.http.auth import Role
@@ -58,9 +59,13 @@ def list_stops(
     errors=[404, 409, 422],
 )
 def begin_stop(ctx: Ctx, request: Req, programme_id: Id, data: JSONBody[NewStop]) -> LineStopView:
-    """Record that a station stands; the line replans. The same event again changes nothing."""
+    """Record that a station stands; the line replans. The same event again changes nothing.
+
+    Of a line that a site builds, there: the site hears nothing of a stop here.
+    """
     triggered_s, now = ctx.clock.monotonic_s(), ctx.clock.now()
     with ctx.transaction() as conn:
+        built_here(conn, programme_id)
         stop, new = store_stops.begin_stop(
             conn, ctx.ids, programme_id=programme_id, station=data.station, kind=data.kind, reason=data.reason,
             options=data.options, expect_s=data.expected_s, event_id=data.event_id, began_at=data.began_at,

@@ -18,6 +18,8 @@ from typing import Final
 import msgspec
 
 from ringroad.build.plant.store import get_plant
+from ringroad.build.store_packages import get_programme
+from ringroad.kernel import errors
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import NotFound
 from ringroad.kernel.facts import FactKind
@@ -110,6 +112,23 @@ class Link:
 
 
 # At the hub ----------------------------------------------------------------------------------------
+
+
+def built_here(conn: Connection, programme_id: str) -> None:
+    """Raise if a site builds a programme, whose line hears nothing of what is told here.
+
+    Raises:
+        Conflict: it does.
+        NotFound: no such programme.
+    """
+    plant_id = get_programme(conn, programme_id).plant_id
+    row = SQL.site(conn, site_id=plant_id) if plant_id else None
+    if row is not None and row["removed_at"] is None:
+        raise errors.Conflict(
+            f"{programme_id} is built at site {plant_id}, whose line would go on",
+            code="line_of_site",
+            hint=f"tell it at site {plant_id}; an option that is blocked here is blocked there: ringroad schedule block",
+        )
 
 
 def add_site(conn: Connection, ids: Ids, *, site_id: str, token: str, actor: str, now: datetime) -> Site:
