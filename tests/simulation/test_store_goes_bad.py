@@ -123,4 +123,5 @@ def test_room_is_made_of_what_nobody_needs_and_never_of_what_the_campaign_needs(
     with pytest.raises(Unavailable) as refused:
         store.reserve(wanted, keep={"needed"})
     assert refused.value.code == "disk_full"
+    assert f"of {free} bytes free on the disk {JOURNAL_SHARE_BYTES} are kept back" in refused.value.message
     assert store.stored() == {"needed"}

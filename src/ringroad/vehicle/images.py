@@ -169,7 +169,8 @@ class ImageStore:
             )
         if needed > free:
             raise Unavailable(
-                f"{target.filename} needs {needed} bytes, the disk has {max(free, 0)} left for images",
+                f"{target.filename} needs {needed} bytes; of {free + JOURNAL_SHARE_BYTES} bytes free on the disk"
+                f" {JOURNAL_SHARE_BYTES} are kept back for the vehicle's records",
                 hint="free some space on the vehicle's disk",
                 code="disk_full",
             )

@@ -104,6 +104,21 @@ def test_while_it_is_prepared_it_is_said_what_it_waits_for(seen: Glance, headlin
     assert waits in render_page(view, token="t")
 
 
+@pytest.mark.parametrize("over", ["CANCELLED", "SUPERSEDED", "FAILED"])
+@pytest.mark.parametrize("ecu", [EcuState.IDLE, EcuState.STAGED])
+def test_parts_of_an_update_that_changed_nothing_are_unchanged(over: VehicleState, ecu: EcuState) -> None:
+    (line,) = view_of(glance(over, ecus={"S1": ecu}, done={"S1": (1, 2)})).ecus
+    assert (line.word, line.percent) == ("unchanged", None)
+
+
+@pytest.mark.parametrize("code", ["disk_full", "store_full"])
+def test_an_update_that_did_not_fit_says_that_there_is_no_room(code: str) -> None:
+    assert view_of(glance("FAILED", code=code)).text.startswith("There is no room for it")
+    assert view_of(glance("FAILED", code="hash_mismatch")).text == (
+        "Nothing was changed. The maker knows of it."
+    )
+
+
 def test_a_question_shows_what_changes_how_much_and_how_long() -> None:
     view = view_of(asked(coming=Coming(update=4_200_000, way_back=650_000)))
     assert (view.question, view.phase) == ("May the vehicle download it?", "download")

@@ -31,6 +31,10 @@ _TONES: Final[Mapping[VehicleState, str]] = {
     "FAILED": "warn",
     "DOWNLOADED": "ok",
 }
+_NOTHING_CHANGED: Final[frozenset[VehicleState]] = frozenset({"CANCELLED", "SUPERSEDED", "FAILED"})
+NO_ROOM: Final = frozenset(
+    {"disk_full", "store_full"}
+)  # codes of an update that the image store had no room for
 # What a precondition on a signal wants, for somebody who knows no signals; the term itself stands behind it.
 _WANTED: Final[tuple[tuple[str, str], ...]] = (
     ("Vehicle.Speed", "wanted.speed"),
@@ -119,6 +123,8 @@ def view_of(glance: Glance, words: Words = ENGLISH) -> DriverView:
     tone, text = _TONES.get(state.state, ""), ""
     for key in (f"result.{state.state}", f"under_way.{state.state}"):
         text = text or (words.say(key) if words.has(key) else "")
+    if state.state == "FAILED" and state.code in NO_ROOM:
+        text = words.say("result.no_room")
     headline = words.say("headline.stands" if _stands(glance) else f"headline.{state.state}")
     if state.code == DENIED and state.state == "CANCELLED":
         headline = words.say("headline.declined")
@@ -288,6 +294,8 @@ def _ecus(glance: Glance, words: Words) -> tuple[EcuLine, ...]:
         word = words.say(f"ecu.{at}")
         if at is EcuState.IDLE and glance.state.state == "DOWNLOADING" and percent is not None:
             word = words.say("ecu.downloading")
+        if glance.state.state in _NOTHING_CHANGED and at in {EcuState.IDLE, EcuState.STAGED}:
+            word, percent = words.say("ecu.unchanged"), None
         if at is EcuState.COMMITTED:
             percent = None
         lines.append(EcuLine(name=glance.names.get(ecu.serial, ecu.serial), word=word, percent=percent))
