@@ -17,6 +17,7 @@ from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.middleware import DefineMiddleware
 from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import HTTPRoute
 from litestar.static_files import create_static_files_router
@@ -282,8 +283,8 @@ def _openapi() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Ringroad management API",
         version=ringroad.__version__,
-        path="/api/v1/openapi",  # the framework answers unknown paths below it; ours is /api/v1/openapi.json
-        render_plugins=[live.DocumentPlugin(path="/schema.json")],
+        openapi_router=live.document_router(),
+        render_plugins=[JsonRenderPlugin(path="/schema.json")],
         components=Components(
             security_schemes={
                 "bearer": SecurityScheme(type="http", scheme="bearer", description="An API token"),
