@@ -138,6 +138,12 @@ def resolution(**more: Any) -> VehicleResolutionView:
         (None, resolution(), "winter ships 3: it does not fit. It has no x."),
         (None, resolution(verdict="unknown"), "winter ships 3: it is not known well enough. It has no x."),
         (None, resolution(verdict="control", sentence=""), "winter ships 3: it is held back, and others are compared with it."),
+        (None, resolution(verdict="control", sentence="", campaign_state="paused"), "winter ships 3: it is held back, and others are compared with it."),
+        *(
+            (None, resolution(verdict="control", sentence="", campaign_state=over),
+             f"winter shipped 3: it was held back, and others were compared with it. That campaign is {over}.")
+            for over in ("halted", "aborted", "finished")
+        ),
         (assignment(state="failed"), resolution(), "winter ships 3: it does not fit. It has no x."),
         (assignment(state="installed"), resolution(campaign_id="b"), "It confirmed 2."),  # an older campaign
         (assignment(state="installed"), resolution(campaign_id="c", verdict="match"), "It confirmed 2."),

@@ -19,6 +19,8 @@ _LEFT_OUT = {
     "control": "it is held back, and others are compared with it.",
 }
 
+_OVER = {"halted", "aborted", "finished"}
+
 _ABOARD = {"AWAITING_CONSENT", "STAGING", "READY", "INSTALLING"}
 _WAITS_FOR = {
     "consent": "waits for its driver",
@@ -57,6 +59,19 @@ def why_not_updating(
             f" {short(r.let_go_at)}. Then it was let go: {words(r.let_go_reason)}.",
             tone="",
             next="Nothing holds it back any more: the next campaign that selects it may take it.",
+        )
+    if (
+        r is not None
+        and r.verdict == "control"
+        and r.campaign_state in _OVER
+        and (a is None or a.campaign_id < r.campaign_id)
+    ):
+        return Why(
+            title=title,
+            text=f"{r.campaign_name} shipped {r.release_version}: it was held back, and others were compared with it."
+            f" That campaign is {r.campaign_state}.",
+            tone="",
+            next="Nothing holds it back any more: another campaign that selects it may take it.",
         )
     if r is not None and r.verdict in _LEFT_OUT and (a is None or a.campaign_id < r.campaign_id):
         return Why(
@@ -198,7 +213,7 @@ def _put_off(a: AssignmentView, *, now: datetime) -> str:
 
 
 def _pending(a: AssignmentView) -> str:
-    if a.campaign_state in {"halted", "aborted", "finished"}:
+    if a.campaign_state in _OVER:
         return f"Its campaign is {a.campaign_state}; wave {a.wave} will not start."
     if a.campaign_state == "paused":
         return f"Its campaign is paused; it is in wave {a.wave}."
