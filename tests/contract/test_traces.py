@@ -128,6 +128,26 @@ def test_the_same_claim_id_in_two_programmes_is_two_claims(conn: Connection) -> 
     assert [each.vin for each in store_trace.list_traces(conn, "other")] == [other.vin]
 
 
+def test_beside_the_release_before_a_claim_id_of_another_programme_refuses_that_claim_alone(
+    conn: Connection,
+) -> None:
+    with transaction(conn):
+        conn.execute(
+            "ALTER TABLE claim DROP CONSTRAINT claim_pkey, ADD CONSTRAINT claim_pkey PRIMARY KEY (id)"
+        )
+        conn.execute(
+            "INSERT INTO programme SELECT (jsonb_populate_record(t, %s::jsonb)).* FROM programme t WHERE id = 'wren'",
+            ('{"id": "other"}',),
+        )
+        line = line_of_programme(conn, "wren")
+        store_trace.take_claims(conn, line, [claim(BAD[0], id="W-1")], **who())
+        conn.execute("UPDATE claim SET programme_id = 'other'")
+        told = [claim(BAD[1], id="W-1"), claim(BAD[1], id="W-2")]
+        found = store_trace.take_claims(conn, line, told, **who())
+    assert [each.told for each in found] == ["refused", "taken"]
+    assert "claim W-1 is one of another programme" in found[0].reason
+
+
 def test_faulty_vehicles_name_their_lot_and_others_name_none(conn: Connection) -> None:
     found = store_trace.trace_vins(conn, "wren", BAD)
     assert (found.faulty, found.total) == (5, 20)

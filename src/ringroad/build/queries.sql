@@ -403,8 +403,10 @@ SELECT id, vin, part, fault_code, body AS text, occurred_at FROM claim
  WHERE programme_id = :programme_id AND id = :claim_id;
 
 -- name: insert_claim!
+-- Until the release before is gone, an id may still be that of another programme alone.
 INSERT INTO claim (id, programme_id, vin, part, fault_code, body, occurred_at, told_by, told_at)
-VALUES (:claim_id, :programme_id, :vin, :part, :fault_code, :text, :occurred_at, :actor, :now);
+VALUES (:claim_id, :programme_id, :vin, :part, :fault_code, :text, :occurred_at, :actor, :now)
+ON CONFLICT DO NOTHING;
 
 -- name: claims
 SELECT c.id, c.vin, c.part, c.fault_code, c.body AS text, c.occurred_at, c.told_by, c.told_at,

@@ -261,10 +261,13 @@ def _take(conn: Connection, line: Line, claim: Claim, *, actor: str, now: dateti
         reason = ""
     if reason:
         return ToldClaim(claim=claim, told="refused", reason=reason)
-    SQL.insert_claim(
+    rows = SQL.insert_claim(
         conn, claim_id=claim.id, programme_id=line.programme.id, vin=claim.vin, part=claim.part,
         fault_code=claim.fault_code, text=claim.text, occurred_at=claim.occurred_at, actor=actor, now=now,
     )  # fmt: skip
+    if rows == 0:
+        reason = f"claim {claim.id} is one of another programme, while the release before still runs: tell it again later"
+        return ToldClaim(claim=claim, told="refused", reason=reason)
     traits = _traits(conn, line.programme.id, [claim.vin]).get(claim.vin, {})
     _keep(
         conn, line, source="claim", source_id=claim.id, vin=claim.vin, part=claim.part, traits=traits,
