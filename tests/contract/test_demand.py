@@ -280,6 +280,12 @@ def test_the_use_of_an_option_is_a_series_of_the_one_signal_that_tells_of_it_now
     assert series("Vehicle.Trailer.IsConnected") == (1, ["the telemetry lake: Vehicle.Trailer.IsConnected"])
     assert series("Vehicle.Trailer.IsBraking") == (1, ["the telemetry lake: Vehicle.Trailer.IsBraking"])
     assert series("Vehicle.Trailer.IsConnected") == (0, ["the telemetry lake: Vehicle.Trailer.IsConnected"])
+    # Of the release before, which kept no name of the signal with what it counted.
+    conn.execute(
+        "INSERT INTO demand_signal SELECT (jsonb_populate_record(s, %s::jsonb)).* FROM demand_signal s LIMIT 1",
+        ('{"id": "lake:tow_bar:city:2024-01:6/24", "source": "the telemetry lake", "month": "2024-01-01"}',),
+    )
+    assert series("Vehicle.Trailer.IsConnected") == (0, ["the telemetry lake: Vehicle.Trailer.IsConnected"])
 
 
 def test_a_look_at_use_that_fails_is_not_repeated_the_same_day_and_keeps_no_forecast_waiting(
