@@ -16,6 +16,7 @@ from psycopg.types.json import Jsonb
 from ringroad.http.reading_compared import compared
 from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
+from ringroad.kernel.hours import OwnHours
 from ringroad.loop.evidence import read_campaign_evidence, read_due
 from ringroad.ship import store
 from ringroad.ship.gate import Advance, GatePolicy, Grow, Halt
@@ -25,8 +26,10 @@ from ringroad.ship.plan import WaveSize
 from ringroad.ship.ramp import HarmBudget
 from ringroad.ship.replay import decide_again, word_of
 from ringroad.ship.store.evidence import newest_reading, read_past, read_ticks, record_reading, replay
+from ringroad.ship.store.schedules import set_schedules
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.lake import ExposureRow, FaultRow, Lake, Rows, to_us
+from ringroad.storage.ledger import read_facts
 from support.fleet import T0, CountingIds, Story, add_vehicles, fill_programme
 
 pytestmark = pytest.mark.engines
@@ -235,6 +238,30 @@ def test_a_ramp_starts_with_a_few_and_grows_once_per_reading(story: Story, road:
     assert story.facts(FactKind.CAMPAIGN_WAVE_STARTED) == 1
     assert len(replayed(story)) >= 2
     assert all(replayed(story))
+
+
+@pytest.mark.parametrize(
+    ("first", "recall", "offered", "let_go"),
+    [(34, False, 34, 0), (35, False, 34, 6), (40, True, 40, 0)],  # nobody puts a recall off
+)
+def test_a_ramp_passes_over_who_is_put_off_and_lets_them_go_when_nobody_else_is_left(
+    story: Story, first: int, *, recall: bool, offered: int, let_go: int
+) -> None:
+    budget = HarmBudget(harmed_first=first, reaction_s=60)
+    plan = story.plan(gate=GATE, control=WaveSize(vehicles=20), ramp=budget, recall=recall)
+    off = sorted(row["vin"] for row in store.list_targets(story.conn, plan.id, verdict="match"))[:6]
+    own = OwnHours(hours=("00:00-24:00",), not_before=story.now + timedelta(days=28))
+    with transaction(story.conn):
+        set_schedules(
+            story.conn, story.ids, vins=off, schedule=own, subject="cabs", actor="cabs", now=story.now
+        )
+    story.approve_and_start(recall=recall)
+    assert len(story.vehicles("offered")) == offered
+    assert recall or not {action.vin for action in story.vehicles("offered")} & set(off)
+    gone = [(action.vin, action.state_detail) for action in story.vehicles("cancelled")]
+    assert sorted(gone) == [(vin, "put off by its fleet until after its deadline") for vin in off[:let_go]]
+    told = [fact for fact in read_facts(story.conn) if fact.kind is FactKind.VEHICLES_CANCELLED]
+    assert [(fact.actor, fact.body["vehicles"]) for fact in told] == [("rule:put_off", 6)] * bool(let_go)
 
 
 def replayed(story: Story) -> list[bool]:

@@ -209,11 +209,11 @@ class Story:
         self.approve_and_start()
         return plan
 
-    def approve_and_start(self) -> None:
+    def approve_and_start(self, *, recall: bool = False) -> None:
         with transaction(self.conn):
             store.approve(
                 self.conn, self.ids, campaign_id=self.campaign_id, generation=self.campaign().generation,
-                actor="ben", four_eyes=True, acknowledged=ANY_WARNING, now=self.now,
+                actor="ben", four_eyes=True, acknowledged=ANY_WARNING, now=self.now, recall=recall,
             )  # fmt: skip
         with transaction(self.conn):
             store.start(

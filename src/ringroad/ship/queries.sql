@@ -431,11 +431,27 @@ UPDATE campaign SET generation = generation + 1
  WHERE id = :campaign_id AND generation = :generation AND state = 'running';
 
 -- name: release_some!
+-- Without those that their fleets put off until after the deadline they would have: these begin nothing, and would fill the
+-- budget until then.
 UPDATE assignment SET released_at = :now, generation = generation + 1
- WHERE action_id IN (SELECT action_id FROM assignment
-                      WHERE campaign_id = :campaign_id AND wave = :wave AND kind = 'update'
-                        AND state = 'pending' AND released_at IS NULL
-                      ORDER BY action_id LIMIT :vehicles);
+ WHERE action_id IN (SELECT a.action_id FROM assignment a JOIN vehicle v ON v.vin = a.vin
+                      WHERE a.campaign_id = :campaign_id AND a.wave = :wave AND a.kind = 'update'
+                        AND a.state = 'pending' AND a.released_at IS NULL
+                        AND NOT coalesce((v.schedule ->> 'not_before')::timestamptz > :until::timestamptz, false)
+                      ORDER BY a.action_id LIMIT :vehicles);
+
+-- name: let_go_put_off$
+-- Once nobody else is left: those that `release_some` leaves out.
+WITH moved AS (
+UPDATE assignment a
+   SET state = 'cancelled', state_detail = 'put off by its fleet until after its deadline', finished_at = :now,
+       generation = a.generation + 1
+  FROM vehicle v
+ WHERE a.campaign_id = :campaign_id AND a.wave = :wave AND a.kind = 'update' AND a.state = 'pending'
+   AND a.released_at IS NULL AND v.vin = a.vin
+   AND coalesce((v.schedule ->> 'not_before')::timestamptz > :until::timestamptz, false)
+RETURNING a.action_id)
+SELECT array_agg(action_id) FROM moved;
 
 -- name: release_wave!
 UPDATE assignment SET released_at = :now, generation = generation + 1

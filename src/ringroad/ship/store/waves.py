@@ -6,7 +6,7 @@ What is released is offered: over DDI at once, natively when the Director bundle
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ringroad.kernel.clock import Ids
@@ -137,12 +137,15 @@ def start_ramp(
     expect_one(rows, f"campaign {campaign.id}")
     nothing = RampState(begun=0, offered=0, offered_s=0, in_flight_milli=0, left=vehicles)
     first = decide_growth(budget, (), nothing, window_us=1)
-    released = SQL.release_some(conn, campaign_id=campaign.id, wave=1, vehicles=first, now=now)
-    append_of(
+    until = _put_off_until(conn, campaign, now=now)
+    released = SQL.release_some(conn, campaign_id=campaign.id, wave=1, vehicles=first, until=until, now=now)
+    started = append_of(
         conn, ids, campaign, FactKind.CAMPAIGN_WAVE_STARTED, actor=actor, now=now,
         causes=latest(conn, campaign.id, FactKind.CAMPAIGN_STARTED), body={"wave": 1, "vehicles": released},
     )  # fmt: skip
     moved = read_campaign(conn, campaign.id)
+    if released < first:
+        _let_go_put_off(conn, ids, moved, until=until, causes=[started.id], now=now)
     offer_waiting(conn, ids, moved, actor=actor, now=now)
     SQL.notify_assignment(conn, campaign_id=campaign.id)
     return moved
@@ -158,16 +161,46 @@ def grow(
     """
     rows = SQL.touch_running(conn, campaign_id=campaign.id, generation=campaign.generation)
     expect_one(rows, f"campaign {campaign.id}")
-    released = SQL.release_some(conn, campaign_id=campaign.id, wave=campaign.wave, vehicles=vehicles, now=now)
+    until = _put_off_until(conn, campaign, now=now)
+    released = SQL.release_some(
+        conn, campaign_id=campaign.id, wave=campaign.wave, vehicles=vehicles, until=until, now=now
+    )
     grown = append_of(
         conn, ids, campaign, FactKind.CAMPAIGN_GREW, actor=actor, now=now,
         causes=latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED),
         body={"wave": campaign.wave, "vehicles": released},
     )  # fmt: skip
     moved = read_campaign(conn, campaign.id)
+    if released < vehicles:
+        _let_go_put_off(conn, ids, moved, until=until, causes=[grown.id], now=now)
     offer_waiting(conn, ids, moved, actor=actor, now=now, causes=[grown.id])
     SQL.notify_assignment(conn, campaign_id=campaign.id)
     return moved
+
+
+def _put_off_until(conn: Connection, campaign: Campaign, *, now: datetime) -> datetime | None:
+    """Return the day from which a vehicle that is put off takes no part; None for a recall, which nobody puts off."""
+    request = current_plan(conn, campaign).request
+    return None if request.recall else now + timedelta(seconds=request.vehicle_deadline_s)
+
+
+def _let_go_put_off(
+    conn: Connection,
+    ids: Ids,
+    campaign: Campaign,
+    *,
+    until: datetime | None,
+    causes: Sequence[str],
+    now: datetime,
+) -> None:
+    """Let those go that were put off and passed over: their turn has come, and nobody else is left."""
+    gone: list[int] = (
+        SQL.let_go_put_off(conn, campaign_id=campaign.id, wave=campaign.wave, until=until, now=now) or []
+    )
+    append_batch(
+        conn, ids, FactKind.VEHICLES_CANCELLED, gone, campaign_id=campaign.id, lap_id=campaign.lap_id,
+        actor="rule:put_off", now=now, causes=causes, body={"wave": campaign.wave},
+    )  # fmt: skip
 
 
 def current_plan(conn: Connection, campaign: Campaign) -> SavedPlan:
