@@ -76,6 +76,23 @@ def test_what_is_proved_is_the_best_of_all_balances(tasks: tuple[Work, ...], sta
     assert fewest.bound == len(fewest.stations) <= stations
 
 
+@pytest.mark.timeout(60)  # one second of takt after another would take hours
+@pytest.mark.parametrize("chained", [True, False])
+def test_a_thousand_long_tasks_are_balanced_in_seconds(chained: bool) -> None:  # noqa: FBT001 - of two lines
+    tasks = tuple(
+        Work(
+            id=f"t{at}",
+            seconds=1 + at * 7_919 % 60_000,
+            after=(f"t{at - 1}",) if chained and at else (),
+        )
+        for at in range(1_000)
+    )
+    problem = BalanceProblem(tasks=tasks, stations=20)
+    found = balance(problem)
+    assert check_balance(problem, found) == []
+    assert found.bound <= found.takt <= 1.05 * found.bound
+
+
 TASKS = (
     Work(id="a", seconds=50, station="one"), Work(id="b", seconds=40, after=("a",), station="one"),
     Work(id="c", seconds=10, after=("b",), station="two"), Work(id="d", seconds=20, after=("c",), station="two"),

@@ -1,36 +1,35 @@
 """Deal work to stations at once: station after station, by several rules, forwards and backwards. Plain Python.
 
-For a number of stations the shortest takt is looked for from the bound upwards, and the first that some rule
-keeps is taken. Same input, same answer.
+For a number of stations the takts next to the bound are tried first, and the first that some rule keeps is taken;
+where none is kept, the takt is halved in between, and those next below what was found are tried. How often is
+bounded, whatever the seconds: no rule is sure to keep a longer takt too, so a shorter one may be missed. Same input,
+same answer.
 
 Source: Helgeson, Birnie (1961), ranked positional weight; Scholl, Voss (1996), bidirectional planning by rules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from bisect import insort
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 from ringroad.build.balance.problem import Balance, BalanceProblem, Work
 
-Rule = Callable[[Work], tuple[int, ...]]
+NEAR: Final = 50  # takts that are tried one by one, from the bound upwards and from what was found downwards
 
 
 def balance(problem: BalanceProblem) -> Balance:
     """Return the best balance that the rules find."""
     tasks = problem.tasks
+    rules = _rules(tasks)
     if problem.takt is not None:
-        best = min((_deal(tasks, problem.takt, rule) for rule in range(_RULES)), key=len)
+        best = min((_deal(rule, problem.takt) for rule in rules), key=len)
         return _told(tasks, best, bound=stations_bound(tasks, problem.takt))
     stations = problem.stations or 1
     least = takt_bound(tasks, stations)
-    takt = least
-    while True:  # a takt of all the work at one station is kept by every rule
-        for rule in range(_RULES):
-            dealt = _deal(tasks, takt, rule)
-            if len(dealt) <= stations:
-                return _told(tasks, dealt, bound=least)
-        takt += 1
+    return _told(tasks, _shortest(tasks, rules, stations, least), bound=least)
 
 
 def stations_bound(tasks: tuple[Work, ...], takt: int) -> int:
@@ -46,39 +45,108 @@ def takt_bound(tasks: tuple[Work, ...], stations: int) -> int:
     return max(times[0], -(-sum(times) // stations), pair)
 
 
-_RULES = 6
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rule:
+    """Tasks by rank: of those that fit, the first is taken. All numbers are ranks.
+
+    Attributes:
+        tasks: by rank.
+        waits: how many tasks each follows.
+        followers: of each.
+        backwards: stations are filled from the end of the line.
+    """
+
+    tasks: tuple[Work, ...]
+    waits: tuple[int, ...]
+    followers: tuple[tuple[int, ...], ...]
+    backwards: bool
 
 
-def _deal(tasks: tuple[Work, ...], takt: int, rule: int) -> list[list[str]]:
-    """Fill stations by one rule; odd rules fill them from the end of the line."""
-    if rule % 2:
-        followers: dict[str, list[str]] = {task.id: [] for task in tasks}
-        for task in tasks:
-            for before in task.after:
-                followers[before].append(task.id)
-        turned = tuple(replace(task, after=tuple(followers[task.id])) for task in reversed(tasks))
-        return [names[::-1] for names in _deal(turned, takt, rule - 1)[::-1]]
+def _rules(tasks: tuple[Work, ...]) -> list[_Rule]:
+    followers = _followers(tasks)
+    turned = tuple(replace(task, after=tuple(followers[task.id])) for task in reversed(tasks))
+    ranks = [_ranks(tasks), _ranks(turned)]
+    return [
+        _rule(sorted(way, key=lambda task: rank[task.id]), backwards=way is turned)
+        for at in range(len(ranks[0]))
+        for way, rank in ((tasks, ranks[0][at]), (turned, ranks[1][at]))
+    ]
+
+
+def _ranks(tasks: tuple[Work, ...]) -> list[dict[str, tuple[int, ...]]]:
+    """Return what tasks are ranked by, of each rule."""
     weight = _weights(tasks)
-    place = {task.id: number for number, task in enumerate(tasks)}
-    rank: Rule = (
-        lambda task: (-weight[task.id][0], place[task.id]),
-        lambda task: (-task.seconds, -weight[task.id][0], place[task.id]),
-        lambda task: (-weight[task.id][1], -task.seconds, place[task.id]),
-    )[rule // 2]
-    left, done, stations = list(tasks), set[str](), [list[str]()]
+    places = list(enumerate(tasks))
+    return [
+        {task.id: (-weight[task.id][0], place) for place, task in places},
+        {task.id: (-task.seconds, -weight[task.id][0], place) for place, task in places},
+        {task.id: (-weight[task.id][1], -task.seconds, place) for place, task in places},
+    ]
+
+
+def _rule(ranked: Sequence[Work], *, backwards: bool) -> _Rule:
+    followers, number = _followers(ranked), {task.id: at for at, task in enumerate(ranked)}
+    return _Rule(
+        tasks=tuple(ranked),
+        waits=tuple(len(set(task.after)) for task in ranked),
+        followers=tuple(tuple(number[name] for name in sorted(set(followers[task.id]))) for task in ranked),
+        backwards=backwards,
+    )
+
+
+def _followers(tasks: Sequence[Work]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {task.id: [] for task in tasks}
+    for task in tasks:
+        for before in task.after:
+            found[before].append(task.id)
+    return found
+
+
+def _shortest(tasks: tuple[Work, ...], rules: Sequence[_Rule], stations: int, least: int) -> list[list[str]]:
+    """Return the stations of the shortest takt that was found, not below the least."""
+    for takt in range(least, least + NEAR):
+        if (dealt := _kept(rules, takt, stations)) is not None:
+            return dealt
+    best = [[task.id for task in tasks]]  # all the work at one station
+    low, high = least + NEAR - 1, _fullest(tasks, best)
+    while high - low > 1:
+        middle = (low + high) // 2
+        dealt = _kept(rules, middle, stations)
+        if dealt is None:
+            low = middle
+        else:
+            best, high = dealt, _fullest(tasks, dealt)
+    for takt in range(high - 1, max(least + NEAR, high - NEAR) - 1, -1):
+        if (dealt := _kept(rules, takt, stations)) is not None:
+            best = dealt
+    return best
+
+
+def _kept(rules: Sequence[_Rule], takt: int, stations: int) -> list[list[str]] | None:
+    """Return the stations of the first rule that needs no more than are there."""
+    dealt = (_deal(rule, takt) for rule in rules)
+    return next((each for each in dealt if len(each) <= stations), None)
+
+
+def _deal(rule: _Rule, takt: int) -> list[list[str]]:
+    """Fill stations by one rule."""
+    waits, stations = list(rule.waits), [list[str]()]
+    ready = [rank for rank, waiting in enumerate(waits) if not waiting]
     room = takt
-    while left:
-        ready = [task for task in left if task.seconds <= room and done.issuperset(task.after)]
-        if not ready:
+    while ready:
+        at = next((at for at, rank in enumerate(ready) if rule.tasks[rank].seconds <= room), None)
+        if at is None:
             stations.append([])
             room = takt
             continue
-        task = min(ready, key=rank)
-        stations[-1].append(task.id)
-        room -= task.seconds
-        done.add(task.id)
-        left.remove(task)
-    return stations
+        rank = ready.pop(at)
+        stations[-1].append(rule.tasks[rank].id)
+        room -= rule.tasks[rank].seconds
+        for follower in rule.followers[rank]:
+            waits[follower] -= 1
+            if not waits[follower]:
+                insort(ready, follower)
+    return [names[::-1] for names in stations[::-1]] if rule.backwards else stations
 
 
 def _weights(tasks: tuple[Work, ...]) -> dict[str, tuple[int, int]]:
@@ -94,10 +162,10 @@ def _weights(tasks: tuple[Work, ...]) -> dict[str, tuple[int, int]]:
     }
 
 
-def _told(tasks: tuple[Work, ...], dealt: list[list[str]], *, bound: int) -> Balance:
+def _fullest(tasks: tuple[Work, ...], dealt: Sequence[Sequence[str]]) -> int:
     seconds = {task.id: task.seconds for task in tasks}
-    return Balance(
-        stations=tuple(tuple(names) for names in dealt),
-        takt=max(sum(seconds[name] for name in names) for names in dealt),
-        bound=bound,
-    )
+    return max(sum(seconds[name] for name in names) for names in dealt)
+
+
+def _told(tasks: tuple[Work, ...], dealt: list[list[str]], *, bound: int) -> Balance:
+    return Balance(stations=tuple(tuple(names) for names in dealt), takt=_fullest(tasks, dealt), bound=bound)
