@@ -205,6 +205,21 @@ def test_a_clone_of_a_clone_is_held_against_that_clone_and_not_against_what_both
     assert further.shifts[0].delta == pytest.approx(np.log(0.5), abs=0.15)
 
 
+def test_a_station_that_only_the_clone_has_of_which_a_clone_was_made_is_held_against_it_alone() -> None:
+    added = Key((*LINE, "added"), "cycle_s")
+    north = replace(
+        MOTHER,
+        identity=replace(MOTHER.identity, id="north", parent="mother"),
+        parameters={**MOTHER.parameters, added: stated_time(60, n=200)},
+    )
+    sums = replace(told({SLOWEST: 0.5}), plant="far", parent="north")
+    more = replace(sums, own={**sums.own, added: stated_time(60, n=100)})
+    found = decide_improvements([*PARENTS, north], more)
+    assert [each.shifts[0].key for each in found["north"]] == [KEYS[SLOWEST]]
+    alone = replace(sums, own={added: stated_time(60, n=100)})
+    assert decide_improvements([*PARENTS, north], alone)["north"] == (), "no grown plant has any of it"
+
+
 def test_more_times_than_are_weighed_in_one_request_are_refused_before_any_is_weighed() -> None:
     lines = range(WEIGHED_MAX // STATIONS + 1)
     keys = [Key(("assembly", f"Line {at}", key.path[-1]), "cycle_s") for at in lines for key in KEYS]

@@ -256,8 +256,9 @@ def _shifts(
     """Return how much each parameter is different, and the probability that it is worse."""
     inheritance = inherit({each.id: each.parameters for each in asked}, keys)
     grown = {each.id: each.parameters for each in parents if not each.identity.parent}
-    if asked[0].identity.parent and len(grown) > 1:  # one plant says nothing of how much plants differ
-        between = inherit(grown, keys).transfer_variance
+    shared = [key for key in keys if any(key in of for of in grown.values())]
+    if asked[0].identity.parent and shared and len(grown) > 1:  # one says nothing of how much plants differ
+        between = inherit(grown, shared).transfer_variance
         doubt = inheritance.doubt - inheritance.transfer_variance + between
         inheritance = replace(inheritance, transfer_variance=between, doubt=doubt)
     clone = learn(inheritance, {key: sums.own[key] for key in keys})
