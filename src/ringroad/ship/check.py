@@ -25,6 +25,7 @@ from ringroad.ship.resolve import Verdict
 
 WAVE_1_PERMILLE_MAX = 100  # a first wave larger than a tenth of the fleet is hardly a trial
 WAVE_1_VEHICLES_FREE = 20  # vehicles; a first wave this small is never too large
+REPORTS_PER_WAVE_MIN = 10  # vehicles of a wave per outcome that is asked for; a tenth of it must have told
 REASONS_NAMED_MAX = 10  # reasons per finding
 
 
@@ -80,6 +81,7 @@ def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[Pl
         *check_rollback(plan),
         *check_goes_back(plan, release, ends_at=plan.facts_as_of + timedelta(seconds=shortest_s(plan))),
         *_check_waves(plan),
+        *_check_opening(plan),
         *_check_known(plan),
         *check_control(plan.request, held=plan.count("control"), treated=plan.count("match")),
         *_check_metadata(plan, facts.expires),
@@ -299,6 +301,39 @@ def _check_waves(plan: Plan) -> list[PlanFinding]:
         findings.append(
             _warn(
                 "silence_below_soak", "silence_s_max is shorter than soak_s: a quiet wave can never advance"
+            )
+        )
+    return findings
+
+
+def _check_opening(plan: Plan) -> list[PlanFinding]:
+    """Say how little opens the next wave; a comparison with a control group asks for more by itself."""
+    gate, earlier = plan.request.gate, plan.wave_vehicles[:-1]
+    if not earlier or gate.sequential is not None or plan.request.ramp is not None:
+        return []
+    findings = []
+    outcomes = f"{gate.reports_min} outcome{'s' if gate.reports_min > 1 else ''}"
+    large = [
+        (number, size)
+        for number, size in enumerate(earlier, 1)
+        if size > REPORTS_PER_WAVE_MIN * gate.reports_min
+    ]
+    if large:
+        number, size = large[0]
+        findings.append(
+            _warn(
+                "reports_min_small",
+                f"wave {number} has {size} vehicles, and {outcomes} may open the next one",
+                hint=f"ask for a tenth of it: reports_min {-(-size // REPORTS_PER_WAVE_MIN)}",
+            )
+        )
+    if gate.soak_s == 0 and plan.request.urgency != "download_only":
+        findings.append(
+            PlanFinding(
+                severity=Severity.INFO,
+                code="no_soak",
+                message=f"the next wave opens at once after {outcomes}, however short those vehicles have run the release",
+                hint="soak_s says for how long they must have",
             )
         )
     return findings

@@ -82,6 +82,29 @@ def test_a_release_that_halted_a_campaign_is_a_warning_that_names_which_when_and
     assert found.message == said
 
 
+@pytest.mark.parametrize(
+    ("first", "gate", "found"),
+    [
+        (10, {"reports_min": 1, "soak_s": 60}, {}),
+        (11, {"reports_min": 1, "soak_s": 60}, {"reports_min_small": Severity.WARNING}),
+        (11, {"reports_min": 2, "soak_s": 60}, {}),
+        (4, {}, {"no_soak": Severity.INFO}),  # the defaults
+        (400, {}, {"reports_min_small": Severity.WARNING, "no_soak": Severity.INFO}),
+        (400, {"sequential": SequentialPolicy(metrics=(FAULT,))}, {}),
+    ],
+)
+def test_a_gate_that_one_good_report_opens_is_told_of(
+    first: int, gate: dict[str, Any], found: dict[str, Severity]
+) -> None:
+    made = replace(plan({"match": 9_000}, gate=GatePolicy(**gate)), wave_vehicles=(first, 9_000 - first))
+    said = {
+        code: severity for code, severity in codes(made).items() if code in {"reports_min_small", "no_soak"}
+    }
+    assert said == found
+    alone = replace(made, wave_vehicles=(9_000,))  # nothing opens after it
+    assert not {"reports_min_small", "no_soak"} & codes(alone).keys()
+
+
 def own(*hours: str, days: int | None = None) -> OwnHours:
     return OwnHours(hours=hours, not_before=None if days is None else NOW + timedelta(days=days))
 

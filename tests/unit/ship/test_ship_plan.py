@@ -251,7 +251,8 @@ def codes(found: Plan, given_release: ReleaseFacts | None = None, **facts: Any) 
 
 
 def test_a_good_plan_has_no_findings() -> None:
-    assert codes(plan([car(number) for number in range(60)])) == {}
+    cars = [car(number) for number in range(60)]
+    assert codes(plan(cars, gate=GatePolicy(soak_s=60))) == {}
 
 
 B, W, I = Severity.BLOCKING, Severity.WARNING, Severity.INFO  # noqa: E741
