@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
+from ringroad.cli.campaign_text import campaign_head
 from ringroad.cli.release import halted_text
 from ringroad.http import reading
+from ringroad.http.auth import Role
 from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.campaigns import plan_campaign
@@ -20,6 +24,7 @@ from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import PlanRequest, WaveSize
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import latest_fact
+from support.console_server import add_account, serving
 from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme
 
 pytestmark = pytest.mark.engines
@@ -149,3 +154,49 @@ def test_a_halt_because_the_release_was_withdrawn_says_nothing_of_its_software(s
             story.conn, story.ids, story.campaign(), actor="gate", reason="release_withdrawn", now=story.now
         )
     assert "release_halted_before" not in {each["code"] for each in story.plan().findings}
+
+
+def test_the_pages_and_the_api_name_the_generation_that_they_show_and_offer_no_approval_of_it(
+    story: Story, pg_url: str, tmp_path: Path
+) -> None:
+    add_vehicles(story.conn, range(4))
+    story.start()
+    with transaction(story.conn):
+        store.halt(
+            story.conn,
+            story.ids,
+            story.campaign(),
+            actor="gate",
+            reason="worse_than_control: fault",
+            now=story.now,
+        )
+    story.plan()
+    headers = {"Authorization": f"Bearer {add_account(pg_url, 'ada', Role.ADMIN)}"}
+    with (
+        serving(pg_url, tmp_path) as origin,
+        httpx.Client(base_url=origin, timeout=30, headers=headers) as client,
+    ):
+        path = f"/campaigns/{story.campaign_id}"
+        page = client.get(path).raise_for_status().text
+        assert "Approve generation 1 of the plan?" in page
+        made = (
+            client.post(f"/api/v1{path}/plan", json={"query": "region = NOWHERE"}).raise_for_status().json()
+        )
+        assert (made["generation"], made["current"]) == (2, False)
+        page = client.get(path).raise_for_status().text
+        assert "Draft: generation 2 of its plan is blocked: no targets; plan again." in page
+        assert "generation 2, blocked, 2 in all" in page
+        assert "Approve plan" not in page
+        shown = client.get(f"/api/v1{path}").json()
+        assert "generation 2, made by ada, not current" in campaign_head(
+            shown, client.get(f"/api/v1{path}/plans").json()[0]
+        )
+        assert "It halted <a" in client.get("/releases/release_2.0.0").raise_for_status().text
+
+        before = client.get(f"/api/v1{path}/plans").json()[1]["id"]  # as a server of before left it
+        story.conn.execute(
+            "UPDATE campaign SET plan_id = %s, state = 'approved', state_reason = ''", [before]
+        )
+        page = client.get(path).raise_for_status().text
+        assert "Generation 2 of the plan is blocked; this page shows generation 1." in page
+        assert "/start" not in page
