@@ -20,6 +20,8 @@ from ringroad.protocol.mes import MesEvent
 
 FILE_BYTES_MAX = 16 * 1024**2
 PER_REQUEST = 1_000
+PROBLEMS_SHOWN = 20  # lines of a file that are no events
+NAME_CHARS = 100  # of a station or an order that such a line names
 
 _PROGRAMME = click.option("--programme", help="The vehicle programme; default: the only one.")
 
@@ -32,6 +34,7 @@ def tell(shell: Shell, client: Client, *, file: Path, programme: str | None) -> 
     """Tell what stations did: FILE has an event on each line, in JSON.
 
     What cannot be changes nothing, and is kept with the reason: ringroad plant events --refused.
+    With a line that is no event at all, nothing of FILE is taken.
     """
     programme = programme_of(client, programme)
     events = read_events(read_text(file, bytes_max=FILE_BYTES_MAX), filename=str(file))
@@ -124,20 +127,43 @@ def state_text(found: Mapping[str, Any], refused: Sequence[str]) -> str:
 
 
 def read_events(source: str, *, filename: str) -> list[dict[str, Any]]:
-    """Read events, one in JSON on each line. Raises: InvalidInput, naming the line."""
+    """Read events, one in JSON on each line. Raises: InvalidInput, naming each line that is none, up to a limit."""
     found = []
+    problems = []
     for number, line in enumerate(source.splitlines(), start=1):
         if not line.strip():
             continue
         try:
             found.append(msgspec.to_builtins(msgspec.json.decode(line, type=MesEvent)))
         except msgspec.DecodeError as error:
-            raise InvalidInput(
-                f"{filename}:{number}: {error}", hint="docs/reference/mes-events.md describes every event"
-            ) from error
+            problems.append(f"{filename}:{number}: {_about(line)}{error}")
+    if problems:
+        more = [f"and {len(problems) - PROBLEMS_SHOWN} more"] if len(problems) > PROBLEMS_SHOWN else []
+        raise InvalidInput(
+            "\n".join(["no event of the file is taken:", *problems[:PROBLEMS_SHOWN], *more]),
+            hint="docs/reference/mes-events.md describes every event",
+        )
     if not found:
         raise InvalidInput(f"{filename} has no event")
     return found
+
+
+class _About(msgspec.Struct, frozen=True):
+    """What of a line that is no event may say what it is about."""
+
+    station: Any = None
+    order_id: Any = None
+
+
+def _about(line: str) -> str:
+    """Return the station and the order that a bad line names, as far as it does."""
+    try:
+        about = msgspec.json.decode(line, type=_About)
+    except msgspec.DecodeError:
+        return ""
+    named = [("station", about.station), ("order", about.order_id)]
+    words = ", ".join(f"{what} {str(name)[:NAME_CHARS]}" for what, name in named if name)
+    return f"{words}: " if words else ""
 
 
 def _what(event: Mapping[str, Any]) -> str:

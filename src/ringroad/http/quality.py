@@ -91,7 +91,10 @@ class CloseAlarm(Command, frozen=True, kw_only=True):
 def take_station_results(
     ctx: Ctx, request: Req, programme_id: Id, data: JSONBody[NewResults]
 ) -> ResultsTaken:
-    """Take results of checks; what cannot be is refused one by one, and the rest is taken."""
+    """Take results of checks; what cannot be is refused one by one, and the rest is taken.
+
+    With a result that has not the form of one, nothing of the request is.
+    """
     for each in data.results:
         if any(
             not w.strip() or "\x00" in w or len(w) > WORD_CHARS_MAX
@@ -99,7 +102,8 @@ def take_station_results(
             for w in pair
         ):
             raise InvalidInput(
-                f"result {each.id}: a part and its lot have 1 to {WORD_CHARS_MAX} characters each"
+                f"result {each.id} of {each.vehicle} at {each.station}: a part and its lot have 1 to {WORD_CHARS_MAX}"
+                " characters each; nothing of the request was taken"
             )
     delivered = [CheckResult(**msgspec.structs.asdict(each)) for each in data.results]
     with ctx.transaction() as conn:
