@@ -196,3 +196,39 @@ def test_a_stop_is_told_at_the_site_that_builds_and_not_at_its_hub(client: httpx
     assert "tell it at site wren-mother" in refused.json()["error"]["hint"]
     assert client.get("/programmes/wren/line-stops").json() == []
     assert client.post("/programmes/robin/line-stops", json=stop).status_code == 404
+
+
+def test_a_part_of_a_leg_that_is_nearly_an_option_is_doubted_in_the_answer(client: httpx.Client) -> None:
+    bad = PLANT.replace('parts = ["tow_bar"]', 'parts = ["tow_baar", "4711-A", "tow_bar"]')
+    assert bad != PLANT
+    made = client.post("/plants", json={"source": bad})
+    assert made.json()["doubts"] == [
+        "leg 'tow bars by sea': no option or variant of wren is called 'tow_baar'; did you mean 'tow_bar'?"
+    ]
+    fine = client.post("/plants", json={"source": PLANT, "generation": 1}).json()
+    assert (fine["generation"], fine["doubts"]) == (2, [])
+
+
+def test_a_request_with_what_is_no_event_or_result_is_refused_whole_and_says_where(
+    client: httpx.Client,
+) -> None:
+    event = {
+        "id": "1",
+        "kind": "stopped",
+        "station": "marriage",
+        "reason": "oil",
+        "at": "2026-11-26T08:00:58Z",
+    }
+    result = {
+        "id": "1",
+        "vehicle": "V",
+        "station": "marriage",
+        "check": "leak",
+        "passed": True,
+        "at": event["at"],
+    }
+    for path, key, good in (("mes-events", "events", event), ("station-results", "results", result)):
+        refused = client.post(f"/programmes/wren/{path}", json={key: [good, good | {"at": "soon"}]})
+        assert refused.status_code == 400, refused.text
+        assert f"$.{key}[1].at" in refused.text, refused.text
+        assert client.get(f"/programmes/wren/{path}").json() == []

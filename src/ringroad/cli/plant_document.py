@@ -50,7 +50,7 @@ def save(shell: Shell, client: Client, plant: Plant, body: dict[str, object], *,
     text = f"plant {row['id']}, generation {row['generation']}: {_size(row)}"
     if kept := row.get("kept"):
         text += f"\nkeeps {counted(len(kept), 'learned parameter')} that it does not name: {', '.join(kept)}"
-    shell.show(row, text=text)
+    shell.show(row, text="\n".join([text, *row.get("doubts", [])]))
 
 
 @click.command("list", epilog=example("ringroad plant list"))

@@ -54,7 +54,7 @@ def _import(ctx: Context, path: Path, *, generation: int | None, account: Accoun
             conn, ctx.ids, plant=plant, may_lower=account.may(Role.APPROVER), actor=account.name,
             now=ctx.clock.now(), generation=generation,
         )  # fmt: skip
-        return imported_view(found, store.runs_of(conn, found), kept)
+        return imported_view(found, store.runs_of(conn, found), kept, store.doubts(conn, plant))
 
 
 router = Router("/", route_handlers=[get_shell, import_shell])

@@ -99,7 +99,7 @@ def import_plant(ctx: Ctx, request: Req, data: JSONBody[NewPlant]) -> ImportedPl
             conn, ctx.ids, plant=plant, may_lower=request.user.may(Role.APPROVER), actor=request.user.name,
             now=ctx.clock.now(), generation=data.generation,
         )  # fmt: skip
-        return imported_view(found, store.runs_of(conn, found), kept)
+        return imported_view(found, store.runs_of(conn, found), kept, store.doubts(conn, plant))
 
 
 @route("POST", "/plants/{plant_id:str}/choose", role=Role.OPERATOR, tag="build", errors=[403, 404, 409, 422])

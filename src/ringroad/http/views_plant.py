@@ -67,6 +67,7 @@ class ImportedPlantView(PlantDocumentView, frozen=True, kw_only=True):
     """A plant document as it was taken."""
 
     kept: list[str]  # parameters that were decided or learned here, and that the document did not name
+    doubts: list[str]  # what is likely to be a mistake
 
 
 class StructureChangeView(View, frozen=True, kw_only=True):
@@ -114,10 +115,12 @@ def document_view(stored: StoredPlant, runs: list[str]) -> PlantDocumentView:
     )
 
 
-def imported_view(stored: StoredPlant, runs: list[str], kept: Sequence[Key]) -> ImportedPlantView:
+def imported_view(
+    stored: StoredPlant, runs: list[str], kept: Sequence[Key], doubts: list[str]
+) -> ImportedPlantView:
     """Return a plant as it was taken."""
     whole = msgspec.structs.asdict(document_view(stored, runs))
-    return ImportedPlantView(**whole, kept=[str(each) for each in kept])
+    return ImportedPlantView(**whole, kept=[str(each) for each in kept], doubts=doubts)
 
 
 def parameter_view(plant: Plant, key: Key, belief: Posterior) -> ParameterView:

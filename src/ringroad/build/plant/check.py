@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
+from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from typing import Final
 
@@ -32,6 +33,7 @@ from ringroad.kernel.hours import Window
 
 NODES: Final = ("order", "result", "stopped", "lot")  # what a station's OPC UA nodes may say
 NODE_PREFIXES: Final = ("ns=", "i=", "s=", "g=", "b=", "nsu=")  # OPC UA part 6, 5.3.1.10
+NEAR: Final = 0.75  # alike of 1, from which on another name is a misspelt one: sunrof and sunroof are 0.92
 PAIRED: Final = (("uptime_s", "repair_s"), ("first_pass", "rework_s"))  # one without the other says nothing
 
 
@@ -58,6 +60,23 @@ def check_structure(reader: Reader, structure: Structure) -> None:
         points_to(reader, ("agvs", index, "serves"), agv.serves, places, "no line, shop or zone")
     _once(reader, ("legs",), [each.name for each in structure.legs], "leg")
     _one_path_each(reader, structure)
+
+
+def misspelt_parts(structure: Structure, known: Mapping[str, Collection[str]]) -> list[str]:
+    """Say which parts of legs are called nearly like an option or a variant; any other name may be a part number.
+
+    Args:
+        structure: whose legs.
+        known: options and variants of each programme that its lines build.
+    """
+    names = {name for each in known.values() for name in each}
+    return [
+        f"leg {leg.name!r}: no option or variant of {', '.join(sorted(known))} is called {part!r};"
+        f" did you mean {near[0]!r}?"
+        for leg in structure.legs
+        for part in leg.parts
+        if part not in names and (near := get_close_matches(part, sorted(names), n=1, cutoff=NEAR))
+    ]
 
 
 def check_parameters(

@@ -15,6 +15,7 @@ from typing import Any, Final
 from psycopg.types.json import Jsonb
 
 from ringroad.build.model import Programme
+from ringroad.build.plant.check import misspelt_parts
 from ringroad.build.plant.line import check_line_of, plant_of_line
 from ringroad.build.plant.model import Plant, Structure
 from ringroad.build.plant.parameters import Key
@@ -137,6 +138,19 @@ def import_plant(
         if not may_lower:
             _refuse_lowered(lowered(before, plant))
     return save_plant(conn, ids, plant=plant, actor=actor, now=now, generation=generation), kept
+
+
+def doubts(conn: Connection, plant: Plant) -> list[str]:
+    """Say what of a document is likely to be a mistake, beside the programmes that its lines build."""
+    built = {line.programme for line in plant.structure.lines}
+    known = {
+        each.programme.id: {
+            name for of, variant in each.programme.variants.items() for name in (of, *variant.options)
+        }
+        for each in list_programmes(conn)
+        if each.programme.id in built
+    }
+    return misspelt_parts(plant.structure, known)
 
 
 def get_plant(conn: Connection, plant_id: str, *, generation: int | None = None) -> StoredPlant:
