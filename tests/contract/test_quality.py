@@ -17,7 +17,7 @@ from ringroad.build.plant.store import save_plant
 from ringroad.build.plant.store_events import list_refused
 from ringroad.build.quality import store, store_gates, store_watch
 from ringroad.build.quality.periods import REACH, first_of, period_of
-from ringroad.build.quality.results import CheckResult
+from ringroad.build.quality.results import KEPT_DAYS, CheckResult
 from ringroad.build.quality.store_draw import choose_for
 from ringroad.build.store_birth import line_of_programme
 from ringroad.build.store_plant import start_order
@@ -173,7 +173,7 @@ def test_passes_are_forgotten_with_their_results_but_for_those_that_alarms_compa
             "INSERT INTO station_pass SELECT 'wren', 'marriage', 'x' || number, 'wren', 'van', '', '{}', true, number, period,"
             " %s FROM unnest(%s::bigint[], %s::integer[]) AS n (number, period)",
             [
-                CLOCK.now() - timedelta(days=store.KEPT_DAYS + 1), list(range(850)),
+                CLOCK.now() - timedelta(days=KEPT_DAYS + 1), list(range(850)),
                 [period_of(number) for number in range(850)],
             ],
         )  # fmt: skip
@@ -263,6 +263,14 @@ def test_results_over_the_api_are_taken_or_refused_one_by_one(
         {**body, "id": "r2", "passed": True},
         {**body, "id": "r3", "passed": True, "station": "roof"},
         {**body, "id": "r4", "passed": True, "at": (at + timedelta(hours=1)).isoformat()},
+        {
+            **body,
+            "id": "r5",
+            "passed": True,
+            "vehicle": "x9",
+            "variant": "van",
+            "at": "0001-01-01T00:00:00+01:00",
+        },
     ]
     token = add_account(pg_url, "olga", Role.OPERATOR)
     with serving(pg_url, tmp_path) as origin:
@@ -274,6 +282,7 @@ def test_results_over_the_api_are_taken_or_refused_one_by_one(
             reasons = [each["reason"] for each in answer["refused"]]
             assert "the line has no station 'roof'" in reasons[0]
             assert "in the future: set the station's clock" in reasons[1]
+            assert "was more than 1100 days ago" in reasons[2]
             again = client.post("/station-results", json={"results": told[:2]}).json()
             assert (again["taken"], again["repeated"]) == (0, 2)
             rows = client.get("/station-results", params={"vehicle": one}).json()

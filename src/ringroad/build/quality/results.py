@@ -20,6 +20,7 @@ from ringroad.build.station_times import AHEAD_S_MAX
 
 RESULTS_MAX: Final = 1_000  # per request
 ATTEMPTS_MAX: Final = 1_000  # results of one check on one vehicle; a station that tells more is broken
+KEPT_DAYS: Final = 1_100  # three years: as long as owners claim what a gate let pass
 LOTS_MAX: Final = 40  # parts with a lot, of one vehicle at one station
 ORDER_PREFIX: Final = "order_"  # of orders that are ours
 
@@ -166,6 +167,8 @@ def _contradiction(
     if result.at > now + timedelta(seconds=AHEAD_S_MAX):
         ahead_s = (result.at - now).total_seconds()
         return f"{about} cannot have been {ahead_s:.0f} s in the future: set the station's clock"
+    if result.at < now - timedelta(days=KEPT_DAYS):
+        return f"{about} was more than {KEPT_DAYS} days ago, as long as results are kept: set the station's clock"
     if order is None:
         return _of_stranger(result, programme)
     if order.state in {"open", "cancelled"}:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 from psycopg.types.json import Jsonb
 
@@ -21,6 +20,7 @@ from ringroad.build.plan_line import Order
 from ringroad.build.plant.model import Plant
 from ringroad.build.quality.periods import REACH, period_of
 from ringroad.build.quality.results import (
+    KEPT_DAYS,
     LOTS_MAX,
     RESULTS_MAX,
     CheckResult,
@@ -35,8 +35,6 @@ from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.storage.db import Connection, load_queries, of_row
 
 SQL = load_queries("ringroad.build.quality")
-
-KEPT_DAYS: Final = 1_100  # three years: as long as owners claim what a gate let pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -77,6 +77,10 @@ def test_a_result_told_again_counts_once_also_after_the_baseline_moved() -> None
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
+        (
+            result(1, vehicle="x9", variant="v", at=datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1)))),
+            "torque of x9 at frame was more than 1100 days ago",
+        ),
         (result(1, ago_s=-600), "torque of building at frame cannot have been 600 s in the future"),
         (result(1, station="rof"), "the line has no station 'rof': it has frame, roof, test"),
         (result(1, vehicle="open"), "order open is open: it never entered the line, frame cannot"),
