@@ -16,10 +16,11 @@ import pytest
 
 from ringroad.build import birth, store_birth
 from ringroad.build.plant.read import read_plant
-from ringroad.build.plant.store import save_plant
+from ringroad.build.plant.store import choose_plant, save_plant
 from ringroad.build.plant.store_events import list_refused, take_events
 from ringroad.build.quality import store_draw
 from ringroad.build.quality.store import recent_passes
+from ringroad.build.site.store import add_site
 from ringroad.build.store_birth import line_of_programme, take_parts
 from ringroad.http.auth import Role
 from ringroad.kernel.errors import Conflict, NotFound
@@ -180,6 +181,25 @@ def test_a_lot_is_contained_where_the_vehicles_are_built_and_not_at_the_hub_of_t
             )
         assert refused.value.hint == "contain it at site wren-mother"
         assert store_draw.list_contained(conn, "wren") == []
+
+
+def test_a_plant_becomes_no_site_while_its_hub_contains_lots_for_its_lines(conn: Connection) -> None:
+    given: dict[str, Any] = {"programme_id": "wren", "part": "battery", "lot": "B-17", "reason": "swells"}
+    site: dict[str, Any] = {"site_id": "wren-mother", "token": "t" * 43}
+    with transaction(conn):
+        line(conn, permille=300)
+        lot, _ = store_draw.contain_lot(conn, IDS, **given, **who())
+        with pytest.raises(Conflict, match="lot B-17 of battery for wren") as refused, conn.transaction():
+            add_site(conn, IDS, **site, **who())
+        assert "contain it at site wren-mother" in refused.value.hint
+        conn.execute("UPDATE programme SET plant_id = NULL")
+        add_site(conn, IDS, **site, **who())
+        choice: dict[str, Any] = {"plant_id": "wren-mother", "programme_id": "wren"}
+        with pytest.raises(Conflict, match="lot B-17 of battery for wren"), conn.transaction():
+            choose_plant(conn, IDS, **choice, **who())
+        store_draw.release_lot(conn, IDS, lot_id=lot.id, reason="contained there", **who())
+        assert choose_plant(conn, IDS, **choice, **who())
+        add_site(conn, IDS, **site, **who())
 
 
 def test_the_line_is_told_as_a_vehicle_arrives_and_again_when_its_lot_is_contained(

@@ -30,6 +30,7 @@ from ringroad.storage.db import Connection, expect_one, load_queries
 from ringroad.storage.ledger import append_fact, causes_of
 
 SQL = load_queries("ringroad.build.plant")
+LOTS_NAMED: Final = 5  # of those that keep a plant from being a site
 
 FILE: Final = "the programme's file"
 
@@ -215,6 +216,7 @@ def choose_plant(
         NotFound: no such plant document or programme.
         InvalidInput: the plant cannot build the programme.
         Forbidden: a gate of the line would look at less, and the person may not decide that (`may_lower`).
+        Conflict: the plant is a site, which would not hear that a lot is contained for the line.
     """
     stored = get_programme(conn, programme_id)
     if SQL.plant(conn, plant_id=plant_id, generation=None) is None:
@@ -227,12 +229,32 @@ def choose_plant(
         _refuse_lowered(lowered(get_plant(conn, stored.plant_id).plant, chosen, programme_id=programme_id))
     rows = SQL.choose_plant(conn, plant_id=plant_id, programme_id=programme_id, generation=stored.generation)
     expect_one(rows, f"programme {programme_id}")
+    require_none_contained(conn, plant_id)
     append_fact(
         conn, ids, kind=FactKind.PLANT_CHOSEN, subject=plant_id, actor=actor, now=now,
         causes=causes_of(conn, [(FactKind.PLANT_IMPORTED, plant_id), (FactKind.PROGRAMME_IMPORTED, programme_id)]),
         body={"programme_id": programme_id, "before": stored.plant_id},
     )  # fmt: skip
     return True
+
+
+def require_none_contained(conn: Connection, plant_id: str, *, becomes_site: bool = False) -> None:
+    """Refuse lots that are contained here for the lines of a plant that is a site, or becomes one: it hears nothing of them.
+
+    Raises:
+        Conflict: some are; the first ones are named.
+    """
+    list(SQL.lock_lines_of_plant(conn, plant_id=plant_id))  # none is contained meanwhile
+    lots = [
+        f"lot {row['lot']} of {row['part']} for {row['programme_id']}"
+        for row in SQL.contained_at_site(conn, plant_id=plant_id, becomes=becomes_site, rows_max=LOTS_NAMED)
+    ]
+    if lots:
+        raise Conflict(
+            f"contained here, where site {plant_id} does not hear of it: {', '.join(lots)}",
+            code="lots_contained",
+            hint=f"ringroad quality release each, and contain it at site {plant_id}",
+        )
 
 
 def _refuse_lowered(gates: list[str]) -> None:

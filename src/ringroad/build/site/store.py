@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from ringroad.build.plant.store import get_plant
+from ringroad.build.plant.store import get_plant, require_none_contained
 from ringroad.build.store_packages import get_programme
 from ringroad.kernel import errors
 from ringroad.kernel.clock import Ids
@@ -137,9 +137,11 @@ def add_site(conn: Connection, ids: Ids, *, site_id: str, token: str, actor: str
     Raises:
         NotFound: there is no such plant.
         InvalidInput: its id cannot be a site's name.
+        Conflict: lots are contained here for its lines.
     """
     check_site_name(site_id)
     get_plant(conn, site_id)
+    require_none_contained(conn, site_id, becomes_site=True)
     tell_all(conn, site_id)  # it may be another installation
     for name in (TAKEN + site_id, LACKS + site_id):
         SQL.forget_place(conn, name=name)
