@@ -100,6 +100,24 @@ def test_an_export_that_broke_off_is_gone_on_with_behind_any_of_its_rows(
             assert heading not in rest.text
 
 
+@pytest.mark.parametrize("serial", ["ümlaut-1", "=1+1", "a/b c", "two\nlines", "'quoted"])
+def test_an_export_goes_on_behind_an_ecu_whatever_its_serial_is(
+    client: httpx.Client, world: World, serial: str
+) -> None:
+    world.conn.execute(
+        "INSERT INTO ecu SELECT vin, %(to)s, 'extra', hardware_id, public_key, key_id, false, added_at, NULL FROM ecu"
+        " WHERE vin = %(vin)s ORDER BY serial LIMIT 1",
+        {"to": serial, "vin": world.vins[0]},
+    )
+    rows = [json.loads(line) for line in client.get("/ecus", params={"format": "jsonl"}).text.splitlines()]
+    (at,) = (place for place, row in enumerate(rows) if row["serial"] == serial)
+    rest = client.get("/ecus", params={"format": "jsonl", "after": cursor_of(TABLES["ecus"], rows[at])})
+    assert [json.loads(line) for line in rest.text.splitlines()] == rows[at + 1 :]
+    cells = list(csv.DictReader(io.StringIO(client.get("/ecus").text, newline="")))
+    rest = client.get("/ecus", params={"after": cursor_of(TABLES["ecus"], cells[at])})
+    assert rest.headers["ringroad-rows"] == str(len(rows) - at - 1)
+
+
 def test_what_is_no_place_in_a_table_is_refused(client: httpx.Client, world: World) -> None:
     of_campaign = {"campaign_id": world.campaign_id}
     for path, query, status in (

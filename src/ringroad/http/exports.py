@@ -36,7 +36,7 @@ After = Annotated[
     str | None,
     QueryParameter(
         name="after",
-        pattern=r"^[A-Za-z0-9_.:\-]{1,64}(/[ -~]{0,200})?$",
+        pattern=r"^[A-Za-z0-9_.:\-]{1,64}(/[^\x00]{0,200})?$",  # a serial is any text
         description="Go on behind this row: its vin, vin/serial, vin/action_id, id or seq; not for parquet",
     ),
 ]

@@ -80,7 +80,7 @@ def begin(
     if table.of_campaign == (campaign_id is None):
         needed = "is needed" if table.of_campaign else "does not belong to it"
         raise InvalidInput(f"export {table.name}: a campaign {needed}")
-    values = {"campaign_id": campaign_id, "settled_seq": settled_seq, **read_cursor(table, after)}
+    values = {"campaign_id": campaign_id, "settled_seq": settled_seq, **read_cursor(table, after, form=form)}
     if after is not None and form is Format.PARQUET:
         raise InvalidInput(
             "a Parquet file cannot be gone on with", hint="csv and jsonl can; or begin again", code="cursor"

@@ -146,8 +146,15 @@ def cursor_of(table: Table, row: Mapping[str, Any]) -> str:
     return "/".join("" if row[name] is None else str(row[name]) for name in table.key)
 
 
-def read_cursor(table: Table, after: str | None) -> dict[str, str | int | None]:
+def read_cursor(
+    table: Table, after: str | None, *, form: Format = Format.JSONL
+) -> dict[str, str | int | None]:
     """Return the values by which a query goes on behind a row; of None, those of its beginning.
+
+    Args:
+        table: that is gone on with.
+        after: the key of the last row, as it stands in the export.
+        form: of that export; what CSV puts before text that looks like a formula is no part of it.
 
     Raises:
         InvalidInput: it is no place in this table.
@@ -164,6 +171,8 @@ def read_cursor(table: Table, after: str | None) -> dict[str, str | int | None]:
         )
     for name, word in zip(table.key, words, strict=True):
         if table.columns[name] is Kind.TEXT:
+            if form is Format.CSV and word.startswith("'") and word[1:].startswith(_FORMULA):
+                word = word[1:]  # noqa: PLW2901 - as `cell` wrote it
             values["after_text" if values["after_text"] is None else "after_second"] = word
         elif word or len(words) > 1:
             if word and not (word.isascii() and word.isdecimal() and len(word) <= NUMBER_DIGITS_MAX):
