@@ -19,7 +19,7 @@ from ringroad.ship.gate import GatePolicy
 from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
 from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import WaveSize
-from ringroad.ship.store.control import read_control
+from ringroad.ship.store.control import read_control, read_control_let_go
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.lake import Lake, to_us
 from ringroad.storage.ledger import read_facts
@@ -256,6 +256,19 @@ def test_who_is_blocked_under_way_stays_a_control_unless_it_runs_other_software(
     assert [each["vehicles"] for each in told(story)] == [1]
     assert episodes(story)[first] == 3_600
     assert episodes(story)[second] == 600
+
+
+def test_a_control_group_that_was_let_go_for_many_reasons_is_told_with_those_of_most(story: Story) -> None:
+    add_vehicles(story.conn, range(30, 200), gateway="native")
+    story.start(gate=GATE, control=WaveSize(vehicles=60), waves=(5,))
+    story.conn.execute(
+        "UPDATE campaign_target SET let_go_at = %s, let_go_reason = 'mismatch: ' || vin"
+        " WHERE plan_id = %s AND verdict = 'control'",
+        [story.now, story.campaign().plan_id],
+    )
+    said = read_control_let_go(story.conn, story.campaign_id)
+    assert (len(said), said["other"]) == (51, 10)
+    assert left(story) == 0
 
 
 def join(story: Story, tmp_path: Path) -> list[str]:

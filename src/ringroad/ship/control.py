@@ -25,6 +25,7 @@ Source: ADR 0120.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,6 +40,8 @@ BASE_RATE_PPM = 5_000  # millionths; half a per cent of vehicles within a window
 CONTROL_PERMILLE_MIN = 5  # of all matches; the larger of the two is advised
 CONTROL_LEFT_PERMILLE_MIN = 500  # of what was approved; with less, the comparison is not the one that was
 CONTROL_SPARE_PERMILLE = 900  # of what was approved; with as many, it is as able to decide as the plan's
+REASONS_MAX = 50  # told of one look or of a campaign, those with most vehicles; they name versions and ECUs
+REASONS_BEYOND = "other"  # all others together
 OTHER_SOFTWARE = "other software than when the comparison began"
 
 
@@ -105,6 +108,13 @@ def no_control_for(waiting: str | None, *, changed_at: datetime | None) -> str |
         changed_at: when it was told, since the comparison began, that an ECU runs other software; None: never.
     """
     return waiting or (None if changed_at is None else OTHER_SOFTWARE)
+
+
+def most_first(reasons: Counter[str]) -> dict[str, int]:
+    """Return the reasons that most vehicles have, `REASONS_MAX` of them, and the others as one."""
+    told = dict(reasons.most_common(REASONS_MAX))
+    beyond = reasons.total() - sum(told.values())
+    return {**told, REASONS_BEYOND: beyond} if beyond else told
 
 
 def can_decide(policy: SequentialPolicy, metric: Metric, *, held: int, treated: int) -> bool:

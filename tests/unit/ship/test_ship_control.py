@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
 
-from ringroad.ship.control import OTHER_SOFTWARE, StratumLeft, no_control_for, too_few_left
+from ringroad.ship.control import (
+    OTHER_SOFTWARE,
+    REASONS_MAX,
+    StratumLeft,
+    most_first,
+    no_control_for,
+    too_few_left,
+)
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
 from ringroad.ship.plan import PlanRequest
@@ -94,3 +102,13 @@ def test_a_control_vehicle_is_let_go_as_a_waiting_one_would_be_and_for_any_other
     waiting: str | None, changed_at: datetime | None, reason: str | None
 ) -> None:
     assert no_control_for(waiting, changed_at=changed_at) == reason
+
+
+def test_the_reasons_that_are_told_are_limited_and_count_everybody() -> None:
+    reasons = Counter({f"mismatch: {number}": number for number in range(1, 61)})
+    said = most_first(reasons)
+    assert len(said) == REASONS_MAX + 1
+    assert next(iter(said.items())) == ("mismatch: 60", 60)
+    assert said["other"] == sum(range(1, 11))
+    assert sum(said.values()) == reasons.total()
+    assert list(most_first(Counter({"a": 1, "b": 2})).items()) == [("b", 2), ("a", 1)]

@@ -16,7 +16,7 @@ from typing import Any
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
-from ringroad.ship.control import StratumLeft, no_control_for, too_few_left
+from ringroad.ship.control import StratumLeft, most_first, no_control_for, too_few_left
 from ringroad.ship.judged import let_go_for
 from ringroad.ship.model import Campaign
 from ringroad.ship.store.reading import (
@@ -109,7 +109,7 @@ def judge_control(
             conn, ids, campaign, FactKind.CAMPAIGN_CONTROL_LET_GO, actor=actor, now=now,
             causes=latest(conn, campaign.id, FactKind.CAMPAIGN_STARTED),
             body={
-                "vehicles": gone.total(), "reasons": dict(gone), "left": read_control(conn, campaign, plan).left,
+                "vehicles": gone.total(), "reasons": most_first(gone), "left": read_control(conn, campaign, plan).left,
             },
         )  # fmt: skip
     return gone.total()
@@ -130,7 +130,8 @@ def read_control(conn: Connection, campaign: Campaign, plan: SavedPlan) -> Contr
 
 def read_control_let_go(conn: Connection, campaign_id: str) -> dict[str, int]:
     """Return how many vehicles were let go from a campaign's control group, by reason, most first."""
-    return {row["reason"]: row["vehicles"] for row in SQL.control_let_go(conn, campaign_id=campaign_id)}
+    rows = SQL.control_let_go(conn, campaign_id=campaign_id)
+    return most_first(Counter({row["reason"]: row["vehicles"] for row in rows}))
 
 
 def _read_strata(conn: Connection, plan: SavedPlan) -> dict[str, StratumLeft]:
