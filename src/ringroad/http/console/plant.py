@@ -21,7 +21,7 @@ from ringroad.http.console.line_view import line_view
 from ringroad.http.console.plant_document import document_panels
 from ringroad.http.console.render import chart, page
 from ringroad.http.console.shared import Req, chosen_programme, shown, url_of
-from ringroad.http.console.twin import moved_share, percent, twin_panel, what_if_chart
+from ringroad.http.console.twin import moved_share, percent, twin_panel, what_if_chart, what_if_due_note
 from ringroad.http.context import Ctx
 from ringroad.http.views_build import ScheduleView
 from ringroad.http.views_plant import amount
@@ -66,6 +66,7 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
                 "twin": twin_panel(checks),
                 "asked": questions[0] if questions else None,
                 "asked_chart": what_if_chart(questions[0]) if questions else "",
+                "asked_due_note": what_if_due_note(questions[0]) if questions else "",
                 "drift": drift,
                 "wrong": out_of_calibration(drift),
                 "a_million": VEHICLES_PER_FALSE_ALARM,
