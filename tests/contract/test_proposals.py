@@ -13,7 +13,8 @@ import pytest
 from ringroad.build import store_plant
 from ringroad.build.clone.store_proposals import DEPARTURES_MAX, get_proposal, look_at_trial
 from ringroad.build.clone.trial import LOOKS
-from ringroad.build.plant.posterior import Origin, observed_times
+from ringroad.build.plant.parameters import Key
+from ringroad.build.plant.posterior import Origin, Posterior, observed_times
 from ringroad.build.station_times import StationTime
 from ringroad.build.store_times import take_times
 from ringroad.http.auth import Role
@@ -161,7 +162,9 @@ def test_what_came_true_at_the_parent_is_kept(plants: Plants, pg_url: str) -> No
     assert all(each["causes"] for each in facts[:-1])
 
 
-def test_what_did_not_come_true_is_taken_back(plants: Plants, pg_url: str) -> None:
+def test_what_did_not_come_true_is_taken_back(
+    plants: Plants, pg_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     row = proposed(plants, pg_url, plants.olga)
     key, believed = row["shifts"][0]["key"], plants.olga.get("/plants/wren-mother").json()["beliefs"]
     station, before = key.split("/")[-1].partition("#")[0], plants.mean(key)
@@ -169,6 +172,12 @@ def test_what_did_not_come_true_is_taken_back(plants: Plants, pg_url: str) -> No
     with connect(pg_url) as conn, transaction(conn):
         old = get_proposal(conn, row["id"])
     build(pg_url, {station: 1.2 * before}, vehicles=50)
+
+    def unasked(*_: object, **__: object) -> dict[Key, Posterior]:
+        raise AssertionError("a trial of times read what is no time")
+
+    for name in ("recent_passes", "observed_transfers", "observed_breakdowns"):
+        monkeypatch.setattr(f"ringroad.build.clone.store.{name}", unasked)
     with connect(pg_url) as conn:
         assert look_at_trials(conn, IDS, CLOCK) == 1
         with pytest.raises(Conflict), transaction(conn):  # a worker that read it before

@@ -70,7 +70,7 @@ DEMAND_LOOK_S = 1.0  # seconds between two looks for forecasts that are asked fo
 BALANCE_LOOK_S = 5.0  # seconds between two looks for lines whose balance is due
 SHOPS_AT_ONCE = 50  # steps without a pause: one that conflicts each time may not turn hot
 PLAN_S = 0.5  # seconds between two looks for new schedules
-TRIAL_LOOK_S = 5.0  # seconds between two looks at what plants try that their clones found
+TRIAL_LOOK_S = 60.0  # seconds between two looks at what plants try that their clones found
 CHANNELS = ("ringroad_fact", "ringroad_report", "ringroad_assignment")
 
 

@@ -7,7 +7,7 @@ The caller opens the transaction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -22,9 +22,9 @@ from ringroad.build.clone.plants import (
     parents_of,
     remember_plant,
 )
-from ringroad.build.clone.sums import TOLD_MAX, CloneSums, own_document, own_from
+from ringroad.build.clone.sums import TOLD_MAX, CloneSums, Path, own_document, own_from
 from ringroad.build.plant.line import line_of
-from ringroad.build.plant.model import Identity, Plant
+from ringroad.build.plant.model import Identity, Plant, PlantLine
 from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.posterior import Posterior
 from ringroad.build.plant.store import StoredPlant, get_plant, list_plants, runs_of, save_plant
@@ -232,17 +232,25 @@ def known_plants(conn: Connection) -> list[Plant]:
 
 
 def observed_of(
-    conn: Connection, stored: StoredPlant, *, since: datetime | None = None, until: datetime | None = None
+    conn: Connection,
+    stored: StoredPlant,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    wanted: Collection[Key] | None = None,
 ) -> dict[Key, Posterior]:
     """Return the sums of what a plant's lines measured and checked since they are its own, since a time and until one.
+
+    With `wanted`, what is read is of these lines and kinds alone.
+
 
     Of a plant that builds nothing here, what it said of itself last; that has no times. Of a site that is a clone,
     what it said where that rests on more: its events come here too, so that the two are not added.
     """
     runs = runs_of(conn, stored)
     if since is not None or until is not None:
-        return _measured(conn, stored, runs, since=since, until=until)
-    own = _measured(conn, stored, runs) if runs else _told_of(conn, stored)
+        return _measured(conn, stored, runs, since=since, until=until, wanted=wanted)
+    own = _measured(conn, stored, runs, wanted=wanted) if runs else _told_of(conn, stored)
     said = _said_of(conn, stored)
     return own | {key: each for key, each in said.items() if key not in own or own[key].n < each.n}
 
@@ -254,38 +262,47 @@ def _measured(
     *,
     since: datetime | None = None,
     until: datetime | None = None,
+    wanted: Collection[Key] | None = None,
 ) -> dict[Key, Posterior]:
+    plant = stored.plant
     found: dict[Key, Posterior] = {}
     for programme_id in runs:
-        line = line_of(stored.plant, programme_id)
+        line = line_of(plant, programme_id)
         if line is None:
             continue
-        chosen = latest_fact(conn, kind=FactKind.PLANT_CHOSEN, subject=stored.plant.id)
-        begins = [each for each in (since, chosen.event_at if chosen else None) if each]
-        times = recent_work(
-            conn, programme_id, line, rows_max=TIMES_MAX, since=max(begins, default=None), until=until
-        )
-        found |= observed(stored.plant, line, programme_id, times)
-        passes = recent_passes(
-            conn, programme_id, [each.name for each in line.stations], rows_max=PASSES_MAX,
-            since=max(begins, default=None), until=until,
-        )  # fmt: skip
-        found |= observed_passes(stored.plant, programme_id, passes)
-        found |= _of_events(conn, stored.plant, programme_id, since=max(begins, default=None), until=until)
+        built = next(each for each in plant.structure.lines if each.programme == programme_id)
+        keys = plant.parameters if wanted is None else wanted
+        kinds = {key.kind for key in keys if key.path[:2] == (built.area, built.name)}
+        chosen = latest_fact(conn, kind=FactKind.PLANT_CHOSEN, subject=plant.id)
+        begins = max((each for each in (since, chosen.event_at if chosen else None) if each), default=None)
+        if "cycle_s" in kinds or wanted is None:
+            times = recent_work(conn, programme_id, line, rows_max=TIMES_MAX, since=begins, until=until)
+            found |= observed(plant, line, programme_id, times)
+        if "first_pass" in kinds:
+            passes = recent_passes(
+                conn, programme_id, [each.name for each in line.stations], rows_max=PASSES_MAX, since=begins, until=until
+            )  # fmt: skip
+            found |= observed_passes(plant, programme_id, passes)
+        found |= _of_events(conn, plant, built, kinds, since=begins, until=until)
     return found
 
 
 def _of_events(
-    conn: Connection, plant: Plant, programme_id: str, *, since: datetime | None, until: datetime | None
+    conn: Connection,
+    plant: Plant,
+    built: PlantLine,
+    kinds: Collection[str],
+    *,
+    since: datetime | None,
+    until: datetime | None,
 ) -> dict[Key, Posterior]:
-    """Return the sums of a line's ways and breakdowns, of those that its document believes something of."""
-    built = next(each for each in plant.structure.lines if each.programme == programme_id)
-    kinds = {key.kind for key in plant.parameters if key.path[:2] == (built.area, built.name)}
+    """Return the sums of a line's ways and breakdowns, of these kinds."""
+    programme_id = built.programme
     found: dict[Key, Posterior] = {}
     if "transfer_s" in kinds:
         rows = SQL.recent_moves(conn, programme_id=programme_id, since=since, until=until, rows_max=MOVES_MAX)
         found |= observed_transfers(plant, built, (of_row(Move, row) for row in rows))
-    if kinds & {"uptime_s", "repair_s"}:
+    if not {"uptime_s", "repair_s"}.isdisjoint(kinds):
         stations = [each.name for each in built.stations]
         rows = SQL.recent_breakdowns(
             conn, programme_id=programme_id, stations=stations, since=since, until=until, rows_max=WORK_MAX
@@ -309,12 +326,17 @@ def taken_over(conn: Connection, stored: StoredPlant) -> dict[Key, tuple[Posteri
     fact = latest_fact(conn, kind=FactKind.PLANT_IMPORTED, subject=stored.plant.id)
     imported = int(fact.body["generation"]) if fact else 0
     found: dict[Key, tuple[Posterior, Posterior | None]] = {}
+    read: dict[tuple[datetime, frozenset[tuple[Path, str]]], Mapping[Key, Posterior]] = {}
     for row in SQL.taken_over(conn, plant_id=stored.plant.id, rows_max=TAKEN_MAX):
         shifts = improvement_from(row["document"]).shifts
         if not shifts:
             continue
         base = get_plant(conn, stored.plant.id, generation=max(row["plant_generation"] + 1, imported))
-        own = observed_of(conn, stored, since=base.made_at)
+        keys = [each.key for each in shifts]
+        asked = (base.made_at, frozenset((key.path[:2], key.kind) for key in keys))
+        if asked not in read:
+            read[asked] = observed_of(conn, stored, since=base.made_at, wanted=keys)
+        own = read[asked]
         for each in shifts:
             if each.key in base.plant.parameters:
                 found[each.key] = (base.plant.parameters[each.key], own.get(each.key))

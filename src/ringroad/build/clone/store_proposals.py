@@ -309,8 +309,9 @@ def _measured(conn: Connection, proposal: Proposal) -> list[Measured]:
     before = get_plant(conn, proposal.parent_id, generation=proposal.plant_generation)
     if proposal.improvement.what == "station":
         parent = get_plant(conn, proposal.parent_id)
-        was = observed_of(conn, parent, until=proposal.decided_at)
-        own = observed_of(conn, parent, since=proposal.decided_at)
+        keys = [each.key for each in proposal.improvement.shifts]
+        was = observed_of(conn, parent, until=proposal.decided_at, wanted=keys)
+        own = observed_of(conn, parent, since=proposal.decided_at, wanted=keys)
         return [
             measured_since(each.key, believed=before.plant.parameters.get(each.key), was=was, own=own)
             for each in proposal.improvement.shifts
