@@ -42,6 +42,20 @@ def test_work_takes_what_its_station_was_learned_to_take_and_what_the_mix_adds()
     assert mixed == {"carpet": 60, "harness": 60, "seats": 47, "check": 23}
 
 
+@pytest.mark.parametrize(("learned", "takes"), [(70, 70), (50, 50), (120, 120), (20, 50)])
+def test_many_short_tasks_take_together_what_their_station_was_learned_to_take(
+    learned: int, takes: int
+) -> None:
+    short = tuple(Work(id=f"clip {at}", seconds=1, station="trim") for at in range(50))
+    line = replace(LINE, stations=(replace(LINE.stations[0], cycle_s=learned), LINE.stations[1]))
+    work = work_now((*short, *TASKS[2:]), line, [])
+    assert sum(task.seconds for task in work if task.station == "trim") == takes, "no task takes no time"
+    assert {task.seconds for task in work[:50]} <= {takes // 50, -(-takes // 50)}
+    long = work_now((*short, replace(TASKS[0], seconds=500), *TASKS[2:]), line, [])
+    assert sum(task.seconds for task in long if task.station == "trim") == max(learned, 51)
+    assert min(task.seconds for task in long) == 1
+
+
 def test_an_answer_is_asked_for_again_only_if_what_it_rests_on_changed() -> None:
     same = state_of(TASKS, LINE, [order("tow_bar"), order()])
     assert same == state_of(TASKS, LINE, [order(), order("tow_bar"), order(), order("tow_bar")])

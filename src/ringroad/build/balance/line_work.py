@@ -79,19 +79,22 @@ def check_work(tasks: Sequence[Work], line: Line) -> None:
 
 
 def work_now(tasks: Sequence[Work], line: Line, orders: Sequence[Order]) -> tuple[Work, ...]:
-    """Return the work as the line does it: what its stations were learned to take, and what the mix on order adds."""
-    told: dict[str, int] = {}
+    """Return the work as the line does it: what its stations were learned to take, and what the mix on order adds.
+
+    The tasks of a station take that together, in whole seconds, and each at least one.
+    """
+    told: dict[str, dict[str, int]] = {}
     for task in tasks:
-        told[task.station] = told.get(task.station, 0) + task.seconds
+        told.setdefault(task.station, {})[task.id] = task.seconds
     takes = {station.name: float(station.cycle_s) for station in line.stations}
     for station in line.stations:
         for option, seconds in station.extra_s.items():
             share = sum(option in order.features for order in orders) / max(1, len(orders))
             takes[station.name] += share * seconds
-    return tuple(
-        replace(task, seconds=max(1, round(task.seconds * takes[task.station] / told[task.station])))
-        for task in tasks
-    )
+    dealt: dict[str, int] = {}
+    for station_name, told_s in told.items():
+        dealt |= _stretched(told_s, round(takes[station_name]))
+    return tuple(replace(task, seconds=dealt[task.id]) for task in tasks)
 
 
 def state_of(tasks: Sequence[Work], line: Line, orders: Sequence[Order]) -> str:
@@ -104,6 +107,20 @@ def state_of(tasks: Sequence[Work], line: Line, orders: Sequence[Order]) -> str:
     return digest(
         [[asdict(task) for task in work], [asdict(replace(each, extra_s={})) for each in line.stations]]
     )
+
+
+def _stretched(seconds: Mapping[str, int], total: int) -> dict[str, int]:
+    """Deal whole seconds out by how long tasks were told to take; what is left over goes to the largest remainders."""
+    left, rest = max(total, len(seconds)), dict(seconds)
+    while short := [name for name, each in rest.items() if each * left < sum(rest.values())]:
+        left -= len(short)  # those take the one second that every task takes
+        rest = {name: each for name, each in rest.items() if name not in short}
+    told = sum(rest.values())
+    dealt = {name: each * left // told for name, each in rest.items()}
+    larger = sorted(rest, key=lambda name: -(rest[name] * left % told))
+    for name in larger[: left - sum(dealt.values())]:
+        dealt[name] += 1
+    return dict.fromkeys(seconds, 1) | dealt
 
 
 def work_document(tasks: Sequence[Work]) -> list[dict[str, Any]]:
