@@ -194,6 +194,15 @@ def test_a_stop_is_told_at_the_site_that_builds_and_not_at_its_hub(client: httpx
     refused = client.post("/programmes/wren/line-stops", json=stop)
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "line_of_site"), refused.text
     assert "tell it at site wren-mother" in refused.json()["error"]["hint"]
+    event = {
+        "id": "1",
+        "kind": "stopped",
+        "station": "marriage",
+        "reason": "oil",
+        "at": "2026-11-26T08:00:58Z",
+    }
+    told = client.post("/programmes/wren/mes-events", json={"events": [event]})
+    assert (told.status_code, told.json()["error"]["code"]) == (409, "line_of_site"), told.text
     assert client.get("/programmes/wren/line-stops").json() == []
     assert client.post("/programmes/robin/line-stops", json=stop).status_code == 404
 

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from ringroad.build.plant import store_events
 from ringroad.build.plant.line_state import fold
+from ringroad.build.site.store import built_here
 from ringroad.build.store import get_programme
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
@@ -62,7 +63,7 @@ class NewBranch(Command, frozen=True, kw_only=True):
     role=Role.OPERATOR,
     tag="build",
     status=202,
-    errors=[422],
+    errors=[404, 409, 422],
 )
 def tell_mes_events(ctx: Ctx, programme_id: Id, data: JSONBody[NewEvents]) -> EventsAccepted:
     """Put events of stations into the stream; what cannot be stands among the refused ones a moment later."""
@@ -74,6 +75,8 @@ def tell_mes_events(ctx: Ctx, programme_id: Id, data: JSONBody[NewEvents]) -> Ev
             )
     with ctx.connection() as conn:
         get_programme(conn, programme_id)
+        if any(event.kind == "stopped" for event in data.events):
+            built_here(conn, programme_id)
     if not ctx.settings.nats_url:
         raise Unavailable("this server has no NATS", hint="set nats_url")
     subject = SUBJECT_PREFIX + programme_id
