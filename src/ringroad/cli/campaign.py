@@ -36,6 +36,7 @@ from ringroad.cli.names import programme_of, read_duration_s, read_permille, rea
 from ringroad.cli.planning import PLAN_S_MAX, planning_shown, plans_shown
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import blocks, counted, problems, table, tail, when
+from ringroad.cli.waiting import why_it_waits
 from ringroad.http.auth import Role
 from ringroad.http.console.conduct import TOLD
 from ringroad.http.console.why import waits_for_window
@@ -404,7 +405,7 @@ def why(shell: Shell, client: Client, *, campaign: str, vin: str | None, limit: 
     row = client.find("/campaigns", campaign)
     if vin:
         found = client.get(f"/campaigns/{row['id']}/vehicles/{vin}")
-        shell.show(found, text=why_text(found, vin=vin))
+        shell.show(found, text=why_text(found, vin=vin, waits=why_it_waits(shell, client, found, vin=vin)))
         return
     rows = client.get(f"/campaigns/{row['id']}/resolutions", limit=limit, offset=offset)
     let_go = [] if offset else client.get(f"/campaigns/{row['id']}/let-go")

@@ -220,7 +220,7 @@ def let_go_text(rows: Sequence[Row]) -> str:
     return "\n\n".join(parts)
 
 
-def why_text(row: Row, *, vin: str) -> str:
+def why_text(row: Row, *, vin: str, waits: str = "") -> str:
     """Return what a plan made of one vehicle, and what would be made of it today."""
     today = ": ".join(part for part in (row["today"].replace("_", " "), row["today_sentence"]) if part)
     state = ": ".join(part for part in (row["state"].replace("_", " "), row["state_detail"]) if part)
@@ -241,6 +241,7 @@ def why_text(row: Row, *, vin: str) -> str:
             ),
             ("today", today),
             ("its update", state),
+            ("waits", waits),
             ("wave", row["wave"] or ""),
             ("steps", ", then ".join(row["steps"])),
             ("bytes", size(row["install_bytes"]) if row["install_s"] else ""),

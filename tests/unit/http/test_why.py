@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from ringroad.http.console.why import waits_for_window, why_not_updating
@@ -160,7 +161,11 @@ def test_a_newer_plan_that_leaves_a_vehicle_out_is_why_it_is_not_updating(
     ("more", "says"),
     [
         ({}, "Wave 1 has begun; it waits until its order is signed"),
-        ({"released": False}, "It waits for wave 1, which starts when the gate"),
+        ({"released": False, "wave": 2}, "It waits for wave 2, which starts when the gate"),
+        (
+            {"released": False},
+            "Wave 1 has begun, and takes in vehicles as its budget of harm allows; this one was not",
+        ),
         (
             {"state_detail": "attempt 1 failed, again from 25 Nov 12:10 UTC: FAILED offline"},
             "It waits in wave 1: attempt 1",
@@ -172,3 +177,29 @@ def test_a_newer_plan_that_leaves_a_vehicle_out_is_why_it_is_not_updating(
 def test_why_says_what_a_vehicle_waits_for(more: dict[str, Any], says: str) -> None:
     given = {"state": "pending", "window": None, **more}
     assert why_not_updating(VEHICLE, assignment(**given), now=NOON).text.startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("state", "title", "says"),
+    [
+        ("pending", "It is ordered back", "It waits until its order is signed"),
+        ("offered", "It is ordered back", "It has not answered yet."),
+        ("active", "It is ordered back", "It works on it."),
+        ("installed", "It went back", "It left 2, whose campaign is halted, and runs what it ran before."),
+        ("failed", "It did not go back", "That came to nothing: failed."),
+    ],
+)
+def test_why_says_where_a_return_stands(state: str, title: str, says: str) -> None:
+    back = assignment(kind="rollback", state=state, campaign_state="halted", window=None)
+    why = why_not_updating(VEHICLE, back, now=NOON)
+    assert why.title == title
+    assert says in why.text
+
+
+def test_a_vehicle_that_runs_the_release_of_a_stopped_campaign_is_not_called_up_to_date() -> None:
+    runs = msgspec.structs.replace(VEHICLE, release_version="2")
+    why = why_not_updating(runs, assignment(state="installed", campaign_state="halted"), now=NOON)
+    assert why.title == "It runs the release of a stopped campaign"
+    assert why.text == "It confirmed 2, whose campaign is halted. It is not ordered back yet."
+    finished = why_not_updating(runs, assignment(state="installed", campaign_state="finished"), now=NOON)
+    assert finished.title == "It is up to date"

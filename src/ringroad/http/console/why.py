@@ -21,6 +21,7 @@ _LEFT_OUT = {
 
 _OVER = {"halted", "aborted", "finished"}
 
+_STOPPED = {"halted", "aborted"}
 _ABOARD = {"AWAITING_CONSENT", "STAGING", "READY", "INSTALLING"}
 _WAITS_FOR = {
     "consent": "waits for its driver",
@@ -82,6 +83,8 @@ def why_not_updating(
     if a is None:
         return Why(title=title, text="No campaign has taken in this vehicle.", tone="")
     detail = f" It says: {a.state_detail}." if a.state_detail else ""
+    if a.kind == "rollback":
+        return _going_back(a, detail)
     match a.state:
         case "pending":
             return Why(title=title, text=f"{_pending(a)}{_put_off(a, now=now)}", tone="warn")
@@ -107,11 +110,41 @@ def why_not_updating(
             return Why(
                 title=title, text="The offer was withdrawn; the vehicle's answer is awaited.", tone="warn"
             )
-    return _ended(a, title, detail)
+    return _ended(v, a, title, detail)
 
 
-def _ended(a: AssignmentView, title: str, detail: str) -> Why:
+def _going_back(a: AssignmentView, detail: str) -> Why:
+    """Say where a return stands; its assignment names the release that the vehicle leaves."""
+    ordered = f"The campaign of {a.release_version} is {a.campaign_state}, and the vehicle is ordered back to what it ran before"
     match a.state:
+        case "installed":
+            text = f"It left {a.release_version}, whose campaign is {a.campaign_state}, and runs what it ran before."
+            return Why(title="It went back", text=text, tone="ok")
+        case "pending":
+            text = f"{ordered}. It waits until its order is signed, or until what it has under way is over."
+        case "offered":
+            text = f"{ordered}. It has not answered yet."
+        case "active" | "claimed" | "cancelling":
+            text = f"{ordered}. It works on it.{detail}"
+        case _:
+            return Why(
+                title="It did not go back",
+                text=f"{ordered}. That came to nothing: {words(a.state)}.{detail}",
+                tone="bad",
+                next="It can be ordered back again from the campaign.",
+            )
+    return Why(title="It is ordered back", text=text, tone="warn")
+
+
+def _ended(v: VehicleView, a: AssignmentView, title: str, detail: str) -> Why:
+    match a.state:
+        case "installed" if a.campaign_state in _STOPPED and v.release_version == a.release_version:
+            return Why(
+                title="It runs the release of a stopped campaign",
+                text=f"It confirmed {a.release_version}, whose campaign is {a.campaign_state}. It is not ordered back yet.",
+                tone="warn",
+                next="The campaign shows who can go back, and orders them.",
+            )
         case "installed":
             return Why(title="It is up to date", text=f"It confirmed {a.release_version}.", tone="ok")
         case "downloaded":
@@ -224,4 +257,6 @@ def _pending(a: AssignmentView) -> str:
             f"Wave {a.wave} has begun; it waits until its order is signed, or until what another campaign has under way"
             " at it is over."
         )
+    if a.wave == 1 and a.campaign_state == "running":  # the first wave begins with the campaign
+        return "Wave 1 has begun, and takes in vehicles as its budget of harm allows; this one was not taken in yet."
     return f"It waits for wave {a.wave}, which starts when the gate has good evidence from those before."
