@@ -9,7 +9,7 @@ from typing import Any, Final
 from ringroad.adapt.recovery import standing
 from ringroad.adapt.verdict import measure_text
 from ringroad.cli.campaign_guard import guard_policy
-from ringroad.cli.tables import details, exactly, size, span, table, tail, when
+from ringroad.cli.tables import CELL_CHARS_MAX, details, exactly, size, span, table, tail, when
 from ringroad.http.console.conduct import conduct_lines
 
 Row = Mapping[str, Any]
@@ -144,8 +144,13 @@ def difference_text(found: Row) -> str:
     """Return what sets the newer of two plans apart."""
     fields = table(
         ("what", f"generation {found['older']}", f"generation {found['newer']}"),
-        ((row["field"], row["before"], row["after"]) for row in found["fields"]),
+        ((row["field"], row["before"], row["after"]) for row in found["fields"] if not _is_long(row)),
         empty="",
+    )
+    long = "\n\n".join(
+        f"{row['field']}\n  generation {found['older']}  {row['before']}\n  generation {found['newer']}  {row['after']}"
+        for row in found["fields"]
+        if _is_long(row)
     )
     moves = table(
         ("vehicles", "", "before", "after", "for example"),
@@ -159,9 +164,14 @@ def difference_text(found: Row) -> str:
         [f"gone  {line}" for line in found["findings_gone"]]
         + [f"new   {line}" for line in found["findings_new"]]
     )
-    parts = [part for part in (fields, moves, findings) if part]
+    parts = [part for part in (fields, long, moves, findings) if part]
     same = f"generations {found['older']} and {found['newer']} are the same"
     return "\n\n".join(parts) or same
+
+
+def _is_long(field: Row) -> bool:
+    """Say whether a table would cut what a plan changed."""
+    return max(len(field["before"]), len(field["after"])) > CELL_CHARS_MAX
 
 
 def preview_text(found: Row) -> str:

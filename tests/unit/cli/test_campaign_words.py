@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ringroad.cli.campaign_return import returns_text
-from ringroad.cli.campaign_text import cancelled_word, plan_text
+from ringroad.cli.campaign_text import cancelled_word, difference_text, plan_text
 from ringroad.cli.campaign_watch import progress_line
 from ringroad.http.auth import Account, Role
 from ringroad.kernel.errors import Forbidden
@@ -76,3 +76,17 @@ def test_who_may_not_is_told_to_ask_somebody_who_may(role: Role, hint: str) -> N
     with pytest.raises(Forbidden) as refused:
         Account(name="ann", role=Role.OPERATOR, via="api").require(role)
     assert refused.value.hint == hint
+
+
+def test_what_a_plan_changed_is_never_cut() -> None:
+    before = " and ".join(f"not vin in (WRR1ZZZ00PA00000{number})" for number in range(4))
+    found = {
+        "older": 1, "newer": 2, "moves": [], "findings_gone": [], "findings_new": [],
+        "fields": [
+            {"field": "query", "before": before, "after": f"{before} and region = EU"},
+            {"field": "soak", "before": "1 h", "after": "2 h"},
+        ],
+    }  # fmt: skip
+    text = difference_text(found)
+    assert f"query\n  generation 1  {before}\n  generation 2  {before} and region = EU" in text
+    assert "soak" in text.splitlines()[1]
