@@ -53,6 +53,14 @@ FIRST = ((0, "o1", "entered", "b"), (50, "o1", "left", "b"))
             (*FIRST, (55, "", "stopped", "b"), (58, "", "resumed", "b"), (60, "o2", "left", "a"), (81, "o2", "entered", "b")),
             21,
         ),
+        (
+            ((0, "", "stopped", "b"), (5, "", "resumed", "b"), (10, "o2", "left", "a"), (310, "o1", "left", "b"), (315, "o2", "entered", "b")),
+            None,
+        ),  # nobody saw o1 enter b: it waited for that
+        (
+            (FIRST[0], (40, "", "stopped", "b"), FIRST[1], (58, "", "resumed", "b"), (60, "o2", "left", "a"), (81, "o2", "entered", "b")),
+            21,
+        ),  # emptied while it stood
         ((*FIRST, (60, "o2", "left", "a"), (60, "o2", "entered", "b")), None),  # no time at all is no way
         (
             (*FIRST, (60, "o2", "left", "a"), (62, "o3", "left", "a"), (70, "o3", "entered", "b"), (81, "o2", "entered", "b")),

@@ -57,6 +57,7 @@ def observed_transfers(plant: Plant, built: PlantLine, moves: Iterable[Move]) ->
     names = [cell.name for cell in built.stations]
     before = {later: earlier for earlier, later in pairwise(names)}
     inside: dict[str, str] = {}  # the vehicle in a station
+    empty: set[str] = set()  # stations that were seen to become so
     standing: set[str] = set()
     free_since: dict[str, datetime] = {}  # empty and at work
     left: dict[str, tuple[str, datetime]] = {}  # where a vehicle was last, and when it left that
@@ -71,17 +72,20 @@ def observed_transfers(plant: Plant, built: PlantLine, moves: Iterable[Move]) ->
                     if SECONDS_MIN <= took <= SECONDS_MAX:
                         seconds.setdefault(here, []).append(took)
                 inside[here] = move.order_id
+                empty.discard(here)
                 free_since.pop(here, None)
             case "left":
                 left[move.order_id] = (here, move.at)
-                if inside.pop(here, "") == move.order_id and here not in standing:
-                    free_since[here] = move.at
+                if inside.pop(here, "") == move.order_id:
+                    empty.add(here)
+                    if here not in standing:
+                        free_since[here] = move.at
             case "stopped":
                 standing.add(here)
                 free_since.pop(here, None)
             case _:
                 standing.discard(here)
-                if here not in inside:
+                if here in empty:
                     free_since[here] = move.at
     origin = Origin(plant=plant.id)
     keys = {name: Key((built.area, built.name, name), "transfer_s") for name in seconds}
