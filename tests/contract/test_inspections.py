@@ -180,6 +180,15 @@ def test_a_lot_is_contained_where_the_vehicles_are_built_and_not_at_the_hub_of_t
                 conn, IDS, programme_id="wren", part="battery", lot="B-17", reason="swells", **who()
             )
         assert refused.value.hint == "contain it at site wren-mother"
+        conn.execute("UPDATE site SET id = 'wren'")
+        conn.execute("UPDATE programme SET plant_id = NULL")  # its file describes the line
+        with (
+            pytest.raises(Conflict, match="wren is built at site wren,"),
+            conn.transaction(),
+        ):
+            store_draw.contain_lot(
+                conn, IDS, programme_id="wren", part="battery", lot="B-17", reason="swells", **who()
+            )
         assert store_draw.list_contained(conn, "wren") == []
 
 

@@ -20,6 +20,7 @@ from securesystemslib.signer import CryptoSigner
 from ringroad.build import store_plant
 from ringroad.build.birth import AsBuilt, Installed, NewEcu, register_vehicle
 from ringroad.build.plant.store_events import list_refused
+from ringroad.build.quality.store_draw import contain_lot, release_lot
 from ringroad.build.site.down import has_been_told, parts_to_tell, take_down
 from ringroad.build.site.flash import Stand
 from ringroad.build.site.store import (
@@ -215,6 +216,18 @@ def test_what_a_site_bore_is_on_record_at_its_hub_as_it_was_and_once(pair: Pair)
     assert ("lot", "battery", "B-17") in {(row["kind"], row["thing"], row["value"]) for row in rows}
     checks = pair.hub.execute("SELECT check_name FROM station_result").fetchall()
     assert [row["check_name"] for row in checks] == ["leak"]
+
+
+def test_a_lot_is_contained_at_a_site_that_is_cut_off(pair: Pair) -> None:
+    order_id = pair.order()
+    given = {"programme_id": SITE, "part": "battery", "lot": "B-17", "reason": "swells"}
+    with transaction(pair.site):
+        lot, _ = contain_lot(pair.site, IDS, **given, actor="tester", now=CLOCK.now())
+    with pytest.raises(Conflict, match="lot B-17 of battery is contained"):
+        pair.bear(order_id)
+    with transaction(pair.site):
+        release_lot(pair.site, IDS, lot_id=lot.id, reason="good", actor="tester", now=CLOCK.now())
+    pair.bear(order_id)
 
 
 def test_births_of_one_vin_are_both_kept_and_the_second_is_taken_once_it_can_be(pair: Pair) -> None:

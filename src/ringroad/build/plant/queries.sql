@@ -22,13 +22,13 @@ UPDATE programme SET plant_id = :plant_id, generation = generation + 1
  WHERE id = :programme_id AND generation = :generation;
 
 -- name: lock_lines_of_plant
-SELECT id FROM programme WHERE plant_id = :plant_id ORDER BY id FOR NO KEY UPDATE;
+SELECT id FROM programme WHERE coalesce(plant_id, id) = :plant_id ORDER BY id FOR NO KEY UPDATE;
 
 -- name: contained_at_site
 -- Lots that this server contains for lines of a plant that is a site, or becomes one, and so chooses for itself.
 SELECT c.programme_id, c.part, c.lot FROM contained_lot c JOIN programme p ON p.id = c.programme_id
- WHERE p.plant_id = :plant_id AND c.released_at IS NULL
-   AND (:becomes::boolean OR EXISTS (SELECT FROM site s WHERE s.id = p.plant_id AND s.removed_at IS NULL))
+ WHERE coalesce(p.plant_id, p.id) = :plant_id AND c.released_at IS NULL
+   AND (:becomes::boolean OR EXISTS (SELECT FROM site s WHERE s.id = :plant_id AND s.removed_at IS NULL))
  ORDER BY 1, 2, 3 LIMIT :rows_max;
 
 -- name: newest_state^

@@ -249,7 +249,8 @@ INSERT INTO gate_seed (programme_id, seed, made_at) VALUES (:programme_id, :seed
 SELECT seed FROM gate_seed WHERE programme_id = :programme_id;
 
 -- name: line_of_site$
-SELECT EXISTS (SELECT FROM programme p JOIN site s ON s.id = p.plant_id
+-- A line that no plant document describes is a plant of its programme's name.
+SELECT EXISTS (SELECT FROM programme p JOIN site s ON s.id = coalesce(p.plant_id, p.id)
                 WHERE p.id = :programme_id AND s.removed_at IS NULL);
 
 -- name: draws_of
