@@ -85,6 +85,8 @@ def test_a_schedule_is_bettered_once_and_the_fact_names_the_one_before(
     check = fact.body["check"]
     assert (check["released"], check["replications"], check["vehicles"]) == (True, 1_000, 24)
     assert check["better_permille"] >= 900
+    less = f"windows with more than a station can bear went from 9 to {made.document.violations}"
+    assert check["reason"].endswith(f"; it costs less: {less}")
     assert improve_changed(conn, IDS, CLOCK, seen) == []
 
 

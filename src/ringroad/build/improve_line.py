@@ -19,10 +19,18 @@ from ringroad.build.model import Line
 from ringroad.build.plan_line import Order, ScheduleDocument, count_moved, line_problem, measured
 from ringroad.build.sequence.bound import lower_bound
 from ringroad.build.sequence.count import count_cost
-from ringroad.build.sequence.problem import Problem
+from ringroad.build.sequence.problem import Level, Problem
 
 MOVES_DEFAULT: Final = 2_000_000  # for each of two starts; about a second for 1,300 cars with 20 ratios
 SPARED_PLACES: Final = 2  # that a spared order goes ahead of its place, for what its new neighbours cost
+LEVELS: Final = {
+    Level.OVERLONG: "vehicles beyond the longest batch of a colour",
+    Level.RATIOS: "windows with more than a station can bear",
+    Level.TIMES: "places too late or too early",
+    Level.PAINT: "colour changes",
+    Level.SOFT_RATIOS: "windows of soft ratios",
+    Level.STABILITY: "places moved",
+}
 FREEZE_VEHICLES: Final = 3  # next to enter the line; a search takes less than their takts
 
 
@@ -106,6 +114,38 @@ def spare_orders(
         return None
     document = replace(better, sequence=tuple(sequence), moved=count_moved(running, sequence))
     return measured(problem, by_id, line, now=now, document=document)
+
+
+def name_less(
+    current: ScheduleDocument,
+    better: ScheduleDocument,
+    orders: Sequence[Order],
+    line: Line,
+    *,
+    now: datetime,
+    available: Mapping[str, PartAvailability] | None = None,
+) -> str:
+    """Say which level makes the better schedule cost less: the first in which the two differ.
+
+    Args:
+        current: what the line builds now.
+        better: of the same orders.
+        orders: open and building ones.
+        line: stations and ratios.
+        now: start of the sequence, for due times.
+        available: when the parts of an order are there, where they are on their way.
+    """
+    by_id = {order.id: order for order in orders}
+    running, _, problem = _problem(current, by_id, line, now=now, available=available)
+    before, after = (count_cost(problem, each) for each in (running, better.sequence))
+    return next(
+        (
+            f"{LEVELS[level]} went from {before[level]} to {after[level]}"
+            for level in before
+            if before[level] != after[level]
+        ),
+        "nothing",
+    )
 
 
 def _problem(

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from ringroad.build.improve_line import improve_schedule, spare_orders
+from ringroad.build.improve_line import improve_schedule, name_less, spare_orders
 from ringroad.build.logistics.store import get_outlook
 from ringroad.build.plan_line import ScheduleDocument
 from ringroad.build.stops import delay_s, standing_s
@@ -19,7 +19,7 @@ from ringroad.build.store_plant import Schedule
 from ringroad.build.store_running import Running, load_running
 from ringroad.build.store_what_if import OpenQuestion, answer_what_if, open_questions
 from ringroad.build.twin.compare import PlanCheck, compare
-from ringroad.build.twin.judge import withhold
+from ringroad.build.twin.judge import name_saving, withhold
 from ringroad.build.twin.what_if import StopEffect, stop_station
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import Conflict, NotFound
@@ -116,7 +116,8 @@ def _check(
         if milder is None:
             break
         document = milder
-    return document, replace(check, twin=withhold(check.twin, running.drift))
+    less = name_less(current, document, running.orders, line, now=starts, available=running.available)
+    return document, replace(check, twin=withhold(name_saving(check.twin, less), running.drift))
 
 
 def answer_questions(conn: Connection, clock: Clock) -> int:

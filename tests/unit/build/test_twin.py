@@ -302,6 +302,13 @@ def test_a_twin_that_did_not_run_through_releases_nothing(new: Any) -> None:
     assert not judge(new, CALM[: len(new)], (np.inf, np.inf), ["a", "b"], takt_s=TAKT_S).released
 
 
+def test_two_plans_that_are_alike_within_a_takt_are_said_to_be_so_and_others_are_not() -> None:
+    tie = ": alike within a takt, where the plan that costs less counts as better"
+    assert verdict(CALM + 1).reason.endswith(f"end of the line +1 s in the mean{tie}")
+    assert tie not in verdict(CALM - 500).reason
+    assert tie not in verdict(CALM + 61).reason
+
+
 def test_an_empty_line_is_no_worse() -> None:
     none = np.zeros((1_000, 0))
     assert judge(none, none, [], [], takt_s=TAKT_S).released

@@ -97,7 +97,12 @@ def judge(
         released=released, reason="", replications=replications, better_permille=better_permille,
         late_s=_means(late), end_s=_means(end), broken=broken,
     )  # fmt: skip
-    return replace(check, reason=_explain(check))
+    return replace(check, reason=_explain(check, takt_s=takt_s))
+
+
+def name_saving(check: TwinCheck, saving: str) -> TwinCheck:
+    """Return a check whose reason says what costs less with the new plan, if it is released."""
+    return replace(check, reason=f"{check.reason}; it costs less: {saving}") if check.released else check
 
 
 def withhold(check: TwinCheck, drift: Sequence[StationDrift]) -> TwinCheck:
@@ -128,7 +133,7 @@ def _means(values: Sequence[Floats]) -> tuple[int, int]:
     return first, second
 
 
-def _explain(check: TwinCheck) -> str:
+def _explain(check: TwinCheck, *, takt_s: float) -> str:
     share = f"{check.better_permille / 10:.1f} % of {check.replications} runs"
     if check.broken:
         named = ", ".join(check.broken[:NAMED_MAX])
@@ -142,4 +147,6 @@ def _explain(check: TwinCheck) -> str:
     moved = f"lateness {late:+d} s, end of the line {end:+d} s in the mean"
     if not check.released:
         return f"better in only {share}; {moved}"
+    if abs(late) <= takt_s and abs(end) <= takt_s:
+        moved += ": alike within a takt, where the plan that costs less counts as better"
     return f"better in {share}; {moved}"
