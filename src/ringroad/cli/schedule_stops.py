@@ -59,8 +59,13 @@ def stop(
         body["expected_s"] = 60 * minutes
     row = client.post(f"/programmes/{programme}/line-stops", body)
     who = f" for {', '.join(row['options'])}" if row["options"] else ""
-    said = f"{station} stands{who}, {row['expected_s'] / 60:.3g} min are expected"
+    said = f"{station} stands{who}, {minutes_text(row['expected_s'])} min are expected"
     shell.show(row, text=f"{said}\n{latency_text(current_schedule(client, programme))}")
+
+
+def minutes_text(seconds: int) -> str:
+    """Return seconds as minutes, with no power of ten however many they are."""
+    return f"{round(seconds / 60, 2):.12g}"
 
 
 @click.command("resume", epilog=example("ringroad schedule resume roof"))

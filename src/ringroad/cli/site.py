@@ -250,12 +250,16 @@ def status(shell: Shell, client: Client) -> int:
     Exit status 7 when it is cut off.
     """
     row = client.get("/site")
-    shell.show(row, text="\n".join((_state(row), *_holds(row))))
+    shell.show(row, text="\n".join((state_text(row), *holds_texts(row))))
     return 0 if row["connected"] else EXIT_CUT_OFF
 
 
-def _state(row: Mapping[str, Any]) -> str:
-    link = "connected" if row["connected"] else f"cut off, last reached {when(row['reached_at'])}"
+def state_text(row: Mapping[str, Any]) -> str:
+    """Say whether its hub is reached; what just could not be asked is no connection, though nothing is overdue yet."""
+    reached = f"last reached {when(row['reached_at'])}"
+    link = f"cut off, {reached}"
+    if row["connected"]:
+        link = reached if row["no_news"] else "connected"
     waiting = [
         counted(row[name], word)
         for name, word in (("waiting", "event"), ("births_waiting", "birth"))
@@ -265,7 +269,7 @@ def _state(row: Mapping[str, Any]) -> str:
     return f"site {row['site']} of {row['hub']}: {link}; {waits}"
 
 
-def _holds(row: Mapping[str, Any]) -> Iterator[str]:
+def holds_texts(row: Mapping[str, Any]) -> Iterator[str]:
     """Yield what each line may flash, and until when."""
     if row["held_until"]:
         yield f"may flash until {when(row['held_until'])}, then the {row['held_ends']} ends; its VINs have {row['vin_plant']} in place 11"
@@ -275,7 +279,11 @@ def _holds(row: Mapping[str, Any]) -> Iterator[str]:
         yield f"its clock is {row['clock_behind_s']} s behind the latest time that it knows of, which counts: set it"
     for line in row["lines"]:
         may = "may be flashed" if line["may_flash"] else f"may not be flashed: {line['reason']}"
-        yield f"line {line['programme_id']}: {line['release'] or 'no release'} {may}"
+        yield (
+            f"line {line['programme_id']}: {line['release']} {may}"
+            if line["release"]
+            else f"line {line['programme_id']} has no release to flash: {line['reason']}"
+        )
         if line["coming"]:
             missing = line["coming_missing"]
             yield f"line {line['programme_id']}: {line['coming']} is to follow, {counted(missing, 'image')} to come"

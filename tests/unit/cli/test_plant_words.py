@@ -1,0 +1,37 @@
+"""What the command line says of a site and of a stop: nothing that contradicts itself, in plain words and numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ringroad.cli.schedule_stops import minutes_text
+from ringroad.cli.site import holds_texts, state_text
+
+LINK: dict[str, Any] = {
+    "site": "wren", "hub": "localhost:7422", "connected": True, "reached_at": "2026-11-26T06:00:00Z", "waiting": 0,
+    "births_waiting": 0, "held_until": None, "no_news": "", "clock_behind_s": 0, "lines": [],
+}  # fmt: skip
+
+
+def test_a_site_that_just_could_not_ask_its_hub_is_not_said_to_be_connected() -> None:
+    assert ": connected; nothing waits" in state_text(LINK)
+    said = state_text(LINK | {"no_news": "the hub is not reached"})
+    assert "connected" not in said
+    assert ": last reached 2026-11-26" in said
+
+
+def test_a_line_without_a_release_is_said_to_have_none() -> None:
+    line = {
+        "programme_id": "kestrel", "release": "", "may_flash": False, "reason": "its hub set no release",
+        "coming": "", "coming_missing": 0, "refused": "",
+    }  # fmt: skip
+    assert list(holds_texts(LINK | {"lines": [line]})) == [
+        "line kestrel has no release to flash: its hub set no release"
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(1_200, "20"), (90, "1.5"), (100, "1.67"), (604_800, "10080")])
+def test_minutes_are_plain_numbers(seconds: int, text: str) -> None:
+    assert minutes_text(seconds) == text
