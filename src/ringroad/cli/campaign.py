@@ -321,7 +321,7 @@ def list_campaigns(shell: Shell, client: Client, *, state: str | None, limit: in
                 row["wave"],
                 row["vehicles"],
                 row["installed"],
-                row["failed"],
+                f"{row['failed'] - (mute := row.get('silent', 0))}" + f", {mute} silent" * bool(mute),
                 when(row["created_at"]),
             )
             for row in rows

@@ -80,6 +80,12 @@ def cancelled_word(row: Row) -> str:
     return "cancelled" if row["state"] in {"halted", "aborted"} else "let go"
 
 
+def failed_text(row: Row) -> str:
+    """Return how many failed, and how many fell silent, which is told apart; older servers do not tell them apart."""
+    silent = row.get("silent", 0)
+    return f"{row['failed'] - silent} failed" + (f", {silent} silent" if silent else "")
+
+
 def was_stopped(row: Row) -> bool:
     """Say if a campaign was stopped that had reached anybody."""
     return row["state"] in {"halted", "aborted"} and row["vehicles"] > 0
@@ -98,7 +104,7 @@ def _outcomes(row: Row) -> str:
     stored += f"{row['claimed']} claimed, " if row["claimed"] else ""
     cancelled = row.get("cancelled", 0)
     known = row["installed"] + row["downloaded"] + row["claimed"] + row["failed"] + cancelled
-    ended = f"{row['failed']} failed, {cancelled} {cancelled_word(row)}, {row['vehicles'] - known} to come"
+    ended = f"{failed_text(row)}, {cancelled} {cancelled_word(row)}, {row['vehicles'] - known} to come"
     return f"{row['vehicles']}: {row['installed']} installed, {stored}{ended}"
 
 

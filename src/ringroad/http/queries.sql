@@ -278,7 +278,7 @@ SELECT id, action_id, kind, event_at, received_at, body, applied_at
 -- name: campaigns
 SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
-       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.cancelled,
+       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.silent, counted.cancelled,
        back.returns_ordered, back.returned, back.returns_failed
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (
@@ -287,6 +287,7 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
               coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'downloaded'), 0)::bigint AS downloaded,
               coalesce(sum(t.vehicles) FILTER (WHERE shown_state(t.state, t.claimed) = 'claimed'), 0)::bigint AS claimed,
               coalesce(sum(t.vehicles) FILTER (WHERE t.state IN ('failed', 'rolled_back', 'expired')), 0)::bigint AS failed,
+              coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'expired'), 0)::bigint AS silent,
               coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'cancelled'), 0)::bigint AS cancelled
          FROM campaign_tally t WHERE t.campaign_id = c.id AND t.minute = '-infinity' AND t.kind = 'update') AS counted
   CROSS JOIN LATERAL (
@@ -303,7 +304,7 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
 -- name: campaigns_of_fleet
 SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
-       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.cancelled,
+       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.silent, counted.cancelled,
        back.returns_ordered, back.returned, back.returns_failed
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (
@@ -311,6 +312,7 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
               count(*) FILTER (WHERE a.state = 'downloaded') AS downloaded,
               count(*) FILTER (WHERE shown_state(a.state, a.claimed_at IS NOT NULL) = 'claimed') AS claimed,
               count(*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired')) AS failed,
+              count(*) FILTER (WHERE a.state = 'expired') AS silent,
               count(*) FILTER (WHERE a.state = 'cancelled') AS cancelled
          FROM account_vehicle own JOIN assignment a ON a.campaign_id = c.id AND a.vin = own.vin AND a.kind = 'update'
         WHERE own.account_name = :fleet) AS counted

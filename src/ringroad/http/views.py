@@ -231,7 +231,8 @@ class CampaignView(View, frozen=True, kw_only=True):
     installed: int
     downloaded: int  # and not installed: the plan only downloads
     claimed: int = 0  # say success, and have yet to say that they run it
-    failed: int
+    failed: int  # rolled back and silent past their deadline too
+    silent: int = 0  # of those: no outcome came before the deadline
     cancelled: int = 0  # let go: withdrawn, declined, or they have it already
     returns_ordered: int = 0  # told to go back to what they ran before
     returned: int = 0  # of those: they did

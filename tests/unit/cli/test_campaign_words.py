@@ -23,6 +23,7 @@ def campaign(**more: Any) -> dict[str, Any]:
     [
         ({}, "2 of 6 installed, 1 failed, 3 let go"),
         ({"cancelled": 0}, "2 of 6 installed, 1 failed"),
+        ({"cancelled": 0, "failed": 3, "silent": 2}, "2 of 6 installed, 1 failed, 2 silent"),
         ({"state": "aborted"}, "2 of 6 installed, 1 failed, 3 cancelled"),
     ],
 )

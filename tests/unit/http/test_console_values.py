@@ -142,19 +142,19 @@ def test_vehicles_that_store_a_release_are_neither_to_come_nor_installed() -> No
     at = datetime(2026, 11, 26, tzinfo=UTC)
     (bar,) = waves(
         WaveCount(wave=1, state=state, vehicles=vehicles, newest_report_at=at)
-        for state, vehicles in (("downloaded", 6), ("failed", 1), ("offered", 3))
+        for state, vehicles in (("downloaded", 6), ("expired", 2), ("failed", 1), ("offered", 1))
     )
-    assert bar["text"] == "6 of 10 downloaded, 1 failed"
+    assert bar["text"] == "6 of 10 downloaded, 1 failed, 2 silent"
     assert [part["title"] for part in bar["segments"]] == [
-        "6 downloaded", "3 under way", "1 failed, rolled back or silent",
+        "6 downloaded", "1 under way", "1 failed or rolled back", "2 silent past deadline",
     ]  # fmt: skip
     campaign = CampaignView(
         id="c", name="stock", release_id="r", release_version="2", release_name="two", lap_id=None, state="running",
         state_reason="", wave=1, plan_id="p", generation=1, created_by="ann", created_at=at, finished_at=None,
-        vehicles=10, installed=0, downloaded=6, failed=1, cancelled=2,
+        vehicles=12, installed=0, downloaded=6, failed=3, silent=2, cancelled=2,
     )  # fmt: skip
     assert [part["title"] for part in shares(campaign)] == [
-        "6 downloaded", "1 failed", "1 to come", "2 cancelled",
+        "6 downloaded", "1 failed", "2 silent past deadline", "1 to come", "2 cancelled",
     ]  # fmt: skip
 
 

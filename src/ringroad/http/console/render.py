@@ -160,7 +160,8 @@ def shares(campaign: CampaignView) -> list[dict[str, Any]]:
                 campaign.claimed,
                 f"{campaign.claimed} claimed, waiting for the device to say that it runs it",
             ),
-            ("f-bad", campaign.failed, f"{campaign.failed} failed"),
+            ("f-bad", campaign.failed - campaign.silent, f"{campaign.failed - campaign.silent} failed"),
+            ("f-warn", campaign.silent, f"{campaign.silent} silent past deadline"),
             ("f-idle", rest, f"{rest} to come"),
             ("f-idle", campaign.cancelled, f"{campaign.cancelled} cancelled"),
         )

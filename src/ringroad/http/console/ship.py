@@ -37,7 +37,7 @@ from ringroad.storage.db import Connection
 
 OPEN = ("pending", "offered", "active", "cancelling")
 UNDER_WAY = ("planned", "approved", "running", "paused")  # campaigns that may offer something yet
-BAD = ("failed", "rolled_back", "expired")
+BAD = ("failed", "rolled_back")
 RESOLUTIONS_SHOWN = 30  # kinds of vehicles; `ringroad campaign why` lists all
 RETURNS_AT_ONCE = 20_000  # vehicles of a stopped campaign that are counted on every look; of more, when asked
 READINGS_SHOWN = 300  # three days of quarters of an hour
@@ -255,19 +255,20 @@ def waves(counts: Iterable[WaveCount]) -> list[dict[str, Any]]:
     for wave, rows in groupby(counts, key=lambda row: row.wave):
         by_state = {row.state: row.vehicles for row in rows}
         installed, stored = by_state.get("installed", 0), by_state.get("downloaded", 0)
-        failed = sum(by_state.get(state, 0) for state in BAD)
+        failed, silent = sum(by_state.get(state, 0) for state in BAD), by_state.get("expired", 0)
         under_way = sum(by_state.get(state, 0) for state in ("offered", "active", "claimed", "cancelling"))
         total = sum(by_state.values())
-        rest = total - installed - stored - failed - under_way
+        rest = total - installed - stored - failed - silent - under_way
         done = f"{stored} of {total} downloaded" if stored else f"{installed} of {total} installed"
         made.append({
             "wave": wave,
-            "text": done + (f", {failed} failed" if failed else ""),
+            "text": done + (f", {failed} failed" if failed else "") + (f", {silent} silent" if silent else ""),
             "segments": segments((
                 ("f-ship", installed, f"{installed} installed"),
                 ("f-ok", stored, f"{stored} downloaded"),
                 ("f-run", under_way, f"{under_way} under way"),
-                ("f-bad", failed, f"{failed} failed, rolled back or silent"),
+                ("f-bad", failed, f"{failed} failed or rolled back"),
+                ("f-warn", silent, f"{silent} silent past deadline"),
                 ("f-idle", rest, f"{rest} waiting or withdrawn"),
             )),
         })  # fmt: skip
