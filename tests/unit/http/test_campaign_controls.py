@@ -10,7 +10,7 @@ import pytest
 
 import ringroad.http
 from ringroad.http.auth import Account, Role
-from ringroad.http.console.ship import campaign_controls
+from ringroad.http.console.ship import campaign_controls, planned_waves
 from ringroad.http.views import CampaignView, PlanView
 
 NOW = datetime(2026, 11, 26, 15, 0, tzinfo=UTC)
@@ -72,3 +72,9 @@ def test_a_blocked_plan_is_not_answered_with_done() -> None:
     script = (Path(ringroad.http.__file__).parent / "static" / "app.js").read_text()
     assert "data.current === false" in script
     assert 'toast(text, "bad")' in script
+
+
+def test_the_waves_of_a_plan_are_shown_before_its_start() -> None:
+    shown = [(each["wave"], each["text"]) for each in planned_waves(plan())]
+    assert shown == [(1, "2 planned"), (2, "6 planned")]
+    assert planned_waves(None) == []

@@ -179,7 +179,7 @@ def whole_campaign(
     return page(
         "campaign.html", account=account, url=url, c=c, plans=plans, plan=plan, warnings=_warnings(plan),
         programme_id=release.programme_id, sent_bytes=sent_bytes,
-        policy=gate_lines(plan.document) if plan else [], waves=waves(counts), state=state,
+        policy=gate_lines(plan.document) if plan else [], waves=waves(counts) or planned_waves(plan), state=state,
         figures=figures(c, counts), compared=compared_rows(said), control=control_line(said),
         strata=stratum_rows(values["readings"]),
         ratio_charts=reading_charts(values["readings"], plan.document if plan else None),
@@ -273,6 +273,19 @@ def waves(counts: Iterable[WaveCount]) -> list[dict[str, Any]]:
             )),
         })  # fmt: skip
     return made
+
+
+def planned_waves(plan: PlanView | None) -> list[dict[str, Any]]:
+    """Return one bar per wave of a plan that has not started: nobody was told anything yet."""
+    sizes = (plan.document.get("wave_vehicles") or []) if plan else []
+    return [
+        {
+            "wave": number,
+            "text": f"{vehicles} planned",
+            "segments": segments((("f-idle", vehicles, f"{vehicles} planned"),)),
+        }
+        for number, vehicles in enumerate(sizes, 1)
+    ]
 
 
 def campaign_controls(c: CampaignView, account: Account, *, plan: PlanView | None) -> list[dict[str, str]]:
