@@ -224,9 +224,21 @@ def test_page_and_api_say_who_can_go_back_who_is_on_the_way_and_what_became_of_t
         halted.later(60)
         halted.tick()
         assert (counts(), listed()) == ((1, 1, 1, 0), [("rollback", "installed")])
+        of_state = {row["state"]: (row["vehicles"], row["returned"]) for row in read(f"{place}/progress")}
+        assert of_state == {"installed": (1, 1), "failed": (1, 0), "cancelled": (2, 0)}
+        assert_shown_as_returned(client.get(place[7:]).text)
+        with connect(pg_url) as conn, transaction(conn):
+            add_fleet(conn, "cabs", halted.vehicles("installed", kind="rollback")[0].vin)
+            rows = reading.campaign_progress(conn, halted.campaign_id, fleet="cabs")
+        assert [(row.state, row.vehicles, row.returned) for row in rows] == [("installed", 1, 1)]
         recovery = read(f"{place}/recovery")
         assert (recovery["verdict"], recovery["vehicles"]["recovered"]) == ("recovered", 1)
         assert client.get("/api/v1/campaigns/none/recovery").status_code == 404
+
+
+def assert_shown_as_returned(page: str) -> None:
+    assert "0 of 4 installed, 1 returned" in page
+    assert "went back" in page
 
 
 def test_a_vehicle_that_moved_on_needs_no_return_and_is_not_called_lost(conn: Connection) -> None:

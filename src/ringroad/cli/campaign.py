@@ -15,6 +15,7 @@ from ringroad.cli.campaign_text import (
     RECALL,
     campaign_head,
     difference_text,
+    ends_text,
     gate_text,
     let_go_text,
     next_text,
@@ -38,7 +39,7 @@ from ringroad.cli.shell import Shell
 from ringroad.cli.tables import blocks, counted, problems, table, tail, when
 from ringroad.cli.waiting import why_it_waits
 from ringroad.http.auth import Role
-from ringroad.http.console.conduct import TOLD
+from ringroad.http.console.conduct import TOLD, state_told
 from ringroad.http.console.why import waits_for_window
 from ringroad.http.views import AssignmentView
 from ringroad.kernel.errors import Conflict, NotFound
@@ -320,8 +321,7 @@ def list_campaigns(shell: Shell, client: Client, *, state: str | None, limit: in
                 row["state"],
                 row["wave"],
                 row["vehicles"],
-                row["installed"],
-                f"{row['failed'] - (mute := row.get('silent', 0))}" + f", {mute} silent" * bool(mute),
+                *ends_text(row),
                 when(row["created_at"]),
             )
             for row in rows
@@ -378,7 +378,7 @@ def vehicles(
                 each["action_id"],
                 each["wave"],
                 TOLD[each["kind"]],
-                each["state"],
+                state_told(each["kind"], each["state"]),
                 waits_for_window(msgspec.convert(each, AssignmentView, strict=False), now=shell.clock.now())
                 or each["state_detail"],
                 when(each["offered_at"]),

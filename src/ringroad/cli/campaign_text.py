@@ -86,6 +86,26 @@ def failed_text(row: Row) -> str:
     return f"{row['failed'] - silent} failed" + (f", {silent} silent" if silent else "")
 
 
+def returned_of(row: Row) -> int:
+    """Return how many of those that installed it went back: they do not run it any more."""
+    return min(int(row.get("returned", 0)), int(row["installed"]))
+
+
+def installed_text(row: Row, *, of: bool = False) -> str:
+    """Return how many installed a campaign's release and are on it, and how many of them went back."""
+    back, whole = returned_of(row), f" of {row['vehicles']}" * of
+    return f"{row['installed'] - back}{whole} installed" + (f", {back} returned" if back else "")
+
+
+def ends_text(row: Row) -> tuple[str, str]:
+    """Return how many installed and how many failed, for a table: those that went back and fell silent beside them."""
+    back, silent = returned_of(row), row.get("silent", 0)
+    return (
+        f"{row['installed'] - back}" + f", {back} returned" * bool(back),
+        f"{row['failed'] - silent}" + f", {silent} silent" * bool(silent),
+    )
+
+
 def was_stopped(row: Row) -> bool:
     """Say if a campaign was stopped that had reached anybody."""
     return row["state"] in {"halted", "aborted"} and row["vehicles"] > 0
@@ -105,7 +125,7 @@ def _outcomes(row: Row) -> str:
     cancelled = row.get("cancelled", 0)
     known = row["installed"] + row["downloaded"] + row["claimed"] + row["failed"] + cancelled
     ended = f"{failed_text(row)}, {cancelled} {cancelled_word(row)}, {row['vehicles'] - known} to come"
-    return f"{row['vehicles']}: {row['installed']} installed, {stored}{ended}"
+    return f"{row['vehicles']}: {installed_text(row)}, {stored}{ended}"
 
 
 def plan_text(document: Row) -> str:
@@ -267,10 +287,12 @@ def why_text(row: Row, *, vin: str, waits: str = "") -> str:
 
 
 def waves_text(rows: Sequence[Row]) -> str:
-    """Return one line per wave: a bar, and vehicles by state."""
+    """Return one line per wave: a bar (`#` done, `<` went back, `x` failed), and vehicles by state."""
     waves: dict[int, dict[str, int]] = {}
     for row in rows:
-        waves.setdefault(row["wave"], {})[row["state"]] = row["vehicles"]
+        back = row.get("returned", 0)
+        counts = {row["state"]: row["vehicles"] - back, "returned": back}
+        waves.setdefault(row["wave"], {}).update({state: count for state, count in counts.items() if count})
     lines = []
     for wave, states in sorted(waves.items()):
         words = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in states.items())
@@ -355,7 +377,8 @@ def _bar(states: Mapping[str, int]) -> str:
     done = states.get("installed", 0) + states.get("downloaded", 0)
     bad = sum(states.get(state, 0) for state in ("failed", "rolled_back", "expired"))
     filled, failed = BAR_CHARS * done // total, -(-BAR_CHARS * bad // total)
-    return f"[{'#' * filled}{'x' * failed}".ljust(BAR_CHARS + 1, ".")[: BAR_CHARS + 1] + "]"
+    back = BAR_CHARS * states.get("returned", 0) // total
+    return f"[{'#' * filled}{'<' * back}{'x' * failed}".ljust(BAR_CHARS + 1, ".")[: BAR_CHARS + 1] + "]"
 
 
 def _span(seconds: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from ringroad.cli.campaign_text import cancelled_word, failed_text, gate_text, waves_text
+from ringroad.cli.campaign_text import cancelled_word, failed_text, gate_text, installed_text, waves_text
 from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO
 from ringroad.cli.shell import Shell
@@ -70,7 +70,7 @@ def progress_line(row: Mapping[str, Any]) -> str:
     stored = f"{row['downloaded']} downloaded, " if row["downloaded"] else ""
     stored += f"{row['claimed']} claimed, " if row["claimed"] else ""
     let_go = f", {row['cancelled']} {cancelled_word(row)}" if row.get("cancelled") else ""
-    counts = f"{row['installed']} of {row['vehicles']} installed, {stored}{failed_text(row)}{let_go}"
+    counts = f"{installed_text(row, of=True)}, {stored}{failed_text(row)}{let_go}"
     return f"{row['name']}: {row['state']}{reason}, wave {row['wave']}, {counts}"
 
 

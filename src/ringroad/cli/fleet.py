@@ -19,6 +19,7 @@ from ringroad.cli.groups import ClientGroup, example, limited, show_page, with_c
 from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import details, exactly, table, tail, when
+from ringroad.http.console.conduct import state_told
 from ringroad.http.console.why import why_not_updating
 from ringroad.http.views import AssignmentView, VehicleResolutionView, VehicleView
 from ringroad.kernel.errors import NotFound
@@ -204,7 +205,7 @@ def _assignments(rows: list[Mapping[str, Any]]) -> str:
                 row["kind"],
                 row["wave"],
                 row["release_version"],
-                row["state"],
+                state_told(row["kind"], row["state"]),
                 row["state_detail"],
                 when(row["finished_at"]),
             )

@@ -328,14 +328,22 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
  ORDER BY c.created_at DESC LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: campaign_progress
-SELECT t.wave, s.state, sum(t.vehicles)::bigint AS vehicles, max(t.newest_report_at) AS newest_report_at
+-- Returns are tallied apart: of a wave no more can be back of those that installed it than installed it.
+SELECT t.wave, s.state, sum(t.vehicles)::bigint AS vehicles, max(t.newest_report_at) AS newest_report_at,
+       CASE WHEN s.state = 'installed' THEN least(sum(t.vehicles), (
+            SELECT coalesce(sum(b.vehicles), 0) FROM campaign_tally b
+             WHERE b.campaign_id = :campaign_id AND b.kind = 'rollback' AND b.minute = '-infinity'
+               AND b.wave = t.wave AND b.state = 'installed')) ELSE 0 END::bigint AS returned
   FROM campaign_tally t
  CROSS JOIN LATERAL (SELECT shown_state(t.state, t.claimed) AS state) AS s
  WHERE t.campaign_id = :campaign_id AND t.kind = 'update' AND t.minute = '-infinity'
  GROUP BY t.wave, s.state HAVING sum(t.vehicles) > 0 ORDER BY t.wave, s.state;
 
 -- name: campaign_progress_of_fleet
-SELECT a.wave, s.state, count(*) AS vehicles, max(a.last_report_at) AS newest_report_at
+SELECT a.wave, s.state, count(*) AS vehicles, max(a.last_report_at) AS newest_report_at,
+       count(*) FILTER (WHERE s.state = 'installed' AND EXISTS (
+            SELECT FROM assignment b
+             WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback' AND b.state = 'installed')) AS returned
   FROM account_vehicle own JOIN assignment a ON a.campaign_id = :campaign_id AND a.vin = own.vin AND a.kind = 'update'
  CROSS JOIN LATERAL (SELECT shown_state(a.state, a.claimed_at IS NOT NULL) AS state) AS s
  WHERE own.account_name = :fleet GROUP BY a.wave, s.state ORDER BY a.wave, s.state;

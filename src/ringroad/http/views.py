@@ -246,6 +246,7 @@ class WaveCount(View, frozen=True, kw_only=True):
     state: str
     vehicles: int
     newest_report_at: datetime | None
+    returned: int = 0  # of those that installed it: they went back
 
 
 class PlanView(View, frozen=True, kw_only=True):

@@ -5,9 +5,16 @@ from typing import Any
 import pytest
 
 from ringroad.cli.campaign_return import returns_text
-from ringroad.cli.campaign_text import cancelled_word, difference_text, plan_text
+from ringroad.cli.campaign_text import (
+    cancelled_word,
+    difference_text,
+    ends_text,
+    plan_text,
+    waves_text,
+)
 from ringroad.cli.campaign_watch import progress_line
 from ringroad.http.auth import Account, Role
+from ringroad.http.console.conduct import state_told
 from ringroad.kernel.errors import Forbidden
 
 
@@ -25,10 +32,27 @@ def campaign(**more: Any) -> dict[str, Any]:
         ({"cancelled": 0}, "2 of 6 installed, 1 failed"),
         ({"cancelled": 0, "failed": 3, "silent": 2}, "2 of 6 installed, 1 failed, 2 silent"),
         ({"state": "aborted"}, "2 of 6 installed, 1 failed, 3 cancelled"),
+        ({"state": "halted", "returned": 2, "cancelled": 0}, "0 of 6 installed, 2 returned, 1 failed"),
     ],
 )
 def test_whoever_watches_is_told_that_vehicles_were_let_go(more: dict[str, Any], says: str) -> None:
     assert progress_line(campaign(**more)).endswith(says)
+
+
+def test_vehicles_that_went_back_are_not_counted_as_installed() -> None:
+    row = campaign(returned=1, silent=1, failed=3)
+    assert ends_text(row) == ("1, 1 returned", "2, 1 silent")
+    assert ends_text(campaign()) == ("2", "1")
+    rows = [
+        {"wave": 1, "state": "failed", "vehicles": 2, "returned": 0},
+        {"wave": 1, "state": "installed", "vehicles": 6, "returned": 6},
+    ]
+    assert waves_text(rows).endswith("2 failed, 6 returned")
+    assert "#" not in waves_text(rows)
+    del rows[1]["returned"]  # a server of the version before
+    assert waves_text(rows).endswith("2 failed, 6 installed")
+    assert state_told("rollback", "installed") == "went back"
+    assert state_told("update", "installed") == "installed"
 
 
 def test_a_campaign_of_an_older_server_counts_nobody_who_was_let_go() -> None:

@@ -158,6 +158,29 @@ def test_vehicles_that_store_a_release_are_neither_to_come_nor_installed() -> No
     ]  # fmt: skip
 
 
+def test_vehicles_that_went_back_are_shown_apart_from_those_that_run_the_release() -> None:
+    at = datetime(2026, 11, 26, tzinfo=UTC)
+    counts = [
+        WaveCount(wave=1, state="failed", vehicles=2, newest_report_at=at),
+        WaveCount(wave=1, state="installed", vehicles=6, newest_report_at=at, returned=5),
+    ]
+    (bar,) = waves(counts)
+    assert bar["text"] == "1 of 8 installed, 5 returned, 2 failed"
+    assert [part["title"] for part in bar["segments"]] == [
+        "1 installed",
+        "5 returned",
+        "2 failed or rolled back",
+    ]
+    campaign = CampaignView(
+        id="c", name="stock", release_id="r", release_version="2", release_name="two", lap_id=None, state="halted",
+        state_reason="", wave=1, plan_id="p", generation=1, created_by="ann", created_at=at, finished_at=None,
+        vehicles=8, installed=6, downloaded=0, failed=2, returns_ordered=6, returned=5,
+    )  # fmt: skip
+    assert [part["title"] for part in shares(campaign)] == ["1 installed", "5 returned", "2 failed"]
+    told = {text: number for number, text, _ in figures(campaign, counts)}
+    assert (told["vehicles"], told["installed"], told["returned"]) == (8, 1, 5)
+
+
 def test_the_figures_of_a_campaign_account_for_every_vehicle() -> None:
     at = datetime(2026, 11, 26, tzinfo=UTC)
     states = (

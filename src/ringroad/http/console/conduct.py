@@ -10,6 +10,13 @@ from ringroad.http.console.render import span
 
 # What a vehicle is told, by the kind of its action.
 TOLD = {"update": "update", "step": "step on the way", "rollback": "return"}
+
+
+def state_told(kind: str, state: str) -> str:
+    """Return the state of what a vehicle was told; a return that is done is told apart from an update that is."""
+    return "went back" if (kind, state) == ("rollback", "installed") else state
+
+
 _URGENCIES = {
     "soft": "soft: the driver, or a device on DDI, decides when",
     "download_only": "download only: a later campaign installs what is stored then",

@@ -151,9 +151,11 @@ def shares(campaign: CampaignView) -> list[dict[str, Any]]:
     """Return the progress bar of a campaign."""
     ended = campaign.installed + campaign.downloaded + campaign.failed + campaign.cancelled
     rest = campaign.vehicles - ended - campaign.claimed
+    back = min(campaign.returned, campaign.installed)
     return segments(
         (
-            ("f-ship", campaign.installed, f"{campaign.installed} installed"),
+            ("f-ship", campaign.installed - back, f"{campaign.installed - back} installed"),
+            ("f-back", back, f"{back} returned"),
             ("f-ok", campaign.downloaded, f"{campaign.downloaded} downloaded"),
             (
                 "f-run",

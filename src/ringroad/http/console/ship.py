@@ -13,7 +13,7 @@ from litestar.params import FromPath
 
 from ringroad.http import reading, reading_birth, reading_hours
 from ringroad.http.auth import Account, Role
-from ringroad.http.console.conduct import TOLD, conduct_lines
+from ringroad.http.console.conduct import TOLD, conduct_lines, state_told
 from ringroad.http.console.guard import (
     compared_rows,
     control_line,
@@ -108,6 +108,7 @@ def vehicle_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
         why=why,
         asked=bool(history and history[0].asked),
         hours=hours_said(values["schedule"]),
+        state_told=state_told,
         **values,
     )
 
@@ -185,8 +186,8 @@ def whole_campaign(
         ratio_charts=reading_charts(values["readings"], plan.document if plan else None),
         controls=campaign_controls(c, account, plan=plan if plan and plan.id == plans[0].id else None), **values,
         waits={a.action_id: waits_for_window(a, now=now) for a in values["vehicles"]},
-        conduct=conduct_lines(plan.document) if plan else [], told_words=TOLD, returns_at_once=RETURNS_AT_ONCE,
-        returns_key=returns_key(c),
+        conduct=conduct_lines(plan.document) if plan else [], told_words=TOLD, state_told=state_told,
+        returns_at_once=RETURNS_AT_ONCE, returns_key=returns_key(c),
         form=plan_fields(plans[0].document if plans else None),
     )  # fmt: skip
 
@@ -202,7 +203,7 @@ def _own_campaign(
         vehicles = reading.assignments(conn, campaign_id=campaign_id, state=state, limit=ROWS, fleet=fleet)
     return page(
         "campaign_own.html", account=request.user, url=url_of(request), c=c, figures=figures(c, counts),
-        waves=waves(counts), vehicles=vehicles, state=state, told_words=TOLD,
+        waves=waves(counts), vehicles=vehicles, state=state, told_words=TOLD, state_told=state_told,
         waits={a.action_id: waits_for_window(a, now=ctx.clock.now()) for a in vehicles},
     )  # fmt: skip
 
@@ -252,19 +253,23 @@ def release_page(ctx: Ctx, request: Req, release_id: FromPath[str]) -> Response[
 def waves(counts: Iterable[WaveCount]) -> list[dict[str, Any]]:
     """Return one bar per wave."""
     made = []
+    counts = list(counts)
+    back_of = {row.wave: row.returned for row in counts if row.returned}
     for wave, rows in groupby(counts, key=lambda row: row.wave):
         by_state = {row.state: row.vehicles for row in rows}
         installed, stored = by_state.get("installed", 0), by_state.get("downloaded", 0)
         failed, silent = sum(by_state.get(state, 0) for state in BAD), by_state.get("expired", 0)
         under_way = sum(by_state.get(state, 0) for state in ("offered", "active", "claimed", "cancelling"))
-        total = sum(by_state.values())
+        total, back = sum(by_state.values()), back_of.get(wave, 0)
         rest = total - installed - stored - failed - silent - under_way
+        installed -= back
         done = f"{stored} of {total} downloaded" if stored else f"{installed} of {total} installed"
         made.append({
             "wave": wave,
-            "text": done + (f", {failed} failed" if failed else "") + (f", {silent} silent" if silent else ""),
+            "text": ", ".join([done, *(f"{n} {word}" for n, word in ((back, "returned"), (failed, "failed"), (silent, "silent")) if n)]),
             "segments": segments((
                 ("f-ship", installed, f"{installed} installed"),
+                ("f-back", back, f"{back} returned"),
                 ("f-ok", stored, f"{stored} downloaded"),
                 ("f-run", under_way, f"{under_way} under way"),
                 ("f-bad", failed, f"{failed} failed or rolled back"),
@@ -375,9 +380,11 @@ def figures(c: CampaignView, counts: list[WaveCount]) -> list[tuple[int, str, st
     def total(*states: str) -> int:
         return sum(row.vehicles for row in counts if row.state in states)
 
+    back = sum(row.returned for row in counts)
     return [
         (c.vehicles, "vehicles", here),
-        (total("installed"), "installed", f"{here}?state=installed"),
+        (total("installed") - back, "installed", f"{here}?state=installed"),
+        *([(back, "returned", here)] if back else []),
         *([(stored, "downloaded", f"{here}?state=downloaded")] if (stored := total("downloaded")) else []),
         (total("active"), "working on it", f"{here}?state=active"),
         *([(claimed, "claimed", f"{here}?state=claimed")] if (claimed := total("claimed")) else []),
