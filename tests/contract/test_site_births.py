@@ -25,6 +25,7 @@ from ringroad.build.site.down import has_been_told, parts_to_tell, take_down
 from ringroad.build.site.flash import Stand
 from ringroad.build.site.store import (
     add_site,
+    built_here,
     has_told,
     link_of,
     list_conflicts,
@@ -556,6 +557,11 @@ def test_a_birth_that_breaks_its_reader_is_kept_whole_and_those_behind_it_are_ta
     assert (vins_at(pair.hub), lacks(pair)) == ([OTHER_VIN], None)
     (refused,) = list_refused_births(pair.hub, SITE)
     assert (refused.vin, refused.code, "offset-naive" in refused.reason) == (VIN, "breaks_reader", True)
+    with monkeypatch.context() as patch:
+        patch.setattr("ringroad.build.site.store_births.adopt_vehicle", breaks)
+        with pytest.raises(Conflict, match="still breaks its reader") as still, transaction(pair.hub):
+            take_again(pair.hub, IDS, site_id=SITE, sha256=refused.sha256, actor="ana", now=CLOCK.now())
+    assert still.value.code == "breaks_reader"
     with transaction(pair.hub):
         take_again(pair.hub, IDS, site_id=SITE, sha256=refused.sha256, actor="ana", now=CLOCK.now())
     assert vins_at(pair.hub) == sorted([VIN, OTHER_VIN])
@@ -825,3 +831,10 @@ def test_the_hub_vouches_for_a_key_anew_when_half_its_time_is_over_and_notices_a
     assert list_conflicts(pair.hub, SITE) == []
     asked(pair.hub, key=seeded("another"))
     assert [each.kind for each in list_conflicts(pair.hub, SITE)] == ["another_key"]
+
+
+def test_the_hub_takes_no_stop_for_a_site_whose_line_is_in_its_programmes_file(pair: Pair) -> None:
+    with pytest.raises(Conflict, match="built at site wren") as refused:
+        built_here(pair.hub, SITE)
+    assert refused.value.code == "line_of_site"
+    assert built_here(pair.site, SITE) is None

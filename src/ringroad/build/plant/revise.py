@@ -37,16 +37,25 @@ class GateRule:
     checks: frozenset[str]
 
 
-def keep_learned(new: Plant, before: Plant) -> tuple[Plant, tuple[Key, ...]]:
-    """Return a document with what was decided and learned of its gates and it does not name, and which that is."""
+def keep_learned(new: Plant, before: Plant, *, by_age: bool = False) -> tuple[Plant, tuple[Key, ...]]:
+    """Return a document with what was decided and learned of its gates and it does not name, and which that is.
+
+    Args:
+        new: the document.
+        before: the one that it replaces.
+        by_age: both were learned from: what it names and was learned earlier than here does not count either.
+    """
     things = {path for path, of, _ in new.structure.things() if of == "gate"}
     kept = {
         key: belief
         for key, belief in before.parameters.items()
         if key.kind in OF_GATES
-        and key not in new.parameters
         and key.path in things
-        and belief.origin.learned_at is not None
+        and (learned_at := belief.origin.learned_at) is not None
+        and (
+            (named := new.parameters.get(key)) is None
+            or (by_age and (named.origin.learned_at is None or named.origin.learned_at < learned_at))
+        )
     }
     if not kept:
         return new, ()

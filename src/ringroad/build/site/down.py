@@ -19,6 +19,7 @@ import msgspec
 
 from ringroad.build.plan_line import Order
 from ringroad.build.plant.read import plant_from_document
+from ringroad.build.plant.revise import keep_learned
 from ringroad.build.plant.store import choose_plant, get_plant, runs_of, save_plant
 from ringroad.build.site.store import SQL
 from ringroad.build.site.store_held import keep_sequence, want_baseline
@@ -180,7 +181,9 @@ def _take_programme(conn: Connection, ids: Ids, clock: Clock, said: Down, source
     if said.plant is not None:
         plant = plant_from_document(said.plant)
         try:
-            kept: int | None = get_plant(conn, plant.id).generation or None
+            here = get_plant(conn, plant.id)
+            plant, _ = keep_learned(plant, here.plant, by_age=True)
+            kept: int | None = here.generation or None
         except NotFound:
             kept = None
         save_plant(conn, ids, plant=plant, actor=ACTOR, now=now, generation=kept)

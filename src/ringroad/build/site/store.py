@@ -121,8 +121,10 @@ def built_here(conn: Connection, programme_id: str) -> None:
         Conflict: it does.
         NotFound: no such programme.
     """
-    plant_id = get_programme(conn, programme_id).plant_id
-    row = SQL.site(conn, site_id=plant_id) if plant_id else None
+    plant_id = (
+        get_programme(conn, programme_id).plant_id or programme_id
+    )  # a line in the programme's own file
+    row = SQL.site(conn, site_id=plant_id)
     if row is not None and row["removed_at"] is None:
         raise errors.Conflict(
             f"{programme_id} is built at site {plant_id}, whose line would go on",

@@ -49,6 +49,7 @@ from ringroad.trust.plant_key import VIN_CHARS, certify_plant_key, read_plant_ke
 
 LOG = structlog.get_logger(__name__)
 
+BROKEN: Final = (TypeError, ArithmeticError, ValueError, DataError)  # what a birth says breaks who reads it
 BREAKS: Final = "breaks_reader"  # of a birth that is refused: nobody foresaw what it says
 KEY_DAYS: Final = (
     30  # days that a site's key is good for: as long as it may bear vehicles while it is cut off
@@ -240,7 +241,7 @@ def take_birth(conn: Connection, ids: Ids, clock: Clock, site_id: str, told: Sit
         raise
     except RingroadError as error:
         _keep_refused(conn, site_id, told, vin, sha256, code=error.code, reason=error.message, now=now)
-    except (TypeError, ArithmeticError, ValueError, DataError) as error:  # what it says breaks who reads it
+    except BROKEN as error:
         LOG.warning("a birth breaks its reader", site=site_id, vin=vin, exc_info=True)
         _keep_refused(conn, site_id, told, vin, sha256, code=BREAKS, reason=f"{error!r}", now=now)
 
@@ -327,7 +328,14 @@ def take_again(conn: Connection, ids: Ids, *, site_id: str, sha256: str, actor: 
     told = msgspec.json.decode(bytes(row["told"]), type=SiteBirth)
     record = read_record(told.record.encode())
     if not _is_known(conn, vin, sha256):
-        _adopt(conn, ids, site_id, told, record, now=now)
+        try:
+            _adopt(conn, ids, site_id, told, record, now=now)
+        except BROKEN as error:
+            raise Conflict(
+                f"the birth of {vin} still breaks its reader: {error!r}",
+                code=BREAKS,
+                hint="it is kept; a later version of this software may take it",
+            ) from error
     expect_one(
         SQL.settle_birth(conn, site_id=site_id, sha256=sha256, actor=actor, now=now),
         f"the birth of {vin}",

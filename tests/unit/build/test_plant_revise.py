@@ -1,0 +1,45 @@
+"""What a document that is written anew keeps of its gates: what was decided and learned here since."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ringroad.build.plant.model import Plant
+from ringroad.build.plant.parameters import Key
+from ringroad.build.plant.posterior import Origin, stated_share
+from ringroad.build.plant.read import read_plant
+from ringroad.build.plant.revise import keep_learned
+
+NOW = datetime(2026, 11, 26, tzinfo=UTC)
+MOTHER = read_plant(
+    (Path(__file__).parents[3] / "examples" / "first" / "plant.toml").read_text(encoding="utf-8")
+)
+GATE = next(path for path, of, _ in MOTHER.structure.things() if of == "gate")
+INSPECTS = Key(GATE, "inspects")
+
+
+def inspecting(share: float, learned_at: datetime | None) -> Plant:
+    believed = replace(stated_share(share), origin=Origin(plant="wren-mother", learned_at=learned_at))
+    return replace(MOTHER, parameters={**MOTHER.parameters, INSPECTS: believed})
+
+
+def test_what_was_decided_here_stays_where_a_file_does_not_name_it_and_yields_to_one_that_does() -> None:
+    here = inspecting(0.9, NOW)
+    assert keep_learned(MOTHER, here) == (here, (INSPECTS,))
+    named = inspecting(0.2, None)
+    assert keep_learned(named, here) == (named, ())
+    assert keep_learned(MOTHER, inspecting(0.9, None)) == (MOTHER, ())
+
+
+def test_between_two_that_were_learned_from_the_later_word_counts() -> None:
+    here = inspecting(0.9, NOW)
+    for learned_at, kept in (
+        (None, (INSPECTS,)),
+        (NOW - timedelta(hours=1), (INSPECTS,)),
+        (NOW, ()),
+        (NOW + timedelta(hours=1), ()),
+    ):
+        told = inspecting(0.3, learned_at)
+        assert keep_learned(told, here, by_age=True) == ((here if kept else told), kept)
