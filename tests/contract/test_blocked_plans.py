@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
+from psycopg.types.json import Jsonb
 
 from ringroad.cli.campaign_text import campaign_head
 from ringroad.cli.release import halted_text
@@ -23,7 +25,7 @@ from ringroad.ship.gate import GatePolicy
 from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import PlanRequest, WaveSize
 from ringroad.storage.db import Connection, connect, transaction
-from ringroad.storage.ledger import latest_fact
+from ringroad.storage.ledger import append_fact, latest_fact
 from support.console_server import add_account, serving
 from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme
 
@@ -144,6 +146,40 @@ def test_a_release_that_halted_a_campaign_is_shipped_again_only_by_who_accepts_t
     )  # fmt: skip
     assert halted_text(msgspec.to_builtins(halted)).endswith("worse than control: fault")
     assert reading.releases(story.conn, release_id="release_1.0.0")[0].halted == []
+
+
+def test_a_release_that_halted_another_campaign_after_the_plan_was_checked_ships_only_by_a_new_plan(
+    story: Story,
+) -> None:
+    add_vehicles(story.conn, range(4))
+    story.plan()
+    other = {
+        "id": "campaign_other",
+        "name": "elsewhere",
+        "state": "halted",
+        "state_reason": "too_many_failures",
+    }
+    later = {"state_at": (story.now + timedelta(hours=1)).isoformat(), "plan_id": None}
+    with transaction(story.conn):  # as a server makes it, but for the steps in between
+        story.conn.execute(
+            "INSERT INTO campaign SELECT (jsonb_populate_record(c, %s)).* FROM campaign c",
+            [Jsonb(other | later)],
+        )
+        append_fact(
+            story.conn, story.ids, kind=FactKind.CAMPAIGN_HALTED, subject="campaign_other", actor="gate",
+            now=story.now, causes=[], body={},
+        )  # fmt: skip
+    said = "its release has halted campaign elsewhere (campaign_other) since: too many failures"
+    assert _refused(story, story.campaign())[0] == said
+    story.conn.execute("UPDATE campaign SET state = 'approved' WHERE id <> 'campaign_other'")
+    assert _refused(story, story.campaign())[1] == said
+    story.conn.execute("UPDATE campaign SET state = 'paused' WHERE id <> 'campaign_other'")
+    now = story.campaign()
+    with pytest.raises(Conflict, match="elsewhere") as resuming, transaction(story.conn):
+        store.resume(
+            story.conn, story.ids, campaign_id=now.id, generation=now.generation, actor="ben", now=story.now
+        )
+    assert resuming.value.code == "release_halted_since"
 
 
 def test_a_halt_because_the_release_was_withdrawn_says_nothing_of_its_software(story: Story) -> None:

@@ -79,6 +79,8 @@ def test_while_the_release_before_runs_no_second_half_of_any_migration_is_applie
     assert names(plan_migrations(three, applied, pre_only=True)) == ["0002_b_pre.sql", "0003_c_pre.sql"]
     half = applied | {each.name: each.digest for each in three if not each.is_post}
     assert plan_migrations(three, half, pre_only=True) == ()
+    cut_off = {each.name: each.digest for each in three[:3]}  # the first time, before anything was in it
+    assert names(plan_migrations(three, cut_off, pre_only=True, in_use=False)) == names(three)[3:-1]
     assert names(plan_migrations(three, half)) == ["0002_b_post.sql", "0003_c_post.sql"]
 
 

@@ -380,6 +380,11 @@ SELECT id, name, state_reason, state_at FROM campaign
  WHERE release_id = :release_id AND state = 'halted' AND state_reason <> 'release_withdrawn'
  ORDER BY state_at DESC NULLS LAST, id LIMIT :rows_max;
 
+-- name: halted_since^
+SELECT id, name, state_reason FROM campaign
+ WHERE release_id = :release_id AND state = 'halted' AND state_reason <> 'release_withdrawn' AND state_at > :since
+ ORDER BY state_at DESC, id LIMIT 1;
+
 -- name: lock_start$
 SELECT pg_advisory_xact_lock(:key);
 

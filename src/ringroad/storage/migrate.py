@@ -75,7 +75,11 @@ def parse_migrations(texts: Mapping[str, str]) -> tuple[Migration, ...]:
 
 
 def plan_migrations(
-    available: Sequence[Migration], applied: Mapping[str, str], *, pre_only: bool = False
+    available: Sequence[Migration],
+    applied: Mapping[str, str],
+    *,
+    pre_only: bool = False,
+    in_use: bool = True,
 ) -> tuple[Migration, ...]:
     """Decide what is to be applied.
 
@@ -83,6 +87,7 @@ def plan_migrations(
         available: of this code, in order.
         applied: name to digest, as the database remembers it.
         pre_only: leave out the post halves: what a rolling deployment does before new code starts.
+        in_use: whether a database that has migrations holds anything, so that older code may run on it.
 
     Raises:
         Conflict: the database is newer than this code, or an applied file changed since.
@@ -106,7 +111,7 @@ def plan_migrations(
                 code="migration_changed",
             )
     pending = [each for each in available if each.name not in applied]
-    if pre_only and applied:
+    if pre_only and applied and in_use:
         pending = [each for each in pending if not each.is_post]
     elif pre_only:  # no code runs on an empty database, and a pre half may need the post halves before it
         pending = pending[:-1]
@@ -133,13 +138,21 @@ def migrate(
     except psycopg.errors.LockNotAvailable as error:
         raise Unavailable("another process is migrating the database", hint="try again") from error
     try:
-        pending = plan_migrations(available, read_applied(conn), pre_only=pre_only)
+        pending = plan_migrations(available, read_applied(conn), pre_only=pre_only, in_use=_in_use(conn))
         for each in pending:
             _apply(conn, each, now)
         return tuple(each.name for each in pending)
     finally:
         conn.execute("SELECT pg_advisory_unlock(%s)", (LOCK_KEY,))
         conn.execute("RESET lock_timeout")
+
+
+def _in_use(conn: Connection) -> bool:
+    """Say whether a database holds a programme; one whose making was cut off holds none, or has no place for any."""
+    there = conn.execute("SELECT to_regclass('programme') IS NOT NULL AS there").fetchone()
+    if there is None or not there["there"]:
+        return False
+    return conn.execute("SELECT FROM programme LIMIT 1").fetchone() is not None
 
 
 def read_applied(conn: Connection) -> dict[str, str]:

@@ -46,6 +46,7 @@ from ringroad.ship.model import Campaign, CampaignState, PlanFinding
 from ringroad.ship.plan import VERDICTS, Plan
 from ringroad.ship.store.batches import withdraw, withhold
 from ringroad.ship.store.control import judge_control, read_control
+from ringroad.ship.store.halts import AGAIN, refuse_halted_since
 from ringroad.ship.store.reading import SQL, SavedPlan, count_busy, read_campaign, read_plan
 from ringroad.ship.store.targets import digest_targets
 from ringroad.ship.store.waves import (
@@ -197,6 +198,7 @@ def approve(
             hint="read them, then approve and name them in `acknowledged`",
             code="warnings_not_acknowledged",
         )
+    refuse_halted_since(conn, campaign.release_id, plan.made_at, hint=AGAIN)
     moved = _move(conn, campaign, generation, to=CampaignState.APPROVED, of=(CampaignState.PLANNED,), now=now)
     SQL.approve_plan(conn, plan_id=plan.id, campaign_id=campaign_id, actor=actor, now=now)
     append_of(
@@ -224,6 +226,7 @@ def start(
     campaign = read_campaign(conn, campaign_id)
     _refuse_withdrawn(conn, campaign)
     plan = _newest_plan(conn, campaign)
+    refuse_halted_since(conn, campaign.release_id, plan.made_at, hint=AGAIN)
     moved = _move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.APPROVED,), now=now)
     SQL.plan_with_memory(conn)
     SQL.insert_steps(
@@ -292,6 +295,7 @@ def resume(
     """
     campaign = read_campaign(conn, campaign_id)
     _refuse_withdrawn(conn, campaign)
+    refuse_halted_since(conn, campaign.release_id, campaign.state_at, hint="abort this one, and plan another")
     moved = _move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.PAUSED,), now=now)
     paused_s = max(0.0, (now - (campaign.state_at or now)).total_seconds())
     SQL.extend_deadlines(conn, campaign_id=campaign_id, seconds=paused_s)
