@@ -70,11 +70,12 @@ def move(conn: Connection, luck: Random, actions: list[int]) -> None:
     some = luck.sample(actions, luck.randint(1, len(actions)))
     conn.execute(
         "UPDATE assignment SET state = %(state)s, wave = %(wave)s, last_report_at = now(),"
-        " claimed_at = CASE WHEN %(claimed)s THEN now() END,"
+        " claimed_at = CASE WHEN %(claimed)s THEN now() END, began_at = CASE WHEN %(began)s THEN now() END,"
         " offered_at = now() - %(offered)s * interval '1 minute', finished_at = now() - %(done)s * interval '20 seconds'"
         " WHERE action_id = ANY (%(some)s)",
         {
             "state": luck.choice(STATES), "wave": luck.randint(1, 3), "claimed": luck.random() < 0.3,
+            "began": luck.random() < 0.5,
             "offered": luck.choice([None, 1, 7]), "done": luck.choice([None, 1, 11]), "some": some,
         },
     )  # fmt: skip
@@ -101,6 +102,13 @@ def test_however_vehicles_move_the_tally_is_what_counting_them_gives(conn: Conne
         of_it = {key: n for key, n in counted(conn).items() if key[0] == campaign.id}
         assert campaign.vehicles == sum(of_it.values())
         assert campaign.installed == sum(n for key, n in of_it.items() if key[2] == "installed")
+        never = "SELECT action_id FROM assignment WHERE campaign_id = %s AND state = 'expired' AND began_at IS NULL"
+        lost = sum(row.lost for row in reading.campaign_progress(conn, campaign.id))
+        expired = sum(n for key, n in of_it.items() if key[2] == "expired")
+        assert (campaign.silent, lost) == (
+            found := len(list(conn.execute(never, [campaign.id]))),
+            expired - found,
+        )
         minutes = list(HTTP.campaign_exposure_by_minute(conn, campaign_id=campaign.id, stretches=60))
         exact = list(HTTP.campaign_exposure(conn, campaign_id=campaign.id, stretches=60))
         for name in ("offered", "installed", "failed"):

@@ -278,7 +278,7 @@ SELECT id, action_id, kind, event_at, received_at, body, applied_at
 -- name: campaigns
 SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
-       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.silent, counted.cancelled,
+       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.expired - began.lost AS silent, counted.cancelled,
        back.returns_ordered, back.returned, back.returns_failed
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (
@@ -287,9 +287,13 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
               coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'downloaded'), 0)::bigint AS downloaded,
               coalesce(sum(t.vehicles) FILTER (WHERE shown_state(t.state, t.claimed) = 'claimed'), 0)::bigint AS claimed,
               coalesce(sum(t.vehicles) FILTER (WHERE t.state IN ('failed', 'rolled_back', 'expired')), 0)::bigint AS failed,
-              coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'expired'), 0)::bigint AS silent,
+              coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'expired'), 0)::bigint AS expired,
               coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'cancelled'), 0)::bigint AS cancelled
          FROM campaign_tally t WHERE t.campaign_id = c.id AND t.minute = '-infinity' AND t.kind = 'update') AS counted
+  CROSS JOIN LATERAL (  -- who began to install and never came back failed: a gate counts it as harm
+       SELECT count(*) AS lost FROM assignment a
+        WHERE counted.expired > 0 AND a.campaign_id = c.id AND a.state = 'expired' AND a.kind = 'update'
+          AND a.began_at IS NOT NULL) AS began
   CROSS JOIN LATERAL (
        SELECT coalesce(sum(t.vehicles), 0)::bigint AS returns_ordered,
               coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'installed'), 0)::bigint AS returned,
@@ -312,7 +316,7 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
               count(*) FILTER (WHERE a.state = 'downloaded') AS downloaded,
               count(*) FILTER (WHERE shown_state(a.state, a.claimed_at IS NOT NULL) = 'claimed') AS claimed,
               count(*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired')) AS failed,
-              count(*) FILTER (WHERE a.state = 'expired') AS silent,
+              count(*) FILTER (WHERE a.state = 'expired' AND a.began_at IS NULL) AS silent,
               count(*) FILTER (WHERE a.state = 'cancelled') AS cancelled
          FROM account_vehicle own JOIN assignment a ON a.campaign_id = c.id AND a.vin = own.vin AND a.kind = 'update'
         WHERE own.account_name = :fleet) AS counted
@@ -333,7 +337,11 @@ SELECT t.wave, s.state, sum(t.vehicles)::bigint AS vehicles, max(t.newest_report
        CASE WHEN s.state = 'installed' THEN least(sum(t.vehicles), (
             SELECT coalesce(sum(b.vehicles), 0) FROM campaign_tally b
              WHERE b.campaign_id = :campaign_id AND b.kind = 'rollback' AND b.minute = '-infinity'
-               AND b.wave = t.wave AND b.state = 'installed')) ELSE 0 END::bigint AS returned
+               AND b.wave = t.wave AND b.state = 'installed')) ELSE 0 END::bigint AS returned,
+       CASE WHEN s.state = 'expired' THEN (
+            SELECT count(*) FROM assignment b
+             WHERE b.campaign_id = :campaign_id AND b.wave = t.wave AND b.state = 'expired' AND b.kind = 'update'
+               AND b.began_at IS NOT NULL) ELSE 0 END::bigint AS lost
   FROM campaign_tally t
  CROSS JOIN LATERAL (SELECT shown_state(t.state, t.claimed) AS state) AS s
  WHERE t.campaign_id = :campaign_id AND t.kind = 'update' AND t.minute = '-infinity'
@@ -343,7 +351,8 @@ SELECT t.wave, s.state, sum(t.vehicles)::bigint AS vehicles, max(t.newest_report
 SELECT a.wave, s.state, count(*) AS vehicles, max(a.last_report_at) AS newest_report_at,
        count(*) FILTER (WHERE s.state = 'installed' AND EXISTS (
             SELECT FROM assignment b
-             WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback' AND b.state = 'installed')) AS returned
+             WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback' AND b.state = 'installed')) AS returned,
+       count(*) FILTER (WHERE s.state = 'expired' AND a.began_at IS NOT NULL) AS lost
   FROM account_vehicle own JOIN assignment a ON a.campaign_id = :campaign_id AND a.vin = own.vin AND a.kind = 'update'
  CROSS JOIN LATERAL (SELECT shown_state(a.state, a.claimed_at IS NOT NULL) AS state) AS s
  WHERE own.account_name = :fleet GROUP BY a.wave, s.state ORDER BY a.wave, s.state;

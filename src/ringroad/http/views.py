@@ -232,7 +232,7 @@ class CampaignView(View, frozen=True, kw_only=True):
     downloaded: int  # and not installed: the plan only downloads
     claimed: int = 0  # say success, and have yet to say that they run it
     failed: int  # rolled back and silent past their deadline too
-    silent: int = 0  # of those: no outcome came before the deadline
+    silent: int = 0  # of those: they never began, and no outcome came before the deadline
     cancelled: int = 0  # let go: withdrawn, declined, or they have it already
     returns_ordered: int = 0  # told to go back to what they ran before
     returned: int = 0  # of those: they did
@@ -247,6 +247,7 @@ class WaveCount(View, frozen=True, kw_only=True):
     vehicles: int
     newest_report_at: datetime | None
     returned: int = 0  # of those that installed it: they went back
+    lost: int = 0  # of those past their deadline: they began to install, and failed as a gate counts
 
 
 class PlanView(View, frozen=True, kw_only=True):

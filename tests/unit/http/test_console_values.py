@@ -158,6 +158,15 @@ def test_vehicles_that_store_a_release_are_neither_to_come_nor_installed() -> No
     ]  # fmt: skip
 
 
+def test_a_vehicle_that_began_to_install_and_never_came_back_failed() -> None:
+    (bar,) = waves([WaveCount(wave=1, state="expired", vehicles=5, newest_report_at=None, lost=3)])
+    assert bar["text"] == "0 of 5 installed, 3 failed, 2 silent"
+    assert [part["title"] for part in bar["segments"]] == [
+        "3 failed or rolled back",
+        "2 silent past deadline",
+    ]
+
+
 def test_vehicles_that_went_back_are_shown_apart_from_those_that_run_the_release() -> None:
     at = datetime(2026, 11, 26, tzinfo=UTC)
     counts = [

@@ -255,10 +255,13 @@ def waves(counts: Iterable[WaveCount]) -> list[dict[str, Any]]:
     made = []
     counts = list(counts)
     back_of = {row.wave: row.returned for row in counts if row.returned}
+    lost_of = {row.wave: row.lost for row in counts if row.lost}
     for wave, rows in groupby(counts, key=lambda row: row.wave):
         by_state = {row.state: row.vehicles for row in rows}
         installed, stored = by_state.get("installed", 0), by_state.get("downloaded", 0)
-        failed, silent = sum(by_state.get(state, 0) for state in BAD), by_state.get("expired", 0)
+        lost = lost_of.get(wave, 0)
+        failed = lost + sum(by_state.get(state, 0) for state in BAD)
+        silent = by_state.get("expired", 0) - lost
         under_way = sum(by_state.get(state, 0) for state in ("offered", "active", "claimed", "cancelling"))
         total, back = sum(by_state.values()), back_of.get(wave, 0)
         rest = total - installed - stored - failed - silent - under_way
@@ -380,7 +383,7 @@ def figures(c: CampaignView, counts: list[WaveCount]) -> list[tuple[int, str, st
     def total(*states: str) -> int:
         return sum(row.vehicles for row in counts if row.state in states)
 
-    back = sum(row.returned for row in counts)
+    back, lost = sum(row.returned for row in counts), sum(row.lost for row in counts)
     return [
         (c.vehicles, "vehicles", here),
         (total("installed") - back, "installed", f"{here}?state=installed"),
@@ -392,7 +395,8 @@ def figures(c: CampaignView, counts: list[WaveCount]) -> list[tuple[int, str, st
         (total("pending"), "waiting", f"{here}?state=pending"),
         (total("failed"), "failed", f"{here}?state=failed"),
         (total("rolled_back"), "rolled back", f"{here}?state=rolled_back"),
-        (total("expired"), "silent past deadline", f"{here}?state=expired"),
+        *([(lost, "lost while installing", f"{here}?state=expired")] if lost else []),
+        (total("expired") - lost, "silent past deadline", f"{here}?state=expired"),
         *([(ending, "being cancelled", here)] if (ending := total("cancelling")) else []),
         (total("cancelled"), "cancelled", f"{here}?state=cancelled"),
     ]
