@@ -167,6 +167,12 @@ def test_a_new_plan_is_a_child_and_takes_the_approval_away(story: Story) -> None
     assert (second.generation, second.parent_id) == (2, first.id)
     assert (story.campaign().state, story.campaign().plan_id) == (CampaignState.PLANNED, second.id)
     assert store.read_plan(story.conn, first.id).approved_by == "ben"
+    with pytest.raises(Conflict) as refused, transaction(story.conn):
+        store.start(
+            story.conn, story.ids, campaign_id=story.campaign_id, generation=story.campaign().generation, actor="ann",
+            now=story.now,
+        )  # fmt: skip
+    assert "ringroad campaign approve" in refused.value.hint
 
 
 def test_planning_on_an_older_generation_is_refused_and_leaves_no_plan(story: Story) -> None:

@@ -12,6 +12,7 @@ from ringroad.cli.client import Client
 from ringroad.cli.groups import example, with_client
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import counted, details, exactly, table
+from ringroad.http.auth import Role
 from ringroad.kernel.errors import Forbidden, NotFound
 
 
@@ -95,7 +96,8 @@ def birth_of(client: Client, vin: str) -> tuple[Mapping[str, Any] | None, str]:
     try:
         found = client.get(f"/vehicles/{vin}/birth")
     except NotFound as error:
-        return None, details([("birth record", error.message)])
+        hidden = client.get("/me")["role"] == Role.FLEET  # to whom there is no such thing
+        return None, "" if hidden else details([("birth record", error.message)])
     except Forbidden:
         return None, ""
     record = found["record"]

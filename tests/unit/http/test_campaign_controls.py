@@ -10,7 +10,7 @@ import pytest
 
 import ringroad.http
 from ringroad.http.auth import Account, Role
-from ringroad.http.console.ship import campaign_controls, planned_waves
+from ringroad.http.console.ship import campaign_controls, figures, planned_waves
 from ringroad.http.views import CampaignView, PlanView
 
 NOW = datetime(2026, 11, 26, 15, 0, tzinfo=UTC)
@@ -78,3 +78,5 @@ def test_the_waves_of_a_plan_are_shown_before_its_start() -> None:
     shown = [(each["wave"], each["text"]) for each in planned_waves(plan())]
     assert shown == [(1, "2 planned"), (2, "6 planned")]
     assert planned_waves(None) == []
+    assert figures(campaign("planned"), [], plan=plan())[0][:2] == (8, "planned")
+    assert figures(campaign("draft"), [])[0][:2] == (0, "vehicles")

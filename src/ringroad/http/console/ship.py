@@ -181,7 +181,7 @@ def whole_campaign(
         "campaign.html", account=account, url=url, c=c, plans=plans, plan=plan, warnings=_warnings(plan),
         programme_id=release.programme_id, sent_bytes=sent_bytes,
         policy=gate_lines(plan.document) if plan else [], waves=waves(counts) or planned_waves(plan), state=state,
-        figures=figures(c, counts), compared=compared_rows(said), control=control_line(said),
+        figures=figures(c, counts, plan=plan), compared=compared_rows(said), control=control_line(said),
         strata=stratum_rows(values["readings"]),
         ratio_charts=reading_charts(values["readings"], plan.document if plan else None),
         controls=campaign_controls(c, account, plan=plan if plan and plan.id == plans[0].id else None), **values,
@@ -376,7 +376,9 @@ def _warnings(plan: PlanView | None) -> dict[str, str]:
     return found
 
 
-def figures(c: CampaignView, counts: list[WaveCount]) -> list[tuple[int, str, str]]:
+def figures(
+    c: CampaignView, counts: list[WaveCount], *, plan: PlanView | None = None
+) -> list[tuple[int, str, str]]:
     """Return the number of all vehicles of a campaign, and of those in each state, which sum up to it."""
     here = f"/campaigns/{c.id}"
 
@@ -384,8 +386,9 @@ def figures(c: CampaignView, counts: list[WaveCount]) -> list[tuple[int, str, st
         return sum(row.vehicles for row in counts if row.state in states)
 
     back, lost = sum(row.returned for row in counts), sum(row.lost for row in counts)
+    planned = sum((plan.document.get("wave_vehicles") or []) if plan else [])
     return [
-        (c.vehicles, "vehicles", here),
+        (c.vehicles, "vehicles", here) if c.vehicles or not planned else (planned, "planned", here),
         (total("installed") - back, "installed", f"{here}?state=installed"),
         *([(back, "returned", here)] if back else []),
         *([(stored, "downloaded", f"{here}?state=downloaded")] if (stored := total("downloaded")) else []),

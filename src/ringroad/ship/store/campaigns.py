@@ -458,8 +458,10 @@ def _move(
 ) -> Campaign:
     if campaign.state not in of:
         raise Conflict(
-            f"campaign {campaign.id} is {campaign.state}, it cannot become {to}", code="campaign_state"
-        )
+            f"campaign {campaign.id} is {campaign.state}, it cannot become {to}", code="campaign_state",
+            hint="its plan is not approved, and a new plan takes the approval away: ringroad campaign approve"
+            if (campaign.state, to) == ("planned", "running") else "",
+        )  # fmt: skip
     rows = SQL.move_campaign(
         conn, campaign_id=campaign.id, generation=generation, state=to.value,
         from_states=[state.value for state in of], reason=reason[:REASON_CHARS_MAX], now=now,
