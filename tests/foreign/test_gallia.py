@@ -46,8 +46,13 @@ def gallia(ecu: EcuProcess, *arguments: str) -> str:
 
 
 def identifiers(log: str) -> dict[int, str]:
-    """What answered in a scan of identifiers, and how."""
-    return {int(found, 16): how for found, how in re.findall(r"\[result\]: 0x([0-9a-f]+): (\w+)", log)}
+    """What answered in a scan of identifiers, and how; the last time, where it was asked in several ways."""
+    return dict(answers(log))
+
+
+def answers(log: str) -> list[tuple[int, str]]:
+    """What answered in a scan of identifiers, and how, in order."""
+    return [(int(found, 16), how) for found, how in re.findall(r"\[result\]: 0x([0-9a-f]+): (\w+)", log)]
 
 
 def test_it_finds_the_documented_services_in_each_session_and_no_other(ecu: EcuProcess) -> None:
@@ -75,11 +80,15 @@ def test_it_reads_the_documented_data_of_a_bootloader_and_no_other(ecu: EcuProce
     assert set(re.findall(r"Timeouts: (\d+)|Abnormal replies: (\d+)", log)) == {("0", ""), ("", "0")}
 
 
-def test_it_is_told_of_each_routine_why_it_may_not_start(ecu: EcuProcess) -> None:
+def test_it_is_told_of_each_routine_why_it_may_not_start_and_that_none_is_left_to_be_stopped(
+    ecu: EcuProcess,
+) -> None:
     log = gallia(
         ecu, "scan", "uds", "identifiers", "--service", "0x31", "--sessions", "3", "--start", "0x0200", "--end", "0x0306"
     )  # fmt: skip
-    assert identifiers(log) == {
+    said = answers(log)
+    assert set(dict(said).values()) == {"requestSequenceError"}  # the last was asked to stop
+    assert dict(reversed(said)) == {  # the first was to start
         Rid.CHECK_MEMORY: "conditionsNotCorrect",  # not in the programming session
         Rid.CHECK_PRECONDITIONS: "StartRoutineResponse",
         Rid.ACTIVATE: "securityAccessDenied",
