@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,18 +22,12 @@ from ringroad.ship import store
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import PlanRequest, WaveSize
-from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.db import Connection, transaction
 from ringroad.storage.ledger import append_fact, latest_fact
 from support.console_server import add_account, serving
 from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme
 
 pytestmark = pytest.mark.engines
-
-
-@pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,7 +26,7 @@ from ringroad.ship.ramp import HarmBudget
 from ringroad.ship.replay import decide_again, word_of
 from ringroad.ship.store.evidence import newest_reading, read_past, read_ticks, record_reading, replay
 from ringroad.ship.store.schedules import set_schedules
-from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.db import Connection, transaction
 from ringroad.storage.lake import ExposureRow, FaultRow, Lake, Rows, to_us
 from ringroad.storage.ledger import read_facts
 from support.fleet import T0, CountingIds, Story, add_vehicles, fill_programme
@@ -37,12 +36,6 @@ pytestmark = pytest.mark.engines
 FAULTS_ONLY = (Metric(name=MetricName.FAULT, margin_milli=1_250),)
 QUICK = SequentialPolicy(metrics=FAULTS_ONLY, window_s=3_600, tick_s=60, late_s=0, gap_s=150, quiet_s=600)
 GATE = GatePolicy(reports_min=2, silence_s_max=7_200, sequential=QUICK)
-
-
-@pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -28,12 +28,6 @@ AT = datetime(2026, 11, 25, 8, tzinfo=UTC)
 
 
 @pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
-
-
-@pytest.fixture
 def client(pg_url: str, tmp_path: Path) -> Iterator[httpx.Client]:
     token = add_account(pg_url, "vera", Role.VIEWER)
     with serving(pg_url, tmp_path) as origin:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
 from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import WaveSize
 from ringroad.ship.store.control import read_control, read_control_let_go
-from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.db import Connection, transaction
 from ringroad.storage.lake import Lake, to_us
 from ringroad.storage.ledger import read_facts
 from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme
@@ -34,12 +32,6 @@ QUICK = SequentialPolicy(
 )  # fmt: skip
 GATE = GatePolicy(reports_min=2, silence_s_max=7_200, sequential=QUICK)
 OLDER = "mismatch: release_counter: brake runs 3"
-
-
-@pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,7 @@ from psycopg.types.json import Jsonb
 from ringroad.kernel.facts import FactKind
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.model import CampaignState
-from ringroad.storage.db import Connection, connect
+from ringroad.storage.db import Connection
 from support.ddi_device import Device, feedback, serving_device
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme
 from support.gateways import eventually, rows
@@ -205,12 +204,6 @@ def test_the_gateway_keeps_that_an_image_was_handed_out_whole_before_its_last_by
 
 
 # The campaign ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -39,12 +39,6 @@ KINDS = {"brake": "hpatchlite", "head": "hdiff13"}  # in place and A/B
 
 
 @pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
-
-
-@pytest.fixture
 def blobs(tmp_path: Path) -> Blobs:
     return Blobs((tmp_path / "blobs").as_uri())
 

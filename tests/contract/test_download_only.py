@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
-
 import pytest
 
 from ringroad.adapt.store import due_outcomes
@@ -15,17 +12,11 @@ from ringroad.ship.gate import GatePolicy, Halt
 from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import PlanRequest, WaveSize
 from ringroad.ship.store.schedules import give_consent
-from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.db import Connection, transaction
 from ringroad.storage.ledger import read_facts
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme, vin
 
 pytestmark = pytest.mark.engines
-
-
-@pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
 
 
 @pytest.fixture

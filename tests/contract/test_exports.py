@@ -28,12 +28,6 @@ pytestmark = pytest.mark.engines
 
 
 @pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
-
-
-@pytest.fixture
 def world(conn: Connection) -> World:
     return World(conn, SystemIds(), now=SystemClock().now(), vehicles=12).build()
 

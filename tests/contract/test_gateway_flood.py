@@ -6,7 +6,6 @@ import json
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,7 +18,7 @@ from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.facts import FactKind
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.model import CampaignState
-from ringroad.storage.db import Connection, connect
+from ringroad.storage.db import Connection
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme
 from support.gateways import FolderBlobs, eventually, serving
 
@@ -31,12 +30,6 @@ WAVE = 4
 GATE = GatePolicy(failed_permille_max=100, reports_min=WAVE, silence_s_max=600)
 FAR = timedelta(days=400)
 CLOSED = {"status": {"execution": "closed", "result": {"finished": "success"}, "details": ["done"]}}
-
-
-@pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,17 +14,11 @@ from ringroad.ship import store
 from ringroad.ship.plan import WaveSize
 from ringroad.ship.store.fleet import save_list
 from ringroad.ship.store.targets import digest_targets
-from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.db import Connection, transaction
 from ringroad.storage.lake import Lake
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme, vin
 
 pytestmark = pytest.mark.engines
-
-
-@pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -17,12 +16,6 @@ from support.fleet import CountingIds, Story, add_vehicles, fill_programme, wait
 from support.gateways import eventually
 
 pytestmark = pytest.mark.engines
-
-
-@pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
 
 
 def test_a_plan_that_is_being_made_says_how_far_it_is(conn: Connection, pg_url: str) -> None:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
 
 from ringroad.kernel.facts import FactKind
 from ringroad.ship import store
-from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.db import Connection, transaction
 from ringroad.storage.ledger import read_facts
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme
 from support.manifests import manifest_of
 
 pytestmark = pytest.mark.engines
-
-
-@pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -15,19 +13,13 @@ from ringroad.ship import store
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.model import CampaignState
 from ringroad.ship.retry import RetryPolicy
-from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.db import Connection, transaction
 from ringroad.storage.ledger import read_facts
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme
 
 pytestmark = pytest.mark.engines
 POLICY = RetryPolicy(attempts_max=3, first_s=600, last_s=900)
 STRICT = GatePolicy(failed_permille_max=0, reports_min=1, silence_s_max=86_400)
-
-
-@pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
 
 
 def begin(conn: Connection, *, gateway: str = "native", **more: Any) -> Story:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,12 +32,6 @@ from support.console_server import add_account, serving
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme
 
 pytestmark = pytest.mark.engines
-
-
-@pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
 
 
 @pytest.fixture

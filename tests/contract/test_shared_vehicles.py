@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from contextlib import closing
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
@@ -19,17 +17,11 @@ from ringroad.loop.reconciler import evaluate
 from ringroad.ship import store
 from ringroad.ship.gate import GateDecision, GatePolicy
 from ringroad.ship.model import CampaignState
-from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.db import Connection, transaction
 from ringroad.storage.ledger import read_facts
 from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme
 
 pytestmark = pytest.mark.engines
-
-
-@pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
 
 
 class SlowMachine:

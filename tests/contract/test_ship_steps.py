@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
@@ -18,17 +16,11 @@ from ringroad.ship.plan import WaveSize
 from ringroad.ship.ramp import HarmBudget
 from ringroad.ship.retry import REASON_OF, RetryPolicy
 from ringroad.ship.store.returns import read_before
-from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.db import Connection, transaction
 from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme, sha, vin
 from support.manifests import manifest_of
 
 pytestmark = pytest.mark.engines
-
-
-@pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 
@@ -28,12 +27,6 @@ from support.manifests import manifest_of
 
 pytestmark = pytest.mark.engines
 BOTH = ("brake", "head")
-
-
-@pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
 
 
 @pytest.fixture

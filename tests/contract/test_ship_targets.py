@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -23,7 +21,7 @@ from ringroad.ship.query import parse_query
 from ringroad.ship.ramp import HarmBudget
 from ringroad.ship.store.reading import SQL, read_vehicles
 from ringroad.ship.store.selecting import forget, gather, preview_query, select_vins
-from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.db import Connection, transaction
 from ringroad.storage.latest import Latest
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme, vin
 
@@ -31,12 +29,6 @@ pytestmark = pytest.mark.engines
 
 
 SAMPLES = {"Vehicle.TraveledDistance": {vin(0): 9.0, vin(1): 1.0, vin(3): 1.0}}
-
-
-@pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -16,7 +14,7 @@ from ringroad.ship import store
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.model import CampaignState
 from ringroad.ship.store.judging import judge_today, read_let_go
-from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.db import Connection, transaction
 from ringroad.storage.ledger import read_facts
 from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme, vin
 from support.manifests import manifest_of
@@ -24,12 +22,6 @@ from support.manifests import manifest_of
 pytestmark = pytest.mark.engines
 STRICT = GatePolicy(failed_permille_max=0, reports_min=1, silence_s_max=600)
 OLDER = "mismatch: release_counter: brake runs 3"
-
-
-@pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
 
 
 @pytest.fixture

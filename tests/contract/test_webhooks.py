@@ -48,12 +48,6 @@ MEANS = Means(
 
 
 @pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
-
-
-@pytest.fixture
 def endpoint() -> Iterator[Receiver]:
     with receiving() as receiver:
         yield receiver

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ringroad.kernel.clock import SystemClock
 from ringroad.loop import worker
-from ringroad.storage.db import Connection, connect
+from ringroad.storage.db import Connection
 from ringroad.storage.settings import Settings
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme
 
 pytestmark = pytest.mark.engines
-
-
-@pytest.fixture
-def conn(pg_url: str) -> Iterator[Connection]:
-    with closing(connect(pg_url)) as opened:
-        yield opened
 
 
 def eventually(check: Callable[[], bool], *, within_s: float = 60.0) -> None:
