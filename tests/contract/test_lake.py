@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
+from threading import Thread
 
 import pyarrow.parquet as pq
 import pytest
 
 from ringroad.kernel.errors import Corrupt, InvalidInput, Unavailable
 from ringroad.kernel.fault_counts import FaultCount
-from ringroad.storage.lake import ExposureRow, FaultRow, Lake, Rows, SampleRow
+from ringroad.storage.lake import ExposureRow, FaultRow, Lake, Rows, SampleRow, View
 from ringroad.storage.measures import Measurement, Window, measure_faults
 
 MINUTE_US = 60_000_000
@@ -184,6 +186,28 @@ def test_compaction_keeps_every_answer(tmp_path: Path) -> None:
     lake.write(Rows(samples=(sample(7),)), first_seq=7, last_seq=7)  # delivered again after compaction
     assert lake.read(lambda view: view.rows(view.table("samples").order_by("index"))) == before
     assert lake.compact() == 0
+
+
+def test_files_that_are_compacted_away_at_every_reading_are_not_missed(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    compactions, numbers = [], count()
+    for number in islice(numbers, 2):
+        lake.write(Rows(samples=(sample(number),)), first_seq=number, last_seq=number)
+
+    def question(view: View) -> int:
+        """A worker that compacts as soon as there is something to compact, in each reading."""
+        for number in islice(numbers, 2):
+            lake.write(Rows(samples=(sample(number),)), first_seq=number, last_seq=number)
+        compactions.append(Thread(target=lake.compact, kwargs={"files_min": 1}))
+        compactions[-1].start()
+        compactions[-1].join(1.0)  # ends, or waits for this reading
+        return len(view.rows(view.table("samples")))
+
+    assert lake.read(question) == 4  # those that the second reading found
+    for each in compactions:
+        each.join()
+    assert lake.read(lambda view: len(view.rows(view.table("samples")))) == 6
+    assert len(lake.files("samples")) == 1
 
 
 def test_time_at_risk_ends_at_the_first_fault(tmp_path: Path) -> None:

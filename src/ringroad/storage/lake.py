@@ -20,10 +20,11 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,7 +37,6 @@ import pyarrow.parquet as pq
 
 from ringroad.kernel.errors import Corrupt, InvalidInput, Unavailable
 
-READ_ATTEMPTS_MAX = 5  # a compaction may take a file away between listing and reading it
 ROWS_PER_GROUP_MAX = 128 * 1024  # rows; DuckDB reads row groups in parallel
 ZSTD_LEVEL = 3  # measured: 1.4 to 1.9 bytes per row, 5 million rows a second
 DUCKDB_THREADS = 2
@@ -252,31 +252,26 @@ class Lake:
     def read(self, question: Callable[[View], T]) -> T:
         """Ask a question of the lake as it is now; a file that is compacted away meanwhile is not missed.
 
+        A first reading takes no lock. If files went away under it, a second one keeps them: a compaction that is taking
+        files away is waited for, and the next one waits for the reading.
+
         Raises:
-            Unavailable: files kept moving.
+            Unavailable: the disk does not read.
             Corrupt: a file does not read back.
         """
-        for _ in range(READ_ATTEMPTS_MAX):
-            listed = {table: self.files(table) for table in SCHEMAS}
-            connection = duckdb.connect(config={"threads": DUCKDB_THREADS, "memory_limit": DUCKDB_MEMORY})
-            try:
-                for table, files in listed.items():
-                    _attach(connection, table, files)
-                return question(View(connection))
-            except (duckdb.IOException, FileNotFoundError) as error:
-                if all(path.exists() for files in listed.values() for path in files):
-                    raise Unavailable(
-                        "the lake cannot be read", hint="look at the disk", detail=str(error)
-                    ) from error
-            except duckdb.Error as error:
-                raise Corrupt(
-                    "a file of the lake does not read back",
-                    hint="ringroad doctor names it",
-                    detail=str(error),
-                ) from error
-            finally:
-                connection.close()
-        raise Unavailable("the lake kept changing", hint="try again")
+        for keeping in (contextlib.nullcontext(), self._locked(fcntl.LOCK_SH)):
+            with keeping:
+                listed = {table: self.files(table) for table in SCHEMAS}
+                try:
+                    return _ask(listed, question)
+                except (duckdb.IOException, FileNotFoundError) as error:
+                    if all(path.exists() for files in listed.values() for path in files):
+                        raise Unavailable(
+                            "the lake cannot be read", hint="look at the disk", detail=str(error)
+                        ) from error
+        raise Unavailable(
+            "files of the lake go away while they are read", hint="only the worker may remove them"
+        )
 
     def compact(self, *, files_min: int = COMPACT_FILES_MIN) -> int:
         """Merge the small files of each partition that has many; return how many files went away.
@@ -294,11 +289,40 @@ class Lake:
                     partitions.setdefault(path.parent, []).append(path)
             for parent, parts in partitions.items():
                 if len(parts) >= max(2, files_min):
-                    gone += _merge(table, parent, parts)
+                    merged = _merge(table, parent, parts)
+                    with self._locked(fcntl.LOCK_EX):
+                        gone += _remove(path for path in parts if path != merged)
         return gone
 
+    @contextlib.contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        """Hold the lake's folder: `LOCK_EX` to take files away, `LOCK_SH` to have none taken away."""
+        folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, how)
+            yield
+        finally:
+            os.close(folder)
 
-def _merge(table: str, parent: Path, parts: Sequence[Path]) -> int:
+
+def _ask(listed: Mapping[str, Sequence[Path]], question: Callable[[View], T]) -> T:
+    connection = duckdb.connect(config={"threads": DUCKDB_THREADS, "memory_limit": DUCKDB_MEMORY})
+    try:
+        for table, files in listed.items():
+            _attach(connection, table, files)
+        return question(View(connection))
+    except duckdb.IOException:
+        raise
+    except duckdb.Error as error:
+        raise Corrupt(
+            "a file of the lake does not read back", hint="ringroad doctor names it", detail=str(error)
+        ) from error
+    finally:
+        connection.close()
+
+
+def _merge(table: str, parent: Path, parts: Sequence[Path]) -> Path:
+    """Write the rows of `parts` as one file, and return it."""
     ranges = [match.groups() for path in parts if (match := _NAME.fullmatch(path.name))]
     first = min(int(low) for low, _ in ranges)
     last = max(int(high) for _, high in ranges)
@@ -306,11 +330,15 @@ def _merge(table: str, parent: Path, parts: Sequence[Path]) -> int:
     merged = merged.sort_by(
         [("vin", "ascending"), ("at_us", "ascending"), ("batch", "ascending"), ("index", "ascending")]
     )
-    target = _write_atomically(parent, f"compact-{first:012d}-{last:012d}", merged)
+    return _write_atomically(parent, f"compact-{first:012d}-{last:012d}", merged)
+
+
+def _remove(parts: Iterable[Path]) -> int:
+    gone = 0
     for path in parts:
-        if path != target:
-            path.unlink(missing_ok=True)
-    return sum(1 for path in parts if path != target)
+        path.unlink(missing_ok=True)
+        gone += 1
+    return gone
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path]) -> None:
