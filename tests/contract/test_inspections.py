@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ from support.births import (
     who,
 )
 from support.console_server import add_account, serving
+from support.gateways import eventually
 from support.mes import CLOCK, IDS, new_order
 
 pytestmark = pytest.mark.engines
@@ -209,6 +211,41 @@ def test_a_plant_becomes_no_site_while_its_hub_contains_lots_for_its_lines(conn:
         store_draw.release_lot(conn, IDS, lot_id=lot.id, reason="contained there", **who())
         assert choose_plant(conn, IDS, **choice, **who())
         add_site(conn, IDS, **site, **who())
+
+
+@pytest.mark.parametrize("first", ["choice", "site"])
+def test_of_a_plant_that_becomes_a_site_and_takes_a_line_with_a_contained_lot_at_once_one_wins(
+    conn: Connection, pg_url: str, first: str
+) -> None:
+    with transaction(conn):
+        line(conn, permille=300)
+        conn.execute("UPDATE programme SET plant_id = NULL")
+        store_draw.contain_lot(
+            conn, IDS, programme_id="wren", part="battery", lot="B-17", reason="swells", **who()
+        )
+    works: dict[str, Callable[[Connection], object]] = {
+        "choice": lambda on: choose_plant(conn=on, ids=IDS, plant_id="wren-mother", programme_id="wren", **who()),
+        "site": lambda on: add_site(on, IDS, site_id="wren-mother", token="t" * 43, **who()),
+    }  # fmt: skip
+    (second,) = set(works) - {first}
+
+    def do_second() -> None:
+        with closing(connect(pg_url)) as other, transaction(other):
+            works[second](other)
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction(conn):
+            works[first](conn)
+            done = pool.submit(do_second)
+            assert eventually(lambda: done.done() or waits_for_a_lock(pg_url))
+        with pytest.raises(Conflict, match="lot B-17 of battery for wren"):
+            done.result(60)
+
+
+def waits_for_a_lock(pg_url: str) -> bool:
+    asked = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with closing(connect(pg_url)) as conn:
+        return conn.execute(asked).fetchone() is not None
 
 
 def test_the_line_is_told_as_a_vehicle_arrives_and_again_when_its_lot_is_contained(

@@ -21,6 +21,10 @@ SELECT id, document, generation FROM programme WHERE plant_id = :plant_id ORDER 
 UPDATE programme SET plant_id = :plant_id, generation = generation + 1
  WHERE id = :programme_id AND generation = :generation;
 
+-- name: lock_site_of_plant^
+-- Whoever lets a plant be a site, and whoever gives it a line, take turns.
+SELECT pg_advisory_xact_lock(hashtextextended('site_of_plant:' || :plant_id, 0));
+
 -- name: lock_lines_of_plant
 SELECT id FROM programme WHERE coalesce(plant_id, id) = :plant_id ORDER BY id FOR NO KEY UPDATE;
 

@@ -218,6 +218,7 @@ def choose_plant(
         Forbidden: a gate of the line would look at less, and the person may not decide that (`may_lower`).
         Conflict: the plant is a site, which would not hear that a lot is contained for the line.
     """
+    lock_site_of_plant(conn, plant_id)
     stored = get_programme(conn, programme_id)
     if SQL.plant(conn, plant_id=plant_id, generation=None) is None:
         raise NotFound(f"there is no plant document {plant_id!r}", hint="ringroad plant import FILE")
@@ -236,6 +237,11 @@ def choose_plant(
         body={"programme_id": programme_id, "before": stored.plant_id},
     )  # fmt: skip
     return True
+
+
+def lock_site_of_plant(conn: Connection, plant_id: str) -> None:
+    """Take turns with whoever lets a plant be a site, or gives it a line: each sees what the other did."""
+    SQL.lock_site_of_plant(conn, plant_id=plant_id)
 
 
 def require_none_contained(conn: Connection, plant_id: str, *, becomes_site: bool = False) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from ringroad.build.plant.store import get_plant, require_none_contained
+from ringroad.build.plant.store import get_plant, lock_site_of_plant, require_none_contained
 from ringroad.build.store_packages import get_programme
 from ringroad.kernel import errors
 from ringroad.kernel.clock import Ids
@@ -142,6 +142,7 @@ def add_site(conn: Connection, ids: Ids, *, site_id: str, token: str, actor: str
         Conflict: lots are contained here for its lines.
     """
     check_site_name(site_id)
+    lock_site_of_plant(conn, site_id)
     get_plant(conn, site_id)
     require_none_contained(conn, site_id, becomes_site=True)
     tell_all(conn, site_id)  # it may be another installation
