@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -13,7 +15,7 @@ from psycopg.types.json import Jsonb
 from ringroad.http.app import create_app
 from ringroad.http.device.wire import Answer, Request
 from ringroad.kernel.clock import SystemClock
-from ringroad.protocol.vehicle import HEARS, Acknowledged, Command
+from ringroad.protocol.vehicle import HEARS, HEARS_WHY, Acknowledged, Command
 from ringroad.storage.settings import Settings
 from support.gateways import TOKEN, VIN, FolderBlobs, add_vehicle, eventually, fill, rows, serving
 
@@ -207,6 +209,43 @@ def test_a_native_vehicle_hears_that_its_fleet_agreed_if_it_says_that_it_can(
         assert msgspec.json.decode(again.content, type=Command).agreed
         same = {"If-None-Match": again.headers["etag"], HEARS[0]: HEARS[1]}
         assert client.get(url, headers=same).status_code == 304
+        with psycopg.connect(pg_url, autocommit=True) as conn:
+            conn.execute("UPDATE assignment SET state = 'cancelling'")
+        assert eventually(lambda: client.get(url, headers=same).status_code == 200)
+        assert client.get(url, headers=same).json() == {**told, "kind": "cancel"}  # agreed to or not
+
+
+WITHDRAWN = (  # state and reason of the campaign, and what a vehicle is told
+    ("halted", "too_many_failures", "its campaign was halted: too many failures"),
+    ("aborted", "what nobody outside is told", "a person at the maker ended its campaign"),
+    ("running", "", "declined by its driver"),
+    ("halted", "x" * 2_000, f"its campaign was halted: {'x' * 475}"),
+)
+
+
+def answers(client: httpx.Client, url: str, headers: dict[str, str], expected: dict[str, Any]) -> bool:
+    return bool(client.get(url, headers=headers).json() == expected)
+
+
+def test_a_native_vehicle_hears_why_its_update_was_cancelled_if_it_says_that_it_can(
+    pg_url: str, blobs: FolderBlobs
+) -> None:
+    action = fill(pg_url, blobs, IMAGE, gateway="native")
+    told = {"kind": "cancel", "poll_s": 1, "action_id": action}
+    with serving(pg_url, blobs) as origin, httpx.Client(headers=NATIVE, timeout=60) as client:
+        url, hears = f"{origin}/uptane/v1/vehicles/{VIN}", {HEARS_WHY[0]: HEARS_WHY[1]}
+        for state, reason, says in WITHDRAWN:
+            with psycopg.connect(pg_url, autocommit=True) as conn:
+                conn.execute("UPDATE campaign SET state = %s, state_reason = %s", (state, reason))
+                conn.execute("UPDATE assignment SET state = 'cancelling', state_detail = 'DOWNLOADING 40 %'")
+            assert eventually(partial(answers, client, url, hears, {**told, "reason": says}))
+            before = client.get(url)
+            assert before.json() == told  # one from before takes no member that it does not know
+            again = client.get(url, headers={**hears, "If-None-Match": before.headers["etag"]})
+            assert again.status_code == 200
+            assert msgspec.json.decode(again.content, type=Command).reason == says
+            same = {**hears, "If-None-Match": again.headers["etag"]}
+            assert client.get(url, headers=same).status_code == 304
 
 
 def test_a_native_vehicle_polls_and_reports_once(pg_url: str, blobs: FolderBlobs) -> None:

@@ -20,6 +20,7 @@ from ringroad.adapt.store import (
 )
 from ringroad.design.model import AcceptRule
 from ringroad.design.store import accept_by_rule, accept_finding, propose_change, reject_finding
+from ringroad.http.reading import assignments
 from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind, Stage
 from ringroad.ship import store
@@ -315,15 +316,28 @@ def test_an_aborted_campaigns_vehicles_are_counted_and_open_nothing(story: Story
     with transaction(story.conn):
         store.abort(
             story.conn, story.ids, campaign_id=story.campaign_id, generation=story.campaign().generation,
-            actor="ann", reason="wrong release", now=story.now,
+            actor="ann", reason="wrong release", told="its notes are wrong", now=story.now,
         )  # fmt: skip
     assert recovery(story)[1]["unknown"] == 4  # they were told to cancel
+    why = "its campaign was aborted by ann: wrong release"
+    assert {each.withdrawn for each in assignments(story.conn, campaign_id=story.campaign_id)} == {why}
     for action in story.vehicles("cancelling"):
         story.ddi(action, "closed", "success", kind="cancel")
     story.tick()
     assert recovery(story) == (
         "recovered", {"recovered": 0, "not_recovered": 0, "unknown": 0, "kept": 0, "untouched": 4},
     )  # fmt: skip
+    vin = story.vehicles("cancelled")[0].vin
+    assert [(each.state, each.withdrawn) for each in assignments(story.conn, vin=vin)] == [("cancelled", why)]
+    story.conn.execute(
+        "INSERT INTO account (name, role, password_hash, created_at) VALUES ('fleet', 'fleet', 'x', now())"
+    )
+    story.conn.execute("INSERT INTO account_fleet (account_name, kind, name) VALUES ('fleet', 'tag', 'own')")
+    story.conn.execute("UPDATE vehicle SET tags = '{own}' WHERE vin = %s", [vin])
+    of_fleet = assignments(story.conn, vin=vin, fleet="fleet")
+    assert [each.withdrawn for each in of_fleet] == [
+        "a person at the maker ended its campaign: its notes are wrong"
+    ]
     assert list_outcomes(story.conn)[0].measure["reason"] == "none_touched"
     assert answer(story) == []
     assert get_finding(story.conn, FINDING).state == "accepted"

@@ -296,7 +296,17 @@ def test_a_cancel_before_installing_is_obeyed(world: World, state: str) -> None:
     assert drive(world) == "CANCELLED"
     assert world.versions() == {"1.0.0"}
     told = next(one for one in world.server.reports.values() if one.state == "CANCELLED")
-    assert told.detail == "its campaign took the update back, and its page says why"
+    assert told.detail == "its campaign took the update back, and its page says why"  # no reason came with it
+
+
+def test_a_cancel_carries_its_reason_into_the_report(world: World) -> None:
+    world.order()
+    world.server.command = Command(
+        kind="cancel", poll_s=1, action_id=1, reason="its campaign was halted: too many failures"
+    )
+    assert drive(world) == "CANCELLED"
+    told = next(one for one in world.server.reports.values() if one.state == "CANCELLED")
+    assert (told.code, told.detail) == ("cancelled", "its campaign was halted: too many failures")
 
 
 @pytest.mark.parametrize("state", ["INSTALLING", "CHECKING", "COMMITTING"])

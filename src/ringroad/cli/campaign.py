@@ -243,13 +243,14 @@ def approve(shell: Shell, client: Client, *, campaign: str, yes: bool) -> None:
         err=True,
     )
     warnings = sorted({each["code"] for each in current["findings"] or [] if each["severity"] == "warning"})
+    accepted = {"acknowledged": warnings}
     if current["document"]["request"].get("recall"):
         confirm(f"Approve {row['name']} as an EMERGENCY RECALL, before all other campaigns?", yes=yes)
-        _move(shell, client, row, "approve-recall", follow="start", acknowledged=warnings, more=RECALL)
+        _move(shell, client, row, "approve-recall", follow="start", extra=accepted, more=RECALL)
     else:
         accepting = f" and accept {counted(len(warnings), 'warning')}" if warnings else ""
         confirm(f"Approve this plan of {row['name']}{accepting}?", yes=yes)
-        _move(shell, client, row, "approve", follow="start", acknowledged=warnings)
+        _move(shell, client, row, "approve", follow="start", extra=accepted)
 
 
 @group.command("start", epilog=example("ringroad campaign start winter --watch"))
@@ -283,13 +284,12 @@ def resume(shell: Shell, client: Client, *, campaign: str) -> None:
 @group.command("abort", epilog=example("ringroad campaign abort winter --reason 'wrong region'"))
 @click.argument("campaign")
 @click.option("--reason", default="by hand", help="Why, for the record.")
+@click.option("--tell", default="", help="Why, for the drivers and fleets of its vehicles.")
 @with_client
-def abort(shell: Shell, client: Client, *, campaign: str, reason: str) -> None:
-    """End a campaign for good.
-
-    Vehicles that have not begun are withdrawn.
-    """
-    _move(shell, client, client.find("/campaigns", campaign), "abort", reason=reason)
+def abort(shell: Shell, client: Client, *, campaign: str, reason: str, tell: str) -> None:
+    """End a campaign for good; vehicles that have not begun are withdrawn."""
+    row = client.find("/campaigns", campaign)
+    _move(shell, client, row, "abort", reason=reason, extra={"told": tell} if tell else None)
 
 
 @group.command("watch", epilog=example("ringroad campaign watch winter"))
@@ -486,13 +486,12 @@ def _move(
     reason: str | None = None,
     follow: str = "",
     quiet: bool = False,
-    acknowledged: list[str] | None = None,
+    extra: Mapping[str, object] | None = None,
     more: str = "",
 ) -> Mapping[str, Any]:
     # What stops harm must not fail because somebody else was quicker: those go without a generation.
     body: dict[str, object] = {"generation": row["generation"]} if reason is None else {"reason": reason}
-    if acknowledged is not None:
-        body["acknowledged"] = acknowledged
+    body |= extra or {}
     done: Mapping[str, Any] = client.post(f"/campaigns/{row['id']}/{verb}", body)
     if not quiet:
         next_ = f"\nnext: ringroad campaign {follow} {tail(row['id'])}" if follow else ""

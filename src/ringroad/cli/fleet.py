@@ -206,7 +206,7 @@ def _assignments(rows: list[Mapping[str, Any]]) -> str:
                 row["wave"],
                 row["release_version"],
                 state_told(row["kind"], row["state"]),
-                row["state_detail"],
+                row.get("withdrawn") or row["state_detail"],
                 when(row["finished_at"]),
             )
             for row in rows

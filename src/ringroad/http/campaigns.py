@@ -447,10 +447,17 @@ def resume_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Go])
     return _move(ctx, request, campaign_id, data.generation, store.resume)
 
 
+class Abort(Stop, frozen=True, kw_only=True):
+    """End a campaign. The reason is for the record; `told`, if anything, is what drivers and fleets hear of it."""
+
+    told: Annotated[str, Meta(min_length=1, max_length=400, pattern=TEXT_PATTERN)] | None = None
+
+
 @route("POST", "/campaigns/{campaign_id:str}/abort", role=Role.OPERATOR, tag="ship", errors=[404, 409])
-def abort_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Stop]) -> Done:
+def abort_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Abort]) -> Done:
     """End a campaign for good; vehicles that have not begun are withdrawn."""
-    return _move(ctx, request, campaign_id, data.generation, partial(store.abort, reason=data.reason))
+    act = partial(store.abort, reason=data.reason, told=data.told or "")
+    return _move(ctx, request, campaign_id, data.generation, act)
 
 
 def _move(

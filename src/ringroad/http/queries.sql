@@ -246,7 +246,13 @@ WITH held AS (
             ORDER BY a.vin, a.action_id DESC LIMIT :rows_max::bigint + :rows_skip::bigint) AS found
      ORDER BY found.vin, found.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
-SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall
+SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall,
+       CASE WHEN shown.state IN ('cancelling', 'cancelled') AND c.state IN ('halted', 'aborted')
+                 AND coalesce(c.state_at <= shown.finished_at, true)
+            THEN 'its campaign was ' || c.state || coalesce(' by ' || (
+                     SELECT f.actor FROM fact f WHERE f.subject = c.id AND f.kind = 'campaign.aborted' LIMIT 1), '')
+                 || ': ' || CASE c.state WHEN 'halted' THEN replace(c.state_reason, '_', ' ') ELSE c.state_reason END
+            ELSE '' END AS withdrawn
   FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id
   JOIN campaign c ON c.id = shown.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
  ORDER BY shown.vin, shown.action_id DESC;
@@ -266,7 +272,15 @@ WITH own AS (
             OR :state = shown_state(a.state, a.claimed_at IS NOT NULL))
      ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN a.vin END, a.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
-SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall
+SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall,
+       coalesce(CASE WHEN shown.state IN ('cancelling', 'cancelled') AND c.state IN ('halted', 'aborted')
+                 AND coalesce(c.state_at <= shown.finished_at, true)
+            THEN CASE WHEN c.state = 'halted' THEN 'its campaign was halted: ' || replace(c.state_reason, '_', ' ')
+                      ELSE (SELECT CASE WHEN :fleet::text IS NULL
+                                        THEN 'its campaign was aborted by ' || f.actor || ': ' || c.state_reason
+                                        ELSE 'a person at the maker ended its campaign' || coalesce(': ' || (f.body ->> 'told'), '') END
+                              FROM fact f WHERE f.subject = c.id AND f.kind = 'campaign.aborted' LIMIT 1) END
+            END, '') AS withdrawn
   FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id
   JOIN campaign c ON c.id = shown.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
  ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN shown.vin END, shown.action_id DESC;

@@ -124,6 +124,7 @@ class AssignmentView(View, frozen=True, kw_only=True):
     kind: str
     state: str
     state_detail: str
+    withdrawn: str = ""  # who or what stopped its campaign, and why, if that ended it
     claimed_at: datetime | None = None  # it says success; `claimed` until it says that it runs it as well
     offered_at: datetime | None
     deadline_at: datetime | None

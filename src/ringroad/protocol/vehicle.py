@@ -6,7 +6,7 @@ Paths, all below ``/uptane/v1``, all over HTTPS, `Authorization: Bearer <device 
     GET  /image/targets/{sha256}.{name}    an image; Range is honoured
     GET  /image/targets/{sha256}.delta     a delta that a Director target offers; Range is honoured
     GET  /director/{vin}/{file}            metadata of the vehicle's Director repository
-    GET  /vehicles/{vin}                   Poll -> Command; answered from memory, ETag, 304; `HEARS` beside it
+    GET  /vehicles/{vin}                   Poll -> Command; answered from memory, ETag, 304; `HEARS` and `HEARS_WHY` beside it
     PUT  /vehicles/{vin}/manifest          signed vehicle version manifest (Uptane 5.4.2.1.1)
     POST /vehicles/{vin}/reports           ReportBatch -> Acknowledged; durable before it is answered
 
@@ -47,12 +47,16 @@ class Command(Message, frozen=True, kw_only=True, omit_defaults=True):
     # Whoever runs the fleet agreed to all of it in the driver's place. Said only to a vehicle whose poll has the
     # header `HEARS`: one from before refuses an answer with a member that it does not know.
     agreed: bool = False
+    reason: ShortText = (
+        ""  # why a cancel was ordered; said only to a vehicle whose poll has the header `HEARS_WHY`
+    )
 
 
 DRIVER_ALONE = (
     "by the driver alone"  # in the detail of a vehicle that waits, and takes no word but its driver's
 )
 HEARS = ("ringroad-hears", "agreed")  # header of a poll, and what it says
+HEARS_WHY = ("ringroad-hears-why", "cancel")  # another, of a vehicle that takes the reason of a cancel
 
 VehicleState = Literal[
     "IDLE", "SYNCING", "AWAITING_CONSENT", "DOWNLOADING", "VERIFYING", "STAGING", "READY", "INSTALLING", "CHECKING",

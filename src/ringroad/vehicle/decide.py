@@ -52,7 +52,9 @@ SYNC_TRIES_MAX: Final = (
 )
 FLIGHT_BYTES_MAX: Final = 64 * 1024**2  # bytes of images that are fetched together; a larger one goes alone
 IMAGE_TRIES_MAX: Final = 2  # downloads of an image whose bytes were wrong
-TAKEN_BACK: Final = "its campaign took the update back, and its page says why"  # a cancel names no reason
+TAKEN_BACK: Final = (
+    "its campaign took the update back, and its page says why"  # of a server that tells no reason
+)
 AWAY: Final = "away-"  # before the name of what is tried of an ECU that gives no answer
 # Restarts that lead nowhere: with the same ECU under way, or in CHECKING at all.
 STAGING_RESTARTS_MAX: Final = 20  # drives too short to fill one bank; each begins with an erase
@@ -290,7 +292,7 @@ def _obey_server(state: CampaignState, facts: Facts) -> Step | None:
         return Write(Opened(action_id=command.action_id, at=facts.now))
     if wants_other(state, command):
         if command.kind == "cancel":
-            return _move("CANCELLED", facts, code="cancelled", detail=TAKEN_BACK)
+            return _move("CANCELLED", facts, code="cancelled", detail=command.reason or TAKEN_BACK)
         return _move("SUPERSEDED", facts, code="superseded", detail=f"by action {command.action_id}")
     if command.kind == "cancel" and command.action_id == state.action_id and not state.cancel_refused:
         detail = f"too late: the vehicle is {state.state}"

@@ -21,7 +21,7 @@ import msgspec
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import Forbidden, InvalidInput, NotFound, RingroadError, Unavailable, Untrusted
 from ringroad.kernel.vin import Vin
-from ringroad.protocol.vehicle import HEARS, Acknowledged, Command, Report, ReportBatch
+from ringroad.protocol.vehicle import HEARS, HEARS_WHY, Acknowledged, Command, Report, ReportBatch
 from ringroad.trust.state import VerifiedTarget
 from ringroad.trust.verify import FileRequest
 from ringroad.vehicle.backoff import AskedToWait, parse_retry_after
@@ -95,7 +95,7 @@ class Gateway:
         Raises:
             Unavailable, Forbidden, NotFound: see `_failure`.
         """
-        headers = {**self._headers, HEARS[0]: HEARS[1]}
+        headers = {**self._headers, HEARS[0]: HEARS[1], HEARS_WHY[0]: HEARS_WHY[1]}
         if self._etag:
             headers["If-None-Match"] = self._etag
         url = f"{self._prefix}/vehicles/{self._vin}"

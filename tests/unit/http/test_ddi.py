@@ -231,6 +231,7 @@ def row(seq: int, state: str, action_id: int = 17) -> dict[str, Any]:
         "consented": False,
         "claimed": False,
         "packages": None,
+        "reason": "its campaign was halted: x" if state == "cancelling" else "",
     }
 
 

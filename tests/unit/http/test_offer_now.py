@@ -30,7 +30,7 @@ def model(
     made.fold_terms([terms | {"recall": recall}])
     made.fold_assignments([{
         "vin": "V", "action_id": 7, "state": "offered", "kind": "update", "campaign_id": "c", "release_id": "r",
-        "variant": "city", "changed_seq": 2, "chosen": False, "consented": False, "claimed": False, "packages": None,
+        "variant": "city", "changed_seq": 2, "chosen": False, "consented": False, "claimed": False, "packages": None, "reason": "",
         **row,
     }])  # fmt: skip
     return made

@@ -203,3 +203,25 @@ def test_a_vehicle_that_runs_the_release_of_a_stopped_campaign_is_not_called_up_
     assert why.text == "It confirmed 2, whose campaign is halted. It is not ordered back yet."
     finished = why_not_updating(runs, assignment(state="installed", campaign_state="finished"), now=NOON)
     assert finished.title == "It is up to date"
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (
+            {"state": "cancelling", "withdrawn": "its campaign was halted: too many failures"},
+            "The offer was withdrawn, as its campaign was halted: too many failures; the vehicle's answer is awaited.",
+        ),
+        (
+            {"state": "cancelled", "withdrawn": "its campaign was aborted by ole: the wrong notes."},
+            "Its last offer ended: cancelled, as its campaign was aborted by ole: the wrong notes.",
+        ),
+        ({"state": "cancelling"}, "The offer was withdrawn; the vehicle's answer is awaited."),
+        (
+            {"state": "cancelled", "state_detail": "declined by its driver"},
+            "Its last offer ended: cancelled. It says: declined by its driver.",
+        ),
+    ],
+)
+def test_an_update_that_was_withdrawn_says_by_what_and_why(more: dict[str, Any], says: str) -> None:
+    assert why_not_updating(VEHICLE, assignment(**more), now=NOON).text == says

@@ -11,7 +11,8 @@ import pytest
 from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.protocol.vehicle import Conduct, EcuTarget, Phase, UpdateGroup, VehicleState
 from ringroad.trust.state import VerifiedTarget
-from ringroad.vehicle.consent import digest_notes
+from ringroad.vehicle.consent import DENIED, digest_notes
+from ringroad.vehicle.decide import TAKEN_BACK
 from ringroad.vehicle.deltas import Coming
 from ringroad.vehicle.driver.page import render_page
 from ringroad.vehicle.driver.view import Said, size_text, take_word, time_text, view_of
@@ -34,7 +35,7 @@ BOTH: frozenset[Phase] = frozenset({"download", "install"})
 
 def glance(state: VehicleState = "AWAITING_CONSENT", **more: Any) -> Glance:
     given: dict[str, Any] = {"plan": PLAN, "action_id": 7, "ecus": {"S1": EcuState.IDLE}}
-    of_state = {name: more.pop(name) for name in ("code", "answer", "plan", "ecus") if name in more}
+    of_state = {name: more.pop(name) for name in ("code", "detail", "answer", "plan", "ecus") if name in more}
     return Glance(
         state=CampaignState(state=state, **(given | of_state)), at=NOW, names={"S1": "brake"}, **more
     )
@@ -117,6 +118,28 @@ def test_an_update_that_did_not_fit_says_that_there_is_no_room(code: str) -> Non
     assert view_of(glance("FAILED", code="hash_mismatch")).text == (
         "Nothing was changed. The maker knows of it."
     )
+
+
+@pytest.mark.parametrize("plan", [PLAN, None])
+@pytest.mark.parametrize(
+    ("code", "detail", "expected"),
+    [
+        (
+            "cancelled",
+            "its campaign was aborted: the wrong notes.",
+            "Nothing was changed. The maker says why: its campaign was aborted: the wrong notes.",
+        ),
+        ("cancelled", TAKEN_BACK, "Nothing was changed."),  # of a server that tells no reason
+        ("cancelled", "", "Nothing was changed."),
+        (DENIED, "no, by the driver", "Nothing was changed."),
+    ],
+)
+def test_an_update_that_was_withdrawn_says_why(
+    plan: Plan | None, code: str, detail: str, expected: str
+) -> None:
+    view = view_of(glance("CANCELLED", code=code, detail=detail, plan=plan))
+    assert view.text == expected
+    assert expected in render_page(view, token="t")
 
 
 def test_a_question_shows_what_changes_how_much_and_how_long() -> None:

@@ -107,9 +107,8 @@ def why_not_updating(
                 next="It is asked for its attributes at each poll. One that never states what it runs ends as silent.",
             )
         case "cancelling":
-            return Why(
-                title=title, text="The offer was withdrawn; the vehicle's answer is awaited.", tone="warn"
-            )
+            text = f"The offer was withdrawn{_because(a)}; the vehicle's answer is awaited."
+            return Why(title=title, text=text, tone="warn")
     return _ended(v, a, title, detail)
 
 
@@ -164,7 +163,12 @@ def _ended(v: VehicleView, a: AssignmentView, title: str, detail: str) -> Why:
                 tone="bad",
                 next="The reports below show the step that failed.",
             )
-    return Why(title=title, text=f"Its last offer ended: {words(a.state)}.{detail}", tone="")
+    return Why(title=title, text=f"Its last offer ended: {words(a.state)}{_because(a)}.{detail}", tone="")
+
+
+def _because(a: AssignmentView) -> str:
+    """Return who or what withdrew the update and why; a campaign that still runs did not."""
+    return f", as {a.withdrawn.rstrip('.')}" if a.withdrawn else ""
 
 
 def _waits_aboard(detail: str) -> str:

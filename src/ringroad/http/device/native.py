@@ -38,6 +38,7 @@ from ringroad.kernel.limits import MANIFEST_BYTES_MAX, REQUEST_BYTES_MAX
 from ringroad.protocol.vehicle import (
     DELTA_FILENAME,
     HEARS,
+    HEARS_WHY,
     TERMINAL_STATES,
     Acknowledged,
     Command,
@@ -47,7 +48,7 @@ from ringroad.storage.db import Connection
 
 if TYPE_CHECKING:
     from ringroad.http.device.app import Gateways
-    from ringroad.http.device.read_model import Device
+    from ringroad.http.device.read_model import Device, Offer
 
 MetadataKey = tuple[str, str, str, int]  # repository, VIN or empty, role, version (0: the newest)
 ApplyManifest = Callable[[Connection, str, bytes, datetime], None]
@@ -57,6 +58,7 @@ _METADATA_FILE = re.compile(r"(?:([1-9][0-9]{0,8})\.)?([a-z][a-z0-9_-]{0,63})\.j
 _IMAGE_FILE = re.compile(r"([0-9a-f]{64})\.([A-Za-z0-9][A-Za-z0-9._+-]{0,199})")
 _POLL_ETAG = re.compile(rb'"([a-z]+(?:-[0-9]+)?)-([0-9]{1,6})"')  # what to do, and when to come again
 HEARS_NAME, HEARS_VALUE = (each.encode() for each in HEARS)
+HEARS_WHY_NAME, HEARS_WHY_VALUE = (each.encode() for each in HEARS_WHY)
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(ReportBatch)
 
@@ -131,8 +133,16 @@ class NativeGateway:
             return away
         offer, need = self._gateways.offer_now(device)
         poll_s = self._gateways.poll_again_s(vin, device, need)
-        agreed = offer is not None and offer.consented and header(request.headers, HEARS_NAME) == HEARS_VALUE
-        kind = b"idle" if offer is None else b"agreed" if agreed else offer.kind.encode()
+        agreed, reason = _told_beside(offer, request)
+        kind = (
+            b"idle"
+            if offer is None
+            else b"agreed"
+            if agreed
+            else b"reason"
+            if reason
+            else offer.kind.encode()
+        )
         what = kind if offer is None else b"%b-%d" % (kind, offer.action_id)
         known = _POLL_ETAG.fullmatch(header(request.headers, b"if-none-match") or b"")
         if known is not None and known[1] == what and is_told(int(known[2]), poll_s):
@@ -140,7 +150,9 @@ class NativeGateway:
         command = (
             Command(kind="none", poll_s=poll_s)
             if offer is None
-            else Command(kind=offer.kind, action_id=offer.action_id, poll_s=poll_s, agreed=agreed)
+            else Command(
+                kind=offer.kind, action_id=offer.action_id, poll_s=poll_s, agreed=agreed, reason=reason
+            )
         )
         return Answer(200, _ENCODER.encode(command), (JSON, (b"etag", b'"%b-%d"' % (what, poll_s))))
 
@@ -251,3 +263,15 @@ class NativeGateway:
         while self._kept_bytes > METADATA_KEPT_BYTES:
             _, dropped = self._kept.popitem(last=False)
             self._kept_bytes -= len(dropped)
+
+
+def _told_beside(offer: Offer | None, request: Request) -> tuple[bool, str]:
+    """Return whether an update was agreed to, and why a cancel was ordered, as far as the vehicle takes such a member.
+
+    A cancel is never one that was agreed to: its answer would have the tag of the update's.
+    """
+    if offer is None:
+        return False, ""
+    hears = header(request.headers, HEARS_NAME) == HEARS_VALUE
+    hears_why = header(request.headers, HEARS_WHY_NAME) == HEARS_WHY_VALUE
+    return offer.kind == "update" and offer.consented and hears, offer.reason if hears_why else ""

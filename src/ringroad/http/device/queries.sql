@@ -10,6 +10,11 @@ SELECT a.action_id, a.vin, a.kind, a.state, a.changed_seq, a.campaign_id,
        coalesce(a.release_id, c.release_id) AS release_id, v.variant, a.packages::text AS packages,
        a.state = 'pending' AND c.state = 'running' AS chosen,
        a.consented_at IS NOT NULL AS consented, a.claimed_at IS NOT NULL AS claimed,
+       CASE WHEN a.state <> 'cancelling' THEN ''
+            WHEN c.state = 'aborted' THEN 'a person at the maker ended its campaign' || coalesce(': ' || (
+                 SELECT f.body ->> 'told' FROM fact f WHERE f.subject = c.id AND f.kind = 'campaign.aborted' LIMIT 1), '')
+            WHEN c.state = 'halted' THEN 'its campaign was halted: ' || replace(c.state_reason, '_', ' ')
+            ELSE 'declined by its driver' END AS reason,
        CASE WHEN a.claimed_at IS NULL THEN false
             ELSE coalesce(p.document -> 'success' -> v.variant -> 'attributes', '{}') <> '{}' END AS asked
   FROM assignment a

@@ -27,6 +27,7 @@ from ringroad.kernel.hours import OwnHours, Window, find_zone, offer_time, own_o
 from ringroad.protocol.vehicle import Urgency
 
 OWN_TIMES_MAX = 100_000  # schedules whose openings are kept; beyond that they are computed again
+REASON_CHARS_MAX = 500  # of why an update was cancelled; a report takes 2,000 in all
 NEVER = datetime.max.replace(tzinfo=UTC)
 OwnTime = tuple[OwnHours, int, tzinfo, bool]  # hours, seconds of an installation, whose clock, for a recall
 
@@ -43,6 +44,7 @@ class Offer:
     campaign_id: str = ""  # empty: no terms hold for it, as for a cancel or a return
     begun: bool = False  # the vehicle works on it: from then on it is told at any time
     consented: bool = False  # its driver agreed to it
+    reason: str = ""  # of a cancel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -404,4 +406,7 @@ def decide_offer(row: dict[str, Any]) -> Offer | None:
         campaign_id=intern(row["campaign_id"]) if kind == "update" and row["kind"] != "rollback" else "",
         begun=row["state"] == "active",
         consented=row["consented"],
+        reason=intern(row["reason"][:REASON_CHARS_MAX])
+        if kind == "cancel"
+        else "",  # one for all of a campaign
     )

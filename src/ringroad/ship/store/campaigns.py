@@ -308,9 +308,10 @@ def resume(
 
 
 def abort(
-    conn: Connection, ids: Ids, *, campaign_id: str, generation: int, actor: str, reason: str, now: datetime
-) -> Campaign:
-    """Abort for good: nothing more is offered, open vehicles are told to cancel.
+    conn: Connection, ids: Ids, *, campaign_id: str, generation: int, actor: str, reason: str, now: datetime,
+    told: str = "",
+) -> Campaign:  # fmt: skip
+    """Abort for good: nothing more is offered, open vehicles are told to cancel, and `told` of the reason, if anything.
 
     Raises:
         Conflict: the campaign moved on or has ended.
@@ -321,8 +322,9 @@ def abort(
         CampaignState.PAUSED,
     )  # fmt: skip
     moved = _move(conn, campaign, generation, to=CampaignState.ABORTED, of=before, reason=reason, now=now)
+    body = {"reason": moved.state_reason, **({"told": told} if told else {})}
     aborted = append_of(
-        conn, ids, moved, FactKind.CAMPAIGN_ABORTED, actor=actor, now=now, body={"reason": moved.state_reason},
+        conn, ids, moved, FactKind.CAMPAIGN_ABORTED, actor=actor, now=now, body=body,
         causes=latest(conn, campaign_id, FactKind.CAMPAIGN_WAVE_STARTED)
         or latest(conn, campaign_id, FactKind.CAMPAIGN_CREATED),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Final, Literal
 from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.protocol.vehicle import PHASES, Phase, VehicleState
 from ringroad.vehicle.consent import CONSENT_HOURS, DENIED, LATER_HOURS, digest_notes
-from ringroad.vehicle.decide import AWAY
+from ringroad.vehicle.decide import AWAY, TAKEN_BACK
 from ringroad.vehicle.deltas import Coming
 from ringroad.vehicle.driver.language import ENGLISH, Words
 from ringroad.vehicle.glance import Glance
@@ -125,6 +125,8 @@ def view_of(glance: Glance, words: Words = ENGLISH) -> DriverView:
         text = text or (words.say(key) if words.has(key) else "")
     if state.state == "FAILED" and state.code in NO_ROOM:
         text = words.say("result.no_room")
+    if state.state == "CANCELLED" and state.code == "cancelled" and state.detail not in {"", TAKEN_BACK}:
+        text = words.say("result.withdrawn", why=state.detail.rstrip("."))
     headline = words.say("headline.stands" if _stands(glance) else f"headline.{state.state}")
     if state.code == DENIED and state.state == "CANCELLED":
         headline = words.say("headline.declined")
