@@ -16,7 +16,8 @@ from ringroad.ship.model import CampaignState
 from ringroad.ship.store.judging import judge_today, read_let_go
 from ringroad.storage.db import Connection, transaction
 from ringroad.storage.ledger import read_facts
-from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme, vin
+from ringroad.trust.manifest import UNLISTED
+from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme, sha, vin
 from support.manifests import manifest_of
 
 pytestmark = pytest.mark.engines
@@ -280,6 +281,83 @@ def test_a_refusal_is_let_go_only_where_what_is_known_today_says_the_same(
     assert read_let_go(story.conn, story.campaign_id) == ({OLDER: 1} if state == "cancelled" else {})
     halted = story.campaign().state is CampaignState.HALTED
     assert halted is (state == "failed")
+
+
+ELSEWHERE = "changed_elsewhere: brake runs what no package holds"
+
+
+@pytest.mark.parametrize("code", ["no_backup", "rollback", "downgrade_undecided", "upgrades_from"])
+def test_a_vehicle_that_refuses_for_what_a_workshop_flashed_is_no_failure_though_nobody_lists_the_image(
+    story: Story, code: str
+) -> None:
+    names = add_vehicles(story.conn, range(2), gateway="native")
+    story.start(waves=(), gate=STRICT)
+    story.tick()
+    says(story, names[0], UNLISTED, "brake")
+    story.native(by_vin(story)[names[0]], "FAILED", kind="closed", code=code, detail="brake")
+    story.later(5)
+    story.tick()
+    after = by_vin(story)[names[0]]
+    assert (after.state, story.campaign().state) == ("cancelled", CampaignState.RUNNING)
+    assert after.state_detail.startswith(f"{ELSEWHERE}; the vehicle said FAILED {code}")
+    assert read_let_go(story.conn, story.campaign_id) == {ELSEWHERE: 1}
+    says(story, names[1], "2.0.0")
+    for _ in range(2):
+        story.later(5)
+        story.tick()
+    assert story.campaign().state is CampaignState.FINISHED
+
+
+def began_and_failed(story: Story, name: str) -> None:
+    """An update of another campaign began on the vehicle, and did not end installed."""
+    other = Story(story.conn, story.ids)
+    other.start(release="release_2.0.0", query=f"vin = '{name}'", waves=(), gate=STRICT)
+    other.tick()
+    (action,) = other.vehicles("offered")
+    other.native(action, "INSTALLING")
+    other.native(action, "ROLLED_BACK", kind="closed")
+    other.later(5)
+    other.tick()
+    assert [each.state for each in other.vehicles()] == ["rolled_back"]
+    story.now = other.now
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["nothing shown", "another ecu", "a listed image", "never ran a known one", "began", "an update before"],
+)
+def test_what_nobody_lists_excuses_nothing_that_our_own_update_may_have_done(
+    story: Story, given: str
+) -> None:
+    names = add_vehicles(story.conn, range(2), gateway="native")
+    if given == "an update before":
+        began_and_failed(story, names[0])
+    story.start(release="release_3.0.0", waves=(), gate=STRICT)
+    story.tick()
+    if given == "never ran a known one":
+        story.conn.execute("UPDATE ecu_installed SET image_sha256 = repeat('e', 64)")
+        story.conn.execute("DELETE FROM ecu_replaced")
+    if given == "a listed image":  # the bytes of 2.0.0, by whatever name
+        story.conn.execute(
+            "UPDATE software_package SET image_sha256 = %s WHERE id = 'pkg_brake_2.0.0'",
+            [sha(f"brake {UNLISTED}")],
+        )
+    if given == "another ecu":  # the release has nothing for it
+        story.conn.execute(
+            "UPDATE release SET document = document #- '{variants,city,head}' #- '{variants,premium,head}'"
+            " WHERE id = 'release_3.0.0'"
+        )
+    action = by_vin(story)[names[0]]
+    if given == "began":
+        story.native(action, "INSTALLING")
+    if given != "nothing shown":
+        says(story, names[0], UNLISTED, "head" if given == "another ecu" else "brake")
+    story.native(action, "FAILED", kind="closed", code="no_backup", detail="brake")
+    story.later(5)
+    story.tick()
+    assert by_vin(story)[names[0]].state == "failed"
+    assert story.campaign().state is CampaignState.HALTED
+    assert read_let_go(story.conn, story.campaign_id) == {}
 
 
 def test_a_vehicle_is_judged_by_what_is_known_of_it_now_whatever_was_planned(story: Story) -> None:

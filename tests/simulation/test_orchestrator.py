@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from ringroad.kernel.errors import Conflict, Unavailable
 from ringroad.protocol.vehicle import TERMINAL_STATES, Command, PostCheck, Report, UpdateGroup
+from ringroad.trust.manifest import UNLISTED, InstalledImage, RunningHashes
 from ringroad.trust.metadata import Terms
 from ringroad.vehicle.agents.base import Failed, Fault, Reason
 from ringroad.vehicle.decide import AWAY_TRIES_MAX, COMMIT_INSTALLS_MAX, COMMIT_TRIES_MAX, ECU_TRIES_MAX
@@ -162,14 +164,53 @@ def test_an_ecu_that_is_away_is_asked_a_few_times_for_what_another_tells(
     assert asked == (away if known else LOOKS_MAX)
 
 
-def test_an_image_that_nobody_lists_is_named_in_no_manifest_and_keeps_nobody_from_the_server(
+def test_an_image_that_nobody_lists_is_told_with_its_digest_and_no_name_before_the_update_is_refused(
     world: World,
 ) -> None:
     assert drive(world) == "IDLE"
     flash_elsewhere(world, "brake", listed=False)
-    asked = len(world.server.asked)
     assert drive(world) == "IDLE"
-    assert len(world.server.asked) > asked
+    assert len(told(world)) == 1  # not at its start: it may be listed by now, and nobody asked
+    seen: list[int] = []
+
+    def takes(report: Report) -> bool:
+        if report.state == "FAILED":
+            seen.append(len(world.server.manifests))
+        return False
+
+    world.server.refuses = takes
+    world.order()
+    assert drive(world) == "FAILED"
+    assert last_code(world) == "rollback"  # the update's counter is lower
+    assert min(seen) == 2
+    image = world.server.manifests[-1].reports["brake-serial"].installed_image
+    assert image == InstalledImage(
+        filename=UNLISTED,
+        hashes=RunningHashes(sha256=hashlib.sha256(content_of("brake", "3.0.0")).hexdigest()),
+    )
+    flash_elsewhere(world, "brake")  # it is listed late
+    world.order(action_id=2)
+    assert drive(world) == "FAILED"
+    assert "brake-3.0.0.bin" in told(world)[-1]
+
+
+def test_an_image_that_nobody_lists_keeps_nobody_from_a_server_of_before(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert drive(world) == "IDLE"
+    flash_elsewhere(world, "brake", listed=False)
+    answer, asked = world.server.answer, [0]
+
+    def refuses(method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
+        if method != "PUT":
+            return answer(method, path, headers, body)
+        asked[0] += 1
+        return 403, b"", []
+
+    monkeypatch.setattr(world.server, "answer", refuses)
+    world.order()
+    assert drive(world) == "FAILED"
+    assert asked[0] >= 1
     assert len(told(world)) == 1
 
 

@@ -6,15 +6,14 @@ import itertools
 from collections.abc import Sequence
 
 from ringroad.storage.db import Connection
-from ringroad.trust.manifest import EcuReport, InstalledImage, VehicleManifest
-from ringroad.trust.metadata import TargetHashes
+from ringroad.trust.manifest import UNLISTED, EcuReport, InstalledImage, RunningHashes, VehicleManifest
 from support.fleet import sha
 
 _NUMBERS = itertools.count(1)
 
 
 def manifest_of(conn: Connection, vin: str, version: str, ecus: Sequence[str]) -> VehicleManifest:
-    """A manifest in which the named ECUs show `version`; others show what they had."""
+    """A manifest in which the named ECUs show `version`, or what nobody lists; others show what they had."""
     number = next(_NUMBERS)
     rows = conn.execute(
         "SELECT e.name, e.serial, i.filename, i.image_sha256 FROM ecu e JOIN ecu_installed i USING (vin, serial)"
@@ -27,9 +26,9 @@ def manifest_of(conn: Connection, vin: str, version: str, ecus: Sequence[str]) -
         reports[row["serial"]] = EcuReport(
             ecu_serial=row["serial"],
             installed_image=InstalledImage(
-                filename=f"{row['name']}-{version}.bin" if changed else row["filename"],
+                filename=_filename(row["name"], version) if changed else row["filename"],
                 length=1_000,
-                hashes=TargetHashes(
+                hashes=RunningHashes(
                     sha256=sha(f"{row['name']} {version}") if changed else row["image_sha256"],
                     sha512="0" * 128,
                 ),
@@ -39,3 +38,7 @@ def manifest_of(conn: Connection, vin: str, version: str, ecus: Sequence[str]) -
             counter=number,
         )
     return VehicleManifest(vin=vin, primary_serial="", reports=reports, digest=f"{number:064x}")
+
+
+def _filename(ecu: str, version: str) -> str:
+    return UNLISTED if version == UNLISTED else f"{ecu}-{version}.bin"

@@ -6,19 +6,22 @@ go with the verdict of today, which is no failure.
 
 A native vehicle judges for itself before it touches an ECU (`vehicle/terms.py`), and may refuse what was offered a moment
 before more became known of it. That is let go as well, but only if what we know of it today says the same: a refusal
-that nothing on our side explains is a failure, and the gate sees it.
+that nothing on our side explains is a failure, and the gate sees it. What explains it too is an ECU that something else
+than a campaign changed, a workshop say: its manifest shows an image that no package holds.
 
 Invariants:
     What is not known to fit is never offered on.
     A refusal alone never takes a failure out of the gate's count: what we know explains it. That may be a manifest of the
     same vehicle, signed by its ECUs, of images of the programme; it is judged by them from then on.
+    An image that nobody knows explains a refusal only on an ECU that it is about, and never behind an update that began
+    and did not end installed: that may have left it there.
 
 Source: ADR 0119.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -35,7 +38,12 @@ REFUSALS: Final[Mapping[str, tuple[str, ...]]] = {
     "upgrades_from": ("upgrades_from:",),
     "requires": ("requires:",),
     "conflicts": ("conflicts:",),
+    "no_backup": (),  # it knows nothing that it could go back to; no verdict of ours says that
 }
+_ABOUT_OTHERS: Final = frozenset(
+    {"requires", "conflicts"}
+)  # refusals that ECUs may be to blame for which get nothing
+CHANGED_ELSEWHERE: Final = "changed_elsewhere"
 
 
 def let_go_for(
@@ -92,6 +100,21 @@ def refused_for(today: Resolution, *, code: str) -> str | None:
     if today.verdict != "mismatch" or not today.reason.startswith(REFUSALS[code]):
         return None
     return verdict_of(today)
+
+
+def changed_elsewhere(code: str, *, touched: Collection[str], unlisted: Collection[str]) -> str | None:
+    """Return why a vehicle that refused an update is let go for what a workshop left on it; None: that explains nothing.
+
+    Args:
+        code: of `REFUSALS`, by which the vehicle refused.
+        touched: names of the ECUs that the release has a package for.
+        unlisted: those whose newest manifest shows an image that no package of the programme holds, and that ran one
+            before that a package holds; none if the vehicle's last update that began may have left it there.
+    """
+    blamed = sorted(name for name in unlisted if name in touched or code in _ABOUT_OTHERS)
+    if not blamed:
+        return None
+    return f"{CHANGED_ELSEWHERE}: {', '.join(blamed)} runs what no package holds"
 
 
 def beside(verdict: str, detail: str) -> str:

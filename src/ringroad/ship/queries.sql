@@ -556,6 +556,25 @@ UPDATE assignment a SET state = 'cancelled', state_detail = m.reason, finished_a
   FROM unnest(:action_ids::int[], :reasons::text[]) AS m (action_id, reason)
  WHERE a.action_id = m.action_id;
 
+-- name: changed_elsewhere
+-- ECUs whose newest manifest shows an image that no package of the programme holds, and that ran before what one holds;
+-- none of a vehicle whose last update that began did not end installed: that may have left it there.
+SELECT e.vin, e.name
+  FROM ecu e
+  JOIN vehicle v ON v.vin = e.vin
+  JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
+ WHERE e.vin = ANY (:vins::text[]) AND e.removed_at IS NULL AND i.filename = :unlisted
+   AND NOT EXISTS (SELECT FROM software_package p
+                    WHERE p.programme_id = v.programme_id AND p.image_sha256 = i.image_sha256)
+   AND EXISTS (SELECT FROM ecu_replaced w
+                 JOIN software_package p ON p.programme_id = v.programme_id AND p.ecu = e.name
+                                        AND p.image_sha256 = w.image_sha256
+                WHERE w.vin = i.vin AND w.serial = i.serial)
+   AND coalesce((SELECT a.state = 'installed' FROM assignment a
+                  WHERE a.vin = e.vin AND a.began_at IS NOT NULL
+                  ORDER BY a.began_at DESC, a.action_id DESC LIMIT 1), true)
+ ORDER BY e.vin, e.name;
+
 -- name: let_go_verdicts
 SELECT let_go.verdict, sum(let_go.vehicles::int)::int AS vehicles
   FROM fact f CROSS JOIN LATERAL jsonb_each_text(f.body -> 'verdicts') AS let_go (verdict, vehicles)

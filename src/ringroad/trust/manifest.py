@@ -20,27 +20,38 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from securesystemslib.signer import CryptoSigner
 
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.limits import ECUS_MAX, IMAGE_BYTES_MAX, MANIFEST_BYTES_MAX
+from ringroad.protocol.vehicle import Sha256
 from ringroad.trust.attacks import Attack, refuse
 from ringroad.trust.canonical import INTEGER_MAX, decode_canonical, encode_canonical, encode_decoded
 from ringroad.trust.keys import PublicKey, check_public_key, key_id, verifies
-from ringroad.trust.metadata import EXPIRES, KeyId, Serial, Shape, TargetHashes, check_filename, parse_time
+from ringroad.trust.metadata import EXPIRES, KeyId, Serial, Sha512, Shape, check_filename, parse_time
 
 CLOCK_SKEW_S_MAX: Final = (
     300  # seconds an ECU's clock may be ahead of ours; RFC 8633 keeps NTP within a second
 )
 
 
+UNLISTED: Final = "unlisted"  # filename of an image that the Image repository does not list
+
+
+class RunningHashes(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Digests of what runs on an ECU; of an image that nobody lists only the one that the ECU itself tells."""
+
+    sha256: Sha256
+    sha512: Sha512 | UnsetType = UNSET
+
+
 class InstalledImage(Shape, frozen=True, kw_only=True):
-    """What runs on an ECU."""
+    """What runs on an ECU: an image as it is listed, or `UNLISTED` with its digest and nothing else."""
 
     filename: str
-    length: Annotated[int, Meta(ge=1, le=IMAGE_BYTES_MAX)]
-    hashes: TargetHashes
+    hashes: RunningHashes
+    length: Annotated[int, Meta(ge=1, le=IMAGE_BYTES_MAX)] | UnsetType = UNSET
 
 
 class PayloadHash(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,9 +122,9 @@ def build_ecu_report(
     *,
     serial: str,
     filename: str,
-    length: int,
+    length: int | None,
     sha256: str,
-    sha512: str,
+    sha512: str | None,
     latest_time: datetime,
     counter: int,
     attacks_detected: str = "",
@@ -123,10 +134,10 @@ def build_ecu_report(
     Args:
         signer: of the ECU's own key.
         serial: of the ECU.
-        filename: target name of the installed image.
-        length: of the installed image, bytes.
+        filename: target name of the installed image; `UNLISTED` if it has none.
+        length: of the installed image, bytes; None if it is not listed, and so not known.
         sha256: hex.
-        sha512: hex.
+        sha512: hex; None as with `length`.
         latest_time: the latest time the ECU verified, UTC.
         counter: higher than in every report before.
         attacks_detected: an `Attack` code, or empty.
@@ -136,9 +147,9 @@ def build_ecu_report(
             "ecu_serial": serial,
             "installed_image": {
                 "filename": filename,
-                "length": length,
-                "hashes": {"sha256": sha256, "sha512": sha512},
-            },
+                "hashes": {"sha256": sha256} | ({} if sha512 is None else {"sha512": sha512}),
+            }
+            | ({} if length is None else {"length": length}),
             "attacks_detected": attacks_detected,
             "latest_time": latest_time.astimezone(UTC).strftime(EXPIRES),
             "counter": counter,
@@ -251,8 +262,17 @@ def _open(raw: bytes) -> tuple[_Envelope, _ManifestBody, list[tuple[_Envelope, E
         raise refuse(Attack.MALFORMED, "not a vehicle version manifest", detail=str(error)) from error
     for _, report in reports:
         check_filename(report.installed_image.filename)
+        _check_whole(report)
         parse_time(report.latest_time)
     return envelope, body, reports
+
+
+def _check_whole(report: EcuReport) -> None:
+    """Refuse an image that says less of itself than a listed one has to, and does not say that it is not listed."""
+    image = report.installed_image
+    said = (image.length is not UNSET, image.hashes.sha512 is not UNSET)
+    if said not in ({(True, True)} if image.filename != UNLISTED else {(False, False)}):
+        raise refuse(Attack.MALFORMED, f"ECU {report.ecu_serial}: half an image")
 
 
 def _manifest(

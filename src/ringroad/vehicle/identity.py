@@ -1,7 +1,9 @@
 """The vehicle's signed word about itself: the vehicle version manifest, and when it is due.
 
 One is sent at the first start and after every campaign; and, if ECUs run something else than it said, as a workshop
-leaves them, at a start and before an update is refused, so that the server can tell why.
+leaves them, at a start and before an update is refused, so that the server can tell why. An image that is neither one
+of the vehicle's own nor listed by the Image repository is told as just that, with the digest that its ECU tells, once
+the repository was asked for an update.
 Each ECU's report is signed with that ECU's key, the whole with the Primary's.
 
 Source: Uptane 2.1 sections 5.4.2.1.1 and 5.4.2.1.2.
@@ -10,6 +12,7 @@ Source: Uptane 2.1 sections 5.4.2.1.1 and 5.4.2.1.2.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -20,7 +23,7 @@ from securesystemslib.signer import CryptoSigner
 from ringroad.kernel.errors import Corrupt, Unavailable
 from ringroad.kernel.vin import Vin
 from ringroad.trust.attacks import Attack
-from ringroad.trust.manifest import build_ecu_report, build_manifest
+from ringroad.trust.manifest import UNLISTED, build_ecu_report, build_manifest, decode_manifest
 from ringroad.trust.state import TrustState, VerifiedTarget
 from ringroad.trust.verify import ListedImage, find_image
 from ringroad.vehicle.agents.base import EcuInventory, Failed
@@ -32,6 +35,16 @@ MANIFEST_NAME: Final = "manifest.state"
 
 
 Inventory = Mapping[str, EcuInventory | Failed]  # what ECUs answered, by serial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnlistedImage:
+    """What an ECU runs that nobody lists: its digest is all that is known."""
+
+    sha256: str
+    filename: str = UNLISTED
+    length: None = None
+    sha512: None = None
 
 
 class ManifestState(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,9 +89,14 @@ class ManifestBook:
         shown = self._state.shown
         return any(sha256 != shown.get(serial) for serial, sha256 in _running(inventory).items())
 
-    def accepted(self, state: CampaignState, inventory: Inventory) -> None:
-        """Note that the server has the manifest of `state`, and what it says."""
-        self._put(ManifestState(counter=self._state.counter, told=_affairs(state), shown=_running(inventory)))
+    def accepted(self, state: CampaignState, manifest: bytes) -> None:
+        """Note that the server has the manifest of `state`, and what it says.
+
+        What it says to be listed nowhere is told again: it may be listed by then.
+        """
+        images = {serial: one.installed_image for serial, one in decode_manifest(manifest).reports.items()}
+        shown = {serial: one.hashes.sha256 for serial, one in images.items() if one.filename != UNLISTED}
+        self._put(ManifestState(counter=self._state.counter, told=_affairs(state), shown=shown))
 
     def _put(self, state: ManifestState) -> None:
         replace_file(self._path, msgspec.json.encode(state), durability=self._durability)
@@ -94,6 +112,7 @@ def sign_manifest(
     trust: TrustState,
     keys: Mapping[str, CryptoSigner],
     counter: int,
+    fresh: bool,
     now: datetime,
 ) -> bytes:
     """Return the signed manifest of what every ECU runs.
@@ -106,6 +125,7 @@ def sign_manifest(
         trust: of the vehicle; knows images that others installed, if the Image repository lists them.
         keys: each ECU's signer, by serial.
         counter: from `ManifestBook.next_counter`.
+        fresh: what is listed was asked for since the ECUs were; else nothing can be said to be listed nowhere.
         now: UTC.
 
     Raises:
@@ -115,7 +135,7 @@ def sign_manifest(
     attack = state.code if state.code in set(Attack) else ""
     reports = []
     for ecu in ecus:
-        image = _running_image(ecu, inventory[ecu.serial], state, trust)
+        image = _running_image(ecu, inventory[ecu.serial], state, trust, fresh=fresh)
         reports.append(
             build_ecu_report(
                 keys[ecu.serial],
@@ -134,8 +154,8 @@ def sign_manifest(
 
 
 def _running_image(
-    ecu: EcuOnBoard, answer: EcuInventory | Failed, state: CampaignState, trust: TrustState
-) -> VerifiedTarget | ListedImage:
+    ecu: EcuOnBoard, answer: EcuInventory | Failed, state: CampaignState, trust: TrustState, *, fresh: bool
+) -> VerifiedTarget | ListedImage | UnlistedImage:
     if isinstance(answer, Failed):
         raise Unavailable(f"{ecu.name} does not answer: {answer.reason}", code="manifest_incomplete")
     running = answer.running.sha256 if answer.running is not None else ""
@@ -150,6 +170,8 @@ def _running_image(
         listed = find_image(trust, running, hardware_id=answer.hardware_id, version=answer.running.version)
         if listed is not None:
             return listed
+        if fresh:
+            return UnlistedImage(sha256=running)
     raise Unavailable(f"{ecu.name} runs an unknown image {running[:12]}", code="manifest_unknown_image")
 
 

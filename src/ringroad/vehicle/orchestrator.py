@@ -449,7 +449,9 @@ class Orchestrator:
         ):
             return
         inventory = await self.ecus.inventories()
-        failed = await self._put_manifest(inventory) if due or self._manifests.differs(inventory) else None
+        ended = due and self.state.action_id is not None  # the update's end: what is listed was asked for
+        tells = due or self._manifests.differs(inventory)
+        failed = await self._put_manifest(inventory, fresh=ended) if tells else None
         # Once per start: an ECU that is away then, or an image that nobody knows, must not keep buses awake.
         self._looks += 1
         self._looked = failed is None or not _is_worth_a_look(failed, self._looks)
@@ -457,15 +459,16 @@ class Orchestrator:
     async def _tell(self, inventory: Inventory) -> None:
         """Tell the server what ECUs run, if that is not what it was told, before an update is refused for it."""
         if self._manifests.differs(inventory):
-            await self._put_manifest(inventory)
+            await self._put_manifest(inventory, fresh=True)
 
-    async def _put_manifest(self, inventory: Inventory) -> RingroadError | None:
+    async def _put_manifest(self, inventory: Inventory, *, fresh: bool) -> RingroadError | None:
         """Tell what ECUs run; return why that failed."""
         state, vehicle = self.state, self._vehicle
         try:
             manifest = sign_manifest(
                 vin=vehicle.vin, ecus=self.ecus.on_board, inventory=inventory, state=state, keys=vehicle.keys,
-                trust=self._executor.trust, counter=self._manifests.next_counter(), now=vehicle.clock.now(),
+                trust=self._executor.trust, counter=self._manifests.next_counter(), fresh=fresh,
+                now=vehicle.clock.now(),
             )  # fmt: skip
             await vehicle.gateway.put_manifest(manifest)
         except Corrupt:
@@ -477,7 +480,7 @@ class Orchestrator:
             _log.info("vehicle.manifest_failed", vin=vehicle.vin, code=error.code, reason=error.message)
             return error
         self.manifest_error = ""
-        self._manifests.accepted(state, inventory)
+        self._manifests.accepted(state, manifest)
         return None
 
 

@@ -110,6 +110,16 @@ def test_why_names_what_a_vehicle_waits_for_aboard(detail: str, says: str) -> No
     assert why.title == ("Why it is not updating" if says else "It is updating")
 
 
+def test_why_tells_a_workshops_flash_from_another_end() -> None:
+    detail = "changed_elsewhere: brake runs what no package holds; the vehicle said FAILED no_backup"
+    why = why_not_updating(VEHICLE, assignment(state="cancelled", state_detail=detail), now=NOON)
+    assert why.text.startswith(
+        "Something else than a campaign changed it, a workshop say: brake runs what no"
+    )
+    other = why_not_updating(VEHICLE, assignment(state="cancelled", state_detail="withdrawn"), now=NOON)
+    assert other.text.startswith("Its last offer ended: cancelled.")
+
+
 def test_why_says_that_an_update_is_stored() -> None:
     why = why_not_updating(VEHICLE, assignment(state="downloaded"), now=NOON)
     assert (why.title, why.tone) == ("It has the update stored", "ok")

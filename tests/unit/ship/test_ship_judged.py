@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ringroad.ship.judged import REFUSALS, beside, is_refusal, let_go_for, refused_for
+from ringroad.ship.judged import REFUSALS, beside, changed_elsewhere, is_refusal, let_go_for, refused_for
 from ringroad.ship.model import EcuFacts, KnownImages, PackageFacts, ReleaseFacts, VehicleFacts
 from ringroad.ship.resolve import Resolution, Verdict
 
@@ -139,3 +139,23 @@ def test_a_verdict_that_does_not_say_the_same_excuses_no_refusal(code: str, toda
 def test_a_refusal_by_one_reason_is_not_excused_by_another() -> None:
     today = of("mismatch", "release_counter: brake runs 3")
     assert refused_for(today, code="upgrades_from") is None
+
+
+@pytest.mark.parametrize(
+    ("code", "unlisted", "blamed"),
+    [
+        ("no_backup", ["brake"], "brake"),
+        ("rollback", ["brake"], "brake"),
+        ("downgrade_undecided", ["brake", "adas"], "brake"),  # the release has nothing for adas
+        ("upgrades_from", ["adas"], ""),
+        ("requires", ["adas"], "adas"),  # it may be what is required
+        ("conflicts", ["head", "brake"], "brake, head"),
+        ("no_backup", [], ""),
+        ("requires", [], ""),
+    ],
+)
+def test_a_workshop_explains_a_refusal_only_on_an_ecu_that_it_is_about(
+    code: str, unlisted: list[str], blamed: str
+) -> None:
+    why = changed_elsewhere(code, touched=["brake", "head"], unlisted=unlisted)
+    assert why == (f"changed_elsewhere: {blamed} runs what no package holds" if blamed else None)

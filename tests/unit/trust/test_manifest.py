@@ -13,6 +13,7 @@ from ringroad.kernel.errors import InvalidInput, Untrusted
 from ringroad.trust.canonical import encode_canonical
 from ringroad.trust.keys import parse_public_key, public_key_dict
 from ringroad.trust.manifest import (
+    UNLISTED,
     InventoryKey,
     build_ecu_report,
     build_manifest,
@@ -69,6 +70,32 @@ def test_a_manifest_says_what_every_ecu_runs() -> None:
     assert (found.vin, found.primary_serial, set(found.reports)) == (VIN, "gateway", {"gateway", "brake"})
     assert found.reports["brake"].installed_image.hashes.sha256 == target("brake").sha256
     assert found.reports["brake"].attacks_detected == "freeze"
+
+
+def unlisted(**more: Any) -> dict[str, Any]:
+    image = {"filename": UNLISTED, "length": None, "sha256": target("brake").sha256, "sha512": None} | more
+    return build_ecu_report(KEYS["brake"], serial="brake", latest_time=NOW, counter=1, **image)
+
+
+def test_an_image_that_nobody_lists_is_told_by_its_digest_alone() -> None:
+    found = check(manifest(report("gateway"), unlisted())).reports["brake"].installed_image
+    assert (found.filename, found.hashes.sha256) == (UNLISTED, target("brake").sha256)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"filename": "brake.bin"},  # it says that it is listed, and not all that is listed
+        {"filename": "brake.bin", "length": 7},
+        {"length": 7},
+        {"length": 7, "sha512": target("brake").sha512},
+        {"sha256": "7"},
+    ],
+)
+def test_half_an_image_is_none(said: dict[str, Any]) -> None:
+    with pytest.raises(Untrusted) as refused:
+        check(manifest(report("gateway"), unlisted(**said)))
+    assert refused.value.code == "malformed"
 
 
 def test_a_later_manifest_follows_an_earlier_one() -> None:

@@ -12,6 +12,7 @@ import msgspec
 from ringroad.http.console.render import short, words
 from ringroad.http.views import AssignmentView, VehicleResolutionView, VehicleView
 from ringroad.kernel.hours import ALWAYS, OwnHours, Window, find_zone, offer_time, own_offer_time
+from ringroad.ship.judged import CHANGED_ELSEWHERE
 
 _LEFT_OUT = {
     "mismatch": "it does not fit.",
@@ -162,6 +163,15 @@ def _ended(v: VehicleView, a: AssignmentView, title: str, detail: str) -> Why:
                 text=f"It {verb} {a.release_version} and runs what it ran before.{detail}",
                 tone="bad",
                 next="The reports below show the step that failed.",
+            )
+        case "cancelled" if a.state_detail.startswith(CHANGED_ELSEWHERE):
+            said = a.state_detail.removeprefix(f"{CHANGED_ELSEWHERE}: ")
+            return Why(
+                title=title,
+                text=f"Something else than a campaign changed it, a workshop say: {said}. It refused"
+                f" {a.release_version} before anything was touched, and was let go: it counts neither as failed nor as silent.",
+                tone="warn",
+                next="Bring that ECU back to an image of the programme, or import and sign the one that it runs.",
             )
     return Why(title=title, text=f"Its last offer ended: {words(a.state)}{_because(a)}.{detail}", tone="")
 

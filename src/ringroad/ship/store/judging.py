@@ -16,7 +16,7 @@ from typing import Any
 
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.facts import FactKind
-from ringroad.ship.judged import let_go_for, refused_for
+from ringroad.ship.judged import changed_elsewhere, let_go_for, refused_for
 from ringroad.ship.model import Campaign
 from ringroad.ship.resolve import Resolution, resolve
 from ringroad.ship.store.batches import append_batch, wave_fact_id
@@ -29,6 +29,7 @@ from ringroad.ship.store.reading import (
     read_vehicles,
 )
 from ringroad.storage.db import Connection
+from ringroad.trust.manifest import UNLISTED
 
 JUDGED_MAX = 1_000  # vehicles per transaction
 VERDICTS_MAX = 50  # rows of a page
@@ -105,12 +106,20 @@ def judge_refusals(
         programme: read_images(conn, programme)
         for programme in sorted({one.programme_id for one in releases.values()})
     }
+    unlisted: dict[str, list[str]] = {}
+    for each in SQL.changed_elsewhere(conn, vins=list(by_vin), unlisted=UNLISTED) if by_vin else ():
+        unlisted.setdefault(each["vin"], []).append(each["name"])
     found: dict[int, str] = {}
     for vehicle in read_vehicles(conn, vins=list(by_vin)) if by_vin else ():
         row = by_vin[vehicle.vin]
         release = releases[row["release_id"]]
         today = resolve(vehicle, release, images[release.programme_id], now=now)
-        if why := refused_for(today, code=row["code"]):
+        why = refused_for(today, code=row["code"]) or changed_elsewhere(
+            row["code"],
+            touched=release.variants.get(vehicle.variant, {}),
+            unlisted=unlisted.get(vehicle.vin, ()),
+        )
+        if why:
             found[row["action_id"]] = why
     return found
 
