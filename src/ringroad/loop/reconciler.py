@@ -176,6 +176,7 @@ def evaluate(
         "last_wave": plan.waves <= campaign.wave,
         "withdrawn": store.is_withdrawn(conn, campaign),
         "reports_waiting": reports_waiting,
+        "harm_named": True,
     }
     decision = decide_gate(policy, wave, released, now=now, evidence=evidence, ramp=ramp, **rest)
     written = store.record_gate_decision(

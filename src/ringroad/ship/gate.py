@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 
 from ringroad.kernel.errors import InvalidInput
-from ringroad.ship.guard import Past, Reading, SequentialPolicy, read_installations
+from ringroad.ship.guard import BOUND_MICRONATS, Past, Reading, SequentialPolicy, read_installations
 from ringroad.ship.ramp import HarmBudget, RampState, decide_growth, harm_unbounded
 
 CLOCK_SKEW_S_MAX = 300  # seconds; evidence newer than this from now is contradictory
@@ -29,6 +29,7 @@ PLAIN_HARM_MIN = 3  # vehicles; of fewer a good update may be unlucky
 PLAIN_HARM_PERMILLE = (
     250  # of outcomes; no campaign goes on with a quarter of its vehicles harmed, whatever is compared
 )
+HARM_SEEN = "harm_seen"  # a hold for harm: the word, and behind a colon what shows it
 READING_TICKS_MAX = 4  # ticks after which a reading is old; one may be missed while the lake is busy
 READING_SLACK_S = 60  # seconds on top, for ticks of a second
 
@@ -216,6 +217,7 @@ def decide_gate(
     now: datetime,
     withdrawn: bool = False,
     reports_waiting: bool = False,
+    harm_named: bool = False,
     evidence: Evidence | None = None,
     ramp: Ramp | None = None,
 ) -> GateDecision:
@@ -230,7 +232,7 @@ def decide_gate(
        A ramp grows instead, within its budget, once per reading, on fresh ones only, below the margins.
     5. Not too many vehicles that never answered.
     6. The soak is over.
-    7. The newest report is fresh, and so are the readings, of every metric; enough vehicles are compared with still.
+    7. The newest report is fresh, and so are the readings, all within margins; enough vehicles are compared with still.
 
     Integers only: a limit that was just met must not depend on rounding.
 
@@ -242,6 +244,7 @@ def decide_gate(
         now: the server's time.
         withdrawn: whether the release may not go out any more.
         reports_waiting: whether acknowledged reports are not in the facts yet.
+        harm_named: harm holds waves too, in one stratum as in all, and is named; not so in decisions of before.
         evidence: for a sequential policy; without it nothing good is decided.
         ramp: of a campaign that grows by a budget of harm.
     """
@@ -252,31 +255,29 @@ def decide_gate(
         return Halt(harm)
     if reports_waiting:  # 2
         return Hold("reports_waiting")
-    if (
-        wave.contradictory or released.contradictory or released.vehicles_targeted < wave.vehicles_targeted
-    ):  # 2
+    fewer = released.vehicles_targeted < wave.vehicles_targeted
+    if wave.contradictory or released.contradictory or fewer:  # 2
         return Hold("contradictory_evidence")
     if wave.vehicles_targeted == 0:
         return Hold("empty_wave")
     if any(_is_future(at, now) for at in (wave.newest_report_at, wave.evidence_since)):
         return Hold("evidence_from_the_future")
     if ramp is not None and ramp.state.left:  # 4
-        return _grow(policy, ramp, evidence, now=now)
+        return _grow(policy, ramp, evidence, named=harm_named, now=now)
     if last_wave:  # 3
         return _end(policy, wave, released, evidence, now=now)
     if wave.needed == 0:  # 4
-        return _pass_by(policy, released, evidence, now=now)
+        return _pass_by(policy, released, evidence, named=harm_named, now=now)
     if wave.reported < min(policy.reports_min, wave.needed):
         return Hold("too_few_reports")
     if policy.silent_permille_max * wave.vehicles_targeted < wave.vehicles_silent * 1000:  # 5
         return Hold("too_many_silent")
     if wave.evidence_since is None or not _is_past(wave.evidence_since, policy.soak_s, now):  # 6
         return Hold("soaking")
-    if (
-        wave.newest_report_at is None or timedelta(seconds=policy.silence_s_max) < now - wave.newest_report_at
-    ):  # 7
+    newest = wave.newest_report_at
+    if newest is None or timedelta(seconds=policy.silence_s_max) < now - newest:  # 7
         return Hold("evidence_too_old")
-    return _compared(policy, evidence, Advance(), now=now)
+    return _compared(policy, evidence, Advance(), named=harm_named, now=now)
 
 
 def installation_readings(
@@ -313,19 +314,24 @@ def _harm(policy: GatePolicy, wave: WaveFacts, released: WaveFacts, evidence: Ev
 
 
 def _pass_by(
-    policy: GatePolicy, released: WaveFacts, evidence: Evidence | None, *, now: datetime
+    policy: GatePolicy, released: WaveFacts, evidence: Evidence | None, *, named: bool, now: datetime
 ) -> GateDecision:
     """Decide on a wave that let all go: earlier ones showed enough, or the next takes the place of the first."""
     if released.needed == 0:
         return Advance("wave_let_go")
     if released.reported == 0:
         return Hold("too_few_reports")
-    return _compared(policy, evidence, Advance("wave_let_go"), now=now)
+    return _compared(policy, evidence, Advance("wave_let_go"), named=named, now=now)
 
 
-def _compared(policy: GatePolicy, evidence: Evidence | None, good: Advance, *, now: datetime) -> GateDecision:
-    """Advance only if the comparison with the control group can be relied on and knows every metric."""
+def _compared(
+    policy: GatePolicy, evidence: Evidence | None, good: Advance, *, named: bool, now: datetime
+) -> GateDecision:
+    """Advance only if the comparison with the control group can be relied on, knows every metric and accepts it."""
     missing = _too_small(evidence) or _not_fresh(policy, evidence, now=now) or _not_known(policy, evidence)
+    if not missing and named and policy.sequential is not None and evidence is not None:
+        seen = _harm_seen(policy.sequential, evidence.readings, strata=True)
+        missing = f"{HARM_SEEN}: {seen}" if seen else ""
     return Hold(missing) if missing else good
 
 
@@ -340,27 +346,42 @@ def _end(
     return Hold(unseen) if unseen else Finish()
 
 
-def _grow(policy: GatePolicy, ramp: Ramp, evidence: Evidence | None, *, now: datetime) -> GateDecision:
+def _grow(
+    policy: GatePolicy, ramp: Ramp, evidence: Evidence | None, *, named: bool, now: datetime
+) -> GateDecision:
     """A metric that is not known yet needs no hold here: without evidence every vehicle is taken to fail."""
     missing = _too_small(evidence) or _not_fresh(policy, evidence, now=now)
     if missing or evidence is None or policy.sequential is None:
         return Hold(missing or "no_reading")
     if evidence.id <= ramp.used:
         return Hold("budget_in_flight")
-    if ramp.harm_holds and _above_margin(policy.sequential, evidence.readings):
-        return Hold("harm_seen")
+    seen = _harm_seen(policy.sequential, evidence.readings, strata=named) if ramp.harm_holds else ""
+    if seen:
+        return Hold(f"{HARM_SEEN}: {seen}" if named else HARM_SEEN)
     window_us = policy.sequential.window_s * 1_000_000
     harmed = harm_unbounded(evidence.readings) if ramp.harm_holds else 0.0
     more = decide_growth(ramp.budget, evidence.readings, ramp.state, window_us=window_us, harmed=harmed)
     if more:
         return Grow(more)
-    return Hold("harm_seen" if harmed >= ramp.budget.harmed_first else "budget_in_flight")
+    if harmed < ramp.budget.harmed_first:
+        return Hold("budget_in_flight")
+    return Hold(f"{HARM_SEEN}: budget_spent" if named else HARM_SEEN)
 
 
-def _above_margin(policy: SequentialPolicy, readings: Sequence[Reading]) -> bool:
-    """Say whether a metric is worse than is accepted with the confidence of a bound; to halt takes more."""
+def _harm_seen(policy: SequentialPolicy, readings: Sequence[Reading], *, strata: bool) -> str:
+    """Return the metric that is worse than is accepted with the confidence of a bound; to halt takes more.
+
+    With `strata`, what those say counts too: by the e-value, which shares one chance of error out among all of them.
+    """
     margins = {metric.name: metric.margin_milli for metric in policy.compared}
-    return any(each.known and margins.get(each.metric, each.low_milli) < each.low_milli for each in readings)
+    for each in (each for each in readings if each.known and each.metric in margins):
+        margin = margins[each.metric]
+        if margin < each.low_milli:
+            return each.metric
+        if strata and each.strata and each.log_e_micronats >= BOUND_MICRONATS:
+            worst = each.strata[0]
+            return f"{each.metric} in {worst.stratum}" if margin < worst.low_milli else each.metric
+    return ""
 
 
 def _too_small(evidence: Evidence | None) -> str:

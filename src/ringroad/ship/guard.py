@@ -37,6 +37,9 @@ from ringroad.ship.means import Means, log_e_mean, mean_ratio_bounds
 BOUND_PPM = (
     50_000  # chance in millionths that a bound of a ratio is wrong at any look; each side, each metric
 )
+BOUND_MICRONATS = math.ceil(
+    math.log(1_000_000 / BOUND_PPM) * 1_000_000
+)  # log e-value that refuses at such a chance, 20 to 1
 HISTORY_PERMILLE = 100  # weight of history in the e-value of what has no control; it may be of another season
 PAST_PPM_MAX = 20_000  # millionths; 2 %, the most that the rules accept unless told otherwise
 MARGIN_MILLI_MAX = 100_000  # thousandths; a hundred times as many is no margin

@@ -38,6 +38,7 @@ def decide_again(
             now=decided_at,
             withdrawn=bool(rest["withdrawn"]),
             reports_waiting=bool(rest["reports_waiting"]),
+            harm_named=bool(rest.get("harm_named", False)),
             evidence=msgspec.convert(facts.get("evidence"), Evidence | None),
             ramp=msgspec.convert(facts.get("ramp"), Ramp | None),
         )

@@ -1,0 +1,125 @@
+"""Harm that was seen holds: in all or in one stratum, a ramp as well as a wave, and the reason names it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from ringroad.ship.gate import (
+    Advance,
+    Evidence,
+    GateDecision,
+    GatePolicy,
+    Grow,
+    Halt,
+    Hold,
+    Ramp,
+    WaveFacts,
+    decide_gate,
+)
+from ringroad.ship.guard import BOUND_MICRONATS, MetricName, Reading, SequentialPolicy, StratumReading
+from ringroad.ship.ramp import HarmBudget, RampState
+from ringroad.ship.replay import decide_again
+
+NOW = datetime(2026, 11, 26, 8, 0, tzinfo=UTC)
+DAY_US = 86_400_000_000
+POLICY = GatePolicy(reports_min=100, soak_s=60, silence_s_max=3_600, sequential=SequentialPolicy())
+WAVE = WaveFacts(
+    vehicles_targeted=1_000, vehicles_installed=100, newest_report_at=NOW - timedelta(seconds=120),
+    evidence_since=NOW - timedelta(seconds=120),
+)  # fmt: skip
+STRATUM = StratumReading(
+    stratum="city/EU", log_e_micronats=0, point_milli=1_000, low_milli=500, high_milli=2_000, treated=5, control=5,
+    treated_exposure=DAY_US, control_exposure=DAY_US,
+)  # fmt: skip
+WORSE = replace(STRATUM, stratum="van/EU", log_e_micronats=6_000_000, low_milli=1_900)
+FAULT = Reading(
+    metric=MetricName.FAULT, log_e_micronats=0, limit_micronats=5_991_465, point_milli=1_000, low_milli=500,
+    high_milli=2_000, treated=5, control=99, treated_exposure=1_000 * DAY_US, control_exposure=20_000 * DAY_US,
+)  # fmt: skip
+SILENCE = replace(FAULT, metric=MetricName.SILENCE)
+CONFINED = replace(FAULT, log_e_micronats=BOUND_MICRONATS, strata=(WORSE, STRATUM))
+SMALL = Ramp(
+    budget=HarmBudget(harmed_first=2, harmed_last=5), harm_holds=True,
+    state=RampState(begun=4, offered=0, offered_s=4 * 60, in_flight_milli=0, left=10),
+)  # fmt: skip
+
+
+def decide(
+    *readings: Reading, ramp: bool = False, named: bool = True, wave: WaveFacts = WAVE, refused: str = ""
+) -> GateDecision:
+    return decide_gate(
+        POLICY, wave, WAVE, last_wave=False, now=NOW, harm_named=named, ramp=SMALL if ramp else None,
+        evidence=Evidence(id=7, readings=readings, read_at=NOW, refused=refused),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fault", "seen"),
+    [
+        (FAULT, ""),
+        (replace(FAULT, low_milli=1_250), ""),  # exactly what is accepted
+        (replace(FAULT, low_milli=1_251), "fault"),
+        (replace(FAULT, low_milli=1_251, treated_exposure=0), ""),  # not known at all
+        (CONFINED, "fault in van/EU"),
+        (replace(CONFINED, log_e_micronats=BOUND_MICRONATS - 1), ""),  # chance finds as much in some stratum
+        (replace(CONFINED, strata=()), ""),  # of all together, which its own bound tells
+        (replace(CONFINED, strata=(replace(WORSE, low_milli=1_250),)), "fault"),  # of several, none of which stands out
+        (replace(CONFINED, low_milli=1_251), "fault"),
+    ],
+)  # fmt: skip
+def test_a_ramp_and_a_wave_hold_on_harm_of_all_or_of_one_stratum(fault: Reading, seen: str) -> None:
+    known = fault.known
+    ramp, wave = decide(fault, SILENCE, ramp=True), decide(fault, SILENCE)
+    assert ramp == (Hold(f"harm_seen: {seen}") if seen else Grow(10))
+    assert wave == (Hold(f"harm_seen: {seen}") if seen else Advance() if known else Hold("not_known: fault"))
+
+
+def test_a_metric_that_is_not_compared_by_the_plan_holds_nothing() -> None:
+    boot = replace(CONFINED, metric=MetricName.BOOT_LOOP, low_milli=9_000)
+    assert decide(FAULT, SILENCE, boot) == Advance()
+
+
+def test_a_wave_that_let_all_go_is_not_passed_by_on_harm() -> None:
+    gone = replace(WAVE, vehicles_installed=0, vehicles_cancelled=1_000)
+    assert decide(FAULT, SILENCE, wave=gone) == Advance("wave_let_go")
+    assert decide(CONFINED, SILENCE, wave=gone) == Hold("harm_seen: fault in van/EU")
+
+
+def test_what_refuses_halts_and_does_not_only_hold() -> None:
+    assert decide(CONFINED, SILENCE, refused="fault") == Halt("worse_than_control: fault")
+
+
+def test_harm_that_nothing_bounds_spends_the_budget_by_that_name() -> None:
+    unbounded = replace(FAULT, treated=4, control=0, low_milli=900, high_milli=None, treated_exposure=DAY_US)
+    assert decide(unbounded, SILENCE, ramp=True) == Hold("harm_seen: budget_spent")
+    assert decide(unbounded, SILENCE, ramp=True, named=False) == Hold("harm_seen")
+
+
+@pytest.mark.parametrize("ramp", [SMALL, None])
+@pytest.mark.parametrize("more", [{"harm_named": True}, {"harm_named": False}, {}])
+def test_a_decision_of_before_is_made_again_by_the_rule_of_before(
+    ramp: Ramp | None, more: dict[str, bool]
+) -> None:
+    """Without the word in the record, harm of a stratum held nothing and harm of all held ramps alone."""
+    rest = {"last_wave": False, "withdrawn": False, "reports_waiting": False, **more}
+    again = [
+        decide_again(
+            {
+                "wave": msgspec.to_builtins(WAVE), "released": msgspec.to_builtins(WAVE),
+                "evidence": msgspec.to_builtins(Evidence(id=7, readings=(fault, SILENCE), read_at=NOW)),
+                "ramp": msgspec.to_builtins(ramp), "rest": rest,
+            },
+            msgspec.to_builtins(POLICY), decided_at=NOW,
+        )
+        for fault in (CONFINED, replace(FAULT, low_milli=1_251))
+    ]  # fmt: skip
+    of_before = [Grow(10), Hold("harm_seen")] if ramp else [Advance(), Advance()]
+    assert again == (
+        [Hold("harm_seen: fault in van/EU"), Hold("harm_seen: fault")]
+        if more.get("harm_named")
+        else of_before
+    )
