@@ -1,4 +1,4 @@
-"""Carries out the steps that `decide` chooses. No choice is made here but how long to wait after a failure.
+"""Carries out the steps that `decide` chooses. No choice is made here; `tries` counts and waits after a failure.
 
 Every effect can be repeated: a restart runs the step again that the journal does not show as finished.
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, assert_never
+from typing import assert_never
 
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import Corrupt, NotFound, RingroadError, Unavailable, Untrusted
@@ -29,7 +29,6 @@ from ringroad.vehicle.agents.base import (
     Reason,
     UpdateAgent,
 )
-from ringroad.vehicle.backoff import backoff_s
 from ringroad.vehicle.deltas import DELTA_TRIES_MAX, delta_file, tried_as
 from ringroad.vehicle.ecus import Ecus
 from ringroad.vehicle.fetch import Fetcher, Interrupted
@@ -43,24 +42,18 @@ from ringroad.vehicle.plan import make_plan
 from ringroad.vehicle.progress import ProgressReports
 from ringroad.vehicle.rebuild import Rebuilder
 from ringroad.vehicle.states import (
-    EcuMoved,
     EcuPlan,
     EcuState,
     FaultsKnown,
     Moved,
-    Noted,
     Plan,
     Planned,
     Tried,
     image_of,
 )
 from ringroad.vehicle.terms import Refused
+from ringroad.vehicle.tries import NETWORK_CODES, OFFLINE, Tries
 from ringroad.vehicle.watch import LOOK_AGAIN_S, PAUSES_MAX, Hold, Watch, watched
-
-NOTES_MAX: Final = 50  # notes per state; a term that flickers must not fill the disk
-OFFLINE: Final = "offline"
-# The network's, not the campaign's.
-NETWORK_CODES: Final = frozenset({OFFLINE, "unavailable", "slow_retrieval"})
 
 
 class Executor:
@@ -93,13 +86,11 @@ class Executor:
         self._images = images
         self.trust = trust
         self._clock = clock
-        self._fraction = fraction
         self._durability: Durability = durability
-        self._retry_base_s = retry_base_s
         self._refusal = refusal
-        self._hold = Hold(refusal, self._note)
+        self._tries = Tries(memory=memory, clock=clock, fraction=fraction, retry_base_s=retry_base_s)
+        self._hold = Hold(refusal, self._tries.note)
         self._may_stage, self._tell = may_stage, tell
-        self._network_failures = 0
         self.progress = ProgressReports(memory=memory, clock=clock)
         self._fetcher = Fetcher(
             gateway=gateway, images=images, memory=memory, reports=self.progress, interrupted=interrupted, clock=clock,
@@ -125,7 +116,7 @@ class Executor:
                 self._memory.compact()
                 return None
             case decide.Wait(code=code, detail=detail, about=about):
-                self._note(code, detail, about)
+                self._tries.note(code, detail, about)
                 return LOOK_AGAIN_S
             case decide.Write(entry=entry):
                 self._memory.write(entry)
@@ -169,26 +160,28 @@ class Executor:
             self._keep_trust(error.state)
             if error.code == Attack.FREEZE:
                 # Expired metadata never installs, but the next may be fresh: those are other bytes.
-                return self._try_again("sync", error.code, error.message, tries_max=decide.SYNC_TRIES_MAX)
+                return self._tries.try_again(
+                    "sync", error.code, error.message, tries_max=decide.SYNC_TRIES_MAX
+                )
             await self._tell(inventory)
-            return self._end(error.code, error.message)
+            return self._tries.end(error.code, error.message)
         except RingroadError as error:
-            return self._after_network(error, what="sync", tries_max=decide.SYNC_TRIES_MAX)
-        self._network_failures = 0
+            return self._tries.after_network(error, what="sync", tries_max=decide.SYNC_TRIES_MAX)
+        self._tries.network_answered()
         self._keep_trust(result.state)
         package = result.vehicle_package
         if package is None or package.action_id != self._memory.state.action_id:
             detail = "the Director does not speak of this action yet"
-            return self._try_again("sync", "stale_director", detail, tries_max=decide.SYNC_TRIES_MAX)
+            return self._tries.try_again("sync", "stale_director", detail, tries_max=decide.SYNC_TRIES_MAX)
         plan = make_plan(
             package, result.targets, ecus=self._ecus.on_board, inventory=inventory,
             installed=self._memory.state.installed, before=self._memory.state.before,
         )  # fmt: skip
         if isinstance(plan, Refused):
             if plan.code in RETRYABLE:
-                return self._try_again("sync", plan.code, plan.detail, tries_max=decide.SYNC_TRIES_MAX)
+                return self._tries.try_again("sync", plan.code, plan.detail, tries_max=decide.SYNC_TRIES_MAX)
             await self._tell(inventory)  # before the refusal: the server judges it by what it knows
-            return self._end(plan.code, plan.detail)
+            return self._tries.end(plan.code, plan.detail)
         self._memory.write(Planned(plan=plan, at=self._clock.now()))
         return 0.0
 
@@ -233,13 +226,13 @@ class Executor:
         except Interrupted:
             return 0.0
         except Untrusted as error:
-            return self._try_again(what, error.code, error.message, tries_max=decide.IMAGE_TRIES_MAX)
+            return self._tries.try_again(what, error.code, error.message, tries_max=decide.IMAGE_TRIES_MAX)
         except NotFound as error:
             is_backup = all(ecu.target.sha256 != target.sha256 for ecu in self._plan().ecus)
-            return self._end("no_backup" if is_backup else "image_missing", error.message)
+            return self._tries.end("no_backup" if is_backup else "image_missing", error.message)
         except RingroadError as error:
-            return self._after_network(error, what=what, tries_max=decide.IMAGE_TRIES_MAX)
-        self._network_failures = 0
+            return self._tries.after_network(error, what=what, tries_max=decide.IMAGE_TRIES_MAX)
+        self._tries.network_answered()
         return 0.0
 
     async def _download_delta(self, target: VerifiedTarget, offer: DeltaOffer) -> float:
@@ -252,13 +245,13 @@ class Executor:
         except RingroadError as error:
             tries = self._memory.state.tries.get(tried_as(offer), 0) + 1
             if error.code == OFFLINE or isinstance(error, Corrupt):
-                return self._after_network(error, what=tried_as(offer), tries_max=DELTA_TRIES_MAX)
+                return self._tries.after_network(error, what=tried_as(offer), tries_max=DELTA_TRIES_MAX)
             if error.code not in NETWORK_CODES or tries >= DELTA_TRIES_MAX:
                 self._deltas.give_up(offer, error, serial=target.serial)
                 return 0.0
-            self._tried(tried_as(offer), error.code, error.message)
-            return self._backoff(tries)
-        self._network_failures = 0
+            self._tries.tried(tried_as(offer), error.code, error.message)
+            return self._tries.backoff(tries)
+        self._tries.network_answered()
         return 0.0
 
     async def _rebuild(self, target: VerifiedTarget, offer: DeltaOffer) -> float:
@@ -272,7 +265,7 @@ class Executor:
         except Interrupted:
             return 0.0
         if isinstance(found, RingroadError):
-            return self._wait_for_network(found)
+            return self._tries.wait_for_network(found)
         return 0.0 if found else None
 
     async def _check_images(self) -> float:
@@ -282,7 +275,7 @@ class Executor:
             except (Untrusted, Unavailable) as error:
                 what = f"image:{target.sha256}"
                 if self._memory.state.tries.get(what, 0) + 1 >= decide.IMAGE_TRIES_MAX:
-                    return self._end(error.code, error.message)
+                    return self._tries.end(error.code, error.message)
                 now = self._clock.now()
                 self._memory.write(Tried(what=what, at=now, code=error.code, detail=error.message))
                 self._memory.write(Moved(state="DOWNLOADING", at=now, code=error.code))
@@ -299,19 +292,23 @@ class Executor:
         again_s = await self._mended(ecu.target, outcome)
         if again_s is not None:
             return again_s
-        return self._after_verb(outcome, what=f"prepare:{serial}", serial=serial, done=EcuState.STAGED)
+        return self._tries.after_verb(outcome, what=f"prepare:{serial}", serial=serial, done=EcuState.STAGED)
 
     async def _read_faults(self) -> float:
         faults: dict[str, tuple[str, ...]] = {}
         for ecu in self._plan().ecus:
             told = await self._ecus.inventory(ecu.serial)
             if isinstance(told, Failed):
-                return self._try_again("faults", told.reason, told.detail, tries_max=decide.AWAY_TRIES_MAX)
+                return self._tries.try_again(
+                    "faults", told.reason, told.detail, tries_max=decide.AWAY_TRIES_MAX
+                )
             running = told.running.sha256 if told.running is not None else ""
             if told.serial != ecu.serial:
-                return self._end("serial_mismatch", f"{told.serial} answers in the place of {ecu.serial}")
+                return self._tries.end(
+                    "serial_mismatch", f"{told.serial} answers in the place of {ecu.serial}"
+                )
             if running != ecu.from_sha256:
-                return self._end("changed_meanwhile", f"ECU {ecu.serial} no longer runs what it ran")
+                return self._tries.end("changed_meanwhile", f"ECU {ecu.serial} no longer runs what it ran")
             faults[ecu.serial] = tuple(fault.code for fault in told.faults)
         self._memory.write(FaultsKnown(faults=faults, at=self._clock.now()))
         return 0.0
@@ -322,12 +319,12 @@ class Executor:
         ecu = self._plan().ecu(serial)
         again = self._memory.state.ecus[serial] is EcuState.INSTALLING
         if not again:
-            self._move_ecu(serial, EcuState.INSTALLING)
+            self._tries.move_ecu(serial, EcuState.INSTALLING)
         async with self._ecus.agent(serial) as agent:
             # Begun before: its other bank may be due to boot, so it stays INSTALLING, which a rollback undoes.
             if again and await self._hold.look(agent, ecu):
                 return LOOK_AGAIN_S
-            async with watched(agent, self._refusal, self._note) as watch:
+            async with watched(agent, self._refusal, self._tries.note) as watch:
                 outcome = await self._install_with(agent, ecu, watch)
         if watch.paused and isinstance(outcome, Failed):
             if again and not ecu.in_place:
@@ -336,16 +333,18 @@ class Executor:
         again_s = await self._mended(ecu.target, outcome)
         if again_s is not None:
             return again_s
-        return self._after_verb(outcome, what=f"install:{serial}", serial=serial, done=EcuState.ACTIVATED)
+        return self._tries.after_verb(
+            outcome, what=f"install:{serial}", serial=serial, done=EcuState.ACTIVATED
+        )
 
     def _pause(self, serial: str, outcome: Failed) -> float:
         """Wait with an ECU whose installation stopped before anything was erased."""
         what = f"pause:{serial}"
-        self._tried(what, outcome.reason, outcome.detail)
+        self._tries.tried(what, outcome.reason, outcome.detail)
         if self._memory.state.tries[what] >= PAUSES_MAX:
-            self._move_ecu(serial, EcuState.FAILED, code=outcome.reason, detail=outcome.detail)
+            self._tries.move_ecu(serial, EcuState.FAILED, code=outcome.reason, detail=outcome.detail)
         else:
-            self._move_ecu(serial, EcuState.STAGED)
+            self._tries.move_ecu(serial, EcuState.STAGED)
         return LOOK_AGAIN_S
 
     async def _install_with(self, agent: UpdateAgent, ecu: EcuPlan, watch: Watch) -> Outcome:
@@ -375,7 +374,7 @@ class Executor:
             outcome = await agent.activate(ecu.image)
             if isinstance(outcome, Done):
                 outcome = await agent.verify(ecu.image, checks, known_faults=frozenset(known))
-        return self._after_verb(outcome, what=f"check:{serial}", serial=serial, done=EcuState.VERIFIED)
+        return self._tries.after_verb(outcome, what=f"check:{serial}", serial=serial, done=EcuState.VERIFIED)
 
     async def _commit(self, serial: str) -> float:
         ecu = self._plan().ecu(serial)
@@ -387,24 +386,24 @@ class Executor:
                 and outcome.reason is not Reason.UNREACHABLE
                 and self._memory.state.tries.get(again, 0) < decide.COMMIT_INSTALLS_MAX
             ):
-                self._tried(again, outcome.reason, outcome.detail)
+                self._tries.tried(again, outcome.reason, outcome.detail)
                 outcome = await self._install_with(agent, ecu, Watch())  # only forward from here: rule 2
             if isinstance(outcome, Done):
                 outcome = await agent.commit(ecu.image)
         if isinstance(outcome, Done):
-            self._move_ecu(serial, EcuState.COMMITTED)
+            self._tries.move_ecu(serial, EcuState.COMMITTED)
             return 0.0
         again_s = await self._mended(ecu.target, outcome)
         if again_s is not None:
             return again_s
         what = f"commit:{serial}"
-        self._tried(what, outcome.reason, outcome.detail)
-        return self._backoff(self._memory.state.tries[what])
+        self._tries.tried(what, outcome.reason, outcome.detail)
+        return self._tries.backoff(self._memory.state.tries[what])
 
     async def _roll_back(self, serial: str) -> float:
         ecu = self._plan().ecu(serial)
         if self._memory.state.ecus[serial] is not EcuState.ROLLING_BACK:
-            self._move_ecu(serial, EcuState.ROLLING_BACK)
+            self._tries.move_ecu(serial, EcuState.ROLLING_BACK)
         async with self._ecus.agent(serial) as agent:
             outcome: Outcome = Done(already=True)
             if ecu.from_sha256 != ecu.target.sha256 or not ecu.in_place:
@@ -417,70 +416,14 @@ class Executor:
             if isinstance(outcome, Done):
                 outcome = _runs_old(ecu, await agent.inventory())
         if isinstance(outcome, Done):
-            self._move_ecu(serial, EcuState.ROLLED_BACK)
+            self._tries.move_ecu(serial, EcuState.ROLLED_BACK)
             return 0.0
         again_s = None if ecu.backup is None else await self._mended(ecu.backup, outcome)
         if again_s is not None:
             return again_s
         what = f"rollback:{serial}"
-        self._tried(what, outcome.reason, outcome.detail)
-        return self._backoff(self._memory.state.tries[what])
-
-    # Writing down --------------------------------------------------------------------------------
-
-    def _after_verb(self, outcome: Outcome, *, what: str, serial: str, done: EcuState) -> float:
-        if isinstance(outcome, Done):
-            self._move_ecu(serial, done)
-            return 0.0
-        what, tries_max = decide.bound_of(what, outcome.reason)
-        tries = self._memory.state.tries.get(what, 0) + 1
-        if outcome.retryable and tries < tries_max:
-            self._tried(what, outcome.reason, outcome.detail)
-            return self._backoff(tries)
-        self._move_ecu(serial, EcuState.FAILED, code=outcome.reason, detail=outcome.detail)
-        return 0.0
-
-    def _after_network(self, error: RingroadError, *, what: str, tries_max: int) -> float:
-        """Wait after a failed exchange; only what is not the network's fault counts as a try."""
-        if isinstance(error, Corrupt):
-            raise error
-        if isinstance(error, Untrusted):
-            return self._end(error.code, error.message)
-        if error.code in NETWORK_CODES:
-            return self._wait_for_network(error)
-        return self._try_again(what, error.code, error.message, tries_max=tries_max)
-
-    def _wait_for_network(self, error: RingroadError) -> float:
-        self._note(error.code, error.message, "")
-        self._network_failures += 1
-        return self._backoff(self._network_failures)
-
-    def _try_again(self, what: str, code: str, detail: str, *, tries_max: int) -> float:
-        tries = self._memory.state.tries.get(what, 0) + 1
-        if tries >= tries_max:
-            return self._end(code, detail)
-        self._tried(what, code, detail)
-        return self._backoff(tries)
-
-    def _end(self, code: str, detail: str) -> float:
-        """End the campaign with nothing installed."""
-        self._memory.write(Moved(state="FAILED", at=self._clock.now(), code=code, detail=detail))
-        return 0.0
-
-    def _tried(self, what: str, code: str, detail: str) -> None:
-        self._memory.write(Tried(what=what, at=self._clock.now(), code=code, detail=detail))
-
-    def _note(self, code: str, detail: str, about: str) -> None:
-        state = self._memory.state
-        if state.noted != (code, about) and state.notes < NOTES_MAX:
-            self._memory.write(Noted(code=code, at=self._clock.now(), about=about, detail=detail))
-
-    def _move_ecu(self, serial: str, state: EcuState, *, code: str = "", detail: str = "") -> None:
-        now = self._clock.now()
-        self._memory.write(EcuMoved(serial=serial, state=state, at=now, code=code, detail=detail))
-
-    def _backoff(self, failures: int) -> float:
-        return backoff_s(failures, fraction=self._fraction(), base_s=self._retry_base_s)
+        self._tries.tried(what, outcome.reason, outcome.detail)
+        return self._tries.backoff(self._memory.state.tries[what])
 
     def _plan(self) -> Plan:
         plan = self._memory.state.plan
