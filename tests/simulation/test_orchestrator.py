@@ -17,9 +17,10 @@ from ringroad.trust.manifest import UNLISTED, InstalledImage, RunningHashes
 from ringroad.trust.metadata import Terms
 from ringroad.vehicle.agents.base import Failed, Fault, Reason
 from ringroad.vehicle.decide import AWAY_TRIES_MAX, COMMIT_INSTALLS_MAX, COMMIT_TRIES_MAX, ECU_TRIES_MAX
+from ringroad.vehicle.identity import LOOKS_MAX
 from ringroad.vehicle.memory import read_state
 from ringroad.vehicle.observe import FaultWatch
-from ringroad.vehicle.orchestrator import LOOKS_MAX, MANIFEST_AGAIN_S, Orchestrator
+from ringroad.vehicle.orchestrator import MANIFEST_AGAIN_S, Orchestrator
 from support.uptane import OTHER_VIN
 from support.vehicle_world import STEPS_MAX, Installed, World, content_of, director_target
 
@@ -162,6 +163,36 @@ def test_an_ecu_that_is_away_is_asked_a_few_times_for_what_another_tells(
     assert ("brake-3.0.0.bin" in told(world)[-1]) is known
     asked = away - len(world.ecus["adas"].answers["inventory"])
     assert asked == (away if known else LOOKS_MAX)
+
+
+@pytest.mark.parametrize(("away", "known"), [(2, True), (LOOKS_MAX + 20, False)])
+def test_an_ecu_that_is_away_is_asked_a_few_times_for_what_it_tells_itself(
+    world: World, *, away: int, known: bool
+) -> None:
+    flashed_after_an_update(world)
+    world.ecus["brake"].answers["inventory"] = [Failed(reason=Reason.UNREACHABLE)] * away
+    asyncio.run(exchanged(world, LOOKS_MAX + 5))
+    assert ("brake-3.0.0.bin" in told(world)[-1]) is known
+    asked = away - len(world.ecus["brake"].answers["inventory"])
+    assert asked == (away if known else LOOKS_MAX)
+    assert world.ecus["adas"].verbs.count("inventory") == world.ecus["brake"].verbs.count("inventory")
+
+
+def test_looks_at_an_ecu_that_is_away_are_a_minute_apart(world: World) -> None:
+    flashed_after_an_update(world)
+    world.ecus["brake"].answers["inventory"] = [Failed(reason=Reason.UNREACHABLE)] * 20
+
+    async def exchanges() -> None:
+        async with world.boot() as orchestrator:
+            world.ecus["brake"].verbs.clear()
+            for _ in range(10):
+                await orchestrator.exchange()
+            assert world.ecus["brake"].verbs.count("inventory") == 1
+            world.clock.s += MANIFEST_AGAIN_S + 1
+            await orchestrator.exchange()
+            assert world.ecus["brake"].verbs.count("inventory") == 2
+
+    asyncio.run(exchanges())
 
 
 def test_an_image_that_nobody_lists_is_told_with_its_digest_and_no_name_before_the_update_is_refused(
@@ -440,6 +471,47 @@ def test_an_ecu_that_is_busy_after_it_restarted_has_its_own_tries(world: World) 
     world.order(action_id=2, version="3.0.0", counter=3)
     world.ecus["adas"].answers["install"] = [busy] * ECU_TRIES_MAX
     assert drive(world) == "ROLLED_BACK"
+
+
+@pytest.mark.parametrize(("ecu", "ends"), [("brake", "ROLLED_BACK"), ("adas", "FAILED")])
+def test_an_ecu_that_falls_silent_in_each_flash_is_flashed_no_more_often_than_one_that_refuses(
+    world: World, ecu: str, ends: str
+) -> None:
+    world.order()
+    desk = world.ecus[ecu]
+    desk.falls_silent = ECU_TRIES_MAX
+    assert drive(world) == ends
+    assert last_code(world) == "unreachable"
+    assert world.versions() == {"1.0.0"}
+    assert desk.verbs.count("erase") == ECU_TRIES_MAX + (ends == "ROLLED_BACK")  # its way back is one more
+    world.order(action_id=2)
+    desk.falls_silent = ECU_TRIES_MAX - 1
+    assert drive(world) == "SUCCEEDED"
+
+
+def test_an_ecu_that_is_away_after_it_fell_silent_in_a_flash_is_still_waited_for(world: World) -> None:
+    world.order()
+    brake = world.ecus["brake"]
+    brake.falls_silent = ECU_TRIES_MAX - 1
+
+    def go_away() -> None:
+        if brake.falls_silent == 1:
+            brake.answers["install"] = [Failed(reason=Reason.UNREACHABLE)] * (AWAY_TRIES_MAX - 1)
+
+    brake.at_install = go_away
+    assert drive(world) == "SUCCEEDED"
+    assert world.versions() == {"2.0.0"}
+
+
+def test_a_restart_forgets_no_flash_that_an_ecu_fell_silent_in(world: World) -> None:
+    world.order()
+    brake = world.ecus["brake"]
+    brake.falls_silent = ECU_TRIES_MAX
+    tried = f"install:{brake.serial}"
+    for flash in range(1, ECU_TRIES_MAX):
+        asyncio.run(world.drive(until=lambda one, after=flash: one.state.tries.get(tried, 0) == after))  # type: ignore[misc]
+    assert drive(world) == "ROLLED_BACK"
+    assert brake.verbs.count("erase") == ECU_TRIES_MAX + 1
 
 
 def test_after_the_commit_point_trouble_never_undoes_the_update(world: World) -> None:

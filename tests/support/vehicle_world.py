@@ -47,6 +47,7 @@ from ringroad.vehicle.agents.base import (
     Reason,
     Software,
     UpdateAgent,
+    tell_step,
 )
 from ringroad.vehicle.config import EcuConfig, FactoryImage, VehicleConfig, on_board
 from ringroad.vehicle.memory import Observer
@@ -131,6 +132,7 @@ class DeskEcu:
     counter: int = 1
     faults: list[Fault] = field(default_factory=list)
     answers: dict[str, list[Failed]] = field(default_factory=dict)  # what a verb says next instead of working
+    falls_silent: int = 0  # flashes that it gives no more answer in, once its old software is gone
     bad_versions: set[str] = field(default_factory=set)  # whose self-test fails
     verbs: list[str] = field(default_factory=list)
     answering_serial: str = ""
@@ -181,12 +183,7 @@ class DeskEcu:
         made = await self._read(image, source)
         if isinstance(made, Failed):
             return made
-        self.power.tick()
-        self.banks[self.active ^ 1] = None
-        self.power.tick()
-        self.banks[self.active ^ 1] = made
-        progress(image.length_bytes, image.length_bytes)
-        return Done()
+        return self._flash(self.active ^ 1, made, progress)
 
     async def install(self, image: EcuImage, source: ImageSource, *, progress: Progress) -> Outcome:
         if failed := self._scripted("install"):
@@ -202,13 +199,19 @@ class DeskEcu:
         self.at_install()
         if self.running is not None and self.ask is not None and (said := self.ask()):
             return Failed(reason=Reason.PRECONDITION, detail=said)
-        return made if isinstance(made, Failed) else self._flash(made)
+        return made if isinstance(made, Failed) else self._flash(0, made, progress)
 
-    def _flash(self, made: Installed) -> Outcome:
+    def _flash(self, bank: int, made: Installed, progress: Progress) -> Outcome:
+        tell_step(progress, "erase")
         self.power.tick()
-        self.banks[0] = None
+        self.banks[bank] = None
+        self.verbs.append("erase")
+        if self.falls_silent:
+            self.falls_silent -= 1
+            return Failed(reason=Reason.UNREACHABLE, detail="silent in the middle of a flash")
         self.power.tick()
-        self.banks[0] = made
+        self.banks[bank] = made
+        progress(len(made.content), len(made.content))
         return Done()
 
     async def activate(self, image: EcuImage) -> Outcome:
@@ -268,7 +271,7 @@ class DeskEcu:
         if self._runs(backup):
             return Done(already=True)
         made = await self._read(backup, source)
-        return made if isinstance(made, Failed) else self._flash(made)
+        return made if isinstance(made, Failed) else self._flash(0, made, progress)
 
     async def inventory(self) -> EcuInventory | Failed:
         if failed := self._scripted("inventory"):

@@ -260,13 +260,18 @@ def install_order(plan: Plan, group: UpdateGroup) -> tuple[str, ...]:
     return tuple(ecu.serial for ecu in ranked)
 
 
-def bound_of(what: str, reason: Reason) -> tuple[str, int]:
+def bound_of(what: str, reason: Reason, *, began: bool) -> tuple[str, int]:
     """Return by which name a failed try of `what` is counted, and how many end it.
 
     An ECU that gives no answer is waited for, so that one that restarts, or a bus that is away, undoes nothing; what it
-    refuses is counted apart.
+    refuses is counted apart. So is a try that it fell silent in: each such one wears its flash.
+
+    Args:
+        what: was tried.
+        reason: why it failed.
+        began: the try had begun to erase, or to transfer.
     """
-    if reason is Reason.UNREACHABLE:
+    if reason is Reason.UNREACHABLE and not began:
         return f"{AWAY}{what}", AWAY_TRIES_MAX
     return what, ECU_TRIES_MAX
 

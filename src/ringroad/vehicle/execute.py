@@ -39,7 +39,7 @@ from ringroad.vehicle.images import ImageStore
 from ringroad.vehicle.memory import Memory
 from ringroad.vehicle.mend import Mender
 from ringroad.vehicle.plan import make_plan
-from ringroad.vehicle.progress import ProgressReports
+from ringroad.vehicle.progress import EcuProgress, ProgressReports
 from ringroad.vehicle.rebuild import Rebuilder
 from ringroad.vehicle.states import (
     EcuPlan,
@@ -285,14 +285,17 @@ class Executor:
 
     async def _prepare(self, serial: str) -> float:
         ecu = self._plan().ecu(serial)
+        progress = self.progress.of(serial)
         async with self._ecus.agent(serial) as agent:
             outcome = await agent.prepare(
-                ecu.image, self._images.source(ecu.target.sha256), progress=self.progress.of(serial)
+                ecu.image, self._images.source(ecu.target.sha256), progress=progress
             )
         again_s = await self._mended(ecu.target, outcome)
         if again_s is not None:
             return again_s
-        return self._tries.after_verb(outcome, what=f"prepare:{serial}", serial=serial, done=EcuState.STAGED)
+        return self._tries.after_verb(
+            outcome, what=f"prepare:{serial}", serial=serial, done=EcuState.STAGED, began=progress.began
+        )
 
     async def _read_faults(self) -> float:
         faults: dict[str, tuple[str, ...]] = {}
@@ -320,12 +323,13 @@ class Executor:
         again = self._memory.state.ecus[serial] is EcuState.INSTALLING
         if not again:
             self._tries.move_ecu(serial, EcuState.INSTALLING)
+        progress = self.progress.of(serial)
         async with self._ecus.agent(serial) as agent:
             # Begun before: its other bank may be due to boot, so it stays INSTALLING, which a rollback undoes.
             if again and await self._hold.look(agent, ecu):
                 return LOOK_AGAIN_S
             async with watched(agent, self._refusal, self._tries.note) as watch:
-                outcome = await self._install_with(agent, ecu, watch)
+                outcome = await self._install_with(agent, ecu, watch, progress)
         if watch.paused and isinstance(outcome, Failed):
             if again and not ecu.in_place:
                 return LOOK_AGAIN_S
@@ -334,7 +338,7 @@ class Executor:
         if again_s is not None:
             return again_s
         return self._tries.after_verb(
-            outcome, what=f"install:{serial}", serial=serial, done=EcuState.ACTIVATED
+            outcome, what=f"install:{serial}", serial=serial, done=EcuState.ACTIVATED, began=progress.began
         )
 
     def _pause(self, serial: str, outcome: Failed) -> float:
@@ -347,9 +351,10 @@ class Executor:
             self._tries.move_ecu(serial, EcuState.STAGED)
         return LOOK_AGAIN_S
 
-    async def _install_with(self, agent: UpdateAgent, ecu: EcuPlan, watch: Watch) -> Outcome:
+    async def _install_with(
+        self, agent: UpdateAgent, ecu: EcuPlan, watch: Watch, progress: EcuProgress
+    ) -> Outcome:
         source = self._images.source(ecu.target.sha256)
-        progress = self.progress.of(ecu.serial)
         outcome = await agent.install(ecu.image, source, progress=progress)
         if isinstance(outcome, Failed) and outcome.reason is Reason.NOT_STAGED:
             # READY may last for days; whatever used the inactive bank meanwhile has to give it back.
@@ -387,7 +392,8 @@ class Executor:
                 and self._memory.state.tries.get(again, 0) < decide.COMMIT_INSTALLS_MAX
             ):
                 self._tries.tried(again, outcome.reason, outcome.detail)
-                outcome = await self._install_with(agent, ecu, Watch())  # only forward from here: rule 2
+                progress = self.progress.of(serial)  # only forward from here: rule 2
+                outcome = await self._install_with(agent, ecu, Watch(), progress)
             if isinstance(outcome, Done):
                 outcome = await agent.commit(ecu.image)
         if isinstance(outcome, Done):

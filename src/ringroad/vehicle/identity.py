@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 from securesystemslib.signer import CryptoSigner
 
-from ringroad.kernel.errors import Corrupt, Unavailable
+from ringroad.kernel.errors import Corrupt, RingroadError, Unavailable
 from ringroad.kernel.vin import Vin
 from ringroad.trust.attacks import Attack
 from ringroad.trust.manifest import UNLISTED, build_ecu_report, build_manifest, decode_manifest
@@ -32,6 +32,7 @@ from ringroad.vehicle.plan import EcuOnBoard
 from ringroad.vehicle.states import CampaignState
 
 MANIFEST_NAME: Final = "manifest.state"
+LOOKS_MAX: Final = 5  # after a start, while an ECU does not answer
 
 
 Inventory = Mapping[str, EcuInventory | Failed]  # what ECUs answered, by serial
@@ -151,6 +152,19 @@ def sign_manifest(
         )
     primary = next(ecu.serial for ecu in ecus if ecu.primary)
     return build_manifest(keys[primary], vin=vin, primary_serial=primary, reports=reports)
+
+
+def is_worth_a_look(inventory: Inventory, failed: RingroadError | None, *, looks: int) -> bool:
+    """Say whether a later look at what ECUs run may tell more.
+
+    Args:
+        inventory: what they answered now; one that did not may do so later, also when all others are as told.
+        failed: why the server could not be told.
+        looks: so far, since the start.
+    """
+    if any(isinstance(answer, Failed) for answer in inventory.values()):
+        return looks < LOOKS_MAX
+    return isinstance(failed, Unavailable) and failed.code != "manifest_unknown_image"
 
 
 def _running_image(

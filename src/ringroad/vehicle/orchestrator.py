@@ -20,7 +20,7 @@ import structlog
 from securesystemslib.signer import CryptoSigner
 
 from ringroad.kernel.clock import Clock, Ids
-from ringroad.kernel.errors import Corrupt, InvalidInput, RingroadError, Unavailable
+from ringroad.kernel.errors import Corrupt, InvalidInput, RingroadError
 from ringroad.kernel.hours import Window
 from ringroad.kernel.vin import Vin
 from ringroad.protocol.preconditions import Held, Refusal, look, parse_precondition
@@ -38,7 +38,7 @@ from ringroad.vehicle.execute import Executor
 from ringroad.vehicle.files import TRUST_NAME, Durability, FolderLock
 from ringroad.vehicle.gateway import Gateway
 from ringroad.vehicle.glance import Glance
-from ringroad.vehicle.identity import Inventory, ManifestBook, sign_manifest
+from ringroad.vehicle.identity import Inventory, ManifestBook, is_worth_a_look, sign_manifest
 from ringroad.vehicle.images import STORE_BYTES_MAX, ImageStore
 from ringroad.vehicle.journal import RecordHook
 from ringroad.vehicle.memory import Memory, Observer, read_state
@@ -50,7 +50,6 @@ from ringroad.vehicle.states import BEFORE_INSTALLING, Answer, CampaignState, Ec
 POLL_S_MIN: Final = 1  # s; a server that asks for less is not obeyed
 POLL_S_MAX: Final = 24 * 3600  # s
 MANIFEST_AGAIN_S: Final = 60.0  # s; after a manifest that could not be made or was refused
-LOOKS_MAX: Final = 5  # after a start, while an ECU that does not answer keeps a manifest from being made
 IMAGES_NAME: Final = "images"
 REFUSALS_MAX: Final = 3  # polls in a row at which the server refuses one report, until it is put aside
 WAITS: Final = frozenset(
@@ -452,9 +451,11 @@ class Orchestrator:
         ended = due and self.state.action_id is not None  # the update's end: what is listed was asked for
         tells = due or self._manifests.differs(inventory)
         failed = await self._put_manifest(inventory, fresh=ended) if tells else None
-        # Once per start: an ECU that is away then, or an image that nobody knows, must not keep buses awake.
+        # Once per start: an ECU that stays away, or an image that nobody knows, must not keep buses awake.
         self._looks += 1
-        self._looked = failed is None or not _is_worth_a_look(failed, self._looks)
+        self._looked = not is_worth_a_look(inventory, failed, looks=self._looks)
+        if not self._looked:
+            self._manifest_at_s = self._vehicle.clock.monotonic_s() + MANIFEST_AGAIN_S
 
     async def _tell(self, inventory: Inventory) -> None:
         """Tell the server what ECUs run, if that is not what it was told, before an update is refused for it."""
@@ -476,19 +477,12 @@ class Orchestrator:
         except RingroadError as error:
             # An ECU that is away must not keep the vehicle from hearing the server.
             self.manifest_error = error.message
-            self._manifest_at_s = vehicle.clock.monotonic_s() + MANIFEST_AGAIN_S
+            self._manifest_at_s = vehicle.clock.monotonic_s() + MANIFEST_AGAIN_S  # while one is due
             _log.info("vehicle.manifest_failed", vin=vehicle.vin, code=error.code, reason=error.message)
             return error
         self.manifest_error = ""
         self._manifests.accepted(state, manifest)
         return None
-
-
-def _is_worth_a_look(failed: RingroadError, looks: int) -> bool:
-    """Say whether a manifest that failed may succeed later, after so many looks."""
-    if failed.code == "manifest_incomplete":
-        return looks < LOOKS_MAX
-    return isinstance(failed, Unavailable) and failed.code != "manifest_unknown_image"
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> bool:

@@ -16,6 +16,7 @@ from ringroad.vehicle.agents.base import FlashStep
 from ringroad.vehicle.memory import Memory
 
 PROGRESS_S: Final = 1.0  # s; between two progress reports
+BEFORE_ERASE: Final[frozenset[FlashStep]] = frozenset({"session", "unlock"})
 NOBODY: Final[Mapping[str, tuple[int, int]]] = MappingProxyType({})
 
 
@@ -84,18 +85,25 @@ class ProgressReports:
 
 
 class EcuProgress:
-    """Progress of one ECU, for its agent."""
+    """Progress of one try on one ECU, for its agent.
 
-    __slots__ = ("_all", "_serial")
+    Attributes:
+        began: it began to erase, or transferred something.
+    """
+
+    __slots__ = ("_all", "_serial", "began")
 
     def __init__(self, reports: ProgressReports, serial: str) -> None:
         self._all = reports
         self._serial = serial
+        self.began = False
 
     def __call__(self, done_bytes: int, total_bytes: int) -> None:
         """Hear what is done."""
+        self.began = self.began or done_bytes > 0
         self._all.hear(self._serial, done_bytes, total_bytes)
 
     def at(self, step: FlashStep) -> None:
         """Hear that a step begins."""
+        self.began = self.began or step not in BEFORE_ERASE
         self._all.at(self._serial, step)

@@ -34,12 +34,22 @@ class Tries:
         self._retry_base_s = retry_base_s
         self._network_failures = 0
 
-    def after_verb(self, outcome: Outcome, *, what: str, serial: str, done: EcuState) -> float:
-        """Take what a verb of an ECU's agent came to, and move the ECU, unless it is tried again."""
+    def after_verb(
+        self, outcome: Outcome, *, what: str, serial: str, done: EcuState, began: bool = False
+    ) -> float:
+        """Take what a verb of an ECU's agent came to, and move the ECU, unless it is tried again.
+
+        Args:
+            outcome: of the verb.
+            what: was tried, as it is counted.
+            serial: of the ECU.
+            done: where it stands if it was done.
+            began: it had begun to erase, or to transfer.
+        """
         if isinstance(outcome, Done):
             self.move_ecu(serial, done)
             return 0.0
-        what, tries_max = decide.bound_of(what, outcome.reason)
+        what, tries_max = decide.bound_of(what, outcome.reason, began=began)
         tries = self._memory.state.tries.get(what, 0) + 1
         if outcome.retryable and tries < tries_max:
             self.tried(what, outcome.reason, outcome.detail)

@@ -16,13 +16,15 @@ from ringroad.protocol.diagnostics import Method
 from ringroad.sim.vecu.script import Behaviour, Script, Trouble
 from ringroad.vehicle.agents.session import EcuAccess, EcuSession, Refusal
 from ringroad.vehicle.agents.verbs import UdsAgent
+from ringroad.vehicle.agents.wire import BankStatus, Did, Layout, Mode, SlotStatus, Swap
 from ringroad.vehicle.diagnostics import operations
 from ringroad.vehicle.diagnostics.operations import RESTART, Execution, Executions, _reset, _self_test
 from ringroad.vehicle.diagnostics.sessions import answer_session
+from ringroad.vehicle.states import image_of
 from ringroad.vehicle.uds import Session
 from support.diagnosed import FAULT, OTHER, Bench, bench, open_session
 from support.uptane import NOW
-from support.vehicle_world import DeskClock, director_target
+from support.vehicle_world import DeskClock, Power, as_verified, desk_ecu, director_target
 
 OPERATIONS = "/components/brake/operations"
 SELF_TEST = f"{OPERATIONS}/self-test/executions"
@@ -267,6 +269,69 @@ def test_a_self_test_that_goes_on_for_too_long_is_stopped_on_its_ecu(monkeypatch
         assert pending.asked[-1] == "1001"
 
     monkeypatch.setattr(operations, "OPERATION_S_MAX", 0.05)
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+@pytest.mark.parametrize("first", ["timer", "halt"])
+def test_a_second_cut_while_a_self_test_is_stopped_loses_nothing_of_what_the_ecu_did_not_confirm(
+    monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    class Slow(Pending):
+        """It is asked to stop, and says nothing until both have cut its test off."""
+
+        async def request(self, payload: bytes, **more: Any) -> bytes:
+            if payload[:2] == b"\x31\x02":
+                asks.set()
+                await both.wait()
+            return await super().request(payload, **more)
+
+    asks, both = asyncio.Event(), asyncio.Event()
+
+    async def story() -> None:
+        pending = Slow(None, None)
+        executions, begun = self_tested(pending)
+        await (pending.tests if first == "halt" else asks).wait()
+        executions.halt(MOVES)
+        while executions._tasks[begun.id].cancelling() < 2:  # noqa: ASYNC110 - of a task
+            await asyncio.sleep(0.01)
+        both.set()
+        ended = await executions.stop(begun)
+        assert (ended.status, ended.error) == ("stopped", f"{UNSURE}it does not answer")
+        assert pending.asked[-4:] == ["31020305", "31020305", "22f18c", "1001"]
+
+    monkeypatch.setattr(operations, "OPERATION_S_MAX", 0.3)
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+def test_the_self_test_of_an_update_is_stopped_on_its_ecu_when_the_vehicle_shuts_down() -> None:
+    class Running(Pending):
+        """It runs the image that is to be checked."""
+
+        async def request(self, payload: bytes, **more: Any) -> bytes:
+            if payload == b"\x22" + Did.IMAGE_SHA256.to_bytes(2, "big"):
+                return b"\x62" + payload[1:] + bytes(32)
+            if payload == b"\x22" + Did.SLOT_STATE.to_bytes(2, "big"):
+                return b"\x62" + payload[1:] + state
+            return await super().request(payload, **more)
+
+    bank = BankStatus(valid=True, version="2.0", sha256=bytes(32), release_counter=2)
+    state = SlotStatus(
+        layout=Layout.AB, mode=Mode.APPLICATION, swap=Swap.TRIAL, active=0, capacity_bytes=1,
+        committed_counter=1, banks=(bank, bank),
+    ).encode()  # fmt: skip
+
+    async def story() -> None:
+        pending = Running(STOPPED)
+        ecu = EcuSession(pending, EcuAccess(serial="P-1", derive=lambda _level, seed: seed))  # type: ignore[arg-type]
+        image = image_of(as_verified(director_target(desk_ecu("brake", "ab", Power()), "2.0", 2)))
+        image = replace(image, sha256=bytes(32).hex())
+        checking = asyncio.create_task(ecu.verify(image, frozenset({"self_test"}), frozenset()))
+        await pending.tests.wait()
+        checking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await checking
+        assert pending.asked[-2:] == ["31010305", "31020305"]
+
     asyncio.run(asyncio.wait_for(story(), 60))
 
 

@@ -9,6 +9,7 @@ capacity were checked in the same call.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -46,6 +47,8 @@ from ringroad.vehicle.uds import (
 RESTART_S_MAX: Final = 20.0  # s from a reset until the ECU answers again
 RESTART_PAUSE_S: Final = 0.05
 TRANSFER_TRIES_MAX: Final = 3  # whole downloads, from erase on, in one call of a verb
+STOP_TRIES: Final = 2  # to stop a routine
+STOP_S_MAX: Final = 5.0  # s of one of them: whoever drives off, or shuts down, waits for it
 CONFIRMED_FAULT: Final = 0x08
 STORED_FAULTS: Final = 0x7F  # any bit but the warning lamp's
 
@@ -180,6 +183,42 @@ class EcuSession:
         sha256 = (await self.uds.read(Did.IMAGE_SHA256)).hex()
         return Software(version=version, sha256=sha256, release_counter=bank.release_counter)
 
+    async def run_routine(self, rid: int) -> bytes:
+        """RoutineControl (0x31) of what may go on for long; one that is cut off is stopped on the ECU.
+
+        What is not known of that is noted on the `CancelledError`, and nobody who cuts it off once more loses that.
+        """
+        try:
+            return await self.uds.routine(rid)
+        except asyncio.CancelledError as cut:
+            stopping = asyncio.create_task(self._stop_routine(rid))  # bounded, so it is waited for
+            while not stopping.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait({stopping})
+            why = "it was cut off" if stopping.cancelled() else stopping.result()
+            if why:
+                cut.add_note(f"the ECU did not confirm that it stopped: {why}")
+            raise
+
+    async def _stop_routine(self, rid: int) -> str:
+        """Stop a routine. Returns why it may run still; empty if it does not."""
+        why = "it does not answer"
+        for _ in range(STOP_TRIES):
+            try:
+                async with asyncio.timeout(STOP_S_MAX):
+                    await self.uds.stop_routine(rid)
+            except NegativeResponse as negative:
+                if negative.nrc == Nrc.REQUEST_SEQUENCE_ERROR:
+                    return ""  # it does not run
+                why = negative.message
+                if not isinstance(negative, Unavailable):  # it is not busy alone
+                    break
+            except (Unavailable, TimeoutError):
+                pass
+            else:
+                return ""
+        return why
+
     async def check_image(self, image: EcuImage, source: ImageSource, status: SlotStatus) -> FlashImage:
         """Check image and ECU against each other; change nothing."""
         hardware_id = _ascii(await self.uds.read(Did.HARDWARE))
@@ -310,7 +349,7 @@ class EcuSession:
             )
         if "self_test" in checks:
             await self.uds.session(Session.EXTENDED)
-            if await self.uds.routine(Rid.SELF_TEST) != b"\x00":
+            if await self.run_routine(Rid.SELF_TEST) != b"\x00":
                 return Failed(reason=Reason.SELF_TEST_FAILED)
         if "no_new_faults" in checks:
             codes = {code for code, _ in await self.uds.faults(status_mask=CONFIRMED_FAULT)}

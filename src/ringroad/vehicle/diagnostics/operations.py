@@ -23,14 +23,12 @@ from ringroad.kernel.errors import Conflict, NotFound, RingroadError, Unavailabl
 from ringroad.vehicle.agents.base import Reason
 from ringroad.vehicle.agents.session import RESTART_PAUSE_S, EcuSession, Refusal
 from ringroad.vehicle.agents.wire import Did, Rid
-from ringroad.vehicle.uds import NegativeResponse, Nrc, Session
+from ringroad.vehicle.uds import NegativeResponse, Session
 
 KEPT_MAX: Final = 32  # executions of one vehicle that are remembered
 OPERATION_S_MAX: Final = (
     120.0  # s; the slowest restart we allow is 20 s, a self-test answers pending meanwhile
 )
-STOP_TRIES: Final = 2  # to stop a routine
-STOP_S_MAX: Final = 5.0  # s of one of them: whoever drives off waits for it
 RESTART: Final = "reset"
 
 _log = structlog.get_logger(__name__)
@@ -122,34 +120,8 @@ async def _preconditions(ecu: EcuSession) -> Result:
 
 
 async def _routine(ecu: EcuSession, rid: int) -> bytes:
-    """RoutineControl (0x31); one that is cut off is stopped on the ECU, and what is not known of that is noted."""
     async with _extended(ecu):
-        try:
-            return await ecu.uds.routine(rid)
-        except asyncio.CancelledError as cut:
-            for note in await _stop(ecu, rid):
-                cut.add_note(note)
-            raise
-
-
-async def _stop(ecu: EcuSession, rid: int) -> list[str]:
-    """Stop a routine. Returns why it may run still, or nothing."""
-    why = "it does not answer"
-    for _ in range(STOP_TRIES):
-        try:
-            async with asyncio.timeout(STOP_S_MAX):
-                await ecu.uds.stop_routine(rid)
-        except NegativeResponse as negative:
-            if negative.nrc == Nrc.REQUEST_SEQUENCE_ERROR:
-                return []  # it does not run
-            why = negative.message
-            if not isinstance(negative, Unavailable):  # it is not busy alone
-                break
-        except (Unavailable, TimeoutError):
-            pass
-        else:
-            return []
-    return [f"the ECU did not confirm that it stopped: {why}"]
+        return await ecu.run_routine(rid)
 
 
 OPERATIONS: Final[Mapping[str, tuple[str, Callable[[EcuSession], Awaitable[Result]]]]] = {
