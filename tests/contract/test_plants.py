@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -18,6 +21,9 @@ pytestmark = pytest.mark.engines
 FIRST = Path(__file__).parents[2] / "examples" / "first"
 PROGRAMME = (FIRST / "programme.toml").read_text(encoding="utf-8")
 PLANT = (FIRST / "plant.toml").read_text(encoding="utf-8")
+
+
+HOURS = re.compile(r"^hours = .*\nbreaks = .*\nclosed = .*$", re.MULTILINE)  # of its one calendar
 
 
 @pytest.fixture
@@ -64,6 +70,36 @@ def test_a_document_is_kept_by_generation_and_chosen_for_its_programme(client: h
     ]
     facts = client.get("/facts", params={"subject": "wren-mother"}).json()
     assert [each["kind"] for each in facts] == ["plant.chosen", "plant.imported", "plant.imported"]
+
+
+def test_a_line_rests_by_its_calendar_and_another_one_plans_it_again(client: httpx.Client) -> None:
+    today = datetime.now(UTC).date()
+    always, *shut = [
+        HOURS.sub(
+            f'hours = ["00:00-24:00"]\nclosed = {[str(today + timedelta(days=each)) for each in days]}', PLANT
+        )
+        for days in (range(0), range(-1, 4), range(-1, 70))
+    ]
+    client.post("/plants", json={"source": always})
+    client.post("/plants/wren-mother/choose", json={"programme_id": "wren"})
+    order = {"programme_id": "wren", "variant": "van", "due_at": f"{today + timedelta(days=2)}T12:00:00Z"}
+    assert client.post("/orders", json=order).status_code == 201
+    schedules = client.get("/programmes/wren/schedules").json()
+
+    never = client.post("/plants", json={"source": shut[1], "generation": 1})
+    assert never.status_code == 422
+    assert "line 'Line 1': calendar 'two shifts' has no open time in the next 60 days" in never.text
+    assert client.get("/programmes/wren/schedules").json() == schedules
+
+    assert client.post("/plants", json={"source": shut[0], "generation": 1}).status_code == 201
+    assert client.get("/programmes/wren").json()["document"]["line"]["calendar"]["name"] == "two shifts"
+    after = client.get("/programmes/wren/schedules").json()
+    assert [each["cause"] for each in after] == ["line_changed", *(each["cause"] for each in schedules)]
+    late = client.post("/orders", json=order)
+    assert late.status_code == 422
+    opens = datetime.combine(today + timedelta(days=4), time(), tzinfo=ZoneInfo("Europe/Oslo"))
+    assert f"leaves the line at {opens.astimezone(UTC).isoformat(timespec='minutes')[:15]}" in late.text
+    assert "calendar 'two shifts'" in late.text
 
 
 def test_what_a_chosen_plant_could_not_build_is_refused_and_changes_nothing(client: httpx.Client) -> None:

@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
+from ringroad.build.calendar import Calendar
 from ringroad.trust.metadata import Downgrade
 
 Storage = Literal["ab", "inplace"]
@@ -133,6 +134,7 @@ class Line:
     paint: Paint | None = None
     pools: Mapping[str, int] = field(default_factory=dict)  # operators and carriers that stations share
     freeze: int = 0  # vehicles next to enter that keep their places, whatever happens, if they may be built
+    calendar: Calendar | None = None  # when it works; None: always
 
     @property
     def takt_s(self) -> int:
@@ -186,7 +188,8 @@ class Programme:
             }
             | ({"paint": _paint(self.line.paint)} if self.line.paint else {})
             | ({"pools": dict(self.line.pools)} if self.line.pools else {})
-            | ({"freeze": self.line.freeze} if self.line.freeze else {}),
+            | ({"freeze": self.line.freeze} if self.line.freeze else {})
+            | ({"calendar": self.line.calendar.to_document()} if self.line.calendar else {}),
         }
 
     @classmethod
@@ -210,6 +213,7 @@ class Programme:
                 else None,
                 pools=line.get("pools", {}),
                 freeze=line.get("freeze", 0),
+                calendar=Calendar.from_document(line["calendar"]) if "calendar" in line else None,
             ),
         )
 

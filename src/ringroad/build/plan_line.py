@@ -21,6 +21,7 @@ from ringroad.build.sequence.count import count_cost
 from ringroad.build.sequence.problem import CARS_MAX, Car, Level, Problem
 from ringroad.build.sequence.repair import greedy, repair
 from ringroad.build.stops import LineStop, delay_s, held_options, stopped_stations
+from ringroad.build.working_time import WorkingTime, working_time
 from ringroad.kernel.errors import InvalidInput
 
 RUSH_WEIGHT: Final = 2  # lateness cost per position for a rush order, which is due next
@@ -35,7 +36,7 @@ _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 Cause = Literal[
     "new_release", "blocked_part", "rush_order", "new_orders", "order_cancelled", "breakdown", "quality_stop",
-    "station_resumed", "parts_on_their_way", "demand_shift", "improved",
+    "station_resumed", "parts_on_their_way", "demand_shift", "line_changed", "improved",
 ]  # fmt: skip
 
 
@@ -224,11 +225,13 @@ def line_problem(
         homes: where the running plan has an order.
         available: when the parts of an order are there, where they are on their way.
     """
+    time = working_time(line.calendar, start=now)
     return Problem(
         cars=tuple(
             _car(
                 order,
                 line,
+                time,
                 now=now,
                 first=frozen,
                 home=(homes or {}).get(order.id),
@@ -252,16 +255,17 @@ def measured(
 ) -> ScheduleDocument:
     """Return a schedule with what its sequence costs, counted from scratch."""
     cost = count_cost(problem, document.sequence)
+    time = working_time(line.calendar, start=now)
     late = sum(
         1
         for position, order_id in enumerate(document.sequence)
-        if (due := orders[order_id].due_at) is not None and _position(due, line, now=now) < position
+        if (due := orders[order_id].due_at) is not None and _position(due, line, time, now=now) < position
     )
     early = sum(
         1
         for position, order_id in enumerate(document.sequence)
         if (opens := orders[order_id].earliest_at) is not None
-        and position < _first_position(opens, line, now=now)
+        and position < _first_position(opens, line, time, now=now)
     )
     return replace(
         document,
@@ -315,13 +319,14 @@ def _hold_reason(
 
 
 def _car(
-    order: Order, line: Line, *, now: datetime, first: int, home: int | None, parts: PartAvailability | None
-) -> Car:
+    order: Order, line: Line, time: WorkingTime, *, now: datetime, first: int, home: int | None,
+    parts: PartAvailability | None,
+) -> Car:  # fmt: skip
     weight, due = 0, 0
     if order.rush:
         weight, due = RUSH_WEIGHT, first
     elif order.due_at is not None:
-        weight, due = DUE_WEIGHT, _position(order.due_at, line, now=now)
+        weight, due = DUE_WEIGHT, _position(order.due_at, line, time, now=now)
     return Car(
         id=order.id,
         features=order.features,
@@ -329,34 +334,39 @@ def _car(
         lateness_weight=weight,
         due_position=due,
         earliness_weight=PARTS_WEIGHT if (ready := parts.ready_at() if parts else None) else 0,
-        ready_position=max(0, math.ceil((ready - now).total_seconds() / line.takt_s)) if ready else 0,
+        ready_position=max(0, math.ceil(time.worked((ready - now).total_seconds()) / line.takt_s))
+        if ready
+        else 0,
         unwanted_weight=EARLY_WEIGHT if order.earliest_at and not order.rush else 0,
-        wanted_position=_first_position(order.earliest_at, line, now=now) if order.earliest_at else 0,
+        wanted_position=_first_position(order.earliest_at, line, time, now=now) if order.earliest_at else 0,
         home=home,
     )
 
 
 def earliest_at(line: Line, features: Collection[str], *, now: datetime) -> datetime:
-    """Return when a vehicle that entered now, and waited nowhere, would leave the line."""
+    """Return when a vehicle that entered now, and waited nowhere, would leave the line; one that enters while it rests waits."""
     through_s = sum(
         station.cycle_s
         + station.transfer_s
         + sum(s for option, s in station.extra_s.items() if option in features)
         for station in line.stations
     )
-    return now + timedelta(seconds=through_s)
+    return now + timedelta(seconds=working_time(line.calendar, start=now).done(through_s))
 
 
-def _position(due_at: datetime, line: Line, *, now: datetime) -> int:
+def _position(due_at: datetime, line: Line, time: WorkingTime, *, now: datetime) -> int:
     """Return the last position whose vehicle leaves the line in time."""
     through_s = sum(station.cycle_s for station in line.stations)
-    return max(-1, int(((due_at - now).total_seconds() - through_s) // line.takt_s))
+    return max(-1, int((time.worked((due_at - now).total_seconds()) - through_s) // line.takt_s))
 
 
-def _first_position(earliest: datetime, line: Line, *, now: datetime) -> int:
+def _first_position(earliest: datetime, line: Line, time: WorkingTime, *, now: datetime) -> int:
     """Return the first position whose vehicle leaves the line no earlier than that."""
     through_s = sum(station.cycle_s for station in line.stations)
-    return max(0, math.ceil(((earliest - now).total_seconds() - through_s) / line.takt_s))
+    opens_s = (earliest - now).total_seconds()
+    place = (time.worked(opens_s) - through_s) / line.takt_s
+    # What leaves as the rest begins that it opens in left before.
+    return max(0, math.floor(place) + 1 if time.rests(opens_s) else math.ceil(place))
 
 
 def _running(placed: Sequence[Order], frozen: int, parent: Sequence[str]) -> list[int]:

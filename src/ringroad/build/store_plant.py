@@ -82,7 +82,7 @@ def add_order(
     if due_at is not None and due_at < earliest:
         raise InvalidInput(
             f"a {variant} cannot be due at {due_at.isoformat(timespec='seconds')}: one that enters now leaves the line"
-            f" at {earliest.isoformat(timespec='seconds')}",
+            f" at {earliest.isoformat(timespec='seconds')}{_by_calendar(programme.line)}",
             hint="leave the due time out and order it as rush, or give a later one",
         )
     if due_at is not None and earliest_at is not None and due_at < earliest_at:
@@ -98,6 +98,10 @@ def add_order(
     )  # fmt: skip
     keep_order(conn, ids, order, actor=actor, now=now)
     return get_order(conn, order.id)
+
+
+def _by_calendar(line: Line) -> str:
+    return f", as it works by calendar {line.calendar.name!r}" if line.calendar else ""
 
 
 def _one_colour(line: Line, options: Sequence[str]) -> None:

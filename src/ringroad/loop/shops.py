@@ -16,9 +16,9 @@ from typing import Final
 import psycopg
 import structlog
 
+from ringroad.build.calendar import HORIZON_DAYS
 from ringroad.build.plant.parameters import path_of
 from ringroad.build.shop.bound import lower_bound
-from ringroad.build.shop.calendar import HORIZON_DAYS
 from ringroad.build.shop.check import count_cost
 from ringroad.build.shop.dispatch import dispatch, repair
 from ringroad.build.shop.late import span

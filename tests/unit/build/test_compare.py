@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ringroad.build.calendar import Calendar
 from ringroad.build.model import Line, Ratio, Station
 from ringroad.build.plan_line import Order
 from ringroad.build.twin.assumed import assumptions
@@ -111,3 +112,34 @@ def test_what_the_programme_left_open_is_named() -> None:
         for station in STATIONS
     )
     assert assumptions(replace(LINE, stations=said)) == ()
+
+
+RESTING = replace(
+    LINE, calendar=Calendar(name="days", hours=("mon-fri 00:00-00:10",), closed=("2026-11-26",))
+)
+
+
+def test_what_does_not_leave_before_a_rest_leaves_behind_it_on_the_wall() -> None:
+    """Ten minutes of work a day: some eight of twelve leave today, the others on Friday, behind a holiday."""
+    found = check(MIXED, line=RESTING)
+    working = check(MIXED)
+    assert [each.new_s for each in found.times] == [
+        each.new_s if each.new_s <= 600 else each.new_s + 2 * 86_400 - 600 for each in working.times
+    ]
+    assert {each.new_s > 2 * 86_400 for each in found.times} == {True, False}
+    assert found.twin.end_s[1] > 2 * 86_400
+    assert found.stations == working.stations  # how full a station is while it works
+
+
+@pytest.mark.parametrize(
+    ("due_s", "broken"), [(86_400, ("o0",)), (2 * 86_400 + 60, ("o0",)), (2 * 86_400 + 900, ())]
+)
+def test_a_due_time_in_a_rest_is_met_by_what_left_before_it(due_s: int, broken: tuple[str, ...]) -> None:
+    late = check([*IDS[1:], IDS[0]], orders(due_s={"o0": due_s}), line=RESTING)
+    assert late.twin.broken == broken
+
+
+def test_a_line_that_is_always_open_is_judged_as_one_without_a_calendar() -> None:
+    always = replace(LINE, calendar=Calendar(name="always", hours=("00:00-24:00",)))
+    known = orders(due_s={"o0": 200, "o5": 900}, building=2)
+    assert check(MIXED, known, line=always) == check(MIXED, known)

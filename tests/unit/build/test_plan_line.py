@@ -12,10 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringroad.build import plan_line
+from ringroad.build.calendar import Calendar
 from ringroad.build.improve_line import FREEZE_VEHICLES, SPARED_PLACES, improve_schedule, spare_orders
 from ringroad.build.logistics.availability import PartAvailability, never
 from ringroad.build.model import Line, Paint, Ratio, Station
-from ringroad.build.plan_line import Order, ScheduleDocument, count_moved, decide_schedule
+from ringroad.build.plan_line import (
+    Order,
+    ScheduleDocument,
+    count_moved,
+    decide_schedule,
+    earliest_at,
+    line_problem,
+)
 from ringroad.build.sequence.count import count_violations
 from ringroad.build.stops import LineStop
 from ringroad.kernel.errors import InvalidInput
@@ -424,3 +432,93 @@ def test_the_search_moves_an_order_into_its_window() -> None:
     assert better is not None
     assert better.sequence.index(orders[FREEZE_VEHICLES + 1].id) >= 12
     assert better.early_orders == 0
+
+
+SHIFT = Calendar(
+    name="days",
+    hours=("mon-fri 06:00-06:10",),
+    closed=("2026-11-25",),  # the Wednesday: ten minutes of work a day, so that positions are few
+)
+RESTING = replace(LINE, ratios=(), calendar=SHIFT)
+
+
+def decide_at_rest(orders: list[Order], *, now: datetime = NOW, **changes: Any) -> ScheduleDocument:
+    return decide_schedule(orders, changes.pop("line", RESTING), {}, "release_1", [], now=now, **changes)
+
+
+@pytest.mark.parametrize(
+    ("due_at", "in_time"),
+    [
+        (NOW + timedelta(seconds=170), 2),  # the first leaves 110 s from now, the next a takt later
+        (NOW + timedelta(minutes=10), 9),  # the end of the shift; what is on the line then leaves tomorrow
+        (NOW + timedelta(hours=20), 9),  # a night is not worked
+        (NOW + timedelta(days=1, minutes=1), 10),
+        (NOW + timedelta(days=2, hours=3), 19),  # due on the holiday: done before it
+        (NOW + timedelta(days=3), 19),  # Thursday, before anything was worked
+        (NOW + timedelta(days=3, minutes=10), 29),
+    ],
+)
+def test_due_times_count_what_is_worked_until_then(due_at: datetime, in_time: int) -> None:
+    orders = [order(number, due_at=due_at) for number in range(40)]
+    assert decide_at_rest(orders).late_orders == 40 - in_time
+
+
+@pytest.mark.parametrize(
+    ("opens", "places"),
+    [(timedelta(minutes=5), 4), (timedelta(minutes=10), 9), (timedelta(hours=9), 9), (timedelta(days=1), 9)],
+)
+def test_an_order_that_nobody_wants_before_a_rest_is_over_leaves_behind_it(
+    opens: timedelta, places: int
+) -> None:
+    orders = [order(0, earliest_at=NOW + opens), *(order(number) for number in range(1, 30))]
+    first = next(each for each in range(30) if decide_of(orders, at=each).early_orders == 0)
+    assert first == places
+
+
+def decide_of(orders: list[Order], *, at: int) -> ScheduleDocument:
+    """Return the schedule whose parent has the first order at a place."""
+    ids = [each.id for each in orders[1:]]
+    return decide_at_rest(orders, parent=[*ids[:at], orders[0].id, *ids[at:]])
+
+
+def test_parts_that_come_in_the_night_are_there_in_the_morning() -> None:
+    night = NOW + timedelta(hours=15)
+    parts = {"o000": PartAvailability(part="axle", quantiles=((500, night), (1000, night)))}
+    found = line_problem([order(0)], RESTING, frozen=0, now=NOW, available=parts)
+    assert found.cars[0].ready_position == 10  # ten are begun today
+
+
+@pytest.mark.parametrize(("opens", "place"), [(timedelta(minutes=10), 8), (timedelta(hours=9), 9)])
+def test_what_leaves_as_a_rest_begins_has_left_before_a_window_that_opens_within(
+    opens: timedelta, place: int
+) -> None:
+    even = replace(RESTING, stations=tuple(replace(each, cycle_s=60) for each in RESTING.stations))
+    found = line_problem([order(0, earliest_at=NOW + opens)], even, frozen=0, now=NOW)
+    assert found.cars[0].wanted_position == place
+
+
+def test_a_vehicle_leaves_a_resting_line_behind_its_rests() -> None:
+    assert earliest_at(RESTING, (), now=NOW) == NOW + timedelta(seconds=110)
+    assert earliest_at(RESTING, (), now=NOW + timedelta(minutes=9)) == NOW + timedelta(days=1, seconds=50)
+    assert earliest_at(RESTING, (), now=NOW + timedelta(hours=30)) == NOW + timedelta(days=3, seconds=110)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    orders=st.lists(
+        st.tuples(st.booleans(), st.none() | st.integers(-500, 9_000), st.none() | st.integers(0, 9_000)),
+        min_size=1, max_size=25,
+    )
+)  # fmt: skip
+def test_a_line_that_is_always_open_is_planned_as_one_without_a_calendar(
+    orders: list[tuple[bool, int | None, int | None]],
+) -> None:
+    def at(seconds: int | None) -> datetime | None:
+        return None if seconds is None else NOW + timedelta(seconds=seconds)
+
+    given = [
+        order(number, options=("roof",) if roof else (), due_at=at(due), earliest_at=at(opens))
+        for number, (roof, due, opens) in enumerate(orders)
+    ]
+    always = replace(LINE, calendar=Calendar(name="always", hours=("00:00-24:00",)))
+    assert decide_at_rest(given, line=always) == decide_at_rest(given, line=LINE)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ringroad.build.plant.model import Calendar, Plant, Routing, Shop, Step
+from ringroad.build.calendar import HORIZON_DAYS, Calendar, closed_times, longest_opening_s
+from ringroad.build.plant.model import Plant, Routing, Shop, Step
 from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.posterior import stated_time
 from ringroad.build.plant.read import read_plant
-from ringroad.build.shop.calendar import HORIZON_DAYS, closed_times, longest_opening_s
 from ringroad.build.shop.check_plant import check_plan
 from ringroad.build.shop.dispatch import dispatch, repair
 from ringroad.build.shop.late import late_jobs

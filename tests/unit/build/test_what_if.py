@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ringroad.build.calendar import Calendar
 from ringroad.build.model import Line, Station
 from ringroad.build.plan_line import Order
 from ringroad.build.twin.arrays import line_arrays
@@ -101,3 +102,20 @@ def test_a_station_that_is_not_there_is_named(station: str, why: str) -> None:
 def test_an_empty_schedule_has_no_answer() -> None:
     found = stop_station([], {}, CALM, station="roof", down_s=60, now=NOW, seed=1, threads=1)
     assert found.refused == "nothing is scheduled"
+
+
+@pytest.mark.parametrize(
+    ("down_s", "later_s"),
+    [
+        (600, 540),  # the last one leaves as the half hour is over
+        (660, 86_400 - 1_800 + 600),
+        (1_800, 86_400 - 1_800 + 1_740),
+        (8 * 3_600, 86_400 - 1_800 + 1_740),  # mended in the night
+    ],
+)
+def test_a_stop_is_over_on_the_wall_and_what_it_pushes_into_a_rest_goes_on_behind_it(
+    down_s: int, later_s: int
+) -> None:
+    """Half an hour of work a day, in which all twenty vehicles would leave."""
+    line = replace(CALM, calendar=Calendar(name="days", hours=("00:00-00:30",)))
+    assert ask("roof", down_s, line=line).later_s == later_s

@@ -9,7 +9,6 @@ imported meanwhile; a line tries one change at a time.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -36,6 +35,7 @@ from ringroad.build.plant.model import Plant, PlantLine
 from ringroad.build.plant.parameters import path_text
 from ringroad.build.plant.posterior import Origin, Posterior, observed_times
 from ringroad.build.plant.store import StoredPlant, get_plant, runs_of, save_plant
+from ringroad.build.working_time import worked_gaps
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
@@ -335,10 +335,7 @@ def _pace(
         conn, programme_id=built.programme, station=line.stations[-1].name, after=after, until=until,
         rows_max=DEPARTURES_MAX,
     )  # fmt: skip
-    gaps = [
-        (later["finished_at"] - earlier["finished_at"]).total_seconds()
-        for earlier, later in itertools.pairwise(rows)
-    ]
+    gaps = worked_gaps(line.calendar, [row["finished_at"] for row in rows])
     paced = [each for each in gaps if 0 < each <= STOOD_TAKTS * line.takt_s]
     return observed_times(paced, origin=Origin(plant=plant.id)) if paced else None
 

@@ -23,6 +23,7 @@ from ringroad.build.plant.parameters import Key
 from ringroad.build.store import get_programme
 from ringroad.build.store_packages import SQL as BUILD_SQL
 from ringroad.build.store_plant import current_schedule, waiting_orders
+from ringroad.build.working_time import working_time
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
@@ -211,7 +212,7 @@ def plan_moves(
     sequence = [orders[each] for each in schedule.document.sequence if each in orders]
     carried = list(SQL.carried(conn, programme_id=programme_id, rows_max=OPEN_MAX))
     done = {(order_id, row["part"]) for row in carried for order_id in row["order_ids"]}
-    moves, unplaced = _moves(sequence, line, stock, done, ahead_s)
+    moves, unplaced = _moves(sequence, line, stock, done, ahead_s, now=now)
     if len(moves) > MOVES_MAX:
         raise InvalidInput(
             f"{len(moves)} parts are to be brought in that time, limit {MOVES_MAX}",
@@ -285,15 +286,21 @@ def _carriers(plant: Plant, down: Mapping[str, int]) -> list[Carrier]:
 
 
 def _moves(
-    sequence: Sequence[Order], line: Line, stock: Stock, done: set[tuple[str, str]], ahead_s: int
+    sequence: Sequence[Order],
+    line: Line,
+    stock: Stock,
+    done: set[tuple[str, str]],
+    ahead_s: int,
+    *,
+    now: datetime,
 ) -> tuple[list[Move], tuple[str, ...]]:
     """Return what the vehicles that enter within the time ahead need; a part that lies nowhere cannot be picked."""
     pick_s = {zone.name: zone.pick_s for zone in stock.zones}
     parts = {part.name: part for part in stock.parts}
     open_orders = [order for order in sequence if order.state == "open"]
-    moves, unplaced = [], set[str]()
+    moves, unplaced, time = [], set[str](), working_time(line.calendar, start=now)
     for place, order in enumerate(open_orders):
-        due_s = place * line.takt_s
+        due_s = time.begun(place * line.takt_s)
         if due_s > ahead_s:
             break
         for feature in sorted(order.features & set(parts)):
@@ -301,7 +308,7 @@ def _moves(
                 unplaced.add(feature)
             elif (order.id, feature) not in done:
                 moves.append(Move(
-                    order_id=order.id, part=feature, place=line.name, due_s=float(due_s),
+                    order_id=order.id, part=feature, place=line.name, due_s=due_s,
                     pick_s=pick_s[parts[feature].zone],
                 ))  # fmt: skip
     return moves, tuple(sorted(unplaced))

@@ -11,9 +11,9 @@ from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from typing import Final
 
+from ringroad.build.calendar import Calendar
 from ringroad.build.plant.model import (
     AgvFleet,
-    Calendar,
     Cell,
     Leg,
     PlantLine,

@@ -55,10 +55,13 @@ def plant_of_line(programme: Programme) -> Plant:
     )  # fmt: skip
     built = PlantLine(
         name=line.name, area=AREA, programme=programme.id, stations=cells, ratios=line.ratios, paint=line.paint,
-        pools=line.pools, freeze=line.freeze,
+        pools=line.pools, freeze=line.freeze, calendar=line.calendar.name if line.calendar else "",
     )  # fmt: skip
+    calendars = (line.calendar,) if line.calendar else ()
     identity = Identity(id=programme.id, name=programme.name, enterprise=programme.name, site=programme.id)
-    return Plant(identity=identity, structure=Structure(lines=(built,)), parameters=parameters)
+    return Plant(
+        identity=identity, structure=Structure(lines=(built,), calendars=calendars), parameters=parameters
+    )
 
 
 def line_of(plant: Plant, programme_id: str) -> Line | None:
@@ -76,6 +79,7 @@ def as_line(plant: Plant, built: PlantLine) -> Line:
         paint=built.paint,
         pools=built.pools,
         freeze=built.freeze,
+        calendar=next((each for each in plant.structure.calendars if each.name == built.calendar), None),
     )
 
 

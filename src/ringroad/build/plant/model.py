@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from typing import Any, Final, Literal
 
+from ringroad.build.calendar import Calendar
 from ringroad.build.model import BUFFER_DEFAULT, Paint, Ratio
 from ringroad.build.plant.parameters import Key, Thing, path_text
 from ringroad.build.plant.posterior import Posterior
@@ -110,25 +111,6 @@ class PlantLine:
     pools: Mapping[str, int] = field(default_factory=dict)
     calendar: str = ""
     freeze: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calendar:
-    """Hours of the week in which something works, and days on which it does not.
-
-    Attributes:
-        name: others refer to it.
-        time_zone: IANA name.
-        hours: ``mon-fri 06:00-14:00``; a span past midnight belongs to the day on which it begins.
-        breaks: the same form, taken out of the hours.
-        closed: whole days, ``2026-12-25``.
-    """
-
-    name: str
-    time_zone: str = "UTC"
-    hours: tuple[str, ...]
-    breaks: tuple[str, ...] = ()
-    closed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

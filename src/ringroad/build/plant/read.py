@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, Final, cast, get_args
 
+from ringroad.build.calendar import Calendar
 from ringroad.build.model import BUFFER_DEFAULT
 from ringroad.build.plant import model
 from ringroad.build.plant.check import check_parameters, check_structure
@@ -226,8 +227,7 @@ def _structure(reader: Reader, raw: Mapping[str, Any]) -> Structure:
 
 def _line(reader: Reader, row: Mapping[str, Any], at: Path) -> model.PlantLine:
     reader.known(
-        row, at, ("name", "area", "programme", "stations", "ratios", "paint", "pools", "calendar", "freeze")
-    )
+        row, at, ("name", "area", "programme", "stations", "ratios", "paint", "pools", "calendar", "freeze"))  # fmt: skip
     return model.PlantLine(
         name=reader.text(row, at, "name"),
         area=reader.text(row, at, "area"),
@@ -333,9 +333,9 @@ def _step(reader: Reader, row: Mapping[str, Any], at: Path) -> model.Step:
     )
 
 
-def _calendar(reader: Reader, row: Mapping[str, Any], at: Path) -> model.Calendar:
+def _calendar(reader: Reader, row: Mapping[str, Any], at: Path) -> Calendar:
     reader.known(row, at, ("name", "time_zone", "hours", "breaks", "closed"))
-    return model.Calendar(
+    return Calendar(
         name=reader.text(row, at, "name"),
         time_zone=reader.text_or(row, at, "time_zone", default="UTC"),
         hours=reader.names(row, at, "hours", HOURS_MAX, least=1),

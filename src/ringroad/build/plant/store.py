@@ -14,16 +14,17 @@ from typing import Any, Final
 
 from psycopg.types.json import Jsonb
 
+from ringroad.build.calendar import closed_times
 from ringroad.build.model import Programme
 from ringroad.build.plant.check import misspelt_parts
-from ringroad.build.plant.line import check_line_of, plant_of_line
+from ringroad.build.plant.line import as_line, check_line_of, plant_of_line
 from ringroad.build.plant.model import Plant, Structure
 from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.read import plant_from_document
 from ringroad.build.plant.revise import keep_learned, lowered
 from ringroad.build.store_packages import get_programme, list_programmes
 from ringroad.kernel.clock import Ids
-from ringroad.kernel.errors import Conflict, Forbidden, NotFound
+from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.storage.db import Connection, expect_one, load_queries
@@ -129,8 +130,9 @@ def import_plant(
     Raises:
         Forbidden: a gate would look at less.
         Conflict: as `save_plant`.
-        InvalidInput: as `save_plant`.
+        InvalidInput: as `save_plant`, or one of its lines would never work.
     """
+    require_work(plant, now=now)
     row = SQL.plant(conn, plant_id=plant.id, generation=None)
     kept: tuple[Key, ...] = ()
     if row is not None:
@@ -261,6 +263,17 @@ def require_none_contained(conn: Connection, plant_id: str, *, becomes_site: boo
             code="lots_contained",
             hint=f"ringroad quality release each, and contain it at site {plant_id}",
         )
+
+
+def require_work(plant: Plant, *, now: datetime) -> None:
+    """Refuse lines whose calendar leaves no time to work. Raises: InvalidInput, naming line and calendar."""
+    for line in plant.structure.lines:
+        calendar = as_line(plant, line).calendar
+        try:
+            if calendar is not None:
+                closed_times(calendar, start=now)
+        except InvalidInput as error:
+            raise InvalidInput(f"line {line.name!r}: {error.message}", hint=error.hint) from error
 
 
 def _refuse_lowered(gates: list[str]) -> None:

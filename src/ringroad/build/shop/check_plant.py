@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from ringroad.build.plant.model import Calendar, Plant, Routing, Shop, Step
+from ringroad.build.calendar import Calendar
+from ringroad.build.plant.model import Plant, Routing, Shop, Step
 from ringroad.build.plant.parameters import Key, path_of, path_text
 from ringroad.build.shop.problem import Placed
 from ringroad.kernel.hours import Window, is_open

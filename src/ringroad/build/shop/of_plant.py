@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from ringroad.build.calendar import Calendar, Spans, closed_times, longest_opening_s
 from ringroad.build.plant.check import cycle_of
-from ringroad.build.plant.model import Calendar, Plant, Routing, Shop, Step
+from ringroad.build.plant.model import Plant, Routing, Shop, Step
 from ringroad.build.plant.model import Resource as PlantResource
 from ringroad.build.plant.parameters import Key, path_of, path_text
-from ringroad.build.shop.calendar import Spans, closed_times, longest_opening_s
 from ringroad.build.shop.problem import TASKS_MAX, Job, Resource, ShopProblem, Task
 from ringroad.kernel.errors import InvalidInput, NotFound
 

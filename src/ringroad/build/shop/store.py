@@ -28,6 +28,7 @@ from ringroad.build.stops import delay_s, on_line
 from ringroad.build.store import get_programme
 from ringroad.build.store_plant import current_schedule, waiting_orders
 from ringroad.build.store_stops import open_stops
+from ringroad.build.working_time import working_time
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, Corrupt, InvalidInput
 from ringroad.kernel.facts import FactKind
@@ -197,13 +198,20 @@ def _wanted(conn: Connection, programme_id: str, begun: set[str], *, now: dateti
     starts = now + timedelta(seconds=delay_s(stops, now))
     placed = schedule.document.sequence if schedule else ()
     sequence = [each for each in placed if each in orders and orders[each].state == "open"]
-    needed = {each: starts + timedelta(seconds=place * line.takt_s) for place, each in enumerate(sequence)}
+    time = working_time(line.calendar, start=starts)
+    needed = {
+        each: starts + timedelta(seconds=time.begun(place * line.takt_s))
+        for place, each in enumerate(sequence)
+    }
     through = sum(station.cycle_s + station.transfer_s for station in line.stations)
     found = []
     for order in orders.values():
         if order.state != "open" and not any(job.startswith(f"{order.id}/") for job in begun):
             continue  # a car on the line has its parts
-        latest = None if order.due_at is None else order.due_at - timedelta(seconds=through)
+        latest = None
+        if order.due_at is not None:
+            worked_s = time.worked((order.due_at - starts).total_seconds())
+            latest = starts + timedelta(seconds=time.done(worked_s - through))
         found.append(
             Wanted(
                 id=order.id, features=order.features, received_at=order.received_at,

@@ -22,6 +22,7 @@ from ringroad.build.twin.arrays import Floats, Ints, LineArrays, line_arrays
 from ringroad.build.twin.assumed import assumptions
 from ringroad.build.twin.judge import DUE_QUANTILE_PERMILLE, TwinCheck, judge
 from ringroad.build.twin.parts import Waits, draw_ready, waits_of
+from ringroad.build.working_time import WorkingTime, working_time
 from ringroad.kernel.errors import InvalidInput
 
 REPLICATIONS: Final = 1_000  # of each plan
@@ -125,28 +126,39 @@ def compare(
     """
     moved = count_moved(running, new)
     placed = [orders[order_id] for order_id in running]
+    time = working_time(line.calendar, start=now)
     try:
-        arrays = line_arrays(line, placed, stops=stops)
+        arrays = line_arrays(line, placed, stops=stands_at_work(stops, time))
         plans = _rows(running, new)
         waits = waits_of(placed, available or {}, now=now)
         finish = _replicate(
-            arrays, plans, placed, replications=replications, seed=seed, threads=threads, waits=waits
-        )
+            arrays, plans, placed, replications=replications, seed=seed, threads=threads, waits=waits,
+            time=time,
+        )  # fmt: skip
     except InvalidInput as error:
         refused = TwinCheck(
             released=False, reason=f"the twin cannot run this line: {error.message}", replications=0,
             better_permille=0, late_s=(0, 0), end_s=(0, 0), broken=(),
         )  # fmt: skip
         return PlanCheck(twin=refused, vehicles=len(running), moved=moved)
+    wall = time.done_each(finish)
     due = [(order.due_at - now).total_seconds() if order.due_at else float("inf") for order in placed]
     return PlanCheck(
-        twin=judge(finish[:, 0], finish[:, 1], due, running, takt_s=arrays.takt_s),
+        twin=judge(wall[:, 0], wall[:, 1], due, running, takt_s=arrays.takt_s),
         vehicles=len(running),
         moved=moved,
         assumed=assumptions(line),
-        times=_times(finish, running, new, due),
-        stations=_fill(line, arrays, plans, sum(order.state == "building" for order in placed), waits),
-    )
+        times=_times(finish, running, new, due, time),
+        stations=_fill(
+            line, arrays, plans, sum(order.state == "building" for order in placed),
+            time.worked_each(waits.median()) if waits.rows else None,
+        ),
+    )  # fmt: skip
+
+
+def stands_at_work(stops: Mapping[str, float] | None, time: WorkingTime) -> dict[str, float]:
+    """Return for how many seconds of work each station stands: what is mended in a rest costs the line nothing."""
+    return {name: time.worked(left_s) for name, left_s in (stops or {}).items()}
 
 
 def _rows(running: Sequence[str], new: Sequence[str]) -> list[list[int]]:
@@ -159,25 +171,25 @@ def _rows(running: Sequence[str], new: Sequence[str]) -> list[list[int]]:
 
 def _replicate(
     arrays: LineArrays, plans: Sequence[Sequence[int]], placed: Sequence[Order], *, replications: int, seed: int,
-    threads: int, waits: Waits,
+    threads: int, waits: Waits, time: WorkingTime,
 ) -> Floats:  # fmt: skip
     from ringroad.build.twin.run import replicate  # noqa: PLC0415 - loads a compiler
 
     on_line = sum(order.state == "building" for order in placed)
     return replicate(
         arrays, plans, on_line=on_line, replications=replications, seed=seed, threads=threads,
-        ready=draw_ready(waits, replications=replications, seed=seed),
+        ready=draw_ready(waits, replications=replications, seed=seed, time=time),
     )  # fmt: skip
 
 
 def _times(
-    finish: Floats, running: Sequence[str], new: Sequence[str], due: Sequence[float]
+    finish: Floats, running: Sequence[str], new: Sequence[str], due: Sequence[float], time: WorkingTime
 ) -> tuple[VehicleTimes, ...]:
     if not running:
         return ()
     row = {order_id: number for number, order_id in enumerate(running)}
     shown = [row[order_id] for order_id in new[:VEHICLES_SHOWN]]
-    late = np.quantile(finish[:, :, shown], DUE_QUANTILE_PERMILLE / 1000, axis=0)
+    late = time.done_each(np.quantile(finish[:, :, shown], DUE_QUANTILE_PERMILLE / 1000, axis=0))
     if not np.isfinite(late).all():
         return ()
     return tuple(
@@ -190,12 +202,12 @@ def _times(
 
 
 def _fill(
-    line: Line, arrays: LineArrays, plans: Sequence[Sequence[int]], on_line: int, waits: Waits
+    line: Line, arrays: LineArrays, plans: Sequence[Sequence[int]], on_line: int, ready: Floats | None
 ) -> tuple[StationFill, ...]:
     """Return how full each station is in both plans, by Little's law: time spent there over time that passes."""
     if not plans[0]:
         return ()
-    running, new = (_present(arrays, np.array(plan, dtype=np.int64), on_line, waits) for plan in plans)
+    running, new = (_present(arrays, np.array(plan, dtype=np.int64), on_line, ready) for plan in plans)
     return tuple(
         StationFill(
             name=station.name, places=1 + station.buffer, running_permille=round(1000 * before),
@@ -205,12 +217,12 @@ def _fill(
     )  # fmt: skip
 
 
-def _present(arrays: LineArrays, plan: Ints, on_line: int, waits: Waits) -> Floats:
+def _present(arrays: LineArrays, plan: Ints, on_line: int, ready: Floats | None) -> Floats:
     from ringroad.build.kernels.flow import flow  # noqa: PLC0415 - loads a compiler
 
     release: Floats = (np.arange(len(plan), dtype=np.float64) - on_line) * arrays.takt_s
-    if waits.rows:
-        release = np.maximum.accumulate(np.maximum(release, waits.median()[plan]))
+    if ready is not None:
+        release = np.maximum.accumulate(np.maximum(release, ready[plan]))
     left: Floats = np.zeros((len(plan), len(arrays.plan)))
     busy: Floats = np.zeros((len(arrays.crews), 1 + int(arrays.crews.max(initial=0))))
     places, transfer = arrays.plan[:, 0].copy(), arrays.times[:, 0].copy()

@@ -18,6 +18,7 @@ import numpy as np
 from ringroad.build.logistics.availability import PartAvailability
 from ringroad.build.plan_line import Order
 from ringroad.build.twin.arrays import Floats
+from ringroad.build.working_time import ALWAYS, WorkingTime
 from ringroad.kernel.errors import InvalidInput
 
 _STREAM: Final = 0x7061727473  # "parts": its draws are apart from those of the kernels
@@ -49,7 +50,7 @@ class Waits:
         return ready
 
     def median(self) -> Floats:
-        """Return when each vehicle is ready as often as not."""
+        """Return when each vehicle is ready as often as not, seconds from now."""
         found: Floats = self.at(np.full((1, max(self.luck, default=-1) + 1), 0.5))[0]
         return found
 
@@ -84,9 +85,11 @@ def waits_of(placed: Sequence[Order], available: Mapping[str, PartAvailability],
     )  # fmt: skip
 
 
-def draw_ready(waits: Waits, *, replications: int, seed: int) -> Floats | None:
-    """Return when the parts of each vehicle are there, [replication, vehicle], seconds from now; None if all are."""
+def draw_ready(
+    waits: Waits, *, replications: int, seed: int, time: WorkingTime = ALWAYS
+) -> Floats | None:  # fmt: skip
+    """Return when the parts of each vehicle are there, [replication, vehicle], worked seconds from now; None if all are."""
     if not waits.rows:
         return None
     shares = np.random.default_rng((_STREAM, seed)).random((replications, max(waits.luck) + 1))
-    return waits.at(shares)
+    return time.worked_each(waits.at(shares))

@@ -16,9 +16,10 @@ from ringroad.build.logistics.availability import PartAvailability
 from ringroad.build.model import Line
 from ringroad.build.plan_line import Order
 from ringroad.build.twin.arrays import Floats, line_arrays
-from ringroad.build.twin.compare import REPLICATIONS, VEHICLES_SHOWN
+from ringroad.build.twin.compare import REPLICATIONS, VEHICLES_SHOWN, stands_at_work
 from ringroad.build.twin.judge import DUE_QUANTILE_PERMILLE
 from ringroad.build.twin.parts import draw_ready, waits_of
+from ringroad.build.working_time import WorkingTime, working_time
 from ringroad.kernel.errors import InvalidInput
 
 LATE_NAMED_MAX: Final = 10  # orders
@@ -93,12 +94,15 @@ def stop_station(
     from ringroad.build.twin.run import replicate  # noqa: PLC0415 - loads a compiler
 
     on_line = sum(order.state == "building" for order in placed)
-    plan = [list(range(len(placed)))]
+    plan, time = [list(range(len(placed)))], working_time(line.calendar, start=now)
     runs: list[Floats] = []
     try:
-        before = line_arrays(line, placed, stops=standing)
-        longer = {**(standing or {}), station: max((standing or {}).get(station, 0.0), down_s)}
-        ready = draw_ready(waits_of(placed, available or {}, now=now), replications=replications, seed=seed)
+        before = line_arrays(line, placed, stops=stands_at_work(standing, time))
+        longer = stands_at_work(
+            {**(standing or {}), station: max((standing or {}).get(station, 0.0), down_s)}, time
+        )
+        waits = waits_of(placed, available or {}, now=now)
+        ready = draw_ready(waits, replications=replications, seed=seed, time=time)
         for arrays in (before, replace(before, stop=line_arrays(line, (), stops=longer).stop)):
             found = replicate(
                 arrays,
@@ -114,18 +118,22 @@ def stop_station(
         return StopEffect(refused=error.message, vehicles=len(placed))
     if not all(np.isfinite(each).all() for each in runs):
         return StopEffect(refused="the twin did not run through", vehicles=len(placed))
-    return _effect(runs[0], runs[1], placed, now=now)
+    return _effect(runs[0], runs[1], placed, time, now=now)
 
 
-def _effect(without: Floats, stopped: Floats, placed: Sequence[Order], *, now: datetime) -> StopEffect:
+def _effect(
+    without: Floats, stopped: Floats, placed: Sequence[Order], time: WorkingTime, *, now: datetime
+) -> StopEffect:
     due = [(order.due_at - now).total_seconds() if order.due_at else float("inf") for order in placed]
-    before, after = (np.quantile(each, DUE_QUANTILE_PERMILLE / 1000, axis=0) for each in (without, stopped))
+    before, after = (
+        time.done_each(np.quantile(each, DUE_QUANTILE_PERMILLE / 1000, axis=0)) for each in (without, stopped)
+    )
     late = [
         order.id
         for order, was, will, at in zip(placed, before, after, due, strict=True)
         if was <= at < will
     ]  # fmt: skip
-    ends = [float(each.max(axis=1).mean()) for each in (without, stopped)]
+    ends = [float(time.done_each(each.max(axis=1)).mean()) for each in (without, stopped)]
     shown = list(zip(placed, before, after, due, strict=True))[:VEHICLES_SHOWN]
     return StopEffect(
         vehicles=len(placed),

@@ -1,4 +1,4 @@
-"""When something rests: the hours of a plant's calendar as from-to times in seconds. Pure.
+"""When something rests: the hours of a plant's calendar, as from-to times in seconds. Pure.
 
 Days of daylight saving time are as long as they are, since `kernel/hours.py` goes by the clock on the wall.
 """
@@ -6,16 +6,50 @@ Days of daylight saving time are as long as they are, since `kernel/hours.py` go
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final
+from typing import Any, Final
 
-from ringroad.build.plant.model import Calendar
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.hours import Window, closed_spans, find_zone
 
 HORIZON_DAYS: Final = 60  # that a calendar is read for; who plans further plans again before
 Spans = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calendar:
+    """Hours of the week in which something works, and days on which it does not.
+
+    Attributes:
+        name: others refer to it.
+        time_zone: IANA name.
+        hours: ``mon-fri 06:00-14:00``; a span past midnight belongs to the day on which it begins.
+        breaks: the same form, taken out of the hours.
+        closed: whole days, ``2026-12-25``.
+    """
+
+    name: str
+    time_zone: str = "UTC"
+    hours: tuple[str, ...]
+    breaks: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
+
+    def to_document(self) -> dict[str, Any]:
+        """Return its JSON form."""
+        return {
+            "name": self.name, "time_zone": self.time_zone, "hours": list(self.hours), "breaks": list(self.breaks),
+            "closed": list(self.closed),
+        }  # fmt: skip
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Calendar:
+        """Return what `to_document` wrote."""
+        return cls(
+            name=document["name"], time_zone=document["time_zone"], hours=tuple(document["hours"]),
+            breaks=tuple(document["breaks"]), closed=tuple(document["closed"]),
+        )  # fmt: skip
 
 
 def closed_times(calendar: Calendar, *, start: datetime) -> Spans:
