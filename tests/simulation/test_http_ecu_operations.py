@@ -33,6 +33,12 @@ class Node(httpx.AsyncBaseTransport):
     serial_after: str = "NODE"
     bootloader_after: bool = False
     tests_s: float = 0.0
+    executes: bool = False  # its self-test goes on by itself, where it is asked for
+    says_to_stop: list[int] = field(default_factory=list)  # statuses, one after the other; 204 ever after
+    names_it: bool = True  # else the answer that names the execution comes too late
+    passes: bool = True
+    stopped: bool = False
+    begun_at_s: float | None = None
     ordered_at_s: float | None = None
     asked: list[str] = field(default_factory=list)
 
@@ -49,7 +55,11 @@ class Node(httpx.AsyncBaseTransport):
             if self.order != "taken":
                 raise httpx.ReadError("cut")
             return httpx.Response(202, json={"status": "running"})
+        if self.executes and "/self-test/executions" in request.url.path:
+            return await self._execution(request)
         if request.url.path.endswith("/self-test/executions"):
+            if request.method == "GET":
+                return httpx.Response(404)
             await asyncio.sleep(self.tests_s)
         if request.method in {"POST", "DELETE"}:
             return httpx.Response(200, json={"passed": True})
@@ -62,6 +72,25 @@ class Node(httpx.AsyncBaseTransport):
         if self.counts is None:
             told["boot"] = None
         return httpx.Response(200, json={"data": told})
+
+    async def _execution(self, request: httpx.Request) -> httpx.Response:
+        now_s = asyncio.get_running_loop().time()
+        if request.method == "DELETE":
+            status = self.says_to_stop.pop(0) if self.says_to_stop else 204
+            self.stopped = status == 204
+            return httpx.Response(status, json={"message": "not now"} if status == 409 else None)
+        if request.method == "POST":
+            self.begun_at_s = now_s
+            await asyncio.sleep(0 if self.names_it else 60)
+            return httpx.Response(202, json={"id": "a/1", "status": "running"})
+        assert self.begun_at_s is not None
+        over = now_s - self.begun_at_s >= self.tests_s
+        told: dict[str, Any] = {"id": "a/1", "status": "stopped" if self.stopped else "running"}
+        if over and not self.stopped:
+            told = {**told, "status": "completed", "passed": self.passes}
+        if request.url.path.endswith("/executions"):
+            return httpx.Response(200, json={"items": [told]})
+        return httpx.Response(200, json=told)
 
 
 def agent_of(node: Node) -> SovdAgent:
@@ -121,7 +150,33 @@ def test_a_restart_that_nobody_saw_is_none(node: Node, reason: Reason, detail: s
     assert took_s <= RESTART_S_MAX + 1
 
 
-def test_who_stops_waiting_for_a_self_test_says_that_the_ecu_was_not_told() -> None:
+@pytest.mark.parametrize("passes", [True, False])
+def test_a_self_test_that_goes_on_by_itself_is_asked_for_until_it_is_over(passes: bool) -> None:  # noqa: FBT001
+    result, took_s = operated(Node(executes=True, tests_s=30.0, passes=passes), "self-test")
+    assert result == {"passed": passes}
+    assert took_s >= 30
+
+
+PLACE = "/v1/operations/self-test/executions"
+
+
+@pytest.mark.parametrize(
+    ("node", "note", "stops"),
+    [
+        (Node(executes=True), None, 1),
+        (Node(executes=True, names_it=False), None, 1),
+        (Node(executes=True, says_to_stop=[503]), None, 2),
+        (Node(executes=True, says_to_stop=[404]), None, 1),  # it is over
+        (Node(executes=True, says_to_stop=[503, 503]), "it does not answer", 2),
+        (Node(executes=True, says_to_stop=[409]), "not now", 1),
+        (Node(), "the ECU is no longer waited for: it has no execution that could be stopped", 0),
+    ],
+)
+def test_who_stops_waiting_for_a_self_test_has_it_stopped_on_the_ecu_or_says_that_it_was_not(
+    node: Node, note: str | None, stops: int
+) -> None:
+    node.tests_s = 60.0
+
     async def story() -> Any:
         agent = agent_of(node)
         waits = asyncio.create_task(agent.operate("self-test"))
@@ -130,13 +185,15 @@ def test_who_stops_waiting_for_a_self_test_says_that_the_ecu_was_not_told() -> N
         try:
             await waits
         except asyncio.CancelledError as cut:
-            return cut.__notes__
+            return getattr(cut, "__notes__", [])
         finally:
             await agent.close()
 
-    node = Node(tests_s=60.0)
-    notes, _ = run_simulated(story())
-    assert notes == ["the ECU is no longer waited for: it was not told to stop"]
+    notes, took_s = run_simulated(story())
+    assert took_s < 20
+    assert [each for each in node.asked if each.startswith("DELETE")] == [f"DELETE {PLACE}/a/1"] * stops
+    unconfirmed = note if not stops else f"the ECU did not confirm that it stopped: {note}"
+    assert notes == ([] if note is None else [unconfirmed])
 
 
 @pytest.mark.parametrize("change", ["reset", "self-test", "clear"])

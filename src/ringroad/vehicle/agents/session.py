@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from ringroad.kernel.errors import InvalidInput, RingroadError, Unavailable, Untrusted
 from ringroad.vehicle.agents.base import (
@@ -47,7 +47,8 @@ from ringroad.vehicle.uds import (
 RESTART_S_MAX: Final = 20.0  # s from a reset until the ECU answers again
 RESTART_PAUSE_S: Final = 0.05
 TRANSFER_TRIES_MAX: Final = 3  # whole downloads, from erase on, in one call of a verb
-STOP_TRIES: Final = 2  # to stop a routine
+STOP_TRIES: Final = 2  # to stop what goes on in an ECU
+UNCONFIRMED: Final = "the ECU did not confirm that it stopped"
 STOP_S_MAX: Final = 5.0  # s of one of them: whoever drives off, or shuts down, waits for it
 CONFIRMED_FAULT: Final = 0x08
 STORED_FAULTS: Final = 0x7F  # any bit but the warning lamp's
@@ -108,6 +109,15 @@ async def guarded(work: Awaitable[T]) -> T | Failed:
         return Failed(reason=Reason.TRANSFER_FAILED, detail=f"the image cannot be read: {error.strerror}")
     except RingroadError as error:
         return Failed(reason=Reason.ECU_REFUSED, detail=error.message)
+
+
+async def see_through(stops: Coroutine[Any, Any, str]) -> str:
+    """Wait for what stops something in an ECU, whoever cuts it off meanwhile; it is bounded. Returns what it says."""
+    stopping = asyncio.create_task(stops)
+    while not stopping.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({stopping})
+    return f"{UNCONFIRMED}: it was cut off" if stopping.cancelled() else stopping.result()
 
 
 def reason_of(negative: NegativeResponse) -> Reason:
@@ -191,17 +201,12 @@ class EcuSession:
         try:
             return await self.uds.routine(rid)
         except asyncio.CancelledError as cut:
-            stopping = asyncio.create_task(self._stop_routine(rid))  # bounded, so it is waited for
-            while not stopping.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait({stopping})
-            why = "it was cut off" if stopping.cancelled() else stopping.result()
-            if why:
-                cut.add_note(f"the ECU did not confirm that it stopped: {why}")
+            if note := await see_through(self._stop_routine(rid)):
+                cut.add_note(note)
             raise
 
     async def _stop_routine(self, rid: int) -> str:
-        """Stop a routine. Returns why it may run still; empty if it does not."""
+        """Stop a routine. Returns that it may run still, and why; empty if it does not."""
         why = "it does not answer"
         for _ in range(STOP_TRIES):
             try:
@@ -217,7 +222,7 @@ class EcuSession:
                 pass
             else:
                 return ""
-        return why
+        return f"{UNCONFIRMED}: {why}"
 
     async def check_image(self, image: EcuImage, source: ImageSource, status: SlotStatus) -> FlashImage:
         """Check image and ECU against each other; change nothing."""

@@ -39,13 +39,13 @@ from ringroad.vehicle.agents.base import (
 )
 from ringroad.vehicle.agents.plugins import AgentSite
 from ringroad.vehicle.agents.session import CONFIRMED_FAULT, RESTART_S_MAX, Refusal, guarded
+from ringroad.vehicle.agents.sovd_selftest import self_test
 from ringroad.vehicle.agents.sovd_wire import (
     Faults,
     Identification,
     Identified,
     Items,
     NotThere,
-    Passed,
     Status,
     body_of,
     decode,
@@ -256,10 +256,8 @@ class SovdAgent:
             return Failed(reason=Reason.NOT_ACTIVE, detail=f"{running.version} runs")
         if "version" in checks and running.version != image.target.version:
             return Failed(reason=Reason.VERSION_MISMATCH, detail=f"{running.version!r} is reported")
-        if "self_test" in checks:
-            ended = await self._ask("POST", "/operations/self-test/executions")
-            if not decode(ended, Passed).passed:
-                return Failed(reason=Reason.SELF_TEST_FAILED)
+        if "self_test" in checks and not await self_test(self._ask):
+            return Failed(reason=Reason.SELF_TEST_FAILED)
         if "no_new_faults" in checks:
             confirmed = {one.code for one in await self._faults() if one.status & CONFIRMED_FAULT}
             if new := sorted(confirmed - known_faults):
@@ -309,15 +307,10 @@ class SovdAgent:
 
     async def _operate(self, operation: str) -> Mapping[str, Any]:
         before = await self._identify()
-        path = f"/operations/{operation}/executions"
         if operation == "self-test":
-            try:
-                return {"passed": decode(await self._ask("POST", path), Passed).passed}
-            except asyncio.CancelledError as cut:
-                cut.add_note("the ECU is no longer waited for: it was not told to stop")
-                raise
+            return {"passed": await self_test(self._ask)}
         try:
-            await self._ask("POST", path)
+            await self._ask("POST", f"/operations/{operation}/executions")
             taken = True
         except Unavailable:
             taken = False  # it may restart before it answers

@@ -74,6 +74,19 @@ class Items(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[_Item, ...]
 
 
+class Execution(msgspec.Struct, frozen=True, kw_only=True):
+    """How an operation stands. One without an `id` is over with this answer."""
+
+    id: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    status: str = "completed"
+
+
+class Executions(msgspec.Struct, frozen=True, kw_only=True):
+    """Executions of one operation."""
+
+    items: tuple[Execution, ...] = ()
+
+
 class Passed(msgspec.Struct, frozen=True, kw_only=True):
     """How a self-test ended."""
 
