@@ -20,14 +20,20 @@ from ringroad.kernel.facts import FactKind
 from ringroad.loop.campaigns import plan_campaign
 from ringroad.ship import store
 from ringroad.ship.gate import GatePolicy
+from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
 from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import PlanRequest, WaveSize
+from ringroad.ship.store.evidence import record_reading
+from ringroad.ship.ticks import TickRow
 from ringroad.storage.db import Connection, transaction
+from ringroad.storage.lake import to_us
 from ringroad.storage.ledger import append_fact, latest_fact
 from support.console_server import add_account, serving
-from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme
+from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme, vin
 
 pytestmark = pytest.mark.engines
+
+COMPARED = SequentialPolicy(metrics=(Metric(name=MetricName.FAULT, margin_milli=1_250),), alpha_ppm=1)
 
 
 @pytest.fixture
@@ -138,6 +144,96 @@ def test_a_release_that_halted_a_campaign_is_shipped_again_only_by_who_accepts_t
     )  # fmt: skip
     assert halted_text(msgspec.to_builtins(halted)).endswith("worse than control: fault")
     assert reading.releases(story.conn, release_id="release_1.0.0")[0].halted == []
+
+
+def fails_in(story: Story, faults: int) -> None:
+    """Fold readings in: so many of the updated vehicles have a fault, one of the controls, over the same time."""
+    hours = 3_600 * 1_000_000
+    row = TickRow(
+        metric=MetricName.FAULT, tick=1, stratum="city/EU", counts=(faults, 2, hours, hours, hours, hours)
+    )
+    with transaction(story.conn):
+        record_reading(
+            story.conn, story.campaign_id, COMPARED, [row], through_us=to_us(story.now), now=story.now
+        )
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_who_aborts_a_campaign_whose_gate_saw_harm_leaves_it_to_the_next_plan(
+    story: Story, *, paused: bool
+) -> None:
+    add_vehicles(story.conn, range(60))
+    story.start(
+        gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=20), waves=(10,)
+    )
+    fails_in(story, 20)
+    campaign = story.campaign()
+    common: dict[str, Any] = {
+        "campaign_id": campaign.id,
+        "actor": "ben",
+        "reason": "let us see",
+        "now": story.now,
+    }
+    with transaction(story.conn):
+        if paused:
+            campaign = store.pause(story.conn, story.ids, generation=campaign.generation, **common)
+        store.abort(story.conn, story.ids, generation=campaign.generation, **common)
+    assert (story.campaign().state, story.campaign().state_reason) == (CampaignState.ABORTED, "let us see")
+    fact = latest_fact(story.conn, kind=FactKind.CAMPAIGN_ABORTED, subject=campaign.id)
+    assert fact is not None
+    assert fact.body["harm"] == "harm_seen: fault"
+    again = story.plan()
+    (found,) = [each for each in again.findings if each["code"] == "release_halted_before"]
+    assert found["message"] == (
+        f"release 2.0.0 did harm in campaign fix ({campaign.id}), aborted on {story.now:%Y-%m-%d}: harm seen: fault"
+    )
+    (release,) = reading.releases(story.conn, release_id="release_2.0.0")
+    (told,) = release.halted
+    assert (told.campaign_id, told.reason, told.halted_at, told.aborted) == (
+        campaign.id, "harm_seen: fault", story.now, True,
+    )  # fmt: skip
+    assert ", aborted on " in halted_text(msgspec.to_builtins(told))
+
+
+def test_an_abort_without_harm_leaves_nothing_to_the_next_plan(story: Story) -> None:
+    add_vehicles(story.conn, range(60))
+    gate = GatePolicy(reports_min=2, sequential=COMPARED)
+    story.start(gate=gate, control=WaveSize(vehicles=20), waves=(10,))
+    fails_in(story, 2)
+    other = story.campaign()
+    story.plan()  # a second one, which never starts
+    for campaign in (other, story.campaign()):
+        with transaction(story.conn):
+            store.abort(
+                story.conn, story.ids, campaign_id=campaign.id, generation=campaign.generation, actor="ben",
+                reason="no more of it", now=story.now,
+            )  # fmt: skip
+        fact = latest_fact(story.conn, kind=FactKind.CAMPAIGN_ABORTED, subject=campaign.id)
+        assert fact is not None
+        assert fact.body == {"reason": "no more of it"}
+    assert "release_halted_before" not in {each["code"] for each in story.plan().findings}
+    assert reading.releases(story.conn, release_id="release_2.0.0")[0].halted == []
+
+
+def test_a_plan_that_was_checked_before_a_campaign_was_aborted_for_harm_is_neither_approved_nor_started(
+    story: Story,
+) -> None:
+    add_vehicles(story.conn, range(60))
+    gate = GatePolicy(reports_min=2, sequential=COMPARED)
+    story.start(gate=gate, control=WaveSize(vehicles=20), waves=(10,))
+    first = story.campaign()
+    fails_in(story, 20)
+    add_vehicles(story.conn, range(60, 62))
+    story.plan(query=f"vin = {vin(60)}")
+    with transaction(story.conn):
+        store.abort(
+            story.conn, story.ids, campaign_id=first.id, generation=first.generation, actor="ben",
+            reason="brakes", now=story.now + timedelta(seconds=1),
+        )  # fmt: skip
+    said = f"its release did harm in campaign fix ({first.id}), aborted since: harm seen: fault"
+    assert _refused(story, story.campaign())[0] == said
+    story.conn.execute("UPDATE campaign SET state = 'approved' WHERE id = %s", [story.campaign_id])
+    assert _refused(story, story.campaign())[1] == said
 
 
 def test_a_release_that_halted_another_campaign_after_the_plan_was_checked_ships_only_by_a_new_plan(

@@ -388,9 +388,10 @@ def _summary(row: Mapping[str, Any]) -> str:
 
 
 def halted_text(halt: Mapping[str, Any]) -> str:
-    """Return which campaign a release halted, when and why."""
+    """Return which campaign a release halted, or was aborted for its harm, when and why."""
     at = f" on {exactly(halt['halted_at'])}" if halt["halted_at"] else ""
-    return f"{halt['campaign_name']} ({tail(halt['campaign_id'])}){at}: {halt['reason'].replace('_', ' ')}"
+    ended = f", aborted{at}" if halt.get("aborted") else at
+    return f"{halt['campaign_name']} ({tail(halt['campaign_id'])}){ended}: {halt['reason'].replace('_', ' ')}"
 
 
 def _goes_back(row: Mapping[str, Any]) -> list[str] | None:

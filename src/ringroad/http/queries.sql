@@ -524,10 +524,15 @@ SELECT r.id, r.programme_id, r.name, r.version, r.state, r.change_id, r.lap_id, 
        r.generation, r.created_by, r.created_at, r.signed_at, coalesce(r.downgrades, '[]') AS downgrades,
        (SELECT coalesce(sum(t.vehicles), 0)::bigint FROM fleet_tally t WHERE t.release_id = r.id) AS vehicles,
        EXISTS (SELECT FROM line_baseline b WHERE b.release_id = r.id) AS on_line,
-       coalesce((SELECT jsonb_agg(jsonb_build_object('campaign_id', c.id, 'campaign_name', c.name, 'reason', c.state_reason,
-                                                     'halted_at', c.state_at) ORDER BY c.state_at DESC, c.id)
-                   FROM campaign c WHERE c.release_id = r.id AND c.state = 'halted'
-                    AND c.state_reason <> 'release_withdrawn'), '[]') AS halted
+       coalesce((SELECT jsonb_agg(jsonb_build_object('campaign_id', c.id, 'campaign_name', c.name, 'reason', harm.reason,
+                                                     'halted_at', c.state_at, 'aborted', c.state = 'aborted')
+                                  ORDER BY c.state_at DESC, c.id)
+                   FROM campaign c
+                  CROSS JOIN LATERAL (SELECT CASE c.state WHEN 'halted' THEN c.state_reason ELSE
+                      (SELECT f.body ->> 'harm' FROM fact f WHERE f.subject = c.id AND f.kind = 'campaign.aborted'
+                        ORDER BY f.seq DESC LIMIT 1) END AS reason) AS harm
+                  WHERE c.release_id = r.id AND c.state IN ('halted', 'aborted')
+                    AND harm.reason <> 'release_withdrawn'), '[]') AS halted
   FROM release r
  WHERE (:release_id::text IS NULL OR r.id = :release_id) AND (:state::text IS NULL OR r.state = :state)
    AND (:change_id::text IS NULL OR r.change_id = :change_id)

@@ -55,12 +55,13 @@ class DowngradeView(View, frozen=True, kw_only=True):
 
 
 class HaltView(View, frozen=True, kw_only=True):
-    """A campaign that the release halted for harm."""
+    """A campaign that the release halted for harm, or that was aborted while its gate saw harm."""
 
     campaign_id: str
     campaign_name: str
     reason: str
-    halted_at: datetime | None
+    halted_at: datetime | None  # or aborted
+    aborted: bool = False
 
 
 class ReleaseView(View, frozen=True, kw_only=True):

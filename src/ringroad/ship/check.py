@@ -41,12 +41,13 @@ class Dealt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HaltedBefore:
-    """A campaign of the same release that its gate halted for harm."""
+    """A campaign of the same release that its gate halted for harm, or that was aborted while it saw harm."""
 
     campaign_id: str
     name: str
     reason: str
     at: datetime | None
+    aborted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,9 +128,14 @@ def _check_halted(release: ReleaseFacts, halted: Sequence[HaltedBefore]) -> list
     return [
         _warn(
             "release_halted_before",
-            f"release {release.version} halted campaign {each.name} ({each.campaign_id})"
-            + (f" on {each.at:%Y-%m-%d}" if each.at else "")
-            + f": {each.reason.replace('_', ' ')}",
+            f"release {release.version} "
+            + (
+                "did harm in campaign {}, aborted{}: {}" if each.aborted else "halted campaign {}{}: {}"
+            ).format(
+                f"{each.name} ({each.campaign_id})",
+                f" on {each.at:%Y-%m-%d}" if each.at else "",
+                each.reason.replace("_", " "),
+            ),
             hint=f"ringroad campaign evidence {each.campaign_id} says what it did; mend it and ship a newer release",
         )
         for each in halted

@@ -30,6 +30,7 @@ PLAIN_HARM_PERMILLE = (
     250  # of outcomes; no campaign goes on with a quarter of its vehicles harmed, whatever is compared
 )
 HARM_SEEN = "harm_seen"  # a hold for harm: the word, and behind a colon what shows it
+BUDGET_SPENT = "budget_spent"  # by vehicles that were harmed while nothing bounds how many will be
 READING_TICKS_MAX = 4  # ticks after which a reading is old; one may be missed while the lake is busy
 READING_SLACK_S = 60  # seconds on top, for ticks of a second
 
@@ -293,6 +294,24 @@ def installation_readings(
     )
 
 
+def harm_of(
+    policy: GatePolicy,
+    wave: WaveFacts,
+    released: WaveFacts,
+    *,
+    evidence: Evidence | None,
+    budget: HarmBudget | None,
+) -> str:
+    """Return what speaks against the release, whoever decides: why it would be halted or held, or an empty text."""
+    harm = _harm(policy, wave, released, evidence)
+    if harm or policy.sequential is None or evidence is None:
+        return harm
+    seen = _harm_seen(policy.sequential, evidence.readings, strata=True)
+    if not seen and budget is not None and harm_unbounded(evidence.readings) >= budget.harmed_first:
+        seen = BUDGET_SPENT
+    return f"{HARM_SEEN}: {seen}" if seen else ""
+
+
 def _harm(policy: GatePolicy, wave: WaveFacts, released: WaveFacts, evidence: Evidence | None) -> str:
     """Return why the campaign must stop, or an empty text."""
     if policy.sequential is None:
@@ -365,7 +384,7 @@ def _grow(
         return Grow(more)
     if harmed < ramp.budget.harmed_first:
         return Hold("budget_in_flight")
-    return Hold(f"{HARM_SEEN}: budget_spent" if named else HARM_SEEN)
+    return Hold(f"{HARM_SEEN}: {BUDGET_SPENT}" if named else HARM_SEEN)
 
 
 def _harm_seen(policy: SequentialPolicy, readings: Sequence[Reading], *, strata: bool) -> str:

@@ -374,16 +374,16 @@ UPDATE campaign SET state = :state, state_reason = :reason, state_at = :now, gen
 -- name: release_state$
 SELECT state FROM release WHERE id = :release_id FOR SHARE;
 
--- name: halts_of_release
--- Not the halts that only followed its withdrawal: those say nothing of the software.
-SELECT id, name, state_reason, state_at FROM campaign
- WHERE release_id = :release_id AND state = 'halted' AND state_reason <> 'release_withdrawn'
- ORDER BY state_at DESC NULLS LAST, id LIMIT :rows_max;
-
--- name: halted_since^
-SELECT id, name, state_reason FROM campaign
- WHERE release_id = :release_id AND state = 'halted' AND state_reason <> 'release_withdrawn' AND state_at > :since
- ORDER BY state_at DESC, id LIMIT 1;
+-- name: harm_of_release
+-- Who aborts a campaign whose gate saw harm only comes before it. Not the halts that only followed the withdrawal of
+-- the release: those say nothing of the software.
+SELECT c.id AS campaign_id, c.name, harm.reason, c.state_at AS at, c.state = 'aborted' AS aborted
+  FROM campaign c
+ CROSS JOIN LATERAL (SELECT CASE c.state WHEN 'halted' THEN c.state_reason ELSE
+                       (SELECT f.body ->> 'harm' FROM fact f WHERE f.subject = c.id AND f.kind = 'campaign.aborted'
+                         ORDER BY f.seq DESC LIMIT 1) END AS reason) AS harm
+ WHERE c.release_id = :release_id AND c.state IN ('halted', 'aborted') AND harm.reason <> 'release_withdrawn'
+ ORDER BY c.state_at DESC NULLS LAST, c.id LIMIT :rows_max;
 
 -- name: lock_start$
 SELECT pg_advisory_xact_lock(:key);

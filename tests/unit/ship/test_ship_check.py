@@ -80,6 +80,15 @@ def test_a_release_that_halted_a_campaign_is_a_warning_that_names_which_when_and
     assert found.severity is Severity.WARNING
     said = "release 2.0.0 halted campaign Winter (campaign_7) on 2026-11-25: worse than control: fault"
     assert found.message == said
+    aborted = replace(halted, aborted=True, reason="harm_seen: fault", at=None)
+    (found,) = [
+        each
+        for each in check_plan(plan({"match": 3}), RELEASE, CheckFacts(halted_before=[aborted]))
+        if each.code == "release_halted_before"
+    ]
+    assert (
+        found.message == "release 2.0.0 did harm in campaign Winter (campaign_7), aborted: harm seen: fault"
+    )
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from ringroad.ship.gate import (
     Ramp,
     WaveFacts,
     decide_gate,
+    harm_of,
 )
 from ringroad.ship.guard import BOUND_MICRONATS, MetricName, Reading, SequentialPolicy, StratumReading
 from ringroad.ship.ramp import HarmBudget, RampState
@@ -123,3 +124,37 @@ def test_a_decision_of_before_is_made_again_by_the_rule_of_before(
         if more.get("harm_named")
         else of_before
     )
+
+
+FAILING = replace(WAVE, vehicles_installed=60, vehicles_failed=40)
+UNBOUNDED = replace(FAULT, treated=4, control=0, low_milli=900, high_milli=None, treated_exposure=DAY_US)
+
+
+@pytest.mark.parametrize(
+    ("wave", "readings", "refused", "harm"),
+    [
+        (WAVE, (FAULT, SILENCE), "", ""),
+        (WAVE, None, "", ""),
+        (WAVE, (CONFINED, SILENCE), "", "harm_seen: fault in van/EU"),
+        (WAVE, (UNBOUNDED, SILENCE), "", "harm_seen: budget_spent"),
+        (WAVE, (FAULT, SILENCE), "silence", "worse_than_control: silence"),
+        (WAVE, (CONFINED,), "fault", "worse_than_control: fault"),
+        (FAILING, (CONFINED,), "", "worse_than_before: install_failed"),
+        (FAILING, None, "", "worse_than_before: install_failed"),
+    ],
+)
+def test_what_speaks_against_a_release_is_told_as_its_gate_would(
+    wave: WaveFacts, readings: tuple[Reading, ...] | None, refused: str, harm: str
+) -> None:
+    """Old readings too: who aborts while the lake is silent has seen what was seen."""
+    old = NOW - timedelta(days=9)
+    evidence = None if readings is None else Evidence(id=7, readings=readings, read_at=old, refused=refused)
+    assert harm_of(POLICY, wave, wave, evidence=evidence, budget=SMALL.budget) == harm
+
+
+def test_without_a_budget_none_is_spent_and_without_a_comparison_failures_speak_alone() -> None:
+    evidence = Evidence(id=7, readings=(UNBOUNDED, SILENCE))
+    assert harm_of(POLICY, WAVE, WAVE, evidence=evidence, budget=None) == ""
+    rules = GatePolicy(failed_permille_max=100)
+    assert harm_of(rules, WAVE, WAVE, evidence=None, budget=None) == ""
+    assert harm_of(rules, FAILING, FAILING, evidence=None, budget=None) == "too_many_failures"

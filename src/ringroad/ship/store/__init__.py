@@ -22,11 +22,12 @@ from ringroad.ship.store.campaigns import (
     halt,
     is_withdrawn,
     pause,
-    record_gate_decision,
     resume,
     save_plan,
     start,
 )
+from ringroad.ship.store.decisions import record_gate_decision
+from ringroad.ship.store.halts import read_halted_before
 from ringroad.ship.store.judging import judge_again
 from ringroad.ship.store.manifests import apply_manifest, lock_vehicle
 from ringroad.ship.store.reading import (
@@ -40,7 +41,6 @@ from ringroad.ship.store.reading import (
     list_targets,
     read_campaign,
     read_expiries,
-    read_halted_before,
     read_images,
     read_inventory,
     read_known,

@@ -19,7 +19,7 @@ Invariants:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, assert_never
 
@@ -32,21 +32,17 @@ from ringroad.kernel.facts import FactKind
 from ringroad.ship.check import blocks, contended, unacknowledged
 from ringroad.ship.gate import (
     Advance,
-    Evidence,
     Finish,
     GateDecision,
-    GatePolicy,
     Grow,
     Halt,
     Hold,
-    Ramp,
-    WaveFacts,
 )
 from ringroad.ship.model import Campaign, CampaignState, PlanFinding
 from ringroad.ship.plan import VERDICTS, Plan
 from ringroad.ship.store.batches import withdraw, withhold
 from ringroad.ship.store.control import judge_control, read_control
-from ringroad.ship.store.halts import AGAIN, refuse_halted_since
+from ringroad.ship.store.halts import AGAIN, read_harm, refuse_halted_since
 from ringroad.ship.store.reading import SQL, SavedPlan, count_busy, read_campaign, read_plan
 from ringroad.ship.store.targets import digest_targets
 from ringroad.ship.store.waves import (
@@ -313,6 +309,8 @@ def abort(
 ) -> Campaign:  # fmt: skip
     """Abort for good: nothing more is offered, open vehicles are told to cancel, and `told` of the reason, if anything.
 
+    What the gate saw against the release by then stands in the fact, so that its next plan names it.
+
     Raises:
         Conflict: the campaign moved on or has ended.
     """
@@ -321,8 +319,13 @@ def abort(
         CampaignState.DRAFT, CampaignState.PLANNED, CampaignState.APPROVED, CampaignState.RUNNING,
         CampaignState.PAUSED,
     )  # fmt: skip
+    harm = read_harm(conn, campaign)
     moved = _move(conn, campaign, generation, to=CampaignState.ABORTED, of=before, reason=reason, now=now)
-    body = {"reason": moved.state_reason, **({"told": told} if told else {})}
+    body = {
+        "reason": moved.state_reason,
+        **({"told": told} if told else {}),
+        **({"harm": harm} if harm else {}),
+    }
     aborted = append_of(
         conn, ids, moved, FactKind.CAMPAIGN_ABORTED, actor=actor, now=now, body=body,
         causes=latest(conn, campaign_id, FactKind.CAMPAIGN_WAVE_STARTED)
@@ -370,44 +373,6 @@ def halt(
 def is_withdrawn(conn: Connection, campaign: Campaign) -> bool:
     """Tell whether the campaign's release may not go out any more; it stays so to the end of the transaction."""
     return bool(SQL.release_state(conn, release_id=campaign.release_id) != "signed")
-
-
-def record_gate_decision(
-    conn: Connection,
-    campaign: Campaign,
-    decision: GateDecision,
-    *,
-    policy: GatePolicy,
-    wave: WaveFacts,
-    released: WaveFacts,
-    now: datetime,
-    evidence: Evidence | None = None,
-    ramp: Ramp | None = None,
-    rest: Mapping[str, bool] | None = None,
-) -> bool:
-    """Append what the gate decided, with all it saw; a repeated `Hold` is written once.
-
-    `rest` is what else it was told, so that the decision can be made again: last_wave, withdrawn, reports_waiting.
-
-    Returns:
-        Whether a row was written.
-    """
-    name = type(decision).__name__.lower()
-    last = SQL.last_gate_decision(conn, campaign_id=campaign.id, wave=campaign.wave)
-    if isinstance(decision, Hold) and last and (last["decision"], last["reason"]) == (name, decision.reason):
-        return False
-    facts = {
-        "wave": msgspec.to_builtins(wave),
-        "released": msgspec.to_builtins(released),
-        **({"evidence": msgspec.to_builtins(evidence)} if evidence else {}),
-        **({"ramp": msgspec.to_builtins(ramp)} if ramp else {}),
-        **({"rest": dict(rest)} if rest is not None else {}),
-    }
-    SQL.insert_gate_decision(
-        conn, campaign_id=campaign.id, wave=campaign.wave, decision=name, reason=decision.reason,
-        facts=Jsonb(facts), policy=Jsonb(msgspec.to_builtins(policy)), now=now,
-    )  # fmt: skip
-    return True
 
 
 def apply_decision(

@@ -12,7 +12,7 @@ import msgspec
 from ringroad.kernel.errors import Corrupt, NotFound
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.protocol.vehicle import DeltaOffer
-from ringroad.ship.check import CheckFacts, HaltedBefore
+from ringroad.ship.check import CheckFacts
 from ringroad.ship.complete import VALUES_MAX, Known
 from ringroad.ship.gate import WaveFacts
 from ringroad.ship.joining import why_after_the_plan
@@ -39,7 +39,6 @@ SQL = load_queries("ringroad.ship")
 
 RELEASES_MAX = 200  # newest signed releases of a programme that a way may lead over
 STREAM_ROWS = 5_000  # vehicles per round trip; 33 ECUs each are 30 MB
-HALTS_NAMED_MAX = 5  # campaigns that a release halted; one is reason enough to look
 VEHICLES_LOOKED_AT = 10_000  # vehicles; a keystroke cannot wait for a million
 _ECUS = msgspec.json.Decoder(dict[str, EcuFacts])
 
@@ -365,14 +364,6 @@ def count_busy(
         cancelling_elsewhere=cancelling,
         level_of=level_of,
     )
-
-
-def read_halted_before(conn: Connection, release_id: str) -> list[HaltedBefore]:
-    """Return the campaigns that a release halted for harm, the newest first; at most `HALTS_NAMED_MAX`."""
-    return [
-        HaltedBefore(campaign_id=row["id"], name=row["name"], reason=row["state_reason"], at=row["state_at"])
-        for row in SQL.halts_of_release(conn, release_id=release_id, rows_max=HALTS_NAMED_MAX)
-    ]
 
 
 def count_skip_unknown(conn: Connection, plan_id: str) -> int:
