@@ -14,9 +14,9 @@ from ringroad.cli import run
 from ringroad.kernel.errors import InvalidInput
 from ringroad.protocol.vehicle import Report
 from ringroad.vehicle.config import write_config
+from ringroad.vehicle.kept import REFUSED_KEPT
 from ringroad.vehicle.memory import read_state
 from ringroad.vehicle.orchestrator import REFUSALS_MAX
-from ringroad.vehicle.states import REFUSED_KEPT
 from support.vehicle_world import PowerCut, World
 
 POLLS = 40  # more than any story below needs

@@ -14,7 +14,7 @@ from ringroad.cli.client import Client
 from ringroad.cli.diagnose_words import show_answer, tree
 from ringroad.cli.groups import example, with_client
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import exactly, table
+from ringroad.cli.tables import exactly, table, when
 from ringroad.kernel.errors import InvalidInput
 
 WATCH_LOOK_S = 1.0  # s between two looks for what came; each asks the server, none the vehicle
@@ -28,15 +28,18 @@ _VIN = click.argument("vin")
 @click.option("--look", is_flag=True, help="Let the vehicle ask the Director now what it is assigned.")
 @with_client
 def updates(shell: Shell, client: Client, *, vin: str, look: bool) -> None:
-    """List the updates that a vehicle knows: the one under way or last, and one that it was assigned."""
+    """List the updates that a vehicle knows, newest first: assigned, under way, and the 20 that ended last."""
     place = tree(vin, "updates")
     found = client.post(place, {}) if look else client.get(place)
     show_answer(
         shell, found,
         lambda: table(
-            ("update", "release", "version", "state", "why"),
+            ("update", "release", "version", "state", "began", "ended", "why"),
             (
-                (row["id"], row.get("release"), row.get("version"), row["state"], _why(row))
+                (
+                    row["id"], row.get("release"), row.get("version"), row["state"], when(row.get("began_at")),
+                    when(row.get("ended_at")), _why(row),
+                )
                 for row in found["items"]
             ),
             empty="this vehicle was assigned no update",
@@ -167,6 +170,9 @@ def _update_text(found: Mapping[str, Any]) -> str:
     if found.get("progress"):
         head += f", {found['progress']} %"
     lines = [head]
+    if found.get("began_at") or found.get("ended_at"):
+        times = (("began", found.get("began_at")), ("ended", found.get("ended_at")))
+        lines.append(", ".join(f"{word} {when(at)}" for word, at in times if at))
     waits = found.get("waits_for")
     if waits:
         lines.append(f"waits: {waits['text']}")

@@ -51,7 +51,7 @@ from ringroad.vehicle.unblock import say_unblock, take_back
 
 if TYPE_CHECKING:
     from ringroad.cli.shell import Shell
-from ringroad.cli.tables import size
+from ringroad.cli.tables import exactly, size
 from ringroad.cli.vehicle_agent import check_agent_command
 from ringroad.cli.vehicle_birth import birth
 from ringroad.cli.vehicle_diagnostics import diagnostics
@@ -61,6 +61,7 @@ from ringroad.cli.vehicle_tester import group as tester_group
 
 CRASH_VARIABLE = "RINGROAD_CRASH_AFTER_RECORD"
 UNBLOCK_S_MAX: Final = 30.0  # s that a process may take to hear that its vehicle is mended
+PAST_SHOWN: Final = 5  # updates that ended before the one that is shown
 
 _DATA = click.option(
     "--data", "folder", required=True, type=click.Path(path_type=Path), help="The vehicle's data folder."
@@ -321,6 +322,7 @@ def _status(config: VehicleConfig, state: CampaignState, *, running: bool) -> di
         "peer_bytes": state.peer_bytes,
         "reports_refused": state.refused_count,
         "refused": [msgspec.to_builtins(one) for one in state.refused],
+        "past": [msgspec.to_builtins(one) for one in state.past],
         "ecus": [
             {
                 "name": ecu.name,
@@ -357,4 +359,12 @@ def _status_text(value: dict[str, Any]) -> str:
         f"  {ecu['name']:<{width}}  {ecu['mode']:<7}  {ecu['committed'] or '-':<12}  {ecu['state']}"
         for ecu in value["ecus"]
     ]
+    earlier = [one for one in value["past"] if one["action_id"] != value["action_id"]]
+    lines += [f"  before: {_past_text(one)}" for one in earlier[:PAST_SHOWN]]
     return "\n".join(lines)
+
+
+def _past_text(past: dict[str, Any]) -> str:
+    release = f" to {past['version']}" if past.get("version") else ""
+    why = ": ".join(filter(None, (past.get("code"), past.get("detail"))))
+    return f"update {past['action_id']}{release}, {past['state']} {exactly(past['ended_at'])}{f', {why}' if why else ''}"

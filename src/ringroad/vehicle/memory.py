@@ -15,6 +15,7 @@ from ringroad.kernel.errors import Corrupt
 from ringroad.vehicle.files import TELEMETRY_NAME, TRUST_NAME, Durability
 from ringroad.vehicle.identity import MANIFEST_NAME
 from ringroad.vehicle.journal import Journal, RecordHook, parse_records
+from ringroad.vehicle.kept import RefusedReport
 from ringroad.vehicle.outbox import SENT_NAME, Outbox, report_of
 from ringroad.vehicle.records import decode_entry, encode_entry
 from ringroad.vehicle.states import (
@@ -22,7 +23,6 @@ from ringroad.vehicle.states import (
     CampaignState,
     Entry,
     Refused,
-    RefusedReport,
     Started,
     compacted,
     fold,

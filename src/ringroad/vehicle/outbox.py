@@ -20,6 +20,7 @@ from ringroad.kernel.errors import Corrupt
 from ringroad.protocol.vehicle import Report
 from ringroad.vehicle.consent import DENIED, answer_text
 from ringroad.vehicle.files import Durability, replace_file
+from ringroad.vehicle.kept import BLOCKED
 from ringroad.vehicle.states import (
     Answered,
     CampaignState,
@@ -40,7 +41,6 @@ COMMIT_REPORTS_MAX: Final = 20  # failed tries of one commit that the server is 
 DETAIL_CHARS_MAX: Final = 2_000  # as `ShortText`
 REPORT_REFUSED: Final = "report_refused"  # code of the report that says so
 ANSWER_CODES: Final = {"yes": "consent_given", "later": "postponed", "no": DENIED}
-BLOCKED: Final = "blocked"  # code of the answer to every order until a technician came
 
 
 class Outbox:

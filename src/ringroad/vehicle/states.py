@@ -26,16 +26,15 @@ from ringroad.protocol.vehicle import (
     Conduct,
     Phase,
     PostCheck,
-    Report,
     UpdateGroup,
     VehicleState,
 )
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.agents.base import EcuImage, Reason
+from ringroad.vehicle.kept import REFUSED_KEPT, PastUpdate, RefusedReport, declined, past_of, remembered
 
 FINISHED_KEPT: Final = 64  # actions; the server stops offering one long before 64 others
 JOURNAL_MISSING: Final = "journal_missing"  # why a vehicle may be blocked that never failed at anything
-REFUSED_KEPT: Final = 32  # reports the server would not take; the newest, for whoever looks into it
 
 BEFORE_INSTALLING: Final[frozenset[VehicleState]] = frozenset(
     {"SYNCING", "AWAITING_CONSENT", "DOWNLOADING", "VERIFYING", "STAGING", "READY"}
@@ -230,14 +229,6 @@ class Noted(_Entry, frozen=True, tag=True):
     peer_bytes: int = 0  # that came from peers
 
 
-class RefusedReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A report that the server does not take, whatever is tried."""
-
-    report: Report
-    code: str  # as what it was refused
-    at: datetime
-
-
 class Refused(_Entry, frozen=True, tag=True):
     """The server refused the report of an earlier record again and again; it is put aside, for those behind it."""
 
@@ -273,6 +264,7 @@ class Compacted(_Entry, frozen=True, tag=True):
     code: str = ""
     detail: str = ""
     before: dict[str, str] = {}
+    past: tuple[PastUpdate, ...] = ()
 
 
 Entry = (
@@ -303,6 +295,7 @@ class CampaignState:
         epoch: of the journal.
         state: of the vehicle.
         action_id: of the running or last campaign.
+        began_at: when that was taken up.
         plan: of the running campaign, once made.
         ecus: state by serial of the ECUs in `plan`.
         tries: failed tries by what was tried; starts anew where a new phase does. A restart in the middle of a
@@ -316,6 +309,7 @@ class CampaignState:
         answer: the driver's newest word on the running update.
         cancel_refused: the server was told that its cancel came too late.
         finished: actions that ended, newest last.
+        past: what is kept of the newest of them, newest first.
         release_id: of the release last committed.
         installed: the image last committed by serial, for later backups.
         before: digest of the image that ran before that one by serial, for an ordered return.
@@ -327,6 +321,7 @@ class CampaignState:
     epoch: str = ""
     state: VehicleState = "IDLE"
     action_id: int | None = None
+    began_at: datetime | None = None
     plan: Plan | None = None
     ecus: Mapping[str, EcuState] = field(default_factory=lambda: MappingProxyType({}))
     tries: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -340,6 +335,7 @@ class CampaignState:
     answer: Answer | None = None
     cancel_refused: bool = False
     finished: tuple[int, ...] = ()
+    past: tuple[PastUpdate, ...] = ()
     release_id: str = ""
     installed: Mapping[str, VerifiedTarget] = field(default_factory=lambda: MappingProxyType({}))
     before: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -384,9 +380,10 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
             return replace(state, epoch=epoch)
         case Started():
             return _after_start(state)
-        case Opened(action_id=action_id):
+        case Opened(action_id=action_id, at=at):
             return CampaignState(
-                epoch=state.epoch, state="SYNCING", action_id=action_id, finished=state.finished,
+                epoch=state.epoch, state="SYNCING", action_id=action_id, began_at=at,
+                finished=state.finished, past=state.past,
                 release_id=state.release_id, installed=state.installed, before=state.before,
                 refused=state.refused, refused_count=state.refused_count,
             )  # fmt: skip
@@ -415,8 +412,9 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
         case Refused(refused=refused):
             kept = (*state.refused, refused)[-REFUSED_KEPT:]
             return replace(state, refused=kept, refused_count=state.refused_count + 1)
-        case Declined(action_id=action_id):
-            return replace(state, finished=(*state.finished, action_id)[-FINISHED_KEPT:])
+        case Declined(action_id=action_id, at=at, detail=detail):
+            past = remembered(state.past, declined(action_id, detail, at=at))
+            return replace(state, finished=(*state.finished, action_id)[-FINISHED_KEPT:], past=past)
         case Unblocked():
             return replace(state, state="IDLE", code="", detail="")
         case Compacted():
@@ -424,7 +422,7 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
                 epoch=entry.epoch, state=entry.state, finished=entry.finished,
                 action_id=entry.finished[-1] if entry.finished else None,
                 release_id=entry.release_id, installed=MappingProxyType(entry.installed),
-                before=MappingProxyType(entry.before),
+                before=MappingProxyType(entry.before), past=entry.past,
                 refused=entry.refused, refused_count=entry.refused_count,
                 code=entry.code, detail=entry.detail,
             )  # fmt: skip
@@ -442,7 +440,7 @@ def compacted(state: CampaignState, *, at: datetime) -> Compacted:
     """Return the entry that says all that a resting `state` still means."""
     return Compacted(
         epoch=state.epoch, at=at, state=state.state, release_id=state.release_id,
-        finished=state.finished, installed=dict(state.installed), before=dict(state.before),
+        finished=state.finished, past=state.past, installed=dict(state.installed), before=dict(state.before),
         refused=state.refused, refused_count=state.refused_count, code=state.code, detail=state.detail,
     )  # fmt: skip
 
@@ -473,6 +471,7 @@ def _after_move(state: CampaignState, entry: Moved) -> CampaignState:
     if entry.state not in TERMINAL_STATES or state.action_id is None:
         return moved
     finished = (*state.finished, state.action_id)[-FINISHED_KEPT:]
+    moved = replace(moved, past=remembered(state.past, past_of(moved, at=entry.at)))
     if entry.state == "SUCCEEDED" and state.plan is not None:
         return replace(moved, finished=finished, release_id=state.plan.release_id)
     return replace(moved, finished=finished)

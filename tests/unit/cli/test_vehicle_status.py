@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ringroad.cli.vehicle import _status_text
+from ringroad.cli.vehicle import PAST_SHOWN, _status_text
 
 STATUS = {
     "vin": "V", "state": "CANCELLED", "action_id": 7, "running": True, "reports_refused": 0, "peer_bytes": 0,
-    "blocked": False, "ecus": [{"name": "brake", "mode": "ab", "committed": "1.0", "state": "IDLE"}],
+    "blocked": False, "past": [], "ecus": [{"name": "brake", "mode": "ab", "committed": "1.0", "state": "IDLE"}],
 }  # fmt: skip
 
 
@@ -18,3 +18,22 @@ STATUS = {
 )
 def test_a_reason_stands_behind_its_code_and_no_colon_without_one(code: str, detail: str, told: str) -> None:
     assert _status_text({**STATUS, "code": code, "detail": detail}).splitlines()[1] == told
+
+
+def test_updates_that_ended_before_are_named_with_why_and_the_newest_of_them_is_not_told_twice() -> None:
+    past = [
+        {"action_id": each, "state": "CANCELLED", "ended_at": "2026-11-26T12:00:00+00:00", "code": "cancelled", "detail": "taken back"}
+        for each in range(7, 0, -1)
+    ]  # fmt: skip
+    past[2] = {
+        "action_id": 5,
+        "state": "SUCCEEDED",
+        "ended_at": "2026-11-26T11:00:00+00:00",
+        "version": "1.2.0",
+    }
+    told = _status_text({**STATUS, "code": "cancelled", "detail": "", "past": past}).splitlines()[3:]
+    assert len(told) == PAST_SHOWN
+    assert told[:2] == [
+        "  before: update 6, CANCELLED 2026-11-26 12:00:00 UTC, cancelled: taken back",
+        "  before: update 5 to 1.2.0, SUCCEEDED 2026-11-26 11:00:00 UTC",
+    ]

@@ -39,6 +39,26 @@ def test_an_update_stands_as_it_was_told_of_last() -> None:
     assert found == {"id": "7", "state": "INSTALLING", "version": "2.0.0", "notes": "n"}
 
 
+def test_updates_are_shown_newest_first_with_their_times_and_their_ecus() -> None:
+    past = {"id": "9", "state": "CANCELLED", "ended_at": "2026-11-26T12:00:00+00:00", "began_at": "yesterday"}
+    listed = job(
+        2, "/updates", {"items": [{"id": "10", "state": "READY"}, past, {"id": "x", "state": "FAILED"}]}
+    )
+    ecus = [{"component": "brake", "from_version": "1"}, "odd"]
+    alone = job(3, "/updates/9", {"id": "9", "state": "CANCELLED", "components": ecus})
+    ready, cancelled, odd = bench_of([listed, alone]).updates
+    assert [ready["id"], cancelled["id"], odd["id"]] == ["10", "9", "x"]
+    assert (cancelled["ended_at"], cancelled["began_at"]) == (datetime(2026, 11, 26, 12, tzinfo=UTC), None)
+    assert cancelled["components"] == ecus[:1]
+
+
+@pytest.mark.parametrize("value", [7, None, "2026-11-26T12:00:00", {}, "x" * 500])
+def test_what_is_no_time_or_no_ecu_of_an_update_is_not_shown(value: object) -> None:
+    said = {"id": "9", "state": "FAILED", "ended_at": value, "components": value}
+    (found,) = bench_of([job(1, "/updates/9", said)]).updates
+    assert (found["ended_at"], found["components"]) == (None, [])
+
+
 STRANGER = "'SPARE-77' answers instead of 'BR-1'"
 READ = {"state": "Online", "software_version": "1.0.0"}
 EXCHANGED: list[tuple[str, dict[str, Any], int]] = [

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from ringroad.protocol.vehicle import Conduct, EcuTarget, VehicleState
+from ringroad.protocol.vehicle import Command, Conduct, EcuTarget, VehicleState
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.diagnostics.updates import update_status
 from ringroad.vehicle.glance import Glance
 from ringroad.vehicle.orchestrator import Orchestrator
-from ringroad.vehicle.states import CampaignState, EcuPlan, EcuState, Plan
+from ringroad.vehicle.states import CampaignState, EcuPlan, EcuState, Plan, compacted, fold
 from support.diagnosed import Bench, bench, open_session
 from support.vehicle_world import STEPS_MAX
 
@@ -100,6 +100,42 @@ def test_an_update_that_was_refused_is_listed_with_why(tmp_path: Path) -> None:
         (listed,) = (await at.ask("GET", "/updates"))[1]["items"]
         assert (listed["state"], listed["code"]) == ("FAILED", "serial_mismatch")
         assert "SPARE-77" in listed["detail"]
+
+    run(tmp_path, story)
+
+
+def test_updates_that_ended_are_listed_newest_first_with_when_and_how_each_ecu_ended(tmp_path: Path) -> None:
+    async def story(at: Bench, orchestrator: Orchestrator) -> None:
+        at.vehicle.order(action_id=7)
+        await orchestrator.exchange()
+        at.vehicle.server.command = Command(
+            kind="cancel", poll_s=1, action_id=7, reason="its campaign was halted"
+        )
+        await orchestrator.step()
+        await orchestrator.exchange()
+        await drive(orchestrator)
+        at.vehicle.clock.s += 60
+        at.vehicle.order(action_id=8)
+        await orchestrator.exchange()
+        await drive(orchestrator)
+        done, cancelled = (await at.ask("GET", "/updates"))[1]["items"]
+        assert (done["id"], done["state"], done["version"]) == ("8", "SUCCEEDED", "2.0.0")
+        assert (cancelled["id"], cancelled["code"], cancelled["detail"]) == (
+            "7", "cancelled", "its campaign was halted",
+        )  # fmt: skip
+        assert cancelled["began_at"] <= cancelled["ended_at"] < done["began_at"] <= done["ended_at"]
+        _, again = await at.ask("GET", "/updates/7")
+        assert (again["status"], again["progress"], "components" in again) == ("failed", 0, False)
+        assert code_of(await at.ask("PUT", "/updates/7/prepare")) == (409, "over")
+        orchestrator._memory.state = fold(
+            CampaignState(), compacted(orchestrator.state, at=at.vehicle.clock.now())
+        )
+        _, kept = await at.ask("GET", "/updates/8")
+        assert (kept["status"], kept["version"], kept["ended_at"]) == ("completed", "2.0.0", done["ended_at"])
+        assert kept["components"] == [
+            {"component": name, "from_version": "1.0.0", "to_version": "2.0.0", "state": "COMMITTED"}
+            for name in ("gateway", "brake")
+        ]
 
     run(tmp_path, story)
 

@@ -233,6 +233,7 @@ def test_the_summary_of_a_journal_says_what_still_matters() -> None:
     short = fold(CampaignState(), decode_entry(encode_entry(compacted(walk.state, at=NOW))))
     assert (short.epoch, short.state, short.finished, short.release_id) == ("e", "SUCCEEDED", (1,), "r")
     assert short.installed == walk.state.installed
+    assert short.past == walk.state.past != ()
     assert next_step(short, walk.facts()) == decide.Rest()
 
 

@@ -17,6 +17,7 @@ from litestar.params import FromPath
 
 from ringroad.http import reading
 from ringroad.http.around import around_of
+from ringroad.http.console.diagnostics_updates import items_of, updates_of, updates_read_at
 from ringroad.http.console.render import page
 from ringroad.http.console.shared import Req, shown, url_of
 from ringroad.http.context import Ctx
@@ -228,7 +229,7 @@ def bench_of(jobs: Iterable[Job], names_of: Names | None = None) -> Bench:
     for job in jobs:
         if job.state == "answered" and job.status == 200 and job.answer is not None:
             newest[job.path.strip("/")] = job  # taking and giving back a lock are both about the lock
-    listed = _items(newest.get("components"))
+    listed = items_of(newest.get("components"))
     names = [str(each.get("name", "")) for each in listed]
     lines = [
         _component(name, entry, newest, names_of or {})
@@ -244,8 +245,8 @@ def bench_of(jobs: Iterable[Job], names_of: Names | None = None) -> Bench:
         operations=_executions(newest),
         components=lines,
         faults=faults,
-        updates=_updates(newest),
-        updates_at=_updates_at(newest),
+        updates=updates_of(newest),
+        updates_at=updates_read_at(newest),
         faults_at=health.answered_at if health is not None else None,
         cleared_at=_cleared(newest, health),
         silent=[each for each in silent if isinstance(each, dict)] if isinstance(silent, list) else [],
@@ -259,7 +260,7 @@ def _strangers(names: Iterable[str], jobs: Iterable[Job]) -> dict[str, str]:
     for job in sorted(jobs, key=lambda each: each.answered_at or each.made_at):
         said, path = job.answer or {}, job.path.strip("/")
         if path == "functions/vehicle-health" and job.status == 200:
-            silent = {str(each.get("component")): each for each in _items(job, "silent")}
+            silent = {str(each.get("component")): each for each in items_of(job, "silent")}
             for name in known.values():
                 found[name] = _stranger(silent.get(name, {}).get("code"), silent.get(name, {}).get("message"))
         elif path in known and job.status == 200:
@@ -299,40 +300,20 @@ def _executions(newest: Mapping[str, Job]) -> list[Mapping[str, Any]]:
     return [said for _, said in sorted(found.values(), key=lambda each: each[0], reverse=True)]
 
 
-def _updates(newest: Mapping[str, Job]) -> list[Mapping[str, Any]]:
-    """Return each update as it was last told of, in the list or by itself."""
-    found: dict[str, tuple[datetime, Mapping[str, Any]]] = {}
-    for path, job in newest.items():
-        if path.split("/")[0] != "updates" or job.answered_at is None:
-            continue
-        for each in _items(job) or [job.answer or {}]:
-            if not isinstance(each.get("id"), str):
-                continue
-            at, before = found.get(each["id"], (job.answered_at, {}))
-            newer = {**before, **each} if at <= job.answered_at else {**each, **before}
-            found[each["id"]] = (max(at, job.answered_at), newer)
-    return [said for _, said in sorted(found.values(), key=lambda each: each[0], reverse=True)]
-
-
-def _updates_at(newest: Mapping[str, Job]) -> datetime | None:
-    told = [job.answered_at for path, job in newest.items() if path.split("/")[0] == "updates"]
-    return max((at for at in told if at is not None), default=None)
-
-
 def _component(
     name: str, entry: Mapping[str, Any], newest: Mapping[str, Job], names_of: Names
 ) -> ComponentLine:
     path = f"components/{quote(name, safe='')}"
     shown_job = newest.get(path)
     said: Mapping[str, Any] = (shown_job.answer or {}) if shown_job is not None else {}
-    locks = _items(newest.get(f"{path}/locks"))
+    locks = items_of(newest.get(f"{path}/locks"))
     modes = _modes(path, newest)
     return ComponentLine(
         name=name, path=path, primary=entry.get("primary") is True, serial=str(entry.get("serial", "")),
         hardware=str(entry.get("hardware", "")), state=str(said.get("state", "")),
         version=str(said.get("software_version", "")), lock=locks[0] if locks else None,
         read_at=shown_job.answered_at if shown_job is not None else None,
-        data=_data(name, path, newest, names_of), modes=[_mode(each) for each in _items(modes)], modes_at=modes.answered_at if modes else None, offers=_offers(entry),
+        data=_data(name, path, newest, names_of), modes=[_mode(each) for each in items_of(modes)], modes_at=modes.answered_at if modes else None, offers=_offers(entry),
     )  # fmt: skip
 
 
@@ -358,7 +339,7 @@ def _modes(path: str, newest: Mapping[str, Job]) -> Job | None:
 
 def _data(name: str, path: str, newest: Mapping[str, Job], names_of: Names) -> list[DataLine]:
     """Return what an ECU listed, and what was read of it, by identifier."""
-    known = {str(each.get("id")): (each, None) for each in _items(newest.get(f"{path}/data"))}
+    known = {str(each.get("id")): (each, None) for each in items_of(newest.get(f"{path}/data"))}
     read = {
         str(job.answer.get("id")): (job.answer, job.answered_at)
         for key, job in newest.items()
@@ -394,7 +375,7 @@ def _faults(
     """Return each ECU's faults as the newest answer has them: of the whole vehicle, of the ECU, or after a clearing."""
     found: dict[str, tuple[datetime, list[Mapping[str, Any]]]] = {}
     if health is not None and health.answered_at is not None:
-        for each in _items(health):
+        for each in items_of(health):
             name = str(each.get("component", ""))
             found.setdefault(name, (health.answered_at, []))[1].append(each)
         for name in names:
@@ -404,7 +385,7 @@ def _faults(
         if one is None or one.answered_at is None or one.answered_at <= found.get(name, (one.made_at,))[0]:
             continue
         key = "left" if one.method == "DELETE" else "items"
-        found[name] = (one.answered_at, _items(one, key))
+        found[name] = (one.answered_at, items_of(one, key))
     return [
         _fault(name, each, read_at, newest, names_of)
         for name, (read_at, items) in found.items()
@@ -463,11 +444,6 @@ def _readable(around: Any) -> Any:
     if around.get("unit") == SINCE_1970 and isinstance(value, int) and 0 <= value < UNIX_S_MAX:
         return {**around, "value": f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M} UTC", "unit": ""}
     return {key: _readable(each) for key, each in around.items()}
-
-
-def _items(job: Job | None, key: str = "items") -> list[Mapping[str, Any]]:
-    found = job.answer.get(key) if job is not None and job.answer else None
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 handlers = [diagnostics_page, fault_history_part, fault_around_part, fault_lots_part, live_part]

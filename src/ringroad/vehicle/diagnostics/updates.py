@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 from ringroad.kernel.errors import Conflict, NotFound
 from ringroad.protocol.vehicle import VehicleState
 from ringroad.vehicle.glance import Glance
+from ringroad.vehicle.kept import PastEcu, PastUpdate, ecus_of
 from ringroad.vehicle.states import BEFORE_INSTALLING, TOUCHED, CampaignState, EcuPlan, EcuState
 
 Trigger = Literal["prepare", "execute"]
@@ -31,23 +32,27 @@ _PAST: Final[Mapping[VehicleState, frozenset[EcuState]]] = {
 
 
 def update_list(glance: Glance, *, assigned: int | None) -> list[dict[str, Any]]:
-    """Return the update that is under way or was last, and one that is assigned and not begun with.
+    """Return one that is assigned and not begun with, the update that is under way, and those that ended, newest first.
 
     Args:
         glance: at the orchestrator.
         assigned: the action that the server orders; None without one.
     """
     state = glance.state
-    items = [] if state.action_id is None else [_item(state)]
+    items = []
     if assigned is not None and assigned != state.action_id and assigned not in state.finished:
         items.append({"id": str(assigned), "state": "ASSIGNED"})
-    return items
+    if state.action_id is not None and state.action_id not in {each.action_id for each in state.past}:
+        items.append(_item(state))
+    return items + [_past_item(each) for each in state.past]
 
 
 def update_status(glance: Glance, update_id: str, *, assigned: int | None) -> dict[str, Any]:
     """Return how one update stands. Raises: NotFound."""
     _require(glance, update_id, assigned=assigned)
     state = glance.state
+    if (past := _past(glance, update_id)) is not None:
+        return _past_status(past)
     if str(state.action_id) != update_id:
         return {"id": update_id, "phase": "prepare", "status": "pending", "state": "ASSIGNED", "progress": 0}
     told: dict[str, Any] = {
@@ -69,6 +74,10 @@ def update_status(glance: Glance, update_id: str, *, assigned: int | None) -> di
 def update_details(glance: Glance, update_id: str, *, assigned: int | None) -> dict[str, Any]:
     """Return one update with its ECUs. Raises: NotFound."""
     told = update_status(glance, update_id, assigned=assigned)
+    if (past := _past(glance, update_id)) is not None:
+        told |= _past_item(past)
+        if past.ecus:
+            told["components"] = [_component(ecu, glance) for ecu in past.ecus]
     state = glance.state
     if str(state.action_id) != update_id:
         return told
@@ -78,15 +87,7 @@ def update_details(glance: Glance, update_id: str, *, assigned: int | None) -> d
         told |= {
             "notes": plan.notes,
             "preconditions": list(plan.preconditions),
-            "components": [
-                {
-                    "component": glance.names.get(ecu.serial, ecu.serial),
-                    "from_version": ecu.from_version,
-                    "to_version": ecu.target.ecu_target.version,
-                    "state": str(state.ecus[ecu.serial]) if ecu.serial in state.ecus else "",
-                }
-                for ecu in plan.ecus
-            ],
+            "components": [_component(ecu, glance) for ecu in ecus_of(state)],
         }
     return told
 
@@ -100,11 +101,13 @@ def require_trigger(glance: Glance, update_id: str, trigger: Trigger, *, assigne
     """
     _require(glance, update_id, assigned=assigned)
     state = glance.state
+    if (past := _past(glance, update_id)) is not None:
+        raise Conflict(f"this update is over: {past.state}", code="over")
     if str(state.action_id) != update_id:
         if trigger == "prepare" and state.resting and not state.blocked:
             return
         raise Conflict("the vehicle has not begun with it", code="not_prepared", hint="prepare it first")
-    if state.resting:
+    if state.resting:  # with a journal from before what is over was kept
         raise Conflict(f"this update is over: {state.state}", code="over")
     if trigger == "prepare" and state.state not in _PREPARING:
         raise Conflict("this update is prepared", code="prepared", hint="execute it")
@@ -142,13 +145,46 @@ def _require(glance: Glance, update_id: str, *, assigned: int | None) -> None:
         )
 
 
+def _past(glance: Glance, update_id: str) -> PastUpdate | None:
+    return next((each for each in glance.state.past if str(each.action_id) == update_id), None)
+
+
+def _past_item(past: PastUpdate) -> dict[str, Any]:
+    told: dict[str, Any] = {"id": str(past.action_id), "state": str(past.state), **_why(past)}
+    told |= {"release": past.release_id, "version": past.version} if past.release_id else {}
+    told |= {"began_at": past.began_at.isoformat()} if past.began_at else {}
+    return told | {"ended_at": past.ended_at.isoformat()}
+
+
+def _past_status(past: PastUpdate) -> dict[str, Any]:
+    done = past.state in _DONE
+    return {
+        "id": str(past.action_id),
+        "phase": "prepare" if past.state == "DOWNLOADED" else "execute",
+        "status": "completed" if done else "failed",
+        "state": str(past.state),
+        "progress": 100 if done else 0,
+        **_why(past),
+    }
+
+
+def _component(ecu: PastEcu, glance: Glance) -> dict[str, Any]:
+    return {
+        "component": glance.names.get(ecu.serial, ecu.serial),
+        "from_version": ecu.from_version,
+        "to_version": ecu.to_version,
+        "state": ecu.state,
+    }
+
+
 def _item(state: CampaignState) -> dict[str, Any]:
     plan = state.plan
     told = {"id": str(state.action_id), "state": str(state.state), **_why(state)}
+    told |= {"began_at": state.began_at.isoformat()} if state.began_at else {}
     return told | ({"release": plan.release_id, "version": plan.release_version} if plan else {})
 
 
-def _why(state: CampaignState) -> dict[str, Any]:
+def _why(state: CampaignState | PastUpdate) -> dict[str, Any]:
     """Return why it stands where it does; empty if the state says it."""
     told = {"code": state.code, "detail": state.detail}
     return {key: value for key, value in told.items() if value}

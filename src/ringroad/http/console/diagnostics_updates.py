@@ -1,0 +1,70 @@
+"""A vehicle's updates on its page of diagnostics, out of what it answered. Pure; no answer is trusted to be well-formed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from ringroad.signal.diagnose import Job
+
+_ACTION: Final = re.compile("[0-9]{1,18}")
+
+
+def updates_of(newest: Mapping[str, Job]) -> list[Mapping[str, Any]]:
+    """Return each update as it was last told of, in the list or by itself; the newest first.
+
+    Args:
+        newest: answers by the path that was asked.
+    """
+    found: dict[str, tuple[datetime, Mapping[str, Any]]] = {}
+    for path, job in newest.items():
+        if path.split("/")[0] != "updates" or job.answered_at is None:
+            continue
+        for each in items_of(job) or [job.answer or {}]:
+            if not isinstance(each.get("id"), str):
+                continue
+            at, before = found.get(each["id"], (job.answered_at, {}))
+            newer = {**before, **each} if at <= job.answered_at else {**each, **before}
+            found[each["id"]] = (max(at, job.answered_at), newer)
+    ordered = sorted((said for _, said in found.values()), key=lambda said: _number(said["id"]), reverse=True)
+    return [
+        {key: _READ[key](value) if key in _READ else value for key, value in said.items()} for said in ordered
+    ]
+
+
+def updates_read_at(newest: Mapping[str, Job]) -> datetime | None:
+    """Return when updates were read last."""
+    told = [job.answered_at for path, job in newest.items() if path.split("/")[0] == "updates"]
+    return max((at for at in told if at is not None), default=None)
+
+
+def items_of(job: Job | None, key: str = "items") -> list[Mapping[str, Any]]:
+    """Return the items of an answer that is a list."""
+    return _dicts(job.answer.get(key)) if job is not None and job.answer else []
+
+
+def _dicts(found: object) -> list[Mapping[str, Any]]:
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _number(update_id: str) -> int:
+    """Return the number of an action, which grow with time; what is none is oldest."""
+    return int(update_id) if _ACTION.fullmatch(update_id) else 0
+
+
+def _time(said: object) -> datetime | None:
+    """Return a time that a vehicle says; None for what is none."""
+    try:
+        at = datetime.fromisoformat(said) if isinstance(said, str) else None
+    except ValueError:
+        return None
+    return at if at is not None and at.tzinfo is not None else None
+
+
+_READ: Final[Mapping[str, Callable[[object], Any]]] = {
+    "began_at": _time,
+    "ended_at": _time,
+    "components": _dicts,
+}
