@@ -105,8 +105,13 @@ def test_a_technician_opens_a_session_reads_faults_and_clears_one_after_a_questi
         page.get_by_role("button", name="Read the components").click()
         expect(page.get_by_role("cell", name="GET /components", exact=True)).to_be_visible()
         brake = {"id": "brake", "name": "brake", "serial": "B-1", "hardware": "ESC-9", "primary": False}
-        vehicle_says(pg_url, vin, "/components", 200, {"items": [brake]})
-        page.locator("summary", has_text="brake").click()
+        cluster = {**brake, "id": "cluster", "name": "cluster", "serial": "C-1"}
+        vehicle_says(pg_url, vin, "/components", 200, {"items": [brake, cluster]})
+        assert (
+            page.get_by_role("button", name="Lock brake").count() == 0
+        )  # what changes an ECU is of one, and chosen
+        page.get_by_role("link", name="brake", exact=True).click()
+        expect(page.get_by_role("button", name="Lock brake")).to_be_visible()
         page.get_by_role("textbox", name="Identifier").fill("0100")
         page.get_by_role("button", name="Read an identifier of brake").click()
         expect(page.get_by_role("cell", name="GET /components/brake/data/0100")).to_be_visible()

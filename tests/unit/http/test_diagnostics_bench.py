@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
-from ringroad.http.console.diagnostics import JobLine, bench_of, watch_line
+from ringroad.http.console.diagnostics import ComponentLine, JobLine, bench_of, chosen_of, watch_line
 from ringroad.http.console.render import page
 from ringroad.http.diagnostics import updates_in, with_names, with_releases
 from ringroad.protocol.diagnostics import Method
@@ -294,6 +294,7 @@ def test_the_page_offers_nothing_of_an_exchanged_ecu_but_to_read_it_again(*, exc
     own = SimpleNamespace(state="open", scope="service", consent="test", expires_at=NOW)
     shown = page(
         "diagnostics.html", v=SimpleNamespace(vin="V", variant="v", programme_id="p"), own=own, bench=bench_of(jobs),
+        chosen=chosen_of(bench_of(jobs).components, None),
         over=frozenset(), lines=[], permission="service", sessions=[], jobs=[],
     ).content  # fmt: skip
     assert 'aria-label="Read brake"' in shown
@@ -301,3 +302,44 @@ def test_the_page_offers_nothing_of_an_exchanged_ecu_but_to_read_it_again(*, exc
         assert (f'aria-label="{label}"' in shown) is not exchanged
     assert ("not confirmed: another ECU answers (SPARE-77)" in shown) is exchanged
     assert ("1.0.0" in shown) is not exchanged
+
+
+def test_all_is_shown_of_the_component_that_the_address_names_or_of_the_only_one() -> None:
+    brake, maps = (ComponentLine(name=name, path=f"components/{name}") for name in ("brake", "maps"))
+    assert chosen_of([brake, maps], "maps") == maps
+    assert chosen_of([brake], None) == brake
+    for name in (None, "", "wheel"):
+        assert chosen_of([brake, maps], name) is None
+
+
+def test_the_faults_of_an_ecu_are_counted_once_it_was_asked() -> None:
+    listed = job(1, "/components", {"items": [{"name": name} for name in ("brake", "maps", "radio", "seat")]})
+    fault = {"code": "C0051-00", "status": 47}
+    items = [{"component": name, **fault} for name in ("brake", "brake")]
+    silent = [{"component": "radio", "message": "no answer"}, "odd"]
+    health = job(2, "/functions/vehicle-health", {"items": items, "silent": silent})
+    assert [each.faults for each in bench_of([listed]).components] == [None] * 4
+    assert [each.faults for each in bench_of([listed, health]).components] == [2, 0, None, 0]
+    alone = job(3, "/components/radio/faults", {"items": [fault]})
+    assert [each.faults for each in bench_of([listed, health, alone]).components] == [2, 0, 1, 0]
+
+
+def test_components_stand_by_their_bus_and_offer_what_changes_them_only_when_chosen() -> None:
+    names = ("brake", "gateway", "airbag")
+    jobs = [job(1, "/components", {"items": [{"name": name, "serial": name.upper()} for name in names]})]
+    bench = bench_of(jobs)
+    buses = {"brake": "CAN", "gateway": "DoIP", "airbag": "CAN"}
+    bench = replace(bench, components=[replace(each, bus=buses[each.name]) for each in bench.components])
+    own = SimpleNamespace(state="open", scope="service", consent="test", expires_at=NOW)
+    for chosen in (None, "airbag"):
+        shown = page(
+            "diagnostics.html", v=SimpleNamespace(vin="V", variant="v", programme_id="p"), own=own, bench=bench,
+            chosen=chosen_of(bench.components, chosen), over=frozenset(), lines=[], permission="service", sessions=[],
+            jobs=[],
+        ).content  # fmt: skip
+        places = [
+            shown.index(text)
+            for text in ("CAN · 2 ECUs", ">brake<", ">airbag<", "DoIP · 1 ECU<", ">gateway<")
+        ]
+        assert places == sorted(places)
+        assert [f'aria-label="Lock {name}"' in shown for name in names] == [False, False, chosen is not None]

@@ -76,6 +76,8 @@ class ComponentLine:
     modes: list[Mapping[str, Any]] = field(default_factory=list)
     modes_at: datetime | None = None
     offers: frozenset[str] | None = None  # None: an older vehicle, which does not say
+    bus: str = ""  # of the programme's file
+    faults: int | None = None  # that it stores, as it was read last; None where nobody asked
     stranger: str = (
         ""  # that another ECU answers in its place, and which; then nothing that was read before holds
     )
@@ -149,8 +151,15 @@ def diagnostics_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str
         names_of = load_names(conn, v.programme_id)
         bench = bench_of(jobs, names_of)
         releases = releases_of(conn, vin, bench.updates)
+        buses = {each.name: each.bus or "" for each in reading.vehicle_ecus(conn, vin)}
+        bench = replace(
+            bench,
+            updates=[with_release(each, releases) for each in bench.updates],
+            components=[replace(each, bus=buses.get(each.name, "")) for each in bench.components],
+        )
         values: dict[str, Any] = {
-            "bench": replace(bench, updates=[with_release(each, releases) for each in bench.updates]),
+            "bench": bench,
+            "chosen": chosen_of(bench.components, request.query_params.get("ecu")),
             "lines": _watched(conn, own, names_of),
             "permission": store.read_permission(conn, account),
             "sessions": store.read_sessions(conn, vin=vin, rows_max=SESSIONS_SHOWN),
@@ -238,8 +247,11 @@ def bench_of(jobs: Iterable[Job], names_of: Names | None = None) -> Bench:
     ]
     health = newest.get("functions/vehicle-health")
     strangers = _strangers(names, jobs)
-    lines = [replace(each, stranger=strangers.get(each.name, "")) for each in lines]
     faults = _faults(names, newest, health, names_of or {})
+    lines = [
+        replace(each, stranger=strangers.get(each.name, ""), faults=_count(each, faults, newest, health))
+        for each in lines
+    ]
     silent = health.answer.get("silent", []) if health is not None and health.answer else []
     return Bench(
         operations=_executions(newest),
@@ -315,6 +327,28 @@ def _component(
         read_at=shown_job.answered_at if shown_job is not None else None,
         data=_data(name, path, newest, names_of), modes=[_mode(each) for each in items_of(modes)], modes_at=modes.answered_at if modes else None, offers=_offers(entry),
     )  # fmt: skip
+
+
+def chosen_of(components: Sequence[ComponentLine], name: str | None) -> ComponentLine | None:
+    """Return the component of which all is shown: the one that the address names, or the only one. Pure."""
+    if len(components) == 1:
+        return components[0]
+    return next((each for each in components if each.name == name), None)
+
+
+def _count(
+    line: ComponentLine, faults: Sequence[FaultLine], newest: Mapping[str, Job], health: Job | None
+) -> int | None:
+    """Return how many faults an ECU has, if it was asked since; one that was silent was not."""
+    silent = health.answer.get("silent") if health is not None and health.answer else ()
+    told = health is not None and line.name not in {
+        each.get("component")
+        for each in (silent if isinstance(silent, list) else ())
+        if isinstance(each, dict)
+    }
+    if not told and f"{line.path}/faults" not in newest:
+        return None
+    return sum(each.component == line.name for each in faults)
 
 
 def _offers(entry: Mapping[str, Any]) -> frozenset[str] | None:
