@@ -3,12 +3,12 @@
 How often a vehicle fails at a station is a product: the station's own rate, and a factor for each of its variant, its
 software and the lots fitted there, around 1:
 
-    m = base(station) x r(station, variant) x r(station, software) x product of r(station, part, lot)
-    base ~ Gamma(k, mean of the line)    r ~ Gamma(k of its family, mean 1)    theta of a cell ~ Beta(kappa m, kappa (1 - m))
+    m = mean of the line x base(station) x r(station, variant) x r(station, software) x product of r(station, part, lot)
+    theta of a cell ~ Beta(kappa m, kappa (1 - m))
 
-Factors are their posterior means given all others, found by turns; each `k` and `kappa` is the one under which the
-counts are likeliest (empirical Bayes). A cell is predicted from factors that its own counts were taken out of, and
-then learns from them; a lot of three vehicles so says little, and one of three hundred much.
+How a factor is believed from its failures, and how alike factors are, is in `pooling.py`. A cell is predicted from
+factors that its own counts were taken out of, and then learns from them; a lot of three vehicles so says little, and one
+of three hundred much.
 
 Source: Clayton and Kaldor, "Empirical Bayes estimates of age-standardized relative risks" (1987), section 3; Gelman et
 al., Bayesian Data Analysis, 3rd edition, 5.3 (beta-binomial cells), 15 (crossed factors).
@@ -22,24 +22,26 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from ringroad.build.quality.pooling import (
+    BAD_MIN,
+    STATIONS,
+    WITHIN,
+    Array,
+    Family,
+    cell_spread,
+    settle_all,
+)
 from ringroad.kernel.beta import beta_quantile
 from ringroad.kernel.errors import InvalidInput
 
 CELLS_MAX: Final = 50_000  # of one fit; a second of work
-ROUNDS: Final = 12  # in which factors settle to a thousandth
-STRENGTHS: Final = np.geomspace(0.5, 512, 21)  # candidates for k; 512 means that levels hardly differ
-CELL_STRENGTHS: Final = np.geomspace(4, 16_384, 13)  # candidates for kappa, in vehicles
-BAD_MIN: Final = 0.5  # failures that a belief is worth at least, as in Jeffreys' prior
 RATE_MAX: Final = 0.95  # what a product of factors may come to
 RATE_MIN: Final = 1e-6
 INTERVAL: Final = 0.9  # that an interval covers
 
 Kind = Literal["station", "variant", "software", "lot"]
 KINDS: Final[tuple[Kind, ...]] = ("station", "variant", "software", "lot")
-Array = npt.NDArray[np.float64]
-Index = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +140,8 @@ class Yields:
         levels: stations, and what is at each; in the order of the counts.
         cells: as the counts.
         rolled: share of vehicles that pass all stations at once, with its interval.
-        strengths: k by kind, and kappa as "cell": how alike levels are; the higher, the more they are pooled.
+        strengths: k by kind, and kappa as "cell": how alike levels are, as far as the counts say; the higher, the more
+            they are pooled.
     """
 
     levels: tuple[Level, ...] = ()
@@ -162,134 +165,53 @@ def fit_yields(counts: Sequence[Tally]) -> Yields:
         return Yields()
     n = np.array([each.vehicles for each in counts], dtype=np.float64)
     failed = np.array([each.failed for each in counts], dtype=np.float64)
-    families = {kind: _Family.of(counts, kind) for kind in KINDS}
-    mean = max(RATE_MIN, min(RATE_MAX, (failed.sum() + 0.5) / (n.sum() + 1)))
+    families = {
+        kind: Family.of(
+            [[(each.station, value) for value in each.values(kind)] for each in counts],
+            STATIONS if kind == "station" else WITHIN,
+        )
+        for kind in KINDS
+    }
+    mean = max(RATE_MIN, min(RATE_MAX, (failed.sum() + BAD_MIN) / (n.sum() + 2 * BAD_MIN)))
     rates = np.full(len(counts), mean)
-    for turn in range(ROUNDS):
-        for family in families.values():
-            family.settle(rates, n, failed, learn=turn < ROUNDS - 2)
-    kappa = _cell_strength(np.clip(rates, RATE_MIN, RATE_MAX), n, failed)
-    without = np.full(len(counts), mean)
-    doubt = np.full(len(counts), 1 / (failed.sum() + BAD_MIN))  # of the line's mean
+    settle_all(families["station"], [families[kind] for kind in KINDS[1:]], rates, n, failed)
+    inner = cell_spread(np.clip(rates, RATE_MIN, RATE_MAX), n, failed)
+    # The line's mean is as sure as its failures, and as its stations, of which each is one draw, make it.
+    of_line = 1 / (failed.sum() + BAD_MIN) + families["station"].spread / len(families["station"].names)
+    without, doubt = rates.copy(), np.full(len(counts), of_line)
     for family in families.values():
         factor, variance = family.without_own(n, failed, rates)
         without, doubt = without * factor, doubt + variance
-    cells = tuple(_cells(counts, np.clip(without, RATE_MIN, RATE_MAX), doubt, kappa))
-    base = _base_doubt(families["station"], failed)
-    levels = tuple(
-        level for kind, family in families.items() for level in _levels(family, kind, rates, n, base)
-    )
+    cells = tuple(_cells(counts, np.clip(without, RATE_MIN, RATE_MAX), doubt, inner))
+    levels = tuple(level for kind in KINDS for level in _levels(families, kind, n * rates, n, of_line))
     return Yields(
         levels=levels, cells=cells, rolled=_rolled([each for each in levels if each.kind == "station"]),
-        strengths={kind: family.k for kind, family in families.items()} | {"cell": kappa},
+        strengths={kind: family.strength for kind, family in families.items()} | {"cell": 1 / inner},
     )  # fmt: skip
 
 
-@dataclass(slots=True, kw_only=True)
-class _Family:
-    """Levels of a kind: which cells have which, and their factors."""
-
-    names: list[tuple[str, str]]  # station and value
-    cell: Index  # a cell and a level of it, at the same place
-    level: Index
-    factor: Array
-    k: float = 8.0
-    expected: Array = field(default_factory=lambda: np.zeros(0))  # failures, were the factor 1
-    seen: Array = field(default_factory=lambda: np.zeros(0))
-
-    @classmethod
-    def of(cls, counts: Sequence[Tally], kind: Kind) -> _Family:
-        places: dict[tuple[str, str], int] = {}
-        pairs = [
-            (number, places.setdefault((each.station, value), len(places)))
-            for number, each in enumerate(counts)
-            for value in each.values(kind)
-        ]
-        table = np.array(pairs, dtype=np.int64).reshape(len(pairs), 2)
-        return cls(names=list(places), cell=table[:, 0], level=table[:, 1], factor=np.ones(len(places)))
-
-    def settle(self, rates: Array, n: Array, failed: Array, *, learn: bool) -> None:
-        """Find the factors given all others; changes `rates`."""
-        size = len(self.names)
-        if not size:
-            return
-        alone = rates[self.cell] / self.factor[self.level]
-        self.expected = np.bincount(self.level, n[self.cell] * alone, size).astype(np.float64)
-        self.seen = np.bincount(self.level, failed[self.cell], size).astype(np.float64)
-        if learn:
-            self.k = _strength(self.seen, self.expected)
-        after = (self.k + self.seen) / (self.k + self.expected)
-        np.multiply.at(rates, self.cell, (after / self.factor)[self.level])
-        self.factor = after
-
-    def without_own(self, n: Array, failed: Array, rates: Array) -> tuple[Array, Array]:
-        """Return for each cell its factors without its own counts, and the variance of their logarithm."""
-        factor, variance = np.ones(len(n)), np.zeros(len(n))
-        if self.names:
-            own = n[self.cell] * rates[self.cell] / self.factor[self.level]
-            seen = self.seen[self.level] - failed[self.cell]
-            np.multiply.at(
-                factor,
-                self.cell,
-                (self.k + seen) / (self.k + np.maximum(0.0, self.expected[self.level] - own)),
-            )
-            np.add.at(variance, self.cell, 1 / (self.k + seen))
-        return factor, variance
-
-
-def _strength(seen: Array, expected: Array) -> float:
-    """Return the k under which failures of levels are likeliest: each is negative binomial around its expectation."""
-    expected = np.maximum(expected, RATE_MIN)
-    logs = [
-        float(
-            (
-                log_gamma(k + seen) - math.lgamma(k) - k * np.log1p(expected / k)
-                + seen * (np.log(expected) - np.log(k + expected))
-            ).sum()
-        )
-        for k in STRENGTHS
-    ]  # fmt: skip
-    return float(STRENGTHS[int(np.argmax(logs))])
-
-
-def _cell_strength(rates: Array, n: Array, failed: Array) -> float:
-    """Return the kappa under which cells are likeliest: each is beta-binomial around its product of factors."""
-    logs = []
-    for kappa in CELL_STRENGTHS:
-        a, b = kappa * rates, kappa * (1 - rates)
-        total = log_gamma(a + failed) - log_gamma(a) + log_gamma(b + n - failed) - log_gamma(b)
-        logs.append(float((total - log_gamma(kappa + n)).sum()) + len(n) * math.lgamma(kappa))
-    return float(CELL_STRENGTHS[int(np.argmax(logs))])
-
-
-def _cells(counts: Sequence[Tally], rates: Array, doubt: Array, kappa: float) -> Iterable[Cell]:
+def _cells(counts: Sequence[Tally], rates: Array, doubt: Array, inner: float) -> Iterable[Cell]:
     """Yield cells: a beta with the mean and the variance that the factors leave, and what was seen of the cell."""
-    variance = rates**2 * doubt + rates * (1 - rates) / (kappa + 1)
+    variance = rates**2 * doubt + rates * (1 - rates) * inner
     strength = np.maximum(BAD_MIN / rates, rates * (1 - rates) / variance - 1)
     for tally, rate, size in zip(counts, rates.tolist(), strength.tolist(), strict=True):
         bad, good = rate * size + tally.failed, (1 - rate) * size + tally.vehicles - tally.failed
         yield Cell(tally=tally, belief=Belief(bad=bad, good=good))
 
 
-def _base_doubt(stations: _Family, failed: Array) -> dict[str, float]:
-    """Return by station the variance of its rate's logarithm: by its own failures, and the line's as far as it leans on these."""
-    leans = stations.k / (stations.k + stations.expected)
-    variance = 1 / (stations.k + stations.seen) + leans**2 / (failed.sum() + BAD_MIN)
-    return {name: float(value) for (name, _), value in zip(stations.names, variance, strict=True)}
-
-
 def _levels(
-    family: _Family, kind: Kind, rates: Array, n: Array, base: Mapping[str, float]
+    families: Mapping[Kind, Family], kind: Kind, expected: Array, n: Array, of_line: float
 ) -> Iterable[Level]:
-    """Yield levels: what is expected of their vehicles, as sure as their failures, k and their station make it."""
-    size = len(family.names)
-    vehicles = np.bincount(family.level, n[family.cell], size)
-    believed = np.bincount(family.level, (n * rates)[family.cell], size) / np.maximum(vehicles, 1)
+    """Yield levels: what is expected of their vehicles, as sure as their failures and all they lean on make it."""
+    family = families[kind]
+    vehicles, bad = family.sums(n), family.sums(expected)
+    others = of_line + sum(
+        family.carried(other, expected) for name, other in families.items() if name != kind
+    )
+    doubt = family.doubt + family.leans**2 * others
     for number, (station, value) in enumerate(family.names):
-        rate = min(RATE_MAX, max(RATE_MIN, float(believed[number])))
-        leans = family.k / (family.k + float(family.expected[number]))
-        own = 1 / (family.k + float(family.seen[number])) + leans**2 * base[station]
-        a = max(BAD_MIN, 1 / (base[station] if kind == "station" else own))
+        rate = min(RATE_MAX, max(RATE_MIN, float(bad[number] / max(1.0, vehicles[number]))))
+        a = max(BAD_MIN, 1 / float(doubt[number]))
         yield Level(
             station=station, kind=kind, value=value, vehicles=int(vehicles[number]),
             failed=int(family.seen[number]), belief=Belief(bad=a, good=a * (1 - rate) / rate),
@@ -307,17 +229,3 @@ def _rolled(stations: Sequence[Level]) -> tuple[float, float, float]:
     wide = sum(math.log(max(high, RATE_MIN) / max(low, RATE_MIN)) ** 2 for low, high in bounds)
     half = math.exp(math.sqrt(wide) / 2)
     return product, product / half, min(1.0, product * half)
-
-
-def log_gamma(x: Array) -> Array:
-    """Return the logarithm of the gamma function of what is above 0, by Stirling's series from 8 on."""
-    shift = np.zeros_like(x)
-    y = x.astype(np.float64, copy=True)
-    for _ in range(8):
-        low = y < 8
-        shift = np.where(low, shift + np.log(y), shift)
-        y = np.where(low, y + 1, y)
-    inverse = 1 / y
-    series = inverse / 12 - inverse**3 / 360 + inverse**5 / 1260
-    found: Array = (y - 0.5) * np.log(y) - y + 0.5 * math.log(2 * math.pi) + series - shift
-    return found

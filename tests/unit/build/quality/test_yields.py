@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringroad.build.quality.yields import CELLS_MAX, Level, Tally, Yields, fit_yields, log_gamma
+from ringroad.build.quality.pooling import log_gamma
+from ringroad.build.quality.yields import CELLS_MAX, Level, Tally, Yields, fit_yields
 from ringroad.kernel.errors import InvalidInput
 
 
@@ -28,18 +29,21 @@ def level(found: Yields, kind: str, value: str = "") -> Level:
     return next(each for each in found.levels if (each.kind, each.value) == (kind, value))
 
 
-def world(seed: int) -> tuple[list[Tally], list[float]]:
+def world(seed: int, *, stations: int = 6, per_station: int = 3_000) -> tuple[list[Tally], list[float]]:
     """Return counts of a line, and the true rate of each; of two stations one lot is faulty."""
     draw = np.random.default_rng(seed)
     counts, truth = [], []
-    for station in range(6):
+    for station in range(stations):
         base = math.exp(draw.normal(math.log(0.02), 0.5))
         lots = np.exp(draw.normal(0, 0.2, 8))
         lots[0] *= 6 if station < 2 else 1
         variants, share = np.exp(draw.normal(0, 0.3, 3)), draw.dirichlet(np.ones(24)).reshape(3, 8)
         for variant in range(3):
             for lot in range(8):
-                vehicles, rate = int(1 + 3_000 * share[variant, lot]), base * variants[variant] * lots[lot]
+                vehicles, rate = (
+                    int(1 + per_station * share[variant, lot]),
+                    base * variants[variant] * lots[lot],
+                )
                 counts.append(
                     tally(
                         f"s{station}",
@@ -79,6 +83,49 @@ def test_pooling_predicts_better_than_frequencies_and_its_intervals_cover(seed: 
         for (low, high), rate in zip((each.belief.between() for each in found.cells), truth, strict=True)
     ]
     assert 0.8 <= sum(covered) / len(covered) <= 0.99
+
+
+def test_intervals_of_a_few_stations_cover_their_share() -> None:
+    covered = []
+    for seed in range(8):
+        counts, truth = world(seed, stations=4, per_station=600)
+        for each in fit_yields(counts).levels:
+            if each.kind == "station":
+                there = [
+                    (c.vehicles, rate)
+                    for c, rate in zip(counts, truth, strict=True)
+                    if c.station == each.station
+                ]
+                rate = sum(n * rate for n, rate in there) / sum(n for n, _ in there)
+                low, high = each.belief.between()
+                covered.append(low <= 1 - rate <= high)
+    assert sum(covered) / len(covered) >= 0.85
+
+
+@pytest.mark.parametrize("failed", [20, 30, 60])
+def test_a_bad_lot_at_one_station_says_next_to_nothing_of_another(failed: int) -> None:
+    nine = tally("doors", vehicles=9, failed=0, lot="D")
+    usual, bad = tally(vehicles=300, failed=3, lot="A"), tally(vehicles=200, failed=failed, lot="B")
+    found, without = fit_yields([nine, usual, bad]), fit_yields([nine, usual])
+    doors, before = (
+        next(each.belief for each in fit.levels if (each.station, each.kind) == ("doors", "station"))
+        for fit in (found, without)
+    )
+    assert before.fails / 2 < doors.fails < 2 * before.fails
+    low, high = doors.between()
+    assert high - low > 0.03  # nine vehicles do not know it better
+    assert level(found, "lot", "glass=B").times > 4
+
+
+def test_where_any_lot_may_be_bad_a_new_one_is_believed_less() -> None:
+    good = [tally(lot=f"l{n}", vehicles=300, failed=3) for n in range(8)]
+    faulty = [tally(lot=f"l{n}", vehicles=300, failed=45 if n % 2 else 3) for n in range(8)]
+    new = tally(lot="new", vehicles=1, failed=0)
+    steady, mixed = (
+        level(fit_yields([*counts, new]), "lot", "glass=new").belief for counts in (good, faulty)
+    )
+    assert steady.fails < mixed.fails
+    assert steady.between()[0] > mixed.between()[0]
 
 
 def test_three_vehicles_of_a_lot_say_little_and_three_hundred_much() -> None:
