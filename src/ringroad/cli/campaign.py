@@ -8,11 +8,11 @@ from typing import Any
 import click
 import msgspec
 
+from ringroad.cli.campaign_approve import approve
 from ringroad.cli.campaign_conduct import conduct_body, conducted
 from ringroad.cli.campaign_guard import compared_text, guard_body, guarded, readings_text, unread_text
 from ringroad.cli.campaign_return import read_recovery, return_vehicles
 from ringroad.cli.campaign_text import (
-    RECALL,
     campaign_head,
     difference_text,
     ends_text,
@@ -32,17 +32,17 @@ from ringroad.cli.campaign_watch import watch_campaign
 from ringroad.cli.client import Client
 from ringroad.cli.complete import complete_query
 from ringroad.cli.fleet_lists import pointing
-from ringroad.cli.groups import EXIT_NO, ClientGroup, confirm, example, limited, show_page, with_client
+from ringroad.cli.groups import EXIT_NO, ClientGroup, example, limited, show_page, with_client
 from ringroad.cli.names import programme_of, read_duration_s, read_permille, read_wave
 from ringroad.cli.planning import PLAN_S_MAX, planning_shown, plans_shown
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import blocks, counted, problems, table, tail, when
+from ringroad.cli.tables import blocks, problems, table, tail, when
 from ringroad.cli.waiting import why_it_waits
 from ringroad.http.auth import Role
 from ringroad.http.console.conduct import TOLD, state_told
 from ringroad.http.console.why import waits_for_window
 from ringroad.http.views import AssignmentView
-from ringroad.kernel.errors import Conflict, NotFound
+from ringroad.kernel.errors import NotFound
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 
 STATES = ("draft", "planned", "approved", "running", "paused", "halted", "aborted", "finished")
@@ -62,6 +62,7 @@ def group() -> None:
     """  # noqa: D301 - \b is click's sign for "do not wrap"
 
 
+group.add_command(approve)
 group.add_command(return_vehicles)
 
 
@@ -215,42 +216,6 @@ def diff(shell: Shell, client: Client, *, campaign: str, older: int | None, newe
     row = client.find("/campaigns", campaign)
     found = client.get(f"/campaigns/{row['id']}/difference", older=older, newer=newer)
     shell.show(found, text=difference_text(found))
-
-
-@group.command("approve", epilog=example("ringroad campaign approve winter"))
-@click.argument("campaign")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@with_client
-def approve(shell: Shell, client: Client, *, campaign: str, yes: bool) -> None:
-    """Approve the current plan.
-
-    What will be approved is shown first, with the checker's warnings, which are accepted with it.
-    A plan made since then is not approved by it.
-    Whoever made the plan cannot approve it, if somebody else may; an emergency recall, never.
-    """
-    row = client.find("/campaigns", campaign)
-    plans = client.get(f"/campaigns/{row['id']}/plans", limit=PAGE_ROWS_MAX)
-    current = next((each for each in plans if each["id"] == row["plan_id"]), None)
-    if current is None:
-        raise Conflict(
-            f"{row['name']} has no plan that could be approved"
-            + (row["state_reason"] and f": {row['state_reason']}"),
-            hint=f"ringroad campaign check {tail(row['id'])}",
-        )
-    click.echo(f"plan generation {current['generation']}, made by {current['made_by']}", err=True)
-    click.echo(
-        "\n\n".join(filter(None, (plan_text(current["document"]), problems(current["findings"] or [])))),
-        err=True,
-    )
-    warnings = sorted({each["code"] for each in current["findings"] or [] if each["severity"] == "warning"})
-    accepted = {"acknowledged": warnings}
-    if current["document"]["request"].get("recall"):
-        confirm(f"Approve {row['name']} as an EMERGENCY RECALL, before all other campaigns?", yes=yes)
-        _move(shell, client, row, "approve-recall", follow="start", extra=accepted, more=RECALL)
-    else:
-        accepting = f" and accept {counted(len(warnings), 'warning')}" if warnings else ""
-        confirm(f"Approve this plan of {row['name']}{accepting}?", yes=yes)
-        _move(shell, client, row, "approve", follow="start", extra=accepted)
 
 
 @group.command("start", epilog=example("ringroad campaign start winter --watch"))
@@ -487,7 +452,6 @@ def _move(
     follow: str = "",
     quiet: bool = False,
     extra: Mapping[str, object] | None = None,
-    more: str = "",
 ) -> Mapping[str, Any]:
     # What stops harm must not fail because somebody else was quicker: those go without a generation.
     body: dict[str, object] = {"generation": row["generation"]} if reason is None else {"reason": reason}
@@ -495,5 +459,5 @@ def _move(
     done: Mapping[str, Any] = client.post(f"/campaigns/{row['id']}/{verb}", body)
     if not quiet:
         next_ = f"\nnext: ringroad campaign {follow} {tail(row['id'])}" if follow else ""
-        shell.show(done, text=f"{row['name']} is {done['state']}{more}{next_}")
+        shell.show(done, text=f"{row['name']} is {done['state']}{next_}")
     return done

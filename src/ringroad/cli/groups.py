@@ -155,6 +155,11 @@ def show_page(shell: Shell, rows: list[Any], *, text: str, limit: int, offset: i
         click.echo(f"the first {limit}; more with --offset {offset + limit}", err=True)
 
 
+def asks() -> bool:
+    """Say whether there is somebody to ask."""
+    return sys.stdin.isatty()
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask, after what it is about was shown; `yes` was said on the command line.
 
@@ -164,7 +169,7 @@ def confirm(question: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not asks():
         raise InvalidInput(
             "there is no terminal to ask on", hint="look at what is shown above, then add --yes"
         )

@@ -229,7 +229,8 @@ SELECT e.serial, e.name, e.hardware_id, e.is_primary, e.added_at, e.removed_at,
  ORDER BY e.is_primary DESC, e.name LIMIT 500;
 
 -- name: assignments_of_campaign
--- Within each wave and state they are read by VIN from an index; which of those there are, the tally says.
+-- Within each wave and state they are read by VIN from an index; which of those there are, the tally says. Of a vehicle
+-- that was ordered back both are there, its return first.
 WITH held AS (
     SELECT DISTINCT wave, state, claimed FROM campaign_tally
      WHERE campaign_id = :campaign_id AND minute = '-infinity' AND (:wave::integer IS NULL OR wave = :wave)
@@ -240,9 +241,6 @@ WITH held AS (
            SELECT a.vin, a.action_id FROM assignment a
             WHERE a.campaign_id = :campaign_id AND a.wave = held.wave AND a.state = held.state
               AND (a.claimed_at IS NOT NULL) = held.claimed
-              AND (a.kind = 'rollback' OR :state::text IS NOT NULL  -- of a state, all that are in it; else a vehicle
-                   -- that was ordered back is listed with its return alone
-                   OR NOT EXISTS (SELECT FROM assignment b WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback'))
             ORDER BY a.vin, a.action_id DESC LIMIT :rows_max::bigint + :rows_skip::bigint) AS found
      ORDER BY found.vin, found.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
@@ -266,8 +264,6 @@ WITH own AS (
 ), page AS MATERIALIZED (
     SELECT a.action_id FROM own CROSS JOIN campaign x JOIN assignment a ON a.campaign_id = x.id AND a.vin = own.vin
      WHERE (:campaign_id::text IS NULL OR x.id = :campaign_id) AND (:wave::integer IS NULL OR a.wave = :wave)
-       AND (:campaign_id::text IS NULL OR a.kind = 'rollback' OR :state::text IS NOT NULL
-            OR NOT EXISTS (SELECT FROM assignment b WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback'))
        AND (:state::text IS NULL
             OR :state = shown_state(a.state, a.claimed_at IS NOT NULL))
      ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN a.vin END, a.action_id DESC LIMIT :rows_max OFFSET :rows_skip
