@@ -72,7 +72,18 @@ def test_a_document_is_kept_by_generation_and_chosen_for_its_programme(client: h
     assert [each["kind"] for each in facts] == ["plant.chosen", "plant.imported", "plant.imported"]
 
 
-def test_a_line_rests_by_its_calendar_and_another_one_plans_it_again(client: httpx.Client) -> None:
+def test_a_line_rests_by_its_calendar_and_another_one_plans_it_again(
+    client: httpx.Client, pg_url: str
+) -> None:
+    with connect(pg_url) as conn, transaction(conn):
+        conn.execute(
+            "INSERT INTO release (id, programme_id, name, version, state, document, created_by, created_at, signed_at)"
+            " VALUES ('release_1', 'wren', 'R', '1', 'signed', '{}', 'tester', now(), now())"
+        )
+        conn.execute(
+            "INSERT INTO line_baseline (programme_id, release_id, packages, set_at)"
+            """ VALUES ('wren', 'release_1', '{"van": {}, "city": {}}', now())"""
+        )
     today = datetime.now(UTC).date()
     always, *shut = [
         HOURS.sub(
@@ -85,6 +96,9 @@ def test_a_line_rests_by_its_calendar_and_another_one_plans_it_again(client: htt
     order = {"programme_id": "wren", "variant": "van", "due_at": f"{today + timedelta(days=2)}T12:00:00Z"}
     assert client.post("/orders", json=order).status_code == 201
     schedules = client.get("/programmes/wren/schedules").json()
+    times = client.get("/programmes/wren/line-times").json()
+    assert (times["calendar"], times["rests_until"], times["rests"]) == ("two shifts", None, [])
+    assert [each["late"] for each in times["vehicles"]] == [False]
 
     never = client.post("/plants", json={"source": shut[1], "generation": 1})
     assert never.status_code == 422
@@ -95,9 +109,19 @@ def test_a_line_rests_by_its_calendar_and_another_one_plans_it_again(client: htt
     assert client.get("/programmes/wren").json()["document"]["line"]["calendar"]["name"] == "two shifts"
     after = client.get("/programmes/wren/schedules").json()
     assert [each["cause"] for each in after] == ["line_changed", *(each["cause"] for each in schedules)]
+    opens = datetime.combine(today + timedelta(days=4), time(), tzinfo=ZoneInfo("Europe/Oslo"))
+    assert after[0]["document"]["late_orders"] == 1
+    times = client.get("/programmes/wren/line-times").json()
+    assert datetime.fromisoformat(times["rests_until"]) == opens
+    assert [datetime.fromisoformat(each["until"]) for each in times["rests"]] == [opens]
+    (vehicle,) = times["vehicles"]
+    assert (datetime.fromisoformat(vehicle["enters_at"]), vehicle["late"]) == (opens, True)
+    with httpx.Client(
+        base_url=str(client.base_url).removesuffix("/api/v1/"), headers=client.headers
+    ) as pages:
+        assert "The line rests until" in pages.get("/plant").text
     late = client.post("/orders", json=order)
     assert late.status_code == 422
-    opens = datetime.combine(today + timedelta(days=4), time(), tzinfo=ZoneInfo("Europe/Oslo"))
     assert f"leaves the line at {opens.astimezone(UTC).isoformat(timespec='minutes')[:15]}" in late.text
     assert "calendar 'two shifts'" in late.text
 

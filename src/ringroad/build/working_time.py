@@ -11,7 +11,7 @@ Behind the horizon that a calendar is read for, work goes on at the mean share o
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -135,6 +135,11 @@ def working_time(calendar: Calendar | None, *, start: datetime) -> WorkingTime:
         since=tuple(since), until=tuple(until), at=tuple(at), rested=tuple(rested), horizon_s=horizon_s,
         share=(horizon_s - total) / horizon_s if total < horizon_s else 1.0,
     )  # fmt: skip
+
+
+def stands_at_work(stops: Mapping[str, float] | None, time: WorkingTime) -> dict[str, float]:
+    """Return for how many seconds of work each station stands: what is mended in a rest costs the line nothing."""
+    return {name: time.worked(left_s) for name, left_s in (stops or {}).items()}
 
 
 def worked_gaps(calendar: Calendar | None, moments: Sequence[datetime]) -> list[float]:

@@ -47,6 +47,41 @@ def show(shell: Shell, client: Client, *, programme: str | None, cars: int) -> N
     shell.show(row | {"check": said[0] if said else None}, text=_text(row, orders, cars, said))
 
 
+@group.command("times", epilog=example("ringroad schedule times --cars 20"))
+@_PROGRAMME
+@click.option(
+    "--cars", type=click.IntRange(1, PAGE_ROWS_MAX), default=30, show_default=True, help="Cars to show."
+)
+@with_client
+def times(shell: Shell, client: Client, *, programme: str | None, cars: int) -> None:
+    """Show when cars enter and leave the line, and when it rests.
+
+    At mean times, if nothing else stops; rests are those of the line's calendar in the plant document.
+    """
+    programme = programme_of(client, programme)
+    row = client.get(f"/programmes/{programme}/line-times")
+    shell.show(row, text=times_text(row, cars))
+
+
+def times_text(row: Mapping[str, Any], cars: int) -> str:
+    """Return when cars pass the line and when it rests. Pure."""
+    by = f"by calendar {row['calendar']!r}, {row['time_zone']}" if row["calendar"] else "always"
+    now = f"; it rests until {exactly(row['rests_until'])}" if row["rests_until"] else ""
+    found = table(
+        ("place", "order", "enters", "leaves", "due", ""),
+        (
+            (
+                place, tail(each["order_id"]), exactly(each["enters_at"]) if each["enters_at"] else "on the line",
+                exactly(each["leaves_at"]), exactly(each["due_at"]), "late" if each["late"] else "",
+            )
+            for place, each in enumerate(row["vehicles"][:cars], 1)
+        ),
+        empty="no car is to be built",
+    )  # fmt: skip
+    rests = [f"rests  {exactly(each['since'])} to {exactly(each['until'])}" for each in row["rests"]]
+    return "\n\n".join(part for part in (f"the line works {by}{now}", found, "\n".join(rests)) if part)
+
+
 @group.command("block", epilog=example("ringroad schedule block sunroof --reason 'glass is late'"))
 @click.argument("option")
 @_PROGRAMME

@@ -11,10 +11,13 @@ from msgspec import Meta
 
 from ringroad.build import store_times, store_what_if
 from ringroad.build.station_times import TIMES_MAX, StationTime
+from ringroad.build.stops import standing_s
 from ringroad.build.store import get_programme
+from ringroad.build.store_running import load_running
 from ringroad.build.store_what_if import DOWN_S_MAX
 from ringroad.build.twin.assumed import assumptions
 from ringroad.build.twin.drift import VEHICLES_PER_FALSE_ALARM, StationDrift, out_of_calibration
+from ringroad.build.twin.planned import line_now, planned_vehicles
 from ringroad.http import reading
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
@@ -27,6 +30,7 @@ from ringroad.http.views_build import (
     TwinView,
     WhatIfView,
 )
+from ringroad.http.views_plant import LineTimesView, PlannedVehicleView, RestView
 
 WORKED_S_MAX = 86_400  # seconds at one station; a day
 
@@ -118,6 +122,35 @@ def list_what_ifs(ctx: Ctx, *, programme_id: Id, limit: Limit = 20) -> list[What
         return reading.what_ifs(conn, programme_id, limit=limit)
 
 
+@route("GET", "/programmes/{programme_id:str}/line-times", role=Role.VIEWER, tag="build", errors=[404])
+def get_line_times(ctx: Ctx, *, programme_id: Id) -> LineTimesView:
+    """Say when the vehicles of the current schedule enter and leave the line, and when it rests."""
+    now = ctx.clock.now()
+    with ctx.connection() as conn:
+        running = load_running(conn, programme_id)
+    seen = line_now(
+        running.line, running.schedule.document.sequence, running.orders,
+        standing=standing_s(running.stops, now), now=now,
+    )  # fmt: skip
+    calendar, due = running.line.calendar, {order.id: order.due_at for order in running.orders}
+    return LineTimesView(
+        programme_id=programme_id,
+        generation=running.schedule.generation,
+        calendar=calendar.name if calendar else "",
+        time_zone=calendar.time_zone if calendar else "UTC",
+        at=now,
+        rests_until=seen.rests_until,
+        rests=[RestView(since=each.since, until=each.until) for each in seen.rests],
+        vehicles=[
+            PlannedVehicleView(
+                order_id=each.order_id, enters_at=each.enters_at, leaves_at=each.leaves_at,
+                due_at=(at := due[each.order_id]), late=at is not None and at < each.leaves_at,
+            )
+            for each in planned_vehicles(seen.visits, seen.time, now=now)
+        ],
+    )  # fmt: skip
+
+
 @route("GET", "/programmes/{programme_id:str}/twin", role=Role.VIEWER, tag="build", errors=[404])
 def get_twin(ctx: Ctx, *, programme_id: Id) -> TwinView:
     """Say whether the line takes the times that its twin is told, station by station."""
@@ -141,5 +174,13 @@ def twin_view(programme_id: str, drift: tuple[StationDrift, ...], assumed: tuple
 
 
 router = Router(
-    "/", route_handlers=[list_schedule_checks, take_station_times, get_twin, ask_what_if, list_what_ifs]
+    "/",
+    route_handlers=[
+        list_schedule_checks,
+        take_station_times,
+        get_twin,
+        get_line_times,
+        ask_what_if,
+        list_what_ifs,
+    ],
 )

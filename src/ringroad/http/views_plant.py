@@ -224,6 +224,36 @@ class RefusedEventView(View, frozen=True, kw_only=True):
     received_at: datetime
 
 
+class RestView(View, frozen=True, kw_only=True):
+    """A rest of a line."""
+
+    since: datetime  # now, of one that began before
+    until: datetime
+
+
+class PlannedVehicleView(View, frozen=True, kw_only=True):
+    """When a vehicle of a schedule passes the line, at mean times and if nothing else stops."""
+
+    order_id: str
+    enters_at: datetime | None  # none: it is on the line
+    leaves_at: datetime
+    due_at: datetime | None
+    late: bool
+
+
+class LineTimesView(View, frozen=True, kw_only=True):
+    """When the vehicles of the current schedule pass the line."""
+
+    programme_id: str
+    generation: int  # of the schedule
+    calendar: str  # that the line works by; empty: always
+    time_zone: str  # of the calendar
+    at: datetime  # from when on this is said
+    rests_until: datetime | None  # the line rests now
+    rests: list[RestView]  # until the last of these vehicles has left
+    vehicles: list[PlannedVehicleView]  # the first 200
+
+
 class BranchView(View, frozen=True, kw_only=True):
     """A line after events that did not happen."""
 

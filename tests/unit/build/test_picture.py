@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from ringroad.build.calendar import Calendar
 from ringroad.build.kernels.flow import flow
 from ringroad.build.model import Line, Ratio, Station
 from ringroad.build.plan_line import Order
 from ringroad.build.twin.arrays import line_arrays
 from ringroad.build.twin.picture import VEHICLES_MAX, picture
-from ringroad.http.console.line_view import WIDTH, line_view
+from ringroad.build.twin.planned import LineNow, line_now, planned_vehicles
+from ringroad.http.console.line_view import WIDTH, Wall, line_view
 from ringroad.kernel.errors import InvalidInput
 
 pytestmark = pytest.mark.timeout(400)  # the first call compiles, once per machine
@@ -93,3 +95,75 @@ def test_what_is_drawn_stays_in_the_frame_and_in_order(on_line: int) -> None:
 
 def test_nothing_is_drawn_of_an_empty_line() -> None:
     assert line_view([], {}) == {}
+
+
+RESTING = Line(
+    name="1",
+    stations=(Station(name="a", cycle_s=600), Station(name="b", cycle_s=600)),
+    ratios=(),
+    calendar=Calendar(
+        name="days", time_zone="Europe/Oslo", hours=("mon-fri 06:00-14:00",), breaks=("mon-fri 09:30-10:00",)
+    ),
+)
+
+
+def seen_at(
+    now: datetime, *, vehicles: int = 3, building: int = 0, standing: dict[str, float] | None = None
+) -> LineNow:
+    orders = [
+        replace(order(number), state="building" if number < building else "open")
+        for number in range(vehicles)
+    ]
+    sequence = ["gone", *(each.id for each in orders)]
+    return line_now(RESTING, sequence, orders, standing=standing or {}, now=now)
+
+
+def at(hour: int, minute: int = 0, *, day: int = 23) -> datetime:
+    return datetime(2026, 11, day, hour - 1, minute, tzinfo=UTC)  # Oslo's clock
+
+
+def test_a_vehicle_on_the_line_at_a_break_goes_on_after_it() -> None:
+    now = at(9, 15)
+    seen = seen_at(now, building=1)
+    planned = planned_vehicles(seen.visits, seen.time, now=now)
+    assert [each.enters_at for each in planned] == [None, at(9, 15), at(9, 25)]
+    assert [each.leaves_at for each in planned] == [at(9, 25), at(10, 5), at(10, 15)]
+    assert [(each.since, each.until, each.worked_s) for each in seen.rests] == [(at(9, 30), at(10), 900)]
+    assert seen.rests_until is None
+
+
+def test_a_line_that_rests_now_says_until_when_and_what_stands_is_mended_meanwhile() -> None:
+    now = at(22)
+    seen = seen_at(now, standing={"a": 9 * 3_600.0})  # an hour longer than the night
+    planned = planned_vehicles(seen.visits, seen.time, now=now)
+    assert [each.enters_at for each in planned] == [at(6, day=24), at(7, 10, day=24), at(7, 20, day=24)]
+    assert seen.rests_until == at(6, day=24)
+    assert [(each.since, each.until) for each in seen.rests] == [(now, at(6, day=24))]
+    empty = seen_at(now, vehicles=0)
+    assert (empty.visits, empty.rests_until) == ((), at(6, day=24))
+
+
+def test_what_ends_as_a_shift_does_ends_then_and_what_begins_then_begins_with_the_next() -> None:
+    now = at(13, 40)
+    seen = seen_at(now)
+    planned = planned_vehicles(seen.visits, seen.time, now=now)
+    assert [each.leaves_at for each in planned] == [at(14), at(6, 10, day=24), at(6, 20, day=24)]
+    assert [each.enters_at for each in planned] == [at(13, 40), at(13, 50), at(6, day=24)]
+
+
+def test_the_drawing_shows_rests_and_the_clock_of_the_line() -> None:
+    now = at(13, 40)
+    seen = seen_at(now)
+    wall = Wall(now=now, time=seen.time, rests=seen.rests, time_zone="Europe/Oslo")
+    drawn = line_view(seen.visits, dict.fromkeys((each.id for each in seen.orders), "van"), wall=wall)
+    assert [each["title"] for each in drawn["rests"]] == ["rests from 14:00 to 24 Nov 06:00"]
+    (rest,) = drawn["rests"]
+    assert [bar["x"] for bar in drawn["bars"]].count(rest["x"]) == 2  # the second at b, the third at a
+    assert [each["text"] for each in drawn["ticks"]][:5] == [
+        "13:40",
+        "13:45",
+        "13:50",
+        "13:55",
+        "24 Nov 06:00",
+    ]
+    assert drawn["bars"][-1]["title"].endswith("van at b: 24 Nov 06:10 to 24 Nov 06:20")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ringroad.cli.schedule import times_text
 from ringroad.cli.schedule_stops import minutes_text
 from ringroad.cli.site import holds_texts, state_text
 
@@ -35,3 +36,29 @@ def test_a_line_without_a_release_is_said_to_have_none() -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(1_200, "20"), (90, "1.5"), (100, "1.67"), (604_800, "10080")])
 def test_minutes_are_plain_numbers(seconds: int, text: str) -> None:
     assert minutes_text(seconds) == text
+
+
+def test_the_times_of_a_line_say_when_it_rests_and_who_is_late() -> None:
+    row: dict[str, Any] = {
+        "calendar": "two shifts", "time_zone": "Europe/Oslo", "rests_until": "2026-11-27T05:00:00Z",
+        "rests": [{"since": "2026-11-26T21:10:00Z", "until": "2026-11-27T05:00:00Z"}],
+        "vehicles": [
+            {"order_id": "order_zyvj64ea", "enters_at": None, "leaves_at": "2026-11-27T05:01:00Z", "due_at": None, "late": False},
+            {
+                "order_id": "order_wgc7tyfp", "enters_at": "2026-11-27T05:01:00Z", "leaves_at": "2026-11-27T05:03:00Z",
+                "due_at": "2026-11-27T04:00:00Z", "late": True,
+            },
+        ],
+    }  # fmt: skip
+    said = times_text(row, 30)
+    assert said.startswith(
+        "the line works by calendar 'two shifts', Europe/Oslo; it rests until 2026-11-27 05:00:00 UTC"
+    )
+    assert "on the line" in said
+    assert "rests  2026-11-26 21:10:00 UTC to 2026-11-27 05:00:00 UTC" in said
+    assert [line.endswith("late") for line in said.splitlines()].count(True) == 1
+    assert "wgc7tyfp" not in times_text(row, 1)
+    always = times_text(
+        {"calendar": "", "time_zone": "UTC", "rests_until": None, "rests": [], "vehicles": []}, 30
+    )
+    assert always == "the line works always\n\nno car is to be built"

@@ -22,7 +22,7 @@ from ringroad.build.twin.arrays import Floats, Ints, LineArrays, line_arrays
 from ringroad.build.twin.assumed import assumptions
 from ringroad.build.twin.judge import DUE_QUANTILE_PERMILLE, TwinCheck, judge
 from ringroad.build.twin.parts import Waits, draw_ready, waits_of
-from ringroad.build.working_time import WorkingTime, working_time
+from ringroad.build.working_time import WorkingTime, stands_at_work, working_time
 from ringroad.kernel.errors import InvalidInput
 
 REPLICATIONS: Final = 1_000  # of each plan
@@ -154,11 +154,6 @@ def compare(
             time.worked_each(waits.median()) if waits.rows else None,
         ),
     )  # fmt: skip
-
-
-def stands_at_work(stops: Mapping[str, float] | None, time: WorkingTime) -> dict[str, float]:
-    """Return for how many seconds of work each station stands: what is mended in a rest costs the line nothing."""
-    return {name: time.worked(left_s) for name, left_s in (stops or {}).items()}
 
 
 def _rows(running: Sequence[str], new: Sequence[str]) -> list[list[int]]:

@@ -21,7 +21,7 @@ VEHICLES_MAX: Final = 200  # of a picture; nobody sees more
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """One vehicle at one station, in seconds from now; times before now are estimates.
+    """One vehicle at one station, in seconds that the line works from now on; times before now are estimates.
 
     Attributes:
         order_id: whose.
@@ -49,7 +49,7 @@ def picture(
         line: stations, ratios, takt.
         placed: orders as they enter; the first `on_line` entered before now, one takt apart.
         on_line: vehicles on the line.
-        standing: stations that stand, and for how many seconds more.
+        standing: stations that stand, and for how many seconds of work more.
 
     Raises:
         InvalidInput: a line without stations.

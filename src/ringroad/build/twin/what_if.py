@@ -16,10 +16,10 @@ from ringroad.build.logistics.availability import PartAvailability
 from ringroad.build.model import Line
 from ringroad.build.plan_line import Order
 from ringroad.build.twin.arrays import Floats, line_arrays
-from ringroad.build.twin.compare import REPLICATIONS, VEHICLES_SHOWN, stands_at_work
+from ringroad.build.twin.compare import REPLICATIONS, VEHICLES_SHOWN
 from ringroad.build.twin.judge import DUE_QUANTILE_PERMILLE
 from ringroad.build.twin.parts import draw_ready, waits_of
-from ringroad.build.working_time import WorkingTime, working_time
+from ringroad.build.working_time import WorkingTime, stands_at_work, working_time
 from ringroad.kernel.errors import InvalidInput
 
 LATE_NAMED_MAX: Final = 10  # orders

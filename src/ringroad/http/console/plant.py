@@ -14,10 +14,10 @@ from ringroad.build.store import get_programme
 from ringroad.build.store_running import load_running
 from ringroad.build.store_times import line_drift
 from ringroad.build.twin.drift import VEHICLES_PER_FALSE_ALARM, out_of_calibration
-from ringroad.build.twin.picture import picture
+from ringroad.build.twin.planned import line_now
 from ringroad.http import reading, sites
 from ringroad.http.balance import balance_of
-from ringroad.http.console.line_view import line_view
+from ringroad.http.console.line_view import Wall, line_view
 from ringroad.http.console.plant_document import document_panels
 from ringroad.http.console.render import chart, page
 from ringroad.http.console.shared import Req, chosen_programme, shown, url_of
@@ -94,15 +94,20 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
 def _view(conn: Connection, programme_id: str, *, now: datetime) -> dict[str, Any]:
     """Return the line from now on, by the current sequence; nothing where the twin has no picture of it."""
     running = load_running(conn, programme_id)
-    orders = {order.id: order for order in running.orders}
-    placed = [orders[each] for each in running.schedule.document.sequence if each in orders]
-    if not running.line.stations or not placed:
-        return {}
-    visits = picture(
-        running.line, placed, on_line=sum(order.state == "building" for order in placed),
-        standing=standing_s(running.stops, now),
+    seen = line_now(
+        running.line, running.schedule.document.sequence, running.orders,
+        standing=standing_s(running.stops, now), now=now,
     )  # fmt: skip
-    return line_view(visits, {order.id: order.variant for order in placed})
+    kinds = {order.id: order.variant for order in seen.orders}
+    calendar = running.line.calendar
+    if calendar is None:
+        return line_view(seen.visits, kinds)
+    wall = Wall(now=now, time=seen.time, rests=seen.rests, time_zone=calendar.time_zone)
+    drawn = line_view(seen.visits, kinds, wall=wall)
+    return drawn and drawn | {
+        "calendar": calendar,
+        "rests_until": wall.clock(seen.rests_until) if seen.rests_until else "",
+    }
 
 
 def held_back(document: Mapping[str, Any]) -> list[tuple[int, str]]:
