@@ -12,6 +12,7 @@ import httpx
 import psycopg
 import pytest
 
+from ringroad.build import birth
 from ringroad.build.plant.read import read_plant
 from ringroad.build.plant.store import save_plant
 from ringroad.build.quality import store_days, store_draw, store_gates
@@ -23,7 +24,7 @@ from ringroad.kernel.facts import FactKind
 from ringroad.loop.quality import look_at_results
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import latest_fact
-from support.births import END, PLANT, STATION, line_with_baseline, started_order, who
+from support.births import END, PLANT, STATION, line_with_baseline, registration, started_order, who
 from support.console_server import add_account, serving
 from support.mes import CLOCK, IDS
 
@@ -140,6 +141,31 @@ def test_a_vehicle_that_a_gate_was_to_let_pass_counts_no_more_though_its_day_was
         assert not chosen.inspect
     assert sums(conn)[1] == {}
     assert count(conn) == 1
+    same_as_live(conn)
+
+
+def test_vehicles_that_left_the_line_unchecked_count_among_those_that_left(conn: Connection) -> None:
+    five = CLOCK.now() - timedelta(days=5)
+    with transaction(conn):
+        plant = PLANT.replace('"software"]', '"software"]\ninspect_permille = 0')
+        save_plant(conn, IDS, plant=read_plant(plant), generation=1, **who())
+        orders = [started_order(conn) for _ in range(3)]
+        for number, order in enumerate(orders):
+            given = registration(conn, f"WRRDEM121TA{number:06d}", order_id=order) | {"now": five}
+            birth.register_vehicle(conn, IDS, **given)
+        conn.execute("UPDATE plant_order SET received_at = received_at - interval '20 days'")
+        birth.register_vehicle(conn, IDS, **registration(conn, "WRRDEM121TA000009"))  # built elsewhere
+    tell(conn, "other", days_ago=9)
+    assert sums(conn)[2] == 1 + len(orders)
+    assert count(conn) == 8
+    assert sums(conn)[2] == 1 + len(orders)
+    same_as_live(conn)
+    assert count(conn) == 8
+    with transaction(conn):
+        (gate,) = store_gates.judge_gates(conn, "wren", now=CLOCK.now())
+    assert gate.record.left == 1 + len(orders)
+    tell(conn, orders[0], days_ago=8, station=STATION)  # of its station, late: it is one vehicle still
+    assert sums(conn)[2] == 1 + len(orders)
     same_as_live(conn)
 
 

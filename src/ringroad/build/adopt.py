@@ -18,6 +18,7 @@ import msgspec
 from ringroad.build.as_built import BuiltPart, Checked, traits_of
 from ringroad.build.birth import Installed, NewEcu, check_ecus, finish_order, write_ecus
 from ringroad.build.plan_line import Order
+from ringroad.build.quality.store_days import take_back_birth
 from ringroad.build.station_times import AHEAD_S_MAX
 from ringroad.build.store import get_release
 from ringroad.build.store_birth import file_birth, line_of_programme, take_parts
@@ -157,6 +158,8 @@ def adopt_vehicle(
     ]  # fmt: skip
     write_ecus(conn, said.vin, ecus, installed, now=said.born_at)
     settled = _settle_order(conn, ids, said, line.options, now=now) if said.order else None
+    if said.order:
+        take_back_birth(conn, said.programme, born_at=said.born_at)
     parts = _parts(said)
     # One that cannot be here stays in the record, which is what the vehicle carries; a person is told.
     taken = take_parts(conn, line, parts, vins={}, actor=ACTOR, now=now) if said.order else []

@@ -118,15 +118,28 @@ SELECT (r.at AT TIME ZONE 'UTC')::date AS day, r.station, r.gate, count(DISTINCT
  GROUP BY 1, r.station, r.gate;
 
 -- name: vehicles_of_days
--- Vehicles that were checked on these days and on none before, anywhere on the line.
+-- Vehicles that were checked on these days and on none before, anywhere on the line; and those that left it on these days
+-- and were checked nowhere, as where gates let them pass. By the week of birth, which vehicles have in common.
 SELECT day, count(*) AS vehicles
   FROM (SELECT vehicle, min((at AT TIME ZONE 'UTC')::date) AS day FROM station_pass
-         WHERE programme_id = :programme_id AND at >= :first AND at < :until GROUP BY vehicle) AS p
+         WHERE programme_id = :programme_id AND at >= :first AND at < :until GROUP BY vehicle
+        UNION ALL
+        SELECT o.id, (v.born_at AT TIME ZONE 'UTC')::date
+          FROM birth_trait t JOIN vehicle v ON v.vin = t.vin JOIN plant_order o ON o.vin = t.vin
+         WHERE t.programme_id = :programme_id AND t.kind = 'week' AND t.thing = '' AND t.value = ANY(:weeks::text[])
+           AND o.programme_id = :programme_id AND v.born_at >= :first AND v.born_at < :until
+           AND NOT EXISTS (SELECT FROM station_pass q
+                            WHERE q.programme_id = :programme_id AND q.station = ANY(:stations::text[]) AND q.vehicle = o.id)
+       ) AS p
  WHERE day = ANY(:days::date[])
    AND NOT EXISTS (SELECT FROM station_pass q
                     WHERE q.programme_id = :programme_id AND q.station = ANY(:stations::text[]) AND q.vehicle = p.vehicle
                       AND q.at < :first)
  GROUP BY day;
+
+-- name: births_of_orders
+SELECT v.born_at FROM plant_order o JOIN vehicle v ON v.vin = o.vin
+ WHERE o.programme_id = :programme_id AND o.id = ANY(:orders::text[]);
 
 -- name: insert_day!
 INSERT INTO quality_day (programme_id, day, vehicles, counted_at) VALUES (:programme_id, :day, :vehicles, :now);

@@ -184,7 +184,7 @@ def _count(
 
     Returns:
         When that was of which it changes something: these results, the first ones of the same vehicles at the same
-        stations, and when a vehicle was checked first so far, if it was checked before.
+        stations, when a vehicle was checked first so far, and when one that was checked nowhere had left the line.
     """
     vehicles = sorted({each.vehicle for each in taken})
     seen: dict[tuple[str, str], datetime] = {
@@ -197,6 +197,10 @@ def _count(
     moments = [each.at for each in taken]
     moments += [seen[place] for each in taken if (place := (each.station, each.vehicle)) in seen]
     moments += [first[each.vehicle] for each in taken if each.at < first.get(each.vehicle, each.at)]
+    unseen = [vehicle for vehicle in vehicles if vehicle not in first]
+    moments += [
+        row["born_at"] for row in SQL.births_of_orders(conn, programme_id=programme_id, orders=unseen)
+    ]
     numbers = _numbers(
         conn, programme_id, {each.station for each in taken if (each.station, each.vehicle) not in seen}
     )

@@ -90,7 +90,7 @@ def gates_since(
 
 
 def vehicles_since(conn: Connection, programme_id: str, *, since: datetime, now: datetime) -> int:
-    """Return how many vehicles were checked for the first time, from the day of `since` on."""
+    """Return how many vehicles were checked for the first time, or left unchecked, from the day of `since` on."""
     days = _uncounted(conn, programme_id, since=since, until=now)
     live = _vehicles_of(conn, programme_id, days)
     counted: int = SQL.counted_vehicles(conn, programme_id=programme_id, since=_day(since))
@@ -126,6 +126,12 @@ def take_back_choices(conn: Connection, programme_id: str, vehicle: str, station
     )
 
 
+def take_back_birth(conn: Connection, programme_id: str, *, born_at: datetime) -> None:
+    """Take back the day on which a vehicle left the line that is told only now, from a site."""
+    BUILD.lock_programme(conn, programme_id=programme_id)
+    SQL.forget_days(conn, programme_id=programme_id, days=[_day(born_at)], before=None)
+
+
 def _too_many() -> InvalidInput:
     return InvalidInput(f"more than {CELLS_MAX} kinds of vehicles, the limit", hint="look at fewer days")
 
@@ -152,7 +158,9 @@ def _vehicles_of(conn: Connection, programme_id: str, days: Collection[date]) ->
     return [
         row
         for span in _spans(days)
-        for row in SQL.vehicles_of_days(conn, programme_id=programme_id, stations=stations, **span)
+        for row in SQL.vehicles_of_days(
+            conn, programme_id=programme_id, stations=stations, weeks=_weeks(span["days"]), **span
+        )
     ]
 
 
@@ -174,6 +182,11 @@ def _spans(days: Collection[date]) -> Iterator[dict[str, Any]]:
             run = []
         if day is not None:
             run.append(day)
+
+
+def _weeks(days: Iterable[date]) -> list[str]:
+    """Return the weeks of days, as traits of births name them."""
+    return sorted({f"{year}-W{week:02d}" for year, week, _ in (day.isocalendar() for day in days)})
 
 
 def _midnight(day: date) -> datetime:
