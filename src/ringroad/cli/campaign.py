@@ -44,6 +44,7 @@ from ringroad.http.console.why import waits_for_window
 from ringroad.http.views import AssignmentView
 from ringroad.kernel.errors import NotFound
 from ringroad.kernel.limits import PAGE_ROWS_MAX
+from ringroad.ship.reason_words import reason_words
 
 STATES = ("draft", "planned", "approved", "running", "paused", "halted", "aborted", "finished")
 VEHICLE_STATES = (
@@ -345,7 +346,7 @@ def vehicles(
                 TOLD[each["kind"]],
                 state_told(each["kind"], each["state"]),
                 waits_for_window(msgspec.convert(each, AssignmentView, strict=False), now=shell.clock.now())
-                or each["state_detail"],
+                or reason_words(each["state_detail"]),
                 when(each["offered_at"]),
                 when(each["last_report_at"]),
             )

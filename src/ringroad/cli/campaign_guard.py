@@ -15,6 +15,7 @@ from ringroad.cli.tables import table, when
 from ringroad.http.console.guard import AGAINST, control_line
 from ringroad.http.views import ComparedView
 from ringroad.kernel.errors import InvalidInput
+from ringroad.ship.reason_words import reason_words
 
 Row = Mapping[str, Any]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -155,7 +156,7 @@ def compared_text(rows: Sequence[Row], campaign: Row) -> str:
         empty="nothing is compared",
     )
     control = control_line([msgspec.convert(each, ComparedView) for each in rows])
-    halted = f"halted: {campaign['state_reason'].replace('_', ' ')}" if campaign["state"] == "halted" else ""
+    halted = f"halted: {reason_words(campaign['state_reason'])}" if campaign["state"] == "halted" else ""
     return "\n\n".join(part for part in (head, control, halted) if part)
 
 

@@ -11,12 +11,20 @@ from ringroad.adapt.verdict import measure_text
 from ringroad.cli.campaign_guard import guard_policy
 from ringroad.cli.tables import CELL_CHARS_MAX, details, exactly, size, span, table, tail, when
 from ringroad.http.console.conduct import conduct_lines
+from ringroad.ship.reason_words import reason_words
 
 Row = Mapping[str, Any]
 
 BAR_CHARS: Final = 30
 VINS_SHOWN: Final = 10
 REASONS_SHOWN: Final = 20
+# Of a wave's bar: what each mark stands for, by the first of its states; whoever is to come is a dot.
+MARKS: Final[Mapping[str, tuple[str, ...]]] = {
+    "#": ("installed", "downloaded"),
+    "<": ("returned",),
+    "x": ("failed", "rolled_back", "lost while installing"),
+    "?": ("silent",),
+}
 RECALL: Final = (
     " as an EMERGENCY RECALL\nfrom its start it goes before all other campaigns on its vehicles:"
     " what they only offered gives way to it, what was begun is not taken away"
@@ -40,7 +48,7 @@ def campaign_head(row: Row, plan: Row | None, recovery: Row | None = None) -> st
             ("campaign", row["id"]),
             ("name", row["name"]),
             ("release", f"{row['release_name']} {row['release_version']}"),
-            ("state", row["state"] + (f": {row['state_reason'].replace('_', ' ')}" if row["state_reason"] else "")),
+            ("state", row["state"] + (f": {reason_words(row['state_reason'])}" if row["state_reason"] else "")),
             ("wave", f"{row['wave']} of {len(document.get('wave_vehicles', []))}" if row["wave"] and plan else ""),
             ("vehicles", _outcomes(row) if row["vehicles"] else ""),
             ("returns", _returns(row)),
@@ -251,7 +259,7 @@ def let_go_text(rows: Sequence[Row]) -> str:
     ):
         mine = [row for row in rows if bool(row.get("control")) is control]
         width = max((len(f"{row['vehicles']}") for row in mine), default=0)
-        lines = [f"{row['vehicles']:>{width}}  {row['verdict'].replace('_', ' ')}" for row in mine]
+        lines = [f"{row['vehicles']:>{width}}  {reason_words(row['verdict'])}" for row in mine]
         parts += ["\n".join([head, *lines])] if lines else []
     return "\n\n".join(parts)
 
@@ -259,7 +267,9 @@ def let_go_text(rows: Sequence[Row]) -> str:
 def why_text(row: Row, *, vin: str, waits: str = "") -> str:
     """Return what a plan made of one vehicle, and what would be made of it today."""
     today = ": ".join(part for part in (row["today"].replace("_", " "), row["today_sentence"]) if part)
-    state = ": ".join(part for part in (row["state"].replace("_", " "), row["state_detail"]) if part)
+    state = ": ".join(
+        part for part in (row["state"].replace("_", " "), reason_words(row["state_detail"])) if part
+    )
     is_control = row["verdict"] == "control" and not row.get("let_go_at")
     return details(
         (
@@ -271,7 +281,7 @@ def why_text(row: Row, *, vin: str, waits: str = "") -> str:
             ("joined", when(row["joined_at"]) if row.get("joined_at") else ""),
             (
                 "let go",
-                f"{when(row['let_go_at'])}: {row['let_go_reason'].replace('_', ' ')}"
+                f"{when(row['let_go_at'])}: {reason_words(row['let_go_reason'])}"
                 if row.get("let_go_at")
                 else "",
             ),
@@ -287,16 +297,21 @@ def why_text(row: Row, *, vin: str, waits: str = "") -> str:
 
 
 def waves_text(rows: Sequence[Row]) -> str:
-    """Return one line per wave: a bar (`#` done, `<` went back, `x` failed), and vehicles by state."""
+    """Return one line per wave, a bar and vehicles by state, and what its marks mean if any ended badly."""
     waves: dict[int, dict[str, int]] = {}
     for row in rows:
-        back = row.get("returned", 0)
-        counts = {row["state"]: row["vehicles"] - back, "returned": back}
+        back, lost = row.get("returned", 0), row.get("lost", 0)
+        state = "silent" if row["state"] == "expired" else row["state"]
+        counts = {state: row["vehicles"] - back - lost, "returned": back, "lost while installing": lost}
         waves.setdefault(row["wave"], {}).update({state: count for state, count in counts.items() if count})
     lines = []
     for wave, states in sorted(waves.items()):
         words = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in states.items())
         lines.append(f"wave {wave}  {_bar(states)}  {words}")
+    seen = {state for states in waves.values() for state in states}
+    if not seen.isdisjoint(state for mark, of in MARKS.items() if mark in "<x?" for state in of):
+        used = [f"{mark} {of[0].replace('_', ' ')}" for mark, of in MARKS.items() if not seen.isdisjoint(of)]
+        lines.append(f"        {', '.join(used)}")
     return "\n".join(lines)
 
 
@@ -306,9 +321,9 @@ def replay_text(rows: Sequence[Row]) -> str:
         ("at", "wave", "decision", "reason", "again"),
         (
             (
-                when(row["decided_at"]), row["wave"], row["decision"], row["reason"].replace("_", " "),
+                when(row["decided_at"]), row["wave"], row["decision"], reason_words(row["reason"]),
                 "the same" if row["same"] else "not all was recorded" if row["same"] is None
-                else f"{row['again']}: {row['again_reason'].replace('_', ' ')}",
+                else f"{row['again']}: {reason_words(row['again_reason'])}",
             )
             for row in rows
         ),
@@ -320,13 +335,13 @@ def gate_text(rows: Sequence[Row], *, last: bool = False) -> str:
     """Return gate decisions with the counts that they saw."""
     if last:
         return "\n".join(
-            f"gate: {row['decision']} ({row['reason'].replace('_', ' ')}), wave {row['wave']}, {exactly(row['decided_at'])}"
+            f"gate: {row['decision']} ({reason_words(row['reason'])}), wave {row['wave']}, {exactly(row['decided_at'])}"
             for row in rows[:1]
         )
     return table(
         ("at", "wave", "decision", "reason", "evidence"),
         (
-            (when(row["decided_at"]), row["wave"], row["decision"], row["reason"].replace("_", " "), _counts(row["facts"]))
+            (when(row["decided_at"]), row["wave"], row["decision"], reason_words(row["reason"]), _counts(row["facts"]))
             for row in rows
         ),
         empty="the gate has not decided yet",
@@ -374,11 +389,10 @@ def _reasons(left_out: Mapping[str, int]) -> str:
 
 def _bar(states: Mapping[str, int]) -> str:
     total = sum(states.values())
-    done = states.get("installed", 0) + states.get("downloaded", 0)
-    bad = sum(states.get(state, 0) for state in ("failed", "rolled_back", "expired"))
-    filled, failed = BAR_CHARS * done // total, -(-BAR_CHARS * bad // total)
-    back = BAR_CHARS * states.get("returned", 0) // total
-    return f"[{'#' * filled}{'<' * back}{'x' * failed}".ljust(BAR_CHARS + 1, ".")[: BAR_CHARS + 1] + "]"
+    parts = {mark: BAR_CHARS * sum(states.get(state, 0) for state in of) for mark, of in MARKS.items()}
+    bad = "".join(mark * -(-parts[mark] // total) for mark in "x?")  # of whom there is one, it is seen
+    good = "".join(mark * (parts[mark] // total) for mark in "#<")[: max(0, BAR_CHARS - len(bad))]
+    return f"[{(good + bad)[:BAR_CHARS]:.<{BAR_CHARS}}]"
 
 
 def _span(seconds: int) -> str:

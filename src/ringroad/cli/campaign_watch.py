@@ -15,6 +15,7 @@ from ringroad.cli.groups import EXIT_NO
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import can_redraw
 from ringroad.kernel.errors import Unavailable
+from ringroad.ship.reason_words import reason_words
 
 INTERVAL_S: Final = 1.0  # seconds between two looks
 SILENT_LOOKS_MAX: Final = 30  # looks in a row without an answer until we give up; a restart takes a few
@@ -66,7 +67,7 @@ def watch_campaign(shell: Shell, client: Client, campaign_id: str) -> int:
 
 def progress_line(row: Mapping[str, Any]) -> str:
     """Return where a campaign stands, in a line."""
-    reason = f" ({row['state_reason'].replace('_', ' ')})" if row["state_reason"] else ""
+    reason = f" ({reason_words(row['state_reason'])})" if row["state_reason"] else ""
     stored = f"{row['downloaded']} downloaded, " if row["downloaded"] else ""
     stored += f"{row['claimed']} claimed, " if row["claimed"] else ""
     let_go = f", {row['cancelled']} {cancelled_word(row)}" if row.get("cancelled") else ""
@@ -86,7 +87,7 @@ def _states(waves: list[Mapping[str, Any]]) -> str:
 def _waits(decisions: list[Mapping[str, Any]]) -> str:
     """Say what the gate waits for."""
     held = [each["reason"] for each in decisions[:1] if each["decision"] == "hold" and each["reason"]]
-    return f"; the gate waits: {held[0].replace('_', ' ')}" if held else ""
+    return f"; the gate waits: {reason_words(held[0])}" if held else ""
 
 
 def _redraw(text: str, height: int) -> int:

@@ -23,6 +23,7 @@ from ringroad.http.console.conduct import state_told
 from ringroad.http.console.why import why_not_updating
 from ringroad.http.views import AssignmentView, VehicleResolutionView, VehicleView
 from ringroad.kernel.errors import NotFound
+from ringroad.ship.reason_words import reason_words
 
 
 @click.group("fleet", cls=ClientGroup)
@@ -206,7 +207,7 @@ def _assignments(rows: list[Mapping[str, Any]]) -> str:
                 row["wave"],
                 row["release_version"],
                 state_told(row["kind"], row["state"]),
-                row.get("withdrawn") or row["state_detail"],
+                row.get("withdrawn") or reason_words(row["state_detail"]),
                 when(row["finished_at"]),
             )
             for row in rows

@@ -156,7 +156,7 @@ def test_the_metric_that_halted_is_told_though_it_is_no_comparison_with_the_cont
     (line,) = [each for each in text.splitlines() if each.endswith("halted")]
     assert line.startswith("install failed")
     assert "> 5e+08" in line
-    assert text.endswith("halted: worse than before: install failed")
+    assert text.endswith("halted: worse than past installations: failed installations")
 
 
 def test_readings_are_told_with_their_bounds() -> None:

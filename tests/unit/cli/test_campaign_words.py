@@ -47,10 +47,10 @@ def test_vehicles_that_went_back_are_not_counted_as_installed() -> None:
         {"wave": 1, "state": "failed", "vehicles": 2, "returned": 0},
         {"wave": 1, "state": "installed", "vehicles": 6, "returned": 6},
     ]
-    assert waves_text(rows).endswith("2 failed, 6 returned")
+    assert "2 failed, 6 returned\n" in waves_text(rows)
     assert "#" not in waves_text(rows)
     del rows[1]["returned"]  # a server of the version before
-    assert waves_text(rows).endswith("2 failed, 6 installed")
+    assert "2 failed, 6 installed\n" in waves_text(rows)
     assert state_told("rollback", "installed") == "went back"
     assert state_told("update", "installed") == "installed"
 
@@ -115,3 +115,15 @@ def test_what_a_plan_changed_is_never_cut() -> None:
     text = difference_text(found)
     assert f"query\n  generation 1  {before}\n  generation 2  {before} and region = EU" in text
     assert "soak" in text.splitlines()[1]
+
+
+def test_the_marks_of_a_wave_are_explained_where_one_ended_badly_and_lost_is_told_from_silent() -> None:
+    rows = [
+        {"wave": 1, "state": "installed", "vehicles": 7},
+        {"wave": 2, "state": "expired", "vehicles": 3, "lost": 1},
+    ]
+    first, second, marks = waves_text(rows).splitlines()
+    assert first.endswith("]  7 installed")
+    assert second.endswith(f"[{'x' * 10}{'?' * 20}]  2 silent, 1 lost while installing")
+    assert marks.strip() == "# installed, x failed, ? silent"
+    assert len(waves_text(rows[:1]).splitlines()) == 1

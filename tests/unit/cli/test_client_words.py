@@ -252,7 +252,8 @@ def test_the_end_of_an_id_is_shown_and_nothing_else_is_cut() -> None:
         ({"installed": 4}, "#" * 30),
         ({"installed": 1, "pending": 1}, "#" * 15 + "." * 15),
         ({"failed": 1, "installed": 999}, "#" * 29 + "x"),  # one failure is never rounded away
-        ({"expired": 2, "rolled_back": 1, "failed": 1}, "x" * 30),
+        ({"expired": 2, "rolled_back": 1, "failed": 1}, "x" * 15 + "?" * 15),  # silent is no failure
+        ({"expired": 1, "failed": 1, "installed": 998}, "#" * 28 + "x?"),
         ({"offered": 3}, "." * 30),
     ],
 )

@@ -13,6 +13,7 @@ from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
 from ringroad.http.auth import Account, Role
 from ringroad.http.views import CampaignView, FactView
+from ringroad.ship.reason_words import reason_words
 
 if TYPE_CHECKING:
     from litestar import Response
@@ -196,7 +197,21 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for each in (tone, words, brief, who, short, utc, span, pretty, gist, runs, shares, release_name):
+    for each in (
+        tone,
+        words,
+        reason_words,
+        brief,
+        who,
+        short,
+        utc,
+        span,
+        pretty,
+        gist,
+        runs,
+        shares,
+        release_name,
+    ):
         env.filters[each.__name__] = each
     return env
 

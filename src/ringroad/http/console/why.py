@@ -13,6 +13,7 @@ from ringroad.http.console.render import short, words
 from ringroad.http.views import AssignmentView, VehicleResolutionView, VehicleView
 from ringroad.kernel.hours import ALWAYS, OwnHours, Window, find_zone, offer_time, own_offer_time
 from ringroad.ship.judged import CHANGED_ELSEWHERE
+from ringroad.ship.reason_words import reason_words
 
 _LEFT_OUT = {
     "mismatch": "it does not fit.",
@@ -58,7 +59,7 @@ def why_not_updating(
         return Why(
             title=title,
             text=f"{r.campaign_name} ships {r.release_version}: it was held back, and others were compared with it until"
-            f" {short(r.let_go_at)}. Then it was let go: {words(r.let_go_reason)}.",
+            f" {short(r.let_go_at)}. Then it was let go: {reason_words(r.let_go_reason)}.",
             tone="",
             next="Nothing holds it back any more: the next campaign that selects it may take it.",
         )
@@ -83,7 +84,7 @@ def why_not_updating(
         )
     if a is None:
         return Why(title=title, text="No campaign has taken in this vehicle.", tone="")
-    detail = f" It says: {a.state_detail}." if a.state_detail else ""
+    detail = f" It says: {reason_words(a.state_detail)}." if a.state_detail else ""
     if a.kind == "rollback":
         return _going_back(a, detail)
     match a.state:
@@ -165,7 +166,7 @@ def _ended(v: VehicleView, a: AssignmentView, title: str, detail: str) -> Why:
                 next="The reports below show the step that failed.",
             )
         case "cancelled" if a.state_detail.startswith(CHANGED_ELSEWHERE):
-            said = a.state_detail.removeprefix(f"{CHANGED_ELSEWHERE}: ")
+            said = reason_words(a.state_detail).partition(": ")[2]
             return Why(
                 title=title,
                 text=f"Something else than a campaign changed it, a workshop say: {said}. It refused"
@@ -265,7 +266,7 @@ def _pending(a: AssignmentView) -> str:
     if a.campaign_state == "paused":
         return f"Its campaign is paused; it is in wave {a.wave}."
     if a.state_detail:
-        return f"It waits in wave {a.wave}: {a.state_detail}."
+        return f"It waits in wave {a.wave}: {reason_words(a.state_detail)}."
     if a.released:
         return (
             f"Wave {a.wave} has begun; it waits until its order is signed, or until what another campaign has under way"
