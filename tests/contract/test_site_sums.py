@@ -19,7 +19,7 @@ from ringroad.build.plant.read import read_plant
 from ringroad.build.plant.store import choose_plant, get_plant, save_plant
 from ringroad.build.plant.store_events import list_refused
 from ringroad.build.site.store import SILENT_S, add_site, has_told, list_conflicts, next_to_tell
-from ringroad.build.site.store_sums import SUMS_S, has_told_sums, with_sums
+from ringroad.build.site.store_sums import SUMS_S, has_told_sums, sums_have, tell_sums_again, with_sums
 from ringroad.build.site.store_up import take_told
 from ringroad.build.station_times import StationTime
 from ringroad.build.store_times import take_times
@@ -129,6 +129,29 @@ def test_what_a_sites_stations_taught_it_its_hub_learns_from_by_sums_alone(
         learned, _ = save_lesson(hub, IDS, plant_id=SITE, **WHO)
     assert learned.plant.parameters[MARRIAGE].mean == pytest.approx(90, rel=0.05)
     assert (list_refused(hub, SITE), list_conflicts(hub, SITE)) == ([], [])
+
+
+def test_sums_that_a_hub_lost_with_its_database_are_told_again_within_the_hour(
+    hub: Connection, site: Connection
+) -> None:
+    measure(site, vehicles=5)
+    first = says(site, now=CLOCK.now() + timedelta(seconds=SUMS_S + 1))
+    assert first is not None
+    with hub.transaction(force_rollback=True):
+        take(hub, first)
+        assert sums_have(hub, SITE) == first.number
+    assert (sums_have(hub, SITE), own_n(hub)) == (0, 0)
+    soon, later = (CLOCK.now() + timedelta(seconds=each) for each in (SUMS_S + 2, 3 * SUMS_S))
+    for have, now in ((0, soon), (None, later), (first.number, later)):  # read later, not said, not lost
+        with transaction(site):
+            tell_sums_again(site, have, now=now)
+        assert says(site, now=later) is None
+    with transaction(site):
+        tell_sums_again(site, 0, now=later)
+    again = says(site, now=later + timedelta(seconds=SUMS_S))
+    assert again is not None
+    take(hub, again)
+    assert (own_n(hub), sums_have(hub, SITE)) == (5, again.number)
 
 
 def test_sums_are_told_when_they_changed_and_once_an_hour_at_most(site: Connection) -> None:

@@ -675,9 +675,9 @@ def test_no_site_fills_its_hub_with_what_cannot_be_taken(
 ) -> None:
     monkeypatch.setattr("ringroad.build.site.store_up.REFUSED_MAX", 2)
     monkeypatch.setattr("ringroad.build.site.store.CONFLICTS_MAX", 1)
+    take(hub, told(form=2))
     for seq in range(1, 6):
-        take(hub, told(form=2), seq=seq)
-        take(hub, told(event("entered", "marriage", "order_of_nobody"), programme="other"), seq=5 + seq)
+        take(hub, told(event("entered", "marriage", "order_of_nobody"), programme="other"), seq=seq)
     assert len(list_refused(hub, SITE)) == 2
     assert [each.kind for each in list_conflicts(hub, SITE)] == ["newer_format"]
 
@@ -688,10 +688,17 @@ def test_a_message_that_is_none_is_kept(hub: Connection, given: bytes, code: str
     assert [each.code for each in list_refused(hub, SITE)] == [code]
 
 
-def test_what_a_site_newer_than_its_hub_tells_is_kept_and_named_and_holds_up_nobody(hub: Connection) -> None:
-    take(hub, told(form=2))
-    assert [each.code for each in list_refused(hub, SITE)] == ["newer_format"]
+@pytest.mark.parametrize("given", [b'{"format": 2}', b'{"format": 2, "waiting": "in other words"}'])
+def test_of_a_site_newer_than_its_hub_nothing_is_taken_or_passed_and_it_is_heard_and_named(
+    hub: Connection, given: bytes
+) -> None:
+    take(hub, given)
+    assert list_refused(hub, SITE) == []  # the site keeps it
     assert [each.kind for each in list_conflicts(hub, SITE)] == ["newer_format"]
+    (found,) = list_sites(hub)
+    assert (found.speaks, found.heard_at is not None) == (2, True)
+    take(hub, told())
+    assert list_sites(hub)[0].speaks is None  # the hub was brought up to date
 
 
 @pytest.mark.parametrize(

@@ -79,18 +79,52 @@ def begin_stop(
     standing = open_stops(conn, programme_id=programme_id)
     if len(standing) >= OPEN_MAX:
         raise Conflict(f"{OPEN_MAX} stops of {programme_id} stand", hint="end those that are over")
-    row = asdict(wanted) | {"options": list(wanted.options)}
+    keep_stop(conn, ids, wanted, actor=actor, now=now)
+    return wanted, True
+
+
+def keep_stop(
+    conn: Connection, ids: Ids, stop: LineStop, *, actor: str, now: datetime, event_at: datetime | None = None,
+    more: Mapping[str, str] | None = None,
+) -> None:  # fmt: skip
+    """Keep a stop as it is said, with its fact; nothing is asked of it.
+
+    Args:
+        conn: a connection in a transaction that has locked the programme.
+        ids: makes the fact's id.
+        stop: that stands.
+        actor: of the fact.
+        now: when it is recorded.
+        event_at: when it happened, where that was elsewhere.
+        more: of the fact's body.
+    """
+    row = asdict(stop) | {"options": list(stop.options)}
     del row["ended_at"], row["ended_by"]
     SQL.insert_stop(conn, **row)
     append_fact(
-        conn, ids, kind=FactKind.STATION_STOPPED, subject=wanted.id, actor=actor, now=now,
+        conn, ids, kind=FactKind.STATION_STOPPED, subject=stop.id, actor=actor, now=now, event_at=event_at,
         body={
-            "programme_id": programme_id, "station": station, "kind": kind, "reason": wanted.reason,
-            "options": list(wanted.options), "expected_s": wanted.expected_s, "event_id": event_id,
-            "began_at": wanted.began_at.isoformat(),
+            "programme_id": stop.programme_id, "station": stop.station, "kind": stop.kind, "reason": stop.reason,
+            "options": list(stop.options), "expected_s": stop.expected_s, "event_id": stop.event_id,
+            "began_at": stop.began_at.isoformat(), **(more or {}),
         },
     )  # fmt: skip
-    return wanted, True
+
+
+def keep_end(
+    conn: Connection, ids: Ids, stop: LineStop, *, at: datetime, by: str, actor: str, now: datetime,
+    event_at: datetime | None = None, more: Mapping[str, str] | None = None,
+) -> None:  # fmt: skip
+    """Keep that a stop is over, with its fact, as `keep_stop`. Raises: Conflict, it was over before."""
+    expect_one(SQL.end_stop(conn, stop_id=stop.id, ended_at=at, actor=by), f"stop {stop.id}")
+    append_fact(
+        conn, ids, kind=FactKind.STATION_RESUMED, subject=stop.id, actor=actor, now=now, event_at=event_at,
+        causes=causes_of(conn, [(FactKind.STATION_STOPPED, stop.id)]),
+        body={
+            "programme_id": stop.programme_id, "station": stop.station, "kind": stop.kind,
+            "stood_s": round((at - stop.began_at).total_seconds()), **(more or {}),
+        },
+    )  # fmt: skip
 
 
 def end_stop(
@@ -121,15 +155,7 @@ def end_stop(
             f"{stop.station} cannot go on at {at.isoformat()}, before it stood at {stop.began_at.isoformat()}",
             hint="set the station's clock",
         )
-    expect_one(SQL.end_stop(conn, stop_id=stop_id, ended_at=at, actor=actor), f"stop {stop_id}")
-    append_fact(
-        conn, ids, kind=FactKind.STATION_RESUMED, subject=stop_id, actor=actor, now=now,
-        causes=causes_of(conn, [(FactKind.STATION_STOPPED, stop_id)]),
-        body={
-            "programme_id": programme_id, "station": stop.station, "kind": stop.kind,
-            "stood_s": round((at - stop.began_at).total_seconds()),
-        },
-    )  # fmt: skip
+    keep_end(conn, ids, stop, at=at, by=actor, actor=actor, now=now)
     return get_stop(conn, stop_id), True
 
 
@@ -139,6 +165,13 @@ def get_stop(conn: Connection, stop_id: str) -> LineStop:
     if row is None:
         raise NotFound(f"there is no stop {stop_id!r}")
     return _stop(row)
+
+
+def find_stop(conn: Connection, *, programme_id: str, stop_id: str, event_id: str) -> LineStop | None:
+    """Return a stop of a line by the event that told it, or by its id; None: it is not here."""
+    row = SQL.stop_of_event(conn, programme_id=programme_id, event_id=event_id) if event_id else None
+    row = row or SQL.stop(conn, stop_id=stop_id)
+    return _stop(row) if row else None
 
 
 def open_stops(conn: Connection, *, programme_id: str) -> list[LineStop]:

@@ -210,12 +210,22 @@ def _sites(shell: Shell) -> str:
                 f"site {joined.site} is cut off from {joined.hub}; {counted(link.waiting, 'event')} waiting",
                 hint="the line goes on, and what waits is told later; see nats.log for why it is not let in",
             )
+        if link.hub_reads is not None or link.hub_tells is not None:
+            raise Unavailable(
+                f"site {joined.site} and its hub {joined.hub} are of different versions; nothing is lost, it waits",
+                hint="ringroad site status shows which of them to bring up to date",
+            )
         return f"site {joined.site} of {joined.hub}, {counted(link.waiting, 'event')} waiting"
     silent = [each.id for each in sites if each.cut_off_since(now) is not None]
     if silent:
         raise Unavailable(
             f"cut off: {', '.join(silent)}", hint="they go on building; ringroad site list shows since when"
         )
+    newer = [each.id for each in sites if each.speaks is not None]
+    if newer:
+        raise Unavailable(
+            f"newer than this hub: {', '.join(newer)}; what they tell waits there", hint="bring this hub up to date"
+        )  # fmt: skip
     return f"{counted(len(sites), 'site')} connected" if sites else "none"
 
 

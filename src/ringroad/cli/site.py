@@ -114,11 +114,23 @@ def list_sites(shell: Shell, client: Client) -> None:
         ),
         empty="no plant is a site",
     )
-    missing = [
-        f"{row['id']} told {counted(row['births_lacking'], 'birth')} that are not here, as after a backup; it tells them again"
-        for row in rows
-        if row["births_lacking"]
-    ]
+    missing = (
+        [
+            f"{row['id']} told {counted(row['births_lacking'], 'birth')} that are not here, as after a backup; it tells them again"
+            for row in rows
+            if row["births_lacking"]
+        ]
+        + [
+            f"{row['id']} told {row['events_lacking']} of the events and stops of its lines that are not here, as after a backup; it tells them again"
+            for row in rows
+            if row["events_lacking"]
+        ]
+        + [
+            f"{row['id']} tells in format {row['newer_format']}, which this hub does not read: it keeps everything until this hub is up to date"
+            for row in rows
+            if row["newer_format"] is not None
+        ]
+    )
     shell.show(rows, text="\n".join((text, *missing)))
 
 
@@ -275,6 +287,10 @@ def holds_texts(row: Mapping[str, Any]) -> Iterator[str]:
         yield f"may flash until {when(row['held_until'])}, then the {row['held_ends']} ends; its VINs have {row['vin_plant']} in place 11"
     if row["no_news"]:
         yield f"nothing new of its hub's word: {row['no_news']}"
+    if row["hub_reads"] is not None:
+        yield f"its hub reads format {row['hub_reads']} at most, which is older: what this site tells waits until the hub is up to date"
+    if row["hub_tells"] is not None:
+        yield f"its hub tells in format {row['hub_tells']}, which is newer: what it tells waits until this site is up to date"
     if row["clock_behind_s"]:
         yield f"its clock is {row['clock_behind_s']} s behind the latest time that it knows of, which counts: set it"
     for line in row["lines"]:

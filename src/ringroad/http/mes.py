@@ -75,7 +75,7 @@ def tell_mes_events(ctx: Ctx, programme_id: Id, data: JSONBody[NewEvents]) -> Ev
             )
     with ctx.connection() as conn:
         get_programme(conn, programme_id)
-        if any(event.kind == "stopped" for event in data.events):
+        if any(event.kind in {"stopped", "resumed"} for event in data.events):
             built_here(conn, programme_id)
     if not ctx.settings.nats_url:
         raise Unavailable("this server has no NATS", hint="set nats_url")

@@ -41,6 +41,8 @@ class SiteView(msgspec.Struct, frozen=True, kw_only=True):
     births_waiting: int  # vehicles that it bore and the hub did not have, when it was last heard
     births_refused: int  # that are kept and not taken, and wait for a person
     births_lacking: int  # that it told and this hub does not have, as after a backup; it tells them again
+    events_lacking: int  # likewise, events of its lines and words about their stops
+    newer_format: int | None  # what it tells in, which this hub cannot read: the site keeps all until it can
     vin_plant: str | None  # what stands for it in its VINs; none until its key is certified
     key_until: (
         datetime | None
@@ -136,6 +138,12 @@ class SiteLink(msgspec.Struct, frozen=True, kw_only=True):
     clock_behind_s: (
         int  # that its clock is behind the latest time that it knows of, by which ends are judged; seconds
     )
+    hub_reads: (
+        int | None
+    )  # the newest format that the hub reads, where this site tells in a newer one: what it tells waits
+    hub_tells: (
+        int | None
+    )  # the format that the hub tells in, where this site cannot read it: what the hub says waits
     no_news: str  # why nothing new of its hub's word is held; '' if it is
     lines: list[LineFlash]
 
@@ -264,7 +272,8 @@ def link_view(ctx: Context, conn: Connection) -> SiteLink | None:
         site=joined.site, hub=joined.hub, connected=connected, waiting=link.waiting, reached_at=link.reached_at,
         cut_off_since=None if connected else link.reached_at, births_waiting=link.births_waiting,
         vin_plant=held.plant_key.vin_plant if held else None, held_until=until, held_ends=ends,
-        clock_behind_s=_behind_s(held, ctx.clock.now()), no_news=no_news(conn),
+        clock_behind_s=_behind_s(held, ctx.clock.now()), hub_reads=link.hub_reads,
+        hub_tells=link.hub_tells, no_news=no_news(conn),
         lines=[_line(each) for each in site_births.lines(ctx, conn)],
     )  # fmt: skip
 
@@ -281,6 +290,12 @@ def _line(found: LineHolds) -> LineFlash:
         code=stands.code if stands else "", reason=stands.reason if stands else "", coming=found.coming,
         coming_missing=found.coming_missing, refused=found.refused,
     )  # fmt: skip
+
+
+def builder_of(conn: Connection, programme_id: str) -> str:
+    """Return the site that builds a programme; "": it is built here."""
+    site = store.builder_of(conn, programme_id)
+    return site.id if site else ""
 
 
 def newest_conflicts(conn: Connection, *, rows_max: int) -> list[tuple[str, store.Conflict]]:
@@ -306,6 +321,7 @@ def _view(now: datetime, site: store.Site, key: store_keys.SiteKey | None) -> Si
         id=site.id, connected=site.cut_off_since(now) is None, cut_off_since=site.cut_off_since(now),
         waiting=site.waiting, heard_at=site.heard_at, reconciled_at=site.reconciled_at, conflicts=site.conflicts,
         births_waiting=site.births_waiting, births_refused=site.births_refused, births_lacking=site.births_lacking,
+        events_lacking=site.events_lacking, newer_format=site.speaks,
         vin_plant=site.vin_plant, key_until=key.expires_at if key and not revoked else None, key_revoked=revoked,
         added_by=site.added_by, added_at=site.added_at,
     )  # fmt: skip

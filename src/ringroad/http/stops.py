@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from ringroad.build import store_plant, store_stops
 from ringroad.build.plan_line import Cause
-from ringroad.build.site.store import built_here
+from ringroad.build.site.store import built_here, told_here
 from ringroad.build.stops import EXPECTED_S_MAX
 from ringroad.http import reading
 from ringroad.http.auth import Role
@@ -83,11 +83,16 @@ def begin_stop(ctx: Ctx, request: Req, programme_id: Id, data: JSONBody[NewStop]
 
 @route("POST", "/line-stops/{stop_id:str}/end", role=Role.OPERATOR, tag="build", errors=[403, 404, 409, 422])
 def end_stop(ctx: Ctx, request: Req, stop_id: Id, data: JSONBody[EndStop]) -> LineStopView:
-    """Record that a station goes on; the line replans. A quality stop is lifted by an approver."""
+    """Record that a station goes on; the line replans. A quality stop is lifted by an approver.
+
+    One that a site told, there: it ends here when the site is heard.
+    """
     triggered_s, now = ctx.clock.monotonic_s(), ctx.clock.now()
     with ctx.transaction() as conn:
-        if store_stops.get_stop(conn, stop_id).kind == "quality":
+        before = store_stops.get_stop(conn, stop_id)
+        if before.kind == "quality":
             request.user.require(Role.APPROVER)
+        told_here(conn, stop_id, before.programme_id)
         stop, ended = store_stops.end_stop(
             conn, ctx.ids, stop_id=stop_id, actor=request.user.name, now=now, ended_at=data.ended_at
         )

@@ -26,7 +26,8 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from securesystemslib.signer import Signer
 
-from ringroad.build.site.store import get_site, tell_again
+from ringroad.build.site.lines import tell_lines_again
+from ringroad.build.site.store import HUB_READS, get_site, note_format, tell_again
 from ringroad.build.site.store_births import may_have, targets_of, trust_for
 from ringroad.build.site.store_held import (
     Anchors,
@@ -40,6 +41,7 @@ from ringroad.build.site.store_held import (
     take_coming,
     take_trust,
 )
+from ringroad.build.site.store_sums import tell_sums_again
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import InvalidInput, NotFound, RingroadError, Unavailable, Untrusted
 from ringroad.kernel.limits import METADATA_BYTES_MAX
@@ -48,9 +50,11 @@ from ringroad.protocol.site import (
     ASK_SUBJECTS,
     CHUNK_BYTES,
     ERROR_HEADER,
+    UP_FORMAT,
     Ask,
     Trust,
     ask_subject,
+    format_of,
     inbox_of,
     site_of,
 )
@@ -141,12 +145,13 @@ def answer(
     """
     if len(raw) > ASK_BYTES_MAX:
         raise InvalidInput(f"a question of {len(raw)} bytes; the limit is {ASK_BYTES_MAX}")
+    form = format_of(raw)
+    if form > ASK_FORMAT:
+        raise Unavailable(f"the site asks in format {form}; bring the hub up to date first")
     try:
         ask = msgspec.json.decode(raw, type=Ask)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput("the question cannot be read", detail=str(error)) from error
-    if ask.format != ASK_FORMAT:
-        raise Unavailable(f"the site asks in format {ask.format}; bring the hub up to date first")
     with transaction(conn):
         get_site(conn, site)
         if ask.what == "trust":
@@ -232,6 +237,9 @@ async def fetch(
     """
     site = here.anchors.site
     raw = await _ask(client, site, Ask(format=ASK_FORMAT, what="trust", key=here.key), stop)
+    form = format_of(raw)
+    if form > ASK_FORMAT:
+        raise Unavailable(f"the hub answers in format {form}; bring this site up to date")
     try:
         given = msgspec.json.decode(raw, type=Trust)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -257,8 +265,13 @@ async def fetch(
 
 
 def _do_as_told(conn: Connection, given: Trust, clock: Clock) -> None:
-    """Tell births again that the hub lacks, and vouch for none with a key that it vouches for no more."""
+    """Tell again what the hub lacks, and vouch for no birth with a key that it vouches for no more."""
     with transaction(conn):
+        reads = given.up_format if given.up_format < UP_FORMAT else None
+        note_format(conn, HUB_READS, reads, now=clock.now())
+        for programme_id in tell_lines_again(conn, given, now=clock.now()):
+            LOG.warning("the hub lacks what a line said; it is told again", programme_id=programme_id)
+        tell_sums_again(conn, given.sums_have, now=clock.now())
         if given.births_have is not None:
             again = tell_again(conn, after=given.births_have, now=clock.now())
             if again:

@@ -22,10 +22,12 @@ from nats.js.errors import Error as JetStreamError
 from ringroad.build.site.down import has_been_told, newest_fact, parts_to_tell, take_down
 from ringroad.build.site.store import (
     HEARD_S,
+    HUB_TELLS,
     has_told,
     joined,
     list_sites,
     next_to_tell,
+    note_format,
     pass_time,
     tell_all,
 )
@@ -34,7 +36,7 @@ from ringroad.build.site.store_up import put_aside, take_told
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, RingroadError, Unavailable
 from ringroad.loop.landing import land
-from ringroad.protocol.site import Down, Up, down_subject, up_subject
+from ringroad.protocol.site import DOWN_FORMAT, Down, Up, down_subject, format_of, up_subject
 from ringroad.storage.broker import open_connection
 from ringroad.storage.db import Connection, Opener, one_snapshot, transaction
 from ringroad.storage.leaf import UP, ensure_down, fetch_down, open_link
@@ -149,7 +151,7 @@ async def _hear(
         if message is None:
             continue
         try:
-            await asyncio.to_thread(_take_down, conn, message.data, clock=clock, ids=ids)
+            await asyncio.to_thread(take_message, conn, message.data, clock=clock, ids=ids)
         except RingroadError as error:
             if isinstance(error, Unavailable):
                 raise
@@ -162,7 +164,18 @@ async def _hear(
         await client.flush()
 
 
-def _take_down(conn: Connection, payload: bytes, *, clock: Clock, ids: Ids) -> None:
+def take_message(conn: Connection, payload: bytes, *, clock: Clock, ids: Ids) -> None:
+    """Do what a message of the hub says; one in a newer format is noted, and waits at the hub.
+
+    Raises:
+        Unavailable: the hub is newer than this site.
+        InvalidInput, Conflict, NotFound: it cannot be here; nothing was changed.
+    """
+    form = format_of(payload)
+    with transaction(conn):
+        note_format(conn, HUB_TELLS, form if form > DOWN_FORMAT else None, now=clock.now())
+    if form > DOWN_FORMAT:
+        raise Unavailable(f"the hub speaks format {form}", hint="bring this site up to date")
     try:
         said = msgspec.json.decode(payload, type=Down)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -225,7 +238,7 @@ async def _tell(nats_url: str, site: str, conn: Connection, stop: asyncio.Event,
         while not stop.is_set():
             await time.note(conn)
             told = await asyncio.to_thread(next_to_tell, conn, now=clock.now())
-            if not told.events and told.birth is None and clock.monotonic_s() < next_sign_s:
+            if not (told.events or told.stops or told.birth) and clock.monotonic_s() < next_sign_s:
                 await _pause(stop, LOOK_S)
                 continue
             told = await asyncio.to_thread(_with_sums, conn, site, told, clock)

@@ -24,8 +24,13 @@ BIRTH_BYTES_MAX: Final = 960 * 1024  # bytes of one birth; with what is around i
 CHUNK_BYTES: Final = 512 * 1024  # bytes of an answer of the hub that holds a part of a file
 ERROR_HEADER: Final = "Ringroad-Error"  # of an answer that is a refusal: why
 EVENTS_MAX: Final = 256  # in one message
+STOPS_MAX: Final = 32  # in one message; each some 20 kB at most
+LINES_MAX: Final = 256  # of a site that a message speaks of
 NUMBER_MAX: Final = 2**62  # of anything that is counted; the database's numbers have 64 bits
 RECEIVED_YEARS: Final = range(2000, 9999)  # in them a time of a site can be kept, in any zone
+
+REASON_CHARS_MAX: Final = 4_000  # of why a station stands
+STANDS_S_MAX: Final = 7 * 86_400  # seconds that one is expected to; a line that stands longer is planned anew
 
 Word = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")]
 Count = Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
@@ -75,6 +80,43 @@ class SiteBirth(msgspec.Struct, frozen=True, kw_only=True):
     tests: Annotated[list[SiteTest], Meta(max_length=1_000)] = msgspec.field(default_factory=list)
 
 
+class SiteStop(msgspec.Struct, frozen=True, kw_only=True):
+    """That a station began to stand, or went on, as the site's ledger has it: told by a person or by an event."""
+
+    seq: Annotated[int, Meta(ge=1, le=NUMBER_MAX)]  # of the fact at the site: rises, with gaps
+    after: Count  # events of the line that the site had taken before
+    id: Word  # of the stop at the site
+    event_id: Word = ""  # of the event that told it, by which its hub knows it; "" for a person's
+    station: Word
+    kind: Literal["breakdown", "quality"]
+    reason: Annotated[str, Meta(max_length=REASON_CHARS_MAX, pattern=r"^[^\x00]*$")]
+    options: Annotated[list[Word], Meta(max_length=100)] = msgspec.field(default_factory=list)
+    began_at: Annotated[datetime, Meta(tz=True)]
+    expected_s: Annotated[int, Meta(ge=1, le=STANDS_S_MAX)]
+    stopped_by: Word
+    ended_at: Annotated[datetime, Meta(tz=True)] | None = None  # none: it began
+    ended_by: Word = ""
+
+    def __post_init__(self) -> None:
+        """Refuse times that a database cannot keep, or that cannot be. Raises: ValueError."""
+        for at in (self.began_at, self.ended_at or self.began_at):
+            if at.year not in RECEIVED_YEARS:
+                raise ValueError(f"a stop is outside the years {RECEIVED_YEARS[0]} to {RECEIVED_YEARS[-1]}")
+        if self.ended_at is not None and self.ended_at < self.began_at:
+            raise ValueError("a stop ends before it began")
+
+
+class SiteLine(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the hub's broker had one line of a site, before this message."""
+
+    programme_id: Word
+    told: Count  # position of the last event
+    kept_from: Annotated[
+        int, Meta(ge=1, le=NUMBER_MAX)
+    ]  # position of the oldest that the site could tell again
+    stops_told: Count = 0  # seq of the last word about a stop
+
+
 class SiteSums(msgspec.Struct, frozen=True, kw_only=True):
     """What its stations taught a site's plant: the message of a clone to its parents (`GET /plants/{plant_id}/sums`)."""
 
@@ -96,6 +138,11 @@ class Up(msgspec.Struct, frozen=True, kw_only=True):
         0  # number of the last birth before that the hub's broker has; a hub without it says so
     )
     sums: SiteSums | None = None  # a hub that knows of none takes the rest
+    stops: Annotated[list[SiteStop], Meta(max_length=STOPS_MAX)] = msgspec.field(default_factory=list)
+    epoch: Count = (
+        0  # of the site's database: in another one everything is numbered anew; 0: a site of before
+    )
+    lines: Annotated[list[SiteLine], Meta(max_length=LINES_MAX)] = msgspec.field(default_factory=list)
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +172,10 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
     births_have: Count | None = (
         None  # some behind it are missing here: tell them again; a site of before does not
     )
+    events_have: dict[str, Count] = msgspec.field(default_factory=dict)  # by programme, likewise: a position
+    stops_have: dict[str, Count] = msgspec.field(default_factory=dict)  # by programme, likewise: a seq
+    sums_have: Count | None = None  # number of the last that were taken; a hub of before does not say
+    up_format: int = 1  # the newest of what a site tells that this hub reads
 
 
 class DownOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,6 +217,18 @@ class Down(msgspec.Struct, frozen=True, kw_only=True):
     orders: Annotated[list[DownOrder], Meta(max_length=ORDERS_MAX)] = msgspec.field(default_factory=list)
     open: list[str] | None = None  # ids of all orders that wait or are being built
     sequence: list[str] | None = None  # as the hub would build them
+
+
+class _Versioned(msgspec.Struct, frozen=True):
+    format: int = 0
+
+
+def format_of(raw: bytes) -> int:
+    """Return the format that a message says it has, whatever else it holds; 0: it says none."""
+    try:
+        return msgspec.json.decode(raw, type=_Versioned).format
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
 
 
 def check_site_name(site: str) -> None:

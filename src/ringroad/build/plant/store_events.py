@@ -103,9 +103,12 @@ class Taken:
 
 
 def take_events(
-    conn: Connection, ids: Ids, clock: Clock, *, programme_id: str, messages: Sequence[Told]
-) -> Taken:
-    """Take what can be of messages about one programme's line, in their order."""
+    conn: Connection, ids: Ids, clock: Clock, *, programme_id: str, messages: Sequence[Told], replans: bool = True
+) -> Taken:  # fmt: skip
+    """Take what can be of messages about one programme's line, in their order.
+
+    `replans`: a line that stands is planned anew; not at the hub of the site that builds, and planned it anew itself.
+    """
     BUILD.lock_programme(conn, programme_id=programme_id)  # two deliveries take turns
     try:
         line = get_programme(conn, programme_id).programme.line
@@ -132,8 +135,8 @@ def take_events(
             after = apply(state, event, line, received_at=message.received_at)
         if isinstance(after, LineState):
             after = _kept(
-                conn, ids, clock, programme_id=programme_id, message=message, event=event, after=after
-            )
+                conn, ids, clock, programme_id=programme_id, message=message, event=event, after=after, replans=replans
+            )  # fmt: skip
         if isinstance(after, RefusedEvent):
             _refuse(conn, programme_id, message, code=after.code, reason=after.reason, event=event)
             refused += 1
@@ -247,12 +250,13 @@ def _told_before(event: MesEvent, kept: MesEvent) -> RefusedEvent:
 
 
 def _kept(
-    conn: Connection, ids: Ids, clock: Clock, *, programme_id: str, message: Told, event: MesEvent, after: LineState
+    conn: Connection, ids: Ids, clock: Clock, *, programme_id: str, message: Told, event: MesEvent, after: LineState,
+    replans: bool,
 ) -> LineState | RefusedEvent:  # fmt: skip
     """Keep an event with all that it brings about, or say why it cannot be."""
     try:
         with conn.transaction():
-            _bring_about(conn, ids, clock, programme_id, event)
+            _bring_about(conn, ids, clock, programme_id, event, replans=replans)
             SQL.insert_event(
                 conn, programme_id=programme_id, position=after.position, event_id=event.id,
                 order_id=event.order_id, station=event.station, kind=event.kind,
@@ -264,7 +268,9 @@ def _kept(
     return after
 
 
-def _bring_about(conn: Connection, ids: Ids, clock: Clock, programme_id: str, event: MesEvent) -> None:
+def _bring_about(
+    conn: Connection, ids: Ids, clock: Clock, programme_id: str, event: MesEvent, *, replans: bool
+) -> None:
     """Do what follows from an event. Raises: InvalidInput, Conflict, NotFound, if it cannot be.
 
     A line that cannot be planned anew is no reason to forget that it stands.
@@ -276,7 +282,7 @@ def _bring_about(conn: Connection, ids: Ids, clock: Clock, programme_id: str, ev
                 kind="quality" if event.quality else "breakdown", reason=event.reason, options=event.options,
                 expect_s=event.expected_s, event_id=event.id, began_at=event.at, actor=ACTOR, now=clock.now(),
             )  # fmt: skip
-            if new:
+            if new and replans:
                 cause: Cause = "quality_stop" if event.quality else "breakdown"
                 _replan(conn, ids, clock, programme_id, cause=cause, stop_id=stop.id)
         case "resumed":
@@ -286,7 +292,8 @@ def _bring_about(conn: Connection, ids: Ids, clock: Clock, programme_id: str, ev
             if get_stop(conn, row["id"]).kind == "quality":
                 raise Conflict(f"{event.station} stands for quality: an approver lifts that")
             end_stop(conn, ids, stop_id=row["id"], actor=ACTOR, now=clock.now(), ended_at=event.at)
-            _replan(conn, ids, clock, programme_id, cause="station_resumed", stop_id=row["id"])
+            if replans:
+                _replan(conn, ids, clock, programme_id, cause="station_resumed", stop_id=row["id"])
         case _:
             _of_order(conn, ids, clock, programme_id, event)
 

@@ -21,7 +21,7 @@ from ringroad.build.plan_line import Order
 from ringroad.build.plant.read import plant_from_document
 from ringroad.build.plant.revise import keep_learned
 from ringroad.build.plant.store import choose_plant, get_plant, runs_of, save_plant
-from ringroad.build.site.store import SQL
+from ringroad.build.site.lines import SQL
 from ringroad.build.site.store_held import keep_sequence, want_baseline
 from ringroad.build.store import get_baseline, get_programme, import_programme
 from ringroad.build.store_plant import (

@@ -18,6 +18,9 @@ UPDATE site SET waiting = :waiting::bigint, births_waiting = :births_waiting::bi
        reconciled_at = CASE WHEN :waiting::bigint + :births_waiting::bigint = 0 THEN :now ELSE reconciled_at END
  WHERE id = :site_id;
 
+-- name: see_site!
+UPDATE site SET heard_at = :now WHERE id = :site_id;
+
 -- name: refused_count$
 SELECT count(*) FROM (SELECT 1 FROM mes_refused WHERE programme_id = :programme_id LIMIT :rows_max) AS kept;
 
@@ -46,6 +49,11 @@ ON CONFLICT (name) DO UPDATE SET number = greatest(site_place.number, excluded.n
 INSERT INTO site_place (name, number, at) VALUES (:name, :number, :now)
 ON CONFLICT (name) DO UPDATE SET number = excluded.number, at = excluded.at;
 
+-- name: advance_place!
+-- From where it was when that was read; it may have been set back meanwhile.
+INSERT INTO site_place (name, number, at) VALUES (:name, :number, :now)
+ON CONFLICT (name) DO UPDATE SET number = excluded.number, at = excluded.at WHERE site_place.number = :before;
+
 -- name: places
 SELECT name, number FROM site_place WHERE starts_with(name, :prefix);
 
@@ -63,6 +71,34 @@ SELECT p.id AS programme_id, coalesce(s.number, 0) AS sent, e.last - greatest(co
  CROSS JOIN LATERAL (SELECT min(position) AS first, max(position) AS last FROM mes_event WHERE programme_id = p.id) e
  WHERE coalesce(s.number, 0) < e.last
  ORDER BY p.id;
+
+-- name: lines_told
+SELECT p.id AS programme_id, coalesce(s.number, 0) AS told, coalesce(t.number, 0) AS stops_told,
+       coalesce((SELECT min(position) FROM mes_event WHERE programme_id = p.id), coalesce(s.number, 0) + 1) AS kept_from
+  FROM programme p
+  LEFT JOIN site_place s ON s.name = 'sent/' || p.id
+  LEFT JOIN site_place t ON t.name = 'stops/' || p.id
+ ORDER BY p.id LIMIT :rows_max;
+
+-- name: stops_to_tell
+-- Facts of one line have their numbers in the order in which they were committed: whoever writes one has locked it.
+SELECT f.seq, s.id, s.event_id, s.station, s.kind, s.reason, s.options, s.began_at, s.expected_s, s.stopped_by,
+       CASE WHEN f.kind = 'station.resumed' THEN greatest(s.ended_at, s.began_at) END AS ended_at,
+       CASE WHEN f.kind = 'station.resumed' THEN coalesce(s.ended_by, '') ELSE '' END AS ended_by,
+       coalesce((SELECT e.position FROM mes_event e
+                  WHERE e.programme_id = s.programme_id AND e.received_at <= f.recorded_at
+                  ORDER BY e.received_at DESC, e.position DESC LIMIT 1), 0) AS after
+  FROM fact f JOIN line_stop s ON s.id = f.subject
+ WHERE f.kind IN ('station.stopped', 'station.resumed') AND f.seq > :after AND s.programme_id = :programme_id
+ ORDER BY f.seq LIMIT :rows_max;
+
+-- name: stops_waiting$
+SELECT count(*) FROM fact f JOIN line_stop s ON s.id = f.subject
+ WHERE f.kind IN ('station.stopped', 'station.resumed') AND f.seq > :after AND s.programme_id = :programme_id;
+
+-- name: untold_stops$
+SELECT count(*) FROM fact f JOIN line_stop s ON s.id = f.subject LEFT JOIN site_place t ON t.name = 'stops/' || s.programme_id
+ WHERE f.kind IN ('station.stopped', 'station.resumed') AND f.seq > coalesce(t.number, 0);
 
 -- name: events_to_send
 SELECT position, seq, received_at, body FROM mes_event

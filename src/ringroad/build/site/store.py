@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from ringroad.build.plant.store import get_plant, lock_site_of_plant, require_none_contained
+from ringroad.build.site.lines import LACKING, SENT, SQL, STOPS, lines_told, next_stops
 from ringroad.build.store_packages import get_programme
 from ringroad.kernel import errors
 from ringroad.kernel.clock import Ids
@@ -34,10 +35,9 @@ from ringroad.protocol.site import (
     Up,
     check_site_name,
 )
-from ringroad.storage.db import Connection, load_queries, of_row
-from ringroad.storage.ledger import append_fact, last_of
+from ringroad.storage.db import Connection, of_row
+from ringroad.storage.ledger import append_fact, last_of, latest_fact
 
-SQL = load_queries("ringroad.build.site")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 ACTOR: Final = "system:site"
@@ -51,6 +51,14 @@ AGAIN_S: Final = 60  # seconds between two times that births are told again: its
 AGAIN: Final = "births-again"  # the place of when they were
 AGAIN_TO: Final = "births-again-to"  # the place of the last of them
 REACHED: Final = "reached"  # the place of when the hub's broker took something: 1, events; 0, something else
+EPOCH: Final = "epoch"  # the place of when this database became a site's
+HUB_READS: Final = "hub-reads"  # the place of the newest format of what this site tells that its hub reads
+HUB_TELLS: Final = (
+    "hub-tells"  # the place of the format of what its hub tells, while this site cannot read it
+)
+SPEAKS: Final = (
+    "speaks/"  # before a site: at its hub, the format that it tells in, while the hub cannot read it
+)
 SEEN: Final = "seen"  # the place of the latest time that a site knows of, in microseconds
 CONFLICTS_MAX: Final = 1_000  # of a site that are kept
 
@@ -81,6 +89,8 @@ class Site:
     vin_plant: str | None = None
     births_refused: int = 0  # that wait for a person
     births_lacking: int = 0  # that it told and the hub does not have, as after a backup; it tells them again
+    events_lacking: int = 0  # likewise, with stops of its lines
+    speaks: int | None = None  # the format that it tells in, which this hub cannot read: it keeps what it has
 
     def cut_off_since(self, now: datetime) -> datetime | None:
         """Return since when it is not heard; None: it is connected. One never heard is cut off since it was added."""
@@ -105,6 +115,8 @@ class Link:
     waiting: int
     reached_at: datetime | None  # the hub's broker last took something
     births_waiting: int = 0
+    hub_reads: int | None = None  # the newest format that it reads, where this site tells in a newer one
+    hub_tells: int | None = None  # the format that it tells in, where this site cannot read it
 
     def is_connected(self, now: datetime) -> bool:
         """Return whether the hub took something lately: a site tells it every few seconds that it is there."""
@@ -114,6 +126,15 @@ class Link:
 # At the hub ----------------------------------------------------------------------------------------
 
 
+def builder_of(conn: Connection, programme_id: str) -> Site | None:
+    """Return the site that builds a programme; None: it is built here. Raises: NotFound, no such programme."""
+    plant_id = (
+        get_programme(conn, programme_id).plant_id or programme_id
+    )  # a line in the programme's own file
+    row = SQL.site(conn, site_id=plant_id)
+    return of_row(Site, row) if row is not None and row["removed_at"] is None else None
+
+
 def built_here(conn: Connection, programme_id: str) -> None:
     """Raise if a site builds a programme, whose line hears nothing of what is told here.
 
@@ -121,15 +142,29 @@ def built_here(conn: Connection, programme_id: str) -> None:
         Conflict: it does.
         NotFound: no such programme.
     """
-    plant_id = (
-        get_programme(conn, programme_id).plant_id or programme_id
-    )  # a line in the programme's own file
-    row = SQL.site(conn, site_id=plant_id)
-    if row is not None and row["removed_at"] is None:
+    site = builder_of(conn, programme_id)
+    if site is not None:
         raise errors.Conflict(
-            f"{programme_id} is built at site {plant_id}, whose line would go on",
+            f"{programme_id} is built at site {site.id}, whose line would go on",
             code="line_of_site",
-            hint=f"tell it at site {plant_id}; an option that is blocked here is blocked there: ringroad schedule block",
+            hint=f"tell it at site {site.id}; an option that is blocked here is blocked there: ringroad schedule block",
+        )
+
+
+def told_here(conn: Connection, stop_id: str, programme_id: str) -> None:
+    """Raise if a stop was told by a site that still builds the programme: there it is ended, and here when it tells.
+
+    Raises:
+        Conflict: it was.
+        NotFound: no such programme.
+    """
+    site = builder_of(conn, programme_id)
+    fact = latest_fact(conn, kind=FactKind.STATION_STOPPED, subject=stop_id)
+    if site is not None and fact is not None and fact.recorded_at >= site.added_at:
+        raise errors.Conflict(
+            f"site {site.id} told this stop, and builds {programme_id}: it would go on standing there",
+            code="line_of_site",
+            hint=f"end it at site {site.id}; it ends here when the site is heard",
         )
 
 
@@ -196,6 +231,7 @@ def list_sites(conn: Connection) -> list[Site]:
     counts = {row["site_id"]: row["conflicts"] for row in SQL.conflict_counts(conn)}
     births = {row["site_id"]: row["births"] for row in SQL.births_refused_counts(conn)}
     lacking = {row["name"].removeprefix(LACKS): row["number"] for row in SQL.places(conn, prefix=LACKS)}
+    speaks = {row["name"].removeprefix(SPEAKS): row["number"] for row in SQL.places(conn, prefix=SPEAKS)}
     return [
         of_row(
             Site,
@@ -203,9 +239,17 @@ def list_sites(conn: Connection) -> list[Site]:
             conflicts=counts.get(row["id"], 0),
             births_refused=births.get(row["id"], 0),
             births_lacking=lacking.get(row["id"], 0),
+            events_lacking=sum(events_lacking(conn, row["id"]).values()),
+            speaks=speaks.get(row["id"]),
         )
         for row in SQL.sites(conn, rows_max=PAGE_ROWS_MAX)
     ]
+
+
+def events_lacking(conn: Connection, site_id: str) -> dict[str, int]:
+    """Return by line how many events and words about stops a site told that are not here, and come again."""
+    prefix = f"{LACKING}{site_id}/"
+    return {row["name"].removeprefix(prefix): int(row["number"]) for row in SQL.places(conn, prefix=prefix)}
 
 
 def list_conflicts(conn: Connection, site_id: str, *, rows_max: int = PAGE_ROWS_MAX) -> list[Conflict]:
@@ -228,62 +272,105 @@ def put_conflict(
 def joined(conn: Connection, *, now: datetime) -> None:
     """Note that this is a site: from here on nothing is forgotten that its hub does not have."""
     SQL.put_place(conn, name="joined", number=0, now=now)
+    if SQL.place(conn, name=EPOCH) is None:
+        SQL.put_place(conn, name=EPOCH, number=(now - _EPOCH) // timedelta(microseconds=1), now=now)
 
 
 def link_of(conn: Connection) -> Link:
     """Return what the hub does not have yet."""
     reached = SQL.place(conn, name=REACHED)
     return Link(
-        waiting=sum(int(row["events"]) for row in SQL.unsent(conn)),
+        waiting=sum(int(row["events"]) for row in SQL.unsent(conn)) + int(SQL.untold_stops(conn)),
         reached_at=reached["at"] if reached else None,
         births_waiting=_births_behind(conn, _births_told(conn)),
+        hub_reads=_format_noted(conn, HUB_READS),
+        hub_tells=_format_noted(conn, HUB_TELLS),
     )
 
 
-def next_to_tell(conn: Connection, *, now: datetime) -> Up:
-    """Return what the hub does not have next: events in the order of their line, and a birth behind those before it.
+def note_format(conn: Connection, name: str, form: int | None, *, now: datetime) -> None:
+    """Note that a hub or a site has another format than is read here; None: it has not any more."""
+    if form is None:
+        SQL.forget_place(conn, name=name)
+    else:
+        SQL.set_place(conn, name=name, number=form, now=now)
 
-    Events and births that are told again take turns: of those there may be years. Neither: a sign of life.
+
+def _format_noted(conn: Connection, name: str) -> int | None:
+    row = SQL.place(conn, name=name)
+    return int(row["number"]) if row else None
+
+
+def next_to_tell(conn: Connection, *, now: datetime) -> Up:
+    """Return what the hub does not have next: events in the order of their line, a birth or a stop behind those before it.
+
+    Events and births that are told again take turns: of those there may be years. None: a sign of life, as for a hub
+    that does not read this format: what is told waits until it does.
     """
     rows = {row["programme_id"]: row for row in SQL.unsent(conn)}
-    waiting = sum(int(row["events"]) for row in rows.values())
-    before = _births_told(conn)
+    lines = lines_told(conn)
+    stops = next_stops(conn, lines)
+    waiting = sum(int(row["events"]) for row in rows.values()) + sum(each.waiting for each in stops.values())
+    before, epoch = _births_told(conn), SQL.place(conn, name=EPOCH)
+    sign = Up(
+        format=UP_FORMAT, sent_at=now, waiting=waiting, births_waiting=_births_behind(conn, before), births_told=before,
+        epoch=epoch["number"] if epoch else 0, lines=lines,
+    )  # fmt: skip
+    if _format_noted(conn, HUB_READS) is not None:
+        return sign
+    for programme_id, each in stops.items():
+        due = each.due(rows[programme_id]["sent"] if programme_id in rows else NUMBER_MAX)
+        if due:
+            return msgspec.structs.replace(
+                sign, programme_id=programme_id, stops=due, waiting=waiting - len(due)
+            )
     born = SQL.next_birth(conn, after=before)
     if born is None or (rows and _turn_of_events(conn, before)):
         first, upto = next(iter(rows.values()), None), NUMBER_MAX
     else:
         birth = msgspec.json.decode(bytes(born["told"]), type=SiteBirth)
-        behind = _births_behind(conn, birth.number)
         first, upto = rows.get(birth.programme_id), birth.after
         if first is None or birth.after <= first["sent"]:
-            return Up(
-                format=UP_FORMAT, sent_at=now, waiting=waiting, programme_id=birth.programme_id, birth=birth,
-                births_waiting=behind, births_told=before,
+            return msgspec.structs.replace(
+                sign, programme_id=birth.programme_id, birth=birth, births_waiting=_births_behind(conn, birth.number)
             )  # fmt: skip
-    births = _births_behind(conn, before)
     if first is None:
-        return Up(format=UP_FORMAT, sent_at=now, waiting=0, births_waiting=births, births_told=before)
-    events = _fitting(
+        return sign
+    programme_id = first["programme_id"]
+    if programme_id in stops:
+        upto = min(upto, stops[programme_id].stops[0].after)
+    events = _events_to_send(conn, programme_id, after=first["sent"], upto=upto)
+    return msgspec.structs.replace(
+        sign, programme_id=programme_id, events=events, waiting=waiting - len(events)
+    )
+
+
+def _events_to_send(conn: Connection, programme_id: str, *, after: int, upto: int) -> list[SiteEvent]:
+    rows = SQL.events_to_send(conn, programme_id=programme_id, after=after, upto=upto, rows_max=EVENTS_MAX)
+    return _fitting(
         [
             SiteEvent(
                 position=row["position"], seq=row["seq"], received_at=row["received_at"],
                 event=msgspec.Raw(msgspec.json.encode(row["body"])),
             )
-            for row in SQL.events_to_send(
-                conn, programme_id=first["programme_id"], after=first["sent"], upto=upto, rows_max=EVENTS_MAX
-            )
+            for row in rows
         ]
-    )  # fmt: skip
-    return Up(
-        format=UP_FORMAT, sent_at=now, waiting=waiting - len(events), programme_id=first["programme_id"],
-        events=events, births_waiting=births, births_told=before,
     )  # fmt: skip
 
 
 def has_told(conn: Connection, told: Up, *, now: datetime) -> None:
-    """Note that the hub's broker has what was told."""
+    """Note that the hub's broker has what was told, unless it was asked meanwhile to be told from before again."""
+    before = next((each for each in told.lines if each.programme_id == told.programme_id), None)
     if told.events:
-        SQL.put_place(conn, name=f"sent/{told.programme_id}", number=told.events[-1].position, now=now)
+        SQL.advance_place(
+            conn, name=f"{SENT}{told.programme_id}", number=told.events[-1].position, now=now,
+            before=before.told if before else 0,
+        )  # fmt: skip
+    if told.stops:
+        SQL.advance_place(
+            conn, name=f"{STOPS}{told.programme_id}", number=told.stops[-1].seq, now=now,
+            before=before.stops_told if before else 0,
+        )  # fmt: skip
     if told.birth is not None:
         SQL.put_place(conn, name=BIRTHS, number=told.birth.number, now=now)
     SQL.set_place(conn, name=REACHED, number=int(bool(told.events)), now=now)

@@ -25,8 +25,10 @@ from ringroad.build.adopt import adopt_vehicle, read_elsewhere
 from ringroad.build.plant.store import get_plant, runs_of
 from ringroad.build.quality.results import CheckResult
 from ringroad.build.quality.store import take_results
-from ringroad.build.site.store import ACTOR, LACKS, SQL, TAKEN, get_site, put_conflict
+from ringroad.build.site.lines import SQL, lines_lacking
+from ringroad.build.site.store import ACTOR, LACKS, TAKEN, get_site, put_conflict
 from ringroad.build.site.store_keys import KEYS_MAX, check_not_revoked, has_room, why_revoked
+from ringroad.build.site.store_sums import sums_have
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import (
     Conflict,
@@ -39,7 +41,7 @@ from ringroad.kernel.errors import (
 )
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
-from ringroad.protocol.site import ASK_FORMAT, SiteBirth, Trust
+from ringroad.protocol.site import ASK_FORMAT, UP_FORMAT, SiteBirth, Trust
 from ringroad.storage.db import Connection, expect_one, of_row, transaction
 from ringroad.storage.ledger import append_fact, last_of
 from ringroad.trust.birth import CERTIFICATE, BirthRecord, read_record, verify_record
@@ -116,11 +118,13 @@ def trust_for(
     refused = _why_not(conn, site_id, key, now=now) if ready else ""
     if ready and signer and not refused:
         certificate = certify(conn, ids, signer, site_id=site_id, key=key, now=now)
+    events_have, stops_have = lines_lacking(conn, site_id)
     return Trust(
         format=ASK_FORMAT, image_roots=roots["image"], director_roots=roots["director"],
         timestamp=files.get("timestamp", b"").decode(), snapshot=files.get("snapshot", b"").decode(),
         targets_sha256=hashlib.sha256(targets).hexdigest(), targets_bytes=len(targets),
         certificate=certificate.decode(), no_certificate=refused, births_have=births_lacking_after(conn, site_id),
+        events_have=events_have, stops_have=stops_have, sums_have=sums_have(conn, site_id), up_format=UP_FORMAT,
     )  # fmt: skip
 
 

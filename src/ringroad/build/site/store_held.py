@@ -21,7 +21,8 @@ from psycopg.types.json import Jsonb
 
 from ringroad.build.model import Package
 from ringroad.build.site.flash import Flash, Held, Stand, decide_flash, not_released
-from ringroad.build.site.store import SQL, believe_time, pass_time, seen_at
+from ringroad.build.site.lines import SQL
+from ringroad.build.site.store import believe_time, pass_time, seen_at
 from ringroad.build.store import get_baseline, get_release
 from ringroad.build.store_packages import SQL as BUILD
 from ringroad.build.store_packages import list_programmes, packages_by_id

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from ringroad.build.site.store import SQL, get_site
+from ringroad.build.site.lines import SQL
+from ringroad.build.site.store import get_site
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, NotFound, Untrusted
 from ringroad.kernel.facts import FactKind

@@ -20,7 +20,8 @@ import msgspec
 from ringroad.build.clone.store import keep_said
 from ringroad.build.clone.store_proposals import sums_of_plant
 from ringroad.build.clone.sums import sums_from
-from ringroad.build.site.store import ACTOR, SILENT_S, SQL
+from ringroad.build.site.lines import SQL
+from ringroad.build.site.store import ACTOR, AGAIN_S, SILENT_S
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
@@ -33,6 +34,7 @@ SUMS_S: Final = (
 )
 AHEAD: Final = timedelta(days=1)  # of its clock that a hub takes a number
 LOOKED: Final = "sums"  # the place of the sums that the hub has: their digest, and when the site looked last
+SUMS_TAKEN: Final = "sums-taken/"  # before a site: at its hub, the number of the newest that was taken
 NUMBER: Final = "sums-number"  # the place of the number of the newest that the hub has
 
 
@@ -48,6 +50,7 @@ def with_sums(conn: Connection, site_id: str, told: Up, *, now: datetime) -> Up:
     looked, reached = SQL.place(conn, name=LOOKED), SQL.place(conn, name="reached")
     if (
         told.events
+        or told.stops
         or told.birth is not None
         or reached is None
         or now - reached["at"] > timedelta(seconds=SILENT_S)
@@ -66,6 +69,21 @@ def has_told_sums(conn: Connection, sums: SiteSums, *, now: datetime) -> None:
     """Note that the hub's broker has them."""
     SQL.set_place(conn, name=LOOKED, number=_digest(sums), now=now)
     SQL.set_place(conn, name=NUMBER, number=sums.number, now=now)
+
+
+def tell_sums_again(conn: Connection, have: int | None, *, now: datetime) -> None:
+    """Let the site say what its stations taught it again, at its next look, if the hub does not have it."""
+    told, looked = SQL.place(conn, name=NUMBER), SQL.place(conn, name=LOOKED)
+    if have is None or told is None or looked is None or told["number"] <= have or looked["number"] == 0:
+        return
+    if not timedelta() <= now - told["at"] < timedelta(seconds=AGAIN_S):  # the hub may not have read it yet
+        SQL.set_place(conn, name=LOOKED, number=0, now=looked["at"])
+
+
+def sums_have(conn: Connection, site_id: str) -> int:
+    """Return the number of the newest that a hub took of a site."""
+    row = SQL.place(conn, name=SUMS_TAKEN + site_id)
+    return int(row["number"]) if row else 0
 
 
 def _sums_of(conn: Connection, site_id: str, number: int) -> SiteSums | None:

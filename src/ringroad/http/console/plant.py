@@ -9,9 +9,10 @@ from typing import Any
 
 from litestar import Response
 
-from ringroad.build.stops import standing_s
+from ringroad.build.stops import standing_s, stopped_stations
 from ringroad.build.store import get_programme
 from ringroad.build.store_running import load_running
+from ringroad.build.store_stops import open_stops
 from ringroad.build.store_times import line_drift
 from ringroad.build.twin.drift import VEHICLES_PER_FALSE_ALARM, out_of_calibration
 from ringroad.build.twin.planned import line_now
@@ -58,6 +59,8 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
                 "schedule": schedules[0] if schedules else None,
                 "held": held_back(schedules[0].document) if schedules else [],
                 "sequence": [known[i] for i in ids if i in known],
+                "standing": stopped_stations(open_stops(conn, programme_id=programme.id)),
+                "built_at": sites.builder_of(conn, programme.id),
                 "stops": reading.line_stops(conn, programme.id, limit=STOPS_SHOWN),
                 "blocked": reading.blocked_options(conn, programme.id),
                 "orders": reading.orders(conn, programme_id=programme.id, limit=30),

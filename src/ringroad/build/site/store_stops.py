@@ -1,0 +1,61 @@
+"""At a hub: what stands on the lines of its sites, told there by people and by stations.
+
+The caller opens the transaction.
+
+Invariants:
+    A stop is taken once, and once its end, in the order in which the site wrote them down.
+    The hub plans nothing anew for it: the site that builds did.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ringroad.build.site.lines import SQL, STOPS_TAKEN, line_of, taken_to
+from ringroad.build.site.store import ACTOR, put_conflict
+from ringroad.build.stops import LineStop
+from ringroad.build.store_packages import SQL as BUILD
+from ringroad.build.store_stops import find_stop, keep_end, keep_stop
+from ringroad.kernel.clock import Ids
+from ringroad.protocol.site import SiteStop, Up
+from ringroad.storage.db import Connection
+
+
+def take_stops(conn: Connection, ids: Ids, site_id: str, told: Up, *, now: datetime) -> None:
+    """Take what a site says of stops of one of its lines; behind some that are missing here, none: all come again."""
+    line = line_of(told)
+    taken = taken_to(conn, STOPS_TAKEN, site_id, told.programme_id)
+    if line is None or line.stops_told > taken:
+        return
+    BUILD.lock_programme(conn, programme_id=told.programme_id)
+    for each in told.stops:
+        if each.seq > taken:
+            _take(conn, ids, site_id, told.programme_id, each, now=now)
+            taken = each.seq
+    SQL.set_place(conn, name=f"{STOPS_TAKEN}{site_id}/{told.programme_id}", number=taken, now=now)
+
+
+def _take(
+    conn: Connection, ids: Ids, site_id: str, programme_id: str, told: SiteStop, *, now: datetime
+) -> None:
+    here = find_stop(conn, programme_id=programme_id, stop_id=told.id, event_id=told.event_id)
+    if here is not None and here.programme_id != programme_id:
+        reason = f"stop {told.id} is of the line of {here.programme_id}, and of no other"
+        put_conflict(conn, site_id, "stop_refused", told.id, reason, now=now)
+        return
+    if here is None:
+        here = LineStop(
+            id=told.id, programme_id=programme_id, station=told.station, kind=told.kind, reason=told.reason,
+            options=tuple(told.options), event_id=told.event_id, began_at=told.began_at, expected_s=told.expected_s,
+            stopped_by=f"{told.stopped_by} at {site_id}",
+        )  # fmt: skip
+        keep_stop(
+            conn, ids, here, actor=ACTOR, now=now, event_at=told.began_at,
+            more={"site": site_id, "stopped_by": told.stopped_by},
+        )  # fmt: skip
+    if told.ended_at is None or here.ended_at is not None:
+        return
+    keep_end(
+        conn, ids, here, at=max(told.ended_at, here.began_at), by=f"{told.ended_by} at {site_id}", actor=ACTOR, now=now,
+        event_at=told.ended_at, more={"site": site_id, "ended_by": told.ended_by},
+    )  # fmt: skip
