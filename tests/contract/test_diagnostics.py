@@ -599,6 +599,29 @@ def test_sessions_opened_and_closed_again_and_again_fill_no_queue(pg_url: str, t
     assert opened == QUEUED_MAX - 1  # the end of each waits for the vehicle
 
 
+def test_a_session_that_asks_for_positions_says_so_to_the_vehicle_and_to_whoever_reads_of_it(
+    pg_url: str,
+) -> None:
+    with connect(pg_url) as conn:
+        born(conn)
+        token_of(conn, "admin", Role.ADMIN)
+        for name in ("ole", "ines"):
+            token_of(conn, name, Role.OPERATOR, permission="read")
+        now = SystemClock().now()
+        for name, position in (("ole", True), ("ines", False)):
+            with transaction(conn):
+                asked = store.open_session(
+                    conn, SystemIds(), vin=VINS[0], account=name, scope="read", minutes=30, reason="a hum", now=now,
+                    position=position,
+                )  # fmt: skip
+            own = store.session_of(conn, vin=VINS[0], account=name)
+            assert own is not None
+            assert asked.position is own.position is position
+        with transaction(conn):
+            bodies = [request.body for _, request in store.due_requests(conn, now=now, rows_max=9)]
+        assert sorted("position" in body for body in bodies) == [False, True]
+
+
 def test_a_wider_permission_ends_no_session(pg_url: str) -> None:
     with connect(pg_url) as conn:
         born(conn)

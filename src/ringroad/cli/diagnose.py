@@ -56,10 +56,18 @@ group.add_command(watch)
     help="To read, or to change as well: clear faults, run tests, reset.",
 )  # fmt: skip
 @click.option("--minutes", default=30, show_default=True, help="How long, 480 at most.")
+@click.option(
+    "--position",
+    is_flag=True,
+    help="To read where the vehicle is and was, too; its driver is asked for that.",
+)
 @with_client
-def open_session(shell: Shell, client: Client, *, vin: str, reason: str, scope: str, minutes: int) -> None:
+def open_session(
+    shell: Shell, client: Client, *, vin: str, reason: str, scope: str, minutes: int, position: bool
+) -> None:
     """Ask a vehicle for a session."""
-    body = {"reason": reason, "scope": scope, "minutes": minutes}
+    body: dict[str, object] = {"reason": reason, "scope": scope, "minutes": minutes}
+    body |= {"position": True} if position else {}
     made = client.post(f"/vehicles/{vin}/diagnostics/sessions", body)
     shell.show(made, text=_session_text(made))
 
@@ -83,7 +91,7 @@ def sessions(shell: Shell, client: Client, *, vin: str) -> None:
         ("session", "who", "scope", "state", "consent", "asked", "until", "why"),
         (
             (
-                row["id"], row["account"], row["scope"], row.get("state_words") or row["state"], row["consent"], exactly(row["asked_at"]),
+                row["id"], row["account"], _scope(row), row.get("state_words") or row["state"], row["consent"], exactly(row["asked_at"]),
                 exactly(row["ended_at"] or row["expires_at"]), row["reason"],
             )
             for row in rows
@@ -412,12 +420,16 @@ def set_mode(
 # Words ----------------------------------------------------------------------------------------------
 
 
+def _scope(session: Mapping[str, Any]) -> str:
+    return f"{session['scope']}{', positions' if session.get('position') else ''}"
+
+
 def _session_text(session: Mapping[str, Any]) -> str:
     until = exactly(session["expires_at"])
     match session["state"]:
         case "open":
             return (
-                f"open until {until}, scope {session['scope']}, on the vehicle's {session['consent']} consent"
+                f"open until {until}, scope {_scope(session)}, on the vehicle's {session['consent']} consent"
             )
         case "asked":
             return (

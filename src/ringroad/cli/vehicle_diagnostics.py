@@ -45,8 +45,8 @@ def diagnostics(shell: Shell, folder: Path, *, allow: str | None, deny: str | No
         return
     held = list(living(read_sessions(folder), now=now).values())
     text = table(
-        ("session", "who", "scope", "state", "until (UTC)", "code", "why"),
-        ((each.id, each.by, each.scope, each.state, f"{each.expires_at:%Y-%m-%d %H:%M}", seen_of(each), each.reason) for each in held),
+        ("session", "who", "scope", "positions", "state", "until (UTC)", "code", "why"),
+        ((each.id, each.by, each.scope, "yes" if each.position else "no", each.state, f"{each.expires_at:%Y-%m-%d %H:%M}", seen_of(each), each.reason) for each in held),
         whole=("session", "code"),
         empty="nobody looks into this vehicle"
         if config.diagnostics != "off"

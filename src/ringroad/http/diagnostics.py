@@ -71,6 +71,7 @@ class DiagnosticSession(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None
     ended_by: str = ""  # actor, in lists; a vehicle is its driver
     state_words: str = ""
+    position: bool = False  # asked for where the vehicle is and was, too
 
 
 class DiagnosticJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +105,7 @@ class NewDiagnosticSession(Command, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(min_length=1, max_length=REASON_CHARS_MAX, pattern=TEXT_PATTERN)]
     scope: Literal["read", "service"] = "read"
     minutes: Annotated[int, Meta(ge=1, le=480)] = 30
+    position: bool = False  # where the vehicle is and was, too: its driver is asked for that
 
 
 Answer = Response[Any]
@@ -134,7 +136,7 @@ async def open_diagnostic_session(
         with ctx.transaction() as conn:
             opened = store.open_session(
                 conn, ctx.ids, vin=vin, account=request.user.name, scope=data.scope, minutes=data.minutes,
-                reason=data.reason, now=now,
+                reason=data.reason, now=now, position=data.position,
             )  # fmt: skip
             _require_room(conn, vin, now=now)
         return opened

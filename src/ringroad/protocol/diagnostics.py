@@ -82,13 +82,17 @@ def written_values(body: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-class SessionWanted(Message, frozen=True, kw_only=True):
-    """Body of ``POST /sessions``: who wants to look into the vehicle, why, how deep and until when."""
+class SessionWanted(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Body of ``POST /sessions``: who wants to look into the vehicle, why, how deep and until when.
+
+    `position` asks for where the vehicle is or was as well. A vehicle from before it refuses such a session.
+    """
 
     by: Name
     reason: Annotated[str, Meta(min_length=1, max_length=REASON_CHARS_MAX)]
     scope: Scope
     expires_at: datetime
+    position: bool = False
 
 
 class DiagnosticRequest(Message, frozen=True, kw_only=True, omit_defaults=True):

@@ -47,6 +47,7 @@ class Session:
     expires_at: datetime
     ended_at: datetime | None
     ended_by: str = ""  # actor, where it was read
+    position: bool = False  # whether it was asked for where the vehicle is and was, too
 
     @property
     def state_words(self) -> str:

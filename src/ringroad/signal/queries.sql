@@ -104,7 +104,9 @@ INSERT INTO diagnostic_session (id, vin, account, scope, reason, state, asked_at
 VALUES (:id, :vin, :account, :scope, :reason, 'asked', :now, :expires_at);
 
 -- name: diagnostic_session_of^
-SELECT * FROM diagnostic_session
+SELECT *, EXISTS (SELECT FROM fact WHERE subject = diagnostic_session.id AND kind = 'diagnosis.asked'
+                     AND (body ->> 'position')::boolean) AS position
+  FROM diagnostic_session
  WHERE vin = :vin AND account = :account AND state IN ('asked', 'open') FOR UPDATE;
 
 -- name: diagnostic_sessions_of
@@ -114,7 +116,9 @@ SELECT * FROM diagnostic_session
 -- name: diagnostic_sessions
 SELECT *, coalesce((SELECT actor FROM fact WHERE subject = diagnostic_session.id AND ended_at IS NOT NULL
                        AND kind IN ('diagnosis.closed', 'diagnosis.declined', 'diagnosis.expired')
-                     ORDER BY seq DESC LIMIT 1), '') AS ended_by
+                     ORDER BY seq DESC LIMIT 1), '') AS ended_by,
+       EXISTS (SELECT FROM fact WHERE subject = diagnostic_session.id AND kind = 'diagnosis.asked'
+                  AND (body ->> 'position')::boolean) AS position
   FROM diagnostic_session
  WHERE vin = :vin AND (:id::text IS NULL OR id = :id) ORDER BY asked_at DESC, id DESC LIMIT :rows_max;
 

@@ -66,8 +66,9 @@ def open_session(
     minutes: int,
     reason: str,
     now: datetime,
+    position: bool = False,
 ) -> Session:
-    """Ask a vehicle for a session.
+    """Ask a vehicle for a session; with `position`, for where it is and was too.
 
     Raises:
         Forbidden: the account has no permission of this scope.
@@ -91,20 +92,14 @@ def open_session(
         )
     session_id, expires_at = ids.new("diagnosis"), session_end(minutes=minutes, now=now)
     SQL.insert_diagnostic_session(
-        conn,
-        id=session_id,
-        vin=vin,
-        account=account,
-        scope=scope,
-        reason=reason,
-        now=now,
+        conn, id=session_id, vin=vin, account=account, scope=scope, reason=reason, now=now,
         expires_at=expires_at,
-    )
+    )  # fmt: skip
     append_fact(
         conn, ids, kind=FactKind.DIAGNOSIS_ASKED, subject=session_id, actor=account, now=now,
-        body={"vin": vin, "scope": scope, "reason": reason, "expires_at": expires_at.isoformat()},
+        body={"vin": vin, "scope": scope, "reason": reason, "expires_at": expires_at.isoformat(), "position": position},
     )  # fmt: skip
-    wanted = SessionWanted(by=account, reason=reason, scope=scope, expires_at=expires_at)
+    wanted = SessionWanted(by=account, reason=reason, scope=scope, expires_at=expires_at, position=position)
     _insert_job(
         conn, ids, session_id=session_id, vin=vin, method="POST", path=SESSIONS_PATH,
         body=msgspec.to_builtins(wanted), now=now, expires_at=expires_at,

@@ -31,10 +31,10 @@ from ringroad.vehicle.diagnostics.bulk import (
     TEXTS_MAX,
     LogRing,
     cleaned,
-    names_position,
     signal_lines,
     text_of,
 )
+from ringroad.vehicle.diagnostics.places import names_position
 from ringroad.vehicle.diagnostics.testers import add_tester
 from ringroad.vehicle.observe import SampleRing, keep_ring
 from ringroad.vehicle.small_http import Request

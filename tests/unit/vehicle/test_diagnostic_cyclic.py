@@ -175,7 +175,7 @@ def test_a_value_that_is_too_large_is_told_as_such_and_hides_no_other() -> None:
         size = VALUE_BYTES_MAX - 2  # in quotes
         values = {"a": "x" * size, "b": "x" * (size + 1)}
 
-        async def read(_component: str, data_id: str) -> Any:
+        async def read(_session: str, _component: str, data_id: str) -> Any:
             return values[data_id]
 
         clock = DeskClock()

@@ -15,7 +15,6 @@ import hashlib
 import re
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Reversible
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, Unavailable
 from ringroad.protocol.diagnostics import BULK_BYTES_MAX, BULK_CHUNK_BYTES_MAX
 from ringroad.protocol.vehicle import Sample
 from ringroad.vehicle.diagnostics.audit import read_audit
+from ringroad.vehicle.diagnostics.places import names_position, tells_position
 from ringroad.vehicle.journal import Record, parse_records
 from ringroad.vehicle.memory import JOURNAL_NAME
 
@@ -44,26 +44,6 @@ _DEPTH_MAX: Final = 12  # of a line's values
 _SECRET: Final = re.compile(
     r"(?i)token|secret|passw|passphrase|passcode|authorization|cookie|private|credential|api_?key|(^|_)(key|seed|pin)$"
 )
-_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # of gps-position, gpsPosition, GPS position
-_PLACES: Final = frozenset(
-    {
-        "coord", "coords", "destination", "destinations", "geo", "heading", "headings", "lat", "lng", "location",
-        "locations", "lon", "pos", "position", "positions",
-    }
-)  # fmt: skip
-_PLACE: Final = re.compile(
-    r"(?i)gps|gnss|glonass|galileo|beidou|nmea|latitude|longitude|altitude|coordinate|currentlocation|way_?point"
-    r"|geo[-_ ]?(?:loc|hash|fence)|lat[-_ ]?(?:lon|lng)|(?:lon|lng)[-_ ]?lat"
-)
-# How something of the vehicle itself stands: its name before the word, with none between but which and how.
-_PART_STANDS: Final = re.compile(
-    r"\b(?:accelerator|actuator|brake|cam|camshaft|clutch|crank|crankshaft|damper|door|flap|gear|headrest|hood|ignition|lever"
-    r"|lock|mirror|pedal|piston|roof|rotor|seat|seats|selector|shade|shifter|spoiler|steering|sunroof|switch|tailgate|throttle"
-    r"|trunk|valve|wheel|window|wiper)"
-    r"(?: (?:[a-d]|absolute|actual|angle|center|driver|front|left|middle|passenger|rear|relative|right|row|sensor|side|target"
-    r"))* (?:pos|positions?)\b"
-)
-_NAMES_MAX: Final = 4_096  # names of which is remembered whether they are of a position
 # In free text, to the end of the line: how a place is worded there has no end of forms. A URL's query may be a key to it.
 _LOOKS_SECRET: Final = re.compile(
     r"(?i)\bbearer\s+\S+|\brrt_[0-9a-f]+|-----BEGIN[^-]*-----[\s\S]*|\?[\w.~%-]+=\S*|CurrentLocation[^\n]*"
@@ -82,38 +62,15 @@ def cleaned(value: Any, *, depth: int = 0) -> Any:
         return {
             str(key): "…" if _SECRET.search(str(key)) else cleaned(each, depth=depth + 1)
             for key, each in value.items()
-            if not names_position(str(key)) and not _tells_position(each)
+            if not names_position(str(key)) and not tells_position(each)
         }
     if isinstance(value, list | tuple):
-        return [cleaned(each, depth=depth + 1) for each in value if not _tells_position(each)]
+        return [cleaned(each, depth=depth + 1) for each in value if not tells_position(each)]
     if isinstance(value, str):
         return _LOOKS_SECRET.sub("…", value)
     if isinstance(value, int | float | bool) or value is None:
         return value
     return _LOOKS_SECRET.sub("…", str(value))
-
-
-@lru_cache(_NAMES_MAX)
-def names_position(name: str) -> bool:
-    """Say whether something of that name is where the vehicle is or was. Pure; what is in doubt is one.
-
-    How a pedal, a seat or a gear stands is none.
-    """
-    words = " ".join(_WORD.findall(name)).lower()
-    return _PLACE.search(name) is not None or not _PLACES.isdisjoint(_PART_STANDS.sub("", words).split())
-
-
-def _tells_position(value: Any) -> bool:
-    if not isinstance(value, Mapping):
-        return False
-    path = str(value.get("path", ""))
-    # With a slash it is a place that a tester asked for, and no signal: nobody hides a visit by its name.
-    if not path.startswith("/") and names_position(path):
-        return True
-    # Data of an ECU, and values of its snapshots; an ECU that is called so has no data in its own line.
-    if "data" not in value and "value" not in value:
-        return False
-    return any(names_position(str(value.get(each, ""))) for each in ("id", "did", "name"))
 
 
 class LogRing:
@@ -141,7 +98,7 @@ def text_of(lines: Reversible[Any] | bytes) -> bytes:
     newest: list[bytes] = []
     size = 0
     for line in reversed(lines):
-        if _tells_position(line):
+        if tells_position(line):
             continue
         newest.append(_encode(line))
         size += len(newest[-1])

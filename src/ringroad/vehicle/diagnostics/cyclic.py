@@ -38,7 +38,9 @@ VALUE_BYTES_MAX: Final = (
 )  # bytes of JSON; an identifier of UDS has at most 4 KiB, in hex; eight fit one answer
 
 Event = dict[str, Any]
-Read = Callable[[str, str], Awaitable[Any]]  # component, identifier -> value; raises RingroadError
+Read = Callable[
+    [str, str, str], Awaitable[Any]
+]  # session, component, identifier -> value; raises RingroadError
 Tell = Callable[[str, str, Event], None]  # session, subscription, event
 
 
@@ -191,7 +193,7 @@ class Subscriptions:
                 values: dict[str, Any] = {}
                 for each in what.data:
                     try:
-                        values[each] = _bounded(await self._read(what.component, each))
+                        values[each] = _bounded(await self._read(what.session, what.component, each))
                     except RingroadError as error:
                         values[each] = {"error": error.code}
                 one.count += 1

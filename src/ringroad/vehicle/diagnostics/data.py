@@ -47,6 +47,11 @@ def parse_id(text: str) -> str:
     return text
 
 
+def is_did(text: str) -> bool:
+    """Say whether it is an identifier of four hex digits."""
+    return _ID.fullmatch(text) is not None
+
+
 def parse_did(text: str) -> int:
     """Return the identifier in ``F195``. Raises: NotFound."""
     if _ID.fullmatch(text) is None:

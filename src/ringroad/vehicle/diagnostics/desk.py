@@ -34,7 +34,7 @@ from ringroad.protocol.preconditions import Expression, evaluate_all
 from ringroad.vehicle.agents.base import EcuInventory, Failed
 from ringroad.vehicle.agents.session import EcuSession
 from ringroad.vehicle.agents.verbs import UdsAgent
-from ringroad.vehicle.diagnostics import bulk, operations, updates, writing
+from ringroad.vehicle.diagnostics import bulk, operations, places, updates, writing
 from ringroad.vehicle.diagnostics import data as did_data
 from ringroad.vehicle.diagnostics.bulk import Sources
 from ringroad.vehicle.diagnostics.cyclic import Subscriptions
@@ -144,13 +144,13 @@ class Desk:
             case "catalogue":
                 return {"items": await self._catalogue(ask, words(request.body, "categories"))}
             case "data":
-                return await self._data(ask)
+                return await self._data(ask, session)
             case "write":
                 return await self._write(ask, session, request.body)
             case "faults":
                 return {"items": await self._faults(ask.component, _mask(request.body))}
             case "fault":
-                return await self._fault(ask)
+                return places.told_to(session, await self._fault(ask))
             case "health":
                 return await self._health(_mask(request.body))
             case "clear" | "clear_one":
@@ -164,7 +164,7 @@ class Desk:
                 self._locks.release(ask.component, session=session.id, now=self._place.clock.now())
                 return {"items": []}
             case "operations" | "executions" | "execution" | "stop":
-                return await self._operation(ask)
+                return places.told_to(session, await self._operation(ask))
             case "execute":
                 return self._execute(ask, session, request.id)
             case "modes":
@@ -299,10 +299,11 @@ class Desk:
         async with self._alone(ecu) as way:
             return did_data.listed(await way.data(), categories, {})
 
-    async def _data(self, ask: Ask) -> Body:
+    async def _data(self, ask: Ask, session: Session) -> Body:
         data_id, writes = did_data.parse_id(ask.names[1]), self._writes(ask.component)
+        places.require(session, data_id)
         async with self._alone(self._ecu(ask)) as way:
-            return await read_datum(way, data_id, writes)
+            return places.told_to(session, await read_datum(way, data_id, writes))
 
     def _writes(self, component: str) -> Mapping[int, Writable]:
         return self._place.writes.get(component, {})
@@ -310,14 +311,18 @@ class Desk:
     async def _write(self, ask: Ask, session: Session, body: Body) -> Body:
         ecu, did = self._ecu(ask), did_data.parse_did(ask.names[1])
         wanted = writing.require_writable(self._writes(ecu.name), ecu.name, did)
+        places.require(session, wanted.name)  # the answer has what was there before
         data = wanted.encode(body.get("data"))
         async with self._line(ecu, (ask, session.id)) as line, self._modes.extended(ecu.name, line):
             held = await writing.write_value(line, wanted, data)
         return {**did_data.describe(did, self._writes(ecu.name)), **held}
 
-    async def _value(self, component: str, data_id: str) -> Any:
+    async def _value(self, session_id: str, component: str, data_id: str) -> Any:
+        session = self._sessions.require(session_id, now=self._place.clock.now())
+        writable = self._writes(component).get(int(data_id, 16)) if did_data.is_did(data_id) else None
+        places.require(session, data_id, writable.name if writable is not None else "")
         async with self._alone(self._named(component)) as way:
-            return (await way.read(data_id))["data"]
+            return places.told_to(session, await way.read(data_id))["data"]
 
     async def _subscription(self, ask: Ask, session: Session, request: DiagnosticRequest) -> Body:
         parse = self._known(self._ecu(ask)).parse
@@ -454,30 +459,13 @@ class Desk:
 
     def _update(self, ask: Ask, session: Session) -> Body:
         """Show what the Director assigned, or let the orchestrator look at it now; it alone decides what follows."""
-        orchestrator = self._place.orchestrator
-        glance, assigned = orchestrator.glance(), orchestrator.assigned
-        match ask.what:
-            case "look":
-                orchestrator.wake()
-            case "update":
-                return updates.update_details(glance, ask.names[0], assigned=assigned)
-            case "prepare":
-                updates.require_trigger(glance, ask.names[0], "prepare", assigned=assigned)
-                orchestrator.wake()
-                if updates.begins(glance, ask.names[0]):
-                    orchestrator.hear()
-            case "execute_update":
-                updates.require_trigger(glance, ask.names[0], "execute", assigned=assigned)
-                now = self._place.clock.now()
-                for component in updates.components_of(glance):
-                    if self._locks.of(component, now=now) is not None:
-                        self._locks.require(component, session=session.id, now=now)
-                orchestrator.hear()
-            case _:
-                pass
-        if ask.names:
-            return updates.update_status(glance, ask.names[0], assigned=assigned)
-        return {"items": updates.update_list(glance, assigned=assigned)}
+        now = self._place.clock.now()
+
+        def hold(component: str) -> None:
+            if self._locks.of(component, now=now) is not None:
+                self._locks.require(component, session=session.id, now=now)
+
+        return updates.answered(ask, self._place.orchestrator, hold=hold)
 
     # Locks -----------------------------------------------------------------------------------------
 

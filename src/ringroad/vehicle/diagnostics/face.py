@@ -70,6 +70,7 @@ class WantedHere(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     reason: Annotated[str, Meta(min_length=1, max_length=REASON_CHARS_MAX)]
     scope: Scope = "read"
     minutes: Annotated[int, Meta(ge=1, le=480)] = 30
+    position: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,7 +299,7 @@ class DiagnosticFace:
         self._note_session(tester, session_id, "POST")
         asked = SessionWanted(
             by=f"{tester.name}, beside the vehicle", reason=wanted.reason, scope=wanted.scope,
-            expires_at=now + timedelta(minutes=wanted.minutes),
+            expires_at=now + timedelta(minutes=wanted.minutes), position=wanted.position,
         )  # fmt: skip
         session = self._sessions.ask(session_id, asked, now=now)
         status = HTTPStatus.CREATED if session.state == "open" else HTTPStatus.ACCEPTED

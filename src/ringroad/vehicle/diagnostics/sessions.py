@@ -3,7 +3,8 @@
 The vehicle, not the server, knows whether it has consent. What its configuration says decides:
 
 * ``driver``: each session waits until the driver agrees (`ringroad vehicle diagnostics`, or the driver's page);
-* ``standing``: the fleet that runs the vehicle agreed for good, and said so in its configuration;
+* ``standing``: the fleet that runs the vehicle agreed for good, and said so in its configuration; to a session that
+  asks for positions as well, only the driver can agree;
 * ``test``: a vehicle of the maker's own, without a driver to ask;
 * ``off``: nobody.
 
@@ -51,6 +52,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
     state: State
     consent: Consent | Literal[""] = ""
+    position: bool = False  # whether it may read where the vehicle is or was
 
 
 class Word(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,16 +94,20 @@ def decide_session(
         )
     if others >= SESSIONS_MAX:
         return Declined(code="too_many_sessions", message=f"{SESSIONS_MAX} sessions are open or asked for")
+    # What a fleet agreed to for good is diagnostics; where its vehicle is, its driver is asked.
+    asks = policy == "driver" or (policy == "standing" and wanted.position)
     return Session(
         id=session_id, by=wanted.by, reason=wanted.reason, scope=wanted.scope, asked_at=now,
-        expires_at=wanted.expires_at, state="asked" if policy == "driver" else "open",
-        consent="" if policy == "driver" else policy,
+        expires_at=wanted.expires_at, state="asked" if asks else "open",
+        consent="" if asks or policy == "driver" else policy, position=wanted.position,
     )  # fmt: skip
 
 
 def seen_of(session: Session) -> str:
     """Return a digest of all that a driver is shown of a session, and of when it was asked for."""
+    shown: tuple[object, ...]
     shown = (session.id, session.by, session.reason, session.scope, session.asked_at, session.expires_at)
+    shown += ("position",) if session.position else ()
     return hashlib.sha256(msgspec.json.encode(shown)).hexdigest()[:SEEN_CHARS]
 
 

@@ -19,8 +19,8 @@ from ringroad.kernel.errors import NotFound, RingroadError
 from ringroad.protocol.diagnostics import BULK_BYTES_MAX
 from ringroad.vehicle.agents.base import EcuInventory, Failed
 from ringroad.vehicle.diagnostics import data as did_data
-from ringroad.vehicle.diagnostics.bulk import names_position
 from ringroad.vehicle.diagnostics.faults import fault_status, plain
+from ringroad.vehicle.diagnostics.places import names_position
 from ringroad.vehicle.diagnostics.ways import Way
 from ringroad.vehicle.uds import NegativeResponse, Nrc
 from ringroad.vehicle.writable import Writable

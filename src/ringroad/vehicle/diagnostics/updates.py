@@ -1,4 +1,4 @@
-"""Updates as diagnostics show and trigger them: what the Director assigned to this vehicle, and how it stands. Pure.
+"""Updates as diagnostics show and trigger them: what the Director assigned to this vehicle, and how it stands. Pure but for `answered`.
 
 A workshop sees an assigned update, lets the vehicle get it ready, and lets it begin. Nothing here brings an update, and
 nothing here agrees to one: the orchestrator looks, verifies, asks and waits as ever, and what it waits for is why a
@@ -9,14 +9,18 @@ The words of `status` are SOVD's: phase ``prepare`` until everything is staged, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, Literal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ringroad.kernel.errors import Conflict, NotFound
 from ringroad.protocol.vehicle import VehicleState
 from ringroad.vehicle.glance import Glance
 from ringroad.vehicle.kept import PastEcu, PastUpdate, ecus_of
 from ringroad.vehicle.states import BEFORE_INSTALLING, TOUCHED, CampaignState, EcuPlan, EcuState
+
+if TYPE_CHECKING:
+    from ringroad.vehicle.diagnostics.tree import Ask
+    from ringroad.vehicle.orchestrator import Orchestrator
 
 Trigger = Literal["prepare", "execute"]
 
@@ -29,6 +33,40 @@ _PAST: Final[Mapping[VehicleState, frozenset[EcuState]]] = {
     "COMMITTING": frozenset({EcuState.COMMITTED}),
     "ROLLING_BACK": frozenset(EcuState) - TOUCHED,
 }
+
+
+def answered(ask: Ask, orchestrator: Orchestrator, *, hold: Callable[[str], None]) -> dict[str, Any]:
+    """Answer a request about updates; the orchestrator is told to look now, and alone decides what follows.
+
+    Args:
+        ask: what is asked.
+        orchestrator: of the vehicle.
+        hold: raises Conflict if another session holds the lock of a component.
+
+    Raises:
+        NotFound, Conflict: see `require_trigger`.
+    """
+    glance, assigned = orchestrator.glance(), orchestrator.assigned
+    match ask.what:
+        case "look":
+            orchestrator.wake()
+        case "update":
+            return update_details(glance, ask.names[0], assigned=assigned)
+        case "prepare":
+            require_trigger(glance, ask.names[0], "prepare", assigned=assigned)
+            orchestrator.wake()
+            if begins(glance, ask.names[0]):
+                orchestrator.hear()
+        case "execute_update":
+            require_trigger(glance, ask.names[0], "execute", assigned=assigned)
+            for component in components_of(glance):
+                hold(component)
+            orchestrator.hear()
+        case _:
+            pass
+    if ask.names:
+        return update_status(glance, ask.names[0], assigned=assigned)
+    return {"items": update_list(glance, assigned=assigned)}
 
 
 def update_list(glance: Glance, *, assigned: int | None) -> list[dict[str, Any]]:

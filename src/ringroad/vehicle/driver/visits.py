@@ -36,6 +36,7 @@ def _asked(session: Session, token: str, words: Words, until: str) -> str:
 <h2 id="{name}">{escape(words.say("visit.asks", by=session.by))}</h2>
 <p dir="auto">{escape(session.reason)}</p>
 <p class="waits">{escape(words.say(f"visit.may.{session.scope}", until=until))}</p>
+{_position(session, words, "visit.may.position")}
 {_hidden(session, token)}
 <button id="allow-{escape(session.id)}" name="word" value="allow" class="strong">{escape(words.say("visit.allow"))}</button>
 <button id="deny-{escape(session.id)}" name="word" value="deny" class="quiet">{escape(words.say("visit.deny"))}</button>
@@ -48,9 +49,16 @@ def _open(session: Session, token: str, words: Words, until: str) -> str:
 <h2 id="{name}">{escape(words.say("visit.open", by=session.by))}</h2>
 <p dir="auto">{escape(session.reason)}</p>
 <p class="waits">{escape(words.say("visit.until", until=until))}</p>
+{_position(session, words, "visit.position")}
 {_hidden(session, token)}
 <button id="deny-{escape(session.id)}" name="word" value="deny" class="quiet">{escape(words.say("visit.end"))}</button>
 </form>"""
+
+
+def _position(session: Session, words: Words, key: str) -> str:
+    """Say whether it is about where the vehicle is, too; of one that is not, that it is not."""
+    said = words.say(key if session.position else "visit.no_position")
+    return f'<p class="waits">{escape(said)}</p>'
 
 
 def _hidden(session: Session, token: str) -> str:
