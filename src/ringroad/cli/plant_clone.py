@@ -24,13 +24,17 @@ MESSAGE_BYTES_MAX: Final = 4 << 20  # of what a clone says; as the server takes
 @click.option("--to", "clone_id", required=True, metavar="ID", help="Id of the new plant.")
 @click.option("--site", required=True, help="ISA-95 site of the new plant.")
 @click.option("--name", help="For people; default: as the id.")
+@click.option("--time-zone", help="Of its calendars, an IANA name; default: as PLANT's.")
 @with_client
-def clone(shell: Shell, client: Client, *, plant: str, clone_id: str, site: str, name: str | None) -> None:
+def clone(
+    shell: Shell, client: Client, *, plant: str, clone_id: str, site: str, name: str | None, time_zone: str | None
+) -> None:  # fmt: skip
     """Clone PLANT: structure by reference, parameters as priors that weigh less and less as the clone learns.
 
     It inherits from PLANT and from all plants here of the same structure that are nobody's clones.
     """
-    row = client.post(f"/plants/{plant}/clone", {"id": clone_id, "name": name or clone_id, "site": site})
+    body = {"id": clone_id, "name": name or clone_id, "site": site}
+    row = client.post(f"/plants/{plant}/clone", body | ({"time_zone": time_zone} if time_zone else {}))
     shell.show(
         row,
         text=f"plant {row['id']}, generation {row['generation']}: {counted(row['stations'], 'station')}"

@@ -11,7 +11,7 @@ from msgspec import Meta
 from ringroad.build.clone import store
 from ringroad.build.clone.plants import Lesson
 from ringroad.build.plant.model import Identity
-from ringroad.build.plant.read import ID_PATTERN
+from ringroad.build.plant.read_identity import ID_PATTERN
 from ringroad.build.plant.store import StoredPlant, get_plant, runs_of
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
@@ -29,6 +29,9 @@ class NewClone(Command, frozen=True, kw_only=True):
     name: Words
     site: Words
     enterprise: Words | None = None  # none: its parent's
+    time_zone: Annotated[str, Meta(max_length=100, pattern=TEXT_PATTERN)] = (
+        ""  # of its calendars; empty: as its parent's
+    )
 
 
 class LearnedView(View, frozen=True, kw_only=True):
@@ -73,8 +76,9 @@ def clone_plant(ctx: Ctx, request: Req, plant_id: Id, data: JSONBody[NewClone]) 
     with ctx.transaction() as conn:
         parent = get_plant(conn, plant_id).plant.identity
         identity = Identity(
-            id=data.id, name=data.name, enterprise=data.enterprise or parent.enterprise, site=data.site
-        )
+            id=data.id, name=data.name, enterprise=data.enterprise or parent.enterprise, site=data.site,
+            time_zone=data.time_zone or parent.time_zone,
+        )  # fmt: skip
         found = store.make_clone(
             conn, ctx.ids, parent_id=plant_id, identity=identity, actor=request.user.name, now=ctx.clock.now()
         )

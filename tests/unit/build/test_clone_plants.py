@@ -40,6 +40,10 @@ def test_a_clone_has_its_parents_structure_and_a_document_of_its_own() -> None:
     assert north.parameters.keys() == MOTHER.parameters.keys()
     with pytest.raises(Conflict, match="its own clone"):
         clone_plant(MOTHER, [], identity=who(MOTHER.id), now=NOW)
+    east = clone_plant(MOTHER, [], identity=replace(who("east"), time_zone="Asia/Shanghai"), now=NOW).plant
+    assert (east.identity.time_zone, east.structure_sha256) == ("Asia/Shanghai", MOTHER.structure_sha256)
+    with pytest.raises(InvalidInput, match="no time zone 'Haicheng'"):
+        clone_plant(MOTHER, [], identity=replace(who("east"), time_zone="Haicheng"), now=NOW)
 
 
 def test_a_clone_inherits_from_its_parent_and_from_grown_plants_of_the_same_structure_only() -> None:

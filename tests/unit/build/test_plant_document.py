@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ringroad.build.model import Line, Programme, Ratio, Station
 from ringroad.build.plant import read
 from ringroad.build.plant.diff import diff_plants
-from ringroad.build.plant.line import check_line_of, line_of, plant_of_line
+from ringroad.build.plant.line import as_line, check_line_of, line_of, plant_of_line
 from ringroad.build.plant.model import Cell, Identity, Plant
 from ringroad.build.plant.parameters import KINDS, Key, path_of, path_text
 from ringroad.build.plant.posterior import stated_time
@@ -46,6 +46,24 @@ def test_a_document_says_the_line_as_planners_take_it() -> None:
 
 def test_a_document_reads_back_from_its_json_form() -> None:
     assert plant_from_document(json.loads(json.dumps(MOTHER.to_document()))) == MOTHER
+
+
+def test_a_plant_with_a_clock_of_its_own_keeps_the_hours_of_its_calendars_by_it() -> None:
+    away = replace(MOTHER, identity=replace(MOTHER.identity, time_zone="Asia/Shanghai"))
+    assert plant_from_document(json.loads(json.dumps(away.to_document()))) == away
+    assert away.structure_sha256 == MOTHER.structure_sha256
+    far, here = (as_line(plant, plant.structure.lines[0]).calendar for plant in (away, MOTHER))
+    assert here is not None
+    assert here.time_zone == "Europe/Oslo"
+    assert far == replace(here, time_zone="Asia/Shanghai")
+
+
+def test_the_line_of_a_programme_keeps_its_calendar_as_a_plant() -> None:
+    calendar = MOTHER.structure.calendars[0]
+    resting = replace(WREN.line, calendar=calendar)
+    assert line_of(plant_of_line(replace(WREN, line=resting)), WREN.id) == resting
+    kept = Programme.from_document(json.loads(json.dumps(replace(WREN, line=resting).to_document())))
+    assert kept.line == resting
 
 
 def test_names_are_those_of_isa_95() -> None:
@@ -79,6 +97,7 @@ def test_names_are_those_of_isa_95() -> None:
         ('carriers = "trolleys"', 'carriers = "trolley"', "carriers = ", "no pool of the line"),
         ('serves = ["Line 1"', 'serves = ["Line 2"', "serves = ", "no line, shop or zone"),
         ("rework_s = { mean = 900, spread_permille = 400, n = 36 }", "", "", "'rework_s' go together"),
+        ('site = "Harbour"', 'site = "H"\ntime_zone = "Oslo"', "", "there is no time zone 'Oslo'"),
         ('id = "wren-mother"', 'id = "Wren"', 'id = "wren-mother"', "small letters"),
         ('name = "flash_and_test"', 'name = "marriage"', 'name = "flash_and_test"', "stands twice"),
         ("[warehouse]", "[warehose]", "[warehouse]", "did you mean 'warehouse'?"),

@@ -128,6 +128,9 @@ def test_a_calendar_is_closed_by_its_clock_on_the_wall_on_whole_days_and_when_cl
     )
     assert autumn[0] == (14 * 3600, 23 * 3600)  # the night in which the clock is put back has nine hours
     assert longest_opening_s(shut) > 4 * 3600
+    away = replace(PLANT, identity=replace(PLANT.identity, time_zone="Asia/Shanghai"))
+    found = shop_work(away, SHOP, [], now=MONDAY, known=set())
+    assert found.problem.resources[0].closed[0] == (1800, 2700)  # its own clock on the wall
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.posterior import Origin, Posterior, observed_times
 from ringroad.build.twin.drift import WorkTime
 from ringroad.kernel.errors import Conflict, InvalidInput
+from ringroad.kernel.hours import find_zone
 
 DECIDED: Final = frozenset({"inspects"})  # by people: copied as it is, never learned
 KEYS_AT_ONCE: Final = 1_000  # parameters of one kind that are weighed together; some 200 MB
@@ -57,7 +58,12 @@ def clone_plant(parent: Plant, mature: Iterable[Plant], *, identity: Identity, n
 
     Raises:
         Conflict: the clone would be its own parent.
+        InvalidInput: there is no such time zone.
     """
+    if identity.time_zone and find_zone(identity.time_zone) is None:
+        raise InvalidInput(
+            f"there is no time zone {identity.time_zone!r}", hint="an IANA name, for example Europe/Oslo"
+        )
     if identity.id == parent.id:
         raise Conflict(f"{parent.id} cannot be its own clone")
     empty = Plant(

@@ -79,7 +79,7 @@ def as_line(plant: Plant, built: PlantLine) -> Line:
         paint=built.paint,
         pools=built.pools,
         freeze=built.freeze,
-        calendar=next((each for each in plant.structure.calendars if each.name == built.calendar), None),
+        calendar=plant.calendars().get(built.calendar),
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from typing import Any, Final, Literal
 
@@ -35,6 +35,7 @@ class Identity:
         enterprise: ISA-95 enterprise.
         site: ISA-95 site.
         parent: the plant it was cloned from; "" for none.
+        time_zone: IANA name of the clock on its walls, which its calendars go by; "": each says its own.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Identity:
     enterprise: str
     site: str
     parent: str = ""
+    time_zone: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,6 +289,12 @@ class Plant:
     def parameters_sha256(self) -> str:
         """Content hash of the parameters alone."""
         return digest(parameters_document(self.parameters))
+
+    def calendars(self) -> dict[str, Calendar]:
+        """Return its calendars by name, by its own clock: a clone has the hours of its parent, in its own time zone."""
+        zone = self.identity.time_zone
+        found = self.structure.calendars
+        return {each.name: replace(each, time_zone=zone) if zone else each for each in found}
 
     def inspect_permille(self, path: tuple[str, ...], gate: Gate) -> int:
         """Return how many of 1,000 vehicles the gate at a path inspects: as decided, or else as its structure says."""

@@ -31,6 +31,7 @@ from ringroad.build.plant.posterior import (
     stated_share,
     stated_time,
 )
+from ringroad.build.plant.read_identity import read_identity
 from ringroad.build.programme import PROBLEMS_MAX
 from ringroad.build.programme_line import (
     BUFFER_MAX,
@@ -67,8 +68,6 @@ MILESTONES_MAX: Final = 50
 COUNT_MAX: Final = 100_000
 PARAMETERS_MAX: Final = 20_000
 
-ID_PATTERN: Final = r"[a-z][a-z0-9_\-]{0,62}"
-_ID_RULE: Final = "small letters, digits, '-' and '_', a letter first, up to 63"
 _OF_STRUCTURE: Final = ("lines", "shops", "calendars", "agvs", "warehouse", "legs")
 _PARTS: Final = ("schema", "plant", "structure", *_OF_STRUCTURE, "parameters", "bindings")
 
@@ -144,7 +143,7 @@ def _from_raw(
     reader.known(raw, (), _PARTS)
     if raw.get("schema", model.SCHEMA) != model.SCHEMA:
         reader.say(("schema",), f"schema {raw['schema']!r} is not known; this release reads {model.SCHEMA}")
-    identity = _identity(reader, raw)
+    identity = read_identity(reader, raw)
     structure = _referred(reader, raw, identity, find) if "structure" in raw else _structure(reader, raw)
     if structure is None:
         return None, tuple(sorted(reader.problems, key=lambda problem: problem.line))
@@ -156,24 +155,6 @@ def _from_raw(
     if problems:
         return None, problems
     return Plant(identity=identity, structure=structure, parameters=parameters, bindings=bindings), ()
-
-
-def _identity(reader: Reader, raw: Mapping[str, Any]) -> Identity:
-    path: Path = ("plant",)
-    head = reader.table(raw, (), "plant")
-    if not head:
-        return Identity(id="", name="", enterprise="", site="")
-    reader.known(head, path, ("id", "name", "enterprise", "site", "parent"))
-    plant_id = reader.text(head, path, "id")
-    if plant_id and not re.fullmatch(ID_PATTERN, plant_id):
-        reader.say((*path, "id"), f"id {plant_id!r}: {_ID_RULE}")
-    return Identity(
-        id=plant_id,
-        name=reader.text(head, path, "name"),
-        enterprise=reader.text(head, path, "enterprise"),
-        site=reader.text(head, path, "site"),
-        parent=reader.text_or(head, path, "parent"),
-    )
 
 
 def _referred(reader: Reader, raw: Mapping[str, Any], identity: Identity, find: Find) -> Structure | None:

@@ -99,7 +99,7 @@ def _calendar_faults(
     plant: Plant, shop: Shop, placed: Sequence[Placed], *, origin: datetime
 ) -> Iterator[str]:
     resources = {each.name: each for each in shop.resources}
-    calendars = {each.name: each for each in plant.structure.calendars}
+    calendars = plant.calendars()
     steps: dict[tuple[str, ...], Step] = {
         (routing.product, step.name): step for routing in shop.routings for step in routing.steps
     }

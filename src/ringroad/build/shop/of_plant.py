@@ -173,7 +173,7 @@ def in_order(routing: Routing) -> list[Step]:
 
 
 def _shut(plant: Plant, shop: Shop, *, now: datetime) -> dict[str, Spans]:
-    calendars = {each.name: each for each in plant.structure.calendars}
+    calendars = plant.calendars()
     read: dict[str, Spans] = {"": ()}
     found = {}
     for resource in shop.resources:

@@ -25,6 +25,7 @@ def document_panels(conn: Connection, programme: StoredProgramme, *, now: dateti
     return {
         "document": shown,
         "structure": plant.plant.structure,
+        "calendars": plant.plant.calendars().values(),
         "shops": shop_panels(conn, plant.plant, now=now) if plant.generation else [],
         "beliefs": shown.beliefs[:BELIEFS_SHOWN],
         "state": line_state_view(programme_id, state, line),
