@@ -77,6 +77,7 @@ VERDICT_WORDS: Final[Mapping[str, str]] = {
 _CODE: Final = re.compile(r"[a-z]+(?:_[a-z]+)+")
 _STATES: Final = "|".join(sorted(get_args(VehicleState), key=len, reverse=True))
 _SAID: Final = re.compile(rf"^({_STATES})( \d+ %)?(?: ([a-z]+(?:_[a-z]+)*)(?= |$))?")
+_BLOCKED: Final = re.compile(r"^generation \d+ of its plan is blocked: [a-z_, ]+; plan again$")
 _WITHDRAWN: Final = "campaign halted: "
 _BESIDE: Final = "; the vehicle said "
 
@@ -97,7 +98,7 @@ def reason_words(text: str) -> str:
     if head in VERDICT_WORDS:
         words = f"{VERDICT_WORDS[head]}: {reason_words(rest)}" if colon else VERDICT_WORDS[head]
         return f"{words}{_BESIDE}{reason_words(said)}" if beside else words
-    if _CODE.fullmatch(text):
+    if _CODE.fullmatch(text) or _BLOCKED.fullmatch(text):
         return text.replace("_", " ")
     return _SAID.sub(_vehicle, text)
 

@@ -33,6 +33,10 @@ from ringroad.ship.reason_words import (
         ("not_known: silence", "not known yet: silence"),
         ("soaking", "the new software has not run for long enough yet"),
         ("some_new_reason", "some new reason"),
+        (
+            "generation 2 of its plan is blocked: no_targets, no_control_group; plan again",
+            "generation 2 of its plan is blocked: no targets, no control group; plan again",
+        ),
         ("FAILED no_backup brake: it is gone", "failed: no way back: brake: it is gone"),
         ("FAILED no_backup", "failed: no way back"),
         ("ROLLED_BACK self_test_failed brake said 0x31", "rolled back: self test failed: brake said 0x31"),
