@@ -26,6 +26,15 @@ SELECT campaign_id, wave, shown, count(*) AS n
           FROM assignment WHERE kind = 'update') AS a
  GROUP BY campaign_id, wave, shown
 """
+RETURNED = """
+SELECT u.campaign_id, u.wave, count(*) AS n
+  FROM assignment u JOIN assignment r ON r.campaign_id = u.campaign_id AND r.vin = u.vin AND r.kind = 'rollback' AND r.state = 'installed'
+ WHERE u.kind = 'update' AND u.state = 'installed' GROUP BY u.campaign_id, u.wave
+"""
+ORDER_BACK = """
+INSERT INTO assignment (campaign_id, vin, wave, kind)
+SELECT campaign_id, vin, wave, 'rollback' FROM assignment WHERE kind = 'update' ORDER BY vin, campaign_id LIMIT %s
+"""
 LISTED = """
 SELECT action_id
   FROM (SELECT *, CASE WHEN claimed_at IS NOT NULL AND state IN ('pending', 'offered', 'active', 'cancelling')
@@ -57,6 +66,17 @@ def told(conn: Connection) -> Counts:
     }
 
 
+def returned(conn: Connection) -> tuple[dict[tuple[str, int], int], dict[tuple[str, int], int]]:
+    """Return who installed it and went back by wave, counted and as pages say it."""
+    said = {
+        (campaign.id, row.wave): row.returned
+        for campaign in reading.campaigns(conn)
+        for row in reading.campaign_progress(conn, campaign.id)
+        if row.returned
+    }
+    return {(row["campaign_id"], row["wave"]): row["n"] for row in conn.execute(RETURNED)}, said
+
+
 def fold(conn: Connection) -> None:
     with transaction(conn):
         SHIP.fold_tallies(conn, rows_max=tally.FOLDED_MAX)
@@ -81,7 +101,10 @@ def move(conn: Connection, luck: Random, actions: list[int]) -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_however_vehicles_move_the_tally_is_what_counting_them_gives(conn: Connection, seed: int) -> None:
     luck = Random(seed)
+    conn.execute(ORDER_BACK, [16])
     actions = [row["action_id"] for row in conn.execute("SELECT action_id FROM assignment")]
+    luck.shuffle(actions)
+    back = 0
     assert told(conn) == counted(conn) != {}
     for turn in range(25):
         if turn % 6 == 5:  # what is taken back was never counted
@@ -95,7 +118,12 @@ def test_however_vehicles_move_the_tally_is_what_counting_them_gives(conn: Conne
         if turn % 3 == 2:
             fold(conn)
         assert told(conn) == counted(conn)
+        of_waves, said = returned(conn)
+        assert of_waves == said
+        back += sum(said.values())
+    assert back
     for campaign in reading.campaigns(conn):
+        assert campaign.gone_back == sum(n for (name, _), n in of_waves.items() if name == campaign.id)
         of_it = {key: n for key, n in counted(conn).items() if key[0] == campaign.id}
         assert campaign.vehicles == sum(of_it.values())
         assert campaign.installed == sum(n for key, n in of_it.items() if key[2] == "installed")
@@ -114,10 +142,7 @@ def test_however_vehicles_move_the_tally_is_what_counting_them_gives(conn: Conne
 
 def test_a_page_of_vehicles_is_by_vin_of_those_asked_for(conn: Connection) -> None:
     luck = Random(3)
-    conn.execute(  # some were ordered back: their updates are listed as well
-        "INSERT INTO assignment (campaign_id, vin, wave, kind) SELECT campaign_id, vin, wave, 'rollback' FROM assignment"
-        " WHERE kind = 'update' ORDER BY vin, campaign_id LIMIT 9"
-    )
+    conn.execute(ORDER_BACK, [9])  # their updates are listed as well
     actions = [row["action_id"] for row in conn.execute("SELECT action_id FROM assignment")]
     for _ in range(12):
         move(conn, luck, luck.sample(actions, 5))

@@ -95,8 +95,8 @@ def failed_text(row: Row) -> str:
 
 
 def returned_of(row: Row) -> int:
-    """Return how many of those that installed it went back: they do not run it any more."""
-    return min(int(row.get("returned", 0)), int(row["installed"]))
+    """Return how many of those that installed it went back, and are not on it; older servers tell returns alone."""
+    return int(row.get("gone_back", min(row.get("returned", 0), row["installed"])))
 
 
 def installed_text(row: Row, *, of: bool = False) -> str:

@@ -289,7 +289,7 @@ SELECT id, action_id, kind, event_at, received_at, body, applied_at
 SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
        counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.expired - began.lost AS silent, counted.cancelled,
-       back.returns_ordered, back.returned, back.returns_failed
+       back.returns_ordered, back.returned, back.returns_failed, back.gone_back
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (
        SELECT coalesce(sum(t.vehicles), 0)::bigint AS vehicles,
@@ -305,11 +305,12 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
         WHERE counted.expired > 0 AND a.campaign_id = c.id AND a.state = 'expired' AND a.kind = 'update'
           AND a.began_at IS NOT NULL) AS began
   CROSS JOIN LATERAL (
-       SELECT coalesce(sum(t.vehicles), 0)::bigint AS returns_ordered,
-              coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'installed'), 0)::bigint AS returned,
-              coalesce(sum(t.vehicles) FILTER (WHERE t.state IN ('failed', 'rolled_back', 'expired', 'cancelled')), 0)::bigint
-                  AS returns_failed
-         FROM campaign_tally t WHERE t.campaign_id = c.id AND t.minute = '-infinity' AND t.kind = 'rollback') AS back
+       SELECT coalesce(sum(t.vehicles) FILTER (WHERE t.kind = 'rollback'), 0)::bigint AS returns_ordered,
+              coalesce(sum(t.vehicles) FILTER (WHERE t.kind = 'rollback' AND t.state = 'installed'), 0)::bigint AS returned,
+              coalesce(sum(t.vehicles) FILTER (WHERE t.kind = 'rollback'
+                       AND t.state IN ('failed', 'rolled_back', 'expired', 'cancelled')), 0)::bigint AS returns_failed,
+              coalesce(sum(t.vehicles) FILTER (WHERE t.kind = 'returned'), 0)::bigint AS gone_back
+         FROM campaign_tally t WHERE t.campaign_id = c.id AND t.minute = '-infinity' AND t.kind IN ('rollback', 'returned')) AS back
  WHERE (:campaign_id::text IS NULL OR c.id = :campaign_id)
    AND (:state::text IS NULL OR c.state = :state)
    AND (:change_id::text IS NULL OR r.change_id = :change_id)
@@ -319,7 +320,7 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
 SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
        counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.silent, counted.cancelled,
-       back.returns_ordered, back.returned, back.returns_failed
+       back.returns_ordered, back.returned, back.returns_failed, back.gone_back
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (
        SELECT count(*) AS vehicles, count(*) FILTER (WHERE a.state = 'installed') AS installed,
@@ -332,7 +333,10 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
         WHERE own.account_name = :fleet) AS counted
   CROSS JOIN LATERAL (
        SELECT count(*) AS returns_ordered, count(*) FILTER (WHERE a.state = 'installed') AS returned,
-              count(*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired', 'cancelled')) AS returns_failed
+              count(*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired', 'cancelled')) AS returns_failed,
+              count(*) FILTER (WHERE a.state = 'installed' AND EXISTS (
+                   SELECT FROM assignment u WHERE u.campaign_id = c.id AND u.vin = a.vin AND u.kind = 'update'
+                                              AND u.state = 'installed')) AS gone_back
          FROM account_vehicle own JOIN assignment a ON a.campaign_id = c.id AND a.vin = own.vin AND a.kind = 'rollback'
         WHERE own.account_name = :fleet) AS back
  WHERE counted.vehicles > 0
@@ -342,12 +346,12 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
  ORDER BY c.created_at DESC LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: campaign_progress
--- Returns are tallied apart: of a wave no more can be back of those that installed it than installed it.
+-- Who installed it and went back is tallied apart.
 SELECT t.wave, s.state, sum(t.vehicles)::bigint AS vehicles, max(t.newest_report_at) AS newest_report_at,
-       CASE WHEN s.state = 'installed' THEN least(sum(t.vehicles), (
+       CASE WHEN s.state = 'installed' THEN (
             SELECT coalesce(sum(b.vehicles), 0) FROM campaign_tally b
-             WHERE b.campaign_id = :campaign_id AND b.kind = 'rollback' AND b.minute = '-infinity'
-               AND b.wave = t.wave AND b.state = 'installed')) ELSE 0 END::bigint AS returned,
+             WHERE b.campaign_id = :campaign_id AND b.kind = 'returned' AND b.minute = '-infinity'
+               AND b.wave = t.wave) ELSE 0 END::bigint AS returned,
        CASE WHEN s.state = 'expired' THEN (
             SELECT count(*) FROM assignment b
              WHERE b.campaign_id = :campaign_id AND b.wave = t.wave AND b.state = 'expired' AND b.kind = 'update'

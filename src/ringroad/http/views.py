@@ -238,6 +238,7 @@ class CampaignView(View, frozen=True, kw_only=True):
     returns_ordered: int = 0  # told to go back to what they ran before
     returned: int = 0  # of those: they did
     returns_failed: int = 0  # of those: it came to nothing, and can be ordered again
+    gone_back: int = 0  # of those that installed it: they returned, and are not on it
 
 
 class WaveCount(View, frozen=True, kw_only=True):

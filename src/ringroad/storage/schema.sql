@@ -105,6 +105,69 @@ CREATE FUNCTION public.tally_minutes(state text, offered_at timestamp with time 
                     date_bin('1 minute', $3, '2000-01-01Z'))) AS came (state, minute)
      WHERE came.state IS NOT NULL AND came.minute IS NOT NULL
 $_$;
+CREATE FUNCTION public.tally_returns() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN  -- by sums and by the index: what is linear in what moved, whatever plan is kept for it
+        WITH came AS MATERIALIZED (
+            SELECT campaign_id, vin, kind, wave, sum(n) AS n FROM (
+            SELECT campaign_id, vin, kind, wave, 1 AS n FROM added WHERE state = 'installed' AND kind IN ('update', 'rollback')
+            UNION ALL
+            SELECT campaign_id, vin, kind, wave, -1 FROM gone WHERE state = 'installed' AND kind IN ('update', 'rollback')
+            ) AS each GROUP BY campaign_id, vin, kind, wave HAVING sum(n) <> 0
+        ), now AS MATERIALIZED (
+            SELECT moved.campaign_id, moved.vin, a.kind, a.wave FROM (SELECT DISTINCT campaign_id, vin FROM came) AS moved
+             CROSS JOIN LATERAL (
+                   SELECT o.kind, o.wave FROM assignment o
+                    WHERE o.campaign_id = moved.campaign_id AND o.vin = moved.vin AND o.kind IN ('update', 'rollback')
+                      AND o.state = 'installed' OFFSET 0) AS a
+        ), known AS (
+            SELECT campaign_id, vin, kind, wave, sum(is_now) AS is_now, sum(was) AS was FROM (
+            SELECT campaign_id, vin, kind, wave, 1 AS is_now, 1 AS was FROM now
+            UNION ALL
+            SELECT campaign_id, vin, kind, wave, 0, -n FROM came
+            ) AS each GROUP BY campaign_id, vin, kind, wave
+        ), pair AS (
+            SELECT campaign_id, max(wave) FILTER (WHERE kind = 'update' AND is_now = 1) AS now_wave,
+                   max(wave) FILTER (WHERE kind = 'update' AND was = 1) AS old_wave,
+                   bool_or(kind = 'rollback' AND is_now = 1) AS now_back, bool_or(kind = 'rollback' AND was = 1) AS old_back
+              FROM known GROUP BY campaign_id, vin
+        )
+        INSERT INTO campaign_tally (campaign_id, kind, wave, state, claimed, minute, vehicles)
+        SELECT campaign_id, 'returned', x.wave, 'installed', false, '-infinity', sum(x.n)
+          FROM pair CROSS JOIN LATERAL (VALUES (now_wave, now_back, 1), (old_wave, old_back, -1)) AS x (wave, back, n)
+         WHERE x.wave IS NOT NULL AND x.back GROUP BY campaign_id, x.wave HAVING sum(x.n) <> 0;
+    ELSE
+        WITH came AS MATERIALIZED (
+            SELECT campaign_id, vin, kind, wave, sum(n) AS n FROM (
+            SELECT campaign_id, vin, kind, wave, -1 AS n FROM gone WHERE state = 'installed' AND kind IN ('update', 'rollback')
+            ) AS each GROUP BY campaign_id, vin, kind, wave HAVING sum(n) <> 0
+        ), now AS MATERIALIZED (
+            SELECT moved.campaign_id, moved.vin, a.kind, a.wave FROM (SELECT DISTINCT campaign_id, vin FROM came) AS moved
+             CROSS JOIN LATERAL (
+                   SELECT o.kind, o.wave FROM assignment o
+                    WHERE o.campaign_id = moved.campaign_id AND o.vin = moved.vin AND o.kind IN ('update', 'rollback')
+                      AND o.state = 'installed' OFFSET 0) AS a
+        ), known AS (
+            SELECT campaign_id, vin, kind, wave, sum(is_now) AS is_now, sum(was) AS was FROM (
+            SELECT campaign_id, vin, kind, wave, 1 AS is_now, 1 AS was FROM now
+            UNION ALL
+            SELECT campaign_id, vin, kind, wave, 0, -n FROM came
+            ) AS each GROUP BY campaign_id, vin, kind, wave
+        ), pair AS (
+            SELECT campaign_id, max(wave) FILTER (WHERE kind = 'update' AND is_now = 1) AS now_wave,
+                   max(wave) FILTER (WHERE kind = 'update' AND was = 1) AS old_wave,
+                   bool_or(kind = 'rollback' AND is_now = 1) AS now_back, bool_or(kind = 'rollback' AND was = 1) AS old_back
+              FROM known GROUP BY campaign_id, vin
+        )
+        INSERT INTO campaign_tally (campaign_id, kind, wave, state, claimed, minute, vehicles)
+        SELECT campaign_id, 'returned', x.wave, 'installed', false, '-infinity', sum(x.n)
+          FROM pair CROSS JOIN LATERAL (VALUES (now_wave, now_back, 1), (old_wave, old_back, -1)) AS x (wave, back, n)
+         WHERE x.wave IS NOT NULL AND x.back GROUP BY campaign_id, x.wave HAVING sum(x.n) <> 0;
+    END IF;
+    RETURN NULL;
+END $$;
 CREATE FUNCTION public.tally_vehicles() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -1604,8 +1667,8 @@ CREATE INDEX campaign_tally_campaign_idx ON public.campaign_tally USING btree (c
 CREATE UNIQUE INDEX campaign_tally_folded_idx ON public.campaign_tally USING btree (campaign_id, kind, wave, state, claimed, minute) WHERE folded;
 CREATE INDEX campaign_tally_new_idx ON public.campaign_tally USING btree (id) WHERE (NOT folded);
 CREATE INDEX campaign_tally_now_idx ON public.campaign_tally USING btree (state) WHERE (minute = '-infinity'::timestamp with time zone);
-CREATE INDEX campaign_target_apart_idx ON public.campaign_target USING btree (plan_id, resolution) WHERE ((verdict = 'control'::text) OR (reason = 'joined'::text));
-CREATE INDEX campaign_target_let_go_idx ON public.campaign_target USING btree (plan_id) WHERE (let_go_at IS NOT NULL);
+CREATE INDEX campaign_target_gone_idx ON public.campaign_target USING btree (plan_id) WHERE (let_go_at IS NOT NULL);
+CREATE INDEX campaign_target_held_idx ON public.campaign_target USING btree (plan_id, resolution) WHERE ((verdict = 'control'::text) OR (reason = 'joined'::text));
 CREATE INDEX claim_programme_idx ON public.claim USING btree (programme_id, told_at DESC, id DESC);
 CREATE INDEX claim_vin_idx ON public.claim USING btree (vin);
 CREATE INDEX contained_lot_newest_idx ON public.contained_lot USING btree (programme_id, contained_at DESC, id DESC);
@@ -1673,6 +1736,8 @@ CREATE TRIGGER assignment_gone AFTER DELETE ON public.assignment REFERENCING OLD
 CREATE TRIGGER assignment_moved AFTER UPDATE ON public.assignment REFERENCING OLD TABLE AS gone NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.tally_assignments();
 CREATE TRIGGER assignment_notes BEFORE INSERT OR UPDATE ON public.assignment FOR EACH STATEMENT EXECUTE FUNCTION public.note_gateway_change();
 CREATE TRIGGER assignment_of_campaign AFTER INSERT ON public.assignment REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.know_campaigns();
+CREATE TRIGGER assignment_return_gone AFTER DELETE ON public.assignment REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION public.tally_returns();
+CREATE TRIGGER assignment_returned AFTER UPDATE ON public.assignment REFERENCING OLD TABLE AS gone NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.tally_returns();
 CREATE TRIGGER assignment_wakes AFTER INSERT OR UPDATE ON public.assignment FOR EACH STATEMENT EXECUTE FUNCTION public.wake_gateways();
 CREATE TRIGGER ecu_installed_replaced AFTER UPDATE ON public.ecu_installed FOR EACH ROW WHEN ((old.image_sha256 IS DISTINCT FROM new.image_sha256)) EXECUTE FUNCTION public.keep_replaced();
 CREATE TRIGGER fact_append_only BEFORE DELETE OR UPDATE ON public.fact FOR EACH ROW EXECUTE FUNCTION public.fact_is_append_only();

@@ -43,6 +43,10 @@ def test_vehicles_that_went_back_are_not_counted_as_installed() -> None:
     row = campaign(returned=1, silent=1, failed=3)
     assert ends_text(row) == ("1, 1 returned", "2, 1 silent")
     assert ends_text(campaign()) == ("2", "1")
+    outside = campaign(
+        returned=2, gone_back=1
+    )  # the other never counted as installed, and went back all the same
+    assert ends_text(outside) == ("1, 1 returned", "1")
     rows = [
         {"wave": 1, "state": "failed", "vehicles": 2, "returned": 0},
         {"wave": 1, "state": "installed", "vehicles": 6, "returned": 6},

@@ -183,7 +183,7 @@ def test_vehicles_that_went_back_are_shown_apart_from_those_that_run_the_release
     campaign = CampaignView(
         id="c", name="stock", release_id="r", release_version="2", release_name="two", lap_id=None, state="halted",
         state_reason="", wave=1, plan_id="p", generation=1, created_by="ann", created_at=at, finished_at=None,
-        vehicles=8, installed=6, downloaded=0, failed=2, returns_ordered=6, returned=5,
+        vehicles=8, installed=6, downloaded=0, failed=2, returns_ordered=7, returned=6, gone_back=5,
     )  # fmt: skip
     assert [part["title"] for part in shares(campaign)] == ["1 installed", "5 returned", "2 failed"]
     told = {text: number for number, text, _ in figures(campaign, counts)}

@@ -152,7 +152,7 @@ def shares(campaign: CampaignView) -> list[dict[str, Any]]:
     """Return the progress bar of a campaign."""
     ended = campaign.installed + campaign.downloaded + campaign.failed + campaign.cancelled
     rest = campaign.vehicles - ended - campaign.claimed
-    back = min(campaign.returned, campaign.installed)
+    back = campaign.gone_back
     return segments(
         (
             ("f-ship", campaign.installed - back, f"{campaign.installed - back} installed"),

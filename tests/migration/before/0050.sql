@@ -382,6 +382,20 @@ SELECT id, document, generation FROM programme WHERE plant_id = :plant_id ORDER 
 UPDATE programme SET plant_id = :plant_id, generation = generation + 1
  WHERE id = :programme_id AND generation = :generation;
 
+-- name: lock_site_of_plant^
+-- Whoever lets a plant be a site, and whoever gives it a line, take turns.
+SELECT pg_advisory_xact_lock(hashtextextended('site_of_plant:' || :plant_id, 0));
+
+-- name: lock_lines_of_plant
+SELECT id FROM programme WHERE coalesce(plant_id, id) = :plant_id ORDER BY id FOR NO KEY UPDATE;
+
+-- name: contained_at_site
+-- Lots that this server contains for lines of a plant that is a site, or becomes one, and so chooses for itself.
+SELECT c.programme_id, c.part, c.lot FROM contained_lot c JOIN programme p ON p.id = c.programme_id
+ WHERE coalesce(p.plant_id, p.id) = :plant_id AND c.released_at IS NULL
+   AND (:becomes::boolean OR EXISTS (SELECT FROM site s WHERE s.id = :plant_id AND s.removed_at IS NULL))
+ ORDER BY 1, 2, 3 LIMIT :rows_max;
+
 -- name: newest_state^
 SELECT state FROM line_state WHERE programme_id = :programme_id AND position <= :position
  ORDER BY position DESC LIMIT 1;
@@ -480,7 +494,7 @@ VALUES (:programme_id, :event_id, :plant_id, :station, :gate, :check, :vehicle, 
        :software, :lots, :passed, :attempt, :at, :now, :actor);
 
 -- name: passes_of
-SELECT station, vehicle, at_once FROM station_pass WHERE programme_id = :programme_id AND vehicle = ANY(:vehicles::text[]);
+SELECT station, vehicle, at FROM station_pass WHERE programme_id = :programme_id AND vehicle = ANY(:vehicles::text[]);
 
 -- name: recent_passes
 -- Without vehicles that were looked at for a contained lot: those say nothing of the others.
@@ -530,12 +544,87 @@ DELETE FROM station_pass p
    AND NOT EXISTS (SELECT FROM station_result r
                     WHERE r.programme_id = p.programme_id AND r.vehicle = p.vehicle AND r.station = p.station);
 
--- name: tallies
-SELECT station, variant, software, lots, count(*) AS vehicles, count(*) FILTER (WHERE NOT at_once) AS failed
+-- name: uncounted_days
+-- From the first day on which anything was checked.
+SELECT d::date AS day
+  FROM generate_series(greatest(:since::date, (SELECT (min(at) AT TIME ZONE 'UTC')::date FROM station_pass
+                                                WHERE programme_id = :programme_id)),
+                       :until::date, interval '1 day') AS d
+ WHERE NOT EXISTS (SELECT FROM quality_day q WHERE q.programme_id = :programme_id AND q.day = d::date)
+ ORDER BY 1 LIMIT :rows_max;
+
+-- name: tallies_of_days
+-- Within one range of time besides, here and below, for the sake of the index: by days alone all results are read.
+SELECT (at AT TIME ZONE 'UTC')::date AS day, station, variant, software, lots, count(*) AS vehicles,
+       count(*) FILTER (WHERE NOT at_once) AS failed
   FROM station_pass
- WHERE programme_id = :programme_id AND at > :since
- GROUP BY station, variant, software, lots
- ORDER BY station, variant, software, lots LIMIT :rows_max;
+ WHERE programme_id = :programme_id AND at >= :first AND at < :until AND (at AT TIME ZONE 'UTC')::date = ANY(:days::date[])
+   AND (:stations::text[] IS NULL OR station = ANY(:stations::text[]))
+ GROUP BY 1, station, variant, software, lots
+ LIMIT :rows_max;
+
+-- name: gates_of_days
+-- Vehicles that were looked at by chance, or all: those of a contained lot, or that nobody asked for, say nothing of the
+-- others. One that a gate looked at on two days counts on both.
+SELECT (r.at AT TIME ZONE 'UTC')::date AS day, r.station, r.gate, count(DISTINCT r.vehicle) AS inspected,
+       count(DISTINCT r.vehicle) FILTER (WHERE NOT r.passed) AS refused
+  FROM station_result r
+  LEFT JOIN gate_draw c ON c.programme_id = r.programme_id AND c.order_id = r.order_id AND c.station = r.station
+                       AND c.gate = r.gate
+ WHERE r.programme_id = :programme_id AND r.at >= :first AND r.at < :until AND r.gate <> '' AND r.attempt = 1
+   AND (r.at AT TIME ZONE 'UTC')::date = ANY(:days::date[])
+   AND (c.order_id IS NULL OR (c.inspect AND (c.permille < 1000 OR c.every)))
+ GROUP BY 1, r.station, r.gate;
+
+-- name: vehicles_of_days
+-- Vehicles that were checked on these days and on none before, anywhere on the line.
+SELECT day, count(*) AS vehicles
+  FROM (SELECT vehicle, min((at AT TIME ZONE 'UTC')::date) AS day FROM station_pass
+         WHERE programme_id = :programme_id AND at >= :first AND at < :until GROUP BY vehicle) AS p
+ WHERE day = ANY(:days::date[])
+   AND NOT EXISTS (SELECT FROM station_pass q
+                    WHERE q.programme_id = :programme_id AND q.station = ANY(:stations::text[]) AND q.vehicle = p.vehicle
+                      AND q.at < :first)
+ GROUP BY day;
+
+-- name: insert_day!
+INSERT INTO quality_day (programme_id, day, vehicles, counted_at) VALUES (:programme_id, :day, :vehicles, :now);
+
+-- name: insert_day_pass*!
+INSERT INTO quality_day_pass (programme_id, day, station, variant, software, lots, vehicles, failed)
+VALUES (:programme_id, :day, :station, :variant, :software, :lots, :vehicles, :failed);
+
+-- name: insert_day_gate*!
+INSERT INTO quality_day_gate (programme_id, day, station, gate, inspected, refused)
+VALUES (:programme_id, :day, :station, :gate, :inspected, :refused);
+
+-- name: forget_days!
+DELETE FROM quality_day WHERE programme_id = :programme_id AND (day = ANY(:days::date[]) OR day < :before::date);
+
+-- name: forget_days_of_vehicle!
+DELETE FROM quality_day WHERE programme_id = :programme_id
+   AND day IN (SELECT (at AT TIME ZONE 'UTC')::date FROM station_result
+                WHERE programme_id = :programme_id AND vehicle = :vehicle AND station = ANY(:stations::text[])
+                  AND gate <> '' AND attempt = 1);
+
+-- name: crowded_day$
+-- Whether a day had more kinds of vehicles than are kept.
+SELECT EXISTS (SELECT FROM quality_day_pass WHERE programme_id = :programme_id AND day >= :since::date
+                GROUP BY day HAVING count(*) > :rows_max);
+
+-- name: counted_tallies
+SELECT station, variant, software, lots, sum(vehicles)::bigint AS vehicles, sum(failed)::bigint AS failed
+  FROM quality_day_pass
+ WHERE programme_id = :programme_id AND day >= :since::date
+   AND (:stations::text[] IS NULL OR station = ANY(:stations::text[]))
+ GROUP BY station, variant, software, lots LIMIT :rows_max;
+
+-- name: counted_gates
+SELECT station, gate, sum(inspected)::bigint AS inspected, sum(refused)::bigint AS refused
+  FROM quality_day_gate WHERE programme_id = :programme_id AND day >= :since::date GROUP BY station, gate;
+
+-- name: counted_vehicles$
+SELECT coalesce(sum(vehicles), 0)::bigint FROM quality_day WHERE programme_id = :programme_id AND day >= :since::date;
 
 -- name: counted
 -- Vehicles of full blocks, those of closed alarms left out: what these told of is over.
@@ -600,20 +689,6 @@ SELECT * FROM quality_alarm
 SELECT p.id FROM programme p
  WHERE EXISTS (SELECT FROM station_pass s WHERE s.programme_id = p.id) ORDER BY p.id;
 
--- name: gate_results
--- Vehicles that were looked at by chance, or all: those of a contained lot, or that nobody asked for, say nothing of the others.
-SELECT r.station, r.gate, count(DISTINCT r.vehicle) AS inspected,
-       count(DISTINCT r.vehicle) FILTER (WHERE NOT r.passed) AS refused
-  FROM station_result r
-  LEFT JOIN gate_draw d ON d.programme_id = r.programme_id AND d.order_id = r.order_id AND d.station = r.station
-                       AND d.gate = r.gate
- WHERE r.programme_id = :programme_id AND r.gate <> '' AND r.at > :since AND r.attempt = 1
-   AND (d.order_id IS NULL OR (d.inspect AND (d.permille < 1000 OR d.every)))
- GROUP BY r.station, r.gate;
-
--- name: vehicles_left$
-SELECT count(DISTINCT vehicle) FROM station_pass WHERE programme_id = :programme_id AND at > :since;
-
 -- name: escaped
 -- Vehicles that the field traced to a gate, and whether it had looked at them.
 SELECT t.gate_station AS station, t.gate, o.id AS vehicle, o.variant, t.part, t.lot,
@@ -633,7 +708,8 @@ INSERT INTO gate_seed (programme_id, seed, made_at) VALUES (:programme_id, :seed
 SELECT seed FROM gate_seed WHERE programme_id = :programme_id;
 
 -- name: line_of_site$
-SELECT EXISTS (SELECT FROM programme p JOIN site s ON s.id = p.plant_id
+-- A line that no plant document describes is a plant of its programme's name.
+SELECT EXISTS (SELECT FROM programme p JOIN site s ON s.id = coalesce(p.plant_id, p.id)
                 WHERE p.id = :programme_id AND s.removed_at IS NULL);
 
 -- name: draws_of
@@ -1108,8 +1184,10 @@ SELECT id, vin, part, fault_code, body AS text, occurred_at FROM claim
  WHERE programme_id = :programme_id AND id = :claim_id;
 
 -- name: insert_claim!
+-- Until the release before is gone, an id may still be that of another programme alone.
 INSERT INTO claim (id, programme_id, vin, part, fault_code, body, occurred_at, told_by, told_at)
-VALUES (:claim_id, :programme_id, :vin, :part, :fault_code, :text, :occurred_at, :actor, :now);
+VALUES (:claim_id, :programme_id, :vin, :part, :fault_code, :text, :occurred_at, :actor, :now)
+ON CONFLICT DO NOTHING;
 
 -- name: claims
 SELECT c.id, c.vin, c.part, c.fault_code, c.body AS text, c.occurred_at, c.told_by, c.told_at,
@@ -1285,6 +1363,12 @@ ON CONFLICT (name) DO UPDATE SET number = greatest(site_place.number, excluded.n
 INSERT INTO site_place (name, number, at) VALUES (:name, :number, :now)
 ON CONFLICT (name) DO UPDATE SET number = excluded.number, at = excluded.at;
 
+-- name: places
+SELECT name, number FROM site_place WHERE starts_with(name, :prefix);
+
+-- name: forget_place!
+DELETE FROM site_place WHERE name = :name;
+
 -- name: forget_places!
 DELETE FROM site_place WHERE starts_with(name, :prefix);
 
@@ -1370,9 +1454,6 @@ INSERT INTO site_birth (number, vin, told, at) VALUES (:number, :vin, :told, :no
 -- name: next_birth^
 SELECT number, told FROM site_birth WHERE number > :after ORDER BY number LIMIT 1;
 
--- name: births_behind$
-SELECT count(*) FROM site_birth WHERE number > :after;
-
 -- name: vin_plants
 SELECT plant FROM site_vin;
 
@@ -1384,6 +1465,29 @@ SELECT certificate, issued_at, expires_at FROM site_key WHERE site_id = :site_id
 
 -- name: newest_site_key^
 SELECT key_id, issued_at, expires_at FROM site_key WHERE site_id = :site_id ORDER BY issued_at DESC LIMIT 1;
+
+-- name: lock_site_keys^
+SELECT pg_advisory_xact_lock(hashtextextended('site_key', 0));
+
+-- name: other_site_of_key$
+SELECT min(site_id) FROM site_key WHERE key_id = :key_id AND site_id <> :site_id;
+
+-- name: site_key_revoked^
+SELECT recorded_at, body ->> 'reason' AS reason FROM fact
+ WHERE subject = :key_id AND kind = 'site.key_revoked' AND body ->> 'site' = :site_id ORDER BY seq DESC LIMIT 1;
+
+-- name: site_keys
+-- The fact is the record of what was revoked.
+SELECT k.key_id, k.issued_at, k.expires_at, f.recorded_at AS revoked_at, f.actor AS revoked_by, f.body ->> 'reason' AS reason
+  FROM site_key k
+  LEFT JOIN LATERAL (SELECT recorded_at, actor, body FROM fact
+                      WHERE subject = k.key_id AND kind = 'site.key_revoked' AND body ->> 'site' = k.site_id
+                      ORDER BY seq DESC LIMIT 1) f ON true
+ WHERE k.site_id = :site_id ORDER BY k.issued_at DESC, k.key_id LIMIT :rows_max;
+
+-- name: live_keys$
+SELECT count(*) FROM site_key k WHERE site_id = :site_id AND expires_at > :now
+   AND NOT EXISTS (SELECT 1 FROM fact WHERE subject = k.key_id AND kind = 'site.key_revoked' AND body ->> 'site' = k.site_id);
 
 -- name: put_site_key!
 INSERT INTO site_key (site_id, key_id, certificate, issued_at, expires_at)
@@ -1496,6 +1600,11 @@ SELECT a.action_id, a.vin, a.kind, a.state, a.changed_seq, a.campaign_id,
        coalesce(a.release_id, c.release_id) AS release_id, v.variant, a.packages::text AS packages,
        a.state = 'pending' AND c.state = 'running' AS chosen,
        a.consented_at IS NOT NULL AS consented, a.claimed_at IS NOT NULL AS claimed,
+       CASE WHEN a.state <> 'cancelling' THEN ''
+            WHEN c.state = 'aborted' THEN 'a person at the maker ended its campaign' || coalesce(': ' || (
+                 SELECT f.body ->> 'told' FROM fact f WHERE f.subject = c.id AND f.kind = 'campaign.aborted' LIMIT 1), '')
+            WHEN c.state = 'halted' THEN 'its campaign was halted: ' || replace(c.state_reason, '_', ' ')
+            ELSE 'declined by its driver' END AS reason,
        CASE WHEN a.claimed_at IS NULL THEN false
             ELSE coalesce(p.document -> 'success' -> v.variant -> 'attributes', '{}') <> '{}' END AS asked
   FROM assignment a
@@ -1833,12 +1942,19 @@ WITH held AS (
            SELECT a.vin, a.action_id FROM assignment a
             WHERE a.campaign_id = :campaign_id AND a.wave = held.wave AND a.state = held.state
               AND (a.claimed_at IS NOT NULL) = held.claimed
-              AND (a.kind = 'rollback'  -- a vehicle that was ordered back is listed with its return alone
+              AND (a.kind = 'rollback' OR :state::text IS NOT NULL  -- of a state, all that are in it; else a vehicle
+                   -- that was ordered back is listed with its return alone
                    OR NOT EXISTS (SELECT FROM assignment b WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback'))
             ORDER BY a.vin, a.action_id DESC LIMIT :rows_max::bigint + :rows_skip::bigint) AS found
      ORDER BY found.vin, found.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
-SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall
+SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall,
+       CASE WHEN shown.state IN ('cancelling', 'cancelled') AND c.state IN ('halted', 'aborted')
+                 AND coalesce(c.state_at <= shown.finished_at, true)
+            THEN 'its campaign was ' || c.state || coalesce(' by ' || (
+                     SELECT f.actor FROM fact f WHERE f.subject = c.id AND f.kind = 'campaign.aborted' LIMIT 1), '')
+                 || ': ' || CASE c.state WHEN 'halted' THEN replace(c.state_reason, '_', ' ') ELSE c.state_reason END
+            ELSE '' END AS withdrawn
   FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id
   JOIN campaign c ON c.id = shown.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
  ORDER BY shown.vin, shown.action_id DESC;
@@ -1852,13 +1968,21 @@ WITH own AS (
 ), page AS MATERIALIZED (
     SELECT a.action_id FROM own CROSS JOIN campaign x JOIN assignment a ON a.campaign_id = x.id AND a.vin = own.vin
      WHERE (:campaign_id::text IS NULL OR x.id = :campaign_id) AND (:wave::integer IS NULL OR a.wave = :wave)
-       AND (:campaign_id::text IS NULL OR a.kind = 'rollback'
+       AND (:campaign_id::text IS NULL OR a.kind = 'rollback' OR :state::text IS NOT NULL
             OR NOT EXISTS (SELECT FROM assignment b WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback'))
        AND (:state::text IS NULL
             OR :state = shown_state(a.state, a.claimed_at IS NOT NULL))
      ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN a.vin END, a.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
-SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall
+SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall,
+       coalesce(CASE WHEN shown.state IN ('cancelling', 'cancelled') AND c.state IN ('halted', 'aborted')
+                 AND coalesce(c.state_at <= shown.finished_at, true)
+            THEN CASE WHEN c.state = 'halted' THEN 'its campaign was halted: ' || replace(c.state_reason, '_', ' ')
+                      ELSE (SELECT CASE WHEN :fleet::text IS NULL
+                                        THEN 'its campaign was aborted by ' || f.actor || ': ' || c.state_reason
+                                        ELSE 'a person at the maker ended its campaign' || coalesce(': ' || (f.body ->> 'told'), '') END
+                              FROM fact f WHERE f.subject = c.id AND f.kind = 'campaign.aborted' LIMIT 1) END
+            END, '') AS withdrawn
   FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id
   JOIN campaign c ON c.id = shown.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
  ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN shown.vin END, shown.action_id DESC;
@@ -1870,7 +1994,7 @@ SELECT id, action_id, kind, event_at, received_at, body, applied_at
 -- name: campaigns
 SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
-       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.cancelled,
+       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.expired - began.lost AS silent, counted.cancelled,
        back.returns_ordered, back.returned, back.returns_failed
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (
@@ -1879,8 +2003,13 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
               coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'downloaded'), 0)::bigint AS downloaded,
               coalesce(sum(t.vehicles) FILTER (WHERE shown_state(t.state, t.claimed) = 'claimed'), 0)::bigint AS claimed,
               coalesce(sum(t.vehicles) FILTER (WHERE t.state IN ('failed', 'rolled_back', 'expired')), 0)::bigint AS failed,
+              coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'expired'), 0)::bigint AS expired,
               coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'cancelled'), 0)::bigint AS cancelled
          FROM campaign_tally t WHERE t.campaign_id = c.id AND t.minute = '-infinity' AND t.kind = 'update') AS counted
+  CROSS JOIN LATERAL (  -- who began to install and never came back failed: a gate counts it as harm
+       SELECT count(*) AS lost FROM assignment a
+        WHERE counted.expired > 0 AND a.campaign_id = c.id AND a.state = 'expired' AND a.kind = 'update'
+          AND a.began_at IS NOT NULL) AS began
   CROSS JOIN LATERAL (
        SELECT coalesce(sum(t.vehicles), 0)::bigint AS returns_ordered,
               coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'installed'), 0)::bigint AS returned,
@@ -1895,7 +2024,7 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
 -- name: campaigns_of_fleet
 SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
-       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.cancelled,
+       counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.silent, counted.cancelled,
        back.returns_ordered, back.returned, back.returns_failed
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (
@@ -1903,6 +2032,7 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
               count(*) FILTER (WHERE a.state = 'downloaded') AS downloaded,
               count(*) FILTER (WHERE shown_state(a.state, a.claimed_at IS NOT NULL) = 'claimed') AS claimed,
               count(*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired')) AS failed,
+              count(*) FILTER (WHERE a.state = 'expired' AND a.began_at IS NULL) AS silent,
               count(*) FILTER (WHERE a.state = 'cancelled') AS cancelled
          FROM account_vehicle own JOIN assignment a ON a.campaign_id = c.id AND a.vin = own.vin AND a.kind = 'update'
         WHERE own.account_name = :fleet) AS counted
@@ -1918,14 +2048,27 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
  ORDER BY c.created_at DESC LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: campaign_progress
-SELECT t.wave, s.state, sum(t.vehicles)::bigint AS vehicles, max(t.newest_report_at) AS newest_report_at
+-- Returns are tallied apart: of a wave no more can be back of those that installed it than installed it.
+SELECT t.wave, s.state, sum(t.vehicles)::bigint AS vehicles, max(t.newest_report_at) AS newest_report_at,
+       CASE WHEN s.state = 'installed' THEN least(sum(t.vehicles), (
+            SELECT coalesce(sum(b.vehicles), 0) FROM campaign_tally b
+             WHERE b.campaign_id = :campaign_id AND b.kind = 'rollback' AND b.minute = '-infinity'
+               AND b.wave = t.wave AND b.state = 'installed')) ELSE 0 END::bigint AS returned,
+       CASE WHEN s.state = 'expired' THEN (
+            SELECT count(*) FROM assignment b
+             WHERE b.campaign_id = :campaign_id AND b.wave = t.wave AND b.state = 'expired' AND b.kind = 'update'
+               AND b.began_at IS NOT NULL) ELSE 0 END::bigint AS lost
   FROM campaign_tally t
  CROSS JOIN LATERAL (SELECT shown_state(t.state, t.claimed) AS state) AS s
  WHERE t.campaign_id = :campaign_id AND t.kind = 'update' AND t.minute = '-infinity'
  GROUP BY t.wave, s.state HAVING sum(t.vehicles) > 0 ORDER BY t.wave, s.state;
 
 -- name: campaign_progress_of_fleet
-SELECT a.wave, s.state, count(*) AS vehicles, max(a.last_report_at) AS newest_report_at
+SELECT a.wave, s.state, count(*) AS vehicles, max(a.last_report_at) AS newest_report_at,
+       count(*) FILTER (WHERE s.state = 'installed' AND EXISTS (
+            SELECT FROM assignment b
+             WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback' AND b.state = 'installed')) AS returned,
+       count(*) FILTER (WHERE s.state = 'expired' AND a.began_at IS NOT NULL) AS lost
   FROM account_vehicle own JOIN assignment a ON a.campaign_id = :campaign_id AND a.vin = own.vin AND a.kind = 'update'
  CROSS JOIN LATERAL (SELECT shown_state(a.state, a.claimed_at IS NOT NULL) AS state) AS s
  WHERE own.account_name = :fleet GROUP BY a.wave, s.state ORDER BY a.wave, s.state;
@@ -2082,7 +2225,16 @@ SELECT id, programme_id, ecu, name, version, filename, format, hardware_ids, ima
 SELECT r.id, r.programme_id, r.name, r.version, r.state, r.change_id, r.lap_id, r.document, r.findings,
        r.generation, r.created_by, r.created_at, r.signed_at, coalesce(r.downgrades, '[]') AS downgrades,
        (SELECT coalesce(sum(t.vehicles), 0)::bigint FROM fleet_tally t WHERE t.release_id = r.id) AS vehicles,
-       EXISTS (SELECT FROM line_baseline b WHERE b.release_id = r.id) AS on_line
+       EXISTS (SELECT FROM line_baseline b WHERE b.release_id = r.id) AS on_line,
+       coalesce((SELECT jsonb_agg(jsonb_build_object('campaign_id', c.id, 'campaign_name', c.name, 'reason', harm.reason,
+                                                     'halted_at', c.state_at, 'aborted', c.state = 'aborted')
+                                  ORDER BY c.state_at DESC, c.id)
+                   FROM campaign c
+                  CROSS JOIN LATERAL (SELECT CASE c.state WHEN 'halted' THEN c.state_reason ELSE
+                      (SELECT f.body ->> 'harm' FROM fact f WHERE f.subject = c.id AND f.kind = 'campaign.aborted'
+                        ORDER BY f.seq DESC LIMIT 1) END AS reason) AS harm
+                  WHERE c.release_id = r.id AND c.state IN ('halted', 'aborted')
+                    AND harm.reason <> 'release_withdrawn'), '[]') AS halted
   FROM release r
  WHERE (:release_id::text IS NULL OR r.id = :release_id) AND (:state::text IS NULL OR r.state = :state)
    AND (:change_id::text IS NULL OR r.change_id = :change_id)
@@ -2305,6 +2457,19 @@ SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_
 
 -- name: count_export_vehicles$
 SELECT count(*) FROM vehicle WHERE :after_text::text IS NULL OR vin > :after_text;
+
+-- name: export_ecus
+-- Every ECU on board, with what it runs as it said last; nothing of one that never said it.
+SELECT e.vin, v.programme_id, v.variant, e.name AS ecu, e.serial, e.hardware_id, e.is_primary, i.version, i.filename,
+       i.image_sha256, i.reported_at, e.added_at
+  FROM ecu e JOIN vehicle v ON v.vin = e.vin LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
+ WHERE e.removed_at IS NULL
+   AND (:after_text::text IS NULL OR (e.vin, e.serial) > (:after_text, :after_second::text))
+ ORDER BY e.vin, e.serial;
+
+-- name: count_export_ecus$
+SELECT count(*) FROM ecu
+ WHERE removed_at IS NULL AND (:after_text::text IS NULL OR (vin, serial) > (:after_text, :after_second::text));
 
 -- name: export_results
 -- Every vehicle of the current plan, and every action of the campaign, also those of an earlier plan.
@@ -2581,9 +2746,9 @@ SELECT v.vin, sha256(convert_to(ROW (
            CASE WHEN v.vin = ANY (:vins) THEN v.vin END,
            CASE WHEN cardinality(:vin_patterns::text[]) > 0 THEN
                ARRAY(SELECT p FROM unnest(:vin_patterns::text[]) AS p WHERE v.vin LIKE p) END,
-           CASE WHEN cardinality(:tags::text[] || :tag_patterns::text[]) > 0 THEN
-               ARRAY(SELECT t FROM unnest(v.tags) AS t
-                      WHERE t = ANY (:tags::text[]) OR t LIKE ANY (:tag_patterns::text[]) ORDER BY 1) END,
+           CASE WHEN cardinality(v.tags) > 0 AND cardinality(:tags::text[] || :tag_patterns::text[]) > 0 THEN
+               nullif(ARRAY(SELECT t FROM unnest(v.tags) AS t
+                             WHERE t = ANY (:tags::text[]) OR t LIKE ANY (:tag_patterns::text[]) ORDER BY 1), '{}') END,
            CASE WHEN :release THEN v.release_id END,
            CASE WHEN :born THEN v.born_at::date END,
            CASE WHEN cardinality(:attributes::text[]) > 0 THEN
@@ -2592,12 +2757,13 @@ SELECT v.vin, sha256(convert_to(ROW (
        v.config_generation
   FROM vehicle v
   LEFT JOIN (SELECT ecu.vin,
-                    array_agg(ROW (ecu.name, ecu.hardware_id, i.version, i.image_sha256,
+                    string_agg(ROW (ecu.name, ecu.hardware_id, i.version,
+                                   CASE WHEN :whole OR :images THEN i.image_sha256 END,
                                    CASE WHEN :filenames THEN i.filename END,
                                    CASE WHEN ecu.serial = ANY (:serials) THEN ecu.serial END,
                                    CASE WHEN cardinality(:serial_patterns::text[]) > 0 THEN
                                        ARRAY(SELECT p FROM unnest(:serial_patterns::text[]) AS p WHERE ecu.serial LIKE p)
-                                   END)::text ORDER BY ecu.name)
+                                   END)::text, '' ORDER BY ecu.name)
                         AS ecus
                FROM ecu LEFT JOIN ecu_installed i ON i.vin = ecu.vin AND i.serial = ecu.serial
               WHERE ecu.removed_at IS NULL AND (:whole OR cardinality(:ecus::text[]) > 0)
@@ -2718,7 +2884,8 @@ SELECT :id, :campaign_id, 1 + count(*), :parent_id, :document, :findings, :actor
   FROM campaign_plan WHERE campaign_id = :campaign_id;
 
 -- name: make_plan_current!
-UPDATE campaign SET plan_id = :plan_id, state = 'planned', state_at = :now, generation = generation + 1
+UPDATE campaign SET plan_id = :plan_id, state = CASE WHEN :plan_id::text IS NULL THEN 'draft' ELSE 'planned' END,
+       state_reason = :reason, state_at = :now, generation = generation + 1
  WHERE id = :campaign_id AND generation = :generation AND state IN ('draft', 'planned', 'approved');
 
 -- name: move_campaign!
@@ -2728,6 +2895,17 @@ UPDATE campaign SET state = :state, state_reason = :reason, state_at = :now, gen
 
 -- name: release_state$
 SELECT state FROM release WHERE id = :release_id FOR SHARE;
+
+-- name: harm_of_release
+-- Who aborts a campaign whose gate saw harm only comes before it. Not the halts that only followed the withdrawal of
+-- the release: those say nothing of the software.
+SELECT c.id AS campaign_id, c.name, harm.reason, c.state_at AS at, c.state = 'aborted' AS aborted
+  FROM campaign c
+ CROSS JOIN LATERAL (SELECT CASE c.state WHEN 'halted' THEN c.state_reason ELSE
+                       (SELECT f.body ->> 'harm' FROM fact f WHERE f.subject = c.id AND f.kind = 'campaign.aborted'
+                         ORDER BY f.seq DESC LIMIT 1) END AS reason) AS harm
+ WHERE c.release_id = :release_id AND c.state IN ('halted', 'aborted') AND harm.reason <> 'release_withdrawn'
+ ORDER BY c.state_at DESC NULLS LAST, c.id LIMIT :rows_max;
 
 -- name: lock_start$
 SELECT pg_advisory_xact_lock(:key);
@@ -2780,11 +2958,27 @@ UPDATE campaign SET generation = generation + 1
  WHERE id = :campaign_id AND generation = :generation AND state = 'running';
 
 -- name: release_some!
+-- Without those that their fleets put off until after the deadline they would have: these begin nothing, and would fill the
+-- budget until then.
 UPDATE assignment SET released_at = :now, generation = generation + 1
- WHERE action_id IN (SELECT action_id FROM assignment
-                      WHERE campaign_id = :campaign_id AND wave = :wave AND kind = 'update'
-                        AND state = 'pending' AND released_at IS NULL
-                      ORDER BY action_id LIMIT :vehicles);
+ WHERE action_id IN (SELECT a.action_id FROM assignment a JOIN vehicle v ON v.vin = a.vin
+                      WHERE a.campaign_id = :campaign_id AND a.wave = :wave AND a.kind = 'update'
+                        AND a.state = 'pending' AND a.released_at IS NULL
+                        AND NOT coalesce((v.schedule ->> 'not_before')::timestamptz > :until::timestamptz, false)
+                      ORDER BY a.action_id LIMIT :vehicles);
+
+-- name: let_go_put_off$
+-- Once nobody else is left: those that `release_some` leaves out.
+WITH moved AS (
+UPDATE assignment a
+   SET state = 'cancelled', state_detail = 'put off by its fleet until after its deadline', finished_at = :now,
+       generation = a.generation + 1
+  FROM vehicle v
+ WHERE a.campaign_id = :campaign_id AND a.wave = :wave AND a.kind = 'update' AND a.state = 'pending'
+   AND a.released_at IS NULL AND v.vin = a.vin
+   AND coalesce((v.schedule ->> 'not_before')::timestamptz > :until::timestamptz, false)
+RETURNING a.action_id)
+SELECT array_agg(action_id) FROM moved;
 
 -- name: release_wave!
 UPDATE assignment SET released_at = :now, generation = generation + 1
@@ -2883,6 +3077,25 @@ UPDATE assignment a SET previous_release_id = m.release_id, config_generation = 
 UPDATE assignment a SET state = 'cancelled', state_detail = m.reason, finished_at = :now, generation = a.generation + 1
   FROM unnest(:action_ids::int[], :reasons::text[]) AS m (action_id, reason)
  WHERE a.action_id = m.action_id;
+
+-- name: changed_elsewhere
+-- ECUs whose newest manifest shows an image that no package of the programme holds, and that ran before what one holds;
+-- none of a vehicle whose last update that began did not end installed: that may have left it there.
+SELECT e.vin, e.name
+  FROM ecu e
+  JOIN vehicle v ON v.vin = e.vin
+  JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
+ WHERE e.vin = ANY (:vins::text[]) AND e.removed_at IS NULL AND i.filename = :unlisted
+   AND NOT EXISTS (SELECT FROM software_package p
+                    WHERE p.programme_id = v.programme_id AND p.image_sha256 = i.image_sha256)
+   AND EXISTS (SELECT FROM ecu_replaced w
+                 JOIN software_package p ON p.programme_id = v.programme_id AND p.ecu = e.name
+                                        AND p.image_sha256 = w.image_sha256
+                WHERE w.vin = i.vin AND w.serial = i.serial)
+   AND coalesce((SELECT a.state = 'installed' FROM assignment a
+                  WHERE a.vin = e.vin AND a.began_at IS NOT NULL
+                  ORDER BY a.began_at DESC, a.action_id DESC LIMIT 1), true)
+ ORDER BY e.vin, e.name;
 
 -- name: let_go_verdicts
 SELECT let_go.verdict, sum(let_go.vehicles::int)::int AS vehicles
@@ -3005,11 +3218,12 @@ SELECT t.vin, v.variant, v.region, v.gateway, t.let_go_at
  WHERE t.plan_id = :plan_id AND t.verdict = 'control';
 
 -- name: control_changed
--- Vehicles of a control group of which something else is known than when they were last judged.
-SELECT t.vin, v.config_generation, r.steps AS way,
+-- Vehicles of a control group of which something else is known than when they were last judged. What a late joiner was
+-- told before it joined is no change; of one that joined without a number nothing tells what changed.
+SELECT t.vin, v.config_generation, r.steps AS way, t.reason = 'joined' AND t.config_generation IS NULL AS unread,
        (SELECT min(at) FROM (SELECT w.replaced_at FROM ecu_replaced w WHERE w.vin = t.vin
                              UNION ALL SELECT i.first_at FROM ecu_installed i WHERE i.vin = t.vin) AS told (at)
-         WHERE :since < at) AS changed_at
+         WHERE greatest(:since, t.joined_at) < at) AS changed_at
   FROM campaign_target t JOIN vehicle v ON v.vin = t.vin
   LEFT JOIN campaign_resolution r ON r.plan_id = t.plan_id AND r.number = t.resolution
  WHERE t.plan_id = :plan_id AND t.verdict = 'control' AND t.let_go_at IS NULL
@@ -3032,6 +3246,13 @@ SELECT t.let_go_reason AS reason, count(*) FILTER (WHERE t.reason <> 'joined') A
   FROM campaign c JOIN campaign_target t ON t.plan_id = c.plan_id
  WHERE c.id = :campaign_id AND t.let_go_at IS NOT NULL
  GROUP BY t.let_go_reason ORDER BY vehicles DESC, t.let_go_reason;
+
+-- name: control_by_stratum
+-- Without those that joined late, as the plan does not count them.
+SELECT v.variant, v.region, v.gateway, count(*) AS held, count(*) FILTER (WHERE t.let_go_at IS NULL) AS "left"
+  FROM campaign_target t JOIN vehicle v ON v.vin = t.vin
+ WHERE t.plan_id = :plan_id AND t.verdict = 'control' AND t.reason <> 'joined'
+ GROUP BY v.variant, v.region, v.gateway;
 
 -- name: gate_ticks
 SELECT id, metric, tick, stratum, counts FROM gate_tick
@@ -3298,8 +3519,18 @@ SELECT EXISTS (SELECT FROM device_report r JOIN assignment a ON a.action_id = r.
                 WHERE r.action_id = :action_id AND r.kind = 'closed' AND r.body ->> 'gateway' = 'native'
                   AND r.body ->> 'state' <> 'SUCCEEDED');
 
--- name: missing_targets$
-SELECT count(*) FROM assignment a
+-- name: missing_targets^
+-- Targets that are not shown; and those of them whose ECU runs newer software of the programme, so that nothing fell back.
+-- An image that the ECU ran before it was confirmed is none, though a newer package has the same bytes.
+SELECT count(*) AS missing,
+       count(*) FILTER (WHERE EXISTS (SELECT FROM software_package n
+                                       WHERE n.programme_id = p.programme_id AND n.ecu = p.ecu
+                                         AND n.image_sha256 = i.image_sha256 AND n.filename = i.filename
+                                         AND p.release_counter < n.release_counter)
+                          AND NOT EXISTS (SELECT FROM ecu_replaced w
+                                           WHERE w.vin = i.vin AND w.serial = i.serial
+                                             AND w.image_sha256 = i.image_sha256 AND w.replaced_at <= a.finished_at)) AS newer
+  FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
   JOIN release r ON r.id = c.release_id
   JOIN release wanted ON wanted.id = coalesce(a.release_id, c.release_id)
@@ -3470,9 +3701,15 @@ UPDATE vehicle v
  WHERE vin = ANY (:vins) AND schedule - 'put_off_since' IS DISTINCT FROM :schedule::jsonb RETURNING vin;
 
 -- name: count_released$
-SELECT count(DISTINCT a.vin) FROM assignment a JOIN campaign c ON c.id = a.campaign_id
+-- Without those whose silence does not count, as `expire_deadlines` lets them go.
+SELECT count(DISTINCT a.vin)
+  FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN vehicle v ON v.vin = a.vin
+  LEFT JOIN campaign_plan p ON p.id = c.plan_id
  WHERE a.vin = ANY (:vins) AND a.kind <> 'rollback' AND a.state IN ('pending', 'offered') AND a.released_at IS NOT NULL
-   AND a.began_at IS NULL AND c.state IN ('running', 'paused');
+   AND a.began_at IS NULL AND c.state IN ('running', 'paused')
+   AND NOT (coalesce((v.schedule ->> 'put_off_since')::timestamptz <= a.released_at, false)
+            AND coalesce(a.deadline_at < (v.schedule ->> 'not_before')::timestamptz, true)
+            AND NOT coalesce((p.document -> 'request' ->> 'recall')::boolean, false));
 
 -- name: asked_action^
 SELECT a.action_id, a.state_detail, v.gateway, a.consented_at IS NOT NULL AS consented FROM assignment a JOIN campaign c ON c.id = a.campaign_id JOIN campaign_plan p ON p.id = c.plan_id
@@ -3596,7 +3833,7 @@ SELECT min(n.month) FROM demand_book b
  CROSS JOIN LATERAL jsonb_object_keys(b.usage) AS o (option)
   LEFT JOIN LATERAL (SELECT max(month) AS month FROM demand_signal s
                       WHERE s.programme_id = b.programme_id AND s.option = o.option AND s.kind = 'usage'
-                        AND s.source = :source) AS n ON true
+                        AND s.source = :lake || (b.usage ->> o.option)) AS n ON true
  WHERE b.programme_id = :programme_id HAVING bool_and(n.month IS NOT NULL);
 
 -- name: used_names^
@@ -3646,8 +3883,13 @@ VALUES (:programme_id, :id, :kind, :option, :plant, :region, :model, :month, :va
         :fact_id, :told_at);
 
 -- name: signals
-SELECT DISTINCT ON (kind, option, plant, region, model, month) *
-  FROM demand_signal WHERE programme_id = :programme_id
+-- Of the use that vehicles tell, only what the signal says that the option is told by now: two signals are no series.
+-- What was counted before its signal was kept is nobody's: it was counted anew since.
+SELECT DISTINCT ON (kind, option, plant, region, model, month) s.*
+  FROM demand_signal s JOIN demand_book b ON b.programme_id = s.programme_id
+ WHERE s.programme_id = :programme_id
+   AND (kind <> 'usage' OR NOT starts_with(source, :lake) OR source = :lake || (b.usage ->> option))
+   AND NOT (kind = 'usage' AND source = 'the telemetry lake' AND left(id, 4) = 'lake')
  ORDER BY kind, option, plant, region, model, month, told_at DESC, id DESC;
 
 -- name: insert_run!
