@@ -265,6 +265,16 @@ def test_a_failed_check_rolls_the_whole_group_back_in_reverse_order(world: World
     assert {ecu.counter for ecu in world.ecus.values()} == {1}
 
 
+@pytest.mark.parametrize(("said", "told"), [("0x22", "brake: 0x22"), ("", "brake")])
+def test_an_update_that_is_undone_names_the_ecu_that_undid_it(world: World, said: str, told: str) -> None:
+    world.order()
+    world.ecus["brake"].answers["verify"] = [Failed(reason=Reason.BOOT_FAILED, detail=said)]
+    assert drive(world) == "ROLLED_BACK"
+    ended = [one for one in world.server.reports.values() if one.state == "ROLLED_BACK" and not one.ecu]
+    assert [(one.code, one.detail) for one in ended] == [("boot_failed", told)]
+    assert read_state(world.folder).detail == told
+
+
 def test_a_fault_that_was_there_before_is_not_held_against_the_update(world: World) -> None:
     world.ecus["body"].faults.append(Fault(code="B1234-00", status=8))
     world.order()

@@ -485,7 +485,8 @@ def _after_ecu_move(state: CampaignState, entry: EcuMoved) -> CampaignState:
     if entry.state in _LASTING:
         moved = replace(moved, restarts=0)
     if entry.state is EcuState.FAILED:
-        return replace(moved, code=entry.code, detail=entry.detail)
+        name = state.plan.ecu(entry.serial).target.ecu_target.name if state.plan else entry.serial
+        return replace(moved, code=entry.code, detail=f"{name}: {entry.detail}".removesuffix(": "))
     if entry.state is EcuState.COMMITTED and state.plan is not None:
         ecu = state.plan.ecu(entry.serial)
         before = state.before
