@@ -43,6 +43,25 @@ def test_solves_published_instances(name: str) -> None:
     assert count_violations([features[id_] for id_ in found.order], problem.ratios) == goal
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_whole_batches_are_brought_to_others_of_their_colour(seed: int) -> None:
+    """Each exchange of two cars of different colours makes more batches; a ratio keeps each batch's own order."""
+    colours = ["red", "blue", "green", "black"]
+    cars = tuple(
+        Car(
+            id=f"c{number}",
+            features=frozenset({"roof"} if number % 2 else ()),
+            colour=colours[number // 12 % 4],
+        )
+        for number in range(144)
+    )
+    problem = Problem(
+        cars=cars, ratios=(Ratio(option="roof", p=1, q=2),), order=(Level.RATIOS, Level.PAINT), batch_max=0
+    )
+    found = solve(problem, moves_max=40_000, seed=seed, start=range(len(cars)))
+    assert found.rank == (0, len(colours) - 1)
+
+
 # Any problem ---
 
 CARS = st.lists(

@@ -1,6 +1,7 @@
 """Moves of a sequence and what each would cost: machine code.
 
-A move is an exchange of two positions, or a short stretch that is turned round or shifted by one.
+A move is an exchange of two positions, a short stretch that is turned round or shifted by one, or a stretch that
+brings a whole batch of one colour to another one of its colour.
 Nothing here decides; `search.py` does.
 
 Functions share these arrays of 64-bit whole numbers, with columns named below:
@@ -146,6 +147,14 @@ def propose(line: Ints, a: int, b: int, how: int) -> None:
             line[NEW, position] = line[AT, b if position == a else position - 1]
         else:
             line[NEW, position] = line[AT, a if position == b else position + 1]
+
+
+@part
+def propose_turn(line: Ints, a: int, b: int, first: int) -> None:
+    """Write what the stretch a to b would become if it began at position `first` and went on behind b with a."""
+    for position in range(a, b + 1):
+        source = first + position - a
+        line[NEW, position] = line[AT, source if source <= b else source - (b - a + 1)]
 
 
 @part

@@ -22,6 +22,7 @@ from ringroad.build.kernels.chance import Ints, Seed, accepts, below, is_less
 from ringroad.build.kernels.compiled import compiled, part
 from ringroad.build.kernels.moves import (
     AT,
+    COLOUR,
     DUE,
     EARLY,
     ENDS,
@@ -45,6 +46,7 @@ from ringroad.build.kernels.moves import (
     paint_of,
     price_move,
     propose,
+    propose_turn,
     put,
     sum_of,
 )
@@ -57,11 +59,14 @@ HIGH: Final = 2  # one behind the last
 # Entries of `fixed`
 FROZEN: Final = 0  # cars that do not move
 BATCH: Final = 1  # longest batch of one colour; 0 for no limit
+PAINTED: Final = 2  # 1 if colours cost something, else 0
 
 _STRETCH_PERMILLE: Final = 200  # of moves; found by trial on CSPLib instances, as are the next two
 _HURT_PERMILLE: Final = 500  # of exchanges that start in a place that costs something
 _STRETCH_CARS_MAX: Final = 20
 _KIN_PERMILLE: Final = 300  # of exchanges with a car of the same class or colour
+_JOIN_PERMILLE: Final = 50  # of moves where colours cost something; found by trial, see ADR 0035
+_JOIN_CARS_MAX: Final = 200  # the batch and the cars that it passes by
 _LOOKS: Final = 4  # at random positions, for one that costs something
 
 
@@ -155,6 +160,29 @@ def _partner(
 
 
 @part
+def _join(
+    cars: Ints, line: Ints, place: Ints, groups: Ints, group_from: Ints, seed: Seed, frozen: int
+) -> tuple[int, int]:  # fmt: skip
+    """Propose to bring the batch around a position to another car of its colour; return the stretch, or -1 twice."""
+    count = cars.shape[0]
+    low = high = frozen + below(seed, count - frozen)
+    shade = line[SHADE, low]
+    first, behind = group_from[COLOUR, shade], group_from[COLOUR, shade + 1]
+    to = place[groups[COLOUR, first + below(seed, behind - first)]]
+    while low > frozen and line[SHADE, low - 1] == shade and high - low < _JOIN_CARS_MAX:
+        low -= 1
+    while high + 1 < count and line[SHADE, high + 1] == shade and high - low < _JOIN_CARS_MAX:
+        high += 1
+    if to > high and to - low <= _JOIN_CARS_MAX:
+        propose_turn(line, low, to - 1, high + 1)
+        return low, to - 1
+    if frozen <= to < low and high - to <= _JOIN_CARS_MAX:
+        propose_turn(line, to + 1, high, low)
+        return to + 1, high
+    return -1, -1
+
+
+@part
 def _judge(
     cars: Ints, rules: Ints, need: Ints, levels: Ints, fixed: Ints, line: Ints, sums: Ints,
     seed: Seed, heat: NDArray[np.float64], i: int, j: int, is_swap: bool,
@@ -190,8 +218,13 @@ def search(
                     heat[each] = hot[each] * (cold[each] / hot[each]) ** (move / moves)
             if best_cost[: level + 1].max() == 0:
                 return move
-        is_swap = below(seed, 1000) >= _STRETCH_PERMILLE
-        if is_swap:
+        is_join = fixed[PAINTED] > 0 and below(seed, 1000) < _JOIN_PERMILLE
+        is_swap = not is_join and below(seed, 1000) >= _STRETCH_PERMILLE
+        if is_join:
+            i, j = _join(cars, line, place, groups, group_from, seed, frozen)
+            if i < 0 or i >= j:
+                continue
+        elif is_swap:
             what, low, high = levels[level, WHAT], levels[level, LOW], levels[level, HIGH]
             i = _pick(cars, rules, line, hurt, seed, what, low, high, frozen)
             j = _partner(cars, line, place, groups, group_from, seed, what, frozen, i)

@@ -158,13 +158,14 @@ def _given(problem: Problem, tables: Tables) -> tuple[Ints, Ints, Ints, Ints, In
     over = np.arange(int(tables.span.max(initial=0)) + 2)[None, :] - tables.limit[:, None]
     price = np.maximum(0, over) if problem.measure == "excess" else (over > 0).astype(np.int64)
     rules = np.column_stack((tables.span, tables.first, tables.ends, price)).astype(np.int64)
+    painted = len(set(tables.colour)) > 1 and not {Level.PAINT, Level.OVERLONG}.isdisjoint(problem.order)
     levels = [(_KINDS[level], tables.low[level], tables.high[level]) for level in problem.order]
     return (
         np.array(cars, dtype=np.int64),
         rules,
         tables.need,
         np.array(levels, dtype=np.int64),
-        np.array([problem.frozen, problem.batch_max], dtype=np.int64),
+        np.array([problem.frozen, problem.batch_max, painted], dtype=np.int64),
     )
 
 
