@@ -119,7 +119,8 @@ def test_a_line_rests_by_its_calendar_and_another_one_plans_it_again(
     with httpx.Client(
         base_url=str(client.base_url).removesuffix("/api/v1/"), headers=client.headers
     ) as pages:
-        assert "The line rests until" in pages.get("/plant").text
+        page = pages.get("/plant").text
+    assert page.count("The line rests until") == 2  # where the line is drawn, and where its vehicles are
     late = client.post("/orders", json=order)
     assert late.status_code == 422
     assert f"leaves the line at {opens.astimezone(UTC).isoformat(timespec='minutes')[:15]}" in late.text

@@ -354,6 +354,26 @@ def earliest_at(line: Line, features: Collection[str], *, now: datetime) -> date
     return now + timedelta(seconds=working_time(line.calendar, start=now).done(through_s))
 
 
+def entry_times(line: Line, sequence: Sequence[str], *, now: datetime) -> dict[str, datetime]:
+    """Return when each order of a sequence enters a line that goes on now, a takt apart; in a rest none does."""
+    time = working_time(line.calendar, start=now)
+    return {
+        each: now + timedelta(seconds=time.begun(place * line.takt_s)) for place, each in enumerate(sequence)
+    }
+
+
+def latest_entry(line: Line, due_at: datetime, *, now: datetime) -> datetime:
+    """Return by when a vehicle enters that waits nowhere and leaves in time."""
+    time = working_time(line.calendar, start=now)
+    worked_s = time.worked((due_at - now).total_seconds()) - least_s(line)
+    return now + timedelta(seconds=time.done(worked_s))
+
+
+def least_s(line: Line) -> int:
+    """Return the seconds that a vehicle without options is worked on and carried, at least."""
+    return sum(station.cycle_s + station.transfer_s for station in line.stations)
+
+
 def _position(due_at: datetime, line: Line, time: WorkingTime, *, now: datetime) -> int:
     """Return the last position whose vehicle leaves the line in time."""
     through_s = sum(station.cycle_s for station in line.stations)

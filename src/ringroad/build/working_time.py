@@ -137,6 +137,12 @@ def working_time(calendar: Calendar | None, *, start: datetime) -> WorkingTime:
     )  # fmt: skip
 
 
+def rests_until(calendar: Calendar | None, *, now: datetime) -> datetime | None:
+    """Return when the rest ends that is now; None: none is."""
+    time = working_time(calendar, start=now)
+    return now + timedelta(seconds=time.until[0]) if time.since[:1] == (0.0,) else None
+
+
 def stands_at_work(stops: Mapping[str, float] | None, time: WorkingTime) -> dict[str, float]:
     """Return for how many seconds of work each station stands: what is mended in a rest costs the line nothing."""
     return {name: time.worked(left_s) for name, left_s in (stops or {}).items()}

@@ -18,6 +18,7 @@ from ringroad.build.store_what_if import DOWN_S_MAX
 from ringroad.build.twin.assumed import assumptions
 from ringroad.build.twin.drift import VEHICLES_PER_FALSE_ALARM, StationDrift, out_of_calibration
 from ringroad.build.twin.planned import line_now, planned_vehicles
+from ringroad.build.working_time import rests_until
 from ringroad.http import reading
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
@@ -139,7 +140,7 @@ def get_line_times(ctx: Ctx, *, programme_id: Id) -> LineTimesView:
         calendar=calendar.name if calendar else "",
         time_zone=calendar.time_zone if calendar else "UTC",
         at=now,
-        rests_until=seen.rests_until,
+        rests_until=rests_until(calendar, now=now),
         rests=[RestView(since=each.since, until=each.until) for each in seen.rests],
         vehicles=[
             PlannedVehicleView(

@@ -1,14 +1,24 @@
-"""AGVs that are under way: one for each trip that was announced, busy until it is back."""
+"""AGVs: one under way for each trip that was announced, busy until it is back; what they bring, and by when."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from ringroad.build.calendar import Calendar
 from ringroad.build.logistics.dispatch import Carrier
-from ringroad.build.logistics.store_stock import _free
+from ringroad.build.logistics.slotting import StockPart, StockZone
+from ringroad.build.logistics.store_stock import Stock, _free, _moves
+from ringroad.build.model import Line, Station
+from ringroad.build.plan_line import Order
+from ringroad.build.plant.line import plant_of_line
+from ringroad.build.programme import read_programme
 
 NOW = datetime(2026, 11, 23, 6, tzinfo=UTC)
+WREN = read_programme(
+    (Path(__file__).parents[3] / "examples" / "first" / "programme.toml").read_text("utf-8")
+)
 TUGGERS = Carrier(name="t", count=3, carries=2, trip_s={"Line 1": 180.0})
 
 
@@ -37,3 +47,19 @@ def test_one_that_delivered_is_busy_until_it_is_back() -> None:
 
 def test_agvs_of_other_fleets_are_none_of_this_one() -> None:
     assert away(row(300, leg="forks")) == {}
+
+
+def test_parts_are_due_when_the_line_works_on_their_vehicle() -> None:
+    line = Line(
+        name="Line 1", stations=(Station(name="a", cycle_s=60),), ratios=(),
+        calendar=Calendar(name="days", hours=("00:00-06:02",)),
+    )  # fmt: skip
+    orders = [Order(id=f"o{number}", programme_id="p", variant="van", received_at=NOW) for number in range(4)]
+    stock = Stock(
+        zones=(StockZone(name="near", places=9, pick_s=25.0),),
+        parts=(StockPart(name="van", places=1, zone="near", picks_day=1.0),), told={}, plant=plant_of_line(WREN), line=line,
+        orders=tuple(orders),
+    )  # fmt: skip
+    for ahead_s, due in ((3_600, [0, 60]), (86_400, [0, 60, 64_800, 64_860])):
+        moves, unplaced = _moves(orders, line, stock, set(), ahead_s, now=NOW)
+        assert ([each.due_s for each in moves], unplaced) == (due, ())

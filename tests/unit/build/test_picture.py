@@ -15,6 +15,7 @@ from ringroad.build.plan_line import Order
 from ringroad.build.twin.arrays import line_arrays
 from ringroad.build.twin.picture import VEHICLES_MAX, picture
 from ringroad.build.twin.planned import LineNow, line_now, planned_vehicles
+from ringroad.build.working_time import rests_until
 from ringroad.http.console.line_view import WIDTH, Wall, line_view
 from ringroad.kernel.errors import InvalidInput
 
@@ -129,7 +130,7 @@ def test_a_vehicle_on_the_line_at_a_break_goes_on_after_it() -> None:
     assert [each.enters_at for each in planned] == [None, at(9, 15), at(9, 25)]
     assert [each.leaves_at for each in planned] == [at(9, 25), at(10, 5), at(10, 15)]
     assert [(each.since, each.until, each.worked_s) for each in seen.rests] == [(at(9, 30), at(10), 900)]
-    assert seen.rests_until is None
+    assert rests_until(RESTING.calendar, now=now) is None
 
 
 def test_a_line_that_rests_now_says_until_when_and_what_stands_is_mended_meanwhile() -> None:
@@ -137,10 +138,11 @@ def test_a_line_that_rests_now_says_until_when_and_what_stands_is_mended_meanwhi
     seen = seen_at(now, standing={"a": 9 * 3_600.0})  # an hour longer than the night
     planned = planned_vehicles(seen.visits, seen.time, now=now)
     assert [each.enters_at for each in planned] == [at(6, day=24), at(7, 10, day=24), at(7, 20, day=24)]
-    assert seen.rests_until == at(6, day=24)
+    assert rests_until(RESTING.calendar, now=now) == at(6, day=24)
     assert [(each.since, each.until) for each in seen.rests] == [(now, at(6, day=24))]
     empty = seen_at(now, vehicles=0)
-    assert (empty.visits, empty.rests_until) == ((), at(6, day=24))
+    assert (empty.visits, [each.until for each in empty.rests]) == ((), [at(6, day=24)])
+    assert rests_until(None, now=now) is None
 
 
 def test_what_ends_as_a_shift_does_ends_then_and_what_begins_then_begins_with_the_next() -> None:

@@ -22,6 +22,8 @@ from ringroad.build.plan_line import (
     count_moved,
     decide_schedule,
     earliest_at,
+    entry_times,
+    latest_entry,
     line_problem,
 )
 from ringroad.build.sequence.count import count_violations
@@ -495,6 +497,30 @@ def test_what_leaves_as_a_rest_begins_has_left_before_a_window_that_opens_within
     even = replace(RESTING, stations=tuple(replace(each, cycle_s=60) for each in RESTING.stations))
     found = line_problem([order(0, earliest_at=NOW + opens)], even, frozen=0, now=NOW)
     assert found.cars[0].wanted_position == place
+
+
+def test_shops_are_to_bring_parts_when_the_line_works_on_them() -> None:
+    found = entry_times(RESTING, [f"o{number}" for number in range(21)], now=NOW + timedelta(minutes=5))
+    assert [found[f"o{number}"] - NOW for number in (0, 4, 5, 14, 15, 20)] == [
+        timedelta(minutes=5), timedelta(minutes=9), timedelta(days=1), timedelta(days=1, minutes=9),
+        timedelta(days=3), timedelta(days=3, minutes=5),
+    ]  # fmt: skip
+    assert entry_times(LINE, ["o0", "o1"], now=NOW) == {"o0": NOW, "o1": NOW + timedelta(seconds=60)}
+
+
+@pytest.mark.parametrize(
+    ("due", "enters"),
+    [
+        (timedelta(minutes=10), timedelta(seconds=490)),
+        (timedelta(hours=9), timedelta(seconds=490)),  # due in the night: out as the shift ends
+        (timedelta(days=1, seconds=20), timedelta(seconds=510)),
+        (timedelta(days=2, hours=1), timedelta(days=1, seconds=490)),
+        (-timedelta(hours=1), -timedelta(seconds=3_710)),
+    ],
+)
+def test_a_vehicle_with_a_due_time_enters_so_much_work_before_it(due: timedelta, enters: timedelta) -> None:
+    assert latest_entry(RESTING, NOW + due, now=NOW) == NOW + enters
+    assert latest_entry(LINE, NOW + due, now=NOW) == NOW + due - timedelta(seconds=110)
 
 
 def test_a_vehicle_leaves_a_resting_line_behind_its_rests() -> None:

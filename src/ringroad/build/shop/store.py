@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 
 from psycopg.types.json import Jsonb
 
+from ringroad.build.plan_line import entry_times, latest_entry, least_s
 from ringroad.build.plant.model import Plant, Shop
 from ringroad.build.plant.parameters import path_of
 from ringroad.build.plant.store import StoredPlant, get_plant, runs_of
@@ -28,7 +29,6 @@ from ringroad.build.stops import delay_s, on_line
 from ringroad.build.store import get_programme
 from ringroad.build.store_plant import current_schedule, waiting_orders
 from ringroad.build.store_stops import open_stops
-from ringroad.build.working_time import working_time
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, Corrupt, InvalidInput
 from ringroad.kernel.facts import FactKind
@@ -198,24 +198,16 @@ def _wanted(conn: Connection, programme_id: str, begun: set[str], *, now: dateti
     starts = now + timedelta(seconds=delay_s(stops, now))
     placed = schedule.document.sequence if schedule else ()
     sequence = [each for each in placed if each in orders and orders[each].state == "open"]
-    time = working_time(line.calendar, start=starts)
-    needed = {
-        each: starts + timedelta(seconds=time.begun(place * line.takt_s))
-        for place, each in enumerate(sequence)
-    }
-    through = sum(station.cycle_s + station.transfer_s for station in line.stations)
+    needed = entry_times(line, sequence, now=starts)
     found = []
     for order in orders.values():
         if order.state != "open" and not any(job.startswith(f"{order.id}/") for job in begun):
             continue  # a car on the line has its parts
-        latest = None
-        if order.due_at is not None:
-            worked_s = time.worked((order.due_at - starts).total_seconds())
-            latest = starts + timedelta(seconds=time.done(worked_s - through))
+        latest = latest_entry(line, order.due_at, now=starts) if order.due_at else None
         found.append(
             Wanted(
                 id=order.id, features=order.features, received_at=order.received_at,
-                needed_at=needed.get(order.id, latest), due_at=order.due_at, line_s=through, rush=order.rush,
+                needed_at=needed.get(order.id, latest), due_at=order.due_at, line_s=least_s(line), rush=order.rush,
             )
         )  # fmt: skip
     return found

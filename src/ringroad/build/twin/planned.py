@@ -66,11 +66,6 @@ class LineNow:
     time: WorkingTime
     rests: tuple[Rest, ...]
 
-    @property
-    def rests_until(self) -> datetime | None:
-        """When the rest ends that is now; None: the line may work."""
-        return self.rests[0].until if self.rests and self.time.since[0] == 0 else None
-
 
 def line_now(
     line: Line,

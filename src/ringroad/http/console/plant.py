@@ -16,6 +16,7 @@ from ringroad.build.store_stops import open_stops
 from ringroad.build.store_times import line_drift
 from ringroad.build.twin.drift import VEHICLES_PER_FALSE_ALARM, out_of_calibration
 from ringroad.build.twin.planned import line_now
+from ringroad.build.working_time import rests_until
 from ringroad.http import reading, sites
 from ringroad.http.balance import balance_of
 from ringroad.http.console.line_view import Wall, line_view
@@ -109,7 +110,7 @@ def _view(conn: Connection, programme_id: str, *, now: datetime) -> dict[str, An
     drawn = line_view(seen.visits, kinds, wall=wall)
     return drawn and drawn | {
         "calendar": calendar,
-        "rests_until": wall.clock(seen.rests_until) if seen.rests_until else "",
+        "rests_until": wall.clock(until) if (until := rests_until(calendar, now=now)) else "",
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ringroad.build.plant import store, store_events
 from ringroad.build.store import StoredProgramme
+from ringroad.build.working_time import rests_until
 from ringroad.http.console.shops import shop_panels
 from ringroad.http.views_plant import document_view, line_state_view, refused_view
 from ringroad.storage.db import Connection
@@ -25,6 +26,7 @@ def document_panels(conn: Connection, programme: StoredProgramme, *, now: dateti
     return {
         "document": shown,
         "structure": plant.plant.structure,
+        "rests_until": rests_until(line.calendar, now=now),
         "calendars": plant.plant.calendars().values(),
         "shops": shop_panels(conn, plant.plant, now=now) if plant.generation else [],
         "beliefs": shown.beliefs[:BELIEFS_SHOWN],
