@@ -196,7 +196,9 @@ def gate(seed: int) -> tuple[float, float]:
     proposal = propose_rate(record, GateCosts(inspect=1, escape=20), cells)
     faulty, bad = batch()
     all_of = (
-        faulty if any("lot bad" in who for who in proposal.all_of) else np.zeros(GATE_VEHICLES, dtype=bool)
+        faulty
+        if any("lot bad" in kind.says for kind in proposal.all_of)
+        else np.zeros(GATE_VEHICLES, dtype=bool)
     )
     looked = all_of | (draw.random(GATE_VEHICLES) < FLOOR_PERMILLE / 1000)
     chance = draw.random(GATE_VEHICLES) < looked.mean()

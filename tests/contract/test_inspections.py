@@ -16,15 +16,17 @@ import nats
 import pytest
 
 from ringroad.build import birth, store_birth
-from ringroad.build.plant.read import read_plant
-from ringroad.build.plant.store import choose_plant, save_plant
+from ringroad.build.plant.alike import Alike
+from ringroad.build.plant.read import plant_from_document, read_plant
+from ringroad.build.plant.store import choose_plant, get_plant, import_plant, save_plant
 from ringroad.build.plant.store_events import list_refused, take_events
-from ringroad.build.quality import store_draw
+from ringroad.build.quality import store_draw, store_gates
+from ringroad.build.quality.gates import KINDS_MAX
 from ringroad.build.quality.store import recent_passes
 from ringroad.build.site.store import add_site
 from ringroad.build.store_birth import line_of_programme, take_parts
 from ringroad.http.auth import Role
-from ringroad.kernel.errors import Conflict, NotFound
+from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.inspections import tell
 from ringroad.protocol.inspection import Inspection
@@ -145,6 +147,43 @@ def test_a_rate_that_changes_later_changes_no_choice_that_was_made(conn: Connect
             arrive(conn, "nobody")
         with pytest.raises(NotFound, match="no station 'roof'"):
             arrive(conn, other, station="roof")
+
+
+def test_every_vehicle_of_a_kind_that_was_decided_is_looked_at_until_that_is_decided_otherwise(
+    conn: Connection,
+) -> None:
+    given: dict[str, Any] = {
+        "programme_id": "wren", "station": END, "gate": GATE, "inspect_permille": 0, "reason": "as proposed"
+    }  # fmt: skip
+    vans, other = Alike(variant="van", software="1.0"), Alike(variant="van", software="0.9")
+    with transaction(conn):
+        line(conn, permille=0)
+        for wrong in (["vans"], [Alike(variant=f"v{n}").key for n in range(KINDS_MAX + 1)]):
+            with pytest.raises(InvalidInput, match="kind"):
+                store_gates.set_rate(conn, IDS, **given, all_of=wrong, generation=2, **who())
+        store_gates.set_rate(conn, IDS, **given, all_of=[vans.key, other.key], generation=2, **who())
+        (gate,) = store_gates.judge_gates(conn, "wren", now=CLOCK.now())
+        assert gate.record.all_of == (other, vans)
+        order = started_order(conn)
+        (chosen,) = arrive(conn, order)
+        assert (chosen.inspect, chosen.permille) == (True, 1000)
+        assert chosen.reason == "every one of van, software 1.0 is looked at"
+        with pytest.raises(Conflict, match="is missing"), conn.transaction():
+            bear(conn, order, seen=False)
+        kept = read_plant(PLANT.replace('"software"]', '"software"]\ninspect_permille = 0'))
+        import_plant(conn, IDS, plant=kept, may_lower=False, generation=3, **who())  # it leaves the decision
+        stored = get_plant(conn, "wren-mother")
+        (path,) = (path for path, _ in store_gates.gates_of(stored.plant, "wren"))
+        assert stored.plant.inspects_all(path) == (other, vans)
+        store_gates.set_rate(conn, IDS, **given, generation=stored.generation, **who())
+        (later,) = arrive(conn, started_order(conn))
+        assert not later.inspect
+        assert arrive(conn, order) == [chosen], "who was chosen stays so"
+        document = get_plant(conn, "wren-mother").plant
+        assert document.inspects_all(path) == ()
+        assert plant_from_document(document.to_document()) == document
+    (fact, *_) = (each for each in read_facts(conn, subject="wren-mother") if each.body.get("all_of"))
+    assert fact.body["all_of"] == [other.key, vans.key]
 
 
 def test_a_vehicle_that_came_while_every_one_was_looked_at_is_looked_at_though_the_rate_fell(

@@ -13,7 +13,7 @@ from ringroad.cli.groups import EXIT_NO, ClientGroup, example, with_client
 from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import counted, exactly, table, tail
-from ringroad.kernel.errors import NotFound
+from ringroad.kernel.errors import InvalidInput, NotFound
 
 _PROGRAMME = click.option("--programme", help="The vehicle programme; default: the only one.")
 ROWS_SHOWN = 15  # worst things of a kind
@@ -104,26 +104,35 @@ def gates(shell: Shell, client: Client, *, programme: str | None) -> None:
     shell.show(rows, text=gates_text(rows))
 
 
-@group.command("rate", epilog=example("ringroad quality rate 'end of line' 0.3 --reason 'as proposed'"))
+@group.command(
+    "rate", epilog=example("ringroad quality rate 'end of line' --as-proposed --reason 'a bad lot'")
+)
 @click.argument("gate")
-@click.argument("share", type=click.FloatRange(0, 1))
+@click.argument("share", type=click.FloatRange(0, 1), required=False)
+@click.option(
+    "--as-proposed", is_flag=True, help="All of the kinds that the proposal names, and so many others."
+)
 @click.option("--reason", required=True, help="Why, for the record.")
 @_PROGRAMME
 @with_client
 def rate(
-    shell: Shell, client: Client, *, gate: str, share: float, reason: str, programme: str | None
-) -> None:
-    """Let GATE inspect SHARE of vehicles, from 0 to 1; an approver's word.
+    shell: Shell, client: Client, *, gate: str, share: float | None, as_proposed: bool, reason: str,
+    programme: str | None,
+) -> None:  # fmt: skip
+    """Let GATE inspect SHARE of vehicles by chance, from 0 to 1, or what is proposed; an approver's word.
 
     The plant document says so from now on, with the counts that it rests on.
     """
+    if (share is None) != as_proposed:
+        raise InvalidInput("either SHARE or --as-proposed says how many vehicles the gate inspects")
     path = f"/programmes/{programme_of(client, programme)}/gates"
     found = [row for row in client.get(path) if row["gate"] == gate]
     if len(found) != 1:
         raise NotFound(f"there is no one gate {gate!r}", hint="ringroad quality gates shows all")
     (row,) = found
     body = {
-        "station": row["station"], "gate": gate, "inspect_permille": round(1000 * share),
+        "station": row["station"], "gate": gate, "inspect_permille": row["others_permille"] if share is None else round(1000 * share),
+        "all_of": [each["key"] for each in row["all_of"]] if as_proposed else [],
         "generation": row["generation"], "reason": reason,
     }  # fmt: skip
     rows = client.post(f"{path}/rate", body)
@@ -141,6 +150,7 @@ def gates_text(rows: Sequence[Mapping[str, Any]]) -> str:
             f"{row['gate']} at {row['station']}: inspects {row['inspect_permille'] / 10:g} %, {row['refused']} of"
             f" {row['inspected']} refused, {row['missed'] + row['slipped']} of {row['left']} escaped, which is {escape}"
         )
+        lines += [f"    and all of {kind['says']}" for kind in row["inspects_all"]]
         if row["decided"]:
             lines.append(f"    so decided: {row['decided']}")
         if row["changes"]:
@@ -150,7 +160,8 @@ def gates_text(rows: Sequence[Mapping[str, Any]]) -> str:
                 f" {row['cost_now']:.0f}"
             )
         lines += [f"    {reason}" for reason in row["reasons"]]
-        lines += [f"    all of: {who}" for who in row["all_of"]]
+        if row["changes"]:
+            lines += [f"    should inspect all of {kind['says']}" for kind in row["all_of"]]
     return "\n".join(lines)
 
 

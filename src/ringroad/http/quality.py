@@ -11,6 +11,7 @@ from litestar.params import JSONBody, Parameter
 from msgspec import Meta
 
 from ringroad.build.quality import store, store_gates, store_watch
+from ringroad.build.quality.gates import KINDS_MAX
 from ringroad.build.quality.results import LOTS_MAX, RESULTS_MAX, CheckResult
 from ringroad.build.quality.store_watch import DAYS, DAYS_MAX
 from ringroad.build.store_packages import get_programme
@@ -70,7 +71,9 @@ class GateRate(Command, frozen=True, kw_only=True):
 
     station: Title
     gate: Title
-    inspect_permille: Annotated[int, Meta(ge=0, le=1000)]
+    inspect_permille: Annotated[int, Meta(ge=0, le=1000)]  # of those that are of none of these kinds
+    # keys of kinds of which it inspects every vehicle
+    all_of: Annotated[list[str], Meta(max_length=KINDS_MAX)] = msgspec.field(default_factory=list)
     generation: Seen  # of the plant document
     reason: Text
 
@@ -182,7 +185,7 @@ def set_gate_rate(ctx: Ctx, request: Req, programme_id: Id, data: JSONBody[GateR
         store_gates.set_rate(
             conn, ctx.ids, programme_id=programme_id, station=data.station, gate=data.gate,
             inspect_permille=data.inspect_permille, generation=data.generation, reason=data.reason,
-            actor=request.user.name, now=ctx.clock.now(),
+            actor=request.user.name, now=ctx.clock.now(), all_of=data.all_of,
         )  # fmt: skip
         found = store_gates.judge_gates(conn, programme_id, now=ctx.clock.now())
     return [gate_view(each) for each in found]

@@ -128,6 +128,13 @@ class AlarmView(View, frozen=True, kw_only=True):
     reason: str
 
 
+class KindView(View, frozen=True, kw_only=True):
+    """Vehicles alike at a station: of one variant, software and lots."""
+
+    key: str  # to decide with
+    says: str  # in words
+
+
 class GateView(View, frozen=True, kw_only=True):
     """A quality gate: what is known of it, and how many vehicles it should inspect."""
 
@@ -135,7 +142,10 @@ class GateView(View, frozen=True, kw_only=True):
     generation: int  # of the plant document
     station: str
     gate: str
-    inspect_permille: int  # vehicles of 1,000 that it inspects now
+    inspect_permille: (
+        int  # vehicles of 1,000 that it inspects by chance now: all that are of no kind of `inspects_all`
+    )
+    inspects_all: list[KindView]  # kinds of vehicles of which it inspects every one
     decided: str  # on what that rests; empty: as the plant's structure says
     left: int  # vehicles that left it in 90 days
     inspected: int
@@ -145,10 +155,11 @@ class GateView(View, frozen=True, kw_only=True):
     escape_rate: float  # believed share of vehicles that leave it bad
     escape_low: float
     escape_high: float
-    proposed_permille: int
+    proposed_permille: int  # in all
+    others_permille: int  # proposed of vehicles that are of no kind of `all_of`, by chance
     changes: bool  # whether the proposal is worth a decision
     reasons: list[str]
-    all_of: list[str]  # vehicles alike of which each is worth its inspection
+    all_of: list[KindView]  # kinds of vehicles of which each is worth its inspection, the worst first
     cost_now: float | None  # expected of 1,000 vehicles, in the unit of the gate's costs
     cost_then: float | None
     escapes_now: float  # expected of 1,000 vehicles
@@ -161,11 +172,13 @@ def gate_view(found: JudgedGate) -> GateView:
     low, high = record.escapes.between()
     return GateView(
         plant_id=found.plant_id, generation=found.generation, station=record.station, gate=record.gate,
-        inspect_permille=record.inspect_permille, decided=found.decided.origin.evidence if found.decided else "",
+        inspect_permille=record.inspect_permille,
+        inspects_all=[KindView(key=each.key, says=each.says) for each in record.all_of], decided=found.decided.origin.evidence if found.decided else "",
         left=record.left, inspected=record.inspected, refused=record.refused, missed=record.missed,
         slipped=record.slipped, escape_rate=record.escapes.fails, escape_low=1 - high, escape_high=1 - low,
-        proposed_permille=proposal.inspect_permille, changes=proposal.changes, reasons=list(proposal.reasons),
-        all_of=list(proposal.all_of), cost_now=proposal.cost_now, cost_then=proposal.cost_then,
+        proposed_permille=proposal.inspect_permille,
+        others_permille=proposal.others_permille, changes=proposal.changes, reasons=list(proposal.reasons),
+        all_of=[KindView(key=each.key, says=each.says) for each in proposal.all_of], cost_now=proposal.cost_now, cost_then=proposal.cost_then,
         escapes_now=proposal.escapes_now, escapes_then=proposal.escapes_then,
     )  # fmt: skip
 

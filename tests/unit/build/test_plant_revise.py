@@ -6,11 +6,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from ringroad.build.plant.alike import Alike
 from ringroad.build.plant.model import Plant
 from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.posterior import Origin, stated_share
 from ringroad.build.plant.read import read_plant
-from ringroad.build.plant.revise import keep_learned
+from ringroad.build.plant.revise import keep_learned, lowered
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 MOTHER = read_plant(
@@ -43,3 +44,16 @@ def test_between_two_that_were_learned_from_the_later_word_counts() -> None:
     ):
         told = inspecting(0.3, learned_at)
         assert keep_learned(told, here, by_age=True) == ((here if kept else told), kept)
+
+
+def test_a_kind_that_is_looked_at_no_more_is_named_unless_every_vehicle_is() -> None:
+    kind = Key(GATE, "inspects_all", Alike(variant="van", lots=(("glass", "B"),)).key)
+
+    def deciding(share: float, of_kind: float) -> Plant:
+        parameters = {**MOTHER.parameters, INSPECTS: stated_share(share), kind: stated_share(of_kind)}
+        return replace(MOTHER, parameters=parameters)
+
+    assert lowered(deciding(0.1, 1), deciding(0.2, 0)) == [
+        "gate 'end of line' at 'flash_and_test' does not inspect every van, glass lot B any more"
+    ]
+    assert lowered(deciding(0.1, 1), deciding(1, 0)) == lowered(deciding(0.1, 0), deciding(0.1, 1)) == []

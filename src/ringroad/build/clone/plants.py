@@ -23,7 +23,7 @@ from ringroad.build.twin.drift import WorkTime
 from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.kernel.hours import find_zone
 
-DECIDED: Final = frozenset({"inspects"})  # by people: copied as it is, never learned
+DECIDED: Final = frozenset({"inspects", "inspects_all"})  # by people: copied as it is, never learned
 KEYS_AT_ONCE: Final = 1_000  # parameters of one kind that are weighed together; some 200 MB
 
 

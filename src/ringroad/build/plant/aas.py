@@ -31,6 +31,7 @@ QUALITY: Final = (
     "finds",
     "false_alarm",
     "inspects",
+    "inspects_all",
     "escapes",
     "inspect_s",
 )  # parameters of the submodel Quality

@@ -12,6 +12,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Final
 
 from ringroad.build.calendar import Calendar
+from ringroad.build.plant.alike import read_alike
 from ringroad.build.plant.model import (
     AgvFleet,
     Cell,
@@ -101,6 +102,11 @@ def check_parameters(
             reader.say((*at, key.kind), f"{path_text(key.path)} is a {of}, which has no {key.kind!r}")
         elif known := _known_per(key, thing):
             points_to(reader, (*at, key.kind, key.per), [key.per], known, f"no {KINDS[key.kind].per} of it")
+        elif KINDS[key.kind].per == "kind":
+            try:
+                read_alike(key.per)
+            except InvalidInput as error:
+                reader.say((*at, key.kind, key.per), str(error))
     for path, (of, _) in things.items():
         own = {key.kind for key in parameters if key.path == path} if of in ("station", "gate") else set()
         if of == "station":

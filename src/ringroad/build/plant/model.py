@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 
 from ringroad.build.calendar import Calendar
 from ringroad.build.model import BUFFER_DEFAULT, Paint, Ratio
+from ringroad.build.plant.alike import Alike, read_alike
 from ringroad.build.plant.parameters import Key, Thing, path_text
 from ringroad.build.plant.posterior import Posterior
 
@@ -300,6 +301,14 @@ class Plant:
         """Return how many of 1,000 vehicles the gate at a path inspects: as decided, or else as its structure says."""
         decided = self.parameters.get(Key(path, "inspects"))
         return gate.inspect_permille if decided is None else round(1000 * decided.mean)
+
+    def inspects_all(self, path: tuple[str, ...]) -> tuple[Alike, ...]:
+        """Return the kinds of vehicles of which the gate at a path inspects every one, as decided."""
+        return tuple(
+            read_alike(key.per)
+            for key, decided in sorted(self.parameters.items(), key=lambda each: each[0])
+            if key.path == path and key.kind == "inspects_all" and decided.mean > 1 / 2
+        )
 
     def to_document(self) -> dict[str, Any]:
         """Return its JSON form, which has the shape of the TOML form: `read.py` reads both."""

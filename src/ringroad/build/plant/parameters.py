@@ -27,7 +27,7 @@ class Kind:
 
     family: Family
     of: tuple[Thing, ...]
-    per: Literal["", "option", "change", "resource", "milestone", "place"] = ""
+    per: Literal["", "option", "change", "resource", "milestone", "place", "kind"] = ""
     meaning: str
 
 
@@ -53,6 +53,9 @@ KINDS: Final[dict[str, Kind]] = {
     "inspects": Kind(
         family="share", of=("gate",), meaning="vehicles that it inspects, as decided; else inspect_permille"
     ),
+    "inspects_all": Kind(
+        family="share", of=("gate",), per="kind", meaning="1: it inspects every vehicle of a kind, as decided"
+    ),
     "escapes": Kind(family="share", of=("gate",), meaning="vehicles that leave it bad, as the field says"),
     "inspect_s": Kind(family="time", of=("gate",), meaning="one inspection"),
     "work_s": Kind(family="time", of=("step",), per="resource", meaning="the step on one of its resources"),
@@ -74,7 +77,7 @@ class Key:
     Attributes:
         path: names below the site, for a station area, line and cell.
         kind: of `KINDS`.
-        per: option, variant, resource, milestone or change; "" if there is one of it.
+        per: option, variant, resource, milestone, change or kind of vehicles; "" if there is one of it.
     """
 
     path: tuple[str, ...]

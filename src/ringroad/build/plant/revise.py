@@ -12,10 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from ringroad.build.plant.alike import Alike
 from ringroad.build.plant.model import Plant
 from ringroad.build.plant.parameters import Key
 
-OF_GATES: Final = ("inspects", "escapes")  # parameters that no file begins with: decided and learned here
+ALL_PERMILLE: Final = 1_000
+OF_GATES: Final = (
+    "inspects",
+    "inspects_all",
+    "escapes",
+)  # parameters that no file begins with: decided and learned here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +34,7 @@ class GateRule:
         gate: its name.
         permille: how many of 1,000 vehicles it inspects.
         checks: that it makes.
+        all_of: kinds of which it inspects every vehicle.
     """
 
     line: str
@@ -35,6 +42,7 @@ class GateRule:
     gate: str
     permille: int
     checks: frozenset[str]
+    all_of: frozenset[Alike]
 
 
 def keep_learned(new: Plant, before: Plant, *, by_age: bool = False) -> tuple[Plant, tuple[Key, ...]]:
@@ -83,6 +91,10 @@ def lowered(before: Plant, after: Plant, *, programme_id: str | None = None) -> 
             found.append(f"{where} inspects {rule.permille} of 1,000 vehicles instead of {each.permille}")
         elif gone := sorted(each.checks - rule.checks):
             found.append(f"{where} does not check {', '.join(gone)} any more")
+        elif rule.permille < ALL_PERMILLE and (
+            gone := sorted(each.says for each in each.all_of - rule.all_of)
+        ):
+            found.append(f"{where} does not inspect every {'; '.join(gone)} any more")
     return found
 
 
@@ -90,8 +102,9 @@ def _rules(plant: Plant) -> Iterator[GateRule]:
     for line in plant.structure.lines:
         for cell in line.stations:
             for gate in cell.gates:
+                path = (line.area, line.name, cell.name, gate.name)
                 yield GateRule(
                     line=line.programme or f"{line.area}/{line.name}", station=cell.name, gate=gate.name,
-                    permille=plant.inspect_permille((line.area, line.name, cell.name, gate.name), gate),
+                    permille=plant.inspect_permille(path, gate), all_of=frozenset(plant.inspects_all(path)),
                     checks=frozenset(gate.checks or (gate.name,)),
                 )  # fmt: skip

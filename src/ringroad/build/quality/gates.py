@@ -6,8 +6,8 @@
 2. Found when looked at: Beta(prior + refused, prior + missed); missed are escapes of vehicles that it passed.
 3. Escape rate: Beta(1/2 + escaped, 1/2 + the others), over all vehicles that left it.
 4. Vehicles alike are inspected where that costs less than it saves: (bad x found) x escape cost above inspection cost,
-   by the pooled rates of `yields.py`. The rate is the share of these, and `FLOOR_PERMILLE` of all others, from which
-   the gate learns when they get worse.
+   by the pooled rates of `yields.py`: all of the worst kinds, by name, and `FLOOR_PERMILLE` of all others, by chance,
+   from which the gate learns when they get worse. The rate is the share of both.
 
 The expected cost is linear in who is inspected, so that means are all it needs of the beliefs.
 Source: Deming, Out of the Crisis, chapter 15 (inspect all or nothing, by break-even), here for vehicles alike.
@@ -15,19 +15,24 @@ Source: Deming, Out of the Crisis, chapter 15 (inspect all or nothing, by break-
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
+from ringroad.build.plant.alike import Alike
 from ringroad.build.quality.yields import Belief, Cell
 from ringroad.kernel.errors import InvalidInput
 
 FLOOR_PERMILLE: Final = (
     50  # of vehicles that need no inspection: a lot of some hundred gives the gate ten or more
 )
+ALL: Final = 1_000  # permille
 STEP_PERMILLE: Final = 50  # a smaller change of the rate is not worth a decision
 VEHICLES_MIN: Final = 100  # inspected; before, nothing is proposed
-WORST_NAMED: Final = 3  # kinds of vehicles that a proposal names
+KINDS_MAX: Final = (
+    20  # kinds of which a gate looks at every vehicle; more are looked at by chance, more often
+)
+DRAWN_MIN: Final = 100  # vehicles that were chosen of, before their kinds are weighed by that
 JEFFREYS: Final = 0.5
 
 
@@ -51,7 +56,9 @@ class GateRecord:
     Attributes:
         station: where it is.
         gate: its name.
-        inspect_permille: vehicles of 1,000 that it inspects now.
+        inspect_permille: vehicles of 1,000 that it inspects now, of those that are of none of `all_of`.
+        all_of: kinds of which it inspects every vehicle.
+        all_of_share: how many vehicles are of these, as the gate chose; None: as its results say.
         left: vehicles that left it, inspected or not.
         inspected: of these.
         refused: of the inspected, not right at once.
@@ -69,6 +76,8 @@ class GateRecord:
     missed: int = 0
     slipped: int = 0
     finds: tuple[float, float] = (JEFFREYS, JEFFREYS)
+    all_of: tuple[Alike, ...] = ()
+    all_of_share: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse counts that contradict each other."""
@@ -108,24 +117,35 @@ class GateProposal:
     """What a gate should do, and why.
 
     Attributes:
-        inspect_permille: vehicles of 1,000 to inspect.
+        inspect_permille: vehicles of 1,000 to inspect, in all.
+        others_permille: vehicles of 1,000 to inspect of those that are of none of `all_of`.
         changes: whether that is worth a decision.
         reasons: in words.
         cost_now: expected, of 1,000 vehicles, in the unit of the costs; None without costs.
         cost_then: the same, at the proposed rate.
         escapes_now: expected of 1,000 vehicles.
         escapes_then: the same.
-        all_of: vehicles alike of which every one is worth its inspection, the worst first.
+        all_of: kinds of vehicles to inspect every one of, the worst first.
     """
 
     inspect_permille: int
+    others_permille: int
     changes: bool
     reasons: tuple[str, ...]
     cost_now: float | None = None
     cost_then: float | None = None
     escapes_now: float
     escapes_then: float
-    all_of: tuple[str, ...] = ()
+    all_of: tuple[Alike, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Risk:
+    """Vehicles alike: their share of all, the chance that looking at one catches something, who they are."""
+
+    share: float
+    catches: float
+    kind: Alike | None
 
 
 def propose_rate(record: GateRecord, costs: GateCosts | None, cells: Sequence[Cell] = ()) -> GateProposal:
@@ -136,63 +156,101 @@ def propose_rate(record: GateRecord, costs: GateCosts | None, cells: Sequence[Ce
         costs: of an inspection and an escape; None where nobody said.
         cells: vehicles alike at its station; none: all are alike.
     """
-    catches = record.arrives_bad.fails * record.overlooks.first_pass  # of a vehicle that it looks at
-    risks = _risks(cells, catches)
-    now = record.inspect_permille / 1000
-    escapes_now = 1000 * (record.arrives_bad.fails - _caught(risks, now))
+    catches = (
+        record.arrives_bad.fails * record.overlooks.first_pass
+    )  # of a vehicle that it looks at by chance
+    risks = _risks(record, cells, catches)
+    looked_now, caught_now = _looks(risks, frozenset(record.all_of), record.inspect_permille)
+    bad = (
+        record.arrives_bad.fails * sum(each.share * each.catches for each in risks) / catches
+        if catches
+        else 0.0
+    )
     stays = GateProposal(
-        inspect_permille=record.inspect_permille, changes=False, reasons=(), escapes_now=escapes_now,
-        escapes_then=escapes_now,
+        inspect_permille=round(1000 * looked_now), others_permille=record.inspect_permille, changes=False, reasons=(),
+        escapes_now=1000 * (bad - caught_now), escapes_then=1000 * (bad - caught_now), all_of=record.all_of,
     )  # fmt: skip
     if costs is None:
-        return _because(
+        return replace(
             stays,
-            "nobody said what an inspection and an escape cost: inspect_cost and escape_cost of the gate",
+            reasons=(
+                "nobody said what an inspection and an escape cost: inspect_cost and escape_cost of the gate",
+            ),
         )
     if record.inspected < VEHICLES_MIN:
-        return _because(stays, f"{record.inspected} vehicles were inspected, {VEHICLES_MIN} are needed")
+        return replace(
+            stays, reasons=(f"{record.inspected} vehicles were inspected, {VEHICLES_MIN} are needed",)
+        )
     even = costs.inspect / costs.escape  # a chance of catching one at which an inspection pays
-    worth = [each for each in risks if each[1] > even]
-    share = sum(weight for weight, _, _ in worth)
-    wanted = round(1000 * share + FLOOR_PERMILLE * (1 - share))
-    then = wanted / 1000
-    escapes_then = 1000 * (record.arrives_bad.fails - _caught(risks, then))
-    changes = abs(wanted - record.inspect_permille) >= STEP_PERMILLE
-    return GateProposal(
-        inspect_permille=wanted if changes else record.inspect_permille, changes=changes,
-        reasons=_reasons(record, catches, even, share), escapes_now=escapes_now, escapes_then=escapes_then,
-        cost_now=1000 * now * costs.inspect + escapes_now * costs.escape,
-        cost_then=1000 * then * costs.inspect + escapes_then * costs.escape,
-        all_of=tuple(name for _, _, name in worth[:WORST_NAMED] if name) if share < 1 else (),
+    worth = [each for each in risks if each.catches > even]
+    share = sum(each.share for each in worth)
+    kinds, others = _chosen(worth, share)
+    looked, caught = _looks(risks, kinds, others)
+    changed = sum(each.share for each in risks if (each.kind in kinds) != (each.kind in record.all_of))
+    if others == ALL and record.inspect_permille == ALL:
+        changed = 0.0  # all is all, whatever has a name besides
+    changes = max(abs(others - record.inspect_permille), 1000 * changed) >= STEP_PERMILLE
+    found = replace(
+        stays, reasons=_reasons(record, catches, even, share), cost_now=1000 * looked_now * costs.inspect
+        + stays.escapes_now * costs.escape, escapes_then=1000 * (bad - caught),
+        cost_then=1000 * (looked * costs.inspect + (bad - caught) * costs.escape),
+        all_of=tuple(each.kind for each in worth if each.kind in kinds and each.kind is not None),
     )  # fmt: skip
+    if not changes:
+        return found
+    return replace(found, inspect_permille=round(1000 * looked), others_permille=others, changes=True)
 
 
-def _risks(cells: Sequence[Cell], catches: float) -> list[tuple[float, float, str]]:
-    """Return vehicles alike: their share, the chance that looking at one catches something, who they are; worst first."""
-    vehicles = sum(each.tally.vehicles for each in cells)
-    mean = sum(each.tally.vehicles * each.belief.fails for each in cells) / vehicles if vehicles else 0.0
-    if not mean:
-        return [(1.0, catches, "")]
+def _chosen(worth: Sequence[Risk], share: float) -> tuple[frozenset[Alike], int]:
+    """Return the kinds to look at every one of, and how many of 1,000 others."""
+    if share > 1 - 1e-9:
+        return frozenset(), ALL
+    named = [each for each in worth if each.kind is not None][:KINDS_MAX]
+    by_name = sum(each.share for each in named)
+    by_chance = 1000 * (share - by_name) + FLOOR_PERMILLE * (1 - share)
+    return frozenset(each.kind for each in named if each.kind is not None), round(by_chance / (1 - by_name))
+
+
+def _risks(record: GateRecord, cells: Sequence[Cell], catches: float) -> list[Risk]:
+    """Return vehicles alike, worst first.
+
+    Vehicles of kinds that are all inspected tell more results than others: they count as often as the gate chose them.
+    What is caught by chance is known of the others.
+    """
+    named = [(each, _kind(each), each.tally.vehicles) for each in cells if each.tally.vehicles]
+    of_kinds = sum(n for _, kind, n in named if kind in record.all_of)
+    others = sum(n for _, _, n in named) - of_kinds
+    if not others and not of_kinds:
+        return [Risk(share=1.0, catches=catches, kind=None)]
+    share = of_kinds / (of_kinds + others) if record.all_of_share is None else record.all_of_share
+    share = 0.0 if not of_kinds else 1.0 if not others else share
+    seen = [each for each in named if each[1] not in record.all_of] or named
+    mean = sum(n * cell.belief.fails for cell, _, n in seen) / sum(n for _, _, n in seen)
     found = [
-        (each.tally.vehicles / vehicles, min(1.0, each.belief.fails * catches / mean), _who(each))
-        for each in cells
+        Risk(
+            share=n * (share / of_kinds if kind in record.all_of else (1 - share) / others),
+            catches=min(1.0, cell.belief.fails * catches / mean),
+            kind=kind,
+        )
+        for cell, kind, n in named
     ]
-    return sorted(found, key=lambda each: -each[1])
+    return sorted(found, key=lambda each: -each.catches)
 
 
-def _caught(risks: Sequence[tuple[float, float, str]], rate: float) -> float:
-    """Return the share of vehicles that is caught, if those at most risk are inspected first."""
-    left, caught = rate, 0.0
-    for weight, chance, _ in risks:
-        taken = min(left, weight)
-        left, caught = left - taken, caught + taken * chance
-    return caught
+def _looks(
+    risks: Sequence[Risk], kinds: Container[Alike | None], others_permille: int
+) -> tuple[float, float]:
+    """Return the share of vehicles that is looked at, and that is caught: all of some kinds, of others by chance."""
+    chance = [1.0 if each.kind in kinds else others_permille / 1000 for each in risks]
+    return (
+        sum(each.share * rate for each, rate in zip(risks, chance, strict=True)),
+        sum(each.share * each.catches * rate for each, rate in zip(risks, chance, strict=True)),
+    )
 
 
-def _who(cell: Cell) -> str:
-    lots = "".join(f", {part} lot {lot}" for part, lot in cell.tally.lots)
-    return f"{cell.tally.variant}{lots}" + (
-        f", software {cell.tally.software}" if cell.tally.software else ""
+def _kind(cell: Cell) -> Alike:
+    return Alike(
+        variant=cell.tally.variant, software=cell.tally.software, lots=tuple(sorted(cell.tally.lots))
     )
 
 
@@ -200,7 +258,9 @@ def _reasons(record: GateRecord, catches: float, even: float, share: float) -> t
     pays = f"it pays from {1000 * even:.1f} on, which {100 * share:.0f} % of vehicles reach"
     found = [f"looking at 1,000 vehicles catches {1000 * catches:.1f}; {pays}"]
     if share < 1:
-        found.append(f"{FLOOR_PERMILLE / 10:g} % of the others are inspected to learn when they get worse")
+        found.append(
+            f"{FLOOR_PERMILLE / 10:g} % of the others are inspected by chance, to learn when they get worse"
+        )
     if record.slipped:
         found.append(f"{record.slipped} vehicles that it did not look at came back from the field")
     if record.missed:
@@ -209,10 +269,3 @@ def _reasons(record: GateRecord, catches: float, even: float, share: float) -> t
             " ones, which a better check changes and more inspection does not"
         )
     return tuple(found)
-
-
-def _because(stays: GateProposal, reason: str) -> GateProposal:
-    return GateProposal(
-        inspect_permille=stays.inspect_permille, changes=False, reasons=(reason,), escapes_now=stays.escapes_now,
-        escapes_then=stays.escapes_then,
-    )  # fmt: skip

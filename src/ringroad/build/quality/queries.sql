@@ -315,6 +315,18 @@ SELECT u.part, u.lot, min(u.station) AS station, bool_or(c.stays) AS stays
     ON c.part = u.part AND c.lot = u.lot
  GROUP BY u.part, u.lot ORDER BY u.part, u.lot;
 
+-- name: lots_of
+-- What was fitted to a vehicle where, told as such or with a result.
+SELECT station, part, lot FROM built_part WHERE order_id = :order_id
+UNION SELECT r.station, e.key, e.value
+  FROM station_result r CROSS JOIN LATERAL jsonb_each_text(r.lots) AS e
+ WHERE r.programme_id = :programme_id AND r.vehicle = :order_id;
+
+-- name: kinds_drawn
+-- How many vehicles each gate chose of, and how many of these since they are of a kind that it inspects.
+SELECT station, gate, count(*) AS vehicles, count(*) FILTER (WHERE starts_with(reason, :every_one_of)) AS of_kinds
+  FROM gate_draw WHERE programme_id = :programme_id AND drawn_at > :since GROUP BY station, gate;
+
 -- name: insert_contained!
 INSERT INTO contained_lot (id, programme_id, part, lot, reason, contained_at, contained_by)
 VALUES (:lot_id, :programme_id, :part, :lot, :reason, :now, :actor)

@@ -17,6 +17,7 @@ from typing import Final
 
 from ringroad.build.quality.draw import (
     SEED_BYTES,
+    Arrived,
     BadLot,
     Drawn,
     Gated,
@@ -122,7 +123,8 @@ def choose(
     }
     contained = contained_at(line.plant, programme_id, lots)
     unseen = contained.get(NO_GATE)
-    new = list(draw(_seed(conn, programme_id, gates, now=now), order_id, gates, before, contained))
+    seed = _seed(conn, programme_id, gates, now=now)
+    new = list(draw(seed, _arrived(conn, programme_id, order_id, gates), gates, before, contained))
     for each in new:
         SQL.keep_draw(
             conn, programme_id=programme_id, order_id=order_id, station=each.station, gate=each.gate,
@@ -262,6 +264,19 @@ def list_contained(
     """Return contained lots, newest first."""
     rows = SQL.list_contained(conn, programme_id=programme_id, only_open=only_open, rows_max=rows_max)
     return [of_row(ContainedLot, row) for row in rows]
+
+
+def _arrived(conn: Connection, programme_id: str, order_id: str, gates: Sequence[Gated]) -> Arrived:
+    """Return what is known of a vehicle, as far as its gates ask."""
+    if not any(each.all_of for each in gates):
+        return Arrived(order_id=order_id)
+    row = next(iter(BUILD.orders_by_id(conn, programme_id=programme_id, order_ids=[order_id])), None)
+    lots = SQL.lots_of(conn, programme_id=programme_id, order_id=order_id)
+    return Arrived(
+        order_id=order_id, variant=row["variant"] if row else "",
+        software=SQL.baseline_version(conn, programme_id=programme_id) or "",
+        lots=frozenset((each["station"], each["part"], each["lot"]) for each in lots),
+    )  # fmt: skip
 
 
 def _seed(conn: Connection, programme_id: str, gates: Sequence[Gated], *, now: datetime) -> bytes:

@@ -7,17 +7,27 @@ Invariant: a rate is changed by a person, in the plant document, with the counts
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from ringroad.build.plant.alike import Alike, read_alike
 from ringroad.build.plant.model import Gate, Plant
 from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.posterior import Origin, Posterior
 from ringroad.build.plant.store import StoredPlant, get_plant, save_plant
-from ringroad.build.quality.gates import JEFFREYS, GateCosts, GateProposal, GateRecord, propose_rate
+from ringroad.build.quality.draw import EVERY_ONE_OF, Place
+from ringroad.build.quality.gates import (
+    DRAWN_MIN,
+    JEFFREYS,
+    KINDS_MAX,
+    GateCosts,
+    GateProposal,
+    GateRecord,
+    propose_rate,
+)
 from ringroad.build.quality.store import SQL
 from ringroad.build.quality.store_days import Looked, gates_since, tallies_since, vehicles_since
 from ringroad.build.quality.yields import CELLS_MAX, Tally, fit_yields
@@ -64,13 +74,39 @@ def judge_gates(conn: Connection, programme_id: str, *, now: datetime) -> list[J
     left = vehicles_since(conn, programme_id, since=since, now=now)
     gates = list(gates_of(plant.plant, programme_id))
     stations = sorted({path[-2] for path, _ in gates})
+    shares = _shares_of_kinds(conn, plant.plant, programme_id, since=since)
     tallies: Sequence[Tally] | None = None
     with suppress(InvalidInput):  # too many kinds of vehicles
         tallies = tallies_since(conn, programme_id, since=since, now=now, stations=stations)
     return [
-        _judged(plant, path, gate, left=left, results=results, escaped=escaped, tallies=tallies)
+        _judged(
+            plant, path, gate, left=left, results=results, escaped=escaped, tallies=tallies,
+            all_of_share=shares.get((path[-2], gate.name)),
+        )
         for path, gate in gates
+    ]  # fmt: skip
+
+
+def _shares_of_kinds(
+    conn: Connection, plant: Plant, programme_id: str, *, since: datetime
+) -> dict[Place, float]:
+    """Return by gate how many vehicles were of kinds that it inspects all of, since that was decided; where enough came."""
+    decided = [
+        each.origin.learned_at
+        for path, _ in gates_of(plant, programme_id)
+        for key, each in plant.parameters.items()
+        if key.path == path and key.kind == "inspects_all" and each.origin.learned_at
     ]
+    if not decided:
+        return {}
+    rows = SQL.kinds_drawn(
+        conn, programme_id=programme_id, since=max(since, *decided), every_one_of=EVERY_ONE_OF
+    )
+    return {
+        (row["station"], row["gate"]): row["of_kinds"] / row["vehicles"]
+        for row in rows
+        if row["vehicles"] >= DRAWN_MIN
+    }
 
 
 def gates_of(plant: Plant, programme_id: str) -> Iterator[tuple[Path, Gate]]:
@@ -83,43 +119,45 @@ def gates_of(plant: Plant, programme_id: str) -> Iterator[tuple[Path, Gate]]:
 
 def set_rate(
     conn: Connection, ids: Ids, *, programme_id: str, station: str, gate: str, inspect_permille: int,
-    generation: int, reason: str, actor: str, now: datetime,
+    generation: int, reason: str, actor: str, now: datetime, all_of: Sequence[str] = (),
 ) -> StoredPlant:  # fmt: skip
     """Decide how many vehicles a gate inspects: the plant document's next generation says so, and on what it rests.
+
+    Args:
+        conn: a connection in a transaction.
+        ids: makes the fact's id.
+        programme_id: that the line builds.
+        station: of the gate.
+        gate: its name.
+        inspect_permille: of 1,000 vehicles of none of these kinds.
+        generation: of the plant document that the decision was made on.
+        reason: why.
+        actor: who decides.
+        now: when.
+        all_of: keys of kinds of which it inspects every vehicle (`Alike.key`); others that it did inspect, no more.
 
     Raises:
         NotFound: no such programme or gate.
         Conflict: the plant document moved on since `generation`.
-        InvalidInput: no reason.
+        InvalidInput: no reason, too many kinds, or one that is none.
     """
     if not reason.strip():
         raise InvalidInput("a rate is decided with a reason")
+    if len(all_of) > KINDS_MAX:
+        raise InvalidInput(
+            f"{len(all_of)} kinds of vehicles, limit {KINDS_MAX}", hint="inspect more by chance"
+        )
+    kinds = {read_alike(each) for each in all_of}
     BUILD.lock_programme(conn, programme_id=programme_id)  # no day is counted or taken back meanwhile
-    found = next(
-        (
-            each
-            for each in judge_gates(conn, programme_id, now=now)
-            if (each.record.station, each.record.gate) == (station, gate)
-        ),
-        None,
-    )
-    if found is None:
-        raise NotFound(f"the line has no gate {gate!r} at {station!r}", hint="ringroad quality gates")
-    stored = get_plant(conn, found.plant_id)
-    if stored.generation != generation:
-        raise Conflict(f"plant {found.plant_id} is at generation {stored.generation}", hint="read it again")
+    found, stored, path = _to_decide(conn, programme_id, (station, gate), generation=generation, now=now)
     record = found.record
-    path = next(
-        path
-        for path, each in gates_of(stored.plant, programme_id)
-        if (path[-2], each.name) == (station, gate)
-    )
     says = f"{record.refused} of {record.inspected} inspected refused, {record.missed + record.slipped} of {record.left} escaped; {reason.strip()}"
     origin = Origin(plant=found.plant_id, learned_at=now, evidence=says[:200])
     n = float(max(1, record.inspected))
     escapes = record.escapes
     parameters = {
         **stored.plant.parameters,
+        **_decided_kinds(stored.plant, path, kinds, origin=origin),
         Key(path, "inspects"): Posterior(
             family="share", n=n, total=n * inspect_permille / 1000, origin=origin
         ),
@@ -132,6 +170,7 @@ def set_rate(
         generation=generation, kind=FactKind.PLANT_LEARNED,
         body={
             "gate": gate, "station": station, "inspect_permille": inspect_permille, "reason": reason.strip(),
+            "all_of": sorted(each.key for each in kinds),
             "before": record.inspect_permille, "proposed": found.proposal.inspect_permille,
             "inspected": record.inspected, "refused": record.refused, "left": record.left,
             "missed": record.missed, "slipped": record.slipped,
@@ -139,9 +178,51 @@ def set_rate(
     )  # fmt: skip
 
 
+def _to_decide(
+    conn: Connection, programme_id: str, place: Place, *, generation: int, now: datetime
+) -> tuple[JudgedGate, StoredPlant, Path]:
+    """Return a gate, its document as the decision saw it, and its path there. Raises: NotFound, Conflict."""
+    found = next(
+        (
+            each
+            for each in judge_gates(conn, programme_id, now=now)
+            if (each.record.station, each.record.gate) == place
+        ),
+        None,
+    )
+    if found is None:
+        raise NotFound(f"the line has no gate {place[1]!r} at {place[0]!r}", hint="ringroad quality gates")
+    stored = get_plant(conn, found.plant_id)
+    if stored.generation != generation:
+        raise Conflict(f"plant {found.plant_id} is at generation {stored.generation}", hint="read it again")
+    return (
+        found,
+        stored,
+        next(path for path, each in gates_of(stored.plant, programme_id) if (path[-2], each.name) == place),
+    )
+
+
+def _decided_kinds(
+    plant: Plant, path: Path, kinds: Collection[Alike], *, origin: Origin
+) -> dict[Key, Posterior]:
+    """Return what is decided of kinds: 1 for each that is looked at, 0 for each that was, so that it is not believed anew."""
+    names = {each.key for each in kinds}
+    old = {
+        key.per for key, each in plant.parameters.items() if key.path == path and key.kind == "inspects_all"
+    }
+    return {
+        Key(path, "inspects_all", per): Posterior(
+            family="share", n=1.0, total=float(per in names), origin=origin
+        )
+        for per in sorted(names | old)
+        if per in names or plant.parameters[Key(path, "inspects_all", per)].mean > 0
+    }
+
+
 def _judged(
     plant: StoredPlant, path: Path, gate: Gate, *, left: int, results: Mapping[tuple[str, str], Looked],
     escaped: Sequence[Mapping[str, Any]], tallies: Sequence[Tally] | None,
+    all_of_share: float | None,
 ) -> JudgedGate:  # fmt: skip
     station = path[-2]
     looked = results.get((station, gate.name), Looked(inspected=0, refused=0))
@@ -153,6 +234,7 @@ def _judged(
         left=max(left, looked.inspected + len(slipped)), inspected=looked.inspected, refused=looked.refused,
         missed=len(own) - len(slipped), slipped=len(slipped),
         finds=(JEFFREYS, JEFFREYS) if finds is None else (JEFFREYS + finds.total, JEFFREYS + finds.n - finds.total),
+        all_of=plant.plant.inspects_all(path), all_of_share=all_of_share,
     )  # fmt: skip
     costs = (
         GateCosts(inspect=gate.inspect_cost, escape=gate.escape_cost)

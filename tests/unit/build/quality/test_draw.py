@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ringroad.build.plant.alike import Alike
 from ringroad.build.plant.model import Plant
 from ringroad.build.plant.read import read_plant
-from ringroad.build.quality.draw import BadLot, Drawn, Gated, contained_at, draw, gates_of_line, lot_falls
+from ringroad.build.quality.draw import (
+    Arrived,
+    BadLot,
+    Drawn,
+    Gated,
+    contained_at,
+    draw,
+    gates_of_line,
+    lot_falls,
+)
 
 SEED = bytes(range(32))
 GATE = Gated(station="test", gate="end", checks=("leak",), permille=300)
@@ -19,11 +30,17 @@ EXAMPLE = Path(__file__).parents[4] / "examples" / "first" / "plant.toml"
 
 
 def drawn(
-    vehicle: str, *, before: Drawn | None = None, bad: BadLot | None = None, permille: int = 300
+    vehicle: str | Arrived,
+    *,
+    before: Drawn | None = None,
+    bad: BadLot | None = None,
+    permille: int = 300,
+    all_of: tuple[Alike, ...] = (),
 ) -> list[Drawn]:
+    arrived = Arrived(order_id=vehicle) if isinstance(vehicle, str) else vehicle
     return list(
         draw(
-            SEED, vehicle, [replace(GATE, permille=permille)], {PLACE: before} if before else {},
+            SEED, arrived, [replace(GATE, permille=permille, all_of=all_of)], {PLACE: before} if before else {},
             {PLACE: bad} if bad else {},
         )
     )  # fmt: skip
@@ -71,6 +88,33 @@ def test_a_contained_lot_is_looked_at_whatever_was_drawn_and_stays_so() -> None:
     assert drawn("order_1", before=passed, permille=1000) == []  # a rate that rose later changes no choice
     (all_of,) = drawn("order_1", bad=BAD, permille=1000)
     assert (all_of.inspect, all_of.every) == (True, False)  # it says nothing of others
+
+
+def test_every_vehicle_of_a_kind_is_looked_at_also_once_its_lot_is_known_only_later() -> None:
+    kinds = (Alike(variant="van", software="1.0", lots=(("glass", "B"),)),)
+    van = Arrived(order_id="order_1", variant="van", software="1.0", lots=frozenset({("test", "glass", "B")}))
+    (seen,) = drawn(van, permille=0, all_of=kinds)
+    assert (seen.inspect, seen.permille, seen.every) == (True, 1000, False)  # it says nothing of others
+    assert seen.reason == "every one of van, glass lot B, software 1.0 is looked at"
+    assert drawn(van, before=seen, permille=0) == []  # though nobody looks at its kind any more
+    (unknown,) = drawn(replace(van, lots=frozenset()), permille=0, all_of=kinds)
+    assert not unknown.inspect
+    (after_all,) = drawn(van, before=unknown, permille=0, all_of=kinds)
+    assert after_all.inspect
+    (whole,) = drawn(van, permille=1000, all_of=kinds)
+    assert whole.every  # where all are looked at, each says what all are like
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"variant": "bus"}, {"software": "2.0"}, {"lots": frozenset({("test", "glass", "A")})},
+     {"lots": frozenset({("roof", "glass", "B")})}, {"lots": frozenset({("test", "battery", "B")})}],
+)  # fmt: skip
+def test_a_vehicle_of_another_kind_is_drawn_by_chance(other: dict[str, Any]) -> None:
+    van = Arrived(order_id="order_1", variant="van", software="1.0", lots=frozenset({("test", "glass", "B")}))
+    kinds = (Alike(variant="van", software="1.0", lots=(("glass", "B"),)),)
+    (found,) = drawn(replace(van, **other), permille=0, all_of=kinds)
+    assert (found.inspect, found.reason) == (False, "not drawn, 0 % are")
 
 
 def test_a_vehicle_that_came_to_a_gate_that_looks_at_every_one_stays_drawn_at_any_later_rate() -> None:

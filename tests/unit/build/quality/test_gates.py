@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringroad.build.quality.gates import FLOOR_PERMILLE, GateCosts, GateRecord, propose_rate
+from ringroad.build.plant.alike import Alike
+from ringroad.build.quality.gates import FLOOR_PERMILLE, KINDS_MAX, GateCosts, GateRecord, propose_rate
 from ringroad.build.quality.yields import Tally, fit_yields
 from ringroad.kernel.errors import InvalidInput
 
@@ -83,8 +84,49 @@ def test_vehicles_of_a_bad_lot_are_all_inspected_and_the_others_now_and_then() -
     ).cells
     found = propose_rate(record(refused=64), COSTS, cells)
     assert found.inspect_permille == round(250 + 0.75 * FLOOR_PERMILLE)
-    assert found.all_of == ("v, glass lot B, software 1",)
+    assert [each.says for each in found.all_of] == ["v, glass lot B, software 1"]
+    assert found.others_permille == FLOOR_PERMILLE
     assert found.escapes_then < 1000 * record(refused=64).arrives_bad.fails / 2
+
+
+LOTS = [Tally(station="test", variant="v", software="1", lots=(("glass", lot),), vehicles=n, failed=failed)
+        for lot, n, failed in (("A", 250, 1), ("B", 250, 60), ("C", 250, 1), ("D", 250, 2))]  # fmt: skip
+LOT_B = Alike(variant="v", software="1", lots=(("glass", "B"),))
+
+
+def test_escapes_are_counted_as_vehicles_are_chosen_all_of_the_named_kinds_and_others_by_chance() -> None:
+    cells = fit_yields(LOTS).cells
+    flat = propose_rate(record(inspect_permille=287, refused=64), COSTS, cells)
+    assert (flat.inspect_permille, flat.changes) == (288, True), "as many vehicles, and other ones"
+    assert flat.escapes_then < flat.escapes_now / 2
+    decided = record(inspect_permille=50, inspected=200, refused=1, all_of=(LOT_B,))
+    stands = propose_rate(decided, COSTS, cells)
+    assert (stands.changes, stands.all_of, stands.others_permille) == (False, (LOT_B,), FLOOR_PERMILLE)
+    assert stands.inspect_permille == round(250 + 0.75 * FLOOR_PERMILLE)
+
+
+def test_kinds_that_are_all_looked_at_weigh_as_often_as_they_come_not_as_they_tell() -> None:
+    cells = fit_yields(LOTS).cells
+    decided = record(inspect_permille=50, inspected=200, refused=1, all_of=(LOT_B,), all_of_share=0.02)
+    found = propose_rate(decided, COSTS, cells)
+    assert found.inspect_permille == round(20 + 0.98 * FLOOR_PERMILLE)
+    assert found.cost_now == pytest.approx(found.cost_then)
+
+
+def test_a_kind_that_got_well_is_left_to_chance_again() -> None:
+    well = [replace(each, failed=1) for each in LOTS]
+    decided = record(inspect_permille=50, inspected=200, refused=1, all_of=(LOT_B,))
+    found = propose_rate(decided, COSTS, fit_yields(well).cells)
+    assert (found.changes, found.all_of, found.inspect_permille) == (True, (), FLOOR_PERMILLE)
+
+
+def test_more_bad_kinds_than_have_names_are_looked_at_more_often_by_chance() -> None:
+    many = [replace(LOTS[1], lots=(("glass", f"B{n}"),)) for n in range(2 * KINDS_MAX)]
+    good = [replace(LOTS[0], lots=(("glass", f"A{n}"),)) for n in range(2 * KINDS_MAX)]
+    found = propose_rate(record(inspect_permille=0, refused=120), COSTS, fit_yields(many + good).cells)
+    assert len(found.all_of) == KINDS_MAX
+    assert found.others_permille == pytest.approx((250 + 25) / 0.75, abs=1)
+    assert found.inspect_permille == pytest.approx(525, abs=1)
 
 
 @pytest.mark.parametrize(
