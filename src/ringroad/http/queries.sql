@@ -154,7 +154,7 @@ SELECT v.vin FROM vehicle v
        WHEN 'blocked' THEN v.blocked_reason IS NOT NULL
        WHEN 'quiet' THEN v.blocked_reason IS NULL AND coalesce(
             (SELECT a.state NOT IN ('offered', 'active', 'cancelling', 'failed', 'rolled_back', 'expired') FROM assignment a
-              WHERE a.vin = v.vin ORDER BY a.state IN ('offered', 'active', 'cancelling') DESC, a.action_id DESC LIMIT 1), true)
+              WHERE a.vin = v.vin ORDER BY a.state IN ('offered', 'active', 'cancelling') DESC, coalesce(a.finished_at, a.offered_at) DESC, a.action_id DESC LIMIT 1), true)
        ELSE true END
  ORDER BY v.vin LIMIT :rows_max OFFSET :rows_skip;
 
@@ -164,7 +164,7 @@ SELECT v.vin FROM assignment a JOIN vehicle v ON v.vin = a.vin
  WHERE CASE :state WHEN 'updating' THEN a.state IN ('offered', 'active', 'cancelling')
             ELSE a.state IN ('failed', 'rolled_back', 'expired') AND a.action_id =
                  (SELECT o.action_id FROM assignment o WHERE o.vin = a.vin
-                   ORDER BY o.state IN ('offered', 'active', 'cancelling') DESC, o.action_id DESC LIMIT 1) END
+                   ORDER BY o.state IN ('offered', 'active', 'cancelling') DESC, coalesce(o.finished_at, o.offered_at) DESC, o.action_id DESC LIMIT 1) END
    AND (:vin::text IS NULL OR v.vin = :vin)
    AND (:q::text IS NULL OR position(upper(:q) IN v.vin) > 0)
    AND (:programme_id::text IS NULL OR v.programme_id = :programme_id)
@@ -185,7 +185,7 @@ SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_
   LEFT JOIN release r ON r.id = v.release_id
   LEFT JOIN LATERAL (  -- what it works on; else its newest
        SELECT * FROM assignment x WHERE x.vin = v.vin
-        ORDER BY x.state IN ('offered', 'active', 'cancelling') DESC, x.action_id DESC LIMIT 1) a ON true
+        ORDER BY x.state IN ('offered', 'active', 'cancelling') DESC, coalesce(x.finished_at, x.offered_at) DESC, x.action_id DESC LIMIT 1) a ON true
  WHERE v.vin = ANY (:vins) ORDER BY v.vin;
 
 -- name: fleet_versions
@@ -266,7 +266,9 @@ WITH own AS (
      WHERE (:campaign_id::text IS NULL OR x.id = :campaign_id) AND (:wave::integer IS NULL OR a.wave = :wave)
        AND (:state::text IS NULL
             OR :state = shown_state(a.state, a.claimed_at IS NOT NULL))
-     ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN a.vin END, a.action_id DESC LIMIT :rows_max OFFSET :rows_skip
+     ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN a.vin END,  -- what is under way, then what moved last
+              a.state IN ('offered', 'active', 'cancelling') DESC, coalesce(a.finished_at, a.offered_at) DESC, a.action_id DESC
+     LIMIT :rows_max OFFSET :rows_skip
 )
 SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall,
        coalesce(CASE WHEN shown.state IN ('cancelling', 'cancelled') AND c.state IN ('halted', 'aborted')
@@ -277,9 +279,11 @@ SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false)
                                         ELSE 'a person at the maker ended its campaign' || coalesce(': ' || (f.body ->> 'told'), '') END
                               FROM fact f WHERE f.subject = c.id AND f.kind = 'campaign.aborted' LIMIT 1) END
             END, '') AS withdrawn
-  FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id
+  FROM page JOIN assignment a ON a.action_id = page.action_id
+  JOIN assignment_shown shown ON shown.action_id = page.action_id
   JOIN campaign c ON c.id = shown.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
- ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN shown.vin END, shown.action_id DESC;
+ ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN shown.vin END,
+          a.state IN ('offered', 'active', 'cancelling') DESC, coalesce(a.finished_at, a.offered_at) DESC, a.action_id DESC;
 
 -- name: vehicle_reports
 SELECT id, action_id, kind, event_at, received_at, body, applied_at

@@ -1090,9 +1090,11 @@ SELECT a.action_id, a.vin FROM assignment a
  ORDER BY a.vin LIMIT :rows_max FOR UPDATE OF a SKIP LOCKED;
 
 -- name: newer_bundle$
-SELECT EXISTS (SELECT 1 FROM assignment
-                WHERE vin = :vin AND action_id <> :action_id AND bundle = 'issued'
-                  AND (action_id > :action_id OR state IN ('offered', 'active', 'cancelling')));
+-- By when it was issued: what gave way to a later campaign is issued again, under its old number.
+SELECT EXISTS (SELECT 1 FROM assignment a JOIN assignment mine ON mine.action_id = :action_id
+                WHERE a.vin = :vin AND a.action_id <> :action_id AND a.bundle = 'issued'
+                  AND ((a.offered_at, a.action_id) > (mine.offered_at, mine.action_id)
+                       OR a.state IN ('offered', 'active', 'cancelling')));
 
 -- name: mark_withdrawn!
 UPDATE assignment SET bundle = 'withdrawn' WHERE action_id = :action_id;
@@ -1195,7 +1197,7 @@ SELECT a.action_id, a.state_detail, v.gateway, a.consented_at IS NOT NULL AS con
  WHERE a.vin = :vin AND a.offered_at IS NOT NULL AND c.state = 'running'
    AND (a.state IN ('pending', 'offered') OR a.state = 'active' AND a.began_at IS NULL AND v.gateway = 'native')
    AND a.consented_at IS NULL AND (p.document -> 'request' ->> 'consent')::boolean
- ORDER BY a.action_id DESC LIMIT 1;
+ ORDER BY a.state = 'pending', a.offered_at DESC, a.action_id DESC LIMIT 1;
 
 -- name: list_bound$
 SELECT EXISTS (SELECT FROM account_fleet WHERE kind = 'list' AND name = :name);

@@ -232,6 +232,7 @@ def row(seq: int, state: str, action_id: int = 17) -> dict[str, Any]:
         "claimed": False,
         "packages": None,
         "reason": "its campaign was halted: x" if state == "cancelling" else "",
+        "ended_last": state == "installed",
     }
 
 
@@ -264,6 +265,23 @@ def test_a_closed_action_is_never_offered_again_though_the_database_lags() -> No
     known.devices["V"].close(17)
     known.fold_assignments([row(3, "active")])
     assert known.devices["V"].offer is None
+
+
+def test_what_gave_way_to_a_later_campaign_is_offered_once_that_one_ended() -> None:
+    known = model()
+    known.fold_assignments([row(2, "offered", 17)])
+    known.fold_assignments([row(3, "pending", 17), row(4, "offered", 18)])
+    known.devices["V"].close(18)
+    known.fold_assignments([row(4, "offered", 18)])  # the database has not folded its report yet
+    assert known.devices["V"].offer is None
+    known.fold_assignments([row(5, "installed", 18), row(6, "offered", 17)])
+    assert known.devices["V"].offer is not None
+    known.devices["V"].close(17)
+    known.devices["V"].close(16)  # an old one ends late
+    known.fold_assignments([row(6, "offered", 17)])
+    assert known.devices["V"].offer is None
+    known.fold_assignments([row(7, "installed", 17), row(8, "installed", 18) | {"ended_last": False}])
+    assert known.devices["V"].installed_action == 17
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def model(
     made.fold_assignments([{
         "vin": "V", "action_id": 7, "state": "offered", "kind": "update", "campaign_id": "c", "release_id": "r",
         "variant": "city", "changed_seq": 2, "chosen": False, "consented": False, "claimed": False, "packages": None, "reason": "",
+        "ended_last": False,
         **row,
     }])  # fmt: skip
     return made
@@ -106,6 +107,7 @@ def test_what_a_device_says_it_did_is_not_told_again_and_it_is_asked_what_it_run
     claimed = {
         "vin": "V", "action_id": 7, "state": state, "kind": "update", "campaign_id": "c", "release_id": "r",
         "variant": "city", "changed_seq": 3, "chosen": False, "consented": False, "claimed": True, "asked": True,
+        "ended_last": False,
     }  # fmt: skip
     made.fold_assignments([claimed])
     assert told(made, NOON) is None
@@ -175,21 +177,24 @@ def test_a_vehicle_that_waits_for_its_window_is_counted_as_such_until_it_begins(
 
 
 @pytest.mark.parametrize(
-    ("action_id", "kind", "campaign_id", "taken"),
+    ("action_id", "kind", "campaign_id", "release_id", "taken"),
     [
-        (9, "update", "c", True),
-        (5, "update", "c", False),
-        (9, "rollback", "c", False),
-        (9, "update", "d", False),
+        (9, "update", "c", "r", True),
+        (9, "step", "c", "r", True),
+        (5, "update", "c", "r", False),
+        (9, "rollback", "c", "r", False),
+        (9, "update", "d", "r", False),
+        (9, "update", "c", "q", False),  # the goal of the way that the offer is a step on
     ],
 )
 def test_an_offer_whose_vehicle_waits_for_its_next_attempt_is_taken_away(
-    action_id: int, kind: str, campaign_id: str, *, taken: bool
+    action_id: int, kind: str, campaign_id: str, release_id: str, *, taken: bool
 ) -> None:
     made = model(None)
     waiting = {
         "vin": "V", "action_id": action_id, "state": "pending", "kind": kind, "campaign_id": campaign_id,
-        "release_id": "r", "variant": "city", "changed_seq": 3, "chosen": True, "consented": False, "claimed": False,
+        "release_id": release_id, "variant": "city", "changed_seq": 3, "chosen": True, "consented": False, "claimed": False,
+        "ended_last": False,
     }  # fmt: skip
     made.fold_assignments([waiting])
     assert (told(made, NOON) is None) is taken

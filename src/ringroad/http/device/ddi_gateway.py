@@ -292,10 +292,11 @@ class DdiGateway:
         claimed = number is not None and number == device.claimed_action_id and update
         if number is not None and number == device.unsettled_action_id and update and not claimed:
             claimed = ddi.parse_feedback(parse_json_object(bytes(request.body))).failed
-        if number is not None and number <= device.closed_action_id and not claimed:
+        told = device.offer is not None and device.offer.action_id == number
+        if number is not None and number <= device.closed_action_id and not (claimed or told):
             reply(_CLOSED)
             return
-        if number is None or (not claimed and (device.offer is None or device.offer.action_id != number)):
+        if number is None or not (claimed or told):
             raise NotFound("this device has no such action")
         asked = not claimed and self._gateways.model.asks(device)
         if asked != (about == "confirmationBase"):

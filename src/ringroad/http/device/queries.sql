@@ -16,7 +16,10 @@ SELECT a.action_id, a.vin, a.kind, a.state, a.changed_seq, a.campaign_id,
             WHEN c.state = 'halted' THEN 'its campaign was halted: ' || replace(c.state_reason, '_', ' ')
             ELSE 'declined by its driver' END AS reason,
        CASE WHEN a.claimed_at IS NULL THEN false
-            ELSE coalesce(p.document -> 'success' -> v.variant -> 'attributes', '{}') <> '{}' END AS asked
+            ELSE coalesce(p.document -> 'success' -> v.variant -> 'attributes', '{}') <> '{}' END AS asked,
+       a.state = 'installed' AND NOT EXISTS (
+           SELECT FROM assignment later WHERE later.vin = a.vin AND later.state = 'installed'
+              AND (later.finished_at, later.action_id) > (a.finished_at, a.action_id)) AS ended_last
   FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
   LEFT JOIN campaign_plan p ON p.id = c.plan_id
@@ -38,7 +41,8 @@ SELECT c.id, nullif(p.document -> 'request' -> 'window', 'null'::jsonb) AS windo
  WHERE c.state IN ('running', 'paused') AND c.id <> ALL (:known::text[]);
 
 -- name: installed_actions
-SELECT a.vin, max(a.action_id) AS action_id
+-- The last that ended, not the highest number: a campaign that gave way ends after the one that went first.
+SELECT a.vin, (max(ARRAY[extract(epoch FROM a.finished_at), a.action_id]))[2]::integer AS action_id
   FROM assignment a JOIN vehicle v ON v.vin = a.vin AND v.gateway = 'ddi'
  WHERE a.state = 'installed' GROUP BY a.vin;
 

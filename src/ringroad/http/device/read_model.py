@@ -96,7 +96,7 @@ class Device:
         self.installed_action = 0  # the last one that it finished well; DDI only
         self.offer: Offer | None = None
         self.stored_need = Need.IDLE  # by the database; an offer that was closed here is still one there
-        self.closed_action_id = 0
+        self.closed_action_id = 0  # the last one that ended while it was told; numbers are names, not an order
         self.claimed_action_id = 0  # said to be done; the device has yet to say that it runs it
         self.unsettled_action_id = 0  # said to be done, to this gateway; what that is worth is not known yet
         self.asked_action_id = 0  # the same, where its attributes can say it
@@ -142,10 +142,18 @@ class Device:
             self.consented_action_id = action_id
 
     def close(self, action_id: int) -> None:
-        """Never offer this action again; it was reported as ended and that report is durable."""
-        self.closed_action_id = max(self.closed_action_id, action_id)
+        """Never offer this action again; it was reported as ended and that report is durable.
+
+        The last one is enough to remember: another one is told only once the database had this one ended, and what is
+        read of the database never grows older. Numbers are no order: what gave way to a later campaign goes on under
+        the number that it had.
+        """
         offer = self.offer
-        if offer is not None and offer.action_id <= self.closed_action_id:
+        told = offer is not None and offer.action_id == action_id
+        if told or self.closed_action_id < action_id:  # not: an old one ended late
+            self.closed_action_id = action_id
+        offer = self.offer  # again: another thread may have given it in this moment
+        if offer is not None and offer.action_id == action_id:
             self.offer = None
 
     def has_begun(self, offer: Offer) -> bool:
@@ -318,18 +326,16 @@ class ReadModel:
                 device.asked_action_id = row["action_id"] if row["asked"] else 0
             elif device.claimed_action_id == row["action_id"]:
                 device.claimed_action_id = device.asked_action_id = 0
-            if offer is not None and device.closed_action_id < offer.action_id:
+            if offer is not None and device.closed_action_id != offer.action_id:
                 device.offer = offer
-                if (
-                    offer.action_id <= device.closed_action_id
-                ):  # closed in this moment: this is another thread
+                if device.closed_action_id == offer.action_id:  # in this moment: this is another thread
                     device.offer = None
                 self._note(device, Need.WAITING if self._waits(device, offer) else Need.OFFERED)
             elif offer is None and _is_about(device.offer, row):
                 device.offer = None
                 self._note(device, Need.CHOSEN if row["chosen"] else Need.IDLE)
-            if row["state"] == "installed" and device.ddi:
-                device.installed_action = max(device.installed_action, row["action_id"])
+            if row["ended_last"] and device.ddi:
+                device.installed_action = row["action_id"]
 
     def fold_installed(self, rows: Iterable[dict[str, Any]]) -> None:
         """Take over what each vehicle finished last."""
@@ -361,7 +367,8 @@ def _is_about(offer: Offer | None, row: dict[str, Any]) -> bool:
     """Tell whether an assignment is the one that was offered; after a failure it goes on under another number."""
     if offer is None or offer.action_id == row["action_id"]:
         return True
-    same = row["kind"] == "update" and offer.campaign_id == row["campaign_id"]
+    same = row["kind"] != "rollback" and offer.campaign_id == row["campaign_id"]
+    same = same and offer.release_id == row["release_id"]  # else it is another step of the same way
     return same and bool(offer.action_id < row["action_id"])
 
 
