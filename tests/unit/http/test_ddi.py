@@ -272,14 +272,16 @@ def test_what_gave_way_to_a_later_campaign_is_offered_once_that_one_ended() -> N
     known.fold_assignments([row(2, "offered", 17)])
     known.fold_assignments([row(3, "pending", 17), row(4, "offered", 18)])
     known.devices["V"].close(18)
+    offers = [known.devices["V"].offer]
     known.fold_assignments([row(4, "offered", 18)])  # the database has not folded its report yet
-    assert known.devices["V"].offer is None
+    offers.append(known.devices["V"].offer)
     known.fold_assignments([row(5, "installed", 18), row(6, "offered", 17)])
-    assert known.devices["V"].offer is not None
+    offers.append(known.devices["V"].offer)
     known.devices["V"].close(17)
     known.devices["V"].close(16)  # an old one ends late
     known.fold_assignments([row(6, "offered", 17)])
-    assert known.devices["V"].offer is None
+    offers.append(known.devices["V"].offer)
+    assert [offer and offer.action_id for offer in offers] == [None, None, 17, None]
     known.fold_assignments([row(7, "installed", 17), row(8, "installed", 18) | {"ended_last": False}])
     assert known.devices["V"].installed_action == 17
 

@@ -96,7 +96,7 @@ class Device:
         self.installed_action = 0  # the last one that it finished well; DDI only
         self.offer: Offer | None = None
         self.stored_need = Need.IDLE  # by the database; an offer that was closed here is still one there
-        self.closed_action_id = 0  # the last one that ended while it was told; numbers are names, not an order
+        self.closed_action_id = 0  # the last one that ended; numbers are names, no order
         self.claimed_action_id = 0  # said to be done; the device has yet to say that it runs it
         self.unsettled_action_id = 0  # said to be done, to this gateway; what that is worth is not known yet
         self.asked_action_id = 0  # the same, where its attributes can say it
