@@ -13,7 +13,7 @@ from ringroad.cli.diagnose_vehicle import logs, update, updates, watch
 from ringroad.cli.diagnose_words import measured, show_answer, tree
 from ringroad.cli.groups import ClientGroup, example, with_client
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import exactly, table
+from ringroad.cli.tables import counted, exactly, table
 from ringroad.kernel.errors import InvalidInput
 
 OPERATION_WAIT_S = 150.0  # s; the vehicle gives an operation two minutes
@@ -110,6 +110,10 @@ def jobs(shell: Shell, client: Client, *, vin: str, job_id: str | None) -> None:
     if job_id:
         job = client.get(f"/vehicles/{vin}/diagnostics/jobs/{job_id}")
         text = f"{job['method']} {job['path']}: {job['state']} {job['status'] or ''}".rstrip()
+        if job["state"] == "queued":
+            text += f"; no answer yet, it was sent {counted(job['tries'], 'time')} and is sent until {exactly(job['expires_at'])}"
+        elif job["state"] in {"expired", "cancelled"}:
+            text += f"; nobody answered, it was sent {counted(job['tries'], 'time')}"
         shell.show(job, text="\n".join([text, *_lines(job["answer"] or {})]))
         return
     rows = client.get(f"/vehicles/{vin}/diagnostics/jobs")

@@ -12,6 +12,8 @@ ACTIVE: Final = 0x0D  # failing, pending or confirmed: what a fault memory lists
 # In the snapshot of a fault's change: how often it began to fail between the change before and this one, in changes
 # that were left out. In an overlay of VSS, so that servers from before keep it as any other value.
 FOLDED_PATH: Final = "Vehicle.Ringroad.Fault.Folded"
+# Likewise: seconds for which a change waited before it was told, where it had none of its own seconds around it.
+WAITED_PATH: Final = "Vehicle.Ringroad.Fault.WaitedS"
 
 
 def began(before: int, now: int) -> bool:

@@ -9,6 +9,7 @@ Pure but for what it keeps.
 Invariants:
     * Every code that changed is told, with its first change and how it stands; what was left out is counted. What waits is
       in memory: of what power takes, the next life tells how it stands (`told_faults.py`).
+    * A change that waited says for how long in its snapshot, as the seconds around it were not told.
     * Those that flap never take more than half of an hour's batches at once: the other half is for codes of which nothing
       was told at once within the hour.
 """
@@ -18,12 +19,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
 from ringroad.kernel.limits import TELEMETRY_BATCH_MAX
-from ringroad.protocol.fault_status import FOLDED_PATH, began
+from ringroad.protocol.fault_status import FOLDED_PATH, WAITED_PATH, began
 from ringroad.protocol.vehicle import FaultEvent
 
 HOUR_S: Final = 3600.0
@@ -79,6 +81,11 @@ class FaultNews:
             else:
                 waiting.add(event)
 
+    def waiting(self, *, now: datetime) -> int:
+        """Return how many codes changed and wait for longer than a batch at once would."""
+        before = now - timedelta(seconds=AT_ONCE_S_MIN)
+        return sum(each.first.at < before for each in self._waiting.values())
+
     def worth_a_batch(self, *, now_s: float) -> bool:
         """Say whether what waits is told now, and not with the next batch that is due."""
         self._forget(now_s - HOUR_S)
@@ -119,3 +126,17 @@ class FaultNews:
             while times and times[0] <= until_s:
                 times.popleft()
         self._of = {key: times for key, times in self._of.items() if times}
+
+
+def told_late(events: Sequence[FaultEvent], *, now: datetime) -> list[FaultEvent]:
+    """Return changes that go with a batch that was due anyhow, each that waited with for how long.
+
+    Their batch has no seconds around them, so whoever reads it sees why.
+    """
+    return [_late(event, (now - event.at).total_seconds()) for event in events]
+
+
+def _late(event: FaultEvent, waited_s: float) -> FaultEvent:
+    if waited_s < AT_ONCE_S_MIN:
+        return event
+    return msgspec.structs.replace(event, snapshot={**event.snapshot, WAITED_PATH: int(waited_s)})

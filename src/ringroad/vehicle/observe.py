@@ -28,7 +28,7 @@ from ringroad.vehicle.agents.base import EcuInventory, Failed, Fault
 from ringroad.vehicle.collector import Collector
 from ringroad.vehicle.config import VehicleConfig
 from ringroad.vehicle.ending import end_if_cancelled
-from ringroad.vehicle.fault_news import FaultNews
+from ringroad.vehicle.fault_news import FaultNews, told_late
 from ringroad.vehicle.orchestrator import Orchestrator
 from ringroad.vehicle.signals import SignalSource
 
@@ -112,6 +112,7 @@ async def observe(
     await asyncio.sleep(config.telemetry_s * fraction())
     due_at = clock.monotonic_s()
     after_until: float | None = None
+    waits = 0
     try:
         while True:
             now, at_s = clock.now(), clock.monotonic_s()
@@ -125,6 +126,8 @@ async def observe(
                 at_once = config.fault_before_s > 0 and news.worth_a_batch(now_s=at_s)
                 if at_once or after_over or due:
                     around, faults = ring.take() if at_once or after_over else [], news.batch()
+                    if config.fault_before_s and not (at_once or after_over):
+                        faults = told_late(faults, now=now)
                     collector.collect(
                         before_all(around, samples),
                         faults,
@@ -135,6 +138,7 @@ async def observe(
                     after_until = None if after_over else after_until
                     if at_once and config.fault_after_s:
                         after_until = at_s + config.fault_after_s
+                waits = say_waiting(news.waiting(now=now), waits, vin=config.vin)
             except RingroadError as error:
                 _log.warning(
                     "vehicle.telemetry_failed", vin=config.vin, code=error.code, reason=error.message
@@ -155,6 +159,13 @@ def _tell_rest(news: FaultNews, watch: FaultWatch, collector: Collector, orchest
             news.stored(faults, now_s=0.0, at_once=False)
     except RingroadError as error:
         _log.warning("vehicle.faults_lost", code=error.code, reason=error.message)
+
+
+def say_waiting(codes: int, before: int, *, vin: str) -> int:
+    """Log how many codes wait for the batch that is due next, when there are more than ever; return the most so far."""
+    if before < codes:
+        _log.info("vehicle.faults_wait", vin=vin, codes=codes)
+    return max(codes, before)
 
 
 def are_alive(samples: Sequence[Sample], *, now: datetime) -> bool:

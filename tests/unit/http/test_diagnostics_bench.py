@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
-from ringroad.http.console.diagnostics import ComponentLine, JobLine, bench_of, chosen_of, watch_line
+from ringroad.http.console.diagnostics import ComponentLine, JobLine, bench_of, chosen_of, said_of, watch_line
 from ringroad.http.console.render import page
 from ringroad.http.diagnostics import updates_in, with_names, with_releases
 from ringroad.protocol.diagnostics import Method
@@ -343,3 +343,21 @@ def test_components_stand_by_their_bus_and_offer_what_changes_them_only_when_cho
         ]
         assert places == sorted(places)
         assert [f'aria-label="Lock {name}"' in shown for name in names] == [False, False, chosen is not None]
+
+
+@pytest.mark.parametrize(
+    ("state", "tries", "says"),
+    [
+        ("queued", 1, "no answer yet; it was sent 1 time, and is sent until 26 Nov 12:15:00 UTC"),
+        ("queued", 0, "no answer yet; it was sent 0 times, and is sent until 26 Nov 12:15:00 UTC"),
+        ("expired", 9, "no answer until 26 Nov 12:15:00 UTC; it was sent 9 times, and is sent no more"),
+        ("cancelled", 1, "no answer before it was taken back or its session ended; it was sent 1 time"),
+        ("answered", 1, ""),
+    ],
+)
+def test_a_request_that_waits_or_waited_in_vain_says_until_when(
+    state: JobState, tries: int, says: str
+) -> None:
+    until = datetime(2026, 11, 26, 12, 15, tzinfo=UTC)
+    asked = replace(job(1, "/components", {}), state=state, tries=tries, expires_at=until)
+    assert said_of(asked) == says

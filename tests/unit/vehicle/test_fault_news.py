@@ -8,8 +8,9 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
-from ringroad.protocol.fault_status import FOLDED_PATH, began
+from ringroad.protocol.fault_status import FOLDED_PATH, WAITED_PATH, began
 from ringroad.protocol.vehicle import FaultEvent
 from ringroad.vehicle import fault_news
 from ringroad.vehicle.fault_news import (
@@ -19,7 +20,9 @@ from ringroad.vehicle.fault_news import (
     HOUR_S,
     SAME_PER_HOUR_MAX,
     FaultNews,
+    told_late,
 )
+from ringroad.vehicle.observe import say_waiting
 from support.uptane import NOW
 
 FAILS, FAILED, GONE = 0x09, 0x08, 0x00
@@ -146,3 +149,33 @@ def test_what_could_not_be_stored_waits_on() -> None:
     assert news.batch() == news.batch() == [event(FAILS)]
     news.stored(news.batch(), now_s=0, at_once=True)
     assert not news.worth_a_batch(now_s=AT_ONCE_S_MIN)
+
+
+def test_a_change_that_waited_says_for_how_long_and_one_that_did_not_says_nothing() -> None:
+    news = FaultNews()
+    codes = [f"C{number:04d}-00" for number in range(AT_ONCE_PER_HOUR_MAX + 2)]
+    now_s = 0.0
+    for code in codes[:AT_ONCE_PER_HOUR_MAX]:
+        news.add([event(FAILS, code=code)])
+        assert news.worth_a_batch(now_s=now_s)
+        news.stored(news.batch(), now_s=now_s, at_once=True)
+        now_s += AT_ONCE_S_MIN
+    late, later = (
+        event(FAILS, code=code, second=second) for code, second in zip(codes[-2:], (0, 57), strict=True)
+    )
+    news.add([late, later])
+    assert not news.worth_a_batch(now_s=now_s)
+    assert [news.waiting(now=NOW + timedelta(seconds=second)) for second in (5, 6, 62, 63)] == [0, 1, 1, 2]
+    told = told_late(news.batch(), now=NOW + timedelta(seconds=60))
+    assert [each.snapshot.get(WAITED_PATH) for each in told] == [60, None]
+    assert [(each.code, each.at) for each in told] == [(each.code, each.at) for each in (late, later)]
+    news.stored(told, now_s=now_s, at_once=False)
+    assert (news.waiting(now=NOW + timedelta(hours=1)), news.batch()) == (0, [])
+
+
+def test_how_many_wait_is_logged_when_they_are_more_than_ever() -> None:
+    with capture_logs() as logged:
+        before = 0
+        for codes in (0, 2, 2, 1, 3, 0, 1):
+            before = say_waiting(codes, before, vin="V")
+    assert [each["codes"] for each in logged] == [2, 3]

@@ -18,7 +18,7 @@ from litestar.params import FromPath
 from ringroad.http import reading
 from ringroad.http.around import around_of
 from ringroad.http.console.diagnostics_updates import items_of, updates_of, updates_read_at
-from ringroad.http.console.render import page
+from ringroad.http.console.render import page, short
 from ringroad.http.console.shared import Req, shown, url_of
 from ringroad.http.context import Ctx
 from ringroad.http.diagnostics import releases_of, with_release
@@ -147,9 +147,11 @@ def diagnostics_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str
     with ctx.transaction() as conn:
         v = reading.one(reading.vehicles(conn, vin=vin), f"vehicle {vin}")
         own = store.session_of(conn, vin=vin, account=account)
-        jobs = store.read_jobs(conn, vin=vin, session_id=own.id, rows_max=JOBS_READ) if own else []
+        sessions = store.read_sessions(conn, vin=vin, rows_max=SESSIONS_SHOWN)
+        last = own or next((each for each in sessions if each.account == account), None)
+        jobs = store.read_jobs(conn, vin=vin, session_id=last.id, rows_max=JOBS_READ) if last else []
         names_of = load_names(conn, v.programme_id)
-        bench = bench_of(jobs, names_of)
+        bench = bench_of(jobs if own else [], names_of)
         releases = releases_of(conn, vin, bench.updates)
         buses = {each.name: each.bus or "" for each in reading.vehicle_ecus(conn, vin)}
         bench = replace(
@@ -162,7 +164,7 @@ def diagnostics_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str
             "chosen": chosen_of(bench.components, request.query_params.get("ecu")),
             "lines": _watched(conn, own, names_of),
             "permission": store.read_permission(conn, account),
-            "sessions": store.read_sessions(conn, vin=vin, rows_max=SESSIONS_SHOWN),
+            "sessions": sessions,
             "jobs": [JobLine(job=job, said=said_of(job)) for job in jobs[:JOBS_SHOWN]],
         }
     return page(
@@ -292,7 +294,14 @@ def _stranger(code: Any, text: Any) -> str:
 
 
 def said_of(job: Job) -> str:
-    """Return how a request ended, in words."""
+    """Return how a request ended, or what it waits for, in words."""
+    times = f"{job.tries} time{'' if job.tries == 1 else 's'}"
+    if job.state == "queued":
+        return f"no answer yet; it was sent {times}, and is sent until {short(job.expires_at)}"
+    if job.state == "expired":
+        return f"no answer until {short(job.expires_at)}; it was sent {times}, and is sent no more"
+    if job.state == "cancelled":
+        return f"no answer before it was taken back or its session ended; it was sent {times}"
     error = (job.answer or {}).get("error")
     if isinstance(error, dict):
         return str(error.get("message", ""))[:300]
