@@ -142,7 +142,7 @@ def test_a_release_that_halted_a_campaign_is_shipped_again_only_by_who_accepts_t
     assert (halted.campaign_id, halted.reason, halted.halted_at) == (
         campaign.id, "worse_than_control: fault", story.now,
     )  # fmt: skip
-    assert halted_text(msgspec.to_builtins(halted)).endswith("worse than control: fault")
+    assert halted_text(msgspec.to_builtins(halted)).endswith("worse than the control group: faults")
     assert reading.releases(story.conn, release_id="release_1.0.0")[0].halted == []
 
 
@@ -185,7 +185,7 @@ def test_who_aborts_a_campaign_whose_gate_saw_harm_leaves_it_to_the_next_plan(
     again = story.plan()
     (found,) = [each for each in again.findings if each["code"] == "release_halted_before"]
     assert found["message"] == (
-        f"release 2.0.0 did harm in campaign fix ({campaign.id}), aborted on {story.now:%Y-%m-%d}: harm seen: fault"
+        f"release 2.0.0 did harm in campaign fix ({campaign.id}), aborted on {story.now:%Y-%m-%d}: more harm than is accepted: faults"
     )
     (release,) = reading.releases(story.conn, release_id="release_2.0.0")
     (told,) = release.halted
@@ -230,7 +230,7 @@ def test_a_plan_that_was_checked_before_a_campaign_was_aborted_for_harm_is_neith
             story.conn, story.ids, campaign_id=first.id, generation=first.generation, actor="ben",
             reason="brakes", now=story.now + timedelta(seconds=1),
         )  # fmt: skip
-    said = f"its release did harm in campaign fix ({first.id}), aborted since: harm seen: fault"
+    said = f"its release did harm in campaign fix ({first.id}), aborted since: more harm than is accepted: faults"
     assert _refused(story, story.campaign())[0] == said
     story.conn.execute("UPDATE campaign SET state = 'approved' WHERE id = %s", [story.campaign_id])
     assert _refused(story, story.campaign())[1] == said

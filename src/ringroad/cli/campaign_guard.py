@@ -138,7 +138,18 @@ def unread_text() -> str:
 def compared_text(rows: Sequence[Row], campaign: Row) -> str:
     """Return every metric that the gate compares, with what, and what halted the campaign."""
     head = table(
-        ("metric", "compared with", "updated", "the others", "ratio", "between", "e-value", "halts at", ""),
+        (
+            "metric",
+            "compared with",
+            "updated",
+            "the others",
+            "ratio",
+            "between",
+            "accepted",
+            "e-value",
+            "halts at",
+            "",
+        ),
         (
             (
                 each["metric"].replace("_", " "),
@@ -147,6 +158,7 @@ def compared_text(rows: Sequence[Row], campaign: Row) -> str:
                 _count(each["other"], each["other_of"]),
                 _ratio(each["point_milli"]),
                 f"{_ratio(each['low_milli'])} and {_ratio(each['high_milli'])}",
+                _ratio(each["margin_milli"]),
                 "?" if each["log_e_micronats"] is None else _e_value(each["log_e_micronats"]),
                 _e_value(each["limit_micronats"]),
                 "halted" if each["halted"] else "refuses" if each["refused"] else "",

@@ -11,6 +11,7 @@ from ringroad.adapt.verdict import measure_text
 from ringroad.cli.campaign_guard import guard_policy
 from ringroad.cli.tables import CELL_CHARS_MAX, details, exactly, size, span, table, tail, when
 from ringroad.http.console.conduct import conduct_lines
+from ringroad.http.console.decided import counted, decision_lines
 from ringroad.ship.reason_words import reason_words
 
 Row = Mapping[str, Any]
@@ -332,32 +333,26 @@ def replay_text(rows: Sequence[Row]) -> str:
 
 
 def gate_text(rows: Sequence[Row], *, last: bool = False) -> str:
-    """Return gate decisions with the counts that they saw."""
+    """Return gate decisions with the counts that they saw, and what the first of them was compared by."""
     if last:
         return "\n".join(
             f"gate: {row['decision']} ({reason_words(row['reason'])}), wave {row['wave']}, {exactly(row['decided_at'])}"
             for row in rows[:1]
         )
-    return table(
+    decided = table(
         ("at", "wave", "decision", "reason", "evidence"),
         (
-            (when(row["decided_at"]), row["wave"], row["decision"], reason_words(row["reason"]), _counts(row["facts"]))
+            (when(row["decided_at"]), row["wave"], row["decision"], reason_words(row["reason"]), counted(row["facts"]))
             for row in rows
         ),
         empty="the gate has not decided yet",
     )  # fmt: skip
-
-
-def _counts(facts: Row) -> str:
-    wave = facts.get("wave", facts)
-    if not isinstance(wave, Mapping):
-        return ""
-    words = {
-        name.removeprefix("vehicles_").replace("_", " "): count
-        for name, count in wave.items()
-        if name.startswith("vehicles_") and count
-    }
-    return ", ".join(f"{count} {name}" for name, count in words.items())
+    rested = decision_lines(rows[0]["facts"], rows[0]["policy"], rows[0]["reason"]) if rows else []
+    return (
+        "\n".join((decided, "", "the first of these rests on", *(f"  {line}" for line in rested)))
+        if rested
+        else decided
+    )
 
 
 def _policy(gate: Row) -> str:

@@ -31,6 +31,7 @@ from ringroad.cli.shell import Shell
 from ringroad.cli.tables import blocks, details, exactly, problems, size, table, tail, when
 from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.kernel.limits import METADATA_BYTES_MAX, PAGE_ROWS_MAX
+from ringroad.ship.reason_words import reason_words
 
 NAMES = ("version", "name")
 FILE_BYTES_MAX = 1024**2  # bytes; 64 variants of 256 ECUs take 500 kB
@@ -391,7 +392,7 @@ def halted_text(halt: Mapping[str, Any]) -> str:
     """Return which campaign a release halted, or was aborted for its harm, when and why."""
     at = f" on {exactly(halt['halted_at'])}" if halt["halted_at"] else ""
     ended = f", aborted{at}" if halt.get("aborted") else at
-    return f"{halt['campaign_name']} ({tail(halt['campaign_id'])}){ended}: {halt['reason'].replace('_', ' ')}"
+    return f"{halt['campaign_name']} ({tail(halt['campaign_id'])}){ended}: {reason_words(halt['reason'])}"
 
 
 def _goes_back(row: Mapping[str, Any]) -> list[str] | None:

@@ -21,6 +21,7 @@ from ringroad.ship.goes_back import check_goes_back, check_rollback
 from ringroad.ship.model import PlanFinding, ReleaseFacts, Severity
 from ringroad.ship.own_hours import check_own_hours
 from ringroad.ship.plan import VERDICTS, Plan, PlanRequest
+from ringroad.ship.reason_words import reason_words
 from ringroad.ship.resolve import Verdict
 
 WAVE_1_PERMILLE_MAX = 100  # a first wave larger than a tenth of the fleet is hardly a trial
@@ -134,7 +135,7 @@ def _check_halted(release: ReleaseFacts, halted: Sequence[HaltedBefore]) -> list
             ).format(
                 f"{each.name} ({each.campaign_id})",
                 f" on {each.at:%Y-%m-%d}" if each.at else "",
-                each.reason.replace("_", " "),
+                reason_words(each.reason),
             ),
             hint=f"ringroad campaign evidence {each.campaign_id} says what it did; mend it and ship a newer release",
         )

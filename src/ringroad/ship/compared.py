@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+import msgspec
+
+from ringroad.kernel.errors import InvalidInput
+from ringroad.ship.gate import Evidence, GatePolicy, WaveFacts, installation_readings
 from ringroad.ship.guard import HISTORY, MetricName, Past, Reading, SequentialPolicy
 
 HALTED_BY: Final = ("worse_than_control: ", "worse_than_before: ")  # how the gate names the metric
@@ -77,3 +81,27 @@ def all_compared(
             )
         )
     return tuple(rows)
+
+
+def compared_then(
+    facts: Mapping[str, Any], policy: Mapping[str, Any], *, reason: str
+) -> tuple[Compared, ...]:
+    """Return what the gate compared for a decision; nothing where it has rules alone, or not all was recorded.
+
+    Args:
+        facts: as `record_gate_decision` wrote them.
+        policy: likewise.
+        reason: of the decision.
+    """
+    try:
+        gate = msgspec.convert(policy, GatePolicy)
+        released = msgspec.convert(facts["released"], WaveFacts)
+        evidence = msgspec.convert(facts.get("evidence"), Evidence | None) or Evidence()
+    except (KeyError, msgspec.ValidationError, InvalidInput):
+        return ()
+    if gate.sequential is None:
+        return ()
+    installations = (
+        () if released.contradictory else installation_readings(gate.sequential, released, evidence.past)
+    )
+    return all_compared(gate.sequential, evidence.readings, installations, evidence.past, state_reason=reason)

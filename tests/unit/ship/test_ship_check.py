@@ -78,7 +78,7 @@ def test_a_release_that_halted_a_campaign_is_a_warning_that_names_which_when_and
         if each.code == "release_halted_before"
     ]
     assert found.severity is Severity.WARNING
-    said = "release 2.0.0 halted campaign Winter (campaign_7) on 2026-11-25: worse than control: fault"
+    said = "release 2.0.0 halted campaign Winter (campaign_7) on 2026-11-25: worse than the control group: faults"
     assert found.message == said
     aborted = replace(halted, aborted=True, reason="harm_seen: fault", at=None)
     (found,) = [
@@ -87,7 +87,8 @@ def test_a_release_that_halted_a_campaign_is_a_warning_that_names_which_when_and
         if each.code == "release_halted_before"
     ]
     assert (
-        found.message == "release 2.0.0 did harm in campaign Winter (campaign_7), aborted: harm seen: fault"
+        found.message
+        == "release 2.0.0 did harm in campaign Winter (campaign_7), aborted: more harm than is accepted: faults"
     )
 
 

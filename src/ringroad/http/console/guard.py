@@ -60,6 +60,7 @@ def compared_rows(compared: Sequence[ComparedView]) -> list[dict[str, Any]]:
             "other": _count(each.other, each.other_of),
             "ratio": interval(each.point_milli, each.low_milli, each.high_milli) or "not known yet",
             "odds": odds(each.log_e_micronats) or "–",
+            "accepted": f"{each.margin_milli / 1_000:g} times",
             "asked": odds(each.limit_micronats),
             "refused": each.halted or each.refused,
         }

@@ -14,6 +14,7 @@ from litestar.params import FromPath
 from ringroad.http import reading, reading_birth, reading_hours
 from ringroad.http.auth import Account, Role
 from ringroad.http.console.conduct import TOLD, conduct_lines, state_told
+from ringroad.http.console.decided import counted, decision_lines
 from ringroad.http.console.guard import (
     compared_rows,
     control_line,
@@ -188,7 +189,7 @@ def whole_campaign(
         waits={a.action_id: waits_for_window(a, now=now) for a in values["vehicles"]},
         conduct=conduct_lines(plan.document) if plan else [], told_words=TOLD, state_told=state_told,
         returns_at_once=RETURNS_AT_ONCE, returns_key=returns_key(c),
-        form=plan_fields(plans[0].document if plans else None),
+        form=plan_fields(plans[0].document if plans else None), decision_lines=decision_lines, counted=counted,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from ringroad.kernel.errors import Conflict
 from ringroad.ship.check import HaltedBefore
 from ringroad.ship.gate import harm_of
 from ringroad.ship.model import Campaign, CampaignState
+from ringroad.ship.reason_words import reason_words
 from ringroad.ship.store.evidence import read_evidence
 from ringroad.ship.store.reading import SQL, read_plan, read_waves
 from ringroad.storage.db import Connection
@@ -51,5 +52,5 @@ def refuse_halted_since(conn: Connection, release_id: str, since: datetime | Non
     named = f"{found.name} ({found.campaign_id})"
     did = f"did harm in campaign {named}, aborted" if found.aborted else f"has halted campaign {named}"
     raise Conflict(
-        f"its release {did} since: {found.reason.replace('_', ' ')}", code="release_halted_since", hint=hint
+        f"its release {did} since: {reason_words(found.reason)}", code="release_halted_since", hint=hint
     )
