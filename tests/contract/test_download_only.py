@@ -239,6 +239,33 @@ def test_nobody_agrees_for_a_vehicle_that_does_not_ask_or_hears_its_driver_alone
     assert story.facts(FactKind.VEHICLE_CONSENTED) == 0
     answer(agree=False)
     assert story.vehicles()[0].state == "cancelling"  # a no is always heard: it is told to stop
+    story.native(action, "DOWNLOADING")  # it has not heard yet
+    story.tick()
+    assert (story.vehicles()[0].state, story.vehicles()[0].state_detail) == ("cancelling", "declined by cabs")
+    story.native(
+        action, "CANCELLED", kind="closed", code="cancelled", detail="its campaign took the update back"
+    )
+    story.tick()
+    ended = story.vehicles()[0]
+    assert (ended.state, ended.state_detail) == ("cancelled", "consent_denied: declined by cabs")
+
+
+def test_a_no_for_a_driver_of_a_ddi_device_ends_with_whose_it_was(story: Story) -> None:
+    add_vehicles(story.conn, range(2))
+    story.start(waves=(2,), consent=True)
+    one, other = story.vehicles("offered")
+    with transaction(story.conn):
+        give_consent(
+            story.conn, story.ids, vin=one.vin, agree=False, actor="ann", now=story.now, shown="cabs"
+        )
+    refusal = {"gateway": "ddi", "confirmation": "denied", "details": []}
+    story.report(other, refusal, kind="confirmation")
+    story.later(2 * 86_400)
+    for _ in range(2):
+        story.tick()
+    assert [(action.state, action.state_detail) for action in story.vehicles()] == [
+        ("cancelled", "consent_denied: declined by cabs"), ("cancelled", "consent_denied"),
+    ]  # fmt: skip
 
 
 def test_what_a_driver_says_on_board_is_a_fact_once(story: Story) -> None:

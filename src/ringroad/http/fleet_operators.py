@@ -146,7 +146,10 @@ def post_consent(ctx: Ctx, request: Req, *, vin: Id, data: JSONBody[Consent]) ->
     with ctx.transaction() as conn:
         _require(request.user)
         reading.require_own(conn, vin, fleet=request.user.fleet)
-        give_consent(conn, ctx.ids, vin=vin, agree=data.agree, actor=request.user.name, now=ctx.clock.now())
+        give_consent(
+            conn, ctx.ids, vin=vin, agree=data.agree, actor=request.user.name, now=ctx.clock.now(),
+            shown="a person at the maker" if request.user.fleet is None else "",
+        )  # fmt: skip
     return Done(id=vin, state="agreed" if data.agree else "declined")
 
 

@@ -784,6 +784,7 @@ SELECT id, vin, action_id, kind, event_at, received_at, body
 SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
        coalesce(a.release_id, c.release_id) AS release_id, a.packages::text AS packages, a.previous_release_id,
        c.lap_id, a.attempt, a.began_at, a.step,
+       CASE WHEN a.state = 'cancelling' AND starts_with(a.state_detail, 'declined by ') THEN a.state_detail ELSE '' END AS declined,
        coalesce(c.state = 'halted' AND a.kind = 'update'
                 AND (p.document -> 'request' ->> 'rollback_installed')::boolean, false) AS goes_back,
        a.kind <> 'rollback' AND p.document -> 'request' ->> 'urgency' IS NOT DISTINCT FROM 'download_only' AS download_only,
@@ -882,7 +883,7 @@ SELECT e.vin, e.serial, p.filename, p.version, p.image_sha256, m.at, m.at
 -- name: consent_action!
 UPDATE assignment a
    SET consented_at = :now, generation = a.generation + 1, state_detail = 'agreed to',
-       deadline_at = CASE WHEN a.state_detail = 'declined by its driver'  -- it has its whole time again
+       deadline_at = CASE WHEN starts_with(a.state_detail, 'declined by ')  -- it has its whole time again
                           THEN greatest(a.deadline_at, a.offered_at
                                         + (p.document -> 'request' ->> 'vehicle_deadline_s')::int * interval '1 s')
                           ELSE a.deadline_at END
@@ -893,14 +894,14 @@ UPDATE assignment a
 
 -- name: cancel_declined!
 -- A native vehicle that gets ready is told to stop; on DDI nothing begins before it is agreed to.
-UPDATE assignment a SET state = 'cancelling', state_detail = 'declined by its driver', generation = a.generation + 1
+UPDATE assignment a SET state = 'cancelling', state_detail = :declined, generation = a.generation + 1
   FROM vehicle v
  WHERE a.action_id = :action_id AND a.vin = :vin AND a.consented_at IS NULL AND v.vin = a.vin AND v.gateway = 'native'
    AND a.state = 'active' AND a.began_at IS NULL;
 
 -- name: decline_action!
 UPDATE assignment a
-   SET state_detail = 'declined by its driver', last_report_at = :now, generation = a.generation + 1,
+   SET state_detail = :declined, last_report_at = :now, generation = a.generation + 1,
        deadline_at = CASE WHEN a.deadline_at IS NOT NULL
                           THEN least(a.deadline_at, :now::timestamptz + :second_thought_s::int * interval '1 s') END
   FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id
@@ -928,14 +929,15 @@ SELECT r.id AS release_id,
 UPDATE assignment a
    SET state = CASE WHEN due.declined OR due.put_off THEN 'cancelled' ELSE 'expired' END,
        finished_at = :now, generation = a.generation + 1,
-       state_detail = CASE WHEN due.declined THEN 'consent_denied'
+       state_detail = CASE WHEN due.declined AND a.state_detail = 'declined by its driver' THEN 'consent_denied'
+                           WHEN due.declined THEN 'consent_denied: ' || a.state_detail
                            WHEN due.put_off THEN 'put off by its fleet until after its deadline'
                            WHEN a.claimed_at IS NOT NULL THEN 'claimed, and never said that it runs it'
                            WHEN due.put_off_late THEN 'put off by its fleet after its wave had begun, and silent'
                            WHEN a.last_report_at IS NULL THEN 'never answered'
                            ELSE 'silent after: ' || a.state_detail END
   FROM campaign c, (
-       SELECT o.action_id, o.state = 'offered' AND o.state_detail = 'declined by its driver' AS declined,
+       SELECT o.action_id, o.state = 'offered' AND starts_with(o.state_detail, 'declined by ') AS declined,
               late.put_off AND coalesce((v.schedule ->> 'put_off_since')::timestamptz <= o.released_at, false) AS put_off,
               late.put_off AS put_off_late
          FROM assignment o JOIN campaign its ON its.id = o.campaign_id JOIN vehicle v ON v.vin = o.vin

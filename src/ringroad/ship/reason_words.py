@@ -72,6 +72,7 @@ VERDICT_WORDS: Final[Mapping[str, str]] = {
     "release_counter": "the release counter of what runs is higher",
     "upgrades_from": "not over what runs",
     "variant_not_in_release": "the release has nothing for the variant",
+    "consent_denied": "consent denied",
     "no_ecu": "it has no such ECU",
 }
 _CODE: Final = re.compile(r"[a-z]+(?:_[a-z]+)+")

@@ -22,6 +22,7 @@ from ringroad.ship.claims import Success
 from ringroad.ship.model import CLOSED_STATES, AssignmentState
 
 DETAIL_CHARS_MAX = 500  # characters of a vehicle's own words kept on the action
+CONSENT_DENIED = "consent_denied"  # why an action that a person said no to ended
 CLAIM = "claimed, waiting for the device to say that it runs it"
 RHU_STORED = "File checksum OK."  # rauc-hawkbit-updater, once a file that it must not install yet is stored
 
@@ -122,6 +123,23 @@ def read_evidence(
     parts = [shown, _percent(body.get("done_bytes"), body.get("total_bytes"))]
     parts += [str(body.get(name) or "") for name in ("ecu", "ecu_state", "code", "detail")]
     return evidence, " ".join(part for part in parts if part)[:DETAIL_CHARS_MAX]
+
+
+def declined_by(who: str) -> str:
+    """Return the detail of an action that waits to be cancelled because somebody said no to it."""
+    return f"declined by {who}"[:DETAIL_CHARS_MAX]
+
+
+def detail_after_no(move: Move, declined: str) -> str:
+    """Return the detail of a move of an action that was declined for its driver: who said no, as long as that holds.
+
+    Args:
+        move: by a report of the vehicle, which may know no more than that its update is taken back.
+        declined: what `declined_by` made; empty: nobody declined it here.
+    """
+    if declined and move.state is AssignmentState.CANCELLED:
+        return f"{CONSENT_DENIED}: {declined}"[:DETAIL_CHARS_MAX]
+    return declined if declined and move.state is AssignmentState.CANCELLING else move.detail
 
 
 def decide_report(state: AssignmentState | None, evidence: Evidence, detail: str) -> Move | Refused:

@@ -228,6 +228,10 @@ def test_a_vehicle_that_runs_the_release_of_a_stopped_campaign_is_not_called_up_
         ),
         ({"state": "cancelling"}, "The offer was withdrawn; the vehicle's answer is awaited."),
         (
+            {"state": "cancelled", "state_detail": "consent_denied: declined by cabs"},
+            "2 was declined by cabs for its driver.",
+        ),
+        (
             {"state": "cancelled", "state_detail": "declined by its driver"},
             "Its last offer ended: cancelled. It says: declined by its driver.",
         ),

@@ -14,6 +14,7 @@ from ringroad.http.views import AssignmentView, VehicleResolutionView, VehicleVi
 from ringroad.kernel.hours import ALWAYS, OwnHours, Window, find_zone, offer_time, own_offer_time
 from ringroad.ship.judged import CHANGED_ELSEWHERE
 from ringroad.ship.reason_words import reason_words
+from ringroad.ship.report import CONSENT_DENIED
 
 _LEFT_OUT = {
     "mismatch": "it does not fit.",
@@ -165,6 +166,9 @@ def _ended(v: VehicleView, a: AssignmentView, title: str, detail: str) -> Why:
                 tone="bad",
                 next="The reports below show the step that failed.",
             )
+        case "cancelled" if a.state_detail.startswith(f"{CONSENT_DENIED}: "):
+            said = a.state_detail.removeprefix(f"{CONSENT_DENIED}: ")
+            return Why(title=title, text=f"{a.release_version} was {said} for its driver.", tone="warn")
         case "cancelled" if a.state_detail.startswith(CHANGED_ELSEWHERE):
             said = reason_words(a.state_detail).partition(": ")[2]
             return Why(

@@ -20,7 +20,15 @@ from ringroad.kernel.facts import Fact, FactKind
 from ringroad.ship.claims import SuccessRule
 from ringroad.ship.judged import beside, is_refusal
 from ringroad.ship.model import CLOSED_STATES, AssignmentState
-from ringroad.ship.report import DETAIL_CHARS_MAX, Evidence, Move, Refused, decide_report, read_evidence
+from ringroad.ship.report import (
+    DETAIL_CHARS_MAX,
+    Evidence,
+    Move,
+    Refused,
+    decide_report,
+    detail_after_no,
+    read_evidence,
+)
 from ringroad.ship.retry import RetryPolicy, RetryReason, decide_retry, not_delivered, reason_of
 from ringroad.ship.store.batches import RECONCILER, append_by_wave, wave_fact_id
 from ringroad.ship.store.judging import judge_refusals
@@ -127,7 +135,8 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
                     blocked[report["vin"]] = action  # whatever became of it: the vehicle needs service
             case Move() if action:
                 outcomes.append("applied")
-                action.state, action.detail, action.moved = decision.state, decision.detail, True
+                action.state, action.moved = decision.state, True
+                action.detail = detail_after_no(decision, action.row["declined"])
                 action.at = report["received_at"]
                 action.began = action.began or decision.began
                 action.claimed = action.claimed or decision.claimed

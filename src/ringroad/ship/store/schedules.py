@@ -20,6 +20,7 @@ from ringroad.kernel.hours import OwnHours
 from ringroad.protocol.vehicle import DRIVER_ALONE
 from ringroad.ship.lists import digest_vins
 from ringroad.ship.own_hours import LOOKED_AT_MAX
+from ringroad.ship.report import declined_by
 from ringroad.ship.store.reading import SQL
 from ringroad.ship.store.statements import SECOND_THOUGHT_S
 from ringroad.storage.db import Connection
@@ -125,8 +126,19 @@ def _document(schedule: OwnHours | None, *, now: datetime) -> dict[str, Any] | N
     return {name: value for name, value in document.items() if value is not None}
 
 
-def give_consent(conn: Connection, ids: Ids, *, vin: str, agree: bool, actor: str, now: datetime) -> int:
+def give_consent(
+    conn: Connection, ids: Ids, *, vin: str, agree: bool, actor: str, now: datetime, shown: str = ""
+) -> int:
     """Agree to the update that a vehicle is asked about, or decline it, on behalf of its driver.
+
+    Args:
+        conn: in a transaction of the caller.
+        ids: for the fact.
+        vin: of the vehicle.
+        agree: or decline.
+        actor: who says so, for the ledger.
+        now: the time.
+        shown: who said no, in words that also the vehicle's fleet reads; empty: the actor.
 
     Returns:
         The action it was about.
@@ -138,7 +150,7 @@ def give_consent(conn: Connection, ids: Ids, *, vin: str, agree: bool, actor: st
     action_id = asked["action_id"] if asked else None
     if asked and agree and asked["gateway"] == "native" and not asked["consented"]:
         _require_heard(vin, asked["state_detail"])
-    if action_id is None or not _answer(conn, action_id, vin, agree=agree, now=now):
+    if action_id is None or not _answer(conn, action_id, vin, agree=agree, who=shown or actor, now=now):
         raise Conflict(
             f"vehicle {vin[:40]} is asked about nothing",
             hint="only a campaign with consent asks, once offered",
@@ -168,11 +180,13 @@ def _require_heard(vin: str, detail: str) -> None:
         )
 
 
-def _answer(conn: Connection, action_id: int, vin: str, *, agree: bool, now: datetime) -> bool:
+def _answer(conn: Connection, action_id: int, vin: str, *, agree: bool, who: str, now: datetime) -> bool:
     given = {"action_id": action_id, "vin": vin}
     if agree:
         return bool(SQL.consent_action(conn, **given, now=now))
     return bool(
-        SQL.cancel_declined(conn, **given)
-        or SQL.decline_action(conn, **given, now=now, second_thought_s=SECOND_THOUGHT_S)
+        SQL.cancel_declined(conn, **given, declined=declined_by(who))
+        or SQL.decline_action(
+            conn, **given, now=now, second_thought_s=SECOND_THOUGHT_S, declined=declined_by(who)
+        )
     )

@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.facts import FactKind
 from ringroad.ship.claims import Awaited, SuccessRule, confirms
+from ringroad.ship.report import declined_by
 from ringroad.ship.store.reading import SQL
 from ringroad.storage.db import Connection, of_row
 from ringroad.storage.ledger import append_fact, last_of
@@ -71,7 +72,10 @@ def _consent(conn: Connection, ids: Ids, report: Mapping[str, Any], *, now: date
     if agrees:
         rows = SQL.consent_action(conn, **given, now=now)
     else:
-        rows = SQL.decline_action(conn, **given, now=now, second_thought_s=SECOND_THOUGHT_S)
+        declined = declined_by("its driver")
+        rows = SQL.decline_action(
+            conn, **given, now=now, second_thought_s=SECOND_THOUGHT_S, declined=declined
+        )
     if rows == 0:
         return "not_asked"
     kind = FactKind.VEHICLE_CONSENTED if agrees else FactKind.VEHICLE_DECLINED
