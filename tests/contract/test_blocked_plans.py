@@ -19,10 +19,12 @@ from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.campaigns import plan_campaign
 from ringroad.ship import store
-from ringroad.ship.gate import GatePolicy
+from ringroad.ship.gate import GatePolicy, Hold
 from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
 from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import PlanRequest, WaveSize
+from ringroad.ship.ramp import HarmBudget
+from ringroad.ship.replay import decide_again
 from ringroad.ship.store.evidence import record_reading
 from ringroad.ship.ticks import TickRow
 from ringroad.storage.db import Connection, transaction
@@ -164,9 +166,15 @@ def test_who_aborts_a_campaign_whose_gate_saw_harm_leaves_it_to_the_next_plan(
 ) -> None:
     add_vehicles(story.conn, range(60))
     story.start(
-        gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=20), waves=(10,)
-    )
+        gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=20), waves=(),
+        ramp=HarmBudget(harmed_first=2, harmed_last=5),
+    )  # fmt: skip
     fails_in(story, 20)
+    story.tick()
+    (held, *_) = store.list_gate_decisions(story.conn, story.campaign_id)
+    assert (held["decision"], held["reason"]) == ("hold", "harm_seen: fault")
+    again = decide_again(held["facts"], held["policy"], decided_at=held["decided_at"])
+    assert again == Hold("harm_seen: fault")
     campaign = story.campaign()
     common: dict[str, Any] = {
         "campaign_id": campaign.id,
@@ -182,8 +190,8 @@ def test_who_aborts_a_campaign_whose_gate_saw_harm_leaves_it_to_the_next_plan(
     fact = latest_fact(story.conn, kind=FactKind.CAMPAIGN_ABORTED, subject=campaign.id)
     assert fact is not None
     assert fact.body["harm"] == "harm_seen: fault"
-    again = story.plan()
-    (found,) = [each for each in again.findings if each["code"] == "release_halted_before"]
+    planned = story.plan()
+    (found,) = [each for each in planned.findings if each["code"] == "release_halted_before"]
     assert found["message"] == (
         f"release 2.0.0 did harm in campaign fix ({campaign.id}), aborted on {story.now:%Y-%m-%d}: more harm than is accepted: faults"
     )
