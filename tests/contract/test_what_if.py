@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from ringroad.build import store, store_plant
 from ringroad.build.plan_line import ScheduleDocument
+from ringroad.build.plant.store_events import take_events
 from ringroad.build.store_what_if import KEPT, OPEN_MAX, answer_what_if
 from ringroad.build.twin.what_if import StopEffect
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.loop.planning import answer_questions
 from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.streams import StreamMessage
 from support.console_server import add_account, serving
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(400)]  # the first answer on a machine compiles
@@ -78,6 +81,30 @@ def test_a_question_is_answered_by_the_worker_and_changes_nothing(
     assert answer_questions(conn, CLOCK) == 0
     assert facts(client) == before
     assert store_plant.current_schedule(conn, "roadster").generation == 1  # type: ignore[union-attr]
+
+
+def test_a_question_about_a_state_of_before_is_answered_from_there(
+    client: httpx.Client, conn: Connection
+) -> None:
+    schedule(conn)
+    first, *_ = store_plant.current_schedule(conn, "roadster").document.sequence  # type: ignore[union-attr]
+    for seq, kind in enumerate(("entered", "left"), start=1):
+        told = {"id": kind, "kind": kind, "station": "roof", "order_id": first, "at": CLOCK.now().isoformat()}
+        message = StreamMessage(
+            subject="ringroad.mes.v1.roadster", payload=msgspec.json.encode(told), seq=seq, received_at=CLOCK.now()
+        )  # fmt: skip
+        with transaction(conn):
+            taken = take_events(conn, IDS, CLOCK, programme_id="roadster", messages=[message])
+        assert (taken.taken, taken.refused) == (1, 0)
+    assert client.post(ASK, json={"station": "roof", "down_s": 1800, "position": 3}).status_code == 404
+    assert client.post(ASK, json={"station": "roof", "down_s": 1800, "position": 0}).status_code == 400
+    assert client.post(ASK, json={"station": "roof", "down_s": 1800, "position": 1}).status_code == 201
+    (asked,) = client.get(ASK).json()
+    assert (asked["answer"], asked["branch"]) == (None, {"position": 1, "events": []})
+    assert answer_questions(conn, CLOCK) == 1
+    (row,) = client.get(ASK).json()
+    assert (row["branch"]["position"], row["answer"]["refused"], row["answer"]["vehicles"]) == (1, "", 12)
+    assert row["answer"]["later_s"] > 0
 
 
 def test_without_a_schedule_the_answer_says_so(client: httpx.Client, conn: Connection) -> None:

@@ -210,6 +210,9 @@ SELECT * FROM blocked_option WHERE programme_id = :programme_id ORDER BY option;
 -- name: current_schedule^
 SELECT * FROM line_schedule WHERE programme_id = :programme_id ORDER BY generation DESC LIMIT 1;
 
+-- name: schedule_at^
+SELECT * FROM line_schedule WHERE programme_id = :programme_id AND made_at <= :at ORDER BY generation DESC LIMIT 1;
+
 -- name: insert_schedule!
 INSERT INTO line_schedule (id, programme_id, generation, parent_id, cause, document, replan_latency_us, made_at)
 SELECT :schedule_id, :programme_id, :generation + 1, :parent_id, :cause, :document, :replan_latency_us, :now
@@ -254,15 +257,16 @@ SELECT t.station, t.worked_ms, o.variant, o.options
  ORDER BY t.finished_at, t.event_id;
 
 -- name: insert_what_if!
-INSERT INTO line_what_if (id, programme_id, station, down_s, asked_by, asked_at)
-VALUES (:what_if_id, :programme_id, :station, :down_s, :actor, :now);
+-- Until it is answered, the answer holds what else was asked: from which state of before, after which events.
+INSERT INTO line_what_if (id, programme_id, station, down_s, asked_by, asked_at, answer)
+VALUES (:what_if_id, :programme_id, :station, :down_s, :actor, :now, :asked);
 
 -- name: forget_what_ifs!
 DELETE FROM line_what_if WHERE programme_id = :programme_id AND answered_at IS NOT NULL
    AND id NOT IN (SELECT id FROM line_what_if WHERE programme_id = :programme_id ORDER BY asked_at DESC, id DESC LIMIT :kept);
 
 -- name: open_what_ifs
-SELECT id, programme_id, station, down_s FROM line_what_if WHERE answered_at IS NULL ORDER BY asked_at, id LIMIT :rows_max;
+SELECT id, programme_id, station, down_s, answer -> 'branch' AS branch FROM line_what_if WHERE answered_at IS NULL ORDER BY asked_at, id LIMIT :rows_max;
 
 -- name: count_open_what_ifs$
 SELECT count(*) FROM line_what_if WHERE programme_id = :programme_id AND answered_at IS NULL;
@@ -283,6 +287,10 @@ SELECT * FROM line_stop WHERE programme_id = :programme_id AND event_id = :event
 
 -- name: open_stops
 SELECT * FROM line_stop WHERE programme_id = :programme_id AND ended_at IS NULL ORDER BY began_at, id LIMIT :rows_max;
+
+-- name: stops_at
+SELECT * FROM line_stop WHERE programme_id = :programme_id AND began_at <= :at AND (ended_at IS NULL OR ended_at > :at)
+ ORDER BY began_at, id LIMIT :rows_max;
 
 -- name: end_stop!
 UPDATE line_stop SET ended_at = :ended_at, ended_by = :actor WHERE id = :stop_id AND ended_at IS NULL;

@@ -249,8 +249,16 @@ def blocked_options(conn: Connection, *, programme_id: str) -> dict[str, str]:
 def current_schedule(conn: Connection, programme_id: str) -> Schedule | None:
     """Return the schedule with the highest generation, or None before the first."""
     row = SQL.current_schedule(conn, programme_id=programme_id)
-    if row is None:
-        return None
+    return _schedule(row) if row else None
+
+
+def schedule_at(conn: Connection, programme_id: str, at: datetime) -> Schedule | None:
+    """Return the schedule that was current at a time, or None before the first."""
+    row = SQL.schedule_at(conn, programme_id=programme_id, at=at)
+    return _schedule(row) if row else None
+
+
+def _schedule(row: Mapping[str, Any]) -> Schedule:
     return Schedule(
         id=row["id"],
         programme_id=row["programme_id"],

@@ -179,6 +179,11 @@ def open_stops(conn: Connection, *, programme_id: str) -> list[LineStop]:
     return [_stop(row) for row in SQL.open_stops(conn, programme_id=programme_id, rows_max=OPEN_MAX)]
 
 
+def stops_at(conn: Connection, *, programme_id: str, at: datetime) -> list[LineStop]:
+    """Return what stood on a line at a time, oldest first."""
+    return [_stop(row) for row in SQL.stops_at(conn, programme_id=programme_id, at=at, rows_max=OPEN_MAX)]
+
+
 def _expected(programme: Programme, name: str, given: int | None) -> int:
     names = {station.name: station for station in programme.line.stations}
     if name not in names:

@@ -16,6 +16,7 @@ from psycopg.types.json import Jsonb
 
 from ringroad.build.store import get_programme
 from ringroad.build.store_packages import SQL
+from ringroad.build.store_past import Branch, load_past
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.storage.db import Connection, of_row
@@ -34,16 +35,18 @@ class OpenQuestion:
     programme_id: str
     station: str
     down_s: int
+    branch: Branch | None = None  # None: from now on
 
 
 def ask_what_if(
-    conn: Connection, ids: Ids, *, programme_id: str, station: str, down_s: int, actor: str, now: datetime
-) -> str:
+    conn: Connection, ids: Ids, *, programme_id: str, station: str, down_s: int, actor: str, now: datetime,
+    branch: Branch | None = None,
+) -> str:  # fmt: skip
     """Keep a question for the worker and return its id.
 
     Raises:
-        NotFound: no such programme.
-        InvalidInput: the line has no such station, or a time out of bounds.
+        NotFound: no such programme, or no such state or schedule where the branch ends.
+        InvalidInput: the line has no such station, a time out of bounds, or an event of the branch cannot be.
         Conflict: too many questions wait.
     """
     SQL.lock_programme(conn, programme_id=programme_id)
@@ -59,6 +62,8 @@ def ask_what_if(
             f"{OPEN_MAX} questions about {programme_id} wait for an answer",
             hint="see that `ringroad work` runs",
         )
+    if branch is not None:
+        load_past(conn, programme_id, branch)
     what_if_id = ids.new("whatif")
     SQL.insert_what_if(
         conn,
@@ -68,6 +73,7 @@ def ask_what_if(
         down_s=down_s,
         actor=actor,
         now=now,
+        asked=Jsonb({"branch": branch.to_document()}) if branch is not None else None,
     )
     SQL.forget_what_ifs(conn, programme_id=programme_id, kept=KEPT)
     return what_if_id
@@ -75,7 +81,11 @@ def ask_what_if(
 
 def open_questions(conn: Connection) -> list[OpenQuestion]:
     """Return the oldest questions that nobody answered."""
-    return [of_row(OpenQuestion, row) for row in SQL.open_what_ifs(conn, rows_max=ANSWERED_AT_ONCE)]
+    return [_question(row) for row in SQL.open_what_ifs(conn, rows_max=ANSWERED_AT_ONCE)]
+
+
+def _question(row: Mapping[str, Any]) -> OpenQuestion:
+    return of_row(OpenQuestion, row, branch=Branch.from_document(row["branch"]) if row["branch"] else None)
 
 
 def answer_what_if(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 from ringroad.cli.client import Client
-from ringroad.cli.groups import ClientGroup, example, with_client
+from ringroad.cli.groups import ClientGroup, example, read_text, with_client
 from ringroad.cli.names import programme_of
+from ringroad.cli.plant_events import FILE_BYTES_MAX, read_events
 from ringroad.cli.schedule_stops import resume, stop, stops
 from ringroad.cli.schedule_text import current_schedule, latency_text
 from ringroad.cli.shell import Shell
@@ -124,7 +126,12 @@ def checks(shell: Shell, client: Client, *, programme: str | None, count: int) -
     shell.show(rows, text=_checks(rows))
 
 
-@group.command("what-if", epilog=example("ringroad schedule what-if roof --minutes 30"))
+@group.command(
+    "what-if",
+    epilog=example(
+        "ringroad schedule what-if roof --minutes 30", "ringroad schedule what-if roof --position 120"
+    ),
+)
 @click.argument("station")
 @_PROGRAMME
 @click.option(
@@ -134,14 +141,27 @@ def checks(shell: Shell, client: Client, *, programme: str | None, count: int) -
     show_default=True,
     help="How long it would stand.",
 )
+@click.option("--position", type=click.IntRange(1), help="From the state after so many events; default: now.")
+@click.option(
+    "--with", "branch", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+    help="And after these events, which did not happen; nothing is kept of them.",
+)  # fmt: skip
 @with_client
-def what_if(shell: Shell, client: Client, *, station: str, programme: str | None, minutes: int) -> None:
-    """Ask the twin what the schedule would do if STATION stood from now on.
+def what_if(
+    shell: Shell, client: Client, *, station: str, programme: str | None, minutes: int, position: int | None,
+    branch: Path | None,
+) -> None:  # fmt: skip
+    """Ask the twin what the schedule would do if STATION stood from now on, or from a state that was.
 
     Nothing follows from it; decide then.
     """
     programme = programme_of(client, programme)
-    asked = client.post(f"/programmes/{programme}/what-ifs", {"station": station, "down_s": 60 * minutes})
+    body: dict[str, object] = {"station": station, "down_s": 60 * minutes}
+    if position is not None:
+        body["position"] = position
+    if branch is not None:
+        body["events"] = read_events(read_text(branch, bytes_max=FILE_BYTES_MAX), filename=str(branch))
+    asked = client.post(f"/programmes/{programme}/what-ifs", body)
     end_s = shell.clock.monotonic_s() + ANSWER_S_MAX
     while asked["answer"] is None:
         if shell.clock.monotonic_s() > end_s:

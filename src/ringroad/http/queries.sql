@@ -607,7 +607,8 @@ VALUES (:id, :name, :token_sha256, :actor, :now);
 UPDATE gateway_token SET revoked_at = :now, revoked_by = :actor WHERE id = :id AND revoked_at IS NULL;
 
 -- name: what_ifs
-SELECT id, programme_id, station, down_s, asked_by, asked_at, generation, answer, answered_at
+SELECT id, programme_id, station, down_s, asked_by, asked_at, generation, answer -> 'branch' AS branch,
+       CASE WHEN answered_at IS NOT NULL THEN answer END AS answer, answered_at
   FROM line_what_if
  WHERE programme_id = :programme_id AND (:what_if_id::text IS NULL OR id = :what_if_id)
  ORDER BY asked_at DESC, id DESC LIMIT :rows_max;

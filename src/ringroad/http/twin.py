@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, ClassVar
 
+import msgspec
 from litestar import Router
 from litestar.params import JSONBody
 from msgspec import Meta
@@ -13,6 +14,7 @@ from ringroad.build import store_times, store_what_if
 from ringroad.build.station_times import TIMES_MAX, StationTime
 from ringroad.build.stops import standing_s
 from ringroad.build.store import get_programme
+from ringroad.build.store_past import EVENTS_MAX, Branch
 from ringroad.build.store_running import load_running
 from ringroad.build.store_what_if import DOWN_S_MAX
 from ringroad.build.twin.assumed import assumptions
@@ -32,6 +34,7 @@ from ringroad.http.views_build import (
     WhatIfView,
 )
 from ringroad.http.views_plant import LineTimesView, PlannedVehicleView, RestView
+from ringroad.protocol.mes import MesEvent
 
 WORKED_S_MAX = 86_400  # seconds at one station; a day
 
@@ -49,10 +52,12 @@ class NewStationTime(Command, frozen=True, kw_only=True):
 
 
 class WhatIf(Command, frozen=True, kw_only=True):
-    """A station that would stand from now on."""
+    """A station that would stand from now on, or from a state that was, or would be after events that did not happen."""
 
     station: Title
     down_s: Annotated[int, Meta(ge=1, le=DOWN_S_MAX)]
+    position: Annotated[int, Meta(ge=1, le=2**53)] | None = None  # after so many events; none: now
+    events: Annotated[list[MesEvent], Meta(max_length=EVENTS_MAX)] = msgspec.field(default_factory=list)
 
 
 class StationTimes(Command, frozen=True, kw_only=True):
@@ -105,11 +110,14 @@ def take_station_times(ctx: Ctx, programme_id: Id, data: JSONBody[StationTimes])
     errors=[404, 409, 422],
 )
 def ask_what_if(ctx: Ctx, request: Req, programme_id: Id, data: JSONBody[WhatIf]) -> WhatIfView:
-    """Ask the twin what the schedule would do if a station stood from now on; the worker answers."""
+    """Ask the twin what the schedule would do if a station stood from now on, or in a branch; the worker answers."""
+    branch = None
+    if data.position is not None or data.events:
+        branch = Branch(position=data.position, events=tuple(data.events))
     with ctx.transaction() as conn:
         what_if_id = store_what_if.ask_what_if(
             conn, ctx.ids, programme_id=programme_id, station=data.station, down_s=data.down_s,
-            actor=request.user.name, now=ctx.clock.now(),
+            actor=request.user.name, now=ctx.clock.now(), branch=branch,
         )  # fmt: skip
     with ctx.connection() as conn:
         found = reading.what_ifs(conn, programme_id, what_if_id=what_if_id)

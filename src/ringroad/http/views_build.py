@@ -204,6 +204,9 @@ class WhatIfView(View, frozen=True, kw_only=True):
     asked_by: str
     asked_at: datetime
     generation: int | None  # of the schedule it was answered for
+    branch: (
+        dict[str, Any] | None
+    )  # what it is asked from: `position`, `events` that did not happen; none: now
     answer: dict[str, Any] | None  # none until the worker has answered
     answered_at: datetime | None
 

@@ -15,6 +15,7 @@ from ringroad.build.logistics.store import get_outlook
 from ringroad.build.plan_line import ScheduleDocument
 from ringroad.build.stops import delay_s, standing_s
 from ringroad.build.store_improve import current_generations, save_answer
+from ringroad.build.store_past import Past, load_past
 from ringroad.build.store_plant import Schedule
 from ringroad.build.store_running import Running, load_running
 from ringroad.build.store_what_if import OpenQuestion, answer_what_if, open_questions
@@ -22,7 +23,7 @@ from ringroad.build.twin.compare import PlanCheck, compare
 from ringroad.build.twin.judge import name_saving, withhold
 from ringroad.build.twin.what_if import StopEffect, stop_station
 from ringroad.kernel.clock import Clock, Ids
-from ringroad.kernel.errors import Conflict, NotFound
+from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.storage.db import Connection, apart, transaction
 
 SPARE_ROUNDS_MAX: Final = (
@@ -134,7 +135,8 @@ def answer_questions(conn: Connection, clock: Clock) -> int:
                 conn,
                 what_if_id=question.id,
                 generation=generation,
-                answer=effect.to_document(),
+                answer=effect.to_document()
+                | ({"branch": question.branch.to_document()} if question.branch else {}),
                 now=clock.now(),
             )
     return answered
@@ -144,8 +146,10 @@ def _ask(conn: Connection, clock: Clock, question: OpenQuestion) -> tuple[int | 
     """Ask the twin one question; return the generation of the schedule that it was asked of, and its answer."""
     try:
         with transaction(conn):
+            if question.branch is not None:
+                return _ask_of_past(load_past(conn, question.programme_id, question.branch), question)
             running = load_running(conn, question.programme_id)
-    except NotFound as error:
+    except (NotFound, InvalidInput) as error:
         return None, StopEffect(refused=error.message)
     orders = {order.id: order for order in running.orders}
     generation, now = running.schedule.generation, clock.now()
@@ -155,3 +159,11 @@ def _ask(conn: Connection, clock: Clock, question: OpenQuestion) -> tuple[int | 
         threads=os.cpu_count() or 1, standing=standing_s(running.stops, now), available=running.available,
     )  # fmt: skip
     return generation, effect
+
+
+def _ask_of_past(past: Past, question: OpenQuestion) -> tuple[int, StopEffect]:
+    effect = stop_station(
+        past.sequence, past.orders, past.line, station=question.station, down_s=question.down_s, now=past.at,
+        seed=past.generation, threads=os.cpu_count() or 1, standing=past.standing,
+    )  # fmt: skip
+    return past.generation, effect

@@ -19,7 +19,7 @@ def asked(*due_s: int | None) -> WhatIfView:
     ]
     answer: dict[str, Any] = {"times": times}
     return WhatIfView(
-        id="what_if_1", programme_id="kestrel", station="trim", down_s=1_800, generation=1, answer=answer,
+        id="what_if_1", programme_id="kestrel", station="trim", down_s=1_800, generation=1, answer=answer, branch=None,
         asked_at=NOW, asked_by="ann", answered_at=NOW,
     )  # fmt: skip
 

@@ -198,6 +198,14 @@ def list_events(
     ]
 
 
+def event_at(conn: Connection, programme_id: str, position: int) -> MesEvent | None:
+    """Return the event that led to a state; None: it is forgotten, or did not come."""
+    rows = SQL.events_after(
+        conn, programme_id=programme_id, after=position - 1, position=position, rows_max=1
+    )
+    return next((msgspec.convert(row["body"], MesEvent) for row in rows), None)
+
+
 def list_refused(conn: Connection, programme_id: str, *, rows_max: int = PAGE_ROWS_MAX) -> list[DeadLetter]:
     """Return the newest events of a line that could not be, each with its bytes."""
     return [

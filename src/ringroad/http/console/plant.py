@@ -19,10 +19,11 @@ from ringroad.build.twin.planned import line_now
 from ringroad.build.working_time import rests_until
 from ringroad.http import reading, sites
 from ringroad.http.balance import balance_of
+from ringroad.http.console.branches import asked_from
 from ringroad.http.console.line_view import Wall, line_view
 from ringroad.http.console.plant_document import document_panels
 from ringroad.http.console.render import chart, page
-from ringroad.http.console.shared import Req, chosen_programme, shown, url_of
+from ringroad.http.console.shared import Req, asked, chosen_programme, shown, url_of
 from ringroad.http.console.twin import moved_share, percent, twin_panel, what_if_chart, what_if_due_note
 from ringroad.http.context import Ctx
 from ringroad.http.views_build import ScheduleView
@@ -49,7 +50,7 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
             checks = reading.line_checks(conn, programme.id)
             drift = line_drift(conn, programme.id)
             questions = reading.what_ifs(conn, programme.id, limit=1)
-            values = document_panels(conn, get_programme(conn, programme.id), now=ctx.clock.now()) | {
+            values = document_panels(conn, get_programme(conn, programme.id), asked(request, "position", "stands"), now=ctx.clock.now()) | {
                 "sites": sites.views(ctx, conn),
                 "site_link": sites.link_view(ctx, conn),
                 "conflicts": sites.newest_conflicts(conn, rows_max=CONFLICTS_SHOWN),
@@ -70,6 +71,7 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
                 "twin": twin_panel(checks),
                 "asked": questions[0] if questions else None,
                 "asked_chart": what_if_chart(questions[0]) if questions else "",
+                "asked_from": asked_from(questions[0].branch) if questions else "",
                 "asked_due_note": what_if_due_note(questions[0]) if questions else "",
                 "drift": drift,
                 "wrong": out_of_calibration(drift),
