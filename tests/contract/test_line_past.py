@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -116,6 +116,15 @@ def test_what_stood_then_stands_and_what_is_supposed_to_or_to_go_on(
     ("branch", "error", "words"),
     [
         (Branch(position=99), NotFound, "no state after 99 events"),
+        (
+            Branch(
+                events=(
+                    event("stopped", FIRST, reason="x", at=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+                )
+            ),
+            InvalidInput,
+            "year 9999",
+        ),
         (Branch(position=1, events=(event("entered", "nowhere", "order_1"),)), InvalidInput, "'nowhere'"),
         (
             Branch(events=(event("stopped", FIRST, reason="x", at=CLOCK.now() - timedelta(days=900)),)),

@@ -33,7 +33,7 @@ from ringroad.build.site.store_births import trust_for
 from ringroad.build.site.store_up import take_told
 from ringroad.build.store import import_programme
 from ringroad.build.store_plant import current_schedule
-from ringroad.build.store_stops import begin_stop, end_stop, open_stops
+from ringroad.build.store_stops import begin_stop, end_stop, get_stop, open_stops
 from ringroad.kernel.errors import Conflict, InvalidInput, Unavailable
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.site_trust import answer
@@ -350,6 +350,21 @@ def test_a_stop_that_a_station_tells_is_at_the_hub_once_and_ends_there_when_a_pe
     assert open_stops(pair.hub, programme_id=SITE) == []
     assert current_schedule(pair.hub, SITE) is None
     assert list_refused(pair.hub, SITE) == []
+
+
+def test_a_stop_by_a_clock_that_is_ahead_stands_from_when_it_was_heard_of(pair: Pair) -> None:
+    ahead = datetime(9998, 1, 1, tzinfo=UTC)
+    with transaction(pair.site):
+        stop, _ = begin_stop(
+            pair.site, IDS, programme_id=SITE, station="marriage", kind="breakdown", reason="x", actor="planner",
+            now=ahead,
+        )  # fmt: skip
+        end_stop(pair.site, IDS, stop_id=stop.id, actor="planner", now=ahead)
+    told = pair.told()
+    assert {each.began_at for each in told[0].stops} == {ahead}
+    pair.take(*told)
+    found = get_stop(pair.hub, stop.id)
+    assert found.began_at <= (found.ended_at or ahead) <= CLOCK.now()
 
 
 def test_a_site_ends_no_stop_of_another_line_and_makes_none(pair: Pair) -> None:

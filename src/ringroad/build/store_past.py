@@ -27,6 +27,7 @@ from ringroad.protocol.mes import MesEvent
 from ringroad.storage.db import Connection, of_row
 
 EVENTS_MAX: Final = 100  # of a branch that is asked about
+YEAR_MAX: Final = 9_000  # of its newest event; a schedule ends some days later, and a calendar at 9999
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +88,8 @@ def load_past(conn: Connection, programme_id: str, branch: Branch) -> Past:
         raise InvalidInput(
             f"no station of {programme_id} had said anything by then", hint="choose a later state"
         )
+    if heard.year > YEAR_MAX:
+        raise InvalidInput(f"nothing of {programme_id} is asked about in the year {heard.year}")
     after, refused = fold(state, [(each, heard) for each in branch.events], line)
     if refused:
         raise InvalidInput(refused[0].reason)

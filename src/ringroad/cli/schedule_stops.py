@@ -100,11 +100,12 @@ def stops(shell: Shell, client: Client, *, programme: str | None, count: int) ->
 def stops_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return a line per stop."""
     return table(
-        ("began", "station", "", "stood", "for", "reason"),
+        ("began", "station", "", "stood", "for", "told by", "reason"),
         (
             (
                 exactly(row["began_at"]), row["station"], row["kind"],
-                stood_text(row) if row["ended_at"] else "stands", row["options"], row["reason"],
+                stood_text(row) if row["ended_at"] else "stands", row["options"],
+                "a station" if row["stopped_by"] == "system:mes" else row["stopped_by"], row["reason"],
             )
             for row in rows
         ), empty="no station stood",

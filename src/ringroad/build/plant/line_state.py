@@ -165,7 +165,7 @@ def _impossible(event: MesEvent, line: Line, *, received_at: datetime) -> tuple[
     names = [station.name for station in line.stations]
     if event.station not in names:
         return "unknown_station", f"the line has no station {event.station!r}: it has {', '.join(names)}"
-    if event.at > received_at + timedelta(seconds=AHEAD_S_MAX):
+    if event.at - received_at > timedelta(seconds=AHEAD_S_MAX):
         ahead_s = (event.at - received_at).total_seconds()
         return "future", f"{_told(event)} {ahead_s:.0f} s in the future: set the station's clock"
     of_vehicle = event.kind in {"entered", "left", "result", "used"}

@@ -38,6 +38,7 @@ def take_stops(conn: Connection, ids: Ids, site_id: str, told: Up, *, now: datet
 def _take(
     conn: Connection, ids: Ids, site_id: str, programme_id: str, told: SiteStop, *, now: datetime
 ) -> None:
+    began_at = min(told.began_at, now)  # a site's clock may be ahead, and nothing here stands from later on
     here = find_stop(conn, programme_id=programme_id, stop_id=told.id, event_id=told.event_id)
     if here is not None and here.programme_id != programme_id:
         reason = f"stop {told.id} is of the line of {here.programme_id}, and of no other"
@@ -46,16 +47,17 @@ def _take(
     if here is None:
         here = LineStop(
             id=told.id, programme_id=programme_id, station=told.station, kind=told.kind, reason=told.reason,
-            options=tuple(told.options), event_id=told.event_id, began_at=told.began_at, expected_s=told.expected_s,
+            options=tuple(told.options), event_id=told.event_id, began_at=began_at, expected_s=told.expected_s,
             stopped_by=f"{told.stopped_by} at {site_id}",
         )  # fmt: skip
         keep_stop(
-            conn, ids, here, actor=ACTOR, now=now, event_at=told.began_at,
+            conn, ids, here, actor=ACTOR, now=now, event_at=began_at,
             more={"site": site_id, "stopped_by": told.stopped_by},
         )  # fmt: skip
     if told.ended_at is None or here.ended_at is not None:
         return
+    ended_at = max(min(told.ended_at, now), here.began_at)
     keep_end(
-        conn, ids, here, at=max(told.ended_at, here.began_at), by=f"{told.ended_by} at {site_id}", actor=ACTOR, now=now,
-        event_at=told.ended_at, more={"site": site_id, "ended_by": told.ended_by},
+        conn, ids, here, at=ended_at, by=f"{told.ended_by} at {site_id}", actor=ACTOR, now=now,
+        event_at=ended_at, more={"site": site_id, "ended_by": told.ended_by},
     )  # fmt: skip
