@@ -102,10 +102,19 @@ def test_the_first_tab_skips_to_the_content_and_focus_is_always_visible(page: Pa
 def test_an_operator_pauses_and_resumes_a_campaign(page: Page, world: World) -> None:
     sign_in(page, "olga")
     page.goto(f"/campaigns/{world.campaign_id}")
+    why = page.locator("#pause-reason")
+    why.fill("desk_2 is full, v1.1.0")
+    page.get_by_role("button", name="Pause").focus()
+    with page.expect_response(lambda answer: world.campaign_id in answer.url):
+        page.evaluate("htmx.trigger('#live', 'refresh')")
+    expect(why).to_have_value(
+        "desk_2 is full, v1.1.0"
+    )  # what a person wrote stays when the page is read again
     page.get_by_role("button", name="Pause").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
     expect(page.locator(".head .state")).to_have_text("paused")
+    expect(page.locator(".note.warn").first).to_contain_text("Paused: desk_2 is full, v1.1.0.")
     page.get_by_role("button", name="Resume").click()
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
 

@@ -26,6 +26,7 @@ MARKS: Final[Mapping[str, tuple[str, ...]]] = {
     "x": ("failed", "rolled_back", "lost while installing"),
     "?": ("silent",),
 }
+_TOLD: Final = [state for of in MARKS.values() for state in of]  # before those that are to come
 RECALL: Final = (
     " as an EMERGENCY RECALL\nfrom its start it goes before all other campaigns on its vehicles:"
     " what they only offered gives way to it, what was begun is not taken away"
@@ -268,9 +269,8 @@ def let_go_text(rows: Sequence[Row]) -> str:
 def why_text(row: Row, *, vin: str, waits: str = "") -> str:
     """Return what a plan made of one vehicle, and what would be made of it today."""
     today = ": ".join(part for part in (row["today"].replace("_", " "), row["today_sentence"]) if part)
-    state = ": ".join(
-        part for part in (row["state"].replace("_", " "), reason_words(row["state_detail"])) if part
-    )
+    ended, detail = row["state"].replace("_", " "), reason_words(row["state_detail"])
+    state = detail if detail.startswith(ended) else ": ".join(part for part in (ended, detail) if part)
     is_control = row["verdict"] == "control" and not row.get("let_go_at")
     return details(
         (
@@ -307,7 +307,10 @@ def waves_text(rows: Sequence[Row]) -> str:
         waves.setdefault(row["wave"], {}).update({state: count for state, count in counts.items() if count})
     lines = []
     for wave, states in sorted(waves.items()):
-        words = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in states.items())
+        told = sorted(
+            states.items(), key=lambda item: _TOLD.index(item[0]) if item[0] in _TOLD else len(_TOLD)
+        )
+        words = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in told)
         lines.append(f"wave {wave}  {_bar(states)}  {words}")
     seen = {state for states in waves.values() for state in states}
     if not seen.isdisjoint(state for mark, of in MARKS.items() if mark in "<x?" for state in of):

@@ -51,10 +51,10 @@ def test_vehicles_that_went_back_are_not_counted_as_installed() -> None:
         {"wave": 1, "state": "failed", "vehicles": 2, "returned": 0},
         {"wave": 1, "state": "installed", "vehicles": 6, "returned": 6},
     ]
-    assert "2 failed, 6 returned\n" in waves_text(rows)
+    assert "6 returned, 2 failed\n" in waves_text(rows)
     assert "#" not in waves_text(rows)
     del rows[1]["returned"]  # a server of the version before
-    assert "2 failed, 6 installed\n" in waves_text(rows)
+    assert "6 installed, 2 failed\n" in waves_text(rows)
     assert state_told("rollback", "installed") == "went back"
     assert state_told("update", "installed") == "installed"
 
@@ -128,6 +128,6 @@ def test_the_marks_of_a_wave_are_explained_where_one_ended_badly_and_lost_is_tol
     ]
     first, second, marks = waves_text(rows).splitlines()
     assert first.endswith("]  7 installed")
-    assert second.endswith(f"[{'x' * 10}{'?' * 20}]  2 silent, 1 lost while installing")
+    assert second.endswith(f"[{'x' * 10}{'?' * 20}]  1 lost while installing, 2 silent")
     assert marks.strip() == "# installed, x failed, ? silent"
     assert len(waves_text(rows[:1]).splitlines()) == 1

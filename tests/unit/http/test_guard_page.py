@@ -56,7 +56,7 @@ def test_the_rules_of_a_gate_are_told_with_their_units() -> None:
     told = dict(gate_lines({"request": {"gate": msgspec.to_builtins(GatePolicy(failed_permille_max=15))}}))
     assert told["failed at most"] == "1.5 %"
     assert told["runs the new software for"] == "none"
-    assert told["decides after"] == "1 outcomes"
+    assert told["decides after"] == "1 outcome"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ringroad.http.views import ComparedView, ExposureView, ReadingView
 
 _RULES: Mapping[str, tuple[str, str]] = {
     "failed_permille_max": ("failed at most", "permille"),
-    "reports_min": ("decides after", "outcomes"),
+    "reports_min": ("decides after", "outcome"),
     "soak_s": ("runs the new software for", "s"),
     "silence_s_max": ("evidence is no older than", "s"),
     "silent_permille_max": ("without an outcome at most", "permille"),
@@ -168,7 +168,7 @@ def _rule(name: str, value: object) -> tuple[str, str]:
     text, unit = told
     if unit == "s":
         return text, span(timedelta(seconds=value)) if value else "none"
-    return text, f"{value / 10:g} %" if unit == "permille" else f"{value:,} {unit}"
+    return text, f"{value / 10:g} %" if unit == "permille" else f"{value:,} {unit}{'s' * (value != 1)}"
 
 
 def _margins(document: Mapping[str, Any]) -> dict[str, int]:

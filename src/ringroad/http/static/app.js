@@ -77,6 +77,7 @@ Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) =>
 Idiomorph.defaults.callbacks.beforeNodeMorphed = (before, after) => {
   if (before instanceof Element && before.matches(".loaded")) return before.id !== after.id;
   if (before instanceof Element && before.matches("select[data-keep]")) return false;
+  if (before instanceof Element && before.matches("input[data-keep]")) return before.id !== after.id;
   if (!(before instanceof Element) || !before.matches(".chart")) return true;
   if (before.dataset.chart !== after.dataset.chart) {
     before.dataset.chart = after.dataset.chart;
