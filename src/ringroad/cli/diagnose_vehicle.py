@@ -42,6 +42,7 @@ def updates(shell: Shell, client: Client, *, vin: str, look: bool) -> None:
                 )
                 for row in found["items"]
             ),
+            whole=("why",),
             empty="this vehicle was assigned no update",
         ),
     )  # fmt: skip

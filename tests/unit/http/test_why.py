@@ -223,7 +223,11 @@ def test_a_vehicle_that_runs_the_release_of_a_stopped_campaign_is_not_called_up_
             "The offer was withdrawn, as its campaign was halted: too many failures; the vehicle's answer is awaited.",
         ),
         (
-            {"state": "cancelled", "withdrawn": "its campaign was aborted by ole: the wrong notes."},
+            {
+                "state": "cancelled",
+                "state_detail": "CANCELLED cancelled a person at the maker ended its campaign",
+                "withdrawn": "its campaign was aborted by ole: the wrong notes.",
+            },
             "Its last offer ended: cancelled, as its campaign was aborted by ole: the wrong notes.",
         ),
         ({"state": "cancelling"}, "The offer was withdrawn; the vehicle's answer is awaited."),

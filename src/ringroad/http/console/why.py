@@ -178,7 +178,11 @@ def _ended(v: VehicleView, a: AssignmentView, title: str, detail: str) -> Why:
                 tone="warn",
                 next="Bring that ECU back to an image of the programme, or import and sign the one that it runs.",
             )
-    return Why(title=title, text=f"Its last offer ended: {words(a.state)}{_because(a)}.{detail}", tone="")
+    return Why(
+        title=title,
+        text=f"Its last offer ended: {words(a.state)}{_because(a)}.{'' if a.withdrawn else detail}",
+        tone="",
+    )
 
 
 def _because(a: AssignmentView) -> str:
