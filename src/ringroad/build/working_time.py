@@ -91,6 +91,10 @@ class WorkingTime:
         found: Floats = (
             worked_s + np.array((0.0, *self.rested))[np.searchsorted(self.at, worked_s, side="left")]
         )
+        if (
+            worked_s.max(initial=0.0) <= self.open_s
+        ):  # as a rule: of millions of runs, what is not done is saved
+            return found
         beyond = self.horizon_s + (worked_s - self.open_s) / self.share
         return np.where(worked_s > self.open_s, beyond, found)
 

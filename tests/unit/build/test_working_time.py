@@ -60,6 +60,8 @@ def test_more_time_on_the_wall_is_never_less_work_and_many_at_once_are_as_one_by
     assert done == sorted(done)
     assert time.worked_each(np.array(walls)).tolist() == pytest.approx(worked)
     assert time.done_each(np.array(walls)).tolist() == pytest.approx(done)
+    assert time.done_each(np.array(walls[:1])).tolist() == pytest.approx(done[:1])
+    assert time.done_each(np.array([])).tolist() == []
     assert time.worked_each(np.array([-np.inf, np.inf])).tolist() == [-np.inf, np.inf]
 
 
