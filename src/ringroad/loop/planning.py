@@ -146,11 +146,13 @@ def _ask(conn: Connection, clock: Clock, question: OpenQuestion) -> tuple[int | 
     """Ask the twin one question; return the generation of the schedule that it was asked of, and its answer."""
     try:
         with transaction(conn):
-            if question.branch is not None:
-                return _ask_of_past(load_past(conn, question.programme_id, question.branch), question)
-            running = load_running(conn, question.programme_id)
+            branch, programme_id = question.branch, question.programme_id
+            past = load_past(conn, programme_id, branch) if branch is not None else None
+            running = load_running(conn, programme_id)
     except (NotFound, InvalidInput) as error:
         return None, StopEffect(refused=error.message)
+    if past is not None:
+        return _ask_of_past(past, question)
     orders = {order.id: order for order in running.orders}
     generation, now = running.schedule.generation, clock.now()
     effect = stop_station(
