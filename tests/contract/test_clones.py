@@ -161,10 +161,15 @@ def test_ways_and_breakdowns_are_learned_from_the_events_of_the_line(
 ) -> None:
     source = (FIRST / "plant.toml").read_text(encoding="utf-8")
     way = '[parameters."assembly/Line 1/flash_and_test"]\n'
-    source = source.replace(way, f"{way}transfer_s = 20\n")
+    source = source.replace(way, f"{way}transfer_s = 20\nuptime_s = 58\nrepair_s = 30\n")
     assert client.post("/plants", json={"source": source, "generation": 1}).is_success
     assert client.post("/plants/wren-mother/choose", json={"programme_id": "wren"}).is_success
-    measure(pg_url, {"marriage": 60.0}, vehicles=3)
+    measure(pg_url, {"marriage": 60.0, "flash_and_test": 58.0}, vehicles=3)
+    with connect(pg_url) as conn, transaction(conn):
+        quiet = observed_of(conn, get_plant(conn, "wren-mother"))
+    assert not [key for key in quiet if key.kind == "uptime_s"], (
+        "nobody knows whether the line tells breakdowns"
+    )
     began = CLOCK.now()
     with connect(pg_url) as conn:
         with transaction(conn):
@@ -191,12 +196,15 @@ def test_ways_and_breakdowns_are_learned_from_the_events_of_the_line(
         with transaction(conn):
             assert list_refused(conn, "wren") == []
             own = observed_of(conn, get_plant(conn, "wren-mother"))
-    found = {str(key).rpartition("/")[2]: (each.n, round(each.mean, 3)) for key, each in own.items()}
-    del found["marriage#cycle_s"]
+    found = {
+        str(key).rpartition("/")[2]: (round(each.n, 2), round(each.mean, 3)) for key, each in own.items()
+    }
+    del found["marriage#cycle_s"], found["flash_and_test#cycle_s"]
     assert found == {
         "flash_and_test#transfer_s": (1, 1.5),  # of the second vehicle; nobody knows what the first one waited for
         "marriage#uptime_s": (1, 176.4),  # worked by the three vehicles before
         "marriage#repair_s": (1, 1.5),
+        "flash_and_test#uptime_s": (2.94, 116),  # so many were expected, and there was none
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 from ringroad.build.clone.measured import Breakdowns, Move, observed_breakdowns, observed_transfers
 from ringroad.build.plant.model import Cell, Identity, Plant, PlantLine, Structure
 from ringroad.build.plant.parameters import Key
-from ringroad.build.plant.posterior import stated_rate, stated_time
+from ringroad.build.plant.posterior import Posterior, stated_rate, stated_time
 
 THEN = datetime(2026, 11, 26, 6, tzinfo=UTC)
 LINE = PlantLine(name="Line 1", area="assembly", stations=tuple(Cell(name=name) for name in ("a", "b", "c")))
@@ -31,6 +31,10 @@ def moves(*said: tuple[int, str, str, str]) -> list[Move]:
         Move(order_id=order, station=station, kind=kind, at=THEN + timedelta(seconds=second))
         for second, order, kind, station in said
     ]
+
+
+def breakdowns(told: list[Breakdowns]) -> dict[Key, Posterior]:
+    return observed_breakdowns(PLANT, LINE, told, believed=PLANT.parameters)
 
 
 FIRST = ((0, "o1", "entered", "b"), (50, "o1", "left", "b"))
@@ -88,25 +92,55 @@ def test_ways_that_the_document_says_nothing_of_are_left_out() -> None:
 
 
 def test_breakdowns_are_counted_over_the_time_that_was_worked() -> None:
-    found = observed_breakdowns(
-        PLANT,
-        LINE,
+    found = breakdowns(
         [
-            Breakdowns(station="b", worked_s=30_000, begun=3, stood_s=(100, 200)),
+            Breakdowns(station="b", worked_s=18_000, begun=3, stood_s=(100, 200)),
             Breakdowns(station="c", worked_s=30_000, begun=3, stood_s=(100,)),  # of which nothing is believed
         ],
     )
     uptime, repair = found[Key(B, "uptime_s")], found[Key(B, "repair_s")]
-    assert (len(found), uptime.n, uptime.mean) == (2, 3, 10_000)
+    assert (len(found), uptime.n, uptime.mean) == (2, 3, 6_000)
     assert (repair.n, round(repair.mean)) == (2, 150)
+
+
+def test_work_without_a_breakdown_says_that_the_uptime_is_longer_but_no_more_than_it_can() -> None:
+    found = []
+    for begun in (0, 1, 2, 4, 5, 10, 12):
+        told = Breakdowns(station="b", worked_s=72_000, begun=begun, stood_s=())
+        seen = breakdowns([told])[Key(B, "uptime_s")]
+        found.append((round(seen.n), round(seen.mean)))
+    assert found == [
+        (10, 14_400),
+        (10, 13_680),
+        (10, 12_960),
+        (10, 11_520),
+        (5, 14_400),
+        (10, 7_200),
+        (12, 6_000),
+    ]
+
+
+@pytest.mark.parametrize("begun", [0, 1, 4])
+@pytest.mark.parametrize("worked_s", [4_000, 40_000, 400_000, 4_000_000])
+def test_added_to_a_belief_it_never_says_more_than_the_counts_themselves_would(
+    begun: int, worked_s: float
+) -> None:
+    told = Breakdowns(station="b", worked_s=worked_s, begun=begun, stood_s=())
+    before = PLANT.parameters[Key(B, "uptime_s")]
+    for key, seen in breakdowns([told]).items():
+        assert key == Key(B, "uptime_s")
+        counts = (before.total + worked_s) / (before.n + begun)
+        learned = (before.total + seen.total) / (before.n + seen.n)
+        assert min(before.mean, counts) * 0.999 <= learned <= max(before.mean, counts) * 1.001
 
 
 @pytest.mark.parametrize(
     "told",
     [
-        Breakdowns(station="b", worked_s=30_000, begun=0, stood_s=()),
+        Breakdowns(station="b", worked_s=3_500, begun=0, stood_s=()),  # half a breakdown was expected
+        Breakdowns(station="b", worked_s=0, begun=0, stood_s=()),  # the line was closed
         Breakdowns(station="b", worked_s=0, begun=2, stood_s=(0.0,)),
     ],
 )
 def test_what_cannot_be_counted_says_nothing(told: Breakdowns) -> None:
-    assert observed_breakdowns(PLANT, LINE, [told]) == {}
+    assert breakdowns([told]) == {}

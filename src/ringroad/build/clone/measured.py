@@ -6,14 +6,18 @@ nothing of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+from typing import Final
 
 from ringroad.build.plant.model import Plant, PlantLine
 from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.posterior import SECONDS_MAX, SECONDS_MIN, Origin, Posterior, observed_times
+
+FEW: Final = 5  # breakdowns, from which on their mean says more than how many were expected
+WORTH_MIN: Final = 0.5  # breakdowns that must have been expected where none was seen; less says nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,23 +100,47 @@ def observed_transfers(plant: Plant, built: PlantLine, moves: Iterable[Move]) ->
     }
 
 
-def observed_breakdowns(plant: Plant, built: PlantLine, told: Iterable[Breakdowns]) -> dict[Key, Posterior]:
+def observed_breakdowns(
+    plant: Plant,
+    built: PlantLine,
+    told: Iterable[Breakdowns],
+    *,
+    believed: Mapping[Key, Posterior],
+) -> dict[Key, Posterior]:
     """Return the sums of how long stations work between two breakdowns, and how long those last.
 
     Args:
         plant: its document; what it believes nothing of is left out.
         built: the line.
-        told: by station; one that never broke down says nothing.
+        told: by station.
+        believed: before any of that was learned.
     """
     origin = Origin(plant=plant.id)
     found: dict[Key, Posterior] = {}
     for each in told:
         path = (built.area, built.name, each.station)
-        if each.begun and SECONDS_MIN <= each.worked_s / each.begun <= SECONDS_MAX:
-            found[Key(path, "uptime_s")] = Posterior(
-                family="rate", n=each.begun, total=each.worked_s, origin=origin
-            )
+        key = Key(path, "uptime_s")
+        if key in believed and (seen := _uptime(each, believed[key].mean)):
+            found[key] = Posterior(family="rate", n=seen[0], total=seen[0] * seen[1], origin=origin)
         stood = [s for s in each.stood_s if SECONDS_MIN <= s <= SECONDS_MAX]
         if stood:
             found[Key(path, "repair_s")] = observed_times(stood, origin=origin)
     return {key: each for key, each in found.items() if key in plant.parameters}
+
+
+def _uptime(told: Breakdowns, believed_s: float) -> tuple[float, float] | None:
+    """Return what a station's breakdowns are worth, and the uptime that they say; None for nothing.
+
+    They are counted over the work done. Where there are fewer than `FEW`, and fewer than were expected, the work without
+    one says more than their mean: it is worth the breakdowns that were expected in it, and says 2 - seen / expected
+    times the uptime that was believed. Added to a belief, that is the first step towards what a gamma belief would
+    become by the counts themselves, and never beyond it; twice the uptime is the most that it says.
+
+    Source: Gelman et al., Bayesian Data Analysis, 3rd edition, 2.6 (Poisson with a gamma belief).
+    """
+    expected = told.worked_s / believed_s
+    if told.begun < FEW and told.begun < expected:
+        worth, uptime_s = expected, believed_s * (2 - told.begun / expected)
+    else:
+        worth, uptime_s = float(told.begun), told.worked_s / max(1, told.begun)
+    return (worth, uptime_s) if worth >= WORTH_MIN and SECONDS_MIN <= uptime_s <= SECONDS_MAX else None

@@ -58,7 +58,8 @@ SELECT order_id, station, kind, at FROM (
 ) newest ORDER BY position;
 
 -- name: recent_breakdowns
--- Of each station: the breakdowns since the oldest of its newest so many measured times.
+-- Of each station: the breakdowns since the oldest of its newest so many measured times. Work without one says something
+-- only where the line told of any in that time: of a line that tells none, nobody knows whether it had some.
 SELECT s.name AS station, t.worked_ms, b.begun, b.stood_s
   FROM unnest(:stations::text[]) AS s (name)
   CROSS JOIN LATERAL (SELECT sum(worked_ms) AS worked_ms, min(finished_at) AS begins
@@ -73,7 +74,9 @@ SELECT s.name AS station, t.worked_ms, b.begun, b.stood_s
                         FROM line_stop
                        WHERE programme_id = :programme_id AND station = s.name AND kind = 'breakdown' AND options = '{}'
                          AND began_at >= t.begins AND (:until::timestamptz IS NULL OR began_at <= :until)) AS b
- WHERE b.begun > 0;
+ WHERE b.begun > 0
+    OR EXISTS (SELECT FROM line_stop WHERE programme_id = :programme_id AND kind = 'breakdown' AND began_at >= t.begins
+                  AND (:until::timestamptz IS NULL OR began_at <= :until));
 
 -- name: taken_over
 SELECT document, plant_generation FROM plant_proposal

@@ -283,13 +283,13 @@ def _measured(
                 conn, programme_id, [each.name for each in line.stations], rows_max=PASSES_MAX, since=begins, until=until
             )  # fmt: skip
             found |= observed_passes(plant, programme_id, passes)
-        found |= _of_events(conn, plant, built, kinds, since=begins, until=until)
+        found |= _of_events(conn, stored, built, kinds, since=begins, until=until)
     return found
 
 
 def _of_events(
     conn: Connection,
-    plant: Plant,
+    stored: StoredPlant,
     built: PlantLine,
     kinds: Collection[str],
     *,
@@ -297,7 +297,7 @@ def _of_events(
     until: datetime | None,
 ) -> dict[Key, Posterior]:
     """Return the sums of a line's ways and breakdowns, of these kinds."""
-    programme_id = built.programme
+    plant, programme_id = stored.plant, built.programme
     found: dict[Key, Posterior] = {}
     if "transfer_s" in kinds:
         rows = SQL.recent_moves(conn, programme_id=programme_id, since=since, until=until, rows_max=MOVES_MAX)
@@ -314,7 +314,8 @@ def _of_events(
             )
             for row in rows
         ]  # fmt: skip
-        found |= observed_breakdowns(plant, built, told)
+        written = written_of(conn, stored).plant  # what was learned since would be believed twice
+        found |= observed_breakdowns(plant, built, told, believed=written.parameters)
     return found
 
 
