@@ -297,10 +297,10 @@ def test_what_a_hub_newer_than_its_site_says_waits_and_is_said_until_the_site_re
         take_message(pair.site, b'{"format": "none"}', clock=CLOCK, ids=IDS)
 
 
-@pytest.mark.parametrize("given", [b'{"format": 2}', b'{"format": 2, "what": "in other words"}'])
-def test_a_question_in_a_newer_format_is_refused_as_that(pair: Pair, given: bytes, tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="bring the hub up to date"):
-        answer(pair.hub, IDS, SITE, given, blobs=Blobs(tmp_path.as_uri()), signer=None, clock=CLOCK)
+def test_a_question_in_a_newer_format_is_refused_as_that(pair: Pair, tmp_path: Path) -> None:
+    for given in (b'{"format": 2}', b'{"format": 2, "what": "in other words"}'):
+        with pytest.raises(Unavailable, match="bring the hub up to date"):
+            answer(pair.hub, IDS, SITE, given, blobs=Blobs(tmp_path.as_uri()), signer=None, clock=CLOCK)
 
 
 # What stands -----------------------------------------------------------------------------------------
