@@ -115,7 +115,7 @@ def test_a_campaign_that_gave_way_is_told_to_its_vehicle_once_the_other_ended(
         other = road.begin("release_2.0.0", recall=True)
     assert other.vehicles()[0].action_id > mine.action_id
     road.ends(other)
-    assert [action.state for action in first.vehicles()] == ["offered"]
+    assert [(action.state, action.state_detail) for action in first.vehicles()] == [("offered", "")]
     road.is_told(mine.action_id)
     told = reading.assignments(conn, vin=road.vin)
     assert [each.action_id for each in told] == [mine.action_id, other.vehicles()[0].action_id]
@@ -141,6 +141,12 @@ def test_a_vehicle_on_its_way_goes_on_with_the_step_that_gave_way(
     first = road.begin("release_3.0.0")
     (step,) = first.vehicles("offered", kind="step")
     road.is_told(step.action_id)
+    conn.execute("INSERT INTO account (name, role, created_at) VALUES ('cabs', 'fleet', now())")
+    conn.execute("INSERT INTO account_fleet (account_name, kind, name) VALUES ('cabs', 'tag', 'cabs')")
+    conn.execute("UPDATE vehicle SET tags = ARRAY['cabs'] WHERE vin = %s", [road.vin])
+    for told in (None, "cabs"):
+        (wave,) = reading.campaign_progress(conn, first.campaign_id, fleet=told)
+        assert (wave.state, wave.vehicles, wave.on_the_way) == ("pending", 1, 1)
     recall = road.begin("release_2.0.0", recall=True)
     assert recall.vehicles("offered")
     with transaction(conn):

@@ -311,6 +311,8 @@ def waves_text(rows: Sequence[Row]) -> str:
             states.items(), key=lambda item: _TOLD.index(item[0]) if item[0] in _TOLD else len(_TOLD)
         )
         words = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in told)
+        way = sum(row.get("on_the_way", 0) for row in rows if row["wave"] == wave)
+        words += f" ({way} of those that wait are on a step of their way)" if way else ""
         lines.append(f"wave {wave}  {_bar(states)}  {words}")
     seen = {state for states in waves.values() for state in states}
     if not seen.isdisjoint(state for mark, of in MARKS.items() if mark in "<x?" for state in of):

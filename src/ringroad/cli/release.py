@@ -28,12 +28,13 @@ from ringroad.cli.release_file import document_of_file, document_of_options, rea
 from ringroad.cli.release_import import import_release
 from ringroad.cli.release_key import keys
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import blocks, details, exactly, problems, size, table, tail, when
+from ringroad.cli.tables import blocks, counted, details, exactly, problems, size, table, tail, when
 from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.kernel.limits import METADATA_BYTES_MAX, PAGE_ROWS_MAX
 from ringroad.ship.reason_words import reason_words
 
 NAMES = ("version", "name")
+TERMS_MAX = 3  # ECUs of a query that is shown; the others come with them
 FILE_BYTES_MAX = 1024**2  # bytes; 64 variants of 256 ECUs take 500 kB
 
 
@@ -250,7 +251,7 @@ def list_releases(
     """List releases, newest first."""
     rows = client.get("/releases", programme_id=programme, state=state, limit=limit, offset=offset)
     text = table(
-        ("id", "name", "version", "state", "on the line", "vehicles", "created", "by"),
+        ("id", "name", "version", "state", "on the line", "confirmed last", "created", "by"),
         (
             (
                 tail(row["id"]),
@@ -289,7 +290,8 @@ def show(shell: Shell, client: Client, *, release: str) -> None:
             ("halted", [halted_text(each) for each in row.get("halted", [])]),
             ("change", row["change_id"]),
             ("lap", row["lap_id"]),
-            ("vehicles", row["vehicles"]),
+            ("confirmed last", f"by {counted(row['vehicles'], 'vehicle')}"),
+            ("who runs it", _runs_it(document, packages)),
             ("created", f"{exactly(row['created_at'])} by {row['created_by']}"),
             ("signed", exactly(row["signed_at"]) if row["signed_at"] else ""),
             ("generation", row["generation"]),
@@ -318,6 +320,19 @@ def show(shell: Shell, client: Client, *, release: str) -> None:
         problems(row["findings"] or []),
     ]
     shell.show(row, text="\n\n".join(part for part in parts if part))
+
+
+def _runs_it(document: Mapping[str, Any], packages: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return how to find who runs a release's software whatever they confirmed after it; empty for one of no package."""
+    for variant, ecus in sorted(document["variants"].items()):
+        terms = [
+            f"ecu.{ecu}.version = {packages[each]['version']}"
+            for ecu, each in sorted(ecus.items())
+            if each in packages
+        ]
+        if terms:
+            return f"ringroad fleet query 'variant = {variant} and {' and '.join(terms[:TERMS_MAX])}'"
+    return ""
 
 
 @group.command("deltas", epilog=example("ringroad release deltas 2.1.0"))

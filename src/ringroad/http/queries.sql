@@ -359,7 +359,11 @@ SELECT t.wave, s.state, sum(t.vehicles)::bigint AS vehicles, max(t.newest_report
        CASE WHEN s.state = 'expired' THEN (
             SELECT count(*) FROM assignment b
              WHERE b.campaign_id = :campaign_id AND b.wave = t.wave AND b.state = 'expired' AND b.kind = 'update'
-               AND b.began_at IS NOT NULL) ELSE 0 END::bigint AS lost
+               AND b.began_at IS NOT NULL) ELSE 0 END::bigint AS lost,
+       CASE WHEN s.state = 'pending' THEN (
+            SELECT coalesce(sum(b.vehicles), 0) FROM campaign_tally b
+             WHERE b.campaign_id = :campaign_id AND b.kind = 'step' AND b.minute = '-infinity' AND b.wave = t.wave
+               AND b.state IN ('offered', 'active', 'cancelling')) ELSE 0 END::bigint AS on_the_way
   FROM campaign_tally t
  CROSS JOIN LATERAL (SELECT shown_state(t.state, t.claimed) AS state) AS s
  WHERE t.campaign_id = :campaign_id AND t.kind = 'update' AND t.minute = '-infinity'
@@ -370,7 +374,11 @@ SELECT a.wave, s.state, count(*) AS vehicles, max(a.last_report_at) AS newest_re
        count(*) FILTER (WHERE s.state = 'installed' AND EXISTS (
             SELECT FROM assignment b
              WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback' AND b.state = 'installed')) AS returned,
-       count(*) FILTER (WHERE s.state = 'expired' AND a.began_at IS NOT NULL) AS lost
+       count(*) FILTER (WHERE s.state = 'expired' AND a.began_at IS NOT NULL) AS lost,
+       count(*) FILTER (WHERE s.state = 'pending' AND EXISTS (
+            SELECT FROM assignment b
+             WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'step'
+               AND b.state IN ('offered', 'active', 'cancelling'))) AS on_the_way
   FROM account_vehicle own JOIN assignment a ON a.campaign_id = :campaign_id AND a.vin = own.vin AND a.kind = 'update'
  CROSS JOIN LATERAL (SELECT shown_state(a.state, a.claimed_at IS NOT NULL) AS state) AS s
  WHERE own.account_name = :fleet GROUP BY a.wave, s.state ORDER BY a.wave, s.state;

@@ -206,11 +206,14 @@ def explain_vehicle(ctx: Ctx, *, campaign_id: Id, vin: Id) -> VehicleResolutionV
             campaign.release_id
         )
         reason, sentence = why_not_selected(conn, campaign_id, vin, today=today)
+    selected = (
+        today if reason in {"no_plan", "after_the_plan"} else None
+    )  # else the query leaves it out today, too
     return VehicleResolutionView(
         campaign_id=campaign.id, campaign_name=campaign.name, campaign_state=campaign.state,
         release_id=campaign.release_id, release_version=campaign.release_version, verdict="not_selected", reason=reason, sentence=sentence, wave=0,
-        steps=[], install_bytes=0, install_s=0, today=today.verdict if today else "",
-        today_sentence=today.sentence if today else "",
+        steps=[], install_bytes=0, install_s=0, today=selected.verdict if selected else "",
+        today_sentence=selected.sentence if selected else "",
     )  # fmt: skip
 
 

@@ -250,6 +250,7 @@ class WaveCount(View, frozen=True, kw_only=True):
     newest_report_at: datetime | None
     returned: int = 0  # of those that installed it: they went back
     lost: int = 0  # of those past their deadline: they began to install, and failed as a gate counts
+    on_the_way: int = 0  # of those that wait: they were told a release on their way, or work on it
 
 
 class PlanView(View, frozen=True, kw_only=True):

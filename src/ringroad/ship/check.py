@@ -58,6 +58,7 @@ class CheckFacts:
     open_elsewhere: Mapping[str, int] = field(default_factory=dict)  # in campaigns that are under way
     held_elsewhere: Mapping[str, int] = field(default_factory=dict)  # in control groups of such campaigns
     level_of: Mapping[str, int] = field(default_factory=dict)  # of those campaigns; 0 where it is not named
+    name_of: Mapping[str, str] = field(default_factory=dict)  # of the same; the id where it is not known
     cancelling_elsewhere: Mapping[str, int] = field(default_factory=dict)  # answer to a cancel is awaited
     expires: Mapping[str, datetime] = field(
         default_factory=dict
@@ -70,6 +71,10 @@ class CheckFacts:
     )  # that fleets set for vehicles of the plan
     halted_before: Sequence[HaltedBefore] = ()  # the newest first
     skip_unknown: int = 0  # DDI devices in the plan that never said that they honour skip
+
+    def name(self, campaign_id: str) -> str:
+        """Return what people call another campaign."""
+        return self.name_of.get(campaign_id) or campaign_id
 
 
 def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[PlanFinding, ...]:
@@ -425,7 +430,7 @@ def _check_elsewhere(request: PlanRequest, facts: CheckFacts) -> list[PlanFindin
     findings = [
         _block(
             "other_open_campaign",
-            f"{count} vehicles are in campaign {campaign}",
+            f"{count} vehicles are in campaign {facts.name(campaign)}",
             hint="finish or abort it first, leave them out, or plan with another priority",
         )
         for campaign, count in sorted(blocking.items())
@@ -437,14 +442,14 @@ def _check_elsewhere(request: PlanRequest, facts: CheckFacts) -> list[PlanFindin
                 PlanFinding(
                     severity=Severity.INFO,
                     code="goes_first" if first else "goes_second",
-                    message=f"{count} vehicles are in campaign {campaign} too, which is served "
+                    message=f"{count} vehicles are in campaign {facts.name(campaign)} too, which is served "
                     f"{'after' if first else 'before'} this one",
                 )
             )
     findings.extend(
         _warn(
             "recall_takes_control",
-            f"{count} vehicles are held back by campaign {campaign} to compare with; the recall updates them",
+            f"{count} vehicles are held back by campaign {facts.name(campaign)} to compare with; the recall updates them",
         )
         for campaign, count in sorted(facts.held_elsewhere.items())
         if request.recall
@@ -453,7 +458,7 @@ def _check_elsewhere(request: PlanRequest, facts: CheckFacts) -> list[PlanFindin
         PlanFinding(
             severity=Severity.INFO,
             code="cancel_awaited",
-            message=f"{count} vehicles still have to confirm the cancel of campaign {campaign}; they start after it",
+            message=f"{count} vehicles still have to confirm the cancel of campaign {facts.name(campaign)}; they start after it",
         )
         for campaign, count in sorted(facts.cancelling_elsewhere.items())
     )

@@ -71,7 +71,7 @@ SELECT ecu, array_agg(DISTINCT version) AS versions, array_agg(DISTINCT h.id) AS
  GROUP BY ecu ORDER BY ecu;
 
 -- name: busy_vehicles
-SELECT c.id AS campaign_id, c.state AS campaign_state, busy.held, count(*) AS vehicles,
+SELECT c.id AS campaign_id, c.name, c.state AS campaign_state, busy.held, count(*) AS vehicles,
        (p.document -> 'request' ->> 'priority')::int AS priority,
        (p.document -> 'request' ->> 'recall')::boolean AS recall
   FROM (SELECT other.id AS campaign_id, a.vin, false AS held  -- from the others on: they are fewer than our vehicles
@@ -86,7 +86,7 @@ SELECT c.id AS campaign_id, c.state AS campaign_state, busy.held, count(*) AS ve
          WHERE other.state IN ('running', 'paused') AND other.id <> :campaign_id) AS busy
   JOIN campaign c ON c.id = busy.campaign_id
   LEFT JOIN campaign_plan p ON p.id = c.plan_id
- GROUP BY c.id, c.state, busy.held, p.document;
+ GROUP BY c.id, c.name, c.state, busy.held, p.document;
 
 -- name: skip_unknown$
 SELECT count(*) FROM campaign_target t
@@ -493,6 +493,7 @@ SELECT array_agg(action_id) FROM moved;
 WITH moved AS (
 UPDATE assignment a
    SET state = 'offered', offered_at = :now, generation = a.generation + 1,
+       state_detail = CASE WHEN starts_with(a.state_detail, 'gave way to ') THEN '' ELSE a.state_detail END,
        deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
   FROM vehicle v
  WHERE a.campaign_id = :campaign_id AND a.state = 'pending' AND a.released_at IS NOT NULL
@@ -1079,6 +1080,7 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
 
 -- name: offer_issued!
 UPDATE assignment SET state = 'offered', bundle = :bundle, packages = :packages, offered_at = :now,
+       state_detail = CASE WHEN starts_with(state_detail, 'gave way to ') THEN '' ELSE state_detail END,
        generation = generation + 1, deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
  WHERE action_id = :action_id AND state = 'pending';
 

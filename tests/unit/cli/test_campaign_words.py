@@ -39,6 +39,17 @@ def test_whoever_watches_is_told_that_vehicles_were_let_go(more: dict[str, Any],
     assert progress_line(campaign(**more)).endswith(says)
 
 
+def test_a_wave_whose_vehicles_are_on_their_way_says_so_of_those_that_wait() -> None:
+    rows = [
+        {"wave": 1, "state": "installed", "vehicles": 1, "on_the_way": 0},
+        {"wave": 1, "state": "pending", "vehicles": 9, "on_the_way": 8},
+        {"wave": 2, "state": "pending", "vehicles": 3},  # of a server of the version before
+    ]
+    first, second = waves_text(rows).splitlines()
+    assert first.endswith("1 installed, 9 pending (8 of those that wait are on a step of their way)")
+    assert second.endswith("3 pending")
+
+
 def test_vehicles_that_went_back_are_not_counted_as_installed() -> None:
     row = campaign(returned=1, silent=1, failed=3)
     assert ends_text(row) == ("1, 1 returned", "2, 1 silent")

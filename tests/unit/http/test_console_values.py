@@ -138,6 +138,12 @@ def test_an_event_cannot_be_split_by_its_payload(payload: str) -> None:
     assert "\r" not in event
 
 
+def test_vehicles_on_a_step_of_their_way_are_under_way() -> None:
+    counts = [WaveCount(wave=1, state="pending", vehicles=9, newest_report_at=None, on_the_way=8)]
+    (bar,) = waves(counts)
+    assert [part["title"] for part in bar["segments"]] == ["8 under way", "1 waiting or withdrawn"]
+
+
 def test_vehicles_that_store_a_release_are_neither_to_come_nor_installed() -> None:
     at = datetime(2026, 11, 26, tzinfo=UTC)
     (bar,) = waves(

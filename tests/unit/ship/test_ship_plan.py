@@ -303,6 +303,16 @@ def test_the_checker_finds(
     )
 
 
+@pytest.mark.parametrize("where", ["open_elsewhere", "held_elsewhere", "cancelling_elsewhere"])
+@pytest.mark.parametrize("recall", [False, True])
+def test_another_campaign_is_called_by_its_name(where: str, *, recall: bool) -> None:
+    facts: dict[str, Any] = {where: {"campaign_1": 3, "campaign_2": 2}, "name_of": {"campaign_1": "Brakes"}}
+    found = check_plan(plan(CARS, recall=recall), release(), CheckFacts(**facts))
+    said = [each.message for each in found if "campaign " in each.message]
+    assert [" campaign Brakes" in each for each in said] == [True, False]
+    assert "campaign_2" in said[1]  # of one whose name is not known
+
+
 def test_a_ramp_needs_no_first_wave_that_is_small() -> None:
     found = plan(CARS, gate=SEQUENTIAL, control=WaveSize(vehicles=20), ramp=HarmBudget(harmed_first=1))
     assert codes(found) == {"control_group_small": W, "control_cannot_decide": W}

@@ -257,6 +257,7 @@ def waves(counts: Iterable[WaveCount]) -> list[dict[str, Any]]:
     counts = list(counts)
     back_of = {row.wave: row.returned for row in counts if row.returned}
     lost_of = {row.wave: row.lost for row in counts if row.lost}
+    way_of = {row.wave: row.on_the_way for row in counts if row.on_the_way}
     for wave, rows in groupby(counts, key=lambda row: row.wave):
         by_state = {row.state: row.vehicles for row in rows}
         installed, stored = by_state.get("installed", 0), by_state.get("downloaded", 0)
@@ -264,6 +265,7 @@ def waves(counts: Iterable[WaveCount]) -> list[dict[str, Any]]:
         failed = lost + sum(by_state.get(state, 0) for state in BAD)
         silent = by_state.get("expired", 0) - lost
         under_way = sum(by_state.get(state, 0) for state in ("offered", "active", "claimed", "cancelling"))
+        under_way += min(way_of.get(wave, 0), by_state.get("pending", 0))
         total, back = sum(by_state.values()), back_of.get(wave, 0)
         rest = total - installed - stored - failed - silent - under_way
         installed -= back

@@ -352,13 +352,16 @@ def count_busy(
     held: dict[str, int] = {}
     cancelling: dict[str, int] = {}
     level_of: dict[str, int] = {}
+    name_of: dict[str, str] = {}
     busy = SQL.busy_vehicles(conn, campaign_id=campaign_id, plan_id=plan_id, verdicts=list(verdicts))
     for row in busy:
         ended = row["campaign_state"] in (CampaignState.HALTED, CampaignState.ABORTED)
         counts = held if row["held"] else cancelling if ended else open_elsewhere
         counts[row["campaign_id"]] = row["vehicles"]
         level_of[row["campaign_id"]] = level_of_row(row)
+        name_of[row["campaign_id"]] = row["name"]
     return CheckFacts(
+        name_of=name_of,
         open_elsewhere=open_elsewhere,
         held_elsewhere=held,
         cancelling_elsewhere=cancelling,
