@@ -58,6 +58,7 @@ class GateRecord:
         gate: its name.
         inspect_permille: vehicles of 1,000 that it inspects now, of those that are of none of `all_of`.
         all_of: kinds of which it inspects every vehicle.
+        all_of_drawn: vehicles that it looked at for their kind, and not by chance.
         all_of_share: how many vehicles are of these, as the gate chose; None: as its results say.
         left: vehicles that left it, inspected or not.
         inspected: of these.
@@ -77,6 +78,7 @@ class GateRecord:
     slipped: int = 0
     finds: tuple[float, float] = (JEFFREYS, JEFFREYS)
     all_of: tuple[Alike, ...] = ()
+    all_of_drawn: int = 0
     all_of_share: float | None = None
 
     def __post_init__(self) -> None:
@@ -215,7 +217,7 @@ def _risks(record: GateRecord, cells: Sequence[Cell], catches: float) -> list[Ri
     """Return vehicles alike, worst first.
 
     Vehicles of kinds that are all inspected tell more results than others: they count as often as the gate chose them.
-    What is caught by chance is known of the others.
+    What is caught by chance is known of vehicles that it looked at by chance, before the kinds were decided also of these.
     """
     named = [(each, _kind(each), each.tally.vehicles) for each in cells if each.tally.vehicles]
     of_kinds = sum(n for _, kind, n in named if kind in record.all_of)
@@ -224,8 +226,9 @@ def _risks(record: GateRecord, cells: Sequence[Cell], catches: float) -> list[Ri
         return [Risk(share=1.0, catches=catches, kind=None)]
     share = of_kinds / (of_kinds + others) if record.all_of_share is None else record.all_of_share
     share = 0.0 if not of_kinds else 1.0 if not others else share
-    seen = [each for each in named if each[1] not in record.all_of] or named
-    mean = sum(n * cell.belief.fails for cell, _, n in seen) / sum(n for _, _, n in seen)
+    chance = max(0.0, 1 - record.all_of_drawn / of_kinds) if of_kinds and others else 1.0
+    seen = [(cell, n * chance if kind in record.all_of else n) for cell, kind, n in named]
+    mean = sum(n * cell.belief.fails for cell, n in seen) / sum(n for _, n in seen)
     found = [
         Risk(
             share=n * (share / of_kinds if kind in record.all_of else (1 - share) / others),

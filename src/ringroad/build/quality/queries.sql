@@ -323,8 +323,10 @@ UNION SELECT r.station, e.key, e.value
  WHERE r.programme_id = :programme_id AND r.vehicle = :order_id;
 
 -- name: kinds_drawn
--- How many vehicles each gate chose of, and how many of these since they are of a kind that it inspects.
-SELECT station, gate, count(*) AS vehicles, count(*) FILTER (WHERE starts_with(reason, :every_one_of)) AS of_kinds
+-- How many vehicles each gate chose since they are of a kind that it inspects, and of how many, since that was decided.
+SELECT station, gate, count(*) FILTER (WHERE starts_with(reason, :every_one_of)) AS drawn,
+       count(*) FILTER (WHERE drawn_at > :decided_at) AS vehicles,
+       count(*) FILTER (WHERE drawn_at > :decided_at AND starts_with(reason, :every_one_of)) AS of_kinds
   FROM gate_draw WHERE programme_id = :programme_id AND drawn_at > :since GROUP BY station, gate;
 
 -- name: insert_contained!

@@ -74,23 +74,23 @@ def judge_gates(conn: Connection, programme_id: str, *, now: datetime) -> list[J
     left = vehicles_since(conn, programme_id, since=since, now=now)
     gates = list(gates_of(plant.plant, programme_id))
     stations = sorted({path[-2] for path, _ in gates})
-    shares = _shares_of_kinds(conn, plant.plant, programme_id, since=since)
+    drawn = _drawn_for_kinds(conn, plant.plant, programme_id, since=since)
     tallies: Sequence[Tally] | None = None
     with suppress(InvalidInput):  # too many kinds of vehicles
         tallies = tallies_since(conn, programme_id, since=since, now=now, stations=stations)
     return [
         _judged(
             plant, path, gate, left=left, results=results, escaped=escaped, tallies=tallies,
-            all_of_share=shares.get((path[-2], gate.name)),
+            drawn=drawn.get((path[-2], gate.name), (0, None)),
         )
         for path, gate in gates
     ]  # fmt: skip
 
 
-def _shares_of_kinds(
+def _drawn_for_kinds(
     conn: Connection, plant: Plant, programme_id: str, *, since: datetime
-) -> dict[Place, float]:
-    """Return by gate how many vehicles were of kinds that it inspects all of, since that was decided; where enough came."""
+) -> dict[Place, tuple[int, float | None]]:
+    """Return by gate how many vehicles it looked at for their kind, and which share of all they were; None for too few."""
     decided = [
         each.origin.learned_at
         for path, _ in gates_of(plant, programme_id)
@@ -100,13 +100,14 @@ def _shares_of_kinds(
     if not decided:
         return {}
     rows = SQL.kinds_drawn(
-        conn, programme_id=programme_id, since=max(since, *decided), every_one_of=EVERY_ONE_OF
+        conn, programme_id=programme_id, since=since, decided_at=max(decided), every_one_of=EVERY_ONE_OF
     )
     return {
-        (row["station"], row["gate"]): row["of_kinds"] / row["vehicles"]
+        (row["station"], row["gate"]): (
+            row["drawn"], row["of_kinds"] / row["vehicles"] if row["vehicles"] >= DRAWN_MIN else None,
+        )
         for row in rows
-        if row["vehicles"] >= DRAWN_MIN
-    }
+    }  # fmt: skip
 
 
 def gates_of(plant: Plant, programme_id: str) -> Iterator[tuple[Path, Gate]]:
@@ -222,7 +223,7 @@ def _decided_kinds(
 def _judged(
     plant: StoredPlant, path: Path, gate: Gate, *, left: int, results: Mapping[tuple[str, str], Looked],
     escaped: Sequence[Mapping[str, Any]], tallies: Sequence[Tally] | None,
-    all_of_share: float | None,
+    drawn: tuple[int, float | None],
 ) -> JudgedGate:  # fmt: skip
     station = path[-2]
     looked = results.get((station, gate.name), Looked(inspected=0, refused=0))
@@ -234,7 +235,7 @@ def _judged(
         left=max(left, looked.inspected + len(slipped)), inspected=looked.inspected, refused=looked.refused,
         missed=len(own) - len(slipped), slipped=len(slipped),
         finds=(JEFFREYS, JEFFREYS) if finds is None else (JEFFREYS + finds.total, JEFFREYS + finds.n - finds.total),
-        all_of=plant.plant.inspects_all(path), all_of_share=all_of_share,
+        all_of=plant.plant.inspects_all(path), all_of_drawn=drawn[0], all_of_share=drawn[1],
     )  # fmt: skip
     costs = (
         GateCosts(inspect=gate.inspect_cost, escape=gate.escape_cost)

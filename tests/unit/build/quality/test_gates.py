@@ -99,15 +99,30 @@ def test_escapes_are_counted_as_vehicles_are_chosen_all_of_the_named_kinds_and_o
     flat = propose_rate(record(inspect_permille=287, refused=64), COSTS, cells)
     assert (flat.inspect_permille, flat.changes) == (288, True), "as many vehicles, and other ones"
     assert flat.escapes_then < flat.escapes_now / 2
-    decided = record(inspect_permille=50, inspected=200, refused=1, all_of=(LOT_B,))
+    decided = record(inspect_permille=50, inspected=200, refused=1, all_of=(LOT_B,), all_of_drawn=250)
     stands = propose_rate(decided, COSTS, cells)
     assert (stands.changes, stands.all_of, stands.others_permille) == (False, (LOT_B,), FLOOR_PERMILLE)
     assert stands.inspect_permille == round(250 + 0.75 * FLOOR_PERMILLE)
 
 
+def test_a_proposal_that_was_decided_is_not_followed_by_another_one_at_once() -> None:
+    cells = fit_yields(LOTS).cells
+    decided = record(
+        inspect_permille=FLOOR_PERMILLE, refused=64, all_of=(LOT_B,)
+    )  # what was found is of before
+    found = propose_rate(decided, COSTS, cells)
+    assert (found.changes, found.all_of) == (False, (LOT_B,))
+    later = replace(
+        decided, inspected=875, refused=33, all_of_drawn=125
+    )  # half of the bad lot was drawn as a kind
+    assert not propose_rate(later, COSTS, cells).changes
+
+
 def test_kinds_that_are_all_looked_at_weigh_as_often_as_they_come_not_as_they_tell() -> None:
     cells = fit_yields(LOTS).cells
-    decided = record(inspect_permille=50, inspected=200, refused=1, all_of=(LOT_B,), all_of_share=0.02)
+    decided = record(
+        inspect_permille=50, inspected=200, refused=1, all_of=(LOT_B,), all_of_drawn=250, all_of_share=0.02
+    )
     found = propose_rate(decided, COSTS, cells)
     assert found.inspect_permille == round(20 + 0.98 * FLOOR_PERMILLE)
     assert found.cost_now == pytest.approx(found.cost_then)
@@ -115,7 +130,7 @@ def test_kinds_that_are_all_looked_at_weigh_as_often_as_they_come_not_as_they_te
 
 def test_a_kind_that_got_well_is_left_to_chance_again() -> None:
     well = [replace(each, failed=1) for each in LOTS]
-    decided = record(inspect_permille=50, inspected=200, refused=1, all_of=(LOT_B,))
+    decided = record(inspect_permille=50, inspected=200, refused=1, all_of=(LOT_B,), all_of_drawn=250)
     found = propose_rate(decided, COSTS, fit_yields(well).cells)
     assert (found.changes, found.all_of, found.inspect_permille) == (True, (), FLOOR_PERMILLE)
 
