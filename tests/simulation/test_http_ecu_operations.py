@@ -16,6 +16,7 @@ from ringroad.vehicle.agents.disk import RealDisk
 from ringroad.vehicle.agents.plugins import AgentSite
 from ringroad.vehicle.agents.session import RESTART_S_MAX
 from ringroad.vehicle.agents.sovd import SovdAgent
+from ringroad.vehicle.agents.sovd_selftest import SELF_TEST_S_MAX
 
 RUNNING = {"version": "1.0", "sha256": "a" * 64, "release_counter": 1}
 STARTS_S = 2.0  # s from the order until the ECU goes down, and as long until it is up again
@@ -37,6 +38,8 @@ class Node(httpx.AsyncBaseTransport):
     says_to_stop: list[int] = field(default_factory=list)  # statuses, one after the other; 204 ever after
     names_it: bool = True  # else the answer that names the execution comes too late
     passes: bool = True
+    loses: list[int] = field(default_factory=list)  # statuses of its first polls
+    says: dict[str, Any] | None = None  # of its self-test, whenever it is asked
     stopped: bool = False
     begun_at_s: float | None = None
     ordered_at_s: float | None = None
@@ -83,6 +86,10 @@ class Node(httpx.AsyncBaseTransport):
             self.begun_at_s = now_s
             await asyncio.sleep(0 if self.names_it else 60)
             return httpx.Response(202, json={"id": "a/1", "status": "running"})
+        if self.loses and not request.url.path.endswith("/executions"):
+            return httpx.Response(self.loses.pop(0))
+        if self.says is not None:
+            return httpx.Response(200, json=self.says)
         assert self.begun_at_s is not None
         over = now_s - self.begun_at_s >= self.tests_s
         told: dict[str, Any] = {"id": "a/1", "status": "stopped" if self.stopped else "running"}
@@ -194,6 +201,56 @@ def test_who_stops_waiting_for_a_self_test_has_it_stopped_on_the_ecu_or_says_tha
     assert [each for each in node.asked if each.startswith("DELETE")] == [f"DELETE {PLACE}/a/1"] * stops
     unconfirmed = note if not stops else f"the ECU did not confirm that it stopped: {note}"
     assert notes == ([] if note is None else [unconfirmed])
+
+
+def stops_of(node: Node) -> list[str]:
+    return [each for each in node.asked if each.startswith("DELETE")]
+
+
+def test_a_self_test_that_never_ends_is_stopped_on_the_ecu_and_has_failed() -> None:
+    node = Node(executes=True, tests_s=float("inf"))
+    failed, took_s = operated(node, "self-test")
+    assert isinstance(failed, Failed)
+    assert failed.reason is Reason.SELF_TEST_FAILED
+    assert failed.detail == f"the ECU's self-test is not over after {SELF_TEST_S_MAX:g} s"
+    assert abs(took_s - SELF_TEST_S_MAX) < 20
+    assert stops_of(node) == [f"DELETE {PLACE}/a/1"]
+
+
+def test_an_answer_that_is_lost_while_an_ecu_tests_itself_ends_nothing() -> None:
+    node = Node(executes=True, tests_s=5.0, loses=[503, 502, 503])
+    result, _ = operated(node, "self-test")
+    assert result == {"passed": True}
+    assert stops_of(node) == []
+    assert len([each for each in node.asked if each.startswith("POST")]) == 1
+
+
+def test_an_ecu_that_is_away_from_its_self_test_on_is_away_and_has_not_failed() -> None:
+    node = Node(executes=True, tests_s=5.0, loses=[503] * 10_000)
+    failed, _ = operated(node, "self-test")
+    assert isinstance(failed, Failed)
+    assert failed.reason is Reason.UNREACHABLE
+    assert stops_of(node) == [f"DELETE {PLACE}/a/1"]
+
+
+@pytest.mark.parametrize(
+    "says", [{"id": "a/1", "status": "waiting"}, {"id": "a/1", "status": "completed"}, {"id": 1}]
+)
+def test_a_self_test_of_which_nobody_knows_whether_it_is_over_is_stopped_on_the_ecu(
+    says: dict[str, Any],
+) -> None:
+    node = Node(executes=True, tests_s=60.0, says=says)
+    failed, _ = operated(node, "self-test")
+    assert isinstance(failed, Failed)
+    assert failed.reason is Reason.ECU_REFUSED
+    assert stops_of(node) == [f"DELETE {PLACE}/a/1"]
+
+
+def test_a_self_test_that_the_ecu_says_is_over_is_not_stopped() -> None:
+    node = Node(executes=True, tests_s=60.0, says={"id": "a/1", "status": "failed"})
+    failed, _ = operated(node, "self-test")
+    assert isinstance(failed, Failed)
+    assert stops_of(node) == []
 
 
 @pytest.mark.parametrize("change", ["reset", "self-test", "clear"])

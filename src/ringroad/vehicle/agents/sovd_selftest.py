@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
@@ -19,35 +20,68 @@ from ringroad.vehicle.agents.sovd_wire import Execution, Executions, NotThere, P
 
 EXECUTIONS: Final = "/operations/self-test/executions"
 POLL_S: Final = 0.1
+SELF_TEST_S_MAX: Final = 300.0  # s; longer than an operation of diagnostics may take
 EXECUTIONS_MAX: Final = 16  # that are stopped, where it is not known which one was begun
 
 Ask = Callable[[str, str], Awaitable[bytes]]  # method and path; raises Unavailable and Refusal
 
 
 async def self_test(ask: Ask) -> bool:
-    """Let the ECU test itself, and say whether it passed; who cuts that off has it stopped on the ECU.
+    """Let the ECU test itself, and say whether it passed.
 
-    What is not known of that is noted on the `CancelledError`.
+    An answer that is lost on the way is asked for again. Whatever ends this before the test is known to be over has it
+    stopped on the ECU; what is not known of that is noted on a `CancelledError`, and said with a test that took too long.
 
     Raises:
         Unavailable: it does not answer.
-        Refusal: it does not test itself, or not to the end.
+        Refusal: it does not test itself, not to the end, or not within `SELF_TEST_S_MAX`.
         InvalidInput: what it answers is not understood.
     """
-    begun = ""
+    run = _Run()
     try:
-        body = await ask("POST", EXECUTIONS)
-        told = decode(body, Execution)
-        begun = told.id
-        while told.status == "running" and begun:
-            await asyncio.sleep(POLL_S)
-            body = await ask("GET", _place(begun))
-            told = decode(body, Execution)
+        async with asyncio.timeout(SELF_TEST_S_MAX):
+            return await _followed(ask, run)
     except asyncio.CancelledError as cut:
-        if note := await see_through(_stop(ask, begun)):
+        if note := await see_through(_stop(ask, run.begun)):
             cut.add_note(note)
         raise
+    except TimeoutError as late:
+        note = await see_through(_stop(ask, run.begun))
+        if run.lost is not None:
+            raise run.lost from late
+        why = f"the ECU's self-test is not over after {SELF_TEST_S_MAX:g} s"
+        raise Refusal(Reason.SELF_TEST_FAILED, "; ".join(filter(None, (why, note)))) from late
+    except (Refusal, RingroadError) as error:
+        # An answer to POST that is lost would have named what was begun.
+        if not run.over and (run.begun or isinstance(error, Unavailable)):
+            await see_through(_stop(ask, run.begun))
+        raise
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is known of a self-test: its execution, whether it is over, and why it is not known how it stands now."""
+
+    begun: str = ""
+    over: bool = False
+    lost: Unavailable | None = None
+
+
+async def _followed(ask: Ask, run: _Run) -> bool:
+    body = await ask("POST", EXECUTIONS)
+    told = decode(body, Execution)
+    run.begun = told.id
+    while told.status == "running" and run.begun:
+        await asyncio.sleep(POLL_S)
+        try:
+            body = await ask("GET", _place(run.begun))
+        except Unavailable as lost:
+            run.lost = lost
+            continue
+        run.lost = None
+        told = decode(body, Execution)
     if told.status in {"failed", "stopped"}:
+        run.over = True
         raise Refusal(Reason.ECU_REFUSED, f"the ECU says that its self-test {told.status}")
     return decode(body, Passed).passed
 
