@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
-from ringroad.kernel.errors import Conflict
+from ringroad.kernel.errors import Conflict, Forbidden
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.hours import OwnHours
 from ringroad.loop.campaigns import plan_campaign
 from ringroad.loop.reconciler import evaluate, tick
 from ringroad.ship import store
-from ringroad.ship.gate import Advance, Finish, GatePolicy, Halt, Hold
+from ringroad.ship.gate import Advance, Finish, GatePolicy, Halt, Hold, Pause
 from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import PlanRequest
 from ringroad.ship.replay import decide_again
@@ -167,8 +167,67 @@ def test_silent_vehicles_hold_the_wave_and_become_an_outcome_at_their_deadline(s
     assert story.tick().expired == 2
     assert {action.state_detail for action in story.vehicles("expired")} == {"never answered"}
     assert story.facts(FactKind.VEHICLE_DEADLINE_PASSED) == 2
-    assert story.campaign().wave == 1  # two of four silent: above 250 permille, and never enough reports
-    assert story.campaign().state is CampaignState.RUNNING
+    campaign = story.campaign()
+    assert campaign.wave == 1  # two of four silent: above 250 permille, and never enough reports
+    assert (campaign.state, campaign.state_reason) == (CampaignState.PAUSED, "too_few_reports_for_good")
+    assert story.facts(FactKind.CAMPAIGN_PAUSED) == 1
+    newest = store.list_gate_decisions(story.conn, story.campaign_id)[0]
+    again = decide_again(newest["facts"], newest["policy"], decided_at=newest["decided_at"])
+    assert (newest["decision"], again) == ("pause", Pause("too_few_reports_for_good"))
+
+
+def test_an_approver_goes_on_without_reports_that_never_come_and_nobody_else(story: Story) -> None:
+    add_vehicles(story.conn, range(6))
+    story.start(waves=(3, 3))
+
+    def resume(actor: str, *, without_reports: bool) -> None:
+        with transaction(story.conn):
+            store.resume(
+                story.conn, story.ids, campaign_id=story.campaign_id, actor=actor, now=story.now,
+                generation=story.campaign().generation, without_reports=without_reports, four_eyes=True,
+            )  # fmt: skip
+
+    story.ddi(story.vehicles("offered")[0], "closed", "success", kind="closed")
+    story.later(3_601)
+    story.tick()
+    assert story.campaign().state is CampaignState.PAUSED
+    with pytest.raises(Conflict, match="would pause again"):
+        resume("ben", without_reports=False)
+    with pytest.raises(Forbidden, match="maker"):
+        resume("ann", without_reports=True)
+    resume("ben", without_reports=True)
+    (resumed,) = [
+        fact
+        for fact in read_facts(story.conn, subject=story.campaign_id)
+        if fact.kind == FactKind.CAMPAIGN_RESUMED
+    ]
+    assert (resumed.actor, resumed.body["without_reports_of_wave"]) == ("ben", 1)
+    for move, more in ((store.pause, {"reason": "lunch"}), (store.resume, {})):  # which does not undo it
+        with transaction(story.conn):
+            move(
+                story.conn, story.ids, campaign_id=story.campaign_id, actor="ann", now=story.now,
+                generation=story.campaign().generation, **more,
+            )  # fmt: skip
+    assert [decision for _, decision in story.tick().decisions] == [Advance("silence_accepted")]
+    story.later(3_601)
+    story.tick()
+    ended = story.campaign()
+    assert (ended.state, ended.state_reason) == (CampaignState.FINISHED, "5 of 6 vehicles never answered")
+
+
+def test_nobody_accepts_missing_reports_where_none_is_missing(story: Story) -> None:
+    add_vehicles(story.conn, range(3))
+    story.start(waves=(3,))
+    with transaction(story.conn):
+        paused = store.pause(
+            story.conn, story.ids, campaign_id=story.campaign_id, actor="ann", now=story.now,
+            generation=story.campaign().generation, reason="lunch",
+        )  # fmt: skip
+    with pytest.raises(Conflict, match="no report is missing"), transaction(story.conn):
+        store.resume(
+            story.conn, story.ids, campaign_id=story.campaign_id, actor="ben", now=story.now,
+            generation=paused.generation, without_reports=True,
+        )  # fmt: skip
 
 
 LET_GO = "put off by its fleet until after its deadline"
@@ -274,7 +333,7 @@ def test_a_vehicle_that_waits_for_consent_until_its_deadline_is_no_harm(story: S
     story.tick()
     story.later(3_601)
     assert story.tick().expired == 2
-    assert story.campaign().state is CampaignState.RUNNING
+    assert story.campaign().state_reason == "too_few_reports_for_good"  # and not halted
     details = {action.state_detail for action in story.vehicles("expired")}
     assert details == {"never answered", "silent after: AWAITING_CONSENT"}
 

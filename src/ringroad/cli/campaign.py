@@ -239,12 +239,19 @@ def pause(shell: Shell, client: Client, *, campaign: str, reason: str) -> None:
     _move(shell, client, client.find("/campaigns", campaign), "pause", reason=reason, follow="resume")
 
 
-@group.command("resume", epilog=example("ringroad campaign resume winter"))
+@group.command(
+    "resume",
+    epilog=example("ringroad campaign resume winter", "ringroad campaign resume winter --without-reports"),
+)
 @click.argument("campaign")
+@click.option(
+    "--without-reports", is_flag=True, help="An approver accepts that the gate misses reports for good."
+)
 @with_client
-def resume(shell: Shell, client: Client, *, campaign: str) -> None:
+def resume(shell: Shell, client: Client, *, campaign: str, without_reports: bool) -> None:
     """Go on with a paused campaign."""
-    _move(shell, client, client.find("/campaigns", campaign), "resume", follow="watch")
+    verb = "resume-without-reports" if without_reports else "resume"
+    _move(shell, client, client.find("/campaigns", campaign), verb, follow="watch")
 
 
 @group.command("abort", epilog=example("ringroad campaign abort winter --reason 'wrong region'"))
@@ -399,7 +406,13 @@ def gate(shell: Shell, client: Client, *, campaign: str, replay: bool, limit: in
         show_page(shell, found, text=replay_text(found), limit=limit, offset=offset)
         return EXIT_NO if any(each["same"] is False for each in found) else 0
     rows = client.get(f"/campaigns/{row['id']}/gate-decisions", limit=min(limit + offset, 1000))[offset:]
-    show_page(shell, rows, text=gate_text(rows), limit=limit, offset=offset)
+    now = (
+        waves_text(client.get(f"/campaigns/{row['id']}/progress"))
+        if row["state"] in {"running", "paused"}
+        else ""
+    )
+    text = "\n\n".join(part for part in (now and f"now\n{now}", gate_text(rows)) if part)
+    show_page(shell, rows, text=text, limit=limit, offset=offset)
     return 0
 
 

@@ -12,7 +12,7 @@ from ringroad.cli.campaign_guard import guard_policy
 from ringroad.cli.tables import CELL_CHARS_MAX, details, exactly, size, span, table, tail, when
 from ringroad.http.console.conduct import conduct_lines
 from ringroad.http.console.decided import counted, decision_lines
-from ringroad.ship.reason_words import reason_words
+from ringroad.ship.reason_words import FOR_GOOD, reason_words
 
 Row = Mapping[str, Any]
 
@@ -77,7 +77,12 @@ def next_text(row: Row, recovery: Row | None) -> str:
     short = tail(row["id"])
     if recovery and recovery["vehicles"].get("kept"):
         return f"next: ringroad campaign return {short} shows who of them can go back, and orders them"
-    if row["state"] in {"running", "paused"} and row["failed"]:
+    if row["state"] == "paused" and row["state_reason"].endswith(FOR_GOOD):
+        return (
+            f"next: ringroad campaign resume {short} --without-reports lets it go on all the same, as an approver\n"
+            f"      ringroad campaign vehicles {short} --state expired shows who is silent; ringroad campaign abort {short} ends it"
+        )
+    if row["state"] in {"running", "paused"} and row["failed"] - row.get("silent", 0):
         return (
             f"next, if the release is to blame and the gate has not halted it: ringroad campaign abort {short} --reason WHY\n"
             "      (pause only stops offering; vehicles that installed it stay on it until they are ordered back)"

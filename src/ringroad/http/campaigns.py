@@ -55,7 +55,7 @@ from ringroad.ship.plan import PRIORITY_MAX, LateJoiners, PlanRequest, Stratum, 
 from ringroad.ship.query import QueryError, parse_query, point_at
 from ringroad.ship.ramp import HARMED_MAX, HarmBudget
 from ringroad.ship.retry import ATTEMPTS_MAX, REASONS, WAIT_S_MAX, RetryPolicy, RetryReason
-from ringroad.storage.db import Connection, one_snapshot
+from ringroad.storage.db import one_snapshot
 from ringroad.storage.lake import Lake
 from ringroad.storage.latest import recent_faults, recent_paths
 from ringroad.storage.pki_clients import read_expiries
@@ -412,12 +412,8 @@ def plan_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[NewPla
 @route("POST", "/campaigns/{campaign_id:str}/approve", role=Role.APPROVER, tag="ship", errors=[404, 409])
 def approve_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[ApprovePlan]) -> Done:
     """Approve the current plan; its maker cannot, unless they are the only one who may."""
-
-    def approve(conn: Connection, *args: Any, **given: Any) -> Campaign:
-        four_eyes = accounts_store.count_approvers(conn) > 1
-        return store.approve(conn, *args, four_eyes=four_eyes, acknowledged=data.acknowledged, **given)
-
-    return _move(ctx, request, campaign_id, data.generation, approve)
+    approve = partial(store.approve, acknowledged=data.acknowledged)
+    return _move(ctx, request, campaign_id, data.generation, approve, four_eyes=True)
 
 
 @route(
@@ -447,6 +443,19 @@ def resume_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Go])
     return _move(ctx, request, campaign_id, data.generation, store.resume)
 
 
+@route(
+    "POST",
+    "/campaigns/{campaign_id:str}/resume-without-reports",
+    role=Role.APPROVER,
+    tag="ship",
+    errors=[404, 409],
+)
+def resume_without_reports(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Go]) -> Done:
+    """Go on though reports will never come that the gate waits for; who made the plan cannot, as with approvals."""
+    go_on = partial(store.resume, without_reports=True)
+    return _move(ctx, request, campaign_id, data.generation, go_on, four_eyes=True)
+
+
 class Abort(Stop, frozen=True, kw_only=True):
     """End a campaign. The reason is for the record; `told`, if anything, is what drivers and fleets hear of it."""
 
@@ -461,13 +470,15 @@ def abort_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Abort
 
 
 def _move(
-    ctx: Context, request: Req, campaign_id: str, generation: int | None, act: Callable[..., Campaign]
-) -> Done:
-    """Do `act` to the campaign as it was read, or as it is now if no generation is given."""
+    ctx: Context, request: Req, campaign_id: str, generation: int | None, act: Callable[..., Campaign], *,
+    four_eyes: bool = False,
+) -> Done:  # fmt: skip
+    """Do `act` to the campaign as it was read, or as it is now; by four eyes only where more than one may approve."""
     with ctx.transaction() as conn:
+        more = {"four_eyes": accounts_store.count_approvers(conn) > 1} if four_eyes else {}
         moved = act(
             conn, ctx.ids, campaign_id=campaign_id, actor=request.user.name, now=ctx.clock.now(),
-            generation=generation or store.read_campaign(conn, campaign_id).generation,
+            generation=generation or store.read_campaign(conn, campaign_id).generation, **more,
         )  # fmt: skip
     return Done(id=campaign_id, state=moved.state)
 
@@ -480,6 +491,6 @@ router = Router(
     "/",
     route_handlers=[
         create_campaign, preview_query, set_time_zone, complete_query, plan_campaign, approve_campaign, approve_recall,
-        start_campaign, pause_campaign, resume_campaign, abort_campaign,
+        start_campaign, pause_campaign, resume_campaign, resume_without_reports, abort_campaign,
     ],
 )  # fmt: skip

@@ -177,6 +177,8 @@ def evaluate(
         "withdrawn": store.is_withdrawn(conn, campaign),
         "reports_waiting": reports_waiting,
         "harm_named": True,
+        "silence_pauses": True,
+        "silence_accepted": store.is_silence_accepted(conn, campaign),
     }
     decision = decide_gate(policy, wave, released, now=now, evidence=evidence, ramp=ramp, **rest)
     written = store.record_gate_decision(

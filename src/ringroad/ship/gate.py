@@ -21,6 +21,7 @@ from datetime import datetime, timedelta
 from ringroad.kernel.errors import InvalidInput
 from ringroad.ship.guard import BOUND_MICRONATS, Past, Reading, SequentialPolicy, read_installations
 from ringroad.ship.ramp import HarmBudget, RampState, decide_growth, harm_unbounded
+from ringroad.ship.reason_words import FOR_GOOD
 
 CLOCK_SKEW_S_MAX = 300  # seconds; evidence newer than this from now is contradictory
 DURATION_S_MAX = 10 * 365 * 86_400  # seconds; no campaign outlives its vehicles' first decade
@@ -31,6 +32,7 @@ PLAIN_HARM_PERMILLE = (
 )
 HARM_SEEN = "harm_seen"  # a hold for harm: the word, and behind a colon what shows it
 BUDGET_SPENT = "budget_spent"  # by vehicles that were harmed while nothing bounds how many will be
+ENDLESS = frozenset({"too_few_reports", "too_many_silent", "evidence_too_old"})
 READING_TICKS_MAX = 4  # ticks after which a reading is old; one may be missed while the lake is busy
 READING_SLACK_S = 60  # seconds on top, for ticks of a second
 
@@ -193,6 +195,13 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait for a person: nobody of the wave is left whose outcome could end the wait."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Halt:
     """Stop, withdraw what is not yet installed."""
 
@@ -206,7 +215,7 @@ class Finish:
     reason: str = "every_outcome_known"
 
 
-GateDecision = Advance | Grow | Hold | Halt | Finish
+GateDecision = Advance | Grow | Hold | Pause | Halt | Finish
 
 
 def decide_gate(
@@ -219,6 +228,8 @@ def decide_gate(
     withdrawn: bool = False,
     reports_waiting: bool = False,
     harm_named: bool = False,
+    silence_pauses: bool = False,
+    silence_accepted: bool = False,
     evidence: Evidence | None = None,
     ramp: Ramp | None = None,
 ) -> GateDecision:
@@ -229,11 +240,13 @@ def decide_gate(
     2. Evidence that contradicts itself or the clock, or that is not all counted yet, holds.
     3. The last wave finishes when every vehicle has an outcome and the soak is over; it cannot advance.
        Where vehicles are compared with a control group, not before the newest was watched for its whole window.
-    4. Enough outcomes, at most the size of the wave without vehicles that were let go (`_pass_by` if there are no more).
+    4. Enough outcomes, at most the size of the wave without vehicles that were let go; none of one that let all go.
        A ramp grows instead, within its budget, once per reading, on fresh ones only, below the margins.
     5. Not too many vehicles that never answered.
     6. The soak is over.
     7. The newest report is fresh, and so are the readings, all within margins; enough vehicles are compared with still.
+
+    What misses at 4, 5 or 7 once no vehicle of the wave is open pauses for good, unless a person accepted that.
 
     Integers only: a limit that was just met must not depend on rounding.
 
@@ -246,6 +259,8 @@ def decide_gate(
         withdrawn: whether the release may not go out any more.
         reports_waiting: whether acknowledged reports are not in the facts yet.
         harm_named: harm holds waves too, in one stratum as in all, and is named; not so in decisions of before.
+        silence_pauses: a wait that nothing can end pauses; not so in decisions of before.
+        silence_accepted: an approver lets the campaign go on without what vehicles of this wave never reported.
         evidence: for a sequential policy; without it nothing good is decided.
         ramp: of a campaign that grows by a budget of harm.
     """
@@ -256,29 +271,23 @@ def decide_gate(
         return Halt(harm)
     if reports_waiting:  # 2
         return Hold("reports_waiting")
-    fewer = released.vehicles_targeted < wave.vehicles_targeted
-    if wave.contradictory or released.contradictory or fewer:  # 2
-        return Hold("contradictory_evidence")
-    if wave.vehicles_targeted == 0:
-        return Hold("empty_wave")
-    if any(_is_future(at, now) for at in (wave.newest_report_at, wave.evidence_since)):
-        return Hold("evidence_from_the_future")
+    wrong = _contradiction(wave, released, now=now)  # 2
+    if wrong:
+        return Hold(wrong)
     if ramp is not None and ramp.state.left:  # 4
         return _grow(policy, ramp, evidence, named=harm_named, now=now)
     if last_wave:  # 3
         return _end(policy, wave, released, evidence, now=now)
-    if wave.needed == 0:  # 4
-        return _pass_by(policy, released, evidence, named=harm_named, now=now)
-    if wave.reported < min(policy.reports_min, wave.needed):
-        return Hold("too_few_reports")
-    if policy.silent_permille_max * wave.vehicles_targeted < wave.vehicles_silent * 1000:  # 5
-        return Hold("too_many_silent")
-    if wave.evidence_since is None or not _is_past(wave.evidence_since, policy.soak_s, now):  # 6
-        return Hold("soaking")
-    newest = wave.newest_report_at
-    if newest is None or timedelta(seconds=policy.silence_s_max) < now - newest:  # 7
-        return Hold("evidence_too_old")
-    return _compared(policy, evidence, Advance(), named=harm_named, now=now)
+    missing = _missing(policy, wave, released, now=now)  # 4 to 7
+    if missing in ENDLESS and (wave if wave.needed else released).open == 0:
+        if silence_accepted:
+            return _go_on(policy, released, evidence, now=now)
+        return Pause(missing + FOR_GOOD) if silence_pauses else Hold(missing)
+    if missing:
+        return Hold(missing)
+    good = Advance() if wave.needed else Advance("wave_let_go")
+    alone = released.needed == 0  # 4: all were let go so far, and the next takes the place of the first
+    return good if alone else _compared(policy, evidence, good, named=harm_named, now=now)
 
 
 def installation_readings(
@@ -332,22 +341,48 @@ def _harm(policy: GatePolicy, wave: WaveFacts, released: WaveFacts, evidence: Ev
     return "too_many_failures" if _plain_harm(wave) or _plain_harm(released) else ""
 
 
-def _pass_by(
-    policy: GatePolicy, released: WaveFacts, evidence: Evidence | None, *, named: bool, now: datetime
-) -> GateDecision:
-    """Decide on a wave that let all go: earlier ones showed enough, or the next takes the place of the first."""
-    if released.needed == 0:
-        return Advance("wave_let_go")
-    if released.reported == 0:
-        return Hold("too_few_reports")
-    return _compared(policy, evidence, Advance("wave_let_go"), named=named, now=now)
+def _contradiction(wave: WaveFacts, released: WaveFacts, *, now: datetime) -> str:
+    """Return how the evidence contradicts itself or the clock, or an empty text."""
+    fewer = released.vehicles_targeted < wave.vehicles_targeted
+    if wave.contradictory or released.contradictory or fewer:
+        return "contradictory_evidence"
+    if wave.vehicles_targeted == 0:
+        return "empty_wave"
+    future = any(_is_future(at, now) for at in (wave.newest_report_at, wave.evidence_since))
+    return "evidence_from_the_future" if future else ""
+
+
+def _missing(policy: GatePolicy, wave: WaveFacts, released: WaveFacts, *, now: datetime) -> str:
+    """Return why outcomes of a wave are not enough yet; a wave that let all go is passed by on what earlier ones showed."""
+    if wave.needed == 0:
+        return "" if released.reported or released.needed == 0 else "too_few_reports"
+    if wave.reported < min(policy.reports_min, wave.needed):
+        return "too_few_reports"
+    if policy.silent_permille_max * wave.vehicles_targeted < wave.vehicles_silent * 1000:
+        return "too_many_silent"
+    if wave.evidence_since is None or not _is_past(wave.evidence_since, policy.soak_s, now):
+        return "soaking"
+    newest = wave.newest_report_at
+    if newest is None or timedelta(seconds=policy.silence_s_max) < now - newest:
+        return "evidence_too_old"
+    return ""
+
+
+def _go_on(policy: GatePolicy, released: WaveFacts, evidence: Evidence | None, *, now: datetime) -> GateDecision:  # fmt: skip
+    """Advance without the outcomes that a person accepted to miss, once the newest that came has soaked; harm holds."""
+    newest = released.newest_outcome_at
+    if released.reported and newest is not None and not _is_past(newest, policy.soak_s, now):
+        return Hold("soaking")
+    known = released.vehicles_installed > 0  # of nobody who runs it, nothing ever will be
+    return _compared(policy, evidence, Advance("silence_accepted"), named=True, now=now, known=known)
 
 
 def _compared(
-    policy: GatePolicy, evidence: Evidence | None, good: Advance, *, named: bool, now: datetime
-) -> GateDecision:
+    policy: GatePolicy, evidence: Evidence | None, good: Advance, *, named: bool, now: datetime, known: bool = True
+) -> GateDecision:  # fmt: skip
     """Advance only if the comparison with the control group can be relied on, knows every metric and accepts it."""
-    missing = _too_small(evidence) or _not_fresh(policy, evidence, now=now) or _not_known(policy, evidence)
+    missing = _too_small(evidence) or _not_fresh(policy, evidence, now=now)
+    missing = missing or (_not_known(policy, evidence) if known else "")
     if not missing and named and policy.sequential is not None and evidence is not None:
         seen = _harm_seen(policy.sequential, evidence.readings, strata=True)
         missing = f"{HARM_SEEN}: {seen}" if seen else ""

@@ -11,6 +11,9 @@ from typing import Final, get_args
 
 from ringroad.protocol.vehicle import VehicleState
 
+FOR_GOOD: Final = (
+    "_for_good"  # behind a reason to wait that nothing can end: nobody of the wave is left to report
+)
 METRIC_WORDS: Final[Mapping[str, str]] = {
     "install_failed": "failed installations",
     "rolled_back": "roll-backs",
@@ -31,9 +34,13 @@ GATE_WORDS: Final[Mapping[str, str]] = {
     "empty_wave": "the wave has no vehicles",
     "evidence_from_the_future": "evidence from the future, so a clock is wrong",
     "too_few_reports": "too few outcomes yet",
+    "too_few_reports_for_good": "too few outcomes, and no vehicle of the wave is left to bring more",
     "too_many_silent": "too many have not answered",
+    "too_many_silent_for_good": "too many never answered",
     "soaking": "the new software has not run for long enough yet",
     "evidence_too_old": "the newest report is too old",
+    "evidence_too_old_for_good": "the newest report is too old, and no vehicle of the wave is left to bring a newer one",
+    "silence_accepted": "an approver goes on without the outcomes that never came",
     "wave_let_go": "all of the wave were let go",
     "outcomes_awaited": "outcomes are awaited",
     "no_reading": "nothing was compared yet",

@@ -22,10 +22,10 @@ DOCUMENT: dict[str, Any] = {
 }
 
 
-def campaign(state: str) -> CampaignView:
+def campaign(state: str, reason: str = "") -> CampaignView:
     return CampaignView(
         id="campaign_1", name="Q", release_id="release_1", release_version="1", release_name="R", lap_id=None,
-        state=state, state_reason="", wave=0, plan_id="plan_2", generation=3, created_by="ann", created_at=NOW,
+        state=state, state_reason=reason, wave=0, plan_id="plan_2", generation=3, created_by="ann", created_at=NOW,
         finished_at=None, vehicles=0, installed=0, downloaded=0, failed=0,
     )  # fmt: skip
 
@@ -50,6 +50,23 @@ def test_an_approval_asks_with_the_generation_the_query_the_vehicles_the_waves_a
         "8 vehicles, waves 2 + 6",
         "Control group: 3 vehicles are held back",
     ]
+
+
+@pytest.mark.parametrize(
+    ("role", "reason", "expected"),
+    [
+        (Role.APPROVER, "too_few_reports_for_good", {"resume-without-reports", "abort"}),
+        (Role.OPERATOR, "too_few_reports_for_good", {"abort"}),
+        (Role.APPROVER, "lunch", {"resume", "abort"}),
+        (Role.VIEWER, "too_few_reports_for_good", set()),
+    ],
+)
+def test_an_approver_alone_resumes_a_campaign_whose_reports_will_never_come(
+    role: Role, reason: str, expected: set[str]
+) -> None:
+    account = Account(name="ann", role=role, via="session")
+    made = campaign_controls(campaign("paused", reason), account, plan=plan())
+    assert {each["verb"] for each in made} == expected
 
 
 def test_the_approval_of_a_recall_asks_with_the_plan_too() -> None:

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringroad.kernel.errors import InvalidInput
-from ringroad.ship.gate import Advance, Finish, GateDecision, GatePolicy, Halt, Hold, WaveFacts, decide_gate
+from ringroad.ship.gate import (
+    Advance,
+    Finish,
+    GateDecision,
+    GatePolicy,
+    Halt,
+    Hold,
+    Pause,
+    WaveFacts,
+    decide_gate,
+)
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 POLICY = GatePolicy(
@@ -114,6 +124,55 @@ def test_a_wave_that_let_all_its_vehicles_go_is_judged_by_those_before_it(
     current = wave(0, of=3, vehicles_cancelled=3)
     released = WaveFacts(**{"vehicles_targeted": 103, "vehicles_cancelled": 3, **earlier})
     assert decide_gate(POLICY, current, released, last_wave=False, now=NOW) == expected
+
+
+OVER = wave(1, of=3, vehicles_silent=1, vehicles_cancelled=1)
+MANY_SILENT = wave(100, of=200, vehicles_silent=100)
+OLD = wave(200, of=200, age_s=9_999)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (OVER, Pause("too_few_reports_for_good")),
+        (wave(1, of=3, vehicles_silent=1), Hold("too_few_reports")),  # one may still report
+        (wave(0, of=3, vehicles_silent=3), Pause("too_few_reports_for_good")),
+        (MANY_SILENT, Pause("too_many_silent_for_good")),
+        (wave(100, of=201, vehicles_silent=100), Hold("too_many_silent")),
+        (OLD, Pause("evidence_too_old_for_good")),
+        (wave(200, of=201, age_s=9_999), Hold("evidence_too_old")),
+        (wave(100, of=100, age_s=10), Hold("soaking")),  # which time ends
+        (wave(0, of=3, vehicles_silent=1, vehicles_lost=2), Halt("too_many_failures")),
+        (wave(200, of=200), Advance()),
+    ],
+)
+def test_a_wait_that_no_vehicle_can_end_pauses_for_a_person(facts: WaveFacts, expected: GateDecision) -> None:
+    decided = decide_gate(POLICY, facts, facts, last_wave=False, now=NOW, silence_pauses=True)
+    assert decided == expected
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (dataclasses.replace(OVER, newest_outcome_at=NOW - timedelta(seconds=60)), Advance("silence_accepted")),
+        (dataclasses.replace(OVER, newest_outcome_at=NOW - timedelta(seconds=59)), Hold("soaking")),
+        (wave(0, of=3, vehicles_silent=3), Advance("silence_accepted")),
+        (MANY_SILENT, Advance("silence_accepted")),
+        (OLD, Advance("silence_accepted")),
+        (wave(1, of=3, vehicles_silent=1), Hold("too_few_reports")),  # nobody accepted for who may still report
+        (wave(98, 2, of=100), Halt("too_many_failures")),
+        (wave(1_000), Advance()),  # nothing is missing
+    ],
+)  # fmt: skip
+def test_what_an_approver_accepts_is_the_silence_alone(facts: WaveFacts, expected: GateDecision) -> None:
+    decided = decide_gate(
+        POLICY, facts, facts, last_wave=False, now=NOW, silence_pauses=True, silence_accepted=True
+    )
+    assert decided == expected
+
+
+def test_decisions_of_before_are_replayed_as_they_were_made() -> None:
+    assert decide(OVER) == Hold("too_few_reports")
 
 
 def test_the_last_wave_waits_for_earlier_waves() -> None:

@@ -46,7 +46,7 @@ TONES: Mapping[str, str] = {
         ("signed", "installed", "downloaded", "finished", "advance", "grow", "finish", "better", "recovered", "approved", "done", "born", "current",
          "accepted", "ready", "delivered", "given", "released", "agrees", "answered", "completed", "Online", "proved"), "ok"),
     **dict.fromkeys(("running", "active", "offered", "building", "planned", "checked", "info", "proposed", "open", "trial", "queued", "searching", "proving"), "run"),
-    **dict.fromkeys(("paused", "hold", "warning", "unknown", "cancelling", "expired", "rush", "held", "pending", "kept", "asked", "late", "claimed", "Updating"), "warn"),
+    **dict.fromkeys(("paused", "pause", "hold", "warning", "unknown", "cancelling", "expired", "rush", "held", "pending", "kept", "asked", "late", "claimed", "Updating"), "warn"),
     **dict.fromkeys(
         ("halted", "halt", "failed", "rolled_back", "aborted", "blocked", "blocking", "worse", "not_recovered", "withdrawn",
          "locked", "error", "disabled", "dead", "gone", "failing", "refused", "stopped", "slower",

@@ -34,6 +34,7 @@ from ringroad.http.reading_compared import compared
 from ringroad.http.reading_judged import let_go, with_today
 from ringroad.http.views import CampaignView, FleetVersion, PlanView, VehicleResolutionView, WaveCount
 from ringroad.http.views_build import ReleaseView
+from ringroad.ship.reason_words import FOR_GOOD, reason_words
 from ringroad.storage.db import Connection
 
 OPEN = ("pending", "offered", "active", "cancelling")
@@ -312,12 +313,22 @@ def campaign_controls(c: CampaignView, account: Account, *, plan: PlanView | Non
         offers.append(
             {"verb": "approve", "text": "Approve plan", "tone": "primary", "ask": approval_asked(plan)}
         )
+    if c.state == "paused" and c.state_reason.endswith(FOR_GOOD) and account.may(Role.APPROVER):
+        ask = f"Go on with the next wave? Of wave {c.wave}, {reason_words(c.state_reason)}."
+        offers.append(
+            {
+                "verb": "resume-without-reports",
+                "text": "Resume without reports",
+                "tone": "primary",
+                "ask": ask,
+            }
+        )
     if account.may(Role.OPERATOR):
         if ready and c.state == "approved":
             offers.append({"verb": "start", "text": "Start", "tone": "primary", "ask": ""})
         if c.state == "running":
             offers.append({"verb": "pause", "text": "Pause", "tone": "", "ask": ""})
-        if c.state == "paused":
+        if c.state == "paused" and not c.state_reason.endswith(FOR_GOOD):
             offers.append({"verb": "resume", "text": "Resume", "tone": "primary", "ask": ""})
         if c.state in {"planned", "approved", "running", "paused"}:
             ask = "Abort this campaign? It cannot be resumed; vehicles that have not begun are withdrawn."

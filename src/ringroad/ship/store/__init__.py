@@ -20,9 +20,6 @@ from ringroad.ship.store.campaigns import (
     approve,
     create_campaign,
     halt,
-    is_withdrawn,
-    pause,
-    resume,
     save_plan,
     start,
 )
@@ -30,6 +27,7 @@ from ringroad.ship.store.decisions import record_gate_decision
 from ringroad.ship.store.halts import read_halted_before
 from ringroad.ship.store.judging import judge_again
 from ringroad.ship.store.manifests import apply_manifest, lock_vehicle
+from ringroad.ship.store.pausing import is_silence_accepted, is_withdrawn, pause, resume
 from ringroad.ship.store.reading import (
     SavedPlan,
     count_busy,
@@ -86,6 +84,7 @@ __all__ = [
     "fold_reports",
     "halt",
     "halted_unswept",
+    "is_silence_accepted",
     "is_withdrawn",
     "judge_again",
     "list_assignments",

@@ -37,12 +37,18 @@ from ringroad.ship.gate import (
     Grow,
     Halt,
     Hold,
+    Pause,
 )
 from ringroad.ship.model import Campaign, CampaignState, PlanFinding
 from ringroad.ship.plan import VERDICTS, Plan
-from ringroad.ship.store.batches import withdraw, withhold
+from ringroad.ship.store.batches import withdraw
 from ringroad.ship.store.control import judge_control, read_control
 from ringroad.ship.store.halts import AGAIN, read_harm, refuse_halted_since
+from ringroad.ship.store.pausing import (
+    move,
+    pause,
+    refuse_withdrawn,
+)
 from ringroad.ship.store.reading import SQL, SavedPlan, count_busy, read_campaign, read_plan
 from ringroad.ship.store.targets import digest_targets
 from ringroad.ship.store.waves import (
@@ -50,7 +56,6 @@ from ringroad.ship.store.waves import (
     current_plan,
     grow,
     latest,
-    offer_waiting,
     release_wave,
     start_ramp,
 )
@@ -58,7 +63,6 @@ from ringroad.storage.db import Connection, expect_one
 from ringroad.storage.ledger import latest_fact
 
 NAME_CHARS_MAX = 200  # characters
-REASON_CHARS_MAX = 500  # characters
 START_LOCK = 0x52494E47_00000002  # advisory lock: two starts at once would not see each other's vehicles
 HARM_FACTS_NAMED_MAX = 16  # facts named as causes of a halt; the gate decision holds the counts
 _HARM = (FactKind.VEHICLE_UPDATE_FAILED, FactKind.VEHICLE_ROLLED_BACK, FactKind.VEHICLE_DEADLINE_PASSED)
@@ -195,7 +199,7 @@ def approve(
             code="warnings_not_acknowledged",
         )
     refuse_halted_since(conn, campaign.release_id, plan.made_at, hint=AGAIN)
-    moved = _move(conn, campaign, generation, to=CampaignState.APPROVED, of=(CampaignState.PLANNED,), now=now)
+    moved = move(conn, campaign, generation, to=CampaignState.APPROVED, of=(CampaignState.PLANNED,), now=now)
     SQL.approve_plan(conn, plan_id=plan.id, campaign_id=campaign_id, actor=actor, now=now)
     append_of(
         conn, ids, moved, FactKind.CAMPAIGN_APPROVED, actor=actor, now=now,
@@ -220,10 +224,10 @@ def start(
     """
     SQL.lock_start(conn, key=START_LOCK)
     campaign = read_campaign(conn, campaign_id)
-    _refuse_withdrawn(conn, campaign)
+    refuse_withdrawn(conn, campaign)
     plan = _newest_plan(conn, campaign)
     refuse_halted_since(conn, campaign.release_id, plan.made_at, hint=AGAIN)
-    moved = _move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.APPROVED,), now=now)
+    moved = move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.APPROVED,), now=now)
     SQL.plan_with_memory(conn)
     SQL.insert_steps(
         conn, campaign_id=campaign_id, plan_id=plan.id
@@ -255,54 +259,6 @@ def _begin_comparison(
         )
 
 
-def pause(
-    conn: Connection, ids: Ids, *, campaign_id: str, generation: int, actor: str, reason: str, now: datetime
-) -> Campaign:
-    """Pause: no wave is released, no offer stands; vehicles that already work on it go on.
-
-    Raises:
-        Conflict: the campaign moved on or does not run.
-    """
-    campaign = read_campaign(conn, campaign_id)
-    moved = _move(
-        conn,
-        campaign,
-        generation,
-        to=CampaignState.PAUSED,
-        of=(CampaignState.RUNNING,),
-        reason=reason,
-        now=now,
-    )
-    paused = append_of(
-        conn, ids, moved, FactKind.CAMPAIGN_PAUSED, actor=actor, now=now, body={"reason": moved.state_reason},
-        causes=latest(conn, campaign_id, FactKind.CAMPAIGN_WAVE_STARTED),
-    )  # fmt: skip
-    withhold(conn, ids, moved, paused, now=now)
-    return moved
-
-
-def resume(
-    conn: Connection, ids: Ids, *, campaign_id: str, generation: int, actor: str, now: datetime
-) -> Campaign:
-    """Go on after a pause; deadlines move by the time the pause took.
-
-    Raises:
-        Conflict: the campaign moved on or is not paused, or its release was withdrawn.
-    """
-    campaign = read_campaign(conn, campaign_id)
-    _refuse_withdrawn(conn, campaign)
-    refuse_halted_since(conn, campaign.release_id, campaign.state_at, hint="abort this one, and plan another")
-    moved = _move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.PAUSED,), now=now)
-    paused_s = max(0.0, (now - (campaign.state_at or now)).total_seconds())
-    SQL.extend_deadlines(conn, campaign_id=campaign_id, seconds=paused_s)
-    resumed = append_of(
-        conn, ids, moved, FactKind.CAMPAIGN_RESUMED, actor=actor, now=now, body={"paused_s": round(paused_s)},
-        causes=latest(conn, campaign_id, FactKind.CAMPAIGN_PAUSED),
-    )  # fmt: skip
-    offer_waiting(conn, ids, moved, actor=actor, now=now, causes=[resumed.id])
-    return moved
-
-
 def abort(
     conn: Connection, ids: Ids, *, campaign_id: str, generation: int, actor: str, reason: str, now: datetime,
     told: str = "",
@@ -320,7 +276,7 @@ def abort(
         CampaignState.PAUSED,
     )  # fmt: skip
     harm = read_harm(conn, campaign)
-    moved = _move(conn, campaign, generation, to=CampaignState.ABORTED, of=before, reason=reason, now=now)
+    moved = move(conn, campaign, generation, to=CampaignState.ABORTED, of=before, reason=reason, now=now)
     body = {
         "reason": moved.state_reason,
         **({"told": told} if told else {}),
@@ -344,7 +300,7 @@ def halt(
         Conflict: the campaign moved on or does not run.
     """
     running = (CampaignState.RUNNING, CampaignState.PAUSED)
-    moved = _move(
+    moved = move(
         conn, campaign, campaign.generation, to=CampaignState.HALTED, of=running, reason=reason, now=now
     )
     plan = current_plan(conn, campaign)
@@ -370,11 +326,6 @@ def halt(
     return moved
 
 
-def is_withdrawn(conn: Connection, campaign: Campaign) -> bool:
-    """Tell whether the campaign's release may not go out any more; it stays so to the end of the transaction."""
-    return bool(SQL.release_state(conn, release_id=campaign.release_id) != "signed")
-
-
 def apply_decision(
     conn: Connection, ids: Ids, campaign: Campaign, decision: GateDecision, *, actor: str, now: datetime
 ) -> Campaign:
@@ -388,6 +339,10 @@ def apply_decision(
             return release_wave(conn, ids, campaign, actor=actor, now=now)
         case Grow(vehicles):
             return grow(conn, ids, campaign, vehicles=vehicles, actor=actor, now=now)
+        case Pause(reason):
+            return pause(
+                conn, ids, campaign_id=campaign.id, generation=campaign.generation, actor=actor, reason=reason, now=now
+            )  # fmt: skip
         case Halt(reason):
             return halt(conn, ids, campaign, actor=actor, reason=reason, now=now)
         case Finish():
@@ -399,51 +354,23 @@ def apply_decision(
 
 def _finish(conn: Connection, ids: Ids, campaign: Campaign, *, actor: str, now: datetime) -> Campaign:
     running = (CampaignState.RUNNING,)
-    moved = _move(conn, campaign, campaign.generation, to=CampaignState.FINISHED, of=running, now=now)
+    rows = list(SQL.wave_counts(conn, campaign_id=campaign.id))
+    silent = sum(row["silent"] for row in rows)
+    said = f"{silent} of {sum(row['targeted'] for row in rows)} vehicles never answered" if silent else ""
+    moved = move(
+        conn, campaign, campaign.generation, to=CampaignState.FINISHED, of=running, now=now, reason=said
+    )
     updated = SQL.vehicle_fact_ids(
         conn, kinds=[FactKind.VEHICLE_UPDATED.value], campaign_id=campaign.id, rows_max=1
     )
-    counts = {row["wave"]: row["installed"] for row in SQL.wave_counts(conn, campaign_id=campaign.id)}
+    counts = {row["wave"]: row["installed"] for row in rows}
     only = {"download_only": True} if current_plan(conn, moved).request.urgency == "download_only" else {}
     append_of(
         conn, ids, moved, FactKind.CAMPAIGN_FINISHED, actor=actor, now=now,
-        body={"installed": sum(counts.values()), "installed_by_wave": list(counts.values()), **only},
+        body={"installed": sum(counts.values()), "installed_by_wave": list(counts.values()), "silent": silent, **only},
         causes=[*latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED), *(row["id"] for row in updated)],
     )  # fmt: skip
     return moved
-
-
-def _move(
-    conn: Connection,
-    campaign: Campaign,
-    generation: int,
-    *,
-    to: CampaignState,
-    of: Sequence[CampaignState],
-    now: datetime,
-    reason: str = "",
-) -> Campaign:
-    if campaign.state not in of:
-        raise Conflict(
-            f"campaign {campaign.id} is {campaign.state}, it cannot become {to}", code="campaign_state",
-            hint="its plan is not approved, and a new plan takes the approval away: ringroad campaign approve"
-            if (campaign.state, to) == ("planned", "running") else "",
-        )  # fmt: skip
-    rows = SQL.move_campaign(
-        conn, campaign_id=campaign.id, generation=generation, state=to.value,
-        from_states=[state.value for state in of], reason=reason[:REASON_CHARS_MAX], now=now,
-    )  # fmt: skip
-    expect_one(rows, f"campaign {campaign.id}")
-    return read_campaign(conn, campaign.id)
-
-
-def _refuse_withdrawn(conn: Connection, campaign: Campaign) -> None:
-    if is_withdrawn(conn, campaign):
-        raise Conflict(
-            f"release {campaign.release_id} is not signed any more",
-            code="release_not_signed",
-            hint="abort the campaign",
-        )
 
 
 def _newest_plan(conn: Connection, campaign: Campaign) -> SavedPlan:

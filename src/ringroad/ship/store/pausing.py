@@ -1,0 +1,159 @@
+"""A campaign is moved by compare-and-set; it pauses, and goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from ringroad.kernel.clock import Ids
+from ringroad.kernel.errors import Conflict, Forbidden
+from ringroad.kernel.facts import FactKind
+from ringroad.ship.model import Campaign, CampaignState
+from ringroad.ship.reason_words import FOR_GOOD, reason_words
+from ringroad.ship.store.batches import withhold
+from ringroad.ship.store.halts import refuse_halted_since
+from ringroad.ship.store.reading import SQL, read_campaign
+from ringroad.ship.store.waves import append_of, current_plan, latest, offer_waiting
+from ringroad.storage.db import Connection, expect_one
+
+REASON_CHARS_MAX = 500  # characters
+
+
+def pause(
+    conn: Connection, ids: Ids, *, campaign_id: str, generation: int, actor: str, reason: str, now: datetime
+) -> Campaign:
+    """Pause: no wave is released, no offer stands; vehicles that already work on it go on.
+
+    Raises:
+        Conflict: the campaign moved on or does not run.
+    """
+    campaign = read_campaign(conn, campaign_id)
+    moved = move(
+        conn,
+        campaign,
+        generation,
+        to=CampaignState.PAUSED,
+        of=(CampaignState.RUNNING,),
+        reason=reason,
+        now=now,
+    )
+    paused = append_of(
+        conn, ids, moved, FactKind.CAMPAIGN_PAUSED, actor=actor, now=now, body={"reason": moved.state_reason},
+        causes=latest(conn, campaign_id, FactKind.CAMPAIGN_WAVE_STARTED),
+    )  # fmt: skip
+    withhold(conn, ids, moved, paused, now=now)
+    return moved
+
+
+def resume(
+    conn: Connection,
+    ids: Ids,
+    *,
+    campaign_id: str,
+    generation: int,
+    actor: str,
+    now: datetime,
+    without_reports: bool = False,
+    four_eyes: bool = False,
+) -> Campaign:
+    """Go on after a pause; deadlines move by the time the pause took.
+
+    Args:
+        conn: a connection in a transaction.
+        ids: for facts.
+        campaign_id: which.
+        generation: as it was read.
+        actor: who goes on.
+        now: the server's time.
+        without_reports: go on where the gate paused for good; that the actor may decide so is the caller's to check.
+        four_eyes: nobody goes on without reports who made the plan.
+
+    Raises:
+        Forbidden: `four_eyes`, without reports, and the actor made the plan.
+        Conflict: the campaign moved on or is not paused, its release was withdrawn, or what its gate misses will never
+            come and is not accepted, or the other way round.
+    """
+    campaign = read_campaign(conn, campaign_id)
+    refuse_withdrawn(conn, campaign)
+    _refuse_unaccepted(conn, campaign, accepted=without_reports)
+    if without_reports and four_eyes and actor == current_plan(conn, campaign).made_by:
+        raise Forbidden(
+            "the maker of a plan cannot accept that reports are missing", hint="ask another approver"
+        )
+    refuse_halted_since(conn, campaign.release_id, campaign.state_at, hint="abort this one, and plan another")
+    moved = move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.PAUSED,), now=now)
+    paused_s = max(0.0, (now - (campaign.state_at or now)).total_seconds())
+    SQL.extend_deadlines(conn, campaign_id=campaign_id, seconds=paused_s)
+    resumed = append_of(
+        conn, ids, moved, FactKind.CAMPAIGN_RESUMED, actor=actor, now=now,
+        body={"paused_s": round(paused_s), **({"without_reports_of_wave": campaign.wave} if without_reports else {})},
+        causes=latest(conn, campaign_id, FactKind.CAMPAIGN_PAUSED),
+    )  # fmt: skip
+    offer_waiting(conn, ids, moved, actor=actor, now=now, causes=[resumed.id])
+    return moved
+
+
+def is_silence_accepted(conn: Connection, campaign: Campaign) -> bool:
+    """Tell whether an approver lets the campaign go on without what vehicles of its wave never reported."""
+    return bool(SQL.is_silence_accepted(conn, campaign_id=campaign.id, wave=campaign.wave))
+
+
+def is_withdrawn(conn: Connection, campaign: Campaign) -> bool:
+    """Tell whether the campaign's release may not go out any more; it stays so to the end of the transaction."""
+    return bool(SQL.release_state(conn, release_id=campaign.release_id) != "signed")
+
+
+def move(
+    conn: Connection,
+    campaign: Campaign,
+    generation: int,
+    *,
+    to: CampaignState,
+    of: Sequence[CampaignState],
+    now: datetime,
+    reason: str = "",
+) -> Campaign:
+    """Bring a campaign from one of some states to another, as it was read.
+
+    Raises:
+        Conflict: it is in another state, or moved on.
+    """
+    if campaign.state not in of:
+        raise Conflict(
+            f"campaign {campaign.id} is {campaign.state}, it cannot become {to}", code="campaign_state",
+            hint="its plan is not approved, and a new plan takes the approval away: ringroad campaign approve"
+            if (campaign.state, to) == ("planned", "running") else "",
+        )  # fmt: skip
+    rows = SQL.move_campaign(
+        conn, campaign_id=campaign.id, generation=generation, state=to.value,
+        from_states=[state.value for state in of], reason=reason[:REASON_CHARS_MAX], now=now,
+    )  # fmt: skip
+    expect_one(rows, f"campaign {campaign.id}")
+    return read_campaign(conn, campaign.id)
+
+
+def refuse_withdrawn(conn: Connection, campaign: Campaign) -> None:
+    """Raise if the campaign's release may not go out any more.
+
+    Raises:
+        Conflict: so it is.
+    """
+    if is_withdrawn(conn, campaign):
+        raise Conflict(
+            f"release {campaign.release_id} is not signed any more",
+            code="release_not_signed",
+            hint="abort the campaign",
+        )
+
+
+def _refuse_unaccepted(conn: Connection, campaign: Campaign, *, accepted: bool) -> None:
+    """Raise where the gate paused for good and that is not accepted, or is and it did not."""
+    for_good = campaign.state is CampaignState.PAUSED and campaign.state_reason.endswith(FOR_GOOD)
+    if for_good and not accepted and not is_silence_accepted(conn, campaign):
+        raise Conflict(
+            f"the gate would pause again: {reason_words(campaign.state_reason)}",
+            code="reports_missing",
+            hint="an approver goes on without them: ringroad campaign resume --without-reports; or abort it",
+        )
+    if accepted and campaign.state is CampaignState.PAUSED and not for_good:
+        raise Conflict("no report is missing for good", code="reports_not_missing", hint="resume it")
