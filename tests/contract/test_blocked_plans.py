@@ -19,7 +19,7 @@ from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.campaigns import plan_campaign
 from ringroad.ship import store
-from ringroad.ship.gate import GatePolicy, Hold
+from ringroad.ship.gate import GateDecision, GatePolicy, Grow, Hold
 from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
 from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import PlanRequest, WaveSize
@@ -176,6 +176,9 @@ def test_who_aborts_a_campaign_whose_gate_saw_harm_leaves_it_to_the_next_plan(
     again = decide_again(held["facts"], held["policy"], decided_at=held["decided_at"])
     assert again == Hold("harm_seen: fault")
     campaign = story.campaign()
+    (shown,) = reading.campaigns(story.conn, campaign_id=campaign.id)
+    assert (shown.state, shown.harm_holds) == ("running", "harm_seen: fault")
+    assert reading.overview(story.conn).campaigns_harm_holds == 1
     common: dict[str, Any] = {
         "campaign_id": campaign.id,
         "actor": "ben",
@@ -201,6 +204,37 @@ def test_who_aborts_a_campaign_whose_gate_saw_harm_leaves_it_to_the_next_plan(
         campaign.id, "harm_seen: fault", story.now, True,
     )  # fmt: skip
     assert ", aborted on " in halted_text(msgspec.to_builtins(told))
+
+
+def test_that_harm_holds_a_campaign_is_a_fact_once_and_so_is_that_it_does_not_any_more(story: Story) -> None:
+    add_vehicles(story.conn, range(60))
+    story.start(
+        gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=20), waves=(),
+        ramp=HarmBudget(harmed_first=2, harmed_last=5),
+    )  # fmt: skip
+    assert reading.campaigns(story.conn, campaign_id=story.campaign_id)[0].harm_holds is None
+    fails_in(story, 20)
+    story.tick()
+    story.tick()
+    held = latest_fact(story.conn, kind=FactKind.CAMPAIGN_HARM_HELD, subject=story.campaign_id)
+    assert held is not None
+    assert held.body == {"wave": 1, "reason": "harm_seen: fault"}
+
+    def told(decision: GateDecision) -> tuple[int, int]:
+        with transaction(story.conn):
+            store.tell_harm(
+                story.conn, story.ids, story.campaign(), decision, actor="system:reconciler", now=story.now
+            )
+        return story.facts(FactKind.CAMPAIGN_HARM_HELD), story.facts(FactKind.CAMPAIGN_HARM_PASSED)
+
+    assert told(Hold("reading_too_old")) == (1, 0)
+    assert told(Hold("harm_seen: fault in city/EU")) == (1, 0)
+    assert told(Grow(2)) == (1, 1)
+    passed = latest_fact(story.conn, kind=FactKind.CAMPAIGN_HARM_PASSED, subject=story.campaign_id)
+    assert passed is not None
+    assert passed.causes == (held.id,)
+    assert told(Hold("budget_in_flight")) == (1, 1)
+    assert told(Hold("harm_seen: fault")) == (2, 1)
 
 
 def test_an_abort_without_harm_leaves_nothing_to_the_next_plan(story: Story) -> None:

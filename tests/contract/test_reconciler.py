@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
+from ringroad.build.register import shut_out
+from ringroad.http import reading
 from ringroad.kernel.errors import Conflict, Forbidden
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.hours import OwnHours
@@ -23,7 +26,7 @@ from ringroad.ship.plan import PlanRequest
 from ringroad.ship.replay import decide_again
 from ringroad.ship.store.schedules import count_reached, set_schedules
 from ringroad.storage.db import Connection, connect, transaction
-from ringroad.storage.ledger import read_facts
+from ringroad.storage.ledger import append_fact, read_facts
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme, vin
 
 pytestmark = pytest.mark.engines
@@ -144,7 +147,11 @@ def test_offers_cancels_and_what_becomes_of_them_are_facts_that_name_their_actio
 def test_a_pause_and_what_it_withholds_are_facts_and_so_is_the_offer_after_it(story: Story) -> None:
     add_vehicles(story.conn, range(8))
     story.start(waves=(4,))
-    for move, more in ((store.pause, {"reason": "holiday"}), (store.resume, {})):
+    moves: list[tuple[Callable[..., Any], dict[str, str]]] = [
+        (store.pause, {"reason": "holiday"}),
+        (store.resume, {}),
+    ]
+    for move, more in moves:
         with transaction(story.conn):
             move(
                 story.conn, story.ids, campaign_id=story.campaign_id, actor="ann", now=story.now,
@@ -202,7 +209,11 @@ def test_an_approver_goes_on_without_reports_that_never_come_and_nobody_else(sto
         if fact.kind == FactKind.CAMPAIGN_RESUMED
     ]
     assert (resumed.actor, resumed.body["without_reports_of_wave"]) == ("ben", 1)
-    for move, more in ((store.pause, {"reason": "lunch"}), (store.resume, {})):  # which does not undo it
+    moves: list[tuple[Callable[..., Any], dict[str, str]]] = [
+        (store.pause, {"reason": "lunch"}),
+        (store.resume, {}),
+    ]
+    for move, more in moves:  # which does not undo it
         with transaction(story.conn):
             move(
                 story.conn, story.ids, campaign_id=story.campaign_id, actor="ann", now=story.now,
@@ -848,6 +859,40 @@ def test_the_gate_records_what_it_saw_so_that_it_can_be_replayed(story: Story) -
         decide_again(row["facts"], row["policy"], decided_at=row["decided_at"]) for row in (newest, oldest)
     ]
     assert again == [Advance(), Hold("too_few_reports")]
+
+
+def test_a_vehicle_that_is_shut_out_is_no_match_until_it_enrols_or_is_heard_of(story: Story) -> None:
+    out, enrolled, heard, *_ = add_vehicles(story.conn, range(4))
+    with transaction(story.conn):
+        for each in (out, enrolled, heard):
+            shut_out(
+                story.conn, story.ids, vin=each, nobodys_sha256=each.encode(), actor="ann", now=story.now
+            )
+    assert story.plan().document["counts"] == {
+        "match": 1, "control": 0, "already_installed": 0, "mismatch": 3, "unknown": 0,
+    }  # fmt: skip
+    assert {each.shut_out for each in reading.vehicles(story.conn, vin=out)} == {True}
+    story.later(60)
+    with transaction(story.conn):
+        append_fact(
+            story.conn,
+            story.ids,
+            kind=FactKind.VEHICLE_ENROLLED,
+            subject=enrolled,
+            actor="ann",
+            now=story.now,
+        )
+    story.conn.execute(
+        "INSERT INTO device_report (vin, dedupe_key, kind, event_at, received_at, body) VALUES (%s, 'k', 'progress', %s, %s, '{}')",
+        [heard, story.now, story.now],
+    )
+    assert story.plan().document["counts"]["mismatch"] == 1
+    assert [
+        row["reason"]
+        for row in store.list_targets(story.conn, story.campaign().plan_id or "")
+        if row["vin"] == out
+    ] == ["shut_out"]
+    assert [each.shut_out for each in reading.vehicles(story.conn, vin=heard)] == [False]
 
 
 def test_a_campaign_that_does_not_run_is_not_evaluated(story: Story) -> None:

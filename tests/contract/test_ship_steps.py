@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -244,7 +245,7 @@ def test_a_paused_campaign_goes_on_with_the_step_it_was_at(story: Story) -> None
     add_vehicles(story.conn, [1])
     story.start(release="release_4.0.0", waves=(1,))
     for act in (store.pause, store.resume):
-        more = {"reason": "x"} if act is store.pause else {}
+        more: dict[str, Any] = {"reason": "x"} if act is store.pause else {}
         with transaction(story.conn):
             act(
                 story.conn, story.ids, campaign_id=story.campaign_id, actor="ann", now=story.now,

@@ -406,11 +406,8 @@ def gate(shell: Shell, client: Client, *, campaign: str, replay: bool, limit: in
         show_page(shell, found, text=replay_text(found), limit=limit, offset=offset)
         return EXIT_NO if any(each["same"] is False for each in found) else 0
     rows = client.get(f"/campaigns/{row['id']}/gate-decisions", limit=min(limit + offset, 1000))[offset:]
-    now = (
-        waves_text(client.get(f"/campaigns/{row['id']}/progress"))
-        if row["state"] in {"running", "paused"}
-        else ""
-    )
+    moving = rows and row["state"] in {"running", "paused"}
+    now = waves_text(client.get(f"/campaigns/{row['id']}/progress")) if moving else ""
     text = "\n\n".join(part for part in (now and f"now\n{now}", gate_text(rows)) if part)
     show_page(shell, rows, text=text, limit=limit, offset=offset)
     return 0

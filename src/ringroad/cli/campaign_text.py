@@ -51,6 +51,7 @@ def campaign_head(row: Row, plan: Row | None, recovery: Row | None = None) -> st
             ("name", row["name"]),
             ("release", f"{row['release_name']} {row['release_version']}"),
             ("state", row["state"] + (f": {reason_words(row['state_reason'])}" if row["state_reason"] else "")),
+            ("harm", f"holds it: {reason_words(row['harm_holds'])}" if row.get("harm_holds") else ""),
             ("wave", f"{row['wave']} of {len(document.get('wave_vehicles', []))}" if row["wave"] and plan else ""),
             ("vehicles", _outcomes(row) if row["vehicles"] else ""),
             ("returns", _returns(row)),
@@ -77,6 +78,11 @@ def next_text(row: Row, recovery: Row | None) -> str:
     short = tail(row["id"])
     if recovery and recovery["vehicles"].get("kept"):
         return f"next: ringroad campaign return {short} shows who of them can go back, and orders them"
+    if row.get("harm_holds"):
+        return (
+            f"next, as the gate holds it for harm: ringroad campaign evidence {short} shows what is compared\n"
+            f"      ringroad campaign abort {short} --reason WHY ends it; vehicles that installed it stay on it until they are ordered back"
+        )
     if row["state"] == "paused" and row["state_reason"].endswith(FOR_GOOD):
         return (
             f"next: ringroad campaign resume {short} --without-reports lets it go on all the same, as an approver\n"

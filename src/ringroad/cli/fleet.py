@@ -82,7 +82,11 @@ def list_vehicles(
                 row["region"],
                 row["gateway"],
                 row["release_version"],
-                "blocked" if row["blocked_reason"] else row["update_state"],
+                "shut out"
+                if row.get("shut_out")
+                else "blocked"
+                if row["blocked_reason"]
+                else row["update_state"],
                 when(row["last_report_at"]),
                 row["tags"],
             )
@@ -171,6 +175,7 @@ def _head(row: Mapping[str, Any]) -> str:
             ("tags", row["tags"]),
             ("gateway", row["gateway"]),
             ("release", release),
+            ("shut out", "yes; ringroad fleet invite lets it in again" if row.get("shut_out") else ""),
             ("blocked", row["blocked_reason"]),
             ("born", exactly(row["born_at"])),
             ("last report", exactly(row["last_report_at"])),

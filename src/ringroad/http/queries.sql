@@ -110,6 +110,11 @@ SELECT
     (SELECT count(*) FROM release WHERE state = 'signed') AS releases_signed,
     (SELECT count(*) FROM plant_order WHERE state IN ('open', 'building')) AS orders_open,
     (SELECT count(*) FROM campaign WHERE state IN ('planned', 'approved', 'running', 'paused')) AS campaigns_open,
+    (SELECT count(*) FROM campaign c WHERE c.state IN ('running', 'paused') AND (
+            SELECT starts_with(g.reason, 'harm_seen') FROM gate_decision g
+             WHERE g.campaign_id = c.id AND (starts_with(g.reason, 'harm_seen') OR g.decision IN ('advance', 'grow', 'finish')
+                   OR g.reason IN ('budget_in_flight', 'outcomes_awaited', 'watching'))
+             ORDER BY g.id DESC LIMIT 1)) AS campaigns_harm_holds,
     (SELECT coalesce(sum(vehicles), 0)::bigint FROM campaign_tally
       WHERE minute = '-infinity' AND state IN ('offered', 'active', 'cancelling')) AS vehicles_updating,
     (SELECT count(*) FROM outcome) AS outcomes,
@@ -177,6 +182,10 @@ SELECT v.vin FROM assignment a JOIN vehicle v ON v.vin = a.vin
 -- name: vehicles
 SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_id, v.blocked_reason, v.born_at,
        r.version AS release_version, r.name AS release_name,
+       CASE WHEN v.certificates_after IS NOT NULL AND v.certificates = '{}' THEN NOT (
+           EXISTS (SELECT 1 FROM fact f WHERE f.subject = v.vin AND f.kind = 'vehicle.enrolled' AND f.event_at >= v.certificates_after)
+        OR EXISTS (SELECT 1 FROM device_report d WHERE d.vin = v.vin AND d.received_at > v.certificates_after)
+        OR EXISTS (SELECT 1 FROM vehicle_manifest m WHERE m.vin = v.vin AND m.received_at > v.certificates_after)) ELSE false END AS shut_out,  -- as ship's `vehicle_facts`
        a.action_id, a.campaign_id,
        greatest(a.last_report_at, (SELECT max(received_at) FROM device_report d WHERE d.vin = v.vin),
                 (SELECT max(received_at) FROM vehicle_manifest m WHERE m.vin = v.vin)) AS last_report_at, shown_state(a.state, a.claimed_at IS NOT NULL) AS update_state,
@@ -293,7 +302,12 @@ SELECT id, action_id, kind, event_at, received_at, body, applied_at
 SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
        counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.expired - began.lost AS silent, counted.cancelled,
-       back.returns_ordered, back.returned, back.returns_failed, back.gone_back
+       back.returns_ordered, back.returned, back.returns_failed, back.gone_back,
+       CASE WHEN c.state IN ('running', 'paused') THEN (  -- as `gate.harm_held` goes on from decision to decision
+            SELECT CASE WHEN starts_with(g.reason, 'harm_seen') THEN g.reason END FROM gate_decision g
+             WHERE g.campaign_id = c.id AND (starts_with(g.reason, 'harm_seen') OR g.decision IN ('advance', 'grow', 'finish')
+                   OR g.reason IN ('budget_in_flight', 'outcomes_awaited', 'watching'))
+             ORDER BY g.id DESC LIMIT 1) END AS harm_holds
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (
        SELECT coalesce(sum(t.vehicles), 0)::bigint AS vehicles,

@@ -24,6 +24,7 @@ class Overview(View, frozen=True, kw_only=True):
     releases_signed: int
     orders_open: int
     campaigns_open: int
+    campaigns_harm_holds: int = 0  # of those under way: their gates hold for harm
     vehicles_updating: int
     outcomes: int
     outcomes_better: int
@@ -84,6 +85,7 @@ class VehicleView(View, frozen=True, kw_only=True):
     release_version: str | None
     release_name: str | None
     blocked_reason: str | None
+    shut_out: bool = False  # and neither enrolled nor heard of since
     born_at: datetime
     action_id: int | None
     campaign_id: str | None
@@ -239,6 +241,7 @@ class CampaignView(View, frozen=True, kw_only=True):
     returned: int = 0  # of those: they did
     returns_failed: int = 0  # of those: it came to nothing, and can be ordered again
     gone_back: int = 0  # of those that installed it: they returned, and are not on it
+    harm_holds: str | None = None  # why the gate holds it for harm; none while it does not
 
 
 class WaveCount(View, frozen=True, kw_only=True):

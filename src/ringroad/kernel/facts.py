@@ -133,6 +133,8 @@ class FactKind(StrEnum):
     CAMPAIGN_WAVE_STARTED = "campaign.wave_started"
     CAMPAIGN_GREW = "campaign.grew"
     CAMPAIGN_CONTROL_LET_GO = "campaign.control_let_go"
+    CAMPAIGN_HARM_HELD = "campaign.harm_held"
+    CAMPAIGN_HARM_PASSED = "campaign.harm_passed"
     CAMPAIGN_PAUSED = "campaign.paused"
     CAMPAIGN_RESUMED = "campaign.resumed"
     CAMPAIGN_HALTED = "campaign.halted"
@@ -282,6 +284,8 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.CAMPAIGN_WAVE_STARTED: Stage.SHIP,
         FactKind.CAMPAIGN_GREW: Stage.SHIP,
         FactKind.CAMPAIGN_CONTROL_LET_GO: Stage.SHIP,
+        FactKind.CAMPAIGN_HARM_HELD: Stage.SHIP,
+        FactKind.CAMPAIGN_HARM_PASSED: Stage.SHIP,
         FactKind.CAMPAIGN_PAUSED: Stage.SHIP,
         FactKind.CAMPAIGN_RESUMED: Stage.SHIP,
         FactKind.CAMPAIGN_HALTED: Stage.SHIP,

@@ -193,6 +193,8 @@ def evaluate(
         ramp=ramp,
         rest=rest,
     )
+    if written:
+        store.tell_harm(conn, ids, campaign, decision, actor=RECONCILER, now=now)
     store.apply_decision(conn, ids, campaign, decision, actor=RECONCILER, now=now)
     if written:
         LOG.info(

@@ -70,6 +70,7 @@ class VehicleFacts:
     gateway: str = "native"
     release_id: str | None = None
     blocked_reason: str | None = None
+    shut_out: bool = False  # its credentials were ended, and it neither enrolled nor reported since
     tags: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()  # that it is in
     attributes: Mapping[str, Any] = field(default_factory=dict)

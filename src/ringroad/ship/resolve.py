@@ -94,7 +94,7 @@ def resolve(
 ) -> Resolution:
     """Decide whether and by which steps the vehicle gets the release.
 
-    1. Vehicle: of the programme, of a variant the release covers, not blocked.
+    1. Vehicle: of the programme, of a variant the release covers, not shut out, not blocked.
     2. Each ECU the release touches: present, hardware fits.
     3. Configuration: known. Over DDI there is no inventory, so an unknown one is accepted there.
     4. Nothing to do when every image is already there.
@@ -178,6 +178,9 @@ def _of_vehicle(vehicle: VehicleFacts, release: ReleaseFacts) -> _Objection | No
         return _Objection(reason=f"programme: {vehicle.programme_id}", sentence=said)
     if not release.variants.get(vehicle.variant):
         return _no_variant(vehicle, release)
+    if vehicle.shut_out:
+        said = "The vehicle is shut out: its token and certificates were ended, and it did not enrol again"
+        return _Objection(reason="shut_out", sentence=said)
     if vehicle.blocked_reason:
         said = f"The vehicle is blocked: {vehicle.blocked_reason}"
         return _Objection(reason=f"blocked: {vehicle.blocked_reason}", sentence=said)

@@ -62,6 +62,8 @@ SEAT_1 = package("seat", "1.0.0", requires=(("head", "<2"),))
 @pytest.mark.parametrize(
     ("vehicle", "wanted", "reason", "sentence"),
     [
+        (dataclasses.replace(car(head="1.0.0"), shut_out=True), release("2", package("head", "2.0.0")),
+         "shut_out", "The vehicle is shut out: its token and certificates were ended, and it did not enrol again."),
         (car(head="1.0.0"), release("2", package("head", "2.0.0", requires=(("seat", ">=1.1"),))),
          "requires: head needs seat >=1.1", "head 2.0.0 requires seat >=1.1, but the vehicle has no ECU seat."),
         (car(head="1.0.0", seat="1.0.0"), release("2", package("head", "2.0.0", requires=(("seat", ">=1.1"),))),

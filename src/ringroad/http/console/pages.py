@@ -162,6 +162,7 @@ def _stops(o: Overview) -> list[dict[str, Any]]:
         ]},
         {"stage": "ship", "what": "to every vehicle", "href": "/campaigns", "counts": [
             (o.campaigns_open, "campaigns open", "/campaigns"),
+            *([(o.campaigns_harm_holds, "held for harm", "/campaigns")] if o.campaigns_harm_holds else []),
             (o.vehicles_updating, "vehicles updating", "/fleet?state=updating"),
             (o.vehicles_blocked, "vehicles blocked", "/fleet?state=blocked"),
         ]},

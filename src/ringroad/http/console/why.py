@@ -49,13 +49,8 @@ def why_not_updating(
 ) -> Why:
     """Explain a vehicle's state from its newest assignment, or from a newer plan that leaves it out."""
     title = "Why it is not updating"
-    if v.blocked_reason:
-        return Why(
-            title=title,
-            text=f"The vehicle is blocked: {v.blocked_reason}.",
-            tone="bad",
-            next="Nothing is offered to a blocked vehicle. Look at its reports, mend it, then unblock it.",
-        )
+    if v.shut_out or v.blocked_reason:
+        return _barred(v, title=title)
     if r is not None and r.let_go_at is not None and (a is None or a.campaign_id < r.campaign_id):
         return Why(
             title=title,
@@ -113,6 +108,23 @@ def why_not_updating(
             text = f"The offer was withdrawn{_because(a)}; the vehicle's answer is awaited."
             return Why(title=title, text=text, tone="warn")
     return _ended(v, a, title, detail)
+
+
+def _barred(v: VehicleView, *, title: str) -> Why:
+    """Say that no campaign touches a vehicle, and what lets one do so again."""
+    if v.shut_out:
+        return Why(
+            title=title,
+            text="The vehicle is shut out: its token and certificates were ended, and it did not enrol again.",
+            tone="bad",
+            next="No campaign takes it in. Invite it, and it may enrol again.",
+        )
+    return Why(
+        title=title,
+        text=f"The vehicle is blocked: {v.blocked_reason}.",
+        tone="bad",
+        next="Nothing is offered to a blocked vehicle. Look at its reports, mend it, then unblock it.",
+    )
 
 
 def _going_back(a: AssignmentView, detail: str) -> Why:

@@ -23,7 +23,7 @@ from ringroad.ship.store.campaigns import (
     save_plan,
     start,
 )
-from ringroad.ship.store.decisions import record_gate_decision
+from ringroad.ship.store.decisions import record_gate_decision, tell_harm
 from ringroad.ship.store.halts import read_halted_before
 from ringroad.ship.store.judging import judge_again
 from ringroad.ship.store.manifests import apply_manifest, lock_vehicle
@@ -125,4 +125,5 @@ __all__ = [
     "set_time_zone",
     "settle_steps",
     "start",
+    "tell_harm",
 ]

@@ -8,10 +8,15 @@ from datetime import datetime
 import msgspec
 from psycopg.types.json import Jsonb
 
+from ringroad.kernel.clock import Ids
+from ringroad.kernel.facts import FactKind
 from ringroad.ship.gate import Evidence, GateDecision, GatePolicy, Hold, Ramp, WaveFacts
+from ringroad.ship.harm import harm_held
 from ringroad.ship.model import Campaign
 from ringroad.ship.store.reading import SQL
+from ringroad.ship.store.waves import append_of, latest
 from ringroad.storage.db import Connection
+from ringroad.storage.ledger import latest_fact
 
 
 def record_gate_decision(
@@ -50,3 +55,20 @@ def record_gate_decision(
         facts=Jsonb(facts), policy=Jsonb(msgspec.to_builtins(policy)), now=now,
     )  # fmt: skip
     return True
+
+
+def tell_harm(
+    conn: Connection, ids: Ids, campaign: Campaign, decision: GateDecision, *, actor: str, now: datetime
+) -> None:
+    """Append that harm holds a campaign from now on, or does not any more: once for each change."""
+    held = latest_fact(conn, kind=FactKind.CAMPAIGN_HARM_HELD, subject=campaign.id)
+    passed = latest_fact(conn, kind=FactKind.CAMPAIGN_HARM_PASSED, subject=campaign.id)
+    before = held is not None and (passed is None or passed.id < held.id)
+    after = harm_held(decision, before=before)
+    if after == before:
+        return
+    append_of(
+        conn, ids, campaign, FactKind.CAMPAIGN_HARM_HELD if after else FactKind.CAMPAIGN_HARM_PASSED, actor=actor, now=now,
+        causes=[held.id] if held and before else latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED),
+        body={"wave": campaign.wave, "reason": decision.reason},
+    )  # fmt: skip
