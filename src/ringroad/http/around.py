@@ -1,4 +1,7 @@
-"""What a vehicle's signals said in the seconds around a fault, as it told them out of its ring: a table, and what stood still."""
+"""What a vehicle's signals said in the seconds around a fault, as it told them out of its ring: a table, and what stood still.
+
+Where it was is not among them: whoever looks into a vehicle reads that in a session with positions.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ AROUND_US: Final = 60 * SECOND_US  # before and after; no vehicle keeps more
 SAMPLES_MAX: Final = 4_000  # read for one fault; those of a ring and of the seconds after it are a thousand
 SIGNALS_SHOWN: Final = 8  # that changed; a wider table is not read
 SECONDS_SHOWN: Final = 40
+PLACE: Final = "Vehicle.CurrentLocation"  # VSS; its branch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,8 @@ def table_of(samples: Iterable[Mapping[str, Any]], at_us: int) -> Around:
     """Lay samples out by second and signal. Pure; `samples` in the order of their times."""
     told: dict[str, dict[int, str]] = {}
     for each in samples:
+        if each["path"].startswith(PLACE):
+            continue
         value = each["text"] if each["number"] is None else f"{each['number']:g}"
         told.setdefault(each["path"], {})[(each["at_us"] - at_us) // SECOND_US] = str(value)
     still = tuple(

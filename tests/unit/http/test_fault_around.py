@@ -44,3 +44,15 @@ def test_what_is_near_the_fault_is_shown_and_the_rest_is_counted() -> None:
 
 def test_nothing_told_is_nothing_shown() -> None:
     assert table_of([], AT) == Around()
+
+
+def test_where_the_vehicle_was_is_not_among_them() -> None:
+    found = table_of(
+        [
+            sample(f"Vehicle.CurrentLocation.{name}", second, second)
+            for second in (0, 1)
+            for name in ("Latitude", "Heading")
+        ],
+        AT,
+    )
+    assert found == Around()

@@ -243,6 +243,11 @@ def test_secrets_and_positions_stay_in_the_vehicle(value: Any, told: Any) -> Non
         ("operation-cycles", False), ("software version", False), ("F195", False), ("lateral acceleration", False),
         ("allocation", False), ("composition", False), ("geometry", False), ("plateau", False), ("post", False), ("lateral", False),
         ("relationship", False), ("", False),
+        ("currentposition", True), ("vehiclelocation", True), ("currentlat", True), ("LATDEG", True), ("lastpos", True),
+        ("CURRENTPOSITION", True), ("londeg", True), ("gpscoords", True), ("vehicleheading", True), ("doorlocklastposition", True),
+        ("gearpos", False), ("GEARPOS", False), ("seatposition", False), ("throttleposition", False), ("brakepedalposition", False),
+        ("frontleftwindowposition", False), ("disposition", False), ("reallocation", False), ("relocation", False), ("latency", False),
+        ("longterm", False), ("wheelpos", False), ("latch", False),
     ],
 )  # fmt: skip
 def test_what_is_named_as_a_position_is_one(name: str, *, told: bool) -> None:

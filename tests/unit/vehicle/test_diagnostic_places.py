@@ -13,8 +13,10 @@ import pytest
 
 from ringroad.kernel.errors import Forbidden
 from ringroad.protocol.diagnostics import SessionWanted
+from ringroad.vehicle.agents.base import DataItem
 from ringroad.vehicle.diagnostics.places import told_to
 from ringroad.vehicle.diagnostics.sessions import Declined, Policy, Session, decide_session, seen_of
+from ringroad.vehicle.diagnostics.ways import AgentWay
 from ringroad.vehicle.driver.visits import render_visits
 from ringroad.vehicle.writable import parse_writes
 from support.diagnosed import Bench, bench
@@ -121,6 +123,33 @@ def test_an_answer_that_is_a_position_is_refused_whoever_asked_by_which_number(n
         told_to(session(position=False), {"id": "0300", "name": name, "data": "51N"})
 
 
+class Receiver:
+    """A supplier's ECU that speaks no UDS: its list has one name for a datum, and its answer another."""
+
+    def __init__(self, *, listed: str, told: str) -> None:
+        self._listed, self._told = listed, told
+
+    async def data(self) -> tuple[DataItem, ...]:
+        return (DataItem(id="4711", name=self._listed, category="currentData"),)
+
+    async def datum(self, name: str) -> dict[str, Any]:
+        return {"name": self._told, "data": "51N"} if self._told else {"id": name, "data": "51N"}
+
+
+@pytest.mark.parametrize(
+    ("listed", "told"), [("last location", ""), ("last location", "4711"), ("4711", "last location")]
+)
+def test_a_position_of_an_ecu_without_uds_is_one_whichever_of_its_names_says_so(
+    listed: str, told: str
+) -> None:
+    agent: Any = Receiver(listed=listed, told=told)
+    body = asyncio.run(AgentWay("receiver", agent).read("4711"))
+    assert (body["id"], body["name"], body["data"]) == ("4711", "last location", "51N")
+    assert told_to(session(position=True), body) == body
+    with pytest.raises(Forbidden, match="where the vehicle is"):
+        told_to(session(position=False), body)
+
+
 @pytest.mark.parametrize(
     ("policy", "position", "state", "consent"),
     [
@@ -151,8 +180,8 @@ def test_a_yes_to_a_session_without_positions_is_none_to_one_with() -> None:
     [
         ("driver", True, "They could also read where the vehicle is and was."),
         ("test", True, "They may also read where the vehicle is and was."),
-        ("driver", False, "Where the vehicle is stays in the vehicle."),
-        ("test", False, "Where the vehicle is stays in the vehicle."),
+        ("driver", False, "This does not let them read where the vehicle is or was."),
+        ("test", False, "This does not let them read where the vehicle is or was."),
     ],
 )
 def test_the_driver_reads_whether_it_is_about_where_the_vehicle_is(

@@ -28,12 +28,22 @@ _PLACE: Final = re.compile(
     r"|geo[-_ ]?(?:loc|hash|fence)|lat[-_ ]?(?:lon|lng)|(?:lon|lng)[-_ ]?lat"
 )
 # How something of the vehicle itself stands: its name before the word, with none between but which and how.
-_PART_STANDS: Final = re.compile(
-    r"\b(?:accelerator|actuator|brake|cam|camshaft|clutch|crank|crankshaft|damper|door|flap|gear|headrest|hood|ignition|lever"
+_PART: Final = (
+    r"(?:accelerator|actuator|brake|cam|camshaft|clutch|crank|crankshaft|damper|door|flap|gear|headrest|hood|ignition|lever"
     r"|lock|mirror|pedal|piston|roof|rotor|seat|seats|selector|shade|shifter|spoiler|steering|sunroof|switch|tailgate|throttle"
     r"|trunk|valve|wheel|window|wiper)"
-    r"(?: (?:[a-d]|absolute|actual|angle|center|driver|front|left|middle|passenger|rear|relative|right|row|sensor|side|target"
-    r"))* (?:pos|positions?)\b"
+)
+_WHICH: Final = r"(?:[a-d]|absolute|actual|angle|center|driver|front|left|middle|passenger|rear|relative|right|row|sensor|side|target)"
+_PART_STANDS: Final = re.compile(rf"\b{_PART}(?: {_WHICH})* (?:pos|positions?)\b")
+# The same in one word, as in gearposition, and English words that only end so.
+_PART_JOINED: Final = re.compile(
+    rf"(?:{_WHICH})*{_PART}(?:{_PART}|{_WHICH})*(?:pos|positions?)|\w*(?:com|de|dis|ex|im|juxta|op|pre|pro|super|sup|trans)positions?"
+)
+# And places in one word: currentposition, vehiclelocation, currentlat, latdeg.
+_JOINED: Final = re.compile(
+    r"\w*positions?|(?:\w*(?<!al)(?<!col)(?<!dis)(?<!re))locations?|\w*(?:coords?|heading)"
+    r"|(?:actual|car|cur|current|ego|end|home|last|map|nav|own|park|parked|start|target|trip|veh|vehicle)+(?:pos|loc|lat|lon|lng|long)"
+    r"|(?:pos|loc|lat|lon|lng|long)(?:dec|deg|degree|degrees|dms|min|minutes|rad|raw|sec|seconds|val|value)+"
 )
 _NAMES_MAX: Final = 4_096  # names of which is remembered whether they are of a position
 
@@ -45,7 +55,12 @@ def names_position(name: str) -> bool:
     How a pedal, a seat or a gear stands is none.
     """
     words = " ".join(_WORD.findall(name)).lower()
-    return _PLACE.search(name) is not None or not _PLACES.isdisjoint(_PART_STANDS.sub("", words).split())
+    left = _PART_STANDS.sub("", words).split()
+    return _PLACE.search(name) is not None or not _PLACES.isdisjoint(left) or any(map(_joined, left))
+
+
+def _joined(word: str) -> bool:
+    return _JOINED.fullmatch(word) is not None and _PART_JOINED.fullmatch(word) is None
 
 
 def tells_position(value: Any) -> bool:

@@ -32,6 +32,7 @@ from ringroad.vehicle.diagnostics.faults import (
     plain,
 )
 from ringroad.vehicle.diagnostics.operations import OPERATIONS
+from ringroad.vehicle.diagnostics.places import names_position
 from ringroad.vehicle.uds import Nrc, dtc_bytes
 
 Body = dict[str, Any]
@@ -198,6 +199,7 @@ class AgentWay:
     def __init__(self, name: str, agent: UpdateAgent, known: EcuInventory | None = None) -> None:
         """Take its agent, and `known` where its inventory was asked for a moment ago: then it is not asked again."""
         self._name, self._agent, self._known = name, agent, known
+        self._listed: dict[str, str] | None = None  # names of its data, as it lists them; None: not asked yet
 
     @property
     def operations(self) -> tuple[str, ...]:
@@ -230,6 +232,7 @@ class AgentWay:
         told.append({"id": STATE_ID, "name": "state of its software", "category": did_data.CURRENT})
         if isinstance(self._agent, DataAgent):
             listed = _good(await self._agent.data())
+            self._listed = {each.id: each.name for each in listed}
             told += [{"id": each.id, "name": each.name, "category": each.category} for each in listed]
         return told
 
@@ -237,14 +240,25 @@ class AgentWay:
         """Return it out of the inventory, or as the ECU tells it."""
         if data_id == STATE_ID or data_id.upper() in _OF_INVENTORY:
             return self._of_inventory(data_id, await self._inventory())
+        listed = await self._listed_name(data_id)
         own = _good(await self._agent.datum(data_id)) if isinstance(self._agent, DataAgent) else None
         if own is None:
             raise NotFound(f"{self._name} has no data {data_id}", hint="its list of data names what it has")
         self._require_bounded(own.get("data"), data_id)
+        # Its list and its answer each have a name for it: one of a position is one, whichever says so.
+        names = [each for each in (str(own.get("name", "")), listed) if each]
+        name = next(filter(names_position, names), names[0] if names else data_id)
         return {
-            "id": data_id, "name": str(own.get("name", data_id))[:100], "category": str(own.get("category", did_data.CURRENT))[:20],
+            "id": data_id, "name": name[:100], "category": str(own.get("category", did_data.CURRENT))[:20],
             "data": own.get("data"),
         }  # fmt: skip
+
+    async def _listed_name(self, data_id: str) -> str:
+        if not isinstance(self._agent, DataAgent):
+            return ""
+        if self._listed is None:
+            self._listed = {each.id: each.name for each in _good(await self._agent.data())}
+        return self._listed.get(data_id, "")
 
     async def faults(self, mask: int) -> Codes:
         """Return what the inventory tells."""
