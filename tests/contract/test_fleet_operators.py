@@ -14,7 +14,9 @@ import pytest
 from ringroad.http.app import create_app
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds
-from ringroad.storage.db import Connection, connect
+from ringroad.kernel.facts import FactKind
+from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.ledger import append_fact
 from ringroad.storage.settings import Settings
 from support.console_server import add_account, serving
 from support.console_world import World
@@ -276,6 +278,25 @@ def test_a_fleet_does_not_read_what_people_wrote_about_a_campaign(floor: Floor) 
                  f"/campaigns/{floor.world.campaign_id}"):  # fmt: skip
         assert "burned" not in floor.fleet.get(path).text, path
         assert "burned" in floor.admin.get(path).text, path
+
+
+def test_a_fleet_does_not_read_at_its_vehicle_who_aborted_a_campaign_and_why(floor: Floor) -> None:
+    conn, vin, campaign_id = floor.conn, floor.own[0], floor.world.campaign_id
+    why = "their car burned"
+    conn.execute("UPDATE campaign SET state = 'aborted', state_reason = %s WHERE id = %s", [why, campaign_id])
+    conn.execute(
+        "UPDATE assignment SET state = 'cancelled' WHERE vin = %s AND campaign_id = %s", [vin, campaign_id]
+    )
+    with transaction(conn):
+        append_fact(
+            conn, SystemIds(), kind=FactKind.CAMPAIGN_ABORTED, subject=campaign_id, actor="hanna",
+            now=SystemClock().now(), body={"reason": why, "told": "its notes are wrong"},
+        )  # fmt: skip
+    page, own = floor.admin.get(f"/fleet/{vin}").text, floor.fleet.get(f"/fleet/{vin}").text
+    assert "aborted by hanna: their car burned" in page
+    assert "burned" not in own
+    assert "hanna" not in own
+    assert "ended its campaign: its notes are wrong" in own
 
 
 def test_a_fleet_agrees_on_behalf_of_a_driver_only_to_what_is_asked(floor: Floor) -> None:

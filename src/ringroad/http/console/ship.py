@@ -87,7 +87,7 @@ def vehicle_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str]:
     with ctx.transaction() as conn:
         own = request.user.fleet
         v = reading.one(reading.vehicles(conn, vin=vin, fleet=own), f"vehicle {vin}")
-        history = reading.assignments(conn, vin=vin)
+        history = reading.assignments(conn, vin=vin, fleet=own)
         values: dict[str, Any] = {
             "ecus": reading.vehicle_ecus(conn, vin),
             "attributes": reading.vehicle_attributes(conn, vin),
