@@ -308,30 +308,36 @@ def test_a_vehicle_that_refuses_for_what_a_workshop_flashed_is_no_failure_though
     assert story.campaign().state is CampaignState.FINISHED
 
 
-def began_and_failed(story: Story, name: str) -> None:
-    """An update of another campaign began on the vehicle, and did not end installed."""
+def began_and_failed(story: Story, name: str, *, told_late: bool = False) -> None:
+    """An update of another campaign began on the vehicle, and did not end installed; it may say so after its deadline."""
     other = Story(story.conn, story.ids)
     other.start(release="release_2.0.0", query=f"vin = '{name}'", waves=(), gate=STRICT)
     other.tick()
     (action,) = other.vehicles("offered")
+    if told_late:
+        other.later(3_601)
+        other.tick()
     other.native(action, "INSTALLING")
     other.native(action, "ROLLED_BACK", kind="closed")
     other.later(5)
     other.tick()
-    assert [each.state for each in other.vehicles()] == ["rolled_back"]
+    assert [each.state for each in other.vehicles()] == ["expired" if told_late else "rolled_back"]
     story.now = other.now
 
 
 @pytest.mark.parametrize(
     "given",
-    ["nothing shown", "another ecu", "a listed image", "never ran a known one", "began", "an update before"],
-)
+    [
+        "nothing shown", "another ecu", "a listed image", "never ran a known one", "began", "an update before",
+        "an update before, told late", "a refusal about another ecu",
+    ],
+)  # fmt: skip
 def test_what_nobody_lists_excuses_nothing_that_our_own_update_may_have_done(
     story: Story, given: str
 ) -> None:
     names = add_vehicles(story.conn, range(2), gateway="native")
-    if given == "an update before":
-        began_and_failed(story, names[0])
+    if given.startswith("an update before"):
+        began_and_failed(story, names[0], told_late=given.endswith("late"))
     story.start(release="release_3.0.0", waves=(), gate=STRICT)
     story.tick()
     if given == "never ran a known one":
@@ -352,7 +358,8 @@ def test_what_nobody_lists_excuses_nothing_that_our_own_update_may_have_done(
         story.native(action, "INSTALLING")
     if given != "nothing shown":
         says(story, names[0], UNLISTED, "head" if given == "another ecu" else "brake")
-    story.native(action, "FAILED", kind="closed", code="no_backup", detail="brake")
+    about = "head" if given.endswith("another ecu") else "brake"
+    story.native(action, "FAILED", kind="closed", code="no_backup", detail=about)
     story.later(5)
     story.tick()
     assert by_vin(story)[names[0]].state == "failed"

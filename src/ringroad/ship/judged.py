@@ -13,14 +13,15 @@ Invariants:
     What is not known to fit is never offered on.
     A refusal alone never takes a failure out of the gate's count: what we know explains it. That may be a manifest of the
     same vehicle, signed by its ECUs, of images of the programme; it is judged by them from then on.
-    An image that nobody knows explains a refusal only on an ECU that it is about, and never behind an update that began
-    and did not end installed: that may have left it there.
+    An image that nobody knows explains a refusal only on an ECU that the refusal names, and never behind an update that
+    began, or may have, and did not end installed: that may have left it there.
 
 Source: ADR 0119.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -102,19 +103,31 @@ def refused_for(today: Resolution, *, code: str) -> str | None:
     return verdict_of(today)
 
 
-def changed_elsewhere(code: str, *, touched: Collection[str], unlisted: Collection[str]) -> str | None:
+def changed_elsewhere(
+    code: str, detail: str, *, touched: Collection[str], unlisted: Mapping[str, str]
+) -> str | None:
     """Return why a vehicle that refused an update is let go for what a workshop left on it; None: that explains nothing.
 
     Args:
         code: of `REFUSALS`, by which the vehicle refused.
+        detail: the vehicle's words beside it, which name the ECUs that it is about: by name, or by serial.
         touched: names of the ECUs that the release has a package for.
         unlisted: those whose newest manifest shows an image that no package of the programme holds, and that ran one
-            before that a package holds; none if the vehicle's last update that began may have left it there.
+            before that a package holds, with their serials; none if the vehicle's last update that began may have left
+            it there.
     """
-    blamed = sorted(name for name in unlisted if name in touched or code in _ABOUT_OTHERS)
+    blamed = sorted(
+        name
+        for name, serial in unlisted.items()
+        if (name in touched or code in _ABOUT_OTHERS) and any(_names(detail, word) for word in (name, serial))
+    )
     if not blamed:
         return None
     return f"{CHANGED_ELSEWHERE}: {', '.join(blamed)} runs what no package holds"
+
+
+def _names(detail: str, word: str) -> bool:
+    return re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", detail) is not None
 
 
 def beside(verdict: str, detail: str) -> str:

@@ -568,8 +568,9 @@ UPDATE assignment a SET state = 'cancelled', state_detail = m.reason, finished_a
 
 -- name: changed_elsewhere
 -- ECUs whose newest manifest shows an image that no package of the programme holds, and that ran before what one holds;
--- none of a vehicle whose last update that began did not end installed: that may have left it there.
-SELECT e.vin, e.name
+-- none of a vehicle whose last update that began did not end installed: that may have left it there. One whose deadline
+-- passed may have begun: what tells of it after that is not folded in any more.
+SELECT e.vin, e.name, e.serial
   FROM ecu e
   JOIN vehicle v ON v.vin = e.vin
   JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
@@ -581,8 +582,8 @@ SELECT e.vin, e.name
                                         AND p.image_sha256 = w.image_sha256
                 WHERE w.vin = i.vin AND w.serial = i.serial)
    AND coalesce((SELECT a.state = 'installed' FROM assignment a
-                  WHERE a.vin = e.vin AND a.began_at IS NOT NULL
-                  ORDER BY a.began_at DESC, a.action_id DESC LIMIT 1), true)
+                  WHERE a.vin = e.vin AND (a.began_at IS NOT NULL OR a.state = 'expired')
+                  ORDER BY coalesce(a.began_at, a.finished_at) DESC, a.action_id DESC LIMIT 1), true)
  ORDER BY e.vin, e.name;
 
 -- name: let_go_verdicts

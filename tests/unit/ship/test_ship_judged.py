@@ -142,20 +142,35 @@ def test_a_refusal_by_one_reason_is_not_excused_by_another() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "unlisted", "blamed"),
+    ("said", "unlisted", "blamed"),
     [
-        ("no_backup", ["brake"], "brake"),
-        ("rollback", ["brake"], "brake"),
-        ("downgrade_undecided", ["brake", "adas"], "brake"),  # the release has nothing for adas
-        ("upgrades_from", ["adas"], ""),
-        ("requires", ["adas"], "adas"),  # it may be what is required
-        ("conflicts", ["head", "brake"], "brake, head"),
-        ("no_backup", [], ""),
-        ("requires", [], ""),
+        ("no_backup brake: the image it runs cannot be fetched again", ["brake"], "brake"),
+        ("rollback 2.bin: release counter 1, ECU S-brake committed 3", ["brake"], "brake"),
+        (
+            "downgrade_undecided brake would go back from 3 to 2, beside adas",
+            ["brake", "adas"],
+            "brake",
+        ),  # not for adas
+        ("upgrades_from adas 2 may be installed only over 1", ["adas"], ""),
+        (
+            "requires brake requires adas >=2, and it would run 1",
+            ["adas"],
+            "adas",
+        ),  # it may be what is required
+        ("conflicts brake conflicts with head <2, and it would run 1", ["head", "brake"], "brake, head"),
+        ("no_backup brake: its backup is below the committed counter", [], ""),
+        ("requires brake requires adas, which the vehicle does not have", [], ""),
+        ("no_backup head: the image it runs cannot be fetched again", ["brake"], ""),  # about another one
+        ("no_backup brake-rear: the image it runs cannot be fetched again", ["brake"], ""),
+        ("no_backup rear-brake: the image it runs cannot be fetched again", ["brake"], ""),
+        ("rollback 2.bin: release counter 1, ECU S-brake-2 committed 3", ["brake"], ""),
+        ("no_backup", ["brake"], ""),
     ],
 )
-def test_a_workshop_explains_a_refusal_only_on_an_ecu_that_it_is_about(
-    code: str, unlisted: list[str], blamed: str
+def test_a_workshop_explains_a_refusal_only_on_an_ecu_that_it_names(
+    said: str, unlisted: list[str], blamed: str
 ) -> None:
-    why = changed_elsewhere(code, touched=["brake", "head"], unlisted=unlisted)
+    code, _, detail = said.partition(" ")
+    serials = {name: f"S-{name}" for name in unlisted}
+    why = changed_elsewhere(code, detail, touched=["brake", "head"], unlisted=serials)
     assert why == (f"changed_elsewhere: {blamed} runs what no package holds" if blamed else None)

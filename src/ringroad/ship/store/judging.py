@@ -94,7 +94,7 @@ def judge_refusals(
 
     Args:
         conn: a connection in a transaction.
-        refused: action_id, vin, release_id and code of each; one action of a vehicle.
+        refused: action_id, vin, release_id, code and the words beside it (`said`) of each; one action of a vehicle.
         now: the server's time.
 
     Returns:
@@ -106,9 +106,9 @@ def judge_refusals(
         programme: read_images(conn, programme)
         for programme in sorted({one.programme_id for one in releases.values()})
     }
-    unlisted: dict[str, list[str]] = {}
+    unlisted: dict[str, dict[str, str]] = {}
     for each in SQL.changed_elsewhere(conn, vins=list(by_vin), unlisted=UNLISTED) if by_vin else ():
-        unlisted.setdefault(each["vin"], []).append(each["name"])
+        unlisted.setdefault(each["vin"], {})[each["name"]] = each["serial"]
     found: dict[int, str] = {}
     for vehicle in read_vehicles(conn, vins=list(by_vin)) if by_vin else ():
         row = by_vin[vehicle.vin]
@@ -116,8 +116,9 @@ def judge_refusals(
         today = resolve(vehicle, release, images[release.programme_id], now=now)
         why = refused_for(today, code=row["code"]) or changed_elsewhere(
             row["code"],
+            row["said"],
             touched=release.variants.get(vehicle.variant, {}),
-            unlisted=unlisted.get(vehicle.vin, ()),
+            unlisted=unlisted.get(vehicle.vin, {}),
         )
         if why:
             found[row["action_id"]] = why

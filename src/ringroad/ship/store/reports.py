@@ -344,7 +344,7 @@ def _let_go(conn: Connection, moved: Sequence[_Action], *, now: datetime) -> Non
         and action.row["kind"] != "rollback"
         and action.row["step"] <= 1  # behind a confirmed step, a refusal says that what was confirmed is gone
     ]
-    told = [{**action.row, "code": action.refused} for action in refused]
+    told = [{**action.row, "code": action.refused, "said": action.detail} for action in refused]
     found = judge_refusals(conn, told, now=now) if told else {}
     for action in refused:
         if why := found.get(action.row["action_id"]):
