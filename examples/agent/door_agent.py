@@ -20,6 +20,7 @@ from ringroad.vehicle.agents.base import (
     Progress,
     Reason,
     Software,
+    is_as_signed,
     read_image,
     unfit,
 )  # fmt: skip
@@ -58,7 +59,7 @@ class DoorAgent:
     async def prepare(self, image: EcuImage, source: ImageSource, *, progress: Progress) -> Outcome:
         state = self.state()
         refused = unfit(image, hardware_id=self.site.hardware_id, committed_counter=state.counter)
-        if refused or holds(state.running, image) or holds(state.other, image):
+        if refused or holds(state.running, image) or is_as_signed(state.other, image):
             return refused or Done(already=True)
         if state.trial:
             return Failed(reason=Reason.PRECONDITION, detail="another image is on trial")
@@ -85,7 +86,12 @@ class DoorAgent:
     async def verify(
         self, image: EcuImage, checks: frozenset[CheckKind], *, known_faults: frozenset[str] = frozenset()
     ) -> Outcome:
-        return Done() if holds(self.state().running, image) else Failed(reason=Reason.NOT_ACTIVE)
+        running = self.state().running
+        if running is None or not holds(running, image):
+            return Failed(reason=Reason.NOT_ACTIVE)
+        if "version" in checks and running.version != image.target.version:
+            return Failed(reason=Reason.VERSION_MISMATCH, detail=f"{running.version!r} is here")
+        return Done()  # a door tests nothing of itself and stores no faults
 
     async def commit(self, image: EcuImage) -> Outcome:
         state = self.state()

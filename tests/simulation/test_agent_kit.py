@@ -118,12 +118,38 @@ class Explosive(DoorAgent):
         raise RuntimeError("out of order")
 
 
+class Labelled(DoorAgent):
+    """Finds staged by the digest alone what came before under another version."""
+
+    async def prepare(self, image: EcuImage, source: ImageSource, *, progress: Progress) -> Outcome:
+        other = self.state().other
+        if other is not None and other.sha256 == image.sha256:
+            return Done(already=True)
+        return await super().prepare(image, source, progress=progress)
+
+    install = prepare
+
+
+class Blind(DoorAgent):
+    """Checks nothing that it is asked to check."""
+
+    async def verify(self, image: EcuImage, *args: object, **more: object) -> Outcome:
+        return await super().verify(image, frozenset())
+
+
+class Careless(Labelled, Blind):
+    """Commits under the wrong version, and finds nothing wrong with it."""
+
+
 @pytest.mark.parametrize(
     ("kind", "check", "problem"),
     [
         (Forgetful, "Power may go between", "rollback after a power cycle failed: already_committed"),
         (Trusting, "Images that may not go there", "prepare with another digest was done"),
         (Hasty, "An update runs through", "the counter advanced before commit"),
+        (Labelled, "What lies ready under another version", "version_mismatch '1.0' is here"),
+        (Careless, "What lies ready under another version", "under another version 1.0 runs, not 2.0"),
+        (Blind, "Another version than the signed one", "verify of another version was done"),
         (Torn, "Power may go in any step of a verb", ""),
         (Explosive, "An update runs through", "a verb raised RuntimeError: out of order"),
     ],

@@ -275,6 +275,26 @@ def test_an_update_that_is_undone_names_the_ecu_that_undid_it(world: World, said
     assert read_state(world.folder).detail == told
 
 
+def test_an_agent_that_finds_all_well_does_not_have_the_wrong_version_committed(world: World) -> None:
+    adas = world.ecus["adas"]
+    adas.banks[1] = Installed(content=content_of("adas", "2.0.0"), version="1.5.0", counter=1)
+    adas.claims = {"prepare"}  # by the digest of what lies there
+    world.order()
+    assert drive(world) == "ROLLED_BACK"
+    assert last_code(world) == "version_mismatch"
+    assert "commit" not in adas.verbs
+    assert world.versions() == {"1.0.0"}
+
+
+def test_an_agent_that_finds_all_well_does_not_have_another_image_committed(world: World) -> None:
+    adas = world.ecus["adas"]
+    adas.claims = {"activate", "verify"}
+    world.order()
+    assert drive(world) == "ROLLED_BACK"
+    assert last_code(world) == "not_active"
+    assert "commit" not in adas.verbs
+
+
 def test_a_fault_that_was_there_before_is_not_held_against_the_update(world: World) -> None:
     world.ecus["body"].faults.append(Fault(code="B1234-00", status=8))
     world.order()

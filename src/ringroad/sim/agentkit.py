@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol
 
+import msgspec
+
 from ringroad.protocol.vehicle import EcuTarget
 from ringroad.sim.vecu.medium import PowerCut
 from ringroad.vehicle.agents.base import (
@@ -314,6 +316,31 @@ async def _order(kit: Kit) -> None:
     await kit.runs(kit.bench.old, "after verbs out of order", for_good=True)
 
 
+async def _signed_now(kit: Kit) -> None:
+    """What lies ready under another version is taken under the one that is signed now."""
+    await kit.begin()
+    bench = kit.bench
+    before = replace(bench.new, version=bench.old.version, release_counter=bench.old.release_counter)
+    if isinstance(await kit.verb("prepare", before), Failed):
+        return  # the version is part of its images
+    await kit.done("prepare of the same bytes under another version", kit.verb("prepare"))
+    for verb in ("install", "activate", "verify", "commit"):
+        await kit.done(f"{verb} of bytes that came before under another version", kit.verb(verb))
+    await kit.runs(bench.new, "after bytes that came before under another version", for_good=True)
+
+
+async def _other_version(kit: Kit) -> None:
+    """Another version than the signed one does not pass verify, where that is to be checked."""
+    await kit.begin()
+    for verb in ("prepare", "install", "activate"):
+        await kit.done(verb, kit.verb(verb))
+    new = kit.new
+    signed = replace(new, target=msgspec.structs.replace(new.target, version=f"{new.target.version}1"))
+    await kit.refused(
+        "verify of another version", kit.verb("verify", as_signed=signed), Reason.VERSION_MISMATCH
+    )
+
+
 async def _wrong(kit: Kit) -> None:
     """Images that may not go there are refused and change nothing."""
     await kit.begin()
@@ -386,6 +413,8 @@ _CHECKS: Final[tuple[Callable[[Kit], Awaitable[None]], ...]] = (
     _rollback,
     _committed,
     _order,
+    _signed_now,
+    _other_version,
     _wrong,
     _power_between,
     _power_forward,

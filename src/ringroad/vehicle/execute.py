@@ -22,6 +22,7 @@ from ringroad.trust.verify import RefreshRefused, refresh
 from ringroad.vehicle import decide
 from ringroad.vehicle.agents.base import (
     RETRYABLE,
+    CheckKind,
     Done,
     EcuInventory,
     Failed,
@@ -379,6 +380,8 @@ class Executor:
             outcome = await agent.activate(ecu.image)
             if isinstance(outcome, Done):
                 outcome = await agent.verify(ecu.image, checks, known_faults=frozenset(known))
+            if isinstance(outcome, Done):
+                outcome = _runs_new(ecu, await agent.inventory(), checks)
         return self._tries.after_verb(outcome, what=f"check:{serial}", serial=serial, done=EcuState.VERIFIED)
 
     async def _commit(self, serial: str) -> float:
@@ -436,6 +439,26 @@ class Executor:
         if plan is None:
             raise Corrupt("the journal holds no plan", code="journal_corrupt")
         return plan
+
+
+def _runs_new(ecu: EcuPlan, answer: EcuInventory | Failed, checks: frozenset[CheckKind]) -> Outcome:
+    """Say whether an ECU tells the digest and the version that were signed, whatever its agent found.
+
+    What ran these bytes before goes on telling the version that they came under, unless that is to be checked.
+    """
+    if isinstance(answer, Failed):
+        return answer
+    running, target = answer.running, ecu.target
+    if running is None:
+        return Failed(reason=Reason.BOOT_FAILED, detail="no software runs")
+    if running.sha256 != target.sha256:
+        return Failed(reason=Reason.NOT_ACTIVE, detail=f"{running.version} runs")
+    changed = ecu.from_sha256 != target.sha256
+    if (changed or "version" in checks) and running.version != target.ecu_target.version:
+        signed = target.ecu_target.version
+        detail = f"{running.version!r} is reported, {signed!r} was signed"
+        return Failed(reason=Reason.VERSION_MISMATCH, detail=detail)
+    return Done()
 
 
 def _runs_old(ecu: EcuPlan, answer: EcuInventory | Failed) -> Outcome:
