@@ -13,11 +13,12 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from ringroad.kernel.facts import FactKind
+from ringroad.ship import store
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.model import CampaignState
-from ringroad.storage.db import Connection
+from ringroad.storage.db import Connection, transaction
 from support.ddi_device import Device, feedback, serving_device
-from support.fleet import CountingIds, Story, add_vehicles, fill_programme
+from support.fleet import CountingIds, Story, add_release, add_vehicles, fill_programme
 from support.gateways import eventually, rows
 
 pytestmark = pytest.mark.engines
@@ -255,6 +256,38 @@ def test_the_gate_does_not_count_a_claim_and_a_claim_never_confirmed_is_harm_at_
     assert row is not None
     assert row["release_id"] == "release_2.0.0"
     assert next(one for one in story.vehicles() if one.vin == first[1].vin).state == "expired"
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("2.0.0", ["installed", "active"]),
+        ("3.0.0", ["pending", "installed"]),
+        ("1.0.0", ["pending", "active"]),
+    ],
+)
+def test_of_two_claims_what_the_device_states_confirms_the_one_that_put_it_there(
+    story: Story, version: str, expected: list[str]
+) -> None:
+    add_release(story.conn, CountingIds(900), "3.0.0", counter=3)
+    story.start(waves=(), query="variant = city")
+    (one, *_) = story.vehicles("offered")
+    with transaction(story.conn):
+        store.pause(
+            story.conn, story.ids, campaign_id=story.campaign_id, generation=story.campaign().generation,
+            actor="ann", reason="x", now=story.now,
+        )  # fmt: skip
+    later = Story(story.conn, story.ids)
+    later.now = story.now
+    later.start(release="release_3.0.0", waves=(), priority=5, query="variant = city")
+    for told in (one, next(each for each in later.vehicles("offered") if each.vin == one.vin)):
+        later.ddi(told, "closed", "success", kind="closed")
+    later.tick()
+    states(later, one, version)
+    later.later(5)
+    later.tick()
+    found = [each.state for of in (story, later) for each in of.vehicles() if each.vin == one.vin]
+    assert found == expected
 
 
 def test_a_halt_leaves_a_claim_to_be_confirmed_so_that_the_vehicle_can_be_told_to_return(

@@ -274,6 +274,113 @@ def test_a_native_vehicle_gives_way_too_and_gets_the_recalls_bundle(world: Simpl
     assert states(fix) == ["offered"] * 2
 
 
+@pytest.fixture
+def overtaken(conn: Connection) -> SimpleNamespace:
+    """A native vehicle that opened what it was offered; before it said so, another campaign took the place."""
+    ids = CountingIds()
+    fill_programme(conn, ids, versions=("1.0.0", "2.0.0", "3.0.0"))
+    world = SimpleNamespace(conn=conn, ids=ids, lookout=None)
+    add_vehicles(conn, [1], gateway="native")
+    fix = begin(world, release="release_3.0.0")
+    fix.tick()
+    (opened,) = fix.vehicles("offered")
+    return SimpleNamespace(fix=fix, opened=opened, begin=lambda **more: begin(world, **more))
+
+
+def say_superseded(story: Story, action: SimpleNamespace) -> None:
+    story.native(action, "SYNCING")
+    story.native(action, "SUPERSEDED", kind="closed", code="superseded", detail="by action 2")
+
+
+@pytest.mark.parametrize("ahead", ["a recall", "a higher priority", "a recall that nobody answered"])
+def test_a_vehicle_that_dropped_what_gave_way_gets_it_again_under_a_new_number(
+    overtaken: SimpleNamespace, ahead: str
+) -> None:
+    fix, opened = overtaken.fix, overtaken.opened
+    given: dict[str, Any] = {"campaign_id": fix.campaign_id, "actor": "ann", "now": fix.now}
+    if ahead == "a higher priority":
+        with transaction(fix.conn):
+            store.pause(fix.conn, fix.ids, generation=fix.campaign().generation, reason="x", **given)
+        other = overtaken.begin(release="release_2.0.0", priority=5)
+        other.tick()
+        with transaction(fix.conn):
+            store.resume(fix.conn, fix.ids, generation=fix.campaign().generation, **given)
+    else:
+        other = overtaken.begin(release="release_2.0.0", recall=True)
+        other.tick()
+    (told,) = other.vehicles("offered")
+    if ahead == "a recall that nobody answered":
+        other.later(3_700)
+        other.tick()
+        assert states(fix) == ["offered"]  # again, under the number that the vehicle keeps as ended
+    say_superseded(other, opened)
+    other.later(5)
+    other.tick()
+    (again,) = fix.vehicles()
+    if ahead != "a recall that nobody answered":
+        assert again.state == "pending"
+        assert again.state_detail.startswith("gave way to ")
+        other.native(told, "FAILED", kind="closed")
+        other.later(5)
+        for _ in range(2):
+            other.tick()
+    else:
+        other.tick()
+    (again,) = fix.vehicles("offered")
+    assert again.action_id > opened.action_id
+    assert again.attempt == 1
+    (fact,) = kinds_of(list(read_facts(fix.conn)), FactKind.VEHICLE_OVERTAKEN)
+    assert (fact.subject, fact.body["by"]) == (opened.vin, other.campaign_id)
+    assert (fact.body["action_id"], fact.body["next_action_id"]) == (opened.action_id, again.action_id)
+    other.native(again, "FAILED", kind="closed")  # its outcome counts
+    other.tick()
+    assert states(fix) == ["failed"]
+
+
+@pytest.mark.parametrize(
+    "why", ["nothing was told in its place", "said of the new number too", "it had begun"]
+)
+def test_what_no_other_campaign_took_the_place_of_does_not_wait_again(
+    overtaken: SimpleNamespace, why: str
+) -> None:
+    fix, opened = overtaken.fix, overtaken.opened
+    if why != "nothing was told in its place":
+        recall = overtaken.begin(release="release_2.0.0", recall=True)
+        recall.tick()
+    if why == "it had begun":
+        fix.native(opened, "INSTALLING")
+    say_superseded(fix, opened)
+    fix.later(5)
+    fix.tick()
+    if why == "said of the new number too":
+        fix.native(recall.vehicles("offered")[0], "FAILED", kind="closed")
+        for _ in range(2):
+            fix.tick()
+        (again,) = fix.vehicles("offered")
+        say_superseded(fix, again)
+        fix.later(5)
+        fix.tick()
+    assert states(fix) == ["cancelled"]
+
+
+def test_an_update_that_was_taken_back_from_a_vehicle_that_dropped_it_is_cancelled(
+    overtaken: SimpleNamespace,
+) -> None:
+    fix, opened = overtaken.fix, overtaken.opened
+    recall = overtaken.begin(release="release_2.0.0", recall=True)
+    recall.tick()
+    say_superseded(fix, opened)
+    fix.later(5)
+    fix.tick()
+    assert states(fix) == ["pending"]
+    with transaction(fix.conn):
+        store.abort(
+            fix.conn, fix.ids, campaign_id=fix.campaign_id, generation=fix.campaign().generation,
+            actor="ann", reason="x", now=fix.now,
+        )  # fmt: skip
+    assert states(fix) == ["cancelled"]  # it knows nothing of the new number
+
+
 @pytest.mark.parametrize(("actor", "recall"), [("ann", True), ("ben", False)])
 def test_a_recall_is_approved_as_one_by_somebody_else(
     world: SimpleNamespace, actor: str, *, recall: bool

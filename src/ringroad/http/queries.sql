@@ -480,13 +480,14 @@ SELECT min(k.number) AS number, k.verdict, k.reason, k.sentence, sum(k.vehicles)
 -- name: vehicle_resolutions
 SELECT c.id AS campaign_id, c.name AS campaign_name, c.state AS campaign_state, wanted.id AS release_id,
        wanted.version AS release_version, coalesce(a.state, '') AS state, coalesce(a.state_detail, '') AS state_detail,
-       t.verdict, t.reason, coalesce(r.sentence, '') AS sentence, t.wave, t.joined_at, t.let_go_at, t.let_go_reason,
+       t.verdict, t.reason, coalesce(r.sentence, '') AS sentence, t.wave, p.made_at AS planned_at, t.joined_at, t.let_go_at, t.let_go_reason,
        coalesce(r.install_bytes, 0) AS install_bytes, coalesce(r.install_s, 0) AS install_s,
        ARRAY(SELECT x.version FROM unnest(CASE WHEN t.reason = 'joined' THEN ARRAY[wanted.id] ELSE r.steps END)
                                    WITH ORDINALITY AS step (id, at) JOIN release x ON x.id = step.id
               ORDER BY step.at) AS steps
   FROM campaign c JOIN release wanted ON wanted.id = c.release_id
   JOIN campaign_target t ON t.plan_id = c.plan_id AND t.vin = :vin
+  JOIN campaign_plan p ON p.id = t.plan_id
   LEFT JOIN campaign_resolution r ON r.plan_id = t.plan_id AND r.number = t.resolution
   LEFT JOIN assignment a ON a.campaign_id = c.id AND a.vin = t.vin AND a.kind = 'update'
  WHERE (:campaign_id::text IS NULL OR c.id = :campaign_id)

@@ -179,6 +179,7 @@ class VehicleResolutionView(View, frozen=True, kw_only=True):
     today_sentence: str = ""
     state: str = ""  # of its update; empty before the start, and where it takes no part
     state_detail: str = ""
+    planned_at: datetime | None = None  # when that plan was made
     joined_at: datetime | None = None  # late, while the campaign ran
     let_go_at: datetime | None = None  # from the control group; nothing is compared with it from then on
     let_go_reason: str = ""

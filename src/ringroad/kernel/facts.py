@@ -145,6 +145,7 @@ class FactKind(StrEnum):
     VEHICLE_DOWNLOADED = "vehicle.downloaded"
     VEHICLE_UPDATE_FAILED = "vehicle.update_failed"
     VEHICLE_ATTEMPT_FAILED = "vehicle.attempt_failed"
+    VEHICLE_OVERTAKEN = "vehicle.overtaken"
     VEHICLE_ROLLED_BACK = "vehicle.rolled_back"
     VEHICLE_DEADLINE_PASSED = "vehicle.deadline_passed"
     VEHICLE_BLOCKED = "vehicle.blocked"
@@ -296,6 +297,7 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.VEHICLE_DOWNLOADED: Stage.SHIP,
         FactKind.VEHICLE_UPDATE_FAILED: Stage.SHIP,
         FactKind.VEHICLE_ATTEMPT_FAILED: Stage.SHIP,
+        FactKind.VEHICLE_OVERTAKEN: Stage.SHIP,
         FactKind.VEHICLE_ROLLED_BACK: Stage.SHIP,
         FactKind.VEHICLE_DEADLINE_PASSED: Stage.SHIP,
         FactKind.VEHICLE_BLOCKED: Stage.SHIP,

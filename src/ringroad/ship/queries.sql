@@ -854,6 +854,23 @@ UPDATE assignment a
  WHERE a.action_id = m.action_id
 RETURNING m.action_id AS failed, a.action_id AS following;
 
+-- name: go_on_after
+-- What a vehicle dropped for something else that it was told since. It keeps the old number as ended, and would take no
+-- offer under it; so as for another attempt, but none is counted. Each time needs a later offer of another campaign.
+UPDATE assignment a
+   SET action_id = DEFAULT, state = 'pending', offered_at = NULL, deadline_at = NULL, last_report_at = :now,
+       not_before = :now, generation = a.generation + 1,
+       state_detail = 'gave way to ' || CASE WHEN told.recall THEN 'the emergency recall ' ELSE '' END || told.name
+  FROM assignment mine
+ CROSS JOIN LATERAL (
+       SELECT o.campaign_id, c.name, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall
+         FROM assignment o JOIN campaign c ON c.id = o.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
+        WHERE o.vin = mine.vin AND o.campaign_id <> mine.campaign_id AND o.offered_at >= mine.released_at
+          AND (mine.not_before IS NULL OR mine.not_before < o.offered_at)
+        ORDER BY o.offered_at DESC, o.action_id DESC LIMIT 1) AS told
+ WHERE mine.action_id = ANY (:action_ids::int[]) AND a.action_id = mine.action_id
+RETURNING mine.action_id AS dropped, a.action_id AS following, told.campaign_id AS other;
+
 -- name: apply_moves!
 UPDATE assignment a
    SET state = m.state, state_detail = m.detail, last_report_at = m.at,

@@ -40,6 +40,7 @@ class Evidence(StrEnum):
     ROLLED_BACK = "rolled_back"
     BLOCKED = "blocked"  # the roll-back failed; the vehicle needs service
     CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"  # native: dropped with nothing touched, for what it was told after it
     CANCEL_REJECTED = "cancel_rejected"
     NONE = "none"  # nothing about an action
 
@@ -53,6 +54,7 @@ class Move:
     blocks_vehicle: bool = False
     began: bool = False
     claimed: bool = False  # success was said and is not confirmed
+    overtaken: bool = False  # it waits again, where something else was in fact told in its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ _NATIVE = {
     "ROLLED_BACK": Evidence.ROLLED_BACK,
     "ROLLBACK_FAILED": Evidence.BLOCKED,
     "CANCELLED": Evidence.CANCELLED,
-    "SUPERSEDED": Evidence.CANCELLED,
+    "SUPERSEDED": Evidence.SUPERSEDED,
     "IDLE": Evidence.NONE,
     "INSTALLING": Evidence.BEGAN,
     "CHECKING": Evidence.BEGAN,
@@ -83,6 +85,7 @@ _OUTCOME = {
     Evidence.BLOCKED: AssignmentState.FAILED,
     Evidence.ROLLED_BACK: AssignmentState.ROLLED_BACK,
     Evidence.CANCELLED: AssignmentState.CANCELLED,
+    Evidence.SUPERSEDED: AssignmentState.CANCELLED,
 }
 
 
@@ -157,7 +160,10 @@ def decide_report(state: AssignmentState | None, evidence: Evidence, detail: str
     if state in CLOSED_STATES:
         return Refused("closed")
     if evidence in _OUTCOME:
-        return Move(state=_OUTCOME[evidence], detail=detail, blocks_vehicle=evidence is Evidence.BLOCKED)
+        overtaken = evidence is Evidence.SUPERSEDED and state is not AssignmentState.CANCELLING
+        return Move(
+            state=_OUTCOME[evidence], detail=detail, blocks_vehicle=evidence is Evidence.BLOCKED, overtaken=overtaken
+        )  # fmt: skip
     began = evidence in (Evidence.BEGAN, Evidence.CLAIMED, Evidence.WORD)
     if evidence in (Evidence.CLAIMED, Evidence.WORD):
         keeps = state in (AssignmentState.CANCELLING, AssignmentState.PENDING)

@@ -159,6 +159,22 @@ def resolution(**more: Any) -> VehicleResolutionView:
         (assignment(state="installed"), resolution(campaign_id="b"), "It confirmed 2."),  # an older campaign
         (assignment(state="installed"), resolution(campaign_id="c", verdict="match"), "It confirmed 2."),
         (None, resolution(verdict="already_installed"), "No campaign has taken in this vehicle."),
+        # What is under way goes first, however old its campaign is.
+        *(
+            (assignment(state=state, window=None, campaign_state="paused"), resolution(planned_at=NOON + timedelta(days=1)), text)
+            for state, text in (
+                ("offered", "Offered 25 Nov 12:00:00 UTC; the vehicle has not answered yet."),
+                ("active", "The vehicle works on 2."),
+                ("pending", "Its campaign is paused; it is in wave 1."),
+                ("cancelling", "The offer was withdrawn; the vehicle's answer is awaited."),
+            )
+        ),
+        (assignment(state="pending", campaign_state="halted"), resolution(planned_at=NOON + timedelta(days=1)),
+         "winter ships 3: it does not fit. It has no x."),
+        # What ended goes by when it did, not by which campaign was made first.
+        (assignment(state="installed", finished_at=NOON), resolution(planned_at=NOON - timedelta(1)), "It confirmed 2."),
+        (assignment(state="installed", finished_at=NOON), resolution(campaign_id="b", planned_at=NOON + timedelta(1)),
+         "winter ships 3: it does not fit. It has no x."),
     ],
 )  # fmt: skip
 def test_a_newer_plan_that_leaves_a_vehicle_out_is_why_it_is_not_updating(

@@ -39,7 +39,7 @@ S = AssignmentState
         ("closed", {"gateway": "native", "state": "FAILED", "code": "precondition"}, Evidence.FAILED, "precondition"),
         ("closed", {"gateway": "native", "state": "ROLLED_BACK"}, Evidence.ROLLED_BACK, "ROLLED_BACK"),
         ("closed", {"gateway": "native", "state": "ROLLBACK_FAILED"}, Evidence.BLOCKED, "ROLLBACK_FAILED"),
-        ("closed", {"gateway": "native", "state": "SUPERSEDED"}, Evidence.CANCELLED, "SUPERSEDED"),
+        ("closed", {"gateway": "native", "state": "SUPERSEDED"}, Evidence.SUPERSEDED, "SUPERSEDED"),
         ("progress", {"gateway": "native", "state": 7}, Evidence.NONE, ""),
         ("progress", {}, Evidence.NONE, ""),
     ],
@@ -98,6 +98,8 @@ def test_what_is_stored_is_the_outcome_of_a_plan_that_only_downloads_and_of_no_o
         (S.CANCELLING, Evidence.PROGRESS, S.CANCELLING),
         (S.CANCELLING, Evidence.CLAIMED, S.CANCELLING),
         (S.CANCELLING, Evidence.CANCELLED, S.CANCELLED),
+        (S.CANCELLING, Evidence.SUPERSEDED, S.CANCELLED),
+        (S.ACTIVE, Evidence.SUPERSEDED, S.CANCELLED),
         (S.CANCELLING, Evidence.CANCEL_REJECTED, S.ACTIVE),
         (S.CANCELLING, Evidence.CONFIRMED, S.INSTALLED),
         (S.PENDING, Evidence.PROGRESS, S.PENDING),
@@ -112,6 +114,16 @@ def test_moves(state: AssignmentState, evidence: Evidence, expected: AssignmentS
     assert move.state is expected
     assert move.began is (evidence in (Evidence.BEGAN, Evidence.CLAIMED))
     assert move.blocks_vehicle is (evidence is Evidence.BLOCKED)
+
+
+@pytest.mark.parametrize("state", [S.PENDING, S.OFFERED, S.ACTIVE, S.CANCELLING])
+@pytest.mark.parametrize("evidence", [Evidence.SUPERSEDED, Evidence.CANCELLED, Evidence.FAILED])
+def test_only_what_was_dropped_for_something_else_and_is_still_wanted_may_wait_again(
+    state: AssignmentState, evidence: Evidence
+) -> None:
+    move = decide_report(state, evidence, "")
+    assert isinstance(move, Move)
+    assert move.overtaken is (evidence is Evidence.SUPERSEDED and state is not S.CANCELLING)
 
 
 @given(st.sampled_from(sorted(CLOSED_STATES)), st.sampled_from(Evidence))

@@ -25,6 +25,7 @@ _LEFT_OUT = {
 _OVER = {"halted", "aborted", "finished"}
 
 _STOPPED = {"halted", "aborted"}
+_UNDER_WAY = {"offered", "active", "claimed", "cancelling"}
 _ABOARD = {"AWAITING_CONSENT", "STAGING", "READY", "INSTALLING"}
 _WAITS_FOR = {
     "consent": "waits for its driver",
@@ -51,7 +52,8 @@ def why_not_updating(
     title = "Why it is not updating"
     if v.shut_out or v.blocked_reason:
         return _barred(v, title=title)
-    if r is not None and r.let_go_at is not None and (a is None or a.campaign_id < r.campaign_id):
+    r = None if r is None or not _says_why(a, r) else r
+    if r is not None and r.let_go_at is not None:
         return Why(
             title=title,
             text=f"{r.campaign_name} ships {r.release_version}: it was held back, and others were compared with it until"
@@ -59,12 +61,7 @@ def why_not_updating(
             tone="",
             next="Nothing holds it back any more: the next campaign that selects it may take it.",
         )
-    if (
-        r is not None
-        and r.verdict == "control"
-        and r.campaign_state in _OVER
-        and (a is None or a.campaign_id < r.campaign_id)
-    ):
+    if r is not None and r.verdict == "control" and r.campaign_state in _OVER:
         return Why(
             title=title,
             text=f"{r.campaign_name} shipped {r.release_version}: it was held back, and others were compared with it."
@@ -72,7 +69,7 @@ def why_not_updating(
             tone="",
             next="Nothing holds it back any more: another campaign that selects it may take it.",
         )
-    if r is not None and r.verdict in _LEFT_OUT and (a is None or a.campaign_id < r.campaign_id):
+    if r is not None and r.verdict in _LEFT_OUT:
         return Why(
             title=title,
             text=f"{r.campaign_name} ships {r.release_version}: {_LEFT_OUT[r.verdict]} {r.sentence}".strip(),
@@ -125,6 +122,21 @@ def _barred(v: VehicleView, *, title: str) -> Why:
         tone="bad",
         next="Nothing is offered to a blocked vehicle. Look at its reports, mend it, then unblock it.",
     )
+
+
+def _says_why(a: AssignmentView | None, r: VehicleResolutionView) -> bool:
+    """Tell whether a plan says more than the vehicle's own assignment: that is over, and ended before it was made."""
+    if a is None:
+        return True
+    waits = a.state == "pending" and a.campaign_state not in _OVER
+    if waits or a.state in _UNDER_WAY or a.campaign_id == r.campaign_id:
+        return False
+    moved_at = a.finished_at or a.offered_at
+    if (
+        r.planned_at is None or moved_at is None
+    ):  # of an older server, or never offered: campaigns sort by age
+        return a.campaign_id < r.campaign_id
+    return moved_at < r.planned_at
 
 
 def _going_back(a: AssignmentView, detail: str) -> Why:

@@ -1,4 +1,4 @@
-"""Campaigns that share vehicles: what gives way to a recall.
+"""Campaigns that share vehicles: what gives way to another one.
 
 What is decided is in `ship.precedence` and `ship.plan`.
 """
@@ -6,11 +6,12 @@ What is decided is in `ship.precedence` and `ship.plan`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from ringroad.kernel.clock import Ids
-from ringroad.kernel.facts import FactKind
+from ringroad.kernel.facts import Fact, FactKind
 from ringroad.ship.model import Campaign
 from ringroad.ship.precedence import lower_than
 from ringroad.ship.store.batches import append_batch, wave_fact_id
@@ -21,7 +22,7 @@ from ringroad.ship.store.reading import (
     read_levels,
 )
 from ringroad.storage.db import Connection
-from ringroad.storage.ledger import latest_fact
+from ringroad.storage.ledger import append_facts, latest_fact
 
 
 def preempt(
@@ -51,6 +52,36 @@ def preempt(
         )  # fmt: skip
         SQL.notify_assignment(conn, campaign_id=campaign_id)
     return sum(map(len, taken.values()))
+
+
+def go_on_after(
+    conn: Connection, ids: Ids, dropped: Sequence[Mapping[str, Any]], *, now: datetime
+) -> set[int]:
+    """Let actions wait again that their vehicles dropped for another campaign; return which, by their old numbers.
+
+    A vehicle that had begun to get ready before it said so drops what gave way; it never began to install. Whatever
+    nothing was told in place of is left out.
+    """
+    rows = list(SQL.go_on_after(conn, action_ids=[row["action_id"] for row in dropped], now=now))
+    next_of = {row["dropped"]: row for row in rows}
+    facts = []
+    for row in dropped:
+        if (following := next_of.get(row["action_id"])) is None:
+            continue
+        wave = wave_fact_id(conn, row["campaign_id"], row["wave"])
+        causes = preempted_by(conn, row["campaign_id"]) or ([wave] if wave else [])
+        body = {name: row[name] for name in ("campaign_id", "wave", "action_id", "release_id")}
+        facts.append(
+            Fact(
+                id=ids.new("fact"), kind=FactKind.VEHICLE_OVERTAKEN, subject=row["vin"], lap_id=row["lap_id"],
+                causes=tuple(causes), actor=f"vehicle:{row['vin']}", work_started_at=now, event_at=now, recorded_at=now,
+                body={**body, "by": following["other"], "next_action_id": following["following"]},
+            )
+        )  # fmt: skip
+    append_facts(conn, facts)
+    for campaign_id in sorted({row["campaign_id"] for row in dropped}):
+        SQL.notify_assignment(conn, campaign_id=campaign_id)
+    return set(next_of)
 
 
 def preempted_by(conn: Connection, campaign_id: str) -> list[str]:

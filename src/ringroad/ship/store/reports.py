@@ -32,6 +32,7 @@ from ringroad.ship.report import (
 from ringroad.ship.retry import RetryPolicy, RetryReason, decide_retry, not_delivered, reason_of
 from ringroad.ship.store.batches import RECONCILER, append_by_wave, wave_fact_id
 from ringroad.ship.store.judging import judge_refusals
+from ringroad.ship.store.precedence import go_on_after
 from ringroad.ship.store.reading import SQL
 from ringroad.ship.store.returns import order_back_late
 from ringroad.ship.store.statements import (
@@ -92,6 +93,7 @@ class _Action:
     refused: str = ""  # the code by which the vehicle said no before it touched anything
     reason: RetryReason | None = None  # of its failure, where it may pass by itself
     again_at: datetime | None = None
+    overtaken: bool = False  # by something else that the vehicle was told
 
 
 def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = FOLD_ROWS_MAX) -> Folded:
@@ -109,8 +111,8 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
     outcomes: list[str] = []
     blocked: dict[str, _Action] = {}
     for report in reports:
-        claim = _claim_of(of_vehicle.get(report["vin"], [])) if report["kind"] in STATING else None
-        if claim and (said := _confirm(conn, ids, claim, report, now=now)):
+        claims = _claims_of(of_vehicle.get(report["vin"], [])) if report["kind"] in STATING else []
+        if said := next(filter(None, (_confirm(conn, ids, one, report, now=now) for one in claims)), None):
             outcomes.append(said)
             continue
         if report["kind"] == "fetched":  # by the gateway; read with the action
@@ -140,6 +142,7 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
                 action.at = report["received_at"]
                 action.began = action.began or decision.began
                 action.claimed = action.claimed or decision.claimed
+                action.overtaken = decision.overtaken
                 action.reason = reason_of(report["body"]) if evidence is Evidence.FAILED else None
                 said_no = evidence is Evidence.FAILED and is_refusal(report["body"])
                 action.refused = report["body"]["code"] if said_no else ""
@@ -147,7 +150,7 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
                 note_answer(conn, ids, report, now=now)
                 if decision.blocks_vehicle:
                     blocked[report["vin"]] = action
-    moved = [action for action in actions.values() if action.moved]
+    moved = _go_on(conn, ids, [action for action in actions.values() if action.moved], now=now)
     _let_go(conn, moved, now=now)
     for action in moved:
         action.again_at = _again_at(action, now=now)
@@ -253,15 +256,19 @@ def _by_vin(actions: Iterable[_Action]) -> dict[str, list[_Action]]:
     return found
 
 
-def _claim_of(actions: Iterable[_Action]) -> _Action | None:
-    """Return what a vehicle says it did and has not confirmed; the newest, where an old one was never confirmed.
+def _claims_of(actions: Iterable[_Action]) -> list[_Action]:
+    """Return what a vehicle says it did and has not confirmed, what it said last first.
+
+    More than one where an old one was never confirmed: what it states that it runs tells which of them it did.
 
     Args:
         actions: of the one vehicle.
     """
     unconfirmed = AssignmentState.INSTALLED, AssignmentState.FAILED, AssignmentState.ROLLED_BACK
     claims = [each for each in actions if each.claimed and each.state not in unconfirmed]
-    return max(claims, key=lambda each: int(each.row["action_id"]), default=None)
+    return sorted(
+        claims, key=lambda each: (each.row["claimed_at"] or each.at, each.row["action_id"]), reverse=True
+    )
 
 
 def _confirm(
@@ -350,6 +357,20 @@ def _let_go(conn: Connection, moved: Sequence[_Action], *, now: datetime) -> Non
         if why := found.get(action.row["action_id"]):
             action.state, action.verdict = AssignmentState.CANCELLED, why
             action.detail = beside(why, action.detail)
+
+
+def _go_on(conn: Connection, ids: Ids, moved: Sequence[_Action], *, now: datetime) -> list[_Action]:
+    """Let what vehicles dropped for something else wait for its turn again; return the other moves."""
+    dropped = [
+        action.row
+        for action in moved
+        if action.overtaken
+        and not action.began
+        and action.row["began_at"] is None
+        and action.row["kind"] != "rollback"
+    ]
+    waits = go_on_after(conn, ids, dropped, now=now) if dropped else set()
+    return [action for action in moved if action.row["action_id"] not in waits]
 
 
 def _again_at(action: _Action, *, now: datetime) -> datetime | None:
