@@ -16,7 +16,7 @@ from ringroad.vehicle.agents.base import FlashStep
 from ringroad.vehicle.memory import Memory
 
 PROGRESS_S: Final = 1.0  # s; between two progress reports
-BEFORE_ERASE: Final[frozenset[FlashStep]] = frozenset({"session", "unlock"})
+WEARS: Final[frozenset[FlashStep]] = frozenset({"erase", "transfer"})  # what of a flash wears it
 NOBODY: Final[Mapping[str, tuple[int, int]]] = MappingProxyType({})
 
 
@@ -88,22 +88,26 @@ class EcuProgress:
     """Progress of one try on one ECU, for its agent.
 
     Attributes:
-        began: it began to erase, or transferred something.
+        began: it began to erase; or, of an agent that tells no steps, it transferred again what was there before, so that
+            a transfer that is taken up where it broke is none.
     """
 
-    __slots__ = ("_all", "_serial", "began")
+    __slots__ = ("_all", "_before_bytes", "_serial", "_steps", "began")
 
     def __init__(self, reports: ProgressReports, serial: str) -> None:
         self._all = reports
         self._serial = serial
+        self._before_bytes = reports.done().get(serial, (0, 0))[0]
+        self._steps = False
         self.began = False
 
     def __call__(self, done_bytes: int, total_bytes: int) -> None:
         """Hear what is done."""
-        self.began = self.began or done_bytes > 0
+        self.began = self.began or (not self._steps and 0 < done_bytes <= self._before_bytes)
         self._all.hear(self._serial, done_bytes, total_bytes)
 
     def at(self, step: FlashStep) -> None:
         """Hear that a step begins."""
-        self.began = self.began or step not in BEFORE_ERASE
+        self._steps = True
+        self.began = self.began or step in WEARS
         self._all.at(self._serial, step)
