@@ -132,6 +132,12 @@ def test_an_update_that_did_not_fit_says_that_there_is_no_room(code: str) -> Non
         ("cancelled", TAKEN_BACK, "Nothing was changed."),  # of a server that tells no reason
         ("cancelled", "", "Nothing was changed."),
         (DENIED, "no, by the driver", "Nothing was changed."),
+        ("cancelled", "declined by its driver", "Nothing was changed."),
+        (
+            "cancelled",
+            "declined by who answers for its driver",
+            "Nothing was changed. Who answers for this vehicle declined it.",
+        ),
     ],
 )
 def test_an_update_that_was_withdrawn_says_why(
@@ -140,6 +146,12 @@ def test_an_update_that_was_withdrawn_says_why(
     view = view_of(glance("CANCELLED", code=code, detail=detail, plan=plan))
     assert view.text == expected
     assert expected in render_page(view, token="t")
+
+
+@pytest.mark.parametrize("detail", ["declined by its driver", "declined by its driver."])
+def test_what_the_driver_declined_elsewhere_was_not_withdrawn_by_the_maker(detail: str) -> None:
+    view = view_of(glance("CANCELLED", code="cancelled", detail=detail))
+    assert view.headline == "You declined the update"
 
 
 def test_a_question_shows_what_changes_how_much_and_how_long() -> None:

@@ -20,6 +20,10 @@ from ringroad.vehicle.driver.language import ENGLISH, Words
 from ringroad.vehicle.glance import Glance
 from ringroad.vehicle.states import BEFORE_INSTALLING, EcuState
 
+# Reasons of a cancel, as servers tell them, that are no reason of the maker's.
+DECLINED: Final = "declined by its driver"
+DECLINED_FOR: Final = "declined by "  # somebody else
+
 Word = Literal["yes", "all", "later", "no"]
 WORDS: Final[tuple[Word, ...]] = ("yes", "all", "later", "no")
 PLAIN_BYTES: Final = 1024  # below this a size is shown as it is
@@ -125,10 +129,15 @@ def view_of(glance: Glance, words: Words = ENGLISH) -> DriverView:
         text = text or (words.say(key) if words.has(key) else "")
     if state.state == "FAILED" and state.code in NO_ROOM:
         text = words.say("result.no_room")
-    if state.state == "CANCELLED" and state.code == "cancelled" and state.detail not in {"", TAKEN_BACK}:
+    cancelled = state.state == "CANCELLED"
+    declined = cancelled and (state.code == DENIED or state.detail.rstrip(".") == DECLINED)
+    declined_for = cancelled and not declined and state.detail.startswith(DECLINED_FOR)
+    if declined_for:
+        text = words.say("result.declined_for")
+    elif cancelled and not declined and state.code == "cancelled" and state.detail not in {"", TAKEN_BACK}:
         text = words.say("result.withdrawn", why=state.detail.rstrip("."))
     headline = words.say("headline.stands" if _stands(glance) else f"headline.{state.state}")
-    if state.code == DENIED and state.state == "CANCELLED":
+    if declined:
         headline = words.say("headline.declined")
     if plan is None:
         return DriverView(headline=headline, tone=tone, text=text, waits=_waits(glance, words))
