@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from ringroad.signal.diagnose import Job
-
-_ACTION: Final = re.compile("[0-9]{1,18}")
 
 
 def updates_of(newest: Mapping[str, Job]) -> list[Mapping[str, Any]]:
@@ -28,9 +25,10 @@ def updates_of(newest: Mapping[str, Job]) -> list[Mapping[str, Any]]:
             at, before = found.get(each["id"], (job.answered_at, {}))
             newer = {**before, **each} if at <= job.answered_at else {**each, **before}
             found[each["id"]] = (max(at, job.answered_at), newer)
-    ordered = sorted((said for _, said in found.values()), key=lambda said: _number(said["id"]), reverse=True)
+    ordered = sorted(found.values(), key=lambda each: _moved_at(each[1], told_at=each[0]), reverse=True)
     return [
-        {key: _READ[key](value) if key in _READ else value for key, value in said.items()} for said in ordered
+        {key: _READ[key](value) if key in _READ else value for key, value in said.items()}
+        for _, said in ordered
     ]
 
 
@@ -49,9 +47,9 @@ def _dicts(found: object) -> list[Mapping[str, Any]]:
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
-def _number(update_id: str) -> int:
-    """Return the number of an action, which grow with time; what is none is oldest."""
-    return int(update_id) if _ACTION.fullmatch(update_id) else 0
+def _moved_at(said: Mapping[str, Any], *, told_at: datetime) -> datetime:
+    """Return when an update ended, or else began; one that has not begun stands by when it was told of."""
+    return _time(said.get("ended_at")) or _time(said.get("began_at")) or told_at
 
 
 def _time(said: object) -> datetime | None:
