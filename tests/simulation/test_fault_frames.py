@@ -12,7 +12,7 @@ import pytest
 
 from ringroad.kernel.limits import TELEMETRY_BATCH_MAX
 from ringroad.kernel.vin import parse_vin
-from ringroad.protocol.fault_status import FOLDED_PATH
+from ringroad.protocol.fault_status import FOLDED_PATH, WAITED_PATH
 from ringroad.protocol.vehicle import Sample, TelemetryBatch
 from ringroad.signal.fault_history import FaultChange, fold
 from ringroad.sim.simtime import SimulatedLoop, run_simulated
@@ -50,6 +50,7 @@ def lived(
     vehicle: DiagnosedVehicle | None = None,
     silent: bool = False,
     flaps: bool = False,
+    fault_at_s: float = FAULT_AT_S,
 ) -> list[TelemetryBatch]:
     """Live 60 s with a fault in the middle; the speed is the second. Return what was collected."""
     loop = SimulatedLoop()
@@ -80,7 +81,7 @@ def lived(
             for second in range(120):  # halves of seconds
                 if flaps and second % 4 > 1:
                     ecu().faults.clear(None)
-                elif loop.time() >= FAULT_AT_S and FAULT not in [f.code for f in ecu().faults.stored]:
+                elif loop.time() >= fault_at_s and FAULT not in [f.code for f in ecu().faults.stored]:
                     sha256 = director_target(vehicle.ecus["brake"], "1.0.0", 1).sha256
                     rate = FaultRate(code=FAULT, rate_permille=1000)
                     ecu().script = Script(images={sha256: Behaviour(faults=(rate,))})
@@ -145,6 +146,14 @@ def test_what_waits_is_stored_while_the_vehicle_ends(tmp_path: Path) -> None:
     assert events[0].status
     assert events[-1].status == 0  # how it stood in the end
     assert len(batches[-1].samples) == 0
+
+
+def test_what_waited_says_for_how_long_when_the_vehicle_ends_too(tmp_path: Path) -> None:
+    batches = lived(tmp_path, before_s=5, after_s=0, telemetry_s=1_000, flaps=True, fault_at_s=10.5)
+    first = batches[-1].faults[0]
+    waited_s = (batches[-1].made_at - first.at).total_seconds()
+    assert waited_s > 2 * AT_ONCE_S_MIN  # six batches at once were for this code already
+    assert first.snapshot[WAITED_PATH] == int(waited_s)
 
 
 def test_a_fault_that_is_gone_after_a_restart_is_told_as_gone(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ringroad.protocol.fault_status import ACTIVE, FOLDED_PATH, began
+from ringroad.protocol.fault_status import ACTIVE, FOLDED_PATH, WAITED_PATH, began
 
 ODOMETER: Final = "Vehicle.TraveledDistance"  # km; VSS
 FOLDED_MAX: Final = 100_000  # of one change; a vehicle looks once a second, and a day has fewer
@@ -43,7 +43,7 @@ class FaultHistory:
         first_us, last_us: when it first came, and when it last began to fail.
         odometer_first_km, odometer_last_km: then; None: the vehicle did not say.
         versions: software on which it was seen, in the order it came.
-        frame: the snapshot of the last time it began to fail.
+        frame: the snapshot of the last time it began to fail; the signals alone.
     """
 
     ecu: str
@@ -117,7 +117,7 @@ def _folded(change: FaultChange) -> int:
 
 
 def _frame(change: FaultChange) -> Mapping[str, Any]:
-    return {path: value for path, value in change.snapshot.items() if path != FOLDED_PATH}
+    return {path: value for path, value in change.snapshot.items() if path not in {FOLDED_PATH, WAITED_PATH}}
 
 
 def _odometer(change: FaultChange) -> float | None:

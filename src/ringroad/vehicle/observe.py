@@ -147,15 +147,24 @@ async def observe(
             end_if_cancelled()
             await asyncio.sleep(FRAME_S if config.fault_before_s else config.telemetry_s)
     finally:
-        _tell_rest(news, watch, collector, orchestrator)
+        now = clock.now()
+        _tell_rest(news, watch, collector, orchestrator, late_at=now if config.fault_before_s else None)
 
 
-def _tell_rest(news: FaultNews, watch: FaultWatch, collector: Collector, orchestrator: Orchestrator) -> None:
-    """Store what waits while the vehicle ends."""
+def _tell_rest(
+    news: FaultNews,
+    watch: FaultWatch,
+    collector: Collector,
+    orchestrator: Orchestrator,
+    *,
+    late_at: datetime | None,
+) -> None:
+    """Store what waits while the vehicle ends; where a ring is kept (`late_at`: now), each with for how long it waited."""
     release = orchestrator.state.release_id
     try:
         while faults := news.batch():
-            collector.collect([], faults, software=dict(watch.software), release=release)
+            told = faults if late_at is None else told_late(faults, now=late_at)
+            collector.collect([], told, software=dict(watch.software), release=release)
             news.stored(faults, now_s=0.0, at_once=False)
     except RingroadError as error:
         _log.warning("vehicle.faults_lost", code=error.code, reason=error.message)

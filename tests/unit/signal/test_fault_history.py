@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringroad.protocol.fault_status import FOLDED_PATH
+from ringroad.protocol.fault_status import FOLDED_PATH, WAITED_PATH
 from ringroad.signal.fault_history import FOLDED_MAX, ODOMETER, FaultChange, FaultHistory, fold
 
 FAILING, STORED, GONE = 0x2F, 0x28, 0x00
@@ -54,7 +54,7 @@ def test_an_occurrence_is_a_time_that_it_began_to_fail(statuses: list[int], occu
 def test_what_a_vehicle_left_out_of_a_flapping_code_is_counted_once_and_is_no_signal(
     folded: Any, more: int
 ) -> None:
-    newest = change(30, FAILING, frame={FOLDED_PATH: folded, "Vehicle.Speed": 3})
+    newest = change(30, FAILING, frame={FOLDED_PATH: folded, WAITED_PATH: 60, "Vehicle.Speed": 3})
     line = one(change(10, FAILING), change(20, STORED), newest, newest)
     assert (line.occurrences, line.last_us) == (2 + more, 30)
     assert line.frame == {"Vehicle.Speed": 3}
