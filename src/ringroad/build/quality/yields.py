@@ -113,6 +113,7 @@ class Level:
         failed: of these, not right at once.
         belief: of those to come.
         times: how many times as often it fails as its station does otherwise; 1 for a station.
+        shared: share of what it is unsure of that all stations are unsure of together: the line's mean.
     """
 
     station: str
@@ -122,6 +123,7 @@ class Level:
     failed: int
     belief: Belief
     times: float
+    shared: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,16 +218,36 @@ def _levels(
             station=station, kind=kind, value=value, vehicles=int(vehicles[number]),
             failed=int(family.seen[number]), belief=Belief(bad=a, good=a * (1 - rate) / rate),
             times=1.0 if kind == "station" else float(family.factor[number]),
+            shared=float(family.leans[number] ** 2 * of_line / doubt[number]),
         )  # fmt: skip
 
 
 def _rolled(stations: Sequence[Level]) -> tuple[float, float, float]:
-    """Return the product of first-pass yields; its interval is lognormal, with the stations' variances added.
+    """Return the product of first-pass yields, with its interval.
 
-    Source: rolled throughput yield; Montgomery, Introduction to Statistical Quality Control, 1.3.
+    On the logarithm, stations' own widths add as squares, since they are unsure apart; what they are unsure of together
+    adds as it is. Above and below the product have a width each.
+
+    Source: rolled throughput yield; Montgomery, Introduction to Statistical Quality Control, 1.3. Zou and Donner,
+    "Construction of confidence limits about effect measures" (2008), for widths of a sum.
     """
     product = math.prod(each.belief.first_pass for each in stations)
-    bounds = [each.belief.between() for each in stations]
-    wide = sum(math.log(max(high, RATE_MIN) / max(low, RATE_MIN)) ** 2 for low, high in bounds)
-    half = math.exp(math.sqrt(wide) / 2)
-    return product, product / half, min(1.0, product * half)
+    shared = [each.shared for each in stations]
+    below, above = [], []
+    for each in stations:
+        low, high = each.belief.between()
+        below.append(math.log(each.belief.first_pass / max(low, RATE_MIN)))
+        above.append(math.log(max(high, RATE_MIN) / each.belief.first_pass))
+    return (
+        product,
+        product * math.exp(-_together(below, shared)),
+        min(1.0, product * math.exp(_together(above, shared))),
+    )
+
+
+def _together(widths: Sequence[float], shared: Sequence[float]) -> float:
+    """Return the width of a sum, of which each term shares a part of its variance with all others."""
+    own = sum(width**2 * (1 - part) for width, part in zip(widths, shared, strict=True))
+    return math.sqrt(
+        own + sum(width * math.sqrt(part) for width, part in zip(widths, shared, strict=True)) ** 2
+    )

@@ -165,6 +165,21 @@ def test_rolled_yield_is_the_product_of_the_stations() -> None:
     assert low < product < high <= 1
 
 
+def test_the_interval_of_the_rolled_yield_covers_where_stations_are_unsure_of_their_mean_together() -> None:
+    covered = 0
+    for seed in range(12):
+        draw = np.random.default_rng(seed)
+        counts = [tally(f"s{n}", vehicles=45, failed=int(draw.binomial(45, 0.02))) for n in range(20)]
+        _, low, high = fit_yields(counts).rolled
+        covered += low <= 0.98**20 <= high
+    assert covered >= 10
+
+
+def test_the_rolled_yield_of_one_station_is_as_sure_as_the_station() -> None:
+    found = fit_yields([tally(vehicles=300, failed=9)])
+    assert found.rolled[1:] == pytest.approx(level(found, "station").belief.between())
+
+
 def test_what_is_not_counted_is_not_believed() -> None:
     assert fit_yields([]).levels == ()
     with pytest.raises(InvalidInput, match="roof: 3 of 2 vehicles cannot have failed"):
