@@ -20,7 +20,7 @@ from ringroad.vehicle.decide import AWAY_TRIES_MAX, COMMIT_INSTALLS_MAX, COMMIT_
 from ringroad.vehicle.identity import LOOKS_MAX
 from ringroad.vehicle.memory import read_state
 from ringroad.vehicle.observe import FaultWatch
-from ringroad.vehicle.orchestrator import MANIFEST_AGAIN_S, Orchestrator
+from ringroad.vehicle.orchestrator import MANIFEST_AGAIN_S, MANIFEST_AGAIN_S_MAX, Orchestrator
 from support.uptane import OTHER_VIN
 from support.vehicle_world import STEPS_MAX, Installed, World, content_of, director_target
 
@@ -191,6 +191,28 @@ def test_looks_at_an_ecu_that_is_away_are_a_minute_apart(world: World) -> None:
             world.clock.s += MANIFEST_AGAIN_S + 1
             await orchestrator.exchange()
             assert world.ecus["brake"].verbs.count("inventory") == 2
+
+    asyncio.run(exchanges())
+
+
+def test_an_ecu_that_keeps_a_manifest_that_is_due_is_asked_ever_more_seldom_until_it_answers(
+    world: World,
+) -> None:
+    brake = world.ecus["brake"]
+    brake.answers["inventory"] = [Failed(reason=Reason.UNREACHABLE)] * 20
+
+    async def exchanges() -> None:
+        async with world.boot() as orchestrator:
+            brake.verbs.clear()
+            for _ in range(4 * 60):
+                await orchestrator.exchange()
+                world.clock.s += MANIFEST_AGAIN_S
+            assert 7 <= brake.verbs.count("inventory") <= 10  # 1, 2, 4 ... 60 minutes apart
+            assert world.server.manifests == []
+            brake.answers["inventory"] = []
+            world.clock.s += MANIFEST_AGAIN_S_MAX
+            await orchestrator.exchange()
+            assert len(world.server.manifests) == 1
 
     asyncio.run(exchanges())
 

@@ -50,6 +50,9 @@ from ringroad.vehicle.states import BEFORE_INSTALLING, Answer, CampaignState, Ec
 POLL_S_MIN: Final = 1  # s; a server that asks for less is not obeyed
 POLL_S_MAX: Final = 24 * 3600  # s
 MANIFEST_AGAIN_S: Final = 60.0  # s; after a manifest that could not be made or was refused
+MANIFEST_AGAIN_S_MAX: Final = (
+    3600.0  # s; twice as long each time, while ECUs keep one that is due from being made
+)
 IMAGES_NAME: Final = "images"
 REFUSALS_MAX: Final = 3  # polls in a row at which the server refuses one report, until it is put aside
 WAITS: Final = frozenset(
@@ -149,7 +152,7 @@ class Orchestrator:
         self._next_poll_s = 0.0
         self.link_error = ""
         self.manifest_error = ""
-        self._manifest_at_s = 0.0
+        self._manifest_at_s, self._manifest_pause_s = 0.0, MANIFEST_AGAIN_S
         self._looked = False  # at what ECUs run since the start, and the server knows as far as it can
         self._looks = 0
         self._manifests = ManifestBook(vehicle.folder, durability=vehicle.durability)
@@ -367,6 +370,8 @@ class Orchestrator:
     def _observe(self, entry: Entry, state: CampaignState) -> None:
         if self._uplink_failures == 0:  # while the server is away, news must not shorten the back-off
             self._uplink_wake.set()
+        if not state.resting:
+            self._manifest_at_s, self._manifest_pause_s = 0.0, MANIFEST_AGAIN_S  # for the end of this update
         if self._vehicle.observer is not None:
             self._vehicle.observer(entry, state)
 
@@ -441,21 +446,22 @@ class Orchestrator:
         due = self._manifests.due(self.state)
         look = due or (self.state.resting and not self._looked)
         # The server should know how the campaign ended before it sees what came of it.
-        if (
-            not look
-            or not self._memory.outbox.settled
-            or self._vehicle.clock.monotonic_s() < self._manifest_at_s
-        ):
+        clock = self._vehicle.clock
+        if not look or not self._memory.outbox.settled or clock.monotonic_s() < self._manifest_at_s:
             return
         inventory = await self.ecus.inventories()
         ended = due and self.state.action_id is not None  # the update's end: what is listed was asked for
         tells = due or self._manifests.differs(inventory)
         failed = await self._put_manifest(inventory, fresh=ended) if tells else None
-        # Once per start: an ECU that stays away, or an image that nobody knows, must not keep buses awake.
+        # A few times per start, and ever more seldom while one is due: what stays away must not keep buses awake.
         self._looks += 1
         self._looked = not is_worth_a_look(inventory, failed, looks=self._looks)
-        if not self._looked:
-            self._manifest_at_s = self._vehicle.clock.monotonic_s() + MANIFEST_AGAIN_S
+        kept = due and failed is not None and failed.code in {"manifest_incomplete", "manifest_unknown_image"}
+        if kept or not self._looked:
+            self._manifest_at_s = clock.monotonic_s() + self._manifest_pause_s
+        self._manifest_pause_s = (
+            min(2 * self._manifest_pause_s, MANIFEST_AGAIN_S_MAX) if kept else MANIFEST_AGAIN_S
+        )
 
     async def _tell(self, inventory: Inventory) -> None:
         """Tell the server what ECUs run, if that is not what it was told, before an update is refused for it."""
