@@ -227,6 +227,33 @@ def test_an_alarm_is_a_fact_stands_once_and_what_it_told_is_over_when_it_closes(
         store_watch.get_alarm(conn, "alarm_none")
 
 
+def test_a_bad_lot_alarms_also_where_its_period_ended_between_two_looks(conn: Connection) -> None:
+    seen: dict[str, dict[str, int]] = {}
+    built(conn, 0, 300, bad=lambda number: number % 50 == 0)
+    assert look_at_results(conn, IDS, CLOCK, seen) == []
+    built(conn, 300, 100, bad=lambda number: number % 50 == 0)
+    built(conn, 400, 80, bad=lambda number: number % 4 == 1, lots={"battery": "L-BAD"})
+    built(conn, 480, 1200, bad=lambda number: number % 50 == 0)
+    (alarm,) = look_at_results(conn, IDS, CLOCK, seen)
+    assert (alarm.kind, alarm.value) == ("lot", "battery=L-BAD")
+    assert {period for _, _, period in numbers(conn)} == {1, 2, 3, 4, 5}
+    assert look_at_results(conn, IDS, CLOCK, {}) == []
+
+
+def test_a_long_backlog_is_looked_at_some_periods_at_a_time_and_to_its_end(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_watch, "PERIODS_MAX", 2)
+    built(conn, 0, 400, bad=lambda number: number % 50 == 0)
+    built(conn, 400, 80, bad=lambda number: number % 4 == 1, lots={"battery": "L-BAD"})
+    built(conn, 480, 340, bad=lambda number: number % 50 == 0)
+    seen: dict[str, dict[str, int]] = {}
+    assert look_at_results(conn, IDS, CLOCK, seen) == []
+    (alarm,) = look_at_results(conn, IDS, CLOCK, seen)
+    assert alarm.value == "battery=L-BAD"
+    assert seen == {"wren": {"marriage": 41}}
+
+
 def test_an_alarm_about_a_software_version_opens_a_finding_in_a_lap_of_its_own(conn: Connection) -> None:
     built(conn, 0, 400, bad=lambda number: number % 50 == 0)
     built(conn, 400, 200, bad=lambda number: number % 5 == 1, software="2.0")

@@ -41,7 +41,8 @@ def look_at_results(
             for alarm in new:
                 _hand_on(conn, ids, clock, alarm)
             found += new
-            seen[programme_id] = blocks
+            if not store_watch.is_behind(conn, programme_id):
+                seen[programme_id] = blocks
     return found
 
 

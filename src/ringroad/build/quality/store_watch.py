@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from psycopg.types.json import Jsonb
 
-from ringroad.build.quality.periods import REACH, first_of
+from ringroad.build.quality.periods import first_of, period_of
 from ringroad.build.quality.store import SQL
 from ringroad.build.quality.store_days import tallies_since
-from ringroad.build.quality.watch import BLOCK, Alarm, Counted, Watched, find_alarms, unnumbered
+from ringroad.build.quality.watch import BEHIND, BLOCK, Alarm, Counted, Watched, find_alarms, unnumbered
 from ringroad.build.quality.yields import Kind, Yields, fit_yields
 from ringroad.build.store_packages import SQL as BUILD
 from ringroad.build.store_packages import get_programme
@@ -33,6 +33,7 @@ from ringroad.storage.ledger import append_fact, causes_of
 DAYS: Final = 30  # that yields are learned from, unless said otherwise
 DAYS_MAX: Final = 365
 ROWS_MAX: Final = 500_000  # vehicles alike in one block; what three periods of 200 stations come to
+PERIODS_MAX: Final = 8  # of a station that one look goes on by
 ACTOR: Final = "rule:quality"
 
 
@@ -74,20 +75,49 @@ def blocks_of(conn: Connection, programme_id: str) -> dict[str, int]:
 
 
 def look(conn: Connection, ids: Ids, *, programme_id: str, now: datetime) -> list[StoredAlarm]:
-    """Look at what was checked, and keep what is an alarm with its fact. Raises: NotFound."""
+    """Look at what was checked, and keep what is an alarm with its fact. Raises: NotFound.
+
+    A period that has ended since is looked at once to its end, before it is what others are compared with; no more
+    than `PERIODS_MAX` of a station at once: `is_behind` says whether there are more.
+    """
     BUILD.lock_programme(conn, programme_id=programme_id)  # two looks take turns
-    places = _places(conn, programme_id)
-    if not places:
-        return []
+    newest, begun = _newest(conn, programme_id), _begun(conn, programme_id)
+    found: list[StoredAlarm] = []
+    for step in range(PERIODS_MAX + 1):
+        now_at = {name: begun.get(name, 0) + step for name in newest}
+        periods = {name: period for name, period in now_at.items() if period <= newest[name][1]}
+        if not periods:
+            break
+        found += _look_at(conn, ids, newest, periods, programme_id=programme_id, now=now)
+    return found
+
+
+def is_behind(conn: Connection, programme_id: str) -> bool:
+    """Return whether a station has periods that nobody has looked at yet."""
+    begun = _begun(conn, programme_id)
+    return any(period > begun.get(name, 0) for name, (_, period) in _newest(conn, programme_id).items())
+
+
+def _look_at(
+    conn: Connection,
+    ids: Ids,
+    newest: Mapping[str, tuple[int, int]],
+    periods: Mapping[str, int],
+    *,
+    programme_id: str,
+    now: datetime,
+) -> list[StoredAlarm]:
+    """Look at one period of each of some stations, as if it were the newest one."""
     counts = [
         of_row(Counted, row, lots=_lots(row))
         for row in SQL.counted(
-            conn, programme_id=programme_id, block=BLOCK, stations=list(places),
-            numbers=[vehicles // BLOCK * BLOCK for vehicles, _ in places.values()],
-            firsts=[first_of(period - REACH) for _, period in places.values()], rows_max=ROWS_MAX,
+            conn, programme_id=programme_id, block=BLOCK, stations=list(periods),
+            numbers=[min(newest[name][0], first_of(period + 1)) for name, period in periods.items()],
+            firsts=[first_of(period - BEHIND) for period in periods.values()], rows_max=ROWS_MAX,
         )
     ]  # fmt: skip
-    numbers = _numbered(conn, programme_id, counts, list(places))
+    counts = [each for each in counts if each.period <= periods[each.station]]
+    numbers = _numbered(conn, programme_id, counts, periods)
     standing = [each.watched for each in list_alarms(conn, programme_id, only_open=True)]
     stored = get_programme(conn, programme_id)
     plant_id = stored.plant_id or programme_id
@@ -157,16 +187,35 @@ def _places(conn: Connection, programme_id: str) -> dict[str, tuple[int, int]]:
     return {row["station"]: (row["vehicles"], row["period"]) for row in rows}
 
 
+def _newest(conn: Connection, programme_id: str) -> dict[str, tuple[int, int]]:
+    """Return by station the vehicles of its full blocks, and the period of the last one of these."""
+    full = {name: vehicles // BLOCK * BLOCK for name, (vehicles, _) in _places(conn, programme_id).items()}
+    return {name: (vehicles, period_of(vehicles - 1)) for name, vehicles in full.items() if vehicles}
+
+
+def _begun(conn: Connection, programme_id: str) -> dict[str, int]:
+    """Return by station the newest period of which anything is watched."""
+    begun: dict[str, int] = {}
+    for row in SQL.watched(conn, programme_id=programme_id, stations=list(_places(conn, programme_id))):
+        begun[row["station"]] = max(row["period"], begun.get(row["station"], 0))
+    return begun
+
+
 def _numbered(
-    conn: Connection, programme_id: str, counts: Sequence[Counted], stations: Sequence[str]
+    conn: Connection, programme_id: str, counts: Sequence[Counted], periods: Mapping[str, int]
 ) -> dict[tuple[Watched, int], int]:
-    """Return the numbers of what is watched; what is watched for the first time gets the next ones."""
-    rows = SQL.watched(conn, programme_id=programme_id, stations=stations)
+    """Return the numbers of what is watched; what is watched for the first time gets the next ones.
+
+    The station itself has one in each period, also where all vehicles belong to closed alarms: it says how far we are.
+    """
+    rows = SQL.watched(conn, programme_id=programme_id, stations=list(periods))
     known = {
         (Watched(row["station"], row["kind"], row["value"]), row["period"]): row["number"] for row in rows
     }
     so_far = SQL.watched_so_far(conn, programme_id=programme_id)
-    for number, (watched, period) in enumerate(unnumbered(counts, known), start=so_far + 1):
+    stations = {(Watched(name, "station", ""), period) for name, period in periods.items() if period > 0}
+    new = sorted({*unnumbered(counts, known), *(stations - known.keys())})
+    for number, (watched, period) in enumerate(new, start=so_far + 1):
         SQL.insert_watch(
             conn, programme_id=programme_id, station=watched.station, kind=watched.kind, value=watched.value,
             period=period, number=number,
