@@ -22,7 +22,11 @@ LINE = Line(
     ratios=(),
 )
 REWORK = replace(
-    LINE, stations=(*LINE.stations[:2], Station(name="test", cycle_s=60, rework_permille=50, rework_s=300))
+    LINE,
+    stations=(
+        *LINE.stations[:2],
+        Station(name="test", cycle_s=60, rework_permille=50, rework_s=300, rework_to="trim"),
+    ),
 )
 
 
@@ -140,6 +144,19 @@ def test_a_line_with_rework_has_a_way_back() -> None:
     state = after(event("entered", "test", 0, "o1"), line=REWORK)
     assert isinstance(apply(state, event("entered", "trim", 9, "o1"), REWORK, received_at=at(9)), LineState)
     assert refused(state, event("entered", "trim", 9, "o1"), LINE).code == "out_of_order"
+
+
+def test_a_vehicle_goes_back_only_from_a_gate_and_to_where_its_rework_leads() -> None:
+    begun = [event("entered", name, n, "o0") for n, name in enumerate(("trim", "roof", "test"))]
+    state = after(*begun, event("entered", "roof", 10, "o1"), line=REWORK)
+    assert refused(state, event("entered", "trim", 20, "o1"), REWORK).code == "out_of_order"
+    used = event("used", "roof", 30, "o1", part="seat", lot="L7")
+    assert isinstance(apply(state, used, REWORK, received_at=at(30)), LineState)
+    assert refused(state, event("entered", "roof", 20, "o0"), REWORK).code == "out_of_order"
+    assert isinstance(apply(state, event("entered", "trim", 20, "o0"), REWORK, received_at=at(20)), LineState)
+    gate_is_silent = after(event("entered", "roof", 10, "o1"), line=REWORK)
+    back = apply(gate_is_silent, event("entered", "trim", 20, "o1"), REWORK, received_at=at(20))
+    assert isinstance(back, LineState)
 
 
 def test_a_clock_a_little_ahead_is_believed() -> None:

@@ -187,7 +187,6 @@ def _impossible(event: MesEvent, line: Line, *, received_at: datetime) -> tuple[
 def _of_vehicle(state: LineState, event: MesEvent, line: Line) -> tuple[Code, str] | None:
     """Return what of the line's state contradicts an event about a vehicle."""
     place = {station.name: number for number, station in enumerate(line.stations)}
-    returns = any(station.rework_permille for station in line.stations)
     if event.order_id in state.done:
         return "out_of_order", f"{_told(event)} after it left the line"
     before = state.vehicles.get(event.order_id)
@@ -206,11 +205,28 @@ def _of_vehicle(state: LineState, event: MesEvent, line: Line) -> tuple[Code, st
         return "duplicate", f"order {event.order_id} is in {event.station} already"
     if event.kind == "left" and here == there and not before.inside:
         return "duplicate", f"order {event.order_id} left {event.station} already"
-    if here < there and not returns:
-        return "out_of_order", f"{_told(event)} after it was {_where(before)}: the line has no way back"
+    if here < there and not _leads_back(state, line, there, here):
+        return "out_of_order", f"{_told(event)} after it was {_where(before)}: the line has no way back there"
     if event.kind in {"result", "used"} and here != there:
         return "contradiction", f"{_told(event)} while it is {_where(before)}"
     return None
+
+
+def _leads_back(state: LineState, line: Line, there: int, here: int) -> bool:
+    """Return whether rework brings a vehicle back; stations that never told anything may have passed it on unheard."""
+    place = {station.name: number for number, station in enumerate(line.stations)}
+
+    def silent(first: int, end: int) -> bool:
+        return all(each.name not in state.stations for each in line.stations[first:end])
+
+    return any(
+        place[station.rework_to] <= here
+        and there <= gate
+        and silent(there + 1, gate + 1)
+        and silent(place[station.rework_to], here)
+        for gate, station in enumerate(line.stations)
+        if station.rework_permille and station.rework_to in place
+    )
 
 
 def _of_station(state: LineState, event: MesEvent) -> tuple[Code, str] | None:
