@@ -286,10 +286,10 @@ def test_what_a_site_told_in_a_format_that_its_hub_did_not_know_is_taken_once_th
 
 
 def test_what_a_hub_newer_than_its_site_says_waits_and_is_said_until_the_site_reads_it(pair: Pair) -> None:
-    for given in (b'{"format": 2}', b'{"format": 2, "number": "in other words"}'):
-        with pytest.raises(Unavailable, match="format 2"):
+    for given in (b'{"format": 3}', b'{"format": 3, "number": "in other words"}'):
+        with pytest.raises(Unavailable, match="format 3"):
             take_message(pair.site, given, clock=CLOCK, ids=IDS)
-    assert link_of(pair.site).hub_tells == 2
+    assert link_of(pair.site).hub_tells == 3
     said = Down(format=1, number=1, programme_id=SITE)
     take_message(pair.site, msgspec.json.encode(said), clock=CLOCK, ids=IDS)
     assert link_of(pair.site).hub_tells is None

@@ -67,7 +67,7 @@ from ringroad.loop.mes import run_mes
 from ringroad.loop.site_trust import Here, run_answering, run_fetching
 from ringroad.loop.sites import run_hearing, run_hub, run_site, run_telling
 from ringroad.protocol.mes import MesEvent
-from ringroad.protocol.site import UP_FORMAT, Down, SiteEvent, Up, down_subject, up_subject, user_of
+from ringroad.protocol.site import DOWN_FORMAT, UP_FORMAT, Down, SiteEvent, Up, down_subject, up_subject, user_of
 from ringroad.sim.api import Api
 from ringroad.sim.assembly import Surroundings
 from ringroad.sim.plant import Birth, Plant, PlantSettings
@@ -1006,12 +1006,36 @@ def test_what_is_older_than_what_was_taken_changes_nothing(hub: Connection, site
     assert get_order(site, order_id).state == "open"
 
 
+@pytest.mark.parametrize(("says", "form"), [("", 1), ("time_zone", 2), ("inspects_all", 2)])
+def test_a_plant_document_that_sites_of_before_refuse_waits_until_they_read_it(
+    hub: Connection, site: Connection, says: str, form: int
+) -> None:
+    plant = read_plant((FIRST / "plant.toml").read_text("utf-8"))
+    plant = replace(plant, identity=replace(plant.identity, id=SITE))
+    if says == "time_zone":
+        plant = replace(plant, identity=replace(plant.identity, time_zone="Europe/Oslo"))
+    if says == "inspects_all":
+        gate = next(path for path, kind, _ in plant.structure.things() if kind == "gate")
+        decided = Posterior(family="share", n=20, total=19)
+        every = {Key(gate, says, "variant=van"): decided}
+        plant = replace(plant, parameters={**plant.parameters, **every})
+    who: dict[str, Any] = {"actor": "tester", "now": CLOCK.now()}
+    with transaction(hub):
+        save_plant(hub, IDS, plant=plant, **who)
+        choose_plant(hub, IDS, plant_id=SITE, programme_id=SITE, **who)
+    said = news(hub)
+    assert [each.format for each in said] == [form if each.plant else 1 for each in said]
+    assert all(hears(site, *said))
+    assert get_plant(site, SITE).plant == plant
+
+
 def test_a_site_waits_for_what_it_does_not_understand_and_is_told_all_when_it_is_made_anew(
     hub: Connection, site: Connection
 ) -> None:
     said = news(hub)
-    with pytest.raises(Unavailable, match="format 2"):
-        hears(site, msgspec.structs.replace(said[0], format=2))
+    for form in (0, DOWN_FORMAT + 1):
+        with pytest.raises(Unavailable, match=f"format {form}"):
+            hears(site, msgspec.structs.replace(said[0], format=form))
     with pytest.raises(InvalidInput):
         hears(site, msgspec.structs.replace(said[0], source="nonsense ="))
     with pytest.raises(NotFound):

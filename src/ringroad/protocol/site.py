@@ -16,7 +16,7 @@ from msgspec import Meta
 from ringroad.kernel.errors import InvalidInput
 
 UP_FORMAT: Final = 1
-DOWN_FORMAT: Final = 1
+DOWN_FORMAT: Final = 2  # the newest that a site reads, and 1; a message says the oldest that can say it
 ORDERS_MAX: Final = 1_000  # in one message; some 300 kB
 SITE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # a token of a subject, and part of a user's name
 UP_BYTES_MAX: Final = 512 * 1024  # bytes of events in one message; the broker takes 1 MiB

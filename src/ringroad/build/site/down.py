@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from ringroad.build.plan_line import Order
+from ringroad.build.plant.model import Plant
 from ringroad.build.plant.read import plant_from_document
 from ringroad.build.plant.revise import keep_learned
 from ringroad.build.plant.store import choose_plant, get_plant, runs_of, save_plant
@@ -83,9 +84,9 @@ def newest_fact(conn: Connection) -> int:
 
 def _parts(conn: Connection, programme_id: str) -> Iterator[tuple[str, Down]]:
     stored = get_programme(conn, programme_id)
-    plain = Down(format=DOWN_FORMAT, number=1, programme_id=programme_id)
+    plain = Down(format=1, number=1, programme_id=programme_id)
     yield "programme", msgspec.structs.replace(
-        plain, source=stored.source, plant=stored.plant.to_document() if stored.plant else None,
+        plain, format=_format(stored.plant), source=stored.source, plant=stored.plant.to_document() if stored.plant else None,
         blocked=blocked_options(conn, programme_id=programme_id), baseline=_baseline(conn, programme_id),
     )  # fmt: skip
     orders = waiting_orders(conn, programme_id=programme_id)
@@ -100,6 +101,13 @@ def _parts(conn: Connection, programme_id: str) -> Iterator[tuple[str, Down]]:
             sequence=list(schedule.document.sequence) if schedule else [],
         ),
     )
+
+
+def _format(plant: Plant | None) -> int:
+    """Return 2 for a document that sites of before refuse for good: it waits until they are up to date."""
+    if plant is None:
+        return 1
+    return 2 if plant.identity.time_zone or any(key.kind == "inspects_all" for key in plant.parameters) else 1
 
 
 def _chunks(orders: list[Order]) -> Iterator[list[Order]]:
@@ -156,7 +164,7 @@ def take_down(conn: Connection, ids: Ids, clock: Clock, said: Down) -> bool:
         Unavailable: the hub is newer than this site; its messages wait until the site is as new.
         InvalidInput, Conflict, NotFound: it cannot be here; nothing was changed.
     """
-    if said.format != DOWN_FORMAT:
+    if not 1 <= said.format <= DOWN_FORMAT:
         raise Unavailable(f"the hub speaks format {said.format}", hint="bring this site up to date")
     row = SQL.place(conn, name="heard")
     if row and said.number <= row["number"]:
