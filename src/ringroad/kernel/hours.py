@@ -243,7 +243,7 @@ def _days(text: str, span: str) -> Iterator[int]:
 
 
 def _instants(window: Window, zone: tzinfo, at: datetime) -> Sequence[datetime]:
-    """Return, in order, every instant after `at` and within a week at which the window can open or close."""
+    """Return, in order, every instant in the `LOOKED_DAYS` after `at` at which the window can open or close."""
     week = week_of(window.hours, window.quiet)
     found: set[datetime] = set()
     day = at.astimezone(zone).date() - timedelta(days=1)
@@ -251,13 +251,14 @@ def _instants(window: Window, zone: tzinfo, at: datetime) -> Sequence[datetime]:
     for minute in range(WEEK_MIN):
         if week[minute] != week[minute - 1]:
             edges.setdefault(minute // DAY_MIN, []).append(minute % DAY_MIN)
-    for _ in range(LOOKED_DAYS + 1):
+    for _ in range(LOOKED_DAYS + 2):
         for minute in edges.get(day.weekday(), ()):
             local = datetime.combine(day, time(minute // 60, minute % 60), tzinfo=zone)
             found.update(local.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
         day += timedelta(days=1)
     found.update(_clock_changes(zone, at))
-    return sorted(instant for instant in found if at < instant)
+    until = at + timedelta(days=LOOKED_DAYS)  # all are known until then; behind it some are
+    return sorted(instant for instant in found if at < instant <= until)
 
 
 def _clock_changes(zone: tzinfo, at: datetime) -> Iterator[datetime]:

@@ -12,6 +12,7 @@ from ringroad.kernel.hours import (
     DAYS,
     OwnHours,
     Window,
+    closed_spans,
     find_zone,
     is_open,
     longest_s,
@@ -233,3 +234,11 @@ def test_what_is_put_off_may_begin_in_its_hours_after_that(
 def test_a_time_without_a_zone_puts_nothing_off() -> None:
     with pytest.raises(InvalidInput):
         OwnHours(hours=ALWAYS, not_before=datetime(2026, 12, 27))  # noqa: DTZ001 - what is refused
+
+
+def test_an_opening_on_the_day_on_which_the_clock_is_set_is_seen_from_nine_days_before() -> None:
+    window = Window(hours=("01:00-02:00",), time_zone="Europe/Berlin")
+    start, end = berlin("2026-10-16T08:00"), berlin("2026-10-26T00:00")
+    spans = list(closed_spans(window, window.zone(None), start=start, end=end))
+    assert berlin("2026-10-25T01:00") in {until for _, until in spans}
+    assert not any(since <= berlin("2026-10-25T01:30") < until for since, until in spans)
