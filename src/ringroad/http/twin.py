@@ -155,7 +155,7 @@ def get_line_times(ctx: Ctx, *, programme_id: Id) -> LineTimesView:
                 order_id=each.order_id, enters_at=each.enters_at, leaves_at=each.leaves_at,
                 due_at=(at := due[each.order_id]), late=at is not None and at < each.leaves_at,
             )
-            for each in planned_vehicles(seen.visits, seen.time, now=now)
+            for each in planned_vehicles(seen, now=now)
         ],
     )  # fmt: skip
 

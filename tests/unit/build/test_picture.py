@@ -126,17 +126,29 @@ def at(hour: int, minute: int = 0, *, day: int = 23) -> datetime:
 def test_a_vehicle_on_the_line_at_a_break_goes_on_after_it() -> None:
     now = at(9, 15)
     seen = seen_at(now, building=1)
-    planned = planned_vehicles(seen.visits, seen.time, now=now)
+    planned = planned_vehicles(seen, now=now)
     assert [each.enters_at for each in planned] == [None, at(9, 15), at(9, 25)]
     assert [each.leaves_at for each in planned] == [at(9, 25), at(10, 5), at(10, 15)]
     assert [(each.since, each.until, each.worked_s) for each in seen.rests] == [(at(9, 30), at(10), 900)]
     assert rests_until(RESTING.calendar, now=now) is None
 
 
+def test_a_vehicle_that_went_in_out_of_turn_is_on_the_line_and_the_others_are_yet_to_enter() -> None:
+    now = at(7)
+    orders = [replace(order(number), state="building" if number == 1 else "open") for number in range(3)]
+    seen = line_now(RESTING, [each.id for each in orders], orders, standing={}, now=now)
+    planned = planned_vehicles(seen, now=now)
+    assert [(each.order_id, each.enters_at) for each in planned] == [
+        (orders[1].id, None),
+        (orders[0].id, now),
+        (orders[2].id, at(7, 10)),
+    ]
+
+
 def test_a_line_that_rests_now_says_until_when_and_what_stands_is_mended_meanwhile() -> None:
     now = at(22)
     seen = seen_at(now, standing={"a": 9 * 3_600.0})  # an hour longer than the night
-    planned = planned_vehicles(seen.visits, seen.time, now=now)
+    planned = planned_vehicles(seen, now=now)
     assert [each.enters_at for each in planned] == [at(6, day=24), at(7, 10, day=24), at(7, 20, day=24)]
     assert rests_until(RESTING.calendar, now=now) == at(6, day=24)
     assert [(each.since, each.until) for each in seen.rests] == [(now, at(6, day=24))]
@@ -148,7 +160,7 @@ def test_a_line_that_rests_now_says_until_when_and_what_stands_is_mended_meanwhi
 def test_what_ends_as_a_shift_does_ends_then_and_what_begins_then_begins_with_the_next() -> None:
     now = at(13, 40)
     seen = seen_at(now)
-    planned = planned_vehicles(seen.visits, seen.time, now=now)
+    planned = planned_vehicles(seen, now=now)
     assert [each.leaves_at for each in planned] == [at(14), at(6, 10, day=24), at(6, 20, day=24)]
     assert [each.enters_at for each in planned] == [at(13, 40), at(13, 50), at(6, day=24)]
 

@@ -85,7 +85,10 @@ def line_now(
         now: the moment.
     """
     known = {order.id: order for order in orders}
-    placed = tuple(known[each] for each in sequence if each in known)
+    listed = [known[each] for each in sequence if each in known]
+    placed = tuple(
+        sorted(listed, key=lambda order: order.state != "building")
+    )  # those on the line went in first
     time = working_time(line.calendar, start=now)
     visits: list[Visit] = []
     if line.stations and placed:
@@ -97,17 +100,19 @@ def line_now(
     )
 
 
-def planned_vehicles(visits: Sequence[Visit], time: WorkingTime, *, now: datetime) -> list[PlannedVehicle]:
-    """Return when the vehicles of a picture enter and leave, in its order; those that have left are left out."""
+def planned_vehicles(seen: LineNow, *, now: datetime) -> list[PlannedVehicle]:
+    """Return when the vehicles of a line enter and leave, in its order; those that have left are left out."""
+    building = {order.id for order in seen.orders if order.state == "building"}
+    time = seen.time
     first: dict[str, Visit] = {}
     last: dict[str, Visit] = {}
-    for each in visits:
+    for each in seen.visits:
         first.setdefault(each.order_id, each)
         last[each.order_id] = each
     return [
         PlannedVehicle(
             order_id=order_id,
-            enters_at=None if begins.starts < 0 else now + timedelta(seconds=time.begun(begins.starts)),
+            enters_at=None if order_id in building else now + timedelta(seconds=time.begun(begins.starts)),
             leaves_at=now + timedelta(seconds=time.done(last[order_id].leaves)),
         )
         for order_id, begins in first.items()
