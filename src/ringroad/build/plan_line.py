@@ -362,9 +362,8 @@ def entry_times(line: Line, sequence: Sequence[str], *, now: datetime) -> dict[s
     }
 
 
-def latest_entry(line: Line, due_at: datetime, *, now: datetime) -> datetime:
-    """Return by when a vehicle enters that waits nowhere and leaves in time."""
-    time = working_time(line.calendar, start=now)
+def latest_entry(line: Line, due_at: datetime, time: WorkingTime, *, now: datetime) -> datetime:
+    """Return by when a vehicle enters that waits nowhere and leaves in time; `time` is the line's, from now on."""
     worked_s = time.worked((due_at - now).total_seconds()) - least_s(line)
     return now + timedelta(seconds=time.done(worked_s))
 

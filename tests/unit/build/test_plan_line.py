@@ -28,6 +28,7 @@ from ringroad.build.plan_line import (
 )
 from ringroad.build.sequence.count import count_violations
 from ringroad.build.stops import LineStop
+from ringroad.build.working_time import ALWAYS, working_time
 from ringroad.kernel.errors import InvalidInput
 
 NOW = datetime(2026, 11, 23, 6, tzinfo=UTC)
@@ -519,8 +520,10 @@ def test_shops_are_to_bring_parts_when_the_line_works_on_them() -> None:
     ],
 )
 def test_a_vehicle_with_a_due_time_enters_so_much_work_before_it(due: timedelta, enters: timedelta) -> None:
-    assert latest_entry(RESTING, NOW + due, now=NOW) == NOW + enters
-    assert latest_entry(LINE, NOW + due, now=NOW) == NOW + due - timedelta(seconds=110)
+    assert (
+        latest_entry(RESTING, NOW + due, working_time(RESTING.calendar, start=NOW), now=NOW) == NOW + enters
+    )
+    assert latest_entry(LINE, NOW + due, ALWAYS, now=NOW) == NOW + due - timedelta(seconds=110)
 
 
 def test_a_vehicle_leaves_a_resting_line_behind_its_rests() -> None:

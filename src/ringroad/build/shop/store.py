@@ -29,6 +29,7 @@ from ringroad.build.stops import delay_s, on_line
 from ringroad.build.store import get_programme
 from ringroad.build.store_plant import current_schedule, waiting_orders
 from ringroad.build.store_stops import open_stops
+from ringroad.build.working_time import working_time
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, Corrupt, InvalidInput
 from ringroad.kernel.facts import FactKind
@@ -198,16 +199,18 @@ def _wanted(conn: Connection, programme_id: str, begun: set[str], *, now: dateti
     starts = now + timedelta(seconds=delay_s(stops, now))
     placed = schedule.document.sequence if schedule else ()
     sequence = [each for each in placed if each in orders and orders[each].state == "open"]
-    needed = entry_times(line, sequence, now=starts)
+    needed, time = entry_times(line, sequence, now=starts), working_time(line.calendar, start=starts)
     found = []
     for order in orders.values():
         if order.state != "open" and not any(job.startswith(f"{order.id}/") for job in begun):
             continue  # a car on the line has its parts
-        latest = latest_entry(line, order.due_at, now=starts) if order.due_at else None
+        needed_at = needed.get(order.id)
+        if needed_at is None and order.due_at:
+            needed_at = latest_entry(line, order.due_at, time, now=starts)
         found.append(
             Wanted(
                 id=order.id, features=order.features, received_at=order.received_at,
-                needed_at=needed.get(order.id, latest), due_at=order.due_at, line_s=least_s(line), rush=order.rush,
+                needed_at=needed_at, due_at=order.due_at, line_s=least_s(line), rush=order.rush,
             )
         )  # fmt: skip
     return found
